@@ -1,0 +1,186 @@
+"""AdamP: Adam with decoupled weight decay whose step on a scale-invariant weight keeps off the weight's own direction."""
+
+__all__ = ["AdamP"]
+
+import math
+from collections.abc import Callable
+from typing import Any, overload
+
+import torch
+from torch import Tensor
+from torch.optim.optimizer import Optimizer, ParamsT
+
+from adamp._checks import check_gradient, check_number, check_projection
+from adamp._projection import project_and_decay
+
+
+class AdamP(Optimizer):
+    """Adam that takes no step along the weight where the loss ignores the weight's length.
+
+    One step on the weight w with gradient g, at step t from 1:
+
+        m = beta1 m + (1 - beta1) g                              first moment, state `exp_avg`
+        v = beta2 v + (1 - beta2) g^2                            second moment, state `exp_avg_sq`
+        d = m                                                    or beta1 m + (1 - beta1) g with `nesterov`
+        u = d / (sqrt(v) / sqrt(1 - beta2^t) + eps)              update
+        u, f = P(u), wd_ratio  if |cos(g, w)| < delta / sqrt(n)  else u, 1
+        w = (1 - lr weight_decay f) w - lr / (1 - beta1^t) u
+
+    P removes the component along w; n is the number of elements compared. Both are taken for each output channel (every row of w
+    must pass the test), and failing that for the whole tensor. Tensors of fewer than two dimensions are never projected.
+
+    Args:
+        params: tensors [*], named tensors or dicts of one group each, as any torch optimizer takes.
+        lr: length of a step in each coordinate, in units of the weight; may change between steps.
+        betas: (beta1, beta2) in [0, 1), the share of each moment that is kept from one step to the next.
+        eps: added to the denominator (units of g) and to norm(w) in P (units of w); floor of both norms in the cosine.
+        weight_decay: share of the weight lost per step and unit of lr, decoupled as in AdamW.
+        delta: threshold of the cosine test, no unit; 0 is AdamW, the larger the more is projected.
+        wd_ratio: factor on the weight decay of projected tensors; without effect when weight_decay is 0.
+        nesterov: step along the moment as it will be after this gradient is counted once more.
+        maximize: ascend; the same as descending on -g.
+
+    Raises:
+        ValueError: a hyperparameter is out of range, in the call or in a group.
+        RuntimeError: at a step, for a sparse gradient.
+        TypeError: at a step, for a complex gradient.
+
+    Example:
+        >>> import torch
+        >>> weight = torch.nn.Parameter(torch.tensor([[0.6, 0.8]]))
+        >>> optimizer = AdamP([weight], lr=0.1, weight_decay=1e-2)
+        >>> loss = torch.nn.functional.cosine_similarity(weight, torch.tensor([[1.0, 0.0]])).neg().sum()
+        >>> loss.backward()
+        >>> optimizer.step()
+        >>> bool(weight[0, 0] > 0.6)
+        True
+
+    Differs from the reference, PyPI `adamp` 0.3.0: it never waits for the device (both views are computed, `torch.where` chooses);
+    takes channels_last, other strides, any mix of them, and empty tensors; takes the cosines and the projection of bfloat16 and
+    float16 tensors in float32; has `maximize`; calls the closure with gradients enabled; refuses bad values. Numbers agree to
+    rounding in float64. The reference clamps its norms as the installed torch does; here it is always each norm apart, as in
+    torch 2.13. A dot product <g, w> that overflows counts as not projected.
+
+    Checkpoints go both ways: `step` is an int per parameter, and a tensor found there (torch's optimizers write one) becomes an int
+    when it is loaded, so that no later step reads the device. Names missing in a loaded group take this optimizer's defaults.
+
+    References:
+        Heo et al., AdamP: Slowing Down the Slowdown for Momentum Optimizers on Scale-invariant Weights, ICLR 2021,
+        arXiv:2006.08217, Algorithm 2. The paper writes the decay as (1 - wd) w: its wd is lr weight_decay here.
+    """
+
+    def __init__(
+        self,
+        params: ParamsT,
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0,
+        delta: float = 0.1,
+        wd_ratio: float = 0.1,
+        nesterov: bool = False,
+        *,
+        maximize: bool = False,
+    ) -> None:
+        defaults: dict[str, Any] = {
+            "lr": lr,
+            "betas": betas,
+            "eps": eps,
+            "weight_decay": weight_decay,
+            "delta": delta,
+            "wd_ratio": wd_ratio,
+            "nesterov": nesterov,
+            "maximize": maximize,
+        }
+        _check_group(defaults)
+        super().__init__(params, defaults)
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add parameters with hyperparameters of their own; what a group leaves out it takes from the defaults.
+
+        Raises:
+            ValueError: a hyperparameter is out of range; nothing is added then.
+        """
+        _check_group({**self.defaults, **param_group})
+        super().add_param_group(param_group)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take over a pickled or loaded state, also one of the reference or of torch's AdamW."""
+        super().__setstate__(state)
+        for group in self.param_groups:
+            for name, default in self.defaults.items():
+                if name != "differentiable":  # torch puts it among the defaults; it is no argument of ours
+                    group.setdefault(name, default)
+        for moments in self.state.values():
+            if "step" in moments:
+                moments["step"] = int(moments["step"])
+
+    @overload
+    def step(self, closure: None = None) -> None: ...
+
+    @overload
+    def step(self, closure: Callable[[], float]) -> float: ...
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:
+        """Return the closure's loss, or None without one, having updated every parameter that has a gradient.
+
+        Args:
+            closure: computes the loss and the gradients anew; called once, before the update.
+
+        Raises:
+            RuntimeError: a gradient is sparse.
+            TypeError: a gradient is complex.
+        """
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            for weight in group["params"]:
+                if weight.grad is not None:
+                    self._update(weight, weight.grad, group)
+        return loss
+
+    def _update(self, weight: Tensor, grad: Tensor, group: dict[str, Any]) -> None:
+        check_gradient("AdamP", grad)
+        if group["maximize"]:
+            grad = -grad
+        lr, eps = group["lr"], group["eps"]
+        beta1, beta2 = group["betas"]
+        state = self.state[weight]
+        if not state:
+            state["step"] = 0
+            state["exp_avg"] = torch.zeros_like(weight)
+            state["exp_avg_sq"] = torch.zeros_like(weight)
+        state["step"] += 1
+        step: int = state["step"]
+        exp_avg: Tensor = state["exp_avg"]
+        exp_avg_sq: Tensor = state["exp_avg_sq"]
+
+        exp_avg.lerp_(grad, 1 - beta1)
+        exp_avg_sq.mul_(beta2).addcmul_(grad, grad, value=1 - beta2)
+        denominator = exp_avg_sq.sqrt().div_(math.sqrt(1 - beta2**step)).add_(eps)
+        direction = exp_avg.lerp(grad, 1 - beta1) if group["nesterov"] else exp_avg
+        update = torch.div(direction, denominator, out=denominator)
+        project_and_decay(
+            update,
+            weight,
+            grad,
+            delta=group["delta"],
+            wd_ratio=group["wd_ratio"],
+            eps=eps,
+            decay=lr * group["weight_decay"],
+        )
+        weight.add_(update, alpha=-lr / (1 - beta1**step))
+
+
+def _check_group(group: dict[str, Any]) -> None:
+    check_number("AdamP", "lr", group["lr"])
+    try:
+        beta1, beta2 = group["betas"]
+    except (TypeError, ValueError):
+        raise ValueError(f"AdamP expects betas to be two numbers in [0, 1), got {group['betas']!r}") from None
+    check_number("AdamP", "beta1", beta1, below=1)
+    check_number("AdamP", "beta2", beta2, below=1)
+    check_projection("AdamP", group)

@@ -1,0 +1,46 @@
+"""What AdamP and SGDP refuse: hyperparameters out of range when a group is added, gradients of a kind they cannot step with."""
+
+__all__ = ["check_gradient", "check_number", "check_projection"]
+
+from collections.abc import Mapping
+from numbers import Real
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def check_number(optimizer: str, name: str, value: object, *, below: float = float("inf")) -> None:
+    """Raise ValueError unless `value` is a Python number in [0, below).
+
+    NaN and infinity are refused. A tensor is refused too: reading it would make every step wait for the device.
+    """
+    bounds = "of at least 0" if below == float("inf") else f"in [0, {below:g})"
+    if not isinstance(value, Real):
+        advice = "; pass its .item()" if isinstance(value, Tensor) else ""
+        raise ValueError(f"{optimizer} expects {name} to be a Python number {bounds}, got {value!r}{advice}")
+    if not 0.0 <= float(value) < below:
+        raise ValueError(f"{optimizer} expects {name} to be a finite number {bounds}, got {value!r}")
+
+
+def check_projection(optimizer: str, group: Mapping[str, Any]) -> None:
+    """Raise ValueError unless the hyperparameters that both optimizers have are finite and not negative."""
+    for name in ("eps", "weight_decay", "delta", "wd_ratio"):
+        check_number(optimizer, name, group[name])
+
+
+def check_gradient(optimizer: str, grad: Tensor) -> None:
+    """Raise RuntimeError for a sparse gradient, TypeError for a complex one.
+
+    Both would need another rule than the projection's: a row's length and its angle to the weight are meant for real, dense rows.
+    """
+    if grad.layout != torch.strided:
+        raise RuntimeError(
+            f"{optimizer} expects dense gradients, got one of layout {grad.layout} and shape {tuple(grad.shape)}; "
+            "build the embedding with sparse=False, or give that parameter to torch.optim.SparseAdam"
+        )
+    if grad.is_complex():
+        raise TypeError(
+            f"{optimizer} expects real gradients, got {grad.dtype} of shape {tuple(grad.shape)}; "
+            "keep the parameter real (torch.view_as_real) and view it as complex in the model"
+        )

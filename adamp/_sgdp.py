@@ -1,0 +1,193 @@
+"""SGDP: SGD with momentum whose step on a scale-invariant weight keeps off the weight's own direction."""
+
+__all__ = ["SGDP"]
+
+from collections.abc import Callable
+from typing import Any, overload
+
+import torch
+from torch import Tensor
+from torch.optim.optimizer import Optimizer, ParamsT, required
+
+from adamp._checks import check_gradient, check_number, check_projection
+from adamp._projection import project_and_decay
+
+_REQUIRED: Any = required
+
+
+class SGDP(Optimizer):
+    """SGD that takes no step along the weight where the loss ignores the weight's length.
+
+    One step on the weight w with gradient g:
+
+        b = momentum b + (1 - dampening) g                       buffer, state `momentum`, 0 at first
+        u = b                                                    or g + momentum b with `nesterov`
+        u, f = P(u), wd_ratio  if |cos(g, w)| < delta / sqrt(n)  else u, 1
+        w = (1 - lr weight_decay f / (1 - momentum)) w - lr u
+
+    P removes the component along w; n is the number of elements compared. Both are taken for each output channel (every row of w
+    must pass the test), and failing that for the whole tensor. Tensors of fewer than two dimensions are never projected.
+
+    Args:
+        params: tensors [*], named tensors or dicts of one group each, as any torch optimizer takes.
+        lr: step per gradient, in units of the weight per unit of g; required, here or in every group; may change between steps.
+        momentum: share of the buffer kept from one step to the next, in [0, 1). At the default, 0, there is no momentum.
+        dampening: share of each gradient kept out of the buffer, the first one's too; in [0, 1].
+        weight_decay: share of the weight lost per step and unit of lr / (1 - momentum), decoupled.
+        nesterov: step along the buffer as it will be after this gradient is counted once more; with momentum 0 it only drops the
+            dampening.
+        eps: added to norm(w) in P (units of w); floor of both norms in the cosine.
+        delta: threshold of the cosine test, no unit; 0 is SGD, the larger the more is projected.
+        wd_ratio: factor on the weight decay of projected tensors; without effect when weight_decay is 0.
+        maximize: ascend; the same as descending on -g.
+
+    Raises:
+        ValueError: a hyperparameter is out of range, in the call or in a group; or lr weight_decay / (1 - momentum), times wd_ratio
+            where that is above 1, reaches 1, for the decay would then turn the weight over.
+        RuntimeError: at a step, for a sparse gradient.
+        TypeError: at a step, for a complex gradient.
+
+    Example:
+        >>> import torch
+        >>> weight = torch.nn.Parameter(torch.tensor([[0.6, 0.8]]))
+        >>> optimizer = SGDP([weight], lr=0.1, momentum=0.9, nesterov=True)
+        >>> loss = torch.nn.functional.cosine_similarity(weight, torch.tensor([[1.0, 0.0]])).neg().sum()
+        >>> loss.backward()
+        >>> optimizer.step()
+        >>> bool(weight[0, 0] > 0.6)
+        True
+
+    Differs from the reference, PyPI `adamp` 0.3.0, in one rule: without `nesterov` it uses the buffer itself as the update and so
+    projects the buffer in place, where the paper's Algorithm 1 projects only the step. Here the buffer is never projected, so that
+    `nesterov` changes one thing and not two; with momentum above 0 and `nesterov=False` the two part one step after the first
+    projection that takes something away. Otherwise their numbers agree to rounding in float64.
+
+    It also never waits for the device (both views are computed, `torch.where` chooses); takes channels_last, other strides, any mix
+    of them, and empty tensors; takes the cosines and the projection of bfloat16 and float16 tensors in float32; has `maximize`; calls
+    the closure with gradients enabled; refuses bad values, among them momentum 1, which divides by zero. The reference clamps its
+    norms as the installed torch does; here it is always each norm apart, as in torch 2.13. A dot product <g, w> that overflows counts
+    as not projected.
+
+    Differs from torch.optim.SGD at delta=0: the decay is decoupled, and the first gradient is dampened like the others.
+
+    Checkpoints go both ways. Names missing in a loaded group take this optimizer's defaults.
+
+    References:
+        Heo et al., AdamP: Slowing Down the Slowdown for Momentum Optimizers on Scale-invariant Weights, ICLR 2021,
+        arXiv:2006.08217, Algorithm 1.
+    """
+
+    def __init__(
+        self,
+        params: ParamsT,
+        lr: float = _REQUIRED,
+        momentum: float = 0,
+        dampening: float = 0,
+        weight_decay: float = 0,
+        nesterov: bool = False,
+        eps: float = 1e-8,
+        delta: float = 0.1,
+        wd_ratio: float = 0.1,
+        *,
+        maximize: bool = False,
+    ) -> None:
+        defaults: dict[str, Any] = {
+            "lr": lr,
+            "momentum": momentum,
+            "dampening": dampening,
+            "weight_decay": weight_decay,
+            "nesterov": nesterov,
+            "eps": eps,
+            "delta": delta,
+            "wd_ratio": wd_ratio,
+            "maximize": maximize,
+        }
+        _check_group(defaults)
+        super().__init__(params, defaults)
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add parameters with hyperparameters of their own; what a group leaves out it takes from the defaults.
+
+        Raises:
+            ValueError: a hyperparameter is out of range, or the group has no lr and neither have the defaults; nothing is added then.
+        """
+        _check_group({**self.defaults, **param_group})
+        super().add_param_group(param_group)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take over a pickled or loaded state, also one of the reference."""
+        super().__setstate__(state)
+        for group in self.param_groups:
+            for name, default in self.defaults.items():
+                if name != "differentiable":  # torch puts it among the defaults; it is no argument of ours
+                    group.setdefault(name, default)
+
+    @overload
+    def step(self, closure: None = None) -> None: ...
+
+    @overload
+    def step(self, closure: Callable[[], float]) -> float: ...
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:
+        """Return the closure's loss, or None without one, having updated every parameter that has a gradient.
+
+        Args:
+            closure: computes the loss and the gradients anew; called once, before the update.
+
+        Raises:
+            RuntimeError: a gradient is sparse.
+            TypeError: a gradient is complex.
+        """
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            for weight in group["params"]:
+                if weight.grad is not None:
+                    self._update(weight, weight.grad, group)
+        return loss
+
+    def _update(self, weight: Tensor, grad: Tensor, group: dict[str, Any]) -> None:
+        check_gradient("SGDP", grad)
+        if group["maximize"]:
+            grad = -grad
+        lr, momentum = group["lr"], group["momentum"]
+        state = self.state[weight]
+        if not state:
+            state["momentum"] = torch.zeros_like(weight)
+        buffer: Tensor = state["momentum"]
+
+        buffer.mul_(momentum).add_(grad, alpha=1 - group["dampening"])
+        # A copy, for the update is projected in place and the buffer must not be.
+        update = torch.add(grad, buffer, alpha=momentum) if group["nesterov"] else buffer.clone()
+        project_and_decay(
+            update,
+            weight,
+            grad,
+            delta=group["delta"],
+            wd_ratio=group["wd_ratio"],
+            eps=group["eps"],
+            decay=lr * group["weight_decay"] / (1 - momentum),
+        )
+        weight.add_(update, alpha=-lr)
+
+
+def _check_group(group: dict[str, Any]) -> None:
+    check_number("SGDP", "momentum", group["momentum"], below=1)
+    check_number("SGDP", "dampening", group["dampening"])
+    if group["dampening"] > 1:
+        raise ValueError(f"SGDP expects dampening to be a number in [0, 1], got {group['dampening']!r}")
+    check_projection("SGDP", group)
+    lr, momentum, weight_decay, wd_ratio = group["lr"], group["momentum"], group["weight_decay"], group["wd_ratio"]
+    if lr is required:
+        return
+    check_number("SGDP", "lr", lr)
+    decay = lr * weight_decay * max(1.0, wd_ratio) / (1 - momentum)
+    if decay >= 1:
+        raise ValueError(
+            "SGDP expects lr * weight_decay / (1 - momentum), times wd_ratio where that is above 1, to be below 1, or a step's decay would "
+            f"turn the weight over; got {decay:g} from lr={lr!r}, weight_decay={weight_decay!r}, momentum={momentum!r}, wd_ratio={wd_ratio!r}; "
+            "lower one of them"
+        )
