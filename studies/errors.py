@@ -1,0 +1,162 @@
+"""The domain's errors; none knows HTTP. `service/errors.py` maps each to an answer.
+
+TangentError
+├── SpecInvalid            a study's text asks for something that cannot be run
+├── NotFound               StudyNotFound, ArmNotFound, TrialNotFound, TokenNotFound
+├── IllegalMove            a verb or a state change that the present state does not allow
+├── Conflict               VersionConflict (ETag), IdempotencyConflict (same key, other body)
+├── Superseded             a writer whose lease or attempt has been taken over: what it says is refused
+├── CatalogEmpty           no dispatcher has announced what it can run
+├── NotPermitted           Unauthenticated (no valid token), Forbidden (a role too low)
+└── StoreUnavailable       the database cannot be reached or written
+"""
+
+__all__ = [
+    "ArmNotFound",
+    "CatalogEmpty",
+    "Conflict",
+    "Forbidden",
+    "IdempotencyConflict",
+    "IllegalMove",
+    "NotFound",
+    "NotPermitted",
+    "SpecInvalid",
+    "SpecProblem",
+    "StoreUnavailable",
+    "StudyNotFound",
+    "Superseded",
+    "TangentError",
+    "TokenNotFound",
+    "TrialNotFound",
+    "Unauthenticated",
+    "VersionConflict",
+    "json_pointer",
+    "shown",
+]
+
+from dataclasses import dataclass
+
+
+def json_pointer(*steps: int | str) -> str:
+    """Return the RFC 6901 JSON pointer of these steps; half a surrogate pair, which no JSON text can carry, becomes a question mark."""
+    return "".join(f"/{str(step).replace('~', '~0').replace('/', '~1')}" for step in steps).encode("utf-8", "replace").decode("utf-8")
+
+
+def shown(value: object) -> str:
+    """Return a value as a message quotes it: Python's own form, cut off after 80 characters."""
+    try:
+        text = repr(value)
+    except (RecursionError, ValueError):
+        # Python refuses lists that are nested without end and whole numbers of more than 4,300 digits.
+        return f"{type(value).__name__} beyond measure"
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+class TangentError(Exception):
+    """Root of every error that a caller of Tangent can cause or meet."""
+
+
+@dataclass(frozen=True)
+class SpecProblem:
+    """One fault in a study's text.
+
+    Attributes:
+        pointer: RFC 6901 JSON pointer to the field, e.g. `/arms/0/space/lr`; empty for the whole body.
+        message: a sentence that says what was expected, what came and what to do.
+    """
+
+    pointer: str
+    message: str
+
+
+class SpecInvalid(TangentError):
+    """A study cannot be run as written; carries every fault found, not only the first."""
+
+    def __init__(self, problems: list[SpecProblem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("; ".join(f"{p.pointer or '/'}: {p.message}" for p in problems))
+
+
+class NotFound(TangentError):
+    """Nothing stands under the identifier asked for."""
+
+
+class StudyNotFound(NotFound):
+    """No study has this id."""
+
+    def __init__(self, study_id: str) -> None:
+        super().__init__(f"there is no study {study_id!r}; `tangent list` shows those there are")
+
+
+class ArmNotFound(NotFound):
+    """The study has no arm of this name."""
+
+    def __init__(self, study_id: str, name: str, known: list[str]) -> None:
+        super().__init__(f"study {study_id!r} has no arm {name!r}; it has {', '.join(known)}")
+
+
+class TrialNotFound(NotFound):
+    """No trial has this id."""
+
+    def __init__(self, trial_id: str) -> None:
+        super().__init__(f"there is no trial {trial_id!r}")
+
+
+class TokenNotFound(NotFound):
+    """No API token has this name."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"there is no token {name!r}; `tangent token list` shows those there are")
+
+
+class IllegalMove(TangentError):
+    """A state machine refuses a move.
+
+    Attributes:
+        state: the present state.
+        allowed: what the present state allows.
+    """
+
+    def __init__(self, message: str, *, state: str, allowed: tuple[str, ...] = ()) -> None:
+        self.state = state
+        self.allowed = allowed
+        super().__init__(message)
+
+
+class Conflict(TangentError):
+    """The request is at odds with what is stored."""
+
+
+class VersionConflict(Conflict):
+    """The study changed since the version the caller read (`If-Match`)."""
+
+
+class IdempotencyConflict(Conflict):
+    """The same Idempotency-Key came before with another body."""
+
+
+class Superseded(TangentError):
+    """A later attempt has taken over; this writer must stop. Nothing it said was stored."""
+
+
+class CatalogEmpty(TangentError):
+    """No dispatcher has ever announced optimizers and workloads to this database."""
+
+    def __init__(self) -> None:
+        super().__init__("no dispatcher has announced what it can run yet; start one with `tangent up` or `python -m workers`, then submit again")
+
+
+class NotPermitted(TangentError):
+    """The caller may not do this."""
+
+
+class Unauthenticated(NotPermitted):
+    """No valid API token came with the request."""
+
+
+class Forbidden(NotPermitted):
+    """The token's role is too low for this."""
+
+
+class StoreUnavailable(TangentError):
+    """The database cannot be opened, reached or written; the message names it and the cause."""

@@ -1,0 +1,178 @@
+"""Search spaces: what one hyperparameter may be (a dimension), and conditions under which it matters.
+
+Written by users in JSON as `0.9` (fixed), `{"low": 1e-4, "high": 1e-1, "log": true}`, `{"low": 1, "high": 8, "integer": true}` or
+`{"choices": [0, 0.1]}`; here they are immutable values that know their members. Samplers live in `workers`.
+"""
+
+__all__ = ["AnyDimension", "Choices", "Condition", "Fixed", "Parameters", "Range", "Scalar", "Space", "active", "size"]
+
+import math
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from studies.errors import shown
+
+# Beyond it, readers of JSON that keep numbers as 64-bit floats, JavaScript's among them, would round a whole number.
+_LARGEST_WHOLE = 2**53
+_LONGEST_TEXT = 64
+
+
+def _scalar(value: object) -> object:
+    if not isinstance(value, bool | int | float | str):
+        raise ValueError(f"expected a number, true, false or text, got {shown(value)}")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"expected a finite number, got {value}")
+    if isinstance(value, int) and abs(value) > _LARGEST_WHOLE:
+        raise ValueError(f"expected a whole number between -2**53 and 2**53, got {shown(value)}")
+    if isinstance(value, str) and len(value) > _LONGEST_TEXT:
+        raise ValueError(f"expected text of at most {_LONGEST_TEXT} characters, got {len(value)}")
+    if isinstance(value, str) and not value.isprintable():
+        raise ValueError(f"expected printable text, got {shown(value)}")
+    return value
+
+
+Scalar = Annotated[bool | int | float | str, BeforeValidator(_scalar)]
+"""A hyperparameter's value: finite, and of the type it was written in (`true` stays a switch, it is not 1)."""
+
+Parameters = dict[str, Scalar]
+"""One configuration: hyperparameter name to value."""
+
+
+def _no_switch(value: object) -> object:
+    if isinstance(value, bool):
+        raise ValueError(f"expected a number, got {value}")
+    return value
+
+
+def _finite(value: float) -> float:
+    if not math.isfinite(value):
+        raise ValueError(f"expected a finite number, got {value}")
+    return value
+
+
+Finite = Annotated[float, BeforeValidator(_no_switch), AfterValidator(_finite)]
+
+
+class _Value(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def _is_same(one: Scalar, other: Scalar) -> bool:
+    # True == 1 in Python; as hyperparameters they are two things.
+    return one == other and isinstance(one, bool) == isinstance(other, bool)
+
+
+class Range(_Value):
+    """Numbers from `low` to `high`, both included."""
+
+    kind: Literal["range"] = "range"
+    low: Finite = Field(description="Smallest value, included.", examples=[1e-4])
+    high: Finite = Field(description="Largest value, included.", examples=[1e-1])
+    log: bool = Field(default=False, description="Sample uniformly in log(value); needs low > 0.")
+    integer: bool = Field(default=False, description="Whole numbers only.")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.low >= self.high:
+            raise ValueError(f"needs low < high, got low={self.low:g} and high={self.high:g}; for one value write the number itself")
+        if self.log and self.low <= 0:
+            raise ValueError(f"a log range needs low > 0, got low={self.low:g}; raise low or set log to false")
+        if self.integer and not (self.low.is_integer() and self.high.is_integer()):
+            raise ValueError(f"an integer range needs whole bounds, got low={self.low:g} and high={self.high:g}")
+        if self.integer and max(-self.low, self.high) > _LARGEST_WHOLE:
+            raise ValueError(f"an integer range lies between -2**53 and 2**53, got low={self.low:g} and high={self.high:g}")
+        if not math.isfinite(self.high - self.low):
+            raise ValueError(f"a range must not be wider than the largest number, got low={self.low:g} and high={self.high:g}")
+        return self
+
+    def contains(self, value: Scalar) -> bool:
+        """Return whether value lies in the range; booleans and strings never do."""
+        if isinstance(value, bool | str):
+            return False
+        return self.low <= value <= self.high and (not self.integer or float(value).is_integer())
+
+
+class Choices(_Value):
+    """A few values without order."""
+
+    kind: Literal["choices"] = "choices"
+    choices: tuple[Scalar, ...] = Field(
+        min_length=1, max_length=100, description="The values to choose from, all different.", examples=[[True, False]]
+    )
+
+    @model_validator(mode="after")
+    def _different(self) -> Self:
+        seen: list[Scalar] = []
+        for choice in self.choices:
+            if any(_is_same(choice, other) for other in seen):
+                raise ValueError(f"choices must differ, but {choice!r} stands there twice")
+            seen.append(choice)
+        return self
+
+    def contains(self, value: Scalar) -> bool:
+        """Return whether value is one of the choices."""
+        return any(_is_same(value, choice) for choice in self.choices)
+
+
+class Fixed(_Value):
+    """One value, not searched."""
+
+    kind: Literal["fixed"] = "fixed"
+    value: Scalar = Field(description="The value every trial gets.")
+
+    def contains(self, value: Scalar) -> bool:
+        """Return whether value is the fixed one."""
+        return _is_same(value, self.value)
+
+
+AnyDimension = Annotated[Range | Choices | Fixed, Field(discriminator="kind")]
+"""What one hyperparameter may be."""
+
+Space = dict[str, AnyDimension]
+"""Hyperparameter name to dimension, in the order of the optimizer's card."""
+
+
+class Condition(_Value):
+    """A hyperparameter matters only while another is above a value (`wd_ratio` while `weight_decay` > 0)."""
+
+    parameter: str = Field(description="The other hyperparameter.")
+    above: float = Field(description="It must be larger than this.")
+
+    def holds(self, parameters: Parameters) -> bool:
+        """Return whether the condition is met; a parameter that is absent or not a number does not meet it."""
+        value = parameters.get(self.parameter)
+        return value is not None and not isinstance(value, str) and float(value) > self.above
+
+    def can_hold(self, dimension: AnyDimension) -> bool:
+        """Return whether any value of the other hyperparameter's dimension meets the condition."""
+        match dimension:
+            case Range():
+                values: tuple[Scalar, ...] = (dimension.high,)
+            case Choices():
+                values = dimension.choices
+            case Fixed():
+                values = (dimension.value,)
+        return any(self.holds({self.parameter: value}) for value in values)
+
+
+def active(name: str, conditions: dict[str, Condition], parameters: Parameters) -> bool:
+    """Return whether hyperparameter `name` has any effect under `parameters`."""
+    condition = conditions.get(name)
+    return condition is None or condition.holds(parameters)
+
+
+def size(space: Space) -> float:
+    """Return how many configurations the space holds: a product of choices, or inf with any continuous range."""
+    total = 1.0
+    for dimension in space.values():
+        match dimension:
+            case Choices():
+                total *= len(dimension.choices)
+            case Range(integer=True):
+                total *= dimension.high - dimension.low + 1
+            case Range():
+                return math.inf
+            case Fixed():
+                pass
+    return total

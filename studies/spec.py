@@ -1,0 +1,267 @@
+"""What a user submits: one frozen `StudySpec`, the same JSON over REST, CLI (YAML too) and Python.
+
+Shorthands are spelled out on the way in (an arm may be just `"adamp"`, a dimension just `0.9`), so that what is stored has one form.
+Whether optimizers, workloads and hyperparameters exist is checked against a catalog in `studies.resolve`.
+"""
+
+__all__ = [
+    "ArmSpec",
+    "Budget",
+    "Objective",
+    "Pair",
+    "Resources",
+    "SamplerName",
+    "ScheduleName",
+    "SpaceEntry",
+    "StudySpec",
+    "Training",
+    "Tune",
+    "parse_spec",
+]
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self, cast
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from studies.errors import SpecInvalid, SpecProblem, json_pointer, shown
+from studies.space import Choices, Fixed, Range, Scalar
+
+SamplerName = Literal["tpe", "random", "qmc", "gp", "cmaes", "grid"]
+PrunerName = Literal["none"]
+ScheduleName = Literal["constant", "cosine", "warmup-cosine"]
+
+_SLUG = r"^[a-z0-9][a-z0-9-]{0,63}$"
+_PRINTABLE = r"^[^\x00-\x1f\x7f]+$"
+
+
+class _Spec(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Tune(_Spec):
+    """Search the hyperparameter over the range on its card; written `"tune"`."""
+
+    kind: Literal["tune"] = "tune"
+
+
+class Pair(_Spec):
+    """Two hyperparameters that the optimizer takes as one argument, both fixed; written `"betas": [0.9, 0.99]`."""
+
+    kind: Literal["pair"] = "pair"
+    values: tuple[Scalar, Scalar] = Field(description="The two values, in the optimizer's order.")
+
+
+def _spell_out_dimension(value: Any) -> Any:
+    if isinstance(value, BaseModel) or (isinstance(value, Mapping) and "kind" in value):
+        return cast("Any", value)
+    if isinstance(value, Mapping):
+        mapping = cast("Mapping[str, Any]", value)
+        kind = "choices" if "choices" in mapping else "fixed" if "value" in mapping else "range"
+        return {"kind": kind, **mapping}
+    if value == "tune":
+        return {"kind": "tune"}
+    if isinstance(value, list | tuple):
+        items = list(cast("list[Any] | tuple[Any, ...]", value))
+        if len(items) == 2:
+            return {"kind": "pair", "values": items}
+        raise ValueError(f'a list of {len(items)} is not a dimension; write {{"choices": [...]}} for choices or two numbers for a pair such as betas')
+    return {"kind": "fixed", "value": value}
+
+
+SpaceEntry = Annotated[
+    Annotated[Range | Choices | Fixed | Tune | Pair, Field(discriminator="kind")],
+    BeforeValidator(_spell_out_dimension, json_schema_input_type=Scalar | tuple[Scalar, Scalar] | Range | Choices | Fixed | Tune | Pair),
+]
+"""What a study says of one hyperparameter."""
+
+
+class ArmSpec(_Spec):
+    """One optimizer with its search space."""
+
+    optimizer: str = Field(pattern=_SLUG, description="Name of an optimizer in the catalogue.", examples=["adamp"])
+    name: str = Field(
+        default="", pattern=r"^$|" + _SLUG, description="Name of the arm in this study; by default the optimizer's.", examples=["adamp-wide"]
+    )
+    space: dict[Annotated[str, Field(max_length=64)], SpaceEntry] = Field(
+        default_factory=dict,
+        max_length=64,
+        description="Hyperparameters this study sets itself: a number fixes one, `{low, high, log}` searches a range, `{choices}` a few values, "
+        '`"tune"` the range on its card. Those left out are searched or fixed as the optimizer\'s card says.',
+        examples=[{"lr": {"low": 1e-4, "high": 1e-1, "log": True}, "weight_decay": {"choices": [0.0, 0.01, 0.1]}, "beta1": 0.9}],
+    )
+
+    @model_validator(mode="after")
+    def _named(self) -> Self:
+        if not self.name:
+            # The model is frozen for its users; here it is still being made.
+            object.__setattr__(self, "name", self.optimizer)
+        return self
+
+
+def _spell_out_arm(value: Any) -> Any:
+    return {"optimizer": value} if isinstance(value, str) else value
+
+
+class Budget(_Spec):
+    """How much work a study may spend, the same for each arm."""
+
+    trials_per_arm: int = Field(gt=0, le=100_000, strict=True, description="Trials that each arm may start, its defaults included.", examples=[12])
+    epochs: int | None = Field(
+        default=None, gt=0, le=100_000, strict=True, description="Epochs of each trial; by default the workload's own.", examples=[8]
+    )
+
+
+class Objective(_Spec):
+    """What a trial's value is."""
+
+    at: Literal["last", "best"] = Field(
+        default="last", description="Which epoch's validation value counts: the last, or the best of all (optimistic, as with early stopping)."
+    )
+
+
+class Training(_Spec):
+    """How every trial is trained, whatever its arm."""
+
+    schedule: ScheduleName = Field(default="cosine", description="Learning rate over a trial: constant, cosine to 0, or linear warm-up then cosine.")
+    warmup_fraction: float = Field(default=0.05, ge=0, lt=1, allow_inf_nan=False, description="Share of the steps that warm up, for 'warmup-cosine'.")
+    batch_size: int | None = Field(default=None, gt=0, le=1_000_000, strict=True, description="Examples per step; by default the workload's own.")
+    decay_1d: bool = Field(
+        default=True, strict=True, description="False: no weight decay on parameters of fewer than two dimensions (biases, norms)."
+    )
+
+
+class Resources(_Spec):
+    """What each pack occupies, and how many may run at once."""
+
+    cpus_per_pack: float = Field(default=1.0, gt=0, le=1024, allow_inf_nan=False, description="CPU cores that one pack occupies.")
+    gpus_per_pack: float = Field(default=0.0, ge=0, le=64, allow_inf_nan=False, description="GPUs that one pack occupies; fractions share one.")
+    max_concurrent_packs: int | None = Field(
+        default=None,
+        gt=0,
+        le=100_000,
+        strict=True,
+        description="At most so many packs at once; 1 makes a study exactly repeatable. By default all that fit.",
+    )
+
+
+class StudySpec(_Spec):
+    """One workload, several arms, one budget, one sampler, one pruner, one objective."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {
+                    "name": "AdamP against AdamW on digits",
+                    "workload": "digits-mlp",
+                    "arms": ["adamp", {"optimizer": "adamw", "space": {"lr": {"low": 1e-4, "high": 1e-1, "log": True}}}],
+                    "budget": {"trials_per_arm": 8, "epochs": 5},
+                }
+            ]
+        },
+    )
+
+    name: str = Field(
+        default="", max_length=200, pattern=r"^$|" + _PRINTABLE, description="A title for people; by default made from workload and arms."
+    )
+    workload: str = Field(pattern=_SLUG, description="Name of a workload in the catalogue.", examples=["digits-cnn"])
+    arms: tuple[Annotated[ArmSpec, BeforeValidator(_spell_out_arm, json_schema_input_type=str | ArmSpec)], ...] = Field(
+        min_length=1, max_length=64, description="The optimizers to compare; just a name searches what its card says."
+    )
+    budget: Budget = Field(description="How much work each arm may spend.")
+    sampler: SamplerName = Field(default="tpe", description="How configurations are chosen (Optuna's samplers).")
+    pruner: PrunerName = Field(default="none", description="How hopeless trials are stopped early; 'none' trains every trial to its last epoch.")
+    objective: Objective = Field(default=Objective(), description="Which validation value a trial is judged by.")
+    training: Training = Field(default=Training(), description="What all trials have in common.")
+    resources: Resources = Field(default=Resources(), description="What each pack occupies.")
+    seed: int = Field(default=0, ge=0, lt=2**31, strict=True, description="Fixes initialisation, data order and sampling.")
+    max_retries: int = Field(default=3, ge=0, le=100, strict=True, description="How often a trial that its machine lost is run again.")
+
+    @field_validator("arms")
+    @classmethod
+    def _arms_differ(cls, arms: tuple[ArmSpec, ...]) -> tuple[ArmSpec, ...]:
+        names = [arm.name for arm in arms]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"arms need different names, but {', '.join(map(repr, twice))} stands there twice; give each its own `name`")
+        return arms
+
+    @model_validator(mode="after")
+    def _titled(self) -> Self:
+        if not self.name:
+            title = f"{', '.join(arm.name for arm in self.arms[:4])}{' …' if len(self.arms) > 4 else ''} on {self.workload}"
+            # See ArmSpec.
+            object.__setattr__(self, "name", title[:200])
+        return self
+
+
+# Steps that pydantic adds to a location: the variant of a discriminated union, and that it speaks of a key.
+_NOT_IN_DATA = frozenset({"range", "choices", "fixed", "tune", "pair", "[key]"})
+
+
+def _pointer(location: tuple[int | str, ...], data: Any) -> str:
+    """Return the JSON pointer of a pydantic location, leaving out steps that do not exist in the data."""
+    steps: list[int | str] = []
+    node = data
+    for n, step in enumerate(location):
+        is_last = n == len(location) - 1
+        if isinstance(node, Mapping) and step in node:
+            node = cast("Mapping[Any, Any]", node)[step]
+        elif isinstance(node, list | tuple) and isinstance(step, int) and step < len(cast("list[Any]", node)):
+            node = cast("list[Any]", node)[step]
+        elif not (is_last and isinstance(node, Mapping) and step not in _NOT_IN_DATA):
+            continue
+        steps.append(step)
+    return json_pointer(*steps)
+
+
+def _sentence(kind: str, message: str, context: Mapping[str, Any], given: Any) -> str:
+    """Return pydantic's message in the house's form: what was expected, what came."""
+    came = shown(given)
+    match kind:
+        case "missing":
+            return "this field is required"
+        case "extra_forbidden":
+            return "there is no such field; see StudySpec in /docs for those there are"
+        case "value_error":
+            return str(context["error"])
+        case "literal_error":
+            return f"expected {context['expected']}, got {came}"
+        case "too_short":
+            return f"needs at least {context['min_length']} entry, got {context['actual_length']}"
+        case "model_type" | "model_attributes_type":
+            return f"expected an object, got {came}"
+        case "string_pattern_mismatch":
+            return f"expected text that matches {context['pattern']}, got {came}"
+        case _:
+            return f"{message[:1].lower()}{message[1:]}, got {came}"
+
+
+def problems_of(error: ValidationError, data: Any) -> list[SpecProblem]:
+    """Return pydantic's findings as problems with JSON pointers into `data`."""
+    found: list[SpecProblem] = []
+    for item in error.errors(include_url=False):
+        if item["type"] == "too_short" and len(item["input"]) >= item.get("ctx", {})["min_length"]:
+            # Long enough, but for its faulty entries, and those are told.
+            continue
+        problem = SpecProblem(_pointer(item["loc"], data), _sentence(item["type"], item["msg"], item.get("ctx", {}), item["input"]))
+        # A union reports each variant it tried; one message per place is enough.
+        if all(problem.pointer != other.pointer for other in found):
+            found.append(problem)
+    return found
+
+
+def parse_spec(data: Any) -> StudySpec:
+    """Return the study that plain data (parsed JSON or YAML) describes, shorthands spelled out.
+
+    Raises:
+        SpecInvalid: with every fault found, each with a JSON pointer.
+    """
+    if not isinstance(data, Mapping):
+        raise SpecInvalid([SpecProblem("", f"expected an object with workload, arms and budget, got {type(data).__name__}")])
+    try:
+        return StudySpec.model_validate(data)
+    except ValidationError as error:
+        raise SpecInvalid(problems_of(error, data)) from None

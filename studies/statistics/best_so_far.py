@@ -1,0 +1,34 @@
+"""How the best value grows while trials finish."""
+
+__all__ = ["best_so_far", "improvements"]
+
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+
+def best_so_far(values: ArrayLike, direction: Literal["maximize", "minimize"]) -> NDArray[np.float64]:
+    """Return the best of values[0..i] at each i, [N]; NaN until the first value that is a number.
+
+    Args:
+        values: [N] results in the order in which their trials finished; NaN where a trial has none (it diverged, failed or was cancelled).
+        direction: which way is better.
+    """
+    array = np.asarray(values, dtype=np.float64)
+    # fmax and fmin pass over NaN, so a diverged trial counts on the axis and leaves the best as it was.
+    return np.fmax.accumulate(array) if direction == "maximize" else np.fmin.accumulate(array)
+
+
+def improvements(best: ArrayLike) -> NDArray[np.int64]:
+    """Return where a best-so-far curve [N] changes, and its end: all that a step line needs, in order.
+
+    Args:
+        best: what `best_so_far` returned; leading NaN are left out.
+    """
+    array = np.asarray(best, dtype=np.float64)
+    known = np.flatnonzero(~np.isnan(array))
+    if known.size == 0:
+        return known
+    changed = known[1:][np.diff(array[known]) != 0]
+    return np.unique(np.concatenate([known[:1], changed, known[-1:]]))

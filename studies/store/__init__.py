@@ -1,0 +1,270 @@
+"""The store: everything Tangent remembers, in SQLite or PostgreSQL. SQLAlchemy does not leave this package.
+
+`Store` is what users of studies see; `RunWriter`, from `Store.run_writer`, is what a study's run writes with.
+"""
+
+__all__ = ["Claim", "NewTrial", "PendingTrial", "Report", "RunWriter", "Store"]
+
+import math
+from datetime import datetime
+from typing import Self
+
+from studies.catalog import Catalog
+from studies.resolve import resolve
+from studies.spec import StudySpec
+from studies.states import StudyMove, StudyState, TrialState
+from studies.store import claims, events, offers, reads, submissions, tokens
+from studies.store.claims import Claim, PendingTrial
+from studies.store.engine import Database
+from studies.store.optuna_copy import OptunaCopy
+from studies.store.runs import NewTrial, Report, RunWriter
+from studies.views import ArmView, Curve, EventView, MeasurementView, Page, Role, StudySummary, StudyView, TokenView, TrialView
+
+
+class Store:
+    """The record of all studies. Safe to share between threads; every method is one transaction.
+
+    Every method raises `StoreUnavailable` when the database cannot be reached or written.
+    """
+
+    def __init__(self, database: Database) -> None:
+        """Wrap an open database whose schema is up to date; most callers want `Store.open`."""
+        self._database = database
+        self._optuna = OptunaCopy(database)
+
+    @classmethod
+    def open(cls, url: str, *, migrate: bool = True) -> Self:
+        """Return the store at a database URL, its schema brought up to date.
+
+        Args:
+            url: `sqlite:///PATH` or `postgresql+psycopg://USER:PASSWORD@HOST/NAME`.
+            migrate: False leaves the schema as it is.
+
+        Raises:
+            StoreUnavailable: the database cannot be reached, made or written.
+        """
+        database = Database(url)
+        try:
+            if migrate:
+                database.migrate()
+        except BaseException:
+            database.close()
+            raise
+        return cls(database)
+
+    def close(self) -> None:
+        """Give every connection back."""
+        self._optuna.close()
+        self._database.close()
+
+    def ping(self) -> None:
+        """Return when the database answers."""
+        with self._database.read() as connection:
+            connection.exec_driver_sql("SELECT 1")
+
+    def catalog(self) -> Catalog:
+        """Return the cards on offer."""
+        with self._database.read() as connection:
+            return offers.catalog(connection)
+
+    def announce(self, catalog: Catalog, *, dispatcher: str) -> None:
+        """Offer cards in the name of a dispatcher."""
+        with self._database.write() as connection:
+            offers.announce(connection, catalog, dispatcher=dispatcher)
+
+    def beat(self, dispatcher: str) -> None:
+        """Note that a dispatcher lives."""
+        with self._database.write() as connection:
+            offers.beat(connection, dispatcher=dispatcher)
+
+    def sign_off(self, dispatcher: str) -> None:
+        """Note that a dispatcher has ended."""
+        with self._database.write() as connection:
+            offers.sign_off(connection, dispatcher=dispatcher)
+
+    def dispatchers(self) -> dict[str, datetime]:
+        """Return when each dispatcher was last heard of."""
+        with self._database.read() as connection:
+            return offers.dispatchers(connection)
+
+    def submit(self, spec: StudySpec, *, owner: str | None = None, idempotency_key: str | None = None) -> StudyView:
+        """Check a study against the catalogue and store it as queued.
+
+        Args:
+            spec: what to run.
+            owner: name of the token it came with.
+            idempotency_key: the same key with the same spec returns the study it made before.
+
+        Raises:
+            SpecInvalid: with every fault found.
+            CatalogEmpty: nothing has been announced yet.
+            IdempotencyConflict: the key came before with another spec.
+        """
+        with self._database.write() as connection:
+            plan = resolve(spec, offers.catalog(connection))
+            study_id = submissions.submit(connection, spec, plan, owner=owner, idempotency_key=idempotency_key)
+            return reads.study(connection, study_id)
+
+    def move(self, study_id: str, verb: StudyMove, *, if_version: int | None = None) -> StudyView:
+        """Pause, resume, stop or cancel a study.
+
+        Raises:
+            StudyNotFound: there is none.
+            IllegalMove: its state does not allow the verb.
+            VersionConflict: it changed since `if_version`.
+        """
+        with self._database.write() as connection:
+            submissions.move(connection, study_id, verb, if_version=if_version)
+            return reads.study(connection, study_id)
+
+    def study(self, study_id: str) -> StudyView:
+        """Return a study.
+
+        Raises:
+            StudyNotFound: there is none.
+        """
+        with self._database.read() as connection:
+            return reads.study(connection, study_id)
+
+    def studies(
+        self, *, state: StudyState | None = None, workload: str | None = None, page_size: int = 50, page_token: str | None = None
+    ) -> Page[StudySummary]:
+        """Return a page of studies, newest first.
+
+        Raises:
+            SpecInvalid: the page token is none of ours.
+        """
+        with self._database.read() as connection:
+            return reads.studies(connection, state=state, workload=workload, page_size=page_size, page_token=page_token)
+
+    def arms(self, study_id: str) -> tuple[ArmView, ...]:
+        """Return a study's arms in order.
+
+        Raises:
+            StudyNotFound: there is none.
+        """
+        with self._database.read() as connection:
+            return reads.arms(connection, study_id)
+
+    def trials(
+        self,
+        study_id: str,
+        *,
+        arm: str | None = None,
+        state: TrialState | None = None,
+        order: str = "created",
+        page_size: int = 100,
+        page_token: str | None = None,
+    ) -> Page[TrialView]:
+        """Return a page of a study's trials; `order` is created, number, value (best first), cost or ended, with `-` for the reverse.
+
+        Raises:
+            StudyNotFound, ArmNotFound: there is none.
+            SpecInvalid: an unknown order, or a page token that is none of ours.
+        """
+        with self._database.read() as connection:
+            return reads.trials(connection, study_id, arm=arm, state=state, order=order, page_size=page_size, page_token=page_token)
+
+    def every_trial(self, study_id: str) -> tuple[TrialView, ...]:
+        """Return all trials of a study, oldest first.
+
+        Raises:
+            StudyNotFound: there is none.
+        """
+        with self._database.read() as connection:
+            return reads.every_trial(connection, study_id)
+
+    def trial(self, trial_id: str) -> TrialView:
+        """Return a trial.
+
+        Raises:
+            TrialNotFound: there is none.
+        """
+        with self._database.read() as connection:
+            return reads.trial(connection, trial_id)
+
+    def measurements(self, trial_id: str) -> tuple[MeasurementView, ...]:
+        """Return a trial's measurements, epoch by epoch.
+
+        Raises:
+            TrialNotFound: there is no such trial.
+        """
+        with self._database.read() as connection:
+            return reads.measurements(connection, trial_id)
+
+    def curves(self, study_id: str) -> tuple[Curve, ...]:
+        """Return each arm's best value so far.
+
+        Raises:
+            StudyNotFound: there is none.
+        """
+        with self._database.read() as connection:
+            return reads.curves(connection, study_id)
+
+    def events(self, study_id: str, *, after: int = 0, limit: int = 500) -> tuple[EventView, ...]:
+        """Return a study's events numbered above `after`, oldest first.
+
+        Raises:
+            StudyNotFound: there is no such study.
+        """
+        with self._database.read() as connection:
+            found = events.read_events(connection, study_id, after=after, limit=limit)
+            if not found:
+                reads.resolved(connection, study_id)
+            return found
+
+    def create_token(self, name: str, *, role: Role) -> str:
+        """Make an API token and return its secret, this once.
+
+        Raises:
+            SpecInvalid: the name is empty, longer than 64 characters or not printable.
+            Conflict: the name is taken.
+        """
+        with self._database.write() as connection:
+            return tokens.create(connection, name, role=role)
+
+    def revoke_token(self, name: str) -> None:
+        """Make a token worthless.
+
+        Raises:
+            TokenNotFound: there is none.
+        """
+        with self._database.write() as connection:
+            tokens.revoke(connection, name)
+
+    def tokens(self) -> tuple[TokenView, ...]:
+        """Return all tokens, without their secrets."""
+        with self._database.read() as connection:
+            return tokens.every(connection)
+
+    def authenticate(self, secret: str) -> TokenView | None:
+        """Return the valid token of this secret, or None; its use is noted once a minute."""
+        with self._database.read() as connection:
+            found, is_due = tokens.authenticate(connection, secret)
+        if found is not None and is_due:
+            with self._database.write() as connection:
+                tokens.note_use(connection, found.name)
+        return found
+
+    def claim_next(self, *, dispatcher: str, lease_s: float) -> Claim | None:
+        """Claim the study that has waited longest for a run; None when there is none."""
+        with self._database.write() as connection:
+            return claims.claim_next(connection, dispatcher=dispatcher, lease_s=lease_s)
+
+    def release(self, claim: Claim, *, failure: str | None = None) -> None:
+        """Give a study back after its run has ended, or close it as failed."""
+        with self._database.write() as connection:
+            claims.release(connection, claim, failure=failure)
+
+    def run_writer(self, claim: Claim, *, lease_s: float) -> RunWriter:
+        """Return the writer of a claimed study."""
+        return RunWriter(self._database, claim, lease_s=lease_s)
+
+    def copy_to_optuna(self, study_id: str, *, within_s: float = math.inf) -> int:
+        """Copy finished trials that are not there yet into Optuna's storage in the same database; return how many.
+
+        Args:
+            study_id: the study.
+            within_s: begin no more of them after so many seconds; the next call goes on.
+        """
+        return self._optuna.copy_finished(study_id, within_s=within_s)

@@ -1,0 +1,215 @@
+"""Opening a database: SQLite as the embedded default, PostgreSQL for a cluster, errors of both told as `StoreUnavailable`."""
+
+__all__ = ["VERSION_TABLE", "Database"]
+
+import fcntl
+import re
+import sqlite3
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
+from studies.errors import StoreUnavailable
+
+VERSION_TABLE = "tangent_version"
+"""Ours alone: Optuna keeps an Alembic table of its own in the same database."""
+
+_SQLITE_ARGUMENTS: dict[str, Any] = {"timeout": 60}
+# Values measured to notice a dead network within seconds, where the driver's defaults never do.
+_POSTGRES_ARGUMENTS: dict[str, Any] = {
+    "connect_timeout": 3,
+    "keepalives_idle": 2,
+    "keepalives_interval": 1,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 4000,
+    "options": "-c statement_timeout=60000 -c lock_timeout=30000",
+}
+# Tells our advisory locks apart from those of others in the same PostgreSQL database.
+_LOCKS = 727265
+_EXPECTED_URL = "sqlite:///PATH or postgresql+psycopg://USER:PASSWORD@HOST/NAME"
+
+
+def _sqlite(url: URL) -> Engine:
+    if not url.database or url.database == ":memory:":
+        raise StoreUnavailable("a SQLite database in memory ends with its process, and several share one here; use sqlite:///PATH")
+    path = Path(url.database).expanduser()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreUnavailable(f"cannot make the folder {path.parent} for the database: {error.strerror}; choose another path") from error
+    url = url.set(database=str(path))
+    engine = create_engine(url, connect_args=_SQLITE_ARGUMENTS)
+
+    @event.listens_for(engine, "connect")
+    def _configure(connection: Any, _record: Any) -> None:  # pyright: ignore[reportUnusedFunction] # registered by the decorator
+        # Transactions are begun by hand below: the driver's own begin is deferred, and two readers that both go on to write deadlock.
+        connection.isolation_level = None
+        _write_ahead(connection)
+        connection.execute("PRAGMA synchronous=NORMAL")
+        connection.execute("PRAGMA foreign_keys=ON")
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:  # pyright: ignore[reportUnusedFunction] # registered by the decorator
+        is_write = connection.get_execution_options().get("tangent_write", False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if is_write else "BEGIN")
+
+    return engine
+
+
+def _write_ahead(connection: Any) -> None:
+    """Turn on the write-ahead log, which stays on; of processes that open a new database together one does it."""
+    deadline = time.monotonic() + _SQLITE_ARGUMENTS["timeout"]
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            # For this one lock SQLite does not wait by itself.
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+        else:
+            return
+
+
+def _engine(url: str) -> Engine:
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):
+        # A password may stand in it all the same.
+        masked = re.sub(r":[^:/@]*@", ":***@", url)
+        raise StoreUnavailable(f"{masked!r} is no database URL; expected {_EXPECTED_URL}") from None
+    match parsed.drivername:
+        case "sqlite" | "sqlite+pysqlite":
+            return _sqlite(parsed)
+        case "postgresql" | "postgresql+psycopg":
+            parsed = parsed.set(drivername="postgresql+psycopg")
+            return create_engine(parsed, connect_args=_POSTGRES_ARGUMENTS, pool_pre_ping=True, pool_size=10, max_overflow=20, pool_timeout=8)
+        case other:
+            raise StoreUnavailable(f"Tangent runs on SQLite and on PostgreSQL with psycopg, got {other!r}; expected {_EXPECTED_URL}")
+
+
+class Database:
+    """An engine with its two kinds of transaction and its migrations."""
+
+    def __init__(self, url: str) -> None:
+        """Open the database; nothing is read or written yet.
+
+        Raises:
+            StoreUnavailable: the URL is wrong or its folder cannot be made.
+        """
+        self._engine = _engine(url)
+        # By default each statement of a PostgreSQL transaction sees a later state; on SQLite a transaction sees one anyway.
+        self._reader = self._engine.execution_options(isolation_level="REPEATABLE READ") if self.is_postgresql else self._engine
+        self.label = self._engine.url.render_as_string(hide_password=True)
+
+    @property
+    def url(self) -> str:
+        """The URL, password included: for handing on, never for showing."""
+        return self._engine.url.render_as_string(hide_password=False)
+
+    @property
+    def connect_arguments(self) -> dict[str, Any]:
+        """How the driver connects: for whoever else opens this database."""
+        return dict(_POSTGRES_ARGUMENTS if self.is_postgresql else _SQLITE_ARGUMENTS)
+
+    @property
+    def is_postgresql(self) -> bool:
+        """Whether this is PostgreSQL; else it is SQLite."""
+        return self._engine.dialect.name == "postgresql"
+
+    @contextmanager
+    def read(self) -> Generator[Connection]:
+        """Yield a connection in a transaction that sees one state of the database.
+
+        Raises:
+            StoreUnavailable: the database cannot be reached.
+        """
+        with self.told(), self._reader.connect() as connection, connection.begin():
+            yield connection
+
+    @contextmanager
+    def write(self) -> Generator[Connection]:
+        """Yield a connection in a transaction that may write; on SQLite it holds the only write lock from its start.
+
+        Raises:
+            StoreUnavailable: the database cannot be reached or written.
+        """
+        with self.told(), self._engine.connect().execution_options(tangent_write=True) as connection, connection.begin():
+            yield connection
+
+    @contextmanager
+    def alone(self, what: str) -> Generator[None]:
+        """Do something that one process at a time may do with this database, once nobody else does it.
+
+        Raises:
+            StoreUnavailable: the database cannot be reached, or the others take too long.
+        """
+        if self.is_postgresql:
+            with self.read() as connection:
+                connection.execute(text(f"SELECT pg_advisory_xact_lock({_LOCKS}, hashtext(:what))"), {"what": what})
+                yield
+        else:
+            # A transaction would keep out what is to be done. The lock goes with its process, however that ends.
+            with self.told(), Path(f"{self._engine.url.database}-lock").open("w") as file:
+                fcntl.flock(file, fcntl.LOCK_EX)
+                yield
+
+    @contextmanager
+    def told(self) -> Generator[None]:
+        """Turn the errors of a database that cannot be used into one sentence.
+
+        Raises:
+            StoreUnavailable: from the driver's error, or the system's.
+        """
+        try:
+            yield
+        except (IntegrityError, DataError):
+            # What was to be written is at fault, not the database.
+            raise
+        except (DBAPIError, PoolTimeoutError, OSError) as error:
+            cause = str(error.orig if isinstance(error, DBAPIError) else error).strip().splitlines()[0]
+            raise StoreUnavailable(f"the database {self.label} cannot be used: {cause}") from error
+
+    def migrate(self) -> None:
+        """Bring the schema to the newest revision; does nothing when it is there already.
+
+        Raises:
+            StoreUnavailable: the database cannot be written, or was made by a newer Tangent.
+        """
+        config = Config()
+        # Alembic takes a percent sign for the start of a reference.
+        config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
+        script = ScriptDirectory.from_config(config)
+        with self.read() as connection:
+            current = _revision(connection)
+        if current == script.get_current_head():
+            return
+        if current is not None and current not in {revision.revision for revision in script.walk_revisions()}:
+            raise StoreUnavailable(
+                f"the database {self.label} is at revision {current}, which this version of Tangent does not know; upgrade Tangent"
+            )
+        with self.write() as connection:
+            if self.is_postgresql:
+                # Several processes may start at once; the first migrates, the others wait and find it done. On SQLite the write lock does the same.
+                connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCKS}, 0)")
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+
+    def close(self) -> None:
+        """Give every connection back."""
+        self._engine.dispose()
+
+
+def _revision(connection: Connection) -> str | None:
+    options = {"version_table": VERSION_TABLE}
+    return MigrationContext.configure(connection, opts=options).get_current_revision()

@@ -1,0 +1,53 @@
+"""Events: what happened to a study, numbered without gaps, so that a reader who was cut off goes on where it stood."""
+
+__all__ = ["append", "lock_study", "read_events"]
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Connection, insert, select, update
+
+from studies.errors import StudyNotFound
+from studies.store import tables
+from studies.views import EventKind, EventView
+
+
+def lock_study(connection: Connection, study_id: str) -> Any:
+    """Return the study's row, locked until the transaction ends (on SQLite the whole database is).
+
+    Raises:
+        StudyNotFound: there is none.
+    """
+    row = connection.execute(select(tables.study).where(tables.study.c.id == study_id).with_for_update()).one_or_none()
+    if row is None:
+        raise StudyNotFound(study_id)
+    return row
+
+
+def append(connection: Connection, study_id: str, events: Sequence[tuple[EventKind, Mapping[str, Any]]]) -> None:
+    """Add events to a study.
+
+    Counting on the study's own row makes writers of one study wait for each other: a reader never sees number 8 before number 7.
+    """
+    if not events:
+        return
+    counted = (
+        update(tables.study)
+        .where(tables.study.c.id == study_id)
+        .values(last_event=tables.study.c.last_event + len(events))
+        .returning(tables.study.c.last_event)
+    )
+    last = connection.execute(counted).scalar_one()
+    now = datetime.now(UTC)
+    first = last - len(events) + 1
+    rows = [{"study_id": study_id, "number": first + n, "kind": kind, "at": now, "data": dict(data)} for n, (kind, data) in enumerate(events)]
+    connection.execute(insert(tables.event), rows)
+
+
+def read_events(connection: Connection, study_id: str, *, after: int, limit: int) -> tuple[EventView, ...]:
+    """Return the study's events numbered above `after`, oldest first, at most `limit` of them."""
+    query = (
+        select(tables.event).where(tables.event.c.study_id == study_id, tables.event.c.number > after).order_by(tables.event.c.number).limit(limit)
+    )
+    return tuple(EventView(id=row.number, kind=row.kind, at=row.at, data=row.data) for row in connection.execute(query))

@@ -1,0 +1,183 @@
+"""Copies of finished trials in Optuna's own tables, in the same database, for Optuna's own tools.
+
+Each trial is written once and whole, in its final state, so that no RUNNING trial of a dead worker ever lies there. Our tables stay the
+record: what is missing here is written on the next call. Optuna has no state for a trial that diverged; it is FAIL, as Optuna itself makes of a
+NaN, and `tangent_state` tells it apart from a fault.
+"""
+
+__all__ = ["OptunaCopy", "study_name"]
+
+import json
+import math
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any
+
+import optuna
+from optuna.exceptions import StorageInternalError
+from optuna.storages import RDBStorage
+from optuna.trial import FrozenTrial, create_trial
+from sqlalchemy import Connection, event, select, text, update
+from sqlalchemy.exc import DBAPIError
+
+from studies.catalog import Direction
+from studies.distributions import distributions, searched
+from studies.resolve import ResolvedArm
+from studies.states import TrialState
+from studies.store import reads, tables
+from studies.store.engine import Database
+
+_STATES = {
+    TrialState.COMPLETED: optuna.trial.TrialState.COMPLETE,
+    TrialState.PRUNED: optuna.trial.TrialState.PRUNED,
+    TrialState.DIVERGED: optuna.trial.TrialState.FAIL,
+    TrialState.FAILED: optuna.trial.TrialState.FAIL,
+}
+# A copy in two steps (0 none, 1 done, 2 begun): after a crash only those begun need to be looked for.
+_DONE, _BEGUN = 1, 2
+_BATCH = 20
+_COPIES = text(
+    "SELECT value_json FROM trial_user_attributes JOIN trials USING (trial_id) JOIN studies USING (study_id) "
+    "WHERE study_name = :name AND key = 'tangent_trial'"
+)
+
+
+def study_name(study_id: str, arm: str) -> str:
+    """Return the name of an arm's study in Optuna's storage."""
+    return f"tangent/{study_id}/{arm}"
+
+
+class OptunaCopy:
+    """Writes finished trials into Optuna's storage."""
+
+    def __init__(self, database: Database) -> None:
+        """Make a copier; Optuna's tables are made when the first trial is copied."""
+        self._database = database
+        self._storage: RDBStorage | None = None
+
+    def copy_finished(self, study_id: str, *, within_s: float = math.inf) -> int:
+        """Copy the study's finished trials that are not there yet; return how many.
+
+        Args:
+            study_id: the study.
+            within_s: begin nothing more after so many seconds; what is left is copied by the next call.
+
+        Raises:
+            StoreUnavailable: the database cannot be used.
+        """
+        deadline = time.monotonic() + within_s
+        copied = 0
+        while batch := self._copy_batch(study_id):
+            copied += batch
+            if time.monotonic() >= deadline:
+                break
+        return copied
+
+    def close(self) -> None:
+        """Give every connection back."""
+        if self._storage is not None:
+            self._storage.remove_session()
+            self._storage.engine.dispose()
+
+    def _copy_batch(self, study_id: str) -> int:
+        with self._database.read() as connection:
+            if not self._missing(connection, study_id):
+                return 0
+        storage = self._open_storage()
+        # A run whose lease has lapsed may still be at it.
+        with self._database.alone(f"optuna/{study_id}"):
+            with self._database.read() as connection:
+                rows = self._missing(connection, study_id)
+                plan = reads.resolved(connection, study_id)
+            for arm in plan.arms:
+                of_arm = [row for row in rows if row.arm == arm.name]
+                if of_arm:
+                    self._copy_arm(storage, study_id, arm, direction=plan.workload.direction, rows=of_arm)
+        return len(rows)
+
+    def _missing(self, connection: Connection, study_id: str) -> list[Any]:
+        t = tables.trial.c
+        states = [state.value for state in _STATES]
+        query = select(tables.trial).where(t.study_id == study_id, t.state.in_(states), t.copy_state != _DONE)
+        return list(connection.execute(query.order_by(t.ended_at, t.arm, t.number).limit(_BATCH)).all())
+
+    def _copy_arm(self, storage: RDBStorage, study_id: str, arm: ResolvedArm, *, direction: Direction, rows: list[Any]) -> None:
+        ids = [row.id for row in rows]
+        name = study_name(study_id, arm.name)
+        there = self._already_there(name) if any(row.copy_state == _BEGUN for row in rows) else set[str]()
+        self._mark(ids, _BEGUN)
+        frozen = [self._frozen(arm, row) for row in rows if row.id not in there]
+        with self._told():
+            optuna.create_study(storage=storage, study_name=name, direction=direction, load_if_exists=True).add_trials(frozen)
+        self._mark(ids, _DONE)
+
+    def _frozen(self, arm: ResolvedArm, row: Any) -> FrozenTrial:
+        with self._database.read() as connection:
+            measured = reads.measurements(connection, row.id)
+        params = searched(arm.space, arm.card.conditions, row.parameters)
+        known = distributions(arm.space)
+        state = TrialState(row.state)
+        intermediate = {m.epoch: m.validation_metric for m in measured if m.validation_metric is not None}
+        # As Optuna has it, a pruned trial's value is its last intermediate one.
+        values = {TrialState.COMPLETED: row.value, TrialState.PRUNED: intermediate[max(intermediate)] if intermediate else None}
+        trial = create_trial(
+            state=_STATES[state],
+            value=values.get(state),
+            params=dict(params),
+            distributions={name: known[name] for name in params},
+            intermediate_values=intermediate,
+            user_attrs={
+                "tangent_trial": row.id,
+                "tangent_state": row.state,
+                "parameters": row.parameters,
+                "test_value": row.test_value,
+                **({"reason": row.reason} if row.reason else {}),
+            },
+        )
+        trial.datetime_start, trial.datetime_complete = _local(row.started_at or row.ended_at), _local(row.ended_at)
+        return trial
+
+    def _mark(self, ids: list[str], state: int) -> None:
+        with self._database.write() as connection:
+            connection.execute(update(tables.trial).where(tables.trial.c.id.in_(ids)).values(copy_state=state))
+
+    def _already_there(self, name: str) -> set[str]:
+        """Return the ids of the trials in an Optuna study: a crash may have kept their copies from being noted."""
+        with self._database.read() as connection:
+            return {json.loads(row.value_json) for row in connection.execute(_COPIES, {"name": name})}
+
+    def _open_storage(self) -> RDBStorage:
+        if self._storage is None:
+            arguments = {"connect_args": self._database.connect_arguments, "pool_pre_ping": self._database.is_postgresql}
+            # Optuna makes its tables without asking whether another process is making them.
+            with self._database.alone("optuna"), self._told():
+                storage = RDBStorage(self._database.url, engine_kwargs=arguments)
+            if not self._database.is_postgresql:
+                # After this the storage connects anew.
+                storage.engine.dispose()
+                event.listen(storage.engine, "connect", _relax_sync)
+            self._storage = storage
+        return self._storage
+
+    @contextmanager
+    def _told(self) -> Generator[None]:
+        with self._database.told():
+            try:
+                yield
+            except StorageInternalError as error:
+                # Optuna wraps what its driver raises.
+                if isinstance(error.__cause__, DBAPIError):
+                    raise error.__cause__ from error
+                raise
+
+
+def _local(at: datetime | None) -> datetime | None:
+    """Return an instant as Optuna keeps it: in local time, without a zone."""
+    return None if at is None else at.astimezone().replace(tzinfo=None)
+
+
+def _relax_sync(connection: Any, _record: Any) -> None:
+    """With the write-ahead log this loses nothing when a process dies, and a trial costs 71 ms instead of 423."""
+    connection.execute("PRAGMA synchronous=NORMAL")

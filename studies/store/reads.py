@@ -1,0 +1,311 @@
+"""Reading: studies, arms and trials as views; each function one or two queries on an open connection."""
+
+__all__ = ["arm_progress", "arms", "curves", "every_trial", "measurements", "progress", "resolved", "studies", "study", "trial", "trials"]
+
+import base64
+import binascii
+import hashlib
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Select, func, select
+
+from studies.catalog import Direction
+from studies.errors import ArmNotFound, SpecInvalid, SpecProblem, StudyNotFound, TrialNotFound
+from studies.recipe import call, recipe
+from studies.resolve import ResolvedArm, ResolvedStudy
+from studies.spec import StudySpec
+from studies.states import FINISHED_TRIAL_STATES, StudyState, TrialState, allowed_verbs
+from studies.store import tables
+from studies.views import ArmView, Best, Curve, CurvePoint, MeasurementView, Page, Progress, StudySummary, StudyView, TrialView
+
+_TRIAL_ORDERS = ("created", "number", "value", "cost", "ended")
+# Trials made at one time stand in the order of their numbers; as text, number 10 would come before number 2.
+_TIES = (tables.trial.c.number, tables.trial.c.id)
+
+
+def _study_row(connection: Connection, study_id: str) -> Any:
+    row = connection.execute(select(tables.study).where(tables.study.c.id == study_id)).one_or_none()
+    if row is None:
+        raise StudyNotFound(study_id)
+    return row
+
+
+def resolved(connection: Connection, study_id: str) -> ResolvedStudy:
+    """Return the study as it was resolved at submission.
+
+    Raises:
+        StudyNotFound: there is none.
+    """
+    return ResolvedStudy.model_validate(_study_row(connection, study_id).resolved)
+
+
+def arm_progress(connection: Connection, studies_epochs: dict[str, int]) -> dict[str, dict[str, Progress]]:
+    """Return the progress of every arm: study id, then arm name, in the order of the arms.
+
+    Args:
+        connection: an open transaction.
+        studies_epochs: epochs of a trial, for each study asked for.
+    """
+    ids = list(studies_epochs)
+    t, a = tables.trial.c, tables.arm.c
+    counted = select(t.study_id, t.arm, t.state, func.count().label("trials"), func.sum(t.epochs_done).label("epochs"))
+    counts: dict[tuple[str, str], dict[str, int]] = defaultdict(lambda: defaultdict(int))
+    for row in connection.execute(counted.where(t.study_id.in_(ids)).group_by(t.study_id, t.arm, t.state)):
+        counts[row.study_id, row.arm][row.state] = row.trials
+        counts[row.study_id, row.arm]["epochs"] += row.epochs
+    found: dict[str, dict[str, Progress]] = {study_id: {} for study_id in ids}
+    for row in connection.execute(select(tables.arm).where(a.study_id.in_(ids)).order_by(a.study_id, a.position)):
+        count = counts[row.study_id, row.name]
+        found[row.study_id][row.name] = Progress(
+            trials=row.trials,
+            finished=sum(count[state] for state in FINISHED_TRIAL_STATES),
+            epochs_done=count["epochs"],
+            epochs=row.trials * studies_epochs[row.study_id],
+            **{state: count[state] for state in (*FINISHED_TRIAL_STATES, TrialState.RUNNING)},
+        )
+    return found
+
+
+def _total(parts: Iterable[Progress]) -> Progress:
+    listed = list(parts)
+    return Progress(**{name: sum(getattr(part, name) for part in listed) for name in Progress.model_fields})
+
+
+def _summary_fields(row: Any, progress: dict[str, Progress]) -> dict[str, Any]:
+    return {
+        "id": row.id,
+        "name": row.name,
+        "state": StudyState(row.state),
+        "state_reason": row.state_reason,
+        "workload": row.workload,
+        "arms": tuple(progress),
+        "owner": row.owner,
+        "progress": _total(progress.values()),
+        "created_at": row.created_at,
+        "started_at": row.started_at,
+        "ended_at": row.ended_at,
+    }
+
+
+def study(connection: Connection, study_id: str) -> StudyView:
+    """Return one study in full.
+
+    Raises:
+        StudyNotFound: there is none.
+    """
+    row = _study_row(connection, study_id)
+    plan = ResolvedStudy.model_validate(row.resolved)
+    progress = arm_progress(connection, {study_id: plan.epochs})[study_id]
+    return StudyView(
+        **_summary_fields(row, progress),
+        version=row.version,
+        verbs=allowed_verbs(StudyState(row.state)),
+        workload_card=plan.workload,
+        epochs=plan.epochs,
+        batch_size=plan.batch_size,
+        spec=StudySpec.model_validate(row.spec),
+    )
+
+
+def studies(connection: Connection, *, state: StudyState | None, workload: str | None, page_size: int, page_token: str | None) -> Page[StudySummary]:
+    """Return a page of studies, newest first.
+
+    Raises:
+        SpecInvalid: the page token is none of ours, or belongs to another query.
+    """
+    s = tables.study.c
+    query = select(tables.study)
+    query = query if state is None else query.where(s.state == state.value)
+    query = query if workload is None else query.where(s.workload == workload)
+    rows, token, total = _page(connection, query.order_by(s.created_at.desc(), s.id), [state, workload], page_size, page_token)
+    progress = arm_progress(connection, {row.id: row.resolved["epochs"] for row in rows})
+    items = tuple(StudySummary(**_summary_fields(row, progress[row.id])) for row in rows)
+    return Page[StudySummary](items=items, next_page_token=token, total=total)
+
+
+def arms(connection: Connection, study_id: str) -> tuple[ArmView, ...]:
+    """Return the study's arms in order, each with its progress and its best trial.
+
+    Raises:
+        StudyNotFound: there is none.
+    """
+    row = _study_row(connection, study_id)
+    plan, spec = ResolvedStudy.model_validate(row.resolved), StudySpec.model_validate(row.spec)
+    progress = arm_progress(connection, {study_id: plan.epochs})[study_id]
+    return tuple(
+        ArmView(
+            name=part.name,
+            position=position,
+            optimizer=part.card,
+            space=part.space,
+            defaults=part.defaults,
+            progress=progress[part.name],
+            best=_best(connection, study_id, part, direction=plan.workload.direction, decay_1d=spec.training.decay_1d),
+        )
+        for position, part in enumerate(plan.arms)
+    )
+
+
+def progress(connection: Connection, study_id: str) -> dict[str, Any]:
+    """Return the data of a `progress` event: the study's progress, and each arm's with its best value.
+
+    Raises:
+        StudyNotFound: there is none.
+    """
+    of_arms = arms(connection, study_id)
+    total = _total(arm.progress for arm in of_arms)
+    each = {arm.name: {**arm.progress.model_dump(), "best": arm.best.value if arm.best is not None else None} for arm in of_arms}
+    return {"study": total.model_dump(), "arms": each}
+
+
+def _best(connection: Connection, study_id: str, part: ResolvedArm, *, direction: Direction, decay_1d: bool) -> Best | None:
+    t = tables.trial.c
+    query = (
+        select(tables.trial)
+        .where(t.study_id == study_id, t.arm == part.name, t.state == TrialState.COMPLETED.value, t.value.is_not(None))
+        .order_by(t.value.desc() if direction == "maximize" else t.value, t.number)
+        .limit(1)
+    )
+    row = connection.execute(query).one_or_none()
+    if row is None:
+        return None
+    return Best(
+        trial_id=row.id,
+        number=row.number,
+        value=row.value,
+        test_value=row.test_value,
+        epoch=row.best_epoch,
+        parameters=row.parameters,
+        python=recipe(part.card, row.parameters, decay_1d=decay_1d),
+        call=call(part.card, row.parameters, decay_1d=decay_1d),
+    )
+
+
+_TRIAL_FIELDS = tuple(TrialView.model_fields)
+
+
+def _trial_view(row: Any) -> TrialView:
+    return TrialView(**{name: getattr(row, name) for name in _TRIAL_FIELDS})
+
+
+def trial(connection: Connection, trial_id: str) -> TrialView:
+    """Return one trial.
+
+    Raises:
+        TrialNotFound: there is none.
+    """
+    row = connection.execute(select(tables.trial).where(tables.trial.c.id == trial_id)).one_or_none()
+    if row is None:
+        raise TrialNotFound(trial_id)
+    return _trial_view(row)
+
+
+def every_trial(connection: Connection, study_id: str) -> tuple[TrialView, ...]:
+    """Return all trials of a study, oldest first.
+
+    Raises:
+        StudyNotFound: there is no such study.
+    """
+    _study_row(connection, study_id)
+    t = tables.trial.c
+    query = select(tables.trial).where(t.study_id == study_id).order_by(t.created_at, *_TIES)
+    return tuple(_trial_view(row) for row in connection.execute(query))
+
+
+def trials(
+    connection: Connection, study_id: str, *, arm: str | None, state: TrialState | None, order: str, page_size: int, page_token: str | None
+) -> Page[TrialView]:
+    """Return a page of a study's trials.
+
+    Args:
+        connection: an open transaction.
+        study_id: the study.
+        arm: only this arm's.
+        state: only those in this state.
+        order: created, number, value (best first), cost or ended; a leading `-` turns it round. Missing values come last.
+        page_size: at most so many.
+        page_token: where the last page ended.
+
+    Raises:
+        StudyNotFound, ArmNotFound: there is none.
+        SpecInvalid: an unknown order or a page token that is none of ours.
+    """
+    plan = resolved(connection, study_id)
+    names = [part.name for part in plan.arms]
+    if arm is not None and arm not in names:
+        raise ArmNotFound(study_id, arm, names)
+    t = tables.trial.c
+    key = order.removeprefix("-")
+    if key not in _TRIAL_ORDERS:
+        known = ", ".join(_TRIAL_ORDERS)
+        raise SpecInvalid([SpecProblem("/order", f"expected one of {known}, with a leading '-' for the reverse, got {order!r}")])
+    columns: dict[str, ColumnElement[Any]] = {"created": t.created_at, "number": t.number, "value": t.value, "cost": t.cost_s, "ended": t.ended_at}
+    column = columns[key]
+    is_descending = order.startswith("-") != (key == "value" and plan.workload.direction == "maximize")
+    query = select(tables.trial).where(t.study_id == study_id)
+    query = query if arm is None else query.where(t.arm == arm)
+    query = query if state is None else query.where(t.state == state.value)
+    query = query.order_by((column.desc() if is_descending else column.asc()).nulls_last(), t.created_at, *_TIES)
+    rows, token, total = _page(connection, query, [study_id, arm, state, order], page_size, page_token)
+    return Page[TrialView](items=tuple(_trial_view(row) for row in rows), next_page_token=token, total=total)
+
+
+def measurements(connection: Connection, trial_id: str) -> tuple[MeasurementView, ...]:
+    """Return a trial's measurements, epoch by epoch.
+
+    Raises:
+        TrialNotFound: there is no such trial.
+    """
+    trial(connection, trial_id)
+    m = tables.measurement.c
+    query = select(tables.measurement).where(m.trial_id == trial_id).order_by(m.epoch)
+    names = tuple(MeasurementView.model_fields)
+    return tuple(MeasurementView(**{name: getattr(row, name) for name in names}) for row in connection.execute(query))
+
+
+def curves(connection: Connection, study_id: str) -> tuple[Curve, ...]:
+    """Return each arm's best value so far, after every trial that completed or diverged.
+
+    Raises:
+        StudyNotFound: there is none.
+    """
+    plan = resolved(connection, study_id)
+    t = tables.trial.c
+    spent = (TrialState.COMPLETED.value, TrialState.DIVERGED.value, TrialState.PRUNED.value)
+    query = select(t.arm, t.state, t.value, t.cost_s).where(t.study_id == study_id, t.state.in_(spent)).order_by(t.ended_at, *_TIES)
+    better = max if plan.workload.direction == "maximize" else min
+    points: dict[str, list[CurvePoint]] = {part.name: [] for part in plan.arms}
+    for row in connection.execute(query):
+        line = points[row.arm]
+        before = line[-1] if line else CurvePoint(trials=0, elapsed_s=0.0, value=None)
+        values = [v for v in (before.value, row.value if row.state == TrialState.COMPLETED.value else None) if v is not None]
+        line.append(CurvePoint(trials=before.trials + 1, elapsed_s=before.elapsed_s + row.cost_s, value=better(values) if values else None))
+    return tuple(Curve(arm=name, points=tuple(line)) for name, line in points.items())
+
+
+def _page(
+    connection: Connection, query: Select[Any], scope: Sequence[Any], page_size: int, page_token: str | None
+) -> tuple[Sequence[Any], str | None, int]:
+    """Return a page of rows, the next page's token and how many rows there are in all."""
+    digest = hashlib.sha256(json.dumps([str(part) for part in scope]).encode()).hexdigest()[:12]
+    offset = _offset(page_token, digest)
+    total = connection.execute(select(func.count()).select_from(query.order_by(None).subquery())).scalar_one()
+    rows = connection.execute(query.limit(page_size).offset(offset)).all()
+    end = offset + len(rows)
+    token = base64.urlsafe_b64encode(f"{end}.{digest}".encode()).decode().rstrip("=") if rows and end < total else None
+    return rows, token, total
+
+
+def _offset(page_token: str | None, digest: str) -> int:
+    if page_token is None:
+        return 0
+    try:
+        offset, of_query = base64.urlsafe_b64decode(page_token + "=" * (-len(page_token) % 4)).decode("ascii").split(".")
+        if of_query == digest and 0 <= int(offset) < 2**31:
+            return int(offset)
+    except (binascii.Error, ValueError):
+        pass
+    raise SpecInvalid([SpecProblem("/page_token", "expected the next_page_token of the same query's last page; leave it out to start again")])

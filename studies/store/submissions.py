@@ -1,0 +1,159 @@
+"""What users do to studies: submit one, and move it (pause, resume, stop, cancel)."""
+
+__all__ = ["change_state", "close_study", "move", "submit"]
+
+import hashlib
+import json
+import secrets
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Connection, insert, select, update
+from sqlalchemy.exc import IntegrityError
+
+from studies.errors import IdempotencyConflict, IllegalMove, VersionConflict
+from studies.resolve import ResolvedStudy
+from studies.spec import StudySpec
+from studies.states import CLOSED_STUDY_STATES, OWNERS_MOVES, StudyMove, StudyState, TrialState, allowed_verbs, move_study
+from studies.store import events, reads, tables
+from studies.views import EventKind
+
+# No vowels and no look-alikes: an id is read aloud and typed.
+_ALPHABET = "23456789bcdfghjkmnpqrstvwxz"
+
+
+def submit(connection: Connection, spec: StudySpec, plan: ResolvedStudy, *, owner: str | None, idempotency_key: str | None) -> str:
+    """Store a study as queued and return its id; the same key with the same spec returns the study it made before.
+
+    Raises:
+        IdempotencyConflict: the key came before with another spec.
+    """
+    # A key belongs to whoever used it; hashed, it may be as long and as strange as it likes.
+    key = None if idempotency_key is None else _digest(json.dumps([owner, idempotency_key]))
+    digest = _digest(spec.model_dump_json())
+    before = _made_before(connection, key, digest)
+    if before is not None:
+        return before
+    study_id = "".join(secrets.choice(_ALPHABET) for _ in range(8))
+    row = {
+        "id": study_id,
+        "name": spec.name,
+        "workload": spec.workload,
+        "spec": spec.model_dump(mode="json"),
+        "resolved": plan.model_dump(mode="json"),
+        "state": StudyState.QUEUED.value,
+        "version": 1,
+        "last_event": 0,
+        "attempt": 0,
+        "owner": owner,
+        "idempotency_key": key,
+        "idempotency_digest": digest,
+        "created_at": datetime.now(UTC),
+    }
+    try:
+        with connection.begin_nested():
+            connection.execute(insert(tables.study).values(row))
+    except IntegrityError:
+        # The same request, sent twice at once: the other has won.
+        before = _made_before(connection, key, digest)
+        if before is None:
+            raise
+        return before
+    rows = [
+        {"study_id": study_id, "position": n, "name": arm.name, "optimizer": arm.card.name, "trials": arm.trials} for n, arm in enumerate(plan.arms)
+    ]
+    connection.execute(insert(tables.arm), rows)
+    events.append(connection, study_id, [("study.submitted", {"name": spec.name, "arms": [arm.name for arm in plan.arms]})])
+    return study_id
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _made_before(connection: Connection, key: str | None, digest: str) -> str | None:
+    """Return the id of the study that this key has made, or None.
+
+    Raises:
+        IdempotencyConflict: it made it from another spec.
+    """
+    if key is None:
+        return None
+    s = tables.study.c
+    before = connection.execute(select(s.id, s.idempotency_digest).where(s.idempotency_key == key)).one_or_none()
+    if before is not None and before.idempotency_digest != digest:
+        raise IdempotencyConflict(f"this Idempotency-Key made study {before.id!r} from another body; use a new key for a new study")
+    return None if before is None else before.id
+
+
+def move(connection: Connection, study_id: str, verb: StudyMove, *, if_version: int | None) -> None:
+    """Move a study; where no run works on it, a stop or cancel takes full effect at once.
+
+    Raises:
+        StudyNotFound: there is none.
+        VersionConflict: it changed since `if_version`.
+        IllegalMove: its state does not allow the verb, or the verb is not its owner's.
+    """
+    row = events.lock_study(connection, study_id)
+    if if_version is not None and row.version != if_version:
+        raise VersionConflict(f"study {study_id!r} is at version {row.version}, not {if_version}; read it again before you change it")
+    state = StudyState(row.state)
+    if verb not in OWNERS_MOVES:
+        verbs = allowed_verbs(state)
+        raise IllegalMove(f"{verb.value!r} is no verb of a study's owner; the study is {state.value}", state=state.value, allowed=verbs)
+    after = move_study(state, verb)
+    change_state(connection, row, after, reason=None)
+    has_run = row.lease_expires_at is not None and row.lease_expires_at > datetime.now(UTC)
+    if after in {StudyState.STOPPING, StudyState.CANCELLING} and not has_run:
+        close_study(connection, events.lock_study(connection, study_id), StudyMove.FINISH, reason=None)
+
+
+def change_state(connection: Connection, row: Any, after: StudyState, *, reason: str | None) -> None:
+    """Write a study's new state and its event; nothing when it is in that state already."""
+    if row.state == after.value:
+        return
+    now = datetime.now(UTC)
+    values: dict[str, Any] = {"state": after.value, "state_reason": reason, "version": row.version + 1}
+    if after is StudyState.RUNNING and row.started_at is None:
+        values["started_at"] = now
+    if after in CLOSED_STUDY_STATES:
+        values |= {"ended_at": now, "lease_owner": None, "lease_expires_at": None}
+    connection.execute(update(tables.study).where(tables.study.c.id == row.id).values(**values))
+    data: Mapping[str, Any] = {"from": row.state, "to": after.value, "reason": reason}
+    events.append(connection, row.id, [("study.state", data)])
+
+
+def close_study(connection: Connection, row: Any, outcome: StudyMove, *, reason: str | None) -> StudyState:
+    """End a study: whatever is still queued or running is cancelled, the last progress is told, and the state is final. Returns that state.
+
+    Args:
+        connection: an open write transaction.
+        row: the study's row, locked.
+        outcome: `finish` or `fail`.
+        reason: why, where there is something to say; for a stop or cancel it is made here.
+
+    Raises:
+        IllegalMove: the study is closed already.
+    """
+    before = StudyState(row.state)
+    after = move_study(before, outcome)
+    reason = None if reason is None else tables.storable(reason)
+    t = tables.trial.c
+    unfinished = (TrialState.QUEUED.value, TrialState.RUNNING.value)
+    why = {StudyState.STOPPING: "the study was stopped", StudyState.CANCELLING: "the study was cancelled"}.get(before, reason or "the study ended")
+    cancelled = connection.execute(select(t.id, t.arm, t.number).where(t.study_id == row.id, t.state.in_(unfinished))).all()
+    connection.execute(
+        update(tables.trial)
+        .where(t.study_id == row.id, t.state.in_(unfinished))
+        .values(state=TrialState.CANCELLED.value, reason=why, ended_at=datetime.now(UTC))
+    )
+    ended: list[tuple[EventKind, Mapping[str, Any]]] = [
+        ("trial.finished", {"trial": c.id, "arm": c.arm, "number": c.number, "state": TrialState.CANCELLED.value, "value": None, "reason": why})
+        for c in cancelled
+    ]
+    events.append(connection, row.id, [*ended, ("progress", reads.progress(connection, row.id))])
+    is_early = before in {StudyState.STOPPING, StudyState.CANCELLING}
+    said = reason or ("stopped before its budget was spent" if before is StudyState.STOPPING else None if not is_early else "cancelled by its owner")
+    change_state(connection, row, after, reason=said)
+    return after

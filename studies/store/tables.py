@@ -1,0 +1,180 @@
+"""The tables: the record from which everything else can be rebuilt. Alembic's migrations make them; a test holds both in step."""
+
+__all__ = ["UTC_TIME", "arm", "event", "measurement", "metadata", "offer", "storable", "study", "token", "trial"]
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import JSON, BigInteger, Column, DateTime, Dialect, Float, ForeignKey, Index, Integer, MetaData, String, Table, Text, TypeDecorator
+
+
+class _UtcTime(TypeDecorator[datetime]):
+    """Aware UTC instants; SQLite would hand them back without their zone."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002 # SQLAlchemy's signature
+        """Return the instant in UTC.
+
+        Raises:
+            ValueError: the instant has no zone.
+        """
+        if value is not None and value.tzinfo is None:
+            raise ValueError(f"expected an aware datetime, got {value!r}")
+        return None if value is None else value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002 # SQLAlchemy's signature
+        """Return the stored instant with its zone."""
+        return value if value is None or value.tzinfo is not None else value.replace(tzinfo=UTC)
+
+
+class _Text(TypeDecorator[str]):
+    """Short text that either database can hold, and be asked for.
+
+    PostgreSQL takes no NUL, and neither takes half a surrogate pair; each becomes a question mark, which stands in no identifier of ours. So what
+    is none is looked for and not found.
+    """
+
+    impl = String
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002 # SQLAlchemy's signature
+        """Return the text as it can be stored."""
+        return None if value is None else storable(value)
+
+
+def storable(text: str) -> str:
+    """Return text that either database can hold: NUL and halves of surrogate pairs become question marks."""
+    return text.replace("\0", "?").encode("utf-8", "replace").decode("utf-8")
+
+
+UTC_TIME = _UtcTime()
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    }
+)
+
+
+def _study_key(*, primary: bool) -> Column[Any]:
+    return Column("study_id", _Text(16), ForeignKey("study.id", ondelete="CASCADE"), primary_key=primary, nullable=False)
+
+
+study = Table(
+    "study",
+    metadata,
+    Column("id", _Text(16), primary_key=True),
+    Column("name", _Text(200), nullable=False),
+    Column("workload", _Text(64), nullable=False, index=True),
+    Column("spec", JSON, nullable=False, doc="StudySpec, shorthands spelled out"),
+    Column("resolved", JSON, nullable=False, doc="ResolvedStudy: the cards and spaces as they stood at submission"),
+    Column("state", _Text(16), nullable=False, index=True),
+    Column("state_reason", Text),
+    Column("version", Integer, nullable=False, doc="counts changes of state"),
+    Column("last_event", Integer, nullable=False, doc="number of the newest event"),
+    Column("owner", _Text(64)),
+    Column("idempotency_key", _Text(255), unique=True),
+    Column("idempotency_digest", _Text(64)),
+    Column("lease_owner", _Text(128), doc="dispatcher whose run works on the study"),
+    Column("lease_expires_at", UTC_TIME),
+    Column("attempt", Integer, nullable=False, doc="counts claims; a run of an older attempt is refused"),
+    Column("created_at", UTC_TIME, nullable=False, index=True),
+    Column("started_at", UTC_TIME),
+    Column("ended_at", UTC_TIME),
+)
+
+arm = Table(
+    "arm",
+    metadata,
+    _study_key(primary=True),
+    Column("position", Integer, primary_key=True),
+    Column("name", _Text(64), nullable=False),
+    Column("optimizer", _Text(64), nullable=False),
+    Column("trials", Integer, nullable=False, doc="trials it will run"),
+)
+
+trial = Table(
+    "trial",
+    metadata,
+    Column("id", _Text(96), primary_key=True),
+    _study_key(primary=False),
+    Column("arm", _Text(64), nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("state", _Text(16), nullable=False),
+    Column("origin", _Text(16), nullable=False),
+    Column("parameters", JSON, nullable=False),
+    Column("replicate", Integer, nullable=False),
+    Column("seed", BigInteger, nullable=False),
+    Column("attempt", Integer, nullable=False, doc="which try this is; reports of an older one are refused"),
+    Column("retries", Integer, nullable=False, doc="tries that were lost to a fault"),
+    Column("value", Float),
+    Column("best_epoch", Integer),
+    Column("test_value", Float),
+    Column("epochs_done", Integer, nullable=False),
+    Column("cost_s", Float, nullable=False),
+    Column("reason", Text),
+    Column("worker", _Text(128)),
+    Column("copy_state", Integer, nullable=False, doc="copy in Optuna's storage: 0 none, 1 done, 2 begun"),
+    Column("created_at", UTC_TIME, nullable=False),
+    Column("started_at", UTC_TIME),
+    Column("ended_at", UTC_TIME),
+    Index(None, "study_id", "arm", "number", unique=True),
+    Index(None, "study_id", "state"),
+)
+
+measurement = Table(
+    "measurement",
+    metadata,
+    Column("trial_id", _Text(96), ForeignKey("trial.id", ondelete="CASCADE"), primary_key=True),
+    Column("epoch", Integer, primary_key=True),
+    Column("elapsed_s", Float, nullable=False),
+    *(
+        Column(name, Float)
+        for name in (
+            "lr",
+            "train_loss",
+            "validation_loss",
+            "validation_metric",
+            "weight_norm",
+            "effective_step",
+            "projected_fraction",
+            "gradient_cosine",
+        )
+    ),
+)
+
+event = Table(
+    "event",
+    metadata,
+    _study_key(primary=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("kind", _Text(32), nullable=False),
+    Column("at", UTC_TIME, nullable=False),
+    Column("data", JSON, nullable=False),
+)
+
+offer = Table(
+    "offer",
+    metadata,
+    Column("kind", _Text(16), primary_key=True, doc="optimizer, workload or dispatcher"),
+    Column("name", _Text(128), primary_key=True),
+    Column("card", JSON, nullable=False),
+    Column("dispatcher", _Text(128), nullable=False),
+    Column("seen_at", UTC_TIME, nullable=False),
+)
+
+token = Table(
+    "token",
+    metadata,
+    Column("name", _Text(64), primary_key=True),
+    Column("digest", _Text(64), nullable=False, unique=True, doc="SHA-256 of a 256-bit random secret"),
+    Column("role", _Text(16), nullable=False),
+    Column("created_at", UTC_TIME, nullable=False),
+    Column("revoked_at", UTC_TIME),
+    Column("last_used_at", UTC_TIME),
+)

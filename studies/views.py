@@ -1,0 +1,188 @@
+"""What readers get: immutable views of studies, arms, trials, measurements and events, the same for REST, CLI, client and page."""
+
+__all__ = [
+    "ArmView",
+    "Best",
+    "Curve",
+    "CurvePoint",
+    "EventKind",
+    "EventView",
+    "MeasurementView",
+    "Page",
+    "Progress",
+    "Role",
+    "StudySummary",
+    "StudyView",
+    "TokenView",
+    "TrialView",
+]
+
+from datetime import datetime
+from typing import Generic, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from studies.catalog import OptimizerCard, WorkloadCard
+from studies.space import Parameters, Space
+from studies.spec import StudySpec
+from studies.states import StudyState, TrialState
+
+EventKind = Literal["study.submitted", "study.state", "trial.started", "trial.requeued", "trial.finished", "progress"]
+Role = Literal["viewer", "submitter", "admin"]
+T = TypeVar("T")
+
+
+class _View(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Progress(_View):
+    """How far a study, or one arm of it, has come."""
+
+    trials: int = Field(description="Trials to be run in all.")
+    finished: int = Field(description="Trials that ended in any way.")
+    completed: int = Field(description="Trials trained to their last epoch.")
+    diverged: int = Field(description="Trials whose loss or weights stopped being finite.")
+    pruned: int = Field(description="Trials stopped early by the pruner.")
+    failed: int = Field(description="Trials lost to a fault of machinery or workload.")
+    cancelled: int = Field(description="Trials ended by a stop or a cancel.")
+    running: int = Field(description="Trials being trained now.")
+    epochs_done: int = Field(description="Epochs trained so far, over all trials.")
+    epochs: int = Field(description="Epochs to be trained in all.")
+
+
+class Best(_View):
+    """The best completed trial of an arm, by validation."""
+
+    trial_id: str = Field(description="Id of the trial.")
+    number: int = Field(description="The trial's number in its arm, from 0.")
+    value: float = Field(description="Validation metric at the objective's epoch.")
+    test_value: float | None = Field(description="Test metric at the same epoch; for reporting, never for choosing.")
+    epoch: int | None = Field(description="The epoch both were measured at.")
+    parameters: Parameters = Field(description="The configuration.")
+    python: str = Field(description="Python that builds this optimizer for `model`, ready to paste.")
+    call: str = Field(description="The constructor's call alone, on one line.")
+
+
+class ArmView(_View):
+    """One arm: an optimizer, its space, how far it is and its best configuration."""
+
+    name: str = Field(description="Name of the arm, unlike any other in its study.")
+    position: int = Field(description="Place in the study, from 0; fixes its colour on the page.")
+    optimizer: OptimizerCard = Field(description="The optimizer's card, as it stood when the study was submitted.")
+    space: Space = Field(description="Every hyperparameter's dimension.")
+    defaults: Parameters = Field(description="Configuration of the arm's first trial.")
+    progress: Progress = Field(description="How far this arm has come.")
+    best: Best | None = Field(description="None until a trial has completed.")
+
+
+class StudySummary(_View):
+    """A study in a list."""
+
+    id: str = Field(description="Its id, made when it was submitted.")
+    name: str = Field(description="A title for people.")
+    state: StudyState = Field(description="Where it stands.")
+    state_reason: str | None = Field(description="Why the study is in this state, when there is something to say.")
+    workload: str = Field(description="Name of its workload.")
+    arms: tuple[str, ...] = Field(description="Names of its arms.")
+    owner: str | None = Field(description="Name of the token it was submitted with; none on an open service.")
+    progress: Progress = Field(description="How far it has come, all arms together.")
+    created_at: datetime = Field(description="When it was submitted.")
+    started_at: datetime | None = Field(description="When a run first began to work on it; none while it waits.")
+    ended_at: datetime | None = Field(description="When it was closed; none while it is open.")
+
+
+class StudyView(StudySummary):
+    """A study in full, its arms apart."""
+
+    version: int = Field(description="Counts the changes of state; the ETag.")
+    verbs: tuple[str, ...] = Field(description="What may be done with it now: pause, resume, stop, cancel.")
+    workload_card: WorkloadCard = Field(description="The workload's card, as it stood when the study was submitted.")
+    epochs: int = Field(description="Epochs of each trial.")
+    batch_size: int = Field(description="Examples per step.")
+    spec: StudySpec = Field(description="What was submitted, shorthands spelled out.")
+
+
+class TrialView(_View):
+    """One configuration trained once."""
+
+    id: str = Field(description="Its id: the study's, the arm's name and the number, with dots between.")
+    study_id: str = Field(description="Id of its study.")
+    arm: str = Field(description="Name of its arm.")
+    number: int = Field(description="Number in its arm, from 0.")
+    state: TrialState = Field(description="Where it stands; diverged is a result, failed is not.")
+    origin: Literal["default", "sampled"] = Field(description="The optimizer's defaults, or chosen by the sampler.")
+    parameters: Parameters = Field(description="The configuration that was trained.")
+    replicate: int = Field(description="Which independent repetition of the search it belongs to.")
+    seed: int = Field(description="Seed of initialisation and data order; the same for every arm of a replicate.")
+    attempt: int = Field(description="Which try this is, from 1.")
+    retries: int = Field(description="How many tries were lost to a fault of the machinery.")
+    value: float | None = Field(description="Validation metric at the objective's epoch; none unless completed.")
+    best_epoch: int | None = Field(description="The epoch that value was measured at.")
+    test_value: float | None = Field(description="Test metric at that epoch.")
+    epochs_done: int = Field(description="Epochs trained so far.")
+    cost_s: float = Field(description="Training seconds of the trial, its share where it was packed with others.")
+    reason: str | None = Field(description="Why it diverged, failed or was cancelled.")
+    worker: str | None = Field(description="Where it ran: host and process.")
+    created_at: datetime = Field(description="When its configuration was chosen.")
+    started_at: datetime | None = Field(description="When its present attempt began; none while it waits.")
+    ended_at: datetime | None = Field(description="When it ended; none while it has not.")
+
+
+class MeasurementView(_View):
+    """What a trial measured at the end of one epoch; None stands for not finite or not applicable."""
+
+    epoch: int = Field(description="Number of the epoch, from 1.")
+    elapsed_s: float = Field(description="Training seconds of the trial up to its end, its share where it was packed with others.")
+    lr: float | None = Field(description="Learning rate at its last step.")
+    train_loss: float | None = Field(description="Mean training loss over the epoch.")
+    validation_loss: float | None = Field(description="Loss on the validation split.")
+    validation_metric: float | None = Field(description="The workload's metric on the validation split.")
+    weight_norm: float | None = Field(description="Probe: L2 norm of all weights of two or more dimensions together.")
+    effective_step: float | None = Field(description="Probe: how far a step moves the direction of a weight, mean over probed steps and weights.")
+    projected_fraction: float | None = Field(
+        description="Probe: share of probed steps and weights whose update was projected; none for optimizers that do not project."
+    )
+    gradient_cosine: float | None = Field(description="Probe: absolute cosine between gradient and weight, mean over probed steps and weights.")
+
+
+class CurvePoint(_View):
+    """Best value so far, after one more trial has finished."""
+
+    trials: int = Field(description="Trials of the arm finished so far, from 1, the diverged counted.")
+    elapsed_s: float = Field(description="Training seconds that the arm had spent by then.")
+    value: float | None = Field(description="Best validation value among them; none while all have diverged.")
+
+
+class Curve(_View):
+    """Best so far of one arm, in the order in which its trials finished."""
+
+    arm: str = Field(description="Name of the arm.")
+    points: tuple[CurvePoint, ...] = Field(description="One point for each trial that finished, in that order.")
+
+
+class EventView(_View):
+    """Something that happened to a study."""
+
+    id: int = Field(description="Number in its study, from 1 without gaps; the `Last-Event-ID` of the stream.")
+    kind: EventKind = Field(description="What happened.")
+    at: datetime = Field(description="When it happened.")
+    data: dict[str, object] = Field(description="Details; for `progress` the study's and each arm's progress.")
+
+
+class TokenView(_View):
+    """An API token, without its secret."""
+
+    name: str = Field(description="Who or what it is for.")
+    role: Role = Field(description="What it permits.")
+    created_at: datetime = Field(description="When it was made.")
+    revoked_at: datetime | None = Field(description="When it was made worthless; none while it is valid.")
+    last_used_at: datetime | None = Field(description="When it was last used, to the minute; none if never.")
+
+
+class Page(_View, Generic[T]):
+    """One page of a list."""
+
+    items: tuple[T, ...] = Field(description="The items of this page.")
+    next_page_token: str | None = Field(description="Give it back as `page_token` to go on; none on the last page.")
+    total: int = Field(description="How many there are on all pages.")

@@ -1,0 +1,98 @@
+"""Studies played through: what a dispatcher, a run and its workers say to the store, without any of them."""
+
+__all__ = ["Play", "Run", "report"]
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from catalogs import study_body
+
+from studies.spec import parse_spec
+from studies.store import Claim, NewTrial, PendingTrial, Report, RunWriter, Store
+from studies.views import StudyView, TrialView
+
+LEASE_S = 60.0
+
+
+def report(trial: PendingTrial, epoch: int, *, elapsed_s: float | None = None, validation_metric: float | None = 0.5, **fields: Any) -> Report:
+    """Return what a trial says after an epoch."""
+    measurement = {"epoch": epoch, "elapsed_s": 0.5 * epoch if elapsed_s is None else elapsed_s, "validation_metric": validation_metric}
+    return Report(trial.id, trial.attempt, measurement, **fields)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A claimed study, and what its run does."""
+
+    store: Store
+    claim: Claim
+    writer: RunWriter
+
+    @property
+    def study(self) -> StudyView:
+        """The study as it stands."""
+        return self.store.study(self.claim.study_id)
+
+    def trial(self, trial: PendingTrial) -> TrialView:
+        """Return a trial as it stands."""
+        return self.store.trial(trial.id)
+
+    def lapse(self) -> None:
+        """Let the lease end."""
+        self.store.run_writer(self.claim, lease_s=-1.0).renew()
+
+    def create(self, *numbers: int, arm: str = "adamp") -> tuple[PendingTrial, ...]:
+        """Create trials of an arm; number 0 has the arm's defaults."""
+        defaults = next(a.defaults for a in self.writer.plan().arms if a.name == arm)
+        return self.writer.create(
+            [NewTrial(arm, n, "default" if n == 0 else "sampled", defaults if n == 0 else defaults | {"lr": 1e-3 * (n + 1)}, seed=7) for n in numbers]
+        )
+
+    def begin(self, *numbers: int, arm: str = "adamp") -> tuple[PendingTrial, ...]:
+        """Create and start trials of an arm."""
+        pending = self.create(*numbers, arm=arm)
+        self.writer.start(pending)
+        return pending
+
+    def complete(self, trial: PendingTrial, value: float, *, cost_s: float = 1.0) -> None:
+        """Report a trial's two epochs, the last of which completes it."""
+        self.writer.record([report(trial, 1, elapsed_s=cost_s / 2, validation_metric=value / 2)])
+        ended = {"ended": "completed", "value": value, "best_epoch": 2, "test_value": value - 0.01}
+        self.writer.record([report(trial, 2, elapsed_s=cost_s, validation_metric=value, worker="host:1", **ended)])
+
+    def diverge(self, trial: PendingTrial) -> None:
+        """Report that a trial's first epoch was its last."""
+        self.writer.record([report(trial, 1, validation_metric=None, ended="diverged", reason="the loss became nan")])
+
+    def every_event(self) -> Sequence[tuple[str, dict[str, object]]]:
+        """Return kind and data of everything that happened to the study."""
+        return [(event.kind, event.data) for event in self.store.events(self.claim.study_id)]
+
+
+@dataclass(frozen=True)
+class Play:
+    """Studies to be played through."""
+
+    store: Store
+
+    def submit(self, **fields: Any) -> str:
+        """Submit a study and return its id."""
+        return self.store.submit(parse_spec(study_body(**fields))).id
+
+    def claim(self, *, dispatcher: str = "here", lease_s: float = LEASE_S) -> Run:
+        """Claim the next study, which must be there."""
+        claim = self.store.claim_next(dispatcher=dispatcher, lease_s=lease_s)
+        assert claim is not None
+        return self.of(claim)
+
+    def of(self, claim: Claim) -> Run:
+        """Return the run of a claim."""
+        return Run(self.store, claim, self.store.run_writer(claim, lease_s=LEASE_S))
+
+    def run(self, **fields: Any) -> Run:
+        """Submit a study and claim it."""
+        study_id = self.submit(**fields)
+        run = self.claim()
+        assert run.claim.study_id == study_id
+        return run

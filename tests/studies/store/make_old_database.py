@@ -1,0 +1,52 @@
+"""Write `revision-NNNN.sql`: a small SQLite database as this version of Tangent makes it, for later versions to open.
+
+Run once for each revision, by the version that introduced it: `python tests/studies/store/make_old_database.py` from the repository's root, with
+`PYTHONPATH=.:tests`. The files are never made anew: they are what users have.
+"""
+
+import sqlite3
+import tempfile
+from pathlib import Path
+
+from catalogs import catalog
+from playing import Play
+
+from studies.catalog import Catalog
+from studies.states import StudyMove
+from studies.store import Store
+from studies.store.engine import VERSION_TABLE
+
+__all__: list[str] = []
+
+
+def main() -> None:
+    """Play three studies, one finished, one running, one waiting, and write their database down."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "tangent.db"
+        store = Store.open(f"sqlite:///{path}")
+        cards = catalog()
+        store.announce(
+            Catalog(optimizers={"adamp": cards.optimizers["adamp"]}, workloads={"digits-mlp": cards.workloads["digits-mlp"]}), dispatcher="old"
+        )
+        store.create_token("ada", role="admin")
+        play = Play(store)
+        finished = play.run(arms=["adamp"], name="Finished")
+        first, second, lost = finished.begin(0, 1, 2)
+        finished.complete(first, 0.8)
+        finished.complete(second, 0.9)
+        finished.diverge(lost)
+        finished.writer.close(StudyMove.FINISH)
+        running = play.run(arms=["adamp"], name="Running")
+        running.begin(0)
+        running.lapse()
+        play.submit(arms=["adamp"], name="Waiting")
+        store.close()
+        with sqlite3.connect(path) as connection:
+            revision = connection.execute(f"SELECT version_num FROM {VERSION_TABLE}").fetchone()[0]
+            lines = "\n".join(connection.iterdump())
+    target = Path(__file__).with_name(f"revision-{revision}.sql")
+    target.write_text(lines + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

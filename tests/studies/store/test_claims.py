@@ -1,0 +1,233 @@
+"""Claims: one run for each study, and what becomes of a study whose run was lost."""
+
+import threading
+from datetime import UTC, datetime, timedelta
+
+from playing import Play, report
+
+from studies.states import StudyMove, StudyState, TrialState
+from studies.store import Claim, PendingTrial, Store
+
+__all__: list[str] = []
+
+
+def test_the_study_that_has_waited_longest_is_claimed_first(play: Play) -> None:
+    first, second, third = play.submit(), play.submit(), play.submit()
+    play.store.move(second, StudyMove.PAUSE)
+    assert [play.claim().claim.study_id, play.claim().claim.study_id] == [first, third]
+    assert play.store.claim_next(dispatcher="here", lease_s=60) is None
+
+
+def test_a_claimed_study_is_running(play: Play) -> None:
+    run = play.run()
+    assert (run.study.state, run.claim.attempt, run.study.verbs) == (StudyState.RUNNING, 1, ("pause", "stop", "cancel"))
+    assert run.study.started_at is not None
+    assert run.every_event()[-1] == ("study.state", {"from": "queued", "to": "running", "reason": None})
+
+
+def test_a_lease_is_respected_until_it_lapses_and_as_long_as_it_is_renewed(play: Play) -> None:
+    run = play.run()
+    assert play.store.claim_next(dispatcher="there", lease_s=60) is None
+    run.lapse()
+    run.writer.renew()
+    assert play.store.claim_next(dispatcher="there", lease_s=60) is None
+    run.lapse()
+    assert play.store.claim_next(dispatcher="there", lease_s=60) == Claim(run.claim.study_id, 2)
+
+
+def test_a_lease_is_as_long_as_it_was_asked_for(play: Play) -> None:
+    play.submit()
+    run = play.claim(lease_s=-1)
+    assert play.claim(lease_s=-1).claim.attempt == run.claim.attempt + 1
+
+
+def test_taking_over_a_running_study_is_no_change_of_its_state(play: Play) -> None:
+    run = play.run()
+    before = run.study
+    run.lapse()
+    play.claim(dispatcher="there")
+    assert (run.study.state, run.study.version, run.study.started_at) == (StudyState.RUNNING, before.version, before.started_at)
+
+
+def test_trials_in_flight_are_queued_again_with_the_same_parameters_and_a_retry_charged(play: Play) -> None:
+    run = play.run(max_retries=3)
+    done, flying = run.begin(0, 1)
+    waiting = run.create(2)[0]
+    run.complete(done, 0.9)
+    run.writer.record([report(flying, 1)])
+    run.lapse()
+    events = len(run.every_event())
+    again = play.claim(dispatcher="there")
+    found = again.trial(flying)
+    assert (found.state, found.attempt, found.retries, found.parameters, found.seed) == (TrialState.QUEUED, 2, 1, flying.parameters, flying.seed)
+    assert (found.epochs_done, found.cost_s, found.started_at) == (0, 0.0, None)
+    assert play.store.measurements(flying.id) == (), "the next attempt starts from nothing"
+    assert again.trial(done).state is TrialState.COMPLETED
+    assert (again.trial(waiting).attempt, again.trial(waiting).retries) == (1, 0), "it had not begun"
+    assert run.every_event()[events:] == [("trial.requeued", {"trial": flying.id, "attempt": 2, "reason": "its run was lost"})]
+
+
+def test_a_trial_that_has_used_up_its_retries_is_failed(play: Play) -> None:
+    run = play.run(max_retries=1)
+    trial = run.begin(0)[0]
+    run.lapse()
+    second = play.claim()
+    found = second.writer.trials()[0]
+    second.writer.start([PendingTrial(found.id, found.arm, found.number, found.attempt, found.parameters, found.seed)])
+    second.lapse()
+    third = play.claim()
+    found = third.trial(trial)
+    assert (found.state, found.attempt, found.retries) == (TrialState.FAILED, 2, 1)
+    assert found.reason == "its run was lost; given up after 2 tries"
+    assert found.ended_at is not None
+    kind, data = third.every_event()[-1]
+    assert (kind, data["trial"], data["state"], data["reason"]) == ("trial.finished", trial.id, "failed", found.reason)
+
+
+def test_without_retries_the_first_loss_fails_a_trial(play: Play) -> None:
+    run = play.run(max_retries=0)
+    trial = run.begin(0)[0]
+    run.lapse()
+    assert (play.claim().trial(trial).state, run.trial(trial).reason) == (TrialState.FAILED, "its run was lost")
+
+
+def test_a_paused_study_keeps_its_run_until_that_has_drained(play: Play) -> None:
+    run = play.run()
+    trial = run.begin(0)[0]
+    play.store.move(run.claim.study_id, StudyMove.PAUSE)
+    assert run.writer.renew() is StudyState.PAUSED
+    assert play.store.claim_next(dispatcher="there", lease_s=60) is None
+    run.complete(trial, 0.9)
+    assert run.trial(trial).state is TrialState.COMPLETED
+
+
+def test_a_paused_study_whose_run_was_lost_is_tidied_and_stays_paused(play: Play) -> None:
+    run = play.run()
+    trial = run.begin(0)[0]
+    play.store.move(run.claim.study_id, StudyMove.PAUSE)
+    run.lapse()
+    assert play.store.claim_next(dispatcher="there", lease_s=60) is None
+    assert (run.study.state, run.trial(trial).state, run.trial(trial).retries) == (StudyState.PAUSED, TrialState.QUEUED, 1)
+    play.store.move(run.claim.study_id, StudyMove.RESUME)
+    assert play.claim().claim.attempt > run.claim.attempt + 1, "the lost run stays superseded"
+
+
+def test_a_paused_study_whose_run_ended_early_shows_nothing_running(play: Play) -> None:
+    run = play.run()
+    trial = run.begin(0)[0]
+    play.store.move(run.claim.study_id, StudyMove.PAUSE)
+    play.store.release(run.claim)
+    assert (run.study.state, run.trial(trial).state) == (StudyState.PAUSED, TrialState.QUEUED)
+
+
+def test_a_stop_or_cancel_that_its_dead_run_could_not_carry_out_is_carried_out(play: Play) -> None:
+    runs = [play.run(), play.run()]
+    for run, verb in zip(runs, (StudyMove.STOP, StudyMove.CANCEL), strict=True):
+        run.begin(0)
+        play.store.move(run.claim.study_id, verb)
+        run.lapse()
+    assert play.store.claim_next(dispatcher="there", lease_s=60) is None
+    assert [run.study.state for run in runs] == [StudyState.COMPLETED, StudyState.CANCELLED]
+    assert all(trial.state is TrialState.CANCELLED for run in runs for trial in run.writer.trials())
+
+
+def test_studies_that_only_need_tidying_keep_no_other_waiting(play: Play) -> None:
+    lost = [play.run(), play.run()]
+    waiting = play.submit()
+    for run, verb in zip(lost, (StudyMove.STOP, StudyMove.PAUSE), strict=True):
+        play.store.move(run.claim.study_id, verb)
+        run.lapse()
+    assert play.claim().claim.study_id == waiting
+    assert [run.study.state for run in lost] == [StudyState.COMPLETED, StudyState.PAUSED]
+
+
+def test_a_released_study_can_be_claimed_at_once(play: Play) -> None:
+    run = play.run()
+    trial = run.begin(0)[0]
+    play.store.release(run.claim)
+    assert run.trial(trial).state is TrialState.QUEUED
+    assert play.claim(dispatcher="there").claim.attempt == 2
+    assert (run.trial(trial).attempt, run.trial(trial).retries) == (2, 1), "and its trials are charged once"
+
+
+def test_a_study_given_up_is_failed_with_the_reason(play: Play) -> None:
+    run = play.run()
+    trial = run.begin(0)[0]
+    play.store.release(run.claim, failure="its run broke down 3 times\0\ud800")
+    assert (run.study.state, run.study.state_reason) == (StudyState.FAILED, "its run broke down 3 times??")
+    assert run.trial(trial).state is TrialState.CANCELLED
+    assert run.study.ended_at is not None
+    assert play.store.claim_next(dispatcher="there", lease_s=60) is None
+
+
+def test_giving_up_a_study_that_was_to_be_cancelled_cancels_it(play: Play) -> None:
+    run = play.run()
+    play.store.move(run.claim.study_id, StudyMove.CANCEL)
+    play.store.release(run.claim, failure="it broke down")
+    assert (run.study.state, run.study.state_reason) == (StudyState.CANCELLED, "it broke down")
+
+
+def test_whoever_has_been_superseded_releases_nothing(play: Play) -> None:
+    old = play.run()
+    old.lapse()
+    new = play.claim(dispatcher="there")
+    trial = new.begin(0)[0]
+    play.store.release(old.claim, failure="too late")
+    assert (new.study.state, new.trial(trial).state) == (StudyState.RUNNING, TrialState.RUNNING)
+    assert play.store.claim_next(dispatcher="here", lease_s=60) is None
+
+
+def test_releasing_a_closed_study_does_nothing(play: Play) -> None:
+    run = play.run()
+    run.writer.close(StudyMove.FINISH)
+    before = run.study
+    play.store.release(run.claim, failure="too late")
+    assert run.study == before
+
+
+def test_dispatchers_that_race_never_claim_one_study_twice(play: Play, database_url: str) -> None:
+    submitted = {play.submit() for _ in range(12)}
+    claims: list[Claim] = []
+    barrier = threading.Barrier(4)
+
+    def claim_all(name: str) -> None:
+        # Each dispatcher has connections of its own, as in life.
+        store = Store.open(database_url, migrate=False)
+        barrier.wait()
+        deadline = datetime.now(UTC) + timedelta(seconds=30)
+        while len(claims) < len(submitted) and datetime.now(UTC) < deadline:
+            claim = store.claim_next(dispatcher=name, lease_s=60)
+            if claim is not None:
+                claims.append(claim)
+        store.close()
+
+    threads = [threading.Thread(target=claim_all, args=(f"d{n}",)) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert len(claims) == len(submitted)
+    assert {claim.study_id for claim in claims} == submitted
+    assert {claim.attempt for claim in claims} == {1}
+
+
+def test_dispatchers_that_race_for_one_lapsed_study_make_one_attempt(play: Play, database_url: str) -> None:
+    run = play.run()
+    trial = run.begin(0)[0]
+    run.lapse()
+    claims: list[Claim | None] = []
+    barrier = threading.Barrier(4)
+
+    def claim_once() -> None:
+        store = Store.open(database_url, migrate=False)
+        barrier.wait()
+        claims.append(store.claim_next(dispatcher="there", lease_s=60))
+        store.close()
+
+    threads = [threading.Thread(target=claim_once) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert sorted(claims, key=str) == [Claim(run.claim.study_id, 2), None, None, None]
+    assert run.trial(trial).retries == 1

@@ -1,0 +1,164 @@
+"""Opening a database: every way in which it cannot be used is told in one sentence."""
+
+import contextlib
+import socket
+import sqlite3
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from catalogs import study_body
+from playing import Play
+from postgres_server import PostgresServer
+from sqlalchemy import make_url
+
+from studies.errors import StoreUnavailable
+from studies.spec import parse_spec
+from studies.store import Store
+from studies.store.engine import VERSION_TABLE
+
+__all__: list[str] = []
+
+EXPECTED = r"sqlite:///PATH or postgresql\+psycopg://USER:PASSWORD@HOST/NAME"
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("", f"'' is no database URL; expected {EXPECTED}"),
+        ("tangent.db", f"'tangent.db' is no database URL; expected {EXPECTED}"),
+        ("postgresql://host:port/name", f"'postgresql://host:port/name' is no database URL; expected {EXPECTED}"),
+        ("mysql://host/name", f"got 'mysql'; expected {EXPECTED}"),
+        ("postgresql+psycopg2://host/name", r"got 'postgresql\+psycopg2'"),
+        ("postgresql+asyncpg://host/name", r"got 'postgresql\+asyncpg'"),
+        ("sqlite+aiosqlite:///x.db", r"got 'sqlite\+aiosqlite'"),
+        ("sqlite://", "in memory ends with its process.*use sqlite:///PATH"),
+        ("sqlite:///:memory:", "in memory ends with its process.*use sqlite:///PATH"),
+    ],
+)
+def test_a_wrong_url_is_told_with_the_right_form(url: str, said: str) -> None:
+    with pytest.raises(StoreUnavailable, match=said):
+        Store.open(url)
+
+
+@pytest.mark.parametrize(
+    "url", ["postgresql:/ada:hidden@host/name", "postgresql://ada:hidden@127.0.0.1:1/name", "postgresql://ada:hidden@host:port/name"]
+)
+def test_no_error_tells_the_password(url: str) -> None:
+    with pytest.raises(StoreUnavailable) as raised:
+        Store.open(url)
+    assert "hidden" not in str(raised.value)
+
+
+def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    for path in (tmp_path / "file" / "tangent.db", tmp_path / "file" / "deeper" / "tangent.db", Path("/proc/tangent/tangent.db")):
+        with pytest.raises(StoreUnavailable, match=r"cannot make the folder .* for the database: .*; choose another path"):
+            Store.open(f"sqlite:///{path}")
+
+
+def test_a_path_that_is_no_database_is_told(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "letter").write_text("Dear reader, this is no database, and it is longer than its header would be. " * 20)
+    for name, cause in (("folder", "unable to open database file"), ("letter", "file is not a database")):
+        with pytest.raises(StoreUnavailable, match=f"^the database sqlite:///{tmp_path}/{name} cannot be used: {cause}$"):
+            Store.open(f"sqlite:///{tmp_path}/{name}")
+
+
+def test_folders_on_the_way_are_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for path in ("~/deep/er/tangent.db", f"{tmp_path}/with space & 100% #1/tangent.db"):
+        store = Store.open(f"sqlite:///{path}")
+        store.ping()
+        store.close()
+    assert (tmp_path / "deep" / "er" / "tangent.db").is_file()
+    assert (tmp_path / "with space & 100% #1" / "tangent.db").is_file()
+
+
+def test_a_host_that_refuses_is_told_at_once() -> None:
+    began = time.monotonic()
+    with pytest.raises(StoreUnavailable, match=r"^the database postgresql\+psycopg://ada:\*\*\*@127\.0\.0\.1:1/name cannot be used: .*refused"):
+        Store.open("postgresql://ada:secret@127.0.0.1:1/name")
+    assert time.monotonic() - began < 5
+
+
+def test_a_host_that_says_nothing_is_given_up_after_seconds() -> None:
+    with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as silent:
+        port = silent.getsockname()[1]
+        began = time.monotonic()
+        with pytest.raises(StoreUnavailable, match="timeout"):
+            Store.open(f"postgresql://ada@127.0.0.1:{port}/name")
+        assert time.monotonic() - began < 15
+
+
+def test_a_database_without_tables_is_told_when_it_is_used(empty_url: str) -> None:
+    store = Store.open(empty_url, migrate=False)
+    store.ping()
+    with pytest.raises(StoreUnavailable, match=r"cannot be used: .*study"):
+        store.studies()
+    store.close()
+
+
+def test_a_database_of_a_newer_tangent_is_left_alone(store: Store, database_url: str) -> None:
+    with store._database.write() as connection:
+        connection.exec_driver_sql(f"UPDATE {VERSION_TABLE} SET version_num = '9999'")
+    with pytest.raises(StoreUnavailable, match="is at revision 9999, which this version of Tangent does not know; upgrade Tangent"):
+        Store.open(database_url)
+
+
+def test_what_is_wrong_with_what_is_written_is_not_blamed_on_the_database(play: Play) -> None:
+    run = play.run()
+    run.create(0)
+    with pytest.raises(Exception, match=r"UNIQUE|unique") as raised:
+        run.create(0)
+    assert not isinstance(raised.value, StoreUnavailable)
+    assert len(run.writer.trials()) == 1
+
+
+@pytest.mark.postgres
+def test_a_database_that_is_not_there_is_told(postgres: PostgresServer) -> None:
+    with pytest.raises(StoreUnavailable, match=r'cannot be used: .*database "nowhere" does not exist'):
+        Store.open(postgres.url("nowhere"))
+
+
+@pytest.mark.postgres
+def test_a_store_outlives_a_restart_of_its_server(postgres: PostgresServer, postgres_url: str) -> None:
+    store = Store.open(postgres_url)
+    name = make_url(postgres_url).database
+    postgres.run(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'")
+    store.ping()
+    store.beat("here")
+    assert set(store.dispatchers()) == {"here"}
+    store.close()
+
+
+@pytest.mark.postgres
+def test_a_database_that_only_reads_is_told_when_it_should_write(postgres: PostgresServer, postgres_url: str) -> None:
+    Store.open(postgres_url).close()
+    postgres.run(f"ALTER DATABASE {make_url(postgres_url).database} SET default_transaction_read_only = on")
+    store = Store.open(postgres_url)
+    assert store.studies().total == 0
+    with pytest.raises(StoreUnavailable, match="read-only transaction"):
+        store.beat("here")
+    store.close()
+
+
+def test_a_plain_postgresql_url_means_psycopg() -> None:
+    with pytest.raises(StoreUnavailable, match=r"postgresql\+psycopg://127\.0\.0\.1:1/x"):
+        Store.open("postgresql://127.0.0.1:1/x")
+
+
+def test_a_store_that_was_closed_opens_again_when_it_is_used(store: Store) -> None:
+    store.close()
+    assert store.submit(parse_spec(study_body())).id
+
+
+def test_a_new_database_that_another_process_is_making_is_waited_for(tmp_path: Path) -> None:
+    with contextlib.closing(sqlite3.connect(tmp_path / "tangent.db", isolation_level=None, check_same_thread=False)) as other:
+        other.execute("CREATE TABLE other (x)")
+        other.execute("BEGIN EXCLUSIVE")
+        release = threading.Timer(0.3, lambda: other.execute("COMMIT"))
+        release.start()
+        Store.open(f"sqlite:///{tmp_path}/tangent.db").close()
+        release.join()

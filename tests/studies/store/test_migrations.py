@@ -1,0 +1,87 @@
+"""Migrations make the tables that the code expects, once, and open what older versions have made."""
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from playing import Play
+
+from studies.states import StudyState, TrialState
+from studies.store import Store
+from studies.store.engine import VERSION_TABLE, Database
+from studies.store.tables import metadata
+
+__all__: list[str] = []
+
+OLD_DATABASES = sorted(Path(__file__).parent.glob("revision-*.sql"))
+
+
+def differences(database: Database) -> list[object]:
+    """Return in what the tables differ from the code's."""
+    with database.read() as connection:
+        options = {"version_table": VERSION_TABLE, "compare_type": True, "compare_server_default": True}
+        return list(compare_metadata(MigrationContext.configure(connection, opts=options), metadata))
+
+
+def test_migrations_make_exactly_the_tables_of_the_code(empty_url: str) -> None:
+    database = Database(empty_url)
+    database.migrate()
+    assert differences(database) == []
+    database.close()
+
+
+def test_migrating_again_changes_nothing(store: Store) -> None:
+    before = store.catalog()
+    store._database.migrate()
+    assert store.catalog() == before
+    assert differences(store._database) == []
+
+
+def test_optunas_tables_and_ours_keep_versions_of_their_own(play: Play) -> None:
+    run = play.run()
+    run.complete(run.begin(0)[0], 0.9)
+    assert play.store.copy_to_optuna(run.claim.study_id) == 1
+    with play.store._database.read() as connection:
+        optunas, ours = (connection.exec_driver_sql(f"SELECT version_num FROM {name}").scalar_one() for name in ("alembic_version", VERSION_TABLE))
+    assert optunas != ours
+    play.store._database.migrate()
+
+
+def test_there_is_an_old_database_of_every_revision() -> None:
+    versions = Path(__file__).parents[3] / "studies" / "store" / "migrations" / "versions"
+    revisions = sorted(path.name[:4] for path in versions.glob("[0-9]*.py"))
+    assert [path.stem.removeprefix("revision-") for path in OLD_DATABASES] == revisions
+    assert all(path.stat().st_size < 30_000 for path in OLD_DATABASES)
+
+
+@pytest.mark.parametrize("old", OLD_DATABASES, ids=lambda path: path.stem)
+def test_an_old_database_opens_and_goes_on(old: Path, tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "tangent.db") as connection:
+        connection.executescript(old.read_text(encoding="utf-8"))
+    connection.close()
+    store = Store.open(f"sqlite:///{tmp_path}/tangent.db")
+    assert differences(store._database) == []
+    found = {study.name: study for study in store.studies().items}
+    assert {name: study.state for name, study in found.items()} == {
+        "Finished": StudyState.COMPLETED,
+        "Running": StudyState.RUNNING,
+        "Waiting": StudyState.QUEUED,
+    }
+    finished = found["Finished"].id
+    assert [trial.state for trial in store.every_trial(finished)] == [TrialState.COMPLETED, TrialState.COMPLETED, TrialState.DIVERGED]
+    (arm,) = store.arms(finished)
+    assert arm.best is not None
+    assert (arm.best.value, len(store.measurements(arm.best.trial_id)), len(store.curves(finished)[0].points)) == (0.9, 2, 3)
+    assert [event.id for event in store.events(finished)][-1] == len(store.events(finished))
+    assert [token.name for token in store.tokens()] == ["ada"]
+    assert store.study(finished).spec.arms[0].name == "adamp"
+    play = Play(store)
+    taken_over = play.claim()
+    assert taken_over.study.name == "Running"
+    assert [trial.attempt for trial in taken_over.writer.trials()] == [2]
+    play.submit(arms=["adamp"])
+    assert play.claim().study.name == "Waiting"
+    assert store.copy_to_optuna(finished) == 3
+    store.close()

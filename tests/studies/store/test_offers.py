@@ -1,0 +1,77 @@
+"""The catalogue by announcement, and which dispatchers live."""
+
+import threading
+from datetime import UTC, datetime, timedelta
+
+from catalogs import catalog
+
+from studies.catalog import Catalog
+from studies.store import Store
+
+__all__: list[str] = []
+
+
+def test_what_was_announced_is_on_offer_by_name(store: Store) -> None:
+    assert store.catalog() == Catalog(optimizers=dict(sorted(catalog().optimizers.items())), workloads=dict(sorted(catalog().workloads.items())))
+    assert list(store.catalog().workloads) == ["char-lm", "digits-mlp"]
+
+
+def test_nothing_is_on_offer_at_first(empty_url: str) -> None:
+    store = Store.open(empty_url)
+    assert store.catalog() == Catalog()
+    assert store.dispatchers() == {}
+    store.close()
+
+
+def test_a_card_announced_again_takes_the_place_of_the_older(store: Store) -> None:
+    newer = catalog().optimizers["adamp"].model_copy(update={"title": "AdamP, newer"})
+    own = catalog().workloads["char-lm"].model_copy(update={"name": "my-own"})
+    store.announce(Catalog(optimizers={"adamp": newer}, workloads={"my-own": own}), dispatcher="there")
+    cards = store.catalog()
+    assert cards.optimizers["adamp"] == newer
+    assert cards.optimizers["adamw"] == catalog().optimizers["adamw"], "the rest stays"
+    assert list(cards.workloads) == ["char-lm", "digits-mlp", "my-own"]
+
+
+def test_a_dispatcher_is_heard_of_until_it_signs_off(store: Store) -> None:
+    first = store.dispatchers()["here"]
+    assert abs(datetime.now(UTC) - first) < timedelta(minutes=5)
+    store.beat("here")
+    store.beat("there")
+    heard = store.dispatchers()
+    assert set(heard) == {"here", "there"}
+    assert heard["here"] > first
+    store.sign_off("here")
+    store.sign_off("nobody")
+    assert set(store.dispatchers()) == {"there"}
+    assert store.catalog().optimizers, "its cards stay: studies can be submitted and wait"
+
+
+def test_dispatchers_that_start_together_announce_the_same_cards(empty_url: str) -> None:
+    Store.open(empty_url).close()
+    raised: list[BaseException] = []
+    barrier = threading.Barrier(6)
+    cards = catalog()
+    # In another order: whoever updates rows in different orders can wait for each other for ever.
+    turned = Catalog(optimizers=dict(reversed(cards.optimizers.items())), workloads=dict(reversed(cards.workloads.items())))
+
+    def announce(n: int) -> None:
+        store = Store.open(empty_url, migrate=False)
+        barrier.wait()
+        try:
+            for _ in range(5):
+                store.announce(turned if n % 2 else cards, dispatcher=f"d{n}")
+        except BaseException as error:  # noqa: BLE001 # the test looks at it
+            raised.append(error)
+        store.close()
+
+    threads = [threading.Thread(target=announce, args=(n,)) for n in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert raised == []
+    store = Store.open(empty_url, migrate=False)
+    assert len(store.catalog().optimizers) == 4
+    assert len(store.dispatchers()) == 6
+    store.close()

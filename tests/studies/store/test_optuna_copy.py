@@ -1,0 +1,269 @@
+"""Copies in Optuna's tables: every finished trial once, whole and in its final state, whatever breaks down on the way."""
+
+import contextlib
+import threading
+import time
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+
+import optuna
+import pytest
+from optuna.storages import RDBStorage
+from optuna.trial import FrozenTrial, create_trial
+from optuna.trial import TrialState as OptunaState
+from playing import Play, Run, report
+
+from studies.errors import StoreUnavailable
+from studies.states import StudyMove, TrialState
+from studies.store import Store
+from studies.store.optuna_copy import study_name
+
+__all__: list[str] = []
+
+
+@pytest.fixture(autouse=True)
+def quietly() -> Iterator[None]:
+    """Keep Optuna's log of every study out of the tests' output."""
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    yield
+    optuna.logging.set_verbosity(before)
+
+
+@contextlib.contextmanager
+def storage_at(database_url: str) -> Iterator[RDBStorage]:
+    """Yield the database as Optuna's own tools open it."""
+    storage = RDBStorage(database_url)
+    yield storage
+    storage.remove_session()
+    storage.engine.dispose()
+
+
+def copies(run: Run, database_url: str) -> list[FrozenTrial]:
+    """Return the trials of the first arm that Optuna's own API finds, by number in the arm."""
+    with storage_at(database_url) as storage:
+        found = optuna.load_study(study_name=study_name(run.claim.study_id, "adamp"), storage=storage).trials
+    return sorted(found, key=lambda trial: trial.user_attrs["tangent_trial"])
+
+
+def mark(run: Run, copy_state: int) -> None:
+    """Set what our record notes of the copies of all finished trials."""
+    with run.store._database.write() as connection:
+        connection.exec_driver_sql(f"UPDATE trial SET copy_state = {copy_state} WHERE ended_at IS NOT NULL")
+
+
+def names(trials: list[FrozenTrial]) -> list[str]:
+    return [trial.user_attrs["tangent_trial"].rpartition(".")[2] for trial in trials]
+
+
+@pytest.fixture
+def played(play: Play) -> Run:
+    """A study with a trial in every state."""
+    run = play.run(budget={"trials_per_arm": 9, "epochs": 2})
+    default, sampled, diverged, pruned, failed, running = run.begin(0, 1, 2, 3, 4, 5)
+    run.create(6)
+    run.complete(default, 0.5)
+    run.complete(sampled, 0.9)
+    run.diverge(diverged)
+    run.writer.record([report(pruned, 1, validation_metric=0.3, ended="pruned")])
+    run.writer.give_back([(failed.id, 1)], reason="ValueError: no such layer", max_retries=0)
+    run.writer.record([report(running, 1)])
+    return run
+
+
+def test_optuna_opens_every_finished_trial_once(played: Run, database_url: str) -> None:
+    assert played.store.copy_to_optuna(played.claim.study_id) == 5
+    found = copies(played, database_url)
+    assert names(found) == ["0", "1", "2", "3", "4"]
+    assert [trial.state for trial in found] == [OptunaState.COMPLETE, OptunaState.COMPLETE, OptunaState.FAIL, OptunaState.PRUNED, OptunaState.FAIL]
+    assert [trial.user_attrs["tangent_state"] for trial in found] == ["completed", "completed", "diverged", "pruned", "failed"]
+    assert [trial.value for trial in found] == [0.5, 0.9, None, 0.3, None], "a pruned trial's is its last, as Optuna has it"
+    assert [trial.intermediate_values for trial in found] == [{1: 0.25, 2: 0.5}, {1: 0.45, 2: 0.9}, {}, {1: 0.3}, {}]
+    assert [trial.user_attrs.get("reason") for trial in found] == [None, None, "the loss became nan", None, "ValueError: no such layer"]
+    assert found[1].user_attrs["test_value"] == pytest.approx(0.89)
+    assert sorted(trial.number for trial in found) == [0, 1, 2, 3, 4]
+
+
+def test_optuna_knows_direction_and_best_trial(played: Run, database_url: str) -> None:
+    played.store.copy_to_optuna(played.claim.study_id)
+    with storage_at(database_url) as storage:
+        study = optuna.load_study(study_name=study_name(played.claim.study_id, "adamp"), storage=storage)
+        assert (study.direction.name, study.best_value) == ("MAXIMIZE", 0.9)
+        assert study.best_trial.user_attrs["parameters"] == played.store.trial(f"{played.claim.study_id}.adamp.1").parameters
+
+
+def test_a_study_to_be_minimized_is_minimized_there(play: Play, database_url: str) -> None:
+    run = play.run(workload="char-lm")
+    for trial, value in zip(run.begin(0, 1), (2.0, 1.0), strict=True):
+        run.complete(trial, value)
+    play.store.copy_to_optuna(run.claim.study_id)
+    with storage_at(database_url) as storage:
+        study = optuna.load_study(study_name=study_name(run.claim.study_id, "adamp"), storage=storage)
+        assert (study.direction.name, study.best_value) == ("MINIMIZE", 1.0)
+
+
+def test_parameters_are_what_was_searched_and_defaults_outside_the_space_are_no_lie(played: Run, database_url: str) -> None:
+    played.store.copy_to_optuna(played.claim.study_id)
+    default = copies(played, database_url)[0]
+    # No decay lies below its logarithmic range, and without decay the ratio has no effect.
+    assert default.params == {"lr": 0.001, "delta": 0.1}
+    assert default.distributions["lr"] == optuna.distributions.FloatDistribution(1e-5, 1e-1, log=True)
+    assert default.user_attrs["parameters"] == played.writer.trials()[0].parameters, "the whole of it stands beside"
+
+
+def test_times_are_in_optunas_own_terms(played: Run, database_url: str) -> None:
+    played.store.copy_to_optuna(played.claim.study_id)
+    ours = played.writer.trials()[0]
+    trial = copies(played, database_url)[0]
+    assert trial.datetime_start is not None
+    assert trial.datetime_complete is not None
+    assert abs(trial.datetime_complete - datetime.now()) < timedelta(minutes=5), "local time, without a zone"  # noqa: DTZ005 # as Optuna has it
+    assert ours.ended_at is not None
+    assert ours.started_at is not None
+    assert trial.duration is not None
+    assert abs(trial.duration - (ours.ended_at - ours.started_at)) < timedelta(seconds=1)
+
+
+def test_each_call_copies_what_has_finished_since(played: Run, database_url: str) -> None:
+    study_id = played.claim.study_id
+    assert [played.store.copy_to_optuna(study_id), played.store.copy_to_optuna(study_id)] == [5, 0]
+    late = played.begin(7)[0]
+    assert played.store.copy_to_optuna(study_id) == 0
+    played.complete(late, 0.7)
+    assert played.store.copy_to_optuna(study_id) == 1
+    assert names(copies(played, database_url)) == ["0", "1", "2", "3", "4", "7"]
+
+
+def test_a_study_without_finished_trials_leaves_no_trace(play: Play) -> None:
+    run = play.run()
+    run.begin(0)
+    assert play.store.copy_to_optuna(run.claim.study_id) == 0
+    assert play.store.copy_to_optuna("nothing") == 0
+
+
+def test_cancelled_trials_are_not_copied(played: Run, database_url: str) -> None:
+    played.store.move(played.claim.study_id, StudyMove.CANCEL)
+    played.writer.close(StudyMove.FINISH)
+    assert [t.state for t in played.writer.trials()].count(TrialState.CANCELLED) == 2
+    assert played.store.copy_to_optuna(played.claim.study_id) == 5
+    assert names(copies(played, database_url)) == ["0", "1", "2", "3", "4"]
+
+
+def test_a_crash_after_the_copies_and_before_their_note_neither_loses_nor_doubles(played: Run, database_url: str) -> None:
+    played.store.copy_to_optuna(played.claim.study_id)
+    mark(played, copy_state=2)
+    restarted = Store.open(database_url, migrate=False)
+    restarted.copy_to_optuna(played.claim.study_id)
+    restarted.close()
+    assert names(copies(played, database_url)) == ["0", "1", "2", "3", "4"]
+    assert played.store.copy_to_optuna(played.claim.study_id) == 0
+
+
+def test_a_crash_amid_the_copies_neither_loses_nor_doubles(played: Run, database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    add = optuna.Study.add_trial
+    added: list[FrozenTrial] = []
+
+    def dies_at_the_third(self: optuna.Study, trial: FrozenTrial) -> None:
+        if len(added) == 2:
+            raise KeyboardInterrupt
+        add(self, trial)
+        added.append(trial)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(optuna.Study, "add_trial", dies_at_the_third)
+        with pytest.raises(KeyboardInterrupt):
+            played.store.copy_to_optuna(played.claim.study_id)
+    assert len(copies(played, database_url)) == 2
+    played.store.copy_to_optuna(played.claim.study_id)
+    assert names(copies(played, database_url)) == ["0", "1", "2", "3", "4"]
+
+
+def test_a_crash_before_the_first_copy_loses_nothing(played: Run, database_url: str) -> None:
+    mark(played, copy_state=2)
+    assert played.store.copy_to_optuna(played.claim.study_id) == 5
+    assert names(copies(played, database_url)) == ["0", "1", "2", "3", "4"]
+
+
+def test_other_trials_in_optunas_tables_are_left_alone(played: Run, database_url: str) -> None:
+    with storage_at(database_url) as storage:
+        own = optuna.create_study(storage=storage, study_name="somebody's own")
+        own.add_trial(create_trial(value=1.0))
+        played.store.copy_to_optuna(played.claim.study_id)
+        ours = optuna.load_study(study_name=study_name(played.claim.study_id, "adamp"), storage=storage)
+        # A user tries one more, with Optuna's own tools.
+        ours.add_trial(create_trial(value=1.0, user_attrs={"note": "mine"}))
+        mark(played, copy_state=2)
+        played.store.copy_to_optuna(played.claim.study_id)
+        assert (len(ours.trials), len(own.trials)) == (6, 1)
+
+
+def test_two_copiers_at_once_make_each_copy_once(played: Run, database_url: str) -> None:
+    raised: list[BaseException] = []
+    barrier = threading.Barrier(3)
+
+    def copy() -> None:
+        store = Store.open(database_url, migrate=False)
+        barrier.wait()
+        try:
+            store.copy_to_optuna(played.claim.study_id)
+        except BaseException as error:  # noqa: BLE001 # the test looks at it
+            raised.append(error)
+        store.close()
+
+    threads = [threading.Thread(target=copy) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert raised == []
+    assert names(copies(played, database_url)) == ["0", "1", "2", "3", "4"]
+
+
+def test_nobody_ever_sees_a_running_trial_there(play: Play, database_url: str) -> None:
+    run = play.run(budget={"trials_per_arm": 30, "epochs": 2})
+    for trial in run.begin(*range(25)):
+        run.complete(trial, 0.5)
+    seen: set[int] = set()
+    states: set[str] = set()
+    is_done = threading.Event()
+
+    def watch() -> None:
+        store = Store.open(database_url, migrate=False)
+        while not is_done.is_set():
+            with store._database.read() as connection:
+                if connection.dialect.has_table(connection, "trials"):
+                    found = connection.exec_driver_sql("SELECT state FROM trials").all()
+                    states.update(row[0] for row in found)
+                    seen.add(len(found))
+            time.sleep(0.002)
+        store.close()
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    assert play.store.copy_to_optuna(run.claim.study_id) == 25
+    is_done.set()
+    watcher.join(60)
+    assert len(seen) > 2, "it looked while the copies were made"
+    assert states <= {"COMPLETE"}
+
+
+def test_a_copier_with_little_time_goes_on_at_the_next_call(play: Play, database_url: str) -> None:
+    run = play.run(budget={"trials_per_arm": 30, "epochs": 2})
+    for trial in run.begin(*range(25)):
+        run.complete(trial, 0.5)
+    study_id = run.claim.study_id
+    first = play.store.copy_to_optuna(study_id, within_s=0)
+    assert 0 < first < 25
+    assert play.store.copy_to_optuna(study_id) == 25 - first
+    assert len(copies(run, database_url)) == 25
+
+
+def test_optuna_tables_that_cannot_be_used_are_told(played: Run) -> None:
+    study_id = played.claim.study_id
+    played.store.copy_to_optuna(study_id)
+    late = played.begin(7)[0]
+    played.complete(late, 0.7)
+    with played.store._database.write() as connection:
+        connection.exec_driver_sql("ALTER TABLE studies RENAME TO gone")
+    with pytest.raises(StoreUnavailable, match=r"cannot be used: .*studies"):
+        played.store.copy_to_optuna(study_id)

@@ -1,0 +1,80 @@
+"""Many processes on one database at once: nobody is told that it is locked, and nothing is lost."""
+
+import multiprocessing
+import traceback
+from collections.abc import Callable, Sequence
+from multiprocessing.connection import Connection
+from typing import Any
+
+from catalogs import catalog
+from playing import Play
+
+from studies.states import StudyMove, StudyState
+from studies.store import Store
+
+__all__: list[str] = []
+
+
+def in_processes(count: int, do: Callable[..., Any], *arguments: Any) -> Sequence[str | None]:
+    """Run `do(n, *arguments)` in that many processes; return the traceback of each, or None."""
+    # Forked, for importing everything anew would take longer than the test; no connection is open here.
+    context = multiprocessing.get_context("fork")
+    pipes = [context.Pipe(duplex=False) for _ in range(count)]
+    processes = [context.Process(target=_run, args=(pipes[n][1], do, n, *arguments), daemon=True) for n in range(count)]
+    for process in processes:
+        process.start()
+    said = [reader.recv() if reader.poll(60) else "said nothing" for reader, _ in pipes]
+    for process in processes:
+        process.join(10)
+    return said
+
+
+def _run(pipe: Connection, do: Callable[..., Any], *arguments: Any) -> None:
+    try:
+        do(*arguments)
+        pipe.send(None)
+    except BaseException:  # noqa: BLE001 # the test looks at it
+        pipe.send(traceback.format_exc())
+
+
+def open_and_close(_: int, url: str) -> None:
+    Store.open(url).close()
+
+
+def play_studies(n: int, url: str) -> None:
+    store = Store.open(url)
+    store.announce(catalog(), dispatcher=f"d{n}")
+    play = Play(store)
+    for _ in range(2):
+        play.submit(budget={"trials_per_arm": 3, "epochs": 2})
+    while (claim := store.claim_next(dispatcher=f"d{n}", lease_s=60)) is not None:
+        run = play.of(claim)
+        for trial in run.begin(0, 1, 2):
+            run.writer.renew()
+            run.complete(trial, 0.5 + trial.number / 10)
+            run.writer.say_progress()
+        run.writer.close(StudyMove.FINISH)
+        store.copy_to_optuna(claim.study_id)
+    store.close()
+
+
+def test_processes_that_open_a_new_database_together_all_succeed(empty_url: str) -> None:
+    assert list(in_processes(6, open_and_close, empty_url)) == [None] * 6
+    store = Store.open(empty_url)
+    assert store.studies().total == 0
+    store.close()
+
+
+def test_eight_processes_write_to_one_database_at_once(empty_url: str) -> None:
+    assert list(in_processes(8, play_studies, empty_url)) == [None] * 8
+    store = Store.open(empty_url)
+    page = store.studies(page_size=50)
+    assert page.total == 16
+    assert {study.state for study in page.items} == {StudyState.COMPLETED}
+    for study in page.items:
+        assert (study.progress.completed, study.progress.running) == (3, 0)
+        told = store.events(study.id)
+        assert [event.id for event in told] == list(range(1, len(told) + 1))
+        assert len(told) == 2 + 3 * 3 + 2
+        assert store.copy_to_optuna(study.id) == 0, "every copy was made"
+    store.close()

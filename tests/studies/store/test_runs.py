@@ -1,0 +1,310 @@
+"""What a run writes: trials, reports, and that nothing of what a superseded writer says is stored."""
+
+import math
+from collections.abc import Callable
+
+import pytest
+from playing import Play, Run, report
+
+from studies.errors import Superseded
+from studies.states import StudyMove, StudyState, TrialState
+from studies.store import NewTrial, PendingTrial, Report
+
+__all__: list[str] = []
+
+
+def test_a_created_trial_waits_with_its_configuration(play: Play) -> None:
+    run = play.run()
+    pending = run.create(0, 1)
+    assert [trial.id for trial in pending] == [f"{run.claim.study_id}.adamp.{n}" for n in (0, 1)]
+    found = run.trial(pending[1])
+    assert (found.state, found.arm, found.number, found.origin) == (TrialState.QUEUED, "adamp", 1, "sampled")
+    assert (found.parameters, found.seed, found.attempt, found.retries) == (pending[1].parameters, 7, 1, 0)
+    assert (found.value, found.epochs_done, found.cost_s, found.started_at, found.ended_at) == (None, 0, 0.0, None, None)
+    assert list(found.parameters) == list(pending[1].parameters), "in the card's order"
+
+
+def test_parameters_come_back_as_they_were_given(play: Play) -> None:
+    run = play.run()
+    parameters = {"lr": 0.1 + 0.2, "k": 2**53, "tiny": 5e-324, "on": True, "off": False, "rule": "plain", "whole": 1.0}
+    run.writer.create([NewTrial("adamp", 0, "sampled", parameters, seed=2**53 - 1)])
+    found = run.writer.trials()[0]
+    assert (found.parameters, found.seed) == (parameters, 2**53 - 1)
+    assert [type(value) for value in found.parameters.values()] == [type(value) for value in parameters.values()]
+
+
+def test_creating_nothing_creates_nothing(play: Play) -> None:
+    run = play.run()
+    assert run.create() == ()
+    assert run.writer.trials() == ()
+
+
+def test_a_started_trial_is_running_and_said_to_be(play: Play) -> None:
+    run = play.run()
+    trial = run.begin(0)[0]
+    assert run.trial(trial).state is TrialState.RUNNING
+    assert run.trial(trial).started_at is not None
+    place = {"trial": trial.id, "arm": "adamp", "number": 0, "attempt": 1}
+    assert run.every_event()[-1] == ("trial.started", {**place, "parameters": trial.parameters})
+    assert run.study.progress.running == 1
+
+
+def test_a_trial_starts_once(play: Play) -> None:
+    run = play.run()
+    trial = run.begin(0)[0]
+    events = run.every_event()
+    run.writer.start([trial])
+    run.complete(trial, 0.9)
+    run.writer.start([trial])
+    assert run.trial(trial).state is TrialState.COMPLETED
+    assert [event for event in run.every_event() if event[0] == "trial.started"] == [events[-1]]
+
+
+def test_a_report_is_stored_epoch_by_epoch(play: Play) -> None:
+    run = play.run()
+    trial = run.begin(0)[0]
+    whole = {
+        "epoch": 1,
+        "elapsed_s": 0.25,
+        "lr": 1e-3,
+        "train_loss": 2.0,
+        "validation_loss": 2.1,
+        "validation_metric": 0.4,
+        "weight_norm": 10.0,
+        "effective_step": 1e-4,
+        "projected_fraction": 0.5,
+        "gradient_cosine": 0.01,
+    }
+    assert run.writer.record([Report(trial.id, 1, whole, worker="host:1")]) == {trial.id}
+    assert run.writer.record([report(trial, 2)]) == {trial.id}
+    measured = run.store.measurements(trial.id)
+    assert measured[0].model_dump() == whole
+    assert measured[1].epoch == 2
+    assert measured[1].lr is None
+    assert (run.trial(trial).state, run.trial(trial).epochs_done, run.trial(trial).cost_s) == (TrialState.RUNNING, 2, 1.0)
+
+
+def test_a_trial_completes_with_its_values(play: Play) -> None:
+    run = play.run()
+    trial = run.begin(0)[0]
+    run.complete(trial, 0.9, cost_s=3.5)
+    found = run.trial(trial)
+    assert (found.state, found.value, found.best_epoch, found.test_value) == (TrialState.COMPLETED, 0.9, 2, 0.89)
+    assert (found.epochs_done, found.cost_s, found.worker, found.reason) == (2, 3.5, "host:1", None)
+    assert found.ended_at is not None
+    place = {"trial": trial.id, "arm": "adamp", "number": 0}
+    assert run.every_event()[-1] == ("trial.finished", {**place, "state": "completed", "value": 0.9, "reason": None})
+
+
+def test_a_diverged_trial_has_a_reason_and_no_value(play: Play) -> None:
+    run = play.run()
+    trial = run.begin(0)[0]
+    run.writer.record([report(trial, 1, ended="diverged", value=0.5, best_epoch=1, test_value=0.5, reason="the loss became nan\0\udfff")])
+    found = run.trial(trial)
+    assert (found.state, found.value, found.best_epoch, found.test_value) == (TrialState.DIVERGED, None, None, None)
+    assert found.reason == run.every_event()[-1][1]["reason"] == "the loss became nan??"
+
+
+def test_a_pruned_trial_has_no_value(play: Play) -> None:
+    run = play.run()
+    trial = run.begin(0)[0]
+    run.writer.record([report(trial, 1, ended="pruned", value=0.5)])
+    assert (run.trial(trial).state, run.trial(trial).value) == (TrialState.PRUNED, None)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, None])
+def test_no_trial_completes_with_a_value_that_is_no_number(play: Play, value: float | None) -> None:
+    run = play.run()
+    trial = run.begin(0)[0]
+    run.writer.record([report(trial, 1, ended="completed", value=value, best_epoch=1)])
+    assert (run.trial(trial).state, run.trial(trial).value) == (TrialState.DIVERGED, None)
+    assert run.trial(trial).reason == "its validation value is not finite"
+
+
+def test_a_measurement_that_is_not_finite_is_stored_as_none(play: Play) -> None:
+    run = play.run()
+    trial = run.begin(0)[0]
+    numbers = {"epoch": 1, "elapsed_s": 0.5, "train_loss": math.nan, "weight_norm": math.inf, "validation_loss": -math.inf, "lr": 0.1}
+    run.writer.record([Report(trial.id, 1, numbers)])
+    found = run.store.measurements(trial.id)[0]
+    assert (found.train_loss, found.weight_norm, found.validation_loss, found.lr) == (None, None, None, 0.1)
+
+
+def test_a_pack_reports_in_one_breath(play: Play) -> None:
+    run = play.run()
+    trials = run.begin(0, 1, 2)
+    ended = {"ended": "completed", "value": 0.9, "best_epoch": 2}
+    assert run.writer.record([report(trial, 1) for trial in trials]) == {trial.id for trial in trials}
+    run.writer.record([report(trials[0], 2, **ended), report(trials[1], 2, ended="diverged"), report(trials[2], 2)])
+    assert [run.trial(trial).state for trial in trials] == [TrialState.COMPLETED, TrialState.DIVERGED, TrialState.RUNNING]
+
+
+def test_a_report_that_comes_twice_is_stored_once(play: Play) -> None:
+    run = play.run()
+    trial = run.begin(0)[0]
+    other = run.begin(1)[0]
+    run.writer.record([report(trial, 1, validation_metric=0.1)])
+    assert run.writer.record([report(trial, 1, validation_metric=0.2), report(other, 1)]) == {trial.id, other.id}
+    assert run.writer.record([report(trial, 2), report(trial, 2)]) == {trial.id}
+    assert [m.validation_metric for m in run.store.measurements(trial.id)] == [0.1, 0.5], "what was said first stands"
+    assert run.trial(other).epochs_done == 1, "what came with it is stored"
+    run.complete(trial, 0.9)
+    assert run.trial(trial).state is TrialState.COMPLETED
+
+
+def test_an_ending_that_comes_twice_ends_once(play: Play) -> None:
+    run = play.run()
+    trial = run.begin(0)[0]
+    last = report(trial, 1, ended="completed", value=0.9, best_epoch=1)
+    assert run.writer.record([last, last]) == {trial.id}
+    assert run.writer.record([last]) == frozenset()
+    assert [kind for kind, _ in run.every_event()].count("trial.finished") == 1
+
+
+def test_an_ending_is_taken_though_its_epoch_was_reported_before(play: Play) -> None:
+    run = play.run()
+    trial = run.begin(0)[0]
+    run.writer.record([report(trial, 1)])
+    run.writer.record([report(trial, 1, ended="pruned")])
+    assert run.trial(trial).state is TrialState.PRUNED
+
+
+def test_what_a_batch_says_of_a_trial_after_its_end_is_dropped(play: Play) -> None:
+    run = play.run()
+    trial = run.begin(0)[0]
+    run.writer.record([report(trial, 1, ended="diverged", reason="nan"), report(trial, 2, ended="completed", value=0.9)])
+    assert (run.trial(trial).state, run.trial(trial).epochs_done) == (TrialState.DIVERGED, 1)
+    assert len(run.store.measurements(trial.id)) == 1
+
+
+def test_a_report_of_an_older_try_is_dropped(play: Play) -> None:
+    run = play.run()
+    trial = run.begin(0)[0]
+    again = run.writer.give_back([(trial.id, 1)], reason="its worker was lost", max_retries=3)
+    run.writer.start(again)
+    assert run.writer.record([report(trial, 1, ended="completed", value=0.9)]) == frozenset()
+    assert (run.trial(trial).state, run.trial(trial).attempt) == (TrialState.RUNNING, 2)
+    assert run.store.measurements(trial.id) == ()
+    assert run.writer.record([report(again[0], 1)]) == {trial.id}
+
+
+def test_a_report_of_a_trial_that_is_not_running_is_dropped(play: Play) -> None:
+    run = play.run()
+    queued = run.create(0)[0]
+    done = run.begin(1)[0]
+    run.complete(done, 0.9)
+    nowhere = PendingTrial("nothing.adamp.0", "adamp", 0, 1, {}, 0)
+    foreign = play.run().begin(0)[0]
+    assert run.writer.record([report(trial, 3) for trial in (queued, done, nowhere, foreign)]) == frozenset()
+    assert (run.trial(queued).state, run.trial(done).epochs_done, run.trial(foreign).epochs_done) == (TrialState.QUEUED, 2, 0)
+
+
+def test_a_trial_given_back_waits_for_its_next_try(play: Play) -> None:
+    run = play.run()
+    trial = run.begin(0)[0]
+    run.writer.record([report(trial, 1)])
+    (again,) = run.writer.give_back([(trial.id, 1)], reason="its worker was lost", max_retries=3)
+    assert again == PendingTrial(trial.id, "adamp", 0, 2, trial.parameters, 7)
+    found = run.trial(trial)
+    assert (found.state, found.attempt, found.retries, found.epochs_done) == (TrialState.QUEUED, 2, 1, 0)
+    assert run.every_event()[-1] == ("trial.requeued", {"trial": trial.id, "attempt": 2, "reason": "its worker was lost"})
+
+
+def test_a_trial_given_back_on_purpose_costs_no_retry(play: Play) -> None:
+    run = play.run()
+    trial = run.begin(0)[0]
+    (again,) = run.writer.give_back([(trial.id, 1)], reason="its run was asked to leave", max_retries=0, is_charged=False)
+    assert (again.attempt, run.trial(trial).retries, run.trial(trial).state) == (2, 0, TrialState.QUEUED)
+
+
+def test_a_trial_that_cannot_be_retried_is_failed_with_the_reason(play: Play) -> None:
+    run = play.run()
+    trial = run.begin(0)[0]
+    assert run.writer.give_back([(trial.id, 1)], reason="ValueError: no such layer", max_retries=0) == ()
+    assert (run.trial(trial).state, run.trial(trial).reason) == (TrialState.FAILED, "ValueError: no such layer")
+
+
+def test_giving_back_what_has_moved_on_does_nothing(play: Play) -> None:
+    run = play.run()
+    done, twice = run.begin(0, 1)
+    run.complete(done, 0.9)
+    run.writer.give_back([(twice.id, 1)], reason="lost", max_retries=3)
+    assert run.writer.give_back([(done.id, 1), (twice.id, 1), ("nothing", 1)], reason="lost", max_retries=3) == ()
+    assert (run.trial(done).state, run.trial(twice).attempt) == (TrialState.COMPLETED, 2)
+
+
+def test_a_study_that_has_spent_its_budget_is_completed(play: Play) -> None:
+    run = play.run()
+    trial = run.begin(0)[0]
+    run.complete(trial, 0.9)
+    assert run.writer.close(StudyMove.FINISH) is StudyState.COMPLETED
+    assert run.study.ended_at is not None
+    assert (run.study.state_reason, run.study.verbs) == (None, ())
+    assert run.every_event()[-1] == ("study.state", {"from": "running", "to": "completed", "reason": None})
+
+
+def test_a_run_can_give_up_its_study(play: Play) -> None:
+    run = play.run()
+    assert run.writer.close(StudyMove.FAIL, reason="no workload of this name is installed") is StudyState.FAILED
+    assert run.study.state_reason == "no workload of this name is installed"
+
+
+def test_a_run_hears_what_its_owner_wants(play: Play) -> None:
+    run = play.run()
+    assert run.writer.renew() is StudyState.RUNNING
+    for verb, wanted in ((StudyMove.PAUSE, StudyState.PAUSED), (StudyMove.RESUME, StudyState.QUEUED)):
+        play.store.move(run.claim.study_id, verb)
+        assert run.writer.renew() is wanted
+    assert run.writer.go_on() is StudyState.RUNNING
+    assert run.writer.go_on() is StudyState.RUNNING
+    play.store.move(run.claim.study_id, StudyMove.STOP)
+    assert run.writer.go_on() is run.writer.renew() is StudyState.STOPPING
+
+
+def test_a_run_that_has_finished_closes_a_study_that_was_resumed_meanwhile(play: Play) -> None:
+    run = play.run()
+    run.complete(run.begin(0)[0], 0.9)
+    play.store.move(run.claim.study_id, StudyMove.PAUSE)
+    play.store.move(run.claim.study_id, StudyMove.RESUME)
+    assert run.writer.close(StudyMove.FINISH) is StudyState.COMPLETED
+
+
+WRITES: dict[str, Callable[[Run, PendingTrial], object]] = {
+    "renew": lambda run, _: run.writer.renew(),
+    "go on": lambda run, _: run.writer.go_on(),
+    "create": lambda run, _: run.writer.create([NewTrial("adamp", 9, "sampled", {"lr": 0.1}, seed=0)]),
+    "start": lambda run, trial: run.writer.start([trial]),
+    "record": lambda run, trial: run.writer.record([report(trial, 1, ended="completed", value=0.9, best_epoch=1)]),
+    "give back": lambda run, trial: run.writer.give_back([(trial.id, 1)], reason="lost", max_retries=3),
+    "say progress": lambda run, _: run.writer.say_progress(),
+    "close": lambda run, _: run.writer.close(StudyMove.FINISH),
+}
+
+
+def everything(run: Run) -> object:
+    return run.study, run.writer.trials(), run.every_event(), [run.store.measurements(trial.id) for trial in run.writer.trials()]
+
+
+@pytest.mark.parametrize("write", WRITES)
+def test_a_run_that_was_taken_over_is_told_so_and_stores_nothing(play: Play, write: str) -> None:
+    old = play.run()
+    trial = old.begin(0)[0]
+    old.lapse()
+    new = play.claim(dispatcher="there")
+    new.writer.start([PendingTrial(t.id, t.arm, t.number, t.attempt, t.parameters, t.seed) for t in new.writer.trials()])
+    before = everything(new)
+    with pytest.raises(Superseded, match="attempt 1 is over, attempt 2 has taken over"):
+        WRITES[write](old, trial)
+    assert everything(new) == before
+
+
+@pytest.mark.parametrize("write", WRITES)
+def test_a_run_of_a_closed_study_is_told_so_and_stores_nothing(play: Play, write: str) -> None:
+    run = play.run()
+    trial = run.begin(0)[0]
+    play.store.move(run.claim.study_id, StudyMove.CANCEL)
+    run.writer.close(StudyMove.FINISH)
+    before = everything(run)
+    with pytest.raises(Superseded, match="is cancelled already"):
+        WRITES[write](run, trial)
+    assert everything(run) == before

@@ -1,0 +1,145 @@
+"""Cards: what values they admit, and that a card at odds with itself is refused where it is made."""
+
+from typing import Any
+
+import pytest
+from catalogs import catalog
+from pydantic import ValidationError
+
+from studies.catalog import Bounds, Catalog, Constraint, Hyperparameter, OptimizerCard
+from studies.space import Choices, Condition, Fixed, Range, Scalar
+
+__all__: list[str] = []
+
+CARDS = catalog().optimizers
+
+
+@pytest.mark.parametrize(
+    ("bounds", "text", "inside", "outside"),
+    [
+        (Bounds(), "(-inf, inf)", (-1e300, 0, 1e300), ()),
+        (Bounds(low=0), "[0, inf)", (0, 1), (-1e-9,)),
+        (Bounds(low=0, low_open=True), "(0, inf)", (1e-300,), (0, -1)),
+        (Bounds(low=0, high=1, high_open=True), "[0, 1)", (0, 0.999), (1, 2)),
+        (Bounds(high=1), "(-inf, 1]", (-5, 1), (1.1,)),
+    ],
+)
+def test_bounds_admit_what_they_say(bounds: Bounds, text: str, inside: tuple[float, ...], outside: tuple[float, ...]) -> None:
+    assert str(bounds) == text
+    assert all(map(bounds.admits, inside))
+    assert not any(map(bounds.admits, outside))
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "name", "value", "said"),
+    [
+        ("adamp", "lr", 0.1, None),
+        ("adamp", "lr", 1, None),
+        ("adamp", "lr", 0, "lr must lie in (0, inf), got 0"),
+        ("adamp", "lr", True, "lr is a number, got True"),
+        ("adamp", "lr", "0.1", "lr is a number, got '0.1'"),
+        ("adamp", "lr", float("nan"), "lr is a finite number, got nan"),
+        ("adamp", "nesterov", True, None),
+        ("adamp", "nesterov", 1, "nesterov is one of False, True, got 1"),
+        ("stepper", "k", 3, None),
+        ("stepper", "k", 3.0, None),
+        ("stepper", "k", 3.5, "k is a whole number, got 3.5"),
+        ("stepper", "k", 0, "k must lie in [1, inf), got 0"),
+        ("stepper", "rule", "signed", None),
+        ("stepper", "rule", "other", "rule is one of 'plain', 'signed', got 'other'"),
+    ],
+)
+def test_a_hyperparameter_says_what_is_wrong_with_a_value(optimizer: str, name: str, value: Scalar, said: str | None) -> None:
+    hyperparameter = CARDS[optimizer].hyperparameter(name)
+    assert hyperparameter is not None
+    assert hyperparameter.fault(value) == said
+
+
+@pytest.mark.parametrize(("name", "value", "typed"), [("k", 3.0, 3), ("lr", 1, 1.0), ("rule", "plain", "plain")])
+def test_a_value_takes_the_defaults_type(name: str, value: Scalar, typed: Scalar) -> None:
+    hyperparameter = CARDS["stepper"].hyperparameter(name)
+    assert hyperparameter is not None
+    assert (hyperparameter.typed(value), type(hyperparameter.typed(value))) == (typed, type(typed))
+
+
+@pytest.mark.parametrize(
+    ("parameters", "holds"),
+    [
+        ({"lr": 0.1, "weight_decay": 0.1, "momentum": 0.9}, True),
+        ({"lr": 1.0, "weight_decay": 0.1, "momentum": 0.9}, False),
+        ({"lr": 10.0, "weight_decay": 0.0, "momentum": 0.9}, True),
+        ({"lr": 0.5, "momentum": 0.0}, True),
+    ],
+)
+def test_a_constraint_holds_below_one_minus(parameters: dict[str, Scalar], holds: bool) -> None:
+    constraint = Constraint(product=("lr", "weight_decay"), below_one_minus="momentum", reason="r")
+    assert constraint.holds(parameters) is holds
+    assert str(constraint) == "lr * weight_decay < 1 - momentum"
+
+
+def hyperparameter(**fields: Any) -> Hyperparameter:
+    complete: dict[str, Any] = {
+        "name": "lr",
+        "description": "d",
+        "unit": "none",
+        "default": 0.1,
+        "search": Range(low=0.01, high=1),
+        "source": "s",
+        "tuned": True,
+        "bounds": Bounds(low=0),
+    }
+    return Hyperparameter(**(complete | fields))
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"search": Fixed(value=0.1)}, "the search dimension must be a range or choices"),
+        ({"bounds": None}, "a number needs bounds"),
+        ({"default": -0.1}, "lr must lie in"),
+        ({"search": Range(low=-1, high=1)}, "lr must lie in"),
+        ({"default": 3, "search": Range(low=1.5, high=2)}, "lr is a whole number, got 1.5"),
+        ({"default": "a", "search": Choices(choices=("b",))}, "lr is one of 'b', got 'a'"),
+    ],
+)
+def test_a_hyperparameter_at_odds_with_itself_is_refused(fields: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValidationError) as raised:
+        hyperparameter(**fields)
+    assert said in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"hyperparameters": (hyperparameter(), hyperparameter())}, "hyperparameters need different names"),
+        ({"pairs": {"betas": ("lr", "beta2")}}, "a pair names 'beta2', which is no hyperparameter of its own; it has lr"),
+        ({"hyperparameters": (hyperparameter(active_when=Condition(parameter="wd", above=0)),)}, "a condition names 'wd'"),
+        ({"constraints": (Constraint(product=("lr", "wd"), below_one_minus="lr", reason="r"),)}, "a constraint names 'wd'"),
+        (
+            {
+                "hyperparameters": (hyperparameter(default=True, search=Choices(choices=(True, False))),),
+                "constraints": (Constraint(product=("lr",), below_one_minus="lr", reason="r"),),
+            },
+            "a constraint names 'lr', which is no number of its own",
+        ),
+    ],
+)
+def test_a_card_at_odds_with_itself_is_refused(fields: dict[str, Any], said: str) -> None:
+    complete: dict[str, Any] = {
+        "name": "toy",
+        "title": "Toy",
+        "description": "d",
+        "reference": "r",
+        "import_line": "import toy",
+        "constructor": "Toy",
+        "hyperparameters": (hyperparameter(),),
+    }
+    OptimizerCard(**complete)
+    with pytest.raises(ValidationError) as raised:
+        OptimizerCard(**(complete | fields))
+    assert said in str(raised.value)
+
+
+def test_a_catalogue_survives_json() -> None:
+    cards = catalog()
+    assert Catalog.model_validate_json(cards.model_dump_json()) == cards

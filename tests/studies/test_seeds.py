@@ -1,0 +1,34 @@
+"""Seeds: the same for every arm, another for every replicate and study."""
+
+import pytest
+
+from studies.seeds import trial_seed
+
+__all__: list[str] = []
+
+
+def test_a_seed_is_the_same_on_every_machine_and_in_every_version() -> None:
+    # Written down once: a study that is repeated later must get these.
+    assert [trial_seed(0, 0), trial_seed(0, 1), trial_seed(1, 0), trial_seed(2**31 - 1, 7)] == [
+        242578015185240,
+        6513066827690414,
+        4544938485154735,
+        7163760108302754,
+    ]
+
+
+def test_replicates_and_studies_get_seeds_of_their_own() -> None:
+    seeds = {trial_seed(study, replicate) for study in range(40) for replicate in range(40)}
+    assert len(seeds) == 1600
+
+
+def test_a_seed_is_a_number_that_json_keeps() -> None:
+    seeds = [trial_seed(study, 0) for study in range(200)]
+    assert all(0 <= seed < 2**53 for seed in seeds)
+    assert max(seeds) > 2**52, "all 53 bits are used"
+
+
+@pytest.mark.parametrize(("study_seed", "replicate"), [(-1, 0), (0, -1)])
+def test_a_negative_seed_is_refused(study_seed: int, replicate: int) -> None:
+    with pytest.raises(ValueError, match=f"at least 0, got seed {study_seed} and replicate {replicate}"):
+        trial_seed(study_seed, replicate)

@@ -1,0 +1,103 @@
+"""The two state machines, move by move: what is not in these tables is refused."""
+
+import pytest
+
+from studies.errors import IllegalMove
+from studies.states import (
+    CLOSED_STUDY_STATES,
+    FINISHED_TRIAL_STATES,
+    OWNERS_MOVES,
+    StudyMove,
+    StudyState,
+    TrialMove,
+    TrialState,
+    allowed_verbs,
+    move_study,
+    move_trial,
+)
+
+__all__: list[str] = []
+
+# Columns: pause, resume, stop, cancel, start, finish, fail; a dot is an illegal move.
+STUDY_TABLE = """
+queued      paused  .       stopping  cancelling  running  .          failed
+running     paused  .       stopping  cancelling  running  completed  failed
+paused      .       queued  stopping  cancelling  .        completed  failed
+stopping    .       .       .         cancelling  .        completed  failed
+cancelling  .       .       .         .           .        cancelled  cancelled
+completed   .       .       .         .           .        .          .
+cancelled   .       .       .         .           .        .          .
+failed      .       .       .         .           .        .          .
+"""
+
+# Columns: start, requeue, complete, prune, diverge, fail, cancel.
+TRIAL_TABLE = """
+queued     running  .       .          .       .         failed  cancelled
+running    .        queued  completed  pruned  diverged  failed  cancelled
+completed  .        .       .          .       .         .       .
+pruned     .        .       .          .       .         .       .
+diverged   .        .       .          .       .         .       .
+failed     .        .       .          .       .         .       .
+cancelled  .        .       .          .       .         .       .
+"""
+
+
+def cells(table: str, moves: type[StudyMove] | type[TrialMove]) -> list[tuple[str, str, str]]:
+    """Return (state, move, state after or a dot) of every cell."""
+    rows = [line.split() for line in table.strip().splitlines()]
+    return [(state, move.value, after) for state, *row in rows for move, after in zip(moves, row, strict=True)]
+
+
+STUDY_CELLS = cells(STUDY_TABLE, StudyMove)
+TRIAL_CELLS = cells(TRIAL_TABLE, TrialMove)
+
+
+def test_the_tables_are_whole() -> None:
+    assert len(STUDY_CELLS) == len(StudyState) * len(StudyMove)
+    assert len(TRIAL_CELLS) == len(TrialState) * len(TrialMove)
+
+
+@pytest.mark.parametrize(("state", "move", "after"), [cell for cell in STUDY_CELLS if cell[2] != "."])
+def test_a_study_moves(state: str, move: str, after: str) -> None:
+    assert move_study(StudyState(state), StudyMove(move)) is StudyState(after)
+
+
+@pytest.mark.parametrize(("state", "move"), [cell[:2] for cell in STUDY_CELLS if cell[2] == "."])
+def test_a_study_refuses_every_other_move_and_names_its_verbs(state: str, move: str) -> None:
+    with pytest.raises(IllegalMove, match=f"^cannot {move} a study that is {state}: ") as raised:
+        move_study(StudyState(state), StudyMove(move))
+    assert raised.value.state == state
+    assert raised.value.allowed == allowed_verbs(StudyState(state))
+    assert all(verb in str(raised.value) for verb in raised.value.allowed)
+
+
+@pytest.mark.parametrize(("state", "move", "after"), [cell for cell in TRIAL_CELLS if cell[2] != "."])
+def test_a_trial_moves(state: str, move: str, after: str) -> None:
+    assert move_trial(TrialState(state), TrialMove(move)) is TrialState(after)
+
+
+@pytest.mark.parametrize(("state", "move"), [cell[:2] for cell in TRIAL_CELLS if cell[2] == "."])
+def test_a_trial_refuses_every_other_move(state: str, move: str) -> None:
+    with pytest.raises(IllegalMove, match=f"^cannot {move} a trial that is {state}: ") as raised:
+        move_trial(TrialState(state), TrialMove(move))
+    assert raised.value.state == state
+
+
+def test_no_move_leaves_a_final_state() -> None:
+    assert {state for state in StudyState if not any(s == state and after != "." for s, _, after in STUDY_CELLS)} == CLOSED_STUDY_STATES
+    assert {state for state in TrialState if not any(s == state and after != "." for s, _, after in TRIAL_CELLS)} == FINISHED_TRIAL_STATES
+
+
+@pytest.mark.parametrize(
+    ("state", "verbs"),
+    [
+        (StudyState.QUEUED, ("pause", "stop", "cancel")),
+        (StudyState.PAUSED, ("resume", "stop", "cancel")),
+        (StudyState.STOPPING, ("cancel",)),
+        (StudyState.CANCELLING, ()),
+        (StudyState.FAILED, ()),
+    ],
+)
+def test_an_owner_is_told_the_verbs_and_no_other_move(state: StudyState, verbs: tuple[str, ...]) -> None:
+    assert allowed_verbs(state) == verbs
+    assert {StudyMove(verb) for verb in verbs} <= set(OWNERS_MOVES)
