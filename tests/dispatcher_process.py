@@ -1,0 +1,145 @@
+"""A real dispatcher in a process of its own, with a real Ray, SQLite and the workloads of `tests/plugin`: started, killed, started again."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Self
+
+from studies.spec import parse_spec
+from studies.states import CLOSED_STUDY_STATES
+from studies.store import Store
+from studies.views import StudyView
+
+__all__ = ["DispatcherProcess", "dispatcher_process", "until"]
+
+_ROOT = Path(__file__).parents[1]
+
+
+def until(is_true: Callable[[], Any], *, what: str, timeout_s: float = 60.0) -> Any:
+    """Return what the call returns as soon as that is true."""
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        found = is_true()
+        if found:
+            return found
+        time.sleep(0.05)
+    raise AssertionError(f"waited {timeout_s:g} s in vain for {what}")
+
+
+class DispatcherProcess:
+    """`python -m workers` on a database in `home`."""
+
+    def __init__(self, home: Path) -> None:
+        """Open the store in `home`; `start` starts the process."""
+        self.home = home
+        self.url = f"sqlite:///{home}/tangent.db"
+        self.store = Store.open(self.url)
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        """The dispatcher's process id."""
+        assert self._process is not None
+        return self._process.pid
+
+    @property
+    def log(self) -> str:
+        """What it and its runs said so far."""
+        files = [self.home / "dispatcher.log", *sorted((self.home / "logs").glob("*.log"))]
+        return "\n".join(f"== {file.name}\n{file.read_text(errors='replace')}" for file in files if file.exists())
+
+    def start(self) -> Self:
+        """Start it and wait until it has announced what it can run."""
+        environment = {
+            **os.environ,
+            "TANGENT_HOME": str(self.home),
+            "TANGENT_LEASE_S": "3",
+            "TANGENT_PARENT_PID": str(os.getpid()),
+            "PYTHONPATH": os.pathsep.join([str(_ROOT), str(_ROOT / "tests" / "plugin")]),
+        }
+        with (self.home / "dispatcher.log").open("ab") as log:
+            self._process = subprocess.Popen([sys.executable, "-m", "workers", "--cpus", "2"], stdout=log, stderr=log, env=environment, cwd=self.home)
+        ready = f"ready on {os.uname().nodename}:{self.pid}"
+        until(lambda: self._process is not None and (ready in self.log or self._process.poll() is not None), what="a dispatcher that is ready")
+        assert self._process.poll() is None, self.log
+        return self
+
+    def kill(self) -> None:
+        """Kill it outright, as the system does when memory runs out."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait()
+
+    def stop(self) -> int:
+        """Ask it to end and return its exit code."""
+        assert self._process is not None
+        if self._process.poll() is None:
+            self._process.terminate()
+        return self._process.wait(30)
+
+    def submit(self, workload: str, *, arms: list[Any] | None = None, trials: int = 3, **fields: Any) -> str:
+        """Submit a study and return its id."""
+        budget = {"trials_per_arm": trials, "epochs": fields.pop("epochs", None)}
+        body = {"workload": workload, "arms": arms or ["adamp"], "budget": budget, "sampler": "random", **fields}
+        return self.store.submit(parse_spec(body)).id
+
+    def closed(self, study_id: str, *, timeout_s: float = 90.0) -> StudyView:
+        """Wait until a study is closed and return it."""
+        try:
+            until(lambda: self.store.study(study_id).state in CLOSED_STUDY_STATES, what=f"study {study_id} to close", timeout_s=timeout_s)
+        except AssertionError as error:
+            raise AssertionError(f"{error}: {self.store.study(study_id).progress}\n{self.log[-6000:]}") from None
+        return self.store.study(study_id)
+
+    def epochs(self, study_id: str, at_least: int) -> None:
+        """Wait until a study has trained so many epochs."""
+        until(lambda: self.store.study(study_id).progress.epochs_done >= at_least, what=f"{at_least} epochs of {study_id}")
+
+    def processes(self, of: str) -> list[int]:
+        """Return the ids of the processes below this dispatcher whose command line holds `of`."""
+        children: dict[int, list[int]] = {}
+        commands: dict[int, str] = {}
+        for folder in Path("/proc").iterdir():
+            if not folder.name.isdigit():
+                continue
+            try:
+                parent = int((folder / "stat").read_text().rsplit(")", 1)[1].split()[1])
+                commands[int(folder.name)] = (folder / "cmdline").read_text().replace("\0", " ")
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+            children.setdefault(parent, []).append(int(folder.name))
+        found, below = [], [self.pid]
+        while below:
+            pid = below.pop()
+            below += children.get(pid, [])
+            if of in commands.get(pid, ""):
+                found.append(pid)
+        return found
+
+    def run_of(self, study_id: str) -> int:
+        """Return the process that runs a study: the one whose output goes to the study's log."""
+        log = self.home / "logs" / f"run-{study_id}.log"
+        runs = [pid for pid in self.processes("workers.run") if Path(f"/proc/{pid}/fd/1").resolve() == log.resolve()]
+        assert len(runs) == 1, runs
+        return runs[0]
+
+    def kill_a_worker(self) -> None:
+        """Kill a Ray process that is training a pack."""
+        os.kill(until(lambda: self.processes("ray::ResourceTrainable"), what="a worker that trains")[0], signal.SIGKILL)
+
+
+@contextmanager
+def dispatcher_process(home: Path) -> Iterator[DispatcherProcess]:
+    """Yield a running dispatcher and end it afterwards."""
+    home.mkdir(parents=True, exist_ok=True)
+    dispatcher = DispatcherProcess(home).start()
+    try:
+        yield dispatcher
+    finally:
+        dispatcher.stop()
+        dispatcher.store.close()

@@ -1,0 +1,163 @@
+"""A study goes in and the best configuration of each arm comes out: real dispatcher, Ray, SQLite, data."""
+
+import itertools
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import optuna
+import pytest
+from dispatcher_process import DispatcherProcess, dispatcher_process, until
+
+from studies.states import StudyMove, StudyState, TrialState
+from studies.store import Store
+from workers.dispatcher import announced
+
+__all__: list[str] = []
+
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(240)]
+
+
+@pytest.fixture(scope="module")
+def dispatcher(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DispatcherProcess]:
+    with dispatcher_process(tmp_path_factory.mktemp("dispatcher")) as running:
+        yield running
+
+
+def test_a_study_on_real_data_ends_with_a_best_configuration_of_each_arm(dispatcher: DispatcherProcess) -> None:
+    study_id = dispatcher.submit("digits-mlp", arms=["adamp", "sgdp", "adamw"], trials=3, epochs=4, sampler="tpe")
+    study = dispatcher.closed(study_id)
+    assert study.state is StudyState.COMPLETED
+    assert study.progress.finished == 9
+    assert study.progress.epochs_done == 36
+    for arm in dispatcher.store.arms(study_id):
+        assert arm.best is not None
+        assert arm.best.value > 0.5, "ten classes: chance is 0.1"
+        assert arm.best.test_value is not None
+        first = dispatcher.store.trials(study_id, arm=arm.name, order="number").items[0]
+        assert first.origin == "default"
+        assert first.parameters == arm.defaults
+    seeds = {trial.seed for trial in dispatcher.store.every_trial(study_id)}
+    assert len(seeds) == 1, "initialisation and data order are the same in every arm"
+
+
+def test_every_epoch_is_on_record_with_its_probes(dispatcher: DispatcherProcess) -> None:
+    study_id = dispatcher.submit("digits-mlp", arms=["adamp", "adamw"], trials=1, epochs=3)
+    dispatcher.closed(study_id)
+    for trial in dispatcher.store.every_trial(study_id):
+        measured = dispatcher.store.measurements(trial.id)
+        assert [m.epoch for m in measured] == [1, 2, 3]
+        assert all(a.elapsed_s < b.elapsed_s for a, b in itertools.pairwise(measured))
+        for m in measured:
+            assert None not in {m.train_loss, m.validation_loss, m.validation_metric, m.weight_norm, m.effective_step, m.gradient_cosine}
+            assert (m.projected_fraction is not None) == (trial.arm == "adamp")
+        assert trial.worker is not None
+
+
+def test_one_at_a_time_the_same_study_gives_the_same_trials(dispatcher: DispatcherProcess) -> None:
+    one_at_a_time = {"max_concurrent_packs": 1}
+    outcomes = []
+    for _ in range(2):
+        study_id = dispatcher.submit("digits-mlp", arms=["adamp", "sgdp"], trials=6, epochs=2, sampler="tpe", seed=7, resources=one_at_a_time)
+        dispatcher.closed(study_id)
+        outcomes.append([(t.arm, t.number, t.parameters, t.state, t.value, t.test_value) for t in dispatcher.store.every_trial(study_id)])
+    assert outcomes[0] == outcomes[1]
+
+
+def test_a_trial_that_diverges_ends_at_once_and_is_a_result(dispatcher: DispatcherProcess) -> None:
+    arms = [{"optimizer": "sgd", "space": {"lr": 1e18, "momentum": 0.9, "weight_decay": 0.0}}]
+    study_id = dispatcher.submit("digits-mlp", arms=arms, trials=1, epochs=50)
+    study = dispatcher.closed(study_id)
+    assert study.state is StudyState.COMPLETED
+    (trial,) = dispatcher.store.every_trial(study_id)
+    assert trial.state is TrialState.DIVERGED
+    assert trial.epochs_done == 1
+    assert trial.reason is not None
+    assert "lr" in trial.reason
+
+
+def test_a_workload_that_raises_fails_its_trials_and_says_why(dispatcher: DispatcherProcess) -> None:
+    study = dispatcher.closed(dispatcher.submit("broken", trials=2))
+    assert study.state is StudyState.FAILED
+    assert study.state_reason is not None
+    assert "the third layer has no weights" in study.state_reason
+    assert {(t.state, t.reason) for t in dispatcher.store.every_trial(study.id)} == {
+        (TrialState.FAILED, "RuntimeError: the third layer has no weights")
+    }
+
+
+def test_a_pack_too_large_for_the_machine_fails_the_study_with_the_reason(dispatcher: DispatcherProcess) -> None:
+    study = dispatcher.closed(dispatcher.submit("plane", resources={"cpus_per_pack": 64.0}))
+    assert study.state is StudyState.FAILED
+    assert study.state_reason is not None
+    assert "64 CPU" in study.state_reason
+
+
+def test_a_paused_study_trains_nothing_until_it_is_resumed(dispatcher: DispatcherProcess) -> None:
+    study_id = dispatcher.submit("slow-plane", trials=6)
+    dispatcher.epochs(study_id, 3)
+    dispatcher.store.move(study_id, StudyMove.PAUSE)
+    until(lambda: dispatcher.store.study(study_id).progress.running == 0, what="the trials in flight to end")
+    before = dispatcher.store.study(study_id).progress
+    assert before.completed > 0, "those in flight are trained to their end"
+    time.sleep(2.0)
+    assert dispatcher.store.study(study_id).progress == before
+    assert dispatcher.store.study(study_id).state is StudyState.PAUSED
+    dispatcher.store.move(study_id, StudyMove.RESUME)
+    assert dispatcher.closed(study_id).progress.completed == 6
+
+
+@pytest.mark.parametrize(("verb", "after"), [(StudyMove.STOP, StudyState.COMPLETED), (StudyMove.CANCEL, StudyState.CANCELLED)])
+def test_a_stopped_or_cancelled_study_ends_within_seconds_and_keeps_what_it_has(
+    dispatcher: DispatcherProcess, verb: StudyMove, after: StudyState
+) -> None:
+    study_id = dispatcher.submit("slow-plane", trials=50)
+    until(lambda: dispatcher.store.study(study_id).progress.completed >= 2, what="two completed trials")
+    asked = time.monotonic()
+    dispatcher.store.move(study_id, verb)
+    study = dispatcher.closed(study_id, timeout_s=10.0)
+    assert time.monotonic() - asked < 10.0
+    assert study.state is after
+    assert study.progress.completed >= 2
+    assert study.progress.running == 0
+    assert {t.state for t in dispatcher.store.every_trial(study_id)} <= {TrialState.COMPLETED, TrialState.CANCELLED}
+
+
+def test_optunas_own_tools_see_each_arms_finished_trials(dispatcher: DispatcherProcess) -> None:
+    study_id = dispatcher.submit("plane", arms=["adamp", "sgd"], trials=4)
+    dispatcher.closed(study_id)
+    until(lambda: _copied(dispatcher, study_id) == 8, what="all copies")
+    for arm in ("adamp", "sgd"):
+        copy = optuna.load_study(study_name=f"tangent/{study_id}/{arm}", storage=dispatcher.url)
+        ours = {t.id: t for t in dispatcher.store.every_trial(study_id) if t.arm == arm}
+        assert {t.user_attrs["tangent_trial"] for t in copy.trials} == set(ours)
+        for trial in copy.trials:
+            original = ours[trial.user_attrs["tangent_trial"]]
+            is_completed = original.state is TrialState.COMPLETED
+            assert trial.state is (optuna.trial.TrialState.COMPLETE if is_completed else optuna.trial.TrialState.FAIL)
+            assert trial.user_attrs["parameters"] == original.parameters
+            assert trial.value == original.value if is_completed else trial.value is None
+
+
+def _copied(dispatcher: DispatcherProcess, study_id: str) -> int:
+    names = [name for name in optuna.get_all_study_names(storage=dispatcher.url) if name.startswith(f"tangent/{study_id}/")]
+    return sum(len(optuna.load_study(study_name=name, storage=dispatcher.url).trials) for name in names)
+
+
+def test_what_a_dispatcher_announces_is_what_this_installation_has(dispatcher: DispatcherProcess) -> None:
+    cards = Store.open(dispatcher.url).catalog()
+    ours = announced()
+    assert cards.optimizers == ours.optimizers
+    assert set(ours.workloads) | {"plane", "slow-plane", "broken", "deadly", "deadly-once"} == set(cards.workloads)
+
+
+def test_a_dispatcher_that_is_asked_to_end_hands_its_study_over(tmp_path: Path) -> None:
+    with dispatcher_process(tmp_path) as dispatcher:
+        study_id = dispatcher.submit("slow-plane", trials=6)
+        dispatcher.epochs(study_id, 3)
+        assert dispatcher.stop() == 0
+        trials = dispatcher.store.every_trial(study_id)
+        assert all(t.state in {TrialState.QUEUED, TrialState.COMPLETED} for t in trials)
+        assert all(t.retries == 0 for t in trials), "handing over costs no retry"
+        dispatcher.start()
+        assert dispatcher.closed(study_id).progress.completed == 6

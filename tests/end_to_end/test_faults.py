@@ -1,0 +1,80 @@
+"""Faults in the middle of a study: whatever is killed, no completed trial is lost, none counts twice, none stays running."""
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import optuna
+import pytest
+from dispatcher_process import DispatcherProcess, dispatcher_process, until
+
+from studies.states import StudyState, TrialState
+
+__all__: list[str] = []
+
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(240)]
+
+
+def _kill_dispatcher(dispatcher: DispatcherProcess, _study_id: str) -> None:
+    dispatcher.kill()
+    dispatcher.start()
+
+
+def _kill_run(dispatcher: DispatcherProcess, study_id: str) -> None:
+    os.kill(dispatcher.run_of(study_id), signal.SIGKILL)
+
+
+def _kill_worker(dispatcher: DispatcherProcess, _study_id: str) -> None:
+    dispatcher.kill_a_worker()
+
+
+@pytest.mark.parametrize("kill", [_kill_dispatcher, _kill_run, _kill_worker])
+def test_a_study_outlives_a_kill(tmp_path: Path, kill: Callable[[DispatcherProcess, str], None]) -> None:
+    with dispatcher_process(tmp_path) as dispatcher:
+        study_id = dispatcher.submit("slow-plane", arms=["adamp", "sgd"], trials=4)
+        until(lambda: dispatcher.store.study(study_id).progress.completed >= 1, what="a completed trial")
+        before = {t.id: t for t in dispatcher.store.every_trial(study_id) if t.state is TrialState.COMPLETED}
+        kill(dispatcher, study_id)
+        study = dispatcher.closed(study_id)
+        trials = dispatcher.store.every_trial(study_id)
+        assert study.state is StudyState.COMPLETED
+        assert {(t.arm, t.number) for t in trials} == {(arm, n) for arm in ("adamp", "sgd") for n in range(4)}
+        assert len(trials) == 8, "none counts twice"
+        assert {t.state for t in trials} == {TrialState.COMPLETED}
+        assert {t.id: t for t in trials if t.id in before} == before, "what was completed is as it was"
+        assert 1 <= sum(t.retries for t in trials) <= 2, "those in flight were tried again"
+        for trial in trials:
+            assert [m.epoch for m in dispatcher.store.measurements(trial.id)] == list(range(1, 11))
+        assert [e.id for e in dispatcher.store.events(study_id)] == list(range(1, len(dispatcher.store.events(study_id)) + 1))
+        dispatcher.stop()
+        for arm in ("adamp", "sgd"):
+            copy = optuna.load_study(study_name=f"tangent/{study_id}/{arm}", storage=dispatcher.url)
+            assert [t.state for t in copy.trials] == [optuna.trial.TrialState.COMPLETE] * 4
+
+
+def test_a_trial_that_loses_its_worker_once_is_tried_again_and_one_that_always_does_is_given_up(tmp_path: Path) -> None:
+    with dispatcher_process(tmp_path) as dispatcher:
+        study = dispatcher.closed(dispatcher.submit("deadly-once", trials=1))
+        (trial,) = dispatcher.store.every_trial(study.id)
+        assert (study.state, trial.state, trial.attempt, trial.retries) == (StudyState.COMPLETED, TrialState.COMPLETED, 2, 1)
+        study = dispatcher.closed(dispatcher.submit("deadly", trials=1, max_retries=1))
+        (trial,) = dispatcher.store.every_trial(study.id)
+        assert (study.state, trial.state, trial.attempt) == (StudyState.FAILED, TrialState.FAILED, 2)
+        assert trial.reason is not None
+        assert "worker was lost; given up after 2 tries" in trial.reason
+
+
+def test_nothing_goes_on_when_the_dispatcher_is_killed(tmp_path: Path) -> None:
+    with dispatcher_process(tmp_path) as dispatcher:
+        study_id = dispatcher.submit("slow-plane", trials=20)
+        dispatcher.epochs(study_id, 2)
+        left = [*dispatcher.processes("workers.run"), *dispatcher.processes("ray::ResourceTrainable"), *dispatcher.processes("raylet")]
+        assert len(left) >= 3
+        dispatcher.kill()
+        until(lambda: not any(_is_alive(pid) for pid in left), what="the dispatcher's processes to end", timeout_s=20.0)
+
+
+def _is_alive(pid: int) -> bool:
+    stat = Path(f"/proc/{pid}/stat")
+    return stat.exists() and stat.read_text().rsplit(")", 1)[1].split()[0] != "Z"

@@ -1,0 +1,46 @@
+"""A regression problem small enough for every optimizer test: a float64 model with every kind of parameter that optimizers tell apart."""
+
+__all__ = ["build_model", "loss_of", "train"]
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+
+def build_model() -> nn.Module:
+    """Return the same model each time: a scale-invariant convolution, its norm, a hidden matrix, an output matrix and biases."""
+    generator = torch.Generator().manual_seed(0)
+    # No bias before the norm: its gradient would be rounding noise, which Adam's kind blows up to steps of full size.
+    layers = (nn.Conv2d(1, 3, 3, bias=False), nn.BatchNorm2d(3), nn.ReLU(), nn.Flatten(), nn.Linear(12, 6), nn.Tanh(), nn.Linear(6, 1))
+    model = nn.Sequential(*layers).double()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim > 1:
+                parameter.normal_(generator=generator).mul_(parameter[0].numel() ** -0.5)
+            else:
+                parameter.uniform_(0.5, 1.5, generator=generator)
+    return model
+
+
+def loss_of(model: nn.Module, *, rows: slice = slice(None)) -> Tensor:
+    """Return the mean squared error on these of the problem's 32 images of 4 by 4, in the model's dtype."""
+    generator = torch.Generator().manual_seed(1)
+    images = torch.randn(32, 1, 4, 4, generator=generator, dtype=torch.float64).to(next(model.parameters()).dtype)[rows]
+    targets = images[:, 0, 1:3, 1:3].sum(dim=(1, 2)).unsqueeze(1)
+    return (model(images) - targets).square().mean()
+
+
+def train(model: nn.Module, optimizer: Optimizer | Sequence[Optimizer], *, steps: int) -> Tensor:
+    """Return all parameters after each step on 8 images, [steps, parameters]; several optimizers step one after the other."""
+    optimizers = [optimizer] if isinstance(optimizer, Optimizer) else list(optimizer)
+    trajectory: list[Tensor] = []
+    for step in range(steps):
+        for each in optimizers:
+            each.zero_grad()
+        loss_of(model, rows=slice(8 * (step % 4), 8 * (step % 4) + 8)).backward()
+        for each in optimizers:
+            each.step()
+        trajectory.append(torch.cat([p.detach().flatten() for p in model.parameters()]))
+    return torch.stack(trajectory)

@@ -1,0 +1,113 @@
+"""Our AdamP and SGDP beside pytorch_optimizer's: where they agree, and where they differ and why."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import pytorch_optimizer
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from toy_regression import build_model, train
+
+import adamp
+
+__all__: list[str] = []
+
+Build = Callable[[list[nn.Parameter]], Optimizer]
+
+
+def trajectory(build: Build, *, steps: int = 12) -> Tensor:
+    model = build_model()
+    return train(model, build(list(model.parameters())), steps=steps)
+
+
+def one_weight(gradient: Tensor) -> nn.Parameter:
+    """Return a weight of ones of the gradient's shape and memory layout, with that gradient."""
+    weight = nn.Parameter(torch.ones_like(gradient))
+    weight.grad = gradient.clone()
+    return weight
+
+
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_adamp_agrees_where_eps_is_negligible(nesterov: bool) -> None:
+    settings: dict[str, Any] = {"lr": 0.01, "weight_decay": 0.1, "eps": 1e-30, "nesterov": nesterov}
+    ours = trajectory(lambda params: adamp.AdamP(params, **settings))
+    theirs = trajectory(lambda params: pytorch_optimizer.AdamP(params, **settings))
+    torch.testing.assert_close(ours, theirs, rtol=0.0, atol=1e-12)
+
+
+def test_adamp_agrees_because_both_project() -> None:
+    settings: dict[str, Any] = {"lr": 0.01, "weight_decay": 0.1, "eps": 1e-30}
+    projected = trajectory(lambda params: adamp.AdamP(params, **settings))
+    plain = trajectory(lambda params: adamp.AdamP(params, delta=0.0, **settings))
+    assert (projected - plain).abs().max() > 1e-3
+
+
+def test_theirs_adds_eps_before_the_bias_correction_and_ours_after_it_like_adamw() -> None:
+    gradient = torch.tensor([[0.3, -0.2], [0.1, 0.4]], dtype=torch.float64)
+    eps, beta2 = 1e-2, 0.999
+    theirs, ours, rescaled, adamw = (one_weight(gradient) for _ in range(4))
+    pytorch_optimizer.AdamP([theirs], delta=0.0, eps=eps).step()
+    adamp.AdamP([ours], delta=0.0, eps=eps).step()
+    adamp.AdamP([rescaled], delta=0.0, eps=eps / math.sqrt(1 - beta2)).step()
+    torch.optim.AdamW([adamw], weight_decay=0.0, eps=eps).step()
+    assert (theirs - ours).abs().max() > 1e-4
+    torch.testing.assert_close(theirs, rescaled, rtol=0.0, atol=1e-12)
+    torch.testing.assert_close(ours, adamw, rtol=0.0, atol=1e-12)
+
+
+@pytest.mark.parametrize("nesterov", [False, True])
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+@pytest.mark.parametrize("dampening", [0.0, 0.5])
+def test_sgdp_agrees(nesterov: bool, momentum: float, dampening: float) -> None:
+    """Heavy-ball too: unlike the reference 0.3.0, neither projects the momentum buffer."""
+    settings: dict[str, Any] = {"lr": 0.05, "momentum": momentum, "dampening": dampening, "weight_decay": 0.01, "nesterov": nesterov}
+    ours = trajectory(lambda params: adamp.SGDP(params, **settings))
+    theirs = trajectory(lambda params: pytorch_optimizer.SGDP(params, **settings))
+    torch.testing.assert_close(ours, theirs, rtol=0.0, atol=1e-12)
+
+
+def test_theirs_has_a_default_learning_rate_for_sgdp_and_ours_asks_for_one() -> None:
+    assert pytorch_optimizer.SGDP([one_weight(torch.ones(2, 2))]).param_groups[0]["lr"] == 1e-3
+    with pytest.raises(ValueError, match="lr"):
+        adamp.SGDP([one_weight(torch.ones(2, 2))])
+
+
+@pytest.mark.parametrize("name", ["AdamP", "SGDP"])
+def test_theirs_refuses_to_decay_projected_weights_in_full_and_ours_does_it(name: str) -> None:
+    with pytest.raises(ValueError, match="wd_ratio must be in the range"):
+        getattr(pytorch_optimizer, name)([one_weight(torch.ones(2, 2))], lr=0.1, wd_ratio=1.0)
+    assert getattr(adamp, name)([one_weight(torch.ones(2, 2))], lr=0.1, wd_ratio=1.0).param_groups[0]["wd_ratio"] == 1.0
+
+
+def test_theirs_lets_a_large_decay_turn_weights_around_and_ours_refuses_it() -> None:
+    settings: dict[str, Any] = {"lr": 1.0, "weight_decay": 0.5, "momentum": 0.9}
+    weight = one_weight(torch.zeros(2, 2))
+    pytorch_optimizer.SGDP([weight], delta=0.0, **settings).step()
+    assert (weight < 0).all()
+    with pytest.raises(ValueError, match=r"lr \* weight_decay"):
+        adamp.SGDP([one_weight(torch.zeros(2, 2))], **settings)
+
+
+@pytest.mark.parametrize("name", ["AdamP", "SGDP"])
+def test_theirs_fails_on_channels_last_gradients_and_ours_does_not(name: str) -> None:
+    gradient = torch.arange(16.0).reshape(2, 2, 2, 2).contiguous(memory_format=torch.channels_last)
+    with pytest.raises(RuntimeError, match="view"):
+        getattr(pytorch_optimizer, name)([one_weight(gradient)], lr=0.1).step()
+    weight, plain = one_weight(gradient), one_weight(gradient.contiguous())
+    for each in (weight, plain):
+        getattr(adamp, name)([each], lr=0.1).step()
+    torch.testing.assert_close(weight, plain)
+
+
+def test_theirs_overwrites_the_gradient_when_maximizing_and_ours_leaves_it() -> None:
+    gradient = torch.tensor([[0.3, -0.2], [0.1, 0.4]])
+    theirs, ours = one_weight(gradient), one_weight(gradient)
+    pytorch_optimizer.AdamP([theirs], maximize=True).step()
+    adamp.AdamP([ours], maximize=True).step()
+    assert theirs.grad is not None
+    assert ours.grad is not None
+    assert torch.equal(theirs.grad, -gradient)
+    assert torch.equal(ours.grad, gradient)

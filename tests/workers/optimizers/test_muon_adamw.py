@@ -1,0 +1,110 @@
+"""Muon and AdamW as one optimizer."""
+
+import copy
+import pickle
+
+import pytest
+import torch
+from torch import nn
+from torch.optim import AdamW, Muon
+from torch.optim.lr_scheduler import LambdaLR
+from toy_regression import build_model, train
+
+from workers.optimizers import build_optimizer, load_optimizers
+from workers.optimizers.muon import MuonAdamW, hidden_matrices
+
+__all__: list[str] = []
+
+ENTRY = load_optimizers()["muon"]
+
+
+class TiedLanguageModel(nn.Module):
+    """An embedding that is also the output layer, learned positions, and a hidden matrix between."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nn.Embedding(7, 4)
+        self.positions = nn.Parameter(torch.zeros(5, 4))
+        self.hidden = nn.Linear(4, 4)
+        self.output = nn.Linear(4, 7, bias=False)
+        self.output.weight = self.table.weight
+
+
+def built(model: nn.Module) -> MuonAdamW:
+    optimizer = build_optimizer(ENTRY, model, ENTRY.card.defaults, decay_1d=False)
+    assert isinstance(optimizer, MuonAdamW)
+    return optimizer
+
+
+def test_only_hidden_matrices_go_to_muon() -> None:
+    assert [tuple(p.shape) for p in hidden_matrices(build_model())] == [(6, 12)]
+    model = TiedLanguageModel()
+    assert hidden_matrices(model) == [model.hidden.weight]
+    muons = [p for group in built(model).param_groups if "momentum" in group for p in group["params"]]
+    assert muons == [model.hidden.weight]
+
+
+def test_a_model_without_hidden_matrices_is_trained_by_adamw_alone() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(8, 1)).double()
+    other = copy.deepcopy(model)
+    adamw = AdamW(other.parameters(), lr=1e-3, weight_decay=0.1)
+    optimizer = build_optimizer(ENTRY, model, ENTRY.card.defaults, decay_1d=True)
+    assert torch.equal(train(model, optimizer, steps=3), train(other, adamw, steps=3))
+
+
+def test_each_part_does_what_it_does_alone() -> None:
+    one, two = build_model(), build_model()
+    hidden = hidden_matrices(two)
+    rest = [p for p in two.parameters() if all(p is not h for h in hidden)]
+    parts = [Muon(hidden, lr=1e-3, weight_decay=0.1, adjust_lr_fn="match_rms_adamw"), AdamW(rest, lr=1e-3, weight_decay=0.1)]
+    optimizer = build_optimizer(ENTRY, one, ENTRY.card.defaults, decay_1d=True)
+    assert torch.equal(train(one, optimizer, steps=5), train(two, parts, steps=5))
+
+
+def test_torchs_schedulers_drive_both_parts() -> None:
+    model = build_model()
+    optimizer = built(model)
+    scheduler = LambdaLR(optimizer, lambda step: 0.0 if step else 1.0)
+    first = train(model, optimizer, steps=1)
+    scheduler.step()
+    assert torch.equal(train(model, optimizer, steps=1), first)
+
+
+def test_zero_grad_reaches_every_parameter() -> None:
+    model = build_model()
+    optimizer = built(model)
+    train(model, optimizer, steps=1)
+    optimizer.zero_grad()
+    assert all(p.grad is None for p in model.parameters())
+
+
+def test_one_state_holds_both_parts_and_a_loaded_one_is_used() -> None:
+    model = build_model()
+    optimizer = built(model)
+    train(model, optimizer, steps=2)
+    assert len(optimizer.state) == len(list(model.parameters()))
+    saved = copy.deepcopy(optimizer.state_dict())
+    optimizer.load_state_dict(saved)
+    momentum = optimizer.state[hidden_matrices(model)[0]]["momentum_buffer"].clone()
+    train(model, optimizer, steps=1)
+    assert not torch.equal(optimizer.state[hidden_matrices(model)[0]]["momentum_buffer"], momentum)
+
+
+def test_a_copy_steps_its_own_parameters() -> None:
+    model = build_model()
+    optimizer = built(model)
+    train(model, optimizer, steps=2)
+    twin_model, twin = copy.deepcopy((model, optimizer))
+    assert torch.equal(train(twin_model, twin, steps=2), train(model, optimizer, steps=2))
+    assert len(pickle.loads(pickle.dumps(optimizer)).param_groups) == len(optimizer.param_groups)
+
+
+def test_the_closures_loss_is_returned() -> None:
+    model = build_model()
+    assert built(model).step(lambda: torch.tensor(2.5)) == 2.5
+
+
+def test_a_convolution_set_apart_for_muon_is_refused() -> None:
+    with pytest.raises(ValueError, match="Muon only supports 2D parameters"):
+        MuonAdamW([{"params": [nn.Parameter(torch.zeros(2, 2, 3, 3))], "set_apart": True}])

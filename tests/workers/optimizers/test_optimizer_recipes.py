@@ -1,0 +1,61 @@
+"""A recipe that is pasted repeats the trial."""
+
+from typing import Any
+
+import pytest
+import torch
+from toy_regression import build_model, train
+
+from studies.recipe import call, recipe
+from studies.space import Choices, Parameters, Range, Scalar
+from workers.optimizers import OptimizerEntry, build_optimizer, load_optimizers
+
+__all__: list[str] = []
+
+ENTRIES = load_optimizers()
+
+
+@pytest.fixture(params=list(ENTRIES))
+def entry(request: pytest.FixtureRequest) -> OptimizerEntry:
+    return ENTRIES[request.param]
+
+
+def unusual(entry: OptimizerEntry) -> Parameters:
+    """Return a configuration in which every hyperparameter differs from its default, with digits that rounding would lose."""
+    values: dict[str, Scalar] = {}
+    for h in entry.card.hyperparameters:
+        match h.search:
+            case Range(low=low, high=high, integer=integer):
+                values[h.name] = int(low + 1) if integer else low + (high - low) / 30.0
+            case Choices(choices=choices):
+                values[h.name] = next(choice for choice in choices if choice != h.default)
+            case _:
+                raise AssertionError(h)
+    return values
+
+
+@pytest.mark.parametrize("decay_1d", [True, False])
+@pytest.mark.parametrize("choose", [lambda entry: entry.card.defaults, unusual], ids=["defaults", "unusual"])
+def test_a_recipe_trains_as_the_trial_did(entry: OptimizerEntry, choose: Any, decay_1d: bool) -> None:
+    parameters = choose(entry)
+    model = build_model()
+    expected = train(model, build_optimizer(entry, model, parameters, decay_1d=decay_1d), steps=8)
+    names: dict[str, Any] = {"model": build_model()}
+    exec(recipe(entry.card, parameters, decay_1d=decay_1d), names)
+    pasted = names["optimizers"] if "optimizers" in names else names["optimizer"]
+    assert torch.equal(train(names["model"], pasted, steps=8), expected)
+
+
+def test_a_call_is_one_line_that_recipes_end_in(entry: OptimizerEntry) -> None:
+    line = call(entry.card, entry.card.defaults)
+    assert "\n" not in line
+    assert recipe(entry.card, entry.card.defaults).endswith(f" = {line}\n")
+
+
+def test_adamps_recipe_reads_as_one_would_write_it() -> None:
+    card = ENTRIES["adamp"].card
+    parameters: Parameters = {**card.defaults, "lr": 0.0031234567890123, "weight_decay": 0.01, "nesterov": True}
+    assert recipe(card, parameters) == (
+        "from adamp import AdamP\n\n"
+        "optimizer = AdamP(model.parameters(), lr=0.0031234567890123, weight_decay=0.01, delta=0.1, wd_ratio=0.1, nesterov=True)\n"
+    )

@@ -1,0 +1,82 @@
+"""What we rely on in pytorch_optimizer, and what we work around: when one of these fails, a release changed it and a card must follow."""
+
+from collections.abc import Sequence
+
+import pytest
+import torch
+from pytorch_optimizer import LARS, Lamb, Lookahead, QHAdam
+from torch import Tensor
+from torch.optim import AdamW
+from toy_regression import build_model, loss_of, train
+
+from workers.optimizers import build_optimizer, load_optimizers
+
+__all__: list[str] = []
+
+ENTRIES = load_optimizers()
+
+
+def first_relative_steps(optimizer: torch.optim.Optimizer, weights: Sequence[Tensor]) -> list[float]:
+    before = [w.detach().clone() for w in weights]
+    optimizer.step()
+    return [((w.detach() - b).norm() / b.norm()).item() for w, b in zip(weights, before, strict=True)]
+
+
+def test_our_lamb_moves_every_weight_by_lr_times_its_norm_from_the_first_step() -> None:
+    model = build_model()
+    entry = ENTRIES["lamb"]
+    optimizer = build_optimizer(entry, model, {**entry.card.defaults, "weight_decay": 0.01}, decay_1d=True)
+    loss_of(model).backward()
+    weights = [p for p in model.parameters() if p.ndim > 1]
+    assert first_relative_steps(optimizer, weights) == pytest.approx([1e-3] * len(weights), rel=1e-3)
+
+
+def test_upstreams_lamb_would_start_ten_times_as_fast() -> None:
+    model = build_model()
+    optimizer = Lamb(model.parameters(), lr=1e-3)
+    loss_of(model).backward()
+    weights = [p for p in model.parameters() if p.ndim > 1]
+    assert first_relative_steps(optimizer, weights) == pytest.approx([1e-2] * len(weights), rel=1e-3)
+
+
+def test_lookahead_refuses_alpha_1_so_that_its_card_must_too() -> None:
+    with pytest.raises(ValueError, match="alpha must be in the range"):
+        Lookahead(AdamW(build_model().parameters()), alpha=1.0)
+
+
+def test_qhadam_counts_its_averaging_weights_in_float32() -> None:
+    model = build_model()
+    optimizer = QHAdam(model.parameters())
+    train(model, optimizer, steps=1)
+    assert {state["beta1_weight"].dtype for state in optimizer.state.values()} == {torch.float32}
+
+
+def test_lars_leaves_biases_and_norms_without_weight_decay() -> None:
+    runs: list[Tensor] = []
+    for weight_decay in (0.0, 0.1):
+        model = build_model()
+        train(model, LARS(model.parameters(), lr=0.1, weight_decay=weight_decay), steps=1)
+        runs.append(torch.cat([p.detach() for p in model.parameters() if p.ndim == 1]))
+    assert torch.equal(*runs)
+
+
+def test_a_step_may_overwrite_the_gradients() -> None:
+    """Why probes read gradients before the step."""
+    entry = ENTRIES["lars"]
+    model = build_model()
+    optimizer = build_optimizer(entry, model, entry.card.defaults, decay_1d=True)
+    loss_of(model).backward()
+    before = [p.grad.clone() for p in model.parameters() if p.grad is not None]
+    optimizer.step()
+    assert any(not torch.equal(b, p.grad) for b, p in zip(before, model.parameters(), strict=True) if p.grad is not None)
+
+
+def test_schedule_free_weights_differ_between_training_and_evaluation() -> None:
+    entry = ENTRIES["schedule-free-adamw"]
+    model = build_model()
+    optimizer = build_optimizer(entry, model, entry.card.defaults, decay_1d=True)
+    last = train(model, optimizer, steps=5)[-1]
+    optimizer.eval()  # pyright: ignore[reportAttributeAccessIssue]  # only schedule-free optimizers have it
+    assert (torch.cat([p.detach().flatten() for p in model.parameters()]) - last).abs().max() > 1e-5
+    optimizer.train()  # pyright: ignore[reportAttributeAccessIssue]  # only schedule-free optimizers have it
+    torch.testing.assert_close(torch.cat([p.detach().flatten() for p in model.parameters()]), last, rtol=0.0, atol=1e-12)

@@ -1,0 +1,65 @@
+"""Entry points of really installed packages: a distribution is its metadata folder on the path."""
+
+import logging
+from pathlib import Path
+
+import pytest
+
+from workers.entry_points import load_entries
+from workers.workloads import Workload, load_workloads
+
+__all__: list[str] = []
+
+MODULE = """
+from workers.workloads.toys import Antipode2d, Rosenbrock3d
+
+
+def named(toy, name):
+    return type("Toy", (toy,), {"card": toy.card.model_copy(update={"name": name})})
+
+
+OneClass = named(Antipode2d, "one-class")
+one_instance = named(Antipode2d, "one-instance")()
+several = [named(Antipode2d, "first-of-two")(), named(Rosenbrock3d, "second-of-two")()]
+clash = named(Antipode2d, "digits-cnn")()
+number = 3
+
+
+def leaves():
+    raise SystemExit("no licence")
+"""
+
+
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **points: str) -> None:
+    (tmp_path / "plugin_for_tests.py").write_text(MODULE)
+    metadata = tmp_path / "plugin_for_tests-1.0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: plugin-for-tests\nVersion: 1.0\n")
+    lines = ["[tangent.workloads]", *(f"{name} = plugin_for_tests:{target}" for name, target in points.items())]
+    (metadata / "entry_points.txt").write_text("\n".join(lines))
+    monkeypatch.syspath_prepend(tmp_path)
+
+
+def test_a_class_an_instance_and_a_list_are_all_offers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ours = load_workloads()
+    install(tmp_path, monkeypatch, a="OneClass", b="one_instance", c="several")
+    assert list(load_workloads()) == [*ours, "one-class", "one-instance", "first-of-two", "second-of-two"]
+
+
+@pytest.mark.parametrize(("target", "why"), [("number", "expected Workload"), ("leaves", "no licence"), ("missing", "missing")])
+def test_a_broken_entry_point_is_named_and_the_rest_still_load(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, target: str, why: str
+) -> None:
+    install(tmp_path, monkeypatch, broken=target, good="OneClass")
+    assert [workload.card.name for workload in load_entries("tangent.workloads", Workload)] == ["one-class"]
+    [record] = caplog.records
+    assert record.levelno == logging.WARNING
+    assert f"broken = plugin_for_tests:{target}" in record.getMessage()
+    assert why in record.getMessage()
+
+
+def test_no_package_can_take_the_name_of_one_of_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    ours = load_workloads()["digits-cnn"]
+    install(tmp_path, monkeypatch, clash="clash")
+    assert type(load_workloads()["digits-cnn"]) is type(ours)
+    assert "'digits-cnn' is taken" in caplog.text

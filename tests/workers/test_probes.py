@@ -1,0 +1,91 @@
+"""Probes against numbers worked out by hand."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from workers.probes import MAX_PROBED_STEPS, Probe, Projection, probed_steps, weight_norm, weights_of
+
+__all__: list[str] = []
+
+
+def parameter(*row: float, gradient: tuple[float, ...]) -> nn.Parameter:
+    weight = nn.Parameter(torch.tensor([row]))
+    weight.grad = torch.tensor([gradient])
+    return weight
+
+
+def move(weight: nn.Parameter, *row: float) -> None:
+    with torch.no_grad():
+        weight.copy_(torch.tensor([row]))
+
+
+def test_a_plane_weight_gives_the_numbers_worked_out_by_hand() -> None:
+    # |w| = 5; the first gradient is orthogonal to w, the second has cosine 3/5. Turning (3, 4) to (4, 3) moves the direction by (1/5, -1/5).
+    orthogonal, oblique = parameter(3.0, 4.0, gradient=(4.0, -3.0)), parameter(3.0, 4.0, gradient=(10.0, 0.0))
+    probe = Probe([orthogonal, oblique], projection=Projection(delta=0.1, eps=1e-8))
+    probe.before()
+    move(orthogonal, 8.0, 6.0)
+    move(oblique, 3.0, 4.0)
+    probe.after()
+    effective_step, cosine, projected = probe.read().tolist()
+    assert effective_step == pytest.approx(math.sqrt(2) / 5 / 2)
+    assert cosine == pytest.approx(0.6 / 2)
+    assert projected == 0.5
+
+
+def test_several_steps_are_averaged_and_reading_starts_anew() -> None:
+    weight = parameter(1.0, 0.0, gradient=(1.0, 0.0))
+    probe = Probe([weight], projection=None)
+    for row in ((1.0, 0.0), (0.0, 1.0)):
+        probe.before()
+        move(weight, *row)
+        probe.after()
+    assert probe.read()[:2].tolist() == pytest.approx([math.sqrt(2) / 2, 1.0])
+    assert all(map(math.isnan, probe.read().tolist()))
+
+
+def test_an_optimizer_that_never_projects_has_no_projected_fraction() -> None:
+    probe = Probe([parameter(1.0, 0.0, gradient=(0.0, 1.0))], projection=None)
+    probe.before()
+    probe.after()
+    assert math.isnan(probe.read()[2].item())
+
+
+def test_a_zero_weight_has_no_direction_and_a_nan_gradient_is_not_hidden() -> None:
+    zero = Probe([parameter(0.0, 0.0, gradient=(1.0, 0.0))], projection=None)
+    zero.before()
+    zero.after()
+    assert zero.read()[:2].tolist() == [0.0, 0.0]
+    broken = Probe([parameter(1.0, 0.0, gradient=(math.nan, 0.0))], projection=None)
+    broken.before()
+    broken.after()
+    assert math.isnan(broken.read()[1].item())
+
+
+def test_weights_without_gradients_and_models_without_weights_are_passed_over() -> None:
+    for weights in ([], [nn.Parameter(torch.ones(1, 2))]):
+        probe = Probe(weights, projection=Projection(delta=0.1, eps=1e-8))
+        probe.before()
+        probe.after()
+        assert all(map(math.isnan, probe.read().tolist()))
+    assert weight_norm([]).item() == 0.0
+
+
+def test_the_norm_is_of_all_weights_and_of_no_bias() -> None:
+    model = nn.Linear(2, 1)
+    [weight] = weights_of(model)
+    assert weight is model.weight
+    move(weight, 3.0, 4.0)
+    assert weight_norm([weight, torch.full((2, 2), 6.0)]).item() == 13.0
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 4, 5, 33, 1000])
+def test_probed_steps_are_few_and_evenly_spaced_from_the_first(steps: int) -> None:
+    probed = sorted(probed_steps(steps))
+    assert probed[0] == 0
+    assert len(probed) == min(steps, MAX_PROBED_STEPS)
+    gaps = {later - earlier for earlier, later in zip(probed, [*probed[1:], steps], strict=True)}
+    assert max(gaps) - min(gaps) <= 1

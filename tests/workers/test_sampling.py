@@ -1,0 +1,111 @@
+"""Samplers: every one repeats itself, goes on after a restart as if there had been none, and never proposes a configuration twice."""
+
+from typing import Any
+
+import pytest
+from catalogs import catalog, study_body
+
+from studies.resolve import ResolvedArm, resolve
+from studies.space import Fixed, Parameters
+from studies.spec import parse_spec
+from studies.states import TrialState
+from workers.sampling import ArmSampler
+
+__all__: list[str] = []
+
+SAMPLERS = ["tpe", "random", "qmc", "gp", "cmaes", "grid"]
+GRID: dict[str, Any] = {"lr": {"choices": [0.001, 0.01, 0.1]}, "delta": {"choices": [0.05, 0.1, 0.2]}, "weight_decay": {"choices": [0.0, 0.1]}}
+
+
+def arm_of(sampler: str, *, space: dict[str, Any] | None = None, trials: int = 14) -> ResolvedArm:
+    chosen = space if space is not None else GRID if sampler == "grid" else {}
+    arms = [{"optimizer": "adamp", "space": chosen}]
+    body = study_body(arms=arms, sampler=sampler, budget={"trials_per_arm": trials})
+    return resolve(parse_spec(body), catalog()).arms[0]
+
+
+def value_of(parameters: Parameters) -> tuple[TrialState, float | None]:
+    lr = float(parameters["lr"])
+    return (TrialState.DIVERGED, None) if lr > 0.5 else (TrialState.COMPLETED, -abs(lr - 0.03))
+
+
+def search(sampler: Any, arm: ResolvedArm, *, seed: int = 3, restart_at: int | None = None) -> list[Parameters]:
+    """Search one trial at a time; at `restart_at` begin anew from the record alone."""
+    searcher = ArmSampler(arm, sampler=sampler, direction="maximize", seed=seed)
+    record = [arm.defaults]
+    searcher.remember(0, arm.defaults, *value_of(arm.defaults))
+    for number in range(1, arm.trials):
+        if number == restart_at:
+            searcher = ArmSampler(arm, sampler=sampler, direction="maximize", seed=seed)
+            for n, parameters in enumerate(record):
+                searcher.remember(n, parameters, *value_of(parameters))
+        proposed = searcher.propose(number)
+        assert proposed is not None
+        record.append(proposed)
+        searcher.tell(number, *value_of(proposed))
+    return record
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_the_same_seed_gives_the_same_search(sampler: str) -> None:
+    arm = arm_of(sampler)
+    assert search(sampler, arm) == search(sampler, arm)
+    assert search(sampler, arm) != search(sampler, arm, seed=4)
+
+
+@pytest.mark.parametrize("sampler", [name for name in SAMPLERS if name != "cmaes"])
+def test_a_search_that_is_taken_over_goes_on_as_it_would_have(sampler: str) -> None:
+    arm = arm_of(sampler)
+    assert search(sampler, arm, restart_at=8) == search(sampler, arm)
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_every_proposal_is_new_complete_and_inside_the_space(sampler: str) -> None:
+    arm = arm_of(sampler)
+    found = search(sampler, arm)
+    assert len({tuple(sorted(p.items())) for p in found}) == len(found) == arm.trials
+    for parameters in found[1:]:
+        assert set(parameters) == set(arm.space)
+        for name, dimension in arm.space.items():
+            condition = arm.card.conditions.get(name)
+            is_active = condition is None or condition.holds(parameters)
+            assert dimension.contains(parameters[name]) if is_active else parameters[name] == arm.defaults[name]
+
+
+def test_a_finite_space_is_searched_to_its_end_and_no_further() -> None:
+    arm = arm_of("random", space={name: {"choices": [0.1, 0.2]} if name == "lr" else value for name, value in _all_fixed().items()}, trials=50)
+    assert arm.trials <= 3
+    searcher = ArmSampler(arm, sampler="random", direction="maximize", seed=0)
+    searcher.remember(0, arm.defaults, TrialState.COMPLETED, 0.5)
+    proposed = [searcher.propose(n) for n in range(1, arm.trials)]
+    assert None not in proposed
+    assert searcher.propose(arm.trials) is None
+
+
+def test_tpe_learns_where_it_is_good_and_keeps_away_from_what_diverged() -> None:
+    arm = arm_of("tpe", trials=40)
+    late = search("tpe", arm)[25:]
+    assert sum(float(p["lr"]) > 0.5 for p in late) <= 1
+    distances = sorted(abs(float(p["lr"]) - 0.03) for p in late)
+    assert distances[len(distances) // 2] < 0.03
+
+
+def test_a_constraint_is_never_broken() -> None:
+    arms = [{"optimizer": "sgdp", "space": {"lr": {"low": 0.01, "high": 1.0}, "momentum": {"low": 0.5, "high": 0.99}}}]
+    body = study_body(arms=arms, sampler="random", budget={"trials_per_arm": 30})
+    arm = resolve(parse_spec(body), catalog()).arms[0]
+    assert arm.card.constraints, "the card under test has one"
+    assert all(c.holds(p) for p in search("random", arm) for c in arm.card.constraints)
+
+
+def test_trials_in_flight_do_not_stop_the_next_proposal() -> None:
+    arm = arm_of("tpe", trials=12)
+    searcher = ArmSampler(arm, sampler="tpe", direction="maximize", seed=0)
+    searcher.remember(0, arm.defaults, TrialState.RUNNING, None)
+    proposed = [searcher.propose(n) for n in range(1, 12)]
+    assert len({str(p) for p in proposed}) == 11
+
+
+def _all_fixed() -> dict[str, Any]:
+    arm = arm_of("random")
+    return {name: d.value if isinstance(d, Fixed) else arm.defaults[name] for name, d in arm.space.items() if name != "wd_ratio"} | {"lr": 0.1}

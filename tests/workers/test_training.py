@@ -1,0 +1,365 @@
+"""The training loop: what a member does depends on its parameters and seed alone, and what it says is finite and true."""
+
+import functools
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from studies.space import Parameters, Scalar
+from workers.optimizers import load_optimizers
+from workers.pack import EpochReport, Measurement, Member, Outcome, Pack
+from workers.seeding import epoch_order
+from workers.solo import Solo
+from workers.training import train_pack
+from workers.workloads import Data, Split, Workload, load_workloads
+
+__all__: list[str] = []
+
+CPU = torch.device("cpu")
+WORKLOADS = load_workloads()
+OPTIMIZERS = load_optimizers()
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@functools.cache
+def data_of(workload: Workload) -> Data:
+    return workload.load_data(CPU)
+
+
+def member(optimizer: str, trial_id: str = "t", *, seed: int = 0, given: Parameters | None = None, **parameters: Scalar) -> Member:
+    return Member(trial_id=trial_id, attempt=1, parameters={**OPTIMIZERS[optimizer].card.defaults, **(given or {}), **parameters}, seed=seed)
+
+
+def pack_of(workload: Workload, optimizer: str, *members: Member, epochs: int = 2, **settings: Any) -> Pack:
+    given = {
+        "pack_id": "p",
+        "workload": workload.card.name,
+        "optimizer": optimizer,
+        "members": members,
+        "from_epoch": 0,
+        "to_epoch": epochs,
+        "epochs": epochs,
+        "batch_size": workload.card.batch_size,
+        "maximize": workload.card.direction == "maximize",
+    }
+    return Pack.model_validate({**given, **settings})
+
+
+def train(pack: Pack, workload: Workload | None = None, data: Data | None = None) -> list[EpochReport]:
+    workload = workload or WORKLOADS[pack.workload]
+    return list(train_pack(pack, workload=workload, entry=OPTIMIZERS[pack.optimizer], data=data or data_of(workload), device=CPU))
+
+
+def story(reports: list[EpochReport], trial_id: str = "t") -> list[tuple[Measurement, Outcome | None]]:
+    """Return what a member measured, without its clock, which is never twice the same."""
+    parts = [part for report in reports for part in report.members if part.trial_id == trial_id]
+    return [(part.measurement.model_copy(update={"elapsed_s": 0.0}), part.outcome) for part in parts]
+
+
+def outcome_of(reports: list[EpochReport], trial_id: str = "t") -> Outcome:
+    outcomes = [outcome for _, outcome in story(reports, trial_id) if outcome is not None]
+    assert len(outcomes) == 1
+    return outcomes[0]
+
+
+MLP, CNN, TOY = WORKLOADS["digits-mlp"], WORKLOADS["digits-cnn"], WORKLOADS["antipode-2d"]
+
+
+def test_the_same_pack_twice_is_bitwise_equal() -> None:
+    pack = pack_of(CNN, "adamp", member("adamp"))
+    assert story(train(pack)) == story(train(pack))
+
+
+def test_a_member_does_the_same_alone_and_among_others() -> None:
+    first, second = member("sgdp", "a", seed=1, lr=0.05), member("sgdp", "b", seed=2, lr=0.2)
+    alone = train(pack_of(CNN, "sgdp", first))
+    for members in ((first, second), (second, first)):
+        assert story(train(pack_of(CNN, "sgdp", *members)), "a") == story(alone, "a")
+
+
+def test_training_neither_reads_nor_disturbs_the_callers_generator() -> None:
+    pack = pack_of(MLP, "adamw", member("adamw"))
+    torch.manual_seed(1)
+    before, first = torch.get_rng_state(), story(train(pack))
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.manual_seed(2)
+    assert story(train(pack)) == first
+
+
+class Spy(Workload):
+    """Remembers the weights of its models when they are built, and every training batch."""
+
+    def __init__(self, inner: Workload) -> None:
+        self.card, self._inner = inner.card, inner
+        self.starts: list[Tensor] = []
+        self.batches: list[Tensor] = []
+
+    def load_data(self, device: torch.device) -> Data:
+        return self._inner.load_data(device)
+
+    def build_model(self) -> nn.Module:
+        model = self._inner.build_model()
+        self.starts.append(torch.cat([parameter.detach().flatten() for parameter in model.parameters()]))
+        return model
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        if outputs.requires_grad:
+            self.batches.append(targets.clone())
+        return self._inner.loss(outputs, targets)
+
+    def metric_sum(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return self._inner.metric_sum(outputs, targets)
+
+
+def test_every_arm_starts_at_the_same_weights_and_sees_the_same_batches() -> None:
+    spies = {optimizer: Spy(MLP) for optimizer in ("adamp", "sgd", "schedule-free-adamw", "muon")}
+    for optimizer, spy in spies.items():
+        train(pack_of(spy, optimizer, member(optimizer, seed=5)), spy, data_of(MLP))
+    first = spies["adamp"]
+    order = epoch_order(5, epoch=1, examples=len(data_of(MLP).train))
+    assert torch.equal(first.batches[0], data_of(MLP).train.targets[order[: MLP.card.batch_size]])
+    for spy in spies.values():
+        assert torch.equal(spy.starts[0], first.starts[0])
+        assert len(spy.batches) == 2 * (1077 // 32)
+        assert all(torch.equal(ours, theirs) for ours, theirs in zip(spy.batches, first.batches, strict=True))
+
+
+def test_another_seed_is_another_start_and_another_order() -> None:
+    spies = [Spy(MLP), Spy(MLP)]
+    for seed, spy in enumerate(spies):
+        train(pack_of(spy, "sgd", member("sgd", seed=seed)), spy, data_of(MLP))
+    assert not torch.equal(spies[0].starts[0], spies[1].starts[0])
+    assert not torch.equal(spies[0].batches[0], spies[1].batches[0])
+
+
+def test_an_absurd_learning_rate_diverges_and_harms_no_neighbour() -> None:
+    calm, wild = member("sgd", "calm", lr=0.05), member("sgd", "wild", lr=1e8)
+    reports = train(pack_of(MLP, "sgd", wild, calm, epochs=3))
+    outcome = outcome_of(reports, "wild")
+    assert outcome.state == "diverged"
+    assert outcome.value is outcome.test_value is outcome.best_epoch is None
+    assert outcome.reason is not None
+    assert outcome.reason.startswith("training loss became ")
+    assert outcome.reason.endswith("; lr 1e+08 may be too high")
+    assert [len(report.members) for report in reports] == [2, 1, 1]
+    assert story(reports, "calm") == story(train(pack_of(MLP, "sgd", calm, epochs=3)), "calm")
+
+
+def test_a_pack_whose_members_have_all_diverged_ends_early() -> None:
+    [report] = train(pack_of(MLP, "sgd", member("sgd", lr=1e8), epochs=5))
+    [part] = report.members
+    assert part.measurement.epoch == 1
+    assert part.measurement.train_loss is part.measurement.validation_loss is None
+
+
+def test_looking_at_the_loss_seldom_finds_the_same_step() -> None:
+    def divergence(check_every: int) -> str | None:
+        wild = member("sgd", lr=1e8)
+        pack = pack_of(MLP, "sgd", wild)
+        solo = Solo(wild, pack=pack, workload=MLP, entry=OPTIMIZERS["sgd"], data=data_of(MLP), device=CPU, check_every=check_every)
+        return solo.train_epoch(1).divergence
+
+    assert divergence(1) is not None
+    assert divergence(1) == divergence(32)
+
+
+def test_looking_at_the_loss_seldom_changes_no_number() -> None:
+    def results(check_every: int) -> tuple[float, ...]:
+        one = member("adamp")
+        pack = pack_of(CNN, "adamp", one)
+        solo = Solo(one, pack=pack, workload=CNN, entry=OPTIMIZERS["adamp"], data=data_of(CNN), device=CPU, check_every=check_every)
+        result = solo.train_epoch(1)
+        return result.train_loss, result.validation_loss, result.weight_norm, result.effective_step, result.projected_fraction
+
+    assert results(1) == results(7) == results(32)
+
+
+class Poisoned(Spy):
+    """A workload whose validation loss is what it is told to be, whatever the weights."""
+
+    def __init__(self, inner: Workload, poison: float) -> None:
+        super().__init__(inner)
+        self._poison = poison
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        loss = super().loss(outputs, targets)
+        return loss if outputs.requires_grad else loss + self._poison
+
+
+@pytest.mark.parametrize("poison", [math.nan, math.inf])
+def test_a_validation_loss_that_is_not_finite_is_divergence(poison: float) -> None:
+    workload = Poisoned(MLP, poison)
+    reports = train(pack_of(workload, "sgd", member("sgd")), workload, data_of(MLP))
+    assert outcome_of(reports).reason == f"validation loss became {poison} at epoch 1, after its last step; lr 0.001 may be too high"
+    [(measurement, _)] = story(reports)
+    assert measurement.validation_loss is None
+    assert measurement.train_loss is not None
+
+
+@pytest.mark.parametrize("lr", [0.05, 1e8])
+def test_reports_travel_as_json(lr: float) -> None:
+    for report in train(pack_of(CNN, "sgdp", member("sgdp", "a", lr=lr), member("sgdp", "b"))):
+        text = report.model_dump_json()
+        assert "NaN" not in text
+        assert "Infinity" not in text
+        assert EpochReport.model_validate_json(text) == report
+
+
+def test_the_last_epochs_value_is_the_trials_unless_the_best_is_asked_for() -> None:
+    # Warm-up to a rate far too high: the best epoch is not the last.
+    one = member("sgd", lr=2.0)
+    by_rule = {
+        rule: train(pack_of(MLP, "sgd", one, epochs=6, schedule="warmup-cosine", warmup_fraction=0.9, objective_at=rule)) for rule in ("last", "best")
+    }
+    values = [measurement.validation_metric for measurement, _ in story(by_rule["last"])]
+    assert values == [measurement.validation_metric for measurement, _ in story(by_rule["best"])]
+    known = [value for value in values if value is not None]
+    assert len(known) == 6
+    assert known[-1] < max(known)
+    last, best = outcome_of(by_rule["last"]), outcome_of(by_rule["best"])
+    assert (last.value, last.best_epoch) == (known[-1], 6)
+    assert (best.value, best.best_epoch) == (max(known), known.index(max(known)) + 1)
+    assert last.test_value != best.test_value
+
+
+def test_a_metric_to_minimise_has_its_best_epoch_at_its_smallest() -> None:
+    reports = train(pack_of(TOY, "sgd", member("sgd", lr=0.01, momentum=0.9), epochs=4, objective_at="best"))
+    outcome = outcome_of(reports)
+    assert outcome.best_epoch == 4
+    assert outcome.value == outcome.test_value == min(measurement.validation_metric or 0.0 for measurement, _ in story(reports))
+
+
+def test_a_pack_that_ends_at_a_rung_follows_the_whole_trials_schedule() -> None:
+    one = member("adamw")
+    whole = story(train(pack_of(MLP, "adamw", one, epochs=3, schedule="cosine")))
+    rung = story(train(pack_of(MLP, "adamw", one, epochs=3, to_epoch=2, schedule="cosine")))
+    assert [measurement for measurement, _ in rung] == [measurement for measurement, _ in whole[:2]]
+    assert rung[-1][1] is not None
+    assert rung[-1][1].state == "completed"
+
+
+def test_the_schedule_reaches_every_group_and_spares_optimizers_with_their_own() -> None:
+    def lrs(optimizer: str, **settings: Any) -> list[float | None]:
+        return [measurement.lr for measurement, _ in story(train(pack_of(MLP, optimizer, member(optimizer, lr=0.01), **settings)))]
+
+    assert lrs("adamw", schedule="constant") == [0.01, 0.01]
+    # 33 steps an epoch, of which the last is step 32 and step 65 of 66.
+    assert lrs("adamw", schedule="cosine", decay_1d=False) == pytest.approx([0.005 * (1 + math.cos(math.pi * step / 66)) for step in (32, 65)])
+    assert lrs("schedule-free-adamw", schedule="cosine") == lrs("schedule-free-adamw", schedule="constant")
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "parameters", "norm"),
+    [
+        ("sgd", {"momentum": 0.0}, 1.02),
+        ("sgd", {"momentum": 0.9}, 2.93),
+        ("sgd", {"momentum": 0.99}, 27.87),
+        ("sgdp", {"momentum": 0.9, "nesterov": False}, 1.12),
+        ("sgdp", {"momentum": 0.99, "nesterov": False}, 1.15),
+    ],
+)
+def test_the_toys_norms_are_those_of_the_papers_project_page(optimizer: str, parameters: Parameters, norm: float) -> None:
+    one = member(optimizer, given=parameters, lr=0.01, weight_decay=0.0)
+    last, _ = story(train(pack_of(TOY, optimizer, one, epochs=10)))[-1]
+    assert last.weight_norm is not None
+    # One update more than the page makes, and from a start that the seed has moved.
+    assert last.weight_norm == pytest.approx(norm, abs=0.01)
+    assert (last.projected_fraction == 1.0) is (optimizer == "sgdp")
+    assert last.gradient_cosine == pytest.approx(0.0, abs=1e-5)
+
+
+def test_only_optimizers_that_project_report_a_projected_fraction() -> None:
+    fractions = {name: story(train(pack_of(CNN, name, member(name))))[-1][0].projected_fraction for name in ("adamp", "adamw")}
+    assert fractions["adamw"] is None
+    assert fractions["adamp"] is not None
+    assert 0.0 < fractions["adamp"] < 1.0
+
+
+def test_delta_zero_is_adamw_and_projects_nothing() -> None:
+    shared: Parameters = {"lr": 0.01, "weight_decay": 0.1}
+    adamp, _ = story(train(pack_of(CNN, "adamp", member("adamp", given=shared, delta=0.0))))[-1]
+    adamw, _ = story(train(pack_of(CNN, "adamw", member("adamw", given=shared))))[-1]
+    assert adamp.projected_fraction == 0.0
+    assert adamp.train_loss == pytest.approx(adamw.train_loss, rel=1e-3)
+    assert adamp.weight_norm == pytest.approx(adamw.weight_norm, rel=1e-3)
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_every_optimizer_trains_to_its_end_at_its_defaults(optimizer: str) -> None:
+    reports = train(pack_of(CNN, optimizer, member(optimizer), epochs=2, schedule="warmup-cosine", decay_1d=False))
+    assert outcome_of(reports).state == "completed"
+    losses = [measurement.train_loss or math.inf for measurement, _ in story(reports)]
+    assert losses[1] < losses[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "epochs", "lr", "beats"),
+    [
+        ("digits-mlp", 3, 1e-2, 0.8),
+        ("digits-cnn", 2, 1e-2, 0.9),
+        ("mnist5k-cnn", 1, 1e-2, 0.8),
+        ("pydoc-lm", 1, 1e-2, 3.4),
+        ("rosenbrock-3d", 2, 1e-1, 3.0),
+        ("antipode-2d", 2, 1e-1, 1.0),
+    ],
+)
+def test_every_workload_learns_in_a_few_epochs_of_adamw(name: str, epochs: int, lr: float, beats: float) -> None:
+    workload, data = WORKLOADS[name], data_of(WORKLOADS[name])
+    if name == "pydoc-lm":
+        # The real text and model, but an eighth of an epoch: this suite shares one core.
+        data = Data(train=first(data.train, 512), validation=first(data.validation, 64), test=first(data.test, 64))
+    value = outcome_of(train(pack_of(workload, "adamw", member("adamw", lr=lr), epochs=epochs), workload, data)).value
+    assert value is not None
+    assert value > beats if workload.card.direction == "maximize" else value < beats
+
+
+def first(split: Split, examples: int) -> Split:
+    return Split(inputs=split.inputs[:examples], targets=split.targets[:examples])
+
+
+def test_the_clock_counts_a_members_own_training_and_only_grows() -> None:
+    reports = train(pack_of(CNN, "adamw", member("adamw", "a"), member("adamw", "b"), epochs=3))
+    for trial_id in ("a", "b"):
+        seconds = [part.measurement.elapsed_s for report in reports for part in report.members if part.trial_id == trial_id]
+        assert 0.0 < seconds[0] < seconds[1] < seconds[2]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"from_epoch": 1}, "begin at epoch 0, got 1"),
+        ({"to_epoch": 3}, "last epoch, 2, got 3"),
+        ({"batch_size": 1078}, "1077 training examples, got a batch size of 1078"),
+    ],
+)
+def test_a_pack_that_cannot_be_trained_is_refused_before_it_starts(settings: dict[str, Any], message: str) -> None:
+    pack = pack_of(CNN, "adamw", member("adamw"), **settings)
+    with pytest.raises(ValueError, match=message):
+        train_pack(pack, workload=CNN, entry=OPTIMIZERS["adamw"], data=data_of(CNN), device=CPU)
+
+
+def test_an_illegal_configuration_is_refused_before_any_member_trains() -> None:
+    pack = pack_of(CNN, "adamw", member("adamw", "good"), member("adamw", "bad", lr=-1.0))
+    with pytest.raises(ValueError, match="lr"):
+        train_pack(pack, workload=CNN, entry=OPTIMIZERS["adamw"], data=data_of(CNN), device=CPU)
+
+
+@pytest.mark.gpu
+def test_a_gpu_tells_the_same_story_but_for_rounding() -> None:
+    one = member("adamp", lr=0.01)
+    device = torch.device("cuda")
+    pack = pack_of(CNN, "adamp", one, epochs=3)
+    data = data_of(CNN).to(device)
+    reports = list(train_pack(pack, workload=CNN, entry=OPTIMIZERS["adamp"], data=data, device=device))
+    assert outcome_of(reports).value == pytest.approx(outcome_of(train(pack)).value, abs=0.03)

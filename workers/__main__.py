@@ -1,0 +1,65 @@
+"""`python -m workers`: a dispatcher by itself, against any database and any Ray."""
+
+__all__ = ["main"]
+
+import argparse
+import logging
+import signal
+import sys
+from typing import Any
+
+from pydantic import ValidationError
+
+from studies.errors import TangentError
+from studies.store import Store
+from workers.dispatcher import Dispatcher, announced
+from workers.lifeline import end_with_parent
+from workers.local_ray import start_ray
+from workers.settings import Settings
+
+
+def _settings() -> Settings:
+    parser = argparse.ArgumentParser(prog="python -m workers", description="Run a dispatcher: claim queued studies and train their trials on Ray.")
+    parser.add_argument("--database", dest="database_url", help="database URL (TANGENT_DATABASE_URL; default: SQLite in TANGENT_HOME)")
+    parser.add_argument("--ray", dest="ray_address", help="'local', or HOST:PORT of a Ray head (TANGENT_RAY_ADDRESS; default: local)")
+    parser.add_argument("--cpus", type=int, help="CPU cores of a local Ray (TANGENT_CPUS; default: all)")
+    parser.add_argument("--max-runs", type=int, help="studies to run at once (TANGENT_MAX_RUNS; default: 2)")
+    given = {name: value for name, value in vars(parser.parse_args()).items() if value is not None}
+    return Settings(**given)
+
+
+def _refuse(why: str) -> int:
+    sys.stderr.write(f"error: {why}\n")
+    return 1
+
+
+def main() -> int:
+    """Serve until SIGTERM or SIGINT; return 1, with one line on stderr, when the database or Ray cannot be used."""
+    try:
+        settings = _settings()
+        end_with_parent(settings.parent_pid)
+        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+        logging.getLogger("alembic").setLevel(logging.WARNING)
+        store = Store.open(settings.database)
+        store.beat(settings.name)
+        ray_address = start_ray(settings.ray_address, cpus=settings.cpus)
+        store.announce(announced(), dispatcher=settings.name)
+    except ValidationError as error:
+        first = error.errors()[0]
+        return _refuse(f"setting {'.'.join(map(str, first['loc']))}: {first['msg']}, got {first['input']!r}")
+    except TangentError as error:
+        return _refuse(str(error))
+    dispatcher = Dispatcher(settings, store, ray_address=ray_address)
+
+    def end(_signal: int, _frame: Any) -> None:
+        dispatcher.end()
+
+    signal.signal(signal.SIGTERM, end)
+    signal.signal(signal.SIGINT, end)
+    logging.getLogger("tangent.dispatcher").info("ready on %s, Ray at %s", settings.name, ray_address)
+    dispatcher.serve()
+    return 1 if dispatcher.has_lost_ray else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,195 @@
+"""The dispatcher: claims studies, starts a run for each and watches over it. What should be stands in SQL; this makes it so."""
+
+__all__ = ["Dispatcher", "announced"]
+
+import logging
+import math
+import os
+import select
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from studies.catalog import Catalog
+from studies.errors import StoreUnavailable
+from studies.store import Claim, Store
+from workers.optimizers import load_optimizers
+from workers.run import NO_RAY, READY
+from workers.settings import Settings
+from workers.workloads import load_workloads
+
+_log = logging.getLogger("tangent.dispatcher")
+_LOOK_EVERY_S = 0.25
+_BEAT_EVERY_S = 5.0
+_END_WITHIN_S = 8.0
+_CALM_AFTER_S = 5.0
+_MAX_FRUITLESS_RUNS = 3
+
+
+def announced() -> Catalog:
+    """Return the cards of every optimizer and workload that this installation can run."""
+    return Catalog(
+        optimizers={name: entry.card for name, entry in load_optimizers().items()},
+        workloads={name: workload.card for name, workload in load_workloads().items()},
+    )
+
+
+@dataclass(frozen=True)
+class _Run:
+    """A run in its own process."""
+
+    claim: Claim
+    process: subprocess.Popen[str]
+    finished_before: int
+
+
+class Dispatcher:
+    """Reconciles studies with runs until it is asked to end.
+
+    A study is claimed only when a process stands ready to run it: its lease would else run out while imports are made.
+    """
+
+    def __init__(self, settings: Settings, store: Store, *, ray_address: str) -> None:
+        """Make a dispatcher; nothing is claimed before `serve`."""
+        self._settings = settings
+        self._store = store
+        self._ray_address = ray_address
+        self._runs: list[_Run] = []
+        self._next: subprocess.Popen[str] | None = None
+        self._is_next_ready = False
+        self._last_start = -math.inf
+        # Runs of a study that broke down, one after the other, without finishing a single trial.
+        self._fruitless: dict[str, int] = {}
+        self._is_ending = threading.Event()
+        self.has_lost_ray = False
+
+    def end(self) -> None:
+        """Ask the dispatcher to end: its runs hand their studies over first."""
+        self._is_ending.set()
+
+    def serve(self) -> None:
+        """Claim and watch until `end`."""
+        last_beat = -math.inf
+        while not self._is_ending.is_set():
+            try:
+                if time.monotonic() - last_beat > _BEAT_EVERY_S:
+                    self._store.beat(self._settings.name)
+                    last_beat = time.monotonic()
+                self._reap()
+                self._make_ready()
+                self._claim()
+            except StoreUnavailable as error:
+                # Runs keep or lose their own leases; when the database is back, what it says is what counts.
+                _log.warning("%s; trying again", error)
+                self._is_ending.wait(2.0)
+            self._is_ending.wait(_LOOK_EVERY_S)
+        self._hand_over()
+
+    def _make_ready(self) -> None:
+        """See to it that a process waits for the next study, where there is room for one."""
+        if self._next is None:
+            # Getting ready costs seconds of a core: not while the first trials of another study begin.
+            is_calm = not self._runs or time.monotonic() - self._last_start > _CALM_AFTER_S
+            if is_calm and len(self._runs) < self._settings.max_runs:
+                self._next, self._is_next_ready = self._spawn(), False
+            return
+        code = self._next.poll()
+        if code is not None:
+            self._next = None
+            if code == NO_RAY:
+                self._lose_ray()
+            else:
+                _log.error("a run ended with code %d before it was given a study; trying again", code)
+                self._is_ending.wait(2.0)
+        elif not self._is_next_ready:
+            assert self._next.stdout is not None, "runs are started with a pipe"
+            has_spoken = bool(select.select([self._next.stdout], [], [], 0)[0])
+            self._is_next_ready = has_spoken and self._next.stdout.readline().strip() == READY
+
+    def _spawn(self) -> subprocess.Popen[str]:
+        environment = {
+            **os.environ,
+            "TANGENT_HOME": str(self._settings.home),
+            "TANGENT_DATABASE_URL": self._settings.database,
+            "TANGENT_RAY_ADDRESS": self._ray_address,
+            "TANGENT_LEASE_S": str(self._settings.lease_s),
+            "TANGENT_PARENT_PID": str(os.getpid()),
+        }
+        return subprocess.Popen([sys.executable, "-m", "workers.run"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
+
+    def _claim(self) -> None:
+        """Claim a study for the process that stands ready, if there is one of either."""
+        if self._next is None or not self._is_next_ready:
+            return
+        claim = self._store.claim_next(dispatcher=self._settings.name, lease_s=self._settings.lease_s)
+        if claim is None:
+            return
+        process, self._next = self._next, None
+        assert process.stdin is not None, "runs are started with a pipe"
+        try:
+            process.stdin.write(f"{claim.study_id} {claim.attempt}\n")
+            process.stdin.close()
+        except BrokenPipeError:
+            _log.warning("study %s: the process that was to run it has just ended", claim.study_id)
+        self._last_start = time.monotonic()
+        self._runs.append(_Run(claim, process, self._store.study(claim.study_id).progress.finished))
+        _log.info("study %s: run started, attempt %d", claim.study_id, claim.attempt)
+
+    def _reap(self) -> None:
+        """Give back the studies whose runs have ended, and give up those whose runs only ever break down."""
+        for run in list(self._runs):
+            code = run.process.poll()
+            if code is None:
+                continue
+            study_id, failure = run.claim.study_id, None
+            if code == 0:
+                self._fruitless.pop(study_id, None)
+            else:
+                has_progressed = self._store.study(study_id).progress.finished > run.finished_before
+                count = 1 if has_progressed else self._fruitless.get(study_id, 0) + 1
+                self._fruitless[study_id] = count
+                _log.warning("study %s: its run ended with code %d", study_id, code)
+                if count >= _MAX_FRUITLESS_RUNS:
+                    log = self._settings.log_of(study_id)
+                    failure = f"its run broke down {count} times without finishing a trial: {_last_line(log)} (see {log})"
+            self._store.release(run.claim, failure=failure)
+            self._runs.remove(run)
+
+    def _lose_ray(self) -> None:
+        """Wait for a cluster's Ray to come back; a local one that is gone cannot be started twice in one process, so end with it."""
+        if self._settings.ray_address == "local":
+            _log.error("the local Ray has died; this dispatcher ends, start it again")
+            self.has_lost_ray = True
+            self.end()
+        else:
+            _log.warning("no Ray answers at %s; trying again", self._ray_address)
+            self._is_ending.wait(2.0)
+
+    def _hand_over(self) -> None:
+        if self._next is not None:
+            self._next.kill()
+            self._next.wait()
+        for run in self._runs:
+            run.process.terminate()
+        deadline = time.monotonic() + _END_WITHIN_S
+        for run in self._runs:
+            try:
+                run.process.wait(max(0.1, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                run.process.kill()
+                run.process.wait()
+        try:
+            self._reap()
+            self._store.sign_off(self._settings.name)
+        except StoreUnavailable as error:
+            _log.warning("%s; the leases of this dispatcher's studies will lapse by themselves", error)
+
+
+def _last_line(log: Path) -> str:
+    if not log.exists():
+        return "it ended before it began"
+    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    return lines[-1][:300] if lines else "it said nothing"

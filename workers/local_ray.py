@@ -1,0 +1,100 @@
+"""Ray as runs and dispatchers meet it: joined, or started on this machine, quiet and ended with the process that started it."""
+
+__all__ = ["RayUnavailable", "join_ray", "lacking", "leave_ray", "start_ray"]
+
+import logging
+import os
+import socket
+import warnings
+from typing import Any, cast
+
+import ray
+
+from studies.errors import TangentError
+
+_OBJECT_STORE_BYTES = 128 * 2**20
+# Inherited by Ray's workers. Without the allocator settings every step gives its pages back to the system and takes them anew.
+_WORKER_ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "OMP_NUM_THREADS": "1",
+    "MALLOC_MMAP_MAX_": "0",
+    "MALLOC_TRIM_THRESHOLD_": "17179869184",
+}
+_ANSWER_WITHIN_S = 5.0
+# Ray's functions have no complete types.
+_ray = cast("Any", ray)
+
+
+class RayUnavailable(TangentError):
+    """No Ray could be started or reached; the message says why."""
+
+
+def start_ray(address: str, *, cpus: int | None) -> str:
+    """Return the address of a running Ray: the one given, or that of a new local one that lives as long as this process.
+
+    Args:
+        address: `local`, or `HOST:PORT` of a cluster's head.
+        cpus: cores of a local Ray; None takes all.
+
+    Raises:
+        RayUnavailable: it cannot be started or reached.
+    """
+    for name, value in _WORKER_ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    if address == "local":
+        return _connect("local", num_cpus=cpus, include_dashboard=False, object_store_memory=_OBJECT_STORE_BYTES)
+    return _connect(address)
+
+
+def join_ray(address: str) -> None:
+    """Join the Ray at an address.
+
+    Raises:
+        RayUnavailable: none answers there.
+    """
+    _connect(address)
+
+
+def lacking(cpus: float, gpus: float) -> str | None:
+    """Return what keeps a pack that needs so many CPUs and GPUs from ever running here; None when nothing does.
+
+    Only a Ray of one node can be judged: a cluster may grow a larger node when asked for it.
+    """
+    nodes = [node["Resources"] for node in _ray.nodes() if node["Alive"]]
+    if len(nodes) != 1:
+        return None
+    there = {"CPU": float(nodes[0].get("CPU", 0)), "GPU": float(nodes[0].get("GPU", 0))}
+    short = [f"{wanted:g} {name}" for name, wanted in (("CPU", cpus), ("GPU", gpus)) if wanted > there[name]]
+    if not short:
+        return None
+    has = " and ".join(f"{number:g} {name}" for name, number in there.items())
+    return f"each pack asks for {' and '.join(short)}, but this machine has {has}; lower `resources` and submit again"
+
+
+def leave_ray() -> None:
+    """Leave Ray; what this process still ran there ends."""
+    _ray.shutdown()
+
+
+def _knock(address: str) -> None:
+    """Return when something listens at `HOST:PORT`; Ray itself would go on trying for minutes.
+
+    Raises:
+        OSError: nothing does.
+    """
+    host, colon, port = address.rpartition(":")
+    if colon and port.isdigit():
+        socket.create_connection((host, int(port)), timeout=_ANSWER_WITHIN_S).close()
+
+
+def _connect(address: str, **options: Any) -> str:
+    warnings.filterwarnings("ignore", module=r"ray\..*")
+    try:
+        _knock(address)
+        context = _ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False, **options)
+    except (ConnectionError, OSError, RuntimeError, TimeoutError, ValueError) as error:
+        cause = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        what = "a local Ray cannot start" if address == "local" else f"no Ray answers at {address}"
+        raise RayUnavailable(f"{what}: {cause}") from error
+    return str(context.address_info["gcs_address"])

@@ -1,0 +1,171 @@
+"""One study's run: `python -m workers.run`, which is told its study on a line of standard input, `STUDY ATTEMPT`.
+
+So a dispatcher can keep one ready, its imports done and Ray joined. Then the main thread trains packs through Ray Tune; a second keeps the
+lease, hears what the study's owner wants and copies trials to Optuna's tables.
+"""
+
+__all__ = ["NO_RAY", "READY", "StudyRun", "main"]
+
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from studies.errors import StoreUnavailable, Superseded
+from studies.states import StudyMove, StudyState, TrialState
+from studies.store import Claim, Store
+from workers.lifeline import end_with_parent
+from workers.local_ray import RayUnavailable, join_ray, lacking, leave_ray
+from workers.settings import Settings
+from workers.tune import PackFeed, run_packs
+
+_log = logging.getLogger("tangent.run")
+NO_RAY = 75
+"""Exit code of a run that found no Ray: the fault lies with neither the study nor the run."""
+
+READY = "ready"
+"""What a run says on standard output when it can be told a study."""
+
+_RENEW_EVERY_S = 0.5
+_COPY_EVERY_S = 3.0
+_SAY_EVERY_S = 1.0
+
+
+class StudyRun:
+    """Carries one claimed study as far as its owner wants it."""
+
+    def __init__(self, store: Store, claim: Claim, *, lease_s: float) -> None:
+        """Take up the study; nothing runs yet."""
+        self._store = store
+        self._claim = claim
+        self._writer = store.run_writer(claim, lease_s=lease_s)
+        self._lease_s = lease_s
+        self._wanted = StudyState.RUNNING
+        self._is_leaving = False
+        self._is_done = threading.Event()
+        study = store.study(claim.study_id)
+        self.spec = study.spec
+        self._feed = PackFeed(study.spec, self._writer.plan(), writer=self._writer, record=self._writer.trials())
+
+    def leave(self) -> None:
+        """Hand the study over: trials in flight go back to the queue, uncharged, for whoever claims it next."""
+        self._is_leaving = True
+
+    def give_up(self, reason: str) -> StudyState:
+        """Close the study as failed, for a reason that its owner can act on; return its state."""
+        return self._writer.close(StudyMove.FAIL, reason=reason)
+
+    def carry_out(self) -> StudyState:
+        """Run until the study is closed, paused or handed over; return its state."""
+        keeper = threading.Thread(target=self._keep, name="lease", daemon=True)
+        keeper.start()
+        try:
+            while True:
+                run_packs(self._feed, self.spec, is_over=self._is_over)
+                if self._is_leaving:
+                    given = self._feed.in_flight
+                    self._writer.give_back(given, reason="its run was asked to leave", max_retries=self.spec.max_retries, is_charged=False)
+                    return self._wanted
+                self._wanted = self._writer.go_on()
+                if self._wanted is StudyState.RUNNING and not self._feed.is_spent:
+                    self._feed.is_draining = False
+                    continue
+                if self._wanted is StudyState.PAUSED and not self._feed.is_spent:
+                    self._writer.say_progress()
+                    return self._wanted
+                return self._close()
+        finally:
+            self._is_done.set()
+            keeper.join()
+            self._store.copy_to_optuna(self._claim.study_id)
+
+    def _close(self) -> StudyState:
+        trials = self._writer.trials()
+        if self._wanted is StudyState.RUNNING and all(trial.state is TrialState.FAILED for trial in trials):
+            count = "the only trial" if len(trials) == 1 else f"each of {len(trials)} trials"
+            return self._writer.close(StudyMove.FAIL, reason=f"{count} failed: {trials[-1].reason}")
+        return self._writer.close(StudyMove.FINISH)
+
+    def _is_over(self) -> bool:
+        return self._is_leaving or self._wanted in {StudyState.STOPPING, StudyState.CANCELLING}
+
+    def _keep(self) -> None:
+        """Keep the lease; end this process when it is lost, for then every word of it would be refused."""
+        last_kept = last_copy = last_said = time.monotonic()
+        while not self._is_done.wait(_RENEW_EVERY_S):
+            now = time.monotonic()
+            try:
+                self._wanted = self._writer.renew()
+                last_kept = now
+                self._feed.is_draining = self._wanted is StudyState.PAUSED
+                if now - last_said > _SAY_EVERY_S:
+                    self._writer.say_progress()
+                    last_said = now
+                if now - last_copy > _COPY_EVERY_S:
+                    self._store.copy_to_optuna(self._claim.study_id)
+                    last_copy = now
+            except Superseded as error:
+                if not self._is_done.is_set():
+                    _log.warning("this run ends: %s", error)
+                    os._exit(0)
+            except StoreUnavailable as error:
+                if now - last_kept > self._lease_s:
+                    _log.warning("this run ends, its lease has lapsed: %s", error)
+                    os._exit(1)
+            except Exception:  # noqa: BLE001 # whatever it is, it ends the run
+                # Without this thread the run would train on without a lease, and nothing it said would be taken.
+                _log.exception("this run ends, it cannot keep its lease")
+                os._exit(1)
+
+
+def _redirect(log: Path) -> None:
+    """Send everything this process says from now on to a file."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as file:
+        os.dup2(file.fileno(), sys.stdout.fileno())
+        os.dup2(file.fileno(), sys.stderr.fileno())
+
+
+def main() -> int:
+    """Get ready, wait to be told a study, run it; return 0 when its state is settled, whatever it is, or none was told."""
+    settings = Settings()
+    end_with_parent(settings.parent_pid)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    logging.getLogger("ray.tune").setLevel(logging.ERROR)
+    store = Store.open(settings.database, migrate=False)
+    try:
+        join_ray(settings.ray_address)
+    except RayUnavailable as error:
+        _log.warning("this run ends: %s", error)
+        return NO_RAY
+    sys.stdout.write(f"{READY}\n")
+    sys.stdout.flush()
+    told = sys.stdin.readline().split()
+    if len(told) != 2:
+        return 0
+    study_id, attempt = told[0], int(told[1])
+    _redirect(settings.log_of(study_id))
+    try:
+        run = StudyRun(store, Claim(study_id, attempt), lease_s=settings.lease_s)
+
+        def leave(_signal: int, _frame: Any) -> None:
+            run.leave()
+
+        signal.signal(signal.SIGTERM, leave)
+        wanting = lacking(run.spec.resources.cpus_per_pack, run.spec.resources.gpus_per_pack)
+        state = run.give_up(wanting) if wanting is not None else run.carry_out()
+    except Superseded as error:
+        _log.warning("this run ends: %s", error)
+        return 0
+    _log.info("study %s is %s", study_id, state.value)
+    leave_ray()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,69 @@
+"""The Ray side of a pack: a class Trainable that serves pack after pack in one process, a step for each epoch."""
+
+__all__ = ["PackTrainable"]
+
+import os
+import socket
+import traceback
+from collections.abc import Iterator
+from typing import Any
+
+from ray import tune
+
+from workers.pack import EpochReport, Pack
+
+
+class PackTrainable(tune.Trainable):
+    """Trains the pack in its config; with `reuse_actors` the process, its imports and its data outlive the pack."""
+
+    def setup(self, config: dict[str, Any]) -> None:
+        """Load the catalogue, once for the process, and begin the first pack."""
+        # Imported here: the run that names this class needs no torch, and would wait for it before its first pack.
+        import torch
+
+        from workers.optimizers import load_optimizers
+        from workers.workloads import DataCache, load_workloads
+
+        # One thread a core: two processes of one thread beat one of two nearly everywhere at these sizes.
+        torch.set_num_threads(max(1, int(config["cpus"])))
+        self._device = torch.device("cuda" if torch.cuda.is_available() and config["gpus"] > 0 else "cpu")
+        self._optimizers = load_optimizers()
+        self._workloads = load_workloads()
+        self._data = DataCache()
+        self._begin(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Begin another pack in the same process."""
+        self._begin(new_config)
+        return True
+
+    def step(self) -> dict[str, Any]:
+        """Train one epoch; return its report, or what went wrong.
+
+        A Python error becomes a result with `failure`: Tune would only say that the trial failed, and end a process that is fit to go on.
+        """
+        try:
+            report = next(self._reports)
+        except Exception as error:  # noqa: BLE001 # whatever a workload raises is the trial's failure, not this process's
+            lines = traceback.format_exc(limit=-4)
+            return {"failure": f"{type(error).__name__}: {error}"[:2000], "traceback": lines[-8000:], "done": True}
+        is_over = report.epoch == self._pack.to_epoch or all(member.outcome is not None for member in report.members)
+        return {"report": report.model_dump_json(), "worker": f"{socket.gethostname()}:{os.getpid()}", "done": is_over}
+
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        """Save nothing: a lost pack starts anew."""
+
+    def load_checkpoint(self, checkpoint: Any) -> None:
+        """Load nothing, for nothing is saved."""
+
+    def _begin(self, config: dict[str, Any]) -> None:
+        self._pack = Pack.model_validate_json(config["pack"])
+        self._reports = self._train()
+
+    def _train(self) -> Iterator[EpochReport]:
+        from workers.training import train_pack
+
+        workload = self._workloads[self._pack.workload]
+        entry = self._optimizers[self._pack.optimizer]
+        data = self._data.load(workload, device=self._device)
+        yield from train_pack(self._pack, workload=workload, entry=entry, data=data, device=self._device)

