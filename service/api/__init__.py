@@ -1,0 +1,20 @@
+"""The REST API under /v1, and the two questions that machinery asks: is the process up, is it ready."""
+
+__all__ = ["api_router"]
+
+from fastapi import APIRouter, Depends
+
+from service.api.catalog import catalog_router
+from service.api.events import event_router
+from service.api.index import index_router
+from service.api.studies import study_router
+from service.api.trials import trial_router
+from service.auth import permitted
+
+
+def api_router() -> APIRouter:
+    """Return every route under /v1; each asks first who is calling."""
+    router = APIRouter(dependencies=[Depends(permitted)])
+    for part in (index_router(), study_router(), event_router(), trial_router(), catalog_router()):
+        router.include_router(part, prefix="/v1")
+    return router

@@ -1,0 +1,58 @@
+"""What can be asked for: the optimizers and workloads that dispatchers have announced."""
+
+__all__ = ["catalog_router"]
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Request
+
+from service import errors
+from service.api.openapi import may_answer
+from studies.catalog import OptimizerCard, WorkloadCard
+from studies.errors import NotFound
+from studies.store import Store
+from studies.views import Page
+
+_SLUG = r"^[a-z0-9][a-z0-9-]{0,63}$"
+OptimizerName = Annotated[str, Path(pattern=_SLUG, description="Name of an optimizer.", examples=["adamp"])]
+WorkloadName = Annotated[str, Path(pattern=_SLUG, description="Name of a workload.", examples=["digits-mlp"])]
+
+
+def catalog_router() -> APIRouter:
+    """Return the routes of the catalogue."""
+    router = APIRouter(tags=["catalogue"])
+
+    @router.get("/optimizers", response_model=Page[OptimizerCard], summary="Optimizers on offer", responses=may_answer())
+    def list_optimizers(request: Request) -> Page[OptimizerCard]:
+        """Return every optimizer's card by name, on one page: its hyperparameters, defaults, usual ranges and what it contains."""
+        store: Store = request.app.state.store
+        cards = tuple(store.catalog().optimizers.values())
+        return Page[OptimizerCard](items=cards, next_page_token=None, total=len(cards))
+
+    @router.get("/optimizers/{name}", response_model=OptimizerCard, summary="One optimizer", responses=may_answer(errors.NOT_FOUND))
+    def get_optimizer(request: Request, name: OptimizerName) -> OptimizerCard:
+        """Return an optimizer's card."""
+        store: Store = request.app.state.store
+        cards = store.catalog().optimizers
+        if name not in cards:
+            raise NotFound(f"there is no optimizer {name!r}; on offer: {', '.join(cards) or 'none yet'}")
+        return cards[name]
+
+    @router.get("/workloads", response_model=Page[WorkloadCard], summary="Workloads on offer", responses=may_answer())
+    def list_workloads(request: Request) -> Page[WorkloadCard]:
+        """Return every workload's card by name, on one page: its data, metric, direction, target and size."""
+        store: Store = request.app.state.store
+        cards = tuple(store.catalog().workloads.values())
+        return Page[WorkloadCard](items=cards, next_page_token=None, total=len(cards))
+
+    @router.get("/workloads/{name}", response_model=WorkloadCard, summary="One workload", responses=may_answer(errors.NOT_FOUND))
+    def get_workload(request: Request, name: WorkloadName) -> WorkloadCard:
+        """Return a workload's card."""
+        store: Store = request.app.state.store
+        cards = store.catalog().workloads
+        if name not in cards:
+            raise NotFound(f"there is no workload {name!r}; on offer: {', '.join(cards) or 'none yet'}")
+        return cards[name]
+
+    _ = list_optimizers, get_optimizer, list_workloads, get_workload
+    return router

@@ -1,0 +1,97 @@
+"""A study's events, as a stream of server-sent events or as JSON."""
+
+__all__ = ["EventQuery", "event_router"]
+
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi.sse import EventSourceResponse
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.types import Receive, Scope, Send
+
+from service import errors
+from service.answers import EventList
+from service.api.openapi import may_answer
+from service.api.studies import StudyId
+from service.problems import Refusal
+from service.streams import Streams
+from studies.states import CLOSED_STUDY_STATES
+from studies.store import Store
+
+_STREAM = "text/event-stream"
+_EXAMPLE = (
+    "event: trial.finished\n"
+    'data: {"id":7,"kind":"trial.finished","at":"2026-11-21T12:00:00Z","data":{"trial":"k3f9x2db.adamp.0","arm":"adamp","number":0,'
+    '"state":"completed","value":0.97,"reason":null}}\n'
+    "id: 7\n\n"
+)
+
+LastEventId = Annotated[
+    int | None,
+    Header(alias="Last-Event-ID", ge=0, lt=2**31, description="Number of the last event that the reader has; goes before `after`. Browsers send it."),
+]
+
+
+class EventQuery(BaseModel):
+    """Which events to read."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    after: int = Field(default=0, ge=0, lt=2**31, description="Only events numbered above this.")
+    page_size: int = Field(default=500, ge=1, le=500, description="At most so many; for JSON only.")
+
+
+class _EventStream(EventSourceResponse):
+    """A response that counts among the open streams from its first byte until its reader has gone."""
+
+    def __init__(self, streams: Streams, store: Store, study_id: str, *, after: int, is_closed: bool) -> None:
+        self._streams = streams
+        content = streams.frames(store, study_id, after=after, is_closed=is_closed)
+        super().__init__(content, headers={"cache-control": "no-store", "x-accel-buffering": "no"})
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with self._streams.counted():
+            await super().__call__(scope, receive, send)
+
+
+def event_router() -> APIRouter:
+    """Return the route of a study's events."""
+    router = APIRouter(tags=["studies"])
+
+    @router.get(
+        "/studies/{study_id}/events",
+        response_model=EventList,
+        summary="What happens to a study",
+        response_description="A stream of server-sent events, or with `Accept: application/json` a list.",
+        responses={
+            200: {"content": {_STREAM: {"schema": {"type": "string"}, "example": _EXAMPLE}}},
+            204: {"description": "The study is closed and the reader has all its events: do not come back."},
+            **may_answer(errors.STUDY_NOT_FOUND, errors.PARAMETER_INVALID, errors.TOO_MANY_STREAMS),
+        },
+    )
+    def list_events(request: Request, study_id: StudyId, query: Annotated[EventQuery, Query()], last_event_id: LastEventId = None) -> Response:
+        """Stream a study's events as they happen, each with its number as `id`, its kind as `event` and the whole of it as JSON in `data`.
+
+        The stream says something at least every 15 seconds and ends after a closed study's last event. A reader that was cut off goes on
+        with `Last-Event-ID` and misses nothing. With `Accept: application/json` those events that stand there now come as a list.
+        """
+        store: Store = request.app.state.store
+        streams: Streams = request.app.state.streams
+        after = query.after if last_event_id is None else last_event_id
+        accepted = request.headers.get("accept", "")
+        # Before the events: whatever had been said when the study was closed is then among them.
+        is_closed = store.study(study_id).state in CLOSED_STUDY_STATES
+        if "application/json" in accepted and _STREAM not in accepted:
+            items = store.events(study_id, after=after, limit=query.page_size)
+            is_last = is_closed and len(items) < query.page_size
+            found = EventList(items=items, after=items[-1].id if items else after, is_last=is_last)
+            return Response(found.model_dump_json(), media_type="application/json")
+        if is_closed and not store.events(study_id, after=after, limit=1):
+            return Response(status_code=204)
+        if streams.is_full:
+            detail = f"{streams.open} event streams are open already; close one or ask for application/json"
+            raise Refusal(errors.TOO_MANY_STREAMS, detail, headers={"retry-after": "10"})
+        return _EventStream(streams, store, study_id, after=after, is_closed=is_closed)
+
+    _ = list_events
+    return router

@@ -1,0 +1,37 @@
+"""GET /v1: where to begin."""
+
+__all__ = ["Links", "index_router"]
+
+from fastapi import APIRouter
+from pydantic import BaseModel, ConfigDict, Field
+
+from service.api.openapi import may_answer
+
+
+class Links(BaseModel):
+    """Paths of this service to begin with; those in braces are to be filled in."""
+
+    model_config = ConfigDict(frozen=True)
+
+    studies: str = Field(default="/v1/studies", description="Studies: list them, or POST one.")
+    study: str = Field(default="/v1/studies/{study_id}", description="One study.")
+    optimizers: str = Field(default="/v1/optimizers", description="Optimizers that a study can compare.")
+    workloads: str = Field(default="/v1/workloads", description="Workloads that a study can train on.")
+    problems: str = Field(default="/problems", description="Every kind of problem that the service answers with.")
+    openapi: str = Field(default="/openapi.json", description="The API's description for programs.")
+    docs: str = Field(default="/docs", description="The API's description for people.")
+    health: str = Field(default="/healthz", description="Whether the process is up.")
+    ready: str = Field(default="/readyz", description="Whether studies can be run.")
+
+
+def index_router() -> APIRouter:
+    """Return the route of the index."""
+    router = APIRouter(tags=["index"])
+
+    @router.get("", response_model=Links, summary="Where to begin", responses=may_answer())
+    def get_index() -> Links:
+        """Return the paths to begin with."""
+        return Links()
+
+    _ = get_index
+    return router

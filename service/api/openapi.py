@@ -1,0 +1,74 @@
+"""The API's description: problems where they can occur, the body of a submission with its shorthands, the two ways to bring a token."""
+
+__all__ = ["describe", "may_answer"]
+
+from collections import defaultdict
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from pydantic.json_schema import models_json_schema
+
+from service import errors
+from service.errors import Kind, Problem, problem_of
+from studies.spec import StudySpec
+
+_FASTAPIS_OWN = frozenset({"HTTPValidationError", "ValidationError"})
+_REF = "#/components/schemas/{model}"
+# Any request under /v1 can meet these.
+_EVERYWHERE = (errors.UNAUTHENTICATED, errors.FORBIDDEN, errors.HOST_REFUSED, errors.INTERNAL, errors.STORE_UNAVAILABLE)
+
+
+def may_answer(*kinds: Kind, is_open: bool = False) -> dict[int | str, dict[str, Any]]:
+    """Return the `responses` of a route: these kinds of problem, each with an example, besides those that any request can meet.
+
+    Args:
+        kinds: what this route's own work can run into.
+        is_open: True for a route that asks for no token and no database.
+    """
+    by_status: dict[int, list[Kind]] = defaultdict(list)
+    everywhere = (errors.HOST_REFUSED, errors.INTERNAL) if is_open else _EVERYWHERE
+    for kind in dict.fromkeys((*kinds, *everywhere)):
+        by_status[kind.status].append(kind)
+    return {status: _response(by_status[status]) for status in sorted(by_status)}
+
+
+def _response(kinds: list[Kind]) -> dict[str, Any]:
+    examples = {kind.slug: {"summary": kind.title, "value": problem_of(kind, kind.example).model_dump(exclude_none=True)} for kind in kinds}
+    content = {errors.PROBLEM_JSON: {"schema": {"$ref": _REF.format(model="Problem")}, "examples": examples}}
+    return {"description": "; ".join(kind.title for kind in kinds) + ".", "content": content}
+
+
+def describe(app: FastAPI) -> dict[str, Any]:
+    """Return the OpenAPI description of the app's routes."""
+    described = get_openapi(
+        title=app.title, version=app.version, summary=app.summary, description=app.description, routes=app.routes, tags=app.openapi_tags
+    )
+    components = described.setdefault("components", {})
+    schemas = components.setdefault("schemas", {})
+    _, problem = models_json_schema([(Problem, "serialization")], ref_template=_REF)
+    schemas |= problem["$defs"]
+    # The body is read by hand, for messages better than FastAPI's; its schema has shorthands that the stored form lacks.
+    _, submission = models_json_schema([(StudySpec, "validation")], ref_template="#/components/schemas/{model}-Input")
+    schemas |= {f"{name}-Input": schema for name, schema in submission["$defs"].items()}
+    components["schemas"] = {name: schema for name, schema in sorted(schemas.items()) if name not in _FASTAPIS_OWN}
+    components["securitySchemes"] = {
+        "token": {
+            "type": "http",
+            "scheme": "bearer",
+            "description": "An API token; not needed while no token exists and only this machine can call.",
+        },
+        "password": {"type": "http", "scheme": "basic", "description": "For browsers: the API token as password; the user name does not matter."},
+    }
+    for path, item in described["paths"].items():
+        for operation in item.values():
+            _drop_default_422(operation["responses"])
+            if path.startswith("/v1"):
+                operation["security"] = [{"token": []}, {"password": []}, {}]
+    return described
+
+
+def _drop_default_422(responses: dict[str, Any]) -> None:
+    """Drop the answer that FastAPI describes wherever there are parameters: where only the path has them, it is a 404 here."""
+    if "application/json" in responses.get("422", {}).get("content", {}):
+        del responses["422"]

@@ -1,0 +1,230 @@
+"""Studies: submit, look at, pause, resume, stop and cancel them."""
+
+__all__ = ["PageToken", "StudyId", "StudyQuery", "study_router"]
+
+from collections.abc import Callable
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from service import errors
+from service.answers import ArmBest, Plan
+from service.api.bodies import submitted
+from service.api.etags import IF_MATCH, etag_of, is_unchanged, version_named
+from service.api.openapi import may_answer
+from service.auth import Permitted
+from studies.resolve import resolve
+from studies.spec import StudySpec
+from studies.states import StudyMove, StudyState
+from studies.store import Store
+from studies.views import ArmView, Curve, Page, StudySummary, StudyView
+
+StudyId = Annotated[str, Path(pattern=r"^[a-z0-9]{1,16}$", description="Id of a study.", examples=["k3f9x2db"])]
+PageToken = Annotated[
+    str | None,
+    Field(
+        default=None, min_length=1, max_length=512, pattern=r"^[\x21-\x7e]+$", description="The last page's `next_page_token`; leave it out to begin."
+    ),
+]
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        min_length=1,
+        max_length=128,
+        pattern=r"^[\x21-\x7e]+$",
+        description="Any text, new for each study: the same key with the same body returns the study it made, so that a request can be sent again.",
+        examples=["5b1f1f8e-7d0f-4c57-9c0e-3b5b8f0e2a11"],
+    ),
+]
+IfMatch = Annotated[
+    str | None,
+    Header(
+        pattern=IF_MATCH,
+        description="ETag of the study as it was read, or only its version; refused when its state changed since. Progress alone is no change.",
+        examples=['"3"'],
+    ),
+]
+IfNoneMatch = Annotated[str | None, Header(max_length=2000, description="ETag of the copy at hand: 304 when it is still right.")]
+
+_ETAG = {"ETag": {"description": "Changes with the study; send it back in `If-Match` or `If-None-Match`.", "schema": {"type": "string"}}}
+_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "description": "The study; an arm may be just an optimizer's name, a dimension just a value.",
+        "content": {
+            "application/json": {
+                "schema": {"$ref": "#/components/schemas/StudySpec-Input"},
+                "examples": {
+                    "short": {
+                        "summary": "Shorthands: each arm searches what its card says",
+                        "value": {"workload": "digits-mlp", "arms": ["adamp", "adamw"], "budget": {"trials_per_arm": 8}},
+                    },
+                    "full": {
+                        "summary": "Spaces, names and settings of one's own",
+                        "value": {
+                            "name": "AdamP against AdamW on digits",
+                            "workload": "digits-mlp",
+                            "arms": [
+                                {
+                                    "optimizer": "adamp",
+                                    "space": {"lr": {"low": 1e-4, "high": 1e-1, "log": True}, "betas": [0.9, 0.99], "weight_decay": "tune"},
+                                },
+                                {"optimizer": "adamw", "name": "adamw-narrow", "space": {"lr": {"choices": [1e-3, 1e-2]}, "weight_decay": 0.01}},
+                            ],
+                            "budget": {"trials_per_arm": 12, "epochs": 5},
+                            "sampler": "tpe",
+                            "seed": 1,
+                        },
+                    },
+                },
+            }
+        },
+    }
+}
+_VERBS = {
+    StudyMove.PAUSE: ("Pause a study", "Start no more of its trials; those being trained are finished."),
+    StudyMove.RESUME: ("Resume a paused study", "Go on where it was paused."),
+    StudyMove.STOP: ("Stop a study early", "End its trials now and record them as cancelled; the study is completed with what it has."),
+    StudyMove.CANCEL: ("Cancel a study", "End its trials now and record them as cancelled; the study is cancelled."),
+}
+
+
+class StudyQuery(BaseModel):
+    """Which studies to list."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    state: StudyState | None = Field(default=None, description="Only those in this state.")
+    workload: str | None = Field(
+        default=None, pattern=r"^[a-z0-9][a-z0-9-]{0,63}$", description="Only those on this workload.", examples=["digits-mlp"]
+    )
+    page_size: int = Field(default=50, ge=1, le=500, description="At most so many.")
+    page_token: PageToken = None
+
+
+def _study(view: StudyView, *, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    body = view.model_dump_json().encode()
+    return Response(body, status_code=status, media_type="application/json", headers={"etag": etag_of(view.version, body), **(headers or {})})
+
+
+def _add_submission(router: APIRouter) -> None:
+    @router.post(
+        "/studies",
+        status_code=201,
+        response_model=StudyView,
+        summary="Submit a study",
+        response_description="The study is stored and queued; `Location` is its path.",
+        openapi_extra=_BODY,
+        responses={
+            200: {"model": Plan, "description": "With `validate_only`: what the study would do. Nothing was stored."},
+            201: {"headers": {"Location": {"description": "Path of the study.", "schema": {"type": "string"}}, **_ETAG}},
+            **may_answer(
+                errors.NOT_JSON,
+                errors.BODY_TOO_LARGE,
+                errors.UNSUPPORTED_MEDIA_TYPE,
+                errors.SPEC_INVALID,
+                errors.PARAMETER_INVALID,
+                errors.IDEMPOTENCY_CONFLICT,
+                errors.CATALOG_EMPTY,
+                errors.CROSS_SITE,
+            ),
+        },
+    )
+    def submit_study(
+        request: Request,
+        caller: Permitted,
+        spec: Annotated[StudySpec, Depends(submitted)],
+        idempotency_key: IdempotencyKey = None,
+        validate_only: Annotated[bool, Query(description="Only check the study and say what it would do; store nothing.")] = False,  # noqa: FBT002 # a query parameter, given by name
+    ) -> Response:
+        """Check a study against the catalogue and queue it. A faulty study is answered with every fault in it, not only the first."""
+        store: Store = request.app.state.store
+        if validate_only:
+            plan = Plan.of(spec, resolve(spec, store.catalog()))
+            return Response(plan.model_dump_json(), media_type="application/json")
+        view = store.submit(spec, owner=caller.name, idempotency_key=idempotency_key)
+        return _study(view, status=201, headers={"location": f"/v1/studies/{view.id}"})
+
+    _ = submit_study
+
+
+def _add_reads(router: APIRouter) -> None:
+    @router.get("/studies", response_model=Page[StudySummary], summary="Studies, newest first", responses=may_answer(errors.PARAMETER_INVALID))
+    def list_studies(request: Request, query: Annotated[StudyQuery, Query()]) -> Page[StudySummary]:
+        """Return a page of studies, newest first."""
+        store: Store = request.app.state.store
+        return store.studies(state=query.state, workload=query.workload, page_size=query.page_size, page_token=query.page_token)
+
+    @router.get(
+        "/studies/{study_id}",
+        response_model=StudyView,
+        summary="One study",
+        responses={
+            200: {"headers": _ETAG},
+            304: {"description": "The copy named in `If-None-Match` is still right.", "headers": _ETAG},
+            **may_answer(errors.STUDY_NOT_FOUND, errors.PARAMETER_INVALID),
+        },
+    )
+    def get_study(request: Request, study_id: StudyId, if_none_match: IfNoneMatch = None) -> Response:
+        """Return a study with its progress."""
+        store: Store = request.app.state.store
+        answer = _study(store.study(study_id))
+        etag = answer.headers["etag"]
+        return Response(status_code=304, headers={"etag": etag}) if is_unchanged(if_none_match, etag) else answer
+
+    @router.get("/studies/{study_id}/arms", response_model=Page[ArmView], summary="A study's arms", responses=may_answer(errors.STUDY_NOT_FOUND))
+    def list_arms(request: Request, study_id: StudyId) -> Page[ArmView]:
+        """Return a study's arms in their order, on one page: each with its space, its progress and its best trial."""
+        store: Store = request.app.state.store
+        found = store.arms(study_id)
+        return Page[ArmView](items=found, next_page_token=None, total=len(found))
+
+    @router.get("/studies/{study_id}/best", response_model=Page[ArmBest], summary="Best of each arm", responses=may_answer(errors.STUDY_NOT_FOUND))
+    def list_best(request: Request, study_id: StudyId) -> Page[ArmBest]:
+        """Return each arm's best configuration by validation, with Python that builds the optimizer, on one page."""
+        store: Store = request.app.state.store
+        found = tuple(ArmBest(arm=arm.name, optimizer=arm.optimizer.name, best=arm.best) for arm in store.arms(study_id))
+        return Page[ArmBest](items=found, next_page_token=None, total=len(found))
+
+    @router.get(
+        "/studies/{study_id}/curves", response_model=Page[Curve], summary="Best so far of each arm", responses=may_answer(errors.STUDY_NOT_FOUND)
+    )
+    def list_curves(request: Request, study_id: StudyId) -> Page[Curve]:
+        """Return each arm's best validation value so far, against trials and against training seconds, on one page."""
+        store: Store = request.app.state.store
+        found = store.curves(study_id)
+        return Page[Curve](items=found, next_page_token=None, total=len(found))
+
+    _ = list_studies, get_study, list_arms, list_best, list_curves
+
+
+def _mover(verb: StudyMove, explanation: str) -> Callable[..., Response]:
+    def move(request: Request, study_id: StudyId, if_match: IfMatch = None) -> Response:
+        store: Store = request.app.state.store
+        return _study(store.move(study_id, verb, if_version=version_named(if_match)))
+
+    move.__name__ = f"{verb.value}_study"
+    move.__doc__ = explanation
+    return move
+
+
+def study_router() -> APIRouter:
+    """Return the routes of studies."""
+    router = APIRouter(tags=["studies"])
+    _add_submission(router)
+    # Before the reads: a verb's path would also fit theirs.
+    for verb, (summary, explanation) in _VERBS.items():
+        router.add_api_route(
+            f"/studies/{{study_id}}:{verb.value}",
+            _mover(verb, explanation),
+            methods=["POST"],
+            response_model=StudyView,
+            summary=summary,
+            responses={
+                200: {"description": "The study after the move.", "headers": _ETAG},
+                **may_answer(errors.STUDY_NOT_FOUND, errors.ILLEGAL_MOVE, errors.VERSION_CONFLICT, errors.PARAMETER_INVALID, errors.CROSS_SITE),
+            },
+        )
+    _add_reads(router)
+    return router

@@ -1,0 +1,78 @@
+"""A study's trials and what each measured."""
+
+__all__ = ["TrialOrder", "TrialQuery", "trial_router"]
+
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Path, Query, Request
+from pydantic import BaseModel, ConfigDict, Field
+
+from service import errors
+from service.api.openapi import may_answer
+from service.api.studies import PageToken, StudyId
+from studies.states import TrialState
+from studies.store import Store
+from studies.views import MeasurementView, Page, TrialView
+
+TrialOrder = Literal["created", "-created", "number", "-number", "value", "-value", "cost", "-cost", "ended", "-ended"]
+
+TrialId = Annotated[
+    str,
+    Path(
+        pattern=r"^[a-z0-9]{1,16}\.[a-z0-9][a-z0-9-]{0,63}\.[0-9]{1,9}$",
+        description="Id of a trial: study, arm and number.",
+        examples=["k3f9x2db.adamp.7"],
+    ),
+]
+
+
+class TrialQuery(BaseModel):
+    """Which trials to list, and in which order."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    arm: str | None = Field(default=None, pattern=r"^[a-z0-9][a-z0-9-]{0,63}$", description="Only this arm's.", examples=["adamp"])
+    state: TrialState | None = Field(default=None, description="Only those in this state.")
+    order: TrialOrder = Field(
+        default="created",
+        description="`value` puts the best first, whichever way the metric runs; a leading `-` reverses. Trials without it come last.",
+    )
+    page_size: int = Field(default=100, ge=1, le=500, description="At most so many.")
+    page_token: PageToken = None
+
+
+def trial_router() -> APIRouter:
+    """Return the routes of trials."""
+    router = APIRouter(tags=["trials"])
+
+    @router.get(
+        "/studies/{study_id}/trials",
+        response_model=Page[TrialView],
+        summary="A study's trials",
+        responses=may_answer(errors.STUDY_NOT_FOUND, errors.ARM_NOT_FOUND, errors.PARAMETER_INVALID),
+    )
+    def list_trials(request: Request, study_id: StudyId, query: Annotated[TrialQuery, Query()]) -> Page[TrialView]:
+        """Return a page of a study's trials."""
+        store: Store = request.app.state.store
+        return store.trials(study_id, arm=query.arm, state=query.state, order=query.order, page_size=query.page_size, page_token=query.page_token)
+
+    @router.get("/trials/{trial_id}", response_model=TrialView, summary="One trial", responses=may_answer(errors.TRIAL_NOT_FOUND))
+    def get_trial(request: Request, trial_id: TrialId) -> TrialView:
+        """Return a trial."""
+        store: Store = request.app.state.store
+        return store.trial(trial_id)
+
+    @router.get(
+        "/trials/{trial_id}/measurements",
+        response_model=Page[MeasurementView],
+        summary="What a trial measured",
+        responses=may_answer(errors.TRIAL_NOT_FOUND),
+    )
+    def list_measurements(request: Request, trial_id: TrialId) -> Page[MeasurementView]:
+        """Return what a trial measured at the end of each epoch, in order, on one page."""
+        store: Store = request.app.state.store
+        found = store.measurements(trial_id)
+        return Page[MeasurementView](items=found, next_page_token=None, total=len(found))
+
+    _ = list_trials, get_trial, list_measurements
+    return router

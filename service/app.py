@@ -1,0 +1,118 @@
+"""The application: the store it reads, the fences around it, the API and the dashboard in it."""
+
+__all__ = ["create_app"]
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from importlib.metadata import PackageNotFoundError, version
+
+from fastapi import FastAPI
+from starlette.concurrency import run_in_threadpool
+from starlette.middleware import Middleware
+
+from service.api import api_router
+from service.api.health import health_router
+from service.api.openapi import describe
+from service.api.problems import problem_router
+from service.auth import check_exposure
+from service.dashboard.pages import dashboard_router, static_files
+from service.docs import add_docs
+from service.fences import BodyLimit, HostFence, LastResort, SecurityHeaders, SiteFence
+from service.problems import install
+from service.settings import Settings, is_loopback
+from service.streams import Pace, Streams
+from studies.store import Store
+
+_DESCRIPTION = """
+Compare optimizers fairly: submit a **study** (a workload, several **arms**, one budget for each), watch its **trials**, read its best.
+
+* Errors are `application/problem+json` (RFC 9457); their `type` leads to an explanation under `/problems`.
+* Lists have `next_page_token`; give it back as `page_token`.
+* `POST /v1/studies` takes an `Idempotency-Key`, so that a request can be repeated, and `validate_only=true`, which stores nothing.
+* A study's `ETag` can be sent back in `If-None-Match` and `If-Match`.
+* `GET /v1/studies/{study_id}/events` streams what happens; `Last-Event-ID` goes on where a reader was cut off.
+* While no API token exists, the service listens to its own machine only and needs none; with one, every request needs one.
+"""
+_TAGS = [
+    {"name": "studies", "description": "Submit, watch, pause, resume, stop and cancel studies."},
+    {"name": "trials", "description": "Configurations that were trained, and what they measured."},
+    {"name": "catalogue", "description": "What can be asked for."},
+    {"name": "index", "description": "Where to begin."},
+    {"name": "health", "description": "For machinery."},
+    {"name": "problems", "description": "What the types of problems mean."},
+]
+
+
+def _version() -> str:
+    try:
+        return version("tangent-studies")
+    except PackageNotFoundError:
+        return "0+source"
+
+
+def _known_hosts(settings: Settings) -> frozenset[str] | None:
+    """Return the names the service goes by besides the machine's own; None for all, where tokens guard it and no names were given."""
+    if not is_loopback(settings.host) and not settings.allowed_hosts:
+        return None
+    return frozenset(host.lower() for host in (*settings.allowed_hosts, settings.host))
+
+
+def create_app(settings: Settings, store: Store | None = None, *, pace: Pace | None = None) -> FastAPI:
+    """Return the service as an ASGI application.
+
+    Args:
+        settings: where it listens and which database it opens.
+        store: an open store, which stays its owner's to close; by default one is opened at start-up and closed at shutdown.
+        pace: how often event streams look and speak.
+    """
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
+        if store is None:
+            app.state.store = await run_in_threadpool(Store.open, settings.database_url)
+        try:
+            await run_in_threadpool(check_exposure, settings, app.state.store)
+            yield
+        finally:
+            app.state.streams.close()
+            if store is None:
+                app.state.store.close()
+
+    app = FastAPI(
+        title="Tangent",
+        summary="Fair, repeatable comparisons of optimizers.",
+        description=_DESCRIPTION,
+        version=_version(),
+        openapi_tags=_TAGS,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        lifespan=lifespan,
+        # The outermost first.
+        middleware=[
+            Middleware(SecurityHeaders),
+            Middleware(LastResort),
+            Middleware(HostFence, hosts=_known_hosts(settings)),
+            Middleware(SiteFence),
+            Middleware(BodyLimit),
+        ],
+        generate_unique_id_function=lambda route: route.name,
+    )
+    app.state.settings = settings
+    app.state.streams = Streams(pace=pace)
+    if store is not None:
+        app.state.store = store
+    install(app)
+    app.include_router(health_router(app.version))
+    app.include_router(api_router())
+    app.include_router(problem_router())
+    add_docs(app)
+    app.mount("/static", static_files())
+    app.include_router(dashboard_router())
+    app.openapi = lambda: _described(app)
+    return app
+
+
+def _described(app: FastAPI) -> dict[str, object]:
+    app.openapi_schema = app.openapi_schema or describe(app)
+    return app.openapi_schema

@@ -1,0 +1,91 @@
+"""Reading a study from a file or standard input: JSON or YAML in, plain data out. What it means is the API's to check."""
+
+__all__ = ["read_document"]
+
+import json
+import re
+import sys
+from collections.abc import Hashable
+from pathlib import Path
+from typing import Any, cast
+
+import yaml
+
+from service.cli.failures import BAD_INPUT, CommandError
+
+
+class _Loader(yaml.SafeLoader):
+    """Safe YAML that reads `1e-4` as a number and refuses a key that stands twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:  # noqa: FBT001, FBT002 (PyYAML's signature)
+        """Return the mapping, or raise where a key comes twice: PyYAML would silently keep the last."""
+        seen: set[Hashable] = set()
+        for key_node, _ in node.value:
+            if key_node.tag == "tag:yaml.org,2002:merge":
+                continue
+            key = cast("object", self.construct_object(key_node, deep=True))  # pyright: ignore[reportUnknownMemberType] # its stub is open
+            if not isinstance(key, Hashable):
+                raise yaml.constructor.ConstructorError(None, None, f"{key!r} cannot be a key", key_node.start_mark)
+            if key in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"{key!r} stands here twice", key_node.start_mark)
+            seen.add(key)
+        return super().construct_mapping(node, deep=deep)
+
+
+# YAML 1.1, which PyYAML follows, asks for a dot and a sign in `1.0e-4`; a learning rate is written `1e-4`, and as text it would be refused.
+_Loader.add_implicit_resolver(  # pyright: ignore[reportUnknownMemberType] # its stub is open
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
+)
+
+
+def _no_constant(name: str) -> float:
+    raise ValueError(f"{name} is not a number that JSON knows")
+
+
+def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise ValueError(f"{key!r} stands in one object twice")
+        found[key] = value
+    return found
+
+
+def _text(file: str) -> str:
+    try:
+        return sys.stdin.buffer.read().decode() if file == "-" else Path(file).read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise CommandError(f"{file} is not UTF-8 text", exit_code=BAD_INPUT) from None
+    except OSError as error:
+        raise CommandError(f"cannot read {file}: {(error.strerror or str(error)).lower()}", exit_code=BAD_INPUT) from None
+
+
+def read_document(file: str) -> Any:
+    """Return the plain data in a file, or in standard input for `-`.
+
+    JSON when the name ends in `.json` or the text starts with `{`, YAML otherwise.
+
+    Raises:
+        CommandError: it cannot be read; with the file, the line and what is wrong there.
+    """
+    text = _text(file)
+    shown = "standard input" if file == "-" else file
+    is_yaml = file.endswith((".yaml", ".yml"))
+    try:
+        if file.endswith(".json") or (text.lstrip().startswith("{") and not is_yaml):
+            data = json.loads(text, object_pairs_hook=_pairs, parse_constant=_no_constant)
+        else:
+            data = yaml.load(text, _Loader)  # noqa: S506 (a SafeLoader)
+        # YAML has dates, sets and .nan; what goes on from here is JSON.
+        json.dumps(data, allow_nan=False)
+    except json.JSONDecodeError as error:
+        raise CommandError(f"{shown}, line {error.lineno}, column {error.colno}: not JSON: {error.msg.lower()}", exit_code=BAD_INPUT) from None
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise CommandError(f"{shown}{where}: not YAML: {error.problem}", exit_code=BAD_INPUT) from None
+    except RecursionError:
+        raise CommandError(f"{shown} is nested too deeply", exit_code=BAD_INPUT) from None
+    except (yaml.YAMLError, ValueError, TypeError) as error:
+        raise CommandError(f"{shown}: {str(error).splitlines()[0]}", exit_code=BAD_INPUT) from None
+    return data

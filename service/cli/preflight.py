@@ -1,0 +1,75 @@
+"""What `tangent up` finds out before it starts anything: whether port, folder and database can be had, and what the dispatcher has to know."""
+
+__all__ = ["check", "dispatcher_environment", "local_url"]
+
+import os
+import socket
+
+from service.auth import check_exposure
+from service.cli.failures import CommandError
+from service.settings import Settings
+from studies.store import Store
+
+_RAY_WITHIN_S = 5.0
+
+
+def check(settings: Settings) -> None:
+    """Find what would keep the service from starting before anything is started.
+
+    Raises:
+        CommandError: the port or the folder of the logs cannot be had, or no Ray answers at the address given.
+        StoreUnavailable: the database cannot be opened.
+        NotPermitted: others could reach the service, and no token guards it.
+    """
+    try:
+        with socket.create_server((settings.host, settings.port), family=socket.AF_INET6 if ":" in settings.host else socket.AF_INET):
+            pass
+    except OSError as error:
+        raise CommandError(
+            f"cannot listen on port {settings.port} of {settings.host}: {_reason(error)}; end what uses it, or choose another with --port"
+        ) from None
+    try:
+        (settings.home / "logs").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CommandError(f"cannot write to {settings.home}: {_reason(error)}; choose another folder with --home") from None
+    _check_ray(settings.ray_address)
+    store = Store.open(settings.database_url)
+    try:
+        check_exposure(settings, store)
+    finally:
+        store.close()
+
+
+def _check_ray(address: str) -> None:
+    # Ray itself goes on trying for minutes before it says so.
+    host, _, port = address.rpartition(":")
+    if address == "local" or not port.isdecimal():
+        return
+    try:
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=_RAY_WITHIN_S):
+            pass
+    except (OSError, OverflowError) as error:
+        why = _reason(error) if isinstance(error, OSError) else "no such port"
+        raise CommandError(f"no Ray answers at {address}: {why}; start one there, or leave out --ray to start one here") from None
+
+
+def dispatcher_environment(settings: Settings) -> dict[str, str]:
+    """Return what the dispatcher has to know; not as arguments, for a database's password would show in the list of processes."""
+    return {
+        "TANGENT_HOME": str(settings.home.absolute()),
+        "TANGENT_DATABASE_URL": settings.database_url,
+        "TANGENT_RAY_ADDRESS": settings.ray_address,
+        # It ends by itself once this process is gone, however that came about.
+        "TANGENT_PARENT_PID": str(os.getpid()),
+    }
+
+
+def local_url(settings: Settings) -> str:
+    """Return where this machine reaches the service; unlike `settings.url` never a public name for it."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104 (looked up, not bound)
+    return f"http://{f'[{host}]' if ':' in host else host}:{settings.port}"
+
+
+def _reason(error: OSError) -> str:
+    # In parentheses Python adds what it attempted, which the sentence says already.
+    return str(error.strerror or error).partition(" (")[0].lower()

@@ -1,0 +1,88 @@
+"""`tangent list`, `show` and `best`."""
+
+__all__ = ["best", "list_", "show"]
+
+from itertools import islice
+from typing import Annotated
+
+import typer
+
+from service.cli.connection import AsJson, StudyId, Token, Url, connected
+from service.cli.failures import BAD_INPUT, CommandError
+from service.cli.output import console, print_json, print_raw
+from studies.states import StudyState
+
+State = Annotated[StudyState | None, typer.Option(help="Only studies in this state.", show_default=False)]
+Workload = Annotated[str | None, typer.Option(help="Only studies of this workload.", show_default=False)]
+Limit = Annotated[int, typer.Option("--limit", "-n", min=1, help="At most so many.")]
+ArmOnly = Annotated[str | None, typer.Option("--python", metavar="ARM", help="Print this arm's best configuration alone, as Python to paste.")]
+
+_CAVEAT = (
+    "Each arm's value is the best of its own search, which flatters every winner; arms closer than the spread between seeds are not told apart by it."
+)
+
+
+def list_(
+    *, state: State = None, workload: Workload = None, limit: Limit = 20, as_json: AsJson = False, url: Url = None, token: Token = None
+) -> None:
+    """List studies, newest first."""
+    from service.cli import tables
+
+    with connected(url, token) as service:
+        # One more than asked for tells whether there are more.
+        found = list(islice(service.client.every_study(state=state, workload=workload), limit + 1))
+    shown = found[:limit]
+    if as_json:
+        print_json([study.model_dump(mode="json") for study in shown])
+        return
+    out = console()
+    if not shown:
+        out.print("There are no such studies." if state or workload else "There are no studies yet; submit one with `tangent submit FILE`.")
+        return
+    out.print(tables.studies(shown))
+    if len(found) > limit:
+        out.print(f"These are the newest {limit}; --limit shows more.", style="dim")
+
+
+def show(study: StudyId, *, as_json: AsJson = False, url: Url = None, token: Token = None) -> None:
+    """Show what a study is, how far it has come, and how its arms stand."""
+    from service.cli import tables
+
+    with connected(url, token) as service:
+        study_id = service.study_id(study)
+        view = service.client.study(study_id)
+        arms = service.client.arms(study_id)
+        page = service.page(study_id)
+    if as_json:
+        print_json(view.model_dump(mode="json") | {"arms": [arm.model_dump(mode="json") for arm in arms]})
+        return
+    out = console()
+    out.print(tables.study(view, page=page))
+    out.print()
+    out.print(tables.arms(arms, view.workload_card))
+
+
+def best(study: StudyId, *, python: ArmOnly = None, as_json: AsJson = False, url: Url = None, token: Token = None) -> None:
+    """Show the best configuration of each arm, as Python that can be pasted."""
+    from service.cli import tables
+
+    with connected(url, token) as service:
+        study_id = service.study_id(study)
+        card = service.client.study(study_id).workload_card
+        arms = service.client.arms(study_id)
+    if python is not None:
+        arm = next((arm for arm in arms if arm.name == python), None)
+        if arm is None:
+            raise CommandError(f"study {study_id!r} has no arm {python!r}; it has {', '.join(arm.name for arm in arms)}", exit_code=BAD_INPUT)
+        if arm.best is None:
+            raise CommandError(f"no trial of {python!r} has completed yet")
+        print_raw(arm.best.python.rstrip())
+        return
+    if as_json:
+        print_json([{"arm": arm.name, "best": arm.best.model_dump(mode="json") if arm.best else None} for arm in arms])
+        return
+    out = console()
+    out.print(tables.arms(arms, card))
+    out.print(_CAVEAT, style="dim")
+    for arm in tables.ranked(arms, card):
+        print_raw(f"\n{tables.python(arm, card)}")

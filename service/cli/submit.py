@@ -1,0 +1,64 @@
+"""`tangent submit`."""
+
+__all__ = ["submit"]
+
+from typing import Annotated, Any, cast
+
+import typer
+
+from service.cli.connection import AsJson, Token, Url, connected
+from service.cli.output import console, duration, print_json, print_raw
+
+File = Annotated[str, typer.Argument(metavar="FILE", help="The study as JSON or YAML; `-` reads standard input.")]
+Watch = Annotated[bool, typer.Option("--watch", "-w", help="Then follow it to its end, as `tangent watch` does.")]
+ValidateOnly = Annotated[bool, typer.Option("--validate-only", help="Check it against the service and store nothing.")]
+Name = Annotated[str | None, typer.Option(help="A title to use instead of the file's own.", show_default=False)]
+
+
+def _study(file: str) -> dict[str, Any]:
+    from service.cli.documents import read_document
+
+    document = read_document(file)
+    if not isinstance(document, dict):
+        # No study at all: refused here, in the words that the service would use.
+        from studies.spec import parse_spec
+
+        parse_spec(document)
+    return cast("dict[str, Any]", document)
+
+
+def submit(
+    file: File,
+    *,
+    watch: Watch = False,
+    validate_only: ValidateOnly = False,
+    name: Name = None,
+    as_json: AsJson = False,
+    url: Url = None,
+    token: Token = None,
+) -> None:
+    """Submit a study; shows its id and its page on the dashboard."""
+    document = _study(file)
+    if name is not None:
+        document["name"] = name
+    with connected(url, token) as service:
+        if validate_only:
+            plan = service.client.validate(document)
+            if as_json:
+                print_json(plan.model_dump(mode="json"))
+            else:
+                print_raw(
+                    f"{file} can be run as it stands: {len(plan.study.arms)} arms, {plan.trials} trials, "
+                    f"about {duration(plan.estimate_cpu_s)} of training on one CPU core"
+                )
+            return
+        study = service.client.submit(document)
+        if as_json:
+            print_json(study.model_dump(mode="json"))
+        else:
+            print_raw(f"{study.id}")
+            console(stderr=True).print(f"{study.name}: {service.page(study.id)}", soft_wrap=True)
+        if watch:
+            from service.cli.watch import follow
+
+            raise typer.Exit(follow(service, study.id))

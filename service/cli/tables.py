@@ -1,0 +1,162 @@
+"""What studies, arms, trials and cards look like in a terminal."""
+
+__all__ = ["arms", "hyperparameters", "metric", "optimizers", "python", "ranked", "studies", "study", "tokens", "trials", "workloads"]
+
+from collections.abc import Iterable, Sequence
+
+from rich.table import Table
+from rich.text import Text
+
+from service.cli.output import NONE, ago, duration, number, table
+from studies.catalog import Hyperparameter, OptimizerCard, WorkloadCard
+from studies.space import Choices, Fixed, Parameters, Range, Scalar
+from studies.views import ArmView, Progress, StudySummary, StudyView, TokenView, TrialView
+
+
+def _share(progress: Progress) -> str:
+    return f"{progress.finished}/{progress.trials}"
+
+
+def _troubles(progress: Progress) -> str:
+    counts = {"diverged": progress.diverged, "pruned": progress.pruned, "failed": progress.failed, "cancelled": progress.cancelled}
+    return ", ".join(f"{count} {word}" for word, count in counts.items() if count)
+
+
+def _scalar(value: Scalar) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _parameters(parameters: Parameters) -> str:
+    return ", ".join(f"{name}={_scalar(value)}" for name, value in parameters.items())
+
+
+def _dimension(value: Range | Choices | Fixed) -> str:
+    """Return what one hyperparameter may be, in words."""
+    match value:
+        case Range():
+            kind = "whole numbers, " if value.integer else ""
+            return f"{value.low:g} to {value.high:g}{' (' + kind + 'log)' if value.log else ' (' + kind[:-2] + ')' if kind else ''}"
+        case Choices():
+            return " or ".join(_scalar(choice) for choice in value.choices)
+        case Fixed():
+            return f"fixed at {_scalar(value.value)}"
+
+
+def metric(card: WorkloadCard) -> str:
+    """Return what a workload measures, in which unit, and which way is better."""
+    unit = "" if card.unit == "none" else f" ({card.unit})"
+    return f"{card.metric}{unit}, {card.direction}"
+
+
+def studies(found: Iterable[StudySummary]) -> Table:
+    """Return one row a study."""
+    made = table(None, "id", "state", "trials", "workload", "arms", "submitted", "name", right=("trials",))
+    for s in found:
+        made.add_row(s.id, s.state.value, _share(s.progress), s.workload, ", ".join(s.arms), ago(s.created_at), s.name)
+    return made
+
+
+def study(found: StudyView, *, page: str) -> Table:
+    """Return what there is to know of a study but its arms, one fact a row."""
+    made = table(None, "", "")
+    made.show_header = False
+    card = found.workload_card
+    spent = (found.ended_at - found.started_at).total_seconds() if found.started_at and found.ended_at else None
+    rows = {
+        "id": found.id,
+        "name": found.name,
+        "state": found.state.value + (f": {found.state_reason}" if found.state_reason else ""),
+        "may": ", ".join(found.verbs) or "nothing can change it any more",
+        "workload": f"{found.workload}: {card.title}; {metric(card)}, target {card.target:g}",
+        "each trial": f"{found.epochs} epochs, batch size {found.batch_size}, {found.spec.training.schedule} schedule",
+        "search": f"{found.spec.sampler}, at most {found.spec.budget.trials_per_arm} trials an arm, seed {found.spec.seed}",
+        "trials": " ".join(part for part in (_share(found.progress), "finished;", _troubles(found.progress) or "none in trouble") if part),
+        "submitted": ago(found.created_at) + (f" by {found.owner}" if found.owner else ""),
+        "took": duration(spent),
+        "page": page,
+    }
+    for name, value in rows.items():
+        made.add_row(Text(name, style="dim"), value)
+    return made
+
+
+def ranked(found: Sequence[ArmView], card: WorkloadCard) -> list[ArmView]:
+    """Return the arms, best first; those without a value last, in the study's order."""
+    sign = -1.0 if card.direction == "maximize" else 1.0
+    return sorted(found, key=lambda arm: (arm.best is None, sign * arm.best.value if arm.best else 0.0, arm.position))
+
+
+def arms(found: Sequence[ArmView], card: WorkloadCard) -> Table:
+    """Return one row an arm, best first."""
+    made = table(
+        None, "arm", "trials", f"validation {card.metric}", "test", "trial", "in trouble", right=("trials", f"validation {card.metric}", "test")
+    )
+    for arm in ranked(found, card):
+        best = arm.best
+        made.add_row(
+            arm.name,
+            _share(arm.progress),
+            number(best.value if best else None),
+            number(best.test_value if best else None),
+            best.trial_id if best else NONE,
+            _troubles(arm.progress) or NONE,
+        )
+    return made
+
+
+def python(arm: ArmView, card: WorkloadCard) -> str:
+    """Return an arm's best configuration as Python to paste, under a comment that says how good it was."""
+    best = arm.best
+    if best is None:
+        return f"# {arm.name}: no trial has completed"
+    test = f", {number(best.test_value)} on test" if best.test_value is not None else ""
+    return f"# {arm.name}: {card.metric} {number(best.value)} on validation{test} (trial {best.trial_id})\n{best.python.rstrip()}"
+
+
+def trials(found: Iterable[TrialView], card: WorkloadCard) -> Table:
+    """Return one row a trial."""
+    made = table(None, "trial", "state", card.metric, "test", "epochs", "cost", "configuration", right=(card.metric, "test", "epochs", "cost"))
+    for t in found:
+        state = t.state.value + (f": {t.reason}" if t.reason else "")
+        made.add_row(t.id, state, number(t.value), number(t.test_value), str(t.epochs_done), duration(t.cost_s), _parameters(t.parameters))
+    return made
+
+
+def optimizers(found: Iterable[OptimizerCard]) -> Table:
+    """Return one row an optimizer."""
+    made = table(None, "name", "title", "tuned by default", "what it is")
+    for card in found:
+        tuned = ", ".join(h.name for h in card.hyperparameters if h.tuned)
+        made.add_row(card.name, card.title, tuned, card.description)
+    return made
+
+
+def hyperparameters(found: Iterable[Hyperparameter]) -> Table:
+    """Return one row a hyperparameter."""
+    made = table(None, "hyperparameter", "default", "tuned", "usual range", "legal", "what it does", right=("default",))
+    for h in found:
+        made.add_row(h.name, _scalar(h.default), "yes" if h.tuned else "no", _dimension(h.search), str(h.bounds or NONE), h.description)
+    return made
+
+
+def workloads(found: Iterable[WorkloadCard]) -> Table:
+    """Return one row a workload."""
+    made = table(None, "name", "metric", "target", "epochs", "about", "what it is", right=("target", "epochs", "about"))
+    for card in found:
+        made.add_row(
+            card.name,
+            metric(card),
+            f"{card.target:g}",
+            str(card.epochs),
+            duration(card.epochs * card.epoch_s),
+            card.description,
+        )
+    return made
+
+
+def tokens(found: Iterable[TokenView]) -> Table:
+    """Return one row a token."""
+    made = table(None, "name", "role", "created", "last used", "state")
+    for t in found:
+        made.add_row(t.name, t.role, ago(t.created_at), ago(t.last_used_at), "revoked" if t.revoked_at else "valid")
+    return made

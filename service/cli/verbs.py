@@ -1,0 +1,33 @@
+"""`tangent pause`, `resume`, `stop` and `cancel`."""
+
+__all__ = ["cancel", "pause", "resume", "stop"]
+
+from service.cli.connection import StudyId, Token, Url, connected
+from service.cli.output import print_raw
+from studies.states import StudyMove
+
+
+def _move(study: str, verb: StudyMove, *, url: str | None, token: str | None) -> None:
+    with connected(url, token) as service:
+        after = service.client.move(service.study_id(study), verb)
+    print_raw(f"{after.id} is {after.state.value}" + (f": {after.state_reason}" if after.state_reason else ""))
+
+
+def pause(study: StudyId, *, url: Url = None, token: Token = None) -> None:
+    """Start no further trials; those in flight finish."""
+    _move(study, StudyMove.PAUSE, url=url, token=token)
+
+
+def resume(study: StudyId, *, url: Url = None, token: Token = None) -> None:
+    """Go on with a paused study."""
+    _move(study, StudyMove.RESUME, url=url, token=token)
+
+
+def stop(study: StudyId, *, url: Url = None, token: Token = None) -> None:
+    """End a study now and keep it as completed with what it has."""
+    _move(study, StudyMove.STOP, url=url, token=token)
+
+
+def cancel(study: StudyId, *, url: Url = None, token: Token = None) -> None:
+    """End a study now and mark it as cancelled."""
+    _move(study, StudyMove.CANCEL, url=url, token=token)

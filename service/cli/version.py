@@ -1,0 +1,21 @@
+"""`tangent version`."""
+
+__all__ = ["installed_version", "version"]
+
+import platform
+from importlib import metadata
+
+from service.cli.output import print_raw
+
+
+def installed_version() -> str:
+    """Return the version of the installed distribution, or `0+unknown` in a bare checkout."""
+    try:
+        return metadata.version("tangent-studies")
+    except metadata.PackageNotFoundError:
+        return "0+unknown"
+
+
+def version() -> None:
+    """Show the version of Tangent and of Python."""
+    print_raw(f"tangent {installed_version()} (Python {platform.python_version()})")

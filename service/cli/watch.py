@@ -1,0 +1,33 @@
+"""`tangent watch`: a study's progress as it happens, and how its arms stand in the end."""
+
+__all__ = ["follow", "watch"]
+
+import typer
+
+from service.cli.connection import Connection, StudyId, Token, Url, connected
+from service.cli.failures import FAILED
+from service.cli.output import console
+from studies.states import CLOSED_STUDY_STATES, StudyState
+
+
+def follow(service: Connection, study_id: str) -> int:
+    """Show a study's progress until it is closed, then its arms; return the exit status: 0 when it completed, else 1."""
+    from service.cli import tables
+    from service.cli.progress import reporter
+
+    study = service.client.study(study_id)
+    if study.state not in CLOSED_STUDY_STATES:
+        with reporter(study, service.client.arms(study_id)) as report:
+            for event in service.client.watch(study_id):
+                report(event)
+        study = service.client.study(study_id)
+    out = console()
+    out.print(f"{study.id} is {study.state.value}" + (f": {study.state_reason}" if study.state_reason else ""), style="bold")
+    out.print(tables.arms(service.client.arms(study_id), study.workload_card))
+    return 0 if study.state is StudyState.COMPLETED else FAILED
+
+
+def watch(study: StudyId, *, url: Url = None, token: Token = None) -> None:
+    """Follow a study to its end; exits with 0 when it completed, 1 when it failed or was cancelled."""
+    with connected(url, token) as service:
+        raise typer.Exit(follow(service, service.study_id(study)))

@@ -1,0 +1,66 @@
+"""Scripts, styles and the icon: the dashboard's own files and plotly.min.js from the installed wheel, under names that change with their content."""
+
+__all__ = ["Assets", "assets"]
+
+import gzip
+import hashlib
+from functools import cache, cached_property
+from importlib.resources import as_file, files
+from pathlib import Path
+
+from starlette.responses import PlainTextResponse, Response
+from starlette.types import Receive, Scope, Send
+
+_OWN = Path(__file__).parent / "static"
+_FOREVER = "public, max-age=31536000, immutable"
+# Not from `mimetypes`, which asks the machine: under `nosniff` a script of another type does not run.
+_TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+
+
+class Assets:
+    """An ASGI application, to be mounted at /static, and the map from names to addresses.
+
+    A file `style.css` is served as `style.1a2b3c4d5e.css`, which browsers may keep for good: other content gets another name.
+    """
+
+    def __init__(self) -> None:
+        """Read every file once; they live as long as the process, compressed and plain."""
+        self._plain: dict[str, bytes] = {path.name: path.read_bytes() for path in sorted(_OWN.iterdir()) if path.suffix in _TYPES}
+        with as_file(files("plotly") / "package_data" / "plotly.min.js") as path:
+            self._plain["plotly.min.js"] = path.read_bytes()
+        self._names = {name: _hashed(name, content) for name, content in self._plain.items()}
+
+    @cached_property
+    def _compressed(self) -> dict[str, bytes]:
+        return {name: gzip.compress(content, compresslevel=6, mtime=0) for name, content in self._plain.items()}
+
+    def url(self, name: str) -> str:
+        """Return the address of a file, e.g. `/static/style.1a2b3c4d5e.css`."""
+        return f"/static/{self._names[name]}"
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer with the file of the path's last part."""
+        await self._response(scope)(scope, receive, send)
+
+    def _response(self, scope: Scope) -> Response:
+        asked = scope["path"].rsplit("/", 1)[-1]
+        name = next((name for name, hashed in self._names.items() if hashed == asked), None)
+        if name is None or scope["method"] not in {"GET", "HEAD"}:
+            return PlainTextResponse("there is no such file", status_code=404)
+        headers = {"Cache-Control": _FOREVER, "Vary": "Accept-Encoding", "X-Content-Type-Options": "nosniff"}
+        accepted = dict(scope["headers"]).get(b"accept-encoding", b"").decode("latin-1")
+        content = self._plain[name]
+        if "gzip" in accepted:
+            content, headers["Content-Encoding"] = self._compressed[name], "gzip"
+        return Response(content, media_type=_TYPES[Path(name).suffix], headers=headers)
+
+
+def _hashed(name: str, content: bytes) -> str:
+    stem, suffix = name.split(".", 1)
+    return f"{stem}.{hashlib.sha256(content).hexdigest()[:10]}.{suffix}"
+
+
+@cache
+def assets() -> Assets:
+    """Return the one `Assets` of the process: what it serves never changes while it runs."""
+    return Assets()

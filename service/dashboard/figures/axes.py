@@ -1,0 +1,88 @@
+"""Axes: what they measure, where they end and where their ticks stand."""
+
+__all__ = ["Axis", "log_tick", "metric_axis", "metric_range", "whole_axis"]
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from studies.catalog import WorkloadCard
+
+
+@dataclass(frozen=True, kw_only=True)
+class Axis:
+    """One axis of a chart.
+
+    Attributes:
+        title: what it measures, with its unit.
+        is_log: whether it is a log axis.
+        tick: Plotly's step between ticks, None for its own choice; on a log axis 1 is powers of ten, 2 every other, "D2" 1, 2 and 5 of each.
+        tick_format: d3's format of a linear axis.
+        labels: texts at 0, 1, 2, ...; empty for an axis of numbers.
+        range: its ends; None for all that is drawn.
+    """
+
+    title: str
+    is_log: bool = False
+    tick: int | str | None = None
+    tick_format: str | None = None
+    labels: tuple[str, ...] = ()
+    range: tuple[float, float] | None = None
+
+    @property
+    def layout(self) -> dict[str, Any]:
+        """The axis as Plotly's layout has it, in the page's style."""
+        # Plain numbers on log axes: Plotly's powers of ten need inline styles.
+        scale = {"type": "log", "tickformat": "~g"} if self.is_log else {"type": "linear", "tickformat": self.tick_format}
+        if self.labels:
+            scale |= {"tickmode": "array", "tickvals": list(range(len(self.labels))), "ticktext": list(self.labels)}
+        return {
+            **scale,
+            "dtick": self.tick,
+            "title": {"text": self.title, "standoff": 8, "font": {"size": 13}},
+            "range": self.range,
+            "tickangle": 0,
+            "gridcolor": "var(--grid)",
+            "linecolor": "var(--rule-strong)",
+            "zeroline": False,
+            "ticks": "outside",
+            "tickcolor": "var(--rule-strong)",
+            "showline": True,
+        }
+
+
+def metric_axis(card: WorkloadCard) -> Axis:
+    """Return the axis of the workload's metric on the validation split."""
+    if card.unit == "fraction":
+        return Axis(title=f"validation {card.metric}", tick_format=".4~p")
+    unit = "" if card.unit in {"none", ""} else f" ({card.unit})"
+    return Axis(title=f"validation {card.metric}{unit}", tick_format=".4~g")
+
+
+def metric_range(card: WorkloadCard, values: Sequence[float], *, shown: float) -> tuple[float, float] | None:
+    """Return a range of the metric's axis from the best value down to `shown` below it, or None where nearly all values fit in that.
+
+    One bad trial would press everything that matters into the axis' last tenth; whoever clips says so. Where all values are one, the range
+    is a tenth of it, for Plotly's own would run below 0 and above 100 %.
+    """
+    best, worst = (max(values), min(values)) if card.direction == "maximize" else (min(values), max(values))
+    if best == worst:
+        room = 0.05 * abs(best) or 0.05
+        return best - room, best + room
+    if shown <= 0 or abs(best - worst) <= 1.5 * shown:
+        return None
+    room = 0.08 * shown
+    return (best - shown, best + room) if card.direction == "maximize" else (best - room, best + shown)
+
+
+def whole_axis(title: str, last: int) -> Axis:
+    """Return an axis of whole numbers from 1 to last, ticked at no fractions and at most nine times."""
+    step = next(step for power in range(9) for digit in (1, 2, 5) if last <= 9 * (step := digit * 10**power))
+    return Axis(title=title, tick=step, tick_format="d", range=(0.5, 1.5) if last == 1 else None)
+
+
+def log_tick(low: float, high: float, *, fits: int = 5) -> int | str | None:
+    """Return the ticks of a log axis from low to high that make at least two and not a crowd; `fits` is how many powers of ten have room."""
+    decades = math.log10(high / low)
+    return math.ceil(decades / fits) if decades > 1.5 else "D2" if decades > 0.5 else None

@@ -1,0 +1,148 @@
+"""What was measured epoch by epoch: training curves and probes, of each arm's best trial or of one trial."""
+
+__all__ = ["best_run_charts", "probe_charts", "run_charts"]
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from service.dashboard.figures.axes import Axis, log_tick, metric_axis, whole_axis
+from service.dashboard.figures.chart import Chart, Drawing, StudyRecord, label
+from service.dashboard.numbers import metric, metric_unit, number
+from studies.catalog import WorkloadCard
+from studies.views import ArmView, MeasurementView
+
+
+@dataclass(frozen=True)
+class _Quantity:
+    """One column of the measurements: its name in the page, title, axis, and what it is about."""
+
+    id: str
+    title: str
+    axis: Axis
+    of: Callable[[MeasurementView], float | None]
+    meaning: str
+    write: Callable[[float | None], str] = number
+
+
+_TRAIN_LOSS: Final = _Quantity("train-loss", "Training loss by epoch", Axis(title="training loss", is_log=True), lambda m: m.train_loss, "")
+_PROBES: Final = (
+    _Quantity(
+        "weight-norm",
+        "Weight norm by epoch",
+        Axis(title="norm of the weights"),
+        lambda m: m.weight_norm,
+        "Norm of all weights of two or more dimensions. Where a layer is scale-invariant, a growing norm shrinks the steps that count.",
+    ),
+    _Quantity(
+        "effective-step",
+        "Effective step by epoch",
+        Axis(title="effective step", is_log=True),
+        lambda m: m.effective_step,
+        "How far one step turns the direction of a weight, on average; log scale.",
+    ),
+    _Quantity(
+        "projected-fraction",
+        "Share of steps projected by epoch",
+        Axis(title="share projected", tick_format=".3~p", range=(-0.03, 1.03)),
+        lambda m: m.projected_fraction,
+        "The share of steps, over all weights, whose update lost its radial part; arms that never project are left out.",
+        lambda v: metric(v, "fraction"),
+    ),
+    _Quantity(
+        "gradient-cosine",
+        "|cos(gradient, weight)| by epoch",
+        Axis(title="|cos(gradient, weight)|", tick_format=".3~g"),
+        lambda m: m.gradient_cosine,
+        "Averaged over the weights. Near 0 the loss does not depend on a weight's scale: there AdamP and SGDP project.",
+    ),
+)
+
+
+def best_run_charts(record: StudyRecord) -> tuple[Chart, ...]:
+    """Return the validation metric and the training loss of each arm's best trial; none while no trial has completed."""
+    metric_quantity = _metric(record.card)
+    return _of_arms(record, (metric_quantity, _TRAIN_LOSS))
+
+
+def probe_charts(record: StudyRecord) -> tuple[Chart, ...]:
+    """Return the four probes of each arm's best trial, those that any of them measured."""
+    return _of_arms(record, _PROBES)
+
+
+def _metric(card: WorkloadCard) -> _Quantity:
+    return _Quantity(
+        "validation-metric",
+        f"Validation {card.metric} by epoch",
+        metric_axis(card),
+        lambda m: m.validation_metric,
+        "",
+        lambda v: metric(v, card.unit) + metric_unit(card.unit),
+    )
+
+
+def _of_arms(record: StudyRecord, quantities: Sequence[_Quantity]) -> tuple[Chart, ...]:
+    lines = [(arm, record.best_runs[arm.name]) for arm in record.arms if record.best_runs.get(arm.name)]
+    charts: list[Chart] = []
+    for quantity in quantities:
+        measured = [(arm, run) for arm, run in lines if any(quantity.of(m) is not None for m in run)]
+        if not measured:
+            continue
+        drawing = Drawing(whole_axis("epoch", record.study.epochs), _fitted(quantity, [m for _, run in measured for m in run]))
+        rows: list[tuple[str, ...]] = []
+        for arm, run in measured:
+            drawing.line(arm, [m.epoch for m in run], [quantity.of(m) for m in run], markers=_sparse(len(run), offset=arm.position))
+            rows += [(label(arm), str(m.epoch), quantity.write(quantity.of(m))) for m in run]
+        ends = "; ".join(f"{label(arm)} {quantity.write(quantity.of(run[-1]))}" for arm, run in measured)
+        charts.append(
+            Chart(
+                id=quantity.id,
+                title=quantity.title,
+                caption=f"{quantity.meaning} After the last epoch: {ends}.".strip(),
+                headers=("Arm", "Epoch", quantity.axis.title.capitalize()),
+                rows=tuple(rows),
+                json=drawing.json(),
+            )
+        )
+    return tuple(charts)
+
+
+def _fitted(quantity: _Quantity, measured: Sequence[MeasurementView]) -> Axis:
+    """Return the quantity's axis, the ticks of a log one fitted to what was measured."""
+    positive = [value for m in measured if (value := quantity.of(m)) is not None and value > 0]
+    if not quantity.axis.is_log or not positive:
+        return replace(quantity.axis, is_log=False)
+    return replace(quantity.axis, tick=log_tick(min(positive), max(positive), fits=8))
+
+
+def _sparse(points: int, *, offset: int) -> range:
+    """Return which points of a line carry markers: about twelve, at other places for each arm, so that lines stay apart."""
+    every = max(1, points // 12)
+    return range(offset % every, points, every)
+
+
+def run_charts(measurements: tuple[MeasurementView, ...], *, arm: ArmView, card: WorkloadCard) -> tuple[Chart, ...]:
+    """Return the curves and probes of one trial, drawn as its arm is everywhere."""
+    validation_loss = _Quantity(
+        "validation-loss", "Validation loss by epoch", Axis(title="validation loss", is_log=True), lambda m: m.validation_loss, ""
+    )
+    lr = _Quantity("lr", "Learning rate by epoch", Axis(title="lr", tick_format=".3~g"), lambda m: m.lr, "As the study's schedule sets it.")
+    quantities = (_metric(card), _TRAIN_LOSS, validation_loss, lr, *_PROBES)
+    return tuple(chart for quantity in quantities if (chart := _of_run(arm, measurements, quantity)) is not None)
+
+
+def _of_run(arm: ArmView, run: tuple[MeasurementView, ...], quantity: _Quantity) -> Chart | None:
+    values = [value for m in run if (value := quantity.of(m)) is not None]
+    if not values:
+        return None
+    drawing = Drawing(whole_axis("epoch", run[-1].epoch), _fitted(quantity, run))
+    drawing.line(arm, [m.epoch for m in run], [quantity.of(m) for m in run], markers=_sparse(len(run), offset=0))
+    first, last = quantity.write(values[0]), quantity.write(values[-1])
+    return Chart(
+        id=quantity.id,
+        title=quantity.title,
+        caption=f"{quantity.meaning} From {first} after the first epoch to {last} after the last.".strip(),
+        headers=("Epoch", quantity.axis.title.capitalize()),
+        rows=tuple((str(m.epoch), quantity.write(quantity.of(m))) for m in run),
+        json=drawing.json(),
+    )

@@ -1,0 +1,202 @@
+"""Results against one hyperparameter, every arm overlaid: the best of each bucket over the others, the space's edges, the trials that diverged."""
+
+__all__ = ["hyperparameter_charts", "learning_rate_charts"]
+
+import math
+from collections.abc import Sequence
+from statistics import median
+from typing import Final
+
+from service.dashboard.figures.axes import metric_axis, metric_range
+from service.dashboard.figures.chart import Chart, Drawing, StudyRecord, label
+from service.dashboard.figures.density import thinned
+from service.dashboard.figures.scale import Scale
+from service.dashboard.numbers import count, metric, plural, scalar
+from service.dashboard.theme import arm_style
+from studies.catalog import WorkloadCard
+from studies.space import Choices, Fixed, Range
+from studies.states import TrialState
+from studies.statistics.sensitivity import bucket_best, edge_nearby
+from studies.views import ArmView, TrialView
+
+_TABLE_ROWS: Final = 200
+_BUCKETS: Final = 8
+# More points than this are a smear, and slow in SVG; a small chart takes a quarter of them.
+_MOST_POINTS: Final = 2000
+_MOST_CROSSES: Final = 40
+
+
+def learning_rate_charts(record: StudyRecord) -> tuple[Chart, ...]:
+    """Return the chart of `lr`, the hyperparameter that matters most; none before a trial has ended or where no arm has it."""
+    chart = _chart(record, "lr", is_wide=True)
+    return () if chart is None else (chart,)
+
+
+def hyperparameter_charts(record: StudyRecord) -> tuple[Chart, ...]:
+    """Return a chart for every other hyperparameter that some arm searches, in the order of the arms' cards."""
+    names = list(dict.fromkeys(name for arm in record.arms for name, d in arm.space.items() if isinstance(d, Range | Choices) and name != "lr"))
+    charts = (_chart(record, name, is_wide=False) for name in names)
+    return tuple(chart for chart in charts if chart is not None)
+
+
+def _chart(record: StudyRecord, name: str, *, is_wide: bool) -> Chart | None:
+    # Where lr is fixed its result still is a point of comparison; other fixed values say nothing of their hyperparameter.
+    arms = {arm.name: arm for arm in record.arms if name in arm.space and (name == "lr" or not isinstance(arm.space[name], Fixed))}
+    theirs = [t for t in record.trials if t.arm in arms and name in t.parameters]
+    completed = [t for t in theirs if t.state is TrialState.COMPLETED and t.value is not None]
+    diverged = [t for t in theirs if t.state is TrialState.DIVERGED]
+    if not (completed or diverged):
+        return None
+    scale = Scale.of(name, tuple(arms.values()), [*completed, *diverged])
+    drawing = Drawing(scale.axis, metric_axis(record.card))
+    _strip(drawing, tuple(arms.values()), diverged, scale)
+    shown, density = thinned(drawing, completed, scale, record.card, most=_MOST_POINTS if is_wide else _MOST_POINTS // 4)
+    rows: list[tuple[str, ...]] = []
+    for arm in arms.values():
+        mine = [t for t in completed if t.arm == arm.name]
+        _points(drawing, arm, [t for t in shown if t.arm == arm.name], scale)
+        _best_line(drawing, arm, mine, scale, record.card)
+        rows += [(label(arm), scalar(t.parameters[name]), metric(t.value, record.card.unit), "completed") for t in mine]
+        rows += [(label(arm), scalar(t.parameters[name]), "", "diverged") for t in diverged if t.arm == arm.name]
+    notes = [_finding(record.card, tuple(arms.values()), completed, diverged, name), density, _clip(drawing, completed, record.card)]
+    hidden = sum(scale.at(t.parameters[name], arm=t.arm) is None for t in completed)
+    if hidden:
+        notes.append(f"{plural(hidden, 'trial')} at {name} = 0 cannot stand on a log axis; the table has {'it' if hidden == 1 else 'them'}.")
+    if len(rows) > _TABLE_ROWS:
+        notes.append(f"The table shows the first {_TABLE_ROWS} of {count(len(rows))} trials.")
+    return Chart(
+        id=f"by-{name.replace('_', '-')}",
+        title=f"{record.card.metric.capitalize()} by {name}",
+        caption=" ".join(note for note in notes if note),
+        headers=("Arm", name, f"Validation {record.card.metric}", "State"),
+        rows=tuple(rows[:_TABLE_ROWS]),
+        json=drawing.json(),
+        is_wide=is_wide,
+    )
+
+
+def _clip(drawing: Drawing, completed: Sequence[TrialView], card: WorkloadCard) -> str:
+    """Narrow the value's axis to what is worth telling apart; return what to say of it."""
+    values = [t.value for t in completed if t.value is not None]
+    if not values:
+        return ""
+    best = max(values) if card.direction == "maximize" else min(values)
+    ends = metric_range(card, values, shown=3 * abs(best - median(values)))
+    drawing.layout["yaxis"]["range"] = ends
+    out = 0 if ends is None else sum(not ends[0] <= value <= ends[1] for value in values)
+    return f"{plural(out, 'worse trial')} lie{'s' if out == 1 else ''} outside the axis." if out else ""
+
+
+def _strip(drawing: Drawing, arms: Sequence[ArmView], diverged: Sequence[TrialView], scale: Scale) -> None:
+    """Draw, under the results, one row per arm: its range from edge to edge and a cross for each trial that diverged there."""
+    # At most 30 % of the height, however many arms; the rest is for results.
+    height = min(0.3, 0.035 * len(arms) + 0.03)
+    drawing.layout["yaxis"]["domain"] = [height + 0.03, 1]
+    drawing.layout["yaxis2"] = {"domain": [0, height], "range": [len(arms) - 0.4, -0.6], "visible": False, "fixedrange": True}
+    drawing.layout["xaxis"]["anchor"] = "y2"
+    for row, arm in enumerate(arms):
+        style, dimension = arm_style(arm.position), arm.space[scale.name]
+        match dimension:
+            case Range():
+                values, where = (dimension.low, dimension.high), f"searched from {scalar(dimension.low)} to {scalar(dimension.high)}"
+            case Choices():
+                values, where = dimension.choices, "one of its choices"
+            case Fixed():
+                values, where = (dimension.value,), "its only value"
+        drawing.add(
+            arm,
+            [scale.at(value, arm=arm.name) for value in values],
+            [row] * len(values),
+            yaxis="y2",
+            mode="lines+markers" if isinstance(dimension, Range) else "markers",
+            line={"color": style.colour, "dash": style.dash, "width": 1.5},
+            marker={"color": style.colour, "symbol": "line-ns-open", "size": 9, "line": {"width": 2}},
+            hovertemplate=f"{label(arm)}: {where}<extra></extra>",
+        )
+        lost = sorted((t for t in diverged if t.arm == arm.name), key=lambda t: scale.at(t.parameters[scale.name], arm=arm.name) or 0.0)
+        if lost:
+            lost = lost[:: math.ceil(len(lost) / _MOST_CROSSES)]
+            drawing.add(
+                arm,
+                [scale.at(t.parameters[scale.name], arm=arm.name) for t in lost],
+                [row] * len(lost),
+                yaxis="y2",
+                mode="markers",
+                marker={"color": style.colour, "symbol": "x-thin-open", "size": 9, "line": {"width": 2}},
+                text=[scalar(t.parameters[scale.name]) for t in lost],
+                hovertemplate=f"{label(arm)}: diverged at {scale.name} = %{{text}}<extra></extra>",
+            )
+
+
+def _points(drawing: Drawing, arm: ArmView, trials: Sequence[TrialView], scale: Scale) -> None:
+    style = arm_style(arm.position)
+    drawing.add(
+        arm,
+        [scale.at(t.parameters[scale.name], arm=arm.name) for t in trials],
+        [t.value for t in trials],
+        mode="markers",
+        opacity=0.55,
+        marker={"color": style.colour, "symbol": f"{style.marker}-open", "size": 7, "line": {"width": 1.5}},
+        text=[scalar(t.parameters[scale.name]) for t in trials],
+        hovertemplate=f"{label(arm)}: {scale.name} = %{{text}}, %{{y}}<extra></extra>",
+    )
+
+
+def _best_line(drawing: Drawing, arm: ArmView, trials: Sequence[TrialView], scale: Scale, card: WorkloadCard) -> None:
+    """Draw the best trial of each bucket of a range, joined; of choices the best at each, apart."""
+    dimension = arm.space[scale.name]
+    places = [(x, t) for t in trials if (x := scale.at(t.parameters[scale.name], arm=arm.name)) is not None]
+    # A few values on another arm's scale of numbers speak for themselves.
+    if len(places) < 2 or not (scale.choices or isinstance(dimension, Range)):
+        return
+    x = [place for place, _ in places]
+    mode = "markers"
+    low, high, log, buckets = -0.5, len(scale.choices) - 0.5, False, len(scale.choices)
+    if isinstance(dimension, Range) and not scale.choices:
+        mode = "lines+markers"
+        low, high, log, buckets = dimension.low, dimension.high, dimension.log, _BUCKETS
+    values = [t.value or 0.0 for _, t in places]
+    best = bucket_best(x, values, direction=card.direction, low=low, high=high, log=log, buckets=buckets)
+    # Buckets ascend, but values outside the range share its last ones.
+    kept = sorted((places[int(i)] for i in best), key=lambda place: place[0])
+    style = arm_style(arm.position)
+    drawing.add(
+        arm,
+        [place for place, _ in kept],
+        [t.value for _, t in kept],
+        mode=mode,
+        line={"color": style.colour, "dash": style.dash, "width": 2},
+        marker={"color": style.colour, "symbol": style.marker, "size": 8},
+        text=[scalar(t.parameters[scale.name]) for _, t in kept],
+        hovertemplate=f"{label(arm)}: best near {scale.name} = %{{text}} is %{{y}}<extra></extra>",
+    )
+
+
+def _finding(card: WorkloadCard, arms: Sequence[ArmView], completed: Sequence[TrialView], diverged: Sequence[TrialView], name: str) -> str:
+    said = [
+        f"{label(arm)} {scalar(arm.best.parameters[name])}{_edge(arm, name)} ({metric(arm.best.value, card.unit)})"
+        for arm in arms
+        if arm.best is not None and name in arm.best.parameters
+    ]
+    finding = f"Best {name}: {'; '.join(said)}." if said else "No trial has completed yet."
+    lost = [
+        f"{label(arm)} {n} of {n + len([t for t in completed if t.arm == arm.name])}"
+        for arm in arms
+        if (n := sum(t.arm == arm.name for t in diverged))
+    ]
+    if not lost:
+        return f"{finding} No trial diverged."
+    some = "" if len(diverged) <= _MOST_CROSSES else f", where an arm lost more than {_MOST_CROSSES} only some of them"
+    return f"{finding} Crosses mark trials that diverged{some}: {'; '.join(lost)}."
+
+
+def _edge(arm: ArmView, name: str) -> str:
+    """Return a warning where the best value lies at an edge of what was searched."""
+    dimension = arm.space[name]
+    value = None if arm.best is None else arm.best.parameters[name]
+    if not isinstance(dimension, Range) or value is None or isinstance(value, bool | str) or (dimension.log and value <= 0):
+        return ""
+    if not dimension.contains(value):
+        return ", outside its range"
+    edge = edge_nearby(float(value), low=dimension.low, high=dimension.high, log=dimension.log)
+    return "" if edge is None else f", at the {edge} edge of its range"

@@ -1,0 +1,56 @@
+"""Templates to HTML: one Jinja environment with the page's filters; everything is escaped."""
+
+__all__ = ["address", "problem_html", "render"]
+
+import re
+from functools import cache
+from typing import Any
+from urllib.parse import urlencode
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
+
+from service.dashboard import numbers
+from service.dashboard.assets import assets
+from service.dashboard.figures.chart import label
+from service.dashboard.theme import arm_style
+
+_BACKTICKS = re.compile(r"`([^`]+)`")
+# What the frame of every page looks for.
+_FRAME: dict[str, Any] = {"json_url": None, "more_json": (), "has_charts": False, "live_url": None, "here": None, "oob": ""}
+
+
+def address(path: str, **query: object) -> str:
+    """Return a path with those parts of a query that are set."""
+    given = {name: value for name, value in query.items() if value not in {None, ""}}
+    return f"{path}?{urlencode(given)}" if given else path
+
+
+def _prose(text: str) -> Markup:
+    """Return a sentence as HTML, what stands in backticks as code."""
+    return Markup(_BACKTICKS.sub(r"<code>\1</code>", str(escape(text))))  # noqa: S704  # escaped just here
+
+
+@cache
+def _environment() -> Environment:
+    # Jinja types its tables by what it starts with.
+    environment: Any = Environment(loader=PackageLoader("service.dashboard"), autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    environment.filters.update(
+        count=numbers.count, duration=numbers.duration, instant=numbers.instant, metric=numbers.metric, prose=_prose, scalar=numbers.scalar
+    )
+    environment.globals.update(address=address, arm_style=arm_style, asset=assets().url, label=label)
+    return environment
+
+
+def render(template: str, **context: Any) -> str:
+    """Return a page, or a part of one, as HTML.
+
+    Raises:
+        jinja2.UndefinedError: the template asks for something that was not given.
+    """
+    return _environment().get_template(template).render(_FRAME | context)
+
+
+def problem_html(title: str, *paragraphs: str) -> str:
+    """Return the page that tells a person why a request was not done."""
+    return render("problem.html", heading=title, paragraphs=paragraphs)

@@ -1,0 +1,62 @@
+"""What is happening to a study, or what happened to it, in words."""
+
+__all__ = ["is_attended", "situation"]
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from service.dashboard.numbers import count, duration, plural
+from studies.states import StudyState
+from studies.views import StudyView
+
+_HEARD_OF: Final = timedelta(seconds=30)
+
+
+def is_attended(dispatchers: Mapping[str, datetime], now: datetime) -> bool:
+    """Return whether any dispatcher was heard of in the last 30 seconds."""
+    return any(now - seen.astimezone(UTC) < _HEARD_OF for seen in dispatchers.values())
+
+
+def situation(study: StudyView, *, has_dispatcher: bool) -> str:
+    """Return what is happening to a study, or what happened, in one or two sentences."""
+    p = study.progress
+    match study.state:
+        case StudyState.QUEUED if not has_dispatcher:
+            return "No dispatcher is running. Start one with `tangent up` or `python -m workers`."
+        case StudyState.QUEUED:
+            return "It will go on where it was paused." if p.finished else "A dispatcher will start it when it has room."
+        case StudyState.RUNNING:
+            return f"{plural(p.running, 'trial')} in training, {count(p.trials - p.finished - p.running)} to come."
+        case StudyState.PAUSED if p.running:
+            return f"{plural(p.running, 'trial')} in flight will finish; no more will start until it is resumed."
+        case StudyState.PAUSED:
+            return "Nothing runs until it is resumed."
+        case StudyState.STOPPING:
+            return "Trials in flight are being ended; what has finished is kept as the result."
+        case StudyState.CANCELLING:
+            return "Trials in flight are being ended."
+        case _:
+            return _end(study)
+
+
+def _end(study: StudyView) -> str:
+    p = study.progress
+    took = f" after {duration((study.ended_at - study.started_at).total_seconds())}" if study.ended_at and study.started_at else ""
+    reason = _sentence(study.state_reason) if study.state_reason else ""
+    done = f"{count(p.completed)} of {plural(p.trials, 'trial')} had completed."
+    missing = p.trials - (p.completed + p.diverged + p.pruned + p.failed)
+    match study.state:
+        case StudyState.COMPLETED if missing:
+            return f"Stopped early{took}: {count(missing)} of {plural(p.trials, 'trial')} were not trained to their end."
+        case StudyState.COMPLETED:
+            return f"All {plural(p.trials, 'trial')} have ended{took}. {reason}".rstrip()
+        case StudyState.FAILED:
+            return f"It ended{took}: {reason or 'no reason was recorded.'} {done}"
+        case _:
+            return f"It ended{took}: {done}"
+
+
+def _sentence(text: str) -> str:
+    text = text.strip()
+    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")

@@ -1,0 +1,92 @@
+"""How the page looks where Python decides it: the content security policy, each arm's colour, dash and marker, and the look of a figure.
+
+Colours are names of CSS variables (`var(--arm-0)`), which `static/charts.js` looks up: style.css alone knows the light and the dark value.
+"""
+
+__all__ = ["CONTENT_SECURITY_POLICY", "ArmStyle", "arm_style"]
+
+import math
+from dataclasses import dataclass
+from typing import Final
+
+# plotly.min.js 4.1.1 always adds MapLibre's stylesheet, as one inline <style>; its hash keeps the browser's console quiet. With another version
+# of plotly the browser refuses that stylesheet, which only maps need. Plotly's own rules are in static/plotly.css, to the same end.
+_MAPLIBRE_STYLE: Final = "'sha256-ji27qzEtxXZW+7dun6UwjHXJ18e6WAin1VvNtkzIE/o='"
+
+CONTENT_SECURITY_POLICY: Final = "; ".join(
+    (
+        "default-src 'none'",
+        "script-src 'self'",
+        f"style-src 'self' {_MAPLIBRE_STYLE}",
+        "img-src 'self'",
+        "connect-src 'self'",
+        "form-action 'self'",
+        "frame-ancestors 'none'",
+        "base-uri 'none'",
+    )
+)
+"""What every page is served under: nothing inline, nothing from elsewhere.
+
+Figures keep to SVG scatter traces and plain text for it: heatmaps and `<b>` in labels need inline styles.
+"""
+
+_COLOURS: Final = 8
+# Plotly's name of a dash, and the same for SVG's `stroke-dasharray` on the swatches beside names.
+_DASHES: Final = (
+    ("solid", "none"),
+    ("dash", "7 4"),
+    ("dot", "2 3"),
+    ("dashdot", "7 3 2 3"),
+    ("longdash", "11 4"),
+    ("longdashdot", "11 3 2 3"),
+)
+
+
+def _corners(n: int, *, first: float, inner: float | None = None) -> str:
+    """Return an SVG path round n corners, the first at this angle in degrees; with `inner` a star's notches between them."""
+    radii = [4.6] if inner is None else [5.4, inner]
+    steps = n * len(radii)
+    at = [(radii[i % len(radii)], math.radians(first + 360 * i / steps)) for i in range(steps)]
+    return "M" + "L".join(f"{r * math.cos(angle):.2f} {r * math.sin(angle):.2f}" for r, angle in at) + "Z"
+
+
+# Plotly's name of a symbol, and its outline round (0, 0).
+_MARKERS: Final = (
+    ("circle", "M-3.8 0A3.8 3.8 0 1 0 3.8 0A3.8 3.8 0 1 0 -3.8 0Z"),
+    ("square", _corners(4, first=45)),
+    ("diamond", _corners(4, first=0)),
+    ("triangle-up", _corners(3, first=-90)),
+    ("triangle-down", _corners(3, first=90)),
+    ("pentagon", _corners(5, first=-90)),
+    ("hexagon", _corners(6, first=30)),
+    ("star", _corners(5, first=-90, inner=2.2)),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArmStyle:
+    """How one arm is drawn everywhere, in charts and in tables.
+
+    Attributes:
+        number: which of the eight Okabe-Ito colours, from 0; the CSS class is `arm-{number}`.
+        colour: the colour as a CSS variable.
+        dash: Plotly's name of the line's dash.
+        dash_array: the same as SVG's `stroke-dasharray`.
+        marker: Plotly's name of the symbol.
+        outline: the same as an SVG path round (0, 0).
+    """
+
+    number: int
+    colour: str
+    dash: str
+    dash_array: str
+    marker: str
+    outline: str
+
+
+def arm_style(position: int) -> ArmStyle:
+    """Return the style of the arm at `position` (from 0); the 64 arms that a study may have all differ in colour, dash or marker."""
+    turn, number = divmod(position, _COLOURS)
+    dash, dash_array = _DASHES[(position + turn) % len(_DASHES)]
+    marker, outline = _MARKERS[(number + turn) % len(_MARKERS)]
+    return ArmStyle(number=number, colour=f"var(--arm-{number})", dash=dash, dash_array=dash_array, marker=marker, outline=outline)

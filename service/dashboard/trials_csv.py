@@ -1,0 +1,52 @@
+"""A study's trials as CSV, one row a trial, one column a hyperparameter."""
+
+__all__ = ["trials_csv"]
+
+import csv
+import io
+from collections.abc import Sequence
+
+from studies.views import TrialView
+
+_FIELDS = (
+    "id",
+    "arm",
+    "number",
+    "state",
+    "origin",
+    "value",
+    "best_epoch",
+    "test_value",
+    "epochs_done",
+    "cost_s",
+    "replicate",
+    "seed",
+    "attempt",
+    "worker",
+    "reason",
+    "created_at",
+    "started_at",
+    "ended_at",
+)
+
+
+def trials_csv(trials: Sequence[TrialView]) -> str:
+    """Return RFC 4180 text with a header row; numbers in full, missing values empty, times in ISO 8601.
+
+    Hyperparameters that any of the trials has follow the fixed columns; one that a trial lacks is empty there.
+    """
+    names = list(dict.fromkeys(name for trial in trials for name in trial.parameters))
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow([*_FIELDS, *names])
+    for trial in trials:
+        fields = trial.model_dump(mode="json", include=set(_FIELDS))
+        writer.writerow([*(_cell(fields[name]) for name in _FIELDS), *(_cell(trial.parameters.get(name)) for name in names)])
+    return text.getvalue()
+
+
+def _cell(value: object) -> object:
+    # Spreadsheets run text that begins so as a formula; a reason may quote anything.
+    if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")):
+        return f"'{value}"
+    return value

@@ -1,0 +1,174 @@
+"""Turns every error into an answer: `application/problem+json` for programs, a small page for people who look with a browser."""
+
+__all__ = ["Refusal", "answer", "install", "internal_error", "nothing_here", "page", "wants_page"]
+
+import html
+import json
+import logging
+import uuid
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any, cast
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import HTMLResponse
+from starlette.routing import Match
+
+from service import errors
+from service.dashboard.rendering import problem_html
+from service.errors import Fault, Kind, Problem
+from studies.errors import CatalogEmpty, SpecInvalid, StoreUnavailable, StudyNotFound, TangentError, TrialNotFound, Unauthenticated
+
+_LOG = logging.getLogger("tangent.service")
+_RETRY_S = "5"
+_FAULTS_TOLD = 5
+_NAME_TOLD = 100
+
+
+class Refusal(HTTPException):
+    """A request refused by the service itself, for a reason that the domain does not know.
+
+    An HTTPException, because nothing else passes FastAPI while it reads a body.
+    """
+
+    def __init__(self, kind: Kind, detail: str, *, missing: tuple[str, ...] | None = None, headers: Mapping[str, str] | None = None) -> None:
+        self.kind = kind
+        self.missing = missing
+        super().__init__(kind.status, detail, headers)
+
+
+def wants_page(request: Request) -> bool:
+    """Return whether a browser asks for something to read; under /v1 all answers are for programs."""
+    return not request.scope["path"].startswith("/v1") and "text/html" in request.headers.get("accept", "")
+
+
+def page(title: str, *paragraphs: str) -> str:
+    """Return a page of plain text, in no style: it has to work when nothing else does."""
+    said = "".join(f"<p>{html.escape(paragraph)}</p>" for paragraph in paragraphs)
+    return f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{html.escape(title)}</title><h1>{html.escape(title)}</h1>{said}</html>'
+
+
+def answer(request: Request, problem: Problem, headers: Mapping[str, str] | None = None) -> Response:
+    """Return the answer that carries a problem."""
+    given = {"cache-control": "no-store", **(headers or {})}
+    if wants_page(request):
+        # A fault of ours may be one of the templates.
+        draw = page if problem.status == HTTPStatus.INTERNAL_SERVER_ERROR else problem_html
+        shown = draw(problem.title, problem.detail, f"HTTP {problem.status} {HTTPStatus(problem.status).phrase}")
+        # What came with the request is quoted in details, lone surrogates and all; UTF-8 cannot carry those.
+        return HTMLResponse(shown.encode("utf-8", "replace"), status_code=problem.status, headers=given)
+    # Escaped to ASCII for the same reason.
+    body = json.dumps(problem.model_dump(mode="python", exclude_none=True)).encode("ascii")
+    return Response(body, status_code=problem.status, headers=given, media_type=errors.PROBLEM_JSON)
+
+
+def internal_error(request: Request, error: Exception) -> Response:
+    """Return the answer to a fault of ours and log its cause; nothing of the cause leaves the service."""
+    instance = f"urn:uuid:{uuid.uuid4()}"
+    _LOG.error("%s %s failed (%s)", request.method, request.scope["path"], instance, exc_info=error)
+    return answer(request, errors.problem_of(errors.INTERNAL, errors.INTERNAL.example, instance=instance))
+
+
+def _tangent_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, TangentError), "registered for it"
+    kind = errors.kind_of(type(error))
+    if kind is errors.INTERNAL:
+        return internal_error(request, error)
+    match error:
+        case SpecInvalid():
+            # A request without a body has its faults in its parameters: a page token, an order.
+            is_body = request.method != "GET"
+            kind = kind if is_body else errors.PARAMETER_INVALID
+            faults = [Fault(pointer=p.pointer, detail=p.message, where="body" if is_body else "query") for p in error.problems]
+            return answer(request, errors.problem_of(kind, _in_short(faults), faults=faults))
+        case StoreUnavailable():
+            # The message names the database and its host: for the log, not for callers.
+            _LOG.error("%s", error)
+            return answer(request, errors.problem_of(kind, kind.example), {"retry-after": _RETRY_S})
+        case CatalogEmpty():
+            return answer(request, errors.problem_of(kind, error=error), {"retry-after": _RETRY_S})
+        case Unauthenticated():
+            # Only Basic makes a browser ask for the token.
+            scheme = 'Basic realm="Tangent: API token as password", charset="UTF-8"' if wants_page(request) else 'Bearer realm="Tangent"'
+            return answer(request, errors.problem_of(kind, error=error), {"www-authenticate": scheme})
+        case _:
+            return answer(request, errors.problem_of(kind, error=error))
+
+
+def _in_short(faults: list[Fault]) -> str:
+    said = "; ".join(f"{fault.pointer or '/'}: {fault.detail}" for fault in faults[:_FAULTS_TOLD])
+    return said if len(faults) <= _FAULTS_TOLD else f"{said}; and {len(faults) - _FAULTS_TOLD} more"
+
+
+def _refusal(request: Request, error: Exception) -> Response:
+    assert isinstance(error, Refusal), "registered for it"
+    return answer(request, errors.problem_of(error.kind, error.detail, missing=error.missing), error.headers)
+
+
+def nothing_here(request: Request) -> Response:
+    """Return the answer for a path under which nothing stands."""
+    path = str(request.scope["path"])
+    path = path if len(path) <= _NAME_TOLD else path[:_NAME_TOLD] + "…"
+    return answer(request, errors.problem_of(errors.NOT_FOUND, f"there is nothing at {path}; GET /v1 lists where to begin"))
+
+
+def _bad_parameters(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError), "registered for it"
+    items = cast("list[dict[str, Any]]", list(error.errors()))
+    for item in items:
+        # No resource can have such a name, so none is there.
+        match item["loc"]:
+            case ("path", "study_id"):
+                return _tangent_error(request, StudyNotFound(str(item["input"])[:_NAME_TOLD]))
+            case ("path", "trial_id"):
+                return _tangent_error(request, TrialNotFound(str(item["input"])[:_NAME_TOLD]))
+            case ("path", *_):
+                return nothing_here(request)
+            case _:
+                pass
+    faults: list[Fault] = []
+    for item in items:
+        where, *steps = item["loc"]
+        name = "/".join(str(step) for step in steps)
+        if item["type"] == "extra_forbidden":
+            detail = "there is no such parameter; /docs lists those there are"
+        else:
+            said, came = str(item["msg"]), repr(item.get("input"))
+            detail = f"{said[:1].lower()}{said[1:]}, got {came if len(came) <= 80 else came[:77] + '...'}"
+        faults.append(Fault(pointer=f"/{name}", detail=detail, where=where))
+    return answer(request, errors.problem_of(errors.PARAMETER_INVALID, _in_short(faults), faults=faults))
+
+
+def _methods(request: Request) -> str:
+    """Return every method that the path knows: FastAPI itself names only those of the first route that fits."""
+    app = cast("FastAPI", request.app)
+    # A verb's path also fits that of reading a study, but no id has a colon in it.
+    asked = ("POST",) if ":" in str(request.scope["path"]) else ("GET", "POST")
+    return ", ".join(method for method in asked if any(route.matches({**request.scope, "method": method})[0] is Match.FULL for route in app.routes))
+
+
+def _http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException), "registered for it"
+    match error.status_code:
+        case 404:
+            return nothing_here(request)
+        case 405:
+            allowed = _methods(request)
+            if not allowed:
+                return nothing_here(request)
+            detail = f"{request.method} is not known here; allowed: {allowed}"
+            return answer(request, errors.problem_of(errors.METHOD_NOT_ALLOWED, detail), {"allow": allowed})
+        case status:
+            phrase = HTTPStatus(status).phrase
+            problem = Problem(type="about:blank", title=phrase, status=status, detail=str(error.detail) or phrase)
+            return answer(request, problem, error.headers)
+
+
+def install(app: FastAPI) -> None:
+    """Register the handlers; what none of them takes is answered by `internal_error`."""
+    app.add_exception_handler(TangentError, _tangent_error)
+    app.add_exception_handler(Refusal, _refusal)
+    app.add_exception_handler(RequestValidationError, _bad_parameters)
+    app.add_exception_handler(HTTPException, _http_error)

@@ -1,0 +1,102 @@
+"""Where the service listens and what it serves: one frozen `Settings`, read from the environment (`TANGENT_…`) once, at the start."""
+
+__all__ = ["LogLevel", "Settings", "SettingsInvalid", "is_loopback"]
+
+import ipaddress
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from studies.errors import TangentError
+
+LogLevel = Literal["critical", "error", "warning", "info", "debug"]
+
+
+class SettingsInvalid(TangentError):
+    """A setting, from the environment or an option, cannot be used; the message names each on the one line."""
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether only this machine can reach an address; a name other than localhost counts as reachable by others."""
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def _lower(value: Any) -> Any:
+    return value.lower() if isinstance(value, str) else value
+
+
+def _split(value: Any) -> Any:
+    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
+def _http(value: str) -> str:
+    if not value.startswith(("http://", "https://")):
+        raise ValueError("expected a URL that starts with http:// or https://")
+    return value.rstrip("/")
+
+
+def _own_url(data: dict[str, Any]) -> str:
+    """Return where a program on this machine reaches the service; an address that stands for all of them is no destination."""
+    host: str = data.get("host", "127.0.0.1")
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1", "[::]": "::1"}.get(host, host)  # noqa: S104 # compared with, not bound to
+    return f"http://{f'[{host}]' if ':' in host and not host.startswith('[') else host}:{data.get('port', 8780)}"
+
+
+def _own_database(data: dict[str, Any]) -> str:
+    return f"sqlite:///{data['home'] / 'tangent.db'}" if "home" in data else ""
+
+
+class Settings(BaseSettings):
+    """Everything that the environment can say to the service, its command line and its client."""
+
+    model_config: ClassVar[SettingsConfigDict] = SettingsConfigDict(env_prefix="TANGENT_", env_ignore_empty=True, frozen=True, extra="forbid")
+
+    home: Annotated[Path, AfterValidator(Path.expanduser)] = Field(
+        default=Path("~/.tangent"), validate_default=True, description="Folder of the embedded database and of logs."
+    )
+    database_url: str = Field(
+        default_factory=_own_database,
+        repr=False,
+        description="sqlite:///PATH or postgresql+psycopg://USER:PASSWORD@HOST/NAME; by default tangent.db in `home`.",
+    )
+    host: str = Field(
+        default="127.0.0.1", min_length=1, max_length=255, description="Address to listen on; any but loopback needs an API token to exist."
+    )
+    port: int = Field(default=8780, ge=1, le=65535, description="Port to listen on.")
+    allowed_hosts: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)] = Field(
+        default=(), description="Further names that a browser may reach the service by, apart by commas; loopback names always count."
+    )
+    ray_address: str = Field(default="local", description="For the dispatcher: 'local' starts a Ray of its own, else the address of a running one.")
+    url: Annotated[str, AfterValidator(_http)] = Field(
+        default_factory=_own_url, description="Where the command line and the client find the service; by default `host` and `port`."
+    )
+    token: SecretStr | None = Field(default=None, description="API token of the command line and the client.")
+    log_level: Annotated[LogLevel, BeforeValidator(_lower)] = Field(default="info", description="How much the service writes to its log.")
+
+    @classmethod
+    def load(cls, **given: Any) -> Self:
+        """Return the settings of the environment; whatever is given here, and not None, goes before it.
+
+        Raises:
+            SettingsInvalid: with every fault, on one line.
+        """
+        try:
+            return cls(**{name: value for name, value in given.items() if value is not None})
+        except ValidationError as error:
+            # A default made from a faulty setting is no fault of its own.
+            faults = [item for item in error.errors(include_url=False) if item["type"] != "default_factory_not_called"]
+            raise SettingsInvalid("; ".join(f"TANGENT_{str(item['loc'][0]).upper()}: {_sentence(item)}" for item in faults)) from None
+
+
+def _sentence(item: Any) -> str:
+    name, given = str(item["loc"][0]), item["input"]
+    came = "" if name in {"token", "database_url"} else f", got {str(given)[:80]!r}"
+    message = str(item["ctx"]["error"]) if item["type"] == "value_error" else str(item["msg"])
+    return f"{message[:1].lower()}{message[1:]}{came}"

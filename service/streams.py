@@ -1,0 +1,138 @@
+"""Event streams: a study's events as they happen, told to each reader from the store, with a bound on how many readers there are."""
+
+__all__ = ["Pace", "Streams"]
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Generator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import TypeVar
+
+import anyio
+import anyio.to_thread
+from fastapi.sse import format_sse_event
+
+from studies.errors import StoreUnavailable
+from studies.states import CLOSED_STUDY_STATES
+from studies.store import Store
+from studies.views import EventView
+
+_BATCH = 500
+_THREADS = 8
+_CLOSED = frozenset(state.value for state in CLOSED_STUDY_STATES)
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How often a stream looks and speaks, in seconds.
+
+    Attributes:
+        poll_s: between two looks at the store while events come.
+        max_poll_s: the same while none come; it grows from the one to the other.
+        heartbeat_s: at most so long without a word, for proxies cut off whoever is silent.
+    """
+
+    poll_s: float = 0.3
+    max_poll_s: float = 2.0
+    heartbeat_s: float = 15.0
+
+
+class Streams:
+    """All open event streams of one service.
+
+    Args:
+        pace: how often each looks and speaks.
+        limit: at most so many at once.
+    """
+
+    def __init__(self, *, pace: Pace | None = None, limit: int = 200) -> None:
+        self.limit = limit
+        self._pace = pace or Pace()
+        self._open = 0
+        self._closing = asyncio.Event()
+        self._threads: anyio.CapacityLimiter | None = None
+
+    @property
+    def open(self) -> int:
+        """How many readers watch now."""
+        return self._open
+
+    @property
+    def is_full(self) -> bool:
+        """Whether no further reader is taken."""
+        return self._open >= self.limit
+
+    def close(self) -> None:
+        """End every stream soon, so that the service can; to be called from the event loop. Readers come back with the last id they saw."""
+        self._closing.set()
+
+    @contextmanager
+    def counted(self) -> Generator[None]:
+        """Count a stream as open while it lasts."""
+        self._open += 1
+        try:
+            yield
+        finally:
+            self._open -= 1
+
+    async def frames(self, store: Store, study_id: str, *, after: int, is_closed: bool) -> AsyncIterator[bytes]:
+        """Yield the events numbered above `after` as server-sent events, until the study has closed and its last event is told.
+
+        Args:
+            store: where they stand.
+            study_id: the study.
+            after: number of the last event that the reader has.
+            is_closed: whether the study is known to be closed, so that no event can follow those that stand there.
+        """
+        pace = self._pace
+        yield b"retry: 2000\n\n"
+        delay_s, said_at = pace.poll_s, time.monotonic()
+        while not self._closing.is_set():
+            batch = await self._look(store, study_id, after=after)
+            for event in batch or ():
+                yield frame(event)
+                after, is_closed = event.id, is_closed or closes(event)
+            if batch:
+                delay_s, said_at = pace.poll_s, time.monotonic()
+            if batch is not None and is_closed and len(batch) < _BATCH:
+                return
+            if batch is not None and len(batch) == _BATCH:
+                continue
+            if time.monotonic() - said_at >= pace.heartbeat_s:
+                yield b": heartbeat\n\n"
+                said_at = time.monotonic()
+                # A reader that asks for what lies beyond the last event would never see the study close.
+                is_closed = await self._is_closed(store, study_id)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._closing.wait(), min(delay_s, pace.heartbeat_s))
+            delay_s = min(delay_s * 1.5, pace.max_poll_s)
+
+    async def _look(self, store: Store, study_id: str, *, after: int) -> tuple[EventView, ...] | None:
+        """Return the next events, or None while the database does not answer: a reader need not know, it is back soon."""
+        try:
+            return await self._in_thread(lambda: store.events(study_id, after=after, limit=_BATCH))
+        except StoreUnavailable:
+            return None
+
+    async def _is_closed(self, store: Store, study_id: str) -> bool:
+        try:
+            return (await self._in_thread(lambda: store.study(study_id))).state in CLOSED_STUDY_STATES
+        except StoreUnavailable:
+            return False
+
+    async def _in_thread(self, look: Callable[[], _T]) -> _T:
+        # Threads of their own: readers who wait for a slow database must not keep others from being served.
+        self._threads = self._threads or anyio.CapacityLimiter(_THREADS)
+        return await anyio.to_thread.run_sync(look, limiter=self._threads)
+
+
+def frame(event: EventView) -> bytes:
+    """Return an event as it goes over the wire: `id`, `event` (its kind) and `data` (the whole event as JSON)."""
+    return format_sse_event(data_str=event.model_dump_json(), event=event.kind, id=str(event.id))
+
+
+def closes(event: EventView) -> bool:
+    """Return whether no event can follow this one."""
+    return event.kind == "study.state" and event.data.get("to") in _CLOSED

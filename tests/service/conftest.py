@@ -1,0 +1,281 @@
+"""A service to ask: a real store on SQLite, a small catalogue, studies played through by a run, the app in process or behind a real server."""
+
+import os
+import shutil
+import socket
+import threading
+import time
+from collections.abc import Callable, Generator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import anyio
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from service.app import create_app
+from service.serve import Server
+from service.settings import Settings
+from service.streams import Pace
+from studies.catalog import Bounds, Catalog, Constraint, Containment, Hyperparameter, OptimizerCard, WorkloadCard
+from studies.space import Choices, Condition, Range, Scalar
+from studies.spec import parse_spec
+from studies.states import StudyMove
+from studies.store import NewTrial, Report, Store
+
+__all__: list[str] = []
+
+LEASE_S = 60.0
+
+
+def _number(name: str, default: float, low: float, high: float, *, tuned: bool, active_when: Condition | None = None) -> Hyperparameter:
+    return Hyperparameter(
+        name=name,
+        description=f"What {name} does.",
+        unit="none",
+        default=default,
+        search=Range(low=low, high=high, log=True),
+        source="made up",
+        tuned=tuned,
+        bounds=Bounds(low=0.0, high=1.0 if name.startswith("beta") else None, high_open=name.startswith("beta")),
+        active_when=active_when,
+    )
+
+
+def _optimizer(
+    name: str, title: str, *own: Hyperparameter, contains: tuple[Containment, ...] = (), arguments: dict[str, Scalar] | None = None
+) -> OptimizerCard:
+    shared = (
+        _number("lr", 1e-3, 1e-5, 1.0, tuned=True),
+        _number("beta1", 0.9, 0.5, 0.99, tuned=False),
+        _number("beta2", 0.999, 0.9, 0.9999, tuned=False),
+        _number("weight_decay", 0.01, 1e-4, 1.0, tuned=True),
+    )
+    return OptimizerCard(
+        name=name,
+        title=title,
+        description=f"{title}, as its paper has it.",
+        reference="made up",
+        import_line=f"from adamp import {title}",
+        constructor=title,
+        arguments=arguments or {},
+        hyperparameters=(*shared, *own),
+        pairs={"betas": ("beta1", "beta2")},
+        contains=contains,
+        constraints=(Constraint(product=("lr", "weight_decay"), below_one_minus="beta1", reason="the decay would turn the weights round"),),
+    )
+
+
+def _workload(name: str, *, metric: str = "accuracy", minimize: bool = False) -> WorkloadCard:
+    return WorkloadCard(
+        name=name,
+        title=name.replace("-", " "),
+        description="Small pictures of digits, and a small network.",
+        source="made up",
+        metric=metric,
+        unit="fraction",
+        direction="minimize" if minimize else "maximize",
+        target=0.95,
+        epochs=4,
+        batch_size=32,
+        examples={"train": 1000, "validation": 300, "test": 300},
+        parameters=5000,
+        epoch_s=0.1,
+    )
+
+
+@pytest.fixture(scope="session")
+def catalog() -> Catalog:
+    """Two optimizers, one of which contains the other, and two workloads, one of each direction."""
+    decayed = Condition(parameter="weight_decay", above=0.0)
+    nesterov = Hyperparameter(
+        name="nesterov",
+        description="Look ahead.",
+        unit="none",
+        default=False,
+        search=Choices(choices=(False, True)),
+        source="made up",
+        tuned=False,
+    )
+    adamp = _optimizer(
+        "adamp",
+        "AdamP",
+        _number("delta", 0.1, 0.01, 1.0, tuned=False),
+        _number("wd_ratio", 0.1, 0.01, 1.0, tuned=False, active_when=decayed),
+        nesterov,
+        contains=(Containment(optimizer="adamw", at={"delta": 0.0}),),
+    )
+    adamw = _optimizer("adamw", "AdamW")
+    workloads = (_workload("digits-mlp"), _workload("char-lm", metric="loss", minimize=True))
+    return Catalog(optimizers={card.name: card for card in (adamp, adamw)}, workloads={card.name: card for card in workloads})
+
+
+@pytest.fixture(scope="session")
+def fresh_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty database with its schema; copied for each test, because migrating takes longer than most of them."""
+    path = tmp_path_factory.mktemp("fresh") / "tangent.db"
+    Store.open(f"sqlite:///{path}").close()
+    return path
+
+
+@pytest.fixture
+def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """The settings of an environment that says nothing."""
+    for name in [name for name in os.environ if name.startswith("TANGENT_")]:
+        monkeypatch.delenv(name)
+    return Settings.load(home=tmp_path)
+
+
+@pytest.fixture
+def empty_store(settings: Settings, fresh_database: Path) -> Generator[Store]:
+    """A store to which nothing was announced."""
+    shutil.copy(fresh_database, settings.home / "tangent.db")
+    store = Store.open(settings.database_url, migrate=False)
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def store(empty_store: Store, catalog: Catalog) -> Store:
+    """A store with the catalogue."""
+    empty_store.announce(catalog, dispatcher="here")
+    return empty_store
+
+
+@pytest.fixture
+def body() -> dict[str, Any]:
+    """A study that can be run."""
+    return {"workload": "digits-mlp", "arms": ["adamp", "adamw"], "budget": {"trials_per_arm": 3, "epochs": 2}}
+
+
+Play = Callable[..., str]
+
+
+@pytest.fixture
+def play(store: Store) -> Play:
+    """Submit a study and play its run: each trial reports every epoch; the last trial of each arm diverges."""
+
+    def played(body: dict[str, Any], *, close: bool = True) -> str:
+        submitted = store.submit(parse_spec(body))
+        claim = store.claim_next(dispatcher="here", lease_s=LEASE_S)
+        assert claim is not None
+        writer = store.run_writer(claim, lease_s=LEASE_S)
+        for arm in store.arms(submitted.id):
+            count = arm.progress.trials
+            new = [NewTrial(arm.name, n, "default" if n == 0 else "sampled", arm.defaults | {"lr": 0.001 * (n + 1)}, seed=7) for n in range(count)]
+            pending = writer.create(new)
+            writer.start(pending)
+            for epoch in range(1, submitted.epochs + 1):
+                writer.record([_report(trial.id, trial.number, epoch, of=submitted.epochs, diverges=trial.number == count - 1) for trial in pending])
+        writer.say_progress()
+        if close:
+            writer.close(StudyMove.FINISH)
+        return submitted.id
+
+    return played
+
+
+def _report(trial_id: str, number: int, epoch: int, *, of: int, diverges: bool) -> Report:
+    value = None if diverges else 0.5 + 0.1 * number + 0.01 * epoch
+    measurement = {
+        "epoch": epoch,
+        "elapsed_s": 0.5 * epoch,
+        "lr": 0.001,
+        "train_loss": 1.0 / epoch,
+        "validation_loss": 1.1 / epoch,
+        "validation_metric": value,
+    }
+    if epoch < of:
+        return Report(trial_id, 1, measurement)
+    if diverges:
+        return Report(trial_id, 1, measurement, ended="diverged", reason="the loss is nan")
+    return Report(trial_id, 1, measurement, ended="completed", value=value, best_epoch=epoch, test_value=(value or 0.0) - 0.02)
+
+
+class InProcess(httpx.BaseTransport):
+    """Hands a request straight to an app, each in an event loop of its own."""
+
+    def __init__(self, app: FastAPI) -> None:
+        self._transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """Return the app's answer, read to its end."""
+
+        async def handle() -> httpx.Response:
+            assert isinstance(request.stream, httpx.SyncByteStream)
+            whole = httpx.Request(request.method, request.url, headers=request.headers, content=request.read(), extensions=request.extensions)
+            response = await self._transport.handle_async_request(whole)
+            # As they came: decoding is the client's.
+            content = b"".join([part async for part in response.aiter_raw()])
+            return httpx.Response(response.status_code, headers=response.headers, content=content)
+
+        return anyio.run(handle)
+
+
+@contextmanager
+def in_process(app: FastAPI, **given: Any) -> Generator[httpx.Client]:
+    """Yield a client of an app that runs in this process."""
+    with httpx.Client(transport=InProcess(app), base_url="http://127.0.0.1:8780", **given) as client:
+        yield client
+
+
+@pytest.fixture
+def client_of() -> Callable[..., AbstractContextManager[httpx.Client]]:
+    """`client_of(app, headers=…)`: a client of an app in this process."""
+    return in_process
+
+
+@pytest.fixture(scope="session")
+def open_app() -> FastAPI:
+    """An open service without a store, made once: it is the largest part of a small test."""
+    return create_app(Settings.load(host="127.0.0.1", port=8780))
+
+
+@pytest.fixture
+def http(open_app: FastAPI, store: Store) -> Generator[httpx.Client]:
+    """A client of an open service with a catalogue."""
+    open_app.state.store = store
+    with in_process(open_app) as client:
+        yield client
+
+
+@pytest.fixture
+def pace() -> Pace:
+    """Streams that need not be waited for."""
+    return Pace(poll_s=0.02, max_poll_s=0.05, heartbeat_s=0.3)
+
+
+@contextmanager
+def serving(app: FastAPI, port: int = 0) -> Generator[str]:
+    """Yield the URL of an app behind a real server in a thread of its own."""
+    listener = socket.socket()
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind(("127.0.0.1", port))
+    server = Server(app)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+    thread.start()
+    deadline = time.monotonic() + 10
+    while not server.started and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert server.started
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join(10)
+        listener.close()
+
+
+@pytest.fixture
+def serve_app() -> Callable[..., AbstractContextManager[str]]:
+    """`serve_app(app, port=…)`: the URL of an app behind a real server."""
+    return serving
+
+
+@pytest.fixture
+def live(settings: Settings, store: Store, pace: Pace) -> Generator[str]:
+    """The URL of an open service behind a real server."""
+    with serving(create_app(settings, store, pace=pace)) as url:
+        yield url

@@ -1,0 +1,268 @@
+"""Whatever is sent, the answer is a problem of a stable type that points to the fault, and nothing is stored."""
+
+import json
+from collections.abc import Generator
+from typing import Any
+
+import httpx
+import pytest
+
+from studies.store import Store
+
+__all__: list[str] = []
+
+Body = dict[str, Any]
+ARM = {"optimizer": "adamp"}
+BUDGET = {"trials_per_arm": 2}
+
+
+def whole(**changed: Any) -> Body:
+    return {"workload": "digits-mlp", "arms": ["adamp"], "budget": BUDGET} | changed
+
+
+def arm(**space: Any) -> Body:
+    return whole(arms=[{"optimizer": "adamp", "space": space}])
+
+
+# The request's body, the pointer to the fault, and words of its message.
+FAULTY_STUDIES: dict[str, tuple[Any, str, str]] = {
+    "unknown optimizer": (whole(arms=["adampp"]), "/arms/0/optimizer", "did you mean 'adamp'?"),
+    "unknown workload": (whole(workload="digits-mpl"), "/workload", "did you mean 'digits-mlp'?"),
+    "unknown hyperparameter": (arm(weight_decai=0.1), "/arms/0/space/weight_decai", "did you mean 'weight_decay'?"),
+    "unknown sampler": (whole(sampler="cma-es"), "/sampler", "'cmaes'"),
+    "unknown field": (whole(optimizers=["adamp"]), "/optimizers", "no such field"),
+    "no arms": (whole(arms=[]), "/arms", "at least 1"),
+    "two arms of one name": (whole(arms=["adamp", "adamp"]), "/arms", "different names"),
+    "low above high": (arm(lr={"low": 1.0, "high": 0.1}), "/arms/0/space/lr", "low < high"),
+    "low equal to high": (arm(lr={"low": 0.1, "high": 0.1}), "/arms/0/space/lr", "low < high"),
+    "log at 0": (arm(lr={"low": 0, "high": 0.1, "log": True}), "/arms/0/space/lr", "low > 0"),
+    "no choices": (arm(lr={"choices": []}), "/arms/0/space/lr/choices", "at least 1"),
+    "value outside its bounds": (arm(lr=-1), "/arms/0/space/lr", "must lie in"),
+    "list that is no pair": (arm(betas=[0.9]), "/arms/0/space/betas", "not a dimension"),
+    "negative budget": (whole(budget={"trials_per_arm": -1}), "/budget/trials_per_arm", "greater than 0"),
+    "no budget": ({"workload": "digits-mlp", "arms": ["adamp"]}, "/budget", "required"),
+    "budget in words": (whole(budget={"trials_per_arm": "ten"}), "/budget/trials_per_arm", "integer"),
+    "huge integer for a count": (whole(seed=10**30), "/seed", "integer"),
+    "huge integer for a size": (whole(budget={"trials_per_arm": 10**400}), "/budget/trials_per_arm", "finite"),
+    "huge integer for a value": (arm(lr=10**400), "/arms/0/space/lr", "finite"),
+    "huge number for a value": (arm(lr=1e308), "/arms/0/space", "no configuration"),
+    "NUL in a name": (whole(name="a\0b"), "/name", "NUL"),
+    "lone surrogate in a name": (whole(name="a\ud800b"), "/name", "surrogate"),
+    "lone surrogate in the name of a field": (whole(**{"na\udfffme": 1}), "", "surrogate"),
+    "line break in a name": (whole(name="a\nb"), "/name", "matches"),
+    "name too long": (whole(name="a" * 201), "/name", "200"),
+    "number for a name": (whole(name=1), "/name", "string"),
+    "null for an arm": (whole(arms=[None]), "/arms/0", "object"),
+    "array for the whole": ([whole()], "", "expected an object"),
+    "text for the whole": ("digits-mlp", "", "expected an object"),
+}
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_stored(store: Store) -> Generator[None]:
+    yield
+    assert store.studies().total == 0
+
+
+def problem(answer: httpx.Response, status: int, slug: str) -> dict[str, Any]:
+    """Return the problem in an answer, checked for what every problem has."""
+    said = answer.json()
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert (answer.status_code, said["status"], said["type"]) == (status, status, f"/problems/{slug}")
+    assert said["title"]
+    assert said["detail"]
+    return said
+
+
+@pytest.mark.parametrize("name", FAULTY_STUDIES)
+def test_a_faulty_study_is_answered_with_a_pointer_to_its_fault(http: httpx.Client, name: str) -> None:
+    body, pointer, words = FAULTY_STUDIES[name]
+    answer = http.post("/v1/studies", content=json.dumps(body), headers={"content-type": "application/json"})
+    faults = problem(answer, 422, "spec-invalid")["errors"]
+    assert [fault["pointer"] for fault in faults] == [pointer]
+    assert words in faults[0]["detail"]
+    assert {fault["where"] for fault in faults} == {"body"}
+
+
+@pytest.mark.parametrize("literal", ["NaN", "Infinity", "-Infinity", "1e999", "-1e999"])
+def test_numbers_that_are_not_finite_are_refused_where_they_stand(http: httpx.Client, literal: str) -> None:
+    text = json.dumps(arm(lr={"low": 0.1, "high": 0.2})).replace("0.2", literal)
+    answer = http.post("/v1/studies", content=text, headers={"content-type": "application/json"})
+    faults = problem(answer, 422, "spec-invalid")["errors"]
+    assert [fault["pointer"] for fault in faults] == ["/arms/0/space/lr/high"]
+    assert "finite" in faults[0]["detail"]
+
+
+def test_every_fault_is_told_at_once(http: httpx.Client) -> None:
+    body = whole(workload="nothing", arms=["adampp", {"optimizer": "adamw", "space": {"lr": -1, "momentum": 0.9}}])
+    faults = problem(http.post("/v1/studies", json=body), 422, "spec-invalid")["errors"]
+    assert [fault["pointer"] for fault in faults] == ["/workload", "/arms/0/optimizer", "/arms/1/space/momentum", "/arms/1/space/lr"]
+
+
+def test_a_thousand_faults_are_told_in_short(http: httpx.Client) -> None:
+    said = problem(http.post("/v1/studies", json=whole(**{f"field{n}": n for n in range(1000)})), 422, "spec-invalid")
+    assert len(said["errors"]) == 50
+    assert said["detail"].endswith("and 995 more")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (b"", "empty"),
+        (b"   ", "empty"),
+        (b"{", "line 1, column 2"),
+        (b"{'workload': 1}", "line 1, column 2"),
+        (b"workload: digits-mlp\narms: [adamp]\n", "line 1, column 1"),
+        (b"{}{}", "extra data"),
+        (b'{"name": "\xff"}', "UTF-8"),
+        (b"\x80\x81", "UTF-8"),
+        ("﻿{}".encode(), "no JSON"),
+        (b"[" * 500 + b"]" * 500, "32 levels"),
+        (b'{"arms": ' * 40 + b"1" + b"}" * 40, "32 levels"),
+        (b"[" * 200_000, "32 levels"),
+    ],
+    ids=[
+        "empty",
+        "blank",
+        "cut off",
+        "single quotes",
+        "YAML",
+        "two values",
+        "not UTF-8",
+        "binary",
+        "byte order mark",
+        "500 levels",
+        "40 levels",
+        "endless",
+    ],
+)
+def test_a_body_that_is_no_json_is_refused_with_the_place(http: httpx.Client, text: bytes, words: str) -> None:
+    answer = http.post("/v1/studies", content=text, headers={"content-type": "application/json"})
+    assert words in problem(answer, 400, "not-json")["detail"]
+
+
+@pytest.mark.parametrize(
+    "given", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "application/yaml", "nonsense", None]
+)
+def test_a_body_of_another_type_is_refused(http: httpx.Client, body: Body, given: str | None) -> None:
+    headers = {} if given is None else {"content-type": given}
+    answer = http.post("/v1/studies", content=json.dumps(body).encode(), headers=headers)
+    assert "application/json" in problem(answer, 415, "unsupported-media-type")["detail"]
+
+
+def test_a_body_of_10_megabytes_is_refused(http: httpx.Client) -> None:
+    answer = http.post("/v1/studies", content=b" " * 10_000_000, headers={"content-type": "application/json"})
+    problem(answer, 413, "body-too-large")
+
+
+@pytest.mark.parametrize("is_chunked", [False, True])
+def test_a_body_of_10_megabytes_is_refused_over_the_wire(live: str, is_chunked: bool) -> None:
+    def chunks() -> Generator[bytes]:
+        for _ in range(100):
+            yield b" " * 100_000
+
+    content = chunks() if is_chunked else b" " * 10_000_000
+    with httpx.Client(base_url=live) as client:
+        answer = client.post("/v1/studies", content=content, headers={"content-type": "application/json"})
+        problem(answer, 413, "body-too-large")
+        assert client.get("/healthz").status_code == 200
+
+
+@pytest.mark.parametrize("size", ["-1", "1e3", "nonsense", "9" * 40])
+def test_a_made_up_content_length_is_refused(http: httpx.Client, size: str) -> None:
+    answer = http.post("/v1/studies", content=b"{}", headers={"content-type": "application/json", "content-length": size})
+    problem(answer, 413, "body-too-large")
+
+
+PARAMETERS = {
+    "page size 0": ("/v1/studies?page_size=0", "/page_size"),
+    "page size negative": ("/v1/studies?page_size=-1", "/page_size"),
+    "page size huge": ("/v1/studies?page_size=501", "/page_size"),
+    "page size beyond 64 bits": (f"/v1/studies?page_size={10**30}", "/page_size"),
+    "page size in words": ("/v1/studies?page_size=many", "/page_size"),
+    "page token of ours no more": ("/v1/studies?page_token=bm9uc2Vuc2U", "/page_token"),
+    "page token too long": (f"/v1/studies?page_token={'a' * 600}", "/page_token"),
+    "page token with NUL": ("/v1/studies?page_token=%00", "/page_token"),
+    "page token empty": ("/v1/studies?page_token=", "/page_token"),
+    "unknown state": ("/v1/studies?state=done", "/state"),
+    "workload with a space": ("/v1/studies?workload=a%20b", "/workload"),
+    "misspelt parameter": ("/v1/studies?page_sise=1", "/page_sise"),
+    "unknown order": ("/v1/studies/{id}/trials?order=best", "/order"),
+    "arm with a slash": ("/v1/studies/{id}/trials?arm=a%2Fb", "/arm"),
+    "events after less than nothing": ("/v1/studies/{id}/events?after=-1", "/after"),
+    "events after 2^63": (f"/v1/studies/{{id}}/events?after={2**63}", "/after"),
+}
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_a_faulty_parameter_is_named(http: httpx.Client, name: str) -> None:
+    path, pointer = PARAMETERS[name]
+    faults = problem(http.get(path.replace("{id}", "abc23456")), 422, "parameter-invalid")["errors"]
+    assert [(fault["pointer"], fault["where"]) for fault in faults] == [(pointer, "query")]
+
+
+@pytest.mark.parametrize(("name", "value"), [("last-event-id", "seven"), ("last-event-id", "-1"), ("last-event-id", str(2**40))])
+def test_a_faulty_header_is_named(http: httpx.Client, name: str, value: str) -> None:
+    faults = problem(http.get("/v1/studies/abc23456/events", headers={name: value}), 422, "parameter-invalid")["errors"]
+    assert [(fault["pointer"].lower(), fault["where"]) for fault in faults] == [(f"/{name}", "header")]
+
+
+@pytest.mark.parametrize("key", ["", "a b", "ü".encode().decode("latin-1"), "a" * 129])
+def test_a_faulty_idempotency_key_is_refused(http: httpx.Client, body: Body, key: str) -> None:
+    answer = http.post("/v1/studies", json=body, headers=[(b"idempotency-key", key.encode("latin-1"))])
+    faults = problem(answer, 422, "parameter-invalid")["errors"]
+    assert [(fault["pointer"], fault["where"]) for fault in faults] == [("/idempotency-key", "header")]
+
+
+MISSING = {
+    "study": ("/v1/studies/zzzzzzzz", "study-not-found"),
+    "study in capitals": ("/v1/studies/ABC", "study-not-found"),
+    "study too long": (f"/v1/studies/{'a' * 5000}", "study-not-found"),
+    "study with NUL": ("/v1/studies/%00", "study-not-found"),
+    "study with a broken letter": ("/v1/studies/%ff%fe", "study-not-found"),
+    "study that climbs": ("/v1/studies/..%2f..%2fetc", "not-found"),
+    "arms": ("/v1/studies/zzzzzzzz/arms", "study-not-found"),
+    "best": ("/v1/studies/zzzzzzzz/best", "study-not-found"),
+    "curves": ("/v1/studies/zzzzzzzz/curves", "study-not-found"),
+    "trials": ("/v1/studies/zzzzzzzz/trials", "study-not-found"),
+    "events": ("/v1/studies/zzzzzzzz/events", "study-not-found"),
+    "trial": ("/v1/trials/zzzzzzzz.adamp.0", "trial-not-found"),
+    "trial with a huge number": (f"/v1/trials/zzzzzzzz.adamp.{10**30}", "trial-not-found"),
+    "trial by number alone": ("/v1/trials/7", "trial-not-found"),
+    "measurements": ("/v1/trials/zzzzzzzz.adamp.0/measurements", "trial-not-found"),
+    "optimizer": ("/v1/optimizers/adam", "not-found"),
+    "optimizer with a quote": ("/v1/optimizers/'", "not-found"),
+    "workload": ("/v1/workloads/imagenet", "not-found"),
+    "verb": ("POST /v1/studies/abc23456:explode", "not-found"),
+    "version": ("/v2/studies", "not-found"),
+    "slash at the end": ("/v1/studies/", "not-found"),
+    "kind of problem": ("/problems/nothing", "not-found"),
+}
+
+
+@pytest.mark.parametrize("name", MISSING)
+def test_what_is_not_there_is_said_to_be_missing(http: httpx.Client, name: str) -> None:
+    path, slug = MISSING[name]
+    method, _, path = path.rpartition(" ")
+    problem(http.request(method or "GET", path), 404, slug)
+
+
+@pytest.mark.parametrize("verb", ["pause", "resume", "stop", "cancel"])
+def test_a_verb_for_no_study_is_refused(http: httpx.Client, verb: str) -> None:
+    problem(http.post(f"/v1/studies/zzzzzzzz:{verb}"), 404, "study-not-found")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("DELETE", "/v1/studies/abc23456", "GET"),
+        ("PUT", "/v1/studies", "GET, POST"),
+        ("PATCH", "/v1/studies", "GET, POST"),
+        ("PUT", "/v1/studies/abc23456:stop", "POST"),
+        ("TRACE", "/v1/optimizers", "GET"),
+    ],
+)
+def test_an_unknown_method_is_told_the_known_ones(http: httpx.Client, method: str, path: str, allowed: str) -> None:
+    answer = http.request(method, path)
+    problem(answer, 405, "method-not-allowed")
+    assert answer.headers["allow"] == allowed

@@ -1,0 +1,204 @@
+"""The event stream over a real connection: nothing missing, nothing twice, an end, a sign of life, and nothing left behind."""
+
+import json
+import threading
+import time
+from collections.abc import Callable, Generator, Iterator
+from contextlib import AbstractContextManager
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from service.app import create_app
+from service.settings import Settings
+from service.streams import Pace, Streams
+from studies.spec import parse_spec
+from studies.states import StudyMove
+from studies.store import Store
+
+__all__: list[str] = []
+
+Body = dict[str, Any]
+Play = Callable[..., str]
+ServeApp = Callable[..., AbstractContextManager[str]]
+STREAM = {"accept": "text/event-stream"}
+
+
+@pytest.fixture
+def app(settings: Settings, store: Store, pace: Pace) -> FastAPI:
+    return create_app(settings, store, pace=pace)
+
+
+@pytest.fixture
+def url(app: FastAPI, serve_app: ServeApp) -> Generator[str]:
+    with serve_app(app) as url:
+        yield url
+
+
+def told(lines: Iterator[str]) -> Iterator[dict[str, str]]:
+    """Yield each event's fields as they stand in the stream; comments come as the field ''."""
+    fields: dict[str, str] = {}
+    for line in lines:
+        if not line:
+            yield fields
+            fields = {}
+        else:
+            name, _, value = line.partition(":")
+            fields[name] = value.strip()
+
+
+def read(url: str, study: str, **headers: str) -> list[dict[str, str]]:
+    """Return all events of a stream that ends by itself."""
+    given = {**STREAM, **{name.replace("_", "-"): value for name, value in headers.items()}}
+    with httpx.stream("GET", f"{url}/v1/studies/{study}/events", headers=given, timeout=10) as answer:
+        assert answer.status_code == 200
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        assert answer.headers["cache-control"] == "no-store"
+        return [fields for fields in told(answer.iter_lines()) if "id" in fields]
+
+
+def test_a_closed_study_tells_all_its_events_and_ends(url: str, store: Store, body: Body, play: Play) -> None:
+    study = play(body)
+    events = read(url, study)
+    stored = store.events(study)
+    assert [int(event["id"]) for event in events] == [event.id for event in stored] == list(range(1, len(stored) + 1))
+    assert [event["event"] for event in events] == [event.kind for event in stored]
+    assert [json.loads(event["data"])["data"] for event in events] == [event.data for event in stored]
+    assert json.loads(events[-1]["data"])["data"]["to"] == "completed"
+
+
+@pytest.mark.parametrize("way", ["header", "query", "both"])
+def test_a_reader_goes_on_where_it_was_cut_off(url: str, body: Body, play: Play, way: str) -> None:
+    study = play(body)
+    whole = read(url, study)
+    headers = {} if way == "query" else {"last_event_id": "5"}
+    # A browser repeats the address it began with and adds the header, which is the newer.
+    query = {"header": "", "query": "?after=5", "both": "?after=2"}[way]
+    with httpx.stream(
+        "GET", f"{url}/v1/studies/{study}/events{query}", headers=STREAM | {name.replace("_", "-"): value for name, value in headers.items()}
+    ) as answer:
+        rest = [fields for fields in told(answer.iter_lines()) if "id" in fields]
+    assert rest == whole[5:]
+
+
+def test_a_reader_who_has_everything_of_a_closed_study_is_told_not_to_come_back(url: str, store: Store, body: Body, play: Play) -> None:
+    study = play(body)
+    last = store.events(study)[-1].id
+    answer = httpx.get(f"{url}/v1/studies/{study}/events", headers={**STREAM, "last-event-id": str(last)})
+    assert (answer.status_code, answer.content) == (204, b"")
+
+
+def test_events_arrive_while_the_study_goes_on(url: str, store: Store, body: Body) -> None:
+    study = store.submit(parse_spec(body)).id
+    with httpx.stream("GET", f"{url}/v1/studies/{study}/events", headers=STREAM, timeout=10) as answer:
+        events = (fields for fields in told(answer.iter_lines()) if "id" in fields)
+        assert next(events)["event"] == "study.submitted"
+        store.move(study, StudyMove.PAUSE)
+        began = time.monotonic()
+        assert json.loads(next(events)["data"])["data"]["to"] == "paused"
+        assert time.monotonic() - began < 2
+        store.move(study, StudyMove.CANCEL)
+        assert [json.loads(event["data"])["data"]["to"] for event in events if event["event"] == "study.state"] == ["cancelling", "cancelled"]
+
+
+def test_a_quiet_stream_gives_signs_of_life(url: str, store: Store, body: Body) -> None:
+    study = store.submit(parse_spec(body)).id
+    with httpx.stream("GET", f"{url}/v1/studies/{study}/events", headers=STREAM, timeout=10) as answer:
+        comments = (fields for fields in told(answer.iter_lines()) if "" in fields)
+        assert [next(comments)[""] for _ in range(2)] == ["heartbeat", "heartbeat"]
+
+
+def test_a_reader_beyond_the_last_event_still_sees_the_study_close(url: str, store: Store, body: Body) -> None:
+    study = store.submit(parse_spec(body)).id
+    with httpx.stream("GET", f"{url}/v1/studies/{study}/events?after=1000", headers=STREAM, timeout=10) as answer:
+        lines = answer.iter_lines()
+        next(lines)
+        store.move(study, StudyMove.CANCEL)
+        assert not [fields for fields in told(lines) if "id" in fields]
+
+
+def test_a_reader_who_leaves_leaves_nothing_behind(app: FastAPI, url: str, store: Store, body: Body) -> None:
+    study = store.submit(parse_spec(body)).id
+    streams: Streams = app.state.streams
+    with httpx.Client(timeout=10) as client:
+        for _ in range(3):
+            with client.stream("GET", f"{url}/v1/studies/{study}/events", headers=STREAM) as answer:
+                lines = answer.iter_lines()
+                next(lines)
+                assert streams.open == 1
+            wait_until(lambda: streams.open == 0)
+
+
+def test_a_full_house_takes_no_further_reader(app: FastAPI, url: str, store: Store, body: Body) -> None:
+    study = store.submit(parse_spec(body)).id
+    streams: Streams = app.state.streams
+    streams.limit = 1
+    with httpx.stream("GET", f"{url}/v1/studies/{study}/events", headers=STREAM, timeout=10) as answer:
+        # Kept: a reader's end is the end of its lines too.
+        lines = answer.iter_lines()
+        next(lines)
+        refused = httpx.get(f"{url}/v1/studies/{study}/events", headers=STREAM)
+        assert (refused.status_code, refused.json()["type"]) == (503, "/problems/too-many-streams")
+        assert httpx.get(f"{url}/v1/studies/{study}/events", headers={"accept": "application/json"}).status_code == 200
+        del lines
+    wait_until(lambda: streams.open == 0)
+    with httpx.stream("GET", f"{url}/v1/studies/{study}/events", headers=STREAM, timeout=10) as answer:
+        assert answer.status_code == 200
+
+
+def test_many_readers_see_the_same(url: str, body: Body, store: Store) -> None:
+    study = store.submit(parse_spec(body)).id
+    seen: list[list[dict[str, str]]] = []
+    readers = [threading.Thread(target=lambda: seen.append(read(url, study))) for _ in range(20)]
+    for reader in readers:
+        reader.start()
+    store.move(study, StudyMove.CANCEL)
+    for reader in readers:
+        reader.join(10)
+    assert len(seen) == 20
+    assert [int(event["id"]) for event in seen[0]] == [event.id for event in store.events(study)]
+    assert all(one == seen[0] for one in seen)
+
+
+def test_a_service_that_ends_lets_its_readers_go(app: FastAPI, serve_app: ServeApp, store: Store, body: Body) -> None:
+    study = store.submit(parse_spec(body)).id
+    ended = threading.Event()
+
+    def watch(url: str) -> None:
+        with httpx.stream("GET", f"{url}/v1/studies/{study}/events", headers=STREAM, timeout=10) as answer:
+            for _ in answer.iter_lines():
+                pass
+        ended.set()
+
+    with serve_app(app) as url:
+        threading.Thread(target=watch, args=(url,), daemon=True).start()
+        wait_until(lambda: app.state.streams.open == 1)
+        began = time.monotonic()
+    assert ended.wait(5)
+    assert time.monotonic() - began < 5
+
+
+def test_the_same_events_come_as_json(http: httpx.Client, store: Store, body: Body, play: Play) -> None:
+    study = play(body)
+    path = f"/v1/studies/{study}/events"
+    whole = http.get(path, headers={"accept": "application/json"}).json()
+    assert [event["id"] for event in whole["items"]] == [event.id for event in store.events(study)]
+    assert (whole["after"], whole["is_last"]) == (len(whole["items"]), True)
+    first = http.get(path, params={"page_size": 3}, headers={"accept": "application/json"}).json()
+    assert ([event["id"] for event in first["items"]], first["after"], first["is_last"]) == ([1, 2, 3], 3, False)
+
+
+def test_an_open_study_has_no_last_event(http: httpx.Client, store: Store, body: Body) -> None:
+    study = store.submit(parse_spec(body)).id
+    found = http.get(f"/v1/studies/{study}/events", params={"after": 1}, headers={"accept": "application/json"}).json()
+    assert found == {"items": [], "after": 1, "is_last": False}
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    """Return once it holds; fail after five seconds."""
+    deadline = time.monotonic() + 5
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)

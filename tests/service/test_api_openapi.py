@@ -1,0 +1,128 @@
+"""The API's description is complete: whoever reads it alone knows what to send and what may come back."""
+
+import hashlib
+import html
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import FastAPI
+
+import service.docs
+from service.errors import KINDS
+from studies.spec import parse_spec
+from studies.store import Store
+
+__all__: list[str] = []
+
+SWAGGER = Path(service.docs.__file__).parent / "static" / "swagger"
+
+
+@pytest.fixture(scope="session")
+def described(open_app: FastAPI) -> dict[str, Any]:
+    return json.loads(json.dumps(open_app.openapi()))
+
+
+def operations(described: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    return [(f"{method.upper()} {path}", operation) for path, item in described["paths"].items() for method, operation in item.items()]
+
+
+def test_every_operation_has_a_clean_name_and_says_what_it_does(described: dict[str, Any]) -> None:
+    names = [operation["operationId"] for _, operation in operations(described)]
+    assert len(names) == len(set(names))
+    for where, operation in operations(described):
+        assert re.fullmatch(r"[a-z]+(_[a-z]+)*", operation["operationId"]), where
+        assert operation["summary"], where
+        assert operation["description"], where
+        assert len(operation["tags"]) == 1, where
+
+
+def test_every_parameter_is_described_and_bounded(described: dict[str, Any]) -> None:
+    for where, operation in operations(described):
+        for parameter in operation.get("parameters", []):
+            assert parameter.get("description"), (where, parameter["name"])
+            schema = parameter["schema"]
+            shapes = [shape for shape in schema.get("anyOf", [schema]) if shape.get("type") != "null"]
+            for shape in shapes:
+                is_bounded = {"pattern", "enum", "$ref", "maxLength", "maximum", "exclusiveMaximum"} & set(shape) or shape.get("type") == "boolean"
+                assert is_bounded, (where, parameter["name"], shape)
+
+
+def test_every_answer_is_described_and_problems_have_examples(described: dict[str, Any]) -> None:
+    for where, operation in operations(described):
+        for status, answer in operation["responses"].items():
+            assert answer["description"], (where, status)
+            if int(status) < 400:
+                continue
+            content = answer["content"]["application/problem+json"]
+            assert content["schema"] == {"$ref": "#/components/schemas/Problem"}
+            for slug, example in content["examples"].items():
+                assert example["value"]["status"] == int(status) == KINDS[slug].status
+                assert example["value"]["type"] == f"/problems/{slug}"
+
+
+def test_every_field_is_described(described: dict[str, Any]) -> None:
+    bare = [
+        f"{name}.{field}"
+        for name, schema in described["components"]["schemas"].items()
+        for field, shape in schema.get("properties", {}).items()
+        # What tells the kinds of dimension apart says all in its one value.
+        if field != "kind" and not shape.get("description")
+    ]
+    assert bare == []
+
+
+def test_every_reference_leads_somewhere(described: dict[str, Any]) -> None:
+    named = set(re.findall(r'"#/components/schemas/([^"]+)"', json.dumps(described)))
+    assert named <= set(described["components"]["schemas"])
+
+
+def test_examples_of_studies_can_be_submitted(described: dict[str, Any], http: httpx.Client) -> None:
+    content = described["paths"]["/v1/studies"]["post"]["requestBody"]["content"]["application/json"]
+    for example in content["examples"].values():
+        assert http.post("/v1/studies", json=example["value"]).status_code == 201
+
+
+def test_the_body_of_a_submission_may_use_shorthands(described: dict[str, Any]) -> None:
+    arms = described["components"]["schemas"]["StudySpec-Input"]["properties"]["arms"]["items"]
+    assert {"type": "string"} in [{"type": shape.get("type")} for shape in arms["anyOf"]]
+
+
+def test_every_problem_leads_to_its_explanation(http: httpx.Client) -> None:
+    for slug, kind in KINDS.items():
+        explained = http.get(kind.type).json()
+        assert (explained["type"], explained["status"], explained["title"]) == (f"/problems/{slug}", kind.status, kind.title)
+        assert kind.title in html.unescape(http.get(kind.type, headers={"accept": "text/html"}).text)
+    assert len(http.get("/problems").json()) == len(KINDS)
+
+
+def test_statuses_that_are_sent_are_described(described: dict[str, Any], http: httpx.Client, store: Store, body: dict[str, Any]) -> None:
+    study = store.submit(parse_spec(body)).id
+    sent = {
+        "/v1/studies/{study_id}:resume": http.post(f"/v1/studies/{study}:resume"),
+        "/v1/studies/{study_id}:pause": http.post(f"/v1/studies/{study}:pause", headers={"if-match": '"9"'}),
+        "/v1/studies": http.post("/v1/studies", content="{", headers={"content-type": "application/json"}),
+        "/v1/studies/{study_id}/trials": http.get(f"/v1/studies/{study}/trials?page_size=0"),
+        "/v1/trials/{trial_id}": http.get("/v1/trials/nothing"),
+    }
+    for path, answer in sent.items():
+        method = answer.request.method.lower()
+        assert str(answer.status_code) in described["paths"][path][method]["responses"], path
+
+
+def test_the_vendored_files_are_those_of_their_release() -> None:
+    for line in (SWAGGER / "SHA256SUMS").read_text(encoding="utf-8").splitlines():
+        digest, name = line.split()
+        assert hashlib.sha256((SWAGGER / name).read_bytes()).hexdigest() == digest, name
+
+
+def test_the_page_of_the_api_loads_nothing_from_elsewhere(http: httpx.Client) -> None:
+    page = http.get("/docs").text
+    loaded = re.findall(r'(?:src|href)="([^"]+)"', page)
+    assert not [address for address in loaded if not address.startswith("/")]
+    assert not re.findall(r"<script(?![^>]*src=)", page)
+    for address in loaded:
+        assert http.get(address).status_code == 200, address

@@ -1,0 +1,164 @@
+"""`serve` as a process: it starts, ends in good order, and says in one line what keeps it from starting."""
+
+import logging
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Generator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from service.client import Client, ServiceUnreachable
+from service.serve import serve
+from service.settings import Settings
+from studies.catalog import Catalog
+from studies.spec import parse_spec
+from studies.store import Store
+
+__all__: list[str] = []
+
+ROOT = Path(__file__).parents[2]
+CODE = "import sys; from service.serve import serve; from service.settings import Settings; sys.exit(serve(Settings.load()))"
+
+
+def free_port() -> int:
+    with closing(socket.socket()) as taken:
+        taken.bind(("127.0.0.1", 0))
+        return taken.getsockname()[1]
+
+
+@contextmanager
+def process(home: Path, **environment: str) -> Generator[subprocess.Popen[str]]:
+    """Start `serve` in a process of its own and end it afterwards."""
+    given = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT), "TANGENT_HOME": str(home), **environment}
+    started = subprocess.Popen([sys.executable, "-c", CODE], cwd=home, env=given, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    try:
+        yield started
+    finally:
+        started.kill()
+        started.communicate()
+
+
+def wait_until_it_answers(port: int) -> None:
+    deadline = time.monotonic() + 30
+    with Client(f"http://127.0.0.1:{port}") as client:
+        while True:
+            try:
+                client.health()
+            except ServiceUnreachable:
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+            else:
+                return
+
+
+Refused = Callable[..., str]
+
+
+@pytest.fixture
+def refused(settings: Settings, capsys: pytest.CaptureFixture[str]) -> Generator[Refused]:
+    """The one line that a service says that cannot start."""
+    log = logging.getLogger("tangent")
+    level = log.level
+
+    def say(**given: Any) -> str:
+        assert serve(Settings.load(home=settings.home, **given)) == 1
+        said = capsys.readouterr()
+        assert said.out == ""
+        assert said.err.startswith("tangent: ")
+        assert said.err.count("\n") == 1
+        return said.err
+
+    yield say
+    log.setLevel(level)
+
+
+@pytest.mark.parametrize("told", [signal.SIGTERM, signal.SIGINT])
+def test_a_service_ends_in_good_order_while_it_is_being_watched(tmp_path: Path, told: signal.Signals, catalog: Catalog, body: dict[str, Any]) -> None:
+    port = free_port()
+    begun = threading.Event()
+
+    def watch(url: str) -> None:
+        with httpx.stream("GET", url, timeout=30) as answer:
+            for _ in answer.iter_lines():
+                begun.set()
+
+    with process(tmp_path, TANGENT_PORT=str(port)) as started:
+        wait_until_it_answers(port)
+        # A second reader of the same database, as the dispatcher is one.
+        store = Store.open(f"sqlite:///{tmp_path / 'tangent.db'}", migrate=False)
+        store.announce(catalog, dispatcher="here")
+        study = store.submit(parse_spec(body)).id
+        store.close()
+        watcher = threading.Thread(target=watch, args=(f"http://127.0.0.1:{port}/v1/studies/{study}/events",), daemon=True)
+        watcher.start()
+        assert begun.wait(5)
+        started.send_signal(told)
+        out, err = started.communicate(timeout=15)
+        watcher.join(5)
+    assert not watcher.is_alive()
+    assert started.returncode == 0
+    assert out == ""
+    assert "Traceback" not in err
+    assert f"listening at http://127.0.0.1:{port}" in err
+
+
+def test_a_port_in_use_is_one_line_and_nothing_is_made(refused: Refused, tmp_path: Path) -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as taken:
+        port = taken.getsockname()[1]
+        assert f"port {port} on 127.0.0.1 is in use" in refused(port=port)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("host", "words"), [("192.0.2.1", "no address of this machine"), ("no.such.name.invalid", "no address 'no.such.name.invalid'")]
+)
+def test_an_address_that_cannot_be_listened_on_is_one_line(refused: Refused, host: str, words: str) -> None:
+    assert words in refused(host=host, port=free_port())
+
+
+def test_a_folder_for_a_database_is_one_line(refused: Refused, tmp_path: Path) -> None:
+    (tmp_path / "tangent.db").mkdir()
+    assert "the database" in refused(port=free_port())
+
+
+def test_a_file_that_is_no_database_is_one_line(refused: Refused, tmp_path: Path) -> None:
+    (tmp_path / "tangent.db").write_text("nothing of the kind " * 100, encoding="utf-8")
+    assert "the database" in refused(port=free_port())
+
+
+def test_a_home_that_cannot_be_made_is_one_line(refused: Refused) -> None:
+    assert "/proc/nowhere" in refused(database_url="sqlite:////proc/nowhere/tangent.db", port=free_port())
+
+
+@pytest.mark.parametrize("url", ["nonsense", "mysql://here/tangent"])
+def test_a_url_of_no_database_of_ours_is_one_line(refused: Refused, url: str) -> None:
+    assert "postgresql+psycopg://" in refused(database_url=url, port=free_port())
+
+
+def test_an_unreachable_database_is_one_line_without_its_password(refused: Refused) -> None:
+    said = refused(database_url=f"postgresql+psycopg://tangent:hush-hush@127.0.0.1:{free_port()}/tangent", port=free_port())
+    assert "the database" in said
+    assert "hush-hush" not in said
+
+
+def test_a_service_that_others_would_reach_does_not_start_without_a_token(refused: Refused) -> None:
+    assert "`tangent token create" in refused(host="0.0.0.0", port=free_port())
+
+
+def test_a_service_that_others_reach_starts_with_a_token(tmp_path: Path) -> None:
+    store = Store.open(f"sqlite:///{tmp_path / 'tangent.db'}")
+    secret = store.create_token("alice", role="viewer")
+    store.close()
+    port = free_port()
+    with process(tmp_path, TANGENT_HOST="0.0.0.0", TANGENT_PORT=str(port)):
+        wait_until_it_answers(port)
+        with Client(f"http://127.0.0.1:{port}", secret) as client:
+            assert client.studies().total == 0

@@ -1,0 +1,120 @@
+"""Submitting: shorthands are spelled out, a key makes a study once, validating stores nothing."""
+
+import threading
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any
+
+import httpx
+
+from service.app import create_app
+from service.settings import Settings
+from studies.states import StudyState
+from studies.store import Store
+
+__all__: list[str] = []
+
+Body = dict[str, Any]
+ClientOf = Callable[..., AbstractContextManager[httpx.Client]]
+
+
+def test_a_submitted_study_is_stored_and_its_path_told(http: httpx.Client, store: Store, body: Body) -> None:
+    answer = http.post("/v1/studies", json=body)
+    assert answer.status_code == 201
+    study = answer.json()
+    assert answer.headers["location"] == f"/v1/studies/{study['id']}"
+    assert answer.headers["etag"] == http.get(answer.headers["location"]).headers["etag"]
+    assert study["state"] == "queued"
+    assert study["verbs"] == ["pause", "stop", "cancel"]
+    assert store.study(study["id"]).state is StudyState.QUEUED
+
+
+def test_shorthands_are_spelled_out(http: httpx.Client, body: Body) -> None:
+    arm = {
+        "optimizer": "adamp",
+        "space": {"lr": {"low": 1e-4, "high": 1e-2, "log": True}, "betas": [0.9, 0.99], "weight_decay": "tune", "delta": 0.2},
+    }
+    spec = http.post("/v1/studies", json=body | {"arms": ["adamw", arm]}).json()["spec"]
+    assert spec["arms"][0] == {"optimizer": "adamw", "name": "adamw", "space": {}}
+    assert {name: entry["kind"] for name, entry in spec["arms"][1]["space"].items()} == {
+        "lr": "range",
+        "betas": "pair",
+        "weight_decay": "tune",
+        "delta": "fixed",
+    }
+
+
+def test_what_is_stored_can_be_submitted_again(http: httpx.Client, body: Body) -> None:
+    spec = http.post("/v1/studies", json=body).json()["spec"]
+    assert http.post("/v1/studies", json=spec).json()["spec"] == spec
+
+
+def test_validating_says_what_would_be_done_and_stores_nothing(http: httpx.Client, body: Body) -> None:
+    answer = http.post("/v1/studies", params={"validate_only": "true"}, json=body)
+    assert answer.status_code == 200
+    plan = answer.json()
+    assert (plan["trials"], plan["epochs"], round(plan["estimate_cpu_s"], 6)) == (6, 12, 1.2)
+    assert [arm["name"] for arm in plan["study"]["arms"]] == ["adamp", "adamw"]
+    assert http.get("/v1/studies").json()["total"] == 0
+
+
+def test_validating_finds_what_submitting_would_refuse(http: httpx.Client, body: Body) -> None:
+    answer = http.post("/v1/studies", params={"validate_only": "true"}, json=body | {"workload": "digits"})
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["pointer"] == "/workload"
+
+
+def test_a_key_makes_a_study_once(http: httpx.Client, body: Body) -> None:
+    first, second = (http.post("/v1/studies", json=body, headers={"idempotency-key": "one"}) for _ in range(2))
+    other = http.post("/v1/studies", json=body, headers={"idempotency-key": "two"})
+    assert (first.status_code, second.status_code) == (201, 201)
+    assert first.json()["id"] == second.json()["id"] != other.json()["id"]
+    assert http.get("/v1/studies").json()["total"] == 2
+
+
+def test_a_key_with_another_body_is_refused(http: httpx.Client, body: Body) -> None:
+    http.post("/v1/studies", json=body, headers={"idempotency-key": "one"})
+    answer = http.post("/v1/studies", json=body | {"seed": 2}, headers={"idempotency-key": "one"})
+    assert (answer.status_code, answer.json()["type"]) == (422, "/problems/idempotency-conflict")
+    assert http.get("/v1/studies").json()["total"] == 1
+
+
+def test_a_key_may_differ_in_shorthands_only(http: httpx.Client, body: Body) -> None:
+    long = body | {"arms": [{"optimizer": "adamp"}, {"optimizer": "adamw", "name": "adamw"}]}
+    first, second = (http.post("/v1/studies", json=given, headers={"idempotency-key": "one"}) for given in (body, long))
+    assert first.json()["id"] == second.json()["id"]
+
+
+def test_json_may_repeat_a_field(http: httpx.Client) -> None:
+    text = '{"workload": "nothing", "workload": "digits-mlp", "arms": ["adamp"], "budget": {"trials_per_arm": 1}}'
+    answer = http.post("/v1/studies", content=text, headers={"content-type": "application/json; charset=utf-8"})
+    assert answer.json()["workload"] == "digits-mlp"
+
+
+def test_names_in_any_script_survive(http: httpx.Client, body: Body) -> None:
+    name = "Δ größer als 勾配 🙂"
+    study = http.post("/v1/studies", json=body | {"name": name}).json()
+    assert http.get(f"/v1/studies/{study['id']}").json()["name"] == name
+
+
+def test_without_a_catalogue_nothing_can_be_submitted(settings: Settings, empty_store: Store, body: Body, client_of: ClientOf) -> None:
+    with client_of(create_app(settings, empty_store)) as client:
+        answer = client.post("/v1/studies", json=body)
+        assert (answer.status_code, answer.json()["type"]) == (503, "/problems/catalog-empty")
+        assert "tangent up" in answer.json()["detail"]
+        assert answer.headers["retry-after"]
+
+
+def test_a_key_sent_by_many_at_once_makes_one_study(live: str, store: Store, body: Body) -> None:
+    def submit() -> None:
+        answer = httpx.post(f"{live}/v1/studies", json=body, headers={"idempotency-key": "one"}, timeout=30)
+        made.append((answer.status_code, answer.json()["id"]))
+
+    made: list[tuple[int, str]] = []
+    senders = [threading.Thread(target=submit) for _ in range(8)]
+    for sender in senders:
+        sender.start()
+    for sender in senders:
+        sender.join()
+    assert len(made) == 8
+    assert len(set(made)) == store.studies().total == 1

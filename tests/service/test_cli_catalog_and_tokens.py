@@ -1,0 +1,157 @@
+"""What can be asked for, who may ask, and what every command has in common."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from service.cli.app import app
+from service.settings import Settings
+from studies.catalog import Catalog
+from studies.store import Store
+
+__all__: list[str] = []
+
+
+def tangent(*arguments: str, **environment: str) -> Result:
+    """Run a command in an environment that is otherwise silent about Tangent."""
+    result = CliRunner(env={"COLUMNS": "200", **environment}).invoke(app, list(arguments))
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return result
+
+
+@pytest.fixture
+def guarded(live: str, store: Store) -> tuple[str, str]:
+    """The URL of a service that needs a token, and a viewer's token."""
+    return live, store.create_token("reader", role="viewer")
+
+
+def test_optimizers_and_workloads_are_listed_and_shown(live: str, catalog: Catalog) -> None:
+    listed = tangent("optimizers", "--url", live).stdout
+    assert [line.split()[0] for line in listed.splitlines()[1:]] == sorted(catalog.optimizers)
+    one = tangent("optimizers", "adamp", "--url", live).stdout
+    for part in (
+        "AdamP (adamp)",
+        "wd_ratio",
+        "needs lr * weight_decay < 1 - beta1",
+        "is adamw at delta=0.0",
+        "betas: may be written as one fixed pair",
+    ):
+        assert part in one
+    assert "accuracy (fraction), maximize" in tangent("workloads", "--url", live).stdout
+    assert "1000 train, 300 validation, 300 test" in tangent("workloads", "digits-mlp", "--url", live).stdout
+
+
+def test_cards_as_json_are_what_the_api_gives(live: str, catalog: Catalog) -> None:
+    assert json.loads(tangent("optimizers", "adamp", "--json", "--url", live).stdout) == catalog.optimizers["adamp"].model_dump(mode="json")
+    assert [card["name"] for card in json.loads(tangent("workloads", "--json", "--url", live).stdout)] == sorted(catalog.workloads)
+
+
+def test_an_unknown_name_gets_the_nearest_one(live: str) -> None:
+    result = tangent("optimizers", "adampp", "--url", live)
+    assert (result.exit_code, result.stderr) == (2, "error: there is no optimizer 'adampp'; did you mean 'adamp'?\n")
+    assert "there are char-lm, digits-mlp" in tangent("workloads", "imagenet", "--url", live).stderr
+
+
+def test_no_service_is_told_with_what_to_do() -> None:
+    result = tangent("list", "--url", "http://127.0.0.1:9")
+    assert (result.exit_code, result.stderr) == (1, "error: no service answers at http://127.0.0.1:9; start one with `tangent up`\n")
+
+
+def test_an_address_that_is_none_is_bad_input() -> None:
+    result = tangent("list", TANGENT_URL="localhost:8780")
+    assert result.exit_code == 2
+    assert result.stderr.startswith("error: TANGENT_URL: expected a URL that starts with http:// or https://")
+
+
+def test_a_token_comes_from_the_option_or_the_environment(guarded: tuple[str, str], tmp_path: Path, body: dict[str, Any]) -> None:
+    url, secret = guarded
+    refused = tangent("list", "--url", url)
+    assert (refused.exit_code, refused.stdout) == (1, "")
+    assert refused.stderr.startswith("error: this service needs an API token")
+    assert tangent("list", "--url", url, "--token", secret).exit_code == 0
+    assert tangent("list", TANGENT_URL=url, TANGENT_TOKEN=secret).exit_code == 0
+    (tmp_path / "study.json").write_text(json.dumps(body))
+    viewer = tangent("submit", str(tmp_path / "study.json"), "--url", url, "--token", secret)
+    assert (viewer.exit_code, viewer.stderr) == (1, "error: token 'reader' is a viewer, and this needs a submitter\n")
+
+
+def test_tokens_are_made_listed_and_revoked_in_the_database_itself(settings: Settings, store: Store) -> None:
+    home = ("--home", str(settings.home))
+    assert "There are no tokens" in tangent("token", "list", *home).stdout
+    made = tangent("token", "create", "alice", "--role", "admin", *home)
+    secret = made.stdout.strip()
+    found = store.authenticate(secret)
+    assert found is not None
+    assert (found.name, found.role) == ("alice", "admin")
+    assert secret not in made.stderr
+    listed = tangent("token", "list", "--database", settings.database_url).stdout
+    assert "alice" in listed
+    assert secret not in listed
+    assert tangent("token", "revoke", "alice", *home).stdout == "alice is revoked\n"
+    assert store.authenticate(secret) is None
+    assert "revoked" in tangent("token", "list", *home).stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (("create", "reader"), 2, "there is a token 'reader' already"),
+        (("create", " "), 2, "1 to 64 printable characters"),
+        (("create", "x", "--role", "king"), 2, "king"),
+        (("revoke", "nobody"), 1, "there is no token 'nobody'"),
+    ],
+)
+def test_what_cannot_be_done_with_a_token_is_told(settings: Settings, store: Store, arguments: tuple[str, ...], code: int, said: str) -> None:
+    store.create_token("reader", role="viewer")
+    result = tangent("token", *arguments, TANGENT_HOME=str(settings.home))
+    assert result.exit_code == code
+    assert said in result.stderr
+
+
+def test_an_unusable_database_is_one_line() -> None:
+    result = tangent("token", "list", "--database", "mysql://x")
+    assert result.exit_code == 1
+    assert result.stderr.startswith("error: ")
+    assert result.stderr.count("\n") == 1
+
+
+def test_help_needs_none_of_the_slow_libraries() -> None:
+    slow = {"alembic", "fastapi", "httpx", "jinja2", "pydantic", "rich", "sqlalchemy", "uvicorn", "yaml"}
+    code = f"import sys, service.cli.app; print(sorted({slow!r} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_every_command_has_help() -> None:
+    for words in (
+        "up",
+        "submit",
+        "watch",
+        "list",
+        "show",
+        "best",
+        "trials",
+        "pause",
+        "resume",
+        "stop",
+        "cancel",
+        "optimizers",
+        "workloads",
+        "version",
+    ):
+        result = tangent(words, "--help")
+        assert result.exit_code == 0
+        assert words in result.stdout
+
+
+def test_version_names_tangent_and_python() -> None:
+    assert tangent("version").stdout.startswith("tangent ")
+
+
+def test_an_unknown_command_or_option_is_bad_input() -> None:
+    assert tangent("submitt").exit_code == 2
+    assert tangent("list", "--colour").exit_code == 2

@@ -1,0 +1,83 @@
+"""Studies as files: what is read, and what is said of what cannot be."""
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+
+from service.cli.documents import read_document
+from service.cli.failures import BAD_INPUT, CommandError
+
+__all__: list[str] = []
+
+STUDY = {"workload": "digits-mlp", "arms": [{"optimizer": "adamp", "space": {"lr": {"low": 1e-4, "high": 0.1, "log": True}}}]}
+AS_YAML = """
+workload: digits-mlp
+arms:
+  - optimizer: adamp
+    space:
+      lr: {low: 1e-4, high: 0.1, log: true}
+"""
+
+
+def put(folder: Path, name: str, text: str) -> str:
+    """Return the path of a new file."""
+    path = folder / name
+    path.write_text(text, encoding="utf-8")
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"), [("s.json", json.dumps(STUDY)), ("s.yaml", AS_YAML), ("s.yml", AS_YAML), ("s", AS_YAML), ("s", json.dumps(STUDY))]
+)
+def test_json_and_yaml_read_the_same(tmp_path: Path, name: str, text: str) -> None:
+    assert read_document(put(tmp_path, name, text)) == STUDY
+
+
+def test_a_dash_is_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(AS_YAML.encode())))
+    assert read_document("-") == STUDY
+
+
+@pytest.mark.parametrize(
+    ("written", "value"), [("1e-4", 1e-4), ("1E5", 1e5), ("1.5e-3", 1.5e-3), ("-2e3", -2e3), ("0.9", 0.9), ("12", 12), ("e12", "e12")]
+)
+def test_yaml_reads_numbers_as_people_write_them(tmp_path: Path, written: str, value: object) -> None:
+    assert read_document(put(tmp_path, "s.yaml", f"lr: {written}")) == {"lr": value}
+
+
+def test_yaml_may_merge_anchors(tmp_path: Path) -> None:
+    text = "shared: &s {lr: 0.1}\narm: {<<: *s, lr: 0.2}"
+    assert read_document(put(tmp_path, "s.yaml", text))["arm"] == {"lr": 0.2}
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("s.json", '{"a": 1,', "line 1, column 9: not JSON"),
+        ("s.json", '{"a": 1, "a": 2}', "'a' stands in one object twice"),
+        ("s.json", '{"a": NaN}', "NaN is not a number that JSON knows"),
+        ("s.json", "[" * 100_000, "is nested too deeply"),
+        ("s.yaml", "a: [1\nb: 2", "line 2, column 2: not YAML"),
+        ("s.yaml", "a: 1\na: 2", "line 2, column 1: not YAML: 'a' stands here twice"),
+        ("s.yaml", "a: 2026-01-01", "not JSON serializable"),
+        ("s.yaml", "a: .nan", "not JSON compliant"),
+        ("s.yaml", "a: \x01", "special characters are not allowed"),
+        ("s.yaml", "a: !!python/object/apply:os.getcwd []", "not YAML"),
+    ],
+)
+def test_what_cannot_be_read_is_told_with_its_place(tmp_path: Path, name: str, text: str, said: str) -> None:
+    path = put(tmp_path, name, text)
+    with pytest.raises(CommandError) as caught:
+        read_document(path)
+    assert path in str(caught.value)
+    assert said in str(caught.value)
+    assert caught.value.exit_code == BAD_INPUT
+
+
+def test_a_file_that_is_not_there_or_no_text_is_told(tmp_path: Path) -> None:
+    (tmp_path / "s.json").write_bytes(b"\xff\xfe")
+    for path, said in ((tmp_path / "none.json", "no such file or directory"), (tmp_path, "is a directory"), (tmp_path / "s.json", "not UTF-8 text")):
+        with pytest.raises(CommandError, match=said):
+            read_document(str(path))

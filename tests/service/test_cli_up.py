@@ -1,0 +1,224 @@
+"""`tangent up` as a real process: what keeps it from starting, and how it keeps and ends its dispatcher."""
+
+import os
+import pty
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Generator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from service.cli.dispatcher import Dispatcher
+from service.settings import Settings
+
+__all__: list[str] = []
+
+ROOT = Path(__file__).parents[2]
+
+
+def free_port() -> int:
+    """Return a port that nothing listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return listener.getsockname()[1]
+
+
+def environment(**given: str) -> dict[str, str]:
+    """Return an environment that says nothing of Tangent but what is given, and finds this checkout."""
+    silent = {name: value for name, value in os.environ.items() if not name.startswith("TANGENT_")}
+    return {**silent, "PYTHONPATH": str(ROOT), **given}
+
+
+def up(home: Path, *arguments: str, port: int | None = None) -> list[str]:
+    """Return the command line of a service of its own."""
+    return [sys.executable, "-m", "service", "up", "--home", str(home), "--port", str(port or free_port()), *arguments]
+
+
+def refused(command: list[str]) -> str:
+    """Return the one line that a start ended with."""
+    ended = subprocess.run(command, capture_output=True, text=True, env=environment(), timeout=60, check=False)
+    assert ended.returncode == 1, ended
+    assert ended.stderr.startswith("error: "), ended.stderr
+    assert ended.stderr.count("\n") == 1, ended.stderr
+    return ended.stderr
+
+
+def test_a_port_in_use_is_one_line(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        said = refused(up(tmp_path, port=port))
+    assert f"cannot listen on port {port} of 127.0.0.1: address already in use; end what uses it, or choose another with --port" in said
+
+
+def test_a_database_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    assert "file" in refused(up(tmp_path, "--database", f"sqlite:///{tmp_path}/file/tangent.db"))
+    (tmp_path / "tangent.db").write_bytes(b"this is no database at all, but long enough to be taken for one" * 20)
+    assert "tangent.db" in refused(up(tmp_path))
+
+
+def test_a_home_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    assert f"cannot write to {tmp_path}/file/home" in refused(up(tmp_path / "file" / "home"))
+
+
+def test_a_ray_that_does_not_answer_is_one_line(tmp_path: Path) -> None:
+    port = free_port()
+    assert f"no Ray answers at 127.0.0.1:{port}: connection refused" in refused(up(tmp_path, "--ray", f"127.0.0.1:{port}"))
+
+
+def test_others_are_not_let_in_without_a_token(tmp_path: Path) -> None:
+    assert "no API token exists" in refused(up(tmp_path, "--host", "0.0.0.0"))
+
+
+@pytest.fixture
+def fake_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Path]:
+    """Put a `workers` of some Python text on the path of processes to come; its log is returned."""
+
+    def put(text: str) -> Path:
+        (tmp_path / "path").mkdir(exist_ok=True)
+        (tmp_path / "path" / "workers.py").write_text(text)
+        monkeypatch.setenv("PYTHONPATH", str(tmp_path / "path"))
+        return tmp_path / "dispatcher.log"
+
+    return put
+
+
+@pytest.fixture
+def kept() -> Generator[Callable[..., Dispatcher]]:
+    """Make dispatchers that are ended after the test."""
+    made: list[Dispatcher] = []
+
+    def make(**given: Any) -> Dispatcher:
+        made.append(Dispatcher({}, **given))
+        return made[-1]
+
+    yield make
+    for dispatcher in made:
+        dispatcher.stop(timeout_s=5)
+
+
+def wait(until: Callable[[], object], timeout_s: float = 20.0) -> None:
+    """Wait until something holds."""
+    deadline = time.monotonic() + timeout_s
+    while not until():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_a_dispatcher_that_dies_is_started_again_and_said_so(fake_workers: Callable[[str], Path], kept: Callable[..., Dispatcher]) -> None:
+    said: list[str] = []
+    dispatcher = kept(log=fake_workers("import time\nprint('x ready on y', flush=True)\ntime.sleep(60)"), say=said.append)
+    dispatcher.start()
+    assert dispatcher.wait_until_ready(timeout_s=20)
+    dispatcher.keep()
+    first = dispatcher.pid
+    assert first is not None
+    os.kill(first, signal.SIGKILL)
+    wait(lambda: dispatcher.pid != first)
+    assert said == ["the dispatcher ended, killed by SIGKILL; starting it again in 1 s"]
+
+
+def test_the_delay_grows_while_it_keeps_ending(fake_workers: Callable[[str], Path], kept: Callable[..., Dispatcher]) -> None:
+    said: list[str] = []
+    dispatcher = kept(log=fake_workers("import sys\nprint('no Ray today', file=sys.stderr)\nsys.exit(3)"), say=said.append)
+    dispatcher.start()
+    dispatcher.keep()
+    wait(lambda: len(said) == 2)
+    assert said == [f"the dispatcher ended, with exit status 3 (no Ray today); starting it again in {delay} s" for delay in (1, 2)]
+
+
+def test_one_that_never_gets_ready_is_told_by_its_last_line(fake_workers: Callable[[str], Path], kept: Callable[..., Dispatcher]) -> None:
+    log = fake_workers("print('warming up\\nerror: no Ray today')")
+    log.write_text("an earlier dispatcher was ready on here\n")
+    dispatcher = kept(log=log, say=print)
+    dispatcher.start()
+    assert not dispatcher.wait_until_ready(timeout_s=20)
+    assert dispatcher.last_line() == "error: no Ray today"
+
+
+def test_a_deaf_dispatcher_is_ended_by_force(fake_workers: Callable[[str], Path], kept: Callable[..., Dispatcher]) -> None:
+    text = "import signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\nprint(' ready on ', flush=True)\ntime.sleep(60)"
+    dispatcher = kept(log=fake_workers(text), say=print)
+    dispatcher.start()
+    assert dispatcher.wait_until_ready(timeout_s=20)
+    began = time.monotonic()
+    dispatcher.stop(timeout_s=0.5)
+    assert time.monotonic() - began < 5
+    assert dispatcher.pid is not None
+    with pytest.raises(ProcessLookupError):
+        os.kill(dispatcher.pid, 0)
+
+
+def test_a_dispatcher_never_learns_the_users_token(
+    fake_workers: Callable[[str], Path], kept: Callable[..., Dispatcher], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TANGENT_TOKEN", "tangent_secret")
+    log = fake_workers("import os\nprint('TANGENT_TOKEN' in os.environ, ' ready on ', flush=True)")
+    dispatcher = kept(log=log, say=print)
+    dispatcher.start()
+    dispatcher.wait_until_ready(timeout_s=20)
+    assert log.read_text().startswith("False")
+
+
+@pytest.mark.ray
+def test_service_and_dispatcher_start_and_end_together(tmp_path: Path) -> None:
+    port = free_port()
+    process = subprocess.Popen(
+        up(tmp_path, port=port), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment(http_proxy="http://127.0.0.1:9")
+    )
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith(f"Dashboard: http://127.0.0.1:{port}/")
+        assert "ready on" in (tmp_path / "logs" / "dispatcher.log").read_text()
+        children = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=True).stdout.split()
+        assert len(children) == 1
+        process.send_signal(signal.SIGINT)
+        assert process.wait(40) == 0
+        assert not Path(f"/proc/{children[0]}").exists()
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.ray
+def test_a_killed_up_takes_its_dispatcher_with_it(tmp_path: Path) -> None:
+    process = subprocess.Popen(up(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment())
+    assert process.stdout is not None
+    process.stdout.readline()
+    children = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=True).stdout.split()
+    process.kill()
+    process.communicate()
+    assert len(children) == 1
+    wait(lambda: not Path(f"/proc/{children[0]}").exists())
+
+
+def test_a_terminal_gets_bars_and_no_color_is_respected(live: str, store: Any, body: dict[str, Any], settings: Settings) -> None:
+    from studies.spec import parse_spec
+    from studies.states import StudyMove
+
+    del settings
+    shown: dict[str, str] = {}
+    for name, given in (("plain", {"NO_COLOR": "1"}), ("coloured", {})):
+        study_id = store.submit(parse_spec(body)).id
+        leader, follower = pty.openpty()
+        command = [sys.executable, "-m", "service", "watch", study_id, "--url", live]
+        process = subprocess.Popen(command, stdin=follower, stdout=follower, stderr=follower, env=environment(TERM="xterm-256color", **given))
+        os.close(follower)
+        seen = os.read(leader, 4096)
+        store.move(study_id, StudyMove.CANCEL)
+        while True:
+            try:
+                seen += os.read(leader, 4096)
+            except OSError:
+                break
+        assert process.wait(20) == 1
+        os.close(leader)
+        shown[name] = seen.decode()
+    assert "━" in shown["coloured"]
+    assert "\x1b[38" in shown["coloured"] or "\x1b[3" in shown["coloured"]
+    assert "\x1b[3" not in shown["plain"].replace("\x1b[?", "")

@@ -1,0 +1,299 @@
+"""The Python client against a real service: it says what the service says, repeats what may be repeated, and follows a study over cut lines."""
+
+import socket
+import threading
+import time
+from collections.abc import Callable, Generator
+from contextlib import AbstractContextManager, closing, suppress
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from service.app import create_app
+from service.client import Client, ProblemError, ServiceUnreachable
+from service.settings import Settings
+from service.streams import Pace
+from studies.errors import TangentError
+from studies.spec import parse_spec
+from studies.states import StudyMove, StudyState, TrialState
+from studies.store import Store
+from studies.views import EventView
+
+__all__: list[str] = []
+
+Body = dict[str, Any]
+Play = Callable[..., str]
+ServeApp = Callable[..., AbstractContextManager[str]]
+
+
+@pytest.fixture
+def client(live: str) -> Generator[Client]:
+    with Client(live) as client:
+        yield client
+
+
+def free_port() -> int:
+    with closing(socket.socket()) as taken:
+        taken.bind(("127.0.0.1", 0))
+        return taken.getsockname()[1]
+
+
+def test_what_is_read_is_what_is_stored(client: Client, store: Store, body: Body, play: Play) -> None:
+    study = play(body)
+    assert client.study(study) == store.study(study)
+    assert client.studies() == store.studies()
+    assert client.arms(study) == store.arms(study)
+    assert [(item.arm, item.best) for item in client.best(study)] == [(arm.name, arm.best) for arm in store.arms(study)]
+    assert client.curves(study) == store.curves(study)
+    assert client.trials(study, order="-value") == store.trials(study, order="-value")
+    assert client.trial(f"{study}.adamp.0") == store.trial(f"{study}.adamp.0")
+    assert client.measurements(f"{study}.adamp.2") == store.measurements(f"{study}.adamp.2")
+    assert client.events(study).items == store.events(study)
+    assert client.optimizers() == store.catalog().optimizers
+    assert client.workloads() == store.catalog().workloads
+    assert client.health().status == "up"
+    assert client.readiness().dispatchers == 1
+
+
+def test_a_study_can_be_submitted_as_a_spec_or_with_shorthands(client: Client, body: Body) -> None:
+    first = client.submit(body)
+    second = client.submit(parse_spec(body))
+    assert first.id != second.id
+    assert first.spec == second.spec == parse_spec(body)
+
+
+def test_a_submission_of_ones_own_key_is_made_once(client: Client, body: Body) -> None:
+    assert client.submit(body, idempotency_key="one").id == client.submit(body, idempotency_key="one").id
+
+
+def test_validating_stores_nothing(client: Client, store: Store, body: Body) -> None:
+    assert client.validate(body).trials == 6
+    assert store.studies().total == 0
+
+
+def test_every_study_and_every_trial_come_page_by_page(client: Client, store: Store, body: Body, play: Play, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.client._PAGE_SIZE", 2)
+    study = play(body)
+    others = [store.submit(parse_spec(body | {"seed": seed})).id for seed in range(1, 5)]
+    assert [found.id for found in client.every_study()] == [*reversed(others), study]
+    assert [found.id for found in client.every_study(state=StudyState.COMPLETED)] == [study]
+    assert [trial.id for trial in client.every_trial(study)] == [trial.id for trial in store.every_trial(study)]
+    assert [trial.number for trial in client.every_trial(study, arm="adamw", order="value")] == [1, 0, 2]
+    assert len(list(client.every_trial(study, state=TrialState.DIVERGED))) == 2
+
+
+def test_a_study_can_be_moved(client: Client, store: Store, body: Body) -> None:
+    study = store.submit(parse_spec(body)).id
+    assert client.pause(study).state is StudyState.PAUSED
+    assert client.resume(study).state is StudyState.QUEUED
+    with pytest.raises(ProblemError) as raised:
+        client.stop(study, if_version=1)
+    assert raised.value.slug == "version-conflict"
+    assert client.stop(study, if_version=store.study(study).version).state is StudyState.COMPLETED
+    assert client.cancel(client.submit(body).id).state is StudyState.CANCELLED
+    assert client.move(client.submit(body).id, StudyMove.PAUSE).verbs == ("resume", "stop", "cancel")
+
+
+def test_a_refusal_says_what_the_service_said(client: Client, body: Body) -> None:
+    with pytest.raises(ProblemError) as raised:
+        client.submit(body | {"arms": ["adampp"], "workload": "nothing"})
+    error = raised.value
+    assert isinstance(error, TangentError)
+    assert (error.status, error.slug) == (422, "spec-invalid")
+    assert [fault.pointer for fault in error.errors] == ["/workload", "/arms/0/optimizer"]
+    assert "did you mean 'adamp'?" in str(error)
+
+
+@pytest.mark.parametrize("study_id", ["zzzzzzzz", "", "a/b", "../../etc", "a b", "ü", "%00", ":pause", "x" * 300])
+def test_an_id_is_one_part_of_a_path_whatever_is_in_it(client: Client, study_id: str) -> None:
+    with pytest.raises(ProblemError) as raised:
+        client.study(study_id)
+    assert raised.value.status == 404
+
+
+def test_a_token_is_sent(live: str, store: Store) -> None:
+    secret = store.create_token("alice", role="viewer")
+    with pytest.raises(ProblemError) as raised, Client(live) as client:
+        client.studies()
+    assert raised.value.slug == "unauthenticated"
+    with Client(live, secret) as client:
+        assert client.studies().total == 0
+
+
+def test_where_no_service_answers_one_sentence_says_so() -> None:
+    url = f"http://127.0.0.1:{free_port()}"
+    with Client(url) as client:
+        for ask in (client.studies, lambda: client.submit({}), lambda: next(client.watch("abc23456"))):
+            with pytest.raises(ServiceUnreachable, match=rf"^no service answers at {url}; start one with `tangent up`$"):
+                ask()
+
+
+@pytest.mark.parametrize("url", ["nonsense", "127.0.0.1:8780", "ftp://127.0.0.1", "http://", "http://[::1", "http://127.0.0.1:port"])
+def test_an_address_that_is_none_is_told_in_one_sentence(url: str) -> None:
+    with pytest.raises(ServiceUnreachable) as raised, Client(url) as client:
+        client.studies()
+    assert "\n" not in str(raised.value)
+
+
+def test_what_is_no_tangent_is_told_from_one(serve_app: ServeApp, settings: Settings) -> None:
+    other = FastAPI()
+    other.state.streams = create_app(settings).state.streams
+
+    @other.get("/v1/studies")
+    def _studies() -> list[str]:
+        return ["something else"]
+
+    with serve_app(other) as url, Client(url) as client:
+        for ask in (client.studies, client.optimizers):
+            with pytest.raises(ServiceUnreachable, match="is no Tangent"):
+                ask()
+
+
+class Cutting:
+    """A line to a service that breaks: takes connections, passes bytes on, and cuts the answer after so many of them.
+
+    Args:
+        target: port of the service.
+        cuts: after how many bytes of answer each connection is cut, in turn; None lets all through, as do all connections after these.
+    """
+
+    def __init__(self, target: int, cuts: list[int | None]) -> None:
+        self._target = target
+        self._cuts = cuts
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.connections = 0
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    @property
+    def url(self) -> str:
+        """Where to connect."""
+        return f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+
+    def close(self) -> None:
+        """Take no more connections."""
+        self._listener.close()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                near, _ = self._listener.accept()
+            except OSError:
+                return
+            cut = self._cuts[self.connections] if self.connections < len(self._cuts) else None
+            self.connections += 1
+            far = socket.create_connection(("127.0.0.1", self._target))
+            threading.Thread(target=self._pass_on, args=(near, far, None), daemon=True).start()
+            threading.Thread(target=self._pass_on, args=(far, near, cut), daemon=True).start()
+
+    def _pass_on(self, source: socket.socket, sink: socket.socket, limit: int | None) -> None:
+        passed = 0
+        try:
+            while content := source.recv(1024 if limit is None else min(1024, limit - passed) or 1):
+                if limit is not None and passed >= limit:
+                    break
+                sink.sendall(content)
+                passed += len(content)
+        except OSError:
+            pass
+        for end in (source, sink):
+            with suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+            end.close()
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Try again at once."""
+    monkeypatch.setattr("service.client._RETRY_S", 0.02)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_watch_over_a_line_that_keeps_breaking_misses_and_repeats_nothing(live: str, store: Store, body: Body, play: Play) -> None:
+    study = play(body)
+    line = Cutting(int(live.rsplit(":", 1)[1]), [900, 0, 1500, 700, 2500, 1])
+    with closing(line), Client(line.url) as client:
+        # The first connection has to bring something: a service that never answered is told at once.
+        assert tuple(client.watch(study)) == store.events(study)
+        assert line.connections > 4
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_submission_over_a_line_that_breaks_is_made_once(live: str, store: Store, body: Body) -> None:
+    line = Cutting(int(live.rsplit(":", 1)[1]), [40, 0])
+    with closing(line), Client(line.url) as client:
+        study = client.submit(body)
+        assert line.connections == 3
+    assert [found.id for found in store.studies().items] == [study.id]
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_move_over_a_line_that_breaks_is_not_made_twice(live: str, store: Store, body: Body) -> None:
+    study = store.submit(parse_spec(body)).id
+    line = Cutting(int(live.rsplit(":", 1)[1]), [40])
+    with closing(line), Client(line.url) as client:
+        with pytest.raises(ServiceUnreachable, match="broke"):
+            client.pause(study)
+        assert line.connections == 1
+    assert store.study(study).version == 2
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_watch_survives_a_restart_of_the_service(settings: Settings, store: Store, pace: Pace, serve_app: ServeApp, body: Body) -> None:
+    study = store.submit(parse_spec(body)).id
+    port = free_port()
+    seen: list[EventView] = []
+
+    def watch() -> None:
+        with Client(f"http://127.0.0.1:{port}") as client:
+            seen.extend(client.watch(study))
+
+    watcher = threading.Thread(target=watch)
+    with serve_app(create_app(settings, store, pace=pace), port):
+        watcher.start()
+        store.move(study, StudyMove.PAUSE)
+        deadline = time.monotonic() + 5
+        while not seen:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+    store.move(study, StudyMove.RESUME)
+    with serve_app(create_app(settings, store, pace=pace), port):
+        store.move(study, StudyMove.CANCEL)
+        watcher.join(10)
+    assert tuple(seen) == store.events(study)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_watch_gives_up_when_the_service_stays_away(settings: Settings, store: Store, pace: Pace, serve_app: ServeApp, body: Body) -> None:
+    study = store.submit(parse_spec(body)).id
+    with serve_app(create_app(settings, store, pace=pace)) as url:
+        events = Client(url).watch(study, patience_s=0.2)
+        assert next(events).kind == "study.submitted"
+    with pytest.raises(ServiceUnreachable, match="no service answers"):
+        next(events)
+
+
+def test_a_watch_of_a_closed_study_ends_and_one_beyond_its_end_is_empty(client: Client, store: Store, body: Body, play: Play) -> None:
+    study = play(body)
+    whole = tuple(client.watch(study))
+    assert whole == store.events(study)
+    assert tuple(client.watch(study, after=whole[-1].id)) == ()
+    assert tuple(client.watch(study, after=whole[4].id)) == whole[5:]
+
+
+def test_a_watch_of_no_study_is_refused(client: Client) -> None:
+    with pytest.raises(ProblemError) as raised:
+        next(client.watch("zzzzzzzz"))
+    assert raised.value.slug == "study-not-found"
+
+
+def test_a_proxy_of_the_environment_is_not_asked_for_this_machine(live: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, f"http://127.0.0.1:{free_port()}")
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(f"{live}/healthz")
+    with Client(live) as client:
+        assert client.health().status == "up"

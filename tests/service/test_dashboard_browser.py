@@ -1,0 +1,194 @@
+import shutil
+import time
+from collections.abc import Callable, Generator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+
+import pytest
+from catalogs import catalog
+from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, expect, sync_playwright
+from trained_studies import Trained
+
+from service.app import create_app
+from service.settings import Settings
+from studies.states import StudyMove
+from studies.store import Store
+
+pytestmark = pytest.mark.browser
+
+_ARGUMENTS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+_ARMS = ["adamp", "adamw", "sgdp", "stepper"]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Generator[Browser]:
+    """One Chromium for all of these tests."""
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=_ARGUMENTS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def url(settings: Settings, store: Store, serve_app: Callable[..., AbstractContextManager[str]]) -> Generator[str]:
+    """The address of a service with these tests' catalogue."""
+    store.announce(catalog(), dispatcher="here")
+    with serve_app(create_app(settings, store)) as address:
+        yield address
+
+
+@dataclass
+class Reader:
+    """A page in a browser, and all that the browser complained of."""
+
+    page: Page
+    complaints: list[str] = field(default_factory=list)
+
+    def note(self, message: ConsoleMessage) -> None:
+        """Keep an error or a warning; a violation of the content security policy is one."""
+        if message.type in {"error", "warning", "trace"}:
+            self.complaints.append(message.text)
+
+
+@pytest.fixture
+def reader(browser: Browser) -> Generator[Reader]:
+    """A reader at a desk."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    reading = Reader(context.new_page())
+    reading.page.on("console", reading.note)
+    reading.page.on("pageerror", lambda error: reading.complaints.append(str(error)))
+    yield reading
+    context.close()
+
+
+def eventually(page: Page, claim: str) -> None:
+    """Return once a JavaScript expression is true; Playwright's own waiting evaluates text, which the page's policy forbids."""
+    deadline = time.monotonic() + 8
+    while not page.evaluate(claim):
+        assert time.monotonic() < deadline, claim
+        page.wait_for_timeout(50)
+
+
+def within(chart: Locator, share: float) -> tuple[float, float]:
+    """Return a place in a chart, so far from its left."""
+    chart.scroll_into_view_if_needed()
+    frame = chart.locator(".nsewdrag").first.bounding_box()
+    assert frame is not None
+    return frame["x"] + share * frame["width"], frame["y"] + frame["height"] / 2
+
+
+def test_every_chart_is_drawn_in_every_theme_and_width_without_a_complaint(reader: Reader, url: str, store: Store) -> None:
+    run = Trained(store, arms=_ARMS, budget={"trials_per_arm": 4, "epochs": 3}, width=4).train().close()
+    page = reader.page
+    page.goto(f"{url}/studies/{run.id}")
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    charts = page.locator(".plot")
+    assert charts.count() == 14
+    for n in range(charts.count()):
+        expect(charts.nth(n).locator(".main-svg").first).to_be_visible()
+    ink = "getComputedStyle(document.querySelector('#by-lr .xtick text')).fill"
+    light = page.evaluate(ink)
+    page.emulate_media(color_scheme="dark")
+    eventually(page, f"{ink} !== '{light}'")
+    page.set_viewport_size({"width": 380, "height": 800})
+    eventually(page, "document.querySelector('#by-lr .main-svg').getBoundingClientRect().width < 380")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 380, "the page itself must not scroll sideways"
+    page.goto(f"{url}/trials/{run.id}.adamp.1")
+    assert page.locator("#gradient-cosine .main-svg").count() == 0, "far below, and not needed yet"
+    page.locator("#gradient-cosine").scroll_into_view_if_needed()
+    expect(page.locator("#gradient-cosine .main-svg").first).to_be_visible()
+    for path in ("/", "/optimizers", "/workloads"):
+        page.goto(url + path)
+        assert page.evaluate("document.documentElement.scrollWidth") <= 380, path
+    assert reader.complaints == []
+
+
+def test_a_live_page_follows_the_study_and_leaves_the_reader_alone(reader: Reader, url: str, store: Store) -> None:
+    run = Trained(store, budget={"trials_per_arm": 3, "epochs": 2}, width=2).train(2)
+    page = reader.page
+    page.goto(f"{url}/studies/{run.id}")
+    expect(page.locator("#situation .facts")).to_contain_text("2 of 6 completed")
+    chart = page.locator("#best-by-trials")
+    expect(chart.locator(".main-svg").first).to_be_visible()
+    last = "Math.max(...document.getElementById('best-by-trials').data.flatMap(trace => trace.x))"
+    assert page.evaluate(last) == 1
+    # What the reader has done to the page: unfolded, zoomed, hidden an arm, put the focus on a button.
+    page.locator("#python-adamp summary").click()
+    page.mouse.move(*within(chart, 0.2))
+    page.mouse.down()
+    page.mouse.move(*within(chart, 0.7), steps=4)
+    page.mouse.up()
+    shown = "document.getElementById('best-by-trials').layout.xaxis.range"
+    eventually(page, f"{shown}[0] > 0.6")
+    zoomed = page.evaluate(shown)
+    page.get_by_role("checkbox", name="AdamW").uncheck()
+    page.locator("#do-pause").focus()
+    run.train(2)
+    expect(page.locator("#situation .facts")).to_contain_text("4 of 6 completed", timeout=8000)
+    eventually(page, f"{last} === 2")
+    assert page.evaluate(shown) == zoomed
+    assert page.evaluate("document.getElementById('best-by-trials').data.map(trace => trace.visible)") == [True, False]
+    expect(page.locator("#python-adamp")).to_have_attribute("open", "")
+    expect(page.locator("#do-pause")).to_be_focused()
+    page.mouse.dblclick(*within(chart, 0.5))
+    eventually(page, f"{shown}[0] === 0")
+    run.train().close()
+    expect(page.locator("#situation .state")).to_have_text("completed", timeout=8000)
+    expect(page.locator("#announcement")).to_have_text("Now completed")
+    expect(page.locator("#live")).not_to_have_attribute("hx-trigger", "every 2s")
+    assert reader.complaints == []
+
+
+def test_charts_appear_when_the_first_trial_has_finished(reader: Reader, url: str, store: Store) -> None:
+    run = Trained(store).train(1)
+    page = reader.page
+    page.goto(f"{url}/studies/{run.id}")
+    expect(page.locator("#charts")).to_contain_text("Charts appear when the first trial has finished.")
+    run.train(1)
+    expect(page.locator("#by-lr .main-svg").first).to_be_visible(timeout=8000)
+    assert reader.complaints == []
+
+
+def test_the_keyboard_reaches_the_content_and_the_verbs(reader: Reader, url: str, store: Store) -> None:
+    run = Trained(store).train(1)
+    page = reader.page
+    page.goto(f"{url}/studies/{run.id}")
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("button", name="Pause")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.locator("#situation .state")).to_have_text("paused")
+    assert store.study(run.id).state == "paused"
+    # What cannot be undone asks again.
+    page.locator("#confirm-cancel summary").focus()
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("button", name="Cancel this study")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.locator("#situation .state")).to_have_text("cancelling")
+    run.close(StudyMove.FINISH)
+    expect(page.locator("#situation .state")).to_have_text("cancelled", timeout=8000)
+    assert reader.complaints == []
+
+
+def test_a_service_that_is_gone_is_noticed_on_the_page(
+    reader: Reader, settings: Settings, store: Store, serve_app: Callable[..., AbstractContextManager[str]]
+) -> None:
+    store.announce(catalog(), dispatcher="here")
+    run = Trained(store).train(1)
+    with serve_app(create_app(settings, store)) as address:
+        reader.page.goto(f"{address}/studies/{run.id}")
+        expect(reader.page.locator("#connection")).to_be_hidden()
+    expect(reader.page.locator("#connection")).to_be_visible(timeout=8000)

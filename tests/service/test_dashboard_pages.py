@@ -1,0 +1,388 @@
+import csv
+import io
+import itertools
+import json
+import re
+from collections.abc import Callable
+from html.parser import HTMLParser
+from typing import Any
+
+import httpx
+import pytest
+from catalogs import catalog
+from trained_studies import Trained
+
+from service.dashboard.theme import CONTENT_SECURITY_POLICY
+from studies.spec import parse_spec
+from studies.states import StudyMove, TrialState
+from studies.store import Store
+
+BROWSER = {"accept": "text/html,application/xhtml+xml"}
+
+
+@pytest.fixture
+def pages(http: httpx.Client, store: Store) -> httpx.Client:
+    """A browser's view of a service that knows the catalogue of these tests."""
+    store.announce(catalog(), dispatcher="here")
+    http.headers.update(BROWSER)
+    return http
+
+
+def completed(store: Store) -> str:
+    return Trained(store, arms=["adamp", "adamw", "sgdp", "stepper"], budget={"trials_per_arm": 6, "epochs": 3}).train().close().id
+
+
+def minimized(store: Store) -> str:
+    return Trained(store, workload="char-lm").train().close().id
+
+
+def stopped(store: Store) -> str:
+    half = Trained(store).train(3)
+    store.move(half.id, StudyMove.STOP)
+    return half.close().id
+
+
+def cancelled(store: Store) -> str:
+    begun = Trained(store).train(1)
+    store.move(begun.id, StudyMove.CANCEL)
+    return begun.close().id
+
+
+def failed(store: Store) -> str:
+    return Trained(store).train(3).close(StudyMove.FAIL, reason="the worker process died four times: killed by signal 9 <oom>").id
+
+
+def running(store: Store) -> str:
+    return Trained(store).train(3).id
+
+
+def begun(store: Store) -> str:
+    return Trained(store).train(1).id
+
+
+def paused(store: Store) -> str:
+    half = Trained(store).train(3)
+    store.move(half.id, StudyMove.PAUSE)
+    return half.id
+
+
+def queued(store: Store) -> str:
+    return store.submit(parse_spec({"workload": "digits-mlp", "arms": ["adamp", "stepper"], "budget": {"trials_per_arm": 3}})).id
+
+
+def all_diverged(store: Store) -> str:
+    hot = {"optimizer": "adamp", "space": {"lr": {"low": 0.09, "high": 0.1, "log": True}}}
+    fixed = {"optimizer": "adamp", "name": "fixed", "space": {"lr": 0.1}}
+    return Trained(store, arms=[hot, fixed], budget={"trials_per_arm": 2, "epochs": 2}).train().close().id
+
+
+KINDS: list[Callable[[Store], str]] = [completed, minimized, stopped, cancelled, failed, running, begun, paused, queued, all_diverged]
+
+
+class Page(HTMLParser):
+    """What a page is made of."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.scripts: list[tuple[dict[str, str | None], str]] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        if tag == "script":
+            self.scripts.append((dict(attrs), ""))
+
+    def handle_data(self, data: str) -> None:
+        if self.elements and self.elements[-1][0] == "script":
+            attributes, text = self.scripts[-1]
+            self.scripts[-1] = (attributes, text + data)
+
+    def every(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.elements if name == tag]
+
+    def figures(self) -> dict[str, Any]:
+        return {str(a["id"]).removesuffix("-data"): json.loads(text) for a, text in self.scripts if a.get("type") == "application/json"}
+
+
+def read(pages: httpx.Client, path: str) -> str:
+    answer = pages.get(path)
+    assert answer.status_code == 200, answer.text
+    assert answer.headers["content-type"] == "text/html; charset=utf-8"
+    assert answer.headers["content-security-policy"] == CONTENT_SECURITY_POLICY
+    return answer.text
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_study_in_any_state_has_a_sound_page(pages: httpx.Client, store: Store, kind: Callable[[Store], str]) -> None:
+    study_id = kind(store)
+    paths = ["/", f"/studies/{study_id}", *(f"/trials/{trial.id}" for trial in store.every_trial(study_id)[:2])]
+    for path in paths:
+        html = read(pages, path)
+        page = Page(html)
+        assert_is_accessible(page, html)
+        assert_nothing_is_inline(page)
+        assert not re.search(r"\bNaN\b|\bnan\b %|\bNone\b|\bundefined\b", re.sub(r"<script.*?</script>", "", html, flags=re.DOTALL)), path
+        [twin] = [link for link in page.every("link") if link.get("rel") == "alternate"]
+        assert f'href="{twin["href"]}"' in html.split("<footer")[1]
+        assert pages.get(str(twin["href"])).headers["content-type"] == "application/json"
+
+
+def assert_is_accessible(page: Page, html: str) -> None:
+    ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
+    assert len(ids) == len(set(ids)), "an id stands twice"
+    for _, attributes in page.elements:
+        for name in ("aria-labelledby", "aria-describedby"):
+            assert attributes.get(name) is None or attributes[name] in ids
+    levels = [int(tag[1]) for tag, _ in page.elements if re.fullmatch(r"h[1-6]", tag)]
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(after <= before + 1 for before, after in itertools.pairwise(levels)), levels
+    assert page.every("html")[0]["lang"] == "en"
+    assert len(page.every("main")) == 1
+    assert 'class="skip" href="#main"' in html
+    assert all("aria-labelledby" in figure for figure in page.every("figure"))
+    assert all("title" not in attributes for _, attributes in page.elements), "a fact by hover alone"
+
+
+def assert_nothing_is_inline(page: Page) -> None:
+    for _, attributes in page.elements:
+        assert "style" not in attributes
+        assert not [name for name in attributes if name.startswith(("on", "hx-on"))]
+    for attributes, text in page.scripts:
+        assert str(attributes.get("src")).startswith("/static/") or (attributes["type"] == "application/json" and json.loads(text))
+    assert not page.every("style")
+    for tag, name in (("link", "href"), ("script", "src"), ("img", "src"), ("a", "href"), ("form", "action")):
+        assert all(str(a.get(name, "/")).startswith(("/", "#")) for a in page.every(tag)), "something from elsewhere"
+
+
+def test_charts_of_a_study_are_all_there_and_svg(pages: httpx.Client, store: Store) -> None:
+    html = read(pages, f"/studies/{completed(store)}")
+    figures = Page(html).figures()
+    best = {"best-by-trials", "best-by-seconds"}
+    runs = {"validation-metric", "train-loss", "weight-norm", "effective-step", "projected-fraction", "gradient-cosine"}
+    assert set(figures) == best | runs | {"by-lr", "by-weight-decay", "by-delta", "by-wd-ratio", "by-momentum", "by-k"}
+    for name, figure in figures.items():
+        assert {trace["type"] for trace in figure["data"]} == {"scatter"}, name
+        caption = re.search(rf'id="{name}-caption">(.*?)</p>', html)
+        assert caption is not None
+        assert re.search(r"\d", caption[1]), "a caption states numbers"
+        assert f'id="{name}-numbers"' in html
+
+
+def test_a_page_needs_no_charts_to_be_read(pages: httpx.Client, store: Store) -> None:
+    html = re.sub(r"<script.*?</script>", "", read(pages, f"/studies/{completed(store)}"), flags=re.DOTALL)
+    best = max(t.value for t in store.every_trial(store.studies().items[0].id) if t.value is not None)
+    assert f"{100 * best:.2f}\N{NO-BREAK SPACE}%" in html
+    assert "from optimizers import AdamP" in html
+
+
+def test_what_a_user_wrote_is_text_and_never_markup(pages: httpx.Client, store: Store) -> None:
+    name = '<script>alert(1)</script> & "quotes"'
+    study_id = Trained(store, name=name).train(3).close(StudyMove.FAIL, reason="</script><b>").id
+    for path in ("/", f"/studies/{study_id}"):
+        html = read(pages, path)
+        assert "<script>alert" not in html
+        assert "<b>" not in html
+        assert "&lt;script&gt;alert(1)&lt;/script&gt; &amp; &#34;quotes&#34;" in html
+
+
+def test_an_empty_service_tells_how_to_submit_the_first_study(http: httpx.Client) -> None:
+    html = read(http, "/")
+    assert "tangent submit examples/digits.json" in html
+    assert "/v1/studies -H" in html
+
+
+def test_without_a_catalogue_the_pages_tell_how_to_get_one(http: httpx.Client, store: Store) -> None:
+    assert "tangent up" not in read(http, "/optimizers"), "this one has cards"
+    store.announce(catalog(), dispatcher="here")
+    cards = read(http, "/optimizers")
+    assert "SGDP" in cards
+    assert "lr * weight_decay &lt; 1 - momentum" in cards
+    assert 'href="#adamw"' in cards
+    assert "nats per character" in read(http, "/workloads")
+
+
+def test_the_list_is_filtered_and_paged(pages: httpx.Client, store: Store) -> None:
+    for n in range(26):
+        store.submit(parse_spec({"name": f"study {n}", "workload": "digits-mlp", "arms": ["adamp"], "budget": {"trials_per_arm": 1}}))
+    other = store.submit(parse_spec({"workload": "char-lm", "arms": ["adamp"], "budget": {"trials_per_arm": 1}})).id
+    first = read(pages, "/?state=queued")
+    assert "25 of 27 studies" in first
+    following = re.search(r'href="([^"]+)">Next page', first)
+    assert following is not None
+    second = read(pages, following[1].replace("&amp;", "&"))
+    assert "2 of 27 studies" in second
+    assert "study 0" in second
+    assert f"/studies/{other}" in read(pages, "/?workload=char-lm")
+    assert "No study is failed on char-lm" in read(pages, "/?state=failed&workload=char-lm")
+
+
+def test_trials_are_filtered_sorted_and_paged(pages: httpx.Client, store: Store) -> None:
+    study_id = Trained(store, arms=["adamp", "adamw"], budget={"trials_per_arm": 20, "epochs": 1}).train().close().id
+    every = store.every_trial(study_id)
+    lost = [t.id for t in every if t.state is TrialState.DIVERGED]
+    table = read(pages, f"/studies/{study_id}").split('id="trials"')[1]
+    assert "25 of 40 trials" in table
+    table = read(pages, f"/studies/{study_id}?arm=&state=diverged").split('id="trials"')[1]
+    assert set(re.findall(r'/trials/([^"]+)"', table)) == set(lost)
+    table = read(pages, f"/studies/{study_id}?arm=adamw&order=-value").split('id="trials"')[1]
+    shown = [store.trial(trial_id).value for trial_id in re.findall(r'/trials/([^"]+)"', table)]
+    values = [value for value in shown if value is not None]
+    assert values == sorted(values)
+    assert 'aria-sort="ascending"' in table
+
+
+def test_the_table_downloads_as_csv_with_a_column_for_each_hyperparameter(pages: httpx.Client, store: Store) -> None:
+    study_id = completed(store)
+    answer = pages.get(f"/studies/{study_id}/trials.csv")
+    assert answer.headers["content-disposition"] == f'attachment; filename="{study_id}-trials.csv"'
+    rows = list(csv.DictReader(io.StringIO(answer.text)))
+    assert len(rows) == 24
+    trial = store.trial(f"{study_id}.adamp.3")
+    [row] = [row for row in rows if row["id"] == trial.id]
+    assert float(row["lr"]) == trial.parameters["lr"]
+    assert row["k"] == ""
+    assert [row["arm"] for row in csv.DictReader(io.StringIO(pages.get(f"/studies/{study_id}/trials.csv?arm=sgdp").text))] == ["sgdp"] * 6
+
+
+def test_verbs_are_plain_forms_that_lead_back(pages: httpx.Client, store: Store) -> None:
+    study_id = running(store)
+    actions = {form.get("action") for form in Page(read(pages, f"/studies/{study_id}")).every("form") if form.get("method") == "post"}
+    assert actions == {f"/studies/{study_id}/{verb}" for verb in ("pause", "stop", "cancel")}
+    answer = pages.post(f"/studies/{study_id}/pause", headers={"sec-fetch-site": "same-origin"})
+    assert (answer.status_code, answer.headers["location"]) == (303, f"/studies/{study_id}")
+    assert store.study(study_id).state == "paused"
+
+
+def test_another_site_cannot_press_our_buttons(pages: httpx.Client, store: Store) -> None:
+    study_id = running(store)
+    answer = pages.post(f"/studies/{study_id}/cancel", headers={"sec-fetch-site": "cross-site", "origin": "http://example.com"})
+    assert answer.status_code == 403
+    assert store.study(study_id).state == "running"
+
+
+def test_a_viewer_reads_and_cannot_move(http: httpx.Client, store: Store) -> None:
+    store.announce(catalog(), dispatcher="here")
+    study_id = running(store)
+    secret = store.create_token("eve", role="viewer")
+    assert http.get(f"/studies/{study_id}", headers=BROWSER).status_code == 401
+    http.auth = ("", secret)
+    assert http.get(f"/studies/{study_id}", headers=BROWSER).status_code == 200
+    assert http.post(f"/studies/{study_id}/stop", headers=BROWSER).status_code == 403
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "sentence"),
+    [
+        ("GET", "/studies/nosuch", 404, "There is no such study"),
+        ("GET", "/trials/nosuch.adamp.0", 404, "There is no such trial"),
+        ("GET", "/nowhere", 404, "There is nothing here"),
+        ("POST", "/studies/STUDY/pause", 409, "Its state does not allow this"),
+        ("GET", "/studies/STUDY?order=luck", 422, "A parameter cannot be used"),
+        ("GET", "/studies/STUDY?arm=adam", 404, "The study has no such arm"),
+        ("GET", "/?state=asleep", 422, "A parameter cannot be used"),
+    ],
+)
+def test_what_goes_wrong_is_told_on_a_page_of_ours(pages: httpx.Client, store: Store, method: str, path: str, status: int, sentence: str) -> None:
+    answer = pages.request(method, path.replace("STUDY", completed(store)))
+    assert answer.status_code == status
+    assert f"<h1>{sentence}</h1>" in answer.text
+    assert '<link rel="stylesheet" href="/static/style.' in answer.text
+
+
+def test_a_live_page_asks_and_a_closed_one_does_not(pages: httpx.Client, store: Store) -> None:
+    study_id = running(store)
+    assert 'hx-trigger="every 2s"' in read(pages, f"/studies/{study_id}")
+    assert 'hx-trigger="every 2s"' in read(pages, f"/trials/{study_id}.adamp.1")
+    closed = completed(store)
+    assert "hx-trigger" not in read(pages, f"/studies/{closed}")
+    assert "hx-trigger" not in read(pages, f"/trials/{closed}.adamp.1")
+
+
+def update_url(html: str) -> str:
+    found = re.search(r'hx-get="([^"]+)"', html)
+    assert found is not None
+    return found[1].replace("&amp;", "&")
+
+
+def test_an_update_carries_only_what_has_changed(pages: httpx.Client, store: Store) -> None:
+    run = Trained(store, budget={"trials_per_arm": 3, "epochs": 4}, width=1).train(4)
+    ask = update_url(read(pages, f"/studies/{run.id}"))
+    assert pages.get(ask).status_code == 204, "nothing has happened"
+    run.train(1)
+    update = read(pages, ask)
+    assert 'id="situation" hx-swap-oob="true"' in update
+    assert "application/json" not in update, "no trial has finished, so no figure has changed"
+    run.train(3)
+    update = read(pages, update_url(update))
+    assert 'id="charts" hx-swap-oob="true"' in update
+    assert set(Page(update).figures()) > {"best-by-trials", "by-lr"}
+
+
+def test_a_large_study_is_drawn_anew_only_every_so_many_trials(pages: httpx.Client, store: Store) -> None:
+    run = Trained(store, arms=["adamw", "stepper"], budget={"trials_per_arm": 300, "epochs": 1}, width=1).train(3)
+    ask = update_url(read(pages, f"/studies/{run.id}"))
+    run.train(2)
+    assert "application/json" not in read(pages, ask)
+    run.train(1)
+    assert "application/json" in read(pages, ask)
+
+
+def test_the_last_update_of_a_study_stops_the_asking(pages: httpx.Client, store: Store) -> None:
+    run = Trained(store).train(3)
+    ask = update_url(read(pages, f"/studies/{run.id}"))
+    run.train().close()
+    update = read(pages, ask)
+    assert "hx-trigger" not in update
+    assert "completed" in update
+
+
+def test_an_update_keeps_the_filter_of_its_page(pages: httpx.Client, store: Store) -> None:
+    run = Trained(store).train(3)
+    ask = update_url(read(pages, f"/studies/{run.id}?arm=adamw"))
+    run.train(1)
+    table = read(pages, ask).split('id="trials"')[1].split('id="charts"')[0]
+    assert set(re.findall(r"/trials/[a-z0-9]+\.([a-z]+)\.", table)) == {"adamw"}
+
+
+def test_a_trial_in_training_updates_its_page(pages: httpx.Client, store: Store) -> None:
+    run = Trained(store, budget={"trials_per_arm": 1, "epochs": 4}).train(1)
+    ask = update_url(read(pages, f"/trials/{run.id}.adamp.0"))
+    assert pages.get(ask).status_code == 204
+    run.train(1)
+    assert "In training: 2 of 4 epochs done." in read(pages, ask)
+
+
+def test_an_arm_looks_the_same_in_table_key_and_charts(pages: httpx.Client, store: Store) -> None:
+    html = read(pages, f"/studies/{completed(store)}")
+    [position] = {arm.position for arm in store.arms(store.studies().items[0].id) if arm.name == "sgdp"}
+    assert html.count(f'<svg class="swatch arm-{position}"') > 3
+    colours = {
+        trace["line"]["color"]
+        for figure in Page(html).figures().values()
+        for trace in figure["data"]
+        if trace.get("meta", {}).get("arm") == "sgdp" and "line" in trace
+    }
+    assert colours == {f"var(--arm-{position})"}
+
+
+def test_files_are_served_for_good_under_names_of_their_content(pages: httpx.Client, store: Store) -> None:
+    html = read(pages, f"/studies/{running(store)}")
+    served = [
+        str(a[name]) for tag, name in (("script", "src"), ("link", "href")) for a in Page(html).every(tag) if str(a.get(name)).startswith("/static/")
+    ]
+    assert len(served) == 7
+    for path in served:
+        answer = pages.get(path)
+        assert answer.headers["cache-control"] == "public, max-age=31536000, immutable"
+        assert re.search(r"\.[0-9a-f]{10}\.", path)
+    assert pages.get("/static/style.css").status_code == 404
+    assert pages.get("/static/..%2ftheme.py").status_code == 404
+
+
+def test_htmx_is_told_to_run_no_text_as_code(pages: httpx.Client, store: Store) -> None:
+    [config] = [meta["content"] for meta in Page(read(pages, f"/studies/{running(store)}")).every("meta") if meta.get("name") == "htmx-config"]
+    settings = json.loads(str(config))
+    assert settings["allowEval"] is False
+    assert settings["includeIndicatorStyles"] is False

@@ -1,0 +1,84 @@
+"""The table of errors: every class of the domain has its answer."""
+
+import inspect
+
+import pytest
+
+from service.errors import KIND_OF_ERROR, KINDS, Fault, kind_of, problem_of
+from studies import errors
+
+__all__: list[str] = []
+
+CLASSES = [value for value in vars(errors).values() if inspect.isclass(value) and issubclass(value, errors.TangentError)]
+
+
+@pytest.mark.parametrize("error", CLASSES, ids=lambda error: error.__name__)
+def test_every_error_of_the_domain_has_an_answer_of_its_own(error: type[errors.TangentError]) -> None:
+    assert error in KIND_OF_ERROR
+    assert 400 <= KIND_OF_ERROR[error].status < 600
+
+
+def test_no_two_errors_share_a_kind() -> None:
+    slugs = [kind.slug for kind in KIND_OF_ERROR.values()]
+    assert len(slugs) == len(set(slugs))
+
+
+def test_the_table_knows_no_error_that_is_gone() -> None:
+    assert set(KIND_OF_ERROR) == set(CLASSES)
+
+
+def test_an_error_that_is_not_in_the_table_is_answered_like_its_parent() -> None:
+    class Other(errors.VersionConflict):
+        pass
+
+    assert kind_of(Other) is KIND_OF_ERROR[errors.VersionConflict]
+
+
+def test_slugs_never_change() -> None:
+    # Clients compare with these: one may be added, none renamed.
+    assert {slug: kind.status for slug, kind in KINDS.items()} == {
+        "internal-error": 500,
+        "spec-invalid": 422,
+        "not-found": 404,
+        "study-not-found": 404,
+        "arm-not-found": 404,
+        "trial-not-found": 404,
+        "token-not-found": 404,
+        "illegal-move": 409,
+        "conflict": 409,
+        "version-conflict": 412,
+        "idempotency-conflict": 422,
+        "superseded": 409,
+        "catalog-empty": 503,
+        "not-permitted": 403,
+        "unauthenticated": 401,
+        "forbidden": 403,
+        "store-unavailable": 503,
+        "parameter-invalid": 422,
+        "method-not-allowed": 405,
+        "not-json": 400,
+        "body-too-large": 413,
+        "unsupported-media-type": 415,
+        "host-refused": 421,
+        "cross-site": 403,
+        "not-ready": 503,
+        "too-many-streams": 503,
+    }
+
+
+def test_a_problem_says_what_the_error_says() -> None:
+    error = errors.IllegalMove("cannot pause", state="completed", allowed=("stop",))
+    problem = problem_of(kind_of(type(error)), error=error)
+    assert problem.model_dump(exclude_none=True) == {
+        "type": "/problems/illegal-move",
+        "title": "Its state does not allow this",
+        "status": 409,
+        "detail": "cannot pause",
+        "state": "completed",
+        "allowed": ("stop",),
+    }
+
+
+def test_a_problem_lists_at_most_fifty_faults() -> None:
+    problem = problem_of(KINDS["spec-invalid"], "many", faults=[Fault(pointer=f"/{n}", detail="wrong") for n in range(100)])
+    assert len(problem.errors or ()) == 50

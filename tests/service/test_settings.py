@@ -1,0 +1,124 @@
+"""Settings: safe defaults, one line for every fault, nothing secret shown."""
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from service.settings import Settings, SettingsInvalid, is_loopback
+
+__all__: list[str] = []
+
+
+@pytest.fixture(autouse=True)
+def _silent_environment(settings: Settings) -> None:
+    """Forget what the environment of the tests says (`settings` does it)."""
+    del settings
+
+
+def test_by_default_only_this_machine_is_served_from_the_users_own_folder() -> None:
+    settings = Settings.load()
+    assert is_loopback(settings.host)
+    assert settings.home == Path("~/.tangent").expanduser()
+    assert settings.database_url == f"sqlite:///{settings.home}/tangent.db"
+    assert (settings.url, settings.token, settings.ray_address) == ("http://127.0.0.1:8780", None, "local")
+
+
+def test_the_environment_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {
+        "TANGENT_HOME": "/var/lib/tangent",
+        "TANGENT_PORT": "9000",
+        "TANGENT_TOKEN": "secret",
+        "TANGENT_LOG_LEVEL": "WARNING",
+        "TANGENT_ALLOWED_HOSTS": "a.example, b.example",
+        "TANGENT_RAY_ADDRESS": "ray:6379",
+    }.items():
+        monkeypatch.setenv(name, value)
+    settings = Settings.load()
+    assert settings.database_url == "sqlite:////var/lib/tangent/tangent.db"
+    assert settings.url == "http://127.0.0.1:9000"
+    assert settings.allowed_hosts == ("a.example", "b.example")
+    assert (settings.log_level, settings.ray_address) == ("warning", "ray:6379")
+    assert settings.token is not None
+    assert settings.token.get_secret_value() == "secret"
+
+
+def test_what_is_given_goes_before_the_environment_and_none_is_nothing_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TANGENT_PORT", "9000")
+    assert Settings.load(port=9001, host=None).url == "http://127.0.0.1:9001"
+    assert Settings.load(port=None).port == 9000
+
+
+def test_an_empty_variable_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TANGENT_TOKEN", "")
+    monkeypatch.setenv("TANGENT_PORT", "")
+    assert (Settings.load().token, Settings.load().port) == (None, 8780)
+
+
+def test_variables_of_other_parts_do_not_disturb(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TANGENT_PARENT_PID", "1")
+    Settings.load()
+
+
+@pytest.mark.parametrize(("host", "url"), [("0.0.0.0", "http://127.0.0.1:8780"), ("::", "http://[::1]:8780"), ("10.1.2.3", "http://10.1.2.3:8780")])
+def test_the_client_finds_a_service_that_listens_everywhere(host: str, url: str) -> None:
+    assert Settings.load(host=host).url == url
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("PORT", "abc", "integer"),
+        ("PORT", "0", "greater than or equal to 1"),
+        ("PORT", "65536", "less than or equal to 65535"),
+        ("LOG_LEVEL", "loud", "'warning'"),
+        ("URL", "ftp://here", "http://"),
+        ("HOST", "a" * 300, "255"),
+    ],
+)
+def test_a_faulty_variable_is_one_line_with_its_name(monkeypatch: pytest.MonkeyPatch, name: str, value: str, words: str) -> None:
+    monkeypatch.setenv(f"TANGENT_{name}", value)
+    with pytest.raises(SettingsInvalid) as raised:
+        Settings.load()
+    said = str(raised.value)
+    assert said.startswith(f"TANGENT_{name}: ")
+    assert words in said
+    assert "\n" not in said
+    assert value[:60] in said
+
+
+def test_every_faulty_variable_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TANGENT_PORT", "abc")
+    monkeypatch.setenv("TANGENT_LOG_LEVEL", "loud")
+    with pytest.raises(SettingsInvalid) as raised:
+        Settings.load()
+    assert [part.split(":")[0] for part in str(raised.value).split("; ")] == ["TANGENT_PORT", "TANGENT_LOG_LEVEL"]
+
+
+def test_settings_are_frozen_and_show_no_secret() -> None:
+    settings = Settings.load(token="hush-hush", database_url="postgresql+psycopg://tangent:hush-hush@db/tangent")
+    assert "hush-hush" not in repr(settings)
+    with pytest.raises(ValidationError, match="frozen"):
+        settings.port = 1  # pyright: ignore[reportAttributeAccessIssue] # what the test is about
+
+
+@pytest.mark.parametrize(
+    ("host", "is_own"),
+    [
+        ("localhost", True),
+        ("127.0.0.1", True),
+        ("127.8.8.8", True),
+        ("::1", True),
+        ("[::1]", True),
+        ("0.0.0.0", False),
+        ("::", False),
+        ("10.0.0.1", False),
+        ("example.com", False),
+        ("localhost.example.com", False),
+        ("", False),
+        # An old way to write 127.0.0.1 that not everyone reads the same way.
+        ("127.1", False),
+    ],
+)
+def test_only_loopback_counts_as_this_machine(host: str, is_own: bool) -> None:
+    assert is_loopback(host) is is_own
