@@ -1,0 +1,123 @@
+"""An optimizer and a workload of one's own, as an installed package adds them to the catalogue."""
+
+__all__ = ["SIGNUM", "Signum", "TwoMoons"]
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.optim import Optimizer
+
+from studies.catalog import Bounds, Hyperparameter, OptimizerCard, WorkloadCard
+from studies.recipe import arguments
+from studies.space import Parameters, Range
+from workers.optimizers import OptimizerEntry
+from workers.workloads import Data, Split, Workload
+
+
+class Signum(Optimizer):
+    """Steps of constant size along the sign of the momentum (Bernstein et al., ICML 2018, arXiv:1802.04434)."""
+
+    def __init__(self, params: Any, lr: float = 1e-3, momentum: float = 0.9) -> None:
+        super().__init__(params, {"lr": lr, "momentum": momentum})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> None:  # pyright: ignore[reportIncompatibleMethodOverride] # torch's overloads
+        """Move every weight by lr against the sign of its momentum."""
+        del closure
+        for group in self.param_groups:
+            for weight in group["params"]:
+                if weight.grad is not None:
+                    buffer = self.state[weight].setdefault("momentum", torch.zeros_like(weight))
+                    buffer.lerp_(weight.grad, 1 - group["momentum"])
+                    weight.sub_(buffer.sign(), alpha=group["lr"])
+
+
+_CARD = OptimizerCard(
+    name="signum",
+    title="Signum",
+    description="Steps of constant size along the sign of the momentum.",
+    reference="Bernstein et al., signSGD: compressed optimisation for non-convex problems, ICML 2018, arXiv:1802.04434",
+    import_line="from tangent_own import Signum",
+    constructor="Signum",
+    hyperparameters=(
+        Hyperparameter(
+            name="lr",
+            description="By how much every weight moves in one step.",
+            unit="weight per step",
+            default=1e-3,
+            search=Range(low=1e-5, high=1e-1, log=True),
+            source="our choice: two decades below the default and two above",
+            tuned=True,
+            bounds=Bounds(low=0, low_open=True),
+        ),
+        Hyperparameter(
+            name="momentum",
+            description="How much of the gradient's running mean is kept at each step.",
+            unit="none",
+            default=0.9,
+            search=Range(low=0.5, high=0.99),
+            source="the paper uses 0.9",
+            tuned=False,
+            bounds=Bounds(low=0, high=1, high_open=True),
+        ),
+    ),
+)
+
+
+def _build(groups: list[dict[str, Any]], parameters: Parameters) -> Signum:
+    keywords: dict[str, Any] = {**arguments(_CARD, parameters)}
+    return Signum(groups, **keywords)
+
+
+SIGNUM = OptimizerEntry(_CARD, build=_build)
+
+
+class TwoMoons(Workload):
+    """Two half circles, each reaching into the other, told apart by a small network."""
+
+    card = WorkloadCard(
+        name="two-moons",
+        title="Two moons",
+        description="Which of two noisy half circles a point of the plane lies on; two hidden layers of 16 with tanh; cross-entropy.",
+        source="Made here: half circles of radius 1 with noise of deviation 0.2",
+        metric="accuracy",
+        unit="fraction",
+        direction="maximize",
+        target=0.95,
+        epochs=10,
+        batch_size=32,
+        examples={"train": 600, "validation": 200, "test": 200},
+        parameters=354,
+        epoch_s=0.01,
+    )
+
+    def load_data(self, device: torch.device) -> Data:
+        """Return 600, 200 and 200 points, the same ones each time."""
+        generator = torch.Generator().manual_seed(0)
+        splits = {name: _moons(count, generator) for name, count in self.card.examples.items()}
+        return Data(train=splits["train"], validation=splits["validation"], test=splits["test"]).to(device)
+
+    def build_model(self) -> nn.Module:
+        """Return 2-16-16-2."""
+        return nn.Sequential(nn.Linear(2, 16), nn.Tanh(), nn.Linear(16, 16), nn.Tanh(), nn.Linear(16, 2))
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Return the mean cross-entropy in nats."""
+        return functional.cross_entropy(outputs, targets)
+
+    def metric_sum(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Return the number of points on the right moon."""
+        return (outputs.argmax(dim=-1) == targets).to(outputs.dtype).sum()
+
+
+def _moons(count: int, generator: torch.Generator) -> Split:
+    targets = torch.arange(count) % 2
+    angle = math.pi * torch.rand(count, generator=generator)
+    upper = torch.stack([angle.cos(), angle.sin()], dim=1)
+    lower = torch.stack([1 - angle.cos(), 0.5 - angle.sin()], dim=1)
+    points = torch.where(targets.unsqueeze(1) == 0, upper, lower)
+    return Split(inputs=points + 0.2 * torch.randn(count, 2, generator=generator), targets=targets)

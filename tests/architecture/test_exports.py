@@ -1,0 +1,73 @@
+"""How a module presents itself: what it exports, what it says it is, how long it is and what it is called."""
+
+import ast
+import importlib
+from pathlib import Path
+
+import pytest
+
+__all__: list[str] = []
+
+ROOT = Path(__file__).parents[2]
+PACKAGES = ("adamp", "studies", "workers", "service")
+MAX_LINES = 400
+# Names that say nothing of what is inside, so that everything ends up there.
+EMPTY_NAMES = {"utils", "util", "helpers", "helper", "common", "core", "base", "manager", "managers", "misc"}
+
+FILES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+# Alembic runs these by path; they are no modules that anyone imports.
+MODULES = [path for path in FILES if "migrations" not in path.parts]
+
+
+def relative(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def exported_names(path: Path) -> list[str] | None:
+    """Return the literal `__all__` of a file, or None where it has none."""
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        match node:
+            case ast.Assign(targets=[ast.Name(id="__all__")], value=value) | ast.AnnAssign(target=ast.Name(id="__all__"), value=ast.expr() as value):
+                return list(ast.literal_eval(value))
+            case _:
+                continue
+    return None
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_a_package_is_a_package_and_ships_its_types(package: str) -> None:
+    assert (ROOT / package / "__init__.py").is_file()
+    assert (ROOT / package / "py.typed").is_file()
+
+
+@pytest.mark.parametrize("path", FILES, ids=relative)
+def test_a_file_says_what_it_is(path: Path) -> None:
+    docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+    assert docstring, f"{relative(path)} opens with no docstring"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=relative)
+def test_a_module_exports_names_that_exist_and_each_once(path: Path) -> None:
+    names = exported_names(path)
+    assert names is not None, f"{relative(path)} has no __all__"
+    assert len(names) == len(set(names)), f"{relative(path)} exports a name twice"
+    module = importlib.import_module(module_name(path))
+    missing = [name for name in names if not hasattr(module, name)]
+    assert not missing, f"{relative(path)} exports {missing}, which it does not define"
+
+
+@pytest.mark.parametrize("path", FILES, ids=relative)
+def test_a_file_is_short_enough_to_read(path: Path) -> None:
+    lines = len(path.read_text(encoding="utf-8").splitlines())
+    assert lines <= MAX_LINES, f"{relative(path)} has {lines} lines: give a part of it a file of its own"
+
+
+@pytest.mark.parametrize("path", FILES, ids=relative)
+def test_a_name_says_what_is_inside(path: Path) -> None:
+    names = {part.removesuffix(".py").strip("_") for part in path.relative_to(ROOT).parts}
+    assert not names & EMPTY_NAMES, f"{relative(path)} is called after nothing: name it for what it does"
