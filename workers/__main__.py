@@ -41,7 +41,8 @@ def main() -> int:
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
         logging.getLogger("alembic").setLevel(logging.WARNING)
         store = Store.open(settings.database)
-        store.beat(settings.name)
+        # A write that changes nothing: an unwritable database is told before Ray takes its seconds to start.
+        store.sign_off(settings.name)
         ray_address = start_ray(settings.ray_address, cpus=settings.cpus)
         store.announce(announced(), dispatcher=settings.name)
     except ValidationError as error:

@@ -84,8 +84,8 @@ def _knock(address: str) -> None:
         OSError: nothing does.
     """
     host, colon, port = address.rpartition(":")
-    if colon and port.isdigit():
-        socket.create_connection((host, int(port)), timeout=_ANSWER_WITHIN_S).close()
+    if colon and port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_ANSWER_WITHIN_S).close()
 
 
 def _connect(address: str, **options: Any) -> str:
@@ -93,8 +93,9 @@ def _connect(address: str, **options: Any) -> str:
     try:
         _knock(address)
         context = _ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False, **options)
-    except (ConnectionError, OSError, RuntimeError, TimeoutError, ValueError) as error:
-        cause = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    except (OSError, OverflowError, RuntimeError, ValueError) as error:
+        said = (error.strerror if isinstance(error, OSError) else None) or str(error).strip() or type(error).__name__
+        cause = said.splitlines()[0]
         what = "a local Ray cannot start" if address == "local" else f"no Ray answers at {address}"
         raise RayUnavailable(f"{what}: {cause}") from error
     return str(context.address_info["gcs_address"])

@@ -10,14 +10,12 @@ from service.cli.failures import CommandError
 from service.settings import Settings
 from studies.store import Store
 
-_RAY_WITHIN_S = 5.0
-
 
 def check(settings: Settings) -> None:
     """Find what would keep the service from starting before anything is started.
 
     Raises:
-        CommandError: the port or the folder of the logs cannot be had, or no Ray answers at the address given.
+        CommandError: the port or the folder of the logs cannot be had.
         StoreUnavailable: the database cannot be opened.
         NotPermitted: others could reach the service, and no token guards it.
     """
@@ -32,25 +30,11 @@ def check(settings: Settings) -> None:
         (settings.home / "logs").mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise CommandError(f"cannot write to {settings.home}: {_reason(error)}; choose another folder with --home") from None
-    _check_ray(settings.ray_address)
     store = Store.open(settings.database_url)
     try:
         check_exposure(settings, store)
     finally:
         store.close()
-
-
-def _check_ray(address: str) -> None:
-    # Ray itself goes on trying for minutes before it says so.
-    host, _, port = address.rpartition(":")
-    if address == "local" or not port.isdecimal():
-        return
-    try:
-        with socket.create_connection((host.strip("[]"), int(port)), timeout=_RAY_WITHIN_S):
-            pass
-    except (OSError, OverflowError) as error:
-        why = _reason(error) if isinstance(error, OSError) else "no such port"
-        raise CommandError(f"no Ray answers at {address}: {why}; start one there, or leave out --ray to start one here") from None
 
 
 def dispatcher_environment(settings: Settings) -> dict[str, str]:

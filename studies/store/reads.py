@@ -155,21 +155,27 @@ def progress(connection: Connection, study_id: str) -> dict[str, Any]:
     Raises:
         StudyNotFound: there is none.
     """
-    of_arms = arms(connection, study_id)
-    total = _total(arm.progress for arm in of_arms)
-    each = {arm.name: {**arm.progress.model_dump(), "best": arm.best.value if arm.best is not None else None} for arm in of_arms}
-    return {"study": total.model_dump(), "arms": each}
+    plan = resolved(connection, study_id)
+    of_arms = arm_progress(connection, {study_id: plan.epochs})[study_id]
+    best = {name: _best_row(connection, study_id, name, direction=plan.workload.direction) for name in of_arms}
+    each = {name: {**arm.model_dump(), "best": None if best[name] is None else best[name].value} for name, arm in of_arms.items()}
+    return {"study": _total(of_arms.values()).model_dump(), "arms": each}
 
 
-def _best(connection: Connection, study_id: str, part: ResolvedArm, *, direction: Direction, decay_1d: bool) -> Best | None:
+def _best_row(connection: Connection, study_id: str, arm: str, *, direction: Direction) -> Any:
+    """Return the row of an arm's best completed trial, of equals the first, or None."""
     t = tables.trial.c
     query = (
         select(tables.trial)
-        .where(t.study_id == study_id, t.arm == part.name, t.state == TrialState.COMPLETED.value, t.value.is_not(None))
+        .where(t.study_id == study_id, t.arm == arm, t.state == TrialState.COMPLETED.value, t.value.is_not(None))
         .order_by(t.value.desc() if direction == "maximize" else t.value, t.number)
         .limit(1)
     )
-    row = connection.execute(query).one_or_none()
+    return connection.execute(query).one_or_none()
+
+
+def _best(connection: Connection, study_id: str, part: ResolvedArm, *, direction: Direction, decay_1d: bool) -> Best | None:
+    row = _best_row(connection, study_id, part.name, direction=direction)
     if row is None:
         return None
     return Best(

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from catalogs import catalog
+from optuna.storages import RDBStorage
 from playing import Play
 from postgres_server import PostgresServer
 
@@ -34,6 +35,10 @@ def _prepare(url: str) -> None:
     store = Store.open(url)
     store.announce(catalog(), dispatcher="here")
     store.close()
+    # Optuna's tables too: the store would make them with the first copy, and that takes longer than most tests.
+    optunas = RDBStorage(url)
+    optunas.remove_session()
+    optunas.engine.dispose()
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
