@@ -72,6 +72,7 @@ class Dispatcher:
 
     def serve(self) -> None:
         """Claim and watch until `end`."""
+        threading.Thread(target=self._complete_copies, name="copies", daemon=True).start()
         last_beat = -math.inf
         while not self._is_ending.is_set():
             try:
@@ -157,6 +158,17 @@ class Dispatcher:
                     failure = f"its run broke down {count} times without finishing a trial: {_last_line(log)} (see {log})"
             self._store.release(run.claim, failure=failure)
             self._runs.remove(run)
+            if code != 0:
+                self._complete_copies()
+
+    def _complete_copies(self) -> None:
+        try:
+            copied = self._store.complete_copies()
+        except StoreUnavailable as error:
+            _log.warning("copies in Optuna's storage stay incomplete until the next start: %s", error)
+        else:
+            if copied:
+                _log.info("%d trials of closed studies copied to Optuna's storage", copied)
 
     def _lose_ray(self) -> None:
         """Wait for a cluster's Ray to come back; a local one that is gone cannot be started twice in one process, so end with it."""

@@ -106,7 +106,8 @@ class StudyRun:
                     self._writer.say_progress()
                     last_said = now
                 if now - last_copy > _COPY_EVERY_S:
-                    self._store.copy_to_optuna(self._claim.study_id)
+                    # A long backlog must not keep this thread from the lease.
+                    self._store.copy_to_optuna(self._claim.study_id, within_s=1.0)
                     last_copy = now
             except Superseded as error:
                 if not self._is_done.is_set():

@@ -11,7 +11,7 @@ import itertools
 import math
 import warnings
 import zlib
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 
 import numpy as np
@@ -141,7 +141,7 @@ class ArmSampler:
         return self._at(sobol.random(1)[0]), None
 
     def _grid(self, number: int, attempt: int) -> tuple[dict[str, Scalar], None]:
-        points = self._every_point()
+        points = list(self._every_point())
         order = np.random.default_rng(self._seed).permutation(len(points))
         return points[int(order[(number + attempt) % len(points)])], None
 
@@ -173,13 +173,13 @@ class ArmSampler:
         """Return the searched dimensions at a point of the unit cube [D]."""
         return {name: _quantile(dimension, float(u)) for (name, dimension), u in zip(self._searched.items(), point, strict=True)}
 
-    def _every_point(self) -> list[dict[str, Scalar]]:
+    def _every_point(self) -> Iterator[dict[str, Scalar]]:
         values = [
-            dimension.choices if isinstance(dimension, Choices) else tuple(range(int(dimension.low), int(dimension.high) + 1))
+            dimension.choices if isinstance(dimension, Choices) else range(int(dimension.low), int(dimension.high) + 1)
             for dimension in self._searched.values()
             if isinstance(dimension, Choices | Range)
         ]
-        return [dict(zip(self._searched, point, strict=True)) for point in itertools.product(*values)]
+        return (dict(zip(self._searched, point, strict=True)) for point in itertools.product(*values))
 
     def _first_unseen(self) -> Parameters | None:
         if any(isinstance(d, Range) and not d.integer for d in self._searched.values()):

@@ -260,6 +260,10 @@ class Store:
         """Return the writer of a claimed study."""
         return RunWriter(self._database, claim, lease_s=lease_s)
 
+    def complete_copies(self) -> int:
+        """Copy what closed studies lack in Optuna's storage, because their runs were killed too soon; return how many trials."""
+        return sum(self._optuna.copy_finished(study_id) for study_id in self._optuna.closed_with_missing())
+
     def copy_to_optuna(self, study_id: str, *, within_s: float = math.inf) -> int:
         """Copy finished trials that are not there yet into Optuna's storage in the same database; return how many.
 

@@ -19,13 +19,13 @@ import optuna
 from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, create_trial
-from sqlalchemy import Connection, event, select, text, update
+from sqlalchemy import Connection, event, exists, select, text, update
 from sqlalchemy.exc import DBAPIError
 
 from studies.catalog import Direction
 from studies.distributions import distributions, searched
 from studies.resolve import ResolvedArm
-from studies.states import TrialState
+from studies.states import CLOSED_STUDY_STATES, TrialState
 from studies.store import reads, tables
 from studies.store.engine import Database
 
@@ -74,6 +74,17 @@ class OptunaCopy:
             if time.monotonic() >= deadline:
                 break
         return copied
+
+    def closed_with_missing(self) -> tuple[str, ...]:
+        """Return the closed studies of which some finished trial has no copy yet: their runs ended before they could write it."""
+        s, t = tables.study.c, tables.trial.c
+        query = (
+            select(s.id)
+            .where(s.state.in_([state.value for state in CLOSED_STUDY_STATES]))
+            .where(exists().where(t.study_id == s.id, t.state.in_([state.value for state in _STATES]), t.copy_state != _DONE))
+        )
+        with self._database.read() as connection:
+            return tuple(connection.execute(query.order_by(s.id)).scalars())
 
     def close(self) -> None:
         """Give every connection back."""
