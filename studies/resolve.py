@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from studies.catalog import Catalog, Hyperparameter, OptimizerCard, WorkloadCard
 from studies.errors import CatalogEmpty, SpecInvalid, SpecProblem, json_pointer
-from studies.space import AnyDimension, Choices, Fixed, Parameters, Range, Scalar, Space, size
+from studies.space import AnyDimension, Choices, Fixed, Parameters, Range, Scalar, Space, every_point, size, without_inert
 from studies.spec import ArmSpec, Pair, SamplerName, SpaceEntry, StudySpec, Tune
 
 # A grid is written out, point by point, before its first trial.
@@ -74,8 +74,16 @@ class _ArmResolver:
             return None
         defaults: Parameters = {h.name: d.value if isinstance(d := space[h.name], Fixed) else h.default for h in self._card.hyperparameters}
         arm = ResolvedArm(name=self._arm.name, card=self._card, space=space, defaults=defaults, trials=1)
-        configurations = size(space) + (0 if arm.admits(defaults) else 1)
+        configurations = self._configurations(space, defaults) + (0 if arm.admits(defaults) else 1)
         return arm.model_copy(update={"trials": int(min(trials_per_arm, configurations))})
+
+    def _configurations(self, space: Space, defaults: Parameters) -> float:
+        """Return how many configurations train differently; an upper bound where there are too many to go through."""
+        total = size(space)
+        if not self._card.conditions or total > _MAX_GRID:
+            return total
+        points = (without_inert(point, self._card.conditions, defaults) for point in every_point(space))
+        return len({tuple(point.items()) for point in points})
 
     def _problem(self, message: str, *, entry: str | None = None) -> None:
         """Note a problem with one entry of the space, or with the space as a whole."""

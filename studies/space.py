@@ -4,9 +4,24 @@ Written by users in JSON as `0.9` (fixed), `{"low": 1e-4, "high": 1e-1, "log": t
 `{"choices": [0, 0.1]}`; here they are immutable values that know their members. Samplers live in `workers`.
 """
 
-__all__ = ["AnyDimension", "Choices", "Condition", "Fixed", "Parameters", "Range", "Scalar", "Space", "active", "size"]
+__all__ = [
+    "AnyDimension",
+    "Choices",
+    "Condition",
+    "Fixed",
+    "Parameters",
+    "Range",
+    "Scalar",
+    "Space",
+    "active",
+    "every_point",
+    "size",
+    "without_inert",
+]
 
+import itertools
 import math
+from collections.abc import Iterable, Iterator
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
@@ -160,6 +175,31 @@ def active(name: str, conditions: dict[str, Condition], parameters: Parameters) 
     """Return whether hyperparameter `name` has any effect under `parameters`."""
     condition = conditions.get(name)
     return condition is None or condition.holds(parameters)
+
+
+def without_inert(parameters: Parameters, conditions: dict[str, Condition], defaults: Parameters) -> Parameters:
+    """Return the configuration with whatever has no effect at its default: two that train alike become one."""
+    return {name: value if active(name, conditions, parameters) else defaults[name] for name, value in parameters.items()}
+
+
+def every_point(space: Space) -> Iterator[Parameters]:
+    """Yield every configuration of a finite space, one after the other.
+
+    Raises:
+        ValueError: a dimension is a continuous range.
+    """
+    values: list[Iterable[Scalar]] = []
+    for name, dimension in space.items():
+        match dimension:
+            case Choices():
+                values.append(dimension.choices)
+            case Range(integer=True):
+                values.append(range(int(dimension.low), int(dimension.high) + 1))
+            case Range():
+                raise ValueError(f"expected a finite space, but {name} is a continuous range")
+            case Fixed():
+                values.append((dimension.value,))
+    return (dict(zip(space, point, strict=True)) for point in itertools.product(*values))
 
 
 def size(space: Space) -> float:

@@ -113,7 +113,13 @@ _STUDY_MOVES: dict[StudyState, dict[StudyMove, StudyState]] = {
 }
 
 _TRIAL_MOVES: dict[TrialState, dict[TrialMove, TrialState]] = {
-    TrialState.QUEUED: {TrialMove.START: TrialState.RUNNING, TrialMove.FAIL: TrialState.FAILED, TrialMove.CANCEL: TrialState.CANCELLED},
+    TrialState.QUEUED: {
+        TrialMove.START: TrialState.RUNNING,
+        # Handed to a worker that was lost before it began.
+        TrialMove.REQUEUE: TrialState.QUEUED,
+        TrialMove.FAIL: TrialState.FAILED,
+        TrialMove.CANCEL: TrialState.CANCELLED,
+    },
     TrialState.RUNNING: {
         TrialMove.REQUEUE: TrialState.QUEUED,
         TrialMove.COMPLETE: TrialState.COMPLETED,

@@ -5,11 +5,11 @@ __all__ = ["Dispatcher", "announced"]
 import logging
 import math
 import os
-import select
 import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +26,7 @@ _LOOK_EVERY_S = 0.25
 _BEAT_EVERY_S = 5.0
 _END_WITHIN_S = 8.0
 _CALM_AFTER_S = 5.0
+_READY_WITHIN_S = 90.0
 _MAX_FRUITLESS_RUNS = 3
 
 
@@ -46,6 +47,43 @@ class _Run:
     finished_before: int
 
 
+class _Candidate:
+    """A process that gets ready to run whatever study it will be told."""
+
+    def __init__(self, environment: dict[str, str]) -> None:
+        command = [sys.executable, "-m", "workers.run"]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
+        self.is_ready = threading.Event()
+        self._since = time.monotonic()
+        threading.Thread(target=self._listen, name="candidate", daemon=True).start()
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether it should have been ready long ago."""
+        return not self.is_ready.is_set() and time.monotonic() - self._since > _READY_WITHIN_S
+
+    def tell(self, claim: Claim) -> None:
+        """Let it run a study."""
+        assert self.process.stdin is not None, "it is started with a pipe"
+        try:
+            self.process.stdin.write(f"{claim.study_id} {claim.attempt}\n")
+            self.process.stdin.close()
+        except BrokenPipeError:
+            _log.warning("study %s: the process that was to run it has just ended", claim.study_id)
+
+    def end(self) -> None:
+        """End it at once; it has nothing to lose."""
+        self.process.kill()
+        self.process.wait()
+
+    def _listen(self) -> None:
+        assert self.process.stdout is not None, "it is started with a pipe"
+        # Whatever else its imports may print is passed over.
+        for line in self.process.stdout:
+            if line.strip() == READY:
+                self.is_ready.set()
+
+
 class Dispatcher:
     """Reconciles studies with runs until it is asked to end.
 
@@ -58,11 +96,10 @@ class Dispatcher:
         self._store = store
         self._ray_address = ray_address
         self._runs: list[_Run] = []
-        self._next: subprocess.Popen[str] | None = None
-        self._is_next_ready = False
+        self._next: _Candidate | None = None
         self._last_start = -math.inf
         # Runs of a study that broke down, one after the other, without finishing a single trial.
-        self._fruitless: dict[str, int] = {}
+        self._fruitless: Counter[str] = Counter()
         self._is_ending = threading.Event()
         self.has_lost_ray = False
 
@@ -74,20 +111,23 @@ class Dispatcher:
         """Claim and watch until `end`."""
         threading.Thread(target=self._complete_copies, name="copies", daemon=True).start()
         last_beat = -math.inf
-        while not self._is_ending.is_set():
-            try:
-                if time.monotonic() - last_beat > _BEAT_EVERY_S:
-                    self._store.beat(self._settings.name)
-                    last_beat = time.monotonic()
-                self._reap()
-                self._make_ready()
-                self._claim()
-            except StoreUnavailable as error:
-                # Runs keep or lose their own leases; when the database is back, what it says is what counts.
-                _log.warning("%s; trying again", error)
-                self._is_ending.wait(2.0)
-            self._is_ending.wait(_LOOK_EVERY_S)
-        self._hand_over()
+        try:
+            while not self._is_ending.is_set():
+                try:
+                    if time.monotonic() - last_beat > _BEAT_EVERY_S:
+                        self._store.beat(self._settings.name)
+                        self._store.settle_lost()
+                        last_beat = time.monotonic()
+                    self._reap()
+                    self._make_ready()
+                    self._claim()
+                except StoreUnavailable as error:
+                    # Runs keep or lose their own leases; when the database is back, what it says is what counts.
+                    _log.warning("%s; trying again", error)
+                    self._is_ending.wait(2.0)
+                self._is_ending.wait(_LOOK_EVERY_S)
+        finally:
+            self._hand_over()
 
     def _make_ready(self) -> None:
         """See to it that a process waits for the next study, where there is room for one."""
@@ -95,9 +135,9 @@ class Dispatcher:
             # Getting ready costs seconds of a core: not while the first trials of another study begin.
             is_calm = not self._runs or time.monotonic() - self._last_start > _CALM_AFTER_S
             if is_calm and len(self._runs) < self._settings.max_runs:
-                self._next, self._is_next_ready = self._spawn(), False
+                self._next = _Candidate(self._environment())
             return
-        code = self._next.poll()
+        code = self._next.process.poll()
         if code is not None:
             self._next = None
             if code == NO_RAY:
@@ -105,13 +145,13 @@ class Dispatcher:
             else:
                 _log.error("a run ended with code %d before it was given a study; trying again", code)
                 self._is_ending.wait(2.0)
-        elif not self._is_next_ready:
-            assert self._next.stdout is not None, "runs are started with a pipe"
-            has_spoken = bool(select.select([self._next.stdout], [], [], 0)[0])
-            self._is_next_ready = has_spoken and self._next.stdout.readline().strip() == READY
+        elif self._next.is_stuck:
+            _log.error("a run was not ready after %g s; trying again with another", _READY_WITHIN_S)
+            self._next.end()
+            self._next = None
 
-    def _spawn(self) -> subprocess.Popen[str]:
-        environment = {
+    def _environment(self) -> dict[str, str]:
+        return {
             **os.environ,
             "TANGENT_HOME": str(self._settings.home),
             "TANGENT_DATABASE_URL": self._settings.database,
@@ -119,24 +159,20 @@ class Dispatcher:
             "TANGENT_LEASE_S": str(self._settings.lease_s),
             "TANGENT_PARENT_PID": str(os.getpid()),
         }
-        return subprocess.Popen([sys.executable, "-m", "workers.run"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
 
     def _claim(self) -> None:
         """Claim a study for the process that stands ready, if there is one of either."""
-        if self._next is None or not self._is_next_ready:
+        if self._next is None or not self._next.is_ready.is_set():
             return
         claim = self._store.claim_next(dispatcher=self._settings.name, lease_s=self._settings.lease_s)
         if claim is None:
             return
-        process, self._next = self._next, None
-        assert process.stdin is not None, "runs are started with a pipe"
-        try:
-            process.stdin.write(f"{claim.study_id} {claim.attempt}\n")
-            process.stdin.close()
-        except BrokenPipeError:
-            _log.warning("study %s: the process that was to run it has just ended", claim.study_id)
+        # Read before the process is told: were the database to go away now, nobody would watch over it.
+        finished = self._store.study(claim.study_id).progress.finished
+        candidate, self._next = self._next, None
+        self._runs.append(_Run(claim, candidate.process, finished))
         self._last_start = time.monotonic()
-        self._runs.append(_Run(claim, process, self._store.study(claim.study_id).progress.finished))
+        candidate.tell(claim)
         _log.info("study %s: run started, attempt %d", claim.study_id, claim.attempt)
 
     def _reap(self) -> None:
@@ -145,18 +181,17 @@ class Dispatcher:
             code = run.process.poll()
             if code is None:
                 continue
-            study_id, failure = run.claim.study_id, None
-            if code == 0:
-                self._fruitless.pop(study_id, None)
-            else:
-                has_progressed = self._store.study(study_id).progress.finished > run.finished_before
-                count = 1 if has_progressed else self._fruitless.get(study_id, 0) + 1
-                self._fruitless[study_id] = count
+            study_id = run.claim.study_id
+            fruitless, failure = 0, None
+            if code != 0:
                 _log.warning("study %s: its run ended with code %d", study_id, code)
-                if count >= _MAX_FRUITLESS_RUNS:
+                has_progressed = self._store.study(study_id).progress.finished > run.finished_before
+                fruitless = 0 if has_progressed else self._fruitless[study_id] + 1
+                if fruitless >= _MAX_FRUITLESS_RUNS:
                     log = self._settings.log_of(study_id)
-                    failure = f"its run broke down {count} times without finishing a trial: {_last_line(log)} (see {log})"
+                    failure = f"its run broke down {fruitless} times without finishing a trial: {_last_line(log)} (see {log})"
             self._store.release(run.claim, failure=failure)
+            self._fruitless[study_id] = fruitless
             self._runs.remove(run)
             if code != 0:
                 self._complete_copies()
@@ -182,8 +217,7 @@ class Dispatcher:
 
     def _hand_over(self) -> None:
         if self._next is not None:
-            self._next.kill()
-            self._next.wait()
+            self._next.end()
         for run in self._runs:
             run.process.terminate()
         deadline = time.monotonic() + _END_WITHIN_S

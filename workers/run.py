@@ -7,6 +7,7 @@ lease, hears what the study's owner wants and copies trials to Optuna's tables.
 __all__ = ["NO_RAY", "READY", "StudyRun", "main"]
 
 import logging
+import math
 import os
 import signal
 import sys
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from studies.errors import StoreUnavailable, Superseded
-from studies.states import StudyMove, StudyState, TrialState
+from studies.states import FINISHED_TRIAL_STATES, StudyMove, StudyState, TrialState
 from studies.store import Claim, Store
 from workers.lifeline import end_with_parent
 from workers.local_ray import RayUnavailable, join_ray, lacking, leave_ray
@@ -47,9 +48,8 @@ class StudyRun:
         self._wanted = StudyState.RUNNING
         self._is_leaving = False
         self._is_done = threading.Event()
-        study = store.study(claim.study_id)
-        self.spec = study.spec
-        self._feed = PackFeed(study.spec, self._writer.plan(), writer=self._writer, record=self._writer.trials())
+        self._feed: PackFeed | None = None
+        self.spec = store.study(claim.study_id).spec
 
     def leave(self) -> None:
         """Hand the study over: trials in flight go back to the queue, uncharged, for whoever claims it next."""
@@ -60,34 +60,49 @@ class StudyRun:
         return self._writer.close(StudyMove.FAIL, reason=reason)
 
     def carry_out(self) -> StudyState:
-        """Run until the study is closed, paused or handed over; return its state."""
-        keeper = threading.Thread(target=self._keep, name="lease", daemon=True)
-        keeper.start()
+        """Run until the study is closed, paused or handed over; return its state.
+
+        Raises:
+            Superseded: another attempt has taken over.
+            StoreUnavailable: the database was away for longer than a lease.
+        """
+        threads = [threading.Thread(target=self._keep, name="lease", daemon=True), threading.Thread(target=self._copy, name="copies", daemon=True)]
+        for thread in threads:
+            thread.start()
         try:
-            while True:
-                run_packs(self._feed, self.spec, is_over=self._is_over)
-                if self._is_leaving:
-                    given = self._feed.in_flight
-                    self._writer.give_back(given, reason="its run was asked to leave", max_retries=self.spec.max_retries, is_charged=False)
-                    return self._wanted
-                self._wanted = self._writer.go_on()
-                if self._wanted is StudyState.RUNNING and not self._feed.is_spent:
-                    self._feed.is_draining = False
-                    continue
-                if self._wanted is StudyState.PAUSED and not self._feed.is_spent:
-                    self._writer.say_progress()
-                    return self._wanted
-                return self._close()
+            # Taking up a long record needs a lease that is kept.
+            record = self._writer.trials()
+            feed = self._feed = PackFeed(self.spec, self._writer.plan(), writer=self._writer, record=record, patience_s=self._lease_s)
+            return self._train(feed)
         finally:
             self._is_done.set()
-            keeper.join()
-            self._store.copy_to_optuna(self._claim.study_id)
+            for thread in threads:
+                thread.join()
+            self._copy_once()
 
-    def _close(self) -> StudyState:
-        trials = self._writer.trials()
-        if self._wanted is StudyState.RUNNING and all(trial.state is TrialState.FAILED for trial in trials):
-            count = "the only trial" if len(trials) == 1 else f"each of {len(trials)} trials"
-            return self._writer.close(StudyMove.FAIL, reason=f"{count} failed: {trials[-1].reason}")
+    def _train(self, feed: PackFeed) -> StudyState:
+        while True:
+            run_packs(feed, self.spec, is_over=self._is_over)
+            # The owner may change their mind at any moment: what is decided here rests on one reading.
+            wanted = self._writer.go_on()
+            if wanted in {StudyState.STOPPING, StudyState.CANCELLING}:
+                return self._close(wanted)
+            feed.hand_back(reason="its run was asked to leave" if self._is_leaving else "the study was paused before it began")
+            if feed.is_spent:
+                return self._close(wanted)
+            if self._is_leaving or wanted is StudyState.PAUSED:
+                self._writer.say_progress()
+                return wanted
+            feed.is_draining = False
+
+    def _close(self, wanted: StudyState) -> StudyState:
+        # From here on a lease may be refused because the study is closed, and that is no loss.
+        self._is_done.set()
+        ended = [trial for trial in self._writer.trials() if trial.state in FINISHED_TRIAL_STATES]
+        is_early = wanted in {StudyState.STOPPING, StudyState.CANCELLING}
+        if ended and not is_early and all(trial.state is TrialState.FAILED for trial in ended):
+            count = "the only trial" if len(ended) == 1 else f"each of {len(ended)} trials"
+            return self._writer.close(StudyMove.FAIL, reason=f"{count} failed: {ended[-1].reason}")
         return self._writer.close(StudyMove.FINISH)
 
     def _is_over(self) -> bool:
@@ -95,20 +110,18 @@ class StudyRun:
 
     def _keep(self) -> None:
         """Keep the lease; end this process when it is lost, for then every word of it would be refused."""
-        last_kept = last_copy = last_said = time.monotonic()
+        last_kept = last_said = time.monotonic()
         while not self._is_done.wait(_RENEW_EVERY_S):
             now = time.monotonic()
             try:
-                self._wanted = self._writer.renew()
+                wanted = self._writer.renew()
                 last_kept = now
-                self._feed.is_draining = self._wanted is StudyState.PAUSED
+                self._wanted = self._writer.go_on() if wanted is StudyState.QUEUED else wanted
+                if self._feed is not None:
+                    self._feed.is_draining = self._wanted is StudyState.PAUSED
                 if now - last_said > _SAY_EVERY_S:
                     self._writer.say_progress()
                     last_said = now
-                if now - last_copy > _COPY_EVERY_S:
-                    # A long backlog must not keep this thread from the lease.
-                    self._store.copy_to_optuna(self._claim.study_id, within_s=1.0)
-                    last_copy = now
             except Superseded as error:
                 if not self._is_done.is_set():
                     _log.warning("this run ends: %s", error)
@@ -121,6 +134,16 @@ class StudyRun:
                 # Without this thread the run would train on without a lease, and nothing it said would be taken.
                 _log.exception("this run ends, it cannot keep its lease")
                 os._exit(1)
+
+    def _copy(self) -> None:
+        while not self._is_done.wait(_COPY_EVERY_S):
+            self._copy_once(within_s=_COPY_EVERY_S)
+
+    def _copy_once(self, *, within_s: float = math.inf) -> None:
+        try:
+            self._store.copy_to_optuna(self._claim.study_id, within_s=within_s)
+        except Exception:  # noqa: BLE001 # the record stands; only the copy for Optuna's tools is behind
+            _log.exception("the copy in Optuna's storage is behind; it is tried again")
 
 
 def _redirect(log: Path) -> None:

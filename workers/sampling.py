@@ -7,11 +7,10 @@ covariance beside the trials in memory, and a run that takes over starts it anew
 
 __all__ = ["ArmSampler"]
 
-import itertools
 import math
 import warnings
 import zlib
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
 import numpy as np
@@ -23,7 +22,7 @@ from optuna.trial import create_trial
 from studies.catalog import Direction
 from studies.distributions import as_parameters, distributions, searched
 from studies.resolve import ResolvedArm
-from studies.space import AnyDimension, Choices, Parameters, Range, Scalar, active
+from studies.space import AnyDimension, Choices, Parameters, Range, Scalar, active, every_point, size, without_inert
 from studies.spec import SamplerName
 from studies.states import TrialState
 
@@ -82,7 +81,7 @@ class ArmSampler:
         """Take up a trial from the record, in the order of numbers; it must not have been proposed here."""
         self._seen.add(_key(parameters))
         if state in _OPTUNA_STATES and self._arm.admits(parameters):
-            self._numbers[number] = len(self._study.trials)
+            self._numbers[number] = len(self._study.get_trials(deepcopy=False))
             params = searched(self._arm.space, self._arm.card.conditions, parameters)
             known = distributions(self._arm.space)
             self._study.add_trial(
@@ -116,7 +115,7 @@ class ArmSampler:
                 choose = self._ask
         for attempt in range(_MAX_REJECTED + len(self._seen)):
             chosen, inner = choose(number, attempt)
-            parameters = as_parameters(self._arm.space, self._arm.defaults, chosen)
+            parameters = self._complete(chosen)
             if _key(parameters) not in self._seen and all(c.holds(parameters) for c in self._arm.card.constraints):
                 self._seen.add(_key(parameters))
                 if inner is not None:
@@ -141,7 +140,7 @@ class ArmSampler:
         return self._at(sobol.random(1)[0]), None
 
     def _grid(self, number: int, attempt: int) -> tuple[dict[str, Scalar], None]:
-        points = list(self._every_point())
+        points = list(every_point(self._searched))
         order = np.random.default_rng(self._seed).permutation(len(points))
         return points[int(order[(number + attempt) % len(points)])], None
 
@@ -165,6 +164,11 @@ class ArmSampler:
             case _:
                 return TPESampler(seed=seed, n_startup_trials=self._startup())
 
+    def _complete(self, chosen: dict[str, Scalar]) -> Parameters:
+        """Return the whole configuration of what was chosen, whatever has no effect in it at its default."""
+        whole = as_parameters(self._arm.space, self._arm.defaults, chosen)
+        return without_inert(whole, self._arm.card.conditions, self._arm.defaults)
+
     def _startup(self) -> int:
         """Return how many random trials come first: a quarter of the budget, at least 4 and at most Optuna's own 10."""
         return min(10, max(4, self._arm.trials // 4))
@@ -173,18 +177,10 @@ class ArmSampler:
         """Return the searched dimensions at a point of the unit cube [D]."""
         return {name: _quantile(dimension, float(u)) for (name, dimension), u in zip(self._searched.items(), point, strict=True)}
 
-    def _every_point(self) -> Iterator[dict[str, Scalar]]:
-        values = [
-            dimension.choices if isinstance(dimension, Choices) else range(int(dimension.low), int(dimension.high) + 1)
-            for dimension in self._searched.values()
-            if isinstance(dimension, Choices | Range)
-        ]
-        return (dict(zip(self._searched, point, strict=True)) for point in itertools.product(*values))
-
     def _first_unseen(self) -> Parameters | None:
-        if any(isinstance(d, Range) and not d.integer for d in self._searched.values()):
+        if math.isinf(size(self._searched)):
             return None
-        candidates = (as_parameters(self._arm.space, self._arm.defaults, point) for point in self._every_point())
+        candidates = (self._complete(point) for point in every_point(self._searched))
         fits = (p for p in candidates if _key(p) not in self._seen and all(c.holds(p) for c in self._arm.card.constraints))
         found = next(fits, None)
         if found is not None:

@@ -5,12 +5,14 @@ __all__ = ["PackTrainable"]
 import os
 import socket
 import traceback
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeVar
 
 from ray import tune
 
 from workers.pack import EpochReport, Pack
+
+T = TypeVar("T")
 
 
 class PackTrainable(tune.Trainable):
@@ -63,7 +65,15 @@ class PackTrainable(tune.Trainable):
     def _train(self) -> Iterator[EpochReport]:
         from workers.training import train_pack
 
-        workload = self._workloads[self._pack.workload]
-        entry = self._optimizers[self._pack.optimizer]
+        workload = _known(self._pack.workload, self._workloads, "workload")
+        entry = _known(self._pack.optimizer, self._optimizers, "optimizer")
         data = self._data.load(workload, device=self._device)
         yield from train_pack(self._pack, workload=workload, entry=entry, data=data, device=self._device)
+
+
+def _known(name: str, catalog: Mapping[str, T], kind: str) -> T:
+    if name not in catalog:
+        raise LookupError(
+            f"{socket.gethostname()} has no {kind} {name!r}, though a dispatcher offers it; install the package that adds it there as well"
+        )
+    return catalog[name]

@@ -2,17 +2,20 @@
 
 __all__ = ["PackFeed", "run_packs"]
 
+import logging
 import os
 import tempfile
+import time
 import uuid
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from ray.tune import Callback, CheckpointConfig, FailureConfig, RunConfig, Stopper, TuneConfig, Tuner
 from ray.tune import with_resources as _with_resources  # pyright: ignore[reportUnknownVariableType] # Ray's types are incomplete
 from ray.tune.search import Searcher
 
+from studies.errors import StoreUnavailable
 from studies.resolve import ResolvedArm, ResolvedStudy
 from studies.seeds import trial_seed
 from studies.spec import StudySpec
@@ -23,6 +26,9 @@ from workers.pack import EpochReport, Member, MemberReport, Pack
 from workers.sampling import ArmSampler
 from workers.trainable import PackTrainable
 
+T = TypeVar("T")
+_log = logging.getLogger("tangent.run")
+_TRY_AGAIN_AFTER_S = 0.5
 # A workload that fails this often without a single result is broken, whatever the configuration.
 _HOPELESS_AFTER = 10
 # Tune's own record is not ours: no result files, no snapshots, no waiting ten minutes for a trial to be cleaned up.
@@ -39,7 +45,7 @@ _ENVIRONMENT = {
 class PackFeed:
     """Decides which trials are trained next and takes what they report; knows nothing of Tune's own classes."""
 
-    def __init__(self, spec: StudySpec, plan: ResolvedStudy, *, writer: RunWriter, record: Sequence[TrialView]) -> None:
+    def __init__(self, spec: StudySpec, plan: ResolvedStudy, *, writer: RunWriter, record: Sequence[TrialView], patience_s: float) -> None:
         """Take up a study where its record stands.
 
         Args:
@@ -47,10 +53,12 @@ class PackFeed:
             plan: the same, resolved.
             writer: where everything goes.
             record: every trial so far, none of them running.
+            patience_s: how long a database that is away is waited for.
         """
         self._spec = spec
         self._plan = plan
         self._writer = writer
+        self._patience_s = patience_s
         self._arms = {arm.name: arm for arm in plan.arms}
         self._samplers = {arm.name: ArmSampler(arm, sampler=spec.sampler, direction=plan.workload.direction, seed=spec.seed) for arm in plan.arms}
         self._begun = {arm.name: 0 for arm in plan.arms}
@@ -58,6 +66,7 @@ class PackFeed:
         self._ends: Counter[TrialState] = Counter()
         self._pending: deque[PendingTrial] = deque()
         self._live: dict[str, tuple[PendingTrial, ...]] = {}
+        self._started: set[str] = set()
         for trial in sorted(record, key=lambda t: (t.arm, t.number)):
             self._begun[trial.arm] += 1
             self._samplers[trial.arm].remember(trial.number, trial.parameters, trial.state, trial.value)
@@ -78,9 +87,9 @@ class PackFeed:
         return self._ends[TrialState.FAILED] >= _HOPELESS_AFTER and self._ends.total() == self._ends[TrialState.FAILED]
 
     @property
-    def in_flight(self) -> list[tuple[str, int]]:
-        """(trial id, attempt) of every trial handed out and not ended."""
-        return [(trial.id, trial.attempt) for trials in self._live.values() for trial in trials]
+    def is_drained(self) -> bool:
+        """Whether the feed drains and no worker trains a pack any more, though one may have been handed out and wait for its worker."""
+        return self.is_draining and not self._started
 
     def next_pack(self, pack_id: str) -> Pack | None:
         """Return the next pack, or None when there is nothing to begin now."""
@@ -110,12 +119,13 @@ class PackFeed:
 
     def started(self, pack_id: str) -> None:
         """Note that a worker has begun a pack."""
-        self._writer.start(self._live.get(pack_id, ()))
+        self._started.add(pack_id)
+        self._persist(lambda: self._writer.start(self._live.get(pack_id, ())))
 
     def reported(self, pack_id: str, report: EpochReport, *, worker: str) -> None:
         """Record what a pack's members measured, and tell the sampler of those that ended."""
         trials = {trial.id: trial for trial in self._live.get(pack_id, ())}
-        taken = self._writer.record([_as_report(member, worker=worker) for member in report.members])
+        taken = self._persist(lambda: self._writer.record([_as_report(member, worker=worker) for member in report.members]))
         for member in report.members:
             trial = trials.get(member.trial_id)
             if trial is None or member.outcome is None or member.trial_id not in taken:
@@ -133,17 +143,40 @@ class PackFeed:
             lost: why the machine lost it; its members are retried.
             failure: the Python error that ended it; retrying would only repeat it.
         """
+        self._started.discard(pack_id)
         unfinished = self._live.pop(pack_id, ())
         if not unfinished:
             return
         reason = failure or lost or "the pack ended without an outcome"
         retries = 0 if failure is not None else self._spec.max_retries
-        again = self._writer.give_back([(t.id, t.attempt) for t in unfinished], reason=reason, max_retries=retries)
+        lost_trials = [(t.id, t.attempt) for t in unfinished]
+        again = self._persist(lambda: self._writer.give_back(lost_trials, reason=reason, max_retries=retries))
         self._pending.extend(again)
         for trial in unfinished:
             if trial.id not in {t.id for t in again}:
                 self._ends[TrialState.FAILED] += 1
                 self._samplers[trial.arm].tell(trial.number, TrialState.FAILED, None)
+
+    def hand_back(self, *, reason: str) -> None:
+        """Queue whatever has been handed out again, uncharged: its workers are gone, and not by a fault."""
+        trials = [(trial.id, trial.attempt) for trials in self._live.values() for trial in trials]
+        if not trials:
+            return
+        self._live.clear()
+        self._started.clear()
+        again = self._persist(lambda: self._writer.give_back(trials, reason=reason, max_retries=self._spec.max_retries, is_charged=False))
+        self._pending.extendleft(reversed(again))
+
+    def _persist(self, write: Callable[[], T]) -> T:
+        """Return what a write returns, waiting for a database that is away: a restart of it costs no trial."""
+        deadline = time.monotonic() + self._patience_s
+        while True:
+            try:
+                return write()
+            except StoreUnavailable:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(_TRY_AGAIN_AFTER_S)
 
     def _new_trial(self) -> PendingTrial | None:
         while (arm := self._furthest_behind()) is not None:
@@ -158,8 +191,11 @@ class PackFeed:
             self._begun[arm.name] += 1
             seed = trial_seed(self._spec.seed, 0)
             origin = "default" if number == 0 else "sampled"
-            return self._writer.create([NewTrial(arm.name, number, origin, parameters, seed)])[0]
+            return self._create(NewTrial(arm.name, number, origin, parameters, seed))
         return None
+
+    def _create(self, new: NewTrial) -> PendingTrial:
+        return self._persist(lambda: self._writer.create([new]))[0]
 
     def _furthest_behind(self) -> ResolvedArm | None:
         """Return the arm that has begun the smallest share of its trials; None when all have begun all."""
@@ -193,45 +229,59 @@ class _NotPickled:
 
 
 class _FeedSearcher(_NotPickled, Searcher):
-    """Tune's view of the feed: a suggestion is a pack."""
+    """Tune's view of the feed: a suggestion is a pack.
+
+    Tune swallows some errors of a searcher and wraps others; so the first is kept here, ends the experiment, and is raised after it.
+    """
 
     def __init__(self, feed: PackFeed, *, resources: dict[str, float]) -> None:
         super().__init__()
         self._feed = feed
         self._resources = resources
         self._pack_ids: dict[str, str] = {}
+        self.broken: Exception | None = None
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
         pack_id = uuid.uuid4().hex[:12]
-        pack = self._feed.next_pack(pack_id)
+        pack = self._guarded(lambda: self._feed.next_pack(pack_id))
         if pack is None:
-            is_over = self._feed.is_draining or self._feed.is_spent
+            is_over = self.broken is not None or self._feed.is_draining or self._feed.is_spent
             # Tune compares with this string, which its own type for the method leaves out.
             return cast("Any", Searcher.FINISHED) if is_over else None
         self._pack_ids[trial_id] = pack_id
         return {"pack": pack.model_dump_json(), **self._resources}
 
     def begin(self, trial_id: str) -> None:
-        self._feed.started(self._pack_ids[trial_id])
+        self._guarded(lambda: self._feed.started(self._pack_ids[trial_id]))
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         if "report" in result:
             report = EpochReport.model_validate_json(result["report"])
-            self._feed.reported(self._pack_ids[trial_id], report, worker=result["worker"])
+            self._guarded(lambda: self._feed.reported(self._pack_ids[trial_id], report, worker=result["worker"]))
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:  # noqa: FBT001, FBT002 # Tune's signature
         # Tune hands over the last result here and not through on_trial_result.
         if result is not None and not error:
             self.on_trial_result(trial_id, result)
         failure = result.get("failure") if result is not None and not error else None
+        if result is not None and failure is not None:
+            _log.warning("a pack failed: %s\n%s", failure, result["traceback"])
         lost = "its worker was lost" if error else None
-        self._feed.ended(self._pack_ids.pop(trial_id), lost=lost, failure=failure)
+        self._guarded(lambda: self._feed.ended(self._pack_ids.pop(trial_id), lost=lost, failure=failure))
 
     def save(self, checkpoint_path: str) -> None:
         """Save nothing: the record is in SQL."""
 
     def restore(self, checkpoint_path: str) -> None:
         """Restore nothing: the record is in SQL."""
+
+    def _guarded(self, call: Callable[[], T]) -> T | None:
+        if self.broken is None:
+            try:
+                return call()
+            except Exception as error:  # noqa: BLE001 # raised again once Tune has ended
+                self.broken = error
+        return None
 
 
 class _Starts(_NotPickled, Callback):
@@ -258,7 +308,12 @@ class _Until(_NotPickled, Stopper):
 
 
 def run_packs(feed: PackFeed, spec: StudySpec, *, is_over: Callable[[], bool]) -> None:
-    """Train packs until the feed is spent or draining and nothing is in flight, or until `is_over`."""
+    """Train packs until the feed is spent or drained, or until `is_over`; what the feed could not do is raised.
+
+    Raises:
+        Superseded: another attempt has taken the study over, or it is closed.
+        StoreUnavailable: the database was away for longer than the feed's patience.
+    """
     os.environ.update(_ENVIRONMENT)
     resources = {"cpu": spec.resources.cpus_per_pack, "gpu": spec.resources.gpus_per_pack}
     searcher = _FeedSearcher(feed, resources={"cpus": resources["cpu"], "gpus": resources["gpu"]})
@@ -270,9 +325,11 @@ def run_packs(feed: PackFeed, spec: StudySpec, *, is_over: Callable[[], bool]) -
                 name="run",
                 storage_path=folder,
                 callbacks=[_Starts(searcher)],
-                stop=_Until(is_over),
+                stop=_Until(lambda: is_over() or searcher.broken is not None or feed.is_drained),
                 verbose=0,
                 failure_config=FailureConfig(max_failures=0),
                 checkpoint_config=CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
             ),
         ).fit()
+    if searcher.broken is not None:
+        raise searcher.broken

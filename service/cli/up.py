@@ -44,6 +44,8 @@ def up(*, host: Host = None, port: Port = None, home: Home = None, database: Dat
     settings = Settings.load(host=host, port=port, home=home, database_url=database, ray_address=ray)
     # What it says of each opening of the database is of no use to whoever runs the service.
     logging.getLogger("alembic").setLevel(logging.WARNING)
+    # The dashboard's address is shown when it can be used.
+    logging.getLogger("tangent.service").addFilter(lambda record: record.levelno > logging.INFO)
     check(settings)
     dispatcher = Dispatcher(dispatcher_environment(settings), log=settings.home / "logs" / "dispatcher.log", say=_warn)
     starter = _Starter(dispatcher, url=local_url(settings))

@@ -251,6 +251,11 @@ class Store:
         with self._database.write() as connection:
             return claims.claim_next(connection, dispatcher=dispatcher, lease_s=lease_s)
 
+    def settle_lost(self) -> None:
+        """Settle the studies whose lease has lapsed: nothing in them stays running, and what was to end is ended."""
+        with self._database.write() as connection:
+            claims.settle_lost(connection)
+
     def release(self, claim: Claim, *, failure: str | None = None) -> None:
         """Give a study back after its run has ended, or close it as failed."""
         with self._database.write() as connection:

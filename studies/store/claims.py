@@ -1,17 +1,16 @@
 """Claims: which dispatcher answers for which study, and what becomes of trials whose run was lost."""
 
-__all__ = ["Claim", "PendingTrial", "claim_next", "give_back", "release", "trial_finished"]
+__all__ = ["Claim", "PendingTrial", "claim_next", "give_back", "release", "settle_lost"]
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, and_, delete, or_, select, update
+from sqlalchemy import Connection, delete, or_, select, update
 
 from studies.space import Parameters
-from studies.spec import StudySpec
-from studies.states import CLOSED_STUDY_STATES, StudyMove, StudyState, TrialState, move_study
+from studies.states import CLOSED_STUDY_STATES, StudyMove, StudyState, TrialMove, TrialState, move_study, move_trial
 from studies.store import events, submissions, tables
 from studies.views import EventKind
 
@@ -39,46 +38,43 @@ class PendingTrial:
 def claim_next(connection: Connection, *, dispatcher: str, lease_s: float) -> Claim | None:
     """Claim the study that has waited longest and that no living run works on; None when there is none.
 
-    Trials that the last run left in flight are queued again. A study whose owner has since paused, stopped or cancelled it is settled here
-    instead: there is nothing to run.
+    What runs have left behind is settled first.
     """
-    while (row := _next_without_run(connection)) is not None:
-        claim = _take(connection, row, dispatcher=dispatcher, lease_s=lease_s)
-        if claim is not None:
-            return claim
-    return None
-
-
-def _next_without_run(connection: Connection) -> Any:
-    """Return the oldest study that a claim has to look at, locked, or None; those that another dispatcher looks at just now are passed over."""
+    settle_lost(connection)
     s = tables.study.c
-    now = datetime.now(UTC)
-    lapsed = or_(s.lease_expires_at.is_(None), s.lease_expires_at < now)
-    wanted = (StudyState.QUEUED.value, StudyState.RUNNING.value, StudyState.STOPPING.value, StudyState.CANCELLING.value)
-    # A paused study keeps its lease while its last trials drain; one that has lapsed was lost before they ended.
-    is_lost_pause = and_(s.state == StudyState.PAUSED.value, s.lease_expires_at.is_not(None))
-    query = select(tables.study).where(or_(s.state.in_(wanted), is_lost_pause), lapsed).order_by(s.created_at, s.id).limit(1)
-    return connection.execute(query.with_for_update(skip_locked=True)).one_or_none()
-
-
-def _take(connection: Connection, row: Any, *, dispatcher: str, lease_s: float) -> Claim | None:
-    """Claim a study that no run works on; one that needs no run any more is settled, and None returned."""
-    s = tables.study.c
-    state = StudyState(row.state)
-    if state in {StudyState.STOPPING, StudyState.CANCELLING}:
-        # Its run died before it could close the study; there is nothing left to run.
-        submissions.close_study(connection, row, StudyMove.FINISH, reason=None)
+    wanted = s.state.in_((StudyState.QUEUED.value, StudyState.RUNNING.value))
+    is_free = or_(s.lease_expires_at.is_(None), s.lease_expires_at < datetime.now(UTC))
+    query = select(tables.study).where(wanted, is_free).order_by(s.created_at, s.id).limit(1)
+    row = connection.execute(query.with_for_update(skip_locked=True)).one_or_none()
+    if row is None:
         return None
     attempt = row.attempt + 1
-    _requeue_in_flight(connection, row)
-    if state is StudyState.PAUSED:
-        connection.execute(update(tables.study).where(s.id == row.id).values(lease_owner=None, lease_expires_at=None, attempt=attempt))
-        return None
     until = datetime.now(UTC) + timedelta(seconds=lease_s)
     claimed = {"lease_owner": dispatcher, "lease_expires_at": until, "attempt": attempt}
     connection.execute(update(tables.study).where(s.id == row.id).values(**claimed))
-    submissions.change_state(connection, row, move_study(state, StudyMove.START), reason=None)
+    submissions.change_state(connection, row, move_study(StudyState(row.state), StudyMove.START), reason=None)
     return Claim(row.id, attempt)
+
+
+def settle_lost(connection: Connection) -> None:
+    """Settle the studies whose lease has lapsed: trials in flight are queued again, and what was to be stopped or cancelled is closed.
+
+    Nobody holds the lease from here on: a run that only seemed to be dead is refused.
+    """
+    s = tables.study.c
+    is_open = s.state.not_in([state.value for state in CLOSED_STUDY_STATES])
+    query = select(tables.study).where(is_open, s.lease_expires_at < datetime.now(UTC)).order_by(s.id)
+    for row in connection.execute(query.with_for_update(skip_locked=True)).all():
+        connection.execute(update(tables.study).where(s.id == row.id).values(lease_owner=None, lease_expires_at=None))
+        _settle(connection, row)
+
+
+def _settle(connection: Connection, row: Any) -> None:
+    """Leave no trial running in a study that has no run, and close it if that is what its owner wants."""
+    if StudyState(row.state) in {StudyState.STOPPING, StudyState.CANCELLING}:
+        submissions.close_study(connection, row, StudyMove.FINISH, reason=None)
+    else:
+        _requeue_in_flight(connection, row)
 
 
 def _requeue_in_flight(connection: Connection, row: Any) -> None:
@@ -86,8 +82,7 @@ def _requeue_in_flight(connection: Connection, row: Any) -> None:
     t = tables.trial.c
     in_flight = connection.execute(select(t.id, t.attempt).where(t.study_id == row.id, t.state == TrialState.RUNNING.value)).all()
     lost = [(trial.id, trial.attempt) for trial in in_flight]
-    spec = StudySpec.model_validate(row.spec)
-    give_back(connection, row.id, lost, reason="its run was lost", max_retries=spec.max_retries, is_charged=True)
+    give_back(connection, row.id, lost, reason="its run was lost", max_retries=row.spec["max_retries"], is_charged=True)
 
 
 def release(connection: Connection, claim: Claim, *, failure: str | None = None) -> None:
@@ -102,8 +97,7 @@ def release(connection: Connection, claim: Claim, *, failure: str | None = None)
     if failure is not None:
         submissions.close_study(connection, row, StudyMove.FAIL, reason=failure)
     else:
-        # A paused study is claimed by nobody: what its run left in flight would seem to be running for as long as the pause lasts.
-        _requeue_in_flight(connection, row)
+        _settle(connection, row)
 
 
 def give_back(
@@ -120,13 +114,13 @@ def give_back(
             continue
         if is_charged and row.retries >= max_retries:
             why = reason if max_retries == 0 else f"{reason}; given up after {row.retries + 1} tries"
-            values: dict[str, Any] = {"state": TrialState.FAILED.value, "reason": why, "ended_at": datetime.now(UTC)}
-            said.append(("trial.finished", trial_finished(row, TrialState.FAILED, value=None, reason=why)))
+            values: dict[str, Any] = {"state": move_trial(TrialState(row.state), TrialMove.FAIL).value, "reason": why, "ended_at": datetime.now(UTC)}
+            said.append(("trial.finished", events.trial_finished(row, TrialState.FAILED, value=None, reason=why)))
         else:
             # The next attempt starts from nothing, so what the last one measured must not stand beside it.
             connection.execute(delete(tables.measurement).where(tables.measurement.c.trial_id == trial_id))
             values = {
-                "state": TrialState.QUEUED.value,
+                "state": move_trial(TrialState(row.state), TrialMove.REQUEUE).value,
                 "attempt": attempt + 1,
                 "retries": row.retries + int(is_charged),
                 "epochs_done": 0,
@@ -138,8 +132,3 @@ def give_back(
         connection.execute(update(tables.trial).where(t.id == trial_id).values(**values))
     events.append(connection, study_id, said)
     return tuple(again)
-
-
-def trial_finished(row: Any, state: TrialState, *, value: float | None, reason: str | None) -> dict[str, Any]:
-    """Return the data of a `trial.finished` event."""
-    return {"trial": row.id, "arm": row.arm, "number": row.number, "state": state.value, "value": value, "reason": reason}

@@ -177,7 +177,8 @@ class Database:
             # What was to be written is at fault, not the database.
             raise
         except (DBAPIError, PoolTimeoutError, OSError) as error:
-            cause = str(error.orig if isinstance(error, DBAPIError) else error).strip().splitlines()[0]
+            source = error.orig if isinstance(error, DBAPIError) else error
+            cause = (str(source).strip() or type(source).__name__).splitlines()[0]
             raise StoreUnavailable(f"the database {self.label} cannot be used: {cause}") from error
 
     def migrate(self) -> None:

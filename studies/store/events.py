@@ -1,6 +1,6 @@
 """Events: what happened to a study, numbered without gaps, so that a reader who was cut off goes on where it stood."""
 
-__all__ = ["append", "lock_study", "read_events"]
+__all__ = ["append", "lock_study", "read_events", "trial_finished"]
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, insert, select, update
 
 from studies.errors import StudyNotFound
+from studies.states import TrialState
 from studies.store import tables
 from studies.views import EventKind, EventView
 
@@ -51,3 +52,8 @@ def read_events(connection: Connection, study_id: str, *, after: int, limit: int
         select(tables.event).where(tables.event.c.study_id == study_id, tables.event.c.number > after).order_by(tables.event.c.number).limit(limit)
     )
     return tuple(EventView(id=row.number, kind=row.kind, at=row.at, data=row.data) for row in connection.execute(query))
+
+
+def trial_finished(row: Any, state: TrialState, *, value: float | None, reason: str | None) -> dict[str, Any]:
+    """Return the data of a `trial.finished` event."""
+    return {"trial": row.id, "arm": row.arm, "number": row.number, "state": state.value, "value": value, "reason": reason}

@@ -19,7 +19,7 @@ from studies.resolve import ResolvedStudy
 from studies.space import Parameters
 from studies.states import CLOSED_STUDY_STATES, StudyMove, StudyState, TrialMove, TrialState, move_study, move_trial
 from studies.store import events, reads, submissions, tables
-from studies.store.claims import Claim, PendingTrial, give_back, trial_finished
+from studies.store.claims import Claim, PendingTrial, give_back
 from studies.store.engine import Database
 from studies.views import EventKind, TrialView
 
@@ -182,7 +182,7 @@ class RunWriter:
                 if outcome is not None:
                     values |= {**outcome, "ended_at": datetime.now(UTC)}
                     said.append(
-                        ("trial.finished", trial_finished(row, TrialState(outcome["state"]), value=outcome["value"], reason=outcome["reason"]))
+                        ("trial.finished", events.trial_finished(row, TrialState(outcome["state"]), value=outcome["value"], reason=outcome["reason"]))
                     )
                     # Whatever else this batch says of the trial comes after its end.
                     del rows[report.trial_id]
@@ -232,6 +232,8 @@ class RunWriter:
             raise Superseded(f"study {row.id}: attempt {self._claim.attempt} is over, attempt {row.attempt} has taken over")
         if StudyState(row.state) in CLOSED_STUDY_STATES:
             raise Superseded(f"study {row.id} is {row.state} already")
+        if row.lease_owner is None:
+            raise Superseded(f"study {row.id}: the lease of attempt {self._claim.attempt} has lapsed")
         return row
 
 

@@ -149,8 +149,7 @@ def close_study(connection: Connection, row: Any, outcome: StudyMove, *, reason:
         .values(state=TrialState.CANCELLED.value, reason=why, ended_at=datetime.now(UTC))
     )
     ended: list[tuple[EventKind, Mapping[str, Any]]] = [
-        ("trial.finished", {"trial": c.id, "arm": c.arm, "number": c.number, "state": TrialState.CANCELLED.value, "value": None, "reason": why})
-        for c in cancelled
+        ("trial.finished", events.trial_finished(trial, TrialState.CANCELLED, value=None, reason=why)) for trial in cancelled
     ]
     events.append(connection, row.id, [*ended, ("progress", reads.progress(connection, row.id))])
     is_early = before in {StudyState.STOPPING, StudyState.CANCELLING}

@@ -275,7 +275,13 @@ def serve_app() -> Callable[..., AbstractContextManager[str]]:
 
 
 @pytest.fixture
-def live(settings: Settings, store: Store, pace: Pace) -> Generator[str]:
+def live_app(settings: Settings, store: Store, pace: Pace) -> FastAPI:
+    """The app that `live` serves."""
+    return create_app(settings, store, pace=pace)
+
+
+@pytest.fixture
+def live(live_app: FastAPI) -> Generator[str]:
     """The URL of an open service behind a real server."""
-    with serving(create_app(settings, store, pace=pace)) as url:
+    with serving(live_app) as url:
         yield url

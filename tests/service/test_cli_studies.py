@@ -2,6 +2,7 @@
 
 import json
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 import yaml
+from fastapi import FastAPI
 from typer.testing import CliRunner, Result
 
 from service.cli import tables
@@ -214,9 +216,9 @@ def test_watching_a_closed_study_without_a_terminal_prints_its_arms_and_ends(run
     assert [line.split()[0] for line in lines[1:]] == ["arm", "adamp", "adamw"]
 
 
-def test_watching_without_a_terminal_prints_a_line_for_each_trial(run: Run, store: Store, body: dict[str, Any]) -> None:
+def test_watching_without_a_terminal_prints_a_line_for_each_trial(run: Run, store: Store, body: dict[str, Any], live_app: FastAPI) -> None:
     study_id = store.submit(parse_spec(body | {"arms": ["adamp"]})).id
-    runner = threading.Thread(target=train, args=(store, study_id))
+    runner = threading.Thread(target=lambda: (wait_for_a_watcher(live_app), train(store, study_id)))
     runner.start()
     result = run("watch", study_id)
     runner.join()
@@ -231,14 +233,21 @@ def test_watching_without_a_terminal_prints_a_line_for_each_trial(run: Run, stor
         assert line in result.stdout.splitlines()
 
 
-def test_watching_a_study_that_is_cancelled_fails(run: Run, store: Store, body: dict[str, Any]) -> None:
+def test_watching_a_study_that_is_cancelled_fails(run: Run, store: Store, body: dict[str, Any], live_app: FastAPI) -> None:
     study_id = store.submit(parse_spec(body)).id
-    canceller = threading.Timer(0.5, store.move, args=(study_id, StudyMove.CANCEL))
+    canceller = threading.Thread(target=lambda: (wait_for_a_watcher(live_app), store.move(study_id, StudyMove.CANCEL)))
     canceller.start()
     result = run("watch", study_id)
     canceller.join()
     assert result.exit_code == 1
     assert f"{study_id} is cancelled" in result.stdout
+
+
+def wait_for_a_watcher(app: FastAPI) -> None:
+    """Wait until somebody reads a stream of events."""
+    deadline = time.monotonic() + 30
+    while app.state.streams.open == 0 and time.monotonic() < deadline:
+        time.sleep(0.01)
 
 
 def train(store: Store, study_id: str) -> None:

@@ -206,3 +206,12 @@ def test_an_arm_knows_what_lies_in_its_space() -> None:
 def test_without_a_catalogue_there_is_nothing_to_submit_to(kept: dict[str, Any]) -> None:
     with pytest.raises(CatalogEmpty, match="no dispatcher has announced what it can run yet; start one with `tangent up`"):
         resolve(parse_spec(study_body()), Catalog(**kept))
+
+
+def test_configurations_that_train_alike_count_once() -> None:
+    space = {"lr": 0.01, "delta": 0.1, "weight_decay": {"choices": [0.0, 0.01]}, "wd_ratio": {"choices": [0.1, 0.5]}}
+    arm = resolve(
+        parse_spec(study_body(arms=[{"optimizer": "adamp", "space": space}], sampler="grid", budget={"trials_per_arm": 50})), catalog()
+    ).arms[0]
+    # Without decay the ratio has no effect; the defaults lie outside, for their lr is another.
+    assert arm.trials == 3

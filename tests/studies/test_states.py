@@ -32,7 +32,7 @@ failed      .       .       .         .           .        .          .
 
 # Columns: start, requeue, complete, prune, diverge, fail, cancel.
 TRIAL_TABLE = """
-queued     running  .       .          .       .         failed  cancelled
+queued     running  queued  .          .       .         failed  cancelled
 running    .        queued  completed  pruned  diverged  failed  cancelled
 completed  .        .       .          .       .         .       .
 pruned     .        .       .          .       .         .       .

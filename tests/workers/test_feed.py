@@ -30,7 +30,7 @@ class Running:
     def take_up(self) -> PackFeed:
         """Return a feed made from the record alone."""
         self.writer = self.store.run_writer(self.claim, lease_s=60.0)
-        return PackFeed(self.study.spec, self.writer.plan(), writer=self.writer, record=self.writer.trials())
+        return PackFeed(self.study.spec, self.writer.plan(), writer=self.writer, record=self.writer.trials(), patience_s=1.0)
 
     def begin(self, pack_id: str) -> Pack:
         """Hand out the next pack and start it."""

@@ -1,6 +1,7 @@
 """Samplers: every one repeats itself, goes on after a restart as if there had been none, and never proposes a configuration twice."""
 
-from typing import Any
+import time
+from typing import Any, cast
 
 import pytest
 from catalogs import catalog, study_body
@@ -109,3 +110,27 @@ def test_trials_in_flight_do_not_stop_the_next_proposal() -> None:
 def _all_fixed() -> dict[str, Any]:
     arm = arm_of("random")
     return {name: d.value if isinstance(d, Fixed) else arm.defaults[name] for name, d in arm.space.items() if name != "wd_ratio"} | {"lr": 0.1}
+
+
+@pytest.mark.parametrize("sampler", ["random", "qmc", "grid", "tpe"])
+def test_no_budget_is_spent_on_configurations_that_train_alike(sampler: str) -> None:
+    space = {"lr": {"choices": [0.01, 0.1]}, "delta": 0.1, "weight_decay": {"choices": [0.0, 0.01]}, "wd_ratio": {"choices": [0.1, 0.5]}}
+    arm = arm_of(sampler, space=space, trials=50)
+    searcher = ArmSampler(arm, sampler=cast("Any", sampler), direction="maximize", seed=1)
+    searcher.remember(0, arm.defaults, TrialState.COMPLETED, 0.5)
+    found = [searcher.propose(n) for n in range(1, arm.trials)]
+    assert None not in found
+    assert searcher.propose(arm.trials) is None
+    assert all(p["wd_ratio"] == 0.1 for p in found if p is not None and p["weight_decay"] == 0.0)
+
+
+def test_a_long_record_is_taken_up_in_moments() -> None:
+    arm = arm_of("tpe", trials=1000)
+    searcher = ArmSampler(arm, sampler="tpe", direction="maximize", seed=0)
+    made = ArmSampler(arm, sampler="random", direction="maximize", seed=0)
+    record = [made.propose(n) for n in range(1000)]
+    begun = time.process_time()
+    for number, parameters in enumerate(record):
+        assert parameters is not None
+        searcher.remember(number, parameters, *value_of(parameters))
+    assert time.process_time() - begun < 5.0, "linear in the trials: a run must not outlast its lease while it takes a study up"

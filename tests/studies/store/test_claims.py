@@ -3,8 +3,10 @@
 import threading
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from playing import Play, report
 
+from studies.errors import Superseded
 from studies.states import StudyMove, StudyState, TrialState
 from studies.store import Claim, PendingTrial, Store
 
@@ -108,8 +110,10 @@ def test_a_paused_study_whose_run_was_lost_is_tidied_and_stays_paused(play: Play
     run.lapse()
     assert play.store.claim_next(dispatcher="there", lease_s=60) is None
     assert (run.study.state, run.trial(trial).state, run.trial(trial).retries) == (StudyState.PAUSED, TrialState.QUEUED, 1)
+    with pytest.raises(Superseded, match="lapsed"):
+        run.writer.renew()
     play.store.move(run.claim.study_id, StudyMove.RESUME)
-    assert play.claim().claim.attempt > run.claim.attempt + 1, "the lost run stays superseded"
+    assert play.claim().claim.attempt == run.claim.attempt + 1
 
 
 def test_a_paused_study_whose_run_ended_early_shows_nothing_running(play: Play) -> None:
@@ -231,3 +235,24 @@ def test_dispatchers_that_race_for_one_lapsed_study_make_one_attempt(play: Play,
         thread.join(60)
     assert sorted(claims, key=str) == [Claim(run.claim.study_id, 2), None, None, None]
     assert run.trial(trial).retries == 1
+
+
+@pytest.mark.parametrize(("verb", "after"), [(StudyMove.STOP, StudyState.COMPLETED), (StudyMove.CANCEL, StudyState.CANCELLED)])
+def test_a_study_that_was_to_end_is_ended_when_its_run_is_released(play: Play, verb: StudyMove, after: StudyState) -> None:
+    run = play.run()
+    run.begin(0)
+    play.store.move(run.claim.study_id, verb)
+    play.store.release(run.claim)
+    assert run.study.state is after
+    assert run.study.progress.running == 0
+
+
+def test_a_lost_run_leaves_nothing_running_though_nobody_has_room_for_its_study(play: Play) -> None:
+    run = play.run()
+    trial = run.begin(0)[0]
+    run.lapse()
+    play.store.settle_lost()
+    assert (run.study.state, run.trial(trial).state, run.trial(trial).retries) == (StudyState.RUNNING, TrialState.QUEUED, 1)
+    with pytest.raises(Superseded, match="lapsed"):
+        run.writer.renew()
+    assert play.claim().claim == Claim(run.claim.study_id, run.claim.attempt + 1)
