@@ -3,18 +3,19 @@
 __all__ = ["AdamP"]
 
 import math
-from collections.abc import Callable
-from typing import Any, overload
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.optim.optimizer import Optimizer, ParamsT
+from torch.optim.optimizer import ParamsT
 
-from adamp._checks import check_gradient, check_number, check_projection
+from adamp._checks import check_number, check_projection
 from adamp._projection import project_and_decay
+from adamp._stepping import ProjectedOptimizer
 
 
-class AdamP(Optimizer):
+class AdamP(ProjectedOptimizer):
     """Adam that takes no step along the weight where the loss ignores the weight's length.
 
     One step on the weight w with gradient g, at step t from 1:
@@ -92,60 +93,17 @@ class AdamP(Optimizer):
             "nesterov": nesterov,
             "maximize": maximize,
         }
-        _check_group(defaults)
+        self._check_group(defaults)
         super().__init__(params, defaults)
-
-    def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Add parameters with hyperparameters of their own; what a group leaves out it takes from the defaults.
-
-        Raises:
-            ValueError: a hyperparameter is out of range; nothing is added then.
-        """
-        _check_group({**self.defaults, **param_group})
-        super().add_param_group(param_group)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Take over a pickled or loaded state, also one of the reference or of torch's AdamW."""
         super().__setstate__(state)
-        for group in self.param_groups:
-            for name, default in self.defaults.items():
-                if name != "differentiable":  # torch puts it among the defaults; it is no argument of ours
-                    group.setdefault(name, default)
         for moments in self.state.values():
             if "step" in moments:
                 moments["step"] = int(moments["step"])
 
-    @overload
-    def step(self, closure: None = None) -> None: ...
-
-    @overload
-    def step(self, closure: Callable[[], float]) -> float: ...
-
-    @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:
-        """Return the closure's loss, or None without one, having updated every parameter that has a gradient.
-
-        Args:
-            closure: computes the loss and the gradients anew; called once, before the update.
-
-        Raises:
-            RuntimeError: a gradient is sparse.
-            TypeError: a gradient is complex.
-        """
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        for group in self.param_groups:
-            for weight in group["params"]:
-                if weight.grad is not None:
-                    self._update(weight, weight.grad, group)
-        return loss
-
-    def _update(self, weight: Tensor, grad: Tensor, group: dict[str, Any]) -> None:
-        check_gradient("AdamP", grad)
-        if group["maximize"]:
-            grad = -grad
+    def _update(self, weight: Tensor, grad: Tensor, group: Mapping[str, Any]) -> None:
         lr, eps = group["lr"], group["eps"]
         beta1, beta2 = group["betas"]
         state = self.state[weight]
@@ -174,13 +132,12 @@ class AdamP(Optimizer):
         )
         weight.add_(update, alpha=-lr / (1 - beta1**step))
 
-
-def _check_group(group: dict[str, Any]) -> None:
-    check_number("AdamP", "lr", group["lr"])
-    try:
-        beta1, beta2 = group["betas"]
-    except (TypeError, ValueError):
-        raise ValueError(f"AdamP expects betas to be two numbers in [0, 1), got {group['betas']!r}") from None
-    check_number("AdamP", "beta1", beta1, below=1)
-    check_number("AdamP", "beta2", beta2, below=1)
-    check_projection("AdamP", group)
+    def _check_group(self, group: Mapping[str, Any]) -> None:
+        check_number("AdamP", "lr", group["lr"])
+        try:
+            beta1, beta2 = group["betas"]
+        except (TypeError, ValueError):
+            raise ValueError(f"AdamP expects betas to be two numbers in [0, 1), got {group['betas']!r}") from None
+        check_number("AdamP", "beta1", beta1, below=1)
+        check_number("AdamP", "beta2", beta2, below=1)
+        check_projection("AdamP", group)

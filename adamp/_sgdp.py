@@ -2,20 +2,21 @@
 
 __all__ = ["SGDP"]
 
-from collections.abc import Callable
-from typing import Any, overload
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.optim.optimizer import Optimizer, ParamsT, required
+from torch.optim.optimizer import ParamsT, required
 
-from adamp._checks import check_gradient, check_number, check_projection
+from adamp._checks import check_number, check_projection
 from adamp._projection import project_and_decay
+from adamp._stepping import ProjectedOptimizer
 
 _REQUIRED: Any = required
 
 
-class SGDP(Optimizer):
+class SGDP(ProjectedOptimizer):
     """SGD that takes no step along the weight where the loss ignores the weight's length.
 
     One step on the weight w with gradient g:
@@ -102,57 +103,10 @@ class SGDP(Optimizer):
             "wd_ratio": wd_ratio,
             "maximize": maximize,
         }
-        _check_group(defaults)
+        self._check_group(defaults)
         super().__init__(params, defaults)
 
-    def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Add parameters with hyperparameters of their own; what a group leaves out it takes from the defaults.
-
-        Raises:
-            ValueError: a hyperparameter is out of range, or the group has no lr and neither have the defaults; nothing is added then.
-        """
-        _check_group({**self.defaults, **param_group})
-        super().add_param_group(param_group)
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        """Take over a pickled or loaded state, also one of the reference."""
-        super().__setstate__(state)
-        for group in self.param_groups:
-            for name, default in self.defaults.items():
-                if name != "differentiable":  # torch puts it among the defaults; it is no argument of ours
-                    group.setdefault(name, default)
-
-    @overload
-    def step(self, closure: None = None) -> None: ...
-
-    @overload
-    def step(self, closure: Callable[[], float]) -> float: ...
-
-    @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:
-        """Return the closure's loss, or None without one, having updated every parameter that has a gradient.
-
-        Args:
-            closure: computes the loss and the gradients anew; called once, before the update.
-
-        Raises:
-            RuntimeError: a gradient is sparse.
-            TypeError: a gradient is complex.
-        """
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        for group in self.param_groups:
-            for weight in group["params"]:
-                if weight.grad is not None:
-                    self._update(weight, weight.grad, group)
-        return loss
-
-    def _update(self, weight: Tensor, grad: Tensor, group: dict[str, Any]) -> None:
-        check_gradient("SGDP", grad)
-        if group["maximize"]:
-            grad = -grad
+    def _update(self, weight: Tensor, grad: Tensor, group: Mapping[str, Any]) -> None:
         lr, momentum = group["lr"], group["momentum"]
         state = self.state[weight]
         if not state:
@@ -173,21 +127,20 @@ class SGDP(Optimizer):
         )
         weight.add_(update, alpha=-lr)
 
-
-def _check_group(group: dict[str, Any]) -> None:
-    check_number("SGDP", "momentum", group["momentum"], below=1)
-    check_number("SGDP", "dampening", group["dampening"])
-    if group["dampening"] > 1:
-        raise ValueError(f"SGDP expects dampening to be a number in [0, 1], got {group['dampening']!r}")
-    check_projection("SGDP", group)
-    lr, momentum, weight_decay, wd_ratio = group["lr"], group["momentum"], group["weight_decay"], group["wd_ratio"]
-    if lr is required:
-        return
-    check_number("SGDP", "lr", lr)
-    decay = lr * weight_decay * max(1.0, wd_ratio) / (1 - momentum)
-    if decay >= 1:
-        raise ValueError(
-            "SGDP expects lr * weight_decay / (1 - momentum), times wd_ratio where that is above 1, to be below 1, or a step's decay would "
-            f"turn the weight over; got {decay:g} from lr={lr!r}, weight_decay={weight_decay!r}, momentum={momentum!r}, wd_ratio={wd_ratio!r}; "
-            "lower one of them"
-        )
+    def _check_group(self, group: Mapping[str, Any]) -> None:
+        check_number("SGDP", "momentum", group["momentum"], below=1)
+        check_number("SGDP", "dampening", group["dampening"])
+        if group["dampening"] > 1:
+            raise ValueError(f"SGDP expects dampening to be a number in [0, 1], got {group['dampening']!r}")
+        check_projection("SGDP", group)
+        lr, momentum, weight_decay, wd_ratio = group["lr"], group["momentum"], group["weight_decay"], group["wd_ratio"]
+        if lr is required:
+            return
+        check_number("SGDP", "lr", lr)
+        decay = lr * weight_decay * max(1.0, wd_ratio) / (1 - momentum)
+        if decay >= 1:
+            raise ValueError(
+                "SGDP expects lr * weight_decay / (1 - momentum), times wd_ratio where that is above 1, to be below 1, or a step's decay would "
+                f"turn the weight over; got {decay:g} from lr={lr!r}, weight_decay={weight_decay!r}, momentum={momentum!r}, wd_ratio={wd_ratio!r}; "
+                "lower one of them"
+            )

@@ -3,8 +3,8 @@
 __all__ = ["optimizers", "workloads"]
 
 import difflib
-from collections.abc import Iterable
-from typing import Annotated
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
@@ -12,14 +12,38 @@ from service.cli.connection import AsJson, Token, Url, connected
 from service.cli.failures import BAD_INPUT, CommandError
 from service.cli.output import console, print_json
 
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from studies.catalog import OptimizerCard, WorkloadCard
+
+C = TypeVar("C", "OptimizerCard", "WorkloadCard")
 Name = Annotated[str | None, typer.Argument(metavar="NAME", help="Show this one in full.", show_default=False)]
 
 
-def _unknown(kind: str, name: str, known: Iterable[str]) -> CommandError:
-    names = list(known)
-    close = difflib.get_close_matches(name, names, n=1)
-    hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(names)}"
-    return CommandError(f"there is no {kind} {name!r}; {hint}", exit_code=BAD_INPUT)
+def _one_to_show(found: Mapping[str, C], name: str | None, *, kind: str, as_json: bool, table: "Callable[[Iterable[C]], Table]") -> C | None:
+    """Return the card to be shown in full; None when all of them were listed, or JSON was asked for, and that is done.
+
+    Raises:
+        CommandError: there is no card of this name.
+    """
+    if name is None:
+        if as_json:
+            print_json([card.model_dump(mode="json") for card in found.values()])
+        else:
+            console().print(table(found.values()))
+        return None
+    card = found.get(name)
+    if card is None:
+        close = difflib.get_close_matches(name, list(found), n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(found)}"
+        raise CommandError(f"there is no {kind} {name!r}; {hint}", exit_code=BAD_INPUT)
+    if as_json:
+        print_json(card.model_dump(mode="json"))
+        return None
+    console().print(f"{card.title} ({card.name})", style="bold")
+    console().print(card.description)
+    return card
 
 
 def optimizers(name: Name = None, *, as_json: AsJson = False, url: Url = None, token: Token = None) -> None:
@@ -27,22 +51,10 @@ def optimizers(name: Name = None, *, as_json: AsJson = False, url: Url = None, t
     from service.cli import tables
 
     with connected(url, token) as service:
-        found = service.client.optimizers()
-    if name is None:
-        if as_json:
-            print_json([card.model_dump(mode="json") for card in found.values()])
-        else:
-            console().print(tables.optimizers(found.values()))
-        return
-    card = found.get(name)
+        card = _one_to_show(service.client.optimizers(), name, kind="optimizer", as_json=as_json, table=tables.optimizers)
     if card is None:
-        raise _unknown("optimizer", name, found)
-    if as_json:
-        print_json(card.model_dump(mode="json"))
         return
     out = console()
-    out.print(f"{card.title} ({card.name})", style="bold")
-    out.print(card.description)
     out.print(f"Source: {card.reference}")
     out.print(tables.hyperparameters(card.hyperparameters))
     for pair, parts in card.pairs.items():
@@ -59,22 +71,10 @@ def workloads(name: Name = None, *, as_json: AsJson = False, url: Url = None, to
     from service.cli import tables
 
     with connected(url, token) as service:
-        found = service.client.workloads()
-    if name is None:
-        if as_json:
-            print_json([card.model_dump(mode="json") for card in found.values()])
-        else:
-            console().print(tables.workloads(found.values()))
-        return
-    card = found.get(name)
+        card = _one_to_show(service.client.workloads(), name, kind="workload", as_json=as_json, table=tables.workloads)
     if card is None:
-        raise _unknown("workload", name, found)
-    if as_json:
-        print_json(card.model_dump(mode="json"))
         return
     out = console()
-    out.print(f"{card.title} ({card.name})", style="bold")
-    out.print(card.description)
     out.print(f"Source: {card.source}")
     out.print(f"{tables.metric(card)}; a well-tuned run reaches {card.target:g}")
     out.print(f"{card.parameters} trainable numbers; examples: " + ", ".join(f"{count} {split}" for split, count in card.examples.items()))
