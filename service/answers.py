@@ -6,6 +6,7 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from studies.promotion import planned_epochs
 from studies.resolve import ResolvedStudy
 from studies.spec import StudySpec
 from studies.views import Best, EventView
@@ -21,14 +22,14 @@ class Plan(_Answer):
     spec: StudySpec = Field(description="What was sent, shorthands spelled out.")
     study: ResolvedStudy = Field(description="Every arm's whole space and defaults, and the cards they come from.")
     trials: int = Field(description="Trials it would run in all.")
-    epochs: int = Field(description="Epochs it would train in all.")
+    epochs: int = Field(description="Epochs it would train in all, when no trial ends early; with the pruner `median` the most that it can be.")
     estimate_cpu_s: float = Field(description="Rough seconds of training on one CPU thread, from the workload's card; packs take less.")
 
     @classmethod
     def of(cls, spec: StudySpec, study: ResolvedStudy) -> Self:
         """Return the plan of a resolved study."""
         trials = sum(arm.trials for arm in study.arms)
-        epochs = trials * study.epochs
+        epochs = sum(planned_epochs(spec.pruner, study.epochs, trials=arm.trials) for arm in study.arms)
         return cls(spec=spec, study=study, trials=trials, epochs=epochs, estimate_cpu_s=epochs * study.workload.epoch_s)
 
 

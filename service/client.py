@@ -28,7 +28,7 @@ from service.wire import events_of
 from studies.catalog import OptimizerCard, WorkloadCard
 from studies.errors import TangentError
 from studies.spec import StudySpec
-from studies.states import CLOSED_STUDY_STATES, StudyMove, StudyState, TrialState
+from studies.states import CLOSED_STUDY_STATES, StudyMove, StudyState, TrialFilter, TrialState
 from studies.views import ArmView, Curve, EventView, MeasurementView, Page, StudySummary, StudyView, TrialView
 
 _T = TypeVar("_T", bound=BaseModel)
@@ -163,16 +163,21 @@ class Client:
         study_id: str,
         *,
         arm: str | None = None,
-        state: TrialState | None = None,
+        state: TrialState | TrialFilter | None = None,
         order: str = "created",
         page_size: int = 100,
         page_token: str | None = None,
     ) -> Page[TrialView]:
-        """Return a page of a study's trials; `order` is created, number, value (best first), cost or ended, with `-` before it for the reverse."""
+        """Return a page of a study's trials; `order` is created, number, value (best first), cost or ended, with `-` before it for the reverse.
+
+        With `TrialFilter.WAITING` as `state` those that wait at a rung, which are queued.
+        """
         asked = {"arm": arm, "state": state, "order": order, "page_size": page_size, "page_token": page_token}
         return self._get(Page[TrialView], f"/v1/studies/{_part(study_id)}/trials", asked)
 
-    def every_trial(self, study_id: str, *, arm: str | None = None, state: TrialState | None = None, order: str = "created") -> Iterator[TrialView]:
+    def every_trial(
+        self, study_id: str, *, arm: str | None = None, state: TrialState | TrialFilter | None = None, order: str = "created"
+    ) -> Iterator[TrialView]:
         """Yield all of a study's trials; pages are fetched as they are needed."""
         token: str | None = None
         while True:

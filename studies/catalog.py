@@ -3,9 +3,11 @@
 `workers` writes the cards it can run to the store (`offer`); `studies.resolve` and the API read them from there.
 """
 
-__all__ = ["Bounds", "Catalog", "Constraint", "Containment", "Direction", "Hyperparameter", "OptimizerCard", "WorkloadCard"]
+__all__ = ["Bounds", "Catalog", "Constraint", "Containment", "Direction", "Hyperparameter", "OptimizerCard", "WorkloadCard", "nearest"]
 
+import difflib
 import math
+from collections.abc import Iterable
 from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -198,3 +200,10 @@ class Catalog(_Card):
 
     optimizers: dict[str, OptimizerCard] = Field(default_factory=dict)
     workloads: dict[str, WorkloadCard] = Field(default_factory=dict)
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return a hint for whoever asked for a name that is not there: the closest known one, or all of them."""
+    names = list(known)
+    close = difflib.get_close_matches(name, names, n=1)
+    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(names) or 'none yet'}"

@@ -2,13 +2,12 @@
 
 __all__ = ["ResolvedArm", "ResolvedStudy", "resolve"]
 
-import difflib
-from collections.abc import Iterable
-
 from pydantic import BaseModel, ConfigDict, Field
 
-from studies.catalog import Catalog, Hyperparameter, OptimizerCard, WorkloadCard
+from studies.catalog import Catalog, Hyperparameter, OptimizerCard, WorkloadCard, nearest
 from studies.errors import CatalogEmpty, SpecInvalid, SpecProblem, json_pointer
+from studies.promotion import rungs
+from studies.pruner import NoPruner
 from studies.space import AnyDimension, Choices, Fixed, Parameters, Range, Scalar, Space, every_point, size, without_inert
 from studies.spec import ArmSpec, Pair, SamplerName, SpaceEntry, StudySpec, Tune
 
@@ -41,13 +40,6 @@ class ResolvedStudy(BaseModel):
     arms: tuple[ResolvedArm, ...] = Field(description="The arms in the study's order.")
     epochs: int = Field(gt=0, description="Epochs of each trial.")
     batch_size: int = Field(gt=0, description="Examples per step.")
-
-
-def _nearest(name: str, known: Iterable[str]) -> str:
-    """Return a hint that names the closest known name, or all of them."""
-    names = list(known)
-    close = difflib.get_close_matches(name, names, n=1)
-    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(names)}"
 
 
 class _ArmResolver:
@@ -97,8 +89,8 @@ class _ArmResolver:
             parts = self._card.pairs.get(name)
             if parts is None and self._card.hyperparameter(name) is None:
                 known = [h.name for h in self._card.hyperparameters]
-                nearest = _nearest(name, [*known, *self._card.pairs])
-                self._problem(f"{self._card.name} has no hyperparameter {name!r}; it has {', '.join(known)}; {nearest}", entry=name)
+                hint = nearest(name, [*known, *self._card.pairs])
+                self._problem(f"{self._card.name} has no hyperparameter {name!r}; it has {', '.join(known)}; {hint}", entry=name)
             elif parts is None and isinstance(entry, Pair):
                 self._problem(f"{name} takes one value; to choose between several write {{'choices': {list(entry.values)}}}", entry=name)
             elif parts is None:
@@ -193,12 +185,12 @@ def resolve(spec: StudySpec, catalog: Catalog) -> ResolvedStudy:
     problems: list[SpecProblem] = []
     workload = catalog.workloads.get(spec.workload)
     if workload is None:
-        problems.append(SpecProblem("/workload", f"there is no workload {spec.workload!r}; {_nearest(spec.workload, catalog.workloads)}"))
+        problems.append(SpecProblem("/workload", f"there is no workload {spec.workload!r}; {nearest(spec.workload, catalog.workloads)}"))
     arms: list[ResolvedArm] = []
     for n, arm in enumerate(spec.arms):
         card = catalog.optimizers.get(arm.optimizer)
         if card is None:
-            hint = _nearest(arm.optimizer, catalog.optimizers)
+            hint = nearest(arm.optimizer, catalog.optimizers)
             problems.append(SpecProblem(f"/arms/{n}/optimizer", f"there is no optimizer {arm.optimizer!r}; {hint}"))
             continue
         resolver = _ArmResolver(arm, card, pointer=f"/arms/{n}", sampler=spec.sampler)
@@ -209,6 +201,15 @@ def resolve(spec: StudySpec, catalog: Catalog) -> ResolvedStudy:
     if batch_size is not None and limit is not None and batch_size > limit:
         problems.append(
             SpecProblem("/training/batch_size", f"expected at most the {limit} examples that {spec.workload} trains on, got {batch_size}")
+        )
+    epochs = spec.budget.epochs or (workload.epochs if workload is not None else None)
+    if epochs is not None and not isinstance(spec.pruner, NoPruner) and not rungs(spec.pruner, epochs):
+        problems.append(
+            SpecProblem(
+                "/pruner/min_epochs",
+                f"expected fewer than the {epochs} epochs of a trial, so that something is left to save, got {spec.pruner.min_epochs}; "
+                "lower it, give the budget more epochs, or use the pruner 'none'",
+            )
         )
     if problems or workload is None:
         raise SpecInvalid(problems)

@@ -20,15 +20,15 @@ __all__ = [
 ]
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self, cast
+from typing import Annotated, Any, Literal, Self, cast, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from studies.errors import SpecInvalid, SpecProblem, json_pointer, shown
+from studies.pruner import NoPruner, Pruner
 from studies.space import Choices, Fixed, Range, Scalar
 
 SamplerName = Literal["tpe", "random", "qmc", "gp", "cmaes", "grid"]
-PrunerName = Literal["none"]
 ScheduleName = Literal["constant", "cosine", "warmup-cosine"]
 
 _SLUG = r"^[a-z0-9][a-z0-9-]{0,63}$"
@@ -141,7 +141,14 @@ class Resources(_Spec):
         gt=0,
         le=100_000,
         strict=True,
-        description="At most so many packs at once; 1 makes a study exactly repeatable. By default all that fit.",
+        description="At most so many packs at once; 1, with `max_pack_size` 1, makes a study exactly repeatable. By default all that fit.",
+    )
+    max_pack_size: int | None = Field(
+        default=None,
+        gt=0,
+        le=100_000,
+        strict=True,
+        description="At most so many trials in one pack; by default as many as the worker found fastest.",
     )
 
 
@@ -172,7 +179,11 @@ class StudySpec(_Spec):
     )
     budget: Budget = Field(description="How much work each arm may spend.")
     sampler: SamplerName = Field(default="tpe", description="How configurations are chosen (Optuna's samplers).")
-    pruner: PrunerName = Field(default="none", description="How hopeless trials are stopped early; 'none' trains every trial to its last epoch.")
+    pruner: Pruner = Field(
+        default=NoPruner(),
+        description="How hopeless trials are stopped early: a name, or an object with `kind` and its numbers. 'none' trains every trial to its end.",
+        examples=["asha", {"kind": "asha", "min_epochs": 1, "reduction_factor": 3}],
+    )
     objective: Objective = Field(default=Objective(), description="Which validation value a trial is judged by.")
     training: Training = Field(default=Training(), description="What all trials have in common.")
     resources: Resources = Field(default=Resources(), description="What each pack occupies.")
@@ -198,7 +209,7 @@ class StudySpec(_Spec):
 
 
 # Steps that pydantic adds to a location: the variant of a discriminated union, and that it speaks of a key.
-_NOT_IN_DATA = frozenset({"range", "choices", "fixed", "tune", "pair", "[key]"})
+_NOT_IN_DATA = frozenset({"range", "choices", "fixed", "tune", "pair", "none", "asha", "hyperband", "median", "[key]"})
 
 
 def _pointer(location: tuple[int | str, ...], data: Any) -> str:
@@ -217,14 +228,32 @@ def _pointer(location: tuple[int | str, ...], data: Any) -> str:
     return json_pointer(*steps)
 
 
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    """Return the models that a value of this annotation may be or hold."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for part in get_args(annotation) for model in _models_in(part)]
+
+
+def _no_such_field(location: tuple[int | str, ...]) -> str:
+    """Return what to say of an unknown field at a pydantic location: which fields there are."""
+    models: list[type[BaseModel]] = [StudySpec]
+    for step in location[:-1]:
+        if chosen := [model for model in models if "kind" in model.model_fields and model.model_fields["kind"].default == step]:
+            models = chosen
+        elif fields := [model.model_fields[step] for model in models if isinstance(step, str) and step in model.model_fields]:
+            # A hyperparameter in a space may have the name of a dimension's field.
+            models = [model for field in fields for model in _models_in(field.annotation)] or models
+    names = dict.fromkeys(name for model in models for name in model.model_fields)
+    return f"there is no such field; there {'is' if len(names) == 1 else 'are'} {', '.join(names)}"
+
+
 def _sentence(kind: str, message: str, context: Mapping[str, Any], given: Any) -> str:
     """Return pydantic's message in the house's form: what was expected, what came."""
     came = shown(given)
     match kind:
         case "missing":
             return "this field is required"
-        case "extra_forbidden":
-            return "there is no such field; see StudySpec in /docs for those there are"
         case "value_error":
             return str(context["error"])
         case "literal_error":
@@ -246,7 +275,9 @@ def problems_of(error: ValidationError, data: Any) -> list[SpecProblem]:
         if item["type"] == "too_short" and len(item["input"]) >= item.get("ctx", {})["min_length"]:
             # Long enough, but for its faulty entries, and those are told.
             continue
-        problem = SpecProblem(_pointer(item["loc"], data), _sentence(item["type"], item["msg"], item.get("ctx", {}), item["input"]))
+        is_unknown = item["type"] == "extra_forbidden"
+        said = _no_such_field(item["loc"]) if is_unknown else _sentence(item["type"], item["msg"], item.get("ctx", {}), item["input"])
+        problem = SpecProblem(_pointer(item["loc"], data), said)
         # A union reports each variant it tried; one message per place is enough.
         if all(problem.pointer != other.pointer for other in found):
             found.append(problem)

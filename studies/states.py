@@ -6,6 +6,7 @@ __all__ = [
     "OWNERS_MOVES",
     "StudyMove",
     "StudyState",
+    "TrialFilter",
     "TrialMove",
     "TrialState",
     "allowed_verbs",
@@ -55,11 +56,25 @@ class TrialState(StrEnum):
     CANCELLED = "cancelled"
 
 
+class TrialFilter(StrEnum):
+    """Which trials are asked for: those in a state, or `waiting`, no state but those of the queued that wait at a rung of the pruner."""
+
+    QUEUED = "queued"
+    WAITING = "waiting"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    PRUNED = "pruned"
+    DIVERGED = "diverged"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
 class TrialMove(StrEnum):
     """What can happen to a trial."""
 
     START = "start"
     REQUEUE = "requeue"
+    WAIT = "wait"
     COMPLETE = "complete"
     PRUNE = "prune"
     DIVERGE = "diverge"
@@ -117,11 +132,15 @@ _TRIAL_MOVES: dict[TrialState, dict[TrialMove, TrialState]] = {
         TrialMove.START: TrialState.RUNNING,
         # Handed to a worker that was lost before it began.
         TrialMove.REQUEUE: TrialState.QUEUED,
+        # It waited at a rung and is not promoted.
+        TrialMove.PRUNE: TrialState.PRUNED,
         TrialMove.FAIL: TrialState.FAILED,
         TrialMove.CANCEL: TrialState.CANCELLED,
     },
     TrialState.RUNNING: {
         TrialMove.REQUEUE: TrialState.QUEUED,
+        # It has reached a rung: queued again, at the same attempt, until it is promoted or pruned.
+        TrialMove.WAIT: TrialState.QUEUED,
         TrialMove.COMPLETE: TrialState.COMPLETED,
         TrialMove.PRUNE: TrialState.PRUNED,
         TrialMove.DIVERGE: TrialState.DIVERGED,

@@ -7,6 +7,7 @@ __all__ = [
     "CurvePoint",
     "EventKind",
     "EventView",
+    "FitView",
     "MeasurementView",
     "Page",
     "Progress",
@@ -25,9 +26,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from studies.catalog import OptimizerCard, WorkloadCard
 from studies.space import Parameters, Space
 from studies.spec import StudySpec
-from studies.states import StudyState, TrialState
+from studies.states import StudyState, TrialFilter, TrialState
 
-EventKind = Literal["study.submitted", "study.state", "trial.started", "trial.requeued", "trial.finished", "progress"]
+EventKind = Literal["study.submitted", "study.state", "trial.started", "trial.requeued", "trial.promoted", "trial.finished", "progress"]
 Role = Literal["viewer", "submitter", "admin"]
 T = TypeVar("T")
 
@@ -47,8 +48,9 @@ class Progress(_View):
     failed: int = Field(description="Trials lost to a fault of machinery or workload.")
     cancelled: int = Field(description="Trials ended by a stop or a cancel.")
     running: int = Field(description="Trials being trained now.")
-    epochs_done: int = Field(description="Epochs trained so far, over all trials.")
-    epochs: int = Field(description="Epochs to be trained in all.")
+    waiting: int = Field(description="Trials that came to a rung and wait to be promoted or pruned; their state is `queued`.")
+    epochs_done: int = Field(description="Epochs trained so far, over all trials; what was lost and trained again counts once.")
+    epochs: int = Field(description="Epochs to be trained in all, when no trial ends early; with the pruner `median` the most that it can be.")
 
 
 class Best(_View):
@@ -64,6 +66,20 @@ class Best(_View):
     call: str = Field(description="The constructor's call alone, on one line.")
 
 
+class FitView(_View):
+    """How trials of an optimizer fit on a device when they are trained together: what a worker measured."""
+
+    workload: str = Field(description="Name of the workload.")
+    optimizer: str = Field(description="Name of the optimizer.")
+    batch_size: int = Field(description="Examples per step.")
+    device: str = Field(description="'cpu', or the GPU's name.")
+    width: int = Field(description="Trials stacked at once, as many as were fastest.")
+    reason: str | None = Field(default=None, description="Why the width is 1, or was lowered; none where stacking pays.")
+    bytes_per_member: int | None = Field(default=None, description="Memory that one more trial takes; none where it was not measured.")
+    trial_steps_per_s: dict[int, float] = Field(default_factory=dict[int, float], description="Steps of all trials together in a second, by width.")
+    measured_at: datetime = Field(description="When it was measured.")
+
+
 class ArmView(_View):
     """One arm: an optimizer, its space, how far it is and its best configuration."""
 
@@ -74,6 +90,7 @@ class ArmView(_View):
     defaults: Parameters = Field(description="Configuration of the arm's first trial.")
     progress: Progress = Field(description="How far this arm has come.")
     best: Best | None = Field(description="None until a trial has completed.")
+    fit: FitView | None = Field(description="How its trials fit on the device that measured last; none while no worker has measured.")
 
 
 class StudySummary(_View):
@@ -121,12 +138,24 @@ class TrialView(_View):
     best_epoch: int | None = Field(description="The epoch that value was measured at.")
     test_value: float | None = Field(description="Test metric at that epoch.")
     epochs_done: int = Field(description="Epochs trained so far.")
+    to_epoch: int = Field(description="Epoch that it is to be trained to next: a rung of the pruner, or its last.")
+    bracket: int = Field(description="Hyperband's bracket, from 0, the one with the most rungs; 0 with every other pruner.")
+    pack_size: int | None = Field(description="Trials that were trained together in its last pack, itself counted; none before its first epoch.")
     cost_s: float = Field(description="Training seconds of the trial, its share where it was packed with others.")
     reason: str | None = Field(description="Why it diverged, failed or was cancelled.")
     worker: str | None = Field(description="Where it ran: host and process.")
     created_at: datetime = Field(description="When its configuration was chosen.")
-    started_at: datetime | None = Field(description="When its present attempt began; none while it waits.")
+    started_at: datetime | None = Field(description="When its present attempt began; none while it waits for it.")
     ended_at: datetime | None = Field(description="When it ended; none while it has not.")
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether it has come to a rung, at `epochs_done`, and waits to be promoted or pruned."""
+        return self.state is TrialState.QUEUED and 0 < self.epochs_done == self.to_epoch
+
+    def is_among(self, asked: TrialFilter) -> bool:
+        """Return whether it is one of those that are asked for."""
+        return self.is_waiting if asked is TrialFilter.WAITING else self.state.value == asked.value
 
 
 class MeasurementView(_View):
@@ -149,8 +178,8 @@ class MeasurementView(_View):
 class CurvePoint(_View):
     """Best value so far, after one more trial has finished."""
 
-    trials: int = Field(description="Trials of the arm finished so far, from 1, the diverged counted.")
-    elapsed_s: float = Field(description="Training seconds that the arm had spent by then.")
+    trials: int = Field(description="Trials of the arm finished so far, from 1: the diverged counted, the pruned not.")
+    elapsed_s: float = Field(description="Training seconds that the arm had spent by then, those of pruned trials among them.")
     value: float | None = Field(description="Best validation value among them; none while all have diverged.")
 
 

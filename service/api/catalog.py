@@ -8,7 +8,7 @@ from fastapi import APIRouter, Path, Request
 
 from service import errors
 from service.api.openapi import may_answer
-from studies.catalog import OptimizerCard, WorkloadCard
+from studies.catalog import OptimizerCard, WorkloadCard, nearest
 from studies.errors import NotFound
 from studies.store import Store
 from studies.views import Page
@@ -35,7 +35,7 @@ def catalog_router() -> APIRouter:
         store: Store = request.app.state.store
         cards = store.catalog().optimizers
         if name not in cards:
-            raise NotFound(f"there is no optimizer {name!r}; on offer: {', '.join(cards) or 'none yet'}")
+            raise NotFound(f"there is no optimizer {name!r}; {nearest(name, cards)}")
         return cards[name]
 
     @router.get("/workloads", response_model=Page[WorkloadCard], summary="Workloads on offer", responses=may_answer())
@@ -51,7 +51,7 @@ def catalog_router() -> APIRouter:
         store: Store = request.app.state.store
         cards = store.catalog().workloads
         if name not in cards:
-            raise NotFound(f"there is no workload {name!r}; on offer: {', '.join(cards) or 'none yet'}")
+            raise NotFound(f"there is no workload {name!r}; {nearest(name, cards)}")
         return cards[name]
 
     _ = list_optimizers, get_optimizer, list_workloads, get_workload

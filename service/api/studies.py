@@ -60,6 +60,16 @@ _BODY: dict[str, Any] = {
                         "summary": "Shorthands: each arm searches what its card says",
                         "value": {"workload": "digits-mlp", "arms": ["adamp", "adamw"], "budget": {"trials_per_arm": 8}},
                     },
+                    "pruned": {
+                        "summary": "Hopeless trials stopped early, at most eight trained together",
+                        "value": {
+                            "workload": "digits-mlp",
+                            "arms": ["adamp", "adamw"],
+                            "budget": {"trials_per_arm": 27, "epochs": 9},
+                            "pruner": {"kind": "asha", "min_epochs": 1, "reduction_factor": 3},
+                            "resources": {"max_pack_size": 8},
+                        },
+                    },
                     "full": {
                         "summary": "Spaces, names and settings of one's own",
                         "value": {
@@ -175,7 +185,7 @@ def _add_reads(router: APIRouter) -> None:
 
     @router.get("/studies/{study_id}/arms", response_model=Page[ArmView], summary="A study's arms", responses=may_answer(errors.STUDY_NOT_FOUND))
     def list_arms(request: Request, study_id: StudyId) -> Page[ArmView]:
-        """Return a study's arms in their order, on one page: each with its space, its progress and its best trial."""
+        """Return a study's arms in their order, on one page: each with its space, progress and best trial, and how its trials fit on a device."""
         store: Store = request.app.state.store
         found = store.arms(study_id)
         return Page[ArmView](items=found, next_page_token=None, total=len(found))

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from service import errors
 from service.api.openapi import may_answer
 from service.api.studies import PageToken, StudyId
-from studies.states import TrialState
+from studies.states import TrialFilter
 from studies.store import Store
 from studies.views import MeasurementView, Page, TrialView
 
@@ -32,7 +32,11 @@ class TrialQuery(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     arm: str | None = Field(default=None, pattern=r"^[a-z0-9][a-z0-9-]{0,63}$", description="Only this arm's.", examples=["adamp"])
-    state: TrialState | None = Field(default=None, description="Only those in this state.")
+    state: TrialFilter | None = Field(
+        default=None,
+        description="Only those in this state. `waiting` is a filter, not a state: it picks those of the `queued` that wait at a rung of the pruner, "
+        "each with `epochs_done` equal to its `to_epoch`, while `queued` picks them and all others that no worker trains.",
+    )
     order: TrialOrder = Field(
         default="created",
         description="`value` puts the best first, whichever way the metric runs; a leading `-` reverses. Trials without it come last.",

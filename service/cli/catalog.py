@@ -2,7 +2,6 @@
 
 __all__ = ["optimizers", "workloads"]
 
-import difflib
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
@@ -35,9 +34,9 @@ def _one_to_show(found: Mapping[str, C], name: str | None, *, kind: str, as_json
         return None
     card = found.get(name)
     if card is None:
-        close = difflib.get_close_matches(name, list(found), n=1)
-        hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(found)}"
-        raise CommandError(f"there is no {kind} {name!r}; {hint}", exit_code=BAD_INPUT)
+        from studies.catalog import nearest
+
+        raise CommandError(f"there is no {kind} {name!r}; {nearest(name, found)}", exit_code=BAD_INPUT)
     if as_json:
         print_json(card.model_dump(mode="json"))
         return None

@@ -2,7 +2,7 @@
 
 __all__ = ["reporter"]
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, cast
 
@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from service.cli.output import console, number
+from studies.pruner import NoPruner
 from studies.views import ArmView, EventView, StudyView
 
 Report = Callable[[EventView], None]
@@ -33,23 +34,37 @@ def _said(data: dict[str, object]) -> str:
 
 
 class _Bars:
-    """One bar an arm, and one for the whole study."""
+    """One bar an arm, and one for the whole study: of trials, with a pruner of epochs, for there most trials end long before the last epoch."""
 
     def __init__(self, bars: Progress, study: StudyView, arms: Sequence[ArmView]) -> None:
         self._bars = bars
+        self._counts_epochs = not isinstance(study.spec.pruner, NoPruner)
         self._study_id = study.id
         self._metric = study.workload_card.metric
-        self._whole = bars.add_task(f"{study.id} {study.state.value}", total=study.progress.trials, completed=study.progress.finished, note="")
-        self._arms: dict[str, TaskID] = {
-            arm.name: bars.add_task(
-                f"  {arm.name}", total=arm.progress.trials, completed=arm.progress.finished, note=self._note(arm.best.value if arm.best else None, 0)
-            )
-            for arm in arms
-        }
+        now = study.progress.model_dump()
+        self._whole = bars.add_task(f"{study.id} {study.state.value}", **self._place(now), note=self._note(now))
+        self._arms: dict[str, TaskID] = {}
+        for arm in arms:
+            now = {**arm.progress.model_dump(), "best": arm.best.value if arm.best else None}
+            self._arms[arm.name] = bars.add_task(f"  {arm.name}", **self._place(now), note=self._note(now))
 
-    def _note(self, best: float | None, diverged: int) -> str:
-        found = f"best {self._metric} {number(best)}" if best is not None else ""
-        return f"{found}{f', {diverged} diverged' if diverged else ''}".removeprefix(", ")
+    def _place(self, now: Mapping[str, Any]) -> dict[str, Any]:
+        """Return how far a bar is, of how much."""
+        if not self._counts_epochs:
+            return {"completed": now["finished"], "total": now["trials"]}
+        # Trials that died have left epochs untrained; once all have ended, nothing is to come.
+        is_done = now["finished"] == now["trials"]
+        return {"completed": now["epochs"] if is_done else now["epochs_done"], "total": now["epochs"]}
+
+    def _note(self, now: Mapping[str, Any]) -> str:
+        best = now.get("best")
+        parts = (
+            "epochs" if self._counts_epochs else "",
+            f"best {self._metric} {number(best)}" if best is not None else "",
+            # An event that an older version wrote has not counted those that wait.
+            *(f"{now[word]} {word}" for word in ("waiting", "pruned", "diverged") if now.get(word)),
+        )
+        return ", ".join(part for part in parts if part)
 
     def __call__(self, event: EventView) -> None:
         """Move the bars to where an event says."""
@@ -57,11 +72,10 @@ class _Bars:
             self._bars.update(self._whole, description=f"{self._study_id} {_said(event.data)}")
         elif event.kind == "progress":
             whole = cast("dict[str, Any]", event.data["study"])
-            self._bars.update(self._whole, completed=whole["finished"], total=whole["trials"])
+            self._bars.update(self._whole, **self._place(whole), note=self._note(whole))
             for name, arm in cast("dict[str, dict[str, Any]]", event.data["arms"]).items():
                 if name in self._arms:
-                    note = self._note(arm.get("best"), arm["diverged"])
-                    self._bars.update(self._arms[name], completed=arm["finished"], total=arm["trials"], note=note)
+                    self._bars.update(self._arms[name], **self._place(arm), note=self._note(arm))
 
 
 class _Lines:
@@ -81,6 +95,8 @@ class _Lines:
             self._say(f"{self._study_id} {_said(data)}")
         elif event.kind == "trial.requeued":
             self._say(f"{data['trial']} goes back to the queue: {data.get('reason') or 'its worker was lost'}")
+        elif event.kind == "trial.promoted":
+            self._say(f"{data['trial']} is promoted: from epoch {data['from_epoch']} to epoch {data['to_epoch']}")
         elif event.kind == "trial.finished":
             arm = str(data["arm"])
             self._ended[arm] = self._ended.get(arm, 0) + 1

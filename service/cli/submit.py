@@ -49,7 +49,7 @@ def submit(
             else:
                 print_raw(
                     f"{file} can be run as it stands: {len(plan.study.arms)} arms, {plan.trials} trials, "
-                    f"about {duration(plan.estimate_cpu_s)} of training on one CPU core"
+                    f"{plan.epochs} epochs, about {duration(plan.estimate_cpu_s)} of training on one CPU core"
                 )
             return
         study = service.client.submit(document)

@@ -9,7 +9,9 @@ from rich.text import Text
 
 from service.cli.output import NONE, ago, duration, number, table
 from studies.catalog import Hyperparameter, OptimizerCard, WorkloadCard
+from studies.promotion import rungs
 from studies.space import Choices, Fixed, Parameters, Range, Scalar
+from studies.states import TrialState
 from studies.views import ArmView, Progress, StudySummary, StudyView, TokenView, TrialView
 
 
@@ -18,8 +20,21 @@ def _share(progress: Progress) -> str:
 
 
 def _troubles(progress: Progress) -> str:
-    counts = {"diverged": progress.diverged, "pruned": progress.pruned, "failed": progress.failed, "cancelled": progress.cancelled}
+    counts = {"diverged": progress.diverged, "failed": progress.failed, "cancelled": progress.cancelled}
     return ", ".join(f"{count} {word}" for word, count in counts.items() if count)
+
+
+def _state(trial: TrialView) -> str:
+    """Return where a trial stands, as people say it: one at a rung is queued, and yet no worker is what it waits for."""
+    if trial.is_waiting:
+        return f"waiting at epoch {trial.epochs_done}"
+    return trial.state.value + (f": {trial.reason}" if trial.reason else "")
+
+
+def _epochs(trial: TrialView) -> str:
+    """Return the epochs trained, and to which it is being trained where that is not its last."""
+    is_on_its_way = trial.state in {TrialState.QUEUED, TrialState.RUNNING} and not trial.is_waiting
+    return f"{trial.epochs_done} to {trial.to_epoch}" if is_on_its_way else str(trial.epochs_done)
 
 
 def _scalar(value: Scalar) -> str:
@@ -56,6 +71,12 @@ def studies(found: Iterable[StudySummary]) -> Table:
     return made
 
 
+def _pruner(found: StudyView) -> str:
+    """Return the pruner with the epochs of its rungs."""
+    at = ", ".join(map(str, rungs(found.spec.pruner, found.epochs)))
+    return f"{found.spec.pruner}; rungs after {at} of {found.epochs} epochs" if at else str(found.spec.pruner)
+
+
 def study(found: StudyView, *, page: str) -> Table:
     """Return what there is to know of a study but its arms, one fact a row."""
     made = table(None, "", "")
@@ -70,7 +91,18 @@ def study(found: StudyView, *, page: str) -> Table:
         "workload": f"{found.workload}: {card.title}; {metric(card)}, target {card.target:g}",
         "each trial": f"{found.epochs} epochs, batch size {found.batch_size}, {found.spec.training.schedule} schedule",
         "search": f"{found.spec.sampler}, at most {found.spec.budget.trials_per_arm} trials an arm, seed {found.spec.seed}",
-        "trials": " ".join(part for part in (_share(found.progress), "finished;", _troubles(found.progress) or "none in trouble") if part),
+        "pruner": _pruner(found),
+        "trials": "; ".join(
+            part
+            for part in (
+                f"{_share(found.progress)} finished",
+                f"{found.progress.pruned} pruned" if found.progress.pruned else "",
+                f"{found.progress.waiting} waiting at a rung" if found.progress.waiting else "",
+                _troubles(found.progress) or "none in trouble",
+            )
+            if part
+        ),
+        "epochs": f"{found.progress.epochs_done}/{found.progress.epochs} trained",
         "submitted": ago(found.created_at) + (f" by {found.owner}" if found.owner else ""),
         "took": duration(spent),
         "page": page,
@@ -87,19 +119,21 @@ def ranked(found: Sequence[ArmView], card: WorkloadCard) -> list[ArmView]:
 
 
 def arms(found: Sequence[ArmView], card: WorkloadCard) -> Table:
-    """Return one row an arm, best first."""
-    made = table(
-        None, "arm", "trials", f"validation {card.metric}", "test", "trial", "in trouble", right=("trials", f"validation {card.metric}", "test")
-    )
+    """Return one row an arm, best first; with a column of the pruned where any were."""
+    is_pruned = any(arm.progress.pruned for arm in found)
+    pruned = ("pruned", "epochs") if is_pruned else ()
+    value = f"validation {card.metric}"
+    made = table(None, "arm", "trials", *pruned, value, "test", "trial", "in trouble", right=("trials", *pruned, value, "test"))
     for arm in ranked(found, card):
-        best = arm.best
+        best, progress = arm.best, arm.progress
         made.add_row(
             arm.name,
-            _share(arm.progress),
+            _share(progress),
+            *((str(progress.pruned), f"{progress.epochs_done}/{progress.epochs}") if is_pruned else ()),
             number(best.value if best else None),
             number(best.test_value if best else None),
             best.trial_id if best else NONE,
-            _troubles(arm.progress) or NONE,
+            _troubles(progress) or NONE,
         )
     return made
 
@@ -115,10 +149,11 @@ def python(arm: ArmView, card: WorkloadCard) -> str:
 
 def trials(found: Iterable[TrialView], card: WorkloadCard) -> Table:
     """Return one row a trial."""
-    made = table(None, "trial", "state", card.metric, "test", "epochs", "cost", "configuration", right=(card.metric, "test", "epochs", "cost"))
+    right = (card.metric, "test", "epochs", "pack", "cost")
+    made = table(None, "trial", "state", card.metric, "test", "epochs", "pack", "cost", "configuration", right=right)
     for t in found:
-        state = t.state.value + (f": {t.reason}" if t.reason else "")
-        made.add_row(t.id, state, number(t.value), number(t.test_value), str(t.epochs_done), duration(t.cost_s), _parameters(t.parameters))
+        pack = NONE if t.pack_size is None else str(t.pack_size)
+        made.add_row(t.id, _state(t), number(t.value), number(t.test_value), _epochs(t), pack, duration(t.cost_s), _parameters(t.parameters))
     return made
 
 

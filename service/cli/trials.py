@@ -9,10 +9,12 @@ import typer
 
 from service.cli.connection import AsJson, StudyId, Token, Url, connected
 from service.cli.output import console, print_json
-from studies.states import TrialState
+from studies.states import TrialFilter
 
 Arm = Annotated[str | None, typer.Option(help="Only trials of this arm.", show_default=False)]
-State = Annotated[TrialState | None, typer.Option(help="Only trials in this state.", show_default=False)]
+State = Annotated[
+    TrialFilter | None, typer.Option(help="Only trials in this state; `waiting`: those of the queued that wait at a rung.", show_default=False)
+]
 Sort = Annotated[str, typer.Option(help="created, number, value (best first), cost or ended; `-` before it turns it round.")]
 Limit = Annotated[int, typer.Option("--limit", "-n", min=1, help="At most so many.")]
 

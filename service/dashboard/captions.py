@@ -46,7 +46,7 @@ def headline(study: StudyView, arms: Sequence[ArmView]) -> Headline:
     if not order:
         return Headline(_nothing(study))
     so_far = "" if study.state in CLOSED_STUDY_STATES else "So far, "
-    return Headline(f"{so_far}{_comparison(order, arms, study.workload_card)}.", _limits(study, order))
+    return Headline(f"{so_far}{_comparison(order, arms, study.workload_card)}.", _limits(study, order, arms))
 
 
 def _comparison(order: Sequence[tuple[ArmView, Best]], arms: Sequence[ArmView], card: WorkloadCard) -> str:
@@ -76,7 +76,7 @@ def _tried(arms: Sequence[ArmView]) -> str:
     return f"{plural(counts[0], 'trial')}{each}" if min(counts) == max(counts) else f"{count(min(counts))} to {count(max(counts))} trials{each}"
 
 
-def _limits(study: StudyView, order: Sequence[tuple[ArmView, Best]]) -> tuple[str, ...]:
+def _limits(study: StudyView, order: Sequence[tuple[ArmView, Best]], arms: Sequence[ArmView]) -> tuple[str, ...]:
     card = study.workload_card
     chosen = "Each configuration was trained once, and the best of several always looks better than it is: small differences may be noise."
     said = [chosen]
@@ -85,6 +85,10 @@ def _limits(study: StudyView, order: Sequence[tuple[ArmView, Best]]) -> tuple[st
         error = standard_error(best, card.examples["validation"])
         examples = f"{count(card.examples['validation'])} validation examples"
         said.append(f"An accuracy on {examples} has a standard error of about {difference(error, 0, card.unit)}.")
+    pruned = study.progress.pruned
+    if pruned:
+        of = plural(sum(tried(arm) for arm in arms), "trial")
+        said.append(f"Of {of} {count(pruned)} {'was' if pruned == 1 else 'were'} pruned before the last epoch; no best value is theirs.")
     if study.spec.objective.at == "best":
         said.append("Values are each trial's best epoch by validation, which is optimistic.")
     return (*said, _NOT_CONFIRMED)

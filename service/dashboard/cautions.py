@@ -15,7 +15,8 @@ from studies.views import ArmView, StudyView
 def cautions(study: StudyView, arms: Sequence[ArmView]) -> tuple[str, ...]:
     """Return what a reader should know before trusting the comparison: divergence, faults, edges, arms that contain a better one."""
     said: list[str] = []
-    diverged = [f"{label(arm)} {count(n)} of {plural(tried(arm), 'trial')}" for arm in arms if (n := arm.progress.diverged)]
+    # Those that wait at a rung have not diverged.
+    diverged = [f"{label(arm)} {count(n)} of {plural(tried(arm) + arm.progress.waiting, 'trial')}" for arm in arms if (n := arm.progress.diverged)]
     if diverged:
         said.append(f"Diverged: {', '.join(diverged)}.")
     failed = [f"{label(arm)} {count(n)}" for arm in arms if (n := arm.progress.failed)]

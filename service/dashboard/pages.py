@@ -128,7 +128,7 @@ def _study_update(request: Request, study_id: StudyId, query: Annotated[TrialQue
 
 def _study_csv(request: Request, study_id: StudyId, query: Annotated[TrialQuery, Query()]) -> Response:
     every = _store(request).every_trial(study_id)
-    wanted = [t for t in every if query.arm in {None, t.arm} and query.state in {None, t.state}]
+    wanted = [t for t in every if query.arm in {None, t.arm} and (query.state is None or t.is_among(query.state))]
     headers = {"Content-Disposition": f'attachment; filename="{study_id}-trials.csv"'}
     return Response(trials_csv(wanted), media_type="text/csv; charset=utf-8", headers=headers)
 

@@ -19,7 +19,12 @@ def is_attended(dispatchers: Mapping[str, datetime], now: datetime) -> bool:
 
 
 def situation(study: StudyView, *, has_dispatcher: bool) -> str:
-    """Return what is happening to a study, or what happened, in one or two sentences."""
+    """Return what is happening to a study, or what happened, in one or two sentences.
+
+    Args:
+        study: the study.
+        has_dispatcher: whether any dispatcher lives.
+    """
     p = study.progress
     match study.state:
         case StudyState.QUEUED if not has_dispatcher:
@@ -27,7 +32,8 @@ def situation(study: StudyView, *, has_dispatcher: bool) -> str:
         case StudyState.QUEUED:
             return "It will go on where it was paused." if p.finished else "A dispatcher will start it when it has room."
         case StudyState.RUNNING:
-            return f"{plural(p.running, 'trial')} in training, {count(p.trials - p.finished - p.running)} to come."
+            at_rungs = f"{count(p.waiting)} waiting at a rung, " if p.waiting else ""
+            return f"{plural(p.running, 'trial')} in training, {at_rungs}{count(p.trials - p.finished - p.running - p.waiting)} to come."
         case StudyState.PAUSED if p.running:
             return f"{plural(p.running, 'trial')} in flight will finish; no more will start until it is resumed."
         case StudyState.PAUSED:

@@ -13,13 +13,16 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from service.dashboard.captions import headline, ranked
 from service.dashboard.cautions import cautions
-from service.dashboard.figures import ChartGroup, StudyRecord, study_charts
+from service.dashboard.figures import ChartGroup, StudyRecord, furthest_pruned, study_charts
+from service.dashboard.packing import fit_said
+from service.dashboard.pruning import epochs_said, pruner_said, rungs_of
 from service.dashboard.rendering import address, render
 from service.dashboard.situation import is_attended, situation
+from studies.pruner import NoPruner
 from studies.space import Fixed, Parameters
-from studies.states import CLOSED_STUDY_STATES, StudyState, TrialState
+from studies.states import CLOSED_STUDY_STATES, StudyState, TrialFilter
 from studies.store import Store
-from studies.views import ArmView, StudyView
+from studies.views import ArmView, StudyView, TrialView
 
 _TRIALS_PER_PAGE = 25
 
@@ -37,7 +40,7 @@ class TrialQuery(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     arm: Annotated[str | None, BeforeValidator(_none_if_empty)] = Field(default=None, max_length=64)
-    state: Annotated[TrialState | None, BeforeValidator(_none_if_empty)] = None
+    state: Annotated[TrialFilter | None, BeforeValidator(_none_if_empty)] = None
     order: str = Field(default="value", max_length=16)
     page_token: Annotated[str | None, BeforeValidator(_none_if_empty)] = Field(default=None, max_length=512)
 
@@ -48,10 +51,12 @@ class _Seen:
 
     Attributes:
         study: changes with anything that the page shows.
+        rungs: changes with who came to the rungs.
         figures: changes with what its figures are drawn from.
     """
 
     study: str
+    rungs: str
     figures: str
 
     @classmethod
@@ -60,10 +65,12 @@ class _Seen:
         # Figures of thousands of trials take their time: at most some 200 times in a study's life, and once it is closed.
         step = math.ceil(p.trials / 200)
         drawn = p.finished if p.finished < step or study.state in CLOSED_STUDY_STATES else p.finished // step * step
-        return cls(f"{study.version}-{p.finished}-{p.running}-{p.epochs_done}-{has_dispatcher:d}", f"{drawn}")
+        come = f"{p.epochs_done // math.ceil(p.epochs / 400)}-{drawn}"
+        # A promotion changes nothing but how many wait.
+        return cls(f"{study.version}-{p.finished}-{p.running}-{p.epochs_done}-{p.waiting}-{has_dispatcher:d}", come, f"{drawn}")
 
     def __str__(self) -> str:
-        return f"{self.study}.{self.figures}"
+        return f"{self.study}.{self.rungs}.{self.figures}"
 
 
 def study_html(store: Store, study_id: str, query: TrialQuery) -> str:
@@ -75,16 +82,17 @@ def study_html(store: Store, study_id: str, query: TrialQuery) -> str:
     """
     study = store.study(study_id)
     arms = store.arms(study_id)
-    context = _context(store, study, arms, query)
+    trials = store.every_trial(study_id)
     return render(
         "study.html",
-        **context,
-        groups=_groups(store, study, arms),
+        **_context(store, study, arms, query),
+        groups=_groups(store, study, arms, trials),
+        rungs=rungs_of(study, arms, trials),
         has_charts=True,
         json_url=f"/v1/studies/{study_id}",
         more_json=[f"/v1/studies/{study_id}/{part}" for part in ("arms", "curves", "trials", "events")],
         spec_json=study.spec.model_dump_json(indent=2),
-        trial_states=[state.value for state in TrialState],
+        trial_states=[asked.value for asked in TrialFilter if asked is not TrialFilter.WAITING or not isinstance(study.spec.pruner, NoPruner)],
     )
 
 
@@ -99,9 +107,19 @@ def study_update_html(store: Store, study_id: str, query: TrialQuery, *, seen: s
     if seen == str(now):
         return None
     arms = store.arms(study_id)
-    is_redrawn = seen.rpartition(".")[2] != now.figures
-    groups = _groups(store, study, arms) if is_redrawn else ()
-    return render("study/update.html", **_context(store, study, arms, query), groups=groups, is_redrawn=is_redrawn, oob=OUT_OF_BAND)
+    _, rungs_seen, figures_seen = ("", "", *seen.split("."))[-3:]
+    is_redrawn = figures_seen != now.figures
+    has_come = is_redrawn or (rungs_seen != now.rungs and not isinstance(study.spec.pruner, NoPruner))
+    trials = store.every_trial(study_id) if has_come else ()
+    return render(
+        "study/update.html",
+        **_context(store, study, arms, query),
+        groups=_groups(store, study, arms, trials) if is_redrawn else (),
+        rungs=rungs_of(study, arms, trials),
+        has_come=has_come,
+        is_redrawn=is_redrawn,
+        oob=OUT_OF_BAND,
+    )
 
 
 def _has_dispatcher(store: Store, study: StudyView) -> bool:
@@ -124,6 +142,10 @@ def _context(store: Store, study: StudyView, arms: Sequence[ArmView], query: Tri
         "situation": situation(study, has_dispatcher=has_dispatcher),
         "headline": headline(study, arms),
         "cautions": cautions(study, arms),
+        "pruner_said": pruner_said(study),
+        "epochs_said": epochs_said(study, arms),
+        "fits_said": {arm.name: fit_said(arm.fit) for arm in arms},
+        "has_rungs": not isinstance(study.spec.pruner, NoPruner),
         "elapsed": None if study.started_at is None else ((study.ended_at or datetime.now(UTC)) - study.started_at).total_seconds(),
         "trials": store.trials(
             study.id, arm=query.arm, state=query.state, order=query.order, page_size=_TRIALS_PER_PAGE, page_token=query.page_token
@@ -146,7 +168,7 @@ def _of_best(arm: ArmView) -> Parameters:
     return _searched(arm, arm.best.parameters)
 
 
-def _groups(store: Store, study: StudyView, arms: Sequence[ArmView]) -> tuple[ChartGroup, ...]:
+def _groups(store: Store, study: StudyView, arms: Sequence[ArmView], trials: Sequence[TrialView]) -> tuple[ChartGroup, ...]:
     if study.progress.finished == 0:
         return ()
     return study_charts(
@@ -154,7 +176,8 @@ def _groups(store: Store, study: StudyView, arms: Sequence[ArmView]) -> tuple[Ch
             study=study,
             arms=tuple(arms),
             curves=store.curves(study.id),
-            trials=store.every_trial(study.id),
+            trials=tuple(trials),
             best_runs={arm.name: store.measurements(arm.best.trial_id) for arm in arms if arm.best is not None},
+            pruned_runs={arm.name: tuple(store.measurements(t.id) for t in furthest_pruned(trials, arm, arms=len(arms))) for arm in arms},
         )
     )

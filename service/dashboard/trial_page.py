@@ -5,9 +5,13 @@ __all__ = ["trial_html", "trial_update_html"]
 from typing import Any
 
 from service.dashboard.figures import trial_charts
-from service.dashboard.numbers import duration, metric, number, plural, scalar
+from service.dashboard.numbers import count, duration, metric, metric_unit, number, plural, scalar
+from service.dashboard.packing import pack_said
+from service.dashboard.pruning import rungs_said
 from service.dashboard.rendering import address, render
 from service.dashboard.study_page import OUT_OF_BAND
+from studies.promotion import brackets, rungs
+from studies.pruner import Hyperband
 from studies.recipe import recipe
 from studies.space import AnyDimension, Choices, Fixed, Range
 from studies.states import FINISHED_TRIAL_STATES, TrialState
@@ -60,7 +64,7 @@ def over(dimension: AnyDimension) -> str:
 
 
 def _seen(trial: TrialView) -> str:
-    return f"{trial.state}-{trial.attempt}-{trial.epochs_done}"
+    return f"{trial.state}-{trial.attempt}-{trial.epochs_done}-{trial.to_epoch}"
 
 
 def _context(store: Store, trial: TrialView) -> dict[str, Any]:
@@ -72,7 +76,9 @@ def _context(store: Store, trial: TrialView) -> dict[str, Any]:
         "study": study,
         "arm": arm,
         "trial": trial,
-        "outcome": _outcome(trial, study),
+        "outcome": _outcome(trial, study, measurements),
+        "bracket": _bracket(trial, study),
+        "pack": pack_said(trial),
         "charts": trial_charts(measurements, arm=arm, card=study.workload_card),
         "measured_headers": ("Epoch", "Time", "lr", "Training loss", "Validation loss", f"Validation {study.workload_card.metric}", *_PROBES),
         "measured_rows": [_row(m, study) for m in measurements],
@@ -99,21 +105,45 @@ def _row(m: MeasurementView, study: StudyView) -> tuple[str, ...]:
     )
 
 
-def _outcome(trial: TrialView, study: StudyView) -> str:
+def _bracket(trial: TrialView, study: StudyView) -> str:
+    """Return Hyperband's bracket with its rungs; nothing with every other pruner."""
+    pruner = study.spec.pruner
+    if not isinstance(pruner, Hyperband):
+        return ""
+    return f"{count(trial.bracket + 1)} of {count(brackets(pruner, study.epochs))}: {rungs_said(study, bracket=trial.bracket)}"
+
+
+def _outcome(trial: TrialView, study: StudyView, measurements: tuple[MeasurementView, ...]) -> str:
     reason = f" {trial.reason[:1].upper()}{trial.reason[1:].rstrip('.')}." if trial.reason else ""
     done = f"{trial.epochs_done} of {plural(study.epochs, 'epoch')}"
+    at_rung = f"at the rung after epoch {count(trial.epochs_done)} of {count(study.epochs)}{_with_value(trial, study, measurements)}"
     match trial.state:
+        case TrialState.QUEUED if trial.is_waiting:
+            return f"It waits {at_rung}: it will be promoted or pruned when enough trials of its arm have come there.{reason}"
+        case TrialState.QUEUED if trial.epochs_done in rungs(study.spec.pruner, study.epochs, bracket=trial.bracket):
+            return f"Promoted {at_rung}; it waits for a worker to train it to epoch {count(trial.to_epoch)}.{reason}"
         case TrialState.QUEUED:
             return f"It waits for a worker.{reason}"
         case TrialState.RUNNING:
-            return f"In training: {done} done."
+            stop = f", to the rung after epoch {count(trial.to_epoch)} first" if trial.to_epoch < study.epochs else ""
+            return f"In training: {done} done{stop}."
         case TrialState.COMPLETED:
             return f"Trained for {done}.{reason}"
         case TrialState.PRUNED:
-            return f"Stopped early by the pruner after {done}.{reason}"
+            return f"Pruned {at_rung}: others of its arm were better there. It counts in no best value.{reason}"
         case TrialState.DIVERGED:
             return f"Diverged after {done}; that is a result of its configuration.{reason}"
         case TrialState.FAILED:
             return f"Lost to a fault of machine or workload after {done}, which says nothing of the optimizer.{reason}"
         case TrialState.CANCELLED:
             return f"Ended after {done}.{reason}"
+
+
+def _with_value(trial: TrialView, study: StudyView, measurements: tuple[MeasurementView, ...]) -> str:
+    """Return the objective that the trial had at its rung, as it is compared there; nothing where it is not finite."""
+    card = study.workload_card
+    values = [m.validation_metric for m in measurements if m.validation_metric is not None and m.epoch <= trial.epochs_done]
+    if not values or (study.spec.objective.at == "last" and measurements[-1].validation_metric is None):
+        return ""
+    best = max(values) if card.direction == "maximize" else min(values)
+    return f" with {metric(values[-1] if study.spec.objective.at == 'last' else best, card.unit)}{metric_unit(card.unit)} validation {card.metric}"

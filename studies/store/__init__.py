@@ -12,7 +12,7 @@ from typing import Self
 from studies.catalog import Catalog
 from studies.resolve import resolve
 from studies.spec import StudySpec
-from studies.states import StudyMove, StudyState, TrialState
+from studies.states import StudyMove, StudyState, TrialFilter, TrialState
 from studies.store import claims, events, offers, reads, submissions, tokens
 from studies.store.claims import Claim, PendingTrial
 from studies.store.engine import Database
@@ -151,19 +151,22 @@ class Store:
         study_id: str,
         *,
         arm: str | None = None,
-        state: TrialState | None = None,
+        state: TrialState | TrialFilter | None = None,
         order: str = "created",
         page_size: int = 100,
         page_token: str | None = None,
     ) -> Page[TrialView]:
         """Return a page of a study's trials; `order` is created, number, value (best first), cost or ended, with `-` for the reverse.
 
+        With `TrialFilter.WAITING` as `state` those that wait at a rung, which are queued.
+
         Raises:
             StudyNotFound, ArmNotFound: there is none.
             SpecInvalid: an unknown order, or a page token that is none of ours.
         """
+        asked = None if state is None else TrialFilter(state)
         with self._database.read() as connection:
-            return reads.trials(connection, study_id, arm=arm, state=state, order=order, page_size=page_size, page_token=page_token)
+            return reads.trials(connection, study_id, arm=arm, state=asked, order=order, page_size=page_size, page_token=page_token)
 
     def every_trial(self, study_id: str) -> tuple[TrialView, ...]:
         """Return all trials of a study, oldest first.

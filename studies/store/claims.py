@@ -1,17 +1,18 @@
 """Claims: which dispatcher answers for which study, and what becomes of trials whose run was lost."""
 
-__all__ = ["Claim", "PendingTrial", "claim_next", "give_back", "release", "settle_lost"]
+__all__ = ["Claim", "PendingTrial", "claim_next", "give_back", "pending", "release", "settle_lost"]
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, delete, or_, select, update
+from sqlalchemy import Connection, bindparam, delete, or_, select, update
 
 from studies.space import Parameters
 from studies.states import CLOSED_STUDY_STATES, StudyMove, StudyState, TrialMove, TrialState, move_study, move_trial
 from studies.store import events, submissions, tables
+from studies.store.trials import NO_CHECKPOINT, change_trials, is_waiting, trial_rows
 from studies.views import EventKind
 
 
@@ -25,7 +26,14 @@ class Claim:
 
 @dataclass(frozen=True)
 class PendingTrial:
-    """A trial that waits for a worker."""
+    """A trial that is queued: for a worker or, at a rung, for a decision.
+
+    Attributes:
+        to_epoch: the epoch it is to be trained to next.
+        epochs_done: epochs that the next worker finds done.
+        bracket: Hyperband's bracket; 0 with every other pruner.
+        checkpoint: URL of its state after `epochs_done` epochs; None when there are none.
+    """
 
     id: str
     arm: str
@@ -33,6 +41,20 @@ class PendingTrial:
     attempt: int
     parameters: Parameters
     seed: int
+    to_epoch: int
+    epochs_done: int = 0
+    bracket: int = 0
+    checkpoint: str | None = None
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether it has come to a rung and waits to be promoted or pruned."""
+        return 0 < self.epochs_done == self.to_epoch
+
+
+def pending(row: Any, **changed: Any) -> PendingTrial:
+    """Return a trial's row, after `changed`, as one that is queued."""
+    return PendingTrial(**{name: changed.get(name, getattr(row, name)) for name in PendingTrial.__dataclass_fields__})
 
 
 def claim_next(connection: Connection, *, dispatcher: str, lease_s: float) -> Claim | None:
@@ -101,34 +123,65 @@ def release(connection: Connection, claim: Claim, *, failure: str | None = None)
 
 
 def give_back(
-    connection: Connection, study_id: str, trials: Sequence[tuple[str, int]], *, reason: str, max_retries: int, is_charged: bool
+    connection: Connection,
+    study_id: str,
+    trials: Sequence[tuple[str, int]],
+    *,
+    reason: str,
+    max_retries: int,
+    is_charged: bool,
+    from_start: bool = False,
 ) -> tuple[PendingTrial, ...]:
     """Queue trials again at their next attempt, or fail those whose retries are used up; see `RunWriter.give_back`."""
-    t = tables.trial.c
     reason = tables.storable(reason)
     again: list[PendingTrial] = []
+    changes: dict[str, dict[str, Any]] = {}
     said: list[tuple[EventKind, Mapping[str, Any]]] = []
-    for trial_id, attempt in trials:
-        row = connection.execute(select(tables.trial).where(t.id == trial_id, t.attempt == attempt)).one_or_none()
-        if row is None or row.state not in {TrialState.RUNNING.value, TrialState.QUEUED.value}:
-            continue
+    rows = trial_rows(connection, study_id, [trial_id for trial_id, _ in trials])
+    in_hand = [row for trial_id, attempt in trials if (row := rows.pop(trial_id, None)) is not None and row.attempt == attempt and _is_in_hand(row)]
+    cost_s = _cost_at_checkpoint(connection, in_hand)
+    for row in in_hand:
         if is_charged and row.retries >= max_retries:
             why = reason if max_retries == 0 else f"{reason}; given up after {row.retries + 1} tries"
-            values: dict[str, Any] = {"state": move_trial(TrialState(row.state), TrialMove.FAIL).value, "reason": why, "ended_at": datetime.now(UTC)}
-            said.append(("trial.finished", events.trial_finished(row, TrialState.FAILED, value=None, reason=why)))
-        else:
-            # The next attempt starts from nothing, so what the last one measured must not stand beside it.
-            connection.execute(delete(tables.measurement).where(tables.measurement.c.trial_id == trial_id))
-            values = {
-                "state": move_trial(TrialState(row.state), TrialMove.REQUEUE).value,
-                "attempt": attempt + 1,
-                "retries": row.retries + int(is_charged),
-                "epochs_done": 0,
-                "cost_s": 0.0,
-                "started_at": None,
-            }
-            again.append(PendingTrial(row.id, row.arm, row.number, attempt + 1, row.parameters, row.seed))
-            said.append(("trial.requeued", {"trial": row.id, "attempt": attempt + 1, "reason": reason}))
-        connection.execute(update(tables.trial).where(t.id == trial_id).values(**values))
+            after = move_trial(TrialState(row.state), TrialMove.FAIL)
+            changes[row.id] = {"state": after.value, "reason": why, "ended_at": datetime.now(UTC), **NO_CHECKPOINT}
+            said.append(("trial.finished", events.trial_finished(row, after, value=None, reason=why)))
+            continue
+        # Without a checkpoint the next attempt starts from nothing.
+        checkpoint, epochs_done = (None, 0) if from_start or row.checkpoint is None else (row.checkpoint, row.checkpoint_epoch)
+        changes[row.id] = {
+            "state": move_trial(TrialState(row.state), TrialMove.REQUEUE).value,
+            "attempt": row.attempt + 1,
+            "retries": row.retries + int(is_charged),
+            "epochs_done": epochs_done,
+            "cost_s": 0.0 if checkpoint is None else cost_s[row.id],
+            "started_at": None,
+            "checkpoint": checkpoint,
+            "checkpoint_epoch": None if checkpoint is None else epochs_done,
+        }
+        again.append(pending(row, attempt=row.attempt + 1, epochs_done=epochs_done, checkpoint=checkpoint))
+        said.append(("trial.requeued", {"trial": row.id, "attempt": row.attempt + 1, "reason": reason}))
+    m = tables.measurement.c
+    if again:
+        # What this attempt measured beyond its checkpoint must not stand beside what the next one will.
+        lost = delete(tables.measurement).where(m.trial_id == bindparam("of_trial"), m.epoch > bindparam("epochs_kept"))
+        connection.execute(lost, [{"of_trial": trial.id, "epochs_kept": trial.epochs_done} for trial in again])
+    change_trials(connection, changes)
     events.append(connection, study_id, said)
     return tuple(again)
+
+
+def _is_in_hand(row: Any) -> bool:
+    """Return whether a worker can have lost a trial: it is running, or queued for one and not at a rung."""
+    return row.state in {TrialState.QUEUED.value, TrialState.RUNNING.value} and not is_waiting(row)
+
+
+def _cost_at_checkpoint(connection: Connection, rows: Sequence[Any]) -> dict[str, float]:
+    """Return what each trial that has a checkpoint had cost by then, in seconds."""
+    m = tables.measurement.c
+    found: dict[str, float] = {}
+    for epoch in {row.checkpoint_epoch for row in rows if row.checkpoint is not None}:
+        ids = [row.id for row in rows if row.checkpoint_epoch == epoch]
+        query = select(m.trial_id, m.elapsed_s).where(m.trial_id.in_(ids), m.epoch == epoch)
+        found |= {row.trial_id: row.elapsed_s for row in connection.execute(query)}
+    return found

@@ -17,10 +17,13 @@ from studies.views import EventKind, EventView
 def lock_study(connection: Connection, study_id: str) -> Any:
     """Return the study's row, locked until the transaction ends (on SQLite the whole database is).
 
+    The row is without `resolved`: every report takes this lock, and reading those cards would be most of its cost.
+
     Raises:
         StudyNotFound: there is none.
     """
-    row = connection.execute(select(tables.study).where(tables.study.c.id == study_id).with_for_update()).one_or_none()
+    columns = [column for column in tables.study.c if column.name != "resolved"]
+    row = connection.execute(select(*columns).where(tables.study.c.id == study_id).with_for_update()).one_or_none()
     if row is None:
         raise StudyNotFound(study_id)
     return row

@@ -1,8 +1,9 @@
 """Copies of finished trials in Optuna's own tables, in the same database, for Optuna's own tools.
 
 Each trial is written once and whole, in its final state, so that no RUNNING trial of a dead worker ever lies there. Our tables stay the
-record: what is missing here is written on the next call. Optuna has no state for a trial that diverged; it is FAIL, as Optuna itself makes of a
-NaN, and `tangent_state` tells it apart from a fault.
+record: what is missing here is written on the next call. Where the schema of Optuna's tables is the one that `optuna_rows` knows, a batch of
+trials and our note of it are one transaction; into any other schema Optuna's public API writes them, one by one and many times as slowly. Optuna
+has no state for a trial that diverged; it is FAIL, as Optuna itself makes of a NaN, and `tangent_state` tells it apart from a fault.
 """
 
 __all__ = ["OptunaCopy", "study_name"]
@@ -19,14 +20,14 @@ import optuna
 from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, create_trial
-from sqlalchemy import Connection, event, exists, select, text, update
+from sqlalchemy import Connection, Select, event, exists, select, text, update
 from sqlalchemy.exc import DBAPIError
 
 from studies.catalog import Direction
 from studies.distributions import distributions, searched
 from studies.resolve import ResolvedArm
 from studies.states import CLOSED_STUDY_STATES, TrialState
-from studies.store import reads, tables
+from studies.store import optuna_rows, reads, tables
 from studies.store.engine import Database
 
 _STATES = {
@@ -35,9 +36,9 @@ _STATES = {
     TrialState.DIVERGED: optuna.trial.TrialState.FAIL,
     TrialState.FAILED: optuna.trial.TrialState.FAIL,
 }
-# A copy in two steps (0 none, 1 done, 2 begun): after a crash only those begun need to be looked for.
+# A copy made one by one has two steps (0 none, 1 done, 2 begun): after a crash only those begun need to be looked for.
 _DONE, _BEGUN = 1, 2
-_BATCH = 20
+_BATCH = 50
 _COPIES = text(
     "SELECT value_json FROM trial_user_attributes JOIN trials USING (trial_id) JOIN studies USING (study_id) "
     "WHERE study_name = :name AND key = 'tangent_trial'"
@@ -56,6 +57,7 @@ class OptunaCopy:
         """Make a copier; Optuna's tables are made when the first trial is copied."""
         self._database = database
         self._storage: RDBStorage | None = None
+        self._are_rows_known = False
 
     def copy_finished(self, study_id: str, *, within_s: float = math.inf) -> int:
         """Copy the study's finished trials that are not there yet; return how many.
@@ -94,13 +96,14 @@ class OptunaCopy:
 
     def _copy_batch(self, study_id: str) -> int:
         with self._database.read() as connection:
-            if not self._missing(connection, study_id):
+            if not connection.execute(select(_missing(study_id).exists())).scalar_one():
                 return 0
         storage = self._open_storage()
         # A run whose lease has lapsed may still be at it.
         with self._database.alone(f"optuna/{study_id}"):
             with self._database.read() as connection:
-                rows = self._missing(connection, study_id)
+                t = tables.trial.c
+                rows = list(connection.execute(_missing(study_id).order_by(t.ended_at, t.arm, t.number).limit(_BATCH)).all())
                 plan = reads.resolved(connection, study_id)
             for arm in plan.arms:
                 of_arm = [row for row in rows if row.arm == arm.name]
@@ -108,51 +111,35 @@ class OptunaCopy:
                     self._copy_arm(storage, study_id, arm, direction=plan.workload.direction, rows=of_arm)
         return len(rows)
 
-    def _missing(self, connection: Connection, study_id: str) -> list[Any]:
-        t = tables.trial.c
-        states = [state.value for state in _STATES]
-        query = select(tables.trial).where(t.study_id == study_id, t.state.in_(states), t.copy_state != _DONE)
-        return list(connection.execute(query.order_by(t.ended_at, t.arm, t.number).limit(_BATCH)).all())
-
     def _copy_arm(self, storage: RDBStorage, study_id: str, arm: ResolvedArm, *, direction: Direction, rows: list[Any]) -> None:
         ids = [row.id for row in rows]
         name = study_name(study_id, arm.name)
         there = self._already_there(name) if any(row.copy_state == _BEGUN for row in rows) else set[str]()
-        self._mark(ids, _BEGUN)
-        frozen = [self._frozen(arm, row) for row in rows if row.id not in there]
+        measured = self._measured(ids)
+        frozen = [_frozen(arm, row, measured.get(row.id, {})) for row in rows if row.id not in there]
         with self._told():
-            optuna.create_study(storage=storage, study_name=name, direction=direction, load_if_exists=True).add_trials(frozen)
-        self._mark(ids, _DONE)
-
-    def _frozen(self, arm: ResolvedArm, row: Any) -> FrozenTrial:
-        with self._database.read() as connection:
-            measured = reads.measurements(connection, row.id)
-        params = searched(arm.space, arm.card.conditions, row.parameters)
-        known = distributions(arm.space)
-        state = TrialState(row.state)
-        intermediate = {m.epoch: m.validation_metric for m in measured if m.validation_metric is not None}
-        # As Optuna has it, a pruned trial's value is its last intermediate one.
-        values = {TrialState.COMPLETED: row.value, TrialState.PRUNED: intermediate[max(intermediate)] if intermediate else None}
-        trial = create_trial(
-            state=_STATES[state],
-            value=values.get(state),
-            params=dict(params),
-            distributions={name: known[name] for name in params},
-            intermediate_values=intermediate,
-            user_attrs={
-                "tangent_trial": row.id,
-                "tangent_state": row.state,
-                "parameters": row.parameters,
-                "test_value": row.test_value,
-                **({"reason": row.reason} if row.reason else {}),
-            },
-        )
-        trial.datetime_start, trial.datetime_complete = _local(row.started_at or row.ended_at), _local(row.ended_at)
-        return trial
-
-    def _mark(self, ids: list[str], state: int) -> None:
+            study = optuna.create_study(storage=storage, study_name=name, direction=direction, load_if_exists=True)
+        if self._are_rows_known:
+            with self._database.write() as connection:
+                optuna_rows.add_finished(connection, name, frozen)
+                _mark(connection, ids, _DONE)
+            return
         with self._database.write() as connection:
-            connection.execute(update(tables.trial).where(tables.trial.c.id.in_(ids)).values(copy_state=state))
+            _mark(connection, ids, _BEGUN)
+        with self._told():
+            study.add_trials(frozen)
+        with self._database.write() as connection:
+            _mark(connection, ids, _DONE)
+
+    def _measured(self, ids: list[str]) -> dict[str, dict[int, float]]:
+        """Return the validation metric by trial and epoch, where it is finite."""
+        m = tables.measurement.c
+        query = select(m.trial_id, m.epoch, m.validation_metric).where(m.trial_id.in_(ids), m.validation_metric.is_not(None))
+        found: dict[str, dict[int, float]] = {}
+        with self._database.read() as connection:
+            for row in connection.execute(query.order_by(m.trial_id, m.epoch)):
+                found.setdefault(row.trial_id, {})[row.epoch] = row.validation_metric
+        return found
 
     def _already_there(self, name: str) -> set[str]:
         """Return the ids of the trials in an Optuna study: a crash may have kept their copies from being noted."""
@@ -169,7 +156,7 @@ class OptunaCopy:
                 # After this the storage connects anew.
                 storage.engine.dispose()
                 event.listen(storage.engine, "connect", _relax_sync)
-            self._storage = storage
+            self._storage, self._are_rows_known = storage, storage.get_current_version() == optuna_rows.SCHEMA
         return self._storage
 
     @contextmanager
@@ -182,6 +169,40 @@ class OptunaCopy:
                 if isinstance(error.__cause__, DBAPIError):
                     raise error.__cause__ from error
                 raise
+
+
+def _missing(study_id: str) -> Select[Any]:
+    t = tables.trial.c
+    return select(tables.trial).where(t.study_id == study_id, t.state.in_([state.value for state in _STATES]), t.copy_state != _DONE)
+
+
+def _mark(connection: Connection, ids: list[str], state: int) -> None:
+    connection.execute(update(tables.trial).where(tables.trial.c.id.in_(ids)).values(copy_state=state))
+
+
+def _frozen(arm: ResolvedArm, row: Any, intermediate: dict[int, float]) -> FrozenTrial:
+    """Return a trial as Optuna keeps it, with the validation metric of every epoch."""
+    params = searched(arm.space, arm.card.conditions, row.parameters)
+    known = distributions(arm.space)
+    state = TrialState(row.state)
+    # As Optuna has it, a pruned trial's value is its last intermediate one.
+    values = {TrialState.COMPLETED: row.value, TrialState.PRUNED: intermediate[max(intermediate)] if intermediate else None}
+    trial = create_trial(
+        state=_STATES[state],
+        value=values.get(state),
+        params=dict(params),
+        distributions={name: known[name] for name in params},
+        intermediate_values=intermediate,
+        user_attrs={
+            "tangent_trial": row.id,
+            "tangent_state": row.state,
+            "parameters": row.parameters,
+            "test_value": row.test_value,
+            **({"reason": row.reason} if row.reason else {}),
+        },
+    )
+    trial.datetime_start, trial.datetime_complete = _local(row.started_at or row.ended_at), _local(row.ended_at)
+    return trial
 
 
 def _local(at: datetime | None) -> datetime | None:

@@ -1,6 +1,19 @@
 """Reading: studies, arms and trials as views; each function one or two queries on an open connection."""
 
-__all__ = ["arm_progress", "arms", "curves", "every_trial", "measurements", "progress", "resolved", "studies", "study", "trial", "trials"]
+__all__ = [
+    "arm_progress",
+    "arms",
+    "curves",
+    "every_trial",
+    "measurements",
+    "progress",
+    "resolved",
+    "rung_values",
+    "studies",
+    "study",
+    "trial",
+    "trials",
+]
 
 import base64
 import binascii
@@ -10,15 +23,19 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, func, select
+from sqlalchemy import ColumnElement, Connection, Select, case, func, select
 
 from studies.catalog import Direction
 from studies.errors import ArmNotFound, SpecInvalid, SpecProblem, StudyNotFound, TrialNotFound
+from studies.promotion import brackets, planned_epochs, rungs
+from studies.pruner import Pruner
 from studies.recipe import call, recipe
 from studies.resolve import ResolvedArm, ResolvedStudy
 from studies.spec import StudySpec
-from studies.states import FINISHED_TRIAL_STATES, StudyState, TrialState, allowed_verbs
+from studies.states import FINISHED_TRIAL_STATES, StudyState, TrialFilter, TrialState, allowed_verbs
 from studies.store import tables
+from studies.store.fits import fits
+from studies.store.trials import IS_WAITING
 from studies.views import ArmView, Best, Curve, CurvePoint, MeasurementView, Page, Progress, StudySummary, StudyView, TrialView
 
 _TRIAL_ORDERS = ("created", "number", "value", "cost", "ended")
@@ -42,28 +59,32 @@ def resolved(connection: Connection, study_id: str) -> ResolvedStudy:
     return ResolvedStudy.model_validate(_study_row(connection, study_id).resolved)
 
 
-def arm_progress(connection: Connection, studies_epochs: dict[str, int]) -> dict[str, dict[str, Progress]]:
+def arm_progress(connection: Connection, of_studies: dict[str, tuple[Pruner, int]]) -> dict[str, dict[str, Progress]]:
     """Return the progress of every arm: study id, then arm name, in the order of the arms.
 
     Args:
         connection: an open transaction.
-        studies_epochs: epochs of a trial, for each study asked for.
+        of_studies: pruner and epochs of a trial, for each study asked for.
     """
-    ids = list(studies_epochs)
+    ids = list(of_studies)
     t, a = tables.trial.c, tables.arm.c
-    counted = select(t.study_id, t.arm, t.state, func.count().label("trials"), func.sum(t.epochs_done).label("epochs"))
+    waiting = func.sum(case((IS_WAITING, 1), else_=0)).label("waiting")
+    counted = select(t.study_id, t.arm, t.state, func.count().label("trials"), func.sum(t.epochs_done).label("epochs"), waiting)
     counts: dict[tuple[str, str], dict[str, int]] = defaultdict(lambda: defaultdict(int))
     for row in connection.execute(counted.where(t.study_id.in_(ids)).group_by(t.study_id, t.arm, t.state)):
         counts[row.study_id, row.arm][row.state] = row.trials
         counts[row.study_id, row.arm]["epochs"] += row.epochs
+        counts[row.study_id, row.arm]["waiting"] += row.waiting
     found: dict[str, dict[str, Progress]] = {study_id: {} for study_id in ids}
     for row in connection.execute(select(tables.arm).where(a.study_id.in_(ids)).order_by(a.study_id, a.position)):
         count = counts[row.study_id, row.name]
+        pruner, epochs = of_studies[row.study_id]
         found[row.study_id][row.name] = Progress(
             trials=row.trials,
             finished=sum(count[state] for state in FINISHED_TRIAL_STATES),
+            waiting=count["waiting"],
             epochs_done=count["epochs"],
-            epochs=row.trials * studies_epochs[row.study_id],
+            epochs=planned_epochs(pruner, epochs, trials=row.trials),
             **{state: count[state] for state in (*FINISHED_TRIAL_STATES, TrialState.RUNNING)},
         )
     return found
@@ -97,8 +118,8 @@ def study(connection: Connection, study_id: str) -> StudyView:
         StudyNotFound: there is none.
     """
     row = _study_row(connection, study_id)
-    plan = ResolvedStudy.model_validate(row.resolved)
-    progress = arm_progress(connection, {study_id: plan.epochs})[study_id]
+    plan, spec = ResolvedStudy.model_validate(row.resolved), StudySpec.model_validate(row.spec)
+    progress = arm_progress(connection, {study_id: (spec.pruner, plan.epochs)})[study_id]
     return StudyView(
         **_summary_fields(row, progress),
         version=row.version,
@@ -106,7 +127,7 @@ def study(connection: Connection, study_id: str) -> StudyView:
         workload_card=plan.workload,
         epochs=plan.epochs,
         batch_size=plan.batch_size,
-        spec=StudySpec.model_validate(row.spec),
+        spec=spec,
     )
 
 
@@ -121,7 +142,7 @@ def studies(connection: Connection, *, state: StudyState | None, workload: str |
     query = query if state is None else query.where(s.state == state.value)
     query = query if workload is None else query.where(s.workload == workload)
     rows, token, total = _page(connection, query.order_by(s.created_at.desc(), s.id), [state, workload], page_size, page_token)
-    progress = arm_progress(connection, {row.id: row.resolved["epochs"] for row in rows})
+    progress = arm_progress(connection, {row.id: (StudySpec.model_validate(row.spec).pruner, row.resolved["epochs"]) for row in rows})
     items = tuple(StudySummary(**_summary_fields(row, progress[row.id])) for row in rows)
     return Page[StudySummary](items=items, next_page_token=token, total=total)
 
@@ -134,7 +155,8 @@ def arms(connection: Connection, study_id: str) -> tuple[ArmView, ...]:
     """
     row = _study_row(connection, study_id)
     plan, spec = ResolvedStudy.model_validate(row.resolved), StudySpec.model_validate(row.spec)
-    progress = arm_progress(connection, {study_id: plan.epochs})[study_id]
+    progress = arm_progress(connection, {study_id: (spec.pruner, plan.epochs)})[study_id]
+    measured = fits(connection, plan.workload.name)
     return tuple(
         ArmView(
             name=part.name,
@@ -144,6 +166,7 @@ def arms(connection: Connection, study_id: str) -> tuple[ArmView, ...]:
             defaults=part.defaults,
             progress=progress[part.name],
             best=_best(connection, study_id, part, direction=plan.workload.direction, decay_1d=spec.training.decay_1d),
+            fit=next((fit for fit in measured if (fit.optimizer, fit.batch_size) == (part.card.name, plan.batch_size)), None),
         )
         for position, part in enumerate(plan.arms)
     )
@@ -155,8 +178,9 @@ def progress(connection: Connection, study_id: str) -> dict[str, Any]:
     Raises:
         StudyNotFound: there is none.
     """
-    plan = resolved(connection, study_id)
-    of_arms = arm_progress(connection, {study_id: plan.epochs})[study_id]
+    row = _study_row(connection, study_id)
+    plan, spec = ResolvedStudy.model_validate(row.resolved), StudySpec.model_validate(row.spec)
+    of_arms = arm_progress(connection, {study_id: (spec.pruner, plan.epochs)})[study_id]
     best = {name: _best_row(connection, study_id, name, direction=plan.workload.direction) for name in of_arms}
     each = {name: {**arm.model_dump(), "best": None if best[name] is None else best[name].value} for name, arm in of_arms.items()}
     return {"study": _total(of_arms.values()).model_dump(), "arms": each}
@@ -222,7 +246,7 @@ def every_trial(connection: Connection, study_id: str) -> tuple[TrialView, ...]:
 
 
 def trials(
-    connection: Connection, study_id: str, *, arm: str | None, state: TrialState | None, order: str, page_size: int, page_token: str | None
+    connection: Connection, study_id: str, *, arm: str | None, state: TrialFilter | None, order: str, page_size: int, page_token: str | None
 ) -> Page[TrialView]:
     """Return a page of a study's trials.
 
@@ -230,7 +254,7 @@ def trials(
         connection: an open transaction.
         study_id: the study.
         arm: only this arm's.
-        state: only those in this state.
+        state: only those in this state, or those that wait at a rung.
         order: created, number, value (best first), cost or ended; a leading `-` turns it round. Missing values come last.
         page_size: at most so many.
         page_token: where the last page ended.
@@ -253,7 +277,7 @@ def trials(
     is_descending = order.startswith("-") != (key == "value" and plan.workload.direction == "maximize")
     query = select(tables.trial).where(t.study_id == study_id)
     query = query if arm is None else query.where(t.arm == arm)
-    query = query if state is None else query.where(t.state == state.value)
+    query = query if state is None else query.where(IS_WAITING if state is TrialFilter.WAITING else t.state == state.value)
     query = query.order_by((column.desc() if is_descending else column.asc()).nulls_last(), t.created_at, *_TIES)
     rows, token, total = _page(connection, query, [study_id, arm, state, order], page_size, page_token)
     return Page[TrialView](items=tuple(_trial_view(row) for row in rows), next_page_token=token, total=total)
@@ -273,7 +297,7 @@ def measurements(connection: Connection, trial_id: str) -> tuple[MeasurementView
 
 
 def curves(connection: Connection, study_id: str) -> tuple[Curve, ...]:
-    """Return each arm's best value so far, after every trial that completed or diverged.
+    """Return each arm's best value so far, after every trial that completed or diverged; the seconds of pruned trials count as well.
 
     Raises:
         StudyNotFound: there is none.
@@ -284,12 +308,40 @@ def curves(connection: Connection, study_id: str) -> tuple[Curve, ...]:
     query = select(t.arm, t.state, t.value, t.cost_s).where(t.study_id == study_id, t.state.in_(spent)).order_by(t.ended_at, *_TIES)
     better = max if plan.workload.direction == "maximize" else min
     points: dict[str, list[CurvePoint]] = {part.name: [] for part in plan.arms}
+    elapsed_s = dict.fromkeys(points, 0.0)
     for row in connection.execute(query):
+        elapsed_s[row.arm] += row.cost_s
+        if row.state == TrialState.PRUNED.value:
+            continue
         line = points[row.arm]
-        before = line[-1] if line else CurvePoint(trials=0, elapsed_s=0.0, value=None)
-        values = [v for v in (before.value, row.value if row.state == TrialState.COMPLETED.value else None) if v is not None]
-        line.append(CurvePoint(trials=before.trials + 1, elapsed_s=before.elapsed_s + row.cost_s, value=better(values) if values else None))
+        before = line[-1].value if line else None
+        values = [value for value in (before, row.value if row.state == TrialState.COMPLETED.value else None) if value is not None]
+        line.append(CurvePoint(trials=len(line) + 1, elapsed_s=elapsed_s[row.arm], value=better(values) if values else None))
     return tuple(Curve(arm=name, points=tuple(line)) for name, line in points.items())
+
+
+def rung_values(connection: Connection, study_id: str) -> dict[str, dict[int, float | None]]:
+    """Return the objective at the rungs that trials have reached: trial id, then epoch; None where it is not finite.
+
+    Raises:
+        StudyNotFound: there is none.
+    """
+    row = _study_row(connection, study_id)
+    plan, spec = ResolvedStudy.model_validate(row.resolved), StudySpec.model_validate(row.spec)
+    of_bracket = [frozenset(rungs(spec.pruner, plan.epochs, bracket=bracket)) for bracket in range(brackets(spec.pruner, plan.epochs))]
+    if not of_bracket[0]:
+        return {}
+    t, m = tables.trial.c, tables.measurement.c
+    value: ColumnElement[Any] = m.validation_metric
+    if spec.objective.at == "best":
+        better = func.max if plan.workload.direction == "maximize" else func.min
+        value = better(value).over(partition_by=m.trial_id, order_by=m.epoch)
+    query = select(m.trial_id, m.epoch, t.bracket, value.label("value")).join(tables.trial, t.id == m.trial_id).where(t.study_id == study_id)
+    found: dict[str, dict[int, float | None]] = {}
+    for measured in connection.execute(query):
+        if measured.epoch in of_bracket[measured.bracket]:
+            found.setdefault(measured.trial_id, {})[measured.epoch] = measured.value
+    return found
 
 
 def _page(

@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
 from typing import Any, Literal
 
 from sqlalchemy import Connection, insert, select, update
@@ -18,15 +19,21 @@ from studies.errors import Superseded
 from studies.resolve import ResolvedStudy
 from studies.space import Parameters
 from studies.states import CLOSED_STUDY_STATES, StudyMove, StudyState, TrialMove, TrialState, move_study, move_trial
-from studies.store import events, reads, submissions, tables
-from studies.store.claims import Claim, PendingTrial, give_back
+from studies.store import events, fits, reads, submissions, tables
+from studies.store.claims import Claim, PendingTrial, give_back, pending
 from studies.store.engine import Database
-from studies.views import EventKind, TrialView
+from studies.store.trials import NO_CHECKPOINT, change_trials, is_waiting, trial_rows
+from studies.views import EventKind, FitView, TrialView
 
 
 @dataclass(frozen=True)
 class NewTrial:
-    """A trial to be: its place in its arm, its configuration and its seed."""
+    """A trial to be: its place in its arm, its configuration and its seed.
+
+    Attributes:
+        to_epoch: the epoch it is trained to first; None stands for the study's last.
+        bracket: Hyperband's bracket; 0 with every other pruner.
+    """
 
     arm: str
     number: int
@@ -34,6 +41,8 @@ class NewTrial:
     parameters: Parameters
     seed: int
     replicate: int = 0
+    to_epoch: int | None = None
+    bracket: int = 0
 
 
 @dataclass(frozen=True)
@@ -47,6 +56,8 @@ class Report:
         ended: the state it ended in with this epoch; None while it goes on.
         value, best_epoch, test_value, reason: its outcome, where it ended.
         worker: host and process that trained it.
+        checkpoint: URL of its state, where its pack ended at a rung.
+        pack_size: how many trials were trained together with it, itself counted.
     """
 
     trial_id: str
@@ -58,8 +69,12 @@ class Report:
     test_value: float | None = None
     reason: str | None = None
     worker: str | None = None
+    checkpoint: str | None = None
+    pack_size: int | None = None
 
 
+# In one statement every row has the same columns.
+_NOTHING_MEASURED = MappingProxyType({column.name: None for column in tables.measurement.columns})
 _MOVES = {"completed": TrialMove.COMPLETE, "pruned": TrialMove.PRUNE, "diverged": TrialMove.DIVERGE}
 
 
@@ -75,6 +90,7 @@ class RunWriter:
         self._claim = claim
         self._lease_s = lease_s
         self._said: dict[str, Any] = {}
+        self._epochs: int | None = None
 
     def plan(self) -> ResolvedStudy:
         """Return the study as resolved at submission."""
@@ -85,6 +101,29 @@ class RunWriter:
         """Return all trials on record."""
         with self._database.read() as connection:
             return reads.every_trial(connection, self._claim.study_id)
+
+    def queued(self) -> tuple[PendingTrial, ...]:
+        """Return the trials that are queued, those that wait at a rung among them, in the order of arms and numbers."""
+        t = tables.trial.c
+        with self._database.read() as connection:
+            query = select(tables.trial).where(t.study_id == self._claim.study_id, t.state == TrialState.QUEUED.value)
+            return tuple(pending(row) for row in connection.execute(query.order_by(t.arm, t.number)))
+
+    def rung_values(self) -> dict[str, dict[int, float | None]]:
+        """Return the study's objective at the rungs that trials have reached: trial id, then epoch; None where it is not finite."""
+        with self._database.read() as connection:
+            return reads.rung_values(connection, self._claim.study_id)
+
+    def fits(self, workload: str) -> tuple[FitView, ...]:
+        """Return what workers have measured of a workload's packs, the newest first."""
+        with self._database.read() as connection:
+            return fits.fits(connection, workload)
+
+    def remember_fit(self, card: Mapping[str, Any]) -> None:
+        """Keep what a worker has measured of packs of one optimizer, in place of what was measured before; `card` has the fields of `FitView`."""
+        with self._database.write() as connection:
+            self._lock(connection)
+            fits.remember(connection, card)
 
     def renew(self) -> StudyState:
         """Prolong the lease and return the state that the study's owner wants it in."""
@@ -109,6 +148,7 @@ class RunWriter:
         now = datetime.now(UTC)
         with self._database.write() as connection:
             study_id = self._lock(connection).id
+            last = self._last_epoch(connection)
             rows = [
                 {
                     "id": f"{study_id}.{n.arm}.{n.number}",
@@ -123,6 +163,8 @@ class RunWriter:
                     "attempt": 1,
                     "retries": 0,
                     "epochs_done": 0,
+                    "to_epoch": n.to_epoch or last,
+                    "bracket": n.bracket,
                     "cost_s": 0.0,
                     "copy_state": 0,
                     "created_at": now,
@@ -131,81 +173,143 @@ class RunWriter:
             ]
             if rows:
                 connection.execute(insert(tables.trial), rows)
-        return tuple(PendingTrial(f"{study_id}.{n.arm}.{n.number}", n.arm, n.number, 1, n.parameters, n.seed) for n in new)
+        return tuple(
+            PendingTrial(f"{study_id}.{n.arm}.{n.number}", n.arm, n.number, 1, n.parameters, n.seed, n.to_epoch or last, bracket=n.bracket)
+            for n in new
+        )
 
     def start(self, trials: Iterable[PendingTrial]) -> None:
-        """Record that a worker has begun to train these trials; those no longer queued at this attempt are passed over."""
-        t = tables.trial.c
+        """Record that a worker has begun to train these trials.
+
+        Those that are not queued at this attempt, or wait at a rung, are passed over.
+        """
+        listed = list(trials)
+        now = datetime.now(UTC)
         with self._database.write() as connection:
             self._lock(connection)
+            rows = trial_rows(connection, self._claim.study_id, [trial.id for trial in listed])
+            changes: dict[str, dict[str, Any]] = {}
             said: list[tuple[EventKind, Mapping[str, Any]]] = []
-            for trial in trials:
-                done = connection.execute(
-                    update(tables.trial)
-                    .where(t.id == trial.id, t.attempt == trial.attempt, t.state == TrialState.QUEUED.value)
-                    .values(state=TrialState.RUNNING.value, started_at=datetime.now(UTC))
-                )
-                if done.rowcount:
-                    place = {"trial": trial.id, "arm": trial.arm, "number": trial.number, "attempt": trial.attempt}
-                    said.append(("trial.started", {**place, "parameters": trial.parameters}))
+            for trial in listed:
+                row = rows.pop(trial.id, None)
+                if row is None or row.attempt != trial.attempt or row.state != TrialState.QUEUED.value or is_waiting(row):
+                    continue
+                # A trial that was promoted goes on with the attempt that brought it to its rung.
+                changes[row.id] = {"state": move_trial(TrialState.QUEUED, TrialMove.START).value, "started_at": row.started_at or now}
+                place = {"trial": trial.id, "arm": trial.arm, "number": trial.number, "attempt": trial.attempt}
+                said.append(("trial.started", {**place, "parameters": trial.parameters}))
+            change_trials(connection, changes)
             events.append(connection, self._claim.study_id, said)
 
     def record(self, reports: Sequence[Report]) -> frozenset[str]:
         """Store what trials reported, in one transaction; return the ids of the trials whose reports were taken.
 
-        A report of an older attempt, or of a trial that is not running, is dropped: its trial was given to another worker or cancelled. A
+        A trial that has reached its `to_epoch`, a rung, and left a checkpoint there, waits from then on: queued, at the same attempt. A report of
+        an older attempt, or of a trial that is not running, is dropped: its trial was given to another worker, waits or was cancelled. A
         measurement that comes again is taken as said before. Numbers that are not finite are stored as None.
         """
-        taken: set[str] = set()
+        t, m = tables.trial.c, tables.measurement.c
         with self._database.write() as connection:
             self._lock(connection)
-            t, m = tables.trial.c, tables.measurement.c
-            ids = {report.trial_id for report in reports}
-            rows = {row.id: row for row in connection.execute(select(tables.trial).where(t.id.in_(ids), t.study_id == self._claim.study_id))}
-            epochs = {report.measurement["epoch"] for report in reports}
-            on_record = select(m.trial_id, m.epoch).where(m.trial_id.in_(ids), m.epoch.in_(epochs))
+            last = self._last_epoch(connection)
+            columns = (t.id, t.arm, t.number, t.state, t.attempt, t.to_epoch)
+            rows = trial_rows(connection, self._claim.study_id, {report.trial_id for report in reports}, *columns)
+            on_record = select(m.trial_id, m.epoch).where(
+                m.trial_id.in_(list(rows)), m.epoch.in_({report.measurement["epoch"] for report in reports})
+            )
             measured = {(row.trial_id, row.epoch) for row in connection.execute(on_record)}
+            taken: set[str] = set()
+            stopped: set[str] = set()
+            new: list[dict[str, Any]] = []
+            changes: dict[str, dict[str, Any]] = {}
             said: list[tuple[EventKind, Mapping[str, Any]]] = []
             for report in reports:
                 row = rows.get(report.trial_id)
-                if row is None or row.attempt != report.attempt or row.state != TrialState.RUNNING.value:
+                # Whatever else this batch says of a trial after its end comes too late.
+                if row is None or row.attempt != report.attempt or row.state != TrialState.RUNNING.value or row.id in stopped:
                     continue
-                taken.add(report.trial_id)
-                values: dict[str, Any] = {}
-                place = (row.id, report.measurement["epoch"])
-                if place not in measured:
-                    measured.add(place)
-                    finite = {name: _finite(value) for name, value in report.measurement.items()}
-                    connection.execute(insert(tables.measurement).values(trial_id=row.id, **finite))
-                    values = {"epochs_done": finite["epoch"], "cost_s": finite["elapsed_s"], "worker": report.worker and report.worker[:128]}
+                taken.add(row.id)
+                values = changes.setdefault(row.id, {})
+                epoch = report.measurement["epoch"]
+                if (row.id, epoch) not in measured:
+                    measured.add((row.id, epoch))
+                    new.append({**_NOTHING_MEASURED, **{name: _finite(value) for name, value in report.measurement.items()}, "trial_id": row.id})
+                    values |= {"epochs_done": epoch, "cost_s": new[-1]["elapsed_s"], "worker": report.worker and report.worker[:128]}
+                    values |= {"pack_size": report.pack_size}
                 outcome = _outcome(report)
                 if outcome is not None:
-                    values |= {**outcome, "ended_at": datetime.now(UTC)}
-                    said.append(
-                        ("trial.finished", events.trial_finished(row, TrialState(outcome["state"]), value=outcome["value"], reason=outcome["reason"]))
-                    )
-                    # Whatever else this batch says of the trial comes after its end.
-                    del rows[report.trial_id]
-                if values:
-                    connection.execute(update(tables.trial).where(t.id == row.id).values(**values))
+                    values |= {**outcome, "ended_at": datetime.now(UTC), **NO_CHECKPOINT}
+                    state = TrialState(outcome["state"])
+                    said.append(("trial.finished", events.trial_finished(row, state, value=outcome["value"], reason=outcome["reason"])))
+                elif epoch == row.to_epoch < last and report.checkpoint is not None:
+                    values |= {"state": move_trial(TrialState.RUNNING, TrialMove.WAIT).value}
+                    values |= {"checkpoint": report.checkpoint, "checkpoint_epoch": epoch}
+                stopped |= {row.id} if "state" in values else set()
+            if new:
+                connection.execute(insert(tables.measurement), new)
+            change_trials(connection, changes)
             events.append(connection, self._claim.study_id, said)
         return frozenset(taken)
 
-    def give_back(self, trials: Sequence[tuple[str, int]], *, reason: str, max_retries: int, is_charged: bool = True) -> tuple[PendingTrial, ...]:
-        """Re-queue trials that lost their worker, at their next attempt; those that have used up their retries are failed.
+    def settle(self, *, promoted: Sequence[tuple[str, int, int]], pruned: Sequence[tuple[str, int]]) -> tuple[PendingTrial, ...]:
+        """Let trials that wait at a rung go on, or end them there, in one transaction; return those that go on.
 
         Args:
-            trials: (trial id, attempt) of each; one that has moved on is passed over.
+            promoted: (trial id, attempt, epoch to be trained to) of each that goes on; the order is kept.
+            pruned: (trial id, attempt) of each that does not.
+
+        A trial that does not wait any more, or at another attempt, is passed over.
+        """
+        now = datetime.now(UTC)
+        with self._database.write() as connection:
+            self._lock(connection)
+            rows = trial_rows(connection, self._claim.study_id, [trial_id for trial_id, *_ in (*promoted, *pruned)])
+            waiting = {row.id: row for row in rows.values() if is_waiting(row)}
+            changes: dict[str, dict[str, Any]] = {}
+            said: list[tuple[EventKind, Mapping[str, Any]]] = []
+            going: list[PendingTrial] = []
+            for trial_id, attempt, to_epoch in promoted:
+                row = waiting.get(trial_id)
+                if row is None or row.attempt != attempt:
+                    continue
+                del waiting[trial_id]
+                changes[row.id] = {"to_epoch": to_epoch}
+                going.append(pending(row, to_epoch=to_epoch))
+                place = {"trial": row.id, "arm": row.arm, "number": row.number}
+                said.append(("trial.promoted", {**place, "from_epoch": row.epochs_done, "to_epoch": to_epoch}))
+            for trial_id, attempt in pruned:
+                row = waiting.pop(trial_id, None)
+                if row is None or row.attempt != attempt:
+                    continue
+                state = move_trial(TrialState.QUEUED, TrialMove.PRUNE)
+                changes[row.id] = {"state": state.value, "ended_at": now, **NO_CHECKPOINT}
+                said.append(("trial.finished", events.trial_finished(row, state, value=None, reason=None)))
+            change_trials(connection, changes)
+            events.append(connection, self._claim.study_id, said)
+        return tuple(going)
+
+    def give_back(
+        self, trials: Sequence[tuple[str, int]], *, reason: str, max_retries: int, is_charged: bool = True, from_start: bool = False
+    ) -> tuple[PendingTrial, ...]:
+        """Re-queue trials that lost their worker, at their next attempt; those that have used up their retries are failed.
+
+        A trial with a checkpoint goes on from there; what it measured beyond is forgotten.
+
+        Args:
+            trials: (trial id, attempt) of each; one that has moved on, or waits at a rung, is passed over.
             reason: what happened, for the record.
             max_retries: how often a trial may be run again.
             is_charged: False when the trial was given back on purpose, so that it costs no retry.
+            from_start: whether their checkpoints cannot be used, so that they start from their first epoch; they keep their `to_epoch`.
 
         Returns:
             The trials that wait for a worker again.
         """
         with self._database.write() as connection:
             self._lock(connection)
-            return give_back(connection, self._claim.study_id, trials, reason=reason, max_retries=max_retries, is_charged=is_charged)
+            return give_back(
+                connection, self._claim.study_id, trials, reason=reason, max_retries=max_retries, is_charged=is_charged, from_start=from_start
+            )
 
     def say_progress(self) -> None:
         """Add a `progress` event, the study's and each arm's with its best value, unless nothing has changed since the last."""
@@ -235,6 +339,11 @@ class RunWriter:
         if row.lease_owner is None:
             raise Superseded(f"study {row.id}: the lease of attempt {self._claim.attempt} has lapsed")
         return row
+
+    def _last_epoch(self, connection: Connection) -> int:
+        if self._epochs is None:
+            self._epochs = reads.resolved(connection, self._claim.study_id).epochs
+        return self._epochs
 
 
 def _finite(value: Any) -> Any:

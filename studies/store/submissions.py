@@ -15,8 +15,9 @@ from sqlalchemy.exc import IntegrityError
 from studies.errors import IdempotencyConflict, IllegalMove, VersionConflict
 from studies.resolve import ResolvedStudy
 from studies.spec import StudySpec
-from studies.states import CLOSED_STUDY_STATES, OWNERS_MOVES, StudyMove, StudyState, TrialState, allowed_verbs, move_study
+from studies.states import CLOSED_STUDY_STATES, OWNERS_MOVES, StudyMove, StudyState, TrialMove, TrialState, allowed_verbs, move_study, move_trial
 from studies.store import events, reads, tables
+from studies.store.trials import NO_CHECKPOINT, change_trials, is_waiting
 from studies.views import EventKind
 
 # No vowels and no look-alikes: an id is read aloud and typed.
@@ -125,7 +126,9 @@ def change_state(connection: Connection, row: Any, after: StudyState, *, reason:
 
 
 def close_study(connection: Connection, row: Any, outcome: StudyMove, *, reason: str | None) -> StudyState:
-    """End a study: whatever is still queued or running is cancelled, the last progress is told, and the state is final. Returns that state.
+    """End a study: what is still queued or running is cancelled, or pruned where it waits at a rung of a study that has spent its budget.
+
+    The last progress is told, and the state is final; it is returned.
 
     Args:
         connection: an open write transaction.
@@ -142,17 +145,20 @@ def close_study(connection: Connection, row: Any, outcome: StudyMove, *, reason:
     t = tables.trial.c
     unfinished = (TrialState.QUEUED.value, TrialState.RUNNING.value)
     why = {StudyState.STOPPING: "the study was stopped", StudyState.CANCELLING: "the study was cancelled"}.get(before, reason or "the study ended")
-    cancelled = connection.execute(select(t.id, t.arm, t.number).where(t.study_id == row.id, t.state.in_(unfinished))).all()
-    connection.execute(
-        update(tables.trial)
-        .where(t.study_id == row.id, t.state.in_(unfinished))
-        .values(state=TrialState.CANCELLED.value, reason=why, ended_at=datetime.now(UTC))
-    )
-    ended: list[tuple[EventKind, Mapping[str, Any]]] = [
-        ("trial.finished", events.trial_finished(trial, TrialState.CANCELLED, value=None, reason=why)) for trial in cancelled
-    ]
-    events.append(connection, row.id, [*ended, ("progress", reads.progress(connection, row.id))])
     is_early = before in {StudyState.STOPPING, StudyState.CANCELLING}
+    columns = (t.id, t.arm, t.number, t.state, t.epochs_done, t.to_epoch)
+    changes: dict[str, dict[str, Any]] = {}
+    ended: list[tuple[EventKind, Mapping[str, Any]]] = []
+    now = datetime.now(UTC)
+    for trial in connection.execute(select(*columns).where(t.study_id == row.id, t.state.in_(unfinished)).order_by(t.arm, t.number)).all():
+        # What waits at a rung when the budget is spent was not good enough to go on.
+        move = TrialMove.PRUNE if is_waiting(trial) and outcome is StudyMove.FINISH and not is_early else TrialMove.CANCEL
+        state = move_trial(TrialState(trial.state), move)
+        said_of_it = why if move is TrialMove.CANCEL else None
+        changes[trial.id] = {"state": state.value, "reason": said_of_it, "ended_at": now, **NO_CHECKPOINT}
+        ended.append(("trial.finished", events.trial_finished(trial, state, value=None, reason=said_of_it)))
+    change_trials(connection, changes)
+    events.append(connection, row.id, [*ended, ("progress", reads.progress(connection, row.id))])
     said = reason or ("stopped before its budget was spent" if before is StudyState.STOPPING else None if not is_early else "cancelled by its owner")
     change_state(connection, row, after, reason=said)
     return after

@@ -1,6 +1,6 @@
 """The tables: the record from which everything else can be rebuilt. Alembic's migrations make them; a test holds both in step."""
 
-__all__ = ["UTC_TIME", "arm", "event", "measurement", "metadata", "offer", "storable", "study", "token", "trial"]
+__all__ = ["UTC_TIME", "arm", "event", "fit", "measurement", "metadata", "offer", "storable", "study", "token", "trial"]
 
 from datetime import UTC, datetime
 from typing import Any
@@ -116,6 +116,12 @@ trial = Table(
     Column("best_epoch", Integer),
     Column("test_value", Float),
     Column("epochs_done", Integer, nullable=False),
+    # The defaults are for rows of older versions: SQLite can add no other column that must not be empty.
+    Column("to_epoch", Integer, nullable=False, server_default="0", doc="epoch to be trained to next: a rung, or the last; reached, the trial waits"),
+    Column("bracket", Integer, nullable=False, server_default="0", doc="Hyperband's bracket; 0 with every other pruner"),
+    Column("checkpoint", Text, doc="URL of its state after checkpoint_epoch epochs"),
+    Column("checkpoint_epoch", Integer, doc="epoch from which a trial that is lost goes on; empty: from its first"),
+    Column("pack_size", Integer, doc="trials trained together in its last pack"),
     Column("cost_s", Float, nullable=False),
     Column("reason", Text),
     Column("worker", _Text(128)),
@@ -166,6 +172,17 @@ offer = Table(
     Column("card", JSON, nullable=False),
     Column("dispatcher", _Text(128), nullable=False),
     Column("seen_at", UTC_TIME, nullable=False),
+)
+
+fit = Table(
+    "fit",
+    metadata,
+    Column("workload", _Text(64), primary_key=True),
+    Column("optimizer", _Text(64), primary_key=True),
+    Column("batch_size", Integer, primary_key=True, autoincrement=False),
+    Column("device", _Text(128), primary_key=True, doc="cpu, or the GPU's name"),
+    Column("card", JSON, nullable=False, doc="FitView, but for the key and the time"),
+    Column("measured_at", UTC_TIME, nullable=False),
 )
 
 token = Table(

@@ -54,7 +54,7 @@ def test_cards_as_json_are_what_the_api_gives(live: str, catalog: Catalog) -> No
 def test_an_unknown_name_gets_the_nearest_one(live: str) -> None:
     result = tangent("optimizers", "adampp", "--url", live)
     assert (result.exit_code, result.stderr) == (2, "error: there is no optimizer 'adampp'; did you mean 'adamp'?\n")
-    assert "there are char-lm, digits-mlp" in tangent("workloads", "imagenet", "--url", live).stderr
+    assert "known: char-lm, digits-mlp" in tangent("workloads", "imagenet", "--url", live).stderr
 
 
 def test_no_service_is_told_with_what_to_do() -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import pytest
 from catalogs import catalog
 from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, expect, sync_playwright
+from pruned_studies import Pruned
 from trained_studies import Trained
 
 from service.app import create_app
@@ -145,6 +146,25 @@ def test_a_live_page_follows_the_study_and_leaves_the_reader_alone(reader: Reade
     expect(page.locator("#situation .state")).to_have_text("completed", timeout=8000)
     expect(page.locator("#announcement")).to_have_text("Now completed")
     expect(page.locator("#live")).not_to_have_attribute("hx-trigger", "every 2s")
+    assert reader.complaints == []
+
+
+def test_a_study_that_prunes_is_followed_from_rung_to_rung(reader: Reader, url: str, store: Store) -> None:
+    run = Pruned(store, arms=["adamp", "adamw"]).fit("adamp", width=8, w1=900.0, w8=5670.0).train(1)
+    page = reader.page
+    page.goto(f"{url}/studies/{run.id}")
+    expect(page.locator("#situation .title")).to_contain_text("4 waiting at a rung")
+    expect(page.locator("#rungs")).to_contain_text("1 of 3 (2 wait)")
+    run.train(2)
+    expect(page.locator("#rungs")).to_contain_text("3 of 9", timeout=8000)
+    run.train().close()
+    expect(page.locator("#situation .facts")).to_contain_text("14 pruned", timeout=8000)
+    expect(page.locator("#rungs")).to_contain_text("Pruned: 14 of 18 trials.")
+    page.locator("#by-lr").scroll_into_view_if_needed()
+    expect(page.locator("#by-lr .main-svg").first).to_be_visible()
+    page.emulate_media(color_scheme="dark")
+    page.set_viewport_size({"width": 380, "height": 800})
+    eventually(page, "document.documentElement.scrollWidth <= 380")
     assert reader.complaints == []
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 from catalogs import catalog
+from pruned_studies import Pruned
 from trained_studies import Trained
 
 from service.dashboard.theme import CONTENT_SECURITY_POLICY
@@ -76,7 +77,16 @@ def all_diverged(store: Store) -> str:
     return Trained(store, arms=[hot, fixed], budget={"trials_per_arm": 2, "epochs": 2}).train().close().id
 
 
+def pruned(store: Store) -> str:
+    return Pruned(store, pruner="hyperband", workload="char-lm").train().close().id
+
+
+def at_rungs(store: Store) -> str:
+    return Pruned(store).fit("adamp", width=8, w1=900.0, w8=5670.0).train(2).id
+
+
 KINDS: list[Callable[[Store], str]] = [completed, minimized, stopped, cancelled, failed, running, begun, paused, queued, all_diverged]
+KINDS += [pruned, at_rungs]
 
 
 class Page(HTMLParser):

@@ -6,7 +6,7 @@ import pytest
 from catalogs import catalog
 from pydantic import ValidationError
 
-from studies.catalog import Bounds, Catalog, Constraint, Hyperparameter, OptimizerCard
+from studies.catalog import Bounds, Catalog, Constraint, Hyperparameter, OptimizerCard, nearest
 from studies.space import Choices, Condition, Fixed, Range, Scalar
 
 __all__: list[str] = []
@@ -143,3 +143,9 @@ def test_a_card_at_odds_with_itself_is_refused(fields: dict[str, Any], said: str
 def test_a_catalogue_survives_json() -> None:
     cards = catalog()
     assert Catalog.model_validate_json(cards.model_dump_json()) == cards
+
+
+def test_a_name_that_is_not_there_is_answered_with_the_nearest_or_with_all() -> None:
+    assert nearest("adampp", ["sgd", "adamp"]) == "did you mean 'adamp'?"
+    assert nearest("zzz", ["sgd", "adamp"]) == "known: sgd, adamp"
+    assert nearest("zzz", []) == "known: none yet"

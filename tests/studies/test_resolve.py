@@ -215,3 +215,17 @@ def test_configurations_that_train_alike_count_once() -> None:
     ).arms[0]
     # Without decay the ratio has no effect; the defaults lie outside, for their lr is another.
     assert arm.trials == 3
+
+
+@pytest.mark.parametrize("pruner", ["asha", "hyperband", "median"])
+def test_a_pruner_without_a_rung_below_the_last_epoch_is_refused(pruner: str) -> None:
+    assert resolved(pruner={"kind": pruner, "min_epochs": 1}).epochs == 2
+    found = problems(pruner={"kind": pruner, "min_epochs": 2})
+    assert found["/pruner/min_epochs"].startswith("expected fewer than the 2 epochs of a trial")
+    assert "got 2; lower it" in found["/pruner/min_epochs"]
+    assert set(problems(pruner=pruner, budget={"trials_per_arm": 3, "epochs": 1})) == {"/pruner/min_epochs"}
+
+
+def test_a_pruners_rungs_are_checked_against_the_workloads_own_epochs() -> None:
+    assert resolved(pruner={"kind": "asha", "min_epochs": 3}, budget={"trials_per_arm": 3}).epochs == 4
+    assert set(problems(pruner={"kind": "asha", "min_epochs": 4}, budget={"trials_per_arm": 3})) == {"/pruner/min_epochs"}

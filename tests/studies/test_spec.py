@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from studies.errors import SpecInvalid, SpecProblem
+from studies.pruner import Asha, Hyperband, Median, NoPruner, Pruner
 from studies.space import Choices, Fixed, Range
 from studies.spec import Pair, StudySpec, Tune, parse_spec
 
@@ -66,6 +67,37 @@ def test_a_value_keeps_the_type_it_was_written_in(value: Any) -> None:
     assert type(stored["value"]) is type(value)
 
 
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("none", NoPruner()),
+        ("asha", Asha(min_epochs=1, reduction_factor=3)),
+        ("hyperband", Hyperband(min_epochs=1, reduction_factor=3)),
+        ("median", Median(min_epochs=1, min_trials=5, every_epochs=1)),
+        ({"kind": "none"}, NoPruner()),
+        ({"kind": "asha", "min_epochs": 2, "reduction_factor": 4}, Asha(min_epochs=2, reduction_factor=4)),
+        ({"kind": "hyperband", "reduction_factor": 2}, Hyperband(reduction_factor=2)),
+        ({"kind": "median", "every_epochs": 3, "min_trials": 2}, Median(every_epochs=3, min_trials=2)),
+    ],
+)
+def test_a_pruner_may_be_just_a_name_as_older_versions_stored_it(written: Any, meant: Pruner) -> None:
+    assert parse_spec(study_body(pruner=written)).pruner == meant
+    assert parse_spec(study_body()).pruner == NoPruner()
+
+
+@pytest.mark.parametrize(
+    ("pruner", "shown"),
+    [
+        (NoPruner(), "none"),
+        (Asha(), "asha: from epoch 1 on, one in 3 goes on"),
+        (Hyperband(min_epochs=2), "hyperband: from epoch 2 on, one in 3 goes on"),
+        (Median(every_epochs=2), "median: from epoch 1 on, every 2, after 5 trials"),
+    ],
+)
+def test_a_pruner_is_shown_in_words(pruner: Pruner, shown: str) -> None:
+    assert str(pruner) == shown
+
+
 def test_a_study_without_a_title_is_titled() -> None:
     assert parse_spec(study_body()).name == "adamp, adamw on digits-mlp"
     assert parse_spec(study_body(name="Mine")).name == "Mine"
@@ -92,9 +124,10 @@ EVERYTHING: dict[str, Any] = {
     ],
     "budget": {"trials_per_arm": 8, "epochs": 5},
     "sampler": "random",
+    "pruner": {"kind": "median", "min_epochs": 2, "min_trials": 3, "every_epochs": 2},
     "objective": {"at": "best"},
     "training": {"schedule": "warmup-cosine", "warmup_fraction": 0.1, "batch_size": 16, "decay_1d": False},
-    "resources": {"cpus_per_pack": 2, "max_concurrent_packs": 1},
+    "resources": {"cpus_per_pack": 2, "max_concurrent_packs": 1, "max_pack_size": 8},
     "seed": 3,
     "max_retries": 0,
 }
@@ -120,7 +153,11 @@ FAULTS: dict[str, tuple[Any, str, str]] = {
     "no object": ([], "", "expected an object with workload, arms and budget, got list"),
     "nothing": ({}, "/workload", "this field is required"),
     "an unknown field": (study_body(budgt=1), "/budgt", "there is no such field"),
-    "an unknown field inside": (study_body(budget={"trials_per_arm": 1, "trails": 2}), "/budget/trails", "there is no such field"),
+    "an unknown field inside": (
+        study_body(budget={"trials_per_arm": 1, "trails": 2}),
+        "/budget/trails",
+        "there is no such field; there are trials_per_arm, epochs",
+    ),
     "a name with a slash": (study_body(**{"a/b~c": 1}), "/a~1b~0c", "there is no such field"),
     "no arms": (study_body(arms=[]), "/arms", "needs at least 1 entry, got 0"),
     "arms as text": (study_body(arms="adamp"), "/arms", "got 'adamp'"),
@@ -135,6 +172,27 @@ FAULTS: dict[str, tuple[Any, str, str]] = {
     "trials as text": (study_body(budget={"trials_per_arm": "3"}), "/budget/trials_per_arm", "got '3'"),
     "trials without end": (study_body(budget={"trials_per_arm": 10**30}), "/budget/trials_per_arm", "got 1000"),
     "a sampler": (study_body(sampler="magic"), "/sampler", "expected 'tpe', 'random', 'qmc', 'gp', 'cmaes' or 'grid', got 'magic'"),
+    "a pruner": (study_body(pruner="magic"), "/pruner", "expected 'none', 'asha', 'hyperband' or 'median', or an object such as"),
+    "a pruner of no kind": (study_body(pruner={"min_epochs": 2}), "/pruner", "got {'min_epochs': 2}"),
+    "a pruner of a list": (study_body(pruner=["asha"]), "/pruner", "expected 'none', 'asha', 'hyperband' or 'median', or an object such as"),
+    "a pruner of a number": (study_body(pruner=3), "/pruner", 'or an object such as {"kind": "asha", "min_epochs": 1}, got 3'),
+    "a pruner of nothing": (study_body(pruner=None), "/pruner", 'or an object such as {"kind": "asha", "min_epochs": 1}, got None'),
+    "a kind that is a list": (study_body(pruner={"kind": ["asha"]}), "/pruner", "got {'kind': ['asha']}"),
+    "a rung at epoch 0": (study_body(pruner={"kind": "asha", "min_epochs": 0}), "/pruner/min_epochs", "greater than 0, got 0"),
+    "a rung at half an epoch": (study_body(pruner={"kind": "median", "min_epochs": 0.5}), "/pruner/min_epochs", "got 0.5"),
+    "everyone goes on": (study_body(pruner={"kind": "asha", "reduction_factor": 1}), "/pruner/reduction_factor", "equal to 2, got 1"),
+    "another pruner's field": (
+        study_body(pruner={"kind": "asha", "min_trials": 3}),
+        "/pruner/min_trials",
+        "there is no such field; there are min_epochs, reduction_factor, kind",
+    ),
+    "a field of no pruner": (study_body(pruner={"kind": "none", "eta": 3}), "/pruner/eta", "there is no such field; there is kind"),
+    "a field of no dimension": (
+        study_body(arms=[{"optimizer": "adamp", "space": {"low": {"low": 0.1, "high": 1.0, "lgo": True}}}]),
+        "/arms/0/space/low/lgo",
+        "there is no such field; there are kind, low, high, log",
+    ),
+    "a pack of nothing": (study_body(resources={"max_pack_size": 0}), "/resources/max_pack_size", "greater than 0, got 0"),
     "a seed below 0": (study_body(seed=-1), "/seed", "got -1"),
     "a title with a line break": (study_body(name="a\nb"), "/name", r"got 'a\nb'"),
     "a title with NUL": (study_body(name="a\0b"), "/name", r"got 'a\x00b'"),

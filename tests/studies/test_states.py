@@ -30,15 +30,15 @@ cancelled   .       .       .         .           .        .          .
 failed      .       .       .         .           .        .          .
 """
 
-# Columns: start, requeue, complete, prune, diverge, fail, cancel.
+# Columns: start, requeue, wait, complete, prune, diverge, fail, cancel.
 TRIAL_TABLE = """
-queued     running  queued  .          .       .         failed  cancelled
-running    .        queued  completed  pruned  diverged  failed  cancelled
-completed  .        .       .          .       .         .       .
-pruned     .        .       .          .       .         .       .
-diverged   .        .       .          .       .         .       .
-failed     .        .       .          .       .         .       .
-cancelled  .        .       .          .       .         .       .
+queued     running  queued  .       .          pruned  .         failed  cancelled
+running    .        queued  queued  completed  pruned  diverged  failed  cancelled
+completed  .        .       .       .          .       .         .       .
+pruned     .        .       .       .          .       .         .       .
+diverged   .        .       .       .          .       .         .       .
+failed     .        .       .       .          .       .         .       .
+cancelled  .        .       .       .          .       .         .       .
 """
 
 

@@ -1,10 +1,10 @@
 """The charts of a study and of a trial: Plotly figures of SVG traces, each with a caption in words and its numbers as a table."""
 
-__all__ = ["Chart", "ChartGroup", "StudyRecord", "study_charts", "trial_charts"]
+__all__ = ["Chart", "ChartGroup", "StudyRecord", "furthest_pruned", "study_charts", "trial_charts"]
 
 from service.dashboard.figures.best import best_so_far_charts
 from service.dashboard.figures.chart import Chart, ChartGroup, StudyRecord
-from service.dashboard.figures.epochs import best_run_charts, probe_charts, run_charts
+from service.dashboard.figures.epochs import best_run_charts, furthest_pruned, probe_charts, run_charts
 from service.dashboard.figures.sensitivity import hyperparameter_charts, learning_rate_charts
 from studies.catalog import WorkloadCard
 from studies.views import ArmView, MeasurementView

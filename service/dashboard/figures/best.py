@@ -30,7 +30,10 @@ def best_so_far_charts(record: StudyRecord) -> tuple[Chart, ...]:
     points = {curve.arm: [p for p in curve.points if p.value is not None] for curve in record.curves}
     if not any(points.values()):
         return ()
-    trials = whole_axis("trials finished", max(len(curve.points) for curve in record.curves))
+    is_pruned = record.study.progress.pruned > 0
+    trials = whole_axis(
+        "trials finished, pruned ones not counted" if is_pruned else "trials finished", max(len(curve.points) for curve in record.curves)
+    )
     by_trials = _Against("trials", trials, lambda p: float(p.trials), lambda p: f"trial {count(p.trials)}")
     by_seconds = _Against("seconds", Axis(title="training seconds spent"), lambda p: p.elapsed_s, lambda p: duration(p.elapsed_s))
     return _chart(record, points, by_trials), _chart(record, points, by_seconds)
@@ -54,11 +57,15 @@ def _chart(record: StudyRecord, points: dict[str, list[CurvePoint]], against: _A
     drawing.layout["yaxis"]["range"] = ends
     is_clipped = ends is not None and any(not ends[0] <= (p.value or 0.0) <= ends[1] for line in points.values() for p in line)
     notes = " The axis leaves out worse values from the start of the search." if is_clipped else ""
+    pruned = record.study.progress.pruned
+    if pruned:
+        counted = "their training seconds are counted" if against.name == "seconds" else "they are not counted"
+        notes += f" {plural(pruned, 'trial')} {'was' if pruned == 1 else 'were'} pruned: no best value is theirs, and {counted}."
     if len(rows) > _TABLE_ROWS:
         notes += f" The table shows the first {_TABLE_ROWS} steps."
     return Chart(
         id=f"best-by-{against.name}",
-        title=f"Best value so far against {against.axis.title}",
+        title=f"Best value so far against {against.axis.title.partition(',')[0]}",
         caption=_finding(record, points, against) + notes,
         headers=("Arm", "Trials finished", "Training time", f"Best validation {card.metric}"),
         rows=tuple(rows[:_TABLE_ROWS]),

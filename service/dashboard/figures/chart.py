@@ -3,7 +3,7 @@
 __all__ = ["Chart", "ChartGroup", "Drawing", "StudyRecord", "label"]
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import plotly.graph_objects as go  # pyright: ignore[reportMissingTypeStubs]  # plotly ships none for it
@@ -55,6 +55,7 @@ class StudyRecord:
         curves: best so far of each arm.
         trials: every trial, oldest first.
         best_runs: measurements of each arm's best trial, by the arm's name; arms without one are absent.
+        pruned_runs: measurements of some of each arm's pruned trials, by the arm's name.
     """
 
     study: StudyView
@@ -62,6 +63,7 @@ class StudyRecord:
     curves: tuple[Curve, ...]
     trials: tuple[TrialView, ...]
     best_runs: Mapping[str, tuple[MeasurementView, ...]]
+    pruned_runs: Mapping[str, tuple[tuple[MeasurementView, ...], ...]] = field(default_factory=dict[str, tuple[tuple[MeasurementView, ...], ...]])
 
     @property
     def card(self) -> WorkloadCard:

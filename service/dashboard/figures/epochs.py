@@ -1,16 +1,23 @@
 """What was measured epoch by epoch: training curves and probes, of each arm's best trial or of one trial."""
 
-__all__ = ["best_run_charts", "probe_charts", "run_charts"]
+__all__ = ["best_run_charts", "furthest_pruned", "probe_charts", "run_charts"]
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
 from service.dashboard.figures.axes import Axis, log_tick, metric_axis, whole_axis
 from service.dashboard.figures.chart import Chart, Drawing, StudyRecord, label
-from service.dashboard.numbers import metric, metric_unit, number
+from service.dashboard.numbers import count, metric, metric_unit, number, plural
+from service.dashboard.theme import arm_style
 from studies.catalog import WorkloadCard
-from studies.views import ArmView, MeasurementView
+from studies.states import TrialState
+from studies.views import ArmView, MeasurementView, TrialView
+
+# More faint lines than these say nothing more, and each is a query.
+_PRUNED_LINES: Final = 48
+_PRUNED_LINES_OF_ARM: Final = 12
 
 
 @dataclass(frozen=True)
@@ -60,9 +67,16 @@ _PROBES: Final = (
 
 
 def best_run_charts(record: StudyRecord) -> tuple[Chart, ...]:
-    """Return the validation metric and the training loss of each arm's best trial; none while no trial has completed."""
+    """Return the validation metric and the training loss of each arm's best trial, pruned ones faint; none while no trial has completed."""
     metric_quantity = _metric(record.card)
-    return _of_arms(record, (metric_quantity, _TRAIN_LOSS))
+    return _of_arms(record, (metric_quantity, _TRAIN_LOSS), with_pruned=True)
+
+
+def furthest_pruned(trials: Sequence[TrialView], arm: ArmView, *, arms: int) -> tuple[TrialView, ...]:
+    """Return the pruned trials of an arm whose curves are worth drawing: those that came furthest, at most 12, of many arms fewer."""
+    pruned = [trial for trial in trials if trial.arm == arm.name and trial.state is TrialState.PRUNED]
+    most = min(_PRUNED_LINES_OF_ARM, _PRUNED_LINES // arms)
+    return tuple(sorted(pruned, key=lambda trial: (-trial.epochs_done, trial.number))[:most])
 
 
 def probe_charts(record: StudyRecord) -> tuple[Chart, ...]:
@@ -81,7 +95,7 @@ def _metric(card: WorkloadCard) -> _Quantity:
     )
 
 
-def _of_arms(record: StudyRecord, quantities: Sequence[_Quantity]) -> tuple[Chart, ...]:
+def _of_arms(record: StudyRecord, quantities: Sequence[_Quantity], *, with_pruned: bool = False) -> tuple[Chart, ...]:
     lines = [(arm, record.best_runs[arm.name]) for arm in record.arms if record.best_runs.get(arm.name)]
     charts: list[Chart] = []
     for quantity in quantities:
@@ -90,6 +104,7 @@ def _of_arms(record: StudyRecord, quantities: Sequence[_Quantity]) -> tuple[Char
             continue
         drawing = Drawing(whole_axis("epoch", record.study.epochs), _fitted(quantity, [m for _, run in measured for m in run]))
         rows: list[tuple[str, ...]] = []
+        faint = _pruned_lines(drawing, record, quantity, best=[run for _, run in measured]) if with_pruned else ""
         for arm, run in measured:
             drawing.line(arm, [m.epoch for m in run], [quantity.of(m) for m in run], markers=_sparse(len(run), offset=arm.position))
             rows += [(label(arm), str(m.epoch), quantity.write(quantity.of(m))) for m in run]
@@ -98,13 +113,58 @@ def _of_arms(record: StudyRecord, quantities: Sequence[_Quantity]) -> tuple[Char
             Chart(
                 id=quantity.id,
                 title=quantity.title,
-                caption=f"{quantity.meaning} After the last epoch: {ends}.".strip(),
+                caption=f"{quantity.meaning} After the last epoch: {ends}.{faint}".strip(),
                 headers=("Arm", "Epoch", quantity.axis.title.capitalize()),
                 rows=tuple(rows),
                 json=drawing.json(),
             )
         )
     return tuple(charts)
+
+
+def _pruned_lines(drawing: Drawing, record: StudyRecord, quantity: _Quantity, *, best: Sequence[tuple[MeasurementView, ...]]) -> str:
+    """Draw the curves of pruned trials, faint and ending in a hollow mark, under those of the best; return what to say of them."""
+    drawn = 0
+    ends: list[float | None] = []
+    for arm in record.arms:
+        runs = [run for run in record.pruned_runs.get(arm.name, ()) if run]
+        drawn += len(runs)
+        ends += [quantity.of(run[-1]) for run in runs]
+        if not runs:
+            continue
+        # One trace for all of them: a gap between two runs.
+        points = [point for run in runs for point in (*((m.epoch, quantity.of(m), m is run[-1]) for m in run), (None, None, False))]
+        style = arm_style(arm.position)
+        drawing.add(
+            arm,
+            [x for x, _, _ in points],
+            [y for _, y, _ in points],
+            mode="lines+markers",
+            opacity=0.4,
+            line={"color": style.colour, "dash": style.dash, "width": 1},
+            marker={"color": style.colour, "symbol": f"{style.marker}-open", "size": [6 if is_end else 0 for _, _, is_end in points], "opacity": 1},
+            hovertemplate=f"{label(arm)}, pruned: %{{x}}, %{{y}}<extra></extra>",
+        )
+    if not drawn:
+        return ""
+    which = "all" if drawn == record.study.progress.pruned else f"of {count(record.study.progress.pruned)} those that came furthest"
+    outside = _keep_to_best(drawing, [value for run in best for m in run if (value := quantity.of(m)) is not None], ends)
+    return f" Faint lines that end in a hollow mark: {plural(drawn, 'pruned trial')}, {which}{outside}."
+
+
+def _keep_to_best(drawing: Drawing, best: Sequence[float], ends: Sequence[float | None]) -> str:
+    """Keep bad pruned trials from pressing the best into a corner of the axis; return how many of them end outside it."""
+    is_log = drawing.layout["yaxis"]["type"] == "log"
+    places = [math.log10(value) if is_log else value for value in best if value > 0 or not is_log]
+    low, high = min(places, default=0.0), max(places, default=0.0)
+    room = 0.5 * (high - low)
+    reached = [math.log10(end) if is_log else end for end in ends if end is not None and (end > 0 or not is_log)]
+    out = sum(not low - room <= end <= high + room for end in reached)
+    if not out or not room:
+        return ""
+    ends_at = min(low, max(low - room, min(reached))), max(high, min(high + room, max(reached)))
+    drawing.layout["yaxis"]["range"] = [ends_at[0] - 0.1 * room, ends_at[1] + 0.1 * room]
+    return f"; {count(out)} of them end{'s' if out == 1 else ''} outside the axis"
 
 
 def _fitted(quantity: _Quantity, measured: Sequence[MeasurementView]) -> Axis:

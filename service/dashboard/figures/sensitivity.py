@@ -1,11 +1,12 @@
-"""Results against one hyperparameter, every arm overlaid: the best of each bucket over the others, the space's edges, the trials that diverged."""
+"""Results against one hyperparameter, every arm overlaid: the best of each bucket over the others, the space's edges, trials without a result."""
 
 __all__ = ["hyperparameter_charts", "learning_rate_charts"]
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from statistics import median
-from typing import Final
+from typing import Any, Final, Literal
 
 from service.dashboard.figures.axes import metric_axis, metric_range
 from service.dashboard.figures.chart import Chart, Drawing, StudyRecord, label
@@ -23,7 +24,7 @@ _TABLE_ROWS: Final = 200
 _BUCKETS: Final = 8
 # More points than this are a smear, and slow in SVG; a small chart takes a quarter of them.
 _MOST_POINTS: Final = 2000
-_MOST_CROSSES: Final = 40
+_MOST_MARKS: Final = 40
 
 
 def learning_rate_charts(record: StudyRecord) -> tuple[Chart, ...]:
@@ -45,11 +46,15 @@ def _chart(record: StudyRecord, name: str, *, is_wide: bool) -> Chart | None:
     theirs = [t for t in record.trials if t.arm in arms and name in t.parameters]
     completed = [t for t in theirs if t.state is TrialState.COMPLETED and t.value is not None]
     diverged = [t for t in theirs if t.state is TrialState.DIVERGED]
+    pruned = [t for t in theirs if t.state is TrialState.PRUNED]
     if not (completed or diverged):
         return None
-    scale = Scale.of(name, tuple(arms.values()), [*completed, *diverged])
+    scale = Scale.of(name, tuple(arms.values()), [*completed, *diverged, *pruned])
     drawing = Drawing(scale.axis, metric_axis(record.card))
-    _strip(drawing, tuple(arms.values()), diverged, scale)
+    _strip(drawing, tuple(arms.values()), scale)
+    # The crosses last, over the hollow marks.
+    _stopped(drawing, tuple(arms.values()), pruned, scale, said="pruned", marker={"symbol": "circle-open", "size": 5, "line": {"width": 1}})
+    _stopped(drawing, tuple(arms.values()), diverged, scale, said="diverged", marker={"symbol": "x-thin-open", "size": 9, "line": {"width": 2}})
     shown, density = thinned(drawing, completed, scale, record.card, most=_MOST_POINTS if is_wide else _MOST_POINTS // 4)
     rows: list[tuple[str, ...]] = []
     for arm in arms.values():
@@ -57,8 +62,13 @@ def _chart(record: StudyRecord, name: str, *, is_wide: bool) -> Chart | None:
         _points(drawing, arm, [t for t in shown if t.arm == arm.name], scale)
         _best_line(drawing, arm, mine, scale, record.card)
         rows += [(label(arm), scalar(t.parameters[name]), metric(t.value, record.card.unit), "completed") for t in mine]
-        rows += [(label(arm), scalar(t.parameters[name]), "", "diverged") for t in diverged if t.arm == arm.name]
-    notes = [_finding(record.card, tuple(arms.values()), completed, diverged, name), density, _clip(drawing, completed, record.card)]
+        rows += [(label(arm), scalar(t.parameters[name]), "", t.state.value) for t in (*diverged, *pruned) if t.arm == arm.name]
+    notes = [
+        _finding(record.card, tuple(arms.values()), completed, name),
+        _stopped_said(theirs, tuple(arms.values())),
+        density,
+        _clip(drawing, completed, record.card),
+    ]
     hidden = sum(scale.at(t.parameters[name], arm=t.arm) is None for t in completed)
     if hidden:
         notes.append(f"{plural(hidden, 'trial')} at {name} = 0 cannot stand on a log axis; the table has {'it' if hidden == 1 else 'them'}.")
@@ -87,8 +97,8 @@ def _clip(drawing: Drawing, completed: Sequence[TrialView], card: WorkloadCard) 
     return f"{plural(out, 'worse trial')} lie{'s' if out == 1 else ''} outside the axis." if out else ""
 
 
-def _strip(drawing: Drawing, arms: Sequence[ArmView], diverged: Sequence[TrialView], scale: Scale) -> None:
-    """Draw, under the results, one row per arm: its range from edge to edge and a cross for each trial that diverged there."""
+def _strip(drawing: Drawing, arms: Sequence[ArmView], scale: Scale) -> None:
+    """Draw, under the results, one row per arm with its range from edge to edge; the trials without a result stand there."""
     # At most 30 % of the height, however many arms; the rest is for results.
     height = min(0.3, 0.035 * len(arms) + 0.03)
     drawing.layout["yaxis"]["domain"] = [height + 0.03, 1]
@@ -113,18 +123,31 @@ def _strip(drawing: Drawing, arms: Sequence[ArmView], diverged: Sequence[TrialVi
             marker={"color": style.colour, "symbol": "line-ns-open", "size": 9, "line": {"width": 2}},
             hovertemplate=f"{label(arm)}: {where}<extra></extra>",
         )
-        lost = sorted((t for t in diverged if t.arm == arm.name), key=lambda t: scale.at(t.parameters[scale.name], arm=arm.name) or 0.0)
-        if lost:
-            lost = lost[:: math.ceil(len(lost) / _MOST_CROSSES)]
+
+
+def _stopped(
+    drawing: Drawing,
+    arms: Sequence[ArmView],
+    trials: Sequence[TrialView],
+    scale: Scale,
+    *,
+    said: Literal["diverged", "pruned"],
+    marker: dict[str, Any],
+) -> None:
+    """Draw a mark in each arm's row for its trials that ended without a result; of many only some, evenly over the axis."""
+    for row, arm in enumerate(arms):
+        mine = sorted((t for t in trials if t.arm == arm.name), key=lambda t: scale.at(t.parameters[scale.name], arm=arm.name) or 0.0)
+        if mine:
+            mine = mine[:: math.ceil(len(mine) / _MOST_MARKS)]
             drawing.add(
                 arm,
-                [scale.at(t.parameters[scale.name], arm=arm.name) for t in lost],
-                [row] * len(lost),
+                [scale.at(t.parameters[scale.name], arm=arm.name) for t in mine],
+                [row] * len(mine),
                 yaxis="y2",
                 mode="markers",
-                marker={"color": style.colour, "symbol": "x-thin-open", "size": 9, "line": {"width": 2}},
-                text=[scalar(t.parameters[scale.name]) for t in lost],
-                hovertemplate=f"{label(arm)}: diverged at {scale.name} = %{{text}}<extra></extra>",
+                marker={"color": arm_style(arm.position).colour, **marker},
+                text=[scalar(t.parameters[scale.name]) for t in mine],
+                hovertemplate=f"{label(arm)}: {said} at {scale.name} = %{{text}}<extra></extra>",
             )
 
 
@@ -172,22 +195,36 @@ def _best_line(drawing: Drawing, arm: ArmView, trials: Sequence[TrialView], scal
     )
 
 
-def _finding(card: WorkloadCard, arms: Sequence[ArmView], completed: Sequence[TrialView], diverged: Sequence[TrialView], name: str) -> str:
+def _finding(card: WorkloadCard, arms: Sequence[ArmView], completed: Sequence[TrialView], name: str) -> str:
     said = [
         f"{label(arm)} {scalar(arm.best.parameters[name])}{_edge(arm, name)} ({metric(arm.best.value, card.unit)})"
         for arm in arms
         if arm.best is not None and name in arm.best.parameters
     ]
-    finding = f"Best {name}: {'; '.join(said)}." if said else "No trial has completed yet."
-    lost = [
-        f"{label(arm)} {n} of {n + len([t for t in completed if t.arm == arm.name])}"
-        for arm in arms
-        if (n := sum(t.arm == arm.name for t in diverged))
-    ]
-    if not lost:
-        return f"{finding} No trial diverged."
-    some = "" if len(diverged) <= _MOST_CROSSES else f", where an arm lost more than {_MOST_CROSSES} only some of them"
-    return f"{finding} Crosses mark trials that diverged{some}: {'; '.join(lost)}."
+    return f"Best {name}: {'; '.join(said)}." if completed else "No trial has completed yet."
+
+
+def _stopped_said(trials: Sequence[TrialView], arms: Sequence[ArmView]) -> str:
+    """Return how many trials ended without a result, and how they are marked."""
+    tried = Counter((t.arm, t.state) for t in trials if t.state in {TrialState.COMPLETED, TrialState.DIVERGED, TrialState.PRUNED})
+    said: list[str] = []
+    marks = (
+        (TrialState.DIVERGED, "Crosses mark trials that diverged"),
+        (TrialState.PRUNED, "Small circles under the results mark trials that were pruned"),
+    )
+    for state, mark in marks:
+        most = max((tried[arm.name, state] for arm in arms), default=0)
+        each = [
+            f"{label(arm)} {count(n)} of {count(sum(k for (name, _), k in tried.items() if name == arm.name))}"
+            for arm in arms
+            if (n := tried[arm.name, state])
+        ]
+        if each:
+            some = "" if most <= _MOST_MARKS else f", where an arm has more than {_MOST_MARKS} only some of them"
+            said.append(f"{mark}{some}: {'; '.join(each)}.")
+        elif state is TrialState.DIVERGED:
+            said.append("No trial diverged.")
+    return " ".join(said)
 
 
 def _edge(arm: ArmView, name: str) -> str:

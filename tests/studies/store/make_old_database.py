@@ -38,6 +38,7 @@ def main() -> None:
         finished.writer.close(StudyMove.FINISH)
         running = play.run(arms=["adamp"], name="Running")
         running.begin(0)
+        running.writer.remember_fit({"workload": "digits-mlp", "optimizer": "adamp", "batch_size": 32, "device": "cpu", "width": 8})
         running.lapse()
         play.submit(arms=["adamp"], name="Waiting")
         store.close()

@@ -8,7 +8,7 @@ from playing import Play, report
 
 from studies.errors import Superseded
 from studies.states import StudyMove, StudyState, TrialState
-from studies.store import Claim, PendingTrial, Store
+from studies.store import Claim, Store
 
 __all__: list[str] = []
 
@@ -74,8 +74,7 @@ def test_a_trial_that_has_used_up_its_retries_is_failed(play: Play) -> None:
     trial = run.begin(0)[0]
     run.lapse()
     second = play.claim()
-    found = second.writer.trials()[0]
-    second.writer.start([PendingTrial(found.id, found.arm, found.number, found.attempt, found.parameters, found.seed)])
+    second.writer.start(second.writer.queued())
     second.lapse()
     third = play.claim()
     found = third.trial(trial)

@@ -1,21 +1,25 @@
 """Copies in Optuna's tables: every finished trial once, whole and in its final state, whatever breaks down on the way."""
 
 import contextlib
+import re
 import threading
 import time
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import optuna
 import pytest
 from optuna.storages import RDBStorage
+from optuna.storages._rdb import models
 from optuna.trial import FrozenTrial, create_trial
 from optuna.trial import TrialState as OptunaState
 from playing import Play, Run, report
+from sqlalchemy import Connection, select, text
 
 from studies.errors import StoreUnavailable
 from studies.states import StudyMove, TrialState
-from studies.store import Store
+from studies.store import Store, optuna_rows
 from studies.store.optuna_copy import study_name
 
 __all__: list[str] = []
@@ -159,6 +163,13 @@ def test_a_crash_after_the_copies_and_before_their_note_neither_loses_nor_double
     assert played.store.copy_to_optuna(played.claim.study_id) == 0
 
 
+@pytest.fixture
+def one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A database whose schema of Optuna's tables is not the one whose rows we can make."""
+    monkeypatch.setattr(optuna_rows, "SCHEMA", "another")
+
+
+@pytest.mark.usefixtures("one_by_one")
 def test_a_crash_amid_the_copies_neither_loses_nor_doubles(played: Run, database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     add = optuna.Study.add_trial
     added: list[FrozenTrial] = []
@@ -219,7 +230,78 @@ def test_two_copiers_at_once_make_each_copy_once(played: Run, database_url: str)
     assert names(copies(played, database_url)) == ["0", "1", "2", "3", "4"]
 
 
-def test_nobody_ever_sees_a_running_trial_there(play: Play, database_url: str) -> None:
+def test_a_crash_before_a_batch_is_noted_leaves_none_of_it(played: Run, database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    add = optuna_rows.add_finished
+
+    def dies_after(connection: Connection, name: str, trials: list[FrozenTrial]) -> None:
+        add(connection, name, trials)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(optuna_rows, "add_finished", dies_after)
+        with pytest.raises(KeyboardInterrupt):
+            played.store.copy_to_optuna(played.claim.study_id)
+    assert copies(played, database_url) == []
+    assert played.store.copy_to_optuna(played.claim.study_id) == 5
+    assert names(copies(played, database_url)) == ["0", "1", "2", "3", "4"]
+
+
+def test_optunas_tables_have_the_schema_whose_rows_we_can_make(played: Run, database_url: str) -> None:
+    played.store.copy_to_optuna(played.claim.study_id)
+    with storage_at(database_url) as storage:
+        found = storage.get_current_version()
+    assert found == optuna_rows.SCHEMA, "see whether its rows are still the same (the test below), else copies are made one by one"
+
+
+def test_our_rows_are_those_that_optuna_itself_writes(play: Play, database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    space = {"lr": 0.1, "weight_decay": {"choices": [0.0, 0.01]}, "delta": {"low": 0.1, "high": 0.5}, "wd_ratio": "tune"}
+
+    def rows(run: Run) -> dict[str, list[tuple[Any, ...]]]:
+        values = (0.25, 1e-300, 3.0)
+        for trial, value in zip(run.begin(0, 1, 2), values, strict=True):
+            run.complete(trial, value)
+        run.diverge(run.begin(3)[0])
+        run.writer.record([report(trial := run.begin(4)[0], 1, ended="pruned")])
+        assert run.trial(trial).state is TrialState.PRUNED
+        assert run.store.copy_to_optuna(run.claim.study_id) == 5
+        with run.store._database.read() as connection:
+            name = study_name(run.claim.study_id, "adamp")
+            [study] = connection.execute(text("SELECT study_id FROM studies WHERE study_name = :name"), {"name": name}).scalars()
+            ids = connection.execute(text("SELECT trial_id FROM trials WHERE study_id = :study ORDER BY trial_id"), {"study": study}).scalars().all()
+            found: dict[str, list[tuple[Any, ...]]] = {}
+            for model in models.BaseModel.metadata.sorted_tables:
+                if model.name != "trials" and "trial_id" not in model.c:
+                    continue
+                columns = [column for column in model.c if not column.primary_key and column.name != "study_id" and column.name != "trial_id"]
+                key = "trial_id"
+                of_study = connection.execute(select(model.c[key], *columns).where(model.c[key].in_(ids)))
+                found[model.name] = sorted(((ids.index(row[0]), *map(_comparable, row[1:])) for row in of_study), key=repr)
+            return found
+
+    def _comparable(value: Any) -> Any:
+        # What differs between two studies played one after the other: their ids, and the seconds between.
+        if isinstance(value, datetime):
+            return "at some time" if abs(value - datetime.now(UTC).replace(tzinfo=None)) < timedelta(minutes=5) else value
+        return re.sub(r'"\w+\.adamp\.', '"', value) if isinstance(value, str) else value
+
+    fast = rows(play.run(arms=[{"optimizer": "adamp", "space": space}]))
+    monkeypatch.setattr(optuna_rows, "SCHEMA", "another")
+    other = Play(Store.open(database_url, migrate=False))
+    slow = rows(other.run(arms=[{"optimizer": "adamp", "space": space}]))
+    other.store.close()
+    assert {name for name, of_table in slow.items() if of_table} == {
+        "trials",
+        "trial_params",
+        "trial_values",
+        "trial_intermediate_values",
+        "trial_user_attributes",
+    }
+    assert fast == slow
+
+
+@pytest.mark.parametrize("schema", [optuna_rows.SCHEMA, "another"])
+def test_nobody_ever_sees_a_running_trial_there(play: Play, database_url: str, schema: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(optuna_rows, "SCHEMA", schema)
     run = play.run(budget={"trials_per_arm": 30, "epochs": 2})
     for trial in run.begin(*range(25)):
         run.complete(trial, 0.5)
@@ -229,7 +311,9 @@ def test_nobody_ever_sees_a_running_trial_there(play: Play, database_url: str) -
 
     def watch() -> None:
         store = Store.open(database_url, migrate=False)
-        while not is_done.is_set():
+        was_done = False
+        while not was_done:
+            was_done = is_done.is_set()
             with store._database.read() as connection:
                 if connection.dialect.has_table(connection, "trials"):
                     found = connection.exec_driver_sql("SELECT state FROM trials").all()
@@ -243,19 +327,20 @@ def test_nobody_ever_sees_a_running_trial_there(play: Play, database_url: str) -
     assert play.store.copy_to_optuna(run.claim.study_id) == 25
     is_done.set()
     watcher.join(60)
-    assert len(seen) > 2, "it looked while the copies were made"
+    assert 25 in seen
+    assert len(seen) > 2 if schema == "another" else seen <= {0, 25}, "one by one, where it looked while they were made, or all at once"
     assert states <= {"COMPLETE"}
 
 
 def test_a_copier_with_little_time_goes_on_at_the_next_call(play: Play, database_url: str) -> None:
-    run = play.run(budget={"trials_per_arm": 30, "epochs": 2})
-    for trial in run.begin(*range(25)):
+    run = play.run(budget={"trials_per_arm": 60, "epochs": 2})
+    for trial in run.begin(*range(60)):
         run.complete(trial, 0.5)
     study_id = run.claim.study_id
     first = play.store.copy_to_optuna(study_id, within_s=0)
-    assert 0 < first < 25
-    assert play.store.copy_to_optuna(study_id) == 25 - first
-    assert len(copies(run, database_url)) == 25
+    assert 0 < first < 60
+    assert play.store.copy_to_optuna(study_id) == 60 - first
+    assert len(copies(run, database_url)) == 60
 
 
 def test_optuna_tables_that_cannot_be_used_are_told(played: Run) -> None:

@@ -193,7 +193,7 @@ def test_a_report_of_a_trial_that_is_not_running_is_dropped(play: Play) -> None:
     queued = run.create(0)[0]
     done = run.begin(1)[0]
     run.complete(done, 0.9)
-    nowhere = PendingTrial("nothing.adamp.0", "adamp", 0, 1, {}, 0)
+    nowhere = PendingTrial("nothing.adamp.0", "adamp", 0, 1, {}, 0, 2)
     foreign = play.run().begin(0)[0]
     assert run.writer.record([report(trial, 3) for trial in (queued, done, nowhere, foreign)]) == frozenset()
     assert (run.trial(queued).state, run.trial(done).epochs_done, run.trial(foreign).epochs_done) == (TrialState.QUEUED, 2, 0)
@@ -204,7 +204,7 @@ def test_a_trial_given_back_waits_for_its_next_try(play: Play) -> None:
     trial = run.begin(0)[0]
     run.writer.record([report(trial, 1)])
     (again,) = run.writer.give_back([(trial.id, 1)], reason="its worker was lost", max_retries=3)
-    assert again == PendingTrial(trial.id, "adamp", 0, 2, trial.parameters, 7)
+    assert again == PendingTrial(trial.id, "adamp", 0, 2, trial.parameters, 7, 2)
     found = run.trial(trial)
     assert (found.state, found.attempt, found.retries, found.epochs_done) == (TrialState.QUEUED, 2, 1, 0)
     assert run.every_event()[-1] == ("trial.requeued", {"trial": trial.id, "attempt": 2, "reason": "its worker was lost"})
@@ -276,6 +276,10 @@ WRITES: dict[str, Callable[[Run, PendingTrial], object]] = {
     "start": lambda run, trial: run.writer.start([trial]),
     "record": lambda run, trial: run.writer.record([report(trial, 1, ended="completed", value=0.9, best_epoch=1)]),
     "give back": lambda run, trial: run.writer.give_back([(trial.id, 1)], reason="lost", max_retries=3),
+    "settle": lambda run, trial: run.writer.settle(promoted=[(trial.id, 1, 2)], pruned=[]),
+    "remember a fit": lambda run, _: run.writer.remember_fit(
+        {"workload": "digits-mlp", "optimizer": "adamp", "batch_size": 32, "device": "cpu", "width": 4}
+    ),
     "say progress": lambda run, _: run.writer.say_progress(),
     "close": lambda run, _: run.writer.close(StudyMove.FINISH),
 }
@@ -291,7 +295,7 @@ def test_a_run_that_was_taken_over_is_told_so_and_stores_nothing(play: Play, wri
     trial = old.begin(0)[0]
     old.lapse()
     new = play.claim(dispatcher="there")
-    new.writer.start([PendingTrial(t.id, t.arm, t.number, t.attempt, t.parameters, t.seed) for t in new.writer.trials()])
+    new.writer.start(new.writer.queued())
     before = everything(new)
     with pytest.raises(Superseded, match="attempt 1 is over, attempt 2 has taken over"):
         WRITES[write](old, trial)

@@ -1,0 +1,76 @@
+"""Finished trials as rows of Optuna's own tables: a batch in one transaction and a handful of statements.
+
+Optuna's public API adds trials one by one, each at some forty statements, most of which look for what cannot be there yet. Here Optuna's own
+models make the same rows. That holds for one revision of its schema; whoever finds another in the database adds trials by the public API.
+"""
+
+__all__ = ["SCHEMA", "add_finished"]
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from optuna.distributions import distribution_to_json
+from optuna.storages._rdb import models
+from optuna.trial import FrozenTrial
+from sqlalchemy import Connection, func, insert, select
+from sqlalchemy.orm import Session
+
+SCHEMA = "v3.2.0.a"
+"""The revision of Optuna's schema whose rows are made here."""
+
+
+def add_finished(connection: Connection, name: str, trials: Sequence[FrozenTrial]) -> None:
+    """Add finished trials to an Optuna study, with its next numbers and in this order.
+
+    Args:
+        connection: an open transaction that may write.
+        name: the name of the study, which must be there and have one objective.
+        trials: what is to be added, each as Optuna's `create_trial` makes it and without system attributes.
+    """
+    # Locked as Optuna does it, for numbers are counted.
+    study = select(models.StudyModel.study_id).where(models.StudyModel.study_name == name).with_for_update()
+    with Session(connection) as session:
+        study_id = session.execute(study).scalar_one()
+        there = session.execute(select(func.count()).where(models.TrialModel.study_id == study_id)).scalar_one()
+        rows: list[Any] = [
+            models.TrialModel(
+                study_id=study_id, number=number, state=trial.state, datetime_start=trial.datetime_start, datetime_complete=trial.datetime_complete
+            )
+            for number, trial in enumerate(trials, start=there)
+        ]
+        session.add_all(rows)
+        session.flush()
+        added = [(row.trial_id, trial) for row, trial in zip(rows, trials, strict=True)]
+        for model, values in (
+            (models.TrialValueModel, [_value(trial_id, trial.value) for trial_id, trial in added if trial.value is not None]),
+            (models.TrialParamModel, [_param(trial_id, trial, of) for trial_id, trial in added for of in trial.params]),
+            (models.TrialUserAttributeModel, [_attribute(trial_id, *of) for trial_id, trial in added for of in trial.user_attrs.items()]),
+            (models.TrialIntermediateValueModel, [_step(trial_id, *of) for trial_id, trial in added for of in trial.intermediate_values.items()]),
+        ):
+            if values:
+                session.execute(insert(model), values)
+
+
+def _value(trial_id: int, value: float) -> dict[str, object]:
+    stored, kind = models.TrialValueModel.value_to_stored_repr(value)
+    return {"trial_id": trial_id, "objective": 0, "value": stored, "value_type": kind}
+
+
+def _param(trial_id: int, trial: FrozenTrial, name: str) -> dict[str, object]:
+    distribution = trial.distributions[name]
+    return {
+        "trial_id": trial_id,
+        "param_name": name,
+        "param_value": distribution.to_internal_repr(trial.params[name]),
+        "distribution_json": distribution_to_json(distribution),
+    }
+
+
+def _attribute(trial_id: int, key: str, value: object) -> dict[str, object]:
+    return {"trial_id": trial_id, "key": key, "value_json": json.dumps(value)}
+
+
+def _step(trial_id: int, step: int, value: float) -> dict[str, object]:
+    stored, kind = models.TrialIntermediateValueModel.intermediate_value_to_stored_repr(value)
+    return {"trial_id": trial_id, "step": step, "intermediate_value": stored, "intermediate_value_type": kind}

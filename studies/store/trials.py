@@ -1,0 +1,50 @@
+"""Many trials' rows at once: a pack reports, and a rung is settled, in a handful of statements, however many trials there are."""
+
+__all__ = ["IS_WAITING", "NO_CHECKPOINT", "change_trials", "is_waiting", "trial_rows"]
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+from sqlalchemy import Column, ColumnElement, Connection, and_, bindparam, select, update
+
+from studies.states import TrialState
+from studies.store import tables
+
+NO_CHECKPOINT: Mapping[str, None] = MappingProxyType({"checkpoint": None, "checkpoint_epoch": None})
+"""The columns of a trial whose state lies nowhere: it has none yet, or needs none any more."""
+
+_T = tables.trial.c
+IS_WAITING: ColumnElement[bool] = and_(_T.state == TrialState.QUEUED.value, _T.epochs_done > 0, _T.epochs_done == _T.to_epoch)
+"""`is_waiting`, as a condition of a query."""
+
+# Databases allow so many parameters in a statement, and 32,766 at the least.
+_IDS_AT_ONCE = 1000
+
+
+def trial_rows(connection: Connection, study_id: str, ids: Iterable[str], *columns: Column[Any]) -> dict[str, Any]:
+    """Return the rows of those of these trials that the study has, by id; all columns unless some are named, `id` among them."""
+    t = tables.trial.c
+    # Not by the study as well: SQLite would take the index on it and go through all of the study's trials.
+    query = select(*((*columns, t.study_id) if columns else t))
+    wanted = list(ids)
+    parts = [wanted[start : start + _IDS_AT_ONCE] for start in range(0, len(wanted), _IDS_AT_ONCE)]
+    rows = (row for part in parts for row in connection.execute(query.where(t.id.in_(part))))
+    return {row.id: row for row in rows if row.study_id == study_id}
+
+
+def is_waiting(row: Any) -> bool:
+    """Return whether a trial has come to a rung and waits to be promoted or pruned."""
+    return row.state == TrialState.QUEUED.value and 0 < row.epochs_done == row.to_epoch
+
+
+def change_trials(connection: Connection, changes: Mapping[str, Mapping[str, Any]]) -> None:
+    """Set columns of trials, `{trial id: {column: value}}`: one statement for all that set the same columns."""
+    alike: defaultdict[tuple[str, ...], list[dict[str, Any]]] = defaultdict(list)
+    for trial_id, values in changes.items():
+        alike[tuple(values)].append({"changed_id": trial_id, **{f"new_{name}": value for name, value in values.items()}})
+    for names, rows in alike.items():
+        if names:
+            change = update(tables.trial).where(tables.trial.c.id == bindparam("changed_id"))
+            connection.execute(change.values({name: bindparam(f"new_{name}") for name in names}), rows)

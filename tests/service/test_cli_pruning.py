@@ -1,0 +1,142 @@
+"""Pruning from the command line: what `show`, `best`, `trials` and `watch` tell of it."""
+
+import io
+import json
+import threading
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from catalogs import catalog
+from fastapi import FastAPI
+from pruned_studies import Pruned
+from rich.console import Console
+from typer.testing import CliRunner, Result
+
+from service.cli import progress
+from service.cli.app import app
+from service.cli.progress import reporter
+from studies.store import Store
+from studies.views import EventView
+
+__all__: list[str] = []
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def known(store: Store) -> Store:
+    """A store with these tests' catalogue."""
+    store.announce(catalog(), dispatcher="here")
+    return store
+
+
+@pytest.fixture
+def run(live: str, known: Store) -> Run:
+    """Run `tangent` against the live service."""
+    assert known is not None
+
+    def ran(*arguments: str) -> Result:
+        return CliRunner(env={"TANGENT_URL": live, "COLUMNS": "200"}).invoke(app, list(arguments))
+
+    return ran
+
+
+def columns(line: str) -> list[str]:
+    return [cell for cell in line.split("  ") if cell.strip()]
+
+
+def test_show_tells_the_rungs_the_pruned_and_the_waiting(run: Run, known: Store) -> None:
+    study = Pruned(known).train(1)
+    shown = run("show", study.id).stdout
+    assert "asha: from epoch 1 on, one in 3 goes on; rungs after 1, 3 of 9 epochs" in shown
+    assert "0/18 finished; 4 waiting at a rung; none in trouble" in shown
+    study.train().close()
+    shown = run("show", study.id).stdout
+    assert "18/18 finished; 14 pruned; 2 diverged" in shown
+    assert "42/42 trained" in shown
+
+
+@pytest.mark.parametrize("command", ["show", "best"])
+def test_arms_tell_how_many_were_pruned_and_the_epochs_they_trained(run: Run, known: Store, command: str) -> None:
+    study = Pruned(known).train().close()
+    lines = run(command, study.id).stdout.splitlines()
+    head = next(line for line in lines if line.startswith("arm "))
+    assert head.split()[:4] == ["arm", "trials", "pruned", "epochs"]
+    arm = next(line for line in lines if line.startswith("adamw "))
+    assert arm.split()[:4] == ["adamw", "9/9", "7", "21/21"]
+    assert "pruned" not in arm, "to be pruned is no trouble"
+
+
+def test_trials_tell_who_waits_and_to_where_others_are_trained(run: Run, known: Store) -> None:
+    study = Pruned(known, arms=["adamw"]).train(1)
+    lines = {line.split()[0]: " ".join(line.split()) for line in run("trials", study.id).stdout.splitlines()}
+    assert f"{study.id}.adamw.0 waiting at epoch 1 - - 1 3 0.1 s" in lines[f"{study.id}.adamw.0"]
+    assert f"{study.id}.adamw.1 queued - - 1 to 3 3 0.1 s" in lines[f"{study.id}.adamw.1"]
+    assert len(run("trials", study.id, "--state", "queued").stdout.splitlines()) == 4
+    waiting = json.loads(run("trials", study.id, "--state", "waiting", "--json").stdout)
+    assert [(trial["number"], trial["state"]) for trial in waiting] == [(0, "queued"), (2, "queued")]
+    study.train().close()
+    assert len(json.loads(run("trials", study.id, "--state", "pruned", "--json").stdout)) == 7
+
+
+def test_a_pruner_that_cannot_work_is_told_with_what_to_do(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "study.json"
+    body: dict[str, Any] = {"workload": "digits-mlp", "arms": ["adamp"], "budget": {"trials_per_arm": 9, "epochs": 9}}
+    file.write_text(json.dumps(body | {"pruner": {"kind": "asha", "min_epochs": 9}}), encoding="utf-8")
+    refused = run("submit", str(file))
+    assert refused.exit_code == 2
+    assert refused.stderr.startswith("error: /pruner/min_epochs: expected fewer than the 9 epochs of a trial")
+    file.write_text(json.dumps(body | {"pruner": "asha"}), encoding="utf-8")
+    assert "1 arms, 9 trials, 21 epochs, about 2.1 s of training" in run("submit", str(file), "--validate-only").stdout
+
+
+def test_watching_without_a_terminal_tells_promotions_and_the_pruned(run: Run, known: Store, live_app: FastAPI) -> None:
+    study = Pruned(known, arms=["adamw"])
+
+    def train_when_watched() -> None:
+        deadline = time.monotonic() + 30
+        while live_app.state.streams.open == 0 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        study.train().close()
+
+    trainer = threading.Thread(target=train_when_watched)
+    trainer.start()
+    result = run("watch", study.id)
+    trainer.join()
+    lines = result.stdout.splitlines()
+    assert result.exit_code == 0
+    assert f"{study.id}.adamw.1 is promoted: from epoch 1 to epoch 3" in lines
+    assert sum(line.endswith(" pruned") for line in lines) == 7
+    assert any(line.startswith("adamw 9/9 ") for line in lines)
+
+
+def test_bars_count_epochs_where_trials_are_pruned_and_end_full(known: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = Console(file=io.StringIO(), force_terminal=True, width=160)
+    monkeypatch.setattr(progress, "console", lambda: out)
+    study = Pruned(known, arms=["adamw"])
+    with watching(known, study.id) as report:
+        bars: Any = report
+        study.train(1)
+        tell(known, study.id, report)
+        assert [(task.completed, task.total) for task in bars._bars.tasks] == [(3, 21), (3, 21)]
+        assert bars._bars.tasks[1].fields["note"] == "epochs, 2 waiting"
+        study.train()
+        tell(known, study.id, report)
+        assert [(task.completed, task.total) for task in bars._bars.tasks] == [(21, 21), (21, 21)]
+        assert bars._bars.tasks[1].fields["note"].startswith("epochs, best accuracy 0.9")
+        assert "7 pruned" in bars._bars.tasks[1].fields["note"]
+
+
+def watching(store: Store, study_id: str) -> AbstractContextManager[Callable[[EventView], None]]:
+    """Return what `watch` shows events with."""
+    return reporter(store.study(study_id), store.arms(study_id))
+
+
+def tell(store: Store, study_id: str, report: Callable[[EventView], None]) -> None:
+    """Show everything that has happened."""
+    for event in store.events(study_id):
+        report(event)

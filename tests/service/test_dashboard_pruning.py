@@ -1,0 +1,256 @@
+"""Pruning on the page: rungs, who waits, who was promoted, how trials are trained together, and that a pruned trial is never a result."""
+
+import json
+import math
+import re
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import pytest
+from catalogs import catalog
+from pruned_studies import Pruned
+from trained_studies import Trained
+
+from service.dashboard.figures import StudyRecord, furthest_pruned, study_charts
+from service.dashboard.packing import fit_said, pack_said
+from service.dashboard.pruning import epochs_said, pruner_said, rungs_of
+from studies.states import StudyMove, TrialState
+from studies.store import Store
+
+NINE = {"trials_per_arm": 9, "epochs": 9}
+
+
+@pytest.fixture
+def known(store: Store) -> Store:
+    """A store with these tests' catalogue."""
+    store.announce(catalog(), dispatcher="here")
+    return store
+
+
+@pytest.fixture
+def page(http: httpx.Client, known: Store) -> Callable[[str], str]:
+    """The text of a page, its scripts and tags left out."""
+    assert known is not None
+    http.headers["accept"] = "text/html"
+
+    def read(path: str) -> str:
+        answer = http.get(path)
+        assert answer.status_code == 200, answer.text
+        bare = re.sub(r"<script.*?</script>|<[^>]+>", " ", answer.text, flags=re.DOTALL)
+        return re.sub(r"\s+", " ", bare).replace("&#39;", "'")
+
+    return read
+
+
+def test_a_pruned_study_shows_its_rungs_and_who_went_on(page: Callable[[str], str], known: Store) -> None:
+    shown = page(f"/studies/{Pruned(known, budget=NINE).train().close().id}")
+    assert "Arm On from epoch 1 On from epoch 3 Trained to epoch 9" in shown
+    assert "AdamP 3 of 9 (1 lost on the way) 1 of 3 1 AdamW" in shown
+    assert "asha: from epoch 1 on, one in 3 goes on; rungs after epochs 1 and 3 of 9" in shown
+    assert "1 of 9 completed, 1 diverged, 7 pruned" in shown
+    assert "21 of 21" in shown
+    assert "Each arm trained 21 epochs." in shown
+    assert "Of 18 trials 14 were pruned before the last epoch; no best value is theirs." in shown
+
+
+def test_trials_at_a_rung_are_shown_as_waiting(page: Callable[[str], str], known: Store) -> None:
+    run = Pruned(known).train(1)
+    shown = page(f"/studies/{run.id}")
+    assert {arm.name: arm.progress.waiting for arm in known.arms(run.id)} == {"adamp": 2, "adamw": 2}
+    assert "0 trials in training, 4 waiting at a rung, 14 to come." in shown
+    assert "0 of 18 completed, 4 waiting" in shown
+    assert "waiting at epoch 1" in shown
+    assert "1 of 3 (2 wait)" in shown
+    assert "Each arm is to train 21 epochs." in shown
+    assert "waiting at epoch 1" in page(f"/studies/{run.id}?state=queued")
+    assert "4 of 4 trials" in page(f"/studies/{run.id}?state=waiting")
+    assert "0 of 18, 4 waiting" in page("/")
+
+
+def test_the_waiting_can_be_picked_and_downloaded(http: httpx.Client, known: Store) -> None:
+    run = Pruned(known).train(1)
+    lines = http.get(f"/studies/{run.id}/trials.csv?arm=adamp&state=waiting").text.splitlines()
+    assert [line.split(",")[:4] for line in lines[1:]] == [[f"{run.id}.adamp.{n}", "adamp", str(n), "queued"] for n in (0, 2)]
+    assert '<option value="waiting" selected>' in http.get(f"/studies/{run.id}?state=waiting").text
+
+
+def test_a_study_without_a_pruner_speaks_of_none(page: Callable[[str], str], http: httpx.Client, known: Store) -> None:
+    run = Trained(known).train().close()
+    shown = page(f"/studies/{run.id}")
+    assert "Rungs" not in shown
+    assert "To go" not in shown
+    assert "none: every trial is trained to its last epoch" in shown
+    assert '<option value="waiting"' not in http.get(f"/studies/{run.id}").text
+    assert rungs_of(known.study(run.id), known.arms(run.id), known.every_trial(run.id)) is None
+
+
+def test_a_promotion_reaches_a_page_that_is_open(http: httpx.Client, known: Store) -> None:
+    http.headers["accept"] = "text/html"
+    run = Pruned(known, arms=["adamw"])
+    pack = run.begin_pack("adamw")
+    for trial in pack:
+        run.report(trial, 1, size=len(pack))
+
+    def ask(html: str) -> str:
+        found = re.search(r'hx-get="([^"]+)"', html)
+        assert found is not None
+        return found[1].replace("&amp;", "&")
+
+    study, trial = ask(http.get(f"/studies/{run.id}").text), ask(http.get(f"/trials/{run.id}.adamw.1").text)
+    assert (http.get(study).status_code, http.get(trial).status_code) == (204, 204)
+    run.settle("adamw")
+    assert "2 waiting" in http.get(study).text
+    assert "Promoted at the rung after epoch 1 of 9" in http.get(trial).text
+    run.train(1)
+    update = http.get(study).text
+    assert 'id="rungs" hx-swap-oob="true"' in update
+    assert http.get(ask(update)).status_code == 204
+
+
+@pytest.mark.parametrize("at", ["last", "best"])
+def test_a_trials_page_tells_where_it_stands_on_its_ladder(page: Callable[[str], str], known: Store, at: str) -> None:
+    run = Pruned(known, arms=["adamw"], objective={"at": at}).train(1)
+    value = known.measurements(f"{run.id}.adamw.0")[0].validation_metric
+    assert value is not None
+    waits = page(f"/trials/{run.id}.adamw.0")
+    assert f"waiting It waits at the rung after epoch 1 of 9 with {100 * value:.2f} % validation accuracy" in waits
+    assert "Pack trained together with 2 others; its seconds are its share of the pack's" in waits
+    assert "Promoted at the rung after epoch 1 of 9" in page(f"/trials/{run.id}.adamw.1")
+    [second] = run.begin_pack("adamw")
+    assert "In training: 1 of 9 epochs done, to the rung after epoch 3 first." in page(f"/trials/{second.id}")
+    ended = Pruned(known, arms=["adamw"]).train().close()
+    pruned = next(t for t in known.every_trial(ended.id) if t.state is TrialState.PRUNED and t.epochs_done == 3)
+    assert "Pruned at the rung after epoch 3 of 9 with" in page(f"/trials/{pruned.id}")
+
+
+def test_a_bracket_is_told_with_its_rungs(page: Callable[[str], str], known: Store) -> None:
+    run = Pruned(known, arms=["adamw"], pruner="hyperband", budget={"trials_per_arm": 9, "epochs": 9}).train().close()
+    by_bracket = {t.bracket: t.id for t in known.every_trial(run.id)}
+    assert "Bracket 1 of 3: rungs after epochs 1 and 3 of 9" in page(f"/trials/{by_bracket[0]}")
+    assert "Bracket 2 of 3: rung after epoch 3 of 9" in page(f"/trials/{by_bracket[1]}")
+    assert "Bracket 3 of 3: no rung, all 9 epochs at once" in page(f"/trials/{by_bracket[2]}")
+    study = page(f"/studies/{run.id}")
+    assert "3 brackets, the first with rungs after epochs 1 and 3 of 9, each other with one rung fewer" in study
+    assert "all brackets together" in study
+    assert "Bracket" not in page(f"/trials/{Pruned(known).train(1).id}.adamp.0")
+
+
+def test_why_arms_trained_unequal_epochs_is_said(known: Store) -> None:
+    def said(run: Pruned) -> str:
+        return epochs_said(known.study(run.id), known.arms(run.id))
+
+    median = Pruned(known, pruner={"kind": "median", "min_trials": 2}).train(1)
+    assert said(median) == "Each arm trains at most 81 epochs; with the pruner median it depends on its trials how many."
+    median.train().close()
+    assert re.fullmatch(r"The arms trained \d+ to \d+ epochs: with the pruner median it depends .* and a trial that diverged .*\.", said(median))
+    stopped = Pruned(known).train(2)
+    stopped.train_pack("adamp")
+    known.move(stopped.id, StudyMove.STOP)
+    stopped.close()
+    assert "the study was ended before all trials were trained" in said(stopped)
+    assert said(Pruned(known, arms=["adamw"]).train(1)) == ""
+    few = {"optimizer": "adamw", "name": "few", "space": {"lr": {"choices": [0.001, 0.01]}, "weight_decay": 0.0}}
+    unequal = Pruned(known, arms=["adamw", few])
+    assert said(unequal) == "The arms are to train 10 to 21 epochs, for their spaces do not hold equally many configurations."
+
+
+def test_many_rungs_are_abridged(known: Store) -> None:
+    run = Pruned(known, arms=["adamw"], pruner={"kind": "median", "min_trials": 2}, budget={"trials_per_arm": 2, "epochs": 20}).train()
+    study = known.study(run.id)
+    assert pruner_said(study).endswith("rungs after epochs 1, 2, 3, 4, 5, 6, … 19 of 20")
+    table = rungs_of(study, known.arms(run.id), known.every_trial(run.id))
+    assert table is not None
+    assert len(table.headers) == len(table.rows[0]) == 10
+    assert "11 rungs before the last are left out." in table.caption
+
+
+def test_how_trials_are_trained_together_is_said_with_the_gain_or_the_reason(page: Callable[[str], str], known: Store) -> None:
+    run = Pruned(known, arms=["adamp", "adamw", "sgdp"])
+    run.fit("adamp", width=8, w1=900.0, w8=5670.0)
+    run.fit("adamw", width=1, reason="Members are trained one by one: AdamW has no batched form.")
+    shown = page(f"/studies/{run.id}")
+    assert "8 at a time on cpu: 6.3 times as many steps a second as alone." in shown
+    assert "One at a time on cpu, because AdamW has no batched form." in shown
+    run.fit("adamp", width=4, reason="Memory ran out with 8 members in a stack: 4 at a time from then on.")
+    by_name = {arm.name: fit_said(arm.fit) for arm in known.arms(run.id)}
+    assert by_name["adamp"] == "4 at a time on cpu. Memory ran out with 8 members in a stack: 4 at a time from then on."
+    assert by_name["sgdp"] == ""
+    run.train(1)
+    trial = known.trial(f"{run.id}.adamp.0")
+    assert pack_said(trial.model_copy(update={"pack_size": 1})) == "trained by itself"
+    assert pack_said(trial.model_copy(update={"pack_size": None})) == "–"
+
+
+def charts(store: Store, study_id: str) -> dict[str, Any]:
+    arms, trials = store.arms(study_id), store.every_trial(study_id)
+    record = StudyRecord(
+        study=store.study(study_id),
+        arms=arms,
+        curves=store.curves(study_id),
+        trials=trials,
+        best_runs={arm.name: store.measurements(arm.best.trial_id) for arm in arms if arm.best is not None},
+        pruned_runs={arm.name: tuple(store.measurements(t.id) for t in furthest_pruned(trials, arm, arms=len(arms))) for arm in arms},
+    )
+    return {chart.id: chart for group in study_charts(record) for chart in group.charts}
+
+
+def test_pruned_trials_stand_apart_in_the_lr_chart_and_in_no_line(known: Store) -> None:
+    run = Pruned(known).train().close()
+    chart = charts(known, run.id)["by-lr"]
+    traces = [trace for trace in json.loads(chart.json)["data"] if trace["meta"] == {"arm": "adamw"}]
+    mine = [t for t in known.every_trial(run.id) if t.arm == "adamw"]
+    pruned = sorted(t.parameters["lr"] for t in mine if t.state is TrialState.PRUNED)
+    [marks] = [trace for trace in traces if trace["marker"]["symbol"] == "circle-open" and trace.get("yaxis") == "y2"]
+    assert marks["x"] == pruned
+    results = [x for trace in traces if trace.get("yaxis") != "y2" for x in trace["x"]]
+    assert set(results) == {t.parameters["lr"] for t in mine if t.state is TrialState.COMPLETED}
+    assert "Small circles under the results mark trials that were pruned: AdamP 7 of 9; AdamW 7 of 9." in chart.caption
+    assert [row[3] for row in chart.rows].count("pruned") == 14
+
+
+def test_best_so_far_says_what_it_does_not_count(known: Store) -> None:
+    found = charts(known, Pruned(known).train().close().id)
+    assert "14 trials were pruned: no best value is theirs, and they are not counted." in found["best-by-trials"].caption
+    assert "14 trials were pruned: no best value is theirs, and their training seconds are counted." in found["best-by-seconds"].caption
+
+
+def test_pruned_curves_are_faint_end_hollow_and_are_those_that_came_furthest(known: Store) -> None:
+    run = Pruned(known, arms=["adamw"], budget={"trials_per_arm": 27, "epochs": 9}).train().close()
+    chart = charts(known, run.id)["validation-metric"]
+    faint, best = json.loads(chart.json)["data"]
+    assert (faint["opacity"], faint["marker"]["symbol"]) == (0.4, "circle-open")
+    assert best["line"]["width"] > faint["line"]["width"]
+    pruned = [t for t in known.every_trial(run.id) if t.state is TrialState.PRUNED]
+    furthest = sorted((t.epochs_done for t in pruned), reverse=True)[:12]
+    assert sorted((size for size in faint["marker"]["size"] if size), reverse=True) == [6] * 12
+    assert faint["x"].count(None) == 12
+    assert sum(x is not None for x in faint["x"]) == sum(furthest)
+    assert f"12 pruned trials, of {len(pruned)} those that came furthest." in chart.caption
+    assert all(row[0] == "AdamW" for row in chart.rows)
+    assert len(chart.rows) == 9, "the table is of the best"
+
+
+def test_pruned_trials_that_were_bad_do_not_press_the_best_into_a_corner(known: Store) -> None:
+    run = Pruned(known, arms=["adamw"]).train().close()
+    arms, trials = known.arms(run.id), known.every_trial(run.id)
+    best = arms[0].best
+    assert best is not None
+    shown = known.measurements(best.trial_id)
+    bad = tuple(m.model_copy(update={"validation_metric": 0.01, "train_loss": 80.0}) for m in shown[:1])
+    record = StudyRecord(
+        study=known.study(run.id),
+        arms=arms,
+        curves=known.curves(run.id),
+        trials=trials,
+        best_runs={"adamw": shown},
+        pruned_runs={"adamw": (bad, shown[:3])},
+    )
+    found = {chart.id: chart for group in study_charts(record) for chart in group.charts}
+    values = [m.validation_metric for m in shown if m.validation_metric is not None]
+    low, high = json.loads(found["validation-metric"].json)["layout"]["yaxis"]["range"]
+    assert 0.01 < low < min(values) < max(values) < high < 1
+    low, high = json.loads(found["train-loss"].json)["layout"]["yaxis"]["range"]
+    losses = [math.log10(m.train_loss) for m in shown if m.train_loss is not None]
+    assert low < min(losses) < max(losses) < high < math.log10(80)
+    assert "1 of them ends outside the axis" in found["train-loss"].caption
