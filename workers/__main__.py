@@ -22,6 +22,7 @@ def _settings() -> Settings:
     parser = argparse.ArgumentParser(prog="python -m workers", description="Run a dispatcher: claim queued studies and train their trials on Ray.")
     parser.add_argument("--database", dest="database_url", help="database URL (TANGENT_DATABASE_URL; default: SQLite in TANGENT_HOME)")
     parser.add_argument("--ray", dest="ray_address", help="'local', or HOST:PORT of a Ray head (TANGENT_RAY_ADDRESS; default: local)")
+    parser.add_argument("--checkpoints", help="folder or URL that all machines reach (TANGENT_CHECKPOINTS; default: a folder in TANGENT_HOME)")
     parser.add_argument("--cpus", type=int, help="CPU cores of a local Ray (TANGENT_CPUS; default: all)")
     parser.add_argument("--max-runs", type=int, help="studies to run at once (TANGENT_MAX_RUNS; default: 2)")
     given = {name: value for name, value in vars(parser.parse_args()).items() if value is not None}

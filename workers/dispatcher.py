@@ -16,6 +16,7 @@ from pathlib import Path
 from studies.catalog import Catalog
 from studies.errors import StoreUnavailable
 from studies.store import Claim, Store
+from workers.leftovers import discard_leftovers
 from workers.optimizers import load_optimizers
 from workers.run import NO_RAY, READY
 from workers.settings import Settings
@@ -109,7 +110,7 @@ class Dispatcher:
 
     def serve(self) -> None:
         """Claim and watch until `end`."""
-        threading.Thread(target=self._complete_copies, name="copies", daemon=True).start()
+        threading.Thread(target=self._tidy, name="tidy", daemon=True).start()
         last_beat = -math.inf
         try:
             while not self._is_ending.is_set():
@@ -155,6 +156,7 @@ class Dispatcher:
             **os.environ,
             "TANGENT_HOME": str(self._settings.home),
             "TANGENT_DATABASE_URL": self._settings.database,
+            "TANGENT_CHECKPOINTS": self._settings.checkpoint_folder,
             "TANGENT_RAY_ADDRESS": self._ray_address,
             "TANGENT_LEASE_S": str(self._settings.lease_s),
             "TANGENT_PARENT_PID": str(os.getpid()),
@@ -194,7 +196,15 @@ class Dispatcher:
             self._fruitless[study_id] = fruitless
             self._runs.remove(run)
             if code != 0:
-                self._complete_copies()
+                self._tidy()
+
+    def _tidy(self) -> None:
+        """See to what runs that were killed have left: copies of trials that are missing, checkpoints that nobody needs."""
+        self._complete_copies()
+        try:
+            discard_leftovers(self._store, self._settings.checkpoint_folder)
+        except Exception as error:  # noqa: BLE001 # whatever the place answers, nothing depends on it
+            _log.warning("checkpoints of closed studies stay until the next start: %s", error)
 
     def _complete_copies(self) -> None:
         try:

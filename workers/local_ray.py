@@ -1,6 +1,6 @@
 """Ray as runs and dispatchers meet it: joined, or started on this machine, quiet and ended with the process that started it."""
 
-__all__ = ["RayUnavailable", "join_ray", "lacking", "leave_ray", "start_ray"]
+__all__ = ["RayUnavailable", "join_ray", "lacking", "leave_ray", "slots", "start_ray"]
 
 import logging
 import os
@@ -70,6 +70,14 @@ def lacking(cpus: float, gpus: float) -> str | None:
         return None
     has = " and ".join(f"{number:g} {name}" for name, number in there.items())
     return f"each pack asks for {' and '.join(short)}, but this machine has {has}; lower `resources` and submit again"
+
+
+def slots(cpus: float, gpus: float) -> int:
+    """Return how many packs that need so many CPUs and GPUs fit on the machines of this Ray together, were nothing else running there."""
+    wanted = {name: amount for name, amount in (("CPU", cpus), ("GPU", gpus)) if amount > 0}
+    nodes = [node["Resources"] for node in _ray.nodes() if node["Alive"]]
+    # Rounding: three thirds are one.
+    return sum(int(min(node.get(name, 0.0) / amount for name, amount in wanted.items()) + 1e-6) for node in nodes)
 
 
 def leave_ray() -> None:

@@ -1,14 +1,15 @@
 """The pack protocol: what a run hands to a trainable and what comes back, as plain values that travel as JSON.
 
 A pack is one or more trials of one arm trained together on one device. The run builds a `Pack`; `workers.training` turns it into a stream of
-`EpochReport`, one per epoch, and a member's last measurement comes with its `Outcome`.
+`EpochReport`, one per epoch. A member's last measurement comes with its `Outcome` or, where the pack ends at a rung, with the place of its
+checkpoint.
 """
 
-__all__ = ["EpochReport", "Measurement", "Member", "MemberReport", "Outcome", "Pack"]
+__all__ = ["EpochReport", "Fit", "Measurement", "Member", "MemberReport", "Outcome", "Pack"]
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from studies.space import Parameters
 from studies.spec import ScheduleName
@@ -25,6 +26,7 @@ class Member(_Message):
     attempt: int = Field(ge=1, description="Which try of the trial this is; reports of an older attempt are refused.")
     parameters: Parameters = Field(description="The optimizer's full configuration: every hyperparameter of its card.")
     seed: int = Field(ge=0, description="Fixes initialisation and data order; the same for every arm of a replicate.")
+    checkpoint: str | None = Field(default=None, description="Where its state after the epochs already done lies; None when there are none.")
 
 
 class Pack(_Message):
@@ -43,6 +45,21 @@ class Pack(_Message):
     decay_1d: bool = Field(default=True, description="False: weight decay is 0 for parameters of fewer than two dimensions (biases, norms).")
     objective_at: Literal["last", "best"] = Field(default="last", description="Which epoch's validation value is the trial's.")
     maximize: bool = Field(description="Direction of the workload's metric.")
+    checkpoints: str | None = Field(default=None, description="Folder (any fsspec URL) where members' states are left when the pack ends at a rung.")
+    width: int | None = Field(default=None, ge=1, description="Members stacked at once; None: the worker measures what is fastest, and reports it.")
+    steps_ahead: int = Field(
+        default=0, ge=0, description="Steps that trials of this arm still have to take, this pack's included: whether compiling pays."
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if not self.from_epoch < self.to_epoch <= self.epochs:
+            raise ValueError(f"a pack trains forward, to its trials' last epoch at most: got {self.from_epoch} to {self.to_epoch} of {self.epochs}")
+        if any((member.checkpoint is None) != (self.from_epoch == 0) for member in self.members):
+            raise ValueError(f"members need a checkpoint exactly when epochs are done already; this pack begins at epoch {self.from_epoch}")
+        if self.to_epoch < self.epochs and self.checkpoints is None:
+            raise ValueError(f"a pack that ends at epoch {self.to_epoch} of {self.epochs} needs a folder for its members' checkpoints")
+        return self
 
 
 class Measurement(_Message):
@@ -81,6 +98,20 @@ class MemberReport(_Message):
     attempt: int
     measurement: Measurement
     outcome: Outcome | None = None
+    checkpoint: str | None = Field(default=None, description="Where its state was left, when the pack ended at a rung.")
+
+
+class Fit(_Message):
+    """How a workload and an optimizer fit on a device: what a worker measured before it chose how many members to stack."""
+
+    workload: str
+    optimizer: str
+    batch_size: int = Field(gt=0)
+    device: str = Field(description="'cpu', or the GPU's name.")
+    width: int = Field(ge=1, description="Members stacked at once.")
+    reason: str | None = Field(default=None, description="Why the width is 1, or was lowered; None where stacking pays.")
+    bytes_per_member: int | None = Field(default=None, ge=0, description="Memory that one more member takes; None where it was not measured.")
+    trial_steps_per_s: dict[int, float] = Field(default_factory=dict[int, float], description="Steps of all members together in a second, by width.")
 
 
 class EpochReport(_Message):
@@ -89,3 +120,4 @@ class EpochReport(_Message):
     pack_id: str
     epoch: int
     members: tuple[MemberReport, ...]
+    fit: Fit | None = Field(default=None, description="What the worker measured or had to change, where it did.")

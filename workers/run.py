@@ -1,7 +1,7 @@
 """One study's run: `python -m workers.run`, which is told its study on a line of standard input, `STUDY ATTEMPT`.
 
 So a dispatcher can keep one ready, its imports done and Ray joined. Then the main thread trains packs through Ray Tune; a second keeps the
-lease, hears what the study's owner wants and copies trials to Optuna's tables.
+lease and hears what the study's owner wants; a third copies trials to Optuna's tables and removes checkpoints that nobody needs any more.
 """
 
 __all__ = ["NO_RAY", "READY", "StudyRun", "main"]
@@ -13,16 +13,19 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from studies.errors import StoreUnavailable, Superseded
-from studies.states import FINISHED_TRIAL_STATES, StudyMove, StudyState, TrialState
+from studies.states import CLOSED_STUDY_STATES, StudyMove, StudyState
 from studies.store import Claim, Store
+from workers.checkpoints import discard
+from workers.feed import PackFeed
 from workers.lifeline import end_with_parent
-from workers.local_ray import RayUnavailable, join_ray, lacking, leave_ray
+from workers.local_ray import RayUnavailable, join_ray, lacking, leave_ray, slots
 from workers.settings import Settings
-from workers.tune import PackFeed, run_packs
+from workers.tune import run_packs
 
 _log = logging.getLogger("tangent.run")
 NO_RAY = 75
@@ -33,18 +36,31 @@ READY = "ready"
 
 _RENEW_EVERY_S = 0.5
 _COPY_EVERY_S = 3.0
+_COPY_SHARE = 0.2
 _SAY_EVERY_S = 1.0
+# Telling the progress reads every trial: of the run's time it may take one part in so many.
+_SAY_SHARE = 50
+_COUNT_SLOTS_EVERY_S = 2.0
 
 
 class StudyRun:
     """Carries one claimed study as far as its owner wants it."""
 
-    def __init__(self, store: Store, claim: Claim, *, lease_s: float) -> None:
-        """Take up the study; nothing runs yet."""
+    def __init__(self, store: Store, claim: Claim, *, lease_s: float, checkpoints: str) -> None:
+        """Take up the study; nothing runs yet.
+
+        Args:
+            store: the record.
+            claim: the study and this attempt at it.
+            lease_s: seconds without a sign of life after which the run counts as lost.
+            checkpoints: folder for the checkpoints of this study alone, a path or URL.
+        """
         self._store = store
         self._claim = claim
         self._writer = store.run_writer(claim, lease_s=lease_s)
         self._lease_s = lease_s
+        self._checkpoints = checkpoints
+        self._slots = (-math.inf, 1)
         self._wanted = StudyState.RUNNING
         self._is_leaving = False
         self._is_done = threading.Event()
@@ -71,14 +87,26 @@ class StudyRun:
             thread.start()
         try:
             # Taking up a long record needs a lease that is kept.
-            record = self._writer.trials()
-            feed = self._feed = PackFeed(self.spec, self._writer.plan(), writer=self._writer, record=record, patience_s=self._lease_s)
-            return self._train(feed)
+            feed = self._feed = PackFeed(
+                self.spec, self._writer.plan(), writer=self._writer, checkpoints=self._checkpoints, slots=self._count_slots, patience_s=self._lease_s
+            )
+            state = self._train(feed)
+            if state in CLOSED_STUDY_STATES:
+                self._discard([self._checkpoints])
+            return state
         finally:
             self._is_done.set()
             for thread in threads:
                 thread.join()
             self._copy_once()
+
+    def _count_slots(self) -> int:
+        """Return how many packs fit on Ray at once; asked for each pack, counted now and then."""
+        counted_at, count = self._slots
+        if time.monotonic() - counted_at > _COUNT_SLOTS_EVERY_S:
+            count = slots(self.spec.resources.cpus_per_pack, self.spec.resources.gpus_per_pack)
+            self._slots = (time.monotonic(), count)
+        return count
 
     def _train(self, feed: PackFeed) -> StudyState:
         while True:
@@ -86,24 +114,21 @@ class StudyRun:
             # The owner may change their mind at any moment: what is decided here rests on one reading.
             wanted = self._writer.go_on()
             if wanted in {StudyState.STOPPING, StudyState.CANCELLING}:
-                return self._close(wanted)
+                return self._close(feed, wanted)
             feed.hand_back(reason="its run was asked to leave" if self._is_leaving else "the study was paused before it began")
             if feed.is_spent:
-                return self._close(wanted)
+                return self._close(feed, wanted)
             if self._is_leaving or wanted is StudyState.PAUSED:
                 self._writer.say_progress()
                 return wanted
             feed.is_draining = False
 
-    def _close(self, wanted: StudyState) -> StudyState:
+    def _close(self, feed: PackFeed, wanted: StudyState) -> StudyState:
         # From here on a lease may be refused because the study is closed, and that is no loss.
         self._is_done.set()
-        ended = [trial for trial in self._writer.trials() if trial.state in FINISHED_TRIAL_STATES]
         is_early = wanted in {StudyState.STOPPING, StudyState.CANCELLING}
-        if ended and not is_early and all(trial.state is TrialState.FAILED for trial in ended):
-            count = "the only trial" if len(ended) == 1 else f"each of {len(ended)} trials"
-            return self._writer.close(StudyMove.FAIL, reason=f"{count} failed: {ended[-1].reason}")
-        return self._writer.close(StudyMove.FINISH)
+        failure = None if is_early else feed.failure()
+        return self._writer.close(StudyMove.FINISH if failure is None else StudyMove.FAIL, reason=failure)
 
     def _is_over(self) -> bool:
         return self._is_leaving or self._wanted in {StudyState.STOPPING, StudyState.CANCELLING}
@@ -111,6 +136,7 @@ class StudyRun:
     def _keep(self) -> None:
         """Keep the lease; end this process when it is lost, for then every word of it would be refused."""
         last_kept = last_said = time.monotonic()
+        say_after_s = _SAY_EVERY_S
         while not self._is_done.wait(_RENEW_EVERY_S):
             now = time.monotonic()
             try:
@@ -119,9 +145,10 @@ class StudyRun:
                 self._wanted = self._writer.go_on() if wanted is StudyState.QUEUED else wanted
                 if self._feed is not None:
                     self._feed.is_draining = self._wanted is StudyState.PAUSED
-                if now - last_said > _SAY_EVERY_S:
+                if now - last_said > say_after_s:
                     self._writer.say_progress()
-                    last_said = now
+                    last_said = time.monotonic()
+                    say_after_s = max(_SAY_EVERY_S, _SAY_SHARE * (last_said - now))
             except Superseded as error:
                 if not self._is_done.is_set():
                     _log.warning("this run ends: %s", error)
@@ -136,8 +163,21 @@ class StudyRun:
                 os._exit(1)
 
     def _copy(self) -> None:
-        while not self._is_done.wait(_COPY_EVERY_S):
-            self._copy_once(within_s=_COPY_EVERY_S)
+        wait_s = _COPY_EVERY_S
+        while not self._is_done.wait(wait_s):
+            began = time.monotonic()
+            self._copy_once(within_s=_COPY_EVERY_S * _COPY_SHARE)
+            # SQLite has one writer at a time, and what packs report goes first; what is left is copied when the study ends.
+            wait_s = max(_COPY_EVERY_S, (time.monotonic() - began) / _COPY_SHARE)
+            if self._feed is not None:
+                self._discard(self._feed.outdated_checkpoints())
+
+    def _discard(self, urls: Iterable[str]) -> None:
+        for url in urls:
+            try:
+                discard(url)
+            except Exception as error:  # noqa: BLE001 # whatever the place answers, a study does not end for what it leaves behind
+                _log.warning("%s stays behind: %s", url, error)
 
     def _copy_once(self, *, within_s: float = math.inf) -> None:
         try:
@@ -175,7 +215,7 @@ def main() -> int:
     study_id, attempt = told[0], int(told[1])
     _redirect(settings.log_of(study_id))
     try:
-        run = StudyRun(store, Claim(study_id, attempt), lease_s=settings.lease_s)
+        run = StudyRun(store, Claim(study_id, attempt), lease_s=settings.lease_s, checkpoints=settings.checkpoints_of(study_id))
 
         def leave(_signal: int, _frame: Any) -> None:
             run.leave()

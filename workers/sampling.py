@@ -3,6 +3,9 @@
 A proposal depends on the study's seed, the arm's name, the trial's number and what is on record by then, and on nothing else: no random state is
 carried from one proposal to the next, so a run that takes over goes on as the last one would have. The exception is `cmaes`: Optuna keeps its
 covariance beside the trials in memory, and a run that takes over starts it anew from the record.
+
+Trials whose value is not known yet count as bad (the constant liar), so proposals asked one after the other differ; yet they learn nothing from
+each other, and `at_once` says how many of them are worth asking for.
 """
 
 __all__ = ["ArmSampler"]
@@ -10,31 +13,35 @@ __all__ = ["ArmSampler"]
 import math
 import warnings
 import zlib
-from collections.abc import Callable, Generator
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any, cast
 
 import numpy as np
 import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, TPESampler
-from optuna.trial import create_trial
 
 from studies.catalog import Direction
-from studies.distributions import as_parameters, distributions, searched
+from studies.distributions import as_parameters, distributions
 from studies.resolve import ResolvedArm
-from studies.space import AnyDimension, Choices, Parameters, Range, Scalar, active, every_point, size, without_inert
+from studies.space import AnyDimension, Choices, Condition, Fixed, Parameters, Range, Scalar, Space, active, every_point, size, without_inert
 from studies.spec import SamplerName
-from studies.states import TrialState
+from studies.states import FINISHED_TRIAL_STATES, TrialState
+from workers.observations import Observations
 
-# Proposals that repeat a configuration or break a constraint are asked anew, at most this often beyond those already known.
+# Proposals that repeat a configuration or break a constraint are asked anew, at most this often.
 _MAX_REJECTED = 200
+# A model that proposes the same again and again is no longer asked: from then on configurations are drawn at random.
+_MAX_MODEL_REJECTED = 20
+# TPE's time to propose grows with what it looks at; see `Observations` for what it is shown beyond.
+_MOST_OBSERVED = 500
 _OPTUNA_STATES = {
     TrialState.COMPLETED: optuna.trial.TrialState.COMPLETE,
     TrialState.PRUNED: optuna.trial.TrialState.PRUNED,
     # Pruned without a value ranks last: the sampler learns to keep away, where a failed trial would teach it nothing.
     TrialState.DIVERGED: optuna.trial.TrialState.PRUNED,
-    TrialState.QUEUED: optuna.trial.TrialState.RUNNING,
-    TrialState.RUNNING: optuna.trial.TrialState.RUNNING,
 }
 
 
@@ -70,90 +77,131 @@ class ArmSampler:
         """
         self._arm = arm
         self._sampler: SamplerName = sampler
+        self._is_model = sampler in {"tpe", "gp", "cmaes"}
         self._seed = (seed, zlib.crc32(arm.name.encode()))
-        self._searched = {name: arm.space[name] for name in distributions(arm.space)}
-        self._seen: set[tuple[tuple[str, Scalar], ...]] = set()
-        self._numbers: dict[int, int] = {}
+        self._distributions = distributions(arm.space)
+        self._searched = {name: arm.space[name] for name in self._distributions}
+        # Those with a condition last, so that what they depend on is known.
+        self._names = sorted(self._distributions, key=lambda name: name in arm.card.conditions)
+        self._together = self._proposed_together()
+        # Hashes, for whole configurations of many thousand trials would be kept twice.
+        self._seen: set[int] = set()
+        self._order: np.ndarray | None = None
+        self._unseen: Iterator[Parameters] | None = None
+        # A generation of CMA-ES is made of the trials that it asked for itself; none of them may be missing.
         with _quietly():
-            self._study = optuna.create_study(direction=direction)
+            self._observations = Observations(direction, most=None if sampler == "cmaes" else _MOST_OBSERVED)
 
-    def remember(self, number: int, parameters: Parameters, state: TrialState, value: float | None) -> None:
-        """Take up a trial from the record, in the order of numbers; it must not have been proposed here."""
+    def at_once(self, number: int, *, unanswered: int, at_hand: int) -> int:
+        """Return how many proposals from `number` on are worth asking for now.
+
+        The random ones with which every model begins cost nothing. Of the later ones at most an eighth of the arm's trials should be without a
+        value at a time, in whichever packs: so many cost a tenth of the trials, twice as many a third (docs/performance.md). But a worker that
+        has nothing else to do may always have one.
+
+        Args:
+            number: of the next trial.
+            unanswered: trials proposed already of which no value is known yet.
+            at_hand: those of them that wait for a worker.
+        """
+        if not self._is_model:
+            return self._arm.trials
+        return max(self._startup() + 1 - number, self._arm.trials // 8 - unanswered, 1 - at_hand, 0)
+
+    def remember(
+        self, number: int, parameters: Parameters, state: TrialState, value: float | None, *, rung_values: Mapping[int, float] | None = None
+    ) -> None:
+        """Take up a trial from the record, in the order of numbers; it must not have been proposed here.
+
+        Args:
+            number: its number in the arm.
+            parameters: its configuration.
+            state: where it stands.
+            value: its value, where it is completed.
+            rung_values: its value at each rung it has reached, by epoch.
+        """
         self._seen.add(_key(parameters))
-        if state in _OPTUNA_STATES and self._arm.admits(parameters):
-            self._numbers[number] = len(self._study.get_trials(deepcopy=False))
-            params = searched(self._arm.space, self._arm.card.conditions, parameters)
-            known = distributions(self._arm.space)
-            self._study.add_trial(
-                create_trial(
-                    state=_OPTUNA_STATES[state],
-                    value=value if state is TrialState.COMPLETED else None,
-                    params=dict(params),
-                    distributions={name: known[name] for name in params},
-                )
-            )
+        if not self._is_model or not self._arm.admits(parameters):
+            return
+        params = {name: parameters[name] for name in self._distributions if active(name, self._arm.card.conditions, parameters)}
+        self._observations.begin(number, params, {name: self._distributions[name] for name in params})
+        if rung_values:
+            self._observations.reach(number, rung_values)
+        if state in FINISHED_TRIAL_STATES:
+            self.tell(number, state, value)
+
+    def reach(self, number: int, rung_values: Mapping[int, float]) -> None:
+        """Learn the values that a trial without an end has at the rungs it has reached, by epoch; empty when it begins again."""
+        self._observations.reach(number, rung_values)
 
     def tell(self, number: int, state: TrialState, value: float | None) -> None:
-        """Learn how a trial ended; one whose configuration lies outside the space teaches nothing."""
-        inner = self._numbers.get(number)
-        if inner is None:
-            return
-        told = _OPTUNA_STATES.get(state, optuna.trial.TrialState.FAIL)
-        self._study.tell(inner, value if state is TrialState.COMPLETED else None, state=told)
+        """Learn how a trial ended; one that failed, or whose configuration lies outside the space, teaches nothing."""
+        told = _OPTUNA_STATES.get(state)
+        if told is None:
+            self._observations.drop(number)
+        else:
+            self._observations.end(number, told, value if state is TrialState.COMPLETED else None)
 
     def propose(self, number: int) -> Parameters | None:
         """Return a configuration for the arm's trial `number`, or None when the space holds no other."""
-        choose: Callable[[int, int], tuple[dict[str, Scalar], int | None]]
+        for attempt in range(_MAX_REJECTED):
+            parameters = self._complete(self._choose(number, attempt))
+            if self._take(parameters):
+                if self._is_model and attempt >= _MAX_MODEL_REJECTED:
+                    self._observe(number, parameters)
+                return parameters
+            self._observations.drop(number)
+        parameters = self._first_unseen()
+        if parameters is not None and self._is_model:
+            self._observe(number, parameters)
+        return parameters
+
+    def _choose(self, number: int, attempt: int) -> Mapping[str, Scalar]:
+        """Return values for the searched dimensions that are active; a model notes its trial among the observations."""
         match self._sampler:
             case "random":
-                choose = self._random
+                return self._random(number, attempt)
             case "qmc":
-                choose = self._quasi_random
+                return self._quasi_random(number, attempt)
             case "grid":
-                choose = self._grid
+                return self._grid(number, attempt)
             case _:
-                choose = self._ask
-        for attempt in range(_MAX_REJECTED + len(self._seen)):
-            chosen, inner = choose(number, attempt)
-            parameters = self._complete(chosen)
-            if _key(parameters) not in self._seen and all(c.holds(parameters) for c in self._arm.card.constraints):
-                self._seen.add(_key(parameters))
-                if inner is not None:
-                    self._numbers[number] = inner
-                return parameters
-            if inner is not None:
-                self._study.tell(inner, state=optuna.trial.TrialState.FAIL)
-        return self._first_unseen()
+                return self._ask(number, attempt) if attempt < _MAX_MODEL_REJECTED else self._random(number, attempt)
 
-    def _random(self, number: int, attempt: int) -> tuple[dict[str, Scalar], None]:
+    def _random(self, number: int, attempt: int) -> dict[str, Scalar]:
         rng = np.random.default_rng([*self._seed, number, attempt])
-        return self._at(rng.random(len(self._searched))), None
+        return self._at(rng.random(len(self._searched)))
 
-    def _quasi_random(self, number: int, attempt: int) -> tuple[dict[str, Scalar], None]:
+    def _quasi_random(self, number: int, attempt: int) -> dict[str, Scalar]:
         # Three quarters of a second to import, and only this sampler needs it.
         from scipy.stats import qmc  # pyright: ignore[reportMissingTypeStubs] # scipy has none
 
         if not self._searched:
-            return {}, None
+            return {}
         sobol = qmc.Sobol(len(self._searched), scramble=True, rng=np.random.default_rng(self._seed))
         sobol.fast_forward(number + attempt)
-        return self._at(sobol.random(1)[0]), None
+        return self._at(sobol.random(1)[0])
 
-    def _grid(self, number: int, attempt: int) -> tuple[dict[str, Scalar], None]:
-        points = list(every_point(self._searched))
-        order = np.random.default_rng(self._seed).permutation(len(points))
-        return points[int(order[(number + attempt) % len(points)])], None
+    def _grid(self, number: int, attempt: int) -> dict[str, Scalar]:
+        if self._order is None:
+            self._order = np.random.default_rng(self._seed).permutation(int(size(self._searched)))
+        return _point(self._searched, int(self._order[(number + attempt) % len(self._order)]))
 
-    def _ask(self, number: int, attempt: int) -> tuple[dict[str, Scalar], int | None]:
+    def _ask(self, number: int, attempt: int) -> dict[str, Scalar]:
         with _quietly():
-            self._study.sampler = self._optuna_sampler(int(np.random.SeedSequence([*self._seed, number, attempt]).generate_state(1)[0]))
-            trial = self._study.ask()
-            chosen: dict[str, Scalar] = {}
-            for name in _dependencies_first(self._arm):
-                so_far = as_parameters(self._arm.space, self._arm.defaults, chosen)
+            sampler = self._optuna_sampler(int(np.random.SeedSequence([*self._seed, number, attempt]).generate_state(1)[0]))
+            study = self._observations.study()
+            trial = self._observations.begin(number, {}, {})
+            sampler.before_trial(study, trial)
+            together = sampler.sample_relative(study, trial, self._together)
+            for name in self._names:
+                so_far = as_parameters(self._arm.space, self._arm.defaults, trial.params)
                 if active(name, self._arm.card.conditions, so_far):
-                    chosen[name] = _suggest(trial, name, self._arm.space[name])
-        return chosen, trial.number
+                    distribution = self._distributions[name]
+                    value = together[name] if name in together else sampler.sample_independent(study, trial, name, distribution)
+                    trial.params = {**trial.params, name: _plain(value, distribution)}
+                    trial.distributions = {**trial.distributions, name: distribution}
+        return trial.params
 
     def _optuna_sampler(self, seed: int) -> BaseSampler:
         match self._sampler:
@@ -164,9 +212,34 @@ class ArmSampler:
             case _:
                 return TPESampler(seed=seed, n_startup_trials=self._startup())
 
-    def _complete(self, chosen: dict[str, Scalar]) -> Parameters:
+    def _proposed_together(self) -> dict[str, BaseDistribution]:
+        """Return the dimensions that are active in every configuration and so are proposed as one vector, by name; CMA-ES takes numbers only."""
+        conditions = self._arm.card.conditions
+        found = {
+            name: distribution
+            for name, distribution in self._distributions.items()
+            if not distribution.single()
+            and (name not in conditions or _always(conditions[name], self._arm.space))
+            and not (self._sampler == "cmaes" and isinstance(distribution, CategoricalDistribution))
+        }
+        return dict(sorted(found.items()))
+
+    def _take(self, parameters: Parameters) -> bool:
+        """Return whether a configuration is new and keeps the constraints; it is known from then on."""
+        key = _key(parameters)
+        if key in self._seen or not all(c.holds(parameters) for c in self._arm.card.constraints):
+            return False
+        self._seen.add(key)
+        return True
+
+    def _observe(self, number: int, parameters: Parameters) -> None:
+        """Note a configuration that no model has proposed."""
+        params = {name: parameters[name] for name in self._distributions if active(name, self._arm.card.conditions, parameters)}
+        self._observations.begin(number, params, {name: self._distributions[name] for name in params})
+
+    def _complete(self, chosen: Mapping[str, Scalar]) -> Parameters:
         """Return the whole configuration of what was chosen, whatever has no effect in it at its default."""
-        whole = as_parameters(self._arm.space, self._arm.defaults, chosen)
+        whole = as_parameters(self._arm.space, self._arm.defaults, dict(chosen))
         return without_inert(whole, self._arm.card.conditions, self._arm.defaults)
 
     def _startup(self) -> int:
@@ -178,38 +251,54 @@ class ArmSampler:
         return {name: _quantile(dimension, float(u)) for (name, dimension), u in zip(self._searched.items(), point, strict=True)}
 
     def _first_unseen(self) -> Parameters | None:
+        """Return the first configuration of a finite space that is left; what was passed over once is never looked at again."""
         if math.isinf(size(self._searched)):
             return None
-        candidates = (self._complete(point) for point in every_point(self._searched))
-        fits = (p for p in candidates if _key(p) not in self._seen and all(c.holds(p) for c in self._arm.card.constraints))
-        found = next(fits, None)
-        if found is not None:
-            self._seen.add(_key(found))
-        return found
+        if self._unseen is None:
+            self._unseen = (self._complete(point) for point in every_point(self._searched))
+        return next((parameters for parameters in self._unseen if self._take(parameters)), None)
 
 
-def _suggest(trial: optuna.Trial, name: str, dimension: AnyDimension) -> Scalar:
-    match dimension:
-        case Choices():
-            choice = trial.suggest_categorical(name, dimension.choices)
-            assert choice is not None, "no scalar is None"
-            return choice
-        case Range(integer=True):
-            return trial.suggest_int(name, int(dimension.low), int(dimension.high), log=dimension.log)
-        case Range():
-            return trial.suggest_float(name, dimension.low, dimension.high, log=dimension.log)
+def _always(condition: Condition, space: Space) -> bool:
+    """Return whether a condition is met everywhere in a space."""
+    match space[condition.parameter]:
+        case Range() as dimension:
+            return condition.holds({condition.parameter: dimension.low})
+        case Choices() as dimension:
+            return all(condition.holds({condition.parameter: choice}) for choice in dimension.choices)
+        case Fixed() as dimension:
+            return condition.holds({condition.parameter: dimension.value})
+
+
+def _point(space: Space, index: int) -> dict[str, Scalar]:
+    """Return the point of a finite space at a place in the order of `every_point`."""
+    found: dict[str, Scalar] = {}
+    for name, dimension in reversed(space.items()):
+        match dimension:
+            case Choices():
+                values: Sequence[Scalar] = dimension.choices
+            case Range():
+                values = range(int(dimension.low), int(dimension.high) + 1)
+            case Fixed():
+                values = (dimension.value,)
+        index, place = divmod(index, len(values))
+        found[name] = values[place]
+    return dict(reversed(found.items()))
+
+
+def _plain(value: Any, distribution: BaseDistribution) -> Scalar:
+    """Return a sampler's value as Python's own number."""
+    match distribution:
+        case IntDistribution():
+            return int(value)
+        case FloatDistribution():
+            return float(value)
         case _:
-            return dimension.value
+            return cast("Scalar", value)
 
 
-def _dependencies_first(arm: ResolvedArm) -> list[str]:
-    """Return the searched names, those with a condition last, so that what they depend on is known."""
-    names = list(distributions(arm.space))
-    return sorted(names, key=lambda name: name in arm.card.conditions)
-
-
-def _key(parameters: Parameters) -> tuple[tuple[str, Scalar], ...]:
-    return tuple(sorted(parameters.items()))
+def _key(parameters: Parameters) -> int:
+    return hash(tuple(sorted(parameters.items())))
 
 
 @contextmanager

@@ -1,22 +1,25 @@
 """One member trained by itself, an epoch at a time: the plain loop that every faster engine must agree with."""
 
-__all__ = ["EpochResult", "Solo"]
+__all__ = ["CHECK_EVERY", "EVALUATION_BATCH", "Solo", "on_cpu", "projection_of"]
 
 import math
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import cast
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
 
 import torch
 from torch import Tensor
+from torch.optim import Optimizer
 
 from studies.spec import ScheduleName
+from workers.checkpoints import CheckpointUnusable
 from workers.optimizers import OptimizerEntry, build_optimizer
 from workers.pack import Member, Pack
 from workers.probes import Probe, Projection, probed_steps, weight_norm, weights_of
+from workers.results import EpochResult, evaluated, trained
 from workers.schedules import factor
 from workers.seeding import epoch_order, initialisation_seed, noise_seed, seeded
+from workers.stacked.memory import is_out_of_memory
 from workers.workloads import Data, Split, Workload
 
 CHECK_EVERY = 32
@@ -24,29 +27,6 @@ CHECK_EVERY = 32
 
 EVALUATION_BATCH = 512
 """Examples evaluated at once, or the training batch where that is larger."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class EpochResult:
-    """What one member measured in an epoch; NaN and inf stand as they came, and NaN for what was not measured.
-
-    Attributes:
-        elapsed_s: training seconds of all epochs so far.
-        lr: learning rate of the epoch's last step.
-        train_loss: mean over the epoch's steps.
-        divergence: which quantity stopped being finite, at which epoch and step; None while all is well.
-    """
-
-    elapsed_s: float
-    lr: float
-    train_loss: float
-    validation_loss: float = math.nan
-    validation_metric: float = math.nan
-    weight_norm: float = math.nan
-    effective_step: float = math.nan
-    gradient_cosine: float = math.nan
-    projected_fraction: float = math.nan
-    divergence: str | None = None
 
 
 class Solo:
@@ -61,8 +41,12 @@ class Solo:
         entry: the optimizer.
         data: the workload's data, on `device`.
         device: where to train.
+        state: what `checkpoint` returned after the last epoch done; None before the first.
         check_every: steps between two looks at the training loss; each look waits for the device. By default 1 on the CPU, where nothing is
             waited for and a NaN is stopped before it reaches the weights, and 32 elsewhere.
+
+    Raises:
+        CheckpointUnusable: the state is not that of such a member.
     """
 
     def __init__(
@@ -74,6 +58,7 @@ class Solo:
         entry: OptimizerEntry,
         data: Data,
         device: torch.device,
+        state: Mapping[str, Any] | None = None,
         check_every: int | None = None,
     ) -> None:
         self._seed = member.seed
@@ -93,14 +78,18 @@ class Solo:
         self._optimizer = build_optimizer(entry, self._model, member.parameters, decay_1d=pack.decay_1d)
         self._initial_lrs = [float(group["initial_lr"]) for group in self._optimizer.param_groups]
         self._weights = weights_of(self._model)
-        self._probe = Probe(self._weights, projection=_projection(entry, member))
+        self._probe = Probe(self._weights, projection=projection_of(entry, member))
         self._elapsed_s = 0.0
+        self._epoch = pack.from_epoch
+        if state is not None:
+            self._take_up(state)
 
     def train_epoch(self, epoch: int) -> EpochResult:
         """Return what one more epoch of training, counted from 1, and the evaluation after it showed.
 
         The examples that do not fill a last batch sit the epoch out, so that every step has the same batch size.
         """
+        self._epoch = epoch
         with seeded(noise_seed(self._seed, epoch=epoch), device=self._device):
             self._synchronize()
             started = time.perf_counter()
@@ -109,15 +98,36 @@ class Solo:
             losses = self._train(batches, done=(epoch - 1) * self._steps)
             self._synchronize()
             self._elapsed_s += time.perf_counter() - started
-            result = EpochResult(elapsed_s=self._elapsed_s, lr=float(self._optimizer.param_groups[0]["lr"]), train_loss=sum(losses) / len(losses))
-            for step, loss in enumerate(losses, start=1):
-                if not math.isfinite(loss):
-                    return replace(result, divergence=self._blame(f"training loss became {loss} at epoch {epoch}, step {step}"))
-            return self._evaluated(result, epoch=epoch)
+            initial_lr = self._initial_lrs[0]
+            lr = float(self._optimizer.param_groups[0]["lr"])
+            result = trained(losses, epoch=epoch, elapsed_s=self._elapsed_s, lr=lr, initial_lr=initial_lr)
+            return result if result.divergence is not None else evaluated(result, self._numbers(), epoch=epoch, initial_lr=initial_lr)
 
     def test(self) -> float:
         """Return the test metric of the weights that the last epoch's validation saw; not finite when the metric is not."""
-        return self._evaluate(self._data.test)[1].item()
+        with seeded(noise_seed(self._seed, epoch=self._epoch), device=self._device):
+            return self._evaluate(self._data.test)[1].item()
+
+    def checkpoint(self) -> dict[str, Any]:
+        """Return the state after the epoch just trained, a copy on the CPU: the model's and the optimizer's `state_dict`, and the clock.
+
+        Taken up, it goes on bit for bit as if nothing had happened. Buffers that the model declares non-persistent are not in it.
+        """
+        return {
+            "model": on_cpu(self._model.state_dict()),
+            "optimizer": on_cpu(self._optimizer.state_dict()),
+            "elapsed_s": self._elapsed_s,
+        }
+
+    def _take_up(self, state: Mapping[str, Any]) -> None:
+        try:
+            self._model.load_state_dict(state["model"])
+            _restore(self._optimizer, state["optimizer"])
+            self._elapsed_s = float(state["elapsed_s"])
+        except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
+            if is_out_of_memory(error):
+                raise
+            raise CheckpointUnusable(f"expected the state of a member with this model and optimizer, got one that does not fit: {error}") from error
 
     def _train(self, batches: Sequence[Tensor], *, done: int) -> list[float]:
         """Return the losses of an epoch's steps, `done` steps having gone before; they end soon after one that is not finite."""
@@ -147,26 +157,11 @@ class Solo:
             optimizer.zero_grad()
         return losses
 
-    def _evaluated(self, result: EpochResult, *, epoch: int) -> EpochResult:
+    def _numbers(self) -> list[float]:
         self._to_evaluation()
         # One transfer for all of an epoch's numbers; a model without such weights has its norm and probes on the CPU.
         numbers = [self._evaluate(self._data.validation), weight_norm(self._weights).unsqueeze(0), self._probe.read()]
-        validation_loss, validation_metric, norm, effective_step, gradient_cosine, projected_fraction = _floats(
-            torch.cat([part.to(self._device) for part in numbers])
-        )
-        result = replace(
-            result,
-            validation_loss=validation_loss,
-            validation_metric=validation_metric,
-            weight_norm=norm,
-            effective_step=effective_step,
-            gradient_cosine=gradient_cosine,
-            projected_fraction=projected_fraction,
-        )
-        for name, value in (("weight norm", norm), ("validation loss", validation_loss), ("validation metric", validation_metric)):
-            if not math.isfinite(value):
-                return replace(result, divergence=self._blame(f"{name} became {value} at epoch {epoch}, after its last step"))
-        return result
+        return _floats(torch.cat([part.to(self._device) for part in numbers]))
 
     @torch.no_grad()
     def _evaluate(self, split: Split) -> Tensor:
@@ -200,15 +195,38 @@ class Solo:
         if self._device.type == "cuda":
             torch.cuda.synchronize(self._device)
 
-    def _blame(self, what: str) -> str:
-        return f"{what}; lr {self._initial_lrs[0]:g} may be too high"
-
 
 def _floats(tensor: Tensor) -> list[float]:
     return cast("list[float]", tensor.tolist())  # pyright: ignore[reportUnknownMemberType]  # torch cannot know the depth of the list
 
 
-def _projection(entry: OptimizerEntry, member: Member) -> Projection | None:
+def on_cpu(state: Any) -> Any:
+    """Return a copy of a state dictionary with every tensor on the CPU and free of what computed it."""
+    if isinstance(state, Tensor):
+        return state.detach().to("cpu", copy=True)
+    if isinstance(state, Mapping):
+        return {key: on_cpu(value) for key, value in cast("Mapping[Any, Any]", state).items()}
+    if isinstance(state, list | tuple):
+        items = [on_cpu(item) for item in cast("Sequence[Any]", state)]
+        return items if isinstance(state, list) else tuple(items)
+    return state
+
+
+def _restore(optimizer: Optimizer, saved: Mapping[str, Any]) -> None:
+    """Load an optimizer's state so that it goes on exactly where it was saved."""
+    # A copy: optimizers keep the very objects that they are given, and a state may be taken up twice.
+    saved = on_cpu(saved)
+    optimizer.load_state_dict(cast("dict[str, Any]", saved))
+    # torch casts what it loads to the weight's dtype, also counters that the optimizer keeps in float32 whatever the weights (NAdam, QHAdam).
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    for index, entries in saved.get("state", {}).items():
+        own = optimizer.state[parameters[index]]
+        for name, value in entries.items():
+            if isinstance(value, Tensor) and own[name].dtype != value.dtype:
+                own[name] = value.to(own[name].device)
+
+
+def projection_of(entry: OptimizerEntry, member: Member) -> Projection | None:
     """Return when this member's optimizer projects, or None where it never does: those that can are those that have a `delta`."""
     if entry.card.hyperparameter("delta") is None:
         return None

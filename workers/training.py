@@ -1,21 +1,29 @@
 """One pack's training: pure PyTorch, yields a report after each epoch; knows neither Ray nor SQL.
 
-An engine trains the members; what their numbers mean (which epoch counts, who has diverged, what is told) is decided here, once for every engine.
+An engine trains the members; what their numbers mean (which epoch counts, who has diverged, what is told and what is kept) is decided here, once
+for every engine.
 """
 
 __all__ = ["Engine", "OneByOne", "train_pack"]
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol
 
 import torch
 
+from workers.checkpoints import CheckpointUnusable, checkpoint_url, load, save
 from workers.optimizers import OptimizerEntry
-from workers.pack import EpochReport, Measurement, MemberReport, Outcome, Pack
-from workers.solo import EpochResult, Solo
+from workers.pack import EpochReport, Fit, Measurement, Member, MemberReport, Outcome, Pack
+from workers.results import EpochResult
+from workers.solo import Solo
+from workers.stacked.engine import Stacks
+from workers.stacked.fit import Fits
 from workers.workloads import Data, Workload
+
+State = Mapping[str, Any]
+"""A member's state as an engine's `checkpoint` returns it."""
 
 
 class Engine(Protocol):
@@ -25,32 +33,49 @@ class Engine(Protocol):
         """Return each living member's result of one more epoch, in the order of `alive`; epochs count from 1."""
         ...
 
-    def test(self, index: int) -> float:
-        """Return a member's test metric after the epoch just trained."""
+    def test(self, members: Sequence[int]) -> list[float]:
+        """Return these members' test metrics after the epoch just trained."""
+        ...
+
+    def checkpoint(self, member: int) -> State:
+        """Return a member's state after the epoch just trained, which any engine can take up."""
         ...
 
 
 class OneByOne:
     """The plain engine: one member after the other."""
 
-    def __init__(self, pack: Pack, *, workload: Workload, entry: OptimizerEntry, data: Data, device: torch.device) -> None:
-        self._solos = [Solo(member, pack=pack, workload=workload, entry=entry, data=data, device=device) for member in pack.members]
+    def __init__(
+        self, pack: Pack, *, workload: Workload, entry: OptimizerEntry, data: Data, device: torch.device, states: Sequence[State | None]
+    ) -> None:
+        self._solos = [
+            Solo(member, pack=pack, workload=workload, entry=entry, data=data, device=device, state=state)
+            for member, state in zip(pack.members, states, strict=True)
+        ]
 
     def train_epoch(self, epoch: int, *, alive: Sequence[int]) -> list[EpochResult]:
         """Return each living member's result of one more epoch, in the order of `alive`."""
-        return [self._solos[index].train_epoch(epoch) for index in alive]
+        return [self._solos[member].train_epoch(epoch) for member in alive]
 
-    def test(self, index: int) -> float:
-        """Return a member's test metric after the epoch just trained."""
-        return self._solos[index].test()
+    def test(self, members: Sequence[int]) -> list[float]:
+        """Return these members' test metrics after the epoch just trained."""
+        return [self._solos[member].test() for member in members]
+
+    def checkpoint(self, member: int) -> State:
+        """Return a member's state after the epoch just trained."""
+        return self._solos[member].checkpoint()
 
 
-def train_pack(pack: Pack, *, workload: Workload, entry: OptimizerEntry, data: Data, device: torch.device) -> Iterator[EpochReport]:
+def train_pack(
+    pack: Pack, *, workload: Workload, entry: OptimizerEntry, data: Data, device: torch.device, fits: Fits | None = None
+) -> Iterator[EpochReport]:
     """Return an iterator that trains a pack and gives a report after each epoch, with one part for each member that was alive when the epoch began.
 
-    A member's last part holds its outcome: `completed` at the pack's last epoch, or `diverged` as soon as its training loss, weights or
-    validation values are not finite; the iterator ends when no member is left. What a member does depends on its own parameters and seed
-    alone, and torch's global generators are left as they were.
+    A member's last part holds its outcome: `completed` at its trial's last epoch, or `diverged` as soon as its training loss, weights or
+    validation values are not finite; the iterator ends when no member is left. Where the pack ends before the trial's last epoch, the last
+    part holds the URL of the member's checkpoint instead. A pack that begins there goes on from it: with the same engine and members bit
+    for bit as if it had never stopped. What a member does depends on its own parameters and seed alone, and torch's global generators are
+    left as they were.
 
     Args:
         pack: what to train; its workload and optimizer must be the ones given here.
@@ -58,19 +83,54 @@ def train_pack(pack: Pack, *, workload: Workload, entry: OptimizerEntry, data: D
         entry: the optimizer.
         data: the workload's data, on `device`.
         device: where to train.
+        fits: what this worker has measured so far, which is used and added to; measured anew where it is left out.
+
+    Members are stacked where the optimizer has a batched form, a trial run of two members says the same stacked and alone, and it pays; how
+    many at once the pack says, or is measured first, which takes a second or so. What was measured, or had to be lowered because memory ran out,
+    comes with the next report.
 
     Raises:
-        ValueError: the pack does not begin at epoch 0, ends after the trial's last epoch, or its batch holds more examples than the training split.
+        ValueError: the pack's batch holds more examples than the training split.
+        CheckpointUnusable: a member's checkpoint is missing, torn, or another's.
+        CheckpointNotSaved: from the iterator, where a member's state could not be left.
 
     Whatever a workload or an optimizer raises about its configuration passes through.
     """
-    if pack.from_epoch != 0:
-        raise ValueError(f"a pack must begin at epoch 0, got {pack.from_epoch}; train it from the start")
-    if pack.to_epoch > pack.epochs:
-        raise ValueError(f"a pack must end by its trials' last epoch, {pack.epochs}, got {pack.to_epoch}; lower to_epoch")
     if pack.batch_size > len(data.train):
         raise ValueError(f"{pack.workload} has {len(data.train)} training examples, got a batch size of {pack.batch_size}; lower it")
-    return _reports(pack, OneByOne(pack, workload=workload, entry=entry, data=data, device=device))
+    states = [_state(member, pack) for member in pack.members]
+    objectives = {index: _Objective(**state["objective"]) for index, state in enumerate(states) if state and state["objective"]}
+    fits = fits or Fits()
+    fit = fits.fit(pack, workload=workload, entry=entry, data=data, device=device)
+    engine: OneByOne | Stacks
+    if fit.width == 1 or len(pack.members) == 1:
+        engine = OneByOne(pack, workload=workload, entry=entry, data=data, device=device, states=states)
+    else:
+        engine = Stacks(pack, workload=workload, entry=entry, data=data, device=device, states=states, width=fit.width, compiled=fits.compiled)
+    return _with_fits(_reports(pack, engine, objectives), engine, fit, pack=pack, fits=fits)
+
+
+def _with_fits(reports: Iterator[EpochReport], engine: Engine, fit: Fit, *, pack: Pack, fits: Fits) -> Iterator[EpochReport]:
+    """Return the reports with the fit beside the first, where the pack did not say its width or could not have it, and wherever it changed."""
+    told = None if fit.width != pack.width else fit
+    for report in reports:
+        if isinstance(engine, Stacks) and engine.ran_out_with is not None and engine.width < fit.width:
+            fit = fits.lower(fit, pack, width=engine.width, ran_out_with=engine.ran_out_with)
+        yield report if fit == told else report.model_copy(update={"fit": fit})
+        told = fit
+
+
+def _state(member: Member, pack: Pack) -> State | None:
+    if member.checkpoint is None:
+        return None
+    state = load(member.checkpoint)
+    found = (state.get("trial_id"), state.get("epoch"))
+    if found != (member.trial_id, pack.from_epoch):
+        raise CheckpointUnusable(
+            f"expected the state of trial {member.trial_id} after epoch {pack.from_epoch} at {member.checkpoint}, got that of {found[0]} after "
+            f"epoch {found[1]}; train the trial from its start"
+        )
+    return state
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,38 +142,59 @@ class _Objective:
     test_value: float
 
 
-def _reports(pack: Pack, engine: Engine) -> Iterator[EpochReport]:
-    objectives: dict[int, _Objective] = {}
+def _reports(pack: Pack, engine: Engine, objectives: dict[int, _Objective]) -> Iterator[EpochReport]:
     alive = list(range(len(pack.members)))
-    for epoch in range(1, pack.to_epoch + 1):
-        results = engine.train_epoch(epoch, alive=alive)
-        parts: list[MemberReport] = []
-        survivors: list[int] = []
-        for index, result in zip(alive, results, strict=True):
-            outcome = None
-            if result.divergence is not None:
-                outcome = Outcome(state="diverged", reason=result.divergence)
-            else:
-                survivors.append(index)
-                if _counts(pack, result, epoch=epoch, before=objectives.get(index)):
-                    objectives[index] = _Objective(value=result.validation_metric, epoch=epoch, test_value=engine.test(index))
-                if epoch == pack.to_epoch:
-                    best = objectives[index]
-                    outcome = Outcome(state="completed", value=best.value, best_epoch=best.epoch, test_value=_finite(best.test_value))
-            member = pack.members[index]
-            parts.append(
-                MemberReport(trial_id=member.trial_id, attempt=member.attempt, measurement=_measurement(result, epoch=epoch), outcome=outcome)
-            )
-        yield EpochReport(pack_id=pack.pack_id, epoch=epoch, members=tuple(parts))
-        alive = survivors
+    for epoch in range(pack.from_epoch + 1, pack.to_epoch + 1):
+        results = dict(zip(alive, engine.train_epoch(epoch, alive=alive), strict=True))
+        alive = [index for index in alive if results[index].divergence is None]
+        counting = [index for index in alive if _counts(pack, results[index], epoch=epoch, before=objectives.get(index))]
+        for index, test_value in zip(counting, engine.test(counting), strict=True):
+            objectives[index] = _Objective(value=results[index].validation_metric, epoch=epoch, test_value=test_value)
+        yield EpochReport(
+            pack_id=pack.pack_id,
+            epoch=epoch,
+            members=tuple(
+                MemberReport(
+                    trial_id=pack.members[index].trial_id,
+                    attempt=pack.members[index].attempt,
+                    measurement=_measurement(result, epoch=epoch),
+                    outcome=_outcome(pack, result, epoch=epoch, objective=objectives.get(index)),
+                    checkpoint=_left(pack, index, engine, objectives.get(index)) if result.divergence is None and _is_rung(pack, epoch) else None,
+                )
+                for index, result in results.items()
+            ),
+        )
         if not alive:
             return
+
+
+def _is_rung(pack: Pack, epoch: int) -> bool:
+    return epoch == pack.to_epoch < pack.epochs
+
+
+def _left(pack: Pack, index: int, engine: Engine, objective: _Objective | None) -> str:
+    """Return the URL at which a member's state was left."""
+    assert pack.checkpoints is not None
+    member = pack.members[index]
+    url = checkpoint_url(pack.checkpoints, trial_id=member.trial_id, attempt=member.attempt, epoch=pack.to_epoch)
+    kept = {"trial_id": member.trial_id, "epoch": pack.to_epoch, "objective": asdict(objective) if objective is not None else None}
+    save(url, {**engine.checkpoint(index), **kept})
+    return url
+
+
+def _outcome(pack: Pack, result: EpochResult, *, epoch: int, objective: _Objective | None) -> Outcome | None:
+    if result.divergence is not None:
+        return Outcome(state="diverged", reason=result.divergence)
+    if epoch < pack.epochs:
+        return None
+    assert objective is not None
+    return Outcome(state="completed", value=objective.value, best_epoch=objective.epoch, test_value=_finite(objective.test_value))
 
 
 def _counts(pack: Pack, result: EpochResult, *, epoch: int, before: _Objective | None) -> bool:
     """Return whether this epoch's validation value is the one that counts as far as is known; of equals the first counts."""
     if pack.objective_at == "last":
-        return epoch == pack.to_epoch
+        return epoch == pack.epochs
     if before is None:
         return True
     return result.validation_metric > before.value if pack.maximize else result.validation_metric < before.value

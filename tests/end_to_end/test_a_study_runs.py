@@ -17,6 +17,8 @@ __all__: list[str] = []
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(240)]
 
+ONE = {"max_pack_size": 1}
+
 
 @pytest.fixture(scope="module")
 def dispatcher(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DispatcherProcess]:
@@ -54,11 +56,13 @@ def test_every_epoch_is_on_record_with_its_probes(dispatcher: DispatcherProcess)
         assert trial.worker is not None
 
 
-def test_one_at_a_time_the_same_study_gives_the_same_trials(dispatcher: DispatcherProcess) -> None:
-    one_at_a_time = {"max_concurrent_packs": 1}
+@pytest.mark.parametrize("resources", [{"max_concurrent_packs": 1, "max_pack_size": 1}, {"max_concurrent_packs": 1}])
+def test_one_at_a_time_the_same_study_gives_the_same_trials(dispatcher: DispatcherProcess, resources: dict[str, int]) -> None:
+    # How many trials train fastest together is measured once and remembered; what is known from the start cannot change in the middle.
+    dispatcher.closed(dispatcher.submit("digits-mlp", arms=["adamp", "sgdp"], trials=6, epochs=1, resources=resources))
     outcomes = []
     for _ in range(2):
-        study_id = dispatcher.submit("digits-mlp", arms=["adamp", "sgdp"], trials=6, epochs=2, sampler="tpe", seed=7, resources=one_at_a_time)
+        study_id = dispatcher.submit("digits-mlp", arms=["adamp", "sgdp"], trials=6, epochs=2, sampler="tpe", seed=7, resources=resources)
         dispatcher.closed(study_id)
         outcomes.append([(t.arm, t.number, t.parameters, t.state, t.value, t.test_value) for t in dispatcher.store.every_trial(study_id)])
     assert outcomes[0] == outcomes[1]
@@ -94,7 +98,7 @@ def test_a_pack_too_large_for_the_machine_fails_the_study_with_the_reason(dispat
 
 
 def test_a_paused_study_trains_nothing_until_it_is_resumed(dispatcher: DispatcherProcess) -> None:
-    study_id = dispatcher.submit("slow-plane", trials=6)
+    study_id = dispatcher.submit("slow-plane", trials=6, resources=ONE)
     dispatcher.epochs(study_id, 3)
     dispatcher.store.move(study_id, StudyMove.PAUSE)
     until(lambda: dispatcher.store.study(study_id).progress.running == 0, what="the trials in flight to end")
@@ -111,7 +115,7 @@ def test_a_paused_study_trains_nothing_until_it_is_resumed(dispatcher: Dispatche
 def test_a_stopped_or_cancelled_study_ends_within_seconds_and_keeps_what_it_has(
     dispatcher: DispatcherProcess, verb: StudyMove, after: StudyState
 ) -> None:
-    study_id = dispatcher.submit("slow-plane", trials=50)
+    study_id = dispatcher.submit("slow-plane", trials=50, resources=ONE)
     until(lambda: dispatcher.store.study(study_id).progress.completed >= 2, what="two completed trials")
     asked = time.monotonic()
     dispatcher.store.move(study_id, verb)
@@ -153,7 +157,7 @@ def test_what_a_dispatcher_announces_is_what_this_installation_has(dispatcher: D
 
 def test_a_dispatcher_that_is_asked_to_end_hands_its_study_over(tmp_path: Path) -> None:
     with dispatcher_process(tmp_path) as dispatcher:
-        study_id = dispatcher.submit("slow-plane", trials=6)
+        study_id = dispatcher.submit("slow-plane", trials=6, resources=ONE)
         dispatcher.epochs(study_id, 3)
         assert dispatcher.stop() == 0
         trials = dispatcher.store.every_trial(study_id)

@@ -32,7 +32,7 @@ def _kill_worker(dispatcher: DispatcherProcess, _study_id: str) -> None:
 @pytest.mark.parametrize("kill", [_kill_dispatcher, _kill_run, _kill_worker])
 def test_a_study_outlives_a_kill(tmp_path: Path, kill: Callable[[DispatcherProcess, str], None]) -> None:
     with dispatcher_process(tmp_path) as dispatcher:
-        study_id = dispatcher.submit("slow-plane", arms=["adamp", "sgd"], trials=4)
+        study_id = dispatcher.submit("slow-plane", arms=["adamp", "sgd"], trials=4, resources={"max_pack_size": 1})
         until(lambda: dispatcher.store.study(study_id).progress.completed >= 1, what="a completed trial")
         before = {t.id: t for t in dispatcher.store.every_trial(study_id) if t.state is TrialState.COMPLETED}
         kill(dispatcher, study_id)
@@ -67,7 +67,7 @@ def test_a_trial_that_loses_its_worker_once_is_tried_again_and_one_that_always_d
 
 def test_nothing_goes_on_when_the_dispatcher_is_killed(tmp_path: Path) -> None:
     with dispatcher_process(tmp_path) as dispatcher:
-        study_id = dispatcher.submit("slow-plane", trials=20)
+        study_id = dispatcher.submit("slow-plane", trials=20, resources={"max_pack_size": 1})
         dispatcher.epochs(study_id, 2)
         left = [*dispatcher.processes("workers.run"), *dispatcher.processes("ray::ResourceTrainable"), *dispatcher.processes("raylet")]
         assert len(left) >= 3

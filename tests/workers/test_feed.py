@@ -5,61 +5,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from catalogs import catalog, study_body
+from catalogs import catalog
+from feeding import Running
 
-from studies.spec import parse_spec
 from studies.states import TrialState
-from studies.store import Claim, Store
-from workers.pack import EpochReport, Measurement, MemberReport, Outcome, Pack
-from workers.tune import PackFeed
+from studies.store import Store
+from workers.pack import Fit
 
 __all__: list[str] = []
 
-
-class Running:
-    """A study on record and the feed of its run."""
-
-    def __init__(self, store: Store, **fields: Any) -> None:
-        self.store = store
-        self.study = store.submit(parse_spec(study_body(sampler="random", **fields)))
-        claim = store.claim_next(dispatcher="here", lease_s=60.0)
-        assert claim is not None
-        self.claim: Claim = claim
-        self.feed = self.take_up()
-
-    def take_up(self) -> PackFeed:
-        """Return a feed made from the record alone."""
-        self.writer = self.store.run_writer(self.claim, lease_s=60.0)
-        return PackFeed(self.study.spec, self.writer.plan(), writer=self.writer, record=self.writer.trials(), patience_s=1.0)
-
-    def begin(self, pack_id: str) -> Pack:
-        """Hand out the next pack and start it."""
-        pack = self.feed.next_pack(pack_id)
-        assert pack is not None
-        self.feed.started(pack_id)
-        return pack
-
-    def finish(self, pack: Pack, *, value: float | None = 0.5) -> None:
-        """Report every epoch of a pack of one; None lets it diverge in its first."""
-        (member,) = pack.members
-        last = pack.to_epoch if value is not None else 1
-        for epoch in range(1, last + 1):
-            outcome = None
-            if epoch == last:
-                outcome = (
-                    Outcome(state="diverged", reason="training loss became nan")
-                    if value is None
-                    else Outcome(state="completed", value=value, best_epoch=epoch, test_value=value)
-                )
-            said = MemberReport(
-                trial_id=member.trial_id, attempt=member.attempt, measurement=Measurement(epoch=epoch, elapsed_s=float(epoch)), outcome=outcome
-            )
-            self.feed.reported(pack.pack_id, EpochReport(pack_id=pack.pack_id, epoch=epoch, members=(said,)), worker="here:1")
-        self.feed.ended(pack.pack_id)
-
-    def states(self) -> list[str]:
-        """Return the states of all trials, by arm and number."""
-        return [t.state.value for t in sorted(self.store.every_trial(self.study.id), key=lambda t: (t.arm, t.number))]
+ONE = {"max_pack_size": 1}
 
 
 @pytest.fixture
@@ -70,8 +25,16 @@ def store(tmp_path: Path) -> Iterator[Store]:
     opened.close()
 
 
+def fit(width: int, *, optimizer: str = "adamp", **fields: Any) -> Fit:
+    return Fit(**{"workload": "digits-mlp", "optimizer": optimizer, "batch_size": 32, "device": "cpu", "width": width, **fields})
+
+
+def diverging(_trial: str, _epoch: int) -> None:
+    return None
+
+
 def test_arms_take_turns_and_each_begins_with_its_defaults(store: Store) -> None:
-    running = Running(store)
+    running = Running(store, slots=6, resources=ONE)
     packs = [running.begin(f"p{n}") for n in range(6)]
     assert [pack.optimizer for pack in packs] == ["adamp", "adamw"] * 3
     defaults = {arm.name: arm.defaults for arm in store.arms(running.study.id)}
@@ -82,19 +45,75 @@ def test_arms_take_turns_and_each_begins_with_its_defaults(store: Store) -> None
     for pack in packs:
         running.finish(pack)
     assert running.feed.is_spent
+    assert running.feed.failure() is None
     assert running.states() == ["completed"] * 6
 
 
 def test_a_trial_is_queued_until_its_pack_really_starts(store: Store) -> None:
-    running = Running(store)
+    running = Running(store, resources=ONE)
     assert running.feed.next_pack("p") is not None
     assert running.states() == ["queued"]
     running.feed.started("p")
     assert running.states() == ["running"]
 
 
+def test_a_pack_has_as_many_members_as_its_worker_found_fastest(store: Store) -> None:
+    running = Running(store, slots=1, arms=["adamp"], budget={"trials_per_arm": 100, "epochs": 1})
+    first = running.begin("a")
+    assert (len(first.members), first.width) == (16, None), "nothing is measured yet"
+    running.report(first, epoch=1, value=lambda _trial, _epoch: 0.5, fit=fit(5))
+    running.feed.ended("a")
+    second = running.begin("b")
+    assert (len(second.members), second.width) == (5, 5)
+    running.feed = running.take_up()
+    again = running.begin("c")
+    assert (len(again.members), again.width) == (5, 5), "it is remembered"
+
+
+def test_what_was_measured_on_another_kind_of_device_or_batch_says_nothing(store: Store) -> None:
+    running = Running(store, slots=1, arms=["adamp"], budget={"trials_per_arm": 100, "epochs": 1})
+    for other in (fit(3, device="NVIDIA H100"), fit(4, batch_size=64), fit(5, optimizer="adamw")):
+        running.writer.remember_fit(other.model_dump(mode="json"))
+    running.feed = running.take_up()
+    assert running.begin("a").width is None
+
+
+def test_no_pack_is_larger_than_the_study_allows_and_who_trains_alone_measures_nothing(store: Store) -> None:
+    running = Running(store, slots=1, resources={"max_pack_size": 2}, budget={"trials_per_arm": 3, "epochs": 1})
+    assert [(len(pack.members), pack.width) for pack in running.train_all(value=lambda _trial, _epoch: 0.5, at_once=1)] == [
+        (2, None),
+        (2, None),
+        (1, 1),
+        (1, 1),
+    ]
+
+
+def test_packs_shrink_so_that_no_worker_is_left_without_one(store: Store) -> None:
+    running = Running(store, slots=4, arms=["adamp"], budget={"trials_per_arm": 10, "epochs": 1})
+    assert [len(running.begin(f"p{n}").members) for n in range(4)] == [3, 3, 2, 2]
+
+
+def test_near_the_end_packs_get_smaller_but_not_tiny(store: Store) -> None:
+    running = Running(store, slots=2, arms=["adamp"], budget={"trials_per_arm": 60, "epochs": 1})
+    sizes = [len(pack.members) for pack in running.train_all(value=lambda _trial, _epoch: 0.5)]
+    assert sizes == [16, 16, 14, 7, 4, 3]
+
+
+def test_a_model_is_asked_for_few_trials_at_once_but_for_its_random_beginning(store: Store) -> None:
+    running = Running(store, slots=1, arms=["adamp"], sampler="tpe", budget={"trials_per_arm": 32, "epochs": 1})
+    sizes = [len(pack.members) for pack in running.train_all(value=lambda _trial, _epoch: 0.5, at_once=1)]
+    assert sizes == [9, 4, 4, 4, 4, 4, 3]
+
+
+def test_the_members_of_a_pack_differ(store: Store) -> None:
+    running = Running(store, slots=1, arms=["adamp"], sampler="tpe", budget={"trials_per_arm": 96, "epochs": 1})
+    for pack in running.train_all(value=lambda trial, _epoch: 1 / (1 + int(trial.rpartition(".")[2])), at_once=1):
+        rates = sorted(float(member.parameters["lr"]) for member in pack.members)
+        assert len(set(rates)) == len(rates)
+
+
 def test_a_lost_worker_returns_its_trial_to_the_head_of_the_queue(store: Store) -> None:
-    running = Running(store)
+    running = Running(store, resources=ONE)
     first = running.begin("a")
     running.feed.ended("a", lost="its worker was lost")
     again = running.begin("b")
@@ -103,47 +122,99 @@ def test_a_lost_worker_returns_its_trial_to_the_head_of_the_queue(store: Store) 
     assert again.members[0].attempt == 2
 
 
+def test_a_pack_that_is_lost_twice_is_taken_apart_so_that_only_the_culprit_fails(store: Store) -> None:
+    running = Running(store, slots=1, arms=["adamp"], budget={"trials_per_arm": 4, "epochs": 1}, max_retries=3)
+    sizes = []
+    while (pack := running.feed.next_pack(f"p{len(sizes)}")) is not None:
+        running.feed.started(pack.pack_id)
+        sizes.append(len(pack.members))
+        if any(member.trial_id.endswith(".2") for member in pack.members):
+            running.feed.ended(pack.pack_id, lost="its worker was lost")
+        else:
+            running.finish(pack)
+    assert sizes == [4, 4, 1, 1, 1, 1, 1]
+    assert running.states() == ["completed", "completed", "failed", "completed"]
+    assert [trial.retries for trial in running.trials()] == [2, 2, 3, 2]
+
+
+def test_the_last_try_is_made_alone(store: Store) -> None:
+    running = Running(store, slots=1, arms=["adamp"], budget={"trials_per_arm": 3, "epochs": 1}, max_retries=1)
+    running.begin("a")
+    running.feed.ended("a", lost="its worker was lost")
+    assert len(running.begin("b").members) == 1
+    running.feed.hand_back(reason="its run was asked to leave")
+    running.feed = running.take_up()
+    assert len(running.begin("c").members) == 1, "the record knows who has lost a worker"
+
+
 def test_what_a_lost_worker_still_says_is_refused(store: Store) -> None:
-    running = Running(store)
+    running = Running(store, resources=ONE)
     lost = running.begin("a")
     running.feed.ended("a", lost="its worker was lost")
     running.begin("b")
-    running.finish(lost, value=0.9)
+    running.finish(lost)
     trial = store.trial(lost.members[0].trial_id)
     assert (trial.state, trial.value, trial.epochs_done) == (TrialState.RUNNING, None, 0)
 
 
 def test_a_python_error_fails_the_trial_without_a_second_try(store: Store) -> None:
-    running = Running(store)
+    running = Running(store, resources=ONE)
     running.begin("a")
     running.feed.ended("a", failure="ValueError: no such layer")
     (trial,) = store.every_trial(running.study.id)
     assert (trial.state, trial.reason, trial.attempt) == (TrialState.FAILED, "ValueError: no such layer", 1)
+    assert running.feed.failure() == "the only trial failed: ValueError: no such layer"
+
+
+def test_members_of_a_pack_that_a_python_error_ended_are_tried_alone_and_only_the_culprit_fails(store: Store) -> None:
+    running = Running(store, slots=1, arms=["adamp"], budget={"trials_per_arm": 4, "epochs": 1}, max_retries=0)
+    sizes = []
+    while (pack := running.feed.next_pack(f"p{len(sizes)}")) is not None:
+        running.feed.started(pack.pack_id)
+        sizes.append(len(pack.members))
+        if any(member.trial_id.endswith(".2") for member in pack.members):
+            running.feed.ended(pack.pack_id, failure="ValueError: no such layer")
+        else:
+            running.finish(pack)
+    assert sizes == [4, 1, 1, 1, 1]
+    assert running.states() == ["completed", "completed", "failed", "completed"]
+    assert {trial.retries for trial in running.trials()} == {0}, "what was not their fault is not charged"
 
 
 def test_a_workload_that_only_fails_is_given_up_before_the_whole_budget_is_spent(store: Store) -> None:
     running = Running(store, budget={"trials_per_arm": 40, "epochs": 1})
-    for n in range(10):
-        running.begin(f"p{n}")
-        running.feed.ended(f"p{n}", failure="ValueError: no such layer")
-    assert running.feed.next_pack("one more") is None
+    packs = 0
+    while (pack := running.feed.next_pack(f"p{packs}")) is not None:
+        running.feed.started(pack.pack_id)
+        running.feed.ended(pack.pack_id, failure="ValueError: no such layer")
+        packs += 1
     assert running.feed.is_spent
+    assert running.states().count("failed") == 10
+    assert running.feed.failure() == "each of 10 trials failed: ValueError: no such layer"
 
 
 def test_divergence_is_a_result_and_is_charged(store: Store) -> None:
     running = Running(store)
-    for n in range(6):
-        running.finish(running.begin(f"p{n}"), value=None)
+    running.train_all(value=diverging)
     assert running.feed.is_spent
     assert running.states() == ["diverged"] * 6
 
 
 def test_no_more_packs_than_the_study_allows_are_in_flight(store: Store) -> None:
-    running = Running(store, resources={"max_concurrent_packs": 1})
+    running = Running(store, resources={"max_concurrent_packs": 1, **ONE})
     pack = running.begin("a")
     assert running.feed.next_pack("b") is None
     running.finish(pack)
     assert running.feed.next_pack("b") is not None
+
+
+@pytest.mark.parametrize(("sampler", "most"), [("random", 3), ("tpe", 2)])
+def test_a_pack_waits_for_its_worker_only_where_it_would_not_be_chosen_better_later(store: Store, sampler: str, most: int) -> None:
+    running = Running(store, slots=2, sampler=sampler, budget={"trials_per_arm": 40, "epochs": 1})
+    packs = 0
+    while running.feed.next_pack(f"p{packs}") is not None:
+        packs += 1
+    assert packs == most
 
 
 def test_a_draining_feed_hands_out_nothing(store: Store) -> None:
@@ -154,25 +225,26 @@ def test_a_draining_feed_hands_out_nothing(store: Store) -> None:
     assert running.feed.next_pack("a") is not None
 
 
-def test_a_feed_made_from_the_record_goes_on_as_the_last_one_would_have(store: Store) -> None:
-    whole, cut = Running(store), Running(store)
-    expected = []
-    for n in range(6):
-        pack = whole.begin(f"p{n}")
-        expected.append((pack.optimizer, pack.members[0].parameters))
-        whole.finish(pack, value=0.1 * n)
+@pytest.mark.parametrize("sampler", ["random", "tpe"])
+def test_a_feed_made_from_the_record_goes_on_as_the_last_one_would_have(store: Store, sampler: str) -> None:
+    fields: dict[str, Any] = {"sampler": sampler, "budget": {"trials_per_arm": 24, "epochs": 2}, "resources": {"max_concurrent_packs": 1}}
+
+    def value(trial: str, _epoch: int) -> float:
+        return float(store.trial(trial).parameters["lr"])
+
+    whole, cut = Running(store, **fields), Running(store, **fields)
+    expected = [(p.optimizer, [m.parameters for m in p.members]) for p in whole.train_all(value=value, at_once=1)]
     got = []
-    for n in range(6):
-        if n == 3:
-            cut.feed = cut.take_up()
-        pack = cut.begin(f"p{n}")
-        got.append((pack.optimizer, pack.members[0].parameters))
-        cut.finish(pack, value=0.1 * n)
+    while (pack := cut.feed.next_pack(f"p{len(got)}")) is not None:
+        cut.feed.started(pack.pack_id)
+        got.append((pack.optimizer, [m.parameters for m in pack.members]))
+        cut.finish(pack, value=value)
+        cut.feed = cut.take_up()
     assert got == expected
 
 
 def test_trials_that_the_record_holds_as_queued_come_first(store: Store) -> None:
-    running = Running(store)
+    running = Running(store, resources=ONE)
     pack = running.begin("a")
     running.writer.give_back([(pack.members[0].trial_id, 1)], reason="handed over", max_retries=3, is_charged=False)
     running.feed = running.take_up()

@@ -107,6 +107,43 @@ def test_trials_in_flight_do_not_stop_the_next_proposal() -> None:
     assert len({str(p) for p in proposed}) == 11
 
 
+def test_values_at_a_rung_are_learnt_from_before_their_trials_end() -> None:
+    arm = arm_of("tpe", trials=40)
+    searcher = ArmSampler(arm, sampler="tpe", direction="maximize", seed=0)
+    searcher.remember(0, arm.defaults, TrialState.RUNNING, None)
+    late: list[float] = []
+    for number in range(1, 40):
+        parameters = searcher.propose(number)
+        assert parameters is not None
+        state, value = value_of(parameters)
+        if value is None:
+            searcher.tell(number, state, None)
+        else:
+            searcher.reach(number, {1: value})
+        late += [float(parameters["lr"])] if number >= 25 else []
+    distances = sorted(abs(lr - 0.03) for lr in late)
+    assert distances[len(distances) // 2] < 0.03
+
+
+@pytest.mark.parametrize("sampler", ["random", "qmc", "grid"])
+def test_samplers_that_learn_nothing_are_asked_for_everything_at_once(sampler: str) -> None:
+    arm = arm_of(sampler)
+    assert ArmSampler(arm, sampler=cast("Any", sampler), direction="maximize", seed=0).at_once(3, unanswered=3, at_hand=3) >= arm.trials
+
+
+def test_a_model_is_asked_at_once_for_its_random_beginning_and_then_while_an_eighth_is_unanswered() -> None:
+    searcher = ArmSampler(arm_of("tpe", trials=80), sampler="tpe", direction="maximize", seed=0)
+    assert [searcher.at_once(number, unanswered=number, at_hand=number) for number in (0, 1, 5)] == [11, 10, 6]
+    assert [searcher.at_once(40, unanswered=unanswered, at_hand=0) for unanswered in (0, 4, 9, 10, 20)] == [10, 6, 1, 1, 1]
+    searcher = ArmSampler(arm_of("tpe", trials=12), sampler="tpe", direction="maximize", seed=0)
+    assert [searcher.at_once(number, unanswered=0, at_hand=0) for number in (0, 1, 4, 5, 11)] == [5, 4, 1, 1, 1]
+
+
+def test_a_worker_without_work_may_always_have_one_proposal_and_no_more_than_one() -> None:
+    searcher = ArmSampler(arm_of("tpe", trials=16), sampler="tpe", direction="maximize", seed=0)
+    assert [searcher.at_once(9, unanswered=4, at_hand=at_hand) for at_hand in (0, 1, 2)] == [1, 0, 0]
+
+
 def _all_fixed() -> dict[str, Any]:
     arm = arm_of("random")
     return {name: d.value if isinstance(d, Fixed) else arm.defaults[name] for name, d in arm.space.items() if name != "wd_ratio"} | {"lr": 0.1}

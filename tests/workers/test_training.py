@@ -1,27 +1,26 @@
 """The training loop: what a member does depends on its parameters and seed alone, and what it says is finite and true."""
 
-import functools
 import math
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from packs import CPU, OPTIMIZERS, WORKLOADS, data_of, member, outcome_of, pack_of, rungs, shortened, story, train
 from torch import Tensor, nn
+from torch.nn import functional
 
-from studies.space import Parameters, Scalar
-from workers.optimizers import load_optimizers
-from workers.pack import EpochReport, Measurement, Member, Outcome, Pack
+from studies.space import Parameters
+from workers.checkpoints import CheckpointUnusable
+from workers.pack import EpochReport, Pack
 from workers.seeding import epoch_order
 from workers.solo import Solo
 from workers.training import train_pack
-from workers.workloads import Data, Split, Workload, load_workloads
+from workers.workloads import Data, Workload
+from workers.workloads.float64 import in_float64
 
 __all__: list[str] = []
-
-CPU = torch.device("cpu")
-WORKLOADS = load_workloads()
-OPTIMIZERS = load_optimizers()
 
 
 @pytest.fixture(autouse=True)
@@ -30,47 +29,6 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
-
-
-@functools.cache
-def data_of(workload: Workload) -> Data:
-    return workload.load_data(CPU)
-
-
-def member(optimizer: str, trial_id: str = "t", *, seed: int = 0, given: Parameters | None = None, **parameters: Scalar) -> Member:
-    return Member(trial_id=trial_id, attempt=1, parameters={**OPTIMIZERS[optimizer].card.defaults, **(given or {}), **parameters}, seed=seed)
-
-
-def pack_of(workload: Workload, optimizer: str, *members: Member, epochs: int = 2, **settings: Any) -> Pack:
-    given = {
-        "pack_id": "p",
-        "workload": workload.card.name,
-        "optimizer": optimizer,
-        "members": members,
-        "from_epoch": 0,
-        "to_epoch": epochs,
-        "epochs": epochs,
-        "batch_size": workload.card.batch_size,
-        "maximize": workload.card.direction == "maximize",
-    }
-    return Pack.model_validate({**given, **settings})
-
-
-def train(pack: Pack, workload: Workload | None = None, data: Data | None = None) -> list[EpochReport]:
-    workload = workload or WORKLOADS[pack.workload]
-    return list(train_pack(pack, workload=workload, entry=OPTIMIZERS[pack.optimizer], data=data or data_of(workload), device=CPU))
-
-
-def story(reports: list[EpochReport], trial_id: str = "t") -> list[tuple[Measurement, Outcome | None]]:
-    """Return what a member measured, without its clock, which is never twice the same."""
-    parts = [part for report in reports for part in report.members if part.trial_id == trial_id]
-    return [(part.measurement.model_copy(update={"elapsed_s": 0.0}), part.outcome) for part in parts]
-
-
-def outcome_of(reports: list[EpochReport], trial_id: str = "t") -> Outcome:
-    outcomes = [outcome for _, outcome in story(reports, trial_id) if outcome is not None]
-    assert len(outcomes) == 1
-    return outcomes[0]
 
 
 MLP, CNN, TOY = WORKLOADS["digits-mlp"], WORKLOADS["digits-cnn"], WORKLOADS["antipode-2d"]
@@ -95,6 +53,42 @@ def test_training_neither_reads_nor_disturbs_the_callers_generator() -> None:
     assert torch.equal(torch.get_rng_state(), before)
     torch.manual_seed(2)
     assert story(train(pack)) == first
+
+
+class Restless(Workload):
+    """A model that draws random numbers when it is evaluated, too."""
+
+    card = WORKLOADS["digits-mlp"].card
+
+    def load_data(self, device: torch.device) -> Data:
+        return data_of(MLP).to(device)
+
+    def build_model(self) -> nn.Module:
+        return nn.Sequential(nn.Flatten(), AlwaysDropping(), nn.Linear(64, 10))
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return MLP.loss(outputs, targets)
+
+    def metric_sum(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return MLP.metric_sum(outputs, targets)
+
+
+class AlwaysDropping(nn.Module):
+    def forward(self, inputs: Tensor) -> Tensor:
+        return functional.dropout(inputs, 0.5, training=True)
+
+
+@pytest.mark.parametrize("width", [1, 2])
+def test_a_model_that_draws_when_it_is_tested_neither_reads_nor_disturbs_the_callers_generator(width: int) -> None:
+    workload, data = Restless(), shortened(data_of(MLP), 64, 360)
+    pack = pack_of(MLP, "adamw", member("adamw", "a"), member("adamw", "b", lr=0.01), width=width, objective_at="best")
+    stories: list[object] = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        before = torch.get_rng_state()
+        stories.append(story(train(pack, workload, data), "a"))
+        assert torch.equal(torch.get_rng_state(), before)
+    assert stories[0] == stories[1]
 
 
 class Spy(Workload):
@@ -240,13 +234,64 @@ def test_a_metric_to_minimise_has_its_best_epoch_at_its_smallest() -> None:
     assert outcome.value == outcome.test_value == min(measurement.validation_metric or 0.0 for measurement, _ in story(reports))
 
 
-def test_a_pack_that_ends_at_a_rung_follows_the_whole_trials_schedule() -> None:
-    one = member("adamw")
-    whole = story(train(pack_of(MLP, "adamw", one, epochs=3, schedule="cosine")))
-    rung = story(train(pack_of(MLP, "adamw", one, epochs=3, to_epoch=2, schedule="cosine")))
-    assert [measurement for measurement, _ in rung] == [measurement for measurement, _ in whole[:2]]
-    assert rung[-1][1] is not None
-    assert rung[-1][1].state == "completed"
+def test_a_pack_that_ends_at_a_rung_says_where_it_left_its_members(tmp_path: Path) -> None:
+    wild = member("sgd", "wild", lr=1e8)
+    pack = pack_of(MLP, "sgd", member("sgd", "a"), wild, epochs=3, to_epoch=2, checkpoints=str(tmp_path))
+    first, second = train(pack)
+    assert [part.checkpoint for part in first.members] == [None, None]
+    [part] = second.members
+    assert part.outcome is None
+    assert part.checkpoint == str(tmp_path / "a-attempt1-epoch2.pt")
+    assert [path.name for path in tmp_path.iterdir()] == ["a-attempt1-epoch2.pt"]
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_a_trial_that_stops_at_rungs_is_bitwise_the_one_that_never_stopped(optimizer: str, tmp_path: Path) -> None:
+    settings: dict[str, Any] = {"epochs": 4, "schedule": "warmup-cosine", "decay_1d": False, "objective_at": "best"}
+    pack = pack_of(CNN, optimizer, member(optimizer, given=lively(optimizer)), **settings)
+    data = shortened(data_of(CNN), 330, 360)
+    assert story(rungs(pack, tmp_path, 1, 3, data=data)) == story(train(pack, data=data))
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_in_float64_stopping_changes_no_bit_either(optimizer: str, tmp_path: Path) -> None:
+    pack = pack_of(CNN, optimizer, member(optimizer, given=lively(optimizer)), epochs=2)
+    workload, data = in_float64(CNN, shortened(data_of(CNN), 160, 40))
+    assert story(rungs(pack, tmp_path, 1, workload=workload, data=data)) == story(train(pack, workload, data))
+
+
+def lively(optimizer: str) -> Parameters:
+    livelier: Parameters = {"weight_decay": 0.01, "momentum": 0.9, "lr": 0.01, "warmup_steps": 7}
+    return {name: value for name, value in livelier.items() if name in OPTIMIZERS[optimizer].card.defaults}
+
+
+def test_the_clock_and_the_objective_go_on_after_a_rung(tmp_path: Path) -> None:
+    # Warm-up to a rate far too high: the best epoch lies before the rung.
+    settings: dict[str, Any] = {"epochs": 6, "schedule": "warmup-cosine", "warmup_fraction": 0.9, "objective_at": "best"}
+    pack = pack_of(MLP, "sgd", member("sgd", lr=2.0), **settings)
+    reports = rungs(pack, tmp_path, 4)
+    outcome = outcome_of(reports)
+    assert outcome == outcome_of(train(pack))
+    assert (outcome.best_epoch or 9) <= 4
+    seconds = [part.measurement.elapsed_s for report in reports for part in report.members]
+    assert seconds == sorted(seconds)
+
+
+def test_a_checkpoint_that_is_not_this_members_is_unusable(tmp_path: Path) -> None:
+    train(pack_of(MLP, "sgd", member("sgd", "a"), epochs=3, to_epoch=1, checkpoints=str(tmp_path)))
+    url = str(tmp_path / "a-attempt1-epoch1.pt")
+
+    def resumed(workload: Workload, trial_id: str, from_epoch: int) -> Pack:
+        one = member("sgd", trial_id).model_copy(update={"checkpoint": url})
+        return pack_of(workload, "sgd", one, epochs=3, from_epoch=from_epoch)
+
+    for pack, message in (
+        (resumed(MLP, "b", 1), "expected the state of trial b after epoch 1 at .*, got that of a after epoch 1"),
+        (resumed(MLP, "a", 2), "trial a after epoch 2 at .*, got that of a after epoch 1"),
+        (resumed(CNN, "a", 1), "got one that does not fit"),
+    ):
+        with pytest.raises(CheckpointUnusable, match=message):
+            train(pack)
 
 
 def test_the_schedule_reaches_every_group_and_spares_optimizers_with_their_own() -> None:
@@ -318,14 +363,10 @@ def test_every_workload_learns_in_a_few_epochs_of_adamw(name: str, epochs: int, 
     workload, data = WORKLOADS[name], data_of(WORKLOADS[name])
     if name == "pydoc-lm":
         # The real text and model, but an eighth of an epoch: this suite shares one core.
-        data = Data(train=first(data.train, 512), validation=first(data.validation, 64), test=first(data.test, 64))
+        data = shortened(data, 512, 64)
     value = outcome_of(train(pack_of(workload, "adamw", member("adamw", lr=lr), epochs=epochs), workload, data)).value
     assert value is not None
     assert value > beats if workload.card.direction == "maximize" else value < beats
-
-
-def first(split: Split, examples: int) -> Split:
-    return Split(inputs=split.inputs[:examples], targets=split.targets[:examples])
 
 
 def test_the_clock_counts_a_members_own_training_and_only_grows() -> None:
@@ -335,17 +376,9 @@ def test_the_clock_counts_a_members_own_training_and_only_grows() -> None:
         assert 0.0 < seconds[0] < seconds[1] < seconds[2]
 
 
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"from_epoch": 1}, "begin at epoch 0, got 1"),
-        ({"to_epoch": 3}, "last epoch, 2, got 3"),
-        ({"batch_size": 1078}, "1077 training examples, got a batch size of 1078"),
-    ],
-)
-def test_a_pack_that_cannot_be_trained_is_refused_before_it_starts(settings: dict[str, Any], message: str) -> None:
-    pack = pack_of(CNN, "adamw", member("adamw"), **settings)
-    with pytest.raises(ValueError, match=message):
+def test_a_batch_larger_than_the_training_split_is_refused_before_anything_starts() -> None:
+    pack = pack_of(CNN, "adamw", member("adamw"), batch_size=1078)
+    with pytest.raises(ValueError, match="1077 training examples, got a batch size of 1078"):
         train_pack(pack, workload=CNN, entry=OPTIMIZERS["adamw"], data=data_of(CNN), device=CPU)
 
 

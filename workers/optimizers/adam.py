@@ -6,6 +6,7 @@ from studies.catalog import Bounds, Containment, Hyperparameter, OptimizerCard
 from studies.space import Range
 from workers.optimizers import hyperparameters as h
 from workers.optimizers.registry import OptimizerEntry, upstream
+from workers.stacked.adaptive import StackedAdam, StackedAdamW
 
 _BETAS = {"betas": ("beta1", "beta2")}
 
@@ -72,4 +73,9 @@ _RADAM = OptimizerCard(
     pairs=_BETAS,
 )
 
-ENTRIES: tuple[OptimizerEntry, ...] = tuple(upstream(card, "torch.optim") for card in (_ADAM, _ADAMW, _NADAM, _RADAM))
+ENTRIES: tuple[OptimizerEntry, ...] = (
+    upstream(_ADAM, "torch.optim", stacked=StackedAdam),
+    upstream(_ADAMW, "torch.optim", stacked=StackedAdamW),
+    upstream(_NADAM, "torch.optim"),
+    upstream(_RADAM, "torch.optim"),
+)

@@ -6,6 +6,7 @@ from studies.catalog import Bounds, OptimizerCard
 from studies.space import Condition
 from workers.optimizers import hyperparameters as h
 from workers.optimizers.registry import OptimizerEntry, upstream
+from workers.stacked.momentum import StackedSGD
 
 _LR_SOURCE = "AlgoPerf's Nesterov baseline searches 2e-2 to 5 at momentum 0.9; moved down, as momentum up to 0.99 multiplies the step by 100"
 
@@ -43,4 +44,7 @@ _SGD_NESTEROV = OptimizerCard(
     ),
 )
 
-ENTRIES: tuple[OptimizerEntry, ...] = (upstream(_SGD, "torch.optim"), upstream(_SGD_NESTEROV, "torch.optim"))
+ENTRIES: tuple[OptimizerEntry, ...] = (
+    upstream(_SGD, "torch.optim", stacked=StackedSGD),
+    upstream(_SGD_NESTEROV, "torch.optim", stacked=StackedSGD),
+)

@@ -5,6 +5,8 @@ __all__ = ["ENTRIES"]
 from studies.catalog import Constraint, Containment, OptimizerCard
 from workers.optimizers import hyperparameters as h
 from workers.optimizers.registry import OptimizerEntry, upstream
+from workers.stacked.adaptive import StackedAdamP
+from workers.stacked.momentum import StackedSGDP
 
 _PAPER = "Heo et al., AdamP: Slowing Down the Slowdown for Momentum Optimizers on Scale-invariant Weights, ICLR 2021, arXiv:2006.08217"
 
@@ -85,4 +87,7 @@ _SGDP = OptimizerCard(
     ),
 )
 
-ENTRIES: tuple[OptimizerEntry, ...] = (upstream(_ADAMP, "adamp"), upstream(_SGDP, "adamp"))
+ENTRIES: tuple[OptimizerEntry, ...] = (
+    upstream(_ADAMP, "adamp", stacked=StackedAdamP),
+    upstream(_SGDP, "adamp", stacked=StackedSGDP),
+)

@@ -6,6 +6,7 @@ from studies.catalog import Bounds, Containment, Hyperparameter, OptimizerCard
 from studies.space import Range
 from workers.optimizers import hyperparameters as h
 from workers.optimizers.registry import OptimizerEntry, upstream
+from workers.stacked.adaptive import StackedQHAdam, StackedQHAdamW
 
 _PAPER = "Ma and Yarats, Quasi-hyperbolic momentum and Adam for deep learning, ICLR 2019, arXiv:1810.06801"
 _ROUNDING = "pytorch_optimizer counts its averaging weights in float32, so in float64 the two agree to 1e-7 per step, not to rounding."
@@ -49,6 +50,14 @@ def _card(name: str, title: str, description: str, *, is_decoupled: bool) -> Opt
 
 
 ENTRIES: tuple[OptimizerEntry, ...] = (
-    upstream(_card("qhadam", "QHAdam", f"Adam that steps along {_FORMULA}; weight decay is an L2 penalty.", is_decoupled=False), "pytorch_optimizer"),
-    upstream(_card("qhadamw", "QHAdamW", f"AdamW that steps along {_FORMULA}; weight decay is decoupled.", is_decoupled=True), "pytorch_optimizer"),
+    upstream(
+        _card("qhadam", "QHAdam", f"Adam that steps along {_FORMULA}; weight decay is an L2 penalty.", is_decoupled=False),
+        "pytorch_optimizer",
+        stacked=StackedQHAdam,
+    ),
+    upstream(
+        _card("qhadamw", "QHAdamW", f"AdamW that steps along {_FORMULA}; weight decay is decoupled.", is_decoupled=True),
+        "pytorch_optimizer",
+        stacked=StackedQHAdamW,
+    ),
 )

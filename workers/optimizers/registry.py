@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 from studies.catalog import OptimizerCard
 from studies.recipe import arguments
 from studies.space import Parameters
+from workers.stacked.optimizer import StackedOptimizer
 
 ParameterGroup = dict[str, Any]
 """A torch parameter group: `params`, and what differs from the optimizer's defaults in it."""
@@ -29,14 +30,16 @@ class OptimizerEntry:
         card: what it says of itself.
         build: makes it.
         set_apart: picks parameters of a model that must come in a group of their own, marked `set_apart=True`; None where all are alike.
+        stacked: its batched form, which trains many members as one stack; None where there is none, and members are trained one by one.
     """
 
     card: OptimizerCard
     build: Build
     set_apart: Callable[[nn.Module], Collection[nn.Parameter]] | None = None
+    stacked: type[StackedOptimizer] | None = None
 
 
-def upstream(card: OptimizerCard, module: str) -> OptimizerEntry:
+def upstream(card: OptimizerCard, module: str, *, stacked: type[StackedOptimizer] | None = None) -> OptimizerEntry:
     """Return an entry whose class is `card.constructor` of an installed module, imported when the first one is built.
 
     The import waits because pytorch_optimizer takes close to a second to import, and most workers never need it.
@@ -45,7 +48,7 @@ def upstream(card: OptimizerCard, module: str) -> OptimizerEntry:
     def build(groups: list[ParameterGroup], parameters: Parameters) -> Optimizer:
         return getattr(importlib.import_module(module), card.constructor)(groups, **arguments(card, parameters))
 
-    return OptimizerEntry(card, build)
+    return OptimizerEntry(card, build, stacked=stacked)
 
 
 def check(card: OptimizerCard, parameters: Parameters) -> None:

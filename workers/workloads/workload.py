@@ -53,7 +53,9 @@ class Workload(ABC):
     """A dataset, a model, a loss and a metric.
 
     The trainer runs model and loss on one configuration, or on a stack of them by `torch.func.functional_call` under `vmap`. So neither may
-    branch on a tensor's value, call `.item()` or keep counters in Python; BatchNorm needs a `momentum`.
+    branch on a tensor's value, call `.item()` or keep counters in Python; BatchNorm needs a `momentum`, every parameter a gradient, and what is
+    drawn at random (dropout) comes from torch's global generator. A workload that does otherwise is found out by two steps of two
+    configurations, stacked and alone, and trained one by one.
     """
 
     card: WorkloadCard

@@ -1,0 +1,91 @@
+"""Packs for tests: small to write, and read as what their members measured."""
+
+__all__ = ["CPU", "OPTIMIZERS", "WORKLOADS", "data_of", "first", "member", "outcome_of", "pack_of", "rungs", "shortened", "story", "train"]
+
+import functools
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from studies.space import Parameters, Scalar
+from workers.optimizers import load_optimizers
+from workers.pack import EpochReport, Measurement, Member, Outcome, Pack
+from workers.stacked.fit import Fits
+from workers.training import train_pack
+from workers.workloads import Data, Split, Workload, load_workloads
+
+CPU = torch.device("cpu")
+WORKLOADS = load_workloads()
+OPTIMIZERS = load_optimizers()
+
+
+@functools.cache
+def data_of(workload: Workload) -> Data:
+    """Return a workload's data, loaded once."""
+    return workload.load_data(CPU)
+
+
+def first(split: Split, examples: int) -> Split:
+    """Return a split's first examples."""
+    return Split(inputs=split.inputs[:examples], targets=split.targets[:examples])
+
+
+def shortened(data: Data, train: int, rest: int) -> Data:
+    """Return the first examples of each split."""
+    return Data(train=first(data.train, train), validation=first(data.validation, rest), test=first(data.test, rest))
+
+
+def member(optimizer: str, trial_id: str = "t", *, seed: int = 0, given: Parameters | None = None, **parameters: Scalar) -> Member:
+    """Return a member at the optimizer's defaults but for what is given."""
+    return Member(trial_id=trial_id, attempt=1, parameters={**OPTIMIZERS[optimizer].card.defaults, **(given or {}), **parameters}, seed=seed)
+
+
+def pack_of(workload: Workload, optimizer: str, *members: Member, epochs: int = 2, **settings: Any) -> Pack:
+    """Return a pack of whole trials, trained one by one unless the settings give another width."""
+    given = {
+        "pack_id": "p",
+        "workload": workload.card.name,
+        "optimizer": optimizer,
+        "members": members,
+        "from_epoch": 0,
+        "to_epoch": epochs,
+        "epochs": epochs,
+        "batch_size": workload.card.batch_size,
+        "maximize": workload.card.direction == "maximize",
+        "width": 1,
+    }
+    return Pack.model_validate({**given, **settings})
+
+
+def train(pack: Pack, workload: Workload | None = None, data: Data | None = None, *, fits: Fits | None = None) -> list[EpochReport]:
+    """Return all reports of a pack."""
+    workload = workload or WORKLOADS[pack.workload]
+    return list(train_pack(pack, workload=workload, entry=OPTIMIZERS[pack.optimizer], data=data or data_of(workload), device=CPU, fits=fits))
+
+
+def rungs(pack: Pack, folder: Path, *epochs: int, workload: Workload | None = None, data: Data | None = None) -> list[EpochReport]:
+    """Return the reports of a pack that stops at these epochs, and goes on each time with the members that are left."""
+    reports: list[EpochReport] = []
+    members, done = pack.members, 0
+    for to_epoch in (*epochs, pack.epochs):
+        part = {**pack.model_dump(), "members": members, "from_epoch": done, "to_epoch": to_epoch, "checkpoints": str(folder)}
+        reports += train(Pack.model_validate(part), workload, data)
+        left = {report.trial_id: report.checkpoint for report in reports[-1].members if report.outcome is None}
+        members, done = tuple(m.model_copy(update={"checkpoint": left[m.trial_id]}) for m in members if m.trial_id in left), to_epoch
+        if not members:
+            break
+    return reports
+
+
+def story(reports: list[EpochReport], trial_id: str = "t") -> list[tuple[Measurement, Outcome | None]]:
+    """Return what a member measured, without its clock, which is never twice the same."""
+    parts = [part for report in reports for part in report.members if part.trial_id == trial_id]
+    return [(part.measurement.model_copy(update={"elapsed_s": 0.0}), part.outcome) for part in parts]
+
+
+def outcome_of(reports: list[EpochReport], trial_id: str = "t") -> Outcome:
+    """Return how a member ended, which it does once."""
+    outcomes = [outcome for _, outcome in story(reports, trial_id) if outcome is not None]
+    assert len(outcomes) == 1
+    return outcomes[0]

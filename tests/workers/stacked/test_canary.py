@@ -1,0 +1,168 @@
+"""The canary: what can be stacked is, what cannot is trained one by one, and the reason is one that a person understands."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from packs import CPU, OPTIMIZERS, WORKLOADS, data_of, member, pack_of, shortened, story, train
+from torch import Tensor, nn
+from torch.nn import functional
+
+from workers.pack import Pack
+from workers.stacked.canary import refusal
+from workers.workloads import Data, Workload
+
+__all__: list[str] = []
+
+MLP = WORKLOADS["digits-mlp"]
+
+
+class Of(Workload):
+    """The digits with another model, and perhaps another loss."""
+
+    card = MLP.card
+
+    def __init__(self, model: Callable[[], nn.Module], loss: Callable[[Tensor, Tensor], Tensor] = functional.cross_entropy) -> None:
+        self._model, self._loss = model, loss
+
+    def load_data(self, device: torch.device) -> Data:
+        return data_of(MLP).to(device)
+
+    def build_model(self) -> nn.Module:
+        return nn.Sequential(nn.Flatten(), self._model())
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return self._loss(outputs, targets)
+
+    def metric_sum(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return (outputs.argmax(dim=-1) == targets).to(outputs.dtype).sum()
+
+
+def dropping() -> nn.Module:
+    return nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Dropout(0.3), nn.Linear(32, 10))
+
+
+class Odd(nn.Module):
+    """A linear layer whose outputs go through a function of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(64, 10)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.after(self.linear(inputs))
+
+    def after(self, outputs: Tensor) -> Tensor:
+        return outputs
+
+
+class Branching(Odd):
+    def after(self, outputs: Tensor) -> Tensor:
+        return outputs if outputs.sum() > 0 else 2 * outputs
+
+
+class Masking(Odd):
+    def after(self, outputs: Tensor) -> Tensor:
+        return outputs - outputs[outputs > 0].mean()
+
+
+class Wasteful(Odd):
+    """Has a layer that no output depends on: alone, an optimizer passes over it; in a stack its decay would reach it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.spare = nn.Linear(3, 3)
+
+
+class Remembering(Odd):
+    """Writes what it saw into a buffer that is no part of its state, and so not stacked."""
+
+    scale: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("scale", torch.ones(()), persistent=False)
+
+    def after(self, outputs: Tensor) -> Tensor:
+        scaled = outputs * self.scale.clone()
+        if self.training:
+            self.scale.mul_(scaled.detach().square().mean())
+        return scaled
+
+
+def pack(workload: Workload, optimizer: str = "adamw", *, seeds: tuple[int, int] = (1, 1), **settings: Any) -> Pack:
+    return pack_of(
+        workload,
+        optimizer,
+        *(member(optimizer, name, seed=seed, lr=lr) for name, seed, lr in zip("ab", seeds, (0.01, 0.002), strict=True)),
+        **settings,
+    )
+
+
+def why(workload: Workload, optimizer: str = "adamw", *, seeds: tuple[int, int] = (1, 1)) -> str | None:
+    return refusal(pack(workload, optimizer, seeds=seeds), workload=workload, entry=OPTIMIZERS[optimizer], data=data_of(MLP), device=CPU)
+
+
+@pytest.mark.parametrize("name", WORKLOADS)
+@pytest.mark.parametrize("seeds", [(1, 1), (1, 2)])
+def test_every_workload_of_ours_can_be_stacked(name: str, seeds: tuple[int, int]) -> None:
+    workload = WORKLOADS[name]
+    data = shortened(data_of(workload), 2 * workload.card.batch_size, 8)
+    assert refusal(pack(workload, "adamp", seeds=seeds), workload=workload, entry=OPTIMIZERS["adamp"], data=data, device=CPU) is None
+
+
+def test_an_optimizer_without_a_batched_form_is_named() -> None:
+    assert why(MLP, "lion") == "Members are trained one by one: Lion has no batched form."
+
+
+@pytest.mark.parametrize(
+    ("model", "reason"),
+    [
+        (Branching, "looks at a tensor's value"),
+        (Masking, "looks at a tensor's value"),
+        (Wasteful, "leaves parameters unused"),
+        (Remembering, "writes in place into a tensor that all members share"),
+        (lambda: nn.Sequential(nn.Linear(64, 8), nn.BatchNorm1d(8, momentum=None), nn.Linear(8, 10)), "looks at a tensor's value"),
+        (lambda: nn.Sequential(nn.Linear(64, 8).to(torch.bfloat16), nn.Linear(8, 10)), "these are bfloat16 and float32"),
+        (lambda: nn.Linear(3, 10), "two steps of a member alone ended in RuntimeError"),
+    ],
+    ids=["branch", "mask", "unused", "in-place", "batch-norm", "dtypes", "broken"],
+)
+def test_what_cannot_be_stacked_is_refused_in_words(model: Callable[[], nn.Module], reason: str) -> None:
+    said = why(Of(model))
+    assert said is not None
+    assert said.startswith("Members are trained one by one: ")
+    assert reason in said
+    assert said.endswith(".")
+
+
+def test_a_refused_workload_is_trained_one_by_one_and_the_report_says_why() -> None:
+    workload = Of(Branching)
+    one, two = (train(pack(workload, width=width, epochs=1), workload, shortened(data_of(MLP), 96, 32)) for width in (1, 2))
+    assert story(one, "a") == story(two, "a")
+    assert one[0].fit is None
+    assert two[0].fit is not None
+    assert two[0].fit.width == 1
+    assert "looks at a tensor's value" in (two[0].fit.reason or "")
+
+
+def test_dropout_draws_for_each_member_of_a_seed_what_it_draws_alone() -> None:
+    workload = Of(dropping)
+    assert why(workload) is None
+    data = shortened(data_of(MLP), 320, 64)
+    alone, together = (train(pack(workload, width=width), workload, data) for width in (1, 2))
+    for name in "ab":
+        for (mine, _), (theirs, _) in zip(story(alone, name), story(together, name), strict=True):
+            assert theirs.train_loss == pytest.approx(mine.train_loss, rel=1e-4)
+
+
+def test_dropout_of_members_with_different_seeds_is_not_stacked() -> None:
+    said = why(Of(dropping), seeds=(1, 2))
+    assert said is not None
+    assert "draws random numbers (dropout), and members with different seeds cannot draw theirs in one stack" in said
+
+
+def test_noise_that_no_gradient_rises_above_refuses_nothing() -> None:
+    # The bias before the norm has a gradient of rounding noise alone, of which Adam makes whole steps in float32.
+    assert why(Of(lambda: nn.Sequential(nn.Linear(64, 16), nn.BatchNorm1d(16), nn.Linear(16, 10))), "adam") is None

@@ -1,0 +1,339 @@
+"""Stacks against members trained alone: the same numbers to rounding, in every way that a pack can be trained."""
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from packs import CPU, OPTIMIZERS, WORKLOADS, data_of, member, outcome_of, pack_of, rungs, shortened, story, train
+from torch import Tensor, nn
+from torch.nn import functional
+
+from studies.space import Parameters
+from workers.checkpoints import load
+from workers.pack import EpochReport, Measurement, Member, Pack
+from workers.solo import Solo
+from workers.stacked.engine import Stacks
+from workers.stacked.layout import Layout
+from workers.stacked.memory import is_out_of_memory
+from workers.stacked.rows import Rows
+from workers.stacked.stack import Stack
+from workers.training import OneByOne, train_pack
+from workers.workloads import Data, Workload
+from workers.workloads.float64 import in_float64
+
+__all__: list[str] = []
+
+MLP, CNN, LM = WORKLOADS["digits-mlp"], WORKLOADS["digits-cnn"], WORKLOADS["pydoc-lm"]
+STACKED = [name for name, entry in OPTIMIZERS.items() if entry.stacked is not None]
+SMALL = {MLP: (160, 60), CNN: (160, 60), LM: (32, 8)}
+LIVELY: Parameters = {"weight_decay": 0.02, "momentum": 0.9, "nesterov": True, "nu1": 0.7, "nu2": 0.9}
+
+
+def three(optimizer: str, *, seeds: tuple[int, int, int] = (1, 1, 1)) -> tuple[Member, ...]:
+    """Return members of which each has another lr, and the second more that is not at its default."""
+    defaults = OPTIMIZERS[optimizer].card.defaults
+    lively = {name: value for name, value in LIVELY.items() if name in defaults}
+    lr = 0.02
+    made = [member(optimizer, name, seed=seed, lr=lr / 4**index) for index, (name, seed) in enumerate(zip("abc", seeds, strict=True))]
+    return made[0], made[1].model_copy(update={"parameters": {**made[1].parameters, **lively}}), made[2]
+
+
+def both(workload: Workload, pack: Pack, *, wide: bool = True) -> tuple[list[EpochReport], list[EpochReport]]:
+    """Return the reports of a pack trained one by one, and as stacks of the width it says."""
+    small = shortened(data_of(workload), *SMALL[workload])
+    used, data = in_float64(workload, small) if wide else (workload, small)
+    assert pack.width != 1
+    return train(pack.model_copy(update={"width": 1}), used, data), train(pack, used, data)
+
+
+def assert_same(alone: list[EpochReport], together: list[EpochReport], *, rel: float) -> None:
+    assert len(alone) == len(together)
+    for one, other in zip(alone, together, strict=True):
+        assert [part.trial_id for part in one.members] == [part.trial_id for part in other.members]
+        for mine, theirs in zip(one.members, other.members, strict=True):
+            for name in Measurement.model_fields:
+                if name != "elapsed_s":
+                    assert_close(getattr(mine.measurement, name), getattr(theirs.measurement, name), rel=rel)
+            assert (mine.outcome is None) == (theirs.outcome is None)
+            if mine.outcome is not None and theirs.outcome is not None:
+                assert theirs.outcome.model_dump(exclude={"value", "test_value"}) == mine.outcome.model_dump(exclude={"value", "test_value"})
+                assert_close(mine.outcome.value, theirs.outcome.value, rel=rel)
+                assert_close(mine.outcome.test_value, theirs.outcome.test_value, rel=rel)
+
+
+def assert_close(mine: float | None, theirs: float | None, *, rel: float) -> None:
+    if mine is None or theirs is None:
+        assert mine is theirs
+    else:
+        assert theirs == pytest.approx(mine, rel=rel, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("workload", "optimizer"),
+    [*((workload, optimizer) for workload in (MLP, CNN) for optimizer in STACKED), (LM, "adamp"), (LM, "sgd-nesterov")],
+    ids=lambda given: given if isinstance(given, str) else given.card.name,
+)
+def test_a_member_of_a_stack_does_in_float64_what_it_does_alone(workload: Workload, optimizer: str) -> None:
+    pack = pack_of(workload, optimizer, *three(optimizer), epochs=2, schedule="cosine", width=3)
+    assert_same(*both(workload, pack), rel=1e-6)
+
+
+@pytest.mark.parametrize("optimizer", ["adamp", "sgd"])
+@pytest.mark.parametrize("settings", [{"decay_1d": False}, {"objective_at": "best"}, {"schedule": "warmup-cosine", "warmup_fraction": 0.5}])
+def test_members_with_orders_of_their_own_and_other_settings_do_so_too(optimizer: str, settings: dict[str, Any]) -> None:
+    members = three(optimizer, seeds=(1, 2, 2))
+    assert_same(*both(CNN, pack_of(CNN, optimizer, *members, epochs=3, width=2, **settings)), rel=1e-6)
+
+
+def test_in_float32_it_does_so_to_rounding() -> None:
+    assert_same(*both(MLP, pack_of(MLP, "adamp", *three("adamp"), width=3), wide=False), rel=1e-3)
+
+
+def test_the_same_pack_twice_is_bitwise_equal() -> None:
+    pack = pack_of(CNN, "adamp", *three("adamp"), width=3)
+    stories = [[story(train(pack), name) for name in "abc"] for _ in range(2)]
+    assert stories[0] == stories[1]
+
+
+def test_torchs_generator_is_left_alone() -> None:
+    before = torch.get_rng_state()
+    train(pack_of(MLP, "adamp", *three("adamp", seeds=(1, 2, 3)), width=3))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_lost_member_leaves_the_bits_of_the_others_and_frees_its_row() -> None:
+    calm, wild, tame = member("sgd", "calm", lr=0.05), member("sgd", "wild", lr=1e8), member("sgd", "tame", lr=0.01)
+    gentle = wild.model_copy(update={"parameters": {**wild.parameters, "lr": 0.02}})
+    lost = train(pack_of(CNN, "sgd", calm, wild, tame, epochs=3, width=3))
+    usual = train(pack_of(CNN, "sgd", calm, gentle, tame, epochs=1, width=3))
+    for name in ("calm", "tame"):
+        assert story(lost, name)[0][0] == story(usual, name)[0][0]
+    assert [len(report.members) for report in lost] == [3, 2, 2]
+    assert outcome_of(lost, "wild") == outcome_of(train(pack_of(CNN, "sgd", wild)), "wild")
+    assert outcome_of(lost, "calm").state == "completed"
+
+
+def test_a_pack_whose_members_are_all_lost_ends() -> None:
+    [report] = train(pack_of(MLP, "sgd", *(member("sgd", name, lr=1e8) for name in "ab"), epochs=4, width=2))
+    assert [part.outcome.state for part in report.members if part.outcome] == ["diverged", "diverged"]
+
+
+@pytest.mark.parametrize("optimizer", STACKED)
+def test_a_stack_that_stops_at_rungs_is_bitwise_the_one_that_never_stopped(optimizer: str, tmp_path: Path) -> None:
+    pack = pack_of(CNN, optimizer, *three(optimizer), epochs=3, schedule="cosine", decay_1d=False, objective_at="best", width=3)
+    data = shortened(data_of(CNN), 160, 60)
+    whole, stopped = train(pack, data=data), rungs(pack, tmp_path, 1, 2, data=data)
+    for name in "abc":
+        assert story(stopped, name) == story(whole, name)
+
+
+@pytest.mark.parametrize("optimizer", STACKED)
+@pytest.mark.parametrize("widths", [(1, 3), (3, 1)])
+def test_a_member_can_go_on_in_the_other_engine(optimizer: str, widths: tuple[int, int], tmp_path: Path) -> None:
+    workload, data = in_float64(CNN, shortened(data_of(CNN), 160, 60))
+    pack = pack_of(CNN, optimizer, *three(optimizer), epochs=2, schedule="cosine", decay_1d=False, width=1)
+    whole = train(pack, workload, data)
+    begun = train(pack.model_copy(update={"to_epoch": 1, "checkpoints": str(tmp_path), "width": widths[0]}), workload, data)
+    urls = {part.trial_id: part.checkpoint for part in begun[-1].members}
+    members = tuple(one.model_copy(update={"checkpoint": urls[one.trial_id]}) for one in pack.members)
+    ended = train(pack.model_copy(update={"members": members, "from_epoch": 1, "width": widths[1]}), workload, data)
+    for name in "abc":
+        mine, theirs = story(whole, name)[-1][0], story(ended, name)[-1][0]
+        assert_close(mine.train_loss, theirs.train_loss, rel=1e-6)
+        assert_close(mine.weight_norm, theirs.weight_norm, rel=1e-6)
+        assert_close(mine.validation_loss, theirs.validation_loss, rel=1e-6)
+
+
+def engine(pack: Pack, *, width: int, data: Data | None = None) -> Stacks:
+    used = data or data_of(CNN)
+    entry = OPTIMIZERS[pack.optimizer]
+    return Stacks(pack, workload=CNN, entry=entry, data=used, device=CPU, states=[None] * len(pack.members), width=width)
+
+
+def test_checkpoints_of_both_engines_have_the_same_form() -> None:
+    for optimizer in STACKED:
+        pack = pack_of(CNN, optimizer, *three(optimizer), epochs=2, decay_1d=False, schedule="cosine")
+        data = shortened(data_of(CNN), 160, 60)
+        stacks = engine(pack, width=3, data=data)
+        stacks.train_epoch(1, alive=[0, 1, 2])
+        for index, one in enumerate(pack.members):
+            solo = Solo(one, pack=pack, workload=CNN, entry=OPTIMIZERS[optimizer], data=data, device=CPU)
+            solo.train_epoch(1)
+            assert form(stacks.checkpoint(index)) == form(solo.checkpoint())
+
+
+def form(state: Any) -> Any:
+    """Return a state with tensors as their dtypes and shapes, and every other number as its type."""
+    if isinstance(state, Tensor):
+        return state.dtype, state.shape
+    if isinstance(state, dict):
+        return {key: form(value) for key, value in state.items()}
+    if isinstance(state, list | tuple):
+        return [form(item) for item in state]
+    return type(state)
+
+
+def test_packs_wider_than_the_width_are_stacks_of_about_equal_size_and_say_the_same() -> None:
+    members = tuple(member("adamw", str(index), lr=0.001 * (1 + index)) for index in range(7))
+    wide, narrow = (train(pack_of(MLP, "adamw", *members, epochs=1, width=width)) for width in (7, 3))
+    for index in range(7):
+        [(mine, _)], [(theirs, _)] = story(wide, str(index)), story(narrow, str(index))
+        assert_close(mine.train_loss, theirs.train_loss, rel=1e-5)
+    stacks = engine(pack_of(CNN, "adamw", *members), width=3)
+    assert [members for members, _ in stacks._groups] == [[0, 1], [2, 3], [4, 5, 6]]
+
+
+def test_stacks_are_joined_when_fewer_would_do() -> None:
+    members = tuple(member("adamw", str(index)) for index in range(6))
+    stacks = engine(pack_of(CNN, "adamw", *members, epochs=2), width=3, data=shortened(data_of(CNN), 64, 32))
+    stacks.train_epoch(1, alive=range(6))
+    results = stacks.train_epoch(2, alive=[5, 0, 4])
+    assert [members for members, _ in stacks._groups] == [[0, 4, 5]]
+    assert [result.divergence for result in results] == [None] * 3
+    assert len(stacks.test([4, 0])) == 2
+
+
+def test_out_of_memory_halves_the_width_and_goes_on_from_where_it_stood(monkeypatch: pytest.MonkeyPatch) -> None:
+    members = tuple(member("adamp", str(index), lr=0.001 * (1 + index)) for index in range(6))
+    pack = pack_of(CNN, "adamp", *members, epochs=3, width=6)
+    usual = train(pack)
+    move, steps = Stack._move, [0]
+
+    def short_of_memory(self: Stack, *given: Any, **named: Any) -> None:
+        steps[0] += 1
+        # In the midst of the second epoch, with half of a step taken.
+        if len(self.members) > 2 and steps[0] > 40:
+            move(self, *given, **named)
+            raise RuntimeError("[enforce fail at alloc_cpu.cpp:124] . DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes.")
+        move(self, *given, **named)
+
+    monkeypatch.setattr(Stack, "_move", short_of_memory)
+    reports = train(pack)
+    assert [report.fit and report.fit.width for report in reports] == [None, 1, None]
+    assert reports[1].fit is not None
+    assert reports[1].fit.reason == "Memory ran out with 3 members in a stack: one by one from then on."
+    for index in range(6):
+        for (mine, _), (theirs, _) in zip(story(usual, str(index)), story(reports, str(index)), strict=True):
+            assert_close(mine.train_loss, theirs.train_loss, rel=0.02)
+
+
+def test_out_of_memory_before_the_first_step_of_an_epoch_halves_the_width_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    members = tuple(member("adamp", str(index), lr=0.001 * (1 + index)) for index in range(6))
+    pack = pack_of(CNN, "adamp", *members, epochs=2, width=6)
+    data = shortened(data_of(CNN), 64, 32)
+    usual, stacks = engine(pack, width=6, data=data), engine(pack, width=6, data=data)
+    select = Rows.select
+
+    def short_of_memory(self: Rows, rows: Any) -> Rows:
+        if len(rows) == 6:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return select(self, rows)
+
+    monkeypatch.setattr(Rows, "select", short_of_memory)
+    results = stacks.train_epoch(1, alive=range(6))
+    monkeypatch.undo()
+    assert (stacks.width, stacks.ran_out_with) == (3, 6)
+    assert [members for members, _ in stacks._groups] == [[0, 1, 2], [3, 4, 5]]
+    for mine, theirs in zip(usual.train_epoch(1, alive=range(6)), results, strict=True):
+        assert_close(mine.train_loss, theirs.train_loss, rel=1e-4)
+
+
+@pytest.mark.parametrize("width", [1, 2])
+def test_memory_that_runs_out_when_a_checkpoint_is_taken_up_is_no_fault_of_the_checkpoint(
+    width: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def short_of_memory(*_: Any, **__: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(Layout, "row" if width > 1 else "pieces", short_of_memory)
+    monkeypatch.setattr(nn.Module, "load_state_dict", short_of_memory)
+    pack = pack_of(MLP, "adamw", member("adamw", "a"), member("adamw", "b"), epochs=2, width=1)
+    begun = train(pack.model_copy(update={"to_epoch": 1, "checkpoints": str(tmp_path)}))
+    members = tuple(one.model_copy(update={"checkpoint": part.checkpoint}) for one, part in zip(pack.members, begun[0].members, strict=True))
+    resumed = pack.model_copy(update={"members": members, "from_epoch": 1})
+    states = [load(str(one.checkpoint)) for one in members]
+    one: Callable[..., object] = OneByOne if width == 1 else functools.partial(Stacks, width=width)
+    with pytest.raises(torch.OutOfMemoryError):
+        one(resumed, workload=MLP, entry=OPTIMIZERS["adamw"], data=data_of(MLP), device=CPU, states=states)
+
+
+def test_an_allocation_that_the_machine_refuses_is_told_from_other_errors() -> None:
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(1 << 60, dtype=torch.uint8)
+    assert is_out_of_memory(caught.value)
+    assert is_out_of_memory(torch.OutOfMemoryError("CUDA out of memory"))
+    assert is_out_of_memory(RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"))
+    assert not is_out_of_memory(RuntimeError("shape mismatch"))
+
+
+def test_a_members_clock_is_its_share_and_goes_on_after_a_rung(tmp_path: Path) -> None:
+    pack = pack_of(CNN, "adamw", *(member("adamw", name) for name in "ab"), epochs=3, width=2)
+    reports = rungs(pack, tmp_path, 1)
+    for name in "ab":
+        seconds = [part.measurement.elapsed_s for report in reports for part in report.members if part.trial_id == name]
+        assert 0.0 < seconds[0] < seconds[1] < seconds[2]
+
+
+class Tied(Workload):
+    """The digits with a model that has what few have: tied weights, a frozen parameter, a buffer beside the state, a scalar parameter."""
+
+    card = MLP.card
+
+    def load_data(self, device: torch.device) -> Data:
+        return data_of(MLP).to(device)
+
+    def build_model(self) -> nn.Module:
+        return _Odd()
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return functional.cross_entropy(outputs, targets)
+
+    def metric_sum(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return (outputs.argmax(dim=-1) == targets).to(outputs.dtype).sum()
+
+
+class _Odd(nn.Module):
+    noise: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.tensor(1.5))
+        self.one, self.two, self.out = nn.Linear(64, 64), nn.Linear(64, 64), nn.Linear(64, 10)
+        self.two.weight = self.one.weight
+        self.out.weight.requires_grad_(False)
+        self.register_buffer("noise", torch.randn(64), persistent=False)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        states = self.one(inputs.flatten(1) + 0.1 * self.noise).relu()
+        return self.out(self.scale * self.two(states).relu())
+
+
+@pytest.mark.parametrize("seeds", [(1, 1, 1), (1, 2, 3)])
+def test_tied_weights_frozen_ones_and_buffers_beside_the_state_are_stacked_as_well(seeds: tuple[int, int, int], tmp_path: Path) -> None:
+    workload, data = in_float64(Tied(), shortened(data_of(MLP), 160, 60))
+    pack = pack_of(MLP, "adamp", *three("adamp", seeds=seeds), epochs=2, width=3, decay_1d=False)
+    alone = train(pack.model_copy(update={"width": 1}), workload, data)
+    assert_same(alone, train(pack, workload, data), rel=1e-6)
+    together = rungs(pack, tmp_path, 1, workload=workload, data=data)
+    for name in "abc":
+        assert_close(story(alone, name)[-1][0].train_loss, story(together, name)[-1][0].train_loss, rel=1e-6)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("width", [3, 2, None])
+def test_on_a_gpu_a_stack_says_what_each_member_says_alone(width: int | None, tmp_path: Path) -> None:
+    device = torch.device("cuda")
+    workload, data = in_float64(CNN, shortened(data_of(CNN), 160, 60))
+    data = data.to(device)
+    settings: dict[str, Any] = {"epochs": 3, "schedule": "cosine", "to_epoch": 2, "checkpoints": str(tmp_path)}
+    pack = pack_of(CNN, "adamp", *three("adamp", seeds=(1, 2, 2)), width=width, **settings)
+    alone, together = (
+        list(train_pack(each, workload=workload, entry=OPTIMIZERS["adamp"], data=data, device=device))
+        for each in (pack.model_copy(update={"width": 1}), pack)
+    )
+    assert_same(alone, together, rel=1e-6)
+    assert all(part.checkpoint for part in together[-1].members)
+    assert (together[0].fit is None) == (width is not None)

@@ -1,0 +1,33 @@
+"""Checkpoints that killed runs have left: removed once their study is closed, and no others."""
+
+from pathlib import Path
+
+from catalogs import catalog, study_body
+
+from studies.spec import parse_spec
+from studies.states import StudyMove
+from studies.store import Store
+from workers.leftovers import discard_leftovers
+from workers.settings import Settings
+
+__all__: list[str] = []
+
+
+def test_only_the_checkpoints_of_closed_studies_are_removed(tmp_path: Path) -> None:
+    store = Store.open(f"sqlite:///{tmp_path}/tangent.db")
+    store.announce(catalog(), dispatcher="here")
+    is_open, closed = (store.submit(parse_spec(study_body())).id for _ in range(2))
+    store.move(closed, StudyMove.CANCEL)
+    folder = tmp_path / "checkpoints"
+    for name in (is_open, closed, "of-another-database"):
+        (folder / name).mkdir(parents=True)
+        (folder / name / "some.pt").touch()
+    assert discard_leftovers(store, str(folder)) == 1
+    assert sorted(path.name for path in folder.iterdir()) == sorted([is_open, "of-another-database"])
+    assert discard_leftovers(store, str(tmp_path / "no-such-folder")) == 0
+    store.close()
+
+
+def test_checkpoints_lie_in_the_home_or_wherever_is_said(tmp_path: Path) -> None:
+    assert Settings(home=tmp_path).checkpoints_of("abc") == f"{tmp_path}/checkpoints/abc"
+    assert Settings(home=tmp_path, checkpoints="s3://bucket/tangent/").checkpoints_of("abc") == "s3://bucket/tangent/abc"

@@ -1,0 +1,157 @@
+"""Rungs: which trials the feed lets go on, that every arm gets equal epochs, and that no loss and no restart changes it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from catalogs import catalog
+from feeding import Running
+
+from studies.states import TrialState
+from studies.store import Store
+
+__all__: list[str] = []
+
+ASHA = {"kind": "asha", "min_epochs": 1, "reduction_factor": 3}
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    opened = Store.open(f"sqlite:///{tmp_path}/tangent.db")
+    opened.announce(catalog(), dispatcher="here")
+    yield opened
+    opened.close()
+
+
+def value(trial: str, epoch: int) -> float:
+    """Improves with the epochs; which trial is best is spread over the numbers."""
+    return (int(trial.rpartition(".")[2]) * 7 % 27) / 27 + epoch / 100
+
+
+def study(**fields: Any) -> dict[str, Any]:
+    return {"pruner": ASHA, "budget": {"trials_per_arm": 27, "epochs": 9}, **fields}
+
+
+@pytest.mark.parametrize("pruner", ["asha", "hyperband", "median", ASHA])
+@pytest.mark.parametrize("sampler", ["random", "tpe"])
+def test_every_trial_ends_and_every_arm_has_a_completed_one(store: Store, pruner: Any, sampler: str) -> None:
+    running = Running(store, **study(pruner=pruner, sampler=sampler))
+    running.train_all(value=value)
+    assert running.feed.is_spent
+    assert set(running.states()) == {"completed", "pruned"}
+    for arm in ("adamp", "adamw"):
+        assert any(t.state is TrialState.COMPLETED for t in running.trials() if t.arm == arm)
+
+
+def test_equal_trials_train_equal_epochs_in_every_arm(store: Store) -> None:
+    running = Running(store, **study())
+    running.train_all(value=value)
+    epochs = {arm: sum(t.epochs_done for t in running.trials() if t.arm == arm) for arm in ("adamp", "adamw")}
+    assert epochs == {"adamp": 27 + 9 * 2 + 3 * 6, "adamw": 27 + 9 * 2 + 3 * 6}
+
+
+def test_promoted_trials_are_handed_out_before_new_ones_and_go_on_from_their_checkpoints(store: Store) -> None:
+    running = Running(store, slots=1, **study(arms=["adamp"], resources={"max_pack_size": 9}))
+    first = running.begin("a")
+    assert (first.from_epoch, first.to_epoch, len(first.members)) == (0, 1, 9)
+    assert first.checkpoints is not None
+    running.finish(first, value=value)
+    second = running.begin("b")
+    assert (second.from_epoch, second.to_epoch, len(second.members)) == (1, 3, 3)
+    assert all(member.checkpoint is not None for member in second.members)
+    best = sorted(first.members, key=lambda member: -value(member.trial_id, 1))[:3]
+    assert {member.trial_id for member in second.members} == {member.trial_id for member in best}
+    running.finish(second, value=value)
+    third = running.begin("c")
+    assert (third.from_epoch, third.to_epoch, len(third.members)) == (3, 9, 1)
+    assert third.checkpoints is None
+
+
+def test_a_checkpoint_is_given_up_when_its_trial_has_ended_or_passed_its_next_rung(store: Store) -> None:
+    running = Running(store, slots=1, **study(arms=["adamp"], resources={"max_pack_size": 9}))
+    running.finish(running.begin("a"), value=value)
+    assert running.feed.outdated_checkpoints() == ()
+    second = running.begin("b")
+    assert running.feed.outdated_checkpoints() == (), "it may be needed again"
+    running.finish(second, value=value)
+    assert set(running.feed.outdated_checkpoints()) == {member.checkpoint for member in second.members}
+    running.train_all(value=value, at_once=1)
+    given_up = running.feed.outdated_checkpoints()
+    assert len(given_up) == len(set(given_up)) == 27 + 9 - 3
+
+
+def test_a_trial_that_is_lost_on_its_way_goes_on_from_its_last_rung(store: Store) -> None:
+    running = Running(store, slots=1, **study(arms=["adamp"], resources={"max_pack_size": 9}))
+    running.finish(running.begin("a"), value=value)
+    second = running.begin("b")
+    running.report(second, epoch=2, value=value)
+    running.feed.ended("b", lost="its worker was lost")
+    again = running.begin("c")
+    assert (again.from_epoch, again.to_epoch) == (1, 3)
+    assert {m.checkpoint for m in again.members} == {m.checkpoint for m in second.members}
+    assert {m.attempt for m in again.members} == {2}
+    running.finish(again, value=value)
+    running.train_all(value=value, at_once=1)
+    assert sum(t.epochs_done for t in running.trials()) == 27 + 9 * 2 + 3 * 6
+    for trial in running.trials():
+        assert [m.epoch for m in store.measurements(trial.id)] == list(range(1, trial.epochs_done + 1))
+
+
+def test_only_members_whose_checkpoints_cannot_be_used_begin_again(store: Store) -> None:
+    running = Running(store, slots=1, **study(arms=["adamp"], resources={"max_pack_size": 9}))
+    running.finish(running.begin("a"), value=value)
+    second = running.begin("b")
+    broken = second.members[0].trial_id
+    running.feed.ended("b", restart="no checkpoint there", unusable=[broken])
+    assert running.feed.outdated_checkpoints() == (second.members[0].checkpoint,)
+    others = running.begin("c")
+    assert (others.from_epoch, others.to_epoch, len(others.members)) == (1, 3, 2)
+    running.finish(others, value=value)
+    packs = running.train_all(value=value, at_once=1)
+    (anew,) = [pack for pack in packs if any(member.trial_id == broken for member in pack.members) and pack.from_epoch == 0]
+    assert (anew.to_epoch, len(anew.members)) == (3, 1)
+    assert store.trial(broken).retries == 0
+    assert sum(t.epochs_done for t in running.trials()) == 27 + 9 * 2 + 3 * 6
+
+
+@pytest.mark.parametrize("pruner", ["asha", "hyperband", "median"])
+@pytest.mark.parametrize("at", ["last", "best"])
+def test_a_feed_made_from_the_record_at_any_moment_goes_on_as_the_last_one_would_have(store: Store, pruner: str, at: str) -> None:
+    fields = study(pruner=pruner, sampler="tpe", objective={"at": at}, resources={"max_concurrent_packs": 1, "max_pack_size": 4})
+
+    def diverging(trial: str, epoch: int) -> float | None:
+        number = int(trial.rpartition(".")[2])
+        return None if number % 8 == 5 and epoch == 2 else value(trial, epoch) + (0.5 if epoch == number % 3 + 1 else 0.0)
+
+    whole, cut = Running(store, **fields), Running(store, **fields)
+    expected = [(p.from_epoch, p.to_epoch, [m.parameters for m in p.members]) for p in whole.train_all(value=diverging, at_once=1)]
+    got = []
+    while (pack := cut.feed.next_pack(f"p{len(got)}")) is not None:
+        cut.feed.started(pack.pack_id)
+        got.append((pack.from_epoch, pack.to_epoch, [m.parameters for m in pack.members]))
+        cut.finish(pack, value=diverging)
+        cut.feed = cut.take_up()
+    assert got == expected
+    assert cut.states() == whole.states()
+
+
+def test_a_run_that_leaves_hands_trials_back_to_their_rungs(store: Store) -> None:
+    running = Running(store, slots=2, **study(arms=["adamp"], resources={"max_pack_size": 9}))
+    running.finish(running.begin("a"), value=value)
+    running.report(running.begin("b"), epoch=2, value=value)
+    running.feed.hand_back(reason="its run was asked to leave")
+    running.feed = running.take_up()
+    again = running.begin("c")
+    assert (again.from_epoch, again.to_epoch, len(again.members)) == (1, 3, 3)
+    running.finish(again, value=value)
+    running.train_all(value=value)
+    assert {t.retries for t in running.trials()} == {0}
+
+
+def test_a_study_in_which_everything_diverges_after_its_first_rung_ends(store: Store) -> None:
+    running = Running(store, **study())
+    running.train_all(value=lambda trial, epoch: value(trial, epoch) if epoch == 1 else None)
+    assert running.feed.is_spent
+    assert running.feed.failure() is None
+    assert {"diverged"} <= set(running.states()) <= {"diverged", "pruned"}

@@ -1,0 +1,108 @@
+"""The numbers of K members that training changes: weights, moments, buffers and clocks, a row for each member."""
+
+__all__ = ["Rows"]
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from workers.checkpoints import CheckpointUnusable
+from workers.pack import Member
+from workers.stacked.memory import is_out_of_memory
+from workers.stacked.plan import Plan
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rows:
+    """K members' state; training changes the tensors in place.
+
+    Attributes:
+        weights: [K, P] trained parameters.
+        moments: each [K, P], the optimizer's.
+        buffers: each [K, *shape], what else the models keep.
+        elapsed_s: [K] training seconds so far, on the CPU.
+    """
+
+    weights: Tensor
+    moments: Mapping[str, Tensor]
+    buffers: Mapping[str, Tensor]
+    elapsed_s: Tensor
+
+    @classmethod
+    def begun(cls, members: Sequence[Member], plan: Plan) -> "Rows":
+        """Return the members' rows before their first step, on the CPU."""
+        starts = [plan.starts[member.seed] for member in members]
+        weights = torch.stack([plan.layout.row(start) for start in starts])
+        return cls(
+            weights=weights,
+            moments={name: torch.zeros_like(weights) for name in plan.optimizer.moments},
+            buffers={name: torch.stack([start[name] for start in starts]) for name in plan.kept},
+            elapsed_s=torch.zeros(len(members), dtype=torch.float64),
+        )
+
+    @classmethod
+    def resumed(cls, members: Sequence[Member], states: Sequence[Mapping[str, Any]], plan: Plan) -> "Rows":
+        """Return the rows of members whose `checkpoint`, of any engine, is taken up, on the CPU.
+
+        Raises:
+            CheckpointUnusable: a state is not that of a member with this model and optimizer.
+        """
+        try:
+            moments = [_moments(state["optimizer"], state["model"], plan) for state in states]
+            pairs = [(state["model"], plan.starts[member.seed]) for member, state in zip(members, states, strict=True)]
+            return cls(
+                weights=torch.stack([plan.layout.row(state["model"]) for state in states]).to(plan.dtype),
+                moments={name: torch.stack([each[name] for each in moments]).to(plan.dtype) for name in plan.optimizer.moments},
+                buffers={name: torch.stack([_kept(model, start, name) for model, start in pairs]) for name in plan.kept},
+                elapsed_s=torch.tensor([float(state["elapsed_s"]) for state in states], dtype=torch.float64),
+            )
+        except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
+            if is_out_of_memory(error):
+                raise
+            raise CheckpointUnusable(f"expected the state of a member with this model and optimizer, got one that does not fit: {error}") from error
+
+    @classmethod
+    def joined(cls, parts: Sequence["Rows"]) -> "Rows":
+        """Return the rows of several stacks as one, in their order."""
+        return cls(
+            weights=torch.cat([part.weights.detach() for part in parts]),
+            moments={name: torch.cat([part.moments[name] for part in parts]) for name in parts[0].moments},
+            buffers={name: torch.cat([part.buffers[name] for part in parts]) for name in parts[0].buffers},
+            elapsed_s=torch.cat([part.elapsed_s for part in parts]),
+        )
+
+    def select(self, rows: Sequence[int]) -> "Rows":
+        """Return a copy of some rows, in this order; a row may come more than once."""
+        return self._each(lambda tensor: tensor.detach()[torch.tensor(rows, device=tensor.device)])
+
+    def to(self, device: torch.device) -> "Rows":
+        """Return the rows on a device, the very same tensors where they are there already; the clocks stay on the CPU."""
+        return replace(self._each(lambda tensor: tensor.detach().to(device)), elapsed_s=self.elapsed_s)
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> "Rows":
+        return Rows(
+            weights=change(self.weights),
+            moments={name: change(tensor) for name, tensor in self.moments.items()},
+            buffers={name: change(tensor) for name, tensor in self.buffers.items()},
+            elapsed_s=change(self.elapsed_s),
+        )
+
+
+def _moments(optimizer: Mapping[str, Any], model: Mapping[str, Tensor], plan: Plan) -> dict[str, Tensor]:
+    """Return one member's moments as rows [P]; those that its optimizer does not keep, such as SGD's without momentum, are 0."""
+    entries = {name: optimizer["state"].get(index, {}) for index, name in enumerate(plan.order)}
+    return {
+        moment: plan.layout.row({name: entries[name].get(moment, torch.zeros_like(model[name])) for name in entries})
+        for moment in plan.optimizer.moments
+    }
+
+
+def _kept(model: Mapping[str, Tensor], start: Mapping[str, Tensor], name: str) -> Tensor:
+    """Return a buffer as it was left, or as it was built where it is no part of the model's state."""
+    found = model.get(name, start[name])
+    if found.shape != start[name].shape:
+        raise ValueError(f"{name} has shape {list(start[name].shape)}, got {list(found.shape)}")
+    return found

@@ -1,0 +1,215 @@
+"""One stack: members of a pack trained side by side, an epoch at a time, as `workers.solo.Solo` trains one."""
+
+__all__ = ["Stack"]
+
+import math
+import time
+from collections.abc import Sequence
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from workers.optimizers import build_optimizer
+from workers.pack import Member
+from workers.probes import probed_steps
+from workers.results import EpochResult, evaluated, trained
+from workers.schedules import factor
+from workers.seeding import epoch_order, noise_seed, seeded
+from workers.solo import CHECK_EVERY, on_cpu
+from workers.stacked.compiled import CompiledStep
+from workers.stacked.forward import Forward
+from workers.stacked.optimizer import hyperparameters_of
+from workers.stacked.plan import Plan
+from workers.stacked.probes import StackedProbe, weight_norms
+from workers.stacked.rows import Rows
+
+
+class Stack:
+    """K members and their rows.
+
+    Args:
+        members: the trials, all of them members of the plan's pack.
+        plan: how they are stacked.
+        rows: their state, which training changes in place once it is on the plan's device.
+        done: epochs that they have been trained.
+        spares: how many of the members, the last ones, only fill a compiled step's width; their results are not told.
+
+    Attributes:
+        members: as given.
+        plan: as given.
+        rows: as given, on the plan's device while the members are trained or tested, and until `park`.
+        done: epochs trained so far.
+        told: how many of the members have results: all but the spares.
+        is_paired: whether the members share one seed, and so their data and whatever else is random.
+        is_random: whether the last epoch drew random numbers; None before the first.
+        fast: the compiled step, where there is one: it takes the place of the plain one but for steps that are probed.
+    """
+
+    def __init__(self, members: Sequence[Member], *, plan: Plan, rows: Rows, done: int, spares: int = 0) -> None:
+        self.members = tuple(members)
+        self.plan, self.done = plan, done
+        self._hold(rows)
+        self.is_paired = len({member.seed for member in members}) == 1
+        self.is_random: bool | None = None
+        self.fast: CompiledStep | None = None
+        self.told = len(self.members) - spares
+        self._forward = Forward(plan, is_paired=self.is_paired)
+        self._h = hyperparameters_of(plan.entry.card, [member.parameters for member in members])
+        self._optimizer = plan.optimizer(self._h, plan.layout)
+        projection = {name: self._h[name].to(plan.device, plan.dtype) for name in ("delta", "eps")} if plan.optimizer.can_project else None
+        self._probe = StackedProbe(plan.layout, projection=projection)
+
+    def train_epoch(self, epoch: int) -> list[EpochResult]:
+        """Return each member's result of one more epoch, counted from 1, and of the evaluation after it."""
+        plan = self.plan
+        self._hold(self.rows.to(plan.device))
+        rows = self.rows
+        with seeded(noise_seed(self.members[0].seed, epoch=epoch), device=plan.device):
+            before = _generator_states(plan.device)
+            self._synchronize()
+            started = time.perf_counter()
+            factors = self._factors(epoch)
+            losses = self._train(epoch, factors)
+            self._synchronize()
+            rows.elapsed_s.add_((time.perf_counter() - started) / self.told)
+            self.is_random = any(not torch.equal(one, other) for one, other in zip(before, _generator_states(plan.device), strict=True))
+            self.done = epoch
+            plan.template.eval()
+            numbers = [self._evaluate("validation"), weight_norms(self._weights.detach(), plan.layout).unsqueeze(0), self._probe.read(self._weights)]
+            measured = _lists(torch.cat(numbers).T)
+        results: list[EpochResult] = []
+        clocks = _lists(torch.stack([rows.elapsed_s, self._h["lr"]], dim=1))
+        for member_losses, member_numbers, (elapsed_s, initial_lr) in zip(_lists(losses.T), measured, clocks, strict=True):
+            lr = initial_lr * factors[-1]
+            result = trained(_until_lost(member_losses), epoch=epoch, elapsed_s=elapsed_s, lr=lr, initial_lr=initial_lr)
+            results.append(result if result.divergence is not None else evaluated(result, member_numbers, epoch=epoch, initial_lr=initial_lr))
+        return results[: self.told]
+
+    def test(self) -> list[float]:
+        """Return each member's test metric after the epoch just trained."""
+        self._hold(self.rows.to(self.plan.device))
+        with seeded(noise_seed(self.members[0].seed, epoch=self.done), device=self.plan.device):
+            return [value for [value] in _lists(self._evaluate("test")[1].unsqueeze(1))[: self.told]]
+
+    def park(self) -> None:
+        """Leave the device's memory to others until the next epoch or test."""
+        self._hold(self.rows.to(torch.device("cpu")))
+
+    def select(self, rows: Sequence[int], *, width: int | None = None) -> "Stack":
+        """Return a stack of copies of some of the members, in this order, filled up to a width by repeating the first of them."""
+        spares = max(0, (width or 0) - len(rows))
+        chosen = [*rows, *([rows[0]] * spares)]
+        return Stack([self.members[row] for row in chosen], plan=self.plan, rows=self.rows.select(chosen), done=self.done, spares=spares)
+
+    def checkpoint(self, row: int) -> dict[str, Any]:
+        """Return a member's state after the epoch just trained, in the form of `Solo.checkpoint`."""
+        plan, rows, done = self.plan, self.rows, self.done * self.plan.steps
+        pieces = {name: on_cpu(piece[row]) for name, piece in {**plan.layout.pieces(self._weights.detach()), **rows.buffers}.items()}
+        moments = {name: plan.layout.pieces(flat) for name, flat in rows.moments.items()}
+        own = build_optimizer(plan.entry, plan.template, self.members[row].parameters, decay_1d=plan.pack.decay_1d)
+        groups = cast("list[dict[str, Any]]", own.state_dict()["param_groups"])
+        scale = self._factors(self.done)[-1]
+        for group in groups:
+            group.update(lr=group["lr"] * scale, **self._optimizer.saved_group(done=done))
+        entries = [
+            self._optimizer.saved({moment: on_cpu(parts[name][row]) for moment, parts in moments.items()}, member=row, done=done)
+            for name in plan.order
+        ]
+        return {
+            "model": {name: pieces[first] for name, first in plan.names.items()},
+            "optimizer": {"state": {index: entry for index, entry in enumerate(entries) if entry}, "param_groups": groups},
+            "elapsed_s": float(rows.elapsed_s[row]),
+        }
+
+    def example(self) -> tuple[Any, ...]:
+        """Return what a compiled step of this stack is called with, but for its coefficients."""
+        rows, train = self._batches(self.done)[0], self.plan.data.train
+        return self._weights.detach(), self.rows.moments, self.rows.buffers, _gathered(train.inputs, rows), _gathered(train.targets, rows)
+
+    def _hold(self, rows: Rows) -> None:
+        self.rows = rows
+        self._weights = rows.weights.requires_grad_()
+
+    def _train(self, epoch: int, factors: Sequence[float]) -> Tensor:
+        """Return the losses of an epoch's steps, [steps, K]; they end soon after none is finite any more."""
+        plan = self.plan
+        plan.template.train()
+        train, probed = plan.data.train, probed_steps(plan.steps)
+        names, tables = self._tables(epoch, factors)
+        losses: list[Tensor] = []
+        for step, (rows, table) in enumerate(zip(self._batches(epoch), tables, strict=True)):
+            inputs, targets = _gathered(train.inputs, rows), _gathered(train.targets, rows)
+            if self.fast is not None and step not in probed:
+                weights = self._weights.detach()
+                losses.append(self.fast(weights, self.rows.moments, self.rows.buffers, inputs, targets, table))
+            else:
+                loss = self._forward.losses(self._weights, self.rows.buffers, inputs, targets)
+                # A member's loss depends on its own row alone, so the sum's gradient is each member's.
+                [grads] = torch.autograd.grad(loss.sum(), self._weights)
+                self._move(grads, dict(zip(names, table.unbind(), strict=True)), is_probed=step in probed)
+                losses.append(loss.detach())
+            if step % CHECK_EVERY == CHECK_EVERY - 1 and not bool(losses[-1].isfinite().any()):
+                break
+        return torch.stack(losses)
+
+    @torch.no_grad()
+    def _move(self, grads: Tensor, coefficients: dict[str, Tensor], *, is_probed: bool) -> None:
+        weights = self._weights.detach()
+        if is_probed:
+            self._probe.before(weights, grads)
+        self._optimizer.step(weights, grads, self.rows.moments, coefficients)
+        if is_probed:
+            self._probe.after(weights)
+
+    def _batches(self, epoch: int) -> tuple[Tensor, ...]:
+        """Return the examples of each step, int64 [B] where the members are paired, else [K, B]."""
+        plan, size = self.plan, self.plan.pack.batch_size
+        seeds = list(dict.fromkeys(member.seed for member in self.members))
+        orders = {seed: epoch_order(seed, epoch=epoch, examples=len(plan.data.train))[: plan.steps * size] for seed in seeds}
+        if self.is_paired:
+            return orders[seeds[0]].to(plan.device).view(plan.steps, size).unbind()
+        each = torch.stack([orders[member.seed] for member in self.members]).to(plan.device)
+        return each.view(len(self.members), plan.steps, size).unbind(dim=1)
+
+    def _tables(self, epoch: int, factors: Sequence[float]) -> tuple[list[str], tuple[Tensor, ...]]:
+        """Return the names of the optimizer's coefficients, and for each step a tensor of them all, [names, K, 1]."""
+        steps = self.plan.steps
+        lr = torch.tensor(factors, dtype=torch.float64).unsqueeze(1) * self._h["lr"]
+        coefficients = self._optimizer.coefficients(lr, done=(epoch - 1) * steps)
+        table = torch.stack([numbers.expand_as(lr) for numbers in coefficients.values()], dim=1)  # [steps, names, K]
+        return list(coefficients), table.to(self.plan.device, self.plan.dtype).unsqueeze(3).unbind()
+
+    def _factors(self, epoch: int) -> list[float]:
+        """Return the schedule's factor for each step of an epoch."""
+        plan = self.plan
+        schedule = "constant" if plan.entry.card.schedule == "constant" else plan.pack.schedule
+        total, done = plan.steps * plan.pack.epochs, (epoch - 1) * plan.steps
+        return [factor(schedule, step=done + step, total_steps=total, warmup_fraction=plan.pack.warmup_fraction) for step in range(plan.steps)]
+
+    def _evaluate(self, split: str) -> Tensor:
+        return self._forward.evaluate(self._weights.detach(), self.rows.buffers, getattr(self.plan.data, split))
+
+    def _synchronize(self) -> None:
+        if self.plan.device.type == "cuda":
+            torch.cuda.synchronize(self.plan.device)
+
+
+def _gathered(examples: Tensor, rows: Tensor) -> Tensor:
+    """Return examples [*rows, ...] of a split, by their numbers."""
+    # Quicker than indexing.
+    return examples.index_select(0, rows.flatten()).view(*rows.shape, *examples.shape[1:])
+
+
+def _generator_states(device: torch.device) -> list[Tensor]:
+    return [torch.get_rng_state(), *([torch.cuda.get_rng_state(device)] if device.type == "cuda" else [])]
+
+
+def _lists(tensor: Tensor) -> list[list[float]]:
+    return cast("list[list[float]]", tensor.tolist())  # pyright: ignore[reportUnknownMemberType]  # torch cannot know the depth of the list
+
+
+def _until_lost(losses: Sequence[float]) -> Sequence[float]:
+    """Return losses up to the first that is not finite, where training alone would have stopped."""
+    lost = next((step for step, loss in enumerate(losses, start=1) if not math.isfinite(loss)), len(losses))
+    return losses[:lost]

@@ -1,0 +1,47 @@
+"""A workload in double precision: where rounding is too small to hide whether two ways of training agree."""
+
+__all__ = ["Float64", "in_float64"]
+
+import torch
+from torch import Tensor, nn
+
+from workers.workloads.workload import Data, Split, Workload
+
+
+class Float64(Workload):
+    """Another workload with its model in float64; data goes through `in_float64`."""
+
+    def __init__(self, inner: Workload) -> None:
+        self.card, self._inner = inner.card, inner
+
+    def load_data(self, device: torch.device) -> Data:
+        """Return the inner workload's data, floats as float64."""
+        return _doubled(self._inner.load_data(device))
+
+    def build_model(self) -> nn.Module:
+        """Return the inner workload's model as float64; the start is the same but for its precision."""
+        return self._inner.build_model().double()
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Return the inner workload's loss."""
+        return self._inner.loss(outputs, targets)
+
+    def metric_sum(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Return the inner workload's metric."""
+        return self._inner.metric_sum(outputs, targets)
+
+
+def in_float64(workload: Workload, data: Data) -> tuple[Workload, Data]:
+    """Return a workload and its data in double precision; whole numbers stay as they are."""
+    return Float64(workload), _doubled(data)
+
+
+def _doubled(data: Data) -> Data:
+    def double(split: Split) -> Split:
+        return Split(inputs=_double(split.inputs), targets=_double(split.targets))
+
+    return Data(train=double(data.train), validation=double(data.validation), test=double(data.test))
+
+
+def _double(tensor: Tensor) -> Tensor:
+    return tensor.double() if tensor.is_floating_point() else tensor
