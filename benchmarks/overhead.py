@@ -1,80 +1,216 @@
-"""Seconds from a submission to its first measurement, and milliseconds that a pack costs beyond its training.
+"""What a study costs beyond its training: milliseconds a pack and a trial, and the memory of its run, by how many trials it has.
 
-    .venv/bin/python benchmarks/overhead.py [--packs 60] [--repeats 3]
+    .venv/bin/python benchmarks/overhead.py --json overhead.json --markdown overhead.md
+    .venv/bin/python benchmarks/overhead.py --sizes 100 --sampler tpe
+    .venv/bin/python benchmarks/overhead.py --sizes 60 --pack-size 1
 
-A dispatcher of its own, on SQLite in a temporary folder, waits until a run stands ready; then a study of trivial packs (one epoch of `antipode-2d`)
-is submitted, `--repeats` times. The overhead is the time between the first start and the last end of a pack, less the seconds trained on each of
-the cores, for each pack. Medians are printed.
+A dispatcher of its own, on SQLite in a temporary folder, runs studies of a workload that trains nothing (`nothing.py`: one step on one weight), in
+packs of `--pack-size`. A first small study is not counted; then, for every size, the service is let come to rest and a study submitted. Between the
+end of each worker's first pack, which waits for its imports, and the end of the last trial:
+
+    ms a pack, ms a trial   the wall time less the seconds trained on each core, for each pack and each trial. Packs on several cores overlap.
+    first s                 from the submission to the end of the first trial, imports of the workers included.
+    run MB                  the resident memory of the study's run process: before it was told the study, and the most it had.
+
+Optuna's copy is told apart: a thread of the run writes it, aside, yet it takes its turn on a core and the database's lock. Each size has a study
+without it (see `without_copies.py`) and one with it. `copied` is how many trials of that one were copied when it was
+closed, `copy ms` what the copy of a trial takes by itself, measured for up to 10 s on the study that had none.
+
+100, 1,000 and 10,000 trials take about 10 minutes.
 """
 
 import argparse
-import os
-import signal
+import contextlib
+import sqlite3
 import statistics
-import subprocess
 import sys
 import tempfile
+import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from studies.spec import parse_spec
-from studies.states import CLOSED_STUDY_STATES
-from studies.store import Store
+import optuna
+from dispatch import Dispatch, dispatching
+from nothing import Nothing
+from processes import Side
+from tables import Table, add_outputs, machine, publish
+from without_copies import SIGN
+
+from studies.views import TrialView
 
 __all__ = ["main"]
 
-_LOOK_EVERY_S = 0.01
+_COPY_FOR_S = 10.0
 
 
-def _measure(store: Store, packs: int) -> tuple[float, float, float]:
-    """Return the seconds to the first measurement, the milliseconds a pack costs beyond training, and those it trains."""
-    budget = {"trials_per_arm": packs, "epochs": 1}
-    begun = time.monotonic()
-    study_id = store.submit(parse_spec({"workload": "antipode-2d", "arms": ["adamp"], "budget": budget, "sampler": "random"})).id
-    while store.study(study_id).progress.epochs_done == 0:
-        time.sleep(_LOOK_EVERY_S)
-    first_s = time.monotonic() - begun
-    while store.study(study_id).state not in CLOSED_STUDY_STATES:
-        time.sleep(0.1)
-    trials = store.every_trial(study_id)
-    # The first pack of each worker pays for its imports, which the first measurement has shown already.
-    ends = sorted(trial.ended_at for trial in trials if trial.ended_at is not None)
-    workers = {trial.worker for trial in trials}
-    settled = len(workers)
-    wall_s = (ends[-1] - ends[settled - 1]).total_seconds()
-    counted = sorted((t for t in trials if t.ended_at is not None), key=lambda t: t.ended_at or t.created_at)[settled:]
-    trained_s = sum(trial.cost_s for trial in counted)
-    return first_s, 1000 * (wall_s - trained_s / len(workers)) / len(counted), 1000 * trained_s / len(counted)
+class _Memory:
+    """The resident memory of a process in MB, read as long as it lives: at first, and the most it had."""
+
+    def __init__(self, pid: int) -> None:
+        self._status = Path(f"/proc/{pid}/status")
+        self.before = self.peak = self._read("VmRSS")
+        self._watcher = threading.Thread(target=self._watch, name="memory", daemon=True)
+        self._watcher.start()
+
+    def _watch(self) -> None:
+        with contextlib.suppress(OSError, StopIteration):
+            while True:
+                self.peak = max(self.peak, self._read("VmHWM"))
+                time.sleep(0.2)
+
+    def _read(self, name: str) -> float:
+        line = next(line for line in self._status.read_text().splitlines() if line.startswith(name))
+        return int(line.split()[1]) / 1024
+
+
+def _beyond_training(trials: Sequence[TrialView]) -> dict[str, float]:
+    """Return the milliseconds beyond training of each pack and trial, once every worker has ended its first pack."""
+    ended = sorted(((trial.ended_at, trial) for trial in trials if trial.ended_at is not None), key=lambda item: item[0])
+    firsts = {trial.worker: trial.started_at for _, trial in reversed(ended)}
+    # A first pack's members end within one report of each other; the next pack begins after that.
+    begun = max(at for at, trial in ended if trial.started_at is not None and _is_first(trial, firsts))
+    counted = [trial for at, trial in ended if at > begun]
+    if not counted:
+        raise RuntimeError("expected more packs than workers; raise --sizes")
+    wall_s = (ended[-1][0] - begun).total_seconds()
+    overhead_ms = 1000 * (wall_s - sum(trial.cost_s for trial in counted) / len(firsts))
+    packs = sum(1 / _pack_size(trial) for trial in counted)
+    return {
+        "ms_a_pack": overhead_ms / packs,
+        "ms_a_trial": overhead_ms / len(counted),
+        "trained_ms_a_trial": 1000 * statistics.fmean(trial.cost_s for trial in counted),
+        "wall_s": wall_s,
+        "packs": packs,
+        "trials": len(counted),
+    }
+
+
+def _is_first(trial: TrialView, firsts: dict[str | None, Any]) -> bool:
+    first = firsts[trial.worker]
+    return first is not None and trial.started_at is not None and (trial.started_at - first).total_seconds() < 0.02
+
+
+def _pack_size(trial: TrialView) -> int:
+    return trial.pack_size or 1
+
+
+def _measure(dispatch: Dispatch, given: argparse.Namespace, size: int, *, has_copy: bool) -> dict[str, Any]:
+    """Return what a study of so many trials costs beyond its training."""
+    sign = dispatch.home / SIGN
+    sign.unlink(missing_ok=True)
+    if not has_copy:
+        sign.touch()
+    dispatch.ready()
+    pid = dispatch.run_pid()
+    assert pid is not None, "one stands ready"
+    memory = _Memory(pid)
+    study = dispatch.carried_out(_body(given, trials=size))
+    with contextlib.closing(sqlite3.connect(dispatch.home / "tangent.db")) as connection:
+        (copied,) = connection.execute("SELECT count(*) FROM trial WHERE study_id = ? AND copy_state = 1", [study.id]).fetchone()
+    trials = dispatch.store.every_trial(study.id)
+    ends = [trial.ended_at for trial in trials if trial.ended_at is not None]
+    while pid in dispatch.runs():
+        # It may still copy, and its memory still counts.
+        time.sleep(0.2)
+    found = {
+        "size": size,
+        "has_copy": has_copy,
+        "first_s": (min(ends) - study.created_at).total_seconds(),
+        **_beyond_training(trials),
+        "copied": copied,
+        "run_mb_before": memory.before,
+        "run_mb_peak": memory.peak,
+    }
+    if not has_copy:
+        begun = time.monotonic()
+        copied = dispatch.store.copy_to_optuna(study.id, within_s=_COPY_FOR_S)
+        found["copy_ms"] = 1000 * (time.monotonic() - begun) / max(1, copied)
+    return found
+
+
+def _fix_width(home: Path, width: int) -> None:
+    """Let packs be as large as asked, whatever a worker measured: where there is nothing to train, it measures chance."""
+    with contextlib.closing(sqlite3.connect(home / "tangent.db")) as connection:
+        connection.execute("UPDATE fit SET card = json_set(card, '$.width', ?)", [width])
+        connection.commit()
+
+
+def _body(given: argparse.Namespace, *, trials: int) -> dict[str, Any]:
+    return {
+        "workload": Nothing.card.name,
+        "arms": given.arms,
+        "budget": {"trials_per_arm": max(1, trials // len(given.arms)), "epochs": 1},
+        "sampler": given.sampler,
+        "resources": {"max_pack_size": given.pack_size},
+    }
+
+
+def _installed(folder: Path) -> Path:
+    """Return a folder with what an installed package would leave there to offer the workload, and what Python runs first when it starts."""
+    metadata = folder / "tangent_nothing-1.0.dist-info"
+    metadata.mkdir(parents=True)
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: tangent-nothing\nVersion: 1.0\n")
+    (metadata / "entry_points.txt").write_text("[tangent.workloads]\nnothing = nothing:Nothing\n")
+    (folder / "sitecustomize.py").write_text("import without_copies\n\nwithout_copies.install()\n")
+    return folder
+
+
+def _table(found: Sequence[dict[str, Any]], *, title: str) -> Table:
+    names = ("first_s", "ms_a_pack", "ms_a_trial", "trained_ms_a_trial", "copied", "copy_ms", "run_mb_before", "run_mb_peak")
+    header = ["trials", "first s", "ms a pack", "ms a trial", "training ms a trial", "copied", "copy ms", "run MB before", "run MB at most"]
+    kinds = list(dict.fromkeys((one["has_copy"], one["size"]) for one in found))
+    medians: dict[tuple[bool, int, str], float] = {}
+    rows: list[list[str]] = []
+    for has_copy, size in sorted(kinds):
+        row = [f"{size:,} {'with' if has_copy else 'without'} copy"]
+        for name in names:
+            values = [one[name] for one in found if (one["has_copy"], one["size"]) == (has_copy, size) and name in one]
+            medians[has_copy, size, name] = statistics.median(values) if values else 0.0
+            row.append(f"{medians[has_copy, size, name]:.{0 if name.startswith(('copied', 'run')) else 2}f}" if values else "")
+        rows.append(row)
+    notes: list[str] = []
+    for has_copy in (False, True):
+        sizes = sorted(size for is_with, size in kinds if is_with is has_copy)
+        if len(sizes) > 1:
+            ratio = medians[has_copy, sizes[-1], "ms_a_trial"] / medians[has_copy, sizes[0], "ms_a_trial"]
+            what = "with" if has_copy else "without"
+            notes.append(f"A trial of {sizes[-1]:,} costs {ratio:.2f} times what one of {sizes[0]:,} does, {what} the copy.")
+    return Table(title=title, header=header, rows=rows, notes=notes)
 
 
 def main() -> None:
     """Start a dispatcher, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--packs", type=int, default=60)
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--sizes", nargs="+", type=int, default=[100, 1000, 10_000], help="trials of a study")
+    parser.add_argument("--pack-size", type=int, default=8, help="trials in a pack, at most (8)")
+    parser.add_argument("--arms", nargs="+", default=["adamp"], help="optimizers (adamp)")
+    parser.add_argument("--sampler", default="random", help="how configurations are chosen (random)")
+    parser.add_argument("--cpus", type=int, default=2, help="packs at once (2)")
+    parser.add_argument("--copies", nargs="+", choices=["without", "with"], default=["without", "with"], help="studies without the copy, and with it")
+    parser.add_argument("--repeats", type=int, default=1, help="studies of each size (1)")
+    add_outputs(parser)
     given = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="tangent-overhead-") as home:
-        store = Store.open(f"sqlite:///{home}/tangent.db")
-        log = Path(home) / "dispatcher.log"
-        environment = {**os.environ, "TANGENT_HOME": home, "TANGENT_PARENT_PID": str(os.getpid())}
-        with log.open("wb") as said:
-            dispatcher = subprocess.Popen([sys.executable, "-m", "workers"], env=environment, stdout=said, stderr=said)
-        try:
-            while not store.dispatchers() or "ready" not in log.read_text():
-                if dispatcher.poll() is not None:
-                    sys.exit(log.read_text())
-                time.sleep(0.1)
-            found = []
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    measured: dict[str, Any] = {"machine": machine(), "sampler": given.sampler, "pack_size": given.pack_size, "studies": []}
+    with tempfile.TemporaryDirectory(prefix="tangent-overhead-") as folder, Side() as side:
+        home = Path(folder) / "home"
+        home.mkdir()
+        paths = [Path(__file__).parent, _installed(Path(folder) / "site")]
+        with dispatching(home, side, cpus=given.cpus, paths=paths) as dispatch:
+            dispatch.ready()
+            dispatch.carried_out(_body(given, trials=2 * given.cpus * given.pack_size * len(given.arms)))
+            _fix_width(home, given.pack_size)
             for _ in range(given.repeats):
-                # Long enough for the next run to get ready: a warm service.
-                time.sleep(15)
-                found.append(_measure(store, given.packs))
-                print(f"first measurement {found[-1][0]:.2f} s, overhead {found[-1][1]:.1f} ms a pack, training {found[-1][2]:.1f} ms a pack")
-        finally:
-            dispatcher.send_signal(signal.SIGTERM)
-            dispatcher.wait()
-    first, overhead, training = (statistics.median(column) for column in zip(*found, strict=True))
-    print(f"median: first measurement {first:.2f} s, overhead {overhead:.1f} ms a pack, training {training:.1f} ms a pack ({given.packs} packs)")
+                for size in given.sizes:
+                    for has_copy in (name == "with" for name in given.copies):
+                        one = _measure(dispatch, given, size, has_copy=has_copy)
+                        measured["studies"].append(one)
+                        what = f"{size} trials {'with' if has_copy else 'without'} the copy"
+                        print(f"{what}: {one['ms_a_pack']:.1f} ms a pack, {one['ms_a_trial']:.2f} ms a trial", file=sys.stderr, flush=True)
+    title = f"Beyond training: {', '.join(given.arms)}, packs of {given.pack_size}, sampler {given.sampler}, {given.cpus} cores, SQLite"
+    publish(given, measured, [_table(measured["studies"], title=title)])
 
 
 if __name__ == "__main__":

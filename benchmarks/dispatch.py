@@ -1,0 +1,106 @@
+"""A dispatcher as a user runs it: `python -m workers` in a process of its own, on SQLite in a folder of its own, with its own Ray."""
+
+__all__ = ["Dispatch", "dispatching"]
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from processes import Side
+
+from studies.spec import parse_spec
+from studies.states import CLOSED_STUDY_STATES, StudyState
+from studies.store import Store
+from studies.views import StudyView
+
+_LOOK_EVERY_S = 0.25
+_ROOT = Path(__file__).parents[1]
+
+
+class Dispatch:
+    """A dispatcher that is up."""
+
+    def __init__(self, home: Path, side: Side, process: subprocess.Popen[bytes]) -> None:
+        """Take up a dispatcher that was started."""
+        self.store = Store.open(f"sqlite:///{home}/tangent.db")
+        self.home = home
+        self._side = side
+        self._process = process
+
+    def ready(self) -> float:
+        """Wait until a run stands ready for the next study, its imports done; return the monotonic time since when.
+
+        Raises:
+            RuntimeError: the dispatcher has ended; what it said is the message.
+        """
+        while "ready on" not in self._said() or self.run_pid() is None:
+            self._check()
+            time.sleep(_LOOK_EVERY_S)
+        return self._side.rest()
+
+    def carried_out(self, body: Mapping[str, Any]) -> StudyView:
+        """Submit a study and return it when it is closed.
+
+        Raises:
+            RuntimeError: it did not complete, or the dispatcher has ended.
+        """
+        study_id = self.store.submit(parse_spec(body)).id
+        while self.store.study(study_id).state not in CLOSED_STUDY_STATES:
+            self._check()
+            time.sleep(_LOOK_EVERY_S)
+        study = self.store.study(study_id)
+        if study.state is not StudyState.COMPLETED:
+            raise RuntimeError(f"expected a study that completes, it is {study.state.value}: {study.state_reason}; the log is in {self.home}/logs")
+        return study
+
+    def run_pid(self) -> int | None:
+        """Return the youngest of the dispatcher's processes for runs, which waits for the next study; None while there is none."""
+        return max(self.runs(), default=None)
+
+    def runs(self) -> Sequence[int]:
+        """Return the ids of the dispatcher's processes for runs."""
+        found: list[int] = []
+        for task in Path(f"/proc/{self._process.pid}/task").glob("*/children"):
+            for pid in task.read_text().split():
+                command = Path(f"/proc/{pid}/cmdline")
+                if command.exists() and b"workers.run" in command.read_bytes().split(b"\0"):
+                    found.append(int(pid))
+        return found
+
+    def _said(self) -> str:
+        return (self.home / "dispatcher.log").read_text(errors="replace")
+
+    def _check(self) -> None:
+        if self._process.poll() is not None:
+            raise RuntimeError(f"the dispatcher ended with code {self._process.returncode}: {self._said()[-2000:]}")
+
+
+@contextmanager
+def dispatching(home: Path, side: Side, *, cpus: int, paths: Sequence[Path] = ()) -> Iterator[Dispatch]:
+    """Start a dispatcher on a database in `home`, its processes marked as a side's; end it afterwards.
+
+    Args:
+        home: an empty folder.
+        side: whose processes they are.
+        cpus: cores of its Ray: so many packs at once.
+        paths: folders from which its processes may import besides this repository, for workloads of a benchmark's own.
+    """
+    environment = {
+        **side.environment,
+        "TANGENT_HOME": str(home),
+        "TANGENT_PARENT_PID": str(os.getpid()),
+        "PYTHONPATH": os.pathsep.join(map(str, [_ROOT, *paths])),
+    }
+    with (home / "dispatcher.log").open("wb") as log:
+        command = [sys.executable, "-m", "workers", "--cpus", str(cpus)]
+        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, cwd=home)
+    try:
+        yield Dispatch(home, side, process)
+    finally:
+        process.terminate()
+        process.wait()

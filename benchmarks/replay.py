@@ -1,0 +1,157 @@
+"""One search replayed on a table: proposals of `ArmSampler`, decisions of `Ladder`, packs as a study hands them out, and no training."""
+
+__all__ = ["Search", "replay", "trials_for"]
+
+import math
+from collections import deque
+from dataclasses import dataclass, field
+
+from search_spaces import Problem
+
+from studies.promotion import Ladder, planned_epochs
+from studies.pruner import Median, Pruner
+from studies.spec import SamplerName
+from studies.states import TrialState
+from workers.sampling import ArmSampler
+
+
+@dataclass
+class Search:
+    """What a search found.
+
+    Attributes:
+        by_number: regret of each trial's configuration, in the order of numbers.
+        found: the cost spent, and the lowest regret of a completed trial by then, each time that one completed.
+        spent: cost in all, in the problem's unit.
+    """
+
+    by_number: list[float] = field(default_factory=list[float])
+    found: list[tuple[float, float]] = field(default_factory=list[tuple[float, float]])
+    spent: float = 0.0
+
+    def after_trials(self, trials: int) -> float:
+        """Return the lowest regret among the first so many trials."""
+        return min(self.by_number[:trials])
+
+    def after_cost(self, cost: float) -> float:
+        """Return the lowest regret of a trial completed by then; 1, that of the median configuration, while none is."""
+        return min((regret for spent, regret in self.found if spent <= cost), default=1.0)
+
+    def cost_to(self, regret: float) -> float:
+        """Return the cost at which a trial of at most this regret was completed, or inf."""
+        return min((spent for spent, reached in self.found if reached <= regret), default=math.inf)
+
+
+def trials_for(pruner: Pruner, *, epochs: int, budget: int) -> int:
+    """Return how many trials a rule can afford with the epochs of `budget` whole trials; with `median` more than it can."""
+    if isinstance(pruner, Median):
+        # How many it stops is not known beforehand; what a search spends beyond the budget is not looked at.
+        return 3 * budget
+    trials = budget
+    while planned_epochs(pruner, epochs, trials=trials + 1) <= budget * epochs:
+        trials += 1
+    return trials
+
+
+def replay(problem: Problem, *, sampler: SamplerName, pruner: Pruner, trials: int, batch: int, workers: int, seed: int) -> Search:
+    """Return a search of so many trials.
+
+    Args:
+        problem: where.
+        sampler: how configurations are proposed.
+        pruner: which trials go on.
+        trials: how many begin.
+        batch: most trials in a pack; those of a new one are proposed together, before any of them has a value.
+        workers: packs in flight at once; they end in the order in which they began.
+        seed: the study's.
+    """
+    chooser = ArmSampler(problem.arm(trials), sampler=sampler, direction="maximize", seed=seed)
+    ladder = Ladder(pruner, epochs=problem.epochs, trials=trials, maximize=True)
+    run = _Run(problem, chooser=chooser, ladder=ladder, trials=trials, batch=batch)
+    flying: deque[_Pack] = deque()
+    while True:
+        while len(flying) < workers and (pack := run.next_pack()):
+            flying.append(pack)
+        if not flying:
+            return run.search
+        run.end(flying.popleft())
+
+
+# Each trial's number, and the epoch it is trained to.
+_Pack = list[tuple[int, int]]
+
+
+class _Run:
+    """A study's part of the search: which trials go into the next pack, and what their ends mean."""
+
+    def __init__(self, problem: Problem, *, chooser: ArmSampler, ladder: Ladder, trials: int, batch: int) -> None:
+        self.search = Search()
+        self._problem = problem
+        self._chooser = chooser
+        self._ladder = ladder
+        self._trials = trials
+        self._batch = batch
+        self._points: list[int] = []
+        self._done: list[int] = []
+        self._reached: dict[int, dict[int, float]] = {}
+        # Promoted trials by the epochs they have done.
+        self._ready: dict[int, deque[tuple[int, int]]] = {}
+
+    def next_pack(self) -> _Pack:
+        """Return the next pack: promoted trials before new ones, those that have come furthest first; empty when there is none now."""
+        if not self._ready:
+            return self._new()
+        furthest = max(self._ready)
+        group = self._ready[furthest]
+        taken = [group.popleft() for _ in range(min(self._batch, len(group)))]
+        if not group:
+            del self._ready[furthest]
+        return taken
+
+    def end(self, pack: _Pack) -> None:
+        """Let a pack end, and settle what becomes of those that wait."""
+        for number, to_epoch in pack:
+            self._end(number, to_epoch)
+        decision = self._ladder.settle()
+        for number, to_epoch in decision.promoted:
+            self._ready.setdefault(self._done[number], deque()).append((number, to_epoch))
+        for number in decision.pruned:
+            self._tell(number, TrialState.PRUNED)
+
+    def _new(self) -> _Pack:
+        taken: _Pack = []
+        while len(taken) < self._batch and len(self._points) < self._trials:
+            number = len(self._points)
+            # Number 0 of an arm is its defaults, which no table has.
+            parameters = self._chooser.propose(number + 1)
+            if parameters is None:
+                self._ladder.end_of_trials()
+                break
+            self._points.append(self._problem.point(parameters))
+            self._done.append(0)
+            self.search.by_number.append(float(self._problem.regrets[self._points[-1]]))
+            self._ladder.begin(number)
+            taken.append((number, self._ladder.first_stop(number)))
+        return taken
+
+    def _end(self, number: int, to_epoch: int) -> None:
+        point, done = self._points[number], self._done[number]
+        curve = self._problem.values[point, done:to_epoch]
+        lost = next((n for n, value in enumerate(curve, start=1) if math.isnan(value)), None)
+        self._done[number] = to_epoch if lost is None else done + lost
+        self.search.spent += float(self._problem.costs[point, done : self._done[number]].sum())
+        if lost is not None:
+            self._tell(number, TrialState.DIVERGED)
+            self._ladder.end(number, completed=False)
+        elif to_epoch == self._problem.epochs:
+            self._tell(number, TrialState.COMPLETED, float(curve[-1]))
+            self._ladder.end(number, completed=True)
+            self.search.found.append((self.search.spent, self.search.by_number[number]))
+        else:
+            values = self._reached.setdefault(number, {})
+            values[to_epoch] = float(curve[-1])
+            self._chooser.reach(number + 1, values)
+            self._ladder.wait(number, values[to_epoch])
+
+    def _tell(self, number: int, state: TrialState, value: float | None = None) -> None:
+        self._chooser.tell(number + 1, state, value)

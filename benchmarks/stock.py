@@ -1,0 +1,95 @@
+"""Hyperparameter search with Ray Tune alone, as its documentation has it: the other side of `throughput.py`, which starts this in a process.
+
+One `Tuner` for each arm, one after the other, since `OptunaSearch` searches one space; a function trainable that reports every epoch; the optimizers
+of pytorch_optimizer and torch. Where there was a choice the quicker one was taken: the data stays in the worker's memory as one tensor and is indexed
+without a DataLoader, a diverged trial ends itself, Tune prints nothing, and Ray is the quiet one that Tangent starts for itself, with the same
+threads and the same allocator.
+
+It reads a line of JSON from standard input for each search, and answers with one.
+"""
+
+__all__ = ["main"]
+
+import functools
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from typing import Any, cast
+
+from ray import tune
+from ray.tune.schedulers import ASHAScheduler
+from ray.tune.search.optuna import OptunaSearch
+from stock_trial import train
+
+from studies.resolve import ResolvedStudy
+from studies.space import AnyDimension, Choices, Range
+from workers.local_ray import start_ray
+
+
+def _domain(dimension: AnyDimension) -> Any:
+    match dimension:
+        case Choices():
+            return tune.choice(list(dimension.choices))
+        case Range(integer=True):
+            draw = tune.lograndint if dimension.log else tune.randint
+            return draw(int(dimension.low), int(dimension.high) + 1)
+        case Range():
+            return (tune.loguniform if dimension.log else tune.uniform)(dimension.low, dimension.high)
+        case _:
+            return dimension.value
+
+
+def _search(asked: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what one search took and found: wall seconds, and for each arm its best validation value and epochs."""
+    plan = ResolvedStudy.model_validate(asked["plan"])
+    mode = "max" if plan.workload.direction == "maximize" else "min"
+    arms: dict[str, Any] = {}
+    begun = time.monotonic()
+    for arm in plan.arms:
+        trainable = functools.partial(
+            train, card=arm.card, workload_name=plan.workload.name, epochs=plan.epochs, batch_size=plan.batch_size, seed=asked["seed"]
+        )
+        scheduler = ASHAScheduler(max_t=plan.epochs, grace_period=1, reduction_factor=3) if asked["pruner"] == "asha" else None
+        with tempfile.TemporaryDirectory(prefix="stock-") as folder:
+            results = tune.Tuner(
+                trainable,
+                param_space={name: _domain(dimension) for name, dimension in arm.space.items()},
+                tune_config=tune.TuneConfig(
+                    metric="validation",
+                    mode=mode,
+                    search_alg=OptunaSearch(seed=asked["seed"]),
+                    scheduler=scheduler,
+                    num_samples=arm.trials,
+                    max_concurrent_trials=asked["cpus"],
+                    reuse_actors=asked["reuse_actors"],
+                ),
+                run_config=tune.RunConfig(name=arm.name, storage_path=folder, verbose=0),
+            ).fit()
+        rows = [cast("Mapping[str, Any]", result.metrics) for result in results if result.error is None and result.metrics]
+        if results.num_errors == len(results):
+            raise RuntimeError(f"expected trials that train, each of {arm.name} failed: {results.errors[0]}")
+        whole = [float(row["validation"]) for row in rows if row["training_iteration"] == plan.epochs]
+        arms[arm.name] = {
+            "best": (max if mode == "max" else min)(whole) if whole else None,
+            "trials": len(results),
+            "completed": len(whole),
+            "failed": results.num_errors,
+            "epochs": sum(int(row["training_iteration"]) for row in rows),
+        }
+    return {"wall_s": time.monotonic() - begun, "arms": arms}
+
+
+def main() -> None:
+    """Start Ray, say so, and search as often as asked."""
+    start_ray("local", cpus=int(sys.argv[1]))
+    # What Tune prints, whatever it is told, must not lie between the answers.
+    answers, sys.stdout = sys.stdout, sys.stderr
+    print("ready", file=answers, flush=True)
+    for line in sys.stdin:
+        print(json.dumps(_search(json.loads(line))), file=answers, flush=True)
+
+
+if __name__ == "__main__":
+    main()
