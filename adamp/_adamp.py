@@ -2,7 +2,6 @@
 
 __all__ = ["AdamP"]
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,8 +9,9 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
-from adamp._checks import check_number, check_projection
-from adamp._projection import project_and_decay
+from adamp._checks import check_lr, check_moments_dtype, check_number, check_projection
+from adamp._paths import check_flags
+from adamp._settings import AdamPSettings
 from adamp._stepping import ProjectedOptimizer
 
 
@@ -32,7 +32,7 @@ class AdamP(ProjectedOptimizer):
 
     Args:
         params: tensors [*], named tensors or dicts of one group each, as any torch optimizer takes.
-        lr: length of a step in each coordinate, in units of the weight; may change between steps.
+        lr: length of a step in each coordinate, in units of the weight; may change between steps; a number or a [] tensor.
         betas: (beta1, beta2) in [0, 1), the share of each moment that is kept from one step to the next.
         eps: added to the denominator (units of g) and to norm(w) in P (units of w); floor of both norms in the cosine.
         weight_decay: share of the weight lost per step and unit of lr, decoupled as in AdamW.
@@ -40,10 +40,17 @@ class AdamP(ProjectedOptimizer):
         wd_ratio: factor on the weight decay of projected tensors; without effect when weight_decay is 0.
         nesterov: step along the moment as it will be after this gradient is counted once more.
         maximize: ascend; the same as descending on -g.
+        foreach: True for torch's operations on lists. See `fused`.
+        capturable: keep `step` on the device, for CUDA graphs and torch.compile; `lr` may then be a tensor that changes between replays.
+        differentiable: refused.
+        fused: True for a kernel of our own: numba on a CPU (float32, float64), triton on a CUDA device. None for both: the fastest that is
+            installed. False for either, and no True: tensor by tensor. Tensors that a kernel cannot take (16 bits on a CPU, gaps between
+            their elements, rows that lie scattered) go tensor by tensor, unasked. True also lets GradScaler leave its work to the kernel.
+        moments_dtype: dtype of both moments, None for the parameter's own; float32 is for parameters of 16 bits. They are loaded in it too.
 
     Raises:
         ValueError: a hyperparameter is out of range, in the call or in a group.
-        RuntimeError: at a step, for a sparse gradient.
+        RuntimeError: for flags that exclude each other or ask for what is not installed; at a step, for a sparse gradient.
         TypeError: at a step, for a complex gradient.
 
     Example:
@@ -62,18 +69,22 @@ class AdamP(ProjectedOptimizer):
     rounding in float64. The reference clamps its norms as the installed torch does; here it is always each norm apart, as in
     torch 2.13. A dot product <g, w> that overflows counts as not projected.
 
-    Checkpoints go both ways: `step` is an int per parameter, and a tensor found there (torch's optimizers write one) becomes an int
-    when it is loaded, so that no later step reads the device. Names missing in a loaded group take this optimizer's defaults.
+    Checkpoints go both ways, between paths too: `step` is an int per parameter, or a float32 [] tensor on the device where `capturable` or
+    the triton kernels want one, and becomes what is wanted when it is loaded. Names missing in a loaded group take this optimizer's defaults.
 
     References:
         Heo et al., AdamP: Slowing Down the Slowdown for Momentum Optimizers on Scale-invariant Weights, ICLR 2021,
         arXiv:2006.08217, Algorithm 2. The paper writes the decay as (1 - wd) w: its wd is lr weight_decay here.
     """
 
+    _moments = ("exp_avg", "exp_avg_sq")
+    _counts_steps = True
+    _step_function = "adamp_step"
+
     def __init__(
         self,
         params: ParamsT,
-        lr: float = 1e-3,
+        lr: float | Tensor = 1e-3,
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
         weight_decay: float = 0,
@@ -82,6 +93,11 @@ class AdamP(ProjectedOptimizer):
         nesterov: bool = False,
         *,
         maximize: bool = False,
+        foreach: bool | None = None,
+        capturable: bool = False,
+        differentiable: bool = False,
+        fused: bool | None = None,
+        moments_dtype: torch.dtype | None = None,
     ) -> None:
         defaults: dict[str, Any] = {
             "lr": lr,
@@ -92,48 +108,22 @@ class AdamP(ProjectedOptimizer):
             "wd_ratio": wd_ratio,
             "nesterov": nesterov,
             "maximize": maximize,
+            "foreach": foreach,
+            "capturable": capturable,
+            "differentiable": differentiable,
+            "fused": fused,
+            "moments_dtype": moments_dtype,
         }
         self._check_group(defaults)
         super().__init__(params, defaults)
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        """Take over a pickled or loaded state, also one of the reference or of torch's AdamW."""
-        super().__setstate__(state)
-        for moments in self.state.values():
-            if "step" in moments:
-                moments["step"] = int(moments["step"])
-
-    def _update(self, weight: Tensor, grad: Tensor, group: Mapping[str, Any]) -> None:
-        lr, eps = group["lr"], group["eps"]
-        beta1, beta2 = group["betas"]
-        state = self.state[weight]
-        if not state:
-            state["step"] = 0
-            state["exp_avg"] = torch.zeros_like(weight)
-            state["exp_avg_sq"] = torch.zeros_like(weight)
-        state["step"] += 1
-        step: int = state["step"]
-        exp_avg: Tensor = state["exp_avg"]
-        exp_avg_sq: Tensor = state["exp_avg_sq"]
-
-        exp_avg.lerp_(grad, 1 - beta1)
-        exp_avg_sq.mul_(beta2).addcmul_(grad, grad, value=1 - beta2)
-        denominator = exp_avg_sq.sqrt().div_(math.sqrt(1 - beta2**step)).add_(eps)
-        direction = exp_avg.lerp(grad, 1 - beta1) if group["nesterov"] else exp_avg
-        update = torch.div(direction, denominator, out=denominator)
-        project_and_decay(
-            update,
-            weight,
-            grad,
-            delta=group["delta"],
-            wd_ratio=group["wd_ratio"],
-            eps=eps,
-            decay=lr * group["weight_decay"],
-        )
-        weight.add_(update, alpha=-lr / (1 - beta1**step))
+    def _settings(self, group: Mapping[str, Any]) -> AdamPSettings:
+        shared = ("eps", "weight_decay", "delta", "wd_ratio", "nesterov", "maximize")
+        return AdamPSettings(group["lr"], *group["betas"], *(group[name] for name in shared))
 
     def _check_group(self, group: Mapping[str, Any]) -> None:
-        check_number("AdamP", "lr", group["lr"])
+        check_flags("AdamP", group)
+        check_lr("AdamP", group)
         try:
             beta1, beta2 = group["betas"]
         except (TypeError, ValueError):
@@ -141,3 +131,4 @@ class AdamP(ProjectedOptimizer):
         check_number("AdamP", "beta1", beta1, below=1)
         check_number("AdamP", "beta2", beta2, below=1)
         check_projection("AdamP", group)
+        check_moments_dtype("AdamP", group)

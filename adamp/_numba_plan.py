@@ -1,0 +1,150 @@
+"""How the CPU's kernel is told where tensors lie and how their work is cut, and what is remembered of them from step to step."""
+
+__all__ = ["Plan", "Plans", "have_equal_strides", "lie_as_ever"]
+
+import functools
+import itertools
+from collections.abc import Sequence
+from operator import attrgetter
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import Parameter
+
+from adamp import _numba_kernels as kernels
+from adamp._numba_loops import TILE
+
+_DTYPES = (torch.float32, torch.float64)
+_PLAIN_TYPES = {Tensor, Parameter}
+_MAX_PLANS = 32
+_ITEM = 1 << 16  # elements that one thread takes at least
+_shape, _dtype, _layout = attrgetter("shape"), attrgetter("dtype"), attrgetter("layout")
+
+
+class Plan:
+    """What the kernel reads of one list of tensors.
+
+    Attributes:
+        table: [tensors, 10] int64, the addresses of weight, gradient and moments; rows, their length, their first sum, segments of a row; the
+            first item and the one behind the last.
+        scalars: [tensors, 3] float64, length of the step, factor on the root of the second moment, the layer's coefficient.
+        items: [items, 4] int64, tensor, begin, end, shape, as `adamp._numba_kernels` names them.
+        memory: each tensor's last decision; the sums and how the sweep left them; marks of each tensor for the kernel's own use.
+        elements: of all tensors.
+        dtype: of the weights.
+        strides: of the weights.
+    """
+
+    def __init__(self, weights: Sequence[Tensor], *, projects: bool) -> None:
+        """Cut the tensors into items; the cut depends on nothing but their shapes."""
+        self.table = np.zeros((len(weights), 10), np.int64)
+        self.scalars = np.zeros((len(weights), 3))
+        self.elements = sum(weight.numel() for weight in weights)
+        self._wide = [weight.dim() > 1 for weight in weights]
+        self._sizes = [weight.numel() for weight in weights]
+        self._shapes = [weight.shape for weight in weights if weight.dim() > 1]
+        self.dtype = weights[0].dtype
+        self.strides = [weight.stride() for weight in weights]
+        items: list[tuple[int, int, int, int]] = []
+        slots, self._longest = 0, TILE
+        for index, weight in enumerate(weights):
+            count, begun = weight.numel(), len(items)
+            if weight.dim() < 2 or not projects or count == 0:
+                items += [(index, begin, min(begin + _ITEM, count), kernels.FLAT) for begin in range(0, count, _ITEM)]
+            else:
+                rows, length = weight.size(0), count // weight.size(0)
+                segments = -(-length // kernels.SEGMENT_LENGTH)
+                if segments > 1:
+                    items += [(index, row, segment, kernels.SEGMENT) for row in range(rows) for segment in range(segments)]
+                else:
+                    step = max(1, _ITEM // length)
+                    items += [(index, begin, min(begin + step, rows), kernels.ROWS) for begin in range(0, rows, step)]
+                self.table[index, 4:8] = rows, length, slots, segments
+                slots += rows * segments
+                self._longest = max(self._longest, count if count <= kernels.KEPT else min(length, kernels.SEGMENT_LENGTH))
+            self.table[index, 8:] = begun, len(items)
+        self.items = np.array(items, np.int64).reshape(-1, 4)
+        self.memory = (
+            np.zeros(len(weights), np.uint8),
+            np.zeros((slots, 4)),
+            np.zeros(slots, np.uint8),
+            np.zeros((2, len(weights)), np.uint8),
+        )
+        self._scratch: list[np.ndarray[Any, Any]] = []
+
+    def still_fits(self, weights: Sequence[Tensor]) -> bool:
+        """Return whether tensors still have the sizes, strides and dtype they had when they were cut."""
+        return (
+            [*map(Tensor.stride, weights)] == self.strides
+            and [*map(Tensor.numel, weights)] == self._sizes
+            and [*map(_shape, itertools.compress(weights, self._wide))] == self._shapes
+            and {*map(_dtype, weights)} == {self.dtype}
+        )
+
+    def scratch(self, threads: int) -> list[np.ndarray[Any, Any]]:
+        """Return room for each thread, a spare tile and then updates of a row or a tensor, of which pages that are never used cost no memory."""
+        while len(self._scratch) < threads:
+            self._scratch.append(np.zeros(TILE + self._longest, np.float64 if self.dtype == torch.float64 else np.float32))
+        return self._scratch
+
+
+class Plans:
+    """What the path keeps of one optimizer from step to step; a copy of it, and a pickled one, is empty: numbers do not depend on it."""
+
+    def __init__(self) -> None:
+        """Keep nothing yet."""
+        self._plans: dict[tuple[int, ...], Plan] = {}
+
+    def __reduce__(self) -> tuple[type["Plans"], tuple[()]]:
+        """Give copies no addresses: their tensors lie elsewhere."""
+        return Plans, ()
+
+    def known(self, weights: Sequence[Tensor], *, projects: bool) -> Plan | None:
+        """Return the plan made for these tensors in this order, if there is one; they may have changed since."""
+        return self._plans.get((projects, *map(id, weights)))
+
+    def plan(self, weights: Sequence[Tensor], *, projects: bool) -> Plan:
+        """Return the plan of these tensors, in this order."""
+        plan = self.known(weights, projects=projects)
+        if plan is None or not plan.still_fits(weights):
+            key = (projects, *map(id, weights))
+            if key not in self._plans and len(self._plans) >= _MAX_PLANS:
+                del self._plans[next(iter(self._plans))]
+            plan = self._plans[key] = Plan(weights, projects=projects)
+        return plan
+
+
+@functools.lru_cache(maxsize=4096)
+def _has_rows(shape: torch.Size, stride: tuple[int, ...]) -> bool:
+    """Return whether elements of this shape and stride fill their memory without gaps, row [i, ...] after row."""
+    expected = 1
+    for step, size in sorted((step, size) for step, size in zip(stride, shape, strict=True) if size > 1):
+        if step != expected:
+            return False
+        expected *= size
+    return len(shape) < 2 or shape[0] <= 1 or stride[0] * shape[0] == expected
+
+
+def have_equal_strides(weight: Tensor, *moments: Tensor) -> bool:
+    """Return whether the kernel may take the tensors' memory for rows of float32 or float64, one after the other, in all of them alike."""
+    dtype, stride = weight.dtype, weight.stride()
+    if dtype not in _DTYPES:
+        return False
+    for moment in moments:
+        if moment.dtype != dtype or moment.stride() != stride:
+            return False
+    return weight.is_contiguous() or weight.numel() == 0 or _has_rows(weight.shape, stride)
+
+
+def lie_as_ever(plan: Plan, weights: Sequence[Tensor], grads: Sequence[Tensor], moments: Sequence[Sequence[Tensor]]) -> bool:
+    """Return whether the tensors of a plan are such as the kernel takes, asked of all at once: one by one would take longer than a small step.
+
+    False is no proof that it cannot take them.
+    """
+    if not plan.still_fits(weights) or not {*map(type, weights), *map(type, grads)} <= _PLAIN_TYPES:
+        return False
+    if {*map(_dtype, grads)} != {plan.dtype} or {*map(_layout, grads)} != {torch.strided}:
+        return False
+    return all({*map(_dtype, each)} == {plan.dtype} and [*map(Tensor.stride, each)] == plan.strides for each in moments)

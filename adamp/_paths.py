@@ -1,0 +1,92 @@
+"""Which of the ways to take a step is taken: `foreach` and `fused` as torch's optimizers understand them, None for the fastest that fits.
+
+plain     any device and layout, tensor by tensor; what torch.compile traces
+foreach   torch's operations on lists
+numba     float32 and float64 on a CPU, where numba is installed
+triton    float64, float32, bfloat16 and float16 on a CUDA device, where triton is
+"""
+
+__all__ = ["Path", "check_flags", "choose"]
+
+import functools
+import importlib
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import torch
+from torch.utils._foreach_utils import _get_foreach_kernels_supported_devices  # pyright: ignore[reportPrivateUsage]  # as torch.optim chooses
+
+Path = Literal["plain", "foreach", "numba", "triton"]
+
+_KERNELS: dict[str, tuple[Path, str]] = {"cpu": ("numba", "numba"), "cuda": ("triton", "triton")}
+
+
+def check_flags(optimizer: str, group: Mapping[str, Any]) -> None:
+    """Raise for flags that contradict each other or that no optimizer here has.
+
+    Raises:
+        RuntimeError: `differentiable`, or both `fused` and `foreach`, as in torch.
+        ValueError: `foreach` or `fused` is neither a bool nor None.
+    """
+    for name in ("foreach", "fused"):
+        if not (group[name] is None or isinstance(group[name], bool)):
+            raise ValueError(f"{optimizer} expects {name} to be True, False or None, got {group[name]!r}")
+    if group["differentiable"]:
+        raise RuntimeError(
+            f"{optimizer} expects differentiable=False, got True: its choice to project has no gradient; unroll torch.optim.Adam or SGD instead"
+        )
+    if group["fused"] and group["foreach"]:
+        raise RuntimeError(
+            f"{optimizer} expects at most one of `fused` and `foreach` to be True, got both; leave one out, or both for the fastest that fits"
+        )
+
+
+def choose(optimizer: str, group: Mapping[str, Any], device: torch.device) -> Path:
+    """Return the path for a group's tensors on one device.
+
+    Given either flag, the other counts as False, as in torch. While torch.compile traces, the path is plain: the compiler fuses.
+
+    Raises:
+        RuntimeError: `fused` is True and there is no kernel for the device, or what it needs is not installed.
+    """
+    foreach, fused = group["foreach"], group["fused"]
+    if torch.compiler.is_compiling():
+        return "plain"
+    if foreach is None and fused is None:
+        path, module = _KERNELS.get(device.type, ("plain", ""))
+        # On a CPU `capturable` is there for torch.compile: what is stepped before it is compiled should be what is compiled.
+        if module and _failure(module) is None and not (device.type == "cpu" and group.get("capturable")):
+            return path
+        return "foreach" if device.type != "cpu" and device.type in _foreach_devices() else "plain"
+    if foreach:
+        return "foreach"
+    if not fused:
+        return "plain"
+    if device.type not in _KERNELS:
+        raise RuntimeError(f"{optimizer} expects parameters on {' or '.join(_KERNELS)} with fused=True, got {device}; leave fused out")
+    path, module = _KERNELS[device.type]
+    failure = _failure(module)
+    if failure is not None:
+        raise RuntimeError(
+            f"{optimizer} expects {module} to be installed with fused=True on {device.type}, got {failure!r}; "
+            f"pip install {module}, or leave fused out for the fastest path without it"
+        )
+    return path
+
+
+@functools.cache
+def _failure(module: str) -> str | None:
+    """Return why a module cannot be had, None if it can.
+
+    It is imported to find out: numba is there and refuses to load beside a numpy newer than itself.
+    """
+    try:
+        importlib.import_module(module)
+    except ImportError as error:
+        return str(error)
+    return None
+
+
+@functools.cache
+def _foreach_devices() -> tuple[str, ...]:
+    return tuple(_get_foreach_kernels_supported_devices())

@@ -1,0 +1,87 @@
+"""The step of AdamP and SGDP in plain PyTorch, tensor by tensor: for any device and layout, and what torch.compile traces."""
+
+__all__ = ["adamp_step", "sgdp_step"]
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from adamp._projection import project_and_decay
+from adamp._settings import AdamPSettings, SGDPSettings
+
+
+def adamp_step(
+    weights: Sequence[Tensor],
+    grads: Sequence[Tensor],
+    exp_avgs: Sequence[Tensor],
+    exp_avg_sqs: Sequence[Tensor],
+    steps: Sequence[int | Tensor],
+    settings: AdamPSettings,
+) -> None:
+    """Take one step of AdamP on each tensor, in place.
+
+    Args:
+        weights: [n] tensors of any shapes.
+        grads: [n] gradients. Not changed.
+        exp_avgs: [n] first moments; the arithmetic is done in their dtype.
+        exp_avg_sqs: [n] second moments, of the same dtype.
+        steps: [n] steps taken, this one counted.
+        settings: the group's hyperparameters.
+    """
+    lr, beta1, beta2, eps, weight_decay, delta, wd_ratio, nesterov, maximize = settings
+    for narrow, raw, exp_avg, exp_avg_sq, step in zip(weights, grads, exp_avgs, exp_avg_sqs, steps, strict=True):
+        weight, grad = narrow.to(exp_avg.dtype), raw.to(exp_avg.dtype)
+        if maximize:
+            grad = -grad
+        exp_avg.lerp_(grad, 1 - beta1)
+        exp_avg_sq.mul_(beta2).addcmul_(grad, grad, value=1 - beta2)
+        if isinstance(step, Tensor):
+            count = step.to(torch.float64) if weight.dtype == torch.float64 else step
+            size, root = lr / (1 - beta1**count), (1 - beta2**count).sqrt()
+        else:
+            size, root = lr / (1 - beta1**step), math.sqrt(1 - beta2**step)
+        denominator = exp_avg_sq.sqrt().div_(root).add_(eps)
+        direction = exp_avg.lerp(grad, 1 - beta1) if nesterov else exp_avg
+        update = direction / denominator
+        project_and_decay(update, weight, grad, delta=delta, wd_ratio=wd_ratio, eps=eps, decay=lr * weight_decay)
+        _take(weight, update, size)
+        if weight is not narrow:
+            narrow.copy_(weight)
+
+
+def sgdp_step(
+    weights: Sequence[Tensor],
+    grads: Sequence[Tensor],
+    buffers: Sequence[Tensor],
+    settings: SGDPSettings,
+) -> None:
+    """Take one step of SGDP on each tensor, in place.
+
+    Args:
+        weights: [n] tensors of any shapes.
+        grads: [n] gradients. Not changed.
+        buffers: [n] momentum buffers; the arithmetic is done in their dtype.
+        settings: the group's hyperparameters.
+    """
+    lr, momentum, dampening, eps, weight_decay, delta, wd_ratio, nesterov, maximize = settings
+    for narrow, raw, buffer in zip(weights, grads, buffers, strict=True):
+        weight, grad = narrow.to(buffer.dtype), raw.to(buffer.dtype)
+        if maximize:
+            grad = -grad
+        buffer.mul_(momentum).add_(grad, alpha=1 - dampening)
+        # A copy, for the update is projected in place and the buffer must not be.
+        update = torch.add(grad, buffer, alpha=momentum) if nesterov else buffer.clone()
+        project_and_decay(update, weight, grad, delta=delta, wd_ratio=wd_ratio, eps=eps, decay=lr * weight_decay / (1 - momentum))
+        _take(weight, update, lr)
+        if weight is not narrow:
+            narrow.copy_(weight)
+
+
+def _take(weight: Tensor, update: Tensor, size: float | Tensor) -> None:
+    """Go `size` times the update down from the weight, in place; the update may be overwritten."""
+    if isinstance(size, Tensor):
+        weight.sub_(update.mul_(size))
+    else:
+        weight.add_(update, alpha=-size)

@@ -1,0 +1,135 @@
+"""The reference's side of the timings: PyPI's `adamp` has our package's name, so it runs in an environment and a process of its own.
+
+Parent and child take turns over pipes, a JSON object a line: each waits, idle, while the other steps. The child is this file, run by the interpreter
+of the other environment.
+"""
+
+__all__ = ["ReferenceProcess", "ReferenceSide", "main", "make_reference"]
+
+import json
+import os
+import subprocess
+import sys
+import sysconfig
+import venv
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from step_sides import LocalSide, Setting, Tensors, make_optimizer
+
+_VERSION = "0.3.0"
+
+
+def make_reference(folder: Path) -> Path:
+    """Return the interpreter of a new environment in `folder` that holds PyPI's `adamp` and shares this interpreter's torch."""
+    venv.create(folder, with_pip=True)
+    python = folder / "bin" / "python"
+    purelib = Path(
+        subprocess.run(
+            [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"], check=True, capture_output=True, text=True
+        ).stdout.strip()
+    )
+    subprocess.run([python, "-m", "pip", "install", "-q", "--no-deps", f"adamp=={_VERSION}"], check=True)
+    # Behind the environment's own packages on the path, so that `adamp` is PyPI's; both sides then run on one torch.
+    (purelib / "shared-torch.pth").write_text(sysconfig.get_path("purelib") + "\n", encoding="utf-8")
+    return python
+
+
+class ReferenceProcess:
+    """A child that steps the reference's optimizers when it is told to.
+
+    Attributes:
+        checksum: that of its tensors, see `Tensors.checksum`.
+    """
+
+    def __init__(self, setting: Setting) -> None:
+        assert setting.reference_python is not None
+        # Without PYTHONPATH, which may lead to our own package.
+        environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+        self._child = subprocess.Popen(
+            [setting.reference_python, __file__, json.dumps(asdict(setting))],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment,
+        )
+        self.checksum = float(self._next()["checksum"])
+
+    def start(self, side: str) -> float:
+        """Return the seconds of the first step of one of `SIDES`, which then stands ready for its turns.
+
+        Raises:
+            ImportError: the child's interpreter lacks PyPI's `adamp`.
+        """
+        answer = self._ask({"start": side})
+        if "missing" in answer:
+            raise ImportError(answer["missing"])
+        return float(answer["first_s"])
+
+    def turn(self, side: str) -> float:
+        """Return the milliseconds of one step, as `LocalSide.turn` does."""
+        return float(self._ask({"turn": side})["ms"])
+
+    def close(self) -> None:
+        """End the child."""
+        assert self._child.stdin is not None
+        self._child.stdin.close()
+        self._child.wait()
+
+    def _ask(self, question: dict[str, str]) -> dict[str, Any]:
+        assert self._child.stdin is not None
+        self._child.stdin.write(json.dumps(question) + "\n")
+        self._child.stdin.flush()
+        return self._next()
+
+    def _next(self) -> dict[str, Any]:
+        assert self._child.stdout is not None
+        line = self._child.stdout.readline()
+        if not line:
+            sys.exit(f"The reference's process ended with code {self._child.wait()}: its error stands above.")
+        return json.loads(line)
+
+
+class ReferenceSide:
+    """One of the child's optimizers, timed as a `LocalSide` is."""
+
+    def __init__(self, process: ReferenceProcess, side: str) -> None:
+        self._process, self._side = process, side
+        self.first_s = process.start(side)
+
+    def turn(self) -> float:
+        """Return the milliseconds of one step."""
+        return self._process.turn(self._side)
+
+
+def main() -> None:
+    """Answer the parent until it closes the pipe."""
+    import torch
+
+    setting = Setting(**json.loads(sys.argv[1]))
+    torch.set_num_threads(setting.threads)
+    tensors = Tensors(setting)
+    _say({"checksum": tensors.checksum})
+    sides: dict[str, LocalSide] = {}
+    for line in sys.stdin:
+        match json.loads(line):
+            case {"start": str(side)}:
+                try:
+                    sides[side] = LocalSide(make_optimizer(side, tensors), tensors, setting)
+                except ImportError as error:
+                    _say({"missing": str(error)})
+                    continue
+                _say({"first_s": sides[side].first_s})
+            case {"turn": str(side)}:
+                _say({"ms": sides[side].turn()})
+            case question:
+                raise ValueError(f"the reference's process expects a start or a turn, got {question!r}")
+
+
+def _say(answer: dict[str, Any]) -> None:
+    print(json.dumps(answer), flush=True)
+
+
+if __name__ == "__main__":
+    main()
