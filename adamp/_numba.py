@@ -115,12 +115,16 @@ def _run(plan: Plan, kind: int, lists: tuple[Sequence[Tensor], ...], numbers: tu
             if not plan.memory[3][1].any():
                 return
             continue
-        parts = itertools.pairwise(edges)
+        # A list's iterator: threads may share it, where one that builds its pairs can be left in the middle of one.
+        parts = iter([*itertools.pairwise(edges)])
         pool = _pool(os.getpid(), threads - 1)
         others = [pool.submit(_drain, run, phase, parts, room) for room in scratch[1:threads]]
-        _drain(run, phase, parts, scratch[0])
-        for other in others:
-            other.result()
+        try:
+            _drain(run, phase, parts, scratch[0])
+        finally:
+            # Also where this thread is interrupted: the tensors must outlive those who work on them.
+            for other in others:
+                other.result()
 
 
 def _drain(run: Any, phase: int, parts: Iterator[tuple[int, int]], scratch: Any) -> None:

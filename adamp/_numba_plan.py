@@ -20,7 +20,7 @@ _DTYPES = (torch.float32, torch.float64)
 _PLAIN_TYPES = {Tensor, Parameter}
 _MAX_PLANS = 32
 _ITEM = 1 << 16  # elements that one thread takes at least
-_shape, _dtype, _layout = attrgetter("shape"), attrgetter("dtype"), attrgetter("layout")
+_shape, _dtype, _layout, _is_cpu = attrgetter("shape"), attrgetter("dtype"), attrgetter("layout"), attrgetter("is_cpu")
 
 
 class Plan:
@@ -78,10 +78,14 @@ class Plan:
         """Return whether tensors still have the sizes, strides and dtype they had when they were cut."""
         return (
             [*map(Tensor.stride, weights)] == self.strides
-            and [*map(Tensor.numel, weights)] == self._sizes
+            and self.has_sizes(weights)
             and [*map(_shape, itertools.compress(weights, self._wide))] == self._shapes
             and {*map(_dtype, weights)} == {self.dtype}
         )
+
+    def has_sizes(self, tensors: Sequence[Tensor]) -> bool:
+        """Return whether tensors have as many elements each as those that were cut."""
+        return [*map(Tensor.numel, tensors)] == self._sizes
 
     def scratch(self, threads: int) -> list[np.ndarray[Any, Any]]:
         """Return room for each thread, a spare tile and then updates of a row or a tensor, of which pages that are never used cost no memory."""
@@ -128,12 +132,15 @@ def _has_rows(shape: torch.Size, stride: tuple[int, ...]) -> bool:
 
 
 def have_equal_strides(weight: Tensor, *moments: Tensor) -> bool:
-    """Return whether the kernel may take the tensors' memory for rows of float32 or float64, one after the other, in all of them alike."""
+    """Return whether the kernel may take the tensors' memory for rows of float32 or float64, one after the other, in all of them alike.
+
+    It takes addresses, so that a moment left on another device, or of the shape the weight had before it grew, would be read beyond its end.
+    """
     dtype, stride = weight.dtype, weight.stride()
     if dtype not in _DTYPES:
         return False
     for moment in moments:
-        if moment.dtype != dtype or moment.stride() != stride:
+        if moment.dtype != dtype or moment.stride() != stride or moment.shape != weight.shape or not moment.is_cpu:
             return False
     return weight.is_contiguous() or weight.numel() == 0 or _has_rows(weight.shape, stride)
 
@@ -147,4 +154,6 @@ def lie_as_ever(plan: Plan, weights: Sequence[Tensor], grads: Sequence[Tensor], 
         return False
     if {*map(_dtype, grads)} != {plan.dtype} or {*map(_layout, grads)} != {torch.strided}:
         return False
-    return all({*map(_dtype, each)} == {plan.dtype} and [*map(Tensor.stride, each)] == plan.strides for each in moments)
+    if not all(all(map(_is_cpu, each)) for each in (weights, grads, *moments)) or not plan.has_sizes(grads):
+        return False
+    return all({*map(_dtype, each)} == {plan.dtype} and plan.has_sizes(each) and [*map(Tensor.stride, each)] == plan.strides for each in moments)

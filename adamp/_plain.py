@@ -25,14 +25,15 @@ def adamp_step(
     Args:
         weights: [n] tensors of any shapes.
         grads: [n] gradients. Not changed.
-        exp_avgs: [n] first moments; the arithmetic is done in their dtype.
+        exp_avgs: [n] first moments; the arithmetic is done in their dtype or the weight's, whichever is wider.
         exp_avg_sqs: [n] second moments, of the same dtype.
         steps: [n] steps taken, this one counted.
         settings: the group's hyperparameters.
     """
     lr, beta1, beta2, eps, weight_decay, delta, wd_ratio, nesterov, maximize = settings
-    for narrow, raw, exp_avg, exp_avg_sq, step in zip(weights, grads, exp_avgs, exp_avg_sqs, steps, strict=True):
-        weight, grad = narrow.to(exp_avg.dtype), raw.to(exp_avg.dtype)
+    for given, raw, first, second, step in zip(weights, grads, exp_avgs, exp_avg_sqs, steps, strict=True):
+        dtype = torch.promote_types(given.dtype, first.dtype)
+        weight, grad, exp_avg, exp_avg_sq = given.to(dtype), raw.to(dtype), first.to(dtype), second.to(dtype)
         if maximize:
             grad = -grad
         exp_avg.lerp_(grad, 1 - beta1)
@@ -47,8 +48,7 @@ def adamp_step(
         update = direction / denominator
         project_and_decay(update, weight, grad, delta=delta, wd_ratio=wd_ratio, eps=eps, decay=lr * weight_decay)
         _take(weight, update, size)
-        if weight is not narrow:
-            narrow.copy_(weight)
+        _put_back((given, weight), (first, exp_avg), (second, exp_avg_sq))
 
 
 def sgdp_step(
@@ -62,12 +62,13 @@ def sgdp_step(
     Args:
         weights: [n] tensors of any shapes.
         grads: [n] gradients. Not changed.
-        buffers: [n] momentum buffers; the arithmetic is done in their dtype.
+        buffers: [n] momentum buffers; the arithmetic is done in their dtype or the weight's, whichever is wider.
         settings: the group's hyperparameters.
     """
     lr, momentum, dampening, eps, weight_decay, delta, wd_ratio, nesterov, maximize = settings
-    for narrow, raw, buffer in zip(weights, grads, buffers, strict=True):
-        weight, grad = narrow.to(buffer.dtype), raw.to(buffer.dtype)
+    for given, raw, kept in zip(weights, grads, buffers, strict=True):
+        dtype = torch.promote_types(given.dtype, kept.dtype)
+        weight, grad, buffer = given.to(dtype), raw.to(dtype), kept.to(dtype)
         if maximize:
             grad = -grad
         buffer.mul_(momentum).add_(grad, alpha=1 - dampening)
@@ -75,8 +76,14 @@ def sgdp_step(
         update = torch.add(grad, buffer, alpha=momentum) if nesterov else buffer.clone()
         project_and_decay(update, weight, grad, delta=delta, wd_ratio=wd_ratio, eps=eps, decay=lr * weight_decay / (1 - momentum))
         _take(weight, update, lr)
-        if weight is not narrow:
-            narrow.copy_(weight)
+        _put_back((given, weight), (kept, buffer))
+
+
+def _put_back(*pairs: tuple[Tensor, Tensor]) -> None:
+    """Write to the first of each pair what the second, a wider copy of it or itself, has become."""
+    for tensor, wide in pairs:
+        if wide is not tensor:
+            tensor.copy_(wide)
 
 
 def _take(weight: Tensor, update: Tensor, size: float | Tensor) -> None:

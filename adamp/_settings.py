@@ -11,7 +11,7 @@ class AdamPSettings(NamedTuple):
     """The hyperparameters of a step of AdamP.
 
     Attributes:
-        lr: length of a step; a number, or a [] tensor, which only `_numba` reads.
+        lr: length of a step; a number, or a [] tensor, which no path reads that works on its device.
         beta1: share of the first moment that is kept, in [0, 1).
         beta2: share of the second moment that is kept, in [0, 1).
         eps: added to the denominator and to norm(w) in the projection; floor of the norms in the cosine.
@@ -37,7 +37,7 @@ class SGDPSettings(NamedTuple):
     """The hyperparameters of a step of SGDP.
 
     Attributes:
-        lr: step per gradient; a number, or a [] tensor, which only `_numba` reads.
+        lr: step per gradient; a number, or a [] tensor, which no path reads that works on its device.
         momentum: share of the buffer that is kept, in [0, 1).
         dampening: share of each gradient kept out of the buffer, in [0, 1].
         eps: added to norm(w) in the projection; floor of the norms in the cosine.

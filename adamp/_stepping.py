@@ -81,7 +81,7 @@ class ProjectedOptimizer(Optimizer):
                     _count_on(self.state[weight], weight, on_device=group["capturable"])
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Load a checkpoint of this optimizer, of any path, of the reference, or of the optimizer of torch that it contains.
+        """Load a checkpoint of this optimizer, of any path, of the reference, or of torch's AdamW into AdamP.
 
         torch casts moments to the parameter's dtype; here they get `moments_dtype` where the group has one, from the checkpoint's own values.
 
@@ -214,7 +214,7 @@ class ProjectedOptimizer(Optimizer):
         for module, some in ((_foreach, fast if path == "foreach" else []), (_plain, fast if path == "plain" else rest)):
             if some:
                 if scale is not None:
-                    some = [item._replace(grad=item.grad / scale) for item in some]
+                    some = [item._replace(grad=_unscaled(item, scale)) for item in some]
                 getattr(module, self._step_function)(*self._lists(some, on_device=on_device), settings)
 
     def _step_triton(self, items: list[_Item], settings: AdamPSettings | SGDPSettings, scale: Tensor | None, found_inf: Tensor | None) -> None:
@@ -264,18 +264,30 @@ def _count_on(state: dict[str, Any], weight: Tensor, *, on_device: bool) -> None
         state["step"] = torch.full((), float(step), device=weight.device, dtype=torch.float32)
 
 
+def _unscaled(item: _Item, scale: Tensor) -> Tensor:
+    """Return the gradient [*] divided by the scale, in the moments' precision where it is wider: in float16 the quotient may underflow."""
+    dtype = torch.promote_types(item.grad.dtype, item.moments[0].dtype)
+    return item.grad.to(dtype) / scale.to(item.grad.device)
+
+
 def _fits_numba(item: _Item) -> bool:
     from adamp._numba_plan import have_equal_strides
 
     weight, grad, moments, _ = item
-    return type(weight) in _PLAIN_TYPES and type(grad) in _PLAIN_TYPES and grad.dtype == weight.dtype and have_equal_strides(weight, *moments)
+    if type(weight) not in _PLAIN_TYPES or type(grad) not in _PLAIN_TYPES:
+        return False
+    alike = grad.dtype == weight.dtype and grad.shape == weight.shape and grad.is_cpu and not weight.is_neg()
+    return alike and have_equal_strides(weight, *moments)
 
 
 def _fits_triton(item: _Item) -> bool:
     from adamp._triton import have_equal_rows
 
     tensors = (item.weight, item.grad, *item.moments)
-    return all(type(tensor) in _PLAIN_TYPES and tensor.dtype in _TRITON_DTYPES for tensor in tensors) and have_equal_rows(*tensors)
+    device = item.weight.device
+    if not all(type(tensor) in _PLAIN_TYPES and tensor.dtype in _TRITON_DTYPES and tensor.device == device for tensor in tensors):
+        return False
+    return have_equal_rows(*tensors)
 
 
 def _fits_foreach(item: _Item) -> bool:

@@ -72,6 +72,7 @@ class PackFeed:
         self._live: dict[str, _Live] = {}
         self._suspects = Suspects(max_retries=spec.max_retries)
         self._failed = 0
+        self._outages = 0
         self._has_result = False
         self._last_failure: str | None = None
         self._outdated: deque[str] = deque()
@@ -136,7 +137,13 @@ class PackFeed:
             self._widths[fit.optimizer] = fit.width
             self._persist(lambda: self._writer.remember_fit(fit.model_dump(mode="json")))
         reports = [_as_report(member, worker=worker, pack_size=live.size) for member in report.members]
+        outages = self._outages
         taken = self._persist(lambda: self._writer.record(reports))
+        if self._outages > outages:
+            # What was written though its answer was lost is dropped the second time.
+            said = {(member.trial_id, member.attempt) for member in report.members}
+            on_record = self._persist(self._writer.trials)
+            taken |= {t.id for t in on_record if (t.id, t.attempt) in said and t.epochs_done >= report.epoch}
         has_changed = False
         for member in report.members:
             trial = live.members.get(member.trial_id)
@@ -255,12 +262,12 @@ class PackFeed:
         limit = self._spec.resources.max_concurrent_packs
         return max(1, self._slots() if limit is None else min(limit, self._slots()))
 
-    def _most_live(self) -> int:
+    def _most_live(self) -> float:
         """Return how many packs may be handed out: one more than are trained, to wait for its worker, unless it would be chosen better later."""
         limit = self._spec.resources.max_concurrent_packs
         if self._learns:
             return self._workers()
-        return self._slots() + 1 if limit is None else limit
+        return min(self._slots() + 1, limit or math.inf)
 
     def _draw(self, arm: Arm, size: int) -> None:
         """Make new trials, until a pack of such a size is at hand or no more can be made now."""
@@ -329,9 +336,14 @@ class PackFeed:
             return
         most = self._spec.max_retries if max_retries is None else max_retries
         lost = [(trial.id, trial.attempt) for trial in trials]
+        outages = self._outages
         queued_again = self._persist(
             lambda: self._writer.give_back(lost, reason=reason, max_retries=most, is_charged=is_charged, from_start=from_start)
         )
+        if self._outages > outages:
+            # Those given back though the answer was lost are passed over the second time.
+            tries = {(trial.id, trial.attempt + 1) for trial in trials}
+            queued_again = [trial for trial in self._persist(self._writer.queued) if (trial.id, trial.attempt) in tries]
         again = {trial.id: trial for trial in queued_again}
         for trial in trials:
             arm.taken_back(trial)
@@ -365,6 +377,7 @@ class PackFeed:
             try:
                 return write()
             except StoreUnavailable:
+                self._outages += 1
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(_TRY_AGAIN_AFTER_S)

@@ -140,6 +140,9 @@ class ArmSampler:
         if told is None:
             self._observations.drop(number)
         else:
+            if state is TrialState.DIVERGED:
+                # However good it was at a rung: it ranks last all the same.
+                self._observations.reach(number, {})
             self._observations.end(number, told, value if state is TrialState.COMPLETED else None)
 
     def propose(self, number: int) -> Parameters | None:
@@ -298,7 +301,8 @@ def _plain(value: Any, distribution: BaseDistribution) -> Scalar:
 
 
 def _key(parameters: Parameters) -> int:
-    return hash(tuple(sorted(parameters.items())))
+    # Python has one hash for -1 and -2.
+    return hash(tuple((name, value, value == -1) for name, value in sorted(parameters.items())))
 
 
 @contextmanager

@@ -275,6 +275,28 @@ def test_grad_scaler_scales_and_skips(build: Build, path: str) -> None:
         assert optimizer.state[ours[0]]["step"] == 3
 
 
+@both
+def test_a_float16_gradient_is_unscaled_in_the_precision_of_its_moments(build: Build) -> None:
+    param = Parameter(torch.ones(2, 2, dtype=torch.float16))
+    optimizer = build([param], lr=0.1, fused=True, moments_dtype=torch.float32)
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**20)
+    scaler.scale(torch.zeros((), requires_grad=True))
+    param.grad = torch.full((2, 2), 2.0**-7, dtype=torch.float16)
+    scaler.step(optimizer)
+    moment = optimizer.state[param]["exp_avg" if build is AdamP else "momentum"]
+    torch.testing.assert_close(moment, torch.full((2, 2), 2.0**-27 * (0.1 if build is AdamP else 1.0)), rtol=1e-5, atol=0.0)
+
+
+@both
+def test_moments_narrower_than_the_weight_do_not_round_the_weight(build: Build) -> None:
+    ours, theirs = ([Parameter(noise((8, 32), 0, torch.float32))] for _ in range(2))
+    narrow, wide = build(ours, lr=1e-4, moments_dtype=torch.bfloat16), build(theirs, lr=1e-4)
+    train(narrow, ours, range(3))
+    train(wide, theirs, range(3))
+    assert all(value.dtype == torch.bfloat16 for name, value in narrow.state[ours[0]].items() if name != "step")
+    assert_close(ours, theirs, 1e-5)
+
+
 @pytest.mark.parametrize("backend", ["eager", "aot_eager", pytest.param("inductor", marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     ("build", "options"),

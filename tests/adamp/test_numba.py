@@ -269,6 +269,46 @@ def test_what_changes_between_two_steps_is_seen_by_the_second(optimizer: Any) ->
         torch.testing.assert_close(ours, plain, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("stale", ["moments", "gradient"])
+@pytest.mark.parametrize("optimizer", [AdamP, SGDP])
+def test_a_weight_that_grew_is_refused_and_nothing_beyond_the_end_of_the_old_is_touched(optimizer: Any, stale: str) -> None:
+    """Rows of the same length have the same strides: those of a tensor with fewer of them say nothing about where it ends."""
+    room = noise((6, 8), 0)
+    weight = Parameter(noise((4, 8), 1))
+    stepping = optimizer([weight], lr=0.1, fused=True)
+    for _ in range(2):
+        weight.grad = noise((4, 8), 2)
+        stepping.step()
+    names = [name for name, value in stepping.state[weight].items() if isinstance(value, Tensor)]
+    if stale == "moments":
+        for name in names:
+            stepping.state[weight][name] = room[:4]
+    else:
+        weight.grad = room[:4]
+    before = room.clone()
+    weight.data = noise((6, 8), 3)
+    if stale == "moments":
+        weight.grad = noise((6, 8), 4)
+    else:
+        for name in names:
+            stepping.state[weight][name] = torch.zeros(6, 8)
+    with pytest.raises(RuntimeError, match="size of tensor"):
+        stepping.step()
+    assert torch.equal(room[4:], before[4:])
+
+
+@pytest.mark.parametrize("optimizer", [AdamP, SGDP])
+def test_moments_left_on_another_device_are_refused(optimizer: Any) -> None:
+    weight = Parameter(noise((4, 8), 0))
+    weight.grad = noise((4, 8), 1)
+    stepping = optimizer([weight], lr=0.1, fused=True)
+    stepping.step()
+    state = stepping.state[weight]
+    state.update({name: value.to("meta") for name, value in state.items() if isinstance(value, Tensor)})
+    with pytest.raises(RuntimeError, match="device"):
+        stepping.step()
+
+
 def test_a_backward_pass_through_a_weight_that_was_stepped_is_refused() -> None:
     weight = Parameter(torch.ones(2, 2))
     loss = weight.square().sum()

@@ -217,6 +217,14 @@ def test_a_pack_waits_for_its_worker_only_where_it_would_not_be_chosen_better_la
     assert packs == most
 
 
+def test_a_study_that_allows_more_packs_than_fit_hands_out_no_more_than_one_that_says_nothing(store: Store) -> None:
+    running = Running(store, slots=2, budget={"trials_per_arm": 40, "epochs": 1}, resources={"max_concurrent_packs": 100, **ONE})
+    packs = 0
+    while running.feed.next_pack(f"p{packs}") is not None:
+        packs += 1
+    assert packs == 3
+
+
 def test_a_draining_feed_hands_out_nothing(store: Store) -> None:
     running = Running(store)
     running.feed.is_draining = True

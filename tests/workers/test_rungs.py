@@ -1,6 +1,6 @@
 """Rungs: which trials the feed lets go on, that every arm gets equal epochs, and that no loss and no restart changes it."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +8,7 @@ import pytest
 from catalogs import catalog
 from feeding import Running
 
+from studies.errors import StoreUnavailable
 from studies.states import TrialState
 from studies.store import Store
 
@@ -155,3 +156,37 @@ def test_a_study_in_which_everything_diverges_after_its_first_rung_ends(store: S
     assert running.feed.is_spent
     assert running.feed.failure() is None
     assert {"diverged"} <= set(running.states()) <= {"diverged", "pruned"}
+
+
+def answer_lost(write: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a write whose first answer does not arrive, though it was written."""
+    is_first = True
+
+    def written(*args: Any, **options: Any) -> Any:
+        nonlocal is_first
+        answer = write(*args, **options)
+        if is_first:
+            is_first = False
+            raise StoreUnavailable("the connection was closed")
+        return answer
+
+    return written
+
+
+def test_a_report_whose_answer_was_lost_brings_its_trials_to_their_rung_all_the_same(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    running = Running(store, **study())
+    monkeypatch.setattr(running.writer, "record", answer_lost(running.writer.record))
+    running.train_all(value=value)
+    undisturbed = Running(store, **study())
+    undisturbed.train_all(value=value)
+    assert running.states() == undisturbed.states()
+
+
+def test_trials_given_back_though_the_answer_was_lost_are_tried_again(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    running = Running(store, **study())
+    pack = running.begin("a")
+    monkeypatch.setattr(running.writer, "give_back", answer_lost(running.writer.give_back))
+    running.feed.ended("a", lost="its worker was lost")
+    again = running.begin("b")
+    assert [member.trial_id for member in again.members] == [member.trial_id for member in pack.members]
+    assert {member.attempt for member in again.members} == {2}

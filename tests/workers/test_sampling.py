@@ -7,7 +7,7 @@ import pytest
 from catalogs import catalog, study_body
 
 from studies.resolve import ResolvedArm, resolve
-from studies.space import Fixed, Parameters
+from studies.space import Choices, Fixed, Parameters
 from studies.spec import parse_spec
 from studies.states import TrialState
 from workers.sampling import ArmSampler
@@ -171,3 +171,30 @@ def test_a_long_record_is_taken_up_in_moments() -> None:
         assert parameters is not None
         searcher.remember(number, parameters, *value_of(parameters))
     assert time.process_time() - begun < 5.0, "linear in the trials: a run must not outlast its lease while it takes a study up"
+
+
+def test_minus_one_and_minus_two_are_two_configurations() -> None:
+    arm = arm_of("grid", trials=3)
+    fixed = {name: Fixed(value=value) for name, value in arm.defaults.items()}
+    arm = arm.model_copy(update={"space": {**fixed, "lr": Choices(choices=(-1, -2))}})
+    searcher = ArmSampler(arm, sampler="grid", direction="maximize", seed=0)
+    proposed = [searcher.propose(number) for number in (1, 2)]
+    assert {p["lr"] for p in proposed if p is not None} == {-1, -2}
+
+
+def test_a_trial_that_diverged_after_a_rung_teaches_what_any_that_diverged_does() -> None:
+    arm = arm_of("tpe")
+    seen: list[list[object]] = []
+    for values in (dict[int, float](), {1: 0.5, 3: 0.9}):
+        searcher = ArmSampler(arm, sampler="tpe", direction="maximize", seed=0)
+        searcher.remember(0, arm.defaults, TrialState.RUNNING, None)
+        record: list[object] = []
+        for number in range(1, 14):
+            parameters = searcher.propose(number)
+            assert parameters is not None
+            record.append(parameters)
+            is_bad = number % 3 == 0
+            searcher.reach(number, values if is_bad else {1: -abs(float(parameters["lr"]) - 0.03)})
+            searcher.tell(number, TrialState.DIVERGED if is_bad else TrialState.PRUNED, None)
+        seen.append(record)
+    assert seen[0] == seen[1]
