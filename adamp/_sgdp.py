@@ -124,6 +124,14 @@ class SGDP(ProjectedOptimizer):
         self._check_group(defaults)
         super().__init__(params, defaults)
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take over a pickled or loaded state, also one of the reference or of torch's SGD, which has another name for the buffer."""
+        super().__setstate__(state)
+        for moments in self.state.values():
+            buffer = moments.pop("momentum_buffer", None)
+            if buffer is not None:
+                moments["momentum"] = buffer
+
     def _settings(self, group: Mapping[str, Any]) -> SGDPSettings:
         return SGDPSettings(*(group[name] for name in SGDPSettings._fields))
 

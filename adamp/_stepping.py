@@ -81,7 +81,7 @@ class ProjectedOptimizer(Optimizer):
                     _count_on(self.state[weight], weight, on_device=group["capturable"])
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Load a checkpoint of this optimizer, of any path, of the reference, or of torch's AdamW into AdamP.
+        """Load a checkpoint of this optimizer, of any path, of the reference, or of torch's AdamW (AdamP) or SGD (SGDP).
 
         torch casts moments to the parameter's dtype; here they get `moments_dtype` where the group has one, from the checkpoint's own values.
 

@@ -330,3 +330,36 @@ def test_a_compiled_step_is_one_graph_and_not_compiled_at_each_step(build: Build
     # A second graph where the first turned an int that counts steps into a tensor, or where a guard of the compiler's on a gradient lapsed.
     assert counter.frame_count <= 2
     assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_a_checkpoint_of_torchs_sgd_continues_in_sgdp(nesterov: bool) -> None:
+    theirs, ours = parameters(), parameters()
+    sgd = torch.optim.SGD(theirs, lr=0.05, momentum=0.9, nesterov=nesterov)
+    sgdp = SGDP(ours, lr=1.0, delta=0.0)
+    for step in range(6):
+        for index, param in enumerate(theirs):
+            param.grad = gradient(param, step, index)
+        if step == 3:
+            sgdp.load_state_dict(copy.deepcopy(sgd.state_dict()))
+            for mine, its in zip(ours, theirs, strict=True):
+                mine.data.copy_(its.data)
+        if step >= 3:
+            for mine, its in zip(ours, theirs, strict=True):
+                assert its.grad is not None
+                mine.grad = its.grad.clone()
+            sgdp.step()
+        sgd.step()
+    for mine, its in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(mine, its, rtol=0.0, atol=1e-13)
+
+
+def test_a_checkpoint_of_torchs_sgd_without_momentum_starts_the_buffer_anew() -> None:
+    weight, other = parameters()[0], parameters()[0]
+    weight.grad, other.grad = gradient(weight, 1, 0), gradient(other, 1, 0)
+    sgd = torch.optim.SGD([weight], lr=0.05)
+    sgd.step()
+    sgdp = SGDP([other], lr=0.05)
+    sgdp.load_state_dict(sgd.state_dict())
+    sgdp.step()
+    assert set(sgdp.state[other]) == {"momentum"}
