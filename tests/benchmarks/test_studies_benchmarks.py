@@ -53,6 +53,7 @@ def test_search_replays_every_part(tmp_path: Path) -> None:
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_overhead_measures_a_study_without_its_copy(tmp_path: Path) -> None:
     (found,) = run("overhead.py", "--sizes", "128", "--pack-size", "2", "--copies", "without", folder=tmp_path)["studies"]
