@@ -7,6 +7,8 @@ SHELL := bash
 PYTHON ?= python3.11
 # More for pytest: make test ARGS="-k laws -x"
 ARGS ?=
+# Half of the suite waits for Ray; the other half computes meanwhile.
+LANES ?= --numprocesses 2 --dist loadgroup
 
 .PHONY: help install test check demo demo-stop clean
 
@@ -29,7 +31,7 @@ install: .venv/.installed ## Create .venv with the pinned packages and this proj
 
 test: install ## Run the whole test suite; as root on Debian, first install Chromium and PostgreSQL for it.
 	@scripts/system-packages
-	@.venv/bin/python -m pytest $(ARGS)
+	@.venv/bin/python -m pytest $(LANES) $(ARGS)
 
 check: install ## Check format, lint, types and the walls between packages.
 	@scripts/check

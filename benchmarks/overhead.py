@@ -142,6 +142,7 @@ def _body(given: argparse.Namespace, *, trials: int) -> dict[str, Any]:
         "workload": Nothing.card.name,
         "arms": given.arms,
         "budget": {"trials_per_arm": max(1, trials // len(given.arms)), "epochs": 1},
+        "confirmation": {"seeds": 0},
         "sampler": given.sampler,
         "resources": {"max_pack_size": given.pack_size},
     }

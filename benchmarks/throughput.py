@@ -51,6 +51,8 @@ def _body(given: argparse.Namespace, *, workload: str, pruner: str) -> dict[str,
         "workload": workload,
         "arms": [arm for arm in arms if arm["optimizer"] in given.arms],
         "budget": {"trials_per_arm": given.trials, "epochs": given.epochs},
+        # Neither does Ray Tune confirm anything.
+        "confirmation": {"seeds": 0},
         "sampler": "tpe",
         "pruner": pruner,
         "seed": given.seed,

@@ -21,16 +21,23 @@ class Plan(_Answer):
 
     spec: StudySpec = Field(description="What was sent, shorthands spelled out.")
     study: ResolvedStudy = Field(description="Every arm's whole space and defaults, and the cards they come from.")
-    trials: int = Field(description="Trials it would run in all.")
-    epochs: int = Field(description="Epochs it would train in all, when no trial ends early; with the pruner `median` the most that it can be.")
+    trials: int = Field(description="Trials that its search would run in all, replicates together.")
+    confirmations: int = Field(description="Runs on fresh seeds that would confirm what the search finds: at most so many.")
+    epochs: int = Field(
+        description="Epochs that both would train in all, when no trial ends early; with the pruner `median` the most that it can be."
+    )
     estimate_cpu_s: float = Field(description="Rough seconds of training on one CPU thread, from the workload's card; packs take less.")
 
     @classmethod
     def of(cls, spec: StudySpec, study: ResolvedStudy) -> Self:
         """Return the plan of a resolved study."""
-        trials = sum(arm.trials for arm in study.arms)
-        epochs = sum(planned_epochs(spec.pruner, study.epochs, trials=arm.trials) for arm in study.arms)
-        return cls(spec=spec, study=study, trials=trials, epochs=epochs, estimate_cpu_s=epochs * study.workload.epoch_s)
+        replicates = spec.budget.replicates
+        trials = replicates * sum(arm.trials for arm in study.arms)
+        # In each arm the best of every replicate, and the defaults.
+        confirmations = len(study.arms) * (1 + replicates) * spec.confirmation.seeds
+        searched = replicates * sum(planned_epochs(spec.pruner, study.epochs, trials=arm.trials) for arm in study.arms)
+        epochs = searched + confirmations * study.epochs
+        return cls(spec=spec, study=study, trials=trials, confirmations=confirmations, epochs=epochs, estimate_cpu_s=epochs * study.workload.epoch_s)
 
 
 class ArmBest(_Answer):
@@ -46,7 +53,7 @@ class EventList(_Answer):
 
     items: tuple[EventView, ...] = Field(description="The events numbered above `after`.")
     after: int = Field(description="Number of the last one here: give it back as `after` to go on.")
-    is_last: bool = Field(description="True when the study is closed and nothing will ever follow these.")
+    is_last: bool = Field(description="True when the study is closed: nothing follows these unless it is extended.")
 
 
 class Health(_Answer):

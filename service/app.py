@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
 
+from service.analyses import Analyses
 from service.api import api_router
 from service.api.health import health_router
 from service.api.openapi import describe
@@ -29,12 +30,14 @@ Compare optimizers fairly: submit a **study** (a workload, several **arms**, one
 * Errors are `application/problem+json` (RFC 9457); their `type` leads to an explanation under `/problems`.
 * Lists have `next_page_token`; give it back as `page_token`.
 * `POST /v1/studies` takes an `Idempotency-Key`, so that a request can be repeated, and `validate_only=true`, which stores nothing.
+* `GET /v1/studies/{study_id}/analysis` says which arm is better, by how much and how sure that is: from runs on fresh seeds, not from the search.
 * A study's `ETag` can be sent back in `If-None-Match` and `If-Match`.
 * `GET /v1/studies/{study_id}/events` streams what happens; `Last-Event-ID` goes on where a reader was cut off.
 * While no API token exists, the service listens to its own machine only and needs none; with one, every request needs one.
 """
 _TAGS = [
-    {"name": "studies", "description": "Submit, watch, pause, resume, stop and cancel studies."},
+    {"name": "studies", "description": "Submit, watch, pause, resume, stop, cancel, confirm, extend and clone studies."},
+    {"name": "analysis", "description": "What studies found, each by itself, as a suite or side by side."},
     {"name": "trials", "description": "Configurations that were trained, and what they measured."},
     {"name": "catalogue", "description": "What can be asked for."},
     {"name": "index", "description": "Where to begin."},
@@ -70,6 +73,7 @@ def create_app(settings: Settings, store: Store | None = None, *, pace: Pace | N
     async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
         if store is None:
             app.state.store = await run_in_threadpool(Store.open, settings.database_url)
+            app.state.analyses = Analyses(app.state.store)
         try:
             await run_in_threadpool(check_exposure, settings, app.state.store)
             yield
@@ -102,6 +106,7 @@ def create_app(settings: Settings, store: Store | None = None, *, pace: Pace | N
     app.state.streams = Streams(pace=pace)
     if store is not None:
         app.state.store = store
+        app.state.analyses = Analyses(store)
     install(app)
     app.include_router(health_router(app.version))
     app.include_router(api_router())

@@ -12,59 +12,28 @@ __all__ = ["Client", "ProblemError", "ServiceUnreachable"]
 
 import time
 import uuid
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Iterator, Mapping, Sequence
 from http import HTTPStatus
-from typing import Any, Self, TypeVar
-from urllib.parse import quote, urlsplit
+from typing import IO, Any, Self
 
 import httpx
-from pydantic import BaseModel, ValidationError
 
 from service.answers import ArmBest, EventList, Health, Plan, Readiness
-from service.errors import PROBLEM_JSON, Fault, Problem
-from service.settings import is_loopback
+from service.line import Line, ProblemError, ServiceUnreachable, part
 from service.wire import events_of
+from studies.analysis.joint_views import Comparison, SuiteAnalysis
+from studies.analysis.views import StudyAnalysis
 from studies.catalog import OptimizerCard, WorkloadCard
-from studies.errors import TangentError
+from studies.extension import Extension
 from studies.spec import StudySpec
 from studies.states import CLOSED_STUDY_STATES, StudyMove, StudyState, TrialFilter, TrialState
-from studies.views import ArmView, Curve, EventView, MeasurementView, Page, StudySummary, StudyView, TrialView
+from studies.views import ArmView, Curve, EventView, MeasurementView, Page, StudySummary, StudyView, SuiteSummary, TrialView
 
-_T = TypeVar("_T", bound=BaseModel)
 _PAGE_SIZE = 500
-_ATTEMPTS = 3
 _RETRY_S = 0.5
-# Longer than three of the service's heartbeats: silence beyond it means that the line is dead.
-_SILENCE_S = 50.0
 _MAX_WAIT_S = 5.0
-_NOTHING_THERE = (httpx.ConnectError, httpx.ConnectTimeout, httpx.UnsupportedProtocol)
-
-
-class ServiceUnreachable(TangentError):
-    """No service answers at the URL, or what answers is none of ours."""
-
-
-class ProblemError(TangentError):
-    """The service refused a request.
-
-    Attributes:
-        status: HTTP status.
-        slug: the kind of problem, e.g. `study-not-found`; stable.
-        title: the kind, in a few words.
-        detail: what happened this time.
-        errors: each fault in the request, with a pointer to it.
-        problem: everything the service said.
-    """
-
-    def __init__(self, problem: Problem) -> None:
-        self.problem = problem
-        self.status = problem.status
-        self.slug = problem.type.rpartition("/")[2]
-        self.title = problem.title
-        self.detail = problem.detail
-        self.errors: tuple[Fault, ...] = problem.errors or ()
-        super().__init__(problem.detail)
+# The analysis of a large study is more than one look into the database.
+_ANALYSIS_S = 300.0
 
 
 class Client:
@@ -81,13 +50,7 @@ class Client:
 
     def __init__(self, url: str, token: str | None = None, *, timeout_s: float = 30.0) -> None:
         self.url = url.rstrip("/")
-        headers = {"accept": "application/json", **({} if token is None else {"authorization": f"Bearer {token}"})}
-        try:
-            # A proxy of the environment cannot reach this machine's own address.
-            trusts_proxies = not is_loopback(urlsplit(self.url).hostname or "")
-            self._http = httpx.Client(base_url=self.url, headers=headers, timeout=timeout_s, trust_env=trusts_proxies)
-        except (httpx.InvalidURL, ValueError):
-            raise self._no_address() from None
+        self._line = Line(self.url, token, timeout_s=timeout_s)
 
     def __enter__(self) -> Self:
         """Return the client; leaving closes it."""
@@ -99,7 +62,7 @@ class Client:
 
     def close(self) -> None:
         """Give the connections back."""
-        self._http.close()
+        self._line.close()
 
     def submit(self, spec: StudySpec | Mapping[str, Any], *, idempotency_key: str | None = None) -> StudyView:
         """Return the study that was made of this spec; asked again over a broken line, it is made once all the same.
@@ -112,9 +75,8 @@ class Client:
             ProblemError: the service refused it; `errors` names every fault.
             ServiceUnreachable: no service answers.
         """
-        body = spec.model_dump(mode="json") if isinstance(spec, StudySpec) else dict(spec)
         headers = {"idempotency-key": idempotency_key or str(uuid.uuid4())}
-        return self._read(StudyView, self._send("POST", "/v1/studies", json=body, headers=headers))
+        return self._line.read(StudyView, self._line.send("POST", "/v1/studies", json=_plain(spec), headers=headers))
 
     def validate(self, spec: StudySpec | Mapping[str, Any]) -> Plan:
         """Return what a study would do; nothing is stored.
@@ -122,25 +84,30 @@ class Client:
         Raises:
             ProblemError: it cannot be run as written; `errors` names every fault.
         """
-        body = spec.model_dump(mode="json") if isinstance(spec, StudySpec) else dict(spec)
-        return self._read(Plan, self._send("POST", "/v1/studies", json=body, params={"validate_only": "true"}))
+        return self._line.read(Plan, self._line.send("POST", "/v1/studies", json=_plain(spec), params={"validate_only": "true"}))
 
     def study(self, study_id: str) -> StudyView:
         """Return a study."""
-        return self._get(StudyView, f"/v1/studies/{_part(study_id)}")
+        return self._line.get(StudyView, f"/v1/studies/{part(study_id)}")
 
     def studies(
-        self, *, state: StudyState | None = None, workload: str | None = None, page_size: int = 50, page_token: str | None = None
+        self,
+        *,
+        state: StudyState | None = None,
+        workload: str | None = None,
+        suite: str | None = None,
+        page_size: int = 50,
+        page_token: str | None = None,
     ) -> Page[StudySummary]:
         """Return a page of studies, newest first."""
-        asked = {"state": state, "workload": workload, "page_size": page_size, "page_token": page_token}
-        return self._get(Page[StudySummary], "/v1/studies", asked)
+        asked = {"state": state, "workload": workload, "suite": suite, "page_size": page_size, "page_token": page_token}
+        return self._line.get(Page[StudySummary], "/v1/studies", asked)
 
-    def every_study(self, *, state: StudyState | None = None, workload: str | None = None) -> Iterator[StudySummary]:
+    def every_study(self, *, state: StudyState | None = None, workload: str | None = None, suite: str | None = None) -> Iterator[StudySummary]:
         """Yield all studies, newest first; pages are fetched as they are needed."""
         token: str | None = None
         while True:
-            page = self.studies(state=state, workload=workload, page_size=_PAGE_SIZE, page_token=token)
+            page = self.studies(state=state, workload=workload, suite=suite, page_size=_PAGE_SIZE, page_token=token)
             yield from page.items
             token = page.next_page_token
             if token is None:
@@ -148,15 +115,15 @@ class Client:
 
     def arms(self, study_id: str) -> tuple[ArmView, ...]:
         """Return a study's arms in their order."""
-        return self._get(Page[ArmView], f"/v1/studies/{_part(study_id)}/arms").items
+        return self._line.get(Page[ArmView], f"/v1/studies/{part(study_id)}/arms").items
 
     def best(self, study_id: str) -> tuple[ArmBest, ...]:
         """Return the best configuration of each arm."""
-        return self._get(Page[ArmBest], f"/v1/studies/{_part(study_id)}/best").items
+        return self._line.get(Page[ArmBest], f"/v1/studies/{part(study_id)}/best").items
 
     def curves(self, study_id: str) -> tuple[Curve, ...]:
         """Return each arm's best value so far."""
-        return self._get(Page[Curve], f"/v1/studies/{_part(study_id)}/curves").items
+        return self._line.get(Page[Curve], f"/v1/studies/{part(study_id)}/curves").items
 
     def trials(
         self,
@@ -164,24 +131,25 @@ class Client:
         *,
         arm: str | None = None,
         state: TrialState | TrialFilter | None = None,
+        phase: str = "search",
         order: str = "created",
         page_size: int = 100,
         page_token: str | None = None,
     ) -> Page[TrialView]:
         """Return a page of a study's trials; `order` is created, number, value (best first), cost or ended, with `-` before it for the reverse.
 
-        With `TrialFilter.WAITING` as `state` those that wait at a rung, which are queued.
+        With `TrialFilter.WAITING` as `state` those that wait at a rung, which are queued; `phase` is search, confirmation or all.
         """
-        asked = {"arm": arm, "state": state, "order": order, "page_size": page_size, "page_token": page_token}
-        return self._get(Page[TrialView], f"/v1/studies/{_part(study_id)}/trials", asked)
+        asked = {"arm": arm, "state": state, "phase": phase, "order": order, "page_size": page_size, "page_token": page_token}
+        return self._line.get(Page[TrialView], f"/v1/studies/{part(study_id)}/trials", asked)
 
     def every_trial(
-        self, study_id: str, *, arm: str | None = None, state: TrialState | TrialFilter | None = None, order: str = "created"
+        self, study_id: str, *, arm: str | None = None, state: TrialState | TrialFilter | None = None, phase: str = "search", order: str = "created"
     ) -> Iterator[TrialView]:
         """Yield all of a study's trials; pages are fetched as they are needed."""
         token: str | None = None
         while True:
-            page = self.trials(study_id, arm=arm, state=state, order=order, page_size=_PAGE_SIZE, page_token=token)
+            page = self.trials(study_id, arm=arm, state=state, phase=phase, order=order, page_size=_PAGE_SIZE, page_token=token)
             yield from page.items
             token = page.next_page_token
             if token is None:
@@ -189,19 +157,19 @@ class Client:
 
     def trial(self, trial_id: str) -> TrialView:
         """Return a trial."""
-        return self._get(TrialView, f"/v1/trials/{_part(trial_id)}")
+        return self._line.get(TrialView, f"/v1/trials/{part(trial_id)}")
 
     def measurements(self, trial_id: str) -> tuple[MeasurementView, ...]:
         """Return what a trial measured, epoch by epoch."""
-        return self._get(Page[MeasurementView], f"/v1/trials/{_part(trial_id)}/measurements").items
+        return self._line.get(Page[MeasurementView], f"/v1/trials/{part(trial_id)}/measurements").items
 
     def optimizers(self) -> dict[str, OptimizerCard]:
         """Return the cards of the optimizers on offer, by name."""
-        return {card.name: card for card in self._get(Page[OptimizerCard], "/v1/optimizers").items}
+        return {card.name: card for card in self._line.get(Page[OptimizerCard], "/v1/optimizers").items}
 
     def workloads(self) -> dict[str, WorkloadCard]:
         """Return the cards of the workloads on offer, by name."""
-        return {card.name: card for card in self._get(Page[WorkloadCard], "/v1/workloads").items}
+        return {card.name: card for card in self._line.get(Page[WorkloadCard], "/v1/workloads").items}
 
     def move(self, study_id: str, verb: StudyMove, *, if_version: int | None = None) -> StudyView:
         """Pause, resume, stop or cancel a study.
@@ -214,8 +182,7 @@ class Client:
         Raises:
             ProblemError: `illegal-move` when its state does not allow it, `version-conflict` when it changed.
         """
-        headers = {} if if_version is None else {"if-match": f'"{if_version}"'}
-        return self._read(StudyView, self._send("POST", f"/v1/studies/{_part(study_id)}:{verb.value}", headers=headers))
+        return self._line.read(StudyView, self._line.send("POST", f"/v1/studies/{part(study_id)}:{verb.value}", headers=_if_match(if_version)))
 
     def pause(self, study_id: str, *, if_version: int | None = None) -> StudyView:
         """Start no more of a study's trials; those being trained are finished. With `if_version`, only if its state has not changed since."""
@@ -233,9 +200,90 @@ class Client:
         """End a study's trials now; it is cancelled."""
         return self.move(study_id, StudyMove.CANCEL, if_version=if_version)
 
+    def extend(self, study_id: str, extension: Extension | Mapping[str, Any], *, if_version: int | None = None) -> StudyView:
+        """Add arms, trials, replicates or seeds to a completed study, which goes on where it ended.
+
+        Args:
+            study_id: the study.
+            extension: what it is to have in all; a mapping may use the shorthands.
+            if_version: do it only if its state has not changed since this version.
+
+        Raises:
+            ProblemError: `spec-invalid` names every fault; `illegal-move` when its state does not allow it, `version-conflict` when it changed.
+        """
+        path = f"/v1/studies/{part(study_id)}:extend"
+        return self._line.read(StudyView, self._line.send("POST", path, json=_plain(extension), headers=_if_match(if_version)))
+
+    def validate_extension(self, study_id: str, extension: Extension | Mapping[str, Any]) -> Plan:
+        """Return what a study would do in all once extended; nothing is stored.
+
+        Raises:
+            ProblemError: it cannot be extended so.
+        """
+        path = f"/v1/studies/{part(study_id)}:extend"
+        return self._line.read(Plan, self._line.send("POST", path, json=_plain(extension), params={"validate_only": "true"}))
+
+    def confirm(self, study_id: str, *, seeds: int | None = None, if_version: int | None = None) -> StudyView:
+        """Train each arm's best configuration and its defaults on more fresh seeds: `seeds` in all, by default five more than now.
+
+        Raises:
+            ProblemError: as for `extend`.
+        """
+        path = f"/v1/studies/{part(study_id)}:confirm"
+        return self._line.read(StudyView, self._line.send("POST", path, json={"seeds": seeds}, headers=_if_match(if_version)))
+
+    def clone(self, study_id: str, patch: Mapping[str, Any] | None = None, *, idempotency_key: str | None = None) -> StudyView:
+        """Return a new study made of another's spec.
+
+        Args:
+            study_id: the study whose spec it is.
+            patch: what is to be different, as a JSON merge patch: fields to set, None for those to leave out.
+            idempotency_key: as for `submit`.
+
+        Raises:
+            ProblemError: the service refused it; `errors` names every fault.
+        """
+        headers = {"idempotency-key": idempotency_key or str(uuid.uuid4())}
+        path = f"/v1/studies/{part(study_id)}:clone"
+        return self._line.read(StudyView, self._line.send("POST", path, json=dict(patch or {}), headers=headers))
+
+    def validate_clone(self, study_id: str, patch: Mapping[str, Any] | None = None) -> Plan:
+        """Return what a clone would do; nothing is stored.
+
+        Raises:
+            ProblemError: it cannot be run; `errors` names every fault.
+        """
+        path = f"/v1/studies/{part(study_id)}:clone"
+        return self._line.read(Plan, self._line.send("POST", path, json=dict(patch or {}), params={"validate_only": "true"}))
+
+    def analysis(self, study_id: str) -> StudyAnalysis:
+        """Return what a study's record says of its arms: the verdict, curves, checks and sensitivity."""
+        return self._line.get(StudyAnalysis, f"/v1/studies/{part(study_id)}/analysis", timeout_s=_ANALYSIS_S)
+
+    def report(self, study_id: str, *, form: str = "markdown") -> str:
+        """Return a study's report as text: `markdown`, `html`, `latex` or `json`."""
+        path = f"/v1/studies/{part(study_id)}/report"
+        return self._line.send("GET", path, params={"format": form}, timeout=_ANALYSIS_S).text
+
+    def bundle(self, study_id: str, into: IO[bytes]) -> None:
+        """Write a study's bundle, a zip file with all that is needed to run it again, into an open file."""
+        self._line.download(f"/v1/studies/{part(study_id)}/bundle", into, timeout_s=_ANALYSIS_S)
+
+    def suites(self) -> tuple[SuiteSummary, ...]:
+        """Return the suites there are."""
+        return self._line.get(Page[SuiteSummary], "/v1/suites").items
+
+    def suite(self, name: str) -> SuiteAnalysis:
+        """Return what the studies of a suite say together."""
+        return self._line.get(SuiteAnalysis, f"/v1/suites/{part(name)}", timeout_s=_ANALYSIS_S)
+
+    def comparison(self, study_ids: Sequence[str]) -> Comparison:
+        """Return the arms of several studies of one workload, side by side."""
+        return self._line.get(Comparison, "/v1/comparison", {"study": list(study_ids)}, timeout_s=_ANALYSIS_S)
+
     def health(self) -> Health:
         """Return that the process is up."""
-        return self._get(Health, "/healthz")
+        return self._line.get(Health, "/healthz")
 
     def readiness(self) -> Readiness:
         """Return that studies can be run.
@@ -243,11 +291,11 @@ class Client:
         Raises:
             ProblemError: they cannot; its `problem.missing` says what is missing.
         """
-        return self._get(Readiness, "/readyz")
+        return self._line.get(Readiness, "/readyz")
 
     def events(self, study_id: str, *, after: int = 0) -> EventList:
         """Return those of a study's events that stand there now, numbered above `after`, at most 500."""
-        return self._get(EventList, f"/v1/studies/{_part(study_id)}/events", {"after": after})
+        return self._line.get(EventList, f"/v1/studies/{part(study_id)}/events", {"after": after})
 
     def watch(self, study_id: str, *, after: int = 0, patience_s: float = 60.0) -> Iterator[EventView]:
         """Yield a study's events as they happen, none twice and none missing, until it is closed.
@@ -264,24 +312,27 @@ class Client:
             ServiceUnreachable: it did not answer at first, or not again for `patience_s`.
         """
         lost_at: float | None = None
-        has_begun = False
+        has_begun = is_closed = False
         wait_s = _RETRY_S
         while True:
             try:
-                with self._stream(study_id, after) as response:
+                with self._line.stream(f"/v1/studies/{part(study_id)}/events", after=after) as response:
                     has_begun, lost_at = True, None
                     if response.status_code == HTTPStatus.NO_CONTENT:
                         return
-                    self._raise_for_problem(response)
+                    self._line.raise_for_problem(response)
                     for event in events_of(response.iter_lines()):
                         wait_s, after = _RETRY_S, event.id
                         yield event
-                        if event.kind == "study.state" and event.data.get("to") in CLOSED_STUDY_STATES:
-                            return
+                        if event.kind == "study.state":
+                            is_closed = event.data.get("to") in CLOSED_STUDY_STATES
+                # Not at the event itself: a study that was extended has been completed before.
+                if is_closed:
+                    return
             except httpx.TransportError as error:
                 lost_at = time.monotonic() if lost_at is None else lost_at
                 if not has_begun or time.monotonic() - lost_at > patience_s:
-                    raise self._unreachable(error) from error
+                    raise self._line.unreachable(error) from error
             except ProblemError as error:
                 # A service that restarts, or whose database does, says so with a 503.
                 lost_at = time.monotonic() if lost_at is None else lost_at
@@ -290,60 +341,10 @@ class Client:
             time.sleep(wait_s)
             wait_s = min(2 * wait_s, _MAX_WAIT_S)
 
-    def _stream(self, study_id: str, after: int) -> AbstractContextManager[httpx.Response]:
-        headers = {"accept": f"text/event-stream, {PROBLEM_JSON}", "last-event-id": str(after)}
-        timeout = httpx.Timeout(self._http.timeout.connect, read=_SILENCE_S)
-        return self._http.stream("GET", f"/v1/studies/{_part(study_id)}/events", headers=headers, timeout=timeout)
 
-    def _get(self, model: type[_T], path: str, params: Mapping[str, Any] | None = None) -> _T:
-        given = {name: value for name, value in (params or {}).items() if value is not None}
-        return self._read(model, self._send("GET", path, params=given))
-
-    def _send(self, method: str, path: str, **request: Any) -> httpx.Response:
-        for attempt in range(1, _ATTEMPTS + 1):
-            try:
-                response = self._http.request(method, path, **request)
-            except httpx.TransportError as error:
-                # Whether the request was done is unknown unless nothing answered; reading, or a submission with its key, may be sent again.
-                may_repeat = method == "GET" or "idempotency-key" in request.get("headers", {})
-                if isinstance(error, _NOTHING_THERE) or not may_repeat or attempt == _ATTEMPTS:
-                    raise self._unreachable(error) from error
-                time.sleep(attempt * _RETRY_S)
-            except httpx.InvalidURL:
-                raise self._no_address() from None
-            else:
-                self._raise_for_problem(response)
-                return response
-        raise AssertionError("the last attempt returns or raises")
-
-    def _read(self, model: type[_T], response: httpx.Response) -> _T:
-        try:
-            return model.model_validate_json(response.content)
-        except ValidationError as error:
-            raise ServiceUnreachable(f"what answers at {self.url} is no Tangent, or one of another version: {error.error_count()} faults") from error
-
-    def _raise_for_problem(self, response: httpx.Response) -> None:
-        if response.is_success:
-            return
-        with suppress(ValidationError):
-            raise ProblemError(Problem.model_validate_json(response.read()))
-        raise ServiceUnreachable(f"what answers at {self.url} is no Tangent: it said {response.status_code} {response.reason_phrase}")
-
-    def _unreachable(self, error: httpx.TransportError) -> ServiceUnreachable:
-        match error:
-            case httpx.ConnectError() | httpx.ConnectTimeout():
-                return ServiceUnreachable(f"no service answers at {self.url}; start one with `tangent up`")
-            case httpx.UnsupportedProtocol():
-                return self._no_address()
-            case httpx.TimeoutException():
-                return ServiceUnreachable(f"the service at {self.url} did not answer in time")
-            case _:
-                return ServiceUnreachable(f"the line to {self.url} broke: {error}")
-
-    def _no_address(self) -> ServiceUnreachable:
-        return ServiceUnreachable(f"{self.url!r} is no address of a service; expected one such as http://127.0.0.1:8780")
+def _plain(given: StudySpec | Extension | Mapping[str, Any]) -> dict[str, Any]:
+    return dict(given) if isinstance(given, Mapping) else given.model_dump(mode="json")
 
 
-def _part(name: str) -> str:
-    """Return a name as one part of a path, whatever is in it."""
-    return quote(name, safe="") or "-"
+def _if_match(version: int | None) -> dict[str, str]:
+    return {} if version is None else {"if-match": f'"{version}"'}

@@ -131,6 +131,13 @@ TRIAL_NOT_FOUND = Kind(
     "No trial has this id. An id is made of the study's, the arm's name and the trial's number; `GET /v1/studies/{study_id}/trials` lists them.",
     "there is no trial 'k3f9x2db.adamp.99'",
 )
+SUITE_NOT_FOUND = Kind(
+    404,
+    "suite-not-found",
+    "There is no such suite",
+    "No study has this label. A suite is what studies that name the same `suite` make up; `GET /v1/suites` lists them.",
+    "there is no suite 'vision'; `tangent suite` shows those there are",
+)
 TOKEN_NOT_FOUND = Kind(
     404,
     "token-not-found",
@@ -142,8 +149,9 @@ ILLEGAL_MOVE = Kind(
     409,
     "illegal-move",
     "Its state does not allow this",
-    "`state` is the study's present state and `allowed` what can be done in it. A closed study cannot be changed; submit a new one.",
-    "cannot pause a study that is completed: nothing can change it any more; submit a new study instead",
+    "`state` is the study's present state and `allowed` what can be done in it. A completed study can be confirmed on more seeds or extended; "
+    "one that was cancelled or has failed can only be cloned.",
+    "cannot pause a study that is completed: it allows confirm, extend",
 )
 CONFLICT = Kind(
     409,
@@ -216,7 +224,7 @@ METHOD_NOT_ALLOWED = Kind(
     "method-not-allowed",
     "This path does not know this method",
     "The path exists but not for this method; the header `Allow` lists those it knows. "
-    "A study's verbs are POST /v1/studies/{study_id}:pause, :resume, :stop and :cancel.",
+    "A study's verbs are POST /v1/studies/{study_id}:pause, :resume, :stop, :cancel, :confirm, :extend and :clone.",
     "DELETE is not known here; allowed: GET",
 )
 NOT_JSON = Kind(
@@ -237,7 +245,7 @@ UNSUPPORTED_MEDIA_TYPE = Kind(
     415,
     "unsupported-media-type",
     "The body has to be JSON",
-    "Send the study as JSON with the header `Content-Type: application/json`.",
+    "Send JSON with the header `Content-Type: application/json`; a clone's patch may also be `application/merge-patch+json`.",
     "expected Content-Type application/json, got 'text/plain'",
 )
 HOST_REFUSED = Kind(
@@ -277,6 +285,7 @@ KIND_OF_ERROR: dict[type[errors.TangentError], Kind] = {
     errors.StudyNotFound: STUDY_NOT_FOUND,
     errors.ArmNotFound: ARM_NOT_FOUND,
     errors.TrialNotFound: TRIAL_NOT_FOUND,
+    errors.SuiteNotFound: SUITE_NOT_FOUND,
     errors.TokenNotFound: TOKEN_NOT_FOUND,
     errors.IllegalMove: ILLEGAL_MOVE,
     errors.Conflict: CONFLICT,

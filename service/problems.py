@@ -19,7 +19,17 @@ from starlette.routing import Match
 from service import errors
 from service.dashboard.rendering import problem_html
 from service.errors import Fault, Kind, Problem
-from studies.errors import CatalogEmpty, SpecInvalid, StoreUnavailable, StudyNotFound, TangentError, TrialNotFound, Unauthenticated
+from studies.errors import (
+    CatalogEmpty,
+    SpecInvalid,
+    StoreUnavailable,
+    StudyNotFound,
+    SuiteNotFound,
+    TangentError,
+    TrialNotFound,
+    Unauthenticated,
+    shown,
+)
 
 _LOG = logging.getLogger("tangent.service")
 _RETRY_S = "5"
@@ -124,6 +134,8 @@ def _bad_parameters(request: Request, error: Exception) -> Response:
                 return _tangent_error(request, StudyNotFound(str(item["input"])[:_NAME_TOLD]))
             case ("path", "trial_id"):
                 return _tangent_error(request, TrialNotFound(str(item["input"])[:_NAME_TOLD]))
+            case ("path", "suite_name"):
+                return _tangent_error(request, SuiteNotFound(str(item["input"])[:_NAME_TOLD]))
             case ("path", *_):
                 return nothing_here(request)
             case _:
@@ -132,13 +144,24 @@ def _bad_parameters(request: Request, error: Exception) -> Response:
     for item in items:
         where, *steps = item["loc"]
         name = "/".join(str(step) for step in steps)
-        if item["type"] == "extra_forbidden":
-            detail = "there is no such parameter; /docs lists those there are"
-        else:
-            said, came = str(item["msg"]), repr(item.get("input"))
-            detail = f"{said[:1].lower()}{said[1:]}, got {came if len(came) <= 80 else came[:77] + '...'}"
-        faults.append(Fault(pointer=f"/{name}", detail=detail, where=where))
+        faults.append(Fault(pointer=f"/{name}", detail=_said(item), where=where))
     return answer(request, errors.problem_of(errors.PARAMETER_INVALID, _in_short(faults), faults=faults))
+
+
+def _said(item: dict[str, Any]) -> str:
+    """Return what is wrong with a parameter: what was expected, what came."""
+    said, came, context = str(item["msg"]), shown(item.get("input")), item.get("ctx", {})
+    match item["type"]:
+        case "extra_forbidden":
+            return "there is no such parameter; /docs lists those there are"
+        case "missing":
+            return "this parameter is required"
+        case "too_short":
+            return f"expected at least {context['min_length']} of it, got {context['actual_length']}"
+        case "too_long":
+            return f"expected at most {context['max_length']} of it, got {context['actual_length']}"
+        case _:
+            return f"{said[:1].lower()}{said[1:]}, got {came}"
 
 
 def _methods(request: Request) -> str:

@@ -93,7 +93,7 @@ class Streams:
             batch = await self._look(store, study_id, after=after)
             for event in batch or ():
                 yield frame(event)
-                after, is_closed = event.id, is_closed or closes(event)
+                after, is_closed = event.id, closes(event) if event.kind == "study.state" else is_closed
             if batch:
                 delay_s, said_at = pace.poll_s, time.monotonic()
             if batch is not None and is_closed and len(batch) < _BATCH:
@@ -134,5 +134,5 @@ def frame(event: EventView) -> bytes:
 
 
 def closes(event: EventView) -> bool:
-    """Return whether no event can follow this one."""
+    """Return whether a study is closed after this event: nothing follows, unless it is extended."""
     return event.kind == "study.state" and event.data.get("to") in _CLOSED

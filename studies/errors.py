@@ -2,7 +2,7 @@
 
 TangentError
 ├── SpecInvalid            a study's text asks for something that cannot be run
-├── NotFound               StudyNotFound, ArmNotFound, TrialNotFound, TokenNotFound
+├── NotFound               StudyNotFound, ArmNotFound, TrialNotFound, SuiteNotFound, TokenNotFound
 ├── IllegalMove            a verb or a state change that the present state does not allow
 ├── Conflict               VersionConflict (ETag), IdempotencyConflict (same key, other body)
 ├── Superseded             a writer whose lease or attempt has been taken over: what it says is refused
@@ -24,6 +24,7 @@ __all__ = [
     "SpecProblem",
     "StoreUnavailable",
     "StudyNotFound",
+    "SuiteNotFound",
     "Superseded",
     "TangentError",
     "TokenNotFound",
@@ -100,6 +101,13 @@ class TrialNotFound(NotFound):
 
     def __init__(self, trial_id: str) -> None:
         super().__init__(f"there is no trial {trial_id!r}")
+
+
+class SuiteNotFound(NotFound):
+    """No study has this suite's label."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"there is no suite {shown(name)}; `tangent suite` lists those there are, and a study joins one by its field `suite`")
 
 
 class TokenNotFound(NotFound):

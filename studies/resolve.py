@@ -1,6 +1,8 @@
 """A study checked against a catalog: every arm's whole search space, its defaults and how many trials it will run."""
 
-__all__ = ["ResolvedArm", "ResolvedStudy", "resolve"]
+__all__ = ["ResolvedArm", "ResolvedStudy", "resolve", "resolve_arms"]
+
+from collections.abc import Sequence
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -24,11 +26,25 @@ class ResolvedArm(BaseModel):
     card: OptimizerCard = Field(description="The optimizer's card, as it stood when the study was submitted.")
     space: Space = Field(description="Every hyperparameter's dimension, in the card's order.")
     defaults: Parameters = Field(description="The first trial: the optimizer's defaults, with what the study fixes.")
-    trials: int = Field(gt=0, description="Trials this arm runs; fewer than the budget only when its space holds fewer configurations.")
+    trials: int = Field(
+        gt=0, description="Trials this arm runs in each replicate; fewer than the budget only when its space holds fewer configurations."
+    )
 
     def admits(self, parameters: Parameters) -> bool:
         """Return whether parameters lie in the arm's space."""
         return all(dimension.contains(parameters[name]) for name, dimension in self.space.items())
+
+    def configurations(self) -> float:
+        """Return how many configurations train differently, the defaults among them; an upper bound where there are too many to go through."""
+        return _configurations(self.card, self.space, self.defaults) + (0 if self.admits(self.defaults) else 1)
+
+
+def _configurations(card: OptimizerCard, space: Space, defaults: Parameters) -> float:
+    total = size(space)
+    if not card.conditions or total > _MAX_GRID:
+        return total
+    points = (without_inert(point, card.conditions, defaults) for point in every_point(space))
+    return len({tuple(point.items()) for point in points})
 
 
 class ResolvedStudy(BaseModel):
@@ -66,16 +82,7 @@ class _ArmResolver:
             return None
         defaults: Parameters = {h.name: d.value if isinstance(d := space[h.name], Fixed) else h.default for h in self._card.hyperparameters}
         arm = ResolvedArm(name=self._arm.name, card=self._card, space=space, defaults=defaults, trials=1)
-        configurations = self._configurations(space, defaults) + (0 if arm.admits(defaults) else 1)
-        return arm.model_copy(update={"trials": int(min(trials_per_arm, configurations))})
-
-    def _configurations(self, space: Space, defaults: Parameters) -> float:
-        """Return how many configurations train differently; an upper bound where there are too many to go through."""
-        total = size(space)
-        if not self._card.conditions or total > _MAX_GRID:
-            return total
-        points = (without_inert(point, self._card.conditions, defaults) for point in every_point(space))
-        return len({tuple(point.items()) for point in points})
+        return arm.model_copy(update={"trials": int(min(trials_per_arm, arm.configurations()))})
 
     def _problem(self, message: str, *, entry: str | None = None) -> None:
         """Note a problem with one entry of the space, or with the space as a whole."""
@@ -173,6 +180,31 @@ class _ArmResolver:
             self._problem(f"a grid has at most {_MAX_GRID} points, this one has {size(space):.0f}; choose from fewer values, or sample otherwise")
 
 
+def resolve_arms(
+    arms: Sequence[ArmSpec], catalog: Catalog, *, sampler: SamplerName, trials_per_arm: int
+) -> tuple[tuple[ResolvedArm, ...], list[SpecProblem]]:
+    """Return those arms that can be run, and what is wrong with the others; pointers begin with `/arms/` and the place among these arms.
+
+    Raises:
+        CatalogEmpty: nothing has been announced yet.
+    """
+    if not catalog.workloads or not catalog.optimizers:
+        raise CatalogEmpty
+    found: list[ResolvedArm] = []
+    problems: list[SpecProblem] = []
+    for n, arm in enumerate(arms):
+        card = catalog.optimizers.get(arm.optimizer)
+        if card is None:
+            hint = nearest(arm.optimizer, catalog.optimizers)
+            problems.append(SpecProblem(f"/arms/{n}/optimizer", f"there is no optimizer {arm.optimizer!r}; {hint}"))
+            continue
+        resolver = _ArmResolver(arm, card, pointer=f"/arms/{n}", sampler=sampler)
+        resolved = resolver.resolve(trials_per_arm)
+        problems += resolver.problems
+        found += [resolved] if resolved is not None else []
+    return tuple(found), problems
+
+
 def resolve(spec: StudySpec, catalog: Catalog) -> ResolvedStudy:
     """Return the study with every name looked up and every arm's space complete.
 
@@ -180,23 +212,12 @@ def resolve(spec: StudySpec, catalog: Catalog) -> ResolvedStudy:
         CatalogEmpty: nothing has been announced yet.
         SpecInvalid: with every fault found, each with a JSON pointer.
     """
-    if not catalog.workloads or not catalog.optimizers:
-        raise CatalogEmpty
+    arms, of_arms = resolve_arms(spec.arms, catalog, sampler=spec.sampler, trials_per_arm=spec.budget.trials_per_arm)
     problems: list[SpecProblem] = []
     workload = catalog.workloads.get(spec.workload)
     if workload is None:
         problems.append(SpecProblem("/workload", f"there is no workload {spec.workload!r}; {nearest(spec.workload, catalog.workloads)}"))
-    arms: list[ResolvedArm] = []
-    for n, arm in enumerate(spec.arms):
-        card = catalog.optimizers.get(arm.optimizer)
-        if card is None:
-            hint = nearest(arm.optimizer, catalog.optimizers)
-            problems.append(SpecProblem(f"/arms/{n}/optimizer", f"there is no optimizer {arm.optimizer!r}; {hint}"))
-            continue
-        resolver = _ArmResolver(arm, card, pointer=f"/arms/{n}", sampler=spec.sampler)
-        resolved = resolver.resolve(spec.budget.trials_per_arm)
-        problems += resolver.problems
-        arms += [resolved] if resolved is not None else []
+    problems += of_arms
     batch_size, limit = spec.training.batch_size, workload.examples.get("train") if workload is not None else None
     if batch_size is not None and limit is not None and batch_size > limit:
         problems.append(
@@ -215,7 +236,7 @@ def resolve(spec: StudySpec, catalog: Catalog) -> ResolvedStudy:
         raise SpecInvalid(problems)
     return ResolvedStudy(
         workload=workload,
-        arms=tuple(arms),
+        arms=arms,
         epochs=spec.budget.epochs or workload.epochs,
         batch_size=spec.training.batch_size or workload.batch_size,
     )

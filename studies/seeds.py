@@ -1,11 +1,12 @@
 """Seeds: what makes the trials of different arms comparable, and a study repeatable."""
 
-__all__ = ["trial_seed"]
+__all__ = ["confirmation_seed", "trial_seed"]
 
 import numpy as np
 
-# Tells these draws apart from all others that start from the same study seed.
+# Tell these draws apart from each other, and from all others that start from the same study seed.
 _TRIALS = 727265
+_CONFIRMATION = 727266
 
 
 def trial_seed(study_seed: int, replicate: int) -> int:
@@ -22,5 +23,26 @@ def trial_seed(study_seed: int, replicate: int) -> int:
     """
     if study_seed < 0 or replicate < 0:
         raise ValueError(f"a study's seed and a replicate must be at least 0, got seed {study_seed} and replicate {replicate}")
+    return _drawn(study_seed, _TRIALS, replicate)
+
+
+def confirmation_seed(study_seed: int, index: int) -> int:
+    """Return the seed of a study's confirmation runs number `index`, in [0, 2**53): one that no search has seen.
+
+    It is the same for all arms, and for an arm's best and its defaults: the runs of one index are paired.
+
+    Args:
+        study_seed: the study's own seed, at least 0.
+        index: which of the fresh seeds, from 0.
+
+    Raises:
+        ValueError: either is negative.
+    """
+    if study_seed < 0 or index < 0:
+        raise ValueError(f"a study's seed and an index must be at least 0, got seed {study_seed} and index {index}")
+    return _drawn(study_seed, _CONFIRMATION, index)
+
+
+def _drawn(study_seed: int, kind: int, index: int) -> int:
     # 53 bits: a JSON number that every reader keeps exactly.
-    return int(np.random.SeedSequence(study_seed, spawn_key=(_TRIALS, replicate)).generate_state(1, np.uint64)[0] >> np.uint64(11))
+    return int(np.random.SeedSequence(study_seed, spawn_key=(kind, index)).generate_state(1, np.uint64)[0] >> np.uint64(11))

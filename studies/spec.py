@@ -5,8 +5,10 @@ Whether optimizers, workloads and hyperparameters exist is checked against a cat
 """
 
 __all__ = [
+    "ArmEntry",
     "ArmSpec",
     "Budget",
+    "Confirmation",
     "Objective",
     "Pair",
     "Resources",
@@ -17,12 +19,14 @@ __all__ = [
     "Training",
     "Tune",
     "parse_spec",
+    "problems_of",
+    "title_of",
 ]
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, Self, cast, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from studies.errors import SpecInvalid, SpecProblem, json_pointer, shown
 from studies.pruner import NoPruner, Pruner
@@ -33,6 +37,8 @@ ScheduleName = Literal["constant", "cosine", "warmup-cosine"]
 
 _SLUG = r"^[a-z0-9][a-z0-9-]{0,63}$"
 _PRINTABLE = r"^[^\x00-\x1f\x7f]+$"
+# Of all replicates or seeds together, in one arm.
+_MOST_TRIALS = 100_000
 
 
 class _Spec(BaseModel):
@@ -103,12 +109,49 @@ def _spell_out_arm(value: Any) -> Any:
     return {"optimizer": value} if isinstance(value, str) else value
 
 
+ArmEntry = Annotated[ArmSpec, BeforeValidator(_spell_out_arm, json_schema_input_type=str | ArmSpec)]
+"""An arm as it may be written: an object, or just the optimizer's name."""
+
+
 class Budget(_Spec):
     """How much work a study may spend, the same for each arm."""
 
-    trials_per_arm: int = Field(gt=0, le=100_000, strict=True, description="Trials that each arm may start, its defaults included.", examples=[12])
+    trials_per_arm: int = Field(
+        gt=0, le=_MOST_TRIALS, strict=True, description="Trials that each arm may start in one replicate, its defaults included.", examples=[12]
+    )
     epochs: int | None = Field(
         default=None, gt=0, le=100_000, strict=True, description="Epochs of each trial; by default the workload's own.", examples=[8]
+    )
+    replicates: int = Field(
+        default=1,
+        ge=1,
+        le=1000,
+        strict=True,
+        description="Independent repetitions of each arm's search, each with as many trials of its own and a seed of its own.",
+    )
+
+    @field_validator("replicates")
+    @classmethod
+    def _not_too_many(cls, replicates: int, info: ValidationInfo) -> int:
+        trials = info.data.get("trials_per_arm", 0)
+        if trials * replicates > _MOST_TRIALS:
+            raise ValueError(
+                f"expected at most {_MOST_TRIALS} trials of an arm in all its replicates, got {trials} x {replicates} = {trials * replicates}; "
+                "lower one of the two"
+            )
+        return replicates
+
+
+class Confirmation(_Spec):
+    """How the search's findings are checked: each arm's best configuration and its defaults are trained again on fresh seeds."""
+
+    seeds: int = Field(
+        default=5, ge=0, le=1000, strict=True, description="Fresh seeds, the same for every arm; 0 confirms nothing, and then there is no verdict."
+    )
+    solo: bool = Field(
+        default=False,
+        strict=True,
+        description="True trains each of these runs by itself: slower, but its seconds are its own, for claims about time.",
     )
 
 
@@ -173,10 +216,11 @@ class StudySpec(_Spec):
     name: str = Field(
         default="", max_length=200, pattern=r"^$|" + _PRINTABLE, description="A title for people; by default made from workload and arms."
     )
-    workload: str = Field(pattern=_SLUG, description="Name of a workload in the catalogue.", examples=["digits-cnn"])
-    arms: tuple[Annotated[ArmSpec, BeforeValidator(_spell_out_arm, json_schema_input_type=str | ArmSpec)], ...] = Field(
-        min_length=1, max_length=64, description="The optimizers to compare; just a name searches what its card says."
+    suite: str | None = Field(
+        default=None, pattern=_SLUG, description="A label that studies of several workloads share, to be judged together.", examples=["small-vision"]
     )
+    workload: str = Field(pattern=_SLUG, description="Name of a workload in the catalogue.", examples=["digits-cnn"])
+    arms: tuple[ArmEntry, ...] = Field(min_length=1, max_length=64, description="The optimizers to compare; just a name searches what its card says.")
     budget: Budget = Field(description="How much work each arm may spend.")
     sampler: SamplerName = Field(default="tpe", description="How configurations are chosen (Optuna's samplers).")
     pruner: Pruner = Field(
@@ -185,6 +229,7 @@ class StudySpec(_Spec):
         examples=["asha", {"kind": "asha", "min_epochs": 1, "reduction_factor": 3}],
     )
     objective: Objective = Field(default=Objective(), description="Which validation value a trial is judged by.")
+    confirmation: Confirmation = Field(default=Confirmation(), description="How the search's findings are checked on fresh seeds.")
     training: Training = Field(default=Training(), description="What all trials have in common.")
     resources: Resources = Field(default=Resources(), description="What each pack occupies.")
     seed: int = Field(default=0, ge=0, lt=2**31, strict=True, description="Fixes initialisation, data order and sampling.")
@@ -199,13 +244,29 @@ class StudySpec(_Spec):
             raise ValueError(f"arms need different names, but {', '.join(map(repr, twice))} stands there twice; give each its own `name`")
         return arms
 
+    @field_validator("confirmation")
+    @classmethod
+    def _not_too_many_runs(cls, confirmation: Confirmation, info: ValidationInfo) -> Confirmation:
+        budget: Budget | None = info.data.get("budget")
+        runs = 0 if budget is None else (1 + budget.replicates) * confirmation.seeds
+        if runs > _MOST_TRIALS:
+            raise ValueError(
+                f"expected at most {_MOST_TRIALS} confirmation runs of an arm, got {runs}: {confirmation.seeds} seeds for the defaults and for the "
+                f"best of each of {info.data['budget'].replicates} replicates; lower `seeds` or `replicates`"
+            )
+        return confirmation
+
     @model_validator(mode="after")
     def _titled(self) -> Self:
         if not self.name:
-            title = f"{', '.join(arm.name for arm in self.arms[:4])}{' …' if len(self.arms) > 4 else ''} on {self.workload}"
             # See ArmSpec.
-            object.__setattr__(self, "name", title[:200])
+            object.__setattr__(self, "name", title_of(self.workload, self.arms))
         return self
+
+
+def title_of(workload: str, arms: Sequence[ArmSpec]) -> str:
+    """Return the title of a study that has been given none, at most 200 characters."""
+    return f"{', '.join(arm.name for arm in arms[:4])}{' …' if len(arms) > 4 else ''} on {workload}"[:200]
 
 
 # Steps that pydantic adds to a location: the variant of a discriminated union, and that it speaks of a key.
@@ -235,9 +296,9 @@ def _models_in(annotation: Any) -> list[type[BaseModel]]:
     return [model for part in get_args(annotation) for model in _models_in(part)]
 
 
-def _no_such_field(location: tuple[int | str, ...]) -> str:
+def _no_such_field(location: tuple[int | str, ...], of: type[BaseModel]) -> str:
     """Return what to say of an unknown field at a pydantic location: which fields there are."""
-    models: list[type[BaseModel]] = [StudySpec]
+    models = [of]
     for step in location[:-1]:
         if chosen := [model for model in models if "kind" in model.model_fields and model.model_fields["kind"].default == step]:
             models = chosen
@@ -260,6 +321,10 @@ def _sentence(kind: str, message: str, context: Mapping[str, Any], given: Any) -
             return f"expected {context['expected']}, got {came}"
         case "too_short":
             return f"needs at least {context['min_length']} entry, got {context['actual_length']}"
+        case "too_long":
+            return f"needs at most {context['max_length']} entries, got {context['actual_length']}"
+        case "tuple_type" | "list_type":
+            return f"expected a list, got {came}"
         case "model_type" | "model_attributes_type":
             return f"expected an object, got {came}"
         case "string_pattern_mismatch":
@@ -268,20 +333,20 @@ def _sentence(kind: str, message: str, context: Mapping[str, Any], given: Any) -
             return f"{message[:1].lower()}{message[1:]}, got {came}"
 
 
-def problems_of(error: ValidationError, data: Any) -> list[SpecProblem]:
-    """Return pydantic's findings as problems with JSON pointers into `data`."""
-    found: list[SpecProblem] = []
+def problems_of(error: ValidationError, data: Any, *, of: type[BaseModel] = StudySpec) -> list[SpecProblem]:
+    """Return pydantic's findings as problems with JSON pointers into `data`, which was to be a model of type `of`."""
+    # By pointer: a body may have tens of thousands of faults.
+    found: dict[str, SpecProblem] = {}
     for item in error.errors(include_url=False):
         if item["type"] == "too_short" and len(item["input"]) >= item.get("ctx", {})["min_length"]:
             # Long enough, but for its faulty entries, and those are told.
             continue
         is_unknown = item["type"] == "extra_forbidden"
-        said = _no_such_field(item["loc"]) if is_unknown else _sentence(item["type"], item["msg"], item.get("ctx", {}), item["input"])
+        said = _no_such_field(item["loc"], of) if is_unknown else _sentence(item["type"], item["msg"], item.get("ctx", {}), item["input"])
         problem = SpecProblem(_pointer(item["loc"], data), said)
         # A union reports each variant it tried; one message per place is enough.
-        if all(problem.pointer != other.pointer for other in found):
-            found.append(problem)
-    return found
+        found.setdefault(problem.pointer, problem)
+    return list(found.values())
 
 
 def parse_spec(data: Any) -> StudySpec:

@@ -33,12 +33,13 @@ class StudyState(StrEnum):
 
 
 class StudyMove(StrEnum):
-    """What can happen to a study: the four verbs of its owner, then what its run does."""
+    """What can happen to a study: the four plain verbs of its owner, an extension, then what its run does."""
 
     PAUSE = "pause"
     RESUME = "resume"
     STOP = "stop"
     CANCEL = "cancel"
+    EXTEND = "extend"
     START = "start"
     FINISH = "finish"
     FAIL = "fail"
@@ -83,13 +84,15 @@ class TrialMove(StrEnum):
 
 
 CLOSED_STUDY_STATES = frozenset({StudyState.COMPLETED, StudyState.CANCELLED, StudyState.FAILED})
-"""States that no move leaves."""
+"""States in which nothing more happens by itself; only an extension leaves one of them, `completed`."""
 
 FINISHED_TRIAL_STATES = frozenset({TrialState.COMPLETED, TrialState.PRUNED, TrialState.DIVERGED, TrialState.FAILED, TrialState.CANCELLED})
 """States that no move leaves."""
 
 OWNERS_MOVES = (StudyMove.PAUSE, StudyMove.RESUME, StudyMove.STOP, StudyMove.CANCEL)
-"""The verbs of a study's owner; the other moves are its run's."""
+"""The verbs of a study's owner that say all by themselves; an extension says what is added, and the other moves are its run's."""
+
+_VERBS_OF_AN_EXTENSION = ("confirm", "extend")
 
 _STUDY_MOVES: dict[StudyState, dict[StudyMove, StudyState]] = {
     StudyState.QUEUED: {
@@ -122,7 +125,8 @@ _STUDY_MOVES: dict[StudyState, dict[StudyMove, StudyState]] = {
         StudyMove.FAIL: StudyState.FAILED,
     },
     StudyState.CANCELLING: {StudyMove.FINISH: StudyState.CANCELLED, StudyMove.FAIL: StudyState.CANCELLED},
-    StudyState.COMPLETED: {},
+    # Its run begins where the record ends.
+    StudyState.COMPLETED: {StudyMove.EXTEND: StudyState.QUEUED},
     StudyState.CANCELLED: {},
     StudyState.FAILED: {},
 }
@@ -152,8 +156,9 @@ _TRIAL_MOVES: dict[TrialState, dict[TrialMove, TrialState]] = {
 
 
 def allowed_verbs(state: StudyState) -> tuple[str, ...]:
-    """Return the verbs that a study's owner may use in this state."""
-    return tuple(verb.value for verb in OWNERS_MOVES if verb in _STUDY_MOVES[state])
+    """Return the verbs that a study's owner may use in this state; `confirm` is an extension by fresh seeds."""
+    moves = _STUDY_MOVES[state]
+    return (*(verb.value for verb in OWNERS_MOVES if verb in moves), *(_VERBS_OF_AN_EXTENSION if StudyMove.EXTEND in moves else ()))
 
 
 def move_study(state: StudyState, move: StudyMove) -> StudyState:
@@ -165,7 +170,12 @@ def move_study(state: StudyState, move: StudyMove) -> StudyState:
     after = _STUDY_MOVES[state].get(move)
     if after is None:
         verbs = allowed_verbs(state)
-        hint = f"it allows {', '.join(verbs)}" if verbs else "nothing can change it any more; submit a new study instead"
+        if not verbs:
+            hint = "nothing can change it any more; clone it, or submit a new study instead"
+        elif move is StudyMove.EXTEND:
+            hint = f"only one that has completed can be, so let it end first; it allows {', '.join(verbs)}"
+        else:
+            hint = f"it allows {', '.join(verbs)}"
         raise IllegalMove(f"cannot {move.value} a study that is {state.value}: {hint}", state=state.value, allowed=verbs)
     return after
 

@@ -10,10 +10,13 @@ __all__ = [
     "FitView",
     "MeasurementView",
     "Page",
+    "Phase",
     "Progress",
     "Role",
+    "StudyRecord",
     "StudySummary",
     "StudyView",
+    "SuiteSummary",
     "TokenView",
     "TrialView",
 ]
@@ -28,7 +31,10 @@ from studies.space import Parameters, Space
 from studies.spec import StudySpec
 from studies.states import StudyState, TrialFilter, TrialState
 
-EventKind = Literal["study.submitted", "study.state", "trial.started", "trial.requeued", "trial.promoted", "trial.finished", "progress"]
+EventKind = Literal[
+    "study.submitted", "study.state", "study.extended", "trial.started", "trial.requeued", "trial.promoted", "trial.finished", "progress"
+]
+Phase = Literal["search", "confirmation"]
 Role = Literal["viewer", "submitter", "admin"]
 T = TypeVar("T")
 
@@ -38,9 +44,9 @@ class _View(BaseModel):
 
 
 class Progress(_View):
-    """How far a study, or one arm of it, has come."""
+    """How far a study, or one arm of it, has come: its search, and apart from it the runs that confirm what was found."""
 
-    trials: int = Field(description="Trials to be run in all.")
+    trials: int = Field(description="Trials of the search to be run in all, replicates together.")
     finished: int = Field(description="Trials that ended in any way.")
     completed: int = Field(description="Trials trained to their last epoch.")
     diverged: int = Field(description="Trials whose loss or weights stopped being finite.")
@@ -51,10 +57,13 @@ class Progress(_View):
     waiting: int = Field(description="Trials that came to a rung and wait to be promoted or pruned; their state is `queued`.")
     epochs_done: int = Field(description="Epochs trained so far, over all trials; what was lost and trained again counts once.")
     epochs: int = Field(description="Epochs to be trained in all, when no trial ends early; with the pruner `median` the most that it can be.")
+    confirmations: int = Field(default=0, description="Confirmation runs in all: while some are still to come, the most that it can be.")
+    confirmations_finished: int = Field(default=0, description="Confirmation runs that ended in any way.")
+    confirmations_running: int = Field(default=0, description="Confirmation runs being trained now.")
 
 
 class Best(_View):
-    """The best completed trial of an arm, by validation."""
+    """The best completed trial of an arm's search, by validation, over all its replicates."""
 
     trial_id: str = Field(description="Id of the trial.")
     number: int = Field(description="The trial's number in its arm, from 0.")
@@ -101,37 +110,44 @@ class StudySummary(_View):
     state: StudyState = Field(description="Where it stands.")
     state_reason: str | None = Field(description="Why the study is in this state, when there is something to say.")
     workload: str = Field(description="Name of its workload.")
+    suite: str | None = Field(default=None, description="Label of the suite that it belongs to.")
     arms: tuple[str, ...] = Field(description="Names of its arms.")
     owner: str | None = Field(description="Name of the token it was submitted with; none on an open service.")
     progress: Progress = Field(description="How far it has come, all arms together.")
     created_at: datetime = Field(description="When it was submitted.")
     started_at: datetime | None = Field(description="When a run first began to work on it; none while it waits.")
-    ended_at: datetime | None = Field(description="When it was closed; none while it is open.")
+    ended_at: datetime | None = Field(description="When it was closed; none while it is open, again or still.")
 
 
 class StudyView(StudySummary):
     """A study in full, its arms apart."""
 
     version: int = Field(description="Counts the changes of state; the ETag.")
-    verbs: tuple[str, ...] = Field(description="What may be done with it now: pause, resume, stop, cancel.")
+    verbs: tuple[str, ...] = Field(description="What may be done with it now: pause, resume, stop, cancel, confirm, extend.")
     workload_card: WorkloadCard = Field(description="The workload's card, as it stood when the study was submitted.")
     epochs: int = Field(description="Epochs of each trial.")
     batch_size: int = Field(description="Examples per step.")
-    spec: StudySpec = Field(description="What was submitted, shorthands spelled out.")
+    spec: StudySpec = Field(description="What was submitted, shorthands spelled out and extensions added.")
+    environment: dict[str, str] = Field(
+        default_factory=dict[str, str],
+        description="What trained it: versions, processors; of each all that were seen, in that order. Empty while unknown.",
+    )
 
 
 class TrialView(_View):
     """One configuration trained once."""
 
-    id: str = Field(description="Its id: the study's, the arm's name and the number, with dots between.")
+    id: str = Field(description="Its id: the study's, the arm's name and the number, with dots between; a `c` precedes a confirmation's number.")
     study_id: str = Field(description="Id of its study.")
     arm: str = Field(description="Name of its arm.")
-    number: int = Field(description="Number in its arm, from 0.")
+    phase: Phase = Field(default="search", description="Whether it belongs to the search, or confirms on a fresh seed what that has found.")
+    number: int = Field(description="Number in its arm and phase, from 0.")
+    confirms: int | None = Field(default=None, description="Number of the search's trial that it trains again; none in the search itself.")
     state: TrialState = Field(description="Where it stands; diverged is a result, failed is not.")
     origin: Literal["default", "sampled"] = Field(description="The optimizer's defaults, or chosen by the sampler.")
     parameters: Parameters = Field(description="The configuration that was trained.")
-    replicate: int = Field(description="Which independent repetition of the search it belongs to.")
-    seed: int = Field(description="Seed of initialisation and data order; the same for every arm of a replicate.")
+    replicate: int = Field(description="Which independent repetition of the search it belongs to, from 0.")
+    seed: int = Field(description="Seed of initialisation and data order; the same in every arm.")
     attempt: int = Field(description="Which try this is, from 1.")
     retries: int = Field(description="How many tries were lost to a fault of the machinery.")
     value: float | None = Field(description="Validation metric at the objective's epoch; none unless completed.")
@@ -188,6 +204,27 @@ class Curve(_View):
 
     arm: str = Field(description="Name of the arm.")
     points: tuple[CurvePoint, ...] = Field(description="One point for each trial that finished, in that order.")
+
+
+class StudyRecord(_View):
+    """All that an analysis of a study rests on, as it stood at one moment."""
+
+    study: StudyView = Field(description="The study.")
+    arms: tuple[ArmView, ...] = Field(description="Its arms in order.")
+    trials: tuple[TrialView, ...] = Field(description="Trials of the search, oldest first.")
+    confirmations: tuple[TrialView, ...] = Field(description="Confirmation trials, oldest first.")
+    measurements: dict[str, tuple[MeasurementView, ...]] = Field(
+        description="Epoch by epoch, by trial id: of every confirmation trial, and of the best trial of each arm's search."
+    )
+
+
+class SuiteSummary(_View):
+    """A suite in a list: studies that share a label."""
+
+    name: str = Field(description="The label.")
+    studies: int = Field(description="How many studies have it.")
+    workloads: tuple[str, ...] = Field(description="Their workloads, in alphabetical order.")
+    last_at: datetime = Field(description="When the newest of them was submitted.")
 
 
 class EventView(_View):

@@ -19,6 +19,13 @@ hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=No
 hypothesis.settings.load_profile("repeatable")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep the tests of a file in one process of pytest-xdist, and all that start Ray in the same one: two Rays would share two cores."""
+    for item in items:
+        lane = "ray" if item.get_closest_marker("ray") is not None else item.nodeid.partition("::")[0]
+        item.add_marker(pytest.mark.xdist_group(lane))
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip a test that lacks its system package or its GPU, and say so.
 

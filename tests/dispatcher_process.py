@@ -83,9 +83,9 @@ class DispatcherProcess:
         return self._process.wait(30)
 
     def submit(self, workload: str, *, arms: list[Any] | None = None, trials: int = 3, **fields: Any) -> str:
-        """Submit a study and return its id."""
-        budget = {"trials_per_arm": trials, "epochs": fields.pop("epochs", None)}
-        body = {"workload": workload, "arms": arms or ["adamp"], "budget": budget, "sampler": "random", **fields}
+        """Submit a study and return its id; its search alone, unless the fields ask for a confirmation."""
+        budget = {"trials_per_arm": trials, "epochs": fields.pop("epochs", None), "replicates": fields.pop("replicates", 1)}
+        body = {"workload": workload, "arms": arms or ["adamp"], "budget": budget, "sampler": "random", "confirmation": {"seeds": 0}, **fields}
         return self.store.submit(parse_spec(body)).id
 
     def closed(self, study_id: str, *, timeout_s: float = 90.0) -> StudyView:

@@ -5,7 +5,9 @@ from typing import Any
 
 from catalogs import study_body
 
+from studies.extension import parse_extension
 from studies.spec import parse_spec
+from studies.states import StudyMove
 from studies.store import Claim, Store
 from studies.views import TrialView
 from workers.feed import PackFeed
@@ -18,14 +20,27 @@ class Running:
     """A study on record and the feed of its run."""
 
     def __init__(self, store: Store, *, slots: int = 2, **fields: Any) -> None:
-        """Submit a study, claim it and take it up."""
+        """Submit a study, claim it and take it up; its search alone, unless the fields ask for a confirmation."""
         self.store = store
         self.slots = slots
-        self.study = store.submit(parse_spec(study_body(**{"sampler": "random", **fields})))
-        claim = store.claim_next(dispatcher="here", lease_s=600.0)
+        self.study = store.submit(parse_spec(study_body(**{"sampler": "random", "confirmation": {"seeds": 0}, **fields})))
+        self.feed = self.claimed()
+
+    def claimed(self) -> PackFeed:
+        """Claim the study and return its feed."""
+        claim = self.store.claim_next(dispatcher="here", lease_s=600.0)
         assert claim is not None
         self.claim: Claim = claim
-        self.feed = self.take_up()
+        return self.take_up()
+
+    def close(self) -> None:
+        """End the study, as its run does."""
+        self.writer.close(StudyMove.FINISH)
+
+    def extend(self, **totals: Any) -> None:
+        """Give the study, which must be closed, more of something, and take it up again."""
+        self.study = self.store.extend(self.study.id, parse_extension(totals))
+        self.feed = self.claimed()
 
     def take_up(self) -> PackFeed:
         """Return a feed made from the record alone."""
@@ -81,9 +96,14 @@ class Running:
             self.finish(going.pop(0), value=value)
 
     def trials(self) -> list[TrialView]:
-        """Return all trials, by arm and number."""
+        """Return the search's trials, by arm and number."""
         return sorted(self.store.every_trial(self.study.id), key=lambda t: (t.arm, t.number))
 
+    def confirmations(self, arm: str | None = None) -> list[TrialView]:
+        """Return the confirmation trials, of an arm or of all, by arm and number."""
+        found = self.store.every_trial(self.study.id, phase="confirmation")
+        return sorted((t for t in found if arm in {None, t.arm}), key=lambda t: (t.arm, t.number))
+
     def states(self) -> list[str]:
-        """Return the states of all trials, by arm and number."""
+        """Return the states of the search's trials, by arm and number."""
         return [t.state.value for t in self.trials()]

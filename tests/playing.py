@@ -8,6 +8,8 @@ from typing import Any
 
 from catalogs import study_body
 
+from studies.extension import parse_extension
+from studies.seeds import confirmation_seed
 from studies.spec import parse_spec
 from studies.store import Claim, NewTrial, PendingTrial, Report, RunWriter, Store
 from studies.views import StudyView, TrialView
@@ -49,6 +51,17 @@ class Run:
             [NewTrial(arm, n, "default" if n == 0 else "sampled", defaults if n == 0 else defaults | {"lr": 1e-3 * (n + 1)}, seed=7) for n in numbers]
         )
 
+    def confirm(self, *numbers: int, seeds: int = 2, first: int = 0, arm: str = "adamp") -> tuple[PendingTrial, ...]:
+        """Create confirmation trials of an arm's trials of these numbers, each on so many fresh seeds; their own numbers begin at `first`."""
+        found = {trial.number: trial for trial in self.store.every_trial(self.claim.study_id) if trial.arm == arm}
+        pairs = [(found[n], confirmation_seed(self.study.spec.seed, index)) for n in numbers for index in range(seeds)]
+        return self.writer.create(
+            [
+                NewTrial(arm, n, of.origin, of.parameters, seed, of.replicate, phase="confirmation", confirms=of.number)
+                for n, (of, seed) in enumerate(pairs, start=first)
+            ]
+        )
+
     def begin(self, *numbers: int, arm: str = "adamp") -> tuple[PendingTrial, ...]:
         """Create and start trials of an arm."""
         pending = self.create(*numbers, arm=arm)
@@ -85,6 +98,10 @@ class Play:
         claim = self.store.claim_next(dispatcher=dispatcher, lease_s=lease_s)
         assert claim is not None
         return self.of(claim)
+
+    def extend(self, study_id: str, **fields: Any) -> StudyView:
+        """Extend a study; fields are those of the extension."""
+        return self.store.extend(study_id, parse_extension(fields))
 
     def of(self, claim: Claim) -> Run:
         """Return the run of a claim."""

@@ -1,16 +1,17 @@
 """Studies with results as training gives them: curves that rise, probes, an lr that is best, trials that diverge above it. No torch, no chance."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 from catalogs import study_body
 
+from studies.seeds import confirmation_seed
 from studies.space import AnyDimension, Choices, Fixed, Parameters, Range, Scalar
 from studies.spec import parse_spec
-from studies.states import StudyMove
+from studies.states import StudyMove, TrialState
 from studies.store import NewTrial, PendingTrial, Report, RunWriter, Store
-from studies.views import ArmView, StudyView
+from studies.views import ArmView, StudyView, TrialView
 
 __all__ = ["Trained"]
 
@@ -41,7 +42,7 @@ class Trained:
         self._width = width
         self._arms = {arm.name: arm for arm in store.arms(self.study.id)}
         most = max(arm.progress.trials for arm in self._arms.values())
-        self._waiting = [(arm, n) for n in range(most) for arm in self._arms.values() if n < arm.progress.trials]
+        self._waiting = [self._new(arm, n) for n in range(most) for arm in self._arms.values() if n < arm.progress.trials]
         self._in_flight: list[_InFlight] = []
 
     @property
@@ -56,6 +57,36 @@ class Trained:
             done += 1
         return self
 
+    def confirm(self) -> Self:
+        """Train the best of each arm's replicates, and its defaults, once more on every fresh seed that the study asks for."""
+        known = {(trial.arm, trial.confirms, trial.seed) for trial in self.store.every_trial(self.id, phase="confirmation")}
+        numbers = {name: sum(arm == name for arm, *_ in known) for name in self._arms}
+        for arm in self._arms:
+            for trial in self._to_confirm(arm):
+                for index in range(self.study.spec.confirmation.seeds):
+                    seed = confirmation_seed(self.study.spec.seed, index)
+                    if (arm, trial.number, seed) not in known:
+                        again = NewTrial(arm, numbers[arm], trial.origin, trial.parameters, seed, trial.replicate)
+                        self._waiting.append(replace(again, phase="confirmation", confirms=trial.number))
+                        numbers[arm] += 1
+        return self.train()
+
+    def _to_confirm(self, arm: str) -> list[TrialView]:
+        """Return the trials that are confirmed: the best of each replicate, then the defaults; of those that are configured alike the first."""
+        sign = -1 if self.study.workload_card.direction == "maximize" else 1
+        trials = [trial for trial in self.store.every_trial(self.id) if trial.arm == arm]
+        done = [trial for trial in trials if trial.state is TrialState.COMPLETED]
+        best = [
+            min((trial for trial in done if trial.replicate == replicate), key=lambda t: (sign * (t.value or 0.0), t.number))
+            for replicate in sorted({trial.replicate for trial in done})
+        ]
+        defaults = next(trial for trial in trials if trial.number == 0)
+        found: list[TrialView] = []
+        for trial in (*best, defaults):
+            if all(trial.parameters != other.parameters for other in found):
+                found.append(defaults if trial.parameters == defaults.parameters else trial)
+        return found
+
     def close(self, outcome: StudyMove = StudyMove.FINISH, *, reason: str | None = None) -> Self:
         """End the study."""
         self._writer.close(outcome, reason=reason)
@@ -63,20 +94,33 @@ class Trained:
 
     def _epoch(self) -> bool:
         while len(self._in_flight) < self._width and self._waiting:
-            self._in_flight.append(self._started(*self._waiting.pop(0)))
+            self._in_flight.append(self._started(self._waiting.pop(0)))
         self._writer.record([self._report(one) for one in self._in_flight])
         self._in_flight = [one for one in self._in_flight if one.epoch < self.study.epochs and not (one.diverges and one.epoch >= 1)]
         return bool(self._in_flight or self._waiting)
 
-    def _started(self, arm: ArmView, number: int) -> _InFlight:
+    def _new(self, arm: ArmView, number: int) -> NewTrial:
+        """Return a trial of the search: replicates take turns, and each begins with the defaults."""
+        replicates = self.study.spec.budget.replicates
         parameters: Parameters = dict(arm.defaults)
-        if number:
+        is_default = number < replicates
+        if not is_default:
             parameters |= {name: _sampled(d, number * spread % 1) for (name, d), spread in zip(arm.space.items(), _SPREADS, strict=False)}
-        [trial] = self._writer.create([NewTrial(arm.name, number, "sampled" if number else "default", parameters, seed=7)])
+        replicate = number % replicates
+        return NewTrial(arm.name, number, "default" if is_default else "sampled", parameters, seed=7 + replicate, replicate=replicate)
+
+    def _started(self, new: NewTrial) -> _InFlight:
+        [trial] = self._writer.create([new])
         self._writer.start([trial])
-        best_lr = 3e-3 * (arm.position + 1)
-        lr = float(parameters["lr"])
-        share = 0.985 - 0.004 * arm.position - 0.06 * math.log10(lr / best_lr) ** 2 - 0.0007 * (number * 5 % 7)
+        position = self._arms[new.arm].position
+        best_lr = 3e-3 * (position + 1)
+        lr = float(new.parameters["lr"])
+        share = 0.985 - 0.004 * position - 0.06 * math.log10(lr / best_lr) ** 2
+        # The search finds what was lucky; on a fresh seed luck is drawn anew, most of it alike for every arm.
+        if new.phase == "search":
+            share -= 0.0007 * (new.number * 5 % 7)
+        else:
+            share += 0.001 * (new.seed % 7 - 5) + 0.0005 * (new.seed // 7 % 5 + position) % 0.002
         # A validation set of 300 knows no finer steps; ties are common, and the page has to live with them.
         value = round(300 * max(0.1, share)) / 300
         return _InFlight(trial, value if self.study.workload_card.direction == "maximize" else 5.0 - 3.5 * value, lr > _TOO_HOT * best_lr)

@@ -170,7 +170,7 @@ class Dispatcher:
         if claim is None:
             return
         # Read before the process is told: were the database to go away now, nobody would watch over it.
-        finished = self._store.study(claim.study_id).progress.finished
+        finished = self._finished(claim.study_id)
         candidate, self._next = self._next, None
         self._runs.append(_Run(claim, candidate.process, finished))
         self._last_start = time.monotonic()
@@ -187,7 +187,7 @@ class Dispatcher:
             fruitless, failure = 0, None
             if code != 0:
                 _log.warning("study %s: its run ended with code %d", study_id, code)
-                has_progressed = self._store.study(study_id).progress.finished > run.finished_before
+                has_progressed = self._finished(study_id) > run.finished_before
                 fruitless = 0 if has_progressed else self._fruitless[study_id] + 1
                 if fruitless >= _MAX_FRUITLESS_RUNS:
                     log = self._settings.log_of(study_id)
@@ -197,6 +197,11 @@ class Dispatcher:
             self._runs.remove(run)
             if code != 0:
                 self._tidy()
+
+    def _finished(self, study_id: str) -> int:
+        """Return how many trials of a study have ended, of its search and of its confirmation."""
+        progress = self._store.study(study_id).progress
+        return progress.finished + progress.confirmations_finished
 
     def _tidy(self) -> None:
         """See to what runs that were killed have left: copies of trials that are missing, checkpoints that nobody needs."""

@@ -3,38 +3,31 @@
 __all__ = ["PackFeed"]
 
 import logging
-import math
-import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
 
-from studies.errors import StoreUnavailable
 from studies.resolve import ResolvedStudy
 from studies.spec import StudySpec
 from studies.states import FINISHED_TRIAL_STATES, TrialState
 from studies.store import PendingTrial, Report, RunWriter
-from workers.arms import Arm, Group
-from workers.pack import EpochReport, Member, MemberReport, Pack
+from workers.arms import Arm
+from workers.pack import EpochReport, MemberReport, Pack
+from workers.packing import Packing
+from workers.patience import Patience
+from workers.source import Source
 from workers.suspects import Suspects
 
-T = TypeVar("T")
 _log = logging.getLogger("tangent.run")
-_TRY_AGAIN_AFTER_S = 0.5
 # A workload that fails this often without a single result is broken, whatever the configuration.
 _HOPELESS_AFTER = 10
-# Members of a pack whose best width no worker has measured yet.
-_UNMEASURED_SIZE = 16
-# Near the end packs shrink so that all workers end together, but not to less: many small packs take longer than a few.
-_LEAST_SIZE = 4
 
 
 @dataclass
 class _Live:
     """A pack that has been handed out, and those of its members that have not ended it yet."""
 
-    arm: Arm
+    source: Source
     size: int
     members: dict[str, PendingTrial]
     is_started: bool = False
@@ -43,7 +36,8 @@ class _Live:
 class PackFeed:
     """Decides which trials are trained next and takes what they report; knows nothing of Tune's own classes.
 
-    Whatever was lost or promoted comes before new trials, what has come furthest first; of several arms the one that is furthest behind its share.
+    Whatever was lost or promoted comes before new trials, what has come furthest first; of several arms the one that is furthest behind its share,
+    and of its replicates likewise. Confirmation trials come when there are no others, before a worker stands idle.
     """
 
     def __init__(
@@ -60,19 +54,15 @@ class PackFeed:
             patience_s: how long a database that is away is waited for.
         """
         self._spec = spec
-        self._plan = plan
         self._writer = writer
-        self._checkpoints = checkpoints
-        self._slots = slots
-        self._patience_s = patience_s
+        self._patience = Patience(patience_s)
+        self._packing = Packing(spec, plan, checkpoints=checkpoints, slots=slots, fits=writer.fits(plan.workload.name))
         self._arms = {arm.name: Arm(arm, spec=spec, study=plan) for arm in plan.arms}
         # Whether what is at hand depends on results that are still to come.
         self._learns = spec.sampler in {"tpe", "gp", "cmaes"} or spec.pruner.kind != "none"
-        self._widths = self._measured_widths()
         self._live: dict[str, _Live] = {}
         self._suspects = Suspects(max_retries=spec.max_retries)
         self._failed = 0
-        self._outages = 0
         self._has_result = False
         self._last_failure: str | None = None
         self._outdated: deque[str] = deque()
@@ -102,30 +92,30 @@ class PackFeed:
 
     def next_pack(self, pack_id: str) -> Pack | None:
         """Return the next pack, or None when there is nothing to begin now."""
-        if self.is_draining or self._is_hopeless or len(self._live) >= self._most_live():
-            return None
-        arm = self._next_arm()
-        if arm is None:
-            return None
-        size = self._size(arm)
-        group = arm.first_group()
-        if group is None or group.is_new:
-            self._draw(arm, size)
-            group = arm.first_group()
-        if group is None:
-            # The space of this arm has just proved to be used up.
-            return self.next_pack(pack_id)
-        ahead = arm.epochs_ahead
-        trials = arm.hand_out(group, 1 if group.alone is not None else size)
-        self._live[pack_id] = _Live(arm, len(trials), {trial.id: trial for trial in trials})
-        return self._pack(pack_id, arm, group, trials, epochs_ahead=ahead)
+        while not (self.is_draining or self._is_hopeless or len(self._live) >= self._most_live()):
+            source = self._next_source()
+            if source is None:
+                return None
+            size = self._packing.size(source, at_hand=self._at_hand(), out=len(self._live))
+            group = source.first_group()
+            if group is None or group.is_new:
+                self._draw(source, size)
+                group = source.first_group()
+            if group is None:
+                # The space of this arm has just proved to be used up.
+                continue
+            ahead = self._arms[source.plan.name].epochs_ahead(source)
+            trials = source.hand_out(group, 1 if group.alone is not None else size)
+            self._live[pack_id] = _Live(source, len(trials), {trial.id: trial for trial in trials})
+            return self._packing.pack(pack_id, source, group, trials, epochs_ahead=ahead)
+        return None
 
     def started(self, pack_id: str) -> None:
         """Note that a worker has begun a pack."""
         live = self._live.get(pack_id)
         if live is not None:
             live.is_started = True
-            self._persist(lambda: self._writer.start(live.members.values()))
+            self._patience.persist(lambda: self._writer.start(live.members.values()))
 
     def reported(self, pack_id: str, report: EpochReport, *, worker: str) -> None:
         """Record what a pack's members measured, and decide on those that came to a rung."""
@@ -133,32 +123,31 @@ class PackFeed:
         if live is None:
             return
         fit = report.fit
-        if fit is not None:
-            self._widths[fit.optimizer] = fit.width
-            self._persist(lambda: self._writer.remember_fit(fit.model_dump(mode="json")))
+        if fit is not None and self._packing.note(fit, live.source):
+            self._patience.persist(lambda: self._writer.remember_fit(fit.model_dump(mode="json")))
         reports = [_as_report(member, worker=worker, pack_size=live.size) for member in report.members]
-        outages = self._outages
-        taken = self._persist(lambda: self._writer.record(reports))
-        if self._outages > outages:
+        outages = self._patience.outages
+        taken = self._patience.persist(lambda: self._writer.record(reports))
+        if self._patience.outages > outages:
             # What was written though its answer was lost is dropped the second time.
             said = {(member.trial_id, member.attempt) for member in report.members}
-            on_record = self._persist(self._writer.trials)
+            on_record = self._patience.persist(self._writer.trials)
             taken |= {t.id for t in on_record if (t.id, t.attempt) in said and t.epochs_done >= report.epoch}
         has_changed = False
         for member in report.members:
             trial = live.members.get(member.trial_id)
             if trial is None or member.trial_id not in taken:
                 continue
-            has_reached_rung = live.arm.measured(trial, report.epoch, member.measurement.validation_metric)
+            has_reached_rung = live.source.measured(trial, report.epoch, member.measurement.validation_metric)
             if member.outcome is not None:
                 state = TrialState(member.outcome.state)
                 if state is TrialState.COMPLETED and member.outcome.value is None:
                     state = TrialState.DIVERGED
-                self._end(live.arm, trial, state, member.outcome.value)
+                self._end(live.source, trial, state, member.outcome.value)
             elif has_reached_rung and member.checkpoint is not None:
                 self._forget(trial)
                 rested = replace(trial, epochs_done=report.epoch, checkpoint=member.checkpoint)
-                live.arm.rested(rested, member.measurement.validation_metric)
+                live.source.rested(rested, member.measurement.validation_metric)
                 self._has_result = True
                 # It got here, so it is not the one that kills its worker.
                 self._suspects.clear(trial.id)
@@ -167,7 +156,7 @@ class PackFeed:
             has_changed = True
             del live.members[trial.id]
         if has_changed:
-            self._settle([live.arm])
+            self._settle([live.source])
 
     def ended(
         self, pack_id: str, *, lost: str | None = None, failure: str | None = None, restart: str | None = None, unusable: Sequence[str] = ()
@@ -187,24 +176,24 @@ class PackFeed:
         members = list(live.members.values())
         if failure is not None and live.size > 1:
             self._suspects.failed(trial.id for trial in members)
-            self._give_back(live.arm, members, reason=failure, is_charged=False)
+            self._give_back(live.source, members, reason=failure, is_charged=False)
         elif failure is not None:
-            self._give_back(live.arm, members, reason=failure, max_retries=0)
+            self._give_back(live.source, members, reason=failure, max_retries=0)
         elif restart is not None:
             _log.warning("%d trials begin again: %s", len(unusable), restart)
             broken = [trial for trial in members if trial.id in unusable]
-            self._give_back(live.arm, broken, reason=restart, is_charged=False, from_start=True)
-            self._give_back(live.arm, [trial for trial in members if trial.id not in unusable], reason=restart, is_charged=False)
+            self._give_back(live.source, broken, reason=restart, is_charged=False, from_start=True)
+            self._give_back(live.source, [trial for trial in members if trial.id not in unusable], reason=restart, is_charged=False)
         else:
             self._suspects.lost(trial.id for trial in members)
-            self._give_back(live.arm, members, reason=lost or "the pack ended without an outcome")
-        self._settle([live.arm])
+            self._give_back(live.source, members, reason=lost or "the pack ended without an outcome")
+        self._settle([live.source])
 
     def hand_back(self, *, reason: str) -> None:
         """Queue whatever has been handed out again, uncharged: its workers are gone, and not by a fault."""
         while self._live:
             _, live = self._live.popitem()
-            self._give_back(live.arm, list(live.members.values()), reason=reason, is_charged=False)
+            self._give_back(live.source, list(live.members.values()), reason=reason, is_charged=False)
 
     @property
     def _is_hopeless(self) -> bool:
@@ -214,116 +203,69 @@ class PackFeed:
     def _take_up(self) -> None:
         record, rung_values = self._writer.trials(), self._writer.rung_values()
         queued = {trial.id: trial for trial in self._writer.queued()}
-        for trial in sorted(record, key=lambda t: (t.arm, t.number)):
+        for trial in sorted(record, key=lambda t: (t.arm, t.phase != "search", t.number)):
             if trial.state is TrialState.FAILED:
                 self._failed, self._last_failure = self._failed + 1, trial.reason
-            elif trial.state in FINISHED_TRIAL_STATES or trial.is_waiting:
+            elif (trial.state in FINISHED_TRIAL_STATES and trial.state is not TrialState.CANCELLED) or trial.is_waiting:
                 self._has_result = True
             pending = queued.get(trial.id)
             if pending is not None and not pending.is_waiting:
                 self._suspects.lost([trial.id], times=trial.retries)
             is_alone = self._suspects.is_alone(trial.id)
             self._arms[trial.arm].take_up(trial, pending, rung_values.get(trial.id, {}), is_alone=is_alone)
-        self._settle(self._arms.values())
+        self._settle(search for arm in self._arms.values() for search in arm.searches)
 
-    def _measured_widths(self) -> dict[str, int]:
-        """Return the width to be used by each optimizer of which a worker on such a device has measured it."""
-        has_gpu = self._spec.resources.gpus_per_pack > 0
-        fits = [f for f in self._writer.fits(self._plan.workload.name) if f.batch_size == self._plan.batch_size and (f.device != "cpu") == has_gpu]
-        # The newest come first.
-        return {fit.optimizer: fit.width for fit in reversed(fits)}
+    def _next_source(self) -> Source | None:
+        """Return the source whose turn it is; None when nothing is at hand."""
+        places: list[tuple[tuple[bool, int, bool, float, float], Source]] = []
+        for arm in self._arms.values():
+            share = arm.share
+            for source in arm.sources:
+                if source.queued or source.drawable:
+                    group = source.first_group()
+                    begun, is_new = (0, True) if group is None else (-group.from_epoch, group.is_new)
+                    places.append(((source.is_confirmation, begun, is_new, share, source.share), source))
+        return min(places, key=lambda place: place[0], default=(None, None))[1]
 
-    def _next_arm(self) -> Arm | None:
-        """Return the arm whose turn it is; None when nothing is at hand."""
-
-        def place(arm: Arm) -> tuple[int, bool, float]:
-            group = arm.first_group()
-            return (0, True, arm.share) if group is None else (-group.from_epoch, group.is_new, arm.share)
-
-        return min((arm for arm in self._arms.values() if arm.queued or arm.drawable), key=place, default=None)
-
-    def _size(self, arm: Arm) -> int:
-        """Return how many trials the next pack of an arm has, as far as they are there.
-
-        As many as train fastest together; fewer where the rest would leave workers idle.
-        """
-        slots = self._workers()
-        free = max(1, slots - len(self._live))
-        at_hand = sum(arm.queued + arm.drawable for arm in self._arms.values())
-        most = self._widths.get(arm.plan.card.name, _UNMEASURED_SIZE)
-        most = min(most, self._spec.resources.max_pack_size or most)
-        fair = math.ceil(at_hand / free)
-        if free == 1:
-            fair = min(fair, max(math.ceil(at_hand / slots), _LEAST_SIZE))
-        return max(1, min(most, fair))
-
-    def _workers(self) -> int:
-        """Return how many packs are trained at once."""
-        limit = self._spec.resources.max_concurrent_packs
-        return max(1, self._slots() if limit is None else min(limit, self._slots()))
+    def _at_hand(self) -> int:
+        """Return how many trials could be handed out now."""
+        return sum(source.queued + source.drawable for arm in self._arms.values() for source in arm.sources)
 
     def _most_live(self) -> float:
-        """Return how many packs may be handed out: one more than are trained, to wait for its worker, unless it would be chosen better later."""
-        limit = self._spec.resources.max_concurrent_packs
-        if self._learns:
-            return self._workers()
-        return min(self._slots() + 1, limit or math.inf)
+        """Return how many packs may be out."""
+        return self._packing.most_out(is_learning=self._learns and not all(search.is_spent for arm in self._arms.values() for search in arm.searches))
 
-    def _draw(self, arm: Arm, size: int) -> None:
+    def _draw(self, source: Source, size: int) -> None:
         """Make new trials, until a pack of such a size is at hand or no more can be made now."""
-        new = arm.draw(size)
+        new = source.draw(size)
         if new:
-            arm.enqueue(self._persist(lambda: self._writer.create(new)))
+            source.enqueue(self._patience.persist(lambda: self._writer.create(new)))
         else:
             # With no more to come, some that wait may be let go.
-            self._settle([arm])
+            self._settle([source])
 
-    def _pack(self, pack_id: str, arm: Arm, group: Group, trials: Sequence[PendingTrial], *, epochs_ahead: int) -> Pack:
-        training = self._spec.training
-        own = len(trials) * (group.to_epoch - group.from_epoch)
-        steps = max(1, self._plan.workload.examples.get("train", 1) // self._plan.batch_size)
-        return Pack(
-            pack_id=pack_id,
-            workload=self._plan.workload.name,
-            optimizer=arm.plan.card.name,
-            members=tuple(Member(trial_id=t.id, attempt=t.attempt, parameters=t.parameters, seed=t.seed, checkpoint=t.checkpoint) for t in trials),
-            from_epoch=group.from_epoch,
-            to_epoch=group.to_epoch,
-            epochs=self._plan.epochs,
-            batch_size=self._plan.batch_size,
-            schedule=training.schedule,
-            warmup_fraction=training.warmup_fraction,
-            decay_1d=training.decay_1d,
-            objective_at=self._spec.objective.at,
-            maximize=self._plan.workload.direction == "maximize",
-            checkpoints=self._checkpoints if group.to_epoch < self._plan.epochs else None,
-            # Who trains alone gains nothing from knowing.
-            width=1 if len(trials) == 1 else self._widths.get(arm.plan.card.name),
-            steps_ahead=steps * max(own, epochs_ahead),
-        )
-
-    def _settle(self, arms: Iterable[Arm]) -> None:
+    def _settle(self, sources: Iterable[Source]) -> None:
         """Promote and prune the trials that wait, as far as is known by now."""
         promoted: list[tuple[PendingTrial, int]] = []
         pruned: list[PendingTrial] = []
-        for arm in arms:
-            going, gone = arm.settle()
+        for source in sources:
+            going, gone = source.settle()
             promoted += going
             pruned += gone
         if not promoted and not pruned:
             return
         on = [(trial.id, trial.attempt, to_epoch) for trial, to_epoch in promoted]
         off = [(trial.id, trial.attempt) for trial in pruned]
-        self._persist(lambda: self._writer.settle(promoted=on, pruned=off))
+        self._patience.persist(lambda: self._writer.settle(promoted=on, pruned=off))
         # Not what the writer returns: a settling that was written though its answer was lost is passed over the second time.
         for trial, to_epoch in promoted:
-            self._arms[trial.arm].enqueue([replace(trial, to_epoch=to_epoch)], is_alone=self._suspects.is_alone(trial.id))
+            self._arms[trial.arm].source(trial).enqueue([replace(trial, to_epoch=to_epoch)], is_alone=self._suspects.is_alone(trial.id))
         for trial in pruned:
             self._forget(trial, is_over=True)
 
     def _give_back(
         self,
-        arm: Arm,
+        source: Source,
         trials: Sequence[PendingTrial],
         *,
         reason: str,
@@ -336,29 +278,29 @@ class PackFeed:
             return
         most = self._spec.max_retries if max_retries is None else max_retries
         lost = [(trial.id, trial.attempt) for trial in trials]
-        outages = self._outages
-        queued_again = self._persist(
+        outages = self._patience.outages
+        queued_again = self._patience.persist(
             lambda: self._writer.give_back(lost, reason=reason, max_retries=most, is_charged=is_charged, from_start=from_start)
         )
-        if self._outages > outages:
+        if self._patience.outages > outages:
             # Those given back though the answer was lost are passed over the second time.
             tries = {(trial.id, trial.attempt + 1) for trial in trials}
-            queued_again = [trial for trial in self._persist(self._writer.queued) if (trial.id, trial.attempt) in tries]
+            queued_again = [trial for trial in self._patience.persist(self._writer.queued) if (trial.id, trial.attempt) in tries]
         again = {trial.id: trial for trial in queued_again}
         for trial in trials:
-            arm.taken_back(trial)
+            source.taken_back(trial)
             queued = again.get(trial.id)
             if queued is None:
                 self._last_failure = reason
-                self._end(arm, trial, TrialState.FAILED, None)
+                self._end(source, trial, TrialState.FAILED, None)
                 continue
             if from_start:
-                arm.restarted(trial)
+                source.restarted(trial)
                 self._forget(trial)
-            arm.enqueue([queued], is_alone=self._suspects.is_alone(queued.id))
+            source.enqueue([queued], is_alone=self._suspects.is_alone(queued.id))
 
-    def _end(self, arm: Arm, trial: PendingTrial, state: TrialState, value: float | None) -> None:
-        arm.ended(trial, state, value)
+    def _end(self, source: Source, trial: PendingTrial, state: TrialState, value: float | None) -> None:
+        source.ended(trial, state, value)
         self._failed += int(state is TrialState.FAILED)
         self._has_result |= state is not TrialState.FAILED
         self._forget(trial, is_over=True)
@@ -369,18 +311,6 @@ class PackFeed:
             self._outdated.append(trial.checkpoint)
         if is_over:
             self._suspects.clear(trial.id)
-
-    def _persist(self, write: Callable[[], T]) -> T:
-        """Return what a write returns, waiting for a database that is away: a restart of it costs no trial."""
-        deadline = time.monotonic() + self._patience_s
-        while True:
-            try:
-                return write()
-            except StoreUnavailable:
-                self._outages += 1
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(_TRY_AGAIN_AFTER_S)
 
 
 def _as_report(member: MemberReport, *, worker: str, pack_size: int) -> Report:

@@ -1,6 +1,6 @@
 """Ray as runs and dispatchers meet it: joined, or started on this machine, quiet and ended with the process that started it."""
 
-__all__ = ["RayUnavailable", "join_ray", "lacking", "leave_ray", "slots", "start_ray"]
+__all__ = ["RayUnavailable", "accelerators", "join_ray", "lacking", "leave_ray", "slots", "start_ray"]
 
 import logging
 import os
@@ -22,6 +22,8 @@ _WORKER_ENVIRONMENT = {
     "MALLOC_TRIM_THRESHOLD_": "17179869184",
 }
 _ANSWER_WITHIN_S = 5.0
+# Ray gives a node with GPUs one unit of a resource with this name and the GPU's.
+_ACCELERATOR = "accelerator_type:"
 # Ray's functions have no complete types.
 _ray = cast("Any", ray)
 
@@ -78,6 +80,12 @@ def slots(cpus: float, gpus: float) -> int:
     nodes = [node["Resources"] for node in _ray.nodes() if node["Alive"]]
     # Rounding: three thirds are one.
     return sum(int(min(node.get(name, 0.0) / amount for name, amount in wanted.items()) + 1e-6) for node in nodes)
+
+
+def accelerators() -> tuple[str, ...]:
+    """Return the kinds of GPU that the machines of this Ray have, each once; empty where there is none."""
+    named = {name.removeprefix(_ACCELERATOR) for node in _ray.nodes() if node["Alive"] for name in node["Resources"] if name.startswith(_ACCELERATOR)}
+    return tuple(sorted(named))
 
 
 def leave_ray() -> None:

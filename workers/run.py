@@ -21,9 +21,10 @@ from studies.errors import StoreUnavailable, Superseded
 from studies.states import CLOSED_STUDY_STATES, StudyMove, StudyState
 from studies.store import Claim, Store
 from workers.checkpoints import discard
+from workers.environment import environment
 from workers.feed import PackFeed
 from workers.lifeline import end_with_parent
-from workers.local_ray import RayUnavailable, join_ray, lacking, leave_ray, slots
+from workers.local_ray import RayUnavailable, accelerators, join_ray, lacking, leave_ray, slots
 from workers.settings import Settings
 from workers.tune import run_packs
 
@@ -86,6 +87,7 @@ class StudyRun:
         for thread in threads:
             thread.start()
         try:
+            self._writer.note_environment(environment(accelerators=accelerators() if self.spec.resources.gpus_per_pack > 0 else ()))
             # Taking up a long record needs a lease that is kept.
             feed = self._feed = PackFeed(
                 self.spec, self._writer.plan(), writer=self._writer, checkpoints=self._checkpoints, slots=self._count_slots, patience_s=self._lease_s

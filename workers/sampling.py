@@ -1,8 +1,8 @@
-"""Choosing configurations: one `ArmSampler` for each arm, repeatable to the last digit and after any restart.
+"""Choosing configurations: one `ArmSampler` for each search of an arm, repeatable to the last digit and after any restart.
 
-A proposal depends on the study's seed, the arm's name, the trial's number and what is on record by then, and on nothing else: no random state is
-carried from one proposal to the next, so a run that takes over goes on as the last one would have. The exception is `cmaes`: Optuna keeps its
-covariance beside the trials in memory, and a run that takes over starts it anew from the record.
+A proposal depends on the study's seed, the arm's name, the replicate, the trial's number in it and what is on record of it by then, and on nothing
+else: no random state is carried from one proposal to the next, so a run that takes over goes on as the last one would have. The exception is
+`cmaes`: Optuna keeps its covariance beside the trials in memory, and a run that takes over starts it anew from the record.
 
 Trials whose value is not known yet count as bad (the constant liar), so proposals asked one after the other differ; yet they learn nothing from
 each other, and `at_once` says how many of them are worth asking for.
@@ -64,9 +64,9 @@ def _quantile(dimension: AnyDimension, u: float) -> Scalar:
 
 
 class ArmSampler:
-    """Proposes configurations of one arm, each different from all before."""
+    """Proposes configurations for one search of an arm, each different from all before; trials are numbered from 0 within the search."""
 
-    def __init__(self, arm: ResolvedArm, *, sampler: SamplerName, direction: Direction, seed: int) -> None:
+    def __init__(self, arm: ResolvedArm, *, sampler: SamplerName, direction: Direction, seed: int, replicate: int = 0) -> None:
         """Start with an empty record.
 
         Args:
@@ -74,11 +74,13 @@ class ArmSampler:
             sampler: how.
             direction: `maximize` or `minimize`.
             seed: the study's.
+            replicate: which of the arm's searches it is, from 0; each draws on its own.
         """
         self._arm = arm
         self._sampler: SamplerName = sampler
         self._is_model = sampler in {"tpe", "gp", "cmaes"}
-        self._seed = (seed, zlib.crc32(arm.name.encode()))
+        # Of the first replicate only these two, so that asking for more leaves what it draws as it was.
+        self._seed = (seed, zlib.crc32(arm.name.encode()), *([replicate] if replicate else []))
         self._distributions = distributions(arm.space)
         self._searched = {name: arm.space[name] for name in self._distributions}
         # Those with a condition last, so that what they depend on is known.
@@ -114,7 +116,7 @@ class ArmSampler:
         """Take up a trial from the record, in the order of numbers; it must not have been proposed here.
 
         Args:
-            number: its number in the arm.
+            number: its number in the search.
             parameters: its configuration.
             state: where it stands.
             value: its value, where it is completed.
@@ -146,7 +148,7 @@ class ArmSampler:
             self._observations.end(number, told, value if state is TrialState.COMPLETED else None)
 
     def propose(self, number: int) -> Parameters | None:
-        """Return a configuration for the arm's trial `number`, or None when the space holds no other."""
+        """Return a configuration for the search's trial `number`, or None when the space holds no other."""
         for attempt in range(_MAX_REJECTED):
             parameters = self._complete(self._choose(number, attempt))
             if self._take(parameters):

@@ -4,9 +4,12 @@ __all__ = ["api_router"]
 
 from fastapi import APIRouter, Depends
 
+from service.api.analyses import analysis_router
 from service.api.catalog import catalog_router
 from service.api.events import event_router
+from service.api.growth import growth_router
 from service.api.index import index_router
+from service.api.reports import report_router
 from service.api.studies import study_router
 from service.api.trials import trial_router
 from service.auth import permitted
@@ -15,6 +18,7 @@ from service.auth import permitted
 def api_router() -> APIRouter:
     """Return every route under /v1; each asks first who is calling."""
     router = APIRouter(dependencies=[Depends(permitted)])
-    for part in (index_router(), study_router(), event_router(), trial_router(), catalog_router()):
+    parts = (index_router(), growth_router(), study_router(), event_router(), trial_router(), analysis_router(), report_router(), catalog_router())
+    for part in parts:
         router.include_router(part, prefix="/v1")
     return router

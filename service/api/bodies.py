@@ -1,22 +1,39 @@
-"""Reads the body of a submission: JSON as strict as the API promises, every fault with a pointer to it."""
+"""Reads bodies: a study, what is added to one, a patch; JSON as strict as the API promises, every fault with a pointer to it."""
 
-__all__ = ["MAX_DEPTH", "read_json", "submitted"]
+__all__ = ["MAX_DEPTH", "MoreSeeds", "extension_sent", "patch_sent", "read_json", "seeds_sent", "submitted"]
 
 import email.message
 import json
 import math
-from typing import Any, cast
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
 
 from fastapi import Request
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.concurrency import run_in_threadpool
 
 from service import errors
 from service.problems import Refusal
-from studies.errors import SpecInvalid, SpecProblem
-from studies.spec import StudySpec, parse_spec
+from studies.errors import SpecInvalid, SpecProblem, shown
+from studies.extension import Extension, parse_extension
+from studies.spec import StudySpec, parse_spec, problems_of
 
 MAX_DEPTH = 32
 """A study is at most six levels deep."""
+
+_JSON = ("application/json",)
+_PATCH = ("application/merge-patch+json", "application/json")
+_T = TypeVar("_T")
+
+
+class MoreSeeds(BaseModel):
+    """On how many fresh seeds a study's findings are to be confirmed."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    seeds: int | None = Field(
+        default=None, ge=1, le=1000, strict=True, description="Fresh seeds in all, more than there are; by default five more.", examples=[10]
+    )
 
 
 async def submitted(request: Request) -> StudySpec:
@@ -26,18 +43,62 @@ async def submitted(request: Request) -> StudySpec:
         Refusal: the body is not announced as JSON, is none, or is too large.
         SpecInvalid: with every fault found.
     """
+    return await _read(request, parse_spec)
+
+
+async def extension_sent(request: Request) -> Extension:
+    """Return the extension that a request's body describes, shorthands spelled out.
+
+    Raises:
+        Refusal: the body is not announced as JSON, is none, or is too large.
+        SpecInvalid: with every fault found.
+    """
+    return await _read(request, parse_extension)
+
+
+async def seeds_sent(request: Request) -> int | None:
+    """Return the number of seeds in a request's body; None where it names none, or where there is no body.
+
+    Raises:
+        Refusal: the body is not announced as JSON, is none, or is too large.
+        SpecInvalid: with every fault found.
+    """
+    return await _read(request, _seeds_of) if (await request.body()).strip() else None
+
+
+async def patch_sent(request: Request) -> Any:
+    """Return the merge patch in a request's body; an empty one where there is no body.
+
+    Raises:
+        Refusal: the body is not announced as JSON, is none, or is too large.
+        SpecInvalid: it is no object, or holds what no study may hold.
+    """
+    return await _read(request, _patch_of, types=_PATCH) if (await request.body()).strip() else {}
+
+
+async def _read(request: Request, parse: Callable[[Any], _T], *, types: tuple[str, ...] = _JSON) -> _T:
     given = request.headers.get("content-type", "")
     message = email.message.Message()
     message["content-type"] = given
-    if message.get_content_type() != "application/json":
+    if message.get_content_type() not in types:
         came = repr(given[:100]) if given else "none"
-        raise Refusal(errors.UNSUPPORTED_MEDIA_TYPE, f"expected Content-Type application/json, got {came}")
+        raise Refusal(errors.UNSUPPORTED_MEDIA_TYPE, f"expected Content-Type {' or '.join(types)}, got {came}")
+    body = await request.body()
     # A hostile body of 1 MiB takes a noticeable time to walk; streams of others must not stutter meanwhile.
-    return await run_in_threadpool(_spec_of, await request.body())
+    return await run_in_threadpool(lambda: parse(read_json(body)))
 
 
-def _spec_of(body: bytes) -> StudySpec:
-    return parse_spec(read_json(body))
+def _seeds_of(data: Any) -> int | None:
+    try:
+        return MoreSeeds.model_validate(data).seeds
+    except ValidationError as error:
+        raise SpecInvalid(problems_of(error, data, of=MoreSeeds)) from None
+
+
+def _patch_of(data: Any) -> Any:
+    if not isinstance(data, dict):
+        raise SpecInvalid([SpecProblem("", f"expected an object with what is to be different in the clone, got {shown(data)}")])
+    return cast("dict[str, Any]", data)
 
 
 def read_json(body: bytes) -> Any:
@@ -53,7 +114,7 @@ def read_json(body: bytes) -> Any:
         raise Refusal(errors.NOT_JSON, f"the body is not in UTF-8: {error.reason} at byte {error.start}") from None
     except json.JSONDecodeError as error:
         said = f"{error.msg[:1].lower()}{error.msg[1:]} at line {error.lineno}, column {error.colno}"
-        raise Refusal(errors.NOT_JSON, f"the body is no JSON: {said}" if body.strip() else "the body is empty; send the study as JSON") from None
+        raise Refusal(errors.NOT_JSON, f"the body is no JSON: {said}" if body.strip() else "the body is empty; send JSON") from None
     except RecursionError:
         raise _too_deep() from None
     problems = _unusable(data)
@@ -105,6 +166,9 @@ def _not_finite(number: float) -> str | None:
 def _unprintable(text: str) -> str | None:
     if "\0" in text:
         return "holds a NUL character; leave it out"
+    if any("\x80" <= character <= "\x9f" for character in text):
+        # A terminal may take some of them for the beginning of a command.
+        return "holds a control character; leave it out"
     if any("\ud800" <= character <= "\udfff" for character in text):
         return "holds half a surrogate pair, which is no character; leave it out"
     return None

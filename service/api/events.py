@@ -72,8 +72,9 @@ def event_router() -> APIRouter:
     def list_events(request: Request, study_id: StudyId, query: Annotated[EventQuery, Query()], last_event_id: LastEventId = None) -> Response:
         """Stream a study's events as they happen, each with its number as `id`, its kind as `event` and the whole of it as JSON in `data`.
 
-        Kinds: `study.submitted`, `study.state`, `trial.started`, `trial.requeued`, `trial.promoted` (from one rung of the pruner towards the
-        next, `from_epoch` and `to_epoch`), `trial.finished` (in any way, pruned among them) and `progress`.
+        Kinds: `study.submitted`, `study.state`, `study.extended` (with what was added), `trial.started`, `trial.requeued`, `trial.promoted` (from
+        one rung of the pruner towards the next, `from_epoch` and `to_epoch`), `trial.finished` (in any way, pruned among them) and `progress`.
+        A trial's `phase` tells the search from its confirmation.
 
         The stream says something at least every 15 seconds and ends after a closed study's last event. A reader that was cut off goes on
         with `Last-Event-ID` and misses nothing. With `Accept: application/json` those events that stand there now come as a list.

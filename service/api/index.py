@@ -15,6 +15,11 @@ class Links(BaseModel):
 
     studies: str = Field(default="/v1/studies", description="Studies: list them, or POST one.")
     study: str = Field(default="/v1/studies/{study_id}", description="One study.")
+    analysis: str = Field(default="/v1/studies/{study_id}/analysis", description="What a study's record says: the verdict, curves, checks.")
+    report: str = Field(default="/v1/studies/{study_id}/report", description="The same to read and to hand on, in several formats.")
+    bundle: str = Field(default="/v1/studies/{study_id}/bundle", description="All data of a study, its report, and what is needed to run it again.")
+    suites: str = Field(default="/v1/suites", description="Suites: studies of several workloads that share a label.")
+    comparison: str = Field(default="/v1/comparison{?study*}", description="Studies of one workload, side by side.")
     optimizers: str = Field(default="/v1/optimizers", description="Optimizers that a study can compare.")
     workloads: str = Field(default="/v1/workloads", description="Workloads that a study can train on.")
     problems: str = Field(default="/problems", description="Every kind of problem that the service answers with.")

@@ -1,4 +1,4 @@
-"""The API's description: problems where they can occur, the body of a submission with its shorthands, the two ways to bring a token."""
+"""The API's description: problems where they can occur, bodies with their shorthands, the two ways to bring a token."""
 
 __all__ = ["describe", "may_answer"]
 
@@ -7,10 +7,13 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from service import errors
+from service.api.bodies import MoreSeeds
 from service.errors import Kind, Problem, problem_of
+from studies.extension import Extension
 from studies.spec import StudySpec
 
 _FASTAPIS_OWN = frozenset({"HTTPValidationError", "ValidationError"})
@@ -48,8 +51,9 @@ def describe(app: FastAPI) -> dict[str, Any]:
     schemas = components.setdefault("schemas", {})
     _, problem = models_json_schema([(Problem, "serialization")], ref_template=_REF)
     schemas |= problem["$defs"]
-    # The body is read by hand, for messages better than FastAPI's; its schema has shorthands that the stored form lacks.
-    _, submission = models_json_schema([(StudySpec, "validation")], ref_template="#/components/schemas/{model}-Input")
+    # Bodies are read by hand, for messages better than FastAPI's; their schemas have shorthands that the stored form lacks.
+    read_by_hand: list[type[BaseModel]] = [StudySpec, Extension, MoreSeeds]
+    _, submission = models_json_schema([(model, "validation") for model in read_by_hand], ref_template="#/components/schemas/{model}-Input")
     schemas |= {f"{name}-Input": schema for name, schema in submission["$defs"].items()}
     components["schemas"] = {name: schema for name, schema in sorted(schemas.items()) if name not in _FASTAPIS_OWN}
     components["securitySchemes"] = {

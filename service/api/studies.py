@@ -1,6 +1,6 @@
 """Studies: submit, look at, pause, resume, stop and cancel them."""
 
-__all__ = ["PageToken", "StudyId", "StudyQuery", "study_router"]
+__all__ = ["ETAG", "LOCATION", "SLUG", "IdempotencyKey", "IfMatch", "PageToken", "StudyId", "StudyQuery", "ValidateOnly", "answered", "study_router"]
 
 from collections.abc import Callable
 from typing import Annotated, Any
@@ -19,6 +19,9 @@ from studies.spec import StudySpec
 from studies.states import StudyMove, StudyState
 from studies.store import Store
 from studies.views import ArmView, Curve, Page, StudySummary, StudyView
+
+SLUG = r"^[a-z0-9][a-z0-9-]{0,63}$"
+"""Names of workloads, arms and suites."""
 
 StudyId = Annotated[str, Path(pattern=r"^[a-z0-9]{1,16}$", description="Id of a study.", examples=["k3f9x2db"])]
 PageToken = Annotated[
@@ -47,7 +50,10 @@ IfMatch = Annotated[
 ]
 IfNoneMatch = Annotated[str | None, Header(max_length=2000, description="ETag of the copy at hand: 304 when it is still right.")]
 
-_ETAG = {"ETag": {"description": "Changes with the study; send it back in `If-Match` or `If-None-Match`.", "schema": {"type": "string"}}}
+ValidateOnly = Annotated[bool, Query(description="Only check what was sent and say what would be done; store nothing.")]
+
+LOCATION = {"Location": {"description": "Path of the study.", "schema": {"type": "string"}}}
+ETAG = {"ETag": {"description": "Changes with the study; send it back in `If-Match` or `If-None-Match`.", "schema": {"type": "string"}}}
 _BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
@@ -106,14 +112,14 @@ class StudyQuery(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     state: StudyState | None = Field(default=None, description="Only those in this state.")
-    workload: str | None = Field(
-        default=None, pattern=r"^[a-z0-9][a-z0-9-]{0,63}$", description="Only those on this workload.", examples=["digits-mlp"]
-    )
+    workload: str | None = Field(default=None, pattern=SLUG, description="Only those on this workload.", examples=["digits-mlp"])
+    suite: str | None = Field(default=None, pattern=SLUG, description="Only those of this suite.", examples=["small-vision"])
     page_size: int = Field(default=50, ge=1, le=500, description="At most so many.")
     page_token: PageToken = None
 
 
-def _study(view: StudyView, *, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+def answered(view: StudyView, *, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    """Return the answer that carries a study, its tag with it."""
     body = view.model_dump_json().encode()
     return Response(body, status_code=status, media_type="application/json", headers={"etag": etag_of(view.version, body), **(headers or {})})
 
@@ -128,7 +134,7 @@ def _add_submission(router: APIRouter) -> None:
         openapi_extra=_BODY,
         responses={
             200: {"model": Plan, "description": "With `validate_only`: what the study would do. Nothing was stored."},
-            201: {"headers": {"Location": {"description": "Path of the study.", "schema": {"type": "string"}}, **_ETAG}},
+            201: {"headers": {**LOCATION, **ETAG}},
             **may_answer(
                 errors.NOT_JSON,
                 errors.BODY_TOO_LARGE,
@@ -146,7 +152,7 @@ def _add_submission(router: APIRouter) -> None:
         caller: Permitted,
         spec: Annotated[StudySpec, Depends(submitted)],
         idempotency_key: IdempotencyKey = None,
-        validate_only: Annotated[bool, Query(description="Only check the study and say what it would do; store nothing.")] = False,  # noqa: FBT002 # a query parameter, given by name
+        validate_only: ValidateOnly = False,  # noqa: FBT002 # a query parameter, given by name
     ) -> Response:
         """Check a study against the catalogue and queue it. A faulty study is answered with every fault in it, not only the first."""
         store: Store = request.app.state.store
@@ -154,7 +160,7 @@ def _add_submission(router: APIRouter) -> None:
             plan = Plan.of(spec, resolve(spec, store.catalog()))
             return Response(plan.model_dump_json(), media_type="application/json")
         view = store.submit(spec, owner=caller.name, idempotency_key=idempotency_key)
-        return _study(view, status=201, headers={"location": f"/v1/studies/{view.id}"})
+        return answered(view, status=201, headers={"location": f"/v1/studies/{view.id}"})
 
     _ = submit_study
 
@@ -164,22 +170,22 @@ def _add_reads(router: APIRouter) -> None:
     def list_studies(request: Request, query: Annotated[StudyQuery, Query()]) -> Page[StudySummary]:
         """Return a page of studies, newest first."""
         store: Store = request.app.state.store
-        return store.studies(state=query.state, workload=query.workload, page_size=query.page_size, page_token=query.page_token)
+        return store.studies(state=query.state, workload=query.workload, suite=query.suite, page_size=query.page_size, page_token=query.page_token)
 
     @router.get(
         "/studies/{study_id}",
         response_model=StudyView,
         summary="One study",
         responses={
-            200: {"headers": _ETAG},
-            304: {"description": "The copy named in `If-None-Match` is still right.", "headers": _ETAG},
+            200: {"headers": ETAG},
+            304: {"description": "The copy named in `If-None-Match` is still right.", "headers": ETAG},
             **may_answer(errors.STUDY_NOT_FOUND, errors.PARAMETER_INVALID),
         },
     )
     def get_study(request: Request, study_id: StudyId, if_none_match: IfNoneMatch = None) -> Response:
         """Return a study with its progress."""
         store: Store = request.app.state.store
-        answer = _study(store.study(study_id))
+        answer = answered(store.study(study_id))
         etag = answer.headers["etag"]
         return Response(status_code=304, headers={"etag": etag}) if is_unchanged(if_none_match, etag) else answer
 
@@ -212,7 +218,7 @@ def _add_reads(router: APIRouter) -> None:
 def _mover(verb: StudyMove, explanation: str) -> Callable[..., Response]:
     def move(request: Request, study_id: StudyId, if_match: IfMatch = None) -> Response:
         store: Store = request.app.state.store
-        return _study(store.move(study_id, verb, if_version=version_named(if_match)))
+        return answered(store.move(study_id, verb, if_version=version_named(if_match)))
 
     move.__name__ = f"{verb.value}_study"
     move.__doc__ = explanation
@@ -232,7 +238,7 @@ def study_router() -> APIRouter:
             response_model=StudyView,
             summary=summary,
             responses={
-                200: {"description": "The study after the move.", "headers": _ETAG},
+                200: {"description": "The study after the move.", "headers": ETAG},
                 **may_answer(errors.STUDY_NOT_FOUND, errors.ILLEGAL_MOVE, errors.VERSION_CONFLICT, errors.PARAMETER_INVALID, errors.CROSS_SITE),
             },
         )

@@ -1,6 +1,6 @@
 """A study's trials and what each measured."""
 
-__all__ = ["TrialOrder", "TrialQuery", "trial_router"]
+__all__ = ["PhaseFilter", "TrialOrder", "TrialQuery", "trial_router"]
 
 from typing import Annotated, Literal
 
@@ -14,13 +14,14 @@ from studies.states import TrialFilter
 from studies.store import Store
 from studies.views import MeasurementView, Page, TrialView
 
+PhaseFilter = Literal["search", "confirmation", "all"]
 TrialOrder = Literal["created", "-created", "number", "-number", "value", "-value", "cost", "-cost", "ended", "-ended"]
 
 TrialId = Annotated[
     str,
     Path(
-        pattern=r"^[a-z0-9]{1,16}\.[a-z0-9][a-z0-9-]{0,63}\.[0-9]{1,9}$",
-        description="Id of a trial: study, arm and number.",
+        pattern=r"^[a-z0-9]{1,16}\.[a-z0-9][a-z0-9-]{0,63}\.c?[0-9]{1,9}$",
+        description="Id of a trial: study, arm and number, with a `c` before the number of one that confirms another.",
         examples=["k3f9x2db.adamp.7"],
     ),
 ]
@@ -37,6 +38,7 @@ class TrialQuery(BaseModel):
         description="Only those in this state. `waiting` is a filter, not a state: it picks those of the `queued` that wait at a rung of the pruner, "
         "each with `epochs_done` equal to its `to_epoch`, while `queued` picks them and all others that no worker trains.",
     )
+    phase: PhaseFilter = Field(default="search", description="Those of the search, those that confirm what it found on fresh seeds, or all.")
     order: TrialOrder = Field(
         default="created",
         description="`value` puts the best first, whichever way the metric runs; a leading `-` reverses. Trials without it come last.",
@@ -58,7 +60,15 @@ def trial_router() -> APIRouter:
     def list_trials(request: Request, study_id: StudyId, query: Annotated[TrialQuery, Query()]) -> Page[TrialView]:
         """Return a page of a study's trials."""
         store: Store = request.app.state.store
-        return store.trials(study_id, arm=query.arm, state=query.state, order=query.order, page_size=query.page_size, page_token=query.page_token)
+        return store.trials(
+            study_id,
+            arm=query.arm,
+            state=query.state,
+            phase=None if query.phase == "all" else query.phase,
+            order=query.order,
+            page_size=query.page_size,
+            page_token=query.page_token,
+        )
 
     @router.get("/trials/{trial_id}", response_model=TrialView, summary="One trial", responses=may_answer(errors.TRIAL_NOT_FOUND))
     def get_trial(request: Request, trial_id: TrialId) -> TrialView:

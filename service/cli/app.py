@@ -8,7 +8,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from service.cli import catalog, studies, submit, tokens, trials, up, verbs, version, watch
+from service.cli import catalog, growth, reports, studies, submit, tokens, trials, up, verbs, verdict, version, watch
 from service.cli.failures import explain
 
 
@@ -50,7 +50,10 @@ _COMMANDS: dict[str, dict[str, Callable[..., None]]] = {
         "best": studies.best,
         "trials": trials.trials,
     },
+    "What they found": {"verdict": verdict.verdict, "compare": verdict.compare, "suite": verdict.suite},
+    "Handing on what they found": {"report": reports.report, "export": reports.export, "replay": reports.replay},
     "Changing a study": {"pause": verbs.pause, "resume": verbs.resume, "stop": verbs.stop, "cancel": verbs.cancel},
+    "Growing studies": {"confirm": growth.confirm, "extend": growth.extend, "clone": growth.clone},
     "What can be asked for": {"optimizers": catalog.optimizers, "workloads": catalog.workloads},
     "This installation": {"version": version.version},
 }

@@ -42,6 +42,10 @@ def _no_constant(name: str) -> float:
     raise ValueError(f"{name} is not a number that JSON knows")
 
 
+def _check_numbers(text: str) -> None:
+    json.loads(text, parse_constant=_no_constant)
+
+
 def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, value in pairs:
@@ -77,7 +81,7 @@ def read_document(file: str) -> Any:
         else:
             data = yaml.load(text, _Loader)  # noqa: S506 (a SafeLoader)
         # YAML has dates, sets and .nan; what goes on from here is JSON.
-        json.dumps(data, allow_nan=False)
+        _check_numbers(json.dumps(data))
     except json.JSONDecodeError as error:
         raise CommandError(f"{shown}, line {error.lineno}, column {error.colno}: not JSON: {error.msg.lower()}", exit_code=BAD_INPUT) from None
     except yaml.MarkedYAMLError as error:

@@ -5,6 +5,7 @@ __all__ = ["NONE", "ago", "console", "duration", "number", "print_json", "print_
 import json
 import os
 import sys
+import unicodedata
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +14,10 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
 _PIPED_WIDTH = 200
+_TURNS = frozenset({"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"})
 NONE = "-"
 """Stands in a table where there is nothing."""
 
@@ -24,10 +27,21 @@ def console(*, stderr: bool = False) -> "Console":
     # Only commands that have something to show pay for it.
     from rich.console import Console
 
+    class Careful(Console):
+        """Shows of any text only what a terminal takes for text."""
+
+        def render_str(self, text: str, **options: Any) -> "Text":
+            return super().render_str("".join(character for character in text if _is_text(character)), **options)
+
     stream = sys.stderr if stderr else sys.stdout
     width = None if stream.isatty() or "COLUMNS" in os.environ else _PIPED_WIDTH
     # What studies are called is their users' text, and no markup of ours.
-    return Console(stderr=stderr, width=width, highlight=False, markup=False, emoji=False)
+    return Careful(stderr=stderr, width=width, highlight=False, markup=False, emoji=False)
+
+
+def _is_text(character: str) -> bool:
+    """Return False for control characters, which may be commands to a terminal, and for marks that turn the direction of what follows."""
+    return character in "\n\t" or (unicodedata.category(character) != "Cc" and unicodedata.bidirectional(character) not in _TURNS)
 
 
 def table(title: str | None, *columns: str, right: tuple[str, ...] = ()) -> "Table":

@@ -14,30 +14,38 @@ from studies.states import StudyState
 
 State = Annotated[StudyState | None, typer.Option(help="Only studies in this state.", show_default=False)]
 Workload = Annotated[str | None, typer.Option(help="Only studies of this workload.", show_default=False)]
+Suite = Annotated[str | None, typer.Option(help="Only studies of this suite.", show_default=False)]
 Limit = Annotated[int, typer.Option("--limit", "-n", min=1, help="At most so many.")]
 ArmOnly = Annotated[str | None, typer.Option("--python", metavar="ARM", help="Print this arm's best configuration alone, as Python to paste.")]
 
 _CAVEAT = (
-    "Each arm's value is the best of its own search, which flatters every winner; arms closer than the spread between seeds are not told apart by it."
+    "Each arm's value is the best of its own search, which flatters every winner; `tangent verdict` tells from runs on fresh seeds which is better."
 )
 
 
 def list_(
-    *, state: State = None, workload: Workload = None, limit: Limit = 20, as_json: AsJson = False, url: Url = None, token: Token = None
+    *,
+    state: State = None,
+    workload: Workload = None,
+    suite: Suite = None,
+    limit: Limit = 20,
+    as_json: AsJson = False,
+    url: Url = None,
+    token: Token = None,
 ) -> None:
     """List studies, newest first."""
     from service.cli import tables
 
     with connected(url, token) as service:
         # One more than asked for tells whether there are more.
-        found = list(islice(service.client.every_study(state=state, workload=workload), limit + 1))
+        found = list(islice(service.client.every_study(state=state, workload=workload, suite=suite), limit + 1))
     shown = found[:limit]
     if as_json:
         print_json([study.model_dump(mode="json") for study in shown])
         return
     out = console()
     if not shown:
-        out.print("There are no such studies." if state or workload else "There are no studies yet; submit one with `tangent submit FILE`.")
+        out.print("There are no such studies." if state or workload or suite else "There are no studies yet; submit one with `tangent submit FILE`.")
         return
     out.print(tables.studies(shown))
     if len(found) > limit:

@@ -1,13 +1,16 @@
 """`tangent submit`."""
 
-__all__ = ["submit"]
+__all__ = ["ValidateOnly", "Watch", "planned", "submit"]
 
-from typing import Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
 from service.cli.connection import AsJson, Token, Url, connected
 from service.cli.output import console, duration, print_json, print_raw
+
+if TYPE_CHECKING:
+    from service.answers import Plan
 
 File = Annotated[str, typer.Argument(metavar="FILE", help="The study as JSON or YAML; `-` reads standard input.")]
 Watch = Annotated[bool, typer.Option("--watch", "-w", help="Then follow it to its end, as `tangent watch` does.")]
@@ -27,6 +30,18 @@ def _study(file: str) -> dict[str, Any]:
     return cast("dict[str, Any]", document)
 
 
+def planned(opening: str, plan: "Plan", *, as_json: bool) -> None:
+    """Show what a study would do."""
+    if as_json:
+        print_json(plan.model_dump(mode="json"))
+        return
+    runs = f" and {plan.confirmations} confirmation runs" if plan.confirmations else ""
+    print_raw(
+        f"{opening}: {len(plan.study.arms)} arms, {plan.trials} trials{runs}, "
+        f"{plan.epochs} epochs, about {duration(plan.estimate_cpu_s)} of training on one CPU core"
+    )
+
+
 def submit(
     file: File,
     *,
@@ -43,14 +58,7 @@ def submit(
         document["name"] = name
     with connected(url, token) as service:
         if validate_only:
-            plan = service.client.validate(document)
-            if as_json:
-                print_json(plan.model_dump(mode="json"))
-            else:
-                print_raw(
-                    f"{file} can be run as it stands: {len(plan.study.arms)} arms, {plan.trials} trials, "
-                    f"{plan.epochs} epochs, about {duration(plan.estimate_cpu_s)} of training on one CPU core"
-                )
+            planned(f"{file} can be run as it stands", service.client.validate(document), as_json=as_json)
             return
         study = service.client.submit(document)
         if as_json:

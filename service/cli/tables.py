@@ -11,6 +11,7 @@ from service.cli.output import NONE, ago, duration, number, table
 from studies.catalog import Hyperparameter, OptimizerCard, WorkloadCard
 from studies.promotion import rungs
 from studies.space import Choices, Fixed, Parameters, Range, Scalar
+from studies.spec import StudySpec
 from studies.states import TrialState
 from studies.views import ArmView, Progress, StudySummary, StudyView, TokenView, TrialView
 
@@ -77,6 +78,19 @@ def _pruner(found: StudyView) -> str:
     return f"{found.spec.pruner}; rungs after {at} of {found.epochs} epochs" if at else str(found.spec.pruner)
 
 
+def _search(spec: StudySpec) -> str:
+    replicates = f" in each of {spec.budget.replicates} replicates" if spec.budget.replicates > 1 else ""
+    return f"{spec.sampler}, at most {spec.budget.trials_per_arm} trials an arm{replicates}, seed {spec.seed}"
+
+
+def _confirmation(found: StudyView) -> str:
+    """Return how far the runs on fresh seeds are."""
+    progress, seeds = found.progress, found.spec.confirmation.seeds
+    if not (seeds or progress.confirmations):
+        return "none asked for"
+    return f"{progress.confirmations_finished}/{progress.confirmations} runs finished, on {seeds} fresh seeds"
+
+
 def study(found: StudyView, *, page: str) -> Table:
     """Return what there is to know of a study but its arms, one fact a row."""
     made = table(None, "", "")
@@ -90,8 +104,9 @@ def study(found: StudyView, *, page: str) -> Table:
         "may": ", ".join(found.verbs) or "nothing can change it any more",
         "workload": f"{found.workload}: {card.title}; {metric(card)}, target {card.target:g}",
         "each trial": f"{found.epochs} epochs, batch size {found.batch_size}, {found.spec.training.schedule} schedule",
-        "search": f"{found.spec.sampler}, at most {found.spec.budget.trials_per_arm} trials an arm, seed {found.spec.seed}",
+        "search": _search(found.spec),
         "pruner": _pruner(found),
+        **({"suite": found.suite} if found.suite else {}),
         "trials": "; ".join(
             part
             for part in (
@@ -103,6 +118,7 @@ def study(found: StudyView, *, page: str) -> Table:
             if part
         ),
         "epochs": f"{found.progress.epochs_done}/{found.progress.epochs} trained",
+        "confirmation": _confirmation(found),
         "submitted": ago(found.created_at) + (f" by {found.owner}" if found.owner else ""),
         "took": duration(spent),
         "page": page,

@@ -3,7 +3,7 @@
 __all__ = ["trials"]
 
 from itertools import islice
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -15,6 +15,9 @@ Arm = Annotated[str | None, typer.Option(help="Only trials of this arm.", show_d
 State = Annotated[
     TrialFilter | None, typer.Option(help="Only trials in this state; `waiting`: those of the queued that wait at a rung.", show_default=False)
 ]
+Phase = Annotated[
+    Literal["search", "confirmation", "all"], typer.Option(help="Trials of the search, those that confirm what it found on fresh seeds, or all.")
+]
 Sort = Annotated[str, typer.Option(help="created, number, value (best first), cost or ended; `-` before it turns it round.")]
 Limit = Annotated[int, typer.Option("--limit", "-n", min=1, help="At most so many.")]
 
@@ -24,6 +27,7 @@ def trials(
     *,
     arm: Arm = None,
     state: State = None,
+    phase: Phase = "search",
     sort: Sort = "created",
     limit: Limit = 100,
     as_json: AsJson = False,
@@ -37,7 +41,7 @@ def trials(
         study_id = service.study_id(study)
         card = service.client.study(study_id).workload_card
         # One more than asked for tells whether there are more.
-        found = list(islice(service.client.every_trial(study_id, arm=arm, state=state, order=sort), limit + 1))
+        found = list(islice(service.client.every_trial(study_id, arm=arm, state=state, phase=phase, order=sort), limit + 1))
     shown = found[:limit]
     if as_json:
         print_json([trial.model_dump(mode="json") for trial in shown])

@@ -24,6 +24,8 @@ def follow(service: Connection, study_id: str) -> int:
     out = console()
     out.print(f"{study.id} is {study.state.value}" + (f": {study.state_reason}" if study.state_reason else ""), style="bold")
     out.print(tables.arms(service.client.arms(study_id), study.workload_card))
+    if study.progress.confirmations_finished:
+        out.print(f"{service.client.analysis(study_id).finding.sentence} (`tangent verdict {study_id}`)", soft_wrap=True)
     return 0 if study.state is StudyState.COMPLETED else FAILED
 
 

@@ -2,7 +2,7 @@
 
 __all__ = ["fit_said", "pack_said"]
 
-from service.dashboard.numbers import ABSENT, count, number, plural
+from studies.analysis.numbers import ABSENT, count, number, plural
 from studies.views import FitView, TrialView
 
 # What a worker's reason begins with where it only repeats that the width is 1.

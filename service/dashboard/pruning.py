@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from service.dashboard.figures.chart import label
-from service.dashboard.numbers import ABSENT, count, plural
+from studies.analysis.numbers import ABSENT, count, plural
 from studies.promotion import brackets, rungs
 from studies.pruner import Hyperband, Median, NoPruner
 from studies.states import CLOSED_STUDY_STATES, TrialState

@@ -10,10 +10,11 @@ from urllib.parse import urlencode
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from service.dashboard import numbers
 from service.dashboard.assets import assets
 from service.dashboard.figures.chart import label
 from service.dashboard.theme import arm_style
+from service.numbers import change, instant, interval, p_value, score, span, spread
+from studies.analysis.numbers import count, duration, metric, number, plural, scalar
 
 _BACKTICKS = re.compile(r"`([^`]+)`")
 # What the frame of every page looks for.
@@ -35,9 +36,8 @@ def _prose(text: str) -> Markup:
 def _environment() -> Environment:
     # Jinja types its tables by what it starts with.
     environment: Any = Environment(loader=PackageLoader("service.dashboard"), autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    environment.filters.update(
-        count=numbers.count, duration=numbers.duration, instant=numbers.instant, metric=numbers.metric, prose=_prose, scalar=numbers.scalar
-    )
+    written = (change, count, duration, instant, interval, metric, number, p_value, plural, scalar, score, span, spread)
+    environment.filters.update(prose=_prose, **{write.__name__: write for write in written})
     environment.globals.update(address=address, arm_style=arm_style, asset=assets().url, label=label)
     return environment
 

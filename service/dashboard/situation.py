@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from service.dashboard.numbers import count, duration, plural
+from studies.analysis.numbers import count, duration, plural
 from studies.states import StudyState
 from studies.views import StudyView
 
@@ -31,11 +31,16 @@ def situation(study: StudyView, *, has_dispatcher: bool) -> str:
             return "No dispatcher is running. Start one with `tangent up` or `python -m workers`."
         case StudyState.QUEUED:
             return "It will go on where it was paused." if p.finished else "A dispatcher will start it when it has room."
+        case StudyState.RUNNING if p.finished >= p.trials and p.confirmations:
+            done = f"{count(p.confirmations_finished)} of {plural(p.confirmations, 'confirmation run')} done"
+            return f"The search has ended; {done}, {count(p.confirmations_running)} in training."
         case StudyState.RUNNING:
             at_rungs = f"{count(p.waiting)} waiting at a rung, " if p.waiting else ""
-            return f"{plural(p.running, 'trial')} in training, {at_rungs}{count(p.trials - p.finished - p.running - p.waiting)} to come."
-        case StudyState.PAUSED if p.running:
-            return f"{plural(p.running, 'trial')} in flight will finish; no more will start until it is resumed."
+            confirming = f"; {count(p.confirmations_running)} more of a confirmation" if p.confirmations_running else ""
+            to_come = count(p.trials - p.finished - p.running - p.waiting)
+            return f"{plural(p.running, 'trial')} in training{confirming}, {at_rungs}{to_come} to come."
+        case StudyState.PAUSED if p.running + p.confirmations_running:
+            return f"{plural(p.running + p.confirmations_running, 'trial')} in flight will finish; no more will start until it is resumed."
         case StudyState.PAUSED:
             return "Nothing runs until it is resumed."
         case StudyState.STOPPING:
@@ -56,7 +61,8 @@ def _end(study: StudyView) -> str:
         case StudyState.COMPLETED if missing:
             return f"Stopped early{took}: {count(missing)} of {plural(p.trials, 'trial')} were not trained to their end."
         case StudyState.COMPLETED:
-            return f"All {plural(p.trials, 'trial')} have ended{took}. {reason}".rstrip()
+            runs = f" and {plural(p.confirmations_finished, 'confirmation run')}" if p.confirmations_finished else ""
+            return f"All {plural(p.trials, 'trial')}{runs} have ended{took}. {reason}".rstrip()
         case StudyState.FAILED:
             return f"It ended{took}: {reason or 'no reason was recorded.'} {done}"
         case _:

@@ -70,6 +70,7 @@ class ArmStyle:
     Attributes:
         number: which of the eight Okabe-Ito colours, from 0; the CSS class is `arm-{number}`.
         colour: the colour as a CSS variable.
+        faint: the same for what is filled, so that lines under it are seen.
         dash: Plotly's name of the line's dash.
         dash_array: the same as SVG's `stroke-dasharray`.
         marker: Plotly's name of the symbol.
@@ -78,6 +79,7 @@ class ArmStyle:
 
     number: int
     colour: str
+    faint: str
     dash: str
     dash_array: str
     marker: str
@@ -89,4 +91,7 @@ def arm_style(position: int) -> ArmStyle:
     turn, number = divmod(position, _COLOURS)
     dash, dash_array = _DASHES[(position + turn) % len(_DASHES)]
     marker, outline = _MARKERS[(number + turn) % len(_MARKERS)]
-    return ArmStyle(number=number, colour=f"var(--arm-{number})", dash=dash, dash_array=dash_array, marker=marker, outline=outline)
+    colour = f"var(--arm-{number})"
+    return ArmStyle(
+        number=number, colour=colour, faint=f"var(--arm-{number}-faint)", dash=dash, dash_array=dash_array, marker=marker, outline=outline
+    )

@@ -5,11 +5,11 @@ __all__ = ["trial_html", "trial_update_html"]
 from typing import Any
 
 from service.dashboard.figures import trial_charts
-from service.dashboard.numbers import count, duration, metric, metric_unit, number, plural, scalar
 from service.dashboard.packing import pack_said
 from service.dashboard.pruning import rungs_said
 from service.dashboard.rendering import address, render
 from service.dashboard.study_page import OUT_OF_BAND
+from studies.analysis.numbers import count, duration, metric, metric_unit, number, plural, scalar
 from studies.promotion import brackets, rungs
 from studies.pruner import Hyperband
 from studies.recipe import recipe

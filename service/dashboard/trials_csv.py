@@ -23,6 +23,8 @@ _FIELDS = (
     "pack_size",
     "cost_s",
     "replicate",
+    "phase",
+    "confirms",
     "seed",
     "attempt",
     "worker",

@@ -1,8 +1,9 @@
-"""How exactly a share of examples, such as an accuracy, is known."""
+"""How exactly a share is known: of examples classified rightly, of trials that diverged."""
 
-__all__ = ["standard_error"]
+__all__ = ["standard_error", "wilson_interval"]
 
 import math
+from statistics import NormalDist
 
 
 def standard_error(share: float, examples: int) -> float:
@@ -11,3 +12,30 @@ def standard_error(share: float, examples: int) -> float:
     It is 0 at shares of 0 and 1, where the normal approximation says nothing.
     """
     return math.sqrt(share * (1 - share) / examples)
+
+
+def wilson_interval(count: float, of: float, *, confidence: float = 0.95) -> tuple[float, float]:
+    """Return the lower and upper end of Wilson's score interval for a share of which `count` of `of` were seen; (0, 1) where nothing was.
+
+    It stays inside 0..1 and keeps about its nominal coverage at shares of 0 and 1 and for small counts, where the normal one collapses.
+
+    Args:
+        count: cases seen, from 0 to `of`; a fraction where they are weighted.
+        of: all that was looked at.
+        confidence: share of such intervals that hold the truth.
+
+    Raises:
+        ValueError: count is negative or larger than `of`.
+
+    Source: Wilson (1927); Brown, Cai and DasGupta (2001) recommend it for small n.
+    """
+    if not 0 <= count <= of:
+        raise ValueError(f"expected a count from 0 to {of:g}, got {count:g}")
+    if of == 0:
+        return 0.0, 1.0
+    z = NormalDist().inv_cdf((1 + confidence) / 2)
+    share = count / of
+    middle = (share + z * z / (2 * of)) / (1 + z * z / of)
+    half = z / (1 + z * z / of) * math.sqrt(share * (1 - share) / of + z * z / (4 * of * of))
+    # At 0 and 1 the ends are exact; rounding would leave them a hair inside.
+    return (0.0 if count == 0 else middle - half), (1.0 if count == of else middle + half)

@@ -1,12 +1,16 @@
 """How a result hangs on one hyperparameter when the others vary too."""
 
-__all__ = ["bucket_best", "edge_nearby"]
+__all__ = ["Bucket", "Stretch", "bucket_best", "edge_nearby", "good_range", "isolation"]
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from studies.statistics.orientation import oriented
 
 NEAR = 0.05
 """Share of a range's width, on its own scale, that counts as its edge."""
@@ -32,15 +36,18 @@ def bucket_best(
     Raises:
         ValueError: the range is empty, or not positive on a log scale.
     """
-    if not low < high or (log and low <= 0):
-        raise ValueError(f"expected low < high, and low > 0 on a log scale, got low={low:g} and high={high:g}")
-    position = np.asarray(x, dtype=np.float64)
+    edges = _edges(low=low, high=high, log=log, buckets=buckets)
+    bucket = np.searchsorted(edges[1:-1], np.asarray(x, dtype=np.float64), side="right")
     result = np.asarray(values, dtype=np.float64)
-    scaled = (np.log(position / low) / math.log(high / low)) if log else (position - low) / (high - low)
-    bucket = np.clip(np.floor(scaled * buckets), 0, buckets - 1)
     signed = result if direction == "maximize" else -result
     best = [members[np.nanargmax(signed[members])] for b in range(buckets) if (members := np.flatnonzero((bucket == b) & ~np.isnan(result))).size]
     return np.array(best, dtype=np.int64)
+
+
+def _edges(*, low: float, high: float, log: bool, buckets: int) -> NDArray[np.float64]:
+    if not low < high or (log and low <= 0):
+        raise ValueError(f"expected low < high, and low > 0 on a log scale, got low={low:g} and high={high:g}")
+    return np.geomspace(low, high, buckets + 1) if log else np.linspace(low, high, buckets + 1)
 
 
 def edge_nearby(value: float, *, low: float, high: float, log: bool) -> Literal["lower", "upper"] | None:
@@ -52,3 +59,97 @@ def edge_nearby(value: float, *, low: float, high: float, log: bool) -> Literal[
     if scaled <= NEAR:
         return "lower"
     return "upper" if scaled >= 1 - NEAR else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bucket:
+    """What was reached with a hyperparameter in one stretch of its range, the others free.
+
+    Attributes:
+        low: lower end of the stretch.
+        high: upper end.
+        trials: trials in it that have a result, diverged ones among them.
+        diverged: those that diverged.
+        best: best value; None where no trial has one.
+        index: position of the trial that reached it, in the arrays.
+    """
+
+    low: float
+    high: float
+    trials: int
+    diverged: int
+    best: float | None
+    index: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stretch:
+    """From `low` to `high`, every bucket's best is near the best of all."""
+
+    low: float
+    high: float
+
+
+def isolation(
+    x: ArrayLike, values: ArrayLike, *, direction: Literal["maximize", "minimize"], low: float, high: float, log: bool, buckets: int = 8
+) -> tuple[Bucket, ...]:
+    """Return the isolation curve of a hyperparameter: every bucket of its range, in ascending order, the empty ones too.
+
+    Args:
+        x: [N] the hyperparameter; outside the range it falls into the nearest bucket.
+        values: [N] results; NaN (none) is left out, the worst infinity stands for diverged.
+        direction: which way is better.
+        low: the lower end of the range that is cut into buckets of equal width.
+        high: the upper end.
+        log: whether widths are equal in log(x); needs low > 0.
+        buckets: how many.
+
+    Raises:
+        ValueError: the range is empty, or not positive on a log scale.
+
+    Source: Godbole et al. (2023), Deep Learning Tuning Playbook, "isolation plots".
+    """
+    edges = _edges(low=low, high=high, log=log, buckets=buckets)
+    bucket = np.searchsorted(edges[1:-1], np.asarray(x, dtype=np.float64), side="right")
+    result = oriented(values, direction)
+    sign = 1 if direction == "maximize" else -1
+    curve: list[Bucket] = []
+    for b in range(buckets):
+        members = np.flatnonzero((bucket == b) & ~np.isnan(result))
+        finite = members[np.isfinite(result[members])]
+        index = int(finite[np.argmax(result[finite])]) if finite.size else None
+        curve.append(
+            Bucket(
+                low=float(edges[b]),
+                high=float(edges[b + 1]),
+                trials=members.size,
+                diverged=members.size - finite.size,
+                best=None if index is None else sign * float(result[index]),
+                index=index,
+            )
+        )
+    return tuple(curve)
+
+
+def good_range(curve: Sequence[Bucket], *, direction: Literal["maximize", "minimize"], within: float = 0.01) -> Stretch | None:
+    """Return the stretch around the best bucket in which every bucket's best is within a share of the best value; None without any value.
+
+    It ends at the first bucket that is worse, empty or only has diverged trials, and is known to the width of a bucket.
+
+    Args:
+        curve: what `isolation` returned.
+        direction: which way is better.
+        within: share of the best value's size: 0.01 allows 0.98 to fall to 0.9702, or a loss of 0.5 to rise to 0.505.
+    """
+    sign = 1 if direction == "maximize" else -1
+    scores = [-math.inf if bucket.best is None else sign * bucket.best for bucket in curve]
+    best = max(scores, default=-math.inf)
+    if best == -math.inf:
+        return None
+    good = [score >= best - within * abs(best) for score in scores]
+    first = last = scores.index(best)
+    while first > 0 and good[first - 1]:
+        first -= 1
+    while last + 1 < len(good) and good[last + 1]:
+        last += 1
+    return Stretch(low=curve[first].low, high=curve[last].high)

@@ -6,19 +6,35 @@
 __all__ = ["Claim", "NewTrial", "PendingTrial", "Report", "RunWriter", "Store"]
 
 import math
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Self
 
 from studies.catalog import Catalog
-from studies.resolve import resolve
+from studies.extension import Extension
+from studies.resolve import ResolvedStudy, resolve
 from studies.spec import StudySpec
 from studies.states import StudyMove, StudyState, TrialFilter, TrialState
-from studies.store import claims, events, offers, reads, submissions, tokens
+from studies.store import claims, events, exports, extensions, offers, reads, submissions, suites, tokens
 from studies.store.claims import Claim, PendingTrial
 from studies.store.engine import Database
 from studies.store.optuna_copy import OptunaCopy
 from studies.store.runs import NewTrial, Report, RunWriter
-from studies.views import ArmView, Curve, EventView, MeasurementView, Page, Role, StudySummary, StudyView, TokenView, TrialView
+from studies.views import (
+    ArmView,
+    Curve,
+    EventView,
+    MeasurementView,
+    Page,
+    Phase,
+    Role,
+    StudyRecord,
+    StudySummary,
+    StudyView,
+    SuiteSummary,
+    TokenView,
+    TrialView,
+)
 
 
 class Store:
@@ -117,6 +133,32 @@ class Store:
             submissions.move(connection, study_id, verb, if_version=if_version)
             return reads.study(connection, study_id)
 
+    def extend(self, study_id: str, extension: Extension, *, if_version: int | None = None) -> StudyView:
+        """Give a study that has completed more arms, trials, replicates or fresh seeds, and queue it again; its trials stay as they are.
+
+        A study whose search ended before its budget was spent, because it was stopped, goes on with the search only where more trials or
+        replicates are asked for; else its budget is what it has begun.
+
+        Raises:
+            StudyNotFound: there is none.
+            IllegalMove: it has not completed.
+            VersionConflict: it changed since `if_version`.
+            SpecInvalid: with every fault found.
+            CatalogEmpty: arms are to be added, and nothing has been announced yet.
+        """
+        with self._database.write() as connection:
+            extensions.extend(connection, study_id, extension, offers.catalog(connection), if_version=if_version)
+            return reads.study(connection, study_id)
+
+    def plan_extension(self, study_id: str, extension: Extension) -> tuple[StudySpec, ResolvedStudy]:
+        """Return a study and its plan as an extension would make them; nothing is stored.
+
+        Raises:
+            StudyNotFound, IllegalMove, SpecInvalid, CatalogEmpty: as `extend` does.
+        """
+        with self._database.read() as connection:
+            return extensions.planned(connection, study_id, extension, offers.catalog(connection))
+
     def study(self, study_id: str) -> StudyView:
         """Return a study.
 
@@ -127,7 +169,13 @@ class Store:
             return reads.study(connection, study_id)
 
     def studies(
-        self, *, state: StudyState | None = None, workload: str | None = None, page_size: int = 50, page_token: str | None = None
+        self,
+        *,
+        state: StudyState | None = None,
+        workload: str | None = None,
+        suite: str | None = None,
+        page_size: int = 50,
+        page_token: str | None = None,
     ) -> Page[StudySummary]:
         """Return a page of studies, newest first.
 
@@ -135,7 +183,35 @@ class Store:
             SpecInvalid: the page token is none of ours.
         """
         with self._database.read() as connection:
-            return reads.studies(connection, state=state, workload=workload, page_size=page_size, page_token=page_token)
+            return reads.studies(connection, state=state, workload=workload, suite=suite, page_size=page_size, page_token=page_token)
+
+    def suites(self) -> tuple[SuiteSummary, ...]:
+        """Return all suites, the one with the newest study first."""
+        with self._database.read() as connection:
+            return suites.suites(connection)
+
+    def every_study_of(self, suite: str) -> tuple[str, ...]:
+        """Return the ids of a suite's studies, oldest first.
+
+        Raises:
+            SuiteNotFound: no study has this label.
+        """
+        with self._database.read() as connection:
+            return suites.every_study_of(connection, suite)
+
+    def stamps(self, study_ids: Sequence[str]) -> dict[str, tuple[int, int]]:
+        """Return version and last event of those of the studies that exist, by id: they change with all that happens to a study."""
+        with self._database.read() as connection:
+            return reads.stamps(connection, study_ids)
+
+    def record(self, study_id: str) -> StudyRecord:
+        """Return all that an analysis of a study rests on, as it stands at one moment.
+
+        Raises:
+            StudyNotFound: there is none.
+        """
+        with self._database.read() as connection:
+            return reads.record(connection, study_id)
 
     def arms(self, study_id: str) -> tuple[ArmView, ...]:
         """Return a study's arms in order.
@@ -152,12 +228,14 @@ class Store:
         *,
         arm: str | None = None,
         state: TrialState | TrialFilter | None = None,
+        phase: Phase | None = "search",
         order: str = "created",
         page_size: int = 100,
         page_token: str | None = None,
     ) -> Page[TrialView]:
         """Return a page of a study's trials; `order` is created, number, value (best first), cost or ended, with `-` for the reverse.
 
+        They are those of its search unless another phase, or None for both, is asked for.
         With `TrialFilter.WAITING` as `state` those that wait at a rung, which are queued.
 
         Raises:
@@ -166,16 +244,16 @@ class Store:
         """
         asked = None if state is None else TrialFilter(state)
         with self._database.read() as connection:
-            return reads.trials(connection, study_id, arm=arm, state=asked, order=order, page_size=page_size, page_token=page_token)
+            return reads.trials(connection, study_id, arm=arm, state=asked, phase=phase, order=order, page_size=page_size, page_token=page_token)
 
-    def every_trial(self, study_id: str) -> tuple[TrialView, ...]:
-        """Return all trials of a study, oldest first.
+    def every_trial(self, study_id: str, *, phase: Phase | None = "search") -> tuple[TrialView, ...]:
+        """Return all trials of a study's search, or of another phase, or of both (None), oldest first.
 
         Raises:
             StudyNotFound: there is none.
         """
         with self._database.read() as connection:
-            return reads.every_trial(connection, study_id)
+            return reads.every_trial(connection, study_id, phase=phase)
 
     def trial(self, trial_id: str) -> TrialView:
         """Return a trial.
@@ -195,8 +273,13 @@ class Store:
         with self._database.read() as connection:
             return reads.measurements(connection, trial_id)
 
+    def measurements_of(self, trial_ids: Sequence[str]) -> dict[str, tuple[MeasurementView, ...]]:
+        """Return what these trials measured, epoch by epoch, by trial id; a trial without a measurement is absent."""
+        with self._database.read() as connection:
+            return exports.measurements_of(connection, trial_ids)
+
     def curves(self, study_id: str) -> tuple[Curve, ...]:
-        """Return each arm's best value so far.
+        """Return the best value so far of each arm's search.
 
         Raises:
             StudyNotFound: there is none.

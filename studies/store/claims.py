@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, delete, or_, select, update
+from sqlalchemy import Connection, bindparam, delete, func, or_, select, update
 
 from studies.space import Parameters
 from studies.states import CLOSED_STUDY_STATES, StudyMove, StudyState, TrialMove, TrialState, move_study, move_trial
 from studies.store import events, submissions, tables
 from studies.store.trials import NO_CHECKPOINT, change_trials, is_waiting, trial_rows
-from studies.views import EventKind
+from studies.views import EventKind, Phase
 
 
 @dataclass(frozen=True)
@@ -29,10 +29,14 @@ class PendingTrial:
     """A trial that is queued: for a worker or, at a rung, for a decision.
 
     Attributes:
+        number: its number in its arm and phase.
         to_epoch: the epoch it is to be trained to next.
         epochs_done: epochs that the next worker finds done.
         bracket: Hyperband's bracket; 0 with every other pruner.
         checkpoint: URL of its state after `epochs_done` epochs; None when there are none.
+        replicate: which repetition of its arm's search it belongs to.
+        phase: whether it belongs to the search, or confirms what that has found.
+        confirms: number of the search's trial that a confirmation trains again.
     """
 
     id: str
@@ -45,6 +49,9 @@ class PendingTrial:
     epochs_done: int = 0
     bracket: int = 0
     checkpoint: str | None = None
+    replicate: int = 0
+    phase: Phase = "search"
+    confirms: int | None = None
 
     @property
     def is_waiting(self) -> bool:
@@ -66,7 +73,7 @@ def claim_next(connection: Connection, *, dispatcher: str, lease_s: float) -> Cl
     s = tables.study.c
     wanted = s.state.in_((StudyState.QUEUED.value, StudyState.RUNNING.value))
     is_free = or_(s.lease_expires_at.is_(None), s.lease_expires_at < datetime.now(UTC))
-    query = select(tables.study).where(wanted, is_free).order_by(s.created_at, s.id).limit(1)
+    query = select(tables.study).where(wanted, is_free).order_by(func.coalesce(s.queued_at, s.created_at), s.created_at, s.id).limit(1)
     row = connection.execute(query.with_for_update(skip_locked=True)).one_or_none()
     if row is None:
         return None

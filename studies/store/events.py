@@ -1,6 +1,6 @@
 """Events: what happened to a study, numbered without gaps, so that a reader who was cut off goes on where it stood."""
 
-__all__ = ["append", "lock_study", "read_events", "trial_finished"]
+__all__ = ["append", "lock_study", "place_of", "read_events", "trial_finished"]
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -57,6 +57,11 @@ def read_events(connection: Connection, study_id: str, *, after: int, limit: int
     return tuple(EventView(id=row.number, kind=row.kind, at=row.at, data=row.data) for row in connection.execute(query))
 
 
+def place_of(row: Any) -> dict[str, Any]:
+    """Return which trial an event is about."""
+    return {"trial": row.id, "arm": row.arm, "phase": row.phase, "number": row.number}
+
+
 def trial_finished(row: Any, state: TrialState, *, value: float | None, reason: str | None) -> dict[str, Any]:
     """Return the data of a `trial.finished` event."""
-    return {"trial": row.id, "arm": row.arm, "number": row.number, "state": state.value, "value": value, "reason": reason}
+    return {**place_of(row), "state": state.value, "value": value, "reason": reason}

@@ -38,6 +38,12 @@ _STATES = {
 }
 # A copy made one by one has two steps (0 none, 1 done, 2 begun): after a crash only those begun need to be looked for.
 _DONE, _BEGUN = 1, 2
+# Runs that confirm what a search has found are none of its trials.
+_IS_MISSING = (
+    tables.trial.c.phase == "search",
+    tables.trial.c.state.in_([state.value for state in _STATES]),
+    tables.trial.c.copy_state != _DONE,
+)
 _BATCH = 50
 _COPIES = text(
     "SELECT value_json FROM trial_user_attributes JOIN trials USING (trial_id) JOIN studies USING (study_id) "
@@ -81,9 +87,7 @@ class OptunaCopy:
         """Return the closed studies of which some finished trial has no copy yet: their runs ended before they could write it."""
         s, t = tables.study.c, tables.trial.c
         query = (
-            select(s.id)
-            .where(s.state.in_([state.value for state in CLOSED_STUDY_STATES]))
-            .where(exists().where(t.study_id == s.id, t.state.in_([state.value for state in _STATES]), t.copy_state != _DONE))
+            select(s.id).where(s.state.in_([state.value for state in CLOSED_STUDY_STATES])).where(exists().where(t.study_id == s.id, *_IS_MISSING))
         )
         with self._database.read() as connection:
             return tuple(connection.execute(query.order_by(s.id)).scalars())
@@ -173,7 +177,7 @@ class OptunaCopy:
 
 def _missing(study_id: str) -> Select[Any]:
     t = tables.trial.c
-    return select(tables.trial).where(t.study_id == study_id, t.state.in_([state.value for state in _STATES]), t.copy_state != _DONE)
+    return select(tables.trial).where(t.study_id == study_id, *_IS_MISSING)
 
 
 def _mark(connection: Connection, ids: list[str], state: int) -> None:
@@ -196,6 +200,7 @@ def _frozen(arm: ResolvedArm, row: Any, intermediate: dict[int, float]) -> Froze
         user_attrs={
             "tangent_trial": row.id,
             "tangent_state": row.state,
+            "tangent_replicate": row.replicate,
             "parameters": row.parameters,
             "test_value": row.test_value,
             **({"reason": row.reason} if row.reason else {}),

@@ -1,14 +1,15 @@
 """Reading: studies, arms and trials as views; each function one or two queries on an open connection."""
 
 __all__ = [
-    "arm_progress",
     "arms",
     "curves",
     "every_trial",
     "measurements",
     "progress",
+    "record",
     "resolved",
     "rung_values",
+    "stamps",
     "studies",
     "study",
     "trial",
@@ -19,28 +20,36 @@ import base64
 import binascii
 import hashlib
 import json
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, case, func, select
+from sqlalchemy import ColumnElement, Connection, Select, func, select
 
 from studies.catalog import Direction
 from studies.errors import ArmNotFound, SpecInvalid, SpecProblem, StudyNotFound, TrialNotFound
-from studies.promotion import brackets, planned_epochs, rungs
-from studies.pruner import Pruner
+from studies.promotion import brackets, rungs
 from studies.recipe import call, recipe
 from studies.resolve import ResolvedArm, ResolvedStudy
 from studies.spec import StudySpec
-from studies.states import FINISHED_TRIAL_STATES, StudyState, TrialFilter, TrialState, allowed_verbs
+from studies.states import StudyState, TrialFilter, TrialState, allowed_verbs
 from studies.store import tables
+from studies.store.exports import measurements_of
 from studies.store.fits import fits
+from studies.store.progress import arm_progress
 from studies.store.trials import IS_WAITING
-from studies.views import ArmView, Best, Curve, CurvePoint, MeasurementView, Page, Progress, StudySummary, StudyView, TrialView
+from studies.views import ArmView, Best, Curve, CurvePoint, MeasurementView, Page, Phase, Progress, StudyRecord, StudySummary, StudyView, TrialView
 
 _TRIAL_ORDERS = ("created", "number", "value", "cost", "ended")
 # Trials made at one time stand in the order of their numbers; as text, number 10 would come before number 2.
 _TIES = (tables.trial.c.number, tables.trial.c.id)
+
+
+_IS_SEARCH = tables.trial.c.phase == "search"
+
+
+def _of_phase(query: Select[Any], phase: Phase | None) -> Select[Any]:
+    """Return a query of trials, kept to a phase."""
+    return query if phase is None else query.where(tables.trial.c.phase == phase)
 
 
 def _study_row(connection: Connection, study_id: str) -> Any:
@@ -59,37 +68,6 @@ def resolved(connection: Connection, study_id: str) -> ResolvedStudy:
     return ResolvedStudy.model_validate(_study_row(connection, study_id).resolved)
 
 
-def arm_progress(connection: Connection, of_studies: dict[str, tuple[Pruner, int]]) -> dict[str, dict[str, Progress]]:
-    """Return the progress of every arm: study id, then arm name, in the order of the arms.
-
-    Args:
-        connection: an open transaction.
-        of_studies: pruner and epochs of a trial, for each study asked for.
-    """
-    ids = list(of_studies)
-    t, a = tables.trial.c, tables.arm.c
-    waiting = func.sum(case((IS_WAITING, 1), else_=0)).label("waiting")
-    counted = select(t.study_id, t.arm, t.state, func.count().label("trials"), func.sum(t.epochs_done).label("epochs"), waiting)
-    counts: dict[tuple[str, str], dict[str, int]] = defaultdict(lambda: defaultdict(int))
-    for row in connection.execute(counted.where(t.study_id.in_(ids)).group_by(t.study_id, t.arm, t.state)):
-        counts[row.study_id, row.arm][row.state] = row.trials
-        counts[row.study_id, row.arm]["epochs"] += row.epochs
-        counts[row.study_id, row.arm]["waiting"] += row.waiting
-    found: dict[str, dict[str, Progress]] = {study_id: {} for study_id in ids}
-    for row in connection.execute(select(tables.arm).where(a.study_id.in_(ids)).order_by(a.study_id, a.position)):
-        count = counts[row.study_id, row.name]
-        pruner, epochs = of_studies[row.study_id]
-        found[row.study_id][row.name] = Progress(
-            trials=row.trials,
-            finished=sum(count[state] for state in FINISHED_TRIAL_STATES),
-            waiting=count["waiting"],
-            epochs_done=count["epochs"],
-            epochs=planned_epochs(pruner, epochs, trials=row.trials),
-            **{state: count[state] for state in (*FINISHED_TRIAL_STATES, TrialState.RUNNING)},
-        )
-    return found
-
-
 def _total(parts: Iterable[Progress]) -> Progress:
     listed = list(parts)
     return Progress(**{name: sum(getattr(part, name) for part in listed) for name in Progress.model_fields})
@@ -102,6 +80,7 @@ def _summary_fields(row: Any, progress: dict[str, Progress]) -> dict[str, Any]:
         "state": StudyState(row.state),
         "state_reason": row.state_reason,
         "workload": row.workload,
+        "suite": row.suite,
         "arms": tuple(progress),
         "owner": row.owner,
         "progress": _total(progress.values()),
@@ -119,7 +98,7 @@ def study(connection: Connection, study_id: str) -> StudyView:
     """
     row = _study_row(connection, study_id)
     plan, spec = ResolvedStudy.model_validate(row.resolved), StudySpec.model_validate(row.spec)
-    progress = arm_progress(connection, {study_id: (spec.pruner, plan.epochs)})[study_id]
+    progress = arm_progress(connection, [row])[study_id]
     return StudyView(
         **_summary_fields(row, progress),
         version=row.version,
@@ -128,10 +107,13 @@ def study(connection: Connection, study_id: str) -> StudyView:
         epochs=plan.epochs,
         batch_size=plan.batch_size,
         spec=spec,
+        environment=row.environment or {},
     )
 
 
-def studies(connection: Connection, *, state: StudyState | None, workload: str | None, page_size: int, page_token: str | None) -> Page[StudySummary]:
+def studies(
+    connection: Connection, *, state: StudyState | None, workload: str | None, suite: str | None, page_size: int, page_token: str | None
+) -> Page[StudySummary]:
     """Return a page of studies, newest first.
 
     Raises:
@@ -141,8 +123,9 @@ def studies(connection: Connection, *, state: StudyState | None, workload: str |
     query = select(tables.study)
     query = query if state is None else query.where(s.state == state.value)
     query = query if workload is None else query.where(s.workload == workload)
-    rows, token, total = _page(connection, query.order_by(s.created_at.desc(), s.id), [state, workload], page_size, page_token)
-    progress = arm_progress(connection, {row.id: (StudySpec.model_validate(row.spec).pruner, row.resolved["epochs"]) for row in rows})
+    query = query if suite is None else query.where(s.suite == suite)
+    rows, token, total = _page(connection, query.order_by(s.created_at.desc(), s.id), [state, workload, suite], page_size, page_token)
+    progress = arm_progress(connection, rows)
     items = tuple(StudySummary(**_summary_fields(row, progress[row.id])) for row in rows)
     return Page[StudySummary](items=items, next_page_token=token, total=total)
 
@@ -155,7 +138,7 @@ def arms(connection: Connection, study_id: str) -> tuple[ArmView, ...]:
     """
     row = _study_row(connection, study_id)
     plan, spec = ResolvedStudy.model_validate(row.resolved), StudySpec.model_validate(row.spec)
-    progress = arm_progress(connection, {study_id: (spec.pruner, plan.epochs)})[study_id]
+    progress = arm_progress(connection, [row])[study_id]
     measured = fits(connection, plan.workload.name)
     return tuple(
         ArmView(
@@ -179,19 +162,19 @@ def progress(connection: Connection, study_id: str) -> dict[str, Any]:
         StudyNotFound: there is none.
     """
     row = _study_row(connection, study_id)
-    plan, spec = ResolvedStudy.model_validate(row.resolved), StudySpec.model_validate(row.spec)
-    of_arms = arm_progress(connection, {study_id: (spec.pruner, plan.epochs)})[study_id]
-    best = {name: _best_row(connection, study_id, name, direction=plan.workload.direction) for name in of_arms}
+    direction = ResolvedStudy.model_validate(row.resolved).workload.direction
+    of_arms = arm_progress(connection, [row])[study_id]
+    best = {name: _best_row(connection, study_id, name, direction=direction) for name in of_arms}
     each = {name: {**arm.model_dump(), "best": None if best[name] is None else best[name].value} for name, arm in of_arms.items()}
     return {"study": _total(of_arms.values()).model_dump(), "arms": each}
 
 
 def _best_row(connection: Connection, study_id: str, arm: str, *, direction: Direction) -> Any:
-    """Return the row of an arm's best completed trial, of equals the first, or None."""
+    """Return the row of the best completed trial of an arm's search, of equals the first, or None."""
     t = tables.trial.c
     query = (
         select(tables.trial)
-        .where(t.study_id == study_id, t.arm == arm, t.state == TrialState.COMPLETED.value, t.value.is_not(None))
+        .where(t.study_id == study_id, t.arm == arm, _IS_SEARCH, t.state == TrialState.COMPLETED.value, t.value.is_not(None))
         .order_by(t.value.desc() if direction == "maximize" else t.value, t.number)
         .limit(1)
     )
@@ -233,20 +216,28 @@ def trial(connection: Connection, trial_id: str) -> TrialView:
     return _trial_view(row)
 
 
-def every_trial(connection: Connection, study_id: str) -> tuple[TrialView, ...]:
-    """Return all trials of a study, oldest first.
+def every_trial(connection: Connection, study_id: str, *, phase: Phase | None) -> tuple[TrialView, ...]:
+    """Return all trials of a study's phase, or of both, oldest first.
 
     Raises:
         StudyNotFound: there is no such study.
     """
     _study_row(connection, study_id)
     t = tables.trial.c
-    query = select(tables.trial).where(t.study_id == study_id).order_by(t.created_at, *_TIES)
+    query = _of_phase(select(tables.trial).where(t.study_id == study_id), phase).order_by(t.created_at, *_TIES)
     return tuple(_trial_view(row) for row in connection.execute(query))
 
 
 def trials(
-    connection: Connection, study_id: str, *, arm: str | None, state: TrialFilter | None, order: str, page_size: int, page_token: str | None
+    connection: Connection,
+    study_id: str,
+    *,
+    arm: str | None,
+    state: TrialFilter | None,
+    phase: Phase | None,
+    order: str,
+    page_size: int,
+    page_token: str | None,
 ) -> Page[TrialView]:
     """Return a page of a study's trials.
 
@@ -255,6 +246,7 @@ def trials(
         study_id: the study.
         arm: only this arm's.
         state: only those in this state, or those that wait at a rung.
+        phase: only those of the search, or of its confirmation.
         order: created, number, value (best first), cost or ended; a leading `-` turns it round. Missing values come last.
         page_size: at most so many.
         page_token: where the last page ended.
@@ -275,11 +267,11 @@ def trials(
     columns: dict[str, ColumnElement[Any]] = {"created": t.created_at, "number": t.number, "value": t.value, "cost": t.cost_s, "ended": t.ended_at}
     column = columns[key]
     is_descending = order.startswith("-") != (key == "value" and plan.workload.direction == "maximize")
-    query = select(tables.trial).where(t.study_id == study_id)
+    query = _of_phase(select(tables.trial).where(t.study_id == study_id), phase)
     query = query if arm is None else query.where(t.arm == arm)
     query = query if state is None else query.where(IS_WAITING if state is TrialFilter.WAITING else t.state == state.value)
     query = query.order_by((column.desc() if is_descending else column.asc()).nulls_last(), t.created_at, *_TIES)
-    rows, token, total = _page(connection, query, [study_id, arm, state, order], page_size, page_token)
+    rows, token, total = _page(connection, query, [study_id, arm, state, phase, order], page_size, page_token)
     return Page[TrialView](items=tuple(_trial_view(row) for row in rows), next_page_token=token, total=total)
 
 
@@ -296,8 +288,37 @@ def measurements(connection: Connection, trial_id: str) -> tuple[MeasurementView
     return tuple(MeasurementView(**{name: getattr(row, name) for name in names}) for row in connection.execute(query))
 
 
+def stamps(connection: Connection, study_ids: Sequence[str]) -> dict[str, tuple[int, int]]:
+    """Return version and last event of those of the studies that exist, by id."""
+    s = tables.study.c
+    rows = connection.execute(select(s.id, s.version, s.last_event).where(s.id.in_(study_ids)))
+    return {row.id: (row.version, row.last_event) for row in rows}
+
+
+def record(connection: Connection, study_id: str) -> StudyRecord:
+    """Return all that an analysis of a study rests on.
+
+    Raises:
+        StudyNotFound: there is none.
+    """
+    found = study(connection, study_id)
+    of_arms = arms(connection, study_id)
+    both = every_trial(connection, study_id, phase=None)
+    confirmations = tuple(trial for trial in both if trial.phase == "confirmation")
+    best = [arm.best.trial_id for arm in of_arms if arm.best is not None]
+    told = (*best, *(trial.id for trial in confirmations))
+    measured = measurements_of(connection, told)
+    return StudyRecord(
+        study=found,
+        arms=of_arms,
+        trials=tuple(trial for trial in both if trial.phase == "search"),
+        confirmations=confirmations,
+        measurements={trial_id: measured.get(trial_id, ()) for trial_id in told},
+    )
+
+
 def curves(connection: Connection, study_id: str) -> tuple[Curve, ...]:
-    """Return each arm's best value so far, after every trial that completed or diverged; the seconds of pruned trials count as well.
+    """Return each arm's best value so far, after every trial of the search that completed or diverged; the seconds of pruned ones count as well.
 
     Raises:
         StudyNotFound: there is none.
@@ -305,7 +326,7 @@ def curves(connection: Connection, study_id: str) -> tuple[Curve, ...]:
     plan = resolved(connection, study_id)
     t = tables.trial.c
     spent = (TrialState.COMPLETED.value, TrialState.DIVERGED.value, TrialState.PRUNED.value)
-    query = select(t.arm, t.state, t.value, t.cost_s).where(t.study_id == study_id, t.state.in_(spent)).order_by(t.ended_at, *_TIES)
+    query = select(t.arm, t.state, t.value, t.cost_s).where(t.study_id == study_id, _IS_SEARCH, t.state.in_(spent)).order_by(t.ended_at, *_TIES)
     better = max if plan.workload.direction == "maximize" else min
     points: dict[str, list[CurvePoint]] = {part.name: [] for part in plan.arms}
     elapsed_s = dict.fromkeys(points, 0.0)
@@ -321,7 +342,7 @@ def curves(connection: Connection, study_id: str) -> tuple[Curve, ...]:
 
 
 def rung_values(connection: Connection, study_id: str) -> dict[str, dict[int, float | None]]:
-    """Return the objective at the rungs that trials have reached: trial id, then epoch; None where it is not finite.
+    """Return the objective at the rungs that trials of the search have reached: trial id, then epoch; None where it is not finite.
 
     Raises:
         StudyNotFound: there is none.
@@ -336,7 +357,8 @@ def rung_values(connection: Connection, study_id: str) -> dict[str, dict[int, fl
     if spec.objective.at == "best":
         better = func.max if plan.workload.direction == "maximize" else func.min
         value = better(value).over(partition_by=m.trial_id, order_by=m.epoch)
-    query = select(m.trial_id, m.epoch, t.bracket, value.label("value")).join(tables.trial, t.id == m.trial_id).where(t.study_id == study_id)
+    query = select(m.trial_id, m.epoch, t.bracket, value.label("value")).join(tables.trial, t.id == m.trial_id)
+    query = query.where(t.study_id == study_id, _IS_SEARCH)
     found: dict[str, dict[int, float | None]] = {}
     for measured in connection.execute(query):
         if measured.epoch in of_bracket[measured.bracket]:

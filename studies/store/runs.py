@@ -19,11 +19,11 @@ from studies.errors import Superseded
 from studies.resolve import ResolvedStudy
 from studies.space import Parameters
 from studies.states import CLOSED_STUDY_STATES, StudyMove, StudyState, TrialMove, TrialState, move_study, move_trial
-from studies.store import events, fits, reads, submissions, tables
+from studies.store import environments, events, fits, reads, submissions, tables
 from studies.store.claims import Claim, PendingTrial, give_back, pending
 from studies.store.engine import Database
-from studies.store.trials import NO_CHECKPOINT, change_trials, is_waiting, trial_rows
-from studies.views import EventKind, FitView, TrialView
+from studies.store.trials import IN_ORDER, NO_CHECKPOINT, change_trials, is_waiting, trial_rows
+from studies.views import EventKind, FitView, Phase, TrialView
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,12 @@ class NewTrial:
     """A trial to be: its place in its arm, its configuration and its seed.
 
     Attributes:
+        number: its number in its arm and phase.
+        origin, parameters, replicate: of a confirmation, those of the trial that it confirms.
         to_epoch: the epoch it is trained to first; None stands for the study's last.
         bracket: Hyperband's bracket; 0 with every other pruner.
+        phase: whether it belongs to the search, or confirms what that has found.
+        confirms: number of the search's trial that a confirmation trains again; None in the search.
     """
 
     arm: str
@@ -43,6 +47,8 @@ class NewTrial:
     replicate: int = 0
     to_epoch: int | None = None
     bracket: int = 0
+    phase: Phase = "search"
+    confirms: int | None = None
 
 
 @dataclass(frozen=True)
@@ -73,6 +79,8 @@ class Report:
     pack_size: int | None = None
 
 
+# What of a trial never changes, from its creation on.
+_LASTING = ("arm", "phase", "number", "confirms", "origin", "parameters", "replicate", "seed", "bracket")
 # In one statement every row has the same columns.
 _NOTHING_MEASURED = MappingProxyType({column.name: None for column in tables.measurement.columns})
 _MOVES = {"completed": TrialMove.COMPLETE, "pruned": TrialMove.PRUNE, "diverged": TrialMove.DIVERGE}
@@ -98,16 +106,16 @@ class RunWriter:
             return reads.resolved(connection, self._claim.study_id)
 
     def trials(self) -> tuple[TrialView, ...]:
-        """Return all trials on record."""
+        """Return all trials on record, of the search and of its confirmation, oldest first."""
         with self._database.read() as connection:
-            return reads.every_trial(connection, self._claim.study_id)
+            return reads.every_trial(connection, self._claim.study_id, phase=None)
 
     def queued(self) -> tuple[PendingTrial, ...]:
-        """Return the trials that are queued, those that wait at a rung among them, in the order of arms and numbers."""
+        """Return the trials that are queued, those that wait at a rung among them, by arms; the search before its confirmation, then by numbers."""
         t = tables.trial.c
         with self._database.read() as connection:
             query = select(tables.trial).where(t.study_id == self._claim.study_id, t.state == TrialState.QUEUED.value)
-            return tuple(pending(row) for row in connection.execute(query.order_by(t.arm, t.number)))
+            return tuple(pending(row) for row in connection.execute(query.order_by(t.arm, *IN_ORDER)))
 
     def rung_values(self) -> dict[str, dict[int, float | None]]:
         """Return the study's objective at the rungs that trials have reached: trial id, then epoch; None where it is not finite."""
@@ -144,17 +152,22 @@ class RunWriter:
             return state
 
     def create(self, new: Sequence[NewTrial]) -> tuple[PendingTrial, ...]:
-        """Record trials as queued and return them in the same order."""
+        """Record trials, of the search or of its confirmation, as queued and return them in the same order.
+
+        One that stands there just so already, because the answer to an earlier call was lost, is passed over.
+        """
         now = datetime.now(UTC)
         with self._database.write() as connection:
             study_id = self._lock(connection).id
             last = self._last_epoch(connection)
-            rows = [
+            rows: list[dict[str, Any]] = [
                 {
-                    "id": f"{study_id}.{n.arm}.{n.number}",
+                    "id": _id(study_id, n),
                     "study_id": study_id,
                     "arm": n.arm,
+                    "phase": n.phase,
                     "number": n.number,
+                    "confirms": n.confirms,
                     "state": TrialState.QUEUED.value,
                     "origin": n.origin,
                     "parameters": n.parameters,
@@ -171,12 +184,12 @@ class RunWriter:
                 }
                 for n in new
             ]
-            if rows:
-                connection.execute(insert(tables.trial), rows)
-        return tuple(
-            PendingTrial(f"{study_id}.{n.arm}.{n.number}", n.arm, n.number, 1, n.parameters, n.seed, n.to_epoch or last, bracket=n.bracket)
-            for n in new
-        )
+            there = trial_rows(connection, study_id, [row["id"] for row in rows])
+            # Another trial of that number is no repetition, and the database refuses it.
+            missing = [row for row in rows if (old := there.get(row["id"])) is None or any(getattr(old, name) != row[name] for name in _LASTING)]
+            if missing:
+                connection.execute(insert(tables.trial), missing)
+        return tuple(PendingTrial(**{name: row[name] for name in PendingTrial.__dataclass_fields__ if name in row}) for row in rows)
 
     def start(self, trials: Iterable[PendingTrial]) -> None:
         """Record that a worker has begun to train these trials.
@@ -196,7 +209,7 @@ class RunWriter:
                     continue
                 # A trial that was promoted goes on with the attempt that brought it to its rung.
                 changes[row.id] = {"state": move_trial(TrialState.QUEUED, TrialMove.START).value, "started_at": row.started_at or now}
-                place = {"trial": trial.id, "arm": trial.arm, "number": trial.number, "attempt": trial.attempt}
+                place = {**events.place_of(row), "attempt": trial.attempt}
                 said.append(("trial.started", {**place, "parameters": trial.parameters}))
             change_trials(connection, changes)
             events.append(connection, self._claim.study_id, said)
@@ -212,7 +225,7 @@ class RunWriter:
         with self._database.write() as connection:
             self._lock(connection)
             last = self._last_epoch(connection)
-            columns = (t.id, t.arm, t.number, t.state, t.attempt, t.to_epoch)
+            columns = (t.id, t.arm, t.phase, t.number, t.state, t.attempt, t.to_epoch)
             rows = trial_rows(connection, self._claim.study_id, {report.trial_id for report in reports}, *columns)
             on_record = select(m.trial_id, m.epoch).where(
                 m.trial_id.in_(list(rows)), m.epoch.in_({report.measurement["epoch"] for report in reports})
@@ -275,8 +288,7 @@ class RunWriter:
                 del waiting[trial_id]
                 changes[row.id] = {"to_epoch": to_epoch}
                 going.append(pending(row, to_epoch=to_epoch))
-                place = {"trial": row.id, "arm": row.arm, "number": row.number}
-                said.append(("trial.promoted", {**place, "from_epoch": row.epochs_done, "to_epoch": to_epoch}))
+                said.append(("trial.promoted", {**events.place_of(row), "from_epoch": row.epochs_done, "to_epoch": to_epoch}))
             for trial_id, attempt in pruned:
                 row = waiting.pop(trial_id, None)
                 if row is None or row.attempt != attempt:
@@ -311,6 +323,14 @@ class RunWriter:
                 connection, self._claim.study_id, trials, reason=reason, max_retries=max_retries, is_charged=is_charged, from_start=from_start
             )
 
+    def note_environment(self, environment: Mapping[str, str]) -> None:
+        """Record what trains the study: versions, processors. What an earlier run noted otherwise is kept beside it."""
+        with self._database.write() as connection:
+            row = self._lock(connection)
+            noted = environments.noted(row.environment or {}, environment)
+            if noted != row.environment:
+                connection.execute(update(tables.study).where(tables.study.c.id == row.id).values(environment=noted))
+
     def say_progress(self) -> None:
         """Add a `progress` event, the study's and each arm's with its best value, unless nothing has changed since the last."""
         with self._database.write() as connection:
@@ -344,6 +364,10 @@ class RunWriter:
         if self._epochs is None:
             self._epochs = reads.resolved(connection, self._claim.study_id).epochs
         return self._epochs
+
+
+def _id(study_id: str, trial: NewTrial) -> str:
+    return f"{study_id}.{trial.arm}.{'c' if trial.phase == 'confirmation' else ''}{trial.number}"
 
 
 def _finite(value: Any) -> Any:

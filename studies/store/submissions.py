@@ -1,6 +1,6 @@
 """What users do to studies: submit one, and move it (pause, resume, stop, cancel)."""
 
-__all__ = ["change_state", "close_study", "move", "submit"]
+__all__ = ["arm_row", "change_state", "close_study", "lock_version", "move", "submit"]
 
 import hashlib
 import json
@@ -13,11 +13,11 @@ from sqlalchemy import Connection, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from studies.errors import IdempotencyConflict, IllegalMove, VersionConflict
-from studies.resolve import ResolvedStudy
+from studies.resolve import ResolvedArm, ResolvedStudy
 from studies.spec import StudySpec
 from studies.states import CLOSED_STUDY_STATES, OWNERS_MOVES, StudyMove, StudyState, TrialMove, TrialState, allowed_verbs, move_study, move_trial
 from studies.store import events, reads, tables
-from studies.store.trials import NO_CHECKPOINT, change_trials, is_waiting
+from studies.store.trials import IN_ORDER, NO_CHECKPOINT, change_trials, is_waiting
 from studies.views import EventKind
 
 # No vowels and no look-alikes: an id is read aloud and typed.
@@ -41,6 +41,7 @@ def submit(connection: Connection, spec: StudySpec, plan: ResolvedStudy, *, owne
         "id": study_id,
         "name": spec.name,
         "workload": spec.workload,
+        "suite": spec.suite,
         "spec": spec.model_dump(mode="json"),
         "resolved": plan.model_dump(mode="json"),
         "state": StudyState.QUEUED.value,
@@ -61,12 +62,15 @@ def submit(connection: Connection, spec: StudySpec, plan: ResolvedStudy, *, owne
         if before is None:
             raise
         return before
-    rows = [
-        {"study_id": study_id, "position": n, "name": arm.name, "optimizer": arm.card.name, "trials": arm.trials} for n, arm in enumerate(plan.arms)
-    ]
-    connection.execute(insert(tables.arm), rows)
+    connection.execute(insert(tables.arm), [arm_row(study_id, n, arm, spec) for n, arm in enumerate(plan.arms)])
     events.append(connection, study_id, [("study.submitted", {"name": spec.name, "arms": [arm.name for arm in plan.arms]})])
     return study_id
+
+
+def arm_row(study_id: str, position: int, arm: ResolvedArm, spec: StudySpec) -> dict[str, Any]:
+    """Return an arm as a row of its table."""
+    trials = arm.trials * spec.budget.replicates
+    return {"study_id": study_id, "position": position, "name": arm.name, "optimizer": arm.card.name, "trials": trials}
 
 
 def _digest(text: str) -> str:
@@ -96,9 +100,7 @@ def move(connection: Connection, study_id: str, verb: StudyMove, *, if_version: 
         VersionConflict: it changed since `if_version`.
         IllegalMove: its state does not allow the verb, or the verb is not its owner's.
     """
-    row = events.lock_study(connection, study_id)
-    if if_version is not None and row.version != if_version:
-        raise VersionConflict(f"study {study_id!r} is at version {row.version}, not {if_version}; read it again before you change it")
+    row = lock_version(connection, study_id, if_version=if_version)
     state = StudyState(row.state)
     if verb not in OWNERS_MOVES:
         verbs = allowed_verbs(state)
@@ -108,6 +110,19 @@ def move(connection: Connection, study_id: str, verb: StudyMove, *, if_version: 
     has_run = row.lease_expires_at is not None and row.lease_expires_at > datetime.now(UTC)
     if after in {StudyState.STOPPING, StudyState.CANCELLING} and not has_run:
         close_study(connection, events.lock_study(connection, study_id), StudyMove.FINISH, reason=None)
+
+
+def lock_version(connection: Connection, study_id: str, *, if_version: int | None) -> Any:
+    """Return the study's row, locked, as `events.lock_study` does.
+
+    Raises:
+        StudyNotFound: there is none.
+        VersionConflict: it changed since `if_version`.
+    """
+    row = events.lock_study(connection, study_id)
+    if if_version is not None and row.version != if_version:
+        raise VersionConflict(f"study {study_id!r} is at version {row.version}, not {if_version}; read it again before you change it")
+    return row
 
 
 def change_state(connection: Connection, row: Any, after: StudyState, *, reason: str | None) -> None:
@@ -120,6 +135,8 @@ def change_state(connection: Connection, row: Any, after: StudyState, *, reason:
         values["started_at"] = now
     if after in CLOSED_STUDY_STATES:
         values |= {"ended_at": now, "lease_owner": None, "lease_expires_at": None}
+    elif row.ended_at is not None:
+        values["ended_at"] = None
     connection.execute(update(tables.study).where(tables.study.c.id == row.id).values(**values))
     data: Mapping[str, Any] = {"from": row.state, "to": after.value, "reason": reason}
     events.append(connection, row.id, [("study.state", data)])
@@ -146,11 +163,11 @@ def close_study(connection: Connection, row: Any, outcome: StudyMove, *, reason:
     unfinished = (TrialState.QUEUED.value, TrialState.RUNNING.value)
     why = {StudyState.STOPPING: "the study was stopped", StudyState.CANCELLING: "the study was cancelled"}.get(before, reason or "the study ended")
     is_early = before in {StudyState.STOPPING, StudyState.CANCELLING}
-    columns = (t.id, t.arm, t.number, t.state, t.epochs_done, t.to_epoch)
+    columns = (t.id, t.arm, t.phase, t.number, t.state, t.epochs_done, t.to_epoch)
     changes: dict[str, dict[str, Any]] = {}
     ended: list[tuple[EventKind, Mapping[str, Any]]] = []
     now = datetime.now(UTC)
-    for trial in connection.execute(select(*columns).where(t.study_id == row.id, t.state.in_(unfinished)).order_by(t.arm, t.number)).all():
+    for trial in connection.execute(select(*columns).where(t.study_id == row.id, t.state.in_(unfinished)).order_by(t.arm, *IN_ORDER)).all():
         # What waits at a rung when the budget is spent was not good enough to go on.
         move = TrialMove.PRUNE if is_waiting(trial) and outcome is StudyMove.FINISH and not is_early else TrialMove.CANCEL
         state = move_trial(TrialState(trial.state), move)

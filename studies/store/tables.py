@@ -71,8 +71,11 @@ study = Table(
     Column("id", _Text(16), primary_key=True),
     Column("name", _Text(200), nullable=False),
     Column("workload", _Text(64), nullable=False, index=True),
+    Column("suite", _Text(64), index=True),
     Column("spec", JSON, nullable=False, doc="StudySpec, shorthands spelled out"),
-    Column("resolved", JSON, nullable=False, doc="ResolvedStudy: the cards and spaces as they stood at submission"),
+    Column("resolved", JSON, nullable=False, doc="ResolvedStudy: the cards and spaces as they stood when each arm was submitted"),
+    # An absent environment is SQL's NULL, not JSON's.
+    Column("environment", JSON(none_as_null=True), doc="what trained it: versions and processors by name"),
     Column("state", _Text(16), nullable=False, index=True),
     Column("state_reason", Text),
     Column("version", Integer, nullable=False, doc="counts changes of state"),
@@ -82,8 +85,9 @@ study = Table(
     Column("idempotency_digest", _Text(64)),
     Column("lease_owner", _Text(128), doc="dispatcher whose run works on the study"),
     Column("lease_expires_at", UTC_TIME),
-    Column("attempt", Integer, nullable=False, doc="counts claims; a run of an older attempt is refused"),
+    Column("attempt", Integer, nullable=False, doc="counts claims and extensions; a run of an older attempt is refused"),
     Column("created_at", UTC_TIME, nullable=False, index=True),
+    Column("queued_at", UTC_TIME, doc="when it was last extended, and so queued again; empty: never"),
     Column("started_at", UTC_TIME),
     Column("ended_at", UTC_TIME),
 )
@@ -95,7 +99,7 @@ arm = Table(
     Column("position", Integer, primary_key=True),
     Column("name", _Text(64), nullable=False),
     Column("optimizer", _Text(64), nullable=False),
-    Column("trials", Integer, nullable=False, doc="trials it will run"),
+    Column("trials", Integer, nullable=False, doc="trials of its search in all replicates"),
 )
 
 trial = Table(
@@ -104,7 +108,10 @@ trial = Table(
     Column("id", _Text(96), primary_key=True),
     _study_key(primary=False),
     Column("arm", _Text(64), nullable=False),
-    Column("number", Integer, nullable=False),
+    # The defaults are for rows of older versions: SQLite can add no other column that must not be empty.
+    Column("phase", _Text(16), nullable=False, server_default="search", doc="search or confirmation"),
+    Column("number", Integer, nullable=False, doc="place in its arm and phase"),
+    Column("confirms", Integer, doc="number of the search's trial that a confirmation trains again"),
     Column("state", _Text(16), nullable=False),
     Column("origin", _Text(16), nullable=False),
     Column("parameters", JSON, nullable=False),
@@ -116,7 +123,6 @@ trial = Table(
     Column("best_epoch", Integer),
     Column("test_value", Float),
     Column("epochs_done", Integer, nullable=False),
-    # The defaults are for rows of older versions: SQLite can add no other column that must not be empty.
     Column("to_epoch", Integer, nullable=False, server_default="0", doc="epoch to be trained to next: a rung, or the last; reached, the trial waits"),
     Column("bracket", Integer, nullable=False, server_default="0", doc="Hyperband's bracket; 0 with every other pruner"),
     Column("checkpoint", Text, doc="URL of its state after checkpoint_epoch epochs"),
@@ -129,7 +135,7 @@ trial = Table(
     Column("created_at", UTC_TIME, nullable=False),
     Column("started_at", UTC_TIME),
     Column("ended_at", UTC_TIME),
-    Index(None, "study_id", "arm", "number", unique=True),
+    Index(None, "study_id", "arm", "phase", "number", unique=True),
     Index(None, "study_id", "state"),
 )
 

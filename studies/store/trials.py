@@ -1,6 +1,6 @@
 """Many trials' rows at once: a pack reports, and a rung is settled, in a handful of statements, however many trials there are."""
 
-__all__ = ["IS_WAITING", "NO_CHECKPOINT", "change_trials", "is_waiting", "trial_rows"]
+__all__ = ["IN_ORDER", "IS_WAITING", "NO_CHECKPOINT", "change_trials", "is_waiting", "trial_rows"]
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
@@ -18,6 +18,9 @@ NO_CHECKPOINT: Mapping[str, None] = MappingProxyType({"checkpoint": None, "check
 _T = tables.trial.c
 IS_WAITING: ColumnElement[bool] = and_(_T.state == TrialState.QUEUED.value, _T.epochs_done > 0, _T.epochs_done == _T.to_epoch)
 """`is_waiting`, as a condition of a query."""
+
+IN_ORDER = (_T.phase.desc(), _T.number)
+"""The order of one arm's trials: the search, then its confirmation, each by its numbers."""
 
 # Databases allow so many parameters in a statement, and 32,766 at the least.
 _IDS_AT_ONCE = 1000

@@ -2,7 +2,6 @@
 
 import itertools
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import optuna
@@ -18,12 +17,6 @@ __all__: list[str] = []
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(240)]
 
 ONE = {"max_pack_size": 1}
-
-
-@pytest.fixture(scope="module")
-def dispatcher(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DispatcherProcess]:
-    with dispatcher_process(tmp_path_factory.mktemp("dispatcher")) as running:
-        yield running
 
 
 def test_a_study_on_real_data_ends_with_a_best_configuration_of_each_arm(dispatcher: DispatcherProcess) -> None:

@@ -2,12 +2,12 @@
 
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import optuna
 import pytest
-from dispatcher_process import DispatcherProcess, dispatcher_process, until
+from dispatcher_process import DispatcherProcess, until
 
 from studies.states import StudyMove, StudyState, TrialState
 
@@ -16,12 +16,6 @@ __all__: list[str] = []
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(240)]
 
 ASHA = {"kind": "asha", "min_epochs": 1, "reduction_factor": 3}
-
-
-@pytest.fixture(scope="module")
-def dispatcher(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DispatcherProcess]:
-    with dispatcher_process(tmp_path_factory.mktemp("dispatcher")) as running:
-        yield running
 
 
 def checkpoints(dispatcher: DispatcherProcess) -> list[Path]:

@@ -15,15 +15,17 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
+from service.analyses import Analyses
 from service.app import create_app
 from service.serve import Server
 from service.settings import Settings
 from service.streams import Pace
 from studies.catalog import Bounds, Catalog, Constraint, Containment, Hyperparameter, OptimizerCard, WorkloadCard
+from studies.seeds import confirmation_seed
 from studies.space import Choices, Condition, Range, Scalar
 from studies.spec import parse_spec
 from studies.states import StudyMove
-from studies.store import NewTrial, Report, Store
+from studies.store import NewTrial, PendingTrial, Report, RunWriter, Store
 
 __all__: list[str] = []
 
@@ -155,9 +157,12 @@ Play = Callable[..., str]
 
 @pytest.fixture
 def play(store: Store) -> Play:
-    """Submit a study and play its run: each trial reports every epoch; the last trial of each arm diverges."""
+    """Submit a study and play its run: each trial reports every epoch; the last trial of each arm diverges.
 
-    def played(body: dict[str, Any], *, close: bool = True) -> str:
+    With `confirm` each arm's best and its defaults are then trained on so many fresh seeds; the later the arm, the better.
+    """
+
+    def played(body: dict[str, Any], *, close: bool = True, confirm: int = 0) -> str:
         submitted = store.submit(parse_spec(body))
         claim = store.claim_next(dispatcher="here", lease_s=LEASE_S)
         assert claim is not None
@@ -169,12 +174,57 @@ def play(store: Store) -> Play:
             writer.start(pending)
             for epoch in range(1, submitted.epochs + 1):
                 writer.record([_report(trial.id, trial.number, epoch, of=submitted.epochs, diverges=trial.number == count - 1) for trial in pending])
+        if confirm:
+            play_confirmation(store, writer, submitted.id, seeds=confirm)
         writer.say_progress()
         if close:
             writer.close(StudyMove.FINISH)
         return submitted.id
 
     return played
+
+
+def play_confirmation(store: Store, writer: RunWriter, study_id: str, *, seeds: int) -> None:
+    """Train each arm's best configuration and its defaults on fresh seeds; the arms differ by more than seeds and search do."""
+    study = store.study(study_id)
+    for arm in store.arms(study_id):
+        assert arm.best is not None
+        trials = {trial.number: trial for trial in store.trials(study_id, arm=arm.name, page_size=500).items}
+        configurations = [trials[number] for number in dict.fromkeys((arm.best.number, 0))]
+        pending = writer.create(
+            [
+                NewTrial(
+                    arm.name,
+                    len(configurations) * n + m,
+                    trial.origin,
+                    trial.parameters,
+                    seed=confirmation_seed(study.spec.seed, n),
+                    phase="confirmation",
+                    confirms=trial.number,
+                )
+                for n in range(seeds)
+                for m, trial in enumerate(configurations)
+            ]
+        )
+        writer.start(pending)
+        for epoch in range(1, study.epochs + 1):
+            writer.record([_confirming(trial, arm.position, epoch, of=study.epochs) for trial in pending])
+
+
+def _confirming(trial: PendingTrial, position: int, epoch: int, *, of: int) -> Report:
+    luck = 0.001 * ((trial.seed >> 3 * position) % 7)
+    value = 0.3 + 0.4 * position + (0.05 if trial.confirms else 0.0) + 0.01 * epoch + luck
+    measurement = {
+        "epoch": epoch,
+        "elapsed_s": 0.5 * epoch,
+        "lr": 0.001,
+        "train_loss": 1.0 / epoch,
+        "validation_loss": 1.1 / epoch,
+        "validation_metric": value,
+    }
+    if epoch < of:
+        return Report(trial.id, 1, measurement)
+    return Report(trial.id, 1, measurement, ended="completed", value=value, best_epoch=epoch, test_value=value - 0.02)
 
 
 def _report(trial_id: str, number: int, epoch: int, *, of: int, diverges: bool) -> Report:
@@ -237,6 +287,7 @@ def open_app() -> FastAPI:
 def http(open_app: FastAPI, store: Store) -> Generator[httpx.Client]:
     """A client of an open service with a catalogue."""
     open_app.state.store = store
+    open_app.state.analyses = Analyses(store)
     with in_process(open_app) as client:
         yield client
 

@@ -1,6 +1,7 @@
 """Whatever is sent, the answer is a problem of a stable type that points to the fault, and nothing is stored."""
 
 import json
+import time
 from collections.abc import Generator
 from typing import Any
 
@@ -266,3 +267,35 @@ def test_an_unknown_method_is_told_the_known_ones(http: httpx.Client, method: st
     answer = http.request(method, path)
     problem(answer, 405, "method-not-allowed")
     assert answer.headers["allow"] == allowed
+
+
+def test_tens_of_thousands_of_faults_are_told_in_no_time(http: httpx.Client, body: dict[str, Any]) -> None:
+    began = time.perf_counter()
+    answer = http.post("/v1/studies", json=body | {f"k{n}": 1 for n in range(30_000)})
+    assert answer.status_code == 422
+    # Each compared with every other took a minute.
+    assert time.perf_counter() - began < 10.0
+
+
+def test_control_characters_of_eight_bits_are_in_no_name(http: httpx.Client, body: dict[str, Any]) -> None:
+    answer = http.post("/v1/studies", json=body | {"name": "a\x9b2Jb"})
+    assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, "/name")
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ("", "this parameter is required"),
+        ("study=a", "expected at least 2 of it, got 1"),
+        ("&".join(["study=a"] * 1000), "expected at most 16 of it, got 1000"),
+    ],
+)
+def test_how_many_studies_a_comparison_takes_is_told_in_words(http: httpx.Client, query: str, said: str) -> None:
+    answer = http.get(f"/v1/comparison?{query}")
+    assert (answer.status_code, answer.json()["errors"][0]["detail"]) == (422, said)
+
+
+@pytest.mark.parametrize(("arms", "said"), [("sgd", "expected a list, got 'sgd'"), (["adamw"] * 65, "needs at most 64 entries, got 65")])
+def test_a_list_of_arms_that_is_none_is_told_in_words(http: httpx.Client, body: dict[str, Any], arms: Any, said: str) -> None:
+    answer = http.post("/v1/studies", json=body | {"arms": arms})
+    assert (answer.status_code, answer.json()["errors"][0]["detail"]) == (422, said)

@@ -45,6 +45,9 @@ def test_every_parameter_is_described_and_bounded(described: dict[str, Any]) -> 
         for parameter in operation.get("parameters", []):
             assert parameter.get("description"), (where, parameter["name"])
             schema = parameter["schema"]
+            if schema.get("type") == "array":
+                assert "maxItems" in schema, (where, parameter["name"])
+                schema = schema["items"]
             shapes = [shape for shape in schema.get("anyOf", [schema]) if shape.get("type") != "null"]
             for shape in shapes:
                 is_bounded = {"pattern", "enum", "$ref", "maxLength", "maximum", "exclusiveMaximum"} & set(shape) or shape.get("type") == "boolean"
@@ -84,6 +87,18 @@ def test_examples_of_studies_can_be_submitted(described: dict[str, Any], http: h
     content = described["paths"]["/v1/studies"]["post"]["requestBody"]["content"]["application/json"]
     for example in content["examples"].values():
         assert http.post("/v1/studies", json=example["value"]).status_code == 201
+
+
+def test_examples_of_growth_can_be_sent(described: dict[str, Any], http: httpx.Client, play: Any, body: dict[str, Any]) -> None:
+    for verb, status in (("confirm", 200), ("extend", 200), ("clone", 201)):
+        content = described["paths"][f"/v1/studies/{{study_id}}:{verb}"]["post"]["requestBody"]["content"]
+        for kind, described_body in content.items():
+            for name, example in described_body["examples"].items():
+                study = play(body | {"arms": ["adamw"]})
+                answer = http.post(f"/v1/studies/{study}:{verb}", content=json.dumps(example["value"]), headers={"content-type": kind})
+                assert answer.status_code == status, (verb, name, answer.text)
+                # What waits for a run would be the next that is played.
+                http.post(f"{answer.headers.get('location', f'/v1/studies/{study}')}:cancel").raise_for_status()
 
 
 def test_the_body_of_a_submission_may_use_shorthands(described: dict[str, Any]) -> None:

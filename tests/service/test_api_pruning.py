@@ -62,7 +62,9 @@ def test_a_pruner_that_cannot_work_is_refused_where_it_is_wrong(http: httpx.Clie
     ("pruner", "epochs"), [("none", 162), ("median", 162), ("asha", 42), ({"kind": "asha", "reduction_factor": 9}, 34), ("hyperband", 74)]
 )
 def test_a_plan_tells_the_epochs_that_pruning_leaves(http: httpx.Client, body: Body, pruner: Any, epochs: int) -> None:
-    plan = http.post("/v1/studies", params={"validate_only": "true"}, json=body | {"budget": NINE, "pruner": pruner}).json()
+    plan = http.post(
+        "/v1/studies", params={"validate_only": "true"}, json=body | {"budget": NINE, "pruner": pruner, "confirmation": {"seeds": 0}}
+    ).json()
     assert (plan["trials"], plan["epochs"]) == (18, epochs)
     assert plan["estimate_cpu_s"] == pytest.approx(0.1 * epochs)
 

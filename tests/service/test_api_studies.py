@@ -88,10 +88,17 @@ def test_a_move_that_the_state_forbids_names_those_it_allows(http: httpx.Client,
     assert store.study(study).version == 1
 
 
-def test_a_closed_study_cannot_be_moved(http: httpx.Client, body: Body, play: Play) -> None:
+def test_a_completed_study_can_only_grow(http: httpx.Client, body: Body, play: Play) -> None:
     study = play(body)
     problem = http.post(f"/v1/studies/{study}:stop").json()
-    assert (problem["status"], problem["state"], problem["allowed"]) == (409, "completed", [])
+    assert (problem["status"], problem["state"], problem["allowed"]) == (409, "completed", ["confirm", "extend"])
+
+
+def test_a_cancelled_study_cannot_be_moved(http: httpx.Client, store: Store, body: Body) -> None:
+    study = store.submit(parse_spec(body)).id
+    store.move(study, StudyMove.CANCEL)
+    problem = http.post(f"/v1/studies/{study}:resume").json()
+    assert (problem["status"], problem["state"], problem["allowed"]) == (409, "cancelled", [])
 
 
 @pytest.mark.parametrize("tag", ['"1"', '"{now}"', "{etag}", "*"])

@@ -53,7 +53,8 @@ def test_validating_says_what_would_be_done_and_stores_nothing(http: httpx.Clien
     answer = http.post("/v1/studies", params={"validate_only": "true"}, json=body)
     assert answer.status_code == 200
     plan = answer.json()
-    assert (plan["trials"], plan["epochs"], round(plan["estimate_cpu_s"], 6)) == (6, 12, 1.2)
+    # Six trials, then the best and the defaults of two arms on five seeds; two epochs of 0.1 s each.
+    assert (plan["trials"], plan["confirmations"], plan["epochs"], round(plan["estimate_cpu_s"], 6)) == (6, 20, 52, 5.2)
     assert [arm["name"] for arm in plan["study"]["arms"]] == ["adamp", "adamw"]
     assert http.get("/v1/studies").json()["total"] == 0
 

@@ -90,7 +90,7 @@ def test_a_pruner_that_cannot_work_is_told_with_what_to_do(run: Run, tmp_path: P
     refused = run("submit", str(file))
     assert refused.exit_code == 2
     assert refused.stderr.startswith("error: /pruner/min_epochs: expected fewer than the 9 epochs of a trial")
-    file.write_text(json.dumps(body | {"pruner": "asha"}), encoding="utf-8")
+    file.write_text(json.dumps(body | {"pruner": "asha", "confirmation": {"seeds": 0}}), encoding="utf-8")
     assert "1 arms, 9 trials, 21 epochs, about 2.1 s of training" in run("submit", str(file), "--validate-only").stdout
 
 

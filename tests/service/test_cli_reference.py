@@ -13,9 +13,10 @@ from pydantic import BaseModel
 from service.cli.documents import read_document
 from service.cli.reference import reference
 from studies.catalog import Catalog
+from studies.extension import Extension
 from studies.pruner import Asha, Hyperband, Median
 from studies.resolve import resolve
-from studies.spec import ArmSpec, Budget, Objective, Resources, StudySpec, Training, parse_spec
+from studies.spec import ArmSpec, Budget, Confirmation, Objective, Resources, StudySpec, Training, parse_spec
 
 __all__: list[str] = []
 
@@ -34,7 +35,7 @@ def test_the_reference_does_not_depend_on_the_terminal(monkeypatch: pytest.Monke
     assert reference() == expected
 
 
-@pytest.mark.parametrize("model", [StudySpec, ArmSpec, Budget, Asha, Hyperband, Median, Objective, Training, Resources])
+@pytest.mark.parametrize("model", [StudySpec, ArmSpec, Budget, Confirmation, Extension, Asha, Hyperband, Median, Objective, Training, Resources])
 def test_every_field_of_a_study_is_documented(model: type[BaseModel]) -> None:
     described = (ROOT / "docs" / "study.md").read_text(encoding="utf-8")
     missing = [name for name in model.model_fields if f"`{name}`" not in described]

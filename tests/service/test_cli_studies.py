@@ -68,7 +68,7 @@ def test_a_submission_as_json_is_what_the_api_gives(run: Run, tmp_path: Path, bo
 def test_validate_only_tells_the_size_and_stores_nothing(run: Run, store: Store, tmp_path: Path, body: dict[str, Any]) -> None:
     result = run("submit", put(tmp_path, json.dumps(body)), "--validate-only")
     assert result.exit_code == 0
-    assert "2 arms, 6 trials, 12 epochs, about 1.2 s of training" in result.stdout
+    assert "2 arms, 6 trials and 20 confirmation runs, 52 epochs, about 5.2 s of training" in result.stdout
     assert store.studies().total == 0
 
 

@@ -11,11 +11,13 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
+from service.analyses import Analyses
 from service.app import create_app
 from service.client import Client, ProblemError, ServiceUnreachable
 from service.settings import Settings
 from service.streams import Pace
 from studies.errors import TangentError
+from studies.extension import Extension
 from studies.spec import parse_spec
 from studies.states import StudyMove, StudyState, TrialState
 from studies.store import Store
@@ -62,6 +64,51 @@ def test_a_study_can_be_submitted_as_a_spec_or_with_shorthands(client: Client, b
     second = client.submit(parse_spec(body))
     assert first.id != second.id
     assert first.spec == second.spec == parse_spec(body)
+
+
+def test_what_studies_found_is_what_the_service_works_out(client: Client, live_app: FastAPI, body: Body, play: Play, store: Store) -> None:
+    first, second = play(body | {"suite": "small"}, confirm=3), play(body, confirm=3)
+    analyses: Analyses = live_app.state.analyses
+    assert client.analysis(first) == analyses.of(first)
+    assert client.suites() == store.suites()
+    assert client.suite("small") == analyses.suite("small")
+    assert client.comparison([first, second]) == analyses.comparison([first, second])
+    assert [found.id for found in client.every_study(suite="small")] == [first]
+    assert [trial.id for trial in client.every_trial(first, phase="confirmation")] == [t.id for t in store.every_trial(first, phase="confirmation")]
+
+
+def test_a_study_can_be_confirmed_and_extended(client: Client, store: Store, body: Body, play: Play) -> None:
+    study = play(body)
+    assert client.validate_extension(study, {"trials_per_arm": 4}).trials == 8
+    with pytest.raises(ProblemError) as raised:
+        client.confirm(study, if_version=1)
+    assert raised.value.slug == "version-conflict"
+    after = client.confirm(study, if_version=store.study(study).version)
+    assert (after.state, after.spec.confirmation.seeds) == (StudyState.QUEUED, 10)
+    client.stop(study)
+    assert client.confirm(study, seeds=12).spec.confirmation.seeds == 12
+    client.stop(study)
+    assert client.extend(study, Extension(trials_per_arm=7)).spec.budget.trials_per_arm == 7
+    client.stop(study)
+    assert client.extend(study, {"arms": [{"optimizer": "adamw", "name": "again"}]}).arms == ("adamp", "adamw", "again")
+
+
+def test_a_study_can_be_cloned_and_a_clone_of_ones_own_key_is_made_once(client: Client, store: Store, body: Body) -> None:
+    study = store.submit(parse_spec(body)).id
+    assert client.clone(study).spec == parse_spec(body)
+    first, second = (client.clone(study, {"seed": 3}, idempotency_key="one") for _ in range(2))
+    assert (first.id, first.spec.seed) == (second.id, 3)
+    assert client.validate_clone(study, {"budget": {"trials_per_arm": 10}}).trials == 20
+    assert store.studies().total == 3
+
+
+def test_a_watch_of_an_extended_study_does_not_end_where_it_was_first_completed(client: Client, store: Store, body: Body, play: Play) -> None:
+    study = play(body)
+    client.confirm(study)
+    store.move(study, StudyMove.STOP)
+    seen = tuple(client.watch(study))
+    assert seen == store.events(study)
+    assert [event.data["to"] for event in seen if event.kind == "study.state"].count("completed") == 2
 
 
 def test_a_submission_of_ones_own_key_is_made_once(client: Client, body: Body) -> None:

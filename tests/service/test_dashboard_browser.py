@@ -88,9 +88,12 @@ def within(chart: Locator, share: float) -> tuple[float, float]:
 
 
 def test_every_chart_is_drawn_in_every_theme_and_width_without_a_complaint(reader: Reader, url: str, store: Store) -> None:
-    run = Trained(store, arms=_ARMS, budget={"trials_per_arm": 4, "epochs": 3}, width=4).train().close()
+    fields = {"budget": {"trials_per_arm": 4, "epochs": 3}, "confirmation": {"seeds": 3}, "suite": "small-nets"}
+    run = Trained(store, arms=_ARMS, width=4, **fields).train().confirm().close()
     page = reader.page
     page.goto(f"{url}/studies/{run.id}")
+    for more in page.locator("details.more").all():
+        more.locator("summary").first.click()
     page.evaluate("dispatchEvent(new Event('beforeprint'))")
     charts = page.locator(".plot")
     assert charts.count() == 14
@@ -107,7 +110,7 @@ def test_every_chart_is_drawn_in_every_theme_and_width_without_a_complaint(reade
     assert page.locator("#gradient-cosine .main-svg").count() == 0, "far below, and not needed yet"
     page.locator("#gradient-cosine").scroll_into_view_if_needed()
     expect(page.locator("#gradient-cosine .main-svg").first).to_be_visible()
-    for path in ("/", "/optimizers", "/workloads"):
+    for path in ("/", "/optimizers", "/workloads", "/suites", f"/new?study={run.id}", f"/studies/{run.id}?phase=confirmation"):
         page.goto(url + path)
         assert page.evaluate("document.documentElement.scrollWidth") <= 380, path
     assert reader.complaints == []
@@ -117,10 +120,10 @@ def test_a_live_page_follows_the_study_and_leaves_the_reader_alone(reader: Reade
     run = Trained(store, budget={"trials_per_arm": 3, "epochs": 2}, width=2).train(2)
     page = reader.page
     page.goto(f"{url}/studies/{run.id}")
-    expect(page.locator("#situation .facts")).to_contain_text("2 of 6 completed")
-    chart = page.locator("#best-by-trials")
+    expect(page.locator("#progress .facts")).to_contain_text("2 of 6 completed")
+    chart = page.locator("#budget-curves")
     expect(chart.locator(".main-svg").first).to_be_visible()
-    last = "Math.max(...document.getElementById('best-by-trials').data.flatMap(trace => trace.x))"
+    last = "Math.max(...document.getElementById('budget-curves').data.flatMap(trace => trace.x))"
     assert page.evaluate(last) == 1
     # What the reader has done to the page: unfolded, zoomed, hidden an arm, put the focus on a button.
     page.locator("#python-adamp summary").click()
@@ -128,16 +131,16 @@ def test_a_live_page_follows_the_study_and_leaves_the_reader_alone(reader: Reade
     page.mouse.down()
     page.mouse.move(*within(chart, 0.7), steps=4)
     page.mouse.up()
-    shown = "document.getElementById('best-by-trials').layout.xaxis.range"
+    shown = "document.getElementById('budget-curves').layout.xaxis.range"
     eventually(page, f"{shown}[0] > 0.6")
     zoomed = page.evaluate(shown)
     page.get_by_role("checkbox", name="AdamW").uncheck()
     page.locator("#do-pause").focus()
     run.train(2)
-    expect(page.locator("#situation .facts")).to_contain_text("4 of 6 completed", timeout=8000)
+    expect(page.locator("#progress .facts")).to_contain_text("4 of 6 completed", timeout=8000)
     eventually(page, f"{last} === 2")
     assert page.evaluate(shown) == zoomed
-    assert page.evaluate("document.getElementById('best-by-trials').data.map(trace => trace.visible)") == [True, False]
+    assert page.evaluate("document.getElementById('budget-curves').data.map(trace => trace.visible)") == [True, False]
     expect(page.locator("#python-adamp")).to_have_attribute("open", "")
     expect(page.locator("#do-pause")).to_be_focused()
     page.mouse.dblclick(*within(chart, 0.5))
@@ -158,7 +161,7 @@ def test_a_study_that_prunes_is_followed_from_rung_to_rung(reader: Reader, url: 
     run.train(2)
     expect(page.locator("#rungs")).to_contain_text("3 of 9", timeout=8000)
     run.train().close()
-    expect(page.locator("#situation .facts")).to_contain_text("14 pruned", timeout=8000)
+    expect(page.locator("#progress .facts")).to_contain_text("14 pruned", timeout=8000)
     expect(page.locator("#rungs")).to_contain_text("Pruned: 14 of 18 trials.")
     page.locator("#by-lr").scroll_into_view_if_needed()
     expect(page.locator("#by-lr .main-svg").first).to_be_visible()
@@ -174,7 +177,57 @@ def test_charts_appear_when_the_first_trial_has_finished(reader: Reader, url: st
     page.goto(f"{url}/studies/{run.id}")
     expect(page.locator("#charts")).to_contain_text("Charts appear when the first trial has finished.")
     run.train(1)
-    expect(page.locator("#by-lr .main-svg").first).to_be_visible(timeout=8000)
+    expect(page.locator("#by-lr")).to_be_attached(timeout=8000)
+    page.locator("#by-lr").scroll_into_view_if_needed()
+    expect(page.locator("#by-lr .main-svg").first).to_be_visible()
+    assert reader.complaints == []
+
+
+def test_folded_charts_are_drawn_when_they_are_unfolded(reader: Reader, url: str, store: Store) -> None:
+    run = Trained(store).train().close()
+    page = reader.page
+    page.goto(f"{url}/studies/{run.id}#sensitivity")
+    assert page.locator("#weight-norm .main-svg").count() == 0
+    page.locator("#more-probes summary").first.click()
+    expect(page.locator("#weight-norm .main-svg").first).to_be_visible()
+    width = page.locator("#weight-norm .main-svg").first.bounding_box()
+    assert width is not None
+    assert width["width"] > 200
+    assert reader.complaints == []
+
+
+def test_a_study_is_confirmed_and_cloned_with_the_mouse_alone(reader: Reader, url: str, store: Store) -> None:
+    run = Trained(store, confirmation={"seeds": 2}, width=4).train().confirm().close()
+    page = reader.page
+    page.goto(f"{url}/studies/{run.id}")
+    page.locator("#ask-confirm summary").click()
+    page.get_by_role("button", name="Confirm", exact=True).click()
+    expect(page.locator("#situation .state")).to_have_text("queued")
+    assert store.study(run.id).spec.confirmation.seeds == 7
+    page.get_by_role("link", name="Clone …").click()
+    page.get_by_role("button", name="Submit this study").click()
+    expect(page.locator("#situation .state")).to_have_text("queued")
+    assert store.studies().total == 2
+    assert reader.complaints == []
+
+
+def test_a_suite_and_a_comparison_fit_a_phone_and_draw_their_charts(reader: Reader, url: str, store: Store) -> None:
+    fields = {"arms": ["adamp", "adamw"], "confirmation": {"seeds": 3}, "suite": "small-nets", "width": 8}
+    ids = [Trained(store, workload=workload, **fields).train().confirm().close().id for workload in ("digits-mlp", "char-lm", "digits-mlp")]
+    page = reader.page
+    page.set_viewport_size({"width": 380, "height": 800})
+    page.goto(f"{url}/suites/small-nets")
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert page.locator(".plot").count() == 3
+    for n in range(3):
+        expect(page.locator(".plot").nth(n).locator(".main-svg").first).to_be_visible()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 380
+    page.goto(f"{url}/")
+    for study_id in (ids[0], ids[2]):
+        page.locator(f"input[value='{study_id}']").check()
+    page.get_by_role("button", name="Compare the chosen studies").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Comparison on digits-mlp")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 380
     assert reader.complaints == []
 
 

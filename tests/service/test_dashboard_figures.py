@@ -1,39 +1,51 @@
 import json
 import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from catalogs import catalog
 from trained_studies import Trained
 
-from service.dashboard.figures import Chart, StudyRecord, study_charts, trial_charts
+from service.dashboard.figures import Against, Chart, FigureData, budget_charts, confirmed_charts, study_charts, trial_charts
 from service.dashboard.figures.axes import log_tick, whole_axis
+from studies.analysis.analyse import analyse
+from studies.analysis.views import RankFlip
 from studies.states import TrialState
 from studies.store import Store
 from studies.views import TrialView
 
 
-def record_of(store: Store, study_id: str) -> StudyRecord:
-    arms = store.arms(study_id)
-    return StudyRecord(
-        study=store.study(study_id),
-        arms=arms,
-        curves=store.curves(study_id),
-        trials=store.every_trial(study_id),
-        best_runs={arm.name: store.measurements(arm.best.trial_id) for arm in arms if arm.best is not None},
+def data_of(store: Store, study_id: str) -> FigureData:
+    record = store.record(study_id)
+    return FigureData(
+        study=record.study,
+        arms=record.arms,
+        trials=record.trials,
+        analysis=analyse(record),
+        best_runs={arm.name: record.measurements[arm.best.trial_id] for arm in record.arms if arm.best is not None},
     )
 
 
 @pytest.fixture
-def record(store: Store) -> StudyRecord:
+def data(store: Store) -> FigureData:
     """Four arms of twelve trials, some of which diverged."""
     store.announce(catalog(), dispatcher="here")
     run = Trained(store, arms=["adamp", "adamw", "sgdp", "stepper"], budget={"trials_per_arm": 12, "epochs": 4}, width=4).train().close()
-    return record_of(store, run.id)
+    return data_of(store, run.id)
 
 
-def charts_of(record: StudyRecord) -> dict[str, Chart]:
-    return {chart.id: chart for group in study_charts(record) for chart in group.charts}
+@pytest.fixture
+def confirmed(store: Store) -> FigureData:
+    """The same with three fresh seeds for each arm's best and its defaults."""
+    store.announce(catalog(), dispatcher="here")
+    arms = ["adamp", "adamw", "sgdp", "stepper"]
+    run = Trained(store, arms=arms, budget={"trials_per_arm": 12, "epochs": 4}, confirmation={"seeds": 3}, width=4).train().confirm().close()
+    return data_of(store, run.id)
+
+
+def charts_of(data: FigureData) -> dict[str, Chart]:
+    return {chart.id: chart for group in study_charts(data) for chart in group.charts}
 
 
 def figure_of(chart: Chart) -> dict[str, Any]:
@@ -44,35 +56,113 @@ def traces_of(chart: Chart, arm: str) -> list[dict[str, Any]]:
     return [trace for trace in figure_of(chart)["data"] if trace.get("meta") == {"arm": arm}]
 
 
-def test_best_so_far_is_a_stair_that_ends_at_each_arms_best(record: StudyRecord) -> None:
-    charts = charts_of(record)
-    for arm, curve in zip(record.arms, record.curves, strict=True):
-        assert arm.best is not None
-        [trace] = traces_of(charts["best-by-trials"], arm.name)
-        assert trace["line"]["shape"] == "hv"
-        assert (trace["x"][-1], trace["y"][-1]) == (len(curve.points), arm.best.value)
-        [trace] = traces_of(charts["best-by-seconds"], arm.name)
-        assert trace["x"][-1] == pytest.approx(curve.points[-1].elapsed_s)
+@pytest.mark.parametrize(("against", "last"), [("trials", 12.0), ("epochs", None), ("seconds", None)])
+def test_a_budget_curve_goes_through_the_analysis_and_ends_with_the_whole_budget(data: FigureData, against: Against, last: float | None) -> None:
+    [chart] = budget_charts(data, against)
+    for curve in data.analysis.curves:
+        line = next(trace for trace in traces_of(chart, curve.arm) if trace["mode"] == "lines+markers")
+        told = [point for point in curve.points if point.value is not None]
+        assert line["y"] == [point.value for point in told]
+        assert line["line"]["shape"] == "hv", "the best so far of one search is a stair"
+        assert line["x"] == sorted(line["x"])
+        assert last is None or line["x"][-1] == last
+    assert "No band is drawn, for none is valid here." in chart.caption
+    assert not [trace for trace in figure_of(chart)["data"] if "fill" in trace]
 
 
-def test_every_trial_and_every_edge_is_in_the_lr_chart(record: StudyRecord) -> None:
-    chart = charts_of(record)["by-lr"]
+def test_a_band_is_drawn_only_where_the_analysis_has_one(data: FigureData) -> None:
+    first, *others = data.analysis.curves
+    banded = first.model_copy(
+        update={
+            "method": "expected best of k",
+            "band": "95 % band, made up",
+            "points": tuple(p.model_copy(update={"low": 0.8, "high": 0.99}) if p.trials < 3 else p for p in first.points),
+        }
+    )
+    [chart] = budget_charts(replace(data, analysis=data.analysis.model_copy(update={"curves": (banded, *others)})), "trials")
+    [band] = [trace for trace in figure_of(chart)["data"] if "fill" in trace]
+    assert band["meta"] == {"arm": first.arm}
+    assert set(band["y"]) == {0.99}
+    assert band["fillcolor"] == "var(--arm-0-faint)"
+    assert "Bands: 95 % band, made up." in chart.caption
+
+
+def test_a_change_of_the_lead_is_named_with_its_budget(data: FigureData) -> None:
+    changes = (RankFlip(trials=3, before="adamw", after="adamp"), RankFlip(trials=7, before="adamp", after="sgdp"))
+    [chart] = budget_charts(replace(data, analysis=data.analysis.model_copy(update={"flips": changes})), "trials")
+    assert "The lead changes with the budget: from 3 trials on AdamP instead of AdamW, from 7 trials on SGDP instead of AdamP." in chart.caption
+
+
+def test_every_confirmed_run_is_drawn_and_best_and_defaults_are_told_apart(confirmed: FigureData) -> None:
+    [chart] = confirmed_charts(confirmed)
+    shown = [c for c in confirmed.analysis.confirmed if c.test_mean is not None]
+    for arm in confirmed.arms:
+        runs = sorted(x for trace in traces_of(chart, arm.name) if trace["marker"]["symbol"] == "line-ns-open" for x in trace["x"])
+        assert runs == sorted(run.test_value for c in shown if c.arm == arm.name for run in c.runs if run.test_value is not None)
+        means = {trace["marker"]["symbol"].endswith("-open"): trace for trace in traces_of(chart, arm.name) if "error_x" in trace}
+        best = next(c for c in shown if c.arm == arm.name and c.configuration == "best")
+        assert best.test_mean is not None
+        assert best.test_low is not None
+        assert means[False]["x"] == [best.test_mean]
+        assert means[False]["error_x"]["arrayminus"][0] == pytest.approx(best.test_mean - best.test_low)
+        assert True not in means or means[True]["y"] > means[False]["y"], "the defaults stand below"
+    names = figure_of(chart)["layout"]["yaxis"]["ticktext"]
+    places = [rank.arm for rank in confirmed.analysis.ranks]
+    assert [name.lower() for name in names] == places, "best place first"
+    assert len(chart.rows) == sum(len(c.runs) for c in shown)
+
+
+def test_defaults_far_behind_do_not_press_the_best_together(confirmed: FigureData) -> None:
+    [chart] = confirmed_charts(confirmed)
+    low, high = figure_of(chart)["layout"]["xaxis"]["range"]
+    best = [run.test_value for c in confirmed.analysis.confirmed if c.configuration == "best" for run in c.runs if run.test_value is not None]
+    assert low < min(best) < max(best) < high
+    out = [c for c in confirmed.analysis.confirmed if c.test_mean is not None and c.test_mean < low]
+    assert out
+    assert "Outside the axis: " in chart.caption
+
+
+def test_nothing_confirmed_is_no_chart(data: FigureData) -> None:
+    assert confirmed_charts(data) == ()
+
+
+def test_replicates_stand_side_by_side(store: Store) -> None:
+    store.announce(catalog(), dispatcher="here")
+    budget = {"trials_per_arm": 4, "epochs": 2, "replicates": 3}
+    run = Trained(store, budget=budget, confirmation={"seeds": 2}).train().confirm().close()
+    [chart] = confirmed_charts(data_of(store, run.id))
+    means = [trace for trace in traces_of(chart, "adamp") if trace["mode"] == "markers" and trace["marker"]["symbol"] == "circle"]
+    assert len({trace["y"][0] for trace in means}) == len(means) > 1
+    assert "replicates" in chart.caption
+
+
+def test_every_trial_and_every_edge_is_in_the_lr_chart(data: FigureData) -> None:
+    chart = charts_of(data)["by-lr"]
     assert chart.is_wide
-    for arm in record.arms:
-        mine = [t for t in record.trials if t.arm == arm.name]
+    for arm in data.arms:
+        mine = [t for t in data.trials if t.arm == arm.name]
         strip = [trace for trace in traces_of(chart, arm.name) if trace.get("yaxis") == "y2"]
         assert strip[0]["x"] == [1e-5, 1e-1]
-        crosses = [x for trace in strip[1:] for x in trace["x"]]
+        crosses = [x for trace in strip[1:] if trace["mode"] == "markers" for x in trace["x"]]
         assert sorted(crosses) == sorted(t.parameters["lr"] for t in mine if t.state is TrialState.DIVERGED)
         points = next(trace for trace in traces_of(chart, arm.name) if trace["mode"] == "markers" and trace.get("yaxis") != "y2")
         assert sorted(points["x"]) == sorted(t.parameters["lr"] for t in mine if t.state is TrialState.COMPLETED)
-    assert len(chart.rows) == len(record.trials)
+    assert len(chart.rows) == len(data.trials)
 
 
-def test_the_line_of_an_arm_goes_through_the_best_of_each_bucket(record: StudyRecord) -> None:
-    for arm in record.arms:
+def test_the_good_stretch_of_the_learning_rate_is_drawn_and_told(data: FigureData) -> None:
+    chart = charts_of(data)["by-lr"]
+    for one in data.analysis.sensitivity:
+        assert one.good_range is not None
+        [thick] = [trace for trace in traces_of(chart, one.arm) if trace.get("line", {}).get("width") == 7]
+        assert thick["x"] == [one.good_range.low, one.good_range.high]
+    assert "Within 1\N{NO-BREAK SPACE}% of its best (thick in the rows below): " in chart.caption
+
+
+def test_the_line_of_an_arm_goes_through_the_best_of_each_bucket(data: FigureData) -> None:
+    for arm in data.arms:
         assert arm.best is not None
-        [line] = [t for t in traces_of(charts_of(record)["by-lr"], arm.name) if "lines" in t["mode"] and t.get("yaxis") != "y2"]
+        [line] = [t for t in traces_of(charts_of(data)["by-lr"], arm.name) if "lines" in t["mode"] and t.get("yaxis") != "y2"]
         assert line["x"] == sorted(line["x"])
         assert arm.best.value in line["y"]
         assert len(line["x"]) <= 8
@@ -82,7 +172,7 @@ def test_choices_stand_side_by_side_with_their_names(store: Store) -> None:
     store.announce(catalog(), dispatcher="here")
     choosing = {"optimizer": "stepper", "space": {"rule": {"choices": ["plain", "signed"]}, "k": {"choices": [2, 5, 9]}}}
     run = Trained(store, arms=[choosing, {**choosing, "name": "again"}], budget={"trials_per_arm": 6, "epochs": 1}).train().close()
-    charts = charts_of(record_of(store, run.id))
+    charts = charts_of(data_of(store, run.id))
     axis = figure_of(charts["by-rule"])["layout"]["xaxis"]
     assert axis["ticktext"] == ["plain", "signed"]
     places = {round(x) for trace in figure_of(charts["by-rule"])["data"] for x in trace["x"]}
@@ -94,39 +184,41 @@ def test_choices_of_one_arm_fit_on_anothers_range(store: Store) -> None:
     store.announce(catalog(), dispatcher="here")
     few = {"optimizer": "adamw", "name": "few", "space": {"lr": {"choices": [0.001, 0.01]}, "weight_decay": {"choices": [0.0, 0.1]}}}
     run = Trained(store, arms=["adamw", few], budget={"trials_per_arm": 4, "epochs": 1}).train().close()
-    chart = charts_of(record_of(store, run.id))["by-lr"]
+    chart = charts_of(data_of(store, run.id))["by-lr"]
     assert figure_of(chart)["layout"]["xaxis"]["type"] == "log"
     assert {x for t in traces_of(chart, "few") for x in t["x"]} <= {0.001, 0.01}
 
 
-def test_what_a_log_axis_cannot_show_is_said(record: StudyRecord) -> None:
-    chart = charts_of(record)["by-weight-decay"]
+def test_what_a_log_axis_cannot_show_is_said(data: FigureData) -> None:
+    chart = charts_of(data)["by-weight-decay"]
     assert "at weight_decay = 0 cannot stand on a log axis" in chart.caption
     assert ("AdamP", "0") in {row[:2] for row in chart.rows}
 
 
-def test_worse_values_outside_the_axis_are_counted(record: StudyRecord) -> None:
-    chart = charts_of(record)["by-lr"]
+def test_worse_values_outside_the_axis_are_counted(data: FigureData) -> None:
+    chart = charts_of(data)["by-lr"]
     low, high = figure_of(chart)["layout"]["yaxis"]["range"]
-    out = [t for t in record.trials if t.value is not None and not low <= t.value <= high]
+    out = [t for t in data.trials if t.value is not None and not low <= t.value <= high]
     assert out
     assert f"{len(out)} worse trials lie outside the axis." in chart.caption
-    assert max(t.value for t in record.trials if t.value is not None) <= high
+    assert max(t.value for t in data.trials if t.value is not None) <= high
 
 
-def many(record: StudyRecord, times: int) -> StudyRecord:
+def many(data: FigureData, times: int) -> FigureData:
     trials: list[TrialView] = []
     for n in range(times):
         factor = 1 + n / times / 10
         trials += [
-            t.model_copy(update={"parameters": {k: v * factor if isinstance(v, float) else v for k, v in t.parameters.items()}})
-            for t in record.trials
+            t.model_copy(
+                update={"number": 100 * n + t.number, "parameters": {k: v * factor if isinstance(v, float) else v for k, v in t.parameters.items()}}
+            )
+            for t in data.trials
         ]
-    return StudyRecord(study=record.study, arms=record.arms, curves=record.curves, trials=tuple(trials), best_runs=record.best_runs)
+    return replace(data, trials=tuple(trials))
 
 
-def test_above_2000_points_only_the_best_200_stand_alone_and_the_caption_says_so(record: StudyRecord) -> None:
-    thick = many(record, 60)
+def test_above_2000_points_only_the_best_200_stand_alone_and_the_caption_says_so(data: FigureData) -> None:
+    thick = many(data, 60)
     begun = time.perf_counter()
     chart = charts_of(thick)["by-lr"]
     assert time.perf_counter() - begun < 5
@@ -146,26 +238,26 @@ def test_a_figure_cannot_end_its_script_element(store: Store) -> None:
     evil = cards.optimizers["adamw"].model_copy(update={"title": "</script><b>"})
     store.announce(cards.model_copy(update={"optimizers": {"adamw": evil}}), dispatcher="here")
     run = Trained(store, arms=["adamw"]).train().close()
-    for chart in charts_of(record_of(store, run.id)).values():
+    for chart in charts_of(data_of(store, run.id)).values():
         assert "<" not in chart.json
 
 
-def test_a_figure_knows_no_theme_and_needs_no_inline_style(record: StudyRecord) -> None:
-    for chart in charts_of(record).values():
+def test_a_figure_knows_no_theme_and_needs_no_inline_style(data: FigureData) -> None:
+    for chart in charts_of(data).values():
         assert "#" not in chart.json, "colours are the style sheet's"
         for tag in ("b", "sub", "sup", "span", "i"):
             assert f"\\u003c{tag}\\u003e" not in chart.json
 
 
-def test_measurements_that_are_missing_leave_gaps_and_no_charts_of_nothing(record: StudyRecord) -> None:
-    arm = record.arms[0]
-    run = record.best_runs[arm.name]
+def test_measurements_that_are_missing_leave_gaps_and_no_charts_of_nothing(data: FigureData) -> None:
+    arm = data.arms[0]
+    run = data.best_runs[arm.name]
     gap = tuple(m.model_copy(update={"weight_norm": None, "train_loss": None if m.epoch == 2 else m.train_loss}) for m in run)
-    charts = {chart.id: chart for chart in trial_charts(gap, arm=arm, card=record.card)}
+    charts = {chart.id: chart for chart in trial_charts(gap, arm=arm, card=data.card)}
     assert "weight-norm" not in charts
     assert figure_of(charts["train-loss"])["data"][0]["y"][1] is None
     assert charts["train-loss"].rows[1] == ("2", "–")
-    assert trial_charts((), arm=arm, card=record.card) == ()
+    assert trial_charts((), arm=arm, card=data.card) == ()
 
 
 @pytest.mark.parametrize("last", [1, 2, 7, 12, 40, 300, 12345])

@@ -12,12 +12,14 @@ from catalogs import catalog
 from pruned_studies import Pruned
 from trained_studies import Trained
 
-from service.dashboard.figures import StudyRecord, furthest_pruned, study_charts
+from service.dashboard.figures import Against, FigureData, budget_charts, furthest_pruned, study_charts
 from service.dashboard.packing import fit_said, pack_said
 from service.dashboard.pruning import epochs_said, pruner_said, rungs_of
+from studies.analysis.analyse import analyse
 from studies.states import StudyMove, TrialState
 from studies.store import Store
 
+AGAINST: tuple[Against, ...] = ("trials", "epochs", "seconds")
 NINE = {"trials_per_arm": 9, "epochs": 9}
 
 
@@ -182,17 +184,20 @@ def test_how_trials_are_trained_together_is_said_with_the_gain_or_the_reason(pag
     assert pack_said(trial.model_copy(update={"pack_size": None})) == "–"
 
 
-def charts(store: Store, study_id: str) -> dict[str, Any]:
+def figure_data(store: Store, study_id: str) -> FigureData:
     arms, trials = store.arms(study_id), store.every_trial(study_id)
-    record = StudyRecord(
+    return FigureData(
         study=store.study(study_id),
         arms=arms,
-        curves=store.curves(study_id),
+        analysis=analyse(store.record(study_id)),
         trials=trials,
         best_runs={arm.name: store.measurements(arm.best.trial_id) for arm in arms if arm.best is not None},
         pruned_runs={arm.name: tuple(store.measurements(t.id) for t in furthest_pruned(trials, arm, arms=len(arms))) for arm in arms},
     )
-    return {chart.id: chart for group in study_charts(record) for chart in group.charts}
+
+
+def charts(store: Store, study_id: str) -> dict[str, Any]:
+    return {chart.id: chart for group in study_charts(figure_data(store, study_id)) for chart in group.charts}
 
 
 def test_pruned_trials_stand_apart_in_the_lr_chart_and_in_no_line(known: Store) -> None:
@@ -201,7 +206,7 @@ def test_pruned_trials_stand_apart_in_the_lr_chart_and_in_no_line(known: Store) 
     traces = [trace for trace in json.loads(chart.json)["data"] if trace["meta"] == {"arm": "adamw"}]
     mine = [t for t in known.every_trial(run.id) if t.arm == "adamw"]
     pruned = sorted(t.parameters["lr"] for t in mine if t.state is TrialState.PRUNED)
-    [marks] = [trace for trace in traces if trace["marker"]["symbol"] == "circle-open" and trace.get("yaxis") == "y2"]
+    [marks] = [trace for trace in traces if trace.get("yaxis") == "y2" and trace.get("marker", {}).get("symbol") == "circle-open"]
     assert marks["x"] == pruned
     results = [x for trace in traces if trace.get("yaxis") != "y2" for x in trace["x"]]
     assert set(results) == {t.parameters["lr"] for t in mine if t.state is TrialState.COMPLETED}
@@ -210,9 +215,11 @@ def test_pruned_trials_stand_apart_in_the_lr_chart_and_in_no_line(known: Store) 
 
 
 def test_best_so_far_says_what_it_does_not_count(known: Store) -> None:
-    found = charts(known, Pruned(known).train().close().id)
-    assert "14 trials were pruned: no best value is theirs, and they are not counted." in found["best-by-trials"].caption
-    assert "14 trials were pruned: no best value is theirs, and their training seconds are counted." in found["best-by-seconds"].caption
+    data = figure_data(known, Pruned(known).train().close().id)
+    told = {against: budget_charts(data, against)[0].caption for against in AGAINST}
+    assert "14 trials were pruned: no best value is theirs, and they are not counted." in told["trials"]
+    assert "14 trials were pruned: no best value is theirs, and their epochs are counted." in told["epochs"]
+    assert "14 trials were pruned: no best value is theirs, and their seconds are counted." in told["seconds"]
 
 
 def test_pruned_curves_are_faint_end_hollow_and_are_those_that_came_furthest(known: Store) -> None:
@@ -238,15 +245,15 @@ def test_pruned_trials_that_were_bad_do_not_press_the_best_into_a_corner(known: 
     assert best is not None
     shown = known.measurements(best.trial_id)
     bad = tuple(m.model_copy(update={"validation_metric": 0.01, "train_loss": 80.0}) for m in shown[:1])
-    record = StudyRecord(
+    data = FigureData(
         study=known.study(run.id),
         arms=arms,
-        curves=known.curves(run.id),
+        analysis=analyse(known.record(run.id)),
         trials=trials,
         best_runs={"adamw": shown},
         pruned_runs={"adamw": (bad, shown[:3])},
     )
-    found = {chart.id: chart for group in study_charts(record) for chart in group.charts}
+    found = {chart.id: chart for group in study_charts(data) for chart in group.charts}
     values = [m.validation_metric for m in shown if m.validation_metric is not None]
     low, high = json.loads(found["validation-metric"].json)["layout"]["yaxis"]["range"]
     assert 0.01 < low < min(values) < max(values) < high < 1

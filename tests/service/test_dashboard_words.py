@@ -5,12 +5,11 @@ import pytest
 from catalogs import catalog
 from trained_studies import Trained
 
-from service.dashboard.captions import headline, leader
-from service.dashboard.cautions import cautions
-from service.dashboard.numbers import ABSENT, count, difference, duration, instant, metric, number, plural, scalar
+from service.dashboard.captions import leader
 from service.dashboard.situation import is_attended, situation
 from service.dashboard.theme import arm_style
-from service.dashboard.trials_csv import trials_csv
+from service.numbers import change, instant, interval, p_value, score, share, span, spread
+from studies.analysis.numbers import ABSENT, count, difference, duration, metric, number, plural, scalar
 from studies.states import StudyMove, StudyState
 from studies.store import Store
 from studies.views import ArmView, Best, StudyView
@@ -41,6 +40,23 @@ def known(store: Store) -> Store:
         (metric(None, "fraction"), ABSENT),
         (difference(0.981, 0.977, "fraction"), "0.40 points"),
         (difference(1.8, 1.9, "nats per character"), "0.1 nats per character"),
+        (change(0.0036, "fraction"), "+0.36"),
+        (change(-0.0132, "nats per character"), "−0.0132"),
+        (change(-1e-9, "fraction"), "0.00"),
+        (change(None, "fraction"), ABSENT),
+        (interval(0.9812, 0.9884, "fraction").replace(NBSP, " "), "98.12 to 98.84 %"),
+        (interval(1.5, 1.6, "nats per character").replace(NBSP, " "), "1.500 to 1.600"),
+        (interval(0.5, None, "fraction"), ABSENT),
+        (span(-0.001, 0.0084, "fraction").replace(NBSP, " "), "−0.10 to +0.84"),
+        (span(None, None, "fraction"), ABSENT),
+        (spread(0.0033, "fraction"), "0.33 points"),
+        (spread(0.01171, "nats per character"), "0.0117"),
+        (spread(None, "fraction"), ABSENT),
+        (p_value(0.0317), "0.032"),
+        (p_value(1e-9).replace(NBSP, " "), "< 0.001"),
+        (p_value(None), ABSENT),
+        (share(0.424).replace(NBSP, " "), "42 %"),
+        (score(-0.0074), "−0.007"),
         (scalar(True), "true"),
         (scalar(1), "1"),
         (scalar("plain"), "plain"),
@@ -90,62 +106,17 @@ def played(store: Store, **fields: Any) -> tuple[StudyView, list[ArmView]]:
     return store.study(study.id), list(store.arms(study.id))
 
 
-def test_the_headline_states_who_leads_by_how_much_and_that_nothing_is_confirmed(known: Store) -> None:
-    study, arms = played(known)
-    said = headline(study, [with_best(arms[0], 0.981), with_best(arms[1], 0.977)])
-    assert said.finding == f"AdamP leads with 98.10{NBSP}% validation accuracy after 12 trials per arm; second is AdamW, 0.40 points behind."
-    assert "trained once" in said.limits[0]
-    assert said.limits[1] == "An accuracy on 300 validation examples has a standard error of about 0.79 points."
-    assert said.limits[-1] == "No configuration has been confirmed on fresh seeds."
-    assert "win" not in " ".join((said.finding, *said.limits)).lower()
-
-
 def test_level_arms_share_the_lead(known: Store) -> None:
     study, arms = played(known, arms=["adamp", "adamw", "stepper"])
-    said = headline(study, [with_best(arms[0], 0.9), with_best(arms[1], 0.98), with_best(arms[2], 0.98, completed=10, diverged=1)])
-    assert said.finding == (
-        f"AdamW and Stepper lead level with 98.00{NBSP}% validation accuracy after 11 to 12 trials per arm; next is AdamP, 8.00 points behind."
+    assert (
+        leader([with_best(arms[0], 0.9), with_best(arms[1], 0.98), with_best(arms[2], 0.98)], study.workload_card) == f"AdamW, Stepper 98.00{NBSP}%"
     )
-    assert leader([with_best(arms[1], 0.98), with_best(arms[2], 0.98)], study.workload_card) == f"AdamW, Stepper 98.00{NBSP}%"
 
 
 def test_where_lower_is_better_the_lowest_leads(known: Store) -> None:
     study, arms = played(known, workload="char-lm")
-    said = headline(study, [with_best(arms[0], 1.82), with_best(arms[1], 1.8)])
-    assert said.finding == (
-        "AdamW leads with 1.800 nats per character validation loss after 12 trials per arm; second is AdamP, 0.02 nats per character behind."
-    )
-
-
-def test_an_arm_without_a_completed_trial_is_no_competitor(known: Store) -> None:
-    study, arms = played(known)
-    assert "no other arm has completed a trial" in headline(study, [with_best(arms[0], 0.9), with_best(arms[1], None)]).finding
-    assert headline(study, [with_best(arms[0], 0.9)]).finding == f"AdamP has reached 90.00{NBSP}% validation accuracy after 12 trials."
-
-
-def test_a_study_under_way_says_so_far(known: Store) -> None:
-    run = Trained(known).train(4)
-    assert headline(known.study(run.id), known.arms(run.id)).finding.startswith("So far, ")
-
-
-def test_cautions_name_divergence_edges_faults_and_containment(known: Store) -> None:
-    study, arms = played(known)
-    behind = with_best(arms[0], 0.97, diverged=2, completed=10, failed=1)
-    edge = with_best(arms[1], 0.98)
-    assert edge.best is not None
-    edge = edge.model_copy(update={"best": edge.best.model_copy(update={"parameters": {**arms[1].defaults, "lr": 0.09}})})
-    said = cautions(study, [behind, edge])
-    assert said[0] == "Diverged: AdamP 2 of 12 trials."
-    assert said[1] == "Lost to faults of machine or workload, which say nothing of the optimizer: AdamP 1."
-    assert said[2] == "AdamW: the best lr, 0.09, lies at the upper edge of its range (1e-05 to 0.1); a wider one might do better."
-    assert said[3].startswith("AdamP is AdamW at delta = 0, yet it is 1.00 points behind")
-    assert cautions(study, [with_best(arms[0], 0.98), with_best(arms[1], 0.98)]) == ()
-
-
-def test_a_default_that_beats_its_range_is_a_caution(known: Store) -> None:
-    hot = {"optimizer": "adamw", "space": {"lr": {"low": 0.05, "high": 0.1, "log": True}}}
-    study, arms = played(known, arms=[hot])
-    assert cautions(study, arms)[-1] == "AdamW: its default lr, 0.001, did better than all that was tried in its range (0.05 to 0.1)."
+    assert leader([with_best(arms[0], 1.82), with_best(arms[1], 1.8)], study.workload_card) == "AdamW 1.800"
+    assert leader([with_best(arms[0], None)], study.workload_card) is None
 
 
 def test_a_queued_study_says_whether_anyone_will_come(known: Store) -> None:
@@ -169,22 +140,21 @@ def test_each_end_of_a_study_tells_what_happened(known: Store) -> None:
     assert "The disk is full. 2 of 6 trials had completed." in situation(known.study(lost.id), has_dispatcher=True)
 
 
+def test_the_situation_tells_of_the_confirmation(known: Store) -> None:
+    run = Trained(known, confirmation={"seeds": 2}, width=1).train()
+    assert situation(known.study(run.id), has_dispatcher=True) == "The search has ended; 0 of 8 confirmation runs done, 0 in training."
+    run.confirm().close()
+    assert situation(known.study(run.id), has_dispatcher=True).startswith("All 6 trials and 8 confirmation runs have ended after")
+
+
 @pytest.mark.parametrize("state", list(StudyState))
 def test_every_state_has_its_words_before_anything_ran(known: Store, state: StudyState) -> None:
     run = Trained(known)
     study = known.study(run.id).model_copy(update={"state": state})
     assert situation(study, has_dispatcher=True).endswith(".")
-    assert headline(study, known.arms(run.id)).finding.endswith(".")
 
 
 def test_64_arms_all_look_different() -> None:
     styles = [arm_style(position) for position in range(64)]
     assert len({(style.colour, style.dash, style.marker) for style in styles}) == 64
     assert len({(style.colour, style.marker) for style in styles[:8]}) == 8
-
-
-def test_a_formula_in_a_reason_is_text_in_csv(known: Store) -> None:
-    run = Trained(known).train()
-    trial = known.every_trial(run.id)[0].model_copy(update={"reason": "=HYPERLINK(1)", "worker": "-x"})
-    assert "'=HYPERLINK(1)" in trials_csv([trial])
-    assert "'-x" in trials_csv([trial])

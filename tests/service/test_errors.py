@@ -43,6 +43,7 @@ def test_slugs_never_change() -> None:
         "study-not-found": 404,
         "arm-not-found": 404,
         "trial-not-found": 404,
+        "suite-not-found": 404,
         "token-not-found": 404,
         "illegal-move": 409,
         "conflict": 409,

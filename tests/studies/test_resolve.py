@@ -15,6 +15,7 @@ __all__: list[str] = []
 
 CATALOG = catalog()
 ADAMP = CATALOG.optimizers["adamp"]
+FEW: dict[str, Any] = {"optimizer": "stepper", "space": {"lr": 0.1, "k": {"choices": [2, 3]}, "rule": "plain"}}
 
 
 def resolved(**fields: Any) -> ResolvedStudy:
@@ -229,3 +230,13 @@ def test_a_pruner_without_a_rung_below_the_last_epoch_is_refused(pruner: str) ->
 def test_a_pruners_rungs_are_checked_against_the_workloads_own_epochs() -> None:
     assert resolved(pruner={"kind": "asha", "min_epochs": 3}, budget={"trials_per_arm": 3}).epochs == 4
     assert set(problems(pruner={"kind": "asha", "min_epochs": 4}, budget={"trials_per_arm": 3})) == {"/pruner/min_epochs"}
+
+
+def test_every_replicate_has_the_trials_of_the_budget() -> None:
+    plan = resolved(arms=["adamw", FEW], budget={"trials_per_arm": 5, "replicates": 4})
+    assert [one.trials for one in plan.arms] == [5, 3]
+
+
+def test_a_grid_is_gone_through_by_every_replicate() -> None:
+    [one] = resolved(arms=[FEW], sampler="grid", budget={"trials_per_arm": 50, "replicates": 4}).arms
+    assert (one.trials, one.configurations()) == (3, 3)

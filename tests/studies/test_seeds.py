@@ -2,7 +2,7 @@
 
 import pytest
 
-from studies.seeds import trial_seed
+from studies.seeds import confirmation_seed, trial_seed
 
 __all__: list[str] = []
 
@@ -15,11 +15,24 @@ def test_a_seed_is_the_same_on_every_machine_and_in_every_version() -> None:
         4544938485154735,
         7163760108302754,
     ]
+    assert [confirmation_seed(0, 0), confirmation_seed(0, 1), confirmation_seed(1, 0), confirmation_seed(2**31 - 1, 7)] == [
+        6899439178317581,
+        925891651449661,
+        6160940699833066,
+        6244485570544531,
+    ]
 
 
 def test_replicates_and_studies_get_seeds_of_their_own() -> None:
     seeds = {trial_seed(study, replicate) for study in range(40) for replicate in range(40)}
     assert len(seeds) == 1600
+
+
+def test_what_is_confirmed_is_confirmed_on_seeds_that_no_search_has_seen() -> None:
+    searched = {trial_seed(study, replicate) for study in range(20) for replicate in range(50)}
+    confirmed = {confirmation_seed(study, index) for study in range(20) for index in range(50)}
+    assert len(confirmed) == 1000
+    assert not searched & confirmed
 
 
 def test_a_seed_is_a_number_that_json_keeps() -> None:
@@ -32,3 +45,5 @@ def test_a_seed_is_a_number_that_json_keeps() -> None:
 def test_a_negative_seed_is_refused(study_seed: int, replicate: int) -> None:
     with pytest.raises(ValueError, match=f"at least 0, got seed {study_seed} and replicate {replicate}"):
         trial_seed(study_seed, replicate)
+    with pytest.raises(ValueError, match=f"at least 0, got seed {study_seed} and index {replicate}"):
+        confirmation_seed(study_seed, replicate)

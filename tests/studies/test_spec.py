@@ -122,7 +122,9 @@ EVERYTHING: dict[str, Any] = {
             },
         },
     ],
-    "budget": {"trials_per_arm": 8, "epochs": 5},
+    "suite": "small-vision",
+    "budget": {"trials_per_arm": 8, "epochs": 5, "replicates": 3},
+    "confirmation": {"seeds": 7, "solo": True},
     "sampler": "random",
     "pruner": {"kind": "median", "min_epochs": 2, "min_trials": 3, "every_epochs": 2},
     "objective": {"at": "best"},
@@ -140,6 +142,11 @@ def test_what_is_stored_reads_back_as_the_same_study(body: dict[str, Any]) -> No
     again = parse_spec(stored)
     assert again == spec
     assert again.model_dump_json() == spec.model_dump_json(), "one study has one form"
+
+
+def test_a_search_is_run_once_and_confirmed_on_five_seeds_unless_said_otherwise() -> None:
+    spec = parse_spec({"workload": "digits-mlp", "arms": ["adamp"], "budget": {"trials_per_arm": 1}})
+    assert (spec.budget.replicates, spec.confirmation.seeds, spec.confirmation.solo, spec.suite) == (1, 5, False, None)
 
 
 def test_a_study_cannot_be_changed() -> None:
@@ -161,7 +168,7 @@ FAULTS: dict[str, tuple[Any, str, str]] = {
     "a name with a slash": (study_body(**{"a/b~c": 1}), "/a~1b~0c", "there is no such field"),
     "no arms": (study_body(arms=[]), "/arms", "needs at least 1 entry, got 0"),
     "arms as text": (study_body(arms="adamp"), "/arms", "got 'adamp'"),
-    "too many arms": (study_body(arms=[{"optimizer": "adamp", "name": f"a{n}"} for n in range(65)]), "/arms", "at most 64 items"),
+    "too many arms": (study_body(arms=[{"optimizer": "adamp", "name": f"a{n}"} for n in range(65)]), "/arms", "needs at most 64 entries, got 65"),
     "an arm twice": (study_body(arms=["adamp", "adamp"]), "/arms", "'adamp' stands there twice; give each its own `name`"),
     "an arm of no type": (study_body(arms=[5]), "/arms/0", "expected an object, got 5"),
     "an optimizer's name": (study_body(arms=["adamp", "Adam P"]), "/arms/1", "got 'Adam P'"),
@@ -171,6 +178,29 @@ FAULTS: dict[str, tuple[Any, str, str]] = {
     "half a trial": (study_body(budget={"trials_per_arm": 1.5}), "/budget/trials_per_arm", "got 1.5"),
     "trials as text": (study_body(budget={"trials_per_arm": "3"}), "/budget/trials_per_arm", "got '3'"),
     "trials without end": (study_body(budget={"trials_per_arm": 10**30}), "/budget/trials_per_arm", "got 1000"),
+    "no replicate": (study_body(budget={"trials_per_arm": 1, "replicates": 0}), "/budget/replicates", "equal to 1, got 0"),
+    "replicates of NaN": (study_body(budget={"trials_per_arm": 1, "replicates": math.nan}), "/budget/replicates", "got nan"),
+    "replicates as a switch": (study_body(budget={"trials_per_arm": 1, "replicates": True}), "/budget/replicates", "got True"),
+    "replicates without end": (study_body(budget={"trials_per_arm": 1, "replicates": 1001}), "/budget/replicates", "equal to 1000, got 1001"),
+    "replicates of too many trials": (
+        study_body(budget={"trials_per_arm": 1000, "replicates": 101}),
+        "/budget/replicates",
+        "expected at most 100000 trials of an arm in all its replicates, got 1000 x 101 = 101000; lower one of the two",
+    ),
+    "seeds below 0": (study_body(confirmation={"seeds": -1}), "/confirmation/seeds", "equal to 0, got -1"),
+    "seeds without end": (study_body(confirmation={"seeds": 1001}), "/confirmation/seeds", "equal to 1000, got 1001"),
+    "seeds of NaN": (study_body(confirmation={"seeds": math.nan}), "/confirmation/seeds", "got nan"),
+    "seeds as a list": (study_body(confirmation={"seeds": [1, 2]}), "/confirmation/seeds", "got [1, 2]"),
+    "a confirmation of a number": (study_body(confirmation=5), "/confirmation", "expected an object, got 5"),
+    "solo as a number": (study_body(confirmation={"solo": 1}), "/confirmation/solo", "got 1"),
+    "a field of no confirmation": (study_body(confirmation={"seed": 5}), "/confirmation/seed", "there is no such field; there are seeds, solo"),
+    "too many runs": (
+        study_body(budget={"trials_per_arm": 1, "replicates": 1000}, confirmation={"seeds": 100}),
+        "/confirmation",
+        "got 100100: 100 seeds for the defaults and for the best of each of 1000 replicates; lower `seeds` or `replicates`",
+    ),
+    "a suite's name": (study_body(suite="Small vision"), "/suite", "got 'Small vision'"),
+    "no suite's name": (study_body(suite=""), "/suite", "got ''"),
     "a sampler": (study_body(sampler="magic"), "/sampler", "expected 'tpe', 'random', 'qmc', 'gp', 'cmaes' or 'grid', got 'magic'"),
     "a pruner": (study_body(pruner="magic"), "/pruner", "expected 'none', 'asha', 'hyperband' or 'median', or an object such as"),
     "a pruner of no kind": (study_body(pruner={"min_epochs": 2}), "/pruner", "got {'min_epochs': 2}"),
@@ -225,7 +255,7 @@ FAULTS: dict[str, tuple[Any, str, str]] = {
     "long text": (with_space(rule="x" * 65), "/arms/0/space/rule", "at most 64 characters, got 65"),
     "text with half a surrogate pair": (with_space(rule="\udfff"), "/arms/0/space/rule", r"got '\udfff'"),
     "no choices": (with_space(lr={"choices": []}), "/arms/0/space/lr/choices", "needs at least 1 entry, got 0"),
-    "too many choices": (with_space(lr={"choices": list(range(101))}), "/arms/0/space/lr/choices", "at most 100 items"),
+    "too many choices": (with_space(lr={"choices": list(range(101))}), "/arms/0/space/lr/choices", "needs at most 100 entries"),
     "a choice twice": (with_space(lr={"choices": [0.1, 1, 0.1]}), "/arms/0/space/lr/choices", "choices must differ, but 0.1 stands there twice"),
     "a choice that is a list": (
         with_space(lr={"choices": [0.1, [1]]}),

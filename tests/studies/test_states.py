@@ -18,16 +18,16 @@ from studies.states import (
 
 __all__: list[str] = []
 
-# Columns: pause, resume, stop, cancel, start, finish, fail; a dot is an illegal move.
+# Columns: pause, resume, stop, cancel, extend, start, finish, fail; a dot is an illegal move.
 STUDY_TABLE = """
-queued      paused  .       stopping  cancelling  running  .          failed
-running     paused  .       stopping  cancelling  running  completed  failed
-paused      .       queued  stopping  cancelling  .        completed  failed
-stopping    .       .       .         cancelling  .        completed  failed
-cancelling  .       .       .         .           .        cancelled  cancelled
-completed   .       .       .         .           .        .          .
-cancelled   .       .       .         .           .        .          .
-failed      .       .       .         .           .        .          .
+queued      paused  .       stopping  cancelling  .       running  .          failed
+running     paused  .       stopping  cancelling  .       running  completed  failed
+paused      .       queued  stopping  cancelling  .       .        completed  failed
+stopping    .       .       .         cancelling  .       .        completed  failed
+cancelling  .       .       .         .           .       .        cancelled  cancelled
+completed   .       .       .         .           queued  .        .          .
+cancelled   .       .       .         .           .       .        .          .
+failed      .       .       .         .           .       .        .          .
 """
 
 # Columns: start, requeue, wait, complete, prune, diverge, fail, cancel.
@@ -83,8 +83,10 @@ def test_a_trial_refuses_every_other_move(state: str, move: str) -> None:
     assert raised.value.state == state
 
 
-def test_no_move_leaves_a_final_state() -> None:
-    assert {state for state in StudyState if not any(s == state and after != "." for s, _, after in STUDY_CELLS)} == CLOSED_STUDY_STATES
+def test_no_move_leaves_a_final_state_but_for_the_extension_of_what_has_completed() -> None:
+    leaving = {(state, move) for state, move, after in STUDY_CELLS if state in CLOSED_STUDY_STATES and after != "."}
+    assert leaving == {(StudyState.COMPLETED, StudyMove.EXTEND)}
+    assert {StudyState(after) for _, move, after in STUDY_CELLS if move in {"finish", "fail"} and after != "."} == CLOSED_STUDY_STATES
     assert {state for state in TrialState if not any(s == state and after != "." for s, _, after in TRIAL_CELLS)} == FINISHED_TRIAL_STATES
 
 
@@ -96,8 +98,16 @@ def test_no_move_leaves_a_final_state() -> None:
         (StudyState.STOPPING, ("cancel",)),
         (StudyState.CANCELLING, ()),
         (StudyState.FAILED, ()),
+        (StudyState.COMPLETED, ("confirm", "extend")),
     ],
 )
 def test_an_owner_is_told_the_verbs_and_no_other_move(state: StudyState, verbs: tuple[str, ...]) -> None:
     assert allowed_verbs(state) == verbs
-    assert {StudyMove(verb) for verb in verbs} <= set(OWNERS_MOVES)
+    assert set(verbs) <= {verb.value for verb in OWNERS_MOVES} | {"confirm", "extend"}
+
+
+def test_who_extends_too_early_or_too_late_is_told_what_to_do() -> None:
+    with pytest.raises(IllegalMove, match="only one that has completed can be, so let it end first; it allows pause, stop, cancel"):
+        move_study(StudyState.RUNNING, StudyMove.EXTEND)
+    with pytest.raises(IllegalMove, match="clone it, or submit a new study instead"):
+        move_study(StudyState.FAILED, StudyMove.EXTEND)

@@ -182,6 +182,17 @@ def test_a_report_whose_answer_was_lost_brings_its_trials_to_their_rung_all_the_
     assert running.states() == undisturbed.states()
 
 
+def test_trials_created_though_the_answer_was_lost_are_created_once(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    running, undisturbed = (Running(store, confirmation={"seeds": 2}, **study()) for _ in range(2))
+    lost = {phase: answer_lost(running.writer.create) for phase in ("search", "confirmation")}
+    monkeypatch.setattr(running.writer, "create", lambda new: lost[new[0].phase](new))
+    for each in (running, undisturbed):
+        each.train_all(value=lambda trial, epoch: value(trial.replace(".c", "."), epoch))
+    assert running.feed.is_spent
+    assert running.states() == undisturbed.states()
+    assert len(running.confirmations()) == len(undisturbed.confirmations()) > 0
+
+
 def test_trials_given_back_though_the_answer_was_lost_are_tried_again(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     running = Running(store, **study())
     pack = running.begin("a")

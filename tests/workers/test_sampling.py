@@ -30,9 +30,9 @@ def value_of(parameters: Parameters) -> tuple[TrialState, float | None]:
     return (TrialState.DIVERGED, None) if lr > 0.5 else (TrialState.COMPLETED, -abs(lr - 0.03))
 
 
-def search(sampler: Any, arm: ResolvedArm, *, seed: int = 3, restart_at: int | None = None) -> list[Parameters]:
+def search(sampler: Any, arm: ResolvedArm, *, seed: int = 3, replicate: int = 0, restart_at: int | None = None) -> list[Parameters]:
     """Search one trial at a time; at `restart_at` begin anew from the record alone."""
-    searcher = ArmSampler(arm, sampler=sampler, direction="maximize", seed=seed)
+    searcher = ArmSampler(arm, sampler=sampler, direction="maximize", seed=seed, replicate=replicate)
     record = [arm.defaults]
     searcher.remember(0, arm.defaults, *value_of(arm.defaults))
     for number in range(1, arm.trials):
@@ -52,6 +52,14 @@ def test_the_same_seed_gives_the_same_search(sampler: str) -> None:
     arm = arm_of(sampler)
     assert search(sampler, arm) == search(sampler, arm)
     assert search(sampler, arm) != search(sampler, arm, seed=4)
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_replicates_of_a_search_go_different_ways(sampler: str) -> None:
+    arm = arm_of(sampler)
+    found = [search(sampler, arm, replicate=replicate)[1:] for replicate in range(3)]
+    assert found[0] == search(sampler, arm)[1:]
+    assert all(found[a] != found[b] for a, b in ((0, 1), (0, 2), (1, 2)))
 
 
 @pytest.mark.parametrize("sampler", [name for name in SAMPLERS if name != "cmaes"])

@@ -1,23 +1,35 @@
-"""The charts of a study and of a trial: Plotly figures of SVG traces, each with a caption in words and its numbers as a table."""
+"""The charts of a study, of a trial and of a suite: Plotly figures of SVG traces, each with a caption in words and its numbers as a table."""
 
-__all__ = ["Chart", "ChartGroup", "StudyRecord", "furthest_pruned", "study_charts", "trial_charts"]
+__all__ = [
+    "Against",
+    "Chart",
+    "ChartGroup",
+    "FigureData",
+    "budget_charts",
+    "confirmed_charts",
+    "furthest_pruned",
+    "study_charts",
+    "suite_charts",
+    "trial_charts",
+]
 
-from service.dashboard.figures.best import best_so_far_charts
-from service.dashboard.figures.chart import Chart, ChartGroup, StudyRecord
+from service.dashboard.figures.budget import Against, budget_charts
+from service.dashboard.figures.chart import Chart, ChartGroup, FigureData
+from service.dashboard.figures.confirmed import confirmed_charts
 from service.dashboard.figures.epochs import best_run_charts, furthest_pruned, probe_charts, run_charts
 from service.dashboard.figures.sensitivity import hyperparameter_charts, learning_rate_charts
+from service.dashboard.figures.suite import suite_charts
 from studies.catalog import WorkloadCard
 from studies.views import ArmView, MeasurementView
 
 
-def study_charts(record: StudyRecord) -> tuple[ChartGroup, ...]:
-    """Return a study's charts in the order of the page; groups without any chart are left out."""
+def study_charts(data: FigureData) -> tuple[ChartGroup, ...]:
+    """Return a study's charts that stand by themselves, in the order of the page; groups without any chart are left out."""
     groups = (
-        ChartGroup("best-so-far", "Best so far", best_so_far_charts(record)),
-        ChartGroup("learning-rate", "Learning rate", learning_rate_charts(record)),
-        ChartGroup("training", "Training of each arm's best trial", best_run_charts(record)),
-        ChartGroup("probes", "Weights and steps of each arm's best trial", probe_charts(record)),
-        ChartGroup("hyperparameters", "Other hyperparameters", hyperparameter_charts(record)),
+        ChartGroup("learning-rate", "Learning rate", learning_rate_charts(data)),
+        ChartGroup("hyperparameters", "Other hyperparameters", hyperparameter_charts(data)),
+        ChartGroup("training", "Training", best_run_charts(data)),
+        ChartGroup("probes", "Weights and steps of each arm's best trial", probe_charts(data)),
     )
     return tuple(group for group in groups if group.charts)
 

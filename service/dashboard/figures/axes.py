@@ -5,7 +5,7 @@ __all__ = ["Axis", "log_tick", "metric_axis", "metric_range", "whole_axis"]
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from studies.catalog import WorkloadCard
 
@@ -52,12 +52,12 @@ class Axis:
         }
 
 
-def metric_axis(card: WorkloadCard) -> Axis:
-    """Return the axis of the workload's metric on the validation split."""
+def metric_axis(card: WorkloadCard, split: Literal["validation", "test"] = "validation") -> Axis:
+    """Return the axis of the workload's metric on a split."""
     if card.unit == "fraction":
-        return Axis(title=f"validation {card.metric}", tick_format=".4~p")
+        return Axis(title=f"{split} {card.metric}", tick_format=".4~p")
     unit = "" if card.unit in {"none", ""} else f" ({card.unit})"
-    return Axis(title=f"validation {card.metric}{unit}", tick_format=".4~g")
+    return Axis(title=f"{split} {card.metric}{unit}", tick_format=".4~g")
 
 
 def metric_range(card: WorkloadCard, values: Sequence[float], *, shown: float) -> tuple[float, float] | None:

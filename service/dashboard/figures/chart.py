@@ -1,6 +1,6 @@
 """A chart: a Plotly figure without theme, what it shows in words, and its numbers."""
 
-__all__ = ["Chart", "ChartGroup", "Drawing", "StudyRecord", "label"]
+__all__ = ["Chart", "ChartGroup", "Drawing", "Entrant", "FigureData", "entrant", "label"]
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,8 +10,9 @@ import plotly.graph_objects as go  # pyright: ignore[reportMissingTypeStubs]  # 
 
 from service.dashboard.figures.axes import Axis
 from service.dashboard.theme import arm_style
+from studies.analysis.views import StudyAnalysis
 from studies.catalog import WorkloadCard
-from studies.views import ArmView, Curve, MeasurementView, StudyView, TrialView
+from studies.views import ArmView, MeasurementView, StudyView, TrialView
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +26,7 @@ class Chart:
         headers, rows: the numbers, for the table under the figure.
         json: the figure; colours are CSS variables, and `meta` of a trace names its arm.
         is_wide: whether it takes the page's whole width.
+        rows_drawn: how many rows of names it has, which decides its height; 0 for a chart of lines.
     """
 
     id: str
@@ -34,6 +36,12 @@ class Chart:
     rows: tuple[tuple[str, ...], ...]
     json: str
     is_wide: bool = False
+    rows_drawn: int = 0
+
+    @property
+    def height(self) -> str:
+        """The style sheet's class for its height; none for the usual one."""
+        return next((name for most, name in ((0, ""), (2, "of-2"), (4, "of-4"), (8, "of-8"), (16, "of-16")) if self.rows_drawn <= most), "of-64")
 
 
 @dataclass(frozen=True)
@@ -45,23 +53,38 @@ class ChartGroup:
     charts: tuple[Chart, ...]
 
 
+@dataclass(frozen=True)
+class Entrant:
+    """Who is drawn: an arm of a study, or one of a suite or comparison.
+
+    Attributes:
+        name: by which the page hides and shows it.
+        label: what people call it.
+        position: fixes its colour, dash and marker.
+    """
+
+    name: str
+    label: str
+    position: int
+
+
 @dataclass(frozen=True, kw_only=True)
-class StudyRecord:
+class FigureData:
     """All that the charts of a study are drawn from.
 
     Attributes:
         study: the study.
         arms: its arms in order.
-        curves: best so far of each arm.
-        trials: every trial, oldest first.
+        trials: every trial of the search, oldest first.
+        analysis: what the record says of the arms.
         best_runs: measurements of each arm's best trial, by the arm's name; arms without one are absent.
         pruned_runs: measurements of some of each arm's pruned trials, by the arm's name.
     """
 
     study: StudyView
     arms: tuple[ArmView, ...]
-    curves: tuple[Curve, ...]
     trials: tuple[TrialView, ...]
+    analysis: StudyAnalysis
     best_runs: Mapping[str, tuple[MeasurementView, ...]]
     pruned_runs: Mapping[str, tuple[tuple[MeasurementView, ...], ...]] = field(default_factory=dict[str, tuple[tuple[MeasurementView, ...], ...]])
 
@@ -74,6 +97,11 @@ class StudyRecord:
 def label(arm: ArmView) -> str:
     """Return an arm's name for people: the optimizer's title, or its own name where the study gave it one."""
     return arm.optimizer.title if arm.name == arm.optimizer.name else arm.name
+
+
+def entrant(arm: ArmView) -> Entrant:
+    """Return how an arm of a study is drawn."""
+    return Entrant(arm.name, label(arm), arm.position)
 
 
 class Drawing:
@@ -96,14 +124,15 @@ class Drawing:
             "yaxis": {**y.layout, "automargin": True},
         }
 
-    def add(self, arm: ArmView | None, x: Sequence[float | None], y: Sequence[float | None], **trace: Any) -> None:
+    def add(self, arm: ArmView | Entrant | None, x: Sequence[float | None], y: Sequence[float | None], **trace: Any) -> None:
         """Add a scatter trace; that of an arm says so in its `meta`, by which the page hides and shows arms."""
-        owner = {} if arm is None else {"meta": {"arm": arm.name}, "name": label(arm)}
+        who = entrant(arm) if isinstance(arm, ArmView) else arm
+        owner = {} if who is None else {"meta": {"arm": who.name}, "name": who.label}
         self._traces.append({"type": "scatter", "x": list(x), "y": list(y), **owner, **trace})
 
     def line(
         self,
-        arm: ArmView,
+        arm: ArmView | Entrant,
         x: Sequence[float],
         y: Sequence[float | None],
         *,
@@ -111,10 +140,11 @@ class Drawing:
         markers: Sequence[int] | None = None,
     ) -> None:
         """Draw an arm's line in its colour and dash, with its marker at every point, or only at `markers`."""
-        style = arm_style(arm.position)
+        who = entrant(arm) if isinstance(arm, ArmView) else arm
+        style = arm_style(who.position)
         shown = set(range(len(x)) if markers is None else markers)
         self.add(
-            arm,
+            who,
             x,
             y,
             mode="lines+markers",
@@ -127,7 +157,50 @@ class Drawing:
                 "opacity": 1,
                 "line": {"width": 0},
             },
-            hovertemplate=f"{label(arm)}: %{{x}}, %{{y}}<extra></extra>",
+            hovertemplate=f"{who.label}: %{{x}}, %{{y}}<extra></extra>",
+        )
+
+    def band(
+        self, arm: ArmView | Entrant, x: Sequence[float], low: Sequence[float], high: Sequence[float], *, shape: Literal["linear", "hv"]
+    ) -> None:
+        """Fill what lies between two lines in an arm's colour, faintly; no fact by itself, for the lines' numbers stand in the table."""
+        edge = {"mode": "lines", "hoverinfo": "skip", "line": {"width": 0, "shape": shape}}
+        self.add(arm, x, low, **edge)
+        self.add(arm, x, high, fill="tonexty", fillcolor=arm_style(arm.position).faint, **edge)
+
+    def mean(
+        self, arm: ArmView | Entrant, x: float, y: float, *, low: float | None, high: float | None, is_hollow: bool, said: str, size: int = 12
+    ) -> None:
+        """Draw a mean in a row of names with its interval, hollow for what is only there to compare with."""
+        style = arm_style(arm.position)
+        bars = (
+            {}
+            if low is None or high is None
+            else {
+                "error_x": {
+                    "type": "data",
+                    "symmetric": False,
+                    "array": [high - x],
+                    "arrayminus": [x - low],
+                    "color": style.colour,
+                    "thickness": 1.5 if is_hollow else 2.5,
+                    "width": 5,
+                }
+            }
+        )
+        self.add(
+            arm,
+            [x],
+            [y],
+            mode="markers",
+            marker={
+                "color": style.colour,
+                "symbol": f"{style.marker}{'-open' if is_hollow else ''}",
+                "size": min(size, 9) if is_hollow else size,
+                "line": {"width": 2 if is_hollow else 0},
+            },
+            hovertemplate=f"{said}<extra></extra>",
+            **bars,
         )
 
     def json(self) -> str:

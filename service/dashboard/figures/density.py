@@ -9,7 +9,7 @@ import numpy as np
 
 from service.dashboard.figures.chart import Drawing
 from service.dashboard.figures.scale import Scale
-from service.dashboard.numbers import count
+from studies.analysis.numbers import count
 from studies.catalog import WorkloadCard
 from studies.views import TrialView
 

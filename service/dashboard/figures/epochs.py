@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from service.dashboard.figures.axes import Axis, log_tick, metric_axis, whole_axis
-from service.dashboard.figures.chart import Chart, Drawing, StudyRecord, label
-from service.dashboard.numbers import count, metric, metric_unit, number, plural
+from service.dashboard.figures.chart import Chart, Drawing, FigureData, label
 from service.dashboard.theme import arm_style
+from studies.analysis.numbers import count, metric, metric_unit, number, plural
 from studies.catalog import WorkloadCard
 from studies.states import TrialState
 from studies.views import ArmView, MeasurementView, TrialView
@@ -66,10 +66,10 @@ _PROBES: Final = (
 )
 
 
-def best_run_charts(record: StudyRecord) -> tuple[Chart, ...]:
+def best_run_charts(data: FigureData) -> tuple[Chart, ...]:
     """Return the validation metric and the training loss of each arm's best trial, pruned ones faint; none while no trial has completed."""
-    metric_quantity = _metric(record.card)
-    return _of_arms(record, (metric_quantity, _TRAIN_LOSS), with_pruned=True)
+    metric_quantity = _metric(data.card)
+    return _of_arms(data, (metric_quantity, _TRAIN_LOSS), with_pruned=True)
 
 
 def furthest_pruned(trials: Sequence[TrialView], arm: ArmView, *, arms: int) -> tuple[TrialView, ...]:
@@ -79,9 +79,9 @@ def furthest_pruned(trials: Sequence[TrialView], arm: ArmView, *, arms: int) -> 
     return tuple(sorted(pruned, key=lambda trial: (-trial.epochs_done, trial.number))[:most])
 
 
-def probe_charts(record: StudyRecord) -> tuple[Chart, ...]:
+def probe_charts(data: FigureData) -> tuple[Chart, ...]:
     """Return the four probes of each arm's best trial, those that any of them measured."""
-    return _of_arms(record, _PROBES)
+    return _of_arms(data, _PROBES)
 
 
 def _metric(card: WorkloadCard) -> _Quantity:
@@ -95,16 +95,16 @@ def _metric(card: WorkloadCard) -> _Quantity:
     )
 
 
-def _of_arms(record: StudyRecord, quantities: Sequence[_Quantity], *, with_pruned: bool = False) -> tuple[Chart, ...]:
-    lines = [(arm, record.best_runs[arm.name]) for arm in record.arms if record.best_runs.get(arm.name)]
+def _of_arms(data: FigureData, quantities: Sequence[_Quantity], *, with_pruned: bool = False) -> tuple[Chart, ...]:
+    lines = [(arm, data.best_runs[arm.name]) for arm in data.arms if data.best_runs.get(arm.name)]
     charts: list[Chart] = []
     for quantity in quantities:
         measured = [(arm, run) for arm, run in lines if any(quantity.of(m) is not None for m in run)]
         if not measured:
             continue
-        drawing = Drawing(whole_axis("epoch", record.study.epochs), _fitted(quantity, [m for _, run in measured for m in run]))
+        drawing = Drawing(whole_axis("epoch", data.study.epochs), _fitted(quantity, [m for _, run in measured for m in run]))
         rows: list[tuple[str, ...]] = []
-        faint = _pruned_lines(drawing, record, quantity, best=[run for _, run in measured]) if with_pruned else ""
+        faint = _pruned_lines(drawing, data, quantity, best=[run for _, run in measured]) if with_pruned else ""
         for arm, run in measured:
             drawing.line(arm, [m.epoch for m in run], [quantity.of(m) for m in run], markers=_sparse(len(run), offset=arm.position))
             rows += [(label(arm), str(m.epoch), quantity.write(quantity.of(m))) for m in run]
@@ -122,12 +122,12 @@ def _of_arms(record: StudyRecord, quantities: Sequence[_Quantity], *, with_prune
     return tuple(charts)
 
 
-def _pruned_lines(drawing: Drawing, record: StudyRecord, quantity: _Quantity, *, best: Sequence[tuple[MeasurementView, ...]]) -> str:
+def _pruned_lines(drawing: Drawing, data: FigureData, quantity: _Quantity, *, best: Sequence[tuple[MeasurementView, ...]]) -> str:
     """Draw the curves of pruned trials, faint and ending in a hollow mark, under those of the best; return what to say of them."""
     drawn = 0
     ends: list[float | None] = []
-    for arm in record.arms:
-        runs = [run for run in record.pruned_runs.get(arm.name, ()) if run]
+    for arm in data.arms:
+        runs = [run for run in data.pruned_runs.get(arm.name, ()) if run]
         drawn += len(runs)
         ends += [quantity.of(run[-1]) for run in runs]
         if not runs:
@@ -147,7 +147,7 @@ def _pruned_lines(drawing: Drawing, record: StudyRecord, quantity: _Quantity, *,
         )
     if not drawn:
         return ""
-    which = "all" if drawn == record.study.progress.pruned else f"of {count(record.study.progress.pruned)} those that came furthest"
+    which = "all" if drawn == data.study.progress.pruned else f"of {count(data.study.progress.pruned)} those that came furthest"
     outside = _keep_to_best(drawing, [value for run in best for m in run if (value := quantity.of(m)) is not None], ends)
     return f" Faint lines that end in a hollow mark: {plural(drawn, 'pruned trial')}, {which}{outside}."
 

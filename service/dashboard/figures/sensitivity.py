@@ -4,16 +4,18 @@ __all__ = ["hyperparameter_charts", "learning_rate_charts"]
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any, Final, Literal
 
 from service.dashboard.figures.axes import metric_axis, metric_range
-from service.dashboard.figures.chart import Chart, Drawing, StudyRecord, label
+from service.dashboard.figures.chart import Chart, Drawing, FigureData, label
 from service.dashboard.figures.density import thinned
 from service.dashboard.figures.scale import Scale
-from service.dashboard.numbers import count, metric, plural, scalar
 from service.dashboard.theme import arm_style
+from service.numbers import share
+from studies.analysis.numbers import count, metric, number, plural, scalar
+from studies.analysis.views import ArmSensitivity, GoodRange
 from studies.catalog import WorkloadCard
 from studies.space import Choices, Fixed, Range
 from studies.states import TrialState
@@ -27,47 +29,54 @@ _MOST_POINTS: Final = 2000
 _MOST_MARKS: Final = 40
 
 
-def learning_rate_charts(record: StudyRecord) -> tuple[Chart, ...]:
+def learning_rate_charts(data: FigureData) -> tuple[Chart, ...]:
     """Return the chart of `lr`, the hyperparameter that matters most; none before a trial has ended or where no arm has it."""
-    chart = _chart(record, "lr", is_wide=True)
+    chart = _chart(data, "lr", is_wide=True)
     return () if chart is None else (chart,)
 
 
-def hyperparameter_charts(record: StudyRecord) -> tuple[Chart, ...]:
+def hyperparameter_charts(data: FigureData) -> tuple[Chart, ...]:
     """Return a chart for every other hyperparameter that some arm searches, in the order of the arms' cards."""
-    names = list(dict.fromkeys(name for arm in record.arms for name, d in arm.space.items() if isinstance(d, Range | Choices) and name != "lr"))
-    charts = (_chart(record, name, is_wide=False) for name in names)
+    names = list(dict.fromkeys(name for arm in data.arms for name, d in arm.space.items() if isinstance(d, Range | Choices) and name != "lr"))
+    charts = (_chart(data, name, is_wide=False) for name in names)
     return tuple(chart for chart in charts if chart is not None)
 
 
-def _chart(record: StudyRecord, name: str, *, is_wide: bool) -> Chart | None:
+def _chart(data: FigureData, name: str, *, is_wide: bool) -> Chart | None:
     # Where lr is fixed its result still is a point of comparison; other fixed values say nothing of their hyperparameter.
-    arms = {arm.name: arm for arm in record.arms if name in arm.space and (name == "lr" or not isinstance(arm.space[name], Fixed))}
-    theirs = [t for t in record.trials if t.arm in arms and name in t.parameters]
+    arms = {arm.name: arm for arm in data.arms if name in arm.space and (name == "lr" or not isinstance(arm.space[name], Fixed))}
+    theirs = [t for t in data.trials if t.arm in arms and name in t.parameters]
     completed = [t for t in theirs if t.state is TrialState.COMPLETED and t.value is not None]
     diverged = [t for t in theirs if t.state is TrialState.DIVERGED]
     pruned = [t for t in theirs if t.state is TrialState.PRUNED]
     if not (completed or diverged):
         return None
     scale = Scale.of(name, tuple(arms.values()), [*completed, *diverged, *pruned])
-    drawing = Drawing(scale.axis, metric_axis(record.card))
-    _strip(drawing, tuple(arms.values()), scale)
+    drawing = Drawing(scale.axis, metric_axis(data.card))
+    of_arm = {one.arm: one for one in data.analysis.sensitivity if name == "lr"}
+    _strip(drawing, tuple(arms.values()), scale, {who: one.good_range for who, one in of_arm.items() if one.good_range is not None})
     # The crosses last, over the hollow marks.
     _stopped(drawing, tuple(arms.values()), pruned, scale, said="pruned", marker={"symbol": "circle-open", "size": 5, "line": {"width": 1}})
     _stopped(drawing, tuple(arms.values()), diverged, scale, said="diverged", marker={"symbol": "x-thin-open", "size": 9, "line": {"width": 2}})
-    shown, density = thinned(drawing, completed, scale, record.card, most=_MOST_POINTS if is_wide else _MOST_POINTS // 4)
+    shown, density = thinned(drawing, completed, scale, data.card, most=_MOST_POINTS if is_wide else _MOST_POINTS // 4)
     rows: list[tuple[str, ...]] = []
     for arm in arms.values():
         mine = [t for t in completed if t.arm == arm.name]
         _points(drawing, arm, [t for t in shown if t.arm == arm.name], scale)
-        _best_line(drawing, arm, mine, scale, record.card)
-        rows += [(label(arm), scalar(t.parameters[name]), metric(t.value, record.card.unit), "completed") for t in mine]
+        isolation = of_arm[arm.name].lr if arm.name in of_arm else ()
+        best = [t for t in mine if t.number in {point.number for point in isolation}] if isolation else None
+        _best_line(drawing, arm, mine, scale, data.card, best=best)
+        rows += [(label(arm), scalar(t.parameters[name]), metric(t.value, data.card.unit), "completed") for t in mine]
         rows += [(label(arm), scalar(t.parameters[name]), "", t.state.value) for t in (*diverged, *pruned) if t.arm == arm.name]
     notes = [
-        _finding(record.card, tuple(arms.values()), completed, name),
+        _finding(data.card, tuple(arms.values()), completed, name),
+        "Lines join the best trial of each stretch of the learning rate, whatever the other hyperparameters."
+        if any(o.lr for o in of_arm.values())
+        else "",
+        _ranges_said(tuple(arms.values()), of_arm),
         _stopped_said(theirs, tuple(arms.values())),
         density,
-        _clip(drawing, completed, record.card),
+        _clip(drawing, completed, data.card),
     ]
     hidden = sum(scale.at(t.parameters[name], arm=t.arm) is None for t in completed)
     if hidden:
@@ -76,9 +85,9 @@ def _chart(record: StudyRecord, name: str, *, is_wide: bool) -> Chart | None:
         notes.append(f"The table shows the first {_TABLE_ROWS} of {count(len(rows))} trials.")
     return Chart(
         id=f"by-{name.replace('_', '-')}",
-        title=f"{record.card.metric.capitalize()} by {name}",
+        title=f"{data.card.metric.capitalize()} by {name}",
         caption=" ".join(note for note in notes if note),
-        headers=("Arm", name, f"Validation {record.card.metric}", "State"),
+        headers=("Arm", name, f"Validation {data.card.metric}", "State"),
         rows=tuple(rows[:_TABLE_ROWS]),
         json=drawing.json(),
         is_wide=is_wide,
@@ -97,7 +106,21 @@ def _clip(drawing: Drawing, completed: Sequence[TrialView], card: WorkloadCard) 
     return f"{plural(out, 'worse trial')} lie{'s' if out == 1 else ''} outside the axis." if out else ""
 
 
-def _strip(drawing: Drawing, arms: Sequence[ArmView], scale: Scale) -> None:
+def _ranges_said(arms: Sequence[ArmView], of_arm: Mapping[str, ArmSensitivity]) -> str:
+    """Return over what stretch of lr each arm stays near its best, the widest first."""
+    found = [(arm, one.good_range) for arm in arms if (one := of_arm.get(arm.name)) is not None and one.good_range is not None]
+    if not found:
+        return ""
+    found.sort(key=lambda pair: -(pair[1].factor or math.inf))
+    said = [f"{label(arm)} {scalar(good.low)} to {scalar(good.high)}{_factor(good.factor)}" for arm, good in found]
+    return f"Within {share(found[0][1].within)} of its best (thick in the rows below): {'; '.join(said)}."
+
+
+def _factor(factor: float | None) -> str:
+    return "" if factor is None else f" (a factor of {number(factor, 2)})"
+
+
+def _strip(drawing: Drawing, arms: Sequence[ArmView], scale: Scale, good: Mapping[str, GoodRange]) -> None:
     """Draw, under the results, one row per arm with its range from edge to edge; the trials without a result stand there."""
     # At most 30 % of the height, however many arms; the rest is for results.
     height = min(0.3, 0.035 * len(arms) + 0.03)
@@ -123,6 +146,18 @@ def _strip(drawing: Drawing, arms: Sequence[ArmView], scale: Scale) -> None:
             marker={"color": style.colour, "symbol": "line-ns-open", "size": 9, "line": {"width": 2}},
             hovertemplate=f"{label(arm)}: {where}<extra></extra>",
         )
+        if arm.name in good:
+            near = good[arm.name]
+            drawing.add(
+                arm,
+                [scale.at(near.low, arm=arm.name), scale.at(near.high, arm=arm.name)],
+                [row, row],
+                yaxis="y2",
+                mode="lines",
+                opacity=0.5,
+                line={"color": style.colour, "width": 7},
+                hovertemplate=f"{label(arm)}: within {share(near.within)} of its best<extra></extra>",
+            )
 
 
 def _stopped(
@@ -165,8 +200,10 @@ def _points(drawing: Drawing, arm: ArmView, trials: Sequence[TrialView], scale: 
     )
 
 
-def _best_line(drawing: Drawing, arm: ArmView, trials: Sequence[TrialView], scale: Scale, card: WorkloadCard) -> None:
-    """Draw the best trial of each bucket of a range, joined; of choices the best at each, apart."""
+def _best_line(
+    drawing: Drawing, arm: ArmView, trials: Sequence[TrialView], scale: Scale, card: WorkloadCard, *, best: Sequence[TrialView] | None
+) -> None:
+    """Draw the best trial of each bucket of a range, joined; of choices the best at each, apart. `best` names the trials where they are known."""
     dimension = arm.space[scale.name]
     places = [(x, t) for t in trials if (x := scale.at(t.parameters[scale.name], arm=arm.name)) is not None]
     # A few values on another arm's scale of numbers speak for themselves.
@@ -178,10 +215,15 @@ def _best_line(drawing: Drawing, arm: ArmView, trials: Sequence[TrialView], scal
     if isinstance(dimension, Range) and not scale.choices:
         mode = "lines+markers"
         low, high, log, buckets = dimension.low, dimension.high, dimension.log, _BUCKETS
-    values = [t.value or 0.0 for _, t in places]
-    best = bucket_best(x, values, direction=card.direction, low=low, high=high, log=log, buckets=buckets)
+    if best is None:
+        values = [t.value or 0.0 for _, t in places]
+        indices = bucket_best(x, values, direction=card.direction, low=low, high=high, log=log, buckets=buckets)
+        chosen = [places[int(i)] for i in indices]
+    else:
+        numbers = {t.number for t in best}
+        chosen = [place for place in places if place[1].number in numbers]
     # Buckets ascend, but values outside the range share its last ones.
-    kept = sorted((places[int(i)] for i in best), key=lambda place: place[0])
+    kept = sorted(chosen, key=lambda place: place[0])
     style = arm_style(arm.position)
     drawing.add(
         arm,

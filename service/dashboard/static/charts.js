@@ -97,6 +97,6 @@
   document.addEventListener("htmx:afterSettle", () => refresh(false));
   isDark.addEventListener("change", () => refresh(true));
   isTouch.addEventListener("change", () => refresh(true));
-  window.addEventListener("beforeprint", () => document.querySelectorAll(".plot").forEach((plot) => draw(plot, false)));
+  window.addEventListener("beforeprint", () => document.querySelectorAll(".plot").forEach((plot) => plot.offsetParent && draw(plot, false)));
   showArms();
 })();

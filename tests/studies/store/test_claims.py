@@ -188,6 +188,30 @@ def test_releasing_a_closed_study_does_nothing(play: Play) -> None:
     assert run.study == before
 
 
+def test_the_run_that_closed_a_study_has_no_say_in_it_once_it_is_extended(play: Play) -> None:
+    old = play.run()
+    old.writer.close(StudyMove.FINISH)
+    play.extend(old.claim.study_id, seeds=9)
+    before = old.study
+    play.store.release(old.claim, failure="its run broke down 3 times")
+    for late in (old.writer.renew, old.writer.go_on, old.writer.say_progress, lambda: old.writer.close(StudyMove.FAIL)):
+        with pytest.raises(Superseded):
+            late()
+    assert old.study == before
+    new = play.claim()
+    play.store.release(old.claim, failure="its run broke down 3 times")
+    assert (new.study.state, new.claim.attempt > old.claim.attempt) == (StudyState.RUNNING, True)
+
+
+def test_an_extended_study_waits_behind_those_that_were_submitted_before_its_extension(play: Play) -> None:
+    old = play.run()
+    old.writer.close(StudyMove.FINISH)
+    waiting = play.submit()
+    play.extend(old.claim.study_id, seeds=9)
+    later = play.submit()
+    assert [play.claim().claim.study_id for _ in range(3)] == [waiting, old.claim.study_id, later]
+
+
 def test_dispatchers_that_race_never_claim_one_study_twice(play: Play, database_url: str) -> None:
     submitted = {play.submit() for _ in range(12)}
     claims: list[Claim] = []

@@ -15,7 +15,7 @@ from sqlalchemy import make_url
 
 from studies.errors import StoreUnavailable
 from studies.spec import parse_spec
-from studies.store import Store
+from studies.store import NewTrial, Store
 from studies.store.engine import VERSION_TABLE
 
 __all__: list[str] = []
@@ -111,7 +111,7 @@ def test_what_is_wrong_with_what_is_written_is_not_blamed_on_the_database(play: 
     run = play.run()
     run.create(0)
     with pytest.raises(Exception, match=r"UNIQUE|unique") as raised:
-        run.create(0)
+        run.writer.create([NewTrial("adamp", 0, "sampled", {"lr": 0.5}, seed=7)])
     assert not isinstance(raised.value, StoreUnavailable)
     assert len(run.writer.trials()) == 1
 

@@ -4,11 +4,14 @@ import sqlite3
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 from catalogs import catalog
 from playing import Play
 
+from studies.extension import confirming
 from studies.states import StudyState, TrialState
 from studies.store import Store
 from studies.store.engine import VERSION_TABLE, Database
@@ -88,4 +91,42 @@ def test_an_old_database_opens_and_goes_on(old: Path, tmp_path: Path) -> None:
     play.submit(arms=["adamp"])
     assert play.claim().study.name == "Waiting"
     assert store.copy_to_optuna(finished) == 3
+    store.close()
+
+
+def test_studies_from_before_there_were_confirmations_get_none(tmp_path: Path) -> None:
+    for revision, seeds in (("0002", 0), ("0003", 1)):
+        path = tmp_path / f"{revision}.db"
+        with sqlite3.connect(path) as connection:
+            connection.executescript(Path(__file__).with_name(f"revision-{revision}.sql").read_text(encoding="utf-8"))
+        connection.close()
+        store = Store.open(f"sqlite:///{path}")
+        study = next(study for study in store.studies().items if study.name == "Finished")
+        record = store.record(study.id)
+        assert record.study.spec.confirmation.seeds == seeds
+        assert (len(record.trials), len(record.confirmations), record.study.progress.confirmations) == (3, 2 * seeds, 2 * seeds)
+        assert (record.study.suite, record.study.environment) == (("small", {"python": "3.11.9"}) if seeds else (None, {}))
+        extended = store.extend(study.id, confirming(record.study.spec))
+        assert (extended.state, extended.spec.confirmation.seeds) == (StudyState.QUEUED, seeds + 5)
+        store.close()
+
+
+def test_what_is_downgraded_and_upgraded_keeps_its_search(tmp_path: Path) -> None:
+    path = tmp_path / "tangent.db"
+    with sqlite3.connect(path) as connection:
+        connection.executescript(Path(__file__).with_name("revision-0003.sql").read_text(encoding="utf-8"))
+    connection.close()
+    database = Database(f"sqlite:///{path}")
+    with database.write() as connection:
+        config = Config()
+        config.set_main_option("script_location", str(Path(__file__).parents[3] / "studies" / "store" / "migrations"))
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0002")
+    database.close()
+    store = Store.open(f"sqlite:///{path}")
+    assert differences(store._database) == []
+    study = next(study for study in store.studies().items if study.name == "Finished")
+    record = store.record(study.id)
+    assert (len(record.trials), record.confirmations) == (3, ())
+    assert len(record.measurements[record.trials[1].id]) == 2
     store.close()

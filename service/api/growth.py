@@ -1,0 +1,144 @@
+"""Going on from a study: confirm it on more seeds, extend it, or clone it into a new one."""
+
+__all__ = ["growth_router"]
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Request, Response
+
+from service import errors
+from service.answers import Plan
+from service.api.bodies import extension_sent, patch_sent, seeds_sent
+from service.api.etags import version_named
+from service.api.openapi import may_answer
+from service.api.studies import ETAG, LOCATION, IdempotencyKey, IfMatch, StudyId, ValidateOnly, answered
+from service.auth import Permitted
+from service.cloning import cloned
+from studies.extension import Extension, confirming
+from studies.resolve import resolve
+from studies.store import Store
+from studies.views import StudyView
+
+_BODY_FAULTS = (errors.NOT_JSON, errors.BODY_TOO_LARGE, errors.UNSUPPORTED_MEDIA_TYPE, errors.SPEC_INVALID, errors.PARAMETER_INVALID)
+_GROWTH_FAULTS = (errors.STUDY_NOT_FOUND, errors.ILLEGAL_MOVE, errors.VERSION_CONFLICT, *_BODY_FAULTS, errors.CROSS_SITE)
+_PLANNED = {"model": Plan, "description": "With `validate_only`: what the study would do in all. Nothing was stored."}
+
+
+def _body(description: str, schema: dict[str, Any], examples: dict[str, tuple[str, Any]], *, types: tuple[str, ...] = ("application/json",)) -> Any:
+    """Return the description of a body that is read by hand; those that may be left out have no required field."""
+    shown = {name: {"summary": summary, "value": value} for name, (summary, value) in examples.items()}
+    return {"requestBody": {"description": description, "content": {kind: {"schema": schema, "examples": shown} for kind in types}}}
+
+
+_EXTENSION = _body(
+    "What the study is to have in all; what is left out stays as it is.",
+    {"$ref": "#/components/schemas/Extension-Input"},
+    {
+        "arm": ("One more arm", {"arms": ["adamp"]}),
+        "trials": ("More trials for every arm", {"trials_per_arm": 24}),
+        "all": ("Everything at once", {"arms": [{"optimizer": "adamp", "name": "adamp-2"}], "trials_per_arm": 24, "replicates": 3, "seeds": 10}),
+    },
+)
+_SEEDS = _body(
+    "On how many seeds in all; may be left out.",
+    {"$ref": "#/components/schemas/MoreSeeds-Input"},
+    {"default": ("Five more than now", {}), "given": ("On ten in all", {"seeds": 10})},
+)
+_PATCH = _body(
+    "A JSON merge patch (RFC 7396) over the study's `spec`: fields to set, null for those to leave out; a list takes the place of the other, "
+    "and objects are merged: to have another `pruner`, name it (`median`) instead of changing the `kind` of the one there is. "
+    "Without a body the clone is exactly alike.",
+    {"type": "object", "additionalProperties": True},
+    {
+        "seed": ("Everything alike but the seed", {"seed": 1}),
+        "workload": ("The same question on another workload", {"workload": "digits-mlp", "name": None, "budget": {"epochs": 2}}),
+    },
+    types=("application/merge-patch+json", "application/json"),
+)
+
+
+def _add_confirm(router: APIRouter) -> None:
+    @router.post(
+        "/studies/{study_id}:confirm",
+        response_model=StudyView,
+        summary="Confirm a study on more seeds",
+        response_description="The study, queued again.",
+        openapi_extra=_SEEDS,
+        responses={200: {"headers": ETAG}, **may_answer(*_GROWTH_FAULTS)},
+    )
+    def confirm_study(request: Request, study_id: StudyId, seeds: Annotated[int | None, Depends(seeds_sent)], if_match: IfMatch = None) -> Response:
+        """Train each arm's best configuration and its defaults on more fresh seeds: the verdict becomes surer. The study has to be completed."""
+        store: Store = request.app.state.store
+        extension = confirming(store.study(study_id).spec, seeds=seeds)
+        return answered(store.extend(study_id, extension, if_version=version_named(if_match)))
+
+    _ = confirm_study
+
+
+def _add_extend(router: APIRouter) -> None:
+    @router.post(
+        "/studies/{study_id}:extend",
+        response_model=StudyView,
+        summary="Add arms, trials, replicates or seeds to a study",
+        response_description="The study, queued again; or with `validate_only` what it would do.",
+        openapi_extra=_EXTENSION,
+        responses={200: {"headers": ETAG, "model": StudyView | Plan}, **may_answer(*_GROWTH_FAULTS, errors.CATALOG_EMPTY)},
+    )
+    def extend_study(
+        request: Request,
+        study_id: StudyId,
+        extension: Annotated[Extension, Depends(extension_sent)],
+        if_match: IfMatch = None,
+        validate_only: ValidateOnly = False,  # noqa: FBT002 # a query parameter, given by name
+    ) -> Response:
+        """Add to a completed study: what is there stays as it is, and the search goes on where it ended."""
+        store: Store = request.app.state.store
+        if validate_only:
+            plan = Plan.of(*store.plan_extension(study_id, extension))
+            return Response(plan.model_dump_json(), media_type="application/json")
+        return answered(store.extend(study_id, extension, if_version=version_named(if_match)))
+
+    _ = extend_study
+
+
+def _add_clone(router: APIRouter) -> None:
+    @router.post(
+        "/studies/{study_id}:clone",
+        status_code=201,
+        response_model=StudyView,
+        summary="Make a new study of another's spec",
+        response_description="The clone is stored and queued; `Location` is its path.",
+        openapi_extra=_PATCH,
+        responses={
+            200: _PLANNED,
+            201: {"headers": {**LOCATION, **ETAG}},
+            **may_answer(errors.STUDY_NOT_FOUND, *_BODY_FAULTS, errors.IDEMPOTENCY_CONFLICT, errors.CATALOG_EMPTY, errors.CROSS_SITE),
+        },
+    )
+    def clone_study(
+        request: Request,
+        study_id: StudyId,
+        caller: Permitted,
+        patch: Annotated[Any, Depends(patch_sent)],
+        idempotency_key: IdempotencyKey = None,
+        validate_only: ValidateOnly = False,  # noqa: FBT002 # a query parameter, given by name
+    ) -> Response:
+        """Submit a study's spec anew with a merge patch applied, whatever state that study is in; it is checked against the present catalogue."""
+        store: Store = request.app.state.store
+        spec = cloned(store.study(study_id).spec, patch)
+        if validate_only:
+            plan = Plan.of(spec, resolve(spec, store.catalog()))
+            return Response(plan.model_dump_json(), media_type="application/json")
+        view = store.submit(spec, owner=caller.name, idempotency_key=idempotency_key)
+        return answered(view, status=201, headers={"location": f"/v1/studies/{view.id}"})
+
+    _ = clone_study
+
+
+def growth_router() -> APIRouter:
+    """Return the routes by which studies grow out of studies."""
+    router = APIRouter(tags=["studies"])
+    _add_confirm(router)
+    _add_extend(router)
+    _add_clone(router)
+    return router

@@ -1,0 +1,151 @@
+"""A study to hand on: its report in several formats, and its bundle."""
+
+__all__ = ["ReportFormat", "report_router"]
+
+import re
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import IO, Annotated, Literal
+
+from fastapi import APIRouter, Header, Query, Request, Response
+from starlette.responses import StreamingResponse
+
+from service import errors
+from service.analyses import Analyses
+from service.api.etags import etag_of, is_unchanged
+from service.api.openapi import may_answer
+from service.api.studies import StudyId
+from service.report.bundle import write_bundle
+from service.report.contents import StudyReport, report_of
+from service.report.html import CONTENT_SECURITY_POLICY, html
+from service.report.latex import latex
+from service.report.manifest import bundle_name
+from service.report.markdown import markdown
+from studies.store import Store
+
+ReportFormat = Literal["json", "markdown", "html", "latex"]
+
+_TYPES: dict[ReportFormat, str] = {
+    "json": "application/json",
+    "markdown": "text/markdown; charset=utf-8",
+    "html": "text/html; charset=utf-8",
+    "latex": "application/x-tex; charset=utf-8",
+}
+_CHUNK = 1 << 18
+_WEIGHT = re.compile(r"(?:^|;)\s*q\s*=\s*(0(?:\.\d{0,3})?|1(?:\.0{0,3})?)\s*(?:;|$)", re.IGNORECASE)
+
+Format = Annotated[ReportFormat | None, Query(alias="format", description="The format; left out, what `Accept` asks for, else JSON.")]
+IfNoneMatch = Annotated[str | None, Header(max_length=2000, description="ETag of the copy at hand: 304 when it is still right.")]
+
+
+def _accepted(accept: str) -> ReportFormat:
+    """Return the format that an `Accept` header likes best, of several the first; JSON where it names none of them."""
+    liked: dict[ReportFormat, float] = {}
+    for part in accept.split(","):
+        media, _, parameters = part.partition(";")
+        asked: list[ReportFormat] = [name for name, known in _TYPES.items() if known.partition(";")[0] == media.strip().lower()]
+        liked |= {name: _weight(parameters) for name in asked}
+    return max(liked, key=lambda name: liked[name]) if any(liked.values()) else "json"
+
+
+def _weight(parameters: str) -> float:
+    """Return the weight `q` among the parameters of a media type; 1 without one, or where it is none."""
+    found = _WEIGHT.search(parameters)
+    return 1.0 if found is None else float(found[1])
+
+
+def _written(report: StudyReport, form: ReportFormat) -> str:
+    match form:
+        case "json":
+            # By pydantic itself, which writes null for what no JSON number can be.
+            return report.model_dump_json()
+        case "markdown":
+            return markdown(report)
+        case "html":
+            return html(report)
+        case "latex":
+            return latex(report)
+
+
+def _report(request: Request, study_id: str) -> StudyReport:
+    store: Store = request.app.state.store
+    analyses: Analyses = request.app.state.analyses
+    # Arms are only ever added: read in this order, every arm that the analysis or the spec speaks of is among them.
+    analysis, study = analyses.of(study_id), store.study(study_id)
+    return report_of(study, store.arms(study_id), analysis)
+
+
+def _pieces(file: IO[bytes], closing: ExitStack) -> Iterator[bytes]:
+    with closing:
+        while piece := file.read(_CHUNK):
+            yield piece
+
+
+def report_router() -> APIRouter:
+    """Return the routes of reports and bundles."""
+    router = APIRouter(tags=["analysis"])
+
+    @router.get(
+        "/studies/{study_id}/report",
+        response_model=StudyReport,
+        summary="A study's report",
+        response_description="The report, in the format that was asked for.",
+        responses={
+            200: {
+                "content": {media.partition(";")[0]: {"schema": {"type": "string"}} for name, media in _TYPES.items() if name != "json"},
+                "headers": {"ETag": {"description": "Changes with the report; send it back in `If-None-Match`.", "schema": {"type": "string"}}},
+            },
+            304: {"description": "The copy named in `If-None-Match` is still right."},
+            **may_answer(errors.STUDY_NOT_FOUND, errors.PARAMETER_INVALID),
+        },
+    )
+    def get_report(request: Request, study_id: StudyId, form: Format = None, if_none_match: IfNoneMatch = None) -> Response:
+        """Return what a study found and how it was done: the verdict, a paragraph on methods for a paper, configurations as Python to paste.
+
+        Markdown suits an appendix or an issue; HTML is one file that needs nothing else, with its charts in it; LaTeX is a table (booktabs).
+        """
+        chosen = form or _accepted(request.headers.get("accept", ""))
+        report = _report(request, study_id)
+        body = _written(report, chosen).encode("utf-8", "replace")
+        headers = {"etag": etag_of(report.study.version, body), "vary": "Accept"}
+        if is_unchanged(if_none_match, headers["etag"]):
+            return Response(status_code=304, headers=headers)
+        if chosen == "html":
+            headers["content-security-policy"] = f"{CONTENT_SECURITY_POLICY}; frame-ancestors 'none'"
+        return Response(body, media_type=_TYPES[chosen], headers=headers)
+
+    @router.get(
+        "/studies/{study_id}/bundle",
+        response_class=StreamingResponse,
+        summary="A study's bundle",
+        response_description="A zip file.",
+        responses={
+            200: {
+                "content": {"application/zip": {"schema": {"type": "string", "format": "binary"}}},
+                "headers": {"Content-Disposition": {"description": "Its name as a file.", "schema": {"type": "string"}}},
+            },
+            **may_answer(errors.STUDY_NOT_FOUND),
+        },
+    )
+    def get_bundle(request: Request, study_id: StudyId) -> Response:
+        """Return all that is needed to read a study without Tangent, and to run it again with `tangent replay`.
+
+        A zip file of spec, plan, trials and measurements (Parquet and CSV), environment, seeds, version, analysis and report; its `manifest.json`
+        has the SHA-256 of each. The bundle of a study that is still open holds what is there now.
+        """
+        store: Store = request.app.state.store
+        report = _report(request, study_id)
+        # Written whole before its first byte is sent: a fault on the way is an answer, not half a file.
+        with ExitStack() as stack:
+            file = stack.enter_context(tempfile.TemporaryFile())
+            write_bundle(store, report, file)
+            size = file.tell()
+            file.seek(0)
+            closing = stack.pop_all()
+        name = bundle_name(study_id, report.study.name)
+        headers = {"content-disposition": f'attachment; filename="{name}"', "content-length": str(size)}
+        return StreamingResponse(_pieces(file, closing), media_type="application/zip", headers=headers)
+
+    _ = get_report, get_bundle
+    return router

@@ -1,0 +1,180 @@
+"""The line between the client and a service: requests that are repeated where that is safe, answers read as models, refusals raised.
+
+`ProblemError` is what the service said; `ServiceUnreachable` that it said nothing.
+"""
+
+__all__ = ["Line", "ProblemError", "ServiceUnreachable", "part"]
+
+import time
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, suppress
+from typing import IO, Any, TypeVar
+from urllib.parse import quote, urlsplit
+
+import httpx
+from pydantic import BaseModel, ValidationError
+
+from service.errors import PROBLEM_JSON, Fault, Problem
+from service.settings import is_loopback
+from studies.errors import TangentError
+
+_T = TypeVar("_T", bound=BaseModel)
+_ATTEMPTS = 3
+_RETRY_S = 0.5
+# Longer than three of the service's heartbeats: silence beyond it means that the line is dead.
+_SILENCE_S = 50.0
+_NOTHING_THERE = (httpx.ConnectError, httpx.ConnectTimeout, httpx.UnsupportedProtocol)
+
+
+class ServiceUnreachable(TangentError):
+    """No service answers at the URL, or what answers is none of ours."""
+
+
+class ProblemError(TangentError):
+    """The service refused a request.
+
+    Attributes:
+        status: HTTP status.
+        slug: the kind of problem, e.g. `study-not-found`; stable.
+        title: the kind, in a few words.
+        detail: what happened this time.
+        errors: each fault in the request, with a pointer to it.
+        problem: everything the service said.
+    """
+
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
+        self.status = problem.status
+        self.slug = problem.type.rpartition("/")[2]
+        self.title = problem.title
+        self.detail = problem.detail
+        self.errors: tuple[Fault, ...] = problem.errors or ()
+        super().__init__(problem.detail)
+
+
+class Line:
+    """A line to one service.
+
+    Args:
+        url: where the service listens, without a slash at the end.
+        token: API token; None for a service that needs none.
+        timeout_s: longest wait for an answer.
+
+    Raises:
+        ServiceUnreachable: the URL is no address, or the token no token.
+    """
+
+    def __init__(self, url: str, token: str | None, *, timeout_s: float) -> None:
+        self.url = url
+        self._timeout_s = timeout_s
+        if token is not None and not (token.isascii() and token.isprintable()):
+            raise ServiceUnreachable("the API token holds what no token can; expected the text that `tangent token create` printed")
+        headers = {"accept": "application/json", **({} if token is None else {"authorization": f"Bearer {token}"})}
+        try:
+            # A proxy of the environment cannot reach this machine's own address.
+            trusts_proxies = not is_loopback(urlsplit(self.url).hostname or "")
+            self._http = httpx.Client(base_url=self.url, headers=headers, timeout=timeout_s, trust_env=trusts_proxies)
+        except (httpx.InvalidURL, ValueError):
+            raise self._no_address() from None
+
+    def close(self) -> None:
+        """Give the connections back."""
+        self._http.close()
+
+    def get(self, model: type[_T], path: str, params: Mapping[str, Any] | None = None, *, timeout_s: float | None = None) -> _T:
+        """Return what stands under a path; parameters that are None are left out."""
+        given = {name: value for name, value in (params or {}).items() if value is not None}
+        patience = {} if timeout_s is None else {"timeout": max(timeout_s, self._timeout_s)}
+        return self.read(model, self.send("GET", path, params=given, **patience))
+
+    def send(self, method: str, path: str, **request: Any) -> httpx.Response:
+        """Return the answer to a request, which is sent again only where that can do no harm.
+
+        Raises:
+            ProblemError: the service refused it.
+            ServiceUnreachable: no service answers.
+        """
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                response = self._http.request(method, path, **request)
+            except httpx.TransportError as error:
+                # Whether the request was done is unknown unless nothing answered; reading, or a submission with its key, may be sent again.
+                may_repeat = method == "GET" or "idempotency-key" in request.get("headers", {})
+                if isinstance(error, _NOTHING_THERE) or not may_repeat or attempt == _ATTEMPTS:
+                    raise self.unreachable(error) from error
+                time.sleep(attempt * _RETRY_S)
+            except httpx.InvalidURL:
+                raise self._no_address() from None
+            else:
+                self.raise_for_problem(response)
+                return response
+        raise AssertionError("the last attempt returns or raises")
+
+    def read(self, model: type[_T], response: httpx.Response) -> _T:
+        """Return the value in an answer.
+
+        Raises:
+            ServiceUnreachable: it is no such value.
+        """
+        try:
+            return model.model_validate_json(response.content)
+        except ValidationError as error:
+            raise ServiceUnreachable(f"what answers at {self.url} is no Tangent, or one of another version: {error.error_count()} faults") from error
+
+    def stream(self, path: str, *, after: int) -> AbstractContextManager[httpx.Response]:
+        """Return a stream of server-sent events from behind the last one that is known."""
+        headers = {"accept": f"text/event-stream, {PROBLEM_JSON}", "last-event-id": str(after)}
+        timeout = httpx.Timeout(self._http.timeout.connect, read=_SILENCE_S)
+        return self._http.stream("GET", path, headers=headers, timeout=timeout)
+
+    def download(self, path: str, into: IO[bytes], *, timeout_s: float) -> None:
+        """Write what stands under a path into an open file, piece by piece.
+
+        Raises:
+            ProblemError: the service refused it.
+            ServiceUnreachable: no service answers, or the line broke on the way.
+        """
+        try:
+            with self._http.stream("GET", path, headers={"accept": "*/*"}, timeout=max(timeout_s, self._timeout_s)) as response:
+                self.raise_for_problem(response)
+                for piece in response.iter_bytes():
+                    into.write(piece)
+        except httpx.TransportError as error:
+            raise self.unreachable(error) from error
+        except httpx.InvalidURL:
+            raise self._no_address() from None
+
+    def raise_for_problem(self, response: httpx.Response) -> None:
+        """Return when the service did what it was asked.
+
+        Raises:
+            ProblemError: it refused.
+            ServiceUnreachable: what answered is no Tangent.
+        """
+        if response.is_success:
+            return
+        with suppress(ValidationError):
+            raise ProblemError(Problem.model_validate_json(response.read()))
+        raise ServiceUnreachable(f"what answers at {self.url} is no Tangent: it said {response.status_code} {response.reason_phrase}")
+
+    def unreachable(self, error: httpx.TransportError) -> ServiceUnreachable:
+        """Return what a broken line means."""
+        match error:
+            case httpx.ConnectError() | httpx.ConnectTimeout():
+                return ServiceUnreachable(f"no service answers at {self.url}; start one with `tangent up`")
+            case httpx.UnsupportedProtocol():
+                return self._no_address()
+            case httpx.TimeoutException():
+                return ServiceUnreachable(f"the service at {self.url} did not answer in time")
+            case _:
+                return ServiceUnreachable(f"the line to {self.url} broke: {error}")
+
+    def _no_address(self) -> ServiceUnreachable:
+        return ServiceUnreachable(f"{self.url!r} is no address of a service; expected one such as http://127.0.0.1:8780")
+
+
+def part(name: str) -> str:
+    """Return a name as one part of a path, whatever is in it."""
+    quoted = quote(name, safe="") or "-"
+    # Dots alone would lead up the path.
+    return quoted if quoted.strip(".") else quoted.replace(".", "%2E")

@@ -1,0 +1,3 @@
+"""A study in a form to hand on: reports as JSON, Markdown, HTML and LaTeX, and the bundle that holds everything needed to run it again."""
+
+__all__: list[str] = []

@@ -1,0 +1,62 @@
+"""Which code this is: the installed version, and the commit where the installation knows one."""
+
+__all__ = ["CodeVersion", "code_version"]
+
+import json
+from functools import cache
+from importlib.metadata import Distribution, PackageNotFoundError, distribution
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+_DISTRIBUTION = "tangent-studies"
+
+
+class CodeVersion(BaseModel):
+    """A version of Tangent."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    version: str = Field(description="Version of the distribution `tangent-studies`.")
+    commit: str | None = Field(description="Git commit that it was installed from or is checked out at; none where that is not known.")
+
+    def __str__(self) -> str:
+        """Return the version in words."""
+        return f"{_DISTRIBUTION} {self.version}" + (f", commit {self.commit}" if self.commit else "")
+
+
+@cache
+def code_version() -> CodeVersion:
+    """Return the version of the code that runs here; it cannot change while it does."""
+    try:
+        installed = distribution(_DISTRIBUTION)
+    except PackageNotFoundError:
+        return CodeVersion(version="0+source", commit=_checked_out())
+    return CodeVersion(version=installed.version, commit=_installed_from(installed))
+
+
+def _installed_from(installed: Distribution) -> str | None:
+    """Return the commit that pip has noted (PEP 610's direct_url.json), or that of the checkout which an editable installation runs from."""
+    try:
+        noted: dict[str, Any] = json.loads(installed.read_text("direct_url.json") or "{}")
+    except ValueError:
+        return None
+    commit = noted.get("vcs_info", {}).get("commit_id")
+    return commit if commit is not None else _checked_out() if noted.get("dir_info", {}).get("editable") else None
+
+
+def _checked_out() -> str | None:
+    """Return the commit of the checkout that this file lies in, read from git's own files; None where there is none."""
+    git = Path(__file__).parents[2] / ".git"
+    try:
+        head = (git / "HEAD").read_text(encoding="ascii").strip()
+        if not head.startswith("ref: "):
+            return head
+        name = head.removeprefix("ref: ")
+        if (git / name).is_file():
+            return (git / name).read_text(encoding="ascii").strip()
+        packed = (line.partition(" ") for line in (git / "packed-refs").read_text(encoding="ascii").splitlines())
+        return next((commit for commit, _, ref in packed if ref == name), None)
+    except (OSError, UnicodeDecodeError):
+        return None

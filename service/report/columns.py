@@ -1,0 +1,115 @@
+"""Trials and measurements in columns: Parquet with types, and measurements as CSV beside it in the same pass."""
+
+__all__ = ["MeasurementFiles", "trial_table"]
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+from typing import IO, Any, Final, Self
+
+import pyarrow as pa  # pyright: ignore[reportMissingTypeStubs] # it ships none
+from pyarrow import parquet  # pyright: ignore[reportMissingTypeStubs] # it ships none
+
+from studies.space import Scalar
+from studies.views import MeasurementView, TrialView
+
+# Without stubs all that comes of them is of an unknown type; of these names it is of any.
+_pa: Any = pa
+_pq: Any = parquet
+
+_TEXT: Final = "string"
+_WHOLE: Final = "int64"
+_REAL: Final = "float64"
+_TIME: Final = "time"
+
+_TRIAL: Final = {
+    "id": _TEXT,
+    "arm": _TEXT,
+    "phase": _TEXT,
+    "number": _WHOLE,
+    "confirms": _WHOLE,
+    "state": _TEXT,
+    "origin": _TEXT,
+    "replicate": _WHOLE,
+    "seed": _WHOLE,
+    "value": _REAL,
+    "best_epoch": _WHOLE,
+    "test_value": _REAL,
+    "epochs_done": _WHOLE,
+    "to_epoch": _WHOLE,
+    "bracket": _WHOLE,
+    "pack_size": _WHOLE,
+    "cost_s": _REAL,
+    "attempt": _WHOLE,
+    "retries": _WHOLE,
+    "worker": _TEXT,
+    "reason": _TEXT,
+    "created_at": _TIME,
+    "started_at": _TIME,
+    "ended_at": _TIME,
+}
+_MEASURED: Final = tuple(name for name in MeasurementView.model_fields if name != "epoch")
+
+
+def _type(name: str) -> Any:
+    return _pa.timestamp("us", tz="UTC") if name == _TIME else _pa.type_for_alias(name)
+
+
+def _kind(values: Sequence[Scalar]) -> str:
+    """Return the narrowest type that holds all of a hyperparameter's values: switches, whole numbers, numbers, or else text."""
+    if all(isinstance(value, bool) for value in values):
+        return "bool"
+    if any(isinstance(value, bool | str) for value in values):
+        return _TEXT
+    return _WHOLE if all(isinstance(value, int) for value in values) else _REAL
+
+
+def trial_table(trials: Sequence[TrialView], into: IO[bytes]) -> None:
+    """Write trials as a Parquet file, one row a trial, one column `parameters.NAME` a hyperparameter."""
+    columns: dict[str, Any] = {name: _pa.array([_stored(getattr(trial, name)) for trial in trials], _type(kind)) for name, kind in _TRIAL.items()}
+    for name in dict.fromkeys(name for trial in trials for name in trial.parameters):
+        kind = _kind([trial.parameters[name] for trial in trials if name in trial.parameters])
+        values = [trial.parameters.get(name) for trial in trials]
+        columns[f"parameters.{name}"] = _pa.array([str(v) if kind == _TEXT and v is not None else v for v in values], _type(kind))
+    _pq.write_table(_pa.table(columns), into, compression="zstd")
+
+
+def _stored(value: Any) -> Any:
+    # States are words; `str` would do, were it not for None.
+    return getattr(value, "value", value)
+
+
+class MeasurementFiles:
+    """Measurements as Parquet and as CSV, some trials at a time.
+
+    Args:
+        binary, text: empty binary files, which stay open.
+    """
+
+    def __init__(self, binary: IO[bytes], text: IO[bytes]) -> None:
+        fields = [("trial_id", _pa.dictionary(_pa.int32(), _pa.string())), ("arm", _pa.dictionary(_pa.int32(), _pa.string())), ("epoch", _pa.int64())]
+        self._schema: Any = _pa.schema([*fields, *((name, _pa.float64()) for name in _MEASURED)])
+        self._parquet = _pq.ParquetWriter(binary, self._schema, compression="zstd")
+        self._text = io.TextIOWrapper(text, encoding="utf-8", newline="", write_through=False)
+        self._csv = csv.writer(self._text)
+        self._csv.writerow(self._schema.names)
+
+    def __enter__(self) -> Self:
+        """Return the files."""
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        """Complete both files; they stay open."""
+        self._parquet.close()
+        self._text.flush()
+        self._text.detach()
+
+    def write(self, measured: Iterable[tuple[TrialView, Sequence[MeasurementView]]]) -> None:
+        """Write the measurements of some trials, trial by trial, epoch by epoch."""
+        rows = [(trial.id, trial.arm, m.epoch, *(getattr(m, name) for name in _MEASURED)) for trial, measurements in measured for m in measurements]
+        if not rows:
+            return
+        # Numbers, ids and names of arms: nothing here that a spreadsheet would take for a formula.
+        self._csv.writerows(rows)
+        columns = [_pa.array(column, field.type) for column, field in zip(zip(*rows, strict=True), self._schema, strict=True)]
+        self._parquet.write_table(_pa.table(columns, schema=self._schema))

@@ -1,0 +1,73 @@
+"""What every report of a study says, whatever its format: the study, its analysis, how it was done, and configurations to paste."""
+
+__all__ = ["Configuration", "StudyReport", "report_of"]
+
+from collections.abc import Sequence
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from service.report.methods import Methods, methods
+from studies.analysis.views import StudyAnalysis
+from studies.recipe import call, recipe
+from studies.space import Parameters
+from studies.views import ArmView, StudyView
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Configuration(_Part):
+    """One configuration that stands for its arm."""
+
+    arm: str = Field(description="Name of the arm.")
+    optimizer: str = Field(description="Name of its optimizer.")
+    configuration: Literal["best", "defaults"] = Field(description="The best of the search by validation, or the arm's defaults.")
+    replicate: int | None = Field(description="The repetition of the search that found it, from 0; none where it was not confirmed.")
+    number: int = Field(description="Number of the search's trial that it comes from.")
+    parameters: Parameters = Field(description="The configuration.")
+    call: str = Field(description="The optimizer's constructor call alone, on one line.")
+    python: str = Field(description="Python that builds the optimizer for `model`, ready to paste.")
+
+
+class StudyReport(_Part):
+    """A study, what came of it and how it was done."""
+
+    study: StudyView = Field(description="The study.")
+    arms: tuple[ArmView, ...] = Field(description="Its arms, with their spaces.")
+    analysis: StudyAnalysis = Field(description="What its record says of its arms.")
+    methods: Methods = Field(description="How it was done, for a paper's section on methods.")
+    configurations: tuple[Configuration, ...] = Field(description="Arm by arm the best configuration, one for each replicate, then the defaults.")
+
+
+def report_of(study: StudyView, arms: Sequence[ArmView], analysis: StudyAnalysis) -> StudyReport:
+    """Return the report of a study, as its record stands."""
+    return StudyReport(
+        study=study,
+        arms=tuple(arms),
+        analysis=analysis,
+        methods=methods(study, arms, analysis),
+        configurations=tuple(found for arm in arms for found in _configurations(study, arm, analysis)),
+    )
+
+
+def _configurations(study: StudyView, arm: ArmView, analysis: StudyAnalysis) -> list[Configuration]:
+    """Return an arm's configurations: those that were confirmed, or else the best of the search; at last the defaults."""
+    confirmed = [found for found in analysis.confirmed if found.arm == arm.name and found.configuration == "best"]
+    best = [("best", found.replicate, found.number, found.parameters) for found in confirmed]
+    if not best and arm.best is not None:
+        best = [("best", None, arm.best.number, arm.best.parameters)]
+    return [
+        Configuration(
+            arm=arm.name,
+            optimizer=arm.optimizer.name,
+            configuration="best" if kind == "best" else "defaults",
+            replicate=replicate,
+            number=number,
+            parameters=parameters,
+            call=call(arm.optimizer, parameters, decay_1d=study.spec.training.decay_1d),
+            python=recipe(arm.optimizer, parameters, decay_1d=study.spec.training.decay_1d),
+        )
+        for kind, replicate, number, parameters in (*best, ("defaults", None, 0, arm.defaults))
+    ]

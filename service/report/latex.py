@@ -1,0 +1,171 @@
+"""A study's result as a LaTeX table for a paper: needs the package booktabs and nothing else, with pdfTeX, XeTeX and LuaTeX alike."""
+
+__all__ = ["escaped", "latex"]
+
+import unicodedata
+from typing import Final
+
+from service.report.contents import StudyReport
+from service.report.plain import heading, plain
+from service.report.rows import ArmRow, arm_rows
+from studies.analysis.numbers import count
+from studies.views import StudyView
+
+_SPECIAL: Final = {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    '"': r"\textquotedblright{}",
+    "\N{NO-BREAK SPACE}": "~",
+    "\N{MINUS SIGN}": "$-$",
+    "\N{EN DASH}": r"\textendash{}",
+    "\N{EM DASH}": r"\textemdash{}",
+    "\N{HORIZONTAL ELLIPSIS}": r"\ldots{}",
+    "\N{MULTIPLICATION SIGN}": r"$\times$",
+    "\N{PLUS-MINUS SIGN}": r"$\pm$",
+    "\N{LEFT SINGLE QUOTATION MARK}": r"\textquoteleft{}",
+    "\N{RIGHT SINGLE QUOTATION MARK}": r"\textquoteright{}",
+    "\N{LEFT DOUBLE QUOTATION MARK}": r"\textquotedblleft{}",
+    "\N{RIGHT DOUBLE QUOTATION MARK}": r"\textquotedblright{}",
+    "ß": r"\ss{}",
+    "æ": r"\ae{}",
+    "Æ": r"\AE{}",
+    "ø": r"\o{}",
+    "Ø": r"\O{}",
+    "œ": r"\oe{}",
+    "Œ": r"\OE{}",
+    "ł": r"\l{}",
+    "Ł": r"\L{}",
+    **{character: f"\\{character}" for character in "&%$#_{}"},
+}
+# Combining marks and the commands that set them on a letter.
+_ACCENTS: Final = {
+    "\u0300": r"\`",
+    "\u0301": r"\'",
+    "\u0302": r"\^",
+    "\u0303": r"\~",
+    "\u0304": r"\=",
+    "\u0306": r"\u",
+    "\u0307": r"\.",
+    "\u0308": r"\"",
+    "\u030a": r"\r",
+    "\u030b": r"\H",
+    "\u030c": r"\v",
+    "\u0327": r"\c",
+}
+# Two characters that some font sets as one other: a dash, a quotation mark, a sign turned upside down.
+_LIGATURES: Final = frozenset({"--", ",,", "''", "``", "?`", "!`"})
+# An accent takes the place of the dot.
+_DOTLESS: Final = {"i": r"\i", "j": r"\j"}
+
+
+def escaped(text: str) -> str:
+    """Return text as LaTeX sets it, in ASCII: every font has that, and no character of it is a command.
+
+    Letters with accents keep them; what plain LaTeX cannot set, such as Chinese or emoji, becomes a question mark.
+    """
+    told = unicodedata.normalize("NFC", plain(text))
+    return "".join(
+        f"{'{}' if before + character in _LIGATURES else ''}{_set(character)}" for before, character in zip(f" {told}", told, strict=False)
+    )
+
+
+def _set(character: str) -> str:
+    if character in _SPECIAL:
+        return _SPECIAL[character]
+    if character.isascii():
+        return character
+    letter, *marks = unicodedata.normalize("NFD", character)
+    if letter.isascii() and letter.isalpha() and marks and all(mark in _ACCENTS for mark in marks):
+        for mark in marks:
+            letter = f"{_ACCENTS[mark]}{{{_DOTLESS.get(letter, letter)}}}"
+        return letter
+    return "?"
+
+
+def latex(report: StudyReport) -> str:
+    """Return the arms as a table: confirmed mean with its interval, n, budget, place and whom each is better than."""
+    study = report.study
+    rows = arm_rows(report)
+    head = ("", "Optimizer", _measured("Test", study), "$n$", "Trials", "Epochs", _measured("Search", study), "Rank", "Better than")
+    body = [" & ".join(_cells(row, report)) + r" \\" for row in rows]
+    return "\n".join(
+        (
+            r"% Needs \usepackage{booktabs}.",
+            r"\begin{table}",
+            r"  \centering",
+            f"  \\caption{{{_caption(report)}}}",
+            f"  \\label{{tab:tangent-{study.id}}}",
+            r"  \begin{tabular}{rlrrrrrll}",
+            r"    \toprule",
+            f"    {' & '.join(head)} \\\\",
+            r"    \midrule",
+            *(f"    {line}" for line in body),
+            r"    \bottomrule",
+            r"  \end{tabular}",
+            r"\end{table}",
+            "",
+        )
+    )
+
+
+def _measured(split: str, study: StudyView) -> str:
+    unit = study.workload_card.unit
+    return split if unit in {"", "none"} else f"{split} (\\%)" if unit == "fraction" else f"{split} ({escaped(unit)})"
+
+
+def _cells(row: ArmRow, report: StudyReport) -> tuple[str, ...]:
+    unit = report.study.workload_card.unit
+    mean = _number(row.mean, unit)
+    shown = mean if row.half_width is None else f"{mean} \\pm {_number(row.half_width, unit, like=row.mean)}"
+    test = "--" if row.mean is None else f"${shown}$"
+    diverged = f" ({row.diverged} diverged)" if row.diverged else ""
+    is_winner = report.analysis.finding.winner == row.arm.name
+    name = escaped(row.label)
+    return (
+        str(row.mark),
+        f"\\textbf{{{name}}}" if is_winner else name,
+        test,
+        f"{row.n}{diverged}",
+        count(row.arm.progress.finished - row.arm.progress.cancelled).replace(",", "\\,"),
+        count(row.arm.progress.epochs_done).replace(",", "\\,"),
+        "--" if row.search_value is None else f"${_number(row.search_value, unit)}$",
+        _rank(row),
+        ", ".join(map(str, row.better_than)) or "--",
+    )
+
+
+def _rank(row: ArmRow) -> str:
+    if row.rank is None:
+        return "--"
+    return f"{row.rank:g}" if row.rank_low == row.rank_high else f"{row.rank:g} ({row.rank_low}--{row.rank_high})"
+
+
+def _number(value: float | None, unit: str, *, like: float | None = None) -> str:
+    """Return a number for LaTeX's mathematics: percent with two digits after the point, else with as many as `like` has with four in all."""
+    if value is None:
+        return "--"
+    if unit == "fraction":
+        return f"{100 * value:.2f}"
+    digits, _, exponent = f"{like if like is not None else value:#.4g}".rstrip(".").partition("e")
+    if exponent:
+        mantissa, _, power = f"{value:.2e}".partition("e")
+        return f"{mantissa} \\times 10^{{{int(power)}}}"
+    return f"{value:.{len(digits.partition('.')[2])}f}"
+
+
+def _caption(report: StudyReport) -> str:
+    study, card = report.study, report.study.workload_card
+    replicates = study.spec.budget.replicates
+    of = "replicates of the whole search" if replicates > 1 else "fresh seeds"
+    direction = "higher" if card.direction == "maximize" else "lower"
+    return (
+        f"{escaped(heading(study))}. Test {escaped(card.metric)} on {escaped(card.name)} ({direction} is better): mean over $n$ {of} of each "
+        "optimizer's best configuration by validation, $\\pm$ half the width of its 95\\,\\% interval (Student's $t$). Trials and epochs are those "
+        "of the search, and its best validation value stands under Search. Rank: place by mean, with the places that are possible. Better than: "
+        "the optimizers, by their numbers, that are worse beyond doubt (paired comparison, Holm-corrected $p < 0.05$); all others are undecided or "
+        "better." + (" No configuration has been confirmed on fresh seeds." if not report.analysis.confirmed else "")
+    )

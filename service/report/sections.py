@@ -1,0 +1,253 @@
+"""A report as sections of text, tables and code, before anything is escaped: Markdown and HTML write the same ones."""
+
+__all__ = ["Block", "Chart", "Code", "Items", "Paragraph", "Section", "Table", "measured", "sections"]
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from service.numbers import change, instant, interval, p_value, span
+from service.report.contents import StudyReport
+from service.report.rows import ArmRow, arm_rows
+from studies.analysis.numbers import ABSENT, count, duration, metric, metric_unit, number
+from studies.catalog import WorkloadCard
+
+
+@dataclass(frozen=True)
+class Paragraph:
+    """One paragraph."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Items:
+    """A list, numbered or not."""
+
+    texts: tuple[str, ...]
+    is_numbered: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table; columns from `numeric_from` on hold numbers."""
+
+    caption: str
+    headers: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    numeric_from: int = 1
+
+
+@dataclass(frozen=True)
+class Code:
+    """Python under a title."""
+
+    title: str
+    python: str
+
+
+@dataclass(frozen=True)
+class Chart:
+    """Where a chart stands in a format that has charts; the table beside it has its numbers."""
+
+    name: Literal["confirmed", "budget"]
+
+
+Block = Paragraph | Items | Table | Code | Chart
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the report under a heading."""
+
+    title: str
+    blocks: tuple[Block, ...]
+
+
+def sections(report: StudyReport) -> tuple[Section, ...]:
+    """Return what a report says, in the order in which a reader wants it; a section with nothing to say is left out."""
+    rows = arm_rows(report)
+    labels = {row.arm.name: row.label for row in rows}
+    found = (
+        Section("Finding", _finding(report)),
+        Section("Arms", _arms(report, rows)),
+        Section("Pairs of arms", _pairs(report, labels)),
+        Section("Budget", _budget(report, labels)),
+        Section("Checks", _checks(report)),
+        Section("Time to target", _targets(report, labels)),
+        Section("Sensitivity", _sensitivity(report, labels)),
+        Section("Methods", tuple(Paragraph(text) for text in report.methods.paragraphs)),
+        Section("References", (Items(report.methods.references, is_numbered=True),) if report.methods.references else ()),
+        Section("Configurations", _configurations(report, labels)),
+        Section("The study", _study(report)),
+    )
+    return tuple(section for section in found if section.blocks)
+
+
+def _finding(report: StudyReport) -> tuple[Block, ...]:
+    finding = report.analysis.finding
+    return (Paragraph(finding.sentence), *((Items(finding.limits),) if finding.limits else ()))
+
+
+def measured(card: WorkloadCard) -> str:
+    """Return what a workload's values measure, with their unit where percent does not say it."""
+    unit = metric_unit(card.unit)
+    return f"{card.metric} ({unit.strip()})" if unit else card.metric
+
+
+def _arms(report: StudyReport, rows: Sequence[ArmRow]) -> tuple[Block, ...]:
+    card = report.study.workload_card
+    replicates = report.study.spec.budget.replicates
+    of = "replicates" if replicates > 1 else "fresh seeds"
+    caption = (
+        f"Mean test {measured(card)} of each arm's best configuration with its 95 % interval over n {of}; under search stands the best validation "
+        "value of the search, which flatters. An arm is better than, or undecided against, the arms with these numbers."
+    )
+    headers = ("#", "arm", "test mean", "95 % interval", "n", "diverged", "defaults", "search", "shrinkage", "rank", "better than", "undecided")
+    body = tuple(
+        (
+            str(row.mark),
+            row.label,
+            metric(row.mean, card.unit),
+            interval(row.low, row.high, card.unit),
+            count(row.n),
+            count(row.diverged),
+            metric(row.defaults_mean, card.unit),
+            metric(row.search_value, card.unit),
+            change(row.shrinkage, card.unit),
+            _rank(row),
+            ", ".join(map(str, row.better_than)) or ABSENT,
+            ", ".join(map(str, row.undecided_with)) or ABSENT,
+        )
+        for row in rows
+    )
+    table = Table(caption, headers, body, numeric_from=2)
+    return (Chart("confirmed"), table) if any(row.mean is not None for row in rows) else (table,)
+
+
+def _rank(row: ArmRow) -> str:
+    if row.rank is None:
+        return ABSENT
+    return f"{row.rank:g}" if row.rank_low == row.rank_high else f"{row.rank:g} ({row.rank_low} to {row.rank_high})"
+
+
+def _pairs(report: StudyReport, labels: dict[str, str]) -> tuple[Block, ...]:
+    pairs, unit = [pair for pair in report.analysis.pairs if pair.n > 0], report.study.workload_card.unit
+    if not pairs:
+        return ()
+    in_unit = ", in percentage points" if unit == "fraction" else metric_unit(unit).strip() and f", in {metric_unit(unit).strip()}"
+    of = "Differences between mean test values" if report.study.spec.budget.replicates > 1 else "Mean paired differences in the test value"
+    headers = ("first", "second", "first is", "difference", "95 % interval", "p (Holm)", "effect size", "n")
+    rows = tuple(
+        (
+            labels[pair.first],
+            labels[pair.second],
+            pair.word,
+            change(pair.difference, unit),
+            span(pair.low, pair.high, unit),
+            p_value(pair.p_holm),
+            number(pair.effect_size, 3),
+            count(pair.n),
+        )
+        for pair in pairs
+    )
+    table = Table(f"{of}, first less second{in_unit}.", headers, rows, numeric_from=3)
+    return (table, Items(tuple(pair.reason for pair in pairs)))
+
+
+def _budget(report: StudyReport, labels: dict[str, str]) -> tuple[Block, ...]:
+    analysis, unit = report.analysis, report.study.workload_card.unit
+    drawn = [curve for curve in analysis.curves if curve.points]
+    if not drawn:
+        return ()
+    most = max(point.trials for curve in drawn for point in curve.points)
+    shown = sorted({1, most, *(2**n for n in range(1, most.bit_length()))} - {0})
+    headers = ("arm", "method", *(_trials(trials) for trials in shown))
+    rows = tuple(
+        (
+            labels[curve.arm],
+            curve.method + (f", {curve.band}" if curve.band else ""),
+            *(metric(next((p.value for p in reversed(curve.points) if p.trials <= trials), None), unit) for trials in shown),
+        )
+        for curve in drawn
+    )
+    card = report.study.workload_card
+    table = Table(f"Best validation {measured(card)} that so many trials reach.", headers, rows, numeric_from=2)
+    flips = tuple(f"From {_trials(flip.trials)} on {labels[flip.after]} leads; with fewer, {labels[flip.before]} does." for flip in analysis.flips)
+    has_values = any(point.value is not None for curve in drawn for point in curve.points)
+    return (*((Chart("budget"),) if has_values else ()), table, *((Items(flips),) if flips else ()))
+
+
+def _trials(trials: int) -> str:
+    """Return '1 trial' or '12 trials'."""
+    return f"{count(trials)} trial{'' if trials == 1 else 's'}"
+
+
+def _checks(report: StudyReport) -> tuple[Block, ...]:
+    said = tuple(f"{'Warning: ' if check.is_warning else ''}{check.sentence}" for check in report.analysis.checks)
+    return (Items(said),) if said else ()
+
+
+def _targets(report: StudyReport, labels: dict[str, str]) -> tuple[Block, ...]:
+    found, card = report.analysis.time_to_target, report.study.workload_card
+    if not found:
+        return ()
+    rows = tuple(
+        (
+            labels[one.arm],
+            f"{count(one.reached)} of {count(one.runs)}",
+            number(one.epochs_median),
+            duration(one.elapsed_s_median),
+            "own" if one.is_solo else "share of a pack's",
+        )
+        for one in found
+    )
+    caption = (
+        f"Until validation {card.metric} reaches {metric(card.target, card.unit)}{metric_unit(card.unit)}: medians over confirmation runs, a miss "
+        "counted as never."
+    )
+    return (Table(caption, ("arm", "reached by", "median epochs", "median time", "seconds are"), rows),)
+
+
+def _sensitivity(report: StudyReport, labels: dict[str, str]) -> tuple[Block, ...]:
+    found, unit = report.analysis.sensitivity, report.study.workload_card.unit
+    rows = tuple(
+        (
+            labels[one.arm],
+            ABSENT if one.good_range is None else f"{number(one.good_range.low, 3)} to {number(one.good_range.high, 3)}",
+            ABSENT if one.good_range is None else f"{number(100 * one.good_range.within, 3)} %",
+            ABSENT if one.tunability.defaults_rank is None else count(one.tunability.defaults_rank),
+            change(one.tunability.gain, unit),
+            ", ".join(f"{name} {number(share, 2)}" for name, share in one.importances.items()) or ABSENT,
+        )
+        for one in found
+    )
+    headers = ("arm", "good learning rates", "within", "rank of the defaults", "gain over them", "importances")
+    return (Table("How results hang on hyperparameters, by the validation values of the search.", headers, rows),) if rows else ()
+
+
+def _configurations(report: StudyReport, labels: dict[str, str]) -> tuple[Block, ...]:
+    return tuple(
+        Code(
+            f"{labels[one.arm]}: {'the best of its search' if one.configuration == 'best' else 'its defaults'} (trial {one.number}"
+            f"{'' if one.replicate is None or report.study.spec.budget.replicates == 1 else f', replicate {one.replicate}'})",
+            one.python,
+        )
+        for one in report.configurations
+    )
+
+
+def _study(report: StudyReport) -> tuple[Block, ...]:
+    study, progress = report.study, report.study.progress
+    facts = (
+        ("id", study.id),
+        ("state", study.state.value + (f": {study.state_reason}" if study.state_reason else "")),
+        ("workload", study.workload),
+        ("submitted", instant(study.created_at)),
+        ("ended", instant(study.ended_at)),
+        ("search trials", f"{count(progress.finished)} of {count(progress.trials)} finished, {count(progress.diverged)} diverged"),
+        ("confirmation runs", f"{count(progress.confirmations_finished)} of {count(progress.confirmations)} finished"),
+        ("epochs of the search", count(progress.epochs_done)),
+        *((("suite", study.suite),) if study.suite else ()),
+    )
+    return (Table("What this report is of.", ("", ""), facts, numeric_from=2),)

@@ -1,0 +1,159 @@
+"""Whether a replayed study says what the original said: the same words, means as close as chance allows, the same search."""
+
+__all__ = ["agreement"]
+
+import math
+from collections.abc import Mapping, Sequence
+
+from studies.analysis.joint_views import Agreement, AgreementWord, MeanAgreement, WordAgreement
+from studies.analysis.numbers import count, difference, plural
+from studies.analysis.views import Confirmed, StudyAnalysis, Word
+from studies.analysis.wording import listed
+
+
+def agreement(original: StudyAnalysis, replayed: StudyAnalysis) -> Agreement:
+    """Return how a replay of a study compares with the original.
+
+    Two means agree where they are no farther apart than the root of the squares of their intervals' half widths: at most about one in twenty
+    differs by more where only chance differs, fewer where the seeds are the same.
+
+    Args:
+        original: what the study's record says.
+        replayed: what the record of the same study, run again, says.
+    """
+    foreign = _foreign(original, replayed)
+    if foreign is not None:
+        return Agreement(word="disagrees", agrees=False, verdicts=(), means=(), is_search_equal=False, sentences=(foreign,))
+    words = _words(original, replayed)
+    pairs = _both(original, replayed)
+    means = tuple(_mean(one, other) for one, other in pairs)
+    missing = len(original.confirmed) - len(pairs)
+    is_search_equal = _search(original) == _search(replayed)
+    word = _word(words, means, missing=missing, is_search_equal=is_search_equal)
+    labels = {arm: original.labels.get(arm, arm) for arm in original.arms}
+    said = (
+        _verdict_said(words, labels),
+        _means_said(means, missing, original.unit),
+        _search_said(original, replayed, is_search_equal=is_search_equal),
+    )
+    return Agreement(
+        word=word,
+        agrees=word in {"identical", "agrees"},
+        verdicts=words,
+        means=means,
+        is_search_equal=is_search_equal,
+        sentences=(_HEADLINES[word], *(each for each in said if each)),
+    )
+
+
+_HEADLINES: dict[AgreementWord, str] = {
+    "identical": "The replay gives the same figures as the original.",
+    "agrees": "The replay agrees with the original: the same verdicts, and means as close as chance allows.",
+    "partly": "The replay agrees with the original in part: it reverses no verdict, but not all is the same.",
+    "disagrees": "The replay contradicts the original: a verdict is reversed.",
+}
+
+
+def _foreign(original: StudyAnalysis, replayed: StudyAnalysis) -> str | None:
+    """Return why the two are not the same study, or None."""
+    if original.workload != replayed.workload:
+        return f"These are two studies, not one and its replay: the original trained {original.workload}, the other {replayed.workload}."
+    if set(original.arms) != set(replayed.arms):
+        arms = " and ".join(", ".join(each.arms) for each in (original, replayed))
+        return f"These are two studies, not one and its replay: their arms are {arms}."
+    return None
+
+
+def _words(original: StudyAnalysis, replayed: StudyAnalysis) -> tuple[WordAgreement, ...]:
+    found: dict[tuple[str, str], Word] = {(pair.first, pair.second): pair.word for pair in replayed.pairs}
+    return tuple(
+        WordAgreement(first=pair.first, second=pair.second, original=pair.word, replayed=found[pair.first, pair.second])
+        for pair in original.pairs
+        if (pair.first, pair.second) in found
+    )
+
+
+def _both(original: StudyAnalysis, replayed: StudyAnalysis) -> list[tuple[Confirmed, Confirmed]]:
+    found = {(each.arm, each.configuration, each.replicate): each for each in replayed.confirmed}
+    known = [(each, found.get((each.arm, each.configuration, each.replicate))) for each in original.confirmed]
+    return [(one, other) for one, other in known if other is not None]
+
+
+def _mean(one: Confirmed, other: Confirmed) -> MeanAgreement:
+    allowed = _allowed(one, other)
+    is_within = None
+    if one.test_mean is not None and other.test_mean is not None:
+        apart = abs(one.test_mean - other.test_mean)
+        is_within = True if apart == 0 else None if allowed is None else apart <= allowed
+    return MeanAgreement(
+        arm=one.arm,
+        configuration=one.configuration,
+        replicate=one.replicate,
+        original=one.test_mean,
+        replayed=other.test_mean,
+        allowed=allowed,
+        is_within=is_within,
+    )
+
+
+def _allowed(one: Confirmed, other: Confirmed) -> float | None:
+    halves = [(each.test_high - each.test_low) / 2 for each in (one, other) if each.test_high is not None and each.test_low is not None]
+    return math.hypot(*halves) if len(halves) == 2 else None
+
+
+def _search(analysis: StudyAnalysis) -> list[object]:
+    """Return what a search found, step by step: equal only where every trial that counted was equal."""
+    chosen = [(each.arm, each.replicate, each.number, each.parameters, each.search_value) for each in analysis.confirmed]
+    curves = [(curve.arm, point.trials, point.value) for curve in analysis.curves for point in curve.points]
+    return [*chosen, *curves]
+
+
+def _word(words: Sequence[WordAgreement], means: Sequence[MeanAgreement], *, missing: int, is_search_equal: bool) -> AgreementWord:
+    if any({each.original, each.replayed} == {"better", "worse"} for each in words):
+        return "disagrees"
+    if missing or any(each.original != each.replayed for each in words) or any(not each.is_within and each.original is not None for each in means):
+        return "partly"
+    return "identical" if is_search_equal and all(each.original == each.replayed for each in means) else "agrees"
+
+
+def _verdict_said(words: Sequence[WordAgreement], labels: Mapping[str, str]) -> str:
+    if not words:
+        return ""
+    other = [each for each in words if each.original != each.replayed]
+    if not other:
+        return "The verdict is the same." if len(words) == 1 else f"All {count(len(words))} verdicts are the same."
+    parts = [f"{labels[each.first]} against {labels[each.second]} was {each.original} and is {each.replayed}" for each in other]
+    return f"Of {plural(len(words), 'verdict')} {count(len(other))} {'is' if len(other) == 1 else 'are'} not the same: {listed(parts)}."
+
+
+def _means_said(means: Sequence[MeanAgreement], missing: int, unit: str) -> str:
+    known = [each for each in means if each.original is not None and each.replayed is not None]
+    parts: list[str] = []
+    if known:
+        near = sum(bool(each.is_within) for each in known)
+        apart = max(_apart(each) for each in known)
+        parts.append(f"Of {plural(len(known), 'confirmed mean')} {count(near)} lie{'s' if near == 1 else ''} within what chance allows")
+        parts.append(f"the largest difference is {difference(apart, 0, unit)}")
+    lost = missing + len(means) - len(known)
+    if lost:
+        parts.append(f"{plural(lost, 'confirmed mean')} cannot be compared")
+    return f"{'; '.join(parts)}." if parts else ""
+
+
+def _apart(each: MeanAgreement) -> float:
+    """Return how far apart two known means are."""
+    assert each.original is not None, "asked of known means"
+    assert each.replayed is not None, "asked of known means"
+    return abs(each.original - each.replayed)
+
+
+def _search_said(original: StudyAnalysis, replayed: StudyAnalysis, *, is_search_equal: bool) -> str:
+    if is_search_equal:
+        return "The search went the same way, value for value."
+    first = next((arm for arm in original.arms if _search_of(original, arm) != _search_of(replayed, arm)), None)
+    where = "" if first is None else f", first seen in {original.labels.get(first, first)}"
+    return f"The search went another way{where}: packs that end in another order, or other rounding, change what an adaptive sampler tries next."
+
+
+def _search_of(analysis: StudyAnalysis, arm: str) -> list[object]:
+    return [each for each in _search(analysis) if isinstance(each, tuple) and each[0] == arm]

@@ -1,0 +1,167 @@
+"""What each arm's search reaches by its budget, and where the lead changes."""
+
+__all__ = ["budget_curves", "flips"]
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from studies.analysis.noise import run_noise
+from studies.analysis.numbers import share
+from studies.analysis.reading import ArmReading, Reading, has_value
+from studies.analysis.views import BudgetCurve, BudgetPoint, CurveMethod, RankFlip
+from studies.states import TrialState
+from studies.statistics.bands import median_band
+from studies.statistics.best_of_k import budgets, expected_best
+from studies.statistics.best_so_far import best_so_far
+from studies.statistics.flips import lead_changes
+from studies.statistics.replicates import ReplicateCurve, across_replicates
+from studies.views import TrialView
+
+_MOST_POINTS: Final = 200
+_Floats = NDArray[np.float64]
+_Whole = NDArray[np.int64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Search:
+    """What one arm has spent and found.
+
+    Attributes:
+        method: how its curve is computed.
+        drawn: trials with a result whose order says nothing, the defaults not among them.
+        given: the defaults, with which the search begins; None where they have no result.
+        lines: trials of each replicate in the order in which they ended.
+        most: the largest budget that the curve can tell of; 0 without any trial.
+    """
+
+    method: CurveMethod
+    drawn: tuple[TrialView, ...]
+    given: TrialView | None
+    lines: tuple[tuple[TrialView, ...], ...]
+    most: int
+
+
+def _search(reading: Reading, arm: ArmReading) -> _Search:
+    lines = tuple(line for r in range(len(arm.bests)) if (line := tuple(trial for trial in arm.spent if trial.replicate == r)))
+    told = [trial for trial in arm.spent if has_value(trial) or trial.state is TrialState.DIVERGED]
+    given = next((trial for trial in told if trial.origin == "default"), None)
+    drawn = tuple(trial for trial in told if trial.origin != "default")
+    if len(arm.bests) > 1:
+        method: CurveMethod = "median of replicates"
+    else:
+        method = "expected best of k" if reading.is_exchangeable else "best so far"
+    most = len(drawn) + int(given is not None) if method == "expected best of k" else min((len(line) for line in lines), default=0)
+    return _Search(method=method, drawn=drawn, given=given, lines=lines, most=most)
+
+
+def budget_curves(reading: Reading) -> tuple[BudgetCurve, ...]:
+    """Return a curve for each arm in order, without points where nothing has ended."""
+    return tuple(_curve(reading, arm) for arm in reading.arms)
+
+
+def flips(reading: Reading) -> tuple[RankFlip, ...]:
+    """Return the budgets at which another arm takes the lead by validation, as far as every arm with a result has come.
+
+    Leads smaller than the standard deviation of one configuration's value over seeds are passed over.
+    """
+    searches = {arm.name: search for arm in reading.arms if (search := _search(reading, arm)).most}
+    if len(searches) < 2:
+        return ()
+    trials = budgets(min(search.most for search in searches.values()), points=_MOST_POINTS)
+    curves = {name: _values(reading, search, trials) for name, search in searches.items()}
+    found = lead_changes(curves, trials, direction=reading.direction, margin=run_noise(reading))
+    return tuple(RankFlip(trials=flip.trials, before=flip.before, after=flip.after) for flip in found)
+
+
+def _values(reading: Reading, search: _Search, trials: _Whole) -> _Floats:
+    """Return an arm's value at each budget, [K]; NaN where there is none."""
+    match search.method:
+        case "median of replicates":
+            return _median(reading, search).median[trials - 1]
+        case "expected best of k":
+            return expected_best(reading.values(search.drawn), trials, direction=reading.direction, given=_given(reading, search))
+        case "best so far":
+            return _so_far(reading, search.lines[0])[trials - 1]
+
+
+def _curve(reading: Reading, arm: ArmReading) -> BudgetCurve:
+    search = _search(reading, arm)
+    if not search.most:
+        return BudgetCurve(arm=arm.name, method=search.method, band=None, points=())
+    is_step = search.method == "best so far"
+    trials = _steps(_so_far(reading, search.lines[0])) if is_step else budgets(search.most, points=_MOST_POINTS)
+    low, high, said = _band(reading, search, trials)
+    epochs, seconds = (_spent(search, trials, cost=cost) for cost in (_epochs, _seconds))
+    columns = (trials, epochs, seconds, _values(reading, search, trials), low, high)
+    return BudgetCurve(
+        arm=arm.name,
+        method=search.method,
+        band=said,
+        points=tuple(
+            BudgetPoint(trials=int(k), epochs=float(e), elapsed_s=float(s), value=_known(v), low=_known(lo), high=_known(hi))
+            for k, e, s, v, lo, hi in zip(*columns, strict=True)
+        ),
+    )
+
+
+def _band(reading: Reading, search: _Search, trials: _Whole) -> tuple[_Floats, _Floats, str | None]:
+    """Return the ends of the band at each budget, [K] and NaN where there is none, and what it is."""
+    if search.method == "median of replicates":
+        spread = _median(reading, search)
+        if spread.confidence is not None:
+            said = f"{share(spread.confidence)} interval of the median search, at each budget by itself"
+            return spread.low[trials - 1], spread.high[trials - 1], said
+    elif search.method == "expected best of k":
+        band = median_band(reading.values(search.drawn), trials, direction=reading.direction, given=_given(reading, search))
+        if band is not None:
+            return band.low, band.high, f"{share(0.95)} band of the median best of k, at all budgets at once"
+    nothing = np.full(len(trials), math.nan)
+    return nothing, nothing, None
+
+
+def _given(reading: Reading, search: _Search) -> float | None:
+    return None if search.given is None else float(reading.values([search.given])[0])
+
+
+def _so_far(reading: Reading, line: Sequence[TrialView]) -> _Floats:
+    return best_so_far([trial.value if has_value(trial) and trial.value is not None else math.nan for trial in line], reading.direction)
+
+
+def _median(reading: Reading, search: _Search) -> ReplicateCurve:
+    return across_replicates([_so_far(reading, line) for line in search.lines], direction=reading.direction)
+
+
+def _epochs(trial: TrialView) -> float:
+    return float(trial.epochs_done)
+
+
+def _seconds(trial: TrialView) -> float:
+    return trial.cost_s
+
+
+def _spent(search: _Search, trials: _Whole, *, cost: Callable[[TrialView], float]) -> _Floats:
+    """Return what each budget costs, [K]: of exchangeable trials on average, else summed in order and averaged over replicates."""
+    if search.method == "expected best of k":
+        mean = float(np.mean([cost(trial) for trial in search.drawn])) if search.drawn else 0.0
+        first = mean if search.given is None else cost(search.given)
+        return first + (trials.astype(np.float64) - 1) * mean
+    lines = np.array([np.cumsum([cost(trial) for trial in line[: search.most]])[trials - 1] for line in search.lines], dtype=np.float64)
+    return lines.sum(axis=0) / len(lines)
+
+
+def _steps(values: _Floats) -> _Whole:
+    """Return the budgets at which a best-so-far curve changes, its ends too; of very many some, evenly over the ratio."""
+    # NaN is unlike itself.
+    filled = np.nan_to_num(values, nan=math.inf)
+    changed = np.flatnonzero(filled[1:] != filled[:-1]) + 2
+    every = np.unique(np.concatenate([[1], changed, [len(values)]]))
+    return every if len(every) <= _MOST_POINTS else every[budgets(len(every), points=_MOST_POINTS) - 1]
+
+
+def _known(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None

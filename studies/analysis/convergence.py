@@ -1,0 +1,109 @@
+"""Whether training had come to its end, and whether validation and test tell the same."""
+
+__all__ = ["splits_disagree", "still_improving"]
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+import numpy as np
+
+from studies.analysis.numbers import difference, metric, plural, share
+from studies.analysis.reading import ArmReading, Reading, has_ended
+from studies.analysis.views import Check, Confirmed, PairVerdict
+from studies.statistics.paired import mean_interval
+
+_LAST: Final = 0.2
+"""Share of the epochs that counts as the end of training."""
+_GAIN: Final = 0.05
+"""Share of all improvement from which on the end of training was not its end."""
+_FEWEST_EPOCHS: Final = 5
+
+
+def still_improving(reading: Reading) -> Iterator[Check]:
+    """Yield a check for each arm whose best configuration improved notably to the very end.
+
+    Measured are its confirmation runs that were trained to their last epoch, or else its best trial: how much of the improvement since the first
+    epoch came in the last fifth of the epochs. It is told where that is at least 5 % and, of several runs, larger than chance would have it; both
+    shares are this house's rule.
+
+    Source: Godbole et al. (2023), Deep Learning Tuning Playbook, "Examining the training curves": trials that still improve at the end of training
+    may gain from more steps, or from another schedule of the learning rate.
+    """
+    for arm in reading.arms:
+        curves = _curves(reading, arm)
+        epochs = min((len(curve) for curve in curves), default=0)
+        if epochs < _FEWEST_EPOCHS:
+            continue
+        last = max(1, round(_LAST * epochs))
+        gains = [reading.sign * (curve[epochs - 1] - curve[epochs - 1 - last]) for curve in curves]
+        whole = float(np.mean([reading.sign * (curve[epochs - 1] - curve[0]) for curve in curves]))
+        gain = float(np.mean(gains))
+        interval = mean_interval(gains)
+        is_chance = len(gains) > 1 and interval.low <= 0
+        if whole <= 0 or gain < _GAIN * whole or is_chance:
+            continue
+        what = "confirmation run" if arm.is_confirmed else "best trial"
+        runs = f"its {what}" if len(curves) == 1 else f"its {plural(len(curves), what)}"
+        more = "might do better" if len(reading.arms) == 1 else "might change the order"
+        yield Check(
+            kind="still-improving",
+            arm=arm.name,
+            is_warning=True,
+            sentence=f"{arm.label} was still improving: {runs} gained {difference(gain, 0, reading.card.unit)} in the last "
+            f"{'epoch' if last == 1 else f'{last} epochs'} of {epochs}, {share(gain / whole)} of all since the first; more epochs {more}.",
+            figures={"gain": gain, "share": gain / whole, "last_epochs": float(last), "runs": float(len(curves))},
+        )
+
+
+def splits_disagree(reading: Reading, confirmed: Sequence[Confirmed], pairs: Sequence[PairVerdict]) -> Iterator[Check]:
+    """Yield a check where the arm that leads by confirmed test value is not the one that leads by validation on the same runs.
+
+    Args:
+        reading: the study.
+        confirmed: its confirmed configurations.
+        pairs: every pair of arms.
+    """
+    tests, validations = _means(confirmed, "test"), _means(confirmed, "validation")
+    known = [name for name in tests if name in validations]
+    if len(known) < 2:
+        return
+    by_test = max(known, key=lambda name: reading.sign * tests[name])
+    by_validation = max(known, key=lambda name: reading.sign * validations[name])
+    if tests[by_test] == tests[by_validation] or validations[by_test] == validations[by_validation]:
+        return
+    one, other, unit = reading.arm(by_validation).label, reading.arm(by_test).label, reading.card.unit
+    pair = next((pair for pair in pairs if {pair.first, pair.second} == {by_test, by_validation}), None)
+    is_decided = pair is not None and pair.word != "undecided"
+    yield Check(
+        kind="splits-disagree",
+        arm=None,
+        is_warning=is_decided,
+        sentence=f"Validation and test disagree: on the same runs {one} leads by validation ({metric(validations[by_validation], unit)}, "
+        f"{difference(validations[by_validation], validations[by_test], unit)} ahead of {other}), {other} by test ({metric(tests[by_test], unit)}, "
+        f"{difference(tests[by_test], tests[by_validation], unit)} ahead)"
+        f"{'.' if is_decided else ', and that test difference is undecided.'}",
+        figures={"validation_gap": abs(validations[by_validation] - validations[by_test]), "test_gap": abs(tests[by_test] - tests[by_validation])},
+    )
+
+
+def _curves(reading: Reading, arm: ArmReading) -> list[list[float]]:
+    """Return the validation values by epoch of the arm's confirmation runs with all of them, or of its best trial."""
+    ids = [run.id for run in arm.confirming if has_ended(run)] or ([] if arm.best is None else [arm.best.trial.id])
+    found: list[list[float]] = []
+    for trial_id in ids:
+        rows = reading.measurements.get(trial_id, ())
+        values = [row.validation_metric for row in rows if row.validation_metric is not None and math.isfinite(row.validation_metric)]
+        if len(values) == len(rows) == reading.study.epochs:
+            found.append(values)
+    return found
+
+
+def _means(confirmed: Sequence[Confirmed], split: str) -> dict[str, float]:
+    """Return each arm's confirmed mean on a split, over the best of all its replicates."""
+    by_arm: dict[str, list[float]] = {}
+    for each in confirmed:
+        value = each.test_mean if split == "test" else each.validation_mean
+        if each.configuration == "best" and value is not None:
+            by_arm.setdefault(each.arm, []).append(value)
+    return {name: float(np.mean(values)) for name, values in by_arm.items()}

@@ -1,0 +1,162 @@
+"""What several studies say together: a suite of workloads, a comparison of studies of one workload, a study and its replay; immutable views."""
+
+__all__ = [
+    "Agreement",
+    "AgreementWord",
+    "ComparedArm",
+    "Comparison",
+    "MeanAgreement",
+    "ProfilePoint",
+    "StudyScore",
+    "SuiteAnalysis",
+    "SuiteArm",
+    "SuiteStudy",
+    "WinChance",
+    "WordAgreement",
+]
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from studies.analysis.views import Finding, PairVerdict, Word
+from studies.catalog import Direction
+from studies.space import Parameters
+from studies.states import StudyState
+
+AgreementWord = Literal["identical", "agrees", "partly", "disagrees"]
+
+
+class _View(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class SuiteStudy(_View):
+    """One study of a suite."""
+
+    study_id: str = Field(description="Its id.")
+    name: str = Field(description="Its title.")
+    state: StudyState = Field(description="Where it stands.")
+    workload: str = Field(description="Name of its workload.")
+    metric: str = Field(description="What its values measure.")
+    unit: str = Field(description="Their unit.")
+    direction: Direction = Field(description="Which way they are better.")
+    is_counted: bool = Field(description="Whether the suite's figures rest on it: it has closed, and every arm of the suite has confirmed runs.")
+    why_not: str | None = Field(description="Why it is not counted.")
+
+
+class StudyScore(_View):
+    """An arm in one study of a suite."""
+
+    study_id: str = Field(description="The study.")
+    test_mean: float | None = Field(description="Confirmed mean test value, in the study's own unit.")
+    relative: float | None = Field(description="The same on the scale on which the study's worst arm has 0 and its best arm 1.")
+    to_target: float | None = Field(description="Epochs to the target over those of the fastest arm of the study; none where it missed.")
+
+
+class ProfilePoint(_View):
+    """A point of a performance profile."""
+
+    threshold: float = Field(description="A relative performance.")
+    share: float = Field(description="Share of runs, each study weighted alike, that are at least that good.")
+    low: float | None = Field(description="Lower end of its 95 % interval (bootstrap over runs, corrected for few); none with too few runs.")
+    high: float | None = Field(description="Upper end of it.")
+
+
+class SuiteArm(_View):
+    """One arm across the studies of a suite."""
+
+    arm: str = Field(description="Name of the arm, the same in every study.")
+    scores: tuple[StudyScore, ...] = Field(description="Study by study.")
+    iqm: float | None = Field(description="Interquartile mean of the relative performance of its confirmation runs over all studies.")
+    iqm_low: float | None = Field(description="Lower end of its 95 % interval (stratified bootstrap over runs, corrected for few).")
+    iqm_high: float | None = Field(description="Upper end of it.")
+    profile: tuple[ProfilePoint, ...] = Field(description="Performance profile.")
+    algoperf: float | None = Field(
+        description="AlgoPerf's score: mean over studies of clip((4 - r) / 3, 0, 1), r its time to target over the fastest arm's."
+    )
+
+
+class WinChance(_View):
+    """Chance that one arm's run beats another's on a study drawn at random."""
+
+    first: str = Field(description="Name of one arm.")
+    second: str = Field(description="Name of the other.")
+    chance: float = Field(description="Mean over studies of the share of pairs of runs that the first wins; ties count half.")
+    low: float | None = Field(description="Lower end of its 95 % interval (bootstrap over runs, corrected for few); none with too few runs.")
+    high: float | None = Field(description="Upper end of it.")
+
+
+class SuiteAnalysis(_View):
+    """What studies of several workloads say of the arms that they have in common."""
+
+    name: str = Field(description="Name of the suite.")
+    studies: tuple[SuiteStudy, ...] = Field(description="Its studies, oldest first.")
+    finding: Finding = Field(description="The finding and its limits.")
+    arms: tuple[SuiteArm, ...] = Field(description="The arms that all counted studies have, best IQM first.")
+    wins: tuple[WinChance, ...] = Field(description="Every pair of arms.")
+
+
+class ComparedArm(_View):
+    """An arm of one of the studies that are compared."""
+
+    study_id: str = Field(description="Its study.")
+    study_name: str = Field(description="The study's title.")
+    arm: str = Field(description="Name of the arm.")
+    label: str = Field(description="What it is called in `pairs`: the arm's name, with the study's id where two arms share it.")
+    optimizer: str = Field(description="Name of the optimizer.")
+    trials: int = Field(description="Trials of its search that say something: completed, pruned or diverged.")
+    epochs: int = Field(description="Epochs of each trial.")
+    best_value: float | None = Field(description="Best validation value of the search.")
+    parameters: Parameters | None = Field(description="The configuration it belongs to.")
+    test_mean: float | None = Field(description="Confirmed mean test value.")
+    test_low: float | None = Field(description="Lower end of its 95 % interval over seeds.")
+    test_high: float | None = Field(description="Upper end of it.")
+    runs: int = Field(description="Completed confirmation runs.")
+
+
+class Comparison(_View):
+    """Arms of several studies of one workload, side by side."""
+
+    workload: str = Field(description="Name of the workload.")
+    metric: str = Field(description="What values measure.")
+    unit: str = Field(description="Their unit.")
+    direction: Direction = Field(description="Which way they are better.")
+    arms: tuple[ComparedArm, ...] = Field(description="Best confirmed test value first; those without one last.")
+    pairs: tuple[PairVerdict, ...] = Field(description="Every pair of confirmed arms.")
+    cautions: tuple[str, ...] = Field(description="In what the studies differ besides their arms, each a sentence.")
+
+
+class WordAgreement(_View):
+    """One pair of arms in a study and in its replay."""
+
+    first: str = Field(description="Name of one arm.")
+    second: str = Field(description="Name of the other.")
+    original: Word = Field(description="What the first was, measured against the second.")
+    replayed: Word = Field(description="The same in the replay.")
+
+
+class MeanAgreement(_View):
+    """One confirmed configuration's mean test value in a study and in its replay."""
+
+    arm: str = Field(description="Name of the arm.")
+    configuration: Literal["best", "defaults"] = Field(description="Which of its configurations.")
+    replicate: int = Field(description="The repetition of the search that found it.")
+    original: float | None = Field(description="Mean test value.")
+    replayed: float | None = Field(description="The same in the replay.")
+    allowed: float | None = Field(description="How far apart chance lets the two be: the root of the squares of both intervals' half widths.")
+    is_within: bool | None = Field(description="Whether they are that close; none where one has no mean, or neither an interval.")
+
+
+class Agreement(_View):
+    """Whether a replayed study says what the original said."""
+
+    word: AgreementWord = Field(
+        description="'identical': every figure that was compared is equal; 'agrees': same words, means as close as chance allows; "
+        "'partly': no verdict is reversed, but a word or mean differs; 'disagrees': a verdict is reversed, or the studies are not the same."
+    )
+    agrees: bool = Field(description="Whether the word is 'identical' or 'agrees'.")
+    verdicts: tuple[WordAgreement, ...] = Field(description="Every pair of arms that both have.")
+    means: tuple[MeanAgreement, ...] = Field(description="Every confirmed configuration that both have.")
+    is_search_equal: bool = Field(description="Whether the search went the same way, value for value; so it is where all is repeatable.")
+    sentences: tuple[str, ...] = Field(description="The findings, the most telling first.")

@@ -1,0 +1,242 @@
+"""A study's record, taken apart once: arm by arm what its search has found, and what the confirmation runs of it say."""
+
+__all__ = ["ArmReading", "Configuration", "Reading", "has_ended", "has_test", "has_value", "label", "read"]
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from studies.catalog import Direction, WorkloadCard
+from studies.space import Parameters
+from studies.states import CLOSED_STUDY_STATES, StudyState, TrialState
+from studies.views import ArmView, MeasurementView, StudyRecord, StudyView, TrialView
+
+_SPENT: Final = frozenset({TrialState.COMPLETED, TrialState.DIVERGED, TrialState.PRUNED})
+_NEVER: Final = datetime.max.replace(tzinfo=UTC)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Configuration:
+    """A configuration of a search and its confirmation runs.
+
+    Attributes:
+        trial: the search's trial that it comes from.
+        runs: its confirmation trials, in the order of the study's fresh seeds.
+    """
+
+    trial: TrialView
+    runs: tuple[TrialView, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArmReading:
+    """One arm.
+
+    Attributes:
+        view: its view.
+        label: what people call it.
+        trials: trials of its search, by number.
+        spent: those that completed, diverged or were pruned, in the order in which they ended.
+        bests: the best configuration of each replicate of the search, None where none has completed.
+        best: the best of them, None without any.
+        defaults: the configuration of trial 0, None before there is one.
+        runs: all confirmation trials, of earlier bests too.
+    """
+
+    view: ArmView
+    label: str
+    trials: tuple[TrialView, ...]
+    spent: tuple[TrialView, ...]
+    bests: tuple[Configuration | None, ...]
+    best: Configuration | None
+    defaults: Configuration | None
+    runs: tuple[TrialView, ...]
+
+    @property
+    def name(self) -> str:
+        """Name of the arm."""
+        return self.view.name
+
+    @property
+    def completed(self) -> tuple[TrialView, ...]:
+        """The trials that have a value."""
+        return tuple(trial for trial in self.spent if has_value(trial))
+
+    @property
+    def confirming(self) -> tuple[TrialView, ...]:
+        """The confirmation runs of its best configurations, each once: two searches may have found the same."""
+        return tuple({run.id: run for each in self.bests if each is not None for run in each.runs}.values())
+
+    @property
+    def is_confirmed(self) -> bool:
+        """Whether a best configuration has run on a fresh seed."""
+        return any(has_ended(run) for run in self.confirming)
+
+    @property
+    def lost_searches(self) -> int:
+        """How many of several searches came to nothing but divergence."""
+        lost = {trial.replicate for trial in self.spent if trial.state is TrialState.DIVERGED and self.bests[trial.replicate] is None}
+        return len(lost) if len(self.bests) > 1 else 0
+
+    @property
+    def is_hopeless(self) -> bool:
+        """Whether trials have diverged and none has completed."""
+        return self.best is None and any(trial.state is TrialState.DIVERGED for trial in self.spent)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """One study.
+
+    Attributes:
+        study: its view.
+        arms: its arms, in order.
+        seeds: the fresh seeds on record, in their order.
+        measurements: by trial id, of confirmation trials and best trials.
+    """
+
+    study: StudyView
+    arms: tuple[ArmReading, ...]
+    seeds: tuple[int, ...]
+    measurements: dict[str, tuple[MeasurementView, ...]]
+
+    @property
+    def card(self) -> WorkloadCard:
+        """The workload's card."""
+        return self.study.workload_card
+
+    @property
+    def direction(self) -> Direction:
+        """Which way values are better."""
+        return self.study.workload_card.direction
+
+    @property
+    def sign(self) -> int:
+        """1 where more is better, -1 where less is."""
+        return 1 if self.direction == "maximize" else -1
+
+    @property
+    def worst(self) -> float:
+        """What stands for the value of a trial that diverged."""
+        return -math.inf * self.sign
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether nothing more comes."""
+        return self.study.state in CLOSED_STUDY_STATES
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether it was closed before its search had run all of its trials."""
+        progress = self.study.progress
+        return self.is_closed and (self.study.state is not StudyState.COMPLETED or progress.finished < progress.trials or progress.cancelled > 0)
+
+    @property
+    def is_exchangeable(self) -> bool:
+        """Whether the order of an arm's trials carries no information: each was drawn without regard to the others, and trained to its end."""
+        return self.study.spec.sampler in {"random", "qmc"} and self.study.spec.pruner.kind == "none"
+
+    @property
+    def is_adaptive(self) -> bool:
+        """Whether the sampler learns from earlier trials."""
+        return self.study.spec.sampler in {"tpe", "gp", "cmaes"}
+
+    def arm(self, name: str) -> ArmReading:
+        """Return the arm of this name, which must be there."""
+        return next(arm for arm in self.arms if arm.name == name)
+
+    def values(self, trials: Sequence[TrialView]) -> NDArray[np.float64]:
+        """Return validation values [N]: the worst infinity where a trial diverged, NaN where it has none (pruned, failed, not ended)."""
+        return np.array([t.value if has_value(t) else self.worst if t.state is TrialState.DIVERGED else math.nan for t in trials], dtype=np.float64)
+
+    def tests(self, trials: Sequence[TrialView]) -> NDArray[np.float64]:
+        """Return test values [N], likewise."""
+        return np.array([t.test_value if has_test(t) else self.worst if t.state is TrialState.DIVERGED else math.nan for t in trials], np.float64)
+
+
+def label(arm: ArmView) -> str:
+    """Return an arm's name for people: the optimizer's title, or its own name where the study gave it one."""
+    return arm.optimizer.title if arm.name == arm.optimizer.name else arm.name
+
+
+def has_value(trial: TrialView) -> bool:
+    """Return whether a trial completed with a finite validation value."""
+    return trial.state is TrialState.COMPLETED and trial.value is not None and math.isfinite(trial.value)
+
+
+def has_test(trial: TrialView) -> bool:
+    """Return whether a trial completed with a finite test value."""
+    return trial.state is TrialState.COMPLETED and trial.test_value is not None and math.isfinite(trial.test_value)
+
+
+def has_ended(run: TrialView) -> bool:
+    """Return whether a confirmation run says something: it completed with a test value, or diverged."""
+    return run.state is TrialState.DIVERGED or has_test(run)
+
+
+def read(record: StudyRecord) -> Reading:
+    """Return a record taken apart."""
+    study = record.study
+    # Seeds are first used in their order, in every arm.
+    seeds = tuple(dict.fromkeys(run.seed for run in sorted(record.confirmations, key=lambda run: run.number)))
+    trials, runs = _by_arm(record.trials), _by_arm(record.confirmations)
+    sign = 1 if study.workload_card.direction == "maximize" else -1
+    replicates = max([study.spec.budget.replicates, *(trial.replicate + 1 for trial in record.trials)])
+    arms = tuple(_arm(view, trials[view.name], runs[view.name], seeds, replicates, sign) for view in record.arms)
+    return Reading(study=study, arms=arms, seeds=seeds, measurements=record.measurements)
+
+
+def _by_arm(trials: Iterable[TrialView]) -> defaultdict[str, list[TrialView]]:
+    found: defaultdict[str, list[TrialView]] = defaultdict(list)
+    for trial in trials:
+        found[trial.arm].append(trial)
+    return found
+
+
+def _arm(view: ArmView, trials: list[TrialView], runs: list[TrialView], seeds: tuple[int, ...], replicates: int, sign: int) -> ArmReading:
+    trials.sort(key=lambda trial: trial.number)
+    place = {seed: n for n, seed in enumerate(seeds)}
+    of: defaultdict[tuple[object, ...], dict[int, TrialView]] = defaultdict(dict)
+    for run in sorted(runs, key=lambda run: run.number):
+        # Of two runs of one configuration and seed the one that says more; there is no second one but after a fault.
+        known = of[_key(run.parameters)].get(run.seed)
+        if known is None or known.state not in _SPENT:
+            of[_key(run.parameters)][run.seed] = run
+
+    def configuration(trial: TrialView) -> Configuration:
+        found = of[_key(trial.parameters)]
+        return Configuration(trial=trial, runs=tuple(sorted(found.values(), key=lambda run: place[run.seed])))
+
+    best: list[TrialView | None] = [None] * replicates
+    for trial in trials:
+        before = best[trial.replicate]
+        if has_value(trial) and (before is None or sign * _value(trial) > sign * _value(before)):
+            best[trial.replicate] = trial
+    bests = tuple(None if trial is None else configuration(trial) for trial in best)
+    known = [each for each in bests if each is not None]
+    return ArmReading(
+        view=view,
+        label=label(view),
+        trials=tuple(trials),
+        spent=tuple(sorted((t for t in trials if t.state in _SPENT), key=lambda t: (t.ended_at or _NEVER, t.number))),
+        bests=bests,
+        best=max(known, key=lambda each: (sign * _value(each.trial), -each.trial.number), default=None),
+        defaults=configuration(trials[0]) if trials and trials[0].number == 0 else None,
+        runs=tuple(sorted(runs, key=lambda run: run.number)),
+    )
+
+
+def _value(trial: TrialView) -> float:
+    assert trial.value is not None, "asked of trials that completed"
+    return trial.value
+
+
+def _key(parameters: Parameters) -> tuple[object, ...]:
+    # True == 1 in Python; as hyperparameters they are two things.
+    return tuple((name, isinstance(value, bool), value) for name, value in sorted(parameters.items()))

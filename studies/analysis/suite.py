@@ -1,0 +1,209 @@
+"""What studies of several workloads say together of the arms that they have in common."""
+
+__all__ = ["analyse_suite"]
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from studies.analysis.confirmed import scores, time_to_target
+from studies.analysis.joint_views import ProfilePoint, StudyScore, SuiteAnalysis, SuiteArm, SuiteStudy, WinChance
+from studies.analysis.reading import ArmReading, Reading, read
+from studies.analysis.suite_finding import suite_finding
+from studies.analysis.verdicts import judged
+from studies.analysis.wording import listed
+from studies.statistics.across import (
+    Estimate,
+    algoperf_ratios,
+    algoperf_scores,
+    combined_evidence,
+    interquartile_mean,
+    performance_profile,
+    relative_performance,
+    win_chance,
+)
+from studies.statistics.holm import holm
+from studies.statistics.verdict import LEVEL, PairJudgement
+from studies.views import StudyRecord
+
+_THRESHOLDS: Final = tuple(n / 20 for n in range(21))
+_Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Counted:
+    """A study on which the suite's figures rest.
+
+    Attributes:
+        reading: the study.
+        relative: each common arm's runs on the scale from the study's worst arm, 0, to its best, 1.
+        means: confirmed mean test value of each; None where every run diverged.
+        epochs: median epochs to the target of each; inf for a miss.
+    """
+
+    reading: Reading
+    relative: Mapping[str, _Floats]
+    means: Mapping[str, float | None]
+    epochs: Mapping[str, float]
+
+
+def analyse_suite(name: str, records: Sequence[StudyRecord]) -> SuiteAnalysis:
+    """Return what the studies of a suite say together; each counted study weighs the same, but in the interquartile mean each run.
+
+    Args:
+        name: the suite's.
+        records: of its studies, oldest first; there may be none.
+    """
+    readings = [read(record) for record in records]
+    common = _common(readings)
+    why_not = [_why_not(reading, common) for reading in readings]
+    counted = [_counted(reading, common) for reading, why in zip(readings, why_not, strict=True) if why is None]
+    arms = _arms(common, counted) if counted else ()
+    wins = tuple(_win(counted, first, second) for first, second in combinations(common, 2)) if counted else ()
+    studies = tuple(_study(reading, why) for reading, why in zip(readings, why_not, strict=True))
+    return SuiteAnalysis(
+        name=name,
+        studies=studies,
+        finding=suite_finding(studies, arms, wins, [each.reading for each in counted], ahead=_ahead(common, counted)),
+        arms=arms,
+        wins=wins,
+    )
+
+
+def _is_told(arm: ArmReading) -> bool:
+    """Return whether an arm has something to show: confirmed runs, or nothing but divergence, which is a result."""
+    return arm.is_confirmed or arm.is_hopeless
+
+
+def _common(readings: Sequence[Reading]) -> tuple[str, ...]:
+    """Return the arms that all closed studies with confirmed runs have, in the first one's order."""
+    ready = [reading for reading in readings if reading.is_closed and any(arm.is_confirmed for arm in reading.arms)]
+    if not ready:
+        return ()
+    names = [{arm.name for arm in reading.arms} for reading in ready]
+    return tuple(arm.name for arm in ready[0].arms if all(arm.name in each for each in names))
+
+
+def _why_not(reading: Reading, common: Sequence[str]) -> str | None:
+    """Return why a study is not counted, or None."""
+    if not reading.is_closed:
+        return "It has not finished."
+    if not any(arm.is_confirmed for arm in reading.arms):
+        return "Nothing in it has been confirmed on fresh seeds."
+    if len(common) < 2:
+        return "It has fewer than two arms in common with the others."
+    waiting = [arm.label for arm in reading.arms if arm.name in common and not _is_told(arm)]
+    return f"No configuration of {listed(waiting)} has been confirmed in it." if waiting else None
+
+
+def _counted(reading: Reading, common: Sequence[str]) -> _Counted:
+    runs = {name: _runs(reading, reading.arm(name)) for name in common}
+    times = {each.arm: each.epochs_median for each in time_to_target(reading)}
+    finite = {name: values[np.isfinite(values)] for name, values in runs.items()}
+    return _Counted(
+        reading=reading,
+        relative=relative_performance(runs, direction=reading.direction),
+        means={name: float(values.mean()) if values.size else None for name, values in finite.items()},
+        epochs={name: math.inf if (epochs := times.get(name)) is None else epochs for name in common},
+    )
+
+
+def _runs(reading: Reading, arm: ArmReading) -> _Floats:
+    """Return an arm's confirmed test values, [S], the worst infinity for a run that diverged."""
+    if arm.is_hopeless:
+        return np.full(max(1, len(reading.seeds)), reading.worst)
+    values = scores(reading, arm).ravel()
+    return values[~np.isnan(values)]
+
+
+def _ahead(common: Sequence[str], counted: Sequence[_Counted]) -> frozenset[tuple[str, str]]:
+    """Return the pairs (better, worse) that the verdicts of the studies, taken together, tell from chance; the luck of the searches is in them."""
+    judgements = [{(pair.first, pair.second): pair for pair in judged(each.reading).pairs} for each in counted]
+    pairs = list(combinations(common, 2))
+    found = [
+        combined_evidence(
+            *zip(*(_evidence(each, *pair, sign=study.reading.sign) for each, study in zip(judgements, counted, strict=True)), strict=True)
+        )
+        for pair in pairs
+    ]
+    adjusted = holm([p for p, _ in found]) if found else ()
+    return frozenset(
+        (first, second) if lean > 0 else (second, first)
+        for (first, second), (_, lean), p in zip(pairs, found, adjusted, strict=True)
+        if lean and p < LEVEL
+    )
+
+
+def _evidence(pairs: Mapping[tuple[str, str], PairJudgement], first: str, second: str, *, sign: int) -> tuple[float, int]:
+    """Return a study's p-value of a pair and which way it leans; without a test, or where only its word tells the way, 1 and 0."""
+    pair = pairs.get((first, second)) or pairs.get((second, first))
+    if pair is None or pair.p is None:
+        return 1.0, 0
+    if pair.word != "undecided":
+        lean = 1 if pair.word == "better" else -1
+    else:
+        lean = 0 if pair.covers == "signs" or not pair.difference else sign if pair.difference > 0 else -sign
+    return pair.p, lean if pair.first == first else -lean
+
+
+def _arms(common: Sequence[str], counted: Sequence[_Counted]) -> tuple[SuiteArm, ...]:
+    times = np.array([[study.epochs[name] for study in counted] for name in common])
+    ratios, points = algoperf_ratios(times), algoperf_scores(times)
+    found = [_arm(name, counted, ratios[n], float(points[n])) for n, name in enumerate(common)]
+    return tuple(sorted(found, key=lambda arm: -math.inf if arm.iqm is None else arm.iqm, reverse=True))
+
+
+def _arm(name: str, counted: Sequence[_Counted], ratios: _Floats, points: float) -> SuiteArm:
+    runs = [study.relative[name] for study in counted]
+    iqm = interquartile_mean(runs)
+    profile = performance_profile(runs, _THRESHOLDS)
+    return SuiteArm(
+        arm=name,
+        scores=tuple(
+            StudyScore(
+                study_id=study.reading.study.id,
+                test_mean=study.means[name],
+                relative=float(np.mean(study.relative[name])),
+                to_target=_known(ratio),
+            )
+            for study, ratio in zip(counted, ratios, strict=True)
+        ),
+        iqm=_known(iqm.value),
+        iqm_low=_known(iqm.low),
+        iqm_high=_known(iqm.high),
+        profile=tuple(_point(threshold, share) for threshold, share in zip(_THRESHOLDS, profile, strict=True)),
+        algoperf=points,
+    )
+
+
+def _point(threshold: float, share: Estimate) -> ProfilePoint:
+    return ProfilePoint(threshold=threshold, share=share.value, low=_known(share.low), high=_known(share.high))
+
+
+def _win(counted: Sequence[_Counted], first: str, second: str) -> WinChance:
+    chance = win_chance([study.relative[first] for study in counted], [study.relative[second] for study in counted])
+    return WinChance(first=first, second=second, chance=chance.value, low=_known(chance.low), high=_known(chance.high))
+
+
+def _study(reading: Reading, why_not: str | None) -> SuiteStudy:
+    study, card = reading.study, reading.card
+    return SuiteStudy(
+        study_id=study.id,
+        name=study.name,
+        state=study.state,
+        workload=study.workload,
+        metric=card.metric,
+        unit=card.unit,
+        direction=card.direction,
+        is_counted=why_not is None,
+        why_not=why_not,
+    )
+
+
+def _known(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None

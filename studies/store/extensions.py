@@ -1,0 +1,70 @@
+"""Extensions: a study that has completed gets more arms, trials, replicates or fresh seeds, and waits for a run again."""
+
+__all__ = ["extend", "planned"]
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Connection, func, insert, select, update
+
+from studies.catalog import Catalog
+from studies.extension import Extension, ended_early, extended
+from studies.resolve import ResolvedStudy
+from studies.spec import StudySpec
+from studies.states import StudyMove, StudyState, move_study
+from studies.store import events, reads, submissions, tables
+
+
+def extend(connection: Connection, study_id: str, extension: Extension, catalog: Catalog, *, if_version: int | None) -> None:
+    """Store what a study is to have from now on, and queue it again; its trials stay as they are.
+
+    Raises:
+        StudyNotFound: there is none.
+        VersionConflict: it changed since `if_version`.
+        IllegalMove: it has not completed.
+        CatalogEmpty, SpecInvalid: as `studies.extension.extended` does.
+    """
+    row = submissions.lock_version(connection, study_id, if_version=if_version)
+    spec, plan = planned(connection, study_id, extension, catalog)
+    _write(connection, study_id, spec, plan)
+    said = extension.model_dump(mode="json", exclude_none=True, exclude=None if extension.arms else {"arms"})
+    events.append(connection, study_id, [("study.extended", said)])
+    submissions.change_state(connection, row, move_study(StudyState(row.state), StudyMove.EXTEND), reason=None)
+
+
+def planned(connection: Connection, study_id: str, extension: Extension, catalog: Catalog) -> tuple[StudySpec, ResolvedStudy]:
+    """Return a study and its plan as an extension would make them; nothing is stored.
+
+    Raises:
+        StudyNotFound: there is none.
+        IllegalMove: it has not completed.
+        CatalogEmpty, SpecInvalid: as `studies.extension.extended` does.
+    """
+    now = reads.study(connection, study_id)
+    move_study(now.state, StudyMove.EXTEND)
+    as_run = ended_early(now.spec, reads.resolved(connection, study_id), _begun(connection, study_id))
+    return extended(*as_run, extension, catalog)
+
+
+def _begun(connection: Connection, study_id: str) -> dict[str, int]:
+    """Return how many trials each arm's search has begun, in that of its replicates which has begun most."""
+    t = tables.trial.c
+    counted = select(t.arm, func.count().label("trials")).where(t.study_id == study_id, t.phase == "search").group_by(t.arm, t.replicate)
+    found: dict[str, int] = {}
+    for row in connection.execute(counted):
+        found[row.arm] = max(row.trials, found.get(row.arm, 0))
+    return found
+
+
+def _write(connection: Connection, study_id: str, spec: StudySpec, plan: ResolvedStudy) -> None:
+    a, s = tables.arm.c, tables.study.c
+    # The run that closed the study may not have ended yet: with a new attempt it has no say in it any more.
+    values: dict[str, Any] = {"attempt": s.attempt + 1, "queued_at": datetime.now(UTC)}
+    values |= {"name": spec.name, "spec": spec.model_dump(mode="json"), "resolved": plan.model_dump(mode="json")}
+    connection.execute(update(tables.study).where(s.id == study_id).values(**values))
+    there = connection.execute(select(func.count()).where(a.study_id == study_id)).scalar_one()
+    rows = [submissions.arm_row(study_id, n, arm, spec) for n, arm in enumerate(plan.arms)]
+    for arm in rows[:there]:
+        connection.execute(update(tables.arm).where(a.study_id == study_id, a.position == arm["position"]).values(trials=arm["trials"]))
+    if rows[there:]:
+        connection.execute(insert(tables.arm), rows[there:])

@@ -1,0 +1,119 @@
+"""How far arms have come: their search, counted by states, and apart from it the runs that confirm what it has found."""
+
+__all__ = ["arm_progress"]
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, case, func, select
+
+from studies.promotion import planned_epochs
+from studies.space import Parameters, Scalar
+from studies.spec import StudySpec
+from studies.states import FINISHED_TRIAL_STATES, StudyState, TrialState
+from studies.store import tables
+from studies.store.trials import IS_WAITING
+from studies.views import Progress
+
+# In these states an arm whose search ends goes on to be confirmed; a search that was cut off is not.
+_CONFIRMING = frozenset({StudyState.QUEUED.value, StudyState.RUNNING.value, StudyState.PAUSED.value})
+# An arm without any of these is not confirmed either.
+_RESULTS = (TrialState.COMPLETED, TrialState.PRUNED, TrialState.DIVERGED)
+_Key = tuple[tuple[str, Scalar], ...]
+
+
+def arm_progress(connection: Connection, rows: Sequence[Any]) -> dict[str, dict[str, Progress]]:
+    """Return the progress of every arm: study id, then arm name, in the order of the arms.
+
+    Args:
+        connection: an open transaction.
+        rows: rows of the studies asked for.
+    """
+    ids = [row.id for row in rows]
+    searched, confirmed = _counts(connection, ids)
+    a = tables.arm.c
+    arms: dict[str, list[Any]] = {study_id: [] for study_id in ids}
+    for arm in connection.execute(select(tables.arm).where(a.study_id.in_(ids)).order_by(a.study_id, a.position)):
+        arms[arm.study_id].append(arm)
+    found: dict[str, dict[str, Progress]] = {}
+    for row in rows:
+        spec = StudySpec.model_validate(row.spec)
+        replicates, seeds = spec.budget.replicates, spec.confirmation.seeds
+        found[row.id] = {}
+        for arm in arms[row.id]:
+            count, runs = searched[row.id, arm.name], confirmed[row.id, arm.name]
+            finished = sum(count[state] for state in FINISHED_TRIAL_STATES)
+            is_confirmed = seeds > 0 and row.state in _CONFIRMING
+            to_come = _to_come(connection, row, arm.position, spec, search=count, runs=runs["trials"]) if is_confirmed else 0
+            found[row.id][arm.name] = Progress(
+                trials=arm.trials,
+                finished=finished,
+                waiting=count["waiting"],
+                epochs_done=count["epochs"],
+                epochs=replicates * planned_epochs(spec.pruner, row.resolved["epochs"], trials=arm.trials // replicates),
+                confirmations=runs["trials"] + to_come,
+                confirmations_finished=sum(runs[state] for state in FINISHED_TRIAL_STATES),
+                confirmations_running=runs[TrialState.RUNNING],
+                **{state: count[state] for state in (*FINISHED_TRIAL_STATES, TrialState.RUNNING)},
+            )
+    return found
+
+
+def _to_come(connection: Connection, row: Any, position: int, spec: StudySpec, *, search: Mapping[str, int], runs: int) -> int:
+    """Return how many confirmation trials of an arm are still to be made: as many as there can be while its search lasts, then to the number.
+
+    Args:
+        connection: an open transaction.
+        row: the study's.
+        position: the arm's place in it.
+        spec: the study's.
+        search: how many trials of its search there are in each state.
+        runs: how many confirmation trials there are.
+    """
+    seeds, replicates = spec.confirmation.seeds, spec.budget.replicates
+    arm = row.resolved["arms"][position]
+    is_over = sum(search[state] for state in FINISHED_TRIAL_STATES) >= arm["trials"] * replicates
+    if is_over and not any(search[state] for state in _RESULTS):
+        return 0
+    if not is_over and not runs:
+        return (1 + replicates) * seeds
+    t = tables.trial.c
+    of_arm = (t.study_id == row.id, t.arm == arm["name"])
+    # What a stop cut short is made again.
+    is_made = (t.phase == "confirmation", t.state != TrialState.CANCELLED.value)
+    made: defaultdict[_Key, set[int]] = defaultdict(set)
+    for run in connection.execute(select(t.parameters, t.seed).where(*of_arm, *is_made)):
+        made[_key(run.parameters)].add(run.seed)
+    defaults = _key(arm["defaults"])
+    if not is_over:
+        return seeds - len(made[defaults]) + replicates * seeds
+    value = t.value.desc() if row.resolved["workload"]["direction"] == "maximize" else t.value
+    place = func.row_number().over(partition_by=t.replicate, order_by=(value, t.number)).label("place")
+    has_value = (t.phase == "search", t.state == TrialState.COMPLETED.value, t.value.is_not(None))
+    ranked = select(t.parameters, place).where(*of_arm, *has_value).subquery()
+    best = connection.execute(select(ranked.c.parameters).where(ranked.c.place == 1)).scalars()
+    return sum(seeds - len(made[key]) for key in {defaults, *map(_key, best)})
+
+
+def _key(parameters: Parameters) -> _Key:
+    return tuple(sorted(parameters.items()))
+
+
+def _counts(connection: Connection, ids: Sequence[str]) -> tuple[dict[tuple[str, str], dict[str, int]], dict[tuple[str, str], dict[str, int]]]:
+    """Return what there is of each (study, arm): of its search by state, epochs and waiting; of its confirmation by state and trials."""
+    t = tables.trial.c
+    waiting = func.sum(case((IS_WAITING, 1), else_=0)).label("waiting")
+    counted = select(t.study_id, t.arm, t.phase, t.state, func.count().label("trials"), func.sum(t.epochs_done).label("epochs"), waiting)
+    searched: dict[tuple[str, str], dict[str, int]] = defaultdict(lambda: defaultdict(int))
+    confirmed: dict[tuple[str, str], dict[str, int]] = defaultdict(lambda: defaultdict(int))
+    for row in connection.execute(counted.where(t.study_id.in_(ids)).group_by(t.study_id, t.arm, t.phase, t.state)):
+        if row.phase == "search":
+            count = searched[row.study_id, row.arm]
+            count["epochs"] += row.epochs
+            count["waiting"] += row.waiting
+        else:
+            count = confirmed[row.study_id, row.arm]
+            count["trials"] += row.trials
+        count[row.state] = row.trials
+    return searched, confirmed

@@ -1,0 +1,79 @@
+"""Studies whose findings are confirmed: real dispatcher, Ray, SQLite, and what becomes of confirmations when a run is killed or its owner acts."""
+
+import os
+import signal
+
+import pytest
+from dispatcher_process import DispatcherProcess, until
+
+from studies.analysis.analyse import analyse
+from studies.extension import Extension, parse_extension
+from studies.spec import ArmSpec
+from studies.states import StudyMove, StudyState, TrialState
+from studies.views import TrialView
+
+__all__: list[str] = []
+
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(240)]
+
+ONE = {"max_pack_size": 1}
+
+
+def confirmations(dispatcher: DispatcherProcess, study_id: str) -> tuple[TrialView, ...]:
+    return dispatcher.store.every_trial(study_id, phase="confirmation")
+
+
+def test_every_arm_is_confirmed_on_the_same_fresh_seeds_and_the_study_says_what_trained_it(dispatcher: DispatcherProcess) -> None:
+    study_id = dispatcher.submit("digits-mlp", arms=["adamp", "adamw"], trials=3, epochs=3, replicates=2, confirmation={"seeds": 3})
+    study = dispatcher.closed(study_id)
+    assert study.state is StudyState.COMPLETED
+    assert (study.progress.trials, study.progress.finished) == (12, 12)
+    seeds = [{t.seed for t in confirmations(dispatcher, study_id) if t.arm == arm} for arm in ("adamp", "adamw")]
+    assert seeds[0] == seeds[1]
+    assert len(seeds[0]) == 3
+    for trial in confirmations(dispatcher, study_id):
+        assert (trial.state, trial.epochs_done) == (TrialState.COMPLETED, 3)
+        assert trial.test_value is not None
+    assert {"python", "torch", "ray", "cpu"} <= set(study.environment)
+    analysis = analyse(dispatcher.store.record(study_id))
+    assert all(row.completed == 3 for row in analysis.confirmed)
+    (pair,) = analysis.pairs
+    assert (pair.covers, pair.n) == ("replicates", 2)
+
+
+def test_a_killed_run_confirms_nothing_twice_and_more_seeds_can_be_added_afterwards(dispatcher: DispatcherProcess) -> None:
+    study_id = dispatcher.submit("slow-plane", trials=2, resources=ONE, confirmation={"seeds": 2})
+    before = until(
+        lambda: [t for t in confirmations(dispatcher, study_id) if t.state is TrialState.COMPLETED], what="a confirmation that is completed"
+    )
+    os.kill(dispatcher.run_of(study_id), signal.SIGKILL)
+    assert dispatcher.closed(study_id).state is StudyState.COMPLETED
+    first = confirmations(dispatcher, study_id)
+    assert all(trial in first for trial in before), "what was completed is as it was"
+    assert len({(t.confirms, t.seed) for t in first}) == len(first)
+    assert {t.state for t in first} == {TrialState.COMPLETED}
+    dispatcher.store.extend(study_id, parse_extension({"seeds": 3}))
+    assert dispatcher.closed(study_id).state is StudyState.COMPLETED
+    more = confirmations(dispatcher, study_id)
+    assert len(more) == len({(t.confirms, t.seed) for t in more}) == len(first) // 2 * 3
+    assert all(trial in more for trial in first)
+
+
+def test_a_completed_study_grows_by_an_arm_and_trials_and_keeps_what_it_had(dispatcher: DispatcherProcess) -> None:
+    study_id = dispatcher.submit("plane", arms=["adamp"], trials=3, confirmation={"seeds": 2})
+    dispatcher.closed(study_id)
+    before = dispatcher.store.every_trial(study_id, phase=None)
+    dispatcher.store.extend(study_id, Extension(arms=(ArmSpec(optimizer="adamw"),), trials_per_arm=5, seeds=3))
+    assert dispatcher.closed(study_id).state is StudyState.COMPLETED
+    record = dispatcher.store.record(study_id)
+    assert all(trial in (*record.trials, *record.confirmations) for trial in before)
+    assert {(t.arm, t.number) for t in record.trials} == {(arm, n) for arm in ("adamp", "adamw") for n in range(5)}
+    assert all(row.completed + row.diverged == 3 for row in analyse(record).confirmed)
+
+
+def test_a_search_that_was_stopped_is_not_confirmed(dispatcher: DispatcherProcess) -> None:
+    study_id = dispatcher.submit("slow-plane", trials=50, resources=ONE, confirmation={"seeds": 2})
+    until(lambda: dispatcher.store.study(study_id).progress.completed >= 1, what="a completed trial")
+    dispatcher.store.move(study_id, StudyMove.STOP)
+    assert dispatcher.closed(study_id, timeout_s=10.0).state is StudyState.COMPLETED
+    assert confirmations(dispatcher, study_id) == ()

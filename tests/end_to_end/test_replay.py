@@ -1,0 +1,75 @@
+"""A study is run, exported, run again from its bundle alone, and agrees: real dispatcher, Ray, training, service and command line."""
+
+import json
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from dispatcher_process import DispatcherProcess
+from typer.testing import CliRunner, Result
+
+from service.app import create_app
+from service.cli.app import app
+from service.serve import Server
+from service.settings import Settings
+from studies.states import StudyState
+
+__all__: list[str] = []
+
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(240)]
+
+# What makes a study repeatable to the last digit.
+ONE_AT_A_TIME = {"max_concurrent_packs": 1, "max_pack_size": 1}
+
+
+@pytest.fixture(scope="module")
+def url(dispatcher: DispatcherProcess) -> Iterator[str]:
+    """A service on the dispatcher's database."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    server = Server(create_app(Settings.load(home=dispatcher.home), dispatcher.store))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+    thread.start()
+    deadline = time.monotonic() + 10
+    while not server.started and time.monotonic() < deadline:
+        time.sleep(0.01)
+    yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    server.should_exit = True
+    thread.join(10)
+    listener.close()
+
+
+def tangent(url: str, *arguments: str) -> Result:
+    return CliRunner(env={"TANGENT_URL": url, "COLUMNS": "200"}).invoke(app, list(arguments))
+
+
+def test_a_study_that_trains_one_trial_at_a_time_is_repeated_to_the_last_digit(dispatcher: DispatcherProcess, url: str, tmp_path: Path) -> None:
+    study_id = dispatcher.submit(
+        "plane", arms=["adamp", "adamw"], trials=4, epochs=2, sampler="tpe", seed=3, confirmation={"seeds": 3}, resources=ONE_AT_A_TIME
+    )
+    assert dispatcher.closed(study_id).state is StudyState.COMPLETED
+    bundle = tmp_path / "plane.tangent.zip"
+    exported = tangent(url, "export", study_id, "-o", str(bundle))
+    assert exported.exit_code == 0, exported.output
+
+    replayed = tangent(url, "replay", str(bundle), "--json")
+
+    assert replayed.exit_code == 0, replayed.output
+    said = json.loads(replayed.stdout)
+    assert said["agreement"]["word"] == "identical"
+    assert said["agreement"]["is_search_equal"]
+    trials = [dispatcher.store.every_trial(study, phase=None) for study in (study_id, said["study"])]
+    outcomes = [sorted((t.arm, t.phase, t.number, t.seed, t.value, t.test_value) for t in of) for of in trials]
+    assert outcomes[0] == outcomes[1]
+    assert len(outcomes[0]) == 2 * (4 + 2 * 3)
+
+
+def test_a_report_names_the_software_that_trained_the_study(dispatcher: DispatcherProcess, url: str) -> None:
+    study_id = dispatcher.submit("plane", trials=1, epochs=1)
+    dispatcher.closed(study_id)
+    environment = dispatcher.store.study(study_id).environment
+    shown = json.loads(tangent(url, "report", study_id, "--format", "json").stdout)
+    assert "torch" in environment
+    assert f"torch {environment['torch']}" in shown["methods"]["paragraphs"][-1]

@@ -1,0 +1,141 @@
+"""Analyses on demand: worked out once until the record changes, by one thread at a time, and not more of them kept than fit."""
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from service.analyses import MAX_COMPARED, Analyses
+from studies.analysis.views import StudyAnalysis
+from studies.errors import SpecInvalid, StudyNotFound, SuiteNotFound
+from studies.extension import Extension
+from studies.spec import parse_spec
+from studies.states import StudyMove
+from studies.store import Store
+
+__all__: list[str] = []
+
+Body = dict[str, Any]
+Play = Callable[..., str]
+
+
+@pytest.fixture
+def analyses(store: Store) -> Analyses:
+    return Analyses(store, kept=3)
+
+
+@pytest.fixture
+def reads(store: Store, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Ids of the studies whose whole record was read, in that order."""
+    found: list[str] = []
+    record = store.record
+
+    def counted(study_id: str) -> Any:
+        found.append(study_id)
+        return record(study_id)
+
+    monkeypatch.setattr(store, "record", counted)
+    return found
+
+
+def test_an_analysis_is_worked_out_again_only_after_a_change(store: Store, analyses: Analyses, reads: list[str], body: Body) -> None:
+    study = store.submit(parse_spec(body)).id
+    first = analyses.of(study)
+    assert analyses.of(study) is first
+    assert reads == [study]
+    store.move(study, StudyMove.PAUSE)
+    assert analyses.of(study).state.value == "paused"
+    assert reads == [study, study]
+
+
+def test_a_trial_that_ends_is_a_change(analyses: Analyses, reads: list[str], body: Body, play: Play, store: Store) -> None:
+    study = play(body | {"arms": ["adamp", "adamw"]}, confirm=3)
+    assert {one.seeds for one in analyses.of(study).confirmed} == {3}
+    reads.clear()
+    store.extend(study, Extension(seeds=6))
+    analyses.of(study)
+    assert reads == [study]
+
+
+def test_what_is_asked_for_by_many_at_once_is_worked_out_once(store: Store, body: Body, monkeypatch: pytest.MonkeyPatch) -> None:
+    study = store.submit(parse_spec(body)).id
+    analyses, record, reads = Analyses(store), store.record, [0]
+
+    def slow(study_id: str) -> Any:
+        reads[0] += 1
+        time.sleep(0.2)
+        return record(study_id)
+
+    monkeypatch.setattr(store, "record", slow)
+    found: list[StudyAnalysis] = []
+    askers = [threading.Thread(target=lambda: found.append(analyses.of(study))) for _ in range(8)]
+    for asker in askers:
+        asker.start()
+    for asker in askers:
+        asker.join()
+    assert reads == [1]
+    assert len(found) == 8
+    assert all(one is found[0] for one in found)
+
+
+def test_one_study_does_not_wait_for_another(store: Store, body: Body, monkeypatch: pytest.MonkeyPatch) -> None:
+    slow, quick = (store.submit(parse_spec(body)).id for _ in range(2))
+    analyses, record, may_go_on, has_begun = Analyses(store), store.record, threading.Event(), threading.Event()
+
+    def waiting(study_id: str) -> Any:
+        if study_id == slow:
+            has_begun.set()
+            assert may_go_on.wait(10)
+        return record(study_id)
+
+    monkeypatch.setattr(store, "record", waiting)
+    asker = threading.Thread(target=lambda: analyses.of(slow))
+    asker.start()
+    assert has_begun.wait(10)
+    assert analyses.of(quick).study_id == quick
+    may_go_on.set()
+    asker.join()
+
+
+def test_only_so_many_are_kept_those_asked_for_last(store: Store, analyses: Analyses, reads: list[str], body: Body) -> None:
+    studies = [store.submit(parse_spec(body)).id for _ in range(4)]
+    for study in studies:
+        analyses.of(study)
+    reads.clear()
+    for study in studies[1:]:
+        analyses.of(study)
+    assert reads == []
+    analyses.of(studies[0])
+    assert reads == [studies[0]]
+
+
+def test_what_does_not_exist_takes_no_room(store: Store, analyses: Analyses, reads: list[str], body: Body) -> None:
+    study = store.submit(parse_spec(body)).id
+    analyses.of(study)
+    for n in range(10):
+        with pytest.raises(StudyNotFound):
+            analyses.of(f"zzzzzzz{n}")
+        with pytest.raises(StudyNotFound):
+            analyses.comparison([study, f"zzzzzzz{n}"])
+        with pytest.raises(SuiteNotFound):
+            analyses.suite(f"none-{n}")
+    assert analyses.of(study)
+    assert reads == [study]
+
+
+def test_a_study_that_joins_a_suite_changes_it(store: Store, analyses: Analyses, body: Body) -> None:
+    first = store.submit(parse_spec(body | {"suite": "small"})).id
+    before = analyses.suite("small")
+    assert analyses.suite("small") is before
+    second = store.submit(parse_spec(body | {"suite": "small", "workload": "char-lm"})).id
+    assert [study.study_id for study in analyses.suite("small").studies] == [first, second]
+
+
+def test_a_comparison_is_of_two_to_so_many_different_studies(store: Store, analyses: Analyses, body: Body) -> None:
+    studies = [store.submit(parse_spec(body)).id for _ in range(2)]
+    assert analyses.comparison(studies).workload == "digits-mlp"
+    for wrong in ([], studies[:1], [studies[0], studies[0]], [f"study{n}" for n in range(MAX_COMPARED + 1)]):
+        with pytest.raises(SpecInvalid):
+            analyses.comparison(wrong)

@@ -1,0 +1,65 @@
+"""Clones: a merge patch does what RFC 7396 says, and a title that was made is made anew."""
+
+from typing import Any
+
+import pytest
+
+from service.cloning import cloned, merged
+from studies.errors import SpecInvalid
+from studies.spec import parse_spec
+
+__all__: list[str] = []
+
+# The test cases of RFC 7396, appendix A.
+CASES: list[tuple[Any, Any, Any]] = [
+    ({"a": "b"}, {"a": "c"}, {"a": "c"}),
+    ({"a": "b"}, {"b": "c"}, {"a": "b", "b": "c"}),
+    ({"a": "b"}, {"a": None}, {}),
+    ({"a": "b", "b": "c"}, {"a": None}, {"b": "c"}),
+    ({"a": ["b"]}, {"a": "c"}, {"a": "c"}),
+    ({"a": "c"}, {"a": ["b"]}, {"a": ["b"]}),
+    ({"a": {"b": "c"}}, {"a": {"b": "d", "c": None}}, {"a": {"b": "d"}}),
+    ({"a": [{"b": "c"}]}, {"a": [1]}, {"a": [1]}),
+    (["a", "b"], ["c", "d"], ["c", "d"]),
+    ({"a": "b"}, ["c"], ["c"]),
+    ({"a": "foo"}, None, None),
+    ({"a": "foo"}, "bar", "bar"),
+    ({"e": None}, {"a": 1}, {"e": None, "a": 1}),
+    ([1, 2], {"a": "b", "c": None}, {"a": "b"}),
+    ({}, {"a": {"bb": {"ccc": None}}}, {"a": {"bb": {}}}),
+]
+
+
+@pytest.mark.parametrize(("target", "patch", "expected"), CASES)
+def test_a_merge_patch_does_what_its_rfc_says_and_changes_neither_side(target: Any, patch: Any, expected: Any) -> None:
+    before = (repr(target), repr(patch))
+    assert merged(target, patch) == expected
+    assert (repr(target), repr(patch)) == before
+
+
+BODY: dict[str, Any] = {"workload": "digits-mlp", "arms": ["adamp", "adamw"], "budget": {"trials_per_arm": 3, "epochs": 2}}
+
+
+def test_an_empty_patch_makes_the_same_study() -> None:
+    spec = parse_spec(BODY | {"pruner": "asha", "budget": {"trials_per_arm": 3, "epochs": 9}})
+    assert cloned(spec, {}) == spec
+
+
+def test_a_title_that_was_made_follows_the_study_and_one_that_was_given_stays() -> None:
+    assert cloned(parse_spec(BODY), {"workload": "char-lm"}).name == "adamp, adamw on char-lm"
+    assert cloned(parse_spec(BODY | {"name": "Mine"}), {"workload": "char-lm"}).name == "Mine"
+    assert cloned(parse_spec(BODY | {"name": "Mine"}), {"name": None}).name == "adamp, adamw on digits-mlp"
+    assert cloned(parse_spec(BODY), {"name": "Yours"}).name == "Yours"
+
+
+def test_shorthands_of_a_patch_are_spelled_out() -> None:
+    spec = cloned(parse_spec(BODY), {"arms": ["adamw"], "pruner": "asha"})
+    assert [arm.name for arm in spec.arms] == ["adamw"]
+    assert spec.pruner.kind == "asha"
+
+
+@pytest.mark.parametrize("patch", [{"budget": {"trials_per_arm": 0}}, {"workload": None}, {"colour": "red"}, {"budget": None}, {"arms": []}])
+def test_a_patch_that_leaves_no_study_is_refused(patch: Any) -> None:
+    with pytest.raises(SpecInvalid) as raised:
+        cloned(parse_spec(BODY), patch)
+    assert raised.value.problems[0].pointer.strip("/").partition("/")[0] in patch

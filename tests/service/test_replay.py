@@ -1,0 +1,319 @@
+"""`tangent report`, `export` and `replay` against a real service: what was handed on can be run again, and nothing else can."""
+
+import json
+import shutil
+import threading
+import warnings
+import zipfile
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from typer.testing import CliRunner, Result
+
+from service.analyses import Analyses
+from service.cli.app import app
+from service.cli.reports import DISAGREES
+from service.report.bundle import write_bundle
+from service.report.contents import report_of
+from service.report.opened import open_bundle
+from studies.catalog import Catalog
+from studies.seeds import confirmation_seed
+from studies.spec import parse_spec
+from studies.states import StudyMove, StudyState
+from studies.store import NewTrial, Report, RunWriter, Store
+from studies.views import StudyView
+
+__all__: list[str] = []
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def run(live: str) -> Run:
+    """Run `tangent` against the live service."""
+
+    def ran(*arguments: str, **given: Any) -> Result:
+        result = CliRunner(env={"TANGENT_URL": live, "COLUMNS": "200"}).invoke(app, list(arguments), **given)
+        assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+        return result
+
+    return ran
+
+
+def play(store: Store, study: StudyView, *, turned: bool = False, outcome: StudyMove = StudyMove.FINISH) -> None:
+    """Play the run of the study that waits: the later an arm, the better, or when turned the worse."""
+    claim = store.claim_next(dispatcher="here", lease_s=60.0)
+    assert claim is not None
+    assert claim.study_id == study.id
+    writer = store.run_writer(claim, lease_s=60.0)
+    for arm in store.arms(study.id):
+        trials = [(n, arm.defaults | {"lr": 0.001 * (n + 1)}) for n in range(3)]
+        _train(writer, study, [NewTrial(arm.name, n, "sampled" if n else "default", p, seed=7) for n, p in trials], better=0.01 * arm.position)
+        again = [(trials[of], index) for index in range(5) for of in (2, 0)]
+        runs = [
+            NewTrial(arm.name, k, "sampled" if n else "default", p, seed=confirmation_seed(0, index), phase="confirmation", confirms=n)
+            for k, ((n, p), index) in enumerate(again)
+        ]
+        _train(writer, study, runs, better=0.1 * (-arm.position if turned else arm.position))
+    writer.say_progress()
+    writer.close(outcome)
+
+
+def _train(writer: RunWriter, study: StudyView, new: list[NewTrial], *, better: float) -> None:
+    pending = writer.create(new)
+    writer.start(pending)
+    for trial in pending:
+        value = 0.5 + better + 0.05 * (trial.parameters["lr"] == 0.003) + 0.001 * (trial.seed % 7)
+        for epoch in range(1, study.epochs + 1):
+            ended = {"ended": "completed", "value": value, "best_epoch": epoch, "test_value": value - 0.01} if epoch == study.epochs else {}
+            writer.record([Report(trial.id, 1, {"epoch": epoch, "elapsed_s": 0.1 * epoch, "validation_metric": value}, **ended)])
+
+
+@pytest.fixture
+def original(store: Store, body: dict[str, Any]) -> StudyView:
+    """A study that was completed and confirmed."""
+    study = store.submit(parse_spec(body | {"name": "First", "suite": "small"}))
+    play(store, study)
+    return store.study(study.id)
+
+
+@pytest.fixture
+def bundle(run: Run, original: StudyView, tmp_path: Path) -> Path:
+    """Its bundle."""
+    path = tmp_path / "first.tangent.zip"
+    result = run("export", original.id, "-o", str(path))
+    assert (result.exit_code, result.stdout) == (0, f"{path}\n")
+    return path
+
+
+@contextmanager
+def dispatching(store: Store, **given: Any) -> Generator[None]:
+    """Play whatever study is submitted next, in another thread."""
+    is_over = threading.Event()
+
+    def wait_and_play() -> None:
+        while not is_over.wait(0.02):
+            waiting = store.studies(state=StudyState.QUEUED).items
+            if waiting:
+                play(store, store.study(waiting[0].id), **given)
+                return
+
+    thread = threading.Thread(target=wait_and_play)
+    thread.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        thread.join()
+
+
+@pytest.mark.parametrize("form", ["markdown", "html", "latex", "json"])
+def test_a_report_is_what_the_api_gives(run: Run, original: StudyView, live: str, tmp_path: Path, form: str) -> None:
+    expected = httpx.get(f"{live}/v1/studies/{original.id}/report?format={form}", timeout=60).text
+    shown = run("report", original.id, "--format", form)
+    assert (shown.exit_code, shown.stdout) == (0, expected.rstrip("\n") + "\n")
+    written = run("report", "last", "-f", form, "-o", str(tmp_path / "report"))
+    assert (written.exit_code, (tmp_path / "report").read_text(encoding="utf-8")) == (0, expected)
+
+
+def test_a_bundle_is_named_after_its_study(run: Run, original: StudyView, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run("export", original.id).stdout == f"first-{original.id}.tangent.zip\n"
+    assert zipfile.is_zipfile(tmp_path / f"first-{original.id}.tangent.zip")
+
+
+def test_nothing_is_overwritten_unless_asked(run: Run, original: StudyView, bundle: Path) -> None:
+    before = bundle.stat().st_ino
+    refused = run("export", original.id, "-o", str(bundle))
+    assert refused.exit_code == 2
+    assert refused.stderr == f"error: {bundle} is there already; choose another name with --output, or overwrite it with --force\n"
+    assert bundle.stat().st_ino == before
+    assert run("export", original.id, "-o", str(bundle), "--force").exit_code == 0
+    assert bundle.stat().st_ino != before
+
+
+def test_an_export_that_fails_leaves_nothing_behind(run: Run, tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    folder.mkdir()
+    assert run("export", "nothinga", "-o", str(folder / "x.zip")).exit_code == 1
+    assert list(folder.iterdir()) == []
+    refused = run("report", "nothinga", "-o", str(tmp_path / "no" / "folder"))
+    assert refused.exit_code == 1
+    assert "Traceback" not in refused.stderr
+
+
+def test_a_file_that_cannot_be_written_is_told_in_one_line(run: Run, original: StudyView, tmp_path: Path) -> None:
+    refused = run("export", original.id, "-o", str(tmp_path / "no" / "folder.zip"))
+    assert (refused.exit_code, refused.stderr) == (1, f"error: cannot write {tmp_path}/no/folder.zip: no such file or directory\n")
+
+
+def test_the_same_study_run_again_agrees(run: Run, store: Store, original: StudyView, bundle: Path) -> None:
+    with dispatching(store):
+        result = run("replay", str(bundle))
+    assert result.exit_code == 0, result.output
+    replayed = store.study(store.studies().items[0].id)
+    assert replayed.id != original.id
+    assert (replayed.name, replayed.suite, replayed.state) == ("First (replay)", None, StudyState.COMPLETED)
+    assert replayed.spec == original.spec.model_copy(update={"name": "First (replay)", "suite": None})
+
+
+def test_a_study_that_comes_out_otherwise_disagrees(run: Run, store: Store, bundle: Path) -> None:
+    with dispatching(store, turned=True):
+        result = run("replay", str(bundle), "--json")
+    assert result.exit_code == DISAGREES == 3
+    said = json.loads(result.stdout)
+    assert said["study"] == store.studies().items[0].id
+    assert not said["agreement"]["agrees"]
+    assert said["agreement"]["word"] in {"partly", "disagrees"}
+
+
+def test_a_replay_can_be_begun_now_and_compared_later(run: Run, store: Store, bundle: Path) -> None:
+    begun = run("replay", str(bundle), "--no-wait")
+    study_id = begun.stdout.strip()
+    assert begun.exit_code == 0
+    assert f"tangent replay {bundle} --against {study_id}" in begun.stderr
+    play(store, store.study(study_id))
+    compared = run("replay", str(bundle), "--against", study_id, "--json")
+    assert compared.exit_code == 0, compared.output
+    assert json.loads(compared.stdout)["agreement"]["word"] == "identical"
+    assert store.studies().total == 2
+
+
+def test_a_replay_that_does_not_complete_compares_nothing(run: Run, store: Store, bundle: Path) -> None:
+    with dispatching(store, outcome=StudyMove.FAIL):
+        result = run("replay", str(bundle), "--json")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr == f"error: the replay {store.studies().items[0].id} is failed; there is nothing to compare\n"
+
+
+def test_a_plan_that_is_not_what_it_was_is_told(run: Run, store: Store, bundle: Path, catalog: Catalog) -> None:
+    card = catalog.optimizers["adamw"].model_copy(update={"description": "Mended."})
+    store.announce(catalog.model_copy(update={"optimizers": catalog.optimizers | {"adamw": card}}), dispatcher="here")
+    begun = run("replay", str(bundle), "--no-wait")
+    assert begun.stderr.splitlines()[0] == "note: arm adamw (its card, space or defaults) is not what it was when the bundle was written"
+
+
+def test_the_bundle_of_an_open_study_cannot_be_agreed_with(run: Run, store: Store, body: dict[str, Any], tmp_path: Path) -> None:
+    study = store.submit(parse_spec(body))
+    path = tmp_path / "open.zip"
+    exported = run("export", study.id, "-o", str(path))
+    assert (exported.exit_code, exported.stderr) == (0, f"{study.id} is still queued: the bundle holds what is there now.\n")
+    refused = run("replay", str(path))
+    assert refused.exit_code == 2
+    assert "was written while its study was queued" in refused.stderr
+
+
+def rewritten(path: Path, changed: dict[str, bytes | None] | None = None, *, added: dict[str, bytes] | None = None, packed: int = 8) -> Path:
+    """Return another bundle: some files with other content or none (None), others added, everything packed in some way."""
+    with zipfile.ZipFile(path) as archive:
+        files = {name: archive.read(name) for name in archive.namelist()} | (changed or {})
+    other = path.with_name("other.zip")
+    with zipfile.ZipFile(other, "w", packed) as archive, warnings.catch_warnings():
+        # zipfile warns of names that stand there twice.
+        warnings.simplefilter("ignore", UserWarning)
+        for name, content in [*files.items(), *(added or {}).items()]:
+            if content is not None:
+                archive.writestr(name, content)
+    return other
+
+
+def file_of(path: Path, name: str) -> bytes:
+    with zipfile.ZipFile(path) as archive:
+        return archive.read(name)
+
+
+def cut(path: Path) -> Path:
+    return _put(path, path.read_bytes()[: path.stat().st_size // 2])
+
+
+def flipped(path: Path) -> Path:
+    content = bytearray(path.read_bytes())
+    content[400] ^= 0xFF
+    return _put(path, bytes(content))
+
+
+def _put(path: Path, content: bytes) -> Path:
+    other = path.with_name("other.zip")
+    other.write_bytes(content)
+    return other
+
+
+def of_format(path: Path, number: int) -> Path:
+    manifest = json.loads(file_of(path, "manifest.json")) | {"format": number}
+    return rewritten(path, {"manifest.json": json.dumps(manifest).encode()})
+
+
+def forged(path: Path, name: str, content: bytes) -> Path:
+    """Return a bundle whose manifest was changed along with a file."""
+    manifest = json.loads(file_of(path, "manifest.json"))
+    manifest["files"][name] = {"bytes": len(content), "sha256": sha256(content).hexdigest()}
+    return rewritten(path, {name: content, "manifest.json": json.dumps(manifest).encode()})
+
+
+BAD: dict[str, tuple[Callable[[Path], Path], str]] = {
+    "truncated": (cut, "is no bundle, or a damaged one"),
+    "a flipped bit": (flipped, "damaged"),
+    "empty": (lambda path: _put(path, b""), "is no bundle, or a damaged one"),
+    "text": (lambda path: _put(path, b"hello"), "is no bundle, or a damaged one"),
+    "missing": (lambda path: path.with_name("none.zip"), "cannot read"),
+    "a folder": (lambda path: path.parent, "cannot read"),
+    "another spec": (lambda path: rewritten(path, {"spec.json": b"{}"}), "spec.json is not what manifest.json says it is"),
+    "another measurement": (lambda path: rewritten(path, {"measurements.csv": b""}), "measurements.csv is not what manifest.json says it is"),
+    "no spec": (lambda path: rewritten(path, {"spec.json": None}), "spec.json is missing"),
+    "no manifest": (lambda path: rewritten(path, {"manifest.json": None}), "manifest.json is missing"),
+    "a path out of it": (lambda path: rewritten(path, added={"../../evil.sh": b"id"}), "no bundle holds a file '../../evil.sh'"),
+    "an absolute path": (lambda path: rewritten(path, added={"/etc/evil": b"id"}), "no bundle holds a file '/etc/evil'"),
+    "a name twice": (lambda path: rewritten(path, added={"spec.json": b"{}"}), "spec.json is in it twice"),
+    "a bomb": (lambda path: rewritten(path, {"measurements.csv": bytes(4 << 20)}), "looks like a zip bomb"),
+    "packed otherwise": (lambda path: rewritten(path, packed=zipfile.ZIP_LZMA), "packed in a way that no bundle is"),
+    "a later format": (lambda path: of_format(path, 2), "has the bundle format 2, and this version reads 1"),
+    "no manifest's content": (lambda path: rewritten(path, {"manifest.json": b"[" * 100_000}), "its manifest.json makes no sense"),
+    "a manifest of other files": (
+        lambda path: rewritten(path, {"manifest.json": file_of(path, "manifest.json").replace(b'"VERSION"', b'"ELSE"')}),
+        "does not name the files of a bundle",
+    ),
+    "a spec of another version": (
+        lambda path: forged(path, "spec.json", file_of(path, "spec.json").replace(b'"sampler"', b'"chooser"')),
+        "this version cannot make sense of it",
+    ),
+    "a spec without end": (lambda path: forged(path, "spec.json", b"[" * 100_000), "this version cannot make sense of it"),
+    "an analysis of another version": (lambda path: forged(path, "analysis.json", b"{}"), "this version cannot make sense of it"),
+}
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory: pytest.TempPathFactory, fresh_database: Path, catalog: Catalog) -> Path:
+    """A bundle, made once."""
+    folder = tmp_path_factory.mktemp("sound")
+    shutil.copy(fresh_database, folder / "tangent.db")
+    store = Store.open(f"sqlite:///{folder}/tangent.db", migrate=False)
+    store.announce(catalog, dispatcher="here")
+    study = store.submit(parse_spec({"workload": "digits-mlp", "arms": ["adamp", "adamw"], "budget": {"trials_per_arm": 3, "epochs": 2}}))
+    play(store, study)
+    with (folder / "sound.zip").open("xb") as file:
+        write_bundle(store, report_of(store.study(study.id), store.arms(study.id), Analyses(store).of(study.id)), file)
+    store.close()
+    return folder / "sound.zip"
+
+
+def test_a_sound_bundle_is_opened(sound: Path) -> None:
+    found = open_bundle(sound)
+    assert found.manifest.state is StudyState.COMPLETED
+    assert [arm.name for arm in found.plan.arms] == list(found.analysis.arms) == [arm.name for arm in found.spec.arms]
+
+
+@pytest.mark.parametrize("wrong", BAD)
+def test_what_is_no_sound_bundle_is_refused_in_one_sentence_before_any_service_is_asked(sound: Path, tmp_path: Path, wrong: str) -> None:
+    make, said = BAD[wrong]
+    copy = Path(shutil.copy(sound, tmp_path))
+    result = CliRunner(env={"TANGENT_URL": "http://127.0.0.1:9"}).invoke(app, ["replay", str(make(copy))])
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("error: ")
+    assert said in line

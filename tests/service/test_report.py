@@ -1,0 +1,362 @@
+"""Reports over REST: each format says the same, and no name of a study can do harm in any."""
+
+import json
+import re
+from collections.abc import Callable
+from html.parser import HTMLParser
+from typing import Any
+
+import httpx
+import pytest
+
+from service.report import html, latex, markdown
+from service.report.contents import StudyReport
+from service.report.plain import plain
+from service.report.rows import arm_rows
+from studies.extension import parse_extension
+from studies.spec import parse_spec
+from studies.store import Store
+
+__all__: list[str] = []
+
+Play = Callable[..., str]
+
+HOSTILE = [
+    "</title><script>alert(1)</script>",
+    '"><img src=x onerror=alert(1)>',
+    "| a | b |",
+    "`code` **bold** [link](javascript:alert(1)) ![x](http://evil.example/x.png)",
+    r"\input{/etc/passwd} \write18{id} $x$ %comment ^^5c &{}#_~",
+    "@torvalds fixes #1, see https://evil.example or www.evil.example",
+    "\N{RIGHT-TO-LEFT OVERRIDE}sdrawkcab\N{POP DIRECTIONAL FORMATTING} \N{ZERO WIDTH SPACE}",
+    "日本語 émoji 🎉 Łódź ﬁ",
+]
+
+
+@pytest.fixture
+def study(play: Play, body: dict[str, Any]) -> str:
+    return play(body | {"name": "Adams, compared"}, confirm=5)
+
+
+def report_of(http: httpx.Client, study: str, form: str) -> str:
+    answer = http.get(f"/v1/studies/{study}/report", params={"format": form})
+    assert answer.status_code == 200, answer.text
+    return answer.text
+
+
+def test_as_json_it_holds_the_study_its_analysis_the_methods_and_python_to_paste(http: httpx.Client, study: str) -> None:
+    found = json.loads(report_of(http, study, "json"))
+    assert set(found) == {"study", "arms", "analysis", "methods", "configurations"}
+    assert found["study"] == http.get(f"/v1/studies/{study}").json()
+    assert found["analysis"] == http.get(f"/v1/studies/{study}/analysis").json()
+    assert [(c["arm"], c["configuration"]) for c in found["configurations"]] == [
+        ("adamp", "best"),
+        ("adamp", "defaults"),
+        ("adamw", "best"),
+        ("adamw", "defaults"),
+    ]
+    assert found["configurations"][0]["python"].startswith("from adamp import AdamP\n\noptimizer = AdamP(model.parameters(), lr=0.002, ")
+
+
+@pytest.mark.parametrize(
+    ("accept", "form"),
+    [
+        ("text/html,application/xhtml+xml,*/*;q=0.8", "html"),
+        ("text/markdown", "markdown"),
+        ("application/x-tex;q=0.9", "latex"),
+        ("application/json", "json"),
+        ("*/*", "json"),
+    ],
+)
+def test_without_a_format_it_is_what_the_caller_accepts(http: httpx.Client, study: str, accept: str, form: str) -> None:
+    asked = http.get(f"/v1/studies/{study}/report", headers={"accept": accept})
+    named = http.get(f"/v1/studies/{study}/report", params={"format": form}, headers={"accept": "nothing/known"})
+    assert asked.text == named.text
+    assert asked.headers["content-type"] == named.headers["content-type"]
+    assert asked.headers["vary"] == "Accept"
+
+
+def test_a_copy_that_is_still_right_is_not_sent_again(http: httpx.Client, study: str) -> None:
+    path = f"/v1/studies/{study}/report?format=html"
+    etag = http.get(path).headers["etag"]
+    again = http.get(path, headers={"if-none-match": etag})
+    assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", etag)
+
+
+def test_what_is_not_there_is_refused(http: httpx.Client, study: str) -> None:
+    assert http.get("/v1/studies/nothing/report").json()["type"] == "/problems/study-not-found"
+    assert http.get("/v1/studies/nothing/bundle").json()["type"] == "/problems/study-not-found"
+    refused = http.get(f"/v1/studies/{study}/report?format=pdf")
+    assert (refused.status_code, refused.json()["type"]) == (422, "/problems/parameter-invalid")
+
+
+@pytest.mark.parametrize("form", ["markdown", "html", "latex", "json"])
+@pytest.mark.parametrize("sampler", ["tpe", "random"])
+def test_a_study_that_has_not_begun_has_a_report_too(http: httpx.Client, store: Store, body: dict[str, Any], form: str, sampler: str) -> None:
+    study = store.submit(parse_spec(body | {"sampler": sampler})).id
+    assert study in report_of(http, study, form)
+
+
+@pytest.mark.parametrize("form", ["markdown", "html", "latex", "json"])
+def test_a_study_without_confirmation_says_so(http: httpx.Client, play: Play, body: dict[str, Any], form: str) -> None:
+    study = play(body | {"confirmation": {"seeds": 0}})
+    assert re.search(r"(no|No) configuration (was trained again|has been confirmed) on fresh seeds", report_of(http, study, form))
+
+
+@pytest.mark.parametrize("form", ["markdown", "html", "latex", "json"])
+@pytest.mark.parametrize("sampler", ["tpe", "random"])
+def test_a_study_in_which_everything_diverged_has_a_report_too(http: httpx.Client, play: Play, body: dict[str, Any], form: str, sampler: str) -> None:
+    study = play(body | {"sampler": sampler, "budget": {"trials_per_arm": 1, "epochs": 2}})
+    text = report_of(http, study, form)
+    assert "nan" not in text.lower().replace("finance", "")
+
+
+@pytest.mark.parametrize("form", ["markdown", "html", "latex"])
+def test_the_finding_and_the_figures_of_every_arm_are_in_every_format(http: httpx.Client, study: str, form: str) -> None:
+    text = report_of(http, study, form)
+    analysis = http.get(f"/v1/studies/{study}/analysis").json()
+    for found in analysis["confirmed"]:
+        if found["configuration"] == "best":
+            assert f"{100 * found['test_mean']:.2f}" in text
+    if form != "latex":
+        assert analysis["finding"]["winner"] == "adamw"
+        assert plain(analysis["finding"]["sentence"]).partition("%")[0] in text
+        assert "Holm" in text
+        assert "AdamP(model.parameters()" in text
+
+
+class _Page(HTMLParser):
+    """What a page consists of."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+        self.text = ""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in {"meta", "path", "link", "img"}:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def page_of(text: str) -> _Page:
+    page = _Page()
+    page.feed(text)
+    page.close()
+    assert page.open == []
+    return page
+
+
+def test_the_page_needs_nothing_from_elsewhere_and_runs_nothing(http: httpx.Client, study: str) -> None:
+    page = page_of(report_of(http, study, "html"))
+    assert {tag for tag, _ in page.tags}.isdisjoint({"script", "link", "img", "iframe", "object", "embed", "base", "form", "a"})
+    assert not [(tag, attrs) for tag, attrs in page.tags if {"src", "href", "style"} & set(attrs) or any(name.startswith("on") for name in attrs)]
+    assert "url(" not in report_of(http, study, "html")
+
+
+def test_the_page_is_served_under_a_policy_that_lets_only_its_own_style_pass(http: httpx.Client, study: str) -> None:
+    answer = http.get(f"/v1/studies/{study}/report?format=html")
+    policy = answer.headers["content-security-policy"]
+    assert policy.startswith("default-src 'none'; style-src 'sha256-")
+    (meta,) = [attrs["content"] for tag, attrs in page_of(answer.text).tags if tag == "meta" and "http-equiv" in attrs]
+    assert meta is not None
+    assert policy.startswith(meta)
+
+
+def test_every_chart_has_a_title_and_says_its_figures(http: httpx.Client, study: str) -> None:
+    text = report_of(http, study, "html")
+    charts = re.findall(r"<svg.*?</svg>", text, flags=re.DOTALL)
+    assert len(charts) == 2
+    for chart in charts:
+        (named,) = re.findall(r'aria-labelledby="([^"]+)"', chart)
+        for name in named.split():
+            (said,) = re.findall(rf'id="{name}">([^<]+)<', chart)
+            assert said
+        assert 'role="img"' in chart
+        assert "AdamW" in re.findall(r"<desc[^>]*>([^<]+)<", chart)[0]
+        assert "nan" not in chart.lower()
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_no_name_breaks_out_of_the_page(http: httpx.Client, play: Play, body: dict[str, Any], name: str) -> None:
+    harmless = page_of(report_of(http, play(body | {"name": "harmless"}, confirm=5), "html"))
+    page = page_of(report_of(http, play(body | {"name": name}, confirm=5), "html"))
+    assert [tag for tag, _ in page.tags] == [tag for tag, _ in harmless.tags]
+    assert plain(name) in page.text
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_no_name_is_markup_in_markdown(http: httpx.Client, play: Play, body: dict[str, Any], name: str) -> None:
+    text = report_of(http, play(body | {"name": name}), "markdown")
+    title = text.splitlines()[0]
+    assert re.sub(r"\\([\\`*_{}\[\]<>#|~!&$:.])", r"\1", re.sub("([@#])\u200b", r"\1", title)) == f"# {plain(name)}"
+    bare = re.sub(r"\\.", "", title.removeprefix("# "))
+    assert not set(bare) & set("`*_[]<>#|!$")
+    assert not re.search(r"https?:|www\.|@\w", bare)
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_no_name_is_a_command_in_latex(http: httpx.Client, play: Play, body: dict[str, Any], name: str) -> None:
+    text = report_of(http, play(body | {"name": name}), "latex")
+    assert text.isascii()
+    commands = set(re.findall(r"\\([A-Za-z]+)", text))
+    ours = {"usepackage", "begin", "end", "centering", "caption", "label", "toprule", "midrule", "bottomrule", "textbf", "pm", "times"}
+    assert commands - ours <= {
+        "textbackslash",
+        "textasciitilde",
+        "textasciicircum",
+        "textless",
+        "textgreater",
+        "textbar",
+        "L",
+        "l",
+        "textquotedblright",
+    }
+    assert balanced(text)
+
+
+def balanced(text: str) -> bool:
+    """Return whether braces, environments and rows of a LaTeX text fit together, as far as a reader without TeX can tell."""
+    bare = re.sub(r"^%.*$", "", text, flags=re.MULTILINE).replace("\\\\", "").replace("\\%", "").replace("\\&", "")
+    bare = re.sub(r"\\[{}$#_]", "", bare)
+    depth = 0
+    for character in bare:
+        depth += {"{": 1, "}": -1}.get(character, 0)
+        if depth < 0:
+            return False
+    begun = re.findall(r"\\begin\{(\w+)\}", text)
+    ended = re.findall(r"\\end\{(\w+)\}", text)
+    return depth == 0 and begun == ended[::-1] and bare.count("$") % 2 == 0 and "%" not in bare
+
+
+def test_every_row_of_the_latex_table_has_a_cell_in_every_column(http: httpx.Client, study: str) -> None:
+    text = report_of(http, study, "latex")
+    (columns,) = re.findall(r"\\begin\{tabular\}\{([a-z]+)\}", text)
+    rows = [line for line in text.splitlines() if line.endswith(r" \\")]
+    assert len(rows) == 3
+    assert {len(row.split(" & ")) for row in rows} == {len(columns)}
+    first = rows[1].split(" & ")
+    assert first[1] == r"\textbf{AdamW}"
+    assert re.fullmatch(r"\$\d\d\.\d\d \\pm \d+\.\d\d\$", first[2])
+    assert (first[3], first[4], first[5]) == ("5", "3", "6")
+    assert rows[1].endswith(r"2 \\")
+    assert rows[2].endswith(r"-- \\")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a--b", "a-{}-b"),
+        ("a – b", r"a \textendash{} b"),
+        ("Łódź", r"\L{}\'{o}d\'{z}"),
+        ("naïve", r"na\"{\i}ve"),
+        ("日", "?"),
+        ("a\nb\0c", "a bc"),
+        ("97.31\N{NO-BREAK SPACE}%", r"97.31~\%"),
+    ],
+)
+def test_latex_sets_every_text_in_ascii(text: str, expected: str) -> None:
+    assert latex.escaped(text) == expected
+
+
+def test_a_fence_is_longer_than_any_run_of_backticks_in_the_code() -> None:
+    from service.report.sections import Code
+
+    written = markdown._block(Code("title", "x = '````'\n"))
+    assert written.splitlines()[-1] == "`````"
+
+
+def test_the_style_of_the_page_has_the_colours_of_the_dashboard_in_light_and_dark() -> None:
+    assert html._STYLE.count("--arm-7:") == 2
+    assert "prefers-color-scheme: dark" in html._STYLE
+
+
+def test_the_report_is_described_in_the_api(open_app: Any) -> None:
+    described = open_app.openapi()
+    assert described["components"]["schemas"]["StudyReport"]["properties"].keys() == StudyReport.model_fields.keys()
+    content = described["paths"]["/v1/studies/{study_id}/report"]["get"]["responses"]["200"]["content"]
+    assert set(content) == {"application/json", "text/markdown", "text/html", "application/x-tex"}
+    assert set(described["paths"]["/v1/studies/{study_id}/bundle"]["get"]["responses"]["200"]["content"]) == {"application/zip"}
+
+
+def test_differences_in_a_metric_without_a_unit_are_in_no_unit(http: httpx.Client, play: Play, body: dict[str, Any]) -> None:
+    study = play(body, confirm=5)
+    found = StudyReport.model_validate_json(report_of(http, study, "json"))
+    card = found.study.workload_card.model_copy(update={"unit": "none"})
+    pure = found.model_copy(update={"study": found.study.model_copy(update={"workload_card": card})})
+    assert "first less second.\n" in markdown.markdown(pure)
+    assert "first less second, in percentage points.\n" in markdown.markdown(found)
+
+
+def test_searches_that_were_repeated_are_not_said_to_be_paired(http: httpx.Client, play: Play, body: dict[str, Any]) -> None:
+    study = play(body, confirm=5)
+    found = StudyReport.model_validate_json(report_of(http, study, "json"))
+    budget = found.study.spec.budget.model_copy(update={"replicates": 2})
+    spec = found.study.spec.model_copy(update={"budget": budget})
+    assert "Mean paired differences" in markdown.markdown(found)
+    assert "paired differences in the test" not in markdown.markdown(
+        found.model_copy(update={"study": found.study.model_copy(update={"spec": spec})})
+    )
+
+
+def test_arms_that_were_never_compared_are_not_called_undecided(http: httpx.Client, play: Play, body: dict[str, Any]) -> None:
+    rows = arm_rows(StudyReport.model_validate_json(report_of(http, play(body | {"confirmation": {"seeds": 0}}), "json")))
+    assert [row.undecided_with for row in rows] == [(), ()]
+
+
+def test_the_latex_table_counts_the_trials_that_were_run(http: httpx.Client, play: Play, body: dict[str, Any]) -> None:
+    found = StudyReport.model_validate_json(report_of(http, play(body, confirm=5), "json"))
+    first = found.arms[0].model_copy(update={"progress": found.arms[0].progress.model_copy(update={"trials": 300, "finished": 46, "cancelled": 2})})
+    text = latex.latex(found.model_copy(update={"arms": (first, *found.arms[1:])}))
+    assert "300" not in text
+    assert " & 44 & " in text
+
+
+@pytest.mark.parametrize("form", ["markdown", "html", "latex"])
+@pytest.mark.parametrize("name", ["   ", "\N{ZERO WIDTH SPACE}", "\N{RIGHT-TO-LEFT OVERRIDE}"])
+def test_a_name_of_which_nothing_can_be_seen_gives_way_to_the_id(http: httpx.Client, play: Play, body: dict[str, Any], form: str, name: str) -> None:
+    study = play(body | {"name": name})
+    text = report_of(http, study, form)
+    assert re.search({"markdown": f"^# {study}\n", "html": f"<h1>{study}</h1>", "latex": rf"caption\{{{study}\. "}[form], text)
+
+
+def test_an_issue_of_somebody_elses_is_not_named_in_markdown() -> None:
+    assert "#1" not in markdown.escaped("fixes #1")
+
+
+def test_what_a_caller_refuses_outright_it_does_not_get(http: httpx.Client, study: str) -> None:
+    path = f"/v1/studies/{study}/report"
+    assert http.get(path, headers={"accept": "text/html;q=0, text/markdown"}).headers["content-type"].startswith("text/markdown")
+    assert http.get(path, headers={"accept": "text/html;q=0.2, text/markdown;q=0.9"}).headers["content-type"].startswith("text/markdown")
+    assert http.get(path, headers={"accept": "text/html;q=many"}).headers["content-type"].startswith("text/html")
+
+
+@pytest.mark.parametrize("when", ["study", "arms", "record", "every_trial"])
+@pytest.mark.parametrize("path", ["report?format=markdown", "report?format=html", "bundle"])
+def test_a_study_that_is_extended_meanwhile_has_a_report_and_a_bundle(
+    http: httpx.Client, store: Store, play: Play, body: dict[str, Any], monkeypatch: pytest.MonkeyPatch, when: str, path: str
+) -> None:
+    study = play(body, confirm=5)
+    read, again = getattr(store, when), {"optimizer": "adamw", "name": "again"}
+
+    extended: list[str] = []
+
+    def extended_first(*given: Any, **named: Any) -> Any:
+        if not extended:
+            extended.append(study)
+            store.extend(study, parse_extension({"arms": [again]}))
+        return read(*given, **named)
+
+    monkeypatch.setattr(store, when, extended_first)
+    answer = http.get(f"/v1/studies/{study}/{path}")
+    assert answer.status_code == 200, answer.text

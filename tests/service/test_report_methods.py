@@ -1,0 +1,255 @@
+"""The methods of a report say what was done, whatever the study asks for, and cite what they name."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+from catalogs import catalog
+
+from service.analyses import Analyses
+from service.report.manifest import FILES, MANIFEST
+from service.report.method_of_search import _STARTUP
+from service.report.methods import Methods, methods
+from studies.pruner import PrunerName
+from studies.resolve import resolve
+from studies.seeds import confirmation_seed
+from studies.spec import SamplerName, ScheduleName, parse_spec
+from studies.states import StudyMove
+from studies.store import NewTrial, Report, Store
+from workers.sampling import ArmSampler
+
+__all__: list[str] = []
+
+Play = Callable[..., str]
+
+CHOICES = {"optimizer": "adamw", "space": {"lr": {"choices": [0.001, 0.01]}, "weight_decay": {"choices": [0.0, 0.1]}}}
+
+
+@pytest.fixture
+def written(store: Store, body: dict[str, Any]) -> Callable[..., Methods]:
+    """Return the methods of a study with these fields."""
+
+    def methods_of(**fields: Any) -> Methods:
+        return of(store, store.submit(parse_spec(body | fields)).id)
+
+    return methods_of
+
+
+def of(store: Store, study: str) -> Methods:
+    return methods(store.study(study), store.arms(study), Analyses(store).of(study))
+
+
+def text_of(found: Methods) -> str:
+    return " ".join(found.paragraphs)
+
+
+def check(found: Methods) -> None:
+    """Whole sentences, every citation with its entry, every entry cited, and nothing that code left behind."""
+    for paragraph in found.paragraphs:
+        assert paragraph.endswith(".")
+        assert not re.search(r"None|nan|\{[a-z_]|\.\.|  | ,|\(\)|<studies|;\.", paragraph), paragraph
+    cited = re.findall(r"([A-Z][\w']+)(?: et al\.| and \w+)?, ((?:19|20)\d\d)", text_of(found))
+    assert len(found.references) == len(set(found.references))
+    for name, year in cited:
+        assert any(name in entry and year in entry for entry in found.references), name
+    for entry in found.references:
+        assert any(name in entry and year in entry for name, year in cited), entry
+
+
+@pytest.mark.parametrize(
+    ("sampler", "said"),
+    [
+        ("tpe", "tree-structured Parzen estimator (Bergstra et al., 2011)"),
+        ("random", "independently and at random (Bergstra and Bengio, 2012)"),
+        ("qmc", "scrambled Sobol' sequence (Sobol', 1967)"),
+        ("gp", "Gaussian process"),
+        ("cmaes", "covariance matrix adaptation evolution strategy (Hansen, 2016)"),
+        ("grid", "the grid of all combinations, in random order"),
+    ],
+)
+def test_every_sampler_is_described(written: Callable[..., Methods], sampler: str, said: str) -> None:
+    assert {sampler} <= set(get_args(SamplerName))
+    found = written(sampler=sampler, arms=[CHOICES, CHOICES | {"name": "again"}], budget={"trials_per_arm": 4, "epochs": 2})
+    check(found)
+    assert said in text_of(found)
+    assert ("Optuna" in text_of(found)) == (sampler in {"tpe", "gp", "cmaes"})
+    assert ("counted as bad" in text_of(found)) == (sampler in {"tpe", "gp", "cmaes"})
+
+
+def test_no_sampler_pruner_or_schedule_is_left_out() -> None:
+    assert set(get_args(SamplerName)) == {"tpe", "random", "qmc", "gp", "cmaes", "grid"}
+    assert set(get_args(PrunerName)) == {"none", "asha", "hyperband", "median"}
+    assert set(get_args(ScheduleName)) == {"constant", "cosine", "warmup-cosine"}
+
+
+@pytest.mark.parametrize(
+    ("pruner", "said"),
+    [
+        ("none", "No trial was stopped early."),
+        ({"kind": "asha", "min_epochs": 1, "reduction_factor": 3}, "of the trials that had come to epochs 1 and 3, one in 3 went on from each"),
+        ({"kind": "asha", "min_epochs": 4, "reduction_factor": 3}, "of the trials that had come to epoch 4, one in 3 went on"),
+        ({"kind": "hyperband", "reduction_factor": 3}, "3 brackets"),
+        ({"kind": "median", "min_epochs": 2, "every_epochs": 3, "min_trials": 2}, "at epochs 2, 5 and 8 where it was worse than the median"),
+    ],
+)
+def test_every_pruner_is_described_with_its_rungs(written: Callable[..., Methods], pruner: Any, said: str) -> None:
+    found = written(pruner=pruner, budget={"trials_per_arm": 9, "epochs": 9})
+    check(found)
+    assert said in text_of(found)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "said"),
+    [
+        ("constant", "with a constant learning rate."),
+        ("cosine", "falls to zero along a cosine (Loshchilov and Hutter, 2017)."),
+        ("warmup-cosine", "rises linearly over the first 10 % of the steps (Goyal et al., 2017)"),
+    ],
+)
+def test_every_schedule_is_described(written: Callable[..., Methods], schedule: str, said: str) -> None:
+    found = written(training={"schedule": schedule, "warmup_fraction": 0.1, "decay_1d": False})
+    check(found)
+    assert said in text_of(found)
+    assert "Weight decay was not applied" in text_of(found)
+
+
+def test_splits_spaces_and_seeds_are_told(written: Callable[..., Methods]) -> None:
+    found = text_of(written(seed=7))
+    for said in (
+        "1,000 training, 300 validation and 300 test examples",
+        "AdamP (made up), searched over lr from 1e-05 to 1 (log scale), weight_decay from 0.0001 to 1 (log scale)",
+        "fixed: beta1 = 0.9, beta2 = 0.999",
+        "configurations kept to lr * weight_decay < 1 - beta1",
+        "the study's seed 7",
+        "budget of 3 trials of at most 2 epochs",
+        "trained anew on 5 fresh seeds",
+    ):
+        assert said in found
+
+
+def test_a_smaller_space_is_told_with_its_trials(written: Callable[..., Methods]) -> None:
+    found = written(arms=["adamp", CHOICES], budget={"trials_per_arm": 50, "epochs": 1}, sampler="random")
+    check(found)
+    assert "adamw (5)" in text_of(found)
+
+
+def test_replicates_are_told_apart_from_trials(written: Callable[..., Methods]) -> None:
+    found = written(budget={"trials_per_arm": 3, "epochs": 1, "replicates": 4})
+    check(found)
+    assert "budget of 3 trials" in text_of(found)
+    assert "repeated 4 times" in text_of(found)
+    assert "best configuration by validation in each replicate" in text_of(found)
+
+
+def test_confirmation_alone_is_told_when_it_was_asked_for(written: Callable[..., Methods]) -> None:
+    assert "its seconds are its own" in text_of(written(confirmation={"seeds": 1, "solo": True}))
+    assert "1 fresh seed," in text_of(written(confirmation={"seeds": 1}))
+    nothing = written(confirmation={"seeds": 0})
+    check(nothing)
+    assert "No configuration was trained again on fresh seeds" in text_of(nothing)
+
+
+def test_a_verdict_is_told_with_its_tests(store: Store, play: Play, body: dict[str, Any]) -> None:
+    found = of(store, play(body | {"budget": {"trials_per_arm": 12, "epochs": 2}}, confirm=5))
+    check(found)
+    assert "Holm's method over all pairs (Holm, 1979)" in text_of(found)
+    assert "Of 24 trials in all, 22 completed and 2 diverged." in text_of(found)
+
+
+def test_an_open_study_says_that_it_is_not_finished(written: Callable[..., Methods]) -> None:
+    assert "The study is not finished: it is queued." in text_of(written())
+
+
+def test_a_single_arm_is_not_compared(written: Callable[..., Methods]) -> None:
+    found = written(arms=["adamw"])
+    check(found)
+    assert text_of(found).startswith("We studied AdamW on")
+
+
+@pytest.mark.parametrize(("trials", "random"), [(4, 4), (20, 5), (40, 10), (1000, 10)])
+def test_the_start_of_the_samplers_is_as_told(trials: int, random: int) -> None:
+    plan = resolve(parse_spec({"workload": "digits-mlp", "arms": ["adamw"], "budget": {"trials_per_arm": trials}}), catalog())
+    sampler = ArmSampler(plan.arms[0], sampler="tpe", direction="maximize", seed=0)
+    assert "a quarter of the arm's trials, at least 4 and at most 10" in _STARTUP
+    assert sampler._startup() == random
+
+
+def test_the_page_on_reports_names_every_file_of_a_bundle() -> None:
+    described = (Path(__file__).parents[2] / "docs" / "report.md").read_text(encoding="utf-8")
+    assert [name for name in (*FILES, MANIFEST) if f"`{name}`" not in described] == []
+
+
+def stopped(store: Store, body: dict[str, Any], *, confirmed: int = 0) -> str:
+    """Return a study of two arms that was stopped after one of its three trials an arm, and after so many runs on fresh seeds."""
+    study = store.submit(parse_spec(body)).id
+    claim = store.claim_next(dispatcher="here", lease_s=60.0)
+    assert claim is not None
+    writer = store.run_writer(claim, lease_s=60.0)
+    arms = store.arms(study)
+    new = [NewTrial(arm.name, 0, "default", arm.defaults, seed=7) for arm in arms]
+    first = arms[0]
+    new += [
+        NewTrial(first.name, n, "default", first.defaults, seed=confirmation_seed(0, n), phase="confirmation", confirms=0) for n in range(confirmed)
+    ]
+    pending = writer.create(new)
+    writer.start(pending)
+    for epoch in (1, 2):
+        measured = {"epoch": epoch, "elapsed_s": 0.1, "lr": 0.1, "train_loss": 1.0, "validation_loss": 1.0, "validation_metric": 0.5}
+        ended: dict[str, Any] = {"ended": "completed", "value": 0.5, "best_epoch": 2, "test_value": 0.5} if epoch == 2 else {}
+        writer.record([Report(trial.id, 1, measured, **ended) for trial in pending])
+    store.move(study, StudyMove.STOP)
+    writer.close(StudyMove.FINISH)
+    return study
+
+
+def test_a_study_that_was_stopped_claims_neither_its_whole_budget_nor_runs_that_never_were(store: Store, body: dict[str, Any]) -> None:
+    found = of(store, stopped(store, body))
+    check(found)
+    assert "planned" in text_of(found)
+    assert "It ended before that was spent: of 6 trials planned, 2 completed." in text_of(found)
+    assert "were trained anew" not in text_of(found)
+    assert "to be trained anew on 5 fresh seeds, and none was" in text_of(found)
+
+
+def test_runs_on_fresh_seeds_that_a_stop_cut_short_are_counted(store: Store, body: dict[str, Any]) -> None:
+    found = of(store, stopped(store, body, confirmed=2))
+    check(found)
+    assert "were trained anew on 5 fresh seeds" in text_of(found)
+    assert "Not all of these runs were trained to an end: 2 of them count." in text_of(found)
+
+
+def test_an_open_study_counts_its_trials_so_far(store: Store, play: Play, body: dict[str, Any]) -> None:
+    assert "Of 6 trials in all, 4 completed and 2 diverged so far." in text_of(of(store, play(body, close=False)))
+
+
+def test_a_workload_that_is_a_function_is_not_said_to_be_split(store: Store, body: dict[str, Any]) -> None:
+    study = store.study(store.submit(parse_spec(body)).id)
+    card = study.workload_card.model_copy(update={"examples": {"train": 100, "validation": 1, "test": 1}})
+    analysis = Analyses(store).of(study.id)
+    found = methods(study.model_copy(update={"workload_card": card}), store.arms(study.id), analysis)
+    check(found)
+    assert "split once" not in text_of(found)
+    assert "1 test examples" not in text_of(found)
+
+
+def test_rungs_are_those_of_each_replicate(written: Callable[..., Methods]) -> None:
+    many = written(pruner="asha", budget={"trials_per_arm": 9, "epochs": 9, "replicates": 2})
+    assert "within each replicate of each arm" in text_of(many)
+    assert "within each arm by" in text_of(written(pruner="asha", budget={"trials_per_arm": 9, "epochs": 9}))
+
+
+def test_an_arm_whose_search_was_stopped_is_not_said_to_have_a_small_space(store: Store, body: dict[str, Any]) -> None:
+    study = store.study(stopped(store, body))
+    arms = store.arms(study.id)
+    fewer = arms[0].model_copy(update={"progress": arms[0].progress.model_copy(update={"trials": 1})})
+    found = methods(study, (fewer, *arms[1:]), Analyses(store).of(study.id))
+    check(found)
+    assert "less where their search had been stopped: adamp (1)." in text_of(found)
+    assert "Smaller spaces" not in text_of(found)
+    assert "the same budget" not in text_of(found)
+
+
+def test_runs_that_all_ended_are_not_said_to_be_missing(store: Store, play: Play, body: dict[str, Any]) -> None:
+    assert "Not all of these runs" not in text_of(of(store, play(body, confirm=5)))

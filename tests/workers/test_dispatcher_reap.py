@@ -1,0 +1,47 @@
+"""Runs that break down: a study is given up only when they come to nothing."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from catalogs import catalog
+from playing import Play
+
+from studies.states import StudyState
+from studies.store import Store
+from workers.dispatcher import Dispatcher, _Run
+from workers.settings import Settings
+
+__all__: list[str] = []
+
+
+@pytest.fixture
+def play(tmp_path: Path) -> Iterator[Play]:
+    store = Store.open(f"sqlite:///{tmp_path}/tangent.db")
+    store.announce(catalog(), dispatcher="here")
+    yield Play(store)
+    store.close()
+
+
+@pytest.mark.parametrize(("confirms", "state"), [(True, StudyState.RUNNING), (False, StudyState.FAILED)])
+def test_a_study_whose_runs_break_down_is_given_up_unless_they_finish_trials_of_its_search_or_its_confirmation(
+    play: Play, tmp_path: Path, confirms: bool, state: StudyState
+) -> None:
+    dispatcher = Dispatcher(Settings(home=tmp_path), play.store, ray_address="local")
+    run = play.run(arms=["adamp"], confirmation={"seeds": 2})
+    for trial in run.begin(0, 1, 2):
+        run.complete(trial, 0.9 + trial.number / 100)
+    confirmations = list(run.confirm(0, 2))
+    for _ in range(3):
+        broken = subprocess.Popen([sys.executable, "-c", "raise SystemExit(1)"], text=True)
+        broken.wait()
+        dispatcher._runs.append(_Run(run.claim, broken, dispatcher._finished(run.claim.study_id)))
+        if confirms:
+            run.writer.start(confirmations[:1])
+            run.complete(confirmations.pop(0), 0.9)
+        dispatcher._reap()
+        claim = play.store.claim_next(dispatcher="here", lease_s=60.0)
+        run = run if claim is None else play.of(claim)
+    assert run.study.state is state

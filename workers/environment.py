@@ -1,0 +1,41 @@
+"""What a study is trained with: versions and processors, as far as its run can see them."""
+
+__all__ = ["environment"]
+
+import platform
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+_DISTRIBUTIONS = ("torch", "numpy", "optuna", "ray", "tangent-studies")
+_CPU_INFO = Path("/proc/cpuinfo")
+
+
+def environment(*, accelerators: Sequence[str]) -> dict[str, str]:
+    """Return versions, the platform and the processor of this machine, and the accelerators that were named, each under a word for it.
+
+    On a cluster this is the machine of the study's run; its workers are expected to have the same packages.
+
+    Args:
+        accelerators: names of the GPUs that packs may get, as Ray tells them.
+    """
+    found = {"python": platform.python_version(), **{name: found for name in _DISTRIBUTIONS if (found := _version(name)) is not None}}
+    found |= {"platform": platform.platform(), "cpu": _cpu()}
+    return found | ({"gpu": ", ".join(sorted(accelerators))} if accelerators else {})
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return None
+
+
+def _cpu() -> str:
+    """Return the processor's name; the architecture's where the system does not tell it."""
+    try:
+        lines = _CPU_INFO.read_text(errors="replace").splitlines()
+    except OSError:
+        lines = []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, "") or platform.processor() or platform.machine() or "unknown"
