@@ -14,9 +14,11 @@ import anyio
 import httpx
 import pytest
 from fastapi import FastAPI
+from typer.testing import CliRunner, Result
 
 from service.analyses import Analyses
 from service.app import create_app
+from service.cli.app import app as command
 from service.serve import Server
 from service.settings import Settings
 from service.streams import Pace
@@ -214,29 +216,20 @@ def play_confirmation(store: Store, writer: RunWriter, study_id: str, *, seeds: 
 def _confirming(trial: PendingTrial, position: int, epoch: int, *, of: int) -> Report:
     luck = 0.001 * ((trial.seed >> 3 * position) % 7)
     value = 0.3 + 0.4 * position + (0.05 if trial.confirms else 0.0) + 0.01 * epoch + luck
-    measurement = {
-        "epoch": epoch,
-        "elapsed_s": 0.5 * epoch,
-        "lr": 0.001,
-        "train_loss": 1.0 / epoch,
-        "validation_loss": 1.1 / epoch,
-        "validation_metric": value,
-    }
+    measurement = _measured(epoch, value)
     if epoch < of:
         return Report(trial.id, 1, measurement)
     return Report(trial.id, 1, measurement, ended="completed", value=value, best_epoch=epoch, test_value=value - 0.02)
 
 
+def _measured(epoch: int, value: float | None) -> dict[str, Any]:
+    losses = {"train_loss": 1.0 / epoch, "validation_loss": 1.1 / epoch}
+    return {"epoch": epoch, "elapsed_s": 0.5 * epoch, "lr": 0.001, **losses, "validation_metric": value}
+
+
 def _report(trial_id: str, number: int, epoch: int, *, of: int, diverges: bool) -> Report:
     value = None if diverges else 0.5 + 0.1 * number + 0.01 * epoch
-    measurement = {
-        "epoch": epoch,
-        "elapsed_s": 0.5 * epoch,
-        "lr": 0.001,
-        "train_loss": 1.0 / epoch,
-        "validation_loss": 1.1 / epoch,
-        "validation_metric": value,
-    }
+    measurement = _measured(epoch, value)
     if epoch < of:
         return Report(trial_id, 1, measurement)
     if diverges:
@@ -336,3 +329,15 @@ def live(live_app: FastAPI) -> Generator[str]:
     """The URL of an open service behind a real server."""
     with serving(live_app) as url:
         yield url
+
+
+@pytest.fixture
+def run(live: str) -> Callable[..., Result]:
+    """Run `tangent` against the live service."""
+
+    def ran(*arguments: str, **given: Any) -> Result:
+        result = CliRunner(env={"TANGENT_URL": live, "COLUMNS": "200"}).invoke(command, list(arguments), **given)
+        assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+        return result
+
+    return ran

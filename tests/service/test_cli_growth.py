@@ -9,9 +9,8 @@ from typing import Any
 import pytest
 import yaml
 from rich.console import Console
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
-from service.cli.app import app
 from service.cli.progress import _Bars, reporter
 from studies.extension import Extension
 from studies.spec import parse_spec
@@ -23,18 +22,6 @@ __all__: list[str] = []
 Body = dict[str, Any]
 Run = Callable[..., Result]
 Play = Callable[..., str]
-
-
-@pytest.fixture
-def run(live: str) -> Run:
-    """Run `tangent` against the live service."""
-
-    def ran(*arguments: str, **given: Any) -> Result:
-        result = CliRunner(env={"TANGENT_URL": live, "COLUMNS": "200"}).invoke(app, list(arguments), **given)
-        assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
-        return result
-
-    return ran
 
 
 def test_a_study_is_confirmed_on_more_seeds(run: Run, store: Store, body: Body, play: Play, live: str) -> None:

@@ -11,10 +11,9 @@ import httpx
 import pytest
 import yaml
 from fastapi import FastAPI
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
 from service.cli import tables
-from service.cli.app import app
 from studies.spec import parse_spec
 from studies.states import StudyMove
 from studies.store import NewTrial, Report, Store
@@ -23,18 +22,6 @@ __all__: list[str] = []
 
 Run = Callable[..., Result]
 Play = Callable[..., str]
-
-
-@pytest.fixture
-def run(live: str) -> Run:
-    """Run `tangent` against the live service."""
-
-    def ran(*arguments: str, **given: Any) -> Result:
-        result = CliRunner(env={"TANGENT_URL": live, "COLUMNS": "200"}).invoke(app, list(arguments), **given)
-        assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
-        return result
-
-    return ran
 
 
 def put(folder: Path, text: str, name: str = "study.json") -> str:

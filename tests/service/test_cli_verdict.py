@@ -6,10 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 import httpx
-import pytest
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
-from service.cli.app import app
 from studies.spec import parse_spec
 from studies.store import Store
 
@@ -18,18 +16,6 @@ __all__: list[str] = []
 Body = dict[str, Any]
 Run = Callable[..., Result]
 Play = Callable[..., str]
-
-
-@pytest.fixture
-def run(live: str) -> Run:
-    """Run `tangent` against the live service."""
-
-    def ran(*arguments: str) -> Result:
-        result = CliRunner(env={"TANGENT_URL": live, "COLUMNS": "200"}).invoke(app, list(arguments))
-        assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
-        return result
-
-    return ran
 
 
 def test_a_verdict_opens_with_the_finding_and_its_limits(run: Run, body: Body, play: Play, live: str) -> None:

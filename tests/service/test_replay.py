@@ -33,18 +33,6 @@ __all__: list[str] = []
 Run = Callable[..., Result]
 
 
-@pytest.fixture
-def run(live: str) -> Run:
-    """Run `tangent` against the live service."""
-
-    def ran(*arguments: str, **given: Any) -> Result:
-        result = CliRunner(env={"TANGENT_URL": live, "COLUMNS": "200"}).invoke(app, list(arguments), **given)
-        assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
-        return result
-
-    return ran
-
-
 def play(store: Store, study: StudyView, *, turned: bool = False, outcome: StudyMove = StudyMove.FINISH) -> None:
     """Play the run of the study that waits: the later an arm, the better, or when turned the worse."""
     claim = store.claim_next(dispatcher="here", lease_s=60.0)
