@@ -7,8 +7,8 @@ SHELL := bash
 PYTHON ?= python3.11
 # More for pytest: make test ARGS="-k laws -x"
 ARGS ?=
-# Half of the suite waits for Ray; the other half computes meanwhile.
-LANES ?= --numprocesses 2 --dist loadgroup
+# Half of the suite waits for Ray; the other half computes meanwhile, whoever begins first: with Ray is no file of many tests, but one of long ones.
+LANES ?= --numprocesses 2 --dist loadscope --no-loadscope-reorder
 
 .PHONY: help install test check demo demo-stop clean
 

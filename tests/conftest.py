@@ -11,6 +11,8 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 import hypothesis
 import pytest
 from postgres_server import PostgresServer, binaries, postgres_server
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 __all__: list[str] = []
 
@@ -19,11 +21,21 @@ hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=No
 hypothesis.settings.load_profile("repeatable")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests of a file in one process of pytest-xdist, and all that start Ray in the same one: two Rays would share two cores."""
-    for item in items:
-        lane = "ray" if item.get_closest_marker("ray") is not None else item.nodeid.partition("::")[0]
-        item.add_marker(pytest.mark.xdist_group(lane))
+# Folders and files whose tests do.
+_STARTS_RAY = ("tests/end_to_end/", "tests/service/test_cli_up.py")
+
+
+class _Lanes(LoadScopeScheduling):
+    """The tests of a file stay in one process of pytest-xdist, and all that start Ray in the same one: two Rays would share two cores."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return "ray" if file.startswith(_STARTS_RAY) else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:
+    """Let files be the lanes of a run in several processes; pytest-xdist's own groups do not work with this pytest."""
+    return _Lanes(config, log)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
