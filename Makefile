@@ -7,7 +7,7 @@ SHELL := bash
 PYTHON ?= python3.11
 # More for pytest: make test ARGS="-k laws -x"
 ARGS ?=
-# Half of the suite waits for Ray; the other half computes meanwhile, whoever begins first: with Ray is no file of many tests, but one of long ones.
+# Half of the suite waits for Ray, and the other half computes meanwhile. In the order of files: those that start Ray are few and long.
 LANES ?= --numprocesses 2 --dist loadscope --no-loadscope-reorder
 
 .PHONY: help install test check demo demo-stop clean
