@@ -125,12 +125,10 @@ def _ahead(common: Sequence[str], counted: Sequence[_Counted]) -> frozenset[tupl
     """Return the pairs (better, worse) that the verdicts of the studies, taken together, tell from chance; the luck of the searches is in them."""
     judgements = [{(pair.first, pair.second): pair for pair in judged(each.reading).pairs} for each in counted]
     pairs = list(combinations(common, 2))
-    found = [
-        combined_evidence(
-            *zip(*(_evidence(each, *pair, sign=study.reading.sign) for each, study in zip(judgements, counted, strict=True)), strict=True)
-        )
-        for pair in pairs
-    ]
+    found: list[tuple[float, int]] = []
+    for pair in pairs:
+        each = [_evidence(judgement, *pair, sign=study.reading.sign) for judgement, study in zip(judgements, counted, strict=True)]
+        found.append(combined_evidence([p for p, _ in each], [lean for _, lean in each]))
     adjusted = holm([p for p, _ in found]) if found else ()
     return frozenset(
         (first, second) if lean > 0 else (second, first)

@@ -4,7 +4,6 @@ import itertools
 import time
 from pathlib import Path
 
-import optuna
 import pytest
 from dispatcher_process import DispatcherProcess, dispatcher_process, until
 
@@ -19,7 +18,7 @@ pytestmark = [pytest.mark.ray, pytest.mark.timeout(240)]
 ONE = {"max_pack_size": 1}
 
 
-def test_a_study_on_real_data_ends_with_a_best_configuration_of_each_arm(dispatcher: DispatcherProcess) -> None:
+def test_a_study_on_real_data_ends_with_a_best_configuration_of_each_arm_and_every_epoch_on_record(dispatcher: DispatcherProcess) -> None:
     study_id = dispatcher.submit("digits-mlp", arms=["adamp", "sgdp", "adamw"], trials=3, epochs=4, sampler="tpe")
     study = dispatcher.closed(study_id)
     assert study.state is StudyState.COMPLETED
@@ -34,23 +33,18 @@ def test_a_study_on_real_data_ends_with_a_best_configuration_of_each_arm(dispatc
         assert first.parameters == arm.defaults
     seeds = {trial.seed for trial in dispatcher.store.every_trial(study_id)}
     assert len(seeds) == 1, "initialisation and data order are the same in every arm"
-
-
-def test_every_epoch_is_on_record_with_its_probes(dispatcher: DispatcherProcess) -> None:
-    study_id = dispatcher.submit("digits-mlp", arms=["adamp", "adamw"], trials=1, epochs=3)
-    dispatcher.closed(study_id)
     for trial in dispatcher.store.every_trial(study_id):
         measured = dispatcher.store.measurements(trial.id)
-        assert [m.epoch for m in measured] == [1, 2, 3]
+        assert [m.epoch for m in measured] == [1, 2, 3, 4]
         assert all(a.elapsed_s < b.elapsed_s for a, b in itertools.pairwise(measured))
         for m in measured:
             assert None not in {m.train_loss, m.validation_loss, m.validation_metric, m.weight_norm, m.effective_step, m.gradient_cosine}
-            assert (m.projected_fraction is not None) == (trial.arm == "adamp")
+            assert (m.projected_fraction is not None) == (trial.arm != "adamw")
         assert trial.worker is not None
 
 
-@pytest.mark.parametrize("resources", [{"max_concurrent_packs": 1, "max_pack_size": 1}, {"max_concurrent_packs": 1}])
-def test_one_at_a_time_the_same_study_gives_the_same_trials(dispatcher: DispatcherProcess, resources: dict[str, int]) -> None:
+def test_packs_trained_one_after_the_other_give_the_same_trials_again(dispatcher: DispatcherProcess) -> None:
+    resources = {"max_concurrent_packs": 1}
     # How many trials train fastest together is measured once and remembered; what is known from the start cannot change in the middle.
     dispatcher.closed(dispatcher.submit("digits-mlp", arms=["adamp", "sgdp"], trials=6, epochs=1, resources=resources))
     outcomes = []
@@ -59,18 +53,6 @@ def test_one_at_a_time_the_same_study_gives_the_same_trials(dispatcher: Dispatch
         dispatcher.closed(study_id)
         outcomes.append([(t.arm, t.number, t.parameters, t.state, t.value, t.test_value) for t in dispatcher.store.every_trial(study_id)])
     assert outcomes[0] == outcomes[1]
-
-
-def test_a_trial_that_diverges_ends_at_once_and_is_a_result(dispatcher: DispatcherProcess) -> None:
-    arms = [{"optimizer": "sgd", "space": {"lr": 1e18, "momentum": 0.9, "weight_decay": 0.0}}]
-    study_id = dispatcher.submit("digits-mlp", arms=arms, trials=1, epochs=50)
-    study = dispatcher.closed(study_id)
-    assert study.state is StudyState.COMPLETED
-    (trial,) = dispatcher.store.every_trial(study_id)
-    assert trial.state is TrialState.DIVERGED
-    assert trial.epochs_done == 1
-    assert trial.reason is not None
-    assert "lr" in trial.reason
 
 
 def test_a_workload_that_raises_fails_its_trials_and_says_why(dispatcher: DispatcherProcess) -> None:
@@ -108,7 +90,7 @@ def test_a_paused_study_trains_nothing_until_it_is_resumed(dispatcher: Dispatche
 def test_a_stopped_or_cancelled_study_ends_within_seconds_and_keeps_what_it_has(
     dispatcher: DispatcherProcess, verb: StudyMove, after: StudyState
 ) -> None:
-    study_id = dispatcher.submit("slow-plane", trials=50, resources=ONE)
+    study_id = dispatcher.submit("slow-plane", trials=50, resources=ONE, confirmation={"seeds": 2})
     until(lambda: dispatcher.store.study(study_id).progress.completed >= 2, what="two completed trials")
     asked = time.monotonic()
     dispatcher.store.move(study_id, verb)
@@ -118,27 +100,7 @@ def test_a_stopped_or_cancelled_study_ends_within_seconds_and_keeps_what_it_has(
     assert study.progress.completed >= 2
     assert study.progress.running == 0
     assert {t.state for t in dispatcher.store.every_trial(study_id)} <= {TrialState.COMPLETED, TrialState.CANCELLED}
-
-
-def test_optunas_own_tools_see_each_arms_finished_trials(dispatcher: DispatcherProcess) -> None:
-    study_id = dispatcher.submit("plane", arms=["adamp", "sgd"], trials=4)
-    dispatcher.closed(study_id)
-    until(lambda: _copied(dispatcher, study_id) == 8, what="all copies")
-    for arm in ("adamp", "sgd"):
-        copy = optuna.load_study(study_name=f"tangent/{study_id}/{arm}", storage=dispatcher.url)
-        ours = {t.id: t for t in dispatcher.store.every_trial(study_id) if t.arm == arm}
-        assert {t.user_attrs["tangent_trial"] for t in copy.trials} == set(ours)
-        for trial in copy.trials:
-            original = ours[trial.user_attrs["tangent_trial"]]
-            is_completed = original.state is TrialState.COMPLETED
-            assert trial.state is (optuna.trial.TrialState.COMPLETE if is_completed else optuna.trial.TrialState.FAIL)
-            assert trial.user_attrs["parameters"] == original.parameters
-            assert trial.value == original.value if is_completed else trial.value is None
-
-
-def _copied(dispatcher: DispatcherProcess, study_id: str) -> int:
-    names = [name for name in optuna.get_all_study_names(storage=dispatcher.url) if name.startswith(f"tangent/{study_id}/")]
-    return sum(len(optuna.load_study(study_name=name, storage=dispatcher.url).trials) for name in names)
+    assert not dispatcher.store.every_trial(study_id, phase="confirmation"), "nobody asked for more"
 
 
 def test_what_a_dispatcher_announces_is_what_this_installation_has(dispatcher: DispatcherProcess) -> None:

@@ -34,6 +34,10 @@ def test_a_member_that_diverges_takes_nobody_with_it(dispatcher: DispatcherProce
     assert states[1e18] is TrialState.DIVERGED
     assert TrialState.COMPLETED in states.values()
     assert {t.pack_size for t in trials} == {4}
+    (diverged,) = [t for t in trials if t.state is TrialState.DIVERGED]
+    assert diverged.epochs_done == 1, "it ends at once"
+    assert diverged.reason is not None
+    assert "lr" in diverged.reason
 
 
 def test_with_asha_every_arm_trains_equal_epochs_and_what_is_pruned_is_told_as_such(dispatcher: DispatcherProcess) -> None:
@@ -54,7 +58,12 @@ def test_with_asha_every_arm_trains_equal_epochs_and_what_is_pruned_is_told_as_s
         copies = optuna.load_study(study_name=f"tangent/{study_id}/{arm}", storage=dispatcher.url).trials
         ours = {t.id: t for t in trials}
         assert sum(copy.state is optuna.trial.TrialState.PRUNED for copy in copies) == 8
+        assert {copy.user_attrs["tangent_trial"] for copy in copies} == {t.id for t in trials if t.arm == arm}
         for copy in copies:
+            original = ours[copy.user_attrs["tangent_trial"]]
+            assert copy.user_attrs["parameters"] == original.parameters
+            # Optuna's value of a pruned trial is the last it reported.
+            assert original.value in {None, copy.value}
             measured = dispatcher.store.measurements(ours[copy.user_attrs["tangent_trial"]].id)
             assert copy.intermediate_values == {m.epoch: m.validation_metric for m in measured}
 

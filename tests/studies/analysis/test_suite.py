@@ -88,6 +88,13 @@ def test_studies_without_two_arms_in_common_do_not_count() -> None:
     assert suite.finding.sentence == "Nothing can be said yet: of 2 studies none counts. It has fewer than two arms in common with the others."
 
 
+def test_a_suite_none_of_whose_studies_count_is_told() -> None:
+    half = record({"adamp": Arm(search=[0.9], best=[0.9] * 3), "sgdp": Arm(search=[0.8])}, study_id="one")
+    suite = analyse_suite("small", [half])
+    assert not any(study.is_counted for study in suite.studies)
+    assert suite.finding.winner is None
+
+
 def test_an_empty_suite_is_told() -> None:
     assert analyse_suite("small", []).finding.sentence == "No study belongs to this suite."
 
