@@ -63,6 +63,7 @@ def _measure(setting: Setting) -> dict[str, Any]:
             else:
                 sides[name] = LocalSide(make_optimizer(name, tensors), tensors, setting)
         except (ImportError, NotImplementedError, RuntimeError, TypeError, ValueError) as error:
+            # Other libraries refuse a device or an option by any of these; the side is named with its reason, and the others are timed.
             left_out[name] = f"{type(error).__name__}: {error}"
     turns: dict[str, list[float]] = {name: [] for name in sides}
     order, shuffled = list(sides), random.Random(0)

@@ -11,11 +11,10 @@ from service.answers import Plan
 from service.api.bodies import extension_sent, patch_sent, seeds_sent
 from service.api.etags import version_named
 from service.api.openapi import may_answer
-from service.api.studies import ETAG, LOCATION, IdempotencyKey, IfMatch, StudyId, ValidateOnly, answered
+from service.api.studies import ETAG, LOCATION, IdempotencyKey, IfMatch, StudyId, ValidateOnly, answered, planned, stored
 from service.auth import Permitted
 from service.cloning import cloned
 from studies.extension import Extension, confirming
-from studies.resolve import resolve
 from studies.store import Store
 from studies.views import StudyView
 
@@ -94,8 +93,7 @@ def _add_extend(router: APIRouter) -> None:
         """Add to a completed study: what is there stays as it is, and the search goes on where it ended."""
         store: Store = request.app.state.store
         if validate_only:
-            plan = Plan.of(*store.plan_extension(study_id, extension))
-            return Response(plan.model_dump_json(), media_type="application/json")
+            return planned(Plan.of(*store.plan_extension(study_id, extension)))
         return answered(store.extend(study_id, extension, if_version=version_named(if_match)))
 
     _ = extend_study
@@ -126,11 +124,7 @@ def _add_clone(router: APIRouter) -> None:
         """Submit a study's spec anew with a merge patch applied, whatever state that study is in; it is checked against the present catalogue."""
         store: Store = request.app.state.store
         spec = cloned(store.study(study_id).spec, patch)
-        if validate_only:
-            plan = Plan.of(spec, resolve(spec, store.catalog()))
-            return Response(plan.model_dump_json(), media_type="application/json")
-        view = store.submit(spec, owner=caller.name, idempotency_key=idempotency_key)
-        return answered(view, status=201, headers={"location": f"/v1/studies/{view.id}"})
+        return stored(store, spec, owner=caller.name, idempotency_key=idempotency_key, validate_only=validate_only)
 
     _ = clone_study
 

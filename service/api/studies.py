@@ -1,6 +1,20 @@
 """Studies: submit, look at, pause, resume, stop and cancel them."""
 
-__all__ = ["ETAG", "LOCATION", "SLUG", "IdempotencyKey", "IfMatch", "PageToken", "StudyId", "StudyQuery", "ValidateOnly", "answered", "study_router"]
+__all__ = [
+    "ETAG",
+    "LOCATION",
+    "SLUG",
+    "IdempotencyKey",
+    "IfMatch",
+    "PageToken",
+    "StudyId",
+    "StudyQuery",
+    "ValidateOnly",
+    "answered",
+    "planned",
+    "stored",
+    "study_router",
+]
 
 from collections.abc import Callable
 from typing import Annotated, Any
@@ -124,6 +138,23 @@ def answered(view: StudyView, *, status: int = 200, headers: dict[str, str] | No
     return Response(body, status_code=status, media_type="application/json", headers={"etag": etag_of(view.version, body), **(headers or {})})
 
 
+def planned(plan: Plan) -> Response:
+    """Return what `validate_only` is answered with."""
+    return Response(plan.model_dump_json(), media_type="application/json")
+
+
+def stored(store: Store, spec: StudySpec, *, owner: str | None, idempotency_key: str | None, validate_only: bool) -> Response:
+    """Return the answer to a study that is to be submitted, or only checked.
+
+    Raises:
+        SpecInvalid, CatalogEmpty, IdempotencyConflict: it is refused.
+    """
+    if validate_only:
+        return planned(Plan.of(spec, resolve(spec, store.catalog())))
+    view = store.submit(spec, owner=owner, idempotency_key=idempotency_key)
+    return answered(view, status=201, headers={"location": f"/v1/studies/{view.id}"})
+
+
 def _add_submission(router: APIRouter) -> None:
     @router.post(
         "/studies",
@@ -155,12 +186,7 @@ def _add_submission(router: APIRouter) -> None:
         validate_only: ValidateOnly = False,  # noqa: FBT002 # a query parameter, given by name
     ) -> Response:
         """Check a study against the catalogue and queue it. A faulty study is answered with every fault in it, not only the first."""
-        store: Store = request.app.state.store
-        if validate_only:
-            plan = Plan.of(spec, resolve(spec, store.catalog()))
-            return Response(plan.model_dump_json(), media_type="application/json")
-        view = store.submit(spec, owner=caller.name, idempotency_key=idempotency_key)
-        return answered(view, status=201, headers={"location": f"/v1/studies/{view.id}"})
+        return stored(request.app.state.store, spec, owner=caller.name, idempotency_key=idempotency_key, validate_only=validate_only)
 
     _ = submit_study
 

@@ -2,17 +2,13 @@
 
 __all__ = ["clone", "confirm", "extend"]
 
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import Annotated, Any, cast
 
 import typer
 
-from service.cli.connection import AsJson, Connection, StudyId, Token, Url, connected
+from service.cli.connection import AsJson, StudyId, Token, Url, connected
 from service.cli.failures import BAD_INPUT, CommandError
-from service.cli.output import console, print_json, print_raw
-from service.cli.submit import ValidateOnly, Watch, planned
-
-if TYPE_CHECKING:
-    from studies.views import StudyView
+from service.cli.submit import ValidateOnly, Watch, planned, told
 
 Seeds = Annotated[int | None, typer.Option(min=1, help="Fresh seeds in all; by default five more than now.", show_default=False)]
 SeedsInAll = Annotated[int | None, typer.Option("--seeds", min=0, help="Fresh seeds of the confirmation, in all.", show_default=False)]
@@ -40,24 +36,11 @@ def _object(file: str | None) -> dict[str, Any]:
     return cast("dict[str, Any]", document)
 
 
-def _told(service: Connection, study: "StudyView", *, as_json: bool, watch: bool) -> None:
-    """Show a study that was made or goes on, and follow it where that was asked for."""
-    if as_json:
-        print_json(study.model_dump(mode="json"))
-    else:
-        print_raw(study.id)
-        console(stderr=True).print(f"{study.name}: {service.page(study.id)}", soft_wrap=True)
-    if watch:
-        from service.cli.watch import follow
-
-        raise typer.Exit(follow(service, study.id))
-
-
 def confirm(study: StudyId, *, seeds: Seeds = None, watch: Watch = False, as_json: AsJson = False, url: Url = None, token: Token = None) -> None:
     """Train each arm's best configuration and its defaults on more fresh seeds, so that the verdict becomes surer."""
     with connected(url, token) as service:
         after = service.client.confirm(service.study_id(study), seeds=seeds)
-        _told(service, after, as_json=as_json, watch=watch)
+        told(service, after, as_json=as_json, watch=watch)
 
 
 def extend(
@@ -87,7 +70,7 @@ def extend(
         if validate_only:
             planned(f"{study_id} can be extended so", service.client.validate_extension(study_id, extension), as_json=as_json)
             return
-        _told(service, service.client.extend(study_id, extension), as_json=as_json, watch=watch)
+        told(service, service.client.extend(study_id, extension), as_json=as_json, watch=watch)
 
 
 def clone(
@@ -110,4 +93,4 @@ def clone(
         if validate_only:
             planned(f"{study_id} can be cloned so", service.client.validate_clone(study_id, patch), as_json=as_json)
             return
-        _told(service, service.client.clone(study_id, patch), as_json=as_json, watch=watch)
+        told(service, service.client.clone(study_id, patch), as_json=as_json, watch=watch)

@@ -1,16 +1,17 @@
 """`tangent submit`."""
 
-__all__ = ["ValidateOnly", "Watch", "planned", "submit"]
+__all__ = ["ValidateOnly", "Watch", "planned", "submit", "told"]
 
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from service.cli.connection import AsJson, Token, Url, connected
+from service.cli.connection import AsJson, Connection, Token, Url, connected
 from service.cli.output import console, duration, print_json, print_raw
 
 if TYPE_CHECKING:
     from service.answers import Plan
+    from studies.views import StudyView
 
 File = Annotated[str, typer.Argument(metavar="FILE", help="The study as JSON or YAML; `-` reads standard input.")]
 Watch = Annotated[bool, typer.Option("--watch", "-w", help="Then follow it to its end, as `tangent watch` does.")]
@@ -42,6 +43,19 @@ def planned(opening: str, plan: "Plan", *, as_json: bool) -> None:
     )
 
 
+def told(service: Connection, study: "StudyView", *, as_json: bool, watch: bool) -> None:
+    """Show a study that was made or goes on, and follow it where that was asked for."""
+    if as_json:
+        print_json(study.model_dump(mode="json"))
+    else:
+        print_raw(study.id)
+        console(stderr=True).print(f"{study.name}: {service.page(study.id)}", soft_wrap=True)
+    if watch:
+        from service.cli.watch import follow
+
+        raise typer.Exit(follow(service, study.id))
+
+
 def submit(
     file: File,
     *,
@@ -60,13 +74,4 @@ def submit(
         if validate_only:
             planned(f"{file} can be run as it stands", service.client.validate(document), as_json=as_json)
             return
-        study = service.client.submit(document)
-        if as_json:
-            print_json(study.model_dump(mode="json"))
-        else:
-            print_raw(f"{study.id}")
-            console(stderr=True).print(f"{study.name}: {service.page(study.id)}", soft_wrap=True)
-        if watch:
-            from service.cli.watch import follow
-
-            raise typer.Exit(follow(service, study.id))
+        told(service, service.client.submit(document), as_json=as_json, watch=watch)

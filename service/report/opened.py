@@ -68,6 +68,7 @@ def open_bundle(path: Path) -> OpenedBundle:
     except OSError as error:
         raise BundleInvalid(f"cannot read {path}: {(error.strerror or str(error)).lower()}") from None
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
+        # What zipfile raises for damage: RuntimeError for encryption, NotImplementedError for a compression it lacks, ValueError for an offset.
         raise BundleInvalid(f"{path} is no bundle, or a damaged one: {str(error) or 'it ends too early'}; export the study again") from None
 
 
