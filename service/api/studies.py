@@ -144,6 +144,7 @@ def _add_submission(router: APIRouter) -> None:
                 errors.IDEMPOTENCY_CONFLICT,
                 errors.CATALOG_EMPTY,
                 errors.CROSS_SITE,
+                errors.QUOTA_EXCEEDED,
             ),
         },
     )
@@ -159,7 +160,7 @@ def _add_submission(router: APIRouter) -> None:
         if validate_only:
             plan = Plan.of(spec, resolve(spec, store.catalog()))
             return Response(plan.model_dump_json(), media_type="application/json")
-        view = store.submit(spec, owner=caller.name, idempotency_key=idempotency_key)
+        view = store.submit(spec, by=caller, idempotency_key=idempotency_key)
         return answered(view, status=201, headers={"location": f"/v1/studies/{view.id}"})
 
     _ = submit_study
@@ -216,9 +217,9 @@ def _add_reads(router: APIRouter) -> None:
 
 
 def _mover(verb: StudyMove, explanation: str) -> Callable[..., Response]:
-    def move(request: Request, study_id: StudyId, if_match: IfMatch = None) -> Response:
+    def move(request: Request, caller: Permitted, study_id: StudyId, if_match: IfMatch = None) -> Response:
         store: Store = request.app.state.store
-        return answered(store.move(study_id, verb, if_version=version_named(if_match)))
+        return answered(store.move(study_id, verb, by=caller, if_version=version_named(if_match)))
 
     move.__name__ = f"{verb.value}_study"
     move.__doc__ = explanation
@@ -239,7 +240,15 @@ def study_router() -> APIRouter:
             summary=summary,
             responses={
                 200: {"description": "The study after the move.", "headers": ETAG},
-                **may_answer(errors.STUDY_NOT_FOUND, errors.ILLEGAL_MOVE, errors.VERSION_CONFLICT, errors.PARAMETER_INVALID, errors.CROSS_SITE),
+                **may_answer(
+                    errors.STUDY_NOT_FOUND,
+                    errors.ILLEGAL_MOVE,
+                    errors.VERSION_CONFLICT,
+                    errors.PARAMETER_INVALID,
+                    errors.CROSS_SITE,
+                    errors.NOT_OWNER,
+                    *((errors.QUOTA_EXCEEDED,) if verb is StudyMove.RESUME else ()),
+                ),
             },
         )
     _add_reads(router)
