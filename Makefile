@@ -25,7 +25,7 @@ install: .venv/.installed ## Create .venv with the pinned packages and this proj
 	@echo "Installing the pinned packages into .venv (about two minutes the first time) ..."
 	@rm -f $@
 	@"$(PYTHON)" -m venv .venv
-	@.venv/bin/python -m pip install -qq -c constraints.txt setuptools torch
+	@.venv/bin/python -m pip install -qq -c constraints.txt setuptools poetry-core torch
 	@.venv/bin/python -m pip install -qq -c constraints.txt --no-build-isolation -e '.[service,workers,dev]'
 	@touch $@
 

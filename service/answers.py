@@ -1,7 +1,8 @@
 """What the API answers with besides the views of `studies`: plans, bests, lists of events, health, kinds of problems."""
 
-__all__ = ["ArmBest", "EventList", "Health", "KindView", "Plan", "Readiness"]
+__all__ = ["Account", "ArmBest", "EventList", "Health", "KindView", "Plan", "Readiness"]
 
+from datetime import datetime
 from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -9,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from studies.promotion import planned_epochs
 from studies.resolve import ResolvedStudy
 from studies.spec import StudySpec
-from studies.views import Best, EventView
+from studies.views import Best, EventView, Role, TokenView
 
 
 class _Answer(BaseModel):
@@ -56,6 +57,13 @@ class EventList(_Answer):
     is_last: bool = Field(description="True when the study is closed: nothing follows these unless it is extended.")
 
 
+class Account(_Answer):
+    """Whoever asks."""
+
+    role: Role = Field(description="What they may do; on an open service everybody is an admin.")
+    token: TokenView | None = Field(description="Their token, with its quotas and what it has used of them; none on an open service.")
+
+
 class Health(_Answer):
     """The process is up."""
 
@@ -70,6 +78,8 @@ class Readiness(_Answer):
     optimizers: int = Field(description="How many optimizers are on offer.")
     workloads: int = Field(description="How many workloads are on offer.")
     dispatchers: int = Field(description="How many dispatchers were heard of in the last 30 seconds.")
+    dispatcher_seen_at: datetime = Field(description="When a dispatcher was heard of last.")
+    revision: str = Field(description="The revision that the database is at: the one that this version needs.")
 
 
 class KindView(_Answer):

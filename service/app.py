@@ -10,18 +10,24 @@ from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
 
+from service.access import Access
 from service.analyses import Analyses
 from service.api import api_router
 from service.api.health import health_router
+from service.api.metrics import metrics_router
 from service.api.openapi import describe
 from service.api.problems import problem_router
 from service.auth import check_exposure
+from service.dashboard.login_pages import login_router
 from service.dashboard.pages import dashboard_router, static_files
 from service.docs import add_docs
 from service.fences import BodyLimit, HostFence, LastResort, SecurityHeaders, SiteFence
+from service.metrics import Metrics
 from service.problems import install
+from service.rate_limits import RateLimits
 from service.settings import Settings, is_loopback
 from service.streams import Pace, Streams
+from service.tracing import start_tracing
 from studies.store import Store
 
 _DESCRIPTION = """
@@ -40,10 +46,14 @@ _TAGS = [
     {"name": "analysis", "description": "What studies found, each by itself, as a suite or side by side."},
     {"name": "trials", "description": "Configurations that were trained, and what they measured."},
     {"name": "catalogue", "description": "What can be asked for."},
+    {"name": "users", "description": "Who is calling, and what everybody did."},
     {"name": "index", "description": "Where to begin."},
     {"name": "health", "description": "For machinery."},
     {"name": "problems", "description": "What the types of problems mean."},
 ]
+
+# From one address: a person needs one.
+_LOGINS_PER_S = 2.0
 
 
 def _version() -> str:
@@ -68,17 +78,28 @@ def create_app(settings: Settings, store: Store | None = None, *, pace: Pace | N
         store: an open store, which stays its owner's to close; by default one is opened at start-up and closed at shutdown.
         pace: how often event streams look and speak.
     """
+    streams = Streams(pace=pace)
+    metrics = Metrics(streams, version=_version())
+    tracing = start_tracing(settings)
+
+    def watch(opened: Store) -> None:
+        metrics.watch(opened)
+        if tracing is not None:
+            tracing.watch(opened)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
         if store is None:
             app.state.store = await run_in_threadpool(Store.open, settings.database_url)
             app.state.analyses = Analyses(app.state.store)
+            watch(app.state.store)
         try:
             await run_in_threadpool(check_exposure, settings, app.state.store)
             yield
         finally:
             app.state.streams.close()
+            if tracing is not None:
+                await run_in_threadpool(tracing.close)
             if store is None:
                 app.state.store.close()
 
@@ -94,6 +115,7 @@ def create_app(settings: Settings, store: Store | None = None, *, pace: Pace | N
         lifespan=lifespan,
         # The outermost first.
         middleware=[
+            Middleware(Access, metrics=metrics),
             Middleware(SecurityHeaders),
             Middleware(LastResort),
             Middleware(HostFence, hosts=_known_hosts(settings)),
@@ -101,18 +123,26 @@ def create_app(settings: Settings, store: Store | None = None, *, pace: Pace | N
             Middleware(BodyLimit),
         ],
         generate_unique_id_function=lambda route: route.name,
+        # Its own reading of the environment has no sentence for what is missing.
+        telemetry={"auto_configure": False} if tracing is None else tracing.telemetry,
     )
     app.state.settings = settings
-    app.state.streams = Streams(pace=pace)
+    app.state.streams = streams
+    app.state.metrics = metrics
+    app.state.rate_limits = RateLimits(settings.rate_per_s)
+    app.state.login_limits = RateLimits(_LOGINS_PER_S)
     if store is not None:
         app.state.store = store
         app.state.analyses = Analyses(store)
+        watch(store)
     install(app)
     app.include_router(health_router(app.version))
+    app.include_router(metrics_router())
     app.include_router(api_router())
     app.include_router(problem_router())
     add_docs(app)
     app.mount("/static", static_files())
+    app.include_router(login_router())
     app.include_router(dashboard_router())
     app.openapi = lambda: _described(app)
     return app

@@ -1,38 +1,33 @@
-"""Who may do what. Without tokens the service is open, and listens to this machine only; with one token, every request needs a token."""
+"""Who may do what. Without tokens the service is open, and listens to this machine only; with one token, every request needs a token.
 
-__all__ = ["Caller", "Permitted", "check_exposure", "permitted"]
+A program sends its token; a browser shows it once, at /login, and from then on sends a cookie (`service.sessions`). What a role may do with a study
+that is another's is decided where the study is changed, in `studies.actors`.
+"""
+
+__all__ = ["Admin", "Permitted", "address_of", "check_exposure", "is_open", "permitted", "take_turn", "usable"]
 
 import base64
 import binascii
 import re
-from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import Depends, Request
 from fastapi.security.utils import get_authorization_scheme_param
 
+from service import errors
+from service.addresses import client_address
+from service.problems import Refusal
+from service.rate_limits import RateLimits
+from service.sessions import session_secret
 from service.settings import Settings, is_loopback
-from studies.errors import Forbidden, NotPermitted, Unauthenticated
+from studies.actors import Actor, check_role
+from studies.errors import NotPermitted, Unauthenticated
 from studies.store import Store
-from studies.views import Role
+from studies.views import TokenView
 
-_RANK: dict[Role, int] = {"viewer": 0, "submitter": 1, "admin": 2}
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 # Anything else is no secret of ours, and need not be looked for.
 _SECRET = re.compile(r"[\x21-\x7e]{1,256}")
-
-
-@dataclass(frozen=True)
-class Caller:
-    """Who sent a request.
-
-    Attributes:
-        name: the token's name; None on an open service.
-        role: what they may do.
-    """
-
-    name: str | None
-    role: Role
 
 
 def check_exposure(settings: Settings, store: Store) -> None:
@@ -47,6 +42,46 @@ def check_exposure(settings: Settings, store: Store) -> None:
         f"anyone who reaches {settings.host} could use this service, for no API token exists: make one with "
         "`tangent token create NAME --role admin`, or listen on 127.0.0.1"
     )
+
+
+def usable(secret: str) -> bool:
+    """Return whether a text could be the secret of a token."""
+    return _SECRET.fullmatch(secret) is not None
+
+
+def is_open(request: Request) -> bool:
+    """Return whether the service asks nobody for a token.
+
+    A revoked token still closes the house: an open one would be a surprise to whoever revoked it.
+    """
+    settings: Settings = request.app.state.settings
+    store: Store = request.app.state.store
+    return is_loopback(settings.host) and not store.tokens()
+
+
+def address_of(request: Request) -> str | None:
+    """Return the address that a request came from: behind a proxy that is not trusted the proxy's."""
+    settings: Settings = request.app.state.settings
+    peer = None if request.client is None else request.client.host
+    return client_address(peer, request.headers.getlist("x-forwarded-for"), trusted=settings.trusted_proxies)
+
+
+def take_turn(request: Request, key: str) -> None:
+    """Return when a caller has not made too many requests.
+
+    Args:
+        request: what was asked.
+        key: whose requests are counted together.
+
+    Raises:
+        Refusal: there were too many; says when to come again.
+    """
+    limits: RateLimits = request.app.state.rate_limits
+    wait_s = limits.wait_s(key)
+    if wait_s:
+        settings: Settings = request.app.state.settings
+        detail = f"more than {settings.rate_per_s:g} requests a second came from {key}; send the next in {wait_s} s"
+        raise Refusal(errors.RATE_LIMITED, detail, headers={"retry-after": str(wait_s)})
 
 
 def _secret_of(request: Request) -> str | None:
@@ -64,29 +99,51 @@ def _secret_of(request: Request) -> str | None:
             return None
 
 
-def permitted(request: Request) -> Caller:
+def _token_of(request: Request, secret: str | None) -> TokenView | None:
+    store: Store = request.app.state.store
+    if secret is not None:
+        return store.authenticate(secret) if usable(secret) else None
+    session = session_secret(request)
+    return None if session is None else store.session_owner(session)
+
+
+def permitted(request: Request) -> Actor:
     """Return who sent the request: a viewer may read, a submitter may also change.
 
     Raises:
+        Refusal: whoever sent it sends too many.
         Unauthenticated: a token is needed, and no valid one came.
         Forbidden: the token's role is too low.
     """
-    store: Store = request.app.state.store
-    settings: Settings = request.app.state.settings
     secret = _secret_of(request)
-    token = store.authenticate(secret) if secret is not None and _SECRET.fullmatch(secret) else None
+    token = _token_of(request, secret)
+    address = address_of(request)
     if token is None:
-        # A revoked token still closes the house: an open one would be a surprise to whoever revoked it.
-        if is_loopback(settings.host) and not store.tokens():
-            return Caller(name=None, role="admin")
+        if is_open(request):
+            return Actor(name=None, role="admin", address=address)
+        take_turn(request, f"address {address}")
         if secret is None:
             raise Unauthenticated("this service needs an API token; send it as `Authorization: Bearer TOKEN`")
         raise Unauthenticated("the API token is not valid: it was revoked or never existed; `tangent token create` makes a new one")
-    needed: Role = "viewer" if request.method in _SAFE_METHODS else "submitter"
-    if _RANK[token.role] < _RANK[needed]:
-        raise Forbidden(f"token {token.name!r} is a {token.role}, and this needs a {needed}")
-    return Caller(name=token.name, role=token.role)
+    take_turn(request, f"token {token.name!r}")
+    actor = Actor(name=token.name, role=token.role, address=address)
+    check_role(actor, "viewer" if request.method in _SAFE_METHODS else "submitter")
+    return actor
 
 
-Permitted = Annotated[Caller, Depends(permitted)]
-"""A route's parameter: the caller, once they may do what they ask for."""
+Permitted = Annotated[Actor, Depends(permitted)]
+"""A route's parameter: who asks, once they may do what they ask for."""
+
+
+def _admin(actor: Permitted) -> Actor:
+    """Return who sent the request, who must be an admin.
+
+    Raises:
+        Forbidden: the token's role is too low.
+    """
+    check_role(actor, "admin")
+    return actor
+
+
+Admin = Annotated[Actor, Depends(_admin)]
+"""A route's parameter: the admin who asks."""

@@ -18,7 +18,7 @@ from typing import IO, Any, Self
 
 import httpx
 
-from service.answers import ArmBest, EventList, Health, Plan, Readiness
+from service.answers import Account, ArmBest, EventList, Health, Plan, Readiness
 from service.line import Line, ProblemError, ServiceUnreachable, part
 from service.wire import events_of
 from studies.analysis.joint_views import Comparison, SuiteAnalysis
@@ -27,7 +27,19 @@ from studies.catalog import OptimizerCard, WorkloadCard
 from studies.extension import Extension
 from studies.spec import StudySpec
 from studies.states import CLOSED_STUDY_STATES, StudyMove, StudyState, TrialFilter, TrialState
-from studies.views import ArmView, Curve, EventView, MeasurementView, Page, StudySummary, StudyView, SuiteSummary, TrialView
+from studies.views import (
+    ArmView,
+    AuditVerb,
+    AuditView,
+    Curve,
+    EventView,
+    MeasurementView,
+    Page,
+    StudySummary,
+    StudyView,
+    SuiteSummary,
+    TrialView,
+)
 
 _PAGE_SIZE = 500
 _RETRY_S = 0.5
@@ -112,6 +124,23 @@ class Client:
             token = page.next_page_token
             if token is None:
                 return
+
+    def account(self) -> Account:
+        """Return who this client is to the service: role, token, quotas."""
+        return self._line.get(Account, "/v1/account")
+
+    def audit(
+        self,
+        *,
+        actor: str | None = None,
+        verb: AuditVerb | None = None,
+        study_id: str | None = None,
+        page_size: int = 100,
+        page_token: str | None = None,
+    ) -> Page[AuditView]:
+        """Return a page of what everybody did, newest first; for admins."""
+        asked = {"actor": actor, "verb": verb, "study_id": study_id, "page_size": page_size, "page_token": page_token}
+        return self._line.get(Page[AuditView], "/v1/audit", asked)
 
     def arms(self, study_id: str) -> tuple[ArmView, ...]:
         """Return a study's arms in their order."""

@@ -12,9 +12,12 @@ __all__ = [
     "KIND_OF_ERROR",
     "METHOD_NOT_ALLOWED",
     "NOT_JSON",
+    "NOT_OWNER",
     "NOT_READY",
     "PARAMETER_INVALID",
     "PROBLEM_JSON",
+    "QUOTA_EXCEEDED",
+    "RATE_LIMITED",
     "TOO_MANY_STREAMS",
     "UNSUPPORTED_MEDIA_TYPE",
     "Fault",
@@ -193,16 +196,31 @@ UNAUTHENTICATED = Kind(
     401,
     "unauthenticated",
     "A valid API token is needed",
-    "Send `Authorization: Bearer TOKEN`. In a browser give the token as the password; the user name does not matter. "
-    "Whoever runs the service makes tokens with `tangent token create`.",
+    "Send `Authorization: Bearer TOKEN`, or log in at /login with a browser. Whoever runs the service makes tokens with `tangent token create`.",
     "this service needs an API token; send it as `Authorization: Bearer TOKEN`",
 )
 FORBIDDEN = Kind(
     403,
     "forbidden",
     "The token's role is too low",
-    "A viewer may read, a submitter may also submit and move studies, an admin may do everything.",
+    "A viewer may read, a submitter may also submit studies and change their own, an admin may do everything.",
     "token 'alice' is a viewer, and this needs a submitter",
+)
+NOT_OWNER = Kind(
+    403,
+    "not-owner",
+    "The study is another's",
+    "A submitter may change their own studies only; anybody who may submit may clone one. An admin may change all.",
+    "study 'k3f9x2db' belongs to 'alice', and 'bob' may change only their own; clone it, or ask an admin",
+)
+QUOTA_EXCEEDED = Kind(
+    403,
+    "quota-exceeded",
+    "It is more than the token may have",
+    "A token may have quotas: studies open at once, trials of one study, GPU-hours. `GET /v1/account` shows them and what is used of them; "
+    "an admin changes them with `tangent token quota`.",
+    "token 'alice' may have 3 studies open at once (max_studies), has 3 and asks for one more; wait until one is closed, stop one, or ask an admin "
+    "for more (`tangent token quota`)",
 )
 NOT_PERMITTED = Kind(403, "not-permitted", "This is not permitted", "The caller may not do this.", "this is not permitted")
 STORE_UNAVAILABLE = Kind(
@@ -267,8 +285,9 @@ NOT_READY = Kind(
     503,
     "not-ready",
     "Not ready for studies",
-    "`missing` names what has to be there first: a database that answers, a catalogue, a dispatcher heard of in the last 30 seconds.",
-    "not ready: no dispatcher was heard of in the last 30 s",
+    "`missing` names what has to be there first: a database that answers, tables at the revision of this version, a catalogue, a dispatcher "
+    "heard of in the last 30 seconds.",
+    "not ready, for it lacks a dispatcher: the last was heard of 1 min 15 s ago; start one with `tangent up` or `python -m workers`",
 )
 TOO_MANY_STREAMS = Kind(
     503,
@@ -276,6 +295,13 @@ TOO_MANY_STREAMS = Kind(
     "Too many readers watch already",
     "So many event streams are open that no further one is taken. Close one, or read the events as JSON (`Accept: application/json`).",
     "200 event streams are open already; close one or ask for application/json",
+)
+RATE_LIMITED = Kind(
+    429,
+    "rate-limited",
+    "Too many requests",
+    "A token, and an address without one, may make so many requests in a second (TANGENT_RATE_PER_S). Wait as many seconds as `Retry-After` says.",
+    "more than 50 requests a second came from token 'alice'; send the next in 1 s",
 )
 
 KIND_OF_ERROR: dict[type[errors.TangentError], Kind] = {
@@ -296,11 +322,23 @@ KIND_OF_ERROR: dict[type[errors.TangentError], Kind] = {
     errors.NotPermitted: NOT_PERMITTED,
     errors.Unauthenticated: UNAUTHENTICATED,
     errors.Forbidden: FORBIDDEN,
+    errors.NotOwner: NOT_OWNER,
+    errors.QuotaExceeded: QUOTA_EXCEEDED,
     errors.StoreUnavailable: STORE_UNAVAILABLE,
 }
 """Every error of the domain; a test walks `studies.errors` so that none is forgotten."""
 
-_OWN_KINDS = (METHOD_NOT_ALLOWED, NOT_JSON, BODY_TOO_LARGE, UNSUPPORTED_MEDIA_TYPE, HOST_REFUSED, CROSS_SITE, NOT_READY, TOO_MANY_STREAMS)
+_OWN_KINDS = (
+    METHOD_NOT_ALLOWED,
+    NOT_JSON,
+    BODY_TOO_LARGE,
+    UNSUPPORTED_MEDIA_TYPE,
+    HOST_REFUSED,
+    CROSS_SITE,
+    NOT_READY,
+    TOO_MANY_STREAMS,
+    RATE_LIMITED,
+)
 
 KINDS: dict[str, Kind] = {kind.slug: kind for kind in (*KIND_OF_ERROR.values(), PARAMETER_INVALID, *_OWN_KINDS)}
 """Every kind of problem by its slug."""

@@ -8,6 +8,7 @@ __all__ = ["Line", "ProblemError", "ServiceUnreachable", "part"]
 import time
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, suppress
+from http import HTTPStatus
 from typing import IO, Any, TypeVar
 from urllib.parse import quote, urlsplit
 
@@ -21,6 +22,8 @@ from studies.errors import TangentError
 _T = TypeVar("_T", bound=BaseModel)
 _ATTEMPTS = 3
 _RETRY_S = 0.5
+# A service that is asked too much says for how long to wait.
+_MOST_PATIENCE_S = 10.0
 # Longer than three of the service's heartbeats: silence beyond it means that the line is dead.
 _SILENCE_S = 50.0
 _NOTHING_THERE = (httpx.ConnectError, httpx.ConnectTimeout, httpx.UnsupportedProtocol)
@@ -106,6 +109,10 @@ class Line:
             except httpx.InvalidURL:
                 raise self._no_address() from None
             else:
+                if response.status_code == HTTPStatus.TOO_MANY_REQUESTS and attempt < _ATTEMPTS:
+                    # It was not done, so it can be sent again, whatever it is.
+                    time.sleep(min(_MOST_PATIENCE_S, _seconds(response.headers.get("retry-after", ""))))
+                    continue
                 self.raise_for_problem(response)
                 return response
         raise AssertionError("the last attempt returns or raises")
@@ -178,3 +185,7 @@ def part(name: str) -> str:
     quoted = quote(name, safe="") or "-"
     # Dots alone would lead up the path.
     return quoted if quoted.strip(".") else quoted.replace(".", "%2E")
+
+
+def _seconds(text: str) -> float:
+    return float(text) if text.isascii() and text.isdecimal() else _RETRY_S

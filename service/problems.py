@@ -17,8 +17,9 @@ from starlette.responses import HTMLResponse
 from starlette.routing import Match
 
 from service import errors
-from service.dashboard.rendering import problem_html
+from service.dashboard.rendering import login_html, problem_html
 from service.errors import Fault, Kind, Problem
+from service.sessions import local_path
 from studies.errors import (
     CatalogEmpty,
     SpecInvalid,
@@ -100,11 +101,22 @@ def _tangent_error(request: Request, error: Exception) -> Response:
         case CatalogEmpty():
             return answer(request, errors.problem_of(kind, error=error), {"retry-after": _RETRY_S})
         case Unauthenticated():
-            # Only Basic makes a browser ask for the token.
-            scheme = 'Basic realm="Tangent: API token as password", charset="UTF-8"' if wants_page(request) else 'Bearer realm="Tangent"'
-            return answer(request, errors.problem_of(kind, error=error), {"www-authenticate": scheme})
+            # Not Basic: a browser would ask for a name and a password, and send them for ever.
+            headers = {"www-authenticate": 'Bearer realm="Tangent"'}
+            if "hx-request" in request.headers:
+                # The page that wants an update loads itself anew, and so comes to the login.
+                headers["hx-refresh"] = "true"
+            return _login(request, headers) if wants_page(request) else answer(request, errors.problem_of(kind, error=error), headers)
         case _:
             return answer(request, errors.problem_of(kind, error=error))
+
+
+def _login(request: Request, headers: Mapping[str, str]) -> Response:
+    """Return the page that asks for a token, in the place of the page that was asked for."""
+    is_read = request.method == "GET"
+    to = local_path(request.url.path + (f"?{request.url.query}" if request.url.query else "")) if is_read else "/"
+    shown = login_html(to, is_foreign=is_read and request.headers.get("sec-fetch-site") == "cross-site")
+    return HTMLResponse(shown, status_code=HTTPStatus.UNAUTHORIZED, headers={"cache-control": "no-store", **headers})
 
 
 def _in_short(faults: list[Fault]) -> str:

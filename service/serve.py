@@ -13,9 +13,10 @@ from fastapi import FastAPI
 
 from service.app import create_app
 from service.auth import check_exposure
-from service.settings import LogLevel, Settings, SettingsInvalid
+from service.settings import Settings, SettingsInvalid
 from service.streams import Streams
 from studies.errors import TangentError
+from studies.logs import write_logs
 from studies.store import Store
 
 _GRACE_S = 10
@@ -23,7 +24,7 @@ _GRACE_S = 10
 
 def serve(settings: Settings) -> int:
     """Return the exit status once the service has ended: 0 when it was told to (SIGINT, SIGTERM), 1 when it could not start."""
-    _write_log(settings.log_level)
+    write_logs(settings.log_format, level=settings.log_level, process="service")
     try:
         listener = _listen(settings.host, settings.port)
     except TangentError as error:
@@ -39,12 +40,6 @@ def serve(settings: Settings) -> int:
             return _refuse(error)
         finally:
             store.close()
-
-
-def _write_log(level: LogLevel) -> None:
-    # What libraries have to say of their starting and ending is noise beside our own.
-    logging.basicConfig(level="DEBUG" if level == "debug" else "WARNING", format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("tangent").setLevel(level.upper())
 
 
 def _refuse(error: TangentError) -> int:
@@ -98,6 +93,7 @@ class Server(uvicorn.Server):
         config = uvicorn.Config(
             app,
             log_config=None,
+            # Ours has the route, the request's id and the study: `service.access`.
             access_log=False,
             server_header=False,
             # Nothing here asks for the caller's address or scheme, so no header of a proxy need be believed.

@@ -1,17 +1,19 @@
 """Where the service listens and what it serves: one frozen `Settings`, read from the environment (`TANGENT_…`) once, at the start."""
 
-__all__ = ["LogLevel", "Settings", "SettingsInvalid", "is_loopback"]
+__all__ = ["Settings", "SettingsInvalid", "is_loopback"]
 
 import ipaddress
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, SecretStr, ValidationError, ValidationInfo
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from studies.errors import TangentError
+from studies.logs import LogFormat, LogLevel
+from studies.secret_files import secret_in, with_password
 
-LogLevel = Literal["critical", "error", "warning", "info", "debug"]
+_OTLP_ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
 
 
 class SettingsInvalid(TangentError):
@@ -36,6 +38,15 @@ def _split(value: Any) -> Any:
     return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
 
+def _networks(values: tuple[str, ...]) -> tuple[str, ...]:
+    for value in values:
+        try:
+            ipaddress.ip_network(value)
+        except ValueError:
+            raise ValueError(f"expected addresses or networks such as 10.0.0.0/8, got {value[:80]!r}") from None
+    return values
+
+
 def _http(value: str) -> str:
     if not value.startswith(("http://", "https://")):
         raise ValueError("expected a URL that starts with http:// or https://")
@@ -53,6 +64,15 @@ def _own_database(data: dict[str, Any]) -> str:
     return f"sqlite:///{data['home'] / 'tangent.db'}" if "home" in data else ""
 
 
+def _complete(url: str, info: ValidationInfo) -> str:
+    return with_password(url, info.data.get("database_password_file"))
+
+
+def _or_from_file(token: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+    file: Path | None = info.data.get("token_file")
+    return SecretStr(secret_in(file)) if token is None and file is not None else token
+
+
 class Settings(BaseSettings):
     """Everything that the environment can say to the service, its command line and its client."""
 
@@ -61,8 +81,10 @@ class Settings(BaseSettings):
     home: Annotated[Path, AfterValidator(Path.expanduser)] = Field(
         default=Path("~/.tangent"), validate_default=True, description="Folder of the embedded database and of logs."
     )
-    database_url: str = Field(
+    database_password_file: Path | None = Field(default=None, description="File with the database's password, for a `database_url` that has none.")
+    database_url: Annotated[str, AfterValidator(_complete)] = Field(
         default_factory=_own_database,
+        validate_default=True,
         repr=False,
         description="sqlite:///PATH or postgresql+psycopg://USER:PASSWORD@HOST/NAME; by default tangent.db in `home`.",
     )
@@ -73,12 +95,37 @@ class Settings(BaseSettings):
     allowed_hosts: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)] = Field(
         default=(), description="Further names that a browser may reach the service by, apart by commas; loopback names always count."
     )
-    ray_address: str = Field(default="local", description="For the dispatcher: 'local' starts a Ray of its own, else the address of a running one.")
+    ray_address: str = Field(
+        default="local",
+        description="For the dispatcher: 'local' starts a Ray of its own, 'head' one that other machines can join, else the address of one.",
+    )
     url: Annotated[str, AfterValidator(_http)] = Field(
         default_factory=_own_url, description="Where the command line and the client find the service; by default `host` and `port`."
     )
-    token: SecretStr | None = Field(default=None, description="API token of the command line and the client.")
+    token_file: Path | None = Field(default=None, description="File with the API token, where `token` is not given.")
+    token: Annotated[SecretStr | None, AfterValidator(_or_from_file)] = Field(
+        default=None, validate_default=True, description="API token of the command line and the client."
+    )
+    trusted_proxies: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split), AfterValidator(_networks)] = Field(
+        default=(),
+        description="Addresses and networks of proxies before the service, apart by commas: what they say in X-Forwarded-For of where a request came "
+        "from is believed.",
+    )
+    session_hours: float = Field(default=12.0, gt=0, le=24 * 365, allow_inf_nan=False, description="How long a browser stays logged in.")
+    rate_per_s: float = Field(
+        default=50.0,
+        ge=0,
+        le=1e6,
+        allow_inf_nan=False,
+        description="Requests a second that a token, or an address without one, may make of this service; 0 for any number.",
+    )
     log_level: Annotated[LogLevel, BeforeValidator(_lower)] = Field(default="info", description="How much the service writes to its log.")
+    log_format: LogFormat = Field(default="console", description="How it is written: `console`, lines for people, or `json`, one object a line.")
+    otlp_endpoint: Annotated[str, AfterValidator(_http)] | None = Field(
+        default=None,
+        validation_alias=AliasChoices("otlp_endpoint", _OTLP_ENDPOINT),
+        description="Base URL of an OpenTelemetry collector that gets traces (OTLP over HTTP); needs the extra `otel`. By default none.",
+    )
 
     @classmethod
     def load(cls, **given: Any) -> Self:
@@ -92,7 +139,12 @@ class Settings(BaseSettings):
         except ValidationError as error:
             # A default made from a faulty setting is no fault of its own.
             faults = [item for item in error.errors(include_url=False) if item["type"] != "default_factory_not_called"]
-            raise SettingsInvalid("; ".join(f"TANGENT_{str(item['loc'][0]).upper()}: {_sentence(item)}" for item in faults)) from None
+            raise SettingsInvalid("; ".join(f"{_variable(str(item['loc'][0]))}: {_sentence(item)}" for item in faults)) from None
+
+
+def _variable(name: str) -> str:
+    """Return the environment variable of a setting; one belongs to OpenTelemetry."""
+    return _OTLP_ENDPOINT if name in {"otlp_endpoint", _OTLP_ENDPOINT} else f"TANGENT_{name.upper()}"
 
 
 def _sentence(item: Any) -> str:

@@ -7,7 +7,7 @@ TangentError
 ├── Conflict               VersionConflict (ETag), IdempotencyConflict (same key, other body)
 ├── Superseded             a writer whose lease or attempt has been taken over: what it says is refused
 ├── CatalogEmpty           no dispatcher has announced what it can run
-├── NotPermitted           Unauthenticated (no valid token), Forbidden (a role too low)
+├── NotPermitted           Unauthenticated (no valid token), Forbidden (a role too low), NotOwner, QuotaExceeded
 └── StoreUnavailable       the database cannot be reached or written
 """
 
@@ -19,7 +19,9 @@ __all__ = [
     "IdempotencyConflict",
     "IllegalMove",
     "NotFound",
+    "NotOwner",
     "NotPermitted",
+    "QuotaExceeded",
     "SpecInvalid",
     "SpecProblem",
     "StoreUnavailable",
@@ -164,6 +166,14 @@ class Unauthenticated(NotPermitted):
 
 class Forbidden(NotPermitted):
     """The token's role is too low for this."""
+
+
+class NotOwner(NotPermitted):
+    """The study is another's, and only its owner or an admin may change it."""
+
+
+class QuotaExceeded(NotPermitted):
+    """What was asked for is beyond what the token may have; the message names the quota and what to do."""
 
 
 class StoreUnavailable(TangentError):

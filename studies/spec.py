@@ -11,6 +11,7 @@ __all__ = [
     "Confirmation",
     "Objective",
     "Pair",
+    "PriorityName",
     "Resources",
     "SamplerName",
     "ScheduleName",
@@ -33,6 +34,7 @@ from studies.pruner import NoPruner, Pruner
 from studies.space import Choices, Fixed, Range, Scalar
 
 SamplerName = Literal["tpe", "random", "qmc", "gp", "cmaes", "grid"]
+PriorityName = Literal["low", "normal", "high"]
 ScheduleName = Literal["constant", "cosine", "warmup-cosine"]
 
 _SLUG = r"^[a-z0-9][a-z0-9-]{0,63}$"
@@ -192,6 +194,10 @@ class Resources(_Spec):
         le=100_000,
         strict=True,
         description="At most so many trials in one pack; by default as many as the worker found fastest.",
+    )
+    priority: PriorityName = Field(
+        default="normal",
+        description="Which studies go first where they wait for each other, and get the larger share of the machines. Only an admin may say 'high'.",
     )
 
 

@@ -2,6 +2,8 @@
 
 __all__ = [
     "ArmView",
+    "AuditVerb",
+    "AuditView",
     "Best",
     "Curve",
     "CurvePoint",
@@ -12,6 +14,7 @@ __all__ = [
     "Page",
     "Phase",
     "Progress",
+    "Quotas",
     "Role",
     "StudyRecord",
     "StudySummary",
@@ -36,6 +39,9 @@ EventKind = Literal[
 ]
 Phase = Literal["search", "confirmation"]
 Role = Literal["viewer", "submitter", "admin"]
+AuditVerb = Literal[
+    "submit", "pause", "resume", "stop", "cancel", "extend", "token.create", "token.change", "token.revoke", "login", "login.refused", "logout"
+]
 T = TypeVar("T")
 
 
@@ -236,6 +242,32 @@ class EventView(_View):
     data: dict[str, object] = Field(description="Details; for `progress` the study's and each arm's progress.")
 
 
+class Quotas(_View):
+    """How much a token may have; none sets no bound."""
+
+    max_studies: int | None = Field(default=None, ge=0, le=1_000_000, description="Studies that are not closed, at once; a paused one counts.")
+    max_trials: int | None = Field(default=None, ge=0, le=1_000_000_000, description="Trials of one study, its confirmation runs among them.")
+    max_gpu_hours: float | None = Field(
+        default=None,
+        ge=0,
+        le=1e9,
+        allow_inf_nan=False,
+        description="GPU-hours of all its studies; once they are used, no study that needs a GPU begins.",
+    )
+
+
+class AuditView(_View):
+    """Something that somebody did."""
+
+    id: int = Field(description="Number of the entry; later ones are larger.")
+    at: datetime = Field(description="When it was done.")
+    actor: str | None = Field(description="Name of the token; none on an open service and at the database itself.")
+    verb: AuditVerb = Field(description="What was done; confirming is `extend`, cloning is `submit`.")
+    study_id: str | None = Field(description="To which study; none where it was no study's.")
+    subject: str | None = Field(description="To which token; none where it was no token's.")
+    address: str | None = Field(description="Where the request came from: an IP address, or the account at the database's own machine.")
+
+
 class TokenView(_View):
     """An API token, without its secret."""
 
@@ -244,6 +276,9 @@ class TokenView(_View):
     created_at: datetime = Field(description="When it was made.")
     revoked_at: datetime | None = Field(description="When it was made worthless; none while it is valid.")
     last_used_at: datetime | None = Field(description="When it was last used, to the minute; none if never.")
+    quotas: Quotas = Field(default=Quotas(), description="How much it may have.")
+    open_studies: int | None = Field(default=None, description="Its studies that are not closed; none where it was not asked for.")
+    gpu_hours: float | None = Field(default=None, description="GPU-hours that its studies have used; none where it was not asked for.")
 
 
 class Page(_View, Generic[T]):

@@ -11,22 +11,39 @@ from typing import Any
 from pydantic import ValidationError
 
 from studies.errors import TangentError
+from studies.logs import write_logs
 from studies.store import Store
 from workers.dispatcher import Dispatcher, announced
 from workers.lifeline import end_with_parent
 from workers.local_ray import start_ray
-from workers.settings import Settings
+from workers.node import Node, check_token_mode, join, start_head
+from workers.settings import JOIN, Settings
 
 
 def _settings() -> Settings:
     parser = argparse.ArgumentParser(prog="python -m workers", description="Run a dispatcher: claim queued studies and train their trials on Ray.")
     parser.add_argument("--database", dest="database_url", help="database URL (TANGENT_DATABASE_URL; default: SQLite in TANGENT_HOME)")
-    parser.add_argument("--ray", dest="ray_address", help="'local', or HOST:PORT of a Ray head (TANGENT_RAY_ADDRESS; default: local)")
+    parser.add_argument(
+        "--ray",
+        dest="ray_address",
+        help="'local', 'head' (one that others can join), HOST:PORT of a head, or join:HOST:PORT (TANGENT_RAY_ADDRESS; default: local)",
+    )
     parser.add_argument("--checkpoints", help="folder or URL that all machines reach (TANGENT_CHECKPOINTS; default: a folder in TANGENT_HOME)")
-    parser.add_argument("--cpus", type=int, help="CPU cores of a local Ray (TANGENT_CPUS; default: all)")
+    parser.add_argument("--cpus", type=int, help="CPU cores of a local Ray (TANGENT_CPUS; default: all) or of a head (default: none)")
     parser.add_argument("--max-runs", type=int, help="studies to run at once (TANGENT_MAX_RUNS; default: 2)")
     given = {name: value for name, value in vars(parser.parse_args()).items() if value is not None}
     return Settings(**given)
+
+
+def _node(settings: Settings) -> Node | None:
+    """Return the Ray node that was started for these settings; None where they ask for none."""
+    if settings.ray_address == "head":
+        check_token_mode()
+        return start_head(port=settings.ray_port, node_address=settings.node_address, cpus=settings.cpus or 0)
+    if settings.ray_address.startswith(JOIN):
+        check_token_mode()
+        return join(settings.ray_address.removeprefix(JOIN), node_address=settings.node_address, cpus=0, gpus=0)
+    return None
 
 
 def _refuse(why: str) -> int:
@@ -36,29 +53,37 @@ def _refuse(why: str) -> int:
 
 def main() -> int:
     """Serve until SIGTERM or SIGINT; return 1, with one line on stderr, when the database or Ray cannot be used."""
+    node: Node | None = None
     try:
         settings = _settings()
         end_with_parent(settings.parent_pid)
-        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-        logging.getLogger("alembic").setLevel(logging.WARNING)
+        write_logs(settings.log_format, process="dispatcher", dispatcher=settings.name)
         store = Store.open(settings.database)
         # A write that changes nothing: an unwritable database is told before Ray takes its seconds to start.
         store.sign_off(settings.name)
-        ray_address = start_ray(settings.ray_address, cpus=settings.cpus)
+        node = _node(settings)
+        ray_address = start_ray(node.address if node is not None else settings.ray_address, cpus=settings.cpus)
         store.announce(announced(), dispatcher=settings.name)
+        return _serve(Dispatcher(settings, store, ray_address=ray_address), node, name=settings.name)
     except ValidationError as error:
         first = error.errors()[0]
         return _refuse(f"setting {'.'.join(map(str, first['loc']))}: {first['msg']}, got {first['input']!r}")
     except TangentError as error:
         return _refuse(str(error))
-    dispatcher = Dispatcher(settings, store, ray_address=ray_address)
+    finally:
+        if node is not None:
+            node.stop()
 
+
+def _serve(dispatcher: Dispatcher, node: Node | None, *, name: str) -> int:
     def end(_signal: int, _frame: Any) -> None:
         dispatcher.end()
 
     signal.signal(signal.SIGTERM, end)
     signal.signal(signal.SIGINT, end)
-    logging.getLogger("tangent.dispatcher").info("ready on %s, Ray at %s", settings.name, ray_address)
+    if node is not None:
+        node.follow(dispatcher.end_without_ray)
+    logging.getLogger("tangent.dispatcher").info("ready on %s, Ray at %s", name, dispatcher.ray_address)
     dispatcher.serve()
     return 1 if dispatcher.has_lost_ray else 0
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from studies.catalog import Catalog
 from studies.errors import StoreUnavailable
+from studies.logs import said
 from studies.store import Claim, Store
 from workers.leftovers import discard_leftovers
 from workers.optimizers import load_optimizers
@@ -70,7 +71,7 @@ class _Candidate:
             self.process.stdin.write(f"{claim.study_id} {claim.attempt}\n")
             self.process.stdin.close()
         except BrokenPipeError:
-            _log.warning("study %s: the process that was to run it has just ended", claim.study_id)
+            _log.warning("study %s: the process that was to run it has just ended", claim.study_id, extra={"study_id": claim.study_id})
 
     def end(self) -> None:
         """End it at once; it has nothing to lose."""
@@ -95,7 +96,7 @@ class Dispatcher:
         """Make a dispatcher; nothing is claimed before `serve`."""
         self._settings = settings
         self._store = store
-        self._ray_address = ray_address
+        self.ray_address = ray_address
         self._runs: list[_Run] = []
         self._next: _Candidate | None = None
         self._last_start = -math.inf
@@ -107,6 +108,12 @@ class Dispatcher:
     def end(self) -> None:
         """Ask the dispatcher to end: its runs hand their studies over first."""
         self._is_ending.set()
+
+    def end_without_ray(self) -> None:
+        """Ask the dispatcher to end because the Ray that was started with it is gone."""
+        _log.error("the Ray that was started on this machine has ended; this dispatcher ends, start it again")
+        self.has_lost_ray = True
+        self.end()
 
     def serve(self) -> None:
         """Claim and watch until `end`."""
@@ -155,9 +162,10 @@ class Dispatcher:
         return {
             **os.environ,
             "TANGENT_HOME": str(self._settings.home),
-            "TANGENT_DATABASE_URL": self._settings.database,
+            # Without a password that lies in a file: the run reads it there.
+            "TANGENT_DATABASE_URL": self._settings.database_url or self._settings.database,
             "TANGENT_CHECKPOINTS": self._settings.checkpoint_folder,
-            "TANGENT_RAY_ADDRESS": self._ray_address,
+            "TANGENT_RAY_ADDRESS": self.ray_address,
             "TANGENT_LEASE_S": str(self._settings.lease_s),
             "TANGENT_PARENT_PID": str(os.getpid()),
         }
@@ -175,7 +183,8 @@ class Dispatcher:
         self._runs.append(_Run(claim, candidate.process, finished))
         self._last_start = time.monotonic()
         candidate.tell(claim)
-        _log.info("study %s: run started, attempt %d", claim.study_id, claim.attempt)
+        about = {"study_id": claim.study_id, "attempt": claim.attempt}
+        _log.info("study %s: run started, attempt %d", claim.study_id, claim.attempt, extra=about)
 
     def _reap(self) -> None:
         """Give back the studies whose runs have ended, and give up those whose runs only ever break down."""
@@ -186,7 +195,7 @@ class Dispatcher:
             study_id = run.claim.study_id
             fruitless, failure = 0, None
             if code != 0:
-                _log.warning("study %s: its run ended with code %d", study_id, code)
+                _log.warning("study %s: its run ended with code %d", study_id, code, extra={"study_id": study_id, "attempt": run.claim.attempt})
                 has_progressed = self._finished(study_id) > run.finished_before
                 fruitless = 0 if has_progressed else self._fruitless[study_id] + 1
                 if fruitless >= _MAX_FRUITLESS_RUNS:
@@ -221,13 +230,11 @@ class Dispatcher:
                 _log.info("%d trials of closed studies copied to Optuna's storage", copied)
 
     def _lose_ray(self) -> None:
-        """Wait for a cluster's Ray to come back; a local one that is gone cannot be started twice in one process, so end with it."""
-        if self._settings.ray_address == "local":
-            _log.error("the local Ray has died; this dispatcher ends, start it again")
-            self.has_lost_ray = True
-            self.end()
+        """Wait for a cluster's Ray to come back; one that was started here cannot be started twice in one process, so end with it."""
+        if self._settings.owns_ray:
+            self.end_without_ray()
         else:
-            _log.warning("no Ray answers at %s; trying again", self._ray_address)
+            _log.warning("no Ray answers at %s; trying again", self.ray_address)
             self._is_ending.wait(2.0)
 
     def _hand_over(self) -> None:
@@ -253,4 +260,4 @@ def _last_line(log: Path) -> str:
     if not log.exists():
         return "it ended before it began"
     lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
-    return lines[-1][:300] if lines else "it said nothing"
+    return said(lines[-1])[:300] if lines else "it said nothing"

@@ -67,7 +67,14 @@ class PackFeed:
         self._last_failure: str | None = None
         self._outdated: deque[str] = deque()
         self.is_draining = False
+        # Packs that could be trained at once, were there room; read by another thread.
+        self.wanted = 0
+        # Whether other studies want the same machines: then no pack waits for its worker, for it would take the next that is free from them.
+        self.is_sharing = False
+        # Whether it drains only until it has a share of them again.
+        self.is_resting = False
         self._take_up()
+        self._note_wanted()
 
     @property
     def is_spent(self) -> bool:
@@ -92,7 +99,13 @@ class PackFeed:
 
     def next_pack(self, pack_id: str) -> Pack | None:
         """Return the next pack, or None when there is nothing to begin now."""
-        while not (self.is_draining or self._is_hopeless or len(self._live) >= self._most_live()):
+        pack = self._choose(pack_id)
+        self._note_wanted()
+        return pack
+
+    def _choose(self, pack_id: str) -> Pack | None:
+        # To ask for the share may end in a rest.
+        while len(self._live) < self._most_live() and not (self.is_draining or self._is_hopeless):
             source = self._next_source()
             if source is None:
                 return None
@@ -194,6 +207,7 @@ class PackFeed:
         while self._live:
             _, live = self._live.popitem()
             self._give_back(live.source, list(live.members.values()), reason=reason, is_charged=False)
+        self._note_wanted()
 
     @property
     def _is_hopeless(self) -> bool:
@@ -231,9 +245,14 @@ class PackFeed:
         """Return how many trials could be handed out now."""
         return sum(source.queued + source.drawable for arm in self._arms.values() for source in arm.sources)
 
+    def _note_wanted(self) -> None:
+        may_begin = (self.is_resting or not self.is_draining) and not self._is_hopeless
+        self.wanted = self._packing.most_wanted(at_hand=self._at_hand() if may_begin else 0, out=len(self._live))
+
     def _most_live(self) -> float:
         """Return how many packs may be out."""
-        return self._packing.most_out(is_learning=self._learns and not all(search.is_spent for arm in self._arms.values() for search in arm.searches))
+        is_learning = self._learns and not all(search.is_spent for arm in self._arms.values() for search in arm.searches)
+        return self._packing.most_out(has_spare=not is_learning and not self.is_sharing)
 
     def _draw(self, source: Source, size: int) -> None:
         """Make new trials, until a pack of such a size is at hand or no more can be made now."""
@@ -278,6 +297,8 @@ class PackFeed:
             return
         most = self._spec.max_retries if max_retries is None else max_retries
         lost = [(trial.id, trial.attempt) for trial in trials]
+        level = logging.WARNING if is_charged else logging.INFO
+        _log.log(level, "trials come back: %s", reason, extra={"trial_ids": [trial.id for trial in trials]})
         outages = self._patience.outages
         queued_again = self._patience.persist(
             lambda: self._writer.give_back(lost, reason=reason, max_retries=most, is_charged=is_charged, from_start=from_start)

@@ -11,16 +11,8 @@ from typing import Any, cast
 import ray
 
 from studies.errors import TangentError
+from workers.node import OBJECT_STORE_BYTES, WORKER_ENVIRONMENT
 
-_OBJECT_STORE_BYTES = 128 * 2**20
-# Inherited by Ray's workers. Without the allocator settings every step gives its pages back to the system and takes them anew.
-_WORKER_ENVIRONMENT = {
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "OMP_NUM_THREADS": "1",
-    "MALLOC_MMAP_MAX_": "0",
-    "MALLOC_TRIM_THRESHOLD_": "17179869184",
-}
 _ANSWER_WITHIN_S = 5.0
 # Ray gives a node with GPUs one unit of a resource with this name and the GPU's.
 _ACCELERATOR = "accelerator_type:"
@@ -42,10 +34,10 @@ def start_ray(address: str, *, cpus: int | None) -> str:
     Raises:
         RayUnavailable: it cannot be started or reached.
     """
-    for name, value in _WORKER_ENVIRONMENT.items():
+    for name, value in WORKER_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     if address == "local":
-        return _connect("local", num_cpus=cpus, include_dashboard=False, object_store_memory=_OBJECT_STORE_BYTES)
+        return _connect("local", num_cpus=cpus, include_dashboard=False, object_store_memory=OBJECT_STORE_BYTES)
     return _connect(address)
 
 
@@ -61,10 +53,10 @@ def join_ray(address: str) -> None:
 def lacking(cpus: float, gpus: float) -> str | None:
     """Return what keeps a pack that needs so many CPUs and GPUs from ever running here; None when nothing does.
 
-    Only a Ray of one node can be judged: a cluster may grow a larger node when asked for it.
+    Only a Ray of one node can be judged: a cluster may grow a larger node when asked for it, and a head that lends nothing waits for its nodes.
     """
     nodes = [node["Resources"] for node in _ray.nodes() if node["Alive"]]
-    if len(nodes) != 1:
+    if len(nodes) != 1 or not nodes[0].get("CPU"):
         return None
     there = {"CPU": float(nodes[0].get("CPU", 0)), "GPU": float(nodes[0].get("GPU", 0))}
     short = [f"{wanted:g} {name}" for name, wanted in (("CPU", cpus), ("GPU", gpus)) if wanted > there[name]]

@@ -51,12 +51,22 @@ class Packing:
         widths[fit.optimizer] = fit.width
         return not source.is_confirmation
 
-    def most_out(self, *, is_learning: bool) -> float:
-        """Return how many packs may be handed out: one more than are trained, to wait for its worker, unless it would be chosen better later."""
+    def most_out(self, *, has_spare: bool) -> float:
+        """Return how many packs may be handed out: as many as are trained, and with a spare one more, to wait for its worker."""
         limit = self._spec.resources.max_concurrent_packs
-        if is_learning:
+        if not has_spare:
             return self._workers()
         return min(self._slots() + 1, limit or math.inf)
+
+    def most_wanted(self, *, at_hand: int, out: int) -> int:
+        """Return how many packs could be trained at once, had they all machines to themselves: at the least each trial is one.
+
+        Args:
+            at_hand: trials that could be handed out now, of all sources.
+            out: packs that are out.
+        """
+        limit = self._spec.resources.max_concurrent_packs
+        return int(min(out + at_hand, limit or math.inf))
 
     def size(self, source: Source, *, at_hand: int, out: int) -> int:
         """Return how many trials the next pack of a source has, as far as they are there.

@@ -10,14 +10,16 @@ import logging
 import math
 import os
 import signal
+import socket
 import sys
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from studies.errors import StoreUnavailable, Superseded
+from studies.logs import write_logs
 from studies.states import CLOSED_STUDY_STATES, StudyMove, StudyState
 from studies.store import Claim, Store
 from workers.checkpoints import discard
@@ -42,12 +44,23 @@ _SAY_EVERY_S = 1.0
 # Telling the progress reads every trial: of the run's time it may take one part in so many.
 _SAY_SHARE = 50
 _COUNT_SLOTS_EVERY_S = 2.0
+_LOOK_EVERY_S = 0.25
 
 
 class StudyRun:
     """Carries one claimed study as far as its owner wants it."""
 
-    def __init__(self, store: Store, claim: Claim, *, lease_s: float, checkpoints: str) -> None:
+    def __init__(
+        self,
+        store: Store,
+        claim: Claim,
+        *,
+        lease_s: float,
+        checkpoints: str,
+        machines: str,
+        turn_s: float,
+        fitting: Callable[[float, float], int] = slots,
+    ) -> None:
         """Take up the study; nothing runs yet.
 
         Args:
@@ -55,15 +68,24 @@ class StudyRun:
             claim: the study and this attempt at it.
             lease_s: seconds without a sign of life after which the run counts as lost.
             checkpoints: folder for the checkpoints of this study alone, a path or URL.
+            machines: name of the Ray that it trains on: of studies on one Ray each has its share.
+            turn_s: seconds of a turn, where studies take turns.
+            fitting: tells how many packs that need so many CPUs and GPUs fit on that Ray.
         """
+        self._count_fitting = fitting
         self._store = store
         self._claim = claim
         self._writer = store.run_writer(claim, lease_s=lease_s)
         self._lease_s = lease_s
         self._checkpoints = checkpoints
+        self._machines = machines
+        self._turn_s = turn_s
         self._slots = (-math.inf, 1)
         self._wanted = StudyState.RUNNING
         self._is_leaving = False
+        self._is_yielding = False
+        self._is_resting = False
+        self._fitting = 1
         self._is_done = threading.Event()
         self._feed: PackFeed | None = None
         self.spec = store.study(claim.study_id).spec
@@ -103,27 +125,56 @@ class StudyRun:
             self._copy_once()
 
     def _count_slots(self) -> int:
-        """Return how many packs fit on Ray at once; asked for each pack, counted now and then."""
+        """Return how many packs this study may have on Ray at once: its share of those that fit. Asked for each pack, counted now and then."""
         counted_at, count = self._slots
         if time.monotonic() - counted_at > _COUNT_SLOTS_EVERY_S:
-            count = slots(self.spec.resources.cpus_per_pack, self.spec.resources.gpus_per_pack)
+            self._fitting = fitting = self._count_fitting(self.spec.resources.cpus_per_pack, self.spec.resources.gpus_per_pack)
+            try:
+                count, is_to_yield = self._writer.room(slots=fitting, turn_s=self._turn_s)
+                self._is_yielding = self._is_yielding or is_to_yield
+                self._is_resting = count < min(1, fitting)
+                if self._feed is not None:
+                    self._feed.is_sharing, self._feed.is_resting = count < fitting, self._is_resting
+                    self._feed.is_draining = self._is_to_drain
+            except StoreUnavailable as error:
+                # What it had is still its share, as far as anybody knows.
+                _log.warning("%s; trying again", error)
             self._slots = (time.monotonic(), count)
         return count
 
+    @property
+    def _is_to_drain(self) -> bool:
+        """Whether no more packs are to be begun for now."""
+        return self._wanted is StudyState.PAUSED or self._is_yielding or self._is_resting
+
+    def _rest(self) -> None:
+        """Return once this study has a share of the machines, or its run has something else to do: to keep an actor would be to keep its machine."""
+        self._count_slots()
+        while self._is_resting and not (self._is_over() or self._is_yielding or self._wanted is StudyState.PAUSED):
+            time.sleep(_LOOK_EVERY_S)
+            self._count_slots()
+
     def _train(self, feed: PackFeed) -> StudyState:
         while True:
+            self._rest()
             run_packs(feed, self.spec, is_over=self._is_over)
             # The owner may change their mind at any moment: what is decided here rests on one reading.
-            wanted = self._writer.go_on()
+            wanted = self._wanted = self._writer.go_on()
             if wanted in {StudyState.STOPPING, StudyState.CANCELLING}:
                 return self._close(feed, wanted)
-            feed.hand_back(reason="its run was asked to leave" if self._is_leaving else "the study was paused before it began")
+            feed.hand_back(reason=self._why_handed_back())
             if feed.is_spent:
                 return self._close(feed, wanted)
-            if self._is_leaving or wanted is StudyState.PAUSED:
+            if self._is_leaving or self._is_yielding or wanted is StudyState.PAUSED:
                 self._writer.say_progress()
                 return wanted
-            feed.is_draining = False
+            feed.is_draining = self._is_to_drain
+
+    def _why_handed_back(self) -> str:
+        if self._is_leaving:
+            return "its run was asked to leave"
+        made_room = self._is_yielding or self._is_resting
+        return "its run made room for another study" if made_room else "the study was paused before it began"
 
     def _close(self, feed: PackFeed, wanted: StudyState) -> StudyState:
         # From here on a lease may be refused because the study is closed, and that is no loss.
@@ -142,11 +193,12 @@ class StudyRun:
         while not self._is_done.wait(_RENEW_EVERY_S):
             now = time.monotonic()
             try:
-                wanted = self._writer.renew()
+                packs = None if self._feed is None else min(self._feed.wanted, self._fitting)
+                wanted = self._writer.renew(wanted=packs, machines=self._machines)
                 last_kept = now
                 self._wanted = self._writer.go_on() if wanted is StudyState.QUEUED else wanted
                 if self._feed is not None:
-                    self._feed.is_draining = self._wanted is StudyState.PAUSED
+                    self._feed.is_draining = self._is_to_drain
                 if now - last_said > say_after_s:
                     self._writer.say_progress()
                     last_said = time.monotonic()
@@ -188,6 +240,13 @@ class StudyRun:
             _log.exception("the copy in Optuna's storage is behind; it is tried again")
 
 
+def _machines(ray_address: str) -> str:
+    """Return a name by which runs on one Ray know that they share it; a loopback address is another Ray's on every machine."""
+    host = ray_address.rpartition(":")[0]
+    is_loopback = host.startswith("127.") or host in {"localhost", "[::1]"}
+    return f"{socket.gethostname()}/{ray_address}" if is_loopback else ray_address
+
+
 def _redirect(log: Path) -> None:
     """Send everything this process says from now on to a file."""
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -201,7 +260,7 @@ def main() -> int:
     settings = Settings()
     end_with_parent(settings.parent_pid)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    write_logs(settings.log_format, process="run")
     logging.getLogger("ray.tune").setLevel(logging.ERROR)
     store = Store.open(settings.database, migrate=False)
     try:
@@ -216,8 +275,11 @@ def main() -> int:
         return 0
     study_id, attempt = told[0], int(told[1])
     _redirect(settings.log_of(study_id))
+    write_logs(settings.log_format, process="run", study_id=study_id, attempt=attempt)
     try:
-        run = StudyRun(store, Claim(study_id, attempt), lease_s=settings.lease_s, checkpoints=settings.checkpoints_of(study_id))
+        checkpoints, machines = settings.checkpoints_of(study_id), _machines(settings.ray_address)
+        claim = Claim(study_id, attempt)
+        run = StudyRun(store, claim, lease_s=settings.lease_s, checkpoints=checkpoints, machines=machines, turn_s=settings.turn_s)
 
         def leave(_signal: int, _frame: Any) -> None:
             run.leave()

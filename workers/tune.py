@@ -77,7 +77,7 @@ class _FeedSearcher(_NotPickled, Searcher):
             self.on_trial_result(trial_id, result)
         said = result if result is not None and not error else {}
         if "failure" in said:
-            _log.warning("a pack failed: %s\n%s", said["failure"], said["traceback"])
+            _log.warning("a pack failed: %s", said["failure"], extra={"exception": said["traceback"]})
         lost = "its worker was lost" if error else said.get("lost")
         self._guarded(
             lambda: self._feed.ended(

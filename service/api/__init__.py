@@ -4,6 +4,7 @@ __all__ = ["api_router"]
 
 from fastapi import APIRouter, Depends
 
+from service.api.accounts import account_router
 from service.api.analyses import analysis_router
 from service.api.catalog import catalog_router
 from service.api.events import event_router
@@ -18,7 +19,17 @@ from service.auth import permitted
 def api_router() -> APIRouter:
     """Return every route under /v1; each asks first who is calling."""
     router = APIRouter(dependencies=[Depends(permitted)])
-    parts = (index_router(), growth_router(), study_router(), event_router(), trial_router(), analysis_router(), report_router(), catalog_router())
+    parts = (
+        index_router(),
+        growth_router(),
+        study_router(),
+        event_router(),
+        trial_router(),
+        analysis_router(),
+        report_router(),
+        catalog_router(),
+        account_router(),
+    )
     for part in parts:
         router.include_router(part, prefix="/v1")
     return router

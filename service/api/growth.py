@@ -19,7 +19,15 @@ from studies.store import Store
 from studies.views import StudyView
 
 _BODY_FAULTS = (errors.NOT_JSON, errors.BODY_TOO_LARGE, errors.UNSUPPORTED_MEDIA_TYPE, errors.SPEC_INVALID, errors.PARAMETER_INVALID)
-_GROWTH_FAULTS = (errors.STUDY_NOT_FOUND, errors.ILLEGAL_MOVE, errors.VERSION_CONFLICT, *_BODY_FAULTS, errors.CROSS_SITE)
+_GROWTH_FAULTS = (
+    errors.STUDY_NOT_FOUND,
+    errors.ILLEGAL_MOVE,
+    errors.VERSION_CONFLICT,
+    *_BODY_FAULTS,
+    errors.CROSS_SITE,
+    errors.NOT_OWNER,
+    errors.QUOTA_EXCEEDED,
+)
 _PLANNED = {"model": Plan, "description": "With `validate_only`: what the study would do in all. Nothing was stored."}
 
 
@@ -65,11 +73,13 @@ def _add_confirm(router: APIRouter) -> None:
         openapi_extra=_SEEDS,
         responses={200: {"headers": ETAG}, **may_answer(*_GROWTH_FAULTS)},
     )
-    def confirm_study(request: Request, study_id: StudyId, seeds: Annotated[int | None, Depends(seeds_sent)], if_match: IfMatch = None) -> Response:
+    def confirm_study(
+        request: Request, caller: Permitted, study_id: StudyId, seeds: Annotated[int | None, Depends(seeds_sent)], if_match: IfMatch = None
+    ) -> Response:
         """Train each arm's best configuration and its defaults on more fresh seeds: the verdict becomes surer. The study has to be completed."""
         store: Store = request.app.state.store
         extension = confirming(store.study(study_id).spec, seeds=seeds)
-        return answered(store.extend(study_id, extension, if_version=version_named(if_match)))
+        return answered(store.extend(study_id, extension, by=caller, if_version=version_named(if_match)))
 
     _ = confirm_study
 
@@ -85,6 +95,7 @@ def _add_extend(router: APIRouter) -> None:
     )
     def extend_study(
         request: Request,
+        caller: Permitted,
         study_id: StudyId,
         extension: Annotated[Extension, Depends(extension_sent)],
         if_match: IfMatch = None,
@@ -94,7 +105,7 @@ def _add_extend(router: APIRouter) -> None:
         store: Store = request.app.state.store
         if validate_only:
             return planned(Plan.of(*store.plan_extension(study_id, extension)))
-        return answered(store.extend(study_id, extension, if_version=version_named(if_match)))
+        return answered(store.extend(study_id, extension, by=caller, if_version=version_named(if_match)))
 
     _ = extend_study
 
@@ -110,7 +121,9 @@ def _add_clone(router: APIRouter) -> None:
         responses={
             200: _PLANNED,
             201: {"headers": {**LOCATION, **ETAG}},
-            **may_answer(errors.STUDY_NOT_FOUND, *_BODY_FAULTS, errors.IDEMPOTENCY_CONFLICT, errors.CATALOG_EMPTY, errors.CROSS_SITE),
+            **may_answer(
+                errors.STUDY_NOT_FOUND, *_BODY_FAULTS, errors.IDEMPOTENCY_CONFLICT, errors.CATALOG_EMPTY, errors.CROSS_SITE, errors.QUOTA_EXCEEDED
+            ),
         },
     )
     def clone_study(
@@ -124,7 +137,7 @@ def _add_clone(router: APIRouter) -> None:
         """Submit a study's spec anew with a merge patch applied, whatever state that study is in; it is checked against the present catalogue."""
         store: Store = request.app.state.store
         spec = cloned(store.study(study_id).spec, patch)
-        return stored(store, spec, owner=caller.name, idempotency_key=idempotency_key, validate_only=validate_only)
+        return stored(store, spec, by=caller, idempotency_key=idempotency_key, validate_only=validate_only)
 
     _ = clone_study
 

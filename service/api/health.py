@@ -3,6 +3,7 @@
 __all__ = ["health_router"]
 
 import logging
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
 from fastapi import APIRouter, Request
@@ -11,11 +12,13 @@ from service import errors
 from service.answers import Health, Readiness
 from service.api.openapi import may_answer
 from service.problems import Refusal
+from studies.analysis.numbers import duration
 from studies.errors import StoreUnavailable
 from studies.store import Store
 
 _LOG = logging.getLogger("tangent.service")
 _HEARD_WITHIN = timedelta(seconds=30)
+_CATALOGUE = "a catalogue: no dispatcher has announced optimizers and workloads"
 
 
 def _readiness(store: Store) -> Readiness:
@@ -25,19 +28,37 @@ def _readiness(store: Store) -> Readiness:
         Refusal: something is missing; names all of it.
         StoreUnavailable: the database does not answer, so nothing else is known.
     """
+    found, needed = store.revisions()
+    if found is None or found != needed:
+        # What its tables hold cannot be asked for by their names of today.
+        raise _not_ready((_revision(found, needed),))
     catalog = store.catalog()
-    alive = sum(datetime.now(UTC) - at < _HEARD_WITHIN for at in store.dispatchers().values())
-    missing = tuple(
-        what
-        for what, is_there in (
-            ("a catalogue: no dispatcher has announced optimizers and workloads", bool(catalog.optimizers and catalog.workloads)),
-            ("a dispatcher: none was heard of in the last 30 s; start one with `tangent up` or `python -m workers`", alive > 0),
-        )
-        if not is_there
-    )
+    seen, now = store.dispatchers(), datetime.now(UTC)
+    alive = sum(now - at < _HEARD_WITHIN for at in seen.values())
+    missing = (() if catalog.optimizers and catalog.workloads else (_CATALOGUE,)) + (() if alive else (_dispatcher(seen, now),))
     if missing:
         raise _not_ready(missing)
-    return Readiness(optimizers=len(catalog.optimizers), workloads=len(catalog.workloads), dispatchers=alive)
+    return Readiness(
+        optimizers=len(catalog.optimizers),
+        workloads=len(catalog.workloads),
+        dispatchers=alive,
+        dispatcher_seen_at=max(seen.values()),
+        revision=found,
+    )
+
+
+def _revision(found: str | None, needed: str | None) -> str:
+    is_at = "has no tables yet" if found is None else f"is at revision {found}"
+    return f"the tables of this version: the database {is_at} and {needed} is needed; `tangent migrate` of the newer version brings it there"
+
+
+def _dispatcher(seen: Mapping[str, datetime], now: datetime) -> str:
+    advice = "start one with `tangent up` or `python -m workers`"
+    if not seen:
+        return f"a dispatcher: none runs; {advice}"
+    # Not by its name, which is that of a machine: nobody is asked for a token here.
+    ago = duration((now - max(seen.values())).total_seconds()).replace("\N{NO-BREAK SPACE}", " ")
+    return f"a dispatcher: the last was heard of {ago} ago; {advice}"
 
 
 def _not_ready(missing: tuple[str, ...]) -> Refusal:
@@ -59,7 +80,10 @@ def health_router(version: str) -> APIRouter:
 
     @router.get("/readyz", response_model=Readiness, summary="Can studies be run", responses=may_answer(errors.NOT_READY, is_open=True))
     def get_readiness(request: Request) -> Readiness:
-        """Return when the database answers, a catalogue was announced and a dispatcher lives; else a problem that says what is missing."""
+        """Return when the database answers at the right revision, a catalogue was announced and a dispatcher lives.
+
+        Else a problem whose `missing` names each that is not so.
+        """
         store: Store = request.app.state.store
         try:
             return _readiness(store)

@@ -22,6 +22,8 @@ class Links(BaseModel):
     comparison: str = Field(default="/v1/comparison{?study*}", description="Studies of one workload, side by side.")
     optimizers: str = Field(default="/v1/optimizers", description="Optimizers that a study can compare.")
     workloads: str = Field(default="/v1/workloads", description="Workloads that a study can train on.")
+    account: str = Field(default="/v1/account", description="Who is calling: role, quotas and what is used of them.")
+    audit: str = Field(default="/v1/audit", description="What everybody did; for admins.")
     problems: str = Field(default="/problems", description="Every kind of problem that the service answers with.")
     openapi: str = Field(default="/openapi.json", description="The API's description for programs.")
     docs: str = Field(default="/docs", description="The API's description for people.")

@@ -19,7 +19,7 @@ from studies.spec import StudySpec
 _FASTAPIS_OWN = frozenset({"HTTPValidationError", "ValidationError"})
 _REF = "#/components/schemas/{model}"
 # Any request under /v1 can meet these.
-_EVERYWHERE = (errors.UNAUTHENTICATED, errors.FORBIDDEN, errors.HOST_REFUSED, errors.INTERNAL, errors.STORE_UNAVAILABLE)
+_EVERYWHERE = (errors.UNAUTHENTICATED, errors.FORBIDDEN, errors.RATE_LIMITED, errors.HOST_REFUSED, errors.INTERNAL, errors.STORE_UNAVAILABLE)
 
 
 def may_answer(*kinds: Kind, is_open: bool = False) -> dict[int | str, dict[str, Any]]:
@@ -62,13 +62,19 @@ def describe(app: FastAPI) -> dict[str, Any]:
             "scheme": "bearer",
             "description": "An API token; not needed while no token exists and only this machine can call.",
         },
-        "password": {"type": "http", "scheme": "basic", "description": "For browsers: the API token as password; the user name does not matter."},
+        "password": {"type": "http", "scheme": "basic", "description": "The API token as password; the user name does not matter."},
+    }
+    components["securitySchemes"]["session"] = {
+        "type": "apiKey",
+        "in": "cookie",
+        "name": "tangent",
+        "description": "For browsers: set by /login, after the token was shown there. Behind TLS it is called `__Host-tangent`.",
     }
     for path, item in described["paths"].items():
         for operation in item.values():
             _drop_default_422(operation["responses"])
-            if path.startswith("/v1"):
-                operation["security"] = [{"token": []}, {"password": []}, {}]
+            if path.startswith(("/v1", "/metrics")):
+                operation["security"] = [{"token": []}, {"password": []}, {"session": []}, {}]
     return described
 
 

@@ -28,6 +28,7 @@ from service.api.bodies import submitted
 from service.api.etags import IF_MATCH, etag_of, is_unchanged, version_named
 from service.api.openapi import may_answer
 from service.auth import Permitted
+from studies.actors import Actor
 from studies.resolve import resolve
 from studies.spec import StudySpec
 from studies.states import StudyMove, StudyState
@@ -143,15 +144,15 @@ def planned(plan: Plan) -> Response:
     return Response(plan.model_dump_json(), media_type="application/json")
 
 
-def stored(store: Store, spec: StudySpec, *, owner: str | None, idempotency_key: str | None, validate_only: bool) -> Response:
+def stored(store: Store, spec: StudySpec, *, by: Actor, idempotency_key: str | None, validate_only: bool) -> Response:
     """Return the answer to a study that is to be submitted, or only checked.
 
     Raises:
-        SpecInvalid, CatalogEmpty, IdempotencyConflict: it is refused.
+        SpecInvalid, CatalogEmpty, IdempotencyConflict, QuotaExceeded: it is refused.
     """
     if validate_only:
         return planned(Plan.of(spec, resolve(spec, store.catalog())))
-    view = store.submit(spec, owner=owner, idempotency_key=idempotency_key)
+    view = store.submit(spec, by=by, idempotency_key=idempotency_key)
     return answered(view, status=201, headers={"location": f"/v1/studies/{view.id}"})
 
 
@@ -175,6 +176,7 @@ def _add_submission(router: APIRouter) -> None:
                 errors.IDEMPOTENCY_CONFLICT,
                 errors.CATALOG_EMPTY,
                 errors.CROSS_SITE,
+                errors.QUOTA_EXCEEDED,
             ),
         },
     )
@@ -186,7 +188,7 @@ def _add_submission(router: APIRouter) -> None:
         validate_only: ValidateOnly = False,  # noqa: FBT002 # a query parameter, given by name
     ) -> Response:
         """Check a study against the catalogue and queue it. A faulty study is answered with every fault in it, not only the first."""
-        return stored(request.app.state.store, spec, owner=caller.name, idempotency_key=idempotency_key, validate_only=validate_only)
+        return stored(request.app.state.store, spec, by=caller, idempotency_key=idempotency_key, validate_only=validate_only)
 
     _ = submit_study
 
@@ -242,9 +244,9 @@ def _add_reads(router: APIRouter) -> None:
 
 
 def _mover(verb: StudyMove, explanation: str) -> Callable[..., Response]:
-    def move(request: Request, study_id: StudyId, if_match: IfMatch = None) -> Response:
+    def move(request: Request, caller: Permitted, study_id: StudyId, if_match: IfMatch = None) -> Response:
         store: Store = request.app.state.store
-        return answered(store.move(study_id, verb, if_version=version_named(if_match)))
+        return answered(store.move(study_id, verb, by=caller, if_version=version_named(if_match)))
 
     move.__name__ = f"{verb.value}_study"
     move.__doc__ = explanation
@@ -265,7 +267,15 @@ def study_router() -> APIRouter:
             summary=summary,
             responses={
                 200: {"description": "The study after the move.", "headers": ETAG},
-                **may_answer(errors.STUDY_NOT_FOUND, errors.ILLEGAL_MOVE, errors.VERSION_CONFLICT, errors.PARAMETER_INVALID, errors.CROSS_SITE),
+                **may_answer(
+                    errors.STUDY_NOT_FOUND,
+                    errors.ILLEGAL_MOVE,
+                    errors.VERSION_CONFLICT,
+                    errors.PARAMETER_INVALID,
+                    errors.CROSS_SITE,
+                    errors.NOT_OWNER,
+                    *((errors.QUOTA_EXCEEDED,) if verb is StudyMove.RESUME else ()),
+                ),
             },
         )
     _add_reads(router)

@@ -8,7 +8,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from service.cli import catalog, growth, reports, studies, submit, tokens, trials, up, verbs, verdict, version, watch
+from service.cli import audit, catalog, growth, reports, serve, studies, submit, tokens, trials, up, verbs, verdict, version, watch, worker
 from service.cli.failures import explain
 
 
@@ -41,7 +41,7 @@ app = typer.Typer(
 )
 
 _COMMANDS: dict[str, dict[str, Callable[..., None]]] = {
-    "The service": {"up": up.up},
+    "The service": {"up": up.up, "serve": serve.serve, "migrate": serve.migrate},
     "Studies": {
         "submit": submit.submit,
         "watch": watch.watch,
@@ -55,12 +55,13 @@ _COMMANDS: dict[str, dict[str, Callable[..., None]]] = {
     "Changing a study": {"pause": verbs.pause, "resume": verbs.resume, "stop": verbs.stop, "cancel": verbs.cancel},
     "Growing studies": {"confirm": growth.confirm, "extend": growth.extend, "clone": growth.clone},
     "What can be asked for": {"optimizers": catalog.optimizers, "workloads": catalog.workloads},
-    "This installation": {"version": version.version},
+    "This installation": {"audit": audit.audit, "version": version.version},
 }
 
 for _panel, _commands in _COMMANDS.items():
     for _name, _command in _commands.items():
         app.command(_name, rich_help_panel=_panel)(_command)
+app.add_typer(worker.app, name="worker", rich_help_panel="The service")
 app.add_typer(tokens.app, name="token", rich_help_panel="This installation")
 
 

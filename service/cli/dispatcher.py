@@ -15,7 +15,7 @@ from pathlib import Path
 _FIRST_DELAY_S = 1.0
 _MAX_DELAY_S = 60.0
 _TAIL_BYTES = 8192
-_READY = " ready on "
+_READY = "ready on "
 """What the dispatcher's log says once its database and its Ray are there; the catalogue alone may be an earlier one's."""
 _STEADY_S = 120.0
 """After so long without a fault a dispatcher counts as sound, and the next delay is the first again."""
@@ -129,8 +129,10 @@ class Dispatcher:
 
     def last_line(self) -> str:
         """Return the last line that the process wrote, or where to look if it wrote none."""
+        from studies.logs import said
+
         lines = [line.strip() for line in self._said().splitlines() if line.strip()]
-        return lines[-1] if lines else f"it said nothing in {self.log}"
+        return said(lines[-1]) if lines else f"it said nothing in {self.log}"
 
     def _said(self) -> str:
         """Return the end of what the process of the moment has written."""

@@ -1,6 +1,6 @@
 """What studies, arms, trials and cards look like in a terminal."""
 
-__all__ = ["arms", "hyperparameters", "metric", "optimizers", "python", "ranked", "studies", "study", "tokens", "trials", "workloads"]
+__all__ = ["arms", "audit", "hyperparameters", "metric", "optimizers", "python", "ranked", "studies", "study", "tokens", "trials", "workloads"]
 
 from collections.abc import Iterable, Sequence
 
@@ -13,7 +13,7 @@ from studies.promotion import rungs
 from studies.space import Choices, Fixed, Parameters, Range, Scalar
 from studies.spec import StudySpec
 from studies.states import TrialState
-from studies.views import ArmView, Progress, StudySummary, StudyView, TokenView, TrialView
+from studies.views import ArmView, AuditView, Progress, StudySummary, StudyView, TokenView, TrialView
 
 
 def _share(progress: Progress) -> str:
@@ -207,7 +207,32 @@ def workloads(found: Iterable[WorkloadCard]) -> Table:
 
 def tokens(found: Iterable[TokenView]) -> Table:
     """Return one row a token."""
-    made = table(None, "name", "role", "created", "last used", "state")
+    right = ("open studies", "trials a study", "GPU-hours")
+    made = table(None, "name", "role", "created", "last used", "state", *right, right=right)
     for t in found:
-        made.add_row(t.name, t.role, ago(t.created_at), ago(t.last_used_at), "revoked" if t.revoked_at else "valid")
+        bounds = t.quotas
+        made.add_row(
+            t.name,
+            t.role,
+            ago(t.created_at),
+            ago(t.last_used_at),
+            "revoked" if t.revoked_at else "valid",
+            _used(t.open_studies, bounds.max_studies),
+            NONE if bounds.max_trials is None else f"at most {bounds.max_trials}",
+            _used(t.gpu_hours, bounds.max_gpu_hours),
+        )
+    return made
+
+
+def _used(used: float | None, most: float | None) -> str:
+    """Return how much of a quota is used, and the quota where there is one."""
+    return NONE if used is None else f"{used:.3g}" + ("" if most is None else f" of {most:g}")
+
+
+def audit(found: Iterable[AuditView]) -> Table:
+    """Return one row a thing that somebody did."""
+    made = table(None, "when", "who", "what", "study or token", "from")
+    for entry in found:
+        when = entry.at.strftime("%Y-%m-%d %H:%M:%S")
+        made.add_row(when, entry.actor or NONE, entry.verb, entry.study_id or entry.subject or NONE, entry.address or NONE)
     return made

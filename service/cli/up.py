@@ -46,6 +46,9 @@ def up(*, host: Host = None, port: Port = None, home: Home = None, database: Dat
     logging.getLogger("alembic").setLevel(logging.WARNING)
     # The dashboard's address is shown when it can be used.
     logging.getLogger("tangent.service").addFilter(lambda record: record.levelno > logging.INFO)
+    if settings.log_format == "console":
+        # Whoever sits at the terminal looks for what goes wrong, not for every look of a browser.
+        logging.getLogger("tangent.access").addFilter(lambda record: record.levelno > logging.INFO)
     check(settings)
     dispatcher = Dispatcher(dispatcher_environment(settings), log=settings.home / "logs" / "dispatcher.log", say=_warn)
     starter = _Starter(dispatcher, url=local_url(settings))

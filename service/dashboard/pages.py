@@ -138,12 +138,12 @@ def _workloads(request: Request) -> Response:
     return _page(request, render("workloads.html", cards=cards, here="/workloads", json_url="/v1/workloads"))
 
 
-def _study(request: Request, study_id: StudyId, query: Annotated[StudyPageQuery, Query()]) -> Response:
-    return _page(request, study_html(_store(request), _analyses(request), study_id, query))
+def _study(request: Request, reader: Permitted, study_id: StudyId, query: Annotated[StudyPageQuery, Query()]) -> Response:
+    return _page(request, study_html(_store(request), _analyses(request), study_id, query, reader=reader))
 
 
-def _study_update(request: Request, study_id: StudyId, query: Annotated[StudyPageQuery, Query()], seen: Seen = "") -> Response:
-    return _update(request, study_update_html(_store(request), _analyses(request), study_id, query, seen=seen))
+def _study_update(request: Request, reader: Permitted, study_id: StudyId, query: Annotated[StudyPageQuery, Query()], seen: Seen = "") -> Response:
+    return _update(request, study_update_html(_store(request), _analyses(request), study_id, query, reader=reader, seen=seen))
 
 
 def _study_csv(request: Request, study_id: StudyId, query: Annotated[StudyPageQuery, Query()]) -> Response:
@@ -159,19 +159,19 @@ def _study_again(study_id: str) -> RedirectResponse:
     return RedirectResponse(f"/studies/{study_id}", status_code=303)
 
 
-def _move(request: Request, study_id: StudyId, verb: Literal["pause", "resume", "stop", "cancel"]) -> RedirectResponse:
-    _store(request).move(study_id, StudyMove(verb))
+def _move(request: Request, caller: Permitted, study_id: StudyId, verb: Literal["pause", "resume", "stop", "cancel"]) -> RedirectResponse:
+    _store(request).move(study_id, StudyMove(verb), by=caller)
     return _study_again(study_id)
 
 
-def _confirm(request: Request, study_id: StudyId, form: Form) -> RedirectResponse:
+def _confirm(request: Request, caller: Permitted, study_id: StudyId, form: Form) -> RedirectResponse:
     store, asked = _store(request), extension_of({name: text for name, text in form.items() if name == "seeds"})
-    store.extend(study_id, confirming(store.study(study_id).spec, seeds=asked.seeds), if_version=version_of(form))
+    store.extend(study_id, confirming(store.study(study_id).spec, seeds=asked.seeds), by=caller, if_version=version_of(form))
     return _study_again(study_id)
 
 
-def _extend(request: Request, study_id: StudyId, form: Form) -> RedirectResponse:
-    _store(request).extend(study_id, extension_of(form), if_version=version_of(form))
+def _extend(request: Request, caller: Permitted, study_id: StudyId, form: Form) -> RedirectResponse:
+    _store(request).extend(study_id, extension_of(form), by=caller, if_version=version_of(form))
     return _study_again(study_id)
 
 
@@ -197,7 +197,7 @@ def _submit(request: Request, caller: Permitted, form: Form) -> Response:
     if isinstance(spec, str):
         return _page(request, spec, status=422)
     try:
-        return _study_again(_store(request).submit(spec, owner=caller.name).id)
+        return _study_again(_store(request).submit(spec, by=caller).id)
     except SpecInvalid as error:
         return _page(request, faulty_html(text, error.problems), status=422)
 

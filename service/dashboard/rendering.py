@@ -1,6 +1,6 @@
 """Templates to HTML: one Jinja environment with the page's filters; everything is escaped."""
 
-__all__ = ["address", "problem_html", "render"]
+__all__ = ["address", "login_html", "problem_html", "render"]
 
 import re
 from functools import cache
@@ -54,3 +54,14 @@ def render(template: str, **context: Any) -> str:
 def problem_html(title: str, *paragraphs: str) -> str:
     """Return the page that tells a person why a request was not done."""
     return render("problem.html", heading=title, paragraphs=paragraphs)
+
+
+def login_html(to: str, *, said: str | None = None, is_foreign: bool = False) -> str:
+    """Return the page that asks for a token.
+
+    Args:
+        to: path that a login leads to.
+        said: what was wrong with the token that was given.
+        is_foreign: whether a page of another site led here.
+    """
+    return render("login.html", to=to, said=said, is_foreign=is_foreign)

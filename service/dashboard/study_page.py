@@ -20,6 +20,7 @@ from service.dashboard.pruning import epochs_said, pruner_said, rungs_of
 from service.dashboard.rendering import address, render
 from service.dashboard.situation import is_attended, situation
 from service.dashboard.tables import tables_of
+from studies.actors import Actor, may_change
 from studies.pruner import NoPruner
 from studies.space import Fixed, Parameters
 from studies.states import CLOSED_STUDY_STATES, StudyState, TrialFilter
@@ -86,8 +87,8 @@ class _Seen:
         return f"{self.study}.{self.rungs}.{self.figures}"
 
 
-def study_html(store: Store, analyses: Analyses, study_id: str, query: StudyPageQuery) -> str:
-    """Return a study's page.
+def study_html(store: Store, analyses: Analyses, study_id: str, query: StudyPageQuery, *, reader: Actor) -> str:
+    """Return a study's page, as it is for this reader: only who may change the study is offered to.
 
     Raises:
         StudyNotFound, ArmNotFound: there is none.
@@ -97,7 +98,7 @@ def study_html(store: Store, analyses: Analyses, study_id: str, query: StudyPage
     study, arms = evidence.data.study, evidence.data.arms
     return render(
         "study.html",
-        **_context(store, study, arms, query),
+        **_context(store, study, arms, query, reader),
         **evidence.context(query),
         rungs=rungs_of(study, arms, evidence.data.trials),
         has_charts=True,
@@ -108,7 +109,7 @@ def study_html(store: Store, analyses: Analyses, study_id: str, query: StudyPage
     )
 
 
-def study_update_html(store: Store, analyses: Analyses, study_id: str, query: StudyPageQuery, *, seen: str) -> str | None:
+def study_update_html(store: Store, analyses: Analyses, study_id: str, query: StudyPageQuery, *, reader: Actor, seen: str) -> str | None:
     """Return what has changed of a study's page since `seen`, or None when nothing has; the analysis and its figures only when a trial has finished.
 
     Raises:
@@ -126,7 +127,7 @@ def study_update_html(store: Store, analyses: Analyses, study_id: str, query: St
     trials: Sequence[TrialView] = evidence.data.trials if evidence is not None else store.every_trial(study_id) if has_come else ()
     return render(
         "study/update.html",
-        **_context(store, study, arms, query),
+        **_context(store, study, arms, query, reader),
         **({} if evidence is None else evidence.context(query)),
         rungs=rungs_of(study, arms, trials),
         has_come=has_come,
@@ -175,15 +176,17 @@ def _has_dispatcher(store: Store, study: StudyView) -> bool:
     return study.state is not StudyState.QUEUED or is_attended(store.dispatchers(), datetime.now(UTC))
 
 
-def _context(store: Store, study: StudyView, arms: Sequence[ArmView], query: StudyPageQuery) -> dict[str, Any]:
+def _context(store: Store, study: StudyView, arms: Sequence[ArmView], query: StudyPageQuery, reader: Actor) -> dict[str, Any]:
+    verbs = study.verbs if may_change(reader, study.owner) else ()
     has_dispatcher = _has_dispatcher(store, study)
     # Trials go on finishing while a study is paused, so only a closed one is done with.
     is_live = study.state not in CLOSED_STUDY_STATES
     by_rank = [arm for arm, _ in ranked(arms, study.workload_card)]
     names = {arm.name for arm in arms}
-    more = [card for card in store.catalog().optimizers.values() if card.name not in names] if "extend" in study.verbs else []
+    more = [card for card in store.catalog().optimizers.values() if card.name not in names] if "extend" in verbs else []
     return {
         "study": study,
+        "verbs": verbs,
         "arms": arms,
         "arms_by_name": {arm.name: arm for arm in arms},
         "ranked_arms": [*by_rank, *(arm for arm in arms if arm.best is None)],

@@ -3,23 +3,26 @@
 `Store` is what users of studies see; `RunWriter`, from `Store.run_writer`, is what a study's run writes with.
 """
 
-__all__ = ["Claim", "NewTrial", "PendingTrial", "Report", "RunWriter", "Store"]
+__all__ = ["Claim", "NewTrial", "PendingTrial", "Report", "RunWriter", "Standing", "Store", "Tally"]
 
 import math
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Self
 
+from studies.actors import OPERATOR, Actor
 from studies.catalog import Catalog
 from studies.extension import Extension
 from studies.resolve import ResolvedStudy, resolve
 from studies.spec import StudySpec
 from studies.states import StudyMove, StudyState, TrialFilter, TrialState
-from studies.store import claims, events, exports, extensions, offers, reads, submissions, suites, tokens
+from studies.store import claims, events, exports, extensions, offers, reads, submissions, suites
+from studies.store.accounts import Accounts
 from studies.store.claims import Claim, PendingTrial
-from studies.store.engine import Database
+from studies.store.engine import Database, StatementWatcher, TransactionWatcher
 from studies.store.optuna_copy import OptunaCopy
 from studies.store.runs import NewTrial, Report, RunWriter
+from studies.store.tally import Standing, Tally
 from studies.views import (
     ArmView,
     Curve,
@@ -27,17 +30,15 @@ from studies.views import (
     MeasurementView,
     Page,
     Phase,
-    Role,
     StudyRecord,
     StudySummary,
     StudyView,
     SuiteSummary,
-    TokenView,
     TrialView,
 )
 
 
-class Store:
+class Store(Accounts):
     """The record of all studies. Safe to share between threads; every method is one transaction.
 
     Every method raises `StoreUnavailable` when the database cannot be reached or written.
@@ -45,7 +46,7 @@ class Store:
 
     def __init__(self, database: Database) -> None:
         """Wrap an open database whose schema is up to date; most callers want `Store.open`."""
-        self._database = database
+        super().__init__(database)
         self._optuna = OptunaCopy(database)
 
     @classmethod
@@ -78,6 +79,22 @@ class Store:
         with self._database.read() as connection:
             connection.exec_driver_sql("SELECT 1")
 
+    def revisions(self) -> tuple[str | None, str | None]:
+        """Return the revision that the database is at, None before its first, and the one that this version of Tangent makes."""
+        return self._database.revisions()
+
+    def tally(self) -> Tally:
+        """Return a counter of studies and trials, which remembers what cannot change; each of its users has one of their own."""
+        return Tally(self._database)
+
+    def on_transaction(self, watcher: TransactionWatcher) -> None:
+        """Tell a watcher of each transaction from now on: "read" or "write", and its seconds; from the transaction's own thread."""
+        self._database.on_transaction(watcher)
+
+    def on_statement(self, watcher: StatementWatcher) -> None:
+        """Tell a watcher of each statement from now on, without its values; it returns what is called with the error, or None, at the end."""
+        self._database.on_statement(watcher)
+
     def catalog(self) -> Catalog:
         """Return the cards on offer."""
         with self._database.read() as connection:
@@ -103,37 +120,41 @@ class Store:
         with self._database.read() as connection:
             return offers.dispatchers(connection)
 
-    def submit(self, spec: StudySpec, *, owner: str | None = None, idempotency_key: str | None = None) -> StudyView:
+    def submit(self, spec: StudySpec, *, by: Actor = OPERATOR, idempotency_key: str | None = None) -> StudyView:
         """Check a study against the catalogue and store it as queued.
 
         Args:
             spec: what to run.
-            owner: name of the token it came with.
-            idempotency_key: the same key with the same spec returns the study it made before.
+            by: who submits it; the study is theirs.
+            idempotency_key: the same key, of the same owner and with the same spec, returns the study it made before.
 
         Raises:
             SpecInvalid: with every fault found.
             CatalogEmpty: nothing has been announced yet.
+            Forbidden: the actor's role is too low, for any study or for its priority.
+            QuotaExceeded: it is more than the actor may have.
             IdempotencyConflict: the key came before with another spec.
         """
         with self._database.write() as connection:
             plan = resolve(spec, offers.catalog(connection))
-            study_id = submissions.submit(connection, spec, plan, owner=owner, idempotency_key=idempotency_key)
+            study_id = submissions.submit(connection, spec, plan, by=by, idempotency_key=idempotency_key)
             return reads.study(connection, study_id)
 
-    def move(self, study_id: str, verb: StudyMove, *, if_version: int | None = None) -> StudyView:
+    def move(self, study_id: str, verb: StudyMove, *, by: Actor = OPERATOR, if_version: int | None = None) -> StudyView:
         """Pause, resume, stop or cancel a study.
 
         Raises:
             StudyNotFound: there is none.
+            Forbidden, NotOwner: the actor may not change it.
+            QuotaExceeded: it is to be resumed, and its owner's GPU-hours are used up.
             IllegalMove: its state does not allow the verb.
             VersionConflict: it changed since `if_version`.
         """
         with self._database.write() as connection:
-            submissions.move(connection, study_id, verb, if_version=if_version)
+            submissions.move(connection, study_id, verb, by=by, if_version=if_version)
             return reads.study(connection, study_id)
 
-    def extend(self, study_id: str, extension: Extension, *, if_version: int | None = None) -> StudyView:
+    def extend(self, study_id: str, extension: Extension, *, by: Actor = OPERATOR, if_version: int | None = None) -> StudyView:
         """Give a study that has completed more arms, trials, replicates or fresh seeds, and queue it again; its trials stay as they are.
 
         A study whose search ended before its budget was spent, because it was stopped, goes on with the search only where more trials or
@@ -141,13 +162,15 @@ class Store:
 
         Raises:
             StudyNotFound: there is none.
+            Forbidden, NotOwner: the actor may not change it.
+            QuotaExceeded: it is more than its owner may have.
             IllegalMove: it has not completed.
             VersionConflict: it changed since `if_version`.
             SpecInvalid: with every fault found.
             CatalogEmpty: arms are to be added, and nothing has been announced yet.
         """
         with self._database.write() as connection:
-            extensions.extend(connection, study_id, extension, offers.catalog(connection), if_version=if_version)
+            extensions.extend(connection, study_id, extension, offers.catalog(connection), by=by, if_version=if_version)
             return reads.study(connection, study_id)
 
     def plan_extension(self, study_id: str, extension: Extension) -> tuple[StudySpec, ResolvedStudy]:
@@ -299,41 +322,8 @@ class Store:
                 reads.resolved(connection, study_id)
             return found
 
-    def create_token(self, name: str, *, role: Role) -> str:
-        """Make an API token and return its secret, this once.
-
-        Raises:
-            SpecInvalid: the name is empty, longer than 64 characters or not printable.
-            Conflict: the name is taken.
-        """
-        with self._database.write() as connection:
-            return tokens.create(connection, name, role=role)
-
-    def revoke_token(self, name: str) -> None:
-        """Make a token worthless.
-
-        Raises:
-            TokenNotFound: there is none.
-        """
-        with self._database.write() as connection:
-            tokens.revoke(connection, name)
-
-    def tokens(self) -> tuple[TokenView, ...]:
-        """Return all tokens, without their secrets."""
-        with self._database.read() as connection:
-            return tokens.every(connection)
-
-    def authenticate(self, secret: str) -> TokenView | None:
-        """Return the valid token of this secret, or None; its use is noted once a minute."""
-        with self._database.read() as connection:
-            found, is_due = tokens.authenticate(connection, secret)
-        if found is not None and is_due:
-            with self._database.write() as connection:
-                tokens.note_use(connection, found.name)
-        return found
-
     def claim_next(self, *, dispatcher: str, lease_s: float) -> Claim | None:
-        """Claim the study that has waited longest for a run; None when there is none."""
+        """Claim the study whose turn it is; None when none waits for a run."""
         with self._database.write() as connection:
             return claims.claim_next(connection, dispatcher=dispatcher, lease_s=lease_s)
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, delete, func, or_, select, update
+from sqlalchemy import Connection, bindparam, delete, or_, select, update
 
 from studies.space import Parameters
 from studies.states import CLOSED_STUDY_STATES, StudyMove, StudyState, TrialMove, TrialState, move_study, move_trial
-from studies.store import events, submissions, tables
+from studies.store import events, shares, submissions, tables
 from studies.store.trials import NO_CHECKPOINT, change_trials, is_waiting, trial_rows
 from studies.views import EventKind, Phase
 
@@ -65,24 +65,31 @@ def pending(row: Any, **changed: Any) -> PendingTrial:
 
 
 def claim_next(connection: Connection, *, dispatcher: str, lease_s: float) -> Claim | None:
-    """Claim the study that has waited longest and that no living run works on; None when there is none.
+    """Claim the study whose turn it is, of those that no living run works on; None when there is none.
 
     What runs have left behind is settled first.
     """
     settle_lost(connection)
     s = tables.study.c
-    wanted = s.state.in_((StudyState.QUEUED.value, StudyState.RUNNING.value))
-    is_free = or_(s.lease_expires_at.is_(None), s.lease_expires_at < datetime.now(UTC))
-    query = select(tables.study).where(wanted, is_free).order_by(func.coalesce(s.queued_at, s.created_at), s.created_at, s.id).limit(1)
-    row = connection.execute(query.with_for_update(skip_locked=True)).one_or_none()
+    row = next((row for each in shares.waiting(connection) if (row := _lock_free(connection, each.id)) is not None), None)
     if row is None:
         return None
     attempt = row.attempt + 1
-    until = datetime.now(UTC) + timedelta(seconds=lease_s)
-    claimed = {"lease_owner": dispatcher, "lease_expires_at": until, "attempt": attempt}
+    now = datetime.now(UTC)
+    until = now + timedelta(seconds=lease_s)
+    claimed = {"lease_owner": dispatcher, "lease_expires_at": until, "attempt": attempt, "turn_at": now, "machines": None, "packs_wanted": None}
     connection.execute(update(tables.study).where(s.id == row.id).values(**claimed))
     submissions.change_state(connection, row, move_study(StudyState(row.state), StudyMove.START), reason=None)
     return Claim(row.id, attempt)
+
+
+def _lock_free(connection: Connection, study_id: str) -> Any:
+    """Return a study's row, locked, where it still can be claimed; None where another dispatcher has it, or is taking it just now."""
+    s = tables.study.c
+    wanted = s.state.in_((StudyState.QUEUED.value, StudyState.RUNNING.value))
+    is_free = or_(s.lease_expires_at.is_(None), s.lease_expires_at < datetime.now(UTC))
+    query = select(tables.study).where(s.id == study_id, wanted, is_free)
+    return connection.execute(query.with_for_update(skip_locked=True)).one_or_none()
 
 
 def settle_lost(connection: Connection) -> None:
@@ -122,7 +129,8 @@ def release(connection: Connection, claim: Claim, *, failure: str | None = None)
     row = events.lock_study(connection, claim.study_id)
     if row.attempt != claim.attempt or StudyState(row.state) in CLOSED_STUDY_STATES:
         return
-    connection.execute(update(tables.study).where(tables.study.c.id == claim.study_id).values(lease_owner=None, lease_expires_at=None))
+    given_back = {"lease_owner": None, "lease_expires_at": None, "turn_at": datetime.now(UTC)}
+    connection.execute(update(tables.study).where(tables.study.c.id == claim.study_id).values(**given_back))
     if failure is not None:
         submissions.close_study(connection, row, StudyMove.FAIL, reason=failure)
     else:

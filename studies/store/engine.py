@@ -1,25 +1,33 @@
 """Opening a database: SQLite as the embedded default, PostgreSQL for a cluster, errors of both told as `StoreUnavailable`."""
 
-__all__ = ["VERSION_TABLE", "Database"]
+__all__ = ["VERSION_TABLE", "Database", "StatementWatcher", "TransactionKind", "TransactionWatcher"]
 
 import fcntl
 import re
 import sqlite3
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy import URL, Connection, Engine, ExceptionContext, create_engine, event, make_url, text
 from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from studies.errors import StoreUnavailable
+
+TransactionKind = Literal["read", "write"]
+
+TransactionWatcher = Callable[[TransactionKind, float], None]
+"""Told of each transaction when it has ended, in any way: its kind, and the seconds it took, waiting for a connection included."""
+
+StatementWatcher = Callable[[str], Callable[[BaseException | None], None]]
+"""Told of each statement before it is sent, without its values; what it returns is called with the error, or None, once the answer is there."""
 
 VERSION_TABLE = "tangent_version"
 """Ours alone: Optuna keeps an Alembic table of its own in the same database."""
@@ -111,6 +119,33 @@ class Database:
         # By default each statement of a PostgreSQL transaction sees a later state; on SQLite a transaction sees one anyway.
         self._reader = self._engine.execution_options(isolation_level="REPEATABLE READ") if self.is_postgresql else self._engine
         self.label = self._engine.url.render_as_string(hide_password=True)
+        self._watchers: tuple[TransactionWatcher, ...] = ()
+
+    def on_statement(self, watcher: StatementWatcher) -> None:
+        """Tell a watcher of each statement from now on, in the thread that sends it."""
+
+        @event.listens_for(self._engine, "before_cursor_execute")
+        def _begin(  # pyright: ignore[reportUnusedFunction] # registered by the decorator
+            _connection: Connection, _cursor: Any, statement: str, _parameters: Any, context: Any, _many: Any
+        ) -> None:
+            context.tangent_ended = watcher(statement)
+
+        @event.listens_for(self._engine, "after_cursor_execute")
+        def _end(  # pyright: ignore[reportUnusedFunction] # registered by the decorator
+            _connection: Connection, _cursor: Any, _statement: str, _parameters: Any, context: Any, _many: Any
+        ) -> None:
+            context.tangent_ended(None)
+
+        @event.listens_for(self._engine, "handle_error")
+        def _fail(failed: ExceptionContext) -> None:  # pyright: ignore[reportUnusedFunction] # registered by the decorator
+            # A connection that cannot be made has sent no statement.
+            ended = getattr(failed.execution_context, "tangent_ended", None)
+            if ended is not None:
+                ended(failed.original_exception)
+
+    def on_transaction(self, watcher: TransactionWatcher) -> None:
+        """Tell a watcher of each transaction from now on; it is called in the thread of the transaction, and has to be quick."""
+        self._watchers = (*self._watchers, watcher)
 
     @property
     def url(self) -> str:
@@ -134,7 +169,7 @@ class Database:
         Raises:
             StoreUnavailable: the database cannot be reached.
         """
-        with self.told(), self._reader.connect() as connection, connection.begin():
+        with self._timed("read"), self.told(), self._reader.connect() as connection, connection.begin():
             yield connection
 
     @contextmanager
@@ -144,8 +179,23 @@ class Database:
         Raises:
             StoreUnavailable: the database cannot be reached or written.
         """
-        with self.told(), self._engine.connect().execution_options(tangent_write=True) as connection, connection.begin():
+        with (
+            self._timed("write"),
+            self.told(),
+            self._engine.connect().execution_options(tangent_write=True) as connection,
+            connection.begin(),
+        ):
             yield connection
+
+    @contextmanager
+    def _timed(self, kind: TransactionKind) -> Generator[None]:
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            took_s = time.perf_counter() - began
+            for tell in self._watchers:
+                tell(kind, took_s)
 
     @contextmanager
     def alone(self, what: str) -> Generator[None]:
@@ -181,15 +231,22 @@ class Database:
             cause = (str(source).strip() or type(source).__name__).splitlines()[0]
             raise StoreUnavailable(f"the database {self.label} cannot be used: {cause}") from error
 
+    def revisions(self) -> tuple[str | None, str | None]:
+        """Return the revision that the schema is at, None before its first, and the newest that this version of Tangent knows.
+
+        Raises:
+            StoreUnavailable: the database cannot be reached.
+        """
+        with self.read() as connection:
+            return _revision(connection), ScriptDirectory.from_config(_migrations()).get_current_head()
+
     def migrate(self) -> None:
         """Bring the schema to the newest revision; does nothing when it is there already.
 
         Raises:
             StoreUnavailable: the database cannot be written, or was made by a newer Tangent.
         """
-        config = Config()
-        # Alembic takes a percent sign for the start of a reference.
-        config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
+        config = _migrations()
         script = ScriptDirectory.from_config(config)
         with self.read() as connection:
             current = _revision(connection)
@@ -209,6 +266,13 @@ class Database:
     def close(self) -> None:
         """Give every connection back."""
         self._engine.dispose()
+
+
+def _migrations() -> Config:
+    config = Config()
+    # Alembic takes a percent sign for the start of a reference.
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
+    return config
 
 
 def _revision(connection: Connection) -> str | None:

@@ -7,29 +7,34 @@ from typing import Any
 
 from sqlalchemy import Connection, func, insert, select, update
 
+from studies.actors import Actor
 from studies.catalog import Catalog
 from studies.extension import Extension, ended_early, extended
 from studies.resolve import ResolvedStudy
 from studies.spec import StudySpec
 from studies.states import StudyMove, StudyState, move_study
-from studies.store import events, reads, submissions, tables
+from studies.store import audit, events, quotas, reads, submissions, tables
 
 
-def extend(connection: Connection, study_id: str, extension: Extension, catalog: Catalog, *, if_version: int | None) -> None:
+def extend(connection: Connection, study_id: str, extension: Extension, catalog: Catalog, *, by: Actor, if_version: int | None) -> None:
     """Store what a study is to have from now on, and queue it again; its trials stay as they are.
 
     Raises:
         StudyNotFound: there is none.
+        Forbidden, NotOwner: the actor may not change it.
+        QuotaExceeded: it is more than its owner may have.
         VersionConflict: it changed since `if_version`.
         IllegalMove: it has not completed.
         CatalogEmpty, SpecInvalid: as `studies.extension.extended` does.
     """
-    row = submissions.lock_version(connection, study_id, if_version=if_version)
+    row = submissions.lock_version(connection, study_id, by=by, if_version=if_version)
     spec, plan = planned(connection, study_id, extension, catalog)
+    quotas.check(connection, quotas.lock(connection, row.owner), spec)
     _write(connection, study_id, spec, plan)
     said = extension.model_dump(mode="json", exclude_none=True, exclude=None if extension.arms else {"arms"})
     events.append(connection, study_id, [("study.extended", said)])
     submissions.change_state(connection, row, move_study(StudyState(row.state), StudyMove.EXTEND), reason=None)
+    audit.note(connection, by, submissions.AUDITED[StudyMove.EXTEND], study_id=study_id)
 
 
 def planned(connection: Connection, study_id: str, extension: Extension, catalog: Catalog) -> tuple[StudySpec, ResolvedStudy]:

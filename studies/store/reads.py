@@ -5,6 +5,7 @@ __all__ = [
     "curves",
     "every_trial",
     "measurements",
+    "page",
     "progress",
     "record",
     "resolved",
@@ -124,7 +125,7 @@ def studies(
     query = query if state is None else query.where(s.state == state.value)
     query = query if workload is None else query.where(s.workload == workload)
     query = query if suite is None else query.where(s.suite == suite)
-    rows, token, total = _page(connection, query.order_by(s.created_at.desc(), s.id), [state, workload, suite], page_size, page_token)
+    rows, token, total = page(connection, query.order_by(s.created_at.desc(), s.id), [state, workload, suite], page_size, page_token)
     progress = arm_progress(connection, rows)
     items = tuple(StudySummary(**_summary_fields(row, progress[row.id])) for row in rows)
     return Page[StudySummary](items=items, next_page_token=token, total=total)
@@ -271,7 +272,7 @@ def trials(
     query = query if arm is None else query.where(t.arm == arm)
     query = query if state is None else query.where(IS_WAITING if state is TrialFilter.WAITING else t.state == state.value)
     query = query.order_by((column.desc() if is_descending else column.asc()).nulls_last(), t.created_at, *_TIES)
-    rows, token, total = _page(connection, query, [study_id, arm, state, phase, order], page_size, page_token)
+    rows, token, total = page(connection, query, [study_id, arm, state, phase, order], page_size, page_token)
     return Page[TrialView](items=tuple(_trial_view(row) for row in rows), next_page_token=token, total=total)
 
 
@@ -366,7 +367,7 @@ def rung_values(connection: Connection, study_id: str) -> dict[str, dict[int, fl
     return found
 
 
-def _page(
+def page(
     connection: Connection, query: Select[Any], scope: Sequence[Any], page_size: int, page_token: str | None
 ) -> tuple[Sequence[Any], str | None, int]:
     """Return a page of rows, the next page's token and how many rows there are in all."""

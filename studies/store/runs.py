@@ -19,7 +19,7 @@ from studies.errors import Superseded
 from studies.resolve import ResolvedStudy
 from studies.space import Parameters
 from studies.states import CLOSED_STUDY_STATES, StudyMove, StudyState, TrialMove, TrialState, move_study, move_trial
-from studies.store import environments, events, fits, reads, submissions, tables
+from studies.store import environments, events, fits, reads, shares, submissions, tables
 from studies.store.claims import Claim, PendingTrial, give_back, pending
 from studies.store.engine import Database
 from studies.store.trials import IN_ORDER, NO_CHECKPOINT, change_trials, is_waiting, trial_rows
@@ -133,13 +133,20 @@ class RunWriter:
             self._lock(connection)
             fits.remember(connection, card)
 
-    def renew(self) -> StudyState:
-        """Prolong the lease and return the state that the study's owner wants it in."""
+    def renew(self, *, wanted: int | None = None, machines: str | None = None) -> StudyState:
+        """Prolong the lease and return the state that its owner wants the study in; others hear how many packs are `wanted` on which `machines`."""
         with self._database.write() as connection:
             row = self._lock(connection)
-            until = datetime.now(UTC) + timedelta(seconds=self._lease_s)
-            connection.execute(update(tables.study).where(tables.study.c.id == row.id).values(lease_expires_at=until))
+            values: dict[str, Any] = {"lease_expires_at": datetime.now(UTC) + timedelta(seconds=self._lease_s)}
+            values |= {name: value for name, value in (("packs_wanted", wanted), ("machines", machines)) if value is not None}
+            connection.execute(update(tables.study).where(tables.study.c.id == row.id).values(**values))
             return StudyState(row.state)
+
+    def room(self, *, slots: int, turn_s: float = 120.0) -> tuple[int, bool]:
+        """Return how many of so many packs may be out at once, and whether to finish those and give the study back; see `studies.store.shares`."""
+        with self._database.read() as connection:
+            may_have = shares.share(connection, self._claim.study_id, slots=slots, turn_s=turn_s)
+            return may_have, shares.is_to_yield(connection, self._claim.study_id, turn_s=turn_s)
 
     def go_on(self) -> StudyState:
         """Turn a study that was resumed while this run still drained it back to running; return its state."""

@@ -1,6 +1,6 @@
 """What users do to studies: submit one, and move it (pause, resume, stop, cancel)."""
 
-__all__ = ["arm_row", "change_state", "close_study", "lock_version", "move", "submit"]
+__all__ = ["AUDITED", "arm_row", "change_state", "close_study", "lock_version", "move", "submit"]
 
 import hashlib
 import json
@@ -12,30 +12,47 @@ from typing import Any
 from sqlalchemy import Connection, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
+from studies.actors import Actor, check_may_change, check_role
 from studies.errors import IdempotencyConflict, IllegalMove, VersionConflict
 from studies.resolve import ResolvedArm, ResolvedStudy
 from studies.spec import StudySpec
 from studies.states import CLOSED_STUDY_STATES, OWNERS_MOVES, StudyMove, StudyState, TrialMove, TrialState, allowed_verbs, move_study, move_trial
-from studies.store import events, reads, tables
+from studies.store import audit, events, quotas, reads, shares, tables
 from studies.store.trials import IN_ORDER, NO_CHECKPOINT, change_trials, is_waiting
-from studies.views import EventKind
+from studies.views import AuditVerb, EventKind
+
+AUDITED: dict[StudyMove, AuditVerb] = {
+    StudyMove.PAUSE: "pause",
+    StudyMove.RESUME: "resume",
+    StudyMove.STOP: "stop",
+    StudyMove.CANCEL: "cancel",
+    StudyMove.EXTEND: "extend",
+}
+"""What the log calls each verb of an owner."""
 
 # No vowels and no look-alikes: an id is read aloud and typed.
 _ALPHABET = "23456789bcdfghjkmnpqrstvwxz"
 
 
-def submit(connection: Connection, spec: StudySpec, plan: ResolvedStudy, *, owner: str | None, idempotency_key: str | None) -> str:
+def submit(connection: Connection, spec: StudySpec, plan: ResolvedStudy, *, by: Actor, idempotency_key: str | None) -> str:
     """Store a study as queued and return its id; the same key with the same spec returns the study it made before.
 
     Raises:
+        Forbidden: the actor's role is too low, for any study or for its priority.
+        QuotaExceeded: it is more than the actor may have.
         IdempotencyConflict: the key came before with another spec.
     """
+    check_role(by, "submitter")
+    shares.check_priority(spec, by)
+    owner = by.name
+    quota = quotas.lock(connection, owner)
     # A key belongs to whoever used it; hashed, it may be as long and as strange as it likes.
     key = None if idempotency_key is None else _digest(json.dumps([owner, idempotency_key]))
     digest = _digest(spec.model_dump_json())
     before = _made_before(connection, key, digest)
     if before is not None:
         return before
+    quotas.check(connection, quota, spec)
     study_id = "".join(secrets.choice(_ALPHABET) for _ in range(8))
     row = {
         "id": study_id,
@@ -49,6 +66,7 @@ def submit(connection: Connection, spec: StudySpec, plan: ResolvedStudy, *, owne
         "last_event": 0,
         "attempt": 0,
         "owner": owner,
+        "priority": shares.PRIORITIES[spec.resources.priority],
         "idempotency_key": key,
         "idempotency_digest": digest,
         "created_at": datetime.now(UTC),
@@ -64,6 +82,7 @@ def submit(connection: Connection, spec: StudySpec, plan: ResolvedStudy, *, owne
         return before
     connection.execute(insert(tables.arm), [arm_row(study_id, n, arm, spec) for n, arm in enumerate(plan.arms)])
     events.append(connection, study_id, [("study.submitted", {"name": spec.name, "arms": [arm.name for arm in plan.arms]})])
+    audit.note(connection, by, "submit", study_id=study_id)
     return study_id
 
 
@@ -92,34 +111,41 @@ def _made_before(connection: Connection, key: str | None, digest: str) -> str | 
     return None if before is None else before.id
 
 
-def move(connection: Connection, study_id: str, verb: StudyMove, *, if_version: int | None) -> None:
+def move(connection: Connection, study_id: str, verb: StudyMove, *, by: Actor, if_version: int | None) -> None:
     """Move a study; where no run works on it, a stop or cancel takes full effect at once.
 
     Raises:
         StudyNotFound: there is none.
+        Forbidden, NotOwner: the actor may not change it.
+        QuotaExceeded: it is to be resumed, and its owner's GPU-hours are used up.
         VersionConflict: it changed since `if_version`.
         IllegalMove: its state does not allow the verb, or the verb is not its owner's.
     """
-    row = lock_version(connection, study_id, if_version=if_version)
+    row = lock_version(connection, study_id, by=by, if_version=if_version)
     state = StudyState(row.state)
     if verb not in OWNERS_MOVES:
         verbs = allowed_verbs(state)
         raise IllegalMove(f"{verb.value!r} is no verb of a study's owner; the study is {state.value}", state=state.value, allowed=verbs)
     after = move_study(state, verb)
+    if verb is StudyMove.RESUME:
+        quotas.check_gpu_hours(connection, quotas.read(connection, row.owner), StudySpec.model_validate(row.spec))
     change_state(connection, row, after, reason=None)
+    audit.note(connection, by, AUDITED[verb], study_id=study_id)
     has_run = row.lease_expires_at is not None and row.lease_expires_at > datetime.now(UTC)
     if after in {StudyState.STOPPING, StudyState.CANCELLING} and not has_run:
         close_study(connection, events.lock_study(connection, study_id), StudyMove.FINISH, reason=None)
 
 
-def lock_version(connection: Connection, study_id: str, *, if_version: int | None) -> Any:
-    """Return the study's row, locked, as `events.lock_study` does.
+def lock_version(connection: Connection, study_id: str, *, by: Actor, if_version: int | None) -> Any:
+    """Return the study's row, locked, as `events.lock_study` does, for somebody who may change it.
 
     Raises:
         StudyNotFound: there is none.
+        Forbidden, NotOwner: the actor may not change it.
         VersionConflict: it changed since `if_version`.
     """
     row = events.lock_study(connection, study_id)
+    check_may_change(by, study_id, row.owner)
     if if_version is not None and row.version != if_version:
         raise VersionConflict(f"study {study_id!r} is at version {row.version}, not {if_version}; read it again before you change it")
     return row

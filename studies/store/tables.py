@@ -1,6 +1,6 @@
 """The tables: the record from which everything else can be rebuilt. Alembic's migrations make them; a test holds both in step."""
 
-__all__ = ["UTC_TIME", "arm", "event", "fit", "measurement", "metadata", "offer", "storable", "study", "token", "trial"]
+__all__ = ["UTC_TIME", "arm", "audit", "event", "fit", "measurement", "metadata", "offer", "session", "storable", "study", "token", "trial"]
 
 from datetime import UTC, datetime
 from typing import Any
@@ -85,11 +85,17 @@ study = Table(
     Column("idempotency_digest", _Text(64)),
     Column("lease_owner", _Text(128), doc="dispatcher whose run works on the study"),
     Column("lease_expires_at", UTC_TIME),
+    Column("turn_at", UTC_TIME, doc="when a run took it up, or gave it back"),
+    # The default is for rows of older versions.
+    Column("priority", Integer, nullable=False, server_default="1", doc="0 low, 1 normal, 2 high"),
+    Column("machines", _Text(128), doc="the Ray that its present run, or the last, trains on; empty: not said yet"),
+    Column("packs_wanted", Integer, doc="packs that its run could have trained at once; empty: not said yet"),
     Column("attempt", Integer, nullable=False, doc="counts claims and extensions; a run of an older attempt is refused"),
     Column("created_at", UTC_TIME, nullable=False, index=True),
     Column("queued_at", UTC_TIME, doc="when it was last extended, and so queued again; empty: never"),
     Column("started_at", UTC_TIME),
     Column("ended_at", UTC_TIME),
+    Index(None, "owner", "turn_at"),
 )
 
 arm = Table(
@@ -200,4 +206,28 @@ token = Table(
     Column("created_at", UTC_TIME, nullable=False),
     Column("revoked_at", UTC_TIME),
     Column("last_used_at", UTC_TIME),
+    Column("max_studies", Integer, doc="studies open at once; empty: any number"),
+    Column("max_trials", Integer, doc="trials of one study; empty: any number"),
+    Column("max_gpu_hours", Float, doc="GPU-hours of all its studies; empty: any number"),
+)
+
+session = Table(
+    "session",
+    metadata,
+    Column("digest", _Text(64), primary_key=True, doc="SHA-256 of the cookie's 256-bit random secret"),
+    Column("token", _Text(64), ForeignKey("token.name", ondelete="CASCADE"), nullable=False),
+    Column("created_at", UTC_TIME, nullable=False),
+    Column("expires_at", UTC_TIME, nullable=False, index=True),
+)
+
+audit = Table(
+    "audit",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("at", UTC_TIME, nullable=False),
+    Column("actor", _Text(64), index=True, doc="name of the token; empty on an open service and at the database itself"),
+    Column("verb", _Text(32), nullable=False),
+    Column("study_id", _Text(16), index=True),
+    Column("subject", _Text(64), doc="name of the token that something was done to"),
+    Column("address", _Text(255)),
 )

@@ -19,6 +19,7 @@ from typer.testing import CliRunner, Result
 from service.analyses import Analyses
 from service.app import create_app
 from service.cli.app import app as command
+from service.rate_limits import RateLimits
 from service.serve import Server
 from service.settings import Settings
 from service.streams import Pace
@@ -281,6 +282,8 @@ def http(open_app: FastAPI, store: Store) -> Generator[httpx.Client]:
     """A client of an open service with a catalogue."""
     open_app.state.store = store
     open_app.state.analyses = Analyses(store)
+    # What earlier tests asked of the same app must not count against this one.
+    open_app.state.rate_limits, open_app.state.login_limits = RateLimits(50.0), RateLimits(2.0)
     with in_process(open_app) as client:
         yield client
 

@@ -252,8 +252,8 @@ def test_a_clone_that_cannot_be_run_is_refused_with_the_place(http: httpx.Client
 @pytest.mark.parametrize("verb", ["confirm", "extend", "clone"])
 def test_a_viewer_may_not_grow_studies(settings: Settings, store: Store, body: Body, play: Play, client_of: ClientOf, verb: str) -> None:
     study = play(body)
-    secrets = {role: store.create_token(role, role=role) for role in ("viewer", "submitter")}
-    for role, status in (("viewer", 403), ("submitter", 201 if verb == "clone" else 200)):
+    secrets = {role: store.create_token(role, role=role) for role in ("viewer", "admin")}
+    for role, status in (("viewer", 403), ("admin", 201 if verb == "clone" else 200)):
         with client_of(create_app(settings, store), headers={"authorization": f"Bearer {secrets[role]}"}) as client:
             sent = {"seeds": 9} if verb != "clone" else {"seed": 9}
             assert client.post(f"/v1/studies/{study}:{verb}", json=sent).status_code == status

@@ -1,12 +1,18 @@
 """Health and readiness: what is missing is named, and neither question needs a token."""
 
+import sqlite3
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
+import pytest
+from postgres_server import PostgresServer
 
 from service.app import create_app
+from service.client import Client
 from service.settings import Settings
 from studies.catalog import Catalog
 from studies.store import Store
@@ -16,27 +22,78 @@ __all__: list[str] = []
 ClientOf = Callable[..., AbstractContextManager[httpx.Client]]
 
 
-def test_a_service_with_everything_is_ready(http: httpx.Client) -> None:
-    assert http.get("/readyz").json() == {"status": "ready", "optimizers": 2, "workloads": 2, "dispatchers": 1}
+def change(settings: Settings, statement: str, *values: str) -> None:
+    """Change the database behind the service's back."""
+    connection = sqlite3.connect(settings.home / "tangent.db")
+    with connection:
+        connection.execute(statement, values)
+    connection.close()
+
+
+def missing(http: httpx.Client) -> list[str]:
+    """Return what a service that is not ready lacks."""
+    answer = http.get("/readyz")
+    assert (answer.status_code, answer.headers["content-type"], answer.json()["type"]) == (503, "application/problem+json", "/problems/not-ready")
+    assert answer.headers["retry-after"] == "5"
+    return answer.json()["missing"]
+
+
+def test_a_service_with_everything_is_ready(http: httpx.Client, store: Store) -> None:
+    ready = http.get("/readyz").json()
+    assert ready["status"] == "ready"
+    assert (ready["optimizers"], ready["workloads"], ready["dispatchers"]) == (2, 2, 1)
+    assert (ready["revision"], ready["revision"]) == store.revisions()
+    assert datetime.now(UTC) - datetime.fromisoformat(ready["dispatcher_seen_at"]) < timedelta(seconds=30)
     assert http.get("/healthz").json()["status"] == "up"
+
+
+def test_the_client_reads_what_is_ready(live: str) -> None:
+    with Client(live) as client:
+        assert client.readiness().dispatchers == 1
 
 
 def test_a_service_without_dispatcher_says_so(http: httpx.Client, store: Store) -> None:
     store.sign_off("here")
-    answer = http.get("/readyz")
-    problem = answer.json()
-    assert (answer.status_code, problem["type"]) == (503, "/problems/not-ready")
-    assert len(problem["missing"]) == 1
-    assert "dispatcher" in problem["missing"][0]
+    (what,) = missing(http)
+    assert what.startswith("a dispatcher: none runs; start one with")
     assert http.get("/healthz").status_code == 200
+
+
+def test_a_dispatcher_that_fell_silent_is_told_with_how_long_ago_and_not_by_its_machine(http: httpx.Client, settings: Settings) -> None:
+    earlier = (datetime.now(UTC) - timedelta(seconds=75)).replace(tzinfo=None).isoformat(" ")
+    change(settings, "UPDATE offer SET seen_at = ?, name = 'node-7:4711' WHERE kind = 'dispatcher'", earlier)
+    (what,) = missing(http)
+    assert what.startswith("a dispatcher: the last was heard of 1 min 1")
+    assert "node-7" not in what
 
 
 def test_a_service_without_catalogue_says_so(settings: Settings, empty_store: Store, client_of: ClientOf) -> None:
     empty_store.announce(Catalog(), dispatcher="here")
     with client_of(create_app(settings, empty_store)) as client:
-        missing = client.get("/readyz").json()["missing"]
-        assert len(missing) == 1
-        assert missing[0].startswith("a catalogue")
+        (what,) = missing(client)
+        assert what.startswith("a catalogue")
+
+
+def test_everything_that_is_missing_is_named_at_once(settings: Settings, empty_store: Store, client_of: ClientOf) -> None:
+    with client_of(create_app(settings, empty_store)) as client:
+        assert [what.partition(":")[0] for what in missing(client)] == ["a catalogue", "a dispatcher"]
+
+
+@pytest.mark.parametrize("revision", ["0001", "9999"])
+def test_a_database_at_another_revision_is_not_ready_and_named_with_both(http: httpx.Client, settings: Settings, revision: str) -> None:
+    change(settings, "UPDATE tangent_version SET version_num = ?", revision)
+    (what,) = missing(http)
+    assert what.startswith("the tables of this version: ")
+    assert revision in what
+
+
+def test_a_database_without_tables_is_not_ready(tmp_path: Path, client_of: ClientOf) -> None:
+    settings = Settings.load(home=tmp_path)
+    store = Store.open(settings.database_url, migrate=False)
+    with client_of(create_app(settings, store)) as client:
+        (what,) = missing(client)
+    store.close()
+    assert "has no tables yet" in what
 
 
 def test_a_service_without_database_says_so_and_not_where_it_was(http: httpx.Client, settings: Settings, store: Store) -> None:
@@ -51,6 +108,23 @@ def test_a_service_without_database_says_so_and_not_where_it_was(http: httpx.Cli
     other = http.get("/v1/studies")
     assert (other.status_code, other.json()["type"]) == (503, "/problems/store-unavailable")
     assert str(Path(settings.home)) not in answer.text + other.text
+
+
+@pytest.mark.postgres
+def test_a_postgresql_that_has_gone_is_told_within_eight_seconds(
+    settings: Settings, postgres: PostgresServer, client_of: ClientOf, catalog: Catalog
+) -> None:
+    name = postgres.create()
+    store = Store.open(postgres.url(name))
+    store.announce(catalog, dispatcher="here")
+    with client_of(create_app(settings, store)) as client:
+        assert client.get("/readyz").status_code == 200
+        # Dropped under its connections: whoever comes next finds no such database.
+        postgres.drop(name)
+        began = time.monotonic()
+        assert missing(client) == ["a database that answers"]
+        assert time.monotonic() - began < 8
+    store.close()
 
 
 def test_neither_needs_a_token(http: httpx.Client, store: Store) -> None:

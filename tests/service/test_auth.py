@@ -12,6 +12,7 @@ from fastapi import FastAPI
 from service.app import create_app
 from service.auth import check_exposure
 from service.settings import Settings
+from studies.actors import Actor
 from studies.errors import NotPermitted
 from studies.spec import parse_spec
 from studies.store import Store
@@ -60,12 +61,13 @@ def test_one_token_locks_every_route(http: httpx.Client, open_app: FastAPI, stor
         assert answer.headers["www-authenticate"].startswith("Bearer ")
 
 
-@pytest.mark.parametrize("path", ["/", "/optimizers", "/workloads", "/studies/abc23456", "/trials/abc23456.adamp.0"])
-def test_one_token_locks_every_page_and_browsers_ask_for_it(http: httpx.Client, store: Store, path: str) -> None:
+@pytest.mark.parametrize("path", ["/", "/optimizers", "/workloads", "/studies/abc23456", "/trials/abc23456.adamp.0", "/account"])
+def test_one_token_locks_every_page_and_asks_for_it(http: httpx.Client, store: Store, path: str) -> None:
     store.create_token("alice", role="viewer")
     answer = http.get(path, headers={"accept": "text/html"})
     assert answer.status_code == 401
-    assert answer.headers["www-authenticate"].startswith("Basic ")
+    assert answer.headers["www-authenticate"].startswith("Bearer "), "with Basic a browser would ask by itself"
+    assert f'name="next" value="{path}"' in answer.text
     assert "alice" not in answer.text
 
 
@@ -79,7 +81,7 @@ def test_a_token_opens_by_either_scheme(http: httpx.Client, store: Store, scheme
 @pytest.mark.parametrize(("role", "may_read", "may_change"), [("viewer", True, False), ("submitter", True, True), ("admin", True, True)])
 def test_a_role_may_do_what_it_is_for(http: httpx.Client, store: Store, body: Body, role: Role, may_read: bool, may_change: bool) -> None:
     secret = store.create_token("alice", role=role)
-    study = store.submit(parse_spec(body)).id
+    study = store.submit(parse_spec(body), by=Actor(name="alice", role="submitter")).id
     assert (http.get(f"/v1/studies/{study}", headers=bearer(secret)).status_code == 200) is may_read
     for path in ("/v1/studies", f"/v1/studies/{study}:pause", f"/studies/{study}/cancel"):
         answer = http.post(path, json=body, headers=bearer(secret))

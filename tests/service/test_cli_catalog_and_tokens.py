@@ -11,8 +11,11 @@ from typer.testing import CliRunner, Result
 
 from service.cli.app import app
 from service.settings import Settings
+from studies.actors import Actor
 from studies.catalog import Catalog
+from studies.spec import parse_spec
 from studies.store import Store
+from studies.views import Quotas
 
 __all__: list[str] = []
 
@@ -155,3 +158,42 @@ def test_version_names_tangent_and_python() -> None:
 def test_an_unknown_command_or_option_is_bad_input() -> None:
     assert tangent("submitt").exit_code == 2
     assert tangent("list", "--colour").exit_code == 2
+
+
+def test_quotas_are_given_changed_and_shown(settings: Settings, store: Store) -> None:
+    home = ("--home", str(settings.home))
+    tangent("token", "create", "alice", "--max-studies", "3", "--max-gpu-hours", "10.5", *home)
+    assert store.token("alice").quotas == Quotas(max_studies=3, max_gpu_hours=10.5)
+    listed = tangent("token", "list", *home).stdout
+    assert "0 of 3" in listed
+    assert "0 of 10.5" in listed
+    changed = tangent("token", "quota", "alice", "--max-trials", "200", *home)
+    assert changed.stdout == "alice may have at most 200 trials of one study\n"
+    assert store.token("alice").quotas == Quotas(max_trials=200)
+    assert tangent("token", "quota", "alice", *home).stdout == "alice has no quotas\n"
+    assert json.loads(tangent("token", "list", "--json", *home).stdout)[0]["open_studies"] == 0
+    assert tangent("token", "quota", "nobody", *home).exit_code == 1
+    assert tangent("token", "quota", "alice", "--max-studies", "-1", *home).exit_code == 2
+
+
+def test_the_log_is_shown_to_admins(live: str, store: Store) -> None:
+    root, reader = store.create_token("root", role="admin"), store.create_token("reader", role="viewer")
+    store.submit(parse_spec({"workload": "digits-mlp", "arms": ["adamp"], "budget": {"trials_per_arm": 1}}), by=Actor("ada", "submitter", "10.0.0.1"))
+    study = store.studies().items[0].id
+    shown = tangent("audit", "--url", live, "--token", root).stdout
+    assert [line.split()[2:4] for line in shown.splitlines()[1:2]] == [["ada", "submit"]]
+    assert "10.0.0.1" in shown
+    assert "token.create" in shown
+    found = json.loads(tangent("audit", "--study", "last", "--json", "--url", live, "--token", root).stdout)
+    assert [(entry["actor"], entry["verb"], entry["study_id"]) for entry in found] == [("ada", "submit", study)]
+    assert len(json.loads(tangent("audit", "-n", "2", "--json", "--url", live, "--token", root).stdout)) == 2
+    assert "Nobody did" in tangent("audit", "--who", "nobody", "--url", live, "--token", root).stdout
+    refused = tangent("audit", "--url", live, "--token", reader)
+    assert (refused.exit_code, refused.stderr) == (1, "error: token 'reader' is a viewer, and this needs an admin\n")
+
+
+def test_what_is_done_at_the_database_is_noted_with_account_and_machine(settings: Settings, store: Store) -> None:
+    tangent("token", "create", "alice", "--home", str(settings.home))
+    (entry,) = store.audit().items
+    assert (entry.actor, entry.verb, entry.subject) == (None, "token.create", "alice")
+    assert "@" in (entry.address or "")

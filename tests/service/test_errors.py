@@ -54,6 +54,8 @@ def test_slugs_never_change() -> None:
         "not-permitted": 403,
         "unauthenticated": 401,
         "forbidden": 403,
+        "not-owner": 403,
+        "quota-exceeded": 403,
         "store-unavailable": 503,
         "parameter-invalid": 422,
         "method-not-allowed": 405,
@@ -64,6 +66,7 @@ def test_slugs_never_change() -> None:
         "cross-site": 403,
         "not-ready": 503,
         "too-many-streams": 503,
+        "rate-limited": 429,
     }
 
 

@@ -6,6 +6,7 @@ Run once for each revision, by the version that introduced it: `python tests/stu
 
 import sqlite3
 import tempfile
+from datetime import timedelta
 from pathlib import Path
 
 from catalogs import catalog
@@ -15,6 +16,7 @@ from studies.catalog import Catalog
 from studies.states import StudyMove
 from studies.store import Store
 from studies.store.engine import VERSION_TABLE
+from studies.views import Quotas
 
 __all__: list[str] = []
 
@@ -28,7 +30,7 @@ def main() -> None:
         store.announce(
             Catalog(optimizers={"adamp": cards.optimizers["adamp"]}, workloads={"digits-mlp": cards.workloads["digits-mlp"]}), dispatcher="old"
         )
-        store.create_token("ada", role="admin")
+        store.log_in(store.create_token("ada", role="admin", quotas=Quotas(max_studies=9)), lasts=timedelta(days=36500), address="127.0.0.1")
         play = Play(store)
         finished = play.run(arms=["adamp"], name="Finished", suite="small", confirmation={"seeds": 1})
         finished.writer.note_environment({"python": "3.11.9"})

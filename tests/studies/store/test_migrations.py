@@ -16,6 +16,7 @@ from studies.states import StudyState, TrialState
 from studies.store import Store
 from studies.store.engine import VERSION_TABLE, Database
 from studies.store.tables import metadata
+from studies.views import Quotas
 
 __all__: list[str] = []
 
@@ -60,7 +61,7 @@ def test_there_is_an_old_database_of_every_revision() -> None:
     versions = Path(__file__).parents[3] / "studies" / "store" / "migrations" / "versions"
     revisions = sorted(path.name[:4] for path in versions.glob("[0-9]*.py"))
     assert [path.stem.removeprefix("revision-") for path in OLD_DATABASES] == revisions
-    assert all(path.stat().st_size < 30_000 for path in OLD_DATABASES)
+    assert all(path.stat().st_size < 40_000 for path in OLD_DATABASES)
 
 
 @pytest.mark.parametrize("old", OLD_DATABASES, ids=lambda path: path.stem)
@@ -129,4 +130,24 @@ def test_what_is_downgraded_and_upgraded_keeps_its_search(tmp_path: Path) -> Non
     record = store.record(study.id)
     assert (len(record.trials), record.confirmations) == (3, ())
     assert len(record.measurements[record.trials[1].id]) == 2
+    store.close()
+
+
+def test_what_is_downgraded_from_many_users_keeps_its_studies_and_tokens(tmp_path: Path) -> None:
+    path = tmp_path / "tangent.db"
+    with sqlite3.connect(path) as connection:
+        connection.executescript(Path(__file__).with_name("revision-0004.sql").read_text(encoding="utf-8"))
+    connection.close()
+    database = Database(f"sqlite:///{path}")
+    with database.write() as connection:
+        config = Config()
+        config.set_main_option("script_location", str(Path(__file__).parents[3] / "studies" / "store" / "migrations"))
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0003")
+    database.close()
+    store = Store.open(f"sqlite:///{path}")
+    assert differences(store._database) == []
+    assert (store.studies().total, len(store.record(store.studies().items[-1].id).trials)) == (3, 3)
+    assert [(token.name, token.quotas) for token in store.tokens()] == [("ada", Quotas())]
+    assert store.audit().total == 0
     store.close()

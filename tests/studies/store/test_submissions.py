@@ -7,6 +7,7 @@ import pytest
 from catalogs import catalog, study_body
 from playing import Play, report
 
+from studies.actors import Actor
 from studies.errors import CatalogEmpty, Conflict, IdempotencyConflict, IllegalMove, SpecInvalid, StudyNotFound, VersionConflict
 from studies.spec import parse_spec
 from studies.states import OWNERS_MOVES, StudyMove, StudyState, TrialState
@@ -22,7 +23,7 @@ def kinds(store: Store, study_id: str) -> list[str]:
 
 
 def test_a_submitted_study_waits_with_everything_its_run_will_need(store: Store) -> None:
-    study = store.submit(SPEC, owner="ada")
+    study = store.submit(SPEC, by=Actor(name="ada", role="submitter"))
     assert (study.state, study.version, study.owner, study.state_reason) == (StudyState.QUEUED, 1, "ada", None)
     assert (study.spec, study.workload_card, study.epochs, study.batch_size) == (SPEC, catalog().workloads["digits-mlp"], 2, 32)
     assert (study.arms, study.verbs) == (("adamp", "adamw"), ("pause", "stop", "cancel"))
@@ -55,21 +56,23 @@ def test_nothing_can_be_submitted_before_a_dispatcher_has_announced_itself(empty
 
 
 def test_the_same_key_and_study_returns_the_first(store: Store) -> None:
-    first = store.submit(SPEC, owner="ada", idempotency_key="k")
+    first = store.submit(SPEC, by=Actor(name="ada", role="submitter"), idempotency_key="k")
     store.move(first.id, StudyMove.PAUSE)
-    again = store.submit(SPEC, owner="ada", idempotency_key="k")
+    again = store.submit(SPEC, by=Actor(name="ada", role="submitter"), idempotency_key="k")
     assert (again.id, again.state) == (first.id, StudyState.PAUSED), "as it stands now"
     assert store.studies().total == 1
     assert kinds(store, first.id) == ["study.submitted", "study.state"]
 
 
 def test_a_key_serves_one_study_of_one_owner(store: Store) -> None:
-    first = store.submit(SPEC, owner="ada", idempotency_key="k")
+    first = store.submit(SPEC, by=Actor(name="ada", role="submitter"), idempotency_key="k")
     with pytest.raises(IdempotencyConflict, match=f"made study '{first.id}' from another body; use a new key"):
-        store.submit(parse_spec(study_body(seed=1)), owner="ada", idempotency_key="k")
+        store.submit(parse_spec(study_body(seed=1)), by=Actor(name="ada", role="submitter"), idempotency_key="k")
     others = [("bob", "k"), (None, "k"), ("ada", "k2"), ("", "k")]
-    assert len({store.submit(SPEC, owner=owner, idempotency_key=key).id for owner, key in others} | {first.id}) == 5
-    assert store.submit(SPEC, owner="a/b", idempotency_key="c").id != store.submit(SPEC, owner="a", idempotency_key="b/c").id
+    made = {store.submit(SPEC, by=Actor(name=owner, role="submitter"), idempotency_key=key).id for owner, key in others}
+    assert len(made | {first.id}) == 5
+    one = store.submit(SPEC, by=Actor(name="a/b", role="submitter"), idempotency_key="c")
+    assert store.submit(SPEC, by=Actor(name="a", role="submitter"), idempotency_key="b/c").id != one.id
     assert store.studies().total == 7
 
 

@@ -1,0 +1,48 @@
+"""Who is calling, and what everybody did."""
+
+__all__ = ["AuditQuery", "account_router"]
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+from pydantic import BaseModel, ConfigDict, Field
+
+from service import errors
+from service.answers import Account
+from service.api.openapi import may_answer
+from service.api.studies import PageToken
+from service.auth import Admin, Permitted
+from studies.store import Store
+from studies.views import AuditVerb, AuditView, Page
+
+
+class AuditQuery(BaseModel):
+    """Which entries of the log to list."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    actor: str | None = Field(default=None, min_length=1, max_length=64, description="Only what this token did.", examples=["alice"])
+    verb: AuditVerb | None = Field(default=None, description="Only this.")
+    study_id: str | None = Field(default=None, pattern=r"^[a-z0-9]{1,16}$", description="Only what was done to this study.", examples=["k3f9x2db"])
+    page_size: int = Field(default=100, ge=1, le=500, description="At most so many.")
+    page_token: PageToken = None
+
+
+def account_router() -> APIRouter:
+    """Return the routes."""
+    router = APIRouter(tags=["users"])
+
+    @router.get("/account", response_model=Account, summary="Who is calling", responses=may_answer())
+    def get_account(request: Request, actor: Permitted) -> Account:
+        """Return the role of whoever asks, and the token with its quotas and what it has used of them."""
+        store: Store = request.app.state.store
+        return Account(role=actor.role, token=None if actor.name is None else store.token(actor.name))
+
+    @router.get("/audit", response_model=Page[AuditView], summary="What everybody did, newest first", responses=may_answer(errors.PARAMETER_INVALID))
+    def list_audit(request: Request, _admin: Admin, query: Annotated[AuditQuery, Query()]) -> Page[AuditView]:
+        """Return a page of the log, for admins: who submitted and changed studies, made and revoked tokens, logged in, and from where."""
+        store: Store = request.app.state.store
+        return store.audit(actor=query.actor, verb=query.verb, study_id=query.study_id, page_size=query.page_size, page_token=query.page_token)
+
+    _ = get_account, list_audit
+    return router

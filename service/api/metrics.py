@@ -1,0 +1,73 @@
+"""/metrics: what Prometheus scrapes."""
+
+__all__ = ["metrics_router"]
+
+import hashlib
+import time
+
+from fastapi import APIRouter, Request, Response
+from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
+from starlette.responses import PlainTextResponse
+
+from service.api.openapi import may_answer
+from service.auth import permitted
+from service.metrics import Metrics
+from studies.errors import NotPermitted, StoreUnavailable
+
+_TRUSTED_FOR_S = 300.0
+
+
+class _Admitted:
+    """Who was permitted to scrape a little while ago: without its database a service can check no token, and then is when it is watched."""
+
+    def __init__(self) -> None:
+        self._until: dict[bytes, float] = {}
+
+    def is_permitted(self, request: Request) -> bool:
+        """Return True for a caller that the record permits, and False for one that it did before it stopped answering.
+
+        Raises:
+            Unauthenticated, Forbidden: as `permitted` does.
+            StoreUnavailable: the database does not answer, and the caller is not known.
+        """
+        # Nothing that could be sent again by whoever reads the memory of the process.
+        shown = "\0".join(request.headers.get(name, "") for name in ("authorization", "cookie"))
+        who = hashlib.sha256(shown.encode("utf-8", "replace")).digest()
+        now = time.monotonic()
+        try:
+            permitted(request)
+        except StoreUnavailable:
+            if self._until.get(who, now) <= now:
+                raise
+            return False
+        except NotPermitted:
+            self._until.pop(who, None)
+            raise
+        self._until = {one: until for one, until in self._until.items() if until > now} | {who: now + _TRUSTED_FOR_S}
+        return True
+
+
+def metrics_router() -> APIRouter:
+    """Return the route; with tokens it needs a viewer's, which Prometheus sends as `authorization: {credentials: …}`."""
+    router = APIRouter(tags=["health"])
+    admitted = _Admitted()
+
+    @router.get(
+        "/metrics",
+        response_class=PlainTextResponse,
+        summary="Metrics for Prometheus",
+        response_description="Prometheus's text format, version 0.0.4.",
+        responses=may_answer(),
+    )
+    def get_metrics(request: Request) -> Response:
+        """Return what the service counts: studies and trials by state, the queue, epochs, requests, transactions, streams, dispatchers.
+
+        While the database does not answer, a scraper that was let in within the last five minutes is told of the process alone, with
+        `tangent_database_up 0`.
+        """
+        metrics: Metrics = request.app.state.metrics
+        body = metrics.exposition(request.app.state.store if admitted.is_permitted(request) else None)
+        return Response(body, headers={"cache-control": "no-store"}, media_type=CONTENT_TYPE_PLAIN_0_0_4)
+
+    _ = get_metrics
+    return router

@@ -1,0 +1,56 @@
+"""`tangent serve`: the service alone, where dispatchers run elsewhere; `tangent migrate`: its database, before any of them starts."""
+
+__all__ = ["migrate", "serve"]
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from service.cli.failures import CommandError
+from service.cli.output import print_raw
+from service.cli.up import Database, Home, Host, Port
+
+FirstToken = Annotated[
+    Path | None,
+    typer.Option(
+        "--first-token-file",
+        help="Where no API token exists yet, make an admin's token `first` of the secret in this file.",
+        envvar="TANGENT_FIRST_TOKEN_FILE",
+        show_default=False,
+    ),
+]
+
+
+def serve(*, host: Host = None, port: Port = None, home: Home = None, database: Database = None) -> None:
+    """Run the service alone until it is told to end; dispatchers on the same database run the studies."""
+    import logging
+
+    from service.serve import serve as run
+    from service.settings import Settings
+
+    settings = Settings.load(host=host, port=port, home=home, database_url=database)
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    raise typer.Exit(run(settings))
+
+
+def migrate(*, first_token_file: FirstToken = None, home: Home = None, database: Database = None) -> None:
+    """Make the database, or bring it to this version's schema; does nothing where that is done.
+
+    The service and the dispatchers do the same when they start. By itself it is of use where several start together, and before an upgrade's first.
+    """
+    from service.settings import Settings
+    from studies.secret_files import secret_in
+    from studies.store import Store
+
+    settings = Settings.load(home=home, database_url=database)
+    try:
+        secret = secret_in(first_token_file) if first_token_file is not None else None
+    except ValueError as error:
+        raise CommandError(str(error)) from None
+    store = Store.open(settings.database_url)
+    try:
+        made = secret is not None and store.create_first_token("first", secret=secret)
+    finally:
+        store.close()
+    print_raw("The database is up to date." + (" The first token, `first`, may do everything." if made else ""))

@@ -1,0 +1,78 @@
+"""The pages on which a person shows a token once, sees what it may do, and logs out again."""
+
+__all__ = ["login_router"]
+
+from datetime import timedelta
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request, Response
+from starlette.responses import HTMLResponse, RedirectResponse
+
+from service import errors
+from service.auth import Permitted, address_of, is_open, usable
+from service.dashboard.forms import Form
+from service.dashboard.rendering import login_html, render
+from service.problems import Refusal
+from service.rate_limits import RateLimits
+from service.sessions import forget, local_path, remember, session_secret
+from service.settings import Settings
+from studies.actors import Actor
+from studies.store import Store
+
+_PRIVATE = {"cache-control": "no-store"}
+
+
+def login_router() -> APIRouter:
+    """Return the routes; only the account's own page asks for a token."""
+    router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
+    router.add_api_route("/login", _ask)
+    router.add_api_route("/login", _log_in, methods=["POST"])
+    router.add_api_route("/logout", _log_out, methods=["POST"])
+    router.add_api_route("/account", _account)
+    return router
+
+
+def _ask(request: Request, to: Annotated[str, Query(alias="next", max_length=1000)] = "/") -> Response:
+    if is_open(request):
+        return RedirectResponse("/", status_code=303)
+    return HTMLResponse(login_html(local_path(to)), headers=_PRIVATE)
+
+
+def _log_in(request: Request, form: Form) -> Response:
+    settings: Settings = request.app.state.settings
+    store: Store = request.app.state.store
+    limits: RateLimits = request.app.state.login_limits
+    address, to = address_of(request), local_path(form.get("next", "/"))
+    wait_s = limits.wait_s(str(address))
+    if wait_s:
+        raise Refusal(
+            errors.RATE_LIMITED, f"too many logins came from address {address}; try again in {wait_s} s", headers={"retry-after": str(wait_s)}
+        )
+    # What was copied from a terminal often has blanks around it.
+    given, lasts = form.get("token", "").strip(), timedelta(hours=settings.session_hours)
+    secret = store.log_in(given, lasts=lasts, address=address) if usable(given) else None
+    if secret is None:
+        said = "This token is not valid: it was revoked or never existed. Whoever runs the service makes another."
+        return HTMLResponse(login_html(to, said=said), status_code=401, headers={**_PRIVATE, "www-authenticate": 'Bearer realm="Tangent"'})
+    # 303: the browser reads that page next, and reloading it sends no token again.
+    response = RedirectResponse(to, status_code=303, headers=_PRIVATE)
+    remember(request, response, secret, lasts=lasts)
+    return response
+
+
+def _log_out(request: Request) -> Response:
+    store: Store = request.app.state.store
+    secret = session_secret(request)
+    token = None if secret is None else store.session_owner(secret)
+    if secret is not None and token is not None:
+        store.log_out(secret, by=Actor(name=token.name, role=token.role, address=address_of(request)))
+    response = RedirectResponse("/login", status_code=303, headers=_PRIVATE)
+    forget(request, response)
+    return response
+
+
+def _account(request: Request, actor: Permitted) -> Response:
+    store: Store = request.app.state.store
+    token = None if actor.name is None else store.token(actor.name)
+    has_session = session_secret(request) is not None
+    return HTMLResponse(render("account.html", token=token, has_session=has_session, here="/account", json_url="/v1/account"), headers=_PRIVATE)

@@ -1,0 +1,162 @@
+"""What Prometheus is told: how the record stands, what requests and transactions take, how the process fares. One registry for each app."""
+
+__all__ = ["Metrics"]
+
+import threading
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    GCCollector,
+    Histogram,
+    PlatformCollector,
+    ProcessCollector,
+    disable_created_metrics,
+    generate_latest,
+)
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from service.streams import Streams
+from studies.errors import StoreUnavailable
+from studies.store import Standing, Store, Tally
+
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_TRANSACTION_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_GOOD_FOR_S = 1.0
+_HEARD_WITHIN = timedelta(seconds=30)
+
+
+class _Record(Collector):
+    """Tells how the record stood when it was last looked at; of a database that does not answer only that.
+
+    A count of epochs goes back when a lost trial begins anew, and Prometheus would take that for a restart of the service, at which everything was
+    counted again: it is told the highest count so far.
+    """
+
+    def __init__(self) -> None:
+        self.standing: Standing | None = None
+        self._epochs = 0
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the metrics."""
+        now = self.standing
+        yield GaugeMetricFamily("tangent_database_up", "Whether the database answered this scrape.", value=float(now is not None))
+        if now is None:
+            return
+        studies = GaugeMetricFamily("tangent_studies", "Studies by state.", labels=["state"])
+        for study_state, count in now.studies.items():
+            studies.add_metric([study_state.value], count)
+        yield studies
+        trials = GaugeMetricFamily("tangent_trials", "Trials by state, of searches and confirmations.", labels=["state"])
+        for trial_state, count in now.trials.items():
+            trials.add_metric([trial_state.value], count)
+        yield trials
+        yield GaugeMetricFamily("tangent_trials_waiting", "Trials among the queued that wait at a rung.", value=now.waiting)
+        yield GaugeMetricFamily("tangent_packs_in_flight", "Packs that workers have in hand, as of their last reports.", value=now.packs)
+        self._epochs = max(self._epochs, now.epochs)
+        yield CounterMetricFamily("tangent_epochs", "Epochs on record.", value=self._epochs)
+        yield CounterMetricFamily("tangent_trial_retries", "Tries of trials that were lost to a fault.", value=now.retries)
+        yield GaugeMetricFamily(
+            "tangent_queue_age_seconds", "How long the oldest queued study has waited; 0: none waits.", value=now.queued_for_s or 0.0
+        )
+        yield GaugeMetricFamily(
+            "tangent_event_lag_seconds", "Longest silence of a running study: since its newest event; 0: none runs.", value=now.silent_for_s or 0.0
+        )
+        yield from _dispatchers(now)
+
+
+def _dispatchers(now: Standing) -> Iterator[Metric]:
+    moment = datetime.now(UTC)
+    alive = sum(moment - at < _HEARD_WITHIN for at in now.dispatchers.values())
+    yield GaugeMetricFamily("tangent_dispatchers_alive", "Dispatchers heard of in the last 30 seconds.", value=alive)
+    if now.dispatchers:
+        age_s = max(0.0, (moment - max(now.dispatchers.values())).total_seconds())
+        yield GaugeMetricFamily("tangent_dispatcher_seen_seconds", "Seconds since any dispatcher was heard of; absent: none ever was.", value=age_s)
+
+
+class Metrics:
+    """Everything that one service counts.
+
+    Args:
+        streams: its event streams.
+        version: version of the service.
+    """
+
+    def __init__(self, streams: Streams, *, version: str) -> None:
+        # Beside every counter and histogram the library would tell when it was made: half of all lines, and nobody asks.
+        disable_created_metrics()
+        self._registry = registry = CollectorRegistry(auto_describe=False)
+        self._looking = threading.Lock()
+        self._looked_at = -_GOOD_FOR_S
+        self._tally: tuple[Store, Tally] | None = None
+        self._record = _Record()
+        registry.register(self._record)
+        build = Gauge("tangent_build_info", "Always 1; which version this is.", ["version"], registry=registry)
+        build.labels(version).set(1)
+        clients = Gauge("tangent_event_stream_clients", "Readers of event streams.", registry=registry)
+        clients.set_function(lambda: streams.open)
+        self._in_flight = Gauge("tangent_http_requests_in_flight", "Requests being answered, event streams among them.", registry=registry)
+        self._requests = Counter("tangent_http_requests", "Requests answered.", ["method", "route", "status"], registry=registry)
+        self._request_s = Histogram(
+            "tangent_http_request_seconds",
+            "Time to answer a request; of an event stream, to begin it.",
+            ["method", "route"],
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self._transaction_s = Histogram(
+            "tangent_database_transaction_seconds",
+            "Time of a transaction of this service, waiting for a connection included.",
+            ["kind"],
+            buckets=_TRANSACTION_SECONDS,
+            registry=registry,
+        )
+        for kind in ("read", "write"):
+            self._transaction_s.labels(kind)
+        ProcessCollector(registry=registry)
+        PlatformCollector(registry=registry)
+        GCCollector(registry=registry)
+
+    def watch(self, store: Store) -> None:
+        """Count the transactions of a store from now on."""
+        store.on_transaction(lambda kind, seconds: self._transaction_s.labels(kind).observe(seconds))
+
+    def begin(self) -> None:
+        """Count a request as being answered."""
+        self._in_flight.inc()
+
+    def end(self) -> None:
+        """Count a request as no longer being answered."""
+        self._in_flight.dec()
+
+    def answered(self, method: str, route: str, status: int, *, seconds: float) -> None:
+        """Count a request that was answered, in a route's template: paths as they come would be without number."""
+        self._requests.labels(method, route, str(status)).inc()
+        self._request_s.labels(method, route).observe(seconds)
+
+    def exposition(self, store: Store | None) -> bytes:
+        """Return all metrics in Prometheus's text format.
+
+        Args:
+            store: the record; it is looked at once a second at the most, whoever asks. None when it is known not to answer.
+        """
+        with self._looking:
+            if store is None:
+                self._record.standing = None
+            elif time.monotonic() - self._looked_at >= _GOOD_FOR_S:
+                self._record.standing = self._look(store)
+                self._looked_at = time.monotonic()
+            return generate_latest(self._registry)
+
+    def _look(self, store: Store) -> Standing | None:
+        if self._tally is None or self._tally[0] is not store:
+            self._tally = (store, store.tally())
+        try:
+            return self._tally[1].standing()
+        except StoreUnavailable:
+            return None

@@ -1,0 +1,115 @@
+"""Quotas: how much a token may have, and what is said to whoever asks for more."""
+
+__all__ = ["Quota", "check", "check_gpu_hours", "gpu_hours", "lock", "open_studies", "read"]
+
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, func, select
+
+from studies.errors import QuotaExceeded
+from studies.spec import StudySpec
+from studies.states import CLOSED_STUDY_STATES
+from studies.store import tables
+from studies.views import Quotas
+
+_SECONDS_PER_HOUR = 3600.0
+_ASK = "or ask an admin for more (`tangent token quota`)"
+
+
+@dataclass(frozen=True)
+class Quota:
+    """What the owner of a study may have.
+
+    Attributes:
+        owner: name of the token.
+        quotas: its bounds.
+    """
+
+    owner: str
+    quotas: Quotas
+
+
+def read(connection: Connection, owner: str | None) -> Quota | None:
+    """Return the quota of a token; None where there is no token, and so no bound."""
+    return _of(connection, owner, is_locked=False)
+
+
+def lock(connection: Connection, owner: str | None) -> Quota | None:
+    """Return the quota of a token as `read` does, and let nobody else begin anything for it until the transaction ends.
+
+    Two studies that are submitted at once, to two services, would else both find room for one.
+    """
+    return _of(connection, owner, is_locked=True)
+
+
+def _of(connection: Connection, owner: str | None, *, is_locked: bool) -> Quota | None:
+    if owner is None:
+        return None
+    t = tables.token.c
+    query = select(*(t[name] for name in Quotas.model_fields)).where(t.name == owner)
+    row = connection.execute(query.with_for_update() if is_locked else query).one_or_none()
+    return None if row is None else Quota(owner, Quotas(**{name: getattr(row, name) for name in Quotas.model_fields}))
+
+
+def check(connection: Connection, quota: Quota | None, spec: StudySpec) -> None:
+    """Return when a study, new or open again, is within its owner's quota.
+
+    Raises:
+        QuotaExceeded: it is not; says which bound, what was asked for and what to do.
+    """
+    if quota is None:
+        return
+    most = quota.quotas.max_trials
+    trials = _most_trials(spec)
+    if most is not None and trials > most:
+        raise QuotaExceeded(
+            f"token {quota.owner!r} may run studies of at most {most} trials (max_trials), and this one asks for {trials}, its confirmation runs "
+            f"among them; lower its budget, {_ASK}"
+        )
+    most = quota.quotas.max_studies
+    if most is not None and (there := open_studies(connection, quota.owner)) >= most:
+        raise QuotaExceeded(
+            f"token {quota.owner!r} may have {most} studies open at once (max_studies), has {there} and asks for one more; "
+            f"wait until one is closed, stop one, {_ASK}"
+        )
+    check_gpu_hours(connection, quota, spec)
+
+
+def check_gpu_hours(connection: Connection, quota: Quota | None, spec: StudySpec) -> None:
+    """Return when a study needs no GPU, or its owner has GPU-hours left.
+
+    Raises:
+        QuotaExceeded: they are used up.
+    """
+    if quota is None or quota.quotas.max_gpu_hours is None or spec.resources.gpus_per_pack == 0:
+        return
+    used = gpu_hours(connection, quota.owner)
+    if used >= quota.quotas.max_gpu_hours:
+        raise QuotaExceeded(
+            f"token {quota.owner!r} may use {quota.quotas.max_gpu_hours:g} GPU-hours (max_gpu_hours), has used {used:.3g} and asks for a study with "
+            f"{spec.resources.gpus_per_pack:g} GPUs for each pack; run it on CPUs (`gpus_per_pack: 0`), {_ASK}"
+        )
+
+
+def open_studies(connection: Connection, owner: str) -> int:
+    """Return how many studies of a token are not closed."""
+    s = tables.study.c
+    is_open = s.state.not_in([state.value for state in CLOSED_STUDY_STATES])
+    return connection.execute(select(func.count()).where(s.owner == owner, is_open)).scalar_one()
+
+
+def gpu_hours(connection: Connection, owner: str) -> float:
+    """Return the GPU-hours of all that is on record of a token's studies: each trial's share of its pack's seconds times the GPUs of a pack.
+
+    What was lost and trained again counts once.
+    """
+    s, t = tables.study.c, tables.trial.c
+    gpus = s.spec["resources"]["gpus_per_pack"].as_float()
+    used = select(func.sum(t.cost_s * gpus)).join(tables.study, s.id == t.study_id).where(s.owner == owner, gpus > 0)
+    return (connection.execute(used).scalar_one() or 0.0) / _SECONDS_PER_HOUR
+
+
+def _most_trials(spec: StudySpec) -> int:
+    """Return the most trials that a study can come to: those of its searches, and those that confirm what they found."""
+    replicates = spec.budget.replicates
+    return len(spec.arms) * (spec.budget.trials_per_arm * replicates + spec.confirmation.seeds * (1 + replicates))

@@ -1,0 +1,155 @@
+"""A Ray of several nodes, each a process of this machine: a dispatcher with the head, and a worker that joins it by the command of bare machines."""
+
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from dispatcher_process import until
+
+from studies.spec import parse_spec
+from studies.states import CLOSED_STUDY_STATES, StudyState
+from studies.store import Store
+
+__all__: list[str] = []
+
+ROOT = Path(__file__).parents[2]
+
+
+def own_address() -> str:
+    """Return an address of this machine that is not its loopback: Ray takes that for one of its own choosing."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            # Reserved for documentation; nothing is sent.
+            probe.connect(("192.0.2.1", 9))
+        except OSError:
+            pytest.skip("needs a network interface besides the loopback")
+        return str(probe.getsockname()[0])
+
+
+class Cluster:
+    """What is started here, with logs, and ended whatever happens."""
+
+    def __init__(self, home: Path) -> None:
+        """Make the token and choose the port; nothing is started yet."""
+        self.home = home
+        self.address = own_address()
+        (home / "token").write_text(secrets.token_hex(32))
+        with socket.create_server((self.address, 0)) as free:
+            self.port = int(free.getsockname()[1])
+        self._processes: list[subprocess.Popen[bytes]] = []
+
+    def start(self, name: str, *command: str, **environment: str) -> subprocess.Popen[bytes]:
+        """Start a process that writes to `NAME.log`."""
+        inherited = {variable: value for variable, value in os.environ.items() if not variable.startswith(("TANGENT_", "RAY_"))}
+        whole = {
+            **inherited,
+            "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests" / "plugin")]),
+            "RAY_AUTH_MODE": "token",
+            "RAY_AUTH_TOKEN_PATH": str(self.home / "token"),
+            "TANGENT_HOME": str(self.home),
+            **environment,
+        }
+        with (self.home / f"{name}.log").open("ab") as log:
+            self._processes.append(subprocess.Popen([sys.executable, *command], stdout=log, stderr=log, env=whole, cwd=self.home))
+        return self._processes[-1]
+
+    def log(self, name: str) -> str:
+        """What a process said so far."""
+        return (self.home / f"{name}.log").read_text(errors="replace")
+
+    def dispatcher(self) -> subprocess.Popen[bytes]:
+        """Start a dispatcher with the head and wait until it is ready."""
+        where = {"TANGENT_RAY_PORT": str(self.port), "TANGENT_NODE_ADDRESS": self.address, "TANGENT_LEASE_S": "3"}
+        process = self.start("dispatcher", "-m", "workers", "--ray", "head", **where)
+        until(lambda: " ready on " in self.log("dispatcher") or process.poll() is not None, what="a dispatcher that is ready", timeout_s=120)
+        assert process.poll() is None, self.log("dispatcher")
+        return process
+
+    def worker(self, **environment: str) -> subprocess.Popen[bytes]:
+        """Start a worker of one core."""
+        return self.start("worker", "-m", "service", "worker", "join", f"{self.address}:{self.port}", "--cpus", "1", **environment)
+
+    def end(self) -> None:
+        """End everything; nodes end by themselves once those that started them are gone."""
+        for process in self._processes:
+            process.terminate()
+        for process in self._processes:
+            try:
+                process.wait(30)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[Cluster]:
+    made = Cluster(tmp_path)
+    yield made
+    made.end()
+
+
+def children(pid: int) -> list[int]:
+    """Return the processes that a process has started and that have not ended."""
+    try:
+        found = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except FileNotFoundError:
+        return []
+    return [child for child in found if Path(f"/proc/{child}/stat").read_text().rpartition(") ")[2][0] != "Z"]
+
+
+def lives(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.ray
+@pytest.mark.timeout(420)
+def test_a_study_waits_for_a_worker_that_joins_runs_on_it_and_each_ends_with_its_node(cluster: Cluster) -> None:
+    dispatcher = cluster.dispatcher()
+    store = Store.open(f"sqlite:///{cluster.home}/tangent.db")
+    body = {"workload": "plane", "arms": ["adamp"], "budget": {"trials_per_arm": 3}, "sampler": "random", "confirmation": {"seeds": 0}}
+    study_id = store.submit(parse_spec(body)).id
+    until(lambda: store.study(study_id).state is StudyState.RUNNING, what="the study to be claimed")
+    # A head lends nothing, and that is no reason to give the study up.
+    assert store.study(study_id).progress.finished == 0
+
+    worker = cluster.worker()
+    until(lambda: store.study(study_id).state in CLOSED_STUDY_STATES, what="the study to close", timeout_s=180)
+    assert store.study(study_id).state is StudyState.COMPLETED, cluster.log("dispatcher")
+
+    (node,) = children(worker.pid)
+    worker.send_signal(signal.SIGTERM)
+    assert worker.wait(30) == 0, cluster.log("worker")
+    until(lambda: not lives(node), what="the worker's node to end")
+
+    (head,) = [child for child in children(dispatcher.pid) if "ray_start" in Path(f"/proc/{child}/cmdline").read_text()]
+    os.kill(head, signal.SIGKILL)
+    # It says so, and whoever keeps it alive starts it again, with a head of its own.
+    assert dispatcher.wait(60) == 1
+    assert "has ended; this dispatcher ends" in cluster.log("dispatcher")
+    store.close()
+
+
+@pytest.mark.ray
+@pytest.mark.timeout(300)
+def test_a_worker_with_another_token_is_not_let_in_and_one_whose_head_is_killed_ends(cluster: Cluster) -> None:
+    dispatcher = cluster.dispatcher()
+    (cluster.home / "other").write_text(secrets.token_hex(32))
+    stranger = cluster.worker(RAY_AUTH_TOKEN_PATH=str(cluster.home / "other"))
+    assert stranger.wait(120) == 1
+    assert "error: Ray did not start: " in cluster.log("worker")
+
+    worker = cluster.worker()
+    until(lambda: "Ray runtime started" in cluster.log("worker"), what="a worker that has joined", timeout_s=60)
+    dispatcher.kill()
+    dispatcher.wait()
+    assert worker.wait(90) == 1
+    assert "has ended" in cluster.log("worker")

@@ -1,0 +1,66 @@
+"""Studies of several owners on one Ray: none waits for another's end."""
+
+from pathlib import Path
+
+import pytest
+from dispatcher_process import DispatcherProcess, dispatcher_process, until
+
+from studies.actors import Actor
+from studies.spec import parse_spec
+from studies.states import StudyState
+
+__all__: list[str] = []
+
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(240)]
+
+
+def submit(dispatcher: DispatcherProcess, owner: str, trials: int, **resources: float) -> str:
+    """Submit a study of an owner, every trial a pack of its own."""
+    budget = {"trials_per_arm": trials}
+    body = {"workload": "slow-plane", "arms": ["sgd"], "budget": budget, "sampler": "random", "confirmation": {"seeds": 0}}
+    spec = parse_spec({**body, "resources": {"max_pack_size": 1, **resources}})
+    return dispatcher.store.submit(spec, by=Actor(name=owner, role="submitter")).id
+
+
+def finished(dispatcher: DispatcherProcess, study_id: str) -> int:
+    return dispatcher.store.study(study_id).progress.finished
+
+
+def ends_before(dispatcher: DispatcherProcess, small: str, large: str) -> None:
+    """Return once a small study has completed; the large one must go on still, nothing of it lost."""
+    assert dispatcher.closed(small).state is StudyState.COMPLETED
+    assert dispatcher.store.study(large).state is StudyState.RUNNING
+    assert all(trial.retries == 0 for trial in dispatcher.store.every_trial(large))
+    before = finished(dispatcher, large)
+    until(lambda: finished(dispatcher, large) > before, what="the large study to go on")
+    dispatcher.stop()
+
+
+def test_a_small_study_ends_while_a_large_one_goes_on(tmp_path: Path) -> None:
+    with dispatcher_process(tmp_path) as dispatcher:
+        large = submit(dispatcher, "ada", 200)
+        until(lambda: finished(dispatcher, large) >= 2, what="the large study to have begun")
+        small = submit(dispatcher, "bob", 3)
+        ends_before(dispatcher, small, large)
+
+
+def test_where_one_pack_fits_studies_take_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TANGENT_TURN_S", "12")
+    with dispatcher_process(tmp_path) as dispatcher:
+        large = submit(dispatcher, "ada", 200, cpus_per_pack=2)
+        until(lambda: finished(dispatcher, large) >= 1, what="the large study to have begun")
+        small = submit(dispatcher, "bob", 2, cpus_per_pack=2)
+        ends_before(dispatcher, small, large)
+
+
+def test_a_run_makes_room_for_an_owner_who_has_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TANGENT_TURN_S", "12")
+    with dispatcher_process(tmp_path) as dispatcher:
+        large = [submit(dispatcher, "ada", 200) for _ in range(2)]
+        until(lambda: all(finished(dispatcher, study) >= 1 for study in large), what="both places to be taken")
+        small = submit(dispatcher, "bob", 2)
+        assert dispatcher.closed(small, timeout_s=120.0).state is StudyState.COMPLETED
+        for study in large:
+            assert dispatcher.store.study(study).state is StudyState.RUNNING
+            assert all(trial.retries == 0 for trial in dispatcher.store.every_trial(study))
+        dispatcher.stop()

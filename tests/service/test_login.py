@@ -1,0 +1,185 @@
+"""A browser shows its token once, at /login; from then on a cookie stands for it."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from datetime import timedelta
+from http.cookies import SimpleCookie
+from typing import Any
+
+import httpx
+import pytest
+
+from service.app import create_app
+from service.sessions import local_path
+from service.settings import Settings
+from studies.store import Store
+
+__all__: list[str] = []
+
+ClientOf = Callable[..., AbstractContextManager[httpx.Client]]
+
+PAGE = {"accept": "text/html"}
+
+
+@pytest.fixture
+def secret(store: Store) -> str:
+    """The secret of a submitter's token."""
+    return store.create_token("alice", role="submitter")
+
+
+def log_in(http: httpx.Client, secret: str, *, to: str = "/", **headers: str) -> httpx.Response:
+    return http.post("/login", data={"token": secret, "next": to}, headers={**PAGE, **headers})
+
+
+def test_whoever_has_logged_in_needs_no_token_any_more(http: httpx.Client, secret: str, body: dict[str, Any]) -> None:
+    assert http.get("/", headers=PAGE).status_code == 401
+    answer = log_in(http, f" {secret}\n", to="/workloads?x=1")
+    assert (answer.status_code, answer.headers["location"]) == (303, "/workloads?x=1")
+    assert http.get("/workloads", headers=PAGE).status_code == 200
+    study = http.post("/v1/studies", json=body, headers={"sec-fetch-site": "same-origin"}).json()
+    assert study["owner"] == "alice"
+    page = http.get("/account", headers=PAGE)
+    assert "alice" in page.text
+    assert 'action="/logout"' in page.text
+    assert http.get("/v1/account").json()["token"]["name"] == "alice"
+
+
+def test_no_script_and_no_other_site_gets_at_the_cookie(http: httpx.Client, secret: str) -> None:
+    answer = log_in(http, secret)
+    (cookie,) = SimpleCookie(answer.headers["set-cookie"]).values()
+    assert (cookie.key, cookie["path"], cookie["samesite"], cookie["httponly"], cookie["secure"]) == ("tangent", "/", "strict", True, "")
+    assert cookie["max-age"] == str(12 * 3600)
+    assert secret not in answer.headers["set-cookie"]
+    assert answer.headers["cache-control"] == "no-store"
+
+
+def test_behind_tls_the_cookie_is_secure_and_of_this_host_alone(
+    http: httpx.Client, settings: Settings, store: Store, secret: str, client_of: ClientOf
+) -> None:
+    behind = settings.model_copy(update={"url": "https://tangent.example"})
+    with client_of(create_app(behind, store)) as other:
+        for answer in (log_in(http, secret, **{"x-forwarded-proto": "https"}), log_in(other, secret)):
+            (cookie,) = SimpleCookie(answer.headers["set-cookie"]).values()
+            assert (cookie.key, cookie["path"], cookie["secure"], cookie["domain"]) == ("__Host-tangent", "/", True, "")
+        planted = {"cookie": f"tangent={cookie.value}"}
+        other.cookies.clear()
+        assert other.get("/v1/account", headers=planted).status_code == 401, "a neighbouring host could have set this name"
+        assert other.get("/v1/account", headers={"cookie": f"__Host-tangent={cookie.value}"}).status_code == 200
+
+
+def test_logging_out_ends_the_session_everywhere(http: httpx.Client, store: Store, secret: str) -> None:
+    log_in(http, secret)
+    cookie = {"cookie": f"tangent={http.cookies['tangent']}"}
+    answer = http.post("/logout", headers=PAGE)
+    assert (answer.status_code, answer.headers["location"]) == (303, "/login")
+    assert http.cookies.get("tangent") is None
+    assert http.get("/v1/account", headers=cookie).status_code == 401, "the cookie is worth nothing, whoever kept it"
+    assert [(entry.actor, entry.verb) for entry in store.audit().items][:2] == [("alice", "logout"), ("alice", "login")]
+    assert http.post("/logout", headers=PAGE).status_code == 303
+
+
+def test_a_revoked_token_ends_its_sessions(http: httpx.Client, store: Store, secret: str) -> None:
+    log_in(http, secret)
+    assert http.get("/v1/account").status_code == 200
+    store.revoke_token("alice")
+    assert http.get("/v1/account").status_code == 401
+
+
+def test_a_session_expires(http: httpx.Client, store: Store, secret: str) -> None:
+    begun = store.log_in(secret, lasts=timedelta(seconds=-1), address=None)
+    assert http.get("/v1/account", headers={"cookie": f"tangent={begun}"}).status_code == 401
+    log_in(http, secret)
+    with store._database.read() as connection:
+        assert connection.exec_driver_sql("SELECT COUNT(*) FROM session").scalar_one() == 1, "what has expired is removed"
+
+
+@pytest.mark.usefixtures("secret")
+@pytest.mark.parametrize("given", ["", "nothing", "tangent_" + "x" * 43, "\0", "é" * 50, "x" * 10_000])
+def test_a_made_up_token_begins_no_session(http: httpx.Client, store: Store, given: str) -> None:
+    answer = log_in(http, given)
+    assert answer.status_code == 401
+    assert "not valid" in answer.text
+    assert "set-cookie" not in answer.headers
+    assert {entry.verb for entry in store.audit().items} <= {"login.refused", "token.create"}
+
+
+@pytest.mark.parametrize("cookie", ["tangent=", "tangent=x", "tangent=" + "x" * 43, "tangent=" + "x" * 4000, 'tangent="\\"', "=;=;"])
+def test_a_made_up_cookie_opens_nothing(http: httpx.Client, secret: str, cookie: str) -> None:
+    assert http.get("/v1/account", headers={"cookie": cookie}).status_code == 401
+    assert http.get("/v1/account", headers={"cookie": cookie, "authorization": f"Bearer {secret}"}).status_code == 200
+
+
+def test_a_token_that_is_sent_counts_before_the_cookie(http: httpx.Client, store: Store, secret: str) -> None:
+    log_in(http, secret)
+    root = store.create_token("root", role="admin")
+    assert http.get("/v1/account", headers={"authorization": f"Bearer {root}"}).json()["token"]["name"] == "root"
+    assert http.get("/v1/account", headers={"authorization": "Bearer wrong"}).status_code == 401
+
+
+def test_another_sites_page_can_neither_log_in_nor_out_nor_change_anything(http: httpx.Client, secret: str, body: dict[str, Any]) -> None:
+    log_in(http, secret)
+    for foreign in ({"origin": "http://evil.example"}, {"sec-fetch-site": "cross-site"}, {"sec-fetch-site": "same-site"}, {"origin": "null"}):
+        answers = [
+            http.post("/login", data={"token": secret}, headers=foreign),
+            http.post("/logout", headers=foreign),
+            http.post("/v1/studies", json=body, headers=foreign),
+            http.post("/new", data={"spec": "{}"}, headers=foreign),
+        ]
+        for answer in answers:
+            assert (answer.status_code, answer.json()["type"]) == (403, "/problems/cross-site")
+    assert http.get("/v1/account").status_code == 200
+
+
+@pytest.mark.usefixtures("secret")
+def test_a_page_that_a_link_elsewhere_led_to_asks_the_browser_once_more(http: httpx.Client) -> None:
+    followed = http.get("/optimizers", headers={**PAGE, "sec-fetch-site": "cross-site"})
+    assert '<meta http-equiv="refresh" content="0">' in followed.text, "the browser kept its cookie back"
+    again = http.get("/optimizers", headers={**PAGE, "sec-fetch-site": "same-origin"})
+    assert "refresh" not in again.text
+
+
+@pytest.mark.usefixtures("secret")
+def test_a_live_page_whose_session_has_ended_comes_to_the_login(http: httpx.Client) -> None:
+    answer = http.get("/studies/abc23456/live", headers={"hx-request": "true"})
+    assert (answer.status_code, answer.headers["hx-refresh"]) == (401, "true")
+
+
+@pytest.mark.parametrize(
+    ("asked", "led"),
+    [
+        ("/studies/k3f9x2db?arm=adamp", "/studies/k3f9x2db?arm=adamp"),
+        ("//evil.example", "/"),
+        ("/\\evil.example", "/"),
+        ("/a\\b", "/"),
+        ("https://evil.example", "/"),
+        ("javascript:alert(1)", "/"),
+        ("/a\r\nset-cookie: x", "/"),
+        ("", "/"),
+        ("/login", "/"),
+        ("/é", "/"),
+    ],
+)
+def test_a_login_leads_nowhere_but_to_this_service(asked: str, led: str) -> None:
+    assert local_path(asked) == led
+
+
+@pytest.mark.usefixtures("secret")
+def test_what_a_login_is_to_lead_to_is_escaped(http: httpx.Client) -> None:
+    page = http.get('/optimizers?x="><script>alert(1)</script>', headers=PAGE).text
+    assert "<script>alert" not in page
+
+
+def test_an_open_house_has_no_login(http: httpx.Client) -> None:
+    answer = http.get("/login", headers=PAGE)
+    assert (answer.status_code, answer.headers["location"]) == (303, "/")
+    assert "asks nobody for a token" in http.get("/account", headers=PAGE).text
+
+
+@pytest.mark.usefixtures("secret")
+def test_logins_that_come_too_fast_have_to_wait(settings: Settings, store: Store, client_of: ClientOf) -> None:
+    with client_of(create_app(settings, store)) as client:
+        answers = [client.post("/login", data={"token": "wrong"}) for _ in range(20)]
+    refused = [answer for answer in answers if answer.status_code == 429]
+    assert len(refused) >= 5
+    assert refused[0].json()["type"] == "/problems/rate-limited"
+    assert int(refused[0].headers["retry-after"]) >= 1

@@ -1,0 +1,75 @@
+"""Logging in with a real browser: no prompt of its own, a cookie that no script sees, and links from elsewhere that lead where they should."""
+
+import shutil
+from collections.abc import Callable, Generator
+from contextlib import AbstractContextManager
+
+import pytest
+from playwright.sync_api import Page, expect, sync_playwright
+
+from service.app import create_app
+from service.settings import Settings
+from studies.store import Store
+
+pytestmark = pytest.mark.browser
+
+__all__: list[str] = []
+
+_ARGUMENTS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync")
+
+
+@pytest.fixture
+def page() -> Generator[Page]:
+    """A page of a browser that knows nothing yet."""
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=_ARGUMENTS)
+        yield chromium.new_context(viewport={"width": 380, "height": 800}).new_page()
+        chromium.close()
+
+
+@pytest.fixture
+def url(settings: Settings, store: Store, serve_app: Callable[..., AbstractContextManager[str]]) -> Generator[str]:
+    """The address of a service."""
+    with serve_app(create_app(settings, store)) as address:
+        yield address
+
+
+def test_a_person_logs_in_follows_links_and_logs_out(page: Page, url: str, store: Store) -> None:
+    secret = store.create_token("alice", role="submitter")
+    page.goto(f"{url}/optimizers")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Log in")
+    page.get_by_label("API token").fill("wrong")
+    page.get_by_role("button", name="Log in").click()
+    expect(page.get_by_role("alert")).to_contain_text("not valid")
+    page.get_by_label("API token").fill(secret)
+    page.get_by_role("button", name="Log in").click()
+    expect(page).to_have_url(f"{url}/optimizers")
+    expect(page.get_by_role("heading", level=1)).to_contain_text("ptimizers")
+    assert page.evaluate("document.cookie") == "", "no script sees it"
+    (cookie,) = page.context.cookies()
+    assert (cookie.get("httpOnly"), cookie.get("sameSite")) == (True, "Strict")
+    for path in ("/account", "/"):
+        page.goto(url + path)
+        assert page.evaluate("document.documentElement.scrollWidth") <= 380, path
+    page.goto(f'data:text/html,<a href="{url}/workloads">elsewhere</a>')
+    page.get_by_role("link", name="elsewhere").click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("orkloads")
+    page.get_by_role("link", name="Account").click()
+    page.get_by_role("button", name="Log out").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Log in")
+    page.goto(f"{url}/workloads")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Log in")
+    assert [entry.verb for entry in store.audit().items] == ["logout", "login", "login.refused", "token.create"]
+
+
+def test_another_sites_form_changes_nothing_with_the_cookie(page: Page, url: str, store: Store) -> None:
+    secret = store.create_token("alice", role="submitter")
+    page.goto(url)
+    page.get_by_label("API token").fill(secret)
+    page.get_by_role("button", name="Log in").click()
+    expect(page).to_have_url(f"{url}/")
+    page.goto(f'data:text/html,<form method="post" action="{url}/logout"><button>win</button></form>')
+    page.get_by_role("button", name="win").click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("Another site")
+    page.goto(f"{url}/account")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Account")

@@ -1,0 +1,258 @@
+"""Logs: one line for each thing, for people or as JSON, with the ids it is about; nothing that a caller sends can look like another line."""
+
+import json
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from service.access import REQUEST_ID, route_of
+from service.cli.dispatcher import Dispatcher
+from studies.logs import said, write_logs
+from studies.store import Store
+
+__all__: list[str] = []
+
+ROOT = Path(__file__).parents[2]
+Body = dict[str, Any]
+Played = Callable[..., str]
+
+# A service in a process of its own: logging belongs to a process, and that of the tests is pytest's.
+SERVED = """
+import anyio, httpx, logging, os, sys
+from service.app import create_app
+from service.settings import Settings
+from studies.logs import write_logs
+from studies.store import Store
+
+settings = Settings.load(home=os.environ["TANGENT_HOME"])
+write_logs(settings.log_format, level=settings.log_level, process="service")
+store = Store.open(settings.database_url, migrate=False)
+app = create_app(settings, store)
+
+@app.get("/broken/{what}")
+def broken(what: str):
+    password = "hush-hush"
+    logging.getLogger("tangent.service").info("about to fail")
+    raise ValueError("this cannot be")
+
+async def main():
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8780") as client:
+        for line in sys.argv[1:]:
+            method, path, *headers = line.split(" ")
+            answer = await client.request(method, path, headers=dict(header.split("=", 1) for header in headers))
+            print(answer.status_code, answer.headers["x-request-id"])
+
+anyio.run(main)
+store.close()
+"""
+
+
+def run(code: str, *arguments: str, **environment: str) -> tuple[list[str], list[str]]:
+    """Return the lines that a program writes to standard output, and those to standard error."""
+    given = {"PATH": "/usr/bin:/bin", "PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "tests"))), **environment}
+    done = subprocess.run([sys.executable, "-c", code, *arguments], env=given, capture_output=True, text=True, check=True, timeout=60)
+    return done.stdout.splitlines(), done.stderr.splitlines()
+
+
+@pytest.fixture
+def served(settings: Any, store: Any) -> Callable[..., tuple[list[list[str]], list[str]]]:
+    """`served("GET /path Header=value", …, **environment)`: status and request id of each answer, and the lines of the log."""
+    del store
+
+    def ask(*requests: str, **environment: str) -> tuple[list[list[str]], list[str]]:
+        out, err = run(SERVED, *requests, TANGENT_HOME=str(settings.home), **environment)
+        return [line.split() for line in out], err
+
+    return ask
+
+
+Served = Callable[..., tuple[list[list[str]], list[str]]]
+
+
+def as_json(lines: list[str]) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in lines]
+
+
+def test_each_request_is_one_json_line_with_what_was_asked_and_what_came(served: Served, play: Played, body: Body) -> None:
+    study = play(body)
+    answers, log = served(f"GET /v1/studies/{study}?secret=hush", "GET /nothing", TANGENT_LOG_FORMAT="json")
+    first, second = as_json(log)
+    assert [first[name] for name in ("level", "logger", "process", "method", "route", "status")] == [
+        "info",
+        "tangent.access",
+        "service",
+        "GET",
+        "/v1/studies/{study_id}",
+        200,
+    ]
+    assert (first["path"], first["study_id"]) == (f"/v1/studies/{study}", study)
+    assert first["duration_ms"] > 0
+    assert first["timestamp"].endswith("Z")
+    assert [first["request_id"], second["request_id"]] == [answers[0][1], answers[1][1]]
+    assert (second["route"], second["status"]) == ("unmatched", 404)
+    assert "study_id" not in second
+    assert not any("hush" in line for line in log)
+
+
+def test_lines_about_a_trial_name_it_and_its_study(served: Served, play: Played, body: Body) -> None:
+    study = play(body)
+    _, log = served(f"GET /v1/trials/{study}.adamp.0", f"GET /v1/trials/{study}.adamp.0/measurements", TANGENT_LOG_FORMAT="json")
+    assert [(line["study_id"], line["trial_id"]) for line in as_json(log)] == [(study, f"{study}.adamp.0")] * 2
+
+
+def test_a_request_keeps_the_id_that_it_came_with_and_only_if_it_is_one(served: Served) -> None:
+    answers, log = served(
+        "GET /v1 X-Request-ID=from-a-proxy.7", "GET /v1 X-Request-ID=" + "a" * 65, 'GET /v1 X-Request-ID=x","level":"info', TANGENT_LOG_FORMAT="json"
+    )
+    ids = [request_id for _, request_id in answers]
+    assert ids[0] == "from-a-proxy.7"
+    assert [len(request_id) for request_id in ids[1:]] == [32, 32]
+    assert [line["request_id"] for line in as_json(log)] == ids
+
+
+def test_a_fault_is_found_by_its_request_with_its_cause_and_without_values(served: Served) -> None:
+    ((status, request_id),), log = served("GET /broken/thing", TANGENT_LOG_FORMAT="json")
+    lines = as_json(log)
+    assert status == "500"
+    assert [line["event"].split(" (")[0] for line in lines] == ["about to fail", "GET /broken/thing failed", "GET /broken/thing 500"]
+    assert {line["request_id"] for line in lines} == {request_id}
+    assert [line["level"] for line in lines] == ["info", "error", "warning"]
+    assert "ValueError: this cannot be" in lines[1]["exception"]
+    assert not any("hush-hush" in line and "password =" not in line for line in log)
+
+
+def test_for_people_a_line_is_a_line_and_an_error_stands_below_it(served: Served) -> None:
+    _, log = served("GET /v1", "GET /broken/thing")
+    assert "GET /v1 200" in log[0]
+    assert "[info]" in log[0]
+    assert "Traceback (most recent call last):" in log
+    assert any(line == "ValueError: this cannot be" for line in log)
+    assert not any(line.startswith("{") for line in log)
+
+
+@pytest.mark.parametrize("form", ["console", "json"])
+def test_no_caller_can_write_a_line_of_the_log(served: Served, form: str) -> None:
+    _, log = served("GET /x%0a2026-01-01T00:00:00Z%20[info]%20all%20is%20well%1b[2J", "GET /broken/%0aforged%20line", TANGENT_LOG_FORMAT=form)
+    assert not any(line.startswith(("2026-01-01", "forged")) for line in log)
+    assert not any("\x1b" in line for line in log)
+
+
+def test_what_machinery_asks_all_the_time_is_told_only_when_everything_is(served: Served, store: Store) -> None:
+    asked = ("GET /healthz", "GET /readyz", "GET /metrics", "GET /static/none.css")
+    assert served(*asked)[1] == []
+    # Not being ready is an answer too.
+    store.sign_off("here")
+    assert served("GET /readyz")[1] == []
+    told = as_json(served(*asked, TANGENT_LOG_FORMAT="json", TANGENT_LOG_LEVEL="debug")[1])
+    assert [line["route"] for line in told if line["logger"] == "tangent.access"] == ["/healthz", "/readyz", "/metrics", "/static/*"]
+
+
+def test_a_level_above_keeps_requests_out_of_the_log_and_faults_in_it(served: Served) -> None:
+    _, log = served("GET /v1", "GET /broken/thing", TANGENT_LOG_FORMAT="json", TANGENT_LOG_LEVEL="warning")
+    assert [line["level"] for line in as_json(log)] == ["error", "warning"]
+
+
+def test_a_process_that_learns_its_study_names_it_in_every_thread_from_then_on() -> None:
+    code = """
+import logging, threading
+from studies.logs import write_logs
+log = logging.getLogger("tangent.run")
+write_logs("json", process="run")
+log.info("ready")
+write_logs("json", process="run", study_id="k3f9x2db", attempt=2)
+thread = threading.Thread(target=lambda: log.warning("trials come back: %s", "lost", extra={"trial_ids": ["k3f9x2db.adamp.0"]}))
+thread.start(); thread.join()
+log.info("of another", extra={"study_id": "another"})
+"""
+    first, second, third = as_json(run(code)[1])
+    assert (first["process"], first["event"]) == ("run", "ready")
+    assert "study_id" not in first
+    assert (second["study_id"], second["attempt"], second["trial_ids"]) == ("k3f9x2db", 2, ["k3f9x2db.adamp.0"])
+    assert second["event"] == "trials come back: lost"
+    assert third["study_id"] == "another"
+
+
+def test_what_libraries_log_is_written_the_same_way_from_warnings_on() -> None:
+    code = """
+import logging
+from studies.logs import write_logs
+write_logs("json")
+logging.getLogger("uvicorn.error").info("started")
+logging.getLogger("uvicorn.error").warning("odd: %s", {"a": 1}, extra={"color_message": "\\x1b[31modd"})
+"""
+    (line,) = as_json(run(code)[1])
+    assert (line["event"], line["logger"], line["level"]) == ("odd: {'a': 1}", "uvicorn.error", "warning")
+    assert "color_message" not in line
+
+
+def test_whatever_stands_in_a_field_a_line_stays_json() -> None:
+    code = r"""
+import logging, pathlib, datetime
+from studies.logs import write_logs
+write_logs("json")
+log = logging.getLogger("tangent.service")
+log.info("odd", extra={"a": pathlib.Path("/x"), "b": datetime.datetime(2026, 1, 1), "c": float("nan"), "d": "\udcff\x00\u2028"})
+"""
+    (line,) = as_json(run(code)[1])
+    assert (line["a"], line["b"], line["d"]) == ("/x", "2026-01-01 00:00:00", "\udcff\x00\u2028")
+
+
+def test_handlers_that_somebody_else_has_set_up_stay_alone() -> None:
+    root, ours = logging.getLogger(), logging.getLogger("tangent")
+    before, level = list(root.handlers), ours.level
+    try:
+        write_logs("json")
+        assert root.handlers == before
+        assert ours.level == logging.INFO
+    finally:
+        ours.setLevel(level)
+
+
+@pytest.mark.parametrize(
+    ("line", "tells"),
+    [
+        ("ValueError: no such thing", "ValueError: no such thing"),
+        ('{"event": "no Ray answers", "level": "warning"}', "no Ray answers"),
+        ('{"event": "it ends", "exception": "Traceback\\n  here\\nValueError: no such thing"}', "ValueError: no such thing"),
+        ('{"no": "line of ours"}', '{"no": "line of ours"}'),
+        ("7", "7"),
+        ("", ""),
+    ],
+)
+def test_the_last_line_of_a_log_is_told_to_people_in_words(line: str, tells: str) -> None:
+    assert said(line) == tells
+
+
+def test_every_answer_has_its_requests_id(http: httpx.Client) -> None:
+    ids = {http.get(path).headers[REQUEST_ID] for path in ("/", "/v1", "/nothing", "/healthz", "/static/none.css")}
+    assert len(ids) == 5
+    assert http.get("/v1", headers={"host": "example.com"}).headers[REQUEST_ID]
+
+
+def test_a_route_is_told_by_its_template() -> None:
+    assert route_of({"type": "http", "path": "/nothing"}) == "unmatched"
+    assert route_of({"type": "http", "path": "/static/a.css", "root_path": "/static", "app_root_path": ""}) == "/static/*"
+
+
+def test_a_dispatcher_that_logs_json_is_heard_and_quoted_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = """
+import json, sys
+print(json.dumps({"event": "ready on here:7, Ray at local", "level": "info"}), flush=True)
+print(json.dumps({"event": "the local Ray has died", "level": "error"}), flush=True)
+sys.exit(1)
+"""
+    (tmp_path / "workers.py").write_text(text)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    dispatcher = Dispatcher({}, log=tmp_path / "dispatcher.log", say=print)
+    dispatcher.start()
+    assert dispatcher.wait_until_ready(timeout_s=20)
+    dispatcher.stop(timeout_s=5)
+    assert dispatcher.last_line() == "the local Ray has died"

@@ -1,0 +1,115 @@
+"""Studies have owners: a submitter changes their own, an admin all, a viewer none; and each change is noted."""
+
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from studies.actors import Actor
+from studies.spec import parse_spec
+from studies.states import StudyMove
+from studies.store import Store
+from studies.views import Role
+
+__all__: list[str] = []
+
+Body = dict[str, Any]
+Play = Callable[..., str]
+
+ALICE = Actor(name="alice", role="submitter")
+# Every request that changes a study which is there already, over REST and from the page.
+CHANGES = [f"/v1/studies/{{}}:{verb}" for verb in ("pause", "resume", "stop", "cancel", "confirm", "extend")]
+FORMS = [f"/studies/{{}}/{verb}" for verb in ("pause", "resume", "stop", "cancel", "confirm", "extend")]
+
+
+def bearer(secret: str) -> dict[str, str]:
+    return {"authorization": f"Bearer {secret}"}
+
+
+@pytest.fixture
+def secrets(store: Store) -> dict[str, str]:
+    """Secrets by name: two submitters, a viewer and an admin."""
+    roles: dict[str, Role] = {"alice": "submitter", "bob": "submitter", "vera": "viewer", "root": "admin"}
+    return {name: store.create_token(name, role=role) for name, role in roles.items()}
+
+
+def test_these_are_all_requests_that_change_a_study(open_app: FastAPI) -> None:
+    described = {path for path, item in open_app.openapi()["paths"].items() if "post" in item and "{study_id}" in path}
+    assert described == {path.replace("{}", "{study_id}") for path in CHANGES} | {"/v1/studies/{study_id}:clone"}
+
+
+@pytest.mark.parametrize("path", [*CHANGES, *FORMS])
+def test_nobody_but_its_owner_and_an_admin_changes_a_study(http: httpx.Client, store: Store, secrets: dict[str, str], body: Body, path: str) -> None:
+    study = store.submit(parse_spec(body), by=ALICE)
+    for name, kind in (("vera", "forbidden"), ("bob", "not-owner")):
+        answer = http.post(path.format(study.id), headers=bearer(secrets[name]), json={} if path.startswith("/v1") else None)
+        assert (answer.status_code, answer.json()["type"]) == (403, f"/problems/{kind}")
+        assert name in answer.json()["detail"]
+    assert store.study(study.id) == study
+    for name in ("alice", "root"):
+        answer = http.post(path.format(study.id), headers=bearer(secrets[name]), json={} if path.startswith("/v1") else None)
+        assert answer.status_code != 403, answer.text
+
+
+def test_a_study_from_an_open_house_is_changed_by_admins_alone(http: httpx.Client, store: Store, secrets: dict[str, str], body: Body) -> None:
+    study = store.submit(parse_spec(body)).id
+    refused = http.post(f"/v1/studies/{study}:pause", headers=bearer(secrets["bob"])).json()
+    assert "belongs to nobody who has a token" in refused["detail"]
+    assert http.post(f"/v1/studies/{study}:pause", headers=bearer(secrets["root"])).status_code == 200
+
+
+def test_a_submitter_may_clone_what_is_anothers_and_owns_the_clone(http: httpx.Client, store: Store, secrets: dict[str, str], body: Body) -> None:
+    study = store.submit(parse_spec(body), by=ALICE).id
+    clone = http.post(f"/v1/studies/{study}:clone", json={"seed": 1}, headers=bearer(secrets["bob"])).json()
+    assert clone["owner"] == "bob"
+    assert http.post(f"/v1/studies/{clone['id']}:cancel", headers=bearer(secrets["bob"])).status_code == 200
+
+
+def test_a_study_that_is_not_there_is_not_found_rather_than_anothers(http: httpx.Client, secrets: dict[str, str]) -> None:
+    assert http.post("/v1/studies/nothere2:pause", headers=bearer(secrets["bob"])).status_code == 404
+
+
+def test_the_log_tells_who_did_what_to_which_study_and_from_where(http: httpx.Client, secrets: dict[str, str], body: Body) -> None:
+    study = http.post("/v1/studies", json=body, headers=bearer(secrets["alice"])).json()["id"]
+    http.post(f"/v1/studies/{study}:pause", headers=bearer(secrets["bob"]))
+    http.post(f"/v1/studies/{study}:pause", headers=bearer(secrets["root"]))
+    http.post(f"/v1/studies/{study}:resume", headers=bearer(secrets["alice"]))
+    page = http.get("/v1/audit", params={"study_id": study}, headers=bearer(secrets["root"])).json()
+    assert [(entry["actor"], entry["verb"]) for entry in page["items"]] == [("alice", "resume"), ("root", "pause"), ("alice", "submit")]
+    assert all(entry["address"] for entry in page["items"])
+    assert page["total"] == 3
+    mine = http.get("/v1/audit", params={"actor": "alice", "page_size": 1}, headers=bearer(secrets["root"])).json()
+    older = http.get("/v1/audit", params={"actor": "alice", "page_token": mine["next_page_token"]}, headers=bearer(secrets["root"])).json()
+    assert [entry["verb"] for entry in (*mine["items"], *older["items"])] == ["resume", "submit"]
+    made = http.get("/v1/audit", params={"verb": "token.create"}, headers=bearer(secrets["root"])).json()
+    assert [entry["subject"] for entry in made["items"]] == ["root", "vera", "bob", "alice"]
+
+
+@pytest.mark.parametrize("name", ["alice", "vera"])
+def test_only_an_admin_reads_the_log(http: httpx.Client, secrets: dict[str, str], name: str) -> None:
+    answer = http.get("/v1/audit", headers=bearer(secrets[name]))
+    assert (answer.status_code, answer.json()["type"]) == (403, "/problems/forbidden")
+
+
+def test_growing_a_study_is_noted_as_its_owners(http: httpx.Client, store: Store, secrets: dict[str, str], body: Body, play: Play) -> None:
+    study = play(body)
+    assert http.post(f"/v1/studies/{study}:extend", json={"trials_per_arm": 4}, headers=bearer(secrets["root"])).status_code == 200
+    assert [(entry.actor, entry.verb) for entry in store.audit(study_id=study).items] == [("root", "extend"), (None, "submit")]
+
+
+def test_an_open_house_notes_what_nobody_in_particular_did(http: httpx.Client, store: Store, body: Body) -> None:
+    study = http.post("/v1/studies", json=body).json()["id"]
+    store.move(study, StudyMove.CANCEL)
+    assert [(entry.actor, entry.verb) for entry in store.audit().items] == [(None, "cancel"), (None, "submit")]
+    assert http.get("/v1/audit").json()["total"] == 2
+    assert http.get("/v1/account").json() == {"role": "admin", "token": None}
+
+
+def test_the_page_offers_a_change_only_to_whom_it_is_allowed(http: httpx.Client, store: Store, secrets: dict[str, str], body: Body) -> None:
+    study = store.submit(parse_spec(body), by=ALICE).id
+    for name, offered in (("alice", True), ("root", True), ("bob", False), ("vera", False)):
+        for path in (f"/studies/{study}", f"/studies/{study}/live"):
+            page = http.get(path, headers={"accept": "text/html", **bearer(secrets[name])}).text
+            assert (f'action="/studies/{study}/pause"' in page) is offered, (name, path)

@@ -1,0 +1,148 @@
+"""Too many requests are told to wait, each token and each address by itself."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+
+import httpx
+import pytest
+
+from service.addresses import client_address
+from service.app import create_app
+from service.client import Client
+from service.rate_limits import RateLimits
+from service.settings import Settings, SettingsInvalid
+from studies.store import Store
+
+__all__: list[str] = []
+
+ClientOf = Callable[..., AbstractContextManager[httpx.Client]]
+
+
+class Clock:
+    """A clock that is set by hand."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def taken(limits: RateLimits, key: str, tries: int) -> int:
+    return sum(limits.wait_s(key) == 0 for _ in range(tries))
+
+
+def test_four_seconds_worth_pass_at_once_and_then_as_many_as_the_limit_says() -> None:
+    clock = Clock()
+    limits = RateLimits(5.0, clock=clock)
+    assert taken(limits, "a", 100) == 20
+    clock.now += 2.0
+    assert taken(limits, "a", 100) == 10
+    clock.now += 3600.0
+    assert taken(limits, "a", 100) == 20, "no more than that is saved up"
+
+
+def test_whoever_waits_as_long_as_told_is_let_in() -> None:
+    clock = Clock()
+    limits = RateLimits(0.2, clock=clock)
+    assert limits.wait_s("a") == 0
+    wait_s = limits.wait_s("a")
+    assert wait_s == 5
+    clock.now += wait_s
+    assert limits.wait_s("a") == 0
+
+
+def test_asking_while_one_waits_does_not_lengthen_the_wait() -> None:
+    clock = Clock()
+    limits = RateLimits(1.0, clock=clock)
+    assert taken(limits, "a", 1000) == 4
+    clock.now += 1.0
+    assert limits.wait_s("a") == 0
+
+
+def test_one_does_not_take_from_another() -> None:
+    limits = RateLimits(1.0, clock=Clock())
+    assert (taken(limits, "a", 9), taken(limits, "b", 9)) == (4, 4)
+
+
+def test_zero_is_no_limit() -> None:
+    assert taken(RateLimits(0.0, clock=Clock()), "a", 1000) == 1000
+
+
+def test_made_up_callers_do_not_fill_the_memory() -> None:
+    limits = RateLimits(1.0, clock=Clock())
+    for n in range(20_000):
+        limits.wait_s(str(n))
+    assert len(limits._buckets) == 10_000
+
+
+@pytest.fixture
+def slow(settings: Settings) -> Settings:
+    """Settings of a service that lets four requests pass at once."""
+    return settings.model_copy(update={"rate_per_s": 1.0})
+
+
+def test_a_token_that_asks_too_much_is_told_when_to_come_again(slow: Settings, store: Store, client_of: ClientOf) -> None:
+    alice, bob = ({"authorization": f"Bearer {store.create_token(name, role='viewer')}"} for name in ("alice", "bob"))
+    with client_of(create_app(slow, store)) as client:
+        answers = [client.get("/v1/studies", headers=alice) for _ in range(10)]
+        refused = answers[-1]
+        assert [answer.status_code for answer in answers[:4]] == [200] * 4
+        assert (refused.status_code, refused.headers["content-type"]) == (429, "application/problem+json")
+        assert refused.json()["type"] == "/problems/rate-limited"
+        assert "more than 1 requests a second came from token 'alice'; send the next in" in refused.json()["detail"]
+        assert int(refused.headers["retry-after"]) >= 1
+        assert client.get("/v1/studies", headers=bob).status_code == 200, "it is not bob's fault"
+        assert client.get("/healthz").status_code == 200
+
+
+def test_whoever_guesses_tokens_is_counted_by_address(slow: Settings, store: Store, client_of: ClientOf) -> None:
+    secret = store.create_token("alice", role="viewer")
+    with client_of(create_app(slow, store)) as client:
+        answers = [client.get("/v1/studies", headers={"authorization": f"Bearer guess-{n}"}).status_code for n in range(10)]
+        assert (answers[:4], answers[-1]) == ([401] * 4, 429)
+        assert client.get("/v1/studies", headers={"authorization": f"Bearer {secret}"}).status_code == 200, "a valid token is not locked out"
+
+
+def test_an_open_house_sets_no_limit(slow: Settings, store: Store, client_of: ClientOf) -> None:
+    with client_of(create_app(slow, store)) as client:
+        assert {client.get("/v1/account").status_code for _ in range(20)} == {200}
+
+
+@pytest.mark.parametrize(
+    ("peer", "forwarded", "found"),
+    [
+        ("203.0.113.9", ["198.51.100.1"], "203.0.113.9"),
+        ("10.0.0.1", [], "10.0.0.1"),
+        ("10.0.0.1", ["198.51.100.1"], "198.51.100.1"),
+        ("10.0.0.1", ["1.2.3.4, 198.51.100.1, 10.0.0.2"], "198.51.100.1"),
+        ("10.0.0.1", ["1.2.3.4", "198.51.100.1"], "198.51.100.1"),
+        ("10.0.0.1", ["<script>"], "10.0.0.1"),
+        ("10.0.0.1", ["198.51.100.1, x, 10.0.0.2"], "10.0.0.2"),
+        ("10.0.0.1", ["2001:db8::1"], "2001:db8::1"),
+        (None, ["198.51.100.1"], None),
+        ("testclient", ["198.51.100.1"], "testclient"),
+    ],
+)
+def test_only_a_trusted_proxy_says_where_a_request_came_from(peer: str | None, forwarded: list[str], found: str | None) -> None:
+    assert client_address(peer, forwarded, trusted=("10.0.0.0/8", "::1")) == found
+
+
+def test_behind_a_trusted_proxy_each_address_is_counted_by_itself(slow: Settings, store: Store, client_of: ClientOf) -> None:
+    store.create_token("alice", role="viewer")
+    for trusted, last in ((("127.0.0.1",), 401), ((), 429)):
+        with client_of(create_app(slow.model_copy(update={"trusted_proxies": trusted}), store)) as client:
+            answers = [client.get("/v1/studies", headers={"x-forwarded-for": f"198.51.100.{n}"}).status_code for n in range(10)]
+            assert answers[-1] == last
+
+
+def test_what_is_no_address_is_no_proxy() -> None:
+    with pytest.raises(SettingsInvalid, match=r"TANGENT_TRUSTED_PROXIES: expected addresses or networks such as 10\.0\.0\.0/8, got 'proxy'"):
+        Settings.load(trusted_proxies="10.0.0.1,proxy")
+    assert Settings.load(trusted_proxies="10.0.0.1, ::1").trusted_proxies == ("10.0.0.1", "::1")
+
+
+def test_the_client_waits_as_long_as_it_is_told(slow: Settings, store: Store, serve_app: Callable[..., AbstractContextManager[str]]) -> None:
+    secret = store.create_token("alice", role="viewer")
+    with serve_app(create_app(slow, store)) as url, Client(url, secret) as client:
+        assert [client.studies().total for _ in range(6)] == [0] * 6

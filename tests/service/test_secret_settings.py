@@ -1,0 +1,62 @@
+"""The database's password and the token may lie in files, for the service and for the dispatcher alike; both are told in one line what is wrong."""
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+import workers.settings
+from service.settings import Settings, SettingsInvalid
+
+__all__: list[str] = []
+
+URL = "postgresql+psycopg://tangent@db/tangent"
+
+
+@pytest.fixture(autouse=True)
+def password_file(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A file with a password, named in an environment that says nothing else but where the database is."""
+    del settings
+    file = tmp_path / "password"
+    file.write_text("geheim\n")
+    monkeypatch.setenv("TANGENT_DATABASE_URL", URL)
+    monkeypatch.setenv("TANGENT_DATABASE_PASSWORD_FILE", str(file))
+    return file
+
+
+def test_the_databases_password_is_read_from_its_file() -> None:
+    whole = "postgresql+psycopg://tangent:geheim@db/tangent"
+    assert Settings.load().database_url == whole
+    assert workers.settings.Settings().database == whole
+
+
+def test_a_dispatcher_hands_on_a_url_without_the_password() -> None:
+    settings = workers.settings.Settings()
+    assert settings.database_url == URL
+    assert "geheim" not in repr(settings)
+    assert "geheim" not in repr(Settings.load())
+
+
+def test_a_token_is_read_from_its_file_unless_one_is_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "token").write_text("from-a-file\n")
+    monkeypatch.setenv("TANGENT_TOKEN_FILE", str(tmp_path / "token"))
+    token = Settings.load().token
+    assert token is not None
+    assert token.get_secret_value() == "from-a-file"
+    given = Settings.load(token="given").token
+    assert given is not None
+    assert given.get_secret_value() == "given"
+
+
+def test_a_file_that_cannot_be_read_is_told_in_one_line(password_file: Path) -> None:
+    password_file.unlink()
+    with pytest.raises(SettingsInvalid, match=r"^TANGENT_DATABASE_URL: the secret's file .*password cannot be read: No such file or directory$"):
+        Settings.load()
+    with pytest.raises(ValidationError, match="cannot be read"):
+        workers.settings.Settings()
+
+
+def test_a_password_for_the_embedded_database_is_a_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TANGENT_DATABASE_URL")
+    with pytest.raises(SettingsInvalid, match="names a user"):
+        Settings.load()

@@ -1,0 +1,257 @@
+"""Owners, quotas and the log, in the same transaction as what they are about, on each database."""
+
+import threading
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+from catalogs import study_body
+from playing import Play, report
+
+from studies.actors import OPERATOR, Actor
+from studies.errors import Forbidden, NotOwner, QuotaExceeded, SpecInvalid, TokenNotFound, VersionConflict
+from studies.extension import parse_extension
+from studies.spec import parse_spec
+from studies.states import StudyMove, StudyState
+from studies.store import Store
+from studies.views import Quotas
+
+__all__: list[str] = []
+
+SPEC = parse_spec(study_body())
+ADA, BOB = Actor(name="ada", role="submitter"), Actor(name="bob", role="submitter")
+VERA, ROOT = Actor(name="vera", role="viewer"), Actor(name="root", role="admin", address="10.0.0.1")
+GPU = {"gpus_per_pack": 2.0}
+
+
+def verbs(store: Store) -> list[tuple[str | None, str]]:
+    """Return who did what, the first first."""
+    return [(entry.actor, entry.verb) for entry in reversed(store.audit().items)]
+
+
+def test_only_its_owner_or_an_admin_moves_a_study(store: Store) -> None:
+    study = store.submit(SPEC, by=ADA).id
+    for actor, error in ((BOB, NotOwner), (VERA, Forbidden), (Actor(name="ada", role="viewer"), Forbidden)):
+        with pytest.raises(error):
+            store.move(study, StudyMove.PAUSE, by=actor)
+    assert store.study(study).version == 1
+    store.move(study, StudyMove.PAUSE, by=ADA)
+    store.move(study, StudyMove.CANCEL, by=ROOT)
+    assert verbs(store) == [("ada", "submit"), ("ada", "pause"), ("root", "cancel")]
+
+
+def test_a_viewer_submits_nothing(store: Store) -> None:
+    with pytest.raises(Forbidden, match="token 'vera' is a viewer, and this needs a submitter"):
+        store.submit(SPEC, by=VERA)
+    assert (store.studies().total, verbs(store)) == (0, [])
+
+
+def test_only_its_owner_or_an_admin_extends_a_study(store: Store) -> None:
+    play = Play(store)
+    store.submit(SPEC, by=ADA)
+    run = play.claim()
+    run.writer.close(StudyMove.FINISH)
+    with pytest.raises(NotOwner, match="belongs to 'ada', and 'bob' may change only their own; clone it, or ask an admin"):
+        store.extend(run.claim.study_id, parse_extension({"trials_per_arm": 4}), by=BOB)
+    assert store.extend(run.claim.study_id, parse_extension({"trials_per_arm": 4}), by=ADA).state is StudyState.QUEUED
+
+
+def test_what_was_refused_is_not_in_the_log(store: Store) -> None:
+    study = store.submit(SPEC, by=ADA).id
+    with pytest.raises(VersionConflict):
+        store.move(study, StudyMove.PAUSE, by=ADA, if_version=9)
+    assert verbs(store) == [("ada", "submit")]
+
+
+def test_a_study_submitted_twice_with_one_key_is_in_the_log_once(store: Store) -> None:
+    for _ in range(2):
+        store.submit(SPEC, by=ADA, idempotency_key="k")
+    assert verbs(store) == [("ada", "submit")]
+
+
+def test_the_log_can_be_read_by_actor_verb_and_study_page_by_page(store: Store) -> None:
+    first, second = store.submit(SPEC, by=ADA).id, store.submit(SPEC, by=BOB).id
+    store.move(first, StudyMove.PAUSE, by=ROOT)
+    assert [entry.verb for entry in store.audit(study_id=first).items] == ["pause", "submit"]
+    assert [entry.study_id for entry in store.audit(actor="bob").items] == [second]
+    assert [entry.address for entry in store.audit(verb="pause").items] == ["10.0.0.1"]
+    page = store.audit(page_size=2)
+    assert (len(page.items), page.total) == (2, 3)
+    assert store.audit(page_token=page.next_page_token).items[0].actor == "ada"
+    with pytest.raises(SpecInvalid):
+        store.audit(actor="ada", page_token=page.next_page_token)
+
+
+def test_an_address_of_any_length_fits_the_log(store: Store) -> None:
+    store.submit(SPEC, by=Actor(name="ada", role="submitter", address="x" * 5000 + "\0"))
+    assert store.audit().items[0].address == "x" * 255
+
+
+def test_only_an_admin_makes_changes_and_revokes_tokens(store: Store) -> None:
+    for call in (
+        lambda: store.create_token("eve", role="admin", by=ADA),
+        lambda: store.set_quotas("ada", Quotas(), by=ADA),
+        lambda: store.revoke_token("ada", by=ADA),
+    ):
+        with pytest.raises(Forbidden, match="needs an admin"):
+            call()
+    store.create_token("ada", role="submitter", by=ROOT)
+    store.set_quotas("ada", Quotas(max_studies=1), by=ROOT)
+    store.revoke_token("ada", by=ROOT)
+    assert [(entry.verb, entry.subject) for entry in reversed(store.audit().items)] == [
+        ("token.create", "ada"),
+        ("token.change", "ada"),
+        ("token.revoke", "ada"),
+    ]
+
+
+def test_a_token_has_room_for_as_many_open_studies_as_its_quota_says(store: Store) -> None:
+    store.create_token("ada", role="submitter", quotas=Quotas(max_studies=2))
+    first = store.submit(SPEC, by=ADA).id
+    store.submit(SPEC, by=ADA, idempotency_key="k")
+    with pytest.raises(QuotaExceeded, match=r"'ada' may have 2 studies open at once \(max_studies\), has 2 and asks for one more; wait until"):
+        store.submit(SPEC, by=ADA)
+    assert store.submit(SPEC, by=ADA, idempotency_key="k").owner == "ada", "the same submission is no further one"
+    store.submit(SPEC, by=BOB)
+    store.move(first, StudyMove.PAUSE, by=ADA)
+    with pytest.raises(QuotaExceeded):
+        store.submit(SPEC, by=ADA)
+    store.move(first, StudyMove.CANCEL, by=ADA)
+    assert store.submit(SPEC, by=ADA).state is StudyState.QUEUED
+    assert (store.token("ada").open_studies, store.token("ada").quotas.max_studies) == (2, 2)
+
+
+def test_quotas_of_zero_refuse_everything(store: Store) -> None:
+    store.create_token("ada", role="submitter", quotas=Quotas(max_studies=0))
+    with pytest.raises(QuotaExceeded):
+        store.submit(SPEC, by=ADA)
+
+
+def test_a_study_may_have_as_many_trials_as_its_owners_quota_says(store: Store) -> None:
+    store.create_token("ada", role="submitter", quotas=Quotas(max_trials=10))
+    # Two arms of three trials.
+    study = store.submit(SPEC, by=ADA).id
+    with pytest.raises(
+        QuotaExceeded, match=r"at most 10 trials \(max_trials\), and this one asks for 14, its confirmation runs among them; lower its"
+    ):
+        store.submit(parse_spec(study_body(confirmation={"seeds": 2})), by=ADA)
+    Play(store).claim().writer.close(StudyMove.FINISH)
+    with pytest.raises(QuotaExceeded, match="asks for 12"):
+        store.extend(study, parse_extension({"trials_per_arm": 6}), by=ADA)
+    assert store.extend(study, parse_extension({"trials_per_arm": 5}), by=ADA).state is StudyState.QUEUED
+
+
+def test_once_its_gpu_hours_are_used_no_study_that_needs_a_gpu_begins(store: Store) -> None:
+    store.create_token("ada", role="submitter", quotas=Quotas(max_gpu_hours=1.0))
+    spec = parse_spec(study_body(resources=GPU))
+    study = store.submit(spec, by=ADA).id
+    run = Play(store).claim()
+    done, flying = run.begin(0, 1)
+    run.complete(done, 0.9, cost_s=1200.0)
+    assert store.token("ada").gpu_hours == pytest.approx(2 * 1200 / 3600)
+    assert store.submit(spec, by=ADA).owner == "ada"
+    run.writer.record([report(flying, 1, elapsed_s=900.0)])
+    assert store.token("ada").gpu_hours == pytest.approx(2 * 2100 / 3600)
+    with pytest.raises(
+        QuotaExceeded, match=r"may use 1 GPU-hours \(max_gpu_hours\), has used 1.17 and asks for a study with 2 GPUs for each pack; run it"
+    ):
+        store.submit(spec, by=ADA)
+    assert store.submit(SPEC, by=ADA).owner == "ada", "on CPUs it may go on"
+    store.move(study, StudyMove.PAUSE, by=ADA)
+    with pytest.raises(QuotaExceeded):
+        store.move(study, StudyMove.RESUME, by=ADA)
+    store.set_quotas("ada", Quotas(max_gpu_hours=2.0), by=ROOT)
+    assert store.move(study, StudyMove.RESUME, by=ADA).state is StudyState.QUEUED
+
+
+def test_a_study_on_cpus_uses_no_gpu_hours(store: Store) -> None:
+    store.create_token("ada", role="submitter")
+    store.submit(SPEC, by=ADA)
+    run = Play(store).claim()
+    run.complete(run.begin(0)[0], 0.9, cost_s=7200.0)
+    assert store.token("ada").gpu_hours == 0.0
+
+
+def test_studies_that_are_submitted_at_once_do_not_pass_a_quota_together(store: Store, database_url: str) -> None:
+    store.create_token("ada", role="submitter", quotas=Quotas(max_studies=2))
+    taken: list[str] = []
+    refused: list[QuotaExceeded] = []
+    barrier = threading.Barrier(6)
+
+    def submit() -> None:
+        # Each service has connections of its own.
+        other = Store.open(database_url, migrate=False)
+        barrier.wait()
+        try:
+            taken.append(other.submit(SPEC, by=ADA).id)
+        except QuotaExceeded as error:
+            refused.append(error)
+        other.close()
+
+    _all_at_once(submit, 6)
+    assert (len(taken), len(refused), store.token("ada").open_studies) == (2, 4, 2)
+
+
+def test_one_key_sent_to_several_services_at_once_makes_one_study(store: Store, database_url: str) -> None:
+    store.create_token("ada", role="submitter", quotas=Quotas(max_studies=1))
+    made: list[str] = []
+    barrier = threading.Barrier(6)
+
+    def submit() -> None:
+        other = Store.open(database_url, migrate=False)
+        barrier.wait()
+        made.append(other.submit(SPEC, by=ADA, idempotency_key="k").id)
+        other.close()
+
+    _all_at_once(submit, 6)
+    assert (len(made), len(set(made)), verbs(store)[1:]) == (6, 1, [("ada", "submit")])
+
+
+def test_quotas_of_a_token_that_is_not_there_cannot_be_set(store: Store) -> None:
+    with pytest.raises(TokenNotFound):
+        store.set_quotas("nobody", Quotas())
+    with pytest.raises(TokenNotFound):
+        store.token("nobody")
+
+
+def test_only_an_admin_says_that_a_study_is_of_high_priority(store: Store) -> None:
+    high = parse_spec(study_body(resources={"priority": "high"}))
+    with pytest.raises(Forbidden, match="only an admin may submit studies of high priority, and token 'ada' is a submitter; leave `priority` out"):
+        store.submit(high, by=ADA)
+    assert store.submit(high, by=ROOT).spec.resources.priority == "high"
+    assert store.submit(high, by=OPERATOR).spec.resources.priority == "high", "an open service has no admin to ask"
+    assert store.submit(parse_spec(study_body(resources={"priority": "low"})), by=ADA).spec.resources.priority == "low"
+
+
+def test_a_session_is_known_to_every_service_until_it_ends(store: Store, database_url: str) -> None:
+    secret = store.create_token("ada", role="submitter")
+    session = store.log_in(secret, lasts=timedelta(hours=1), address="10.0.0.9")
+    assert session is not None
+    other = Store.open(database_url, migrate=False)
+    found = other.session_owner(session)
+    assert found is not None
+    assert (found.name, found.last_used_at is None) == ("ada", True)
+    assert store.tokens()[0].last_used_at is not None
+    other.log_out(session, by=ADA)
+    other.log_out(session, by=ADA)
+    assert store.session_owner(session) is None
+    assert verbs(store) == [(None, "token.create"), ("ada", "login"), ("ada", "logout")]
+    assert store.audit(verb="login").items[0].address == "10.0.0.9"
+    other.close()
+
+
+def test_no_secret_of_a_session_is_stored(store: Store) -> None:
+    session = store.log_in(store.create_token("ada", role="submitter"), lasts=timedelta(hours=1), address=None)
+    assert session is not None
+    with store._database.read() as connection:
+        rows = connection.exec_driver_sql("SELECT * FROM session").all()
+    assert len(rows) == 1
+    assert session not in str(rows)
+
+
+def _all_at_once(work: Callable[[], None], count: int) -> None:
+    threads = [threading.Thread(target=work) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)

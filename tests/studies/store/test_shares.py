@@ -1,0 +1,240 @@
+"""Shares: whose turn it is, how many packs each run may have out, and who makes room for whom."""
+
+import math
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from catalogs import study_body
+from hypothesis import given
+from hypothesis import strategies as st
+from playing import Play, Run
+
+from studies.actors import Actor
+from studies.spec import parse_spec
+from studies.states import StudyMove
+from studies.store import Store
+from studies.store.shares import Share, allot, share
+from studies.store.tables import study
+
+__all__: list[str] = []
+
+MACHINES = "10.0.0.1:6379"
+
+
+def submit(play: Play, owner: str | None, priority: str = "normal") -> str:
+    """Submit a study of an owner and return its id."""
+    spec = parse_spec(study_body(resources={"priority": priority}))
+    return play.store.submit(spec, by=Actor(name=owner, role="admin")).id
+
+
+def run(play: Play, owner: str | None, priority: str = "normal", *, wanted: int = 100, machines: str = MACHINES) -> Run:
+    """Submit a study, claim it and say what it wants."""
+    study_id = submit(play, owner, priority)
+    found = play.claim()
+    assert found.claim.study_id == study_id
+    found.writer.renew(wanted=wanted, machines=machines)
+    return found
+
+
+def seats(*runs: Run, slots: int = 8) -> list[int]:
+    """Return how many packs each run may have out."""
+    return [each.writer.room(slots=slots)[0] for each in runs]
+
+
+def yielding(*runs: Run) -> list[bool]:
+    """Return which runs should make room."""
+    return [each.writer.room(slots=8)[1] for each in runs]
+
+
+def age(store: Store, seconds: float, *study_ids: str) -> None:
+    """Let time pass for some studies, or for all."""
+    with store._database.write() as connection:
+        for row in connection.execute(study.select()).all():
+            if row.id in study_ids or not study_ids:
+                past = {name: None if (at := getattr(row, name)) is None else at - timedelta(seconds=seconds) for name in ("created_at", "turn_at")}
+                connection.execute(study.update().where(study.c.id == row.id).values(**past))
+
+
+def test_alone_a_study_has_all_machines(play: Play) -> None:
+    assert seats(run(play, "ada")) == [8]
+
+
+def test_two_owners_share_alike(play: Play) -> None:
+    assert seats(run(play, "ada"), run(play, "bob")) == [4, 4]
+
+
+def test_an_owner_gains_nothing_by_submitting_more_studies(play: Play) -> None:
+    runs = [run(play, owner) for owner in ("ada", "ada", "ada", "bob")]
+    *adas, bobs = seats(*runs, slots=12)
+    assert (sum(adas), bobs) == (6, 6)
+    assert sorted(adas) == [2, 2, 2]
+
+
+def test_on_an_open_service_studies_share_alike(play: Play) -> None:
+    assert seats(run(play, None), run(play, None)) == [4, 4]
+
+
+def test_a_small_study_is_not_starved_by_a_large_one(play: Play) -> None:
+    large, small = run(play, "ada", wanted=10_000), run(play, "bob", wanted=2)
+    assert seats(large, small) == [6, 4], "what the small one does not want the large one has; it may always ask for more"
+    small.writer.renew(wanted=0)
+    assert seats(large) == [8]
+    small.writer.renew(wanted=50)
+    assert seats(large, small) == [4, 4]
+
+
+def test_priorities_weigh(play: Play) -> None:
+    runs = [run(play, "ada", priority) for priority in ("high", "normal", "low")]
+    assert seats(*runs, slots=13) == [9, 3, 1]
+
+
+def test_where_there_are_more_studies_than_slots_they_take_turns(play: Play) -> None:
+    runs = [run(play, owner) for owner in ("ada", "bob", "eve")]
+    start = datetime(2026, 1, 1, tzinfo=UTC)
+    with play.store._database.read() as connection:
+        turns = [
+            [share(connection, each.claim.study_id, slots=1, turn_s=120.0, now=start + timedelta(seconds=150 * n)) for each in runs]
+            for n in range(12)
+        ]
+    assert all(sum(turn) == 1 for turn in turns)
+    assert all(sum(turn[n] for turn in turns) >= 3 for n in range(3))
+
+
+def test_a_study_that_needs_gpus_shares_them_only_with_those_that_need_them_too(play: Play) -> None:
+    spec = parse_spec(study_body(resources={"gpus_per_pack": 1.0}))
+    ada = run(play, "ada")
+    play.store.submit(spec, by=Actor(name="bob", role="submitter"))
+    bob = play.claim()
+    bob.writer.renew(wanted=1, machines=MACHINES)
+    assert seats(bob, slots=1) == [1]
+    assert seats(ada, slots=8) == [7], "the GPU's pack takes a core"
+
+
+def test_runs_on_other_machines_take_nothing(play: Play) -> None:
+    here, there = run(play, "ada"), run(play, "bob", machines="10.0.0.2:6379")
+    assert seats(here, there) == [8, 8]
+
+
+def test_a_run_that_is_lost_paused_or_has_not_begun_takes_nothing(play: Play) -> None:
+    here, lost = run(play, "ada"), run(play, "bob")
+    lost.lapse()
+    assert seats(here) == [8]
+    submit(play, "eve")
+    play.claim(lease_s=600.0)
+    assert seats(here) == [8], "it has not said yet what it wants"
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from([None, "ada", "bob", "eve"]), st.integers(0, 2), st.one_of(st.integers(0, 9), st.just(math.inf))), max_size=6),
+    st.integers(0, 20),
+)
+def test_nothing_is_given_twice_nothing_wanted_is_left_and_nobody_has_more_than_it_wants(
+    drawn: list[tuple[str | None, int, float]], slots: int
+) -> None:
+    studies = [Share(str(n), owner, priority, wanted) for n, (owner, priority, wanted) in enumerate(drawn)]
+    given_out = allot(studies, slots)
+    assert all(0 <= given_out[each.study_id] <= each.wanted for each in studies)
+    assert sum(given_out.values()) == min(slots, sum(each.wanted for each in studies))
+
+
+@given(st.integers(1, 4), st.integers(1, 3), st.integers(1, 4))
+def test_in_as_many_turns_as_there_are_studies_each_owner_is_served_alike(owners: int, studies: int, slots: int) -> None:
+    shares = [Share(f"{owner}-{n}", str(owner), 1) for owner in range(owners) for n in range(studies)]
+    turns = [allot(shares, slots, turn=turn) for turn in range(owners * studies)]
+    sums = [sum(turn[each.study_id] for turn in turns for each in shares if each.owner == str(owner)) for owner in range(owners)]
+    assert max(sums) == min(sums)
+    each = [sum(turn[share.study_id] for turn in turns) for share in shares]
+    assert min(each) > 0, "nobody is starved"
+
+
+@given(st.lists(st.tuples(st.sampled_from(["ada", "bob", "eve"]), st.integers(0, 2)), min_size=1, max_size=6), st.integers(1, 30))
+def test_owners_of_one_priority_differ_by_at_most_one_pack(drawn: list[tuple[str, int]], slots: int) -> None:
+    studies = [Share(str(n), owner, 1) for n, (owner, _) in enumerate(drawn)]
+    held = allot(studies, slots)
+    sums = [sum(held[each.study_id] for each in studies if each.owner == owner) for owner in {each.owner for each in studies}]
+    assert max(sums) - min(sums) <= 1
+
+
+def test_the_owner_who_has_no_run_is_served_before_one_who_has(play: Play) -> None:
+    first, second = submit(play, "ada"), submit(play, "ada")
+    third = submit(play, "bob")
+    assert [play.claim().claim.study_id for _ in range(3)] == [first, third, second]
+
+
+def test_high_priority_is_claimed_first_and_low_last(play: Play) -> None:
+    low, normal, high = (submit(play, "ada", priority) for priority in ("low", "normal", "high"))
+    assert [play.claim().claim.study_id for _ in range(3)] == [high, normal, low]
+
+
+def test_owners_take_turns(play: Play) -> None:
+    adas, bobs = [submit(play, "ada") for _ in range(3)], [submit(play, "bob") for _ in range(3)]
+    claimed: list[str] = []
+    for _ in range(6):
+        found = play.claim()
+        claimed.append(found.claim.study_id)
+        found.writer.close(StudyMove.FINISH)
+    assert claimed == [adas[0], bobs[0], adas[1], bobs[1], adas[2], bobs[2]]
+
+
+def test_whoever_has_two_runs_makes_room_for_an_owner_who_has_none(play: Play) -> None:
+    first, second, third = run(play, "ada"), run(play, "bob"), run(play, "ada")
+    submit(play, "eve")
+    assert yielding(first, second, third) == [False] * 3, "a place may be on its way"
+    age(play.store, 20.0)
+    assert yielding(first, second, third) == [False] * 3, "none has had its turn"
+    age(play.store, 200.0)
+    assert yielding(first, second, third) == [True, False, False]
+    play.store.release(first.claim)
+    assert play.claim().study.owner == "eve"
+    assert yielding(second, third) == [False, False]
+
+
+def test_after_its_turn_the_one_who_made_room_waits_for_the_next(play: Play) -> None:
+    ada = run(play, "ada")
+    submit(play, "bob")
+    age(play.store, 200.0)
+    assert yielding(ada) == [True]
+    play.store.release(ada.claim)
+    bob = play.claim()
+    bob.writer.renew(wanted=5, machines=MACHINES)
+    assert (bob.study.owner, yielding(bob)) == ("bob", [False])
+    age(play.store, 200.0)
+    assert yielding(bob) == [True]
+
+
+def test_nobody_makes_room_for_an_owner_who_has_a_run_or_when_all_are_the_same(play: Play) -> None:
+    runs = [run(play, "ada"), run(play, "bob")]
+    submit(play, "ada")
+    age(play.store, 500.0)
+    assert yielding(*runs) == [False, False]
+
+
+def test_on_an_open_service_nobody_makes_room(play: Play) -> None:
+    runs = [run(play, None), run(play, None)]
+    submit(play, None)
+    age(play.store, 500.0)
+    assert yielding(*runs) == [False, False]
+
+
+def test_the_lowest_priority_makes_room_for_a_higher_one_without_a_turn(play: Play) -> None:
+    low, normal = run(play, "ada", "low"), run(play, "ada")
+    waiting = submit(play, "ada", "high")
+    age(play.store, 20.0, waiting)
+    assert yielding(low, normal) == [True, False]
+    play.store.release(low.claim)
+    assert play.claim().claim.study_id == waiting
+
+
+def test_a_low_priority_never_drives_out_a_higher_one(play: Play) -> None:
+    runs = [run(play, "ada"), run(play, "ada", "high")]
+    submit(play, "bob", "low")
+    age(play.store, 500.0)
+    assert yielding(*runs) == [False, False]
+
+
+@pytest.mark.parametrize("owner", ["ada", None])
+def test_what_was_taken_up_last_is_no_newer_than_now(play: Play, owner: str | None) -> None:
+    found = run(play, owner)
+    with play.store._database.read() as connection:
+        (at,) = connection.execute(study.select().with_only_columns(study.c.turn_at).where(study.c.id == found.claim.study_id)).one()
+    assert at <= datetime.now(UTC)

@@ -1,0 +1,131 @@
+"""Several runs on one machine: each has its share of the packs that fit, and a small study ends long before a large one."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from catalogs import catalog
+from feeding import Running
+
+from studies.store import Store
+from studies.store.tables import study
+from workers.pack import Pack
+
+__all__: list[str] = []
+
+SLOTS = 4
+MACHINES = "10.0.0.1:6379"
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    opened = Store.open(f"sqlite:///{tmp_path}/tangent.db")
+    opened.announce(catalog(), dispatcher="here")
+    yield opened
+    opened.close()
+
+
+class Machine:
+    """A machine on which so many packs are trained at once; who asks first is served first, and every pack takes as long as any other."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.runs: list[Running] = []
+        self.out: dict[int, list[Pack]] = {}
+        self.rounds = 0
+
+    def add(self, owner: str | None, trials: int, **resources: Any) -> Running:
+        """Begin a study of one arm of an owner, every trial a pack of its own."""
+        arm = {"arms": ["adamp"], "budget": {"trials_per_arm": trials, "epochs": 1}}
+        run = Running(self.store, slots=1, **arm, resources={"max_pack_size": 1, **resources})
+        with self.store._database.write() as connection:
+            connection.execute(study.update().where(study.c.id == run.study.id).values(owner=owner))
+        self.out[len(self.runs)] = []
+        self.runs.append(run)
+        run.writer.renew(wanted=run.feed.wanted, machines=MACHINES)
+        return run
+
+    def _close(self, run: Running) -> None:
+        if self.store.study(run.study.id).ended_at is None:
+            run.close()
+
+    def held(self, run: Running) -> int:
+        """Return how many packs of a run are being trained."""
+        return len(self.out[self.runs.index(run)])
+
+    def go_on(self) -> None:
+        """Train until every pack that is out has ended, and hand out the next."""
+        self.rounds += 1
+        for n, run in enumerate(self.runs):
+            for pack in self.out[n]:
+                run.finish(pack)
+            self.out[n] = []
+        for n, run in enumerate(self.runs):
+            if run.feed.is_spent:
+                self._close(run)
+                continue
+            run.slots, _ = run.writer.room(slots=SLOTS)
+            run.feed.is_sharing = run.slots < SLOTS
+            room = SLOTS - sum(map(len, self.out.values()))
+            while len(self.out[n]) < min(run.slots, room + len(self.out[n])) and (
+                pack := run.feed.next_pack(f"{n}-{self.rounds}-{len(self.out[n])}")
+            ):
+                run.feed.started(pack.pack_id)
+                self.out[n].append(pack)
+                room -= 1
+            run.writer.renew(wanted=run.feed.wanted, machines=MACHINES)
+
+
+def test_a_small_study_ends_long_before_a_large_one_that_began_before_it(store: Store) -> None:
+    machine = Machine(store)
+    large = machine.add("ada", 60)
+    machine.go_on()
+    assert machine.held(large) == SLOTS, "alone it has the whole machine"
+    small = machine.add("bob", 6)
+    while not small.feed.is_spent:
+        machine.go_on()
+    assert machine.rounds <= 6, "six packs, two at once"
+    assert not large.feed.is_spent
+    machine.go_on()
+    machine.go_on()
+    assert machine.held(large) == SLOTS, "and has it again"
+    while not large.feed.is_spent:
+        machine.go_on()
+    assert machine.rounds <= (60 + 6) / SLOTS + 4, "no slot was left idle for long"
+
+
+def test_what_one_study_cannot_use_another_has(store: Store) -> None:
+    machine = Machine(store)
+    narrow = machine.add("ada", 12, max_concurrent_packs=1)
+    wide = machine.add("bob", 30)
+    for _ in range(4):
+        machine.go_on()
+    assert (machine.held(narrow), machine.held(wide)) == (1, 3)
+
+
+def test_two_owners_of_equal_studies_end_together_however_many_one_submits(store: Store) -> None:
+    machine = Machine(store)
+    many = [machine.add("ada", 12) for _ in range(2)]
+    one = machine.add("bob", 12)
+    while not one.feed.is_spent:
+        machine.go_on()
+    done = [sum(state == "completed" for state in run.states()) for run in many]
+    assert machine.rounds <= 8
+    assert 10 <= sum(done) <= 16, "both of ada's together have come about as far as bob's"
+
+
+def test_a_run_says_what_it_could_train_at_once(store: Store) -> None:
+    run = Running(store, slots=2, arms=["adamp"], budget={"trials_per_arm": 5, "epochs": 1}, resources={"max_pack_size": 1})
+    first, second = run.begin("a"), run.begin("b")
+    assert run.feed.wanted == 5
+    run.feed.is_draining = True
+    assert run.feed.next_pack("c") is None
+    assert run.feed.wanted == 2, "it begins no more"
+    run.feed.is_draining = False
+    for pack in (first, second):
+        run.finish(pack)
+    while (pack := run.feed.next_pack("d")) is not None:
+        run.feed.started("d")
+        run.finish(pack)
+    assert run.feed.wanted == 0
