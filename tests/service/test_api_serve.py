@@ -14,6 +14,7 @@ from typing import Any
 
 import httpx
 import pytest
+from ports import free_port
 
 from service.client import Client, ServiceUnreachable
 from service.serve import serve
@@ -26,12 +27,6 @@ __all__: list[str] = []
 
 ROOT = Path(__file__).parents[2]
 CODE = "import sys; from service.serve import serve; from service.settings import Settings; sys.exit(serve(Settings.load()))"
-
-
-def free_port() -> int:
-    with closing(socket.socket()) as taken:
-        taken.bind(("127.0.0.1", 0))
-        return taken.getsockname()[1]
 
 
 @contextmanager

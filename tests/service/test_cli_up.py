@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ports import free_port
 
 from service.cli.dispatcher import Dispatcher
 from service.settings import Settings
@@ -19,12 +20,6 @@ from service.settings import Settings
 __all__: list[str] = []
 
 ROOT = Path(__file__).parents[2]
-
-
-def free_port() -> int:
-    """Return a port that nothing listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return listener.getsockname()[1]
 
 
 def environment(**given: str) -> dict[str, str]:

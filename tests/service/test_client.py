@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 from fastapi import FastAPI
+from ports import free_port
 
 from service.analyses import Analyses
 from service.app import create_app
@@ -34,12 +35,6 @@ ServeApp = Callable[..., AbstractContextManager[str]]
 def client(live: str) -> Generator[Client]:
     with Client(live) as client:
         yield client
-
-
-def free_port() -> int:
-    with closing(socket.socket()) as taken:
-        taken.bind(("127.0.0.1", 0))
-        return taken.getsockname()[1]
 
 
 def test_what_is_read_is_what_is_stored(client: Client, store: Store, body: Body, play: Play) -> None:

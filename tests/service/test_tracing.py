@@ -13,6 +13,7 @@ from typing import Any
 
 import httpx
 import pytest
+from ports import free_port
 
 from service.app import create_app
 from service.settings import Settings, SettingsInvalid
@@ -135,7 +136,7 @@ def test_without_the_extra_the_service_says_what_to_install_in_one_line(tmp_path
     # Whoever has the extra cannot show what happens without it, unless its import fails.
     code = (
         "import sys; sys.modules['opentelemetry.sdk.trace'] = None; "
-        "from service.serve import serve; from service.settings import Settings; sys.exit(serve(Settings.load(port=18780)))"
+        f"from service.serve import serve; from service.settings import Settings; sys.exit(serve(Settings.load(port={free_port()})))"
     )
     given = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT), "TANGENT_HOME": str(tmp_path), ENDPOINT: "http://collector:4318"}
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=given, capture_output=True, text=True, check=False, timeout=60)
