@@ -10,7 +10,7 @@ ARGS ?=
 # Half of the suite waits for Ray, and the other half computes meanwhile. In the order of files: those that start Ray are few and long.
 LANES ?= --numprocesses 2 --dist loadscope --no-loadscope-reorder
 
-.PHONY: help install test check demo demo-stop clean
+.PHONY: help install test slow audit check demo demo-stop clean
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -32,6 +32,14 @@ install: .venv/.installed ## Create .venv with the pinned packages and this proj
 test: install ## Run the whole test suite; as root on Debian, first install Chromium and PostgreSQL for it.
 	@scripts/system-packages
 	@.venv/bin/python -m pytest $(LANES) $(ARGS)
+
+slow: install ## Run the tests that are marked slow, the cluster's as root, then the audit; now and then, not with every change.
+	@scripts/system-packages
+	@.venv/bin/python -m pytest $(LANES) -m "(slow or cluster) and not gpu" $(ARGS)
+	@scripts/audit
+
+audit: ## Hold the pinned packages against PyPI's advisories.
+	@scripts/audit
 
 check: install ## Check format, lint, types and the walls between packages.
 	@scripts/check

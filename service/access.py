@@ -28,6 +28,8 @@ _API = "/v1"
 _PATH_TOLD = 200
 # Asked every few seconds by machinery, or once for every page.
 _QUIET = frozenset({"/healthz", "/readyz", "/metrics", "/static/*", "/docs/swagger/*"})
+# Nobody has sent it: the caller left before there was an answer. The number is nginx's.
+_CALLER_LEFT = 499
 
 
 class Access:
@@ -50,7 +52,7 @@ class Access:
         given = Headers(scope=scope).get(REQUEST_ID, "")
         request_id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
         method = scope["method"] if scope["method"] in _METHODS else "other"
-        status, is_counted, began = 500, False, time.perf_counter()
+        status, is_counted, began = _CALLER_LEFT, False, time.perf_counter()
 
         def count() -> None:
             nonlocal is_counted
@@ -74,6 +76,9 @@ class Access:
             self._metrics.begin()
             try:
                 await self._app(scope, receive, send_and_note)
+            except Exception:
+                status = 500
+                raise
             finally:
                 self._metrics.end()
                 count()
@@ -85,10 +90,14 @@ def route_of(scope: Scope) -> str:
     route = getattr(scope.get("route"), "path", None)
     if isinstance(route, str):
         # A route knows its path without the prefix that it was included under.
-        is_prefixed = scope["path"].startswith(f"{_API}/") and not route.startswith(_API)
+        is_prefixed = f"{scope['path']}/".startswith(f"{_API}/") and not route.startswith(_API)
         return f"{_API}{route}" if is_prefixed else route
     mount = str(scope.get("root_path", "")).removeprefix(str(scope.get("app_root_path", "")))
-    return f"{mount}/*" if mount else "unmatched"
+    if mount:
+        return f"{mount}/*"
+    # The framework's own routes, such as /openapi.json, say nothing of themselves; what has no parameters is its own template.
+    is_plain = "endpoint" in scope and not scope.get("path_params")
+    return scope["path"] if is_plain else "unmatched"
 
 
 def _subject(path: str) -> dict[str, str]:
@@ -105,4 +114,7 @@ def _write(scope: Scope, *, method: str, route: str, status: int, took_s: float)
     # That a service is not ready yet is an answer of /readyz, no fault.
     level = logging.DEBUG if route in _QUIET and status != 500 else logging.WARNING if status >= 500 else logging.INFO
     fields = {"method": method, "path": path, "route": route, "status": status, "duration_ms": round(1000 * took_s, 1)}
+    caller = scope.get("state", {}).get("caller")
+    if caller is not None:
+        fields["caller"] = caller
     _LOG.log(level, "%s %s %d", method, path, status, extra=fields)

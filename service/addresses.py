@@ -1,6 +1,6 @@
 """Where a request came from: the address that connected, or, where that is a proxy which is trusted, the one that the proxy names."""
 
-__all__ = ["client_address"]
+__all__ = ["client_address", "neighbourhood"]
 
 import ipaddress
 from collections.abc import Iterable, Sequence
@@ -16,25 +16,35 @@ def client_address(peer: str | None, forwarded: Iterable[str], *, trusted: Seque
         forwarded: the values of `X-Forwarded-For`, in their order.
         trusted: addresses and networks of proxies, as `10.0.0.0/8`.
     """
-    if peer is None or not _is_among(peer, trusted):
-        return peer
-    found = peer
+    found = None if peer is None else _address(peer)
+    if found is None or not _is_among(found, trusted):
+        return peer if found is None else str(found)
     for hop in reversed([part.strip() for value in forwarded for part in value.split(",")]):
-        if not _is_address(hop):
-            return found
-        found = hop
-        if not _is_among(hop, trusted):
-            return found
-    return found
+        further = _address(hop)
+        if further is None:
+            break
+        found = further
+        if not _is_among(found, trusted):
+            break
+    return str(found)
 
 
-def _is_address(text: str) -> bool:
+def neighbourhood(address: str | None) -> str:
+    """Return what an address counts as where callers are counted: of IPv6 its /64, for whoever has one address there has all of them."""
+    found = None if address is None else _address(address)
+    if found is None or found.version == 4:
+        return str(found or address)
+    return str(ipaddress.ip_network((int(found), 64), strict=False))
+
+
+def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """Return an address; one of IPv4 that a socket of IPv6 tells of, such as `::ffff:10.0.0.1`, as what it is. None for any other text."""
     try:
-        ipaddress.ip_address(text)
+        found = ipaddress.ip_address(text)
     except ValueError:
-        return False
-    return True
+        return None
+    return (found.ipv4_mapped or found) if found.version == 6 else found
 
 
-def _is_among(address: str, networks: Sequence[str]) -> bool:
-    return _is_address(address) and any(ipaddress.ip_address(address) in ipaddress.ip_network(network) for network in networks)
+def _is_among(address: ipaddress.IPv4Address | ipaddress.IPv6Address, networks: Sequence[str]) -> bool:
+    return any(address in ipaddress.ip_network(network) for network in networks)

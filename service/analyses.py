@@ -1,15 +1,17 @@
 """Analyses on demand: worked out from the record when somebody asks, kept until the record has changed, for API, dashboard and reports alike."""
 
-__all__ = ["MAX_COMPARED", "MAX_IN_SUITE", "Analyses"]
+__all__ = ["MAX_COMPARED", "MAX_IN_SUITE", "Allowance", "Analyses"]
 
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar, cast
 
-from pydantic import BaseModel
+import anyio
+import anyio.to_thread
 
 from studies.analysis.joint_views import Comparison, SuiteAnalysis
 from studies.analysis.views import StudyAnalysis
@@ -23,8 +25,22 @@ MAX_IN_SUITE = 200
 """Studies that a suite may have to be analysed."""
 
 _KEPT = 128
-_T = TypeVar("_T", bound=BaseModel)
+_THREADS = 6
+_T = TypeVar("_T")
 _Stamps = tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True)
+class Allowance:
+    """How much of a processor's time may go into keeping one thing up to date while a study runs.
+
+    Attributes:
+        seconds: that may be spent at once.
+        share: of a core, lastingly: what takes a fifth of a second is then at most `0.2 / share` seconds old.
+    """
+
+    seconds: float = 2.0
+    share: float = 0.05
 
 
 @dataclass
@@ -35,28 +51,59 @@ class _Kept:
         lock: held while it is worked out, so that whoever asks meanwhile gets the same.
         users: how many hold or wait for the lock; guarded by the lock of all.
         stamps: version and last event of each study that the value comes from.
-        value: None until it was first worked out.
+        value: what was worked out; meaningless while there are no stamps.
+        left_s: what is left of its allowance.
+        at_s: when that was so.
     """
 
     lock: threading.Lock = field(default_factory=threading.Lock)
     users: int = 0
     stamps: _Stamps = ()
-    value: BaseModel | None = None
+    value: Any = None
+    left_s: float = 0.0
+    at_s: float = 0.0
+
+    def is_as_asked(self, stamps: _Stamps, allowance: Allowance) -> bool:
+        """Return whether the value may be given to whoever asks; what changes a study's state is never left out of it."""
+        if not self.stamps or self.stamps == stamps:
+            return self.stamps == stamps
+        is_moved = [version for version, _ in self.stamps] != [version for version, _ in stamps]
+        return not is_moved and self.left_s + allowance.share * (time.monotonic() - self.at_s) <= 0
+
+    def spend(self, seconds: float, allowance: Allowance) -> None:
+        """Note that working it out took so long."""
+        now = time.monotonic()
+        before = allowance.seconds if not self.stamps else min(allowance.seconds, self.left_s + allowance.share * (now - self.at_s))
+        self.left_s, self.at_s = before - seconds, now
 
 
 class Analyses:
     """Analyses of a store's studies. Safe to share between threads; each is worked out by one thread at a time, and again only after a change.
 
+    While a study runs it changes every second, and a large one's analysis can take as long. So each has an allowance: once that is spent, whoever
+    asks gets what was worked out last, which is then a little older than the record; but not after the study's state has changed.
+
     Args:
         store: where the record stands.
         kept: at most so many are kept, those asked for last.
+        allowance: of each.
     """
 
-    def __init__(self, store: Store, *, kept: int = _KEPT) -> None:
+    def __init__(self, store: Store, *, kept: int = _KEPT, allowance: Allowance | None = None) -> None:
         self._store = store
         self._limit = kept
+        self._allowance = allowance or Allowance()
+        self._threads: anyio.CapacityLimiter | None = None
         self._kept: OrderedDict[tuple[str, ...], _Kept] = OrderedDict()
         self._guard = threading.Lock()
+
+    async def apart(self, work: Callable[[], _T]) -> _T:
+        """Return what some work returns that may wait for an analysis, done in threads of their own.
+
+        However many wait for a slow one, all other requests have theirs.
+        """
+        self._threads = self._threads or anyio.CapacityLimiter(_THREADS)
+        return await anyio.to_thread.run_sync(work, limiter=self._threads)
 
     def of(self, study_id: str) -> StudyAnalysis:
         """Return what a study's record says of its arms.
@@ -71,7 +118,7 @@ class Analyses:
 
             return analyse(self._store.record(study_id))
 
-        return self._current(StudyAnalysis, ("study", study_id), (study_id,), work_out)
+        return self.current(("study", study_id), (study_id,), work_out)
 
     def suite(self, name: str) -> SuiteAnalysis:
         """Return what the studies of a suite say together.
@@ -89,7 +136,7 @@ class Analyses:
 
             return analyse_suite(name, [self._store.record(study_id) for study_id in ids])
 
-        return self._current(SuiteAnalysis, ("suite", name, *ids), ids, work_out)
+        return self.current(("suite", name, *ids), ids, work_out)
 
     def comparison(self, study_ids: Sequence[str]) -> Comparison:
         """Return the arms of several studies of one workload, side by side.
@@ -110,16 +157,23 @@ class Analyses:
 
             return compare([self._store.record(study_id) for study_id in ids])
 
-        return self._current(Comparison, ("comparison", *ids), ids, work_out)
+        return self.current(("comparison", *ids), ids, work_out)
 
-    def _current(self, kind: type[_T], key: tuple[str, ...], study_ids: Sequence[str], work_out: Callable[[], _T]) -> _T:
+    def current(self, key: tuple[str, ...], study_ids: Sequence[str], work_out: Callable[[], _T]) -> _T:
+        """Return what is worked out of these studies' record, kept under a key that stands for one kind of thing.
+
+        Raises:
+            StudyNotFound: one of them is none.
+        """
         with self._held(key) as kept:
             # Before the record is read: what changes in between is then worked out again, never missed.
             stamps = self._stamps(study_ids)
-            if not isinstance(kept.value, kind) or kept.stamps != stamps:
-                kept.value, kept.stamps = work_out(), stamps
-            assert isinstance(kept.value, kind), "a key stands for one kind"
-            return kept.value
+            if not kept.is_as_asked(stamps, self._allowance):
+                began = time.thread_time()
+                value = work_out()
+                kept.spend(time.thread_time() - began, self._allowance)
+                kept.value, kept.stamps = value, stamps
+            return cast("_T", kept.value)
 
     def _stamps(self, study_ids: Sequence[str]) -> _Stamps:
         found = self._store.stamps(study_ids)
@@ -142,7 +196,7 @@ class Analyses:
             with self._guard:
                 kept.users -= 1
                 # What came to nothing, a study that does not exist above all, takes no room.
-                if kept.users == 0 and kept.value is None:
+                if kept.users == 0 and not kept.stamps:
                     del self._kept[key]
                 idle = [other for other, one in self._kept.items() if one.users == 0]
                 for other in idle[: max(0, len(self._kept) - self._limit)]:

@@ -17,6 +17,7 @@ from service.api.health import health_router
 from service.api.metrics import metrics_router
 from service.api.openapi import describe
 from service.api.problems import problem_router
+from service.api.webhooks import add_payloads
 from service.auth import check_exposure
 from service.dashboard.login_pages import login_router
 from service.dashboard.pages import dashboard_router, static_files
@@ -26,8 +27,10 @@ from service.metrics import Metrics
 from service.problems import install
 from service.rate_limits import RateLimits
 from service.settings import Settings, is_loopback
+from service.settled import SettledAnswers
 from service.streams import Pace, Streams
 from service.tracing import start_tracing
+from service.webhooks.deliveries import Deliveries, DeliveryPace
 from studies.store import Store
 
 _DESCRIPTION = """
@@ -39,6 +42,7 @@ Compare optimizers fairly: submit a **study** (a workload, several **arms**, one
 * `GET /v1/studies/{study_id}/analysis` says which arm is better, by how much and how sure that is: from runs on fresh seeds, not from the search.
 * A study's `ETag` can be sent back in `If-None-Match` and `If-Match`.
 * `GET /v1/studies/{study_id}/events` streams what happens; `Last-Event-ID` goes on where a reader was cut off.
+* `POST /v1/webhooks` has it sent to an address of yours, signed.
 * While no API token exists, the service listens to its own machine only and needs none; with one, every request needs one.
 """
 _TAGS = [
@@ -46,6 +50,7 @@ _TAGS = [
     {"name": "analysis", "description": "What studies found, each by itself, as a suite or side by side."},
     {"name": "trials", "description": "Configurations that were trained, and what they measured."},
     {"name": "catalogue", "description": "What can be asked for."},
+    {"name": "webhooks", "description": "Be told, at an address of your own, of what happens to studies."},
     {"name": "users", "description": "Who is calling, and what everybody did."},
     {"name": "index", "description": "Where to begin."},
     {"name": "health", "description": "For machinery."},
@@ -70,16 +75,18 @@ def _known_hosts(settings: Settings) -> frozenset[str] | None:
     return frozenset(host.lower() for host in (*settings.allowed_hosts, settings.host))
 
 
-def create_app(settings: Settings, store: Store | None = None, *, pace: Pace | None = None) -> FastAPI:
+def create_app(settings: Settings, store: Store | None = None, *, pace: Pace | None = None, delivery_pace: DeliveryPace | None = None) -> FastAPI:
     """Return the service as an ASGI application.
 
     Args:
         settings: where it listens and which database it opens.
         store: an open store, which stays its owner's to close; by default one is opened at start-up and closed at shutdown.
         pace: how often event streams look and speak.
+        delivery_pace: how often it looks for what webhooks are to be told.
     """
     streams = Streams(pace=pace)
     metrics = Metrics(streams, version=_version())
+    deliveries = Deliveries(allow=settings.webhook_allow, version=_version(), count=metrics.delivered, pace=delivery_pace)
     tracing = start_tracing(settings)
 
     def watch(opened: Store) -> None:
@@ -92,10 +99,12 @@ def create_app(settings: Settings, store: Store | None = None, *, pace: Pace | N
         if store is None:
             app.state.store = await run_in_threadpool(Store.open, settings.database_url)
             app.state.analyses = Analyses(app.state.store)
+            app.state.settled = SettledAnswers(app.state.store)
             watch(app.state.store)
         try:
             await run_in_threadpool(check_exposure, settings, app.state.store)
-            yield
+            async with deliveries.running(app.state.store):
+                yield
         finally:
             app.state.streams.close()
             if tracing is not None:
@@ -134,12 +143,14 @@ def create_app(settings: Settings, store: Store | None = None, *, pace: Pace | N
     if store is not None:
         app.state.store = store
         app.state.analyses = Analyses(store)
+        app.state.settled = SettledAnswers(store)
         watch(store)
     install(app)
     app.include_router(health_router(app.version))
     app.include_router(metrics_router())
     app.include_router(api_router())
     app.include_router(problem_router())
+    add_payloads(app)
     add_docs(app)
     app.mount("/static", static_files())
     app.include_router(login_router())

@@ -4,7 +4,7 @@ A program sends its token; a browser shows it once, at /login, and from then on 
 that is another's is decided where the study is changed, in `studies.actors`.
 """
 
-__all__ = ["Admin", "Permitted", "address_of", "check_exposure", "is_open", "permitted", "take_turn", "usable"]
+__all__ = ["Admin", "Permitted", "address_of", "check_exposure", "is_open", "is_still_permitted", "permitted", "take_turn", "usable"]
 
 import base64
 import binascii
@@ -15,7 +15,7 @@ from fastapi import Depends, Request
 from fastapi.security.utils import get_authorization_scheme_param
 
 from service import errors
-from service.addresses import client_address
+from service.addresses import client_address, neighbourhood
 from service.problems import Refusal
 from service.rate_limits import RateLimits
 from service.sessions import session_secret
@@ -121,10 +121,12 @@ def permitted(request: Request) -> Actor:
     if token is None:
         if is_open(request):
             return Actor(name=None, role="admin", address=address)
-        take_turn(request, f"address {address}")
+        take_turn(request, f"address {neighbourhood(address)}")
         if secret is None:
             raise Unauthenticated("this service needs an API token; send it as `Authorization: Bearer TOKEN`")
         raise Unauthenticated("the API token is not valid: it was revoked or never existed; `tangent token create` makes a new one")
+    # For the log: it names the caller of what is refused, too.
+    request.state.caller = token.name
     take_turn(request, f"token {token.name!r}")
     actor = Actor(name=token.name, role=token.role, address=address)
     check_role(actor, "viewer" if request.method in _SAFE_METHODS else "submitter")
@@ -133,6 +135,11 @@ def permitted(request: Request) -> Actor:
 
 Permitted = Annotated[Actor, Depends(permitted)]
 """A route's parameter: who asks, once they may do what they ask for."""
+
+
+def is_still_permitted(request: Request) -> bool:
+    """Return whether whoever was permitted to read would be again: a stream lasts for hours, and its reader's token may be revoked meanwhile."""
+    return _token_of(request, _secret_of(request)) is not None or is_open(request)
 
 
 def _admin(actor: Permitted) -> Actor:

@@ -19,6 +19,7 @@ from typing import IO, Any, Self
 import httpx
 
 from service.answers import Account, ArmBest, EventList, Health, Plan, Readiness
+from service.client_webhooks import WebhookRequests
 from service.line import Line, ProblemError, ServiceUnreachable, part
 from service.wire import events_of
 from studies.analysis.joint_views import Comparison, SuiteAnalysis
@@ -48,7 +49,7 @@ _MAX_WAIT_S = 5.0
 _ANALYSIS_S = 300.0
 
 
-class Client:
+class Client(WebhookRequests):
     """Talks to one service. Keep it open: it reuses its connections. Not to be shared between threads while one watches.
 
     Args:
@@ -363,9 +364,9 @@ class Client:
                 if not has_begun or time.monotonic() - lost_at > patience_s:
                     raise self._line.unreachable(error) from error
             except ProblemError as error:
-                # A service that restarts, or whose database does, says so with a 503.
+                # A service that restarts, or whose database does, says so with a 503; one that is asked too much with a 429.
                 lost_at = time.monotonic() if lost_at is None else lost_at
-                if error.status != HTTPStatus.SERVICE_UNAVAILABLE or time.monotonic() - lost_at > patience_s:
+                if error.status not in {HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS} or time.monotonic() - lost_at > patience_s:
                     raise
             time.sleep(wait_s)
             wait_s = min(2 * wait_s, _MAX_WAIT_S)

@@ -99,6 +99,13 @@ SPEC_INVALID = Kind(
     "With `?validate_only=true` a study is checked and nothing is stored.",
     "/arms/0/optimizer: there is no optimizer 'adamq'; did you mean 'adamp'?",
 )
+WEBHOOK_INVALID = Kind(
+    422,
+    "webhook-invalid",
+    "The webhook cannot be made as written",
+    "The body is JSON but describes no webhook that can be called. `errors` names every fault with a JSON pointer to it.",
+    "/url: expected a URL such as https://hooks.example/tangent, got 'hooks.example'",
+)
 PARAMETER_INVALID = Kind(
     422,
     "parameter-invalid",
@@ -147,6 +154,13 @@ TOKEN_NOT_FOUND = Kind(
     "There is no such token",
     "No API token has this name; `tangent token list` shows those there are.",
     "there is no token 'alice'; `tangent token list` shows those there are",
+)
+WEBHOOK_NOT_FOUND = Kind(
+    404,
+    "webhook-not-found",
+    "There is no such webhook",
+    "Whoever asks has no webhook of this id; `GET /v1/webhooks` lists those there are. Only an admin sees those of others.",
+    "there is no webhook 'k3f9x2db' of yours; `tangent webhook list` shows those there are",
 )
 ILLEGAL_MOVE = Kind(
     409,
@@ -313,6 +327,8 @@ KIND_OF_ERROR: dict[type[errors.TangentError], Kind] = {
     errors.TrialNotFound: TRIAL_NOT_FOUND,
     errors.SuiteNotFound: SUITE_NOT_FOUND,
     errors.TokenNotFound: TOKEN_NOT_FOUND,
+    errors.WebhookInvalid: WEBHOOK_INVALID,
+    errors.WebhookNotFound: WEBHOOK_NOT_FOUND,
     errors.IllegalMove: ILLEGAL_MOVE,
     errors.Conflict: CONFLICT,
     errors.VersionConflict: VERSION_CONFLICT,

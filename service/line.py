@@ -109,9 +109,8 @@ class Line:
             except httpx.InvalidURL:
                 raise self._no_address() from None
             else:
-                if response.status_code == HTTPStatus.TOO_MANY_REQUESTS and attempt < _ATTEMPTS:
-                    # It was not done, so it can be sent again, whatever it is.
-                    time.sleep(min(_MOST_PATIENCE_S, _seconds(response.headers.get("retry-after", ""))))
+                if (wait_s := _wait_s(response, attempt)) is not None:
+                    time.sleep(wait_s)
                     continue
                 self.raise_for_problem(response)
                 return response
@@ -141,15 +140,19 @@ class Line:
             ProblemError: the service refused it.
             ServiceUnreachable: no service answers, or the line broke on the way.
         """
-        try:
-            with self._http.stream("GET", path, headers={"accept": "*/*"}, timeout=max(timeout_s, self._timeout_s)) as response:
-                self.raise_for_problem(response)
-                for piece in response.iter_bytes():
-                    into.write(piece)
-        except httpx.TransportError as error:
-            raise self.unreachable(error) from error
-        except httpx.InvalidURL:
-            raise self._no_address() from None
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                with self._http.stream("GET", path, headers={"accept": "*/*"}, timeout=max(timeout_s, self._timeout_s)) as response:
+                    if (wait_s := _wait_s(response, attempt)) is None:
+                        self.raise_for_problem(response)
+                        for piece in response.iter_bytes():
+                            into.write(piece)
+                        return
+            except httpx.TransportError as error:
+                raise self.unreachable(error) from error
+            except httpx.InvalidURL:
+                raise self._no_address() from None
+            time.sleep(wait_s)
 
     def raise_for_problem(self, response: httpx.Response) -> None:
         """Return when the service did what it was asked.
@@ -187,5 +190,9 @@ def part(name: str) -> str:
     return quoted if quoted.strip(".") else quoted.replace(".", "%2E")
 
 
-def _seconds(text: str) -> float:
-    return float(text) if text.isascii() and text.isdecimal() else _RETRY_S
+def _wait_s(response: httpx.Response, attempt: int) -> float | None:
+    """Return for how long to wait before a request is sent again that came too soon; it was not done, whatever it is. None for any other answer."""
+    if response.status_code != HTTPStatus.TOO_MANY_REQUESTS or attempt == _ATTEMPTS:
+        return None
+    said = response.headers.get("retry-after", "")
+    return min(_MOST_PATIENCE_S, float(said)) if said.isascii() and said.isdecimal() else _RETRY_S

@@ -5,7 +5,8 @@ __all__ = ["Metrics"]
 import threading
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
+from typing import get_args
 
 from prometheus_client import (
     CollectorRegistry,
@@ -21,14 +22,15 @@ from prometheus_client import (
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from service.dispatchers import alive
 from service.streams import Streams
 from studies.errors import StoreUnavailable
 from studies.store import Standing, Store, Tally
+from studies.webhooks import Settlement
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _TRANSACTION_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _GOOD_FOR_S = 1.0
-_HEARD_WITHIN = timedelta(seconds=30)
 
 
 class _Record(Collector):
@@ -72,8 +74,8 @@ class _Record(Collector):
 
 def _dispatchers(now: Standing) -> Iterator[Metric]:
     moment = datetime.now(UTC)
-    alive = sum(moment - at < _HEARD_WITHIN for at in now.dispatchers.values())
-    yield GaugeMetricFamily("tangent_dispatchers_alive", "Dispatchers heard of in the last 30 seconds.", value=alive)
+    count = alive(now.dispatchers, now=moment)
+    yield GaugeMetricFamily("tangent_dispatchers_alive", "Dispatchers heard of in the last 30 seconds.", value=count)
     if now.dispatchers:
         age_s = max(0.0, (moment - max(now.dispatchers.values())).total_seconds())
         yield GaugeMetricFamily("tangent_dispatcher_seen_seconds", "Seconds since any dispatcher was heard of; absent: none ever was.", value=age_s)
@@ -118,6 +120,11 @@ class Metrics:
         )
         for kind in ("read", "write"):
             self._transaction_s.labels(kind)
+        self._deliveries = Counter(
+            "tangent_webhook_deliveries", "Attempts of this service to deliver to webhooks, by what became of them.", ["outcome"], registry=registry
+        )
+        for outcome in get_args(Settlement):
+            self._deliveries.labels(outcome)
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
         GCCollector(registry=registry)
@@ -138,6 +145,10 @@ class Metrics:
         """Count a request that was answered, in a route's template: paths as they come would be without number."""
         self._requests.labels(method, route, str(status)).inc()
         self._request_s.labels(method, route).observe(seconds)
+
+    def delivered(self, outcome: Settlement) -> None:
+        """Count an attempt to deliver to a webhook."""
+        self._deliveries.labels(outcome).inc()
 
     def exposition(self, store: Store | None) -> bytes:
         """Return all metrics in Prometheus's text format.

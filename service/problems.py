@@ -29,6 +29,7 @@ from studies.errors import (
     TangentError,
     TrialNotFound,
     Unauthenticated,
+    WebhookNotFound,
     shown,
 )
 
@@ -148,6 +149,8 @@ def _bad_parameters(request: Request, error: Exception) -> Response:
                 return _tangent_error(request, TrialNotFound(str(item["input"])[:_NAME_TOLD]))
             case ("path", "suite_name"):
                 return _tangent_error(request, SuiteNotFound(str(item["input"])[:_NAME_TOLD]))
+            case ("path", "webhook_id"):
+                return _tangent_error(request, WebhookNotFound(str(item["input"])[:_NAME_TOLD]))
             case ("path", *_):
                 return nothing_here(request)
             case _:
@@ -180,7 +183,7 @@ def _methods(request: Request) -> str:
     """Return every method that the path knows: FastAPI itself names only those of the first route that fits."""
     app = cast("FastAPI", request.app)
     # A verb's path also fits that of reading a study, but no id has a colon in it.
-    asked = ("POST",) if ":" in str(request.scope["path"]) else ("GET", "POST")
+    asked = ("POST",) if ":" in str(request.scope["path"]) else ("GET", "POST", "DELETE")
     return ", ".join(method for method in asked if any(route.matches({**request.scope, "method": method})[0] is Match.FULL for route in app.routes))
 
 

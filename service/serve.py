@@ -6,13 +6,16 @@ import errno
 import logging
 import socket
 import sys
+from functools import partial
 from types import FrameType
+from typing import cast
 
 import uvicorn
 from fastapi import FastAPI
 
 from service.app import create_app
 from service.auth import check_exposure
+from service.connections import Connection, Patience
 from service.settings import Settings, SettingsInvalid
 from service.streams import Streams
 from studies.errors import TangentError
@@ -86,12 +89,17 @@ class Server(uvicorn.Server):
 
     Args:
         app: what `create_app` returned.
+        patience: how long connections wait for their other end.
     """
 
-    def __init__(self, app: FastAPI) -> None:
+    def __init__(self, app: FastAPI, *, patience: Patience | None = None) -> None:
         self._streams: Streams = app.state.streams
         config = uvicorn.Config(
             app,
+            # Uvicorn asks for a class, and only ever calls it.
+            http=cast("type[Connection]", partial(Connection, patience=patience or Patience())),
+            # An upgrade would pass by every fence, and nothing here speaks it.
+            ws="none",
             log_config=None,
             # Ours has the route, the request's id and the study: `service.access`.
             access_log=False,

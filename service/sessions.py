@@ -26,7 +26,9 @@ def _is_tls(request: Request) -> bool:
     Whoever makes the proxy's header up only gets a cookie that is of less use to them.
     """
     settings: Settings = request.app.state.settings
-    return "https" in {request.url.scheme, request.headers.get("x-forwarded-proto", "").lower()} or settings.url.startswith("https://")
+    # Of several proxies each may add how it was reached: the first, how the browser reached them.
+    outermost = request.headers.get("x-forwarded-proto", "").partition(",")[0].strip().lower()
+    return "https" in {request.url.scheme, outermost} or settings.url.startswith("https://")
 
 
 def session_secret(request: Request) -> str | None:

@@ -30,10 +30,6 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def _lower(value: Any) -> Any:
-    return value.lower() if isinstance(value, str) else value
-
-
 def _split(value: Any) -> Any:
     return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
@@ -43,7 +39,7 @@ def _networks(values: tuple[str, ...]) -> tuple[str, ...]:
         try:
             ipaddress.ip_network(value)
         except ValueError:
-            raise ValueError(f"expected addresses or networks such as 10.0.0.0/8, got {value[:80]!r}") from None
+            raise ValueError(f"expected addresses or networks such as 10.0.0.0/8, and {value[:80]!r} is neither") from None
     return values
 
 
@@ -111,6 +107,10 @@ class Settings(BaseSettings):
         description="Addresses and networks of proxies before the service, apart by commas: what they say in X-Forwarded-For of where a request came "
         "from is believed.",
     )
+    webhook_allow: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split), AfterValidator(_networks)] = Field(
+        default=(),
+        description="Addresses and networks besides the internet that webhooks may lead to, apart by commas, such as 127.0.0.0/8 or 10.1.0.0/16.",
+    )
     session_hours: float = Field(default=12.0, gt=0, le=24 * 365, allow_inf_nan=False, description="How long a browser stays logged in.")
     rate_per_s: float = Field(
         default=50.0,
@@ -119,7 +119,7 @@ class Settings(BaseSettings):
         allow_inf_nan=False,
         description="Requests a second that a token, or an address without one, may make of this service; 0 for any number.",
     )
-    log_level: Annotated[LogLevel, BeforeValidator(_lower)] = Field(default="info", description="How much the service writes to its log.")
+    log_level: LogLevel = Field(default="info", description="How much the service writes to its log.")
     log_format: LogFormat = Field(default="console", description="How it is written: `console`, lines for people, or `json`, one object a line.")
     otlp_endpoint: Annotated[str, AfterValidator(_http)] | None = Field(
         default=None,

@@ -1,6 +1,6 @@
 """Who asks for a change of what is stored, and what they may change."""
 
-__all__ = ["OPERATOR", "RANK", "Actor", "check_may_change", "check_role", "may_change"]
+__all__ = ["OPERATOR", "RANK", "Actor", "check_may_change", "check_role", "may_change", "may_submit"]
 
 from dataclasses import dataclass
 
@@ -38,6 +38,11 @@ def check_role(actor: Actor, needed: Role) -> None:
     """
     if RANK[actor.role] < RANK[needed]:
         raise Forbidden(f"token {actor.name!r} is {_article(actor.role)}, and this needs {_article(needed)}")
+
+
+def may_submit(actor: Actor) -> bool:
+    """Return whether somebody may submit studies at all."""
+    return RANK[actor.role] >= RANK["submitter"]
 
 
 def may_change(actor: Actor, owner: str | None) -> bool:

@@ -1,8 +1,8 @@
 """The domain's errors; none knows HTTP. `service/errors.py` maps each to an answer.
 
 TangentError
-├── SpecInvalid            a study's text asks for something that cannot be run
-├── NotFound               StudyNotFound, ArmNotFound, TrialNotFound, SuiteNotFound, TokenNotFound
+├── SpecInvalid            a study's text asks for something that cannot be run; WebhookInvalid likewise
+├── NotFound               StudyNotFound, ArmNotFound, TrialNotFound, SuiteNotFound, TokenNotFound, WebhookNotFound
 ├── IllegalMove            a verb or a state change that the present state does not allow
 ├── Conflict               VersionConflict (ETag), IdempotencyConflict (same key, other body)
 ├── Superseded             a writer whose lease or attempt has been taken over: what it says is refused
@@ -33,6 +33,8 @@ __all__ = [
     "TrialNotFound",
     "Unauthenticated",
     "VersionConflict",
+    "WebhookInvalid",
+    "WebhookNotFound",
     "json_pointer",
     "shown",
 ]
@@ -80,6 +82,10 @@ class SpecInvalid(TangentError):
         super().__init__("; ".join(f"{p.pointer or '/'}: {p.message}" for p in problems))
 
 
+class WebhookInvalid(SpecInvalid):
+    """A webhook cannot be made as written; carries every fault found."""
+
+
 class NotFound(TangentError):
     """Nothing stands under the identifier asked for."""
 
@@ -117,6 +123,13 @@ class TokenNotFound(NotFound):
 
     def __init__(self, name: str) -> None:
         super().__init__(f"there is no token {name!r}; `tangent token list` shows those there are")
+
+
+class WebhookNotFound(NotFound):
+    """Whoever asks has no webhook of this id."""
+
+    def __init__(self, webhook_id: str) -> None:
+        super().__init__(f"there is no webhook {webhook_id!r} of yours; `tangent webhook list` shows those there are")
 
 
 class IllegalMove(TangentError):

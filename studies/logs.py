@@ -4,8 +4,9 @@ What is logged goes through the standard library (`logging.getLogger("tangent.â€
 `extra={â€¦}` of one message, from `structlog.contextvars` for as long as something lasts, and from `write_logs` for the whole process.
 """
 
-__all__ = ["LogFormat", "LogLevel", "said", "write_logs"]
+__all__ = ["LogFormat", "LogLevel", "LogLines", "said", "write_logs"]
 
+import io
 import json
 import logging
 import re
@@ -20,13 +21,14 @@ def _lower(value: Any) -> Any:
 
 
 LogFormat = Annotated[Literal["console", "json"], BeforeValidator(_lower)]
-LogLevel = Literal["critical", "error", "warning", "info", "debug"]
+LogLevel = Annotated[Literal["critical", "error", "warning", "info", "debug"], BeforeValidator(_lower)]
 
 _Event = MutableMapping[str, Any]
 _Processor = Callable[[Any, str, _Event], _Event | str | bytes | bytearray | tuple[Any, ...]]
 
 # Written below their line, as they are.
 _LONG = frozenset({"exception", "stack"})
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
@@ -55,6 +57,22 @@ def write_logs(form: LogFormat, *, level: LogLevel = "info", **always: str | int
         # What libraries have to say of their starting and ending is noise beside our own.
         root.setLevel("DEBUG" if level == "debug" else "WARNING")
     logging.getLogger("tangent").setLevel(level.upper())
+
+
+class LogLines(io.TextIOBase):
+    """Standard output of a process whose libraries print: each line becomes a warning of a logger."""
+
+    def __init__(self, logger: logging.Logger) -> None:
+        self._logger = logger
+        self._begun = ""
+
+    def write(self, text: str, /) -> int:
+        """Log the lines that this completes."""
+        *lines, self._begun = (self._begun + text).split("\n")
+        for line in lines:
+            if line.strip():
+                self._logger.warning("%s", _COLOUR.sub("", line))
+        return len(text)
 
 
 def said(line: str) -> str:
@@ -87,7 +105,7 @@ def _formatter(form: LogFormat, always: dict[str, str | int]) -> logging.Formatt
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     return structlog.stdlib.ProcessorFormatter(
-        foreign_pre_chain=gather, processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, _drop_colours, *_written(form)]
+        foreign_pre_chain=gather, processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, _drop_foreign, *_written(form)]
     )
 
 
@@ -101,9 +119,10 @@ def _written(form: LogFormat) -> list[_Processor]:
     return [_on_one_line, show]
 
 
-def _drop_colours(_logger: Any, _method: str, event: _Event) -> _Event:
-    """Leave out the copy of a message with the terminal's colours, which uvicorn adds."""
-    event.pop("color_message", None)
+def _drop_foreign(_logger: Any, _method: str, event: _Event) -> _Event:
+    """Leave out what libraries add to every record: uvicorn a copy with the terminal's colours, Ray a time of its own."""
+    for name in ("color_message", "_ray_timestamp_ns"):
+        event.pop(name, None)
     return event
 
 

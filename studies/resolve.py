@@ -2,6 +2,7 @@
 
 __all__ = ["ResolvedArm", "ResolvedStudy", "resolve", "resolve_arms"]
 
+import math
 from collections.abc import Sequence
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -40,11 +41,25 @@ class ResolvedArm(BaseModel):
 
 
 def _configurations(card: OptimizerCard, space: Space, defaults: Parameters) -> float:
+    conditions = {name: condition for name, condition in card.conditions.items() if name in space and condition.parameter in space}
+    others = {condition.parameter for condition in conditions.values()}
     total = size(space)
-    if not card.conditions or total > _MAX_GRID:
+    if not conditions or any(size({name: space[name]}) > _MAX_GRID for name in others):
         return total
-    points = (without_inert(point, card.conditions, defaults) for point in every_point(space))
-    return len({tuple(point.items()) for point in points})
+    if others & set(conditions):
+        # What a condition hangs on hangs on another itself: then each point is looked at.
+        if total > _MAX_GRID:
+            return total
+        points = (without_inert(point, conditions, defaults) for point in every_point(space))
+        return len({tuple(point.items()) for point in points})
+    found = size({name: dimension for name, dimension in space.items() if name not in others and name not in conditions})
+    for other in others:
+        # For each of its values: whatever it leaves without effect is one configuration, at the default.
+        hanging = [(name, size({name: space[name]})) for name, condition in conditions.items() if condition.parameter == other]
+        found *= sum(
+            math.prod(width if conditions[name].holds(point) else 1.0 for name, width in hanging) for point in every_point({other: space[other]})
+        )
+    return found
 
 
 class ResolvedStudy(BaseModel):

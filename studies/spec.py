@@ -41,6 +41,8 @@ _SLUG = r"^[a-z0-9][a-z0-9-]{0,63}$"
 _PRINTABLE = r"^[^\x00-\x1f\x7f]+$"
 # Of all replicates or seeds together, in one arm.
 _MOST_TRIALS = 100_000
+# 30 days.
+_MOST_SECONDS = 2_592_000
 
 
 class _Spec(BaseModel):
@@ -195,6 +197,15 @@ class Resources(_Spec):
         strict=True,
         description="At most so many trials in one pack; by default as many as the worker found fastest.",
     )
+    epoch_timeout_s: float | None = Field(
+        default=None,
+        gt=0,
+        le=_MOST_SECONDS,
+        allow_inf_nan=False,
+        description="Seconds without a finished epoch after which a pack counts as hung: it is ended, and its trials are tried again. By default an "
+        "hour, or twenty times what the workload's card says of an epoch of all the pack's trials, where that is longer.",
+        examples=[600],
+    )
     priority: PriorityName = Field(
         default="normal",
         description="Which studies go first where they wait for each other, and get the larger share of the machines. Only an admin may say 'high'.",
@@ -328,7 +339,7 @@ def _sentence(kind: str, message: str, context: Mapping[str, Any], given: Any) -
         case "too_short":
             return f"needs at least {context['min_length']} entry, got {context['actual_length']}"
         case "too_long":
-            return f"needs at most {context['max_length']} entries, got {context['actual_length']}"
+            return f"needs at most {context['max_length']} entries, got {len(given)}"
         case "tuple_type" | "list_type":
             return f"expected a list, got {came}"
         case "model_type" | "model_attributes_type":

@@ -5,6 +5,7 @@ __all__ = [
     "AuditVerb",
     "AuditView",
     "Best",
+    "BestValue",
     "Curve",
     "CurvePoint",
     "EventKind",
@@ -40,7 +41,22 @@ EventKind = Literal[
 Phase = Literal["search", "confirmation"]
 Role = Literal["viewer", "submitter", "admin"]
 AuditVerb = Literal[
-    "submit", "pause", "resume", "stop", "cancel", "extend", "token.create", "token.change", "token.revoke", "login", "login.refused", "logout"
+    "submit",
+    "pause",
+    "resume",
+    "stop",
+    "cancel",
+    "extend",
+    "token.create",
+    "token.change",
+    "token.revoke",
+    "login",
+    "login.refused",
+    "logout",
+    "webhook.create",
+    "webhook.test",
+    "webhook.enable",
+    "webhook.remove",
 ]
 T = TypeVar("T")
 
@@ -79,6 +95,15 @@ class Best(_View):
     parameters: Parameters = Field(description="The configuration.")
     python: str = Field(description="Python that builds this optimizer for `model`, ready to paste.")
     call: str = Field(description="The constructor's call alone, on one line.")
+
+
+class BestValue(_View):
+    """The best validation value of an arm's search, whichever way its metric runs."""
+
+    arm: str = Field(description="Name of the arm.")
+    optimizer: str = Field(description="Name of its optimizer.")
+    highest: float = Field(description="Highest value of a completed trial.")
+    lowest: float = Field(description="Lowest value of one.")
 
 
 class FitView(_View):
@@ -264,7 +289,7 @@ class AuditView(_View):
     actor: str | None = Field(description="Name of the token; none on an open service and at the database itself.")
     verb: AuditVerb = Field(description="What was done; confirming is `extend`, cloning is `submit`.")
     study_id: str | None = Field(description="To which study; none where it was no study's.")
-    subject: str | None = Field(description="To which token; none where it was no token's.")
+    subject: str | None = Field(description="To which token, or to which webhook by its id; none where it was neither's.")
     address: str | None = Field(description="Where the request came from: an IP address, or the account at the database's own machine.")
 
 

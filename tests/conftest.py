@@ -46,6 +46,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     for marker, package, is_present in (
         ("browser", "chromium", shutil.which("chromium") is not None),
         ("postgres", "postgresql", binaries() is not None),
+        ("clock", "faketime", shutil.which("faketime") is not None),
     ):
         if item.get_closest_marker(marker) is None or is_present:
             continue

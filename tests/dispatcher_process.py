@@ -1,4 +1,4 @@
-"""A real dispatcher in a process of its own, with a real Ray, SQLite and the workloads of `tests/plugin`: started, killed, started again."""
+"""A real dispatcher in a process of its own, with a real Ray, a database and the workloads of `tests/plugin`: started, killed, started again."""
 
 import os
 import signal
@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
+
+from invariants import broken
 
 from studies.spec import parse_spec
 from studies.states import CLOSED_STUDY_STATES
@@ -32,12 +34,12 @@ def until(is_true: Callable[[], Any], *, what: str, timeout_s: float = 60.0) -> 
 
 
 class DispatcherProcess:
-    """`python -m workers` on a database in `home`."""
+    """`python -m workers` on a database, its files in `home`."""
 
-    def __init__(self, home: Path) -> None:
-        """Open the store in `home`; `start` starts the process."""
+    def __init__(self, home: Path, *, database: str | None = None) -> None:
+        """Open the store, by default SQLite in `home`; `start` starts the process."""
         self.home = home
-        self.url = f"sqlite:///{home}/tangent.db"
+        self.url = database or f"sqlite:///{home}/tangent.db"
         self.store = Store.open(self.url)
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -58,14 +60,19 @@ class DispatcherProcess:
         environment = {
             **os.environ,
             "TANGENT_HOME": str(self.home),
+            "TANGENT_DATABASE_URL": self.url,
             "TANGENT_LEASE_S": "3",
             "TANGENT_PARENT_PID": str(os.getpid()),
-            "PYTHONPATH": os.pathsep.join([str(_ROOT), str(_ROOT / "tests" / "plugin")]),
+            "PYTHONPATH": os.pathsep.join(str(_ROOT / folder) for folder in (".", "tests/plugin", "tests/killing")),
         }
         with (self.home / "dispatcher.log").open("ab") as log:
             self._process = subprocess.Popen([sys.executable, "-m", "workers", "--cpus", "2"], stdout=log, stderr=log, env=environment, cwd=self.home)
         ready = f"ready on {os.uname().nodename}:{self.pid}"
-        until(lambda: self._process is not None and (ready in self.log or self._process.poll() is not None), what="a dispatcher that is ready")
+        until(
+            lambda: self._process is not None and (ready in self.log or self._process.poll() is not None),
+            what="a dispatcher that is ready",
+            timeout_s=150.0,
+        )
         assert self._process.poll() is None, self.log
         return self
 
@@ -134,12 +141,14 @@ class DispatcherProcess:
 
 
 @contextmanager
-def dispatcher_process(home: Path) -> Iterator[DispatcherProcess]:
-    """Yield a running dispatcher and end it afterwards."""
+def dispatcher_process(home: Path, *, database: str | None = None) -> Iterator[DispatcherProcess]:
+    """Yield a running dispatcher, by default on SQLite in `home`, and end it afterwards; its record has to be sound then."""
     home.mkdir(parents=True, exist_ok=True)
-    dispatcher = DispatcherProcess(home).start()
+    dispatcher = DispatcherProcess(home, database=database).start()
     try:
         yield dispatcher
+        dispatcher.stop()
+        assert broken(dispatcher.store) == [], "whatever was done to it"
     finally:
         dispatcher.stop()
         dispatcher.store.close()

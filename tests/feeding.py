@@ -56,8 +56,11 @@ class Running:
         self.feed.started(pack_id)
         return pack
 
-    def report(self, pack: Pack, *, epoch: int, value: Callable[[str, int], float | None], fit: Fit | None = None) -> None:
-        """Report one epoch of a pack's members; a trial whose value is None diverges then, and has no later report."""
+    def report(self, pack: Pack, *, epoch: int, value: Callable[[str, int], float | None], fit: Fit | None = None, leaves: bool = False) -> None:
+        """Report one epoch of a pack's members, with their checkpoints if it `leaves` any.
+
+        A trial whose value is None diverges then, and has no later report.
+        """
         members: list[MemberReport] = []
         for member in pack.members:
             if any(value(member.trial_id, before) is None for before in range(1, epoch)):
@@ -68,7 +71,7 @@ class Running:
                 outcome = Outcome(state="diverged", reason="training loss became nan")
             elif epoch == pack.epochs:
                 outcome = Outcome(state="completed", value=metric, best_epoch=epoch, test_value=metric)
-            elif epoch == pack.to_epoch:
+            elif leaves or epoch == pack.to_epoch:
                 checkpoint = f"{pack.checkpoints}/{member.trial_id}-{member.attempt}-{epoch}"
             measurement = Measurement(epoch=epoch, elapsed_s=float(epoch), validation_metric=metric)
             members.append(

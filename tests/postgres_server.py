@@ -8,8 +8,9 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import psycopg
 
@@ -42,9 +43,11 @@ def binaries() -> Path | None:
 class PostgresServer:
     """A running server, of which every test gets a database of its own."""
 
-    def __init__(self, sockets: Path) -> None:
-        self._sockets = sockets
+    def __init__(self, home: Path, settings: Mapping[str, str]) -> None:
+        self._sockets = home
+        self._settings = settings
         self._made = 0
+        self._process: subprocess.Popen[Any] | None = None
 
     def url(self, database: str) -> str:
         """Return the URL of a database."""
@@ -66,10 +69,63 @@ class PostgresServer:
         with psycopg.connect(host=str(self._sockets), user="postgres", dbname=database, autocommit=True) as connection:
             connection.execute(statement.encode())
 
+    def start(self) -> None:
+        """Start it on its files, and wait until it answers.
+
+        Raises:
+            RuntimeError: it does not come up; with what it said.
+        """
+        folder = binaries()
+        assert folder is not None
+        settings = [part for name, value in self._settings.items() for part in ("-c", f"{name}={value}")]
+        command = [folder / "postgres", "-D", self._sockets / "data", "-k", self._sockets, *settings]
+        with (self._sockets / "log").open("ab") as log:
+            self._process = subprocess.Popen(command, stdout=log, stderr=log, cwd="/", **_as_postgres())
+        _wait_until_ready(self._process, self._sockets)
+
+    def stop(self) -> None:
+        """End it, and the connections that are still open."""
+        assert self._process is not None
+        self.thaw()
+        _stop(self._process)
+
+    def kill(self) -> None:
+        """Kill all its processes outright, as a machine does that is switched off."""
+        assert self._process is not None
+        # Frozen it starts no others meanwhile.
+        self.freeze()
+        for pid in list(self._pids()):
+            os.kill(pid, signal.SIGKILL)
+        self._process.wait()
+
+    def freeze(self) -> None:
+        """Stop all its processes where they are: the kernel goes on to take what is sent to them, and they answer nothing."""
+        self._signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let its processes go on."""
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: int) -> None:
+        for pid in self._pids():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+
+    def _pids(self) -> Iterator[int]:
+        """Yield its main process, which starts all others, and then those."""
+        assert self._process is not None
+        if self._process.poll() is None:
+            yield self._process.pid
+            of_main = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children")
+            yield from map(int, of_main.read_text().split() if of_main.exists() else ())
+
 
 @contextlib.contextmanager
-def postgres_server() -> Iterator[PostgresServer]:
+def postgres_server(**settings: str) -> Iterator[PostgresServer]:
     """Yield a server with a fresh cluster; it and its files are gone afterwards.
+
+    Args:
+        settings: of the server, over those that make tests quick.
 
     Raises:
         FileNotFoundError: PostgreSQL is not installed.
@@ -79,11 +135,9 @@ def postgres_server() -> Iterator[PostgresServer]:
     if folder is None:
         raise FileNotFoundError("needs Debian's package 'postgresql'")
     home = Path(tempfile.mkdtemp(prefix="tangent-pg-", dir=_quick_folder()))
-    # PostgreSQL refuses to run as root; Debian's package brings a user for it.
-    user = "postgres" if os.geteuid() == 0 else None
-    groups = None if user is None else []
-    if user is not None:
-        os.chown(home, pwd.getpwnam(user).pw_uid, -1)
+    owner = _as_postgres().get("user")
+    if owner is not None:
+        os.chown(home, pwd.getpwnam(owner).pw_uid, -1)
     try:
         initdb = [
             folder / "initdb",
@@ -99,18 +153,20 @@ def postgres_server() -> Iterator[PostgresServer]:
             "--no-sync",
             "--no-instructions",
         ]
-        subprocess.run(initdb, check=True, capture_output=True, cwd="/", user=user, group=user, extra_groups=groups)
-        log = (home / "log").open("wb")
-        settings = [part for name, value in _SETTINGS.items() for part in ("-c", f"{name}={value}")]
-        command = [folder / "postgres", "-D", home / "data", "-k", home, *settings]
-        with log, subprocess.Popen(command, stdout=log, stderr=log, cwd="/", user=user, group=user, extra_groups=groups) as process:
-            try:
-                _wait_until_ready(process, home)
-                yield PostgresServer(home)
-            finally:
-                _stop(process)
+        subprocess.run(initdb, check=True, capture_output=True, cwd="/", **_as_postgres())
+        server = PostgresServer(home, {**_SETTINGS, **settings})
+        try:
+            server.start()
+            yield server
+        finally:
+            server.stop()
     finally:
         shutil.rmtree(home)
+
+
+def _as_postgres() -> dict[str, Any]:
+    """Return how its programs are started: PostgreSQL refuses to run as root, and Debian's package brings a user for it."""
+    return {"user": "postgres", "group": "postgres", "extra_groups": []} if os.geteuid() == 0 else {}
 
 
 def _quick_folder() -> Path:
@@ -121,7 +177,7 @@ def _quick_folder() -> Path:
     return memory if has_room else Path("/tmp")
 
 
-def _wait_until_ready(process: subprocess.Popen[bytes], home: Path) -> None:
+def _wait_until_ready(process: subprocess.Popen[Any], home: Path) -> None:
     deadline = time.monotonic() + _READY_S
     while time.monotonic() < deadline and process.poll() is None:
         with contextlib.suppress(psycopg.OperationalError):
@@ -131,7 +187,7 @@ def _wait_until_ready(process: subprocess.Popen[bytes], home: Path) -> None:
     raise RuntimeError(f"PostgreSQL did not come up: {(home / 'log').read_text(errors='replace')[-2000:]}")
 
 
-def _stop(process: subprocess.Popen[bytes]) -> None:
+def _stop(process: subprocess.Popen[Any]) -> None:
     # "Fast": it ends the connections that are still open.
     process.send_signal(signal.SIGINT)
     try:

@@ -11,13 +11,13 @@ from typing import Any
 from pydantic import ValidationError
 
 from studies.errors import TangentError
-from studies.logs import write_logs
+from studies.logs import LogLines, write_logs
 from studies.store import Store
 from workers.dispatcher import Dispatcher, announced
 from workers.lifeline import end_with_parent
-from workers.local_ray import start_ray
+from workers.local_ray import leave_ray, start_ray
 from workers.node import Node, check_token_mode, join, start_head
-from workers.settings import JOIN, Settings
+from workers.settings import JOIN, Settings, fault
 
 
 def _settings() -> Settings:
@@ -58,6 +58,8 @@ def main() -> int:
         settings = _settings()
         end_with_parent(settings.parent_pid)
         write_logs(settings.log_format, process="dispatcher", dispatcher=settings.name)
+        # Ray prints what befalls its nodes.
+        sys.stdout = LogLines(logging.getLogger("tangent.ray"))
         store = Store.open(settings.database)
         # A write that changes nothing: an unwritable database is told before Ray takes its seconds to start.
         store.sign_off(settings.name)
@@ -66,8 +68,7 @@ def main() -> int:
         store.announce(announced(), dispatcher=settings.name)
         return _serve(Dispatcher(settings, store, ray_address=ray_address), node, name=settings.name)
     except ValidationError as error:
-        first = error.errors()[0]
-        return _refuse(f"setting {'.'.join(map(str, first['loc']))}: {first['msg']}, got {first['input']!r}")
+        return _refuse(fault(error))
     except TangentError as error:
         return _refuse(str(error))
     finally:
@@ -85,7 +86,11 @@ def _serve(dispatcher: Dispatcher, node: Node | None, *, name: str) -> int:
         node.follow(dispatcher.end_without_ray)
     logging.getLogger("tangent.dispatcher").info("ready on %s, Ray at %s", name, dispatcher.ray_address)
     dispatcher.serve()
-    return 1 if dispatcher.has_lost_ray else 0
+    if dispatcher.has_lost_ray:
+        return 1
+    # Before its node ends: Ray ends a process, with status 1, whose node is gone.
+    leave_ray()
+    return 0
 
 
 if __name__ == "__main__":

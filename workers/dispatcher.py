@@ -19,7 +19,7 @@ from studies.logs import said
 from studies.store import Claim, Store
 from workers.leftovers import discard_leftovers
 from workers.optimizers import load_optimizers
-from workers.run import NO_RAY, READY
+from workers.run import NO_DATABASE, NO_RAY, READY
 from workers.settings import Settings
 from workers.workloads import load_workloads
 
@@ -177,6 +177,7 @@ class Dispatcher:
         claim = self._store.claim_next(dispatcher=self._settings.name, lease_s=self._settings.lease_s)
         if claim is None:
             return
+        self._end_late(claim)
         # Read before the process is told: were the database to go away now, nobody would watch over it.
         finished = self._finished(claim.study_id)
         candidate, self._next = self._next, None
@@ -186,6 +187,13 @@ class Dispatcher:
         about = {"study_id": claim.study_id, "attempt": claim.attempt}
         _log.info("study %s: run started, attempt %d", claim.study_id, claim.attempt, extra=about)
 
+    def _end_late(self, claim: Claim) -> None:
+        """End the run of an older attempt that lives though its lease has lapsed: it hangs, and keeps the machines that the next one needs."""
+        for run in self._runs:
+            if run.claim.study_id == claim.study_id:
+                _log.warning("study %s: its run has lost its lease and is ended", claim.study_id, extra={"study_id": claim.study_id})
+                run.process.kill()
+
     def _reap(self) -> None:
         """Give back the studies whose runs have ended, and give up those whose runs only ever break down."""
         for run in list(self._runs):
@@ -194,7 +202,9 @@ class Dispatcher:
                 continue
             study_id = run.claim.study_id
             fruitless, failure = 0, None
-            if code != 0:
+            if code == NO_DATABASE:
+                fruitless = self._fruitless[study_id]
+            elif code != 0:
                 _log.warning("study %s: its run ended with code %d", study_id, code, extra={"study_id": study_id, "attempt": run.claim.attempt})
                 has_progressed = self._finished(study_id) > run.finished_before
                 fruitless = 0 if has_progressed else self._fruitless[study_id] + 1

@@ -12,6 +12,7 @@ from studies.spec import StudySpec
 from studies.states import FINISHED_TRIAL_STATES, TrialState
 from studies.store import PendingTrial, Report, RunWriter
 from workers.arms import Arm
+from workers.losses import Loss
 from workers.pack import EpochReport, MemberReport, Pack
 from workers.packing import Packing
 from workers.patience import Patience
@@ -21,6 +22,8 @@ from workers.suspects import Suspects
 _log = logging.getLogger("tangent.run")
 # A workload that fails this often without a single result is broken, whatever the configuration.
 _HOPELESS_AFTER = 10
+# More retries than any trial has.
+_ANY = 2**31
 
 
 @dataclass
@@ -73,6 +76,8 @@ class PackFeed:
         self.is_sharing = False
         # Whether it drains only until it has a share of them again.
         self.is_resting = False
+        # Whether it drains because its run is about to end: packs that are out are then asked to end after their present epoch.
+        self.is_leaving = False
         self._take_up()
         self._note_wanted()
 
@@ -149,36 +154,52 @@ class PackFeed:
         has_changed = False
         for member in report.members:
             trial = live.members.get(member.trial_id)
-            if trial is None or member.trial_id not in taken:
-                continue
-            has_reached_rung = live.source.measured(trial, report.epoch, member.measurement.validation_metric)
-            if member.outcome is not None:
-                state = TrialState(member.outcome.state)
-                if state is TrialState.COMPLETED and member.outcome.value is None:
-                    state = TrialState.DIVERGED
-                self._end(live.source, trial, state, member.outcome.value)
-            elif has_reached_rung and member.checkpoint is not None:
-                self._forget(trial)
-                rested = replace(trial, epochs_done=report.epoch, checkpoint=member.checkpoint)
-                live.source.rested(rested, member.measurement.validation_metric)
-                self._has_result = True
-                # It got here, so it is not the one that kills its worker.
-                self._suspects.clear(trial.id)
-            else:
-                continue
-            has_changed = True
-            del live.members[trial.id]
+            if trial is not None and member.trial_id in taken and self._take(live, trial, member, epoch=report.epoch):
+                has_changed = True
+                del live.members[trial.id]
         if has_changed:
             self._settle([live.source])
 
+    def _take(self, live: _Live, trial: PendingTrial, member: MemberReport, *, epoch: int) -> bool:
+        """Decide on what a member says that is on record; return whether this pack is over for it."""
+        has_reached_rung = live.source.measured(trial, epoch, member.measurement.validation_metric)
+        if member.outcome is not None:
+            state = TrialState(member.outcome.state)
+            if state is TrialState.COMPLETED and member.outcome.value is None:
+                state = TrialState.DIVERGED
+            self._end(live.source, trial, state, member.outcome.value)
+            return True
+        if member.checkpoint is None:
+            return False
+        self._forget(trial)
+        if not has_reached_rung:
+            # It keeps the epochs that it was handed out with: by those it is taken back.
+            live.members[trial.id] = replace(trial, checkpoint=member.checkpoint)
+            live.source.left(trial)
+            return False
+        rested = replace(trial, epochs_done=epoch, checkpoint=member.checkpoint)
+        live.source.rested(rested, member.measurement.validation_metric)
+        self._has_result = True
+        # It got here, so it is not the one that kills its worker.
+        self._suspects.clear(trial.id)
+        return True
+
     def ended(
-        self, pack_id: str, *, lost: str | None = None, failure: str | None = None, restart: str | None = None, unusable: Sequence[str] = ()
+        self,
+        pack_id: str,
+        *,
+        lost: Loss | None = None,
+        failure: str | None = None,
+        restart: str | None = None,
+        unusable: Sequence[str] = (),
     ) -> None:
         """Note that a pack is over: its unfinished members are queued again, or failed where trying again cannot help.
 
+        A loss is charged, but nobody fails for one in company: whose tries are used up has a last one alone.
+
         Args:
             pack_id: the pack.
-            lost: why the machine lost it; its members are retried, from their checkpoints, and this is charged.
+            lost: why it ended without an outcome; its members are tried again, from their checkpoints.
             failure: the Python error that ended it. Who was alone in the pack has failed with it; others are tried again alone, uncharged.
             restart: why members cannot go on from their checkpoints. Those begin again, uncharged: whoever does needs none to reach its next rung.
             unusable: ids of the trials whose checkpoints these are; the pack's others go on from theirs.
@@ -198,8 +219,11 @@ class PackFeed:
             self._give_back(live.source, broken, reason=restart, is_charged=False, from_start=True)
             self._give_back(live.source, [trial for trial in members if trial.id not in unusable], reason=restart, is_charged=False)
         else:
-            self._suspects.lost(trial.id for trial in members)
-            self._give_back(live.source, members, reason=lost or "the pack ended without an outcome")
+            lost = lost or Loss("the pack ended without an outcome")
+            if lost.is_charged:
+                self._suspects.lost((trial.id for trial in members), is_certain=lost.is_own)
+            most = _ANY if live.size > 1 else None
+            self._give_back(live.source, members, reason=lost.reason, max_retries=most, is_charged=lost.is_charged)
         self._settle([live.source])
 
     def hand_back(self, *, reason: str) -> None:
@@ -309,8 +333,8 @@ class PackFeed:
             queued_again = [trial for trial in self._patience.persist(self._writer.queued) if (trial.id, trial.attempt) in tries]
         again = {trial.id: trial for trial in queued_again}
         for trial in trials:
-            source.taken_back(trial)
             queued = again.get(trial.id)
+            source.taken_back(trial, epochs_done=trial.epochs_done if queued is None else queued.epochs_done)
             if queued is None:
                 self._last_failure = reason
                 self._end(source, trial, TrialState.FAILED, None)

@@ -8,6 +8,7 @@ __all__ = ["NODE_ENVIRONMENT", "OBJECT_STORE_BYTES", "WORKER_ENVIRONMENT", "Node
 
 import argparse
 import contextlib
+import logging
 import os
 import re
 import signal
@@ -19,9 +20,15 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from studies.errors import TangentError
-from studies.secret_files import secret_in
+from pydantic import ValidationError
 
+from studies.errors import TangentError
+from studies.logs import write_logs
+from studies.secret_files import secret_in
+from workers.lifeline import LEAVE_SIGNAL
+from workers.settings import Settings, fault
+
+_log = logging.getLogger("tangent.node")
 OBJECT_STORE_BYTES = 128 * 2**20
 """Of shared memory that a node takes for Ray's objects; packs and what they report are small."""
 
@@ -52,9 +59,15 @@ NODE_ENVIRONMENT = {
 
 _STARTED = "Ray runtime started"
 _ERROR = re.compile(r"[\w.]+(Error|Exception): ")
+_ADVICE = re.compile(r"(INFO|SUCC) (scripts|cli_output_helpers)\.py:")
 _ANSWER_WITHIN_S = 5.0
 _READY_WITHIN_S = 90.0
 _END_WITHIN_S = 8.0
+# For an epoch's end and a checkpoint. The node itself then takes a second or so.
+_LEAVE_WITHIN_S = 6.0
+# What Ray calls the processes of Tune's trials.
+_TRAINABLE = "ray::ResourceTrainable"
+_LOOKS_IN_VAIN = 3
 _LOOK_EVERY_S = 0.5
 # Reserved for documentation (RFC 5737): nothing is sent to it, but the route there shows which address leads out.
 _ANYWHERE = ("192.0.2.1", 9)
@@ -130,8 +143,9 @@ class Node:
         threading.Thread(target=watch, name="ray-node-watch", daemon=True).start()
 
     def stop(self) -> None:
-        """Ask the node to end, and end what is left of it by force."""
+        """Let what trains on the node leave its state, then ask the node to end, and end what is left of it by force."""
         self._is_stopping.set()
+        self._let_leave()
         self._process.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(_END_WITHIN_S)
@@ -140,15 +154,32 @@ class Node:
         self._process.wait()
         self._listener.join(_LOOK_EVERY_S)
 
+    def _let_leave(self) -> None:
+        """Return when all that train here have left their packs' states and ended, or have had the time to."""
+        deadline = time.monotonic() + _LEAVE_WITHIN_S
+        asked: set[int] = set()
+        # A process that is changing its title has none for a moment: one look that finds nobody proves nothing.
+        looks_in_vain = 0
+        while time.monotonic() < deadline and looks_in_vain < _LOOKS_IN_VAIN:
+            trainables = {pid for pid in _descendants(self._process.pid) if _TRAINABLE in _command_line(pid) and _hears(pid, LEAVE_SIGNAL)}
+            for pid in trainables - asked:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, LEAVE_SIGNAL)
+            asked |= trainables
+            looks_in_vain = 0 if trainables else looks_in_vain + 1
+            time.sleep(_LOOK_EVERY_S / 4)
+
     def _listen(self) -> None:
         assert self._process.stdout is not None, "it is started with a pipe"
         has_erred = False
         with self._process.stdout as said:
             for line in said:
-                sys.stderr.write(line)
+                # How to go on by hand is no advice for those who read this: `ray stop` ends other people's Rays too.
+                is_advice = not line.strip() or (_ADVICE.search(line) is not None and _STARTED not in line)
+                _log.log(logging.DEBUG if is_advice else logging.INFO, "%s", line.rstrip())
                 # Why it does not start stands in the first error; what follows is advice, or errors that came of it.
-                if not has_erred or self._is_started.is_set():
-                    self.last_line = line.strip() or self.last_line
+                if not is_advice and (not has_erred or self._is_started.is_set()):
+                    self.last_line = line.strip()
                 has_erred = has_erred or _ERROR.match(line) is not None
                 if _STARTED in line:
                     self._is_started.set()
@@ -222,6 +253,11 @@ def main() -> int:
     parser.add_argument("--gpus", type=int, help="GPUs to lend (default: all)")
     parser.add_argument("--node-address", default="", help="address or name of this machine by which the others reach it")
     given = parser.parse_args()
+    try:
+        write_logs(Settings().log_format, process="worker", node=socket.gethostname())
+    except ValidationError as error:
+        sys.stderr.write(f"error: {fault(error)}\n")
+        return 1
     is_ending = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: is_ending.set())
@@ -282,6 +318,33 @@ def _own_address(named: str, *, towards: tuple[str, int]) -> str:
         if named:
             raise NodeFailed(f"{named!r} is no address of this machine: {error.strerror}; set TANGENT_NODE_ADDRESS to one that is") from error
         return "127.0.0.1"
+
+
+def _descendants(pid: int) -> set[int]:
+    """Return the processes below a process, as far as they can be seen."""
+    found: set[int] = set()
+    with contextlib.suppress(OSError):
+        # Each thread has the children that it started itself.
+        for thread in Path(f"/proc/{pid}/task").iterdir():
+            for child in map(int, (thread / "children").read_text().split()):
+                found |= {child, *_descendants(child)}
+    return found
+
+
+def _command_line(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text(errors="replace")
+    except OSError:
+        return ""
+
+
+def _hears(pid: int, number: int) -> bool:
+    """Return whether a process has a handler for a signal, which would end it else."""
+    try:
+        caught = re.search(r"^SigCgt:\s*([0-9a-f]+)$", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+    except OSError:
+        return False
+    return caught is not None and bool(int(caught[1], 16) >> (number - 1) & 1)
 
 
 def _children(pid: int) -> set[str]:

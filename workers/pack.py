@@ -2,7 +2,7 @@
 
 A pack is one or more trials of one arm trained together on one device. The run builds a `Pack`; `workers.training` turns it into a stream of
 `EpochReport`, one per epoch. A member's last measurement comes with its `Outcome` or, where the pack ends at a rung, with the place of its
-checkpoint.
+checkpoint. Others may come with one too: who loses its worker goes on from the last.
 """
 
 __all__ = ["EpochReport", "Fit", "Measurement", "Member", "MemberReport", "Outcome", "Pack"]
@@ -13,6 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from studies.space import Parameters
 from studies.spec import ScheduleName
+
+_START_S = 120.0
 
 
 class _Message(BaseModel):
@@ -45,11 +47,15 @@ class Pack(_Message):
     decay_1d: bool = Field(default=True, description="False: weight decay is 0 for parameters of fewer than two dimensions (biases, norms).")
     objective_at: Literal["last", "best"] = Field(default="last", description="Which epoch's validation value is the trial's.")
     maximize: bool = Field(description="Direction of the workload's metric.")
-    checkpoints: str | None = Field(default=None, description="Folder (any fsspec URL) where members' states are left when the pack ends at a rung.")
+    checkpoints: str | None = Field(
+        default=None, description="Folder (any fsspec URL) where members' states are left: at a rung, and now and then. None leaves none."
+    )
     width: int | None = Field(default=None, ge=1, description="Members stacked at once; None: the worker measures what is fastest, and reports it.")
     steps_ahead: int = Field(
         default=0, ge=0, description="Steps that trials of this arm still have to take, this pack's included: whether compiling pays."
     )
+
+    epoch_timeout_s: float = Field(default=3600.0, gt=0, description="Seconds without a finished epoch after which it counts as hung.")
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -60,6 +66,11 @@ class Pack(_Message):
         if self.to_epoch < self.epochs and self.checkpoints is None:
             raise ValueError(f"a pack that ends at epoch {self.to_epoch} of {self.epochs} needs a folder for its members' checkpoints")
         return self
+
+    @property
+    def start_timeout_s(self) -> float:
+        """Seconds within which its first epoch must begin: imports, data, and measuring what fits take their time on a busy machine."""
+        return self.epoch_timeout_s + _START_S
 
 
 class Measurement(_Message):
@@ -98,7 +109,7 @@ class MemberReport(_Message):
     attempt: int
     measurement: Measurement
     outcome: Outcome | None = None
-    checkpoint: str | None = Field(default=None, description="Where its state was left, when the pack ended at a rung.")
+    checkpoint: str | None = Field(default=None, description="Where its state after this epoch was left, if it was.")
 
 
 class Fit(_Message):

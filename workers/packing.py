@@ -16,6 +16,9 @@ from workers.source import Group, Source
 _UNMEASURED_SIZE = 16
 # Near the end packs shrink so that all workers end together, but not to less: many small packs take longer than a few.
 _LEAST_SIZE = 4
+# The first epoch of a pack may load data over a network and compile. What a card says of an epoch is rough, and of one member alone.
+_EPOCH_TIMEOUT_S = 3600.0
+_SLOWER = 20
 
 
 class Packing:
@@ -116,11 +119,17 @@ class Packing:
             decay_1d=training.decay_1d,
             objective_at=self._spec.objective.at,
             maximize=self._plan.workload.direction == "maximize",
-            checkpoints=self._checkpoints if group.to_epoch < self._plan.epochs else None,
+            checkpoints=self._checkpoints,
             # Who trains alone gains nothing from knowing.
             width=1 if len(trials) == 1 else self._width(source),
             steps_ahead=steps * max(own, epochs_ahead),
+            epoch_timeout_s=self._epoch_timeout_s(len(trials)),
         )
+
+    def _epoch_timeout_s(self, members: int) -> float:
+        """Return how long a pack may be silent: as the study says, else an hour, or far longer than all its members' epochs ought to take."""
+        given = self._spec.resources.epoch_timeout_s
+        return max(_EPOCH_TIMEOUT_S, _SLOWER * members * self._plan.workload.epoch_s) if given is None else given
 
     def _width(self, source: Source) -> int | None:
         """Return how many members of a source's packs are stacked at once; None where no worker has measured it."""

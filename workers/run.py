@@ -4,7 +4,7 @@ So a dispatcher can keep one ready, its imports done and Ray joined. Then the ma
 lease and hears what the study's owner wants; a third copies trials to Optuna's tables and removes checkpoints that nobody needs any more.
 """
 
-__all__ = ["NO_RAY", "READY", "StudyRun", "main"]
+__all__ = ["NO_DATABASE", "NO_RAY", "READY", "StudyRun", "main"]
 
 import logging
 import math
@@ -27,6 +27,7 @@ from workers.environment import environment
 from workers.feed import PackFeed
 from workers.lifeline import end_with_parent
 from workers.local_ray import RayUnavailable, accelerators, join_ray, lacking, leave_ray, slots
+from workers.patience import Patience
 from workers.settings import Settings
 from workers.tune import run_packs
 
@@ -34,10 +35,16 @@ _log = logging.getLogger("tangent.run")
 NO_RAY = 75
 """Exit code of a run that found no Ray: the fault lies with neither the study nor the run."""
 
+NO_DATABASE = 74
+"""Exit code of a run that the database was away from for too long: no fault of the study or the run either."""
+
 READY = "ready"
 """What a run says on standard output when it can be told a study."""
 
 _RENEW_EVERY_S = 0.5
+# For packs to finish their present epoch and leave their states: a dispatcher that ends gives its runs 8 s in all. Packs whose epochs take longer
+# have left their states after each.
+_LEAVE_WITHIN_S = 4.5
 _COPY_EVERY_S = 3.0
 _COPY_SHARE = 0.2
 _SAY_EVERY_S = 1.0
@@ -77,12 +84,14 @@ class StudyRun:
         self._claim = claim
         self._writer = store.run_writer(claim, lease_s=lease_s)
         self._lease_s = lease_s
+        self._patience = Patience(lease_s)
         self._checkpoints = checkpoints
         self._machines = machines
         self._turn_s = turn_s
         self._slots = (-math.inf, 1)
         self._wanted = StudyState.RUNNING
-        self._is_leaving = False
+        # When packs that have not left by themselves are ended, once the run was asked to leave.
+        self._leave_by: float | None = None
         self._is_yielding = False
         self._is_resting = False
         self._fitting = 1
@@ -91,8 +100,11 @@ class StudyRun:
         self.spec = store.study(claim.study_id).spec
 
     def leave(self) -> None:
-        """Hand the study over: trials in flight go back to the queue, uncharged, for whoever claims it next."""
-        self._is_leaving = True
+        """Hand the study over: trials in flight go back to the queue, uncharged, for whoever claims it next, with what they have trained by then."""
+        if self._leave_by is None:
+            self._leave_by = time.monotonic() + _LEAVE_WITHIN_S
+            if self._feed is not None:
+                self._feed.is_draining = self._feed.is_leaving = True
 
     def give_up(self, reason: str) -> StudyState:
         """Close the study as failed, for a reason that its owner can act on; return its state."""
@@ -114,6 +126,8 @@ class StudyRun:
             feed = self._feed = PackFeed(
                 self.spec, self._writer.plan(), writer=self._writer, checkpoints=self._checkpoints, slots=self._count_slots, patience_s=self._lease_s
             )
+            # It may have been asked to leave meanwhile.
+            feed.is_leaving = self._is_leaving
             state = self._train(feed)
             if state in CLOSED_STUDY_STATES:
                 self._discard([self._checkpoints])
@@ -145,12 +159,16 @@ class StudyRun:
     @property
     def _is_to_drain(self) -> bool:
         """Whether no more packs are to be begun for now."""
-        return self._wanted is StudyState.PAUSED or self._is_yielding or self._is_resting
+        return self._is_leaving or self._wanted is StudyState.PAUSED or self._is_yielding or self._is_resting
+
+    @property
+    def _is_leaving(self) -> bool:
+        return self._leave_by is not None
 
     def _rest(self) -> None:
         """Return once this study has a share of the machines, or its run has something else to do: to keep an actor would be to keep its machine."""
         self._count_slots()
-        while self._is_resting and not (self._is_over() or self._is_yielding or self._wanted is StudyState.PAUSED):
+        while self._is_resting and not (self._is_leaving or self._is_over() or self._is_yielding or self._wanted is StudyState.PAUSED):
             time.sleep(_LOOK_EVERY_S)
             self._count_slots()
 
@@ -159,14 +177,14 @@ class StudyRun:
             self._rest()
             run_packs(feed, self.spec, is_over=self._is_over)
             # The owner may change their mind at any moment: what is decided here rests on one reading.
-            wanted = self._wanted = self._writer.go_on()
+            wanted = self._wanted = self._patience.persist(self._writer.go_on)
             if wanted in {StudyState.STOPPING, StudyState.CANCELLING}:
                 return self._close(feed, wanted)
             feed.hand_back(reason=self._why_handed_back())
             if feed.is_spent:
                 return self._close(feed, wanted)
             if self._is_leaving or self._is_yielding or wanted is StudyState.PAUSED:
-                self._writer.say_progress()
+                self._patience.persist(self._writer.say_progress)
                 return wanted
             feed.is_draining = self._is_to_drain
 
@@ -181,10 +199,20 @@ class StudyRun:
         self._is_done.set()
         is_early = wanted in {StudyState.STOPPING, StudyState.CANCELLING}
         failure = None if is_early else feed.failure()
-        return self._writer.close(StudyMove.FINISH if failure is None else StudyMove.FAIL, reason=failure)
+        outcome = StudyMove.FINISH if failure is None else StudyMove.FAIL
+        outages = self._patience.outages
+        try:
+            return self._patience.persist(lambda: self._writer.close(outcome, reason=failure))
+        except Superseded:
+            state = self._patience.persist(lambda: self._store.study(self._claim.study_id)).state
+            # It may have been closed though the answer was lost.
+            if self._patience.outages == outages or state not in CLOSED_STUDY_STATES:
+                raise
+            return state
 
     def _is_over(self) -> bool:
-        return self._is_leaving or self._wanted in {StudyState.STOPPING, StudyState.CANCELLING}
+        is_late = self._leave_by is not None and time.monotonic() > self._leave_by
+        return is_late or self._wanted in {StudyState.STOPPING, StudyState.CANCELLING}
 
     def _keep(self) -> None:
         """Keep the lease; end this process when it is lost, for then every word of it would be refused."""
@@ -210,7 +238,7 @@ class StudyRun:
             except StoreUnavailable as error:
                 if now - last_kept > self._lease_s:
                     _log.warning("this run ends, its lease has lapsed: %s", error)
-                    os._exit(1)
+                    os._exit(NO_DATABASE)
             except Exception:  # noqa: BLE001 # whatever it is, it ends the run
                 # Without this thread the run would train on without a lease, and nothing it said would be taken.
                 _log.exception("this run ends, it cannot keep its lease")
@@ -290,6 +318,9 @@ def main() -> int:
     except Superseded as error:
         _log.warning("this run ends: %s", error)
         return 0
+    except StoreUnavailable as error:
+        _log.warning("this run ends: %s", error)
+        return NO_DATABASE
     _log.info("study %s is %s", study_id, state.value)
     leave_ray()
     return 0

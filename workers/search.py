@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from studies.promotion import Ladder, planned_epochs
+from studies.promotion import Ladder, brackets, planned_epochs, rungs
 from studies.resolve import ResolvedArm, ResolvedStudy
 from studies.seeds import trial_seed
 from studies.space import Parameters
@@ -52,6 +52,8 @@ class Search(Source):
         self._is_best = spec.objective.at == "best"
         self._is_maximized = study.workload.direction == "maximize"
         self._epochs = study.epochs
+        # By bracket.
+        self._stops = [frozenset(rungs(spec.pruner, study.epochs, bracket=bracket)) for bracket in range(brackets(spec.pruner, study.epochs))]
         self._seed = trial_seed(spec.seed, replicate)
         self._sampler = ArmSampler(plan, sampler=spec.sampler, direction=study.workload.direction, seed=spec.seed, replicate=replicate)
         self._ladder = Ladder(spec.pruner, epochs=study.epochs, trials=plan.trials, maximize=self._is_maximized)
@@ -63,6 +65,8 @@ class Search(Source):
         self._ranks: dict[int, int] = {}
         self._rung_values: dict[int, dict[int, float]] = {}
         self._best_values: dict[int, float] = {}
+        # The same at the last checkpoint.
+        self._left_values: dict[int, float] = {}
         # By rank.
         self._waiting: dict[int, PendingTrial] = {}
         # Numbers of trials from which the sampler has not learned anything yet.
@@ -109,9 +113,12 @@ class Search(Source):
         Args:
             trial: as it stands; none is running.
             pending: the same as one that is queued; None where it has ended.
-            rung_values: its objective at the rungs that it has reached, by epoch; None where it is not finite.
+            rung_values: its objective at the rungs that it has reached and, where its best epoch counts, at its checkpoint, by epoch; None where it
+                is not finite.
             is_alone: whether it is to be packed alone.
         """
+        left_at, of_all = None if pending is None else pending.epochs_done, rung_values
+        rung_values = {epoch: value for epoch, value in of_all.items() if epoch in self._stops[trial.bracket]}
         rank = self._begun
         self._begun += 1
         self._handed_epochs += trial.epochs_done
@@ -123,6 +130,8 @@ class Search(Source):
             return
         self._ranks[trial.number] = rank
         self._keep_values(trial.number, finite)
+        if left_at is not None and (best := of_all.get(left_at)) is not None and self._is_best:
+            self._best_values[trial.number] = self._left_values[trial.number] = best
         if not rung_values:
             self._unanswered.add(trial.number)
         if pending.is_waiting:
@@ -146,11 +155,18 @@ class Search(Source):
         self._handed_epochs += len(taken) * (group.to_epoch - group.from_epoch)
         return taken
 
-    def taken_back(self, trial: PendingTrial) -> None:
-        """Note that a trial did not come to the epoch that it was handed out for."""
-        self._handed_epochs -= trial.to_epoch - trial.epochs_done
+    def left(self, trial: PendingTrial) -> None:
+        """Note that a trial has left a checkpoint on its way to the one it was handed out for."""
+        if trial.number in self._best_values:
+            self._left_values[trial.number] = self._best_values[trial.number]
+
+    def taken_back(self, trial: PendingTrial, *, epochs_done: int) -> None:
+        """Note that a trial did not come to the epoch that it was handed out for, and from which it goes on."""
+        self._handed_epochs -= trial.to_epoch - epochs_done
         self._best_values.pop(trial.number, None)
         self._keep_values(trial.number, self._rung_values.get(trial.number, {}))
+        if trial.number in self._left_values and epochs_done:
+            self._best_values[trial.number] = self._left_values[trial.number]
 
     def restarted(self, trial: PendingTrial) -> None:
         """Note that a trial has lost its checkpoint and begins again; what is known of it is forgotten."""
@@ -174,6 +190,7 @@ class Search(Source):
         """
         rank = self._ranks[trial.number]
         value = self._best_values.get(trial.number, metric) if self._is_best else metric
+        self._left_values.pop(trial.number, None)
         self._unanswered.discard(trial.number)
         reached = self._rung_values.setdefault(trial.number, {})
         if value is not None:
@@ -248,6 +265,7 @@ class Search(Source):
     def _forget_values(self, number: int) -> None:
         self._rung_values.pop(number, None)
         self._best_values.pop(number, None)
+        self._left_values.pop(number, None)
 
 
 def _origin(rank: int) -> Literal["default", "sampled"]:

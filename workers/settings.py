@@ -1,13 +1,13 @@
 """The dispatcher's settings, from the environment (`TANGENT_…`) or the command line; the service reads the same names."""
 
-__all__ = ["JOIN", "Settings"]
+__all__ = ["JOIN", "Settings", "fault"]
 
 import os
 import socket
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, Field, ValidationInfo
+from pydantic import AfterValidator, Field, ValidationError, ValidationInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from studies.logs import LogFormat
@@ -85,3 +85,9 @@ class Settings(BaseSettings):
     def name(self) -> str:
         """This dispatcher, as it signs leases: host and process."""
         return f"{socket.gethostname()}:{os.getpid()}"
+
+
+def fault(error: ValidationError) -> str:
+    """Return the first fault of settings in one sentence."""
+    first = error.errors()[0]
+    return f"setting {'.'.join(map(str, first['loc']))}: {first['msg']}, got {first['input']!r}"

@@ -98,9 +98,13 @@ class Source(ABC):
             del self._at_hand[group]
         return taken
 
-    def taken_back(self, trial: PendingTrial) -> None:
-        """Note that a trial did not come to the epoch that it was handed out for."""
+    def left(self, trial: PendingTrial) -> None:
+        """Note that a trial has left a checkpoint on its way to the one it was handed out for."""
         del trial
+
+    def taken_back(self, trial: PendingTrial, *, epochs_done: int) -> None:
+        """Note that a trial did not come to the epoch that it was handed out for, and from which it goes on."""
+        del trial, epochs_done
 
     def restarted(self, trial: PendingTrial) -> None:
         """Note that a trial has lost its checkpoint and begins again; what is known of it is forgotten."""

@@ -6,14 +6,16 @@ for every engine.
 
 __all__ = ["Engine", "OneByOne", "train_pack"]
 
+import logging
 import math
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 import torch
 
-from workers.checkpoints import CheckpointUnusable, checkpoint_url, load, save
+from workers.checkpoints import CheckpointNotSaved, CheckpointUnusable, checkpoint_url, load, save
 from workers.optimizers import OptimizerEntry
 from workers.pack import EpochReport, Fit, Measurement, Member, MemberReport, Outcome, Pack
 from workers.results import EpochResult
@@ -21,6 +23,12 @@ from workers.solo import Solo
 from workers.stacked.engine import Stacks
 from workers.stacked.fit import Fits
 from workers.workloads import Data, Workload
+
+_log = logging.getLogger("tangent.training")
+# So often a pack leaves its members' states, where its folder is known, unless that would take more than one part in so many of its time. A pack
+# whose epochs are shorter can finish the present one when it is asked to leave.
+_LEAVE_EVERY_S = 3.0
+_LEAVE_SHARE = 10
 
 State = Mapping[str, Any]
 """A member's state as an engine's `checkpoint` returns it."""
@@ -67,7 +75,14 @@ class OneByOne:
 
 
 def train_pack(
-    pack: Pack, *, workload: Workload, entry: OptimizerEntry, data: Data, device: torch.device, fits: Fits | None = None
+    pack: Pack,
+    *,
+    workload: Workload,
+    entry: OptimizerEntry,
+    data: Data,
+    device: torch.device,
+    fits: Fits | None = None,
+    is_leaving: Callable[[], bool] = lambda: False,
 ) -> Iterator[EpochReport]:
     """Return an iterator that trains a pack and gives a report after each epoch, with one part for each member that was alive when the epoch began.
 
@@ -77,6 +92,9 @@ def train_pack(
     for bit as if it had never stopped. What a member does depends on its own parameters and seed alone, and torch's global generators are
     left as they were.
 
+    Where the pack names a folder, states are left there every few seconds as well, after an epoch, with that epoch's report; a state that cannot be
+    left then is no fault.
+
     Args:
         pack: what to train; its workload and optimizer must be the ones given here.
         workload: the workload.
@@ -84,6 +102,8 @@ def train_pack(
         data: the workload's data, on `device`.
         device: where to train.
         fits: what this worker has measured so far, which is used and added to; measured anew where it is left out.
+        is_leaving: asked after each epoch, and again when the next is asked for: whether to leave all states now and train no further. In the
+            second case the last report is given again, with the checkpoints; none, where no epoch was trained.
 
     Members are stacked where the optimizer has a batched form, a trial run of two members says the same stacked and alone, and it pays; how
     many at once the pack says, or is measured first, which takes a second or so. What was measured, or had to be lowered because memory ran out,
@@ -107,7 +127,7 @@ def train_pack(
         engine = OneByOne(pack, workload=workload, entry=entry, data=data, device=device, states=states)
     else:
         engine = Stacks(pack, workload=workload, entry=entry, data=data, device=device, states=states, width=fit.width, compiled=fits.compiled)
-    return _with_fits(_reports(pack, engine, objectives), engine, fit, pack=pack, fits=fits)
+    return _with_fits(_reports(pack, engine, objectives, is_leaving), engine, fit, pack=pack, fits=fits)
 
 
 def _with_fits(reports: Iterator[EpochReport], engine: Engine, fit: Fit, *, pack: Pack, fits: Fits) -> Iterator[EpochReport]:
@@ -142,15 +162,21 @@ class _Objective:
     test_value: float
 
 
-def _reports(pack: Pack, engine: Engine, objectives: dict[int, _Objective]) -> Iterator[EpochReport]:
+def _reports(pack: Pack, engine: Engine, objectives: dict[int, _Objective], is_leaving: Callable[[], bool]) -> Iterator[EpochReport]:
     alive = list(range(len(pack.members)))
+    report: EpochReport | None = None
+    left_at, left_in_s = time.monotonic(), 0.0
     for epoch in range(pack.from_epoch + 1, pack.to_epoch + 1):
+        if is_leaving():
+            if report is not None:
+                yield _with_checkpoints(report, _left_early(pack, alive, engine, objectives, epoch=epoch - 1))
+            return
         results = dict(zip(alive, engine.train_epoch(epoch, alive=alive), strict=True))
         alive = [index for index in alive if results[index].divergence is None]
         counting = [index for index in alive if _counts(pack, results[index], epoch=epoch, before=objectives.get(index))]
         for index, test_value in zip(counting, engine.test(counting), strict=True):
             objectives[index] = _Objective(value=results[index].validation_metric, epoch=epoch, test_value=test_value)
-        yield EpochReport(
+        report = EpochReport(
             pack_id=pack.pack_id,
             epoch=epoch,
             members=tuple(
@@ -159,25 +185,47 @@ def _reports(pack: Pack, engine: Engine, objectives: dict[int, _Objective]) -> I
                     attempt=pack.members[index].attempt,
                     measurement=_measurement(result, epoch=epoch),
                     outcome=_outcome(pack, result, epoch=epoch, objective=objectives.get(index)),
-                    checkpoint=_left(pack, index, engine, objectives.get(index)) if result.divergence is None and _is_rung(pack, epoch) else None,
                 )
                 for index, result in results.items()
             ),
         )
+        started = time.monotonic()
+        if epoch == pack.to_epoch < pack.epochs:
+            report = _with_checkpoints(report, {pack.members[i].trial_id: _left(pack, i, engine, objectives.get(i), epoch=epoch) for i in alive})
+        elif epoch < pack.epochs and (is_leaving() or started - left_at > max(_LEAVE_EVERY_S, _LEAVE_SHARE * left_in_s)):
+            report = _with_checkpoints(report, _left_early(pack, alive, engine, objectives, epoch=epoch))
+            left_at = time.monotonic()
+            left_in_s = left_at - started
+        yield report
         if not alive:
             return
 
 
-def _is_rung(pack: Pack, epoch: int) -> bool:
-    return epoch == pack.to_epoch < pack.epochs
+def _with_checkpoints(report: EpochReport, urls: Mapping[str, str]) -> EpochReport:
+    members = tuple(member.model_copy(update={"checkpoint": urls.get(member.trial_id)}) for member in report.members)
+    return report.model_copy(update={"members": members})
 
 
-def _left(pack: Pack, index: int, engine: Engine, objective: _Objective | None) -> str:
-    """Return the URL at which a member's state was left."""
+def _left_early(pack: Pack, alive: Sequence[int], engine: Engine, objectives: Mapping[int, _Objective], *, epoch: int) -> dict[str, str]:
+    """Return where members' states before their rung were left, by trial id: of as many as the place would take."""
+    urls: dict[str, str] = {}
+    if pack.checkpoints is None:
+        return urls
+    try:
+        for index in alive:
+            urls[pack.members[index].trial_id] = _left(pack, index, engine, objectives.get(index), epoch=epoch)
+    except CheckpointNotSaved as error:
+        # Training goes on, with more to lose.
+        _log.warning("%s", error)
+    return urls
+
+
+def _left(pack: Pack, index: int, engine: Engine, objective: _Objective | None, *, epoch: int) -> str:
+    """Return the URL at which a member's state after the epoch just trained was left."""
     assert pack.checkpoints is not None
     member = pack.members[index]
-    url = checkpoint_url(pack.checkpoints, trial_id=member.trial_id, attempt=member.attempt, epoch=pack.to_epoch)
-    kept = {"trial_id": member.trial_id, "epoch": pack.to_epoch, "objective": asdict(objective) if objective is not None else None}
+    url = checkpoint_url(pack.checkpoints, trial_id=member.trial_id, attempt=member.attempt, epoch=epoch)
+    kept = {"trial_id": member.trial_id, "epoch": epoch, "objective": asdict(objective) if objective is not None else None}
     save(url, {**engine.checkpoint(index), **kept})
     return url
 

@@ -13,6 +13,7 @@ from service.api.index import index_router
 from service.api.reports import report_router
 from service.api.studies import study_router
 from service.api.trials import trial_router
+from service.api.webhooks import webhook_router
 from service.auth import permitted
 
 
@@ -28,6 +29,7 @@ def api_router() -> APIRouter:
         analysis_router(),
         report_router(),
         catalog_router(),
+        webhook_router(),
         account_router(),
     )
     for part in parts:

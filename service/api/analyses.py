@@ -44,13 +44,13 @@ def analysis_router() -> APIRouter:
         summary="What a study found",
         responses=may_answer(errors.STUDY_NOT_FOUND),
     )
-    def get_analysis(request: Request, study_id: StudyId) -> Response:
+    async def get_analysis(request: Request, study_id: StudyId) -> Response:
         """Return the verdict for every pair of arms with its interval, budget curves, checks, sensitivity and time to target.
 
         The verdict rests on runs on fresh seeds alone, never on the search's own best values. What each number means is in docs/statistics.md.
         """
         analyses: Analyses = request.app.state.analyses
-        return _written(analyses.of(study_id))
+        return await analyses.apart(lambda: _written(analyses.of(study_id)))
 
     @router.get("/suites", response_model=Page[SuiteSummary], summary="Suites", responses=may_answer())
     def list_suites(request: Request) -> Page[SuiteSummary]:
@@ -65,10 +65,10 @@ def analysis_router() -> APIRouter:
         summary="What a suite found",
         responses=may_answer(errors.SUITE_NOT_FOUND, errors.CONFLICT),
     )
-    def get_suite(request: Request, suite_name: SuiteName) -> Response:
+    async def get_suite(request: Request, suite_name: SuiteName) -> Response:
         """Return what the studies of a suite say of the arms that they have in common, over all their workloads."""
         analyses: Analyses = request.app.state.analyses
-        return _written(analyses.suite(suite_name))
+        return await analyses.apart(lambda: _written(analyses.suite(suite_name)))
 
     @router.get(
         "/comparison",
@@ -76,10 +76,10 @@ def analysis_router() -> APIRouter:
         summary="Studies of one workload, side by side",
         responses=may_answer(errors.STUDY_NOT_FOUND, errors.PARAMETER_INVALID),
     )
-    def get_comparison(request: Request, query: Annotated[ComparisonQuery, Query()]) -> Response:
+    async def get_comparison(request: Request, query: Annotated[ComparisonQuery, Query()]) -> Response:
         """Return the arms of several studies of one workload, with a verdict for every pair and a caution for all in which the studies differ."""
         analyses: Analyses = request.app.state.analyses
-        return _written(analyses.comparison(query.study))
+        return await analyses.apart(lambda: _written(analyses.comparison(query.study)))
 
     _ = get_analysis, list_suites, get_suite, get_comparison
     return router

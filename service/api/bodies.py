@@ -1,10 +1,11 @@
 """Reads bodies: a study, what is added to one, a patch; JSON as strict as the API promises, every fault with a pointer to it."""
 
-__all__ = ["MAX_DEPTH", "MoreSeeds", "extension_sent", "patch_sent", "read_json", "seeds_sent", "submitted"]
+__all__ = ["MAX_DEPTH", "MoreSeeds", "extension_sent", "patch_sent", "read_json", "seeds_sent", "submitted", "webhook_sent"]
 
 import email.message
 import json
 import math
+import re
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
@@ -17,6 +18,7 @@ from service.problems import Refusal
 from studies.errors import SpecInvalid, SpecProblem, shown
 from studies.extension import Extension, parse_extension
 from studies.spec import StudySpec, parse_spec, problems_of
+from studies.webhooks import WebhookSpec, parse_webhook
 
 MAX_DEPTH = 32
 """A study is at most six levels deep."""
@@ -24,6 +26,10 @@ MAX_DEPTH = 32
 _JSON = ("application/json",)
 _PATCH = ("application/merge-patch+json", "application/json")
 _T = TypeVar("_T")
+_C1 = re.compile("[\x80-\x9f]")
+_HALVES = re.compile("[\ud800-\udfff]")
+# Embeddings, overrides and isolates; separators of lines and paragraphs. Marks, which turn nothing but themselves, some scripts need.
+_TURNS = re.compile("[\u2028-\u202e\u2066-\u2069]")
 
 
 class MoreSeeds(BaseModel):
@@ -74,6 +80,16 @@ async def patch_sent(request: Request) -> Any:
         SpecInvalid: it is no object, or holds what no study may hold.
     """
     return await _read(request, _patch_of, types=_PATCH) if (await request.body()).strip() else {}
+
+
+async def webhook_sent(request: Request) -> WebhookSpec:
+    """Return the webhook that a request's body describes.
+
+    Raises:
+        Refusal: the body is not announced as JSON, is none, or is too large.
+        WebhookInvalid: with every fault found.
+    """
+    return await _read(request, parse_webhook)
 
 
 async def _read(request: Request, parse: Callable[[Any], _T], *, types: tuple[str, ...] = _JSON) -> _T:
@@ -166,9 +182,12 @@ def _not_finite(number: float) -> str | None:
 def _unprintable(text: str) -> str | None:
     if "\0" in text:
         return "holds a NUL character; leave it out"
-    if any("\x80" <= character <= "\x9f" for character in text):
+    if _C1.search(text):
         # A terminal may take some of them for the beginning of a command.
         return "holds a control character; leave it out"
-    if any("\ud800" <= character <= "\udfff" for character in text):
+    if _HALVES.search(text):
         return "holds half a surrogate pair, which is no character; leave it out"
+    if _TURNS.search(text):
+        # What follows would be shown in another order, or on another line, than it is written: as another name.
+        return "holds a character that turns the direction of writing or breaks the line; leave it out"
     return None

@@ -13,8 +13,10 @@ from service import errors
 from service.answers import EventList
 from service.api.openapi import may_answer
 from service.api.studies import StudyId
+from service.auth import Permitted, is_still_permitted
 from service.problems import Refusal
 from service.streams import Streams
+from studies.actors import Actor
 from studies.states import CLOSED_STUDY_STATES
 from studies.store import Store
 
@@ -25,6 +27,17 @@ _EXAMPLE = (
     '"state":"completed","value":0.97,"reason":null}}\n'
     "id: 7\n\n"
 )
+
+# As OpenAPI 3.2 has it, and FastAPI for streams that it writes itself: of each event, not of the whole.
+_EVENT = {
+    "type": "object",
+    "properties": {
+        "event": {"type": "string", "description": "Kind of the event."},
+        "data": {"type": "string", "contentMediaType": "application/json", "contentSchema": {"$ref": "#/components/schemas/EventView"}},
+        "id": {"type": "string", "pattern": "^[0-9]+$", "description": "Number of the event, for `Last-Event-ID`."},
+        "retry": {"type": "integer", "minimum": 0, "description": "Milliseconds to wait before coming back."},
+    },
+}
 
 LastEventId = Annotated[
     int | None,
@@ -44,13 +57,16 @@ class EventQuery(BaseModel):
 class _EventStream(EventSourceResponse):
     """A response that counts among the open streams from its first byte until its reader has gone."""
 
-    def __init__(self, streams: Streams, store: Store, study_id: str, *, after: int, is_closed: bool) -> None:
-        self._streams = streams
-        content = streams.frames(store, study_id, after=after, is_closed=is_closed)
+    def __init__(self, request: Request, reader: Actor, study_id: str, *, after: int, is_closed: bool) -> None:
+        self._streams: Streams = request.app.state.streams
+        self._reader = reader.name
+        content = self._streams.frames(
+            request.app.state.store, study_id, after=after, is_closed=is_closed, may_read=lambda: is_still_permitted(request)
+        )
         super().__init__(content, headers={"cache-control": "no-store", "x-accel-buffering": "no"})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        with self._streams.counted():
+        with self._streams.counted(self._reader):
             await super().__call__(scope, receive, send)
 
 
@@ -64,12 +80,14 @@ def event_router() -> APIRouter:
         summary="What happens to a study",
         response_description="A stream of server-sent events, or with `Accept: application/json` a list.",
         responses={
-            200: {"content": {_STREAM: {"schema": {"type": "string"}, "example": _EXAMPLE}}},
+            200: {"content": {_STREAM: {"itemSchema": _EVENT, "example": _EXAMPLE}}},
             204: {"description": "The study is closed and the reader has all its events: do not come back."},
             **may_answer(errors.STUDY_NOT_FOUND, errors.PARAMETER_INVALID, errors.TOO_MANY_STREAMS),
         },
     )
-    def list_events(request: Request, study_id: StudyId, query: Annotated[EventQuery, Query()], last_event_id: LastEventId = None) -> Response:
+    def list_events(
+        request: Request, reader: Permitted, study_id: StudyId, query: Annotated[EventQuery, Query()], last_event_id: LastEventId = None
+    ) -> Response:
         """Stream a study's events as they happen, each with its number as `id`, its kind as `event` and the whole of it as JSON in `data`.
 
         Kinds: `study.submitted`, `study.state`, `study.extended` (with what was added), `trial.started`, `trial.requeued`, `trial.promoted` (from
@@ -84,7 +102,7 @@ def event_router() -> APIRouter:
         after = query.after if last_event_id is None else last_event_id
         accepted = request.headers.get("accept", "")
         # Before the events: whatever had been said when the study was closed is then among them.
-        is_closed = store.study(study_id).state in CLOSED_STUDY_STATES
+        is_closed = store.state(study_id) in CLOSED_STUDY_STATES
         if "application/json" in accepted and _STREAM not in accepted:
             items = store.events(study_id, after=after, limit=query.page_size)
             is_last = is_closed and len(items) < query.page_size
@@ -92,10 +110,10 @@ def event_router() -> APIRouter:
             return Response(found.model_dump_json(), media_type="application/json")
         if is_closed and not store.events(study_id, after=after, limit=1):
             return Response(status_code=204)
-        if streams.is_full:
-            detail = f"{streams.open} event streams are open already; close one or ask for application/json"
-            raise Refusal(errors.TOO_MANY_STREAMS, detail, headers={"retry-after": "10"})
-        return _EventStream(streams, store, study_id, after=after, is_closed=is_closed)
+        full = streams.why_full(reader.name)
+        if full is not None:
+            raise Refusal(errors.TOO_MANY_STREAMS, f"{full}; close one or ask for application/json", headers={"retry-after": "10"})
+        return _EventStream(request, reader, study_id, after=after, is_closed=is_closed)
 
     _ = list_events
     return router

@@ -31,10 +31,18 @@ _GROWTH_FAULTS = (
 _PLANNED = {"model": Plan, "description": "With `validate_only`: what the study would do in all. Nothing was stored."}
 
 
-def _body(description: str, schema: dict[str, Any], examples: dict[str, tuple[str, Any]], *, types: tuple[str, ...] = ("application/json",)) -> Any:
-    """Return the description of a body that is read by hand; those that may be left out have no required field."""
+def _body(
+    description: str,
+    schema: dict[str, Any],
+    examples: dict[str, tuple[str, Any]],
+    *,
+    types: tuple[str, ...] = ("application/json",),
+    is_required: bool = False,
+) -> Any:
+    """Return the description of a body that is read by hand."""
     shown = {name: {"summary": summary, "value": value} for name, (summary, value) in examples.items()}
-    return {"requestBody": {"description": description, "content": {kind: {"schema": schema, "examples": shown} for kind in types}}}
+    content = {kind: {"schema": schema, "examples": shown} for kind in types}
+    return {"requestBody": {"description": description, "required": is_required, "content": content}}
 
 
 _EXTENSION = _body(
@@ -45,6 +53,7 @@ _EXTENSION = _body(
         "trials": ("More trials for every arm", {"trials_per_arm": 24}),
         "all": ("Everything at once", {"arms": [{"optimizer": "adamp", "name": "adamp-2"}], "trials_per_arm": 24, "replicates": 3, "seeds": 10}),
     },
+    is_required=True,
 )
 _SEEDS = _body(
     "On how many seeds in all; may be left out.",
@@ -87,11 +96,11 @@ def _add_confirm(router: APIRouter) -> None:
 def _add_extend(router: APIRouter) -> None:
     @router.post(
         "/studies/{study_id}:extend",
-        response_model=StudyView,
+        response_model=StudyView | Plan,
         summary="Add arms, trials, replicates or seeds to a study",
         response_description="The study, queued again; or with `validate_only` what it would do.",
         openapi_extra=_EXTENSION,
-        responses={200: {"headers": ETAG, "model": StudyView | Plan}, **may_answer(*_GROWTH_FAULTS, errors.CATALOG_EMPTY)},
+        responses={200: {"headers": ETAG}, **may_answer(*_GROWTH_FAULTS, errors.CATALOG_EMPTY)},
     )
     def extend_study(
         request: Request,

@@ -4,20 +4,20 @@ __all__ = ["health_router"]
 
 import logging
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from fastapi import APIRouter, Request
 
 from service import errors
 from service.answers import Health, Readiness
 from service.api.openapi import may_answer
+from service.dispatchers import alive
 from service.problems import Refusal
 from studies.analysis.numbers import duration
 from studies.errors import StoreUnavailable
 from studies.store import Store
 
 _LOG = logging.getLogger("tangent.service")
-_HEARD_WITHIN = timedelta(seconds=30)
 _CATALOGUE = "a catalogue: no dispatcher has announced optimizers and workloads"
 
 
@@ -33,31 +33,33 @@ def _readiness(store: Store) -> Readiness:
         # What its tables hold cannot be asked for by their names of today.
         raise _not_ready((_revision(found, needed),))
     catalog = store.catalog()
-    seen, now = store.dispatchers(), datetime.now(UTC)
-    alive = sum(now - at < _HEARD_WITHIN for at in seen.values())
-    missing = (() if catalog.optimizers and catalog.workloads else (_CATALOGUE,)) + (() if alive else (_dispatcher(seen, now),))
+    seen = store.dispatchers()
+    count = alive(seen)
+    missing = (() if catalog.optimizers and catalog.workloads else (_CATALOGUE,)) + (() if count else (_dispatcher(seen),))
     if missing:
         raise _not_ready(missing)
     return Readiness(
         optimizers=len(catalog.optimizers),
         workloads=len(catalog.workloads),
-        dispatchers=alive,
+        dispatchers=count,
         dispatcher_seen_at=max(seen.values()),
         revision=found,
     )
 
 
 def _revision(found: str | None, needed: str | None) -> str:
+    if found is not None and needed is not None and found > needed:
+        return f"a service of the database's version: that is at revision {found}, and this one knows {needed}; upgrade it"
     is_at = "has no tables yet" if found is None else f"is at revision {found}"
     return f"the tables of this version: the database {is_at} and {needed} is needed; `tangent migrate` of the newer version brings it there"
 
 
-def _dispatcher(seen: Mapping[str, datetime], now: datetime) -> str:
+def _dispatcher(seen: Mapping[str, datetime]) -> str:
     advice = "start one with `tangent up` or `python -m workers`"
     if not seen:
         return f"a dispatcher: none runs; {advice}"
     # Not by its name, which is that of a machine: nobody is asked for a token here.
-    ago = duration((now - max(seen.values())).total_seconds()).replace("\N{NO-BREAK SPACE}", " ")
+    ago = duration((datetime.now(UTC) - max(seen.values())).total_seconds()).replace("\N{NO-BREAK SPACE}", " ")
     return f"a dispatcher: the last was heard of {ago} ago; {advice}"
 
 

@@ -22,6 +22,7 @@ class Links(BaseModel):
     comparison: str = Field(default="/v1/comparison{?study*}", description="Studies of one workload, side by side.")
     optimizers: str = Field(default="/v1/optimizers", description="Optimizers that a study can compare.")
     workloads: str = Field(default="/v1/workloads", description="Workloads that a study can train on.")
+    webhooks: str = Field(default="/v1/webhooks", description="Addresses that are told what happens to studies: list them, or POST one.")
     account: str = Field(default="/v1/account", description="Who is calling: role, quotas and what is used of them.")
     audit: str = Field(default="/v1/audit", description="What everybody did; for admins.")
     problems: str = Field(default="/problems", description="Every kind of problem that the service answers with.")
@@ -29,6 +30,7 @@ class Links(BaseModel):
     docs: str = Field(default="/docs", description="The API's description for people.")
     health: str = Field(default="/healthz", description="Whether the process is up.")
     ready: str = Field(default="/readyz", description="Whether studies can be run.")
+    metrics: str = Field(default="/metrics", description="Metrics for Prometheus.")
 
 
 def index_router() -> APIRouter:

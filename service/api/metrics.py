@@ -14,7 +14,8 @@ from service.auth import permitted
 from service.metrics import Metrics
 from studies.errors import NotPermitted, StoreUnavailable
 
-_TRUSTED_FOR_S = 300.0
+# Longer than a restart of the database, or the night until somebody looks.
+_TRUSTED_FOR_S = 3600.0
 
 
 class _Admitted:
@@ -62,7 +63,7 @@ def metrics_router() -> APIRouter:
     def get_metrics(request: Request) -> Response:
         """Return what the service counts: studies and trials by state, the queue, epochs, requests, transactions, streams, dispatchers.
 
-        While the database does not answer, a scraper that was let in within the last five minutes is told of the process alone, with
+        While the database does not answer, a scraper that was let in within the last hour is told of the process alone, with
         `tangent_database_up 0`.
         """
         metrics: Metrics = request.app.state.metrics

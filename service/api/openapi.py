@@ -3,6 +3,7 @@
 __all__ = ["describe", "may_answer"]
 
 from collections import defaultdict
+from collections.abc import Iterable
 from typing import Any
 
 from fastapi import FastAPI
@@ -15,6 +16,7 @@ from service.api.bodies import MoreSeeds
 from service.errors import Kind, Problem, problem_of
 from studies.extension import Extension
 from studies.spec import StudySpec
+from studies.webhooks import WebhookSpec
 
 _FASTAPIS_OWN = frozenset({"HTTPValidationError", "ValidationError"})
 _REF = "#/components/schemas/{model}"
@@ -45,14 +47,20 @@ def _response(kinds: list[Kind]) -> dict[str, Any]:
 def describe(app: FastAPI) -> dict[str, Any]:
     """Return the OpenAPI description of the app's routes."""
     described = get_openapi(
-        title=app.title, version=app.version, summary=app.summary, description=app.description, routes=app.routes, tags=app.openapi_tags
+        title=app.title,
+        version=app.version,
+        summary=app.summary,
+        description=app.description,
+        routes=app.routes,
+        webhooks=app.webhooks.routes,
+        tags=app.openapi_tags,
     )
     components = described.setdefault("components", {})
     schemas = components.setdefault("schemas", {})
     _, problem = models_json_schema([(Problem, "serialization")], ref_template=_REF)
     schemas |= problem["$defs"]
     # Bodies are read by hand, for messages better than FastAPI's; their schemas have shorthands that the stored form lacks.
-    read_by_hand: list[type[BaseModel]] = [StudySpec, Extension, MoreSeeds]
+    read_by_hand: list[type[BaseModel]] = [StudySpec, Extension, MoreSeeds, WebhookSpec]
     _, submission = models_json_schema([(model, "validation") for model in read_by_hand], ref_template="#/components/schemas/{model}-Input")
     schemas |= {f"{name}-Input": schema for name, schema in submission["$defs"].items()}
     components["schemas"] = {name: schema for name, schema in sorted(schemas.items()) if name not in _FASTAPIS_OWN}
@@ -70,12 +78,26 @@ def describe(app: FastAPI) -> dict[str, Any]:
         "name": "tangent",
         "description": "For browsers: set by /login, after the token was shown there. Behind TLS it is called `__Host-tangent`.",
     }
+    for item in described["webhooks"].values():
+        for operation in item.values():
+            _drop_default_422(operation["responses"])
     for path, item in described["paths"].items():
         for operation in item.values():
             _drop_default_422(operation["responses"])
+            _drop_null(operation.get("parameters", ()))
             if path.startswith(("/v1", "/metrics")):
                 operation["security"] = [{"token": []}, {"password": []}, {"session": []}, {}]
     return described
+
+
+def _drop_null(parameters: Iterable[dict[str, Any]]) -> None:
+    """Drop the null of parameters that may be left out: no query and no header can send one, and the word `null` is refused."""
+    for parameter in parameters:
+        match parameter["schema"]:
+            case {"anyOf": [shape, {"type": "null"}], **rest}:
+                parameter["schema"] = {**shape, **rest}
+            case _:
+                pass
 
 
 def _drop_default_422(responses: dict[str, Any]) -> None:

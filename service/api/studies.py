@@ -12,12 +12,13 @@ __all__ = [
     "ValidateOnly",
     "answered",
     "planned",
+    "settled",
     "stored",
     "study_router",
 ]
 
-from collections.abc import Callable
-from typing import Annotated, Any
+from collections.abc import Callable, Hashable
+from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
@@ -28,6 +29,7 @@ from service.api.bodies import submitted
 from service.api.etags import IF_MATCH, etag_of, is_unchanged, version_named
 from service.api.openapi import may_answer
 from service.auth import Permitted
+from service.settled import SettledAnswers
 from studies.actors import Actor
 from studies.resolve import resolve
 from studies.spec import StudySpec
@@ -35,6 +37,7 @@ from studies.states import StudyMove, StudyState
 from studies.store import Store
 from studies.views import ArmView, Curve, Page, StudySummary, StudyView
 
+_T = TypeVar("_T")
 SLUG = r"^[a-z0-9][a-z0-9-]{0,63}$"
 """Names of workloads, arms and suites."""
 
@@ -135,13 +138,26 @@ class StudyQuery(BaseModel):
 
 def answered(view: StudyView, *, status: int = 200, headers: dict[str, str] | None = None) -> Response:
     """Return the answer that carries a study, its tag with it."""
-    body = view.model_dump_json().encode()
-    return Response(body, status_code=status, media_type="application/json", headers={"etag": etag_of(view.version, body), **(headers or {})})
+    return _tagged(view.version, view.model_dump_json().encode(), status=status, headers=headers)
+
+
+def _tagged(version: int, body: bytes, *, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    return Response(body, status_code=status, media_type="application/json", headers={"etag": etag_of(version, body), **(headers or {})})
 
 
 def planned(plan: Plan) -> Response:
     """Return what `validate_only` is answered with."""
     return Response(plan.model_dump_json(), media_type="application/json")
+
+
+def settled(request: Request, study_id: str, what: Hashable, read: Callable[[], BaseModel]) -> Response:
+    """Return the answer with what is read of a study, which is read and written once where the study is closed."""
+    answers: SettledAnswers = request.app.state.settled
+    return Response(answers.of(study_id, what, lambda: read().model_dump_json().encode()), media_type="application/json")
+
+
+def _one_page(kind: type[Page[_T]], found: tuple[_T, ...]) -> Page[_T]:
+    return kind(items=found, next_page_token=None, total=len(found))
 
 
 def stored(store: Store, spec: StudySpec, *, by: Actor, idempotency_key: str | None, validate_only: bool) -> Response:
@@ -213,32 +229,41 @@ def _add_reads(router: APIRouter) -> None:
     def get_study(request: Request, study_id: StudyId, if_none_match: IfNoneMatch = None) -> Response:
         """Return a study with its progress."""
         store: Store = request.app.state.store
-        answer = answered(store.study(study_id))
+        answers: SettledAnswers = request.app.state.settled
+
+        def write() -> bytes:
+            view = store.study(study_id)
+            # The version before the body: its tag needs both.
+            return f"{view.version}\n{view.model_dump_json()}".encode()
+
+        version, _, body = answers.of(study_id, "study", write).partition(b"\n")
+        answer = _tagged(int(version), body)
         etag = answer.headers["etag"]
         return Response(status_code=304, headers={"etag": etag}) if is_unchanged(if_none_match, etag) else answer
 
     @router.get("/studies/{study_id}/arms", response_model=Page[ArmView], summary="A study's arms", responses=may_answer(errors.STUDY_NOT_FOUND))
-    def list_arms(request: Request, study_id: StudyId) -> Page[ArmView]:
+    def list_arms(request: Request, study_id: StudyId) -> Response:
         """Return a study's arms in their order, on one page: each with its space, progress and best trial, and how its trials fit on a device."""
         store: Store = request.app.state.store
-        found = store.arms(study_id)
-        return Page[ArmView](items=found, next_page_token=None, total=len(found))
+        return settled(request, study_id, "arms", lambda: _one_page(Page[ArmView], store.arms(study_id)))
 
     @router.get("/studies/{study_id}/best", response_model=Page[ArmBest], summary="Best of each arm", responses=may_answer(errors.STUDY_NOT_FOUND))
-    def list_best(request: Request, study_id: StudyId) -> Page[ArmBest]:
+    def list_best(request: Request, study_id: StudyId) -> Response:
         """Return each arm's best configuration by validation, with Python that builds the optimizer, on one page."""
         store: Store = request.app.state.store
-        found = tuple(ArmBest(arm=arm.name, optimizer=arm.optimizer.name, best=arm.best) for arm in store.arms(study_id))
-        return Page[ArmBest](items=found, next_page_token=None, total=len(found))
+
+        def best() -> Page[ArmBest]:
+            return _one_page(Page[ArmBest], tuple(ArmBest(arm=arm.name, optimizer=arm.optimizer.name, best=arm.best) for arm in store.arms(study_id)))
+
+        return settled(request, study_id, "best", best)
 
     @router.get(
         "/studies/{study_id}/curves", response_model=Page[Curve], summary="Best so far of each arm", responses=may_answer(errors.STUDY_NOT_FOUND)
     )
-    def list_curves(request: Request, study_id: StudyId) -> Page[Curve]:
+    def list_curves(request: Request, study_id: StudyId) -> Response:
         """Return each arm's best validation value so far, against trials and against training seconds, on one page."""
         store: Store = request.app.state.store
-        found = store.curves(study_id)
-        return Page[Curve](items=found, next_page_token=None, total=len(found))
+        return settled(request, study_id, "curves", lambda: _one_page(Page[Curve], store.curves(study_id)))
 
     _ = list_studies, get_study, list_arms, list_best, list_curves
 

@@ -4,12 +4,12 @@ __all__ = ["PhaseFilter", "TrialOrder", "TrialQuery", "trial_router"]
 
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Path, Query, Request
+from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from service import errors
 from service.api.openapi import may_answer
-from service.api.studies import PageToken, StudyId
+from service.api.studies import PageToken, StudyId, settled
 from studies.states import TrialFilter
 from studies.store import Store
 from studies.views import MeasurementView, Page, TrialView
@@ -57,18 +57,22 @@ def trial_router() -> APIRouter:
         summary="A study's trials",
         responses=may_answer(errors.STUDY_NOT_FOUND, errors.ARM_NOT_FOUND, errors.PARAMETER_INVALID),
     )
-    def list_trials(request: Request, study_id: StudyId, query: Annotated[TrialQuery, Query()]) -> Page[TrialView]:
+    def list_trials(request: Request, study_id: StudyId, query: Annotated[TrialQuery, Query()]) -> Response:
         """Return a page of a study's trials."""
         store: Store = request.app.state.store
-        return store.trials(
-            study_id,
-            arm=query.arm,
-            state=query.state,
-            phase=None if query.phase == "all" else query.phase,
-            order=query.order,
-            page_size=query.page_size,
-            page_token=query.page_token,
-        )
+
+        def page() -> Page[TrialView]:
+            return store.trials(
+                study_id,
+                arm=query.arm,
+                state=query.state,
+                phase=None if query.phase == "all" else query.phase,
+                order=query.order,
+                page_size=query.page_size,
+                page_token=query.page_token,
+            )
+
+        return settled(request, study_id, ("trials", query), page)
 
     @router.get("/trials/{trial_id}", response_model=TrialView, summary="One trial", responses=may_answer(errors.TRIAL_NOT_FOUND))
     def get_trial(request: Request, trial_id: TrialId) -> TrialView:

@@ -8,7 +8,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from service.cli import audit, catalog, growth, reports, serve, studies, submit, tokens, trials, up, verbs, verdict, version, watch, worker
+from service.cli import audit, catalog, growth, reports, serve, studies, submit, tokens, trials, up, verbs, verdict, version, watch, webhooks, worker
 from service.cli.failures import explain
 
 
@@ -62,6 +62,7 @@ for _panel, _commands in _COMMANDS.items():
     for _name, _command in _commands.items():
         app.command(_name, rich_help_panel=_panel)(_command)
 app.add_typer(worker.app, name="worker", rich_help_panel="The service")
+app.add_typer(webhooks.app, name="webhook", rich_help_panel="The service")
 app.add_typer(tokens.app, name="token", rich_help_panel="This installation")
 
 

@@ -18,7 +18,22 @@ if TYPE_CHECKING:
 
 # `studies.views.AuditVerb` over again, so that `tangent --help` need not import pydantic; pyright sees that the two agree.
 Verb = Literal[
-    "submit", "pause", "resume", "stop", "cancel", "extend", "token.create", "token.change", "token.revoke", "login", "login.refused", "logout"
+    "submit",
+    "pause",
+    "resume",
+    "stop",
+    "cancel",
+    "extend",
+    "token.create",
+    "token.change",
+    "token.revoke",
+    "login",
+    "login.refused",
+    "logout",
+    "webhook.create",
+    "webhook.test",
+    "webhook.enable",
+    "webhook.remove",
 ]
 
 

@@ -40,6 +40,7 @@ def migrate(*, first_token_file: FirstToken = None, home: Home = None, database:
     The service and the dispatchers do the same when they start. By itself it is of use where several start together, and before an upgrade's first.
     """
     from service.settings import Settings
+    from studies.errors import SpecInvalid
     from studies.secret_files import secret_in
     from studies.store import Store
 
@@ -51,6 +52,8 @@ def migrate(*, first_token_file: FirstToken = None, home: Home = None, database:
     store = Store.open(settings.database_url)
     try:
         made = secret is not None and store.create_first_token("first", secret=secret)
+    except SpecInvalid as error:
+        raise CommandError(f"{first_token_file} holds no secret of a token: {error.problems[0].message}") from None
     finally:
         store.close()
     print_raw("The database is up to date." + (" The first token, `first`, may do everything." if made else ""))

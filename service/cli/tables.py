@@ -231,7 +231,7 @@ def _used(used: float | None, most: float | None) -> str:
 
 def audit(found: Iterable[AuditView]) -> Table:
     """Return one row a thing that somebody did."""
-    made = table(None, "when", "who", "what", "study or token", "from")
+    made = table(None, "when", "who", "what", "study, token or webhook", "from")
     for entry in found:
         when = entry.at.strftime("%Y-%m-%d %H:%M:%S")
         made.add_row(when, entry.actor or NONE, entry.verb, entry.study_id or entry.subject or NONE, entry.address or NONE)

@@ -2,12 +2,11 @@
 
 __all__ = ["leader", "ranked"]
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from service.dashboard.figures.chart import label
 from studies.analysis.numbers import metric
 from studies.catalog import WorkloadCard
-from studies.views import ArmView, Best
+from studies.views import ArmView, Best, BestValue
 
 
 def ranked(arms: Sequence[ArmView], card: WorkloadCard) -> list[tuple[ArmView, Best]]:
@@ -16,11 +15,18 @@ def ranked(arms: Sequence[ArmView], card: WorkloadCard) -> list[tuple[ArmView, B
     return sorted(have, key=lambda pair: pair[1].value, reverse=card.direction == "maximize")
 
 
-def leader(arms: Sequence[ArmView], card: WorkloadCard) -> str | None:
-    """Return who leads the search with how much, e.g. 'AdamP 98.12 %', or None before any trial has completed."""
-    order = ranked(arms, card)
-    if not order:
+def leader(best: Sequence[BestValue], card: WorkloadCard, titles: Mapping[str, str]) -> str | None:
+    """Return who leads the search with how much, e.g. 'AdamP 98.12 %', or None before any trial has completed.
+
+    Args:
+        best: of each arm that has a completed trial, arms in their order.
+        card: the workload's.
+        titles: what optimizers are called for people, by name; an arm that was given a name of its own goes by that.
+    """
+    is_maximized = card.direction == "maximize"
+    values = [one.highest if is_maximized else one.lowest for one in best]
+    if not values:
         return None
-    value = order[0][1].value
-    level = [label(arm) for arm, best in order if best.value == value]
+    value = max(values) if is_maximized else min(values)
+    level = [titles.get(one.arm, one.arm) if one.arm == one.optimizer else one.arm for one, has in zip(best, values, strict=True) if has == value]
     return f"{', '.join(level[:3])}{' …' if len(level) > 3 else ''} {metric(value, card.unit)}"

@@ -9,7 +9,8 @@ from fastapi import APIRouter, Query, Request, Response
 from starlette.responses import HTMLResponse, RedirectResponse
 
 from service import errors
-from service.auth import Permitted, address_of, is_open, usable
+from service.addresses import neighbourhood
+from service.auth import Permitted, address_of, is_open
 from service.dashboard.forms import Form
 from service.dashboard.rendering import login_html, render
 from service.problems import Refusal
@@ -43,14 +44,14 @@ def _log_in(request: Request, form: Form) -> Response:
     store: Store = request.app.state.store
     limits: RateLimits = request.app.state.login_limits
     address, to = address_of(request), local_path(form.get("next", "/"))
-    wait_s = limits.wait_s(str(address))
+    wait_s = limits.wait_s(neighbourhood(address))
     if wait_s:
         raise Refusal(
             errors.RATE_LIMITED, f"too many logins came from address {address}; try again in {wait_s} s", headers={"retry-after": str(wait_s)}
         )
     # What was copied from a terminal often has blanks around it.
     given, lasts = form.get("token", "").strip(), timedelta(hours=settings.session_hours)
-    secret = store.log_in(given, lasts=lasts, address=address) if usable(given) else None
+    secret = store.log_in(given, lasts=lasts, address=address) if given else None
     if secret is None:
         said = "This token is not valid: it was revoked or never existed. Whoever runs the service makes another."
         return HTMLResponse(login_html(to, said=said), status_code=401, headers={**_PRIVATE, "www-authenticate": 'Bearer realm="Tangent"'})
@@ -75,4 +76,5 @@ def _account(request: Request, actor: Permitted) -> Response:
     store: Store = request.app.state.store
     token = None if actor.name is None else store.token(actor.name)
     has_session = session_secret(request) is not None
-    return HTMLResponse(render("account.html", token=token, has_session=has_session, here="/account", json_url="/v1/account"), headers=_PRIVATE)
+    known = {"token": token, "has_session": has_session, "webhooks": store.webhooks(by=actor, only_own=True).items}
+    return HTMLResponse(render("account.html", **known, here="/account", json_url="/v1/account"), headers=_PRIVATE)

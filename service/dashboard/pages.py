@@ -3,7 +3,6 @@
 __all__ = ["dashboard_router", "static_files"]
 
 import gzip
-from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
@@ -16,15 +15,17 @@ from service.dashboard.captions import leader
 from service.dashboard.forms import Form, extension_of, version_of
 from service.dashboard.joint_pages import comparison_html, suite_html, suites_html
 from service.dashboard.rendering import render
-from service.dashboard.situation import is_attended
 from service.dashboard.study_page import StudyPageQuery, study_html, study_update_html
-from service.dashboard.submission_page import faulty_html, submission_html, submitted_spec
+from service.dashboard.submission_page import faulty_html, refused_html, submission_html, submitted_spec
 from service.dashboard.theme import CONTENT_SECURITY_POLICY
 from service.dashboard.trial_page import over, trial_html, trial_update_html
 from service.dashboard.trials_csv import trials_csv
+from service.dispatchers import alive
+from service.errors import KIND_OF_ERROR
+from studies.actors import check_role, may_submit
 from studies.analysis.numbers import scalar
 from studies.catalog import OptimizerCard
-from studies.errors import SpecInvalid
+from studies.errors import CatalogEmpty, Forbidden, QuotaExceeded, SpecInvalid
 from studies.extension import confirming
 from studies.states import StudyMove, StudyState
 from studies.store import Store
@@ -74,7 +75,8 @@ def _analyses(request: Request) -> Analyses:
 
 def _page(request: Request, html: str, *, status: int = 200) -> Response:
     headers = {"Content-Security-Policy": CONTENT_SECURITY_POLICY, "Vary": "Accept-Encoding"}
-    content = html.encode()
+    # What somebody wrote may be quoted, halves of surrogate pairs in it, which UTF-8 cannot carry.
+    content = html.encode("utf-8", "replace")
     if "gzip" in request.headers.get("accept-encoding", ""):
         # Figures and tables shrink to a tenth; a page holds no secret that its length could tell.
         content, headers["Content-Encoding"] = gzip.compress(content, compresslevel=5, mtime=0), "gzip"
@@ -88,6 +90,7 @@ def _update(request: Request, html: str | None) -> Response:
 
 def _studies(
     request: Request,
+    reader: Permitted,
     state: StudyState | None = None,
     workload: Annotated[str | None, Query(max_length=64)] = None,
     suite: Annotated[str | None, Query(max_length=64)] = None,
@@ -95,10 +98,10 @@ def _studies(
 ) -> Response:
     store = _store(request)
     page = store.studies(state=state, workload=workload, suite=suite, page_size=_STUDIES_PER_PAGE, page_token=page_token)
-    cards = store.catalog().workloads
-    leaders = {
-        study.id: leader(store.arms(study.id), cards[study.workload]) for study in page.items if study.progress.completed and study.workload in cards
-    }
+    catalog = store.catalog()
+    cards, titles = catalog.workloads, {card.name: card.title for card in catalog.optimizers.values()}
+    begun = {study.id: study for study in page.items if study.progress.completed and study.workload in cards}
+    leaders = {study_id: leader(best, cards[begun[study_id].workload], titles) for study_id, best in store.best_values(list(begun)).items()}
     context: dict[str, Any] = {"page": page, "wanted": state and state.value, "workload": workload, "suite": suite, "token": page_token}
     return _page(
         request,
@@ -106,9 +109,10 @@ def _studies(
             "studies.html",
             **context,
             leaders=leaders,
+            may_submit=may_submit(reader),
             here="/",
             base_url=str(request.base_url),
-            has_dispatcher=is_attended(store.dispatchers(), datetime.now(UTC)),
+            has_dispatcher=alive(store.dispatchers()) > 0,
             json_url="/v1/studies",
         ),
     )
@@ -138,12 +142,16 @@ def _workloads(request: Request) -> Response:
     return _page(request, render("workloads.html", cards=cards, here="/workloads", json_url="/v1/workloads"))
 
 
-def _study(request: Request, reader: Permitted, study_id: StudyId, query: Annotated[StudyPageQuery, Query()]) -> Response:
-    return _page(request, study_html(_store(request), _analyses(request), study_id, query, reader=reader))
+async def _study(request: Request, reader: Permitted, study_id: StudyId, query: Annotated[StudyPageQuery, Query()]) -> Response:
+    store, analyses = _store(request), _analyses(request)
+    return await analyses.apart(lambda: _page(request, study_html(store, analyses, study_id, query, reader=reader)))
 
 
-def _study_update(request: Request, reader: Permitted, study_id: StudyId, query: Annotated[StudyPageQuery, Query()], seen: Seen = "") -> Response:
-    return _update(request, study_update_html(_store(request), _analyses(request), study_id, query, reader=reader, seen=seen))
+async def _study_update(
+    request: Request, reader: Permitted, study_id: StudyId, query: Annotated[StudyPageQuery, Query()], seen: Seen = ""
+) -> Response:
+    store, analyses = _store(request), _analyses(request)
+    return await analyses.apart(lambda: _update(request, study_update_html(store, analyses, study_id, query, reader=reader, seen=seen)))
 
 
 def _study_csv(request: Request, study_id: StudyId, query: Annotated[StudyPageQuery, Query()]) -> Response:
@@ -179,15 +187,21 @@ def _suites(request: Request) -> Response:
     return _page(request, suites_html(_store(request)))
 
 
-def _suite(request: Request, name: SuiteName) -> Response:
-    return _page(request, suite_html(_store(request), _analyses(request), name))
+async def _suite(request: Request, name: SuiteName) -> Response:
+    store, analyses = _store(request), _analyses(request)
+    return await analyses.apart(lambda: _page(request, suite_html(store, analyses, name)))
 
 
-def _compare(request: Request, study: Annotated[tuple[str, ...], Query(max_length=64)] = ()) -> Response:
-    return _page(request, comparison_html(_store(request), _analyses(request), study))
+async def _compare(request: Request, study: Annotated[tuple[str, ...], Query(max_length=64)] = ()) -> Response:
+    store, analyses = _store(request), _analyses(request)
+    return await analyses.apart(lambda: _page(request, comparison_html(store, analyses, study)))
 
 
-def _new(request: Request, study: Annotated[str | None, Query(pattern=r"^[a-z0-9]{1,16}$")] = None, check: int | None = None) -> Response:
+def _new(
+    request: Request, caller: Permitted, study: Annotated[str | None, Query(pattern=r"^[a-z0-9]{1,16}$")] = None, check: int | None = None
+) -> Response:
+    # Better told before the study is written than after.
+    check_role(caller, "submitter")
     return _page(request, submission_html(_store(request), _analyses(request), study_id=study, check=check))
 
 
@@ -200,6 +214,9 @@ def _submit(request: Request, caller: Permitted, form: Form) -> Response:
         return _study_again(_store(request).submit(spec, by=caller).id)
     except SpecInvalid as error:
         return _page(request, faulty_html(text, error.problems), status=422)
+    except (CatalogEmpty, Forbidden, QuotaExceeded) as error:
+        # What was written stays, to be made smaller, or sent again.
+        return _page(request, refused_html(text, str(error)), status=KIND_OF_ERROR[type(error)].status)
 
 
 def _trial(request: Request, trial_id: TrialId) -> Response:

@@ -1,21 +1,10 @@
 """What is happening to a study, or what happened to it, in words."""
 
-__all__ = ["is_attended", "situation"]
-
-from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
-from typing import Final
+__all__ = ["situation"]
 
 from studies.analysis.numbers import count, duration, plural
 from studies.states import StudyState
 from studies.views import StudyView
-
-_HEARD_OF: Final = timedelta(seconds=30)
-
-
-def is_attended(dispatchers: Mapping[str, datetime], now: datetime) -> bool:
-    """Return whether any dispatcher was heard of in the last 30 seconds."""
-    return any(now - seen.astimezone(UTC) < _HEARD_OF for seen in dispatchers.values())
 
 
 def situation(study: StudyView, *, has_dispatcher: bool) -> str:

@@ -18,14 +18,15 @@ from service.dashboard.figures import Against, FigureData, budget_charts, confir
 from service.dashboard.packing import fit_said
 from service.dashboard.pruning import epochs_said, pruner_said, rungs_of
 from service.dashboard.rendering import address, render
-from service.dashboard.situation import is_attended, situation
+from service.dashboard.situation import situation
 from service.dashboard.tables import tables_of
-from studies.actors import Actor, may_change
+from service.dispatchers import alive
+from studies.actors import Actor, may_change, may_submit
 from studies.pruner import NoPruner
 from studies.space import Fixed, Parameters
 from studies.states import CLOSED_STUDY_STATES, StudyState, TrialFilter
 from studies.store import Store
-from studies.views import ArmView, Phase, StudyView, TrialView
+from studies.views import ArmView, Phase, StudyView
 
 _TRIALS_PER_PAGE = 25
 
@@ -94,13 +95,13 @@ def study_html(store: Store, analyses: Analyses, study_id: str, query: StudyPage
         StudyNotFound, ArmNotFound: there is none.
         SpecInvalid: an unknown order or page token.
     """
-    evidence = _Evidence.of(store, analyses, study_id)
-    study, arms = evidence.data.study, evidence.data.arms
+    # The evidence first: an arm that is added meanwhile is then among the study's at least.
+    evidence = _evidence(store, analyses, study_id, query.against)
+    study, arms = store.study(study_id), store.arms(study_id)
     return render(
         "study.html",
         **_context(store, study, arms, query, reader),
-        **evidence.context(query),
-        rungs=rungs_of(study, arms, evidence.data.trials),
+        **evidence,
         has_charts=True,
         json_url=f"/v1/studies/{study_id}",
         more_json=[f"/v1/studies/{study_id}/{part}" for part in ("analysis", "arms", "trials", "events")],
@@ -123,57 +124,51 @@ def study_update_html(store: Store, analyses: Analyses, study_id: str, query: St
     _, rungs_seen, figures_seen = ("", "", *seen.split("."))[-3:]
     is_redrawn = figures_seen != now.figures
     has_come = is_redrawn or (rungs_seen != now.rungs and not isinstance(study.spec.pruner, NoPruner))
-    evidence = _Evidence.of(store, analyses, study_id) if is_redrawn else None
-    trials: Sequence[TrialView] = evidence.data.trials if evidence is not None else store.every_trial(study_id) if has_come else ()
+    shown = _evidence(store, analyses, study_id, query.against) if is_redrawn else {"rungs": None}
+    if has_come and not is_redrawn:
+        shown = {"rungs": rungs_of(study, arms, store.every_trial(study_id))}
     return render(
         "study/update.html",
         **_context(store, study, arms, query, reader),
-        **({} if evidence is None else evidence.context(query)),
-        rungs=rungs_of(study, arms, trials),
+        **shown,
         has_come=has_come,
         is_redrawn=is_redrawn,
         oob=OUT_OF_BAND,
     )
 
 
-@dataclass(frozen=True)
-class _Evidence:
-    """What takes its time: the analysis, and what the figures are drawn from."""
+def _evidence(store: Store, analyses: Analyses, study_id: str, against: Against) -> dict[str, Any]:
+    """Return what of a page takes its time: the analysis, its tables, and the figures, drawn once for all readers."""
 
-    data: FigureData
-
-    @classmethod
-    def of(cls, store: Store, analyses: Analyses, study_id: str) -> "_Evidence":
+    def draw() -> dict[str, Any]:
         # The analysis first: an arm that is added meanwhile is then in the record at least.
         analysis = analyses.of(study_id)
         record = store.record(study_id)
         pruned = {arm.name: furthest_pruned(record.trials, arm, arms=len(record.arms)) for arm in record.arms}
-        return cls(
-            FigureData(
-                study=record.study,
-                arms=record.arms,
-                trials=record.trials,
-                analysis=analysis,
-                best_runs={arm.name: record.measurements.get(arm.best.trial_id, ()) for arm in record.arms if arm.best is not None},
-                pruned_runs={name: tuple(store.measurements(t.id) for t in some) for name, some in pruned.items()},
-            )
+        data = FigureData(
+            study=record.study,
+            arms=record.arms,
+            trials=record.trials,
+            analysis=analysis,
+            best_runs={arm.name: record.measurements.get(arm.best.trial_id, ()) for arm in record.arms if arm.best is not None},
+            pruned_runs={name: tuple(store.measurements(t.id) for t in some) for name, some in pruned.items()},
         )
-
-    def context(self, query: StudyPageQuery) -> dict[str, Any]:
-        """Return what the templates show of it."""
-        has_results = self.data.study.progress.finished > 0
+        has_results = record.study.progress.finished > 0
         return {
-            "analysis": self.data.analysis,
-            "tables": tables_of(self.data.analysis, self.data.arms),
-            "confirmed_charts": confirmed_charts(self.data),
-            "budget_charts": budget_charts(self.data, query.against) if has_results else (),
-            "groups": study_charts(self.data) if has_results else (),
+            "analysis": analysis,
+            "tables": tables_of(analysis, record.arms),
+            "confirmed_charts": confirmed_charts(data),
+            "budget_charts": budget_charts(data, against) if has_results else (),
+            "groups": study_charts(data) if has_results else (),
+            "rungs": rungs_of(record.study, record.arms, record.trials),
         }
+
+    return analyses.current(("page", study_id, against), (study_id,), draw)
 
 
 def _has_dispatcher(store: Store, study: StudyView) -> bool:
     """Return whether a dispatcher lives, as far as this study's page wants to know: only while it waits for one."""
-    return study.state is not StudyState.QUEUED or is_attended(store.dispatchers(), datetime.now(UTC))
+    return study.state is not StudyState.QUEUED or alive(store.dispatchers()) > 0
 
 
 def _context(store: Store, study: StudyView, arms: Sequence[ArmView], query: StudyPageQuery, reader: Actor) -> dict[str, Any]:
@@ -187,6 +182,7 @@ def _context(store: Store, study: StudyView, arms: Sequence[ArmView], query: Stu
     return {
         "study": study,
         "verbs": verbs,
+        "may_submit": may_submit(reader),
         "arms": arms,
         "arms_by_name": {arm.name: arm for arm in arms},
         "ranked_arms": [*by_rank, *(arm for arm in arms if arm.best is None)],

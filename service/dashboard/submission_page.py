@@ -1,6 +1,6 @@
 """The page on which a study is written down and submitted: empty, as a clone of another, or as a check of one proposes it."""
 
-__all__ = ["faulty_html", "submission_html", "submitted_spec"]
+__all__ = ["faulty_html", "refused_html", "submission_html", "submitted_spec"]
 
 import json
 from collections.abc import Sequence
@@ -57,6 +57,11 @@ def faulty_html(text: str, problems: Sequence[SpecProblem]) -> str:
     return _page(text, problems=problems)
 
 
-def _page(spec: str, *, of: StudyView | None = None, why: str | None = None, problems: Sequence[SpecProblem] = ()) -> str:
-    context: dict[str, Any] = {"spec": spec, "of": of, "why": why, "problems": problems}
+def refused_html(text: str, reason: str) -> str:
+    """Return the page with what was written and why it is not taken, sound as it may be."""
+    return _page(text, refused=reason)
+
+
+def _page(spec: str, *, of: StudyView | None = None, why: str | None = None, problems: Sequence[SpecProblem] = (), refused: str | None = None) -> str:
+    context: dict[str, Any] = {"spec": spec, "of": of, "why": why, "problems": problems, "refused": refused}
     return render("new.html", **context)

@@ -79,6 +79,8 @@ def _context(store: Store, trial: TrialView) -> dict[str, Any]:
         "outcome": _outcome(trial, study, measurements),
         "bracket": _bracket(trial, study),
         "pack": pack_said(trial),
+        # Of a study with many losses they take a moment to find.
+        "requeued": store.requeued(trial.id) if trial.attempt > 1 else (),
         "charts": trial_charts(measurements, arm=arm, card=study.workload_card),
         "measured_headers": ("Epoch", "Time", "lr", "Training loss", "Validation loss", f"Validation {study.workload_card.metric}", *_PROBES),
         "measured_rows": [_row(m, study) for m in measurements],

@@ -10,21 +10,26 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Self
 
+from sqlalchemy import Connection
+
 from studies.actors import OPERATOR, Actor
 from studies.catalog import Catalog
 from studies.extension import Extension
 from studies.resolve import ResolvedStudy, resolve
 from studies.spec import StudySpec
 from studies.states import StudyMove, StudyState, TrialFilter, TrialState
-from studies.store import claims, events, exports, extensions, offers, reads, submissions, suites
+from studies.store import claims, events, exports, extensions, glances, offers, reads, submissions, suites
 from studies.store.accounts import Accounts
 from studies.store.claims import Claim, PendingTrial
 from studies.store.engine import Database, StatementWatcher, TransactionWatcher
+from studies.store.notices import Notices
 from studies.store.optuna_copy import OptunaCopy
+from studies.store.progress import Memory
 from studies.store.runs import NewTrial, Report, RunWriter
 from studies.store.tally import Standing, Tally
 from studies.views import (
     ArmView,
+    BestValue,
     Curve,
     EventView,
     MeasurementView,
@@ -38,7 +43,7 @@ from studies.views import (
 )
 
 
-class Store(Accounts):
+class Store(Accounts, Notices):
     """The record of all studies. Safe to share between threads; every method is one transaction.
 
     Every method raises `StoreUnavailable` when the database cannot be reached or written.
@@ -48,6 +53,8 @@ class Store(Accounts):
         """Wrap an open database whose schema is up to date; most callers want `Store.open`."""
         super().__init__(database)
         self._optuna = OptunaCopy(database)
+        self._memory = Memory()
+        self._catalog: tuple[tuple[int, datetime | None], Catalog] | None = None
 
     @classmethod
     def open(cls, url: str, *, migrate: bool = True) -> Self:
@@ -98,7 +105,14 @@ class Store(Accounts):
     def catalog(self) -> Catalog:
         """Return the cards on offer."""
         with self._database.read() as connection:
-            return offers.catalog(connection)
+            return self._catalog_of(connection)
+
+    def _catalog_of(self, connection: Connection) -> Catalog:
+        """Return the cards on offer; reading them anew only where some dispatcher has announced since."""
+        stamp, known = offers.stamp(connection), self._catalog
+        if known is None or known[0] != stamp:
+            known = self._catalog = stamp, offers.catalog(connection)
+        return known[1]
 
     def announce(self, catalog: Catalog, *, dispatcher: str) -> None:
         """Offer cards in the name of a dispatcher."""
@@ -116,7 +130,7 @@ class Store(Accounts):
             offers.sign_off(connection, dispatcher=dispatcher)
 
     def dispatchers(self) -> dict[str, datetime]:
-        """Return when each dispatcher was last heard of."""
+        """Return when each dispatcher was last heard of, by this machine's clock."""
         with self._database.read() as connection:
             return offers.dispatchers(connection)
 
@@ -136,7 +150,7 @@ class Store(Accounts):
             IdempotencyConflict: the key came before with another spec.
         """
         with self._database.write() as connection:
-            plan = resolve(spec, offers.catalog(connection))
+            plan = resolve(spec, self._catalog_of(connection))
             study_id = submissions.submit(connection, spec, plan, by=by, idempotency_key=idempotency_key)
             return reads.study(connection, study_id)
 
@@ -206,7 +220,28 @@ class Store(Accounts):
             SpecInvalid: the page token is none of ours.
         """
         with self._database.read() as connection:
-            return reads.studies(connection, state=state, workload=workload, suite=suite, page_size=page_size, page_token=page_token)
+            return reads.studies(
+                connection, state=state, workload=workload, suite=suite, page_size=page_size, page_token=page_token, memory=self._memory
+            )
+
+    def best_values(self, study_ids: Sequence[str]) -> dict[str, tuple[BestValue, ...]]:
+        """Return the best validation value of each arm's search that has one, by study id; a study that does not exist is absent."""
+        with self._database.read() as connection:
+            return glances.best_values(connection, study_ids, memory=self._memory)
+
+    def state(self, study_id: str) -> StudyState:
+        """Return where a study stands, at a tenth of the price of the whole study.
+
+        Raises:
+            StudyNotFound: there is none.
+        """
+        with self._database.read() as connection:
+            return glances.state(connection, study_id)
+
+    def settled(self, study_id: str) -> tuple[int, int, datetime | None] | None:
+        """Return what changes with all that can be read of a closed study; None while it is open, or where there is none."""
+        with self._database.read() as connection:
+            return glances.settled(connection, study_id)
 
     def suites(self) -> tuple[SuiteSummary, ...]:
         """Return all suites, the one with the newest study first."""
@@ -225,7 +260,7 @@ class Store(Accounts):
     def stamps(self, study_ids: Sequence[str]) -> dict[str, tuple[int, int]]:
         """Return version and last event of those of the studies that exist, by id: they change with all that happens to a study."""
         with self._database.read() as connection:
-            return reads.stamps(connection, study_ids)
+            return glances.stamps(connection, study_ids)
 
     def record(self, study_id: str) -> StudyRecord:
         """Return all that an analysis of a study rests on, as it stands at one moment.
@@ -321,6 +356,15 @@ class Store(Accounts):
             if not found:
                 reads.resolved(connection, study_id)
             return found
+
+    def requeued(self, trial_id: str) -> tuple[EventView, ...]:
+        """Return the events that tell why a trial was queued again, oldest first.
+
+        Raises:
+            TrialNotFound: there is no such trial.
+        """
+        with self._database.read() as connection:
+            return events.requeued(connection, reads.trial(connection, trial_id).study_id, trial_id)
 
     def claim_next(self, *, dispatcher: str, lease_s: float) -> Claim | None:
         """Claim the study whose turn it is; None when none waits for a run."""

@@ -2,12 +2,11 @@
 
 __all__ = ["entries", "note"]
 
-from datetime import UTC, datetime
-
 from sqlalchemy import Connection, insert, select
 
 from studies.actors import Actor
-from studies.store import reads, tables
+from studies.store import clock, tables
+from studies.store.pages import page
 from studies.views import AuditVerb, AuditView, Page
 
 _LONGEST_ADDRESS = 255
@@ -24,7 +23,7 @@ def note(connection: Connection, by: Actor, verb: AuditVerb, *, study_id: str | 
         subject: to which token.
     """
     address = None if by.address is None else by.address[:_LONGEST_ADDRESS]
-    row = {"at": datetime.now(UTC), "actor": by.name, "verb": verb, "study_id": study_id, "subject": subject, "address": address}
+    row = {"at": clock.now(connection), "actor": by.name, "verb": verb, "study_id": study_id, "subject": subject, "address": address}
     connection.execute(insert(tables.audit).values(row))
 
 
@@ -40,6 +39,6 @@ def entries(
     query = select(tables.audit).order_by(a.id.desc())
     for column, wanted in ((a.actor, actor), (a.verb, verb), (a.study_id, study_id)):
         query = query if wanted is None else query.where(column == wanted)
-    rows, token, total = reads.page(connection, query, ["audit", actor, verb, study_id], page_size, page_token)
+    rows, token, total = page(connection, query, ["audit", actor, verb, study_id], page_size, page_token)
     items = tuple(AuditView(**{name: getattr(row, name) for name in AuditView.model_fields}) for row in rows)
     return Page[AuditView](items=items, next_page_token=token, total=total)

@@ -4,14 +4,14 @@ __all__ = ["Claim", "PendingTrial", "claim_next", "give_back", "pending", "relea
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, delete, or_, select, update
 
 from studies.space import Parameters
 from studies.states import CLOSED_STUDY_STATES, StudyMove, StudyState, TrialMove, TrialState, move_study, move_trial
-from studies.store import events, shares, submissions, tables
+from studies.store import clock, events, shares, submissions, tables
 from studies.store.trials import NO_CHECKPOINT, change_trials, is_waiting, trial_rows
 from studies.views import EventKind, Phase
 
@@ -75,7 +75,7 @@ def claim_next(connection: Connection, *, dispatcher: str, lease_s: float) -> Cl
     if row is None:
         return None
     attempt = row.attempt + 1
-    now = datetime.now(UTC)
+    now = clock.now(connection)
     until = now + timedelta(seconds=lease_s)
     claimed = {"lease_owner": dispatcher, "lease_expires_at": until, "attempt": attempt, "turn_at": now, "machines": None, "packs_wanted": None}
     connection.execute(update(tables.study).where(s.id == row.id).values(**claimed))
@@ -87,7 +87,7 @@ def _lock_free(connection: Connection, study_id: str) -> Any:
     """Return a study's row, locked, where it still can be claimed; None where another dispatcher has it, or is taking it just now."""
     s = tables.study.c
     wanted = s.state.in_((StudyState.QUEUED.value, StudyState.RUNNING.value))
-    is_free = or_(s.lease_expires_at.is_(None), s.lease_expires_at < datetime.now(UTC))
+    is_free = or_(s.lease_expires_at.is_(None), s.lease_expires_at < clock.now(connection))
     query = select(tables.study).where(s.id == study_id, wanted, is_free)
     return connection.execute(query.with_for_update(skip_locked=True)).one_or_none()
 
@@ -99,7 +99,7 @@ def settle_lost(connection: Connection) -> None:
     """
     s = tables.study.c
     is_open = s.state.not_in([state.value for state in CLOSED_STUDY_STATES])
-    query = select(tables.study).where(is_open, s.lease_expires_at < datetime.now(UTC)).order_by(s.id)
+    query = select(tables.study).where(is_open, s.lease_expires_at < clock.now(connection)).order_by(s.id)
     for row in connection.execute(query.with_for_update(skip_locked=True)).all():
         connection.execute(update(tables.study).where(s.id == row.id).values(lease_owner=None, lease_expires_at=None))
         _settle(connection, row)
@@ -129,7 +129,7 @@ def release(connection: Connection, claim: Claim, *, failure: str | None = None)
     row = events.lock_study(connection, claim.study_id)
     if row.attempt != claim.attempt or StudyState(row.state) in CLOSED_STUDY_STATES:
         return
-    given_back = {"lease_owner": None, "lease_expires_at": None, "turn_at": datetime.now(UTC)}
+    given_back = {"lease_owner": None, "lease_expires_at": None, "turn_at": clock.now(connection)}
     connection.execute(update(tables.study).where(tables.study.c.id == claim.study_id).values(**given_back))
     if failure is not None:
         submissions.close_study(connection, row, StudyMove.FAIL, reason=failure)
@@ -154,12 +154,12 @@ def give_back(
     said: list[tuple[EventKind, Mapping[str, Any]]] = []
     rows = trial_rows(connection, study_id, [trial_id for trial_id, _ in trials])
     in_hand = [row for trial_id, attempt in trials if (row := rows.pop(trial_id, None)) is not None and row.attempt == attempt and _is_in_hand(row)]
-    cost_s = _cost_at_checkpoint(connection, in_hand)
+    cost_s, now = _cost_at_checkpoint(connection, in_hand), clock.now(connection)
     for row in in_hand:
         if is_charged and row.retries >= max_retries:
             why = reason if max_retries == 0 else f"{reason}; given up after {row.retries + 1} tries"
             after = move_trial(TrialState(row.state), TrialMove.FAIL)
-            changes[row.id] = {"state": after.value, "reason": why, "ended_at": datetime.now(UTC), **NO_CHECKPOINT}
+            changes[row.id] = {"state": after.value, "reason": why, "ended_at": now, **NO_CHECKPOINT}
             said.append(("trial.finished", events.trial_finished(row, after, value=None, reason=why)))
             continue
         # Without a checkpoint the next attempt starts from nothing.

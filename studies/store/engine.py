@@ -20,6 +20,7 @@ from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from studies.errors import StoreUnavailable
+from studies.store.pulse import Pulse
 
 TransactionKind = Literal["read", "write"]
 
@@ -35,13 +36,17 @@ VERSION_TABLE = "tangent_version"
 _SQLITE_ARGUMENTS: dict[str, Any] = {"timeout": 60}
 # Values measured to notice a dead network within seconds, where the driver's defaults never do.
 _POSTGRES_ARGUMENTS: dict[str, Any] = {
-    "connect_timeout": 3,
+    "connect_timeout": 2,
     "keepalives_idle": 2,
     "keepalives_interval": 1,
     "keepalives_count": 3,
     "tcp_user_timeout": 4000,
-    "options": "-c statement_timeout=60000 -c lock_timeout=30000",
+    # The server's side: what a machine leaves behind that was cut off or stopped in the middle of a transaction holds its locks.
+    "options": "-c statement_timeout=60000 -c lock_timeout=30000 -c idle_in_transaction_session_timeout=60000 "
+    "-c tcp_user_timeout=10000 -c tcp_keepalives_idle=4 -c tcp_keepalives_interval=2 -c tcp_keepalives_count=3",
 }
+# Who waits for a connection waits no longer for the server then than others do.
+_POOL: dict[str, Any] = {"pool_pre_ping": True, "pool_size": 10, "max_overflow": 20, "pool_timeout": 4}
 # Tells our advisory locks apart from those of others in the same PostgreSQL database.
 _LOCKS = 727265
 _EXPECTED_URL = "sqlite:///PATH or postgresql+psycopg://USER:PASSWORD@HOST/NAME"
@@ -74,6 +79,24 @@ def _sqlite(url: URL) -> Engine:
     return engine
 
 
+def _postgresql(url: URL, pulse: Pulse) -> Engine:
+    engine = create_engine(url, creator=pulse.connection, **_POOL)
+    _, named = engine.dialect.create_connect_args(url)
+    pulse.arguments = {**named, **_POSTGRES_ARGUMENTS}
+
+    # Before SQLAlchemy asks its first question: where initdb found no locale the encoding is SQL_ASCII, and text comes back as bytes.
+    @event.listens_for(engine, "connect", insert=True)
+    def _check(connection: Any, _record: Any) -> None:  # pyright: ignore[reportUnusedFunction] # registered by the decorator
+        encoding = connection.info.parameter_status("server_encoding")
+        if encoding != "UTF8":
+            raise StoreUnavailable(
+                f"expected the database {url.render_as_string()} to have the encoding UTF8, got {encoding}; "
+                "make it anew with `createdb --encoding UTF8 --template template0`"
+            )
+
+    return engine
+
+
 def _write_ahead(connection: Any) -> None:
     """Turn on the write-ahead log, which stays on; of processes that open a new database together one does it."""
     deadline = time.monotonic() + _SQLITE_ARGUMENTS["timeout"]
@@ -89,7 +112,7 @@ def _write_ahead(connection: Any) -> None:
             return
 
 
-def _engine(url: str) -> Engine:
+def _engine(url: str, pulse: Pulse) -> Engine:
     try:
         parsed = make_url(url)
     except (ArgumentError, ValueError):
@@ -100,8 +123,7 @@ def _engine(url: str) -> Engine:
         case "sqlite" | "sqlite+pysqlite":
             return _sqlite(parsed)
         case "postgresql" | "postgresql+psycopg":
-            parsed = parsed.set(drivername="postgresql+psycopg")
-            return create_engine(parsed, connect_args=_POSTGRES_ARGUMENTS, pool_pre_ping=True, pool_size=10, max_overflow=20, pool_timeout=8)
+            return _postgresql(parsed.set(drivername="postgresql+psycopg"), pulse)
         case other:
             raise StoreUnavailable(f"Tangent runs on SQLite and on PostgreSQL with psycopg, got {other!r}; expected {_EXPECTED_URL}")
 
@@ -115,7 +137,8 @@ class Database:
         Raises:
             StoreUnavailable: the URL is wrong or its folder cannot be made.
         """
-        self._engine = _engine(url)
+        self._pulse = Pulse()
+        self._engine = _engine(url, self._pulse)
         # By default each statement of a PostgreSQL transaction sees a later state; on SQLite a transaction sees one anyway.
         self._reader = self._engine.execution_options(isolation_level="REPEATABLE READ") if self.is_postgresql else self._engine
         self.label = self._engine.url.render_as_string(hide_password=True)
@@ -153,9 +176,11 @@ class Database:
         return self._engine.url.render_as_string(hide_password=False)
 
     @property
-    def connect_arguments(self) -> dict[str, Any]:
-        """How the driver connects: for whoever else opens this database."""
-        return dict(_POSTGRES_ARGUMENTS if self.is_postgresql else _SQLITE_ARGUMENTS)
+    def engine_arguments(self) -> dict[str, Any]:
+        """What an engine is made with, but for the URL: for whoever else opens this database."""
+        if not self.is_postgresql:
+            return {"connect_args": dict(_SQLITE_ARGUMENTS)}
+        return {"creator": self._pulse.connection, **_POOL}
 
     @property
     def is_postgresql(self) -> bool:

@@ -1,16 +1,15 @@
 """Events: what happened to a study, numbered without gaps, so that a reader who was cut off goes on where it stood."""
 
-__all__ = ["append", "lock_study", "place_of", "read_events", "trial_finished"]
+__all__ = ["append", "lock_study", "place_of", "read_events", "requeued", "trial_finished"]
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import Connection, insert, select, update
 
 from studies.errors import StudyNotFound
 from studies.states import TrialState
-from studies.store import tables
+from studies.store import clock, outbox, tables
 from studies.views import EventKind, EventView
 
 
@@ -30,7 +29,7 @@ def lock_study(connection: Connection, study_id: str) -> Any:
 
 
 def append(connection: Connection, study_id: str, events: Sequence[tuple[EventKind, Mapping[str, Any]]]) -> None:
-    """Add events to a study.
+    """Add events to a study, and have the webhooks that ask for them told.
 
     Counting on the study's own row makes writers of one study wait for each other: a reader never sees number 8 before number 7.
     """
@@ -43,10 +42,11 @@ def append(connection: Connection, study_id: str, events: Sequence[tuple[EventKi
         .returning(tables.study.c.last_event)
     )
     last = connection.execute(counted).scalar_one()
-    now = datetime.now(UTC)
+    now = clock.now(connection)
     first = last - len(events) + 1
     rows = [{"study_id": study_id, "number": first + n, "kind": kind, "at": now, "data": dict(data)} for n, (kind, data) in enumerate(events)]
     connection.execute(insert(tables.event), rows)
+    outbox.tell(connection, study_id, rows)
 
 
 def read_events(connection: Connection, study_id: str, *, after: int, limit: int) -> tuple[EventView, ...]:
@@ -55,6 +55,15 @@ def read_events(connection: Connection, study_id: str, *, after: int, limit: int
         select(tables.event).where(tables.event.c.study_id == study_id, tables.event.c.number > after).order_by(tables.event.c.number).limit(limit)
     )
     return tuple(EventView(id=row.number, kind=row.kind, at=row.at, data=row.data) for row in connection.execute(query))
+
+
+def requeued(connection: Connection, study_id: str, trial_id: str) -> tuple[EventView, ...]:
+    """Return the events that tell why a trial was queued again, oldest first."""
+    e = tables.event.c
+    query = select(tables.event).where(e.study_id == study_id, e.kind == "trial.requeued").order_by(e.number)
+    # Either database has its own way to look into JSON; of these events there are few.
+    rows = [row for row in connection.execute(query) if row.data["trial"] == trial_id]
+    return tuple(EventView(id=row.number, kind=row.kind, at=row.at, data=row.data) for row in rows)
 
 
 def place_of(row: Any) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 __all__ = ["extend", "planned"]
 
-from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import Connection, func, insert, select, update
@@ -13,7 +12,7 @@ from studies.extension import Extension, ended_early, extended
 from studies.resolve import ResolvedStudy
 from studies.spec import StudySpec
 from studies.states import StudyMove, StudyState, move_study
-from studies.store import audit, events, quotas, reads, submissions, tables
+from studies.store import audit, clock, events, quotas, reads, submissions, tables
 
 
 def extend(connection: Connection, study_id: str, extension: Extension, catalog: Catalog, *, by: Actor, if_version: int | None) -> None:
@@ -21,7 +20,7 @@ def extend(connection: Connection, study_id: str, extension: Extension, catalog:
 
     Raises:
         StudyNotFound: there is none.
-        Forbidden, NotOwner: the actor may not change it.
+        Unauthenticated, Forbidden, NotOwner: the actor may not change it.
         QuotaExceeded: it is more than its owner may have.
         VersionConflict: it changed since `if_version`.
         IllegalMove: it has not completed.
@@ -29,7 +28,7 @@ def extend(connection: Connection, study_id: str, extension: Extension, catalog:
     """
     row = submissions.lock_version(connection, study_id, by=by, if_version=if_version)
     spec, plan = planned(connection, study_id, extension, catalog)
-    quotas.check(connection, quotas.lock(connection, row.owner), spec)
+    quotas.check(connection, quotas.lock(connection, row.owner), spec, plan)
     _write(connection, study_id, spec, plan)
     said = extension.model_dump(mode="json", exclude_none=True, exclude=None if extension.arms else {"arms"})
     events.append(connection, study_id, [("study.extended", said)])
@@ -64,7 +63,7 @@ def _begun(connection: Connection, study_id: str) -> dict[str, int]:
 def _write(connection: Connection, study_id: str, spec: StudySpec, plan: ResolvedStudy) -> None:
     a, s = tables.arm.c, tables.study.c
     # The run that closed the study may not have ended yet: with a new attempt it has no say in it any more.
-    values: dict[str, Any] = {"attempt": s.attempt + 1, "queued_at": datetime.now(UTC)}
+    values: dict[str, Any] = {"attempt": s.attempt + 1, "queued_at": clock.now(connection)}
     values |= {"name": spec.name, "spec": spec.model_dump(mode="json"), "resolved": plan.model_dump(mode="json")}
     connection.execute(update(tables.study).where(s.id == study_id).values(**values))
     there = connection.execute(select(func.count()).where(a.study_id == study_id)).scalar_one()

@@ -3,13 +3,12 @@
 __all__ = ["fits", "remember"]
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import Connection, select
 from sqlalchemy.dialects import postgresql, sqlite
 
-from studies.store import tables
+from studies.store import clock, tables
 from studies.views import FitView
 
 _KEY = ("workload", "optimizer", "batch_size", "device")
@@ -17,7 +16,7 @@ _KEY = ("workload", "optimizer", "batch_size", "device")
 
 def remember(connection: Connection, card: Mapping[str, Any]) -> None:
     """Store a fit in place of the one before; `card` has the fields of `FitView`, but for the time."""
-    fit = FitView.model_validate({**card, "measured_at": datetime.now(UTC)})
+    fit = FitView.model_validate({**card, "measured_at": clock.now(connection)})
     values = {"card": fit.model_dump(mode="json", exclude={*_KEY, "measured_at"}), "measured_at": fit.measured_at}
     # In one statement: two studies of one workload may measure at once.
     insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert

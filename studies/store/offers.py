@@ -1,21 +1,21 @@
 """Offers: what dispatchers have announced that they can run, and when each was last heard of."""
 
-__all__ = ["announce", "beat", "catalog", "dispatchers", "sign_off"]
+__all__ = ["announce", "beat", "catalog", "dispatchers", "sign_off", "stamp"]
 
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, delete, select
+from sqlalchemy import Connection, delete, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from studies.catalog import Catalog, OptimizerCard, WorkloadCard
-from studies.store import tables
+from studies.store import clock, tables
 
 
 def _put(connection: Connection, *, kind: str, name: str, card: dict[str, Any], dispatcher: str) -> None:
     # One statement: two dispatchers that start together bring the same cards.
     insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
-    values = {"card": card, "dispatcher": dispatcher, "seen_at": datetime.now(UTC)}
+    values = {"card": card, "dispatcher": dispatcher, "seen_at": clock.now(connection)}
     put = insert(tables.offer).values(kind=kind, name=name, **values)
     connection.execute(put.on_conflict_do_update(index_elements=["kind", "name"], set_=values))
 
@@ -41,6 +41,13 @@ def sign_off(connection: Connection, *, dispatcher: str) -> None:
     connection.execute(delete(tables.offer).where(o.kind == "dispatcher", o.name == dispatcher))
 
 
+def stamp(connection: Connection) -> tuple[int, datetime | None]:
+    """Return what changes whenever cards are announced: how many there are, and when the last was."""
+    o = tables.offer.c
+    count, newest = connection.execute(select(func.count(), func.max(o.seen_at)).where(o.kind != "dispatcher")).one()
+    return count, newest
+
+
 def catalog(connection: Connection) -> Catalog:
     """Return every card on offer, by name."""
     o = tables.offer.c
@@ -52,6 +59,8 @@ def catalog(connection: Connection) -> Catalog:
 
 
 def dispatchers(connection: Connection) -> dict[str, datetime]:
-    """Return when each dispatcher was last heard of."""
+    """Return when each dispatcher was last heard of: so long ago by the database's clock, and told by this machine's."""
     o = tables.offer.c
-    return {row.name: row.seen_at for row in connection.execute(select(o.name, o.seen_at).where(o.kind == "dispatcher"))}
+    rows = connection.execute(select(o.name, o.seen_at).where(o.kind == "dispatcher")).all()
+    ahead = clock.now(connection) - datetime.now(UTC)
+    return {row.name: row.seen_at - ahead for row in rows}

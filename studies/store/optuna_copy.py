@@ -152,10 +152,9 @@ class OptunaCopy:
 
     def _open_storage(self) -> RDBStorage:
         if self._storage is None:
-            arguments = {"connect_args": self._database.connect_arguments, "pool_pre_ping": self._database.is_postgresql}
             # Optuna makes its tables without asking whether another process is making them.
             with self._database.alone("optuna"), self._told():
-                storage = RDBStorage(self._database.url, engine_kwargs=arguments)
+                storage = RDBStorage(self._database.url, engine_kwargs=self._database.engine_arguments)
             if not self._database.is_postgresql:
                 # After this the storage connects anew.
                 storage.engine.dispose()

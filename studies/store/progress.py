@@ -1,26 +1,58 @@
 """How far arms have come: their search, counted by states, and apart from it the runs that confirm what it has found."""
 
-__all__ = ["arm_progress"]
+__all__ = ["Memory", "arm_progress"]
 
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from typing import Any
+import threading
+from collections import OrderedDict, defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection, case, func, select
 
 from studies.promotion import planned_epochs
 from studies.space import Parameters, Scalar
 from studies.spec import StudySpec
-from studies.states import FINISHED_TRIAL_STATES, StudyState, TrialState
+from studies.states import CLOSED_STUDY_STATES, FINISHED_TRIAL_STATES, StudyState, TrialState
 from studies.store import tables
 from studies.store.trials import IS_WAITING
 from studies.views import Progress
 
 # In these states an arm whose search ends goes on to be confirmed; a search that was cut off is not.
 _CONFIRMING = frozenset({StudyState.QUEUED.value, StudyState.RUNNING.value, StudyState.PAUSED.value})
+_CLOSED = frozenset(state.value for state in CLOSED_STUDY_STATES)
 # An arm without any of these is not confirmed either.
 _RESULTS = (TrialState.COMPLETED, TrialState.PRUNED, TrialState.DIVERGED)
 _Key = tuple[tuple[str, Scalar], ...]
+_T = TypeVar("_T")
+# Of each an entry of a few hundred bytes an arm.
+_REMEMBERED = 20_000
+
+
+class Memory:
+    """What was counted of closed studies: it changes no more until one is opened again, which its version tells. Safe to share between threads."""
+
+    def __init__(self) -> None:
+        """Remember nothing yet."""
+        self._lock = threading.Lock()
+        self._known: OrderedDict[tuple[str, str, int], Any] = OrderedDict()
+
+    def of(self, what: str, rows: Sequence[Any], count: Callable[[Sequence[Any]], Mapping[str, _T]]) -> dict[str, _T]:
+        """Return something of each of these studies, by id, counting only where that has to be.
+
+        Args:
+            what: names it.
+            rows: of the studies, each with id, state and version.
+            count: returns it of some of these rows, by id.
+        """
+        with self._lock:
+            found: dict[str, _T] = {row.id: self._known[key] for row in rows if (key := (what, row.id, row.version)) in self._known}
+        missing = [row for row in rows if row.id not in found]
+        counted: Mapping[str, _T] = count(missing) if missing else {}
+        with self._lock:
+            self._known.update({(what, row.id, row.version): counted[row.id] for row in rows if row.id in counted and row.state in _CLOSED})
+            while len(self._known) > _REMEMBERED:
+                self._known.popitem(last=False)
+        return {**found, **counted}
 
 
 def arm_progress(connection: Connection, rows: Sequence[Any]) -> dict[str, dict[str, Progress]]:
@@ -28,7 +60,7 @@ def arm_progress(connection: Connection, rows: Sequence[Any]) -> dict[str, dict[
 
     Args:
         connection: an open transaction.
-        rows: rows of the studies asked for.
+        rows: of the studies asked for, each with id, state, spec and resolved.
     """
     ids = [row.id for row in rows]
     searched, confirmed = _counts(connection, ids)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, func, select
 
 from studies.errors import QuotaExceeded
+from studies.resolve import ResolvedStudy
 from studies.spec import StudySpec
 from studies.states import CLOSED_STUDY_STATES
 from studies.store import tables
@@ -51,8 +52,8 @@ def _of(connection: Connection, owner: str | None, *, is_locked: bool) -> Quota 
     return None if row is None else Quota(owner, Quotas(**{name: getattr(row, name) for name in Quotas.model_fields}))
 
 
-def check(connection: Connection, quota: Quota | None, spec: StudySpec) -> None:
-    """Return when a study, new or open again, is within its owner's quota.
+def check(connection: Connection, quota: Quota | None, spec: StudySpec, plan: ResolvedStudy) -> None:
+    """Return when a study, new or open again, is within its owner's quota; what an arm has too few configurations for is not counted.
 
     Raises:
         QuotaExceeded: it is not; says which bound, what was asked for and what to do.
@@ -60,7 +61,7 @@ def check(connection: Connection, quota: Quota | None, spec: StudySpec) -> None:
     if quota is None:
         return
     most = quota.quotas.max_trials
-    trials = _most_trials(spec)
+    trials = _most_trials(spec, plan)
     if most is not None and trials > most:
         raise QuotaExceeded(
             f"token {quota.owner!r} may run studies of at most {most} trials (max_trials), and this one asks for {trials}, its confirmation runs "
@@ -109,7 +110,7 @@ def gpu_hours(connection: Connection, owner: str) -> float:
     return (connection.execute(used).scalar_one() or 0.0) / _SECONDS_PER_HOUR
 
 
-def _most_trials(spec: StudySpec) -> int:
+def _most_trials(spec: StudySpec, plan: ResolvedStudy) -> int:
     """Return the most trials that a study can come to: those of its searches, and those that confirm what they found."""
     replicates = spec.budget.replicates
-    return len(spec.arms) * (spec.budget.trials_per_arm * replicates + spec.confirmation.seeds * (1 + replicates))
+    return sum(arm.trials * replicates + spec.confirmation.seeds * (1 + replicates) for arm in plan.arms)

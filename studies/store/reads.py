@@ -5,22 +5,16 @@ __all__ = [
     "curves",
     "every_trial",
     "measurements",
-    "page",
     "progress",
     "record",
     "resolved",
     "rung_values",
-    "stamps",
     "studies",
     "study",
     "trial",
     "trials",
 ]
 
-import base64
-import binascii
-import hashlib
-import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -33,12 +27,26 @@ from studies.recipe import call, recipe
 from studies.resolve import ResolvedArm, ResolvedStudy
 from studies.spec import StudySpec
 from studies.states import StudyState, TrialFilter, TrialState, allowed_verbs
-from studies.store import tables
+from studies.store import glances, tables
 from studies.store.exports import measurements_of
 from studies.store.fits import fits
-from studies.store.progress import arm_progress
+from studies.store.pages import page
+from studies.store.progress import Memory, arm_progress
 from studies.store.trials import IS_WAITING
-from studies.views import ArmView, Best, Curve, CurvePoint, MeasurementView, Page, Phase, Progress, StudyRecord, StudySummary, StudyView, TrialView
+from studies.views import (
+    ArmView,
+    Best,
+    Curve,
+    CurvePoint,
+    MeasurementView,
+    Page,
+    Phase,
+    Progress,
+    StudyRecord,
+    StudySummary,
+    StudyView,
+    TrialView,
+)
 
 _TRIAL_ORDERS = ("created", "number", "value", "cost", "ended")
 # Trials made at one time stand in the order of their numbers; as text, number 10 would come before number 2.
@@ -46,6 +54,10 @@ _TIES = (tables.trial.c.number, tables.trial.c.id)
 
 
 _IS_SEARCH = tables.trial.c.phase == "search"
+_S = tables.study.c
+# A study's plan, its cards and spaces, is a hundred times as long as its row is otherwise.
+_PLANNED = (_S.id, _S.state, _S.spec, _S.resolved)
+_SUMMARY = tuple(column for column in _S if column.name not in {"spec", "resolved", "environment"})
 
 
 def _of_phase(query: Select[Any], phase: Phase | None) -> Select[Any]:
@@ -113,20 +125,31 @@ def study(connection: Connection, study_id: str) -> StudyView:
 
 
 def studies(
-    connection: Connection, *, state: StudyState | None, workload: str | None, suite: str | None, page_size: int, page_token: str | None
+    connection: Connection,
+    *,
+    state: StudyState | None,
+    workload: str | None,
+    suite: str | None,
+    page_size: int,
+    page_token: str | None,
+    memory: Memory,
 ) -> Page[StudySummary]:
-    """Return a page of studies, newest first.
+    """Return a page of studies, newest first; what `memory` knows of closed ones is not counted again.
 
     Raises:
         SpecInvalid: the page token is none of ours, or belongs to another query.
     """
     s = tables.study.c
-    query = select(tables.study)
+    query = select(*_SUMMARY)
     query = query if state is None else query.where(s.state == state.value)
     query = query if workload is None else query.where(s.workload == workload)
     query = query if suite is None else query.where(s.suite == suite)
     rows, token, total = page(connection, query.order_by(s.created_at.desc(), s.id), [state, workload, suite], page_size, page_token)
-    progress = arm_progress(connection, rows)
+
+    def count(some: Sequence[Any]) -> dict[str, dict[str, Progress]]:
+        return arm_progress(connection, connection.execute(select(*_PLANNED).where(s.id.in_([row.id for row in some]))).all())
+
+    progress = memory.of("progress", rows, count)
     items = tuple(StudySummary(**_summary_fields(row, progress[row.id])) for row in rows)
     return Page[StudySummary](items=items, next_page_token=token, total=total)
 
@@ -256,8 +279,7 @@ def trials(
         StudyNotFound, ArmNotFound: there is none.
         SpecInvalid: an unknown order or a page token that is none of ours.
     """
-    plan = resolved(connection, study_id)
-    names = [part.name for part in plan.arms]
+    direction, names = glances.direction(connection, study_id), glances.arm_names(connection, study_id)
     if arm is not None and arm not in names:
         raise ArmNotFound(study_id, arm, names)
     t = tables.trial.c
@@ -267,7 +289,7 @@ def trials(
         raise SpecInvalid([SpecProblem("/order", f"expected one of {known}, with a leading '-' for the reverse, got {order!r}")])
     columns: dict[str, ColumnElement[Any]] = {"created": t.created_at, "number": t.number, "value": t.value, "cost": t.cost_s, "ended": t.ended_at}
     column = columns[key]
-    is_descending = order.startswith("-") != (key == "value" and plan.workload.direction == "maximize")
+    is_descending = order.startswith("-") != (key == "value" and direction == "maximize")
     query = _of_phase(select(tables.trial).where(t.study_id == study_id), phase)
     query = query if arm is None else query.where(t.arm == arm)
     query = query if state is None else query.where(IS_WAITING if state is TrialFilter.WAITING else t.state == state.value)
@@ -287,13 +309,6 @@ def measurements(connection: Connection, trial_id: str) -> tuple[MeasurementView
     query = select(tables.measurement).where(m.trial_id == trial_id).order_by(m.epoch)
     names = tuple(MeasurementView.model_fields)
     return tuple(MeasurementView(**{name: getattr(row, name) for name in names}) for row in connection.execute(query))
-
-
-def stamps(connection: Connection, study_ids: Sequence[str]) -> dict[str, tuple[int, int]]:
-    """Return version and last event of those of the studies that exist, by id."""
-    s = tables.study.c
-    rows = connection.execute(select(s.id, s.version, s.last_event).where(s.id.in_(study_ids)))
-    return {row.id: (row.version, row.last_event) for row in rows}
 
 
 def record(connection: Connection, study_id: str) -> StudyRecord:
@@ -324,12 +339,12 @@ def curves(connection: Connection, study_id: str) -> tuple[Curve, ...]:
     Raises:
         StudyNotFound: there is none.
     """
-    plan = resolved(connection, study_id)
+    direction, names = glances.direction(connection, study_id), glances.arm_names(connection, study_id)
     t = tables.trial.c
     spent = (TrialState.COMPLETED.value, TrialState.DIVERGED.value, TrialState.PRUNED.value)
     query = select(t.arm, t.state, t.value, t.cost_s).where(t.study_id == study_id, _IS_SEARCH, t.state.in_(spent)).order_by(t.ended_at, *_TIES)
-    better = max if plan.workload.direction == "maximize" else min
-    points: dict[str, list[CurvePoint]] = {part.name: [] for part in plan.arms}
+    better = max if direction == "maximize" else min
+    points: dict[str, list[CurvePoint]] = {name: [] for name in names}
     elapsed_s = dict.fromkeys(points, 0.0)
     for row in connection.execute(query):
         elapsed_s[row.arm] += row.cost_s
@@ -345,6 +360,8 @@ def curves(connection: Connection, study_id: str) -> tuple[Curve, ...]:
 def rung_values(connection: Connection, study_id: str) -> dict[str, dict[int, float | None]]:
     """Return the objective at the rungs that trials of the search have reached: trial id, then epoch; None where it is not finite.
 
+    Where a trial's best epoch counts, its value at the last checkpoint is there as well, for it goes on with that.
+
     Raises:
         StudyNotFound: there is none.
     """
@@ -358,35 +375,11 @@ def rung_values(connection: Connection, study_id: str) -> dict[str, dict[int, fl
     if spec.objective.at == "best":
         better = func.max if plan.workload.direction == "maximize" else func.min
         value = better(value).over(partition_by=m.trial_id, order_by=m.epoch)
-    query = select(m.trial_id, m.epoch, t.bracket, value.label("value")).join(tables.trial, t.id == m.trial_id)
+    query = select(m.trial_id, m.epoch, t.bracket, t.checkpoint_epoch, value.label("value")).join(tables.trial, t.id == m.trial_id)
     query = query.where(t.study_id == study_id, _IS_SEARCH)
     found: dict[str, dict[int, float | None]] = {}
     for measured in connection.execute(query):
-        if measured.epoch in of_bracket[measured.bracket]:
+        is_left = spec.objective.at == "best" and measured.epoch == measured.checkpoint_epoch
+        if is_left or measured.epoch in of_bracket[measured.bracket]:
             found.setdefault(measured.trial_id, {})[measured.epoch] = measured.value
     return found
-
-
-def page(
-    connection: Connection, query: Select[Any], scope: Sequence[Any], page_size: int, page_token: str | None
-) -> tuple[Sequence[Any], str | None, int]:
-    """Return a page of rows, the next page's token and how many rows there are in all."""
-    digest = hashlib.sha256(json.dumps([str(part) for part in scope]).encode()).hexdigest()[:12]
-    offset = _offset(page_token, digest)
-    total = connection.execute(select(func.count()).select_from(query.order_by(None).subquery())).scalar_one()
-    rows = connection.execute(query.limit(page_size).offset(offset)).all()
-    end = offset + len(rows)
-    token = base64.urlsafe_b64encode(f"{end}.{digest}".encode()).decode().rstrip("=") if rows and end < total else None
-    return rows, token, total
-
-
-def _offset(page_token: str | None, digest: str) -> int:
-    if page_token is None:
-        return 0
-    try:
-        offset, of_query = base64.urlsafe_b64decode(page_token + "=" * (-len(page_token) % 4)).decode("ascii").split(".")
-        if of_query == digest and 0 <= int(offset) < 2**31:
-            return int(offset)
-    except (binascii.Error, ValueError):
-        pass
-    raise SpecInvalid([SpecProblem("/page_token", "expected the next_page_token of the same query's last page; leave it out to start again")])

@@ -9,7 +9,7 @@ __all__ = ["NewTrial", "Report", "RunWriter"]
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -19,7 +19,7 @@ from studies.errors import Superseded
 from studies.resolve import ResolvedStudy
 from studies.space import Parameters
 from studies.states import CLOSED_STUDY_STATES, StudyMove, StudyState, TrialMove, TrialState, move_study, move_trial
-from studies.store import environments, events, fits, reads, shares, submissions, tables
+from studies.store import clock, environments, events, fits, reads, shares, submissions, tables
 from studies.store.claims import Claim, PendingTrial, give_back, pending
 from studies.store.engine import Database
 from studies.store.trials import IN_ORDER, NO_CHECKPOINT, change_trials, is_waiting, trial_rows
@@ -62,7 +62,7 @@ class Report:
         ended: the state it ended in with this epoch; None while it goes on.
         value, best_epoch, test_value, reason: its outcome, where it ended.
         worker: host and process that trained it.
-        checkpoint: URL of its state, where its pack ended at a rung.
+        checkpoint: URL of its state after this epoch, where it was left: at a rung, and now and then.
         pack_size: how many trials were trained together with it, itself counted.
     """
 
@@ -137,7 +137,7 @@ class RunWriter:
         """Prolong the lease and return the state that its owner wants the study in; others hear how many packs are `wanted` on which `machines`."""
         with self._database.write() as connection:
             row = self._lock(connection)
-            values: dict[str, Any] = {"lease_expires_at": datetime.now(UTC) + timedelta(seconds=self._lease_s)}
+            values: dict[str, Any] = {"lease_expires_at": clock.now(connection) + timedelta(seconds=self._lease_s)}
             values |= {name: value for name, value in (("packs_wanted", wanted), ("machines", machines)) if value is not None}
             connection.execute(update(tables.study).where(tables.study.c.id == row.id).values(**values))
             return StudyState(row.state)
@@ -163,9 +163,9 @@ class RunWriter:
 
         One that stands there just so already, because the answer to an earlier call was lost, is passed over.
         """
-        now = datetime.now(UTC)
         with self._database.write() as connection:
             study_id = self._lock(connection).id
+            now = clock.now(connection)
             last = self._last_epoch(connection)
             rows: list[dict[str, Any]] = [
                 {
@@ -204,9 +204,9 @@ class RunWriter:
         Those that are not queued at this attempt, or wait at a rung, are passed over.
         """
         listed = list(trials)
-        now = datetime.now(UTC)
         with self._database.write() as connection:
             self._lock(connection)
+            now = clock.now(connection)
             rows = trial_rows(connection, self._claim.study_id, [trial.id for trial in listed])
             changes: dict[str, dict[str, Any]] = {}
             said: list[tuple[EventKind, Mapping[str, Any]]] = []
@@ -224,14 +224,15 @@ class RunWriter:
     def record(self, reports: Sequence[Report]) -> frozenset[str]:
         """Store what trials reported, in one transaction; return the ids of the trials whose reports were taken.
 
-        A trial that has reached its `to_epoch`, a rung, and left a checkpoint there, waits from then on: queued, at the same attempt. A report of
+        A trial that has reached its `to_epoch`, a rung, and left a checkpoint there, waits from then on: queued, at the same attempt. One that has
+        left a checkpoint before goes on from there, should it lose its worker. A report of
         an older attempt, or of a trial that is not running, is dropped: its trial was given to another worker, waits or was cancelled. A
         measurement that comes again is taken as said before. Numbers that are not finite are stored as None.
         """
         t, m = tables.trial.c, tables.measurement.c
         with self._database.write() as connection:
             self._lock(connection)
-            last = self._last_epoch(connection)
+            last, now = self._last_epoch(connection), clock.now(connection)
             columns = (t.id, t.arm, t.phase, t.number, t.state, t.attempt, t.to_epoch)
             rows = trial_rows(connection, self._claim.study_id, {report.trial_id for report in reports}, *columns)
             on_record = select(m.trial_id, m.epoch).where(
@@ -258,11 +259,12 @@ class RunWriter:
                     values |= {"pack_size": report.pack_size}
                 outcome = _outcome(report)
                 if outcome is not None:
-                    values |= {**outcome, "ended_at": datetime.now(UTC), **NO_CHECKPOINT}
+                    values |= {**outcome, "ended_at": now, **NO_CHECKPOINT}
                     state = TrialState(outcome["state"])
                     said.append(("trial.finished", events.trial_finished(row, state, value=outcome["value"], reason=outcome["reason"])))
                 elif epoch == row.to_epoch < last and report.checkpoint is not None:
                     values |= {"state": move_trial(TrialState.RUNNING, TrialMove.WAIT).value}
+                if outcome is None and report.checkpoint is not None:
                     values |= {"checkpoint": report.checkpoint, "checkpoint_epoch": epoch}
                 stopped |= {row.id} if "state" in values else set()
             if new:
@@ -280,9 +282,9 @@ class RunWriter:
 
         A trial that does not wait any more, or at another attempt, is passed over.
         """
-        now = datetime.now(UTC)
         with self._database.write() as connection:
             self._lock(connection)
+            now = clock.now(connection)
             rows = trial_rows(connection, self._claim.study_id, [trial_id for trial_id, *_ in (*promoted, *pruned)])
             waiting = {row.id: row for row in rows.values() if is_waiting(row)}
             changes: dict[str, dict[str, Any]] = {}

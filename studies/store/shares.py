@@ -9,10 +9,10 @@ __all__ = ["PRIORITIES", "Share", "allot", "check_priority", "is_to_yield", "sha
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import ColumnElement, Connection, func, select
 
@@ -20,11 +20,12 @@ from studies.actors import Actor
 from studies.errors import Forbidden
 from studies.spec import PriorityName, StudySpec
 from studies.states import CLOSED_STUDY_STATES, StudyState
-from studies.store import tables
+from studies.store import clock, tables
 
 PRIORITIES: dict[PriorityName, int] = {"low": 0, "normal": 1, "high": 2}
 """The priorities as they are stored and compared."""
 
+_T = TypeVar("_T")
 # A priority's share is so many times that of the one below it.
 _STEP = 3
 # A place may be free already, and its process on its way.
@@ -69,17 +70,22 @@ def allot(studies: Sequence[Share], slots: int, *, turn: int = 0) -> dict[str, i
     """Return how many of so many slots each study may have, by id; nobody has more than it wants while another wants more.
 
     One by one a slot goes to the owner who has least for its weight, and there to the study that has least for its own (D'Hondt's method of
-    dividing seats); but whoever has none comes first. Of those who are alike, another is first in each turn: where there are more studies than
-    slots, they take turns.
+    dividing seats); but whoever has none comes first, and of these whoever has the larger weight. Of those who are alike, another is first in each
+    turn: where there are more studies than slots, those of one priority take turns, and lower ones wait.
     """
     weights = {study.study_id: _STEP**study.priority for study in studies}
     by_owner: dict[str | None, list[str]] = {}
     for study in sorted(studies, key=lambda study: (study.owner or "", study.study_id)):
         by_owner.setdefault(study.owner, []).append(study.study_id)
     owners = {owner: max(weights[study_id] for study_id in ids) for owner, ids in by_owner.items()}
-    rank = {owner: (n - turn) % len(by_owner) for n, owner in enumerate(by_owner)}
-    rounds = turn // max(1, len(by_owner))
-    own_rank = {study_id: (n - rounds) % len(ids) for ids in by_owner.values() for n, study_id in enumerate(ids)}
+    rank = _ranks(owners, turn=turn)
+    # An owner who has a slot in every second turn would else have it for the same study each time.
+    peers = Counter(owners.values())
+    own_rank = {
+        study_id: place
+        for owner, ids in by_owner.items()
+        for study_id, place in _ranks({study_id: weights[study_id] for study_id in ids}, turn=turn // peers[owners[owner]]).items()
+    }
     seats: Counter[str] = Counter()
     held: Counter[str | None] = Counter()
 
@@ -98,11 +104,20 @@ def allot(studies: Sequence[Share], slots: int, *, turn: int = 0) -> dict[str, i
     return {study.study_id: seats[study.study_id] for study in studies}
 
 
+def _ranks(weights: Mapping[_T, int], *, turn: int) -> dict[_T, int]:
+    """Return each one's place among those of the same weight, in this turn; the first has 0, and in the next turn another is the first."""
+    alike: dict[int, list[_T]] = {}
+    for one, weight in weights.items():
+        alike.setdefault(weight, []).append(one)
+    return {one: (n - turn) % len(ones) for ones in alike.values() for n, one in enumerate(ones)}
+
+
 def share(connection: Connection, study_id: str, *, slots: int, turn_s: float, now: datetime | None = None) -> int:
     """Return how many packs a study's run may have out at once, where so many would fit were nothing else running.
 
-    It is 0 only where there are more studies than slots, and then not for long. Only studies on the same machines count, for one that needs GPUs only
-    those that need them too; and a run that has not said yet what it wants, and where, is not among them.
+    It is 0 only where there are more studies than slots; then for a turn, or until those of higher priority want less. Only studies on the same
+    machines count, for one that needs GPUs only those that need them too; and a run that has not said yet what it wants, and where, is not among
+    them.
 
     Args:
         connection: an open transaction.
@@ -115,13 +130,13 @@ def share(connection: Connection, study_id: str, *, slots: int, turn_s: float, n
     gpus = s.spec["resources"]["gpus_per_pack"].as_float()
     mine = connection.execute(select(s.owner, s.priority, s.machines, gpus.label("gpus")).where(s.id == study_id)).one()
     query = select(s.id, s.owner, s.priority, s.packs_wanted).where(
-        s.id != study_id, s.machines == mine.machines, s.packs_wanted > 0, s.state == StudyState.RUNNING.value, _is_held()
+        s.id != study_id, s.machines == mine.machines, s.packs_wanted > 0, s.state == StudyState.RUNNING.value, _is_held(connection)
     )
     rows = connection.execute(query.where(gpus > 0) if mine.gpus else query)
     others = [Share(row.id, row.owner, row.priority, row.packs_wanted) for row in rows]
     if not others or slots < 1:
         return slots
-    turn = int((now or datetime.now(UTC)).timestamp() // turn_s)
+    turn = int((now or clock.now(connection)).timestamp() // turn_s)
     # What it said it wants is older than what it wants now; what it does not use goes to the others with its next word.
     return allot([*others, Share(study_id, mine.owner, mine.priority)], slots, turn=turn)[study_id]
 
@@ -133,10 +148,10 @@ def waiting(connection: Connection) -> list[Any]:
     was taken up or given back; then what was queued first.
     """
     s = tables.study.c
-    found = connection.execute(select(*_LIGHT).where(s.state.in_(_CLAIMABLE), ~_is_held())).all()
+    found = connection.execute(select(*_LIGHT).where(s.state.in_(_CLAIMABLE), ~_is_held(connection))).all()
     if len(found) < 2:
         return list(found)
-    runs = Counter(connection.execute(select(s.owner).where(s.state.in_(_OPEN), _is_held())).scalars())
+    runs = Counter(connection.execute(select(s.owner).where(s.state.in_(_OPEN), _is_held(connection))).scalars())
     served = {row.owner: row.at for row in connection.execute(select(s.owner, func.max(s.turn_at).label("at")).group_by(s.owner))}
     return sorted(
         found,
@@ -150,8 +165,8 @@ def is_to_yield(connection: Connection, study_id: str, *, turn_s: float) -> bool
     Somebody does so when a study has waited for a place that has a higher priority than one that is run, or whose owner has no run at all. Handing
     over costs seconds: for the latter only a run makes room that has had its place for `turn_s`.
     """
-    s, now = tables.study.c, datetime.now(UTC)
-    held = connection.execute(select(*_LIGHT).where(s.state == StudyState.RUNNING.value, _is_held())).all()
+    s, now = tables.study.c, clock.now(connection)
+    held = connection.execute(select(*_LIGHT).where(s.state == StudyState.RUNNING.value, _is_held(connection))).all()
     runs = Counter(row.owner for row in held)
     if study_id not in {row.id for row in held}:
         return False
@@ -167,6 +182,6 @@ def is_to_yield(connection: Connection, study_id: str, *, turn_s: float) -> bool
     return False
 
 
-def _is_held(columns: Any = tables.study.c) -> ColumnElement[bool]:
+def _is_held(connection: Connection) -> ColumnElement[bool]:
     """Return whether a study has a living run."""
-    return func.coalesce(columns.lease_expires_at >= datetime.now(UTC), False)  # SQL's function
+    return func.coalesce(tables.study.c.lease_expires_at >= clock.now(connection), False)  # SQL's function

@@ -6,7 +6,6 @@ import hashlib
 import json
 import secrets
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import Connection, insert, select, update
@@ -17,7 +16,7 @@ from studies.errors import IdempotencyConflict, IllegalMove, VersionConflict
 from studies.resolve import ResolvedArm, ResolvedStudy
 from studies.spec import StudySpec
 from studies.states import CLOSED_STUDY_STATES, OWNERS_MOVES, StudyMove, StudyState, TrialMove, TrialState, allowed_verbs, move_study, move_trial
-from studies.store import audit, events, quotas, reads, shares, tables
+from studies.store import audit, clock, events, quotas, reads, shares, tables, validity
 from studies.store.trials import IN_ORDER, NO_CHECKPOINT, change_trials, is_waiting
 from studies.views import AuditVerb, EventKind
 
@@ -38,6 +37,7 @@ def submit(connection: Connection, spec: StudySpec, plan: ResolvedStudy, *, by: 
     """Store a study as queued and return its id; the same key with the same spec returns the study it made before.
 
     Raises:
+        Unauthenticated: the actor's token was revoked meanwhile.
         Forbidden: the actor's role is too low, for any study or for its priority.
         QuotaExceeded: it is more than the actor may have.
         IdempotencyConflict: the key came before with another spec.
@@ -46,13 +46,14 @@ def submit(connection: Connection, spec: StudySpec, plan: ResolvedStudy, *, by: 
     shares.check_priority(spec, by)
     owner = by.name
     quota = quotas.lock(connection, owner)
+    validity.check_valid(connection, by)
     # A key belongs to whoever used it; hashed, it may be as long and as strange as it likes.
     key = None if idempotency_key is None else _digest(json.dumps([owner, idempotency_key]))
     digest = _digest(spec.model_dump_json())
     before = _made_before(connection, key, digest)
     if before is not None:
         return before
-    quotas.check(connection, quota, spec)
+    quotas.check(connection, quota, spec, plan)
     study_id = "".join(secrets.choice(_ALPHABET) for _ in range(8))
     row = {
         "id": study_id,
@@ -69,7 +70,7 @@ def submit(connection: Connection, spec: StudySpec, plan: ResolvedStudy, *, by: 
         "priority": shares.PRIORITIES[spec.resources.priority],
         "idempotency_key": key,
         "idempotency_digest": digest,
-        "created_at": datetime.now(UTC),
+        "created_at": clock.now(connection),
     }
     try:
         with connection.begin_nested():
@@ -116,7 +117,7 @@ def move(connection: Connection, study_id: str, verb: StudyMove, *, by: Actor, i
 
     Raises:
         StudyNotFound: there is none.
-        Forbidden, NotOwner: the actor may not change it.
+        Unauthenticated, Forbidden, NotOwner: the actor may not change it.
         QuotaExceeded: it is to be resumed, and its owner's GPU-hours are used up.
         VersionConflict: it changed since `if_version`.
         IllegalMove: its state does not allow the verb, or the verb is not its owner's.
@@ -131,7 +132,7 @@ def move(connection: Connection, study_id: str, verb: StudyMove, *, by: Actor, i
         quotas.check_gpu_hours(connection, quotas.read(connection, row.owner), StudySpec.model_validate(row.spec))
     change_state(connection, row, after, reason=None)
     audit.note(connection, by, AUDITED[verb], study_id=study_id)
-    has_run = row.lease_expires_at is not None and row.lease_expires_at > datetime.now(UTC)
+    has_run = row.lease_expires_at is not None and row.lease_expires_at > clock.now(connection)
     if after in {StudyState.STOPPING, StudyState.CANCELLING} and not has_run:
         close_study(connection, events.lock_study(connection, study_id), StudyMove.FINISH, reason=None)
 
@@ -141,10 +142,11 @@ def lock_version(connection: Connection, study_id: str, *, by: Actor, if_version
 
     Raises:
         StudyNotFound: there is none.
-        Forbidden, NotOwner: the actor may not change it.
+        Unauthenticated, Forbidden, NotOwner: the actor may not change it; a token that was revoked meanwhile may change nothing.
         VersionConflict: it changed since `if_version`.
     """
     row = events.lock_study(connection, study_id)
+    validity.check_valid(connection, by)
     check_may_change(by, study_id, row.owner)
     if if_version is not None and row.version != if_version:
         raise VersionConflict(f"study {study_id!r} is at version {row.version}, not {if_version}; read it again before you change it")
@@ -155,7 +157,7 @@ def change_state(connection: Connection, row: Any, after: StudyState, *, reason:
     """Write a study's new state and its event; nothing when it is in that state already."""
     if row.state == after.value:
         return
-    now = datetime.now(UTC)
+    now = clock.now(connection)
     values: dict[str, Any] = {"state": after.value, "state_reason": reason, "version": row.version + 1}
     if after is StudyState.RUNNING and row.started_at is None:
         values["started_at"] = now
@@ -192,7 +194,7 @@ def close_study(connection: Connection, row: Any, outcome: StudyMove, *, reason:
     columns = (t.id, t.arm, t.phase, t.number, t.state, t.epochs_done, t.to_epoch)
     changes: dict[str, dict[str, Any]] = {}
     ended: list[tuple[EventKind, Mapping[str, Any]]] = []
-    now = datetime.now(UTC)
+    now = clock.now(connection)
     for trial in connection.execute(select(*columns).where(t.study_id == row.id, t.state.in_(unfinished)).order_by(t.arm, *IN_ORDER)).all():
         # What waits at a rung when the budget is spent was not good enough to go on.
         move = TrialMove.PRUNE if is_waiting(trial) and outcome is StudyMove.FINISH and not is_early else TrialMove.CANCEL

@@ -1,6 +1,22 @@
 """The tables: the record from which everything else can be rebuilt. Alembic's migrations make them; a test holds both in step."""
 
-__all__ = ["UTC_TIME", "arm", "audit", "event", "fit", "measurement", "metadata", "offer", "session", "storable", "study", "token", "trial"]
+__all__ = [
+    "UTC_TIME",
+    "arm",
+    "audit",
+    "delivery",
+    "event",
+    "fit",
+    "measurement",
+    "metadata",
+    "offer",
+    "session",
+    "storable",
+    "study",
+    "token",
+    "trial",
+    "webhook",
+]
 
 from datetime import UTC, datetime
 from typing import Any
@@ -228,6 +244,42 @@ audit = Table(
     Column("actor", _Text(64), index=True, doc="name of the token; empty on an open service and at the database itself"),
     Column("verb", _Text(32), nullable=False),
     Column("study_id", _Text(16), index=True),
-    Column("subject", _Text(64), doc="name of the token that something was done to"),
+    Column("subject", _Text(64), doc="name of the token, or id of the webhook, that something was done to"),
     Column("address", _Text(255)),
+)
+
+webhook = Table(
+    "webhook",
+    metadata,
+    Column("id", _Text(16), primary_key=True),
+    Column("owner", _Text(64), index=True, doc="name of the token that made it; empty on an open service"),
+    Column("url", Text, nullable=False),
+    # Not hashed, as a token's is: each signature is made with it.
+    Column("secret", _Text(64), nullable=False, doc="whsec_ and 32 random bytes in base64"),
+    Column("events", JSON, nullable=False, doc="names of the events that it tells of, or study.*"),
+    Column("studies", _Text(8), nullable=False, doc="own: only its owner's; all"),
+    Column("suite", _Text(64), doc="only studies with this label; empty: any"),
+    Column("created_at", UTC_TIME, nullable=False),
+    Column("delivered_at", UTC_TIME, doc="when its receiver last took something"),
+    Column("failing_since", UTC_TIME, doc="when the first attempt failed that no other has made good"),
+    Column("disabled_at", UTC_TIME, doc="empty: it is enabled"),
+    Column("disabled_reason", Text),
+)
+
+delivery = Table(
+    "delivery",
+    metadata,
+    Column("id", _Text(40), primary_key=True, doc="the webhook-id of the message"),
+    Column("webhook_id", _Text(16), ForeignKey("webhook.id", ondelete="CASCADE"), nullable=False),
+    Column("study_id", _Text(16), doc="empty: a ping"),
+    Column("event", _Text(32), nullable=False),
+    Column("body", Text, nullable=False, doc="what is sent, as it is signed"),
+    Column("state", _Text(16), nullable=False, doc="pending, delivered or failed"),
+    Column("attempts", Integer, nullable=False, doc="attempts begun; an answer to an older one is refused"),
+    Column("status_code", Integer),
+    Column("error", Text),
+    Column("created_at", UTC_TIME, nullable=False),
+    Column("due_at", UTC_TIME, index=True, doc="when it is sent next; while an attempt is under way, its lease's end; empty: settled"),
+    Column("ended_at", UTC_TIME, index=True, doc="when it was taken or given up"),
+    Index(None, "webhook_id", "created_at"),
 )

@@ -5,13 +5,13 @@ __all__ = ["Standing", "Tally"]
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, String, and_, case, cast, distinct, func, select
 
 from studies.states import CLOSED_STUDY_STATES, StudyState, TrialState
-from studies.store import offers, tables
+from studies.store import clock, offers, tables
 from studies.store.engine import Database
 from studies.store.trials import IS_WAITING
 
@@ -86,7 +86,7 @@ class Tally:
             studies = _studies(connection)
             unknown = [row.id for row in studies if row.id not in self._closed or self._closed[row.id][0] != row.version]
             counted = _trials_of(connection, unknown)
-            dispatchers = offers.dispatchers(connection)
+            dispatchers, now = offers.dispatchers(connection), clock.now(connection)
         total = _Trials()
         for row in studies:
             trials = counted[row.id] if row.id in counted else self._closed[row.id][1]
@@ -101,8 +101,8 @@ class Tally:
             packs=total.packs,
             epochs=total.epochs,
             retries=total.retries,
-            queued_for_s=_longest(row.newest for row in studies if row.state == StudyState.QUEUED.value),
-            silent_for_s=_longest(row.newest for row in studies if row.state == StudyState.RUNNING.value),
+            queued_for_s=_longest((row.newest for row in studies if row.state == StudyState.QUEUED.value), now),
+            silent_for_s=_longest((row.newest for row in studies if row.state == StudyState.RUNNING.value), now),
             dispatchers=dispatchers,
         )
 
@@ -140,7 +140,7 @@ def _trials_of(connection: Connection, study_ids: list[str]) -> dict[str, _Trial
     return found
 
 
-def _longest(since: Iterable[datetime | None]) -> float | None:
-    """Return seconds since the earliest of these moments; none where there is none, and never less than nothing, for clocks differ."""
+def _longest(since: Iterable[datetime | None], now: datetime) -> float | None:
+    """Return seconds since the earliest of these moments; none where there is none, and never less than nothing, for clocks are set."""
     known = [at for at in since if at is not None]
-    return max(0.0, (datetime.now(UTC) - min(known)).total_seconds()) if known else None
+    return max(0.0, (now - min(known)).total_seconds()) if known else None

@@ -3,7 +3,7 @@
 A slow password hash would add nothing: the secret cannot be guessed, so its digest cannot be searched.
 """
 
-__all__ = ["authenticate", "create", "every", "is_use_due", "named", "note_use", "revoke", "set_quotas", "view", "with_use"]
+__all__ = ["authenticate", "create", "digest", "every", "is_use_due", "named", "note_use", "revoke", "set_quotas", "view", "with_use"]
 
 import hashlib
 import re
@@ -16,7 +16,7 @@ from sqlalchemy.exc import IntegrityError
 
 from studies.actors import Actor, check_role
 from studies.errors import Conflict, SpecInvalid, SpecProblem, TokenNotFound, shown
-from studies.store import audit, quotas, tables
+from studies.store import audit, quotas, tables, webhooks
 from studies.views import Quotas, Role, TokenView
 
 _USE_NOTED_EVERY = timedelta(minutes=1)
@@ -24,7 +24,8 @@ _SECRET = re.compile(r"[\x21-\x7e]{32,256}")
 _NAME = re.compile(r"[^\x00-\x1f\x7f\ud800-\udfff]{1,64}")
 
 
-def _digest(secret: str) -> str:
+def digest(secret: str) -> str:
+    """Return what is kept of a secret: its SHA-256."""
     return hashlib.sha256(secret.encode("utf-8", "replace")).hexdigest()
 
 
@@ -52,7 +53,7 @@ def create(connection: Connection, name: str, *, role: Role, bounds: Quotas, by:
     secret = secret or f"tangent_{secrets.token_urlsafe(32)}"
     try:
         with connection.begin_nested():
-            made = {"name": name, "digest": _digest(secret), "role": role, "created_at": datetime.now(UTC), **bounds.model_dump()}
+            made = {"name": name, "digest": digest(secret), "role": role, "created_at": datetime.now(UTC), **bounds.model_dump()}
             connection.execute(insert(tables.token).values(made))
     except IntegrityError:
         raise Conflict(f"there is a token {name!r} already; choose another name") from None
@@ -74,7 +75,7 @@ def set_quotas(connection: Connection, name: str, bounds: Quotas, *, by: Actor) 
 
 
 def revoke(connection: Connection, name: str, *, by: Actor) -> None:
-    """Make a token worthless, and the sessions that it has begun; it stays listed.
+    """Make a token worthless, and the sessions that it has begun, and disable its webhooks; it stays listed. One that is worthless already stays so.
 
     Raises:
         Forbidden: the actor is no admin.
@@ -82,10 +83,12 @@ def revoke(connection: Connection, name: str, *, by: Actor) -> None:
     """
     check_role(by, "admin")
     named(connection, name)
-    audit.note(connection, by, "token.revoke", subject=name)
-    connection.execute(delete(tables.session).where(tables.session.c.token == name))
     t = tables.token.c
-    connection.execute(update(tables.token).where(t.name == name, t.revoked_at.is_(None)).values(revoked_at=datetime.now(UTC)))
+    ended = update(tables.token).where(t.name == name, t.revoked_at.is_(None)).values(revoked_at=datetime.now(UTC))
+    if connection.execute(ended).rowcount:
+        connection.execute(delete(tables.session).where(tables.session.c.token == name))
+        webhooks.disable_all_of(connection, name, "the token that made it was revoked")
+        audit.note(connection, by, "token.revoke", subject=name)
 
 
 def named(connection: Connection, name: str) -> TokenView:
@@ -114,7 +117,7 @@ def with_use(connection: Connection, token: TokenView) -> TokenView:
 def authenticate(connection: Connection, secret: str) -> TokenView | None:
     """Return the valid token of this secret, or None."""
     t = tables.token.c
-    row = connection.execute(select(tables.token).where(t.digest == _digest(secret), t.revoked_at.is_(None))).one_or_none()
+    row = connection.execute(select(tables.token).where(t.digest == digest(secret), t.revoked_at.is_(None))).one_or_none()
     return None if row is None else view(row)
 
 

@@ -1,15 +1,34 @@
-"""One dispatcher with its Ray for all tests that leave it alive: starting them takes longer than most studies."""
+"""One dispatcher with its Ray for all tests that leave it alive: starting them takes longer than most studies. With `-m slow`, PostgreSQL as well."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
 
 import pytest
 from dispatcher_process import DispatcherProcess, dispatcher_process
+from postgres_server import PostgresServer
 
 __all__: list[str] = []
 
 
+@pytest.fixture(scope="session", params=["sqlite", pytest.param("postgresql", marks=[pytest.mark.postgres, pytest.mark.slow])])
+def database(request: pytest.FixtureRequest) -> Callable[[Path], str]:
+    """Makes a database for a dispatcher with this home, and returns its URL."""
+    if request.param == "sqlite":
+        return lambda home: f"sqlite:///{home}/tangent.db"
+    server: PostgresServer = request.getfixturevalue("postgres")
+    return lambda _home: server.url(server.create())
+
+
 @pytest.fixture(scope="session")
-def dispatcher(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DispatcherProcess]:
+def dispatcher(tmp_path_factory: pytest.TempPathFactory, database: Callable[[Path], str]) -> Iterator[DispatcherProcess]:
     """A dispatcher that tests share; who kills it takes one of its own."""
-    with dispatcher_process(tmp_path_factory.mktemp("dispatcher")) as running:
+    home = tmp_path_factory.mktemp("dispatcher")
+    with dispatcher_process(home, database=database(home)) as running:
         yield running
+
+
+@pytest.fixture
+def own(database: Callable[[Path], str], tmp_path: Path) -> Callable[[], AbstractContextManager[DispatcherProcess]]:
+    """Starts a dispatcher for one test alone."""
+    return lambda: dispatcher_process(tmp_path, database=database(tmp_path))

@@ -11,7 +11,7 @@ from studies.states import StudyState
 
 __all__: list[str] = []
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(240)]
 
 
 def submit(dispatcher: DispatcherProcess, owner: str, trials: int, **resources: float) -> str:

@@ -3,15 +3,18 @@
 import os
 import signal
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import optuna
 import pytest
-from dispatcher_process import DispatcherProcess, dispatcher_process, until
+from dispatcher_process import DispatcherProcess, until
 
 from studies.states import StudyState, TrialState
 
 __all__: list[str] = []
+
+Own = Callable[[], AbstractContextManager[DispatcherProcess]]
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(240)]
 
@@ -30,8 +33,8 @@ def _kill_worker(dispatcher: DispatcherProcess, _study_id: str) -> None:
 
 
 @pytest.mark.parametrize("kill", [_kill_dispatcher, _kill_run, _kill_worker])
-def test_a_study_outlives_a_kill(tmp_path: Path, kill: Callable[[DispatcherProcess, str], None]) -> None:
-    with dispatcher_process(tmp_path) as dispatcher:
+def test_a_study_outlives_a_kill(own: Own, kill: Callable[[DispatcherProcess, str], None]) -> None:
+    with own() as dispatcher:
         study_id = dispatcher.submit("slow-plane", arms=["adamp", "sgd"], trials=4, resources={"max_pack_size": 1})
         until(lambda: dispatcher.store.study(study_id).progress.completed >= 1, what="a completed trial")
         before = {t.id: t for t in dispatcher.store.every_trial(study_id) if t.state is TrialState.COMPLETED}
@@ -53,8 +56,8 @@ def test_a_study_outlives_a_kill(tmp_path: Path, kill: Callable[[DispatcherProce
             assert [t.state for t in copy.trials] == [optuna.trial.TrialState.COMPLETE] * 4
 
 
-def test_a_trial_that_loses_its_worker_once_is_tried_again_and_one_that_always_does_is_given_up(tmp_path: Path) -> None:
-    with dispatcher_process(tmp_path) as dispatcher:
+def test_a_trial_that_loses_its_worker_once_is_tried_again_and_one_that_always_does_is_given_up(own: Own) -> None:
+    with own() as dispatcher:
         study = dispatcher.closed(dispatcher.submit("deadly-once", trials=1))
         (trial,) = dispatcher.store.every_trial(study.id)
         assert (study.state, trial.state, trial.attempt, trial.retries) == (StudyState.COMPLETED, TrialState.COMPLETED, 2, 1)
@@ -62,11 +65,12 @@ def test_a_trial_that_loses_its_worker_once_is_tried_again_and_one_that_always_d
         (trial,) = dispatcher.store.every_trial(study.id)
         assert (study.state, trial.state, trial.attempt) == (StudyState.FAILED, TrialState.FAILED, 2)
         assert trial.reason is not None
-        assert "worker was lost; given up after 2 tries" in trial.reason
+        assert "its worker was lost: the process was killed" in trial.reason
+        assert trial.reason.endswith("; given up after 2 tries")
 
 
-def test_nothing_goes_on_when_the_dispatcher_is_killed(tmp_path: Path) -> None:
-    with dispatcher_process(tmp_path) as dispatcher:
+def test_nothing_goes_on_when_the_dispatcher_is_killed(own: Own) -> None:
+    with own() as dispatcher:
         study_id = dispatcher.submit("slow-plane", trials=20, resources={"max_pack_size": 1})
         dispatcher.epochs(study_id, 2)
         left = [*dispatcher.processes("workers.run"), *dispatcher.processes("ray::ResourceTrainable"), *dispatcher.processes("raylet")]

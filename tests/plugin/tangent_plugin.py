@@ -1,11 +1,14 @@
-"""An installed package that adds workloads by entry point, as a user's would: slow ones, broken ones, deadly ones.
+"""An installed package that adds workloads by entry point, as a user's would: slow ones, broken ones, deadly, hanging and greedy ones.
 
-Tests put this folder on the path of a dispatcher; the `.dist-info` beside this file is what `pip install` would have left.
+Tests put this folder on the path of a dispatcher, or of a Ray node; the `.dist-info` beside this file is what `pip install` would have left.
+A name that ends in `-high-lr` misbehaves only where a prediction is beyond 1000, as in the second step at an lr of 1e6: so one trial of several.
 """
 
 import os
 import signal
+import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -57,35 +60,92 @@ class _Plane(Workload):
         return _Line()
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        self.misbehave()
+        self.misbehave(outputs.detach())
         return (outputs - targets).square().mean()
 
     def metric_sum(self, outputs: Tensor, targets: Tensor) -> Tensor:
         return (outputs - targets).square().sum()
 
-    def misbehave(self) -> None:
+    def misbehave(self, outputs: Tensor) -> None:
         """Do nothing; a subclass does."""
 
 
 class _Slow(_Plane):
-    def misbehave(self) -> None:
+    def misbehave(self, outputs: Tensor) -> None:
+        del outputs
         time.sleep(0.05)
 
 
 class _Broken(_Plane):
-    def misbehave(self) -> None:
+    def misbehave(self, outputs: Tensor) -> None:
+        del outputs
         raise RuntimeError("the third layer has no weights")
 
 
-class _Deadly(_Plane):
-    """Kills its own process: always, or until a file tells that it has done so often enough."""
+class _Bad(_Plane):
+    """Does something from which no trial recovers: in its first step, or where predictions say that the learning rate is far too high."""
 
-    def misbehave(self) -> None:
-        deaths = Path(os.environ["TANGENT_HOME"]) / "deaths"
-        died = int(deaths.read_text()) if deaths.exists() else 0
-        if self.card.name == "deadly" or died < 1:
-            deaths.write_text(str(died + 1))
-            os.kill(os.getpid(), signal.SIGKILL)
+    def __init__(self, name: str, deed: Callable[[], None]) -> None:
+        super().__init__(name)
+        self._deed = deed
+
+    def misbehave(self, outputs: Tensor) -> None:
+        if not self.card.name.endswith("-high-lr") or bool((outputs.abs() > 1000).any()):
+            self._deed()
 
 
-WORKLOADS = [_Plane("plane"), _Slow("slow-plane", epochs=10), _Broken("broken"), _Deadly("deadly"), _Deadly("deadly-once")]
+class _HangingInData(_Plane):
+    def load_data(self, device: torch.device) -> Data:
+        _hang()
+        return super().load_data(device)
+
+
+def _die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _die_once() -> None:
+    deaths = Path(os.environ.get("TANGENT_HOME", tempfile.gettempdir())) / "deaths"
+    if not deaths.exists():
+        deaths.touch()
+        _die()
+
+
+def _hang() -> None:
+    while True:
+        time.sleep(60)
+
+
+def _hang_with_the_interpreter() -> None:
+    # In C throughout: no other thread of Python's gets a turn.
+    sum(range(10**13))
+
+
+def _take_all_memory() -> None:
+    """Take real memory until somebody ends this process; where nobody does, be refused at 4 GiB, so that no machine is brought down."""
+    taken = []
+    for _ in range(64):
+        taken.append(torch.ones(2**24))
+        time.sleep(0.02)
+    raise MemoryError("nobody kept this trial from taking 4 GiB")
+
+
+def _ask_for_too_much() -> None:
+    torch.empty(2**50)
+
+
+WORKLOADS = [
+    _Plane("plane"),
+    _Slow("slow-plane", epochs=10),
+    _Broken("broken"),
+    _Bad("deadly", _die),
+    _Bad("deadly-once", _die_once),
+    _Bad("deadly-high-lr", _die),
+    _Bad("hanging", _hang),
+    _Bad("hanging-hard", _hang_with_the_interpreter),
+    _Bad("hanging-high-lr", _hang),
+    _HangingInData("hanging-in-data"),
+    _Bad("greedy", _take_all_memory),
+    _Bad("greedy-high-lr", _take_all_memory),
+    _Bad("greedy-at-once", _ask_for_too_much),
+]

@@ -2,9 +2,6 @@
 
 import os
 import shutil
-import socket
-import threading
-import time
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -14,14 +11,15 @@ import anyio
 import httpx
 import pytest
 from fastapi import FastAPI
+from served import serving
 from typer.testing import CliRunner, Result
 
 from service.analyses import Analyses
 from service.app import create_app
 from service.cli.app import app as command
 from service.rate_limits import RateLimits
-from service.serve import Server
 from service.settings import Settings
+from service.settled import SettledAnswers
 from service.streams import Pace
 from studies.catalog import Bounds, Catalog, Constraint, Containment, Hyperparameter, OptimizerCard, WorkloadCard
 from studies.seeds import confirmation_seed
@@ -282,6 +280,7 @@ def http(open_app: FastAPI, store: Store) -> Generator[httpx.Client]:
     """A client of an open service with a catalogue."""
     open_app.state.store = store
     open_app.state.analyses = Analyses(store)
+    open_app.state.settled = SettledAnswers(store)
     # What earlier tests asked of the same app must not count against this one.
     open_app.state.rate_limits, open_app.state.login_limits = RateLimits(50.0), RateLimits(2.0)
     with in_process(open_app) as client:
@@ -292,27 +291,6 @@ def http(open_app: FastAPI, store: Store) -> Generator[httpx.Client]:
 def pace() -> Pace:
     """Streams that need not be waited for."""
     return Pace(poll_s=0.02, max_poll_s=0.05, heartbeat_s=0.3)
-
-
-@contextmanager
-def serving(app: FastAPI, port: int = 0) -> Generator[str]:
-    """Yield the URL of an app behind a real server in a thread of its own."""
-    listener = socket.socket()
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listener.bind(("127.0.0.1", port))
-    server = Server(app)
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
-    thread.start()
-    deadline = time.monotonic() + 10
-    while not server.started and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert server.started
-    try:
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-    finally:
-        server.should_exit = True
-        thread.join(10)
-        listener.close()
 
 
 @pytest.fixture

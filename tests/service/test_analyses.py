@@ -5,9 +5,11 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import anyio
+import anyio.to_thread
 import pytest
 
-from service.analyses import MAX_COMPARED, Analyses
+from service.analyses import MAX_COMPARED, Allowance, Analyses
 from studies.analysis.views import StudyAnalysis
 from studies.errors import SpecInvalid, StudyNotFound, SuiteNotFound
 from studies.extension import Extension
@@ -139,3 +141,48 @@ def test_a_comparison_is_of_two_to_so_many_different_studies(store: Store, analy
     for wrong in ([], studies[:1], [studies[0], studies[0]], [f"study{n}" for n in range(MAX_COMPARED + 1)]):
         with pytest.raises(SpecInvalid):
             analyses.comparison(wrong)
+
+
+def test_what_costs_too_much_is_a_little_old_but_never_after_a_change_of_state(store: Store, reads: list[str], body: Body) -> None:
+    study = store.submit(parse_spec(body)).id
+    claim = store.claim_next(dispatcher="here", lease_s=60.0)
+    assert claim is not None
+    writer = store.run_writer(claim, lease_s=60.0)
+    spent, lavish = Analyses(store, allowance=Allowance(seconds=0.0, share=0.0)), Analyses(store)
+    first = spent.of(study)
+    assert lavish.of(study).study_id == study
+    writer.say_progress()
+    reads.clear()
+    assert spent.of(study) is first
+    lavish.of(study)
+    assert reads == [study]
+    store.move(study, StudyMove.PAUSE)
+    assert spent.of(study).state.value == "paused"
+
+
+def test_whoever_waits_for_a_slow_analysis_keeps_no_thread_from_others(store: Store, body: Body, monkeypatch: pytest.MonkeyPatch) -> None:
+    study = store.submit(parse_spec(body)).id
+    analyses, record, may_go_on = Analyses(store), store.record, threading.Event()
+
+    def waiting(study_id: str) -> Any:
+        assert may_go_on.wait(30)
+        return record(study_id)
+
+    monkeypatch.setattr(store, "record", waiting)
+    found: list[str] = []
+
+    async def ask() -> None:
+        found.append(await analyses.apart(lambda: analyses.of(study).study_id))
+
+    async def main() -> None:
+        async with anyio.create_task_group() as tasks:
+            # More than a service has threads.
+            for _ in range(60):
+                tasks.start_soon(ask)
+            with anyio.fail_after(10):
+                await anyio.to_thread.run_sync(store.ping)
+            assert not found
+            may_go_on.set()
+
+    anyio.run(main)
+    assert found == [study] * 60

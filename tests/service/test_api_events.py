@@ -1,5 +1,6 @@
 """The event stream over a real connection: nothing missing, nothing twice, an end, a sign of life, and nothing left behind."""
 
+import asyncio
 import json
 import threading
 import time
@@ -160,6 +161,35 @@ def test_many_readers_see_the_same(url: str, body: Body, store: Store) -> None:
     assert len(seen) == 20
     assert [int(event["id"]) for event in seen[0]] == [event.id for event in store.events(study)]
     assert all(one == seen[0] for one in seen)
+
+
+def test_readers_who_wait_for_the_same_events_look_together(store: Store, body: Body, monkeypatch: pytest.MonkeyPatch) -> None:
+    study, events, looks = store.submit(parse_spec(body)).id, store.events, [0]
+
+    def counted(study_id: str, *, after: int, limit: int) -> Any:
+        looks[0] += 1
+        return events(study_id, after=after, limit=limit)
+
+    monkeypatch.setattr(store, "events", counted)
+    streams = Streams(pace=Pace(poll_s=0.2, max_poll_s=0.2, heartbeat_s=30.0))
+    told: list[bytes] = []
+
+    async def read() -> None:
+        async for frame in streams.frames(store, study, after=0, is_closed=False):
+            # One by one: whoever leaves has had what came before.
+            told.append(frame)  # noqa: PERF401
+
+    async def main() -> None:
+        readers = [asyncio.create_task(read()) for _ in range(30)]
+        await asyncio.sleep(1.1)
+        # Who leaves takes nothing from the others.
+        readers[0].cancel()
+        streams.close()
+        await asyncio.gather(*readers, return_exceptions=True)
+
+    asyncio.run(main())
+    assert sum(frame.startswith(b"id: 1\n") or b"\nid: 1\n" in frame for frame in told) == 30
+    assert looks[0] < 30
 
 
 def test_a_service_that_ends_lets_its_readers_go(app: FastAPI, serve_app: ServeApp, store: Store, body: Body) -> None:

@@ -54,6 +54,21 @@ def test_every_parameter_is_described_and_bounded(described: dict[str, Any]) -> 
                 assert is_bounded, (where, parameter["name"], shape)
 
 
+def test_no_parameter_may_be_null(described: dict[str, Any]) -> None:
+    # No query and no header can say null, and the word is refused.
+    for where, operation in operations(described):
+        for parameter in operation.get("parameters", []):
+            assert '"null"' not in json.dumps(parameter["schema"]), (where, parameter["name"])
+
+
+def test_an_extension_that_is_only_checked_is_answered_as_described(described: dict[str, Any]) -> None:
+    operation = described["paths"]["/v1/studies/{study_id}:extend"]["post"]
+    schema = operation["responses"]["200"]["content"]["application/json"]["schema"]
+    assert [shape["$ref"].rpartition("/")[2] for shape in schema["anyOf"]] == ["StudyView", "Plan"]
+    assert "$ref" not in schema, "beside others it would have to hold as well"
+    assert operation["requestBody"]["required"]
+
+
 def test_every_answer_is_described_and_problems_have_examples(described: dict[str, Any]) -> None:
     for where, operation in operations(described):
         for status, answer in operation["responses"].items():

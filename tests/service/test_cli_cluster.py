@@ -54,7 +54,9 @@ def test_a_revoked_first_token_is_not_made_again(tmp_path: Path, environment: di
     assert tangent(environment, "migrate", "--first-token-file", str(tmp_path / "first")).stdout == "The database is up to date.\n"
 
 
-@pytest.mark.parametrize(("held", "why"), [("short", "32 to 256"), ("", "0 lines"), (None, "cannot be read")])
+@pytest.mark.parametrize(
+    ("held", "why"), [("short", "first holds no secret of a token: expected a secret of 32 to 256"), ("", "0 lines"), (None, "cannot be read")]
+)
 def test_what_is_no_secret_makes_no_token(tmp_path: Path, environment: dict[str, str], held: str | None, why: str) -> None:
     if held is not None:
         (tmp_path / "first").write_text(held)

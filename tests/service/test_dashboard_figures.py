@@ -3,6 +3,7 @@ import time
 from dataclasses import replace
 from typing import Any
 
+import plotly.graph_objects as go
 import pytest
 from catalogs import catalog
 from trained_studies import Trained
@@ -54,6 +55,21 @@ def figure_of(chart: Chart) -> dict[str, Any]:
 
 def traces_of(chart: Chart, arm: str) -> list[dict[str, Any]]:
     return [trace for trace in figure_of(chart)["data"] if trace.get("meta") == {"arm": arm}]
+
+
+def test_plotly_knows_every_attribute_that_is_drawn(data: FigureData, confirmed: FigureData, store: Store) -> None:
+    trial = confirmed.trials[0]
+    arm = next(arm for arm in confirmed.arms if arm.name == trial.arm)
+    charts = [
+        *(chart for each in (data, confirmed) for group in study_charts(each) for chart in group.charts),
+        *(chart for against in ("trials", "epochs", "seconds") for chart in budget_charts(confirmed, against)),
+        *confirmed_charts(confirmed),
+        *trial_charts(store.measurements(trial.id), arm=arm, card=confirmed.study.workload_card),
+    ]
+    assert len(charts) > 12
+    for chart in charts:
+        # It raises ValueError for what it does not know.
+        go.Figure(figure_of(chart))
 
 
 @pytest.mark.parametrize(("against", "last"), [("trials", 12.0), ("epochs", None), ("seconds", None)])

@@ -362,6 +362,14 @@ def test_a_trial_in_training_updates_its_page(pages: httpx.Client, store: Store)
     assert "In training: 2 of 4 epochs done." in read(pages, ask)
 
 
+def test_a_trial_that_was_tried_again_says_why(pages: httpx.Client, store: Store) -> None:
+    run = Trained(store, budget={"trials_per_arm": 1, "epochs": 4}).train(1)
+    page = f"/trials/{run.id}.adamp.0"
+    assert "Attempt 1 ended" not in read(pages, page)
+    run._writer.give_back([(f"{run.id}.adamp.0", 1)], reason="its worker was lost", max_retries=3)
+    assert re.search(r"<li>Attempt 1 ended <time.*</time>: its worker was lost\.</li>", read(pages, page))
+
+
 def test_an_arm_looks_the_same_in_table_key_and_charts(pages: httpx.Client, store: Store) -> None:
     html = read(pages, f"/studies/{completed(store)}")
     [position] = {arm.position for arm in store.arms(store.studies().items[0].id) if arm.name == "sgdp"}

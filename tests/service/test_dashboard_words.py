@@ -6,13 +6,14 @@ from catalogs import catalog
 from trained_studies import Trained
 
 from service.dashboard.captions import leader
-from service.dashboard.situation import is_attended, situation
+from service.dashboard.situation import situation
 from service.dashboard.theme import arm_style
+from service.dispatchers import alive
 from service.numbers import change, instant, interval, p_value, score, share, span, spread
 from studies.analysis.numbers import ABSENT, count, difference, duration, metric, number, plural, scalar
 from studies.states import StudyMove, StudyState
 from studies.store import Store
-from studies.views import ArmView, Best, StudyView
+from studies.views import ArmView, Best, BestValue, StudyView
 
 NBSP = "\N{NO-BREAK SPACE}"
 
@@ -106,24 +107,30 @@ def played(store: Store, **fields: Any) -> tuple[StudyView, list[ArmView]]:
     return store.study(study.id), list(store.arms(study.id))
 
 
+TITLES = {"adamp": "AdamP", "adamw": "AdamW", "stepper": "Stepper"}
+
+
+def best(arm: str, *values: float, optimizer: str | None = None) -> BestValue:
+    return BestValue(arm=arm, optimizer=optimizer or arm, highest=max(values), lowest=min(values))
+
+
 def test_level_arms_share_the_lead(known: Store) -> None:
-    study, arms = played(known, arms=["adamp", "adamw", "stepper"])
-    assert (
-        leader([with_best(arms[0], 0.9), with_best(arms[1], 0.98), with_best(arms[2], 0.98)], study.workload_card) == f"AdamW, Stepper 98.00{NBSP}%"
-    )
+    card = known.catalog().workloads["digits-mlp"]
+    values = [best("adamp", 0.9, 0.99 - 0.5), best("adamw", 0.98, 0.1), best("stepper", 0.98)]
+    assert leader(values, card, TITLES) == f"AdamW, Stepper 98.00{NBSP}%"
 
 
 def test_where_lower_is_better_the_lowest_leads(known: Store) -> None:
-    study, arms = played(known, workload="char-lm")
-    assert leader([with_best(arms[0], 1.82), with_best(arms[1], 1.8)], study.workload_card) == "AdamW 1.800"
-    assert leader([with_best(arms[0], None)], study.workload_card) is None
+    card = known.catalog().workloads["char-lm"]
+    assert leader([best("adamp", 1.82, 9.0), best("wide", 1.8, 9.5, optimizer="adamw")], card, TITLES) == "wide 1.800"
+    assert leader([], card, TITLES) is None
 
 
 def test_a_queued_study_says_whether_anyone_will_come(known: Store) -> None:
     now = datetime.now(UTC)
-    assert not is_attended({}, now)
-    assert not is_attended({"a": now - timedelta(minutes=2)}, now)
-    assert is_attended({"a": now - timedelta(minutes=2), "b": now - timedelta(seconds=5)}, now)
+    assert alive({}, now=now) == 0
+    assert alive({"a": now - timedelta(minutes=2)}, now=now) == 0
+    assert alive({"a": now - timedelta(minutes=2), "b": now - timedelta(seconds=5)}) == 1
     study = Trained(known).study
     assert situation(study, has_dispatcher=False).startswith("No dispatcher is running.")
     assert situation(study, has_dispatcher=True) == "A dispatcher will start it when it has room."

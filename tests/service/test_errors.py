@@ -45,6 +45,8 @@ def test_slugs_never_change() -> None:
         "trial-not-found": 404,
         "suite-not-found": 404,
         "token-not-found": 404,
+        "webhook-not-found": 404,
+        "webhook-invalid": 422,
         "illegal-move": 409,
         "conflict": 409,
         "version-conflict": 412,

@@ -38,6 +38,7 @@ def test_a_person_logs_in_follows_links_and_logs_out(page: Page, url: str, store
     secret = store.create_token("alice", role="submitter")
     page.goto(f"{url}/optimizers")
     expect(page.get_by_role("heading", level=1)).to_have_text("Log in")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 380
     page.get_by_label("API token").fill("wrong")
     page.get_by_role("button", name="Log in").click()
     expect(page.get_by_role("alert")).to_contain_text("not valid")

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +101,22 @@ def test_each_request_is_one_json_line_with_what_was_asked_and_what_came(served:
     assert (second["route"], second["status"]) == ("unmatched", 404)
     assert "study_id" not in second
     assert not any("hush" in line for line in log)
+
+
+def test_a_line_names_the_token_that_asked_even_in_vain_and_shows_no_secret(served: Served, store: Store) -> None:
+    secret = store.log_in(store.create_token("vera", role="viewer"), lasts=timedelta(hours=1), address=None)
+    assert secret is not None
+    asked = [f"{what} Cookie=tangent={secret}" for what in ("GET /v1", "POST /v1/studies", "GET /v1/audit")]
+    answers, log = served(*asked, "GET /v1", TANGENT_LOG_FORMAT="json")
+    assert [status for status, _ in answers] == ["200", "403", "403", "401"]
+    lines = as_json(log)
+    assert [(line["route"], line.get("caller")) for line in lines] == [
+        ("/v1", "vera"),
+        ("/v1/studies", "vera"),
+        ("/v1/audit", "vera"),
+        ("/v1", None),
+    ]
+    assert not any(secret in line for line in log)
 
 
 def test_lines_about_a_trial_name_it_and_its_study(served: Served, play: Played, body: Body) -> None:
@@ -239,6 +256,7 @@ def test_every_answer_has_its_requests_id(http: httpx.Client) -> None:
 
 def test_a_route_is_told_by_its_template() -> None:
     assert route_of({"type": "http", "path": "/nothing"}) == "unmatched"
+    assert route_of({"type": "http", "path": "/openapi.json", "endpoint": print, "path_params": {}}) == "/openapi.json"
     assert route_of({"type": "http", "path": "/static/a.css", "root_path": "/static", "app_root_path": ""}) == "/static/*"
 
 
@@ -256,3 +274,17 @@ sys.exit(1)
     assert dispatcher.wait_until_ready(timeout_s=20)
     dispatcher.stop(timeout_s=5)
     assert dispatcher.last_line() == "the local Ray has died"
+
+
+def test_what_a_library_prints_becomes_lines_of_the_log_without_colours() -> None:
+    code = r"""
+import logging, sys
+from studies.logs import LogLines, write_logs
+write_logs("json")
+sys.stdout = LogLines(logging.getLogger("tangent.ray"))
+print("\x1b[33m(raylet)\x1b[0m a node died\n\nof old", end="")
+print(" age", flush=True)
+"""
+    first, second = as_json(run(code)[1])
+    assert (first["event"], first["logger"], first["level"]) == ("(raylet) a node died", "tangent.ray", "warning")
+    assert second["event"] == "of old age"

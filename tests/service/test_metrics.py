@@ -1,5 +1,6 @@
 """/metrics: what it counts is what the record and the requests say; a scrape costs little, needs a token where all do, and outlives the database."""
 
+import socket
 import time
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager
@@ -258,3 +259,19 @@ def test_nothing_of_a_study_but_counts_is_told(http: httpx.Client, play: Play, b
     text = http.get("/metrics").text
     assert study not in text
     assert "secret" not in text
+
+
+def test_a_caller_that_leaves_before_its_body_has_come_is_no_fault_of_the_service(app: FastAPI, serve_app: ServeApp) -> None:
+    with serve_app(app) as url:
+        head = "POST /v1/studies HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: 500\r\n\r\n{"
+        with socket.create_connection(("127.0.0.1", httpx.URL(url).port or 0)) as line:
+            line.sendall(head.encode())
+            time.sleep(0.2)
+        deadline = time.monotonic() + 10
+        with httpx.Client(base_url=url) as http:
+            while not (
+                told := {key: n for key, n in scraped(http).items() if key[0] == "tangent_http_requests_total" and ("method", "POST") in key[1]}
+            ):
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+    assert told == {("tangent_http_requests_total", (("method", "POST"), ("route", "/v1/studies"), ("status", "499"))): 1}

@@ -1,5 +1,6 @@
 """Studies have owners: a submitter changes their own, an admin all, a viewer none; and each change is noted."""
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +12,7 @@ from studies.actors import Actor
 from studies.spec import parse_spec
 from studies.states import StudyMove
 from studies.store import Store
-from studies.views import Role
+from studies.views import Quotas, Role
 
 __all__: list[str] = []
 
@@ -105,6 +106,32 @@ def test_an_open_house_notes_what_nobody_in_particular_did(http: httpx.Client, s
     assert [(entry.actor, entry.verb) for entry in store.audit().items] == [(None, "cancel"), (None, "submit")]
     assert http.get("/v1/audit").json()["total"] == 2
     assert http.get("/v1/account").json() == {"role": "admin", "token": None}
+
+
+def test_what_a_viewer_may_not_submit_is_not_offered(http: httpx.Client, store: Store, secrets: dict[str, str], body: Body) -> None:
+    study = store.submit(parse_spec(body), by=ALICE).id
+    for name, offered in (("bob", True), ("vera", False)):
+        page = {"accept": "text/html", **bearer(secrets[name])}
+        for path in ("/", f"/studies/{study}", f"/studies/{study}/live"):
+            assert ('href="/new' in http.get(path, headers=page).text) is offered, (name, path)
+        assert http.get("/new", headers=page).status_code == (200 if offered else 403)
+
+
+@pytest.mark.parametrize(
+    ("more", "why"),
+    [
+        ({}, "may have 0 studies open at once"),
+        ({"resources": {"priority": "high"}}, "only an admin may submit studies of high priority"),
+    ],
+)
+def test_a_study_that_the_page_refuses_stays_written(http: httpx.Client, store: Store, body: Body, more: Body, why: str) -> None:
+    secret = store.create_token("ann", role="submitter", quotas=Quotas(max_studies=0))
+    text = json.dumps(body | more | {"name": "written at length"})
+    answer = http.post("/new", data={"spec": text}, headers={"accept": "text/html", **bearer(secret)})
+    assert answer.status_code == 403
+    assert why in answer.text
+    assert "written at length" in answer.text
+    assert store.studies().total == 0
 
 
 def test_the_page_offers_a_change_only_to_whom_it_is_allowed(http: httpx.Client, store: Store, secrets: dict[str, str], body: Body) -> None:

@@ -1,21 +1,27 @@
 """Too many requests are told to wait, each token and each address by itself."""
 
+import io
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from typing import Any
 
 import httpx
 import pytest
 
-from service.addresses import client_address
+from service.addresses import client_address, neighbourhood
 from service.app import create_app
 from service.client import Client
+from service.line import Line
 from service.rate_limits import RateLimits
 from service.settings import Settings, SettingsInvalid
+from studies.spec import parse_spec
 from studies.store import Store
 
 __all__: list[str] = []
 
 ClientOf = Callable[..., AbstractContextManager[httpx.Client]]
+ServeApp = Callable[..., AbstractContextManager[str]]
+Body = dict[str, Any]
 
 
 class Clock:
@@ -120,12 +126,30 @@ def test_an_open_house_sets_no_limit(slow: Settings, store: Store, client_of: Cl
         ("10.0.0.1", ["<script>"], "10.0.0.1"),
         ("10.0.0.1", ["198.51.100.1, x, 10.0.0.2"], "10.0.0.2"),
         ("10.0.0.1", ["2001:db8::1"], "2001:db8::1"),
+        # A socket that takes both families tells of IPv4 like this.
+        ("::ffff:10.0.0.1", ["::ffff:198.51.100.1"], "198.51.100.1"),
+        ("::ffff:203.0.113.9", ["198.51.100.1"], "203.0.113.9"),
         (None, ["198.51.100.1"], None),
         ("testclient", ["198.51.100.1"], "testclient"),
     ],
 )
 def test_only_a_trusted_proxy_says_where_a_request_came_from(peer: str | None, forwarded: list[str], found: str | None) -> None:
     assert client_address(peer, forwarded, trusted=("10.0.0.0/8", "::1")) == found
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "is_one"),
+    [
+        ("2001:db8:1:2::1", "2001:db8:1:2:ffff::9", True),
+        ("2001:db8:1:2::1", "2001:db8:1:3::1", False),
+        ("198.51.100.1", "198.51.100.2", False),
+        ("198.51.100.1", "::ffff:198.51.100.1", True),
+        ("testclient", "testclient", True),
+        (None, None, True),
+    ],
+)
+def test_all_addresses_of_one_network_of_ipv6_count_as_one(one: str | None, other: str | None, *, is_one: bool) -> None:
+    assert (neighbourhood(one) == neighbourhood(other)) is is_one
 
 
 def test_behind_a_trusted_proxy_each_address_is_counted_by_itself(slow: Settings, store: Store, client_of: ClientOf) -> None:
@@ -137,12 +161,29 @@ def test_behind_a_trusted_proxy_each_address_is_counted_by_itself(slow: Settings
 
 
 def test_what_is_no_address_is_no_proxy() -> None:
-    with pytest.raises(SettingsInvalid, match=r"TANGENT_TRUSTED_PROXIES: expected addresses or networks such as 10\.0\.0\.0/8, got 'proxy'"):
+    with pytest.raises(
+        SettingsInvalid, match=r"TANGENT_TRUSTED_PROXIES: expected addresses or networks such as 10\.0\.0\.0/8, and 'proxy' is neither, got"
+    ):
         Settings.load(trusted_proxies="10.0.0.1,proxy")
     assert Settings.load(trusted_proxies="10.0.0.1, ::1").trusted_proxies == ("10.0.0.1", "::1")
 
 
-def test_the_client_waits_as_long_as_it_is_told(slow: Settings, store: Store, serve_app: Callable[..., AbstractContextManager[str]]) -> None:
+def test_the_client_waits_as_long_as_it_is_told(slow: Settings, store: Store, serve_app: ServeApp) -> None:
     secret = store.create_token("alice", role="viewer")
     with serve_app(create_app(slow, store)) as url, Client(url, secret) as client:
         assert [client.studies().total for _ in range(6)] == [0] * 6
+
+
+def test_whoever_downloads_or_watches_waits_too(slow: Settings, store: Store, body: Body, serve_app: ServeApp) -> None:
+    study = store.submit(parse_spec(body)).id
+    secret, app = store.create_token("alice", role="viewer"), create_app(slow, store)
+    limits: RateLimits = app.state.rate_limits
+    with serve_app(app) as url:
+        line, into = Line(url, secret, timeout_s=5.0), io.BytesIO()
+        taken(limits, "token 'alice'", 4)
+        line.download(f"/v1/studies/{study}", into, timeout_s=5.0)
+        line.close()
+        assert study in into.getvalue().decode()
+        taken(limits, "token 'alice'", 4)
+        with Client(url, secret) as client:
+            assert next(client.watch(study)).kind == "study.submitted"

@@ -1,5 +1,6 @@
 """A study against a catalogue: names looked up, spaces completed, and what cannot be run refused with a hint."""
 
+import time
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ from catalogs import catalog, study_body
 from studies.catalog import Catalog
 from studies.errors import CatalogEmpty, SpecInvalid
 from studies.resolve import ResolvedArm, ResolvedStudy, resolve
-from studies.space import Choices, Fixed, Range
+from studies.space import Choices, Fixed, Range, every_point, without_inert
 from studies.spec import parse_spec
 
 __all__: list[str] = []
@@ -216,6 +217,20 @@ def test_configurations_that_train_alike_count_once() -> None:
     ).arms[0]
     # Without decay the ratio has no effect; the defaults lie outside, for their lr is another.
     assert arm.trials == 3
+
+
+@pytest.mark.parametrize("optimizer", ["adamp", "sgdp"])
+def test_configurations_are_counted_without_going_through_them(optimizer: str) -> None:
+    space: dict[str, Any] = {"lr": {"choices": [0.1, 0.2]}, "weight_decay": {"choices": [0, 0.1, 0.5]}, "wd_ratio": {"choices": [0.1, 0.5]}}
+    found = arm(optimizer, sampler="grid", **space)
+    defaults, conditions = found.defaults, found.card.conditions
+    each = {tuple(without_inert(point, conditions, defaults).items()) for point in every_point(found.space)}
+    assert found.configurations() == len(each | {tuple(defaults.items())})
+    many = {"choices": [0.001 * n for n in range(1, 101)]}
+    began = time.process_time()
+    space |= {"lr": many, "weight_decay": many, "wd_ratio": {"choices": [0.1 * n for n in range(1, 11)]}}
+    assert arm(optimizer, trials=100_000, sampler="grid", **space).trials == 100_000
+    assert time.process_time() - began < 0.5
 
 
 @pytest.mark.parametrize("pruner", ["asha", "hyperband", "median"])

@@ -11,6 +11,7 @@ from feeding import Running
 from studies.seeds import confirmation_seed
 from studies.states import StudyMove, TrialState
 from studies.store import Store
+from workers.losses import Loss
 from workers.pack import Fit, Pack
 
 __all__: list[str] = []
@@ -86,7 +87,7 @@ def test_search_goes_first_but_nobody_is_idle_while_a_confirmation_is_at_hand(st
             running.finish(pair[1])
     assert is_confirmation(beside := running.begin("c")), "adamw's last trial is still on its way"
     assert beside.optimizer == "adamp"
-    running.feed.ended("b", lost="its worker was lost")
+    running.feed.ended("b", lost=Loss("its worker was lost"))
     again = running.begin("d")
     assert (again.optimizer, is_confirmation(again)) == ("adamw", False)
 
@@ -98,7 +99,7 @@ def test_a_pack_of_them_mixes_configurations_and_seeds_and_is_trained_to_the_las
     packs = running.train_all(value=by_number(4), at_once=1)
     assert [is_confirmation(pack) for pack in packs[-2:]] == [False, True]
     last = packs[-1]
-    assert (last.from_epoch, last.to_epoch, last.checkpoints) == (0, 9, None)
+    assert (last.from_epoch, last.to_epoch) == (0, 9)
     assert len(last.members) == 6
     assert len({member.seed for member in last.members}) == 3
     assert {str(member.parameters) for member in last.members} == {str(t.parameters) for t in running.trials() if t.number in {0, 4}}
@@ -163,7 +164,7 @@ def test_a_lost_worker_and_a_python_error_mean_what_they_mean_in_a_search(store:
     running.finish(running.begin("a"), value=by_number(1))
     lost = running.begin("b")
     running.report(lost, epoch=1, value=by_number(1))
-    running.feed.ended("b", lost="its worker was lost")
+    running.feed.ended("b", lost=Loss("its worker was lost"))
     packs = 0
     while (pack := running.feed.next_pack(f"c{packs}")) is not None:
         running.feed.started(pack.pack_id)

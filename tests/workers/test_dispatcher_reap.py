@@ -12,6 +12,7 @@ from playing import Play
 from studies.states import StudyState
 from studies.store import Store
 from workers.dispatcher import Dispatcher, _Run
+from workers.run import NO_DATABASE
 from workers.settings import Settings
 
 __all__: list[str] = []
@@ -45,3 +46,15 @@ def test_a_study_whose_runs_break_down_is_given_up_unless_they_finish_trials_of_
         claim = play.store.claim_next(dispatcher="here", lease_s=60.0)
         run = run if claim is None else play.of(claim)
     assert run.study.state is state
+
+
+def test_a_study_is_not_given_up_for_a_database_that_was_away(play: Play, tmp_path: Path) -> None:
+    dispatcher = Dispatcher(Settings(home=tmp_path), play.store, ray_address="local")
+    run = play.run(arms=["adamp"])
+    for _ in range(5):
+        ended = subprocess.Popen([sys.executable, "-c", f"raise SystemExit({NO_DATABASE})"], text=True)
+        ended.wait()
+        dispatcher._runs.append(_Run(run.claim, ended, dispatcher._finished(run.claim.study_id)))
+        dispatcher._reap()
+        run = play.claim()
+    assert run.study.state is StudyState.RUNNING

@@ -10,6 +10,7 @@ from feeding import Running
 
 from studies.states import TrialState
 from studies.store import Store
+from workers.losses import Loss, exhausted, hung
 from workers.pack import Fit
 
 __all__: list[str] = []
@@ -31,6 +32,12 @@ def fit(width: int, *, optimizer: str = "adamp", **fields: Any) -> Fit:
 
 def diverging(_trial: str, _epoch: int) -> None:
     return None
+
+
+@pytest.mark.parametrize(("resources", "size", "seconds"), [({}, 1, 3600.0), ({"epoch_timeout_s": 90}, 4, 90.0)])
+def test_a_pack_says_how_long_it_may_be_silent(store: Store, resources: dict[str, float], size: int, seconds: float) -> None:
+    running = Running(store, slots=1, arms=["adamp"], resources={"max_pack_size": size, **resources})
+    assert running.begin("a").epoch_timeout_s == seconds
 
 
 def test_arms_take_turns_and_each_begins_with_its_defaults(store: Store) -> None:
@@ -115,7 +122,7 @@ def test_the_members_of_a_pack_differ(store: Store) -> None:
 def test_a_lost_worker_returns_its_trial_to_the_head_of_the_queue(store: Store) -> None:
     running = Running(store, resources=ONE)
     first = running.begin("a")
-    running.feed.ended("a", lost="its worker was lost")
+    running.feed.ended("a", lost=Loss("its worker was lost"))
     again = running.begin("b")
     assert again.members[0].trial_id == first.members[0].trial_id
     assert again.members[0].parameters == first.members[0].parameters
@@ -129,7 +136,7 @@ def test_a_pack_that_is_lost_twice_is_taken_apart_so_that_only_the_culprit_fails
         running.feed.started(pack.pack_id)
         sizes.append(len(pack.members))
         if any(member.trial_id.endswith(".2") for member in pack.members):
-            running.feed.ended(pack.pack_id, lost="its worker was lost")
+            running.feed.ended(pack.pack_id, lost=Loss("its worker was lost"))
         else:
             running.finish(pack)
     assert sizes == [4, 4, 1, 1, 1, 1, 1]
@@ -137,10 +144,88 @@ def test_a_pack_that_is_lost_twice_is_taken_apart_so_that_only_the_culprit_fails
     assert [trial.retries for trial in running.trials()] == [2, 2, 3, 2]
 
 
+def poisoned(running: Running, lost: Loss) -> list[int]:
+    """Train all packs, each lost in which the third trial is; return their sizes."""
+    sizes: list[int] = []
+    while (pack := running.feed.next_pack(f"p{len(sizes)}")) is not None:
+        running.feed.started(pack.pack_id)
+        sizes.append(len(pack.members))
+        if any(member.trial_id.endswith(".2") for member in pack.members):
+            running.feed.ended(pack.pack_id, lost=lost)
+        else:
+            running.finish(pack)
+    return sizes
+
+
+@pytest.mark.parametrize("lost", [hung(600), exhausted("RuntimeError: can't allocate")])
+def test_a_pack_that_hung_or_ran_out_of_memory_is_taken_apart_at_once_so_that_only_the_culprit_fails(store: Store, lost: Loss) -> None:
+    running = Running(store, slots=1, arms=["adamp"], budget={"trials_per_arm": 4, "epochs": 1}, max_retries=3)
+    assert poisoned(running, lost) == [4, 1, 1, 1, 1, 1, 1]
+    assert running.states() == ["completed", "completed", "failed", "completed"]
+    assert [trial.retries for trial in running.trials()] == [1, 1, 3, 1]
+    assert running.trials()[2].reason == f"{lost.reason}; given up after 4 tries"
+    assert running.feed.failure() is None
+
+
+def test_without_retries_too_nobody_fails_for_what_happened_in_company(store: Store) -> None:
+    running = Running(store, slots=1, arms=["adamp"], budget={"trials_per_arm": 4, "epochs": 1}, max_retries=0)
+    assert poisoned(running, Loss("its worker was lost")) == [4, 1, 1, 1, 1]
+    assert running.states() == ["completed", "completed", "failed", "completed"]
+    assert (running.trials()[2].reason, running.trials()[2].attempt) == ("its worker was lost", 2)
+
+
+def test_what_leaves_on_purpose_costs_no_retry_and_makes_nobody_a_suspect(store: Store) -> None:
+    running = Running(store, slots=1, arms=["adamp"], budget={"trials_per_arm": 4, "epochs": 1})
+    for n in range(4):
+        running.feed.ended(running.begin(f"p{n}").pack_id, lost=Loss("its machine left the cluster", is_charged=False))
+    assert len(running.begin("last").members) == 4
+    assert {trial.retries for trial in running.trials()} == {0}
+
+
+@pytest.mark.parametrize("is_taken_up", [False, True])
+def test_a_trial_that_is_lost_goes_on_from_the_last_state_it_left_and_older_ones_are_given_up(store: Store, is_taken_up: bool) -> None:
+    running = Running(store, slots=1, arms=["adamp"], budget={"trials_per_arm": 2, "epochs": 9})
+    first = running.begin("a")
+    for epoch in range(1, 6):
+        running.report(first, epoch=epoch, value=lambda _trial, _epoch: 0.5, leaves=epoch in {2, 4})
+    assert len(running.feed.outdated_checkpoints()) == 2, "those of epoch 2"
+    running.feed.ended("a", lost=Loss("its worker was lost"))
+    running.feed = running.take_up() if is_taken_up else running.feed
+    second = running.begin("b")
+    assert (second.from_epoch, second.to_epoch) == (4, 9)
+    assert [member.checkpoint for member in second.members] == [f"/checkpoints/here/{member.trial_id}-1-4" for member in first.members]
+    assert [[m.epoch for m in store.measurements(member.trial_id)] for member in first.members] == [[1, 2, 3, 4]] * 2
+    running.finish(second)
+    assert running.states() == ["completed"] * 2
+    assert len(running.feed.outdated_checkpoints()) == 2, "those of epoch 4"
+
+
+@pytest.mark.parametrize("is_taken_up", [False, True])
+def test_the_best_epoch_before_a_state_that_was_left_still_counts_at_the_next_rung(store: Store, is_taken_up: bool) -> None:
+    running = Running(
+        store, slots=1, arms=["adamp"], objective={"at": "best"}, pruner={"kind": "asha", "min_epochs": 4}, budget={"trials_per_arm": 3, "epochs": 12}
+    )
+
+    def value(trial: str, epoch: int) -> float:
+        # Trial 1 was best of all in its second epoch; from there on trial 2 is.
+        return {"0": 0.1, "1": 0.9 if epoch == 2 else 0.2, "2": 0.5}[trial.rpartition(".")[2]]
+
+    first = running.begin("a")
+    for epoch in range(1, 4):
+        running.report(first, epoch=epoch, value=value, leaves=epoch == 3)
+    running.feed.ended("a", lost=Loss("its worker was lost"))
+    running.feed = running.take_up() if is_taken_up else running.feed
+    second = running.begin("b")
+    assert (second.from_epoch, second.to_epoch) == (3, 4)
+    running.finish(second, value=value)
+    third = running.begin("c")
+    assert [member.trial_id.rpartition(".")[2] for member in third.members] == ["1"]
+
+
 def test_the_last_try_is_made_alone(store: Store) -> None:
     running = Running(store, slots=1, arms=["adamp"], budget={"trials_per_arm": 3, "epochs": 1}, max_retries=1)
     running.begin("a")
-    running.feed.ended("a", lost="its worker was lost")
+    running.feed.ended("a", lost=Loss("its worker was lost"))
     assert len(running.begin("b").members) == 1
     running.feed.hand_back(reason="its run was asked to leave")
     running.feed = running.take_up()
@@ -150,7 +235,7 @@ def test_the_last_try_is_made_alone(store: Store) -> None:
 def test_what_a_lost_worker_still_says_is_refused(store: Store) -> None:
     running = Running(store, resources=ONE)
     lost = running.begin("a")
-    running.feed.ended("a", lost="its worker was lost")
+    running.feed.ended("a", lost=Loss("its worker was lost"))
     running.begin("b")
     running.finish(lost)
     trial = store.trial(lost.members[0].trial_id)

@@ -1,5 +1,9 @@
 """A node is ready when its program says so, is missed when it ends, and ends with the process that started it."""
 
+import json
+import os
+import socket
+import subprocess
 import sys
 import threading
 import time
@@ -72,7 +76,8 @@ def test_a_node_whose_raylet_has_ended_counts_as_ended(tmp_path: Path) -> None:
     running.stop()
 
 
-def test_what_trials_inherit_holds_nothing_of_this_services(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+def test_what_trials_inherit_holds_nothing_of_this_services(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "tangent.node")
     monkeypatch.setenv("TANGENT_DATABASE_URL", "postgresql+psycopg://tangent:geheim@db/tangent")
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     running = node(
@@ -81,7 +86,35 @@ def test_what_trials_inherit_holds_nothing_of_this_services(monkeypatch: pytest.
     )
     running.wait_until_ready()
     running.stop()
-    assert "['TANGENT_PARENT_PID'] 3 1000" in capfd.readouterr().err
+    assert "['TANGENT_PARENT_PID'] 3 1000" in caplog.text
+
+
+def test_a_worker_that_is_told_to_writes_all_that_its_ray_says_as_json(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("token")
+    program = (
+        "import sys; from workers import node; "
+        "node._command = lambda options: [sys.executable, '-u', '-c', \"print('no way in\\\\n'); raise SystemExit(1)\"]; "
+        "import socket; head = socket.create_server(('127.0.0.1', 0)); "
+        "sys.argv[1:] = [f'127.0.0.1:{head.getsockname()[1]}']; sys.exit(node.main())"
+    )
+    environment = {**os.environ, "TANGENT_LOG_FORMAT": "json", "RAY_AUTH_TOKEN_PATH": str(tmp_path / "token")}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=60, check=False)
+    first, last = done.stderr.splitlines()
+    said = json.loads(first)
+    assert (said["event"], said["logger"], said["process"], said["node"]) == ("no way in", "tangent.node", "worker", socket.gethostname())
+    assert (done.returncode, last) == (1, "error: Ray did not start: no way in")
+
+
+def test_rays_advice_to_those_who_start_it_by_hand_is_not_passed_on(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "tangent.node")
+    at = "2026-11-21 21:41:35,987\\t"
+    said = f"{at}INFO scripts.py:1143 --   ray stop\\nwhat went wrong\\n{at}SUCC scripts.py:1085 -- Ray runtime started."
+    running = node(f"print('{said}', flush=True); import time; time.sleep(60)")
+    running.wait_until_ready()
+    running.stop()
+    assert "Ray runtime started" in caplog.text
+    assert "what went wrong" in caplog.text
+    assert "ray stop" not in caplog.text
 
 
 def test_every_node_has_a_workers_settings() -> None:

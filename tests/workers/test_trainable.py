@@ -1,7 +1,12 @@
 """What a Ray worker answers with when a pack cannot be trained to its end, without Ray around it."""
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
+
+import pytest
+import torch
 
 from studies.space import Parameters
 from workers.checkpoints import load
@@ -58,3 +63,54 @@ def test_a_place_that_cannot_be_written_is_no_fault_of_the_trial(tmp_path: Path)
 def test_an_unknown_optimizer_fails_the_pack_with_the_reason(tmp_path: Path) -> None:
     result = PackTrainable(config(pack(tmp_path, optimizer="adamq"))).step()
     assert "has no optimizer 'adamq'" in result["failure"]
+
+
+def test_a_worker_that_is_asked_to_leave_ends_its_pack_after_the_present_epoch_and_leaves_its_state(tmp_path: Path) -> None:
+    worker = PackTrainable(config(pack(tmp_path, to_epoch=3)))
+    assert not worker.step()["done"]
+    worker.leave()
+    result = worker.step()
+    assert (result["left"], result["done"]) == (True, True)
+    report = EpochReport.model_validate_json(result["report"])
+    assert report.epoch == 1
+    assert all(member.checkpoint is not None and load(member.checkpoint) for member in report.members)
+
+
+def test_a_worker_that_is_asked_to_leave_before_its_first_epoch_trains_nothing(tmp_path: Path) -> None:
+    worker = PackTrainable(config(pack(tmp_path, to_epoch=3)))
+    worker.leave()
+    assert worker.step() == {"left": True, "done": True}
+
+
+def test_what_cannot_be_left_is_no_reason_to_stay(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("a file, where a folder is wanted")
+    worker = PackTrainable(config(pack(tmp_path / "file" / "below", to_epoch=3)))
+    worker.step()
+    worker.leave()
+    assert not worker.step()["done"], "told again, without checkpoints"
+    assert worker.step() == {"left": True, "done": True}
+
+
+def test_a_workload_that_asks_for_more_memory_than_there_is_is_told_as_such(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    worker = PackTrainable(config(pack(tmp_path)))
+
+    def greedy(_self: object) -> None:
+        torch.empty(2**50)
+
+    monkeypatch.setattr("workers.workloads.toys.Antipode2d.build_model", greedy)
+    result = worker.step()
+    assert result["done"]
+    assert "can't allocate" in result["exhausted"]
+
+
+def test_an_epoch_that_takes_too_long_ends_the_process_and_says_where_it_was(tmp_path: Path) -> None:
+    program = f"""
+import sys
+sys.path[:0] = {[str(Path(__file__).parents[1]), str(Path(__file__).parents[1] / "plugin")]!r}
+from workers.trainable import PackTrainable
+PackTrainable({config(pack(tmp_path, workload="hanging-hard", batch_size=16, epoch_timeout_s=1.0))!r}).step()
+"""
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=100, check=False)
+    assert ended.returncode == 1
+    assert "Timeout (0:00:01)!" in ended.stderr
+    assert "_hang_with_the_interpreter" in ended.stderr

@@ -12,11 +12,13 @@ from pathlib import Path
 from catalogs import catalog
 from playing import Play
 
+from studies.actors import Actor
 from studies.catalog import Catalog
 from studies.states import StudyMove
 from studies.store import Store
 from studies.store.engine import VERSION_TABLE
 from studies.views import Quotas
+from studies.webhooks import Answer, parse_webhook
 
 __all__: list[str] = []
 
@@ -31,6 +33,12 @@ def main() -> None:
             Catalog(optimizers={"adamp": cards.optimizers["adamp"]}, workloads={"digits-mlp": cards.workloads["digits-mlp"]}), dispatcher="old"
         )
         store.log_in(store.create_token("ada", role="admin", quotas=Quotas(max_studies=9)), lasts=timedelta(days=36500), address="127.0.0.1")
+        ada = Actor(name="ada", role="admin")
+        store.create_webhook(parse_webhook({"url": "https://hooks.example/tangent", "events": ["study.failed"], "studies": "all"}), by=ada)
+        store.ping_webhook(store.webhooks().items[0].id, by=ada)
+        (ping,) = store.claim_deliveries(lease_s=60.0)
+        store.settle_delivery(ping, Answer(status_code=204))
+        store.ping_webhook(ping.webhook_id, by=ada)
         play = Play(store)
         finished = play.run(arms=["adamp"], name="Finished", suite="small", confirmation={"seeds": 1})
         finished.writer.note_environment({"python": "3.11.9"})

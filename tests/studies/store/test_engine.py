@@ -162,3 +162,15 @@ def test_a_new_database_that_another_process_is_making_is_waited_for(tmp_path: P
         release.start()
         Store.open(f"sqlite:///{tmp_path}/tangent.db").close()
         release.join()
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize("encoding", ["SQL_ASCII", "LATIN1"])
+def test_a_database_that_cannot_hold_every_text_is_refused_in_a_sentence(postgres: PostgresServer, encoding: str) -> None:
+    name = f"in_{encoding.lower()}"
+    postgres.run(f"CREATE DATABASE {name} TEMPLATE template0 ENCODING {encoding} LOCALE 'C'")
+    try:
+        with pytest.raises(StoreUnavailable, match=rf"in_.* to have the encoding UTF8, got {encoding}; make it anew with `createdb --encoding UTF8 "):
+            Store.open(postgres.url(name))
+    finally:
+        postgres.drop(name)

@@ -17,6 +17,7 @@ from studies.store import Store
 from studies.store.engine import VERSION_TABLE, Database
 from studies.store.tables import metadata
 from studies.views import Quotas
+from studies.webhooks import Answer
 
 __all__: list[str] = []
 
@@ -150,4 +151,37 @@ def test_what_is_downgraded_from_many_users_keeps_its_studies_and_tokens(tmp_pat
     assert (store.studies().total, len(store.record(store.studies().items[-1].id).trials)) == (3, 3)
     assert [(token.name, token.quotas) for token in store.tokens()] == [("ada", Quotas())]
     assert store.audit().total == 0
+    store.close()
+
+
+def test_what_is_downgraded_from_webhooks_keeps_all_else(tmp_path: Path) -> None:
+    path = tmp_path / "tangent.db"
+    with sqlite3.connect(path) as connection:
+        connection.executescript(Path(__file__).with_name("revision-0005.sql").read_text(encoding="utf-8"))
+    connection.close()
+    database = Database(f"sqlite:///{path}")
+    with database.write() as connection:
+        config = Config()
+        config.set_main_option("script_location", str(Path(__file__).parents[3] / "studies" / "store" / "migrations"))
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0004")
+    database.close()
+    store = Store.open(f"sqlite:///{path}")
+    assert differences(store._database) == []
+    assert (store.studies().total, [token.name for token in store.tokens()], store.webhooks().total) == (3, ["ada"], 0)
+    store.close()
+
+
+def test_what_an_old_database_was_to_tell_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "tangent.db"
+    with sqlite3.connect(path) as connection:
+        connection.executescript(Path(__file__).with_name("revision-0005.sql").read_text(encoding="utf-8"))
+    connection.close()
+    store = Store.open(f"sqlite:///{path}")
+    (webhook,) = store.webhooks().items
+    assert (webhook.url, webhook.events, webhook.studies, webhook.owner) == ("https://hooks.example/tangent", ("study.failed",), "all", "ada")
+    (ping,) = store.claim_deliveries(lease_s=60.0)
+    assert (ping.event, ping.secret.startswith("whsec_")) == ("webhook.ping", True)
+    assert store.settle_delivery(ping, Answer(status_code=200)) == "delivered"
+    assert [each.state for each in store.webhook(webhook.id).deliveries] == ["delivered", "delivered"]
     store.close()

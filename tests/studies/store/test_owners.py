@@ -9,12 +9,13 @@ from catalogs import study_body
 from playing import Play, report
 
 from studies.actors import OPERATOR, Actor
-from studies.errors import Forbidden, NotOwner, QuotaExceeded, SpecInvalid, TokenNotFound, VersionConflict
+from studies.errors import Forbidden, NotOwner, QuotaExceeded, SpecInvalid, TokenNotFound, Unauthenticated, VersionConflict
 from studies.extension import parse_extension
 from studies.spec import parse_spec
 from studies.states import StudyMove, StudyState
 from studies.store import Store
 from studies.views import Quotas
+from studies.webhooks import WebhookSpec
 
 __all__: list[str] = []
 
@@ -105,6 +106,22 @@ def test_only_an_admin_makes_changes_and_revokes_tokens(store: Store) -> None:
     ]
 
 
+def test_whose_token_was_revoked_meanwhile_changes_nothing_any_more(store: Store) -> None:
+    store.create_token("ada", role="submitter")
+    done, open_one = store.submit(SPEC, by=ADA).id, store.submit(SPEC, by=ADA).id
+    Play(store).claim().writer.close(StudyMove.FINISH)
+    store.revoke_token("ada")
+    for late in (
+        lambda: store.submit(SPEC, by=ADA),
+        lambda: store.move(open_one, StudyMove.CANCEL, by=ADA),
+        lambda: store.extend(done, parse_extension({"trials_per_arm": 4}), by=ADA),
+        lambda: store.create_webhook(WebhookSpec(url="https://hooks.example/"), by=ADA),
+    ):
+        with pytest.raises(Unauthenticated, match="'ada' was revoked while the request was on its way"):
+            late()
+    assert verbs(store)[-1] == (None, "token.revoke")
+
+
 def test_a_token_has_room_for_as_many_open_studies_as_its_quota_says(store: Store) -> None:
     store.create_token("ada", role="submitter", quotas=Quotas(max_studies=2))
     first = store.submit(SPEC, by=ADA).id
@@ -139,6 +156,14 @@ def test_a_study_may_have_as_many_trials_as_its_owners_quota_says(store: Store) 
     with pytest.raises(QuotaExceeded, match="asks for 12"):
         store.extend(study, parse_extension({"trials_per_arm": 6}), by=ADA)
     assert store.extend(study, parse_extension({"trials_per_arm": 5}), by=ADA).state is StudyState.QUEUED
+
+
+def test_an_arm_with_fewer_configurations_than_trials_counts_as_what_it_runs(store: Store) -> None:
+    store.create_token("ada", role="submitter", quotas=Quotas(max_trials=10))
+    fixed = {"optimizer": "adamw", "space": {"lr": 0.001, "betas": [0.9, 0.999], "weight_decay": 0.01}}
+    spec = parse_spec(study_body(arms=[fixed], budget={"trials_per_arm": 50, "epochs": 2}))
+    study = store.submit(spec, by=ADA).id
+    assert store.study(study).progress.trials == 1
 
 
 def test_once_its_gpu_hours_are_used_no_study_that_needs_a_gpu_begins(store: Store) -> None:

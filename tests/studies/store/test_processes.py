@@ -1,9 +1,12 @@
 """Many processes on one database at once: nobody is told that it is locked, and nothing is lost."""
 
+import json
 import multiprocessing
+import time
 import traceback
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
 from catalogs import catalog
@@ -13,6 +16,8 @@ from studies.states import StudyMove, StudyState
 from studies.store import Store
 
 __all__: list[str] = []
+
+CLAIMERS = 6
 
 
 def in_processes(count: int, do: Callable[..., Any], *arguments: Any) -> Sequence[str | None]:
@@ -56,6 +61,32 @@ def play_studies(n: int, url: str) -> None:
         run.writer.close(StudyMove.FINISH)
         store.copy_to_optuna(claim.study_id)
     store.close()
+
+
+def claim_all(n: int, url: str, folder: str) -> None:
+    store = Store.open(url, migrate=False)
+    (Path(folder) / f"{n}.ready").touch()
+    while len(list(Path(folder).glob("*.ready"))) < CLAIMERS:
+        time.sleep(0.01)
+    found: list[tuple[str, int]] = []
+    quiet = 0
+    # Of two that look at the same moment one finds nothing, though something is left.
+    while quiet < 5:
+        claim = store.claim_next(dispatcher=f"d{n}", lease_s=60)
+        quiet = quiet + 1 if claim is None else 0
+        found += [] if claim is None else [(claim.study_id, claim.attempt)]
+    (Path(folder) / f"{n}.claims").write_text(json.dumps(found))
+    store.close()
+
+
+def test_of_processes_that_claim_at_once_each_study_goes_to_one(empty_url: str, tmp_path: Path) -> None:
+    store = Store.open(empty_url)
+    store.announce(catalog(), dispatcher="here")
+    submitted = {Play(store).submit() for _ in range(24)}
+    store.close()
+    assert list(in_processes(CLAIMERS, claim_all, empty_url, str(tmp_path))) == [None] * CLAIMERS
+    claims = [claim for file in tmp_path.glob("*.claims") for claim in json.loads(file.read_text())]
+    assert sorted(claims) == sorted([study_id, 1] for study_id in submitted)
 
 
 def test_processes_that_open_a_new_database_together_all_succeed(empty_url: str) -> None:

@@ -234,3 +234,35 @@ def test_a_reader_sees_one_state_of_the_database(played: Run, database_url: str)
         assert connection.exec_driver_sql("SELECT count(*) FROM trial").scalar_one() == before
     assert len(played.writer.trials()) == before + 1
     other.close()
+
+
+def test_a_list_counts_a_study_anew_that_was_opened_again(play: Play) -> None:
+    run = play.run(budget={"trials_per_arm": 2, "epochs": 2}, confirmation={"seeds": 0})
+    for n in range(2):
+        run.complete(run.begin(n)[0], 0.5)
+
+    def listed() -> tuple[int, int]:
+        (summary,) = play.store.studies().items
+        return summary.progress.trials, summary.progress.completed
+
+    assert listed() == (4, 2)
+    run.writer.close(StudyMove.FINISH)
+    assert [listed() for _ in range(2)] == [(4, 2)] * 2
+    play.extend(run.claim.study_id, trials_per_arm=3)
+    again = play.claim()
+    again.complete(again.begin(2)[0], 0.7)
+    assert listed() == (6, 3)
+    again.writer.close(StudyMove.FINISH)
+    assert [listed() for _ in range(2)] == [(6, 3)] * 2
+
+
+def test_the_best_values_of_many_studies_are_those_of_their_completed_searches(played: Run, play: Play) -> None:
+    empty = play.submit()
+    played.complete(played.confirm(0, seeds=1, first=0)[0], 0.99)
+    found = played.store.best_values([played.claim.study_id, empty, "nothing"])
+    assert found[empty] == ()
+    assert [(one.arm, one.optimizer, one.highest, one.lowest) for one in found[played.claim.study_id]] == [
+        ("adamp", "adamp", 0.9, 0.1),
+        ("adamw", "adamw", 0.6, 0.6),
+    ]
+    assert set(found) == {empty, played.claim.study_id}

@@ -147,6 +147,13 @@ def test_in_as_many_turns_as_there_are_studies_each_owner_is_served_alike(owners
     assert min(each) > 0, "nobody is starved"
 
 
+@pytest.mark.parametrize("owners", [("ada", "ada", "ada"), ("ada", "bob", "eve")])
+def test_what_a_higher_priority_leaves_the_others_have_in_equal_turns(owners: tuple[str, str, str]) -> None:
+    high, *normal = (Share(str(n), owner, 2 if n == 0 else 1) for n, owner in enumerate(owners))
+    turns = [allot([high, *normal], 2, turn=turn) for turn in range(60)]
+    assert [sum(turn[each.study_id] for turn in turns) for each in (high, *normal)] == [60, 30, 30]
+
+
 @given(st.lists(st.tuples(st.sampled_from(["ada", "bob", "eve"]), st.integers(0, 2)), min_size=1, max_size=6), st.integers(1, 30))
 def test_owners_of_one_priority_differ_by_at_most_one_pack(drawn: list[tuple[str, int]], slots: int) -> None:
     studies = [Share(str(n), owner, 1) for n, (owner, _) in enumerate(drawn)]

@@ -141,7 +141,8 @@ def test_counting_takes_three_queries_however_many_studies_there_are(play: Play,
     tally = play.store.tally()
     statements.clear()
     tally.standing()
-    assert len([one for one in statements if one.lstrip().startswith("SELECT")]) == 3
+    # Asking what time it is counts nothing.
+    assert len([one for one in statements if one.lstrip().startswith("SELECT") and "FROM" in one]) == 3
 
 
 def test_a_transaction_is_told_with_its_kind_and_its_time_even_when_it_fails(store: Store) -> None:

@@ -112,3 +112,12 @@ def test_a_token_that_is_not_there_cannot_be_revoked(store: Store) -> None:
     for name in ("nobody", "", "a\0b"):
         with pytest.raises(TokenNotFound):
             store.revoke_token(name)
+
+
+def test_a_token_is_revoked_once_and_noted_once(store: Store) -> None:
+    store.create_token("ada", role="submitter")
+    store.revoke_token("ada")
+    (first,) = store.tokens()
+    store.revoke_token("ada")
+    assert store.tokens() == (first,)
+    assert [entry.verb for entry in store.audit().items] == ["token.revoke", "token.create"]

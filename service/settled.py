@@ -1,0 +1,53 @@
+"""Answers about closed studies: nothing in them changes until the study is opened again, so each is written once and kept."""
+
+__all__ = ["SettledAnswers"]
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+
+from studies.store import Store
+
+_MOST_BYTES = 64 * 2**20
+_MOST_OF_ONE = 4 * 2**20
+
+
+class SettledAnswers:
+    """Bodies of answers, those asked for last. Safe to share between threads.
+
+    Args:
+        store: the record.
+        most_bytes: so much is kept at most.
+    """
+
+    def __init__(self, store: Store, *, most_bytes: int = _MOST_BYTES) -> None:
+        self._store = store
+        self._most = most_bytes
+        self._lock = threading.Lock()
+        self._kept: OrderedDict[tuple[str, Hashable], tuple[Hashable, bytes]] = OrderedDict()
+        self._bytes = 0
+
+    def of(self, study_id: str, what: Hashable, write: Callable[[], bytes]) -> bytes:
+        """Return what `write` returns, or returned when this was asked for last and the study has not changed since.
+
+        Args:
+            study_id: the study.
+            what: tells this answer from others about the study.
+            write: makes the body; of an open study it does so every time.
+        """
+        stamp, key = self._store.settled(study_id), (study_id, what)
+        if stamp is None:
+            return write()
+        with self._lock:
+            if key in self._kept and self._kept[key][0] == stamp:
+                self._kept.move_to_end(key)
+                return self._kept[key][1]
+        body = write()
+        if len(body) <= _MOST_OF_ONE:
+            with self._lock:
+                self._bytes += len(body) - len(self._kept.pop(key, (None, b""))[1])
+                self._kept[key] = stamp, body
+                while self._bytes > self._most:
+                    _, (_, dropped) = self._kept.popitem(last=False)
+                    self._bytes -= len(dropped)
+        return body

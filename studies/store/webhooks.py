@@ -1,0 +1,174 @@
+"""Webhooks on record: whose they are, what they tell, and whether their receivers take it.
+
+Their secrets are stored as they are. A token's can be hashed, for it is only ever compared with; with a webhook's every signature is made anew. So
+whoever reads the database can forge deliveries, to receivers that take nothing else on trust: what is told can be asked of the API.
+"""
+
+__all__ = ["create", "detail", "disable_all_of", "enable", "listed", "ping", "remove"]
+
+import secrets
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, delete, func, insert, select, update
+
+from studies.actors import Actor, check_role, may_change
+from studies.errors import Conflict, QuotaExceeded, WebhookNotFound
+from studies.store import audit, clock, outbox, quotas, tables, validity
+from studies.store.pages import page
+from studies.views import Page
+from studies.webhooks import (
+    MOST_OF_ONE_OWNER,
+    PING,
+    DeliveryView,
+    Ping,
+    PingNotice,
+    WebhookDetail,
+    WebhookMade,
+    WebhookSpec,
+    WebhookView,
+    new_secret,
+)
+
+_DELIVERIES_SHOWN = 20
+# As a study's id: no vowels and no look-alikes.
+_ALPHABET = "23456789bcdfghjkmnpqrstvwxz"
+
+
+def _fields(row: Any) -> dict[str, Any]:
+    return {name: getattr(row, name) for name in WebhookView.model_fields}
+
+
+def _delivery(row: Any) -> DeliveryView:
+    return DeliveryView(**{name: getattr(row, name) for name in DeliveryView.model_fields})
+
+
+def _is_own(by: Actor) -> ColumnElement[bool]:
+    owner = tables.webhook.c.owner
+    return owner.is_(None) if by.name is None else owner == by.name
+
+
+def _row(connection: Connection, webhook_id: str, by: Actor) -> Any:
+    """Return the row of a webhook that somebody may see and change; whoever may not is told that there is none.
+
+    Raises:
+        WebhookNotFound: there is none, or it is another's.
+    """
+    row = connection.execute(select(tables.webhook).where(tables.webhook.c.id == webhook_id)).one_or_none()
+    if row is None or not may_change(by, row.owner):
+        raise WebhookNotFound(webhook_id)
+    return row
+
+
+def create(connection: Connection, spec: WebhookSpec, *, by: Actor) -> WebhookMade:
+    """Store a new webhook of the actor's and return it, with its secret, which cannot be read again.
+
+    Raises:
+        Unauthenticated: the actor's token was revoked meanwhile.
+        Forbidden: the actor is a viewer, or no admin and asks for everybody's studies.
+        QuotaExceeded: the actor has as many as one may have.
+    """
+    check_role(by, "admin" if spec.studies == "all" else "submitter")
+    # Two that are made at once, by two services, would else both find room for one.
+    quotas.lock(connection, by.name)
+    validity.check_valid(connection, by)
+    there = connection.execute(select(func.count()).select_from(tables.webhook).where(_is_own(by))).scalar_one()
+    if there >= MOST_OF_ONE_OWNER:
+        whose = "nobody who has a token" if by.name is None else f"token {by.name!r}"
+        raise QuotaExceeded(f"{whose} may have {MOST_OF_ONE_OWNER} webhooks, and has {there}; remove one (`tangent webhook remove`)")
+    row: dict[str, Any] = {
+        "id": "".join(secrets.choice(_ALPHABET) for _ in range(8)),
+        "owner": by.name,
+        "secret": new_secret(),
+        "created_at": clock.now(connection),
+        **spec.model_dump(mode="json"),
+    }
+    connection.execute(insert(tables.webhook).values(row))
+    audit.note(connection, by, "webhook.create", subject=row["id"])
+    return WebhookMade(**_fields(_row(connection, row["id"], by)), secret=row["secret"])
+
+
+def listed(connection: Connection, *, by: Actor, only_own: bool, page_size: int, page_token: str | None) -> Page[WebhookView]:
+    """Return a page of the actor's webhooks, or for an admin of all unless only their own are asked for, newest first.
+
+    Raises:
+        SpecInvalid: the page token is none of ours, or belongs to another query.
+    """
+    w = tables.webhook.c
+    query = select(tables.webhook).order_by(w.created_at.desc(), w.id)
+    if only_own or by.role != "admin":
+        query = query.where(_is_own(by))
+    rows, token, total = page(connection, query, ["webhooks", by.name, by.role, only_own], page_size, page_token)
+    return Page[WebhookView](items=tuple(WebhookView(**_fields(row)) for row in rows), next_page_token=token, total=total)
+
+
+def detail(connection: Connection, webhook_id: str, *, by: Actor) -> WebhookDetail:
+    """Return a webhook with its newest deliveries.
+
+    Raises:
+        WebhookNotFound: there is none, or it is another's.
+    """
+    row = _row(connection, webhook_id, by)
+    d = tables.delivery.c
+    newest = select(tables.delivery).where(d.webhook_id == webhook_id).order_by(d.created_at.desc(), d.id).limit(_DELIVERIES_SHOWN)
+    return WebhookDetail(**_fields(row), deliveries=tuple(_delivery(each) for each in connection.execute(newest)))
+
+
+def ping(connection: Connection, webhook_id: str, *, by: Actor) -> DeliveryView:
+    """Put a ping into the outbox and return it; one that is still on its way is returned instead.
+
+    Raises:
+        WebhookNotFound: there is none, or it is another's.
+        Conflict: it is disabled.
+    """
+    row = _row(connection, webhook_id, by)
+    if row.disabled_at is not None:
+        raise Conflict(f"webhook {webhook_id!r} is disabled: {row.disabled_reason}; enable it first")
+    d = tables.delivery.c
+    is_under_way = select(tables.delivery).where(d.webhook_id == webhook_id, d.event == PING, d.state == "pending")
+    before = connection.execute(is_under_way.limit(1)).one_or_none()
+    if before is not None:
+        return _delivery(before)
+    body = Ping(timestamp=clock.now(connection), data=PingNotice(webhook_id=webhook_id)).model_dump_json()
+    made = outbox.put(connection, webhook_id, PING, body, study_id=None)
+    audit.note(connection, by, "webhook.test", subject=webhook_id)
+    return _delivery(connection.execute(select(tables.delivery).where(d.id == made)).one())
+
+
+def enable(connection: Connection, webhook_id: str, *, by: Actor) -> WebhookView:
+    """Tell a webhook again what happens from now on, and return it; one that is enabled stays so.
+
+    Raises:
+        WebhookNotFound: there is none, or it is another's.
+        Conflict: the token that made it is revoked.
+    """
+    row = _row(connection, webhook_id, by)
+    t = tables.token.c
+    is_orphaned = select(t.name).where(t.name == row.owner, t.revoked_at.is_not(None))
+    if connection.execute(is_orphaned).one_or_none() is not None:
+        raise Conflict(f"webhook {webhook_id!r} belongs to token {row.owner!r}, which is revoked; remove it, and make one of your own")
+    if row.disabled_at is not None:
+        values = {"disabled_at": None, "disabled_reason": None, "failing_since": None}
+        connection.execute(update(tables.webhook).where(tables.webhook.c.id == webhook_id).values(values))
+        audit.note(connection, by, "webhook.enable", subject=webhook_id)
+    return WebhookView(**_fields(_row(connection, webhook_id, by)))
+
+
+def remove(connection: Connection, webhook_id: str, *, by: Actor) -> None:
+    """Remove a webhook, and with it what it was still to be told.
+
+    Raises:
+        WebhookNotFound: there is none, or it is another's.
+    """
+    _row(connection, webhook_id, by)
+    connection.execute(delete(tables.webhook).where(tables.webhook.c.id == webhook_id))
+    audit.note(connection, by, "webhook.remove", subject=webhook_id)
+
+
+def disable_all_of(connection: Connection, owner: str, reason: str) -> None:
+    """Send nothing more to the webhooks of a token."""
+    # In one order, for whoever settles a delivery takes its webhook first too.
+    w = tables.webhook.c
+    own = select(w.id).where(w.owner == owner, w.disabled_at.is_(None)).order_by(w.id).with_for_update(key_share=True)
+    ids = [row.id for row in connection.execute(own)]
+    if ids:
+        outbox.disable(connection, ids, reason)

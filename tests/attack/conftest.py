@@ -1,0 +1,48 @@
+"""A furnished house behind a real server, on SQLite; each file of tests has one of its own."""
+
+import os
+import shutil
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+from furnished import Attacked, House, furnish
+from served import serving
+
+from service.app import create_app
+from service.connections import Patience
+from service.rate_limits import RateLimits
+from service.settings import Settings
+from service.streams import Pace
+from studies.store import Store
+
+__all__: list[str] = []
+
+
+@pytest.fixture(scope="session")
+def furnished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, House]:
+    """A database to copy, and what stands in it."""
+    path = tmp_path_factory.mktemp("furnished") / "tangent.db"
+    store = Store.open(f"sqlite:///{path}")
+    house = furnish(store)
+    store.close()
+    return path, house
+
+
+@pytest.fixture(scope="module")
+def attacked(furnished: tuple[Path, House], tmp_path_factory: pytest.TempPathFactory) -> Generator[Attacked]:
+    """A service in whose house nothing is ever put back; without a limit of requests, and with little patience."""
+    path, house = furnished
+    home = tmp_path_factory.mktemp("attacked")
+    shutil.copy(path, home / "tangent.db")
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith("TANGENT_")]:
+            patch.delenv(name)
+        settings = Settings.load(home=home, rate_per_s=0)
+    store = Store.open(settings.database_url, migrate=False)
+    app = create_app(settings, store, pace=Pace(poll_s=0.02, max_poll_s=0.05, heartbeat_s=0.2, recheck_s=0.2))
+    # What it counts has tests of its own; here it would count one test against the next.
+    app.state.login_limits = RateLimits(0)
+    with serving(app, patience=Patience(head_s=1.5, body_s=2.0, unread_s=1.5)) as url:
+        yield Attacked(url, house, store, app)
+    store.close()

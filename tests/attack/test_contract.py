@@ -1,0 +1,126 @@
+"""What the OpenAPI promises, the service keeps: thousands of requests made of its own description, sound ones and broken ones, by schemathesis.
+
+CONTRACT_CASES says how many requests the slow run makes on each database at least (10,000).
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from catalogs import catalog
+from furnished import Attacked, House, furnish
+from postgres_server import PostgresServer
+from served import serving
+
+from service.app import create_app
+from service.settings import Settings
+from service.streams import Pace
+from studies.store import Store
+
+__all__: list[str] = []
+
+CASES = int(os.environ.get("CONTRACT_CASES", "10000"))
+# Of each operation in one go; then the database has grown enough, and the next begins anew.
+IN_ONE_GO = 30
+PHASES = ("examples", "coverage", "fuzzing", "stateful")
+# A rate is judged by people; what it compares is judged by tests of its own.
+NO_CHECKS = "object_level_authorization"
+
+
+def facts(house: House) -> dict[str, Sequence[str]]:
+    """Return what the hooks know: by the name of a path's parameter, of an operation and its parameter, or of a part of a body."""
+    cards = catalog()
+    names = [h.name for card in cards.optimizers.values() for h in card.hyperparameters]
+    return {
+        "study_id": house.studies,
+        "trial_id": house.trials,
+        "suite_name": ["small"],
+        "closed_for_good": [house.cancelled],
+        "workload": list(cards.workloads),
+        "optimizer": list(cards.optimizers),
+        "hyperparameter": [*dict.fromkeys(names), "betas"],
+        "/v1/optimizers/{name} name": list(cards.optimizers),
+        "/v1/workloads/{name} name": list(cards.workloads),
+        "/problems/{slug} slug": ["not-json", "cross-site", "spec-invalid"],
+    }
+
+
+def attack(attacked: Attacked, folder: Path, *, examples: int, seed: int, phases: Sequence[str] = PHASES) -> dict[str, Any]:
+    """Return schemathesis's report on a service."""
+    known, report = folder / f"facts-{seed}.json", folder / f"report-{seed}.json"
+    known.write_text(json.dumps(facts(attacked.house)), encoding="utf-8")
+    here = Path(__file__).parent
+    environment = {
+        **{name: value for name, value in os.environ.items() if not name.startswith("TANGENT_")},
+        "PYTHONPATH": os.pathsep.join((str(here), str(here.parents[1]))),
+        "SCHEMATHESIS_HOOKS": "contract_hooks",
+        "CONTRACT_FACTS": str(known),
+    }
+    asked = [Path(sys.executable).with_name("st"), "run", f"{attacked.url}/openapi.json", "--checks", "all", "--exclude-checks", NO_CHECKS]
+    asked += ["--phases", ",".join(phases), "--max-examples", str(examples), "--seed", str(seed), "--generation-database", "none", "--no-color"]
+    asked += ["--header", f"Authorization: {attacked.house.bearer('root')['authorization']}", "--request-timeout", "30", "--continue-on-failure"]
+    asked += ["--report", "json", "--report-json-path", str(report), "--suppress-health-check", "all", "--output-truncate", "false"]
+    done = subprocess.run(asked, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+    found: dict[str, Any] = json.loads(report.read_text(encoding="utf-8"))
+    assert found["complete"]
+    assert (found["failures"], found["errors"], found["operations"]["tested"]) == ([], [], found["operations"]["total"])
+    return found
+
+
+def test_the_service_keeps_its_own_description(attacked: Attacked, tmp_path: Path) -> None:
+    found = attack(attacked, tmp_path, examples=1, seed=1, phases=("examples", "fuzzing"))
+    assert found["test_cases"]["generated"] > 100
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
+def template(request: pytest.FixtureRequest, furnished: tuple[Path, House]) -> tuple[Any, House]:
+    """What each slice of the long run begins with: a furnished database to copy, and what stands in it."""
+    if request.param == "sqlite":
+        return furnished
+    server: PostgresServer = request.getfixturevalue("postgres")
+    name = server.create()
+    store = Store.open(server.url(name))
+    house = furnish(store)
+    store.close()
+    return (server, name), house
+
+
+@contextmanager
+def copied(template: Any, folder: Path) -> Generator[str]:
+    """Yield the URL of a fresh copy of a database."""
+    if isinstance(template, Path):
+        shutil.copy(template, folder / "tangent.db")
+        yield f"sqlite:///{folder}/tangent.db"
+        (folder / "tangent.db").unlink()
+        return
+    server, name = template
+    copy = server.create(template=name)
+    yield server.url(copy)
+    server.drop(copy)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(0)
+def test_ten_thousand_requests_find_no_fault(template: tuple[Any, House], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("TANGENT_")]:
+        monkeypatch.delenv(name)
+    made, seed, began = 0, int(os.environ.get("CONTRACT_SEED", "1")), time.monotonic()
+    while made < CASES:
+        with copied(template[0], tmp_path) as url:
+            settings = Settings.load(home=tmp_path, database_url=url, rate_per_s=0)
+            store = Store.open(url, migrate=False)
+            app = create_app(settings, store, pace=Pace(poll_s=0.02, max_poll_s=0.05, heartbeat_s=0.3))
+            with serving(app) as address:
+                found = attack(Attacked(address, template[1], store, app), tmp_path, examples=min(IN_ONE_GO, CASES), seed=seed)
+            store.close()
+        made, seed = made + found["test_cases"]["generated"], seed + 1
+        sys.stderr.write(f"{made} requests in {time.monotonic() - began:.0f} s, {found['operations']['tested']} operations, no fault\n")

@@ -1,0 +1,231 @@
+"""Slow clients, large bodies, deep bodies, endless bodies: each ends in bounded time and memory, and others are answered meanwhile."""
+
+import gzip
+import json
+import resource
+import select
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
+from typing import Any
+
+import httpx
+import pytest
+from furnished import Attacked
+
+from service.dashboard.assets import assets
+
+__all__: list[str] = []
+
+JSON = {"content-type": "application/json"}
+SLUGS = {400: "not-json", 413: "body-too-large", 415: "unsupported-media-type", 422: "spec-invalid"}
+
+
+def opened(attacked: Attacked, stack: ExitStack, count: int = 1) -> list[socket.socket]:
+    return [stack.enter_context(socket.create_connection(("127.0.0.1", attacked.port), timeout=10)) for _ in range(count)]
+
+
+def trickle(sockets: list[socket.socket], byte: Callable[[int], bytes], *, meanwhile: Callable[[], None], for_s: float) -> int:
+    """Send each a byte now and then until the other end has closed all; return how many it closed in time."""
+    left, n, began = set(sockets), 0, time.monotonic()
+    while left and time.monotonic() - began < for_s:
+        readable, _, _ = select.select(list(left), [], [], 0)
+        for one in list(left):
+            try:
+                if one in readable and not one.recv(65536):
+                    left.discard(one)
+                else:
+                    one.send(byte(n))
+            except OSError:
+                left.discard(one)
+        n += 1
+        meanwhile()
+        time.sleep(0.1)
+    return len(sockets) - len(left)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "headers",
+        "chunked body",
+        *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("headers of a second request", "body", "nothing at all")),
+    ],
+)
+def test_fifty_slow_clients_are_let_go_and_others_answered_meanwhile(attacked: Attacked, kind: str) -> None:
+    head = b"POST /v1/studies HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    token = f"Authorization: Bearer {attacked.house.secrets['alice']}\r\n".encode()
+    begun = {
+        "headers": b"GET / HTTP/1.1\r\nX-Slow: ",
+        "headers of a second request": b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\nGET / HTTP/1.1\r\nX-Slow: ",
+        "body": head + token + b"Content-Length: 100000\r\n\r\n",
+        "chunked body": head + token + b"Transfer-Encoding: chunked\r\n\r\n",
+        "nothing at all": b"",
+    }[kind]
+    sent: Callable[[int], bytes] = {"chunked body": lambda _: b"1\r\na\r\n", "nothing at all": lambda _: b""}.get(kind, lambda _: b"a")
+    waits: list[float] = []
+
+    def ask() -> None:
+        at = time.monotonic()
+        assert others.get("/v1/studies").status_code == 200
+        waits.append(time.monotonic() - at)
+
+    with ExitStack() as stack, attacked.client("vera") as others:
+        slow = opened(attacked, stack, 50)
+        for one in slow:
+            one.sendall(begun)
+        assert trickle(slow, sent, meanwhile=ask, for_s=12) == 50
+    assert max(waits) < 3.0
+
+
+def test_an_endless_body_is_cut_off_though_it_was_refused_already(attacked: Attacked) -> None:
+    began = time.monotonic()
+    with ExitStack() as stack:
+        [one] = opened(attacked, stack)
+        one.sendall(b"POST /v1/studies HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n")
+        one.sendall(f"Authorization: Bearer {attacked.house.secrets['alice']}\r\n\r\n".encode())
+        with suppress(OSError):
+            while time.monotonic() - began < 15:
+                one.sendall(b"4000\r\n" + b" " * 0x4000 + b"\r\n")
+    assert time.monotonic() - began < 10, "it was read for ever"
+
+
+@pytest.mark.parametrize("path", ["/v1/studies", "/new", "/login", "/v1/studies/{}:clone", "/v1/studies/{}:extend", "/v1/studies/{}:confirm"])
+@pytest.mark.parametrize("is_chunked", [False, True])
+def test_ten_megabytes_are_refused_everywhere(attacked: Attacked, path: str, is_chunked: bool) -> None:
+    def chunks() -> Iterator[bytes]:
+        for _ in range(160):
+            yield b" " * 65536
+
+    kind = {"content-type": "application/x-www-form-urlencoded"} if path in {"/new", "/login"} else JSON
+    with attacked.client("root") as client:
+        answer = client.post(path.format(attacked.house.completed[0]), content=chunks() if is_chunked else b" " * 10_485_760, headers=kind)
+    assert (answer.status_code, answer.json()["type"]) == (413, "/problems/body-too-large")
+
+
+def test_nothing_that_is_packed_is_unpacked(attacked: Attacked) -> None:
+    bomb = gzip.compress(b" " * 100_000_000)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with attacked.client("alice") as client:
+        for coding in ("gzip", "deflate", "br", "zstd"):
+            answer = client.post("/v1/studies", content=bomb, headers={**JSON, "content-encoding": coding})
+            assert (answer.status_code, answer.json()["type"]) == (400, "/problems/not-json")
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000
+
+
+@pytest.mark.parametrize("body", [b"[" * 10_000 + b"]" * 10_000, b'{"a":' * 10_000 + b"1" + b"}" * 10_000, b'{"arms":' + b"[" * 10_000])
+def test_ten_thousand_levels_are_refused(attacked: Attacked, body: bytes) -> None:
+    with attacked.client("alice") as client:
+        for path in ("/v1/studies", f"/v1/studies/{attacked.house.completed[0]}:clone"):
+            answer = client.post(path, content=body, headers=JSON)
+            assert (answer.status_code, answer.json()["type"]) == (400, "/problems/not-json")
+        page = client.post("/new", data={"spec": body.decode()}, headers={"accept": "text/html"})
+        assert page.status_code == 422
+
+
+def large(**fields: Any) -> bytes:
+    return json.dumps({"workload": "digits-mlp", "arms": ["adamp"], "budget": {"trials_per_arm": 1}} | fields).encode()
+
+
+GRID = {
+    "optimizer": "adamp",
+    "space": {
+        "lr": {"choices": [0.001 * n for n in range(1, 101)]},
+        "beta1": {"choices": [0.009 * n for n in range(1, 101)]},
+        "nesterov": {"choices": [True, False]},
+        "delta": {"choices": [0.1 * n for n in range(1, 6)]},
+    },
+}
+# Each as large as a body may be, or as dear to look at as it can be.
+DEAR = {
+    "10,000 arms": large(arms=["adamp"] * 10_000),
+    "100,000 arms of one letter": large(arms=["a"] * 100_000),
+    "64 arms, each a grid of 100,000 points": large(
+        arms=[GRID | {"name": f"a{n}"} for n in range(64)], budget={"trials_per_arm": 100_000}, sampler="grid"
+    ),
+    "64 arms of 64 hyperparameters that are none": large(
+        arms=[{"optimizer": "adamp", "name": f"a{n}", "space": {f"weight_decai{m}": 1 for m in range(64)}} for n in range(64)]
+    ),
+    "100,000 hyperparameters": large(arms=[{"optimizer": "adamp", "space": {f"h{n}": 1 for n in range(50_000)}}]),
+    "10,000 choices": large(arms=[{"optimizer": "adamp", "space": {"lr": {"choices": [n / 1e5 for n in range(1, 10_000)]}}}]),
+    "a million digits": b'{"seed": ' + b"9" * 1_000_000 + b"}",
+    "a million digits after the point": b'{"seed": 0.' + b"9" * 1_000_000 + b"}",
+    "a long name": large(name="x" * 1_000_000),
+    "a long workload": large(workload="x" * 1_000_000),
+    "many epochs and rungs": large(budget={"trials_per_arm": 100_000, "epochs": 100_000}, pruner={"kind": "asha", "reduction_factor": 2}),
+    "brackets": large(budget={"trials_per_arm": 100_000, "epochs": 100_000}, pruner={"kind": "hyperband", "reduction_factor": 2}),
+    "medians": large(budget={"trials_per_arm": 100_000, "epochs": 100_000}, pruner="median"),
+}
+
+
+@pytest.mark.parametrize("name", DEAR)
+def test_what_is_dear_to_look_at_is_answered_soon(attacked: Attacked, name: str) -> None:
+    began = time.process_time()
+    with attacked.client("alice") as client:
+        answer = client.post("/v1/studies?validate_only=true", content=DEAR[name], headers=JSON)
+    assert answer.status_code in {200, 400, 422}, answer.text
+    # Of this process, which is the server's: whatever else the machine does.
+    assert time.process_time() - began < 5.0
+
+
+def test_a_reader_who_never_reads_is_let_go(attacked: Attacked) -> None:
+    streams = attacked.app.state.streams
+    head = (
+        f"GET /v1/studies/{attacked.house.running}/events HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {attacked.house.secrets['vera']}\r\n"
+    )
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with ExitStack() as stack:
+        silent = [stack.enter_context(socket.socket()) for _ in range(20)]
+        for one in silent:
+            # Little fits between the two ends, so the server soon has to wait.
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024)
+            one.connect(("127.0.0.1", attacked.port))
+            one.sendall(f"{head}Accept: text/event-stream\r\n\r\n".encode())
+        deadline = time.monotonic() + 20
+        while streams.open < 20 and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert streams.open == 20
+        while streams.open and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert streams.open == 0
+        assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000
+
+
+def test_a_large_answer_that_nobody_reads_is_thrown_away(attacked: Attacked) -> None:
+    path = assets().url("plotly.min.js")
+    with attacked.client() as client:
+        size = len(client.get(path, headers={"accept-encoding": "identity"}).content)
+    with ExitStack() as stack:
+        one = stack.enter_context(socket.socket())
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024)
+        one.connect(("127.0.0.1", attacked.port))
+        one.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        time.sleep(4)
+        received = 0
+        one.settimeout(5)
+        with suppress(OSError):
+            while piece := one.recv(65536):
+                received += len(piece)
+        assert 0 < received < size, "what waits for a reader is not kept for ever"
+
+
+def test_one_token_holds_no_more_than_a_quarter_of_the_streams(attacked: Attacked) -> None:
+    streams = attacked.app.state.streams
+    assert streams.why_full("vera") is None
+    with ExitStack() as stack:
+        for _ in range(streams.limit // 4):
+            stack.enter_context(streams.counted("vera"))
+        assert "token 'vera'" in str(streams.why_full("vera"))
+        assert streams.why_full("alice") is None
+        assert streams.why_full(None) is None
+    assert streams.open == 0
+
+
+def test_a_head_of_a_megabyte_is_refused(attacked: Attacked) -> None:
+    with attacked.client("vera") as client:
+        for header in ("x-large", "cookie", "if-none-match", "idempotency-key", "authorization"):
+            # Or it is closed before all was sent.
+            with suppress(httpx.TransportError):
+                assert client.get("/v1/studies", headers={header: "x" * 1_000_000}).status_code in {400, 431}
+        assert client.get("/healthz").status_code == 200

@@ -1,0 +1,91 @@
+"""A house worth breaking into: tokens of every role, studies in several states with arms, trials and a suite, made once and copied."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+from catalogs import catalog, study_body
+from fastapi import FastAPI
+from trained_studies import Trained
+
+from studies.actors import Actor
+from studies.spec import parse_spec
+from studies.states import StudyMove
+from studies.store import Store
+from studies.views import Role
+
+__all__ = ["Attacked", "House", "furnish"]
+
+_ROLES: dict[str, Role] = {"root": "admin", "alice": "submitter", "bob": "submitter", "vera": "viewer"}
+
+
+@dataclass(frozen=True)
+class House:
+    """What stands in the house.
+
+    Attributes:
+        secrets: of each token, by its name: the admin root, the submitters alice and bob, the viewer vera.
+        completed: three studies that are completed and confirmed, two of them of one workload; all of the suite `small`.
+        running: a study whose run has trials in flight.
+        queued: a study of alice's that waits.
+        cancelled: a study that stays closed, whatever is asked.
+        trials: trials of the first.
+    """
+
+    secrets: dict[str, str]
+    completed: tuple[str, str, str]
+    running: str
+    queued: str
+    cancelled: str
+    trials: tuple[str, ...]
+
+    @property
+    def studies(self) -> list[str]:
+        """Every study."""
+        return [*self.completed, self.running, self.queued, self.cancelled]
+
+    def bearer(self, name: str) -> dict[str, str]:
+        """Return the header of a token."""
+        return {"authorization": f"Bearer {self.secrets[name]}"}
+
+
+@dataclass(frozen=True)
+class Attacked:
+    """A service under attack.
+
+    Attributes:
+        url: where it listens.
+        house: what stands in it.
+        store: its record.
+        app: the application.
+    """
+
+    url: str
+    house: House
+    store: Store
+    app: FastAPI
+
+    @property
+    def port(self) -> int:
+        """Where it listens on this machine."""
+        return int(self.url.rpartition(":")[2])
+
+    def client(self, name: str | None = None, **given: object) -> httpx.Client:
+        """Return a client with a token, or without one."""
+        headers = {} if name is None else self.house.bearer(name)
+        return httpx.Client(base_url=self.url, headers=headers, timeout=30, **given)  # pyright: ignore[reportArgumentType] # as they are given
+
+
+def furnish(store: Store) -> House:
+    """Return what was put into an empty store."""
+    store.announce(catalog(), dispatcher="here")
+    secrets = {name: store.create_token(name, role=role) for name, role in _ROLES.items()}
+    budget = {"trials_per_arm": 4, "epochs": 3}
+    differences: tuple[dict[str, Any], ...] = ({}, {"workload": "char-lm"}, {"seed": 5})
+    made = [Trained(store, suite="small", budget=budget, confirmation={"seeds": 3}, **fields).train().confirm().close().id for fields in differences]
+    running = Trained(store, pruner="asha", budget={"trials_per_arm": 6, "epochs": 9}).train(3)
+    alice = Actor(name="alice", role="submitter")
+    queued, cancelled = (store.submit(parse_spec(study_body()), by=alice).id for _ in range(2))
+    store.move(cancelled, StudyMove.CANCEL)
+    trials = tuple(trial.id for trial in store.every_trial(made[0], phase=None))
+    return House(secrets, (made[0], made[1], made[2]), running.id, queued, cancelled, trials)

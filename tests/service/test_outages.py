@@ -1,0 +1,72 @@
+"""A service whose PostgreSQL is frozen, killed and started again: whoever asks is told within eight seconds, and nobody else notices."""
+
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
+
+import httpx
+import pytest
+from fastapi import FastAPI
+from postgres_server import PostgresServer, postgres_server
+
+from service.app import create_app
+from service.settings import Settings
+from studies.catalog import Catalog
+from studies.store import Store
+
+__all__: list[str] = []
+
+pytestmark = pytest.mark.postgres
+
+CALLERS = 40
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[PostgresServer]:
+    """A server of this file's own, to be treated badly."""
+    with postgres_server() as started:
+        yield started
+
+
+@pytest.fixture
+def url(server: PostgresServer, settings: Settings, catalog: Catalog, serve_app: Callable[[FastAPI], AbstractContextManager[str]]) -> Iterator[str]:
+    """The URL of a real service on that server."""
+    store = Store.open(server.url(server.create()))
+    store.announce(catalog, dispatcher="here")
+    with serve_app(create_app(settings, store)) as address:
+        yield address
+    store.close()
+
+
+def ask(url: str) -> tuple[int, float]:
+    """Return the status of an answer and after how many seconds it came."""
+    began = time.monotonic()
+    status = httpx.get(url, timeout=30).status_code
+    return status, time.monotonic() - began
+
+
+def test_forty_callers_of_a_frozen_database_are_told_within_eight_seconds_and_the_service_lives_on(server: PostgresServer, url: str) -> None:
+    places = ["/v1/studies", "/v1/optimizers", "/", "/readyz"]
+    with ThreadPoolExecutor(CALLERS + 1) as pool:
+        asked = [f"{url}{places[n % len(places)]}" for n in range(CALLERS)]
+        assert {status for status, _ in pool.map(ask, asked[: len(places)])} == {200}
+        server.freeze()
+        try:
+            stuck = [pool.submit(ask, each) for each in asked]
+            time.sleep(1.0)
+            assert not any(each.done() for each in stuck), "they wait for a server that may only be slow"
+            alive = [ask(f"{url}/healthz") for _ in range(5)]
+            answers = [each.result() for each in stuck]
+        finally:
+            server.thaw()
+        assert {status for status, _ in alive} == {200}
+        assert max(waited for _, waited in alive) < 1
+        assert {status for status, _ in answers} == {503}
+        assert max(waited for _, waited in answers) < 8
+        assert {status for status, _ in pool.map(ask, asked[: len(places)])} == {200}, "and at once when it answers again"
+    server.kill()
+    status, waited = ask(f"{url}/v1/studies")
+    assert (status, waited < 2) == (503, True)
+    server.start()
+    assert ask(f"{url}/v1/studies")[0] == 200

@@ -1,0 +1,130 @@
+"""Where webhooks may lead: to the internet by TLS, and to what the operator has allowed, whatever name it goes by."""
+
+import socket
+
+import pytest
+
+from service.webhooks.addresses import AddressRefused, check_url, is_permitted, permitted_addresses
+from studies.errors import WebhookInvalid
+
+__all__: list[str] = []
+
+PUBLIC = ["93.184.215.14", "1.1.1.1", "2606:4700:4700::1111", "2001:4860:4860::8888", "::ffff:1.1.1.1", "2002:0101:0101::1"]
+INNER = [
+    "127.0.0.1",
+    "127.9.9.9",
+    "0.0.0.0",
+    "10.0.0.5",
+    "172.16.0.1",
+    "192.168.1.1",
+    "169.254.169.254",
+    "100.64.0.1",
+    "100.100.100.200",
+    "168.63.129.16",
+    "192.0.0.192",
+    "198.18.0.1",
+    "203.0.113.9",
+    "224.0.0.1",
+    "239.255.255.250",
+    "240.0.0.1",
+    "255.255.255.255",
+    "::",
+    "::1",
+    "::127.0.0.1",
+    "::ffff:127.0.0.1",
+    "::ffff:169.254.169.254",
+    "64:ff9b::7f00:1",
+    "64:ff9b::a9fe:a9fe",
+    "2002:7f00:1::1",
+    "2002:a9fe:a9fe::",
+    "2001:0:7f00:1::",
+    "2001:db8::1",
+    "fc00::1",
+    "fd00:ec2::254",
+    "fe80::1",
+    "fe80::1%lo",
+    "ff02::1",
+]
+
+
+@pytest.mark.parametrize("address", INNER)
+def test_no_address_of_this_machine_its_network_or_its_cloud_is_called(address: str) -> None:
+    assert not is_permitted(address, is_tls=True, allow=())
+    assert not is_permitted(address, is_tls=False, allow=())
+
+
+@pytest.mark.parametrize("address", PUBLIC)
+def test_the_internet_is_called_by_tls_alone(address: str) -> None:
+    assert is_permitted(address, is_tls=True, allow=())
+    assert not is_permitted(address, is_tls=False, allow=("10.0.0.0/8",))
+
+
+def test_what_the_operator_has_allowed_is_called_in_any_way() -> None:
+    allow = ("10.1.0.0/16", "fd00::/8", "192.168.1.7")
+    for address in ("10.1.2.3", "::ffff:10.1.2.3", "fd12::1", "192.168.1.7"):
+        assert is_permitted(address, is_tls=False, allow=allow)
+    for address in ("10.2.0.1", "192.168.1.8", "127.0.0.1", "::1"):
+        assert not is_permitted(address, is_tls=True, allow=allow)
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "127.1", "2130706433", "0x7f.1", "0177.0.0.1", "::1", "0", "::ffff:7f00:1"])
+def test_no_way_to_write_loopback_leads_there(host: str) -> None:
+    with pytest.raises(AddressRefused, match="is no host of the internet; whoever runs the service can allow its network") as refused:
+        permitted_addresses(host, 443, is_tls=True, allow=())
+    if host == "localhost":
+        assert "127.0.0.1" not in str(refused.value), "what a name stands for inside is nobody's business"
+
+
+def test_of_a_name_with_several_addresses_those_that_may_be_called_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = ["127.0.0.1", "10.1.0.9", "1.1.1.1", "10.1.0.9"]
+
+    def look_up(*_: object, **__: object) -> list[object]:
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, 443)) for address in found]
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    assert permitted_addresses("mixed.example", 443, is_tls=True, allow=()) == ("1.1.1.1",)
+    assert permitted_addresses("mixed.example", 443, is_tls=True, allow=("10.1.0.0/16",)) == ("10.1.0.9", "1.1.1.1")
+    with pytest.raises(AddressRefused, match="outside the allowed networks, where only https:// is sent"):
+        permitted_addresses("mixed.example", 80, is_tls=False, allow=("10.9.0.0/16",))
+
+
+@pytest.mark.parametrize("host", ["no-such-name.invalid", "x" * 70 + ".example", "a..b"])
+def test_a_name_that_stands_for_nothing_is_told(host: str) -> None:
+    with pytest.raises(AddressRefused, match="cannot be looked up"):
+        permitted_addresses(host, 443, is_tls=True, allow=())
+
+
+@pytest.mark.parametrize(
+    ("url", "allow"),
+    [
+        ("http://hooks.example/", ()),
+        ("http://1.1.1.1/", ()),
+        ("http://1.1.1.1/", ("10.0.0.0/8",)),
+        ("http://127.0.0.1:9000/", ()),
+        ("http://localhost:9000/", ()),
+        ("https://localhost/", ()),
+        ("https://LOCALHOST./", ()),
+        ("https://127.0.0.1/", ()),
+        ("https://[::1]/", ()),
+        ("https://169.254.169.254/latest/meta-data", ("10.0.0.0/8",)),
+    ],
+)
+def test_what_can_never_be_called_is_refused_when_it_is_named(url: str, allow: tuple[str, ...]) -> None:
+    with pytest.raises(WebhookInvalid) as refused:
+        check_url(url, allow=allow)
+    assert [problem.pointer for problem in refused.value.problems] == ["/url"]
+
+
+@pytest.mark.parametrize(
+    ("url", "allow"),
+    [
+        ("https://hooks.example/", ()),
+        ("https://1.1.1.1/", ()),
+        ("http://hooks.lab:9000/", ("10.0.0.0/8",)),
+        ("http://localhost:9000/", ("127.0.0.0/8",)),
+        ("http://127.0.0.1:9000/", ("127.0.0.0/8",)),
+        ("https://10.0.0.1/", ("10.0.0.1",)),
+    ],
+)
+def test_what_may_be_callable_can_be_named(url: str, allow: tuple[str, ...]) -> None:
+    check_url(url, allow=allow)

@@ -1,0 +1,423 @@
+"""Deliveries over real lines: signed, sent by one of several services, again until they are taken, and to nobody who may not be called."""
+
+import logging
+import shutil
+import socket
+import ssl
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Generator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import anyio
+import httpx
+import pytest
+from fastapi import FastAPI
+from postgres_server import PostgresServer
+from receiving import Receiver, receiver
+from sqlalchemy import update
+from standardwebhooks.webhooks import WebhookVerificationError
+
+from service.app import create_app
+from service.settings import Settings
+from service.webhooks.deliveries import DeliveryPace
+from service.webhooks.sending import Sender
+from studies.catalog import Catalog
+from studies.spec import parse_spec
+from studies.states import StudyMove
+from studies.store import Store, tables
+from studies.webhooks import Answer, Delivery, DeliveryView, WebhookMade, new_secret, parse_webhook
+
+__all__: list[str] = []
+
+Body = dict[str, Any]
+ServeApp = Callable[..., AbstractContextManager[str]]
+LOOPBACK = ("127.0.0.0/8",)
+PACE = DeliveryPace(poll_s=0.03, pause_s=0.1, whole_s=10.0, grace_s=0.2)
+
+
+@pytest.fixture
+def hook() -> Generator[Receiver]:
+    with receiver() as made:
+        yield made
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
+def url(request: pytest.FixtureRequest, tmp_path: Path, fresh_database: Path, catalog: Catalog) -> Generator[str]:
+    """The URL of a database with a catalogue."""
+    server, name = None, ""
+    if request.param == "sqlite":
+        shutil.copy(fresh_database, tmp_path / "shared.db")
+        found = f"sqlite:///{tmp_path}/shared.db"
+    else:
+        server = request.getfixturevalue("postgres")
+        assert isinstance(server, PostgresServer)
+        name = server.create()
+        found = server.url(name)
+    store = Store.open(found)
+    store.announce(catalog, dispatcher="here")
+    store.close()
+    yield found
+    if server is not None:
+        server.drop(name)
+
+
+@pytest.fixture
+def allowed(settings: Settings) -> Settings:
+    """Settings that let webhooks lead to this machine."""
+    return settings.model_copy(update={"webhook_allow": LOOPBACK})
+
+
+@pytest.fixture
+def service(allowed: Settings, store: Store, serve_app: ServeApp) -> Generator[str]:
+    """The URL of a service that sends to this machine."""
+    with serve_app(create_app(allowed, store, delivery_pace=PACE)) as found:
+        yield found
+
+
+def make(store: Store, url: str, **fields: Any) -> WebhookMade:
+    return store.create_webhook(parse_webhook({"url": url, **fields}))
+
+
+def newest(store: Store, webhook: WebhookMade, *, until: str = "delivered", within_s: float = 10.0) -> DeliveryView:
+    """Return the newest delivery of a webhook, once it is in a state."""
+    deadline = time.monotonic() + within_s
+    while time.monotonic() < deadline:
+        found = store.webhook(webhook.id).deliveries
+        if found and found[0].state == until:
+            return found[0]
+        time.sleep(0.01)
+    raise AssertionError(f"not {until}: {store.webhook(webhook.id).deliveries}")
+
+
+def make_due(store: Store) -> None:
+    """Let what is to be tried again later be due now."""
+    with store._database.write() as connection:
+        connection.execute(update(tables.delivery).where(tables.delivery.c.state == "pending").values(due_at=tables.delivery.c.created_at))
+
+
+def try_once(url: str, *, allow: tuple[str, ...] = LOOPBACK, whole_s: float = 2.0) -> Answer:
+    """Return what comes of one attempt."""
+    delivery = Delivery("msg_1", "wh", None, "webhook.ping", url, new_secret(), "{}", 1)
+
+    async def send() -> Answer:
+        async with Sender(allow=allow, version="1", lookups=4, whole_s=whole_s) as sender:
+            return await sender.send(delivery)
+
+    return anyio.run(send)
+
+
+@pytest.mark.usefixtures("service")
+def test_a_receiver_gets_what_happened_signed(store: Store, hook: Receiver, body: Body) -> None:
+    webhook = make(store, hook.url + "?from=tangent", events=["study.queued", "study.cancelled"])
+    study = store.submit(parse_spec(body)).id
+    (first,) = hook.wait_for(1)
+    said = first.verified(webhook.secret)
+    assert (said["type"], said["data"]["study_id"], said["data"]["state"], said["data"]["path"]) == (
+        "study.queued",
+        study,
+        "queued",
+        f"/v1/studies/{study}",
+    )
+    assert first.path == "/hook?from=tangent"
+    assert (first.headers["content-type"], first.headers["host"]) == ("application/json", hook.url.split("/")[2])
+    assert first.headers["user-agent"].startswith("Tangent/")
+    store.move(study, StudyMove.CANCEL)
+    second = hook.wait_for(2)[1]
+    assert second.verified(webhook.secret)["data"]["state_reason"] == "cancelled by its owner"
+    assert second.headers["webhook-id"] != first.headers["webhook-id"]
+    delivered = newest(store, webhook)
+    assert (delivered.id, delivered.status_code, delivered.attempts, delivered.error) == (second.headers["webhook-id"], 204, 1, None)
+    assert store.webhook(webhook.id).delivered_at is not None
+    for forged in (replace(first, body=first.body.replace(b"queued", b"failed")), replace(first, headers=first.headers | {"webhook-id": "msg_x"})):
+        with pytest.raises(WebhookVerificationError):
+            forged.verified(webhook.secret)
+    with pytest.raises(WebhookVerificationError):
+        first.verified(new_secret())
+
+
+@pytest.mark.usefixtures("service")
+def test_what_was_not_taken_comes_again_as_the_same_message(store: Store, hook: Receiver, body: Body) -> None:
+    hook.status = 500
+    webhook = make(store, hook.url)
+    store.submit(parse_spec(body))
+    hook.wait_for(1)
+    while store.webhook(webhook.id).deliveries[0].error is None:
+        time.sleep(0.01)
+    waiting = store.webhook(webhook.id).deliveries[0]
+    assert (waiting.state, waiting.status_code, waiting.error) == ("pending", 500, "the receiver answered 500 Internal Server Error")
+    hook.status = 200
+    make_due(store)
+    first, again = hook.wait_for(2)
+    assert (again.headers["webhook-id"], again.body) == (first.headers["webhook-id"], first.body)
+    assert again.verified(webhook.secret)["type"] == "study.queued"
+    assert newest(store, webhook).attempts == 2
+
+
+def test_two_services_on_one_database_send_each_message_once(allowed: Settings, url: str, hook: Receiver, serve_app: ServeApp, body: Body) -> None:
+    hook.delay_s = 0.02
+    stores = [Store.open(url, migrate=False) for _ in range(2)]
+    apps = [create_app(allowed, store, delivery_pace=PACE) for store in stores]
+    webhooks = [make(stores[0], f"{hook.url}/{n}") for n in range(3)]
+    with serve_app(apps[0]), serve_app(apps[1]):
+        for _ in range(8):
+            stores[0].submit(parse_spec(body))
+        hook.wait_for(24, within_s=30)
+        for webhook in webhooks:
+            newest(stores[1], webhook)
+        # Longer than either would take to look again.
+        time.sleep(0.2)
+    ids = [each.headers["webhook-id"] for each in hook.received]
+    assert (len(ids), len(set(ids))) == (24, 24)
+    sent = [sent_by(app) for app in apps]
+    assert sum(sent) == 24
+    assert {each.state for webhook in webhooks for each in stores[0].webhook(webhook.id).deliveries} == {"delivered"}
+    for store in stores:
+        store.close()
+
+
+def sent_by(app: FastAPI) -> float:
+    return app.state.metrics._deliveries.labels("delivered")._value.get()
+
+
+def test_what_happened_while_no_service_ran_is_sent_by_the_next(allowed: Settings, url: str, hook: Receiver, serve_app: ServeApp, body: Body) -> None:
+    store = Store.open(url, migrate=False)
+    webhook = make(store, hook.url)
+    store.submit(parse_spec(body))
+    # One service took it on and was killed before it sent it; it can give nothing back.
+    (lost,) = store.claim_deliveries(lease_s=0.5)
+    with serve_app(create_app(allowed, store, delivery_pace=PACE)):
+        (came,) = hook.wait_for(1)
+        assert came.headers["webhook-id"] == lost.id
+        assert newest(store, webhook).attempts == 2
+    store.close()
+
+
+def test_a_service_that_ends_gives_back_what_is_under_way(allowed: Settings, store: Store, hook: Receiver, serve_app: ServeApp, body: Body) -> None:
+    hook.delay_s = 8.0
+    webhook = make(store, hook.url)
+    with serve_app(create_app(allowed, store, delivery_pace=PACE)):
+        store.submit(parse_spec(body))
+        hook.wait_for(1)
+        began = time.monotonic()
+    assert time.monotonic() - began < 7.0
+    (left,) = store.webhook(webhook.id).deliveries
+    assert (left.state, left.attempts) == ("pending", 1)
+    hook.delay_s = 0.0
+    with serve_app(create_app(allowed, store, delivery_pace=PACE)):
+        first, again = hook.wait_for(2)
+        assert first.headers["webhook-id"] == again.headers["webhook-id"]
+        newest(store, webhook)
+
+
+def test_slow_receivers_keep_neither_requests_nor_other_receivers_waiting(store: Store, service: str, hook: Receiver, body: Body) -> None:
+    hook.delay_s = 8.0
+    slow = [make(store, hook.url) for _ in range(10)]
+    with receiver() as quick, httpx.Client(base_url=service) as client:
+        make(store, quick.url)
+        for _ in range(3):
+            client.post("/v1/studies", json=body).raise_for_status()
+        hook.wait_for(10)
+        for _ in range(10):
+            assert client.get("/v1/studies").status_code == 200
+        quick.wait_for(3)
+    under_way = [each for webhook in slow for each in store.webhook(webhook.id).deliveries]
+    assert {(each.state, each.error) for each in under_way} == {("pending", None)}
+    assert sum(each.attempts for each in under_way) <= 20, "two of each webhook, and the rest waits"
+
+
+def test_an_attempt_ends_when_its_time_is_over(hook: Receiver) -> None:
+    hook.delay_s = 8.0
+    began = time.monotonic()
+    assert try_once(hook.url, whole_s=0.2) == Answer(error="no answer within 0.2 s")
+    assert time.monotonic() - began < 7.0
+
+
+@contextmanager
+def dripping(at_once: bytes, then: bytes) -> Generator[str]:
+    """Yield the URL of a receiver that says something at once, and the rest letter by letter."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def drip() -> None:
+            line, _ = listener.accept()
+            with line, suppress(OSError):
+                line.sendall(at_once)
+                for letter in then:
+                    time.sleep(0.05)
+                    line.sendall(bytes([letter]))
+
+        threading.Thread(target=drip, daemon=True).start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}/"
+
+
+def test_a_receiver_that_answers_letter_by_letter_gains_no_time() -> None:
+    with dripping(b"", b"HTTP/1.1 200 OK\r\n" + b"x: y\r\n" * 100) as url:
+        began = time.monotonic()
+        assert try_once(url, whole_s=0.4).error == "no answer within 0.4 s"
+        assert time.monotonic() - began < 10.0
+
+
+def test_an_answer_counts_though_what_is_said_with_it_never_ends() -> None:
+    with dripping(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n", b"x" * 1000) as url:
+        assert try_once(url, whole_s=0.3).is_taken
+
+
+def test_of_an_answer_no_more_than_a_few_kilobytes_are_read(hook: Receiver) -> None:
+    hook.body = b"x" * 50_000_000
+    assert try_once(hook.url).is_taken
+    assert hook.was_cut_off.wait(10)
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        (301, "the receiver answered 301 Moved Permanently; redirects are not followed"),
+        (307, "the receiver answered 307 Temporary Redirect; redirects are not followed"),
+        (404, "the receiver answered 404 Not Found"),
+        (599, "the receiver answered 599"),
+    ],
+)
+def test_anything_but_success_is_told_and_no_redirect_is_followed(hook: Receiver, status: int, said: str) -> None:
+    with receiver() as elsewhere:
+        hook.status, hook.headers = status, {"location": elsewhere.url, "retry-after": "120"}
+        answer = try_once(hook.url)
+        assert (answer.is_taken, answer.status_code, answer.retry_after_s) == (False, status, 120.0)
+        assert (answer.error or "").startswith(said)
+        assert elsewhere.received == []
+
+
+def test_nothing_is_sent_to_this_machine_unless_that_is_allowed(hook: Receiver) -> None:
+    port = hook.url.split(":")[2]
+    for host in ("127.0.0.1", "localhost", "127.1", "2130706433", "[::ffff:127.0.0.1]"):
+        answer = try_once(f"http://{host}:{port}", allow=("10.0.0.0/8",))
+        assert "is no host of the internet" in (answer.error or ""), host
+        answer = try_once(f"https://{host}:{port}", allow=())
+        assert "is no host of the internet" in (answer.error or ""), host
+    assert hook.received == []
+
+
+def test_a_name_is_looked_up_once_and_what_was_judged_is_called(hook: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name that stands for another address a moment later (DNS rebinding) gains nothing by it."""
+    looked_up: list[str] = []
+    genuine = socket.getaddrinfo
+    with receiver() as inner:
+        answers = iter(["127.0.0.1", "127.0.0.2"])
+
+        def rebinding(host: Any, *given: Any, **named: Any) -> Any:
+            if host in {"hooks.example", b"hooks.example"}:
+                looked_up.append(str(host))
+                host = next(answers)
+            return genuine(host, *given, **named)
+
+        monkeypatch.setattr(socket, "getaddrinfo", rebinding)
+        port = hook.url.split(":")[2].partition("/")[0]
+        assert try_once(f"http://hooks.example:{port}/x", allow=("127.0.0.1",)).is_taken
+        assert inner.received == []
+    assert looked_up == ["hooks.example"]
+    assert hook.received[0].headers["host"] == f"hooks.example:{port}"
+
+
+def test_a_proxy_of_the_environment_is_not_used(hook: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    with receiver() as proxy:
+        for name in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+            monkeypatch.setenv(name, proxy.url.removesuffix("/hook"))
+        assert try_once(hook.url).is_taken
+        assert proxy.received == []
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A certificate of hooks.example with its key, signed by itself."""
+    if shutil.which("openssl") is None:
+        pytest.skip("needs Debian's package 'openssl'")
+    path = tmp_path_factory.mktemp("tls") / "hooks.example.pem"
+    asked = ["-subj", "/CN=hooks.example", "-addext", "subjectAltName=DNS:hooks.example", "-days", "2"]
+    key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", path, "-out", f"{path}.crt"]
+    subprocess.run(["openssl", "req", "-x509", *key, *asked], check=True, capture_output=True)
+    path.write_text(path.read_text() + Path(f"{path}.crt").read_text())
+    return path
+
+
+def test_the_certificate_has_to_be_the_names_and_not_the_addresss(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(certificate)
+    genuine = socket.getaddrinfo
+    monkeypatch.setattr(
+        socket, "getaddrinfo", lambda host, *given, **named: genuine("127.0.0.1" if "example" in str(host) else host, *given, **named)
+    )
+    with receiver(tls=tls) as hook:
+        port = hook.url.split(":")[2].partition("/")[0]
+        unknown = try_once(f"https://hooks.example:{port}/")
+        assert "self-signed certificate" in (unknown.error or "")
+        monkeypatch.setenv("SSL_CERT_FILE", f"{certificate}.crt")
+        assert try_once(f"https://hooks.example:{port}/").is_taken
+        for other in ("other.example", "127.0.0.1"):
+            answer = try_once(f"https://{other}:{port}/")
+            assert "mismatch" in (answer.error or ""), other
+        assert len(hook.received) == 1
+
+
+def test_whoever_does_not_listen_is_told_in_a_sentence() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    assert (try_once(f"http://127.0.0.1:{port}/").error or "").startswith("cannot connect: ")
+    assert "cannot be looked up" in (try_once("https://no-such-name.invalid/").error or "")
+
+
+@pytest.mark.usefixtures("service")
+def test_a_receiver_that_is_gone_disables_its_webhook(store: Store, hook: Receiver, body: Body) -> None:
+    hook.status = 410
+    webhook = make(store, hook.url)
+    store.submit(parse_spec(body))
+    assert newest(store, webhook, until="failed").error == "the receiver answered 410 Gone"
+    assert store.webhook(webhook.id).disabled_reason == "its receiver answered 410 Gone"
+
+
+def test_no_secret_and_no_path_of_an_address_is_in_the_log(
+    allowed: Settings, store: Store, hook: Receiver, serve_app: ServeApp, body: Body, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, "tangent"):
+        webhooks = [make(store, f"{url}?key=hidden") for url in (hook.url, "http://127.0.0.1:9/hook")]
+        with serve_app(create_app(allowed, store, delivery_pace=PACE)):
+            store.submit(parse_spec(body))
+            newest(store, webhooks[0])
+            while store.webhook(webhooks[1].id).deliveries[0].error is None:
+                time.sleep(0.01)
+    lines = [record.getMessage() for record in caplog.records if record.name == "tangent.webhooks"]
+    assert f"study.queued to webhook {webhooks[0].id}, attempt 1: delivered" in lines
+    assert any(line.startswith(f"study.queued to webhook {webhooks[1].id}, attempt 1: retried, cannot connect") for line in lines)
+    for webhook in webhooks:
+        assert webhook.secret not in caplog.text
+    assert "hidden" not in "".join(lines)
+
+
+def test_attempts_are_counted_by_what_became_of_them(store: Store, service: str, hook: Receiver, body: Body) -> None:
+    webhook = make(store, hook.url)
+    store.submit(parse_spec(body))
+    newest(store, webhook)
+    metrics = httpx.get(f"{service}/metrics").text
+    assert 'tangent_webhook_deliveries_total{outcome="delivered"} 1.0' in metrics
+    assert 'tangent_webhook_deliveries_total{outcome="retried"} 0.0' in metrics
+
+
+@pytest.mark.postgres
+def test_deliveries_go_on_when_the_database_is_back(
+    allowed: Settings, postgres_url: str, postgres: PostgresServer, hook: Receiver, catalog: Catalog, serve_app: ServeApp, body: Body
+) -> None:
+    store = Store.open(postgres_url)
+    store.announce(catalog, dispatcher="here")
+    make(store, hook.url)
+    name = urlsplit(postgres_url).path.removeprefix("/")
+    with serve_app(create_app(allowed, store, delivery_pace=PACE)):
+        postgres.run(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+        postgres.run(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'")
+        time.sleep(0.3)
+        postgres.run(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
+        store.submit(parse_spec(body))
+        hook.wait_for(1)
+    store.close()

@@ -1,0 +1,128 @@
+"""Leases and signs of life by one clock, the database's: a machine whose own is wrong takes nothing from anybody, and loses nothing."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from playing import Play
+from postgres_server import PostgresServer
+
+from studies.states import StudyMove, StudyState
+from studies.store import Claim, Store
+from studies.store.clock import now
+
+__all__: list[str] = []
+
+pytestmark = pytest.mark.postgres
+
+_ROOT = Path(__file__).parents[3]
+# Found before the server's own function of that name.
+_SHIFTED = (
+    "CREATE SCHEMA shifted",
+    "CREATE FUNCTION shifted.clock_timestamp() RETURNS timestamptz RETURN pg_catalog.clock_timestamp() + interval '{hours} hours'",
+    "ALTER DATABASE {name} SET search_path = public, shifted, pg_catalog",
+)
+
+
+@pytest.fixture(params=[-5, 5])
+def play(request: pytest.FixtureRequest, postgres: PostgresServer, postgres_template: str) -> Iterator[Play]:
+    """Studies in a database whose clock is hours before, or behind, this machine's."""
+    name = postgres.create(template=postgres_template)
+    for statement in _SHIFTED:
+        postgres.run(statement.format(hours=request.param, name=name), database=name)
+    store = Store.open(postgres.url(name), migrate=False)
+    with store._database.read() as connection:
+        ahead = now(connection) - datetime.now(UTC)
+    assert abs(ahead - timedelta(hours=request.param)) < timedelta(minutes=1)
+    yield Play(store)
+    store.close()
+    postgres.drop(name)
+
+
+def test_a_lease_lasts_as_long_as_it_was_asked_for_whatever_this_machines_clock_says(play: Play) -> None:
+    run = play.run()
+    run.begin(0)
+    play.store.settle_lost()
+    assert play.store.claim_next(dispatcher="there", lease_s=60) is None
+    play.store.run_writer(run.claim, lease_s=0.3).renew()
+    assert play.store.claim_next(dispatcher="there", lease_s=60) is None
+    time.sleep(0.4)
+    assert play.store.claim_next(dispatcher="there", lease_s=60) == Claim(run.claim.study_id, 2)
+
+
+def test_a_study_that_is_stopped_waits_for_its_living_run(play: Play) -> None:
+    run = play.run()
+    assert play.store.move(run.claim.study_id, StudyMove.STOP).state is StudyState.STOPPING
+    run.lapse()
+    play.store.settle_lost()
+    assert run.study.state is StudyState.COMPLETED
+
+
+def test_a_dispatcher_was_heard_of_when_it_was_by_this_machines_clock(play: Play) -> None:
+    play.store.beat("here")
+    for found in (play.store.dispatchers(), play.store.tally().standing().dispatchers):
+        assert abs(datetime.now(UTC) - found["here"]) < timedelta(seconds=30)
+    play.submit()
+    waited = play.store.tally().standing().queued_for_s
+    assert waited is not None
+    assert 0 <= waited < 30
+
+
+def test_a_session_lasts_as_long_as_it_was_begun_for(play: Play) -> None:
+    secret = play.store.create_token("alice", role="viewer")
+    long, short = (play.store.log_in(secret, lasts=timedelta(seconds=seconds), address=None) for seconds in (60, 0.2))
+    time.sleep(0.3)
+    assert long is not None
+    assert short is not None
+    assert play.store.session_owner(long) is not None
+    assert play.store.session_owner(short) is None
+
+
+def test_what_happens_is_told_in_order_though_each_machine_has_a_clock_of_its_own(play: Play) -> None:
+    run = play.run()
+    run.complete(run.begin(0)[0], 0.5)
+    run.writer.close(StudyMove.FINISH)
+    study, trial = run.study, play.store.every_trial(run.claim.study_id)[0]
+    assert study.started_at is not None
+    assert study.created_at <= study.started_at <= trial.created_at <= (trial.started_at or trial.created_at) <= (trial.ended_at or study.created_at)
+    told = [event.at for event in play.store.events(study.id)]
+    assert told == sorted(told)
+
+
+_ACT = """
+import sys, time
+from studies.store import Store
+store = Store.open(sys.argv[1], migrate=False)
+store.beat(sys.argv[2])
+store.settle_lost()
+claim = store.claim_next(dispatcher=sys.argv[2], lease_s=float(sys.argv[3]))
+print(int(time.time()), None if claim is None else claim.attempt)
+"""
+
+
+@pytest.mark.clock
+@pytest.mark.slow
+def test_processes_whose_clocks_are_hours_apart_respect_each_others_leases(postgres: PostgresServer, postgres_template: str) -> None:
+    url = postgres.url(postgres.create(template=postgres_template))
+
+    def act(hours: int, *, lease_s: float) -> str:
+        command = ["faketime", "-f", f"{hours:+}h", sys.executable, "-c", _ACT, url, f"{hours:+}h", str(lease_s)]
+        said = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60, cwd=_ROOT).stdout.split()
+        assert abs(int(said[0]) - time.time() - 3600 * hours) < 60, "its clock is wrong"
+        return said[1]
+
+    store = Store.open(url, migrate=False)
+    play = Play(store)
+    play.submit()
+    assert act(+3, lease_s=600) == "1"
+    assert act(-3, lease_s=600) == "None"
+    assert act(+9, lease_s=600) == "None"
+    assert all(abs(datetime.now(UTC) - at) < timedelta(minutes=1) for at in store.dispatchers().values())
+    play.submit()
+    assert act(-3, lease_s=0.1) == "1"
+    assert act(-9, lease_s=600) == "2", "that lease had lapsed"
+    store.close()

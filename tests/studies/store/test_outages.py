@@ -1,0 +1,199 @@
+"""A PostgreSQL that goes away: killed, frozen, restarted. Nothing waits for good, nothing that was acknowledged is lost, and it is found again."""
+
+import contextlib
+import random
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+import pytest
+from catalogs import catalog, study_body
+from invariants import Told, broken
+from playing import Play, Run
+from postgres_server import PostgresServer, postgres_server
+
+from studies.errors import StoreUnavailable
+from studies.spec import parse_spec
+from studies.store import Store, pulse
+
+__all__: list[str] = []
+
+pytestmark = pytest.mark.postgres
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[PostgresServer]:
+    """A server of this file's own, to be treated badly; what it has acknowledged it keeps."""
+    with postgres_server(synchronous_commit="on") as started:
+        yield started
+
+
+@pytest.fixture
+def play(server: PostgresServer) -> Iterator[Play]:
+    """Studies on that server, in a database of their own."""
+    store = Store.open(server.url(server.create()))
+    store.announce(catalog(), dispatcher="here")
+    yield Play(store)
+    store.close()
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ask after a tenth of the time whether a silent server is there."""
+    monkeypatch.setattr(pulse, "_SILENT_S", 0.2)
+    monkeypatch.setattr(pulse, "_ANSWER_WITHIN_S", 0.3)
+
+
+def given_up(call: Callable[[], object]) -> float:
+    """Return after how many seconds a call gives the database up."""
+    began = time.monotonic()
+    with pytest.raises(StoreUnavailable):
+        call()
+    return time.monotonic() - began
+
+
+def sleep(store: Store, seconds: float) -> None:
+    """Keep the server busy with one statement."""
+    with store._database.read() as connection:
+        connection.exec_driver_sql(f"SELECT pg_sleep({seconds})")
+
+
+def test_a_killed_server_is_told_at_once_and_the_first_call_after_its_restart_is_answered(server: PostgresServer, play: Play) -> None:
+    run = play.run()
+    told = Told()
+    told.accepted(run.study)
+    run.complete(run.begin(0)[0], 0.9)
+    told.saw(play.store.every_trial(run.claim.study_id))
+    server.kill()
+    assert given_up(play.store.ping) < 2
+    assert given_up(play.submit) < 2
+    server.start()
+    assert run.study.progress.completed == 1
+    run.complete(run.begin(1)[0], 0.8)
+    assert broken(play.store, told) == []
+
+
+def test_a_server_that_was_restarted_unnoticed_is_found_again_by_the_first_call(server: PostgresServer, play: Play) -> None:
+    with ThreadPoolExecutor(5) as pool:
+        list(pool.map(lambda _: play.store.ping(), range(5)))
+    server.kill()
+    server.start()
+    with ThreadPoolExecutor(5) as pool:
+        list(pool.map(lambda _: play.store.beat("here"), range(5)))
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_frozen_server_is_given_up_in_the_middle_of_a_statement_and_before_one(server: PostgresServer, play: Play) -> None:
+    run = play.run()
+    run.begin(0)
+    with ThreadPoolExecutor(5) as pool:
+        # The pool has connections to be tried, and one that is in use.
+        list(pool.map(lambda _: play.store.ping(), range(4)))
+        sleeping = pool.submit(given_up, lambda: sleep(play.store, 60.0))
+        time.sleep(0.2)
+        server.freeze()
+        try:
+            calls = [play.store.ping, run.writer.renew, play.submit, lambda: play.store.copy_to_optuna(run.claim.study_id)]
+            waits = [*pool.map(given_up, calls), sleeping.result()]
+        finally:
+            server.thaw()
+    # To connect takes the 2 s that it may.
+    assert max(waits) < 4
+    assert run.writer.renew().value == "running"
+    assert broken(play.store) == []
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_statement_that_takes_long_is_waited_for(play: Play) -> None:
+    sleep(play.store, 1.0)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_who_waits_for_a_lock_is_no_outage(play: Play) -> None:
+    run = play.run()
+    with ThreadPoolExecutor(1) as pool:
+        with play.store._database.write() as connection:
+            connection.exec_driver_sql("SELECT 1 FROM study FOR UPDATE")
+            renewed = pool.submit(run.writer.renew)
+            time.sleep(1.0)
+            assert not renewed.done()
+        assert renewed.result(5).value == "running"
+
+
+def test_a_port_that_takes_no_connection_is_given_up_after_seconds() -> None:
+    with contextlib.closing(socket.create_server(("127.0.0.1", 0), backlog=0)) as deaf:
+        port = deaf.getsockname()[1]
+        # The kernel answers as many as may wait, and then nobody any more, as if the network were cut.
+        waiting = [socket.socket() for _ in range(4)]
+        for one in waiting:
+            one.setblocking(False)
+            one.connect_ex(("127.0.0.1", port))
+        time.sleep(0.1)
+        assert given_up(lambda: Store.open(f"postgresql://ada@127.0.0.1:{port}/name")) < 8
+        for one in waiting:
+            one.close()
+
+
+def test_of_many_that_wait_for_a_server_that_came_back_all_are_answered(server: PostgresServer, play: Play) -> None:
+    server.kill()
+    with ThreadPoolExecutor(20) as pool:
+        assert max(pool.map(given_up, [play.store.ping] * 20)) < 3
+        server.start()
+        list(pool.map(lambda _: play.store.ping(), range(20)))
+
+
+T = TypeVar("T")
+
+
+def persist(call: Callable[[], T]) -> T:
+    """Return what a call returns once the database takes it."""
+    while True:
+        try:
+            return call()
+        except StoreUnavailable:
+            time.sleep(0.1)
+
+
+def work(play: Play, told: Told, is_over: threading.Event) -> None:
+    """Submit studies and complete trials, trying each step until it is acknowledged, as clients and runs do."""
+    n = 0
+    while not is_over.is_set():
+        key = f"{threading.get_ident()}-{n}"
+        study = persist(lambda key=key: play.store.submit(parse_spec(study_body(arms=["adamp"])), idempotency_key=key))
+        told.accepted(study)
+        claim = persist(lambda: play.store.claim_next(dispatcher="here", lease_s=60))
+        if claim is not None:
+            run = Run(play.store, claim, play.store.run_writer(claim, lease_s=60))
+            trial = persist(lambda run=run: run.create(0))[0]
+            persist(lambda run=run, trial=trial: run.writer.start([trial]))
+            persist(lambda run=run, trial=trial: run.complete(trial, 0.5))
+            told.saw([persist(lambda run=run, trial=trial: run.trial(trial))])
+        n += 1
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_what_was_acknowledged_outlives_twenty_kills_and_freezes(server: PostgresServer, play: Play) -> None:
+    chance = random.Random(7)
+    told, is_over = Told(), threading.Event()
+    with ThreadPoolExecutor(3) as pool:
+        working = [pool.submit(work, play, told, is_over) for _ in range(3)]
+        for n in range(20):
+            time.sleep(chance.uniform(0.2, 1.5))
+            if n % 2:
+                server.freeze()
+                time.sleep(chance.uniform(0.5, 6.0))
+                server.thaw()
+            else:
+                server.kill()
+                time.sleep(chance.uniform(0.0, 1.0))
+                server.start()
+        time.sleep(1.0)
+        is_over.set()
+        for each in working:
+            each.result(60)
+    assert len(told.finished) > 20
+    assert broken(play.store, told) == []

@@ -1,0 +1,379 @@
+"""Webhooks on record, and their outbox: what is to be told stands with what happened, and is told once by services that live."""
+
+import json
+import threading
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from catalogs import study_body
+from playing import Play
+from sqlalchemy import func, select, update
+
+from studies.actors import Actor
+from studies.errors import Conflict, Forbidden, IllegalMove, QuotaExceeded, SpecInvalid, WebhookNotFound
+from studies.spec import parse_spec
+from studies.states import StudyMove
+from studies.store import Store, events, tables
+from studies.webhooks import MOST_ATTEMPTS, MOST_OF_ONE_OWNER, Answer, Delivery, WebhookMade, parse_webhook
+
+__all__: list[str] = []
+
+ADA, BOB = Actor(name="ada", role="submitter"), Actor(name="bob", role="submitter")
+VERA, ROOT = Actor(name="vera", role="viewer"), Actor(name="root", role="admin")
+SPEC = parse_spec(study_body())
+TAKEN = Answer(status_code=200)
+BROKEN = Answer(status_code=500, error="the receiver answered 500")
+
+
+def make(store: Store, *, by: Actor = ADA, **fields: object) -> WebhookMade:
+    return store.create_webhook(parse_webhook({"url": "https://hooks.example/tangent", **fields}), by=by)
+
+
+def claim(store: Store, *, most: int = 64, most_each: int = 2) -> list[Delivery]:
+    return list(store.claim_deliveries(lease_s=60.0, most=most, most_each=most_each))
+
+
+def told(store: Store) -> list[tuple[str, str]]:
+    """Take on everything that is due, and return for each the webhook and the event."""
+    found: list[tuple[str, str]] = []
+    while batch := store.claim_deliveries(lease_s=60.0, most_each=100):
+        for delivery in batch:
+            found.append((delivery.webhook_id, delivery.event))
+            store.settle_delivery(delivery, TAKEN)
+    return found
+
+
+def age(store: Store, *, due: bool = True, **columns: datetime) -> None:
+    """Let pending deliveries be due now, and the webhook's columns lie in the past."""
+    with store._database.write() as connection:
+        if due:
+            now = datetime.now(UTC) - timedelta(seconds=1)
+            connection.execute(update(tables.delivery).where(tables.delivery.c.state == "pending").values(due_at=now))
+        if columns:
+            connection.execute(update(tables.webhook).values(**columns))
+
+
+def test_a_study_tells_of_each_state_in_which_it_stays(store: Store) -> None:
+    webhook = make(store)
+    study = store.submit(SPEC, by=ADA).id
+    run = Play(store).claim()
+    store.move(study, StudyMove.PAUSE, by=ADA)
+    store.move(study, StudyMove.RESUME, by=ADA)
+    run.writer.go_on()
+    run.begin(0)
+    store.move(study, StudyMove.STOP, by=ADA)
+    run.writer.close(StudyMove.FINISH)
+    bodies = [json.loads(delivery.body) for delivery in sorted(claim(store, most_each=100), key=lambda each: json.loads(each.body)["data"]["event"])]
+    assert [body["type"] for body in bodies] == [
+        "study.queued",
+        "study.running",
+        "study.paused",
+        "study.queued",
+        "study.running",
+        "study.completed",
+    ]
+    assert [(body["data"]["state_before"], body["data"]["state"]) for body in bodies] == [
+        (None, "queued"),
+        ("queued", "running"),
+        ("running", "paused"),
+        ("paused", "queued"),
+        ("queued", "running"),
+        ("stopping", "completed"),
+    ]
+    last, view = bodies[-1], store.study(study)
+    assert last["data"] == {
+        "study_id": study,
+        "name": view.name,
+        "workload": view.workload,
+        "suite": None,
+        "owner": "ada",
+        "state_before": "stopping",
+        "state": "completed",
+        "state_reason": "stopped before its budget was spent",
+        "event": store.events(study)[-1].id,
+        "path": f"/v1/studies/{study}",
+    }
+    assert datetime.fromisoformat(last["timestamp"]) == store.events(study)[-1].at
+    assert store.webhook(webhook.id, by=ADA).deliveries[0].study_id == study
+
+
+def test_what_did_not_happen_is_not_told(store: Store) -> None:
+    make(store)
+    study = store.submit(SPEC, by=ADA).id
+    assert len(told(store)) == 1
+    with pytest.raises(IllegalMove):
+        store.move(study, StudyMove.RESUME, by=ADA)
+    with store._database.write() as connection:
+        events.append(connection, study, [("study.state", {"from": "queued", "to": "failed", "reason": None})])
+        assert connection.execute(select(func.count()).select_from(tables.delivery).where(tables.delivery.c.state == "pending")).scalar_one() == 1
+        connection.rollback()
+    assert told(store) == []
+
+
+def test_a_submitter_is_told_of_their_own_studies_and_an_admin_may_be_of_all(store: Store) -> None:
+    adas, roots, everybodys = make(store), make(store, by=ROOT), make(store, by=ROOT, studies="all")
+    nobodys = make(store, by=Actor(name=None, role="admin"))
+    for owner in (ADA, BOB, ROOT, Actor(name=None, role="admin")):
+        store.submit(SPEC, by=owner)
+    found = sorted(webhook for webhook, _ in told(store))
+    assert found == sorted([adas.id, roots.id, nobodys.id, *[everybodys.id] * 4])
+    with pytest.raises(Forbidden, match="needs an admin"):
+        make(store, studies="all")
+
+
+def test_only_what_was_asked_for_is_told(store: Store) -> None:
+    ends = make(store, events=["study.cancelled", "study.failed"])
+    suite = make(store, suite="small", events=["study.queued"])
+    study = store.submit(SPEC, by=ADA).id
+    store.submit(parse_spec(study_body(suite="small")), by=ADA)
+    store.move(study, StudyMove.CANCEL, by=ADA)
+    assert sorted(told(store)) == sorted([(suite.id, "study.queued"), (ends.id, "study.cancelled")])
+
+
+def test_its_maker_and_admins_see_a_webhook_and_nobody_else(store: Store) -> None:
+    webhook = make(store)
+    for actor in (BOB, VERA, Actor(name="ada", role="viewer")):
+        for forbidden in (store.webhook, store.ping_webhook, store.enable_webhook, store.remove_webhook):
+            with pytest.raises(WebhookNotFound):
+                forbidden(webhook.id, by=actor)
+    assert store.webhooks(by=BOB).items == ()
+    assert [each.id for each in store.webhooks(by=ADA).items] == [each.id for each in store.webhooks(by=ROOT).items] == [webhook.id]
+    with pytest.raises(Forbidden):
+        make(store, by=VERA)
+    store.remove_webhook(webhook.id, by=ROOT)
+    with pytest.raises(WebhookNotFound):
+        store.webhook(webhook.id, by=ADA)
+    assert [(entry.actor, entry.verb, entry.subject) for entry in store.audit().items] == [
+        ("root", "webhook.remove", webhook.id),
+        ("ada", "webhook.create", webhook.id),
+    ]
+
+
+def test_a_secret_is_shown_once(store: Store) -> None:
+    webhook = make(store)
+    store.ping_webhook(webhook.id, by=ADA)
+    seen = [store.webhook(webhook.id, by=ADA), store.webhooks(by=ADA), store.enable_webhook(webhook.id, by=ADA), store.audit(), *claim(store)]
+    assert webhook.secret.startswith("whsec_")
+    assert all(webhook.secret not in repr(each) for each in seen)
+
+
+def test_a_person_has_so_many_webhooks_and_no_more(store: Store) -> None:
+    *_, last = [make(store) for _ in range(MOST_OF_ONE_OWNER)]
+    with pytest.raises(QuotaExceeded, match="token 'ada' may have 20 webhooks, and has 20; remove one"):
+        make(store)
+    make(store, by=BOB)
+    store.remove_webhook(last.id, by=ADA)
+    make(store)
+    page = store.webhooks(by=ADA, page_size=15)
+    rest = store.webhooks(by=ADA, page_size=15, page_token=page.next_page_token)
+    assert (page.total, len({each.id for each in (*page.items, *rest.items)}), rest.next_page_token) == (20, 20, None)
+    with pytest.raises(SpecInvalid):
+        store.webhooks(by=BOB, page_token=page.next_page_token)
+
+
+def test_what_one_service_has_taken_on_no_other_does_until_its_lease_ends(store: Store, database_url: str) -> None:
+    make(store)
+    store.submit(SPEC, by=ADA)
+    other = Store.open(database_url, migrate=False)
+    (first,) = claim(store)
+    assert claim(other) == []
+    age(store)
+    (second,) = claim(other)
+    assert (second.id, second.body, first.attempt, second.attempt) == (first.id, first.body, 1, 2)
+    assert store.settle_delivery(first, TAKEN) == "superseded", "the first is thought to be dead, and what it says late is refused"
+    assert other.settle_delivery(second, TAKEN) == "delivered"
+    assert other.settle_delivery(second, BROKEN) == "superseded"
+    other.close()
+
+
+def test_services_that_ask_at_once_never_take_the_same_on(store: Store, database_url: str) -> None:
+    for _ in range(5):
+        make(store)
+    for _ in range(6):
+        store.submit(SPEC, by=ADA)
+    taken: list[str] = []
+    barrier = threading.Barrier(4)
+
+    def work() -> None:
+        other = Store.open(database_url, migrate=False)
+        barrier.wait()
+        misses = 0
+        while misses < 3:
+            batch = other.claim_deliveries(lease_s=60.0, most=3)
+            misses = 0 if batch else misses + 1
+            for delivery in batch:
+                taken.append(delivery.id)
+                assert other.settle_delivery(delivery, TAKEN) == "delivered"
+        other.close()
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    taken += [delivery.id for delivery in claim(store, most_each=100)]
+    assert (len(taken), len(set(taken))) == (30, 30)
+
+
+def test_no_webhook_takes_all_the_room(store: Store) -> None:
+    many = make(store)
+    for _ in range(10):
+        store.submit(SPEC, by=ADA)
+    few = make(store, by=BOB)
+    store.submit(SPEC, by=BOB)
+    found = [delivery.webhook_id for delivery in claim(store, most=4, most_each=2)]
+    assert sorted(found) == sorted([many.id, many.id, few.id])
+    assert store.claim_deliveries(lease_s=60.0, busy={many.id}) == ()
+    assert len(claim(store, most_each=100)) == 8
+
+
+def test_what_was_not_taken_is_tried_again_later_and_given_up_after_a_day(store: Store) -> None:
+    webhook = make(store, events=["study.queued"])
+    store.submit(SPEC, by=ADA)
+    for attempt in range(1, MOST_ATTEMPTS + 1):
+        (delivery,) = claim(store)
+        assert delivery.attempt == attempt
+        became = store.settle_delivery(delivery, Answer(error="no answer within 10 s"))
+        assert became == ("retried" if attempt < MOST_ATTEMPTS else "given_up")
+        assert claim(store) == [], "it is not due yet"
+        if attempt == 1:
+            (waiting,) = store.webhook(webhook.id, by=ADA).deliveries
+            assert waiting.due_at is not None
+            assert 3.5 < (waiting.due_at - datetime.now(UTC)).total_seconds() < 6.5
+        age(store)
+    seen = store.webhook(webhook.id, by=ADA)
+    (delivery,) = seen.deliveries
+    assert (delivery.state, delivery.attempts, delivery.status_code, delivery.error) == ("failed", 10, None, "no answer within 10 s")
+    assert (delivery.due_at, seen.disabled_at) == (None, None)
+    assert delivery.ended_at is not None
+    assert seen.failing_since is not None
+    store.submit(SPEC, by=ADA)
+    assert len(told(store)) == 1
+    assert store.webhook(webhook.id, by=ADA).failing_since is None
+
+
+def test_a_receiver_that_asks_to_be_left_alone_is(store: Store) -> None:
+    webhook = make(store)
+    store.submit(SPEC, by=ADA)
+    store.settle_delivery(claim(store)[0], Answer(status_code=429, error="the receiver answered 429", retry_after_s=3600.0))
+    (delivery,) = store.webhook(webhook.id, by=ADA).deliveries
+    assert delivery.due_at is not None
+    assert 3500 < (delivery.due_at - datetime.now(UTC)).total_seconds() < 3700
+    age(store)
+    store.settle_delivery(claim(store)[0], Answer(status_code=503, error="x", retry_after_s=1e9))
+    (delivery,) = store.webhook(webhook.id, by=ADA).deliveries
+    assert delivery.due_at is not None
+    assert (delivery.due_at - datetime.now(UTC)).total_seconds() < 8 * 3600 + 60
+
+
+def test_a_receiver_that_is_gone_is_told_nothing_more_until_its_webhook_is_enabled(store: Store) -> None:
+    webhook = make(store, events=["study.queued"])
+    for _ in range(3):
+        store.submit(SPEC, by=ADA)
+    delivery = claim(store)[0]
+    assert store.settle_delivery(delivery, Answer(status_code=410, error="the receiver answered 410 Gone")) == "disabled"
+    seen = store.webhook(webhook.id, by=ADA)
+    assert (seen.disabled_reason, {each.state for each in seen.deliveries}) == ("its receiver answered 410 Gone", {"failed"})
+    store.submit(SPEC, by=ADA)
+    age(store)
+    assert told(store) == []
+    with pytest.raises(Conflict, match="is disabled: its receiver answered 410 Gone; enable it first"):
+        store.ping_webhook(webhook.id, by=ADA)
+    assert store.enable_webhook(webhook.id, by=ADA).disabled_at is None
+    store.submit(SPEC, by=ADA)
+    assert told(store) == [(webhook.id, "study.queued")]
+
+
+def test_a_receiver_that_has_taken_nothing_for_days_is_given_up(store: Store) -> None:
+    webhook = make(store, events=["study.queued"])
+    store.submit(SPEC, by=ADA)
+    long_ago = datetime.now(UTC) - timedelta(days=6)
+    for attempt in range(1, MOST_ATTEMPTS + 1):
+        (delivery,) = claim(store)
+        became = store.settle_delivery(delivery, BROKEN)
+        assert became == ("retried" if attempt < MOST_ATTEMPTS else "disabled")
+        age(store, failing_since=long_ago)
+    reason = store.webhook(webhook.id, by=ADA).disabled_reason or ""
+    assert reason.startswith(f"its receiver has taken nothing since {long_ago:%Y-%m-%d}")
+
+
+def test_a_ping_is_sent_once(store: Store) -> None:
+    webhook = make(store)
+    ping = store.ping_webhook(webhook.id, by=ADA)
+    assert store.ping_webhook(webhook.id, by=ADA).id == ping.id, "one that is under way is enough"
+    (delivery,) = claim(store)
+    assert (delivery.id, delivery.event, json.loads(delivery.body)["data"]) == (ping.id, "webhook.ping", {"webhook_id": webhook.id})
+    assert store.settle_delivery(delivery, BROKEN) == "given_up"
+    assert store.ping_webhook(webhook.id, by=ADA).id != ping.id
+
+
+def test_a_service_that_ends_gives_back_what_it_has_not_sent(store: Store) -> None:
+    make(store)
+    store.submit(SPEC, by=ADA)
+    (delivery,) = claim(store)
+    store.release_delivery(delivery)
+    (again,) = claim(store)
+    assert (again.id, again.attempt) == (delivery.id, 2)
+    assert store.settle_delivery(delivery, TAKEN) == "superseded"
+    store.release_delivery(delivery)
+    assert claim(store) == []
+
+
+def test_a_webhook_that_is_removed_takes_what_it_was_to_tell_with_it(store: Store) -> None:
+    webhook = make(store)
+    store.submit(SPEC, by=ADA)
+    (delivery,) = claim(store)
+    store.remove_webhook(webhook.id, by=ADA)
+    assert store.settle_delivery(delivery, TAKEN) == "superseded"
+    age(store)
+    assert claim(store) == []
+
+
+def test_a_revoked_token_is_told_nothing_more(store: Store) -> None:
+    store.create_token("ada", role="submitter")
+    webhook = make(store)
+    store.submit(SPEC, by=ADA)
+    store.revoke_token("ada")
+    seen = store.webhook(webhook.id, by=ROOT)
+    assert (seen.disabled_reason, [each.state for each in seen.deliveries]) == ("the token that made it was revoked", ["failed"])
+    assert told(store) == []
+    with pytest.raises(Conflict, match="belongs to token 'ada', which is revoked"):
+        store.enable_webhook(webhook.id, by=ROOT)
+
+
+def test_what_was_settled_long_ago_is_forgotten(store: Store) -> None:
+    webhook = make(store)
+    store.submit(SPEC, by=ADA)
+    told(store)
+    store.submit(SPEC, by=ADA)
+    assert store.forget_deliveries(older_than=timedelta(days=1)) == 0
+    assert store.forget_deliveries(older_than=timedelta(seconds=-1)) == 1
+    assert [each.state for each in store.webhook(webhook.id, by=ADA).deliveries] == ["pending"]
+
+
+def test_removing_webhooks_while_studies_tell_of_themselves_breaks_neither(store: Store, database_url: str) -> None:
+    faults: list[Exception] = []
+    done = threading.Event()
+
+    def come_and_go() -> None:
+        other = Store.open(database_url, migrate=False)
+        try:
+            while not done.is_set():
+                webhook = make(other)
+                other.claim_deliveries(lease_s=60.0)
+                other.remove_webhook(webhook.id, by=ADA)
+        except Exception as error:  # noqa: BLE001 # told by the test's own thread
+            faults.append(error)
+        other.close()
+
+    thread = threading.Thread(target=come_and_go)
+    thread.start()
+    for _ in range(15):
+        study = store.submit(SPEC, by=ADA).id
+        store.move(study, StudyMove.CANCEL, by=ADA)
+        for delivery in claim(store):
+            store.settle_delivery(delivery, BROKEN)
+    done.set()
+    thread.join(60)
+    assert faults == []
+    assert store.studies().total == 15

@@ -1,0 +1,29 @@
+"""A process ends when what it depends on is gone, and not before."""
+
+import socket
+import subprocess
+import sys
+import time
+
+__all__: list[str] = []
+
+PROGRAM = """
+import sys, time
+from workers.lifeline import end_without
+end_without(sys.argv[1], silent_for_s=1.0, knock_every_s=0.1)
+time.sleep(60)
+"""
+
+
+def test_a_process_ends_when_nothing_listens_any_more() -> None:
+    listener = socket.create_server(("127.0.0.1", 0))
+    address = f"127.0.0.1:{listener.getsockname()[1]}"
+    process = subprocess.Popen([sys.executable, "-c", PROGRAM, address])
+    listener.settimeout(20)
+    for _ in range(15):
+        listener.accept()[0].close()
+    assert process.poll() is None
+    listener.close()
+    closed = time.monotonic()
+    assert process.wait(20) == 1
+    assert time.monotonic() - closed >= 0.8, "a moment without an answer is nothing"

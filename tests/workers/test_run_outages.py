@@ -1,0 +1,79 @@
+"""A run whose database goes away when it is about to end: it waits, and ends its study once."""
+
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from catalogs import catalog
+from commits import lost_answers
+from feeding import Running
+from invariants import broken
+from postgres_server import postgres_server
+
+from studies.errors import StoreUnavailable, Superseded
+from studies.states import StudyState
+from studies.store import Claim, Store
+from workers.run import StudyRun
+
+__all__: list[str] = []
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    opened = Store.open(f"sqlite:///{tmp_path}/tangent.db")
+    opened.announce(catalog(), dispatcher="here")
+    yield opened
+    opened.close()
+
+
+def trained(store: Store, *, lease_s: float = 600.0) -> tuple[Running, StudyRun]:
+    """Return a study whose trials have all been trained, and the run that is about to close it."""
+    running = Running(store)
+    running.train_all(value=lambda _trial, _epoch: 0.5)
+    return running, _run(store, running.claim, lease_s=lease_s)
+
+
+def _run(store: Store, claim: Claim, *, lease_s: float) -> StudyRun:
+    return StudyRun(store, claim, lease_s=lease_s, checkpoints="/nowhere", machines="here", turn_s=60.0)
+
+
+def test_a_study_that_was_closed_though_the_answer_was_lost_is_closed_once(store: Store) -> None:
+    running, run = trained(store)
+    with lost_answers(store, count=1):
+        assert run._close(running.feed, StudyState.RUNNING) is StudyState.COMPLETED
+    assert broken(store) == []
+
+
+def test_a_study_that_another_has_taken_over_is_not_taken_for_one_that_was_closed(store: Store) -> None:
+    running, run = trained(store)
+    store.release(running.claim)
+    running.claimed()
+    with pytest.raises(Superseded):
+        run._close(running.feed, StudyState.RUNNING)
+    running.close()
+    with pytest.raises(Superseded):
+        run._close(running.feed, StudyState.RUNNING)
+
+
+@pytest.mark.postgres
+def test_a_run_waits_for_its_database_before_it_closes_its_study_but_not_for_ever() -> None:
+    with postgres_server(synchronous_commit="on") as server:
+        store = Store.open(server.url(server.create()))
+        store.announce(catalog(), dispatcher="here")
+        running, run = trained(store)
+        server.kill()
+        back = threading.Timer(1.0, server.start)
+        back.start()
+        assert run._close(running.feed, StudyState.RUNNING) is StudyState.COMPLETED
+        back.join()
+        assert broken(store) == []
+        impatient = trained(store, lease_s=0.5)
+        server.kill()
+        began = time.monotonic()
+        with pytest.raises(StoreUnavailable):
+            impatient[1]._close(impatient[0].feed, StudyState.RUNNING)
+        assert time.monotonic() - began < 5
+        server.start()
+        store.close()
