@@ -31,6 +31,7 @@ WORKDIR /var/lib/tangent/home
 FROM base AS project
 ARG PIP_FIND_LINKS=
 ARG PIP_INDEX_URL=
+ARG PIP_EXTRA_INDEX_URL=
 WORKDIR /project
 COPY pyproject.toml constraints.txt ./
 RUN pip install -q -c constraints.txt setuptools; \
@@ -50,6 +51,7 @@ COPY --from=project /project/constraints.txt /project/service.txt /project/worke
 FROM requirements AS optuna-dashboard
 ARG PIP_FIND_LINKS=
 ARG PIP_INDEX_URL=
+ARG PIP_EXTRA_INDEX_URL=
 RUN pip install -q -c /requirements/constraints.txt -r /requirements/debug.txt
 USER 10001:10001
 EXPOSE 8080
@@ -61,6 +63,7 @@ CMD ["sh", "-c", "PGPASSWORD=$(cat \"$PASSWORD_FILE\") exec optuna-dashboard --h
 FROM requirements AS service
 ARG PIP_FIND_LINKS=
 ARG PIP_INDEX_URL=
+ARG PIP_EXTRA_INDEX_URL=
 RUN pip install -q -c /requirements/constraints.txt -r /requirements/service.txt
 COPY --from=project /wheel /wheel
 RUN pip install -q --no-deps /wheel/*.whl

@@ -111,6 +111,7 @@ def lives(pid: int) -> bool:
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 @pytest.mark.timeout(420)
 def test_a_study_waits_for_a_worker_that_joins_runs_on_it_and_each_ends_with_its_node(cluster: Cluster) -> None:
     dispatcher = cluster.dispatcher()
@@ -139,6 +140,7 @@ def test_a_study_waits_for_a_worker_that_joins_runs_on_it_and_each_ends_with_its
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_a_worker_with_another_token_is_not_let_in_and_one_whose_head_is_killed_ends(cluster: Cluster) -> None:
     dispatcher = cluster.dispatcher()
