@@ -1,0 +1,51 @@
+"""What each repetition of a fault came to, a line of JSON each."""
+
+__all__ = ["Row", "append", "read"]
+
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+
+@dataclass
+class Row:
+    """One repetition of one fault.
+
+    Attributes:
+        fault: its name.
+        outcome: how the study ended, with its reason where it has one.
+        noticed_s: seconds until the record said so: a trial queued again, or an answer 503.
+        resumed_s: seconds until what was hit went on: a trial that was queued again trained an epoch, or the service answered as before.
+        requeued: trials that were queued again.
+        retries: how many of those tries were charged.
+        lost_epochs: epochs that had been measured and were trained again.
+        kept_epochs: epochs that trials which were queued again did not train again, thanks to their checkpoints.
+        slowest_s: the slowest answer that a client got meanwhile.
+        load: programs that wanted one of this machine's cores when it struck, as the kernel averages them over a minute.
+        broken: what was not as promised, a sentence each.
+    """
+
+    fault: str
+    outcome: str = "open"
+    noticed_s: float | None = None
+    resumed_s: float | None = None
+    requeued: int = 0
+    retries: int = 0
+    lost_epochs: int = 0
+    kept_epochs: int = 0
+    slowest_s: float | None = None
+    load: float = field(default_factory=lambda: round(os.getloadavg()[0], 1))
+    broken: list[str] = field(default_factory=list[str])
+
+
+def append(file: Path, rows: Iterable[Row]) -> None:
+    """Add rows to a file."""
+    with file.open("a", encoding="utf-8") as out:
+        out.writelines(f"{json.dumps(asdict(row))}\n" for row in rows)
+
+
+def read(file: Path) -> list[Row]:
+    """Return the rows of a file."""
+    return [Row(**json.loads(line)) for line in file.read_text(encoding="utf-8").splitlines()]
