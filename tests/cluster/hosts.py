@@ -61,6 +61,8 @@ def why_not_here() -> str | None:
     """Return why this machine cannot make hosts; None where it can."""
     if os.geteuid() != 0:
         return "needs root, to make hosts as network namespaces"
+    if Path(__file__).is_relative_to("/tmp"):
+        return "needs a checkout outside of /tmp, for each host has a /tmp of its own"
     missing = [program for program in ("ip", "nsenter", "unshare", "setpriv", "mount") if shutil.which(program) is None]
     if missing:
         return f"needs {', '.join(missing)} (Debian's packages iproute2, util-linux and mount)"
