@@ -52,8 +52,8 @@ NODE_ENVIRONMENT = {
     "RAY_health_check_failure_threshold": "3",
     # A head that has ended has lost its cluster: its nodes join its successor the sooner they notice.
     "RAY_gcs_rpc_server_reconnect_timeout_s": "15",
-    # Trials keep their workers until they end, so a node that is told to end would wait for nothing; they go on elsewhere from their checkpoints.
-    "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",
+    # A node that is told to end takes no more packs for so long, while those that train there leave their states: see `Node.stop`.
+    "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "6",
 }
 """What a node of several runs with, where the environment does not say otherwise; docker-compose.yml says the same."""
 
@@ -143,10 +143,11 @@ class Node:
         threading.Thread(target=watch, name="ray-node-watch", daemon=True).start()
 
     def stop(self) -> None:
-        """Let what trains on the node leave its state, then ask the node to end, and end what is left of it by force."""
+        """Ask the node to end, let what trains on it leave its state meanwhile, and end what is left of it by force."""
         self._is_stopping.set()
-        self._let_leave()
+        # First: else what has left would be handed out to this very node again. Ray gives those who train as long as `_let_leave` does.
         self._process.terminate()
+        self._let_leave()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(_END_WITHIN_S)
         with contextlib.suppress(ProcessLookupError, PermissionError):

@@ -133,6 +133,14 @@ class Story:
         )
         return [Again(*row) for row in self.rows(query, f"{self.id}.%", since)]
 
+    def reasons(self, trials: list[Again]) -> set[str]:
+        """Return why these trials were queued again, as the study's events say it."""
+        query = (
+            "SELECT data ->> 'reason' FROM event WHERE study_id = %s AND kind = 'trial.requeued'"
+            " AND data ->> 'trial' = %s AND data ->> 'attempt' = %s"
+        )
+        return {row[0] for trial in trials for row in self.rows(query, self.id, trial.trial_id, str(trial.attempt))}
+
     def trained_again(self, trials: list[Again]) -> float | None:
         """Return when one of these trials had trained an epoch more; None before that."""
         query = (

@@ -74,6 +74,9 @@ def repeat(cluster: Lab, story: Story, name: str, fault: Fault) -> Row | None:
     row.lost_epochs = sum(trial.epochs_before - trial.epochs_after for trial in again)
     row.kept_epochs = sum(trial.epochs_after for trial in again)
     row.broken += _broken(row, fault, {answer.status for answer in answers})
+    if not fault.is_charged and row.retries:
+        why = story.reasons([trial for trial in again if trial.is_charged])
+        row.broken.append(f"{row.retries} tries were charged for a graceful stop: {'; '.join(sorted(why))}")
     return row
 
 
@@ -92,8 +95,6 @@ def _broken(row: Row, fault: Fault, statuses: set[int]) -> list[str]:
         found.append(f"an answer took {row.slowest_s:.1f} s, promised within {_UNAVAILABLE_WITHIN_S:g} s")
     if fault.requeues is False and row.requeued:
         found.append(f"{row.requeued} trials were lost, by a fault that touches none")
-    if not fault.is_charged and row.retries:
-        found.append(f"{row.retries} tries were charged for a graceful stop")
     if not fault.is_charged and row.lost_epochs:
         found.append(f"a graceful stop lost {row.lost_epochs} finished epochs")
     return found
