@@ -117,8 +117,11 @@ def _engine(url: str, pulse: Pulse) -> Engine:
         parsed = make_url(url)
     except (ArgumentError, ValueError):
         # A password may stand in it all the same.
-        masked = re.sub(r":[^:/@]*@", ":***@", url)
+        masked = re.sub(r"^((?:[^:/]*://)?[^:/@]*):.*@", r"\1:***@", url)
         raise StoreUnavailable(f"{masked!r} is no database URL; expected {_EXPECTED_URL}") from None
+    if "@" in (parsed.host or ""):
+        # What stands before it is the rest of a password, and would be shown as part of the host.
+        raise StoreUnavailable(f"expected a database URL with one @, got several; in a password write it as %40: {_EXPECTED_URL}")
     match parsed.drivername:
         case "sqlite" | "sqlite+pysqlite":
             return _sqlite(parsed)

@@ -29,6 +29,8 @@ EXPECTED = r"sqlite:///PATH or postgresql\+psycopg://USER:PASSWORD@HOST/NAME"
         ("", f"'' is no database URL; expected {EXPECTED}"),
         ("tangent.db", f"'tangent.db' is no database URL; expected {EXPECTED}"),
         ("postgresql://host:port/name", f"'postgresql://host:port/name' is no database URL; expected {EXPECTED}"),
+        ("postgresql://me:secret:more@host:port/name", f"'postgresql://me:[*]{{3}}@host:port/name' is no database URL; expected {EXPECTED}"),
+        ("postgresql://me:sec@ret@host/name", f"^expected a database URL with one @, got several; in a password write it as %40: {EXPECTED}"),
         ("mysql://host/name", f"got 'mysql'; expected {EXPECTED}"),
         ("postgresql+psycopg2://host/name", r"got 'postgresql\+psycopg2'"),
         ("postgresql+asyncpg://host/name", r"got 'postgresql\+asyncpg'"),
