@@ -1,6 +1,6 @@
 """The service under load: a large record, 200 requests a second, readers of event streams and running studies, on PostgreSQL.
 
-    flock /tmp/heavy.lock .venv/bin/python benchmarks/load.py --keep /tmp/record --json load.json --markdown load.md
+    .venv/bin/python benchmarks/load.py --keep /var/tmp/tangent-record --json load.json --markdown load.md
 
 fills 1,000 studies, 100,000 trials and 1,000,000 measurements (`load_record.py`), starts `tangent serve` with API tokens and four runs without Ray
 (`simulated_runs.py`), opens 20 event streams on their studies, and asks 200 times a second for a minute, by an open schedule (`load_traffic.py`):

@@ -1,7 +1,7 @@
 """Many workers that report once a second: what one run sustains, what a report costs it and the database, and what Ray Tune adds.
 
-    flock /tmp/heavy.lock .venv/bin/python benchmarks/reports.py --json reports.json --markdown reports.md
-    flock /tmp/heavy.lock .venv/bin/python benchmarks/reports.py --parts tune
+    .venv/bin/python benchmarks/reports.py --json reports.json --markdown reports.md
+    .venv/bin/python benchmarks/reports.py --parts tune
 
 `rates` and `limit` play the workers (`simulated_runs.py`) of runs that are the product's own but for Ray, on a PostgreSQL server of their own:
 
