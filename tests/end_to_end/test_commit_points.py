@@ -34,6 +34,7 @@ def killed_at(dispatcher: DispatcherProcess, moment: str, number: int) -> bool:
     return killed.exists()
 
 
+@pytest.mark.slow
 def test_a_study_outlives_the_death_of_its_run_at_a_commit(dispatcher: DispatcherProcess) -> None:
     assert killed_at(dispatcher, "after", random.Random(6).randint(4, 9))
 

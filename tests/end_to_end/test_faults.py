@@ -32,7 +32,8 @@ def _kill_worker(dispatcher: DispatcherProcess, _study_id: str) -> None:
     dispatcher.kill_a_worker()
 
 
-@pytest.mark.parametrize("kill", [_kill_dispatcher, _kill_run, _kill_worker])
+# That of the run is played on PostgreSQL as well, in test_on_postgresql.py, and there with every change.
+@pytest.mark.parametrize("kill", [_kill_dispatcher, pytest.param(_kill_run, marks=pytest.mark.slow), _kill_worker])
 def test_a_study_outlives_a_kill(own: Own, kill: Callable[[DispatcherProcess, str], None]) -> None:
     with own() as dispatcher:
         study_id = dispatcher.submit("slow-plane", arms=["adamp", "sgd"], trials=4, resources={"max_pack_size": 1})
