@@ -73,6 +73,8 @@ def receiver(*, tls: ssl.SSLContext | None = None) -> Iterator[Receiver]:
 
     class Server(ThreadingHTTPServer):
         daemon_threads = True
+        # Of twenty senders at once the default of five would let the system turn some away.
+        request_queue_size = 128
 
         def handle_error(self, request: Any, client_address: Any) -> None:
             # A sender that goes away is what some tests are about.

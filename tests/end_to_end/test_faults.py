@@ -32,8 +32,8 @@ def _kill_worker(dispatcher: DispatcherProcess, _study_id: str) -> None:
     dispatcher.kill_a_worker()
 
 
-# That of the run is played on PostgreSQL as well, in test_on_postgresql.py, and there with every change.
-@pytest.mark.parametrize("kill", [_kill_dispatcher, pytest.param(_kill_run, marks=pytest.mark.slow), _kill_worker])
+# With every change the run is killed on PostgreSQL, in test_on_postgresql.py, and the worker past a rung, in test_packs_and_rungs.py.
+@pytest.mark.parametrize("kill", [_kill_dispatcher, *(pytest.param(kill, marks=pytest.mark.slow) for kill in (_kill_run, _kill_worker))])
 def test_a_study_outlives_a_kill(own: Own, kill: Callable[[DispatcherProcess, str], None]) -> None:
     with own() as dispatcher:
         study_id = dispatcher.submit("slow-plane", arms=["adamp", "sgd"], trials=4, resources={"max_pack_size": 1})
@@ -57,6 +57,7 @@ def test_a_study_outlives_a_kill(own: Own, kill: Callable[[DispatcherProcess, st
             assert [t.state for t in copy.trials] == [optuna.trial.TrialState.COMPLETE] * 4
 
 
+@pytest.mark.slow
 def test_a_trial_that_loses_its_worker_once_is_tried_again_and_one_that_always_does_is_given_up(own: Own) -> None:
     with own() as dispatcher:
         study = dispatcher.closed(dispatcher.submit("deadly-once", trials=1))
