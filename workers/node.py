@@ -42,6 +42,9 @@ WORKER_ENVIRONMENT = {
 }
 """What Ray's workers inherit, where the environment does not say otherwise."""
 
+# For an epoch's end and a checkpoint. The node itself then takes a second or so.
+_LEAVE_WITHIN_S = 6.0
+
 NODE_ENVIRONMENT = {
     **WORKER_ENVIRONMENT,
     "RAY_AUTH_MODE": "token",
@@ -53,7 +56,7 @@ NODE_ENVIRONMENT = {
     # A head that has ended has lost its cluster: its nodes join its successor the sooner they notice.
     "RAY_gcs_rpc_server_reconnect_timeout_s": "15",
     # A node that is told to end takes no more packs for so long, while those that train there leave their states: see `Node.stop`.
-    "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "6",
+    "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": f"{_LEAVE_WITHIN_S:g}",
 }
 """What a node of several runs with, where the environment does not say otherwise; docker-compose.yml says the same."""
 
@@ -63,8 +66,6 @@ _ADVICE = re.compile(r"(INFO|SUCC) (scripts|cli_output_helpers)\.py:")
 _ANSWER_WITHIN_S = 5.0
 _READY_WITHIN_S = 90.0
 _END_WITHIN_S = 8.0
-# For an epoch's end and a checkpoint. The node itself then takes a second or so.
-_LEAVE_WITHIN_S = 6.0
 # What Ray calls the processes of Tune's trials.
 _TRAINABLE = "ray::ResourceTrainable"
 _LOOKS_IN_VAIN = 3
