@@ -1,11 +1,24 @@
-"""Ports for servers that tests start."""
+"""Addresses and ports for servers that tests start."""
 
-__all__ = ["free_port"]
+__all__ = ["free_port", "own_address"]
 
 import socket
+
+import pytest
 
 
 def free_port() -> int:
     """Return a port of the loopback address that nothing listens on."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return listener.getsockname()[1]
+
+
+def own_address() -> str:
+    """Return an address of this machine that is not its loopback: Ray takes that for one of its own choosing."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            # Reserved for documentation; nothing is sent.
+            probe.connect(("192.0.2.1", 9))
+        except OSError:
+            pytest.skip("needs a network interface besides the loopback")
+        return str(probe.getsockname()[0])

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from dispatcher_process import until
+from ports import own_address
 
 from studies.spec import parse_spec
 from studies.states import CLOSED_STUDY_STATES, StudyState
@@ -19,17 +20,6 @@ from studies.store import Store
 __all__: list[str] = []
 
 ROOT = Path(__file__).parents[2]
-
-
-def own_address() -> str:
-    """Return an address of this machine that is not its loopback: Ray takes that for one of its own choosing."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            # Reserved for documentation; nothing is sent.
-            probe.connect(("192.0.2.1", 9))
-        except OSError:
-            pytest.skip("needs a network interface besides the loopback")
-        return str(probe.getsockname()[0])
 
 
 class Cluster:

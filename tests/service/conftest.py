@@ -11,6 +11,7 @@ import anyio
 import httpx
 import pytest
 from fastapi import FastAPI
+from postgres_server import PostgresServer
 from served import serving
 from typer.testing import CliRunner, Result
 
@@ -27,6 +28,7 @@ from studies.space import Choices, Condition, Range, Scalar
 from studies.spec import parse_spec
 from studies.states import StudyMove
 from studies.store import NewTrial, PendingTrial, Report, RunWriter, Store
+from studies.views import Role
 
 __all__: list[str] = []
 
@@ -145,6 +147,33 @@ def store(empty_store: Store, catalog: Catalog) -> Store:
     """A store with the catalogue."""
     empty_store.announce(catalog, dispatcher="here")
     return empty_store
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path, fresh_database: Path, catalog: Catalog) -> Generator[str]:
+    """The URL of a database with a catalogue."""
+    server, name = None, ""
+    if request.param == "sqlite":
+        shutil.copy(fresh_database, tmp_path / "shared.db")
+        found = f"sqlite:///{tmp_path}/shared.db"
+    else:
+        server = request.getfixturevalue("postgres")
+        assert isinstance(server, PostgresServer)
+        name = server.create()
+        found = server.url(name)
+    store = Store.open(found)
+    store.announce(catalog, dispatcher="here")
+    store.close()
+    yield found
+    if server is not None:
+        server.drop(name)
+
+
+@pytest.fixture
+def secrets(store: Store) -> dict[str, str]:
+    """Secrets by name: two submitters, a viewer and an admin."""
+    roles: dict[str, Role] = {"alice": "submitter", "bob": "submitter", "vera": "viewer", "root": "admin"}
+    return {name: store.create_token(name, role=role) for name, role in roles.items()}
 
 
 @pytest.fixture

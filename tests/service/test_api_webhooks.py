@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx
 import pytest
+from callers import bearer
 from fastapi import FastAPI
 from receiving import Receiver, receiver
 from typer.testing import CliRunner, Result
@@ -17,24 +18,12 @@ from service.settings import Settings, SettingsInvalid
 from service.webhooks.deliveries import DeliveryPace
 from studies.spec import parse_spec
 from studies.store import Store
-from studies.views import Role
 from studies.webhooks import Answer, Notice
 
 __all__: list[str] = []
 
 ServeApp = Callable[..., AbstractContextManager[str]]
 URL = {"url": "https://hooks.example/tangent"}
-
-
-def bearer(secret: str) -> dict[str, str]:
-    return {"authorization": f"Bearer {secret}"}
-
-
-@pytest.fixture
-def secrets(store: Store) -> dict[str, str]:
-    """Secrets by name: two submitters, a viewer and an admin."""
-    roles: dict[str, Role] = {"alice": "submitter", "bob": "submitter", "vera": "viewer", "root": "admin"}
-    return {name: store.create_token(name, role=role) for name, role in roles.items()}
 
 
 @pytest.fixture

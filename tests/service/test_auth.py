@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx
 import pytest
+from callers import bearer
 from fastapi import FastAPI
 
 from service.app import create_app
@@ -22,10 +23,6 @@ __all__: list[str] = []
 
 Body = dict[str, Any]
 ClientOf = Callable[..., AbstractContextManager[httpx.Client]]
-
-
-def bearer(secret: str) -> dict[str, str]:
-    return {"authorization": f"Bearer {secret}"}
 
 
 def basic(secret: str, user: str = "anyone") -> dict[str, str]:

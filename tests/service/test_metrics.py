@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
+from callers import bearer
 from fastapi import FastAPI
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -51,10 +52,6 @@ def scraped(http: httpx.Client, *, is_again: bool = False, **given: Any) -> dict
 def value(samples: dict[Sample, float], name: str, **labels: str) -> float | None:
     """Return one sample's value; None when there is none."""
     return samples.get((name, tuple(sorted(labels.items()))))
-
-
-def bearer(secret: str) -> dict[str, str]:
-    return {"authorization": f"Bearer {secret}"}
 
 
 def lose_database(settings: Settings, store: Store) -> None:

@@ -6,13 +6,14 @@ from typing import Any
 
 import httpx
 import pytest
+from callers import bearer
 from fastapi import FastAPI
 
 from studies.actors import Actor
 from studies.spec import parse_spec
 from studies.states import StudyMove
 from studies.store import Store
-from studies.views import Quotas, Role
+from studies.views import Quotas
 
 __all__: list[str] = []
 
@@ -23,17 +24,6 @@ ALICE = Actor(name="alice", role="submitter")
 # Every request that changes a study which is there already, over REST and from the page.
 CHANGES = [f"/v1/studies/{{}}:{verb}" for verb in ("pause", "resume", "stop", "cancel", "confirm", "extend")]
 FORMS = [f"/studies/{{}}/{verb}" for verb in ("pause", "resume", "stop", "cancel", "confirm", "extend")]
-
-
-def bearer(secret: str) -> dict[str, str]:
-    return {"authorization": f"Bearer {secret}"}
-
-
-@pytest.fixture
-def secrets(store: Store) -> dict[str, str]:
-    """Secrets by name: two submitters, a viewer and an admin."""
-    roles: dict[str, Role] = {"alice": "submitter", "bob": "submitter", "vera": "viewer", "root": "admin"}
-    return {name: store.create_token(name, role=role) for name, role in roles.items()}
 
 
 def test_these_are_all_requests_that_change_a_study(open_app: FastAPI) -> None:

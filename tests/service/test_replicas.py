@@ -1,19 +1,16 @@
 """Two services on one database are one: keys, tags, sessions and quotas hold across them."""
 
-import shutil
 from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
-from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from postgres_server import PostgresServer
+from callers import bearer
 
 from service.app import create_app
 from service.settings import Settings
-from studies.catalog import Catalog
 from studies.store import Store
 from studies.views import Quotas
 
@@ -23,30 +20,10 @@ Body = dict[str, Any]
 ClientOf = Callable[..., AbstractContextManager[httpx.Client]]
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
-def url(request: pytest.FixtureRequest, tmp_path: Path, fresh_database: Path, catalog: Catalog) -> Generator[str]:
-    """The URL of a database with a catalogue."""
-    if request.param == "sqlite":
-        shutil.copy(fresh_database, tmp_path / "shared.db")
-        found = f"sqlite:///{tmp_path}/shared.db"
-        server, name = None, ""
-    else:
-        server = request.getfixturevalue("postgres")
-        assert isinstance(server, PostgresServer)
-        name = server.create()
-        found = server.url(name)
-    store = Store.open(found)
-    store.announce(catalog, dispatcher="here")
-    store.close()
-    yield found
-    if server is not None:
-        server.drop(name)
-
-
 @pytest.fixture
-def replicas(settings: Settings, url: str, client_of: ClientOf) -> Generator[tuple[httpx.Client, httpx.Client]]:
+def replicas(settings: Settings, database_url: str, client_of: ClientOf) -> Generator[tuple[httpx.Client, httpx.Client]]:
     """Clients of two services, each with a store of its own, that share a database."""
-    stores = [Store.open(url, migrate=False) for _ in range(2)]
+    stores = [Store.open(database_url, migrate=False) for _ in range(2)]
     first, second = (create_app(settings, store) for store in stores)
     with client_of(first) as one, client_of(second) as two:
         # FastAPI makes its routes ready with the first request; here, other than behind a server, several event loops would do so at once.
@@ -54,10 +31,6 @@ def replicas(settings: Settings, url: str, client_of: ClientOf) -> Generator[tup
         yield one, two
     for store in stores:
         store.close()
-
-
-def bearer(secret: str) -> dict[str, str]:
-    return {"authorization": f"Bearer {secret}"}
 
 
 def test_one_key_sent_to_both_makes_one_study(replicas: tuple[httpx.Client, httpx.Client], body: Body) -> None:
@@ -104,9 +77,9 @@ def test_of_two_changes_that_rest_on_one_tag_one_is_made(replicas: tuple[httpx.C
             assert sorted(pool.map(pause, range(4))) == [200, 412, 412, 412]
 
 
-def test_a_login_at_one_is_known_to_the_other(replicas: tuple[httpx.Client, httpx.Client], url: str) -> None:
+def test_a_login_at_one_is_known_to_the_other(replicas: tuple[httpx.Client, httpx.Client], database_url: str) -> None:
     one, two = replicas
-    store = Store.open(url, migrate=False)
+    store = Store.open(database_url, migrate=False)
     secret = store.create_token("alice", role="viewer")
     one.post("/login", data={"token": secret})
     cookie = {"cookie": f"tangent={one.cookies['tangent']}"}
@@ -116,8 +89,8 @@ def test_a_login_at_one_is_known_to_the_other(replicas: tuple[httpx.Client, http
     store.close()
 
 
-def test_a_quota_is_not_passed_by_asking_both(replicas: tuple[httpx.Client, httpx.Client], url: str, body: Body) -> None:
-    store = Store.open(url, migrate=False)
+def test_a_quota_is_not_passed_by_asking_both(replicas: tuple[httpx.Client, httpx.Client], database_url: str, body: Body) -> None:
+    store = Store.open(database_url, migrate=False)
     secret = store.create_token("alice", role="submitter", quotas=Quotas(max_studies=3))
 
     def send(n: int) -> httpx.Response:

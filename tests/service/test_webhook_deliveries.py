@@ -47,26 +47,6 @@ def hook() -> Generator[Receiver]:
         yield made
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
-def url(request: pytest.FixtureRequest, tmp_path: Path, fresh_database: Path, catalog: Catalog) -> Generator[str]:
-    """The URL of a database with a catalogue."""
-    server, name = None, ""
-    if request.param == "sqlite":
-        shutil.copy(fresh_database, tmp_path / "shared.db")
-        found = f"sqlite:///{tmp_path}/shared.db"
-    else:
-        server = request.getfixturevalue("postgres")
-        assert isinstance(server, PostgresServer)
-        name = server.create()
-        found = server.url(name)
-    store = Store.open(found)
-    store.announce(catalog, dispatcher="here")
-    store.close()
-    yield found
-    if server is not None:
-        server.drop(name)
-
-
 @pytest.fixture
 def allowed(settings: Settings) -> Settings:
     """Settings that let webhooks lead to this machine."""
@@ -159,9 +139,11 @@ def test_what_was_not_taken_comes_again_as_the_same_message(store: Store, hook: 
     assert newest(store, webhook).attempts == 2
 
 
-def test_two_services_on_one_database_send_each_message_once(allowed: Settings, url: str, hook: Receiver, serve_app: ServeApp, body: Body) -> None:
+def test_two_services_on_one_database_send_each_message_once(
+    allowed: Settings, database_url: str, hook: Receiver, serve_app: ServeApp, body: Body
+) -> None:
     hook.delay_s = 0.02
-    stores = [Store.open(url, migrate=False) for _ in range(2)]
+    stores = [Store.open(database_url, migrate=False) for _ in range(2)]
     apps = [create_app(allowed, store, delivery_pace=PACE) for store in stores]
     webhooks = [make(stores[0], f"{hook.url}/{n}") for n in range(3)]
     with serve_app(apps[0]), serve_app(apps[1]):
@@ -185,8 +167,10 @@ def sent_by(app: FastAPI) -> float:
     return app.state.metrics._deliveries.labels("delivered")._value.get()
 
 
-def test_what_happened_while_no_service_ran_is_sent_by_the_next(allowed: Settings, url: str, hook: Receiver, serve_app: ServeApp, body: Body) -> None:
-    store = Store.open(url, migrate=False)
+def test_what_happened_while_no_service_ran_is_sent_by_the_next(
+    allowed: Settings, database_url: str, hook: Receiver, serve_app: ServeApp, body: Body
+) -> None:
+    store = Store.open(database_url, migrate=False)
     webhook = make(store, hook.url)
     store.submit(parse_spec(body))
     # One service took it on and was killed before it sent it; it can give nothing back.

@@ -1,11 +1,9 @@
 """Confirmation: what a search found is trained again on fresh seeds, after it and beside nothing, whatever happens to run or study meanwhile."""
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from catalogs import catalog
 from feeding import Running
 
 from studies.seeds import confirmation_seed
@@ -18,14 +16,6 @@ __all__: list[str] = []
 
 ONE = {"max_pack_size": 1}
 TWO = {"seeds": 2}
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    opened = Store.open(f"sqlite:///{tmp_path}/tangent.db")
-    opened.announce(catalog(), dispatcher="here")
-    yield opened
-    opened.close()
 
 
 def by_number(*best: int) -> Callable[[str, int], float]:

@@ -3,27 +3,15 @@
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-from catalogs import catalog
 from playing import Play
 
 from studies.states import StudyState
-from studies.store import Store
 from workers.dispatcher import Dispatcher, _Run
 from workers.settings import Settings
 
 __all__: list[str] = []
-
-
-@pytest.fixture
-def play(tmp_path: Path) -> Iterator[Play]:
-    store = Store.open(f"sqlite:///{tmp_path}/tangent.db")
-    store.announce(catalog(), dispatcher="here")
-    yield Play(store)
-    store.close()
 
 
 def test_a_run_that_lives_without_its_lease_is_ended_when_its_study_is_claimed_again(play: Play, tmp_path: Path) -> None:

@@ -2,28 +2,17 @@
 
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from catalogs import catalog
 from playing import Play
 
 from studies.states import StudyState
-from studies.store import Store
 from workers.dispatcher import Dispatcher, _Run
 from workers.run import NO_DATABASE
 from workers.settings import Settings
 
 __all__: list[str] = []
-
-
-@pytest.fixture
-def play(tmp_path: Path) -> Iterator[Play]:
-    store = Store.open(f"sqlite:///{tmp_path}/tangent.db")
-    store.announce(catalog(), dispatcher="here")
-    yield Play(store)
-    store.close()
 
 
 @pytest.mark.parametrize(("confirms", "state"), [(True, StudyState.RUNNING), (False, StudyState.FAILED)])

@@ -1,11 +1,8 @@
 """The feed that hands out packs: fair between arms, fed by a real store, taken up where its record stands."""
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-from catalogs import catalog
 from feeding import Running
 
 from studies.states import TrialState
@@ -16,14 +13,6 @@ from workers.pack import Fit
 __all__: list[str] = []
 
 ONE = {"max_pack_size": 1}
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    opened = Store.open(f"sqlite:///{tmp_path}/tangent.db")
-    opened.announce(catalog(), dispatcher="here")
-    yield opened
-    opened.close()
 
 
 def fit(width: int, *, optimizer: str = "adamp", **fields: Any) -> Fit:

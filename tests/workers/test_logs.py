@@ -4,27 +4,16 @@ import json
 import logging
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from catalogs import catalog
 from playing import Play
 
 from studies.states import StudyState
-from studies.store import Store
 from workers.dispatcher import Dispatcher, _Run
 from workers.settings import Settings
 
 __all__: list[str] = []
-
-
-@pytest.fixture
-def play(tmp_path: Path) -> Iterator[Play]:
-    store = Store.open(f"sqlite:///{tmp_path}/tangent.db")
-    store.announce(catalog(), dispatcher="here")
-    yield Play(store)
-    store.close()
 
 
 def test_a_run_that_broke_down_is_logged_by_its_study_and_attempt(play: Play, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -1,12 +1,9 @@
 """Replicates: independent repetitions of an arm's search, each of which goes as if it were alone."""
 
 from collections import Counter
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-from catalogs import catalog
 from feeding import Running
 
 from studies.seeds import confirmation_seed, trial_seed
@@ -17,14 +14,6 @@ from studies.views import TrialView
 __all__: list[str] = []
 
 ONE_AT_A_TIME = {"max_concurrent_packs": 1, "max_pack_size": 1}
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    opened = Store.open(f"sqlite:///{tmp_path}/tangent.db")
-    opened.announce(catalog(), dispatcher="here")
-    yield opened
-    opened.close()
 
 
 def study(*, replicates: int = 2, trials: int = 6, epochs: int = 2, **fields: Any) -> dict[str, Any]:

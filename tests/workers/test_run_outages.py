@@ -2,8 +2,6 @@
 
 import threading
 import time
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from catalogs import catalog
@@ -18,14 +16,6 @@ from studies.store import Claim, Store
 from workers.run import StudyRun
 
 __all__: list[str] = []
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    opened = Store.open(f"sqlite:///{tmp_path}/tangent.db")
-    opened.announce(catalog(), dispatcher="here")
-    yield opened
-    opened.close()
 
 
 def trained(store: Store, *, lease_s: float = 600.0) -> tuple[Running, StudyRun]:

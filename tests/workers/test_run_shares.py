@@ -2,18 +2,14 @@
 
 import threading
 import time
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-import pytest
-from catalogs import catalog, study_body
+from catalogs import study_body
 from playing import Play
 
 from studies.actors import Actor
 from studies.spec import parse_spec
 from studies.states import StudyMove
-from studies.store import Store
 from studies.store.tables import study
 from workers.feed import PackFeed
 from workers.run import StudyRun
@@ -22,14 +18,6 @@ __all__: list[str] = []
 
 MACHINES = "10.0.0.1:6379"
 LONG_S = 10.0**9
-
-
-@pytest.fixture
-def play(tmp_path: Path) -> Iterator[Play]:
-    store = Store.open(f"sqlite:///{tmp_path}/tangent.db")
-    store.announce(catalog(), dispatcher="here")
-    yield Play(store)
-    store.close()
 
 
 def begun(play: Play, owner: str, *, fitting: int = 1, turn_s: float = LONG_S, **resources: Any) -> StudyRun:

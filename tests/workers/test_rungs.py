@@ -1,11 +1,9 @@
 """Rungs: which trials the feed lets go on, that every arm gets equal epochs, and that no loss and no restart changes it."""
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from catalogs import catalog
 from feeding import Running
 
 from studies.errors import StoreUnavailable
@@ -16,14 +14,6 @@ from workers.losses import Loss
 __all__: list[str] = []
 
 ASHA = {"kind": "asha", "min_epochs": 1, "reduction_factor": 3}
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    opened = Store.open(f"sqlite:///{tmp_path}/tangent.db")
-    opened.announce(catalog(), dispatcher="here")
-    yield opened
-    opened.close()
 
 
 def value(trial: str, epoch: int) -> float:

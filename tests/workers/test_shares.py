@@ -1,11 +1,7 @@
 """Several runs on one machine: each has its share of the packs that fit, and a small study ends long before a large one."""
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-import pytest
-from catalogs import catalog
 from feeding import Running
 
 from studies.store import Store
@@ -16,14 +12,6 @@ __all__: list[str] = []
 
 SLOTS = 4
 MACHINES = "10.0.0.1:6379"
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    opened = Store.open(f"sqlite:///{tmp_path}/tangent.db")
-    opened.announce(catalog(), dispatcher="here")
-    yield opened
-    opened.close()
 
 
 class Machine:

@@ -58,6 +58,13 @@ def test_optunas_tables_and_ours_keep_versions_of_their_own(play: Play) -> None:
     play.store._database.migrate()
 
 
+def restore(path: Path, revision: str) -> None:
+    """Make the committed database of a revision."""
+    with sqlite3.connect(path) as connection:
+        connection.executescript(Path(__file__).with_name(f"revision-{revision}.sql").read_text(encoding="utf-8"))
+    connection.close()
+
+
 def test_there_is_an_old_database_of_every_revision() -> None:
     versions = Path(__file__).parents[3] / "studies" / "store" / "migrations" / "versions"
     revisions = sorted(path.name[:4] for path in versions.glob("[0-9]*.py"))
@@ -67,9 +74,7 @@ def test_there_is_an_old_database_of_every_revision() -> None:
 
 @pytest.mark.parametrize("old", OLD_DATABASES, ids=lambda path: path.stem)
 def test_an_old_database_opens_and_goes_on(old: Path, tmp_path: Path) -> None:
-    with sqlite3.connect(tmp_path / "tangent.db") as connection:
-        connection.executescript(old.read_text(encoding="utf-8"))
-    connection.close()
+    restore(tmp_path / "tangent.db", old.stem.removeprefix("revision-"))
     store = Store.open(f"sqlite:///{tmp_path}/tangent.db")
     assert differences(store._database) == []
     found = {study.name: study for study in store.studies().items}
@@ -99,9 +104,7 @@ def test_an_old_database_opens_and_goes_on(old: Path, tmp_path: Path) -> None:
 def test_studies_from_before_there_were_confirmations_get_none(tmp_path: Path) -> None:
     for revision, seeds in (("0002", 0), ("0003", 1)):
         path = tmp_path / f"{revision}.db"
-        with sqlite3.connect(path) as connection:
-            connection.executescript(Path(__file__).with_name(f"revision-{revision}.sql").read_text(encoding="utf-8"))
-        connection.close()
+        restore(path, revision)
         store = Store.open(f"sqlite:///{path}")
         study = next(study for study in store.studies().items if study.name == "Finished")
         record = store.record(study.id)
@@ -113,20 +116,23 @@ def test_studies_from_before_there_were_confirmations_get_none(tmp_path: Path) -
         store.close()
 
 
-def test_what_is_downgraded_and_upgraded_keeps_its_search(tmp_path: Path) -> None:
-    path = tmp_path / "tangent.db"
-    with sqlite3.connect(path) as connection:
-        connection.executescript(Path(__file__).with_name("revision-0003.sql").read_text(encoding="utf-8"))
-    connection.close()
+def downgraded_and_upgraded(path: Path, *, of: str, to: str) -> Store:
+    """Return the store on a database of one revision that went back to another, and then to the newest."""
+    restore(path, of)
     database = Database(f"sqlite:///{path}")
     with database.write() as connection:
         config = Config()
         config.set_main_option("script_location", str(Path(__file__).parents[3] / "studies" / "store" / "migrations"))
         config.attributes["connection"] = connection
-        command.downgrade(config, "0002")
+        command.downgrade(config, to)
     database.close()
     store = Store.open(f"sqlite:///{path}")
     assert differences(store._database) == []
+    return store
+
+
+def test_what_is_downgraded_and_upgraded_keeps_its_search(tmp_path: Path) -> None:
+    store = downgraded_and_upgraded(tmp_path / "tangent.db", of="0003", to="0002")
     study = next(study for study in store.studies().items if study.name == "Finished")
     record = store.record(study.id)
     assert (len(record.trials), record.confirmations) == (3, ())
@@ -135,19 +141,7 @@ def test_what_is_downgraded_and_upgraded_keeps_its_search(tmp_path: Path) -> Non
 
 
 def test_what_is_downgraded_from_many_users_keeps_its_studies_and_tokens(tmp_path: Path) -> None:
-    path = tmp_path / "tangent.db"
-    with sqlite3.connect(path) as connection:
-        connection.executescript(Path(__file__).with_name("revision-0004.sql").read_text(encoding="utf-8"))
-    connection.close()
-    database = Database(f"sqlite:///{path}")
-    with database.write() as connection:
-        config = Config()
-        config.set_main_option("script_location", str(Path(__file__).parents[3] / "studies" / "store" / "migrations"))
-        config.attributes["connection"] = connection
-        command.downgrade(config, "0003")
-    database.close()
-    store = Store.open(f"sqlite:///{path}")
-    assert differences(store._database) == []
+    store = downgraded_and_upgraded(tmp_path / "tangent.db", of="0004", to="0003")
     assert (store.studies().total, len(store.record(store.studies().items[-1].id).trials)) == (3, 3)
     assert [(token.name, token.quotas) for token in store.tokens()] == [("ada", Quotas())]
     assert store.audit().total == 0
@@ -155,28 +149,14 @@ def test_what_is_downgraded_from_many_users_keeps_its_studies_and_tokens(tmp_pat
 
 
 def test_what_is_downgraded_from_webhooks_keeps_all_else(tmp_path: Path) -> None:
-    path = tmp_path / "tangent.db"
-    with sqlite3.connect(path) as connection:
-        connection.executescript(Path(__file__).with_name("revision-0005.sql").read_text(encoding="utf-8"))
-    connection.close()
-    database = Database(f"sqlite:///{path}")
-    with database.write() as connection:
-        config = Config()
-        config.set_main_option("script_location", str(Path(__file__).parents[3] / "studies" / "store" / "migrations"))
-        config.attributes["connection"] = connection
-        command.downgrade(config, "0004")
-    database.close()
-    store = Store.open(f"sqlite:///{path}")
-    assert differences(store._database) == []
+    store = downgraded_and_upgraded(tmp_path / "tangent.db", of="0005", to="0004")
     assert (store.studies().total, [token.name for token in store.tokens()], store.webhooks().total) == (3, ["ada"], 0)
     store.close()
 
 
 def test_what_an_old_database_was_to_tell_is_told(tmp_path: Path) -> None:
     path = tmp_path / "tangent.db"
-    with sqlite3.connect(path) as connection:
-        connection.executescript(Path(__file__).with_name("revision-0005.sql").read_text(encoding="utf-8"))
-    connection.close()
+    restore(path, "0005")
     store = Store.open(f"sqlite:///{path}")
     (webhook,) = store.webhooks().items
     assert (webhook.url, webhook.events, webhook.studies, webhook.owner) == ("https://hooks.example/tangent", ("study.failed",), "all", "ada")
