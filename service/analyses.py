@@ -7,7 +7,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar, cast
 
 import anyio
@@ -26,21 +26,26 @@ MAX_IN_SUITE = 200
 
 _KEPT = 128
 _THREADS = 6
+# More would only take the interpreter from each other, and from those who answer everybody else.
+_WORKED_OUT_AT_ONCE = 2
+# What nobody has asked for since needs no part of the allowance.
+_FORGOTTEN_AFTER_S = 60.0
 _T = TypeVar("_T")
 _Stamps = tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True)
 class Allowance:
-    """How much of a processor's time may go into keeping one thing up to date while a study runs.
+    """How much of a processor's time may go into keeping things up to date while their studies run.
 
     Attributes:
-        seconds: that may be spent at once.
-        share: of a core, lastingly: what takes a fifth of a second is then at most `0.2 / share` seconds old.
+        seconds: that may be spent at once on each.
+        share: of a core, lastingly, on all together: each has an equal part of it. What takes a fifth of a second is then at most `0.2 / share`
+            seconds old where one thing is asked for, and `2 / share` where ten are.
     """
 
-    seconds: float = 2.0
-    share: float = 0.05
+    seconds: float = 0.5
+    share: float = 0.15
 
 
 @dataclass
@@ -52,6 +57,7 @@ class _Kept:
         users: how many hold or wait for the lock; guarded by the lock of all.
         stamps: version and last event of each study that the value comes from.
         value: what was worked out; meaningless while there are no stamps.
+        is_kept_up: whether it had been worked out before, of a record that has changed since.
         left_s: what is left of its allowance.
         at_s: when that was so.
     """
@@ -60,6 +66,7 @@ class _Kept:
     users: int = 0
     stamps: _Stamps = ()
     value: Any = None
+    is_kept_up: bool = False
     left_s: float = 0.0
     at_s: float = 0.0
 
@@ -74,6 +81,7 @@ class _Kept:
         """Note that working it out took so long."""
         now = time.monotonic()
         before = allowance.seconds if not self.stamps else min(allowance.seconds, self.left_s + allowance.share * (now - self.at_s))
+        self.is_kept_up = bool(self.stamps)
         self.left_s, self.at_s = before - seconds, now
 
 
@@ -82,6 +90,8 @@ class Analyses:
 
     While a study runs it changes every second, and a large one's analysis can take as long. So each has an allowance: once that is spent, whoever
     asks gets what was worked out last, which is then a little older than the record; but not after the study's state has changed.
+
+    At most two are worked out at a time.
 
     Args:
         store: where the record stands.
@@ -94,6 +104,7 @@ class Analyses:
         self._limit = kept
         self._allowance = allowance or Allowance()
         self._threads: anyio.CapacityLimiter | None = None
+        self._at_once = threading.Semaphore(_WORKED_OUT_AT_ONCE)
         self._kept: OrderedDict[tuple[str, ...], _Kept] = OrderedDict()
         self._guard = threading.Lock()
 
@@ -116,7 +127,8 @@ class Analyses:
             # Statistics take a second to import, and a service that only submits and watches needs none.
             from studies.analysis.analyse import analyse
 
-            return analyse(self._store.record(study_id))
+            with self.turn():
+                return analyse(self._store.record(study_id))
 
         return self.current(("study", study_id), (study_id,), work_out)
 
@@ -134,7 +146,8 @@ class Analyses:
         def work_out() -> SuiteAnalysis:
             from studies.analysis.suite import analyse_suite
 
-            return analyse_suite(name, [self._store.record(study_id) for study_id in ids])
+            with self.turn():
+                return analyse_suite(name, [self._store.record(study_id) for study_id in ids])
 
         return self.current(("suite", name, *ids), ids, work_out)
 
@@ -155,12 +168,18 @@ class Analyses:
         def work_out() -> Comparison:
             from studies.analysis.compare import compare
 
-            return compare([self._store.record(study_id) for study_id in ids])
+            with self.turn():
+                return compare([self._store.record(study_id) for study_id in ids])
 
         return self.current(("comparison", *ids), ids, work_out)
 
     def current(self, key: tuple[str, ...], study_ids: Sequence[str], work_out: Callable[[], _T]) -> _T:
         """Return what is worked out of these studies' record, kept under a key that stands for one kind of thing.
+
+        Args:
+            key: what it is kept under.
+            study_ids: studies that it comes from.
+            work_out: works it out, in its `turn`.
 
         Raises:
             StudyNotFound: one of them is none.
@@ -168,12 +187,26 @@ class Analyses:
         with self._held(key) as kept:
             # Before the record is read: what changes in between is then worked out again, never missed.
             stamps = self._stamps(study_ids)
-            if not kept.is_as_asked(stamps, self._allowance):
+            allowance = self._part()
+            if not kept.is_as_asked(stamps, allowance):
                 began = time.thread_time()
                 value = work_out()
-                kept.spend(time.thread_time() - began, self._allowance)
+                kept.spend(time.thread_time() - began, allowance)
                 kept.value, kept.stamps = value, stamps
             return cast("_T", kept.value)
+
+    @contextmanager
+    def turn(self) -> Generator[None]:
+        """Wait until not too many work something out. Nothing else may be asked for here meanwhile: it could be waiting for this turn to end."""
+        with self._at_once:
+            yield
+
+    def _part(self) -> Allowance:
+        """Return what one thing may have of what is allowed for all that are kept up to date now."""
+        since = time.monotonic() - _FORGOTTEN_AFTER_S
+        with self._guard:
+            kept_up = sum(one.is_kept_up and one.at_s > since for one in self._kept.values())
+        return replace(self._allowance, share=self._allowance.share / max(1, kept_up))
 
     def _stamps(self, study_ids: Sequence[str]) -> _Stamps:
         found = self._store.stamps(study_ids)

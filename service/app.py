@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from importlib.metadata import PackageNotFoundError, version
 
+from anyio.to_thread import current_default_thread_limiter
 from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
@@ -57,6 +58,8 @@ _TAGS = [
     {"name": "problems", "description": "What the types of problems mean."},
 ]
 
+# More of them would only take the interpreter from each other: of 40, a hundred requests a second make a queue, of a dozen none.
+_THREADS = 12
 # From one address: a person needs one.
 _LOGINS_PER_S = 2.0
 
@@ -101,6 +104,7 @@ def create_app(settings: Settings, store: Store | None = None, *, pace: Pace | N
             app.state.analyses = Analyses(app.state.store)
             app.state.settled = SettledAnswers(app.state.store)
             watch(app.state.store)
+        current_default_thread_limiter().total_tokens = _THREADS
         try:
             await run_in_threadpool(check_exposure, settings, app.state.store)
             async with deliveries.running(app.state.store):

@@ -22,11 +22,12 @@ from service.dashboard.situation import situation
 from service.dashboard.tables import tables_of
 from service.dispatchers import alive
 from studies.actors import Actor, may_change, may_submit
+from studies.analysis.views import StudyAnalysis
 from studies.pruner import NoPruner
 from studies.space import Fixed, Parameters
 from studies.states import CLOSED_STUDY_STATES, StudyState, TrialFilter
 from studies.store import Store
-from studies.views import ArmView, Phase, StudyView
+from studies.views import ArmView, Phase, StudyRecord, StudyView
 
 _TRIALS_PER_PAGE = 25
 
@@ -138,32 +139,37 @@ def study_update_html(store: Store, analyses: Analyses, study_id: str, query: St
 
 
 def _evidence(store: Store, analyses: Analyses, study_id: str, against: Against) -> dict[str, Any]:
-    """Return what of a page takes its time: the analysis, its tables, and the figures, drawn once for all readers."""
+    """Return what of a page takes its time, made once for all readers."""
 
     def draw() -> dict[str, Any]:
         # The analysis first: an arm that is added meanwhile is then in the record at least.
         analysis = analyses.of(study_id)
-        record = store.record(study_id)
-        pruned = {arm.name: furthest_pruned(record.trials, arm, arms=len(record.arms)) for arm in record.arms}
-        data = FigureData(
-            study=record.study,
-            arms=record.arms,
-            trials=record.trials,
-            analysis=analysis,
-            best_runs={arm.name: record.measurements.get(arm.best.trial_id, ()) for arm in record.arms if arm.best is not None},
-            pruned_runs={name: tuple(store.measurements(t.id) for t in some) for name, some in pruned.items()},
-        )
-        has_results = record.study.progress.finished > 0
-        return {
-            "analysis": analysis,
-            "tables": tables_of(analysis, record.arms),
-            "confirmed_charts": confirmed_charts(data),
-            "budget_charts": budget_charts(data, against) if has_results else (),
-            "groups": study_charts(data) if has_results else (),
-            "rungs": rungs_of(record.study, record.arms, record.trials),
-        }
+        with analyses.turn():
+            return _drawn(store.record(study_id), analysis, against, store)
 
     return analyses.current(("page", study_id, against), (study_id,), draw)
+
+
+def _drawn(record: StudyRecord, analysis: StudyAnalysis, against: Against, store: Store) -> dict[str, Any]:
+    """Return the analysis, its tables, and the figures."""
+    pruned = {arm.name: furthest_pruned(record.trials, arm, arms=len(record.arms)) for arm in record.arms}
+    data = FigureData(
+        study=record.study,
+        arms=record.arms,
+        trials=record.trials,
+        analysis=analysis,
+        best_runs={arm.name: record.measurements.get(arm.best.trial_id, ()) for arm in record.arms if arm.best is not None},
+        pruned_runs={name: tuple(store.measurements(t.id) for t in some) for name, some in pruned.items()},
+    )
+    has_results = record.study.progress.finished > 0
+    return {
+        "analysis": analysis,
+        "tables": tables_of(analysis, record.arms),
+        "confirmed_charts": confirmed_charts(data),
+        "budget_charts": budget_charts(data, against) if has_results else (),
+        "groups": study_charts(data) if has_results else (),
+        "rungs": rungs_of(record.study, record.arms, record.trials),
+    }
 
 
 def _has_dispatcher(store: Store, study: StudyView) -> bool:

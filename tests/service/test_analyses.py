@@ -3,13 +3,18 @@
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 from typing import Any
 
 import anyio
 import anyio.to_thread
 import pytest
+from playing import Play as Plays
 
 from service.analyses import MAX_COMPARED, Allowance, Analyses
+from service.dashboard.study_page import StudyPageQuery, study_html
+from studies.actors import OPERATOR
 from studies.analysis.views import StudyAnalysis
 from studies.errors import SpecInvalid, StudyNotFound, SuiteNotFound
 from studies.extension import Extension
@@ -160,6 +165,39 @@ def test_what_costs_too_much_is_a_little_old_but_never_after_a_change_of_state(s
     assert spent.of(study).state.value == "paused"
 
 
+def test_what_is_kept_up_to_date_shares_one_allowance(store: Store, reads: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = SimpleNamespace(now=100.0, spent=0.0)
+
+    def thread_time() -> float:
+        # Every analysis takes a second.
+        clock.spent += 1.0
+        return clock.spent
+
+    monkeypatch.setattr("service.analyses.time", SimpleNamespace(monotonic=lambda: clock.now, thread_time=thread_time))
+    analyses = Analyses(store, allowance=Allowance(seconds=0.0, share=0.5))
+    runs = [Plays(store).run() for _ in range(2)]
+    one, two = (run.claim.study_id for run in runs)
+    numbers = iter(range(100))
+
+    def is_read_again_after(seconds: float, *studies: str) -> bool:
+        clock.now += seconds
+        number = next(numbers)
+        for run in runs:
+            run.begin(number)
+        reads.clear()
+        for study in studies:
+            analyses.of(study)
+        return bool(reads)
+
+    assert is_read_again_after(0.0, one)
+    assert not is_read_again_after(1.9, one)
+    assert is_read_again_after(0.2, one)
+    assert is_read_again_after(0.0, two)
+    assert is_read_again_after(2.2, one, two)
+    assert not is_read_again_after(3.9, one, two), "half as often as one alone"
+    assert is_read_again_after(0.2, one, two)
+
+
 def test_whoever_waits_for_a_slow_analysis_keeps_no_thread_from_others(store: Store, body: Body, monkeypatch: pytest.MonkeyPatch) -> None:
     study = store.submit(parse_spec(body)).id
     analyses, record, may_go_on = Analyses(store), store.record, threading.Event()
@@ -186,3 +224,29 @@ def test_whoever_waits_for_a_slow_analysis_keeps_no_thread_from_others(store: St
 
     anyio.run(main)
     assert found == [study] * 60
+
+
+def test_two_are_worked_out_at_a_time_whoever_asks_for_whatever(store: Store, body: Body, monkeypatch: pytest.MonkeyPatch) -> None:
+    studies = [store.submit(parse_spec(body)).id for _ in range(4)]
+    analyses, record, at_work, seen, lock = Analyses(store), store.record, list[str](), set[int](), threading.Lock()
+
+    def slow(study_id: str) -> Any:
+        with lock:
+            at_work.append(study_id)
+            seen.add(len(at_work))
+        time.sleep(0.05)
+        with lock:
+            at_work.remove(study_id)
+        return record(study_id)
+
+    monkeypatch.setattr(store, "record", slow)
+
+    def page(study_id: str) -> str:
+        return study_html(store, analyses, study_id, StudyPageQuery(), reader=OPERATOR)
+
+    with ThreadPoolExecutor(16) as pool:
+        pages = [pool.submit(page, study_id) for study_id in studies * 2]
+        verdicts = [pool.submit(analyses.of, study_id) for study_id in studies * 2]
+        assert all(study_id in shown.result(30) for study_id, shown in zip(studies * 2, pages, strict=True))
+        assert [verdict.result(30).study_id for verdict in verdicts] == studies * 2
+    assert max(seen) == 2
