@@ -58,8 +58,8 @@ _TAGS = [
     {"name": "problems", "description": "What the types of problems mean."},
 ]
 
-# More of them would only take the interpreter from each other: of 40, a hundred requests a second make a queue, of a dozen none.
-_THREADS = 12
+# More of them would take the interpreter from each other; fewer would make callers of a database that does not answer wait in turn.
+_THREADS = 20
 # From one address: a person needs one.
 _LOGINS_PER_S = 2.0
 

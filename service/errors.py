@@ -241,7 +241,8 @@ STORE_UNAVAILABLE = Kind(
     503,
     "store-unavailable",
     "The database does not answer",
-    "The service runs but cannot reach or write its database. Nothing was stored. Try again in a few seconds; the service's log has the cause.",
+    "The service runs but cannot reach or write its database. What was sent is stored whole or not at all: send it again in a few seconds, a "
+    "submission with the same `Idempotency-Key`. The service's log has the cause.",
     "the database cannot be reached or written at the moment; try again in a few seconds",
 )
 INTERNAL = Kind(

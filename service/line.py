@@ -15,7 +15,7 @@ from urllib.parse import quote, urlsplit
 import httpx
 from pydantic import BaseModel, ValidationError
 
-from service.errors import PROBLEM_JSON, Fault, Problem
+from service.errors import PROBLEM_JSON, STORE_UNAVAILABLE, Fault, Problem
 from service.settings import is_loopback
 from studies.errors import TangentError
 
@@ -97,19 +97,19 @@ class Line:
             ProblemError: the service refused it.
             ServiceUnreachable: no service answers.
         """
+        has_key = "idempotency-key" in request.get("headers", {})
         for attempt in range(1, _ATTEMPTS + 1):
             try:
                 response = self._http.request(method, path, **request)
             except httpx.TransportError as error:
                 # Whether the request was done is unknown unless nothing answered; reading, or a submission with its key, may be sent again.
-                may_repeat = method == "GET" or "idempotency-key" in request.get("headers", {})
-                if isinstance(error, _NOTHING_THERE) or not may_repeat or attempt == _ATTEMPTS:
+                if isinstance(error, _NOTHING_THERE) or not (method == "GET" or has_key) or attempt == _ATTEMPTS:
                     raise self.unreachable(error) from error
                 time.sleep(attempt * _RETRY_S)
             except httpx.InvalidURL:
                 raise self._no_address() from None
             else:
-                if (wait_s := _wait_s(response, attempt)) is not None:
+                if (wait_s := _wait_s(response, attempt, has_key=has_key)) is not None:
                     time.sleep(wait_s)
                     continue
                 self.raise_for_problem(response)
@@ -190,9 +190,14 @@ def part(name: str) -> str:
     return quoted if quoted.strip(".") else quoted.replace(".", "%2E")
 
 
-def _wait_s(response: httpx.Response, attempt: int) -> float | None:
-    """Return for how long to wait before a request is sent again that came too soon; it was not done, whatever it is. None for any other answer."""
-    if response.status_code != HTTPStatus.TOO_MANY_REQUESTS or attempt == _ATTEMPTS:
+def _wait_s(response: httpx.Response, attempt: int, *, has_key: bool = False) -> float | None:
+    """Return for how long to wait before a request is sent again; None where it is not.
+
+    One that came too soon was not done, whatever it is. While the database is away nobody knows; a key makes that no matter.
+    """
+    is_too_soon = response.status_code == HTTPStatus.TOO_MANY_REQUESTS
+    is_away = has_key and response.status_code == HTTPStatus.SERVICE_UNAVAILABLE and STORE_UNAVAILABLE.slug in response.text
+    if not (is_too_soon or is_away) or attempt == _ATTEMPTS:
         return None
     said = response.headers.get("retry-after", "")
     return min(_MOST_PATIENCE_S, float(said)) if said.isascii() and said.isdecimal() else _RETRY_S

@@ -27,7 +27,7 @@ _STREAM = "/v1/studies/{study_id}/events"
 _KNOWN_ONLY_TO_THE_RECORD = frozenset(
     {"/problems/spec-invalid", "/problems/idempotency-conflict", "/problems/version-conflict", "/problems/webhook-invalid"}
 )
-_SAID_OF_PARAMETERS = ("next_page_token", "stands there twice")
+_SAID_OF_PARAMETERS = ("next_page_token", "stands there twice", "studies of one workload")
 _IF_MATCH = re.compile(IF_MATCH)
 
 

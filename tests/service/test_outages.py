@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
+from typing import Any
 
 import httpx
 import pytest
@@ -11,6 +12,7 @@ from fastapi import FastAPI
 from postgres_server import PostgresServer, postgres_server
 
 from service.app import create_app
+from service.client import Client
 from service.settings import Settings
 from studies.catalog import Catalog
 from studies.store import Store
@@ -70,3 +72,19 @@ def test_forty_callers_of_a_frozen_database_are_told_within_eight_seconds_and_th
     assert (status, waited < 2) == (503, True)
     server.start()
     assert ask(f"{url}/v1/studies")[0] == 200
+
+
+def test_a_submission_while_the_database_restarts_is_made_once(
+    server: PostgresServer, url: str, body: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.line._MOST_PATIENCE_S", 1.0)
+    # The tests' server leaves what is young in memory.
+    server.run("CHECKPOINT")
+    server.kill()
+    with Client(url) as client, ThreadPoolExecutor(1) as pool:
+        submitted = pool.submit(client.submit, body)
+        time.sleep(0.3)
+        assert not submitted.done(), "it waits for the database to come back"
+        server.start()
+        study = submitted.result(10)
+        assert [found.id for found in client.studies().items] == [study.id]
