@@ -265,7 +265,8 @@ class Lab:
 
     def logs(self) -> str:
         """What everything said last."""
-        files = [*(part.log for part in self.parts.values()), *sorted((self.folder / "home" / "logs").glob("*.log"))[-2:]]
+        runs = sorted((self.folder / "home" / "logs").glob("*.log"), key=lambda file: file.stat().st_mtime)
+        files = [*(part.log for part in self.parts.values()), *runs[-2:]]
         return "\n".join(f"== {file.name}\n{file.read_text(errors='replace')[-1500:]}" for file in files)
 
     def end(self) -> None:

@@ -133,6 +133,10 @@ class Story:
         )
         return [Again(*row) for row in self.rows(query, f"{self.id}.%", since)]
 
+    def was_hit(self, since: float) -> bool:
+        """Return whether a trial is in flight, or was queued again since a fault came."""
+        return bool(self.rows("SELECT 1 FROM trial WHERE study_id = %s AND state = 'running'", self.id) or self.again(since))
+
     def reasons(self, trials: list[Again]) -> set[str]:
         """Return why these trials were queued again, as the study's events say it."""
         query = (

@@ -53,6 +53,9 @@ def repeat(cluster: Lab, story: Story, name: str, fault: Fault) -> Row | None:
     story.see()
     row, began = Row(name), time.time()
     fault.strike(cluster, story, node)
+    if fault.requeues and not story.was_hit(began):
+        # Its last trial in flight came to its rung just before: nothing was hit.
+        return repeat(cluster, story, name, fault)
     if fault.requeues:
         cluster.until(lambda: story.again(began), what=f"{name} to be noticed")
     # What is hit together is queued again together, or nearly.
