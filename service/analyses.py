@@ -8,11 +8,13 @@ from collections import OrderedDict
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, TypeVar, cast
 
 import anyio
 import anyio.to_thread
 
+from service.workshop import Threads, Work, Worked, Workshop
 from studies.analysis.joint_views import Comparison, SuiteAnalysis
 from studies.analysis.views import StudyAnalysis
 from studies.errors import Conflict, SpecInvalid, SpecProblem, StudyNotFound
@@ -26,8 +28,6 @@ MAX_IN_SUITE = 200
 
 _KEPT = 128
 _THREADS = 6
-# More would only take the interpreter from each other, and from those who answer everybody else.
-_WORKED_OUT_AT_ONCE = 2
 # What nobody has asked for since needs no part of the allowance.
 _FORGOTTEN_AFTER_S = 60.0
 _T = TypeVar("_T")
@@ -91,20 +91,19 @@ class Analyses:
     While a study runs it changes every second, and a large one's analysis can take as long. So each has an allowance: once that is spent, whoever
     asks gets what was worked out last, which is then a little older than the record; but not after the study's state has changed.
 
-    At most two are worked out at a time.
-
     Args:
         store: where the record stands.
         kept: at most so many are kept, those asked for last.
-        allowance: of each.
+        allowance: of all together.
+        workshop: where they are worked out; by default in the threads of those who ask.
     """
 
-    def __init__(self, store: Store, *, kept: int = _KEPT, allowance: Allowance | None = None) -> None:
+    def __init__(self, store: Store, *, kept: int = _KEPT, allowance: Allowance | None = None, workshop: Workshop | None = None) -> None:
         self._store = store
         self._limit = kept
         self._allowance = allowance or Allowance()
         self._threads: anyio.CapacityLimiter | None = None
-        self._at_once = threading.Semaphore(_WORKED_OUT_AT_ONCE)
+        self._workshop = workshop or Threads(store)
         self._kept: OrderedDict[tuple[str, ...], _Kept] = OrderedDict()
         self._guard = threading.Lock()
 
@@ -116,21 +115,17 @@ class Analyses:
         self._threads = self._threads or anyio.CapacityLimiter(_THREADS)
         return await anyio.to_thread.run_sync(work, limiter=self._threads)
 
+    def close(self) -> None:
+        """End what is being worked out."""
+        self._workshop.close()
+
     def of(self, study_id: str) -> StudyAnalysis:
         """Return what a study's record says of its arms.
 
         Raises:
             StudyNotFound: there is none.
         """
-
-        def work_out() -> StudyAnalysis:
-            # Statistics take a second to import, and a service that only submits and watches needs none.
-            from studies.analysis.analyse import analyse
-
-            with self.turn():
-                return analyse(self._store.record(study_id))
-
-        return self.current(("study", study_id), (study_id,), work_out)
+        return self.current(("study", study_id), (study_id,), lambda: self.work_out(partial(_of_study, study_id)))
 
     def suite(self, name: str) -> SuiteAnalysis:
         """Return what the studies of a suite say together.
@@ -142,14 +137,7 @@ class Analyses:
         ids = self._store.every_study_of(name)
         if len(ids) > MAX_IN_SUITE:
             raise Conflict(f"suite {name!r} has {len(ids)} studies, and at most {MAX_IN_SUITE} are analysed together; give new ones another label")
-
-        def work_out() -> SuiteAnalysis:
-            from studies.analysis.suite import analyse_suite
-
-            with self.turn():
-                return analyse_suite(name, [self._store.record(study_id) for study_id in ids])
-
-        return self.current(("suite", name, *ids), ids, work_out)
+        return self.current(("suite", name, *ids), ids, lambda: self.work_out(partial(_of_suite, name, ids)))
 
     def comparison(self, study_ids: Sequence[str]) -> Comparison:
         """Return the arms of several studies of one workload, side by side.
@@ -164,22 +152,19 @@ class Analyses:
             raise SpecInvalid([SpecProblem("/study", f"{twice!r} stands there twice; name each study once")])
         if not 2 <= len(ids) <= MAX_COMPARED:
             raise SpecInvalid([SpecProblem("/study", f"expected 2 to {MAX_COMPARED} studies to compare, got {len(ids)}")])
+        return self.current(("comparison", *ids), ids, lambda: self.work_out(partial(_of_comparison, ids)))
 
-        def work_out() -> Comparison:
-            from studies.analysis.compare import compare
+    def work_out(self, work: Work[_T]) -> Worked[_T]:
+        """Return what some work makes of the record, in the workshop."""
+        return self._workshop.do(work)
 
-            with self.turn():
-                return compare([self._store.record(study_id) for study_id in ids])
-
-        return self.current(("comparison", *ids), ids, work_out)
-
-    def current(self, key: tuple[str, ...], study_ids: Sequence[str], work_out: Callable[[], _T]) -> _T:
+    def current(self, key: tuple[str, ...], study_ids: Sequence[str], work_out: Callable[[], Worked[_T]]) -> _T:
         """Return what is worked out of these studies' record, kept under a key that stands for one kind of thing.
 
         Args:
             key: what it is kept under.
             study_ids: studies that it comes from.
-            work_out: works it out, in its `turn`.
+            work_out: works it out, by `Analyses.work_out` in the end.
 
         Raises:
             StudyNotFound: one of them is none.
@@ -189,17 +174,10 @@ class Analyses:
             stamps = self._stamps(study_ids)
             allowance = self._part()
             if not kept.is_as_asked(stamps, allowance):
-                began = time.thread_time()
-                value = work_out()
-                kept.spend(time.thread_time() - began, allowance)
-                kept.value, kept.stamps = value, stamps
+                worked = work_out()
+                kept.spend(worked.seconds, allowance)
+                kept.value, kept.stamps = worked.value, stamps
             return cast("_T", kept.value)
-
-    @contextmanager
-    def turn(self) -> Generator[None]:
-        """Wait until not too many work something out. Nothing else may be asked for here meanwhile: it could be waiting for this turn to end."""
-        with self._at_once:
-            yield
 
     def _part(self) -> Allowance:
         """Return what one thing may have of what is allowed for all that are kept up to date now."""
@@ -234,3 +212,24 @@ class Analyses:
                 idle = [other for other, one in self._kept.items() if one.users == 0]
                 for other in idle[: max(0, len(self._kept) - self._limit)]:
                     del self._kept[other]
+
+
+# Statistics take a second to import, and a service that only submits and watches needs none.
+
+
+def _of_study(study_id: str, store: Store) -> StudyAnalysis:
+    from studies.analysis.analyse import analyse
+
+    return analyse(store.record(study_id))
+
+
+def _of_suite(name: str, study_ids: Sequence[str], store: Store) -> SuiteAnalysis:
+    from studies.analysis.suite import analyse_suite
+
+    return analyse_suite(name, [store.record(study_id) for study_id in study_ids])
+
+
+def _of_comparison(study_ids: Sequence[str], store: Store) -> Comparison:
+    from studies.analysis.compare import compare
+
+    return compare([store.record(study_id) for study_id in study_ids])

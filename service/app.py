@@ -32,6 +32,7 @@ from service.settled import SettledAnswers
 from service.streams import Pace, Streams
 from service.tracing import start_tracing
 from service.webhooks.deliveries import Deliveries, DeliveryPace
+from service.workshop import Workshop
 from studies.store import Store
 
 _DESCRIPTION = """
@@ -78,7 +79,14 @@ def _known_hosts(settings: Settings) -> frozenset[str] | None:
     return frozenset(host.lower() for host in (*settings.allowed_hosts, settings.host))
 
 
-def create_app(settings: Settings, store: Store | None = None, *, pace: Pace | None = None, delivery_pace: DeliveryPace | None = None) -> FastAPI:
+def create_app(
+    settings: Settings,
+    store: Store | None = None,
+    *,
+    pace: Pace | None = None,
+    delivery_pace: DeliveryPace | None = None,
+    workshop: Workshop | None = None,
+) -> FastAPI:
     """Return the service as an ASGI application.
 
     Args:
@@ -86,6 +94,7 @@ def create_app(settings: Settings, store: Store | None = None, *, pace: Pace | N
         store: an open store, which stays its owner's to close; by default one is opened at start-up and closed at shutdown.
         pace: how often event streams look and speak.
         delivery_pace: how often it looks for what webhooks are to be told.
+        workshop: where analyses are worked out; by default in the threads of those who ask. It is closed at shutdown.
     """
     streams = Streams(pace=pace)
     metrics = Metrics(streams, version=_version())
@@ -101,7 +110,7 @@ def create_app(settings: Settings, store: Store | None = None, *, pace: Pace | N
     async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
         if store is None:
             app.state.store = await run_in_threadpool(Store.open, settings.database_url)
-            app.state.analyses = Analyses(app.state.store)
+            app.state.analyses = Analyses(app.state.store, workshop=workshop)
             app.state.settled = SettledAnswers(app.state.store)
             watch(app.state.store)
         current_default_thread_limiter().total_tokens = _THREADS
@@ -111,6 +120,7 @@ def create_app(settings: Settings, store: Store | None = None, *, pace: Pace | N
                 yield
         finally:
             app.state.streams.close()
+            app.state.analyses.close()
             if tracing is not None:
                 await run_in_threadpool(tracing.close)
             if store is None:
@@ -146,7 +156,7 @@ def create_app(settings: Settings, store: Store | None = None, *, pace: Pace | N
     app.state.login_limits = RateLimits(_LOGINS_PER_S)
     if store is not None:
         app.state.store = store
-        app.state.analyses = Analyses(store)
+        app.state.analyses = Analyses(store, workshop=workshop)
         app.state.settled = SettledAnswers(store)
         watch(store)
     install(app)

@@ -18,13 +18,12 @@ from service.auth import check_exposure
 from service.connections import Connection, Patience
 from service.settings import Settings, SettingsInvalid
 from service.streams import Streams
+from service.workshop import Processes
 from studies.errors import TangentError
 from studies.logs import write_logs
 from studies.store import Store
 
 _GRACE_S = 10
-# The thread that takes requests waits so long for one that computes: at the interpreter's own 5 ms, a hundred turns are half a second.
-_SWITCH_S = 0.001
 
 
 def serve(settings: Settings) -> int:
@@ -128,8 +127,8 @@ class Server(uvicorn.Server):
 
 def _run(settings: Settings, store: Store, listener: socket.socket) -> int:
     check_exposure(settings, store)
-    sys.setswitchinterval(_SWITCH_S)
-    server = Server(create_app(settings, store))
+    write = partial(write_logs, settings.log_format, level=settings.log_level, process="analysis")
+    server = Server(create_app(settings, store, workshop=Processes(settings.database_url, prepare=write)))
     logging.getLogger("tangent.service").info("listening at %s", settings.url)
     server.run(sockets=[listener])
     return 0 if server.started else 1

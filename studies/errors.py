@@ -40,6 +40,7 @@ __all__ = [
 ]
 
 from dataclasses import dataclass
+from typing import Any
 
 
 def json_pointer(*steps: int | str) -> str:
@@ -59,6 +60,14 @@ def shown(value: object) -> str:
 
 class TangentError(Exception):
     """Root of every error that a caller of Tangent can cause or meet."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Let it go from one process to another as it is: by default it would be made again, of its message alone."""
+        return _remade, (type(self), self.args), self.__dict__
+
+
+def _remade(kind: type[TangentError], arguments: tuple[Any, ...]) -> TangentError:
+    return kind.__new__(kind, *arguments)
 
 
 @dataclass(frozen=True)

@@ -21,13 +21,14 @@ from service.dashboard.rendering import address, render
 from service.dashboard.situation import situation
 from service.dashboard.tables import tables_of
 from service.dispatchers import alive
+from service.workshop import Worked
 from studies.actors import Actor, may_change, may_submit
 from studies.analysis.views import StudyAnalysis
 from studies.pruner import NoPruner
 from studies.space import Fixed, Parameters
 from studies.states import CLOSED_STUDY_STATES, StudyState, TrialFilter
 from studies.store import Store
-from studies.views import ArmView, Phase, StudyRecord, StudyView
+from studies.views import ArmView, Phase, StudyView
 
 _TRIALS_PER_PAGE = 25
 
@@ -97,7 +98,7 @@ def study_html(store: Store, analyses: Analyses, study_id: str, query: StudyPage
         SpecInvalid: an unknown order or page token.
     """
     # The evidence first: an arm that is added meanwhile is then among the study's at least.
-    evidence = _evidence(store, analyses, study_id, query.against)
+    evidence = _evidence(analyses, study_id, query.against)
     study, arms = store.study(study_id), store.arms(study_id)
     return render(
         "study.html",
@@ -125,7 +126,7 @@ def study_update_html(store: Store, analyses: Analyses, study_id: str, query: St
     _, rungs_seen, figures_seen = ("", "", *seen.split("."))[-3:]
     is_redrawn = figures_seen != now.figures
     has_come = is_redrawn or (rungs_seen != now.rungs and not isinstance(study.spec.pruner, NoPruner))
-    shown = _evidence(store, analyses, study_id, query.against) if is_redrawn else {"rungs": None}
+    shown = _evidence(analyses, study_id, query.against) if is_redrawn else {"rungs": None}
     if has_come and not is_redrawn:
         shown = {"rungs": rungs_of(study, arms, store.every_trial(study_id))}
     return render(
@@ -138,20 +139,19 @@ def study_update_html(store: Store, analyses: Analyses, study_id: str, query: St
     )
 
 
-def _evidence(store: Store, analyses: Analyses, study_id: str, against: Against) -> dict[str, Any]:
+def _evidence(analyses: Analyses, study_id: str, against: Against) -> dict[str, Any]:
     """Return what of a page takes its time, made once for all readers."""
 
-    def draw() -> dict[str, Any]:
+    def draw() -> Worked[dict[str, Any]]:
         # The analysis first: an arm that is added meanwhile is then in the record at least.
-        analysis = analyses.of(study_id)
-        with analyses.turn():
-            return _drawn(store.record(study_id), analysis, against, store)
+        return analyses.work_out(partial(_drawn, analyses.of(study_id), against))
 
     return analyses.current(("page", study_id, against), (study_id,), draw)
 
 
-def _drawn(record: StudyRecord, analysis: StudyAnalysis, against: Against, store: Store) -> dict[str, Any]:
+def _drawn(analysis: StudyAnalysis, against: Against, store: Store) -> dict[str, Any]:
     """Return the analysis, its tables, and the figures."""
+    record = store.record(analysis.study_id)
     pruned = {arm.name: furthest_pruned(record.trials, arm, arms=len(record.arms)) for arm in record.arms}
     data = FigureData(
         study=record.study,

@@ -173,7 +173,8 @@ def test_what_is_kept_up_to_date_shares_one_allowance(store: Store, reads: list[
         clock.spent += 1.0
         return clock.spent
 
-    monkeypatch.setattr("service.analyses.time", SimpleNamespace(monotonic=lambda: clock.now, thread_time=thread_time))
+    monkeypatch.setattr("service.analyses.time", SimpleNamespace(monotonic=lambda: clock.now))
+    monkeypatch.setattr("service.workshop.time", SimpleNamespace(thread_time=thread_time))
     analyses = Analyses(store, allowance=Allowance(seconds=0.0, share=0.5))
     runs = [Plays(store).run() for _ in range(2)]
     one, two = (run.claim.study_id for run in runs)

@@ -1,0 +1,124 @@
+"""Analyses in processes of their own: the same as in threads, whatever happens to these processes, and nothing of them stays behind."""
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from ports import free_port
+
+from service.analyses import Analyses
+from service.dashboard.study_page import StudyPageQuery, study_html
+from service.settings import Settings
+from service.workshop import Processes
+from studies.actors import OPERATOR
+from studies.errors import SpecInvalid, StudyNotFound, TangentError
+from studies.store import Store
+
+__all__: list[str] = []
+
+Play = Callable[..., str]
+
+
+@pytest.fixture
+def workshop(settings: Settings) -> Iterator[Processes]:
+    """Processes that read the store."""
+    made = Processes(settings.database_url)
+    yield made
+    made.close()
+
+
+def test_what_another_process_works_out_is_the_same(store: Store, workshop: Processes, play: Play, body: dict[str, Any]) -> None:
+    first, second = (play(body | {"suite": "small", "seed": seed}) for seed in (1, 2))
+    here, there = Analyses(store), Analyses(store, workshop=workshop)
+    assert there.of(first) == here.of(first)
+    assert there.suite("small") == here.suite("small")
+    assert there.comparison([first, second]) == here.comparison([first, second])
+    page = partial(study_html, store, study_id=first, query=StudyPageQuery(), reader=OPERATOR)
+    assert page(analyses=there) == page(analyses=here)
+
+
+def fails(error: TangentError, _store: Store) -> None:
+    """Fail, wherever that is done."""
+    raise error
+
+
+def test_an_error_comes_back_as_it_was_raised(store: Store, workshop: Processes, play: Play, body: dict[str, Any]) -> None:
+    with pytest.raises(StudyNotFound) as raised:
+        workshop.do(partial(fails, StudyNotFound("nosuch")))
+    assert str(raised.value) == str(StudyNotFound("nosuch"))
+    studies = [play(body), play(body | {"workload": "char-lm"})]
+    with pytest.raises(SpecInvalid, match="studies of one workload") as refused:
+        Analyses(store, workshop=workshop).comparison(studies)
+    assert [problem.pointer for problem in refused.value.problems] == ["/study"]
+
+
+def dies_once(mark: Path, _store: Store) -> str:
+    """Die, but not a second time."""
+    if mark.exists():
+        return "lived"
+    mark.touch()
+    os.kill(os.getpid(), signal.SIGKILL)
+    raise AssertionError("dead")
+
+
+def dies(_store: Store) -> None:
+    """Die."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.usefixtures("store")
+def test_work_whose_process_is_killed_is_done_once_more(workshop: Processes, tmp_path: Path) -> None:
+    assert workshop.do(partial(dies_once, tmp_path / "mark")).value == "lived"
+    with pytest.raises(RuntimeError, match="terminated abruptly"):
+        workshop.do(dies)
+    assert workshop.do(partial(dies_once, tmp_path / "mark")).value == "lived", "and the next is done as ever"
+
+
+@pytest.mark.usefixtures("store")
+def test_a_workshop_that_closes_leaves_no_process(workshop: Processes, tmp_path: Path) -> None:
+    (tmp_path / "mark").touch()
+    workshop.do(partial(dies_once, tmp_path / "mark"))
+    children = multiprocessing.active_children()
+    assert children
+    workshop.close()
+    for child in children:
+        child.join(10)
+    assert not multiprocessing.active_children()
+
+
+CODE = "import sys; from service.serve import serve; from service.settings import Settings; sys.exit(serve(Settings.load()))"
+
+
+def test_nothing_of_a_service_outlives_its_kill(settings: Settings, play: Play, body: dict[str, Any], tmp_path: Path) -> None:
+    study, port = play(body), free_port()
+    home = Path(__file__).parents[2]
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(home), "TANGENT_HOME": str(tmp_path)}
+    environment |= {"TANGENT_DATABASE_URL": settings.database_url, "TANGENT_PORT": str(port)}
+    with (tmp_path / "log").open("wb") as log:
+        service = subprocess.Popen([sys.executable, "-c", CODE], env=environment, stdout=log, stderr=log)
+    children = Path(f"/proc/{service.pid}/task/{service.pid}/children")
+    try:
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            with contextlib.suppress(httpx.TransportError):
+                assert httpx.get(f"http://127.0.0.1:{port}/studies/{study}", timeout=60).status_code == 200
+                break
+            time.sleep(0.1)
+        of_service = {pid for task in children.parents[1].glob("*/children") for pid in task.read_text().split()}
+        assert of_service, "it has worked out the page's analysis"
+    finally:
+        service.kill()
+        service.wait()
+    while any(Path(f"/proc/{pid}/status").exists() and "zombie" not in Path(f"/proc/{pid}/status").read_text() for pid in of_service):
+        assert time.monotonic() < deadline, "they end with their service"
+        time.sleep(0.05)
