@@ -4,6 +4,7 @@ __all__ = ["client_address", "neighbourhood"]
 
 import ipaddress
 from collections.abc import Iterable, Sequence
+from functools import cache
 
 
 def client_address(peer: str | None, forwarded: Iterable[str], *, trusted: Sequence[str]) -> str | None:
@@ -47,4 +48,9 @@ def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
 
 
 def _is_among(address: ipaddress.IPv4Address | ipaddress.IPv6Address, networks: Sequence[str]) -> bool:
-    return any(address in ipaddress.ip_network(network) for network in networks)
+    return any(address in _network(network) for network in networks)
+
+
+@cache
+def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+    return ipaddress.ip_network(text)

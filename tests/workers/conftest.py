@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from catalogs import catalog
 from playing import Play
 
@@ -19,6 +20,15 @@ def store(tmp_path: Path) -> Iterator[Store]:
     opened.announce(catalog(), dispatcher="here")
     yield opened
     opened.close()
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """PyTorch in one thread, whose sums come in one order."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture

@@ -1,35 +1,25 @@
 """The training loop: what a member does depends on its parameters and seed alone, and what it says is finite and true."""
 
 import math
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from packs import CPU, OPTIMIZERS, WORKLOADS, data_of, member, outcome_of, pack_of, rungs, shortened, story, train
+from packs import CPU, OPTIMIZERS, WORKLOADS, data_of, member, outcome_of, pack_of, shortened, story, train
 from torch import Tensor, nn
 from torch.nn import functional
 
 from studies.space import Parameters
-from workers.checkpoints import CheckpointUnusable
-from workers.pack import EpochReport, Pack
+from workers.pack import EpochReport
 from workers.seeding import epoch_order
 from workers.solo import Solo
 from workers.training import train_pack
 from workers.workloads import Data, Workload
-from workers.workloads.float64 import in_float64
 
 __all__: list[str] = []
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 MLP, CNN, TOY = WORKLOADS["digits-mlp"], WORKLOADS["digits-cnn"], WORKLOADS["antipode-2d"]
 
@@ -232,118 +222,6 @@ def test_a_metric_to_minimise_has_its_best_epoch_at_its_smallest() -> None:
     outcome = outcome_of(reports)
     assert outcome.best_epoch == 4
     assert outcome.value == outcome.test_value == min(measurement.validation_metric or 0.0 for measurement, _ in story(reports))
-
-
-def test_a_pack_that_ends_at_a_rung_says_where_it_left_its_members(tmp_path: Path) -> None:
-    wild = member("sgd", "wild", lr=1e8)
-    pack = pack_of(MLP, "sgd", member("sgd", "a"), wild, epochs=3, to_epoch=2, checkpoints=str(tmp_path))
-    first, second = train(pack)
-    assert [part.checkpoint for part in first.members] == [None, None]
-    [part] = second.members
-    assert part.outcome is None
-    assert part.checkpoint == str(tmp_path / "a-attempt1-epoch2.pt")
-    assert [path.name for path in tmp_path.iterdir()] == ["a-attempt1-epoch2.pt"]
-
-
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_a_trial_that_stops_at_rungs_is_bitwise_the_one_that_never_stopped(optimizer: str, tmp_path: Path) -> None:
-    settings: dict[str, Any] = {"epochs": 4, "schedule": "warmup-cosine", "decay_1d": False, "objective_at": "best"}
-    pack = pack_of(CNN, optimizer, member(optimizer, given=lively(optimizer)), **settings)
-    data = shortened(data_of(CNN), 330, 360)
-    assert story(rungs(pack, tmp_path, 1, 3, data=data)) == story(train(pack, data=data))
-
-
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_in_float64_stopping_changes_no_bit_either(optimizer: str, tmp_path: Path) -> None:
-    pack = pack_of(CNN, optimizer, member(optimizer, given=lively(optimizer)), epochs=2)
-    workload, data = in_float64(CNN, shortened(data_of(CNN), 160, 40))
-    assert story(rungs(pack, tmp_path, 1, workload=workload, data=data)) == story(train(pack, workload, data))
-
-
-@pytest.mark.parametrize("width", [1, 2])
-def test_states_left_on_the_way_change_nothing_and_a_pack_goes_on_from_them_bitwise(
-    width: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    members = [member("adamp", "a"), member("adamp", "b", lr=0.003)]
-    whole = train(pack_of(MLP, "adamp", *members, epochs=3, width=width))
-    monkeypatch.setattr("workers.training._LEAVE_EVERY_S", -1.0)
-    monkeypatch.setattr("workers.training._LEAVE_SHARE", 0)
-    pack = pack_of(MLP, "adamp", *members, epochs=3, width=width, checkpoints=str(tmp_path))
-    left = train(pack)
-    assert [[part.checkpoint is not None for part in report.members] for report in left] == [[True, True], [True, True], [False, False]]
-    assert [story(left, each) for each in "ab"] == [story(whole, each) for each in "ab"]
-    again = tuple(m.model_copy(update={"checkpoint": part.checkpoint}) for m, part in zip(members, left[1].members, strict=True))
-    rest = train(Pack.model_validate({**pack.model_dump(), "members": again, "from_epoch": 2}))
-    assert [story(rest, each) for each in "ab"] == [story(whole, each)[2:] for each in "ab"]
-
-
-def test_states_are_left_seldom_and_nowhere_without_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    train(pack_of(MLP, "sgd", member("sgd", "a"), epochs=3, checkpoints=str(tmp_path)))
-    assert not list(tmp_path.iterdir()), "three quick epochs are over before the first is due"
-    monkeypatch.setattr("workers.training._LEAVE_EVERY_S", -1.0)
-    monkeypatch.setattr("workers.training._LEAVE_SHARE", 0)
-    assert all(part.checkpoint is None for report in train(pack_of(MLP, "sgd", member("sgd", "a"), epochs=3)) for part in report.members)
-
-
-def test_a_place_that_takes_no_state_on_the_way_stops_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("workers.training._LEAVE_EVERY_S", -1.0)
-    monkeypatch.setattr("workers.training._LEAVE_SHARE", 0)
-    (tmp_path / "file").write_text("a file, where a folder is wanted")
-    reports = train(pack_of(MLP, "sgd", member("sgd", "a"), epochs=3, checkpoints=str(tmp_path / "file" / "below")))
-    assert outcome_of(reports, "a").state == "completed"
-
-
-def test_a_pack_that_is_asked_to_leave_between_two_epochs_tells_the_last_again_with_its_checkpoints(tmp_path: Path) -> None:
-    wild = member("sgd", "wild", lr=1e18)
-    pack = pack_of(MLP, "sgd", member("sgd", "a"), wild, epochs=5, checkpoints=str(tmp_path))
-    is_asked = [False]
-    reports = []
-    for report in train_pack(pack, workload=MLP, entry=OPTIMIZERS["sgd"], data=data_of(MLP), device=CPU, is_leaving=lambda: is_asked[0]):
-        reports.append(report)
-        is_asked[0] = report.epoch == 2
-    assert [report.epoch for report in reports] == [1, 2, 2]
-    assert [part.trial_id for part in reports[-1].members] == ["a"], "who has diverged is over"
-    assert reports[-1].members[0].checkpoint == str(tmp_path / "a-attempt1-epoch2.pt")
-    assert reports[-1].members[0].measurement == reports[-2].members[0].measurement
-
-
-def test_a_pack_that_is_asked_to_leave_before_it_began_says_nothing(tmp_path: Path) -> None:
-    pack = pack_of(MLP, "sgd", member("sgd", "a"), epochs=5, checkpoints=str(tmp_path))
-    assert not list(train_pack(pack, workload=MLP, entry=OPTIMIZERS["sgd"], data=data_of(MLP), device=CPU, is_leaving=lambda: True))
-
-
-def lively(optimizer: str) -> Parameters:
-    livelier: Parameters = {"weight_decay": 0.01, "momentum": 0.9, "lr": 0.01, "warmup_steps": 7}
-    return {name: value for name, value in livelier.items() if name in OPTIMIZERS[optimizer].card.defaults}
-
-
-def test_the_clock_and_the_objective_go_on_after_a_rung(tmp_path: Path) -> None:
-    # Warm-up to a rate far too high: the best epoch lies before the rung.
-    settings: dict[str, Any] = {"epochs": 6, "schedule": "warmup-cosine", "warmup_fraction": 0.9, "objective_at": "best"}
-    pack = pack_of(MLP, "sgd", member("sgd", lr=2.0), **settings)
-    reports = rungs(pack, tmp_path, 4)
-    outcome = outcome_of(reports)
-    assert outcome == outcome_of(train(pack))
-    assert (outcome.best_epoch or 9) <= 4
-    seconds = [part.measurement.elapsed_s for report in reports for part in report.members]
-    assert seconds == sorted(seconds)
-
-
-def test_a_checkpoint_that_is_not_this_members_is_unusable(tmp_path: Path) -> None:
-    train(pack_of(MLP, "sgd", member("sgd", "a"), epochs=3, to_epoch=1, checkpoints=str(tmp_path)))
-    url = str(tmp_path / "a-attempt1-epoch1.pt")
-
-    def resumed(workload: Workload, trial_id: str, from_epoch: int) -> Pack:
-        one = member("sgd", trial_id).model_copy(update={"checkpoint": url})
-        return pack_of(workload, "sgd", one, epochs=3, from_epoch=from_epoch)
-
-    for pack, message in (
-        (resumed(MLP, "b", 1), "expected the state of trial b after epoch 1 at .*, got that of a after epoch 1"),
-        (resumed(MLP, "a", 2), "trial a after epoch 2 at .*, got that of a after epoch 1"),
-        (resumed(CNN, "a", 1), "got one that does not fit"),
-    ):
-        with pytest.raises(CheckpointUnusable, match=message):
-            train(pack)
 
 
 def test_the_schedule_reaches_every_group_and_spares_optimizers_with_their_own() -> None:
