@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any, Self
 
 from invariants import broken
+from optuna.trial import FrozenTrial
+from optuna_copies import copies_at
 
 from studies.spec import parse_spec
 from studies.states import CLOSED_STUDY_STATES
@@ -102,6 +104,10 @@ class DispatcherProcess:
         except AssertionError as error:
             raise AssertionError(f"{error}: {self.store.study(study_id).progress}\n{self.log[-6000:]}") from None
         return self.store.study(study_id)
+
+    def copies(self, study_id: str, arm: str) -> list[FrozenTrial]:
+        """Return Optuna's copies of an arm's trials."""
+        return copies_at(self.url, f"tangent/{study_id}/{arm}")
 
     def epochs(self, study_id: str, at_least: int) -> None:
         """Wait until a study has trained so many epochs."""

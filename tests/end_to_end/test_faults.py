@@ -53,8 +53,7 @@ def test_a_study_outlives_a_kill(own: Own, kill: Callable[[DispatcherProcess, st
         assert [e.id for e in dispatcher.store.events(study_id)] == list(range(1, len(dispatcher.store.events(study_id)) + 1))
         dispatcher.stop()
         for arm in ("adamp", "sgd"):
-            copy = optuna.load_study(study_name=f"tangent/{study_id}/{arm}", storage=dispatcher.url)
-            assert [t.state for t in copy.trials] == [optuna.trial.TrialState.COMPLETE] * 4
+            assert [t.state for t in dispatcher.copies(study_id, arm)] == [optuna.trial.TrialState.COMPLETE] * 4
 
 
 @pytest.mark.slow

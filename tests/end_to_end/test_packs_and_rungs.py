@@ -53,9 +53,9 @@ def test_with_asha_every_arm_trains_equal_epochs_and_what_is_pruned_is_told_as_s
         assert [m.epoch for m in dispatcher.store.measurements(trial.id)] == list(range(1, trial.epochs_done + 1))
     assert max(t.pack_size or 0 for t in trials) > 1, "trained together"
     until(lambda: not (dispatcher.home / "checkpoints" / study_id).exists(), what="the study's checkpoints to be gone")
-    until(lambda: _copied(dispatcher, study_id) == 18, what="all copies")
+    until(lambda: sum(len(dispatcher.copies(study_id, arm)) for arm in ("adamp", "adamw")) == 18, what="all copies")
     for arm in ("adamp", "adamw"):
-        copies = optuna.load_study(study_name=f"tangent/{study_id}/{arm}", storage=dispatcher.url).trials
+        copies = dispatcher.copies(study_id, arm)
         ours = {t.id: t for t in trials}
         assert sum(copy.state is optuna.trial.TrialState.PRUNED for copy in copies) == 8
         assert {copy.user_attrs["tangent_trial"] for copy in copies} == {t.id for t in trials if t.arm == arm}
@@ -66,11 +66,6 @@ def test_with_asha_every_arm_trains_equal_epochs_and_what_is_pruned_is_told_as_s
             assert original.value in {None, copy.value}
             measured = dispatcher.store.measurements(ours[copy.user_attrs["tangent_trial"]].id)
             assert copy.intermediate_values == {m.epoch: m.validation_metric for m in measured}
-
-
-def _copied(dispatcher: DispatcherProcess, study_id: str) -> int:
-    names = [name for name in optuna.get_all_study_names(storage=dispatcher.url) if name.startswith(f"tangent/{study_id}/")]
-    return sum(len(optuna.load_study(study_name=name, storage=dispatcher.url).trials) for name in names)
 
 
 def test_a_study_stopped_at_its_rungs_leaves_no_checkpoint_and_no_open_trial(dispatcher: DispatcherProcess) -> None:

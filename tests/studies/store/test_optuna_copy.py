@@ -1,6 +1,5 @@
 """Copies in Optuna's tables: every finished trial once, whole and in its final state, whatever breaks down on the way."""
 
-import contextlib
 import re
 import threading
 import time
@@ -10,10 +9,10 @@ from typing import Any
 
 import optuna
 import pytest
-from optuna.storages import RDBStorage
 from optuna.storages._rdb import models
 from optuna.trial import FrozenTrial, create_trial
 from optuna.trial import TrialState as OptunaState
+from optuna_copies import copies_at, storage_at
 from playing import Play, Run, report
 from sqlalchemy import Connection, select, text
 
@@ -34,19 +33,9 @@ def quietly() -> Iterator[None]:
     optuna.logging.set_verbosity(before)
 
 
-@contextlib.contextmanager
-def storage_at(database_url: str) -> Iterator[RDBStorage]:
-    """Yield the database as Optuna's own tools open it."""
-    storage = RDBStorage(database_url)
-    yield storage
-    storage.remove_session()
-    storage.engine.dispose()
-
-
 def copies(run: Run, database_url: str) -> list[FrozenTrial]:
     """Return the trials of the first arm that Optuna's own API finds, by number in the arm."""
-    with storage_at(database_url) as storage:
-        found = optuna.load_study(study_name=study_name(run.claim.study_id, "adamp"), storage=storage).trials
+    found = copies_at(database_url, study_name(run.claim.study_id, "adamp"))
     return sorted(found, key=lambda trial: trial.user_attrs["tangent_trial"])
 
 
