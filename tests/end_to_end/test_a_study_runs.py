@@ -9,7 +9,6 @@ import pytest
 from dispatcher_process import DispatcherProcess, until
 
 from studies.states import StudyMove, StudyState, TrialState
-from studies.store import Store
 from workers.dispatcher import announced
 
 __all__: list[str] = []
@@ -107,7 +106,7 @@ def test_a_stopped_or_cancelled_study_ends_within_seconds_and_keeps_what_it_has(
 
 
 def test_what_a_dispatcher_announces_is_what_this_installation_has(dispatcher: DispatcherProcess) -> None:
-    cards = Store.open(dispatcher.url).catalog()
+    cards = dispatcher.store.catalog()
     ours = announced()
     assert cards.optimizers == ours.optimizers
     assert set(ours.workloads) | {"plane", "slow-plane", "broken", "deadly", "hanging", "greedy"} <= set(cards.workloads)
