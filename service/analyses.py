@@ -70,10 +70,8 @@ class _Kept:
     left_s: float = 0.0
     at_s: float = 0.0
 
-    def is_as_asked(self, stamps: _Stamps, allowance: Allowance) -> bool:
-        """Return whether the value may be given to whoever asks; what changes a study's state is never left out of it."""
-        if not self.stamps or self.stamps == stamps:
-            return self.stamps == stamps
+    def may_be_older(self, stamps: _Stamps, allowance: Allowance) -> bool:
+        """Return whether the value, older than the record, may be given to whoever asks; what changes a study's state is never left out of it."""
         is_moved = [version for version, _ in self.stamps] != [version for version, _ in stamps]
         return not is_moved and self.left_s + allowance.share * (time.monotonic() - self.at_s) <= 0
 
@@ -172,8 +170,7 @@ class Analyses:
         with self._held(key) as kept:
             # Before the record is read: what changes in between is then worked out again, never missed.
             stamps = self._stamps(study_ids)
-            allowance = self._part()
-            if not kept.is_as_asked(stamps, allowance):
+            if kept.stamps != stamps and not kept.may_be_older(stamps, allowance := self._part()):
                 worked = work_out()
                 kept.spend(worked.seconds, allowance)
                 kept.value, kept.stamps = worked.value, stamps
@@ -214,10 +211,8 @@ class Analyses:
                     del self._kept[other]
 
 
-# Statistics take a second to import, and a service that only submits and watches needs none.
-
-
 def _of_study(study_id: str, store: Store) -> StudyAnalysis:
+    # Here and below: statistics take a second to import, and a service that only submits and watches needs none.
     from studies.analysis.analyse import analyse
 
     return analyse(store.record(study_id))

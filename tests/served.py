@@ -1,17 +1,24 @@
-"""An app behind a real server: uvicorn on a port of this machine, in a thread of its own."""
+"""Real servers on ports of this machine: an app in a thread of its own, and `serve` in a process of its own."""
 
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
+from pathlib import Path
 
 from fastapi import FastAPI
 
+from service.client import Client, ServiceUnreachable
 from service.connections import Patience
 from service.serve import Server
 
-__all__ = ["serving"]
+__all__ = ["process", "serving", "wait_until_it_answers"]
+
+_ROOT = Path(__file__).parents[1]
+_CODE = "import sys; from service.serve import serve; from service.settings import Settings; sys.exit(serve(Settings.load()))"
 
 
 @contextmanager
@@ -33,3 +40,29 @@ def serving(app: FastAPI, port: int = 0, *, patience: Patience | None = None) ->
         server.should_exit = True
         thread.join(10)
         listener.close()
+
+
+@contextmanager
+def process(home: Path, **environment: str) -> Generator[subprocess.Popen[str]]:
+    """Start `serve` in a process of its own and end it afterwards."""
+    given = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(_ROOT), "TANGENT_HOME": str(home), **environment}
+    started = subprocess.Popen([sys.executable, "-c", _CODE], cwd=home, env=given, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    try:
+        yield started
+    finally:
+        started.kill()
+        started.communicate()
+
+
+def wait_until_it_answers(port: int) -> None:
+    """Wait for a service on a port of this machine."""
+    deadline = time.monotonic() + 30
+    with Client(f"http://127.0.0.1:{port}") as client:
+        while True:
+            try:
+                client.health()
+            except ServiceUnreachable:
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+            else:
+                return

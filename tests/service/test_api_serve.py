@@ -3,20 +3,18 @@
 import logging
 import signal
 import socket
-import subprocess
-import sys
 import threading
-import time
 from collections.abc import Callable, Generator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from ports import free_port
+from served import process, wait_until_it_answers
 
-from service.client import Client, ServiceUnreachable
+from service.client import Client
 from service.serve import serve
 from service.settings import Settings
 from studies.catalog import Catalog
@@ -26,34 +24,6 @@ from studies.store import Store
 __all__: list[str] = []
 
 ROOT = Path(__file__).parents[2]
-CODE = "import sys; from service.serve import serve; from service.settings import Settings; sys.exit(serve(Settings.load()))"
-
-
-@contextmanager
-def process(home: Path, **environment: str) -> Generator[subprocess.Popen[str]]:
-    """Start `serve` in a process of its own and end it afterwards."""
-    given = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT), "TANGENT_HOME": str(home), **environment}
-    started = subprocess.Popen([sys.executable, "-c", CODE], cwd=home, env=given, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    try:
-        yield started
-    finally:
-        started.kill()
-        started.communicate()
-
-
-def wait_until_it_answers(port: int) -> None:
-    deadline = time.monotonic() + 30
-    with Client(f"http://127.0.0.1:{port}") as client:
-        while True:
-            try:
-                client.health()
-            except ServiceUnreachable:
-                assert time.monotonic() < deadline
-                time.sleep(0.05)
-            else:
-                return
-
-
 Refused = Callable[..., str]
 
 

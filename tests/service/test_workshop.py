@@ -1,11 +1,8 @@
 """Analyses in processes of their own: the same as in threads, whatever happens to these processes, and nothing of them stays behind."""
 
-import contextlib
 import multiprocessing
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -15,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 from ports import free_port
+from served import process, wait_until_it_answers
 
 from service.analyses import Analyses
 from service.dashboard.study_page import StudyPageQuery, study_html
@@ -96,29 +94,16 @@ def test_a_workshop_that_closes_leaves_no_process(workshop: Processes, tmp_path:
     assert not multiprocessing.active_children()
 
 
-CODE = "import sys; from service.serve import serve; from service.settings import Settings; sys.exit(serve(Settings.load()))"
-
-
 def test_nothing_of_a_service_outlives_its_kill(settings: Settings, play: Play, body: dict[str, Any], tmp_path: Path) -> None:
     study, port = play(body), free_port()
-    home = Path(__file__).parents[2]
-    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(home), "TANGENT_HOME": str(tmp_path)}
-    environment |= {"TANGENT_DATABASE_URL": settings.database_url, "TANGENT_PORT": str(port)}
-    with (tmp_path / "log").open("wb") as log:
-        service = subprocess.Popen([sys.executable, "-c", CODE], env=environment, stdout=log, stderr=log)
-    children = Path(f"/proc/{service.pid}/task/{service.pid}/children")
-    try:
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline:
-            with contextlib.suppress(httpx.TransportError):
-                assert httpx.get(f"http://127.0.0.1:{port}/studies/{study}", timeout=60).status_code == 200
-                break
-            time.sleep(0.1)
-        of_service = {pid for task in children.parents[1].glob("*/children") for pid in task.read_text().split()}
+    with process(tmp_path, TANGENT_DATABASE_URL=settings.database_url, TANGENT_PORT=str(port)) as service:
+        wait_until_it_answers(port)
+        assert httpx.get(f"http://127.0.0.1:{port}/studies/{study}", timeout=60).status_code == 200
+        of_service = {pid for task in Path(f"/proc/{service.pid}/task").glob("*/children") for pid in task.read_text().split()}
         assert of_service, "it has worked out the page's analysis"
-    finally:
         service.kill()
         service.wait()
-    while any(Path(f"/proc/{pid}/status").exists() and "zombie" not in Path(f"/proc/{pid}/status").read_text() for pid in of_service):
-        assert time.monotonic() < deadline, "they end with their service"
-        time.sleep(0.05)
+        deadline = time.monotonic() + 30
+        while any(Path(f"/proc/{pid}/status").exists() and "zombie" not in Path(f"/proc/{pid}/status").read_text() for pid in of_service):
+            assert time.monotonic() < deadline, "they end with their service"
+            time.sleep(0.05)
