@@ -30,6 +30,9 @@ _END_WITHIN_S = 8.0
 _CALM_AFTER_S = 5.0
 _READY_WITHIN_S = 90.0
 _MAX_FRUITLESS_RUNS = 3
+_TIDY_EVERY_S = 600.0
+# A run whose study is closed has copies left to write and checkpoints to remove.
+_TIDY_UP_WITHIN_S = 600.0
 
 
 def announced() -> Catalog:
@@ -98,11 +101,14 @@ class Dispatcher:
         self._store = store
         self.ray_address = ray_address
         self._runs: list[_Run] = []
+        # Those that were ended here: what kept them from ending by themselves may be a database that was away.
+        self._killed: set[Claim] = set()
         self._next: _Candidate | None = None
         self._last_start = -math.inf
         # Runs of a study that broke down, one after the other, without finishing a single trial.
         self._fruitless: Counter[str] = Counter()
         self._is_ending = threading.Event()
+        self._is_to_tidy = threading.Event()
         self.has_lost_ray = False
 
     def end(self) -> None:
@@ -117,7 +123,7 @@ class Dispatcher:
 
     def serve(self) -> None:
         """Claim and watch until `end`."""
-        threading.Thread(target=self._tidy, name="tidy", daemon=True).start()
+        threading.Thread(target=self._keep_tidy, name="tidy", daemon=True).start()
         last_beat = -math.inf
         try:
             while not self._is_ending.is_set():
@@ -125,6 +131,7 @@ class Dispatcher:
                     if time.monotonic() - last_beat > _BEAT_EVERY_S:
                         self._store.beat(self._settings.name)
                         self._store.settle_lost()
+                        self._end_overdue()
                         last_beat = time.monotonic()
                     self._reap()
                     self._make_ready()
@@ -177,7 +184,7 @@ class Dispatcher:
         claim = self._store.claim_next(dispatcher=self._settings.name, lease_s=self._settings.lease_s)
         if claim is None:
             return
-        self._end_late(claim)
+        self._end_overdue()
         # Read before the process is told: were the database to go away now, nobody would watch over it.
         finished = self._finished(claim.study_id)
         candidate, self._next = self._next, None
@@ -187,12 +194,16 @@ class Dispatcher:
         about = {"study_id": claim.study_id, "attempt": claim.attempt}
         _log.info("study %s: run started, attempt %d", claim.study_id, claim.attempt, extra=about)
 
-    def _end_late(self, claim: Claim) -> None:
-        """End the run of an older attempt that lives though its lease has lapsed: it hangs, and keeps the machines that the next one needs."""
+    def _end_overdue(self) -> None:
+        """End runs that hang: they live though their lease has lapsed or their study is closed, and keep a place and machines that others need."""
+        if not self._runs:
+            return
+        overdue = self._store.overdue([run.claim for run in self._runs], closed_for_s=_TIDY_UP_WITHIN_S)
         for run in self._runs:
-            if run.claim.study_id == claim.study_id:
-                _log.warning("study %s: its run has lost its lease and is ended", claim.study_id, extra={"study_id": claim.study_id})
+            if run.claim in overdue:
+                _log.warning("study %s: its run should have ended and is killed", run.claim.study_id, extra={"study_id": run.claim.study_id})
                 run.process.kill()
+                self._killed.add(run.claim)
 
     def _reap(self) -> None:
         """Give back the studies whose runs have ended, and give up those whose runs only ever break down."""
@@ -202,7 +213,7 @@ class Dispatcher:
                 continue
             study_id = run.claim.study_id
             fruitless, failure = 0, None
-            if code == NO_DATABASE:
+            if code == NO_DATABASE or run.claim in self._killed:
                 fruitless = self._fruitless[study_id]
             elif code != 0:
                 _log.warning("study %s: its run ended with code %d", study_id, code, extra={"study_id": study_id, "attempt": run.claim.attempt})
@@ -214,30 +225,35 @@ class Dispatcher:
             self._store.release(run.claim, failure=failure)
             self._fruitless[study_id] = fruitless
             self._runs.remove(run)
+            self._killed.discard(run.claim)
             if code != 0:
-                self._tidy()
+                self._is_to_tidy.set()
 
     def _finished(self, study_id: str) -> int:
         """Return how many trials of a study have ended, of its search and of its confirmation."""
         progress = self._store.study(study_id).progress
         return progress.finished + progress.confirmations_finished
 
-    def _tidy(self) -> None:
-        """See to what runs that were killed have left: copies of trials that are missing, checkpoints that nobody needs."""
-        self._complete_copies()
-        try:
-            discard_leftovers(self._store, self._settings.checkpoint_folder)
-        except Exception as error:  # noqa: BLE001 # whatever the place answers, nothing depends on it
-            _log.warning("checkpoints of closed studies stay until the next start: %s", error)
+    def _keep_tidy(self) -> None:
+        """See to what runs that were killed, and studies that ended without a run, have left: missing copies, checkpoints that nobody needs.
+
+        Apart from everything else: the place of the checkpoints may answer late or never.
+        """
+        while True:
+            for do, failure in ((self._complete_copies, "copies in Optuna's storage stay incomplete"), (self._discard, "old checkpoints stay")):
+                try:
+                    do()
+                except Exception as error:  # noqa: BLE001 # whatever the database or the place answers, nothing depends on it
+                    _log.warning("%s for now: %s", failure, error)
+            self._is_to_tidy.wait(_TIDY_EVERY_S)
+            self._is_to_tidy.clear()
 
     def _complete_copies(self) -> None:
-        try:
-            copied = self._store.complete_copies()
-        except StoreUnavailable as error:
-            _log.warning("copies in Optuna's storage stay incomplete until the next start: %s", error)
-        else:
-            if copied:
-                _log.info("%d trials of closed studies copied to Optuna's storage", copied)
+        if copied := self._store.complete_copies():
+            _log.info("%d trials of closed studies copied to Optuna's storage", copied)
+
+    def _discard(self) -> None:
+        discard_leftovers(self._store, self._settings.checkpoint_folder)
 
     def _lose_ray(self) -> None:
         """Wait for a cluster's Ray to come back; one that was started here cannot be started twice in one process, so end with it."""

@@ -171,7 +171,8 @@ class PackFeed:
             return True
         if member.checkpoint is None:
             return False
-        self._forget(trial)
+        if member.checkpoint != trial.checkpoint:
+            self._forget(trial)
         if not has_reached_rung:
             # It keeps the epochs that it was handed out with: by those it is taken back.
             live.members[trial.id] = replace(trial, checkpoint=member.checkpoint)

@@ -45,8 +45,11 @@ _RENEW_EVERY_S = 0.5
 # For packs to finish their present epoch and leave their states: a dispatcher that ends gives its runs 8 s in all. Packs whose epochs take longer
 # have left their states after each.
 _LEAVE_WITHIN_S = 4.5
+# For what is being trained to be ended, once a stop or cancel was heard of; then the dispatcher closes the study.
+_END_WITHIN_S = 7.0
 _COPY_EVERY_S = 3.0
 _COPY_SHARE = 0.2
+_ENDING = frozenset({StudyState.STOPPING, StudyState.CANCELLING})
 _SAY_EVERY_S = 1.0
 # Telling the progress reads every trial: of the run's time it may take one part in so many.
 _SAY_SHARE = 50
@@ -92,6 +95,8 @@ class StudyRun:
         self._wanted = StudyState.RUNNING
         # When packs that have not left by themselves are ended, once the run was asked to leave.
         self._leave_by: float | None = None
+        # When a run that is to stop or cancel and cannot is ended.
+        self._end_by = math.inf
         self._is_yielding = False
         self._is_resting = False
         self._fitting = 1
@@ -178,7 +183,7 @@ class StudyRun:
             run_packs(feed, self.spec, is_over=self._is_over)
             # The owner may change their mind at any moment: what is decided here rests on one reading.
             wanted = self._wanted = self._patience.persist(self._writer.go_on)
-            if wanted in {StudyState.STOPPING, StudyState.CANCELLING}:
+            if wanted in _ENDING:
                 return self._close(feed, wanted)
             feed.hand_back(reason=self._why_handed_back())
             if feed.is_spent:
@@ -197,7 +202,7 @@ class StudyRun:
     def _close(self, feed: PackFeed, wanted: StudyState) -> StudyState:
         # From here on a lease may be refused because the study is closed, and that is no loss.
         self._is_done.set()
-        is_early = wanted in {StudyState.STOPPING, StudyState.CANCELLING}
+        is_early = wanted in _ENDING
         failure = None if is_early else feed.failure()
         outcome = StudyMove.FINISH if failure is None else StudyMove.FAIL
         outages = self._patience.outages
@@ -212,7 +217,7 @@ class StudyRun:
 
     def _is_over(self) -> bool:
         is_late = self._leave_by is not None and time.monotonic() > self._leave_by
-        return is_late or self._wanted in {StudyState.STOPPING, StudyState.CANCELLING}
+        return is_late or self._wanted in _ENDING
 
     def _keep(self) -> None:
         """Keep the lease; end this process when it is lost, for then every word of it would be refused."""
@@ -227,6 +232,7 @@ class StudyRun:
                 self._wanted = self._writer.go_on() if wanted is StudyState.QUEUED else wanted
                 if self._feed is not None:
                     self._feed.is_draining = self._is_to_drain
+                self._end_if_stuck(now)
                 if now - last_said > say_after_s:
                     self._writer.say_progress()
                     last_said = time.monotonic()
@@ -243,6 +249,14 @@ class StudyRun:
                 # Without this thread the run would train on without a lease, and nothing it said would be taken.
                 _log.exception("this run ends, it cannot keep its lease")
                 os._exit(1)
+
+    def _end_if_stuck(self, now: float) -> None:
+        """End this process when what is being trained should have been ended and has not: its dispatcher then closes the study."""
+        if self._wanted in _ENDING:
+            self._end_by = min(self._end_by, now + _END_WITHIN_S)
+        if now > self._end_by and not self._is_done.is_set():
+            _log.error("this run ends: Ray does not let it end what is being trained")
+            os._exit(1)
 
     def _copy(self) -> None:
         wait_s = _COPY_EVERY_S

@@ -168,7 +168,7 @@ def _reports(pack: Pack, engine: Engine, objectives: dict[int, _Objective], is_l
     left_at, left_in_s = time.monotonic(), 0.0
     for epoch in range(pack.from_epoch + 1, pack.to_epoch + 1):
         if is_leaving():
-            if report is not None:
+            if report is not None and not all(member.checkpoint for member in report.members if member.outcome is None):
                 yield _with_checkpoints(report, _left_early(pack, alive, engine, objectives, epoch=epoch - 1))
             return
         results = dict(zip(alive, engine.train_epoch(epoch, alive=alive), strict=True))

@@ -18,9 +18,10 @@ from studies.extension import Extension
 from studies.resolve import ResolvedStudy, resolve
 from studies.spec import StudySpec
 from studies.states import StudyMove, StudyState, TrialFilter, TrialState
-from studies.store import claims, events, exports, extensions, glances, offers, reads, submissions, suites
+from studies.store import events, exports, extensions, glances, offers, reads, submissions, suites
 from studies.store.accounts import Accounts
 from studies.store.claims import Claim, PendingTrial
+from studies.store.dispatching import Dispatching
 from studies.store.engine import Database, StatementWatcher, TransactionWatcher
 from studies.store.notices import Notices
 from studies.store.optuna_copy import OptunaCopy
@@ -43,7 +44,7 @@ from studies.views import (
 )
 
 
-class Store(Accounts, Notices):
+class Store(Accounts, Dispatching, Notices):
     """The record of all studies. Safe to share between threads; every method is one transaction.
 
     Every method raises `StoreUnavailable` when the database cannot be reached or written.
@@ -114,26 +115,6 @@ class Store(Accounts, Notices):
             known = self._catalog = stamp, offers.catalog(connection)
         return known[1]
 
-    def announce(self, catalog: Catalog, *, dispatcher: str) -> None:
-        """Offer cards in the name of a dispatcher."""
-        with self._database.write() as connection:
-            offers.announce(connection, catalog, dispatcher=dispatcher)
-
-    def beat(self, dispatcher: str) -> None:
-        """Note that a dispatcher lives."""
-        with self._database.write() as connection:
-            offers.beat(connection, dispatcher=dispatcher)
-
-    def sign_off(self, dispatcher: str) -> None:
-        """Note that a dispatcher has ended."""
-        with self._database.write() as connection:
-            offers.sign_off(connection, dispatcher=dispatcher)
-
-    def dispatchers(self) -> dict[str, datetime]:
-        """Return when each dispatcher was last heard of, by this machine's clock."""
-        with self._database.read() as connection:
-            return offers.dispatchers(connection)
-
     def submit(self, spec: StudySpec, *, by: Actor = OPERATOR, idempotency_key: str | None = None) -> StudyView:
         """Check a study against the catalogue and store it as queued.
 
@@ -150,8 +131,9 @@ class Store(Accounts, Notices):
             IdempotencyConflict: the key came before with another spec.
         """
         with self._database.write() as connection:
-            plan = resolve(spec, self._catalog_of(connection))
-            study_id = submissions.submit(connection, spec, plan, by=by, idempotency_key=idempotency_key)
+            study_id = submissions.submit(
+                connection, spec, lambda: resolve(spec, self._catalog_of(connection)), by=by, idempotency_key=idempotency_key
+            )
             return reads.study(connection, study_id)
 
     def move(self, study_id: str, verb: StudyMove, *, by: Actor = OPERATOR, if_version: int | None = None) -> StudyView:
@@ -365,21 +347,6 @@ class Store(Accounts, Notices):
         """
         with self._database.read() as connection:
             return events.requeued(connection, reads.trial(connection, trial_id).study_id, trial_id)
-
-    def claim_next(self, *, dispatcher: str, lease_s: float) -> Claim | None:
-        """Claim the study whose turn it is; None when none waits for a run."""
-        with self._database.write() as connection:
-            return claims.claim_next(connection, dispatcher=dispatcher, lease_s=lease_s)
-
-    def settle_lost(self) -> None:
-        """Settle the studies whose lease has lapsed: nothing in them stays running, and what was to end is ended."""
-        with self._database.write() as connection:
-            claims.settle_lost(connection)
-
-    def release(self, claim: Claim, *, failure: str | None = None) -> None:
-        """Give a study back after its run has ended, or close it as failed."""
-        with self._database.write() as connection:
-            claims.release(connection, claim, failure=failure)
 
     def run_writer(self, claim: Claim, *, lease_s: float) -> RunWriter:
         """Return the writer of a claimed study."""

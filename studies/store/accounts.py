@@ -99,6 +99,11 @@ class Accounts:
             audit.note(connection, Actor(name=found.name, role=found.role, address=address), "login")
             return sessions.begin(connection, found.name, lasts=lasts)
 
+    def forget_refused_logins(self, *, older_than: timedelta) -> int:
+        """Remove entries of logins that were refused longer ago from the log; return how many."""
+        with self._database.write() as connection:
+            return audit.forget(connection, "login.refused", older_than=older_than)
+
     def session_owner(self, secret: str) -> TokenView | None:
         """Return the token whose session this is; None when that has ended, or the token was revoked. Its use is noted once a minute."""
         with self._database.read() as connection:

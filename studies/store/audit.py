@@ -1,8 +1,10 @@
 """The log of who did what: a line for every change that was made, in the same transaction as the change."""
 
-__all__ = ["entries", "note"]
+__all__ = ["entries", "forget", "note"]
 
-from sqlalchemy import Connection, insert, select
+from datetime import timedelta
+
+from sqlalchemy import Connection, delete, insert, select
 
 from studies.actors import Actor
 from studies.store import clock, tables
@@ -25,6 +27,12 @@ def note(connection: Connection, by: Actor, verb: AuditVerb, *, study_id: str | 
     address = None if by.address is None else by.address[:_LONGEST_ADDRESS]
     row = {"at": clock.now(connection), "actor": by.name, "verb": verb, "study_id": study_id, "subject": subject, "address": address}
     connection.execute(insert(tables.audit).values(row))
+
+
+def forget(connection: Connection, verb: AuditVerb, *, older_than: timedelta) -> int:
+    """Remove the entries of one kind that are older; return how many."""
+    a = tables.audit.c
+    return connection.execute(delete(tables.audit).where(a.verb == verb, a.at < clock.now(connection) - older_than)).rowcount
 
 
 def entries(

@@ -1,19 +1,21 @@
 """Claims: which dispatcher answers for which study, and what becomes of trials whose run was lost."""
 
-__all__ = ["Claim", "PendingTrial", "claim_next", "give_back", "pending", "release", "settle_lost"]
+__all__ = ["Claim", "PendingTrial", "claim_next", "give_back", "overdue", "pending", "release", "settle_lost", "some_are_lost"]
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, delete, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, bindparam, delete, exists, select, update
 
 from studies.space import Parameters
 from studies.states import CLOSED_STUDY_STATES, StudyMove, StudyState, TrialMove, TrialState, move_study, move_trial
 from studies.store import clock, events, shares, submissions, tables
 from studies.store.trials import NO_CHECKPOINT, change_trials, is_waiting, trial_rows
 from studies.views import EventKind, Phase
+
+_CLAIMABLE = (StudyState.QUEUED.value, StudyState.RUNNING.value)
 
 
 @dataclass(frozen=True)
@@ -84,11 +86,12 @@ def claim_next(connection: Connection, *, dispatcher: str, lease_s: float) -> Cl
 
 
 def _lock_free(connection: Connection, study_id: str) -> Any:
-    """Return a study's row, locked, where it still can be claimed; None where another dispatcher has it, or is taking it just now."""
+    """Return a study's row, locked, where it still can be claimed; None where another dispatcher has it, or is taking it just now.
+
+    A lease that has lapsed since the others were settled, or could not be then, is not free: trials of its run would stay running.
+    """
     s = tables.study.c
-    wanted = s.state.in_((StudyState.QUEUED.value, StudyState.RUNNING.value))
-    is_free = or_(s.lease_expires_at.is_(None), s.lease_expires_at < clock.now(connection))
-    query = select(tables.study).where(s.id == study_id, wanted, is_free)
+    query = select(tables.study).where(s.id == study_id, s.state.in_(_CLAIMABLE), s.lease_expires_at.is_(None))
     return connection.execute(query.with_for_update(skip_locked=True)).one_or_none()
 
 
@@ -98,11 +101,40 @@ def settle_lost(connection: Connection) -> None:
     Nobody holds the lease from here on: a run that only seemed to be dead is refused.
     """
     s = tables.study.c
-    is_open = s.state.not_in([state.value for state in CLOSED_STUDY_STATES])
-    query = select(tables.study).where(is_open, s.lease_expires_at < clock.now(connection)).order_by(s.id)
+    query = select(tables.study).where(_is_lost(connection)).order_by(s.id)
     for row in connection.execute(query.with_for_update(skip_locked=True)).all():
         connection.execute(update(tables.study).where(s.id == row.id).values(lease_owner=None, lease_expires_at=None))
         _settle(connection, row)
+
+
+def some_are_lost(connection: Connection) -> bool:
+    """Return whether there is anything for `settle_lost` to do."""
+    return bool(connection.execute(select(exists().where(_is_lost(connection)))).scalar_one())
+
+
+def _is_lost(connection: Connection) -> ColumnElement[bool]:
+    """Return whether a study's lease has lapsed."""
+    s = tables.study.c
+    return and_(s.state.not_in([state.value for state in CLOSED_STUDY_STATES]), s.lease_expires_at < clock.now(connection))
+
+
+def overdue(connection: Connection, claims: Collection[Claim], *, closed_for_s: float) -> tuple[Claim, ...]:
+    """Return those of some claims whose runs should have ended.
+
+    Another attempt has the study, or nobody has it though it is to be run: the lease has lapsed, and what such a run says is refused. Or the study
+    was closed so long ago that nothing is left to tidy up.
+    """
+    s, now = tables.study.c, clock.now(connection)
+    query = select(s.id, s.attempt, s.state, s.lease_expires_at, s.ended_at).where(s.id.in_({claim.study_id for claim in claims}))
+    rows = {row.id: row for row in connection.execute(query)}
+
+    def is_overdue(claim: Claim) -> bool:
+        row = rows[claim.study_id]
+        if StudyState(row.state) in CLOSED_STUDY_STATES:
+            return now - row.ended_at > timedelta(seconds=closed_for_s)
+        return row.attempt != claim.attempt or (row.state in _CLAIMABLE and row.lease_expires_at is None)
+
+    return tuple(claim for claim in claims if is_overdue(claim))
 
 
 def _settle(connection: Connection, row: Any) -> None:

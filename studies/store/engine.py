@@ -3,6 +3,7 @@
 __all__ = ["VERSION_TABLE", "Database", "StatementWatcher", "TransactionKind", "TransactionWatcher"]
 
 import fcntl
+import functools
 import re
 import sqlite3
 import time
@@ -266,7 +267,7 @@ class Database:
             StoreUnavailable: the database cannot be reached.
         """
         with self.read() as connection:
-            return _revision(connection), ScriptDirectory.from_config(_migrations()).get_current_head()
+            return _revision(connection), _newest_revision()
 
     def migrate(self) -> None:
         """Bring the schema to the newest revision; does nothing when it is there already.
@@ -294,6 +295,12 @@ class Database:
     def close(self) -> None:
         """Give every connection back."""
         self._engine.dispose()
+
+
+@functools.cache
+def _newest_revision() -> str | None:
+    """Return the newest revision that this version knows, read from its files once: whoever waits for a service to be ready asks often."""
+    return ScriptDirectory.from_config(_migrations()).get_current_head()
 
 
 def _migrations() -> Config:

@@ -120,18 +120,19 @@ class OptunaCopy:
         name = study_name(study_id, arm.name)
         there = self._already_there(name) if any(row.copy_state == _BEGUN for row in rows) else set[str]()
         measured = self._measured(ids)
-        frozen = [_frozen(arm, row, measured.get(row.id, {})) for row in rows if row.id not in there]
+        frozen = {row.id: _frozen(arm, row, measured.get(row.id, {})) for row in rows if row.id not in there}
         with self._told():
             study = optuna.create_study(storage=storage, study_name=name, direction=direction, load_if_exists=True)
         if self._are_rows_known:
             with self._database.write() as connection:
-                optuna_rows.add_finished(connection, name, frozen)
-                _mark(connection, ids, _DONE)
+                # A run that was held still in the middle of this, and has lost its turn since, finds that its successor has written them.
+                marked = _mark(connection, ids, _DONE)
+                optuna_rows.add_finished(connection, name, [trial for trial_id, trial in frozen.items() if trial_id in marked])
             return
         with self._database.write() as connection:
             _mark(connection, ids, _BEGUN)
         with self._told():
-            study.add_trials(frozen)
+            study.add_trials(frozen.values())
         with self._database.write() as connection:
             _mark(connection, ids, _DONE)
 
@@ -179,8 +180,11 @@ def _missing(study_id: str) -> Select[Any]:
     return select(tables.trial).where(t.study_id == study_id, *_IS_MISSING)
 
 
-def _mark(connection: Connection, ids: list[str], state: int) -> None:
-    connection.execute(update(tables.trial).where(tables.trial.c.id.in_(ids)).values(copy_state=state))
+def _mark(connection: Connection, ids: list[str], state: int) -> set[str]:
+    """Note how far the copies of some trials are; return the ids of those that were not done before."""
+    t = tables.trial.c
+    change = update(tables.trial).where(t.id.in_(ids), t.copy_state != _DONE).values(copy_state=state)
+    return set(connection.execute(change.returning(t.id)).scalars())
 
 
 def _frozen(arm: ResolvedArm, row: Any, intermediate: dict[int, float]) -> FrozenTrial:

@@ -163,14 +163,18 @@ def is_to_yield(connection: Connection, study_id: str, *, turn_s: float) -> bool
     """Return whether a study's run is the one that should make room: finish what is being trained, and give the study back.
 
     Somebody does so when a study has waited for a place that has a higher priority than one that is run, or whose owner has no run at all. Handing
-    over costs seconds: for the latter only a run makes room that has had its place for `turn_s`.
+    over costs seconds: for the latter only a run makes room that has had its place for `turn_s`. While a study that was given back is not taken up
+    again, room was just made, and nobody has to make more.
     """
     s, now = tables.study.c, clock.now(connection)
     held = connection.execute(select(*_LIGHT).where(s.state == StudyState.RUNNING.value, _is_held(connection))).all()
     runs = Counter(row.owner for row in held)
     if study_id not in {row.id for row in held}:
         return False
-    for row in waiting(connection):
+    queue = waiting(connection)
+    if any(row.turn_at is not None and now - row.turn_at < _PATIENCE for row in queue):
+        return False
+    for row in queue:
         since = max(row.queued_at or row.created_at, row.turn_at or row.created_at)
         if now - since < _PATIENCE:
             continue

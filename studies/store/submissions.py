@@ -5,7 +5,7 @@ __all__ = ["AUDITED", "arm_row", "change_state", "close_study", "lock_version", 
 import hashlib
 import json
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from sqlalchemy import Connection, insert, select, update
@@ -33,8 +33,15 @@ AUDITED: dict[StudyMove, AuditVerb] = {
 _ALPHABET = "23456789bcdfghjkmnpqrstvwxz"
 
 
-def submit(connection: Connection, spec: StudySpec, plan: ResolvedStudy, *, by: Actor, idempotency_key: str | None) -> str:
+def submit(connection: Connection, spec: StudySpec, resolve: Callable[[], ResolvedStudy], *, by: Actor, idempotency_key: str | None) -> str:
     """Store a study as queued and return its id; the same key with the same spec returns the study it made before.
+
+    Args:
+        connection: an open transaction that may write.
+        spec: what to run.
+        resolve: returns what the spec means by the present catalogue; what it raises is raised. Not called for a study that was made before.
+        by: who submits it.
+        idempotency_key: names the request.
 
     Raises:
         Unauthenticated: the actor's token was revoked meanwhile.
@@ -53,6 +60,7 @@ def submit(connection: Connection, spec: StudySpec, plan: ResolvedStudy, *, by: 
     before = _made_before(connection, key, digest)
     if before is not None:
         return before
+    plan = resolve()
     quotas.check(connection, quota, spec, plan)
     study_id = "".join(secrets.choice(_ALPHABET) for _ in range(8))
     row = {

@@ -47,13 +47,20 @@ def _is_own(by: Actor) -> ColumnElement[bool]:
     return owner.is_(None) if by.name is None else owner == by.name
 
 
-def _row(connection: Connection, webhook_id: str, by: Actor) -> Any:
+def _row(connection: Connection, webhook_id: str, by: Actor, *, is_locked: bool = False) -> Any:
     """Return the row of a webhook that somebody may see and change; whoever may not is told that there is none.
+
+    Args:
+        connection: an open transaction.
+        webhook_id: the webhook.
+        by: who asks.
+        is_locked: keep it from being removed, and from others who lock it, until the transaction ends.
 
     Raises:
         WebhookNotFound: there is none, or it is another's.
     """
-    row = connection.execute(select(tables.webhook).where(tables.webhook.c.id == webhook_id)).one_or_none()
+    query = select(tables.webhook).where(tables.webhook.c.id == webhook_id)
+    row = connection.execute(query.with_for_update(key_share=True) if is_locked else query).one_or_none()
     if row is None or not may_change(by, row.owner):
         raise WebhookNotFound(webhook_id)
     return row
@@ -120,7 +127,7 @@ def ping(connection: Connection, webhook_id: str, *, by: Actor) -> DeliveryView:
         WebhookNotFound: there is none, or it is another's.
         Conflict: it is disabled.
     """
-    row = _row(connection, webhook_id, by)
+    row = _row(connection, webhook_id, by, is_locked=True)
     if row.disabled_at is not None:
         raise Conflict(f"webhook {webhook_id!r} is disabled: {row.disabled_reason}; enable it first")
     d = tables.delivery.c

@@ -101,6 +101,16 @@ def test_a_model_is_asked_for_few_trials_at_once_but_for_its_random_beginning(st
     assert sizes == [9, 4, 4, 4, 4, 4, 3]
 
 
+def test_a_checkpoint_that_is_told_twice_is_still_needed(store: Store) -> None:
+    running = Running(store, slots=1, arms=["adamp"], resources=ONE, budget={"trials_per_arm": 1, "epochs": 4})
+    pack = running.begin("a")
+    for _ in range(2):
+        running.report(pack, epoch=1, value=lambda _trial, _epoch: 0.5, leaves=True)
+    assert running.feed.outdated_checkpoints() == ()
+    running.report(pack, epoch=2, value=lambda _trial, _epoch: 0.5, leaves=True)
+    assert [url.rpartition("-")[2] for url in running.feed.outdated_checkpoints()] == ["1"]
+
+
 def test_the_members_of_a_pack_differ(store: Store) -> None:
     running = Running(store, slots=1, arms=["adamp"], sampler="tpe", budget={"trials_per_arm": 96, "epochs": 1})
     for pack in running.train_all(value=lambda trial, _epoch: 1 / (1 + int(trial.rpartition(".")[2])), at_once=1):

@@ -1,7 +1,10 @@
-"""A run whose database goes away when it is about to end: it waits, and ends its study once."""
+"""A run whose database goes away when it is about to end: it waits, and ends its study once; and one whose Ray does not answer."""
 
+import subprocess
+import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 from catalogs import catalog
@@ -11,7 +14,7 @@ from invariants import broken
 from postgres_server import postgres_server
 
 from studies.errors import StoreUnavailable, Superseded
-from studies.states import StudyState
+from studies.states import StudyMove, StudyState
 from studies.store import Claim, Store
 from workers.run import StudyRun
 
@@ -67,3 +70,26 @@ def test_a_run_waits_for_its_database_before_it_closes_its_study_but_not_for_eve
         assert time.monotonic() - began < 5
         server.start()
         store.close()
+
+
+def test_a_run_that_ray_keeps_from_ending_is_ended_once_its_study_is_stopped(store: Store, tmp_path: Path) -> None:
+    running = Running(store)
+    program = f"""
+import time
+import workers.run
+from studies.store import Claim, Store
+workers.run._END_WITHIN_S = 0.5
+run = workers.run.StudyRun(
+    Store.open("sqlite:///{tmp_path}/tangent.db", migrate=False), Claim({running.claim.study_id!r}, {running.claim.attempt}), lease_s=60.0,
+    checkpoints="/nowhere", machines="here", turn_s=60.0, fitting=lambda cpus, gpus: time.sleep(600) or 1,
+)
+print("begun", flush=True)
+run.carry_out()
+"""
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as stuck:
+        assert stuck.stdout is not None
+        assert stuck.stdout.readline() == "begun\n"
+        store.move(running.study.id, StudyMove.STOP)
+        assert stuck.wait(30) == 1
+    store.release(running.claim)
+    assert store.study(running.study.id).state is StudyState.COMPLETED

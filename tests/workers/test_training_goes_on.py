@@ -98,6 +98,20 @@ def test_a_pack_that_is_asked_to_leave_between_two_epochs_tells_the_last_again_w
     assert reports[-1].members[0].measurement == reports[-2].members[0].measurement
 
 
+def test_a_pack_that_is_asked_to_leave_when_its_states_are_left_already_says_nothing_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("workers.training._LEAVE_EVERY_S", -1.0)
+    monkeypatch.setattr("workers.training._LEAVE_SHARE", 0)
+    wild = member("sgd", "wild", lr=1e18)
+    pack = pack_of(MLP, "sgd", member("sgd", "a"), wild, epochs=5, checkpoints=str(tmp_path))
+    is_asked = [False]
+    reports = []
+    for report in train_pack(pack, workload=MLP, entry=OPTIMIZERS["sgd"], data=data_of(MLP), device=CPU, is_leaving=lambda: is_asked[0]):
+        reports.append(report)
+        is_asked[0] = report.epoch == 2
+    assert [report.epoch for report in reports] == [1, 2]
+    assert [part.checkpoint for part in reports[-1].members if part.trial_id == "a"] == [str(tmp_path / "a-attempt1-epoch2.pt")]
+
+
 def test_a_pack_that_is_asked_to_leave_before_it_began_says_nothing(tmp_path: Path) -> None:
     pack = pack_of(MLP, "sgd", member("sgd", "a"), epochs=5, checkpoints=str(tmp_path))
     assert not list(train_pack(pack, workload=MLP, entry=OPTIMIZERS["sgd"], data=data_of(MLP), device=CPU, is_leaving=lambda: True))

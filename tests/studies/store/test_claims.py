@@ -1,6 +1,8 @@
 """Claims: one run for each study, and what becomes of a study whose run was lost."""
 
 import threading
+import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -41,6 +43,41 @@ def test_a_lease_is_as_long_as_it_was_asked_for(play: Play) -> None:
     play.submit()
     run = play.claim(lease_s=-1)
     assert play.claim(lease_s=-1).claim.attempt == run.claim.attempt + 1
+
+
+def test_a_lease_that_lapses_while_others_are_settled_is_settled_before_its_study_is_claimed(play: Play) -> None:
+    run = play.run()
+    flying = run.begin(0)[0]
+    slept: list[str] = []
+
+    def sleep_after_settling(statement: str) -> Callable[[BaseException | None], None]:
+        # The first that asks for leases looks for those that have lapsed.
+        is_first = "lease_expires_at <" in statement and not slept
+        slept.extend([statement] * is_first)
+        return lambda _error: time.sleep(1.0 if is_first else 0.0)
+
+    play.store.run_writer(run.claim, lease_s=0.5).renew()
+    play.store.on_statement(sleep_after_settling)
+    first, second = (play.store.claim_next(dispatcher="there", lease_s=60) for _ in range(2))
+    assert (first, second) == (None, Claim(run.claim.study_id, 2))
+    assert slept
+    assert (run.trial(flying).state, run.trial(flying).attempt) == (TrialState.QUEUED, 2)
+
+
+def test_a_run_is_overdue_when_its_study_is_anothers_or_nobodys_or_was_closed_long_ago(play: Play) -> None:
+    held, lapsed, stale, closed, paused = (play.run() for _ in range(5))
+    lapsed.lapse()
+    play.store.settle_lost()
+    stale.lapse()
+    claims = [run.claim for run in (held, lapsed, stale, closed, paused)]
+    assert play.store.overdue(claims, closed_for_s=60) == (lapsed.claim,), "a lease that may still be renewed is not lost"
+    play.claim()
+    play.claim()
+    closed.writer.close(StudyMove.FINISH)
+    play.store.move(paused.claim.study_id, StudyMove.PAUSE)
+    play.store.release(paused.claim)
+    assert set(play.store.overdue(claims, closed_for_s=60)) == {lapsed.claim, stale.claim}
+    assert set(play.store.overdue(claims, closed_for_s=-1)) == {lapsed.claim, stale.claim, closed.claim}
 
 
 def test_taking_over_a_running_study_is_no_change_of_its_state(play: Play) -> None:

@@ -19,7 +19,8 @@ from sqlalchemy import Connection, select, text
 from studies.errors import StoreUnavailable
 from studies.states import StudyMove, TrialState
 from studies.store import NewTrial, Store, optuna_rows
-from studies.store.optuna_copy import study_name
+from studies.store.optuna_copy import _missing, study_name
+from studies.store.tables import trial as trial_table
 
 __all__: list[str] = []
 
@@ -368,3 +369,15 @@ def test_an_extended_study_is_copied_on_where_the_copy_ended(play: Play, databas
     again.writer.close(StudyMove.FINISH)
     assert play.store.complete_copies() == 1
     assert [trial.value for trial in copies(run, database_url)] == [0.8, 0.9]
+
+
+def test_a_copier_that_was_held_still_while_another_wrote_adds_nothing(played: Run, database_url: str) -> None:
+    with played.store._database.read() as connection:
+        rows = list(connection.execute(_missing(played.claim.study_id).where(trial_table.c.arm == "adamp")).all())
+    assert rows
+    played.store.copy_to_optuna(played.claim.study_id)
+    before = names(copies(played, database_url))
+    late = played.store._optuna
+    arm = next(arm for arm in played.writer.plan().arms if arm.name == "adamp")
+    late._copy_arm(late._open_storage(), played.claim.study_id, arm, direction="maximize", rows=rows)
+    assert names(copies(played, database_url)) == before

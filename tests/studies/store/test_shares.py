@@ -232,6 +232,17 @@ def test_the_lowest_priority_makes_room_for_a_higher_one_without_a_turn(play: Pl
     assert play.claim().claim.study_id == waiting
 
 
+def test_only_one_makes_room_while_the_place_it_made_is_not_taken(play: Play) -> None:
+    first, second = run(play, "ada", "low"), run(play, "ada", "low")
+    waiting = submit(play, "ada", "high")
+    age(play.store, 20.0, waiting)
+    assert yielding(first, second) == [True, False]
+    play.store.release(first.claim)
+    assert yielding(second) == [False], "a process is on its way"
+    age(play.store, 20.0)
+    assert yielding(second) == [True], "none came"
+
+
 def test_a_low_priority_never_drives_out_a_higher_one(play: Play) -> None:
     runs = [run(play, "ada"), run(play, "ada", "high")]
     submit(play, "bob", "low")

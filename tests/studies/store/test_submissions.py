@@ -48,6 +48,15 @@ def test_a_study_that_cannot_be_run_is_not_stored(store: Store) -> None:
     assert store.submit(SPEC, idempotency_key="k"), "a refused study does not use up its key"
 
 
+def test_a_key_finds_its_study_though_the_catalogue_has_changed_since(store: Store) -> None:
+    first = store.submit(SPEC, idempotency_key="k")
+    with store._database.write() as connection:
+        connection.exec_driver_sql(f"DELETE FROM offer WHERE name = '{SPEC.workload}'")
+    with pytest.raises(SpecInvalid):
+        store.submit(SPEC)
+    assert store.submit(SPEC, idempotency_key="k").id == first.id
+
+
 def test_nothing_can_be_submitted_before_a_dispatcher_has_announced_itself(empty_url: str) -> None:
     store = Store.open(empty_url)
     with pytest.raises(CatalogEmpty):

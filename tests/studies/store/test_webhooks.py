@@ -351,6 +351,30 @@ def test_what_was_settled_long_ago_is_forgotten(store: Store) -> None:
     assert [each.state for each in store.webhook(webhook.id, by=ADA).deliveries] == ["pending"]
 
 
+def test_a_ping_while_its_webhook_is_removed_is_made_once_or_not_at_all(store: Store, database_url: str) -> None:
+    other = Store.open(database_url, migrate=False)
+    made: list[str] = []
+
+    def ping(webhook_id: str) -> None:
+        try:
+            made.append(other.ping_webhook(webhook_id, by=ADA).id)
+        except WebhookNotFound:
+            made.append("")
+
+    for _ in range(10):
+        webhook_id = make(store).id
+        pings = [threading.Thread(target=ping, args=(webhook_id,)) for _ in range(2)]
+        for thread in pings:
+            thread.start()
+        store.remove_webhook(webhook_id, by=ADA)
+        for thread in pings:
+            thread.join(30)
+        assert len(made) == 2, "an error is none of these"
+        assert len({ping_id for ping_id in made if ping_id}) <= 1
+        made.clear()
+    other.close()
+
+
 def test_removing_webhooks_while_studies_tell_of_themselves_breaks_neither(store: Store, database_url: str) -> None:
     faults: list[Exception] = []
     done = threading.Event()

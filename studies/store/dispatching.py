@@ -1,0 +1,62 @@
+"""Which dispatchers there are, what they offer, and which of them answers for which study."""
+
+__all__ = ["Dispatching"]
+
+from collections.abc import Collection
+from datetime import datetime
+
+from studies.catalog import Catalog
+from studies.store import claims, offers
+from studies.store.claims import Claim
+from studies.store.engine import Database
+
+
+class Dispatching:
+    """The part of the store that dispatchers speak to; every method is one transaction, but for `settle_lost`, which looks first."""
+
+    def __init__(self, database: Database) -> None:
+        """Wrap an open database whose schema is up to date."""
+        self._database = database
+
+    def announce(self, catalog: Catalog, *, dispatcher: str) -> None:
+        """Offer cards in the name of a dispatcher."""
+        with self._database.write() as connection:
+            offers.announce(connection, catalog, dispatcher=dispatcher)
+
+    def beat(self, dispatcher: str) -> None:
+        """Note that a dispatcher lives."""
+        with self._database.write() as connection:
+            offers.beat(connection, dispatcher=dispatcher)
+
+    def sign_off(self, dispatcher: str) -> None:
+        """Note that a dispatcher has ended."""
+        with self._database.write() as connection:
+            offers.sign_off(connection, dispatcher=dispatcher)
+
+    def dispatchers(self) -> dict[str, datetime]:
+        """Return when each dispatcher was last heard of, by this machine's clock."""
+        with self._database.read() as connection:
+            return offers.dispatchers(connection)
+
+    def claim_next(self, *, dispatcher: str, lease_s: float) -> Claim | None:
+        """Claim the study whose turn it is; None when none waits for a run."""
+        with self._database.write() as connection:
+            return claims.claim_next(connection, dispatcher=dispatcher, lease_s=lease_s)
+
+    def settle_lost(self) -> None:
+        """Settle the studies whose lease has lapsed: nothing in them stays running, and what was to end is ended."""
+        with self._database.read() as connection:
+            if not claims.some_are_lost(connection):
+                return
+        with self._database.write() as connection:
+            claims.settle_lost(connection)
+
+    def overdue(self, held: Collection[Claim], *, closed_for_s: float) -> tuple[Claim, ...]:
+        """Return those of some claims whose runs should have ended: another attempt has the study, none may have it, or it was closed so long ago."""
+        with self._database.read() as connection:
+            return claims.overdue(connection, held, closed_for_s=closed_for_s)
+
+    def release(self, claim: Claim, *, failure: str | None = None) -> None:
+        """Give a study back after its run has ended, or close it as failed."""
+        with self._database.write() as connection:
+            claims.release(connection, claim, failure=failure)
