@@ -28,6 +28,7 @@ MAX_IN_SUITE = 200
 
 _KEPT = 128
 _THREADS = 6
+_FILES = 2
 # What nobody has asked for since needs no part of the allowance.
 _FORGOTTEN_AFTER_S = 60.0
 _T = TypeVar("_T")
@@ -101,6 +102,7 @@ class Analyses:
         self._limit = kept
         self._allowance = allowance or Allowance()
         self._threads: anyio.CapacityLimiter | None = None
+        self._filing: anyio.CapacityLimiter | None = None
         self._workshop = workshop or Threads(store)
         self._kept: OrderedDict[tuple[str, ...], _Kept] = OrderedDict()
         self._guard = threading.Lock()
@@ -112,6 +114,11 @@ class Analyses:
         """
         self._threads = self._threads or anyio.CapacityLimiter(_THREADS)
         return await anyio.to_thread.run_sync(work, limiter=self._threads)
+
+    async def filed(self, work: Callable[[], _T]) -> _T:
+        """Return what some work returns that puts a large file together: two at a time, for each may hold all trials of a study in memory."""
+        self._filing = self._filing or anyio.CapacityLimiter(_FILES)
+        return await anyio.to_thread.run_sync(work, limiter=self._filing)
 
     def close(self) -> None:
         """End what is being worked out."""

@@ -31,6 +31,7 @@ from service.settings import Settings, is_loopback
 from service.settled import SettledAnswers
 from service.streams import Pace, Streams
 from service.tracing import start_tracing
+from service.upkeep import upkeep
 from service.webhooks.deliveries import Deliveries, DeliveryPace
 from service.workshop import Workshop
 from studies.store import Store
@@ -63,6 +64,8 @@ _TAGS = [
 _THREADS = 20
 # From one address: a person needs one.
 _LOGINS_PER_S = 2.0
+# Of probes and scrapers, which find each replica by its address. None of these tells a page of another site what its user may not.
+_FOR_MACHINERY = frozenset({"/healthz", "/readyz", "/metrics"})
 
 
 def _version() -> str:
@@ -116,8 +119,9 @@ def create_app(
         current_default_thread_limiter().total_tokens = _THREADS
         try:
             await run_in_threadpool(check_exposure, settings, app.state.store)
-            async with deliveries.running(app.state.store):
-                yield
+            with upkeep(app.state.store):
+                async with deliveries.running(app.state.store):
+                    yield
         finally:
             app.state.streams.close()
             app.state.analyses.close()
@@ -132,6 +136,8 @@ def create_app(
         description=_DESCRIPTION,
         version=_version(),
         openapi_tags=_TAGS,
+        # `service.docs` has both.
+        openapi_url=None,
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
@@ -141,7 +147,7 @@ def create_app(
             Middleware(Access, metrics=metrics),
             Middleware(SecurityHeaders),
             Middleware(LastResort),
-            Middleware(HostFence, hosts=_known_hosts(settings)),
+            Middleware(HostFence, hosts=_known_hosts(settings), by_any_name=frozenset() if is_loopback(settings.host) else _FOR_MACHINERY),
             Middleware(SiteFence),
             Middleware(BodyLimit),
         ],

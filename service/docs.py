@@ -2,10 +2,11 @@
 
 __all__ = ["add_docs"]
 
+import json
 from pathlib import Path
 
 from fastapi import FastAPI
-from starlette.responses import HTMLResponse
+from starlette.responses import HTMLResponse, Response
 from starlette.staticfiles import StaticFiles
 
 _PAGE = """<!doctype html>
@@ -24,12 +25,21 @@ _PAGE = """<!doctype html>
 
 
 def add_docs(app: FastAPI) -> None:
-    """Add the page and what it loads."""
+    """Add the page, what it loads, and the description that it shows."""
     app.mount("/docs/swagger", StaticFiles(directory=Path(__file__).parent / "static" / "swagger"))
+
+    described: list[bytes] = []
+
+    @app.get("/openapi.json", include_in_schema=False)
+    async def get_description() -> Response:
+        """Return the API's description, written once: it is long, and anybody may ask for it."""
+        if not described:
+            described.append(json.dumps(app.openapi(), ensure_ascii=False).encode())
+        return Response(described[0], media_type="application/json")
 
     @app.get("/docs", include_in_schema=False)
     async def get_docs() -> HTMLResponse:
         """Return the page."""
         return HTMLResponse(_PAGE)
 
-    _ = get_docs
+    _ = get_description, get_docs

@@ -95,15 +95,17 @@ class HostFence:
     Args:
         app: what is behind the fence.
         hosts: names it goes by besides those of this machine; None lets every name pass, for a service that asks each caller for a token.
+        by_any_name: paths that machinery asks for by whatever address a replica has at the moment.
     """
 
-    def __init__(self, app: ASGIApp, hosts: frozenset[str] | None) -> None:
+    def __init__(self, app: ASGIApp, hosts: frozenset[str] | None, by_any_name: frozenset[str] = frozenset()) -> None:
         self._app = app
         self._hosts = hosts
+        self._by_any_name = by_any_name
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        if scope["type"] == "http" and self._hosts is not None:
+        if scope["type"] == "http" and self._hosts is not None and scope["path"] not in self._by_any_name:
             host = _host_name(Headers(scope=scope).get("host", ""))
             if not (is_loopback(host) or host in self._hosts):
                 detail = f"this service does not go by the name {host[:100]!r}; list it in TANGENT_ALLOWED_HOSTS if it should"

@@ -5,6 +5,7 @@
 
 __all__ = ["Line", "ProblemError", "ServiceUnreachable", "part"]
 
+import itertools
 import time
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, suppress
@@ -22,6 +23,8 @@ from studies.errors import TangentError
 _T = TypeVar("_T", bound=BaseModel)
 _ATTEMPTS = 3
 _RETRY_S = 0.5
+# For so long a submission whose answer was lost is sent again.
+_UNKNOWN_S = 30.0
 # A service that is asked too much says for how long to wait.
 _MOST_PATIENCE_S = 10.0
 # Longer than three of the service's heartbeats: silence beyond it means that the line is dead.
@@ -98,14 +101,21 @@ class Line:
             ServiceUnreachable: no service answers.
         """
         has_key = "idempotency-key" in request.get("headers", {})
-        for attempt in range(1, _ATTEMPTS + 1):
+        unknown_since: float | None = None
+        for attempt in itertools.count(1):
             try:
                 response = self._http.request(method, path, **request)
             except httpx.TransportError as error:
                 # Whether the request was done is unknown unless nothing answered; reading, or a submission with its key, may be sent again.
-                if isinstance(error, _NOTHING_THERE) or not (method == "GET" or has_key) or attempt == _ATTEMPTS:
+                if not isinstance(error, _NOTHING_THERE) and unknown_since is None:
+                    unknown_since = time.monotonic()
+                # A service that died before its answer is soon started again.
+                if has_key and unknown_since is not None:
+                    if time.monotonic() - unknown_since > _UNKNOWN_S:
+                        raise self._unknown(error) from error
+                elif isinstance(error, _NOTHING_THERE) or method != "GET" or attempt >= _ATTEMPTS:
                     raise self.unreachable(error) from error
-                time.sleep(attempt * _RETRY_S)
+                time.sleep(min(attempt, _ATTEMPTS) * _RETRY_S)
             except httpx.InvalidURL:
                 raise self._no_address() from None
             else:
@@ -179,6 +189,9 @@ class Line:
             case _:
                 return ServiceUnreachable(f"the line to {self.url} broke: {error}")
 
+    def _unknown(self, error: httpx.TransportError) -> ServiceUnreachable:
+        return ServiceUnreachable(f"{self.unreachable(error)}; whether it took the study before is unknown: look for it before you submit it again")
+
     def _no_address(self) -> ServiceUnreachable:
         return ServiceUnreachable(f"{self.url!r} is no address of a service; expected one such as http://127.0.0.1:8780")
 
@@ -197,7 +210,7 @@ def _wait_s(response: httpx.Response, attempt: int, *, has_key: bool = False) ->
     """
     is_too_soon = response.status_code == HTTPStatus.TOO_MANY_REQUESTS
     is_away = has_key and response.status_code == HTTPStatus.SERVICE_UNAVAILABLE and STORE_UNAVAILABLE.slug in response.text
-    if not (is_too_soon or is_away) or attempt == _ATTEMPTS:
+    if not (is_too_soon or is_away) or attempt >= _ATTEMPTS:
         return None
     said = response.headers.get("retry-after", "")
     return min(_MOST_PATIENCE_S, float(said)) if said.isascii() and said.isdecimal() else _RETRY_S

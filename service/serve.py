@@ -109,6 +109,8 @@ class Server(uvicorn.Server):
             proxy_headers=False,
             lifespan="on",
             timeout_graceful_shutdown=_GRACE_S,
+            # Else the lines of a connection's next request name the study of the last.
+            reset_contextvars=True,
         )
         super().__init__(config)
 

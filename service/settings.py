@@ -89,7 +89,9 @@ class Settings(BaseSettings):
     )
     port: int = Field(default=8780, ge=1, le=65535, description="Port to listen on.")
     allowed_hosts: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)] = Field(
-        default=(), description="Further names that a browser may reach the service by, apart by commas; loopback names always count."
+        default=(),
+        description="Names that the service may be called by, apart by commas; loopback names always count, and while none are given any name does "
+        "for a service that others can reach.",
     )
     ray_address: str = Field(
         default="local",

@@ -10,6 +10,8 @@ from studies.store import Store
 
 _MOST_BYTES = 64 * 2**20
 _MOST_OF_ONE = 4 * 2**20
+# What an entry needs besides its body: its key above all, which has what was asked for.
+_ENTRY_BYTES = 2048
 
 
 class SettledAnswers:
@@ -17,7 +19,7 @@ class SettledAnswers:
 
     Args:
         store: the record.
-        most_bytes: so much is kept at most.
+        most_bytes: so much is kept at most, keys and all.
     """
 
     def __init__(self, store: Store, *, most_bytes: int = _MOST_BYTES) -> None:
@@ -45,9 +47,14 @@ class SettledAnswers:
         body = write()
         if len(body) <= _MOST_OF_ONE:
             with self._lock:
-                self._bytes += len(body) - len(self._kept.pop(key, (None, b""))[1])
+                before = self._kept.pop(key, None)
+                self._bytes += _size(body) - (0 if before is None else _size(before[1]))
                 self._kept[key] = stamp, body
                 while self._bytes > self._most:
                     _, (_, dropped) = self._kept.popitem(last=False)
-                    self._bytes -= len(dropped)
+                    self._bytes -= _size(dropped)
         return body
+
+
+def _size(body: bytes) -> int:
+    return len(body) + _ENTRY_BYTES

@@ -86,12 +86,13 @@ class Processes:
         self._prepare = prepare
         self._lock = threading.Lock()
         self._pool: ProcessPoolExecutor | None = None
+        self._is_closed = False
 
     def do(self, work: Work[_T]) -> Worked[_T]:
         """Return what some work returns; it is done once more where the system has killed its process.
 
         Raises:
-            BrokenProcessPool: that was killed as well.
+            BrokenProcessPool: that was killed as well, or the workshop is closed.
         """
         for attempt in range(1, _ATTEMPTS + 1):
             pool = self._running()
@@ -100,19 +101,22 @@ class Processes:
                 return cast("Worked[_T]", pool.submit(_done, work).result())
             except BrokenProcessPool:
                 self._drop(pool)
-                if attempt == _ATTEMPTS:
+                if attempt == _ATTEMPTS or self._is_closed:
                     raise
         raise AssertionError("the last attempt returns or raises")
 
     def close(self) -> None:
         """End the processes."""
         with self._lock:
+            self._is_closed = True
             pool, self._pool = self._pool, None
         if pool is not None:
             _end(pool)
 
     def _running(self) -> ProcessPoolExecutor:
         with self._lock:
+            if self._is_closed:
+                raise BrokenProcessPool("the workshop is closed")
             if self._pool is None:
                 # Not forked: a copy of a process with threads may wait for ever for locks that these have held.
                 context = multiprocessing.get_context("spawn")

@@ -3,7 +3,9 @@
 __all__ = ["metrics_router"]
 
 import hashlib
+import threading
 import time
+from collections import OrderedDict
 
 from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
@@ -16,13 +18,15 @@ from studies.errors import NotPermitted, StoreUnavailable
 
 # Longer than a restart of the database, or the night until somebody looks.
 _TRUSTED_FOR_S = 3600.0
+_MOST_TRUSTED = 64
 
 
 class _Admitted:
     """Who was permitted to scrape a little while ago: without its database a service can check no token, and then is when it is watched."""
 
     def __init__(self) -> None:
-        self._until: dict[bytes, float] = {}
+        self._until: OrderedDict[bytes, float] = OrderedDict()
+        self._lock = threading.Lock()
 
     def is_permitted(self, request: Request) -> bool:
         """Return True for a caller that the record permits, and False for one that it did before it stopped answering.
@@ -42,9 +46,14 @@ class _Admitted:
                 raise
             return False
         except NotPermitted:
-            self._until.pop(who, None)
+            with self._lock:
+                self._until.pop(who, None)
             raise
-        self._until = {one: until for one, until in self._until.items() if until > now} | {who: now + _TRUSTED_FOR_S}
+        with self._lock:
+            self._until[who] = now + _TRUSTED_FOR_S
+            self._until.move_to_end(who)
+            if len(self._until) > _MOST_TRUSTED:
+                self._until.popitem(last=False)
         return True
 
 

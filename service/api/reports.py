@@ -76,6 +76,29 @@ def _report(request: Request, study_id: str) -> StudyReport:
     return report_of(study, store.arms(study_id), analysis)
 
 
+def _answered(report: StudyReport, form: ReportFormat, *, if_none_match: str | None) -> Response:
+    body = _written(report, form).encode("utf-8", "replace")
+    headers = {"etag": etag_of(report.study.version, body), "vary": "Accept"}
+    if is_unchanged(if_none_match, headers["etag"]):
+        return Response(status_code=304, headers=headers)
+    if form == "html":
+        headers["content-security-policy"] = f"{CONTENT_SECURITY_POLICY}; frame-ancestors 'none'"
+    return Response(body, media_type=_TYPES[form], headers=headers)
+
+
+def _bundled(store: Store, report: StudyReport) -> Response:
+    # Written whole before its first byte is sent: a fault on the way is an answer, not half a file.
+    with ExitStack() as stack:
+        file = stack.enter_context(tempfile.TemporaryFile())
+        write_bundle(store, report, file)
+        size = file.tell()
+        file.seek(0)
+        closing = stack.pop_all()
+    name = bundle_name(report.study.id, report.study.name)
+    headers = {"content-disposition": f'attachment; filename="{name}"', "content-length": str(size)}
+    return StreamingResponse(_pieces(file, closing), media_type="application/zip", headers=headers)
+
+
 def _pieces(file: IO[bytes], closing: ExitStack) -> Iterator[bytes]:
     with closing:
         while piece := file.read(_CHUNK):
@@ -100,20 +123,14 @@ def report_router() -> APIRouter:
             **may_answer(errors.STUDY_NOT_FOUND, errors.PARAMETER_INVALID),
         },
     )
-    def get_report(request: Request, study_id: StudyId, form: Format = None, if_none_match: IfNoneMatch = None) -> Response:
+    async def get_report(request: Request, study_id: StudyId, form: Format = None, if_none_match: IfNoneMatch = None) -> Response:
         """Return what a study found and how it was done: the verdict, a paragraph on methods for a paper, configurations as Python to paste.
 
         Markdown suits an appendix or an issue; HTML is one file that needs nothing else, with its charts in it; LaTeX is a table (booktabs).
         """
+        analyses: Analyses = request.app.state.analyses
         chosen = form or _accepted(request.headers.get("accept", ""))
-        report = _report(request, study_id)
-        body = _written(report, chosen).encode("utf-8", "replace")
-        headers = {"etag": etag_of(report.study.version, body), "vary": "Accept"}
-        if is_unchanged(if_none_match, headers["etag"]):
-            return Response(status_code=304, headers=headers)
-        if chosen == "html":
-            headers["content-security-policy"] = f"{CONTENT_SECURITY_POLICY}; frame-ancestors 'none'"
-        return Response(body, media_type=_TYPES[chosen], headers=headers)
+        return await analyses.apart(lambda: _answered(_report(request, study_id), chosen, if_none_match=if_none_match))
 
     @router.get(
         "/studies/{study_id}/bundle",
@@ -128,24 +145,15 @@ def report_router() -> APIRouter:
             **may_answer(errors.STUDY_NOT_FOUND),
         },
     )
-    def get_bundle(request: Request, study_id: StudyId) -> Response:
+    async def get_bundle(request: Request, study_id: StudyId) -> Response:
         """Return all that is needed to read a study without Tangent, and to run it again with `tangent replay`.
 
         A zip file of spec, plan, trials and measurements (Parquet and CSV), environment, seeds, version, analysis and report; its `manifest.json`
         has the SHA-256 of each. The bundle of a study that is still open holds what is there now.
         """
-        store: Store = request.app.state.store
-        report = _report(request, study_id)
-        # Written whole before its first byte is sent: a fault on the way is an answer, not half a file.
-        with ExitStack() as stack:
-            file = stack.enter_context(tempfile.TemporaryFile())
-            write_bundle(store, report, file)
-            size = file.tell()
-            file.seek(0)
-            closing = stack.pop_all()
-        name = bundle_name(study_id, report.study.name)
-        headers = {"content-disposition": f'attachment; filename="{name}"', "content-length": str(size)}
-        return StreamingResponse(_pieces(file, closing), media_type="application/zip", headers=headers)
+        analyses: Analyses = request.app.state.analyses
+        report = await analyses.apart(lambda: _report(request, study_id))
+        return await analyses.filed(lambda: _bundled(request.app.state.store, report))
 
     _ = get_report, get_bundle
     return router

@@ -154,8 +154,13 @@ async def _study_update(
     return await analyses.apart(lambda: _update(request, study_update_html(store, analyses, study_id, query, reader=reader, seen=seen)))
 
 
-def _study_csv(request: Request, study_id: StudyId, query: Annotated[StudyPageQuery, Query()]) -> Response:
-    every = _store(request).every_trial(study_id, phase=query.phase)
+async def _study_csv(request: Request, study_id: StudyId, query: Annotated[StudyPageQuery, Query()]) -> Response:
+    store = _store(request)
+    return await _analyses(request).filed(lambda: _csv(store, study_id, query))
+
+
+def _csv(store: Store, study_id: str, query: StudyPageQuery) -> Response:
+    every = store.every_trial(study_id, phase=query.phase)
     wanted = [t for t in every if query.arm in {None, t.arm} and (query.state is None or t.is_among(query.state))]
     what = "trials" if query.phase == "search" else "confirmations"
     headers = {"Content-Disposition": f'attachment; filename="{study_id}-{what}.csv"'}
@@ -197,12 +202,13 @@ async def _compare(request: Request, study: Annotated[tuple[str, ...], Query(max
     return await analyses.apart(lambda: _page(request, comparison_html(store, analyses, study)))
 
 
-def _new(
+async def _new(
     request: Request, caller: Permitted, study: Annotated[str | None, Query(pattern=r"^[a-z0-9]{1,16}$")] = None, check: int | None = None
 ) -> Response:
     # Better told before the study is written than after.
     check_role(caller, "submitter")
-    return _page(request, submission_html(_store(request), _analyses(request), study_id=study, check=check))
+    store, analyses = _store(request), _analyses(request)
+    return await analyses.apart(lambda: _page(request, submission_html(store, analyses, study_id=study, check=check)))
 
 
 def _submit(request: Request, caller: Permitted, form: Form) -> Response:

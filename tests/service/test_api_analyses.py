@@ -1,6 +1,9 @@
 """What studies found, over REST: one by itself, a suite, several side by side; whatever is asked, never a fault of the service."""
 
+import threading
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -168,3 +171,24 @@ def test_a_viewer_may_read_what_studies_found(settings: Settings, store: Store, 
             assert client.get(path).status_code == 200
         with client_of(app) as client:
             assert client.get(path).status_code == 401
+
+
+@pytest.mark.parametrize("path", ["/v1/studies/{study}/report", "/v1/studies/{study}/bundle", "/new?study={study}&check=0"])
+def test_whatever_waits_for_an_analysis_keeps_nobody_else_waiting(
+    settings: Settings, store: Store, serve_app: Callable[..., AbstractContextManager[str]], body: Body, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    study, record, may_go_on = store.submit(parse_spec(body)).id, store.record, threading.Event()
+
+    def waiting(study_id: str) -> Any:
+        assert may_go_on.wait(30)
+        return record(study_id)
+
+    monkeypatch.setattr(store, "record", waiting)
+    with serve_app(create_app(settings, store)) as url, httpx.Client(base_url=url, timeout=30) as client, ThreadPoolExecutor(30) as pool:
+        # More than the service has threads.
+        asked = [pool.submit(client.get, path.format(study=study)) for _ in range(30)]
+        time.sleep(0.5)
+        assert client.get("/v1/optimizers", timeout=5).status_code == 200
+        assert not any(each.done() for each in asked)
+        may_go_on.set()
+        assert {each.result().status_code for each in asked} <= {200, 404}

@@ -76,6 +76,21 @@ def test_a_configured_name_is_known(settings: Settings, store: Store, client_of:
         assert client.get("/v1", headers={"host": "other.example"}).status_code == 421
 
 
+@pytest.mark.parametrize(("path", "status"), [("/healthz", 200), ("/readyz", 200), ("/metrics", 401), ("/v1", 421), ("/", 421), ("/healthz/", 421)])
+def test_probes_and_scrapers_call_a_guarded_service_by_its_address(
+    settings: Settings, store: Store, client_of: ClientOf, path: str, status: int
+) -> None:
+    store.create_token("first", role="admin")
+    guarded = settings.model_copy(update={"host": "0.0.0.0", "allowed_hosts": ("tangent.example",)})
+    with client_of(create_app(guarded, store)) as client:
+        assert client.get(path, headers={"host": "10.0.0.7:8780"}).status_code == status
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics"])
+def test_a_page_whose_name_points_to_an_open_service_is_told_nothing(http: httpx.Client, path: str) -> None:
+    assert http.get(path, headers={"host": "evil.example"}).status_code == 421
+
+
 FOREIGN = [
     {"sec-fetch-site": "cross-site"},
     {"sec-fetch-site": "same-site"},

@@ -199,12 +199,13 @@ class Cutting:
     Args:
         target: port of the service.
         cuts: after how many bytes of answer each connection is cut, in turn; None lets all through, as do all connections after these.
+        port: where it listens; by default at one that is free.
     """
 
-    def __init__(self, target: int, cuts: list[int | None]) -> None:
+    def __init__(self, target: int, cuts: list[int | None], *, port: int = 0) -> None:
         self._target = target
         self._cuts = cuts
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = socket.create_server(("127.0.0.1", port))
         self.connections = 0
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -215,6 +216,9 @@ class Cutting:
 
     def close(self) -> None:
         """Take no more connections."""
+        # Else it takes one more: somebody waits for that.
+        with suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
 
     def _accept(self) -> None:
@@ -268,6 +272,36 @@ def test_a_submission_over_a_line_that_breaks_is_made_once(live: str, store: Sto
         study = client.submit(body)
         assert line.connections == 3
     assert [found.id for found in store.studies().items] == [study.id]
+
+
+def test_a_submission_whose_service_is_away_after_it_took_it_is_made_once(live: str, store: Store, body: Body) -> None:
+    target = int(live.rsplit(":", 1)[1])
+    breaks = Cutting(target, [40] * 9)
+    port = int(breaks.url.rsplit(":", 1)[1])
+    again: list[Cutting] = []
+
+    def restart() -> None:
+        while not store.studies().total:
+            time.sleep(0.01)
+        breaks.close()
+        time.sleep(2.0)
+        again.append(Cutting(target, [], port=port))
+
+    restarting = threading.Thread(target=restart)
+    restarting.start()
+    with Client(breaks.url) as client:
+        study = client.submit(body)
+    restarting.join()
+    again[0].close()
+    assert again[0].connections >= 1
+    assert [found.id for found in store.studies().items] == [study.id]
+
+
+def test_a_submission_whose_service_stays_away_says_what_is_unknown(live: str, body: Body, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.line._UNKNOWN_S", 0.1)
+    line = Cutting(int(live.rsplit(":", 1)[1]), [0] * 9)
+    with closing(line), Client(line.url) as client, pytest.raises(ServiceUnreachable, match="whether it took the study before is unknown"):
+        client.submit(body)
 
 
 @pytest.mark.usefixtures("impatient")

@@ -108,6 +108,14 @@ def test_a_made_up_token_begins_no_session(http: httpx.Client, store: Store, giv
     assert [entry.verb for entry in store.audit().items] == (["login.refused", "token.create"] if given else ["token.create"])
 
 
+@pytest.mark.usefixtures("secret")
+def test_refused_logins_alone_are_forgotten_after_a_while(http: httpx.Client, store: Store) -> None:
+    log_in(http, "nothing")
+    assert store.forget_refused_logins(older_than=timedelta(days=30)) == 0
+    assert store.forget_refused_logins(older_than=timedelta(seconds=-1)) == 1
+    assert [entry.verb for entry in store.audit().items] == ["token.create"]
+
+
 @pytest.mark.parametrize("cookie", ["tangent=", "tangent=x", "tangent=" + "x" * 43, "tangent=" + "x" * 4000, 'tangent="\\"', "=;=;"])
 def test_a_made_up_cookie_opens_nothing(http: httpx.Client, secret: str, cookie: str) -> None:
     assert http.get("/v1/account", headers={"cookie": cookie}).status_code == 401

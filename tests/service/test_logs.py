@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,10 +13,14 @@ from typing import Any
 
 import httpx
 import pytest
+from ports import free_port
+from served import process, wait_until_it_answers
 
 from service.access import REQUEST_ID, route_of
 from service.cli.dispatcher import Dispatcher
+from service.settings import Settings
 from studies.logs import said, write_logs
+from studies.spec import parse_spec
 from studies.store import Store
 
 __all__: list[str] = []
@@ -160,6 +165,22 @@ def test_no_caller_can_write_a_line_of_the_log(served: Served, form: str) -> Non
     _, log = served("GET /x%0a2026-01-01T00:00:00Z%20[info]%20all%20is%20well%1b[2J", "GET /broken/%0aforged%20line", TANGENT_LOG_FORMAT=form)
     assert not any(line.startswith(("2026-01-01", "forged")) for line in log)
     assert not any("\x1b" in line for line in log)
+
+
+def test_a_connections_next_request_is_told_without_the_study_of_the_last(settings: Settings, store: Store, tmp_path: Path, body: Body) -> None:
+    study, port = store.submit(parse_spec(body)).id, free_port()
+    with process(tmp_path, TANGENT_DATABASE_URL=settings.database_url, TANGENT_PORT=str(port), TANGENT_LOG_FORMAT="json") as service:
+        wait_until_it_answers(port)
+        with socket.create_connection(("127.0.0.1", port), timeout=10) as one:
+            head = f"Host: 127.0.0.1:{port}\r\n"
+            one.sendall(f"GET /v1/studies/{study} HTTP/1.1\r\n{head}\r\nGET /v1/optimizers HTTP/1.1\r\n{head}Connection: close\r\n\r\n".encode())
+            while one.recv(65536):
+                pass
+        service.terminate()
+        log = service.communicate(timeout=30)[1].splitlines()
+    told = {line["route"]: line for line in as_json([line for line in log if "tangent.access" in line])}
+    assert told["/v1/studies/{study_id}"]["study_id"] == study
+    assert "study_id" not in told["/v1/optimizers"]
 
 
 def test_what_machinery_asks_all_the_time_is_told_only_when_everything_is(served: Served, store: Store) -> None:

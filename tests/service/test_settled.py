@@ -57,7 +57,7 @@ def test_what_another_study_measured_is_told_of_a_closed_one(http: httpx.Client,
 
 def test_so_much_is_kept_at_most(store: Store, body: Body, play: Play) -> None:
     study = play(body)
-    answers, written = SettledAnswers(store, most_bytes=250), list[int]()
+    answers, written = SettledAnswers(store, most_bytes=5000), list[int]()
 
     def answer(n: int) -> bytes:
         def write() -> bytes:

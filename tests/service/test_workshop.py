@@ -5,6 +5,8 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -92,6 +94,29 @@ def test_a_workshop_that_closes_leaves_no_process(workshop: Processes, tmp_path:
     for child in children:
         child.join(10)
     assert not multiprocessing.active_children()
+
+
+def lingers(mark: Path, _store: Store) -> None:
+    """Note that it has begun, and go on for long."""
+    with mark.open("a") as file:
+        file.write("begun\n")
+    time.sleep(600)
+
+
+@pytest.mark.usefixtures("store")
+def test_a_workshop_that_closes_begins_nothing_anew(workshop: Processes, tmp_path: Path) -> None:
+    mark = tmp_path / "mark"
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(workshop.do, partial(lingers, mark))
+        deadline = time.monotonic() + 30
+        while not mark.exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        workshop.close()
+        assert isinstance(asked.exception(timeout=10), BrokenProcessPool)
+    with pytest.raises(BrokenProcessPool, match="closed"):
+        workshop.do(dies)
+    assert mark.read_text() == "begun\n"
 
 
 def test_nothing_of_a_service_outlives_its_kill(settings: Settings, play: Play, body: dict[str, Any], tmp_path: Path) -> None:

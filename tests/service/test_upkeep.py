@@ -1,0 +1,30 @@
+"""Studies whose dispatcher has died: what their owners want of them is done all the same."""
+
+import time
+
+from playing import Play, report
+
+from service.client import Client
+from studies.states import StudyState, TrialState
+from studies.store import Store
+
+__all__: list[str] = []
+
+
+def test_a_study_is_stopped_though_its_dispatcher_has_died_and_no_other_lives(live: str, store: Store) -> None:
+    play = Play(store)
+    run = play.run()
+    ended, flying = run.begin(0, 1)
+    run.complete(ended, 0.9)
+    run.writer.record([report(flying, 1)])
+    store.run_writer(run.claim, lease_s=1.0).renew()
+    with Client(live) as client:
+        study = client.stop(run.claim.study_id)
+        assert study.state is StudyState.STOPPING, "its run may live"
+        deadline = time.monotonic() + 10
+        while study.state is StudyState.STOPPING:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+            study = client.study(study.id)
+    assert study.state is StudyState.COMPLETED
+    assert [run.trial(trial).state for trial in (ended, flying)] == [TrialState.COMPLETED, TrialState.CANCELLED]
