@@ -35,7 +35,7 @@ ARG PIP_EXTRA_INDEX_URL=
 WORKDIR /project
 COPY pyproject.toml constraints.txt ./
 RUN pip install -q -c constraints.txt setuptools; \
-    for extra in service workers s3 debug; do \
+    for extra in service otel workers s3 debug; do \
         python -c "import sys, tomllib; p = tomllib.load(open('pyproject.toml', 'rb'))['project']; print(*p['dependencies'], *p['optional-dependencies'][sys.argv[1]], sep='\n')" $extra > $extra.txt; \
     done
 COPY README.md LICENSE NOTICE ./
@@ -46,7 +46,7 @@ COPY service service
 RUN pip wheel -q --no-deps --no-build-isolation --wheel-dir /wheel .
 
 FROM base AS requirements
-COPY --from=project /project/constraints.txt /project/service.txt /project/workers.txt /project/s3.txt /project/debug.txt /requirements/
+COPY --from=project /project/constraints.txt /project/service.txt /project/otel.txt /project/workers.txt /project/s3.txt /project/debug.txt /requirements/
 
 FROM requirements AS optuna-dashboard
 ARG PIP_FIND_LINKS=
@@ -64,7 +64,7 @@ FROM requirements AS service
 ARG PIP_FIND_LINKS=
 ARG PIP_INDEX_URL=
 ARG PIP_EXTRA_INDEX_URL=
-RUN pip install -q -c /requirements/constraints.txt -r /requirements/service.txt
+RUN pip install -q -c /requirements/constraints.txt -r /requirements/service.txt -r /requirements/otel.txt
 COPY --from=project /wheel /wheel
 RUN pip install -q --no-deps /wheel/*.whl
 USER 10001:10001
