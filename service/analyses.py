@@ -4,7 +4,7 @@ __all__ = ["MAX_COMPARED", "MAX_IN_SUITE", "Allowance", "Analyses"]
 
 import threading
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -14,6 +14,8 @@ from typing import Any, TypeVar, cast
 import anyio
 import anyio.to_thread
 
+from service import errors
+from service.problems import Refusal
 from service.workshop import Threads, Work, Worked, Workshop
 from studies.analysis.joint_views import Comparison, SuiteAnalysis
 from studies.analysis.views import StudyAnalysis
@@ -29,6 +31,8 @@ MAX_IN_SUITE = 200
 _KEPT = 128
 _THREADS = 6
 _FILES = 2
+# Of one caller: what callers have given up is worked out all the same.
+_MOST_WAITING = 32
 # What nobody has asked for since needs no part of the allowance.
 _FORGOTTEN_AFTER_S = 60.0
 _T = TypeVar("_T")
@@ -102,18 +106,36 @@ class Analyses:
         self._limit = kept
         self._allowance = allowance or Allowance()
         self._threads: anyio.CapacityLimiter | None = None
+        # Touched by the event loop alone.
+        self._waiting: Counter[str | None] = Counter()
         self._filing: anyio.CapacityLimiter | None = None
         self._workshop = workshop or Threads(store)
         self._kept: OrderedDict[tuple[str, ...], _Kept] = OrderedDict()
         self._guard = threading.Lock()
 
-    async def apart(self, work: Callable[[], _T]) -> _T:
+    async def apart(self, work: Callable[[], _T], *, caller: str | None) -> _T:
         """Return what some work returns that may wait for an analysis, done in threads of their own.
 
         However many wait for a slow one, all other requests have theirs.
+
+        Args:
+            work: what is to be done.
+            caller: the token of whoever asks; None on an open service, which has no limits.
+
+        Raises:
+            Refusal: so much of what this caller asked for waits already that others would have to.
         """
+        if caller is not None and self._waiting[caller] >= _MOST_WAITING:
+            detail = f"{_MOST_WAITING} analyses, pages or reports for token {caller!r} are being worked out; wait for some of them"
+            raise Refusal(errors.RATE_LIMITED, detail, headers={"retry-after": "1"})
         self._threads = self._threads or anyio.CapacityLimiter(_THREADS)
-        return await anyio.to_thread.run_sync(work, limiter=self._threads)
+        self._waiting[caller] += 1
+        try:
+            return await anyio.to_thread.run_sync(work, limiter=self._threads)
+        finally:
+            self._waiting[caller] -= 1
+            if not self._waiting[caller]:
+                del self._waiting[caller]
 
     async def filed(self, work: Callable[[], _T]) -> _T:
         """Return what some work returns that puts a large file together: two at a time, for each may hold all trials of a study in memory."""

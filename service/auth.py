@@ -4,7 +4,7 @@ A program sends its token; a browser shows it once, at /login, and from then on 
 that is another's is decided where the study is changed, in `studies.actors`.
 """
 
-__all__ = ["Admin", "Permitted", "address_of", "check_exposure", "is_open", "is_still_permitted", "permitted", "take_turn", "usable"]
+__all__ = ["Admin", "Permitted", "address_of", "caller_of", "check_exposure", "is_open", "is_still_permitted", "permitted", "take_turn", "usable"]
 
 import base64
 import binascii
@@ -64,6 +64,11 @@ def address_of(request: Request) -> str | None:
     settings: Settings = request.app.state.settings
     peer = None if request.client is None else request.client.host
     return client_address(peer, request.headers.getlist("x-forwarded-for"), trusted=settings.trusted_proxies)
+
+
+def caller_of(request: Request) -> str | None:
+    """Return the name of the token that a request was permitted by; None on an open service."""
+    return getattr(request.state, "caller", None)
 
 
 def take_turn(request: Request, key: str) -> None:

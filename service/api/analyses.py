@@ -11,6 +11,7 @@ from service import errors
 from service.analyses import MAX_COMPARED, Analyses
 from service.api.openapi import may_answer
 from service.api.studies import SLUG, StudyId
+from service.auth import caller_of
 from studies.analysis.joint_views import Comparison, SuiteAnalysis
 from studies.analysis.views import StudyAnalysis
 from studies.store import Store
@@ -50,7 +51,7 @@ def analysis_router() -> APIRouter:
         The verdict rests on runs on fresh seeds alone, never on the search's own best values. What each number means is in docs/statistics.md.
         """
         analyses: Analyses = request.app.state.analyses
-        return await analyses.apart(lambda: _written(analyses.of(study_id)))
+        return await analyses.apart(lambda: _written(analyses.of(study_id)), caller=caller_of(request))
 
     @router.get("/suites", response_model=Page[SuiteSummary], summary="Suites", responses=may_answer())
     def list_suites(request: Request) -> Page[SuiteSummary]:
@@ -68,7 +69,7 @@ def analysis_router() -> APIRouter:
     async def get_suite(request: Request, suite_name: SuiteName) -> Response:
         """Return what the studies of a suite say of the arms that they have in common, over all their workloads."""
         analyses: Analyses = request.app.state.analyses
-        return await analyses.apart(lambda: _written(analyses.suite(suite_name)))
+        return await analyses.apart(lambda: _written(analyses.suite(suite_name)), caller=caller_of(request))
 
     @router.get(
         "/comparison",
@@ -79,7 +80,7 @@ def analysis_router() -> APIRouter:
     async def get_comparison(request: Request, query: Annotated[ComparisonQuery, Query()]) -> Response:
         """Return the arms of several studies of one workload, with a verdict for every pair and a caution for all in which the studies differ."""
         analyses: Analyses = request.app.state.analyses
-        return await analyses.apart(lambda: _written(analyses.comparison(query.study)))
+        return await analyses.apart(lambda: _written(analyses.comparison(query.study)), caller=caller_of(request))
 
     _ = get_analysis, list_suites, get_suite, get_comparison
     return router

@@ -16,6 +16,7 @@ from service.analyses import Analyses
 from service.api.etags import etag_of, is_unchanged
 from service.api.openapi import may_answer
 from service.api.studies import StudyId
+from service.auth import caller_of
 from service.report.bundle import write_bundle
 from service.report.contents import StudyReport, report_of
 from service.report.html import CONTENT_SECURITY_POLICY, html
@@ -130,7 +131,7 @@ def report_router() -> APIRouter:
         """
         analyses: Analyses = request.app.state.analyses
         chosen = form or _accepted(request.headers.get("accept", ""))
-        return await analyses.apart(lambda: _answered(_report(request, study_id), chosen, if_none_match=if_none_match))
+        return await analyses.apart(lambda: _answered(_report(request, study_id), chosen, if_none_match=if_none_match), caller=caller_of(request))
 
     @router.get(
         "/studies/{study_id}/bundle",
@@ -152,7 +153,7 @@ def report_router() -> APIRouter:
         has the SHA-256 of each. The bundle of a study that is still open holds what is there now.
         """
         analyses: Analyses = request.app.state.analyses
-        report = await analyses.apart(lambda: _report(request, study_id))
+        report = await analyses.apart(lambda: _report(request, study_id), caller=caller_of(request))
         return await analyses.filed(lambda: _bundled(request.app.state.store, report))
 
     _ = get_report, get_bundle

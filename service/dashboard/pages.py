@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from starlette.responses import HTMLResponse, RedirectResponse
 
 from service.analyses import Analyses
-from service.auth import Permitted, permitted
+from service.auth import Permitted, caller_of, permitted
 from service.dashboard.assets import Assets, assets
 from service.dashboard.captions import leader
 from service.dashboard.forms import Form, extension_of, version_of
@@ -144,14 +144,16 @@ def _workloads(request: Request) -> Response:
 
 async def _study(request: Request, reader: Permitted, study_id: StudyId, query: Annotated[StudyPageQuery, Query()]) -> Response:
     store, analyses = _store(request), _analyses(request)
-    return await analyses.apart(lambda: _page(request, study_html(store, analyses, study_id, query, reader=reader)))
+    return await analyses.apart(lambda: _page(request, study_html(store, analyses, study_id, query, reader=reader)), caller=caller_of(request))
 
 
 async def _study_update(
     request: Request, reader: Permitted, study_id: StudyId, query: Annotated[StudyPageQuery, Query()], seen: Seen = ""
 ) -> Response:
     store, analyses = _store(request), _analyses(request)
-    return await analyses.apart(lambda: _update(request, study_update_html(store, analyses, study_id, query, reader=reader, seen=seen)))
+    return await analyses.apart(
+        lambda: _update(request, study_update_html(store, analyses, study_id, query, reader=reader, seen=seen)), caller=caller_of(request)
+    )
 
 
 async def _study_csv(request: Request, study_id: StudyId, query: Annotated[StudyPageQuery, Query()]) -> Response:
@@ -194,12 +196,12 @@ def _suites(request: Request) -> Response:
 
 async def _suite(request: Request, name: SuiteName) -> Response:
     store, analyses = _store(request), _analyses(request)
-    return await analyses.apart(lambda: _page(request, suite_html(store, analyses, name)))
+    return await analyses.apart(lambda: _page(request, suite_html(store, analyses, name)), caller=caller_of(request))
 
 
 async def _compare(request: Request, study: Annotated[tuple[str, ...], Query(max_length=64)] = ()) -> Response:
     store, analyses = _store(request), _analyses(request)
-    return await analyses.apart(lambda: _page(request, comparison_html(store, analyses, study)))
+    return await analyses.apart(lambda: _page(request, comparison_html(store, analyses, study)), caller=caller_of(request))
 
 
 async def _new(
@@ -208,7 +210,7 @@ async def _new(
     # Better told before the study is written than after.
     check_role(caller, "submitter")
     store, analyses = _store(request), _analyses(request)
-    return await analyses.apart(lambda: _page(request, submission_html(store, analyses, study_id=study, check=check)))
+    return await analyses.apart(lambda: _page(request, submission_html(store, analyses, study_id=study, check=check)), caller=caller_of(request))
 
 
 def _submit(request: Request, caller: Permitted, form: Form) -> Response:

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
@@ -14,6 +15,7 @@ from playing import Play as Plays
 
 from service.analyses import MAX_COMPARED, Allowance, Analyses
 from service.dashboard.study_page import StudyPageQuery, study_html
+from service.problems import Refusal
 from studies.actors import OPERATOR
 from studies.analysis.views import StudyAnalysis
 from studies.errors import SpecInvalid, StudyNotFound, SuiteNotFound
@@ -211,7 +213,7 @@ def test_whoever_waits_for_a_slow_analysis_keeps_no_thread_from_others(store: St
     found: list[str] = []
 
     async def ask() -> None:
-        found.append(await analyses.apart(lambda: analyses.of(study).study_id))
+        found.append(await analyses.apart(lambda: analyses.of(study).study_id, caller=None))
 
     async def main() -> None:
         async with anyio.create_task_group() as tasks:
@@ -225,6 +227,29 @@ def test_whoever_waits_for_a_slow_analysis_keeps_no_thread_from_others(store: St
 
     anyio.run(main)
     assert found == [study] * 60
+
+
+def test_one_caller_has_so_much_waiting_at_most_and_others_are_let_in(analyses: Analyses) -> None:
+    may_go_on, refused, done = threading.Event(), list[Refusal](), list[str]()
+
+    async def ask(caller: str | None) -> None:
+        try:
+            await analyses.apart(lambda: may_go_on.wait(30), caller=caller)
+            done.append(str(caller))
+        except Refusal as refusal:
+            refused.append(refusal)
+
+    async def main() -> None:
+        async with anyio.create_task_group() as tasks:
+            for caller in ["ada"] * 40 + [None] * 40 + ["bob"]:
+                tasks.start_soon(ask, caller)
+            await anyio.sleep(0.1)
+            may_go_on.set()
+        await ask("ada")
+
+    anyio.run(main)
+    assert [(refusal.status_code, refusal.headers) for refusal in refused] == [(429, {"retry-after": "1"})] * 8
+    assert Counter(done) == {"ada": 33, "None": 40, "bob": 1}
 
 
 def test_two_are_worked_out_at_a_time_whoever_asks_for_whatever(store: Store, body: Body, monkeypatch: pytest.MonkeyPatch) -> None:
