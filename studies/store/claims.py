@@ -15,8 +15,6 @@ from studies.store import clock, events, shares, submissions, tables
 from studies.store.trials import NO_CHECKPOINT, change_trials, is_waiting, trial_rows
 from studies.views import EventKind, Phase
 
-_CLAIMABLE = (StudyState.QUEUED.value, StudyState.RUNNING.value)
-
 
 @dataclass(frozen=True)
 class Claim:
@@ -91,7 +89,9 @@ def _lock_free(connection: Connection, study_id: str) -> Any:
     A lease that has lapsed since the others were settled, or could not be then, is not free: trials of its run would stay running.
     """
     s = tables.study.c
-    query = select(tables.study).where(s.id == study_id, s.state.in_(_CLAIMABLE), s.lease_expires_at.is_(None))
+    query = select(tables.study).where(
+        s.id == study_id, s.state.in_((StudyState.QUEUED.value, StudyState.RUNNING.value)), s.lease_expires_at.is_(None)
+    )
     return connection.execute(query.with_for_update(skip_locked=True)).one_or_none()
 
 
@@ -121,8 +121,8 @@ def _is_lost(connection: Connection) -> ColumnElement[bool]:
 def overdue(connection: Connection, claims: Collection[Claim], *, closed_for_s: float) -> tuple[Claim, ...]:
     """Return those of some claims whose runs should have ended.
 
-    Another attempt has the study, or nobody has it though it is to be run: the lease has lapsed, and what such a run says is refused. Or the study
-    was closed so long ago that nothing is left to tidy up.
+    Another attempt has the study, or nobody has it: the lease has lapsed, and what such a run says is refused. Or the study was closed so long ago
+    that nothing is left to tidy up.
     """
     s, now = tables.study.c, clock.now(connection)
     query = select(s.id, s.attempt, s.state, s.lease_expires_at, s.ended_at).where(s.id.in_({claim.study_id for claim in claims}))
@@ -132,7 +132,7 @@ def overdue(connection: Connection, claims: Collection[Claim], *, closed_for_s: 
         row = rows[claim.study_id]
         if StudyState(row.state) in CLOSED_STUDY_STATES:
             return now - row.ended_at > timedelta(seconds=closed_for_s)
-        return row.attempt != claim.attempt or (row.state in _CLAIMABLE and row.lease_expires_at is None)
+        return row.attempt != claim.attempt or row.lease_expires_at is None
 
     return tuple(claim for claim in claims if is_overdue(claim))
 

@@ -75,7 +75,6 @@ def test_a_run_is_overdue_when_its_study_is_anothers_or_nobodys_or_was_closed_lo
     play.claim()
     closed.writer.close(StudyMove.FINISH)
     play.store.move(paused.claim.study_id, StudyMove.PAUSE)
-    play.store.release(paused.claim)
     assert set(play.store.overdue(claims, closed_for_s=60)) == {lapsed.claim, stale.claim}
     assert set(play.store.overdue(claims, closed_for_s=-1)) == {lapsed.claim, stale.claim, closed.claim}
 
