@@ -108,6 +108,12 @@ class Story:
         """Whether it is closed."""
         return self.state in CLOSED_STUDY_STATES
 
+    @property
+    def is_held(self) -> bool:
+        """Whether a living run has it: its lease, of ten seconds, was renewed a moment ago."""
+        fresh = "SELECT lease_expires_at > clock_timestamp() + interval '8 seconds' FROM study WHERE id = %s"
+        return bool(self.rows(fresh, self.id)[0][0])
+
     def rows(self, query: str, *values: Any) -> list[Any]:
         """Return what the database answers, as soon as it does."""
         return self._lab.until(lambda: (self._rows(query, values),), what="the database to answer")[0]

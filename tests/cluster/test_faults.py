@@ -58,6 +58,10 @@ def repeat(cluster: Lab, story: Story, name: str, fault: Fault) -> Row | None:
         return repeat(cluster, story, name, fault)
     if fault.requeues:
         cluster.until(lambda: story.again(began), what=f"{name} to be noticed")
+    if fault.hits_service:
+        cluster.until(lambda: _back(story, began), what="the service to answer again")
+        # A run that was without its database for as long as a lease may have lost it: what that costs is this fault's, not the next one's.
+        cluster.until(lambda: story.is_held or story.is_closed, what="a run to keep its lease", timeout_s=_GOES_ON_WITHIN_S)
     # What is hit together is queued again together, or nearly.
     again = story.again(began)
     if again:
@@ -65,8 +69,7 @@ def repeat(cluster: Lab, story: Story, name: str, fault: Fault) -> Row | None:
         row.noticed_s = again[0].at - began
     cluster.healed()
     if fault.hits_service:
-        answers = cluster.until(lambda: _back(story, began), what="the service to answer again")
-        unwell = [answer for answer in answers if answer.status != 200]
+        unwell = [answer for answer in story.probe.since(began) if answer.status != 200]
         if unwell:
             row.noticed_s = unwell[0].asked_at + unwell[0].took_s - began
             row.resumed_s = max(row.resumed_s or 0.0, unwell[-1].asked_at + unwell[-1].took_s - began)
@@ -83,9 +86,9 @@ def repeat(cluster: Lab, story: Story, name: str, fault: Fault) -> Row | None:
     return row
 
 
-def _back(story: Story, began: float) -> list[Any] | None:
+def _back(story: Story, began: float) -> bool:
     answers = story.probe.since(began)
-    return answers if len(answers) >= 3 and all(answer.status == 200 for answer in answers[-2:]) else None
+    return len(answers) >= 3 and all(answer.status == 200 for answer in answers[-2:])
 
 
 def _broken(row: Row, fault: Fault, statuses: set[int]) -> list[str]:
