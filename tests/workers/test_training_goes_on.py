@@ -8,7 +8,7 @@ from packs import CPU, OPTIMIZERS, WORKLOADS, data_of, member, outcome_of, pack_
 
 from studies.space import Parameters
 from workers.checkpoints import CheckpointUnusable
-from workers.pack import Pack
+from workers.pack import EpochReport, Pack
 from workers.training import train_pack
 from workers.workloads import Workload
 from workers.workloads.float64 import in_float64
@@ -84,14 +84,18 @@ def test_a_place_that_takes_no_state_on_the_way_stops_nobody(tmp_path: Path, mon
     assert outcome_of(reports, "a").state == "completed"
 
 
-def test_a_pack_that_is_asked_to_leave_between_two_epochs_tells_the_last_again_with_its_checkpoints(tmp_path: Path) -> None:
-    wild = member("sgd", "wild", lr=1e18)
-    pack = pack_of(MLP, "sgd", member("sgd", "a"), wild, epochs=5, checkpoints=str(tmp_path))
-    is_asked = [False]
-    reports = []
+def left_after_two(folder: Path) -> list[EpochReport]:
+    """Return what a pack of two, one of which diverges, reports until it leaves, asked to after its second epoch of five."""
+    pack = pack_of(MLP, "sgd", member("sgd", "a"), member("sgd", "wild", lr=1e18), epochs=5, checkpoints=str(folder))
+    is_asked, reports = [False], list[EpochReport]()
     for report in train_pack(pack, workload=MLP, entry=OPTIMIZERS["sgd"], data=data_of(MLP), device=CPU, is_leaving=lambda: is_asked[0]):
         reports.append(report)
         is_asked[0] = report.epoch == 2
+    return reports
+
+
+def test_a_pack_that_is_asked_to_leave_between_two_epochs_tells_the_last_again_with_its_checkpoints(tmp_path: Path) -> None:
+    reports = left_after_two(tmp_path)
     assert [report.epoch for report in reports] == [1, 2, 2]
     assert [part.trial_id for part in reports[-1].members] == ["a"], "who has diverged is over"
     assert reports[-1].members[0].checkpoint == str(tmp_path / "a-attempt1-epoch2.pt")
@@ -101,13 +105,7 @@ def test_a_pack_that_is_asked_to_leave_between_two_epochs_tells_the_last_again_w
 def test_a_pack_that_is_asked_to_leave_when_its_states_are_left_already_says_nothing_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("workers.training._LEAVE_EVERY_S", -1.0)
     monkeypatch.setattr("workers.training._LEAVE_SHARE", 0)
-    wild = member("sgd", "wild", lr=1e18)
-    pack = pack_of(MLP, "sgd", member("sgd", "a"), wild, epochs=5, checkpoints=str(tmp_path))
-    is_asked = [False]
-    reports = []
-    for report in train_pack(pack, workload=MLP, entry=OPTIMIZERS["sgd"], data=data_of(MLP), device=CPU, is_leaving=lambda: is_asked[0]):
-        reports.append(report)
-        is_asked[0] = report.epoch == 2
+    reports = left_after_two(tmp_path)
     assert [report.epoch for report in reports] == [1, 2]
     assert [part.checkpoint for part in reports[-1].members if part.trial_id == "a"] == [str(tmp_path / "a-attempt1-epoch2.pt")]
 
