@@ -26,8 +26,8 @@ from workers.workloads import Data, Workload
 
 _log = logging.getLogger("tangent.training")
 # So often a pack leaves its members' states, where its folder is known, unless that would take more than one part in so many of its time. A pack
-# whose epochs are shorter can finish the present one when it is asked to leave.
-_LEAVE_EVERY_S = 3.0
+# whose epochs are shorter can finish the present one when it is asked to leave, and machines that are leaving are several times as slow.
+_LEAVE_EVERY_S = 1.5
 _LEAVE_SHARE = 10
 
 State = Mapping[str, Any]
