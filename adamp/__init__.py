@@ -1,6 +1,7 @@
 """AdamP and SGDP for PyTorch: a drop-in for PyPI's `adamp` 0.3.0 that never waits for the device.
 
-Here are the two optimizers, and `decide`, which tells where they project (for probes). Nothing but torch is needed.
+Here are the two optimizers, and `decide`, which tells where they project (for probes). Nothing but torch is
+needed.
 """
 
 __all__ = ["SGDP", "AdamP", "Decision", "decide"]

@@ -1,4 +1,7 @@
-"""AdamP: Adam with decoupled weight decay whose step on a scale-invariant weight keeps off the weight's own direction."""
+"""AdamP: Adam with decoupled weight decay, made for scale-invariant weights.
+
+Its step on such a weight keeps off the weight's own direction.
+"""
 
 __all__ = ["AdamP"]
 
@@ -27,30 +30,37 @@ class AdamP(ProjectedOptimizer):
         u, f = P(u), wd_ratio  if |cos(g, w)| < delta / sqrt(n)  else u, 1
         w = (1 - lr weight_decay f) w - lr / (1 - beta1^t) u
 
-    P removes the component along w; n is the number of elements compared. Both are taken for each output channel (every row of w
-    must pass the test), and failing that for the whole tensor. Tensors of fewer than two dimensions are never projected.
+    P removes the component along w; n is the number of elements compared. Both are taken for each output
+    channel (every row of w must pass the test), and failing that for the whole tensor. Tensors of fewer than
+    two dimensions are never projected.
 
     Args:
         params: tensors [*], named tensors or dicts of one group each, as any torch optimizer takes.
-        lr: length of a step in each coordinate, in units of the weight; may change between steps; a number or a [] tensor.
+        lr: length of a step in each coordinate, in units of the weight; may change between steps; a number or
+            a [] tensor.
         betas: (beta1, beta2) in [0, 1), the share of each moment that is kept from one step to the next.
-        eps: added to the denominator (units of g) and to norm(w) in P (units of w); floor of both norms in the cosine.
+        eps: added to the denominator (units of g) and to norm(w) in P (units of w); floor of both norms in
+            the cosine.
         weight_decay: share of the weight lost per step and unit of lr, decoupled as in AdamW.
         delta: threshold of the cosine test, no unit; 0 is AdamW, the larger the more is projected.
         wd_ratio: factor on the weight decay of projected tensors; without effect when weight_decay is 0.
         nesterov: step along the moment as it will be after this gradient is counted once more.
         maximize: ascend; the same as descending on -g.
         foreach: True for torch's operations on lists. See `fused`.
-        capturable: keep `step` on the device, for CUDA graphs and torch.compile; `lr` may then be a tensor that changes between replays.
+        capturable: keep `step` on the device, for CUDA graphs and torch.compile; `lr` may then be a tensor
+            that changes between replays.
         differentiable: refused.
-        fused: True for a kernel of our own: numba on a CPU (float32, float64), triton on a CUDA device. None for both: the fastest that is
-            installed. False for either, and no True: tensor by tensor. Tensors that a kernel cannot take (16 bits on a CPU, gaps between
-            their elements, rows that lie scattered) go tensor by tensor, unasked. True also lets GradScaler leave its work to the kernel.
-        moments_dtype: dtype of both moments, None for the parameter's own; float32 is for parameters of 16 bits. They are loaded in it too.
+        fused: True for a kernel of our own: numba on a CPU (float32, float64), triton on a CUDA device. None
+            for both: the fastest that is installed. False for either, and no True: tensor by tensor. Tensors
+            that a kernel cannot take (16 bits on a CPU, gaps between their elements, rows that lie scattered)
+            go tensor by tensor, unasked. True also lets GradScaler leave its work to the kernel.
+        moments_dtype: dtype of both moments, None for the parameter's own; float32 is for parameters of 16
+            bits. They are loaded in it too.
 
     Raises:
         ValueError: a hyperparameter is out of range, in the call or in a group.
-        RuntimeError: for flags that exclude each other or ask for what is not installed; at a step, for a sparse gradient.
+        RuntimeError: for flags that exclude each other or ask for what is not installed; at a step, for a
+            sparse gradient.
         TypeError: at a step, for a complex gradient.
 
     Example:
@@ -63,18 +73,21 @@ class AdamP(ProjectedOptimizer):
         >>> bool(weight[0, 0] > 0.6)
         True
 
-    Differs from the reference, PyPI `adamp` 0.3.0: it never waits for the device (both views are computed, `torch.where` chooses);
-    takes channels_last, other strides, any mix of them, and empty tensors; takes the cosines and the projection of bfloat16 and
-    float16 tensors in float32; has `maximize`; calls the closure with gradients enabled; refuses bad values. Numbers agree to
-    rounding in float64. The reference clamps its norms as the installed torch does; here it is always each norm apart, as in
-    torch 2.13. A dot product <g, w> that overflows counts as not projected.
+    Differs from the reference, PyPI `adamp` 0.3.0: it never waits for the device (both views are computed,
+    `torch.where` chooses); takes channels_last, other strides, any mix of them, and empty tensors; takes the
+    cosines and the projection of bfloat16 and float16 tensors in float32; has `maximize`; calls the closure
+    with gradients enabled; refuses bad values. Numbers agree to rounding in float64. The reference clamps its
+    norms as the installed torch does; here it is always each norm apart, as in torch 2.13. A dot product <g,
+    w> that overflows counts as not projected.
 
-    Checkpoints go both ways, between paths too: `step` is an int per parameter, or a float32 [] tensor on the device where `capturable` or
-    the triton kernels want one, and becomes what is wanted when it is loaded. Names missing in a loaded group take this optimizer's defaults.
+    Checkpoints go both ways, between paths too: `step` is an int per parameter, or a float32 [] tensor on the
+    device where `capturable` or the triton kernels want one, and becomes what is wanted when it is loaded.
+    Names missing in a loaded group take this optimizer's defaults.
 
     References:
-        Heo et al., AdamP: Slowing Down the Slowdown for Momentum Optimizers on Scale-invariant Weights, ICLR 2021,
-        arXiv:2006.08217, Algorithm 2. The paper writes the decay as (1 - wd) w: its wd is lr weight_decay here.
+        Heo et al., AdamP: Slowing Down the Slowdown for Momentum Optimizers on Scale-invariant Weights, ICLR
+        2021, arXiv:2006.08217, Algorithm 2. The paper writes the decay as (1 - wd) w: its wd is lr
+        weight_decay here.
     """
 
     _moments = ("exp_avg", "exp_avg_sq")
@@ -127,7 +140,9 @@ class AdamP(ProjectedOptimizer):
         try:
             beta1, beta2 = group["betas"]
         except (TypeError, ValueError):
-            raise ValueError(f"AdamP expects betas to be two numbers in [0, 1), got {group['betas']!r}") from None
+            raise ValueError(
+                f"AdamP expects betas to be two numbers in [0, 1), got {group['betas']!r}"
+            ) from None
         check_number("AdamP", "beta1", beta1, below=1)
         check_number("AdamP", "beta2", beta2, below=1)
         check_projection("AdamP", group)

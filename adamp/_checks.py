@@ -1,4 +1,7 @@
-"""What AdamP and SGDP refuse: hyperparameters out of range when a group is added, gradients of a kind they cannot step with."""
+"""What AdamP and SGDP refuse.
+
+Hyperparameters out of range when a group is added, gradients of a kind they cannot step with.
+"""
 
 __all__ = ["check_gradient", "check_lr", "check_moments_dtype", "check_number", "check_projection"]
 
@@ -13,7 +16,8 @@ from torch import Tensor
 def check_number(optimizer: str, name: str, value: object, *, below: float = float("inf")) -> None:
     """Raise ValueError unless `value` is a Python number in [0, below).
 
-    NaN and infinity are refused. A tensor is refused too: reading it would make every step wait for the device.
+    NaN and infinity are refused. A tensor is refused too: reading it would make every step wait for the
+    device.
     """
     bounds = "of at least 0" if below == float("inf") else f"in [0, {below:g})"
     if not isinstance(value, Real):
@@ -24,7 +28,9 @@ def check_number(optimizer: str, name: str, value: object, *, below: float = flo
 
 
 def check_lr(optimizer: str, group: Mapping[str, Any]) -> None:
-    """Raise ValueError unless `lr` is a number of at least 0, or a [] tensor that the path can take without waiting for the device.
+    """Raise ValueError unless `lr` is a number of at least 0, or a [] tensor.
+
+    The path must be able to take the tensor without waiting for the device.
 
     The value of a tensor is looked at only where it lies on the host.
     """
@@ -33,10 +39,14 @@ def check_lr(optimizer: str, group: Mapping[str, Any]) -> None:
         check_number(optimizer, "lr", lr)
         return
     if lr.dim() > 0 or not lr.is_floating_point():
-        raise ValueError(f"{optimizer} expects a tensor lr to have no dimension and a floating dtype, got {lr!r}; pass lr.float().squeeze()")
+        raise ValueError(
+            f"{optimizer} expects a tensor lr to have no dimension and a floating dtype, got "
+            f"{lr!r}; pass lr.float().squeeze()"
+        )
     if group["foreach"] and not group.get("capturable", True):
         raise ValueError(
-            f"{optimizer} expects lr to be a Python number with foreach=True and capturable=False, got {lr!r}; pass its .item() or capturable=True"
+            f"{optimizer} expects lr to be a Python number with foreach=True and capturable=False, got "
+            f"{lr!r}; pass its .item() or capturable=True"
         )
     if lr.device.type == "cpu":
         check_number(optimizer, "lr", lr.item())
@@ -46,7 +56,10 @@ def check_moments_dtype(optimizer: str, group: Mapping[str, Any]) -> None:
     """Raise ValueError unless `moments_dtype` is None or a floating dtype."""
     dtype = group["moments_dtype"]
     if not (dtype is None or (isinstance(dtype, torch.dtype) and dtype.is_floating_point)):
-        raise ValueError(f"{optimizer} expects moments_dtype to be None (the parameter's own) or a floating torch.dtype, got {dtype!r}")
+        raise ValueError(
+            f"{optimizer} expects moments_dtype to be None (the parameter's own) or a "
+            f"floating torch.dtype, got {dtype!r}"
+        )
 
 
 def check_projection(optimizer: str, group: Mapping[str, Any]) -> None:
@@ -58,12 +71,14 @@ def check_projection(optimizer: str, group: Mapping[str, Any]) -> None:
 def check_gradient(optimizer: str, grad: Tensor) -> None:
     """Raise RuntimeError for a sparse gradient, TypeError for a complex one.
 
-    Both would need another rule than the projection's: a row's length and its angle to the weight are meant for real, dense rows.
+    Both would need another rule than the projection's: a row's length and its angle to the weight are meant
+    for real, dense rows.
     """
     if grad.layout != torch.strided:
         raise RuntimeError(
-            f"{optimizer} expects dense gradients, got one of layout {grad.layout} and shape {tuple(grad.shape)}; "
-            "build the embedding with sparse=False, or give that parameter to torch.optim.SparseAdam"
+            f"{optimizer} expects dense gradients, got one of layout {grad.layout} and shape "
+            f"{tuple(grad.shape)}; build the embedding with sparse=False, or give that "
+            "parameter to torch.optim.SparseAdam"
         )
     if grad.is_complex():
         raise TypeError(

@@ -1,6 +1,9 @@
-"""The step of AdamP and SGDP in torch's operations on lists: for accelerators without a kernel of ours, where launches cost more than memory.
+"""The step of AdamP and SGDP in torch's operations on lists.
 
-What goes element by element is done for all tensors at once; the sums over rows, for which torch has no operation on lists, one by one.
+For accelerators without a kernel of ours, where launches cost more than memory.
+
+What goes element by element is done for all tensors at once; the sums over rows, for which torch has no
+operation on lists, one by one.
 """
 
 __all__ = ["adamp_step", "sgdp_step"]
@@ -61,7 +64,9 @@ def adamp_step(
     directions = _lerp(exp_avgs, downhill, 1 - beta1) if nesterov else exp_avgs
     updates = _div(directions, denominators)
     for weight, grad, update in zip(weights, downhill, updates, strict=True):
-        project_and_decay(update, weight, grad, delta=delta, wd_ratio=wd_ratio, eps=eps, decay=lr * weight_decay)
+        project_and_decay(
+            update, weight, grad, delta=delta, wd_ratio=wd_ratio, eps=eps, decay=lr * weight_decay
+        )
     _mul_(updates, sizes)
     _sub_(weights, updates)
 
@@ -89,6 +94,14 @@ def sgdp_step(
     if nesterov:
         _add_(updates, downhill)
     for weight, grad, update in zip(weights, downhill, updates, strict=True):
-        project_and_decay(update, weight, grad, delta=delta, wd_ratio=wd_ratio, eps=eps, decay=lr * weight_decay / (1 - momentum))
+        project_and_decay(
+            update,
+            weight,
+            grad,
+            delta=delta,
+            wd_ratio=wd_ratio,
+            eps=eps,
+            decay=lr * weight_decay / (1 - momentum),
+        )
     _mul_(updates, lr)
     _sub_(weights, updates)

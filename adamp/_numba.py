@@ -1,4 +1,6 @@
-"""The step of AdamP and SGDP on a CPU: all tensors of a group in one call of a compiled kernel, shared among threads where it is long.
+"""The step of AdamP and SGDP on a CPU.
+
+All tensors of a group in one call of a compiled kernel, shared among threads where it is long.
 
 How a step goes, and why a wrong guess changes no bit, is written in `adamp._numba_kernels`.
 """
@@ -52,9 +54,23 @@ def adamp_step(
     _, beta1, beta2, eps, weight_decay, delta, wd_ratio, nesterov, maximize = settings
     lr = float(settings.lr)
     corrections = {step: (lr / (1 - beta1**step), 1 / math.sqrt(1 - beta2**step)) for step in set(steps)}
-    plan.scalars[:, :2] = corrections[steps[0]] if len(corrections) == 1 else [corrections[step] for step in steps]
+    plan.scalars[:, :2] = (
+        corrections[steps[0]] if len(corrections) == 1 else [corrections[step] for step in steps]
+    )
     sign = (-1.0 if maximize else 1.0) / grad_scale
-    numbers = (sign, beta1, 1 - beta1, beta2, 1 - beta2, eps, nesterov, lr * weight_decay, wd_ratio, delta, eps)
+    numbers = (
+        sign,
+        beta1,
+        1 - beta1,
+        beta2,
+        1 - beta2,
+        eps,
+        nesterov,
+        lr * weight_decay,
+        wd_ratio,
+        delta,
+        eps,
+    )
     _run(plan, ADAM, (weights, grads, exp_avgs, exp_avg_sqs), numbers)
 
 
@@ -81,7 +97,19 @@ def sgdp_step(
     lr = float(settings.lr)
     plan.scalars[:, 0] = lr
     sign = (-1.0 if maximize else 1.0) / grad_scale
-    numbers = (sign, momentum, 1 - dampening, 0.0, 0.0, 0.0, nesterov, lr * weight_decay / (1 - momentum), wd_ratio, delta, eps)
+    numbers = (
+        sign,
+        momentum,
+        1 - dampening,
+        0.0,
+        0.0,
+        0.0,
+        nesterov,
+        lr * weight_decay / (1 - momentum),
+        wd_ratio,
+        delta,
+        eps,
+    )
     _run(plan, SGD, (weights, grads, buffers), numbers)
 
 
@@ -90,12 +118,15 @@ def _run(plan: Plan, kind: int, lists: tuple[Sequence[Tensor], ...], numbers: tu
     if [*map(Tensor.stride, grads)] != plan.strides or any(map(Tensor.is_neg, grads)):
         # Kept by name until the kernel is done with their memory.
         grads = [
-            grad if grad.stride() == weight.stride() and not grad.is_neg() else torch.empty_like(weight).copy_(grad)
+            grad
+            if grad.stride() == weight.stride() and not grad.is_neg()
+            else torch.empty_like(weight).copy_(grad)
             for weight, grad in zip(weights, grads, strict=True)
         ]
     for column, tensors in enumerate((weights, grads, *moments)):
         plan.table[:, column] = [*map(Tensor.data_ptr, tensors)]
-    # The kernel writes behind autograd's back: let a backward pass through a weight that has changed find out.
+    # The kernel writes behind autograd's back: let a backward pass through a weight that has changed find
+    # out.
     torch.autograd.graph.increment_version(weights)
     step = kernels.compiled_step()
     threads = min(torch.get_num_threads(), len(plan.items)) if plan.elements >= _SHARED else 1
@@ -115,7 +146,8 @@ def _run(plan: Plan, kind: int, lists: tuple[Sequence[Tensor], ...], numbers: tu
             if not plan.memory[3][1].any():
                 return
             continue
-        # A list's iterator: threads may share it, where one that builds its pairs can be left in the middle of one.
+        # A list's iterator: threads may share it, where one that builds its pairs can be left in the middle
+        # of one.
         parts = iter([*itertools.pairwise(edges)])
         pool = _pool(os.getpid(), threads - 1)
         others = [pool.submit(_drain, run, phase, parts, room) for room in scratch[1:threads]]

@@ -23,31 +23,45 @@ from typing import Any, cast
 from numba import njit, types
 from numba.extending import intrinsic
 
-# n are the new weights. They may lie where w lies: each is made from the old one in its place, which is never read after.
+# n are the new weights. They may lie where w lies: each is made from the old one in its place, which is never
+# read after.
 _ARRAYS = ("w", "g", "m", "v", "u", "n")
 function = cast("Callable[[Callable[..., Any]], Callable[..., Any]]", njit(nogil=True, error_model="numpy"))
 # For what is called once a row: a call would cost more than a short row.
-inlined = cast("Callable[[Callable[..., Any]], Callable[..., Any]]", njit(nogil=True, error_model="numpy", forceinline=True))
+inlined = cast(
+    "Callable[[Callable[..., Any]], Callable[..., Any]]",
+    njit(nogil=True, error_model="numpy", forceinline=True),
+)
 _intrinsic = cast("Callable[[Callable[..., Any]], Callable[..., Any]]", intrinsic)
 
 
 def _element(context: Any, builder: Any, number: Any, address: Any, index: Any) -> Any:
     """Return a pointer to an element of the array of numbers of that type at an address."""
-    return builder.gep(builder.inttoptr(address, context.get_value_type(number).as_pointer()), [index], inbounds=True)
+    return builder.gep(
+        builder.inttoptr(address, context.get_value_type(number).as_pointer()), [index], inbounds=True
+    )
 
 
 def _tag(builder: Any, instruction: Any, name: str) -> Any:
-    """Promise that no two of a tensor's arrays overlap: checking it for each row would cost more than a short row itself."""
+    """Promise that no two of a tensor's arrays overlap.
+
+    Checking it for each row would cost more than a short row itself.
+    """
     module = builder.module
     domain = module.add_metadata(["adamp"])
     scopes = {other: module.add_metadata([f"adamp.{other}", domain]) for other in _ARRAYS}
     instruction.set_metadata("alias.scope", module.add_metadata([scopes[name]]))
-    instruction.set_metadata("noalias", module.add_metadata([scopes[other] for other in _ARRAYS if other != name]))
+    instruction.set_metadata(
+        "noalias", module.add_metadata([scopes[other] for other in _ARRAYS if other != name])
+    )
     return instruction
 
 
 def _access(name: str) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """Return load(address, index, like), an element of the array of that name and of the type of `like`, and store(address, index, value)."""
+    """Return load(address, index, like) and store(address, index, value).
+
+    The former gives an element of the array of that name and of the type of `like`.
+    """
 
     def load(_typing: Any, address: Any, index: Any, like: Any) -> Any:
         def generate(context: Any, builder: Any, _signature: Any, args: Any) -> Any:

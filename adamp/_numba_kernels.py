@@ -1,4 +1,6 @@
-"""The compiled half of the CPU path: each tensor is swept, its decision is taken, and what the sweep could not finish is finished.
+"""The compiled half of the CPU path.
+
+Each tensor is swept, its decision is taken, and what the sweep could not finish is finished.
 
 Letters as in `adamp._projection`: w weight, g gradient, u update. Of every row the sweep takes
 
@@ -10,27 +12,36 @@ in the pass that updates the moments and makes u. The step is then w - (c w + al
     none     c = decay
     layer    c = decay wd_ratio - alpha U / (sqrt(P) + eps)^2       U and P of the tensor
 
-**One pass over memory, and no bit depends on luck.** Which of the three holds is certain when all rows have been summed, and by then the first
-rows have left the cache. So the sweep writes each row at once, as what it may still be:
+**One pass over memory, and no bit depends on luck.** Which of the three holds is certain when all rows have
+been summed, and by then the first rows have left the cache. So the sweep writes each row at once, as what it
+may still be:
 
-    early  rows of an item before the first one whose cosine is too large for the channel view: written as `channel`
-    late   that row and all after it in the item, for which `channel` is out of the question: written as `none`
+    early  rows of an item before the first one whose cosine is too large for the channel view: written as
+           `channel`
+    late   that row and all after it in the item, for which `channel` is out of the question: written as
+           `none`
 
-Where all rows pass, and where the first refutes, as nearly always, that is right and done. Otherwise a second sweep *walks* the row from where it
-was left to where it belongs: with t = alpha u and c' the coefficient it was written with, s = w + t and x = s + s c' / (1 - c') is the old weight
-but for rounding, and x - (c x + t) the new one. It costs roundings of the size of max(|w|, |alpha u|), as the step itself. What a row is written
-as, and so every bit of where it ends, follows from the data and the cut into items alone, which follows from the shapes.
+Where all rows pass, and where the first refutes, as nearly always, that is right and done. Otherwise a second
+sweep *walks* the row from where it was left to where it belongs: with t = alpha u and c' the coefficient it
+was written with, s = w + t and x = s + s c' / (1 - c') is the old weight but for rounding, and x - (c x + t)
+the new one. It costs roundings of the size of max(|w|, |alpha u|), as the step itself. What a row is written
+as, and so every bit of where it ends, follows from the data and the cut into items alone, which follows from
+the shapes.
 
-A tensor that was projected as a layer in its last step is guessed to be so again; its rows are then left untouched, and the second sweep makes both
-moves at once, the same operations. The guess decides how often memory is read, not what is written. With it the updates of a tensor that one
-thread steps alone are kept, if they are not too many, so that the second sweep reads w and u instead of g and the moments.
+A tensor that was projected as a layer in its last step is guessed to be so again; its rows are then left
+untouched, and the second sweep makes both moves at once, the same operations. The guess decides how often
+memory is read, not what is written. With it the updates of a tensor that one thread steps alone are kept, if
+they are not too many, so that the second sweep reads w and u instead of g and the moments.
 
-Held rows are left untouched under every guess and stepped without a detour: early ones that the way back could harm (|c| not small, or a sum not
-finite), all where decay is not small, and rows too long for the cache, which are cut into segments.
+Held rows are left untouched under every guess and stepped without a detour: early ones that the way back
+could harm (|c| not small, or a sum not finite), all where decay is not small, and rows too long for the
+cache, which are cut into segments.
 
-A late row behind another needs no room for its updates: its coefficient is known before its sums, and each tile is written as it is read.
+A late row behind another needs no room for its updates: its coefficient is known before its sums, and each
+tile is written as it is read.
 
-A tile is summed in the tensor's dtype, rows and layers in float64 in one order: any number of threads gives the same bits.
+A tile is summed in the tensor's dtype, rows and layers in float64 in one order: any number of threads gives
+the same bits.
 """
 
 __all__ = [
@@ -61,15 +72,18 @@ from adamp import _numba_access, _numba_loops
 from adamp._numba_access import function, inlined
 from adamp._numba_loops import TILE, apply, apply_and_walk, make_update, step_moments, walk
 
-# What an item is: elements of a tensor that is never projected, whole rows, or one segment of a row too long for the cache.
+# What an item is: elements of a tensor that is never projected, whole rows, or one segment of a row too long
+# for the cache.
 FLAT, ROWS, SEGMENT = 0, 1, 2
 NONE, CHANNEL, LAYER = 0, 1, 2
-# How the sweep left a row: untouched and to be stepped straight, untouched and early or late, written as a channel's or as none's.
+# How the sweep left a row: untouched and to be stepped straight, untouched and early or late, written as a
+# channel's or as none's.
 HELD, EARLY, LATE, AT_CHANNEL, AT_NONE = 0, 1, 2, 3, 4
 # What one call does: whole tensors, or one of the three parts of those that threads share.
 WHOLE, SWEEP, DECIDE, FINISH = 0, 1, 2, 3
 SEGMENT_LENGTH = 16384
-# Elements of a tensor whose updates may be kept from the first sweep to the second: a few MiB, which the last level of the cache holds.
+# Elements of a tensor whose updates may be kept from the first sweep to the second: a few MiB, which the last
+# level of the cache holds.
 KEPT = 1 << 20
 
 
@@ -91,7 +105,10 @@ def _passes(dot: Any, weights: Any, grads: Any, length: Any, group: Any) -> Any:
 
 @inlined
 def _row(sums: Any, slot: Any, segments: Any, like: Any) -> Any:
-    """Return D, P, G and U of a row from those of its segments, rounded to the tensor's dtype: what overflows there counts as infinite."""
+    """Return D, P, G and U of a row from those of its segments, rounded to the tensor's dtype.
+
+    What overflows there counts as infinite.
+    """
     dot, weights, grads, updates = 0.0, 0.0, 0.0, 0.0
     for segment in range(slot, slot + segments):
         dot += sums[segment, 0]
@@ -103,14 +120,38 @@ def _row(sums: Any, slot: Any, segments: Any, like: Any) -> Any:
 
 
 @function
-def _sweep_flat(kind: Any, arrays: Any, begin: Any, end: Any, alpha: Any, c: Any, root: Any, rule: Any, spare: Any, size: Any) -> None:
+def _sweep_flat(
+    kind: Any,
+    arrays: Any,
+    begin: Any,
+    end: Any,
+    alpha: Any,
+    c: Any,
+    root: Any,
+    rule: Any,
+    spare: Any,
+    size: Any,
+) -> None:
     """Step elements of a tensor that is never projected."""
     for tile in range(begin, end, TILE):
-        step_moments(kind, arrays, tile * size, spare, min(TILE, end - tile), root, rule, arrays[0] + tile * size, alpha, c)
+        step_moments(
+            kind,
+            arrays,
+            tile * size,
+            spare,
+            min(TILE, end - tile),
+            root,
+            rule,
+            arrays[0] + tile * size,
+            alpha,
+            c,
+        )
 
 
 @function
-def _sweep_segment(kind: Any, arrays: Any, offset: Any, u: Any, count: Any, root: Any, rule: Any, spare: Any, size: Any) -> Any:
+def _sweep_segment(
+    kind: Any, arrays: Any, offset: Any, u: Any, count: Any, root: Any, rule: Any, spare: Any, size: Any
+) -> Any:
     """Return D, P, G and U of a part of a row, having updated its moments and left its update in u."""
     dot, weights, grads, updates = 0.0, 0.0, 0.0, 0.0
     for done in range(0, count * size, TILE * size):
@@ -150,7 +191,10 @@ def _sweep_rows(
     spare: Any,
     u: Any,
 ) -> None:
-    """Sweep the rows of an item. Once one has refuted the channel view, those after it need not wait for their sums to be written."""
+    """Sweep the rows of an item.
+
+    Once one has refuted the channel view, those after it need not wait for their sums to be written.
+    """
     sums, stages, like = memory
     number, size, (begin, end) = like.dtype.type, like.itemsize, item
     rate, decay, is_late = number(alpha), number(group[0]), False
@@ -162,7 +206,9 @@ def _sweep_rows(
         for tile in range(0, length, TILE):
             done = tile * size
             left, made = (spare, arrays[0] + start + done) if is_straight else (room + done, spare)
-            d, p, q, r = step_moments(kind, arrays, start + done, left, min(TILE, length - tile), root, rule, made, rate, decay)
+            d, p, q, r = step_moments(
+                kind, arrays, start + done, left, min(TILE, length - tile), root, rule, made, rate, decay
+            )
             dot += d
             weights += p
             grads += q
@@ -180,7 +226,9 @@ def _sweep_rows(
 
 
 @function
-def _sweep_item(kind: Any, item: Any, table: Any, scalars: Any, memory: Any, group: Any, rule: Any, scratch: Any) -> None:
+def _sweep_item(
+    kind: Any, item: Any, table: Any, scalars: Any, memory: Any, group: Any, rule: Any, scratch: Any
+) -> None:
     tensor, begin, end, shape = item
     views, sums, stages, is_kept, _ = memory
     arrays = (table[tensor, 0], table[tensor, 1], table[tensor, 2], table[tensor, 3])
@@ -194,11 +242,28 @@ def _sweep_item(kind: Any, item: Any, table: Any, scalars: Any, memory: Any, gro
         offset, place = (begin * length + end * SEGMENT_LENGTH) * size, slot + begin * segments + end
         count = min(SEGMENT_LENGTH, length - end * SEGMENT_LENGTH)
         room = u + offset if is_kept[tensor] else u
-        sums[place, 0], sums[place, 1], sums[place, 2], sums[place, 3] = _sweep_segment(kind, arrays, offset, room, count, root, rule, spare, size)
+        sums[place, 0], sums[place, 1], sums[place, 2], sums[place, 3] = _sweep_segment(
+            kind, arrays, offset, room, count, root, rule, spare, size
+        )
         stages[place] = HELD
     else:
         rows = (sums, stages, scratch)
-        _sweep_rows(kind, arrays, (begin, end), length, slot, views[tensor], is_kept[tensor] != 0, rows, alpha, group, root, rule, spare, u)
+        _sweep_rows(
+            kind,
+            arrays,
+            (begin, end),
+            length,
+            slot,
+            views[tensor],
+            is_kept[tensor] != 0,
+            rows,
+            alpha,
+            group,
+            root,
+            rule,
+            spare,
+            u,
+        )
 
 
 @inlined
@@ -208,7 +273,7 @@ def _is_done(stage: Any, view: Any) -> Any:
 
 @function
 def _decide(tensor: Any, table: Any, scalars: Any, memory: Any, group: Any, like: Any) -> None:
-    """Note a tensor's view, the coefficient of its layer, and whether some of its rows are not where they belong."""
+    """Note a tensor's view, its layer's coefficient, and whether some rows are not where they belong."""
     views, sums, stages, _, is_unfinished = memory
     rows, length, slot, segments = table[tensor, 4], table[tensor, 5], table[tensor, 6], table[tensor, 7]
     dot, weights, grads, updates = 0.0, 0.0, 0.0, 0.0
@@ -235,8 +300,22 @@ def _decide(tensor: Any, table: Any, scalars: Any, memory: Any, group: Any, like
 
 
 @inlined
-def _finish(w: Any, u: Any, count: Any, stage: Any, view: Any, alpha: Any, channel: Any, decay: Any, layer: Any, like: Any) -> None:
-    """Bring elements of a row from where the sweep left them to where the decision wants them; c is channel, decay or layer by the view."""
+def _finish(
+    w: Any,
+    u: Any,
+    count: Any,
+    stage: Any,
+    view: Any,
+    alpha: Any,
+    channel: Any,
+    decay: Any,
+    layer: Any,
+    like: Any,
+) -> None:
+    """Bring elements of a row from where the sweep left them to where the decision wants them.
+
+    c is channel, decay or layer by the view.
+    """
     number = like.dtype.type
     rate = number(alpha)
     end = channel if view == CHANNEL else decay if view == NONE else layer
@@ -252,7 +331,9 @@ def _finish(w: Any, u: Any, count: Any, stage: Any, view: Any, alpha: Any, chann
 
 
 @function
-def _finish_item(kind: Any, item: Any, table: Any, scalars: Any, memory: Any, group: Any, rule: Any, scratch: Any) -> None:
+def _finish_item(
+    kind: Any, item: Any, table: Any, scalars: Any, memory: Any, group: Any, rule: Any, scratch: Any
+) -> None:
     tensor, begin, end, shape = item
     views, sums, stages, is_kept, _ = memory
     arrays = (table[tensor, 0], table[tensor, 1], table[tensor, 2], table[tensor, 3])
@@ -269,7 +350,11 @@ def _finish_item(kind: Any, item: Any, table: Any, scalars: Any, memory: Any, gr
         _, weights, _, updates = _row(sums, place, segments, scratch)
         c = _coefficient(updates, weights, alpha, group)
         for tile in range(first, last, TILE):
-            count, offset, u = min(TILE, last - tile), tile * scratch.itemsize, np.int64(scratch.ctypes.data) + TILE * scratch.itemsize
+            count, offset, u = (
+                min(TILE, last - tile),
+                tile * scratch.itemsize,
+                np.int64(scratch.ctypes.data) + TILE * scratch.itemsize,
+            )
             if is_kept[tensor]:
                 u += offset
             else:
@@ -278,11 +363,23 @@ def _finish_item(kind: Any, item: Any, table: Any, scalars: Any, memory: Any, gr
 
 
 @function
-def _step_whole(kind: Any, tensor: Any, items: Any, table: Any, scalars: Any, memory: Any, group: Any, rule: Any, scratch: Any) -> None:
+def _step_whole(
+    kind: Any,
+    tensor: Any,
+    items: Any,
+    table: Any,
+    scalars: Any,
+    memory: Any,
+    group: Any,
+    rule: Any,
+    scratch: Any,
+) -> None:
     """Take a tensor through all three parts of its step, while the cache may still hold it."""
     views, _, _, is_kept, is_unfinished = memory
     segments, elements = table[tensor, 7], table[tensor, 4] * table[tensor, 5]
-    is_kept[tensor] = segments > 0 and elements <= scratch.size - TILE and (views[tensor] == LAYER or segments > 1)
+    is_kept[tensor] = (
+        segments > 0 and elements <= scratch.size - TILE and (views[tensor] == LAYER or segments > 1)
+    )
     is_unfinished[tensor] = 0
     for index in range(table[tensor, 8], table[tensor, 9]):
         item = (items[index, 0], items[index, 1], items[index, 2], items[index, 3])
@@ -295,8 +392,11 @@ def _step_whole(kind: Any, tensor: Any, items: Any, table: Any, scalars: Any, me
             _finish_item(kind, item, table, scalars, memory, group, rule, scratch)
 
 
-# numba's cache notices when this file has changed, but not when those it imports from have. A default is part of a signature, and so of the key.
-_SOURCE = zlib.crc32(b"".join(Path(module.__file__ or "").read_bytes() for module in (_numba_access, _numba_loops)))
+# numba's cache notices when this file has changed, but not when those it imports from have. A default is part
+# of a signature, and so of the key.
+_SOURCE = zlib.crc32(
+    b"".join(Path(module.__file__ or "").read_bytes() for module in (_numba_access, _numba_loops))
+)
 
 
 def _step(
@@ -316,7 +416,14 @@ def _step(
     _source: Any = _SOURCE,
 ) -> None:
     number = scratch.dtype.type
-    sign, keep, take, keep_second, take_second, eps = numbers[0], numbers[1], numbers[2], numbers[3], numbers[4], numbers[5]
+    sign, keep, take, keep_second, take_second, eps = (
+        numbers[0],
+        numbers[1],
+        numbers[2],
+        numbers[3],
+        numbers[4],
+        numbers[5],
+    )
     nesterov = numbers[6] != 0
     stay, look = (keep, take) if nesterov else (1.0, 0.0)
     moments = (number(keep), number(take), number(keep_second), number(take_second))
@@ -343,7 +450,9 @@ def _step(
 
 @functools.cache
 def compiled_step() -> Callable[..., None]:
-    """Return `_step` compiled, from the cache on disk where there is one: beside this file, or in the user's own where that cannot be written.
+    """Return `_step` compiled, from the cache on disk where there is one.
+
+    Beside this file, or in the user's own where that cannot be written.
 
     Where neither can be written each process compiles for itself.
     """

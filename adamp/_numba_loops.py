@@ -1,12 +1,14 @@
-"""The compiled loops over elements: what one tile of a tensor goes through, each loop vectorised, none with a decision in it.
+"""The compiled loops over elements.
 
-Letters: w weight, g gradient, m and v the moments (SGDP: m the buffer), u the update; x is g with its sign. Elementwise arithmetic is strict: a
-loop that makes u again must make the same bits. Only the additions of the four sums may be reassociated, which is what vectorises them; nothing
-is assumed of NaN and infinity.
+What one tile of a tensor goes through, each loop vectorised, none with a decision in it.
 
-A `rule` is (sign, keep, take, keep_second, take_second, eps, stay, look, nesterov) in the tensor's dtype: m = keep m + take x,
-v = keep_second v + take_second x^2; AdamP's u is (stay m + look x) / (root sqrt(v) + eps), SGDP's m, or x + keep m with `nesterov`.
-Every letter is an address, of `count` numbers of the rule's dtype.
+Letters: w weight, g gradient, m and v the moments (SGDP: m the buffer), u the update; x is g with its sign.
+Elementwise arithmetic is strict: a loop that makes u again must make the same bits. Only the additions of the
+four sums may be reassociated, which is what vectorises them; nothing is assumed of NaN and infinity.
+
+A `rule` is (sign, keep, take, keep_second, take_second, eps, stay, look, nesterov) in the tensor's dtype: m =
+keep m + take x, v = keep_second v + take_second x^2; AdamP's u is (stay m + look x) / (root sqrt(v) + eps),
+SGDP's m, or x + keep m with `nesterov`. Every letter is an address, of `count` numbers of the rule's dtype.
 """
 
 __all__ = ["ADAM", "SGD", "TILE", "apply", "apply_and_walk", "make_update", "step_moments", "walk"]
@@ -39,7 +41,9 @@ SHARE = 8
 
 
 @function
-def _adam(w: Any, g: Any, m: Any, v: Any, u: Any, count: Any, root: Any, rule: Any, n: Any, alpha: Any, c: Any) -> Any:
+def _adam(
+    w: Any, g: Any, m: Any, v: Any, u: Any, count: Any, root: Any, rule: Any, n: Any, alpha: Any, c: Any
+) -> Any:
     sign, keep, take, keep_second, take_second, eps, stay, look, _ = rule
     zero = root - root
     dot, weights, grads, updates = zero, zero, zero, zero
@@ -64,7 +68,12 @@ def _adam(w: Any, g: Any, m: Any, v: Any, u: Any, count: Any, root: Any, rule: A
 def _adam_again(g: Any, m: Any, v: Any, u: Any, count: Any, root: Any, rule: Any) -> None:
     sign, _, _, _, _, eps, stay, look, _ = rule
     for i in range(count):
-        store_u(u, i, (load_m(m, i, eps) * stay + load_g(g, i, eps) * sign * look) / (np.sqrt(load_v(v, i, eps)) * root + eps))
+        store_u(
+            u,
+            i,
+            (load_m(m, i, eps) * stay + load_g(g, i, eps) * sign * look)
+            / (np.sqrt(load_v(v, i, eps)) * root + eps),
+        )
 
 
 @function
@@ -96,11 +105,14 @@ def _sgd_again(g: Any, m: Any, u: Any, count: Any, rule: Any) -> None:
 
 
 @inlined
-def step_moments(kind: Any, arrays: Any, offset: Any, u: Any, count: Any, root: Any, rule: Any, n: Any, alpha: Any, c: Any) -> Any:
+def step_moments(
+    kind: Any, arrays: Any, offset: Any, u: Any, count: Any, root: Any, rule: Any, n: Any, alpha: Any, c: Any
+) -> Any:
     """Return D, P, G and U of the elements from an offset in bytes on, having updated their moments.
 
-    Their update is left in u, and w - (c w + alpha u), the same bits as `apply` would make, in n: the weights themselves, where it is certain that
-    they will be stepped so, or room for as many numbers, where it is not. There is one loop for both, for two could add up the sums in two orders.
+    Their update is left in u, and w - (c w + alpha u), the same bits as `apply` would make, in n: the weights
+    themselves, where it is certain that they will be stepped so, or room for as many numbers, where it is
+    not. There is one loop for both, for two could add up the sums in two orders.
     """
     w, g, m, v = arrays
     if kind == ADAM:
@@ -110,7 +122,10 @@ def step_moments(kind: Any, arrays: Any, offset: Any, u: Any, count: Any, root: 
 
 @inlined
 def make_update(kind: Any, arrays: Any, offset: Any, u: Any, count: Any, root: Any, rule: Any) -> None:
-    """Leave in u the update of elements whose moments have had this step, the same bits as `step_moments` left."""
+    """Leave in u the update of elements whose moments have had this step.
+
+    The bits are the same as `step_moments` left.
+    """
     _, g, m, v = arrays
     if kind == ADAM:
         _adam_again(g + offset, m + offset, v + offset, u, count, root, rule)

@@ -1,4 +1,7 @@
-"""How the CPU's kernel is told where tensors lie and how their work is cut, and what is remembered of them from step to step."""
+"""How the CPU's kernel is told where tensors lie and how their work is cut.
+
+Also what is remembered of them from step to step.
+"""
 
 __all__ = ["Plan", "Plans", "have_equal_strides", "lie_as_ever"]
 
@@ -20,18 +23,25 @@ _DTYPES = (torch.float32, torch.float64)
 _PLAIN_TYPES = {Tensor, Parameter}
 _MAX_PLANS = 32
 _ITEM = 1 << 16  # elements that one thread takes at least
-_shape, _dtype, _layout, _is_cpu = attrgetter("shape"), attrgetter("dtype"), attrgetter("layout"), attrgetter("is_cpu")
+_shape, _dtype, _layout, _is_cpu = (
+    attrgetter("shape"),
+    attrgetter("dtype"),
+    attrgetter("layout"),
+    attrgetter("is_cpu"),
+)
 
 
 class Plan:
     """What the kernel reads of one list of tensors.
 
     Attributes:
-        table: [tensors, 10] int64, the addresses of weight, gradient and moments; rows, their length, their first sum, segments of a row; the
-            first item and the one behind the last.
-        scalars: [tensors, 3] float64, length of the step, factor on the root of the second moment, the layer's coefficient.
+        table: [tensors, 10] int64, the addresses of weight, gradient and moments; rows, their length, their
+            first sum, segments of a row; the first item and the one behind the last.
+        scalars: [tensors, 3] float64, length of the step, factor on the root of the second moment, the
+            layer's coefficient.
         items: [items, 4] int64, tensor, begin, end, shape, as `adamp._numba_kernels` names them.
-        memory: each tensor's last decision; the sums and how the sweep left them; marks of each tensor for the kernel's own use.
+        memory: each tensor's last decision; the sums and how the sweep left them; marks of each tensor for
+            the kernel's own use.
         elements: of all tensors.
         dtype: of the weights.
         strides: of the weights.
@@ -52,18 +62,30 @@ class Plan:
         for index, weight in enumerate(weights):
             count, begun = weight.numel(), len(items)
             if weight.dim() < 2 or not projects or count == 0:
-                items += [(index, begin, min(begin + _ITEM, count), kernels.FLAT) for begin in range(0, count, _ITEM)]
+                items += [
+                    (index, begin, min(begin + _ITEM, count), kernels.FLAT)
+                    for begin in range(0, count, _ITEM)
+                ]
             else:
                 rows, length = weight.size(0), count // weight.size(0)
                 segments = -(-length // kernels.SEGMENT_LENGTH)
                 if segments > 1:
-                    items += [(index, row, segment, kernels.SEGMENT) for row in range(rows) for segment in range(segments)]
+                    items += [
+                        (index, row, segment, kernels.SEGMENT)
+                        for row in range(rows)
+                        for segment in range(segments)
+                    ]
                 else:
                     step = max(1, _ITEM // length)
-                    items += [(index, begin, min(begin + step, rows), kernels.ROWS) for begin in range(0, rows, step)]
+                    items += [
+                        (index, begin, min(begin + step, rows), kernels.ROWS)
+                        for begin in range(0, rows, step)
+                    ]
                 self.table[index, 4:8] = rows, length, slots, segments
                 slots += rows * segments
-                self._longest = max(self._longest, count if count <= kernels.KEPT else min(length, kernels.SEGMENT_LENGTH))
+                self._longest = max(
+                    self._longest, count if count <= kernels.KEPT else min(length, kernels.SEGMENT_LENGTH)
+                )
             self.table[index, 8:] = begun, len(items)
         self.items = np.array(items, np.int64).reshape(-1, 4)
         self.memory = (
@@ -88,14 +110,22 @@ class Plan:
         return [*map(Tensor.numel, tensors)] == self._sizes
 
     def scratch(self, threads: int) -> list[np.ndarray[Any, Any]]:
-        """Return room for each thread, a spare tile and then updates of a row or a tensor, of which pages that are never used cost no memory."""
+        """Return room for each thread, a spare tile and then updates of a row or a tensor.
+
+        Pages of it that are never used cost no memory.
+        """
         while len(self._scratch) < threads:
-            self._scratch.append(np.zeros(TILE + self._longest, np.float64 if self.dtype == torch.float64 else np.float32))
+            self._scratch.append(
+                np.zeros(TILE + self._longest, np.float64 if self.dtype == torch.float64 else np.float32)
+            )
         return self._scratch
 
 
 class Plans:
-    """What the path keeps of one optimizer from step to step; a copy of it, and a pickled one, is empty: numbers do not depend on it."""
+    """What the path keeps of one optimizer from step to step; a copy of it, and a pickled one, is empty.
+
+    Numbers do not depend on it.
+    """
 
     def __init__(self) -> None:
         """Keep nothing yet."""
@@ -106,7 +136,10 @@ class Plans:
         return Plans, ()
 
     def known(self, weights: Sequence[Tensor], *, projects: bool) -> Plan | None:
-        """Return the plan made for these tensors in this order, if there is one; they may have changed since."""
+        """Return the plan made for these tensors in this order, if there is one.
+
+        They may have changed since.
+        """
         return self._plans.get((projects, *map(id, weights)))
 
     def plan(self, weights: Sequence[Tensor], *, projects: bool) -> Plan:
@@ -122,7 +155,10 @@ class Plans:
 
 @functools.lru_cache(maxsize=4096)
 def _has_rows(shape: torch.Size, stride: tuple[int, ...]) -> bool:
-    """Return whether elements of this shape and stride fill their memory without gaps, row [i, ...] after row."""
+    """Return whether elements of this shape and stride fill their memory without gaps.
+
+    Row [i, ...] comes after row.
+    """
     expected = 1
     for step, size in sorted((step, size) for step, size in zip(stride, shape, strict=True) if size > 1):
         if step != expected:
@@ -132,21 +168,33 @@ def _has_rows(shape: torch.Size, stride: tuple[int, ...]) -> bool:
 
 
 def have_equal_strides(weight: Tensor, *moments: Tensor) -> bool:
-    """Return whether the kernel may take the tensors' memory for rows of float32 or float64, one after the other, in all of them alike.
+    """Return whether the kernel may take the tensors' memory for rows of float32 or float64.
 
-    It takes addresses, so that a moment left on another device, or of the shape the weight had before it grew, would be read beyond its end.
+    The rows must lie one after the other, in all of them alike.
+
+    It takes addresses, so that a moment left on another device, or of the shape the weight had before it
+    grew, would be read beyond its end.
     """
     dtype, stride = weight.dtype, weight.stride()
     if dtype not in _DTYPES:
         return False
     for moment in moments:
-        if moment.dtype != dtype or moment.stride() != stride or moment.shape != weight.shape or not moment.is_cpu:
+        if (
+            moment.dtype != dtype
+            or moment.stride() != stride
+            or moment.shape != weight.shape
+            or not moment.is_cpu
+        ):
             return False
     return weight.is_contiguous() or weight.numel() == 0 or _has_rows(weight.shape, stride)
 
 
-def lie_as_ever(plan: Plan, weights: Sequence[Tensor], grads: Sequence[Tensor], moments: Sequence[Sequence[Tensor]]) -> bool:
-    """Return whether the tensors of a plan are such as the kernel takes, asked of all at once: one by one would take longer than a small step.
+def lie_as_ever(
+    plan: Plan, weights: Sequence[Tensor], grads: Sequence[Tensor], moments: Sequence[Sequence[Tensor]]
+) -> bool:
+    """Return whether the tensors of a plan are such as the kernel takes, asked of all at once.
+
+    One by one would take longer than a small step.
 
     False is no proof that it cannot take them.
     """
@@ -156,4 +204,9 @@ def lie_as_ever(plan: Plan, weights: Sequence[Tensor], grads: Sequence[Tensor], 
         return False
     if not all(all(map(_is_cpu, each)) for each in (weights, grads, *moments)) or not plan.has_sizes(grads):
         return False
-    return all({*map(_dtype, each)} == {plan.dtype} and plan.has_sizes(each) and [*map(Tensor.stride, each)] == plan.strides for each in moments)
+    return all(
+        {*map(_dtype, each)} == {plan.dtype}
+        and plan.has_sizes(each)
+        and [*map(Tensor.stride, each)] == plan.strides
+        for each in moments
+    )

@@ -1,4 +1,6 @@
-"""Which of the ways to take a step is taken: `foreach` and `fused` as torch's optimizers understand them, None for the fastest that fits.
+"""Which of the ways to take a step is taken.
+
+`foreach` and `fused` as torch's optimizers understand them, None for the fastest that fits.
 
 plain     any device and layout, tensor by tensor; what torch.compile traces
 foreach   torch's operations on lists
@@ -14,7 +16,9 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 import torch
-from torch.utils._foreach_utils import _get_foreach_kernels_supported_devices  # pyright: ignore[reportPrivateUsage]  # as torch.optim chooses
+
+# As torch.optim chooses.
+from torch.utils._foreach_utils import _get_foreach_kernels_supported_devices  # pyright: ignore[reportPrivateUsage]
 
 Path = Literal["plain", "foreach", "numba", "triton"]
 
@@ -33,28 +37,33 @@ def check_flags(optimizer: str, group: Mapping[str, Any]) -> None:
             raise ValueError(f"{optimizer} expects {name} to be True, False or None, got {group[name]!r}")
     if group["differentiable"]:
         raise RuntimeError(
-            f"{optimizer} expects differentiable=False, got True: its choice to project has no gradient; unroll torch.optim.Adam or SGD instead"
+            f"{optimizer} expects differentiable=False, got True: its choice to project has no gradient; "
+            "unroll torch.optim.Adam or SGD instead"
         )
     if group["fused"] and group["foreach"]:
         raise RuntimeError(
-            f"{optimizer} expects at most one of `fused` and `foreach` to be True, got both; leave one out, or both for the fastest that fits"
+            f"{optimizer} expects at most one of `fused` and `foreach` to be True, got both; leave one "
+            "out, or both for the fastest that fits"
         )
 
 
 def choose(optimizer: str, group: Mapping[str, Any], device: torch.device) -> Path:
     """Return the path for a group's tensors on one device.
 
-    Given either flag, the other counts as False, as in torch. While torch.compile traces, the path is plain: the compiler fuses.
+    Given either flag, the other counts as False, as in torch. While torch.compile traces, the path is plain:
+    the compiler fuses.
 
     Raises:
-        RuntimeError: `fused` is True and there is no kernel for the device, or what it needs is not installed.
+        RuntimeError: `fused` is True and there is no kernel for the device, or what it needs is not
+            installed.
     """
     foreach, fused = group["foreach"], group["fused"]
     if torch.compiler.is_compiling():
         return "plain"
     if foreach is None and fused is None:
         path, module = _KERNELS.get(device.type, ("plain", ""))
-        # On a CPU `capturable` is there for torch.compile: what is stepped before it is compiled should be what is compiled.
+        # On a CPU `capturable` is there for torch.compile: what is stepped before it is compiled should be
+        # what is compiled.
         if module and _failure(module) is None and not (device.type == "cpu" and group.get("capturable")):
             return path
         return "foreach" if device.type != "cpu" and device.type in _foreach_devices() else "plain"
@@ -63,13 +72,16 @@ def choose(optimizer: str, group: Mapping[str, Any], device: torch.device) -> Pa
     if not fused:
         return "plain"
     if device.type not in _KERNELS:
-        raise RuntimeError(f"{optimizer} expects parameters on {' or '.join(_KERNELS)} with fused=True, got {device}; leave fused out")
+        raise RuntimeError(
+            f"{optimizer} expects parameters on {' or '.join(_KERNELS)} with "
+            f"fused=True, got {device}; leave fused out"
+        )
     path, module = _KERNELS[device.type]
     failure = _failure(module)
     if failure is not None:
         raise RuntimeError(
-            f"{optimizer} expects {module} to be installed with fused=True on {device.type}, got {failure!r}; "
-            f"pip install {module}, or leave fused out for the fastest path without it"
+            f"{optimizer} expects {module} to be installed with fused=True on {device.type}, got "
+            f"{failure!r}; pip install {module}, or leave fused out for the fastest path without it"
         )
     return path
 

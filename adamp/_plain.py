@@ -1,4 +1,7 @@
-"""The step of AdamP and SGDP in plain PyTorch, tensor by tensor: for any device and layout, and what torch.compile traces."""
+"""The step of AdamP and SGDP in plain PyTorch, tensor by tensor.
+
+For any device and layout, and what torch.compile traces.
+"""
 
 __all__ = ["adamp_step", "sgdp_step"]
 
@@ -25,7 +28,8 @@ def adamp_step(
     Args:
         weights: [n] tensors of any shapes.
         grads: [n] gradients. Not changed.
-        exp_avgs: [n] first moments; the arithmetic is done in their dtype or the weight's, whichever is wider.
+        exp_avgs: [n] first moments; the arithmetic is done in their dtype or the weight's, whichever is
+            wider.
         exp_avg_sqs: [n] second moments, of the same dtype.
         steps: [n] steps taken, this one counted.
         settings: the group's hyperparameters.
@@ -46,7 +50,9 @@ def adamp_step(
         denominator = exp_avg_sq.sqrt().div_(root).add_(eps)
         direction = exp_avg.lerp(grad, 1 - beta1) if nesterov else exp_avg
         update = direction / denominator
-        project_and_decay(update, weight, grad, delta=delta, wd_ratio=wd_ratio, eps=eps, decay=lr * weight_decay)
+        project_and_decay(
+            update, weight, grad, delta=delta, wd_ratio=wd_ratio, eps=eps, decay=lr * weight_decay
+        )
         _take(weight, update, size)
         _put_back((given, weight), (first, exp_avg), (second, exp_avg_sq))
 
@@ -62,7 +68,8 @@ def sgdp_step(
     Args:
         weights: [n] tensors of any shapes.
         grads: [n] gradients. Not changed.
-        buffers: [n] momentum buffers; the arithmetic is done in their dtype or the weight's, whichever is wider.
+        buffers: [n] momentum buffers; the arithmetic is done in their dtype or the weight's, whichever is
+            wider.
         settings: the group's hyperparameters.
     """
     lr, momentum, dampening, eps, weight_decay, delta, wd_ratio, nesterov, maximize = settings
@@ -74,7 +81,15 @@ def sgdp_step(
         buffer.mul_(momentum).add_(grad, alpha=1 - dampening)
         # A copy, for the update is projected in place and the buffer must not be.
         update = torch.add(grad, buffer, alpha=momentum) if nesterov else buffer.clone()
-        project_and_decay(update, weight, grad, delta=delta, wd_ratio=wd_ratio, eps=eps, decay=lr * weight_decay / (1 - momentum))
+        project_and_decay(
+            update,
+            weight,
+            grad,
+            delta=delta,
+            wd_ratio=wd_ratio,
+            eps=eps,
+            decay=lr * weight_decay / (1 - momentum),
+        )
         _take(weight, update, lr)
         _put_back((given, weight), (kept, buffer))
 

@@ -1,9 +1,13 @@
-"""The projection that AdamP and SGDP share: which tensors it touches, and what it takes away. No Python branch reads a tensor's value.
+"""The projection that AdamP and SGDP share: which tensors it touches, and what it takes away.
 
-Letters: w weight, g raw mini-batch gradient, u update, all [out, ...]; a row is one output channel, the layer is all of them at once.
-The layer's sums are sums of the rows' sums, so each of w, g and u is read once for both views.
+No Python branch reads a tensor's value.
 
-Source: arXiv:2006.08217, Algorithms 1 and 2; the order of the views, their thresholds and eps follow clovaai/AdamP 0.3.0, on torch 2.13.
+Letters: w weight, g raw mini-batch gradient, u update, all [out, ...]; a row is one output channel, the layer
+is all of them at once. The layer's sums are sums of the rows' sums, so each of w, g and u is read once for
+both views.
+
+Source: arXiv:2006.08217, Algorithms 1 and 2; the order of the views, their thresholds and eps follow
+clovaai/AdamP 0.3.0, on torch 2.13.
 """
 
 __all__ = ["Decision", "decide", "project", "project_and_decay"]
@@ -16,7 +20,8 @@ import torch
 from torch import Tensor
 
 _NARROW = (torch.bfloat16, torch.float16)
-_norm = cast("Callable[..., Tensor]", torch.linalg.vector_norm)  # pyright: ignore[reportUnknownMemberType]  # torch has no stub of it
+# Torch has no stub of it.
+_norm = cast("Callable[..., Tensor]", torch.linalg.vector_norm)  # pyright: ignore[reportUnknownMemberType]
 
 
 class Decision(NamedTuple):
@@ -24,7 +29,8 @@ class Decision(NamedTuple):
 
     Attributes:
         channel: [] bool, every row's update loses its component along that row's weight.
-        layer: [] bool, the update loses its component along the whole weight; never true together with `channel`.
+        layer: [] bool, the update loses its component along the whole weight; never true together with
+            `channel`.
     """
 
     channel: Tensor
@@ -38,11 +44,14 @@ class Decision(NamedTuple):
 
 @torch.no_grad()
 def decide(weight: Tensor, grad: Tensor, *, delta: float, eps: float) -> Decision:
-    """Return whether an optimizer would project this tensor's update, as bool tensors on the weight's device: reading them waits, this does not.
+    """Return whether an optimizer would project this tensor's update, as bool tensors on the weight's device.
 
-    With n the length of a row: the channel view when max over rows of |cos(g, w)| < delta / sqrt(n); failing that, the layer view by
-    the same rule with all elements as one row. cos divides by max(norm, eps), each norm clamped apart. Tensors of fewer than two
-    dimensions and empty ones are never projected, nor is a tensor whose gradient holds a NaN.
+    Reading them waits, this does not.
+
+    With n the length of a row: the channel view when max over rows of |cos(g, w)| < delta / sqrt(n); failing
+    that, the layer view by the same rule with all elements as one row. cos divides by max(norm, eps), each
+    norm clamped apart. Tensors of fewer than two dimensions and empty ones are never projected, nor is a
+    tensor whose gradient holds a NaN.
 
     Args:
         weight: [out, ...] before decay and step.
@@ -63,9 +72,12 @@ def decide(weight: Tensor, grad: Tensor, *, delta: float, eps: float) -> Decisio
 
 
 def project(update: Tensor, weight: Tensor, grad: Tensor, *, delta: float, eps: float) -> Tensor:
-    """Return whether `update` was projected, [] bool, having removed in place its component along the weight where it was.
+    """Return whether `update` was projected, [] bool.
 
-    A projected row becomes u - w <w, u> / (norm(w) + eps)^2, with w and u the row or the whole layer as `decide` tells.
+    Where it was, its component along the weight has been removed in place.
+
+    A projected row becomes u - w <w, u> / (norm(w) + eps)^2, with w and u the row or the whole layer as
+    `decide` tells.
 
     Args:
         update: [out, ...] with two dimensions or more and not empty; changed in place.
@@ -85,7 +97,8 @@ def project(update: Tensor, weight: Tensor, grad: Tensor, *, delta: float, eps: 
     norm = torch.where(channel, row_norms, layer_norm).add_(eps)
     dot = torch.where(channel, row_dots, row_dots.sum())
     projected = channel | layer
-    # Two divisions, for norm squared may leave float32's range; the outer where keeps a NaN dot out of rows that are not projected.
+    # Two divisions, for norm squared may leave float32's range; the outer where keeps a NaN dot out of rows
+    # that are not projected.
     update.addcmul_(weight, torch.where(projected, dot.div_(norm).div_(norm), 0.0), value=-1.0)
     return projected
 
@@ -100,7 +113,9 @@ def project_and_decay(
     eps: float,
     decay: float | Tensor,
 ) -> None:
-    """Project `update` and decay `weight`, both in place: w -= decay * f * w, where f is `wd_ratio` if the update was projected, else 1.
+    """Project `update` and decay `weight`, both in place.
+
+    w -= decay * f * w, where f is `wd_ratio` if the update was projected, else 1.
 
     Args:
         update: [*] any shape; changed in place where it is projected.
@@ -109,7 +124,8 @@ def project_and_decay(
         delta: threshold of `decide`.
         wd_ratio: factor on the decay of a projected tensor.
         eps: see `project`.
-        decay: lr times weight_decay, the share of the weight that one step takes away; a number, or a [] tensor, which is not read.
+        decay: lr times weight_decay, the share of the weight that one step takes away; a number, or a []
+            tensor, which is not read.
     """
     decays = isinstance(decay, Tensor) or decay > 0
     if weight.dim() < 2 or delta == 0 or weight.numel() == 0:
@@ -120,17 +136,22 @@ def project_and_decay(
     if isinstance(decay, Tensor):
         weight.sub_(weight * (torch.where(projected, wd_ratio, weight.new_ones(())) * decay))
     elif decays:
-        # A product with the factor, not with 1 - decay * factor: in bfloat16 that difference would round to 1.
+        # A product with the factor, not with 1 - decay * factor: in bfloat16 that difference would round to
+        # 1.
         weight.addcmul_(weight, torch.where(projected, wd_ratio, weight.new_ones(())), value=-decay)
 
 
 def _compare(weight: Tensor, grad: Tensor, delta: float, eps: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return whether the channels pass the test and whether the layer does, [] bool each, and norm(w) of rows [out, 1, ...] and layer []."""
+    """Return whether the channels pass the test and whether the layer does, [] bool each.
+
+    With them comes norm(w) of rows [out, 1, ...] and layer [].
+    """
     dims = _row_dims(weight)
     row_norms, grad_norms = _norm(weight, dim=dims, keepdim=True), _norm(grad, dim=dims, keepdim=True)
     row_dots = (weight * grad).sum(dims, keepdim=True)
     layer_norm, layer_grad_norm, layer_dot = _norm(row_norms), _norm(grad_norms), row_dots.sum()
-    # Norm by norm, as torch 2.13's cosine_similarity: their product could underflow or overflow where the cosine does not.
+    # Norm by norm, as torch 2.13's cosine_similarity: their product could underflow or overflow where the
+    # cosine does not.
     row_cosines = row_dots.div_(row_norms.clamp_min(eps)).div_(grad_norms.clamp_min_(eps))
     layer_cosine = layer_dot.div_(layer_norm.clamp_min(eps)).div_(layer_grad_norm.clamp_min_(eps))
     # The infinity norm is max |cos| in one pass, and NaN if any row is: then the comparison is false.

@@ -27,18 +27,20 @@ class SGDP(ProjectedOptimizer):
         u, f = P(u), wd_ratio  if |cos(g, w)| < delta / sqrt(n)  else u, 1
         w = (1 - lr weight_decay f / (1 - momentum)) w - lr u
 
-    P removes the component along w; n is the number of elements compared. Both are taken for each output channel (every row of w
-    must pass the test), and failing that for the whole tensor. Tensors of fewer than two dimensions are never projected.
+    P removes the component along w; n is the number of elements compared. Both are taken for each output
+    channel (every row of w must pass the test), and failing that for the whole tensor. Tensors of fewer than
+    two dimensions are never projected.
 
     Args:
         params: tensors [*], named tensors or dicts of one group each, as any torch optimizer takes.
-        lr: step per gradient, in units of the weight per unit of g; required, here or in every group; may change between steps; a number
-            or a [] tensor.
-        momentum: share of the buffer kept from one step to the next, in [0, 1). At the default, 0, there is no momentum.
+        lr: step per gradient, in units of the weight per unit of g; required, here or in every group; may
+            change between steps; a number or a [] tensor.
+        momentum: share of the buffer kept from one step to the next, in [0, 1). At the default, 0, there is
+            no momentum.
         dampening: share of each gradient kept out of the buffer, the first one's too; in [0, 1].
         weight_decay: share of the weight lost per step and unit of lr / (1 - momentum), decoupled.
-        nesterov: step along the buffer as it will be after this gradient is counted once more; with momentum 0 it only drops the
-            dampening.
+        nesterov: step along the buffer as it will be after this gradient is counted once more; with momentum
+            0 it only drops the dampening.
         eps: added to norm(w) in P (units of w); floor of both norms in the cosine.
         delta: threshold of the cosine test, no unit; 0 is SGD, the larger the more is projected.
         wd_ratio: factor on the weight decay of projected tensors; without effect when weight_decay is 0.
@@ -46,12 +48,15 @@ class SGDP(ProjectedOptimizer):
         foreach: True for torch's operations on lists. See `fused`.
         differentiable: refused.
         fused: as in `AdamP`: True for a kernel of our own, None for both for the fastest that is installed.
-        moments_dtype: dtype of the buffer, None for the parameter's own; float32 is for parameters of 16 bits. It is loaded in it too.
+        moments_dtype: dtype of the buffer, None for the parameter's own; float32 is for parameters of 16
+            bits. It is loaded in it too.
 
     Raises:
-        ValueError: a hyperparameter is out of range, in the call or in a group; or lr weight_decay / (1 - momentum), times wd_ratio
-            where that is above 1, reaches 1, for the decay would then turn the weight over.
-        RuntimeError: for flags that exclude each other or ask for what is not installed; at a step, for a sparse gradient.
+        ValueError: a hyperparameter is out of range, in the call or in a group; or lr weight_decay / (1 -
+            momentum), times wd_ratio where that is above 1, reaches 1, for the decay would then turn the
+            weight over.
+        RuntimeError: for flags that exclude each other or ask for what is not installed; at a step, for a
+            sparse gradient.
         TypeError: at a step, for a complex gradient.
 
     Example:
@@ -64,24 +69,27 @@ class SGDP(ProjectedOptimizer):
         >>> bool(weight[0, 0] > 0.6)
         True
 
-    Differs from the reference, PyPI `adamp` 0.3.0, in one rule: without `nesterov` it uses the buffer itself as the update and so
-    projects the buffer in place, where the paper's Algorithm 1 projects only the step. Here the buffer is never projected, so that
-    `nesterov` changes one thing and not two; with momentum above 0 and `nesterov=False` the two part one step after the first
-    projection that takes something away. Otherwise their numbers agree to rounding in float64.
+    Differs from the reference, PyPI `adamp` 0.3.0, in one rule: without `nesterov` it uses the buffer itself
+    as the update and so projects the buffer in place, where the paper's Algorithm 1 projects only the step.
+    Here the buffer is never projected, so that `nesterov` changes one thing and not two; with momentum above
+    0 and `nesterov=False` the two part one step after the first projection that takes something away.
+    Otherwise their numbers agree to rounding in float64.
 
-    It also never waits for the device (both views are computed, `torch.where` chooses); takes channels_last, other strides, any mix
-    of them, and empty tensors; takes the cosines and the projection of bfloat16 and float16 tensors in float32; has `maximize`; calls
-    the closure with gradients enabled; refuses bad values, among them momentum 1, which divides by zero. The reference clamps its
-    norms as the installed torch does; here it is always each norm apart, as in torch 2.13. A dot product <g, w> that overflows counts
-    as not projected.
+    It also never waits for the device (both views are computed, `torch.where` chooses); takes channels_last,
+    other strides, any mix of them, and empty tensors; takes the cosines and the projection of bfloat16 and
+    float16 tensors in float32; has `maximize`; calls the closure with gradients enabled; refuses bad values,
+    among them momentum 1, which divides by zero. The reference clamps its norms as the installed torch does;
+    here it is always each norm apart, as in torch 2.13. A dot product <g, w> that overflows counts as not
+    projected.
 
-    Differs from torch.optim.SGD at delta=0: the decay is decoupled, and the first gradient is dampened like the others.
+    Differs from torch.optim.SGD at delta=0: the decay is decoupled, and the first gradient is dampened like
+    the others.
 
     Checkpoints go both ways. Names missing in a loaded group take this optimizer's defaults.
 
     References:
-        Heo et al., AdamP: Slowing Down the Slowdown for Momentum Optimizers on Scale-invariant Weights, ICLR 2021,
-        arXiv:2006.08217, Algorithm 1.
+        Heo et al., AdamP: Slowing Down the Slowdown for Momentum Optimizers on Scale-invariant Weights, ICLR
+        2021, arXiv:2006.08217, Algorithm 1.
     """
 
     _moments = ("momentum",)
@@ -125,7 +133,10 @@ class SGDP(ProjectedOptimizer):
         super().__init__(params, defaults)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Take over a pickled or loaded state, also one of the reference or of torch's SGD, which has another name for the buffer."""
+        """Take over a pickled or loaded state.
+
+        It may be one of the reference or of torch's SGD, which has another name for the buffer.
+        """
         super().__setstate__(state)
         for moments in self.state.values():
             buffer = moments.pop("momentum_buffer", None)
@@ -143,7 +154,12 @@ class SGDP(ProjectedOptimizer):
         if group["dampening"] > 1:
             raise ValueError(f"SGDP expects dampening to be a number in [0, 1], got {group['dampening']!r}")
         check_projection("SGDP", group)
-        lr, momentum, weight_decay, wd_ratio = group["lr"], group["momentum"], group["weight_decay"], group["wd_ratio"]
+        lr, momentum, weight_decay, wd_ratio = (
+            group["lr"],
+            group["momentum"],
+            group["weight_decay"],
+            group["wd_ratio"],
+        )
         if lr is required:
             return
         check_lr("SGDP", group)
@@ -154,7 +170,8 @@ class SGDP(ProjectedOptimizer):
         decay = lr * weight_decay * max(1.0, wd_ratio) / (1 - momentum)
         if decay >= 1:
             raise ValueError(
-                "SGDP expects lr * weight_decay / (1 - momentum), times wd_ratio where that is above 1, to be below 1, or a step's decay would "
-                f"turn the weight over; got {decay:g} from lr={lr!r}, weight_decay={weight_decay!r}, momentum={momentum!r}, wd_ratio={wd_ratio!r}; "
-                "lower one of them"
+                "SGDP expects lr * weight_decay / (1 - momentum), times wd_ratio where that is above "
+                f"1, to be below 1, or a step's decay would turn the weight over; got {decay:g} from "
+                f"lr={lr!r}, weight_decay={weight_decay!r}, momentum={momentum!r}, "
+                f"wd_ratio={wd_ratio!r}; lower one of them"
             )

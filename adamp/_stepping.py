@@ -1,4 +1,7 @@
-"""What AdamP and SGDP share as torch optimizers: groups checked before they are added, old states taken over, each tensor sent down its path."""
+"""What AdamP and SGDP share as torch optimizers.
+
+Groups checked before they are added, old states taken over, each tensor sent down its path.
+"""
 
 __all__ = ["ProjectedOptimizer"]
 
@@ -40,7 +43,7 @@ class ProjectedOptimizer(Optimizer):
 
     @abstractmethod
     def _check_group(self, group: Mapping[str, Any]) -> None:
-        """Raise ValueError for a hyperparameter that is out of range, RuntimeError for flags that cannot be."""
+        """Raise ValueError for a hyperparameter out of range, RuntimeError for flags that cannot be."""
 
     @abstractmethod
     def _settings(self, group: Mapping[str, Any]) -> AdamPSettings | SGDPSettings:
@@ -48,15 +51,21 @@ class ProjectedOptimizer(Optimizer):
 
     @property
     def _step_supports_amp_scaling(self) -> bool:
-        """True where GradScaler may leave `grad_scale` and `found_inf` to the step, as it does with torch's fused optimizers."""
+        """True where GradScaler may leave `grad_scale` and `found_inf` to the step.
+
+        It does so with torch's fused optimizers.
+        """
         return all(bool(group["fused"]) for group in self.param_groups)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Add parameters with hyperparameters of their own; what a group leaves out it takes from the defaults.
+        """Add parameters with hyperparameters of their own.
+
+        What a group leaves out it takes from the defaults.
 
         Raises:
             ValueError: a hyperparameter is out of range, or required and missing; nothing is added then.
-            RuntimeError: `fused` is True and there is no kernel for a parameter's device; nothing is added then.
+            RuntimeError: `fused` is True and there is no kernel for a parameter's device; nothing is added
+                then.
         """
         group = {**self.defaults, **param_group}
         self._check_group(group)
@@ -71,7 +80,10 @@ class ProjectedOptimizer(Optimizer):
         super().add_param_group(param_group)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Take over a pickled or loaded state, also one of the reference: hyperparameters that it lacks get their defaults."""
+        """Take over a pickled or loaded state, also one of the reference.
+
+        Hyperparameters that it lacks get their defaults.
+        """
         super().__setstate__(state)
         for group in self.param_groups:
             for name, default in self.defaults.items():
@@ -81,9 +93,12 @@ class ProjectedOptimizer(Optimizer):
                     _count_on(self.state[weight], weight, on_device=group["capturable"])
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Load a checkpoint of this optimizer, of any path, of the reference, or of torch's AdamW (AdamP) or SGD (SGDP).
+        """Load a checkpoint of this optimizer.
 
-        torch casts moments to the parameter's dtype; here they get `moments_dtype` where the group has one, from the checkpoint's own values.
+        It may come from any path, from the reference, or of torch's AdamW (AdamP) or SGD (SGDP).
+
+        torch casts moments to the parameter's dtype; here they get `moments_dtype` where the group has one,
+        from the checkpoint's own values.
 
         Args:
             state_dict: what `state_dict` returned; left as it is.
@@ -103,7 +118,9 @@ class ProjectedOptimizer(Optimizer):
             for weight, key in zip(group["params"], keys, strict=True):
                 for name in self._moments if group["moments_dtype"] is not None else ():
                     if name in states.get(key, ()):
-                        self.state[weight][name] = states[key][name].to(device=weight.device, dtype=group["moments_dtype"], copy=True)
+                        self.state[weight][name] = states[key][name].to(
+                            device=weight.device, dtype=group["moments_dtype"], copy=True
+                        )
 
     @overload
     def step(self, closure: None = None) -> None: ...
@@ -143,15 +160,24 @@ class ProjectedOptimizer(Optimizer):
                     if not state:
                         self._start(state, weight, group)
                     moments = tuple([state[moment] for moment in names])
-                    alike.setdefault((weight.device, weight.dtype), []).append(_Item(weight, grad, moments, state))
+                    alike.setdefault((weight.device, weight.dtype), []).append(
+                        _Item(weight, grad, moments, state)
+                    )
             for (device, _), items in alike.items():
                 self._step_alike(choose(name, group, device), items, group)
         return loss
 
     def _step_as_ever(self, group: Mapping[str, Any]) -> bool:
-        """Step a group with numba and return True, if all of it was stepped so before and nothing that matters has changed since."""
+        """Step a group with numba and return True, if that can be done as before.
+
+        All of it must have been stepped so before, and nothing that matters have changed since.
+        """
         plans = self.__dict__.get("_plans", {}).get("numba")
-        if plans is None or getattr(self, "found_inf", None) is not None or getattr(self, "grad_scale", None) is not None:
+        if (
+            plans is None
+            or getattr(self, "found_inf", None) is not None
+            or getattr(self, "grad_scale", None) is not None
+        ):
             return False
         from adamp import _numba
         from adamp._numba_plan import lie_as_ever
@@ -176,13 +202,19 @@ class ProjectedOptimizer(Optimizer):
                 return False
             for state, count in zip(states, counts[0], strict=True):
                 state["step"] = count
-        getattr(_numba, self._step_function)(weights, grads, *moments, *counts, self._settings(group), plan=plan)
+        getattr(_numba, self._step_function)(
+            weights, grads, *moments, *counts, self._settings(group), plan=plan
+        )
         return True
 
     def _start(self, state: dict[str, Any], weight: Tensor, group: Mapping[str, Any]) -> None:
         """Fill an empty state; what must be refused has been."""
         if self._counts_steps:
-            state["step"] = torch.zeros((), device=weight.device) if group["capturable"] or torch.compiler.is_compiling() else 0
+            state["step"] = (
+                torch.zeros((), device=weight.device)
+                if group["capturable"] or torch.compiler.is_compiling()
+                else 0
+            )
         for name in self._moments:
             state[name] = torch.zeros_like(weight, dtype=group["moments_dtype"])
 
@@ -190,16 +222,20 @@ class ProjectedOptimizer(Optimizer):
         """Step tensors of one device and dtype: those that fit the path together, the rest in plain."""
         fits = _FITS[path]
         answers = [fits(item) for item in items]
-        fast = items if all(answers) else [item for item, answer in zip(items, answers, strict=True) if answer]
+        fast = (
+            items if all(answers) else [item for item, answer in zip(items, answers, strict=True) if answer]
+        )
         rest = [item for item, answer in zip(items, answers, strict=True) if not answer]
         settings = self._settings(group)
         scale, found_inf = getattr(self, "grad_scale", None), getattr(self, "found_inf", None)
-        on_device = path == "triton" or (self._counts_steps and group["capturable"]) or torch.compiler.is_compiling()
+        on_device = (
+            path == "triton" or (self._counts_steps and group["capturable"]) or torch.compiler.is_compiling()
+        )
         if fast and path == "triton":
             self._step_triton(fast, settings, scale, found_inf)
             fast = []
-        # Only GradScaler with fused=True scales, and the kernels of a GPU read `found_inf` themselves: nothing here waits for a GPU unless a tensor
-        # on it could not go their way.
+        # Only GradScaler with fused=True scales, and the kernels of a GPU read `found_inf` themselves:
+        # nothing here waits for a GPU unless a tensor on it could not go their way.
         if not (fast or rest) or (found_inf is not None and bool(found_inf)):
             return
         if fast and path == "numba":
@@ -211,13 +247,22 @@ class ProjectedOptimizer(Optimizer):
             grad_scale = 1.0 if scale is None else float(scale)
             getattr(_numba, self._step_function)(*lists, *counts, settings, plan=plan, grad_scale=grad_scale)
             fast = []
-        for module, some in ((_foreach, fast if path == "foreach" else []), (_plain, fast if path == "plain" else rest)):
+        for module, some in (
+            (_foreach, fast if path == "foreach" else []),
+            (_plain, fast if path == "plain" else rest),
+        ):
             if some:
                 if scale is not None:
                     some = [item._replace(grad=_unscaled(item, scale)) for item in some]
                 getattr(module, self._step_function)(*self._lists(some, on_device=on_device), settings)
 
-    def _step_triton(self, items: list[_Item], settings: AdamPSettings | SGDPSettings, scale: Tensor | None, found_inf: Tensor | None) -> None:
+    def _step_triton(
+        self,
+        items: list[_Item],
+        settings: AdamPSettings | SGDPSettings,
+        scale: Tensor | None,
+        found_inf: Tensor | None,
+    ) -> None:
         from adamp import _triton
 
         lr, device = settings.lr, items[0].weight.device
@@ -229,7 +274,10 @@ class ProjectedOptimizer(Optimizer):
         getattr(_triton, self._step_function)(*lists, settings, plans=self._kept("triton"), **moved)
 
     def _lists(self, items: Sequence[_Item], *, on_device: bool, counted: bool = True) -> list[list[Any]]:
-        """Return weights, gradients, each moment's tensors and, of AdamP, the steps; this one is counted unless the kernel does it."""
+        """Return weights, gradients, each moment's tensors and, of AdamP, the steps.
+
+        This one is counted unless the kernel does it.
+        """
         lists: list[list[Any]] = [[item.weight for item in items], [item.grad for item in items]]
         lists += [[item.moments[index] for item in items] for index in range(len(self._moments))]
         if self._counts_steps:
@@ -242,7 +290,10 @@ class ProjectedOptimizer(Optimizer):
         return lists
 
     def _kept(self, path: Path) -> Any:
-        """Return what a path remembers from step to step; it is no part of the state, and copies start without it."""
+        """Return what a path remembers from step to step.
+
+        It is no part of the state, and copies start without it.
+        """
         kept: dict[str, Any] = self.__dict__.setdefault("_plans", {})
         if path not in kept:
             if path == "numba":
@@ -254,7 +305,10 @@ class ProjectedOptimizer(Optimizer):
 
 
 def _count_on(state: dict[str, Any], weight: Tensor, *, on_device: bool) -> None:
-    """Turn `step` into a float32 [] tensor on the weight's device, or into an int, which waits for the device once."""
+    """Turn `step` into a float32 [] tensor on the weight's device, or into an int.
+
+    The latter waits for the device once.
+    """
     step = state["step"]
     if not on_device:
         state["step"] = int(step)
@@ -265,7 +319,10 @@ def _count_on(state: dict[str, Any], weight: Tensor, *, on_device: bool) -> None
 
 
 def _unscaled(item: _Item, scale: Tensor) -> Tensor:
-    """Return the gradient [*] divided by the scale, in the moments' precision where it is wider: in float16 the quotient may underflow."""
+    """Return the gradient [*] divided by the scale, in the moments' precision where it is wider.
+
+    In float16 the quotient may underflow.
+    """
     dtype = torch.promote_types(item.grad.dtype, item.moments[0].dtype)
     return item.grad.to(dtype) / scale.to(item.grad.device)
 
@@ -285,7 +342,10 @@ def _fits_triton(item: _Item) -> bool:
 
     tensors = (item.weight, item.grad, *item.moments)
     device = item.weight.device
-    if not all(type(tensor) in _PLAIN_TYPES and tensor.dtype in _TRITON_DTYPES and tensor.device == device for tensor in tensors):
+    if not all(
+        type(tensor) in _PLAIN_TYPES and tensor.dtype in _TRITON_DTYPES and tensor.device == device
+        for tensor in tensors
+    ):
         return False
     return have_equal_rows(*tensors)
 

@@ -1,19 +1,24 @@
-"""The step of AdamP and SGDP on a CUDA device: all tensors of a group in one handful of Triton launches, never waiting for the device.
+"""The step of AdamP and SGDP on a CUDA device.
+
+All tensors of a group in one handful of Triton launches, never waiting for the device.
 
 Five kernels; the first and third are launched once for each shape of tile that the rows need:
 
     sum       reads w, g          <w, g>, <w, w>, <g, g> of each row
-    decide    reads the sums      finds channel, layer or none, counts the step, corrects the bias: one program a tensor
-    update    reads w, g, m, v    writes m, v, and w but for tensors projected as a layer and projected rows that were cut
+    decide    reads the sums      finds channel, layer or none, counts the step, corrects the bias: one
+              program a tensor
+    update    reads w, g, m, v    writes m, v, and w but for tensors projected as a layer and projected rows
+              that were cut
     settle    reads <w, u>        the coefficients of what `update` left: returns at once for all others
     apply     reads w, m, v       writes w of what `update` left: returns at once for all others
 
-In float32 that is 36 bytes of traffic an element for AdamP where the test is taken (8 for the sums, 28 as a fused AdamW has), 28 where it is not
-(delta=0, one dimension), 48 for a tensor that `update` left to `apply`. No atomics, each sum in a fixed order: equal inputs give equal bits,
-whatever came before.
+In float32 that is 36 bytes of traffic an element for AdamP where the test is taken (8 for the sums, 28 as a
+fused AdamW has), 28 where it is not (delta=0, one dimension), 48 for a tensor that `update` left to `apply`.
+No atomics, each sum in a fixed order: equal inputs give equal bits, whatever came before.
 
-The kernels take pointers from tables on the device. Tables of weights and states are built once; the gradients' pointers and the
-hyperparameters are sent together, by one copy that nobody waits for, when one of them has changed.
+The kernels take pointers from tables on the device. Tables of weights and states are built once; the
+gradients' pointers and the hyperparameters are sent together, by one copy that nobody waits for, when one of
+them has changed.
 """
 
 __all__ = ["Plans", "adamp_step", "have_equal_rows", "sgdp_step"]
@@ -37,7 +42,8 @@ _ROWS = 2048  # rows that `decide` and `settle` look at together
 class Hyperparameters(NamedTuple):
     """What the kernels read of a group, in the order in which they find it on the device, float64.
 
-    The first moment becomes keep m + take g, the Nesterov direction is keep m + look g, the second moment keep_second v + take_second g^2.
+    The first moment becomes keep m + take g, the Nesterov direction is keep m + look g, the second moment
+    keep_second v + take_second g^2.
     """
 
     lr: float
@@ -55,9 +61,12 @@ class Hyperparameters(NamedTuple):
 
 
 class Plans:
-    """What the kernels of one optimizer keep on its device from step to step; a copy of it, and a pickled one, is empty.
+    """What the kernels of one optimizer keep on its device from step to step.
 
-    Each list of tensors gets a plan. One that a CUDA graph uses stays, for the graph holds its addresses; of others the oldest goes.
+    A copy of it, and a pickled one, is empty.
+
+    Each list of tensors gets a plan. One that a CUDA graph uses stays, for the graph holds its addresses; of
+    others the oldest goes.
     """
 
     def __init__(self) -> None:
@@ -69,7 +78,12 @@ class Plans:
         return Plans, ()
 
     def plan(
-        self, weights: Sequence[Tensor], grads: Sequence[Tensor], firsts: Sequence[Tensor], seconds: Sequence[Tensor], steps: Sequence[Tensor]
+        self,
+        weights: Sequence[Tensor],
+        grads: Sequence[Tensor],
+        firsts: Sequence[Tensor],
+        seconds: Sequence[Tensor],
+        steps: Sequence[Tensor],
     ) -> Plan:
         """Return the plan of tensors of the same dtypes.
 
@@ -77,14 +91,17 @@ class Plans:
             RuntimeError: a CUDA graph is being captured, and no step was taken with these tensors before.
         """
         dtypes = (weights[0].dtype, grads[0].dtype, firsts[0].dtype)
-        places = tuple(tensor.data_ptr() for tensors in (weights, firsts, seconds, steps) for tensor in tensors)
+        places = tuple(
+            tensor.data_ptr() for tensors in (weights, firsts, seconds, steps) for tensor in tensors
+        )
         key = (dtypes, weights[0].device, places, tuple(weight.shape for weight in weights))
         plan = self._plans.get(key)
         if plan is None:
             if weights[0].is_cuda and torch.cuda.is_current_stream_capturing():
                 raise RuntimeError(
-                    "a CUDA graph expects one step of the optimizer before its capture, got a capture with parameters never stepped together; "
-                    "warm up with the same parameters, as torch.cuda.graph asks"
+                    "a CUDA graph expects one step of the optimizer before its capture, got a "
+                    "capture with parameters never stepped together; warm up with the same "
+                    "parameters, as torch.cuda.graph asks"
                 )
             idle = [other for other, old in self._plans.items() if not old.captured]
             if len(idle) >= _MAX_PLANS:
@@ -107,10 +124,13 @@ def adamp_step(
     grad_scale: Tensor | None = None,
     found_inf: Tensor | None = None,
 ) -> None:
-    """Take one step of AdamP on all tensors of a group, in place, in float32 arithmetic (float64 for float64 tensors).
+    """Take one step of AdamP on all tensors of a group.
+
+    It is done in place, in float32 arithmetic (float64 for float64 tensors).
 
     Args:
-        weights: [n] tensors of any shapes on one device, float64, float32, bfloat16 or float16; see `have_equal_rows` for their layout.
+        weights: [n] tensors of any shapes on one device, float64, float32, bfloat16 or float16; see
+            `have_equal_rows` for their layout.
         grads: [n] gradients, laid out as the weights; may have a dtype of their own. Not changed.
         exp_avgs: [n] first moments, laid out as the weights; in the weight's dtype or float32.
         exp_avg_sqs: [n] second moments, like the first.
@@ -139,7 +159,16 @@ def adamp_step(
         wd_ratio=wd_ratio,
     )
     lists = (weights, grads, exp_avgs, exp_avg_sqs, steps)
-    _step(plans, lists, hyperparameters, lr=lr, nesterov=nesterov, maximize=maximize, grad_scale=grad_scale, found_inf=found_inf)
+    _step(
+        plans,
+        lists,
+        hyperparameters,
+        lr=lr,
+        nesterov=nesterov,
+        maximize=maximize,
+        grad_scale=grad_scale,
+        found_inf=found_inf,
+    )
 
 
 def sgdp_step(
@@ -179,11 +208,22 @@ def sgdp_step(
         wd_ratio=wd_ratio,
     )
     lists = (weights, grads, buffers, buffers, ())
-    _step(plans, lists, hyperparameters, lr=lr, nesterov=nesterov, maximize=maximize, grad_scale=grad_scale, found_inf=found_inf)
+    _step(
+        plans,
+        lists,
+        hyperparameters,
+        lr=lr,
+        nesterov=nesterov,
+        maximize=maximize,
+        grad_scale=grad_scale,
+        found_inf=found_inf,
+    )
 
 
 def have_equal_rows(weight: Tensor, *others: Tensor) -> bool:
-    """Return whether the tensors fill their memory without gaps, row [i, ...] after row, and all lie alike (contiguous, channels_last, ...).
+    """Return whether the tensors fill their memory without gaps, and all lie alike.
+
+    Row [i, ...] comes after row; they are contiguous, channels_last, ...
 
     Without it the kernels would take other elements for a row; they do not check.
     """
@@ -212,13 +252,21 @@ def _step(plans: Plans, lists: _Lists, hyperparameters: Hyperparameters, **optio
     weights, grads, firsts, _, _ = lists
     if not weights:
         return
-    dtypes = [(weight.dtype, grad.dtype, first.dtype) for weight, grad, first in zip(weights, grads, firsts, strict=True)]
+    dtypes = [
+        (weight.dtype, grad.dtype, first.dtype)
+        for weight, grad, first in zip(weights, grads, firsts, strict=True)
+    ]
     with torch.cuda.device_of(weights[0]):
         for kind in dict.fromkeys(dtypes):
             chosen = [index for index, other in enumerate(dtypes) if other == kind]
-            same = lists if len(chosen) == len(weights) else tuple([some[index] for index in chosen] if some else [] for some in lists)
+            same = (
+                lists
+                if len(chosen) == len(weights)
+                else tuple([some[index] for index in chosen] if some else [] for some in lists)
+            )
             _launch(plans.plan(*same), same[1], kind, hyperparameters, is_adam=bool(lists[4]), **options)
-    # torch does not see what a kernel writes: without this a graph of before the step could be differentiated with the weights of after it.
+    # torch does not see what a kernel writes: without this a graph of before the step could be differentiated
+    # with the weights of after it.
     torch.autograd.graph.increment_version(weights)
 
 
@@ -238,7 +286,12 @@ def _launch(
     # Triton is loaded by the first step that needs it, so that the package imports without it.
     kernels: Any = importlib.import_module("adamp._triton_kernels")
     tl: Any = importlib.import_module("triton.language")
-    names = {torch.float64: tl.float64, torch.float32: tl.float32, torch.bfloat16: tl.bfloat16, torch.float16: tl.float16}
+    names = {
+        torch.float64: tl.float64,
+        torch.float32: tl.float32,
+        torch.bfloat16: tl.bfloat16,
+        torch.float16: tl.float16,
+    }
     W, G, M = (names[dtype] for dtype in dtypes)
     ACC = names[plan.sums.dtype]
     addresses = tuple(grad.data_ptr() for grad in grads)
@@ -254,7 +307,8 @@ def _launch(
             if shape.projected:
                 kernels.sum_rows[(shape.projected,)](
                     plan.table, places, plan.items, shape.first, *sums, *amp,
-                    W=W, G=G, ACC=ACC, ROWS=shape.rows, COLUMNS=shape.columns, VECTOR=shape.vector if may_widen else 1,
+                    W=W, G=G, ACC=ACC, ROWS=shape.rows, COLUMNS=shape.columns,
+                    VECTOR=shape.vector if may_widen else 1,
                     num_warps=shape.warps, enable_fp_fusion=True,
                 )  # fmt: skip
     kernels.decide[(plan.tensors,)](
@@ -264,12 +318,22 @@ def _launch(
     for shape in reversed(plan.launches):
         kernels.update[(shape.items,)](
             plan.table, places, hyper, plan.items, shape.first, *sums, plan.views, plan.scalars, *amp,
-            W=W, G=G, M=M, ACC=ACC, PROJECTS=projects, ROWS=shape.rows, COLUMNS=shape.columns, VECTOR=shape.vector if may_widen else 1, **direction,
+            W=W, G=G, M=M, ACC=ACC, PROJECTS=projects, ROWS=shape.rows, COLUMNS=shape.columns,
+            VECTOR=shape.vector if may_widen else 1, **direction,
             num_warps=shape.warps, enable_fp_fusion=True,
         )  # fmt: skip
     if projects:
         kernels.settle[(plan.tensors,)](
-            plan.table, hyper, found_inf, *sums, plan.views, plan.scalars, ACC=ACC, BLOCK=_ROWS, num_warps=16, enable_fp_fusion=True
+            plan.table,
+            hyper,
+            found_inf,
+            *sums,
+            plan.views,
+            plan.scalars,
+            ACC=ACC,
+            BLOCK=_ROWS,
+            num_warps=16,
+            enable_fp_fusion=True,
         )
         kernels.apply[(len(plan.chunks),)](
             plan.table, places, hyper, plan.chunks, plan.sums, plan.views, plan.scalars, *amp,

@@ -1,9 +1,13 @@
-# Triton's language has no types that a strict check could follow, and takes numbers and dtypes for its constexpr.
+# Triton's language has no types that a strict check could follow, and takes numbers and dtypes for its
+# constexpr.
 # pyright: basic, reportArgumentType=false
-"""The Triton kernels of AdamP and SGDP: sums, decision, update; `adamp._triton` tells how they follow one another, `_triton_plan` fills the tables.
+"""The Triton kernels of AdamP and SGDP: sums, decision, update.
 
-Importing this needs Triton. Letters: w weight, g gradient, m first moment (or momentum buffer), v second moment, u update before the projection.
-A row may be cut into parts; every part of every row has one slot in each of the four planes of `sums`.
+`adamp._triton` tells how they follow one another, `_triton_plan` fills the tables.
+
+Importing this needs Triton. Letters: w weight, g gradient, m first moment (or momentum buffer), v second
+moment, u update before the projection. A row may be cut into parts; every part of every row has one slot in
+each of the four planes of `sums`.
 """
 
 __all__ = ["apply", "decide", "settle", "sum_rows", "update"]
@@ -67,7 +71,10 @@ def _field(table, tensor, FIELD: tl.constexpr):
 
 @triton.jit
 def _at(address, offset, DTYPE: tl.constexpr, VECTOR: tl.constexpr):
-    """Return a pointer to an element; with a VECTOR of more than 1 it lies on 16 bytes, so that lanes may load that many elements at once."""
+    """Return a pointer to an element.
+
+    With a VECTOR of more than 1 it lies on 16 bytes, so that lanes may load that many elements at once.
+    """
     pointer = address.to(tl.pointer_type(DTYPE), bitcast=True) + offset
     if VECTOR > 1:
         # Said of the sum, for Triton 3.6 forgets it of a pointer made from a number.
@@ -77,15 +84,24 @@ def _at(address, offset, DTYPE: tl.constexpr, VECTOR: tl.constexpr):
 
 @triton.jit
 def _place(table, tensor, row, part, ROWS: tl.constexpr, VECTOR: tl.constexpr):
-    """Return where in its tensor a tile begins, where in the tile each row begins, [ROWS, 1], and the width of the rows' part.
+    """Return where in its tensor a tile begins, and where in the tile each row begins, [ROWS, 1].
+
+    Also the width of the rows' part.
 
     All are multiples of VECTOR. Inside a tile 32 bits are enough, and take half the registers.
     """
-    length, span = tl.multiple_of(_field(table, tensor, LENGTH), VECTOR), tl.multiple_of(_field(table, tensor, SPAN), VECTOR)
+    length, span = (
+        tl.multiple_of(_field(table, tensor, LENGTH), VECTOR),
+        tl.multiple_of(_field(table, tensor, SPAN), VECTOR),
+    )
     begin = part.to(tl.int64) * span
     width = tl.minimum(span, length - begin).to(tl.int32)
     stride = tl.multiple_of(length.to(tl.int32), VECTOR)
-    return row.to(tl.int64) * length + begin, tl.arange(0, ROWS)[:, None] * stride, tl.multiple_of(width, VECTOR)
+    return (
+        row.to(tl.int64) * length + begin,
+        tl.arange(0, ROWS)[:, None] * stride,
+        tl.multiple_of(width, VECTOR),
+    )
 
 
 @triton.jit
@@ -116,9 +132,13 @@ def _stepped(w, u, coefficient, alpha):
 @triton.jit(do_not_specialize=["first", "slots"])
 def sum_rows(
     table, grads, items, first, sums, slots, grad_scale, found_inf,
-    W: tl.constexpr, G: tl.constexpr, ACC: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, VECTOR: tl.constexpr,
+    W: tl.constexpr, G: tl.constexpr, ACC: tl.constexpr,
+    ROWS: tl.constexpr, COLUMNS: tl.constexpr, VECTOR: tl.constexpr,
 ):  # fmt: skip
-    """Sum <w, g>, <w, w> and <g, g> over one part of each of ROWS rows. The gradient's sign is of no matter to the test."""
+    """Sum <w, g>, <w, w> and <g, g> over one part of each of ROWS rows.
+
+    The gradient's sign is of no matter to the test.
+    """
     if _is_skipped(found_inf):
         return
     item = items + 3 * (first + tl.program_id(0))
@@ -169,7 +189,10 @@ def decide(
     if PROJECTS:
         first = _field(table, tensor, SLOT)
         if first >= 0:
-            count, parts = _field(table, tensor, COUNT).to(tl.int32), _field(table, tensor, PARTS).to(tl.int32)
+            count, parts = (
+                _field(table, tensor, COUNT).to(tl.int32),
+                _field(table, tensor, PARTS).to(tl.int32),
+            )
             length = _field(table, tensor, LENGTH)
             eps, delta = tl.load(hyper + EPS).to(ACC), tl.load(hyper + DELTA)
             row_bound = (delta / tl.sqrt(length.to(tl.float64))).to(ACC)
@@ -190,7 +213,9 @@ def decide(
                     weight_square += tl.load(slot + WEIGHT_SQUARE * slots, inside, 0.0)
                     grad_square += tl.load(slot + GRAD_SQUARE * slots, inside, 0.0)
                 # Negated, for a NaN compares false: such a row fails.
-                failures += tl.where(inside & ~(_cosine(dot, weight_square, grad_square, eps) < row_bound), 1, 0)
+                failures += tl.where(
+                    inside & ~(_cosine(dot, weight_square, grad_square, eps) < row_bound), 1, 0
+                )
                 dots += dot
                 weight_squares += weight_square
                 grad_squares += grad_square
@@ -209,7 +234,10 @@ def decide(
 
 @triton.jit
 def _cosine(dot, weight_square, grad_square, eps):
-    """Return |cos|, norm by norm: the product of the norms could leave the range where the cosine does not."""
+    """Return |cos|, norm by norm.
+
+    The product of the norms could leave the range where the cosine does not.
+    """
     return tl.abs(dot / tl.maximum(tl.sqrt(weight_square), eps) / tl.maximum(tl.sqrt(grad_square), eps))
 
 
@@ -220,7 +248,10 @@ def update(
     ADAM: tl.constexpr, NESTEROV: tl.constexpr, MAXIMIZE: tl.constexpr, PROJECTS: tl.constexpr,
     ROWS: tl.constexpr, COLUMNS: tl.constexpr, VECTOR: tl.constexpr,
 ):  # fmt: skip
-    """Update the moments of one part of each of ROWS rows, and their weights unless that takes sums of parts that other programs see."""
+    """Update the moments of one part of each of ROWS rows, and their weights.
+
+    Not the weights where that takes sums of parts that other programs see.
+    """
     if _is_skipped(found_inf):
         return
     # Backwards: what `sum_rows` read last is still in the cache.
@@ -319,7 +350,8 @@ def settle(table, hyper, found_inf, sums, slots, views, scalars, ACC: tl.constex
 def apply(
     table, grads, hyper, chunks, sums, views, scalars, grad_scale, found_inf,
     W: tl.constexpr, G: tl.constexpr, M: tl.constexpr, ACC: tl.constexpr,
-    ADAM: tl.constexpr, NESTEROV: tl.constexpr, MAXIMIZE: tl.constexpr, CHUNK: tl.constexpr, BLOCK: tl.constexpr,
+    ADAM: tl.constexpr, NESTEROV: tl.constexpr, MAXIMIZE: tl.constexpr,
+    CHUNK: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """Update the weights of one chunk, CHUNK elements that may span rows, of a tensor that `update` left."""
     if _is_skipped(found_inf):
@@ -334,7 +366,10 @@ def apply(
         first_moment = _at(_field(table, tensor, FIRST), 0, M, 1)
         second_moment = _at(_field(table, tensor, SECOND), 0, M, 1)
         coefficients = sums + DOT + _field(table, tensor, SLOT)
-        alpha, unbias = tl.load(scalars + tensor * SCALARS + ALPHA), tl.load(scalars + tensor * SCALARS + UNBIAS)
+        alpha, unbias = (
+            tl.load(scalars + tensor * SCALARS + ALPHA),
+            tl.load(scalars + tensor * SCALARS + UNBIAS),
+        )
         begin = chunk.to(tl.int64) * CHUNK
         for offset in range(0, tl.minimum(CHUNK, size - begin).to(tl.int32), BLOCK):
             place = begin + offset + tl.arange(0, BLOCK)

@@ -1,4 +1,7 @@
-"""The tables from which the kernels learn where tensors lie and how their rows are shared out, and how they get to the device without a wait."""
+"""The tables from which the kernels learn where tensors lie and how their rows are shared out.
+
+Also how they get to the device without a wait.
+"""
 
 __all__ = ["Launch", "Plan"]
 
@@ -9,7 +12,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-# A tile holds 2,048 elements, half of that where rows are so short that an element takes more registers. Longer rows go through it piece by piece.
+# A tile holds 2,048 elements, half of that where rows are so short that an element takes more registers.
+# Longer rows go through it piece by piece.
 _TILES = ((64, 64, 16), (640, 16, 128), (4096, 4, 512))  # (longest row, rows, columns)
 _WIDE = (1, 2048)
 _MAX_SPAN = 8192  # of a part; longer rows are cut, so that many programs share one
@@ -18,12 +22,15 @@ CHUNK = 16384  # elements of a program of `apply`
 
 
 class Launch(NamedTuple):
-    """The items of one shape of tile: programs `first` to `first + items`, of which the first `projected` have rows that are tested.
+    """The items of one shape of tile.
+
+    Programs `first` to `first + items`, of which the first `projected` have rows that are tested.
 
     Attributes:
         rows: of a tile.
         columns: of a tile.
-        vector: elements that rows' lengths and addresses allow to load at once, 1 or as many as 16 bytes hold.
+        vector: elements that rows' lengths and addresses allow to load at once, 1 or as many as 16 bytes
+            hold.
         first: number of the first item.
         projected: how many items, from the first, belong to tensors of two dimensions or more.
         items: how many there are.
@@ -38,7 +45,10 @@ class Launch(NamedTuple):
 
     @property
     def warps(self) -> int:
-        """8 elements of a tile for each of a warp's 32 threads: two loads of 16 bytes from each array in float32."""
+        """8 elements of a tile for each of a warp's 32 threads.
+
+        Two loads of 16 bytes from each array in float32.
+        """
         return self.rows * self.columns // 256
 
 
@@ -87,7 +97,17 @@ class Plan:
             (rows, columns), span = _shares(length, is_projected=is_projected)
             parts = max(1, math.ceil(length / span))
             places = [tensor.data_ptr() for tensor in (weight, first, second)]
-            table.append([*places, steps[index].data_ptr() if steps else 0, count, length, span, self.slots if is_projected else -1, parts])
+            table.append(
+                [
+                    *places,
+                    steps[index].data_ptr() if steps else 0,
+                    count,
+                    length,
+                    span,
+                    self.slots if is_projected else -1,
+                    parts,
+                ]
+            )
             if count == 0:
                 continue
             is_aligned = length % vector == 0 and all(place % 16 == 0 for place in places)
@@ -120,10 +140,13 @@ class Plan:
         self.captured: list[tuple[Tensor, Tensor]] = []
 
     def send(self, hyperparameters: tuple[float, ...], grads: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-        """Return the hyperparameters, [H] float64, and the gradients' addresses, [tensors] int64, on the device; sent only if they changed.
+        """Return the hyperparameters, [H] float64, and the gradients' addresses, [tensors] int64.
 
-        A graph gets a table of its own, filled anew by each replay from a pinned buffer that lives as long as this plan: eager steps in
-        between write to theirs. The buffer was made by an eager step, for memory is better not pinned in the middle of a capture.
+        Both are on the device; sent only if they changed.
+
+        A graph gets a table of its own, filled anew by each replay from a pinned buffer that lives as long as
+        this plan: eager steps in between write to theirs. The buffer was made by an eager step, for memory is
+        better not pinned in the middle of a capture.
         """
         split = len(hyperparameters)
         device = self.table.device
@@ -138,7 +161,8 @@ class Plan:
         if self._spare is None:
             self._spare = _pinned(split + len(grads), device)
         if self._sent != (hyperparameters, grads):
-            # A new buffer each time: the last one may still be on its way. torch's pinned allocator keeps it until the copy is done.
+            # A new buffer each time: the last one may still be on its way. torch's pinned allocator keeps it
+            # until the copy is done.
             buffer = _pinned(split + len(grads), device)
             _write(buffer, hyperparameters, grads)
             if len(self._changing) != len(buffer):
@@ -165,7 +189,9 @@ def _pinned(size: int, device: torch.device) -> Tensor:
 
 
 def _write(buffer: Tensor, hyperparameters: tuple[float, ...], grads: tuple[int, ...]) -> None:
-    buffer[: len(hyperparameters)].view(torch.float64).copy_(torch.tensor(hyperparameters, dtype=torch.float64))
+    buffer[: len(hyperparameters)].view(torch.float64).copy_(
+        torch.tensor(hyperparameters, dtype=torch.float64)
+    )
     buffer[len(hyperparameters) :].copy_(torch.tensor(grads, dtype=torch.int64))
 
 

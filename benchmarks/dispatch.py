@@ -1,4 +1,7 @@
-"""A dispatcher as a user runs it: `python -m workers` in a process of its own, on SQLite in a folder of its own, with its own Ray."""
+"""A dispatcher as a user runs it.
+
+`python -m workers` in a process of its own, on SQLite in a folder of its own, with its own Ray.
+"""
 
 __all__ = ["Dispatch", "dispatching"]
 
@@ -33,7 +36,9 @@ class Dispatch:
         self._process = process
 
     def ready(self) -> float:
-        """Wait until a run stands ready for the next study, its imports done; return the monotonic time since when.
+        """Wait until a run stands ready for the next study, its imports done.
+
+        Return the monotonic time since when.
 
         Raises:
             RuntimeError: the dispatcher has ended; what it said is the message.
@@ -55,11 +60,17 @@ class Dispatch:
             time.sleep(_LOOK_EVERY_S)
         study = self.store.study(study_id)
         if study.state is not StudyState.COMPLETED:
-            raise RuntimeError(f"expected a study that completes, it is {study.state.value}: {study.state_reason}; the log is in {self.home}/logs")
+            raise RuntimeError(
+                f"expected a study that completes, it is {study.state.value}: "
+                f"{study.state_reason}; the log is in {self.home}/logs"
+            )
         return study
 
     def run_pid(self) -> int | None:
-        """Return the youngest of the dispatcher's processes for runs, which waits for the next study; None while there is none."""
+        """Return the youngest of the dispatcher's processes for runs, which waits for the next study.
+
+        None while there is none.
+        """
         return max(self.runs(), default=None)
 
     def runs(self) -> Sequence[int]:
@@ -77,7 +88,9 @@ class Dispatch:
 
     def _check(self) -> None:
         if self._process.poll() is not None:
-            raise RuntimeError(f"the dispatcher ended with code {self._process.returncode}: {self._said()[-2000:]}")
+            raise RuntimeError(
+                f"the dispatcher ended with code {self._process.returncode}: {self._said()[-2000:]}"
+            )
 
 
 @contextmanager
@@ -88,7 +101,8 @@ def dispatching(home: Path, side: Side, *, cpus: int, paths: Sequence[Path] = ()
         home: an empty folder.
         side: whose processes they are.
         cpus: cores of its Ray: so many packs at once.
-        paths: folders from which its processes may import besides this repository, for workloads of a benchmark's own.
+        paths: folders from which its processes may import besides this repository, for workloads of a
+            benchmark's own.
     """
     environment = {
         **side.environment,

@@ -1,14 +1,18 @@
-"""The service under load: a large record, 200 requests a second, readers of event streams and running studies, on PostgreSQL.
+"""The service under load.
+
+A large record, 200 requests a second, readers of event streams and running studies, on PostgreSQL.
 
     .venv/bin/python benchmarks/load.py --keep /var/tmp/tangent-record --json load.json --markdown load.md
 
-fills 1,000 studies, 100,000 trials and 1,000,000 measurements (`load_record.py`), starts `tangent serve` with API tokens and four runs without Ray
-(`simulated_runs.py`), opens 20 event streams on their studies, and asks 200 times a second for a minute, by an open schedule (`load_traffic.py`):
+fills 1,000 studies, 100,000 trials and 1,000,000 measurements (`load_record.py`), starts `tangent serve` with
+API tokens and four runs without Ray (`simulated_runs.py`), opens 20 event streams on their studies, and asks
+200 times a second for a minute, by an open schedule (`load_traffic.py`):
 
     ms      from the moment at which a request was due to the last byte of its answer
     lag ms  by how much the generator itself was late; it is part of the former
 
-All of it shares this machine's cores. `--keep FOLDER` keeps the filled database for the next time: a copy of it is used, so every time begins alike.
+All of it shares this machine's cores. `--keep FOLDER` keeps the filled database for the next time: a copy of
+it is used, so every time begins alike.
 """
 
 import argparse
@@ -48,7 +52,12 @@ __all__ = ["main"]
 _ROOT = Path(__file__).parents[1]
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 _SETTLE_S = 5.0
-_MEMORY = (("idle_mb", "before anything was asked"), ("rss_before_mb", "before"), ("rss_after_mb", "after"), ("rss_peak_mb", "at most"))
+_MEMORY = (
+    ("idle_mb", "before anything was asked"),
+    ("rss_before_mb", "before"),
+    ("rss_after_mb", "after"),
+    ("rss_peak_mb", "at most"),
+)
 
 
 @dataclass(frozen=True)
@@ -72,12 +81,21 @@ class _Process:
     @property
     def children(self) -> list[str]:
         """Process ids of its children, whichever of its threads has started them."""
-        return [pid for task in Path(f"/proc/{self.process.pid}/task").glob("*/children") for pid in task.read_text().split()]
+        return [
+            pid
+            for task in Path(f"/proc/{self.process.pid}/task").glob("*/children")
+            for pid in task.read_text().split()
+        ]
 
 
 def _cpu_s(pid: int) -> float:
     with contextlib.suppress(OSError):
-        return sum(int(field) for field in Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[11:13]) / _TICKS_PER_S
+        return (
+            sum(
+                int(field) for field in Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[11:13]
+            )
+            / _TICKS_PER_S
+        )
     return 0.0
 
 
@@ -92,7 +110,14 @@ def _rss_mb(pid: int) -> float:
 def _started(command: Sequence[str | Path], log: Path, environment: dict[str, str]) -> Iterator[_Process]:
     """Start a process in a group of its own, end it afterwards."""
     with log.open("wb") as file:
-        process = subprocess.Popen(command, stdout=file, stderr=file, env={**os.environ, **environment}, start_new_session=True, cwd=log.parent)
+        process = subprocess.Popen(
+            command,
+            stdout=file,
+            stderr=file,
+            env={**os.environ, **environment},
+            start_new_session=True,
+            cwd=log.parent,
+        )
     try:
         yield _Process(process)
     finally:
@@ -112,7 +137,10 @@ def _free_port() -> int:
 
 def _wait_for(port: int, served: _Process, log: Path) -> None:
     for _ in range(300):
-        with contextlib.suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=1):
+        with (
+            contextlib.suppress(OSError),
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=1),
+        ):
             return
         if served.process.poll() is not None:
             break
@@ -159,7 +187,9 @@ def _submitted(store: Store, count: int) -> list[str]:
     return found
 
 
-async def _load(given: argparse.Namespace, ports: list[int], mix: Mix, readers: list[Reader]) -> tuple[Traffic, tuple[float, float]]:
+async def _load(
+    given: argparse.Namespace, ports: list[int], mix: Mix, readers: list[Reader]
+) -> tuple[Traffic, tuple[float, float]]:
     """Ask for a while before anything counts, then for as long as was asked; return what came of it.
 
     With it come the seconds until the last answer, and the generator's own processor seconds.
@@ -187,7 +217,14 @@ def _row(name: str, answers: Sequence[Answer]) -> list[str]:
     ms = [1000 * answer.latency_s for answer in answers]
     errors = sum(answer.status == 0 or answer.status >= 400 for answer in answers)
     kb = statistics.fmean(answer.size for answer in answers) / 1024
-    return [name, f"{len(answers)}", *(f"{_quantile(ms, share):.0f}" for share in (0.5, 0.95, 0.99)), f"{max(ms):.0f}", f"{kb:.1f}", f"{errors}"]
+    return [
+        name,
+        f"{len(answers)}",
+        *(f"{_quantile(ms, share):.0f}" for share in (0.5, 0.95, 0.99)),
+        f"{max(ms):.0f}",
+        f"{kb:.1f}",
+        f"{errors}",
+    ]
 
 
 def _tables(answers: Sequence[Answer], found: dict[str, Any]) -> list[Table]:
@@ -196,11 +233,20 @@ def _tables(answers: Sequence[Answer], found: dict[str, Any]) -> list[Table]:
     lag_ms = [1000 * answer.lag_s for answer in answers]
     cores = ", ".join(f"{who} {used:.2f}" for who, used in found["cores"].items())
     notes = [
-        f"The generator was {_quantile(lag_ms, 0.5):.1f} ms late in the median, {_quantile(lag_ms, 0.99):.1f} at p99, {max(lag_ms):.0f} at most.",
+        (
+            f"The generator was {_quantile(lag_ms, 0.5):.1f} ms late in the median, "
+            f"{_quantile(lag_ms, 0.99):.1f} at p99, {max(lag_ms):.0f} at most."
+        ),
         f"{len(answers) / found['seconds']:.0f} requests a second; cores used: {cores}.",
         f"Service: {', '.join(f'{found[name]:.0f} MB {when}' for name, when in _MEMORY)}.",
-        f"{found['readers']} streams: {found['stream_events']} events told, {found['stream_gaps']} gaps, {found['stream_faults']} faults.",
-        f"Its transactions took {found['transaction_s']:.1f} s of the {found['request_s']:.1f} s that its requests took.",
+        (
+            f"{found['readers']} streams: {found['stream_events']} events told, {found['stream_gaps']} "
+            f"gaps, {found['stream_faults']} faults."
+        ),
+        (
+            f"Its transactions took {found['transaction_s']:.1f} s of the "
+            f"{found['request_s']:.1f} s that its requests took."
+        ),
     ]
     header = ["requests", "n", "p50 ms", "p95 ms", "p99 ms", "max ms", "KB", "errors"]
     return [Table(title=found["title"], header=header, rows=[*rows, _row("all", answers)], notes=notes)]
@@ -214,24 +260,40 @@ def _statements(server: Postgres) -> list[dict[str, Any]]:
     """Return the statements that took longest in all, longest first."""
     with server.connect() as connection:
         rows = connection.execute(
-            b"SELECT query, calls, total_exec_time + total_plan_time, mean_exec_time, rows FROM pg_stat_statements ORDER BY 3 DESC LIMIT 25"
+            b"SELECT query, calls, total_exec_time + total_plan_time, mean_exec_time, rows FROM "
+            b"pg_stat_statements ORDER BY 3 DESC LIMIT 25"
         ).fetchall()
     return [dict(zip(("query", "calls", "total_ms", "mean_ms", "rows"), row, strict=True)) for row in rows]
 
 
-def _runs(given: argparse.Namespace, server: Postgres, store: Store, home: Path, stack: ExitStack) -> dict[str, _Process]:
-    """Submit the studies that are to run and start a run of each; return them by study, once each has begun."""
+def _runs(
+    given: argparse.Namespace, server: Postgres, store: Store, home: Path, stack: ExitStack
+) -> dict[str, _Process]:
+    """Submit the studies that are to run and start a run of each.
+
+    Return them by study, once each has begun.
+    """
     studies, runs = _submitted(store, given.runs), dict[str, _Process]()
     for n in range(given.runs):
         claim = store.claim_next(dispatcher="load", lease_s=30.0)
         assert claim is not None, "they were just submitted"
         assert claim.study_id in studies, "they have the highest priority"
-        command = [sys.executable, Path(__file__).with_name("simulated_runs.py"), server.url, claim.study_id, str(claim.attempt)]
+        command = [
+            sys.executable,
+            Path(__file__).with_name("simulated_runs.py"),
+            server.url,
+            claim.study_id,
+            str(claim.attempt),
+        ]
         environment = {"PYTHONPATH": str(_ROOT), "OMP_NUM_THREADS": "1"}
-        runs[claim.study_id] = stack.enter_context(_started([*command, "--packs", "2"], home / f"run-{n}.log", environment))
+        runs[claim.study_id] = stack.enter_context(
+            _started([*command, "--packs", "2"], home / f"run-{n}.log", environment)
+        )
     while not all("ready" in _log(home / f"run-{n}.log") for n in range(given.runs)):
         if any(run.process.poll() is not None for run in runs.values()):
-            raise RuntimeError(f"a run has ended: {[_log(home / f'run-{n}.log')[-2000:] for n in range(given.runs)]}")
+            raise RuntimeError(
+                f"a run has ended: {[_log(home / f'run-{n}.log')[-2000:] for n in range(given.runs)]}"
+            )
         time.sleep(0.2)
     return runs
 
@@ -240,7 +302,9 @@ def _log(file: Path) -> str:
     return file.read_text(errors="replace")
 
 
-def _services(given: argparse.Namespace, server: Postgres, home: Path, stack: ExitStack) -> dict[int, _Process]:
+def _services(
+    given: argparse.Namespace, server: Postgres, home: Path, stack: ExitStack
+) -> dict[int, _Process]:
     """Start the service, as often as was asked; return its processes by port."""
     ports = [_free_port() for _ in range(given.replicas)]
     served: dict[int, _Process] = {}
@@ -252,7 +316,9 @@ def _services(given: argparse.Namespace, server: Postgres, home: Path, stack: Ex
             "TANGENT_DATABASE_URL": server.url,
             "TANGENT_PORT": str(port),
         }
-        served[port] = stack.enter_context(_started([Path(sys.executable).parent / "tangent", "serve"], log, environment))
+        served[port] = stack.enter_context(
+            _started([Path(sys.executable).parent / "tangent", "serve"], log, environment)
+        )
         _wait_for(port, served[port], log)
     return served
 
@@ -285,7 +351,12 @@ def _measured(given: argparse.Namespace, server: Postgres, home: Path, stack: Ex
     mix = Mix(store, server, tokens, running=running)
     last = {study_id: store.stamps([study_id])[study_id][1] for study_id in running}
     readers = [
-        Reader(ports[n % len(ports)], running[n % len(running)], tokens[n % len(tokens)], last[running[n % len(running)]])
+        Reader(
+            ports[n % len(ports)],
+            running[n % len(running)],
+            tokens[n % len(tokens)],
+            last[running[n % len(running)]],
+        )
         for n in range(given.readers)
     ]
     watched: dict[str, Any] = {"peak": 0.0}
@@ -308,17 +379,28 @@ def _measured(given: argparse.Namespace, server: Postgres, home: Path, stack: Ex
     traffic, (took_s, own_cpu_s) = asyncio.run(_load(given, ports, mix, readers))
     cpu = _cpu(server, served, runs)
     metrics = [_scraped(port, tokens[0]) for port in ports]
-    cores = {who: (cpu[who] - watched["cpu"][who]) / took_s for who in cpu} | {"generator": own_cpu_s / took_s}
+    cores = {who: (cpu[who] - watched["cpu"][who]) / took_s for who in cpu} | {
+        "generator": own_cpu_s / took_s
+    }
     after_mb = sum(process.rss_mb for process in served)
-    names = {"transaction_s": "tangent_database_transaction_seconds", "request_s": "tangent_http_request_seconds"}
+    names = {
+        "transaction_s": "tangent_database_transaction_seconds",
+        "request_s": "tangent_http_request_seconds",
+    }
     sums = {
-        key: sum(_sum_of(new, name) - _sum_of(old, name) for new, old in zip(metrics, watched["metrics"], strict=True)) for key, name in names.items()
+        key: sum(
+            _sum_of(new, name) - _sum_of(old, name)
+            for new, old in zip(metrics, watched["metrics"], strict=True)
+        )
+        for key, name in names.items()
     }
     for fault in traffic.faults[:20]:
         print(fault, file=sys.stderr)
     return {
-        "title": f"{given.rate:g} requests a second for {given.seconds:g} s, {given.replicas} service process{'es' * (given.replicas > 1)}, "
-        f"{given.readers} streams, {given.runs} runs",
+        "title": (
+            f"{given.rate:g} requests a second for {given.seconds:g} s, {given.replicas} service "
+            f"process{'es' * (given.replicas > 1)}, {given.readers} streams, {given.runs} runs"
+        ),
         "seconds": given.seconds,
         "took_s": took_s,
         "cores": cores,
@@ -340,34 +422,64 @@ def _measured(given: argparse.Namespace, server: Postgres, home: Path, stack: Ex
 
 def _profile(given: argparse.Namespace, served: _Process, home: Path) -> None:
     """Let py-spy look at a service while it works."""
-    command = [given.profile, "record", "-p", str(served.process.pid), "-d", str(int(given.warm_s + given.seconds)), "-r", "50", "-f", "raw", "--gil"]
-    subprocess.Popen([*command, "-o", home / "profile.txt"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    command = [
+        given.profile,
+        "record",
+        "-p",
+        str(served.process.pid),
+        "-d",
+        str(int(given.warm_s + given.seconds)),
+        "-r",
+        "50",
+        "-f",
+        "raw",
+        "--gil",
+    ]
+    subprocess.Popen(
+        [*command, "-o", home / "profile.txt"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
 
 
 def _cpu(server: Postgres, served: Sequence[_Process], runs: Sequence[_Process]) -> dict[str, float]:
-    return {"service": sum(one.cpu_s for one in served), "PostgreSQL": server.cpu_s, "runs": sum(one.cpu_s for one in runs)}
+    return {
+        "service": sum(one.cpu_s for one in served),
+        "PostgreSQL": server.cpu_s,
+        "runs": sum(one.cpu_s for one in runs),
+    }
 
 
 def _scraped(port: int, token: str) -> str:
-    asked = urllib.request.Request(f"http://127.0.0.1:{port}/metrics", headers={"Authorization": f"Bearer {token}"})
+    asked = urllib.request.Request(
+        f"http://127.0.0.1:{port}/metrics", headers={"Authorization": f"Bearer {token}"}
+    )
     with urllib.request.urlopen(asked, timeout=20) as answer:
         return answer.read().decode()
 
 
 def main() -> None:
     """Fill, start, ask, print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rate", type=float, default=200.0, help="requests a second (200)")
     parser.add_argument("--seconds", type=float, default=60.0, help="for how long (60)")
-    parser.add_argument("--warm-s", type=float, default=10.0, help="at a quarter of the rate before anything counts (10)")
+    parser.add_argument(
+        "--warm-s", type=float, default=10.0, help="at a quarter of the rate before anything counts (10)"
+    )
     parser.add_argument("--replicas", type=int, default=1, help="service processes (1)")
     parser.add_argument("--readers", type=int, default=20, help="open event streams (20)")
     parser.add_argument("--runs", type=int, default=4, help="running studies (4)")
     parser.add_argument("--studies", type=int, default=1000, help="studies on record (1000)")
     parser.add_argument("--large", type=int, default=10, help="of which so many have 2,000 trials (10)")
     parser.add_argument("--giant-of", type=int, default=10, help="and one so many times that (10); 0: none")
-    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="keep the filled database there, and use what was kept")
-    parser.add_argument("--profile", metavar="PY-SPY", help="a py-spy, to be let look at the service; its findings are left beside the JSON")
+    parser.add_argument(
+        "--keep", type=Path, metavar="FOLDER", help="keep the filled database there, and use what was kept"
+    )
+    parser.add_argument(
+        "--profile",
+        metavar="PY-SPY",
+        help="a py-spy, to be let look at the service; its findings are left beside the JSON",
+    )
     add_outputs(parser)
     given = parser.parse_args()
     # What was started has to end with it.

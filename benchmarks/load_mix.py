@@ -34,9 +34,14 @@ def _pages(store: Store, study_id: str) -> list[str]:
 
 
 class Mix:
-    """Chooses requests: a third of those about a study are about one that runs, most others about a few that many look at."""
+    """Chooses requests as users make them.
 
-    def __init__(self, store: Store, server: Postgres, tokens: Sequence[str], *, running: Sequence[str], seed: int = 3) -> None:
+    A third of those about a study are about one that runs, most others about a few that many look at.
+    """
+
+    def __init__(
+        self, store: Store, server: Postgres, tokens: Sequence[str], *, running: Sequence[str], seed: int = 3
+    ) -> None:
         """Look at the record.
 
         Args:
@@ -50,17 +55,27 @@ class Mix:
         self._tokens = list(tokens)
         self._running = list(running)
         with server.connect() as connection:
-            rows = connection.execute(b"SELECT study_id, sum(trials) FROM arm GROUP BY study_id ORDER BY study_id").fetchall()
-            trials = connection.execute(b"SELECT id FROM trial WHERE epochs_done > 0 ORDER BY hashtext(id) LIMIT 2000").fetchall()
+            rows = connection.execute(
+                b"SELECT study_id, sum(trials) FROM arm GROUP BY study_id ORDER BY study_id"
+            ).fetchall()
+            trials = connection.execute(
+                b"SELECT id FROM trial WHERE epochs_done > 0 ORDER BY hashtext(id) LIMIT 2000"
+            ).fetchall()
         self._small = [row[0] for row in rows if row[1] < 1000 and row[0] not in running]
         self._large = [row[0] for row in rows if 1000 <= row[1] < 5000]
         self._giant = [row[0] for row in rows if row[1] >= 5000]
         self._trials = [row[0] for row in trials]
         self._hot = self._rng.sample(self._small, min(_HOT, len(self._small)))
-        self._arms = {study_id: store.study(study_id).arms for study_id in (*self._large, *self._giant, *self._hot)}
+        self._arms = {
+            study_id: store.study(study_id).arms for study_id in (*self._large, *self._giant, *self._hot)
+        }
         self._etags: dict[str, str] = {}
         self._pages: list[str] = []
-        self._deep = [(study_id, page) for study_id in (*self._giant, *self._large[:1]) for page in _pages(store, study_id)]
+        self._deep = [
+            (study_id, page)
+            for study_id in (*self._giant, *self._large[:1])
+            for page in _pages(store, study_id)
+        ]
         self._live: dict[str, str] = {}
         self._mine: list[tuple[str, str]] = []
         self._n = 0
@@ -104,14 +119,27 @@ class Mix:
 
     def _any(self) -> str:
         (among,) = self._rng.choices(
-            [self._running or self._hot, self._hot, self._small, self._large or self._small, self._giant or self._small], [30, 50, 15, 4, 1]
+            [
+                self._running or self._hot,
+                self._hot,
+                self._small,
+                self._large or self._small,
+                self._giant or self._small,
+            ],
+            [30, 50, 15, 4, 1],
         )
         return self._rng.choice(among)
 
     def _kind(self, name: str, study_id: str) -> str:
         if study_id in self._running:
             return f"{name}, running"
-        return f"{name}, 20,000 trials" if study_id in self._giant else f"{name}, 2,000 trials" if study_id in self._large else name
+        return (
+            f"{name}, 20,000 trials"
+            if study_id in self._giant
+            else f"{name}, 2,000 trials"
+            if study_id in self._large
+            else name
+        )
 
     def _list(self, token: str) -> Request:
         return Request("studies", "/v1/studies", token, then=self._note_page)
@@ -123,13 +151,26 @@ class Mix:
             self._pages += [] if found is None else [found]
 
     def _filtered(self, token: str) -> Request:
-        by = self._rng.choice(["state=completed", "state=running", "workload=digits-cnn", "workload=digits-mlp&state=completed", "suite=suite-3"])
+        by = self._rng.choice(
+            [
+                "state=completed",
+                "state=running",
+                "workload=digits-cnn",
+                "workload=digits-mlp&state=completed",
+                "suite=suite-3",
+            ]
+        )
         return Request("studies, filtered", f"/v1/studies?{by}", token)
 
     def _next_page(self, token: str) -> Request:
         if not self._pages:
             return self._list(token)
-        return Request("studies, next page", f"/v1/studies?page_token={self._rng.choice(self._pages)}", token, then=self._note_page)
+        return Request(
+            "studies, next page",
+            f"/v1/studies?page_token={self._rng.choice(self._pages)}",
+            token,
+            then=self._note_page,
+        )
 
     def _study(self, token: str) -> Request:
         study_id = self._any()
@@ -141,7 +182,9 @@ class Mix:
                 self._etags[study_id] = headers["etag"]
 
         headers = {"If-None-Match": known} if known is not None and self._rng.random() < 0.5 else {}
-        return Request(self._kind("study", study_id), f"/v1/studies/{study_id}", token, headers=headers, then=note)
+        return Request(
+            self._kind("study", study_id), f"/v1/studies/{study_id}", token, headers=headers, then=note
+        )
 
     def _part(self, part: str, token: str, query: str = "") -> Request:
         study_id = self._any()
@@ -158,7 +201,11 @@ class Mix:
 
     def _deep_page(self, token: str) -> Request:
         study_id, page = self._rng.choice(self._deep)
-        return Request(self._kind("trials, any page", study_id), f"/v1/studies/{study_id}/trials?page_token={page}", token)
+        return Request(
+            self._kind("trials, any page", study_id),
+            f"/v1/studies/{study_id}/trials?page_token={page}",
+            token,
+        )
 
     def _trial(self, token: str) -> Request:
         return Request("trial", f"/v1/trials/{self._rng.choice(self._trials)}", token)
@@ -193,7 +240,8 @@ class Mix:
             if status == 200 and found is not None:
                 self._live[study_id] = found[1].decode().replace("&amp;", "&")
 
-        # Unpacked, so that what a browser would ask for next can be read out of it at no cost to the generator.
+        # Unpacked, so that what a browser would ask for next can be read out of it at no cost to the
+        # generator.
         return Request(self._kind("page: study", study_id), f"/studies/{study_id}", token, then=note)
 
     def _update(self, token: str) -> Request:
@@ -207,10 +255,17 @@ class Mix:
             if status == 200 and found is not None:
                 self._live[study_id] = found[1].decode().replace("&amp;", "&")
 
-        return Request("page: study, update", self._live[study_id], token, headers={"HX-Request": "true"}, then=note)
+        return Request(
+            "page: study, update", self._live[study_id], token, headers={"HX-Request": "true"}, then=note
+        )
 
     def _trial_page(self, token: str) -> Request:
-        return Request("page: trial", f"/trials/{self._rng.choice(self._trials)}", token, headers={"Accept-Encoding": "gzip"})
+        return Request(
+            "page: trial",
+            f"/trials/{self._rng.choice(self._trials)}",
+            token,
+            headers={"Accept-Encoding": "gzip"},
+        )
 
     def _submit(self, token: str) -> Request:
         def note(status: int, headers: Mapping[str, str], body: bytes) -> None:
@@ -219,7 +274,10 @@ class Mix:
                 self._mine.append((json.loads(body)["id"], token))
 
         body = json.dumps(_NEW).encode()
-        headers = {"Content-Type": "application/json", "Idempotency-Key": f"load-{self._n}-{self._rng.random()}"}
+        headers = {
+            "Content-Type": "application/json",
+            "Idempotency-Key": f"load-{self._n}-{self._rng.random()}",
+        }
         return Request("submit", "/v1/studies", token, method="POST", headers=headers, body=body, then=note)
 
     def _cancel(self, token: str) -> Request:

@@ -1,7 +1,11 @@
-"""A record to put a load on: studies that were played through by the product's own feed and writer, then copied under the names of many others.
+"""A record to put a load on.
 
-Every study was submitted for real. A few, one of each kind, were then trained by simulated packs; what these left in the tables of trials,
-measurements and events is copied, row by row and with ids, numbers, times and values of its own, to the others of its kind.
+Studies that were played through by the product's own feed and writer, then copied under the names of many
+others.
+
+Every study was submitted for real. A few, one of each kind, were then trained by simulated packs; what these
+left in the tables of trials, measurements and events is copied, row by row and with ids, numbers, times and
+values of its own, to the others of its kind.
 """
 
 __all__ = ["Contents", "Shape", "fill", "measure"]
@@ -24,8 +28,9 @@ _WORKLOADS = ("digits-mlp", "digits-cnn", "mnist5k-cnn", "antipode-2d", "rosenbr
 _LEASE_S = 600.0
 # Trial columns that a copy takes over as they are.
 _AS_IT_IS = (
-    "arm, phase, confirms, state, origin, parameters, replicate, seed, attempt, retries, best_epoch, epochs_done, to_epoch, bracket, "
-    "checkpoint, checkpoint_epoch, pack_size, cost_s, reason, worker, copy_state"
+    "arm, phase, confirms, state, origin, parameters, replicate, seed, attempt, retries, "
+    "best_epoch, epochs_done, to_epoch, bracket, checkpoint, checkpoint_epoch, pack_size, "
+    "cost_s, reason, worker, copy_state"
 )
 
 
@@ -36,7 +41,8 @@ class Shape:
     Attributes:
         name: what it is called.
         body: what is submitted, but for name, workload and suite.
-        end: what becomes of its study: it completes, or is cancelled or paused when half of its trials have ended.
+        end: what becomes of its study: it completes, or is cancelled or paused when half of its trials have
+            ended.
         share: of so many studies one is of this kind; 0 for those that are counted one by one.
         copies: how many copies of what was played make up one study.
     """
@@ -57,7 +63,13 @@ _FOUR = ("adamp", "sgdp", "adamw", "sgd")
 _SMALL = (
     Shape("two arms", _body(("adamp", "adamw"), 24, 12), share=0.45),
     Shape("four arms", _body(_FOUR, 12, 12), share=0.25),
-    Shape("pruned", _body(("adamp", "adamw", "sgd"), 27, 9, pruner={"kind": "asha", "min_epochs": 1, "reduction_factor": 3}), share=0.2),
+    Shape(
+        "pruned",
+        _body(
+            ("adamp", "adamw", "sgd"), 27, 9, pruner={"kind": "asha", "min_epochs": 1, "reduction_factor": 3}
+        ),
+        share=0.2,
+    ),
     Shape("cancelled", _body(("adamp", "sgd"), 24, 12), end="cancel", share=0.07),
     Shape("paused", _body(("adamp", "sgd"), 24, 12), end="pause", share=0.03),
 )
@@ -83,13 +95,25 @@ class Contents:
 def measure(server: Postgres) -> Contents:
     """Return what a record holds."""
     with server.connect() as connection:
-        counts = [connection.execute(f"SELECT count(*) FROM {name}".encode()).fetchone() for name in ("study", "trial", "measurement", "event")]
+        counts = [
+            connection.execute(f"SELECT count(*) FROM {name}".encode()).fetchone()
+            for name in ("study", "trial", "measurement", "event")
+        ]
         size = connection.execute("SELECT pg_database_size('tangent')").fetchone()
     numbers = [0 if row is None else int(row[0]) for row in (*counts, size)]
     return Contents(numbers[0], numbers[1], numbers[2], numbers[3], numbers[4] / 2**20)
 
 
-def fill(store: Store, server: Postgres, *, studies: int, owners: Sequence[Actor], large: int = 10, giant_of: int = 10, seed: int = 0) -> None:
+def fill(
+    store: Store,
+    server: Postgres,
+    *,
+    studies: int,
+    owners: Sequence[Actor],
+    large: int = 10,
+    giant_of: int = 10,
+    seed: int = 0,
+) -> None:
     """Fill an empty record.
 
     Args:
@@ -102,7 +126,9 @@ def fill(store: Store, server: Postgres, *, studies: int, owners: Sequence[Actor
         seed: fixes what is of which kind.
     """
     rng = random.Random(seed)  # nothing secret
-    kinds = [_LARGE] * large + ([Shape("giant", _body(_FOUR, 500 * giant_of, 12), copies=giant_of)] if giant_of else [])
+    kinds = [_LARGE] * large + (
+        [Shape("giant", _body(_FOUR, 500 * giant_of, 12), copies=giant_of)] if giant_of else []
+    )
     kinds += rng.choices(_SMALL, [shape.share for shape in _SMALL], k=studies - len(kinds))
     rng.shuffle(kinds)
     played: dict[str, str] = {}
@@ -114,7 +140,10 @@ def fill(store: Store, server: Postgres, *, studies: int, owners: Sequence[Actor
     copies: list[tuple[str, str, int, int]] = []
     for n, shape in enumerate(kinds):
         study_id = _submit(store, shape, n, by=owners[n % len(owners)])
-        copies += [(study_id, played[shape.name], copy, _trials_per_arm(shape) // shape.copies * copy) for copy in range(shape.copies)]
+        copies += [
+            (study_id, played[shape.name], copy, _trials_per_arm(shape) // shape.copies * copy)
+            for copy in range(shape.copies)
+        ]
     _copy(server, copies)
 
 
@@ -123,7 +152,11 @@ def _trials_per_arm(shape: Shape) -> int:
 
 
 def _submit(store: Store, shape: Shape, n: int, *, by: Actor) -> str:
-    named = {"name": f"Study {n}: {shape.name}", "workload": _WORKLOADS[n % len(_WORKLOADS)], "suite": f"suite-{n // 50}" if n % 3 == 0 else None}
+    named = {
+        "name": f"Study {n}: {shape.name}",
+        "workload": _WORKLOADS[n % len(_WORKLOADS)],
+        "suite": f"suite-{n // 50}" if n % 3 == 0 else None,
+    }
     return store.submit(parse_spec({**shape.body, **named}), by=by).id
 
 
@@ -136,7 +169,14 @@ def _play(store: Store, shape: Shape, *, by: Actor) -> str:
     writer = store.run_writer(claim, lease_s=_LEASE_S)
     writer.note_environment({"python": "3.11", "torch": "2.13.0", "processor": "simulated"})
     spec = store.study(study_id).spec
-    feed = PackFeed(spec, writer.plan(), writer=writer, checkpoints=f"memory://{study_id}", slots=lambda: 4, patience_s=10.0)
+    feed = PackFeed(
+        spec,
+        writer.plan(),
+        writer=writer,
+        checkpoints=f"memory://{study_id}",
+        slots=lambda: 4,
+        patience_s=10.0,
+    )
     simulated = SimulatedPacks(every_s=0.0)
     half = _trials_per_arm(shape) * len(spec.arms) * 12 // 16
     told = 0
@@ -165,11 +205,17 @@ def _play(store: Store, shape: Shape, *, by: Actor) -> str:
 
 
 def _copy(server: Postgres, copies: Sequence[tuple[str, str, int, int]]) -> None:
-    """Give studies the trials, measurements and events of those that were played: (study, of whom, which copy, by how much numbers are shifted)."""
+    """Give studies the trials, measurements and events of those that were played.
+
+    (study, of whom, which copy, by how much numbers are shifted).
+    """
     with server.connect() as connection, connection.transaction():
         # The rows are copies of rows that were checked.
         connection.execute("SET LOCAL session_replication_role = replica")
-        connection.execute("CREATE TEMP TABLE wanted (study_id text, of text, copy int, shift int, delta double precision) ON COMMIT DROP")
+        connection.execute(
+            "CREATE TEMP TABLE wanted (study_id text, of text, copy int, shift int, delta "
+            "double precision) ON COMMIT DROP"
+        )
         with connection.cursor().copy("COPY wanted (study_id, of, copy, shift) FROM STDIN") as rows:
             for row in copies:
                 rows.write_row(row)
@@ -181,13 +227,17 @@ def _copy(server: Postgres, copies: Sequence[tuple[str, str, int, int]]) -> None
         connection.execute("VACUUM ANALYZE")
 
 
-# Each study a little better or worse than that which it copies, further copies within one study always worse than the first.
+# Each study a little better or worse than that which it copies, further copies within one study always worse
+# than the first.
 _DELTAS = """
     UPDATE wanted w SET delta = (hashtext(w.study_id) % 1000) / 50000.0
         - 0.03 * w.copy * CASE s.resolved->'workload'->>'direction' WHEN 'minimize' THEN -1 ELSE 1 END
     FROM study s WHERE s.id = w.study_id
 """
-_NEW_ID = "w.study_id || '.' || t.arm || '.' || CASE t.phase WHEN 'search' THEN '' ELSE 'c' END || (t.number + w.shift)"
+_NEW_ID = (
+    "w.study_id || '.' || t.arm || '.' || CASE t.phase WHEN 'search' THEN '' "
+    "ELSE 'c' END || (t.number + w.shift)"
+)
 # A study an hour, the newest an hour ago.
 _BACK = "(interval '1 hour' * (1 + abs(hashtext(w.study_id)) % 1000))"
 _OTHERS = "FROM wanted w JOIN trial t ON t.study_id = w.of AND (w.copy = 0 OR t.phase = 'search')"
@@ -196,34 +246,46 @@ _STATEMENTS = (
     f"""
     INSERT INTO trial (id, study_id, number, value, test_value, created_at, started_at, ended_at, {_AS_IT_IS})
     SELECT {_NEW_ID}, w.study_id, t.number + w.shift, t.value + w.delta, t.test_value + w.delta,
-        t.created_at - {_BACK}, t.started_at - {_BACK}, t.ended_at - {_BACK}, {", ".join(f"t.{name.strip()}" for name in _AS_IT_IS.split(","))}
+        t.created_at - {_BACK}, t.started_at - {_BACK}, t.ended_at - {_BACK},
+        {", ".join(f"t.{name.strip()}" for name in _AS_IT_IS.split(","))}
     {_OTHERS}
     """,
     f"""
-    INSERT INTO measurement (trial_id, epoch, elapsed_s, lr, train_loss, validation_loss, validation_metric, weight_norm, effective_step,
-        projected_fraction, gradient_cosine)
-    SELECT {_NEW_ID}, m.epoch, m.elapsed_s, m.lr, m.train_loss, m.validation_loss, m.validation_metric + w.delta, m.weight_norm, m.effective_step,
+    INSERT INTO measurement (trial_id, epoch, elapsed_s, lr, train_loss, validation_loss, validation_metric,
+        weight_norm, effective_step, projected_fraction, gradient_cosine)
+    SELECT {_NEW_ID}, m.epoch, m.elapsed_s, m.lr, m.train_loss, m.validation_loss,
+        m.validation_metric + w.delta, m.weight_norm, m.effective_step,
         m.projected_fraction, m.gradient_cosine
     {_OTHERS} JOIN measurement m ON m.trial_id = t.id
     """,
-    # The first, that it was submitted, each has of its own; between two copies of one study it neither ends nor begins.
+    # The first, that it was submitted, each has of its own; between two copies of one study it neither ends
+    # nor begins.
     f"""
     INSERT INTO event (study_id, number, kind, at, data)
-    SELECT w.study_id, 1 + row_number() OVER (PARTITION BY w.study_id ORDER BY w.copy, e.number), e.kind, e.at - {_BACK},
+    SELECT w.study_id, 1 + row_number() OVER (PARTITION BY w.study_id ORDER BY w.copy, e.number),
+        e.kind, e.at - {_BACK},
         CASE WHEN w.copy > 0 AND e.data::jsonb ? 'number'
             THEN (replace(e.data::text, w.of || '.', w.study_id || '.')::jsonb || jsonb_build_object(
                 'number', (e.data->>'number')::int + w.shift,
-                'trial', w.study_id || '.' || (e.data->>'arm') || '.' || ((e.data->>'number')::int + w.shift)))::json
+                'trial', w.study_id || '.' || (e.data->>'arm') || '.'
+                    || ((e.data->>'number')::int + w.shift)))::json
             ELSE replace(e.data::text, w.of || '.', w.study_id || '.')::json END
     FROM wanted w JOIN event e ON e.study_id = w.of AND e.number > 1
-    WHERE (w.copy = 0 OR (e.data->>'to') IS DISTINCT FROM 'running' AND (e.data->>'phase') IS DISTINCT FROM 'confirmation')
-        AND ((e.data->>'to') IS DISTINCT FROM 'completed' OR w.copy = (SELECT max(copy) FROM wanted x WHERE x.study_id = w.study_id))
+    WHERE (w.copy = 0 OR (e.data->>'to') IS DISTINCT FROM 'running'
+            AND (e.data->>'phase') IS DISTINCT FROM 'confirmation')
+        AND ((e.data->>'to') IS DISTINCT FROM 'completed'
+            OR w.copy = (SELECT max(copy) FROM wanted x WHERE x.study_id = w.study_id))
     """,
     f"""
-    UPDATE study SET state = p.state, state_reason = p.state_reason, version = p.version, attempt = p.attempt, environment = p.environment,
-        created_at = p.created_at - {_BACK}, started_at = p.started_at - {_BACK}, ended_at = p.ended_at - {_BACK}, turn_at = p.turn_at - {_BACK},
+    UPDATE study SET state = p.state, state_reason = p.state_reason, version = p.version,
+        attempt = p.attempt, environment = p.environment,
+        created_at = p.created_at - {_BACK}, started_at = p.started_at - {_BACK},
+        ended_at = p.ended_at - {_BACK}, turn_at = p.turn_at - {_BACK},
         last_event = (SELECT max(number) FROM event e WHERE e.study_id = study.id)
     FROM wanted w JOIN study p ON p.id = w.of WHERE w.study_id = study.id AND w.copy = 0
     """,
-    f"UPDATE event SET at = at - {_BACK} FROM wanted w WHERE event.study_id = w.study_id AND event.number = 1 AND w.copy = 0",
+    (
+        f"UPDATE event SET at = at - {_BACK} FROM wanted w WHERE event.study_id = w.study_id "
+        "AND event.number = 1 AND w.copy = 0"
+    ),
 )

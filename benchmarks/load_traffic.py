@@ -1,7 +1,9 @@
-"""Requests by a schedule, and readers of event streams: a client as light as can be, for it shares two cores with what it measures.
+"""Requests by a schedule, and readers of event streams.
 
-The loop is open: each request has its moment, whether those before it are answered or not, and its latency counts from that moment. So a service that
-stalls is charged for every request that would have come meanwhile.
+A client as light as can be, for it shares two cores with what it measures.
+
+The loop is open: each request has its moment, whether those before it are answered or not, and its latency
+counts from that moment. So a service that stalls is charged for every request that would have come meanwhile.
 """
 
 __all__ = ["Answer", "Reader", "Request", "Traffic"]
@@ -14,7 +16,8 @@ from dataclasses import dataclass, field
 
 _LIMIT = 1 << 24
 _GIVE_UP_S = 30.0
-# The service closes connections that were idle for five seconds, perhaps just when the next request is on its way.
+# The service closes connections that were idle for five seconds, perhaps just when the next request is on its
+# way.
 _FRESH_S = 3.0
 
 
@@ -92,13 +95,19 @@ async def read_head(reader: asyncio.StreamReader) -> tuple[int, dict[str, str]]:
     """Return status and headers of an answer, names in lower case."""
     head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
     first, *lines = head.split("\r\n")
-    headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines if line)}
+    headers = {
+        name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines if line)
+    }
     return int(first.split(" ", 2)[1]), headers
 
 
 def head_of(request: Request, host: str) -> bytes:
     """Return a request as it goes over the wire."""
-    lines = [f"{request.method} {request.path} HTTP/1.1", f"Host: {host}", f"Authorization: Bearer {request.token}"]
+    lines = [
+        f"{request.method} {request.path} HTTP/1.1",
+        f"Host: {host}",
+        f"Authorization: Bearer {request.token}",
+    ]
     lines += [f"{name}: {value}" for name, value in request.headers.items()]
     if request.body or request.method == "POST":
         lines.append(f"Content-Length: {len(request.body)}")
@@ -114,7 +123,8 @@ class Traffic:
         Args:
             ports: where services listen on this machine.
             choose: returns the next request.
-            rate: requests a second on average; the gaps between them are those of independent callers (a Poisson process).
+            rate: requests a second on average; the gaps between them are those of independent callers (a
+                Poisson process).
             seed: fixes the gaps.
         """
         self._choose = choose
@@ -137,7 +147,9 @@ class Traffic:
             wait_s = began + due - time.perf_counter()
             if wait_s > 0:
                 await asyncio.sleep(wait_s)
-            task = asyncio.create_task(self._ask(self._choose(), self._ports[n % len(self._ports)], began=began, due=due))
+            task = asyncio.create_task(
+                self._ask(self._choose(), self._ports[n % len(self._ports)], began=began, due=due)
+            )
             asked.add(task)
             task.add_done_callback(asked.discard)
             n += 1
@@ -148,7 +160,10 @@ class Traffic:
                 connection.close()
 
     def _free(self, port: int) -> _Connection | None:
-        """Return a connection that nobody uses; None where none is fresh enough that the service has not closed it."""
+        """Return a connection that nobody uses.
+
+        None where none is fresh enough that the service has not closed it.
+        """
         while self._idle[port]:
             connection = self._idle[port].pop()
             if time.perf_counter() - connection.used_at < _FRESH_S:
@@ -175,7 +190,9 @@ class Traffic:
             self.faults.append(f"{request.method} {request.path}: {type(error).__name__} {error}")
         else:
             if status >= 400:
-                self.faults.append(f"{request.method} {request.path}: {status} {body[:200].decode('utf-8', 'replace')}")
+                self.faults.append(
+                    f"{request.method} {request.path}: {status} {body[:200].decode('utf-8', 'replace')}"
+                )
             if request.then is not None:
                 request.then(status, headers, body)
         latency_s = time.perf_counter() - began - due
@@ -195,7 +212,8 @@ class Reader:
         after: number of the last event that it has.
         events: how many it was told.
         gaps: how often a number did not follow on the one before.
-        opened_after_s: seconds from its request to the stream's first byte; of the last time where it came back.
+        opened_after_s: seconds from its request to the stream's first byte; of the last time where it came
+            back.
         fault: what went wrong, if anything.
     """
 
@@ -217,7 +235,12 @@ class Reader:
             self.fault = str(error)
             return
         try:
-            asked = Request("stream", f"/v1/studies/{self.study_id}/events?after={self.after}", self.token, headers={"Accept": "text/event-stream"})
+            asked = Request(
+                "stream",
+                f"/v1/studies/{self.study_id}/events?after={self.after}",
+                self.token,
+                headers={"Accept": "text/event-stream"},
+            )
             writer.write(head_of(asked, f"127.0.0.1:{self.port}"))
             status, _ = await read_head(reader)
             self.opened_after_s = time.perf_counter() - began

@@ -1,4 +1,7 @@
-"""A workload that trains nothing worth a millisecond: what a trial of it costs is what a study costs beyond training. For `overhead.py` alone."""
+"""A workload that trains nothing worth a millisecond.
+
+What a trial of it costs is what a study costs beyond training. For `overhead.py` alone.
+"""
 
 __all__ = ["Nothing"]
 

@@ -1,20 +1,27 @@
-"""What a study costs beyond its training: milliseconds a pack and a trial, and the memory of its run, by how many trials it has.
+"""What a study costs beyond its training.
+
+Milliseconds a pack and a trial, and the memory of its run, by how many trials it has.
 
     .venv/bin/python benchmarks/overhead.py --json overhead.json --markdown overhead.md
     .venv/bin/python benchmarks/overhead.py --sizes 100 --sampler tpe
     .venv/bin/python benchmarks/overhead.py --sizes 60 --pack-size 1
 
-A dispatcher of its own, on SQLite in a temporary folder, runs studies of a workload that trains nothing (`nothing.py`: one step on one weight), in
-packs of `--pack-size`. A first small study is not counted; then, for every size, the service is let come to rest and a study submitted. Between the
-end of each worker's first pack, which waits for its imports, and the end of the last trial:
+A dispatcher of its own, on SQLite in a temporary folder, runs studies of a workload that trains nothing
+(`nothing.py`: one step on one weight), in packs of `--pack-size`. A first small study is not counted; then,
+for every size, the service is let come to rest and a study submitted. Between the end of each worker's first
+pack, which waits for its imports, and the end of the last trial:
 
-    ms a pack, ms a trial   the wall time less the seconds trained on each core, for each pack and each trial. Packs on several cores overlap.
-    first s                 from the submission to the end of the first trial, imports of the workers included.
-    run MB                  the resident memory of the study's run process: before it was told the study, and the most it had.
+    ms a pack, ms a trial   the wall time less the seconds trained on each core, for each pack and each trial.
+                            Packs on several cores overlap.
+    first s                 from the submission to the end of the first trial, imports of the workers
+                            included.
+    run MB                  the resident memory of the study's run process: before it was told the study, and
+                            the most it had.
 
-Optuna's copy is told apart: a thread of the run writes it, aside, yet it takes its turn on a core and the database's lock. Each size has a study
-without it (see `without_copies.py`) and one with it. `copied` is how many trials of that one were copied when it was
-closed, `copy ms` what the copy of a trial takes by itself, measured for up to 10 s on the study that had none.
+Optuna's copy is told apart: a thread of the run writes it, aside, yet it takes its turn on a core and the
+database's lock. Each size has a study without it (see `without_copies.py`) and one with it. `copied` is how
+many trials of that one were copied when it was closed, `copy ms` what the copy of a trial takes by itself,
+measured for up to 10 s on the study that had none.
 
 100, 1,000 and 10,000 trials take about 10 minutes.
 """
@@ -66,8 +73,13 @@ class _Memory:
 
 
 def _beyond_training(trials: Sequence[TrialView]) -> dict[str, float]:
-    """Return the milliseconds beyond training of each pack and trial, once every worker has ended its first pack."""
-    ended = sorted(((trial.ended_at, trial) for trial in trials if trial.ended_at is not None), key=lambda item: item[0])
+    """Return the milliseconds beyond training of each pack and trial.
+
+    That is once every worker has ended its first pack.
+    """
+    ended = sorted(
+        ((trial.ended_at, trial) for trial in trials if trial.ended_at is not None), key=lambda item: item[0]
+    )
     firsts = {trial.worker: trial.started_at for _, trial in reversed(ended)}
     # A first pack's members end within one report of each other; the next pack begins after that.
     begun = max(at for at, trial in ended if trial.started_at is not None and _is_first(trial, firsts))
@@ -89,7 +101,11 @@ def _beyond_training(trials: Sequence[TrialView]) -> dict[str, float]:
 
 def _is_first(trial: TrialView, firsts: dict[str | None, Any]) -> bool:
     first = firsts[trial.worker]
-    return first is not None and trial.started_at is not None and (trial.started_at - first).total_seconds() < 0.02
+    return (
+        first is not None
+        and trial.started_at is not None
+        and (trial.started_at - first).total_seconds() < 0.02
+    )
 
 
 def _pack_size(trial: TrialView) -> int:
@@ -108,7 +124,9 @@ def _measure(dispatch: Dispatch, given: argparse.Namespace, size: int, *, has_co
     memory = _Memory(pid)
     study = dispatch.carried_out(_body(given, trials=size))
     with contextlib.closing(sqlite3.connect(dispatch.home / "tangent.db")) as connection:
-        (copied,) = connection.execute("SELECT count(*) FROM trial WHERE study_id = ? AND copy_state = 1", [study.id]).fetchone()
+        (copied,) = connection.execute(
+            "SELECT count(*) FROM trial WHERE study_id = ? AND copy_state = 1", [study.id]
+        ).fetchone()
     trials = dispatch.store.every_trial(study.id)
     ends = [trial.ended_at for trial in trials if trial.ended_at is not None]
     while pid in dispatch.runs():
@@ -131,7 +149,10 @@ def _measure(dispatch: Dispatch, given: argparse.Namespace, size: int, *, has_co
 
 
 def _fix_width(home: Path, width: int) -> None:
-    """Let packs be as large as asked, whatever a worker measured: where there is nothing to train, it measures chance."""
+    """Let packs be as large as asked, whatever a worker measured.
+
+    Where there is nothing to train, it measures chance.
+    """
     with contextlib.closing(sqlite3.connect(home / "tangent.db")) as connection:
         connection.execute("UPDATE fit SET card = json_set(card, '$.width', ?)", [width])
         connection.commit()
@@ -149,7 +170,10 @@ def _body(given: argparse.Namespace, *, trials: int) -> dict[str, Any]:
 
 
 def _installed(folder: Path) -> Path:
-    """Return a folder with what an installed package would leave there to offer the workload, and what Python runs first when it starts."""
+    """Return a folder with what an installed package would leave there to offer the workload.
+
+    It also holds what Python runs first when it starts.
+    """
     metadata = folder / "tangent_nothing-1.0.dist-info"
     metadata.mkdir(parents=True)
     (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: tangent-nothing\nVersion: 1.0\n")
@@ -159,17 +183,44 @@ def _installed(folder: Path) -> Path:
 
 
 def _table(found: Sequence[dict[str, Any]], *, title: str) -> Table:
-    names = ("first_s", "ms_a_pack", "ms_a_trial", "trained_ms_a_trial", "copied", "copy_ms", "run_mb_before", "run_mb_peak")
-    header = ["trials", "first s", "ms a pack", "ms a trial", "training ms a trial", "copied", "copy ms", "run MB before", "run MB at most"]
+    names = (
+        "first_s",
+        "ms_a_pack",
+        "ms_a_trial",
+        "trained_ms_a_trial",
+        "copied",
+        "copy_ms",
+        "run_mb_before",
+        "run_mb_peak",
+    )
+    header = [
+        "trials",
+        "first s",
+        "ms a pack",
+        "ms a trial",
+        "training ms a trial",
+        "copied",
+        "copy ms",
+        "run MB before",
+        "run MB at most",
+    ]
     kinds = list(dict.fromkeys((one["has_copy"], one["size"]) for one in found))
     medians: dict[tuple[bool, int, str], float] = {}
     rows: list[list[str]] = []
     for has_copy, size in sorted(kinds):
         row = [f"{size:,} {'with' if has_copy else 'without'} copy"]
         for name in names:
-            values = [one[name] for one in found if (one["has_copy"], one["size"]) == (has_copy, size) and name in one]
+            values = [
+                one[name]
+                for one in found
+                if (one["has_copy"], one["size"]) == (has_copy, size) and name in one
+            ]
             medians[has_copy, size, name] = statistics.median(values) if values else 0.0
-            row.append(f"{medians[has_copy, size, name]:.{0 if name.startswith(('copied', 'run')) else 2}f}" if values else "")
+            row.append(
+                f"{medians[has_copy, size, name]:.{0 if name.startswith(('copied', 'run')) else 2}f}"
+                if values
+                else ""
+            )
         rows.append(row)
     notes: list[str] = []
     for has_copy in (False, True):
@@ -177,24 +228,40 @@ def _table(found: Sequence[dict[str, Any]], *, title: str) -> Table:
         if len(sizes) > 1:
             ratio = medians[has_copy, sizes[-1], "ms_a_trial"] / medians[has_copy, sizes[0], "ms_a_trial"]
             what = "with" if has_copy else "without"
-            notes.append(f"A trial of {sizes[-1]:,} costs {ratio:.2f} times what one of {sizes[0]:,} does, {what} the copy.")
+            notes.append(
+                f"A trial of {sizes[-1]:,} costs {ratio:.2f} times what one of "
+                f"{sizes[0]:,} does, {what} the copy."
+            )
     return Table(title=title, header=header, rows=rows, notes=notes)
 
 
 def main() -> None:
     """Start a dispatcher, measure, print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--sizes", nargs="+", type=int, default=[100, 1000, 10_000], help="trials of a study")
     parser.add_argument("--pack-size", type=int, default=8, help="trials in a pack, at most (8)")
     parser.add_argument("--arms", nargs="+", default=["adamp"], help="optimizers (adamp)")
     parser.add_argument("--sampler", default="random", help="how configurations are chosen (random)")
     parser.add_argument("--cpus", type=int, default=2, help="packs at once (2)")
-    parser.add_argument("--copies", nargs="+", choices=["without", "with"], default=["without", "with"], help="studies without the copy, and with it")
+    parser.add_argument(
+        "--copies",
+        nargs="+",
+        choices=["without", "with"],
+        default=["without", "with"],
+        help="studies without the copy, and with it",
+    )
     parser.add_argument("--repeats", type=int, default=1, help="studies of each size (1)")
     add_outputs(parser)
     given = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    measured: dict[str, Any] = {"machine": machine(), "sampler": given.sampler, "pack_size": given.pack_size, "studies": []}
+    measured: dict[str, Any] = {
+        "machine": machine(),
+        "sampler": given.sampler,
+        "pack_size": given.pack_size,
+        "studies": [],
+    }
     with tempfile.TemporaryDirectory(prefix="tangent-overhead-") as folder, Side() as side:
         home = Path(folder) / "home"
         home.mkdir()
@@ -209,8 +276,15 @@ def main() -> None:
                         one = _measure(dispatch, given, size, has_copy=has_copy)
                         measured["studies"].append(one)
                         what = f"{size} trials {'with' if has_copy else 'without'} the copy"
-                        print(f"{what}: {one['ms_a_pack']:.1f} ms a pack, {one['ms_a_trial']:.2f} ms a trial", file=sys.stderr, flush=True)
-    title = f"Beyond training: {', '.join(given.arms)}, packs of {given.pack_size}, sampler {given.sampler}, {given.cpus} cores, SQLite"
+                        print(
+                            f"{what}: {one['ms_a_pack']:.1f} ms a pack, {one['ms_a_trial']:.2f} ms a trial",
+                            file=sys.stderr,
+                            flush=True,
+                        )
+    title = (
+        f"Beyond training: {', '.join(given.arms)}, packs of {given.pack_size}, sampler "
+        f"{given.sampler}, {given.cpus} cores, SQLite"
+    )
     publish(given, measured, [_table(measured["studies"], title=title)])
 
 

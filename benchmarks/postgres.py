@@ -1,4 +1,7 @@
-"""A PostgreSQL server of a benchmark's own, set up as one for a few cores is, in a folder that may be kept for the next time."""
+"""A PostgreSQL server of a benchmark's own, set up as one for a few cores is.
+
+It lies in a folder that may be kept for the next time.
+"""
 
 __all__ = ["Postgres", "postgres"]
 
@@ -65,28 +68,54 @@ def _cpu_s(pid: int, *, with_dead: bool = False) -> float:
 
 @contextlib.contextmanager
 def postgres(home: Path) -> Iterator[Postgres]:
-    """Yield a server on the cluster in `home`, made if there is none; it is stopped afterwards, and its files stay.
+    """Yield a server on the cluster in `home`, made if there is none.
+
+    It is stopped afterwards, and its files stay.
 
     Raises:
         FileNotFoundError: PostgreSQL is not installed.
         RuntimeError: the server does not come up; with what it said.
     """
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: float(path.parent.parent.name))
+    found = sorted(
+        Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: float(path.parent.parent.name)
+    )
     if not found:
         raise FileNotFoundError("needs Debian's package 'postgresql'")
     # PostgreSQL refuses to run as root; Debian's package brings a user for it.
     user = "postgres" if os.geteuid() == 0 else None
-    whose: dict[str, Any] = {"cwd": "/", "user": user, "group": user, "extra_groups": None if user is None else []}
+    whose: dict[str, Any] = {
+        "cwd": "/",
+        "user": user,
+        "group": user,
+        "extra_groups": None if user is None else [],
+    }
     home.mkdir(parents=True, exist_ok=True)
     if user is not None:
         os.chown(home, pwd.getpwnam(user).pw_uid, -1)
     is_new = not (home / "data").exists()
     if is_new:
-        initdb = [found[-1], "-D", home / "data", "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-instructions"]
+        initdb = [
+            found[-1],
+            "-D",
+            home / "data",
+            "-U",
+            "postgres",
+            "-A",
+            "trust",
+            "-E",
+            "UTF8",
+            "--locale=C",
+            "--no-instructions",
+        ]
         subprocess.run(initdb, check=True, capture_output=True, **whose)
     settings = [part for name, value in _SETTINGS.items() for part in ("-c", f"{name}={value}")]
     command = [found[-1].parent / "postgres", "-D", home / "data", "-k", home, *settings]
-    with (home / "log").open("ab") as log, cast("subprocess.Popen[bytes]", subprocess.Popen(command, stdout=log, stderr=log, **whose)) as process:
+    with (
+        (home / "log").open("ab") as log,
+        cast(
+            "subprocess.Popen[bytes]", subprocess.Popen(command, stdout=log, stderr=log, **whose)
+        ) as process,
+    ):
         try:
             server = Postgres(home, process.pid)
             _wait_until_ready(server, process)
@@ -109,4 +138,6 @@ def _wait_until_ready(server: Postgres, process: subprocess.Popen[bytes]) -> Non
             server.connect("postgres").close()
             return
         time.sleep(0.1)
-    raise RuntimeError(f"PostgreSQL did not come up: {(server.sockets / 'log').read_text(errors='replace')[-2000:]}")
+    raise RuntimeError(
+        f"PostgreSQL did not come up: {(server.sockets / 'log').read_text(errors='replace')[-2000:]}"
+    )

@@ -1,8 +1,11 @@
-"""One side of a comparison as the system sees it: every process that it started, the processor seconds they used, and when they rest.
+"""One side of a comparison as the system sees it.
 
-A process belongs to a side when its environment holds the side's mark, which children inherit however far they are detached: Ray's daemons and
-workers leave their session and their parent. Their seconds are read from /proc several times a second; what a process uses after its last reading
-before it ends, less than such an interval, is missed. That favours the side that starts more processes.
+Every process that it started, the processor seconds they used, and when they rest.
+
+A process belongs to a side when its environment holds the side's mark, which children inherit however far
+they are detached: Ray's daemons and workers leave their session and their parent. Their seconds are read from
+/proc several times a second; what a process uses after its last reading before it ends, less than such an
+interval, is missed. That favours the side that starts more processes.
 """
 
 __all__ = ["Side"]
@@ -43,7 +46,9 @@ class Side:
         self._watcher.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._is_over.set()
         self._watcher.join()
 
@@ -60,7 +65,9 @@ class Side:
         return len(self._used_s)
 
     def rest(self, *, within_s: float = 90.0, still_s: float = 2.0, busy: float = 0.15) -> float:
-        """Wait until its processes use less than `busy` cores for `still_s`; return the monotonic time at which that began.
+        """Wait until its processes use less than `busy` cores for `still_s`.
+
+        Return the monotonic time at which that began.
 
         Raises:
             TimeoutError: they do not come to rest.
@@ -73,7 +80,10 @@ class Side:
             if now_used - used > busy * still_s:
                 since, used = time.monotonic(), now_used
             if time.monotonic() > deadline:
-                raise TimeoutError(f"expected processes that come to rest within {within_s:g} s; they still work: look at what they do")
+                raise TimeoutError(
+                    f"expected processes that come to rest within {within_s:g} s; they "
+                    "still work: look at what they do"
+                )
         return since
 
     def _watch(self) -> None:
@@ -95,7 +105,8 @@ class Side:
                 continue
 
     def _is_new(self, key: tuple[int, str], folder: Path) -> bool:
-        # Between fork and exec a child shows the environment of whoever starts it: a few looks settle what it is.
+        # Between fork and exec a child shows the environment of whoever starts it: a few looks settle what it
+        # is.
         if self._looks_at_strangers[key] >= _SETTLED_AFTER:
             return False
         self._looks_at_strangers[key] += 1

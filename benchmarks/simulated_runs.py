@@ -1,9 +1,11 @@
-"""Runs of studies without Ray: packs that report by the clock, taken by the product's own feed and written by its own writer.
+"""Runs of studies without Ray.
+
+Packs that report by the clock, taken by the product's own feed and written by its own writer.
 
     python benchmarks/simulated_runs.py DATABASE_URL STUDY ATTEMPT --packs 2 --every-s 1
 
-is a run as the dispatcher starts one, `workers.run.StudyRun` with its lease, its progress and its copy in Optuna's storage; only Ray Tune is not
-there: in its place `run_packs` below plays the workers.
+is a run as the dispatcher starts one, `workers.run.StudyRun` with its lease, its progress and its copy in
+Optuna's storage; only Ray Tune is not there: in its place `run_packs` below plays the workers.
 """
 
 __all__ = ["SimulatedPacks"]
@@ -39,7 +41,10 @@ def _noise(*of: object) -> float:
 
 
 def _metric(pack: Pack, member: Member, epoch: int) -> float | None:
-    """Return a validation value that follows the learning rate, with luck; None where the trial has diverged."""
+    """Return a validation value that follows the learning rate, with luck.
+
+    None where the trial has diverged.
+    """
     off = math.log10(float(member.parameters.get("lr") or 1e-3)) + 2.5 + 0.2 * _noise(pack.optimizer)
     if off > 2.2:
         return None
@@ -66,13 +71,34 @@ def _report(pack: Pack, epoch: int, alive: list[Member]) -> EpochReport:
         )
         outcome = None
         if value is None:
-            outcome = Outcome(state="diverged", reason=f"training loss became nan at epoch {epoch}, step 3; lr {measurement.lr:g} may be too high")
+            outcome = Outcome(
+                state="diverged",
+                reason=(
+                    f"training loss became nan at epoch {epoch}, step 3; lr "
+                    f"{measurement.lr:g} may be too high"
+                ),
+            )
             alive.remove(member)
         elif epoch == pack.epochs:
-            outcome = Outcome(state="completed", value=value, best_epoch=epoch, test_value=value - 0.01 * (1 + _noise(member.trial_id, "test")))
-        checkpoint = f"{pack.checkpoints}/{member.trial_id}-{epoch}" if outcome is None and epoch == pack.to_epoch else None
+            outcome = Outcome(
+                state="completed",
+                value=value,
+                best_epoch=epoch,
+                test_value=value - 0.01 * (1 + _noise(member.trial_id, "test")),
+            )
+        checkpoint = (
+            f"{pack.checkpoints}/{member.trial_id}-{epoch}"
+            if outcome is None and epoch == pack.to_epoch
+            else None
+        )
         members.append(
-            MemberReport(trial_id=member.trial_id, attempt=member.attempt, measurement=measurement, outcome=outcome, checkpoint=checkpoint)
+            MemberReport(
+                trial_id=member.trial_id,
+                attempt=member.attempt,
+                measurement=measurement,
+                outcome=outcome,
+                checkpoint=checkpoint,
+            )
         )
     return EpochReport(pack_id=pack.pack_id, epoch=epoch, members=tuple(members))
 
@@ -91,11 +117,12 @@ class SimulatedPacks:
 
     Attributes:
         every_s: seconds of an epoch; 0 for packs that report as fast as they are listened to.
-        packs, reports, members: how many packs were begun, how many reports came and of how many trials in all.
+        packs, reports, members: how many packs were begun, how many reports came and of how many trials in
+            all.
         late_s: of each report the seconds between the moment it was due and the moment it was taken.
         took_s: of each report the seconds that the feed had it in hand.
-        counts_from, for_s, server, at_end: reports count once so many packs have begun, for so long, and then `at_end` is called; `server` tells the
-            processor seconds and commits of the database's server.
+        counts_from, for_s, server, at_end: reports count once so many packs have begun, for so long, and then
+            `at_end` is called; `server` tells the processor seconds and commits of the database's server.
         found: how the reports fared that counted.
     """
 
@@ -112,7 +139,14 @@ class SimulatedPacks:
     found: dict[str, Any] = field(default_factory=dict[str, Any])
     _began: tuple[float, float, tuple[float, int]] | None = None
 
-    def run_packs(self, feed: PackFeed, spec: StudySpec, *, is_over: Callable[[], bool], is_leaving: Callable[[], bool] = lambda: False) -> None:
+    def run_packs(
+        self,
+        feed: PackFeed,
+        spec: StudySpec,
+        *,
+        is_over: Callable[[], bool],
+        is_leaving: Callable[[], bool] = lambda: False,
+    ) -> None:
         """Do what `workers.tune.run_packs` does."""
         del spec
         going: list[_InTraining] = []
@@ -173,14 +207,28 @@ class SimulatedPacks:
 
 def main() -> int:
     """Run one claimed study and return 0 once it is settled."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("database")
     parser.add_argument("study")
     parser.add_argument("attempt", type=int)
     parser.add_argument("--packs", type=int, default=2, help="packs trained at once (2)")
-    parser.add_argument("--every-s", type=float, default=1.0, help="seconds of an epoch (1); 0: as fast as they are listened to")
-    parser.add_argument("--for-s", type=float, default=math.inf, help="leave so many seconds after all packs have begun; by default never")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write there how the reports of these seconds fared")
+    parser.add_argument(
+        "--every-s",
+        type=float,
+        default=1.0,
+        help="seconds of an epoch (1); 0: as fast as they are listened to",
+    )
+    parser.add_argument(
+        "--for-s",
+        type=float,
+        default=math.inf,
+        help="leave so many seconds after all packs have begun; by default never",
+    )
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="write there how the reports of these seconds fared"
+    )
     given = parser.parse_args()
     simulated = SimulatedPacks(every_s=given.every_s, counts_from=given.packs, for_s=given.for_s)
     # The one thing that is not the product's: where packs are trained.
@@ -209,7 +257,9 @@ def main() -> int:
 def _server(url: str) -> tuple[float, int]:
     """Return the processor seconds of a server on this machine so far, and its commits."""
     with psycopg.connect(url.replace("postgresql+psycopg", "postgresql")) as connection:
-        row = connection.execute("SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()").fetchone()
+        row = connection.execute(
+            "SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()"
+        ).fetchone()
         folder = connection.execute("SHOW data_directory").fetchone()
     assert row is not None, "this database has a row"
     assert folder is not None, "a setting has one too"

@@ -1,7 +1,9 @@
-"""The reference's side of the timings: PyPI's `adamp` has our package's name, so it runs in an environment and a process of its own.
+"""The reference's side of the timings.
 
-Parent and child take turns over pipes, a JSON object a line: each waits, idle, while the other steps. The child is this file, run by the interpreter
-of the other environment.
+PyPI's `adamp` has our package's name, so it runs in an environment and a process of its own.
+
+Parent and child take turns over pipes, a JSON object a line: each waits, idle, while the other steps. The
+child is this file, run by the interpreter of the other environment.
 """
 
 __all__ = ["ReferenceProcess", "ReferenceSide", "main", "make_reference"]
@@ -22,16 +24,23 @@ _VERSION = "0.3.0"
 
 
 def make_reference(folder: Path) -> Path:
-    """Return the interpreter of a new environment in `folder` that holds PyPI's `adamp` and shares this interpreter's torch."""
+    """Return the interpreter of a new environment in `folder`.
+
+    It holds PyPI's `adamp` and shares this interpreter's torch.
+    """
     venv.create(folder, with_pip=True)
     python = folder / "bin" / "python"
     purelib = Path(
         subprocess.run(
-            [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"], check=True, capture_output=True, text=True
+            [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"],
+            check=True,
+            capture_output=True,
+            text=True,
         ).stdout.strip()
     )
     subprocess.run([python, "-m", "pip", "install", "-q", "--no-deps", f"adamp=={_VERSION}"], check=True)
-    # Behind the environment's own packages on the path, so that `adamp` is PyPI's; both sides then run on one torch.
+    # Behind the environment's own packages on the path, so that `adamp` is PyPI's; both sides then run on one
+    # torch.
     (purelib / "shared-torch.pth").write_text(sysconfig.get_path("purelib") + "\n", encoding="utf-8")
     return python
 

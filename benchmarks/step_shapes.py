@@ -1,7 +1,10 @@
-"""The parameters of the models on which an optimizer's step is timed: their shapes, their order, and which of them a norm makes scale-invariant.
+"""The parameters of the models on which an optimizer's step is timed.
 
-Sources: torchvision's resnet18 and resnet50; timm's vit_small_patch16_224 and vit_base_patch16_224; karpathy/nanoGPT at its settings for
-characters of Shakespeare (`gpt-10m`) and at GPT-2's, whose head is the token embedding. Every linear weight is (out, in), as in nn.Linear.
+Their shapes, their order, and which of them a norm makes scale-invariant.
+
+Sources: torchvision's resnet18 and resnet50; timm's vit_small_patch16_224 and vit_base_patch16_224;
+karpathy/nanoGPT at its settings for characters of Shakespeare (`gpt-10m`) and at GPT-2's, whose head is the
+token embedding. Every linear weight is (out, in), as in nn.Linear.
 """
 
 __all__ = ["CPU_SHAPES", "CUDA_SHAPES", "SHAPES", "Parameter", "parameters"]
@@ -17,8 +20,9 @@ class Parameter(NamedTuple):
 
     Attributes:
         shape: as the model's own code makes it.
-        view: how AdamP projects it once the model trains: "channel" for a weight before BatchNorm, which is exactly scale-invariant; "layer" for
-            one that writes into the residual stream that a LayerNorm reads, which is so only nearly; "none" for all others.
+        view: how AdamP projects it once the model trains: "channel" for a weight before BatchNorm, which is
+            exactly scale-invariant; "layer" for one that writes into the residual stream that a LayerNorm
+            reads, which is so only nearly; "none" for all others.
     """
 
     shape: tuple[int, ...]
@@ -46,7 +50,9 @@ def _normed_conv(out: int, inside: int, size: int) -> list[Parameter]:
     return [Parameter((out, inside, size, size), "channel"), Parameter((out,)), Parameter((out,))]
 
 
-def _linear(out: int, inside: int, view: Literal["layer", "none"] = "none", *, bias: bool = True) -> list[Parameter]:
+def _linear(
+    out: int, inside: int, view: Literal["layer", "none"] = "none", *, bias: bool = True
+) -> list[Parameter]:
     return [Parameter((out, inside), view)] + ([Parameter((out,))] if bias else [])
 
 
@@ -54,7 +60,9 @@ def _norm(width: int, *, bias: bool = True) -> list[Parameter]:
     return [Parameter((width,))] * (2 if bias else 1)
 
 
-def _resnet(widths: tuple[int, ...], blocks: tuple[int, ...], *, expansion: int, classes: int) -> list[Parameter]:
+def _resnet(
+    widths: tuple[int, ...], blocks: tuple[int, ...], *, expansion: int, classes: int
+) -> list[Parameter]:
     """Return a ResNet of basic blocks (`expansion` 1) or of bottlenecks (4)."""
     found = _normed_conv(widths[0], 3, 7)
     inside = widths[0]
@@ -64,7 +72,11 @@ def _resnet(widths: tuple[int, ...], blocks: tuple[int, ...], *, expansion: int,
             if expansion == 1:
                 found += _normed_conv(width, inside, 3) + _normed_conv(width, width, 3)
             else:
-                found += _normed_conv(width, inside, 1) + _normed_conv(width, width, 3) + _normed_conv(out, width, 1)
+                found += (
+                    _normed_conv(width, inside, 1)
+                    + _normed_conv(width, width, 3)
+                    + _normed_conv(out, width, 1)
+                )
             # The shortcut is a convolution where the block changes the resolution or the width.
             if block == 0 and (stage > 0 or inside != out):
                 found += _normed_conv(out, inside, 1)
@@ -80,7 +92,12 @@ def _transformer_block(width: int, *, bias: bool = True) -> list[Parameter]:
 
 def _vit(width: int) -> list[Parameter]:
     """Return a ViT of 12 blocks for 14 x 14 patches of 16 x 16 pixels and 1000 classes."""
-    found = [Parameter((1, 1, width)), Parameter((1, 197, width)), Parameter((width, 3, 16, 16), "layer"), Parameter((width,))]
+    found = [
+        Parameter((1, 1, width)),
+        Parameter((1, 197, width)),
+        Parameter((width, 3, 16, 16), "layer"),
+        Parameter((width,)),
+    ]
     for _ in range(12):
         found += _transformer_block(width)
     return found + _norm(width) + _linear(1000, width)
@@ -95,8 +112,14 @@ def _gpt(width: int, blocks: int, *, vocabulary: int, context: int, bias: bool) 
 
 SHAPES: Mapping[str, tuple[Callable[[], list[Parameter]], int]] = MappingProxyType(
     {
-        "resnet50": (lambda: _resnet((64, 128, 256, 512), (3, 4, 6, 3), expansion=4, classes=1000), 25_557_032),
-        "resnet18": (lambda: _resnet((64, 128, 256, 512), (2, 2, 2, 2), expansion=1, classes=1000), 11_689_512),
+        "resnet50": (
+            lambda: _resnet((64, 128, 256, 512), (3, 4, 6, 3), expansion=4, classes=1000),
+            25_557_032,
+        ),
+        "resnet18": (
+            lambda: _resnet((64, 128, 256, 512), (2, 2, 2, 2), expansion=1, classes=1000),
+            11_689_512,
+        ),
         "vit-s16": (lambda: _vit(384), 22_050_664),
         "gpt-10m": (lambda: _gpt(384, 6, vocabulary=65, context=256, bias=False), 10_745_088),
         # ResNet-18's 62 tensors with four channels each: what a step costs beside its arithmetic.

@@ -3,7 +3,16 @@
 This module needs torch alone: it also runs in the process that has PyPI's `adamp` where this one has ours.
 """
 
-__all__ = ["SIDES", "Clock", "LocalSide", "Setting", "Tensors", "bandwidth", "make_optimizer", "projected_share"]
+__all__ = [
+    "SIDES",
+    "Clock",
+    "LocalSide",
+    "Setting",
+    "Tensors",
+    "bandwidth",
+    "make_optimizer",
+    "projected_share",
+]
 
 import inspect
 import math
@@ -22,7 +31,8 @@ from step_shapes import parameters
 from torch import Tensor
 from torch.optim import SGD, AdamW, Optimizer
 
-# So small that no weight moves: the gradients stay as they were drawn, and with them which tensors AdamP projects.
+# So small that no weight moves: the gradients stay as they were drawn, and with them which tensors AdamP
+# projects.
 _ADAM = {"lr": 1e-10, "weight_decay": 1e-2}
 _SGD = {"lr": 1e-10, "momentum": 0.9, "nesterov": True, "weight_decay": 1e-5}
 _DELTA = 0.1
@@ -37,7 +47,8 @@ class Setting:
         device: "cpu" or "cuda".
         threads: of the CPU.
         allocator: "default" for the C library's, "keeping" for one told to keep what is freed.
-        projected: which tensors AdamP and SGDP project: none, those of `Parameter.view`, or all of two dimensions or more.
+        projected: which tensors AdamP and SGDP project: none, those of `Parameter.view`, or all of two
+            dimensions or more.
         flips: share of the tensors of two dimensions or more that are projected on every second step only.
         rounds: how often every side has its turn.
         turn_ms: milliseconds that a turn lasts at least, or it is a single step.
@@ -80,7 +91,9 @@ class Tensors:
                 wide += 1
             weight.grad = _turned(grad, weight, view)
             if flips:
-                self._turns.append((weight, (weight.grad, _turned(grad, weight, "none" if view != "none" else "channel"))))
+                self._turns.append(
+                    (weight, (weight.grad, _turned(grad, weight, "none" if view != "none" else "channel")))
+                )
             self.weights.append(weight.requires_grad_())
 
     @property
@@ -91,7 +104,9 @@ class Tensors:
     @property
     def checksum(self) -> float:
         """A number that two processes share when they drew the same gradients."""
-        return sum(float(weight.grad.double().abs().sum()) for weight in self.weights if weight.grad is not None)
+        return sum(
+            float(weight.grad.double().abs().sum()) for weight in self.weights if weight.grad is not None
+        )
 
     def next_gradients(self) -> None:
         """Give the tensors that flip their other gradient."""
@@ -100,7 +115,9 @@ class Tensors:
             weight.grad = grads[self._steps % 2]
 
 
-def _view(natural: Literal["channel", "layer", "none"], projected: str) -> Literal["channel", "layer", "none"]:
+def _view(
+    natural: Literal["channel", "layer", "none"], projected: str
+) -> Literal["channel", "layer", "none"]:
     match projected:
         case "mixed":
             return natural
@@ -111,7 +128,10 @@ def _view(natural: Literal["channel", "layer", "none"], projected: str) -> Liter
 
 
 def _turned(grad: Tensor, weight: Tensor, view: Literal["channel", "layer", "none"]) -> Tensor:
-    """Return the gradient turned so that AdamP projects this view: orthogonal to the weight, or at five times the angle of the layer's threshold."""
+    """Return the gradient turned so that AdamP projects this view.
+
+    Orthogonal to the weight, or at five times the angle of the layer's threshold.
+    """
     if weight.dim() < 2:
         return grad
     w, g = weight.double(), grad.double()
@@ -161,7 +181,10 @@ class LocalSide:
         self._steps = max(1, min(1000, round(setting.turn_ms / 1000 / warm_s)))
 
     def turn(self) -> float:
-        """Return the milliseconds of one step, the mean of a turn; a step before it, not counted, fills the caches again."""
+        """Return the milliseconds of one step, the mean of a turn.
+
+        A step before it, not counted, fills the caches again.
+        """
         self._step()
         return 1000 * self._clock.seconds(self._steps_in_a_row) / self._steps
 
@@ -185,11 +208,15 @@ def _our_package() -> Iterator[None]:
         sys.path.remove(root)
 
 
-def _of_torch(kind: type[AdamW | SGD], arguments: Mapping[str, Any], path: str) -> Callable[[Sequence[Tensor]], Optimizer]:
+def _of_torch(
+    kind: type[AdamW | SGD], arguments: Mapping[str, Any], path: str
+) -> Callable[[Sequence[Tensor]], Optimizer]:
     return lambda weights: kind(weights, **arguments, foreach=path == "foreach", fused=path == "fused")
 
 
-def _of_pytorch_optimizer(name: str, arguments: Mapping[str, Any], path: str) -> Callable[[Sequence[Tensor]], Optimizer]:
+def _of_pytorch_optimizer(
+    name: str, arguments: Mapping[str, Any], path: str
+) -> Callable[[Sequence[Tensor]], Optimizer]:
     def make(weights: Sequence[Tensor]) -> Optimizer:
         import pytorch_optimizer
 
@@ -220,7 +247,9 @@ def _of_ours(name: str, arguments: Mapping[str, Any], path: str) -> Callable[[Se
             raise ImportError(f"this version of {name} has no argument {path}")
         if path == "default" and not {"foreach", "fused"} & set(known):
             raise ImportError(f"this version of {name} has the plain path only")
-        chosen = {} if path == "default" else {key: key == path for key in ("foreach", "fused") if key in known}
+        chosen = (
+            {} if path == "default" else {key: key == path for key in ("foreach", "fused") if key in known}
+        )
         return kind(weights, **arguments, **chosen)
 
     return make
@@ -229,10 +258,19 @@ def _of_ours(name: str, arguments: Mapping[str, Any], path: str) -> Callable[[Se
 def _sides() -> dict[str, Callable[[Sequence[Tensor]], Optimizer]]:
     found: dict[str, Callable[[Sequence[Tensor]], Optimizer]] = {}
     for kind, projected, arguments in ((AdamW, "AdamP", _ADAM), (SGD, "SGDP", _SGD)):
-        found |= {f"torch {kind.__name__} {path}": _of_torch(kind, arguments, path) for path in ("loop", "foreach", "fused")}
+        found |= {
+            f"torch {kind.__name__} {path}": _of_torch(kind, arguments, path)
+            for path in ("loop", "foreach", "fused")
+        }
         found[f"reference {projected}"] = _of_reference(projected, arguments)
-        found |= {f"pytorch_optimizer {projected} {path}": _of_pytorch_optimizer(projected, arguments, path) for path in ("loop", "foreach")}
-        found |= {f"tangent {projected} {path}": _of_ours(projected, arguments, path) for path in ("plain", "foreach", "fused", "default")}
+        found |= {
+            f"pytorch_optimizer {projected} {path}": _of_pytorch_optimizer(projected, arguments, path)
+            for path in ("loop", "foreach")
+        }
+        found |= {
+            f"tangent {projected} {path}": _of_ours(projected, arguments, path)
+            for path in ("plain", "foreach", "fused", "default")
+        }
     return found
 
 
@@ -249,23 +287,29 @@ def make_optimizer(side: str, tensors: Tensors) -> Optimizer:
 
 
 def projected_share(tensors: Tensors) -> tuple[float, float]:
-    """Return the share of the tensors, and that of the elements, that AdamP would project with the gradients in place."""
+    """Return the shares of tensors and of elements that AdamP would project with these gradients.
+
+    The gradients are in place.
+    """
     with _our_package():
         from adamp import decide
 
     chosen = [
         weight
         for weight in tensors.weights
-        if weight.grad is not None and bool(decide(weight.detach(), weight.grad, delta=_DELTA, eps=1e-8).projected)
+        if weight.grad is not None
+        and bool(decide(weight.detach(), weight.grad, delta=_DELTA, eps=1e-8).projected)
     ]
     return len(chosen) / len(tensors.weights), sum(weight.numel() for weight in chosen) / tensors.elements
 
 
 def bandwidth(device: str) -> dict[str, float]:
-    """Return the gigabytes (1e9) a second that this device reads and writes, the best of nine tries on arrays far larger than its caches.
+    """Return the gigabytes (1e9) a second that this device reads and writes.
 
-    "copy" is a plain copy: on a CPU the old content of its target may be read too, which is not counted. "add" adds one array to another in
-    place, the pattern of an optimizer's step.
+    It is the best of nine tries on arrays far larger than its caches.
+
+    "copy" is a plain copy: on a CPU the old content of its target may be read too, which is not counted.
+    "add" adds one array to another in place, the pattern of an optimizer's step.
     """
     target = torch.ones(2**28 if device == "cuda" else 2**26, device=device)
     source = torch.full_like(target, 1e-3)
@@ -275,4 +319,7 @@ def bandwidth(device: str) -> dict[str, float]:
         run()
         return min(clock.seconds(run) for _ in range(9))
 
-    return {"copy": 2 * size / best(lambda: target.copy_(source)), "add": 3 * size / best(lambda: target.add_(source))}
+    return {
+        "copy": 2 * size / best(lambda: target.copy_(source)),
+        "add": 3 * size / best(lambda: target.add_(source)),
+    }

@@ -12,13 +12,20 @@ _ADAM_BYTES, _SGD_BYTES = 28, 20
 
 def describe(machine: Mapping[str, Any]) -> str:
     """Return one line about the machine."""
-    versions = ", ".join(f"{name} {machine[name]}" for name in ("torch", "numpy", "numba", "triton", "pytorch_optimizer"))
+    versions = ", ".join(
+        f"{name} {machine[name]}" for name in ("torch", "numpy", "numba", "triton", "pytorch_optimizer")
+    )
     return f"{machine['device']}, {machine['cores']} CPU cores, Python {machine['python']}, {versions}"
 
 
 def markdown(measured: Mapping[str, Any]) -> str:
     """Return one setting's title, its table and what was left out, as Markdown."""
-    lines = [f"**{_title(measured)}**", "", "| " + " | ".join(_HEADER) + " |", "| --- |" + " ---: |" * (len(_HEADER) - 1)]
+    lines = [
+        f"**{_title(measured)}**",
+        "",
+        "| " + " | ".join(_HEADER) + " |",
+        "| --- |" + " ---: |" * (len(_HEADER) - 1),
+    ]
     lines += ["| " + " | ".join(row) + " |" for row in _rows(measured)]
     return "\n".join([*lines, *(f"\n{line}" for line in _notes(measured))])
 
@@ -45,16 +52,30 @@ def show(measured: Mapping[str, Any]) -> None:
 def _title(measured: Mapping[str, Any]) -> str:
     setting = measured["setting"]
     how = f"{setting['threads']} CPU thread{'s' * (setting['threads'] > 1)}, {setting['allocator']} allocator"
-    share = f"projected: {measured['projected_tensors']:.0%} of {measured['tensors']} tensors, {measured['projected_elements']:.0%} of the elements"
-    flips = f", {setting['flips']:.0%} of those with two dimensions or more flipping at every step" if setting["flips"] else ""
-    return f"{setting['shapes']} ({measured['elements'] / 1e6:.3g} million) on {setting['device']}, {how}; {share}{flips}"
+    share = (
+        f"projected: {measured['projected_tensors']:.0%} of {measured['tensors']} tensors, "
+        f"{measured['projected_elements']:.0%} of the elements"
+    )
+    flips = (
+        f", {setting['flips']:.0%} of those with two dimensions or more flipping at every step"
+        if setting["flips"]
+        else ""
+    )
+    return (
+        f"{setting['shapes']} ({measured['elements'] / 1e6:.3g} million) on "
+        f"{setting['device']}, {how}; {share}{flips}"
+    )
 
 
 def _notes(measured: Mapping[str, Any]) -> list[str]:
     reached = measured["bandwidth_gb_per_s"]
-    notes = [f"A large copy reaches {reached['copy']:.3g} GB/s, a large addition in place {reached['add']:.3g}."]
+    notes = [
+        f"A large copy reaches {reached['copy']:.3g} GB/s, a large addition in place {reached['add']:.3g}."
+    ]
     if not measured["projection_kept"]:
-        notes.append("The tensors that are projected changed while the time was taken: do not use these figures.")
+        notes.append(
+            "The tensors that are projected changed while the time was taken: do not use these figures."
+        )
     return notes + [f"Left out: {side} ({reason})." for side, reason in measured["left_out"].items()]
 
 
@@ -82,7 +103,10 @@ def _rows(measured: Mapping[str, Any]) -> list[tuple[str, ...]]:
 
 
 def _ratios(above: Sequence[float] | None, below: Sequence[float] | None) -> list[float]:
-    """Return the ratios of the turns that two sides had in the same rounds, or none where a side was left out."""
+    """Return the ratios of the turns that two sides had in the same rounds.
+
+    None where a side was left out.
+    """
     return [a / b for a, b in zip(above, below, strict=True)] if above and below else []
 
 

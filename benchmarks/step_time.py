@@ -1,19 +1,24 @@
-"""Milliseconds of one optimizer step: torch's AdamW and SGD, pytorch_optimizer's AdamP and SGDP, PyPI's `adamp`, and ours on each of its paths.
+r"""Milliseconds of one optimizer step.
+
+torch's AdamW and SGD, pytorch_optimizer's AdamP and SGDP, PyPI's `adamp`, and ours on each of its paths.
 
     .venv/bin/python benchmarks/step_time.py --make-reference build/reference
-    .venv/bin/python benchmarks/step_time.py --reference-python build/reference/bin/python --markdown step_time.md --json step_time.json
+    .venv/bin/python benchmarks/step_time.py --reference-python build/reference/bin/python \
+        --markdown step_time.md --json step_time.json
     .venv/bin/python benchmarks/step_time.py --device cuda --json step_time.json
 
-Every setting (shapes, threads, allocator) has a process of its own, which starts with the environment that the allocator and the threads need. In it
-all sides step one set of float32 tensors with fixed random gradients and a learning rate that moves nothing, so that the same tensors are projected
-throughout; they take turns in a new order every round. A side's time is the median of its turns. Its ratio to torch's fused AdamW (for SGD and SGDP,
-fused SGD) is taken within a round; the median ratio is printed, with the quartiles, and so is the median of the reference's ratio to it. The first
-step, which allocates and may compile, or find in a cache what was compiled before, is told apart. GB/s counts what a fused step must read and write:
-28 bytes an element for AdamW and AdamP (weight, gradient and two moments read; all but the gradient written), 20 for SGD and SGDP with momentum;
-beside it stands what one large copy and one large addition in place reach.
+Every setting (shapes, threads, allocator) has a process of its own, which starts with the environment that
+the allocator and the threads need. In it all sides step one set of float32 tensors with fixed random
+gradients and a learning rate that moves nothing, so that the same tensors are projected throughout; they take
+turns in a new order every round. A side's time is the median of its turns. Its ratio to torch's fused AdamW
+(for SGD and SGDP, fused SGD) is taken within a round; the median ratio is printed, with the quartiles, and so
+is the median of the reference's ratio to it. The first step, which allocates and may compile, or find in a
+cache what was compiled before, is told apart. GB/s counts what a fused step must read and write: 28 bytes an
+element for AdamW and AdamP (weight, gradient and two moments read; all but the gradient written), 20 for SGD
+and SGDP with momentum; beside it stands what one large copy and one large addition in place reach.
 
-On a GPU every model's tensors are larger than the L2 cache, so that none stays in it from step to step (but for `tiny-62`, which measures launches).
-What cannot be imported is left out, and named.
+On a GPU every model's tensors are larger than the L2 cache, so that none stays in it from step to step (but
+for `tiny-62`, which measures launches). What cannot be imported is left out, and named.
 """
 
 import argparse
@@ -45,7 +50,10 @@ _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 
 def _measure(setting: Setting) -> dict[str, Any]:
-    """Return the milliseconds of every turn of every side under one setting, and what is to be known beside them."""
+    """Return the milliseconds of every turn of every side under one setting.
+
+    With them comes what is to be known beside them.
+    """
     torch.set_num_threads(setting.threads)
     reached = bandwidth(setting.device)
     tensors = Tensors(setting)
@@ -63,7 +71,8 @@ def _measure(setting: Setting) -> dict[str, Any]:
             else:
                 sides[name] = LocalSide(make_optimizer(name, tensors), tensors, setting)
         except (ImportError, NotImplementedError, RuntimeError, TypeError, ValueError) as error:
-            # Other libraries refuse a device or an option by any of these; the side is named with its reason, and the others are timed.
+            # Other libraries refuse a device or an option by any of these; the side is named with its reason,
+            # and the others are timed.
             left_out[name] = f"{type(error).__name__}: {error}"
     turns: dict[str, list[float]] = {name: [] for name in sides}
     order, shuffled = list(sides), random.Random(0)
@@ -103,7 +112,9 @@ def _in_a_process(setting: Setting) -> dict[str, Any]:
 
 def _machine(device: str) -> dict[str, Any]:
     """Return the processor, the versions and, for a GPU, the card."""
-    model = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.MULTILINE)
+    model = re.search(
+        r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.MULTILINE
+    )
     versions: dict[str, str] = {}
     for package in ("torch", "numpy", "numba", "triton", "pytorch_optimizer"):
         try:
@@ -111,7 +122,11 @@ def _machine(device: str) -> dict[str, Any]:
         except metadata.PackageNotFoundError:
             versions[package] = "none"
     return {
-        "device": torch.cuda.get_device_name() if device == "cuda" else model[1] if model else platform.processor(),
+        "device": torch.cuda.get_device_name()
+        if device == "cuda"
+        else model[1]
+        if model
+        else platform.processor(),
         "cores": len(os.sched_getaffinity(0)),
         "python": platform.python_version(),
         **versions,
@@ -121,7 +136,9 @@ def _machine(device: str) -> dict[str, Any]:
 def _settings(given: argparse.Namespace) -> list[Setting]:
     shapes: Sequence[str] = given.shapes or (CUDA_SHAPES if given.device == "cuda" else CPU_SHAPES)
     threads: Sequence[int] = given.threads or ((1,) if given.device == "cuda" else (1, 2))
-    allocators: Sequence[str] = given.allocators or (("default",) if given.device == "cuda" else ("default", "keeping"))
+    allocators: Sequence[str] = given.allocators or (
+        ("default",) if given.device == "cuda" else ("default", "keeping")
+    )
     return [
         Setting(
             shapes=name,
@@ -140,20 +157,54 @@ def _settings(given: argparse.Namespace) -> list[Setting]:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--make-reference", type=Path, metavar="DIR", help="make an environment with PyPI's adamp 0.3.0 that shares this torch, and end"
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--reference-python", metavar="PATH", help="interpreter of that environment, or of any with torch and adamp 0.3.0")
-    parser.add_argument("--shapes", nargs="+", choices=SHAPES, help="default: four models and the tiny tensors, on a GPU larger models")
+    parser.add_argument(
+        "--make-reference",
+        type=Path,
+        metavar="DIR",
+        help="make an environment with PyPI's adamp 0.3.0 that shares this torch, and end",
+    )
+    parser.add_argument(
+        "--reference-python",
+        metavar="PATH",
+        help="interpreter of that environment, or of any with torch and adamp 0.3.0",
+    )
+    parser.add_argument(
+        "--shapes",
+        nargs="+",
+        choices=SHAPES,
+        help="default: four models and the tiny tensors, on a GPU larger models",
+    )
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--threads", nargs="+", type=int, help="default: 1 2, on a GPU 1")
-    parser.add_argument("--allocators", nargs="+", choices=("default", "keeping"), help="default: both, on a GPU the default one")
-    parser.add_argument("--projected", choices=("none", "mixed", "all"), default="mixed", help="mixed: the weights that a norm makes scale-invariant")
-    parser.add_argument("--flips", type=float, default=0.0, help="share of the tensors whose projection changes from step to step (default 0)")
+    parser.add_argument(
+        "--allocators",
+        nargs="+",
+        choices=("default", "keeping"),
+        help="default: both, on a GPU the default one",
+    )
+    parser.add_argument(
+        "--projected",
+        choices=("none", "mixed", "all"),
+        default="mixed",
+        help="mixed: the weights that a norm makes scale-invariant",
+    )
+    parser.add_argument(
+        "--flips",
+        type=float,
+        default=0.0,
+        help="share of the tensors whose projection changes from step to step (default 0)",
+    )
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--turn-ms", type=float, default=100.0)
-    parser.add_argument("--sides", default="", metavar="REGEX", help="only sides whose name matches; torch's fused ones are what ratios need")
+    parser.add_argument(
+        "--sides",
+        default="",
+        metavar="REGEX",
+        help="only sides whose name matches; torch's fused ones are what ratios need",
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every turn there")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables there")
     parser.add_argument("--setting", help=argparse.SUPPRESS)
@@ -170,7 +221,10 @@ def main() -> None:
         print(json.dumps(_measure(Setting(**json.loads(given.setting)))))
         return
     if given.device == "cuda" and not torch.cuda.is_available():
-        sys.exit("step_time expects a GPU for --device cuda and torch finds none: leave the option out to measure the CPU.")
+        sys.exit(
+            "step_time expects a GPU for --device cuda and torch finds none: leave "
+            "the option out to measure the CPU."
+        )
     machine = _machine(given.device)
     print(describe(machine))
     found: list[dict[str, Any]] = []
@@ -178,9 +232,14 @@ def main() -> None:
         found.append(_in_a_process(setting))
         show(found[-1])
     if given.json is not None:
-        given.json.write_text(json.dumps({"machine": machine, "settings": found}, indent=1) + "\n", encoding="utf-8")
+        given.json.write_text(
+            json.dumps({"machine": machine, "settings": found}, indent=1) + "\n", encoding="utf-8"
+        )
     if given.markdown is not None:
-        given.markdown.write_text("\n\n".join([describe(machine), *(markdown(measured) for measured in found)]) + "\n", encoding="utf-8")
+        given.markdown.write_text(
+            "\n\n".join([describe(machine), *(markdown(measured) for measured in found)]) + "\n",
+            encoding="utf-8",
+        )
 
 
 if __name__ == "__main__":

@@ -1,9 +1,12 @@
-"""Hyperparameter search with Ray Tune alone, as its documentation has it: the other side of `throughput.py`, which starts this in a process.
+"""Hyperparameter search with Ray Tune alone, as its documentation has it.
 
-One `Tuner` for each arm, one after the other, since `OptunaSearch` searches one space; a function trainable that reports every epoch; the optimizers
-of pytorch_optimizer and torch. Where there was a choice the quicker one was taken: the data stays in the worker's memory as one tensor and is indexed
-without a DataLoader, a diverged trial ends itself, Tune prints nothing, and Ray is the quiet one that Tangent starts for itself, with the same
-threads and the same allocator.
+The other side of `throughput.py`, which starts this in a process.
+
+One `Tuner` for each arm, one after the other, since `OptunaSearch` searches one space; a function trainable
+that reports every epoch; the optimizers of pytorch_optimizer and torch. Where there was a choice the quicker
+one was taken: the data stays in the worker's memory as one tensor and is indexed without a DataLoader, a
+diverged trial ends itself, Tune prints nothing, and Ray is the quiet one that Tangent starts for itself, with
+the same threads and the same allocator.
 
 It reads a line of JSON from standard input for each search, and answers with one.
 """
@@ -42,16 +45,28 @@ def _domain(dimension: AnyDimension) -> Any:
 
 
 def _search(asked: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what one search took and found: wall seconds, and for each arm its best validation value and epochs."""
+    """Return what one search took and found.
+
+    Wall seconds, and for each arm its best validation value and epochs.
+    """
     plan = ResolvedStudy.model_validate(asked["plan"])
     mode = "max" if plan.workload.direction == "maximize" else "min"
     arms: dict[str, Any] = {}
     begun = time.monotonic()
     for arm in plan.arms:
         trainable = functools.partial(
-            train, card=arm.card, workload_name=plan.workload.name, epochs=plan.epochs, batch_size=plan.batch_size, seed=asked["seed"]
+            train,
+            card=arm.card,
+            workload_name=plan.workload.name,
+            epochs=plan.epochs,
+            batch_size=plan.batch_size,
+            seed=asked["seed"],
         )
-        scheduler = ASHAScheduler(max_t=plan.epochs, grace_period=1, reduction_factor=3) if asked["pruner"] == "asha" else None
+        scheduler = (
+            ASHAScheduler(max_t=plan.epochs, grace_period=1, reduction_factor=3)
+            if asked["pruner"] == "asha"
+            else None
+        )
         with tempfile.TemporaryDirectory(prefix="stock-") as folder:
             results = tune.Tuner(
                 trainable,
@@ -67,7 +82,11 @@ def _search(asked: Mapping[str, Any]) -> dict[str, Any]:
                 ),
                 run_config=tune.RunConfig(name=arm.name, storage_path=folder, verbose=0),
             ).fit()
-        rows = [cast("Mapping[str, Any]", result.metrics) for result in results if result.error is None and result.metrics]
+        rows = [
+            cast("Mapping[str, Any]", result.metrics)
+            for result in results
+            if result.error is None and result.metrics
+        ]
         if results.num_errors == len(results):
             raise RuntimeError(f"expected trials that train, each of {arm.name} failed: {results.errors[0]}")
         whole = [float(row["validation"]) for row in rows if row["training_iteration"] == plan.epochs]

@@ -1,6 +1,9 @@
-"""One trial of Ray Tune alone: a function trainable as a user writes it, over torch's and pytorch_optimizer's own optimizers.
+"""One trial of Ray Tune alone.
 
-A module of its own, so that Ray's workers import it and keep the data from one trial to the next where Tune reuses them.
+A function trainable as a user writes it, over torch's and pytorch_optimizer's own optimizers.
+
+A module of its own, so that Ray's workers import it and keep the data from one trial to the next where Tune
+reuses them.
 """
 
 __all__ = ["train"]
@@ -24,7 +27,10 @@ _EVALUATION_BATCH = 512
 
 def _optimizer(card: OptimizerCard, model: nn.Module, parameters: Parameters) -> torch.optim.Optimizer:
     """Return the optimizer that a user of torch and pytorch_optimizer would take."""
-    makers: dict[str, Callable[..., torch.optim.Optimizer]] = {"adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
+    makers: dict[str, Callable[..., torch.optim.Optimizer]] = {
+        "adamw": torch.optim.AdamW,
+        "sgd": torch.optim.SGD,
+    }
     if card.name not in makers:
         import pytorch_optimizer
 
@@ -41,11 +47,23 @@ def _loaded(name: str) -> tuple[Workload, Data]:
 @torch.no_grad()
 def _evaluate(workload: Workload, model: nn.Module, split: Split) -> float:
     model.eval()
-    batches = zip(torch.split(split.inputs, _EVALUATION_BATCH), torch.split(split.targets, _EVALUATION_BATCH), strict=True)
+    batches = zip(
+        torch.split(split.inputs, _EVALUATION_BATCH),
+        torch.split(split.targets, _EVALUATION_BATCH),
+        strict=True,
+    )
     return sum(workload.metric_sum(model(inputs), targets).item() for inputs, targets in batches) / len(split)
 
 
-def train(config: Mapping[str, Any], *, card: OptimizerCard, workload_name: str, epochs: int, batch_size: int, seed: int) -> None:
+def train(
+    config: Mapping[str, Any],
+    *,
+    card: OptimizerCard,
+    workload_name: str,
+    epochs: int,
+    batch_size: int,
+    seed: int,
+) -> None:
     """Train one configuration and report every epoch: the function trainable."""
     torch.set_num_threads(1)
     torch.manual_seed(seed)

@@ -1,4 +1,7 @@
-"""What the benchmarks of studies print: a line about the machine, tables on a terminal and in Markdown, everything measured as JSON."""
+"""What the benchmarks of studies print.
+
+A line about the machine, tables on a terminal and in Markdown, everything measured as JSON.
+"""
 
 __all__ = ["Table", "add_outputs", "machine", "publish"]
 
@@ -27,7 +30,12 @@ class Table:
     @property
     def markdown(self) -> str:
         """The title, the table and its notes as Markdown."""
-        lines = [f"**{self.title}**", "", "| " + " | ".join(self.header) + " |", "| --- |" + " ---: |" * (len(self.header) - 1)]
+        lines = [
+            f"**{self.title}**",
+            "",
+            "| " + " | ".join(self.header) + " |",
+            "| --- |" + " ---: |" * (len(self.header) - 1),
+        ]
         lines += ["| " + " | ".join(row) + " |" for row in self.rows]
         return "\n".join([*lines, *(f"\n{note}" for note in self.notes)])
 
@@ -39,7 +47,10 @@ def add_outputs(parser: argparse.ArgumentParser) -> None:
 
 
 def machine(*, device: str | None = None) -> dict[str, Any]:
-    """Return what a reader must know of the machine: processor, cores, versions; the GPU too where one was used."""
+    """Return what a reader must know of the machine: processor, cores, versions.
+
+    The GPU too where one was used.
+    """
     versions: dict[str, str] = {}
     for name in _VERSIONS:
         try:
@@ -47,7 +58,15 @@ def machine(*, device: str | None = None) -> dict[str, Any]:
         except metadata.PackageNotFoundError:
             continue
     info = Path("/proc/cpuinfo")
-    models = [line.partition(":")[2].strip() for line in info.read_text().splitlines() if line.startswith("model name")] if info.exists() else []
+    models = (
+        [
+            line.partition(":")[2].strip()
+            for line in info.read_text().splitlines()
+            if line.startswith("model name")
+        ]
+        if info.exists()
+        else []
+    )
     return {
         "device": device or "cpu",
         "processor": models[0] if models else platform.machine(),
@@ -59,7 +78,10 @@ def machine(*, device: str | None = None) -> dict[str, Any]:
 
 
 def publish(given: argparse.Namespace, measured: Mapping[str, Any], tables: Sequence[Table]) -> None:
-    """Print the tables, with rich where it is installed, and write what the options of `add_outputs` ask for."""
+    """Print the tables, with rich where it is installed.
+
+    Write what the options of `add_outputs` ask for.
+    """
     about = _about(measured["machine"])
     try:
         from rich.console import Console
@@ -77,7 +99,9 @@ def publish(given: argparse.Namespace, measured: Mapping[str, Any], tables: Sequ
                 shown.add_row(*row)
             console.print(shown, *table.notes, sep="\n")
     if given.markdown is not None:
-        given.markdown.write_text("\n\n".join([about, *(table.markdown for table in tables)]) + "\n", encoding="utf-8")
+        given.markdown.write_text(
+            "\n\n".join([about, *(table.markdown for table in tables)]) + "\n", encoding="utf-8"
+        )
     if given.json is not None:
         given.json.write_text(json.dumps(measured, indent=1) + "\n", encoding="utf-8")
 
@@ -85,4 +109,7 @@ def publish(given: argparse.Namespace, measured: Mapping[str, Any], tables: Sequ
 def _about(where: Mapping[str, Any]) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in where["versions"].items())
     device = "" if where["device"] == "cpu" else f"{where['device']}, "
-    return f"{device}{where['cores']} cores of {where['processor']}, Python {where['python']}, {versions}; load before: {where['load_before']:.1f}"
+    return (
+        f"{device}{where['cores']} cores of {where['processor']}, Python {where['python']}, {versions}; "
+        f"load before: {where['load_before']:.1f}"
+    )

@@ -1,21 +1,30 @@
-"""The demo's study with Tangent and with Ray Tune alone: wall seconds, processor seconds, best results, both sides in one run.
+r"""The demo's study with Tangent and with Ray Tune alone.
+
+Wall seconds, processor seconds, best results, both sides in one run.
 
     .venv/bin/python benchmarks/throughput.py
-    .venv/bin/python benchmarks/throughput.py --workload digits-mlp --pruner asha --json throughput.json --markdown throughput.md
-    .venv/bin/python benchmarks/throughput.py --trials 2 --epochs 1 --workload digits-mlp --sides tangent reused    # a minute: does it work?
+    .venv/bin/python benchmarks/throughput.py --workload digits-mlp --pruner asha \
+        --json throughput.json --markdown throughput.md
+    # A minute: does it work?
+    .venv/bin/python benchmarks/throughput.py --trials 2 --epochs 1 --workload digits-mlp \
+        --sides tangent reused
 
 Sides:
     tangent     a dispatcher on SQLite; the clock runs from a study's submission to its end.
-    stock       `ray.tune.Tuner` with `OptunaSearch` (TPE) and a function trainable, one Tuner for each arm: see `stock.py`.
-    reused      the same with `reuse_actors=True`, which Tune leaves off by default: the quickest that Tune alone can do.
+    stock       `ray.tune.Tuner` with `OptunaSearch` (TPE) and a function trainable, one Tuner for each arm:
+                see `stock.py`.
+    reused      the same with `reuse_actors=True`, which Tune leaves off by default: the quickest that Tune
+                alone can do.
 
-All train the same arms (AdamP, AdamW, SGDP and SGD over the spaces of examples/digits.json), trials, epochs, batches and schedule of the same
-workload, `--cpus` trials or packs of one thread at once. Each round gives every side a new process with a Ray of its own, in another order. The clock
-starts when that process has come to rest, its Ray up; how long that took is told apart, and the table also has the wall time with it. Processor
-seconds are those of all processes of the side, Ray's and the workers' included, from the clock's start to its end. Medians of the rounds; the best
-validation value of each arm is that of the last round's.
+All train the same arms (AdamP, AdamW, SGDP and SGD over the spaces of examples/digits.json), trials, epochs,
+batches and schedule of the same workload, `--cpus` trials or packs of one thread at once. Each round gives
+every side a new process with a Ray of its own, in another order. The clock starts when that process has come
+to rest, its Ray up; how long that took is told apart, and the table also has the wall time with it. Processor
+seconds are those of all processes of the side, Ray's and the workers' included, from the clock's start to its
+end. Medians of the rounds; the best validation value of each arm is that of the last round's.
 
-The full run, 4 arms of 32 trials and 10 epochs, takes about 10 minutes for each workload and pruner, nearly all of it `stock`.
+The full run, 4 arms of 32 trials and 10 epochs, takes about 10 minutes for each workload and pruner, nearly
+all of it `stock`.
 """
 
 import argparse
@@ -81,10 +90,18 @@ def _tangent(given: argparse.Namespace, body: Mapping[str, Any]) -> dict[str, An
                 for arm in dispatch.store.arms(study.id)
             }
             wall_s = (study.ended_at - study.created_at).total_seconds()
-            return {"start_s": start_s, "wall_s": wall_s, "cpu_s": cpu_s, "trained_s": sum(trial.cost_s for trial in trials), "arms": arms}
+            return {
+                "start_s": start_s,
+                "wall_s": wall_s,
+                "cpu_s": cpu_s,
+                "trained_s": sum(trial.cost_s for trial in trials),
+                "arms": arms,
+            }
 
 
-def _stock(given: argparse.Namespace, plan: ResolvedStudy, *, pruner: str, reuse_actors: bool) -> dict[str, Any]:
+def _stock(
+    given: argparse.Namespace, plan: ResolvedStudy, *, pruner: str, reuse_actors: bool
+) -> dict[str, Any]:
     """Return what the same search took with Ray Tune alone."""
     asked = {
         "plan": plan.model_dump(mode="json"),
@@ -96,7 +113,14 @@ def _stock(given: argparse.Namespace, plan: ResolvedStudy, *, pruner: str, reuse
     with Side() as side, tempfile.TemporaryFile("w+") as said:
         begun = time.monotonic()
         command = [sys.executable, str(_HERE / "stock.py"), str(given.cpus)]
-        process = subprocess.Popen(command, env=side.environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=said, text=True)
+        process = subprocess.Popen(
+            command,
+            env=side.environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=said,
+            text=True,
+        )
         assert process.stdin is not None, "it is started with a pipe"
         assert process.stdout is not None, "it is started with a pipe"
         try:
@@ -124,7 +148,17 @@ def _table(runs: Mapping[str, Sequence[Mapping[str, Any]]], *, title: str) -> Ta
     def median(side: str, *names: str) -> float:
         return statistics.median(sum(run[name] for name in names) for run in runs[side])
 
-    header = ["side", "wall s", "/ tangent", "with start s", "/ tangent", "CPU s", "/ tangent", "epochs", *next(iter(runs.values()))[-1]["arms"]]
+    header = [
+        "side",
+        "wall s",
+        "/ tangent",
+        "with start s",
+        "/ tangent",
+        "CPU s",
+        "/ tangent",
+        "epochs",
+        *next(iter(runs.values()))[-1]["arms"],
+    ]
     rows: list[list[str]] = []
     for side in runs:
         row = [side]
@@ -134,13 +168,19 @@ def _table(runs: Mapping[str, Sequence[Mapping[str, Any]]], *, title: str) -> Ta
         arms = runs[side][-1]["arms"]
         row.append(str(sum(arm["epochs"] for arm in arms.values())))
         rows.append(row + ["none" if arm["best"] is None else f"{arm['best']:.4f}" for arm in arms.values()])
-    failed = [f"{side}: {n} trials failed" for side in runs if (n := sum(arm["failed"] for arm in runs[side][-1]["arms"].values()))]
+    failed = [
+        f"{side}: {n} trials failed"
+        for side in runs
+        if (n := sum(arm["failed"] for arm in runs[side][-1]["arms"].values()))
+    ]
     return Table(title=title, header=header, rows=rows, notes=failed)
 
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--workload", nargs="+", default=["digits-mlp", "digits-cnn"])
     parser.add_argument("--pruner", nargs="+", choices=["none", "asha"], default=["none", "asha"])
     parser.add_argument("--sides", nargs="+", choices=_SIDES, default=_SIDES)
@@ -162,11 +202,30 @@ def main() -> None:
             for n in range(given.repeats):
                 # Whatever else the machine does in the meantime should not always meet the same side.
                 for side in list(runs)[:: -1 if n % 2 else 1]:
-                    took = _tangent(given, body) if side == "tangent" else _stock(given, plan, pruner=pruner, reuse_actors=side == "reused")
+                    took = (
+                        _tangent(given, body)
+                        if side == "tangent"
+                        else _stock(given, plan, pruner=pruner, reuse_actors=side == "reused")
+                    )
                     runs[side].append(took)
-                    print(f"{workload}, {pruner}, {side}: {took['wall_s']:.1f} s, {took['cpu_s']:.1f} CPU s", file=sys.stderr, flush=True)
-            measured["runs"].append({"workload": workload, "pruner": pruner, "trials": given.trials, "epochs": given.epochs, "sides": runs})
-            title = f"{workload}, pruner {pruner}: {len(plan.arms)} arms of {given.trials} trials, {given.epochs} epochs, {given.cpus} cores"
+                    print(
+                        f"{workload}, {pruner}, {side}: {took['wall_s']:.1f} s, {took['cpu_s']:.1f} CPU s",
+                        file=sys.stderr,
+                        flush=True,
+                    )
+            measured["runs"].append(
+                {
+                    "workload": workload,
+                    "pruner": pruner,
+                    "trials": given.trials,
+                    "epochs": given.epochs,
+                    "sides": runs,
+                }
+            )
+            title = (
+                f"{workload}, pruner {pruner}: {len(plan.arms)} arms of {given.trials} trials, "
+                f"{given.epochs} epochs, {given.cpus} cores"
+            )
             tables.append(_table(runs, title=title))
     publish(given, measured, tables)
 

@@ -1,14 +1,19 @@
-"""How often a verdict is right, wrong or undecided where the truth is known, and how often intervals hold it: no training, all simulated.
+"""How often a verdict is right, wrong or undecided where the truth is known, and how often intervals hold it.
+
+No training, all simulated.
 
     .venv/bin/python benchmarks/verdicts.py --json verdicts.json --markdown verdicts.md
     .venv/bin/python benchmarks/verdicts.py --parts surface --studies 200
 
 Parts:
-    coverage    the interval of a mean over seeds: normal and skewed values, and accuracies on 360 examples, which come in steps.
-    surface     studies of two arms that search a closed-form surface at random: one optimizer twice, or one that is better by a known gap.
+    coverage    the interval of a mean over seeds: normal and skewed values, and accuracies on 360 examples,
+                which come in steps.
+    surface     studies of two arms that search a closed-form surface at random: one optimizer twice, or one
+                that is better by a known gap.
     family      studies of four arms that are one optimizer: how often any of the six pairs is called.
-    tables      the same as `surface` on HPOBench's tables of multilayer perceptrons with `ArmSampler`. Searches of a table are made once and dealt
-                into studies anew; the better arm's are the same, a gap higher.
+    tables      the same as `surface` on HPOBench's tables of multilayer perceptrons with `ArmSampler`.
+                Searches of a table are made once and dealt into studies anew; the better arm's are the same,
+                a gap higher.
 
 All parts take about ten minutes on one core, `tables` most of it.
 """
@@ -62,11 +67,23 @@ def _coverage(given: argparse.Namespace) -> tuple[list[dict[str, Any]], Table]:
             intervals = [mean_interval(runs) for runs in values(rng, (given.samples, seeds))]
             known = [interval for interval in intervals if not np.isnan(interval.low)]
             covered = sum(interval.low <= true <= interval.high for interval in known) / len(known)
-            found.append({"values": name, "seeds": seeds, "covered": covered, "without": 1 - len(known) / len(intervals)})
-            row.append(f"{covered:.1%}" + (f" ({found[-1]['without']:.0%} have none)" if len(known) < 0.995 * len(intervals) else ""))
+            found.append(
+                {
+                    "values": name,
+                    "seeds": seeds,
+                    "covered": covered,
+                    "without": 1 - len(known) / len(intervals),
+                }
+            )
+            row.append(
+                f"{covered:.1%}"
+                + (f" ({found[-1]['without']:.0%} have none)" if len(known) < 0.995 * len(intervals) else "")
+            )
         rows.append(row)
     header = ["values", *(f"{seeds} seeds" for seeds in given.seeds)]
-    return found, Table(title=f"95 % intervals of a mean that hold it, {given.samples} samples", header=header, rows=rows)
+    return found, Table(
+        title=f"95 % intervals of a mean that hold it, {given.samples} samples", header=header, rows=rows
+    )
 
 
 def _surface(given: argparse.Namespace) -> tuple[list[dict[str, Any]], Table]:
@@ -79,20 +96,34 @@ def _surface(given: argparse.Namespace) -> tuple[list[dict[str, Any]], Table]:
                 for gap in given.gaps:
                     rng = np.random.default_rng([2, replicates, trials, round(1e4 * noise), round(1e4 * gap)])
                     surfaces = [Surface(top=_TOP, noise=noise), Surface(top=_TOP + gap, noise=noise)]
-                    draw = _on_surfaces(surfaces, rng, trials=trials, replicates=replicates, seeds=given.confirmed)
+                    draw = _on_surfaces(
+                        surfaces, rng, trials=trials, replicates=replicates, seeds=given.confirmed
+                    )
                     per_gap.append(outcomes(given.studies, draw=draw, gap=gap, adaptive=False))
-                    found.append({"replicates": replicates, "trials": trials, "noise": noise, "gap": gap, **asdict(per_gap[-1])})
+                    found.append(
+                        {
+                            "replicates": replicates,
+                            "trials": trials,
+                            "noise": noise,
+                            "gap": gap,
+                            **asdict(per_gap[-1]),
+                        }
+                    )
                 rows.append([f"{replicates} × {trials}, noise {noise:.1%}", *_said(per_gap, given.gaps)])
                 print(" | ".join(rows[-1]), file=sys.stderr, flush=True)
     return found, Table(
-        title=f"A surface, random search, {given.confirmed} seeds, {given.studies} studies each", header=_header(given.gaps), rows=rows
+        title=f"A surface, random search, {given.confirmed} seeds, {given.studies} studies each",
+        header=_header(given.gaps),
+        rows=rows,
     )
 
 
 def _on_surfaces(
     surfaces: Sequence[Surface], rng: np.random.Generator, *, trials: int, replicates: int, seeds: int
 ) -> Callable[[], Sequence[Sequence[Search]]]:
-    return lambda: [[surface.search(rng, trials=trials, seeds=seeds) for _ in range(replicates)] for surface in surfaces]
+    return lambda: [
+        [surface.search(rng, trials=trials, seeds=seeds) for _ in range(replicates)] for surface in surfaces
+    ]
 
 
 def _family(given: argparse.Namespace) -> tuple[list[dict[str, Any]], Table]:
@@ -100,11 +131,21 @@ def _family(given: argparse.Namespace) -> tuple[list[dict[str, Any]], Table]:
     for replicates in given.replicates:
         for noise in given.noises:
             rng = np.random.default_rng([3, replicates, round(1e4 * noise)])
-            draw = _on_surfaces([Surface(top=_TOP, noise=noise)] * 4, rng, trials=24, replicates=replicates, seeds=given.confirmed)
-            found.append({"replicates": replicates, "noise": noise, "called": undoubted(given.studies, draw=draw)})
+            draw = _on_surfaces(
+                [Surface(top=_TOP, noise=noise)] * 4,
+                rng,
+                trials=24,
+                replicates=replicates,
+                seeds=given.confirmed,
+            )
+            found.append(
+                {"replicates": replicates, "noise": noise, "called": undoubted(given.studies, draw=draw)}
+            )
     rows = [[f"{one['replicates']} × 24, noise {one['noise']:.1%}", f"{one['called']:.1%}"] for one in found]
     return found, Table(
-        title=f"Four arms of one optimizer, {given.studies} studies each", header=["replicates × trials", "any pair called"], rows=rows
+        title=f"Four arms of one optimizer, {given.studies} studies each",
+        header=["replicates × trials", "any pair called"],
+        rows=rows,
     )
 
 
@@ -118,7 +159,15 @@ def _tables(given: argparse.Namespace) -> tuple[list[dict[str, Any]], Table]:
         for share in given.shares:
             for trials in given.trials:
                 pools = [
-                    searches_of_table(name, sampler=sampler, trials=trials, searches=given.searches, seeds=given.confirmed, noise=share, seed=n)
+                    searches_of_table(
+                        name,
+                        sampler=sampler,
+                        trials=trials,
+                        searches=given.searches,
+                        seeds=given.confirmed,
+                        noise=share,
+                        seed=n,
+                    )
                     for n, name in enumerate(names)
                 ]
                 for replicates in given.replicates:
@@ -126,16 +175,34 @@ def _tables(given: argparse.Namespace) -> tuple[list[dict[str, Any]], Table]:
                     for gap in given.table_gaps:
                         rng = np.random.default_rng([4, replicates, trials, round(1e4 * gap)])
                         draw = _dealt(pools, rng, replicates, gap)
-                        per_gap.append(outcomes(given.studies, draw=draw, gap=gap, adaptive=sampler in _ADAPTIVE))
-                        one = {"sampler": sampler, "noise": share, "replicates": replicates, "trials": trials, "gap": gap}
+                        per_gap.append(
+                            outcomes(given.studies, draw=draw, gap=gap, adaptive=sampler in _ADAPTIVE)
+                        )
+                        one = {
+                            "sampler": sampler,
+                            "noise": share,
+                            "replicates": replicates,
+                            "trials": trials,
+                            "gap": gap,
+                        }
                         found.append({**one, **asdict(per_gap[-1])})
-                    rows.append([f"{sampler}, {replicates} × {trials}, noise × {share:g}", *_said(per_gap, given.table_gaps)])
+                    rows.append(
+                        [
+                            f"{sampler}, {replicates} × {trials}, noise × {share:g}",
+                            *_said(per_gap, given.table_gaps),
+                        ]
+                    )
                     print(" | ".join(rows[-1]), file=sys.stderr, flush=True)
-    title = f"HPOBench, {len(names)} tables, {given.searches} searches of each, {given.confirmed} seeds, {given.studies} studies each"
+    title = (
+        f"HPOBench, {len(names)} tables, {given.searches} searches of each, {given.confirmed} "
+        f"seeds, {given.studies} studies each"
+    )
     return found, Table(title=title, header=_header(given.table_gaps), rows=rows)
 
 
-def _dealt(pools: Sequence[Sequence[Search]], rng: np.random.Generator, replicates: int, gap: float) -> Callable[[], Sequence[Sequence[Search]]]:
+def _dealt(
+    pools: Sequence[Sequence[Search]], rng: np.random.Generator, replicates: int, gap: float
+) -> Callable[[], Sequence[Sequence[Search]]]:
     """Return what deals searches of one table, drawn anew for each study, to two arms."""
 
     def draw() -> Sequence[Sequence[Search]]:
@@ -148,32 +215,69 @@ def _dealt(pools: Sequence[Sequence[Search]], rng: np.random.Generator, replicat
 
 def _header(gaps: Sequence[float]) -> list[str]:
     named = [f"gap {100 * gap:g} points: right, wrong" for gap in gaps if gap]
-    return ["replicates × trials", "one optimizer: called", "by seeds alone", *named, "intervals that hold the truth"]
+    return [
+        "replicates × trials",
+        "one optimizer: called",
+        "by seeds alone",
+        *named,
+        "intervals that hold the truth",
+    ]
 
 
 def _said(per_gap: Sequence[Outcomes], gaps: Sequence[float]) -> list[str]:
     level = [one for one, gap in zip(per_gap, gaps, strict=True) if not gap]
     apart = [f"{one.right:.1%}, {one.wrong:.1%}" for one, gap in zip(per_gap, gaps, strict=True) if gap]
     covered = np.mean([one.covered for one in per_gap])
-    return [*(f"{one.wrong:.1%}" for one in level), *(f"{one.wrong_by_seeds:.0%}" for one in level), *apart, f"{covered:.1%}"]
+    return [
+        *(f"{one.wrong:.1%}" for one in level),
+        *(f"{one.wrong_by_seeds:.0%}" for one in level),
+        *apart,
+        f"{covered:.1%}",
+    ]
 
 
 def main() -> None:
     """Simulate and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--parts", nargs="+", choices=_PARTS, default=_PARTS)
     parser.add_argument("--studies", type=int, default=1000, help="simulated studies for each figure (1000)")
-    parser.add_argument("--replicates", type=int, nargs="+", default=[1, 3], help="repetitions of each arm's search (1 3)")
+    parser.add_argument(
+        "--replicates", type=int, nargs="+", default=[1, 3], help="repetitions of each arm's search (1 3)"
+    )
     parser.add_argument("--trials", type=int, nargs="+", default=[12, 32], help="trials of a search (12 32)")
     parser.add_argument("--confirmed", type=int, default=5, help="fresh seeds of a confirmation (5)")
-    parser.add_argument("--noises", type=float, nargs="+", default=[0.002, 0.005, 0.015], help="of a run on the surface (0.002 0.005 0.015)")
-    parser.add_argument("--gaps", type=float, nargs="+", default=[0.0, 0.01, 0.02, 0.05], help="on the surface; the first is 0")
+    parser.add_argument(
+        "--noises",
+        type=float,
+        nargs="+",
+        default=[0.002, 0.005, 0.015],
+        help="of a run on the surface (0.002 0.005 0.015)",
+    )
+    parser.add_argument(
+        "--gaps",
+        type=float,
+        nargs="+",
+        default=[0.0, 0.01, 0.02, 0.05],
+        help="on the surface; the first is 0",
+    )
     parser.add_argument("--samples", type=int, default=20_000, help="for each figure of `coverage` (20000)")
     parser.add_argument("--seeds", type=int, nargs="+", default=[3, 5, 10], help="of `coverage` (3 5 10)")
     parser.add_argument("--tables", nargs="+", metavar="NAME", help="HPOBench's tables (all eight)")
-    parser.add_argument("--table-gaps", type=float, nargs="+", default=[0.0, 0.02, 0.05, 0.1], help="on the tables; the first is 0")
-    parser.add_argument("--samplers", nargs="+", choices=["random", "qmc", *_ADAPTIVE], default=["random", "tpe"])
-    parser.add_argument("--shares", type=float, nargs="+", default=[1.0, 0.1], help="of the tables' own noise (1 0.1)")
+    parser.add_argument(
+        "--table-gaps",
+        type=float,
+        nargs="+",
+        default=[0.0, 0.02, 0.05, 0.1],
+        help="on the tables; the first is 0",
+    )
+    parser.add_argument(
+        "--samplers", nargs="+", choices=["random", "qmc", *_ADAPTIVE], default=["random", "tpe"]
+    )
+    parser.add_argument(
+        "--shares", type=float, nargs="+", default=[1.0, 0.1], help="of the tables' own noise (1 0.1)"
+    )
     parser.add_argument("--searches", type=int, default=50, help="of each table (50)")
     add_outputs(parser)
     given = parser.parse_args()

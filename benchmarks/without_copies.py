@@ -1,6 +1,9 @@
-"""What `overhead.py` lets Python import first in every process it starts: a run leaves Optuna's copy out while a file tells it so.
+"""What `overhead.py` lets Python import first in every process it starts.
 
-The copy cannot be switched off otherwise, and its cost cannot be told apart while it is written beside everything else.
+A run leaves Optuna's copy out while a file tells it so.
+
+The copy cannot be switched off otherwise, and its cost cannot be told apart while it is written beside
+everything else.
 """
 
 __all__ = ["SIGN", "install"]

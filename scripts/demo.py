@@ -1,6 +1,7 @@
 """The demo: a service of its own under .demo/, one study of a few minutes, and what came of it.
 
-`demo.py` starts the service, or goes on with the one it started before, and leaves it running; `demo.py stop` ends exactly that one.
+`demo.py` starts the service, or goes on with the one it started before, and leaves it running; `demo.py stop`
+ends exactly that one.
 """
 
 import contextlib
@@ -37,7 +38,8 @@ class Service:
 
     Attributes:
         pid: of `tangent up`.
-        born: when that process started, as the system writes it; a process id alone may by now be another program's.
+        born: when that process started, as the system writes it; a process id alone may by now be another
+            program's.
         port: on 127.0.0.1.
     """
 
@@ -56,7 +58,10 @@ class Service:
 
 
 def birth(pid: int) -> str | None:
-    """Return when a process started, in the kernel's own ticks, or None when there is none, or only what its parent has not collected."""
+    """Return when a process started, in the kernel's own ticks.
+
+    None when there is none, or only what its parent has not collected.
+    """
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
@@ -110,15 +115,37 @@ def last_lines(count: int) -> str:
 
 
 def start() -> Service:
-    """Start the service in a session of its own, so that it outlives this terminal, and return it once it can run studies."""
+    """Start the service in a session of its own, so that it outlives this terminal.
+
+    Return it once it can run studies.
+    """
     LOG.parent.mkdir(parents=True, exist_ok=True)
     port = free_port()
     # The demo is the same for everyone: settings in the environment are for real services.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("TANGENT_")}
-    command = [sys.executable, "-m", "service", "up", "--host", "127.0.0.1", "--port", str(port), "--home", str(HOME)]
+    command = [
+        sys.executable,
+        "-m",
+        "service",
+        "up",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+        "--home",
+        str(HOME),
+    ]
     print(f"Starting the service and a dispatcher (log: {LOG.relative_to(ROOT)}) ...", flush=True)
     with LOG.open("wb") as log:
-        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+        process = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
     service = Service(pid=process.pid, born=birth(process.pid) or "", port=port)
     RECORD.write_text(json.dumps(asdict(service)))
     deadline = time.monotonic() + READY_S
@@ -126,9 +153,14 @@ def start() -> Service:
         while not is_ready(service):
             if process.poll() is not None:
                 RECORD.unlink(missing_ok=True)
-                raise DemoError(f"the service did not start; {LOG.relative_to(ROOT)} ends with\n{last_lines(5)}")
+                raise DemoError(
+                    f"the service did not start; {LOG.relative_to(ROOT)} ends with\n{last_lines(5)}"
+                )
             if time.monotonic() > deadline:
-                raise DemoError(f"the service was not ready after {READY_S} s; read {LOG.relative_to(ROOT)} and {HOME.name}/logs/dispatcher.log")
+                raise DemoError(
+                    f"the service was not ready after {READY_S} s; read {LOG.relative_to(ROOT)} and "
+                    f"{HOME.name}/logs/dispatcher.log"
+                )
             time.sleep(0.3)
     except BaseException:
         end(service)
@@ -149,7 +181,10 @@ def end(service: Service) -> None:
 
 
 def tangent(service: Service, *arguments: str, shown: bool = True) -> list[str]:
-    """Return the command line of a `tangent` command against the service, and show it as one would type it."""
+    """Return the command line of a `tangent` command against the service.
+
+    Show it as one would type it.
+    """
     if shown:
         print(f"\n$ tangent {' '.join(arguments)}", flush=True)
     return [sys.executable, "-m", "service", *arguments, "--url", service.url]
@@ -157,7 +192,9 @@ def tangent(service: Service, *arguments: str, shown: bool = True) -> list[str]:
 
 def run(service: Service) -> None:
     """Submit the study, show its progress and what came of it."""
-    submitted = subprocess.run(tangent(service, "submit", STUDY, "--json"), cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False)
+    submitted = subprocess.run(
+        tangent(service, "submit", STUDY, "--json"), cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False
+    )
     if submitted.returncode != 0:
         raise DemoError(f"the study was refused; the service's log is {LOG.relative_to(ROOT)}")
     study = json.loads(submitted.stdout)["id"]
@@ -166,10 +203,15 @@ def run(service: Service) -> None:
     try:
         watched = subprocess.run(tangent(service, "watch", study), cwd=ROOT, check=False)
     except KeyboardInterrupt:
-        print(f"\nThe study goes on: `tangent watch {study} --url {service.url}`, or look at {page}; `make demo-stop` ends everything.")
+        print(
+            f"\nThe study goes on: `tangent watch {study} --url {service.url}`, or look at {page}; "
+            "`make demo-stop` ends everything."
+        )
         raise
     if watched.returncode != 0:
-        raise DemoError(f"the study did not complete; read {HOME.name}/logs/dispatcher.log, or look at {page}")
+        raise DemoError(
+            f"the study did not complete; read {HOME.name}/logs/dispatcher.log, or look at {page}"
+        )
     subprocess.run(tangent(service, "best", study), cwd=ROOT, check=True)
     print(f"\nDashboard: {page}")
     print("The service keeps running; stop it with: make demo-stop")
@@ -197,7 +239,10 @@ def main(arguments: list[str]) -> int:
                     print("The demo's service is not running.")
                 else:
                     end(service)
-                    print(f"Stopped the demo's service (process {service.pid}). Its studies stay in {HOME.name}/.")
+                    print(
+                        f"Stopped the demo's service (process {service.pid}). "
+                        f"Its studies stay in {HOME.name}/."
+                    )
                 return 0
             if service is not None and not is_ready(service):
                 print("The demo's service does not answer any more; starting it anew ...", flush=True)

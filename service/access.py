@@ -1,4 +1,6 @@
-"""What every request passes first: it gets an id, is counted, and leaves one line in the log when it has been answered.
+"""What every request passes first.
+
+It gets an id, is counted, and leaves one line in the log when it has been answered.
 
 Plain ASGI, so that event streams pass through unbuffered.
 """
@@ -22,7 +24,10 @@ REQUEST_ID = "x-request-id"
 _LOG = logging.getLogger("tangent.access")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 # Ids as the API's own routes know them; a trial's begins with its study's.
-_SUBJECT = re.compile(r"(?:/v1)?/(?P<kind>studies|trials)/(?P<id>(?P<study>[a-z0-9]{1,16})(?:\.[A-Za-z0-9._-]{1,80})?)(?=[/:]|$)")
+_SUBJECT = re.compile(
+    r"(?:/v1)?/(?P<kind>studies|trials)/(?P<id>(?P<study>[a-z0-9]{1,16})"
+    r"(?:\.[A-Za-z0-9._-]{1,80})?)(?=[/:]|$)"
+)
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _API = "/v1"
 _PATH_TOLD = 200
@@ -71,7 +76,8 @@ class Access:
                     count()
             await send(message)
 
-        # Where the path says more than what it was asked for, the log's other lines of this request say it too.
+        # Where the path says more than what it was asked for, the log's other lines of this request say it
+        # too.
         with bound_contextvars(request_id=request_id, **_subject(scope["path"])):
             self._metrics.begin()
             try:
@@ -82,11 +88,20 @@ class Access:
             finally:
                 self._metrics.end()
                 count()
-                _write(scope, method=method, route=route_of(scope), status=status, took_s=time.perf_counter() - began)
+                _write(
+                    scope,
+                    method=method,
+                    route=route_of(scope),
+                    status=status,
+                    took_s=time.perf_counter() - began,
+                )
 
 
 def route_of(scope: Scope) -> str:
-    """Return the template of the route that answered a request, such as `/v1/studies/{study_id}`; of what none did, `unmatched`."""
+    """Return the template of the route that answered a request, such as `/v1/studies/{study_id}`.
+
+    Of what none did, `unmatched`.
+    """
     route = getattr(scope.get("route"), "path", None)
     if isinstance(route, str):
         # A route knows its path without the prefix that it was included under.
@@ -95,7 +110,8 @@ def route_of(scope: Scope) -> str:
     mount = str(scope.get("root_path", "")).removeprefix(str(scope.get("app_root_path", "")))
     if mount:
         return f"{mount}/*"
-    # The framework's own routes, such as /openapi.json, say nothing of themselves; what has no parameters is its own template.
+    # The framework's own routes, such as /openapi.json, say nothing of themselves; what has no parameters is
+    # its own template.
     is_plain = "endpoint" in scope and not scope.get("path_params")
     return scope["path"] if is_plain else "unmatched"
 
@@ -109,11 +125,27 @@ def _subject(path: str) -> dict[str, str]:
 
 
 def _write(scope: Scope, *, method: str, route: str, status: int, took_s: float) -> None:
-    # As it came over the wire, percent signs and all, and without its query: nothing in it can look like another line.
-    path = bytes(scope.get("raw_path") or b"").partition(b"?")[0].decode("ascii", "replace")[:_PATH_TOLD] or scope["path"][:_PATH_TOLD]
+    # As it came over the wire, percent signs and all, and without its query: nothing in it can look like
+    # another line.
+    path = (
+        bytes(scope.get("raw_path") or b"").partition(b"?")[0].decode("ascii", "replace")[:_PATH_TOLD]
+        or scope["path"][:_PATH_TOLD]
+    )
     # That a service is not ready yet is an answer of /readyz, no fault.
-    level = logging.DEBUG if route in _QUIET and status != 500 else logging.WARNING if status >= 500 else logging.INFO
-    fields = {"method": method, "path": path, "route": route, "status": status, "duration_ms": round(1000 * took_s, 1)}
+    level = (
+        logging.DEBUG
+        if route in _QUIET and status != 500
+        else logging.WARNING
+        if status >= 500
+        else logging.INFO
+    )
+    fields = {
+        "method": method,
+        "path": path,
+        "route": route,
+        "status": status,
+        "duration_ms": round(1000 * took_s, 1),
+    }
     caller = scope.get("state", {}).get("caller")
     if caller is not None:
         fields["caller"] = caller

@@ -1,4 +1,7 @@
-"""Where a request came from: the address that connected, or, where that is a proxy which is trusted, the one that the proxy names."""
+"""Where a request came from.
+
+The address that connected, or, where that is a proxy which is trusted, the one that the proxy names.
+"""
 
 __all__ = ["client_address", "neighbourhood"]
 
@@ -10,7 +13,8 @@ from functools import cache
 def client_address(peer: str | None, forwarded: Iterable[str], *, trusted: Sequence[str]) -> str | None:
     """Return the address of whoever sent a request; None where nothing is known of it.
 
-    The last address of `X-Forwarded-For` that is no trusted proxy's: what stands before it the sender may have made up.
+    The last address of `X-Forwarded-For` that is no trusted proxy's: what stands before it the sender may
+    have made up.
 
     Args:
         peer: the address that connected.
@@ -31,7 +35,10 @@ def client_address(peer: str | None, forwarded: Iterable[str], *, trusted: Seque
 
 
 def neighbourhood(address: str | None) -> str:
-    """Return what an address counts as where callers are counted: of IPv6 its /64, for whoever has one address there has all of them."""
+    """Return what an address counts as where callers are counted.
+
+    Of IPv6 its /64, for whoever has one address there has all of them.
+    """
     found = None if address is None else _address(address)
     if found is None or found.version == 4:
         return str(found or address)
@@ -39,7 +46,10 @@ def neighbourhood(address: str | None) -> str:
 
 
 def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    """Return an address; one of IPv4 that a socket of IPv6 tells of, such as `::ffff:10.0.0.1`, as what it is. None for any other text."""
+    """Return an address, or None for any other text.
+
+    One of IPv4 that a socket of IPv6 tells of, such as `::ffff:10.0.0.1`, is returned as what it is.
+    """
     try:
         found = ipaddress.ip_address(text)
     except ValueError:

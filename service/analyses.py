@@ -1,4 +1,7 @@
-"""Analyses on demand: worked out from the record when somebody asks, kept until the record has changed, for API, dashboard and reports alike."""
+"""Analyses on demand: worked out from the record when somebody asks.
+
+They are kept until the record has changed, for API, dashboard and reports alike.
+"""
 
 __all__ = ["MAX_COMPARED", "MAX_IN_SUITE", "Allowance", "Analyses"]
 
@@ -45,8 +48,9 @@ class Allowance:
 
     Attributes:
         seconds: that may be spent at once on each.
-        share: of a core, lastingly, on all together: each has an equal part of it. What takes a fifth of a second is then at most `0.2 / share`
-            seconds old where one thing is asked for, and `2 / share` where ten are.
+        share: of a core, lastingly, on all together: each has an equal part of it. What takes a fifth of a
+            second is then at most `0.2 / share` seconds old where one thing is asked for, and `2 / share`
+            where ten are.
     """
 
     seconds: float = 0.5
@@ -76,23 +80,33 @@ class _Kept:
     at_s: float = 0.0
 
     def may_be_older(self, stamps: _Stamps, allowance: Allowance) -> bool:
-        """Return whether the value, older than the record, may be given to whoever asks; what changes a study's state is never left out of it."""
+        """Return whether the value, older than the record, may be given to whoever asks.
+
+        What changes a study's state is never left out of it.
+        """
         is_moved = [version for version, _ in self.stamps] != [version for version, _ in stamps]
         return not is_moved and self.left_s + allowance.share * (time.monotonic() - self.at_s) <= 0
 
     def spend(self, seconds: float, allowance: Allowance) -> None:
         """Note that working it out took so long."""
         now = time.monotonic()
-        before = allowance.seconds if not self.stamps else min(allowance.seconds, self.left_s + allowance.share * (now - self.at_s))
+        before = (
+            allowance.seconds
+            if not self.stamps
+            else min(allowance.seconds, self.left_s + allowance.share * (now - self.at_s))
+        )
         self.is_kept_up = bool(self.stamps)
         self.left_s, self.at_s = before - seconds, now
 
 
 class Analyses:
-    """Analyses of a store's studies. Safe to share between threads; each is worked out by one thread at a time, and again only after a change.
+    """Analyses of a store's studies.
 
-    While a study runs it changes every second, and a large one's analysis can take as long. So each has an allowance: once that is spent, whoever
-    asks gets what was worked out last, which is then a little older than the record; but not after the study's state has changed.
+    Safe to share between threads; each is worked out by one thread at a time, and again only after a change.
+
+    While a study runs it changes every second, and a large one's analysis can take as long. So each has an
+    allowance: once that is spent, whoever asks gets what was worked out last, which is then a little older
+    than the record; but not after the study's state has changed.
 
     Args:
         store: where the record stands.
@@ -101,7 +115,14 @@ class Analyses:
         workshop: where they are worked out; by default in the threads of those who ask.
     """
 
-    def __init__(self, store: Store, *, kept: int = _KEPT, allowance: Allowance | None = None, workshop: Workshop | None = None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        *,
+        kept: int = _KEPT,
+        allowance: Allowance | None = None,
+        workshop: Workshop | None = None,
+    ) -> None:
         self._store = store
         self._limit = kept
         self._allowance = allowance or Allowance()
@@ -126,7 +147,10 @@ class Analyses:
             Refusal: so much of what this caller asked for waits already that others would have to.
         """
         if caller is not None and self._waiting[caller] >= _MOST_WAITING:
-            detail = f"{_MOST_WAITING} analyses, pages or reports for token {caller!r} are being worked out; wait for some of them"
+            detail = (
+                f"{_MOST_WAITING} analyses, pages or reports for token {caller!r} are being "
+                "worked out; wait for some of them"
+            )
             raise Refusal(errors.RATE_LIMITED, detail, headers={"retry-after": "1"})
         self._threads = self._threads or anyio.CapacityLimiter(_THREADS)
         self._waiting[caller] += 1
@@ -138,7 +162,10 @@ class Analyses:
                 del self._waiting[caller]
 
     async def filed(self, work: Callable[[], _T]) -> _T:
-        """Return what some work returns that puts a large file together: two at a time, for each may hold all trials of a study in memory."""
+        """Return what some work returns that puts a large file together.
+
+        Two at a time, for each may hold all trials of a study in memory.
+        """
         self._filing = self._filing or anyio.CapacityLimiter(_FILES)
         return await anyio.to_thread.run_sync(work, limiter=self._filing)
 
@@ -152,7 +179,9 @@ class Analyses:
         Raises:
             StudyNotFound: there is none.
         """
-        return self.current(("study", study_id), (study_id,), lambda: self.work_out(partial(_of_study, study_id)))
+        return self.current(
+            ("study", study_id), (study_id,), lambda: self.work_out(partial(_of_study, study_id))
+        )
 
     def suite(self, name: str) -> SuiteAnalysis:
         """Return what the studies of a suite say together.
@@ -163,7 +192,10 @@ class Analyses:
         """
         ids = self._store.every_study_of(name)
         if len(ids) > MAX_IN_SUITE:
-            raise Conflict(f"suite {name!r} has {len(ids)} studies, and at most {MAX_IN_SUITE} are analysed together; give new ones another label")
+            raise Conflict(
+                f"suite {name!r} has {len(ids)} studies, and at most {MAX_IN_SUITE} are analysed "
+                "together; give new ones another label"
+            )
         return self.current(("suite", name, *ids), ids, lambda: self.work_out(partial(_of_suite, name, ids)))
 
     def comparison(self, study_ids: Sequence[str]) -> Comparison:
@@ -171,22 +203,29 @@ class Analyses:
 
         Raises:
             StudyNotFound: one of them is none.
-            SpecInvalid: they are fewer than two, more than `MAX_COMPARED`, one stands there twice, or their workloads differ.
+            SpecInvalid: they are fewer than two, more than `MAX_COMPARED`, one stands there twice, or their
+                workloads differ.
         """
         ids = tuple(study_ids)
         twice = next((study_id for n, study_id in enumerate(ids) if study_id in ids[:n]), None)
         if twice is not None:
             raise SpecInvalid([SpecProblem("/study", f"{twice!r} stands there twice; name each study once")])
         if not 2 <= len(ids) <= MAX_COMPARED:
-            raise SpecInvalid([SpecProblem("/study", f"expected 2 to {MAX_COMPARED} studies to compare, got {len(ids)}")])
+            raise SpecInvalid(
+                [SpecProblem("/study", f"expected 2 to {MAX_COMPARED} studies to compare, got {len(ids)}")]
+            )
         return self.current(("comparison", *ids), ids, lambda: self.work_out(partial(_of_comparison, ids)))
 
     def work_out(self, work: Work[_T]) -> Worked[_T]:
         """Return what some work makes of the record, in the workshop."""
         return self._workshop.do(work)
 
-    def current(self, key: tuple[str, ...], study_ids: Sequence[str], work_out: Callable[[], Worked[_T]]) -> _T:
-        """Return what is worked out of these studies' record, kept under a key that stands for one kind of thing.
+    def current(
+        self, key: tuple[str, ...], study_ids: Sequence[str], work_out: Callable[[], Worked[_T]]
+    ) -> _T:
+        """Return what is worked out of these studies' record.
+
+        It is kept under a key that stands for one kind of thing.
 
         Args:
             key: what it is kept under.
@@ -241,7 +280,8 @@ class Analyses:
 
 
 def _of_study(study_id: str, store: Store) -> StudyAnalysis:
-    # Here and below: statistics take a second to import, and a service that only submits and watches needs none.
+    # Here and below: statistics take a second to import, and a service that only submits and watches needs
+    # none.
     from studies.analysis.analyse import analyse
 
     return analyse(store.record(study_id))

@@ -37,19 +37,27 @@ from service.workshop import Workshop
 from studies.store import Store
 
 _DESCRIPTION = """
-Compare optimizers fairly: submit a **study** (a workload, several **arms**, one budget for each), watch its **trials**, read its best.
+Compare optimizers fairly: submit a **study** (a workload, several **arms**, one budget for each), \
+watch its **trials**, read its best.
 
 * Errors are `application/problem+json` (RFC 9457); their `type` leads to an explanation under `/problems`.
 * Lists have `next_page_token`; give it back as `page_token`.
-* `POST /v1/studies` takes an `Idempotency-Key`, so that a request can be repeated, and `validate_only=true`, which stores nothing.
-* `GET /v1/studies/{study_id}/analysis` says which arm is better, by how much and how sure that is: from runs on fresh seeds, not from the search.
+* `POST /v1/studies` takes an `Idempotency-Key`, so that a request can be repeated, \
+and `validate_only=true`, which stores nothing.
+* `GET /v1/studies/{study_id}/analysis` says which arm is better, by how much and how sure that is: \
+from runs on fresh seeds, not from the search.
 * A study's `ETag` can be sent back in `If-None-Match` and `If-Match`.
-* `GET /v1/studies/{study_id}/events` streams what happens; `Last-Event-ID` goes on where a reader was cut off.
+* `GET /v1/studies/{study_id}/events` streams what happens; `Last-Event-ID` goes on \
+where a reader was cut off.
 * `POST /v1/webhooks` has it sent to an address of yours, signed.
-* While no API token exists, the service listens to its own machine only and needs none; with one, every request needs one.
+* While no API token exists, the service listens to its own machine only and needs none; \
+with one, every request needs one.
 """
 _TAGS = [
-    {"name": "studies", "description": "Submit, watch, pause, resume, stop, cancel, confirm, extend and clone studies."},
+    {
+        "name": "studies",
+        "description": "Submit, watch, pause, resume, stop, cancel, confirm, extend and clone studies.",
+    },
     {"name": "analysis", "description": "What studies found, each by itself, as a suite or side by side."},
     {"name": "trials", "description": "Configurations that were trained, and what they measured."},
     {"name": "catalogue", "description": "What can be asked for."},
@@ -60,11 +68,13 @@ _TAGS = [
     {"name": "problems", "description": "What the types of problems mean."},
 ]
 
-# More of them would take the interpreter from each other; fewer would make callers of a database that does not answer wait in turn.
+# More of them would take the interpreter from each other; fewer would make callers of a database that does
+# not answer wait in turn.
 _THREADS = 20
 # From one address: a person needs one.
 _LOGINS_PER_S = 2.0
-# Of probes and scrapers, which find each replica by its address. None of these tells a page of another site what its user may not.
+# Of probes and scrapers, which find each replica by its address. None of these tells a page of another site
+# what its user may not.
 _FOR_MACHINERY = frozenset({"/healthz", "/readyz", "/metrics"})
 
 
@@ -76,7 +86,10 @@ def _version() -> str:
 
 
 def _known_hosts(settings: Settings) -> frozenset[str] | None:
-    """Return the names the service goes by besides the machine's own; None for all, where tokens guard it and no names were given."""
+    """Return the names the service goes by besides the machine's own.
+
+    None for all, where tokens guard it and no names were given.
+    """
     if not is_loopback(settings.host) and not settings.allowed_hosts:
         return None
     return frozenset(host.lower() for host in (*settings.allowed_hosts, settings.host))
@@ -94,14 +107,18 @@ def create_app(
 
     Args:
         settings: where it listens and which database it opens.
-        store: an open store, which stays its owner's to close; by default one is opened at start-up and closed at shutdown.
+        store: an open store, which stays its owner's to close; by default one is opened at start-up and
+            closed at shutdown.
         pace: how often event streams look and speak.
         delivery_pace: how often it looks for what webhooks are to be told.
-        workshop: where analyses are worked out; by default in the threads of those who ask. It is closed at shutdown.
+        workshop: where analyses are worked out; by default in the threads of those who ask. It is closed at
+            shutdown.
     """
     streams = Streams(pace=pace)
     metrics = Metrics(streams, version=_version())
-    deliveries = Deliveries(allow=settings.webhook_allow, version=_version(), count=metrics.delivered, pace=delivery_pace)
+    deliveries = Deliveries(
+        allow=settings.webhook_allow, version=_version(), count=metrics.delivered, pace=delivery_pace
+    )
     tracing = start_tracing(settings)
 
     def watch(opened: Store) -> None:
@@ -147,7 +164,11 @@ def create_app(
             Middleware(Access, metrics=metrics),
             Middleware(SecurityHeaders),
             Middleware(LastResort),
-            Middleware(HostFence, hosts=_known_hosts(settings), by_any_name=frozenset() if is_loopback(settings.host) else _FOR_MACHINERY),
+            Middleware(
+                HostFence,
+                hosts=_known_hosts(settings),
+                by_any_name=frozenset() if is_loopback(settings.host) else _FOR_MACHINERY,
+            ),
             Middleware(SiteFence),
             Middleware(BodyLimit),
         ],

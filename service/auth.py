@@ -1,10 +1,25 @@
-"""Who may do what. Without tokens the service is open, and listens to this machine only; with one token, every request needs a token.
+"""Who may do what.
 
-A program sends its token; a browser shows it once, at /login, and from then on sends a cookie (`service.sessions`). What a role may do with a study
-that is another's is decided where the study is changed, in `studies.actors`.
+Without tokens the service is open, and listens to this machine only; with one token, every request needs a
+token.
+
+A program sends its token; a browser shows it once, at /login, and from then on sends a cookie
+(`service.sessions`). What a role may do with a study that is another's is decided where the study is changed,
+in `studies.actors`.
 """
 
-__all__ = ["Admin", "Permitted", "address_of", "caller_of", "check_exposure", "is_open", "is_still_permitted", "permitted", "take_turn", "usable"]
+__all__ = [
+    "Admin",
+    "Permitted",
+    "address_of",
+    "caller_of",
+    "check_exposure",
+    "is_open",
+    "is_still_permitted",
+    "permitted",
+    "take_turn",
+    "usable",
+]
 
 import base64
 import binascii
@@ -85,12 +100,18 @@ def take_turn(request: Request, key: str) -> None:
     wait_s = limits.wait_s(key)
     if wait_s:
         settings: Settings = request.app.state.settings
-        detail = f"more than {settings.rate_per_s:g} requests a second came from {key}; send the next in {wait_s} s"
+        detail = (
+            f"more than {settings.rate_per_s:g} requests a second came from "
+            f"{key}; send the next in {wait_s} s"
+        )
         raise Refusal(errors.RATE_LIMITED, detail, headers={"retry-after": str(wait_s)})
 
 
 def _secret_of(request: Request) -> str | None:
-    """Return the token that came with a request, as Bearer or as the password of Basic; None when none did."""
+    """Return the token that came with a request, as Bearer or as the password of Basic.
+
+    None when none did.
+    """
     scheme, given = get_authorization_scheme_param(request.headers.get("authorization"))
     match scheme.lower():
         case "bearer":
@@ -129,7 +150,10 @@ def permitted(request: Request) -> Actor:
         take_turn(request, f"address {neighbourhood(address)}")
         if secret is None:
             raise Unauthenticated("this service needs an API token; send it as `Authorization: Bearer TOKEN`")
-        raise Unauthenticated("the API token is not valid: it was revoked or never existed; `tangent token create` makes a new one")
+        raise Unauthenticated(
+            "the API token is not valid: it was revoked or never existed; "
+            "`tangent token create` makes a new one"
+        )
     # For the log: it names the caller of what is refused, too.
     request.state.caller = token.name
     take_turn(request, f"token {token.name!r}")
@@ -143,7 +167,10 @@ Permitted = Annotated[Actor, Depends(permitted)]
 
 
 def is_still_permitted(request: Request) -> bool:
-    """Return whether whoever was permitted to read would be again: a stream lasts for hours, and its reader's token may be revoked meanwhile."""
+    """Return whether whoever was permitted to read would be again.
+
+    A stream lasts for hours, and its reader's token may be revoked meanwhile.
+    """
     return _token_of(request, _secret_of(request)) is not None or is_open(request)
 
 

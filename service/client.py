@@ -1,8 +1,8 @@
 """A Python client of the service, which the command line uses too.
 
     with Client("http://127.0.0.1:8780") as client:
-        study = client.submit({"workload": "digits-mlp", "arms": ["adamp", "adamw"], "budget": {"trials_per_arm": 8}})
-        for event in client.watch(study.id):
+        study = client.submit({"workload": "digits-mlp", "arms": ["adamp", "adamw"], "budget":
+        {"trials_per_arm": 8}}) for event in client.watch(study.id):
             print(event.kind)
 
 Errors: `ProblemError` is what the service said; `ServiceUnreachable` that it said nothing.
@@ -50,7 +50,9 @@ _ANALYSIS_S = 300.0
 
 
 class Client(WebhookRequests):
-    """Talks to one service. Keep it open: it reuses its connections. Not to be shared between threads while one watches.
+    """Talks to one service. Keep it open: it reuses its connections.
+
+    Not to be shared between threads while one watches.
 
     Args:
         url: where the service listens, e.g. `http://127.0.0.1:8780`.
@@ -78,18 +80,23 @@ class Client(WebhookRequests):
         self._line.close()
 
     def submit(self, spec: StudySpec | Mapping[str, Any], *, idempotency_key: str | None = None) -> StudyView:
-        """Return the study that was made of this spec; asked again over a broken line, it is made once all the same.
+        """Return the study that was made of this spec.
+
+        Asked again over a broken line, it is made once all the same.
 
         Args:
             spec: what to run; a mapping may use the shorthands.
-            idempotency_key: names this submission; the same key with the same spec returns the same study. By default a new one.
+            idempotency_key: names this submission; the same key with the same spec returns the same study. By
+                default a new one.
 
         Raises:
             ProblemError: the service refused it; `errors` names every fault.
             ServiceUnreachable: no service answers.
         """
         headers = {"idempotency-key": idempotency_key or str(uuid.uuid4())}
-        return self._line.read(StudyView, self._line.send("POST", "/v1/studies", json=_plain(spec), headers=headers))
+        return self._line.read(
+            StudyView, self._line.send("POST", "/v1/studies", json=_plain(spec), headers=headers)
+        )
 
     def validate(self, spec: StudySpec | Mapping[str, Any]) -> Plan:
         """Return what a study would do; nothing is stored.
@@ -97,7 +104,9 @@ class Client(WebhookRequests):
         Raises:
             ProblemError: it cannot be run as written; `errors` names every fault.
         """
-        return self._line.read(Plan, self._line.send("POST", "/v1/studies", json=_plain(spec), params={"validate_only": "true"}))
+        return self._line.read(
+            Plan, self._line.send("POST", "/v1/studies", json=_plain(spec), params={"validate_only": "true"})
+        )
 
     def study(self, study_id: str) -> StudyView:
         """Return a study."""
@@ -113,14 +122,24 @@ class Client(WebhookRequests):
         page_token: str | None = None,
     ) -> Page[StudySummary]:
         """Return a page of studies, newest first."""
-        asked = {"state": state, "workload": workload, "suite": suite, "page_size": page_size, "page_token": page_token}
+        asked = {
+            "state": state,
+            "workload": workload,
+            "suite": suite,
+            "page_size": page_size,
+            "page_token": page_token,
+        }
         return self._line.get(Page[StudySummary], "/v1/studies", asked)
 
-    def every_study(self, *, state: StudyState | None = None, workload: str | None = None, suite: str | None = None) -> Iterator[StudySummary]:
+    def every_study(
+        self, *, state: StudyState | None = None, workload: str | None = None, suite: str | None = None
+    ) -> Iterator[StudySummary]:
         """Yield all studies, newest first; pages are fetched as they are needed."""
         token: str | None = None
         while True:
-            page = self.studies(state=state, workload=workload, suite=suite, page_size=_PAGE_SIZE, page_token=token)
+            page = self.studies(
+                state=state, workload=workload, suite=suite, page_size=_PAGE_SIZE, page_token=token
+            )
             yield from page.items
             token = page.next_page_token
             if token is None:
@@ -140,7 +159,13 @@ class Client(WebhookRequests):
         page_token: str | None = None,
     ) -> Page[AuditView]:
         """Return a page of what everybody did, newest first; for admins."""
-        asked = {"actor": actor, "verb": verb, "study_id": study_id, "page_size": page_size, "page_token": page_token}
+        asked = {
+            "actor": actor,
+            "verb": verb,
+            "study_id": study_id,
+            "page_size": page_size,
+            "page_token": page_token,
+        }
         return self._line.get(Page[AuditView], "/v1/audit", asked)
 
     def arms(self, study_id: str) -> tuple[ArmView, ...]:
@@ -166,20 +191,44 @@ class Client(WebhookRequests):
         page_size: int = 100,
         page_token: str | None = None,
     ) -> Page[TrialView]:
-        """Return a page of a study's trials; `order` is created, number, value (best first), cost or ended, with `-` before it for the reverse.
+        """Return a page of a study's trials.
 
-        With `TrialFilter.WAITING` as `state` those that wait at a rung, which are queued; `phase` is search, confirmation or all.
+        `order` is created, number, value (best first), cost or ended, with `-` before it for the reverse.
+
+        With `TrialFilter.WAITING` as `state` those that wait at a rung, which are queued; `phase` is search,
+        confirmation or all.
         """
-        asked = {"arm": arm, "state": state, "phase": phase, "order": order, "page_size": page_size, "page_token": page_token}
+        asked = {
+            "arm": arm,
+            "state": state,
+            "phase": phase,
+            "order": order,
+            "page_size": page_size,
+            "page_token": page_token,
+        }
         return self._line.get(Page[TrialView], f"/v1/studies/{part(study_id)}/trials", asked)
 
     def every_trial(
-        self, study_id: str, *, arm: str | None = None, state: TrialState | TrialFilter | None = None, phase: str = "search", order: str = "created"
+        self,
+        study_id: str,
+        *,
+        arm: str | None = None,
+        state: TrialState | TrialFilter | None = None,
+        phase: str = "search",
+        order: str = "created",
     ) -> Iterator[TrialView]:
         """Yield all of a study's trials; pages are fetched as they are needed."""
         token: str | None = None
         while True:
-            page = self.trials(study_id, arm=arm, state=state, phase=phase, order=order, page_size=_PAGE_SIZE, page_token=token)
+            page = self.trials(
+                study_id,
+                arm=arm,
+                state=state,
+                phase=phase,
+                order=order,
+                page_size=_PAGE_SIZE,
+                page_token=token,
+            )
             yield from page.items
             token = page.next_page_token
             if token is None:
@@ -212,10 +261,18 @@ class Client(WebhookRequests):
         Raises:
             ProblemError: `illegal-move` when its state does not allow it, `version-conflict` when it changed.
         """
-        return self._line.read(StudyView, self._line.send("POST", f"/v1/studies/{part(study_id)}:{verb.value}", headers=_if_match(if_version)))
+        return self._line.read(
+            StudyView,
+            self._line.send(
+                "POST", f"/v1/studies/{part(study_id)}:{verb.value}", headers=_if_match(if_version)
+            ),
+        )
 
     def pause(self, study_id: str, *, if_version: int | None = None) -> StudyView:
-        """Start no more of a study's trials; those being trained are finished. With `if_version`, only if its state has not changed since."""
+        """Start no more of a study's trials; those being trained are finished.
+
+        With `if_version`, only if its state has not changed since.
+        """
         return self.move(study_id, StudyMove.PAUSE, if_version=if_version)
 
     def resume(self, study_id: str, *, if_version: int | None = None) -> StudyView:
@@ -230,7 +287,9 @@ class Client(WebhookRequests):
         """End a study's trials now; it is cancelled."""
         return self.move(study_id, StudyMove.CANCEL, if_version=if_version)
 
-    def extend(self, study_id: str, extension: Extension | Mapping[str, Any], *, if_version: int | None = None) -> StudyView:
+    def extend(
+        self, study_id: str, extension: Extension | Mapping[str, Any], *, if_version: int | None = None
+    ) -> StudyView:
         """Add arms, trials, replicates or seeds to a completed study, which goes on where it ended.
 
         Args:
@@ -239,10 +298,13 @@ class Client(WebhookRequests):
             if_version: do it only if its state has not changed since this version.
 
         Raises:
-            ProblemError: `spec-invalid` names every fault; `illegal-move` when its state does not allow it, `version-conflict` when it changed.
+            ProblemError: `spec-invalid` names every fault; `illegal-move` when its state does not allow it,
+                `version-conflict` when it changed.
         """
         path = f"/v1/studies/{part(study_id)}:extend"
-        return self._line.read(StudyView, self._line.send("POST", path, json=_plain(extension), headers=_if_match(if_version)))
+        return self._line.read(
+            StudyView, self._line.send("POST", path, json=_plain(extension), headers=_if_match(if_version))
+        )
 
     def validate_extension(self, study_id: str, extension: Extension | Mapping[str, Any]) -> Plan:
         """Return what a study would do in all once extended; nothing is stored.
@@ -251,18 +313,26 @@ class Client(WebhookRequests):
             ProblemError: it cannot be extended so.
         """
         path = f"/v1/studies/{part(study_id)}:extend"
-        return self._line.read(Plan, self._line.send("POST", path, json=_plain(extension), params={"validate_only": "true"}))
+        return self._line.read(
+            Plan, self._line.send("POST", path, json=_plain(extension), params={"validate_only": "true"})
+        )
 
     def confirm(self, study_id: str, *, seeds: int | None = None, if_version: int | None = None) -> StudyView:
-        """Train each arm's best configuration and its defaults on more fresh seeds: `seeds` in all, by default five more than now.
+        """Train each arm's best configuration and its defaults on more fresh seeds.
+
+        `seeds` in all, by default five more than now.
 
         Raises:
             ProblemError: as for `extend`.
         """
         path = f"/v1/studies/{part(study_id)}:confirm"
-        return self._line.read(StudyView, self._line.send("POST", path, json={"seeds": seeds}, headers=_if_match(if_version)))
+        return self._line.read(
+            StudyView, self._line.send("POST", path, json={"seeds": seeds}, headers=_if_match(if_version))
+        )
 
-    def clone(self, study_id: str, patch: Mapping[str, Any] | None = None, *, idempotency_key: str | None = None) -> StudyView:
+    def clone(
+        self, study_id: str, patch: Mapping[str, Any] | None = None, *, idempotency_key: str | None = None
+    ) -> StudyView:
         """Return a new study made of another's spec.
 
         Args:
@@ -275,7 +345,9 @@ class Client(WebhookRequests):
         """
         headers = {"idempotency-key": idempotency_key or str(uuid.uuid4())}
         path = f"/v1/studies/{part(study_id)}:clone"
-        return self._line.read(StudyView, self._line.send("POST", path, json=dict(patch or {}), headers=headers))
+        return self._line.read(
+            StudyView, self._line.send("POST", path, json=dict(patch or {}), headers=headers)
+        )
 
     def validate_clone(self, study_id: str, patch: Mapping[str, Any] | None = None) -> Plan:
         """Return what a clone would do; nothing is stored.
@@ -284,7 +356,9 @@ class Client(WebhookRequests):
             ProblemError: it cannot be run; `errors` names every fault.
         """
         path = f"/v1/studies/{part(study_id)}:clone"
-        return self._line.read(Plan, self._line.send("POST", path, json=dict(patch or {}), params={"validate_only": "true"}))
+        return self._line.read(
+            Plan, self._line.send("POST", path, json=dict(patch or {}), params={"validate_only": "true"})
+        )
 
     def analysis(self, study_id: str) -> StudyAnalysis:
         """Return what a study's record says of its arms: the verdict, curves, checks and sensitivity."""
@@ -364,9 +438,13 @@ class Client(WebhookRequests):
                 if not has_begun or time.monotonic() - lost_at > patience_s:
                     raise self._line.unreachable(error) from error
             except ProblemError as error:
-                # A service that restarts, or whose database does, says so with a 503; one that is asked too much with a 429.
+                # A service that restarts, or whose database does, says so with a 503; one that is asked too
+                # much with a 429.
                 lost_at = time.monotonic() if lost_at is None else lost_at
-                if error.status not in {HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS} or time.monotonic() - lost_at > patience_s:
+                if (
+                    error.status not in {HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS}
+                    or time.monotonic() - lost_at > patience_s
+                ):
                     raise
             time.sleep(wait_s)
             wait_s = min(2 * wait_s, _MAX_WAIT_S)

@@ -26,7 +26,9 @@ class WebhookRequests:
 
     def webhooks(self, *, page_size: int = 50, page_token: str | None = None) -> Page[WebhookView]:
         """Return a page of one's own webhooks, or for an admin of all, newest first."""
-        return self._line.get(Page[WebhookView], "/v1/webhooks", {"page_size": page_size, "page_token": page_token})
+        return self._line.get(
+            Page[WebhookView], "/v1/webhooks", {"page_size": page_size, "page_token": page_token}
+        )
 
     def webhook(self, webhook_id: str) -> WebhookDetail:
         """Return a webhook with its newest deliveries."""
@@ -38,7 +40,9 @@ class WebhookRequests:
 
     def enable_webhook(self, webhook_id: str) -> WebhookView:
         """Have a webhook told again what happens from now on."""
-        return self._line.read(WebhookView, self._line.send("POST", f"/v1/webhooks/{part(webhook_id)}:enable"))
+        return self._line.read(
+            WebhookView, self._line.send("POST", f"/v1/webhooks/{part(webhook_id)}:enable")
+        )
 
     def remove_webhook(self, webhook_id: str) -> None:
         """Remove a webhook, and what it was still to be told."""

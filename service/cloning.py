@@ -10,7 +10,8 @@ from studies.spec import StudySpec, parse_spec, title_of
 def merged(target: Any, patch: Any) -> Any:
     """Return `target` with a JSON merge patch applied; neither is changed.
 
-    Objects are merged field by field, null removes a field, anything else (a list among it) takes the place of what stood there.
+    Objects are merged field by field, null removes a field, anything else (a list among it) takes the place
+    of what stood there.
 
     Source: RFC 7396, section 2.
     """
@@ -26,7 +27,9 @@ def merged(target: Any, patch: Any) -> Any:
 
 
 def cloned(spec: StudySpec, patch: Any) -> StudySpec:
-    """Return a study's spec with a JSON merge patch applied; a title that was made from workload and arms is made anew.
+    """Return a study's spec with a JSON merge patch applied.
+
+    A title that was made from workload and arms is made anew.
 
     Raises:
         SpecInvalid: what comes out is no study; with every fault.

@@ -1,7 +1,9 @@
-"""Connections that wait only so long: for a request to arrive, for its body, and for a reader to take what it was sent.
+"""Connections that wait only so long.
 
-Uvicorn itself closes a connection that is idle between two requests, and no other: whoever opens hundreds and sends a byte now and then would keep
-them all.
+For a request to arrive, for its body, and for a reader to take what it was sent.
+
+Uvicorn itself closes a connection that is idle between two requests, and no other: whoever opens hundreds and
+sends a byte now and then would keep them all.
 """
 
 __all__ = ["Connection", "Patience"]
@@ -49,13 +51,20 @@ class Connection(H11Protocol):
         self._reading: asyncio.TimerHandle | None = None
         self._writing: asyncio.TimerHandle | None = None
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride] # as uvicorn's own
+    # As uvicorn's own.
+    def connection_made(self, transport: asyncio.Transport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Begin to wait for the first request."""
         super().connection_made(transport)
         # Linux ends by itself what takes nothing at all, also the last bytes before an end.
         connection = transport.get_extra_info("socket")
-        if connection is not None and connection.family in {socket.AF_INET, socket.AF_INET6} and hasattr(socket, "TCP_USER_TIMEOUT"):
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(1000 * self._patience.unread_s))
+        if (
+            connection is not None
+            and connection.family in {socket.AF_INET, socket.AF_INET6}
+            and hasattr(socket, "TCP_USER_TIMEOUT")
+        ):
+            connection.setsockopt(
+                socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(1000 * self._patience.unread_s)
+            )
         self._wait(self._patience.head_s)
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -1,4 +1,7 @@
-"""/docs: the API's description for people, with Swagger UI served from here; no script of it lies elsewhere."""
+"""/docs: the API's description for people, with Swagger UI served from here.
+
+No script of it lies elsewhere.
+"""
 
 __all__ = ["add_docs"]
 
@@ -17,7 +20,8 @@ _PAGE = """<!doctype html>
 <link rel="stylesheet" href="/docs/swagger/swagger-ui.css">
 <link rel="icon" type="image/png" href="/docs/swagger/favicon-32x32.png">
 <div id="swagger-ui"></div>
-<noscript>This page needs JavaScript; <a href="/openapi.json">/openapi.json</a> holds the same for programs.</noscript>
+<noscript>This page needs JavaScript; \
+<a href="/openapi.json">/openapi.json</a> holds the same for programs.</noscript>
 <script src="/docs/swagger/swagger-ui-bundle.js"></script>
 <script src="/docs/swagger/start.js"></script>
 </html>

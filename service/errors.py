@@ -1,6 +1,9 @@
-"""How errors become answers: one table from the domain's errors, and HTTP's own, to RFC 9457 problems with stable types.
+"""How errors become answers.
 
-A problem's `type` is `/problems/SLUG`, which this service answers with an explanation. Slugs never change; sentences may.
+One table from the domain's errors, and HTTP's own, to RFC 9457 problems with stable types.
+
+A problem's `type` is `/problems/SLUG`, which this service answers with an explanation. Slugs never change;
+sentences may.
 """
 
 __all__ = [
@@ -69,10 +72,19 @@ class Fault(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     pointer: str = Field(
-        description="RFC 6901 JSON pointer into the body, empty for the whole of it; for a parameter `/` and its name.", examples=["/arms/0/space/lr"]
+        description=(
+            "RFC 6901 JSON pointer into the body, empty for the whole of it; "
+            "for a parameter `/` and its name."
+        ),
+        examples=["/arms/0/space/lr"],
     )
-    detail: str = Field(description="What was expected, what came and what to do.", examples=["lr must lie in (0, inf), got -1"])
-    where: Literal["body", "path", "query", "header"] = Field(default="body", description="Which part of the request the pointer leads into.")
+    detail: str = Field(
+        description="What was expected, what came and what to do.",
+        examples=["lr must lie in (0, inf), got -1"],
+    )
+    where: Literal["body", "path", "query", "header"] = Field(
+        default="body", description="Which part of the request the pointer leads into."
+    )
 
 
 class Problem(BaseModel):
@@ -80,14 +92,26 @@ class Problem(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    type: str = Field(description="Identifies the kind of problem; a path of this service that explains it.", examples=["/problems/study-not-found"])
-    title: str = Field(description="The kind of problem, in a few words.", examples=["There is no such study"])
+    type: str = Field(
+        description="Identifies the kind of problem; a path of this service that explains it.",
+        examples=["/problems/study-not-found"],
+    )
+    title: str = Field(
+        description="The kind of problem, in a few words.", examples=["There is no such study"]
+    )
     status: int = Field(description="The HTTP status.", examples=[404])
     detail: str = Field(description="What happened this time: what was expected, what came and what to do.")
-    instance: str | None = Field(default=None, description="Names this occurrence in the service's log; only for faults of the service.")
-    errors: tuple[Fault, ...] | None = Field(default=None, description="Everything that is wrong with the request, at most fifty things.")
+    instance: str | None = Field(
+        default=None,
+        description="Names this occurrence in the service's log; only for faults of the service.",
+    )
+    errors: tuple[Fault, ...] | None = Field(
+        default=None, description="Everything that is wrong with the request, at most fifty things."
+    )
     state: str | None = Field(default=None, description="For `illegal-move`: the present state.")
-    allowed: tuple[str, ...] | None = Field(default=None, description="For `illegal-move`: what the present state allows.")
+    allowed: tuple[str, ...] | None = Field(
+        default=None, description="For `illegal-move`: what the present state allows."
+    )
     missing: tuple[str, ...] | None = Field(default=None, description="For `not-ready`: what is missing.")
 
 
@@ -95,22 +119,25 @@ SPEC_INVALID = Kind(
     422,
     "spec-invalid",
     "The study cannot be run as written",
-    "The body is JSON but describes no study that can be run. `errors` names every fault with a JSON pointer to it; mend them and send it again. "
-    "With `?validate_only=true` a study is checked and nothing is stored.",
+    "The body is JSON but describes no study that can be run. `errors` names every fault "
+    "with a JSON pointer to it; mend them and send it again. With `?validate_only=true` a "
+    "study is checked and nothing is stored.",
     "/arms/0/optimizer: there is no optimizer 'adamq'; did you mean 'adamp'?",
 )
 WEBHOOK_INVALID = Kind(
     422,
     "webhook-invalid",
     "The webhook cannot be made as written",
-    "The body is JSON but describes no webhook that can be called. `errors` names every fault with a JSON pointer to it.",
+    "The body is JSON but describes no webhook that can be called. `errors` names every "
+    "fault with a JSON pointer to it.",
     "/url: expected a URL such as https://hooks.example/tangent, got 'hooks.example'",
 )
 PARAMETER_INVALID = Kind(
     422,
     "parameter-invalid",
     "A parameter cannot be used",
-    "A query parameter or a header has a value outside what the API's description allows; `errors` names each.",
+    "A query parameter or a header has a value outside what the API's "
+    "description allows; `errors` names each.",
     "/page_size: input should be less than or equal to 500, got '9999'",
 )
 NOT_FOUND = Kind(
@@ -131,21 +158,24 @@ ARM_NOT_FOUND = Kind(
     404,
     "arm-not-found",
     "The study has no such arm",
-    "Arms are named after their optimizers unless the study says otherwise; `GET /v1/studies/{study_id}/arms` lists them.",
+    "Arms are named after their optimizers unless the study says otherwise; "
+    "`GET /v1/studies/{study_id}/arms` lists them.",
     "study 'k3f9x2db' has no arm 'adam'; it has adamp, adamw",
 )
 TRIAL_NOT_FOUND = Kind(
     404,
     "trial-not-found",
     "There is no such trial",
-    "No trial has this id. An id is made of the study's, the arm's name and the trial's number; `GET /v1/studies/{study_id}/trials` lists them.",
+    "No trial has this id. An id is made of the study's, the arm's name and the trial's number; "
+    "`GET /v1/studies/{study_id}/trials` lists them.",
     "there is no trial 'k3f9x2db.adamp.99'",
 )
 SUITE_NOT_FOUND = Kind(
     404,
     "suite-not-found",
     "There is no such suite",
-    "No study has this label. A suite is what studies that name the same `suite` make up; `GET /v1/suites` lists them.",
+    "No study has this label. A suite is what studies that name the same `suite` make "
+    "up; `GET /v1/suites` lists them.",
     "there is no suite 'vision'; `tangent suite` shows those there are",
 )
 TOKEN_NOT_FOUND = Kind(
@@ -159,15 +189,16 @@ WEBHOOK_NOT_FOUND = Kind(
     404,
     "webhook-not-found",
     "There is no such webhook",
-    "Whoever asks has no webhook of this id; `GET /v1/webhooks` lists those there are. Only an admin sees those of others.",
+    "Whoever asks has no webhook of this id; `GET /v1/webhooks` lists those there are. "
+    "Only an admin sees those of others.",
     "there is no webhook 'k3f9x2db' of yours; `tangent webhook list` shows those there are",
 )
 ILLEGAL_MOVE = Kind(
     409,
     "illegal-move",
     "Its state does not allow this",
-    "`state` is the study's present state and `allowed` what can be done in it. A completed study can be confirmed on more seeds or extended; "
-    "one that was cancelled or has failed can only be cloned.",
+    "`state` is the study's present state and `allowed` what can be done in it. A completed study can be "
+    "confirmed on more seeds or extended; one that was cancelled or has failed can only be cloned.",
     "cannot pause a study that is completed: it allows confirm, extend",
 )
 CONFLICT = Kind(
@@ -181,15 +212,18 @@ VERSION_CONFLICT = Kind(
     412,
     "version-conflict",
     "The study changed in the meantime",
-    "`If-Match` named a version that is not the present one. Read the study, decide again, and send its new ETag.",
+    "`If-Match` named a version that is not the present one. Read the study, "
+    "decide again, and send its new ETag.",
     "study 'k3f9x2db' is at version 3, not 2; read it again before you change it",
 )
 IDEMPOTENCY_CONFLICT = Kind(
-    # 422 as the IETF's draft on the Idempotency-Key header has it: the request itself cannot be right, sending it again will not help.
+    # 422 as the IETF's draft on the Idempotency-Key header has it: the request itself cannot be right,
+    # sending it again will not help.
     422,
     "idempotency-conflict",
     "This Idempotency-Key was used for another study",
-    "A key names one submission: the same body with the same key returns the same study, another body is refused. Use a new key for a new study.",
+    "A key names one submission: the same body with the same key returns the same study, another body is "
+    "refused. Use a new key for a new study.",
     "this Idempotency-Key made study 'k3f9x2db' from another body; use a new key for a new study",
 )
 SUPERSEDED = Kind(
@@ -203,46 +237,53 @@ CATALOG_EMPTY = Kind(
     503,
     "catalog-empty",
     "Nothing can be asked for yet",
-    "No dispatcher has announced its optimizers and workloads to this database. Start one with `tangent up` or `python -m workers`, then try again.",
+    "No dispatcher has announced its optimizers and workloads to this database. Start one with "
+    "`tangent up` or `python -m workers`, then try again.",
     str(errors.CatalogEmpty()),
 )
 UNAUTHENTICATED = Kind(
     401,
     "unauthenticated",
     "A valid API token is needed",
-    "Send `Authorization: Bearer TOKEN`, or log in at /login with a browser. Whoever runs the service makes tokens with `tangent token create`.",
+    "Send `Authorization: Bearer TOKEN`, or log in at /login with a browser. Whoever runs the service "
+    "makes tokens with `tangent token create`.",
     "this service needs an API token; send it as `Authorization: Bearer TOKEN`",
 )
 FORBIDDEN = Kind(
     403,
     "forbidden",
     "The token's role is too low",
-    "A viewer may read, a submitter may also submit studies and change their own, an admin may do everything.",
+    "A viewer may read, a submitter may also submit studies and change their "
+    "own, an admin may do everything.",
     "token 'alice' is a viewer, and this needs a submitter",
 )
 NOT_OWNER = Kind(
     403,
     "not-owner",
     "The study is another's",
-    "A submitter may change their own studies only; anybody who may submit may clone one. An admin may change all.",
+    "A submitter may change their own studies only; anybody who may submit may "
+    "clone one. An admin may change all.",
     "study 'k3f9x2db' belongs to 'alice', and 'bob' may change only their own; clone it, or ask an admin",
 )
 QUOTA_EXCEEDED = Kind(
     403,
     "quota-exceeded",
     "It is more than the token may have",
-    "A token may have quotas: studies open at once, trials of one study, GPU-hours. `GET /v1/account` shows them and what is used of them; "
-    "an admin changes them with `tangent token quota`.",
-    "token 'alice' may have 3 studies open at once (max_studies), has 3 and asks for one more; wait until one is closed, stop one, or ask an admin "
-    "for more (`tangent token quota`)",
+    "A token may have quotas: studies open at once, trials of one study, GPU-hours. `GET /v1/account` "
+    "shows them and what is used of them; an admin changes them with `tangent token quota`.",
+    "token 'alice' may have 3 studies open at once (max_studies), has 3 and asks for one more; wait until "
+    "one is closed, stop one, or ask an admin for more (`tangent token quota`)",
 )
-NOT_PERMITTED = Kind(403, "not-permitted", "This is not permitted", "The caller may not do this.", "this is not permitted")
+NOT_PERMITTED = Kind(
+    403, "not-permitted", "This is not permitted", "The caller may not do this.", "this is not permitted"
+)
 STORE_UNAVAILABLE = Kind(
     503,
     "store-unavailable",
     "The database does not answer",
-    "The service runs but cannot reach or write its database. What was sent is stored whole or not at all: send it again in a few seconds, a "
-    "submission with the same `Idempotency-Key`. The service's log has the cause.",
+    "The service runs but cannot reach or write its database. What was sent is stored whole or "
+    "not at all: send it again in a few seconds, a submission with the same `Idempotency-Key`. "
+    "The service's log has the cause.",
     "the database cannot be reached or written at the moment; try again in a few seconds",
 )
 INTERNAL = Kind(
@@ -257,7 +298,8 @@ METHOD_NOT_ALLOWED = Kind(
     "method-not-allowed",
     "This path does not know this method",
     "The path exists but not for this method; the header `Allow` lists those it knows. "
-    "A study's verbs are POST /v1/studies/{study_id}:pause, :resume, :stop, :cancel, :confirm, :extend and :clone.",
+    "A study's verbs are POST /v1/studies/{study_id}:pause, :resume, :stop, "
+    ":cancel, :confirm, :extend and :clone.",
     "DELETE is not known here; allowed: GET",
 )
 NOT_JSON = Kind(
@@ -278,44 +320,49 @@ UNSUPPORTED_MEDIA_TYPE = Kind(
     415,
     "unsupported-media-type",
     "The body has to be JSON",
-    "Send JSON with the header `Content-Type: application/json`; a clone's patch may also be `application/merge-patch+json`.",
+    "Send JSON with the header `Content-Type: application/json`; a clone's patch may also "
+    "be `application/merge-patch+json`.",
     "expected Content-Type application/json, got 'text/plain'",
 )
 HOST_REFUSED = Kind(
     421,
     "host-refused",
     "The service does not go by this name",
-    "The `Host` header names none of the service's own hosts, which is how a foreign web page would reach it (DNS rebinding). "
-    "Use localhost or 127.0.0.1, or list the name in TANGENT_ALLOWED_HOSTS.",
+    "The `Host` header names none of the service's own hosts, which is how a foreign web page would reach "
+    "it (DNS rebinding). Use localhost or 127.0.0.1, or list the name in TANGENT_ALLOWED_HOSTS.",
     "this service does not go by the name 'example.com'; list it in TANGENT_ALLOWED_HOSTS if it should",
 )
 CROSS_SITE = Kind(
     403,
     "cross-site",
     "Another site may not do this",
-    "A browser sent this request in the name of another site's page. Changes are taken only from the service's own pages and from programs.",
+    "A browser sent this request in the name of another site's page. Changes are taken only from the "
+    "service's own pages and from programs.",
     "a page of http://example.com may not change anything here",
 )
 NOT_READY = Kind(
     503,
     "not-ready",
     "Not ready for studies",
-    "`missing` names what has to be there first: a database that answers, tables at the revision of this version, a catalogue, a dispatcher "
-    "heard of in the last 30 seconds.",
-    "not ready, for it lacks a dispatcher: the last was heard of 1 min 15 s ago; start one with `tangent up` or `python -m workers`",
+    "`missing` names what has to be there first: a database that answers, tables at the revision of this "
+    "version, a catalogue, a dispatcher heard of in the last 30 seconds.",
+    "not ready, for it lacks a dispatcher: the last was heard of 1 min 15 s ago; start one with "
+    "`tangent up` or `python -m workers`",
 )
 TOO_MANY_STREAMS = Kind(
     503,
     "too-many-streams",
     "Too many readers watch already",
-    "So many event streams are open that no further one is taken. Close one, or read the events as JSON (`Accept: application/json`).",
+    "So many event streams are open that no further one is taken. Close one, or read the events as "
+    "JSON (`Accept: application/json`).",
     "200 event streams are open already; close one or ask for application/json",
 )
 RATE_LIMITED = Kind(
     429,
     "rate-limited",
     "Too many requests",
-    "A token, and an address without one, may make so many requests in a second (TANGENT_RATE_PER_S). Wait as many seconds as `Retry-After` says.",
+    "A token, and an address without one, may make so many requests in a second (TANGENT_RATE_PER_S). Wait "
+    "as many seconds as `Retry-After` says.",
     "more than 50 requests a second came from token 'alice'; send the next in 1 s",
 )
 
@@ -357,7 +404,9 @@ _OWN_KINDS = (
     RATE_LIMITED,
 )
 
-KINDS: dict[str, Kind] = {kind.slug: kind for kind in (*KIND_OF_ERROR.values(), PARAMETER_INVALID, *_OWN_KINDS)}
+KINDS: dict[str, Kind] = {
+    kind.slug: kind for kind in (*KIND_OF_ERROR.values(), PARAMETER_INVALID, *_OWN_KINDS)
+}
 """Every kind of problem by its slug."""
 
 

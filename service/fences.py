@@ -1,9 +1,19 @@
-"""What every request passes before any route sees it: security headers, known hosts, no foreign pages, a limit on bodies, no fault untold.
+"""What every request passes before any route sees it.
+
+Security headers, known hosts, no foreign pages, a limit on bodies, no fault untold.
 
 Plain ASGI, so that event streams pass through unbuffered.
 """
 
-__all__ = ["CONTENT_SECURITY_POLICY", "MAX_BODY_BYTES", "BodyLimit", "HostFence", "LastResort", "SecurityHeaders", "SiteFence"]
+__all__ = [
+    "CONTENT_SECURITY_POLICY",
+    "MAX_BODY_BYTES",
+    "BodyLimit",
+    "HostFence",
+    "LastResort",
+    "SecurityHeaders",
+    "SiteFence",
+]
 
 from urllib.parse import urlsplit
 
@@ -20,10 +30,13 @@ MAX_BODY_BYTES = 1 << 20
 """No study needs more than a few kilobytes."""
 
 CONTENT_SECURITY_POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; font-src 'self'; "
-    "form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    "font-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
 )
-"""What a page of ours may load: nothing that the service does not serve itself, and no script or style written into a page."""
+"""What a page of ours may load.
+
+Nothing that the service does not serve itself, and no script or style written into a page.
+"""
 
 _HEADERS = {
     "content-security-policy": CONTENT_SECURITY_POLICY,
@@ -60,7 +73,10 @@ class SecurityHeaders:
 
 
 class LastResort:
-    """Answers a fault that nothing else took; inside the security headers, where the framework's own is outside."""
+    """Answers a fault that nothing else took.
+
+    Inside the security headers, where the framework's own is outside.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -90,15 +106,20 @@ class LastResort:
 
 
 class HostFence:
-    """Refuses requests for a name that is not the service's own: a foreign page that had its name point to this machine (DNS rebinding).
+    """Refuses requests for a name that is not the service's own.
+
+    A foreign page that had its name point to this machine (DNS rebinding).
 
     Args:
         app: what is behind the fence.
-        hosts: names it goes by besides those of this machine; None lets every name pass, for a service that asks each caller for a token.
+        hosts: names it goes by besides those of this machine; None lets every name pass, for a service that
+            asks each caller for a token.
         by_any_name: paths that machinery asks for by whatever address a replica has at the moment.
     """
 
-    def __init__(self, app: ASGIApp, hosts: frozenset[str] | None, by_any_name: frozenset[str] = frozenset()) -> None:
+    def __init__(
+        self, app: ASGIApp, hosts: frozenset[str] | None, by_any_name: frozenset[str] = frozenset()
+    ) -> None:
         self._app = app
         self._hosts = hosts
         self._by_any_name = by_any_name
@@ -108,7 +129,10 @@ class HostFence:
         if scope["type"] == "http" and self._hosts is not None and scope["path"] not in self._by_any_name:
             host = _host_name(Headers(scope=scope).get("host", ""))
             if not (is_loopback(host) or host in self._hosts):
-                detail = f"this service does not go by the name {host[:100]!r}; list it in TANGENT_ALLOWED_HOSTS if it should"
+                detail = (
+                    f"this service does not go by the name {host[:100]!r}; list it in "
+                    "TANGENT_ALLOWED_HOSTS if it should"
+                )
                 await answer(Request(scope), problem_of(errors.HOST_REFUSED, detail))(scope, receive, send)
                 return
         await self._app(scope, receive, send)
@@ -124,8 +148,8 @@ def _host_name(authority: str) -> str:
 class SiteFence:
     """Refuses changes that a browser asks for in the name of another site's page, with or without a token.
 
-    A browser adds by itself the password it was given once, and reaches services that only this machine can reach. Programs send
-    neither of the two headers and pass.
+    A browser adds by itself the password it was given once, and reaches services that only this machine can
+    reach. Programs send neither of the two headers and pass.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -137,9 +161,16 @@ class SiteFence:
             headers = Headers(scope=scope)
             origin, site = headers.get("origin"), headers.get("sec-fetch-site")
             # Another port of the same machine is 'same-site': it is another program all the same.
-            is_own = site in {"same-origin", "none"} if site is not None else origin is None or origin.partition("://")[2] == headers.get("host")
+            is_own = (
+                site in {"same-origin", "none"}
+                if site is not None
+                else origin is None or origin.partition("://")[2] == headers.get("host")
+            )
             if not is_own:
-                detail = f"a page of {'another site' if origin in {None, 'null'} else str(origin)[:100]} may not change anything here"
+                detail = (
+                    f"a page of {'another site' if origin in {None, 'null'} else str(origin)[:100]} may "
+                    "not change anything here"
+                )
                 await answer(Request(scope), problem_of(errors.CROSS_SITE, detail))(scope, receive, send)
                 return
         await self._app(scope, receive, send)

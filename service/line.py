@@ -1,4 +1,6 @@
-"""The line between the client and a service: requests that are repeated where that is safe, answers read as models, refusals raised.
+"""The line between the client and a service.
+
+Requests that are repeated where that is safe, answers read as models, refusals raised.
 
 `ProblemError` is what the service said; `ServiceUnreachable` that it said nothing.
 """
@@ -74,12 +76,19 @@ class Line:
         self.url = url
         self._timeout_s = timeout_s
         if token is not None and not (token.isascii() and token.isprintable()):
-            raise ServiceUnreachable("the API token holds what no token can; expected the text that `tangent token create` printed")
-        headers = {"accept": "application/json", **({} if token is None else {"authorization": f"Bearer {token}"})}
+            raise ServiceUnreachable(
+                "the API token holds what no token can; expected the text that `tangent token create` printed"
+            )
+        headers = {
+            "accept": "application/json",
+            **({} if token is None else {"authorization": f"Bearer {token}"}),
+        }
         try:
             # A proxy of the environment cannot reach this machine's own address.
             trusts_proxies = not is_loopback(urlsplit(self.url).hostname or "")
-            self._http = httpx.Client(base_url=self.url, headers=headers, timeout=timeout_s, trust_env=trusts_proxies)
+            self._http = httpx.Client(
+                base_url=self.url, headers=headers, timeout=timeout_s, trust_env=trusts_proxies
+            )
         except (httpx.InvalidURL, ValueError):
             raise self._no_address() from None
 
@@ -87,7 +96,14 @@ class Line:
         """Give the connections back."""
         self._http.close()
 
-    def get(self, model: type[_T], path: str, params: Mapping[str, Any] | None = None, *, timeout_s: float | None = None) -> _T:
+    def get(
+        self,
+        model: type[_T],
+        path: str,
+        params: Mapping[str, Any] | None = None,
+        *,
+        timeout_s: float | None = None,
+    ) -> _T:
         """Return what stands under a path; parameters that are None are left out."""
         given = {name: value for name, value in (params or {}).items() if value is not None}
         patience = {} if timeout_s is None else {"timeout": max(timeout_s, self._timeout_s)}
@@ -106,7 +122,8 @@ class Line:
             try:
                 response = self._http.request(method, path, **request)
             except httpx.TransportError as error:
-                # Whether the request was done is unknown unless nothing answered; reading, or a submission with its key, may be sent again.
+                # Whether the request was done is unknown unless nothing answered; reading, or a submission
+                # with its key, may be sent again.
                 if not isinstance(error, _NOTHING_THERE) and unknown_since is None:
                     unknown_since = time.monotonic()
                 # A service that died before its answer is soon started again.
@@ -135,7 +152,10 @@ class Line:
         try:
             return model.model_validate_json(response.content)
         except ValidationError as error:
-            raise ServiceUnreachable(f"what answers at {self.url} is no Tangent, or one of another version: {error.error_count()} faults") from error
+            raise ServiceUnreachable(
+                f"what answers at {self.url} is no Tangent, or one of another "
+                f"version: {error.error_count()} faults"
+            ) from error
 
     def stream(self, path: str, *, after: int) -> AbstractContextManager[httpx.Response]:
         """Return a stream of server-sent events from behind the last one that is known."""
@@ -152,7 +172,9 @@ class Line:
         """
         for attempt in range(1, _ATTEMPTS + 1):
             try:
-                with self._http.stream("GET", path, headers={"accept": "*/*"}, timeout=max(timeout_s, self._timeout_s)) as response:
+                with self._http.stream(
+                    "GET", path, headers={"accept": "*/*"}, timeout=max(timeout_s, self._timeout_s)
+                ) as response:
                     if (wait_s := _wait_s(response, attempt)) is None:
                         self.raise_for_problem(response)
                         for piece in response.iter_bytes():
@@ -175,7 +197,10 @@ class Line:
             return
         with suppress(ValidationError):
             raise ProblemError(Problem.model_validate_json(response.read()))
-        raise ServiceUnreachable(f"what answers at {self.url} is no Tangent: it said {response.status_code} {response.reason_phrase}")
+        raise ServiceUnreachable(
+            f"what answers at {self.url} is no Tangent: it said "
+            f"{response.status_code} {response.reason_phrase}"
+        )
 
     def unreachable(self, error: httpx.TransportError) -> ServiceUnreachable:
         """Return what a broken line means."""
@@ -190,10 +215,15 @@ class Line:
                 return ServiceUnreachable(f"the line to {self.url} broke: {error}")
 
     def _unknown(self, error: httpx.TransportError) -> ServiceUnreachable:
-        return ServiceUnreachable(f"{self.unreachable(error)}; whether it took the study before is unknown: look for it before you submit it again")
+        return ServiceUnreachable(
+            f"{self.unreachable(error)}; whether it took the study before is unknown: look "
+            "for it before you submit it again"
+        )
 
     def _no_address(self) -> ServiceUnreachable:
-        return ServiceUnreachable(f"{self.url!r} is no address of a service; expected one such as http://127.0.0.1:8780")
+        return ServiceUnreachable(
+            f"{self.url!r} is no address of a service; expected one such as http://127.0.0.1:8780"
+        )
 
 
 def part(name: str) -> str:
@@ -206,10 +236,15 @@ def part(name: str) -> str:
 def _wait_s(response: httpx.Response, attempt: int, *, has_key: bool = False) -> float | None:
     """Return for how long to wait before a request is sent again; None where it is not.
 
-    One that came too soon was not done, whatever it is. While the database is away nobody knows; a key makes that no matter.
+    One that came too soon was not done, whatever it is. While the database is away nobody knows; a key makes
+    that no matter.
     """
     is_too_soon = response.status_code == HTTPStatus.TOO_MANY_REQUESTS
-    is_away = has_key and response.status_code == HTTPStatus.SERVICE_UNAVAILABLE and STORE_UNAVAILABLE.slug in response.text
+    is_away = (
+        has_key
+        and response.status_code == HTTPStatus.SERVICE_UNAVAILABLE
+        and STORE_UNAVAILABLE.slug in response.text
+    )
     if not (is_too_soon or is_away) or attempt >= _ATTEMPTS:
         return None
     said = response.headers.get("retry-after", "")

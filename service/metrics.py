@@ -1,4 +1,7 @@
-"""What Prometheus is told: how the record stands, what requests and transactions take, how the process fares. One registry for each app."""
+"""What Prometheus is told: how the record stands, what requests and transactions take, how the process fares.
+
+One registry for each app.
+"""
 
 __all__ = ["Metrics"]
 
@@ -36,8 +39,8 @@ _GOOD_FOR_S = 1.0
 class _Record(Collector):
     """Tells how the record stood when it was last looked at; of a database that does not answer only that.
 
-    A count of epochs goes back when a lost trial begins anew, and Prometheus would take that for a restart of the service, at which everything was
-    counted again: it is told the highest count so far.
+    A count of epochs goes back when a lost trial begins anew, and Prometheus would take that for a restart of
+    the service, at which everything was counted again: it is told the highest count so far.
     """
 
     def __init__(self) -> None:
@@ -47,27 +50,43 @@ class _Record(Collector):
     def collect(self) -> Iterator[Metric]:
         """Yield the metrics."""
         now = self.standing
-        yield GaugeMetricFamily("tangent_database_up", "Whether the database answered this scrape.", value=float(now is not None))
+        yield GaugeMetricFamily(
+            "tangent_database_up", "Whether the database answered this scrape.", value=float(now is not None)
+        )
         if now is None:
             return
         studies = GaugeMetricFamily("tangent_studies", "Studies by state.", labels=["state"])
         for study_state, count in now.studies.items():
             studies.add_metric([study_state.value], count)
         yield studies
-        trials = GaugeMetricFamily("tangent_trials", "Trials by state, of searches and confirmations.", labels=["state"])
+        trials = GaugeMetricFamily(
+            "tangent_trials", "Trials by state, of searches and confirmations.", labels=["state"]
+        )
         for trial_state, count in now.trials.items():
             trials.add_metric([trial_state.value], count)
         yield trials
-        yield GaugeMetricFamily("tangent_trials_waiting", "Trials among the queued that wait at a rung.", value=now.waiting)
-        yield GaugeMetricFamily("tangent_packs_in_flight", "Packs that workers have in hand, as of their last reports.", value=now.packs)
-        self._epochs = max(self._epochs, now.epochs)
-        yield CounterMetricFamily("tangent_epochs", "Epochs on record.", value=self._epochs)
-        yield CounterMetricFamily("tangent_trial_retries", "Tries of trials that were lost to a fault.", value=now.retries)
         yield GaugeMetricFamily(
-            "tangent_queue_age_seconds", "How long the oldest queued study has waited; 0: none waits.", value=now.queued_for_s or 0.0
+            "tangent_trials_waiting", "Trials among the queued that wait at a rung.", value=now.waiting
         )
         yield GaugeMetricFamily(
-            "tangent_event_lag_seconds", "Longest silence of a running study: since its newest event; 0: none runs.", value=now.silent_for_s or 0.0
+            "tangent_packs_in_flight",
+            "Packs that workers have in hand, as of their last reports.",
+            value=now.packs,
+        )
+        self._epochs = max(self._epochs, now.epochs)
+        yield CounterMetricFamily("tangent_epochs", "Epochs on record.", value=self._epochs)
+        yield CounterMetricFamily(
+            "tangent_trial_retries", "Tries of trials that were lost to a fault.", value=now.retries
+        )
+        yield GaugeMetricFamily(
+            "tangent_queue_age_seconds",
+            "How long the oldest queued study has waited; 0: none waits.",
+            value=now.queued_for_s or 0.0,
+        )
+        yield GaugeMetricFamily(
+            "tangent_event_lag_seconds",
+            "Longest silence of a running study: since its newest event; 0: none runs.",
+            value=now.silent_for_s or 0.0,
         )
         yield from _dispatchers(now)
 
@@ -75,10 +94,16 @@ class _Record(Collector):
 def _dispatchers(now: Standing) -> Iterator[Metric]:
     moment = datetime.now(UTC)
     count = alive(now.dispatchers, now=moment)
-    yield GaugeMetricFamily("tangent_dispatchers_alive", "Dispatchers heard of in the last 30 seconds.", value=count)
+    yield GaugeMetricFamily(
+        "tangent_dispatchers_alive", "Dispatchers heard of in the last 30 seconds.", value=count
+    )
     if now.dispatchers:
         age_s = max(0.0, (moment - max(now.dispatchers.values())).total_seconds())
-        yield GaugeMetricFamily("tangent_dispatcher_seen_seconds", "Seconds since any dispatcher was heard of; absent: none ever was.", value=age_s)
+        yield GaugeMetricFamily(
+            "tangent_dispatcher_seen_seconds",
+            "Seconds since any dispatcher was heard of; absent: none ever was.",
+            value=age_s,
+        )
 
 
 class Metrics:
@@ -90,7 +115,8 @@ class Metrics:
     """
 
     def __init__(self, streams: Streams, *, version: str) -> None:
-        # Beside every counter and histogram the library would tell when it was made: half of all lines, and nobody asks.
+        # Beside every counter and histogram the library would tell when it was made: half of all lines, and
+        # nobody asks.
         disable_created_metrics()
         self._registry = registry = CollectorRegistry(auto_describe=False)
         self._looking = threading.Lock()
@@ -98,12 +124,20 @@ class Metrics:
         self._tally: tuple[Store, Tally] | None = None
         self._record = _Record()
         registry.register(self._record)
-        build = Gauge("tangent_build_info", "Always 1; which version this is.", ["version"], registry=registry)
+        build = Gauge(
+            "tangent_build_info", "Always 1; which version this is.", ["version"], registry=registry
+        )
         build.labels(version).set(1)
         clients = Gauge("tangent_event_stream_clients", "Readers of event streams.", registry=registry)
         clients.set_function(lambda: streams.open)
-        self._in_flight = Gauge("tangent_http_requests_in_flight", "Requests being answered, event streams among them.", registry=registry)
-        self._requests = Counter("tangent_http_requests", "Requests answered.", ["method", "route", "status"], registry=registry)
+        self._in_flight = Gauge(
+            "tangent_http_requests_in_flight",
+            "Requests being answered, event streams among them.",
+            registry=registry,
+        )
+        self._requests = Counter(
+            "tangent_http_requests", "Requests answered.", ["method", "route", "status"], registry=registry
+        )
         self._request_s = Histogram(
             "tangent_http_request_seconds",
             "Time to answer a request; of an event stream, to begin it.",
@@ -121,7 +155,10 @@ class Metrics:
         for kind in ("read", "write"):
             self._transaction_s.labels(kind)
         self._deliveries = Counter(
-            "tangent_webhook_deliveries", "Attempts of this service to deliver to webhooks, by what became of them.", ["outcome"], registry=registry
+            "tangent_webhook_deliveries",
+            "Attempts of this service to deliver to webhooks, by what became of them.",
+            ["outcome"],
+            registry=registry,
         )
         for outcome in get_args(Settlement):
             self._deliveries.labels(outcome)
@@ -142,7 +179,10 @@ class Metrics:
         self._in_flight.dec()
 
     def answered(self, method: str, route: str, status: int, *, seconds: float) -> None:
-        """Count a request that was answered, in a route's template: paths as they come would be without number."""
+        """Count a request that was answered, in a route's template.
+
+        Paths as they come would be without number.
+        """
         self._requests.labels(method, route, str(status)).inc()
         self._request_s.labels(method, route).observe(seconds)
 
@@ -154,7 +194,8 @@ class Metrics:
         """Return all metrics in Prometheus's text format.
 
         Args:
-            store: the record; it is looked at once a second at the most, whoever asks. None when it is known not to answer.
+            store: the record; it is looked at once a second at the most, whoever asks. None when it is known
+                not to answer.
         """
         with self._looking:
             if store is None:

@@ -1,4 +1,7 @@
-"""Numbers as tables and charts show them, each alone in its cell; sentences take theirs from `studies.analysis.numbers`. A dash stands for none."""
+"""Numbers as tables and charts show them, each alone in its cell.
+
+Sentences take theirs from `studies.analysis.numbers`. A dash stands for none.
+"""
 
 __all__ = ["change", "instant", "interval", "p_value", "score", "share", "span", "spread"]
 
@@ -17,7 +20,10 @@ def interval(low: float | None, high: float | None, unit: str) -> str:
 
 
 def change(value: float | None, unit: str) -> str:
-    """Return a difference of two metrics with its sign and without its unit, e.g. '+0.36' (percentage points) or '−0.013'."""
+    """Return a difference of two metrics with its sign and without its unit.
+
+    For example '+0.36' (percentage points) or '−0.013'.
+    """
     if value is None or not math.isfinite(value):
         return ABSENT
     said = f"{100 * value:+.2f}" if unit == "fraction" else f"{value:+.3g}"
@@ -33,7 +39,10 @@ def span(low: float | None, high: float | None, unit: str) -> str:
 
 
 def spread(value: float | None, unit: str) -> str:
-    """Return a standard deviation: '0.33 points' (percentage points), else the number alone; a dash where there is none."""
+    """Return a standard deviation: '0.33 points' (percentage points), else the number alone.
+
+    A dash where there is none.
+    """
     if value is None or not math.isfinite(value):
         return ABSENT
     return difference(value, 0.0, unit) if unit == "fraction" else number(value, 3)
@@ -48,7 +57,9 @@ def p_value(p: float | None) -> str:
 
 def score(value: float | None) -> str:
     """Return a number near 0 to 1 with three digits after the point."""
-    return ABSENT if value is None or not math.isfinite(value) else f"{value:.3f}".replace("-", "\N{MINUS SIGN}")
+    return (
+        ABSENT if value is None or not math.isfinite(value) else f"{value:.3f}".replace("-", "\N{MINUS SIGN}")
+    )
 
 
 def share(value: float | None) -> str:

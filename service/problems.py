@@ -1,4 +1,7 @@
-"""Turns every error into an answer: `application/problem+json` for programs, a small page for people who look with a browser."""
+"""Turns every error into an answer.
+
+`application/problem+json` for programs, a small page for people who look with a browser.
+"""
 
 __all__ = ["Refusal", "answer", "install", "internal_error", "nothing_here", "page", "wants_page"]
 
@@ -45,7 +48,14 @@ class Refusal(HTTPException):
     An HTTPException, because nothing else passes FastAPI while it reads a body.
     """
 
-    def __init__(self, kind: Kind, detail: str, *, missing: tuple[str, ...] | None = None, headers: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        kind: Kind,
+        detail: str,
+        *,
+        missing: tuple[str, ...] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
         self.kind = kind
         self.missing = missing
         super().__init__(kind.status, detail, headers)
@@ -59,7 +69,10 @@ def wants_page(request: Request) -> bool:
 def page(title: str, *paragraphs: str) -> str:
     """Return a page of plain text, in no style: it has to work when nothing else does."""
     said = "".join(f"<p>{html.escape(paragraph)}</p>" for paragraph in paragraphs)
-    return f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{html.escape(title)}</title><h1>{html.escape(title)}</h1>{said}</html>'
+    return (
+        '<!doctype html><html lang="en"><meta '
+        f'charset="utf-8"><title>{html.escape(title)}</title><h1>{html.escape(title)}</h1>{said}</html>'
+    )
 
 
 def answer(request: Request, problem: Problem, headers: Mapping[str, str] | None = None) -> Response:
@@ -68,7 +81,9 @@ def answer(request: Request, problem: Problem, headers: Mapping[str, str] | None
     if wants_page(request):
         # A fault of ours may be one of the templates.
         draw = page if problem.status == HTTPStatus.INTERNAL_SERVER_ERROR else problem_html
-        shown = draw(problem.title, problem.detail, f"HTTP {problem.status} {HTTPStatus(problem.status).phrase}")
+        shown = draw(
+            problem.title, problem.detail, f"HTTP {problem.status} {HTTPStatus(problem.status).phrase}"
+        )
         # What came with the request is quoted in details, lone surrogates and all; UTF-8 cannot carry those.
         return HTMLResponse(shown.encode("utf-8", "replace"), status_code=problem.status, headers=given)
     # Escaped to ASCII for the same reason.
@@ -93,7 +108,10 @@ def _tangent_error(request: Request, error: Exception) -> Response:
             # A request without a body has its faults in its parameters: a page token, an order.
             is_body = request.method != "GET"
             kind = kind if is_body else errors.PARAMETER_INVALID
-            faults = [Fault(pointer=p.pointer, detail=p.message, where="body" if is_body else "query") for p in error.problems]
+            faults = [
+                Fault(pointer=p.pointer, detail=p.message, where="body" if is_body else "query")
+                for p in error.problems
+            ]
             return answer(request, errors.problem_of(kind, _in_short(faults), faults=faults))
         case StoreUnavailable():
             # The message names the database and its host: for the log, not for callers.
@@ -107,7 +125,11 @@ def _tangent_error(request: Request, error: Exception) -> Response:
             if "hx-request" in request.headers:
                 # The page that wants an update loads itself anew, and so comes to the login.
                 headers["hx-refresh"] = "true"
-            return _login(request, headers) if wants_page(request) else answer(request, errors.problem_of(kind, error=error), headers)
+            return (
+                _login(request, headers)
+                if wants_page(request)
+                else answer(request, errors.problem_of(kind, error=error), headers)
+            )
         case _:
             return answer(request, errors.problem_of(kind, error=error))
 
@@ -115,9 +137,15 @@ def _tangent_error(request: Request, error: Exception) -> Response:
 def _login(request: Request, headers: Mapping[str, str]) -> Response:
     """Return the page that asks for a token, in the place of the page that was asked for."""
     is_read = request.method == "GET"
-    to = local_path(request.url.path + (f"?{request.url.query}" if request.url.query else "")) if is_read else "/"
+    to = (
+        local_path(request.url.path + (f"?{request.url.query}" if request.url.query else ""))
+        if is_read
+        else "/"
+    )
     shown = login_html(to, is_foreign=is_read and request.headers.get("sec-fetch-site") == "cross-site")
-    return HTMLResponse(shown, status_code=HTTPStatus.UNAUTHORIZED, headers={"cache-control": "no-store", **headers})
+    return HTMLResponse(
+        shown, status_code=HTTPStatus.UNAUTHORIZED, headers={"cache-control": "no-store", **headers}
+    )
 
 
 def _in_short(faults: list[Fault]) -> str:
@@ -134,7 +162,10 @@ def nothing_here(request: Request) -> Response:
     """Return the answer for a path under which nothing stands."""
     path = str(request.scope["path"])
     path = path if len(path) <= _NAME_TOLD else path[:_NAME_TOLD] + "…"
-    return answer(request, errors.problem_of(errors.NOT_FOUND, f"there is nothing at {path}; GET /v1 lists where to begin"))
+    return answer(
+        request,
+        errors.problem_of(errors.NOT_FOUND, f"there is nothing at {path}; GET /v1 lists where to begin"),
+    )
 
 
 def _bad_parameters(request: Request, error: Exception) -> Response:
@@ -180,11 +211,18 @@ def _said(item: dict[str, Any]) -> str:
 
 
 def _methods(request: Request) -> str:
-    """Return every method that the path knows: FastAPI itself names only those of the first route that fits."""
+    """Return every method that the path knows.
+
+    FastAPI itself names only those of the first route that fits.
+    """
     app = cast("FastAPI", request.app)
     # A verb's path also fits that of reading a study, but no id has a colon in it.
     asked = ("POST",) if ":" in str(request.scope["path"]) else ("GET", "POST", "DELETE")
-    return ", ".join(method for method in asked if any(route.matches({**request.scope, "method": method})[0] is Match.FULL for route in app.routes))
+    return ", ".join(
+        method
+        for method in asked
+        if any(route.matches({**request.scope, "method": method})[0] is Match.FULL for route in app.routes)
+    )
 
 
 def _http_error(request: Request, error: Exception) -> Response:
@@ -200,7 +238,9 @@ def _http_error(request: Request, error: Exception) -> Response:
             return answer(request, errors.problem_of(errors.METHOD_NOT_ALLOWED, detail), {"allow": allowed})
         case status:
             phrase = HTTPStatus(status).phrase
-            problem = Problem(type="about:blank", title=phrase, status=status, detail=str(error.detail) or phrase)
+            problem = Problem(
+                type="about:blank", title=phrase, status=status, detail=str(error.detail) or phrase
+            )
             return answer(request, problem, error.headers)
 
 

@@ -1,7 +1,9 @@
-"""Rate limits: a bucket of requests for each token, and one for each address that shows none; it refills steadily.
+"""Rate limits: a bucket of requests for each token, and one for each address that shows none.
 
-Each service counts for itself, without a word to the database: a limit protects the process that keeps it, and with several of them a caller may have
-so many times as much.
+It refills steadily.
+
+Each service counts for itself, without a word to the database: a limit protects the process that keeps it,
+and with several of them a caller may have so many times as much.
 """
 
 __all__ = ["RateLimits"]
@@ -25,7 +27,8 @@ class RateLimits:
         """Make the buckets, all full.
 
         Args:
-            per_s: requests that each may make in a second, lastingly; four seconds' worth of them at once. 0 sets no limit.
+            per_s: requests that each may make in a second, lastingly; four seconds' worth of them at once. 0
+                sets no limit.
             clock: seconds that only grow.
         """
         self._per_s = per_s
@@ -36,7 +39,10 @@ class RateLimits:
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
     def wait_s(self, key: str) -> int:
-        """Take a request out of a bucket and return 0; or, when none is left, the whole seconds until there is one."""
+        """Take a request out of a bucket and return 0.
+
+        Or, when none is left, the whole seconds until there is one.
+        """
         if self._per_s <= 0:
             return 0
         with self._lock:

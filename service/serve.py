@@ -27,7 +27,10 @@ _GRACE_S = 10
 
 
 def serve(settings: Settings) -> int:
-    """Return the exit status once the service has ended: 0 when it was told to (SIGINT, SIGTERM), 1 when it could not start."""
+    """Return the exit status once the service has ended.
+
+    0 when it was told to (SIGINT, SIGTERM), 1 when it could not start.
+    """
     write_logs(settings.log_format, level=settings.log_level, process="service")
     try:
         listener = _listen(settings.host, settings.port)
@@ -52,15 +55,22 @@ def _refuse(error: TangentError) -> int:
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    """Return a listening socket: taken before anything else is opened, and kept, so that nobody takes the port in between.
+    """Return a listening socket.
+
+    Taken before anything else is opened, and kept, so that nobody takes the port in between.
 
     Raises:
         SettingsInvalid: the address cannot be listened on.
     """
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host.strip("[]"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
     except (socket.gaierror, UnicodeError):
-        raise SettingsInvalid(f"there is no address {host!r} to listen on; set TANGENT_HOST to one of this machine's, such as 127.0.0.1") from None
+        raise SettingsInvalid(
+            f"there is no address {host!r} to listen on; set TANGENT_HOST to one of "
+            "this machine's, such as 127.0.0.1"
+        ) from None
     listener = socket.socket(family, kind, protocol)
     # Else the port stays taken for a minute after the last service has ended.
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -122,7 +132,8 @@ class Server(uvicorn.Server):
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Note that the service is to end; a second signal ends it at once."""
         del sig, frame
-        # Uvicorn's own would send the signal once more afterwards, which ends the process before its caller can clean up.
+        # Uvicorn's own would send the signal once more afterwards, which ends the process before its caller
+        # can clean up.
         self.force_exit = self.should_exit
         self.should_exit = True
 

@@ -1,7 +1,10 @@
-"""The cookie by which a browser is known once its user has shown a token: what it is called, how it is set, read and taken back.
+"""The cookie by which a browser is known once its user has shown a token.
 
-`HttpOnly`: no script reads it. `SameSite=Strict`: no page of another site sends it. Behind TLS it is `Secure`, and its name's prefix keeps
-neighbouring hosts from planting one. What it holds is a random secret and says nothing; `studies.store.sessions` knows whose it is.
+What it is called, how it is set, read and taken back.
+
+`HttpOnly`: no script reads it. `SameSite=Strict`: no page of another site sends it. Behind TLS it is
+`Secure`, and its name's prefix keeps neighbouring hosts from planting one. What it holds is a random secret
+and says nothing; `studies.store.sessions` knows whose it is.
 """
 
 __all__ = ["forget", "local_path", "remember", "session_secret"]
@@ -41,15 +44,28 @@ def remember(request: Request, response: Response, secret: str, *, lasts: timede
     """Have the browser send the session's secret from now on."""
     is_tls = _is_tls(request)
     name = _SECURE_NAME if is_tls else _NAME
-    response.set_cookie(name, secret, max_age=int(lasts.total_seconds()), path="/", secure=is_tls, httponly=True, samesite="strict")
+    response.set_cookie(
+        name,
+        secret,
+        max_age=int(lasts.total_seconds()),
+        path="/",
+        secure=is_tls,
+        httponly=True,
+        samesite="strict",
+    )
 
 
 def forget(request: Request, response: Response) -> None:
     """Have the browser forget the session's secret."""
     is_tls = _is_tls(request)
-    response.delete_cookie(_SECURE_NAME if is_tls else _NAME, path="/", secure=is_tls, httponly=True, samesite="strict")
+    response.delete_cookie(
+        _SECURE_NAME if is_tls else _NAME, path="/", secure=is_tls, httponly=True, samesite="strict"
+    )
 
 
 def local_path(asked: str) -> str:
-    """Return the path, with its query, that a login was asked to lead to; the first page where it is none of this service's."""
+    """Return the path, with its query, that a login was asked to lead to.
+
+    The first page where it is none of this service's.
+    """
     return asked if _PATH.fullmatch(asked) and not asked.startswith(("/login", "/logout")) else "/"

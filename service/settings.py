@@ -1,4 +1,7 @@
-"""Where the service listens and what it serves: one frozen `Settings`, read from the environment (`TANGENT_…`) once, at the start."""
+"""Where the service listens and what it serves.
+
+One frozen `Settings`, read from the environment (`TANGENT_…`) once, at the start.
+"""
 
 __all__ = ["Settings", "SettingsInvalid", "is_loopback"]
 
@@ -6,7 +9,15 @@ import ipaddress
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, SecretStr, ValidationError, ValidationInfo
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    BeforeValidator,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from studies.errors import TangentError
@@ -17,11 +28,17 @@ _OTLP_ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
 
 
 class SettingsInvalid(TangentError):
-    """A setting, from the environment or an option, cannot be used; the message names each on the one line."""
+    """A setting, from the environment or an option, cannot be used.
+
+    The message names each on the one line.
+    """
 
 
 def is_loopback(host: str) -> bool:
-    """Return whether only this machine can reach an address; a name other than localhost counts as reachable by others."""
+    """Return whether only this machine can reach an address.
+
+    A name other than localhost counts as reachable by others.
+    """
     if host.lower() == "localhost":
         return True
     try:
@@ -31,7 +48,9 @@ def is_loopback(host: str) -> bool:
 
 
 def _split(value: Any) -> Any:
-    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+    return (
+        tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+    )
 
 
 def _networks(values: tuple[str, ...]) -> tuple[str, ...]:
@@ -39,7 +58,9 @@ def _networks(values: tuple[str, ...]) -> tuple[str, ...]:
         try:
             ipaddress.ip_network(value)
         except ValueError:
-            raise ValueError(f"expected addresses or networks such as 10.0.0.0/8, and {value[:80]!r} is neither") from None
+            raise ValueError(
+                f"expected addresses or networks such as 10.0.0.0/8, and {value[:80]!r} is neither"
+            ) from None
     return values
 
 
@@ -50,10 +71,16 @@ def _http(value: str) -> str:
 
 
 def _own_url(data: dict[str, Any]) -> str:
-    """Return where a program on this machine reaches the service; an address that stands for all of them is no destination."""
+    """Return where a program on this machine reaches the service.
+
+    An address that stands for all of them is no destination.
+    """
     host: str = data.get("host", "127.0.0.1")
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1", "[::]": "::1"}.get(host, host)  # noqa: S104 # compared with, not bound to
-    return f"http://{f'[{host}]' if ':' in host and not host.startswith('[') else host}:{data.get('port', 8780)}"
+    # Compared with, not bound to.
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1", "[::]": "::1"}.get(host, host)  # noqa: S104
+    return (
+        f"http://{f'[{host}]' if ':' in host and not host.startswith('[') else host}:{data.get('port', 8780)}"
+    )
 
 
 def _own_database(data: dict[str, Any]) -> str:
@@ -72,61 +99,104 @@ def _or_from_file(token: SecretStr | None, info: ValidationInfo) -> SecretStr | 
 class Settings(BaseSettings):
     """Everything that the environment can say to the service, its command line and its client."""
 
-    model_config: ClassVar[SettingsConfigDict] = SettingsConfigDict(env_prefix="TANGENT_", env_ignore_empty=True, frozen=True, extra="forbid")
+    model_config: ClassVar[SettingsConfigDict] = SettingsConfigDict(
+        env_prefix="TANGENT_", env_ignore_empty=True, frozen=True, extra="forbid"
+    )
 
     home: Annotated[Path, AfterValidator(Path.expanduser)] = Field(
-        default=Path("~/.tangent"), validate_default=True, description="Folder of the embedded database and of logs."
+        default=Path("~/.tangent"),
+        validate_default=True,
+        description="Folder of the embedded database and of logs.",
     )
-    database_password_file: Path | None = Field(default=None, description="File with the database's password, for a `database_url` that has none.")
+    database_password_file: Path | None = Field(
+        default=None, description="File with the database's password, for a `database_url` that has none."
+    )
     database_url: Annotated[str, AfterValidator(_complete)] = Field(
         default_factory=_own_database,
         validate_default=True,
         repr=False,
-        description="sqlite:///PATH or postgresql+psycopg://USER:PASSWORD@HOST/NAME; by default tangent.db in `home`.",
+        description=(
+            "sqlite:///PATH or postgresql+psycopg://USER:PASSWORD@HOST/NAME; by default tangent.db in `home`."
+        ),
     )
     host: str = Field(
-        default="127.0.0.1", min_length=1, max_length=255, description="Address to listen on; any but loopback needs an API token to exist."
+        default="127.0.0.1",
+        min_length=1,
+        max_length=255,
+        description="Address to listen on; any but loopback needs an API token to exist.",
     )
     port: int = Field(default=8780, ge=1, le=65535, description="Port to listen on.")
     allowed_hosts: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)] = Field(
         default=(),
-        description="Names that the service may be called by, apart by commas; loopback names always count, and while none are given any name does "
-        "for a service that others can reach.",
+        description=(
+            "Names that the service may be called by, apart by commas; loopback names always count, and "
+            "while none are given any name does for a service that others can reach."
+        ),
     )
     ray_address: str = Field(
         default="local",
-        description="For the dispatcher: 'local' starts a Ray of its own, 'head' one that other machines can join, else the address of one.",
+        description=(
+            "For the dispatcher: 'local' starts a Ray of its own, 'head' one that other machines "
+            "can join, else the address of one."
+        ),
     )
     url: Annotated[str, AfterValidator(_http)] = Field(
-        default_factory=_own_url, description="Where the command line and the client find the service; by default `host` and `port`."
+        default_factory=_own_url,
+        description="Where the command line and the client find the service; by default `host` and `port`.",
     )
-    token_file: Path | None = Field(default=None, description="File with the API token, where `token` is not given.")
+    token_file: Path | None = Field(
+        default=None, description="File with the API token, where `token` is not given."
+    )
     token: Annotated[SecretStr | None, AfterValidator(_or_from_file)] = Field(
         default=None, validate_default=True, description="API token of the command line and the client."
     )
-    trusted_proxies: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split), AfterValidator(_networks)] = Field(
+    trusted_proxies: Annotated[
+        tuple[str, ...], NoDecode, BeforeValidator(_split), AfterValidator(_networks)
+    ] = Field(
         default=(),
-        description="Addresses and networks of proxies before the service, apart by commas: what they say in X-Forwarded-For of where a request came "
-        "from is believed.",
+        description=(
+            "Addresses and networks of proxies before the service, apart by commas: what they say in "
+            "X-Forwarded-For of where a request came from is believed."
+        ),
     )
-    webhook_allow: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split), AfterValidator(_networks)] = Field(
+    webhook_allow: Annotated[
+        tuple[str, ...], NoDecode, BeforeValidator(_split), AfterValidator(_networks)
+    ] = Field(
         default=(),
-        description="Addresses and networks besides the internet that webhooks may lead to, apart by commas, such as 127.0.0.0/8 or 10.1.0.0/16.",
+        description=(
+            "Addresses and networks besides the internet that webhooks may lead to, apart by commas, "
+            "such as 127.0.0.0/8 or 10.1.0.0/16."
+        ),
     )
-    session_hours: float = Field(default=12.0, gt=0, le=24 * 365, allow_inf_nan=False, description="How long a browser stays logged in.")
+    session_hours: float = Field(
+        default=12.0,
+        gt=0,
+        le=24 * 365,
+        allow_inf_nan=False,
+        description="How long a browser stays logged in.",
+    )
     rate_per_s: float = Field(
         default=50.0,
         ge=0,
         le=1e6,
         allow_inf_nan=False,
-        description="Requests a second that a token, or an address without one, may make of this service; 0 for any number.",
+        description=(
+            "Requests a second that a token, or an address without one, may make "
+            "of this service; 0 for any number."
+        ),
     )
     log_level: LogLevel = Field(default="info", description="How much the service writes to its log.")
-    log_format: LogFormat = Field(default="console", description="How it is written: `console`, lines for people, or `json`, one object a line.")
+    log_format: LogFormat = Field(
+        default="console",
+        description="How it is written: `console`, lines for people, or `json`, one object a line.",
+    )
     otlp_endpoint: Annotated[str, AfterValidator(_http)] | None = Field(
         default=None,
         validation_alias=AliasChoices("otlp_endpoint", _OTLP_ENDPOINT),
-        description="Base URL of an OpenTelemetry collector that gets traces (OTLP over HTTP); needs the extra `otel`. By default none.",
+        description=(
+            "Base URL of an OpenTelemetry collector that gets traces (OTLP over HTTP); needs "
+            "the extra `otel`. By default none."
+        ),
     )
 
     @classmethod
@@ -140,8 +210,14 @@ class Settings(BaseSettings):
             return cls(**{name: value for name, value in given.items() if value is not None})
         except ValidationError as error:
             # A default made from a faulty setting is no fault of its own.
-            faults = [item for item in error.errors(include_url=False) if item["type"] != "default_factory_not_called"]
-            raise SettingsInvalid("; ".join(f"{_variable(str(item['loc'][0]))}: {_sentence(item)}" for item in faults)) from None
+            faults = [
+                item
+                for item in error.errors(include_url=False)
+                if item["type"] != "default_factory_not_called"
+            ]
+            raise SettingsInvalid(
+                "; ".join(f"{_variable(str(item['loc'][0]))}: {_sentence(item)}" for item in faults)
+            ) from None
 
 
 def _variable(name: str) -> str:

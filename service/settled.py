@@ -1,4 +1,7 @@
-"""Answers about closed studies: nothing in them changes until the study is opened again, so each is written once and kept."""
+"""Answers about closed studies.
+
+Nothing in them changes until the study is opened again, so each is written once and kept.
+"""
 
 __all__ = ["SettledAnswers"]
 
@@ -30,7 +33,9 @@ class SettledAnswers:
         self._bytes = 0
 
     def of(self, study_id: str, what: Hashable, write: Callable[[], bytes]) -> bytes:
-        """Return what `write` returns, or returned when this was asked for last and the study has not changed since.
+        """Return what `write` returns, or what it returned last.
+
+        The latter where the study has not changed since this was last asked for.
 
         Args:
             study_id: the study.

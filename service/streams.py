@@ -1,4 +1,7 @@
-"""Event streams: a study's events as they happen, told to each reader from the store, with a bound on how many readers there are."""
+"""Event streams: a study's events as they happen, told to each reader from the store.
+
+There is a bound on how many readers there are.
+"""
 
 __all__ = ["Pace", "Streams"]
 
@@ -72,10 +75,17 @@ class Streams:
         if self.open >= self.limit:
             return f"{self.open} event streams are open already"
         own = self._open[reader]
-        return f"{own} event streams of token {reader!r} are open already" if reader is not None and own >= max(1, self.limit // 4) else None
+        return (
+            f"{own} event streams of token {reader!r} are open already"
+            if reader is not None and own >= max(1, self.limit // 4)
+            else None
+        )
 
     def close(self) -> None:
-        """End every stream soon, so that the service can; to be called from the event loop. Readers come back with the last id they saw."""
+        """End every stream soon, so that the service can; to be called from the event loop.
+
+        Readers come back with the last id they saw.
+        """
         self._closing.set()
 
     @contextmanager
@@ -88,15 +98,24 @@ class Streams:
             self._open -= Counter([reader])
 
     async def frames(
-        self, store: Store, study_id: str, *, after: int, is_closed: bool, may_read: Callable[[], bool] = lambda: True
+        self,
+        store: Store,
+        study_id: str,
+        *,
+        after: int,
+        is_closed: bool,
+        may_read: Callable[[], bool] = lambda: True,
     ) -> AsyncIterator[bytes]:
-        """Yield the events numbered above `after` as server-sent events, until the study has closed and its last event is told.
+        """Yield the events numbered above `after` as server-sent events.
+
+        They go on until the study has closed and its last event is told.
 
         Args:
             store: where they stand.
             study_id: the study.
             after: number of the last event that the reader has.
-            is_closed: whether the study is known to be closed, so that no event can follow those that stand there.
+            is_closed: whether the study is known to be closed, so that no event can follow those that stand
+                there.
             may_read: asked now and then; the stream ends once it says no.
         """
         pace = self._pace
@@ -124,11 +143,16 @@ class Streams:
                 is_closed = await self._is_closed(store, study_id)
             with suppress(TimeoutError):
                 # On the beat of a common clock, so that readers of one study look together.
-                await asyncio.wait_for(self._closing.wait(), min(delay_s - time.monotonic() % delay_s, pace.heartbeat_s))
+                await asyncio.wait_for(
+                    self._closing.wait(), min(delay_s - time.monotonic() % delay_s, pace.heartbeat_s)
+                )
             delay_s = min(delay_s * 1.5, pace.max_poll_s)
 
     async def _look(self, store: Store, study_id: str, *, after: int) -> tuple[EventView, ...] | None:
-        """Return the next events, or None while the database does not answer; whoever asks for the same meanwhile waits for the same answer."""
+        """Return the next events, or None while the database does not answer.
+
+        Whoever asks for the same meanwhile waits for the same answer.
+        """
         key = (study_id, after)
         if key not in self._looks:
             self._looks[key] = asyncio.create_task(self._read(store, study_id, after=after))
@@ -163,7 +187,10 @@ class Streams:
 
 
 def frame(event: EventView) -> bytes:
-    """Return an event as it goes over the wire: `id`, `event` (its kind) and `data` (the whole event as JSON)."""
+    """Return an event as it goes over the wire.
+
+    `id`, `event` (its kind) and `data` (the whole event as JSON).
+    """
     return format_sse_event(data_str=event.model_dump_json(), event=event.kind, id=str(event.id))
 
 

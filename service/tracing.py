@@ -1,7 +1,10 @@
-"""Traces by OpenTelemetry, where OTEL_EXPORTER_OTLP_ENDPOINT says where to send them: a span for each request, and in it one for each statement.
+"""Traces by OpenTelemetry, where OTEL_EXPORTER_OTLP_ENDPOINT says where to send them.
 
-The framework makes the spans of requests; those of statements are made here, for OpenTelemetry's own instrumentation of SQLAlchemy refuses its
-version 2.1. The exporter is the extra `otel`, and nothing of it is imported before it is asked for.
+A span for each request, and in it one for each statement.
+
+The framework makes the spans of requests; those of statements are made here, for OpenTelemetry's own
+instrumentation of SQLAlchemy refuses its version 2.1. The exporter is the extra `otel`, and nothing of it is
+imported before it is asked for.
 """
 
 __all__ = ["Tracing", "start_tracing"]
@@ -21,8 +24,15 @@ _STATEMENT_TOLD = 2000
 
 
 def _is_quiet(scope: MutableMapping[str, Any]) -> bool:
-    """Return whether a request is not worth a trace: machinery asks it all the time, or it is a stream that lasts for hours."""
-    return scope["path"] in _QUIET or scope["path"].endswith("/events") or scope["path"].startswith(("/static/", "/docs/"))
+    """Return whether a request is not worth a trace.
+
+    Machinery asks it all the time, or it is a stream that lasts for hours.
+    """
+    return (
+        scope["path"] in _QUIET
+        or scope["path"].endswith("/events")
+        or scope["path"].startswith(("/static/", "/docs/"))
+    )
 
 
 def _unwatched(_error: BaseException | None) -> None:
@@ -55,25 +65,37 @@ class Tracing:
         if str(resource.attributes.get(SERVICE_NAME, "unknown_service")).startswith("unknown_service"):
             resource = resource.merge(Resource({SERVICE_NAME: _NAME}))
         self._provider = TracerProvider(resource=resource, shutdown_on_exit=False)
-        self._provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint=f"{endpoint}/v1/traces")))
+        self._provider.add_span_processor(
+            BatchSpanProcessor(OTLPSpanExporter(endpoint=f"{endpoint}/v1/traces"))
+        )
         self._tracer = self._provider.get_tracer(_NAME)
 
     @property
     def telemetry(self) -> TelemetryConfig:
         """What the framework has to know."""
         return TelemetryConfig(
-            tracer_provider=self._provider, metrics=False, logs=False, operation_spans=False, auto_configure=False, exclude=_is_quiet
+            tracer_provider=self._provider,
+            metrics=False,
+            logs=False,
+            operation_spans=False,
+            auto_configure=False,
+            exclude=_is_quiet,
         )
 
     def watch(self, store: Store) -> None:
-        """Trace the statements of a store from now on: those of requests that are traced, by their text and without their values."""
+        """Trace the statements of a store from now on.
+
+        Those of requests that are traced, by their text and without their values.
+        """
         store.on_statement(self._begin)
 
     def _begin(self, statement: str) -> Callable[[BaseException | None], None]:
         if not get_current_span().is_recording():
             return _unwatched
         verb = statement.split(maxsplit=1)[0].upper() if statement.strip() else "SQL"
-        span = self._tracer.start_span(verb, kind=SpanKind.CLIENT, attributes={"db.query.text": statement[:_STATEMENT_TOLD]})
+        span = self._tracer.start_span(
+            verb, kind=SpanKind.CLIENT, attributes={"db.query.text": statement[:_STATEMENT_TOLD]}
+        )
 
         def end(error: BaseException | None) -> None:
             if error is not None:

@@ -1,4 +1,7 @@
-"""What a service does by itself, beside the answering of requests: it settles studies whose run was lost, and forgets logins that were refused."""
+"""What a service does by itself, beside the answering of requests.
+
+It settles studies whose run was lost, and forgets logins that were refused.
+"""
 
 __all__ = ["upkeep"]
 

@@ -1,7 +1,8 @@
 """Where analyses and figures are worked out: in processes of their own, or in this one's threads.
 
-Python runs one thread of a process at a time. One that computes for a second takes turns from all that answer requests meanwhile, and each of these
-needs many turns: a service that computes in its threads is slow for everybody.
+Python runs one thread of a process at a time. One that computes for a second takes turns from all that answer
+requests meanwhile, and each of these needs many turns: a service that computes in its threads is slow for
+everybody.
 """
 
 __all__ = ["Processes", "Threads", "Work", "Worked", "Workshop"]
@@ -24,7 +25,10 @@ _AT_ONCE = 2
 _ATTEMPTS = 2
 
 Work = Callable[[Store], _T]
-"""Works something out of a store. To be done in another process it has to be picklable: a function of a module, or a `partial` of one."""
+"""Works something out of a store.
+
+To be done in another process it has to be picklable: a function of a module, or a `partial` of one.
+"""
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,10 @@ def _timed(work: Work[_T], store: Store) -> Worked[_T]:
 
 
 class Threads:
-    """A workshop in the threads of those who ask: for a service that lives in another program, a test's for example."""
+    """A workshop in the threads of those who ask.
+
+    For a service that lives in another program, a test's for example.
+    """
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -74,7 +81,9 @@ class Threads:
 
 
 class Processes:
-    """A workshop in processes of its own, which are started when there is something to do, and end with this one however it ends.
+    """A workshop in processes of its own, which are started when there is something to do.
+
+    They end with this one however it ends.
 
     Args:
         database_url: where they read.
@@ -118,9 +127,12 @@ class Processes:
             if self._is_closed:
                 raise BrokenProcessPool("the workshop is closed")
             if self._pool is None:
-                # Not forked: a copy of a process with threads may wait for ever for locks that these have held.
+                # Not forked: a copy of a process with threads may wait for ever for locks that these have
+                # held.
                 context = multiprocessing.get_context("spawn")
-                self._pool = ProcessPoolExecutor(_AT_ONCE, mp_context=context, initializer=_open, initargs=(self._url, self._prepare))
+                self._pool = ProcessPoolExecutor(
+                    _AT_ONCE, mp_context=context, initializer=_open, initargs=(self._url, self._prepare)
+                )
             return self._pool
 
     def _drop(self, broken: ProcessPoolExecutor) -> None:

@@ -46,7 +46,10 @@ def may_submit(actor: Actor) -> bool:
 
 
 def may_change(actor: Actor, owner: str | None) -> bool:
-    """Return whether somebody may change a study of this owner: an admin any, a submitter their own, a viewer none."""
+    """Return whether somebody may change a study of this owner.
+
+    An admin any, a submitter their own, a viewer none.
+    """
     return actor.role == "admin" or (actor.role == "submitter" and owner == actor.name)
 
 
@@ -60,7 +63,10 @@ def check_may_change(actor: Actor, study_id: str, owner: str | None) -> None:
     check_role(actor, "submitter")
     if not may_change(actor, owner):
         whose = "nobody who has a token" if owner is None else repr(owner)
-        raise NotOwner(f"study {study_id!r} belongs to {whose}, and {actor.name!r} may change only their own; clone it, or ask an admin")
+        raise NotOwner(
+            f"study {study_id!r} belongs to {whose}, and {actor.name!r} may change only "
+            "their own; clone it, or ask an admin"
+        )
 
 
 def _article(role: Role) -> str:

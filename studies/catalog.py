@@ -1,9 +1,22 @@
-"""Cards: what an optimizer or a workload says of itself, so that the service can offer and check it without importing torch.
+"""Cards: what an optimizer or a workload says of itself.
 
-`workers` writes the cards it can run to the store (`offer`); `studies.resolve` and the API read them from there.
+With them the service can offer and check it without importing torch.
+
+`workers` writes the cards it can run to the store (`offer`); `studies.resolve` and the API read them from
+there.
 """
 
-__all__ = ["Bounds", "Catalog", "Constraint", "Containment", "Direction", "Hyperparameter", "OptimizerCard", "WorkloadCard", "nearest"]
+__all__ = [
+    "Bounds",
+    "Catalog",
+    "Constraint",
+    "Containment",
+    "Direction",
+    "Hyperparameter",
+    "OptimizerCard",
+    "WorkloadCard",
+    "nearest",
+]
 
 import difflib
 import math
@@ -46,15 +59,26 @@ class Bounds(_Card):
 class Hyperparameter(_Card):
     """One hyperparameter of an optimizer."""
 
-    name: str = Field(description="Its name in spaces and trials; the optimizer's own argument unless the card's `pairs` say otherwise.")
+    name: str = Field(
+        description=(
+            "Its name in spaces and trials; the optimizer's own argument unless "
+            "the card's `pairs` say otherwise."
+        )
+    )
     description: str = Field(description="What it does, in one sentence.")
     unit: str = Field(description="Its unit: what a change of 1 means; 'none' for pure numbers and switches.")
     default: Scalar = Field(description="The optimizer's own default.")
-    search: AnyDimension = Field(description="The field's usual range or choices, used when it is tuned without a range of one's own.")
+    search: AnyDimension = Field(
+        description="The field's usual range or choices, used when it is tuned without a range of one's own."
+    )
     source: str = Field(description="Where the range comes from.")
     tuned: bool = Field(description="Whether an arm tunes it when the study says nothing of it.")
-    bounds: Bounds | None = Field(default=None, description="Legal values of a number; none for switches and categories.")
-    active_when: Condition | None = Field(default=None, description="When it has any effect; none means always.")
+    bounds: Bounds | None = Field(
+        default=None, description="Legal values of a number; none for switches and categories."
+    )
+    active_when: Condition | None = Field(
+        default=None, description="When it has any effect; none means always."
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -63,7 +87,9 @@ class Hyperparameter(_Card):
         is_number = not isinstance(self.default, bool | str)
         if is_number and self.bounds is None:
             raise ValueError(f"{self.name}: a number needs bounds")
-        values = self.search.choices if isinstance(self.search, Choices) else (self.search.low, self.search.high)
+        values = (
+            self.search.choices if isinstance(self.search, Choices) else (self.search.low, self.search.high)
+        )
         for value in (self.default, *values):
             fault = self.fault(value)
             if fault is not None:
@@ -79,7 +105,11 @@ class Hyperparameter(_Card):
     def fault(self, value: Scalar) -> str | None:
         """Return what is wrong with value for this hyperparameter, or None."""
         if isinstance(self.search, Choices) and isinstance(self.default, bool | str):
-            return None if self.search.contains(value) else f"{self.name} is one of {', '.join(map(repr, self.search.choices))}, got {value!r}"
+            return (
+                None
+                if self.search.contains(value)
+                else f"{self.name} is one of {', '.join(map(repr, self.search.choices))}, got {value!r}"
+            )
         if isinstance(value, bool | str):
             return f"{self.name} is a number, got {value!r}"
         if not math.isfinite(value):
@@ -95,11 +125,16 @@ class Constraint(_Card):
     """A product of hyperparameters must stay below `1 - other`: `lr * weight_decay < 1 - momentum`."""
 
     product: tuple[str, ...] = Field(description="Hyperparameters that are multiplied.")
-    below_one_minus: str = Field(description="The product must be smaller than one minus this hyperparameter.")
+    below_one_minus: str = Field(
+        description="The product must be smaller than one minus this hyperparameter."
+    )
     reason: str = Field(description="What breaks otherwise.")
 
     def holds(self, parameters: Parameters) -> bool:
-        """Return whether parameters, all of them numbers, satisfy the constraint; one that is absent counts as 0."""
+        """Return whether parameters, all of them numbers, satisfy the constraint.
+
+        One that is absent counts as 0.
+        """
         product = 1.0
         for name in self.product:
             product *= float(parameters.get(name, 0.0))
@@ -116,7 +151,10 @@ class Containment(_Card):
     optimizer: str = Field(description="Name of the optimizer that is contained.")
     at: Parameters = Field(description="Settings of this optimizer at which both are the same algorithm.")
     requires: Parameters = Field(
-        default_factory=dict, description="Settings the contained optimizer needs for it; empty: all of it is contained, not only a part."
+        default_factory=dict,
+        description=(
+            "Settings the contained optimizer needs for it; empty: all of it is contained, not only a part."
+        ),
     )
     note: str = Field(default="", description="Anything else that must hold for the two to agree.")
 
@@ -130,20 +168,35 @@ class OptimizerCard(_Card):
     reference: str = Field(description="Paper or upstream documentation.")
     import_line: str = Field(description="Python that imports it.")
     constructor: str = Field(description="Python name that is called with the model's parameters.")
-    arguments: dict[str, Scalar] = Field(default_factory=dict, description="Arguments that make it this variant, e.g. nesterov=True.")
-    hyperparameters: tuple[Hyperparameter, ...] = Field(min_length=1, description="Everything that can be searched or set.")
-    pairs: dict[str, tuple[str, str]] = Field(
-        default_factory=dict, description="Arguments that take two hyperparameters as a tuple: {'betas': ['beta1', 'beta2']}."
+    arguments: dict[str, Scalar] = Field(
+        default_factory=dict, description="Arguments that make it this variant, e.g. nesterov=True."
     )
-    preparation: str = Field(default="", description="Python that must stand between the import and the call; it may use `model`.")
+    hyperparameters: tuple[Hyperparameter, ...] = Field(
+        min_length=1, description="Everything that can be searched or set."
+    )
+    pairs: dict[str, tuple[str, str]] = Field(
+        default_factory=dict,
+        description="Arguments that take two hyperparameters as a tuple: {'betas': ['beta1', 'beta2']}.",
+    )
+    preparation: str = Field(
+        default="", description="Python that must stand between the import and the call; it may use `model`."
+    )
     call: str = Field(
         default="",
-        description="Python of the call where `constructor(model.parameters(), ...)` is not enough. `{params:EXPRESSION}` stands for these "
-        "parameters, in groups where weight decay needs them; `{args:lr betas}` for the named keyword arguments. A list builds several optimizers.",
+        description=(
+            "Python of the call where `constructor(model.parameters(), ...)` is not enough. "
+            "`{params:EXPRESSION}` stands for these "
+            "parameters, in groups where weight decay needs them; `{args:lr betas}` for the named keyword "
+            "arguments. A list builds several optimizers."
+        ),
     )
-    contains: tuple[Containment, ...] = Field(default=(), description="Optimizers that this one equals at some settings.")
+    contains: tuple[Containment, ...] = Field(
+        default=(), description="Optimizers that this one equals at some settings."
+    )
     constraints: tuple[Constraint, ...] = Field(default=(), description="What configurations have to meet.")
-    schedule: Literal["any", "constant"] = Field(default="any", description="'constant' when it has its own schedule and ignores the study's.")
+    schedule: Literal["any", "constant"] = Field(
+        default="any", description="'constant' when it has its own schedule and ignores the study's."
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -154,12 +207,19 @@ class OptimizerCard(_Card):
         for where, used, known in (
             ("a pair", [part for pair in self.pairs.values() for part in pair], set(names)),
             ("a condition", [c.parameter for c in self.conditions.values()], set(names)),
-            ("a constraint", [name for c in self.constraints for name in (*c.product, c.below_one_minus)], numbers),
+            (
+                "a constraint",
+                [name for c in self.constraints for name in (*c.product, c.below_one_minus)],
+                numbers,
+            ),
         ):
             strange = [name for name in used if name not in known]
             if strange:
                 kind = "hyperparameter" if strange[0] not in names else "number"
-                raise ValueError(f"{self.name}: {where} names {strange[0]!r}, which is no {kind} of its own; it has {', '.join(names)}")
+                raise ValueError(
+                    f"{self.name}: {where} names {strange[0]!r}, which is no {kind} of "
+                    f"its own; it has {', '.join(names)}"
+                )
         return self
 
     def hyperparameter(self, name: str) -> Hyperparameter | None:
@@ -187,7 +247,9 @@ class WorkloadCard(_Card):
     metric: str = Field(description="What validation and test values measure, e.g. accuracy.")
     unit: str = Field(description="Unit of the metric, e.g. 'fraction' or 'nats per character'.")
     direction: Direction = Field(description="Which way the metric is better.")
-    target: float = Field(description="A validation value that a well-tuned run reaches, in the metric's unit.")
+    target: float = Field(
+        description="A validation value that a well-tuned run reaches, in the metric's unit."
+    )
     epochs: int = Field(gt=0, description="Default number of epochs.")
     batch_size: int = Field(gt=0, description="Default number of examples per step.")
     examples: dict[Literal["train", "validation", "test"], int] = Field(description="Examples in each split.")

@@ -1,4 +1,7 @@
-"""Search spaces in Optuna's terms: for the samplers that propose trials, and for the copies that Optuna's own tools open."""
+"""Search spaces in Optuna's terms.
+
+For the samplers that propose trials, and for the copies that Optuna's own tools open.
+"""
 
 __all__ = ["as_parameters", "distributions", "searched"]
 
@@ -31,10 +34,18 @@ def searched(space: Space, conditions: dict[str, Condition], parameters: Paramet
     An arm's defaults may lie outside its space (weight decay 0 below a log range); such a value is left out.
     """
     return {
-        name: parameters[name] for name in distributions(space) if active(name, conditions, parameters) and space[name].contains(parameters[name])
+        name: parameters[name]
+        for name in distributions(space)
+        if active(name, conditions, parameters) and space[name].contains(parameters[name])
     }
 
 
 def as_parameters(space: Space, defaults: Parameters, chosen: dict[str, Scalar]) -> Parameters:
-    """Return the full configuration of what was chosen: fixed dimensions added, inert ones at their default."""
-    return {name: chosen.get(name, dimension.value if isinstance(dimension, Fixed) else defaults[name]) for name, dimension in space.items()}
+    """Return the full configuration of what was chosen.
+
+    Fixed dimensions added, inert ones at their default.
+    """
+    return {
+        name: chosen.get(name, dimension.value if isinstance(dimension, Fixed) else defaults[name])
+        for name, dimension in space.items()
+    }

@@ -2,12 +2,14 @@
 
 TangentError
 ├── SpecInvalid            a study's text asks for something that cannot be run; WebhookInvalid likewise
-├── NotFound               StudyNotFound, ArmNotFound, TrialNotFound, SuiteNotFound, TokenNotFound, WebhookNotFound
+├── NotFound               StudyNotFound, ArmNotFound, TrialNotFound, SuiteNotFound, TokenNotFound,
+                           WebhookNotFound
 ├── IllegalMove            a verb or a state change that the present state does not allow
 ├── Conflict               VersionConflict (ETag), IdempotencyConflict (same key, other body)
 ├── Superseded             a writer whose lease or attempt has been taken over: what it says is refused
 ├── CatalogEmpty           no dispatcher has announced what it can run
-├── NotPermitted           Unauthenticated (no valid token), Forbidden (a role too low), NotOwner, QuotaExceeded
+├── NotPermitted           Unauthenticated (no valid token), Forbidden (a role too low), NotOwner,
+                           QuotaExceeded
 └── StoreUnavailable       the database cannot be reached or written
 """
 
@@ -44,8 +46,15 @@ from typing import Any
 
 
 def json_pointer(*steps: int | str) -> str:
-    """Return the RFC 6901 JSON pointer of these steps; half a surrogate pair, which no JSON text can carry, becomes a question mark."""
-    return "".join(f"/{str(step).replace('~', '~0').replace('/', '~1')}" for step in steps).encode("utf-8", "replace").decode("utf-8")
+    """Return the RFC 6901 JSON pointer of these steps.
+
+    Half a surrogate pair, which no JSON text can carry, becomes a question mark.
+    """
+    return (
+        "".join(f"/{str(step).replace('~', '~0').replace('/', '~1')}" for step in steps)
+        .encode("utf-8", "replace")
+        .decode("utf-8")
+    )
 
 
 def shown(value: object) -> str:
@@ -62,7 +71,10 @@ class TangentError(Exception):
     """Root of every error that a caller of Tangent can cause or meet."""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Let it go from one process to another as it is: by default it would be made again, of its message alone."""
+        """Let it go from one process to another as it is.
+
+        By default it would be made again, of its message alone.
+        """
         return _remade, (type(self), self.args), self.__dict__
 
 
@@ -124,7 +136,10 @@ class SuiteNotFound(NotFound):
     """No study has this suite's label."""
 
     def __init__(self, name: str) -> None:
-        super().__init__(f"there is no suite {shown(name)}; `tangent suite` lists those there are, and a study joins one by its field `suite`")
+        super().__init__(
+            f"there is no suite {shown(name)}; `tangent suite` lists those there are, and a "
+            "study joins one by its field `suite`"
+        )
 
 
 class TokenNotFound(NotFound):
@@ -138,7 +153,9 @@ class WebhookNotFound(NotFound):
     """Whoever asks has no webhook of this id."""
 
     def __init__(self, webhook_id: str) -> None:
-        super().__init__(f"there is no webhook {webhook_id!r} of yours; `tangent webhook list` shows those there are")
+        super().__init__(
+            f"there is no webhook {webhook_id!r} of yours; `tangent webhook list` shows those there are"
+        )
 
 
 class IllegalMove(TangentError):
@@ -175,7 +192,10 @@ class CatalogEmpty(TangentError):
     """No dispatcher has ever announced optimizers and workloads to this database."""
 
     def __init__(self) -> None:
-        super().__init__("no dispatcher has announced what it can run yet; start one with `tangent up` or `python -m workers`, then submit again")
+        super().__init__(
+            "no dispatcher has announced what it can run yet; start one with `tangent up` or "
+            "`python -m workers`, then submit again"
+        )
 
 
 class NotPermitted(TangentError):

@@ -1,4 +1,7 @@
-"""What is added to a study that has completed: arms, trials, replicates, fresh seeds. What is there stays as it is."""
+"""What is added to a study that has completed: arms, trials, replicates, fresh seeds.
+
+What is there stays as it is.
+"""
 
 __all__ = ["Extension", "confirming", "ended_early", "extended", "parse_extension"]
 
@@ -21,16 +24,35 @@ _FIELDS = "arms, trials_per_arm, replicates and seeds"
 class Extension(BaseModel):
     """What a study is to have from now on, as new totals; what is left out stays as it is."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", json_schema_extra={"examples": [{"arms": ["sgdp"], "trials_per_arm": 24, "seeds": 10}]})
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        json_schema_extra={"examples": [{"arms": ["sgdp"], "trials_per_arm": 24, "seeds": 10}]},
+    )
 
     arms: Annotated[tuple[ArmEntry, ...], Field(max_length=_MOST_ARMS)] = Field(
-        default=(), description="Arms to be added, written as in a study; each needs a name that the study does not have yet."
+        default=(),
+        description=(
+            "Arms to be added, written as in a study; each needs a name that the study does not have yet."
+        ),
     )
     trials_per_arm: int | None = Field(
-        default=None, gt=0, le=100_000, strict=True, description="Trials of every arm in each replicate from now on, those it has had among them."
+        default=None,
+        gt=0,
+        le=100_000,
+        strict=True,
+        description="Trials of every arm in each replicate from now on, those it has had among them.",
     )
-    replicates: int | None = Field(default=None, ge=1, le=1000, strict=True, description="Replicates of every arm's search from now on.")
-    seeds: int | None = Field(default=None, ge=0, le=_MOST_SEEDS, strict=True, description="Fresh seeds of the confirmation from now on.")
+    replicates: int | None = Field(
+        default=None, ge=1, le=1000, strict=True, description="Replicates of every arm's search from now on."
+    )
+    seeds: int | None = Field(
+        default=None,
+        ge=0,
+        le=_MOST_SEEDS,
+        strict=True,
+        description="Fresh seeds of the confirmation from now on.",
+    )
 
 
 def parse_extension(data: Any) -> Extension:
@@ -40,7 +62,9 @@ def parse_extension(data: Any) -> Extension:
         SpecInvalid: with every fault found, each with a JSON pointer.
     """
     if not isinstance(data, Mapping):
-        raise SpecInvalid([SpecProblem("", f"expected an object with any of {_FIELDS}, got {type(data).__name__}")])
+        raise SpecInvalid(
+            [SpecProblem("", f"expected an object with any of {_FIELDS}, got {type(data).__name__}")]
+        )
     try:
         return Extension.model_validate(data)
     except ValidationError as error:
@@ -49,28 +73,42 @@ def parse_extension(data: Any) -> Extension:
 
 def confirming(spec: StudySpec, *, seeds: int | None = None) -> Extension:
     """Return the extension of a study to so many fresh seeds in all, by default five more than now."""
-    return Extension(seeds=min(spec.confirmation.seeds + _MORE_SEEDS, _MOST_SEEDS) if seeds is None else seeds)
+    return Extension(
+        seeds=min(spec.confirmation.seeds + _MORE_SEEDS, _MOST_SEEDS) if seeds is None else seeds
+    )
 
 
-def ended_early(spec: StudySpec, plan: ResolvedStudy, begun: Mapping[str, int]) -> tuple[StudySpec, ResolvedStudy]:
-    """Return a completed study as it was run: where its search ended before the budget was spent, the budget is what was begun.
+def ended_early(
+    spec: StudySpec, plan: ResolvedStudy, begun: Mapping[str, int]
+) -> tuple[StudySpec, ResolvedStudy]:
+    """Return a completed study as it was run.
 
-    So whoever adds seeds to a study that was stopped does not start its search again. Replicates that are behind are filled up to the first.
+    Where its search ended before the budget was spent, the budget is what was begun.
+
+    So whoever adds seeds to a study that was stopped does not start its search again. Replicates that are
+    behind are filled up to the first.
 
     Args:
         spec: the study.
         plan: the same, resolved.
         begun: trials that each arm has begun, in that of its replicates which has begun most.
     """
-    arms = tuple(arm.model_copy(update={"trials": min(arm.trials, max(1, begun.get(arm.name, 0)))}) for arm in plan.arms)
+    arms = tuple(
+        arm.model_copy(update={"trials": min(arm.trials, max(1, begun.get(arm.name, 0)))})
+        for arm in plan.arms
+    )
     if arms == plan.arms:
         return spec, plan
     budget = spec.budget.model_copy(update={"trials_per_arm": max(arm.trials for arm in arms)})
     return spec.model_copy(update={"budget": budget}), plan.model_copy(update={"arms": arms})
 
 
-def extended(spec: StudySpec, plan: ResolvedStudy, extension: Extension, catalog: Catalog) -> tuple[StudySpec, ResolvedStudy]:
-    """Return a study and its plan with the extension added; its arms keep the cards and spaces that they were submitted with.
+def extended(
+    spec: StudySpec, plan: ResolvedStudy, extension: Extension, catalog: Catalog
+) -> tuple[StudySpec, ResolvedStudy]:
+    """Return a study and its plan with the extension added.
+
+    Its arms keep the cards and spaces that they were submitted with.
 
     Args:
         spec: the study.
@@ -85,11 +123,17 @@ def extended(spec: StudySpec, plan: ResolvedStudy, extension: Extension, catalog
     if extension == Extension():
         raise SpecInvalid([SpecProblem("", f"nothing is to be added; expected any of {_FIELDS}")])
     budget = spec.budget
-    now = {"trials_per_arm": budget.trials_per_arm, "replicates": budget.replicates, "seeds": spec.confirmation.seeds}
+    now = {
+        "trials_per_arm": budget.trials_per_arm,
+        "replicates": budget.replicates,
+        "seeds": spec.confirmation.seeds,
+    }
     asked = {name: total for name in now if (total := getattr(extension, name)) is not None}
     problems = [
         SpecProblem(
-            f"/{name}", f"expected at least the {now[name]} that the study has, for nothing can be taken away, got {total}; it is the new total"
+            f"/{name}",
+            f"expected at least the {now[name]} that the study has, for nothing can be taken away, "
+            f"got {total}; it is the new total",
         )
         for name, total in asked.items()
         if total < now[name]
@@ -97,14 +141,20 @@ def extended(spec: StudySpec, plan: ResolvedStudy, extension: Extension, catalog
     problems += _faults_of_names(spec, extension)
     totals = now | asked
     trials = totals["trials_per_arm"]
-    new, of_arms = resolve_arms(extension.arms, catalog, sampler=spec.sampler, trials_per_arm=trials) if extension.arms else ((), [])
+    new, of_arms = (
+        resolve_arms(extension.arms, catalog, sampler=spec.sampler, trials_per_arm=trials)
+        if extension.arms
+        else ((), [])
+    )
     problems += of_arms
     if problems:
         raise SpecInvalid(problems)
     arms = (*spec.arms, *extension.arms)
     changed = {
         "arms": arms,
-        "name": title_of(spec.workload, arms) if spec.name == title_of(spec.workload, spec.arms) else spec.name,
+        "name": title_of(spec.workload, arms)
+        if spec.name == title_of(spec.workload, spec.arms)
+        else spec.name,
         "budget": budget.model_copy(update={"trials_per_arm": trials, "replicates": totals["replicates"]}),
         "confirmation": Confirmation(seeds=totals["seeds"], solo=spec.confirmation.solo),
     }
@@ -115,7 +165,10 @@ def extended(spec: StudySpec, plan: ResolvedStudy, extension: Extension, catalog
         raise SpecInvalid([_as_of_extension(problem, asked) for problem in problems_of(error, {})]) from None
     old = plan.arms
     if "trials_per_arm" in asked:
-        old = tuple(arm.model_copy(update={"trials": max(arm.trials, int(min(trials, arm.configurations())))}) for arm in old)
+        old = tuple(
+            arm.model_copy(update={"trials": max(arm.trials, int(min(trials, arm.configurations())))})
+            for arm in old
+        )
     longer_plan = plan.model_copy(update={"arms": (*old, *new)})
     if (longer, longer_plan) == (spec, plan):
         said = ", ".join(f"{name} {total}" for name, total in asked.items())
@@ -129,12 +182,19 @@ def _faults_of_names(spec: StudySpec, extension: Extension) -> list[SpecProblem]
     problems: list[SpecProblem] = []
     for n, arm in enumerate(extension.arms):
         if arm.name in taken:
-            said = f"the study has an arm {arm.name!r} already, and its space stays as it is; give the new one another `name`"
+            said = (
+                f"the study has an arm {arm.name!r} already, and its space stays as it "
+                "is; give the new one another `name`"
+            )
             problems.append(SpecProblem(f"/arms/{n}/name", said))
         taken.append(arm.name)
     if len(taken) > _MOST_ARMS:
         problems.append(
-            SpecProblem("/arms", f"expected at most {_MOST_ARMS} arms in all, got {len(extension.arms)} for the {len(spec.arms)} there are")
+            SpecProblem(
+                "/arms",
+                f"expected at most {_MOST_ARMS} arms in all, got {len(extension.arms)} "
+                f"for the {len(spec.arms)} there are",
+            )
         )
     return problems
 

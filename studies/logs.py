@@ -1,7 +1,10 @@
-"""Logs of every process of Tangent: lines for people, or one JSON object a line, each with the study, trial or request that it is about.
+"""Logs of every process of Tangent.
 
-What is logged goes through the standard library (`logging.getLogger("tangent.…")`), from libraries too; structlog writes it down. Fields come from
-`extra={…}` of one message, from `structlog.contextvars` for as long as something lasts, and from `write_logs` for the whole process.
+Lines for people, or one JSON object a line, each with the study, trial or request that it is about.
+
+What is logged goes through the standard library (`logging.getLogger("tangent.…")`), from libraries too;
+structlog writes it down. Fields come from `extra={…}` of one message, from `structlog.contextvars` for as
+long as something lasts, and from `write_logs` for the whole process.
 """
 
 __all__ = ["LogFormat", "LogLevel", "LogLines", "said", "write_logs"]
@@ -39,7 +42,8 @@ class _Handler(logging.StreamHandler[TextIO]):
 def write_logs(form: LogFormat, *, level: LogLevel = "info", **always: str | int) -> None:
     """Send what this process logs to standard error from now on; called again, it changes how.
 
-    A process that has set up logging before, and a test, keeps its own handlers; then only the level of our own messages is set.
+    A process that has set up logging before, and a test, keeps its own handlers; then only the level of our
+    own messages is set.
 
     Args:
         form: `console` for people, `json` for machines.
@@ -76,7 +80,10 @@ class LogLines(io.TextIOBase):
 
 
 def said(line: str) -> str:
-    """Return what a line of a log tells a person: of a JSON object the last line of its error, else its message; any other line as it is."""
+    """Return what a line of a log tells a person.
+
+    Of a JSON object the last line of its error, else its message; any other line as it is.
+    """
     try:
         found = json.loads(line)
     except ValueError:
@@ -89,7 +96,8 @@ def said(line: str) -> str:
 
 
 def _formatter(form: LogFormat, always: dict[str, str | int]) -> logging.Formatter:
-    # Its import takes a tenth of a second, and the command line, which reads the same settings, needs none of it.
+    # Its import takes a tenth of a second, and the command line, which reads the same settings, needs none of
+    # it.
     import structlog
 
     def add_always(_logger: Any, _method: str, event: _Event) -> _Event:
@@ -105,7 +113,12 @@ def _formatter(form: LogFormat, always: dict[str, str | int]) -> logging.Formatt
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     return structlog.stdlib.ProcessorFormatter(
-        foreign_pre_chain=gather, processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, _drop_foreign, *_written(form)]
+        foreign_pre_chain=gather,
+        processors=[
+            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+            _drop_foreign,
+            *_written(form),
+        ],
     )
 
 
@@ -115,12 +128,17 @@ def _written(form: LogFormat) -> list[_Processor]:
     if form == "json":
         return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(default=str)]
     # Its own way with exceptions shows the values of variables, and a token may be one.
-    show = structlog.dev.ConsoleRenderer(colors=False, pad_event_to=0, pad_level=False, exception_formatter=structlog.dev.plain_traceback)
+    show = structlog.dev.ConsoleRenderer(
+        colors=False, pad_event_to=0, pad_level=False, exception_formatter=structlog.dev.plain_traceback
+    )
     return [_on_one_line, show]
 
 
 def _drop_foreign(_logger: Any, _method: str, event: _Event) -> _Event:
-    """Leave out what libraries add to every record: uvicorn a copy with the terminal's colours, Ray a time of its own."""
+    """Leave out what libraries add to every record.
+
+    Uvicorn a copy with the terminal's colours, Ray a time of its own.
+    """
     for name in ("color_message", "_ray_timestamp_ns"):
         event.pop(name, None)
     return event
@@ -128,7 +146,10 @@ def _drop_foreign(_logger: Any, _method: str, event: _Event) -> _Event:
 
 def _on_one_line(_logger: Any, _method: str, event: _Event) -> _Event:
     """Escape what would end a line or steer a terminal: parts of requests stand in messages."""
-    return {name: _CONTROL.sub(_escaped, value) if isinstance(value, str) and name not in _LONG else value for name, value in event.items()}
+    return {
+        name: _CONTROL.sub(_escaped, value) if isinstance(value, str) and name not in _LONG else value
+        for name, value in event.items()
+    }
 
 
 def _escaped(found: re.Match[str]) -> str:

@@ -1,8 +1,11 @@
-"""Which trials go on from a rung, and which are pruned there: pure rules over one arm's trials, no SQL and no training.
+"""Which trials go on from a rung, and which are pruned there.
 
-A rung is an epoch at which trials stop to be compared. A trial that has reached one waits there until it is promoted, to the next rung or to its
-last epoch, or pruned. A `Ladder` follows the trials of one arm. What it decides hangs on which trials stand where and on nothing else, so that a
-ladder filled from the record decides as the one that was lost with its run would have.
+Pure rules over one arm's trials, no SQL and no training.
+
+A rung is an epoch at which trials stop to be compared. A trial that has reached one waits there until it is
+promoted, to the next rung or to its last epoch, or pruned. A `Ladder` follows the trials of one arm. What it
+decides hangs on which trials stand where and on nothing else, so that a ladder filled from the record decides
+as the one that was lost with its run would have.
 """
 
 __all__ = ["Decision", "Ladder", "bracket_of", "brackets", "planned_epochs", "rungs"]
@@ -25,7 +28,8 @@ class Decision:
     """What becomes of waiting trials.
 
     Attributes:
-        promoted: number of each trial that goes on, and the epoch it goes on to; those from the highest rung first, of a rung the best first.
+        promoted: number of each trial that goes on, and the epoch it goes on to; those from the highest rung
+            first, of a rung the best first.
         pruned: numbers of those that do not.
     """
 
@@ -34,7 +38,10 @@ class Decision:
 
 
 def rungs(pruner: Pruner, epochs: int, *, bracket: int = 0) -> tuple[int, ...]:
-    """Return the epochs at which trials of a bracket stop to be compared, ascending; the last epoch is none of them."""
+    """Return the epochs at which trials of a bracket stop to be compared, ascending.
+
+    The last epoch is none of them.
+    """
     match pruner:
         case NoPruner():
             return ()
@@ -50,12 +57,18 @@ def rungs(pruner: Pruner, epochs: int, *, bracket: int = 0) -> tuple[int, ...]:
 
 
 def brackets(pruner: Pruner, epochs: int) -> int:
-    """Return how many brackets an arm's trials are divided into: one more than there are rungs with Hyperband, else one."""
+    """Return how many brackets an arm's trials are divided into.
+
+    One more than there are rungs with Hyperband, else one.
+    """
     return len(rungs(pruner, epochs)) + 1 if isinstance(pruner, Hyperband) else 1
 
 
 def _shares(pruner: Pruner, epochs: int) -> list[int]:
-    """Return in which proportion brackets get trials: `ceil(B / (s + 1) * eta**s)` with s rungs (Li et al. 2018, algorithm 1)."""
+    """Return in which proportion brackets get trials.
+
+    `ceil(B / (s + 1) * eta**s)` with s rungs (Li et al. 2018, algorithm 1).
+    """
     count = brackets(pruner, epochs)
     if not isinstance(pruner, Hyperband):
         return [1]
@@ -69,7 +82,10 @@ def _first(total: int, share: int, rest: int) -> int:
 
 
 def bracket_of(pruner: Pruner, epochs: int, *, number: int) -> int:
-    """Return the bracket of a trial: Hyperband's proportions hold for the trials up to any number, to within two of each bracket."""
+    """Return the bracket of a trial.
+
+    Hyperband's proportions hold for the trials up to any number, to within two of each bracket.
+    """
     shares = _shares(pruner, epochs)
     rest = sum(shares)
     for bracket, share in enumerate(shares):
@@ -93,7 +109,10 @@ def _trials_in(pruner: Pruner, epochs: int, *, trials: int) -> list[int]:
 
 
 def planned_epochs(pruner: Pruner, epochs: int, *, trials: int) -> int:
-    """Return the epochs that an arm trains in all when none of its trials diverges or fails; with `median` the most that it can be."""
+    """Return the epochs that an arm trains in all when none of its trials diverges or fails.
+
+    With `median` the most that it can be.
+    """
     if isinstance(pruner, NoPruner | Median):
         return trials * epochs
     total = 0
@@ -134,17 +153,21 @@ class _Bracket:
 class Ladder:
     """The rungs of one arm.
 
-    `asha`, and `hyperband` in each bracket: of the m trials that have come to a rung the best floor(m / reduction_factor) go on, as soon as that
-    is known; a trial that diverged or failed on its way there has come, as the worst. Equal values stand in the order of the trials' numbers.
+    `asha`, and `hyperband` in each bracket: of the m trials that have come to a rung the best floor(m /
+    reduction_factor) go on, as soon as that is known; a trial that diverged or failed on its way there has
+    come, as the worst. Equal values stand in the order of the trials' numbers.
 
-    Deviations from Li et al. 2020: never more than floor(m / reduction_factor) go on from a rung, even where one that went on early has fallen
-    behind since, so that arms with equal trials train equal epochs; and when everything has stopped without a single trial having reached its last
-    epoch, the best of the highest rung goes on, so that every arm in which anything lives has a completed trial. Until one has, nobody is pruned;
-    from then on a waiting trial is pruned as soon as so many better ones wait that it can never go on.
+    Deviations from Li et al. 2020: never more than floor(m / reduction_factor) go on from a rung, even where
+    one that went on early has fallen behind since, so that arms with equal trials train equal epochs; and
+    when everything has stopped without a single trial having reached its last epoch, the best of the highest
+    rung goes on, so that every arm in which anything lives has a completed trial. Until one has, nobody is
+    pruned; from then on a waiting trial is pruned as soon as so many better ones wait that it can never go
+    on.
 
-    `median`: a trial is pruned at a rung when it is worse than the median of all that came there before it, those diverged or failed on their way
-    as the worst; the first `min_trials` pass. Deviation from Golovin et al. 2017: their trial is judged by its best value so far against the
-    others' running averages; here by the study's objective at that epoch. Trials that arrive together are judged in the order of their numbers.
+    `median`: a trial is pruned at a rung when it is worse than the median of all that came there before it,
+    those diverged or failed on their way as the worst; the first `min_trials` pass. Deviation from Golovin et
+    al. 2017: their trial is judged by its best value so far against the others' running averages; here by the
+    study's objective at that epoch. Trials that arrive together are judged in the order of their numbers.
     """
 
     def __init__(self, pruner: Pruner, *, epochs: int, trials: int, maximize: bool) -> None:
@@ -171,7 +194,10 @@ class Ladder:
         return bracket_of(self._pruner, self._epochs, number=number)
 
     def first_stop(self, number: int) -> int:
-        """Return the epoch that a new trial is trained to: its bracket's first rung, or its last epoch where there is none."""
+        """Return the epoch that a new trial is trained to.
+
+        Its bracket's first rung, or its last epoch where there is none.
+        """
         return next(iter(self._brackets[self.bracket(number)].rungs), self._epochs)
 
     def begin(self, number: int) -> None:
@@ -183,7 +209,8 @@ class Ladder:
 
         Args:
             number: the trial.
-            value: the study's objective at that epoch; None where it is not finite, which is worse than any number.
+            value: the study's objective at that epoch; None where it is not finite, which is worse than any
+                number.
         """
         _, rung = self._leave(number)
         assert rung is not None, "a trial's last epoch is no rung"
@@ -191,7 +218,10 @@ class Ladder:
         bisect.insort(rung.waiting, (self._cost(value), number))
 
     def end(self, number: int, *, completed: bool) -> None:
-        """Note that a trial on its way has ended: at its last epoch, or, diverged or failed, as the worst of the rung it was on its way to."""
+        """Note that a trial on its way has ended.
+
+        At its last epoch, or, diverged or failed, as the worst of the rung it was on its way to.
+        """
         bracket, rung = self._leave(number)
         del self._stop[number]
         bracket.completed += int(completed)
@@ -204,7 +234,15 @@ class Ladder:
         for bracket in self._brackets:
             bracket.expected = bracket.begun
 
-    def take_up(self, number: int, state: TrialState, *, epochs_done: int, to_epoch: int, values: Mapping[int, float | None]) -> None:
+    def take_up(
+        self,
+        number: int,
+        state: TrialState,
+        *,
+        epochs_done: int,
+        to_epoch: int,
+        values: Mapping[int, float | None],
+    ) -> None:
         """Note a trial that stands on record; what is to be decided of it comes with the next `settle`.
 
         Args:
@@ -220,7 +258,8 @@ class Ladder:
             if rung.epoch < to_epoch:
                 rung.arrived += 1
                 rung.promoted += 1
-                # Its value is unknown while a trial that lost its checkpoint is trained anew; it was good enough.
+                # Its value is unknown while a trial that lost its checkpoint is trained anew; it was good
+                # enough.
                 self._judge(rung, self._cost(values[rung.epoch]) if rung.epoch in values else -math.inf)
         if state is TrialState.PRUNED:
             _, rung = self._leave(number)
@@ -234,7 +273,10 @@ class Ladder:
             self.wait(number, values.get(to_epoch))
 
     def settle(self) -> Decision:
-        """Return what becomes of the waiting trials by now, taken as done: call it after every report, and carry it out."""
+        """Return what becomes of the waiting trials by now, taken as done.
+
+        Call it after every report, and carry it out.
+        """
         promoted: list[tuple[int, int]] = []
         pruned: list[int] = []
         for bracket in self._brackets:
@@ -248,14 +290,18 @@ class Ladder:
         promoted.sort(key=lambda going: -going[1])
         return Decision(tuple(promoted), tuple(pruned))
 
-    def _settle_by_rank(self, bracket: _Bracket, eta: int, promoted: list[tuple[int, int]], pruned: list[int]) -> None:
+    def _settle_by_rank(
+        self, bracket: _Bracket, eta: int, promoted: list[tuple[int, int]], pruned: list[int]
+    ) -> None:
         for rung in bracket.rungs.values():
             while rung.waiting and rung.promoted < rung.arrived // eta:
                 promoted.append(self._promote(bracket, rung, rung.waiting.pop(0)[1]))
         has_stopped = bracket.begun == bracket.expected and not bracket.flying.total()
         if has_stopped and not bracket.completed:
             highest = next((rung for rung in reversed(bracket.rungs.values()) if rung.waiting), None)
-            promoted += [] if highest is None else [self._promote(bracket, highest, highest.waiting.pop(0)[1])]
+            promoted += (
+                [] if highest is None else [self._promote(bracket, highest, highest.waiting.pop(0)[1])]
+            )
         if bracket.completed:
             # How many may still come to each rung, at most.
             coming = bracket.expected - bracket.begun
@@ -266,7 +312,9 @@ class Ladder:
                 del rung.waiting[room:]
                 coming = min(room, coming + len(rung.waiting))
 
-    def _settle_by_median(self, bracket: _Bracket, min_trials: int, promoted: list[tuple[int, int]], pruned: list[int]) -> None:
+    def _settle_by_median(
+        self, bracket: _Bracket, min_trials: int, promoted: list[tuple[int, int]], pruned: list[int]
+    ) -> None:
         for rung in bracket.rungs.values():
             for cost, number in sorted(rung.waiting, key=lambda key: key[1]):
                 if len(rung.decided) >= min_trials and cost > _median(rung.decided):
@@ -289,7 +337,10 @@ class Ladder:
         self._stop[number] = stop
 
     def _leave(self, number: int) -> tuple[_Bracket, _Rung | None]:
-        """Return a trial's bracket and the rung it was on its way to, None for its last epoch; it is on its way no more."""
+        """Return a trial's bracket and the rung it was on its way to, None for its last epoch.
+
+        It is on its way no more.
+        """
         bracket = self._brackets[self.bracket(number)]
         stop = self._stop[number]
         bracket.flying[stop] -= 1

@@ -1,4 +1,7 @@
-"""A trial's optimizer as Python to paste: the same call, to the last digit, that the trial was trained with."""
+"""A trial's optimizer as Python to paste.
+
+The same call, to the last digit, that the trial was trained with.
+"""
 
 __all__ = ["Argument", "arguments", "call", "recipe"]
 
@@ -19,34 +22,43 @@ def arguments(card: OptimizerCard, parameters: Parameters) -> dict[str, Argument
 
     Args:
         card: the optimizer.
-        parameters: one configuration; a hyperparameter that is absent takes the card's default. Hyperparameters of a pair become one tuple
-            (`betas=(beta1, beta2)`), and the arguments that make the card's variant (`nesterov=True`) follow.
+        parameters: one configuration; a hyperparameter that is absent takes the card's default.
+            Hyperparameters of a pair become one tuple (`betas=(beta1, beta2)`), and the arguments that make
+            the card's variant (`nesterov=True`) follow.
 
     Raises:
         ValueError: for a name that the card does not have.
     """
     unknown = [name for name in parameters if card.hyperparameter(name) is None]
     if unknown:
-        raise ValueError(f"{card.name} has no hyperparameter {unknown[0]!r}; it has {', '.join(card.defaults)}")
+        raise ValueError(
+            f"{card.name} has no hyperparameter {unknown[0]!r}; it has {', '.join(card.defaults)}"
+        )
     values = {h.name: h.typed(parameters.get(h.name, h.default)) for h in card.hyperparameters}
     pair_of = _pair_of(card)
     found: dict[str, Argument] = {}
     for name, value in values.items():
         pair = pair_of.get(name)
-        found[name if pair is None else pair] = value if pair is None else tuple(values[part] for part in card.pairs[pair])
+        found[name if pair is None else pair] = (
+            value if pair is None else tuple(values[part] for part in card.pairs[pair])
+        )
     return {**found, **card.arguments}
 
 
 def call(card: OptimizerCard, parameters: Parameters, *, decay_1d: bool = True) -> str:
-    """Return the constructor call on one line, e.g. `AdamP(model.parameters(), lr=0.00312, weight_decay=0.01)`.
+    """Return the constructor call on one line.
 
-    Left out is what cannot change the trial: hyperparameters without effect there (`wd_ratio` at weight decay 0), and those that are not
-    tuned and stand at their default. Numbers are written in full, so that the paste repeats the trial.
+    For example `AdamP(model.parameters(), lr=0.00312, weight_decay=0.01)`.
+
+    Left out is what cannot change the trial: hyperparameters without effect there (`wd_ratio` at weight decay
+    0), and those that are not tuned and stand at their default. Numbers are written in full, so that the
+    paste repeats the trial.
 
     Args:
         card: the optimizer.
         parameters: one configuration; a hyperparameter that is absent takes the card's default.
-        decay_1d: False gives parameters of fewer than two dimensions (biases, norms) weight decay 0, by a parameter group of their own.
+        decay_1d: False gives parameters of fewer than two dimensions (biases, norms) weight decay 0, by a
+            parameter group of their own.
 
     Raises:
         ValueError: for a name that the card does not have.
@@ -66,9 +78,12 @@ def call(card: OptimizerCard, parameters: Parameters, *, decay_1d: bool = True) 
 
 
 def recipe(card: OptimizerCard, parameters: Parameters, *, decay_1d: bool = True) -> str:
-    """Return Python that builds the trial's optimizer for a `model`: the imports, what must be prepared, and the call.
+    """Return Python that builds the trial's optimizer for a `model`.
 
-    It binds `optimizer`, or `optimizers` where the card's call is a list: then `step` and `zero_grad` go to each of them.
+    The imports, what must be prepared, and the call.
+
+    It binds `optimizer`, or `optimizers` where the card's call is a list: then `step` and `zero_grad` go to
+    each of them.
 
     Args:
         card: the optimizer.

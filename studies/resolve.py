@@ -1,4 +1,7 @@
-"""A study checked against a catalog: every arm's whole search space, its defaults and how many trials it will run."""
+"""A study checked against a catalog.
+
+Every arm's whole search space, its defaults and how many trials it will run.
+"""
 
 __all__ = ["ResolvedArm", "ResolvedStudy", "resolve", "resolve_arms"]
 
@@ -11,7 +14,18 @@ from studies.catalog import Catalog, Hyperparameter, OptimizerCard, WorkloadCard
 from studies.errors import CatalogEmpty, SpecInvalid, SpecProblem, json_pointer
 from studies.promotion import rungs
 from studies.pruner import NoPruner
-from studies.space import AnyDimension, Choices, Fixed, Parameters, Range, Scalar, Space, every_point, size, without_inert
+from studies.space import (
+    AnyDimension,
+    Choices,
+    Fixed,
+    Parameters,
+    Range,
+    Scalar,
+    Space,
+    every_point,
+    size,
+    without_inert,
+)
 from studies.spec import ArmSpec, Pair, SamplerName, SpaceEntry, StudySpec, Tune
 
 # A grid is written out, point by point, before its first trial.
@@ -26,9 +40,15 @@ class ResolvedArm(BaseModel):
     name: str = Field(description="Name of the arm in its study.")
     card: OptimizerCard = Field(description="The optimizer's card, as it stood when the study was submitted.")
     space: Space = Field(description="Every hyperparameter's dimension, in the card's order.")
-    defaults: Parameters = Field(description="The first trial: the optimizer's defaults, with what the study fixes.")
+    defaults: Parameters = Field(
+        description="The first trial: the optimizer's defaults, with what the study fixes."
+    )
     trials: int = Field(
-        gt=0, description="Trials this arm runs in each replicate; fewer than the budget only when its space holds fewer configurations."
+        gt=0,
+        description=(
+            "Trials this arm runs in each replicate; fewer than the budget only when its "
+            "space holds fewer configurations."
+        ),
     )
 
     def admits(self, parameters: Parameters) -> bool:
@@ -36,12 +56,21 @@ class ResolvedArm(BaseModel):
         return all(dimension.contains(parameters[name]) for name, dimension in self.space.items())
 
     def configurations(self) -> float:
-        """Return how many configurations train differently, the defaults among them; an upper bound where there are too many to go through."""
-        return _configurations(self.card, self.space, self.defaults) + (0 if self.admits(self.defaults) else 1)
+        """Return how many configurations train differently, the defaults among them.
+
+        An upper bound where there are too many to go through.
+        """
+        return _configurations(self.card, self.space, self.defaults) + (
+            0 if self.admits(self.defaults) else 1
+        )
 
 
 def _configurations(card: OptimizerCard, space: Space, defaults: Parameters) -> float:
-    conditions = {name: condition for name, condition in card.conditions.items() if name in space and condition.parameter in space}
+    conditions = {
+        name: condition
+        for name, condition in card.conditions.items()
+        if name in space and condition.parameter in space
+    }
     others = {condition.parameter for condition in conditions.values()}
     total = size(space)
     if not conditions or any(size({name: space[name]}) > _MAX_GRID for name in others):
@@ -52,12 +81,23 @@ def _configurations(card: OptimizerCard, space: Space, defaults: Parameters) -> 
             return total
         points = (without_inert(point, conditions, defaults) for point in every_point(space))
         return len({tuple(point.items()) for point in points})
-    found = size({name: dimension for name, dimension in space.items() if name not in others and name not in conditions})
+    found = size(
+        {
+            name: dimension
+            for name, dimension in space.items()
+            if name not in others and name not in conditions
+        }
+    )
     for other in others:
         # For each of its values: whatever it leaves without effect is one configuration, at the default.
-        hanging = [(name, size({name: space[name]})) for name, condition in conditions.items() if condition.parameter == other]
+        hanging = [
+            (name, size({name: space[name]}))
+            for name, condition in conditions.items()
+            if condition.parameter == other
+        ]
         found *= sum(
-            math.prod(width if conditions[name].holds(point) else 1.0 for name, width in hanging) for point in every_point({other: space[other]})
+            math.prod(width if conditions[name].holds(point) else 1.0 for name, width in hanging)
+            for point in every_point({other: space[other]})
         )
     return found
 
@@ -67,7 +107,9 @@ class ResolvedStudy(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    workload: WorkloadCard = Field(description="The workload's card, as it stood when the study was submitted.")
+    workload: WorkloadCard = Field(
+        description="The workload's card, as it stood when the study was submitted."
+    )
     arms: tuple[ResolvedArm, ...] = Field(description="The arms in the study's order.")
     epochs: int = Field(gt=0, description="Epochs of each trial.")
     batch_size: int = Field(gt=0, description="Examples per step.")
@@ -95,7 +137,10 @@ class _ArmResolver:
             self._check_grid(space)
         if self.problems:
             return None
-        defaults: Parameters = {h.name: d.value if isinstance(d := space[h.name], Fixed) else h.default for h in self._card.hyperparameters}
+        defaults: Parameters = {
+            h.name: d.value if isinstance(d := space[h.name], Fixed) else h.default
+            for h in self._card.hyperparameters
+        }
         arm = ResolvedArm(name=self._arm.name, card=self._card, space=space, defaults=defaults, trials=1)
         return arm.model_copy(update={"trials": int(min(trials_per_arm, arm.configurations()))})
 
@@ -112,21 +157,34 @@ class _ArmResolver:
             if parts is None and self._card.hyperparameter(name) is None:
                 known = [h.name for h in self._card.hyperparameters]
                 hint = nearest(name, [*known, *self._card.pairs])
-                self._problem(f"{self._card.name} has no hyperparameter {name!r}; it has {', '.join(known)}; {hint}", entry=name)
+                self._problem(
+                    f"{self._card.name} has no hyperparameter {name!r}; it has {', '.join(known)}; {hint}",
+                    entry=name,
+                )
             elif parts is None and isinstance(entry, Pair):
-                self._problem(f"{name} takes one value; to choose between several write {{'choices': {list(entry.values)}}}", entry=name)
+                self._problem(
+                    f"{name} takes one value; to choose between several write "
+                    f"{{'choices': {list(entry.values)}}}",
+                    entry=name,
+                )
             elif parts is None:
                 self._give(given, name, entry, entry_name=name)
             elif isinstance(entry, Pair):
                 for part, value in zip(parts, entry.values, strict=True):
                     self._give(given, part, Fixed(value=value), entry_name=name)
             else:
-                self._problem(f"{name} takes two numbers, as in [0.9, 0.99]; to search them set {' and '.join(parts)}", entry=name)
+                self._problem(
+                    f"{name} takes two numbers, as in [0.9, 0.99]; to search them set {' and '.join(parts)}",
+                    entry=name,
+                )
         return given
 
     def _give(self, given: dict[str, SpaceEntry], name: str, entry: SpaceEntry, *, entry_name: str) -> None:
         if name in given:
-            self._problem(f"{name} is set twice, by {self._entry_of[name]} and by {entry_name}; leave one of them out", entry=entry_name)
+            self._problem(
+                f"{name} is set twice, by {self._entry_of[name]} and by {entry_name}; leave one of them out",
+                entry=entry_name,
+            )
         given[name] = entry
         self._entry_of[name] = entry_name
 
@@ -142,7 +200,11 @@ class _ArmResolver:
         match entry:
             case Range():
                 values = (int(entry.low), int(entry.high)) if entry.integer else (entry.low, entry.high)
-                if isinstance(hyperparameter.default, int) and not isinstance(hyperparameter.default, bool) and not entry.integer:
+                if (
+                    isinstance(hyperparameter.default, int)
+                    and not isinstance(hyperparameter.default, bool)
+                    and not entry.integer
+                ):
                     entry = entry.model_copy(update={"integer": True})
             case Choices():
                 values = entry.choices
@@ -162,7 +224,13 @@ class _ArmResolver:
             if isinstance(space[name], Fixed) or condition.can_hold(space[other]):
                 continue
             if name in given:
-                self._problem(f"{name} has an effect only where {other} is above {condition.above:g}; raise {other}, or leave {name} out", entry=name)
+                self._problem(
+                    (
+                        f"{name} has an effect only where {other} is above {condition.above:g}; "
+                        f"raise {other}, or leave {name} out"
+                    ),
+                    entry=name,
+                )
             hyperparameter = self._card.hyperparameter(name)
             assert hyperparameter is not None, "conditions come from the card's own hyperparameters"
             space[name] = Fixed(value=hyperparameter.default)
@@ -182,23 +250,46 @@ class _ArmResolver:
         if self.problems:
             return
         for constraint in self._card.constraints:
-            if not constraint.holds({name: smallest(space[name]) for name in (*constraint.product, constraint.below_one_minus) if name in space}):
-                self._problem(f"{self._card.name} needs {constraint}, which no configuration of this space meets: {constraint.reason}")
+            if not constraint.holds(
+                {
+                    name: smallest(space[name])
+                    for name in (*constraint.product, constraint.below_one_minus)
+                    if name in space
+                }
+            ):
+                self._problem(
+                    f"{self._card.name} needs {constraint}, which no configuration of this "
+                    f"space meets: {constraint.reason}"
+                )
 
     def _check_grid(self, space: Space) -> None:
         """Report a space that no grid can cover."""
-        continuous = [name for name, dimension in space.items() if isinstance(dimension, Range) and not dimension.integer]
+        continuous = [
+            name
+            for name, dimension in space.items()
+            if isinstance(dimension, Range) and not dimension.integer
+        ]
         if continuous:
-            ranges = f"{', '.join(continuous)} {'is a continuous range' if len(continuous) == 1 else 'are continuous ranges'}"
-            self._problem(f"the grid sampler needs choices or whole numbers, but {ranges}; write {{'choices': [...]}}")
+            ranges = (
+                f"{', '.join(continuous)} "
+                f"{'is a continuous range' if len(continuous) == 1 else 'are continuous ranges'}"
+            )
+            self._problem(
+                f"the grid sampler needs choices or whole numbers, but {ranges}; write {{'choices': [...]}}"
+            )
         elif size(space) > _MAX_GRID:
-            self._problem(f"a grid has at most {_MAX_GRID} points, this one has {size(space):.0f}; choose from fewer values, or sample otherwise")
+            self._problem(
+                f"a grid has at most {_MAX_GRID} points, this one has {size(space):.0f}; choose from "
+                "fewer values, or sample otherwise"
+            )
 
 
 def resolve_arms(
     arms: Sequence[ArmSpec], catalog: Catalog, *, sampler: SamplerName, trials_per_arm: int
 ) -> tuple[tuple[ResolvedArm, ...], list[SpecProblem]]:
-    """Return those arms that can be run, and what is wrong with the others; pointers begin with `/arms/` and the place among these arms.
+    """Return those arms that can be run, and what is wrong with the others.
+
+    Pointers begin with `/arms/` and the place among these arms.
 
     Raises:
         CatalogEmpty: nothing has been announced yet.
@@ -211,7 +302,9 @@ def resolve_arms(
         card = catalog.optimizers.get(arm.optimizer)
         if card is None:
             hint = nearest(arm.optimizer, catalog.optimizers)
-            problems.append(SpecProblem(f"/arms/{n}/optimizer", f"there is no optimizer {arm.optimizer!r}; {hint}"))
+            problems.append(
+                SpecProblem(f"/arms/{n}/optimizer", f"there is no optimizer {arm.optimizer!r}; {hint}")
+            )
             continue
         resolver = _ArmResolver(arm, card, pointer=f"/arms/{n}", sampler=sampler)
         resolved = resolver.resolve(trials_per_arm)
@@ -227,24 +320,38 @@ def resolve(spec: StudySpec, catalog: Catalog) -> ResolvedStudy:
         CatalogEmpty: nothing has been announced yet.
         SpecInvalid: with every fault found, each with a JSON pointer.
     """
-    arms, of_arms = resolve_arms(spec.arms, catalog, sampler=spec.sampler, trials_per_arm=spec.budget.trials_per_arm)
+    arms, of_arms = resolve_arms(
+        spec.arms, catalog, sampler=spec.sampler, trials_per_arm=spec.budget.trials_per_arm
+    )
     problems: list[SpecProblem] = []
     workload = catalog.workloads.get(spec.workload)
     if workload is None:
-        problems.append(SpecProblem("/workload", f"there is no workload {spec.workload!r}; {nearest(spec.workload, catalog.workloads)}"))
+        problems.append(
+            SpecProblem(
+                "/workload",
+                f"there is no workload {spec.workload!r}; {nearest(spec.workload, catalog.workloads)}",
+            )
+        )
     problems += of_arms
-    batch_size, limit = spec.training.batch_size, workload.examples.get("train") if workload is not None else None
+    batch_size, limit = (
+        spec.training.batch_size,
+        workload.examples.get("train") if workload is not None else None,
+    )
     if batch_size is not None and limit is not None and batch_size > limit:
         problems.append(
-            SpecProblem("/training/batch_size", f"expected at most the {limit} examples that {spec.workload} trains on, got {batch_size}")
+            SpecProblem(
+                "/training/batch_size",
+                f"expected at most the {limit} examples that {spec.workload} trains on, got {batch_size}",
+            )
         )
     epochs = spec.budget.epochs or (workload.epochs if workload is not None else None)
     if epochs is not None and not isinstance(spec.pruner, NoPruner) and not rungs(spec.pruner, epochs):
         problems.append(
             SpecProblem(
                 "/pruner/min_epochs",
-                f"expected fewer than the {epochs} epochs of a trial, so that something is left to save, got {spec.pruner.min_epochs}; "
-                "lower it, give the budget more epochs, or use the pruner 'none'",
+                f"expected fewer than the {epochs} epochs of a trial, so that something is "
+                f"left to save, got {spec.pruner.min_epochs}; lower it, give the budget more "
+                "epochs, or use the pruner 'none'",
             )
         )
     if problems or workload is None:

@@ -1,4 +1,7 @@
-"""Secrets that lie in files: an environment shows in listings of processes and containers, a file only to whom it is given."""
+"""Secrets that lie in files.
+
+An environment shows in listings of processes and containers, a file only to whom it is given.
+"""
 
 __all__ = ["secret_in", "with_password"]
 
@@ -19,12 +22,16 @@ def secret_in(file: Path) -> str:
     except UnicodeDecodeError:
         raise ValueError(f"the secret's file {file} holds no text; expected the secret on one line") from None
     if len(lines) != 1:
-        raise ValueError(f"the secret's file {file} has {len(lines)} lines; expected the secret alone, on one line")
+        raise ValueError(
+            f"the secret's file {file} has {len(lines)} lines; expected the secret alone, on one line"
+        )
     return lines[0]
 
 
 def with_password(url: str, file: Path | None) -> str:
-    """Return a database's URL with the password that a file holds; unchanged where there is no file, or the URL has a password already.
+    """Return a database's URL with the password that a file holds.
+
+    Unchanged where there is no file, or the URL has a password already.
 
     Raises:
         ValueError: the file holds no secret, or the URL names no user whose password it could be.
@@ -35,6 +42,9 @@ def with_password(url: str, file: Path | None) -> str:
     if parts.password is not None:
         return url
     if not parts.username:
-        raise ValueError("a password's file goes with a database URL that names a user, such as postgresql+psycopg://USER@HOST/NAME")
+        raise ValueError(
+            "a password's file goes with a database URL that names a user, such as "
+            "postgresql+psycopg://USER@HOST/NAME"
+        )
     user, _, host = parts.netloc.rpartition("@")
     return parts._replace(netloc=f"{user}:{quote(secret_in(file), safe='')}@{host}").geturl()

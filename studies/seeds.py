@@ -22,12 +22,17 @@ def trial_seed(study_seed: int, replicate: int) -> int:
         ValueError: either is negative.
     """
     if study_seed < 0 or replicate < 0:
-        raise ValueError(f"a study's seed and a replicate must be at least 0, got seed {study_seed} and replicate {replicate}")
+        raise ValueError(
+            "a study's seed and a replicate must be at least 0, got seed "
+            f"{study_seed} and replicate {replicate}"
+        )
     return _drawn(study_seed, _TRIALS, replicate)
 
 
 def confirmation_seed(study_seed: int, index: int) -> int:
-    """Return the seed of a study's confirmation runs number `index`, in [0, 2**53): one that no search has seen.
+    """Return the seed of a study's confirmation runs number `index`.
+
+    It lies in [0, 2**53), and no search has seen it.
 
     It is the same for all arms, and for an arm's best and its defaults: the runs of one index are paired.
 
@@ -39,10 +44,15 @@ def confirmation_seed(study_seed: int, index: int) -> int:
         ValueError: either is negative.
     """
     if study_seed < 0 or index < 0:
-        raise ValueError(f"a study's seed and an index must be at least 0, got seed {study_seed} and index {index}")
+        raise ValueError(
+            f"a study's seed and an index must be at least 0, got seed {study_seed} and index {index}"
+        )
     return _drawn(study_seed, _CONFIRMATION, index)
 
 
 def _drawn(study_seed: int, kind: int, index: int) -> int:
     # 53 bits: a JSON number that every reader keeps exactly.
-    return int(np.random.SeedSequence(study_seed, spawn_key=(kind, index)).generate_state(1, np.uint64)[0] >> np.uint64(11))
+    return int(
+        np.random.SeedSequence(study_seed, spawn_key=(kind, index)).generate_state(1, np.uint64)[0]
+        >> np.uint64(11)
+    )

@@ -1,7 +1,8 @@
 """Search spaces: what one hyperparameter may be (a dimension), and conditions under which it matters.
 
-Written by users in JSON as `0.9` (fixed), `{"low": 1e-4, "high": 1e-1, "log": true}`, `{"low": 1, "high": 8, "integer": true}` or
-`{"choices": [0, 0.1]}`; here they are immutable values that know their members. Samplers live in `workers`.
+Written by users in JSON as `0.9` (fixed), `{"low": 1e-4, "high": 1e-1, "log": true}`, `{"low": 1, "high": 8,
+"integer": true}` or `{"choices": [0, 0.1]}`; here they are immutable values that know their members. Samplers
+live in `workers`.
 """
 
 __all__ = [
@@ -28,7 +29,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from studies.errors import shown
 
-# Beyond it, readers of JSON that keep numbers as 64-bit floats, JavaScript's among them, would round a whole number.
+# Beyond it, readers of JSON that keep numbers as 64-bit floats, JavaScript's among them, would round a whole
+# number.
 _LARGEST_WHOLE = 2**53
 _LONGEST_TEXT = 64
 
@@ -48,7 +50,10 @@ def _scalar(value: object) -> object:
 
 
 Scalar = Annotated[bool | int | float | str, BeforeValidator(_scalar)]
-"""A hyperparameter's value: finite, and of the type it was written in (`true` stays a switch, it is not 1)."""
+"""A hyperparameter's value: finite, and of the type it was written in.
+
+`true` stays a switch, it is not 1.
+"""
 
 Parameters = dict[str, Scalar]
 """One configuration: hyperparameter name to value."""
@@ -90,15 +95,27 @@ class Range(_Value):
     @model_validator(mode="after")
     def _ordered(self) -> Self:
         if self.low >= self.high:
-            raise ValueError(f"needs low < high, got low={self.low:g} and high={self.high:g}; for one value write the number itself")
+            raise ValueError(
+                f"needs low < high, got low={self.low:g} and high={self.high:g}; for "
+                "one value write the number itself"
+            )
         if self.log and self.low <= 0:
-            raise ValueError(f"a log range needs low > 0, got low={self.low:g}; raise low or set log to false")
+            raise ValueError(
+                f"a log range needs low > 0, got low={self.low:g}; raise low or set log to false"
+            )
         if self.integer and not (self.low.is_integer() and self.high.is_integer()):
-            raise ValueError(f"an integer range needs whole bounds, got low={self.low:g} and high={self.high:g}")
+            raise ValueError(
+                f"an integer range needs whole bounds, got low={self.low:g} and high={self.high:g}"
+            )
         if self.integer and max(-self.low, self.high) > _LARGEST_WHOLE:
-            raise ValueError(f"an integer range lies between -2**53 and 2**53, got low={self.low:g} and high={self.high:g}")
+            raise ValueError(
+                f"an integer range lies between -2**53 and 2**53, got low={self.low:g} and high={self.high:g}"
+            )
         if not math.isfinite(self.high - self.low):
-            raise ValueError(f"a range must not be wider than the largest number, got low={self.low:g} and high={self.high:g}")
+            raise ValueError(
+                "a range must not be wider than the largest number, got "
+                f"low={self.low:g} and high={self.high:g}"
+            )
         return self
 
     def contains(self, value: Scalar) -> bool:
@@ -113,7 +130,10 @@ class Choices(_Value):
 
     kind: Literal["choices"] = "choices"
     choices: tuple[Scalar, ...] = Field(
-        min_length=1, max_length=100, description="The values to choose from, all different.", examples=[[True, False]]
+        min_length=1,
+        max_length=100,
+        description="The values to choose from, all different.",
+        examples=[[True, False]],
     )
 
     @model_validator(mode="after")
@@ -155,7 +175,10 @@ class Condition(_Value):
     above: float = Field(description="It must be larger than this.")
 
     def holds(self, parameters: Parameters) -> bool:
-        """Return whether the condition is met; a parameter that is absent or not a number does not meet it."""
+        """Return whether the condition is met.
+
+        A parameter that is absent or not a number does not meet it.
+        """
         value = parameters.get(self.parameter)
         return value is not None and not isinstance(value, str) and float(value) > self.above
 
@@ -177,9 +200,17 @@ def active(name: str, conditions: dict[str, Condition], parameters: Parameters) 
     return condition is None or condition.holds(parameters)
 
 
-def without_inert(parameters: Parameters, conditions: dict[str, Condition], defaults: Parameters) -> Parameters:
-    """Return the configuration with whatever has no effect at its default: two that train alike become one."""
-    return {name: value if active(name, conditions, parameters) else defaults[name] for name, value in parameters.items()}
+def without_inert(
+    parameters: Parameters, conditions: dict[str, Condition], defaults: Parameters
+) -> Parameters:
+    """Return the configuration with whatever has no effect at its default.
+
+    Two that train alike become one.
+    """
+    return {
+        name: value if active(name, conditions, parameters) else defaults[name]
+        for name, value in parameters.items()
+    }
 
 
 def every_point(space: Space) -> Iterator[Parameters]:
@@ -203,7 +234,10 @@ def every_point(space: Space) -> Iterator[Parameters]:
 
 
 def size(space: Space) -> float:
-    """Return how many configurations the space holds: a product of choices, or inf with any continuous range."""
+    """Return how many configurations the space holds.
+
+    A product of choices, or inf with any continuous range.
+    """
     total = 1.0
     for dimension in space.values():
         match dimension:

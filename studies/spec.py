@@ -1,7 +1,8 @@
 """What a user submits: one frozen `StudySpec`, the same JSON over REST, CLI (YAML too) and Python.
 
-Shorthands are spelled out on the way in (an arm may be just `"adamp"`, a dimension just `0.9`), so that what is stored has one form.
-Whether optimizers, workloads and hyperparameters exist is checked against a catalog in `studies.resolve`.
+Shorthands are spelled out on the way in (an arm may be just `"adamp"`, a dimension just `0.9`), so that what
+is stored has one form. Whether optimizers, workloads and hyperparameters exist is checked against a catalog
+in `studies.resolve`.
 """
 
 __all__ = [
@@ -27,7 +28,16 @@ __all__ = [
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, Self, cast, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from studies.errors import SpecInvalid, SpecProblem, json_pointer, shown
 from studies.pruner import NoPruner, Pruner
@@ -56,7 +66,10 @@ class Tune(_Spec):
 
 
 class Pair(_Spec):
-    """Two hyperparameters that the optimizer takes as one argument, both fixed; written `"betas": [0.9, 0.99]`."""
+    """Two hyperparameters that the optimizer takes as one argument, both fixed.
+
+    Written `"betas": [0.9, 0.99]`.
+    """
 
     kind: Literal["pair"] = "pair"
     values: tuple[Scalar, Scalar] = Field(description="The two values, in the optimizer's order.")
@@ -75,13 +88,19 @@ def _spell_out_dimension(value: Any) -> Any:
         items = list(cast("list[Any] | tuple[Any, ...]", value))
         if len(items) == 2:
             return {"kind": "pair", "values": items}
-        raise ValueError(f'a list of {len(items)} is not a dimension; write {{"choices": [...]}} for choices or two numbers for a pair such as betas')
+        raise ValueError(
+            f'a list of {len(items)} is not a dimension; write {{"choices": [...]}} for choices or two '
+            "numbers for a pair such as betas"
+        )
     return {"kind": "fixed", "value": value}
 
 
 SpaceEntry = Annotated[
     Annotated[Range | Choices | Fixed | Tune | Pair, Field(discriminator="kind")],
-    BeforeValidator(_spell_out_dimension, json_schema_input_type=Scalar | tuple[Scalar, Scalar] | Range | Choices | Fixed | Tune | Pair),
+    BeforeValidator(
+        _spell_out_dimension,
+        json_schema_input_type=Scalar | tuple[Scalar, Scalar] | Range | Choices | Fixed | Tune | Pair,
+    ),
 ]
 """What a study says of one hyperparameter."""
 
@@ -89,16 +108,31 @@ SpaceEntry = Annotated[
 class ArmSpec(_Spec):
     """One optimizer with its search space."""
 
-    optimizer: str = Field(pattern=_SLUG, description="Name of an optimizer in the catalogue.", examples=["adamp"])
+    optimizer: str = Field(
+        pattern=_SLUG, description="Name of an optimizer in the catalogue.", examples=["adamp"]
+    )
     name: str = Field(
-        default="", pattern=r"^$|" + _SLUG, description="Name of the arm in this study; by default the optimizer's.", examples=["adamp-wide"]
+        default="",
+        pattern=r"^$|" + _SLUG,
+        description="Name of the arm in this study; by default the optimizer's.",
+        examples=["adamp-wide"],
     )
     space: dict[Annotated[str, Field(max_length=64)], SpaceEntry] = Field(
         default_factory=dict,
         max_length=64,
-        description="Hyperparameters this study sets itself: a number fixes one, `{low, high, log}` searches a range, `{choices}` a few values, "
-        '`"tune"` the range on its card. Those left out are searched or fixed as the optimizer\'s card says.',
-        examples=[{"lr": {"low": 1e-4, "high": 1e-1, "log": True}, "weight_decay": {"choices": [0.0, 0.01, 0.1]}, "beta1": 0.9}],
+        description=(
+            "Hyperparameters this study sets itself: a number fixes one, `{low, high, log}` searches a "
+            "range, `{choices}` a few values, "
+            '`"tune"` the range on its card. Those left out are searched or '
+            "fixed as the optimizer's card says."
+        ),
+        examples=[
+            {
+                "lr": {"low": 1e-4, "high": 1e-1, "log": True},
+                "weight_decay": {"choices": [0.0, 0.01, 0.1]},
+                "beta1": 0.9,
+            }
+        ],
     )
 
     @model_validator(mode="after")
@@ -121,17 +155,29 @@ class Budget(_Spec):
     """How much work a study may spend, the same for each arm."""
 
     trials_per_arm: int = Field(
-        gt=0, le=_MOST_TRIALS, strict=True, description="Trials that each arm may start in one replicate, its defaults included.", examples=[12]
+        gt=0,
+        le=_MOST_TRIALS,
+        strict=True,
+        description="Trials that each arm may start in one replicate, its defaults included.",
+        examples=[12],
     )
     epochs: int | None = Field(
-        default=None, gt=0, le=100_000, strict=True, description="Epochs of each trial; by default the workload's own.", examples=[8]
+        default=None,
+        gt=0,
+        le=100_000,
+        strict=True,
+        description="Epochs of each trial; by default the workload's own.",
+        examples=[8],
     )
     replicates: int = Field(
         default=1,
         ge=1,
         le=1000,
         strict=True,
-        description="Independent repetitions of each arm's search, each with as many trials of its own and a seed of its own.",
+        description=(
+            "Independent repetitions of each arm's search, each with as many "
+            "trials of its own and a seed of its own."
+        ),
     )
 
     @field_validator("replicates")
@@ -140,22 +186,32 @@ class Budget(_Spec):
         trials = info.data.get("trials_per_arm", 0)
         if trials * replicates > _MOST_TRIALS:
             raise ValueError(
-                f"expected at most {_MOST_TRIALS} trials of an arm in all its replicates, got {trials} x {replicates} = {trials * replicates}; "
-                "lower one of the two"
+                f"expected at most {_MOST_TRIALS} trials of an arm in all its replicates, got {trials} x "
+                f"{replicates} = {trials * replicates}; lower one of the two"
             )
         return replicates
 
 
 class Confirmation(_Spec):
-    """How the search's findings are checked: each arm's best configuration and its defaults are trained again on fresh seeds."""
+    """How the search's findings are checked.
+
+    Each arm's best configuration and its defaults are trained again on fresh seeds.
+    """
 
     seeds: int = Field(
-        default=5, ge=0, le=1000, strict=True, description="Fresh seeds, the same for every arm; 0 confirms nothing, and then there is no verdict."
+        default=5,
+        ge=0,
+        le=1000,
+        strict=True,
+        description="Fresh seeds, the same for every arm; 0 confirms nothing, and then there is no verdict.",
     )
     solo: bool = Field(
         default=False,
         strict=True,
-        description="True trains each of these runs by itself: slower, but its seconds are its own, for claims about time.",
+        description=(
+            "True trains each of these runs by itself: slower, but its seconds "
+            "are its own, for claims about time."
+        ),
     )
 
 
@@ -163,32 +219,64 @@ class Objective(_Spec):
     """What a trial's value is."""
 
     at: Literal["last", "best"] = Field(
-        default="last", description="Which epoch's validation value counts: the last, or the best of all (optimistic, as with early stopping)."
+        default="last",
+        description=(
+            "Which epoch's validation value counts: the last, or the best of all "
+            "(optimistic, as with early stopping)."
+        ),
     )
 
 
 class Training(_Spec):
     """How every trial is trained, whatever its arm."""
 
-    schedule: ScheduleName = Field(default="cosine", description="Learning rate over a trial: constant, cosine to 0, or linear warm-up then cosine.")
-    warmup_fraction: float = Field(default=0.05, ge=0, lt=1, allow_inf_nan=False, description="Share of the steps that warm up, for 'warmup-cosine'.")
-    batch_size: int | None = Field(default=None, gt=0, le=1_000_000, strict=True, description="Examples per step; by default the workload's own.")
+    schedule: ScheduleName = Field(
+        default="cosine",
+        description="Learning rate over a trial: constant, cosine to 0, or linear warm-up then cosine.",
+    )
+    warmup_fraction: float = Field(
+        default=0.05,
+        ge=0,
+        lt=1,
+        allow_inf_nan=False,
+        description="Share of the steps that warm up, for 'warmup-cosine'.",
+    )
+    batch_size: int | None = Field(
+        default=None,
+        gt=0,
+        le=1_000_000,
+        strict=True,
+        description="Examples per step; by default the workload's own.",
+    )
     decay_1d: bool = Field(
-        default=True, strict=True, description="False: no weight decay on parameters of fewer than two dimensions (biases, norms)."
+        default=True,
+        strict=True,
+        description="False: no weight decay on parameters of fewer than two dimensions (biases, norms).",
     )
 
 
 class Resources(_Spec):
     """What each pack occupies, and how many may run at once."""
 
-    cpus_per_pack: float = Field(default=1.0, gt=0, le=1024, allow_inf_nan=False, description="CPU cores that one pack occupies.")
-    gpus_per_pack: float = Field(default=0.0, ge=0, le=64, allow_inf_nan=False, description="GPUs that one pack occupies; fractions share one.")
+    cpus_per_pack: float = Field(
+        default=1.0, gt=0, le=1024, allow_inf_nan=False, description="CPU cores that one pack occupies."
+    )
+    gpus_per_pack: float = Field(
+        default=0.0,
+        ge=0,
+        le=64,
+        allow_inf_nan=False,
+        description="GPUs that one pack occupies; fractions share one.",
+    )
     max_concurrent_packs: int | None = Field(
         default=None,
         gt=0,
         le=100_000,
         strict=True,
-        description="At most so many packs at once; 1, with `max_pack_size` 1, makes a study exactly repeatable. By default all that fit.",
+        description=(
+            "At most so many packs at once; 1, with `max_pack_size` 1, makes a study exactly "
+            "repeatable. By default all that fit."
+        ),
     )
     max_pack_size: int | None = Field(
         default=None,
@@ -202,13 +290,19 @@ class Resources(_Spec):
         gt=0,
         le=_MOST_SECONDS,
         allow_inf_nan=False,
-        description="Seconds without a finished epoch after which a pack counts as hung: it is ended, and its trials are tried again. By default an "
-        "hour, or twenty times what the workload's card says of an epoch of all the pack's trials, where that is longer.",
+        description=(
+            "Seconds without a finished epoch after which a pack counts as hung: it is ended, and its "
+            "trials are tried again. By default an hour, or twenty times what the workload's card says of "
+            "an epoch of all the pack's trials, where that is longer."
+        ),
         examples=[600],
     )
     priority: PriorityName = Field(
         default="normal",
-        description="Which studies go first where they wait for each other, and get the larger share of the machines. Only an admin may say 'high'.",
+        description=(
+            "Which studies go first where they wait for each other, and get the larger share of the "
+            "machines. Only an admin may say 'high'."
+        ),
     )
 
 
@@ -223,7 +317,10 @@ class StudySpec(_Spec):
                 {
                     "name": "AdamP against AdamW on digits",
                     "workload": "digits-mlp",
-                    "arms": ["adamp", {"optimizer": "adamw", "space": {"lr": {"low": 1e-4, "high": 1e-1, "log": True}}}],
+                    "arms": [
+                        "adamp",
+                        {"optimizer": "adamw", "space": {"lr": {"low": 1e-4, "high": 1e-1, "log": True}}},
+                    ],
                     "budget": {"trials_per_arm": 8, "epochs": 5},
                 }
             ]
@@ -231,26 +328,55 @@ class StudySpec(_Spec):
     )
 
     name: str = Field(
-        default="", max_length=200, pattern=r"^$|" + _PRINTABLE, description="A title for people; by default made from workload and arms."
+        default="",
+        max_length=200,
+        pattern=r"^$|" + _PRINTABLE,
+        description="A title for people; by default made from workload and arms.",
     )
     suite: str | None = Field(
-        default=None, pattern=_SLUG, description="A label that studies of several workloads share, to be judged together.", examples=["small-vision"]
+        default=None,
+        pattern=_SLUG,
+        description="A label that studies of several workloads share, to be judged together.",
+        examples=["small-vision"],
     )
-    workload: str = Field(pattern=_SLUG, description="Name of a workload in the catalogue.", examples=["digits-cnn"])
-    arms: tuple[ArmEntry, ...] = Field(min_length=1, max_length=64, description="The optimizers to compare; just a name searches what its card says.")
+    workload: str = Field(
+        pattern=_SLUG, description="Name of a workload in the catalogue.", examples=["digits-cnn"]
+    )
+    arms: tuple[ArmEntry, ...] = Field(
+        min_length=1,
+        max_length=64,
+        description="The optimizers to compare; just a name searches what its card says.",
+    )
     budget: Budget = Field(description="How much work each arm may spend.")
-    sampler: SamplerName = Field(default="tpe", description="How configurations are chosen (Optuna's samplers).")
+    sampler: SamplerName = Field(
+        default="tpe", description="How configurations are chosen (Optuna's samplers)."
+    )
     pruner: Pruner = Field(
         default=NoPruner(),
-        description="How hopeless trials are stopped early: a name, or an object with `kind` and its numbers. 'none' trains every trial to its end.",
+        description=(
+            "How hopeless trials are stopped early: a name, or an object with `kind` and its numbers. "
+            "'none' trains every trial to its end."
+        ),
         examples=["asha", {"kind": "asha", "min_epochs": 1, "reduction_factor": 3}],
     )
-    objective: Objective = Field(default=Objective(), description="Which validation value a trial is judged by.")
-    confirmation: Confirmation = Field(default=Confirmation(), description="How the search's findings are checked on fresh seeds.")
+    objective: Objective = Field(
+        default=Objective(), description="Which validation value a trial is judged by."
+    )
+    confirmation: Confirmation = Field(
+        default=Confirmation(), description="How the search's findings are checked on fresh seeds."
+    )
     training: Training = Field(default=Training(), description="What all trials have in common.")
     resources: Resources = Field(default=Resources(), description="What each pack occupies.")
-    seed: int = Field(default=0, ge=0, lt=2**31, strict=True, description="Fixes initialisation, data order and sampling.")
-    max_retries: int = Field(default=3, ge=0, le=100, strict=True, description="How often a trial that its machine lost is run again.")
+    seed: int = Field(
+        default=0, ge=0, lt=2**31, strict=True, description="Fixes initialisation, data order and sampling."
+    )
+    max_retries: int = Field(
+        default=3,
+        ge=0,
+        le=100,
+        strict=True,
+        description="How often a trial that its machine lost is run again.",
+    )
 
     @field_validator("arms")
     @classmethod
@@ -258,7 +384,10 @@ class StudySpec(_Spec):
         names = [arm.name for arm in arms]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
-            raise ValueError(f"arms need different names, but {', '.join(map(repr, twice))} stands there twice; give each its own `name`")
+            raise ValueError(
+                f"arms need different names, but {', '.join(map(repr, twice))} stands "
+                "there twice; give each its own `name`"
+            )
         return arms
 
     @field_validator("confirmation")
@@ -268,8 +397,9 @@ class StudySpec(_Spec):
         runs = 0 if budget is None else (1 + budget.replicates) * confirmation.seeds
         if runs > _MOST_TRIALS:
             raise ValueError(
-                f"expected at most {_MOST_TRIALS} confirmation runs of an arm, got {runs}: {confirmation.seeds} seeds for the defaults and for the "
-                f"best of each of {info.data['budget'].replicates} replicates; lower `seeds` or `replicates`"
+                f"expected at most {_MOST_TRIALS} confirmation runs of an arm, got {runs}: "
+                f"{confirmation.seeds} seeds for the defaults and for the best of each of "
+                f"{info.data['budget'].replicates} replicates; lower `seeds` or `replicates`"
             )
         return confirmation
 
@@ -287,7 +417,9 @@ def title_of(workload: str, arms: Sequence[ArmSpec]) -> str:
 
 
 # Steps that pydantic adds to a location: the variant of a discriminated union, and that it speaks of a key.
-_NOT_IN_DATA = frozenset({"range", "choices", "fixed", "tune", "pair", "none", "asha", "hyperband", "median", "[key]"})
+_NOT_IN_DATA = frozenset(
+    {"range", "choices", "fixed", "tune", "pair", "none", "asha", "hyperband", "median", "[key]"}
+)
 
 
 def _pointer(location: tuple[int | str, ...], data: Any) -> str:
@@ -317,9 +449,17 @@ def _no_such_field(location: tuple[int | str, ...], of: type[BaseModel]) -> str:
     """Return what to say of an unknown field at a pydantic location: which fields there are."""
     models = [of]
     for step in location[:-1]:
-        if chosen := [model for model in models if "kind" in model.model_fields and model.model_fields["kind"].default == step]:
+        if chosen := [
+            model
+            for model in models
+            if "kind" in model.model_fields and model.model_fields["kind"].default == step
+        ]:
             models = chosen
-        elif fields := [model.model_fields[step] for model in models if isinstance(step, str) and step in model.model_fields]:
+        elif fields := [
+            model.model_fields[step]
+            for model in models
+            if isinstance(step, str) and step in model.model_fields
+        ]:
             # A hyperparameter in a space may have the name of a dimension's field.
             models = [model for field in fields for model in _models_in(field.annotation)] or models
     names = dict.fromkeys(name for model in models for name in model.model_fields)
@@ -351,7 +491,10 @@ def _sentence(kind: str, message: str, context: Mapping[str, Any], given: Any) -
 
 
 def problems_of(error: ValidationError, data: Any, *, of: type[BaseModel] = StudySpec) -> list[SpecProblem]:
-    """Return pydantic's findings as problems with JSON pointers into `data`, which was to be a model of type `of`."""
+    """Return pydantic's findings as problems with JSON pointers into `data`.
+
+    `data` was to be a model of type `of`.
+    """
     # By pointer: a body may have tens of thousands of faults.
     found: dict[str, SpecProblem] = {}
     for item in error.errors(include_url=False):
@@ -359,7 +502,11 @@ def problems_of(error: ValidationError, data: Any, *, of: type[BaseModel] = Stud
             # Long enough, but for its faulty entries, and those are told.
             continue
         is_unknown = item["type"] == "extra_forbidden"
-        said = _no_such_field(item["loc"], of) if is_unknown else _sentence(item["type"], item["msg"], item.get("ctx", {}), item["input"])
+        said = (
+            _no_such_field(item["loc"], of)
+            if is_unknown
+            else _sentence(item["type"], item["msg"], item.get("ctx", {}), item["input"])
+        )
         problem = SpecProblem(_pointer(item["loc"], data), said)
         # A union reports each variant it tried; one message per place is enough.
         found.setdefault(problem.pointer, problem)
@@ -373,7 +520,9 @@ def parse_spec(data: Any) -> StudySpec:
         SpecInvalid: with every fault found, each with a JSON pointer.
     """
     if not isinstance(data, Mapping):
-        raise SpecInvalid([SpecProblem("", f"expected an object with workload, arms and budget, got {type(data).__name__}")])
+        raise SpecInvalid(
+            [SpecProblem("", f"expected an object with workload, arms and budget, got {type(data).__name__}")]
+        )
     try:
         return StudySpec.model_validate(data)
     except ValidationError as error:

@@ -1,4 +1,7 @@
-"""The state machines of a study and of a trial: which moves there are, and a typed error for every other one."""
+"""The state machines of a study and of a trial.
+
+Which moves there are, and a typed error for every other one.
+"""
 
 __all__ = [
     "CLOSED_STUDY_STATES",
@@ -46,7 +49,10 @@ class StudyMove(StrEnum):
 
 
 class TrialState(StrEnum):
-    """Where a trial stands. Diverged (NaN, inf) is a result of the optimizer; failed is a fault of the machinery or the workload."""
+    """Where a trial stands.
+
+    Diverged (NaN, inf) is a result of the optimizer; failed is a fault of the machinery or the workload.
+    """
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -58,7 +64,10 @@ class TrialState(StrEnum):
 
 
 class TrialFilter(StrEnum):
-    """Which trials are asked for: those in a state, or `waiting`, no state but those of the queued that wait at a rung of the pruner."""
+    """Which trials are asked for.
+
+    Those in a state, or `waiting`, no state but those of the queued that wait at a rung of the pruner.
+    """
 
     QUEUED = "queued"
     WAITING = "waiting"
@@ -86,11 +95,16 @@ class TrialMove(StrEnum):
 CLOSED_STUDY_STATES = frozenset({StudyState.COMPLETED, StudyState.CANCELLED, StudyState.FAILED})
 """States in which nothing more happens by itself; only an extension leaves one of them, `completed`."""
 
-FINISHED_TRIAL_STATES = frozenset({TrialState.COMPLETED, TrialState.PRUNED, TrialState.DIVERGED, TrialState.FAILED, TrialState.CANCELLED})
+FINISHED_TRIAL_STATES = frozenset(
+    {TrialState.COMPLETED, TrialState.PRUNED, TrialState.DIVERGED, TrialState.FAILED, TrialState.CANCELLED}
+)
 """States that no move leaves."""
 
 OWNERS_MOVES = (StudyMove.PAUSE, StudyMove.RESUME, StudyMove.STOP, StudyMove.CANCEL)
-"""The verbs of a study's owner that say all by themselves; an extension says what is added, and the other moves are its run's."""
+"""The verbs of a study's owner that say all by themselves.
+
+An extension says what is added, and the other moves are its run's.
+"""
 
 _VERBS_OF_AN_EXTENSION = ("confirm", "extend")
 
@@ -156,9 +170,15 @@ _TRIAL_MOVES: dict[TrialState, dict[TrialMove, TrialState]] = {
 
 
 def allowed_verbs(state: StudyState) -> tuple[str, ...]:
-    """Return the verbs that a study's owner may use in this state; `confirm` is an extension by fresh seeds."""
+    """Return the verbs that a study's owner may use in this state.
+
+    `confirm` is an extension by fresh seeds.
+    """
     moves = _STUDY_MOVES[state]
-    return (*(verb.value for verb in OWNERS_MOVES if verb in moves), *(_VERBS_OF_AN_EXTENSION if StudyMove.EXTEND in moves else ()))
+    return (
+        *(verb.value for verb in OWNERS_MOVES if verb in moves),
+        *(_VERBS_OF_AN_EXTENSION if StudyMove.EXTEND in moves else ()),
+    )
 
 
 def move_study(state: StudyState, move: StudyMove) -> StudyState:
@@ -176,7 +196,9 @@ def move_study(state: StudyState, move: StudyMove) -> StudyState:
             hint = f"only one that has completed can be, so let it end first; it allows {', '.join(verbs)}"
         else:
             hint = f"it allows {', '.join(verbs)}"
-        raise IllegalMove(f"cannot {move.value} a study that is {state.value}: {hint}", state=state.value, allowed=verbs)
+        raise IllegalMove(
+            f"cannot {move.value} a study that is {state.value}: {hint}", state=state.value, allowed=verbs
+        )
     return after
 
 
@@ -190,5 +212,7 @@ def move_trial(state: TrialState, move: TrialMove) -> TrialState:
     if after is None:
         allowed = tuple(m.value for m in _TRIAL_MOVES[state])
         hint = f"it allows {', '.join(allowed)}" if allowed else "it is finished"
-        raise IllegalMove(f"cannot {move.value} a trial that is {state.value}: {hint}", state=state.value, allowed=allowed)
+        raise IllegalMove(
+            f"cannot {move.value} a trial that is {state.value}: {hint}", state=state.value, allowed=allowed
+        )
     return after

@@ -1,7 +1,10 @@
-"""Webhooks: what is told of studies to an address that somebody named, in which words, and when a telling that failed is tried again.
+"""Webhooks: what is told of studies to an address that somebody named.
 
-What is sent follows Standard Webhooks 1.0.0 (https://github.com/standard-webhooks/standard-webhooks, spec/standard-webhooks.md): its payload, its
-form of secrets, its advice on when to try again and when to give up.
+Also in which words, and when a telling that failed is tried again.
+
+What is sent follows Standard Webhooks 1.0.0 (https://github.com/standard-webhooks/standard-webhooks,
+spec/standard-webhooks.md): its payload, its form of secrets, its advice on when to try again and when to give
+up.
 """
 
 __all__ = [
@@ -44,13 +47,35 @@ from studies.errors import SpecProblem, WebhookInvalid, shown
 from studies.spec import problems_of
 from studies.states import StudyState
 
-WebhookEvent = Literal["study.*", "study.queued", "study.running", "study.paused", "study.completed", "study.cancelled", "study.failed"]
-"""What can be asked for: that a study has come into a state in which it stays, or `study.*` for all of them, those of later versions too."""
+WebhookEvent = Literal[
+    "study.*",
+    "study.queued",
+    "study.running",
+    "study.paused",
+    "study.completed",
+    "study.cancelled",
+    "study.failed",
+]
+"""What can be asked for: that a study has come into a state in which it stays, or `study.*`.
 
-DeliveryEvent = Literal["study.queued", "study.running", "study.paused", "study.completed", "study.cancelled", "study.failed", "webhook.ping"]
+The latter is for all of them, those of later versions too.
+"""
+
+DeliveryEvent = Literal[
+    "study.queued",
+    "study.running",
+    "study.paused",
+    "study.completed",
+    "study.cancelled",
+    "study.failed",
+    "webhook.ping",
+]
 DeliveryState = Literal["pending", "delivered", "failed"]
 Settlement = Literal["delivered", "retried", "given_up", "disabled", "superseded"]
-"""What became of one attempt; superseded: somebody else has the delivery by now, or it is gone, and nothing was stored."""
+"""What became of one attempt; superseded.
+
+Somebody else has the delivery by now, or it is gone, and nothing was stored.
+"""
 
 PING: Final = "webhook.ping"
 """What is sent to try a webhook out; it is tried once."""
@@ -69,7 +94,10 @@ _URL = re.compile(r"[\x21-\x7e]+")
 def _callable(url: str) -> str:
     """Return the URL, when it is one that a webhook can have."""
     if not _URL.fullmatch(url):
-        raise ValueError(f"expected a URL of printable ASCII characters, as a browser's address line gives it, got {shown(url)}")
+        raise ValueError(
+            "expected a URL of printable ASCII characters, as a browser's address "
+            f"line gives it, got {shown(url)}"
+        )
     if "#" in url:
         raise ValueError("expected a URL without a fragment (#...), which is never sent")
     parts = _parts(url)
@@ -77,7 +105,9 @@ def _callable(url: str) -> str:
         raise ValueError(f"expected a URL such as https://hooks.example/tangent, got {shown(url)}")
     if "@" in parts.netloc:
         # It would stand in lists, and be sent along with every delivery.
-        raise ValueError("expected a URL without a user's name or password; the signature tells the receiver who sends")
+        raise ValueError(
+            "expected a URL without a user's name or password; the signature tells the receiver who sends"
+        )
     return url
 
 
@@ -111,8 +141,10 @@ class WebhookSpec(_Value):
         max_length=_LONGEST_URL,
         # As far as a pattern can say it; whoever gets it wrong is told more than the pattern.
         json_schema_extra={"pattern": r"^https?://[\x21\x22\x24-\x7e]+$"},
-        description="Where it is sent, by POST: an https:// address on the internet, or any address in a network that the operator has allowed "
-        "(TANGENT_WEBHOOK_ALLOW), by http:// too.",
+        description=(
+            "Where it is sent, by POST: an https:// address on the internet, or any address in a network "
+            "that the operator has allowed (TANGENT_WEBHOOK_ALLOW), by http:// too."
+        ),
         examples=["https://hooks.example/tangent"],
     )
     events: Annotated[tuple[WebhookEvent, ...], AfterValidator(_each_once)] = Field(
@@ -123,10 +155,17 @@ class WebhookSpec(_Value):
         examples=[["study.completed", "study.failed"]],
     )
     studies: Literal["own", "all"] = Field(
-        default="own", description="Of whose studies it tells: its maker's own (on an open service nobody's), or, for an admin, everybody's."
+        default="own",
+        description=(
+            "Of whose studies it tells: its maker's own (on an open service "
+            "nobody's), or, for an admin, everybody's."
+        ),
     )
     suite: str | None = Field(
-        default=None, pattern=r"^[a-z0-9][a-z0-9-]{0,63}$", description="Only of studies with this label.", examples=["small-vision"]
+        default=None,
+        pattern=r"^[a-z0-9][a-z0-9-]{0,63}$",
+        description="Only of studies with this label.",
+        examples=["small-vision"],
     )
 
 
@@ -137,8 +176,12 @@ class WebhookView(WebhookSpec):
     owner: str | None = Field(description="Name of the token that made it; none on an open service.")
     created_at: datetime = Field(description="When it was made.")
     delivered_at: datetime | None = Field(description="When its receiver last took something; none if never.")
-    failing_since: datetime | None = Field(description="Since when nothing has been taken that was sent; none while all is well.")
-    disabled_at: datetime | None = Field(description="Since when nothing is sent any more; none while it is enabled.")
+    failing_since: datetime | None = Field(
+        description="Since when nothing has been taken that was sent; none while all is well."
+    )
+    disabled_at: datetime | None = Field(
+        description="Since when nothing is sent any more; none while it is enabled."
+    )
     disabled_reason: str | None = Field(description="Why nothing is sent any more.")
 
     @property
@@ -146,13 +189,22 @@ class WebhookView(WebhookSpec):
         """How it fares, in words."""
         if self.disabled_at is not None:
             return f"disabled: {self.disabled_reason}"
-        return "enabled" if self.failing_since is None else f"failing since {self.failing_since:%Y-%m-%d %H:%M:%S} UTC"
+        return (
+            "enabled"
+            if self.failing_since is None
+            else f"failing since {self.failing_since:%Y-%m-%d %H:%M:%S} UTC"
+        )
 
 
 class WebhookMade(WebhookView):
     """A new webhook with its secret, which is shown this once."""
 
-    secret: str = Field(description="What the signature is made with: `whsec_` and 32 random bytes in base64. It cannot be read again.")
+    secret: str = Field(
+        description=(
+            "What the signature is made with: `whsec_` and 32 random bytes in "
+            "base64. It cannot be read again."
+        )
+    )
 
 
 class DeliveryView(_Value):
@@ -161,13 +213,20 @@ class DeliveryView(_Value):
     id: str = Field(description="The `webhook-id` that it is sent with, the same at every attempt.")
     event: DeliveryEvent = Field(description="What it tells.")
     study_id: str | None = Field(description="Of which study; none for a ping.")
-    state: DeliveryState = Field(description="Still to be taken, taken by the receiver (any 2xx), or given up.")
+    state: DeliveryState = Field(
+        description="Still to be taken, taken by the receiver (any 2xx), or given up."
+    )
     attempts: int = Field(description="How many attempts were begun.")
-    status_code: int | None = Field(description="What the receiver answered to the last of them; none if it did not.")
+    status_code: int | None = Field(
+        description="What the receiver answered to the last of them; none if it did not."
+    )
     error: str | None = Field(description="What was wrong with the last of them; none if nothing was.")
     created_at: datetime = Field(description="When there was something to tell.")
     due_at: datetime | None = Field(
-        description="When it is sent next; while an attempt is under way, when that counts as lost. None once it is settled."
+        description=(
+            "When it is sent next; while an attempt is under way, when that counts "
+            "as lost. None once it is settled."
+        )
     )
     ended_at: datetime | None = Field(description="When it was taken or given up; none before.")
 
@@ -175,7 +234,9 @@ class DeliveryView(_Value):
 class WebhookDetail(WebhookView):
     """A webhook with its newest deliveries."""
 
-    deliveries: tuple[DeliveryView, ...] = Field(description="The newest twenty of the last thirty days, newest first.")
+    deliveries: tuple[DeliveryView, ...] = Field(
+        description="The newest twenty of the last thirty days, newest first."
+    )
 
 
 class StudyNotice(_Value):
@@ -186,10 +247,17 @@ class StudyNotice(_Value):
     workload: str = Field(description="Name of its workload.")
     suite: str | None = Field(description="Label of the suite that it belongs to.")
     owner: str | None = Field(description="Name of the token it was submitted with; none on an open service.")
-    state_before: StudyState | None = Field(description="The state that it left; none for a study that was just submitted.")
+    state_before: StudyState | None = Field(
+        description="The state that it left; none for a study that was just submitted."
+    )
     state: StudyState = Field(description="The state that it has come into.")
     state_reason: str | None = Field(description="Why, when there is something to say.")
-    event: int = Field(description="Number of this event in the study: deliveries may arrive in another order. Its events can be read from here.")
+    event: int = Field(
+        description=(
+            "Number of this event in the study: deliveries may arrive in another order. "
+            "Its events can be read from here."
+        )
+    )
     path: str = Field(description="Path of the study on this service.")
 
 
@@ -197,7 +265,9 @@ class Notice(_Value):
     """The body of a delivery."""
 
     type: DeliveryEvent = Field(description="What happened.")
-    timestamp: datetime = Field(description="When it happened; each attempt to tell it has a time of its own, in `webhook-timestamp`.")
+    timestamp: datetime = Field(
+        description="When it happened; each attempt to tell it has a time of its own, in `webhook-timestamp`."
+    )
     data: StudyNotice = Field(description="To which study.")
 
 
@@ -285,7 +355,9 @@ def new_secret() -> str:
 
 
 def wait_s(attempts: int, *, luck: float) -> float:
-    """Return the seconds to wait after so many failed attempts: 5, 20, 80 and so on up to 8 hours, a fifth more or less.
+    """Return the seconds to wait after so many failed attempts.
+
+    5, 20, 80 and so on up to 8 hours, a fifth more or less.
 
     The tenth attempt, the last, comes about a day after the first.
 

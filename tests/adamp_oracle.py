@@ -1,6 +1,9 @@
-"""AdamP and SGDP in NumPy, float64, written from the equations of arXiv:2006.08217 and not from any code: what the tests compare with.
+"""AdamP and SGDP in NumPy, float64, written from the equations of arXiv:2006.08217 and not from any code.
 
-Slow and literal on purpose: it forms each unit vector, tries one view after the other, and branches where `adamp` may not.
+What the tests compare with.
+
+Slow and literal on purpose: it forms each unit vector, tries one view after the other, and branches where
+`adamp` may not.
 """
 
 __all__ = ["adamp_weights", "cosines", "sgdp_weights", "tangent", "view_projected"]
@@ -25,7 +28,9 @@ def cosines(grad: Array, weight: Array, view: View, eps: float) -> Array:
 
 
 def view_projected(grad: Array, weight: Array, *, delta: float, eps: float) -> View | None:
-    """Return the first view all of whose cosines lie below delta / sqrt(row length), None where neither's do or w has no rows."""
+    """Return the first view all of whose cosines lie below delta / sqrt(row length), None where neither's do
+    or w has no rows.
+    """
     if weight.ndim < 2 or weight.size == 0:
         return None
     views: tuple[View, View] = ("channel", "layer")
@@ -36,7 +41,10 @@ def view_projected(grad: Array, weight: Array, *, delta: float, eps: float) -> V
 
 
 def tangent(vector: Array, weight: Array, view: View, eps: float = 0.0) -> Array:
-    """Return vector without its component along each row of the weight: P(u) = u - w^ <w^, u> with w^ = w / (norm(w) + eps)."""
+    """Return vector without its component along each row of the weight.
+
+    P(u) = u - w^ <w^, u> with w^ = w / (norm(w) + eps).
+    """
     u, w = _rows(vector, view), _rows(weight, view)
     unit = w / (np.linalg.norm(w, axis=1, keepdims=True) + eps)
     return (u - unit * (unit * u).sum(axis=1, keepdims=True)).reshape(vector.shape)
@@ -83,12 +91,17 @@ def sgdp_weights(
     wd_ratio: float = 0.1,
     projects_buffer: bool = False,
 ) -> list[Array]:
-    """Return the weight after each step of Algorithm 1; `projects_buffer` adds what the reference does when `nesterov` is false."""
+    """Return the weight after each step of Algorithm 1.
+
+    `projects_buffer` adds what the reference does when `nesterov` is false.
+    """
     w, buffer = start.copy(), np.zeros_like(start)
     weights: list[Array] = []
     for g in grads:
         buffer = momentum * buffer + (1 - dampening) * g
-        u, factor = _projected(g + momentum * buffer if nesterov else buffer, g, w, delta=delta, wd_ratio=wd_ratio, eps=eps)
+        u, factor = _projected(
+            g + momentum * buffer if nesterov else buffer, g, w, delta=delta, wd_ratio=wd_ratio, eps=eps
+        )
         if projects_buffer and not nesterov:
             buffer = u
         w = w * (1 - lr * weight_decay * factor / (1 - momentum)) - lr * u
@@ -96,7 +109,9 @@ def sgdp_weights(
     return weights
 
 
-def _projected(u: Array, g: Array, w: Array, *, eps: float, delta: float, wd_ratio: float) -> tuple[Array, float]:
+def _projected(
+    u: Array, g: Array, w: Array, *, eps: float, delta: float, wd_ratio: float
+) -> tuple[Array, float]:
     view = view_projected(g, w, delta=delta, eps=eps)
     return (u, 1.0) if view is None else (tangent(u, w, view, eps), wd_ratio)
 

@@ -1,12 +1,21 @@
 """A small catalogue, written by hand, for tests that need cards and no torch.
 
-Between them the cards have everything that a card can have: log and plain ranges, whole numbers, switches, words, a pair, conditions, a
-constraint, a containment; one workload of each direction.
+Between them the cards have everything that a card can have: log and plain ranges, whole numbers, switches,
+words, a pair, conditions, a constraint, a containment; one workload of each direction.
 """
 
 from typing import Any
 
-from studies.catalog import Bounds, Catalog, Constraint, Containment, Direction, Hyperparameter, OptimizerCard, WorkloadCard
+from studies.catalog import (
+    Bounds,
+    Catalog,
+    Constraint,
+    Containment,
+    Direction,
+    Hyperparameter,
+    OptimizerCard,
+    WorkloadCard,
+)
 from studies.space import AnyDimension, Choices, Condition, Range, Scalar
 
 __all__ = ["catalog", "study_body"]
@@ -17,7 +26,13 @@ SHARE = Bounds(low=0, high=1, high_open=True)
 
 
 def _hyperparameter(
-    name: str, default: Scalar, search: AnyDimension, *, tuned: bool = True, bounds: Bounds | None = None, active_when: Condition | None = None
+    name: str,
+    default: Scalar,
+    search: AnyDimension,
+    *,
+    tuned: bool = True,
+    bounds: Bounds | None = None,
+    active_when: Condition | None = None,
 ) -> Hyperparameter:
     return Hyperparameter(
         name=name,
@@ -64,7 +79,9 @@ def _workload(name: str, *, metric: str, unit: str, direction: Direction, target
 
 
 def catalog() -> Catalog:
-    """Return four optimizers (adamp, adamw, sgdp, stepper) and two workloads (digits-mlp, to be maximized; char-lm, to be minimized)."""
+    """Return four optimizers (adamp, adamw, sgdp, stepper) and two workloads (digits-mlp, to be maximized;
+    char-lm, to be minimized).
+    """
     decayed = Condition(parameter="weight_decay", above=0)
     lr = _hyperparameter("lr", 1e-3, Range(low=1e-5, high=1e-1, log=True), bounds=POSITIVE)
     betas = (
@@ -75,7 +92,9 @@ def catalog() -> Catalog:
     nesterov = _hyperparameter("nesterov", False, Choices(choices=(False, True)), tuned=False)
     # The defaults of adamp and sgdp lie outside their spaces: no decay, below a logarithmic range.
     decay = _hyperparameter("weight_decay", 0.0, Range(low=1e-4, high=1.0, log=True), bounds=NOT_NEGATIVE)
-    wd_ratio = _hyperparameter("wd_ratio", 0.1, Range(low=1e-2, high=1.0, log=True), bounds=NOT_NEGATIVE, active_when=decayed)
+    wd_ratio = _hyperparameter(
+        "wd_ratio", 0.1, Range(low=1e-2, high=1.0, log=True), bounds=NOT_NEGATIVE, active_when=decayed
+    )
     adamp = _optimizer(
         "adamp",
         "AdamP",
@@ -88,7 +107,14 @@ def catalog() -> Catalog:
         pairs={"betas": ("beta1", "beta2")},
         contains=(Containment(optimizer="adamw", at={"delta": 0.0}),),
     )
-    adamw = _optimizer("adamw", "AdamW", lr, *betas, decay.model_copy(update={"default": 0.01}), pairs={"betas": ("beta1", "beta2")})
+    adamw = _optimizer(
+        "adamw",
+        "AdamW",
+        lr,
+        *betas,
+        decay.model_copy(update={"default": 0.01}),
+        pairs={"betas": ("beta1", "beta2")},
+    )
     sgdp = _optimizer(
         "sgdp",
         "SGDP",
@@ -96,7 +122,13 @@ def catalog() -> Catalog:
         _hyperparameter("momentum", 0.0, Range(low=0.8, high=0.99), bounds=SHARE),
         decay,
         wd_ratio,
-        constraints=(Constraint(product=("lr", "weight_decay"), below_one_minus="momentum", reason="the decay would turn the weights round"),),
+        constraints=(
+            Constraint(
+                product=("lr", "weight_decay"),
+                below_one_minus="momentum",
+                reason="the decay would turn the weights round",
+            ),
+        ),
     )
     stepper = _optimizer(
         "stepper",
@@ -114,6 +146,14 @@ def catalog() -> Catalog:
 
 
 def study_body(**fields: Any) -> dict[str, Any]:
-    """Return a study that can be run, as its JSON: two arms of three trials with two epochs each, nothing confirmed; `fields` replace or add."""
+    """Return a study that can be run, as its JSON.
+
+    Two arms of three trials with two epochs each, nothing confirmed; `fields` replace or add.
+    """
     budget = {"trials_per_arm": 3, "epochs": 2}
-    return {"workload": "digits-mlp", "arms": ["adamp", "adamw"], "budget": budget, "confirmation": {"seeds": 0}} | fields
+    return {
+        "workload": "digits-mlp",
+        "arms": ["adamp", "adamw"],
+        "budget": budget,
+        "confirmation": {"seeds": 0},
+    } | fields

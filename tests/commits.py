@@ -1,4 +1,7 @@
-"""Ends a process, as far as its store can tell, at a commit: just before it, just after it, or with only its answer lost."""
+"""Ends a process, as far as its store can tell, at a commit.
+
+Just before it, just after it, or with only its answer lost.
+"""
 
 import sqlite3
 from collections.abc import Iterator
@@ -60,7 +63,10 @@ def commits(store: Store, *, kill: tuple[Moment, int] | None = None) -> Iterator
 
 @contextmanager
 def lost_answers(store: Store, *, count: int) -> Iterator[None]:
-    """Let the answers to the next commits be lost: they take place, and the driver says that the connection broke."""
+    """Let the answers to the next commits be lost.
+
+    They take place, and the driver says that the connection broke.
+    """
     dialect: Any = store._database._engine.dialect
     do_commit, left = dialect.do_commit, [None] * count
     error = (psycopg if store._database.is_postgresql else sqlite3).OperationalError

@@ -1,10 +1,14 @@
-"""What every test shares: one thread, repeatable examples, and a stated reason where a machine lacks what a marker needs."""
+"""What every test shares.
+
+One thread, repeatable examples, and a stated reason where a machine lacks what a marker needs.
+"""
 
 import os
 import shutil
 from collections.abc import Iterator
 
-# Two cores are shared with Ray and the servers under test; set before the first import of numpy or torch, which read it once.
+# Two cores are shared with Ray and the servers under test; set before the first import of numpy or torch,
+# which read it once.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
@@ -26,7 +30,10 @@ _STARTS_RAY = ("tests/end_to_end/", "tests/service/test_cli_up.py")
 
 
 class _Lanes(LoadScopeScheduling):
-    """The tests of a file stay in one process of pytest-xdist, and all that start Ray in the same one: two Rays would share two cores."""
+    """The tests of a file stay in one process of pytest-xdist, and all that start Ray in the same one.
+
+    Two Rays would share two cores.
+    """
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.partition("::")[0]
@@ -34,14 +41,18 @@ class _Lanes(LoadScopeScheduling):
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:
-    """Let files be the lanes of a run in several processes; pytest-xdist's own groups do not work with this pytest."""
+    """Let files be the lanes of a run in several processes.
+
+    pytest-xdist's own groups do not work with this pytest.
+    """
     return _Lanes(config, log)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip a test that lacks its system package or its GPU, and say so.
 
-    In CI, where scripts/system-packages has brought the packages, a missing one fails the test: a suite that skips is no proof.
+    In CI, where scripts/system-packages has brought the packages, a missing one fails the test: a suite that
+    skips is no proof.
     """
     for marker, package, is_present in (
         ("browser", "chromium", shutil.which("chromium") is not None),

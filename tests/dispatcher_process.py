@@ -1,4 +1,7 @@
-"""A real dispatcher in a process of its own, with a real Ray, a database and the workloads of `tests/plugin`: started, killed, started again."""
+"""A real dispatcher in a process of its own, with a real Ray, a database and the workloads of `tests/plugin`.
+
+Started, killed, started again.
+"""
 
 import os
 import signal
@@ -55,7 +58,9 @@ class DispatcherProcess:
     def log(self) -> str:
         """What it and its runs said so far."""
         files = [self.home / "dispatcher.log", *sorted((self.home / "logs").glob("*.log"))]
-        return "\n".join(f"== {file.name}\n{file.read_text(errors='replace')}" for file in files if file.exists())
+        return "\n".join(
+            f"== {file.name}\n{file.read_text(errors='replace')}" for file in files if file.exists()
+        )
 
     def start(self) -> Self:
         """Start it and wait until it has announced what it can run."""
@@ -65,10 +70,18 @@ class DispatcherProcess:
             "TANGENT_DATABASE_URL": self.url,
             "TANGENT_LEASE_S": "3",
             "TANGENT_PARENT_PID": str(os.getpid()),
-            "PYTHONPATH": os.pathsep.join(str(_ROOT / folder) for folder in (".", "tests/plugin", "tests/killing")),
+            "PYTHONPATH": os.pathsep.join(
+                str(_ROOT / folder) for folder in (".", "tests/plugin", "tests/killing")
+            ),
         }
         with (self.home / "dispatcher.log").open("ab") as log:
-            self._process = subprocess.Popen([sys.executable, "-m", "workers", "--cpus", "2"], stdout=log, stderr=log, env=environment, cwd=self.home)
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "workers", "--cpus", "2"],
+                stdout=log,
+                stderr=log,
+                env=environment,
+                cwd=self.home,
+            )
         ready = f"ready on {os.uname().nodename}:{self.pid}"
         until(
             lambda: self._process is not None and (ready in self.log or self._process.poll() is not None),
@@ -93,16 +106,33 @@ class DispatcherProcess:
 
     def submit(self, workload: str, *, arms: list[Any] | None = None, trials: int = 3, **fields: Any) -> str:
         """Submit a study and return its id; its search alone, unless the fields ask for a confirmation."""
-        budget = {"trials_per_arm": trials, "epochs": fields.pop("epochs", None), "replicates": fields.pop("replicates", 1)}
-        body = {"workload": workload, "arms": arms or ["adamp"], "budget": budget, "sampler": "random", "confirmation": {"seeds": 0}, **fields}
+        budget = {
+            "trials_per_arm": trials,
+            "epochs": fields.pop("epochs", None),
+            "replicates": fields.pop("replicates", 1),
+        }
+        body = {
+            "workload": workload,
+            "arms": arms or ["adamp"],
+            "budget": budget,
+            "sampler": "random",
+            "confirmation": {"seeds": 0},
+            **fields,
+        }
         return self.store.submit(parse_spec(body)).id
 
     def closed(self, study_id: str, *, timeout_s: float = 90.0) -> StudyView:
         """Wait until a study is closed and return it."""
         try:
-            until(lambda: self.store.study(study_id).state in CLOSED_STUDY_STATES, what=f"study {study_id} to close", timeout_s=timeout_s)
+            until(
+                lambda: self.store.study(study_id).state in CLOSED_STUDY_STATES,
+                what=f"study {study_id} to close",
+                timeout_s=timeout_s,
+            )
         except AssertionError as error:
-            raise AssertionError(f"{error}: {self.store.study(study_id).progress}\n{self.log[-6000:]}") from None
+            raise AssertionError(
+                f"{error}: {self.store.study(study_id).progress}\n{self.log[-6000:]}"
+            ) from None
         return self.store.study(study_id)
 
     def copies(self, study_id: str, arm: str) -> list[FrozenTrial]:
@@ -111,7 +141,10 @@ class DispatcherProcess:
 
     def epochs(self, study_id: str, at_least: int) -> None:
         """Wait until a study has trained so many epochs."""
-        until(lambda: self.store.study(study_id).progress.epochs_done >= at_least, what=f"{at_least} epochs of {study_id}")
+        until(
+            lambda: self.store.study(study_id).progress.epochs_done >= at_least,
+            what=f"{at_least} epochs of {study_id}",
+        )
 
     def processes(self, of: str) -> list[int]:
         """Return the ids of the processes below this dispatcher whose command line holds `of`."""
@@ -137,18 +170,28 @@ class DispatcherProcess:
     def run_of(self, study_id: str) -> int:
         """Return the process that runs a study: the one whose output goes to the study's log."""
         log = self.home / "logs" / f"run-{study_id}.log"
-        runs = [pid for pid in self.processes("workers.run") if Path(f"/proc/{pid}/fd/1").resolve() == log.resolve()]
+        runs = [
+            pid
+            for pid in self.processes("workers.run")
+            if Path(f"/proc/{pid}/fd/1").resolve() == log.resolve()
+        ]
         assert len(runs) == 1, runs
         return runs[0]
 
     def kill_a_worker(self) -> None:
         """Kill a Ray process that is training a pack."""
-        os.kill(until(lambda: self.processes("ray::ResourceTrainable"), what="a worker that trains")[0], signal.SIGKILL)
+        os.kill(
+            until(lambda: self.processes("ray::ResourceTrainable"), what="a worker that trains")[0],
+            signal.SIGKILL,
+        )
 
 
 @contextmanager
 def dispatcher_process(home: Path, *, database: str | None = None) -> Iterator[DispatcherProcess]:
-    """Yield a running dispatcher, by default on SQLite in `home`, and end it afterwards; its record has to be sound then."""
+    """Yield a running dispatcher, by default on SQLite in `home`, and end it afterwards.
+
+    Its record has to be sound then.
+    """
     home.mkdir(parents=True, exist_ok=True)
     dispatcher = DispatcherProcess(home, database=database).start()
     try:

@@ -1,4 +1,7 @@
-"""A study on record and the feed of its run, its packs trained by hand: reports come from a rule, without torch and without Ray."""
+"""A study on record and the feed of its run, its packs trained by hand.
+
+Reports come from a rule, without torch and without Ray.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -20,10 +23,15 @@ class Running:
     """A study on record and the feed of its run."""
 
     def __init__(self, store: Store, *, slots: int = 2, **fields: Any) -> None:
-        """Submit a study, claim it and take it up; its search alone, unless the fields ask for a confirmation."""
+        """Submit a study, claim it and take it up.
+
+        Its search alone, unless the fields ask for a confirmation.
+        """
         self.store = store
         self.slots = slots
-        self.study = store.submit(parse_spec(study_body(**{"sampler": "random", "confirmation": {"seeds": 0}, **fields})))
+        self.study = store.submit(
+            parse_spec(study_body(**{"sampler": "random", "confirmation": {"seeds": 0}, **fields}))
+        )
         self.feed = self.claimed()
 
     def claimed(self) -> PackFeed:
@@ -46,7 +54,12 @@ class Running:
         """Return a feed made from the record alone."""
         self.writer = self.store.run_writer(self.claim, lease_s=600.0)
         return PackFeed(
-            self.study.spec, self.writer.plan(), writer=self.writer, checkpoints="/checkpoints/here", slots=lambda: self.slots, patience_s=1.0
+            self.study.spec,
+            self.writer.plan(),
+            writer=self.writer,
+            checkpoints="/checkpoints/here",
+            slots=lambda: self.slots,
+            patience_s=1.0,
         )
 
     def begin(self, pack_id: str) -> Pack:
@@ -56,7 +69,15 @@ class Running:
         self.feed.started(pack_id)
         return pack
 
-    def report(self, pack: Pack, *, epoch: int, value: Callable[[str, int], float | None], fit: Fit | None = None, leaves: bool = False) -> None:
+    def report(
+        self,
+        pack: Pack,
+        *,
+        epoch: int,
+        value: Callable[[str, int], float | None],
+        fit: Fit | None = None,
+        leaves: bool = False,
+    ) -> None:
         """Report one epoch of a pack's members, with their checkpoints if it `leaves` any.
 
         A trial whose value is None diverges then, and has no later report.
@@ -75,18 +96,33 @@ class Running:
                 checkpoint = f"{pack.checkpoints}/{member.trial_id}-{member.attempt}-{epoch}"
             measurement = Measurement(epoch=epoch, elapsed_s=float(epoch), validation_metric=metric)
             members.append(
-                MemberReport(trial_id=member.trial_id, attempt=member.attempt, measurement=measurement, outcome=outcome, checkpoint=checkpoint)
+                MemberReport(
+                    trial_id=member.trial_id,
+                    attempt=member.attempt,
+                    measurement=measurement,
+                    outcome=outcome,
+                    checkpoint=checkpoint,
+                )
             )
-        self.feed.reported(pack.pack_id, EpochReport(pack_id=pack.pack_id, epoch=epoch, members=tuple(members), fit=fit), worker="here:1")
+        self.feed.reported(
+            pack.pack_id,
+            EpochReport(pack_id=pack.pack_id, epoch=epoch, members=tuple(members), fit=fit),
+            worker="here:1",
+        )
 
-    def finish(self, pack: Pack, *, value: Callable[[str, int], float | None] = lambda _trial, _epoch: 0.5) -> None:
+    def finish(
+        self, pack: Pack, *, value: Callable[[str, int], float | None] = lambda _trial, _epoch: 0.5
+    ) -> None:
         """Report every epoch of a pack and end it."""
         for epoch in range(pack.from_epoch + 1, pack.to_epoch + 1):
             self.report(pack, epoch=epoch, value=value)
         self.feed.ended(pack.pack_id)
 
     def train_all(self, *, value: Callable[[str, int], float | None], at_once: int = 2) -> list[Pack]:
-        """Train packs until none is left, so many at once, the one that began first ending first; return them in the order they were handed out."""
+        """Train packs until none is left, so many at once, the one that began first ending first.
+
+        Return them in the order they were handed out.
+        """
         packs: list[Pack] = []
         going: list[Pack] = []
         while True:

@@ -1,4 +1,7 @@
-"""A house worth breaking into: tokens of every role, studies in several states with arms, trials and a suite, made once and copied."""
+"""A house worth breaking into.
+
+Tokens of every role, studies in several states with arms, trials and a suite, made once and copied.
+"""
 
 from dataclasses import dataclass
 from typing import Any
@@ -25,7 +28,8 @@ class House:
 
     Attributes:
         secrets: of each token, by its name: the admin root, the submitters alice and bob, the viewer vera.
-        completed: three studies that are completed and confirmed, two of them of one workload; all of the suite `small`.
+        completed: three studies that are completed and confirmed, two of them of one workload; all of the
+            suite `small`.
         running: a study whose run has trials in flight.
         queued: a study of alice's that waits.
         cancelled: a study that stays closed, whatever is asked.
@@ -73,7 +77,8 @@ class Attacked:
     def client(self, name: str | None = None, **given: object) -> httpx.Client:
         """Return a client with a token, or without one."""
         headers = {} if name is None else self.house.bearer(name)
-        return httpx.Client(base_url=self.url, headers=headers, timeout=30, **given)  # pyright: ignore[reportArgumentType] # as they are given
+        # As they are given.
+        return httpx.Client(base_url=self.url, headers=headers, timeout=30, **given)  # pyright: ignore[reportArgumentType]
 
 
 def furnish(store: Store) -> House:
@@ -82,7 +87,14 @@ def furnish(store: Store) -> House:
     secrets = {name: store.create_token(name, role=role) for name, role in _ROLES.items()}
     budget = {"trials_per_arm": 4, "epochs": 3}
     differences: tuple[dict[str, Any], ...] = ({}, {"workload": "char-lm"}, {"seed": 5})
-    made = [Trained(store, suite="small", budget=budget, confirmation={"seeds": 3}, **fields).train().confirm().close().id for fields in differences]
+    made = [
+        Trained(store, suite="small", budget=budget, confirmation={"seeds": 3}, **fields)
+        .train()
+        .confirm()
+        .close()
+        .id
+        for fields in differences
+    ]
     running = Trained(store, pruner="asha", budget={"trials_per_arm": 6, "epochs": 9}).train(3)
     alice = Actor(name="alice", role="submitter")
     queued, cancelled = (store.submit(parse_spec(study_body()), by=alice).id for _ in range(2))

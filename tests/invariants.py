@@ -1,4 +1,6 @@
-"""What has to hold of the record after any fault: reads a database, and what its clients were told, and says what is broken.
+"""What has to hold of the record after any fault.
+
+Reads a database, and what its clients were told, and says what is broken.
 
 It reads one state of the database, of a service at work as well as of one that has ended.
 """
@@ -25,7 +27,9 @@ _CLOSED = frozenset(state.value for state in CLOSED_STUDY_STATES)
 _NO_RESULT = frozenset({"failed", "cancelled"})
 _CUT_SHORT = frozenset({"stopping", "cancelling", "failed", "cancelled"})
 # What of a trial that has ended can never change, but for the time it takes to read it.
-_FINAL = tuple(name for name in TrialView.model_fields if name not in {"id", "created_at", "started_at", "ended_at"})
+_FINAL = tuple(
+    name for name in TrialView.model_fields if name not in {"id", "created_at", "started_at", "ended_at"}
+)
 
 
 @dataclass
@@ -52,7 +56,9 @@ class Told:
         for trial in trials:
             before = self.finished.get(trial.id)
             if before is not None:
-                self.contradictions += [f"{said}, as a client saw it later" for said in _changed(before, trial)]
+                self.contradictions += [
+                    f"{said}, as a client saw it later" for said in _changed(before, trial)
+                ]
             elif trial.state in FINISHED_TRIAL_STATES:
                 self.finished[trial.id] = trial
 
@@ -72,8 +78,13 @@ class _Record:
 
     @property
     def ran_to_its_end(self) -> bool:
-        """Whether it has completed without having been cut short by its owner since it was last queued from outside."""
-        begun = max((n for n, event in enumerate(self.events) if event.kind in {"study.submitted", "study.extended"}), default=0)
+        """Whether it has completed without having been cut short by its owner since it was last queued from
+        outside.
+        """
+        begun = max(
+            (n for n, event in enumerate(self.events) if event.kind in {"study.submitted", "study.extended"}),
+            default=0,
+        )
         states = {event.data["to"] for event in self.events[begun:] if event.kind == "study.state"}
         return self.row.state == StudyState.COMPLETED.value and not states & _CUT_SHORT
 
@@ -84,7 +95,8 @@ def broken(source: Store | str, told: Told | None = None, *, are_copies_due: boo
     Args:
         source: a store, or a database's URL.
         told: what clients rely on.
-        are_copies_due: whether closed studies must be whole in Optuna's tables by now; else they may be behind, but never wrong.
+        are_copies_due: whether closed studies must be whole in Optuna's tables by now; else they may be
+            behind, but never wrong.
     """
     told = told or Told()
     store = Store.open(source, migrate=False) if isinstance(source, str) else source
@@ -94,7 +106,11 @@ def broken(source: Store | str, told: Told | None = None, *, are_copies_due: boo
     finally:
         if isinstance(source, str):
             store.close()
-    found = [f"study {record.row.id}: {said}" for record in records for said in _of_study(record, are_copies_due=are_copies_due)]
+    found = [
+        f"study {record.row.id}: {said}"
+        for record in records
+        for said in _of_study(record, are_copies_due=are_copies_due)
+    ]
     return [*told.contradictions, *_of_clients(told, {record.row.id: record for record in records}), *found]
 
 
@@ -120,7 +136,10 @@ def _records(connection: Connection) -> list[_Record]:
             trials=trials.get(row.id, []),
             events=events.get(row.id, []),
             measured={trial.id: measured.get(trial.id, []) for trial in trials.get(row.id, [])},
-            copies={arm.name: read_copies(connection, f"tangent/{row.id}/{arm.name}") if has_copies else [] for arm in arms.get(row.id, [])},
+            copies={
+                arm.name: read_copies(connection, f"tangent/{row.id}/{arm.name}") if has_copies else []
+                for arm in arms.get(row.id, [])
+            },
         )
         for row in connection.execute(select(tables.study).order_by(s.created_at, s.id)).all()
     ]
@@ -131,21 +150,33 @@ def _of_clients(told: Told, records: Mapping[str, _Record]) -> Iterator[str]:
         record = records.get(study_id)
         if record is None:
             yield f"study {study_id}: it was accepted, and is not there"
-        elif spec is not None and spec != record.spec and not any(event.kind == "study.extended" for event in record.events):
+        elif (
+            spec is not None
+            and spec != record.spec
+            and not any(event.kind == "study.extended" for event in record.events)
+        ):
             yield f"study {study_id}: it is not the study that was accepted"
     there = Counter(trial.id for record in records.values() for trial in record.trials)
     rows = {trial.id: trial for record in records.values() for trial in record.trials}
     for trial_id, seen in told.finished.items():
         if there[trial_id] != 1:
-            yield f"trial {trial_id}: a client saw it {seen.state.value}, and it is there {there[trial_id]} times"
+            yield (
+                f"trial {trial_id}: a client saw it {seen.state.value}, and it "
+                f"is there {there[trial_id]} times"
+            )
         else:
-            yield from _changed(seen, TrialView(**{name: getattr(rows[trial_id], name) for name in TrialView.model_fields}))
+            yield from _changed(
+                seen, TrialView(**{name: getattr(rows[trial_id], name) for name in TrialView.model_fields})
+            )
 
 
 def _changed(seen: TrialView, now: TrialView) -> Iterator[str]:
     for name in _FINAL:
         if getattr(seen, name) != getattr(now, name):
-            yield f"trial {seen.id}: a client saw it {seen.state.value} with {name} {getattr(seen, name)!r}, and now it is {getattr(now, name)!r}"
+            yield (
+                f"trial {seen.id}: a client saw it {seen.state.value} with {name} {getattr(seen, name)!r}, "
+                f"and now it is {getattr(now, name)!r}"
+            )
 
 
 def _of_study(record: _Record, *, are_copies_due: bool) -> Iterator[str]:
@@ -157,7 +188,9 @@ def _of_study(record: _Record, *, are_copies_due: bool) -> Iterator[str]:
         said_of_it = of_trial(trial, about, record.measured[trial.id], spec=record.spec, plan=record.plan)
         yield from (f"trial {trial.id}: {said}" for said in said_of_it)
     for arm in record.plan.arms:
-        searched = {trial.id: trial for trial in record.trials if trial.arm == arm.name and trial.phase == "search"}
+        searched = {
+            trial.id: trial for trial in record.trials if trial.arm == arm.name and trial.phase == "search"
+        }
         are_due = are_copies_due and record.row.state in _CLOSED
         of_arm = of_copies(record.copies.get(arm.name, []), searched, record.measured, are_due=are_due)
         yield from (f"Optuna's copy of arm {arm.name}: {said}" for said in of_arm)
@@ -173,13 +206,17 @@ def _whole(record: _Record) -> Iterator[str]:
         if count > 1:
             yield f"{count} trials are number {place[2]} of arm {place[0]}'s {place[1]}"
     known = {arm.name for arm in record.plan.arms}
-    yield from (f"trial {trial.id} belongs to no arm of its plan" for trial in record.trials if trial.arm not in known)
+    yield from (
+        f"trial {trial.id} belongs to no arm of its plan" for trial in record.trials if trial.arm not in known
+    )
     for arm in record.plan.arms:
         mine = [trial for trial in record.trials if trial.arm == arm.name]
         searched = [trial for trial in mine if trial.phase == "search"]
         by_replicate = Counter(trial.replicate for trial in searched)
         yield from _searched(record, arm, by_replicate)
-        yield from _confirmed(record, arm, searched, [trial for trial in mine if trial.phase == "confirmation"])
+        yield from _confirmed(
+            record, arm, searched, [trial for trial in mine if trial.phase == "confirmation"]
+        )
         for phase in ("search", "confirmation"):
             numbers = sorted({trial.number for trial in mine if trial.phase == phase})
             if numbers != list(range(len(numbers))):
@@ -195,26 +232,57 @@ def _searched(record: _Record, arm: ResolvedArm, by_replicate: Mapping[int, int]
         if count > most:
             yield f"arm {arm.name} has {count} trials in replicate {replicate}, and its plan {most}"
         elif count < most and record.ran_to_its_end and not may_be_fewer:
-            yield f"it has completed, and arm {arm.name} has only {count} of {most} trials in replicate {replicate}"
+            yield (
+                f"it has completed, and arm {arm.name} has only {count} of {most} "
+                f"trials in replicate {replicate}"
+            )
 
 
-def _confirmed(record: _Record, arm: ResolvedArm, searched: Sequence[Any], runs: Sequence[Any]) -> Iterator[str]:
+def _confirmed(
+    record: _Record, arm: ResolvedArm, searched: Sequence[Any], runs: Sequence[Any]
+) -> Iterator[str]:
     seeds = [confirmation_seed(record.spec.seed, index) for index in range(record.spec.confirmation.seeds)]
     # What a stop cut short is made again.
-    made = Counter((_key(run.parameters), run.seed) for run in runs if run.state != TrialState.CANCELLED.value)
-    yield from (f"arm {arm.name} confirms {dict(key)} on seed {seed} {count} times" for (key, seed), count in made.items() if count > 1)
+    made = Counter(
+        (_key(run.parameters), run.seed) for run in runs if run.state != TrialState.CANCELLED.value
+    )
+    yield from (
+        f"arm {arm.name} confirms {dict(key)} on seed {seed} {count} times"
+        for (key, seed), count in made.items()
+        if count > 1
+    )
     numbers = {trial.number: trial for trial in searched}
     for run in runs:
         origin = numbers.get(run.confirms)
-        if (origin is None or origin.parameters != run.parameters) and _key(run.parameters) != _key(arm.defaults):
-            yield f"trial {run.id} confirms trial {run.confirms} of arm {arm.name}, which has another configuration or is not there"
+        if (origin is None or origin.parameters != run.parameters) and _key(run.parameters) != _key(
+            arm.defaults
+        ):
+            yield (
+                f"trial {run.id} confirms trial {run.confirms} of arm {arm.name}, which has "
+                "another configuration or is not there"
+            )
     if not record.ran_to_its_end or all(trial.state in _NO_RESULT for trial in searched):
         return
     is_maximized = record.plan.workload.direction == "maximize"
     wanted = {_key(arm.defaults)}
     for replicate in range(record.spec.budget.replicates):
-        valued = [trial for trial in searched if trial.replicate == replicate and trial.state == "completed" and trial.value is not None]
-        wanted |= {_key(min(valued, key=lambda trial: (-trial.value if is_maximized else trial.value, trial.number)).parameters)} if valued else set()
+        valued = [
+            trial
+            for trial in searched
+            if trial.replicate == replicate and trial.state == "completed" and trial.value is not None
+        ]
+        wanted |= (
+            {
+                _key(
+                    min(
+                        valued,
+                        key=lambda trial: (-trial.value if is_maximized else trial.value, trial.number),
+                    ).parameters
+                )
+            }
+            if valued
+            else set()
+        )
     for key, seed in itertools.product(wanted, seeds):
         if not made[key, seed]:
             yield f"it has completed, and arm {arm.name} does not confirm {dict(key)} on seed {seed}"
@@ -259,7 +327,10 @@ def _told_in_order(record: _Record) -> Iterator[str]:
                 yield f"event {event.number} tells that it left {event.data['from']}, and it was {state}"
             state, changes = event.data["to"], changes + 1
     if (state, changes + 1) != (row.state, row.version):
-        yield f"its events end at {state} after {changes} changes, and it is {row.state} at version {row.version}"
+        yield (
+            f"its events end at {state} after {changes} changes, and it is "
+            f"{row.state} at version {row.version}"
+        )
     known = {trial.id for trial in record.trials}
     unknown = {event.data["trial"] for event in record.events if "trial" in event.data} - known
     yield from (f"its events tell of trial {trial_id}, which is not there" for trial_id in sorted(unknown))

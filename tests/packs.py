@@ -1,6 +1,19 @@
 """Packs for tests: small to write, and read as what their members measured."""
 
-__all__ = ["CPU", "OPTIMIZERS", "WORKLOADS", "data_of", "first", "member", "outcome_of", "pack_of", "rungs", "shortened", "story", "train"]
+__all__ = [
+    "CPU",
+    "OPTIMIZERS",
+    "WORKLOADS",
+    "data_of",
+    "first",
+    "member",
+    "outcome_of",
+    "pack_of",
+    "rungs",
+    "shortened",
+    "story",
+    "train",
+]
 
 import functools
 from pathlib import Path
@@ -33,12 +46,26 @@ def first(split: Split, examples: int) -> Split:
 
 def shortened(data: Data, train: int, rest: int) -> Data:
     """Return the first examples of each split."""
-    return Data(train=first(data.train, train), validation=first(data.validation, rest), test=first(data.test, rest))
+    return Data(
+        train=first(data.train, train), validation=first(data.validation, rest), test=first(data.test, rest)
+    )
 
 
-def member(optimizer: str, trial_id: str = "t", *, seed: int = 0, given: Parameters | None = None, **parameters: Scalar) -> Member:
+def member(
+    optimizer: str,
+    trial_id: str = "t",
+    *,
+    seed: int = 0,
+    given: Parameters | None = None,
+    **parameters: Scalar,
+) -> Member:
     """Return a member at the optimizer's defaults but for what is given."""
-    return Member(trial_id=trial_id, attempt=1, parameters={**OPTIMIZERS[optimizer].card.defaults, **(given or {}), **parameters}, seed=seed)
+    return Member(
+        trial_id=trial_id,
+        attempt=1,
+        parameters={**OPTIMIZERS[optimizer].card.defaults, **(given or {}), **parameters},
+        seed=seed,
+    )
 
 
 def pack_of(workload: Workload, optimizer: str, *members: Member, epochs: int = 2, **settings: Any) -> Pack:
@@ -58,21 +85,49 @@ def pack_of(workload: Workload, optimizer: str, *members: Member, epochs: int = 
     return Pack.model_validate({**given, **settings})
 
 
-def train(pack: Pack, workload: Workload | None = None, data: Data | None = None, *, fits: Fits | None = None) -> list[EpochReport]:
+def train(
+    pack: Pack, workload: Workload | None = None, data: Data | None = None, *, fits: Fits | None = None
+) -> list[EpochReport]:
     """Return all reports of a pack."""
     workload = workload or WORKLOADS[pack.workload]
-    return list(train_pack(pack, workload=workload, entry=OPTIMIZERS[pack.optimizer], data=data or data_of(workload), device=CPU, fits=fits))
+    return list(
+        train_pack(
+            pack,
+            workload=workload,
+            entry=OPTIMIZERS[pack.optimizer],
+            data=data or data_of(workload),
+            device=CPU,
+            fits=fits,
+        )
+    )
 
 
-def rungs(pack: Pack, folder: Path, *epochs: int, workload: Workload | None = None, data: Data | None = None) -> list[EpochReport]:
-    """Return the reports of a pack that stops at these epochs, and goes on each time with the members that are left."""
+def rungs(
+    pack: Pack, folder: Path, *epochs: int, workload: Workload | None = None, data: Data | None = None
+) -> list[EpochReport]:
+    """Return the reports of a pack that stops at these epochs, and goes on each time with the members that
+    are left.
+    """
     reports: list[EpochReport] = []
     members, done = pack.members, 0
     for to_epoch in (*epochs, pack.epochs):
-        part = {**pack.model_dump(), "members": members, "from_epoch": done, "to_epoch": to_epoch, "checkpoints": str(folder)}
+        part = {
+            **pack.model_dump(),
+            "members": members,
+            "from_epoch": done,
+            "to_epoch": to_epoch,
+            "checkpoints": str(folder),
+        }
         reports += train(Pack.model_validate(part), workload, data)
-        left = {report.trial_id: report.checkpoint for report in reports[-1].members if report.outcome is None}
-        members, done = tuple(m.model_copy(update={"checkpoint": left[m.trial_id]}) for m in members if m.trial_id in left), to_epoch
+        left = {
+            report.trial_id: report.checkpoint for report in reports[-1].members if report.outcome is None
+        }
+        members, done = (
+            tuple(
+                m.model_copy(update={"checkpoint": left[m.trial_id]}) for m in members if m.trial_id in left
+            ),
+            to_epoch,
+        )
         if not members:
             break
     return reports

@@ -17,9 +17,20 @@ from studies.views import StudyView, TrialView
 LEASE_S = 60.0
 
 
-def report(trial: PendingTrial, epoch: int, *, elapsed_s: float | None = None, validation_metric: float | None = 0.5, **fields: Any) -> Report:
+def report(
+    trial: PendingTrial,
+    epoch: int,
+    *,
+    elapsed_s: float | None = None,
+    validation_metric: float | None = 0.5,
+    **fields: Any,
+) -> Report:
     """Return what a trial says after an epoch."""
-    measurement = {"epoch": epoch, "elapsed_s": 0.5 * epoch if elapsed_s is None else elapsed_s, "validation_metric": validation_metric}
+    measurement = {
+        "epoch": epoch,
+        "elapsed_s": 0.5 * epoch if elapsed_s is None else elapsed_s,
+        "validation_metric": validation_metric,
+    }
     return Report(trial.id, trial.attempt, measurement, **fields)
 
 
@@ -48,16 +59,45 @@ class Run:
         """Create trials of an arm; number 0 has the arm's defaults."""
         defaults = next(a.defaults for a in self.writer.plan().arms if a.name == arm)
         return self.writer.create(
-            [NewTrial(arm, n, "default" if n == 0 else "sampled", defaults if n == 0 else defaults | {"lr": 1e-3 * (n + 1)}, seed=7) for n in numbers]
+            [
+                NewTrial(
+                    arm,
+                    n,
+                    "default" if n == 0 else "sampled",
+                    defaults if n == 0 else defaults | {"lr": 1e-3 * (n + 1)},
+                    seed=7,
+                )
+                for n in numbers
+            ]
         )
 
-    def confirm(self, *numbers: int, seeds: int = 2, first: int = 0, arm: str = "adamp") -> tuple[PendingTrial, ...]:
-        """Create confirmation trials of an arm's trials of these numbers, each on so many fresh seeds; their own numbers begin at `first`."""
-        found = {trial.number: trial for trial in self.store.every_trial(self.claim.study_id) if trial.arm == arm}
-        pairs = [(found[n], confirmation_seed(self.study.spec.seed, index)) for n in numbers for index in range(seeds)]
+    def confirm(
+        self, *numbers: int, seeds: int = 2, first: int = 0, arm: str = "adamp"
+    ) -> tuple[PendingTrial, ...]:
+        """Create confirmation trials of an arm's trials of these numbers, each on so many fresh seeds.
+
+        Their own numbers begin at `first`.
+        """
+        found = {
+            trial.number: trial for trial in self.store.every_trial(self.claim.study_id) if trial.arm == arm
+        }
+        pairs = [
+            (found[n], confirmation_seed(self.study.spec.seed, index))
+            for n in numbers
+            for index in range(seeds)
+        ]
         return self.writer.create(
             [
-                NewTrial(arm, n, of.origin, of.parameters, seed, of.replicate, phase="confirmation", confirms=of.number)
+                NewTrial(
+                    arm,
+                    n,
+                    of.origin,
+                    of.parameters,
+                    seed,
+                    of.replicate,
+                    phase="confirmation",
+                    confirms=of.number,
+                )
                 for n, (of, seed) in enumerate(pairs, start=first)
             ]
         )
@@ -72,11 +112,15 @@ class Run:
         """Report a trial's two epochs, the last of which completes it."""
         self.writer.record([report(trial, 1, elapsed_s=cost_s / 2, validation_metric=value / 2)])
         ended = {"ended": "completed", "value": value, "best_epoch": 2, "test_value": value - 0.01}
-        self.writer.record([report(trial, 2, elapsed_s=cost_s, validation_metric=value, worker="host:1", **ended)])
+        self.writer.record(
+            [report(trial, 2, elapsed_s=cost_s, validation_metric=value, worker="host:1", **ended)]
+        )
 
     def diverge(self, trial: PendingTrial) -> None:
         """Report that a trial's first epoch was its last."""
-        self.writer.record([report(trial, 1, validation_metric=None, ended="diverged", reason="the loss became nan")])
+        self.writer.record(
+            [report(trial, 1, validation_metric=None, ended="diverged", reason="the loss became nan")]
+        )
 
     def every_event(self) -> Sequence[tuple[str, dict[str, object]]]:
         """Return kind and data of everything that happened to the study."""

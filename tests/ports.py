@@ -14,7 +14,10 @@ def free_port() -> int:
 
 
 def own_address() -> str:
-    """Return an address of this machine that is not its loopback: Ray takes that for one of its own choosing."""
+    """Return an address of this machine that is not its loopback.
+
+    Ray takes that for one of its own choosing.
+    """
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
             # Reserved for documentation; nothing is sent.

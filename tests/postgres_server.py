@@ -1,4 +1,7 @@
-"""A real PostgreSQL server for tests: started in a folder of its own, reached over a Unix socket, stopped by its own process id."""
+"""A real PostgreSQL server for tests.
+
+Started in a folder of its own, reached over a Unix socket, stopped by its own process id.
+"""
 
 import contextlib
 import os
@@ -36,7 +39,9 @@ _STOP_S = 10
 
 def binaries() -> Path | None:
     """Return the folder of the newest PostgreSQL that Debian's packages have installed, or None."""
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: float(path.parent.parent.name))
+    found = sorted(
+        Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: float(path.parent.parent.name)
+    )
     return found[-1].parent if found else None
 
 
@@ -66,7 +71,9 @@ class PostgresServer:
 
     def run(self, statement: str, *, database: str = "postgres") -> None:
         """Run one statement outside of any transaction."""
-        with psycopg.connect(host=str(self._sockets), user="postgres", dbname=database, autocommit=True) as connection:
+        with psycopg.connect(
+            host=str(self._sockets), user="postgres", dbname=database, autocommit=True
+        ) as connection:
             connection.execute(statement.encode())
 
     def start(self) -> None:
@@ -99,7 +106,10 @@ class PostgresServer:
         self._process.wait()
 
     def freeze(self) -> None:
-        """Stop all its processes where they are: the kernel goes on to take what is sent to them, and they answer nothing."""
+        """Stop all its processes where they are.
+
+        The kernel goes on to take what is sent to them, and they answer nothing.
+        """
         self._signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
@@ -165,15 +175,23 @@ def postgres_server(**settings: str) -> Iterator[PostgresServer]:
 
 
 def _as_postgres() -> dict[str, Any]:
-    """Return how its programs are started: PostgreSQL refuses to run as root, and Debian's package brings a user for it."""
+    """Return how its programs are started.
+
+    PostgreSQL refuses to run as root, and Debian's package brings a user for it.
+    """
     return {"user": "postgres", "group": "postgres", "extra_groups": []} if os.geteuid() == 0 else {}
 
 
 def _quick_folder() -> Path:
-    """Return where many small files are made quickly, and whose path is short: that of a socket may have 107 characters at most."""
+    """Return where many small files are made quickly, and whose path is short.
+
+    That of a socket may have 107 characters at most.
+    """
     memory = Path("/dev/shm")
     # Containers often have 64 MiB of it.
-    has_room = memory.is_dir() and os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > _NEEDED_BYTES
+    has_room = (
+        memory.is_dir() and os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > _NEEDED_BYTES
+    )
     return memory if has_room else Path("/tmp")
 
 

@@ -1,4 +1,7 @@
-"""Studies whose hopeless trials are pruned: packs trained from rung to rung by the real rules, with results as in `trained_studies`; no torch."""
+"""Studies whose hopeless trials are pruned.
+
+Packs trained from rung to rung by the real rules, with results as in `trained_studies`; no torch.
+"""
 
 import math
 from typing import Any, Self
@@ -21,7 +24,10 @@ class Pruned:
     """A study with a run that trains a pack of each arm in turn: promoted trials before new ones."""
 
     def __init__(self, store: Store, *, pack: int = 3, **fields: Any) -> None:
-        """Submit a study and claim it for its run; fields are those of the study, ASHA over 9 epochs by default."""
+        """Submit a study and claim it for its run.
+
+        Fields are those of the study, ASHA over 9 epochs by default.
+        """
         self.store = store
         body = study_body(**{"pruner": "asha", "budget": {"trials_per_arm": 9, "epochs": 9}, **fields})
         self.study: StudyView = store.submit(parse_spec(body))
@@ -32,7 +38,8 @@ class Pruned:
         self._arms = {arm.name: arm for arm in store.arms(self.study.id)}
         spec, maximize = self.study.spec, self.study.workload_card.direction == "maximize"
         self._ladders = {
-            name: Ladder(spec.pruner, epochs=self.study.epochs, trials=arm.progress.trials, maximize=maximize) for name, arm in self._arms.items()
+            name: Ladder(spec.pruner, epochs=self.study.epochs, trials=arm.progress.trials, maximize=maximize)
+            for name, arm in self._arms.items()
         }
         self._promoted: dict[str, list[PendingTrial]] = {name: [] for name in self._arms}
         self._begun = dict.fromkeys(self._arms, 0)
@@ -44,8 +51,20 @@ class Pruned:
 
     def fit(self, optimizer: str, *, width: int, reason: str | None = None, **rates: float) -> Self:
         """Remember what a worker measured of an optimizer's packs on the CPU; rates as `w1`, `w8`."""
-        card = {"workload": self.study.workload, "optimizer": optimizer, "batch_size": self.study.batch_size, "device": "cpu", "width": width}
-        self.writer.remember_fit({**card, "reason": reason, "trial_steps_per_s": {int(name[1:]): rate for name, rate in rates.items()}})
+        card = {
+            "workload": self.study.workload,
+            "optimizer": optimizer,
+            "batch_size": self.study.batch_size,
+            "device": "cpu",
+            "width": width,
+        }
+        self.writer.remember_fit(
+            {
+                **card,
+                "reason": reason,
+                "trial_steps_per_s": {int(name[1:]): rate for name, rate in rates.items()},
+            }
+        )
         return self
 
     def train(self, packs: int | None = None) -> Self:
@@ -69,14 +88,19 @@ class Pruned:
         else:
             first = self._begun[arm]
             self._begun[arm] = last = min(first + self._pack, self._arms[arm].progress.trials)
-            pack = list(self.writer.create([self._new(self._arms[arm], number) for number in range(first, last)]))
+            pack = list(
+                self.writer.create([self._new(self._arms[arm], number) for number in range(first, last)])
+            )
             for trial in pack:
                 ladder.begin(trial.number)
         self.writer.start(pack)
         return pack
 
     def train_pack(self, arm: str) -> bool:
-        """Train an arm's next pack to its trials' next stops, and carry out what the rules decide; return whether there was one."""
+        """Train an arm's next pack to its trials' next stops, and carry out what the rules decide.
+
+        Return whether there was one.
+        """
         pack = self.begin_pack(arm)
         for trial in pack:
             for epoch in range(trial.epochs_done + 1, trial.to_epoch + 1):
@@ -105,16 +129,30 @@ class Pruned:
             parameters["lr"] = 1e-4 * 10 ** (3 * (number * _SPREAD % 1))
         ladder = self._ladders[arm.name]
         origin = "sampled" if number else "default"
-        return NewTrial(arm.name, number, origin, parameters, seed=7, to_epoch=ladder.first_stop(number), bracket=ladder.bracket(number))
+        return NewTrial(
+            arm.name,
+            number,
+            origin,
+            parameters,
+            seed=7,
+            to_epoch=ladder.first_stop(number),
+            bracket=ladder.bracket(number),
+        )
 
     def _diverges(self, trial: PendingTrial) -> bool:
         return float(trial.parameters["lr"]) > _TOO_HOT
 
     def report(self, trial: PendingTrial, epoch: int, *, size: int) -> None:
-        """Report one epoch of a trial that is trained in a pack of this size; `settle` tells what comes of it."""
+        """Report one epoch of a trial that is trained in a pack of this size.
+
+        `settle` tells what comes of it.
+        """
         ladder, epochs = self._ladders[trial.arm], self.study.epochs
         best_lr = 3e-3 * (self._arms[trial.arm].position + 1)
-        share = max(0.1, 0.98 - 0.05 * math.log10(float(trial.parameters["lr"]) / best_lr) ** 2 - 0.0005 * trial.number)
+        share = max(
+            0.1,
+            0.98 - 0.05 * math.log10(float(trial.parameters["lr"]) / best_lr) ** 2 - 0.0005 * trial.number,
+        )
         accuracy = 0.1 + (share - 0.1) * (1 - math.exp(-4 * epoch / epochs))
         value = accuracy if self.study.workload_card.direction == "maximize" else 5.0 - 3.5 * accuracy
         measurement: dict[str, Any] = {
@@ -128,7 +166,16 @@ class Pruned:
         pack: dict[str, Any] = {"worker": "host:1", "pack_size": size}
         if self._diverges(trial):
             self.writer.record(
-                [Report(trial.id, trial.attempt, measurement | {"validation_metric": None}, ended="diverged", reason="the loss was nan", **pack)]
+                [
+                    Report(
+                        trial.id,
+                        trial.attempt,
+                        measurement | {"validation_metric": None},
+                        ended="diverged",
+                        reason="the loss was nan",
+                        **pack,
+                    )
+                ]
             )
             ladder.end(trial.number, completed=False)
         elif epoch == epochs:
@@ -136,7 +183,17 @@ class Pruned:
             self.writer.record([Report(trial.id, trial.attempt, measurement, **done, **pack)])
             ladder.end(trial.number, completed=True)
         elif epoch == trial.to_epoch:
-            self.writer.record([Report(trial.id, trial.attempt, measurement, checkpoint=f"file:///kept/{trial.id}-{epoch}", **pack)])
+            self.writer.record(
+                [
+                    Report(
+                        trial.id,
+                        trial.attempt,
+                        measurement,
+                        checkpoint=f"file:///kept/{trial.id}-{epoch}",
+                        **pack,
+                    )
+                ]
+            )
             ladder.wait(trial.number, value)
         else:
             self.writer.record([Report(trial.id, trial.attempt, measurement, **pack)])

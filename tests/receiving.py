@@ -1,4 +1,7 @@
-"""A receiver of webhooks: a real HTTP server on loopback that keeps what it was sent, and answers as a test likes."""
+"""A receiver of webhooks.
+
+A real HTTP server on loopback that keeps what it was sent, and answers as a test likes.
+"""
 
 __all__ = ["Received", "Receiver", "receiver"]
 
@@ -23,7 +26,9 @@ class Received:
     body: bytes
 
     def verified(self, secret: str) -> Any:
-        """Return what the body says, once the signature was found right by the specification's own library."""
+        """Return what the body says, once the signature was found right by the specification's own
+        library.
+        """
         return Webhook(secret).verify(self.body, self.headers)
 
 
@@ -56,7 +61,9 @@ def receiver(*, tls: ssl.SSLContext | None = None) -> Iterator[Receiver]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers.get("content-length", "0")))
-            made.received.append(Received(self.path, {name.lower(): value for name, value in self.headers.items()}, body))
+            made.received.append(
+                Received(self.path, {name.lower(): value for name, value in self.headers.items()}, body)
+            )
             time.sleep(made.delay_s)
             try:
                 self.send_response(made.status)

@@ -1,4 +1,7 @@
-"""Records of studies written by hand: what each trial of a search came to, and each confirmation run, without any store."""
+"""Records of studies written by hand.
+
+What each trial of a search came to, and each confirmation run, without any store.
+"""
 
 __all__ = ["Arm", "Outcome", "around", "falling", "record"]
 
@@ -19,18 +22,25 @@ from studies.states import FINISHED_TRIAL_STATES, StudyState, TrialState, allowe
 from studies.views import ArmView, MeasurementView, Progress, StudyRecord, StudyView, TrialView
 
 Outcome = float | str
-"""What a trial came to: its validation value, or the state that it is in without one ('diverged', 'pruned', 'failed', 'running' ...)."""
+"""What a trial came to: its validation value, or the state that it is in without one ('diverged', 'pruned',
+'failed', 'running' ...).
+"""
 
 _START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def falling(best: float, *, trials: int = 40, step: float = 0.0005) -> list[Outcome]:
-    """Return what a search came to whose trials lie `step` apart, the best of them somewhere in the middle."""
+    """Return what a search came to whose trials lie `step` apart, the best of them somewhere in the
+    middle.
+    """
     return [best - step * ((7 * n + 3) % trials) for n in range(trials)]
 
 
 def around(mean: float, *, seeds: int = 5, turn: int = 0) -> list[Outcome]:
-    """Return runs a tenth of a point or so around a mean; those of another `turn` differ from them by amounts that vary."""
+    """Return runs a tenth of a point or so around a mean.
+
+    Those of another `turn` differ from them by amounts that vary.
+    """
     noise = (0.0, 0.001, -0.001, 0.0015, -0.0015, 0.0005, -0.0005)
     return [mean + noise[(n * (turn + 1) + turn) % len(noise)] for n in range(seeds)]
 
@@ -41,11 +51,13 @@ class Arm:
 
     Attributes:
         search: what each trial of its search came to; with several replicates one sequence for each.
-        best: test values, or states, of its best configuration on fresh seeds; with several replicates one sequence for each.
+        best: test values, or states, of its best configuration on fresh seeds; with several replicates one
+            sequence for each.
         defaults: the same of its defaults.
         parameters: by trial number what differs from the builder's own choice.
         shift: by how much the validation values of confirmation runs exceed their test values.
-        curves: validation values epoch by epoch of the best configuration's runs; by default they rise to the run's value, or fall.
+        curves: validation values epoch by epoch of the best configuration's runs; by default they rise to the
+            run's value, or fall.
         cost_s: seconds of each trial.
         optimizer: its optimizer, where the arm is not named for it.
         space: what the study sets itself.
@@ -74,9 +86,16 @@ def record(
     """Return the record of a study of these arms; `fields` replace or add to its spec."""
     most = max((len(line) for arm in arms.values() for line in _lines(arm.search)), default=1)
     replicates = max((len(_lines(arm.search)) for arm in arms.values()), default=1)
-    entries = [{"optimizer": arm.optimizer or name, "name": name, "space": dict(arm.space)} for name, arm in arms.items()]
+    entries = [
+        {"optimizer": arm.optimizer or name, "name": name, "space": dict(arm.space)}
+        for name, arm in arms.items()
+    ]
     budget = {"trials_per_arm": max(1, most), "epochs": 4, "replicates": max(1, replicates)}
-    spec = parse_spec(study_body(arms=entries, **{"budget": budget, "sampler": "random", "confirmation": {"seeds": 5}} | fields))
+    spec = parse_spec(
+        study_body(
+            arms=entries, **{"budget": budget, "sampler": "random", "confirmation": {"seeds": 5}} | fields
+        )
+    )
     plan = resolve(spec, known or catalog())
     trials: list[TrialView] = []
     runs: list[TrialView] = []
@@ -125,7 +144,13 @@ def record(
         spec=spec,
         environment=dict(environment or {"python": "3.11"}),
     )
-    return StudyRecord(study=study, arms=tuple(views), trials=tuple(trials), confirmations=tuple(runs), measurements=measurements)
+    return StudyRecord(
+        study=study,
+        arms=tuple(views),
+        trials=tuple(trials),
+        confirmations=tuple(runs),
+        measurements=measurements,
+    )
 
 
 def _lines(outcomes: Sequence[Outcome] | Sequence[Sequence[Outcome]]) -> list[Sequence[Outcome]]:
@@ -136,7 +161,16 @@ def _lines(outcomes: Sequence[Outcome] | Sequence[Sequence[Outcome]]) -> list[Se
     return [flat] if flat else [line for line in outcomes if not isinstance(line, float | int | str)]
 
 
-def _trial(study_id: str, arm: str, number: int, outcome: Outcome, *, epochs: int, test: float | None = None, **fields: Any) -> TrialView:
+def _trial(
+    study_id: str,
+    arm: str,
+    number: int,
+    outcome: Outcome,
+    *,
+    epochs: int,
+    test: float | None = None,
+    **fields: Any,
+) -> TrialView:
     state = TrialState.COMPLETED if isinstance(outcome, float) else TrialState(outcome)
     is_confirmation = fields.get("phase") == "confirmation"
     value = outcome if isinstance(outcome, float) else None
@@ -196,12 +230,20 @@ def _search(study_id: str, arm: ResolvedArm, told: Arm, spec: StudySpec, epochs:
 
 
 def _best(trials: Sequence[TrialView], replicate: int | None, sign: int) -> TrialView | None:
-    completed = [trial for trial in trials if trial.value is not None and replicate in {None, trial.replicate}]
+    completed = [
+        trial for trial in trials if trial.value is not None and replicate in {None, trial.replicate}
+    ]
     return max(completed, key=lambda trial: (sign * (trial.value or 0.0), -trial.number), default=None)
 
 
 def _confirmations(
-    study_id: str, arm: ResolvedArm, told: Arm, spec: StudySpec, epochs: int, trials: Sequence[TrialView], sign: int
+    study_id: str,
+    arm: ResolvedArm,
+    told: Arm,
+    spec: StudySpec,
+    epochs: int,
+    trials: Sequence[TrialView],
+    sign: int,
 ) -> list[TrialView]:
     found: list[TrialView] = []
     asked = [(_best(trials, replicate, sign), line) for replicate, line in enumerate(_lines(told.best))]
@@ -230,8 +272,18 @@ def _confirmations(
 
 def _measured(run: TrialView, curve: Sequence[float], sign: int) -> tuple[MeasurementView, ...]:
     end = run.value if run.value is not None else 0.5
-    values = curve or [end - sign * 0.4 * 0.1**epoch * (epoch < run.to_epoch) for epoch in range(1, run.to_epoch + 1)]
-    fields = ("lr", "train_loss", "validation_loss", "weight_norm", "effective_step", "projected_fraction", "gradient_cosine")
+    values = curve or [
+        end - sign * 0.4 * 0.1**epoch * (epoch < run.to_epoch) for epoch in range(1, run.to_epoch + 1)
+    ]
+    fields = (
+        "lr",
+        "train_loss",
+        "validation_loss",
+        "weight_norm",
+        "effective_step",
+        "projected_fraction",
+        "gradient_cosine",
+    )
     return tuple(
         MeasurementView(epoch=epoch, elapsed_s=0.5 * epoch, validation_metric=value, **dict.fromkeys(fields))
         for epoch, value in enumerate(values[: run.epochs_done], start=1)

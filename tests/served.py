@@ -1,4 +1,7 @@
-"""Real servers on ports of this machine: an app in a thread of its own, and `serve` in a process of its own."""
+"""Real servers on ports of this machine.
+
+An app in a thread of its own, and `serve` in a process of its own.
+"""
 
 import socket
 import subprocess
@@ -18,7 +21,10 @@ from service.serve import Server
 __all__ = ["process", "serving", "wait_until_it_answers"]
 
 _ROOT = Path(__file__).parents[1]
-_CODE = "import sys; from service.serve import serve; from service.settings import Settings; sys.exit(serve(Settings.load()))"
+_CODE = (
+    "import sys; from service.serve import serve; from service.settings import Settings; "
+    "sys.exit(serve(Settings.load()))"
+)
 
 
 @contextmanager
@@ -46,7 +52,14 @@ def serving(app: FastAPI, port: int = 0, *, patience: Patience | None = None) ->
 def process(home: Path, **environment: str) -> Generator[subprocess.Popen[str]]:
     """Start `serve` in a process of its own and end it afterwards."""
     given = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(_ROOT), "TANGENT_HOME": str(home), **environment}
-    started = subprocess.Popen([sys.executable, "-c", _CODE], cwd=home, env=given, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    started = subprocess.Popen(
+        [sys.executable, "-c", _CODE],
+        cwd=home,
+        env=given,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
     try:
         yield started
     finally:

@@ -1,4 +1,7 @@
-"""A regression problem small enough for every optimizer test: a float64 model with every kind of parameter that optimizers tell apart."""
+"""A regression problem small enough for every optimizer test.
+
+A float64 model with every kind of parameter that optimizers tell apart.
+"""
 
 __all__ = ["build_model", "loss_of", "train"]
 
@@ -10,10 +13,22 @@ from torch.optim import Optimizer
 
 
 def build_model() -> nn.Module:
-    """Return the same model each time: a scale-invariant convolution, its norm, a hidden matrix, an output matrix and biases."""
+    """Return the same model each time.
+
+    A scale-invariant convolution, its norm, a hidden matrix, an output matrix and biases.
+    """
     generator = torch.Generator().manual_seed(0)
-    # No bias before the norm: its gradient would be rounding noise, which Adam's kind blows up to steps of full size.
-    layers = (nn.Conv2d(1, 3, 3, bias=False), nn.BatchNorm2d(3), nn.ReLU(), nn.Flatten(), nn.Linear(12, 6), nn.Tanh(), nn.Linear(6, 1))
+    # No bias before the norm: its gradient would be rounding noise, which Adam's kind blows up to steps of
+    # full size.
+    layers = (
+        nn.Conv2d(1, 3, 3, bias=False),
+        nn.BatchNorm2d(3),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(12, 6),
+        nn.Tanh(),
+        nn.Linear(6, 1),
+    )
     model = nn.Sequential(*layers).double()
     with torch.no_grad():
         for parameter in model.parameters():
@@ -27,13 +42,18 @@ def build_model() -> nn.Module:
 def loss_of(model: nn.Module, *, rows: slice = slice(None)) -> Tensor:
     """Return the mean squared error on these of the problem's 32 images of 4 by 4, in the model's dtype."""
     generator = torch.Generator().manual_seed(1)
-    images = torch.randn(32, 1, 4, 4, generator=generator, dtype=torch.float64).to(next(model.parameters()).dtype)[rows]
+    images = torch.randn(32, 1, 4, 4, generator=generator, dtype=torch.float64).to(
+        next(model.parameters()).dtype
+    )[rows]
     targets = images[:, 0, 1:3, 1:3].sum(dim=(1, 2)).unsqueeze(1)
     return (model(images) - targets).square().mean()
 
 
 def train(model: nn.Module, optimizer: Optimizer | Sequence[Optimizer], *, steps: int) -> Tensor:
-    """Return all parameters after each step on 8 images, [steps, parameters]; several optimizers step one after the other."""
+    """Return all parameters after each step on 8 images, [steps, parameters].
+
+    Several optimizers step one after the other.
+    """
     optimizers = [optimizer] if isinstance(optimizer, Optimizer) else list(optimizer)
     trajectory: list[Tensor] = []
     for step in range(steps):

@@ -1,4 +1,7 @@
-"""Studies with results as training gives them: curves that rise, probes, an lr that is best, trials that diverge above it. No torch, no chance."""
+"""Studies with results as training gives them.
+
+Curves that rise, probes, an lr that is best, trials that diverge above it. No torch, no chance.
+"""
 
 import math
 from dataclasses import dataclass, replace
@@ -42,7 +45,9 @@ class Trained:
         self._width = width
         self._arms = {arm.name: arm for arm in store.arms(self.study.id)}
         most = max(arm.progress.trials for arm in self._arms.values())
-        self._waiting = [self._new(arm, n) for n in range(most) for arm in self._arms.values() if n < arm.progress.trials]
+        self._waiting = [
+            self._new(arm, n) for n in range(most) for arm in self._arms.values() if n < arm.progress.trials
+        ]
         self._in_flight: list[_InFlight] = []
 
     @property
@@ -58,26 +63,39 @@ class Trained:
         return self
 
     def confirm(self) -> Self:
-        """Train the best of each arm's replicates, and its defaults, once more on every fresh seed that the study asks for."""
-        known = {(trial.arm, trial.confirms, trial.seed) for trial in self.store.every_trial(self.id, phase="confirmation")}
+        """Train the best of each arm's replicates, and its defaults, once more on every fresh seed that the
+        study asks for.
+        """
+        known = {
+            (trial.arm, trial.confirms, trial.seed)
+            for trial in self.store.every_trial(self.id, phase="confirmation")
+        }
         numbers = {name: sum(arm == name for arm, *_ in known) for name in self._arms}
         for arm in self._arms:
             for trial in self._to_confirm(arm):
                 for index in range(self.study.spec.confirmation.seeds):
                     seed = confirmation_seed(self.study.spec.seed, index)
                     if (arm, trial.number, seed) not in known:
-                        again = NewTrial(arm, numbers[arm], trial.origin, trial.parameters, seed, trial.replicate)
+                        again = NewTrial(
+                            arm, numbers[arm], trial.origin, trial.parameters, seed, trial.replicate
+                        )
                         self._waiting.append(replace(again, phase="confirmation", confirms=trial.number))
                         numbers[arm] += 1
         return self.train()
 
     def _to_confirm(self, arm: str) -> list[TrialView]:
-        """Return the trials that are confirmed: the best of each replicate, then the defaults; of those that are configured alike the first."""
+        """Return the trials that are confirmed: the best of each replicate, then the defaults.
+
+        Of those that are configured alike the first.
+        """
         sign = -1 if self.study.workload_card.direction == "maximize" else 1
         trials = [trial for trial in self.store.every_trial(self.id) if trial.arm == arm]
         done = [trial for trial in trials if trial.state is TrialState.COMPLETED]
         best = [
-            min((trial for trial in done if trial.replicate == replicate), key=lambda t: (sign * (t.value or 0.0), t.number))
+            min(
+                (trial for trial in done if trial.replicate == replicate),
+                key=lambda t: (sign * (t.value or 0.0), t.number),
+            )
             for replicate in sorted({trial.replicate for trial in done})
         ]
         defaults = next(trial for trial in trials if trial.number == 0)
@@ -96,7 +114,11 @@ class Trained:
         while len(self._in_flight) < self._width and self._waiting:
             self._in_flight.append(self._started(self._waiting.pop(0)))
         self._writer.record([self._report(one) for one in self._in_flight])
-        self._in_flight = [one for one in self._in_flight if one.epoch < self.study.epochs and not (one.diverges and one.epoch >= 1)]
+        self._in_flight = [
+            one
+            for one in self._in_flight
+            if one.epoch < self.study.epochs and not (one.diverges and one.epoch >= 1)
+        ]
         return bool(self._in_flight or self._waiting)
 
     def _new(self, arm: ArmView, number: int) -> NewTrial:
@@ -105,9 +127,19 @@ class Trained:
         parameters: Parameters = dict(arm.defaults)
         is_default = number < replicates
         if not is_default:
-            parameters |= {name: _sampled(d, number * spread % 1) for (name, d), spread in zip(arm.space.items(), _SPREADS, strict=False)}
+            parameters |= {
+                name: _sampled(d, number * spread % 1)
+                for (name, d), spread in zip(arm.space.items(), _SPREADS, strict=False)
+            }
         replicate = number % replicates
-        return NewTrial(arm.name, number, "default" if is_default else "sampled", parameters, seed=7 + replicate, replicate=replicate)
+        return NewTrial(
+            arm.name,
+            number,
+            "default" if is_default else "sampled",
+            parameters,
+            seed=7 + replicate,
+            replicate=replicate,
+        )
 
     def _started(self, new: NewTrial) -> _InFlight:
         [trial] = self._writer.create([new])
@@ -123,7 +155,11 @@ class Trained:
             share += 0.001 * (new.seed % 7 - 5) + 0.0005 * (new.seed // 7 % 5 + position) % 0.002
         # A validation set of 300 knows no finer steps; ties are common, and the page has to live with them.
         value = round(300 * max(0.1, share)) / 300
-        return _InFlight(trial, value if self.study.workload_card.direction == "maximize" else 5.0 - 3.5 * value, lr > _TOO_HOT * best_lr)
+        return _InFlight(
+            trial,
+            value if self.study.workload_card.direction == "maximize" else 5.0 - 3.5 * value,
+            lr > _TOO_HOT * best_lr,
+        )
 
     def _report(self, one: _InFlight) -> Report:
         one.epoch += 1
@@ -144,13 +180,34 @@ class Trained:
             "gradient_cosine": 0.02 / e,
         }
         if one.diverges:
-            lost = dict.fromkeys(("train_loss", "validation_loss", "validation_metric", "weight_norm", "effective_step", "gradient_cosine"))
+            lost = dict.fromkeys(
+                (
+                    "train_loss",
+                    "validation_loss",
+                    "validation_metric",
+                    "weight_norm",
+                    "effective_step",
+                    "gradient_cosine",
+                )
+            )
             return Report(
-                trial.id, trial.attempt, measurement | lost, ended="diverged", reason="the training loss was not finite at step 31 of epoch 1"
+                trial.id,
+                trial.attempt,
+                measurement | lost,
+                ended="diverged",
+                reason="the training loss was not finite at step 31 of epoch 1",
             )
         if e < epochs:
             return Report(trial.id, trial.attempt, measurement)
-        return Report(trial.id, trial.attempt, measurement, ended="completed", value=one.value, best_epoch=e, test_value=one.value - 0.005)
+        return Report(
+            trial.id,
+            trial.attempt,
+            measurement,
+            ended="completed",
+            value=one.value,
+            best_epoch=e,
+            test_value=one.value - 0.005,
+        )
 
 
 def _sampled(dimension: AnyDimension, at: float) -> Scalar:

@@ -1,4 +1,7 @@
-"""What has to hold of one trial, and of an arm's copies in Optuna's tables; `invariants` reads the record and asks for all of it."""
+"""What has to hold of one trial, and of an arm's copies in Optuna's tables.
+
+`invariants` reads the record and asks for all of it.
+"""
 
 import itertools
 import json
@@ -20,16 +23,16 @@ FINISHED = frozenset(state.value for state in FINISHED_TRIAL_STATES)
 _OPTUNAS = {"completed": "COMPLETE", "pruned": "PRUNED", "diverged": "FAIL", "failed": "FAIL"}
 _END = ("state", "value", "reason")
 _COPIES = text(
-    "SELECT t.trial_id, t.number, t.state, v.value FROM trials t JOIN studies s USING (study_id) "
-    "LEFT JOIN trial_values v ON v.trial_id = t.trial_id WHERE s.study_name = :name ORDER BY t.number, t.trial_id"
+    "SELECT t.trial_id, t.number, t.state, v.value FROM trials t JOIN studies s USING (study_id) LEFT JOIN "
+    "trial_values v ON v.trial_id = t.trial_id WHERE s.study_name = :name ORDER BY t.number, t.trial_id"
 )
 _NOTES = text(
-    "SELECT a.trial_id, a.key, a.value_json FROM trial_user_attributes a JOIN trials t USING (trial_id) JOIN studies s USING (study_id) "
-    "WHERE s.study_name = :name"
+    "SELECT a.trial_id, a.key, a.value_json FROM trial_user_attributes a JOIN trials t USING (trial_id) "
+    "JOIN studies s USING (study_id) WHERE s.study_name = :name"
 )
 _STEPS = text(
-    "SELECT i.trial_id, i.step, i.intermediate_value FROM trial_intermediate_values i JOIN trials t USING (trial_id) "
-    "JOIN studies s USING (study_id) WHERE s.study_name = :name"
+    "SELECT i.trial_id, i.step, i.intermediate_value FROM trial_intermediate_values i JOIN trials t USING "
+    "(trial_id) JOIN studies s USING (study_id) WHERE s.study_name = :name"
 )
 
 
@@ -52,10 +55,15 @@ def read_copies(connection: Connection, name: str) -> list[Copy]:
     steps: defaultdict[int, dict[int, float]] = defaultdict(dict)
     for row in connection.execute(_STEPS, {"name": name}):
         steps[row.trial_id][row.step] = row.intermediate_value
-    return [Copy(row.number, row.state, row.value, notes[row.trial_id], steps[row.trial_id]) for row in connection.execute(_COPIES, {"name": name})]
+    return [
+        Copy(row.number, row.state, row.value, notes[row.trial_id], steps[row.trial_id])
+        for row in connection.execute(_COPIES, {"name": name})
+    ]
 
 
-def of_trial(trial: Any, about: Sequence[Any], measured: Sequence[Any], *, spec: StudySpec, plan: ResolvedStudy) -> Iterator[str]:
+def of_trial(
+    trial: Any, about: Sequence[Any], measured: Sequence[Any], *, spec: StudySpec, plan: ResolvedStudy
+) -> Iterator[str]:
     """Yield what is broken of one trial.
 
     Args:
@@ -96,7 +104,8 @@ def _measured(trial: Any, rows: Sequence[Any], *, spec: StudySpec, plan: Resolve
         yield f"it has done {trial.epochs_done} epochs, and measured epochs {epochs}"
         return
     elapsed = [row.elapsed_s for row in rows]
-    # Seconds go on from a checkpoint's: a row that an earlier attempt left beyond it, or a late one wrote, breaks their order.
+    # Seconds go on from a checkpoint's: a row that an earlier attempt left beyond it, or a late one wrote,
+    # breaks their order.
     if any(later <= earlier for earlier, later in itertools.pairwise(elapsed)):
         yield f"its seconds by epoch are {elapsed}: not one history"
     if (elapsed[-1] if elapsed else 0.0) != trial.cost_s:
@@ -109,7 +118,10 @@ def _measured(trial: Any, rows: Sequence[Any], *, spec: StudySpec, plan: Resolve
     for metric in (due, metrics[trial.best_epoch - 1]):
         # What is made by hand may be off by its last digit.
         if not math.isclose(metric, trial.value, rel_tol=1e-12):
-            yield f"its value is {trial.value} of epoch {trial.best_epoch}, where the {spec.objective.at} of {metrics} counts"
+            yield (
+                f"its value is {trial.value} of epoch {trial.best_epoch}, where the "
+                f"{spec.objective.at} of {metrics} counts"
+            )
 
 
 @dataclass
@@ -128,7 +140,10 @@ class _Told:
             yield f"event {event.number} is a {kind}, after its end"
         self.attempt += int(kind == "trial.requeued")
         if data.get("attempt", self.attempt) != self.attempt:
-            yield f"event {event.number}, a {kind}, names attempt {data['attempt']}, and it was at {self.attempt}"
+            yield (
+                f"event {event.number}, a {kind}, names attempt "
+                f"{data['attempt']}, and it was at {self.attempt}"
+            )
         if kind == "trial.started":
             self.started = data["attempt"]
         if kind == "trial.promoted":
@@ -159,7 +174,9 @@ def _said(trial: Any, about: Sequence[Any]) -> Iterator[str]:
         yield f"it was promoted to epoch {told.to_epoch}, and is trained to {trial.to_epoch}"
 
 
-def of_copies(copies: Sequence[Copy], ours: Mapping[str, Any], measured: Mapping[str, Sequence[Any]], *, are_due: bool) -> Iterator[str]:
+def of_copies(
+    copies: Sequence[Copy], ours: Mapping[str, Any], measured: Mapping[str, Sequence[Any]], *, are_due: bool
+) -> Iterator[str]:
     """Yield where what Optuna's tools see of an arm is not what is on record.
 
     Args:
@@ -189,7 +206,13 @@ def _alike(copy: Copy, trial: Any, measured: Sequence[Any]) -> Iterator[str]:
     steps = {row.epoch: row.validation_metric for row in measured if row.validation_metric is not None}
     if copy.state != _OPTUNAS[trial.state] or copy.notes.get("tangent_state") != trial.state:
         yield f"is there as {copy.state} and {copy.notes.get('tangent_state')}, and it is {trial.state}"
-    value = trial.value if trial.state == "completed" else steps[max(steps)] if trial.state == "pruned" and steps else None
+    value = (
+        trial.value
+        if trial.state == "completed"
+        else steps[max(steps)]
+        if trial.state == "pruned" and steps
+        else None
+    )
     if copy.value != value:
         yield f"is there with value {copy.value}, and its own is {value}"
     if copy.notes.get("parameters") != trial.parameters:

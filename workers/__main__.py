@@ -21,15 +21,32 @@ from workers.settings import JOIN, Settings, fault
 
 
 def _settings() -> Settings:
-    parser = argparse.ArgumentParser(prog="python -m workers", description="Run a dispatcher: claim queued studies and train their trials on Ray.")
-    parser.add_argument("--database", dest="database_url", help="database URL (TANGENT_DATABASE_URL; default: SQLite in TANGENT_HOME)")
+    parser = argparse.ArgumentParser(
+        prog="python -m workers",
+        description="Run a dispatcher: claim queued studies and train their trials on Ray.",
+    )
+    parser.add_argument(
+        "--database",
+        dest="database_url",
+        help="database URL (TANGENT_DATABASE_URL; default: SQLite in TANGENT_HOME)",
+    )
     parser.add_argument(
         "--ray",
         dest="ray_address",
-        help="'local', 'head' (one that others can join), HOST:PORT of a head, or join:HOST:PORT (TANGENT_RAY_ADDRESS; default: local)",
+        help=(
+            "'local', 'head' (one that others can join), HOST:PORT of a head, or join:HOST:PORT "
+            "(TANGENT_RAY_ADDRESS; default: local)"
+        ),
     )
-    parser.add_argument("--checkpoints", help="folder or URL that all machines reach (TANGENT_CHECKPOINTS; default: a folder in TANGENT_HOME)")
-    parser.add_argument("--cpus", type=int, help="CPU cores of a local Ray (TANGENT_CPUS; default: all) or of a head (default: none)")
+    parser.add_argument(
+        "--checkpoints",
+        help="folder or URL that all machines reach (TANGENT_CHECKPOINTS; default: a folder in TANGENT_HOME)",
+    )
+    parser.add_argument(
+        "--cpus",
+        type=int,
+        help="CPU cores of a local Ray (TANGENT_CPUS; default: all) or of a head (default: none)",
+    )
     parser.add_argument("--max-runs", type=int, help="studies to run at once (TANGENT_MAX_RUNS; default: 2)")
     given = {name: value for name, value in vars(parser.parse_args()).items() if value is not None}
     return Settings(**given)
@@ -42,7 +59,9 @@ def _node(settings: Settings) -> Node | None:
         return start_head(port=settings.ray_port, node_address=settings.node_address, cpus=settings.cpus or 0)
     if settings.ray_address.startswith(JOIN):
         check_token_mode()
-        return join(settings.ray_address.removeprefix(JOIN), node_address=settings.node_address, cpus=0, gpus=0)
+        return join(
+            settings.ray_address.removeprefix(JOIN), node_address=settings.node_address, cpus=0, gpus=0
+        )
     return None
 
 
@@ -52,7 +71,10 @@ def _refuse(why: str) -> int:
 
 
 def main() -> int:
-    """Serve until SIGTERM or SIGINT; return 1, with one line on stderr, when the database or Ray cannot be used."""
+    """Serve until SIGTERM or SIGINT.
+
+    Return 1, with one line on stderr, when the database or Ray cannot be used.
+    """
     node: Node | None = None
     try:
         settings = _settings()
@@ -64,7 +86,9 @@ def main() -> int:
         # A write that changes nothing: an unwritable database is told before Ray takes its seconds to start.
         store.sign_off(settings.name)
         node = _node(settings)
-        ray_address = start_ray(node.address if node is not None else settings.ray_address, cpus=settings.cpus)
+        ray_address = start_ray(
+            node.address if node is not None else settings.ray_address, cpus=settings.cpus
+        )
         store.announce(announced(), dispatcher=settings.name)
         return _serve(Dispatcher(settings, store, ray_address=ray_address), node, name=settings.name)
     except ValidationError as error:

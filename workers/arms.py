@@ -1,4 +1,7 @@
-"""One arm while its study runs: the searches that are its replicates, and the confirmation of what they found. No SQL, no Ray."""
+"""One arm while its study runs.
+
+The searches that are its replicates, and the confirmation of what they found. No SQL, no Ray.
+"""
 
 __all__ = ["Arm"]
 
@@ -26,9 +29,12 @@ class Arm:
         # Trials of the search and of the confirmation are numbered apart.
         self._numbers, self._confirmation_numbers = _Numbers(), _Numbers()
         self.searches = tuple(
-            Search(plan, spec=spec, study=study, replicate=replicate, next_number=self._numbers.next) for replicate in range(spec.budget.replicates)
+            Search(plan, spec=spec, study=study, replicate=replicate, next_number=self._numbers.next)
+            for replicate in range(spec.budget.replicates)
         )
-        self.confirmation = Confirmation(plan, spec=spec, study=study, searches=self.searches, next_number=self._confirmation_numbers.next)
+        self.confirmation = Confirmation(
+            plan, spec=spec, study=study, searches=self.searches, next_number=self._confirmation_numbers.next
+        )
 
     @property
     def sources(self) -> tuple[Source, ...]:
@@ -46,20 +52,33 @@ class Arm:
         return all(source.is_spent for source in self.sources)
 
     def epochs_ahead(self, source: Source) -> int:
-        """Return the epochs that will still be given to workers for trials such as those of a source: of all replicates, or confirming."""
-        return sum(each.epochs_ahead for each in self.sources if each.is_confirmation == source.is_confirmation)
+        """Return the epochs that will still be given to workers for trials such as those of a source.
+
+        Of all replicates, or confirming.
+        """
+        return sum(
+            each.epochs_ahead for each in self.sources if each.is_confirmation == source.is_confirmation
+        )
 
     def source(self, trial: TrialView | PendingTrial) -> Source:
         """Return the source of a trial."""
         return self.confirmation if trial.phase == "confirmation" else self.searches[trial.replicate]
 
-    def take_up(self, trial: TrialView, pending: PendingTrial | None, rung_values: Mapping[int, float | None], *, is_alone: bool = False) -> None:
+    def take_up(
+        self,
+        trial: TrialView,
+        pending: PendingTrial | None,
+        rung_values: Mapping[int, float | None],
+        *,
+        is_alone: bool = False,
+    ) -> None:
         """Take up a trial from the record, in the order of numbers.
 
         Args:
             trial: as it stands; none is running.
             pending: the same as one that is queued; None where it has ended.
-            rung_values: its objective at the rungs that it has reached, by epoch; None where it is not finite.
+            rung_values: its objective at the rungs that it has reached, by epoch; None where it is not
+                finite.
             is_alone: whether it is to be packed alone.
         """
         if trial.phase == "confirmation":

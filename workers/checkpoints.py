@@ -1,6 +1,9 @@
-"""Checkpoints: a member's state at a rung, as a torch file under any URL that fsspec knows (a folder, a shared volume, a bucket).
+"""Checkpoints: a member's state at a rung, as a torch file under any URL that fsspec knows.
 
-torch is imported only where a state is written or read: the process that runs a study names and discards checkpoints without it.
+That may be a folder, a shared volume or a bucket.
+
+torch is imported only where a state is written or read: the process that runs a study names and discards
+checkpoints without it.
 """
 
 __all__ = ["CheckpointNotSaved", "CheckpointUnusable", "checkpoint_url", "discard", "load", "save"]
@@ -14,33 +17,48 @@ from pathlib import Path
 from typing import Any, cast
 
 import fsspec  # pyright: ignore[reportMissingTypeStubs]  # fsspec ships none
-from fsspec.implementations.local import LocalFileSystem  # pyright: ignore[reportMissingTypeStubs]  # fsspec ships none
+
+# Fsspec ships none.
+from fsspec.implementations.local import LocalFileSystem  # pyright: ignore[reportMissingTypeStubs]
 
 _FORMAT = "tangent member 1"
 """What every checkpoint says of itself; another number is another layout."""
 
 
 class CheckpointUnusable(Exception):
-    """A checkpoint is missing, torn, or not that of this member: its trial starts again from the first epoch."""
+    """A checkpoint is missing, torn, or not that of this member.
+
+    Its trial starts again from the first epoch.
+    """
 
 
 class CheckpointNotSaved(Exception):
-    """A checkpoint could not be written: the disk is full, or the place cannot be reached or may not be written to."""
+    """A checkpoint could not be written.
+
+    The disk is full, or the place cannot be reached or may not be written to.
+    """
 
 
 def checkpoint_url(folder: str, *, trial_id: str, attempt: int, epoch: int) -> str:
-    """Return where a trial's state after an epoch lies in a folder: a name of its own for each attempt, so that none overwrites another's."""
+    """Return where a trial's state after an epoch lies in a folder.
+
+    A name of its own for each attempt, so that none overwrites another's.
+    """
     return f"{folder.rstrip('/')}/{trial_id}-attempt{attempt}-epoch{epoch}.pt"
 
 
 def save(url: str, state: Mapping[str, Any]) -> None:
-    """Write a state of tensors, numbers, strings and containers of them, whole or not at all; missing folders are made.
+    """Write a state of tensors, numbers, strings and containers of them, whole or not at all.
 
-    On a local disk it is written under a temporary name and renamed, elsewhere in one upload, which is whole by itself.
+    Missing folders are made.
+
+    On a local disk it is written under a temporary name and renamed, elsewhere in one upload, which is whole
+    by itself.
 
     Raises:
         CheckpointNotSaved: the place cannot be written.
-        TypeError: the state holds something else, which `load` would refuse: its trial would begin again for ever.
+        TypeError: the state holds something else, which `load` would refuse: its trial would begin again for
+            ever.
     """
     import torch
 
@@ -50,8 +68,8 @@ def save(url: str, state: Mapping[str, Any]) -> None:
     foreign = torch.serialization.get_unsafe_globals_in_checkpoint(file)
     if foreign:
         raise TypeError(
-            "expected the state of a model and an optimizer to hold tensors, Python's numbers, strings and containers of them, got what needs "
-            f"{', '.join(foreign)}; convert it in state_dict"
+            "expected the state of a model and an optimizer to hold tensors, Python's numbers, strings "
+            f"and containers of them, got what needs {', '.join(foreign)}; convert it in state_dict"
         )
     try:
         filesystem, path = _place(url)
@@ -63,7 +81,8 @@ def save(url: str, state: Mapping[str, Any]) -> None:
     # Each store's client has exceptions of its own, not all of them kinds of OSError.
     except Exception as error:
         raise CheckpointNotSaved(
-            f"expected to leave a checkpoint at {url}, got {type(error).__name__}: {error}; make the place writable, or set another"
+            f"expected to leave a checkpoint at {url}, got {type(error).__name__}: {error}; make "
+            "the place writable, or set another"
         ) from error
 
 
@@ -82,9 +101,15 @@ def load(url: str) -> dict[str, Any]:
         found: Any = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     # torch raises whatever the torn place leads to: RuntimeError, EOFError, UnpicklingError, KeyError, ...
     except Exception as error:
-        raise CheckpointUnusable(f"expected a checkpoint at {url}, got {type(error).__name__}: {error}; train the trial from its start") from error
+        raise CheckpointUnusable(
+            f"expected a checkpoint at {url}, got {type(error).__name__}: "
+            f"{error}; train the trial from its start"
+        ) from error
     if not isinstance(found, dict) or cast("dict[str, Any]", found).get("format") != _FORMAT:
-        raise CheckpointUnusable(f"expected a checkpoint of this version at {url}, got a torch file of another kind; train the trial from its start")
+        raise CheckpointUnusable(
+            f"expected a checkpoint of this version at {url}, got a torch file of another "
+            "kind; train the trial from its start"
+        )
     state = cast("dict[str, Any]", found)
     del state["format"]
     return state
@@ -104,11 +129,13 @@ def discard(url: str) -> None:
 
 
 def _place(url: str) -> tuple[Any, str]:
-    return cast("tuple[Any, str]", fsspec.url_to_fs(url))  # pyright: ignore[reportUnknownMemberType]  # fsspec has no stubs
+    # Fsspec has no stubs.
+    return cast("tuple[Any, str]", fsspec.url_to_fs(url))  # pyright: ignore[reportUnknownMemberType]
 
 
 def _check_whole(content: bytes) -> None:
-    # torch reads past a wrong checksum, and a machine that lost power may have left a file of the right length with holes in it.
+    # torch reads past a wrong checksum, and a machine that lost power may have left a file of the right
+    # length with holes in it.
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         hole = archive.testzip()
     if hole is not None:

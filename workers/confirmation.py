@@ -1,4 +1,6 @@
-"""An arm's confirmation: once its search is over its best configurations and its defaults are trained again, on fresh seeds. No SQL, no Ray.
+"""An arm's confirmation: its best configurations and its defaults on fresh seeds.
+
+They are trained again once its search is over. No SQL, no Ray.
 
 Nothing of it reaches a sampler or a rung: every run is trained to its last epoch.
 """
@@ -22,16 +24,24 @@ _Key = tuple[tuple[str, Scalar], ...]
 
 
 class Confirmation(Source):
-    """The confirmation trials of one arm: the best of each replicate and the defaults, each on the seeds that all arms share.
+    """The confirmation trials of one arm.
 
-    A configuration that is several of these at once is trained once on each seed. Where no trial of the search came to a result there is nothing to
-    confirm: whatever made them fail would fail these as well.
+    The best of each replicate and the defaults, each on the seeds that all arms share.
+
+    A configuration that is several of these at once is trained once on each seed. Where no trial of the
+    search came to a result there is nothing to confirm: whatever made them fail would fail these as well.
     """
 
     is_confirmation = True
 
     def __init__(
-        self, plan: ResolvedArm, *, spec: StudySpec, study: ResolvedStudy, searches: Sequence[Search], next_number: Callable[[], int]
+        self,
+        plan: ResolvedArm,
+        *,
+        spec: StudySpec,
+        study: ResolvedStudy,
+        searches: Sequence[Search],
+        next_number: Callable[[], int],
     ) -> None:
         """Make a confirmation without trials; `take_up` adds those on record.
 
@@ -39,7 +49,8 @@ class Confirmation(Source):
             plan: the arm.
             spec: the study as submitted.
             study: the same, resolved.
-            searches: the arm's, in the order of replicates; what is confirmed is known when all of them are over.
+            searches: the arm's, in the order of replicates; what is confirmed is known when all of them are
+                over.
             next_number: gives the next confirmation trial its number.
         """
         super().__init__(plan)
@@ -88,27 +99,36 @@ class Confirmation(Source):
         # What a stop cut short has said nothing: a study that is extended later tries it again.
         if trial.confirms is not None and trial.state is not TrialState.CANCELLED:
             key = _key(trial.parameters)
-            self._confirmed.setdefault(key, Configuration(trial.confirms, trial.replicate, trial.origin, trial.parameters))
+            self._confirmed.setdefault(
+                key, Configuration(trial.confirms, trial.replicate, trial.origin, trial.parameters)
+            )
             self._made.add((key, trial.seed))
         if pending is not None:
             self.enqueue([pending], is_alone=is_alone)
 
     def draw(self, size: int) -> list[NewTrial]:
-        """Return new trials, to be recorded and then enqueued: as many as make a pack of `size` with those at hand, or as are left."""
+        """Return new trials, to be recorded and then enqueued.
+
+        As many as make a pack of `size` with those at hand, or as are left.
+        """
         count = min(self.drawable, size - self.fresh)
         new = [self._new_trial(*self._left.popleft()) for _ in range(count)] if self._left else []
         self._begun += len(new)
         return new
 
     def _missing(self) -> Iterator[tuple[Configuration, int]]:
-        """Yield what is to be trained and on which seed, seed by seed: cut short anywhere, what is there is paired as far as it goes."""
+        """Yield what is to be trained and on which seed, seed by seed.
+
+        Cut short anywhere, what is there is paired as far as it goes.
+        """
         if not any(search.has_result for search in self._searches):
             return
         defaults = Configuration(0, 0, "default", self.plan.defaults)
         found: dict[_Key, Configuration] = {}
         for each in (defaults, *(search.best for search in self._searches)):
             if each is not None:
-                # Of equal configurations the one that is on record already, so that all runs of one name the same trial.
+                # Of equal configurations the one that is on record already, so that all runs of one name the
+                # same trial.
                 found.setdefault(_key(each.parameters), self._confirmed.get(_key(each.parameters), each))
         for seed in self._seeds:
             for key, configuration in found.items():

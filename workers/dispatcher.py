@@ -1,4 +1,7 @@
-"""The dispatcher: claims studies, starts a run for each and watches over it. What should be stands in SQL; this makes it so."""
+"""The dispatcher: claims studies, starts a run for each and watches over it.
+
+What should be stands in SQL; this makes it so.
+"""
 
 __all__ = ["Dispatcher", "announced"]
 
@@ -57,7 +60,9 @@ class _Candidate:
 
     def __init__(self, environment: dict[str, str]) -> None:
         command = [sys.executable, "-m", "workers.run"]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+        )
         self.is_ready = threading.Event()
         self._since = time.monotonic()
         threading.Thread(target=self._listen, name="candidate", daemon=True).start()
@@ -74,7 +79,11 @@ class _Candidate:
             self.process.stdin.write(f"{claim.study_id} {claim.attempt}\n")
             self.process.stdin.close()
         except BrokenPipeError:
-            _log.warning("study %s: the process that was to run it has just ended", claim.study_id, extra={"study_id": claim.study_id})
+            _log.warning(
+                "study %s: the process that was to run it has just ended",
+                claim.study_id,
+                extra={"study_id": claim.study_id},
+            )
 
     def end(self) -> None:
         """End it at once; it has nothing to lose."""
@@ -92,7 +101,8 @@ class _Candidate:
 class Dispatcher:
     """Reconciles studies with runs until it is asked to end.
 
-    A study is claimed only when a process stands ready to run it: its lease would else run out while imports are made.
+    A study is claimed only when a process stands ready to run it: its lease would else run out while imports
+    are made.
     """
 
     def __init__(self, settings: Settings, store: Store, *, ray_address: str) -> None:
@@ -101,7 +111,8 @@ class Dispatcher:
         self._store = store
         self.ray_address = ray_address
         self._runs: list[_Run] = []
-        # Those that were ended here: what kept them from ending by themselves may be a database that was away.
+        # Those that were ended here: what kept them from ending by themselves may be a database that was
+        # away.
         self._killed: set[Claim] = set()
         self._next: _Candidate | None = None
         self._last_start = -math.inf
@@ -137,7 +148,8 @@ class Dispatcher:
                     self._make_ready()
                     self._claim()
                 except StoreUnavailable as error:
-                    # Runs keep or lose their own leases; when the database is back, what it says is what counts.
+                    # Runs keep or lose their own leases; when the database is back, what it says is what
+                    # counts.
                     _log.warning("%s; trying again", error)
                     self._is_ending.wait(2.0)
                 self._is_ending.wait(_LOOK_EVERY_S)
@@ -195,13 +207,21 @@ class Dispatcher:
         _log.info("study %s: run started, attempt %d", claim.study_id, claim.attempt, extra=about)
 
     def _end_overdue(self) -> None:
-        """End runs that hang: they live though their lease has lapsed or their study is closed, and keep a place and machines that others need."""
+        """End runs that hang.
+
+        They live though their lease has lapsed or their study is closed, and keep a place and machines that
+        others need.
+        """
         if not self._runs:
             return
         overdue = self._store.overdue([run.claim for run in self._runs], closed_for_s=_TIDY_UP_WITHIN_S)
         for run in self._runs:
             if run.claim in overdue:
-                _log.warning("study %s: its run should have ended and is killed", run.claim.study_id, extra={"study_id": run.claim.study_id})
+                _log.warning(
+                    "study %s: its run should have ended and is killed",
+                    run.claim.study_id,
+                    extra={"study_id": run.claim.study_id},
+                )
                 run.process.kill()
                 self._killed.add(run.claim)
 
@@ -216,12 +236,20 @@ class Dispatcher:
             if code == NO_DATABASE or run.claim in self._killed:
                 fruitless = self._fruitless[study_id]
             elif code != 0:
-                _log.warning("study %s: its run ended with code %d", study_id, code, extra={"study_id": study_id, "attempt": run.claim.attempt})
+                _log.warning(
+                    "study %s: its run ended with code %d",
+                    study_id,
+                    code,
+                    extra={"study_id": study_id, "attempt": run.claim.attempt},
+                )
                 has_progressed = self._finished(study_id) > run.finished_before
                 fruitless = 0 if has_progressed else self._fruitless[study_id] + 1
                 if fruitless >= _MAX_FRUITLESS_RUNS:
                     log = self._settings.log_of(study_id)
-                    failure = f"its run broke down {fruitless} times without finishing a trial: {_last_line(log)} (see {log})"
+                    failure = (
+                        f"its run broke down {fruitless} times without finishing a "
+                        f"trial: {_last_line(log)} (see {log})"
+                    )
             self._store.release(run.claim, failure=failure)
             self._fruitless[study_id] = fruitless
             self._runs.remove(run)
@@ -235,15 +263,21 @@ class Dispatcher:
         return progress.finished + progress.confirmations_finished
 
     def _keep_tidy(self) -> None:
-        """See to what runs that were killed, and studies that ended without a run, have left: missing copies, checkpoints that nobody needs.
+        """See to what runs that were killed, and studies that ended without a run, have left.
+
+        Missing copies, checkpoints that nobody needs.
 
         Apart from everything else: the place of the checkpoints may answer late or never.
         """
         while True:
-            for do, failure in ((self._complete_copies, "copies in Optuna's storage stay incomplete"), (self._discard, "old checkpoints stay")):
+            for do, failure in (
+                (self._complete_copies, "copies in Optuna's storage stay incomplete"),
+                (self._discard, "old checkpoints stay"),
+            ):
                 try:
                     do()
-                except Exception as error:  # noqa: BLE001 # whatever the database or the place answers, nothing depends on it
+                # Whatever the database or the place answers, nothing depends on it.
+                except Exception as error:  # noqa: BLE001
                     _log.warning("%s for now: %s", failure, error)
             self._is_to_tidy.wait(_TIDY_EVERY_S)
             self._is_to_tidy.clear()
@@ -256,7 +290,10 @@ class Dispatcher:
         discard_leftovers(self._store, self._settings.checkpoint_folder)
 
     def _lose_ray(self) -> None:
-        """Wait for a cluster's Ray to come back; one that was started here cannot be started twice in one process, so end with it."""
+        """Wait for a cluster's Ray to come back.
+
+        One that was started here cannot be started twice in one process, so end with it.
+        """
         if self._settings.owns_ray:
             self.end_without_ray()
         else:

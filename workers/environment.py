@@ -12,14 +12,19 @@ _CPU_INFO = Path("/proc/cpuinfo")
 
 
 def environment(*, accelerators: Sequence[str]) -> dict[str, str]:
-    """Return versions, the platform and the processor of this machine, and the accelerators that were named, each under a word for it.
+    """Return versions, the platform, this machine's processor and the accelerators that were named.
+
+    Each stands under a word for it.
 
     On a cluster this is the machine of the study's run; its workers are expected to have the same packages.
 
     Args:
         accelerators: names of the GPUs that packs may get, as Ray tells them.
     """
-    found = {"python": platform.python_version(), **{name: found for name in _DISTRIBUTIONS if (found := _version(name)) is not None}}
+    found = {
+        "python": platform.python_version(),
+        **{name: found for name in _DISTRIBUTIONS if (found := _version(name)) is not None},
+    }
     found |= {"platform": platform.platform(), "cpu": _cpu()}
     return found | ({"gpu": ", ".join(sorted(accelerators))} if accelerators else {})
 

@@ -1,4 +1,7 @@
-"""What is trained next: `PackFeed` hands out packs and takes what they report. It knows the record and nothing of Ray."""
+"""What is trained next: `PackFeed` hands out packs and takes what they report.
+
+It knows the record and nothing of Ray.
+"""
 
 __all__ = ["PackFeed"]
 
@@ -39,12 +42,20 @@ class _Live:
 class PackFeed:
     """Decides which trials are trained next and takes what they report; knows nothing of Tune's own classes.
 
-    Whatever was lost or promoted comes before new trials, what has come furthest first; of several arms the one that is furthest behind its share,
-    and of its replicates likewise. Confirmation trials come when there are no others, before a worker stands idle.
+    Whatever was lost or promoted comes before new trials, what has come furthest first; of several arms the
+    one that is furthest behind its share, and of its replicates likewise. Confirmation trials come when there
+    are no others, before a worker stands idle.
     """
 
     def __init__(
-        self, spec: StudySpec, plan: ResolvedStudy, *, writer: RunWriter, checkpoints: str, slots: Callable[[], int], patience_s: float
+        self,
+        spec: StudySpec,
+        plan: ResolvedStudy,
+        *,
+        writer: RunWriter,
+        checkpoints: str,
+        slots: Callable[[], int],
+        patience_s: float,
     ) -> None:
         """Take up a study where its record stands.
 
@@ -59,7 +70,9 @@ class PackFeed:
         self._spec = spec
         self._writer = writer
         self._patience = Patience(patience_s)
-        self._packing = Packing(spec, plan, checkpoints=checkpoints, slots=slots, fits=writer.fits(plan.workload.name))
+        self._packing = Packing(
+            spec, plan, checkpoints=checkpoints, slots=slots, fits=writer.fits(plan.workload.name)
+        )
         self._arms = {arm.name: Arm(arm, spec=spec, study=plan) for arm in plan.arms}
         # Whether what is at hand depends on results that are still to come.
         self._learns = spec.sampler in {"tpe", "gp", "cmaes"} or spec.pruner.kind != "none"
@@ -72,11 +85,13 @@ class PackFeed:
         self.is_draining = False
         # Packs that could be trained at once, were there room; read by another thread.
         self.wanted = 0
-        # Whether other studies want the same machines: then no pack waits for its worker, for it would take the next that is free from them.
+        # Whether other studies want the same machines: then no pack waits for its worker, for it would take
+        # the next that is free from them.
         self.is_sharing = False
         # Whether it drains only until it has a share of them again.
         self.is_resting = False
-        # Whether it drains because its run is about to end: packs that are out are then asked to end after their present epoch.
+        # Whether it drains because its run is about to end: packs that are out are then asked to end after
+        # their present epoch.
         self.is_leaving = False
         self._take_up()
         self._note_wanted()
@@ -88,7 +103,10 @@ class PackFeed:
 
     @property
     def is_drained(self) -> bool:
-        """Whether the feed drains and no worker trains a pack any more, though one may have been handed out and wait for its worker."""
+        """Whether the feed drains and no worker trains a pack any more.
+
+        One may have been handed out and wait for its worker.
+        """
         return self.is_draining and not any(live.is_started for live in self._live.values())
 
     def failure(self) -> str | None:
@@ -99,7 +117,10 @@ class PackFeed:
         return f"{count} failed: {self._last_failure}"
 
     def outdated_checkpoints(self) -> tuple[str, ...]:
-        """Return the URLs of checkpoints that nobody will ask for any more, each once; safe to call from another thread."""
+        """Return the URLs of checkpoints that nobody will ask for any more, each once.
+
+        Safe to call from another thread.
+        """
         return tuple(self._outdated.popleft() for _ in range(len(self._outdated)))
 
     def next_pack(self, pack_id: str) -> Pack | None:
@@ -154,7 +175,11 @@ class PackFeed:
         has_changed = False
         for member in report.members:
             trial = live.members.get(member.trial_id)
-            if trial is not None and member.trial_id in taken and self._take(live, trial, member, epoch=report.epoch):
+            if (
+                trial is not None
+                and member.trial_id in taken
+                and self._take(live, trial, member, epoch=report.epoch)
+            ):
                 has_changed = True
                 del live.members[trial.id]
         if has_changed:
@@ -194,15 +219,19 @@ class PackFeed:
         restart: str | None = None,
         unusable: Sequence[str] = (),
     ) -> None:
-        """Note that a pack is over: its unfinished members are queued again, or failed where trying again cannot help.
+        """Note that a pack is over.
+
+        Its unfinished members are queued again, or failed where trying again cannot help.
 
         A loss is charged, but nobody fails for one in company: whose tries are used up has a last one alone.
 
         Args:
             pack_id: the pack.
             lost: why it ended without an outcome; its members are tried again, from their checkpoints.
-            failure: the Python error that ended it. Who was alone in the pack has failed with it; others are tried again alone, uncharged.
-            restart: why members cannot go on from their checkpoints. Those begin again, uncharged: whoever does needs none to reach its next rung.
+            failure: the Python error that ended it. Who was alone in the pack has failed with it; others are
+                tried again alone, uncharged.
+            restart: why members cannot go on from their checkpoints. Those begin again, uncharged: whoever
+                does needs none to reach its next rung.
             unusable: ids of the trials whose checkpoints these are; the pack's others go on from theirs.
         """
         live = self._live.pop(pack_id, None)
@@ -218,13 +247,20 @@ class PackFeed:
             _log.warning("%d trials begin again: %s", len(unusable), restart)
             broken = [trial for trial in members if trial.id in unusable]
             self._give_back(live.source, broken, reason=restart, is_charged=False, from_start=True)
-            self._give_back(live.source, [trial for trial in members if trial.id not in unusable], reason=restart, is_charged=False)
+            self._give_back(
+                live.source,
+                [trial for trial in members if trial.id not in unusable],
+                reason=restart,
+                is_charged=False,
+            )
         else:
             lost = lost or Loss("the pack ended without an outcome")
             if lost.is_charged:
                 self._suspects.lost((trial.id for trial in members), is_certain=lost.is_own)
             most = _ANY if live.size > 1 else None
-            self._give_back(live.source, members, reason=lost.reason, max_retries=most, is_charged=lost.is_charged)
+            self._give_back(
+                live.source, members, reason=lost.reason, max_retries=most, is_charged=lost.is_charged
+            )
         self._settle([live.source])
 
     def hand_back(self, *, reason: str) -> None:
@@ -236,7 +272,7 @@ class PackFeed:
 
     @property
     def _is_hopeless(self) -> bool:
-        """Whether so many trials failed, and nothing else ever happened, that the rest would only fail as well."""
+        """Whether so many trials failed, and nothing else ever happened, that the rest would fail too."""
         return self._failed >= _HOPELESS_AFTER and not self._has_result
 
     def _take_up(self) -> None:
@@ -245,7 +281,9 @@ class PackFeed:
         for trial in sorted(record, key=lambda t: (t.arm, t.phase != "search", t.number)):
             if trial.state is TrialState.FAILED:
                 self._failed, self._last_failure = self._failed + 1, trial.reason
-            elif (trial.state in FINISHED_TRIAL_STATES and trial.state is not TrialState.CANCELLED) or trial.is_waiting:
+            elif (
+                trial.state in FINISHED_TRIAL_STATES and trial.state is not TrialState.CANCELLED
+            ) or trial.is_waiting:
                 self._has_result = True
             pending = queued.get(trial.id)
             if pending is not None and not pending.is_waiting:
@@ -272,11 +310,15 @@ class PackFeed:
 
     def _note_wanted(self) -> None:
         may_begin = (self.is_resting or not self.is_draining) and not self._is_hopeless
-        self.wanted = self._packing.most_wanted(at_hand=self._at_hand() if may_begin else 0, out=len(self._live))
+        self.wanted = self._packing.most_wanted(
+            at_hand=self._at_hand() if may_begin else 0, out=len(self._live)
+        )
 
     def _most_live(self) -> float:
         """Return how many packs may be out."""
-        is_learning = self._learns and not all(search.is_spent for arm in self._arms.values() for search in arm.searches)
+        is_learning = self._learns and not all(
+            search.is_spent for arm in self._arms.values() for search in arm.searches
+        )
         return self._packing.most_out(has_spare=not is_learning and not self.is_sharing)
 
     def _draw(self, source: Source, size: int) -> None:
@@ -301,9 +343,12 @@ class PackFeed:
         on = [(trial.id, trial.attempt, to_epoch) for trial, to_epoch in promoted]
         off = [(trial.id, trial.attempt) for trial in pruned]
         self._patience.persist(lambda: self._writer.settle(promoted=on, pruned=off))
-        # Not what the writer returns: a settling that was written though its answer was lost is passed over the second time.
+        # Not what the writer returns: a settling that was written though its answer was lost is passed over
+        # the second time.
         for trial, to_epoch in promoted:
-            self._arms[trial.arm].source(trial).enqueue([replace(trial, to_epoch=to_epoch)], is_alone=self._suspects.is_alone(trial.id))
+            self._arms[trial.arm].source(trial).enqueue(
+                [replace(trial, to_epoch=to_epoch)], is_alone=self._suspects.is_alone(trial.id)
+            )
         for trial in pruned:
             self._forget(trial, is_over=True)
 
@@ -317,7 +362,10 @@ class PackFeed:
         is_charged: bool = True,
         from_start: bool = False,
     ) -> None:
-        """Queue trials again that were not trained to the epoch they were handed out for; those that may not be tried again fail."""
+        """Queue trials again that were not trained to the epoch they were handed out for.
+
+        Those that may not be tried again fail.
+        """
         if not trials:
             return
         most = self._spec.max_retries if max_retries is None else max_retries
@@ -326,12 +374,18 @@ class PackFeed:
         _log.log(level, "trials come back: %s", reason, extra={"trial_ids": [trial.id for trial in trials]})
         outages = self._patience.outages
         queued_again = self._patience.persist(
-            lambda: self._writer.give_back(lost, reason=reason, max_retries=most, is_charged=is_charged, from_start=from_start)
+            lambda: self._writer.give_back(
+                lost, reason=reason, max_retries=most, is_charged=is_charged, from_start=from_start
+            )
         )
         if self._patience.outages > outages:
             # Those given back though the answer was lost are passed over the second time.
             tries = {(trial.id, trial.attempt + 1) for trial in trials}
-            queued_again = [trial for trial in self._patience.persist(self._writer.queued) if (trial.id, trial.attempt) in tries]
+            queued_again = [
+                trial
+                for trial in self._patience.persist(self._writer.queued)
+                if (trial.id, trial.attempt) in tries
+            ]
         again = {trial.id: trial for trial in queued_again}
         for trial in trials:
             queued = again.get(trial.id)
@@ -352,7 +406,10 @@ class PackFeed:
         self._forget(trial, is_over=True)
 
     def _forget(self, trial: PendingTrial, *, is_over: bool = False) -> None:
-        """Let the checkpoint that a trial went on from be discarded, and all else that is kept of one that is over."""
+        """Let the checkpoint that a trial went on from be discarded.
+
+        All else that is kept of one that is over goes too.
+        """
         if trial.checkpoint is not None:
             self._outdated.append(trial.checkpoint)
         if is_over:
@@ -362,10 +419,20 @@ class PackFeed:
 def _as_report(member: MemberReport, *, worker: str, pack_size: int) -> Report:
     outcome = member.outcome
     report = Report(
-        member.trial_id, member.attempt, member.measurement.model_dump(), worker=worker, checkpoint=member.checkpoint, pack_size=pack_size
+        member.trial_id,
+        member.attempt,
+        member.measurement.model_dump(),
+        worker=worker,
+        checkpoint=member.checkpoint,
+        pack_size=pack_size,
     )
     if outcome is None:
         return report
     return replace(
-        report, ended=outcome.state, value=outcome.value, best_epoch=outcome.best_epoch, test_value=outcome.test_value, reason=outcome.reason
+        report,
+        ended=outcome.state,
+        value=outcome.value,
+        best_epoch=outcome.best_epoch,
+        test_value=outcome.test_value,
+        reason=outcome.reason,
     )

@@ -13,7 +13,9 @@ from workers.checkpoints import discard
 
 
 def discard_leftovers(store: Store, folder: str) -> int:
-    """Remove the checkpoints of closed studies and return of how many; folders of studies that are not in this store stay as they are.
+    """Remove the checkpoints of closed studies and return of how many.
+
+    Folders of studies that are not in this store stay as they are.
 
     Args:
         store: the record.
@@ -23,7 +25,8 @@ def discard_leftovers(store: Store, folder: str) -> int:
         OSError: the folder cannot be read, or something in it cannot be removed.
         StoreUnavailable: the database cannot be reached.
     """
-    filesystem, path = cast("tuple[Any, str]", fsspec.url_to_fs(folder))  # pyright: ignore[reportUnknownMemberType]  # fsspec has no stubs
+    # Fsspec has no stubs.
+    filesystem, path = cast("tuple[Any, str]", fsspec.url_to_fs(folder))  # pyright: ignore[reportUnknownMemberType]
     if not filesystem.isdir(path):
         return 0
     found = 0

@@ -1,4 +1,7 @@
-"""Ray as runs and dispatchers meet it: joined, or started on this machine, quiet and ended with the process that started it."""
+"""Ray as runs and dispatchers meet it.
+
+Joined, or started on this machine, quiet and ended with the process that started it.
+"""
 
 __all__ = ["RayUnavailable", "accelerators", "join_ray", "lacking", "leave_ray", "slots", "start_ray"]
 
@@ -25,7 +28,9 @@ class RayUnavailable(TangentError):
 
 
 def start_ray(address: str, *, cpus: int | None) -> str:
-    """Return the address of a running Ray: the one given, or that of a new local one that lives as long as this process.
+    """Return the address of a running Ray.
+
+    The one given, or that of a new local one that lives as long as this process.
 
     Args:
         address: `local`, or `HOST:PORT` of a cluster's head.
@@ -37,7 +42,9 @@ def start_ray(address: str, *, cpus: int | None) -> str:
     for name, value in WORKER_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     if address == "local":
-        return _connect("local", num_cpus=cpus, include_dashboard=False, object_store_memory=OBJECT_STORE_BYTES)
+        return _connect(
+            "local", num_cpus=cpus, include_dashboard=False, object_store_memory=OBJECT_STORE_BYTES
+        )
     return _connect(address)
 
 
@@ -51,9 +58,12 @@ def join_ray(address: str) -> None:
 
 
 def lacking(cpus: float, gpus: float) -> str | None:
-    """Return what keeps a pack that needs so many CPUs and GPUs from ever running here; None when nothing does.
+    """Return what keeps a pack that needs so many CPUs and GPUs from ever running here.
 
-    Only a Ray of one node can be judged: a cluster may grow a larger node when asked for it, and a head that lends nothing waits for its nodes.
+    None when nothing does.
+
+    Only a Ray of one node can be judged: a cluster may grow a larger node when asked for it, and a head that
+    lends nothing waits for its nodes.
     """
     nodes = [node["Resources"] for node in _ray.nodes() if node["Alive"]]
     if len(nodes) != 1 or not nodes[0].get("CPU"):
@@ -63,20 +73,34 @@ def lacking(cpus: float, gpus: float) -> str | None:
     if not short:
         return None
     has = " and ".join(f"{number:g} {name}" for name, number in there.items())
-    return f"each pack asks for {' and '.join(short)}, but this machine has {has}; lower `resources` and submit again"
+    return (
+        f"each pack asks for {' and '.join(short)}, but this machine has {has}; "
+        "lower `resources` and submit again"
+    )
 
 
 def slots(cpus: float, gpus: float) -> int:
-    """Return how many packs that need so many CPUs and GPUs fit on the machines of this Ray together, were nothing else running there."""
+    """Return how many packs that need so many CPUs and GPUs fit on this Ray's machines together.
+
+    That is, were nothing else running there.
+    """
     wanted = {name: amount for name, amount in (("CPU", cpus), ("GPU", gpus)) if amount > 0}
     nodes = [node["Resources"] for node in _ray.nodes() if node["Alive"]]
     # Rounding: three thirds are one.
-    return sum(int(min(node.get(name, 0.0) / amount for name, amount in wanted.items()) + 1e-6) for node in nodes)
+    return sum(
+        int(min(node.get(name, 0.0) / amount for name, amount in wanted.items()) + 1e-6) for node in nodes
+    )
 
 
 def accelerators() -> tuple[str, ...]:
     """Return the kinds of GPU that the machines of this Ray have, each once; empty where there is none."""
-    named = {name.removeprefix(_ACCELERATOR) for node in _ray.nodes() if node["Alive"] for name in node["Resources"] if name.startswith(_ACCELERATOR)}
+    named = {
+        name.removeprefix(_ACCELERATOR)
+        for node in _ray.nodes()
+        if node["Alive"]
+        for name in node["Resources"]
+        if name.startswith(_ACCELERATOR)
+    }
     return tuple(sorted(named))
 
 
@@ -102,7 +126,11 @@ def _connect(address: str, **options: Any) -> str:
         _knock(address)
         context = _ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False, **options)
     except (OSError, OverflowError, RuntimeError, ValueError) as error:
-        said = (error.strerror if isinstance(error, OSError) else None) or str(error).strip() or type(error).__name__
+        said = (
+            (error.strerror if isinstance(error, OSError) else None)
+            or str(error).strip()
+            or type(error).__name__
+        )
         cause = said.splitlines()[0]
         what = "a local Ray cannot start" if address == "local" else f"no Ray answers at {address}"
         raise RayUnavailable(f"{what}: {cause}") from error

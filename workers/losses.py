@@ -1,4 +1,7 @@
-"""Why a pack ended without an outcome, in people's words: read off what Ray says of an actor that is no more. Ray itself is not imported here."""
+"""Why a pack ended without an outcome, in people's words: read off what Ray says of an actor that is no more.
+
+Ray itself is not imported here.
+"""
 
 __all__ = ["Loss", "exhausted", "hung", "of_worker"]
 
@@ -6,7 +9,9 @@ import re
 from dataclasses import dataclass
 
 # Ray's own words, of 2.60. What is not among them is told as a lost worker.
-_MEMORY = re.compile(r"Memory on the node \(IP: (?P<ip>[^,]+),.*?was (?P<used>[\d.]+) ?GB.*?/ (?P<limit>[\d.]+) ?GB", re.DOTALL)
+_MEMORY = re.compile(
+    r"Memory on the node \(IP: (?P<ip>[^,]+),.*?was (?P<used>[\d.]+) ?GB.*?/ (?P<limit>[\d.]+) ?GB", re.DOTALL
+)
 _NODE = "its node has died"
 _LEFT = ("node was terminated expectedly", "node was preempted", "exit_actor() is called")
 _ADDRESS = re.compile(r"^\s*ip: (?P<ip>\S+)", re.MULTILINE)
@@ -42,11 +47,16 @@ def of_worker(said: str) -> Loss:
     memory = _MEMORY.search(said)
     if memory is not None:
         in_use = f"where {memory['used']} GB of {memory['limit']} GB were in use"
-        return Loss(f"its worker was lost: memory ran out on {memory['ip']}, {in_use}, and its process was ended", is_own=True)
+        return Loss(
+            f"its worker was lost: memory ran out on {memory['ip']}, {in_use}, and its process was ended",
+            is_own=True,
+        )
     where = _ADDRESS.search(said)
     machine = f"its machine {where['ip']}" if where is not None else "its machine"
     if any(words in said for words in _LEFT):
         return Loss(f"{machine} left the cluster", is_charged=False)
     if _NODE in said:
         return Loss(f"its worker was lost: {machine} died or was cut off")
-    return Loss("its worker was lost: the process was killed, as the system does when memory runs out, or crashed")
+    return Loss(
+        "its worker was lost: the process was killed, as the system does when memory runs out, or crashed"
+    )

@@ -1,10 +1,22 @@
-"""A node of a Ray that several machines share: `ray start`, watched, and ended with the process that started it.
+"""A node of a Ray that several machines share.
 
-`python -m workers.node HOST:PORT` is what `tangent worker join` runs: it lends this machine's cores and GPUs to the Ray whose head is there.
-Ray itself is not imported here.
+`ray start`, watched, and ended with the process that started it.
+
+`python -m workers.node HOST:PORT` is what `tangent worker join` runs: it lends this machine's cores and GPUs
+to the Ray whose head is there. Ray itself is not imported here.
 """
 
-__all__ = ["NODE_ENVIRONMENT", "OBJECT_STORE_BYTES", "WORKER_ENVIRONMENT", "Node", "NodeFailed", "check_token_mode", "join", "main", "start_head"]
+__all__ = [
+    "NODE_ENVIRONMENT",
+    "OBJECT_STORE_BYTES",
+    "WORKER_ENVIRONMENT",
+    "Node",
+    "NodeFailed",
+    "check_token_mode",
+    "join",
+    "main",
+    "start_head",
+]
 
 import argparse
 import contextlib
@@ -55,10 +67,14 @@ NODE_ENVIRONMENT = {
     "RAY_health_check_failure_threshold": "3",
     # A head that has ended has lost its cluster: its nodes join its successor the sooner they notice.
     "RAY_gcs_rpc_server_reconnect_timeout_s": "15",
-    # A node that is told to end takes no more packs for so long, while those that train there leave their states: see `Node.stop`.
+    # A node that is told to end takes no more packs for so long, while those that train there leave their
+    # states: see `Node.stop`.
     "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": f"{_LEAVE_WITHIN_S:g}",
 }
-"""What a node of several runs with, where the environment does not say otherwise; docker-compose.yml says the same."""
+"""What a node of several runs with, where the environment does not say otherwise.
+
+docker-compose.yml says the same.
+"""
 
 _STARTED = "Ray runtime started"
 _ERROR = re.compile(r"[\w.]+(Error|Exception): ")
@@ -70,7 +86,8 @@ _END_WITHIN_S = 8.0
 _TRAINABLE = "ray::ResourceTrainable"
 _LOOKS_IN_VAIN = 3
 _LOOK_EVERY_S = 0.5
-# Reserved for documentation (RFC 5737): nothing is sent to it, but the route there shows which address leads out.
+# Reserved for documentation (RFC 5737): nothing is sent to it, but the route there shows which address leads
+# out.
 _ANYWHERE = ("192.0.2.1", 9)
 
 
@@ -144,9 +161,13 @@ class Node:
         threading.Thread(target=watch, name="ray-node-watch", daemon=True).start()
 
     def stop(self) -> None:
-        """Ask the node to end, let what trains on it leave its state meanwhile, and end what is left of it by force."""
+        """Ask the node to end, and let what trains on it leave its state meanwhile.
+
+        What is left of it is ended by force.
+        """
         self._is_stopping.set()
-        # First: else what has left would be handed out to this very node again. Ray gives those who train as long as `_let_leave` does.
+        # First: else what has left would be handed out to this very node again. Ray gives those who train as
+        # long as `_let_leave` does.
         self._process.terminate()
         self._let_leave()
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -157,13 +178,21 @@ class Node:
         self._listener.join(_LOOK_EVERY_S)
 
     def _let_leave(self) -> None:
-        """Return when all that train here have left their packs' states and ended, or have had the time to."""
+        """Return when all that train here have left their packs' states and ended.
+
+        Or when they have had the time to.
+        """
         deadline = time.monotonic() + _LEAVE_WITHIN_S
         asked: set[int] = set()
-        # A process that is changing its title has none for a moment: one look that finds nobody proves nothing.
+        # A process that is changing its title has none for a moment: one look that finds nobody proves
+        # nothing.
         looks_in_vain = 0
         while time.monotonic() < deadline and looks_in_vain < _LOOKS_IN_VAIN:
-            trainables = {pid for pid in _descendants(self._process.pid) if _TRAINABLE in _command_line(pid) and _hears(pid, LEAVE_SIGNAL)}
+            trainables = {
+                pid
+                for pid in _descendants(self._process.pid)
+                if _TRAINABLE in _command_line(pid) and _hears(pid, LEAVE_SIGNAL)
+            }
             for pid in trainables - asked:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, LEAVE_SIGNAL)
@@ -176,10 +205,12 @@ class Node:
         has_erred = False
         with self._process.stdout as said:
             for line in said:
-                # How to go on by hand is no advice for those who read this: `ray stop` ends other people's Rays too.
+                # How to go on by hand is no advice for those who read this: `ray stop` ends other people's
+                # Rays too.
                 is_advice = not line.strip() or (_ADVICE.search(line) is not None and _STARTED not in line)
                 _log.log(logging.DEBUG if is_advice else logging.INFO, "%s", line.rstrip())
-                # Why it does not start stands in the first error; what follows is advice, or errors that came of it.
+                # Why it does not start stands in the first error; what follows is advice, or errors that came
+                # of it.
                 if not is_advice and (not has_erred or self._is_started.is_set()):
                     self.last_line = line.strip()
                 has_erred = has_erred or _ERROR.match(line) is not None
@@ -194,7 +225,10 @@ def check_token_mode() -> None:
         NodeFailed: it does not. Ray reads it when it is imported, so that it cannot be set any more.
     """
     if os.environ.get("RAY_AUTH_MODE") != "token":
-        raise NodeFailed("whoever reaches a Ray without a token runs programs on it; set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN_PATH to its file")
+        raise NodeFailed(
+            "whoever reaches a Ray without a token runs programs on it; set RAY_AUTH_MODE=token, "
+            "and RAY_AUTH_TOKEN_PATH to its file"
+        )
 
 
 def start_head(*, port: int, node_address: str, cpus: int) -> Node:
@@ -212,7 +246,8 @@ def start_head(*, port: int, node_address: str, cpus: int) -> Node:
     host = _own_address(node_address, towards=_ANYWHERE)
     if host.startswith("127."):
         raise NodeFailed(
-            f"no other machine reaches a Ray head at {host}; set TANGENT_NODE_ADDRESS to this machine's address on the network of its workers"
+            f"no other machine reaches a Ray head at {host}; set TANGENT_NODE_ADDRESS to this machine's "
+            "address on the network of its workers"
         )
     options = ["--head", f"--port={port}", "--include-dashboard=false", *_options(host, cpus=cpus, gpus=0)]
     return _ready(Node(_command(options), address=f"{host}:{port}"))
@@ -223,7 +258,8 @@ def join(address: str, *, node_address: str, cpus: int | None, gpus: int | None)
 
     Args:
         address: the head's.
-        node_address: this machine's address or name, as others reach it; empty for where the route to the head begins.
+        node_address: this machine's address or name, as others reach it; empty for where the route to the
+            head begins.
         cpus: cores that it lends to trials; None for all.
         gpus: GPUs that it lends to trials; None for all.
 
@@ -240,7 +276,8 @@ def join(address: str, *, node_address: str, cpus: int | None, gpus: int | None)
             head = str(knock.getpeername()[0])
     except OSError as error:
         raise NodeFailed(
-            f"no Ray answers at {address}: {error.strerror or error}; start its head with `python -m workers --ray head`, or name another"
+            f"no Ray answers at {address}: {error.strerror or error}; start its head with "
+            "`python -m workers --ray head`, or name another"
         ) from error
     host = _own_address(node_address, towards=(head, int(port)))
     options = [f"--address={head}:{port}", *_options(host, cpus=cpus, gpus=gpus)]
@@ -248,12 +285,19 @@ def join(address: str, *, node_address: str, cpus: int | None, gpus: int | None)
 
 
 def main() -> int:
-    """Lend this machine until SIGTERM or SIGINT, and return 0; return 1, with a line on stderr, when the node cannot be started or has ended."""
-    parser = argparse.ArgumentParser(prog="python -m workers.node", description="Lend this machine's cores and GPUs to a Ray.")
+    """Lend this machine until SIGTERM or SIGINT, and return 0.
+
+    Return 1, with a line on stderr, when the node cannot be started or has ended.
+    """
+    parser = argparse.ArgumentParser(
+        prog="python -m workers.node", description="Lend this machine's cores and GPUs to a Ray."
+    )
     parser.add_argument("address", help="HOST:PORT of the head")
     parser.add_argument("--cpus", type=int, help="CPU cores to lend (default: all)")
     parser.add_argument("--gpus", type=int, help="GPUs to lend (default: all)")
-    parser.add_argument("--node-address", default="", help="address or name of this machine by which the others reach it")
+    parser.add_argument(
+        "--node-address", default="", help="address or name of this machine by which the others reach it"
+    )
     given = parser.parse_args()
     try:
         write_logs(Settings().log_format, process="worker", node=socket.gethostname())
@@ -273,7 +317,9 @@ def main() -> int:
     has_ended = node.has_ended
     node.stop()
     if has_ended:
-        sys.stderr.write(f"error: this machine's node of the Ray at {given.address} has ended: {node.last_line}\n")
+        sys.stderr.write(
+            f"error: this machine's node of the Ray at {given.address} has ended: {node.last_line}\n"
+        )
     return 1 if has_ended else 0
 
 
@@ -288,8 +334,15 @@ def _command(options: Sequence[str]) -> list[str]:
 
 
 def _options(host: str, *, cpus: int | None, gpus: int | None) -> list[str]:
-    lent = [f"--num-{kind}={number}" for kind, number in (("cpus", cpus), ("gpus", gpus)) if number is not None]
-    return [f"--node-ip-address={host}", f"--object-store-memory={OBJECT_STORE_BYTES}", "--disable-usage-stats", *lent]
+    lent = [
+        f"--num-{kind}={number}" for kind, number in (("cpus", cpus), ("gpus", gpus)) if number is not None
+    ]
+    return [
+        f"--node-ip-address={host}",
+        f"--object-store-memory={OBJECT_STORE_BYTES}",
+        "--disable-usage-stats",
+        *lent,
+    ]
 
 
 def _check_token() -> None:
@@ -304,11 +357,17 @@ def _check_token() -> None:
     try:
         secret_in(Path(named) if named else Path.home() / ".ray" / "auth_token")
     except ValueError as error:
-        raise NodeFailed(f"{error}; set RAY_AUTH_TOKEN_PATH to the file with the token of this Ray, the same on all its machines") from None
+        raise NodeFailed(
+            f"{error}; set RAY_AUTH_TOKEN_PATH to the file with the token of this "
+            "Ray, the same on all its machines"
+        ) from None
 
 
 def _own_address(named: str, *, towards: tuple[str, int]) -> str:
-    """Return the IPv4 address of this machine: of its name, where there is one, else the one that its route leads out from."""
+    """Return the IPv4 address of this machine.
+
+    Of its name, where there is one, else the one that its route leads out from.
+    """
     try:
         if named:
             return socket.gethostbyname(named)
@@ -318,7 +377,10 @@ def _own_address(named: str, *, towards: tuple[str, int]) -> str:
             return str(probe.getsockname()[0])
     except OSError as error:
         if named:
-            raise NodeFailed(f"{named!r} is no address of this machine: {error.strerror}; set TANGENT_NODE_ADDRESS to one that is") from error
+            raise NodeFailed(
+                f"{named!r} is no address of this machine: {error.strerror}; set "
+                "TANGENT_NODE_ADDRESS to one that is"
+            ) from error
         return "127.0.0.1"
 
 

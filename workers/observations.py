@@ -1,6 +1,9 @@
-"""What Optuna's samplers see of an arm: every trial as the record has it, up to a number beyond which looking costs more than it teaches.
+"""What Optuna's samplers see of an arm.
 
-It is an Optuna storage that holds one study and answers what samplers ask of a storage; nobody else writes to it.
+Every trial as the record has it, up to a number beyond which looking costs more than it teaches.
+
+It is an Optuna storage that holds one study and answers what samplers ask of a storage; nobody else writes to
+it.
 """
 
 __all__ = ["Observations"]
@@ -27,9 +30,10 @@ _SOME_TIME = datetime(2000, 1, 1)  # noqa: DTZ001 # Optuna keeps local times wit
 class Observations(InMemoryStorage):
     """The trials of one arm in Optuna's terms, numbered as in the arm.
 
-    Beyond `most` trials with a value, samplers are shown the best tenth of `most` and a sample of all that fills up the rest: TPE never takes
-    more than its 25 best for good, and what is bad it learns from a sample as well. Which trials are in the sample depends on their numbers
-    alone, so a run that takes over sees the same. What can never be shown again is forgotten.
+    Beyond `most` trials with a value, samplers are shown the best tenth of `most` and a sample of all that
+    fills up the rest: TPE never takes more than its 25 best for good, and what is bad it learns from a sample
+    as well. Which trials are in the sample depends on their numbers alone, so a run that takes over sees the
+    same. What can never be shown again is forgotten.
     """
 
     def __init__(self, direction: Direction, *, most: int | None) -> None:
@@ -42,13 +46,17 @@ class Observations(InMemoryStorage):
         self._shown: list[FrozenTrial] | None = []
         # Of those with a value; proposals asked one after the other change the others only.
         self._selected: list[FrozenTrial] | None = []
-        self.create_new_study([StudyDirection.MAXIMIZE if direction == "maximize" else StudyDirection.MINIMIZE], _NAME)
+        self.create_new_study(
+            [StudyDirection.MAXIMIZE if direction == "maximize" else StudyDirection.MINIMIZE], _NAME
+        )
 
     def study(self) -> optuna.Study:
         """Return the study as it now stands; what it has read once it does not read again."""
         return optuna.load_study(study_name=_NAME, storage=self)
 
-    def begin(self, number: int, params: Mapping[str, Scalar], distributions: Mapping[str, BaseDistribution]) -> FrozenTrial:
+    def begin(
+        self, number: int, params: Mapping[str, Scalar], distributions: Mapping[str, BaseDistribution]
+    ) -> FrozenTrial:
         """Add a trial that has no value yet and return it."""
         trial = FrozenTrial(
             trial_id=number,
@@ -73,7 +81,10 @@ class Observations(InMemoryStorage):
         self._changed(has_value=trial is not None and trial.state is not TrialState.RUNNING)
 
     def reach(self, number: int, values: Mapping[int, float]) -> None:
-        """Note the values at the rungs that a trial has reached, by epoch: as long as it has not ended it counts as pruned at the last of them."""
+        """Note the values at the rungs that a trial has reached, by epoch.
+
+        As long as it has not ended it counts as pruned at the last of them.
+        """
         trial = self._open.get(number)
         if trial is not None:
             trial.intermediate_values = dict(values)
@@ -90,7 +101,13 @@ class Observations(InMemoryStorage):
             self._ended[number] = trial
             self._changed(has_value=True)
 
-    def get_all_trials(self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None) -> list[FrozenTrial]:  # noqa: ARG002, FBT001, FBT002 # Optuna's signature; samplers take no copies
+    # Optuna's signature; samplers take no copies.
+    def get_all_trials(
+        self,
+        study_id: int,  # noqa: ARG002
+        deepcopy: bool = True,  # noqa: ARG002, FBT001, FBT002
+        states: Container[TrialState] | None = None,
+    ) -> list[FrozenTrial]:
         """Return the trials to be shown, in the order of their numbers."""
         if self._shown is None:
             self._selected = self._select() if self._selected is None else self._selected
@@ -108,7 +125,10 @@ class Observations(InMemoryStorage):
 
     def _select(self) -> list[FrozenTrial]:
         """Return the trials with a value that are to be shown, and forget those that never will be."""
-        valued = [*self._ended.values(), *(trial for trial in self._open.values() if trial.state is not TrialState.RUNNING)]
+        valued = [
+            *self._ended.values(),
+            *(trial for trial in self._open.values() if trial.state is not TrialState.RUNNING),
+        ]
         if self._most is not None and len(valued) > self._most:
             tenth = self._most // 10
             ranked = sorted(valued, key=self._rank)
@@ -121,7 +141,10 @@ class Observations(InMemoryStorage):
         return valued
 
     def _rank(self, trial: FrozenTrial) -> tuple[float, float, float]:
-        """Return a key that sorts as TPE does: completed ones first, then those pruned latest, each by value."""
+        """Return a key that sorts as TPE does.
+
+        Completed ones first, then those pruned latest, each by value.
+        """
         if trial.state is TrialState.COMPLETE and trial.value is not None:
             return 0, 0, self._sign * trial.value
         if trial.intermediate_values:

@@ -1,4 +1,7 @@
-"""How packs are made up: how many trials, stacked how wide, and how many packs are out at once. No SQL, no Ray."""
+"""How packs are made up: how many trials, stacked how wide, and how many packs are out at once.
+
+No SQL, no Ray.
+"""
 
 __all__ = ["Packing"]
 
@@ -14,9 +17,11 @@ from workers.source import Group, Source
 
 # Members of a pack whose best width no worker has measured yet.
 _UNMEASURED_SIZE = 16
-# Near the end packs shrink so that all workers end together, but not to less: many small packs take longer than a few.
+# Near the end packs shrink so that all workers end together, but not to less: many small packs take longer
+# than a few.
 _LEAST_SIZE = 4
-# The first epoch of a pack may load data over a network and compile. What a card says of an epoch is rough, and of one member alone.
+# The first epoch of a pack may load data over a network and compile. What a card says of an epoch is rough,
+# and of one member alone.
 _EPOCH_TIMEOUT_S = 3600.0
 _SLOWER = 20
 
@@ -24,11 +29,20 @@ _SLOWER = 20
 class Packing:
     """Makes packs of trials that were chosen already.
 
-    The members of a search's pack share their seed, those of a confirmation's differ in it. What a worker measured of the former holds for the latter
-    until a worker says otherwise; the other way round it never does, for a model that draws random numbers is stacked with one seed only.
+    The members of a search's pack share their seed, those of a confirmation's differ in it. What a worker
+    measured of the former holds for the latter until a worker says otherwise; the other way round it never
+    does, for a model that draws random numbers is stacked with one seed only.
     """
 
-    def __init__(self, spec: StudySpec, plan: ResolvedStudy, *, checkpoints: str, slots: Callable[[], int], fits: Sequence[FitView]) -> None:
+    def __init__(
+        self,
+        spec: StudySpec,
+        plan: ResolvedStudy,
+        *,
+        checkpoints: str,
+        slots: Callable[[], int],
+        fits: Sequence[FitView],
+    ) -> None:
         """Make a packing.
 
         Args:
@@ -43,26 +57,36 @@ class Packing:
         self._checkpoints = checkpoints
         self._slots = slots
         has_gpu = spec.resources.gpus_per_pack > 0
-        known = [fit for fit in fits if fit.batch_size == plan.batch_size and (fit.device != "cpu") == has_gpu]
+        known = [
+            fit for fit in fits if fit.batch_size == plan.batch_size and (fit.device != "cpu") == has_gpu
+        ]
         # By optimizer; of those on such a device the newest counts.
         self._widths = {fit.optimizer: fit.width for fit in reversed(known)}
         self._confirmation_widths: dict[str, int] = {}
 
     def note(self, fit: Fit, source: Source) -> bool:
-        """Use what a worker measured of a source's pack from now on; return whether it holds for other studies as well."""
+        """Use what a worker measured of a source's pack from now on.
+
+        Return whether it holds for other studies as well.
+        """
         widths = self._confirmation_widths if source.is_confirmation else self._widths
         widths[fit.optimizer] = fit.width
         return not source.is_confirmation
 
     def most_out(self, *, has_spare: bool) -> float:
-        """Return how many packs may be handed out: as many as are trained, and with a spare one more, to wait for its worker."""
+        """Return how many packs may be handed out.
+
+        As many as are trained, and with a spare one more, to wait for its worker.
+        """
         limit = self._spec.resources.max_concurrent_packs
         if not has_spare:
             return self._workers()
         return min(self._slots() + 1, limit or math.inf)
 
     def most_wanted(self, *, at_hand: int, out: int) -> int:
-        """Return how many packs could be trained at once, had they all machines to themselves: at the least each trial is one.
+        """Return how many packs could be trained at once, had they all machines to themselves.
+
+        At the least each trial is one.
 
         Args:
             at_hand: trials that could be handed out now, of all sources.
@@ -92,7 +116,9 @@ class Packing:
             fair = min(fair, max(math.ceil(at_hand / slots), _LEAST_SIZE))
         return max(1, min(most, fair))
 
-    def pack(self, pack_id: str, source: Source, group: Group, trials: Sequence[PendingTrial], *, epochs_ahead: int) -> Pack:
+    def pack(
+        self, pack_id: str, source: Source, group: Group, trials: Sequence[PendingTrial], *, epochs_ahead: int
+    ) -> Pack:
         """Return trials of one group as a pack.
 
         Args:
@@ -100,7 +126,8 @@ class Packing:
             source: where they come from.
             group: what they have in common.
             trials: its members.
-            epochs_ahead: epochs that trials like these, they among them, still have to be given to workers for.
+            epochs_ahead: epochs that trials like these, they among them, still have to be given to workers
+                for.
         """
         training = self._spec.training
         own = len(trials) * (group.to_epoch - group.from_epoch)
@@ -109,7 +136,16 @@ class Packing:
             pack_id=pack_id,
             workload=self._plan.workload.name,
             optimizer=source.plan.card.name,
-            members=tuple(Member(trial_id=t.id, attempt=t.attempt, parameters=t.parameters, seed=t.seed, checkpoint=t.checkpoint) for t in trials),
+            members=tuple(
+                Member(
+                    trial_id=t.id,
+                    attempt=t.attempt,
+                    parameters=t.parameters,
+                    seed=t.seed,
+                    checkpoint=t.checkpoint,
+                )
+                for t in trials
+            ),
             from_epoch=group.from_epoch,
             to_epoch=group.to_epoch,
             epochs=self._plan.epochs,
@@ -127,12 +163,20 @@ class Packing:
         )
 
     def _epoch_timeout_s(self, members: int) -> float:
-        """Return how long a pack may be silent: as the study says, else an hour, or far longer than all its members' epochs ought to take."""
+        """Return how long a pack may be silent.
+
+        As the study says, else an hour, or far longer than all its members' epochs ought to take.
+        """
         given = self._spec.resources.epoch_timeout_s
-        return max(_EPOCH_TIMEOUT_S, _SLOWER * members * self._plan.workload.epoch_s) if given is None else given
+        return (
+            max(_EPOCH_TIMEOUT_S, _SLOWER * members * self._plan.workload.epoch_s) if given is None else given
+        )
 
     def _width(self, source: Source) -> int | None:
-        """Return how many members of a source's packs are stacked at once; None where no worker has measured it."""
+        """Return how many members of a source's packs are stacked at once.
+
+        None where no worker has measured it.
+        """
         name = source.plan.card.name
         found = self._widths.get(name)
         return self._confirmation_widths.get(name, found) if source.is_confirmation else found

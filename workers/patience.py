@@ -16,7 +16,8 @@ class Patience:
     """Tries writes and reads again while the database is away.
 
     Attributes:
-        outages: how often it was away so far. Of a write that an outage came upon nobody can tell whether it took place before it was tried again.
+        outages: how often it was away so far. Of a write that an outage came upon nobody can tell whether it
+            took place before it was tried again.
     """
 
     def __init__(self, seconds: float) -> None:

@@ -1,7 +1,7 @@
 """Probes: what AdamP's claim is about, measured at a few steps of an epoch without waiting for the device.
 
-Only weights of two or more dimensions are looked at, as AdamP and SGDP do. Every value stays on the device until the caller reads it with everything
-else at the epoch's end.
+Only weights of two or more dimensions are looked at, as AdamP and SGDP do. Every value stays on the device
+until the caller reads it with everything else at the epoch's end.
 """
 
 __all__ = ["MAX_PROBED_STEPS", "Probe", "Projection", "probed_steps", "weight_norm", "weights_of"]
@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from adamp._projection import decide
 
-_norm = cast("Callable[[Tensor], Tensor]", torch.linalg.vector_norm)  # pyright: ignore[reportUnknownMemberType]  # torch has no stub of it
+# Torch has no stub of it.
+_norm = cast("Callable[[Tensor], Tensor]", torch.linalg.vector_norm)  # pyright: ignore[reportUnknownMemberType]
 
 MAX_PROBED_STEPS = 4
 """Steps probed in an epoch at most: enough for a mean, few enough to cost little."""
@@ -36,7 +37,10 @@ class Projection:
 
 
 def probed_steps(steps: int) -> frozenset[int]:
-    """Return which of an epoch's steps, counted from 0, are probed: at most four, evenly spaced, the first among them."""
+    """Return which of an epoch's steps, counted from 0, are probed.
+
+    At most four, evenly spaced, the first among them.
+    """
     probes = min(MAX_PROBED_STEPS, steps)
     return frozenset(index * steps // probes for index in range(probes))
 
@@ -54,7 +58,10 @@ def weight_norm(weights: Sequence[Tensor]) -> Tensor:
 
 
 class Probe:
-    """Watches weights across single optimizer steps; `before` and `after` are called around each step that is probed."""
+    """Watches weights across single optimizer steps.
+
+    `before` and `after` are called around each step that is probed.
+    """
 
     def __init__(self, weights: Sequence[nn.Parameter], *, projection: Projection | None) -> None:
         self._weights = weights
@@ -67,7 +74,10 @@ class Probe:
 
     @torch.no_grad()
     def before(self) -> None:
-        """Note each weight's direction, its angle with the gradient and whether it will be projected; gradients must be in place."""
+        """Note each weight's direction, its angle with the gradient and whether it will be projected.
+
+        Gradients must be in place.
+        """
         self._directions = []
         for weight in self._weights:
             gradient = weight.grad
@@ -77,7 +87,9 @@ class Probe:
             self._directions.append((weight, direction))
             self._cosines.append((direction * _direction(gradient)).sum().abs())
             if self._projection is not None:
-                self._decisions.append(decide(weight, gradient, delta=self._projection.delta, eps=self._projection.eps).projected)
+                self._decisions.append(
+                    decide(weight, gradient, delta=self._projection.delta, eps=self._projection.eps).projected
+                )
 
     @torch.no_grad()
     def after(self) -> None:
@@ -86,17 +98,26 @@ class Probe:
             self._effective_steps.append(_norm(_direction(weight) - direction))
 
     def read(self) -> Tensor:
-        """Return the means so far over all pairs of a probed step and a weight, [3] on the weights' device, and start anew.
+        """Return the means so far over all pairs of a probed step and a weight, and start anew.
 
-        They are the effective step, norm(w'/|w'| - w/|w|); the absolute cosine between gradient and weight, each taken whole; and the
-        share of pairs that were projected. NaN stands where there was no pair, or no projection to watch.
+        They are [3], on the weights' device.
+
+        They are the effective step, norm(w'/|w'| - w/|w|); the absolute cosine between gradient and weight,
+        each taken whole; and the share of pairs that were projected. NaN stands where there was no pair, or
+        no projection to watch.
         """
-        values = torch.stack([self._mean(pairs) for pairs in (self._effective_steps, self._cosines, self._decisions)])
+        values = torch.stack(
+            [self._mean(pairs) for pairs in (self._effective_steps, self._cosines, self._decisions)]
+        )
         self._effective_steps, self._cosines, self._decisions = [], [], []
         return values
 
     def _mean(self, pairs: list[Tensor]) -> Tensor:
-        return torch.stack(pairs).to(torch.float32).mean() if pairs else torch.full((), math.nan, device=self._device)
+        return (
+            torch.stack(pairs).to(torch.float32).mean()
+            if pairs
+            else torch.full((), math.nan, device=self._device)
+        )
 
 
 def _direction(tensor: Tensor) -> Tensor:

@@ -1,4 +1,7 @@
-"""`python -m workers.ray_start …`: Ray's own `ray start`, in a process that ends with the one that started it."""
+"""`python -m workers.ray_start …`.
+
+Ray's own `ray start`, in a process that ends with the one that started it.
+"""
 
 __all__ = ["main"]
 
@@ -11,7 +14,8 @@ from workers.lifeline import end_with_parent
 
 def main() -> None:
     """Start a node as the command line says; with `--block` this returns when the node has ended."""
-    # Not left to Ray's workers, which inherit the environment: their parent is another. A GCS that stayed behind would keep the port from the next.
+    # Not left to Ray's workers, which inherit the environment: their parent is another. A GCS that stayed
+    # behind would keep the port from the next.
     end_with_parent(int(os.environ.pop("TANGENT_PARENT_PID")), with_group=True)
     from ray.scripts import scripts
 

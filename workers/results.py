@@ -1,4 +1,7 @@
-"""What an engine says of a member's epoch, and when it counts as diverged: the same words for every engine."""
+"""What an engine says of a member's epoch, and when it counts as diverged.
+
+The same words for every engine.
+"""
 
 __all__ = ["EpochResult", "diverged", "evaluated", "trained"]
 
@@ -9,7 +12,9 @@ from dataclasses import dataclass, replace
 
 @dataclass(frozen=True, kw_only=True)
 class EpochResult:
-    """What one member measured in an epoch; NaN and inf stand as they came, and NaN for what was not measured.
+    """What one member measured in an epoch.
+
+    NaN and inf stand as they came, and NaN for what was not measured.
 
     Attributes:
         elapsed_s: training seconds of all epochs so far.
@@ -30,7 +35,9 @@ class EpochResult:
     divergence: str | None = None
 
 
-def trained(losses: Sequence[float], *, epoch: int, elapsed_s: float, lr: float, initial_lr: float) -> EpochResult:
+def trained(
+    losses: Sequence[float], *, epoch: int, elapsed_s: float, lr: float, initial_lr: float
+) -> EpochResult:
     """Return the result of an epoch's training steps, diverged where a loss is not finite.
 
     Args:
@@ -43,12 +50,16 @@ def trained(losses: Sequence[float], *, epoch: int, elapsed_s: float, lr: float,
     result = EpochResult(elapsed_s=elapsed_s, lr=lr, train_loss=sum(losses) / len(losses))
     for step, loss in enumerate(losses, start=1):
         if not math.isfinite(loss):
-            return diverged(result, f"training loss became {loss} at epoch {epoch}, step {step}", initial_lr=initial_lr)
+            return diverged(
+                result, f"training loss became {loss} at epoch {epoch}, step {step}", initial_lr=initial_lr
+            )
     return result
 
 
 def evaluated(result: EpochResult, numbers: Sequence[float], *, epoch: int, initial_lr: float) -> EpochResult:
-    """Return the result with what was measured after the epoch, diverged where the norm or a validation value is not finite.
+    """Return the result with what was measured after the epoch.
+
+    It has diverged where the norm or a validation value is not finite.
 
     Args:
         result: of the training steps.
@@ -66,9 +77,15 @@ def evaluated(result: EpochResult, numbers: Sequence[float], *, epoch: int, init
         gradient_cosine=gradient_cosine,
         projected_fraction=projected_fraction,
     )
-    for name, value in (("weight norm", norm), ("validation loss", validation_loss), ("validation metric", validation_metric)):
+    for name, value in (
+        ("weight norm", norm),
+        ("validation loss", validation_loss),
+        ("validation metric", validation_metric),
+    ):
         if not math.isfinite(value):
-            return diverged(result, f"{name} became {value} at epoch {epoch}, after its last step", initial_lr=initial_lr)
+            return diverged(
+                result, f"{name} became {value} at epoch {epoch}, after its last step", initial_lr=initial_lr
+            )
     return result
 
 

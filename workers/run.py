@@ -1,7 +1,10 @@
-"""One study's run: `python -m workers.run`, which is told its study on a line of standard input, `STUDY ATTEMPT`.
+"""One study's run: `python -m workers.run`.
 
-So a dispatcher can keep one ready, its imports done and Ray joined. Then the main thread trains packs through Ray Tune; a second keeps the
-lease and hears what the study's owner wants; a third copies trials to Optuna's tables and removes checkpoints that nobody needs any more.
+It is told its study on a line of standard input, `STUDY ATTEMPT`.
+
+So a dispatcher can keep one ready, its imports done and Ray joined. Then the main thread trains packs through
+Ray Tune; a second keeps the lease and hears what the study's owner wants; a third copies trials to Optuna's
+tables and removes checkpoints that nobody needs any more.
 """
 
 __all__ = ["NO_DATABASE", "NO_RAY", "READY", "StudyRun", "main"]
@@ -36,16 +39,20 @@ NO_RAY = 75
 """Exit code of a run that found no Ray: the fault lies with neither the study nor the run."""
 
 NO_DATABASE = 74
-"""Exit code of a run that the database was away from for too long: no fault of the study or the run either."""
+"""Exit code of a run that the database was away from for too long.
+
+No fault of the study or the run either.
+"""
 
 READY = "ready"
 """What a run says on standard output when it can be told a study."""
 
 _RENEW_EVERY_S = 0.5
-# For packs to finish their present epoch and leave their states: a dispatcher that ends gives its runs 8 s in all. Packs whose epochs take longer
-# have left their states after each.
+# For packs to finish their present epoch and leave their states: a dispatcher that ends gives its runs 8 s in
+# all. Packs whose epochs take longer have left their states after each.
 _LEAVE_WITHIN_S = 4.5
-# For what is being trained to be ended, once a stop or cancel was heard of; then the dispatcher closes the study.
+# For what is being trained to be ended, once a stop or cancel was heard of; then the dispatcher closes the
+# study.
 _END_WITHIN_S = 7.0
 _COPY_EVERY_S = 3.0
 _COPY_SHARE = 0.2
@@ -105,7 +112,10 @@ class StudyRun:
         self.spec = store.study(claim.study_id).spec
 
     def leave(self) -> None:
-        """Hand the study over: trials in flight go back to the queue, uncharged, for whoever claims it next, with what they have trained by then."""
+        """Hand the study over: trials in flight go back to the queue, uncharged.
+
+        They wait for whoever claims it next, with what they have trained by then.
+        """
         if self._leave_by is None:
             self._leave_by = time.monotonic() + _LEAVE_WITHIN_S
             if self._feed is not None:
@@ -122,14 +132,24 @@ class StudyRun:
             Superseded: another attempt has taken over.
             StoreUnavailable: the database was away for longer than a lease.
         """
-        threads = [threading.Thread(target=self._keep, name="lease", daemon=True), threading.Thread(target=self._copy, name="copies", daemon=True)]
+        threads = [
+            threading.Thread(target=self._keep, name="lease", daemon=True),
+            threading.Thread(target=self._copy, name="copies", daemon=True),
+        ]
         for thread in threads:
             thread.start()
         try:
-            self._writer.note_environment(environment(accelerators=accelerators() if self.spec.resources.gpus_per_pack > 0 else ()))
+            self._writer.note_environment(
+                environment(accelerators=accelerators() if self.spec.resources.gpus_per_pack > 0 else ())
+            )
             # Taking up a long record needs a lease that is kept.
             feed = self._feed = PackFeed(
-                self.spec, self._writer.plan(), writer=self._writer, checkpoints=self._checkpoints, slots=self._count_slots, patience_s=self._lease_s
+                self.spec,
+                self._writer.plan(),
+                writer=self._writer,
+                checkpoints=self._checkpoints,
+                slots=self._count_slots,
+                patience_s=self._lease_s,
             )
             # It may have been asked to leave meanwhile.
             feed.is_leaving = self._is_leaving
@@ -144,10 +164,15 @@ class StudyRun:
             self._copy_once()
 
     def _count_slots(self) -> int:
-        """Return how many packs this study may have on Ray at once: its share of those that fit. Asked for each pack, counted now and then."""
+        """Return how many packs this study may have on Ray at once: its share of those that fit.
+
+        Asked for each pack, counted now and then.
+        """
         counted_at, count = self._slots
         if time.monotonic() - counted_at > _COUNT_SLOTS_EVERY_S:
-            self._fitting = fitting = self._count_fitting(self.spec.resources.cpus_per_pack, self.spec.resources.gpus_per_pack)
+            self._fitting = fitting = self._count_fitting(
+                self.spec.resources.cpus_per_pack, self.spec.resources.gpus_per_pack
+            )
             try:
                 count, is_to_yield = self._writer.room(slots=fitting, turn_s=self._turn_s)
                 self._is_yielding = self._is_yielding or is_to_yield
@@ -171,9 +196,14 @@ class StudyRun:
         return self._leave_by is not None
 
     def _rest(self) -> None:
-        """Return once this study has a share of the machines, or its run has something else to do: to keep an actor would be to keep its machine."""
+        """Return once this study has a share of the machines, or its run has something else to do.
+
+        To keep an actor would be to keep its machine.
+        """
         self._count_slots()
-        while self._is_resting and not (self._is_leaving or self._is_over() or self._is_yielding or self._wanted is StudyState.PAUSED):
+        while self._is_resting and not (
+            self._is_leaving or self._is_over() or self._is_yielding or self._wanted is StudyState.PAUSED
+        ):
             time.sleep(_LOOK_EVERY_S)
             self._count_slots()
 
@@ -246,12 +276,16 @@ class StudyRun:
                     _log.warning("this run ends, its lease has lapsed: %s", error)
                     os._exit(NO_DATABASE)
             except Exception:  # noqa: BLE001 # whatever it is, it ends the run
-                # Without this thread the run would train on without a lease, and nothing it said would be taken.
+                # Without this thread the run would train on without a lease, and nothing it said would be
+                # taken.
                 _log.exception("this run ends, it cannot keep its lease")
                 os._exit(1)
 
     def _end_if_stuck(self, now: float) -> None:
-        """End this process when what is being trained should have been ended and has not: its dispatcher then closes the study."""
+        """End this process when what is being trained should have been ended and has not.
+
+        Its dispatcher then closes the study.
+        """
         if self._wanted in _ENDING:
             self._end_by = min(self._end_by, now + _END_WITHIN_S)
         if now > self._end_by and not self._is_done.is_set():
@@ -263,7 +297,8 @@ class StudyRun:
         while not self._is_done.wait(wait_s):
             began = time.monotonic()
             self._copy_once(within_s=_COPY_EVERY_S * _COPY_SHARE)
-            # SQLite has one writer at a time, and what packs report goes first; what is left is copied when the study ends.
+            # SQLite has one writer at a time, and what packs report goes first; what is left is copied when
+            # the study ends.
             wait_s = max(_COPY_EVERY_S, (time.monotonic() - began) / _COPY_SHARE)
             if self._feed is not None:
                 self._discard(self._feed.outdated_checkpoints())
@@ -272,7 +307,8 @@ class StudyRun:
         for url in urls:
             try:
                 discard(url)
-            except Exception as error:  # noqa: BLE001 # whatever the place answers, a study does not end for what it leaves behind
+            # Whatever the place answers, a study does not end for what it leaves behind.
+            except Exception as error:  # noqa: BLE001
                 _log.warning("%s stays behind: %s", url, error)
 
     def _copy_once(self, *, within_s: float = math.inf) -> None:
@@ -283,7 +319,10 @@ class StudyRun:
 
 
 def _machines(ray_address: str) -> str:
-    """Return a name by which runs on one Ray know that they share it; a loopback address is another Ray's on every machine."""
+    """Return a name by which runs on one Ray know that they share it.
+
+    A loopback address is another Ray's on every machine.
+    """
     host = ray_address.rpartition(":")[0]
     is_loopback = host.startswith("127.") or host in {"localhost", "[::1]"}
     return f"{socket.gethostname()}/{ray_address}" if is_loopback else ray_address
@@ -298,7 +337,10 @@ def _redirect(log: Path) -> None:
 
 
 def main() -> int:
-    """Get ready, wait to be told a study, run it; return 0 when its state is settled, whatever it is, or none was told."""
+    """Get ready, wait to be told a study, run it.
+
+    Return 0 when its state is settled, whatever it is, or none was told.
+    """
     settings = Settings()
     end_with_parent(settings.parent_pid)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -321,7 +363,14 @@ def main() -> int:
     try:
         checkpoints, machines = settings.checkpoints_of(study_id), _machines(settings.ray_address)
         claim = Claim(study_id, attempt)
-        run = StudyRun(store, claim, lease_s=settings.lease_s, checkpoints=checkpoints, machines=machines, turn_s=settings.turn_s)
+        run = StudyRun(
+            store,
+            claim,
+            lease_s=settings.lease_s,
+            checkpoints=checkpoints,
+            machines=machines,
+            turn_s=settings.turn_s,
+        )
 
         def leave(_signal: int, _frame: Any) -> None:
             run.leave()

@@ -1,11 +1,14 @@
-"""Choosing configurations: one `ArmSampler` for each search of an arm, repeatable to the last digit and after any restart.
+"""Choosing configurations: one `ArmSampler` for each search of an arm.
 
-A proposal depends on the study's seed, the arm's name, the replicate, the trial's number in it and what is on record of it by then, and on nothing
-else: no random state is carried from one proposal to the next, so a run that takes over goes on as the last one would have. The exception is
-`cmaes`: Optuna keeps its covariance beside the trials in memory, and a run that takes over starts it anew from the record.
+It is repeatable to the last digit and after any restart.
 
-Trials whose value is not known yet count as bad (the constant liar), so proposals asked one after the other differ; yet they learn nothing from
-each other, and `at_once` says how many of them are worth asking for.
+A proposal depends on the study's seed, the arm's name, the replicate, the trial's number in it and what is on
+record of it by then, and on nothing else: no random state is carried from one proposal to the next, so a run
+that takes over goes on as the last one would have. The exception is `cmaes`: Optuna keeps its covariance
+beside the trials in memory, and a run that takes over starts it anew from the record.
+
+Trials whose value is not known yet count as bad (the constant liar), so proposals asked one after the other
+differ; yet they learn nothing from each other, and `at_once` says how many of them are worth asking for.
 """
 
 __all__ = ["ArmSampler"]
@@ -26,21 +29,36 @@ from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, TPESampler
 from studies.catalog import Direction
 from studies.distributions import as_parameters, distributions
 from studies.resolve import ResolvedArm
-from studies.space import AnyDimension, Choices, Condition, Fixed, Parameters, Range, Scalar, Space, active, every_point, size, without_inert
+from studies.space import (
+    AnyDimension,
+    Choices,
+    Condition,
+    Fixed,
+    Parameters,
+    Range,
+    Scalar,
+    Space,
+    active,
+    every_point,
+    size,
+    without_inert,
+)
 from studies.spec import SamplerName
 from studies.states import FINISHED_TRIAL_STATES, TrialState
 from workers.observations import Observations
 
 # Proposals that repeat a configuration or break a constraint are asked anew, at most this often.
 _MAX_REJECTED = 200
-# A model that proposes the same again and again is no longer asked: from then on configurations are drawn at random.
+# A model that proposes the same again and again is no longer asked: from then on configurations are drawn at
+# random.
 _MAX_MODEL_REJECTED = 20
 # TPE's time to propose grows with what it looks at; see `Observations` for what it is shown beyond.
 _MOST_OBSERVED = 500
 _OPTUNA_STATES = {
     TrialState.COMPLETED: optuna.trial.TrialState.COMPLETE,
     TrialState.PRUNED: optuna.trial.TrialState.PRUNED,
-    # Pruned without a value ranks last: the sampler learns to keep away, where a failed trial would teach it nothing.
+    # Pruned without a value ranks last: the sampler learns to keep away, where a failed trial would teach it
+    # nothing.
     TrialState.DIVERGED: optuna.trial.TrialState.PRUNED,
 }
 
@@ -53,7 +71,11 @@ def _quantile(dimension: AnyDimension, u: float) -> Scalar:
         case Range(integer=True, log=False):
             return int(dimension.low) + int(u * (dimension.high - dimension.low + 1))
         case Range(log=True):
-            low, high = (dimension.low - 0.5, dimension.high + 0.5) if dimension.integer else (dimension.low, dimension.high)
+            low, high = (
+                (dimension.low - 0.5, dimension.high + 0.5)
+                if dimension.integer
+                else (dimension.low, dimension.high)
+            )
             value = math.exp(math.log(low) + u * (math.log(high) - math.log(low)))
             value = min(max(value, dimension.low), dimension.high)
             return round(value) if dimension.integer else value
@@ -64,9 +86,14 @@ def _quantile(dimension: AnyDimension, u: float) -> Scalar:
 
 
 class ArmSampler:
-    """Proposes configurations for one search of an arm, each different from all before; trials are numbered from 0 within the search."""
+    """Proposes configurations for one search of an arm, each different from all before.
 
-    def __init__(self, arm: ResolvedArm, *, sampler: SamplerName, direction: Direction, seed: int, replicate: int = 0) -> None:
+    Trials are numbered from 0 within the search.
+    """
+
+    def __init__(
+        self, arm: ResolvedArm, *, sampler: SamplerName, direction: Direction, seed: int, replicate: int = 0
+    ) -> None:
         """Start with an empty record.
 
         Args:
@@ -97,9 +124,10 @@ class ArmSampler:
     def at_once(self, number: int, *, unanswered: int, at_hand: int) -> int:
         """Return how many proposals from `number` on are worth asking for now.
 
-        The random ones with which every model begins cost nothing. Of the later ones at most an eighth of the arm's trials should be without a
-        value at a time, in whichever packs: so many cost a tenth of the trials, twice as many a third (docs/performance.md). But a worker that
-        has nothing else to do may always have one.
+        The random ones with which every model begins cost nothing. Of the later ones at most an eighth of the
+        arm's trials should be without a value at a time, in whichever packs: so many cost a tenth of the
+        trials, twice as many a third (docs/performance.md). But a worker that has nothing else to do may
+        always have one.
 
         Args:
             number: of the next trial.
@@ -111,7 +139,13 @@ class ArmSampler:
         return max(self._startup() + 1 - number, self._arm.trials // 8 - unanswered, 1 - at_hand, 0)
 
     def remember(
-        self, number: int, parameters: Parameters, state: TrialState, value: float | None, *, rung_values: Mapping[int, float] | None = None
+        self,
+        number: int,
+        parameters: Parameters,
+        state: TrialState,
+        value: float | None,
+        *,
+        rung_values: Mapping[int, float] | None = None,
     ) -> None:
         """Take up a trial from the record, in the order of numbers; it must not have been proposed here.
 
@@ -125,7 +159,11 @@ class ArmSampler:
         self._seen.add(_key(parameters))
         if not self._is_model or not self._arm.admits(parameters):
             return
-        params = {name: parameters[name] for name in self._distributions if active(name, self._arm.card.conditions, parameters)}
+        params = {
+            name: parameters[name]
+            for name in self._distributions
+            if active(name, self._arm.card.conditions, parameters)
+        }
         self._observations.begin(number, params, {name: self._distributions[name] for name in params})
         if rung_values:
             self._observations.reach(number, rung_values)
@@ -133,11 +171,17 @@ class ArmSampler:
             self.tell(number, state, value)
 
     def reach(self, number: int, rung_values: Mapping[int, float]) -> None:
-        """Learn the values that a trial without an end has at the rungs it has reached, by epoch; empty when it begins again."""
+        """Learn the values that a trial without an end has at the rungs it has reached, by epoch.
+
+        Empty when it begins again.
+        """
         self._observations.reach(number, rung_values)
 
     def tell(self, number: int, state: TrialState, value: float | None) -> None:
-        """Learn how a trial ended; one that failed, or whose configuration lies outside the space, teaches nothing."""
+        """Learn how a trial ended.
+
+        One that failed, or whose configuration lies outside the space, teaches nothing.
+        """
         told = _OPTUNA_STATES.get(state)
         if told is None:
             self._observations.drop(number)
@@ -162,7 +206,10 @@ class ArmSampler:
         return parameters
 
     def _choose(self, number: int, attempt: int) -> Mapping[str, Scalar]:
-        """Return values for the searched dimensions that are active; a model notes its trial among the observations."""
+        """Return values for the searched dimensions that are active.
+
+        A model notes its trial among the observations.
+        """
         match self._sampler:
             case "random":
                 return self._random(number, attempt)
@@ -171,7 +218,11 @@ class ArmSampler:
             case "grid":
                 return self._grid(number, attempt)
             case _:
-                return self._ask(number, attempt) if attempt < _MAX_MODEL_REJECTED else self._random(number, attempt)
+                return (
+                    self._ask(number, attempt)
+                    if attempt < _MAX_MODEL_REJECTED
+                    else self._random(number, attempt)
+                )
 
     def _random(self, number: int, attempt: int) -> dict[str, Scalar]:
         rng = np.random.default_rng([*self._seed, number, attempt])
@@ -194,7 +245,9 @@ class ArmSampler:
 
     def _ask(self, number: int, attempt: int) -> dict[str, Scalar]:
         with _quietly():
-            sampler = self._optuna_sampler(int(np.random.SeedSequence([*self._seed, number, attempt]).generate_state(1)[0]))
+            sampler = self._optuna_sampler(
+                int(np.random.SeedSequence([*self._seed, number, attempt]).generate_state(1)[0])
+            )
             study = self._observations.study()
             trial = self._observations.begin(number, {}, {})
             sampler.before_trial(study, trial)
@@ -203,7 +256,11 @@ class ArmSampler:
                 so_far = as_parameters(self._arm.space, self._arm.defaults, trial.params)
                 if active(name, self._arm.card.conditions, so_far):
                     distribution = self._distributions[name]
-                    value = together[name] if name in together else sampler.sample_independent(study, trial, name, distribution)
+                    value = (
+                        together[name]
+                        if name in together
+                        else sampler.sample_independent(study, trial, name, distribution)
+                    )
                     trial.params = {**trial.params, name: _plain(value, distribution)}
                     trial.distributions = {**trial.distributions, name: distribution}
         return trial.params
@@ -218,7 +275,10 @@ class ArmSampler:
                 return TPESampler(seed=seed, n_startup_trials=self._startup())
 
     def _proposed_together(self) -> dict[str, BaseDistribution]:
-        """Return the dimensions that are active in every configuration and so are proposed as one vector, by name; CMA-ES takes numbers only."""
+        """Return the dimensions that are active in every configuration, by name.
+
+        They are proposed as one vector; CMA-ES takes numbers only.
+        """
         conditions = self._arm.card.conditions
         found = {
             name: distribution
@@ -239,7 +299,11 @@ class ArmSampler:
 
     def _observe(self, number: int, parameters: Parameters) -> None:
         """Note a configuration that no model has proposed."""
-        params = {name: parameters[name] for name in self._distributions if active(name, self._arm.card.conditions, parameters)}
+        params = {
+            name: parameters[name]
+            for name in self._distributions
+            if active(name, self._arm.card.conditions, parameters)
+        }
         self._observations.begin(number, params, {name: self._distributions[name] for name in params})
 
     def _complete(self, chosen: Mapping[str, Scalar]) -> Parameters:
@@ -248,15 +312,24 @@ class ArmSampler:
         return without_inert(whole, self._arm.card.conditions, self._arm.defaults)
 
     def _startup(self) -> int:
-        """Return how many random trials come first: a quarter of the budget, at least 4 and at most Optuna's own 10."""
+        """Return how many random trials come first.
+
+        A quarter of the budget, at least 4 and at most Optuna's own 10.
+        """
         return min(10, max(4, self._arm.trials // 4))
 
     def _at(self, point: np.ndarray) -> dict[str, Scalar]:
         """Return the searched dimensions at a point of the unit cube [D]."""
-        return {name: _quantile(dimension, float(u)) for (name, dimension), u in zip(self._searched.items(), point, strict=True)}
+        return {
+            name: _quantile(dimension, float(u))
+            for (name, dimension), u in zip(self._searched.items(), point, strict=True)
+        }
 
     def _first_unseen(self) -> Parameters | None:
-        """Return the first configuration of a finite space that is left; what was passed over once is never looked at again."""
+        """Return the first configuration of a finite space that is left.
+
+        What was passed over once is never looked at again.
+        """
         if math.isinf(size(self._searched)):
             return None
         if self._unseen is None:

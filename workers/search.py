@@ -1,4 +1,7 @@
-"""One search of an arm's space, a replicate: what waits at a rung, what its sampler knows, which configuration is its best. No SQL, no Ray."""
+"""One search of an arm's space, a replicate.
+
+What waits at a rung, what its sampler knows, which configuration is its best. No SQL, no Ray.
+"""
 
 __all__ = ["Configuration", "Search"]
 
@@ -32,11 +35,19 @@ class Configuration:
 class Search(Source):
     """The trials of one replicate of an arm's search.
 
-    An arm numbers the trials of all its replicates in one sequence. Sampler and ladder know a trial by its rank among those of its own replicate,
-    and so decide as if there were no other.
+    An arm numbers the trials of all its replicates in one sequence. Sampler and ladder know a trial by its
+    rank among those of its own replicate, and so decide as if there were no other.
     """
 
-    def __init__(self, plan: ResolvedArm, *, spec: StudySpec, study: ResolvedStudy, replicate: int, next_number: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        plan: ResolvedArm,
+        *,
+        spec: StudySpec,
+        study: ResolvedStudy,
+        replicate: int,
+        next_number: Callable[[], int],
+    ) -> None:
         """Make a search without trials; `take_up` adds those on record.
 
         Args:
@@ -53,15 +64,27 @@ class Search(Source):
         self._is_maximized = study.workload.direction == "maximize"
         self._epochs = study.epochs
         # By bracket.
-        self._stops = [frozenset(rungs(spec.pruner, study.epochs, bracket=bracket)) for bracket in range(brackets(spec.pruner, study.epochs))]
+        self._stops = [
+            frozenset(rungs(spec.pruner, study.epochs, bracket=bracket))
+            for bracket in range(brackets(spec.pruner, study.epochs))
+        ]
         self._seed = trial_seed(spec.seed, replicate)
-        self._sampler = ArmSampler(plan, sampler=spec.sampler, direction=study.workload.direction, seed=spec.seed, replicate=replicate)
-        self._ladder = Ladder(spec.pruner, epochs=study.epochs, trials=plan.trials, maximize=self._is_maximized)
+        self._sampler = ArmSampler(
+            plan,
+            sampler=spec.sampler,
+            direction=study.workload.direction,
+            seed=spec.seed,
+            replicate=replicate,
+        )
+        self._ladder = Ladder(
+            spec.pruner, epochs=study.epochs, trials=plan.trials, maximize=self._is_maximized
+        )
         self._planned = planned_epochs(spec.pruner, study.epochs, trials=plan.trials)
         self._begun = 0
         self._handed_epochs = 0
         self._is_exhausted = False
-        # Of trials without an end only, by number: the rank, the objective at the rungs reached, by epoch, the best value since the last of them.
+        # Of trials without an end only, by number: the rank, the objective at the rungs reached, by epoch,
+        # the best value since the last of them.
         self._ranks: dict[int, int] = {}
         self._rung_values: dict[int, dict[int, float]] = {}
         self._best_values: dict[int, float] = {}
@@ -86,7 +109,10 @@ class Search(Source):
 
     @property
     def drawable(self) -> int:
-        """How many new trials may be made now: those left, as far as proposals that cannot learn from each other are worth it."""
+        """How many new trials may be made now.
+
+        Those left, as far as proposals that cannot learn from each other are worth it.
+        """
         if self._is_exhausted:
             return 0
         worth = self._sampler.at_once(self._begun, unanswered=len(self._unanswered), at_hand=self.fresh)
@@ -104,17 +130,27 @@ class Search(Source):
 
     @property
     def best(self) -> Configuration | None:
-        """The best configuration by validation that was trained to its last epoch, of equals the first; None where there is none."""
+        """The best configuration by validation that was trained to its last epoch, of equals the first.
+
+        None where there is none.
+        """
         return None if self._best is None else self._best[1]
 
-    def take_up(self, trial: TrialView, pending: PendingTrial | None, rung_values: Mapping[int, float | None], *, is_alone: bool = False) -> None:
+    def take_up(
+        self,
+        trial: TrialView,
+        pending: PendingTrial | None,
+        rung_values: Mapping[int, float | None],
+        *,
+        is_alone: bool = False,
+    ) -> None:
         """Take up a trial from the record, in the order of numbers.
 
         Args:
             trial: as it stands; none is running.
             pending: the same as one that is queued; None where it has ended.
-            rung_values: its objective at the rungs that it has reached and, where its best epoch counts, at its checkpoint, by epoch; None where it
-                is not finite.
+            rung_values: its objective at the rungs that it has reached and, where its best epoch counts, at
+                its checkpoint, by epoch; None where it is not finite.
             is_alone: whether it is to be packed alone.
         """
         left_at, of_all = None if pending is None else pending.epochs_done, rung_values
@@ -124,7 +160,9 @@ class Search(Source):
         self._handed_epochs += trial.epochs_done
         finite = {epoch: value for epoch, value in rung_values.items() if value is not None}
         self._sampler.remember(rank, trial.parameters, trial.state, trial.value, rung_values=finite)
-        self._ladder.take_up(rank, trial.state, epochs_done=trial.epochs_done, to_epoch=trial.to_epoch, values=rung_values)
+        self._ladder.take_up(
+            rank, trial.state, epochs_done=trial.epochs_done, to_epoch=trial.to_epoch, values=rung_values
+        )
         if pending is None:
             self._weigh(trial, trial.state, trial.value, origin=trial.origin)
             return
@@ -140,11 +178,20 @@ class Search(Source):
             self.enqueue([pending], is_alone=is_alone)
 
     def draw(self, size: int) -> list[NewTrial]:
-        """Return new trials, to be recorded and then enqueued: as many as make a pack of `size` with those at hand, or as may be made now."""
-        sizes = Counter[int | None]({group.to_epoch: len(trials) for group, trials in self._at_hand.items() if group.is_new})
+        """Return new trials, to be recorded and then enqueued.
+
+        As many as make a pack of `size` with those at hand, or as may be made now.
+        """
+        sizes = Counter[int | None](
+            {group.to_epoch: len(trials) for group, trials in self._at_hand.items() if group.is_new}
+        )
         new: list[NewTrial] = []
         allowed = self.drawable
-        while len(new) < allowed and max(sizes.values(), default=0) < size and (trial := self._new_trial()) is not None:
+        while (
+            len(new) < allowed
+            and max(sizes.values(), default=0) < size
+            and (trial := self._new_trial()) is not None
+        ):
             sizes[trial.to_epoch] += 1
             new.append(trial)
         return new
@@ -161,7 +208,10 @@ class Search(Source):
             self._left_values[trial.number] = self._best_values[trial.number]
 
     def taken_back(self, trial: PendingTrial, *, epochs_done: int) -> None:
-        """Note that a trial did not come to the epoch that it was handed out for, and from which it goes on."""
+        """Note that a trial did not come to the epoch that it was handed out for.
+
+        Note also from which it goes on.
+        """
         self._handed_epochs -= trial.to_epoch - epochs_done
         self._best_values.pop(trial.number, None)
         self._keep_values(trial.number, self._rung_values.get(trial.number, {}))
@@ -175,10 +225,15 @@ class Search(Source):
         self._sampler.reach(self._ranks[trial.number], {})
 
     def measured(self, trial: PendingTrial, epoch: int, metric: float | None) -> bool:
-        """Note a trial's validation value; return whether it has come to its rung, where it waits from now on."""
+        """Note a trial's validation value.
+
+        Return whether it has come to its rung, where it waits from now on.
+        """
         if metric is not None and self._is_best:
             before = self._best_values.get(trial.number, metric)
-            self._best_values[trial.number] = max(before, metric) if self._is_maximized else min(before, metric)
+            self._best_values[trial.number] = (
+                max(before, metric) if self._is_maximized else min(before, metric)
+            )
         return epoch == trial.to_epoch < self._epochs
 
     def rested(self, trial: PendingTrial, metric: float | None) -> None:
@@ -205,7 +260,10 @@ class Search(Source):
         self._told(trial, state, value)
 
     def settle(self) -> tuple[list[tuple[PendingTrial, int]], list[PendingTrial]]:
-        """Return the waiting trials that go on, each with the epoch it goes on to, and those that are pruned; they wait no more."""
+        """Return the waiting trials that go on, each with the epoch it goes on to, and those that are pruned.
+
+        They wait no more.
+        """
         decision = self._ladder.settle()
         promoted = [(self._waiting.pop(rank), to_epoch) for rank, to_epoch in decision.promoted]
         pruned = [self._waiting.pop(rank) for rank in decision.pruned]
@@ -247,7 +305,14 @@ class Search(Source):
         self._sampler.tell(rank, state, value)
         self._weigh(trial, state, value, origin=_origin(rank))
 
-    def _weigh(self, trial: TrialView | PendingTrial, state: TrialState, value: float | None, *, origin: Literal["default", "sampled"]) -> None:
+    def _weigh(
+        self,
+        trial: TrialView | PendingTrial,
+        state: TrialState,
+        value: float | None,
+        *,
+        origin: Literal["default", "sampled"],
+    ) -> None:
         """Look whether a trial that has ended is the best so far."""
         self.has_result |= state not in {TrialState.FAILED, TrialState.CANCELLED}
         if state is TrialState.COMPLETED and value is not None:

@@ -1,7 +1,10 @@
-"""Random streams: a trial's seed fixes its initialisation, data order and noise, whatever optimizer, device or neighbours it has.
+"""Random streams: a trial's seed fixes its initialisation, data order and noise.
 
-Every stream is derived from the seed alone (numpy's `SeedSequence`, whose streams are documented to be reproducible) and drawn on the CPU, so
-neither the number of threads nor the global generators' state plays a part. Nothing here leaves a global torch generator changed.
+It does so whatever optimizer, device or neighbours it has.
+
+Every stream is derived from the seed alone (numpy's `SeedSequence`, whose streams are documented to be
+reproducible) and drawn on the CPU, so neither the number of threads nor the global generators' state plays a
+part. Nothing here leaves a global torch generator changed.
 """
 
 __all__ = ["epoch_order", "initialisation_seed", "noise_seed", "seeded"]
@@ -23,7 +26,10 @@ class _Stream(IntEnum):
 
 def _draw(seed: int, stream: _Stream, index: int) -> int:
     # 53 bits: a JSON number that every reader keeps exactly, and a signed 64-bit column in SQL.
-    return int(np.random.SeedSequence(seed, spawn_key=(stream, index)).generate_state(1, np.uint64)[0] >> np.uint64(11))
+    return int(
+        np.random.SeedSequence(seed, spawn_key=(stream, index)).generate_state(1, np.uint64)[0]
+        >> np.uint64(11)
+    )
 
 
 def initialisation_seed(seed: int) -> int:
@@ -37,9 +43,12 @@ def noise_seed(seed: int, *, epoch: int) -> int:
 
 
 def epoch_order(seed: int, *, epoch: int, examples: int) -> Tensor:
-    """Return the order in which a trial sees the training examples in an epoch: a permutation, int64 [examples], on the CPU.
+    """Return the order in which a trial sees the training examples in an epoch.
 
-    It depends on the trial's seed and the epoch alone, so training can be taken up at any epoch without a generator's state.
+    A permutation, int64 [examples], on the CPU.
+
+    It depends on the trial's seed and the epoch alone, so training can be taken up at any epoch without a
+    generator's state.
     """
     generator = torch.Generator().manual_seed(_draw(seed, _Stream.ORDER, epoch))
     return torch.randperm(examples, generator=generator)
@@ -52,7 +61,8 @@ def seeded(seed: int, *, device: torch.device) -> Generator[None]:
     Only torch is covered: a model that draws from `random` or numpy's global generator is not reproducible.
     """
     devices = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices):  # pyright: ignore[reportUnknownMemberType]  # torch leaves `devices` untyped
+    # Torch leaves `devices` untyped.
+    with torch.random.fork_rng(devices=devices):  # pyright: ignore[reportUnknownMemberType]
         # torch.manual_seed would also reseed the GPUs that are not forked here.
         torch.default_generator.manual_seed(seed)
         if devices:

@@ -1,4 +1,7 @@
-"""The dispatcher's settings, from the environment (`TANGENT_…`) or the command line; the service reads the same names."""
+"""The dispatcher's settings, from the environment (`TANGENT_…`) or the command line.
+
+The service reads the same names.
+"""
 
 __all__ = ["JOIN", "Settings", "fault"]
 
@@ -27,33 +30,58 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="TANGENT_", frozen=True, extra="ignore")
 
-    home: Path = Field(default=Path.home() / ".tangent", description="Folder of the embedded database and of the logs.")
+    home: Path = Field(
+        default=Path.home() / ".tangent", description="Folder of the embedded database and of the logs."
+    )
     database_url: str = Field(default="", repr=False, description="Database; by default SQLite in `home`.")
     database_password_file: Annotated[Path | None, AfterValidator(_goes_with_url)] = Field(
         default=None, description="File with the database's password, for a `database_url` that has none."
     )
     checkpoints: str = Field(
         default="",
-        description="Folder or URL (any that fsspec knows, such as s3://…) of what trials leave at a rung; by default in `home`. All machines of a "
-        "cluster must reach it.",
+        description=(
+            "Folder or URL (any that fsspec knows, such as s3://…) of what trials leave at a rung; by "
+            "default in `home`. All machines of a cluster must reach it."
+        ),
     )
     ray_address: str = Field(
         default="local",
-        description="Ray to run on: `local` starts one for this machine alone, `head` one that others can join and that trains nothing itself, "
-        "`HOST:PORT` is a cluster's head whose node on this machine runs already, `join:HOST:PORT` starts that node, which trains nothing, first.",
+        description=(
+            "Ray to run on: `local` starts one for this machine alone, `head` one that others can join and "
+            "that trains nothing itself, `HOST:PORT` is a cluster's head whose node on this machine runs "
+            "already, `join:HOST:PORT` starts that node, which trains nothing, first."
+        ),
     )
     ray_port: int = Field(default=6379, ge=1, le=65535, description="Port of a Ray's `head`.")
     node_address: str = Field(
-        default="", description="Address or name of this machine by which the other nodes of its Ray reach it; by default where its routes lead out."
+        default="",
+        description=(
+            "Address or name of this machine by which the other nodes of its Ray reach it; by "
+            "default where its routes lead out."
+        ),
     )
     cpus: int | None = Field(default=None, gt=0, description="CPU cores of a local Ray; by default all.")
     max_runs: int = Field(default=2, gt=0, description="Studies that this dispatcher runs at once.")
     turn_s: float = Field(
-        default=120.0, ge=1, description="Seconds for which a study keeps its place where more want one than there are; the same for all dispatchers."
+        default=120.0,
+        ge=1,
+        description=(
+            "Seconds for which a study keeps its place where more want one than there "
+            "are; the same for all dispatchers."
+        ),
     )
-    lease_s: float = Field(default=10.0, gt=1, description="Seconds without a sign of life after which a study's run counts as lost.")
-    log_format: LogFormat = Field(default="console", description="How logs are written: `console`, lines for people, or `json`, one object a line.")
-    parent_pid: int | None = Field(default=None, description="End when this process, which must be the parent, has ended.")
+    lease_s: float = Field(
+        default=10.0,
+        gt=1,
+        description="Seconds without a sign of life after which a study's run counts as lost.",
+    )
+    log_format: LogFormat = Field(
+        default="console",
+        description="How logs are written: `console`, lines for people, or `json`, one object a line.",
+    )
+    parent_pid: int | None = Field(
+        default=None, description="End when this process, which must be the parent, has ended."
+    )
 
     @property
     def database(self) -> str:

@@ -1,4 +1,7 @@
-"""One member trained by itself, an epoch at a time: the plain loop that every faster engine must agree with."""
+"""One member trained by itself, an epoch at a time.
+
+The plain loop that every faster engine must agree with.
+"""
 
 __all__ = ["CHECK_EVERY", "EVALUATION_BATCH", "Solo", "on_cpu", "projection_of"]
 
@@ -32,7 +35,8 @@ EVALUATION_BATCH = 512
 class Solo:
     """A member's model, optimizer and clock.
 
-    Members share nothing but the data, and each epoch draws from streams of the member's own: what a member does depends on nothing beside it.
+    Members share nothing but the data, and each epoch draws from streams of the member's own: what a member
+    does depends on nothing beside it.
 
     Args:
         member: the trial.
@@ -42,8 +46,9 @@ class Solo:
         data: the workload's data, on `device`.
         device: where to train.
         state: what `checkpoint` returned after the last epoch done; None before the first.
-        check_every: steps between two looks at the training loss; each look waits for the device. By default 1 on the CPU, where nothing is
-            waited for and a NaN is stopped before it reaches the weights, and 32 elsewhere.
+        check_every: steps between two looks at the training loss; each look waits for the device. By default
+            1 on the CPU, where nothing is waited for and a NaN is stopped before it reaches the weights, and
+            32 elsewhere.
 
     Raises:
         CheckpointUnusable: the state is not that of such a member.
@@ -87,13 +92,16 @@ class Solo:
     def train_epoch(self, epoch: int) -> EpochResult:
         """Return what one more epoch of training, counted from 1, and the evaluation after it showed.
 
-        The examples that do not fill a last batch sit the epoch out, so that every step has the same batch size.
+        The examples that do not fill a last batch sit the epoch out, so that every step has the same batch
+        size.
         """
         self._epoch = epoch
         with seeded(noise_seed(self._seed, epoch=epoch), device=self._device):
             self._synchronize()
             started = time.perf_counter()
-            order = epoch_order(self._seed, epoch=epoch, examples=len(self._data.train))[: self._steps * self._batch_size]
+            order = epoch_order(self._seed, epoch=epoch, examples=len(self._data.train))[
+                : self._steps * self._batch_size
+            ]
             batches = order.to(self._device).view(self._steps, self._batch_size).unbind()
             losses = self._train(batches, done=(epoch - 1) * self._steps)
             self._synchronize()
@@ -101,17 +109,27 @@ class Solo:
             initial_lr = self._initial_lrs[0]
             lr = float(self._optimizer.param_groups[0]["lr"])
             result = trained(losses, epoch=epoch, elapsed_s=self._elapsed_s, lr=lr, initial_lr=initial_lr)
-            return result if result.divergence is not None else evaluated(result, self._numbers(), epoch=epoch, initial_lr=initial_lr)
+            return (
+                result
+                if result.divergence is not None
+                else evaluated(result, self._numbers(), epoch=epoch, initial_lr=initial_lr)
+            )
 
     def test(self) -> float:
-        """Return the test metric of the weights that the last epoch's validation saw; not finite when the metric is not."""
+        """Return the test metric of the weights that the last epoch's validation saw.
+
+        Not finite when the metric is not.
+        """
         with seeded(noise_seed(self._seed, epoch=self._epoch), device=self._device):
             return self._evaluate(self._data.test)[1].item()
 
     def checkpoint(self) -> dict[str, Any]:
-        """Return the state after the epoch just trained, a copy on the CPU: the model's and the optimizer's `state_dict`, and the clock.
+        """Return the state after the epoch just trained, a copy on the CPU.
 
-        Taken up, it goes on bit for bit as if nothing had happened. Buffers that the model declares non-persistent are not in it.
+        The model's and the optimizer's `state_dict`, and the clock.
+
+        Taken up, it goes on bit for bit as if nothing had happened. Buffers that the model declares
+        non-persistent are not in it.
         """
         return {
             "model": on_cpu(self._model.state_dict()),
@@ -127,19 +145,33 @@ class Solo:
         except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
             if is_out_of_memory(error):
                 raise
-            raise CheckpointUnusable(f"expected the state of a member with this model and optimizer, got one that does not fit: {error}") from error
+            raise CheckpointUnusable(
+                "expected the state of a member with this model and optimizer, "
+                f"got one that does not fit: {error}"
+            ) from error
 
     def _train(self, batches: Sequence[Tensor], *, done: int) -> list[float]:
-        """Return the losses of an epoch's steps, `done` steps having gone before; they end soon after one that is not finite."""
+        """Return the losses of an epoch's steps, `done` steps having gone before.
+
+        They end soon after one that is not finite.
+        """
         self._to_training()
-        train, model, optimizer, workload, probe = self._data.train, self._model, self._optimizer, self._workload, self._probe
+        train, model, optimizer, workload, probe = (
+            self._data.train,
+            self._model,
+            self._optimizer,
+            self._workload,
+            self._probe,
+        )
         probed = probed_steps(self._steps)
         losses: list[float] = []
         unread: list[Tensor] = []
         for step, rows in enumerate(batches):
             if self._schedule != "constant":
                 self._set_lr(done + step)
-            loss = workload.loss(model(train.inputs.index_select(0, rows)), train.targets.index_select(0, rows))
+            loss = workload.loss(
+                model(train.inputs.index_select(0, rows)), train.targets.index_select(0, rows)
+            )
             unread.append(loss.detach())
             if len(unread) == self._check_every or step == self._steps - 1:
                 read = _floats(torch.stack(unread))
@@ -159,35 +191,56 @@ class Solo:
 
     def _numbers(self) -> list[float]:
         self._to_evaluation()
-        # One transfer for all of an epoch's numbers; a model without such weights has its norm and probes on the CPU.
-        numbers = [self._evaluate(self._data.validation), weight_norm(self._weights).unsqueeze(0), self._probe.read()]
+        # One transfer for all of an epoch's numbers; a model without such weights has its norm and probes on
+        # the CPU.
+        numbers = [
+            self._evaluate(self._data.validation),
+            weight_norm(self._weights).unsqueeze(0),
+            self._probe.read(),
+        ]
         return _floats(torch.cat([part.to(self._device) for part in numbers]))
 
     @torch.no_grad()
     def _evaluate(self, split: Split) -> Tensor:
-        """Return the mean loss and the mean metric over a split, [2]; the model must be in evaluation mode."""
+        """Return the mean loss and the mean metric over a split, [2].
+
+        The model must be in evaluation mode.
+        """
         size = max(EVALUATION_BATCH, self._batch_size)
         sums: list[Tensor] = []
-        for inputs, targets in zip(torch.split(split.inputs, size), torch.split(split.targets, size), strict=True):
+        for inputs, targets in zip(
+            torch.split(split.inputs, size), torch.split(split.targets, size), strict=True
+        ):
             outputs = self._model(inputs)
-            sums.append(torch.stack([self._workload.loss(outputs, targets) * len(inputs), self._workload.metric_sum(outputs, targets)]))
+            sums.append(
+                torch.stack(
+                    [
+                        self._workload.loss(outputs, targets) * len(inputs),
+                        self._workload.metric_sum(outputs, targets),
+                    ]
+                )
+            )
         return torch.stack(sums).sum(dim=0) / len(split)
 
     def _to_training(self) -> None:
         self._model.train()
-        # Schedule-free optimizers train at one point and are judged at another; their train() and eval() move the weights between the two.
+        # Schedule-free optimizers train at one point and are judged at another; their train() and eval() move
+        # the weights between the two.
         if callable(train := getattr(self._optimizer, "train", None)):
             train()
 
     def _to_evaluation(self) -> None:
         self._model.eval()
-        # BatchNorm keeps the statistics of the point trained at. schedule_free's README would renew them with some forward passes; on
-        # digits-cnn that moved no validation loss by more than 0.005 after the first epoch, at three learning rates.
+        # BatchNorm keeps the statistics of the point trained at. schedule_free's README would renew them with
+        # some forward passes; on digits-cnn that moved no validation loss by more than 0.005 after the first
+        # epoch, at three learning rates.
         if callable(evaluate := getattr(self._optimizer, "eval", None)):
             evaluate()
 
     def _set_lr(self, step: int) -> None:
-        scale = factor(self._schedule, step=step, total_steps=self._total_steps, warmup_fraction=self._warmup_fraction)
+        scale = factor(
+            self._schedule, step=step, total_steps=self._total_steps, warmup_fraction=self._warmup_fraction
+        )
         for group, lr in zip(self._optimizer.param_groups, self._initial_lrs, strict=True):
             group["lr"] = lr * scale
 
@@ -197,7 +250,8 @@ class Solo:
 
 
 def _floats(tensor: Tensor) -> list[float]:
-    return cast("list[float]", tensor.tolist())  # pyright: ignore[reportUnknownMemberType]  # torch cannot know the depth of the list
+    # Torch cannot know the depth of the list.
+    return cast("list[float]", tensor.tolist())  # pyright: ignore[reportUnknownMemberType]
 
 
 def on_cpu(state: Any) -> Any:
@@ -217,7 +271,8 @@ def _restore(optimizer: Optimizer, saved: Mapping[str, Any]) -> None:
     # A copy: optimizers keep the very objects that they are given, and a state may be taken up twice.
     saved = on_cpu(saved)
     optimizer.load_state_dict(cast("dict[str, Any]", saved))
-    # torch casts what it loads to the weight's dtype, also counters that the optimizer keeps in float32 whatever the weights (NAdam, QHAdam).
+    # torch casts what it loads to the weight's dtype, also counters that the optimizer keeps in float32
+    # whatever the weights (NAdam, QHAdam).
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     for index, entries in saved.get("state", {}).items():
         own = optimizer.state[parameters[index]]
@@ -227,7 +282,10 @@ def _restore(optimizer: Optimizer, saved: Mapping[str, Any]) -> None:
 
 
 def projection_of(entry: OptimizerEntry, member: Member) -> Projection | None:
-    """Return when this member's optimizer projects, or None where it never does: those that can are those that have a `delta`."""
+    """Return when this member's optimizer projects, or None where it never does.
+
+    Those that can are those that have a `delta`.
+    """
     if entry.card.hyperparameter("delta") is None:
         return None
     return Projection(delta=float(member.parameters["delta"]), eps=float(member.parameters.get("eps", 1e-8)))

@@ -1,4 +1,7 @@
-"""Where an arm's trials come from, a search or a confirmation: what both do with those at hand, grouped as they may be packed. No SQL, no Ray."""
+"""Where an arm's trials come from, a search or a confirmation.
+
+What both do with those at hand, grouped as they may be packed. No SQL, no Ray.
+"""
 
 __all__ = ["Group", "Source"]
 
@@ -30,7 +33,9 @@ class Group:
 
 
 class Source(ABC):
-    """The trials of one arm that are chosen in one way, between the record and the workers; only trials of one source are packed together.
+    """The trials of one arm that are chosen in one way, between the record and the workers.
+
+    Only trials of one source are packed together.
 
     What it is told of them means nothing to a source that learns nothing and has no rungs, as here.
 
@@ -78,17 +83,32 @@ class Source(ABC):
 
     @abstractmethod
     def draw(self, size: int) -> list[NewTrial]:
-        """Return new trials, to be recorded and then enqueued: as many as make a pack of `size` with those at hand, or as may be made now."""
+        """Return new trials, to be recorded and then enqueued.
+
+        As many as make a pack of `size` with those at hand, or as may be made now.
+        """
 
     def enqueue(self, trials: Iterable[PendingTrial], *, is_alone: bool = False) -> None:
         """Let trials be handed out: new, promoted, or given back by a worker that was lost."""
         for trial in trials:
-            group = Group(trial.epochs_done, trial.to_epoch, trial.epochs_done == 0 and trial.attempt == 1, trial.number if is_alone else None)
+            group = Group(
+                trial.epochs_done,
+                trial.to_epoch,
+                trial.epochs_done == 0 and trial.attempt == 1,
+                trial.number if is_alone else None,
+            )
             self._at_hand.setdefault(group, deque()).append(trial)
 
     def first_group(self) -> Group | None:
-        """Return the group that is to be handed out first: what has come furthest, of equals what was lost, alone or not, then the fullest."""
-        return max(self._at_hand, key=lambda g: (g.from_epoch, not g.is_new, g.alone is not None, len(self._at_hand[g])), default=None)
+        """Return the group that is to be handed out first.
+
+        What has come furthest, of equals what was lost, alone or not, then the fullest.
+        """
+        return max(
+            self._at_hand,
+            key=lambda g: (g.from_epoch, not g.is_new, g.alone is not None, len(self._at_hand[g])),
+            default=None,
+        )
 
     def hand_out(self, group: Group, count: int) -> tuple[PendingTrial, ...]:
         """Return at most so many trials of a group, which are at hand no more."""
@@ -103,7 +123,10 @@ class Source(ABC):
         del trial
 
     def taken_back(self, trial: PendingTrial, *, epochs_done: int) -> None:
-        """Note that a trial did not come to the epoch that it was handed out for, and from which it goes on."""
+        """Note that a trial did not come to the epoch that it was handed out for.
+
+        Note also from which it goes on.
+        """
         del trial, epochs_done
 
     def restarted(self, trial: PendingTrial) -> None:
@@ -111,7 +134,10 @@ class Source(ABC):
         del trial
 
     def measured(self, trial: PendingTrial, epoch: int, metric: float | None) -> bool:
-        """Note a trial's validation value; return whether it has come to its rung, where it waits from now on."""
+        """Note a trial's validation value.
+
+        Return whether it has come to its rung, where it waits from now on.
+        """
         del trial, epoch, metric
         return False
 
@@ -129,5 +155,8 @@ class Source(ABC):
         del trial, state, value
 
     def settle(self) -> tuple[list[tuple[PendingTrial, int]], list[PendingTrial]]:
-        """Return the waiting trials that go on, each with the epoch it goes on to, and those that are pruned; they wait no more."""
+        """Return the waiting trials that go on, each with the epoch it goes on to, and those that are pruned.
+
+        They wait no more.
+        """
         return [], []

@@ -1,4 +1,7 @@
-"""Who may be the one that ends its packs: trials that are tried again, some of them alone, so that a bad member takes no others with it."""
+"""Who may be the one that ends its packs.
+
+Trials that are tried again, some of them alone, so that a bad member takes no others with it.
+"""
 
 __all__ = ["Suspects"]
 
@@ -19,7 +22,10 @@ class Suspects:
         self._certain: set[str] = set()
 
     def lost(self, trial_ids: Iterable[str], *, times: int = 1, is_certain: bool = False) -> None:
-        """Note trials that have lost their worker, so many times; `is_certain` when one of them is known to be the cause."""
+        """Note trials that have lost their worker, so many times.
+
+        `is_certain` when one of them is known to be the cause.
+        """
         for trial_id in trial_ids:
             self._losses[trial_id] += times
             if is_certain:
@@ -35,6 +41,9 @@ class Suspects:
         self._certain.discard(trial_id)
 
     def is_alone(self, trial_id: str) -> bool:
-        """Return whether a trial is to be packed with no other: after a Python error or a pack that hung, after two losses, and for its last try."""
+        """Return whether a trial is to be packed with no other.
+
+        After a Python error or a pack that hung, after two losses, and for its last try.
+        """
         losses = self._losses.get(trial_id, 0)
         return trial_id in self._certain or (losses > 0 and losses >= min(_SUSPECT_AFTER, self._max_retries))

@@ -1,4 +1,7 @@
-"""The Ray side of a pack: a class Trainable that serves pack after pack in one process, a step for each epoch."""
+"""The Ray side of a pack.
+
+A class Trainable that serves pack after pack in one process, a step for each epoch.
+"""
 
 __all__ = ["PackTrainable"]
 
@@ -24,7 +27,8 @@ from workers.pack import EpochReport, Pack
 from workers.watchdog import ended_after
 
 if TYPE_CHECKING:
-    # Imported where they are needed: the run that names this class needs no torch, and would wait for it before its first pack.
+    # Imported where they are needed: the run that names this class needs no torch, and would wait for it
+    # before its first pack.
     import torch
 
     from workers.optimizers import OptimizerEntry
@@ -39,7 +43,10 @@ _IDLE_S = 1.0
 
 
 class PackTrainable(tune.Trainable):
-    """Trains the pack in its config; with `reuse_actors` the process, its imports and its data outlive the pack."""
+    """Trains the pack in its config.
+
+    With `reuse_actors` the process, its imports and its data outlive the pack.
+    """
 
     def setup(self, config: dict[str, Any]) -> None:
         """Begin the first pack."""
@@ -50,7 +57,8 @@ class PackTrainable(tune.Trainable):
         with suppress(ValueError):
             signal.signal(LEAVE_SIGNAL, lambda _number, _frame: self._leave_with_node())
         if _ray.is_initialized():
-            # On a machine that is cut off nobody else would end it, and nothing that it says or leaves counts any more.
+            # On a machine that is cut off nobody else would end it, and nothing that it says or leaves counts
+            # any more.
             end_without(_ray.get_runtime_context().gcs_address)
         self._begin(config)
 
@@ -66,12 +74,14 @@ class PackTrainable(tune.Trainable):
     def step(self) -> dict[str, Any]:
         """Train one epoch; return its report, or what went wrong.
 
-        A Python error becomes a result with `failure`: Tune would only say that the trial failed, and end a process that is fit to go on. What
-        can be tried again becomes one with `lost`, or with `restart` and the trials that have to begin anew. A pack that ends before its time,
-        because its run or its node is about to end, says so with `left`.
+        A Python error becomes a result with `failure`: Tune would only say that the trial failed, and end a
+        process that is fit to go on. What can be tried again becomes one with `lost`, or with `restart` and
+        the trials that have to begin anew. A pack that ends before its time, because its run or its node is
+        about to end, says so with `left`.
         """
         if self._is_last and not self._is_begun:
-            # Whatever is handed out to this process now would be lost with its node, in a moment; so it is handed out elsewhere.
+            # Whatever is handed out to this process now would be lost with its node, in a moment; so it is
+            # handed out elsewhere.
             _ray.actor.exit_actor()
         said = self._train_epoch()
         self._idle_at = time.monotonic() if said["done"] else math.inf
@@ -94,7 +104,8 @@ class PackTrainable(tune.Trainable):
             return {"restart": str(error), "unusable": self._unusable(), "done": True}
         except CheckpointNotSaved as error:
             return {"lost": str(error), "done": True}
-        except Exception as error:  # noqa: BLE001 # whatever a workload raises is the trial's failure, not this process's
+        # Whatever a workload raises is the trial's failure, not this process's.
+        except Exception as error:  # noqa: BLE001
             said = f"{type(error).__name__}: {error}"[:2000]
             if _is_out_of_memory(error):
                 return {"exhausted": said, "done": True}
@@ -103,9 +114,19 @@ class PackTrainable(tune.Trainable):
         if report is None:
             return {"left": True, "done": True}
         self._is_begun = True
-        is_over = report.epoch == self._pack.to_epoch or all(member.outcome is not None for member in report.members)
-        has_left = not is_over and self._is_leaving and all(m.outcome is not None or m.checkpoint is not None for m in report.members)
-        said = {"report": report.model_dump_json(), "worker": f"{socket.gethostname()}:{os.getpid()}", "done": is_over or has_left}
+        is_over = report.epoch == self._pack.to_epoch or all(
+            member.outcome is not None for member in report.members
+        )
+        has_left = (
+            not is_over
+            and self._is_leaving
+            and all(m.outcome is not None or m.checkpoint is not None for m in report.members)
+        )
+        said = {
+            "report": report.model_dump_json(),
+            "worker": f"{socket.gethostname()}:{os.getpid()}",
+            "done": is_over or has_left,
+        }
         return {**said, "left": True} if has_left else said
 
     def _leave_with_node(self) -> None:
@@ -127,7 +148,8 @@ class PackTrainable(tune.Trainable):
                     load(member.checkpoint)
             except CheckpointUnusable:
                 found.append(member.trial_id)
-        # One that can be read now may have been out of reach a moment ago, or does not fit its model: then none is trusted.
+        # One that can be read now may have been out of reach a moment ago, or does not fit its model: then
+        # none is trusted.
         return found or [member.trial_id for member in self._pack.members]
 
     def _begin(self, config: dict[str, Any]) -> None:
@@ -145,7 +167,15 @@ class PackTrainable(tune.Trainable):
         workload = _known(pack.workload, bench.workloads, "workload")
         entry = _known(pack.optimizer, bench.optimizers, "optimizer")
         data = bench.data.load(workload, device=bench.device)
-        return train_pack(pack, workload=workload, entry=entry, data=data, device=bench.device, fits=bench.fits, is_leaving=lambda: self._is_leaving)
+        return train_pack(
+            pack,
+            workload=workload,
+            entry=entry,
+            data=data,
+            device=bench.device,
+            fits=bench.fits,
+            is_leaving=lambda: self._is_leaving,
+        )
 
 
 @dataclass(frozen=True)
@@ -183,6 +213,7 @@ def _is_out_of_memory(error: Exception) -> bool:
 def _known(name: str, catalog: Mapping[str, T], kind: str) -> T:
     if name not in catalog:
         raise LookupError(
-            f"{socket.gethostname()} has no {kind} {name!r}, though a dispatcher offers it; install the package that adds it there as well"
+            f"{socket.gethostname()} has no {kind} {name!r}, though a dispatcher offers it; install the "
+            "package that adds it there as well"
         )
     return catalog[name]

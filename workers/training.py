@@ -1,7 +1,7 @@
 """One pack's training: pure PyTorch, yields a report after each epoch; knows neither Ray nor SQL.
 
-An engine trains the members; what their numbers mean (which epoch counts, who has diverged, what is told and what is kept) is decided here, once
-for every engine.
+An engine trains the members; what their numbers mean (which epoch counts, who has diverged, what is told and
+what is kept) is decided here, once for every engine.
 """
 
 __all__ = ["Engine", "OneByOne", "train_pack"]
@@ -25,8 +25,9 @@ from workers.stacked.fit import Fits
 from workers.workloads import Data, Workload
 
 _log = logging.getLogger("tangent.training")
-# So often a pack leaves its members' states, where its folder is known, unless that would take more than one part in so many of its time. A pack
-# whose epochs are shorter can finish the present one when it is asked to leave, and machines that are leaving are several times as slow.
+# So often a pack leaves its members' states, where its folder is known, unless that would take more than one
+# part in so many of its time. A pack whose epochs are shorter can finish the present one when it is asked to
+# leave, and machines that are leaving are several times as slow.
 _LEAVE_EVERY_S = 1.5
 _LEAVE_SHARE = 10
 
@@ -38,7 +39,10 @@ class Engine(Protocol):
     """Trains the members of one pack, which it names by their place in it."""
 
     def train_epoch(self, epoch: int, *, alive: Sequence[int]) -> list[EpochResult]:
-        """Return each living member's result of one more epoch, in the order of `alive`; epochs count from 1."""
+        """Return each living member's result of one more epoch, in the order of `alive`.
+
+        Epochs count from 1.
+        """
         ...
 
     def test(self, members: Sequence[int]) -> list[float]:
@@ -54,7 +58,14 @@ class OneByOne:
     """The plain engine: one member after the other."""
 
     def __init__(
-        self, pack: Pack, *, workload: Workload, entry: OptimizerEntry, data: Data, device: torch.device, states: Sequence[State | None]
+        self,
+        pack: Pack,
+        *,
+        workload: Workload,
+        entry: OptimizerEntry,
+        data: Data,
+        device: torch.device,
+        states: Sequence[State | None],
     ) -> None:
         self._solos = [
             Solo(member, pack=pack, workload=workload, entry=entry, data=data, device=device, state=state)
@@ -84,16 +95,19 @@ def train_pack(
     fits: Fits | None = None,
     is_leaving: Callable[[], bool] = lambda: False,
 ) -> Iterator[EpochReport]:
-    """Return an iterator that trains a pack and gives a report after each epoch, with one part for each member that was alive when the epoch began.
+    """Return an iterator that trains a pack and gives a report after each epoch.
 
-    A member's last part holds its outcome: `completed` at its trial's last epoch, or `diverged` as soon as its training loss, weights or
-    validation values are not finite; the iterator ends when no member is left. Where the pack ends before the trial's last epoch, the last
-    part holds the URL of the member's checkpoint instead. A pack that begins there goes on from it: with the same engine and members bit
-    for bit as if it had never stopped. What a member does depends on its own parameters and seed alone, and torch's global generators are
-    left as they were.
+    A report has one part for each member that was alive when the epoch began.
 
-    Where the pack names a folder, states are left there every few seconds as well, after an epoch, with that epoch's report; a state that cannot be
-    left then is no fault.
+    A member's last part holds its outcome: `completed` at its trial's last epoch, or `diverged` as soon as
+    its training loss, weights or validation values are not finite; the iterator ends when no member is left.
+    Where the pack ends before the trial's last epoch, the last part holds the URL of the member's checkpoint
+    instead. A pack that begins there goes on from it: with the same engine and members bit for bit as if it
+    had never stopped. What a member does depends on its own parameters and seed alone, and torch's global
+    generators are left as they were.
+
+    Where the pack names a folder, states are left there every few seconds as well, after an epoch, with that
+    epoch's report; a state that cannot be left then is no fault.
 
     Args:
         pack: what to train; its workload and optimizer must be the ones given here.
@@ -101,13 +115,15 @@ def train_pack(
         entry: the optimizer.
         data: the workload's data, on `device`.
         device: where to train.
-        fits: what this worker has measured so far, which is used and added to; measured anew where it is left out.
-        is_leaving: asked after each epoch, and again when the next is asked for: whether to leave all states now and train no further. In the
-            second case the last report is given again, with the checkpoints; none, where no epoch was trained.
+        fits: what this worker has measured so far, which is used and added to; measured anew where it is left
+            out.
+        is_leaving: asked after each epoch, and again when the next is asked for: whether to leave all states
+            now and train no further. In the second case the last report is given again, with the checkpoints;
+            none, where no epoch was trained.
 
-    Members are stacked where the optimizer has a batched form, a trial run of two members says the same stacked and alone, and it pays; how
-    many at once the pack says, or is measured first, which takes a second or so. What was measured, or had to be lowered because memory ran out,
-    comes with the next report.
+    Members are stacked where the optimizer has a batched form, a trial run of two members says the same
+    stacked and alone, and it pays; how many at once the pack says, or is measured first, which takes a second
+    or so. What was measured, or had to be lowered because memory ran out, comes with the next report.
 
     Raises:
         ValueError: the pack's batch holds more examples than the training split.
@@ -117,21 +133,42 @@ def train_pack(
     Whatever a workload or an optimizer raises about its configuration passes through.
     """
     if pack.batch_size > len(data.train):
-        raise ValueError(f"{pack.workload} has {len(data.train)} training examples, got a batch size of {pack.batch_size}; lower it")
+        raise ValueError(
+            f"{pack.workload} has {len(data.train)} training examples, got a batch "
+            f"size of {pack.batch_size}; lower it"
+        )
     states = [_state(member, pack) for member in pack.members]
-    objectives = {index: _Objective(**state["objective"]) for index, state in enumerate(states) if state and state["objective"]}
+    objectives = {
+        index: _Objective(**state["objective"])
+        for index, state in enumerate(states)
+        if state and state["objective"]
+    }
     fits = fits or Fits()
     fit = fits.fit(pack, workload=workload, entry=entry, data=data, device=device)
     engine: OneByOne | Stacks
     if fit.width == 1 or len(pack.members) == 1:
         engine = OneByOne(pack, workload=workload, entry=entry, data=data, device=device, states=states)
     else:
-        engine = Stacks(pack, workload=workload, entry=entry, data=data, device=device, states=states, width=fit.width, compiled=fits.compiled)
+        engine = Stacks(
+            pack,
+            workload=workload,
+            entry=entry,
+            data=data,
+            device=device,
+            states=states,
+            width=fit.width,
+            compiled=fits.compiled,
+        )
     return _with_fits(_reports(pack, engine, objectives, is_leaving), engine, fit, pack=pack, fits=fits)
 
 
-def _with_fits(reports: Iterator[EpochReport], engine: Engine, fit: Fit, *, pack: Pack, fits: Fits) -> Iterator[EpochReport]:
-    """Return the reports with the fit beside the first, where the pack did not say its width or could not have it, and wherever it changed."""
+def _with_fits(
+    reports: Iterator[EpochReport], engine: Engine, fit: Fit, *, pack: Pack, fits: Fits
+) -> Iterator[EpochReport]:
+    """Return the reports with the fit beside the first, and wherever it changed.
+
+    It is beside the first where the pack did not say its width or could not have it.
+    """
     told = None if fit.width != pack.width else fit
     for report in reports:
         if isinstance(engine, Stacks) and engine.ran_out_with is not None and engine.width < fit.width:
@@ -147,7 +184,8 @@ def _state(member: Member, pack: Pack) -> State | None:
     found = (state.get("trial_id"), state.get("epoch"))
     if found != (member.trial_id, pack.from_epoch):
         raise CheckpointUnusable(
-            f"expected the state of trial {member.trial_id} after epoch {pack.from_epoch} at {member.checkpoint}, got that of {found[0]} after "
+            f"expected the state of trial {member.trial_id} after epoch "
+            f"{pack.from_epoch} at {member.checkpoint}, got that of {found[0]} after "
             f"epoch {found[1]}; train the trial from its start"
         )
     return state
@@ -162,20 +200,30 @@ class _Objective:
     test_value: float
 
 
-def _reports(pack: Pack, engine: Engine, objectives: dict[int, _Objective], is_leaving: Callable[[], bool]) -> Iterator[EpochReport]:
+def _reports(
+    pack: Pack, engine: Engine, objectives: dict[int, _Objective], is_leaving: Callable[[], bool]
+) -> Iterator[EpochReport]:
     alive = list(range(len(pack.members)))
     report: EpochReport | None = None
     left_at, left_in_s = time.monotonic(), 0.0
     for epoch in range(pack.from_epoch + 1, pack.to_epoch + 1):
         if is_leaving():
-            if report is not None and not all(member.checkpoint for member in report.members if member.outcome is None):
+            if report is not None and not all(
+                member.checkpoint for member in report.members if member.outcome is None
+            ):
                 yield _with_checkpoints(report, _left_early(pack, alive, engine, objectives, epoch=epoch - 1))
             return
         results = dict(zip(alive, engine.train_epoch(epoch, alive=alive), strict=True))
         alive = [index for index in alive if results[index].divergence is None]
-        counting = [index for index in alive if _counts(pack, results[index], epoch=epoch, before=objectives.get(index))]
+        counting = [
+            index
+            for index in alive
+            if _counts(pack, results[index], epoch=epoch, before=objectives.get(index))
+        ]
         for index, test_value in zip(counting, engine.test(counting), strict=True):
-            objectives[index] = _Objective(value=results[index].validation_metric, epoch=epoch, test_value=test_value)
+            objectives[index] = _Objective(
+                value=results[index].validation_metric, epoch=epoch, test_value=test_value
+            )
         report = EpochReport(
             pack_id=pack.pack_id,
             epoch=epoch,
@@ -191,8 +239,16 @@ def _reports(pack: Pack, engine: Engine, objectives: dict[int, _Objective], is_l
         )
         started = time.monotonic()
         if epoch == pack.to_epoch < pack.epochs:
-            report = _with_checkpoints(report, {pack.members[i].trial_id: _left(pack, i, engine, objectives.get(i), epoch=epoch) for i in alive})
-        elif epoch < pack.epochs and (is_leaving() or started - left_at > max(_LEAVE_EVERY_S, _LEAVE_SHARE * left_in_s)):
+            report = _with_checkpoints(
+                report,
+                {
+                    pack.members[i].trial_id: _left(pack, i, engine, objectives.get(i), epoch=epoch)
+                    for i in alive
+                },
+            )
+        elif epoch < pack.epochs and (
+            is_leaving() or started - left_at > max(_LEAVE_EVERY_S, _LEAVE_SHARE * left_in_s)
+        ):
             report = _with_checkpoints(report, _left_early(pack, alive, engine, objectives, epoch=epoch))
             left_at = time.monotonic()
             left_in_s = left_at - started
@@ -202,18 +258,27 @@ def _reports(pack: Pack, engine: Engine, objectives: dict[int, _Objective], is_l
 
 
 def _with_checkpoints(report: EpochReport, urls: Mapping[str, str]) -> EpochReport:
-    members = tuple(member.model_copy(update={"checkpoint": urls.get(member.trial_id)}) for member in report.members)
+    members = tuple(
+        member.model_copy(update={"checkpoint": urls.get(member.trial_id)}) for member in report.members
+    )
     return report.model_copy(update={"members": members})
 
 
-def _left_early(pack: Pack, alive: Sequence[int], engine: Engine, objectives: Mapping[int, _Objective], *, epoch: int) -> dict[str, str]:
-    """Return where members' states before their rung were left, by trial id: of as many as the place would take."""
+def _left_early(
+    pack: Pack, alive: Sequence[int], engine: Engine, objectives: Mapping[int, _Objective], *, epoch: int
+) -> dict[str, str]:
+    """Return where members' states before their rung were left, by trial id.
+
+    Of as many as the place would take.
+    """
     urls: dict[str, str] = {}
     if pack.checkpoints is None:
         return urls
     try:
         for index in alive:
-            urls[pack.members[index].trial_id] = _left(pack, index, engine, objectives.get(index), epoch=epoch)
+            urls[pack.members[index].trial_id] = _left(
+                pack, index, engine, objectives.get(index), epoch=epoch
+            )
     except CheckpointNotSaved as error:
         # Training goes on, with more to lose.
         _log.warning("%s", error)
@@ -225,7 +290,11 @@ def _left(pack: Pack, index: int, engine: Engine, objective: _Objective | None, 
     assert pack.checkpoints is not None
     member = pack.members[index]
     url = checkpoint_url(pack.checkpoints, trial_id=member.trial_id, attempt=member.attempt, epoch=epoch)
-    kept = {"trial_id": member.trial_id, "epoch": epoch, "objective": asdict(objective) if objective is not None else None}
+    kept = {
+        "trial_id": member.trial_id,
+        "epoch": epoch,
+        "objective": asdict(objective) if objective is not None else None,
+    }
     save(url, {**engine.checkpoint(index), **kept})
     return url
 
@@ -236,16 +305,26 @@ def _outcome(pack: Pack, result: EpochResult, *, epoch: int, objective: _Objecti
     if epoch < pack.epochs:
         return None
     assert objective is not None
-    return Outcome(state="completed", value=objective.value, best_epoch=objective.epoch, test_value=_finite(objective.test_value))
+    return Outcome(
+        state="completed",
+        value=objective.value,
+        best_epoch=objective.epoch,
+        test_value=_finite(objective.test_value),
+    )
 
 
 def _counts(pack: Pack, result: EpochResult, *, epoch: int, before: _Objective | None) -> bool:
-    """Return whether this epoch's validation value is the one that counts as far as is known; of equals the first counts."""
+    """Return whether this epoch's validation value is the one that counts as far as is known.
+
+    Of equals the first counts.
+    """
     if pack.objective_at == "last":
         return epoch == pack.epochs
     if before is None:
         return True
-    return result.validation_metric > before.value if pack.maximize else result.validation_metric < before.value
+    return (
+        result.validation_metric > before.value if pack.maximize else result.validation_metric < before.value
+    )
 
 
 def _measurement(result: EpochResult, *, epoch: int) -> Measurement:

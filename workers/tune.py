@@ -1,4 +1,7 @@
-"""Ray Tune's part: our `Searcher` hands out packs, a callback notes their starts and losses. Tune places and keeps alive; it decides nothing."""
+"""Ray Tune's part: our `Searcher` hands out packs, a callback notes their starts and losses.
+
+Tune places and keeps alive; it decides nothing.
+"""
 
 __all__ = ["run_packs"]
 
@@ -16,7 +19,9 @@ import ray
 from ray._private import serialization
 from ray.exceptions import OutOfMemoryError, RayActorError
 from ray.tune import Callback, CheckpointConfig, FailureConfig, RunConfig, Stopper, TuneConfig, Tuner
-from ray.tune import with_resources as _with_resources  # pyright: ignore[reportUnknownVariableType] # Ray's types are incomplete
+
+# Ray's types are incomplete.
+from ray.tune import with_resources as _with_resources  # pyright: ignore[reportUnknownVariableType]
 from ray.tune.search import Searcher
 
 from studies.spec import StudySpec
@@ -29,25 +34,32 @@ T = TypeVar("T")
 _log = logging.getLogger("tangent.run")
 # Ray's functions have no complete types.
 _ray = cast("Any", ray)
-# A worker ends itself in time; who is silent for longer has been stopped, or waits for a driver or a disk that does not answer.
+# A worker ends itself in time; who is silent for longer has been stopped, or waits for a driver or a disk
+# that does not answer.
 _GRACE_S = 30.0
-# Tune's own record is not ours: no result files, no snapshots, no waiting ten minutes for a trial to be cleaned up.
+# Tune's own record is not ours: no result files, no snapshots, no waiting ten minutes for a trial to be
+# cleaned up.
 _ENVIRONMENT = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
     "TUNE_GLOBAL_CHECKPOINT_S": "1000000000",
     "TUNE_FORCE_TRIAL_CLEANUP_S": "2",
     "TUNE_RESULT_BUFFER_LENGTH": "0",
-    # Tune would try a pack again by itself that a machine has lost which left the cluster: with the same attempt, from its beginning.
+    # Tune would try a pack again by itself that a machine has lost which left the cluster: with the same
+    # attempt, from its beginning.
     "RAY_TRAIN_COUNT_PREEMPTION_AS_FAILURE": "1",
     "RAY_AIR_NEW_OUTPUT": "0",
-    # The feed says how many packs may be handed out. Tune would begin with one, and start the next worker only when the first is up.
+    # The feed says how many packs may be handed out. Tune would begin with one, and start the next worker
+    # only when the first is up.
     "TUNE_MAX_PENDING_TRIALS_PG": "100000",
 }
 
 
 class _OutOfMemory(OutOfMemoryError, RayActorError):
-    """What Ray's memory monitor ends an actor with, as the loss of an actor: of any other error Tune would end the whole experiment."""
+    """What Ray's memory monitor ends an actor with, as the loss of an actor.
+
+    Of any other error Tune would end the whole experiment.
+    """
 
     def __init__(self, message: str) -> None:
         self.message = message
@@ -55,7 +67,10 @@ class _OutOfMemory(OutOfMemoryError, RayActorError):
 
 
 class _NotPickled:
-    """What Tune's snapshots must leave out: they pickle the searcher and its like, and we never restore one."""
+    """What Tune's snapshots must leave out.
+
+    They pickle the searcher and its like, and we never restore one.
+    """
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
@@ -90,7 +105,8 @@ class _Flight:
 class _FeedSearcher(_NotPickled, Searcher):
     """Tune's view of the feed: a suggestion is a pack.
 
-    Tune swallows some errors of a searcher and wraps others; so the first is kept here, ends the experiment, and is raised after it.
+    Tune swallows some errors of a searcher and wraps others; so the first is kept here, ends the experiment,
+    and is raised after it.
     """
 
     def __init__(self, feed: PackFeed, *, resources: dict[str, float]) -> None:
@@ -127,13 +143,19 @@ class _FeedSearcher(_NotPickled, Searcher):
                 _ask_to_leave(flight)
 
     def end_hung(self) -> None:
-        """End the workers of packs that have been silent for too long and have not ended themselves, whatever keeps them from it."""
+        """End the workers of packs that were silent for too long and have not ended themselves.
+
+        They are ended whatever keeps them from it.
+        """
         for flight in self._flights.values():
             if flight.is_stuck and flight.actor is not None:
                 _ray.kill(flight.actor)
 
     def end_all(self) -> None:
-        """End the workers of all packs in flight at once: Tune would let them finish their epochs first, for as long as it waits."""
+        """End the workers of all packs in flight at once.
+
+        Tune would let them finish their epochs first, for as long as it waits.
+        """
         for flight in self._flights.values():
             if flight.actor is not None:
                 _ray.kill(flight.actor)
@@ -145,7 +167,13 @@ class _FeedSearcher(_NotPickled, Searcher):
             self._guarded(lambda: self._feed.reported(flight.pack.pack_id, report, worker=result["worker"]))
         flight.heard_at, flight.is_heard_of = time.monotonic(), True
 
-    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:  # noqa: FBT001, FBT002 # Tune's signature
+    # Tune's signature.
+    def on_trial_complete(
+        self,
+        trial_id: str,
+        result: dict[str, Any] | None = None,
+        error: bool = False,  # noqa: FBT001, FBT002
+    ) -> None:
         # Tune hands over the last result here and not through on_trial_result.
         if result is not None and not error:
             self.on_trial_result(trial_id, result)
@@ -155,7 +183,11 @@ class _FeedSearcher(_NotPickled, Searcher):
         flight = self._flights.pop(trial_id)
         lost = _loss(flight, said, has_died=error)
         failure, restart, unusable = said.get("failure"), said.get("restart"), said.get("unusable", ())
-        self._guarded(lambda: self._feed.ended(flight.pack.pack_id, lost=lost, failure=failure, restart=restart, unusable=unusable))
+        self._guarded(
+            lambda: self._feed.ended(
+                flight.pack.pack_id, lost=lost, failure=failure, restart=restart, unusable=unusable
+            )
+        )
 
     def save(self, checkpoint_path: str) -> None:
         """Save nothing: the record is in SQL."""
@@ -182,7 +214,11 @@ def _loss(flight: _Flight, said: dict[str, Any], *, has_died: bool) -> Loss | No
     """Return why a pack was lost, as far as it was."""
     if has_died:
         # A worker ends itself when an epoch takes too long, and cannot say why any more.
-        return hung(flight.pack.epoch_timeout_s) if flight.silent_s >= flight.pack.epoch_timeout_s else of_worker(_last_words(flight.trial))
+        return (
+            hung(flight.pack.epoch_timeout_s)
+            if flight.silent_s >= flight.pack.epoch_timeout_s
+            else of_worker(_last_words(flight.trial))
+        )
     if "left" in said:
         return Loss("its run or its machine was asked to end", is_charged=False)
     if "exhausted" in said:
@@ -206,12 +242,16 @@ class _Starts(_NotPickled, Callback):
     def __init__(self, searcher: _FeedSearcher) -> None:
         self._searcher = searcher
 
-    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:  # noqa: ARG002 # Tune's signature
+    # Tune's signature.
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:  # noqa: ARG002
         self._searcher.begin(trial)
 
 
 class _Watch(_NotPickled, Stopper):
-    """Asked between any two of Tune's events: ends what hangs, lets packs leave, and ends everything in flight as soon as the run says so."""
+    """Asked between any two of Tune's events.
+
+    Ends what hangs, lets packs leave, and ends everything in flight as soon as the run says so.
+    """
 
     def __init__(self, searcher: _FeedSearcher, feed: PackFeed, *, is_over: Callable[[], bool]) -> None:
         self._searcher = searcher
@@ -232,7 +272,9 @@ class _Watch(_NotPickled, Stopper):
 
 
 def run_packs(feed: PackFeed, spec: StudySpec, *, is_over: Callable[[], bool]) -> None:
-    """Train packs until the feed is spent or drained, or until `is_over`; what the feed could not do is raised.
+    """Train packs until the feed is spent or drained, or until `is_over`.
+
+    What the feed could not do is raised.
 
     Once the feed is leaving packs end after their present epochs, and their trials' states are left there.
 
@@ -248,12 +290,21 @@ def run_packs(feed: PackFeed, spec: StudySpec, *, is_over: Callable[[], bool]) -
     with tempfile.TemporaryDirectory(prefix="tangent-") as folder:
         Tuner(
             _with_resources(PackTrainable, resources),
-            tune_config=TuneConfig(search_alg=searcher, num_samples=-1, reuse_actors=True, trial_dirname_creator=lambda trial: trial.trial_id),
+            tune_config=TuneConfig(
+                search_alg=searcher,
+                num_samples=-1,
+                reuse_actors=True,
+                trial_dirname_creator=lambda trial: trial.trial_id,
+            ),
             run_config=RunConfig(
                 name="run",
                 storage_path=folder,
                 callbacks=[_Starts(searcher)],
-                stop=_Watch(searcher, feed, is_over=lambda: is_over() or searcher.broken is not None or feed.is_drained),
+                stop=_Watch(
+                    searcher,
+                    feed,
+                    is_over=lambda: is_over() or searcher.broken is not None or feed.is_drained,
+                ),
                 verbose=0,
                 failure_config=FailureConfig(max_failures=0),
                 checkpoint_config=CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),

@@ -1,4 +1,7 @@
-"""A time within which something must be done, or this process ends: also where the interpreter itself is held up and no thread gets a turn."""
+"""A time within which something must be done, or this process ends.
+
+Also where the interpreter itself is held up and no thread gets a turn.
+"""
 
 __all__ = ["ended_after"]
 
@@ -11,8 +14,12 @@ _STANDARD_ERROR = 2
 
 @contextmanager
 def ended_after(seconds: float) -> Generator[None]:
-    """End this process, with status 1, unless what follows is done within so many seconds; where it was then goes to standard error."""
-    # The descriptor itself, for `sys.stderr` may be anything by now. The clock is C's, so that it needs no lock of Python's.
+    """End this process, with status 1, unless what follows is done within so many seconds.
+
+    Where it was then goes to standard error.
+    """
+    # The descriptor itself, for `sys.stderr` may be anything by now. The clock is C's, so that it needs no
+    # lock of Python's.
     faulthandler.dump_traceback_later(seconds, exit=True, file=_STANDARD_ERROR)
     try:
         yield

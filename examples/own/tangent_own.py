@@ -19,13 +19,17 @@ from workers.workloads import Data, Split, Workload
 
 
 class Signum(Optimizer):
-    """Steps of constant size along the sign of the momentum (Bernstein et al., ICML 2018, arXiv:1802.04434)."""
+    """Steps of constant size along the sign of the momentum.
+
+    (Bernstein et al., ICML 2018, arXiv:1802.04434).
+    """
 
     def __init__(self, params: Any, lr: float = 1e-3, momentum: float = 0.9) -> None:
         super().__init__(params, {"lr": lr, "momentum": momentum})
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> None:  # pyright: ignore[reportIncompatibleMethodOverride] # torch's overloads
+    # Torch's overloads.
+    def step(self, closure: Callable[[], float] | None = None) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Move every weight by lr against the sign of its momentum."""
         del closure
         for group in self.param_groups:
@@ -40,7 +44,10 @@ _CARD = OptimizerCard(
     name="signum",
     title="Signum",
     description="Steps of constant size along the sign of the momentum.",
-    reference="Bernstein et al., signSGD: compressed optimisation for non-convex problems, ICML 2018, arXiv:1802.04434",
+    reference=(
+        "Bernstein et al., signSGD: compressed optimisation for non-convex "
+        "problems, ICML 2018, arXiv:1802.04434"
+    ),
     import_line="from tangent_own import Signum",
     constructor="Signum",
     hyperparameters=(
@@ -82,7 +89,10 @@ class TwoMoons(Workload):
     card = WorkloadCard(
         name="two-moons",
         title="Two moons",
-        description="Which of two noisy half circles a point of the plane lies on; two hidden layers of 16 with tanh; cross-entropy.",
+        description=(
+            "Which of two noisy half circles a point of the plane lies on; two hidden "
+            "layers of 16 with tanh; cross-entropy."
+        ),
         source="Made here: half circles of radius 1 with noise of deviation 0.2",
         metric="accuracy",
         unit="fraction",

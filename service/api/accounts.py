@@ -21,9 +21,16 @@ class AuditQuery(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    actor: str | None = Field(default=None, min_length=1, max_length=64, description="Only what this token did.", examples=["alice"])
+    actor: str | None = Field(
+        default=None, min_length=1, max_length=64, description="Only what this token did.", examples=["alice"]
+    )
     verb: AuditVerb | None = Field(default=None, description="Only this.")
-    study_id: str | None = Field(default=None, pattern=r"^[a-z0-9]{1,16}$", description="Only what was done to this study.", examples=["k3f9x2db"])
+    study_id: str | None = Field(
+        default=None,
+        pattern=r"^[a-z0-9]{1,16}$",
+        description="Only what was done to this study.",
+        examples=["k3f9x2db"],
+    )
     page_size: int = Field(default=100, ge=1, le=500, description="At most so many.")
     page_token: PageToken = None
 
@@ -38,11 +45,25 @@ def account_router() -> APIRouter:
         store: Store = request.app.state.store
         return Account(role=actor.role, token=None if actor.name is None else store.token(actor.name))
 
-    @router.get("/audit", response_model=Page[AuditView], summary="What everybody did, newest first", responses=may_answer(errors.PARAMETER_INVALID))
+    @router.get(
+        "/audit",
+        response_model=Page[AuditView],
+        summary="What everybody did, newest first",
+        responses=may_answer(errors.PARAMETER_INVALID),
+    )
     def list_audit(request: Request, _admin: Admin, query: Annotated[AuditQuery, Query()]) -> Page[AuditView]:
-        """Return a page of the log, for admins: who submitted and changed studies, made and revoked tokens, logged in, and from where."""
+        """Return a page of the log, for admins.
+
+        Who submitted and changed studies, made and revoked tokens, logged in, and from where.
+        """
         store: Store = request.app.state.store
-        return store.audit(actor=query.actor, verb=query.verb, study_id=query.study_id, page_size=query.page_size, page_token=query.page_token)
+        return store.audit(
+            actor=query.actor,
+            verb=query.verb,
+            study_id=query.study_id,
+            page_size=query.page_size,
+            page_token=query.page_token,
+        )
 
     _ = get_account, list_audit
     return router

@@ -26,7 +26,10 @@ class ComparisonQuery(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     study: list[Annotated[str, Field(pattern=r"^[a-z0-9]{1,16}$")]] = Field(
-        min_length=2, max_length=MAX_COMPARED, description="Id of a study; once for each, all of one workload.", examples=[["k3f9x2db", "w7c4m9zt"]]
+        min_length=2,
+        max_length=MAX_COMPARED,
+        description="Id of a study; once for each, all of one workload.",
+        examples=[["k3f9x2db", "w7c4m9zt"]],
     )
 
 
@@ -46,9 +49,12 @@ def analysis_router() -> APIRouter:
         responses=may_answer(errors.STUDY_NOT_FOUND),
     )
     async def get_analysis(request: Request, study_id: StudyId) -> Response:
-        """Return the verdict for every pair of arms with its interval, budget curves, checks, sensitivity and time to target.
+        """Return the verdict for every pair of arms with its interval.
 
-        The verdict rests on runs on fresh seeds alone, never on the search's own best values. What each number means is in docs/statistics.md.
+        Also budget curves, checks, sensitivity and time to target.
+
+        The verdict rests on runs on fresh seeds alone, never on the search's own best values. What each
+        number means is in docs/statistics.md.
         """
         analyses: Analyses = request.app.state.analyses
         return await analyses.apart(lambda: _written(analyses.of(study_id)), caller=caller_of(request))
@@ -67,7 +73,10 @@ def analysis_router() -> APIRouter:
         responses=may_answer(errors.SUITE_NOT_FOUND, errors.CONFLICT),
     )
     async def get_suite(request: Request, suite_name: SuiteName) -> Response:
-        """Return what the studies of a suite say of the arms that they have in common, over all their workloads."""
+        """Return what the studies of a suite say of the arms that they have in common.
+
+        It covers all their workloads.
+        """
         analyses: Analyses = request.app.state.analyses
         return await analyses.apart(lambda: _written(analyses.suite(suite_name)), caller=caller_of(request))
 
@@ -78,9 +87,14 @@ def analysis_router() -> APIRouter:
         responses=may_answer(errors.STUDY_NOT_FOUND, errors.PARAMETER_INVALID),
     )
     async def get_comparison(request: Request, query: Annotated[ComparisonQuery, Query()]) -> Response:
-        """Return the arms of several studies of one workload, with a verdict for every pair and a caution for all in which the studies differ."""
+        """Return the arms of several studies of one workload.
+
+        With a verdict for every pair and a caution for all in which the studies differ.
+        """
         analyses: Analyses = request.app.state.analyses
-        return await analyses.apart(lambda: _written(analyses.comparison(query.study)), caller=caller_of(request))
+        return await analyses.apart(
+            lambda: _written(analyses.comparison(query.study)), caller=caller_of(request)
+        )
 
     _ = get_analysis, list_suites, get_suite, get_comparison
     return router

@@ -1,6 +1,18 @@
-"""Reads bodies: a study, what is added to one, a patch; JSON as strict as the API promises, every fault with a pointer to it."""
+"""Reads bodies: a study, what is added to one, a patch.
 
-__all__ = ["MAX_DEPTH", "MoreSeeds", "extension_sent", "patch_sent", "read_json", "seeds_sent", "submitted", "webhook_sent"]
+JSON as strict as the API promises, every fault with a pointer to it.
+"""
+
+__all__ = [
+    "MAX_DEPTH",
+    "MoreSeeds",
+    "extension_sent",
+    "patch_sent",
+    "read_json",
+    "seeds_sent",
+    "submitted",
+    "webhook_sent",
+]
 
 import email.message
 import json
@@ -28,7 +40,8 @@ _PATCH = ("application/merge-patch+json", "application/json")
 _T = TypeVar("_T")
 _C1 = re.compile("[\x80-\x9f]")
 _HALVES = re.compile("[\ud800-\udfff]")
-# Embeddings, overrides and isolates; separators of lines and paragraphs. Marks, which turn nothing but themselves, some scripts need.
+# Embeddings, overrides and isolates; separators of lines and paragraphs. Marks, which turn nothing but
+# themselves, some scripts need.
 _TURNS = re.compile("[\u2028-\u202e\u2066-\u2069]")
 
 
@@ -38,7 +51,12 @@ class MoreSeeds(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     seeds: int | None = Field(
-        default=None, ge=1, le=1000, strict=True, description="Fresh seeds in all, more than there are; by default five more.", examples=[10]
+        default=None,
+        ge=1,
+        le=1000,
+        strict=True,
+        description="Fresh seeds in all, more than there are; by default five more.",
+        examples=[10],
     )
 
 
@@ -98,7 +116,9 @@ async def _read(request: Request, parse: Callable[[Any], _T], *, types: tuple[st
     message["content-type"] = given
     if message.get_content_type() not in types:
         came = repr(given[:100]) if given else "none"
-        raise Refusal(errors.UNSUPPORTED_MEDIA_TYPE, f"expected Content-Type {' or '.join(types)}, got {came}")
+        raise Refusal(
+            errors.UNSUPPORTED_MEDIA_TYPE, f"expected Content-Type {' or '.join(types)}, got {came}"
+        )
     body = await request.body()
     # A hostile body of 1 MiB takes a noticeable time to walk; streams of others must not stutter meanwhile.
     return await run_in_threadpool(lambda: parse(read_json(body)))
@@ -113,7 +133,13 @@ def _seeds_of(data: Any) -> int | None:
 
 def _patch_of(data: Any) -> Any:
     if not isinstance(data, dict):
-        raise SpecInvalid([SpecProblem("", f"expected an object with what is to be different in the clone, got {shown(data)}")])
+        raise SpecInvalid(
+            [
+                SpecProblem(
+                    "", f"expected an object with what is to be different in the clone, got {shown(data)}"
+                )
+            ]
+        )
     return cast("dict[str, Any]", data)
 
 
@@ -127,10 +153,15 @@ def read_json(body: bytes) -> Any:
     try:
         data = json.loads(body.decode("utf-8"), parse_int=_integer)
     except UnicodeDecodeError as error:
-        raise Refusal(errors.NOT_JSON, f"the body is not in UTF-8: {error.reason} at byte {error.start}") from None
+        raise Refusal(
+            errors.NOT_JSON, f"the body is not in UTF-8: {error.reason} at byte {error.start}"
+        ) from None
     except json.JSONDecodeError as error:
         said = f"{error.msg[:1].lower()}{error.msg[1:]} at line {error.lineno}, column {error.colno}"
-        raise Refusal(errors.NOT_JSON, f"the body is no JSON: {said}" if body.strip() else "the body is empty; send JSON") from None
+        raise Refusal(
+            errors.NOT_JSON,
+            f"the body is no JSON: {said}" if body.strip() else "the body is empty; send JSON",
+        ) from None
     except RecursionError:
         raise _too_deep() from None
     problems = _unusable(data)
@@ -140,7 +171,8 @@ def read_json(body: bytes) -> Any:
 
 
 def _integer(text: str) -> float | int:
-    # Beyond 64 bits Python's integers are exact and everybody else's are not: they count as the floating-point numbers that others read.
+    # Beyond 64 bits Python's integers are exact and everybody else's are not: they count as the
+    # floating-point numbers that others read.
     return int(text) if len(text) <= 18 else float(text)
 
 
@@ -149,7 +181,10 @@ def _too_deep() -> Refusal:
 
 
 def _unusable(data: Any) -> list[SpecProblem]:
-    """Return what no field of a study may hold, wherever it stands. A loop, because recursion is what deep input attacks."""
+    """Return what no field of a study may hold, wherever it stands.
+
+    A loop, because recursion is what deep input attacks.
+    """
     problems: list[SpecProblem] = []
     waiting: list[tuple[str, int, Any]] = [("", 0, {"": data})]
     while waiting:
@@ -158,25 +193,43 @@ def _unusable(data: Any) -> list[SpecProblem]:
             raise _too_deep()
         if isinstance(container, dict):
             mapping = cast("dict[str, Any]", container)
-            problems += [SpecProblem(pointer, f"the name of a field {wrong}") for key in mapping if (wrong := _unprintable(key))]
+            problems += [
+                SpecProblem(pointer, f"the name of a field {wrong}")
+                for key in mapping
+                if (wrong := _unprintable(key))
+            ]
             items = mapping.items()
         else:
             items = enumerate(cast("list[Any]", container))
         for step, item in items:
             if isinstance(item, dict | list):
                 waiting.append((_step(pointer, step), depth + 1, cast("Any", item)))
-            elif (isinstance(item, str) and (wrong := _unprintable(item))) or (isinstance(item, float) and (wrong := _not_finite(item))):
-                problems.append(SpecProblem(_step(pointer, step), wrong if isinstance(item, float) else f"text here {wrong}"))
+            elif (isinstance(item, str) and (wrong := _unprintable(item))) or (
+                isinstance(item, float) and (wrong := _not_finite(item))
+            ):
+                problems.append(
+                    SpecProblem(
+                        _step(pointer, step), wrong if isinstance(item, float) else f"text here {wrong}"
+                    )
+                )
     return sorted(problems, key=lambda problem: problem.pointer)
 
 
 def _step(pointer: str, step: int | str) -> str:
     # The whole stands in a container of its own, under no name.
-    return pointer if step == "" and not pointer else f"{pointer}/{str(step).replace('~', '~0').replace('/', '~1')}"
+    return (
+        pointer
+        if step == "" and not pointer
+        else f"{pointer}/{str(step).replace('~', '~0').replace('/', '~1')}"
+    )
 
 
 def _not_finite(number: float) -> str | None:
-    return None if math.isfinite(number) else f"expected a finite number, got {number}; NaN and infinity have no meaning in a study"
+    return (
+        None
+        if math.isfinite(number)
+        else f"expected a finite number, got {number}; NaN and infinity have no meaning in a study"
+    )
 
 
 def _unprintable(text: str) -> str | None:
@@ -188,6 +241,7 @@ def _unprintable(text: str) -> str | None:
     if _HALVES.search(text):
         return "holds half a surrogate pair, which is no character; leave it out"
     if _TURNS.search(text):
-        # What follows would be shown in another order, or on another line, than it is written: as another name.
+        # What follows would be shown in another order, or on another line, than it is written: as another
+        # name.
         return "holds a character that turns the direction of writing or breaks the line; leave it out"
     return None

@@ -22,14 +22,27 @@ def catalog_router() -> APIRouter:
     """Return the routes of the catalogue."""
     router = APIRouter(tags=["catalogue"])
 
-    @router.get("/optimizers", response_model=Page[OptimizerCard], summary="Optimizers on offer", responses=may_answer())
+    @router.get(
+        "/optimizers",
+        response_model=Page[OptimizerCard],
+        summary="Optimizers on offer",
+        responses=may_answer(),
+    )
     def list_optimizers(request: Request) -> Page[OptimizerCard]:
-        """Return every optimizer's card by name, on one page: its hyperparameters, defaults, usual ranges and what it contains."""
+        """Return every optimizer's card by name, on one page.
+
+        Its hyperparameters, defaults, usual ranges and what it contains.
+        """
         store: Store = request.app.state.store
         cards = tuple(store.catalog().optimizers.values())
         return Page[OptimizerCard](items=cards, next_page_token=None, total=len(cards))
 
-    @router.get("/optimizers/{name}", response_model=OptimizerCard, summary="One optimizer", responses=may_answer(errors.NOT_FOUND))
+    @router.get(
+        "/optimizers/{name}",
+        response_model=OptimizerCard,
+        summary="One optimizer",
+        responses=may_answer(errors.NOT_FOUND),
+    )
     def get_optimizer(request: Request, name: OptimizerName) -> OptimizerCard:
         """Return an optimizer's card."""
         store: Store = request.app.state.store
@@ -38,14 +51,21 @@ def catalog_router() -> APIRouter:
             raise NotFound(f"there is no optimizer {name!r}; {nearest(name, cards)}")
         return cards[name]
 
-    @router.get("/workloads", response_model=Page[WorkloadCard], summary="Workloads on offer", responses=may_answer())
+    @router.get(
+        "/workloads", response_model=Page[WorkloadCard], summary="Workloads on offer", responses=may_answer()
+    )
     def list_workloads(request: Request) -> Page[WorkloadCard]:
         """Return every workload's card by name, on one page: its data, metric, direction, target and size."""
         store: Store = request.app.state.store
         cards = tuple(store.catalog().workloads.values())
         return Page[WorkloadCard](items=cards, next_page_token=None, total=len(cards))
 
-    @router.get("/workloads/{name}", response_model=WorkloadCard, summary="One workload", responses=may_answer(errors.NOT_FOUND))
+    @router.get(
+        "/workloads/{name}",
+        response_model=WorkloadCard,
+        summary="One workload",
+        responses=may_answer(errors.NOT_FOUND),
+    )
     def get_workload(request: Request, name: WorkloadName) -> WorkloadCard:
         """Return a workload's card."""
         store: Store = request.app.state.store

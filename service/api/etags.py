@@ -1,7 +1,8 @@
 """Entity tags of studies: `"VERSION-DIGEST"`.
 
-The digest makes a tag change with anything in the representation, progress included, so that `If-None-Match` never hides news. Only the
-version takes part in `If-Match`: a trial that finished in the meantime is no reason to refuse a pause.
+The digest makes a tag change with anything in the representation, progress included, so that `If-None-Match`
+never hides news. Only the version takes part in `If-Match`: a trial that finished in the meantime is no
+reason to refuse a pause.
 """
 
 __all__ = ["IF_MATCH", "etag_of", "is_unchanged", "version_named"]

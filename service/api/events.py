@@ -23,7 +23,8 @@ from studies.store import Store
 _STREAM = "text/event-stream"
 _EXAMPLE = (
     "event: trial.finished\n"
-    'data: {"id":7,"kind":"trial.finished","at":"2026-11-21T12:00:00Z","data":{"trial":"k3f9x2db.adamp.0","arm":"adamp","number":0,'
+    'data: {"id":7,"kind":"trial.finished","at":"2026-11-21T12:00:00Z",'
+    '"data":{"trial":"k3f9x2db.adamp.0","arm":"adamp","number":0,'
     '"state":"completed","value":0.97,"reason":null}}\n'
     "id: 7\n\n"
 )
@@ -33,15 +34,28 @@ _EVENT = {
     "type": "object",
     "properties": {
         "event": {"type": "string", "description": "Kind of the event."},
-        "data": {"type": "string", "contentMediaType": "application/json", "contentSchema": {"$ref": "#/components/schemas/EventView"}},
-        "id": {"type": "string", "pattern": "^[0-9]+$", "description": "Number of the event, for `Last-Event-ID`."},
+        "data": {
+            "type": "string",
+            "contentMediaType": "application/json",
+            "contentSchema": {"$ref": "#/components/schemas/EventView"},
+        },
+        "id": {
+            "type": "string",
+            "pattern": "^[0-9]+$",
+            "description": "Number of the event, for `Last-Event-ID`.",
+        },
         "retry": {"type": "integer", "minimum": 0, "description": "Milliseconds to wait before coming back."},
     },
 }
 
 LastEventId = Annotated[
     int | None,
-    Header(alias="Last-Event-ID", ge=0, lt=2**31, description="Number of the last event that the reader has; goes before `after`. Browsers send it."),
+    Header(
+        alias="Last-Event-ID",
+        ge=0,
+        lt=2**31,
+        description="Number of the last event that the reader has; goes before `after`. Browsers send it.",
+    ),
 ]
 
 
@@ -57,11 +71,17 @@ class EventQuery(BaseModel):
 class _EventStream(EventSourceResponse):
     """A response that counts among the open streams from its first byte until its reader has gone."""
 
-    def __init__(self, request: Request, reader: Actor, study_id: str, *, after: int, is_closed: bool) -> None:
+    def __init__(
+        self, request: Request, reader: Actor, study_id: str, *, after: int, is_closed: bool
+    ) -> None:
         self._streams: Streams = request.app.state.streams
         self._reader = reader.name
         content = self._streams.frames(
-            request.app.state.store, study_id, after=after, is_closed=is_closed, may_read=lambda: is_still_permitted(request)
+            request.app.state.store,
+            study_id,
+            after=after,
+            is_closed=is_closed,
+            may_read=lambda: is_still_permitted(request),
         )
         super().__init__(content, headers={"cache-control": "no-store", "x-accel-buffering": "no"})
 
@@ -86,16 +106,24 @@ def event_router() -> APIRouter:
         },
     )
     def list_events(
-        request: Request, reader: Permitted, study_id: StudyId, query: Annotated[EventQuery, Query()], last_event_id: LastEventId = None
+        request: Request,
+        reader: Permitted,
+        study_id: StudyId,
+        query: Annotated[EventQuery, Query()],
+        last_event_id: LastEventId = None,
     ) -> Response:
-        """Stream a study's events as they happen, each with its number as `id`, its kind as `event` and the whole of it as JSON in `data`.
+        """Stream a study's events as they happen.
 
-        Kinds: `study.submitted`, `study.state`, `study.extended` (with what was added), `trial.started`, `trial.requeued`, `trial.promoted` (from
-        one rung of the pruner towards the next, `from_epoch` and `to_epoch`), `trial.finished` (in any way, pruned among them) and `progress`.
-        A trial's `phase` tells the search from its confirmation.
+        Each has its number as `id`, its kind as `event` and the whole of it as JSON in `data`.
 
-        The stream says something at least every 15 seconds and ends after a closed study's last event. A reader that was cut off goes on
-        with `Last-Event-ID` and misses nothing. With `Accept: application/json` those events that stand there now come as a list.
+        Kinds: `study.submitted`, `study.state`, `study.extended` (with what was added), `trial.started`,
+        `trial.requeued`, `trial.promoted` (from one rung of the pruner towards the next, `from_epoch` and
+        `to_epoch`), `trial.finished` (in any way, pruned among them) and `progress`. A trial's `phase` tells
+        the search from its confirmation.
+
+        The stream says something at least every 15 seconds and ends after a closed study's last event. A
+        reader that was cut off goes on with `Last-Event-ID` and misses nothing. With `Accept:
+        application/json` those events that stand there now come as a list.
         """
         store: Store = request.app.state.store
         streams: Streams = request.app.state.streams
@@ -112,7 +140,11 @@ def event_router() -> APIRouter:
             return Response(status_code=204)
         full = streams.why_full(reader.name)
         if full is not None:
-            raise Refusal(errors.TOO_MANY_STREAMS, f"{full}; close one or ask for application/json", headers={"retry-after": "10"})
+            raise Refusal(
+                errors.TOO_MANY_STREAMS,
+                f"{full}; close one or ask for application/json",
+                headers={"retry-after": "10"},
+            )
         return _EventStream(request, reader, study_id, after=after, is_closed=is_closed)
 
     _ = list_events

@@ -11,14 +11,30 @@ from service.answers import Plan
 from service.api.bodies import extension_sent, patch_sent, seeds_sent
 from service.api.etags import version_named
 from service.api.openapi import may_answer
-from service.api.studies import ETAG, LOCATION, IdempotencyKey, IfMatch, StudyId, ValidateOnly, answered, planned, stored
+from service.api.studies import (
+    ETAG,
+    LOCATION,
+    IdempotencyKey,
+    IfMatch,
+    StudyId,
+    ValidateOnly,
+    answered,
+    planned,
+    stored,
+)
 from service.auth import Permitted
 from service.cloning import cloned
 from studies.extension import Extension, confirming
 from studies.store import Store
 from studies.views import StudyView
 
-_BODY_FAULTS = (errors.NOT_JSON, errors.BODY_TOO_LARGE, errors.UNSUPPORTED_MEDIA_TYPE, errors.SPEC_INVALID, errors.PARAMETER_INVALID)
+_BODY_FAULTS = (
+    errors.NOT_JSON,
+    errors.BODY_TOO_LARGE,
+    errors.UNSUPPORTED_MEDIA_TYPE,
+    errors.SPEC_INVALID,
+    errors.PARAMETER_INVALID,
+)
 _GROWTH_FAULTS = (
     errors.STUDY_NOT_FOUND,
     errors.ILLEGAL_MOVE,
@@ -28,7 +44,10 @@ _GROWTH_FAULTS = (
     errors.NOT_OWNER,
     errors.QUOTA_EXCEEDED,
 )
-_PLANNED = {"model": Plan, "description": "With `validate_only`: what the study would do in all. Nothing was stored."}
+_PLANNED = {
+    "model": Plan,
+    "description": "With `validate_only`: what the study would do in all. Nothing was stored.",
+}
 
 
 def _body(
@@ -51,7 +70,15 @@ _EXTENSION = _body(
     {
         "arm": ("One more arm", {"arms": ["adamp"]}),
         "trials": ("More trials for every arm", {"trials_per_arm": 24}),
-        "all": ("Everything at once", {"arms": [{"optimizer": "adamp", "name": "adamp-2"}], "trials_per_arm": 24, "replicates": 3, "seeds": 10}),
+        "all": (
+            "Everything at once",
+            {
+                "arms": [{"optimizer": "adamp", "name": "adamp-2"}],
+                "trials_per_arm": 24,
+                "replicates": 3,
+                "seeds": 10,
+            },
+        ),
     },
     is_required=True,
 )
@@ -61,13 +88,17 @@ _SEEDS = _body(
     {"default": ("Five more than now", {}), "given": ("On ten in all", {"seeds": 10})},
 )
 _PATCH = _body(
-    "A JSON merge patch (RFC 7396) over the study's `spec`: fields to set, null for those to leave out; a list takes the place of the other, "
-    "and objects are merged: to have another `pruner`, name it (`median`) instead of changing the `kind` of the one there is. "
-    "Without a body the clone is exactly alike.",
+    "A JSON merge patch (RFC 7396) over the study's `spec`: fields to set, null for those to "
+    "leave out; a list takes the place of the other, and objects are merged: to have another "
+    "`pruner`, name it (`median`) instead of changing the `kind` of the one there is. Without "
+    "a body the clone is exactly alike.",
     {"type": "object", "additionalProperties": True},
     {
         "seed": ("Everything alike but the seed", {"seed": 1}),
-        "workload": ("The same question on another workload", {"workload": "digits-mlp", "name": None, "budget": {"epochs": 2}}),
+        "workload": (
+            "The same question on another workload",
+            {"workload": "digits-mlp", "name": None, "budget": {"epochs": 2}},
+        ),
     },
     types=("application/merge-patch+json", "application/json"),
 )
@@ -83,9 +114,16 @@ def _add_confirm(router: APIRouter) -> None:
         responses={200: {"headers": ETAG}, **may_answer(*_GROWTH_FAULTS)},
     )
     def confirm_study(
-        request: Request, caller: Permitted, study_id: StudyId, seeds: Annotated[int | None, Depends(seeds_sent)], if_match: IfMatch = None
+        request: Request,
+        caller: Permitted,
+        study_id: StudyId,
+        seeds: Annotated[int | None, Depends(seeds_sent)],
+        if_match: IfMatch = None,
     ) -> Response:
-        """Train each arm's best configuration and its defaults on more fresh seeds: the verdict becomes surer. The study has to be completed."""
+        """Train each arm's best configuration and its defaults on more fresh seeds.
+
+        With them the verdict becomes surer. The study has to be completed.
+        """
         store: Store = request.app.state.store
         extension = confirming(store.study(study_id).spec, seeds=seeds)
         return answered(store.extend(study_id, extension, by=caller, if_version=version_named(if_match)))
@@ -131,7 +169,12 @@ def _add_clone(router: APIRouter) -> None:
             200: _PLANNED,
             201: {"headers": {**LOCATION, **ETAG}},
             **may_answer(
-                errors.STUDY_NOT_FOUND, *_BODY_FAULTS, errors.IDEMPOTENCY_CONFLICT, errors.CATALOG_EMPTY, errors.CROSS_SITE, errors.QUOTA_EXCEEDED
+                errors.STUDY_NOT_FOUND,
+                *_BODY_FAULTS,
+                errors.IDEMPOTENCY_CONFLICT,
+                errors.CATALOG_EMPTY,
+                errors.CROSS_SITE,
+                errors.QUOTA_EXCEEDED,
             ),
         },
     )
@@ -143,7 +186,10 @@ def _add_clone(router: APIRouter) -> None:
         idempotency_key: IdempotencyKey = None,
         validate_only: ValidateOnly = False,  # noqa: FBT002 # a query parameter, given by name
     ) -> Response:
-        """Submit a study's spec anew with a merge patch applied, whatever state that study is in; it is checked against the present catalogue."""
+        """Submit a study's spec anew with a merge patch applied, whatever state that study is in.
+
+        It is checked against the present catalogue.
+        """
         store: Store = request.app.state.store
         spec = cloned(store.study(study_id).spec, patch)
         return stored(store, spec, by=caller, idempotency_key=idempotency_key, validate_only=validate_only)

@@ -1,4 +1,7 @@
-"""What machinery asks: /healthz, is the process up; /readyz, can studies be submitted and will they be run."""
+"""What machinery asks: /healthz, is the process up.
+
+/readyz, can studies be submitted and will they be run.
+"""
 
 __all__ = ["health_router"]
 
@@ -35,7 +38,9 @@ def _readiness(store: Store) -> Readiness:
     catalog = store.catalog()
     seen = store.dispatchers()
     count = alive(seen)
-    missing = (() if catalog.optimizers and catalog.workloads else (_CATALOGUE,)) + (() if count else (_dispatcher(seen),))
+    missing = (() if catalog.optimizers and catalog.workloads else (_CATALOGUE,)) + (
+        () if count else (_dispatcher(seen),)
+    )
     if missing:
         raise _not_ready(missing)
     return Readiness(
@@ -49,9 +54,15 @@ def _readiness(store: Store) -> Readiness:
 
 def _revision(found: str | None, needed: str | None) -> str:
     if found is not None and needed is not None and found > needed:
-        return f"a service of the database's version: that is at revision {found}, and this one knows {needed}; upgrade it"
+        return (
+            f"a service of the database's version: that is at revision {found}, and "
+            f"this one knows {needed}; upgrade it"
+        )
     is_at = "has no tables yet" if found is None else f"is at revision {found}"
-    return f"the tables of this version: the database {is_at} and {needed} is needed; `tangent migrate` of the newer version brings it there"
+    return (
+        f"the tables of this version: the database {is_at} and {needed} is needed; `tangent migrate` of "
+        "the newer version brings it there"
+    )
 
 
 def _dispatcher(seen: Mapping[str, datetime]) -> str:
@@ -59,12 +70,19 @@ def _dispatcher(seen: Mapping[str, datetime]) -> str:
     if not seen:
         return f"a dispatcher: none runs; {advice}"
     # Not by its name, which is that of a machine: nobody is asked for a token here.
-    ago = duration((datetime.now(UTC) - max(seen.values())).total_seconds()).replace("\N{NO-BREAK SPACE}", " ")
+    ago = duration((datetime.now(UTC) - max(seen.values())).total_seconds()).replace(
+        "\N{NO-BREAK SPACE}", " "
+    )
     return f"a dispatcher: the last was heard of {ago} ago; {advice}"
 
 
 def _not_ready(missing: tuple[str, ...]) -> Refusal:
-    return Refusal(errors.NOT_READY, f"not ready, for it lacks {'; and '.join(missing)}", missing=missing, headers={"retry-after": "5"})
+    return Refusal(
+        errors.NOT_READY,
+        f"not ready, for it lacks {'; and '.join(missing)}",
+        missing=missing,
+        headers={"retry-after": "5"},
+    )
 
 
 def health_router(version: str) -> APIRouter:
@@ -75,14 +93,23 @@ def health_router(version: str) -> APIRouter:
     """
     router = APIRouter(tags=["health"])
 
-    @router.get("/healthz", response_model=Health, summary="Is the process up", responses=may_answer(is_open=True))
+    @router.get(
+        "/healthz", response_model=Health, summary="Is the process up", responses=may_answer(is_open=True)
+    )
     async def get_health() -> Health:
         """Return at once, whatever the database does."""
         return Health(version=version)
 
-    @router.get("/readyz", response_model=Readiness, summary="Can studies be run", responses=may_answer(errors.NOT_READY, is_open=True))
+    @router.get(
+        "/readyz",
+        response_model=Readiness,
+        summary="Can studies be run",
+        responses=may_answer(errors.NOT_READY, is_open=True),
+    )
     def get_readiness(request: Request) -> Readiness:
-        """Return when the database answers at the right revision, a catalogue was announced and a dispatcher lives.
+        """Return when the database, a catalogue and a dispatcher are there.
+
+        The database answers at the right revision, a catalogue was announced and a dispatcher lives.
 
         Else a problem whose `missing` names each that is not so.
         """

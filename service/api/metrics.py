@@ -22,14 +22,19 @@ _MOST_TRUSTED = 64
 
 
 class _Admitted:
-    """Who was permitted to scrape a little while ago: without its database a service can check no token, and then is when it is watched."""
+    """Who was permitted to scrape a little while ago.
+
+    Without its database a service can check no token, and then is when it is watched.
+    """
 
     def __init__(self) -> None:
         self._until: OrderedDict[bytes, float] = OrderedDict()
         self._lock = threading.Lock()
 
     def is_permitted(self, request: Request) -> bool:
-        """Return True for a caller that the record permits, and False for one that it did before it stopped answering.
+        """Return True for a caller that the record permits.
+
+        Return False for one that it permitted before it stopped answering.
 
         Raises:
             Unauthenticated, Forbidden: as `permitted` does.
@@ -58,7 +63,10 @@ class _Admitted:
 
 
 def metrics_router() -> APIRouter:
-    """Return the route; with tokens it needs a viewer's, which Prometheus sends as `authorization: {credentials: …}`."""
+    """Return the route; with tokens it needs a viewer's.
+
+    Prometheus sends it as `authorization: {credentials: …}`.
+    """
     router = APIRouter(tags=["health"])
     admitted = _Admitted()
 
@@ -70,10 +78,12 @@ def metrics_router() -> APIRouter:
         responses=may_answer(),
     )
     def get_metrics(request: Request) -> Response:
-        """Return what the service counts: studies and trials by state, the queue, epochs, requests, transactions, streams, dispatchers.
+        """Return what the service counts.
 
-        While the database does not answer, a scraper that was let in within the last hour is told of the process alone, with
-        `tangent_database_up 0`.
+        Studies and trials by state, the queue, epochs, requests, transactions, streams, dispatchers.
+
+        While the database does not answer, a scraper that was let in within the last hour is told of the
+        process alone, with `tangent_database_up 0`.
         """
         metrics: Metrics = request.app.state.metrics
         body = metrics.exposition(request.app.state.store if admitted.is_permitted(request) else None)

@@ -1,4 +1,7 @@
-"""The API's description: problems where they can occur, bodies with their shorthands, the two ways to bring a token."""
+"""The API's description: problems where they can occur, bodies with their shorthands.
+
+Also the two ways to bring a token.
+"""
 
 __all__ = ["describe", "may_answer"]
 
@@ -21,11 +24,20 @@ from studies.webhooks import WebhookSpec
 _FASTAPIS_OWN = frozenset({"HTTPValidationError", "ValidationError"})
 _REF = "#/components/schemas/{model}"
 # Any request under /v1 can meet these.
-_EVERYWHERE = (errors.UNAUTHENTICATED, errors.FORBIDDEN, errors.RATE_LIMITED, errors.HOST_REFUSED, errors.INTERNAL, errors.STORE_UNAVAILABLE)
+_EVERYWHERE = (
+    errors.UNAUTHENTICATED,
+    errors.FORBIDDEN,
+    errors.RATE_LIMITED,
+    errors.HOST_REFUSED,
+    errors.INTERNAL,
+    errors.STORE_UNAVAILABLE,
+)
 
 
 def may_answer(*kinds: Kind, is_open: bool = False) -> dict[int | str, dict[str, Any]]:
-    """Return the `responses` of a route: these kinds of problem, each with an example, besides those that any request can meet.
+    """Return the `responses` of a route.
+
+    These kinds of problem, each with an example, besides those that any request can meet.
 
     Args:
         kinds: what this route's own work can run into.
@@ -39,7 +51,13 @@ def may_answer(*kinds: Kind, is_open: bool = False) -> dict[int | str, dict[str,
 
 
 def _response(kinds: list[Kind]) -> dict[str, Any]:
-    examples = {kind.slug: {"summary": kind.title, "value": problem_of(kind, kind.example).model_dump(exclude_none=True)} for kind in kinds}
+    examples = {
+        kind.slug: {
+            "summary": kind.title,
+            "value": problem_of(kind, kind.example).model_dump(exclude_none=True),
+        }
+        for kind in kinds
+    }
     content = {errors.PROBLEM_JSON: {"schema": {"$ref": _REF.format(model="Problem")}, "examples": examples}}
     return {"description": "; ".join(kind.title for kind in kinds) + ".", "content": content}
 
@@ -59,24 +77,36 @@ def describe(app: FastAPI) -> dict[str, Any]:
     schemas = components.setdefault("schemas", {})
     _, problem = models_json_schema([(Problem, "serialization")], ref_template=_REF)
     schemas |= problem["$defs"]
-    # Bodies are read by hand, for messages better than FastAPI's; their schemas have shorthands that the stored form lacks.
+    # Bodies are read by hand, for messages better than FastAPI's; their schemas have shorthands that the
+    # stored form lacks.
     read_by_hand: list[type[BaseModel]] = [StudySpec, Extension, MoreSeeds, WebhookSpec]
-    _, submission = models_json_schema([(model, "validation") for model in read_by_hand], ref_template="#/components/schemas/{model}-Input")
+    _, submission = models_json_schema(
+        [(model, "validation") for model in read_by_hand], ref_template="#/components/schemas/{model}-Input"
+    )
     schemas |= {f"{name}-Input": schema for name, schema in submission["$defs"].items()}
-    components["schemas"] = {name: schema for name, schema in sorted(schemas.items()) if name not in _FASTAPIS_OWN}
+    components["schemas"] = {
+        name: schema for name, schema in sorted(schemas.items()) if name not in _FASTAPIS_OWN
+    }
     components["securitySchemes"] = {
         "token": {
             "type": "http",
             "scheme": "bearer",
             "description": "An API token; not needed while no token exists and only this machine can call.",
         },
-        "password": {"type": "http", "scheme": "basic", "description": "The API token as password; the user name does not matter."},
+        "password": {
+            "type": "http",
+            "scheme": "basic",
+            "description": "The API token as password; the user name does not matter.",
+        },
     }
     components["securitySchemes"]["session"] = {
         "type": "apiKey",
         "in": "cookie",
         "name": "tangent",
-        "description": "For browsers: set by /login, after the token was shown there. Behind TLS it is called `__Host-tangent`.",
+        "description": (
+            "For browsers: set by /login, after the token was shown there. Behind "
+            "TLS it is called `__Host-tangent`."
+        ),
     }
     for item in described["webhooks"].values():
         for operation in item.values():
@@ -91,7 +121,10 @@ def describe(app: FastAPI) -> dict[str, Any]:
 
 
 def _drop_null(parameters: Iterable[dict[str, Any]]) -> None:
-    """Drop the null of parameters that may be left out: no query and no header can send one, and the word `null` is refused."""
+    """Drop the null of parameters that may be left out.
+
+    No query and no header can send one, and the word `null` is refused.
+    """
     for parameter in parameters:
         match parameter["schema"]:
             case {"anyOf": [shape, {"type": "null"}], **rest}:
@@ -101,6 +134,9 @@ def _drop_null(parameters: Iterable[dict[str, Any]]) -> None:
 
 
 def _drop_default_422(responses: dict[str, Any]) -> None:
-    """Drop the answer that FastAPI describes wherever there are parameters: where only the path has them, it is a 404 here."""
+    """Drop the answer that FastAPI describes wherever there are parameters.
+
+    Where only the path has them, it is a 404 here.
+    """
     if "application/json" in responses.get("422", {}).get("content", {}):
         del responses["422"]

@@ -16,28 +16,43 @@ from service.problems import nothing_here, wants_page
 
 
 def _view(kind: Kind) -> KindView:
-    return KindView(type=kind.type, title=kind.title, status=kind.status, advice=kind.advice, example=kind.example)
+    return KindView(
+        type=kind.type, title=kind.title, status=kind.status, advice=kind.advice, example=kind.example
+    )
 
 
 def problem_router() -> APIRouter:
     """Return the routes; they ask for no token."""
     router = APIRouter(prefix="/problems", tags=["problems"])
 
-    @router.get("", response_model=tuple[KindView, ...], summary="Every kind of problem", responses=may_answer(is_open=True))
+    @router.get(
+        "",
+        response_model=tuple[KindView, ...],
+        summary="Every kind of problem",
+        responses=may_answer(is_open=True),
+    )
     async def list_problem_kinds() -> tuple[KindView, ...]:
         """Return every kind of problem that this service answers with."""
         return tuple(_view(kind) for kind in errors.KINDS.values())
 
-    @router.get("/{slug}", response_model=KindView, summary="One kind of problem, explained", responses=may_answer(errors.NOT_FOUND, is_open=True))
+    @router.get(
+        "/{slug}",
+        response_model=KindView,
+        summary="One kind of problem, explained",
+        responses=may_answer(errors.NOT_FOUND, is_open=True),
+    )
     async def get_problem_kind(
-        request: Request, slug: Annotated[str, Path(pattern=r"^[a-z-]{1,64}$", description="Last part of a problem's `type`.")]
+        request: Request,
+        slug: Annotated[str, Path(pattern=r"^[a-z-]{1,64}$", description="Last part of a problem's `type`.")],
     ) -> Response:
         """Return what a kind of problem means and what to do; a page for browsers, else JSON."""
         kind = errors.KINDS.get(slug)
         if kind is None:
             return nothing_here(request)
         if wants_page(request):
-            return HTMLResponse(problem_html(kind.title, kind.advice, f"For example: {kind.example}", f"HTTP {kind.status}"))
+            return HTMLResponse(
+                problem_html(kind.title, kind.advice, f"For example: {kind.example}", f"HTTP {kind.status}")
+            )
         return Response(_view(kind).model_dump_json(), media_type="application/json")
 
     _ = list_problem_kinds, get_problem_kind

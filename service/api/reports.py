@@ -36,16 +36,26 @@ _TYPES: dict[ReportFormat, str] = {
 _CHUNK = 1 << 18
 _WEIGHT = re.compile(r"(?:^|;)\s*q\s*=\s*(0(?:\.\d{0,3})?|1(?:\.0{0,3})?)\s*(?:;|$)", re.IGNORECASE)
 
-Format = Annotated[ReportFormat | None, Query(alias="format", description="The format; left out, what `Accept` asks for, else JSON.")]
-IfNoneMatch = Annotated[str | None, Header(max_length=2000, description="ETag of the copy at hand: 304 when it is still right.")]
+Format = Annotated[
+    ReportFormat | None,
+    Query(alias="format", description="The format; left out, what `Accept` asks for, else JSON."),
+]
+IfNoneMatch = Annotated[
+    str | None, Header(max_length=2000, description="ETag of the copy at hand: 304 when it is still right.")
+]
 
 
 def _accepted(accept: str) -> ReportFormat:
-    """Return the format that an `Accept` header likes best, of several the first; JSON where it names none of them."""
+    """Return the format that an `Accept` header likes best, of several the first.
+
+    JSON where it names none of them.
+    """
     liked: dict[ReportFormat, float] = {}
     for part in accept.split(","):
         media, _, parameters = part.partition(";")
-        asked: list[ReportFormat] = [name for name, known in _TYPES.items() if known.partition(";")[0] == media.strip().lower()]
+        asked: list[ReportFormat] = [
+            name for name, known in _TYPES.items() if known.partition(";")[0] == media.strip().lower()
+        ]
         liked |= {name: _weight(parameters) for name in asked}
     return max(liked, key=lambda name: liked[name]) if any(liked.values()) else "json"
 
@@ -72,7 +82,8 @@ def _written(report: StudyReport, form: ReportFormat) -> str:
 def _report(request: Request, study_id: str) -> StudyReport:
     store: Store = request.app.state.store
     analyses: Analyses = request.app.state.analyses
-    # Arms are only ever added: read in this order, every arm that the analysis or the spec speaks of is among them.
+    # Arms are only ever added: read in this order, every arm that the analysis or the spec speaks of is among
+    # them.
     analysis, study = analyses.of(study_id), store.study(study_id)
     return report_of(study, store.arms(study_id), analysis)
 
@@ -117,21 +128,38 @@ def report_router() -> APIRouter:
         response_description="The report, in the format that was asked for.",
         responses={
             200: {
-                "content": {media.partition(";")[0]: {"schema": {"type": "string"}} for name, media in _TYPES.items() if name != "json"},
-                "headers": {"ETag": {"description": "Changes with the report; send it back in `If-None-Match`.", "schema": {"type": "string"}}},
+                "content": {
+                    media.partition(";")[0]: {"schema": {"type": "string"}}
+                    for name, media in _TYPES.items()
+                    if name != "json"
+                },
+                "headers": {
+                    "ETag": {
+                        "description": "Changes with the report; send it back in `If-None-Match`.",
+                        "schema": {"type": "string"},
+                    }
+                },
             },
             304: {"description": "The copy named in `If-None-Match` is still right."},
             **may_answer(errors.STUDY_NOT_FOUND, errors.PARAMETER_INVALID),
         },
     )
-    async def get_report(request: Request, study_id: StudyId, form: Format = None, if_none_match: IfNoneMatch = None) -> Response:
-        """Return what a study found and how it was done: the verdict, a paragraph on methods for a paper, configurations as Python to paste.
+    async def get_report(
+        request: Request, study_id: StudyId, form: Format = None, if_none_match: IfNoneMatch = None
+    ) -> Response:
+        """Return what a study found and how it was done.
 
-        Markdown suits an appendix or an issue; HTML is one file that needs nothing else, with its charts in it; LaTeX is a table (booktabs).
+        The verdict, a paragraph on methods for a paper, configurations as Python to paste.
+
+        Markdown suits an appendix or an issue; HTML is one file that needs nothing else, with its charts in
+        it; LaTeX is a table (booktabs).
         """
         analyses: Analyses = request.app.state.analyses
         chosen = form or _accepted(request.headers.get("accept", ""))
-        return await analyses.apart(lambda: _answered(_report(request, study_id), chosen, if_none_match=if_none_match), caller=caller_of(request))
+        return await analyses.apart(
+            lambda: _answered(_report(request, study_id), chosen, if_none_match=if_none_match),
+            caller=caller_of(request),
+        )
 
     @router.get(
         "/studies/{study_id}/bundle",
@@ -141,16 +169,24 @@ def report_router() -> APIRouter:
         responses={
             200: {
                 "content": {"application/zip": {"schema": {"type": "string", "format": "binary"}}},
-                "headers": {"Content-Disposition": {"description": "Its name as a file.", "schema": {"type": "string"}}},
+                "headers": {
+                    "Content-Disposition": {
+                        "description": "Its name as a file.",
+                        "schema": {"type": "string"},
+                    }
+                },
             },
             **may_answer(errors.STUDY_NOT_FOUND),
         },
     )
     async def get_bundle(request: Request, study_id: StudyId) -> Response:
-        """Return all that is needed to read a study without Tangent, and to run it again with `tangent replay`.
+        """Return all that is needed to read a study without Tangent.
 
-        A zip file of spec, plan, trials and measurements (Parquet and CSV), environment, seeds, version, analysis and report; its `manifest.json`
-        has the SHA-256 of each. The bundle of a study that is still open holds what is there now.
+        It is also what it takes to run it again with `tangent replay`.
+
+        A zip file of spec, plan, trials and measurements (Parquet and CSV), environment, seeds, version,
+        analysis and report; its `manifest.json` has the SHA-256 of each. The bundle of a study that is still
+        open holds what is there now.
         """
         analyses: Analyses = request.app.state.analyses
         report = await analyses.apart(lambda: _report(request, study_id), caller=caller_of(request))

@@ -41,11 +41,17 @@ _T = TypeVar("_T")
 SLUG = r"^[a-z0-9][a-z0-9-]{0,63}$"
 """Names of workloads, arms and suites."""
 
-StudyId = Annotated[str, Path(pattern=r"^[a-z0-9]{1,16}$", description="Id of a study.", examples=["k3f9x2db"])]
+StudyId = Annotated[
+    str, Path(pattern=r"^[a-z0-9]{1,16}$", description="Id of a study.", examples=["k3f9x2db"])
+]
 PageToken = Annotated[
     str | None,
     Field(
-        default=None, min_length=1, max_length=512, pattern=r"^[\x21-\x7e]+$", description="The last page's `next_page_token`; leave it out to begin."
+        default=None,
+        min_length=1,
+        max_length=512,
+        pattern=r"^[\x21-\x7e]+$",
+        description="The last page's `next_page_token`; leave it out to begin.",
     ),
 ]
 IdempotencyKey = Annotated[
@@ -54,7 +60,10 @@ IdempotencyKey = Annotated[
         min_length=1,
         max_length=128,
         pattern=r"^[\x21-\x7e]+$",
-        description="Any text, new for each study: the same key with the same body returns the study it made, so that a request can be sent again.",
+        description=(
+            "Any text, new for each study: the same key with the same body returns the study it made, so "
+            "that a request can be sent again."
+        ),
         examples=["5b1f1f8e-7d0f-4c57-9c0e-3b5b8f0e2a11"],
     ),
 ]
@@ -62,16 +71,28 @@ IfMatch = Annotated[
     str | None,
     Header(
         pattern=IF_MATCH,
-        description="ETag of the study as it was read, or only its version; refused when its state changed since. Progress alone is no change.",
+        description=(
+            "ETag of the study as it was read, or only its version; refused when its state changed "
+            "since. Progress alone is no change."
+        ),
         examples=['"3"'],
     ),
 ]
-IfNoneMatch = Annotated[str | None, Header(max_length=2000, description="ETag of the copy at hand: 304 when it is still right.")]
+IfNoneMatch = Annotated[
+    str | None, Header(max_length=2000, description="ETag of the copy at hand: 304 when it is still right.")
+]
 
-ValidateOnly = Annotated[bool, Query(description="Only check what was sent and say what would be done; store nothing.")]
+ValidateOnly = Annotated[
+    bool, Query(description="Only check what was sent and say what would be done; store nothing.")
+]
 
 LOCATION = {"Location": {"description": "Path of the study.", "schema": {"type": "string"}}}
-ETAG = {"ETag": {"description": "Changes with the study; send it back in `If-Match` or `If-None-Match`.", "schema": {"type": "string"}}}
+ETAG = {
+    "ETag": {
+        "description": "Changes with the study; send it back in `If-Match` or `If-None-Match`.",
+        "schema": {"type": "string"},
+    }
+}
 _BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
@@ -82,7 +103,11 @@ _BODY: dict[str, Any] = {
                 "examples": {
                     "short": {
                         "summary": "Shorthands: each arm searches what its card says",
-                        "value": {"workload": "digits-mlp", "arms": ["adamp", "adamw"], "budget": {"trials_per_arm": 8}},
+                        "value": {
+                            "workload": "digits-mlp",
+                            "arms": ["adamp", "adamw"],
+                            "budget": {"trials_per_arm": 8},
+                        },
                     },
                     "pruned": {
                         "summary": "Hopeless trials stopped early, at most eight trained together",
@@ -102,9 +127,17 @@ _BODY: dict[str, Any] = {
                             "arms": [
                                 {
                                     "optimizer": "adamp",
-                                    "space": {"lr": {"low": 1e-4, "high": 1e-1, "log": True}, "betas": [0.9, 0.99], "weight_decay": "tune"},
+                                    "space": {
+                                        "lr": {"low": 1e-4, "high": 1e-1, "log": True},
+                                        "betas": [0.9, 0.99],
+                                        "weight_decay": "tune",
+                                    },
                                 },
-                                {"optimizer": "adamw", "name": "adamw-narrow", "space": {"lr": {"choices": [1e-3, 1e-2]}, "weight_decay": 0.01}},
+                                {
+                                    "optimizer": "adamw",
+                                    "name": "adamw-narrow",
+                                    "space": {"lr": {"choices": [1e-3, 1e-2]}, "weight_decay": 0.01},
+                                },
                             ],
                             "budget": {"trials_per_arm": 12, "epochs": 5},
                             "sampler": "tpe",
@@ -119,8 +152,14 @@ _BODY: dict[str, Any] = {
 _VERBS = {
     StudyMove.PAUSE: ("Pause a study", "Start no more of its trials; those being trained are finished."),
     StudyMove.RESUME: ("Resume a paused study", "Go on where it was paused."),
-    StudyMove.STOP: ("Stop a study early", "End its trials now and record them as cancelled; the study is completed with what it has."),
-    StudyMove.CANCEL: ("Cancel a study", "End its trials now and record them as cancelled; the study is cancelled."),
+    StudyMove.STOP: (
+        "Stop a study early",
+        "End its trials now and record them as cancelled; the study is completed with what it has.",
+    ),
+    StudyMove.CANCEL: (
+        "Cancel a study",
+        "End its trials now and record them as cancelled; the study is cancelled.",
+    ),
 }
 
 
@@ -130,8 +169,12 @@ class StudyQuery(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     state: StudyState | None = Field(default=None, description="Only those in this state.")
-    workload: str | None = Field(default=None, pattern=SLUG, description="Only those on this workload.", examples=["digits-mlp"])
-    suite: str | None = Field(default=None, pattern=SLUG, description="Only those of this suite.", examples=["small-vision"])
+    workload: str | None = Field(
+        default=None, pattern=SLUG, description="Only those on this workload.", examples=["digits-mlp"]
+    )
+    suite: str | None = Field(
+        default=None, pattern=SLUG, description="Only those of this suite.", examples=["small-vision"]
+    )
     page_size: int = Field(default=50, ge=1, le=500, description="At most so many.")
     page_token: PageToken = None
 
@@ -141,8 +184,15 @@ def answered(view: StudyView, *, status: int = 200, headers: dict[str, str] | No
     return _tagged(view.version, view.model_dump_json().encode(), status=status, headers=headers)
 
 
-def _tagged(version: int, body: bytes, *, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    return Response(body, status_code=status, media_type="application/json", headers={"etag": etag_of(version, body), **(headers or {})})
+def _tagged(
+    version: int, body: bytes, *, status: int = 200, headers: dict[str, str] | None = None
+) -> Response:
+    return Response(
+        body,
+        status_code=status,
+        media_type="application/json",
+        headers={"etag": etag_of(version, body), **(headers or {})},
+    )
 
 
 def planned(plan: Plan) -> Response:
@@ -151,16 +201,23 @@ def planned(plan: Plan) -> Response:
 
 
 def settled(request: Request, study_id: str, what: Hashable, read: Callable[[], BaseModel]) -> Response:
-    """Return the answer with what is read of a study, which is read and written once where the study is closed."""
+    """Return the answer with what is read of a study.
+
+    It is read and written once where the study is closed.
+    """
     answers: SettledAnswers = request.app.state.settled
-    return Response(answers.of(study_id, what, lambda: read().model_dump_json().encode()), media_type="application/json")
+    return Response(
+        answers.of(study_id, what, lambda: read().model_dump_json().encode()), media_type="application/json"
+    )
 
 
 def _one_page(kind: type[Page[_T]], found: tuple[_T, ...]) -> Page[_T]:
     return kind(items=found, next_page_token=None, total=len(found))
 
 
-def stored(store: Store, spec: StudySpec, *, by: Actor, idempotency_key: str | None, validate_only: bool) -> Response:
+def stored(
+    store: Store, spec: StudySpec, *, by: Actor, idempotency_key: str | None, validate_only: bool
+) -> Response:
     """Return the answer to a study that is to be submitted, or only checked.
 
     Raises:
@@ -181,7 +238,10 @@ def _add_submission(router: APIRouter) -> None:
         response_description="The study is stored and queued; `Location` is its path.",
         openapi_extra=_BODY,
         responses={
-            200: {"model": Plan, "description": "With `validate_only`: what the study would do. Nothing was stored."},
+            200: {
+                "model": Plan,
+                "description": "With `validate_only`: what the study would do. Nothing was stored.",
+            },
             201: {"headers": {**LOCATION, **ETAG}},
             **may_answer(
                 errors.NOT_JSON,
@@ -203,18 +263,38 @@ def _add_submission(router: APIRouter) -> None:
         idempotency_key: IdempotencyKey = None,
         validate_only: ValidateOnly = False,  # noqa: FBT002 # a query parameter, given by name
     ) -> Response:
-        """Check a study against the catalogue and queue it. A faulty study is answered with every fault in it, not only the first."""
-        return stored(request.app.state.store, spec, by=caller, idempotency_key=idempotency_key, validate_only=validate_only)
+        """Check a study against the catalogue and queue it.
+
+        A faulty study is answered with every fault in it, not only the first.
+        """
+        return stored(
+            request.app.state.store,
+            spec,
+            by=caller,
+            idempotency_key=idempotency_key,
+            validate_only=validate_only,
+        )
 
     _ = submit_study
 
 
 def _add_reads(router: APIRouter) -> None:
-    @router.get("/studies", response_model=Page[StudySummary], summary="Studies, newest first", responses=may_answer(errors.PARAMETER_INVALID))
+    @router.get(
+        "/studies",
+        response_model=Page[StudySummary],
+        summary="Studies, newest first",
+        responses=may_answer(errors.PARAMETER_INVALID),
+    )
     def list_studies(request: Request, query: Annotated[StudyQuery, Query()]) -> Page[StudySummary]:
         """Return a page of studies, newest first."""
         store: Store = request.app.state.store
-        return store.studies(state=query.state, workload=query.workload, suite=query.suite, page_size=query.page_size, page_token=query.page_token)
+        return store.studies(
+            state=query.state,
+            workload=query.workload,
+            suite=query.suite,
+            page_size=query.page_size,
+            page_token=query.page_token,
+        )
 
     @router.get(
         "/studies/{study_id}",
@@ -239,29 +319,59 @@ def _add_reads(router: APIRouter) -> None:
         version, _, body = answers.of(study_id, "study", write).partition(b"\n")
         answer = _tagged(int(version), body)
         etag = answer.headers["etag"]
-        return Response(status_code=304, headers={"etag": etag}) if is_unchanged(if_none_match, etag) else answer
+        return (
+            Response(status_code=304, headers={"etag": etag}) if is_unchanged(if_none_match, etag) else answer
+        )
 
-    @router.get("/studies/{study_id}/arms", response_model=Page[ArmView], summary="A study's arms", responses=may_answer(errors.STUDY_NOT_FOUND))
+    @router.get(
+        "/studies/{study_id}/arms",
+        response_model=Page[ArmView],
+        summary="A study's arms",
+        responses=may_answer(errors.STUDY_NOT_FOUND),
+    )
     def list_arms(request: Request, study_id: StudyId) -> Response:
-        """Return a study's arms in their order, on one page: each with its space, progress and best trial, and how its trials fit on a device."""
+        """Return a study's arms in their order, on one page.
+
+        Each with its space, progress and best trial, and how its trials fit on a device.
+        """
         store: Store = request.app.state.store
         return settled(request, study_id, "arms", lambda: _one_page(Page[ArmView], store.arms(study_id)))
 
-    @router.get("/studies/{study_id}/best", response_model=Page[ArmBest], summary="Best of each arm", responses=may_answer(errors.STUDY_NOT_FOUND))
+    @router.get(
+        "/studies/{study_id}/best",
+        response_model=Page[ArmBest],
+        summary="Best of each arm",
+        responses=may_answer(errors.STUDY_NOT_FOUND),
+    )
     def list_best(request: Request, study_id: StudyId) -> Response:
-        """Return each arm's best configuration by validation, with Python that builds the optimizer, on one page."""
+        """Return each arm's best configuration by validation, on one page.
+
+        With each comes Python that builds the optimizer.
+        """
         store: Store = request.app.state.store
 
         def best() -> Page[ArmBest]:
-            return _one_page(Page[ArmBest], tuple(ArmBest(arm=arm.name, optimizer=arm.optimizer.name, best=arm.best) for arm in store.arms(study_id)))
+            return _one_page(
+                Page[ArmBest],
+                tuple(
+                    ArmBest(arm=arm.name, optimizer=arm.optimizer.name, best=arm.best)
+                    for arm in store.arms(study_id)
+                ),
+            )
 
         return settled(request, study_id, "best", best)
 
     @router.get(
-        "/studies/{study_id}/curves", response_model=Page[Curve], summary="Best so far of each arm", responses=may_answer(errors.STUDY_NOT_FOUND)
+        "/studies/{study_id}/curves",
+        response_model=Page[Curve],
+        summary="Best so far of each arm",
+        responses=may_answer(errors.STUDY_NOT_FOUND),
     )
     def list_curves(request: Request, study_id: StudyId) -> Response:
-        """Return each arm's best validation value so far, against trials and against training seconds, on one page."""
+        """Return each arm's best validation value so far, on one page.
+
+        It stands against trials and against training seconds.
+        """
         store: Store = request.app.state.store
         return settled(request, study_id, "curves", lambda: _one_page(Page[Curve], store.curves(study_id)))
 

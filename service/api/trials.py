@@ -15,13 +15,17 @@ from studies.store import Store
 from studies.views import MeasurementView, Page, TrialView
 
 PhaseFilter = Literal["search", "confirmation", "all"]
-TrialOrder = Literal["created", "-created", "number", "-number", "value", "-value", "cost", "-cost", "ended", "-ended"]
+TrialOrder = Literal[
+    "created", "-created", "number", "-number", "value", "-value", "cost", "-cost", "ended", "-ended"
+]
 
 TrialId = Annotated[
     str,
     Path(
         pattern=r"^[a-z0-9]{1,16}\.[a-z0-9][a-z0-9-]{0,63}\.c?[0-9]{1,9}$",
-        description="Id of a trial: study, arm and number, with a `c` before the number of one that confirms another.",
+        description=(
+            "Id of a trial: study, arm and number, with a `c` before the number of one that confirms another."
+        ),
         examples=["k3f9x2db.adamp.7"],
     ),
 ]
@@ -32,16 +36,27 @@ class TrialQuery(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    arm: str | None = Field(default=None, pattern=r"^[a-z0-9][a-z0-9-]{0,63}$", description="Only this arm's.", examples=["adamp"])
+    arm: str | None = Field(
+        default=None, pattern=r"^[a-z0-9][a-z0-9-]{0,63}$", description="Only this arm's.", examples=["adamp"]
+    )
     state: TrialFilter | None = Field(
         default=None,
-        description="Only those in this state. `waiting` is a filter, not a state: it picks those of the `queued` that wait at a rung of the pruner, "
-        "each with `epochs_done` equal to its `to_epoch`, while `queued` picks them and all others that no worker trains.",
+        description=(
+            "Only those in this state. `waiting` is a filter, not a state: it picks those of the `queued` "
+            "that wait at a rung of the pruner, each with `epochs_done` equal to its `to_epoch`, while "
+            "`queued` picks them and all others that no worker trains."
+        ),
     )
-    phase: PhaseFilter = Field(default="search", description="Those of the search, those that confirm what it found on fresh seeds, or all.")
+    phase: PhaseFilter = Field(
+        default="search",
+        description="Those of the search, those that confirm what it found on fresh seeds, or all.",
+    )
     order: TrialOrder = Field(
         default="created",
-        description="`value` puts the best first, whichever way the metric runs; a leading `-` reverses. Trials without it come last.",
+        description=(
+            "`value` puts the best first, whichever way the metric runs; a leading `-` "
+            "reverses. Trials without it come last."
+        ),
     )
     page_size: int = Field(default=100, ge=1, le=500, description="At most so many.")
     page_token: PageToken = None
@@ -74,7 +89,12 @@ def trial_router() -> APIRouter:
 
         return settled(request, study_id, ("trials", query), page)
 
-    @router.get("/trials/{trial_id}", response_model=TrialView, summary="One trial", responses=may_answer(errors.TRIAL_NOT_FOUND))
+    @router.get(
+        "/trials/{trial_id}",
+        response_model=TrialView,
+        summary="One trial",
+        responses=may_answer(errors.TRIAL_NOT_FOUND),
+    )
     def get_trial(request: Request, trial_id: TrialId) -> TrialView:
         """Return a trial."""
         store: Store = request.app.state.store

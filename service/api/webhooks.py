@@ -18,7 +18,9 @@ from studies.store import Store
 from studies.views import Page
 from studies.webhooks import DeliveryView, Notice, Ping, WebhookDetail, WebhookMade, WebhookSpec, WebhookView
 
-WebhookId = Annotated[str, Path(pattern=r"^[a-z0-9]{1,16}$", description="Id of a webhook.", examples=["w7k3f9x2"])]
+WebhookId = Annotated[
+    str, Path(pattern=r"^[a-z0-9]{1,16}$", description="Id of a webhook.", examples=["w7k3f9x2"])
+]
 _LOCATION = {"Location": {"description": "Path of the webhook.", "schema": {"type": "string"}}}
 _BODY: dict[str, Any] = {
     "requestBody": {
@@ -28,7 +30,10 @@ _BODY: dict[str, Any] = {
             "application/json": {
                 "schema": {"$ref": "#/components/schemas/WebhookSpec-Input"},
                 "examples": {
-                    "all": {"summary": "Everything of one's own studies", "value": {"url": "https://hooks.example/tangent"}},
+                    "all": {
+                        "summary": "Everything of one's own studies",
+                        "value": {"url": "https://hooks.example/tangent"},
+                    },
                     "ends": {
                         "summary": "How the studies of a suite end",
                         "value": {
@@ -83,18 +88,24 @@ def _add_making(router: APIRouter) -> None:
             ),
         },
     )
-    def create_webhook(request: Request, caller: Permitted, spec: Annotated[WebhookSpec, Depends(webhook_sent)]) -> Response:
-        """Have what happens to studies sent to a URL from now on: a POST for each event, signed as Standard Webhooks has it, until it is taken.
+    def create_webhook(
+        request: Request, caller: Permitted, spec: Annotated[WebhookSpec, Depends(webhook_sent)]
+    ) -> Response:
+        """Have what happens to studies sent to a URL from now on.
 
-        A receiver takes one with any status from 200 to 299 within ten seconds. Else it is sent again, ten times within about a day. One may be sent
-        twice: its `webhook-id` stays the same.
+        A POST for each event, signed as Standard Webhooks has it, until it is taken.
+
+        A receiver takes one with any status from 200 to 299 within ten seconds. Else it is sent again, ten
+        times within about a day. One may be sent twice: its `webhook-id` stays the same.
         """
         store: Store = request.app.state.store
         settings: Settings = request.app.state.settings
         check_url(spec.url, allow=settings.webhook_allow)
         made = store.create_webhook(spec, by=caller)
         headers = {"location": f"/v1/webhooks/{made.id}", "cache-control": "no-store"}
-        return Response(made.model_dump_json(), status_code=201, media_type="application/json", headers=headers)
+        return Response(
+            made.model_dump_json(), status_code=201, media_type="application/json", headers=headers
+        )
 
     _ = create_webhook
 
@@ -123,7 +134,10 @@ def _add_verbs(router: APIRouter) -> None:
         responses=answers,
     )
     def enable_webhook(request: Request, caller: Permitted, webhook_id: WebhookId) -> WebhookView:
-        """Send again what happens from now on, after the webhook was disabled: its receiver had answered 410, or taken nothing for five days."""
+        """Send again what happens from now on, after the webhook was disabled.
+
+        Its receiver had answered 410, or taken nothing for five days.
+        """
         store: Store = request.app.state.store
         return store.enable_webhook(webhook_id, by=caller)
 
@@ -131,8 +145,15 @@ def _add_verbs(router: APIRouter) -> None:
 
 
 def _add_reads(router: APIRouter) -> None:
-    @router.get("/webhooks", response_model=Page[WebhookView], summary="Webhooks, newest first", responses=may_answer(errors.PARAMETER_INVALID))
-    def list_webhooks(request: Request, caller: Permitted, query: Annotated[WebhookQuery, Query()]) -> Page[WebhookView]:
+    @router.get(
+        "/webhooks",
+        response_model=Page[WebhookView],
+        summary="Webhooks, newest first",
+        responses=may_answer(errors.PARAMETER_INVALID),
+    )
+    def list_webhooks(
+        request: Request, caller: Permitted, query: Annotated[WebhookQuery, Query()]
+    ) -> Page[WebhookView]:
         """Return a page of the webhooks of whoever asks, or for an admin of all."""
         store: Store = request.app.state.store
         return store.webhooks(by=caller, page_size=query.page_size, page_token=query.page_token)
@@ -163,23 +184,49 @@ def _add_reads(router: APIRouter) -> None:
     _ = list_webhooks, get_webhook, remove_webhook
 
 
-_Id = Annotated[str, Header(alias="webhook-id", description="Id of the message: the same at every attempt to deliver it.")]
-_Timestamp = Annotated[int, Header(alias="webhook-timestamp", description="Seconds since 1970 of this attempt.")]
+_Id = Annotated[
+    str, Header(alias="webhook-id", description="Id of the message: the same at every attempt to deliver it.")
+]
+_Timestamp = Annotated[
+    int, Header(alias="webhook-timestamp", description="Seconds since 1970 of this attempt.")
+]
 _Signature = Annotated[
-    str, Header(alias="webhook-signature", description="`v1,` and the HMAC-SHA256 in base64 of id, timestamp and body with full stops between them.")
+    str,
+    Header(
+        alias="webhook-signature",
+        description=(
+            "`v1,` and the HMAC-SHA256 in base64 of id, timestamp and body with full stops between them."
+        ),
+    ),
 ]
 
 
 def add_payloads(app: FastAPI) -> None:
     """Describe in the app's OpenAPI what webhooks are sent."""
-    taken = {"description": "The receiver has taken it; with any other status, or none within ten seconds, it is sent again."}
+    taken = {
+        "description": (
+            "The receiver has taken it; with any other status, or none within ten seconds, it is sent again."
+        )
+    }
 
-    @app.webhooks.post("study", operation_id="study_changed", summary="A study came into another state", tags=["webhooks"], responses={200: taken})
+    @app.webhooks.post(
+        "study",
+        operation_id="study_changed",
+        summary="A study came into another state",
+        tags=["webhooks"],
+        responses={200: taken},
+    )
     def study_changed(body: Notice, message: _Id, timestamp: _Timestamp, signature: _Signature) -> None:
         """Tell that a study came into a state in which it can stay; `type` names it, as `study.completed`."""
         del body, message, timestamp, signature
 
-    @app.webhooks.post("ping", operation_id="webhook_tested", summary="A webhook is tried out", tags=["webhooks"], responses={200: taken})
+    @app.webhooks.post(
+        "ping",
+        operation_id="webhook_tested",
+        summary="A webhook is tried out",
+        tags=["webhooks"],
+        responses={200: taken},
+    )
     def webhook_tested(body: Ping, message: _Id, timestamp: _Timestamp, signature: _Signature) -> None:
         """Tell nothing, so that a receiver can be tried out."""
         del body, message, timestamp, signature

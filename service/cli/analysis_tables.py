@@ -32,14 +32,30 @@ def confirmed(found: StudyAnalysis) -> Table:
     test, search = f"test {found.metric}", f"search {found.metric}"
     replicates = any(one.replicate for one in found.confirmed)
     right = ("rank", "runs", test, search, "validation", "shrinkage")
-    columns = ("arm", "rank", "configuration", "runs", test, "95 % interval", search, "validation", "shrinkage")
+    columns = (
+        "arm",
+        "rank",
+        "configuration",
+        "runs",
+        test,
+        "95 % interval",
+        search,
+        "validation",
+        "shrinkage",
+    )
     made = table(None, *columns, right=right)
     ranks = {rank.arm: rank for rank in found.ranks}
     places = {arm: n for n, arm in enumerate(dict.fromkeys((*ranks, *found.arms)))}
     for one in sorted(found.confirmed, key=lambda one: places.get(one.arm, len(places))):
         rank = ranks.get(one.arm) if one.configuration == "best" else None
-        place = NONE if rank is None else f"{rank.rank:g}" + (f" ({rank.low} to {rank.high})" if rank.low != rank.high else "")
-        which = f"{one.configuration} (trial {one.number}" + (f", replicate {one.replicate})" if replicates else ")")
+        place = (
+            NONE
+            if rank is None
+            else f"{rank.rank:g}" + (f" ({rank.low} to {rank.high})" if rank.low != rank.high else "")
+        )
+        which = f"{one.configuration} (trial {one.number}" + (
+            f", replicate {one.replicate})" if replicates else ")"
+        )
         runs = f"{one.completed}/{one.seeds}" + (f", {one.diverged} diverged" if one.diverged else "")
         made.add_row(
             one.arm,
@@ -76,9 +92,19 @@ def pairs(found: Iterable[PairVerdict]) -> Table:
 
 def targets(found: StudyAnalysis) -> Table:
     """Return one row an arm: how soon it reaches the workload's target."""
-    made = table(None, "arm", "target", "reached", "epochs to it", "seconds to it", right=("target", "reached", "epochs to it", "seconds to it"))
+    made = table(
+        None,
+        "arm",
+        "target",
+        "reached",
+        "epochs to it",
+        "seconds to it",
+        right=("target", "reached", "epochs to it", "seconds to it"),
+    )
     for arm in found.time_to_target:
-        spent = duration(arm.elapsed_s_median) + ("" if arm.is_solo or arm.elapsed_s_median is None else " (share of a pack)")
+        spent = duration(arm.elapsed_s_median) + (
+            "" if arm.is_solo or arm.elapsed_s_median is None else " (share of a pack)"
+        )
         epochs = NONE if arm.epochs_median is None else f"{arm.epochs_median:g}"
         made.add_row(arm.arm, f"{arm.target:g}", f"{arm.reached}/{arm.runs}", epochs, spent)
     return made
@@ -87,10 +113,30 @@ def targets(found: StudyAnalysis) -> Table:
 def compared(found: Comparison) -> Table:
     """Return one row an arm of the studies that are compared."""
     test = f"test {found.metric}"
-    made = table(None, "arm", "study", "trials", "epochs", "runs", test, "95 % interval", "name", right=("trials", "epochs", "runs", test))
+    made = table(
+        None,
+        "arm",
+        "study",
+        "trials",
+        "epochs",
+        "runs",
+        test,
+        "95 % interval",
+        "name",
+        right=("trials", "epochs", "runs", test),
+    )
     for arm in found.arms:
         interval = _interval(arm.test_low, arm.test_high)
-        made.add_row(arm.label, arm.study_id, str(arm.trials), str(arm.epochs), str(arm.runs), number(arm.test_mean), interval, arm.study_name)
+        made.add_row(
+            arm.label,
+            arm.study_id,
+            str(arm.trials),
+            str(arm.epochs),
+            str(arm.runs),
+            number(arm.test_mean),
+            interval,
+            arm.study_name,
+        )
     return made
 
 
@@ -107,7 +153,14 @@ def studies_of_suite(found: SuiteAnalysis) -> Table:
     made = table(None, "study", "state", "workload", "metric", "counted", "name")
     for study in found.studies:
         counted = "yes" if study.is_counted else f"no: {study.why_not}" if study.why_not else "no"
-        made.add_row(study.study_id, study.state.value, study.workload, f"{study.metric}, {study.direction}", counted, study.name)
+        made.add_row(
+            study.study_id,
+            study.state.value,
+            study.workload,
+            f"{study.metric}, {study.direction}",
+            counted,
+            study.name,
+        )
     return made
 
 
@@ -115,12 +168,25 @@ def arms_of_suite(found: SuiteAnalysis) -> Table:
     """Return one row an arm: its figures over all studies, and its relative performance in each."""
     counted = [study for study in found.studies if study.is_counted]
     # Two studies of a suite may train on one workload.
-    heads = [study.workload if sum(s.workload == study.workload for s in counted) == 1 else study.study_id for study in counted]
+    heads = [
+        study.workload if sum(s.workload == study.workload for s in counted) == 1 else study.study_id
+        for study in counted
+    ]
     made = table(None, "arm", "IQM", "95 % interval", "AlgoPerf", *heads, right=("IQM", "AlgoPerf", *heads))
     for arm in found.arms:
         of_study = {score.study_id: score.relative for score in arm.scores}
-        interval = NONE if arm.iqm_low is None or arm.iqm_high is None else f"[{arm.iqm_low:.3f}, {arm.iqm_high:.3f}]"
-        made.add_row(arm.arm, _share(arm.iqm), interval, _share(arm.algoperf), *(_share(of_study.get(study.study_id)) for study in counted))
+        interval = (
+            NONE
+            if arm.iqm_low is None or arm.iqm_high is None
+            else f"[{arm.iqm_low:.3f}, {arm.iqm_high:.3f}]"
+        )
+        made.add_row(
+            arm.arm,
+            _share(arm.iqm),
+            interval,
+            _share(arm.algoperf),
+            *(_share(of_study.get(study.study_id)) for study in counted),
+        )
     return made
 
 

@@ -8,15 +8,38 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from service.cli import audit, catalog, growth, reports, serve, studies, submit, tokens, trials, up, verbs, verdict, version, watch, webhooks, worker
+from service.cli import (
+    audit,
+    catalog,
+    growth,
+    reports,
+    serve,
+    studies,
+    submit,
+    tokens,
+    trials,
+    up,
+    verbs,
+    verdict,
+    version,
+    watch,
+    webhooks,
+    worker,
+)
 from service.cli.failures import explain
 
 
 class _Commands(TyperGroup):
-    """Commands that say in a sentence what went wrong, and never show a traceback for something a user can cause."""
+    """Commands that say in a sentence what went wrong.
+
+    They never show a traceback for something a user can cause.
+    """
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the command that was asked for; turn the errors of this house into sentences and an exit status."""
+        """Run the command that was asked for.
+
+        Turn the errors of this house into sentences and an exit status.
+        """
         try:
             return super().invoke(ctx)
         except Exception as error:
@@ -31,11 +54,16 @@ class _Commands(TyperGroup):
 app = typer.Typer(
     name="tangent",
     cls=_Commands,
-    help="Fair, repeatable comparisons of optimizers: submit studies, watch them, and read what came of them.",
-    epilog="An ID may be shortened to any beginning that only one study has; `last` is the newest. Settings come from options, "
-    "then from the environment (TANGENT_URL, TANGENT_TOKEN, TANGENT_HOME, ...).",
+    help=(
+        "Fair, repeatable comparisons of optimizers: submit studies, watch them, and read what came of them."
+    ),
+    epilog=(
+        "An ID may be shortened to any beginning that only one study has; `last` is the newest. Settings "
+        "come from options, then from the environment (TANGENT_URL, TANGENT_TOKEN, TANGENT_HOME, ...)."
+    ),
     no_args_is_help=True,
-    # A user's mistake gets a sentence; anything else is a fault of ours, whose plain traceback belongs into the report.
+    # A user's mistake gets a sentence; anything else is a fault of ours, whose plain traceback belongs into
+    # the report.
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -51,8 +79,17 @@ _COMMANDS: dict[str, dict[str, Callable[..., None]]] = {
         "trials": trials.trials,
     },
     "What they found": {"verdict": verdict.verdict, "compare": verdict.compare, "suite": verdict.suite},
-    "Handing on what they found": {"report": reports.report, "export": reports.export, "replay": reports.replay},
-    "Changing a study": {"pause": verbs.pause, "resume": verbs.resume, "stop": verbs.stop, "cancel": verbs.cancel},
+    "Handing on what they found": {
+        "report": reports.report,
+        "export": reports.export,
+        "replay": reports.replay,
+    },
+    "Changing a study": {
+        "pause": verbs.pause,
+        "resume": verbs.resume,
+        "stop": verbs.stop,
+        "cancel": verbs.cancel,
+    },
     "Growing studies": {"confirm": growth.confirm, "extend": growth.extend, "clone": growth.clone},
     "What can be asked for": {"optimizers": catalog.optimizers, "workloads": catalog.workloads},
     "This installation": {"audit": audit.audit, "version": version.version},

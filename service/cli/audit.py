@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from service.client import Client
     from studies.views import AuditView
 
-# `studies.views.AuditVerb` over again, so that `tangent --help` need not import pydantic; pyright sees that the two agree.
+# `studies.views.AuditVerb` over again, so that `tangent --help` need not import pydantic; pyright sees that
+# the two agree.
 Verb = Literal[
     "submit",
     "pause",
@@ -39,9 +40,13 @@ Verb = Literal[
 
 def audit(
     *,
-    who: Annotated[str | None, typer.Option(metavar="NAME", help="Only what this token did.", show_default=False)] = None,
+    who: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Only what this token did.", show_default=False)
+    ] = None,
     verb: Annotated[Verb | None, typer.Option(help="Only this.", show_default=False)] = None,
-    study: Annotated[str | None, typer.Option(metavar="ID", help="Only what was done to this study.", show_default=False)] = None,
+    study: Annotated[
+        str | None, typer.Option(metavar="ID", help="Only what was done to this study.", show_default=False)
+    ] = None,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="At most so many.")] = 50,
     as_json: AsJson = False,
     url: Url = None,
@@ -59,7 +64,9 @@ def audit(
         console().print(tables.audit(found) if found else "Nobody did anything of the kind.")
 
 
-def _entries(client: "Client", *, who: str | None, verb: Verb | None, study_id: str | None) -> "Iterator[AuditView]":
+def _entries(
+    client: "Client", *, who: str | None, verb: Verb | None, study_id: str | None
+) -> "Iterator[AuditView]":
     page_token: str | None = None
     while True:
         page = client.audit(actor=who, verb=verb, study_id=study_id, page_token=page_token)

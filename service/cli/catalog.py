@@ -17,11 +17,22 @@ if TYPE_CHECKING:
     from studies.catalog import OptimizerCard, WorkloadCard
 
 C = TypeVar("C", "OptimizerCard", "WorkloadCard")
-Name = Annotated[str | None, typer.Argument(metavar="NAME", help="Show this one in full.", show_default=False)]
+Name = Annotated[
+    str | None, typer.Argument(metavar="NAME", help="Show this one in full.", show_default=False)
+]
 
 
-def _one_to_show(found: Mapping[str, C], name: str | None, *, kind: str, as_json: bool, table: "Callable[[Iterable[C]], Table]") -> C | None:
-    """Return the card to be shown in full; None when all of them were listed, or JSON was asked for, and that is done.
+def _one_to_show(
+    found: Mapping[str, C],
+    name: str | None,
+    *,
+    kind: str,
+    as_json: bool,
+    table: "Callable[[Iterable[C]], Table]",
+) -> C | None:
+    """Return the card to be shown in full.
+
+    None when all of them were listed, or JSON was asked for, and that is done.
 
     Raises:
         CommandError: there is no card of this name.
@@ -50,7 +61,9 @@ def optimizers(name: Name = None, *, as_json: AsJson = False, url: Url = None, t
     from service.cli import tables
 
     with connected(url, token) as service:
-        card = _one_to_show(service.client.optimizers(), name, kind="optimizer", as_json=as_json, table=tables.optimizers)
+        card = _one_to_show(
+            service.client.optimizers(), name, kind="optimizer", as_json=as_json, table=tables.optimizers
+        )
     if card is None:
         return
     out = console()
@@ -62,7 +75,11 @@ def optimizers(name: Name = None, *, as_json: AsJson = False, url: Url = None, t
         out.print(f"needs {constraint}: {constraint.reason}")
     for containment in card.contains:
         settings = ", ".join(f"{key}={value}" for key, value in containment.at.items())
-        out.print(f"is {containment.optimizer} at {settings or 'its defaults'}; {containment.note}".removesuffix("; "))
+        out.print(
+            f"is {containment.optimizer} at {settings or 'its defaults'}; {containment.note}".removesuffix(
+                "; "
+            )
+        )
 
 
 def workloads(name: Name = None, *, as_json: AsJson = False, url: Url = None, token: Token = None) -> None:
@@ -70,11 +87,19 @@ def workloads(name: Name = None, *, as_json: AsJson = False, url: Url = None, to
     from service.cli import tables
 
     with connected(url, token) as service:
-        card = _one_to_show(service.client.workloads(), name, kind="workload", as_json=as_json, table=tables.workloads)
+        card = _one_to_show(
+            service.client.workloads(), name, kind="workload", as_json=as_json, table=tables.workloads
+        )
     if card is None:
         return
     out = console()
     out.print(f"Source: {card.source}")
     out.print(f"{tables.metric(card)}; a well-tuned run reaches {card.target:g}")
-    out.print(f"{card.parameters} trainable numbers; examples: " + ", ".join(f"{count} {split}" for split, count in card.examples.items()))
-    out.print(f"By default {card.epochs} epochs at batch size {card.batch_size}, about {card.epoch_s:g} s each on one CPU thread.")
+    out.print(
+        f"{card.parameters} trainable numbers; examples: "
+        + ", ".join(f"{count} {split}" for split, count in card.examples.items())
+    )
+    out.print(
+        f"By default {card.epochs} epochs at batch size {card.batch_size}, about "
+        f"{card.epoch_s:g} s each on one CPU thread."
+    )

@@ -1,4 +1,7 @@
-"""What commands that talk to a service have in common: its address, the token, and ids that need not be typed in full."""
+"""What commands that talk to a service have in common.
+
+Its address, the token, and ids that need not be typed in full.
+"""
 
 __all__ = ["AsJson", "Connection", "StudyId", "Token", "Url", "connected"]
 
@@ -15,9 +18,23 @@ if TYPE_CHECKING:
     from service.client import Client
 
 StudyId = Annotated[str, typer.Argument(metavar="ID", help="Id of a study, a beginning of it, or `last`.")]
-Url = Annotated[str | None, typer.Option(help="Address of the service.", envvar="TANGENT_URL", show_default="http://127.0.0.1:8780", metavar="URL")]
+Url = Annotated[
+    str | None,
+    typer.Option(
+        help="Address of the service.",
+        envvar="TANGENT_URL",
+        show_default="http://127.0.0.1:8780",
+        metavar="URL",
+    ),
+]
 Token = Annotated[
-    str | None, typer.Option(help="API token, where the service asks for one.", envvar="TANGENT_TOKEN", show_default=False, metavar="TOKEN")
+    str | None,
+    typer.Option(
+        help="API token, where the service asks for one.",
+        envvar="TANGENT_TOKEN",
+        show_default=False,
+        metavar="TOKEN",
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Write JSON, as the API gives it.")]
 
@@ -41,7 +58,9 @@ class Connection:
         return f"{self.url}/studies/{study_id}"
 
     def study_id(self, given: str) -> str:
-        """Return the whole id that `given` stands for: itself, the only study it begins, or the newest for `last`.
+        """Return the whole id that `given` stands for.
+
+        Itself, the only study it begins, or the newest for `last`.
 
         Raises:
             CommandError: there is no study at all, or several begin so.
@@ -56,7 +75,9 @@ class Connection:
         matching = [study.id for study in self.client.every_study() if study.id.startswith(given)]
         if len(matching) > 1:
             shown = ", ".join(matching[:5]) + (" and others" if len(matching) > 5 else "")
-            raise CommandError(f"{given!r} begins several studies: {shown}; give more of the id", exit_code=BAD_INPUT)
+            raise CommandError(
+                f"{given!r} begins several studies: {shown}; give more of the id", exit_code=BAD_INPUT
+            )
         # With none the service says so, in the same words as for any other id.
         return matching[0] if matching else given
 

@@ -1,4 +1,7 @@
-"""Keeps a dispatcher alive as a process of its own: `service` may start `python -m workers`, but not import it."""
+"""Keeps a dispatcher alive as a process of its own.
+
+`service` may start `python -m workers`, but not import it.
+"""
 
 __all__ = ["Dispatcher"]
 
@@ -16,7 +19,10 @@ _FIRST_DELAY_S = 1.0
 _MAX_DELAY_S = 60.0
 _TAIL_BYTES = 8192
 _READY = "ready on "
-"""What the dispatcher's log says once its database and its Ray are there; the catalogue alone may be an earlier one's."""
+"""What the dispatcher's log says once its database and its Ray are there.
+
+The catalogue alone may be an earlier one's.
+"""
 _STEADY_S = 120.0
 """After so long without a fault a dispatcher counts as sound, and the next delay is the first again."""
 
@@ -31,8 +37,11 @@ class Dispatcher:
     """
 
     def __init__(self, environment: Mapping[str, str], *, log: Path, say: Callable[[str], None]) -> None:
-        # The token and the address are this user's, for talking to services; nothing that a trial runs has any business with them.
-        inherited = {name: value for name, value in os.environ.items() if name not in {"TANGENT_TOKEN", "TANGENT_URL"}}
+        # The token and the address are this user's, for talking to services; nothing that a trial runs has
+        # any business with them.
+        inherited = {
+            name: value for name, value in os.environ.items() if name not in {"TANGENT_TOKEN", "TANGENT_URL"}
+        }
         self._environment = {**inherited, **environment}
         self.log = log
         self._say = say
@@ -66,12 +75,16 @@ class Dispatcher:
                 stdout=log,
                 stderr=log,
                 env=self._environment,
-                # A Ctrl-C in the terminal reaches this process alone, which then ends the other in good order.
+                # A Ctrl-C in the terminal reaches this process alone, which then ends the other in good
+                # order.
                 start_new_session=True,
             )
 
     def wait_until_ready(self, *, timeout_s: float) -> bool:
-        """Return True once it says that it is ready; False if it ends, a stop is asked for, or time is up before."""
+        """Return True once it says that it is ready.
+
+        False if it ends, a stop is asked for, or time is up before.
+        """
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline and not self.is_stopping:
             if _READY in self._said():
@@ -118,14 +131,21 @@ class Dispatcher:
         self._process.wait()
 
     def kill(self) -> None:
-        """End the process and what it left behind in its session, at once; for use after `stop` was called, even by a signal's handler."""
+        """End the process and what it left behind in its session, at once.
+
+        For use after `stop` was called, even by a signal's handler.
+        """
         if self._process is not None:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._process.pid, signal.SIGKILL)
 
     def _account(self, code: int) -> str:
         """Return how the process ended; what it said last explains an exit, but not a kill."""
-        return f"killed by {signal.Signals(-code).name}" if code < 0 else f"with exit status {code} ({self.last_line()})"
+        return (
+            f"killed by {signal.Signals(-code).name}"
+            if code < 0
+            else f"with exit status {code} ({self.last_line()})"
+        )
 
     def last_line(self) -> str:
         """Return the last line that the process wrote, or where to look if it wrote none."""

@@ -1,4 +1,7 @@
-"""Reading a study from a file or standard input: JSON or YAML in, plain data out. What it means is the API's to check."""
+"""Reading a study from a file or standard input: JSON or YAML in, plain data out.
+
+What it means is the API's to check.
+"""
 
 __all__ = ["read_document"]
 
@@ -17,22 +20,29 @@ from service.cli.failures import BAD_INPUT, CommandError
 class _Loader(yaml.SafeLoader):
     """Safe YAML that reads `1e-4` as a number and refuses a key that stands twice."""
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:  # noqa: FBT001, FBT002 (PyYAML's signature)
+    # PyYAML's signature.
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:  # noqa: FBT001, FBT002
         """Return the mapping, or raise where a key comes twice: PyYAML would silently keep the last."""
         seen: set[Hashable] = set()
         for key_node, _ in node.value:
             if key_node.tag == "tag:yaml.org,2002:merge":
                 continue
-            key = cast("object", self.construct_object(key_node, deep=True))  # pyright: ignore[reportUnknownMemberType] # its stub is open
+            # Its stub is open.
+            key = cast("object", self.construct_object(key_node, deep=True))  # pyright: ignore[reportUnknownMemberType]
             if not isinstance(key, Hashable):
-                raise yaml.constructor.ConstructorError(None, None, f"{key!r} cannot be a key", key_node.start_mark)
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"{key!r} cannot be a key", key_node.start_mark
+                )
             if key in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"{key!r} stands here twice", key_node.start_mark)
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"{key!r} stands here twice", key_node.start_mark
+                )
             seen.add(key)
         return super().construct_mapping(node, deep=deep)
 
 
-# YAML 1.1, which PyYAML follows, asks for a dot and a sign in `1.0e-4`; a learning rate is written `1e-4`, and as text it would be refused.
+# YAML 1.1, which PyYAML follows, asks for a dot and a sign in `1.0e-4`; a learning rate is written `1e-4`,
+# and as text it would be refused.
 _Loader.add_implicit_resolver(  # pyright: ignore[reportUnknownMemberType] # its stub is open
     "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
 )
@@ -61,7 +71,9 @@ def _text(file: str) -> str:
     except UnicodeDecodeError:
         raise CommandError(f"{file} is not UTF-8 text", exit_code=BAD_INPUT) from None
     except OSError as error:
-        raise CommandError(f"cannot read {file}: {(error.strerror or str(error)).lower()}", exit_code=BAD_INPUT) from None
+        raise CommandError(
+            f"cannot read {file}: {(error.strerror or str(error)).lower()}", exit_code=BAD_INPUT
+        ) from None
 
 
 def read_document(file: str) -> Any:
@@ -83,7 +95,10 @@ def read_document(file: str) -> Any:
         # YAML has dates, sets and .nan; what goes on from here is JSON.
         _check_numbers(json.dumps(data))
     except json.JSONDecodeError as error:
-        raise CommandError(f"{shown}, line {error.lineno}, column {error.colno}: not JSON: {error.msg.lower()}", exit_code=BAD_INPUT) from None
+        raise CommandError(
+            f"{shown}, line {error.lineno}, column {error.colno}: not JSON: {error.msg.lower()}",
+            exit_code=BAD_INPUT,
+        ) from None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""

@@ -19,7 +19,9 @@ class CommandError(Exception):
 
 
 def explain(error: Exception) -> CommandError | None:
-    """Return what to tell the user about an error of this house; None for any other, which is a fault to be reported.
+    """Return what to tell the user about an error of this house.
+
+    None for any other, which is a fault to be reported.
 
     A refused study is told fault by fault, each with its place, in the API's own words.
     """
@@ -32,11 +34,15 @@ def explain(error: Exception) -> CommandError | None:
         case CommandError():
             return error
         case ProblemError(errors=faults, status=status) if faults:
-            return CommandError(*(f"{fault.pointer or '/'}: {fault.detail}" for fault in faults), exit_code=_exit_code(status))
+            return CommandError(
+                *(f"{fault.pointer or '/'}: {fault.detail}" for fault in faults), exit_code=_exit_code(status)
+            )
         case ProblemError(status=status):
             return CommandError(error.detail, exit_code=_exit_code(status))
         case SpecInvalid(problems=problems):
-            return CommandError(*(f"{problem.pointer or '/'}: {problem.message}" for problem in problems), exit_code=BAD_INPUT)
+            return CommandError(
+                *(f"{problem.pointer or '/'}: {problem.message}" for problem in problems), exit_code=BAD_INPUT
+            )
         case SettingsInvalid():
             return CommandError(str(error), exit_code=BAD_INPUT)
         case TangentError():

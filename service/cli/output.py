@@ -1,4 +1,7 @@
-"""How commands write: tables and colour for people, plain lines when nobody watches, raw text for what is to be pasted."""
+"""How commands write: tables and colour for people, plain lines when nobody watches.
+
+Raw text for what is to be pasted.
+"""
 
 __all__ = ["NONE", "ago", "console", "duration", "number", "print_json", "print_raw", "table"]
 
@@ -23,7 +26,10 @@ NONE = "-"
 
 
 def console(*, stderr: bool = False) -> "Console":
-    """Return a console for standard output or error; in a file or a pipe it is wide, for nobody's window is too narrow there."""
+    """Return a console for standard output or error.
+
+    In a file or a pipe it is wide, for nobody's window is too narrow there.
+    """
     # Only commands that have something to show pay for it.
     from rich.console import Console
 
@@ -31,7 +37,9 @@ def console(*, stderr: bool = False) -> "Console":
         """Shows of any text only what a terminal takes for text."""
 
         def render_str(self, text: str, **options: Any) -> "Text":
-            return super().render_str("".join(character for character in text if _is_text(character)), **options)
+            return super().render_str(
+                "".join(character for character in text if _is_text(character)), **options
+            )
 
     stream = sys.stderr if stderr else sys.stdout
     width = None if stream.isatty() or "COLUMNS" in os.environ else _PIPED_WIDTH
@@ -40,15 +48,28 @@ def console(*, stderr: bool = False) -> "Console":
 
 
 def _is_text(character: str) -> bool:
-    """Return False for control characters, which may be commands to a terminal, and for marks that turn the direction of what follows."""
-    return character in "\n\t" or (unicodedata.category(character) != "Cc" and unicodedata.bidirectional(character) not in _TURNS)
+    """Return False for control characters, and for marks that turn the direction of what follows.
+
+    Control characters may be commands to a terminal.
+    """
+    return character in "\n\t" or (
+        unicodedata.category(character) != "Cc" and unicodedata.bidirectional(character) not in _TURNS
+    )
 
 
 def table(title: str | None, *columns: str, right: tuple[str, ...] = ()) -> "Table":
     """Return an empty table with these columns; those named in `right` hold numbers."""
     from rich.table import Table
 
-    made = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    made = Table(
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        box=None,
+        pad_edge=False,
+        padding=(0, 2, 0, 0),
+        header_style="dim",
+    )
     for column in columns:
         made.add_column(column, justify="right" if column in right else "left", overflow="fold")
     return made
@@ -85,7 +106,9 @@ def ago(moment: datetime | None) -> str:
     """Return how long ago a moment was."""
     if moment is None:
         return NONE
-    seconds = max(0.0, (datetime.now(UTC) - (moment if moment.tzinfo else moment.replace(tzinfo=UTC))).total_seconds())
+    seconds = max(
+        0.0, (datetime.now(UTC) - (moment if moment.tzinfo else moment.replace(tzinfo=UTC))).total_seconds()
+    )
     for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
         if seconds >= size:
             return f"{seconds // size:.0f} {unit} ago"

@@ -1,4 +1,7 @@
-"""What `tangent up` finds out before it starts anything: whether port, folder and database can be had, and what the dispatcher has to know."""
+"""What `tangent up` finds out before it starts anything.
+
+Whether port, folder and database can be had, and what the dispatcher has to know.
+"""
 
 __all__ = ["check", "dispatcher_environment", "local_url"]
 
@@ -20,16 +23,21 @@ def check(settings: Settings) -> None:
         NotPermitted: others could reach the service, and no token guards it.
     """
     try:
-        with socket.create_server((settings.host, settings.port), family=socket.AF_INET6 if ":" in settings.host else socket.AF_INET):
+        with socket.create_server(
+            (settings.host, settings.port), family=socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+        ):
             pass
     except OSError as error:
         raise CommandError(
-            f"cannot listen on port {settings.port} of {settings.host}: {_reason(error)}; end what uses it, or choose another with --port"
+            f"cannot listen on port {settings.port} of {settings.host}: {_reason(error)}; end what uses "
+            "it, or choose another with --port"
         ) from None
     try:
         (settings.home / "logs").mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise CommandError(f"cannot write to {settings.home}: {_reason(error)}; choose another folder with --home") from None
+        raise CommandError(
+            f"cannot write to {settings.home}: {_reason(error)}; choose another folder with --home"
+        ) from None
     store = Store.open(settings.database_url)
     try:
         check_exposure(settings, store)
@@ -38,7 +46,10 @@ def check(settings: Settings) -> None:
 
 
 def dispatcher_environment(settings: Settings) -> dict[str, str]:
-    """Return what the dispatcher has to know; not as arguments, for a database's password would show in the list of processes."""
+    """Return what the dispatcher has to know.
+
+    Not as arguments, for a database's password would show in the list of processes.
+    """
     return {
         "TANGENT_HOME": str(settings.home.absolute()),
         "TANGENT_DATABASE_URL": settings.database_url,
@@ -50,7 +61,8 @@ def dispatcher_environment(settings: Settings) -> dict[str, str]:
 
 def local_url(settings: Settings) -> str:
     """Return where this machine reaches the service; unlike `settings.url` never a public name for it."""
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104 (looked up, not bound)
+    # Looked up, not bound.
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104
     return f"http://{f'[{host}]' if ':' in host else host}:{settings.port}"
 
 

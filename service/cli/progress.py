@@ -23,7 +23,12 @@ def reporter(study: StudyView, arms: Sequence[ArmView]) -> Generator[Report]:
     if not out.is_terminal:
         yield _Lines(out, study, arms)
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:.0f}/{task.total:.0f}"), TextColumn("{task.fields[note]}"))
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed:.0f}/{task.total:.0f}"),
+        TextColumn("{task.fields[note]}"),
+    )
     with Progress(*columns, TimeElapsedColumn(), console=out, transient=True) as bars:
         yield _Bars(bars, study, arms)
 
@@ -37,11 +42,16 @@ def _extension(data: Mapping[str, Any]) -> str:
     """Return what was added to a study, in words."""
     totals = {"trials_per_arm": "trials an arm", "replicates": "replicates", "seeds": "fresh seeds"}
     added = [f"arm {arm['name']}" for arm in data.get("arms", ())]
-    return ", ".join([*added, *(f"{data[field]} {words} in all" for field, words in totals.items() if field in data)])
+    return ", ".join(
+        [*added, *(f"{data[field]} {words} in all" for field, words in totals.items() if field in data)]
+    )
 
 
 class _Bars:
-    """One bar an arm, one for the whole study, one for its confirmation runs: of trials, with a pruner of epochs, for there most trials end early."""
+    """One bar an arm, one for the whole study, one for its confirmation runs.
+
+    Of trials, with a pruner of epochs, for there most trials end early.
+    """
 
     def __init__(self, bars: Progress, study: StudyView, arms: Sequence[ArmView]) -> None:
         self._bars = bars
@@ -49,7 +59,9 @@ class _Bars:
         self._study_id = study.id
         self._metric = study.workload_card.metric
         now = study.progress.model_dump()
-        self._whole = bars.add_task(f"{study.id} {study.state.value}", **self._place(now), note=self._note(now))
+        self._whole = bars.add_task(
+            f"{study.id} {study.state.value}", **self._place(now), note=self._note(now)
+        )
         self._arms: dict[str, TaskID] = {}
         for arm in arms:
             now = {**arm.progress.model_dump(), "best": arm.best.value if arm.best else None}
@@ -63,7 +75,9 @@ class _Bars:
         # An event that an older version wrote knows of none.
         total, finished = now.get("confirmations", 0), now.get("confirmations_finished", 0)
         if self._confirmation is None and (finished or now.get("confirmations_running")):
-            self._confirmation = self._bars.add_task("  confirmation", completed=finished, total=total, note="runs on fresh seeds")
+            self._confirmation = self._bars.add_task(
+                "  confirmation", completed=finished, total=total, note="runs on fresh seeds"
+            )
         elif self._confirmation is not None:
             self._bars.update(self._confirmation, completed=finished, total=total)
 
@@ -118,16 +132,22 @@ class _Lines:
         elif event.kind == "study.extended":
             self._say(f"{self._study_id} is extended: {_extension(data)}")
         elif event.kind == "trial.requeued":
-            self._say(f"{data['trial']} goes back to the queue: {data.get('reason') or 'its worker was lost'}")
+            self._say(
+                f"{data['trial']} goes back to the queue: {data.get('reason') or 'its worker was lost'}"
+            )
         elif event.kind == "trial.promoted":
-            self._say(f"{data['trial']} is promoted: from epoch {data['from_epoch']} to epoch {data['to_epoch']}")
+            self._say(
+                f"{data['trial']} is promoted: from epoch {data['from_epoch']} to epoch {data['to_epoch']}"
+            )
         elif event.kind == "trial.finished":
             arm = str(data["arm"])
             is_search = data.get("phase", "search") == "search"
             ended, total = (self._ended, self._trials) if is_search else (self._confirmed, self._runs)
             ended[arm] = ended.get(arm, 0) + 1
             value = cast("float | None", data.get("value"))
-            outcome = f"{self._metric} {number(value)}" if value is not None else str(data.get("reason") or "")
+            outcome = (
+                f"{self._metric} {number(value)}" if value is not None else str(data.get("reason") or "")
+            )
             of = arm if is_search else f"{arm} confirmation"
             self._say(f"{of} {ended[arm]}/{total.get(arm, '?')} {data['state']} {outcome}".rstrip())
 

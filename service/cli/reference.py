@@ -1,4 +1,7 @@
-"""docs/cli.md, written from the commands themselves; `scripts/cli-docs` stores it and a test finds it in step."""
+"""docs/cli.md, written from the commands themselves.
+
+`scripts/cli-docs` stores it and a test finds it in step.
+"""
 
 __all__ = ["reference"]
 
@@ -15,8 +18,10 @@ _HEAD = """# The command line
 
 Written by `scripts/cli-docs` from the commands' own help: do not edit.
 
-Errors are one sentence a fault on standard error, each beginning with `error:`. Exit status: 0 when what was asked for came about, 1 when it
-did not, 2 when it made no sense as written (an unknown option, a file that is no study, a study that cannot be run). Colours and progress
+Errors are one sentence a fault on standard error, each beginning with `error:`. Exit status: \
+0 when what was asked for came about, 1 when it
+did not, 2 when it made no sense as written (an unknown option, a file that is no study, \
+a study that cannot be run). Colours and progress
 bars appear in terminals only, and `NO_COLOR` is respected; in a pipe every command writes plain lines.
 
 """
@@ -24,7 +29,9 @@ bars appear in terminals only, and `NO_COLOR` is respected; in a pipe every comm
 
 def reference() -> str:
     """Return the whole reference as Markdown: one section a command, with its help as it would be printed."""
-    sections = [f"## {title}\n\n```text\n{text}\n```\n" for title, text in _helps(get_command(app), "tangent", None)]
+    sections = [
+        f"## {title}\n\n```text\n{text}\n```\n" for title, text in _helps(get_command(app), "tangent", None)
+    ]
     return _HEAD + "\n".join(sections)
 
 
@@ -33,7 +40,12 @@ def _helps(command: Any, path: str, parent: Any) -> Iterator[tuple[str, str]]:
     # Plain text: the boxes of the terminal's help are no good in a document.
     command.rich_markup_mode = None
     context = typer.Context(
-        command, info_name=path.rpartition(" ")[2], parent=parent, terminal_width=_WIDTH, max_content_width=_WIDTH, help_option_names=["-h", "--help"]
+        command,
+        info_name=path.rpartition(" ")[2],
+        parent=parent,
+        terminal_width=_WIDTH,
+        max_content_width=_WIDTH,
+        help_option_names=["-h", "--help"],
     )
     text = "\n".join(line.rstrip() for line in command.get_help(context).strip().splitlines())
     yield path, text

@@ -1,4 +1,7 @@
-"""`tangent serve`: the service alone, where dispatchers run elsewhere; `tangent migrate`: its database, before any of them starts."""
+"""`tangent serve`: the service alone, where dispatchers run elsewhere; `tangent migrate`.
+
+Its database, before any of them starts.
+"""
 
 __all__ = ["migrate", "serve"]
 
@@ -37,7 +40,8 @@ def serve(*, host: Host = None, port: Port = None, home: Home = None, database: 
 def migrate(*, first_token_file: FirstToken = None, home: Home = None, database: Database = None) -> None:
     """Make the database, or bring it to this version's schema; does nothing where that is done.
 
-    The service and the dispatchers do the same when they start. By itself it is of use where several start together, and before an upgrade's first.
+    The service and the dispatchers do the same when they start. By itself it is of use where several start
+    together, and before an upgrade's first.
     """
     from service.settings import Settings
     from studies.errors import SpecInvalid
@@ -53,7 +57,11 @@ def migrate(*, first_token_file: FirstToken = None, home: Home = None, database:
     try:
         made = secret is not None and store.create_first_token("first", secret=secret)
     except SpecInvalid as error:
-        raise CommandError(f"{first_token_file} holds no secret of a token: {error.problems[0].message}") from None
+        raise CommandError(
+            f"{first_token_file} holds no secret of a token: {error.problems[0].message}"
+        ) from None
     finally:
         store.close()
-    print_raw("The database is up to date." + (" The first token, `first`, may do everything." if made else ""))
+    print_raw(
+        "The database is up to date." + (" The first token, `first`, may do everything." if made else "")
+    )

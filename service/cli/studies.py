@@ -16,10 +16,16 @@ State = Annotated[StudyState | None, typer.Option(help="Only studies in this sta
 Workload = Annotated[str | None, typer.Option(help="Only studies of this workload.", show_default=False)]
 Suite = Annotated[str | None, typer.Option(help="Only studies of this suite.", show_default=False)]
 Limit = Annotated[int, typer.Option("--limit", "-n", min=1, help="At most so many.")]
-ArmOnly = Annotated[str | None, typer.Option("--python", metavar="ARM", help="Print this arm's best configuration alone, as Python to paste.")]
+ArmOnly = Annotated[
+    str | None,
+    typer.Option(
+        "--python", metavar="ARM", help="Print this arm's best configuration alone, as Python to paste."
+    ),
+]
 
 _CAVEAT = (
-    "Each arm's value is the best of its own search, which flatters every winner; `tangent verdict` tells from runs on fresh seeds which is better."
+    "Each arm's value is the best of its own search, which flatters every winner; `tangent verdict` tells "
+    "from runs on fresh seeds which is better."
 )
 
 
@@ -38,14 +44,20 @@ def list_(
 
     with connected(url, token) as service:
         # One more than asked for tells whether there are more.
-        found = list(islice(service.client.every_study(state=state, workload=workload, suite=suite), limit + 1))
+        found = list(
+            islice(service.client.every_study(state=state, workload=workload, suite=suite), limit + 1)
+        )
     shown = found[:limit]
     if as_json:
         print_json([study.model_dump(mode="json") for study in shown])
         return
     out = console()
     if not shown:
-        out.print("There are no such studies." if state or workload or suite else "There are no studies yet; submit one with `tangent submit FILE`.")
+        out.print(
+            "There are no such studies."
+            if state or workload or suite
+            else "There are no studies yet; submit one with `tangent submit FILE`."
+        )
         return
     out.print(tables.studies(shown))
     if len(found) > limit:
@@ -70,7 +82,9 @@ def show(study: StudyId, *, as_json: AsJson = False, url: Url = None, token: Tok
     out.print(tables.arms(arms, view.workload_card))
 
 
-def best(study: StudyId, *, python: ArmOnly = None, as_json: AsJson = False, url: Url = None, token: Token = None) -> None:
+def best(
+    study: StudyId, *, python: ArmOnly = None, as_json: AsJson = False, url: Url = None, token: Token = None
+) -> None:
     """Show the best configuration of each arm, as Python that can be pasted."""
     from service.cli import tables
 
@@ -81,13 +95,21 @@ def best(study: StudyId, *, python: ArmOnly = None, as_json: AsJson = False, url
     if python is not None:
         arm = next((arm for arm in arms if arm.name == python), None)
         if arm is None:
-            raise CommandError(f"study {study_id!r} has no arm {python!r}; it has {', '.join(arm.name for arm in arms)}", exit_code=BAD_INPUT)
+            raise CommandError(
+                f"study {study_id!r} has no arm {python!r}; it has {', '.join(arm.name for arm in arms)}",
+                exit_code=BAD_INPUT,
+            )
         if arm.best is None:
             raise CommandError(f"no trial of {python!r} has completed yet")
         print_raw(arm.best.python.rstrip())
         return
     if as_json:
-        print_json([{"arm": arm.name, "best": arm.best.model_dump(mode="json") if arm.best else None} for arm in arms])
+        print_json(
+            [
+                {"arm": arm.name, "best": arm.best.model_dump(mode="json") if arm.best else None}
+                for arm in arms
+            ]
+        )
         return
     out = console()
     out.print(tables.arms(arms, card))

@@ -13,10 +13,18 @@ if TYPE_CHECKING:
     from service.answers import Plan
     from studies.views import StudyView
 
-File = Annotated[str, typer.Argument(metavar="FILE", help="The study as JSON or YAML; `-` reads standard input.")]
-Watch = Annotated[bool, typer.Option("--watch", "-w", help="Then follow it to its end, as `tangent watch` does.")]
-ValidateOnly = Annotated[bool, typer.Option("--validate-only", help="Check it against the service and store nothing.")]
-Name = Annotated[str | None, typer.Option(help="A title to use instead of the file's own.", show_default=False)]
+File = Annotated[
+    str, typer.Argument(metavar="FILE", help="The study as JSON or YAML; `-` reads standard input.")
+]
+Watch = Annotated[
+    bool, typer.Option("--watch", "-w", help="Then follow it to its end, as `tangent watch` does.")
+]
+ValidateOnly = Annotated[
+    bool, typer.Option("--validate-only", help="Check it against the service and store nothing.")
+]
+Name = Annotated[
+    str | None, typer.Option(help="A title to use instead of the file's own.", show_default=False)
+]
 
 
 def _study(file: str) -> dict[str, Any]:

@@ -1,6 +1,19 @@
 """What studies, arms, trials and cards look like in a terminal."""
 
-__all__ = ["arms", "audit", "hyperparameters", "metric", "optimizers", "python", "ranked", "studies", "study", "tokens", "trials", "workloads"]
+__all__ = [
+    "arms",
+    "audit",
+    "hyperparameters",
+    "metric",
+    "optimizers",
+    "python",
+    "ranked",
+    "studies",
+    "study",
+    "tokens",
+    "trials",
+    "workloads",
+]
 
 from collections.abc import Iterable, Sequence
 
@@ -26,7 +39,10 @@ def _troubles(progress: Progress) -> str:
 
 
 def _state(trial: TrialView) -> str:
-    """Return where a trial stands, as people say it: one at a rung is queued, and yet no worker is what it waits for."""
+    """Return where a trial stands, as people say it.
+
+    One at a rung is queued, and yet no worker is what it waits for.
+    """
     if trial.is_waiting:
         return f"waiting at epoch {trial.epochs_done}"
     return trial.state.value + (f": {trial.reason}" if trial.reason else "")
@@ -51,7 +67,11 @@ def _dimension(value: Range | Choices | Fixed) -> str:
     match value:
         case Range():
             kind = "whole numbers, " if value.integer else ""
-            return f"{value.low:g} to {value.high:g}{' (' + kind + 'log)' if value.log else ' (' + kind[:-2] + ')' if kind else ''}"
+            return (
+                f"{value.low:g} to "
+                f"{value.high:g}"
+                f"{' (' + kind + 'log)' if value.log else ' (' + kind[:-2] + ')' if kind else ''}"
+            )
         case Choices():
             return " or ".join(_scalar(choice) for choice in value.choices)
         case Fixed():
@@ -68,7 +88,9 @@ def studies(found: Iterable[StudySummary]) -> Table:
     """Return one row a study."""
     made = table(None, "id", "state", "trials", "workload", "arms", "submitted", "name", right=("trials",))
     for s in found:
-        made.add_row(s.id, s.state.value, _share(s.progress), s.workload, ", ".join(s.arms), ago(s.created_at), s.name)
+        made.add_row(
+            s.id, s.state.value, _share(s.progress), s.workload, ", ".join(s.arms), ago(s.created_at), s.name
+        )
     return made
 
 
@@ -96,14 +118,18 @@ def study(found: StudyView, *, page: str) -> Table:
     made = table(None, "", "")
     made.show_header = False
     card = found.workload_card
-    spent = (found.ended_at - found.started_at).total_seconds() if found.started_at and found.ended_at else None
+    spent = (
+        (found.ended_at - found.started_at).total_seconds() if found.started_at and found.ended_at else None
+    )
     rows = {
         "id": found.id,
         "name": found.name,
         "state": found.state.value + (f": {found.state_reason}" if found.state_reason else ""),
         "may": ", ".join(found.verbs) or "nothing can change it any more",
         "workload": f"{found.workload}: {card.title}; {metric(card)}, target {card.target:g}",
-        "each trial": f"{found.epochs} epochs, batch size {found.batch_size}, {found.spec.training.schedule} schedule",
+        "each trial": (
+            f"{found.epochs} epochs, batch size {found.batch_size}, {found.spec.training.schedule} schedule"
+        ),
         "search": _search(found.spec),
         "pruner": _pruner(found),
         **({"suite": found.suite} if found.suite else {}),
@@ -131,7 +157,9 @@ def study(found: StudyView, *, page: str) -> Table:
 def ranked(found: Sequence[ArmView], card: WorkloadCard) -> list[ArmView]:
     """Return the arms, best first; those without a value last, in the study's order."""
     sign = -1.0 if card.direction == "maximize" else 1.0
-    return sorted(found, key=lambda arm: (arm.best is None, sign * arm.best.value if arm.best else 0.0, arm.position))
+    return sorted(
+        found, key=lambda arm: (arm.best is None, sign * arm.best.value if arm.best else 0.0, arm.position)
+    )
 
 
 def arms(found: Sequence[ArmView], card: WorkloadCard) -> Table:
@@ -139,7 +167,17 @@ def arms(found: Sequence[ArmView], card: WorkloadCard) -> Table:
     is_pruned = any(arm.progress.pruned for arm in found)
     pruned = ("pruned", "epochs") if is_pruned else ()
     value = f"validation {card.metric}"
-    made = table(None, "arm", "trials", *pruned, value, "test", "trial", "in trouble", right=("trials", *pruned, value, "test"))
+    made = table(
+        None,
+        "arm",
+        "trials",
+        *pruned,
+        value,
+        "test",
+        "trial",
+        "in trouble",
+        right=("trials", *pruned, value, "test"),
+    )
     for arm in ranked(found, card):
         best, progress = arm.best, arm.progress
         made.add_row(
@@ -160,16 +198,30 @@ def python(arm: ArmView, card: WorkloadCard) -> str:
     if best is None:
         return f"# {arm.name}: no trial has completed"
     test = f", {number(best.test_value)} on test" if best.test_value is not None else ""
-    return f"# {arm.name}: {card.metric} {number(best.value)} on validation{test} (trial {best.trial_id})\n{best.python.rstrip()}"
+    return (
+        f"# {arm.name}: {card.metric} {number(best.value)} on validation{test} (trial "
+        f"{best.trial_id})\n{best.python.rstrip()}"
+    )
 
 
 def trials(found: Iterable[TrialView], card: WorkloadCard) -> Table:
     """Return one row a trial."""
     right = (card.metric, "test", "epochs", "pack", "cost")
-    made = table(None, "trial", "state", card.metric, "test", "epochs", "pack", "cost", "configuration", right=right)
+    made = table(
+        None, "trial", "state", card.metric, "test", "epochs", "pack", "cost", "configuration", right=right
+    )
     for t in found:
         pack = NONE if t.pack_size is None else str(t.pack_size)
-        made.add_row(t.id, _state(t), number(t.value), number(t.test_value), _epochs(t), pack, duration(t.cost_s), _parameters(t.parameters))
+        made.add_row(
+            t.id,
+            _state(t),
+            number(t.value),
+            number(t.test_value),
+            _epochs(t),
+            pack,
+            duration(t.cost_s),
+            _parameters(t.parameters),
+        )
     return made
 
 
@@ -184,15 +236,26 @@ def optimizers(found: Iterable[OptimizerCard]) -> Table:
 
 def hyperparameters(found: Iterable[Hyperparameter]) -> Table:
     """Return one row a hyperparameter."""
-    made = table(None, "hyperparameter", "default", "tuned", "usual range", "legal", "what it does", right=("default",))
+    made = table(
+        None, "hyperparameter", "default", "tuned", "usual range", "legal", "what it does", right=("default",)
+    )
     for h in found:
-        made.add_row(h.name, _scalar(h.default), "yes" if h.tuned else "no", _dimension(h.search), str(h.bounds or NONE), h.description)
+        made.add_row(
+            h.name,
+            _scalar(h.default),
+            "yes" if h.tuned else "no",
+            _dimension(h.search),
+            str(h.bounds or NONE),
+            h.description,
+        )
     return made
 
 
 def workloads(found: Iterable[WorkloadCard]) -> Table:
     """Return one row a workload."""
-    made = table(None, "name", "metric", "target", "epochs", "about", "what it is", right=("target", "epochs", "about"))
+    made = table(
+        None, "name", "metric", "target", "epochs", "about", "what it is", right=("target", "epochs", "about")
+    )
     for card in found:
         made.add_row(
             card.name,
@@ -234,5 +297,11 @@ def audit(found: Iterable[AuditView]) -> Table:
     made = table(None, "when", "who", "what", "study, token or webhook", "from")
     for entry in found:
         when = entry.at.strftime("%Y-%m-%d %H:%M:%S")
-        made.add_row(when, entry.actor or NONE, entry.verb, entry.study_id or entry.subject or NONE, entry.address or NONE)
+        made.add_row(
+            when,
+            entry.actor or NONE,
+            entry.verb,
+            entry.study_id or entry.subject or NONE,
+            entry.address or NONE,
+        )
     return made

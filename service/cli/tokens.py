@@ -1,4 +1,7 @@
-"""`tangent token create | list | quota | revoke`: works on the database itself, where no token is needed to make the first."""
+"""`tangent token create | list | quota | revoke`.
+
+Works on the database itself, where no token is needed to make the first.
+"""
 
 __all__ = ["app"]
 
@@ -20,25 +23,55 @@ if TYPE_CHECKING:
     from studies.actors import Actor
     from studies.store import Store
 
-# `studies.views.Role` over again, so that `tangent --help` need not import pydantic; pyright sees that the two agree.
+# `studies.views.Role` over again, so that `tangent --help` need not import pydantic; pyright sees that the
+# two agree.
 Role = Literal["viewer", "submitter", "admin"]
-Home = Annotated[Path | None, typer.Option(help="Folder of the embedded database.", envvar="TANGENT_HOME", show_default="~/.tangent")]
-Database = Annotated[str | None, typer.Option(help="Database URL, if not the one in --home.", envvar="TANGENT_DATABASE_URL", show_default=False)]
-Name = Annotated[str, typer.Argument(metavar="NAME", help="Who or what the token is for, e.g. alice or nightly.")]
+Home = Annotated[
+    Path | None,
+    typer.Option(help="Folder of the embedded database.", envvar="TANGENT_HOME", show_default="~/.tangent"),
+]
+Database = Annotated[
+    str | None,
+    typer.Option(
+        help="Database URL, if not the one in --home.", envvar="TANGENT_DATABASE_URL", show_default=False
+    ),
+]
+Name = Annotated[
+    str, typer.Argument(metavar="NAME", help="Who or what the token is for, e.g. alice or nightly.")
+]
 
-MaxStudies = Annotated[int | None, typer.Option(min=0, max=1_000_000, help="Studies open at once; by default any number.", show_default=False)]
+MaxStudies = Annotated[
+    int | None,
+    typer.Option(
+        min=0, max=1_000_000, help="Studies open at once; by default any number.", show_default=False
+    ),
+]
 MaxTrials = Annotated[
     int | None,
-    typer.Option(min=0, max=1_000_000_000, help="Trials of one study, its confirmation runs among them; by default any number.", show_default=False),
+    typer.Option(
+        min=0,
+        max=1_000_000_000,
+        help="Trials of one study, its confirmation runs among them; by default any number.",
+        show_default=False,
+    ),
 ]
 MaxGpuHours = Annotated[
     float | None,
     typer.Option(
-        min=0, max=1e9, help="GPU-hours of all its studies: once used, no study that needs a GPU begins. By default any number.", show_default=False
+        min=0,
+        max=1e9,
+        help=(
+            "GPU-hours of all its studies: once used, no study that needs a "
+            "GPU begins. By default any number."
+        ),
+        show_default=False,
     ),
 ]
 
-app = typer.Typer(help="Make, list and revoke API tokens, and set their quotas; works on the database itself.", no_args_is_help=True)
+app = typer.Typer(
+    help="Make, list and revoke API tokens, and set their quotas; works on the database itself.",
+    no_args_is_help=True,
+)
 
 
 @contextmanager
@@ -70,7 +103,10 @@ def create(
     name: Name,
     *,
     role: Annotated[
-        Role, typer.Option(help="viewer reads; submitter also submits studies and changes its own; admin may do everything.")
+        Role,
+        typer.Option(
+            help="viewer reads; submitter also submits studies and changes its own; admin may do everything."
+        ),
     ] = "submitter",
     max_studies: MaxStudies = None,
     max_trials: MaxTrials = None,
@@ -83,14 +119,18 @@ def create(
     from studies.views import Quotas
 
     if not name.strip() or not name.isprintable() or len(name) > 64:
-        raise CommandError(f"a token's name is 1 to 64 printable characters, got {name!r}", exit_code=BAD_INPUT)
+        raise CommandError(
+            f"a token's name is 1 to 64 printable characters, got {name!r}", exit_code=BAD_INPUT
+        )
     with _store(home, database) as store:
         try:
             quotas = Quotas(max_studies=max_studies, max_trials=max_trials, max_gpu_hours=max_gpu_hours)
             secret = store.create_token(name, role=role, quotas=quotas, by=_operator())
         except Conflict as error:
             raise CommandError(str(error), exit_code=BAD_INPUT) from None
-    typer.echo("This is shown once; hand it over as TANGENT_TOKEN, or as `Authorization: Bearer ...`:", err=True)
+    typer.echo(
+        "This is shown once; hand it over as TANGENT_TOKEN, or as `Authorization: Bearer ...`:", err=True
+    )
     print_raw(secret)
 
 
@@ -104,7 +144,11 @@ def list_(*, as_json: AsJson = False, home: Home = None, database: Database = No
     if as_json:
         print_json([token.model_dump(mode="json") for token in found])
     else:
-        console().print(tables.tokens(found) if found else "There are no tokens: whoever reaches the service may do everything.")
+        console().print(
+            tables.tokens(found)
+            if found
+            else "There are no tokens: whoever reaches the service may do everything."
+        )
 
 
 @app.command()
@@ -121,7 +165,11 @@ def quota(
     from studies.views import Quotas
 
     with _store(home, database) as store:
-        store.set_quotas(name, Quotas(max_studies=max_studies, max_trials=max_trials, max_gpu_hours=max_gpu_hours), by=_operator())
+        store.set_quotas(
+            name,
+            Quotas(max_studies=max_studies, max_trials=max_trials, max_gpu_hours=max_gpu_hours),
+            by=_operator(),
+        )
     bounds = {"open studies": max_studies, "trials of one study": max_trials, "GPU-hours": max_gpu_hours}
     said = ", ".join(f"{most:g} {what}" for what, most in bounds.items() if most is not None)
     print_raw(f"{name} may have at most {said}" if said else f"{name} has no quotas")

@@ -17,26 +17,50 @@ from service.cli.failures import CommandError
 from service.cli.output import print_raw
 
 Host = Annotated[
-    str | None, typer.Option(help="Address to listen on; any but this machine's own needs a token.", envvar="TANGENT_HOST", show_default="127.0.0.1")
+    str | None,
+    typer.Option(
+        help="Address to listen on; any but this machine's own needs a token.",
+        envvar="TANGENT_HOST",
+        show_default="127.0.0.1",
+    ),
 ]
-Port = Annotated[int | None, typer.Option(help="Port to listen on.", envvar="TANGENT_PORT", show_default="8780")]
-Home = Annotated[Path | None, typer.Option(help="Folder of the embedded database and the logs.", envvar="TANGENT_HOME", show_default="~/.tangent")]
+Port = Annotated[
+    int | None, typer.Option(help="Port to listen on.", envvar="TANGENT_PORT", show_default="8780")
+]
+Home = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder of the embedded database and the logs.", envvar="TANGENT_HOME", show_default="~/.tangent"
+    ),
+]
 Database = Annotated[
     str | None,
     typer.Option(
-        help="sqlite:///PATH or postgresql+psycopg://USER:PASSWORD@HOST/NAME.", envvar="TANGENT_DATABASE_URL", show_default="SQLite in --home"
+        help="sqlite:///PATH or postgresql+psycopg://USER:PASSWORD@HOST/NAME.",
+        envvar="TANGENT_DATABASE_URL",
+        show_default="SQLite in --home",
     ),
 ]
 Ray = Annotated[
-    str | None, typer.Option(help="`local` starts a Ray, HOST:PORT joins a running one.", envvar="TANGENT_RAY_ADDRESS", show_default="local")
+    str | None,
+    typer.Option(
+        help="`local` starts a Ray, HOST:PORT joins a running one.",
+        envvar="TANGENT_RAY_ADDRESS",
+        show_default="local",
+    ),
 ]
 
 _READY_WITHIN_S = 180.0
 _STOP_WITHIN_S = 25.0
 
 
-def up(*, host: Host = None, port: Port = None, home: Home = None, database: Database = None, ray: Ray = None) -> None:
-    """Run the service and a dispatcher on this machine until Ctrl-C; shows the dashboard's address once both are ready."""
+def up(
+    *, host: Host = None, port: Port = None, home: Home = None, database: Database = None, ray: Ray = None
+) -> None:
+    """Run the service and a dispatcher on this machine until Ctrl-C.
+
+    Shows the dashboard's address once both are ready.
+    """
     from service.cli.preflight import check, dispatcher_environment, local_url
     from service.serve import serve
     from service.settings import Settings
@@ -50,7 +74,9 @@ def up(*, host: Host = None, port: Port = None, home: Home = None, database: Dat
         # Whoever sits at the terminal looks for what goes wrong, not for every look of a browser.
         logging.getLogger("tangent.access").addFilter(lambda record: record.levelno > logging.INFO)
     check(settings)
-    dispatcher = Dispatcher(dispatcher_environment(settings), log=settings.home / "logs" / "dispatcher.log", say=_warn)
+    dispatcher = Dispatcher(
+        dispatcher_environment(settings), log=settings.home / "logs" / "dispatcher.log", say=_warn
+    )
     starter = _Starter(dispatcher, url=local_url(settings))
     starter.start()
     try:
@@ -99,7 +125,10 @@ class _Starter(threading.Thread):
             self._dispatcher.keep()
             print_raw(f"Dashboard: {self._url}/  (Ctrl-C ends the service and its dispatcher)")
         elif not self._dispatcher.is_stopping:
-            self._give_up(f"the dispatcher did not start: {self._dispatcher.last_line().removeprefix('error: ')} (log: {self._dispatcher.log})")
+            self._give_up(
+                f"the dispatcher did not start: {self._dispatcher.last_line().removeprefix('error: ')} "
+                f"(log: {self._dispatcher.log})"
+            )
 
     def _give_up(self, failure: str) -> None:
         self.failure = failure

@@ -10,7 +10,9 @@ from studies.states import StudyMove
 def _move(study: str, verb: StudyMove, *, url: str | None, token: str | None) -> None:
     with connected(url, token) as service:
         after = service.client.move(service.study_id(study), verb)
-    print_raw(f"{after.id} is {after.state.value}" + (f": {after.state_reason}" if after.state_reason else ""))
+    print_raw(
+        f"{after.id} is {after.state.value}" + (f": {after.state_reason}" if after.state_reason else "")
+    )
 
 
 def pause(study: StudyId, *, url: Url = None, token: Token = None) -> None:

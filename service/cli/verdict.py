@@ -15,8 +15,15 @@ if TYPE_CHECKING:
 
     from studies.analysis.views import Finding
 
-StudyIds = Annotated[list[str], typer.Argument(metavar="ID...", help="Ids of two or more studies of one workload, beginnings of them, or `last`.")]
-SuiteName = Annotated[str | None, typer.Argument(metavar="NAME", help="Show this one in full.", show_default=False)]
+StudyIds = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="ID...", help="Ids of two or more studies of one workload, beginnings of them, or `last`."
+    ),
+]
+SuiteName = Annotated[
+    str | None, typer.Argument(metavar="NAME", help="Show this one in full.", show_default=False)
+]
 
 
 def _say(out: "Console", sentences: Iterable[str], *, style: str | None = None, mark: str = "") -> None:
@@ -30,7 +37,10 @@ def _say_finding(out: "Console", found: "Finding") -> None:
 
 
 def verdict(study: StudyId, *, as_json: AsJson = False, url: Url = None, token: Token = None) -> None:
-    """Show which arm is better, by how much and how sure: from runs on fresh seeds, with what to know beside it."""
+    """Show which arm is better, by how much and how sure.
+
+    From runs on fresh seeds, with what to know beside it.
+    """
     from service.cli import analysis_tables as tables
 
     with connected(url, token) as service:
@@ -53,7 +63,14 @@ def verdict(study: StudyId, *, as_json: AsJson = False, url: Url = None, token: 
     if found.checks or found.flips:
         out.print()
     _say(out, (check.sentence for check in found.checks if check.is_warning), mark="warning: ")
-    _say(out, (f"from {flip.trials} trials on, {flip.after} leads instead of {flip.before} in the search" for flip in found.flips), mark="note: ")
+    _say(
+        out,
+        (
+            f"from {flip.trials} trials on, {flip.after} leads instead of {flip.before} in the search"
+            for flip in found.flips
+        ),
+        mark="note: ",
+    )
     _say(out, (check.sentence for check in found.checks if not check.is_warning), mark="note: ")
 
 
@@ -87,7 +104,9 @@ def suite(name: SuiteName = None, *, as_json: AsJson = False, url: Url = None, t
         if as_json:
             print_json([one.model_dump(mode="json") for one in listed])
         else:
-            out.print(tables.suites(listed) if listed else "There are no suites yet; give studies a common `suite`.")
+            out.print(
+                tables.suites(listed) if listed else "There are no suites yet; give studies a common `suite`."
+            )
         return
     with connected(url, token) as service:
         found = service.client.suite(name)
@@ -95,7 +114,11 @@ def suite(name: SuiteName = None, *, as_json: AsJson = False, url: Url = None, t
         print_json(found.model_dump(mode="json"))
         return
     _say_finding(out, found.finding)
-    shown = ((found.arms, tables.arms_of_suite(found)), (found.wins, tables.wins(found)), (found.studies, tables.studies_of_suite(found)))
+    shown = (
+        (found.arms, tables.arms_of_suite(found)),
+        (found.wins, tables.wins(found)),
+        (found.studies, tables.studies_of_suite(found)),
+    )
     for rows, made in shown:
         if rows:
             out.print()

@@ -11,7 +11,10 @@ from studies.states import CLOSED_STUDY_STATES, StudyState
 
 
 def follow(service: Connection, study_id: str) -> int:
-    """Show a study's progress until it is closed, then its arms; return the exit status: 0 when it completed, else 1."""
+    """Show a study's progress until it is closed, then its arms; return the exit status.
+
+    0 when it completed, else 1.
+    """
     from service.cli import tables
     from service.cli.progress import reporter
 
@@ -22,10 +25,16 @@ def follow(service: Connection, study_id: str) -> int:
                 report(event)
         study = service.client.study(study_id)
     out = console()
-    out.print(f"{study.id} is {study.state.value}" + (f": {study.state_reason}" if study.state_reason else ""), style="bold")
+    out.print(
+        f"{study.id} is {study.state.value}" + (f": {study.state_reason}" if study.state_reason else ""),
+        style="bold",
+    )
     out.print(tables.arms(service.client.arms(study_id), study.workload_card))
     if study.progress.confirmations_finished:
-        out.print(f"{service.client.analysis(study_id).finding.sentence} (`tangent verdict {study_id}`)", soft_wrap=True)
+        out.print(
+            f"{service.client.analysis(study_id).finding.sentence} (`tangent verdict {study_id}`)",
+            soft_wrap=True,
+        )
     return 0 if study.state is StudyState.COMPLETED else FAILED
 
 

@@ -17,14 +17,24 @@ def _moment(at: datetime | None) -> str:
 
 
 def _studies(found: WebhookView) -> str:
-    return ("everybody's" if found.studies == "all" else "own") + (f", of suite {found.suite}" if found.suite else "")
+    return ("everybody's" if found.studies == "all" else "own") + (
+        f", of suite {found.suite}" if found.suite else ""
+    )
 
 
 def webhooks(found: Iterable[WebhookView]) -> Table:
     """Return one row a webhook."""
     made = table(None, "id", "owner", "address", "events", "studies", "last taken", "state")
     for each in found:
-        made.add_row(each.id, each.owner or NONE, each.url, ", ".join(each.events), _studies(each), ago(each.delivered_at), each.standing)
+        made.add_row(
+            each.id,
+            each.owner or NONE,
+            each.url,
+            ", ".join(each.events),
+            _studies(each),
+            ago(each.delivered_at),
+            each.standing,
+        )
     return made
 
 
@@ -49,8 +59,18 @@ def webhook(found: WebhookDetail) -> Table:
 
 def deliveries(found: Iterable[DeliveryView]) -> Table:
     """Return one row a delivery."""
-    made = table(None, "event", "study", "since", "state", "attempts", "answer", "next attempt", right=("attempts",))
+    made = table(
+        None, "event", "study", "since", "state", "attempts", "answer", "next attempt", right=("attempts",)
+    )
     for each in found:
         answer = each.error or (NONE if each.status_code is None else str(each.status_code))
-        made.add_row(each.event, each.study_id or NONE, ago(each.created_at), each.state, str(each.attempts), answer, _moment(each.due_at))
+        made.add_row(
+            each.event,
+            each.study_id or NONE,
+            ago(each.created_at),
+            each.state,
+            str(each.attempts),
+            answer,
+            _moment(each.due_at),
+        )
     return made

@@ -18,34 +18,50 @@ if TYPE_CHECKING:
     from service.client import Client
     from studies.webhooks import DeliveryView, WebhookView
 
-WebhookId = Annotated[str, typer.Argument(metavar="ID", help="Id of a webhook; `tangent webhook list` shows it.")]
+WebhookId = Annotated[
+    str, typer.Argument(metavar="ID", help="Id of a webhook; `tangent webhook list` shows it.")
+]
 
 _POLL_S = 0.25
 
-app = typer.Typer(help="Be told, at an address of your own, of what happens to studies.", no_args_is_help=True)
+app = typer.Typer(
+    help="Be told, at an address of your own, of what happens to studies.", no_args_is_help=True
+)
 
 
 @app.command()
 def create(
-    address: Annotated[str, typer.Argument(metavar="ADDRESS", help="Where to send it, such as https://hooks.example/tangent.")],
+    address: Annotated[
+        str,
+        typer.Argument(metavar="ADDRESS", help="Where to send it, such as https://hooks.example/tangent."),
+    ],
     *,
     event: Annotated[
         list[str] | None,
         typer.Option(
-            help="Tell of this; may be given several times: study.queued, study.running, study.paused, study.completed, study.cancelled, "
-            "study.failed. By default of all.",
+            help=(
+                "Tell of this; may be given several times: study.queued, study.running, study.paused, "
+                "study.completed, study.cancelled, study.failed. By default of all."
+            ),
             metavar="EVENT",
             show_default=False,
         ),
     ] = None,
-    of_all: Annotated[bool, typer.Option("--all", help="Tell of everybody's studies, not only of yours; for admins.")] = False,
-    suite: Annotated[str | None, typer.Option(metavar="NAME", help="Tell only of studies with this label.", show_default=False)] = None,
+    of_all: Annotated[
+        bool, typer.Option("--all", help="Tell of everybody's studies, not only of yours; for admins.")
+    ] = False,
+    suite: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Tell only of studies with this label.", show_default=False),
+    ] = None,
     as_json: AsJson = False,
     url: Url = None,
     token: Token = None,
 ) -> None:
     """Make a webhook and print its secret, which is never shown again: receivers check signatures with it."""
-    asked = {"url": address, "studies": "all" if of_all else "own", "suite": suite} | ({"events": event} if event else {})
+    asked = {"url": address, "studies": "all" if of_all else "own", "suite": suite} | (
+        {"events": event} if event else {}
+    )
     with connected(url, token) as service:
         made = service.client.create_webhook(asked)
     if as_json:
@@ -65,7 +81,11 @@ def list_(*, as_json: AsJson = False, url: Url = None, token: Token = None) -> N
     if as_json:
         print_json([webhook.model_dump(mode="json") for webhook in found])
     else:
-        console().print(webhook_tables.webhooks(found) if found else "There are no webhooks; make one with `tangent webhook create ADDRESS`.")
+        console().print(
+            webhook_tables.webhooks(found)
+            if found
+            else "There are no webhooks; make one with `tangent webhook create ADDRESS`."
+        )
 
 
 def _every(client: "Client") -> "Iterator[WebhookView]":
@@ -99,7 +119,9 @@ def show(webhook: WebhookId, *, as_json: AsJson = False, url: Url = None, token:
 def send_ping(
     webhook: WebhookId,
     *,
-    wait: Annotated[float, typer.Option(metavar="SECONDS", min=0, max=600, help="Wait so long for what comes of it.")] = 20.0,
+    wait: Annotated[
+        float, typer.Option(metavar="SECONDS", min=0, max=600, help="Wait so long for what comes of it.")
+    ] = 20.0,
     url: Url = None,
     token: Token = None,
 ) -> None:
@@ -109,7 +131,9 @@ def send_ping(
         deadline = time.monotonic() + wait
         while ping.state == "pending" and time.monotonic() < deadline:
             time.sleep(_POLL_S)
-            ping = next((each for each in service.client.webhook(webhook).deliveries if each.id == ping.id), ping)
+            ping = next(
+                (each for each in service.client.webhook(webhook).deliveries if each.id == ping.id), ping
+            )
     _tell(ping)
 
 

@@ -1,4 +1,8 @@
-"""Scripts, styles and the icon: the dashboard's own files and plotly.min.js from the installed wheel, under names that change with their content."""
+"""Scripts, styles and the icon.
+
+The dashboard's own files and plotly.min.js from the installed wheel, under names that change with their
+content.
+"""
 
 __all__ = ["Assets", "assets"]
 
@@ -20,19 +24,24 @@ _TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 class Assets:
     """An ASGI application, to be mounted at /static, and the map from names to addresses.
 
-    A file `style.css` is served as `style.1a2b3c4d5e.css`, which browsers may keep for good: other content gets another name.
+    A file `style.css` is served as `style.1a2b3c4d5e.css`, which browsers may keep for good: other content
+    gets another name.
     """
 
     def __init__(self) -> None:
         """Read every file once; they live as long as the process, compressed and plain."""
-        self._plain: dict[str, bytes] = {path.name: path.read_bytes() for path in sorted(_OWN.iterdir()) if path.suffix in _TYPES}
+        self._plain: dict[str, bytes] = {
+            path.name: path.read_bytes() for path in sorted(_OWN.iterdir()) if path.suffix in _TYPES
+        }
         with as_file(files("plotly") / "package_data" / "plotly.min.js") as path:
             self._plain["plotly.min.js"] = path.read_bytes()
         self._names = {name: _hashed(name, content) for name, content in self._plain.items()}
 
     @cached_property
     def _compressed(self) -> dict[str, bytes]:
-        return {name: gzip.compress(content, compresslevel=6, mtime=0) for name, content in self._plain.items()}
+        return {
+            name: gzip.compress(content, compresslevel=6, mtime=0) for name, content in self._plain.items()
+        }
 
     def url(self, name: str) -> str:
         """Return the address of a file, e.g. `/static/style.1a2b3c4d5e.css`."""

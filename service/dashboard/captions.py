@@ -10,23 +10,33 @@ from studies.views import ArmView, Best, BestValue
 
 
 def ranked(arms: Sequence[ArmView], card: WorkloadCard) -> list[tuple[ArmView, Best]]:
-    """Return the arms that have a completed trial with their best, best first; arms that are level keep their order."""
+    """Return the arms that have a completed trial with their best, best first.
+
+    Arms that are level keep their order.
+    """
     have = [(arm, arm.best) for arm in arms if arm.best is not None]
     return sorted(have, key=lambda pair: pair[1].value, reverse=card.direction == "maximize")
 
 
 def leader(best: Sequence[BestValue], card: WorkloadCard, titles: Mapping[str, str]) -> str | None:
-    """Return who leads the search with how much, e.g. 'AdamP 98.12 %', or None before any trial has completed.
+    """Return who leads the search with how much.
+
+    For example 'AdamP 98.12 %', or None before any trial has completed.
 
     Args:
         best: of each arm that has a completed trial, arms in their order.
         card: the workload's.
-        titles: what optimizers are called for people, by name; an arm that was given a name of its own goes by that.
+        titles: what optimizers are called for people, by name; an arm that was given a name of its own goes
+            by that.
     """
     is_maximized = card.direction == "maximize"
     values = [one.highest if is_maximized else one.lowest for one in best]
     if not values:
         return None
     value = max(values) if is_maximized else min(values)
-    level = [titles.get(one.arm, one.arm) if one.arm == one.optimizer else one.arm for one, has in zip(best, values, strict=True) if has == value]
+    level = [
+        titles.get(one.arm, one.arm) if one.arm == one.optimizer else one.arm
+        for one, has in zip(best, values, strict=True)
+        if has == value
+    ]
     return f"{', '.join(level[:3])}{' …' if len(level) > 3 else ''} {metric(value, card.unit)}"

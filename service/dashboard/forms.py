@@ -24,7 +24,13 @@ async def _form(request: Request) -> dict[str, str]:
     try:
         return dict(parse_qsl(body, max_num_fields=_MOST_FIELDS))
     except ValueError:
-        raise SpecInvalid([SpecProblem("", f"expected a form of at most {_MOST_FIELDS} fields; send it from the study's page")]) from None
+        raise SpecInvalid(
+            [
+                SpecProblem(
+                    "", f"expected a form of at most {_MOST_FIELDS} fields; send it from the study's page"
+                )
+            ]
+        ) from None
 
 
 Form = Annotated[dict[str, str], Depends(_form)]
@@ -42,7 +48,10 @@ def extension_of(form: dict[str, str]) -> Extension:
 
 
 def version_of(form: dict[str, str]) -> int | None:
-    """Return the version of the study that the form was drawn for, so that a form sent twice extends once; None where it says none."""
+    """Return the version of the study that the form was drawn for, so that a form sent twice extends once.
+
+    None where it says none.
+    """
     version = _whole(form.get("version", ""))
     return version if isinstance(version, int) else None
 

@@ -30,7 +30,10 @@ def suite_html(store: Store, analyses: Analyses, name: str) -> str:
     suite = analyses.suite(name)
     titles = {card.name: card.title for card in store.catalog().optimizers.values()}
     # Most arms are called after their optimizer, and so they are everywhere else.
-    entrants = [Entrant(arm.arm, titles.get(arm.arm, arm.arm), position) for position, arm in enumerate(_in_order(suite))]
+    entrants = [
+        Entrant(arm.arm, titles.get(arm.arm, arm.arm), position)
+        for position, arm in enumerate(_in_order(suite))
+    ]
     by_name = {who.name: who for who in entrants}
     mine = [by_name[arm.arm] for arm in suite.arms]
     charts = suite_charts(suite, mine)
@@ -43,26 +46,52 @@ def suite_html(store: Store, analyses: Analyses, name: str) -> str:
         "charts": [chart for chart in charts if chart.id != "iqm"],
         "counted": sum(study.is_counted for study in suite.studies),
     }
-    return render("suite.html", **context, has_charts=bool(charts), here="/suites", json_url=f"/v1/suites/{name}")
+    return render(
+        "suite.html", **context, has_charts=bool(charts), here="/suites", json_url=f"/v1/suites/{name}"
+    )
 
 
 def _in_order(suite: SuiteAnalysis) -> list[SuiteArm]:
-    """Return the arms in an order that does not hang on their results, so that an arm keeps its colour while studies come in."""
+    """Return the arms in an order that does not hang on their results.
+
+    So an arm keeps its colour while studies come in.
+    """
     return sorted(suite.arms, key=lambda arm: arm.arm)
 
 
 def _cell(suite: SuiteAnalysis, who: Entrant, study_id: str) -> tuple[str, str]:
-    """Return an arm's mean test value in a study, and its time to target over the fastest's: '1', or 'missed'."""
+    """Return an arm's mean test value in a study, and its time to target over the fastest's.
+
+    '1', or 'missed'.
+    """
     study = next(study for study in suite.studies if study.study_id == study_id)
-    score = next((score for arm in suite.arms if arm.arm == who.name for score in arm.scores if score.study_id == study_id), None)
+    score = next(
+        (
+            score
+            for arm in suite.arms
+            if arm.arm == who.name
+            for score in arm.scores
+            if score.study_id == study_id
+        ),
+        None,
+    )
     if score is None or score.test_mean is None:
         return ABSENT, ""
-    return metric(score.test_mean, study.unit), f"{number(score.to_target, 3)} × to target" if score.to_target is not None else "target missed"
+    return metric(
+        score.test_mean, study.unit
+    ), f"{number(score.to_target, 3)} × to target" if score.to_target is not None else "target missed"
 
 
-def _wins(suite: SuiteAnalysis, arms: Sequence[Entrant]) -> list[tuple[Entrant, list[tuple[str, str] | None]]]:
-    """Return, row by row, the chance that the row's arm beats the column's with its interval, whichever way round it is on record."""
-    known = {(win.first, win.second): (win, False) for win in suite.wins} | {(win.second, win.first): (win, True) for win in suite.wins}
+def _wins(
+    suite: SuiteAnalysis, arms: Sequence[Entrant]
+) -> list[tuple[Entrant, list[tuple[str, str] | None]]]:
+    """Return, row by row, the chance that the row's arm beats the column's with its interval.
+
+    It may be on record either way round.
+    """
+    known = {(win.first, win.second): (win, False) for win in suite.wins} | {
+        (win.second, win.first): (win, True) for win in suite.wins
+    }
 
     def cell(row: Entrant, column: Entrant) -> tuple[str, str] | None:
         if (row.name, column.name) not in known:
@@ -89,15 +118,24 @@ def comparison_html(store: Store, analyses: Analyses, study_ids: Sequence[str]) 
     """
     comparison: Comparison = analyses.comparison(study_ids)
     positions = {
-        arm.label: position for position, arm in enumerate(sorted(comparison.arms, key=lambda arm: (study_ids.index(arm.study_id), arm.label)))
+        arm.label: position
+        for position, arm in enumerate(
+            sorted(comparison.arms, key=lambda arm: (study_ids.index(arm.study_id), arm.label))
+        )
     }
     titles = {card.name: card.title for card in store.catalog().optimizers.values()}
-    names = {arm.label: f"{titles.get(arm.arm, arm.arm)}{'' if arm.label == arm.arm else f' ({arm.study_id})'}" for arm in comparison.arms}
+    names = {
+        arm.label: f"{titles.get(arm.arm, arm.arm)}{'' if arm.label == arm.arm else f' ({arm.study_id})'}"
+        for arm in comparison.arms
+    }
     queried = "&".join(f"study={study_id}" for study_id in study_ids)
     return render(
         "compare.html",
         comparison=comparison,
-        pairs=sorted(comparison.pairs, key=lambda pair: (pair.word == "undecided", 1.0 if pair.p_holm is None else pair.p_holm)),
+        pairs=sorted(
+            comparison.pairs,
+            key=lambda pair: (pair.word == "undecided", 1.0 if pair.p_holm is None else pair.p_holm),
+        ),
         entrants={label: Entrant(label, names[label], position) for label, position in positions.items()},
         studies=list(dict.fromkeys((arm.study_id, arm.study_name) for arm in comparison.arms)),
         json_url=f"/v1/comparison?{queried}",

@@ -47,14 +47,23 @@ def _log_in(request: Request, form: Form) -> Response:
     wait_s = limits.wait_s(neighbourhood(address))
     if wait_s:
         raise Refusal(
-            errors.RATE_LIMITED, f"too many logins came from address {address}; try again in {wait_s} s", headers={"retry-after": str(wait_s)}
+            errors.RATE_LIMITED,
+            f"too many logins came from address {address}; try again in {wait_s} s",
+            headers={"retry-after": str(wait_s)},
         )
     # What was copied from a terminal often has blanks around it.
     given, lasts = form.get("token", "").strip(), timedelta(hours=settings.session_hours)
     secret = store.log_in(given, lasts=lasts, address=address) if given else None
     if secret is None:
-        said = "This token is not valid: it was revoked or never existed. Whoever runs the service makes another."
-        return HTMLResponse(login_html(to, said=said), status_code=401, headers={**_PRIVATE, "www-authenticate": 'Bearer realm="Tangent"'})
+        said = (
+            "This token is not valid: it was revoked or never existed. "
+            "Whoever runs the service makes another."
+        )
+        return HTMLResponse(
+            login_html(to, said=said),
+            status_code=401,
+            headers={**_PRIVATE, "www-authenticate": 'Bearer realm="Tangent"'},
+        )
     # 303: the browser reads that page next, and reloading it sends no token again.
     response = RedirectResponse(to, status_code=303, headers=_PRIVATE)
     remember(request, response, secret, lasts=lasts)
@@ -76,5 +85,11 @@ def _account(request: Request, actor: Permitted) -> Response:
     store: Store = request.app.state.store
     token = None if actor.name is None else store.token(actor.name)
     has_session = session_secret(request) is not None
-    known = {"token": token, "has_session": has_session, "webhooks": store.webhooks(by=actor, only_own=True).items}
-    return HTMLResponse(render("account.html", **known, here="/account", json_url="/v1/account"), headers=_PRIVATE)
+    known = {
+        "token": token,
+        "has_session": has_session,
+        "webhooks": store.webhooks(by=actor, only_own=True).items,
+    }
+    return HTMLResponse(
+        render("account.html", **known, here="/account", json_url="/v1/account"), headers=_PRIVATE
+    )

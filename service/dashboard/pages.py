@@ -1,4 +1,7 @@
-"""The dashboard's routes: pages to read, parts of them for live updates, and as plain forms a study's verbs and submissions."""
+"""The dashboard's routes: pages to read, and parts of them for live updates.
+
+A study's verbs and submissions are plain forms.
+"""
 
 __all__ = ["dashboard_router", "static_files"]
 
@@ -45,7 +48,9 @@ def static_files() -> Assets:
 
 def dashboard_router() -> APIRouter:
     """Return the routes of all pages; they read `app.state.store` and ask `service.auth` who may."""
-    router = APIRouter(dependencies=[Depends(permitted)], include_in_schema=False, default_response_class=HTMLResponse)
+    router = APIRouter(
+        dependencies=[Depends(permitted)], include_in_schema=False, default_response_class=HTMLResponse
+    )
     router.add_api_route("/", _studies)
     router.add_api_route("/optimizers", _optimizers)
     router.add_api_route("/workloads", _workloads)
@@ -97,12 +102,23 @@ def _studies(
     page_token: Annotated[str | None, Query(max_length=512)] = None,
 ) -> Response:
     store = _store(request)
-    page = store.studies(state=state, workload=workload, suite=suite, page_size=_STUDIES_PER_PAGE, page_token=page_token)
+    page = store.studies(
+        state=state, workload=workload, suite=suite, page_size=_STUDIES_PER_PAGE, page_token=page_token
+    )
     catalog = store.catalog()
     cards, titles = catalog.workloads, {card.name: card.title for card in catalog.optimizers.values()}
     begun = {study.id: study for study in page.items if study.progress.completed and study.workload in cards}
-    leaders = {study_id: leader(best, cards[begun[study_id].workload], titles) for study_id, best in store.best_values(list(begun)).items()}
-    context: dict[str, Any] = {"page": page, "wanted": state and state.value, "workload": workload, "suite": suite, "token": page_token}
+    leaders = {
+        study_id: leader(best, cards[begun[study_id].workload], titles)
+        for study_id, best in store.best_values(list(begun)).items()
+    }
+    context: dict[str, Any] = {
+        "page": page,
+        "wanted": state and state.value,
+        "workload": workload,
+        "suite": suite,
+        "token": page_token,
+    }
     return _page(
         request,
         render(
@@ -120,7 +136,9 @@ def _studies(
 
 def _optimizers(request: Request) -> Response:
     cards = [(card, _hyperparameters(card)) for card in _store(request).catalog().optimizers.values()]
-    return _page(request, render("optimizers.html", cards=cards, here="/optimizers", json_url="/v1/optimizers"))
+    return _page(
+        request, render("optimizers.html", cards=cards, here="/optimizers", json_url="/v1/optimizers")
+    )
 
 
 def _hyperparameters(card: OptimizerCard) -> list[tuple[str, ...]]:
@@ -142,28 +160,44 @@ def _workloads(request: Request) -> Response:
     return _page(request, render("workloads.html", cards=cards, here="/workloads", json_url="/v1/workloads"))
 
 
-async def _study(request: Request, reader: Permitted, study_id: StudyId, query: Annotated[StudyPageQuery, Query()]) -> Response:
-    store, analyses = _store(request), _analyses(request)
-    return await analyses.apart(lambda: _page(request, study_html(store, analyses, study_id, query, reader=reader)), caller=caller_of(request))
-
-
-async def _study_update(
-    request: Request, reader: Permitted, study_id: StudyId, query: Annotated[StudyPageQuery, Query()], seen: Seen = ""
+async def _study(
+    request: Request, reader: Permitted, study_id: StudyId, query: Annotated[StudyPageQuery, Query()]
 ) -> Response:
     store, analyses = _store(request), _analyses(request)
     return await analyses.apart(
-        lambda: _update(request, study_update_html(store, analyses, study_id, query, reader=reader, seen=seen)), caller=caller_of(request)
+        lambda: _page(request, study_html(store, analyses, study_id, query, reader=reader)),
+        caller=caller_of(request),
     )
 
 
-async def _study_csv(request: Request, study_id: StudyId, query: Annotated[StudyPageQuery, Query()]) -> Response:
+async def _study_update(
+    request: Request,
+    reader: Permitted,
+    study_id: StudyId,
+    query: Annotated[StudyPageQuery, Query()],
+    seen: Seen = "",
+) -> Response:
+    store, analyses = _store(request), _analyses(request)
+    return await analyses.apart(
+        lambda: _update(
+            request, study_update_html(store, analyses, study_id, query, reader=reader, seen=seen)
+        ),
+        caller=caller_of(request),
+    )
+
+
+async def _study_csv(
+    request: Request, study_id: StudyId, query: Annotated[StudyPageQuery, Query()]
+) -> Response:
     store = _store(request)
     return await _analyses(request).filed(lambda: _csv(store, study_id, query))
 
 
 def _csv(store: Store, study_id: str, query: StudyPageQuery) -> Response:
     every = store.every_trial(study_id, phase=query.phase)
-    wanted = [t for t in every if query.arm in {None, t.arm} and (query.state is None or t.is_among(query.state))]
+    wanted = [
+        t for t in every if query.arm in {None, t.arm} and (query.state is None or t.is_among(query.state))
+    ]
     what = "trials" if query.phase == "search" else "confirmations"
     headers = {"Content-Disposition": f'attachment; filename="{study_id}-{what}.csv"'}
     return Response(trials_csv(wanted), media_type="text/csv; charset=utf-8", headers=headers)
@@ -174,14 +208,24 @@ def _study_again(study_id: str) -> RedirectResponse:
     return RedirectResponse(f"/studies/{study_id}", status_code=303)
 
 
-def _move(request: Request, caller: Permitted, study_id: StudyId, verb: Literal["pause", "resume", "stop", "cancel"]) -> RedirectResponse:
+def _move(
+    request: Request, caller: Permitted, study_id: StudyId, verb: Literal["pause", "resume", "stop", "cancel"]
+) -> RedirectResponse:
     _store(request).move(study_id, StudyMove(verb), by=caller)
     return _study_again(study_id)
 
 
 def _confirm(request: Request, caller: Permitted, study_id: StudyId, form: Form) -> RedirectResponse:
-    store, asked = _store(request), extension_of({name: text for name, text in form.items() if name == "seeds"})
-    store.extend(study_id, confirming(store.study(study_id).spec, seeds=asked.seeds), by=caller, if_version=version_of(form))
+    store, asked = (
+        _store(request),
+        extension_of({name: text for name, text in form.items() if name == "seeds"}),
+    )
+    store.extend(
+        study_id,
+        confirming(store.study(study_id).spec, seeds=asked.seeds),
+        by=caller,
+        if_version=version_of(form),
+    )
     return _study_again(study_id)
 
 
@@ -196,21 +240,33 @@ def _suites(request: Request) -> Response:
 
 async def _suite(request: Request, name: SuiteName) -> Response:
     store, analyses = _store(request), _analyses(request)
-    return await analyses.apart(lambda: _page(request, suite_html(store, analyses, name)), caller=caller_of(request))
+    return await analyses.apart(
+        lambda: _page(request, suite_html(store, analyses, name)), caller=caller_of(request)
+    )
 
 
-async def _compare(request: Request, study: Annotated[tuple[str, ...], Query(max_length=64)] = ()) -> Response:
+async def _compare(
+    request: Request, study: Annotated[tuple[str, ...], Query(max_length=64)] = ()
+) -> Response:
     store, analyses = _store(request), _analyses(request)
-    return await analyses.apart(lambda: _page(request, comparison_html(store, analyses, study)), caller=caller_of(request))
+    return await analyses.apart(
+        lambda: _page(request, comparison_html(store, analyses, study)), caller=caller_of(request)
+    )
 
 
 async def _new(
-    request: Request, caller: Permitted, study: Annotated[str | None, Query(pattern=r"^[a-z0-9]{1,16}$")] = None, check: int | None = None
+    request: Request,
+    caller: Permitted,
+    study: Annotated[str | None, Query(pattern=r"^[a-z0-9]{1,16}$")] = None,
+    check: int | None = None,
 ) -> Response:
     # Better told before the study is written than after.
     check_role(caller, "submitter")
     store, analyses = _store(request), _analyses(request)
-    return await analyses.apart(lambda: _page(request, submission_html(store, analyses, study_id=study, check=check)), caller=caller_of(request))
+    return await analyses.apart(
+        lambda: _page(request, submission_html(store, analyses, study_id=study, check=check)),
+        caller=caller_of(request),
+    )
 
 
 def _submit(request: Request, caller: Permitted, form: Form) -> Response:

@@ -1,4 +1,7 @@
-"""What pruning does to a study, in words and as a table: where the rungs are, who came to them and went on, how many epochs each arm trained."""
+"""What pruning does to a study, in words and as a table.
+
+Where the rungs are, who came to them and went on, how many epochs each arm trained.
+"""
 
 __all__ = ["Rungs", "epochs_said", "pruner_said", "rungs_of", "rungs_said"]
 
@@ -43,7 +46,10 @@ def rungs_said(study: StudyView, *, bracket: int = 0) -> str:
     found = rungs(study.spec.pruner, study.epochs, bracket=bracket)
     if not found:
         return f"no rung, all {plural(study.epochs, 'epoch')} at once"
-    return f"rung{'' if len(found) == 1 else 's'} after epoch{'' if len(found) == 1 else 's'} {_listed(found)} of {count(study.epochs)}"
+    return (
+        f"rung{'' if len(found) == 1 else 's'} after epoch{'' if len(found) == 1 else 's'} "
+        f"{_listed(found)} of {count(study.epochs)}"
+    )
 
 
 def pruner_said(study: StudyView) -> str:
@@ -53,13 +59,19 @@ def pruner_said(study: StudyView) -> str:
         case NoPruner():
             return "none: every trial is trained to its last epoch"
         case Hyperband():
-            return f"{pruner}; {brackets(pruner, study.epochs)} brackets, the first with {rungs_said(study)}, each other with one rung fewer"
+            return (
+                f"{pruner}; {brackets(pruner, study.epochs)} brackets, the first with "
+                f"{rungs_said(study)}, each other with one rung fewer"
+            )
         case _:
             return f"{pruner}; {rungs_said(study)}"
 
 
 def epochs_said(study: StudyView, arms: Sequence[ArmView]) -> str:
-    """Return whether the arms train equally many epochs, and if not why, in one sentence; nothing of a study of one arm."""
+    """Return whether the arms train equally many epochs, and if not why, in one sentence.
+
+    Nothing of a study of one arm.
+    """
     if len(arms) < 2:
         return ""
     planned = [arm.progress.epochs for arm in arms]
@@ -67,9 +79,15 @@ def epochs_said(study: StudyView, arms: Sequence[ArmView]) -> str:
     is_median = isinstance(study.spec.pruner, Median)
     if study.state not in CLOSED_STUDY_STATES:
         if min(planned) != max(planned):
-            return f"The arms are to train {_span(planned)} epochs, for their spaces do not hold equally many configurations."
+            return (
+                f"The arms are to train {_span(planned)} epochs, for their spaces do not "
+                "hold equally many configurations."
+            )
         if is_median:
-            return f"Each arm trains at most {plural(planned[0], 'epoch')}; with the pruner median it depends on its trials how many."
+            return (
+                f"Each arm trains at most {plural(planned[0], 'epoch')}; with the pruner "
+                "median it depends on its trials how many."
+            )
         return f"Each arm is to train {plural(planned[0], 'epoch')}."
     if min(done) == max(done):
         return f"Each arm trained {plural(done[0], 'epoch')}."
@@ -101,7 +119,9 @@ def rungs_of(study: StudyView, arms: Sequence[ArmView], trials: Sequence[TrialVi
     A trial that diverged or failed on its way to a rung has come there, as the worst.
     """
     pruner = study.spec.pruner
-    of_bracket = [rungs(pruner, study.epochs, bracket=bracket) for bracket in range(brackets(pruner, study.epochs))]
+    of_bracket = [
+        rungs(pruner, study.epochs, bracket=bracket) for bracket in range(brackets(pruner, study.epochs))
+    ]
     epochs = of_bracket[0]
     if not epochs or not trials:
         return None
@@ -109,15 +129,25 @@ def rungs_of(study: StudyView, arms: Sequence[ArmView], trials: Sequence[TrialVi
     rows: list[tuple[str, ...]] = []
     for arm in arms:
         mine = [trial for trial in trials if trial.arm == arm.name]
-        cells = [_cell([trial for trial in mine if epoch in of_bracket[trial.bracket]], epoch) for epoch in shown]
+        cells = [
+            _cell([trial for trial in mine if epoch in of_bracket[trial.bracket]], epoch) for epoch in shown
+        ]
         rows.append((label(arm), *cells, count(arm.progress.completed)))
     brackets_said = ", all brackets together" if len(of_bracket) > 1 else ""
     so_far = "" if study.state in CLOSED_STUDY_STATES else " so far"
-    left_out = "" if shown == epochs else f" {count(len(epochs) - len(shown))} rungs before the last are left out."
+    left_out = (
+        "" if shown == epochs else f" {count(len(epochs) - len(shown))} rungs before the last are left out."
+    )
     return Rungs(
-        caption=f"How many of the trials that came to each rung went on{brackets_said}. Pruned{so_far}: {count(study.progress.pruned)} "
-        f"of {plural(len(trials), 'trial')}.{left_out}",
-        headers=("Arm", *(f"On from epoch {count(epoch)}" for epoch in shown), f"Trained to epoch {count(study.epochs)}"),
+        caption=(
+            f"How many of the trials that came to each rung went on{brackets_said}. Pruned{so_far}: "
+            f"{count(study.progress.pruned)} of {plural(len(trials), 'trial')}.{left_out}"
+        ),
+        headers=(
+            "Arm",
+            *(f"On from epoch {count(epoch)}" for epoch in shown),
+            f"Trained to epoch {count(study.epochs)}",
+        ),
         rows=tuple(rows),
     )
 
@@ -128,8 +158,20 @@ def _cell(trials: Sequence[TrialView], epoch: int) -> str:
     stopped = [trial for trial in trials if trial.to_epoch == epoch]
     died = sum(trial.state in _DIED for trial in stopped)
     waits = sum(trial.is_waiting for trial in stopped)
-    came = went_on + died + waits + sum(trial.state in {TrialState.PRUNED, TrialState.CANCELLED} and trial.epochs_done == epoch for trial in stopped)
+    came = (
+        went_on
+        + died
+        + waits
+        + sum(
+            trial.state in {TrialState.PRUNED, TrialState.CANCELLED} and trial.epochs_done == epoch
+            for trial in stopped
+        )
+    )
     if not came:
         return ABSENT
-    asides = [f"{count(n)} {word}" for n, word in ((waits, "wait" if waits > 1 else "waits"), (died, "lost on the way")) if n]
+    asides = [
+        f"{count(n)} {word}"
+        for n, word in ((waits, "wait" if waits > 1 else "waits"), (died, "lost on the way"))
+        if n
+    ]
     return f"{count(went_on)} of {count(came)}" + (f" ({', '.join(asides)})" if asides else "")

@@ -18,7 +18,14 @@ from studies.analysis.numbers import count, duration, metric, number, plural, sc
 
 _BACKTICKS = re.compile(r"`([^`]+)`")
 # What the frame of every page looks for.
-_FRAME: dict[str, Any] = {"json_url": None, "more_json": (), "has_charts": False, "live_url": None, "here": None, "oob": ""}
+_FRAME: dict[str, Any] = {
+    "json_url": None,
+    "more_json": (),
+    "has_charts": False,
+    "live_url": None,
+    "here": None,
+    "oob": "",
+}
 
 
 def address(path: str, **query: object) -> str:
@@ -35,8 +42,27 @@ def _prose(text: str) -> Markup:
 @cache
 def _environment() -> Environment:
     # Jinja types its tables by what it starts with.
-    environment: Any = Environment(loader=PackageLoader("service.dashboard"), autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    written = (change, count, duration, instant, interval, metric, number, p_value, plural, scalar, score, span, spread)
+    environment: Any = Environment(
+        loader=PackageLoader("service.dashboard"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+    )
+    written = (
+        change,
+        count,
+        duration,
+        instant,
+        interval,
+        metric,
+        number,
+        p_value,
+        plural,
+        scalar,
+        score,
+        span,
+        spread,
+    )
     environment.filters.update(prose=_prose, **{write.__name__: write for write in written})
     environment.globals.update(address=address, arm_style=arm_style, asset=assets().url, label=label)
     return environment

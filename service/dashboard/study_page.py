@@ -14,7 +14,14 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from service.analyses import Analyses
 from service.dashboard.captions import ranked
-from service.dashboard.figures import Against, FigureData, budget_charts, confirmed_charts, furthest_pruned, study_charts
+from service.dashboard.figures import (
+    Against,
+    FigureData,
+    budget_charts,
+    confirmed_charts,
+    furthest_pruned,
+    study_charts,
+)
 from service.dashboard.packing import fit_said
 from service.dashboard.pruning import epochs_said, pruner_said, rungs_of
 from service.dashboard.rendering import address, render
@@ -41,7 +48,10 @@ def _none_if_empty(value: object) -> object:
 
 
 class StudyPageQuery(BaseModel):
-    """What of a study its page shows: which trials the table has, and what the budget curves are drawn against."""
+    """What of a study its page shows.
+
+    Which trials the table has, and what the budget curves are drawn against.
+    """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -76,21 +86,33 @@ class _Seen:
     @classmethod
     def of(cls, study: StudyView, *, has_dispatcher: bool) -> "_Seen":
         p = study.progress
-        # Figures of thousands of trials take their time: at most some 200 times in a study's life, and once it is closed.
+        # Figures of thousands of trials take their time: at most some 200 times in a study's life, and once
+        # it is closed.
         is_closed = study.state in CLOSED_STUDY_STATES
         step, runs = math.ceil(p.trials / 200), math.ceil(p.confirmations / 50) or 1
         drawn = p.finished if p.finished < step or is_closed else p.finished // step * step
         confirmed = p.confirmations_finished if is_closed else p.confirmations_finished // runs * runs
         come = f"{p.epochs_done // math.ceil(p.epochs / 400)}-{drawn}"
         # A promotion changes nothing but how many wait.
-        now = (study.version, p.finished, p.running, p.epochs_done, p.waiting, p.confirmations_finished, p.confirmations_running, int(has_dispatcher))
+        now = (
+            study.version,
+            p.finished,
+            p.running,
+            p.epochs_done,
+            p.waiting,
+            p.confirmations_finished,
+            p.confirmations_running,
+            int(has_dispatcher),
+        )
         return cls("-".join(map(str, now)), come, f"{drawn}-{confirmed}-{is_closed:d}")
 
     def __str__(self) -> str:
         return f"{self.study}.{self.rungs}.{self.figures}"
 
 
-def study_html(store: Store, analyses: Analyses, study_id: str, query: StudyPageQuery, *, reader: Actor) -> str:
+def study_html(
+    store: Store, analyses: Analyses, study_id: str, query: StudyPageQuery, *, reader: Actor
+) -> str:
     """Return a study's page, as it is for this reader: only who may change the study is offered to.
 
     Raises:
@@ -108,12 +130,20 @@ def study_html(store: Store, analyses: Analyses, study_id: str, query: StudyPage
         json_url=f"/v1/studies/{study_id}",
         more_json=[f"/v1/studies/{study_id}/{part}" for part in ("analysis", "arms", "trials", "events")],
         spec_json=study.spec.model_dump_json(indent=2),
-        trial_states=[asked.value for asked in TrialFilter if asked is not TrialFilter.WAITING or not isinstance(study.spec.pruner, NoPruner)],
+        trial_states=[
+            asked.value
+            for asked in TrialFilter
+            if asked is not TrialFilter.WAITING or not isinstance(study.spec.pruner, NoPruner)
+        ],
     )
 
 
-def study_update_html(store: Store, analyses: Analyses, study_id: str, query: StudyPageQuery, *, reader: Actor, seen: str) -> str | None:
-    """Return what has changed of a study's page since `seen`, or None when nothing has; the analysis and its figures only when a trial has finished.
+def study_update_html(
+    store: Store, analyses: Analyses, study_id: str, query: StudyPageQuery, *, reader: Actor, seen: str
+) -> str | None:
+    """Return what has changed of a study's page since `seen`, or None when nothing has.
+
+    The analysis and its figures only when a trial has finished.
 
     Raises:
         StudyNotFound, ArmNotFound, SpecInvalid: as for the page.
@@ -158,7 +188,11 @@ def _drawn(analysis: StudyAnalysis, against: Against, store: Store) -> dict[str,
         arms=record.arms,
         trials=record.trials,
         analysis=analysis,
-        best_runs={arm.name: record.measurements.get(arm.best.trial_id, ()) for arm in record.arms if arm.best is not None},
+        best_runs={
+            arm.name: record.measurements.get(arm.best.trial_id, ())
+            for arm in record.arms
+            if arm.best is not None
+        },
         pruned_runs={name: tuple(store.measurements(t.id) for t in some) for name, some in pruned.items()},
     )
     has_results = record.study.progress.finished > 0
@@ -173,18 +207,27 @@ def _drawn(analysis: StudyAnalysis, against: Against, store: Store) -> dict[str,
 
 
 def _has_dispatcher(store: Store, study: StudyView) -> bool:
-    """Return whether a dispatcher lives, as far as this study's page wants to know: only while it waits for one."""
+    """Return whether a dispatcher lives, as far as this study's page wants to know.
+
+    Only while it waits for one.
+    """
     return study.state is not StudyState.QUEUED or alive(store.dispatchers()) > 0
 
 
-def _context(store: Store, study: StudyView, arms: Sequence[ArmView], query: StudyPageQuery, reader: Actor) -> dict[str, Any]:
+def _context(
+    store: Store, study: StudyView, arms: Sequence[ArmView], query: StudyPageQuery, reader: Actor
+) -> dict[str, Any]:
     verbs = study.verbs if may_change(reader, study.owner) else ()
     has_dispatcher = _has_dispatcher(store, study)
     # Trials go on finishing while a study is paused, so only a closed one is done with.
     is_live = study.state not in CLOSED_STUDY_STATES
     by_rank = [arm for arm, _ in ranked(arms, study.workload_card)]
     names = {arm.name for arm in arms}
-    more = [card for card in store.catalog().optimizers.values() if card.name not in names] if "extend" in verbs else []
+    more = (
+        [card for card in store.catalog().optimizers.values() if card.name not in names]
+        if "extend" in verbs
+        else []
+    )
     return {
         "study": study,
         "verbs": verbs,
@@ -197,7 +240,9 @@ def _context(store: Store, study: StudyView, arms: Sequence[ArmView], query: Stu
         "epochs_said": epochs_said(study, arms),
         "fits_said": {arm.name: fit_said(arm.fit) for arm in arms},
         "has_rungs": not isinstance(study.spec.pruner, NoPruner),
-        "elapsed": None if study.started_at is None else ((study.ended_at or datetime.now(UTC)) - study.started_at).total_seconds(),
+        "elapsed": None
+        if study.started_at is None
+        else ((study.ended_at or datetime.now(UTC)) - study.started_at).total_seconds(),
         "trials": store.trials(
             study.id,
             phase=query.phase,
@@ -213,13 +258,21 @@ def _context(store: Store, study: StudyView, arms: Sequence[ArmView], query: Stu
         "searched": _searched,
         "shown_parameters": _of_best,
         "is_live": is_live,
-        "live_url": query.address(f"/studies/{study.id}/live", seen=_Seen.of(study, has_dispatcher=has_dispatcher)) if is_live else None,
+        "live_url": query.address(
+            f"/studies/{study.id}/live", seen=_Seen.of(study, has_dispatcher=has_dispatcher)
+        )
+        if is_live
+        else None,
     }
 
 
 def _searched(arm: ArmView, parameters: Parameters) -> Parameters:
     """Return what tells one trial of an arm from another: lr, and all that is not fixed."""
-    return {name: value for name, value in parameters.items() if name == "lr" or not isinstance(arm.space.get(name), Fixed)}
+    return {
+        name: value
+        for name, value in parameters.items()
+        if name == "lr" or not isinstance(arm.space.get(name), Fixed)
+    }
 
 
 def _of_best(arm: ArmView) -> Parameters:

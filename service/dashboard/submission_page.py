@@ -1,4 +1,7 @@
-"""The page on which a study is written down and submitted: empty, as a clone of another, or as a check of one proposes it."""
+"""The page on which a study is written down and submitted.
+
+Empty, as a clone of another, or as a check of one proposes it.
+"""
 
 __all__ = ["faulty_html", "refused_html", "submission_html", "submitted_spec"]
 
@@ -38,8 +41,12 @@ def submission_html(store: Store, analyses: Analyses, *, study_id: str | None, c
         return _page(study.spec.model_dump_json(indent=2), of=study)
     checks = analyses.of(study_id).checks
     if not 0 <= check < len(checks) or checks[check].spec is None:
-        raise NotFound(f"study {study_id} has no check {check} that proposes a study; its page lists those it has now")
-    return _page(json.dumps(checks[check].spec, indent=2, ensure_ascii=False), of=study, why=checks[check].sentence)
+        raise NotFound(
+            f"study {study_id} has no check {check} that proposes a study; its page lists those it has now"
+        )
+    return _page(
+        json.dumps(checks[check].spec, indent=2, ensure_ascii=False), of=study, why=checks[check].sentence
+    )
 
 
 def submitted_spec(text: str) -> StudySpec | str:
@@ -62,6 +69,13 @@ def refused_html(text: str, reason: str) -> str:
     return _page(text, refused=reason)
 
 
-def _page(spec: str, *, of: StudyView | None = None, why: str | None = None, problems: Sequence[SpecProblem] = (), refused: str | None = None) -> str:
+def _page(
+    spec: str,
+    *,
+    of: StudyView | None = None,
+    why: str | None = None,
+    problems: Sequence[SpecProblem] = (),
+    refused: str | None = None,
+) -> str:
     context: dict[str, Any] = {"spec": spec, "of": of, "why": why, "problems": problems, "refused": refused}
     return render("new.html", **context)

@@ -1,6 +1,9 @@
-"""How the page looks where Python decides it: the content security policy, each arm's colour, dash and marker, and the look of a figure.
+"""How the page looks where Python decides it.
 
-Colours are names of CSS variables (`var(--arm-0)`), which `static/charts.js` looks up: style.css alone knows the light and the dark value.
+The content security policy, each arm's colour, dash and marker, and the look of a figure.
+
+Colours are names of CSS variables (`var(--arm-0)`), which `static/charts.js` looks up: style.css alone knows
+the light and the dark value.
 """
 
 __all__ = ["CONTENT_SECURITY_POLICY", "ArmStyle", "arm_style"]
@@ -9,8 +12,9 @@ import math
 from dataclasses import dataclass
 from typing import Final
 
-# plotly.min.js 4.1.1 always adds MapLibre's stylesheet, as one inline <style>; its hash keeps the browser's console quiet. With another version
-# of plotly the browser refuses that stylesheet, which only maps need. Plotly's own rules are in static/plotly.css, to the same end.
+# plotly.min.js 4.1.1 always adds MapLibre's stylesheet, as one inline <style>; its hash keeps the browser's
+# console quiet. With another version of plotly the browser refuses that stylesheet, which only maps need.
+# Plotly's own rules are in static/plotly.css, to the same end.
 _MAPLIBRE_STYLE: Final = "'sha256-ji27qzEtxXZW+7dun6UwjHXJ18e6WAin1VvNtkzIE/o='"
 
 CONTENT_SECURITY_POLICY: Final = "; ".join(
@@ -43,7 +47,10 @@ _DASHES: Final = (
 
 
 def _corners(n: int, *, first: float, inner: float | None = None) -> str:
-    """Return an SVG path round n corners, the first at this angle in degrees; with `inner` a star's notches between them."""
+    """Return an SVG path round n corners, the first at this angle in degrees.
+
+    With `inner` a star's notches between them.
+    """
     radii = [4.6] if inner is None else [5.4, inner]
     steps = n * len(radii)
     at = [(radii[i % len(radii)], math.radians(first + 360 * i / steps)) for i in range(steps)]
@@ -87,11 +94,20 @@ class ArmStyle:
 
 
 def arm_style(position: int) -> ArmStyle:
-    """Return the style of the arm at `position` (from 0); the 64 arms that a study may have all differ in colour, dash or marker."""
+    """Return the style of the arm at `position` (from 0).
+
+    The 64 arms that a study may have all differ in colour, dash or marker.
+    """
     turn, number = divmod(position, _COLOURS)
     dash, dash_array = _DASHES[(position + turn) % len(_DASHES)]
     marker, outline = _MARKERS[(number + turn) % len(_MARKERS)]
     colour = f"var(--arm-{number})"
     return ArmStyle(
-        number=number, colour=colour, faint=f"var(--arm-{number}-faint)", dash=dash, dash_array=dash_array, marker=marker, outline=outline
+        number=number,
+        colour=colour,
+        faint=f"var(--arm-{number}-faint)",
+        dash=dash,
+        dash_array=dash_array,
+        marker=marker,
+        outline=outline,
     )

@@ -35,7 +35,10 @@ def trial_html(store: Store, trial_id: str) -> str:
         has_charts=True,
         json_url=f"/v1/trials/{trial_id}",
         more_json=[f"/v1/trials/{trial_id}/measurements"],
-        configuration=[(name, scalar(trial.parameters.get(name)), over(dimension)) for name, dimension in arm.space.items()],
+        configuration=[
+            (name, scalar(trial.parameters.get(name)), over(dimension))
+            for name, dimension in arm.space.items()
+        ],
         python=recipe(arm.optimizer, trial.parameters, decay_1d=study.spec.training.decay_1d).rstrip(),
     )
 
@@ -47,7 +50,11 @@ def trial_update_html(store: Store, trial_id: str, *, seen: str) -> str | None:
         TrialNotFound: there is none.
     """
     trial = store.trial(trial_id)
-    return None if seen == _seen(trial) else render("trial/update.html", **_context(store, trial), oob=OUT_OF_BAND)
+    return (
+        None
+        if seen == _seen(trial)
+        else render("trial/update.html", **_context(store, trial), oob=OUT_OF_BAND)
+    )
 
 
 def over(dimension: AnyDimension) -> str:
@@ -82,7 +89,15 @@ def _context(store: Store, trial: TrialView) -> dict[str, Any]:
         # Of a study with many losses they take a moment to find.
         "requeued": store.requeued(trial.id) if trial.attempt > 1 else (),
         "charts": trial_charts(measurements, arm=arm, card=study.workload_card),
-        "measured_headers": ("Epoch", "Time", "lr", "Training loss", "Validation loss", f"Validation {study.workload_card.metric}", *_PROBES),
+        "measured_headers": (
+            "Epoch",
+            "Time",
+            "lr",
+            "Training loss",
+            "Validation loss",
+            f"Validation {study.workload_card.metric}",
+            *_PROBES,
+        ),
         "measured_rows": [_row(m, study) for m in measurements],
         "is_live": is_live,
         "live_url": address(f"/trials/{trial.id}/live", seen=_seen(trial)) if is_live else None,
@@ -112,40 +127,73 @@ def _bracket(trial: TrialView, study: StudyView) -> str:
     pruner = study.spec.pruner
     if not isinstance(pruner, Hyperband):
         return ""
-    return f"{count(trial.bracket + 1)} of {count(brackets(pruner, study.epochs))}: {rungs_said(study, bracket=trial.bracket)}"
+    return (
+        f"{count(trial.bracket + 1)} of {count(brackets(pruner, study.epochs))}: "
+        f"{rungs_said(study, bracket=trial.bracket)}"
+    )
 
 
 def _outcome(trial: TrialView, study: StudyView, measurements: tuple[MeasurementView, ...]) -> str:
     reason = f" {trial.reason[:1].upper()}{trial.reason[1:].rstrip('.')}." if trial.reason else ""
     done = f"{trial.epochs_done} of {plural(study.epochs, 'epoch')}"
-    at_rung = f"at the rung after epoch {count(trial.epochs_done)} of {count(study.epochs)}{_with_value(trial, study, measurements)}"
+    at_rung = (
+        f"at the rung after epoch {count(trial.epochs_done)} of "
+        f"{count(study.epochs)}{_with_value(trial, study, measurements)}"
+    )
     match trial.state:
         case TrialState.QUEUED if trial.is_waiting:
-            return f"It waits {at_rung}: it will be promoted or pruned when enough trials of its arm have come there.{reason}"
-        case TrialState.QUEUED if trial.epochs_done in rungs(study.spec.pruner, study.epochs, bracket=trial.bracket):
-            return f"Promoted {at_rung}; it waits for a worker to train it to epoch {count(trial.to_epoch)}.{reason}"
+            return (
+                f"It waits {at_rung}: it will be promoted or pruned when enough trials of "
+                f"its arm have come there.{reason}"
+            )
+        case TrialState.QUEUED if trial.epochs_done in rungs(
+            study.spec.pruner, study.epochs, bracket=trial.bracket
+        ):
+            return (
+                f"Promoted {at_rung}; it waits for a worker to train it to epoch "
+                f"{count(trial.to_epoch)}.{reason}"
+            )
         case TrialState.QUEUED:
             return f"It waits for a worker.{reason}"
         case TrialState.RUNNING:
-            stop = f", to the rung after epoch {count(trial.to_epoch)} first" if trial.to_epoch < study.epochs else ""
+            stop = (
+                f", to the rung after epoch {count(trial.to_epoch)} first"
+                if trial.to_epoch < study.epochs
+                else ""
+            )
             return f"In training: {done} done{stop}."
         case TrialState.COMPLETED:
             return f"Trained for {done}.{reason}"
         case TrialState.PRUNED:
-            return f"Pruned {at_rung}: others of its arm were better there. It counts in no best value.{reason}"
+            return (
+                f"Pruned {at_rung}: others of its arm were better there. It counts in no best value.{reason}"
+            )
         case TrialState.DIVERGED:
             return f"Diverged after {done}; that is a result of its configuration.{reason}"
         case TrialState.FAILED:
-            return f"Lost to a fault of machine or workload after {done}, which says nothing of the optimizer.{reason}"
+            return (
+                f"Lost to a fault of machine or workload after {done}, which says "
+                f"nothing of the optimizer.{reason}"
+            )
         case TrialState.CANCELLED:
             return f"Ended after {done}.{reason}"
 
 
 def _with_value(trial: TrialView, study: StudyView, measurements: tuple[MeasurementView, ...]) -> str:
-    """Return the objective that the trial had at its rung, as it is compared there; nothing where it is not finite."""
+    """Return the objective that the trial had at its rung, as it is compared there.
+
+    Nothing where it is not finite.
+    """
     card = study.workload_card
-    values = [m.validation_metric for m in measurements if m.validation_metric is not None and m.epoch <= trial.epochs_done]
+    values = [
+        m.validation_metric
+        for m in measurements
+        if m.validation_metric is not None and m.epoch <= trial.epochs_done
+    ]
     if not values or (study.spec.objective.at == "last" and measurements[-1].validation_metric is None):
         return ""
     best = max(values) if card.direction == "maximize" else min(values)
-    return f" with {metric(values[-1] if study.spec.objective.at == 'last' else best, card.unit)}{metric_unit(card.unit)} validation {card.metric}"
+    return (
+        f" with {metric(values[-1] if study.spec.objective.at == 'last' else best, card.unit)}"
+        f"{metric_unit(card.unit)} validation {card.metric}"
+    )

@@ -38,7 +38,8 @@ _FIELDS = (
 def trials_csv(trials: Sequence[TrialView]) -> str:
     """Return RFC 4180 text with a header row; numbers in full, missing values empty, times in ISO 8601.
 
-    Hyperparameters that any of the trials has follow the fixed columns; one that a trial lacks is empty there.
+    Hyperparameters that any of the trials has follow the fixed columns; one that a trial lacks is empty
+    there.
     """
     names = list(dict.fromkeys(name for trial in trials for name in trial.parameters))
     text = io.StringIO()
@@ -46,7 +47,12 @@ def trials_csv(trials: Sequence[TrialView]) -> str:
     writer.writerow([*_FIELDS, *names])
     for trial in trials:
         fields = trial.model_dump(mode="json", include=set(_FIELDS))
-        writer.writerow([*(_cell(fields[name]) for name in _FIELDS), *(_cell(trial.parameters.get(name)) for name in names)])
+        writer.writerow(
+            [
+                *(_cell(fields[name]) for name in _FIELDS),
+                *(_cell(trial.parameters.get(name)) for name in names),
+            ]
+        )
     return text.getvalue()
 
 

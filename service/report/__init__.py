@@ -1,3 +1,6 @@
-"""A study in a form to hand on: reports as JSON, Markdown, HTML and LaTeX, and the bundle that holds everything needed to run it again."""
+"""A study in a form to hand on.
+
+Reports as JSON, Markdown, HTML and LaTeX, and the bundle that holds everything needed to run it again.
+"""
 
 __all__: list[str] = []

@@ -1,4 +1,6 @@
-"""Writes a study's bundle: a zip file with all that is needed to read the study without Tangent, and to run it again with it.
+"""Writes a study's bundle.
+
+A zip file with all that is needed to read the study without Tangent, and to run it again with it.
 
 The same record gives the same bytes: files in a fixed order, under a fixed time.
 """
@@ -106,7 +108,11 @@ def write_bundle(store: Store, report: StudyReport, into: IO[bytes]) -> None:
     # A study that was extended meanwhile has trials of arms that this report does not know yet.
     known = (trial for trial in store.every_trial(study.id, phase=None) if trial.arm in places)
     trials = sorted(known, key=lambda t: (places[t.arm], t.phase != "search", t.number))
-    with zipfile.ZipFile(into, "w", compresslevel=6) as archive, tempfile.TemporaryFile() as parquet, tempfile.TemporaryFile() as text:
+    with (
+        zipfile.ZipFile(into, "w", compresslevel=6) as archive,
+        tempfile.TemporaryFile() as parquet,
+        tempfile.TemporaryFile() as text,
+    ):
         written = _Zip(archive)
         written.text("README.txt", _readme(study))
         written.json("spec.json", study.spec.model_dump(mode="json"))
@@ -128,13 +134,20 @@ def write_bundle(store: Store, report: StudyReport, into: IO[bytes]) -> None:
         written.text("VERSION", f"{code_version()}\nbundle format {FORMAT}\n")
         assert list(written.entries) == list(FILES), "every file is explained"
         manifest = Manifest(
-            written_by=code_version(), study_id=study.id, name=study.name, state=study.state, created_at=study.created_at, files=written.entries
+            written_by=code_version(),
+            study_id=study.id,
+            name=study.name,
+            state=study.state,
+            created_at=study.created_at,
+            files=written.entries,
         )
         written.json(MANIFEST, manifest.model_dump(mode="json"))
     into.flush()
 
 
-def _measurements(store: Store, study: StudyView, trials: list[TrialView], parquet: IO[bytes], text: IO[bytes]) -> None:
+def _measurements(
+    store: Store, study: StudyView, trials: list[TrialView], parquet: IO[bytes], text: IO[bytes]
+) -> None:
     # pyarrow is slow to import, and only bundles need it.
     from service.report.columns import MeasurementFiles
 
@@ -144,7 +157,10 @@ def _measurements(store: Store, study: StudyView, trials: list[TrialView], parqu
             some = trials[first : first + at_a_time]
             found = store.measurements_of([trial.id for trial in some])
             # A study that is still trained has moved on since its trials were read.
-            files.write((trial, [m for m in found.get(trial.id, ()) if m.epoch <= trial.epochs_done]) for trial in some)
+            files.write(
+                (trial, [m for m in found.get(trial.id, ()) if m.epoch <= trial.epochs_done])
+                for trial in some
+            )
 
 
 def _plan(report: StudyReport) -> ResolvedStudy:
@@ -168,10 +184,16 @@ def _seeds(study: StudyView) -> dict[str, Any]:
 
 def _readme(study: StudyView) -> str:
     wide = max(len(name) for name in (*FILES, MANIFEST))
-    lines = [f"{name:<{wide}}  {said}" for name, said in (*FILES.items(), (MANIFEST, "Size and SHA-256 of every other file."))]
+    lines = [
+        f"{name:<{wide}}  {said}"
+        for name, said in (*FILES.items(), (MANIFEST, "Size and SHA-256 of every other file."))
+    ]
     return "\n".join(
         (
-            f"Study {study.id}, a comparison of optimizers made with Tangent; it was {study.state.value} when this was written.",
+            (
+                f"Study {study.id}, a comparison of optimizers made with Tangent; it was "
+                f"{study.state.value} when this was written."
+            ),
             "",
             "To run it again and see whether it comes out the same:",
             "",
@@ -179,8 +201,14 @@ def _readme(study: StudyView) -> str:
             "",
             *lines,
             "",
-            "Times in seconds are training time; where trials were trained together, each has its share. In CSV files a value is empty where",
-            "there is none, and text that a spreadsheet would take for a formula has an apostrophe before it.",
+            (
+                "Times in seconds are training time; where trials were trained together, each has its "
+                "share. In CSV files a value is empty where"
+            ),
+            (
+                "there is none, and text that a spreadsheet would take for a "
+                "formula has an apostrophe before it."
+            ),
             "",
         )
     )

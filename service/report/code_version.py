@@ -19,7 +19,11 @@ class CodeVersion(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     version: str = Field(description="Version of the distribution `tangent-studies`.")
-    commit: str | None = Field(description="Git commit that it was installed from or is checked out at; none where that is not known.")
+    commit: str | None = Field(
+        description=(
+            "Git commit that it was installed from or is checked out at; none where that is not known."
+        )
+    )
 
     def __str__(self) -> str:
         """Return the version in words."""
@@ -37,17 +41,29 @@ def code_version() -> CodeVersion:
 
 
 def _installed_from(installed: Distribution) -> str | None:
-    """Return the commit that pip has noted (PEP 610's direct_url.json), or that of the checkout which an editable installation runs from."""
+    """Return the commit that pip has noted (PEP 610's direct_url.json).
+
+    For an editable installation, that of the checkout which it runs from.
+    """
     try:
         noted: dict[str, Any] = json.loads(installed.read_text("direct_url.json") or "{}")
     except ValueError:
         return None
     commit = noted.get("vcs_info", {}).get("commit_id")
-    return commit if commit is not None else _checked_out() if noted.get("dir_info", {}).get("editable") else None
+    return (
+        commit
+        if commit is not None
+        else _checked_out()
+        if noted.get("dir_info", {}).get("editable")
+        else None
+    )
 
 
 def _checked_out() -> str | None:
-    """Return the commit of the checkout that this file lies in, read from git's own files; None where there is none."""
+    """Return the commit of the checkout that this file lies in, read from git's own files.
+
+    None where there is none.
+    """
     git = Path(__file__).parents[2] / ".git"
     try:
         head = (git / "HEAD").read_text(encoding="ascii").strip()
@@ -56,7 +72,9 @@ def _checked_out() -> str | None:
         name = head.removeprefix("ref: ")
         if (git / name).is_file():
             return (git / name).read_text(encoding="ascii").strip()
-        packed = (line.partition(" ") for line in (git / "packed-refs").read_text(encoding="ascii").splitlines())
+        packed = (
+            line.partition(" ") for line in (git / "packed-refs").read_text(encoding="ascii").splitlines()
+        )
         return next((commit for commit, _, ref in packed if ref == name), None)
     except (OSError, UnicodeDecodeError):
         return None

@@ -1,4 +1,7 @@
-"""Trials and measurements in columns: Parquet with types, and measurements as CSV beside it in the same pass."""
+"""Trials and measurements in columns.
+
+Parquet with types, and measurements as CSV beside it in the same pass.
+"""
 
 __all__ = ["MeasurementFiles", "trial_table"]
 
@@ -56,7 +59,10 @@ def _type(name: str) -> Any:
 
 
 def _kind(values: Sequence[Scalar]) -> str:
-    """Return the narrowest type that holds all of a hyperparameter's values: switches, whole numbers, numbers, or else text."""
+    """Return the narrowest type that holds all of a hyperparameter's values.
+
+    Switches, whole numbers, numbers, or else text.
+    """
     if all(isinstance(value, bool) for value in values):
         return "bool"
     if any(isinstance(value, bool | str) for value in values):
@@ -66,11 +72,16 @@ def _kind(values: Sequence[Scalar]) -> str:
 
 def trial_table(trials: Sequence[TrialView], into: IO[bytes]) -> None:
     """Write trials as a Parquet file, one row a trial, one column `parameters.NAME` a hyperparameter."""
-    columns: dict[str, Any] = {name: _pa.array([_stored(getattr(trial, name)) for trial in trials], _type(kind)) for name, kind in _TRIAL.items()}
+    columns: dict[str, Any] = {
+        name: _pa.array([_stored(getattr(trial, name)) for trial in trials], _type(kind))
+        for name, kind in _TRIAL.items()
+    }
     for name in dict.fromkeys(name for trial in trials for name in trial.parameters):
         kind = _kind([trial.parameters[name] for trial in trials if name in trial.parameters])
         values = [trial.parameters.get(name) for trial in trials]
-        columns[f"parameters.{name}"] = _pa.array([str(v) if kind == _TEXT and v is not None else v for v in values], _type(kind))
+        columns[f"parameters.{name}"] = _pa.array(
+            [str(v) if kind == _TEXT and v is not None else v for v in values], _type(kind)
+        )
     _pq.write_table(_pa.table(columns), into, compression="zstd")
 
 
@@ -87,7 +98,11 @@ class MeasurementFiles:
     """
 
     def __init__(self, binary: IO[bytes], text: IO[bytes]) -> None:
-        fields = [("trial_id", _pa.dictionary(_pa.int32(), _pa.string())), ("arm", _pa.dictionary(_pa.int32(), _pa.string())), ("epoch", _pa.int64())]
+        fields = [
+            ("trial_id", _pa.dictionary(_pa.int32(), _pa.string())),
+            ("arm", _pa.dictionary(_pa.int32(), _pa.string())),
+            ("epoch", _pa.int64()),
+        ]
         self._schema: Any = _pa.schema([*fields, *((name, _pa.float64()) for name in _MEASURED)])
         self._parquet = _pq.ParquetWriter(binary, self._schema, compression="zstd")
         self._text = io.TextIOWrapper(text, encoding="utf-8", newline="", write_through=False)
@@ -106,10 +121,17 @@ class MeasurementFiles:
 
     def write(self, measured: Iterable[tuple[TrialView, Sequence[MeasurementView]]]) -> None:
         """Write the measurements of some trials, trial by trial, epoch by epoch."""
-        rows = [(trial.id, trial.arm, m.epoch, *(getattr(m, name) for name in _MEASURED)) for trial, measurements in measured for m in measurements]
+        rows = [
+            (trial.id, trial.arm, m.epoch, *(getattr(m, name) for name in _MEASURED))
+            for trial, measurements in measured
+            for m in measurements
+        ]
         if not rows:
             return
         # Numbers, ids and names of arms: nothing here that a spreadsheet would take for a formula.
         self._csv.writerows(rows)
-        columns = [_pa.array(column, field.type) for column, field in zip(zip(*rows, strict=True), self._schema, strict=True)]
+        columns = [
+            _pa.array(column, field.type)
+            for column, field in zip(zip(*rows, strict=True), self._schema, strict=True)
+        ]
         self._parquet.write_table(_pa.table(columns, schema=self._schema))

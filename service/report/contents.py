@@ -1,4 +1,7 @@
-"""What every report of a study says, whatever its format: the study, its analysis, how it was done, and configurations to paste."""
+"""What every report of a study says, whatever its format.
+
+The study, its analysis, how it was done, and configurations to paste.
+"""
 
 __all__ = ["Configuration", "StudyReport", "report_of"]
 
@@ -23,8 +26,12 @@ class Configuration(_Part):
 
     arm: str = Field(description="Name of the arm.")
     optimizer: str = Field(description="Name of its optimizer.")
-    configuration: Literal["best", "defaults"] = Field(description="The best of the search by validation, or the arm's defaults.")
-    replicate: int | None = Field(description="The repetition of the search that found it, from 0; none where it was not confirmed.")
+    configuration: Literal["best", "defaults"] = Field(
+        description="The best of the search by validation, or the arm's defaults."
+    )
+    replicate: int | None = Field(
+        description="The repetition of the search that found it, from 0; none where it was not confirmed."
+    )
     number: int = Field(description="Number of the search's trial that it comes from.")
     parameters: Parameters = Field(description="The configuration.")
     call: str = Field(description="The optimizer's constructor call alone, on one line.")
@@ -38,7 +45,9 @@ class StudyReport(_Part):
     arms: tuple[ArmView, ...] = Field(description="Its arms, with their spaces.")
     analysis: StudyAnalysis = Field(description="What its record says of its arms.")
     methods: Methods = Field(description="How it was done, for a paper's section on methods.")
-    configurations: tuple[Configuration, ...] = Field(description="Arm by arm the best configuration, one for each replicate, then the defaults.")
+    configurations: tuple[Configuration, ...] = Field(
+        description="Arm by arm the best configuration, one for each replicate, then the defaults."
+    )
 
 
 def report_of(study: StudyView, arms: Sequence[ArmView], analysis: StudyAnalysis) -> StudyReport:
@@ -53,8 +62,13 @@ def report_of(study: StudyView, arms: Sequence[ArmView], analysis: StudyAnalysis
 
 
 def _configurations(study: StudyView, arm: ArmView, analysis: StudyAnalysis) -> list[Configuration]:
-    """Return an arm's configurations: those that were confirmed, or else the best of the search; at last the defaults."""
-    confirmed = [found for found in analysis.confirmed if found.arm == arm.name and found.configuration == "best"]
+    """Return an arm's configurations: those that were confirmed, or else the best of the search.
+
+    At last the defaults.
+    """
+    confirmed = [
+        found for found in analysis.confirmed if found.arm == arm.name and found.configuration == "best"
+    ]
     best = [("best", found.replicate, found.number, found.parameters) for found in confirmed]
     if not best and arm.best is not None:
         best = [("best", None, arm.best.number, arm.best.parameters)]

@@ -1,4 +1,7 @@
-"""A report as one HTML file that needs nothing else: its style and its charts are in it, and its own policy forbids all others."""
+"""A report as one HTML file that needs nothing else.
+
+Its style and its charts are in it, and its own policy forbids all others.
+"""
 
 __all__ = ["CONTENT_SECURITY_POLICY", "html"]
 
@@ -18,15 +21,27 @@ from service.report.svg import budget_svg, confirmed_svg
 
 
 def _style() -> str:
-    """Return the style sheet: the dashboard's colours, which its own sheet opens with, then the report's rules."""
-    colours = files("service.dashboard").joinpath("static/style.css").read_text(encoding="utf-8").partition("\n*,")[0]
-    return f"{colours}\n{files('service.report').joinpath('templates/report.css').read_text(encoding='utf-8')}"
+    """Return the style sheet.
+
+    The dashboard's colours, which its own sheet opens with, then the report's rules.
+    """
+    colours = (
+        files("service.dashboard")
+        .joinpath("static/style.css")
+        .read_text(encoding="utf-8")
+        .partition("\n*,")[0]
+    )
+    return (
+        f"{colours}\n{files('service.report').joinpath('templates/report.css').read_text(encoding='utf-8')}"
+    )
 
 
 _STYLE: Final = _style()
 _DIGEST: Final = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode("ascii")
 
-CONTENT_SECURITY_POLICY: Final = f"default-src 'none'; style-src 'sha256-{_DIGEST}'; base-uri 'none'; form-action 'none'"
+CONTENT_SECURITY_POLICY: Final = (
+    f"default-src 'none'; style-src 'sha256-{_DIGEST}'; base-uri 'none'; form-action 'none'"
+)
 """What the file is shown under: its one style sheet and nothing else, wherever it is opened."""
 
 
@@ -34,7 +49,11 @@ CONTENT_SECURITY_POLICY: Final = f"default-src 'none'; style-src 'sha256-{_DIGES
 def _environment() -> Environment:
     # Jinja types its tables by what it starts with.
     environment: Any = Environment(
-        loader=PackageLoader("service.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=PackageLoader("service.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     environment.filters["plain"] = plain
     return environment
@@ -45,7 +64,13 @@ def html(report: StudyReport) -> str:
     charts = {"confirmed": confirmed_svg, "budget": budget_svg}
     kinds = {Paragraph: "paragraph", Items: "items", Table: "table", Code: "code", Chart: "chart"}
     parts = [
-        (section.title, [(kinds[type(block)], block, charts[block.name](report) if isinstance(block, Chart) else None) for block in section.blocks])
+        (
+            section.title,
+            [
+                (kinds[type(block)], block, charts[block.name](report) if isinstance(block, Chart) else None)
+                for block in section.blocks
+            ],
+        )
         for section in sections(report)
     ]
     return (

@@ -1,4 +1,7 @@
-"""A study's result as a LaTeX table for a paper: needs the package booktabs and nothing else, with pdfTeX, XeTeX and LuaTeX alike."""
+"""A study's result as a LaTeX table for a paper.
+
+Needs the package booktabs and nothing else, with pdfTeX, XeTeX and LuaTeX alike.
+"""
 
 __all__ = ["escaped", "latex"]
 
@@ -65,11 +68,13 @@ _DOTLESS: Final = {"i": r"\i", "j": r"\j"}
 def escaped(text: str) -> str:
     """Return text as LaTeX sets it, in ASCII: every font has that, and no character of it is a command.
 
-    Letters with accents keep them; what plain LaTeX cannot set, such as Chinese or emoji, becomes a question mark.
+    Letters with accents keep them; what plain LaTeX cannot set, such as Chinese or emoji, becomes a question
+    mark.
     """
     told = unicodedata.normalize("NFC", plain(text))
     return "".join(
-        f"{'{}' if before + character in _LIGATURES else ''}{_set(character)}" for before, character in zip(f" {told}", told, strict=False)
+        f"{'{}' if before + character in _LIGATURES else ''}{_set(character)}"
+        for before, character in zip(f" {told}", told, strict=False)
     )
 
 
@@ -87,10 +92,23 @@ def _set(character: str) -> str:
 
 
 def latex(report: StudyReport) -> str:
-    """Return the arms as a table: confirmed mean with its interval, n, budget, place and whom each is better than."""
+    """Return the arms as a table.
+
+    Confirmed mean with its interval, n, budget, place and whom each is better than.
+    """
     study = report.study
     rows = arm_rows(report)
-    head = ("", "Optimizer", _measured("Test", study), "$n$", "Trials", "Epochs", _measured("Search", study), "Rank", "Better than")
+    head = (
+        "",
+        "Optimizer",
+        _measured("Test", study),
+        "$n$",
+        "Trials",
+        "Epochs",
+        _measured("Search", study),
+        "Rank",
+        "Better than",
+    )
     body = [" & ".join(_cells(row, report)) + r" \\" for row in rows]
     return "\n".join(
         (
@@ -114,7 +132,13 @@ def latex(report: StudyReport) -> str:
 
 def _measured(split: str, study: StudyView) -> str:
     unit = study.workload_card.unit
-    return split if unit in {"", "none"} else f"{split} (\\%)" if unit == "fraction" else f"{split} ({escaped(unit)})"
+    return (
+        split
+        if unit in {"", "none"}
+        else f"{split} (\\%)"
+        if unit == "fraction"
+        else f"{split} ({escaped(unit)})"
+    )
 
 
 def _cells(row: ArmRow, report: StudyReport) -> tuple[str, ...]:
@@ -141,11 +165,18 @@ def _cells(row: ArmRow, report: StudyReport) -> tuple[str, ...]:
 def _rank(row: ArmRow) -> str:
     if row.rank is None:
         return "--"
-    return f"{row.rank:g}" if row.rank_low == row.rank_high else f"{row.rank:g} ({row.rank_low}--{row.rank_high})"
+    return (
+        f"{row.rank:g}"
+        if row.rank_low == row.rank_high
+        else f"{row.rank:g} ({row.rank_low}--{row.rank_high})"
+    )
 
 
 def _number(value: float | None, unit: str, *, like: float | None = None) -> str:
-    """Return a number for LaTeX's mathematics: percent with two digits after the point, else with as many as `like` has with four in all."""
+    """Return a number for LaTeX's mathematics.
+
+    Percent with two digits after the point, else with as many as `like` has with four in all.
+    """
     if value is None:
         return "--"
     if unit == "fraction":
@@ -163,9 +194,11 @@ def _caption(report: StudyReport) -> str:
     of = "replicates of the whole search" if replicates > 1 else "fresh seeds"
     direction = "higher" if card.direction == "maximize" else "lower"
     return (
-        f"{escaped(heading(study))}. Test {escaped(card.metric)} on {escaped(card.name)} ({direction} is better): mean over $n$ {of} of each "
-        "optimizer's best configuration by validation, $\\pm$ half the width of its 95\\,\\% interval (Student's $t$). Trials and epochs are those "
-        "of the search, and its best validation value stands under Search. Rank: place by mean, with the places that are possible. Better than: "
-        "the optimizers, by their numbers, that are worse beyond doubt (paired comparison, Holm-corrected $p < 0.05$); all others are undecided or "
-        "better." + (" No configuration has been confirmed on fresh seeds." if not report.analysis.confirmed else "")
+        f"{escaped(heading(study))}. Test {escaped(card.metric)} on {escaped(card.name)} ({direction} is "
+        f"better): mean over $n$ {of} of each optimizer's best configuration by validation, $\\pm$ half "
+        "the width of its 95\\,\\% interval (Student's $t$). Trials and epochs are those of the search, "
+        "and its best validation value stands under Search. Rank: place by mean, with the places that are "
+        "possible. Better than: the optimizers, by their numbers, that are worse beyond doubt (paired "
+        "comparison, Holm-corrected $p < 0.05$); all others are undecided or better."
+        + (" No configuration has been confirmed on fresh seeds." if not report.analysis.confirmed else "")
     )

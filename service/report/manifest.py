@@ -18,18 +18,36 @@ MANIFEST: Final = "manifest.json"
 
 FILES: Final[dict[str, str]] = {
     "README.txt": "What this is, and what each file is.",
-    "spec.json": "The study as it finally stood, extensions included; `tangent submit` takes it, `tangent replay` submits it.",
-    "plan.json": "What the spec came to with the cards of its day: every arm's whole search space, defaults, trials and card; the workload's card.",
-    "analysis.json": "What the record says of the arms: verdict, confirmed means, pairs, curves, checks, sensitivity.",
+    "spec.json": (
+        "The study as it finally stood, extensions included; `tangent submit` takes "
+        "it, `tangent replay` submits it."
+    ),
+    "plan.json": (
+        "What the spec came to with the cards of its day: every arm's whole search space, defaults, "
+        "trials and card; the workload's card."
+    ),
+    "analysis.json": (
+        "What the record says of the arms: verdict, confirmed means, pairs, curves, checks, sensitivity."
+    ),
     "report.md": "The report in Markdown.",
     "report.html": "The report with its charts, as one page that needs nothing else.",
     "table.tex": "The result as a LaTeX table (booktabs).",
-    "trials.parquet": "Every trial, search and confirmation; a hyperparameter NAME is the column `parameters.NAME`.",
+    "trials.parquet": (
+        "Every trial, search and confirmation; a hyperparameter NAME is the column `parameters.NAME`."
+    ),
     "trials.csv": "The same as text; hyperparameters follow the fixed columns under their own names.",
-    "measurements.parquet": "What every trial measured at the end of every epoch; empty where it was not finite or does not apply.",
+    "measurements.parquet": (
+        "What every trial measured at the end of every epoch; empty where it "
+        "was not finite or does not apply."
+    ),
     "measurements.csv": "The same as text.",
-    "environment.json": "What trained the study: versions of software, processors, as its runs recorded them.",
-    "seeds.json": "The study's seed and what derives from it: the seed of each replicate's trials, and of each confirmation run.",
+    "environment.json": (
+        "What trained the study: versions of software, processors, as its runs recorded them."
+    ),
+    "seeds.json": (
+        "The study's seed and what derives from it: the seed of each replicate's "
+        "trials, and of each confirmation run."
+    ),
     "VERSION": "The version of Tangent that wrote this, with its commit where that is known.",
 }
 """Every file of a bundle but the manifest, with what it is, in the order in which they lie in it."""
@@ -60,6 +78,9 @@ class Manifest(BaseModel):
 
 
 def bundle_name(study_id: str, name: str) -> str:
-    """Return the name of a study's bundle as a file, `NAME-ID.tangent.zip`, the study's title in small letters, digits and dashes."""
+    """Return the name of a study's bundle as a file, `NAME-ID.tangent.zip`.
+
+    NAME is the study's title in small letters, digits and dashes.
+    """
     slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:60].strip("-")
     return f"{slug or 'study'}-{study_id}.tangent.zip"

@@ -1,4 +1,7 @@
-"""A report as Markdown (CommonMark with GitHub's tables), for a paper's appendix or an issue: nothing of it runs, links or calls anybody."""
+"""A report as Markdown (CommonMark with GitHub's tables), for a paper's appendix or an issue.
+
+Nothing of it runs, links or calls anybody.
+"""
 
 __all__ = ["escaped", "markdown"]
 
@@ -17,20 +20,27 @@ _BACKTICKS = re.compile(r"`+")
 
 def markdown(report: StudyReport) -> str:
     """Return the report as Markdown; its charts are left out, for their numbers stand in the tables."""
-    return "\n\n".join((f"# {escaped(heading(report.study))}", *(_section(section) for section in sections(report)))) + "\n"
+    return (
+        "\n\n".join(
+            (f"# {escaped(heading(report.study))}", *(_section(section) for section in sections(report)))
+        )
+        + "\n"
+    )
 
 
 def escaped(text: str) -> str:
     """Return text as Markdown shows it, letter by letter.
 
-    Addresses do not become links, and nobody is mentioned: GitHub looks for `@name` and `#1` after everything else, so a space of no width follows
-    the sign.
+    Addresses do not become links, and nobody is mentioned: GitHub looks for `@name` and `#1` after everything
+    else, so a space of no width follows the sign.
     """
     return _MENTION.sub("\\1\u200b", _WWW.sub(r"\1\\.", _SPECIAL.sub(r"\\\1", plain(text))))
 
 
 def _section(section: Section) -> str:
-    return "\n\n".join((f"## {section.title}", *(text for block in section.blocks if (text := _block(block)))))
+    return "\n\n".join(
+        (f"## {section.title}", *(text for block in section.blocks if (text := _block(block))))
+    )
 
 
 def _block(block: Block) -> str:
@@ -38,7 +48,10 @@ def _block(block: Block) -> str:
         case Paragraph():
             return escaped(block.text)
         case Items():
-            return "\n".join(f"{f'{n}.' if block.is_numbered else '-'} {escaped(text)}" for n, text in enumerate(block.texts, start=1))
+            return "\n".join(
+                f"{f'{n}.' if block.is_numbered else '-'} {escaped(text)}"
+                for n, text in enumerate(block.texts, start=1)
+            )
         case Table():
             return f"{escaped(block.caption)}\n\n{_table(block)}"
         case Code():

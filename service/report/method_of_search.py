@@ -25,10 +25,16 @@ def sampler_said(study: StudyView, arms: Sequence[ArmView], cite: Citations) -> 
     """Return how configurations were chosen, a sentence each."""
     match study.spec.sampler:
         case "tpe":
-            how = f"by the tree-structured Parzen estimator {cite('tpe')}, multivariate, {_by_optuna(cite)}; it was {_STARTUP}"
+            how = (
+                f"by the tree-structured Parzen estimator {cite('tpe')}, multivariate, "
+                f"{_by_optuna(cite)}; it was {_STARTUP}"
+            )
         case "gp":
             acquisition = f"the logarithm of expected improvement {cite('logei')}"
-            how = f"by Bayesian optimization with a Gaussian process and {acquisition}, {_by_optuna(cite)}; it was {_STARTUP}"
+            how = (
+                f"by Bayesian optimization with a Gaussian process and {acquisition}, "
+                f"{_by_optuna(cite)}; it was {_STARTUP}"
+            )
         case "cmaes":
             strategy = f"by the covariance matrix adaptation evolution strategy {cite('cmaes')}"
             how = f"{strategy}, {_by_optuna(cite)}; what is not a number was drawn at random"
@@ -43,7 +49,10 @@ def sampler_said(study: StudyView, arms: Sequence[ArmView], cite: Citations) -> 
         parts.append("Configurations that an optimizer cannot run were drawn anew.")
     parts.append("No configuration was tried twice in one search.")
     if study.spec.sampler in {"tpe", "gp", "cmaes"}:
-        parts.append("Trials of which no value was known yet counted as bad while the next were chosen, and a trial that diverged ranked last.")
+        parts.append(
+            "Trials of which no value was known yet counted as bad while the next were chosen, and a "
+            "trial that diverged ranked last."
+        )
     return tuple(parts)
 
 
@@ -51,7 +60,13 @@ def pruner_said(study: StudyView, cite: Citations) -> tuple[str, ...]:
     """Return how hopeless trials were stopped early, a sentence each."""
     pruner = study.spec.pruner
     stops = rungs(pruner, study.epochs)
-    told = f"{', '.join(map(str, stops[:8]))} and so on" if len(stops) > 8 else listed([str(stop) for stop in stops]) if stops else ""
+    told = (
+        f"{', '.join(map(str, stops[:8]))} and so on"
+        if len(stops) > 8
+        else listed([str(stop) for stop in stops])
+        if stops
+        else ""
+    )
     at = f"{'epoch' if len(stops) == 1 else 'epochs'} {told}"
     each = " from each" if len(stops) > 1 else ""
     match pruner:
@@ -59,47 +74,70 @@ def pruner_said(study: StudyView, cite: Citations) -> tuple[str, ...]:
             return ("No trial was stopped early.",)
         case Asha():
             how = (
-                f"asynchronous successive halving {cite('asha')}: of the trials that had come to {at}, one in {pruner.reduction_factor} went on{each}"
+                f"asynchronous successive halving {cite('asha')}: of the trials that had come to {at}, one "
+                f"in {pruner.reduction_factor} went on{each}"
             )
         case Hyperband():
             how = (
-                f"Hyperband {cite('hyperband')}, each bracket by asynchronous successive halving {cite('asha')}: {brackets(pruner, study.epochs)} "
-                f"brackets, of which the first compared trials at {at}, each further one began one of these later, and the last compared none; "
+                f"Hyperband {cite('hyperband')}, each bracket by asynchronous successive halving "
+                f"{cite('asha')}: {brackets(pruner, study.epochs)} brackets, of which the first compared "
+                f"trials at {at}, each further one began one of these later, and the last compared none; "
                 f"one in {pruner.reduction_factor} went on{each}"
             )
         case Median():
             how = (
-                f"the median rule {cite('vizier')}: a trial was stopped at {at} where it was worse than the median of those that had come there "
-                f"before it, the first {pruner.min_trials} unjudged"
+                f"the median rule {cite('vizier')}: a trial was stopped at {at} where it was worse than "
+                f"the median of those that had come there before it, the first {pruner.min_trials} unjudged"
             )
     within = "within each replicate of each arm" if study.spec.budget.replicates > 1 else "within each arm"
-    return (f"Hopeless trials were stopped early {within} by {how}.", "A trial that was stopped early has no value.")
+    return (
+        f"Hopeless trials were stopped early {within} by {how}.",
+        "A trial that was stopped early has no value.",
+    )
 
 
 def budget_said(study: StudyView, arms: Sequence[ArmView]) -> tuple[str, ...]:
-    """Return what each arm might spend, how often the search was repeated, and what became of the trials, a sentence each."""
+    """Return what each arm might spend and how often the search was repeated.
+
+    Then what became of the trials; a sentence each.
+    """
     spec, progress = study.spec, study.progress
     replicates = spec.budget.replicates
     most = spec.budget.trials_per_arm
     shorter = [plan for plan in (planned(arm, replicates=replicates) for arm in arms) if plan.trials < most]
-    # An arm whose search was stopped before the study was extended has fewer trials as well, though its space holds more.
-    smaller = [f"{plan.name} ({count(plan.trials)})" for plan in shorter if plan.configurations() <= plan.trials]
-    stopped = [f"{plan.name} ({count(plan.trials)})" for plan in shorter if plan.configurations() > plan.trials]
+    # An arm whose search was stopped before the study was extended has fewer trials as well, though its space
+    # holds more.
+    smaller = [
+        f"{plan.name} ({count(plan.trials)})" for plan in shorter if plan.configurations() <= plan.trials
+    ]
+    stopped = [
+        f"{plan.name} ({count(plan.trials)})" for plan in shorter if plan.configurations() > plan.trials
+    ]
     budget = f"of {plural(most, 'trial')} of at most {plural(study.epochs, 'epoch')}"
     said = [f"Arms had budgets {budget}, less where their search had been stopped: {', '.join(stopped)}."]
     if not stopped:
         said = [f"Each arm had the same budget {budget}."]
     if smaller:
-        said.append(f"Smaller spaces hold fewer configurations, and all of those were to be tried: {', '.join(smaller)}.")
+        said.append(
+            "Smaller spaces hold fewer configurations, and all of those were to "
+            f"be tried: {', '.join(smaller)}."
+        )
     if isinstance(spec.pruner, Median):
         said.append("With the median rule, arms may train different numbers of epochs.")
     if replicates > 1:
         said.append(
-            f"The search of each arm was repeated {replicates} times with that budget each, independently and on a training seed of its own; "
-            "arms share the seed of a replicate."
+            f"The search of each arm was repeated {replicates} times with that budget each, independently "
+            "and on a training seed of its own; arms share the seed of a replicate."
         )
-    fates = [f"{count(n)} {word}" for n, word in ((progress.completed, "completed"), (progress.pruned, "were stopped early"))]
-    fates += [f"{count(n)} {word}" for n, word in ((progress.diverged, "diverged"), (progress.failed, "failed")) if n]
+    fates = [
+        f"{count(n)} {word}"
+        for n, word in ((progress.completed, "completed"), (progress.pruned, "were stopped early"))
+    ]
+    fates += [
+        f"{count(n)} {word}"
+        for n, word in ((progress.diverged, "diverged"), (progress.failed, "failed"))
+        if n
+    ]
     fates += [f"{count(progress.cancelled)} were cancelled"] if progress.cancelled else []
     told = [fate for fate in fates if not fate.startswith("0 ")]
     is_closed = study.state in CLOSED_STUDY_STATES
@@ -107,14 +145,17 @@ def budget_said(study: StudyView, arms: Sequence[ArmView]) -> tuple[str, ...]:
         fate = listed(told, most=len(told)) if told else "none was run"
         said.append(f"It ended before that was spent: of {plural(progress.trials, 'trial')} planned, {fate}.")
     elif told:
-        said.append(f"Of {plural(progress.trials, 'trial')} in all, {listed(told, most=len(told))}{'' if is_closed else ' so far'}.")
+        said.append(
+            f"Of {plural(progress.trials, 'trial')} in all, "
+            f"{listed(told, most=len(told))}{'' if is_closed else ' so far'}."
+        )
     said.append(
-        f"Divergence (a loss or a weight that is not finite) was charged to the arm; a trial lost to a fault of its machine was run again, at most "
-        f"{plural(spec.max_retries, 'time')}, and not charged."
+        "Divergence (a loss or a weight that is not finite) was charged to the arm; a trial lost to a "
+        f"fault of its machine was run again, at most {plural(spec.max_retries, 'time')}, and not charged."
     )
     if spec.resources.max_pack_size != 1:
         said.append(
-            "Trials of one arm could be trained together on one device, as one stacked model: each follows the run by itself to within rounding, "
-            "and its seconds are its share of the stack's."
+            "Trials of one arm could be trained together on one device, as one stacked model: each follows "
+            "the run by itself to within rounding, and its seconds are its share of the stack's."
         )
     return tuple(said)

@@ -1,4 +1,7 @@
-"""How a study was done, in English for a paper's section on methods, written from its spec and plan; nothing here is a result."""
+"""How a study was done, in English for a paper's section on methods, written from its spec and plan.
+
+Nothing here is a result.
+"""
 
 __all__ = ["Methods", "methods"]
 
@@ -46,20 +49,34 @@ def _workload(study: StudyView, arms: Sequence[ArmView]) -> str:
     card = study.workload_card
     names = listed([label(arm) for arm in arms], most=len(arms))
     what = f"We studied {names}" if len(arms) == 1 else f"We compared {names}"
-    epoch = "after its last epoch" if study.spec.objective.at == "last" else "at the epoch, of all, where it was best"
-    unit = "" if card.unit in {"", "none"} else f", in {'fractions of 1' if card.unit == 'fraction' else card.unit}"
-    state = "" if study.state in CLOSED_STUDY_STATES else f" The study is not finished: it is {study.state.value}."
+    epoch = (
+        "after its last epoch"
+        if study.spec.objective.at == "last"
+        else "at the epoch, of all, where it was best"
+    )
+    unit = (
+        ""
+        if card.unit in {"", "none"}
+        else f", in {'fractions of 1' if card.unit == 'fraction' else card.unit}"
+    )
+    state = (
+        ""
+        if study.state in CLOSED_STUDY_STATES
+        else f" The study is not finished: it is {study.state.value}."
+    )
     splits = (
-        f"The examples are split once, the same for every trial, into {count(card.examples['train'])} training, "
-        f"{count(card.examples['validation'])} validation and {count(card.examples['test'])} test examples; the"
+        "The examples are split once, the same for every trial, into "
+        f"{count(card.examples['train'])} training, {count(card.examples['validation'])} "
+        f"validation and {count(card.examples['test'])} test examples; the"
     )
     # A function of the weights alone has no examples: all there is to split is the function itself.
     begun = splits if card.examples["test"] > 1 else "The"
     return (
         f"{what} on the workload {card.name}: {_ended(card.description)} Data: {_ended(card.source)} "
         f"{begun} model has {count(card.parameters)} trainable parameters. A trial's value is the "
-        f"{card.metric} on the validation split {epoch} ({'higher' if card.direction == 'maximize' else 'lower'} is better{unit}). Configurations "
-        f"were chosen by validation alone; the test split served for reporting only, at the same epoch.{state}"
+        f"{card.metric} on the validation split {epoch} "
+        f"({'higher' if card.direction == 'maximize' else 'lower'} is better{unit}). Configurations were "
+        f"chosen by validation alone; the test split served for reporting only, at the same epoch.{state}"
     )
 
 
@@ -77,19 +94,31 @@ def _training(study: StudyView, arms: Sequence[ArmView], cite: Citations) -> str
         case "warmup-cosine":
             share = f"{100 * training.warmup_fraction:g} %"
             schedule = (
-                f"a learning rate that rises linearly over the first {share} of the steps {cite('warm-up')} and then falls to zero along a cosine "
+                f"a learning rate that rises linearly over the first {share} of the steps "
+                f"{cite('warm-up')} and then falls to zero along a cosine "
             )
             schedule += cite("cosine")
-    said = [f"Every trial was trained for {plural(study.epochs, 'epoch')} at batch size {count(study.batch_size)} with {schedule}."]
+    said = [
+        (
+            f"Every trial was trained for {plural(study.epochs, 'epoch')} at batch size "
+            f"{count(study.batch_size)} with {schedule}."
+        )
+    ]
     own = [label(arm) for arm in arms if arm.optimizer.schedule == "constant"]
     if own and training.schedule != "constant":
-        have = "has a schedule of its own and was" if len(own) == 1 else "have schedules of their own and were"
+        have = (
+            "has a schedule of its own and was" if len(own) == 1 else "have schedules of their own and were"
+        )
         said.append(f"{listed(own, most=len(own))} {have} run without it.")
     if not training.decay_1d:
-        said.append("Weight decay was not applied to parameters of fewer than two dimensions, such as biases and the scales of normalisation.")
+        said.append(
+            "Weight decay was not applied to parameters of fewer than two dimensions, such as biases "
+            "and the scales of normalisation."
+        )
     said.append(
-        "A trial's seed fixes its initialisation and the order of its batches. Both were the same in every arm, so that nothing but the optimizer "
-        f"differs between arms; all seeds derive from the study's seed {study.spec.seed}."
+        "A trial's seed fixes its initialisation and the order of its batches. Both were the same in "
+        "every arm, so that nothing but the optimizer differs between arms; all seeds derive from the "
+        f"study's seed {study.spec.seed}."
     )
     return " ".join(said)
 
@@ -101,12 +130,22 @@ def _spaces(arms: Sequence[ArmView]) -> str:
 def _space(arm: ArmView) -> str:
     """Return an arm's optimizer and space in one sentence."""
     card = arm.optimizer
-    searched = [f"{name} {_dimension(dimension)}" for name, dimension in arm.space.items() if not isinstance(dimension, Fixed)]
-    fixed = [f"{name} = {scalar(dimension.value)}" for name, dimension in arm.space.items() if isinstance(dimension, Fixed)]
+    searched = [
+        f"{name} {_dimension(dimension)}"
+        for name, dimension in arm.space.items()
+        if not isinstance(dimension, Fixed)
+    ]
+    fixed = [
+        f"{name} = {scalar(dimension.value)}"
+        for name, dimension in arm.space.items()
+        if isinstance(dimension, Fixed)
+    ]
     settings = [f"{name} = {scalar(value)}" for name, value in card.arguments.items()]
     shown = label(arm) if label(arm) == card.title else f"{card.title}, here called {label(arm)}"
     parts = [
-        f"{shown} ({card.reference}), searched over {', '.join(searched)}" if searched else f"{shown} ({card.reference}), nothing searched",
+        f"{shown} ({card.reference}), searched over {', '.join(searched)}"
+        if searched
+        else f"{shown} ({card.reference}), nothing searched",
         *([f"fixed: {', '.join((*fixed, *settings))}"] if fixed or settings else []),
         *(
             f"{name} searched only where {c.parameter} is above {c.above:g}"
@@ -121,8 +160,13 @@ def _space(arm: ArmView) -> str:
 def _dimension(dimension: AnyDimension) -> str:
     match dimension:
         case Range():
-            kinds = (*(["whole numbers"] if dimension.integer else []), *(["log scale"] if dimension.log else []))
-            return f"from {dimension.low:g} to {dimension.high:g}" + (f" ({', '.join(kinds)})" if kinds else "")
+            kinds = (
+                *(["whole numbers"] if dimension.integer else []),
+                *(["log scale"] if dimension.log else []),
+            )
+            return f"from {dimension.low:g} to {dimension.high:g}" + (
+                f" ({', '.join(kinds)})" if kinds else ""
+            )
         case Choices():
             return f"in {{{', '.join(scalar(choice) for choice in dimension.choices)}}}"
         case Fixed():
@@ -132,4 +176,7 @@ def _dimension(dimension: AnyDimension) -> str:
 def _software(study: StudyView) -> str:
     if not study.environment:
         return "The versions of the software that trained it are not on record."
-    return f"Software and machines, as the runs recorded them: {', '.join(f'{name} {value}' for name, value in sorted(study.environment.items()))}."
+    return (
+        "Software and machines, as the runs recorded them: "
+        f"{', '.join(f'{name} {value}' for name, value in sorted(study.environment.items()))}."
+    )

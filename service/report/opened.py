@@ -1,4 +1,7 @@
-"""Reads a study's bundle and believes none of it: every file is checked before any is used, and nothing is ever unpacked to the disk."""
+"""Reads a study's bundle and believes none of it.
+
+Every file is checked before any is used, and nothing is ever unpacked to the disk.
+"""
 
 __all__ = ["BundleInvalid", "OpenedBundle", "open_bundle"]
 
@@ -60,7 +63,8 @@ def open_bundle(path: Path) -> OpenedBundle:
     """Return a bundle's content.
 
     Raises:
-        BundleInvalid: it is none, or damaged, tampered with, dangerous or of a version that this one cannot read.
+        BundleInvalid: it is none, or damaged, tampered with, dangerous or of a version that this one cannot
+            read.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -68,8 +72,12 @@ def open_bundle(path: Path) -> OpenedBundle:
     except OSError as error:
         raise BundleInvalid(f"cannot read {path}: {(error.strerror or str(error)).lower()}") from None
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
-        # What zipfile raises for damage: RuntimeError for encryption, NotImplementedError for a compression it lacks, ValueError for an offset.
-        raise BundleInvalid(f"{path} is no bundle, or a damaged one: {str(error) or 'it ends too early'}; export the study again") from None
+        # What zipfile raises for damage: RuntimeError for encryption, NotImplementedError for a compression
+        # it lacks, ValueError for an offset.
+        raise BundleInvalid(
+            f"{path} is no bundle, or a damaged one: "
+            f"{str(error) or 'it ends too early'}; export the study again"
+        ) from None
 
 
 def _read(path: Path, archive: zipfile.ZipFile) -> OpenedBundle:
@@ -83,7 +91,9 @@ def _read(path: Path, archive: zipfile.ZipFile) -> OpenedBundle:
         plan = ResolvedStudy.model_validate_json(_whole(path, archive, infos["plan.json"]))
     except (SpecInvalid, ValidationError, ValueError, RecursionError) as error:
         first = str(error).splitlines()[0]
-        raise BundleInvalid(f"{path} was written by {manifest.written_by}, and this version cannot make sense of it: {first}") from None
+        raise BundleInvalid(
+            f"{path} was written by {manifest.written_by}, and this version cannot make sense of it: {first}"
+        ) from None
     return OpenedBundle(manifest, spec, plan, analysis)
 
 
@@ -92,19 +102,39 @@ def _checked_names(path: Path, archive: zipfile.ZipFile) -> dict[str, zipfile.Zi
     infos: dict[str, zipfile.ZipInfo] = {}
     for info in archive.infolist():
         if info.filename not in FILES and info.filename != MANIFEST:
-            raise BundleInvalid(f"{path} is no bundle, or one that was tampered with: no bundle holds a file {info.filename[:100]!r}")
+            raise BundleInvalid(
+                f"{path} is no bundle, or one that was tampered with: no bundle "
+                f"holds a file {info.filename[:100]!r}"
+            )
         if info.filename in infos:
             raise BundleInvalid(f"{path} was tampered with: {info.filename} is in it twice")
-        if info.flag_bits & _ENCRYPTED or info.compress_type not in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}:
-            raise BundleInvalid(f"{path} was tampered with: {info.filename} is encrypted, or packed in a way that no bundle is")
+        if info.flag_bits & _ENCRYPTED or info.compress_type not in {
+            zipfile.ZIP_STORED,
+            zipfile.ZIP_DEFLATED,
+        }:
+            raise BundleInvalid(
+                f"{path} was tampered with: {info.filename} is encrypted, or "
+                "packed in a way that no bundle is"
+            )
         infos[info.filename] = info
     missing = [name for name in (MANIFEST, *FILES) if name not in infos]
     if missing:
-        raise BundleInvalid(f"{path} is no bundle, or not a whole one: {', '.join(missing[:3])}{' and others are' if missing[3:] else ' is'} missing")
+        raise BundleInvalid(
+            f"{path} is no bundle, or not a whole one: "
+            f"{', '.join(missing[:3])}{' and others are' if missing[3:] else ' is'} missing"
+        )
     total = sum(info.file_size for info in infos.values())
-    swollen = [name for name, info in infos.items() if info.file_size > _FREE_OF_RATIO and info.file_size > _MOST_RATIO * info.compress_size]
+    swollen = [
+        name
+        for name, info in infos.items()
+        if info.file_size > _FREE_OF_RATIO and info.file_size > _MOST_RATIO * info.compress_size
+    ]
     if total > _MOST_BYTES or swollen:
-        what = f"{total} bytes" if total > _MOST_BYTES else f"{swollen[0]} more than {_MOST_RATIO} times its packed size"
+        what = (
+            f"{total} bytes"
+            if total > _MOST_BYTES
+            else f"{swollen[0]} more than {_MOST_RATIO} times its packed size"
+        )
         raise BundleInvalid(f"{path} looks like a zip bomb, unpacked it would have {what}; it was not opened")
     return infos
 
@@ -113,7 +143,10 @@ def _manifest(path: Path, content: bytes) -> Manifest:
     try:
         written = _Stamp.model_validate_json(content).format
         if written != FORMAT:
-            raise BundleInvalid(f"{path} has the bundle format {written}, and this version reads {FORMAT}; use the Tangent that VERSION in it names")
+            raise BundleInvalid(
+                f"{path} has the bundle format {written}, and this version reads {FORMAT}; use the "
+                "Tangent that VERSION in it names"
+            )
         manifest = Manifest.model_validate_json(content)
     except (ValueError, RecursionError):
         raise BundleInvalid(f"{path} is no bundle: its {MANIFEST} makes no sense") from None
@@ -130,7 +163,10 @@ def _check(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo, entry: F
             digest.update(piece)
             size += len(piece)
     if size != entry.bytes or digest.hexdigest() != entry.sha256:
-        raise BundleInvalid(f"{path} was damaged or tampered with: {info.filename} is not what {MANIFEST} says it is; export the study again")
+        raise BundleInvalid(
+            f"{path} was damaged or tampered with: {info.filename} is not what {MANIFEST} "
+            "says it is; export the study again"
+        )
 
 
 def _whole(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:

@@ -1,4 +1,7 @@
-"""The literature that reports cite: each work under a short name, cited by author and year, listed at the end in the order of first mention."""
+"""The literature that reports cite.
+
+Each work under a short name, cited by author and year, listed at the end in the order of first mention.
+"""
 
 __all__ = ["Citations"]
 
@@ -8,64 +11,103 @@ from typing import Final
 _WORKS: Final[dict[str, tuple[str, str]]] = {
     "optuna": (
         "Akiba et al., 2019",
-        "T. Akiba, S. Sano, T. Yanase, T. Ohta and M. Koyama. Optuna: A next-generation hyperparameter optimization framework. KDD 2019.",
+        (
+            "T. Akiba, S. Sano, T. Yanase, T. Ohta and M. Koyama. Optuna: A next-generation hyperparameter "
+            "optimization framework. KDD 2019."
+        ),
     ),
     "logei": (
         "Ament et al., 2023",
         (
-            "S. Ament, S. Daulton, D. Eriksson, M. Balandat and E. Bakshy. Unexpected improvements to expected improvement for Bayesian "
-            "optimization. NeurIPS 2023."
+            "S. Ament, S. Daulton, D. Eriksson, M. Balandat and E. Bakshy. Unexpected improvements to "
+            "expected improvement for Bayesian optimization. NeurIPS 2023."
         ),
     ),
-    "tpe": ("Bergstra et al., 2011", "J. Bergstra, R. Bardenet, Y. Bengio and B. Kégl. Algorithms for hyper-parameter optimization. NeurIPS 2011."),
-    "random": ("Bergstra and Bengio, 2012", "J. Bergstra and Y. Bengio. Random search for hyper-parameter optimization. JMLR 13, 2012."),
+    "tpe": (
+        "Bergstra et al., 2011",
+        (
+            "J. Bergstra, R. Bardenet, Y. Bengio and B. Kégl. Algorithms for "
+            "hyper-parameter optimization. NeurIPS 2011."
+        ),
+    ),
+    "random": (
+        "Bergstra and Bengio, 2012",
+        "J. Bergstra and Y. Bengio. Random search for hyper-parameter optimization. JMLR 13, 2012.",
+    ),
     "expected-best": (
         "Dodge et al., 2019",
-        "J. Dodge, S. Gururangan, D. Card, R. Schwartz and N. A. Smith. Show your work: Improved reporting of experimental results. EMNLP 2019.",
+        (
+            "J. Dodge, S. Gururangan, D. Card, R. Schwartz and N. A. Smith. Show your work: Improved "
+            "reporting of experimental results. EMNLP 2019."
+        ),
     ),
     "vizier": (
         "Golovin et al., 2017",
-        "D. Golovin, B. Solnik, S. Moitra, G. Kochanski, J. Karro and D. Sculley. Google Vizier: A service for black-box optimization. KDD 2017.",
+        (
+            "D. Golovin, B. Solnik, S. Moitra, G. Kochanski, J. Karro and D. Sculley. Google Vizier: A "
+            "service for black-box optimization. KDD 2017."
+        ),
     ),
     "warm-up": (
         "Goyal et al., 2017",
         (
-            "P. Goyal, P. Dollár, R. Girshick, P. Noordhuis, L. Wesolowski, A. Kyrola, A. Tulloch, Y. Jia and K. He. Accurate, large minibatch SGD: "
-            "Training ImageNet in 1 hour. arXiv:1706.02677, 2017."
+            "P. Goyal, P. Dollár, R. Girshick, P. Noordhuis, L. Wesolowski, A. Kyrola, A. Tulloch, Y. Jia "
+            "and K. He. Accurate, large minibatch SGD: Training ImageNet in 1 hour. arXiv:1706.02677, 2017."
         ),
     ),
     "cmaes": ("Hansen, 2016", "N. Hansen. The CMA evolution strategy: A tutorial. arXiv:1604.00772, 2016."),
     "hedges": (
         "Hedges, 1981",
-        "L. V. Hedges. Distribution theory for Glass's estimator of effect size and related estimators. J. of Educational Statistics 6(2), 1981.",
+        (
+            "L. V. Hedges. Distribution theory for Glass's estimator of effect size and related "
+            "estimators. J. of Educational Statistics 6(2), 1981."
+        ),
     ),
-    "holm": ("Holm, 1979", "S. Holm. A simple sequentially rejective multiple test procedure. Scandinavian Journal of Statistics 6(2), 1979."),
+    "holm": (
+        "Holm, 1979",
+        (
+            "S. Holm. A simple sequentially rejective multiple test procedure. Scandinavian "
+            "Journal of Statistics 6(2), 1979."
+        ),
+    ),
     "hyperband": (
         "Li et al., 2018",
         (
-            "L. Li, K. Jamieson, G. DeSalvo, A. Rostamizadeh and A. Talwalkar. Hyperband: A novel bandit-based approach to hyperparameter "
-            "optimization. JMLR 18(185), 2018."
+            "L. Li, K. Jamieson, G. DeSalvo, A. Rostamizadeh and A. Talwalkar. Hyperband: A novel "
+            "bandit-based approach to hyperparameter optimization. JMLR 18(185), 2018."
         ),
     ),
     "asha": (
         "Li et al., 2020",
         (
-            "L. Li, K. Jamieson, A. Rostamizadeh, E. Gonina, J. Ben-tzur, M. Hardt, B. Recht and A. Talwalkar. A system for massively parallel "
-            "hyperparameter tuning. MLSys 2020."
+            "L. Li, K. Jamieson, A. Rostamizadeh, E. Gonina, J. Ben-tzur, M. Hardt, B. Recht and A. "
+            "Talwalkar. A system for massively parallel hyperparameter tuning. MLSys 2020."
         ),
     ),
-    "cosine": ("Loshchilov and Hutter, 2017", "I. Loshchilov and F. Hutter. SGDR: Stochastic gradient descent with warm restarts. ICLR 2017."),
-    "bands": ("Lourie et al., 2024", "N. Lourie, K. Cho and H. He. Show your work with confidence: Confidence bands for tuning curves. NAACL 2024."),
+    "cosine": (
+        "Loshchilov and Hutter, 2017",
+        "I. Loshchilov and F. Hutter. SGDR: Stochastic gradient descent with warm restarts. ICLR 2017.",
+    ),
+    "bands": (
+        "Lourie et al., 2024",
+        (
+            "N. Lourie, K. Cho and H. He. Show your work with confidence: Confidence "
+            "bands for tuning curves. NAACL 2024."
+        ),
+    ),
     "sobol": (
         "Sobol', 1967",
         (
-            "I. M. Sobol'. On the distribution of points in a cube and the approximate evaluation of integrals. USSR Computational Mathematics and "
-            "Mathematical Physics 7(4), 1967."
+            "I. M. Sobol'. On the distribution of points in a cube and the approximate evaluation of "
+            "integrals. USSR Computational Mathematics and Mathematical Physics 7(4), 1967."
         ),
     ),
     "importances": (
         "Watanabe et al., 2023",
-        "S. Watanabe, A. Bansal and F. Hutter. PED-ANOVA: Efficiently quantifying hyperparameter importance in arbitrary subspaces. IJCAI 2023.",
+        (
+            "S. Watanabe, A. Bansal and F. Hutter. PED-ANOVA: Efficiently quantifying hyperparameter "
+            "importance in arbitrary subspaces. IJCAI 2023."
+        ),
     ),
 }
 

@@ -20,7 +20,8 @@ class ArmRow:
         mark: its number in the table, from 1, by which other rows name it.
         arm: the arm.
         label: its name for people.
-        mean, low, high: mean confirmed test value of its best configuration with the 95 % interval; with replicates, over their means.
+        mean, low, high: mean confirmed test value of its best configuration with the 95 % interval; with
+            replicates, over their means.
         n: what the mean is over: runs, or replicates where the search was repeated.
         runs: confirmation runs of its best configurations that completed.
         diverged: those that diverged.
@@ -28,7 +29,8 @@ class ArmRow:
         search_value: best validation value of its search.
         shrinkage: mean over replicates of how much the search flattered it.
         rank, rank_low, rank_high: its place; None until every arm has one.
-        better_than, undecided_with: marks of the arms that it is better than beyond doubt, and of those where that is undecided.
+        better_than, undecided_with: marks of the arms that it is better than beyond doubt, and of those where
+            that is undecided.
     """
 
     mark: int
@@ -93,7 +95,10 @@ def _row(arm: ArmView, analysis: StudyAnalysis, marks: dict[str, int]) -> ArmRow
 
 
 def _mean(best: list[Confirmed]) -> tuple[float | None, float | None, float | None, int]:
-    """Return mean, interval and n: of the runs of one configuration, or of the means of several replicates' configurations."""
+    """Return mean, interval and n.
+
+    Of the runs of one configuration, or of the means of several replicates' configurations.
+    """
     if len(best) == 1:
         return best[0].test_mean, best[0].test_low, best[0].test_high, best[0].completed
     found = mean_interval([one.test_mean for one in best if one.test_mean is not None])
@@ -101,7 +106,9 @@ def _mean(best: list[Confirmed]) -> tuple[float | None, float | None, float | No
     return mean, low, high, found.n
 
 
-def _marks_of(arm: str, analysis: StudyAnalysis, marks: dict[str, int], *, undecided: bool) -> tuple[int, ...]:
+def _marks_of(
+    arm: str, analysis: StudyAnalysis, marks: dict[str, int], *, undecided: bool
+) -> tuple[int, ...]:
     """Return the marks of the arms that one is better than, or of those where that is undecided."""
     found: list[int] = []
     for pair in analysis.pairs:

@@ -1,4 +1,7 @@
-"""A report as sections of text, tables and code, before anything is escaped: Markdown and HTML write the same ones."""
+"""A report as sections of text, tables and code, before anything is escaped.
+
+Markdown and HTML write the same ones.
+"""
 
 __all__ = ["Block", "Chart", "Code", "Items", "Paragraph", "Section", "Table", "measured", "sections"]
 
@@ -65,7 +68,10 @@ class Section:
 
 
 def sections(report: StudyReport) -> tuple[Section, ...]:
-    """Return what a report says, in the order in which a reader wants it; a section with nothing to say is left out."""
+    """Return what a report says, in the order in which a reader wants it.
+
+    A section with nothing to say is left out.
+    """
     rows = arm_rows(report)
     labels = {row.arm.name: row.label for row in rows}
     found = (
@@ -77,7 +83,10 @@ def sections(report: StudyReport) -> tuple[Section, ...]:
         Section("Time to target", _targets(report, labels)),
         Section("Sensitivity", _sensitivity(report, labels)),
         Section("Methods", tuple(Paragraph(text) for text in report.methods.paragraphs)),
-        Section("References", (Items(report.methods.references, is_numbered=True),) if report.methods.references else ()),
+        Section(
+            "References",
+            (Items(report.methods.references, is_numbered=True),) if report.methods.references else (),
+        ),
         Section("Configurations", _configurations(report, labels)),
         Section("The study", _study(report)),
     )
@@ -100,10 +109,24 @@ def _arms(report: StudyReport, rows: Sequence[ArmRow]) -> tuple[Block, ...]:
     replicates = report.study.spec.budget.replicates
     of = "replicates" if replicates > 1 else "fresh seeds"
     caption = (
-        f"Mean test {measured(card)} of each arm's best configuration with its 95 % interval over n {of}; under search stands the best validation "
-        "value of the search, which flatters. An arm is better than, or undecided against, the arms with these numbers."
+        f"Mean test {measured(card)} of each arm's best configuration with its 95 % interval over n {of}; "
+        "under search stands the best validation value of the search, which flatters. An arm is better "
+        "than, or undecided against, the arms with these numbers."
     )
-    headers = ("#", "arm", "test mean", "95 % interval", "n", "diverged", "defaults", "search", "shrinkage", "rank", "better than", "undecided")
+    headers = (
+        "#",
+        "arm",
+        "test mean",
+        "95 % interval",
+        "n",
+        "diverged",
+        "defaults",
+        "search",
+        "shrinkage",
+        "rank",
+        "better than",
+        "undecided",
+    )
     body = tuple(
         (
             str(row.mark),
@@ -128,15 +151,27 @@ def _arms(report: StudyReport, rows: Sequence[ArmRow]) -> tuple[Block, ...]:
 def _rank(row: ArmRow) -> str:
     if row.rank is None:
         return ABSENT
-    return f"{row.rank:g}" if row.rank_low == row.rank_high else f"{row.rank:g} ({row.rank_low} to {row.rank_high})"
+    return (
+        f"{row.rank:g}"
+        if row.rank_low == row.rank_high
+        else f"{row.rank:g} ({row.rank_low} to {row.rank_high})"
+    )
 
 
 def _pairs(report: StudyReport, labels: dict[str, str]) -> tuple[Block, ...]:
     pairs, unit = [pair for pair in report.analysis.pairs if pair.n > 0], report.study.workload_card.unit
     if not pairs:
         return ()
-    in_unit = ", in percentage points" if unit == "fraction" else metric_unit(unit).strip() and f", in {metric_unit(unit).strip()}"
-    of = "Differences between mean test values" if report.study.spec.budget.replicates > 1 else "Mean paired differences in the test value"
+    in_unit = (
+        ", in percentage points"
+        if unit == "fraction"
+        else metric_unit(unit).strip() and f", in {metric_unit(unit).strip()}"
+    )
+    of = (
+        "Differences between mean test values"
+        if report.study.spec.budget.replicates > 1
+        else "Mean paired differences in the test value"
+    )
     headers = ("first", "second", "first is", "difference", "95 % interval", "p (Holm)", "effect size", "n")
     rows = tuple(
         (
@@ -167,13 +202,21 @@ def _budget(report: StudyReport, labels: dict[str, str]) -> tuple[Block, ...]:
         (
             labels[curve.arm],
             curve.method + (f", {curve.band}" if curve.band else ""),
-            *(metric(next((p.value for p in reversed(curve.points) if p.trials <= trials), None), unit) for trials in shown),
+            *(
+                metric(next((p.value for p in reversed(curve.points) if p.trials <= trials), None), unit)
+                for trials in shown
+            ),
         )
         for curve in drawn
     )
     card = report.study.workload_card
-    table = Table(f"Best validation {measured(card)} that so many trials reach.", headers, rows, numeric_from=2)
-    flips = tuple(f"From {_trials(flip.trials)} on {labels[flip.after]} leads; with fewer, {labels[flip.before]} does." for flip in analysis.flips)
+    table = Table(
+        f"Best validation {measured(card)} that so many trials reach.", headers, rows, numeric_from=2
+    )
+    flips = tuple(
+        f"From {_trials(flip.trials)} on {labels[flip.after]} leads; with fewer, {labels[flip.before]} does."
+        for flip in analysis.flips
+    )
     has_values = any(point.value is not None for curve in drawn for point in curve.points)
     return (*((Chart("budget"),) if has_values else ()), table, *((Items(flips),) if flips else ()))
 
@@ -184,7 +227,9 @@ def _trials(trials: int) -> str:
 
 
 def _checks(report: StudyReport) -> tuple[Block, ...]:
-    said = tuple(f"{'Warning: ' if check.is_warning else ''}{check.sentence}" for check in report.analysis.checks)
+    said = tuple(
+        f"{'Warning: ' if check.is_warning else ''}{check.sentence}" for check in report.analysis.checks
+    )
     return (Items(said),) if said else ()
 
 
@@ -203,8 +248,8 @@ def _targets(report: StudyReport, labels: dict[str, str]) -> tuple[Block, ...]:
         for one in found
     )
     caption = (
-        f"Until validation {card.metric} reaches {metric(card.target, card.unit)}{metric_unit(card.unit)}: medians over confirmation runs, a miss "
-        "counted as never."
+        f"Until validation {card.metric} reaches {metric(card.target, card.unit)}{metric_unit(card.unit)}: "
+        "medians over confirmation runs, a miss counted as never."
     )
     return (Table(caption, ("arm", "reached by", "median epochs", "median time", "seconds are"), rows),)
 
@@ -214,7 +259,9 @@ def _sensitivity(report: StudyReport, labels: dict[str, str]) -> tuple[Block, ..
     rows = tuple(
         (
             labels[one.arm],
-            ABSENT if one.good_range is None else f"{number(one.good_range.low, 3)} to {number(one.good_range.high, 3)}",
+            ABSENT
+            if one.good_range is None
+            else f"{number(one.good_range.low, 3)} to {number(one.good_range.high, 3)}",
             ABSENT if one.good_range is None else f"{number(100 * one.good_range.within, 3)} %",
             ABSENT if one.tunability.defaults_rank is None else count(one.tunability.defaults_rank),
             change(one.tunability.gain, unit),
@@ -222,15 +269,32 @@ def _sensitivity(report: StudyReport, labels: dict[str, str]) -> tuple[Block, ..
         )
         for one in found
     )
-    headers = ("arm", "good learning rates", "within", "rank of the defaults", "gain over them", "importances")
-    return (Table("How results hang on hyperparameters, by the validation values of the search.", headers, rows),) if rows else ()
+    headers = (
+        "arm",
+        "good learning rates",
+        "within",
+        "rank of the defaults",
+        "gain over them",
+        "importances",
+    )
+    return (
+        (
+            Table(
+                "How results hang on hyperparameters, by the validation values of the search.", headers, rows
+            ),
+        )
+        if rows
+        else ()
+    )
 
 
 def _configurations(report: StudyReport, labels: dict[str, str]) -> tuple[Block, ...]:
     return tuple(
         Code(
-            f"{labels[one.arm]}: {'the best of its search' if one.configuration == 'best' else 'its defaults'} (trial {one.number}"
-            f"{'' if one.replicate is None or report.study.spec.budget.replicates == 1 else f', replicate {one.replicate}'})",
+            f"{labels[one.arm]}: "
+            f"{'the best of its search' if one.configuration == 'best' else 'its defaults'} (trial "
+            f"{one.number}"
+            f"{'' if one.replicate is None or report.study.spec.budget.replicates == 1 else f', replicate {one.replicate}'})",  # noqa: E501
             one.python,
         )
         for one in report.configurations
@@ -245,8 +309,17 @@ def _study(report: StudyReport) -> tuple[Block, ...]:
         ("workload", study.workload),
         ("submitted", instant(study.created_at)),
         ("ended", instant(study.ended_at)),
-        ("search trials", f"{count(progress.finished)} of {count(progress.trials)} finished, {count(progress.diverged)} diverged"),
-        ("confirmation runs", f"{count(progress.confirmations_finished)} of {count(progress.confirmations)} finished"),
+        (
+            "search trials",
+            (
+                f"{count(progress.finished)} of {count(progress.trials)} finished, "
+                f"{count(progress.diverged)} diverged"
+            ),
+        ),
+        (
+            "confirmation runs",
+            f"{count(progress.confirmations_finished)} of {count(progress.confirmations)} finished",
+        ),
         ("epochs of the search", count(progress.epochs_done)),
         *((("suite", study.suite),) if study.suite else ()),
     )

@@ -1,4 +1,6 @@
-"""The few charts of a report as SVG drawn by hand: no script, no external resource, readable in light and dark and by a screen reader.
+"""The few charts of a report as SVG drawn by hand.
+
+No script, no external resource, readable in light and dark and by a screen reader.
 
 Colours, dashes and markers are those of the dashboard, by the classes `arm-0` to `arm-7` of the style sheet.
 """
@@ -64,7 +66,10 @@ def _spanning(values: Sequence[float], *, first: float, last: float) -> _Axis:
 
 
 def confirmed_svg(report: StudyReport) -> Markup:
-    """Return a chart of the arms' confirmed mean test values with their intervals, best first; the defaults' means are hollow."""
+    """Return a chart of the arms' confirmed mean test values with their intervals, best first.
+
+    The defaults' means are hollow.
+    """
     card = report.study.workload_card
     rows = [row for row in arm_rows(report) if row.mean is not None]
     values = [v for row in rows for v in (row.mean, row.low, row.high, row.defaults_mean) if v is not None]
@@ -72,9 +77,17 @@ def confirmed_svg(report: StudyReport) -> Markup:
     axis = _spanning(values, first=_LEFT, last=_WIDTH - _RIGHT)
     parts = [_vertical(axis, bottom=height - 46, said=lambda value: metric(value, card.unit))]
     parts += [_mean(row, axis, y=18 + _ROW * n) for n, row in enumerate(rows)]
-    parts.append(_text(f"test {measured(card)}", x=(_LEFT + _WIDTH - _RIGHT) / 2, y=height - 8, anchor="middle"))
-    said = "; ".join(f"{row.label} {metric(row.mean, card.unit)} ({interval(row.low, row.high, card.unit)}, n = {row.n})" for row in rows)
-    title = f"Confirmed test {card.metric} of each arm's best configuration, with 95 % intervals; its defaults hollow"
+    parts.append(
+        _text(f"test {measured(card)}", x=(_LEFT + _WIDTH - _RIGHT) / 2, y=height - 8, anchor="middle")
+    )
+    said = "; ".join(
+        f"{row.label} {metric(row.mean, card.unit)} ({interval(row.low, row.high, card.unit)}, n = {row.n})"
+        for row in rows
+    )
+    title = (
+        f"Confirmed test {card.metric} of each arm's best configuration, with "
+        "95 % intervals; its defaults hollow"
+    )
     return _svg("confirmed", title, said, height, parts)
 
 
@@ -87,46 +100,88 @@ def _mean(row: ArmRow, axis: _Axis, *, y: float) -> Markup:
         drawn.append(Markup('<path class="line arm-{}" d="{}"/>').format(style.number, path))
     if row.defaults_mean is not None:
         where = f"translate({axis.at(row.defaults_mean):.1f} {y})"
-        drawn.append(Markup('<path class="hollow arm-{}" transform="{}" d="{}"/>').format(style.number, where, style.outline))
+        drawn.append(
+            Markup('<path class="hollow arm-{}" transform="{}" d="{}"/>').format(
+                style.number, where, style.outline
+            )
+        )
     where = f"translate({axis.at(row.mean):.1f} {y}) scale(1.3)"
-    drawn.append(Markup('<path class="full arm-{}" transform="{}" d="{}"/>').format(style.number, where, style.outline))
+    drawn.append(
+        Markup('<path class="full arm-{}" transform="{}" d="{}"/>').format(style.number, where, style.outline)
+    )
     return Markup().join(drawn)
 
 
 def budget_svg(report: StudyReport) -> Markup:
     """Return a chart of what each arm's search reaches by its trials, with the bands that are valid."""
     card = report.study.workload_card
-    curves = [curve for curve in report.analysis.curves if any(point.value is not None for point in curve.points)]
+    curves = [
+        curve for curve in report.analysis.curves if any(point.value is not None for point in curve.points)
+    ]
     arms = {arm.arm.name: arm for arm in arm_rows(report)}
     bottom = 280
     height = bottom + 48 + 20 * math.ceil(len(curves) / 3)
     most = max(point.trials for curve in curves for point in curve.points)
     x = _Axis(1, max(2, most), 70, _WIDTH - _RIGHT, is_log=True)
     y = _spanning(
-        [v for curve in curves for point in curve.points for v in (point.value, point.low, point.high) if v is not None], first=bottom, last=10
+        [
+            v
+            for curve in curves
+            for point in curve.points
+            for v in (point.value, point.low, point.high)
+            if v is not None
+        ],
+        first=bottom,
+        last=10,
     )
-    parts = [_vertical(x, bottom=bottom, said=lambda value: f"{value:g}"), _horizontal(y, left=70, said=lambda value: metric(value, card.unit))]
+    parts = [
+        _vertical(x, bottom=bottom, said=lambda value: f"{value:g}"),
+        _horizontal(y, left=70, said=lambda value: metric(value, card.unit)),
+    ]
     for n, curve in enumerate(curves):
-        parts += [_curve(curve, x, y, position=arms[curve.arm].arm.position), _key(arms[curve.arm], n, top=bottom + 52)]
+        parts += [
+            _curve(curve, x, y, position=arms[curve.arm].arm.position),
+            _key(arms[curve.arm], n, top=bottom + 52),
+        ]
     parts.append(_text("trials (log scale)", x=_WIDTH / 2, y=bottom + 32, anchor="middle"))
-    ends = ((arms[curve.arm].label, next(p for p in reversed(curve.points) if p.value is not None)) for curve in curves)
-    said = "; ".join(f"{name} reaches {metric(point.value, card.unit)} by {point.trials} trials" for name, point in ends)
+    ends = (
+        (arms[curve.arm].label, next(p for p in reversed(curve.points) if p.value is not None))
+        for curve in curves
+    )
+    said = "; ".join(
+        f"{name} reaches {metric(point.value, card.unit)} by {point.trials} trials" for name, point in ends
+    )
     methods = ", ".join(dict.fromkeys(curve.method for curve in curves))
-    return _svg("budget", f"Best validation {measured(card)} by the trials spent ({methods})", said, height, parts)
+    return _svg(
+        "budget", f"Best validation {measured(card)} by the trials spent ({methods})", said, height, parts
+    )
 
 
 def _curve(curve: BudgetCurve, x: _Axis, y: _Axis, *, position: int) -> Markup:
     style = arm_style(position)
     known = [point for point in curve.points if point.value is not None]
     is_step = curve.method != "expected best of k"
-    line = _path([(x.at(point.trials), y.at(point.value)) for point in known if point.value is not None], is_step=is_step)
-    drawn = Markup('<path class="line arm-{}" stroke-dasharray="{}" d="{}"/>').format(style.number, style.dash_array, line)
+    line = _path(
+        [(x.at(point.trials), y.at(point.value)) for point in known if point.value is not None],
+        is_step=is_step,
+    )
+    drawn = Markup('<path class="line arm-{}" stroke-dasharray="{}" d="{}"/>').format(
+        style.number, style.dash_array, line
+    )
     return _band(known, x, y, number=style.number, is_step=is_step) + drawn
 
 
 def _band(points: Sequence[BudgetPoint], x: _Axis, y: _Axis, *, number: int, is_step: bool) -> Markup:
-    low = [(x.at(point.trials), y.at(point.low)) for point in points if point.low is not None and point.high is not None]
-    high = [(x.at(point.trials), y.at(point.high)) for point in points if point.low is not None and point.high is not None]
+    low = [
+        (x.at(point.trials), y.at(point.low))
+        for point in points
+        if point.low is not None and point.high is not None
+    ]
+    high = [
+        (x.at(point.trials), y.at(point.high))
+        for point in points
+        if point.low is not None and point.high is not None
+    ]
     if len(low) < 2:
         return Markup()
     edges = _corners(low, is_step=is_step), _corners(high, is_step=is_step)[::-1]
@@ -138,7 +193,10 @@ def _corners(points: Sequence[tuple[float, float]], *, is_step: bool) -> list[tu
     """Return the points, with those between where a value holds until the next."""
     if not is_step:
         return list(points)
-    return [points[0], *(corner for (_, before), (px, py) in pairwise(points) for corner in ((px, before), (px, py)))]
+    return [
+        points[0],
+        *(corner for (_, before), (px, py) in pairwise(points) for corner in ((px, before), (px, py))),
+    ]
 
 
 def _path(points: Sequence[tuple[float, float]], *, is_step: bool) -> str:
@@ -148,7 +206,9 @@ def _path(points: Sequence[tuple[float, float]], *, is_step: bool) -> str:
 def _key(row: ArmRow, n: int, *, top: float) -> Markup:
     style = arm_style(row.arm.position)
     left, y = 70 + 215 * (n % 3), top + 20 * (n // 3)
-    swatch = Markup('<path class="line arm-{}" stroke-dasharray="{}" d="M{} {}h26"/>').format(style.number, style.dash_array, left, y)
+    swatch = Markup('<path class="line arm-{}" stroke-dasharray="{}" d="M{} {}h26"/>').format(
+        style.number, style.dash_array, left, y
+    )
     return swatch + _text(_short(row.label), x=left + 32, y=y + 4)
 
 
@@ -156,14 +216,20 @@ def _vertical(axis: _Axis, *, bottom: float, said: Callable[[float], str]) -> Ma
     """Return grid lines and labels of an axis that runs along the bottom."""
     line = Markup('<path class="grid" d="M{0} 6V{1}"/>')
     ticks = [(f"{axis.at(tick):.1f}", tick) for tick in axis.ticks]
-    return Markup().join(line.format(x, bottom) + _text(said(tick), x=float(x), y=bottom + 16, anchor="middle") for x, tick in ticks)
+    return Markup().join(
+        line.format(x, bottom) + _text(said(tick), x=float(x), y=bottom + 16, anchor="middle")
+        for x, tick in ticks
+    )
 
 
 def _horizontal(axis: _Axis, *, left: float, said: Callable[[float], str]) -> Markup:
     """Return grid lines and labels of an axis that runs up the left side."""
     line = Markup('<path class="grid" d="M{0} {1}H{2}"/>')
     ticks = [(f"{axis.at(tick):.1f}", tick) for tick in axis.ticks]
-    return Markup().join(line.format(left, y, _WIDTH - _RIGHT) + _text(said(tick), x=left - 6, y=float(y) + 4, anchor="end") for y, tick in ticks)
+    return Markup().join(
+        line.format(left, y, _WIDTH - _RIGHT) + _text(said(tick), x=left - 6, y=float(y) + 4, anchor="end")
+        for y, tick in ticks
+    )
 
 
 def _text(text: str, *, x: float, y: float, anchor: str = "start") -> Markup:
@@ -175,6 +241,10 @@ def _short(label: str) -> str:
 
 
 def _svg(name: str, title: str, description: str, height: float, parts: Sequence[Markup]) -> Markup:
-    head = Markup('<svg viewBox="0 0 {} {}" role="img" aria-labelledby="{}-title {}-desc">').format(_WIDTH, height, name, name)
-    words = Markup('<title id="{0}-title">{1}</title><desc id="{0}-desc">{2}.</desc>').format(name, plain(title), plain(description))
+    head = Markup('<svg viewBox="0 0 {} {}" role="img" aria-labelledby="{}-title {}-desc">').format(
+        _WIDTH, height, name, name
+    )
+    words = Markup('<title id="{0}-title">{1}</title><desc id="{0}-desc">{2}.</desc>').format(
+        name, plain(title), plain(description)
+    )
     return head + words + Markup().join(parts) + Markup("</svg>")

@@ -61,7 +61,14 @@ class Deliveries:
         pace: how often it looks.
     """
 
-    def __init__(self, *, allow: Sequence[str], version: str, count: Callable[[Settlement], None], pace: DeliveryPace | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        allow: Sequence[str],
+        version: str,
+        count: Callable[[Settlement], None],
+        pace: DeliveryPace | None = None,
+    ) -> None:
         self._allow = allow
         self._version = version
         self._count = count
@@ -70,7 +77,10 @@ class Deliveries:
 
     @asynccontextmanager
     async def running(self, store: Store) -> AsyncGenerator[None]:
-        """Send what is due from now until the context is left; what is under way then has a moment to end, and is given back if it does not."""
+        """Send what is due from now until the context is left.
+
+        What is under way then has a moment to end, and is given back if it does not.
+        """
         # Threads of their own: a database that is slow to answer must not keep requests waiting.
         self._threads = anyio.CapacityLimiter(_THREADS)
         closing = asyncio.Event()
@@ -83,7 +93,9 @@ class Deliveries:
 
     async def _work(self, store: Store, closing: asyncio.Event) -> None:
         try:
-            async with Sender(allow=self._allow, version=self._version, lookups=_AT_ONCE, whole_s=self._pace.whole_s) as sender:
+            async with Sender(
+                allow=self._allow, version=self._version, lookups=_AT_ONCE, whole_s=self._pace.whole_s
+            ) as sender:
                 await self._send_what_is_due(store, sender, closing)
         except Exception:  # noqa: BLE001 # told in the log
             # Certificates that cannot be read, for one: the service does all else that it is there for.
@@ -106,7 +118,9 @@ class Deliveries:
                 if time.monotonic() - tidied_at >= _TIDY_EVERY_S:
                     await self._in_thread(lambda: store.forget_deliveries(older_than=_KEPT))
                     tidied_at = time.monotonic()
-                for delivery in await self._claim(store, busy=frozenset(under_way.values()), most=_AT_ONCE - len(under_way)):
+                for delivery in await self._claim(
+                    store, busy=frozenset(under_way.values()), most=_AT_ONCE - len(under_way)
+                ):
                     task = asyncio.create_task(self._deliver(store, sender, delivery))
                     under_way[task] = delivery.webhook_id
                     task.add_done_callback(end)
@@ -135,7 +149,9 @@ class Deliveries:
     async def _claim(self, store: Store, *, busy: frozenset[str], most: int) -> tuple[Delivery, ...]:
         if most <= 0:
             return ()
-        return await self._in_thread(lambda: store.claim_deliveries(lease_s=_LEASE_S, most=most, most_each=_AT_ONCE_EACH, busy=busy))
+        return await self._in_thread(
+            lambda: store.claim_deliveries(lease_s=_LEASE_S, most=most, most_each=_AT_ONCE_EACH, busy=busy)
+        )
 
     async def _deliver(self, store: Store, sender: Sender, delivery: Delivery) -> None:
         """Send a delivery and note what came of it."""
@@ -157,10 +173,20 @@ class Deliveries:
                 return
             self._count(became)
             told = logging.INFO if answer.is_taken else logging.WARNING
-            _LOG.log(told, "%s to webhook %s, attempt %d: %s%s", delivery.event, delivery.webhook_id, delivery.attempt, became, _why(answer.error))
+            _LOG.log(
+                told,
+                "%s to webhook %s, attempt %d: %s%s",
+                delivery.event,
+                delivery.webhook_id,
+                delivery.attempt,
+                became,
+                _why(answer.error),
+            )
 
     async def _settle(self, note: Callable[[], Settlement]) -> Settlement:
-        """Return what became of a delivery, asking a database that is just away several times: forgotten, it would be sent again.
+        """Return what became of a delivery, asking a database that is just away several times.
+
+        Forgotten, it would be sent again.
 
         Raises:
             StoreUnavailable: it does not come back.

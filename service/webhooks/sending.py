@@ -1,4 +1,7 @@
-"""One attempt to deliver: looked up, judged, signed and sent, and what came of it; it takes ten seconds at most and never raises."""
+"""One attempt to deliver: looked up, judged, signed and sent, and what came of it.
+
+It takes ten seconds at most and never raises.
+"""
 
 __all__ = ["Sender"]
 
@@ -19,7 +22,8 @@ from studies.webhooks import Answer, Delivery
 
 _CONNECT_S = 3.0
 _MOST_ADDRESSES = 3
-# Nothing that a receiver says is of use; it may say so much before the line is cut, so that its own log shows no fault.
+# Nothing that a receiver says is of use; it may say so much before the line is cut, so that its own log shows
+# no fault.
 _READ_BYTES = 4096
 _READ_S = 0.5
 _LONGEST_WAIT_SAID_S = 10**6
@@ -42,7 +46,8 @@ class Sender:
         self._whole_s = whole_s
         self._lookups = anyio.CapacityLimiter(lookups)
         self._agent = f"Tangent/{version} (webhooks)"
-        # A line that is kept is known by its address: the next receiver there, of another name, would be spoken to over it.
+        # A line that is kept is known by its address: the next receiver there, of another name, would be
+        # spoken to over it.
         self._limits = httpx.Limits(max_keepalive_connections=0)
         self._client: httpx.AsyncClient | None = None
 
@@ -51,7 +56,9 @@ class Sender:
         # Reads a few hundred certificates.
         tls = await anyio.to_thread.run_sync(httpx.create_ssl_context)
         timeout = httpx.Timeout(self._whole_s, connect=_CONNECT_S)
-        self._client = httpx.AsyncClient(verify=tls, trust_env=False, limits=self._limits, timeout=timeout, follow_redirects=False)
+        self._client = httpx.AsyncClient(
+            verify=tls, trust_env=False, limits=self._limits, timeout=timeout, follow_redirects=False
+        )
         return self
 
     async def __aexit__(self, *_exception: object) -> None:
@@ -99,7 +106,13 @@ class Sender:
             **signed_headers(delivery.secret, message_id=delivery.id, timestamp=int(time.time()), body=body),
         }
         # The certificate has to be the host's, whatever address it has.
-        request = self._client.build_request("POST", url.copy_with(host=address), headers=headers, content=body, extensions={"sni_hostname": host})
+        request = self._client.build_request(
+            "POST",
+            url.copy_with(host=address),
+            headers=headers,
+            content=body,
+            extensions={"sni_hostname": host},
+        )
         response = await self._client.send(request, stream=True)
         # It has answered, and its time being over just now must not make that undone.
         with anyio.move_on_after(_READ_S, shield=True):
@@ -140,7 +153,11 @@ def _phrase(status: int) -> str:
 
 def _seconds(text: str) -> float:
     """Return the seconds that `Retry-After` names; 0 where it names none, or a date."""
-    return float(min(int(text), _LONGEST_WAIT_SAID_S)) if text.isascii() and text.isdecimal() and len(text) < 18 else 0.0
+    return (
+        float(min(int(text), _LONGEST_WAIT_SAID_S))
+        if text.isascii() and text.isdecimal() and len(text) < 18
+        else 0.0
+    )
 
 
 def _said(error: Exception) -> str:

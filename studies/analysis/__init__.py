@@ -1,3 +1,6 @@
-"""What a study's record says: `analyse` turns it, by `studies.statistics`, into the views that page, REST, command line and report show."""
+"""What a study's record says.
+
+`analyse` turns it, by `studies.statistics`, into the views that page, REST, command line and report show.
+"""
 
 __all__: list[str] = []

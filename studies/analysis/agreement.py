@@ -1,4 +1,7 @@
-"""Whether a replayed study says what the original said: the same words, means as close as chance allows, the same search."""
+"""Whether a replayed study says what the original said.
+
+The same words, means as close as chance allows, the same search.
+"""
 
 __all__ = ["agreement"]
 
@@ -14,8 +17,9 @@ from studies.analysis.wording import listed
 def agreement(original: StudyAnalysis, replayed: StudyAnalysis) -> Agreement:
     """Return how a replay of a study compares with the original.
 
-    Two means agree where they are no farther apart than the root of the squares of their intervals' half widths: at most about one in twenty
-    differs by more where only chance differs, fewer where the seeds are the same.
+    Two means agree where they are no farther apart than the root of the squares of their intervals' half
+    widths: at most about one in twenty differs by more where only chance differs, fewer where the seeds are
+    the same.
 
     Args:
         original: what the study's record says.
@@ -23,7 +27,9 @@ def agreement(original: StudyAnalysis, replayed: StudyAnalysis) -> Agreement:
     """
     foreign = _foreign(original, replayed)
     if foreign is not None:
-        return Agreement(word="disagrees", agrees=False, verdicts=(), means=(), is_search_equal=False, sentences=(foreign,))
+        return Agreement(
+            word="disagrees", agrees=False, verdicts=(), means=(), is_search_equal=False, sentences=(foreign,)
+        )
     words = _words(original, replayed)
     pairs = _both(original, replayed)
     means = tuple(_mean(one, other) for one, other in pairs)
@@ -57,7 +63,10 @@ _HEADLINES: dict[AgreementWord, str] = {
 def _foreign(original: StudyAnalysis, replayed: StudyAnalysis) -> str | None:
     """Return why the two are not the same study, or None."""
     if original.workload != replayed.workload:
-        return f"These are two studies, not one and its replay: the original trained {original.workload}, the other {replayed.workload}."
+        return (
+            "These are two studies, not one and its replay: the original trained "
+            f"{original.workload}, the other {replayed.workload}."
+        )
     if set(original.arms) != set(replayed.arms):
         arms = " and ".join(", ".join(each.arms) for each in (original, replayed))
         return f"These are two studies, not one and its replay: their arms are {arms}."
@@ -67,7 +76,9 @@ def _foreign(original: StudyAnalysis, replayed: StudyAnalysis) -> str | None:
 def _words(original: StudyAnalysis, replayed: StudyAnalysis) -> tuple[WordAgreement, ...]:
     found: dict[tuple[str, str], Word] = {(pair.first, pair.second): pair.word for pair in replayed.pairs}
     return tuple(
-        WordAgreement(first=pair.first, second=pair.second, original=pair.word, replayed=found[pair.first, pair.second])
+        WordAgreement(
+            first=pair.first, second=pair.second, original=pair.word, replayed=found[pair.first, pair.second]
+        )
         for pair in original.pairs
         if (pair.first, pair.second) in found
     )
@@ -97,23 +108,38 @@ def _mean(one: Confirmed, other: Confirmed) -> MeanAgreement:
 
 
 def _allowed(one: Confirmed, other: Confirmed) -> float | None:
-    halves = [(each.test_high - each.test_low) / 2 for each in (one, other) if each.test_high is not None and each.test_low is not None]
+    halves = [
+        (each.test_high - each.test_low) / 2
+        for each in (one, other)
+        if each.test_high is not None and each.test_low is not None
+    ]
     return math.hypot(*halves) if len(halves) == 2 else None
 
 
 def _search(analysis: StudyAnalysis) -> list[object]:
     """Return what a search found, step by step: equal only where every trial that counted was equal."""
-    chosen = [(each.arm, each.replicate, each.number, each.parameters, each.search_value) for each in analysis.confirmed]
+    chosen = [
+        (each.arm, each.replicate, each.number, each.parameters, each.search_value)
+        for each in analysis.confirmed
+    ]
     curves = [(curve.arm, point.trials, point.value) for curve in analysis.curves for point in curve.points]
     return [*chosen, *curves]
 
 
-def _word(words: Sequence[WordAgreement], means: Sequence[MeanAgreement], *, missing: int, is_search_equal: bool) -> AgreementWord:
+def _word(
+    words: Sequence[WordAgreement], means: Sequence[MeanAgreement], *, missing: int, is_search_equal: bool
+) -> AgreementWord:
     if any({each.original, each.replayed} == {"better", "worse"} for each in words):
         return "disagrees"
-    if missing or any(each.original != each.replayed for each in words) or any(not each.is_within and each.original is not None for each in means):
+    if (
+        missing
+        or any(each.original != each.replayed for each in words)
+        or any(not each.is_within and each.original is not None for each in means)
+    ):
         return "partly"
-    return "identical" if is_search_equal and all(each.original == each.replayed for each in means) else "agrees"
+    return (
+        "identical" if is_search_equal and all(each.original == each.replayed for each in means) else "agrees"
+    )
 
 
 def _verdict_said(words: Sequence[WordAgreement], labels: Mapping[str, str]) -> str:
@@ -121,9 +147,19 @@ def _verdict_said(words: Sequence[WordAgreement], labels: Mapping[str, str]) -> 
         return ""
     other = [each for each in words if each.original != each.replayed]
     if not other:
-        return "The verdict is the same." if len(words) == 1 else f"All {count(len(words))} verdicts are the same."
-    parts = [f"{labels[each.first]} against {labels[each.second]} was {each.original} and is {each.replayed}" for each in other]
-    return f"Of {plural(len(words), 'verdict')} {count(len(other))} {'is' if len(other) == 1 else 'are'} not the same: {listed(parts)}."
+        return (
+            "The verdict is the same."
+            if len(words) == 1
+            else f"All {count(len(words))} verdicts are the same."
+        )
+    parts = [
+        f"{labels[each.first]} against {labels[each.second]} was {each.original} and is {each.replayed}"
+        for each in other
+    ]
+    return (
+        f"Of {plural(len(words), 'verdict')} {count(len(other))} "
+        f"{'is' if len(other) == 1 else 'are'} not the same: {listed(parts)}."
+    )
 
 
 def _means_said(means: Sequence[MeanAgreement], missing: int, unit: str) -> str:
@@ -132,7 +168,10 @@ def _means_said(means: Sequence[MeanAgreement], missing: int, unit: str) -> str:
     if known:
         near = sum(bool(each.is_within) for each in known)
         apart = max(_apart(each) for each in known)
-        parts.append(f"Of {plural(len(known), 'confirmed mean')} {count(near)} lie{'s' if near == 1 else ''} within what chance allows")
+        parts.append(
+            f"Of {plural(len(known), 'confirmed mean')} {count(near)} "
+            f"lie{'s' if near == 1 else ''} within what chance allows"
+        )
         parts.append(f"the largest difference is {difference(apart, 0, unit)}")
     lost = missing + len(means) - len(known)
     if lost:
@@ -150,9 +189,14 @@ def _apart(each: MeanAgreement) -> float:
 def _search_said(original: StudyAnalysis, replayed: StudyAnalysis, *, is_search_equal: bool) -> str:
     if is_search_equal:
         return "The search went the same way, value for value."
-    first = next((arm for arm in original.arms if _search_of(original, arm) != _search_of(replayed, arm)), None)
+    first = next(
+        (arm for arm in original.arms if _search_of(original, arm) != _search_of(replayed, arm)), None
+    )
     where = "" if first is None else f", first seen in {original.labels.get(first, first)}"
-    return f"The search went another way{where}: packs that end in another order, or other rounding, change what an adaptive sampler tries next."
+    return (
+        f"The search went another way{where}: packs that end in another order, or other rounding, change "
+        "what an adaptive sampler tries next."
+    )
 
 
 def _search_of(analysis: StudyAnalysis, arm: str) -> list[object]:

@@ -1,4 +1,7 @@
-"""From a study's record to everything it says of its arms: pure, and quick enough to be done while a page waits."""
+"""From a study's record to everything it says of its arms.
+
+Pure, and quick enough to be done while a page waits.
+"""
 
 __all__ = ["analyse"]
 
@@ -15,7 +18,9 @@ from studies.views import StudyRecord
 
 
 def analyse(record: StudyRecord) -> StudyAnalysis:
-    """Return what a study's record says, whatever state the study is in; the same record always gives the same analysis.
+    """Return what a study's record says, whatever state the study is in.
+
+    The same record always gives the same analysis.
 
     Args:
         record: everything on record, as it stood at one moment.

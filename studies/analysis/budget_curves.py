@@ -47,7 +47,11 @@ class _Search:
 
 
 def _search(reading: Reading, arm: ArmReading) -> _Search:
-    lines = tuple(line for r in range(len(arm.bests)) if (line := tuple(trial for trial in arm.spent if trial.replicate == r)))
+    lines = tuple(
+        line
+        for r in range(len(arm.bests))
+        if (line := tuple(trial for trial in arm.spent if trial.replicate == r))
+    )
     told = [trial for trial in arm.spent if has_value(trial) or trial.state is TrialState.DIVERGED]
     given = next((trial for trial in told if trial.origin == "default"), None)
     drawn = tuple(trial for trial in told if trial.origin != "default")
@@ -55,7 +59,11 @@ def _search(reading: Reading, arm: ArmReading) -> _Search:
         method: CurveMethod = "median of replicates"
     else:
         method = "expected best of k" if reading.is_exchangeable else "best so far"
-    most = len(drawn) + int(given is not None) if method == "expected best of k" else min((len(line) for line in lines), default=0)
+    most = (
+        len(drawn) + int(given is not None)
+        if method == "expected best of k"
+        else min((len(line) for line in lines), default=0)
+    )
     return _Search(method=method, drawn=drawn, given=given, lines=lines, most=most)
 
 
@@ -65,7 +73,9 @@ def budget_curves(reading: Reading) -> tuple[BudgetCurve, ...]:
 
 
 def flips(reading: Reading) -> tuple[RankFlip, ...]:
-    """Return the budgets at which another arm takes the lead by validation, as far as every arm with a result has come.
+    """Return the budgets at which another arm takes the lead by validation.
+
+    That is as far as every arm with a result has come.
 
     Leads smaller than the standard deviation of one configuration's value over seeds are passed over.
     """
@@ -84,7 +94,12 @@ def _values(reading: Reading, search: _Search, trials: _Whole) -> _Floats:
         case "median of replicates":
             return _median(reading, search).median[trials - 1]
         case "expected best of k":
-            return expected_best(reading.values(search.drawn), trials, direction=reading.direction, given=_given(reading, search))
+            return expected_best(
+                reading.values(search.drawn),
+                trials,
+                direction=reading.direction,
+                given=_given(reading, search),
+            )
         case "best so far":
             return _so_far(reading, search.lines[0])[trials - 1]
 
@@ -94,7 +109,9 @@ def _curve(reading: Reading, arm: ArmReading) -> BudgetCurve:
     if not search.most:
         return BudgetCurve(arm=arm.name, method=search.method, band=None, points=())
     is_step = search.method == "best so far"
-    trials = _steps(_so_far(reading, search.lines[0])) if is_step else budgets(search.most, points=_MOST_POINTS)
+    trials = (
+        _steps(_so_far(reading, search.lines[0])) if is_step else budgets(search.most, points=_MOST_POINTS)
+    )
     low, high, said = _band(reading, search, trials)
     epochs, seconds = (_spent(search, trials, cost=cost) for cost in (_epochs, _seconds))
     columns = (trials, epochs, seconds, _values(reading, search, trials), low, high)
@@ -103,7 +120,14 @@ def _curve(reading: Reading, arm: ArmReading) -> BudgetCurve:
         method=search.method,
         band=said,
         points=tuple(
-            BudgetPoint(trials=int(k), epochs=float(e), elapsed_s=float(s), value=_known(v), low=_known(lo), high=_known(hi))
+            BudgetPoint(
+                trials=int(k),
+                epochs=float(e),
+                elapsed_s=float(s),
+                value=_known(v),
+                low=_known(lo),
+                high=_known(hi),
+            )
             for k, e, s, v, lo, hi in zip(*columns, strict=True)
         ),
     )
@@ -117,7 +141,9 @@ def _band(reading: Reading, search: _Search, trials: _Whole) -> tuple[_Floats, _
             said = f"{share(spread.confidence)} interval of the median search, at each budget by itself"
             return spread.low[trials - 1], spread.high[trials - 1], said
     elif search.method == "expected best of k":
-        band = median_band(reading.values(search.drawn), trials, direction=reading.direction, given=_given(reading, search))
+        band = median_band(
+            reading.values(search.drawn), trials, direction=reading.direction, given=_given(reading, search)
+        )
         if band is not None:
             return band.low, band.high, f"{share(0.95)} band of the median best of k, at all budgets at once"
     nothing = np.full(len(trials), math.nan)
@@ -129,7 +155,10 @@ def _given(reading: Reading, search: _Search) -> float | None:
 
 
 def _so_far(reading: Reading, line: Sequence[TrialView]) -> _Floats:
-    return best_so_far([trial.value if has_value(trial) and trial.value is not None else math.nan for trial in line], reading.direction)
+    return best_so_far(
+        [trial.value if has_value(trial) and trial.value is not None else math.nan for trial in line],
+        reading.direction,
+    )
 
 
 def _median(reading: Reading, search: _Search) -> ReplicateCurve:
@@ -145,17 +174,26 @@ def _seconds(trial: TrialView) -> float:
 
 
 def _spent(search: _Search, trials: _Whole, *, cost: Callable[[TrialView], float]) -> _Floats:
-    """Return what each budget costs, [K]: of exchangeable trials on average, else summed in order and averaged over replicates."""
+    """Return what each budget costs, [K].
+
+    Of exchangeable trials on average, else summed in order and averaged over replicates.
+    """
     if search.method == "expected best of k":
         mean = float(np.mean([cost(trial) for trial in search.drawn])) if search.drawn else 0.0
         first = mean if search.given is None else cost(search.given)
         return first + (trials.astype(np.float64) - 1) * mean
-    lines = np.array([np.cumsum([cost(trial) for trial in line[: search.most]])[trials - 1] for line in search.lines], dtype=np.float64)
+    lines = np.array(
+        [np.cumsum([cost(trial) for trial in line[: search.most]])[trials - 1] for line in search.lines],
+        dtype=np.float64,
+    )
     return lines.sum(axis=0) / len(lines)
 
 
 def _steps(values: _Floats) -> _Whole:
-    """Return the budgets at which a best-so-far curve changes, its ends too; of very many some, evenly over the ratio."""
+    """Return the budgets at which a best-so-far curve changes, its ends too.
+
+    Of very many some, evenly over the ratio.
+    """
     # NaN is unlike itself.
     filled = np.nan_to_num(values, nan=math.inf)
     changed = np.flatnonzero(filled[1:] != filled[:-1]) + 2

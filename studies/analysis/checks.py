@@ -65,9 +65,16 @@ def checks(
 
 
 def _divergence(arm: ArmReading) -> Iterator[Check]:
-    """Yield an arm's share of diverged trials with its interval, and from which learning rate on they diverged."""
+    """Yield an arm's share of diverged trials with its interval.
+
+    Also from which learning rate on they diverged.
+    """
     # Those that wait at a rung have not diverged.
-    told = [trial for trial in arm.trials if trial.is_waiting or trial.state in {TrialState.COMPLETED, TrialState.DIVERGED, TrialState.PRUNED}]
+    told = [
+        trial
+        for trial in arm.trials
+        if trial.is_waiting or trial.state in {TrialState.COMPLETED, TrialState.DIVERGED, TrialState.PRUNED}
+    ]
     diverged = [trial for trial in told if trial.state is TrialState.DIVERGED]
     lost = sum(run.state is TrialState.DIVERGED for run in arm.confirming)
     if not (diverged or lost):
@@ -81,18 +88,39 @@ def _divergence(arm: ArmReading) -> Iterator[Check]:
         else f"none of {plural(len(told), 'trial')} diverged"
     )
     said = f"{arm.label}: {many} ({interval})"
-    figures = {"diverged": float(len(diverged)), "trials": float(len(told)), "share": part, "low": low, "high": high}
+    figures = {
+        "diverged": float(len(diverged)),
+        "trials": float(len(told)),
+        "share": part,
+        "low": low,
+        "high": high,
+    }
     rates = [rate for trial in diverged if isinstance(rate := trial.parameters.get("lr"), int | float)]
     if rates and not isinstance(arm.view.space.get("lr", Fixed(value=0)), Fixed):
         start = min(rates)
-        above = [trial for trial in told if isinstance(rate := trial.parameters.get("lr"), int | float) and rate >= start]
-        said += f"; the lowest lr among them is {scalar(start)}, and from there on {count(len(diverged))} of {count(len(above))} diverged"
+        above = [
+            trial
+            for trial in told
+            if isinstance(rate := trial.parameters.get("lr"), int | float) and rate >= start
+        ]
+        said += (
+            f"; the lowest lr among them is {scalar(start)}, and from there on {count(len(diverged))} "
+            f"of {count(len(above))} diverged"
+        )
         figures |= {"lr_from": float(start), "trials_from": float(len(above))}
     if lost:
-        runs = f"{plural(lost, 'confirmation run')} of its best configuration{'s' if len(arm.bests) > 1 else ''}"
+        runs = (
+            f"{plural(lost, 'confirmation run')} of its best configuration{'s' if len(arm.bests) > 1 else ''}"
+        )
         said += f"; so did {runs}" if diverged else f", but {runs} did"
         figures["confirmations"] = float(lost)
-    yield Check(kind="divergence", arm=arm.name, is_warning=part >= _MANY or lost > 0, sentence=f"{said}.", figures=figures)
+    yield Check(
+        kind="divergence",
+        arm=arm.name,
+        is_warning=part >= _MANY or lost > 0,
+        sentence=f"{said}.",
+        figures=figures,
+    )
 
 
 def _under_tuned(reading: Reading, loss: Loss) -> Check:
@@ -102,9 +130,15 @@ def _under_tuned(reading: Reading, loss: Loss) -> Check:
     equal = f"{loss.arm.label} equals {loss.other.label} at {settings(loss.at)}"
     out = ""
     if loss.outside:
-        out = f"the space of {loss.arm.label} leaves out {listed([f'{name} = {scalar(value)}' for name, value in loss.outside.items()])}"
+        out = (
+            f"the space of {loss.arm.label} leaves out "
+            f"{listed([f'{name} = {scalar(value)}' for name, value in loss.outside.items()])}"
+        )
     if loss.is_under_tuned:
-        said = f"{equal}, which its space holds, yet it did worse{behind}: it is under-tuned, not worse; more trials should show it."
+        said = (
+            f"{equal}, which its space holds, yet it did worse{behind}: it is under-tuned, not "
+            "worse; more trials should show it."
+        )
     elif loss.is_certain:
         said = f"{equal}, but {out}: that it did worse{behind} is about {loss.arm.label} as it was searched."
     else:
@@ -133,45 +167,76 @@ def _longer(spec: StudySpec) -> dict[str, Any] | None:
 
 
 def _too_few_trials(reading: Reading, arm: ArmReading) -> Iterator[Check]:
-    """Yield a warning for a search of fewer than ten trials for each hyperparameter, unless it went through its whole space.
+    """Yield a warning for a search of fewer than ten trials for each hyperparameter.
 
-    Source: Loeppky, Sacks and Welch (2009), "Choosing the Sample Size of a Computer Experiment": ten runs for each input.
+    Not if it went through its whole space.
+
+    Source: Loeppky, Sacks and Welch (2009), "Choosing the Sample Size of a Computer Experiment": ten runs for
+    each input.
     """
     dimensions = sum(not isinstance(dimension, Fixed) for dimension in arm.view.space.values())
     searches = max(1, len(arm.bests))
     trials = len(arm.spent) // searches if reading.is_closed else arm.view.progress.trials // searches
-    if not dimensions or not arm.spent or trials >= _PER_DIMENSION * dimensions or trials >= size(arm.view.space):
+    if (
+        not dimensions
+        or not arm.spent
+        or trials >= _PER_DIMENSION * dimensions
+        or trials >= size(arm.view.space)
+    ):
         return
     what = plural(dimensions, "searched hyperparameter")
     yield Check(
         kind="too-few-trials",
         arm=arm.name,
         is_warning=True,
-        sentence=f"{arm.label}: {plural(trials, 'trial')} for {what}; a rule of thumb from computer experiments asks for ten for each, "
-        f"{count(_PER_DIMENSION * dimensions)} (Loeppky et al. 2009). Its best configuration may be well short of what it can do.",
-        figures={"trials": float(trials), "dimensions": float(dimensions), "asked": float(_PER_DIMENSION * dimensions)},
+        sentence=(
+            f"{arm.label}: {plural(trials, 'trial')} for {what}; a rule of thumb from computer experiments "
+            f"asks for ten for each, {count(_PER_DIMENSION * dimensions)} (Loeppky et al. 2009). Its best "
+            "configuration may be well short of what it can do."
+        ),
+        figures={
+            "trials": float(trials),
+            "dimensions": float(dimensions),
+            "asked": float(_PER_DIMENSION * dimensions),
+        },
     )
 
 
 def _inert(reading: Reading, arm: ArmReading, importance: Mapping[str, float]) -> Iterator[Check]:
-    """Yield what was searched without any effect: of hardly any importance, or switched off in all of the best trials."""
+    """Yield what was searched without any effect.
+
+    Of hardly any importance, or switched off in all of the best trials.
+    """
     card = arm.view.optimizer
     best = sorted(arm.completed, key=lambda trial: reading.sign * (trial.value or 0.0), reverse=True)[:_BEST]
     searched = [name for name, dimension in arm.view.space.items() if not isinstance(dimension, Fixed)]
-    off = [name for name in searched if len(best) == _BEST and not any(active(name, card.conditions, trial.parameters) for trial in best)]
+    off = [
+        name
+        for name in searched
+        if len(best) == _BEST and not any(active(name, card.conditions, trial.parameters) for trial in best)
+    ]
     idle = [name for name in searched if name not in off and importance.get(name, 1.0) < _INERT]
     parts = [
-        f"{name} had no effect in the best {_BEST} trials, for {card.conditions[name].parameter} was not above {card.conditions[name].above:g}"
+        (
+            f"{name} had no effect in the best {_BEST} trials, for {card.conditions[name].parameter} was "
+            f"not above {card.conditions[name].above:g}"
+        )
         for name in off
     ]
     if idle:
-        parts.append(f"{listed([f'{name} ({share(importance[name])})' for name in idle])} made hardly any difference, by share of importance")
+        parts.append(
+            f"{listed([f'{name} ({share(importance[name])})' for name in idle])} made hardly any "
+            "difference, by share of importance"
+        )
     if parts:
         yield Check(
             kind="inert-hyperparameter",
             arm=arm.name,
             is_warning=False,
-            sentence=f"{arm.label}: {'; '.join(parts)}. With {'it' if len(off) + len(idle) == 1 else 'them'} fixed, trials would go to what matters.",
+            sentence=(
+                f"{arm.label}: {'; '.join(parts)}. With {'it' if len(off) + len(idle) == 1 else 'them'} "
+                "fixed, trials would go to what matters."
+            ),
             figures={name: importance.get(name, 0.0) for name in (*off, *idle)},
         )
 
@@ -194,7 +259,9 @@ def _unequal_budgets(reading: Reading) -> Iterator[Check]:
         ends = uneven(spent, _UNEQUAL)
         if ends is not None:
             fewest, most = (spent[arm.name] for arm in ends)
-            said.append(f"{ends[0].label} had {plural(int(fewest), what)}, {ends[1].label} {count(int(most))}")
+            said.append(
+                f"{ends[0].label} had {plural(int(fewest), what)}, {ends[1].label} {count(int(most))}"
+            )
             figures |= {f"fewest_{what}s": fewest, f"most_{what}s": most}
     if said:
         is_uneven = "fewest_trials" in figures
@@ -202,7 +269,9 @@ def _unequal_budgets(reading: Reading) -> Iterator[Check]:
             kind="unequal-budgets",
             arm=None,
             is_warning=is_uneven,
-            sentence=f"The budgets were not equal: {'; '.join(said)}." if is_uneven else f"Some trials ended early: {'; '.join(said)}.",
+            sentence=f"The budgets were not equal: {'; '.join(said)}."
+            if is_uneven
+            else f"Some trials ended early: {'; '.join(said)}.",
             figures=figures,
         )
     ends = uneven(seconds, _UNEQUAL_SECONDS)
@@ -212,14 +281,20 @@ def _unequal_budgets(reading: Reading) -> Iterator[Check]:
             kind="unequal-budgets",
             arm=None,
             is_warning=False,
-            sentence=f"In training time {ends[1].label} took {duration(longest)} for its search, {ends[0].label} {duration(shortest)}.",
+            sentence=(
+                f"In training time {ends[1].label} took {duration(longest)} for its search, "
+                f"{ends[0].label} {duration(shortest)}."
+            ),
             figures={"shortest_s": shortest, "longest_s": longest},
         )
 
 
 def _faults(reading: Reading) -> Iterator[Check]:
     """Yield what was lost to faults, of search and confirmation."""
-    failed = {arm.name: sum(trial.state is TrialState.FAILED for trial in (*arm.trials, *arm.runs)) for arm in reading.arms}
+    failed = {
+        arm.name: sum(trial.state is TrialState.FAILED for trial in (*arm.trials, *arm.runs))
+        for arm in reading.arms
+    }
     total = sum(len(arm.trials) + len(arm.runs) for arm in reading.arms)
     if any(failed.values()):
         who = [f"{arm.label} {count(failed[arm.name])}" for arm in reading.arms if failed[arm.name]]
@@ -227,6 +302,9 @@ def _faults(reading: Reading) -> Iterator[Check]:
             kind="faults",
             arm=None,
             is_warning=sum(failed.values()) >= _MANY_FAULTS * total,
-            sentence=f"Trials lost to faults of machine or workload, which say nothing of the optimizer: {listed(who)}.",
+            sentence=(
+                "Trials lost to faults of machine or workload, which say nothing "
+                f"of the optimizer: {listed(who)}."
+            ),
             figures={"failed": float(sum(failed.values())), "trials": float(total)},
         )

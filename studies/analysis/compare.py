@@ -1,4 +1,7 @@
-"""Studies of one workload side by side: their arms, judged on the seeds that they share, and in what the studies differ."""
+"""Studies of one workload side by side.
+
+Their arms, judged on the seeds that they share, and in what the studies differ.
+"""
 
 __all__ = ["compare"]
 
@@ -41,7 +44,9 @@ class _Entry:
 
 
 def compare(records: Sequence[StudyRecord]) -> Comparison:
-    """Return arms of several studies of one workload, side by side; pairs rest on the fresh seeds that two studies have in common.
+    """Return arms of several studies of one workload, side by side.
+
+    Pairs rest on the fresh seeds that two studies have in common.
 
     Args:
         records: two studies or more.
@@ -78,15 +83,32 @@ def _check(records: Sequence[StudyRecord]) -> None:
         raise SpecInvalid([SpecProblem("/study", f"a comparison takes at least two studies, got {len(ids)}")])
     twice = [study_id for study_id, times in Counter(ids).items() if times > 1]
     if twice:
-        raise SpecInvalid([SpecProblem("/study", f"a comparison takes each study once, but {', '.join(twice)} stands there more often")])
+        raise SpecInvalid(
+            [
+                SpecProblem(
+                    "/study",
+                    f"a comparison takes each study once, but {', '.join(twice)} stands there more often",
+                )
+            ]
+        )
     workloads = list(dict.fromkeys(record.study.workload for record in records))
     if len(workloads) > 1:
-        said = f"a comparison takes studies of one workload, got {', '.join(workloads)}; give studies of several workloads one `suite`"
+        said = (
+            f"a comparison takes studies of one workload, got {', '.join(workloads)}; give studies "
+            "of several workloads one `suite`"
+        )
         raise SpecInvalid([SpecProblem("/study", said)])
     # A workload of the same name may have changed between two studies.
-    kinds = list(dict.fromkeys((record.study.workload_card.metric, record.study.workload_card.direction) for record in records))
+    kinds = list(
+        dict.fromkeys(
+            (record.study.workload_card.metric, record.study.workload_card.direction) for record in records
+        )
+    )
     if len(kinds) > 1:
-        said = f"the studies measure {workloads[0]} differently, by {' and '.join(f'{metric} ({direction})' for metric, direction in kinds)}"
+        said = (
+            f"the studies measure {workloads[0]} differently, by "
+            f"{' and '.join(f'{metric} ({direction})' for metric, direction in kinds)}"
+        )
         raise SpecInvalid([SpecProblem("/study", f"{said}; they cannot be compared")])
 
 
@@ -96,7 +118,9 @@ def _entries(readings: Sequence[Reading]) -> list[_Entry]:
     found: list[_Entry] = []
     for reading in readings:
         best = {
-            (each.arm, each.number): each for each in reversed(confirmed(reading)) if each.configuration == "best" and each.completed + each.diverged
+            (each.arm, each.number): each
+            for each in reversed(confirmed(reading))
+            if each.configuration == "best" and each.completed + each.diverged
         }
         for arm in reading.arms:
             study_id = reading.study.id
@@ -154,9 +178,20 @@ def _compared(entry: _Entry) -> ComparedArm:
 
 
 def _in_words(pair: PairJudgement, first: _Entry, second: _Entry) -> PairVerdict:
-    one, other = diverged(first.reading, first.arm, first.arm), diverged(second.reading, second.arm, second.arm)
+    one, other = (
+        diverged(first.reading, first.arm, first.arm),
+        diverged(second.reading, second.arm, second.arm),
+    )
     lost = Diverged(one.first, other.second, one.first_searches, other.second_searches)
     reading = first.reading
     is_closed = reading.is_closed and second.reading.is_closed
-    said = reason(pair, first=first.title, second=second.title, sign=reading.sign, unit=reading.card.unit, diverged=lost, is_closed=is_closed)
+    said = reason(
+        pair,
+        first=first.title,
+        second=second.title,
+        sign=reading.sign,
+        unit=reading.card.unit,
+        diverged=lost,
+        is_closed=is_closed,
+    )
     return pair_verdict(pair, said)

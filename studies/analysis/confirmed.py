@@ -1,4 +1,7 @@
-"""Confirmed configurations: each arm's best and its defaults on fresh seeds, and how long they take to the workload's target."""
+"""Confirmed configurations: each arm's best and its defaults on fresh seeds.
+
+Also how long they take to the workload's target.
+"""
 
 __all__ = ["confirmed", "scores", "time_to_target"]
 
@@ -15,33 +18,49 @@ from studies.statistics.paired import mean_interval
 
 
 def confirmed(reading: Reading) -> tuple[Confirmed, ...]:
-    """Return every configuration that has confirmation runs, arm by arm, each replicate's best before the defaults."""
+    """Return every configuration that has confirmation runs, arm by arm.
+
+    Each replicate's best comes before the defaults.
+    """
     found: list[Confirmed] = []
     for arm in reading.arms:
-        found += [_confirmed(reading, arm, each, replicate) for replicate, each in enumerate(arm.bests) if each is not None and each.runs]
+        found += [
+            _confirmed(reading, arm, each, replicate)
+            for replicate, each in enumerate(arm.bests)
+            if each is not None and each.runs
+        ]
         if arm.defaults is not None and arm.defaults.runs:
             found.append(_confirmed(reading, arm, arm.defaults, None))
     return tuple(found)
 
 
 def scores(reading: Reading, arm: ArmReading) -> NDArray[np.float64]:
-    """Return the test values of each replicate's best on the study's fresh seeds, [R, S]: NaN where not run, the worst infinity where diverged.
+    """Return the test values of each replicate's best on the study's fresh seeds, [R, S].
 
-    A closed search none of whose trials completed, some having diverged, counts as diverged wherever another search of the arm has a best: it
-    would have yielded nothing.
+    NaN where not run, the worst infinity where diverged.
+
+    A closed search none of whose trials completed, some having diverged, counts as diverged wherever another
+    search of the arm has a best: it would have yielded nothing.
     """
     place = {seed: n for n, seed in enumerate(reading.seeds)}
     table = np.full((len(arm.bests), len(reading.seeds)), math.nan)
     for row, each in enumerate(arm.bests):
         if each is not None:
             table[row, [place[run.seed] for run in each.runs]] = reading.tests(each.runs)
-        elif reading.is_closed and arm.is_confirmed and any(t.replicate == row and t.state is TrialState.DIVERGED for t in arm.spent):
+        elif (
+            reading.is_closed
+            and arm.is_confirmed
+            and any(t.replicate == row and t.state is TrialState.DIVERGED for t in arm.spent)
+        ):
             table[row, :] = reading.worst
     return table
 
 
 def time_to_target(reading: Reading) -> tuple[TimeToTarget, ...]:
-    """Return how soon each arm's best configurations reached the workload's target, for the arms with confirmation runs that have ended."""
+    """Return how soon each arm's best configurations reached the workload's target.
+
+    It covers the arms with confirmation runs that have ended.
+    """
     found: list[TimeToTarget] = []
     for arm in reading.arms:
         runs = tuple(run for run in arm.confirming if has_ended(run))
@@ -74,7 +93,9 @@ def _times(reading: Reading, trial_id: str) -> tuple[float, float]:
     )
 
 
-def _confirmed(reading: Reading, arm: ArmReading, configuration: Configuration, replicate: int | None) -> Confirmed:
+def _confirmed(
+    reading: Reading, arm: ArmReading, configuration: Configuration, replicate: int | None
+) -> Confirmed:
     trial, runs = configuration.trial, configuration.runs
     planned = 0 if reading.is_closed else reading.study.spec.confirmation.seeds
     completed = [run for run in runs if has_test(run)]
@@ -97,9 +118,18 @@ def _confirmed(reading: Reading, arm: ArmReading, configuration: Configuration, 
         test_sd=_known(test.sd),
         validation_mean=validation_mean,
         search_value=search_value,
-        shrinkage=None if search_value is None or validation_mean is None else reading.sign * (search_value - validation_mean) + 0.0,
+        shrinkage=None
+        if search_value is None or validation_mean is None
+        else reading.sign * (search_value - validation_mean) + 0.0,
         runs=tuple(
-            ConfirmedRun(trial_id=run.id, seed=run.seed, state=run.state, validation_value=run.value, test_value=run.test_value) for run in runs
+            ConfirmedRun(
+                trial_id=run.id,
+                seed=run.seed,
+                state=run.state,
+                validation_value=run.value,
+                test_value=run.test_value,
+            )
+            for run in runs
         ),
     )
 

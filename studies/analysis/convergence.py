@@ -23,12 +23,13 @@ _FEWEST_EPOCHS: Final = 5
 def still_improving(reading: Reading) -> Iterator[Check]:
     """Yield a check for each arm whose best configuration improved notably to the very end.
 
-    Measured are its confirmation runs that were trained to their last epoch, or else its best trial: how much of the improvement since the first
-    epoch came in the last fifth of the epochs. It is told where that is at least 5 % and, of several runs, larger than chance would have it; both
-    shares are this house's rule.
+    Measured are its confirmation runs that were trained to their last epoch, or else its best trial: how much
+    of the improvement since the first epoch came in the last fifth of the epochs. It is told where that is at
+    least 5 % and, of several runs, larger than chance would have it; both shares are this house's rule.
 
-    Source: Godbole et al. (2023), Deep Learning Tuning Playbook, "Examining the training curves": trials that still improve at the end of training
-    may gain from more steps, or from another schedule of the learning rate.
+    Source: Godbole et al. (2023), Deep Learning Tuning Playbook, "Examining the training curves": trials that
+    still improve at the end of training may gain from more steps, or from another schedule of the learning
+    rate.
     """
     for arm in reading.arms:
         curves = _curves(reading, arm)
@@ -50,14 +51,26 @@ def still_improving(reading: Reading) -> Iterator[Check]:
             kind="still-improving",
             arm=arm.name,
             is_warning=True,
-            sentence=f"{arm.label} was still improving: {runs} gained {difference(gain, 0, reading.card.unit)} in the last "
-            f"{'epoch' if last == 1 else f'{last} epochs'} of {epochs}, {share(gain / whole)} of all since the first; more epochs {more}.",
-            figures={"gain": gain, "share": gain / whole, "last_epochs": float(last), "runs": float(len(curves))},
+            sentence=(
+                f"{arm.label} was still improving: {runs} gained {difference(gain, 0, reading.card.unit)} "
+                f"in the last {'epoch' if last == 1 else f'{last} epochs'} of {epochs}, "
+                f"{share(gain / whole)} of all since the first; more epochs {more}."
+            ),
+            figures={
+                "gain": gain,
+                "share": gain / whole,
+                "last_epochs": float(last),
+                "runs": float(len(curves)),
+            },
         )
 
 
-def splits_disagree(reading: Reading, confirmed: Sequence[Confirmed], pairs: Sequence[PairVerdict]) -> Iterator[Check]:
-    """Yield a check where the arm that leads by confirmed test value is not the one that leads by validation on the same runs.
+def splits_disagree(
+    reading: Reading, confirmed: Sequence[Confirmed], pairs: Sequence[PairVerdict]
+) -> Iterator[Check]:
+    """Yield a check where test and validation disagree about who leads.
+
+    The arm that leads by confirmed test value is then not the one that leads by validation on the same runs.
 
     Args:
         reading: the study.
@@ -79,21 +92,37 @@ def splits_disagree(reading: Reading, confirmed: Sequence[Confirmed], pairs: Seq
         kind="splits-disagree",
         arm=None,
         is_warning=is_decided,
-        sentence=f"Validation and test disagree: on the same runs {one} leads by validation ({metric(validations[by_validation], unit)}, "
-        f"{difference(validations[by_validation], validations[by_test], unit)} ahead of {other}), {other} by test ({metric(tests[by_test], unit)}, "
-        f"{difference(tests[by_test], tests[by_validation], unit)} ahead)"
-        f"{'.' if is_decided else ', and that test difference is undecided.'}",
-        figures={"validation_gap": abs(validations[by_validation] - validations[by_test]), "test_gap": abs(tests[by_test] - tests[by_validation])},
+        sentence=(
+            f"Validation and test disagree: on the same runs {one} leads by validation "
+            f"({metric(validations[by_validation], unit)}, "
+            f"{difference(validations[by_validation], validations[by_test], unit)} ahead of {other}), "
+            f"{other} by test ({metric(tests[by_test], unit)}, "
+            f"{difference(tests[by_test], tests[by_validation], unit)} ahead)"
+            f"{'.' if is_decided else ', and that test difference is undecided.'}"
+        ),
+        figures={
+            "validation_gap": abs(validations[by_validation] - validations[by_test]),
+            "test_gap": abs(tests[by_test] - tests[by_validation]),
+        },
     )
 
 
 def _curves(reading: Reading, arm: ArmReading) -> list[list[float]]:
-    """Return the validation values by epoch of the arm's confirmation runs with all of them, or of its best trial."""
-    ids = [run.id for run in arm.confirming if has_ended(run)] or ([] if arm.best is None else [arm.best.trial.id])
+    """Return the validation values by epoch of the arm's confirmation runs with all of them.
+
+    Or those of its best trial.
+    """
+    ids = [run.id for run in arm.confirming if has_ended(run)] or (
+        [] if arm.best is None else [arm.best.trial.id]
+    )
     found: list[list[float]] = []
     for trial_id in ids:
         rows = reading.measurements.get(trial_id, ())
-        values = [row.validation_metric for row in rows if row.validation_metric is not None and math.isfinite(row.validation_metric)]
+        values = [
+            row.validation_metric
+            for row in rows
+            if row.validation_metric is not None and math.isfinite(row.validation_metric)
+        ]
         if len(values) == len(rows) == reading.study.epochs:
             found.append(values)
     return found

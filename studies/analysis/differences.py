@@ -15,7 +15,10 @@ _MOST_SAID = 12
 
 
 def differences(readings: Sequence[Reading]) -> tuple[str, ...]:
-    """Return a sentence for each difference that bears on a comparison; none where the studies differ in their arms alone."""
+    """Return a sentence for each difference that bears on a comparison.
+
+    None where the studies differ in their arms alone.
+    """
     names = _names([reading.study for reading in readings])
     settings = [_settings(reading.study) for reading in readings]
     said: list[str] = []
@@ -28,14 +31,24 @@ def differences(readings: Sequence[Reading]) -> tuple[str, ...]:
     for what in settings[0]:
         said += _difference(what, [each[what] for each in settings], names)
     for one, other in combinations(range(len(readings)), 2):
-        if readings[one].seeds and readings[other].seeds and not set(readings[one].seeds) & set(readings[other].seeds):
-            said.append(f"{names[one]} and {names[other]} have no fresh seed in common, so their arms cannot be paired: no verdict between them.")
+        if (
+            readings[one].seeds
+            and readings[other].seeds
+            and not set(readings[one].seeds) & set(readings[other].seeds)
+        ):
+            said.append(
+                f"{names[one]} and {names[other]} have no fresh seed in common, so their arms cannot be "
+                "paired: no verdict between them."
+            )
     cards = list(dict.fromkeys(reading.card.model_dump_json() for reading in readings))
     if len(cards) > 1:
         said.append("The workload itself has changed between the studies: its cards are not the same.")
     environments = [reading.study.environment for reading in readings]
     if not all(environments):
-        said.append(f"What trained them is not known of {listed([name for name, each in zip(names, environments, strict=True) if not each])}.")
+        said.append(
+            "What trained them is not known of "
+            f"{listed([name for name, each in zip(names, environments, strict=True) if not each])}."
+        )
     for key in sorted({key for each in environments for key in each}):
         known = [(name, each[key]) for name, each in zip(names, environments, strict=True) if key in each]
         said += _difference(f"environment, {key}", [value for _, value in known], [name for name, _ in known])
@@ -46,7 +59,11 @@ def _settings(study: StudyView) -> Mapping[str, str]:
     """Return what a comparison should find equal, in words, the most telling first."""
     spec = study.spec
     training = spec.training
-    warmup = f" over {scalar(training.warmup_fraction)} of the steps" if training.schedule == "warmup-cosine" else ""
+    warmup = (
+        f" over {scalar(training.warmup_fraction)} of the steps"
+        if training.schedule == "warmup-cosine"
+        else ""
+    )
     return {
         "epochs": str(study.epochs),
         "batch size": str(study.batch_size),
@@ -67,11 +84,16 @@ def _difference(what: str, values: Sequence[str], names: Sequence[str]) -> list[
     kinds = list(dict.fromkeys(values))
     if len(kinds) < 2:
         return []
-    parts = [f"{kind} in {listed([name for name, value in zip(names, values, strict=True) if value == kind])}" for kind in kinds[:_MOST_SAID]]
+    parts = [
+        f"{kind} in {listed([name for name, value in zip(names, values, strict=True) if value == kind])}"
+        for kind in kinds[:_MOST_SAID]
+    ]
     return [f"Not the same {what}: {'; '.join(parts)}."]
 
 
 def _names(studies: Sequence[StudyView]) -> list[str]:
     """Return what sentences call the studies: their titles, with the id where two are alike."""
     times = Counter(study.name for study in studies)
-    return [f"“{study.name}”" if times[study.name] == 1 else f"“{study.name}” ({study.id})" for study in studies]
+    return [
+        f"“{study.name}”" if times[study.name] == 1 else f"“{study.name}” ({study.id})" for study in studies
+    ]

@@ -28,10 +28,13 @@ _LONGEST_NAME: Final = 200
 
 
 def edges(reading: Reading, arm: ArmReading, importance: Mapping[str, float]) -> Iterator[Check]:
-    """Yield a check for each searched number of an arm whose best value lies at the edge of its space, or beyond it.
+    """Yield a check for each searched number of an arm whose best value lies at its space's edge.
 
-    An edge that is also the end of what the optimizer accepts is none: nothing lies beyond it. A hyperparameter that hardly matters is told for
-    information only, for the place of its best value is chance.
+    One that lies beyond the edge counts too.
+
+    An edge that is also the end of what the optimizer accepts is none: nothing lies beyond it. A
+    hyperparameter that hardly matters is told for information only, for the place of its best value is
+    chance.
 
     Args:
         reading: the study.
@@ -57,9 +60,15 @@ def edges(reading: Reading, arm: ArmReading, importance: Mapping[str, float]) ->
         low, high = _ends(dimension)
         is_outside = not low <= value <= high
         if is_outside:
-            said = f"{arm.label}: its defaults did best, with {name} = {scalar(value)} outside the range that was searched ({_span(low, high)})."
+            said = (
+                f"{arm.label}: its defaults did best, with {name} = {scalar(value)} outside the range that "
+                f"was searched ({_span(low, high)})."
+            )
         else:
-            where = f"lies {'at' if value in {low, high} else 'near'} the {edge} edge of its range ({_span(low, high)})"
+            where = (
+                f"lies {'at' if value in {low, high} else 'near'} the {edge} edge "
+                f"of its range ({_span(low, high)})"
+            )
             said = f"{arm.label}: the best {name}, {scalar(value)}, {where}; a wider one might do better."
         matters = importance.get(name)
         if matters is not None and matters < _MATTERS:
@@ -69,13 +78,16 @@ def edges(reading: Reading, arm: ArmReading, importance: Mapping[str, float]) ->
             arm=arm.name,
             is_warning=name == "lr" or matters is None or matters >= _MATTERS,
             sentence=said,
-            figures={"value": float(value), "low": low, "high": high} | ({} if matters is None else {"importance": matters}),
+            figures={"value": float(value), "low": low, "high": high}
+            | ({} if matters is None else {"importance": matters}),
             spec=widened(reading.study.spec, arm.name, name, wider),
         )
 
 
 def widened(spec: StudySpec, arm: str, name: str, dimension: AnyDimension) -> dict[str, Any] | None:
-    """Return the study with another dimension for one hyperparameter of one arm, ready to submit; None where it would be no valid study.
+    """Return the study with another dimension for one hyperparameter of one arm, ready to submit.
+
+    None where it would be no valid study.
 
     Args:
         spec: the study.
@@ -90,7 +102,9 @@ def widened(spec: StudySpec, arm: str, name: str, dimension: AnyDimension) -> di
     body["space"] = {**body["space"], name: dimension.model_dump(mode="json")}
     if spec.sampler == "grid" and isinstance(dimension, Choices):
         # A grid with one more choice has so many more points.
-        data["budget"]["trials_per_arm"] = math.ceil(spec.budget.trials_per_arm * len(dimension.choices) / (len(dimension.choices) - 1))
+        data["budget"]["trials_per_arm"] = math.ceil(
+            spec.budget.trials_per_arm * len(dimension.choices) / (len(dimension.choices) - 1)
+        )
     ending = f", wider {name} for {arm}"
     # Twice in a suite, its workload would count twice.
     data["suite"] = None
@@ -102,7 +116,10 @@ def widened(spec: StudySpec, arm: str, name: str, dimension: AnyDimension) -> di
 
 
 def _edge(dimension: AnyDimension, value: float) -> Edge | None:
-    """Return which edge of a searched number's dimension a value lies at or beyond; None for what has no order, or too few values to have edges."""
+    """Return which edge of a searched number's dimension a value lies at or beyond.
+
+    None for what has no order, or too few values to have edges.
+    """
     match dimension:
         case Range():
             if value < dimension.low:
@@ -123,8 +140,13 @@ def _edge(dimension: AnyDimension, value: float) -> Edge | None:
             return None
 
 
-def _wider(dimension: AnyDimension, value: float, edge: Edge, hyperparameter: Hyperparameter) -> AnyDimension | None:
-    """Return the dimension with more room beyond one edge, as far as the card allows; None where there is no more."""
+def _wider(
+    dimension: AnyDimension, value: float, edge: Edge, hyperparameter: Hyperparameter
+) -> AnyDimension | None:
+    """Return the dimension with more room beyond one edge, as far as the card allows.
+
+    None where there is no more.
+    """
     low, high = _ends(dimension)
     low, high = min(low, value), max(high, value)
     values = _numbers(dimension) if isinstance(dimension, Choices) else []
@@ -145,18 +167,27 @@ def _wider(dimension: AnyDimension, value: float, edge: Edge, hyperparameter: Hy
         return None
     if is_whole:
         end = float(math.floor(end) if edge == "upper" else math.ceil(end))
-    if (end >= low and edge == "lower") or (end <= high and edge == "upper") or hyperparameter.fault(_typed(end, is_whole=is_whole)) is not None:
+    if (
+        (end >= low and edge == "lower")
+        or (end <= high and edge == "upper")
+        or hyperparameter.fault(_typed(end, is_whole=is_whole)) is not None
+    ):
         return None
     if isinstance(dimension, Choices):
         return Choices(choices=(*dimension.choices, _typed(end, is_whole=is_whole)))
     assert isinstance(dimension, Range), "a fixed value has no edge"
     if dimension.log and (low if edge == "upper" else end) <= 0:
         return None
-    return dimension.model_copy(update={"low": end if edge == "lower" else low, "high": end if edge == "upper" else high})
+    return dimension.model_copy(
+        update={"low": end if edge == "lower" else low, "high": end if edge == "upper" else high}
+    )
 
 
 def _legal(end: float, before: float, edge: Edge, hyperparameter: Hyperparameter) -> float:
-    """Return an end that the optimizer accepts: its bound, or half the way to it where the bound itself is not legal."""
+    """Return an end that the optimizer accepts.
+
+    Its bound, or half the way to it where the bound itself is not legal.
+    """
     bounds = hyperparameter.bounds
     if bounds is None or bounds.admits(end):
         return end

@@ -1,4 +1,7 @@
-"""The finding in one sentence: who is better by the verdict, or, before any, who leads the search; never more than the record says."""
+"""The finding in one sentence: who is better by the verdict, or, before any, who leads the search.
+
+Never more than the record says.
+"""
 
 __all__ = ["finding"]
 
@@ -19,7 +22,13 @@ from studies.statistics.paired import mean_interval
 _WORDS: Final[tuple[Word, ...]] = ("better", "undecided", "worse")
 
 
-def finding(reading: Reading, verdict: Verdict, losses: Sequence[Loss], confirmed: Sequence[Confirmed], flips: Sequence[RankFlip]) -> Finding:
+def finding(
+    reading: Reading,
+    verdict: Verdict,
+    losses: Sequence[Loss],
+    confirmed: Sequence[Confirmed],
+    flips: Sequence[RankFlip],
+) -> Finding:
     """Return what the study found and its limits.
 
     Args:
@@ -47,11 +56,20 @@ def finding(reading: Reading, verdict: Verdict, losses: Sequence[Loss], confirme
     )
 
 
-def _by_verdict(reading: Reading, contenders: Sequence[ArmReading], verdict: Verdict, losses: Sequence[Loss], confirmed: Sequence[Confirmed]) -> str:
+def _by_verdict(
+    reading: Reading,
+    contenders: Sequence[ArmReading],
+    verdict: Verdict,
+    losses: Sequence[Loss],
+    confirmed: Sequence[Confirmed],
+) -> str:
     # There are no ranks while, or where, an arm has nothing confirmed.
     order = [rank.arm for rank in verdict.ranks] or _by_mean(reading, contenders, confirmed)
     rest = [_pair(verdict, order[0], name) for name in order[1:]]
-    beaten, level, ahead = ([reading.arm(_other(pair, order[0])).label for pair in rest if _word(pair, order[0]) == word] for word in _WORDS)
+    beaten, level, ahead = (
+        [reading.arm(_other(pair, order[0])).label for pair in rest if _word(pair, order[0]) == word]
+        for word in _WORDS
+    )
     if len(rest) == 1:
         said = _standing(reading, rest[0])
     elif len(beaten) == len(rest):
@@ -61,11 +79,21 @@ def _by_verdict(reading: Reading, contenders: Sequence[ArmReading], verdict: Ver
         against += [f"better than {listed(beaten)}"] if beaten else []
         against += [f"worse than {listed(ahead)}"] if ahead else []
         reached = _reached(reading, reading.arm(order[0]), confirmed)
-        said = f"no arm is better than every other: {reading.arm(order[0]).label} leads with {reached}, {' and '.join(against)}"
+        said = (
+            f"no arm is better than every other: {reading.arm(order[0]).label} leads with "
+            f"{reached}, {' and '.join(against)}"
+        )
     under = [loss for loss in losses if loss.is_certain]
-    notes = [f"{loss.arm.label} contains {loss.other.label} and is under-tuned, not worse" for loss in under if loss.is_under_tuned]
+    notes = [
+        f"{loss.arm.label} contains {loss.other.label} and is under-tuned, not worse"
+        for loss in under
+        if loss.is_under_tuned
+    ]
     notes += [
-        f"{loss.arm.label} would equal {loss.other.label} at settings that the space of {loss.arm.label} leaves out"
+        (
+            f"{loss.arm.label} would equal {loss.other.label} at settings that the "
+            f"space of {loss.arm.label} leaves out"
+        )
         for loss in under
         if not loss.is_under_tuned
     ]
@@ -78,7 +106,11 @@ def _absent(reading: Reading) -> list[str]:
     without = [arm.label for arm in reading.arms if arm.best is None and not arm.is_hopeless]
     said = [f"{listed(hopeless)} never trained to the end"] if hopeless else []
     have = "has" if len(without) == 1 else "have"
-    return [*said, f"{listed(without)} {have} no completed trial{'' if reading.is_closed else ' yet'}"] if without else said
+    return (
+        [*said, f"{listed(without)} {have} no completed trial{'' if reading.is_closed else ' yet'}"]
+        if without
+        else said
+    )
 
 
 def _by_mean(reading: Reading, contenders: Sequence[ArmReading], confirmed: Sequence[Confirmed]) -> list[str]:
@@ -95,9 +127,20 @@ def _won(reading: Reading, name: str, rest: Sequence[PairVerdict]) -> str:
     first, second = (reading.arm(each) for each in (pair.first, pair.second))
     by = ahead_by(pair, first=first.label, second=second.label, sign=reading.sign, unit=reading.card.unit)
     label, other = reading.arm(name).label, reading.arm(_other(pair, name)).label
-    is_measured = by is not None and by.who == label and not (pair.covers == "signs" and any(diverged(reading, first, second)))
-    margin = f"by {by.amount} in test {reading.card.metric}" if by is not None and is_measured else "by more wins than chance allows"
-    return f"{label} is better than each of the {count(len(rest))} others on {confirmed_unit(pair)}: than {other}, the next, {margin}"
+    is_measured = (
+        by is not None
+        and by.who == label
+        and not (pair.covers == "signs" and any(diverged(reading, first, second)))
+    )
+    margin = (
+        f"by {by.amount} in test {reading.card.metric}"
+        if by is not None and is_measured
+        else "by more wins than chance allows"
+    )
+    return (
+        f"{label} is better than each of the {count(len(rest))} others on {confirmed_unit(pair)}: "
+        f"than {other}, the next, {margin}"
+    )
 
 
 def _standing(reading: Reading, pair: PairVerdict) -> str:
@@ -116,11 +159,18 @@ def _standing(reading: Reading, pair: PairVerdict) -> str:
 
 def _means(confirmed: Sequence[Confirmed], name: str) -> list[float]:
     """Return the mean test values of an arm's best configurations, of each replicate that has one."""
-    return [each.test_mean for each in confirmed if each.arm == name and each.configuration == "best" and each.test_mean is not None]
+    return [
+        each.test_mean
+        for each in confirmed
+        if each.arm == name and each.configuration == "best" and each.test_mean is not None
+    ]
 
 
 def _reached(reading: Reading, arm: ArmReading, confirmed: Sequence[Confirmed]) -> str:
-    """Return an arm's mean test value with its interval and what it rests on; with replicates over their means."""
+    """Return an arm's mean test value with its interval and what it rests on.
+
+    With replicates over their means.
+    """
     card, means = reading.card, _means(confirmed, arm.name)
     if len(arm.bests) > 1:
         over = mean_interval(means)
@@ -137,19 +187,31 @@ def _alone(reading: Reading, arm: ArmReading, confirmed: Sequence[Confirmed]) ->
     else:
         runs = sum(run.state is TrialState.DIVERGED for run in arm.confirming)
         what = "best configurations" if len(arm.bests) > 1 else "best configuration"
-        said = f"{arm.label}’s {what} diverged in {'the only run' if runs == 1 else f'all {count(runs)} runs'} on fresh seeds"
-    return "; ".join([said, *(["there is no other arm to compare it with"] if len(reading.arms) == 1 else _absent(reading))])
+        said = (
+            f"{arm.label}’s {what} diverged in "
+            f"{'the only run' if runs == 1 else f'all {count(runs)} runs'} on fresh seeds"
+        )
+    return "; ".join(
+        [
+            said,
+            *(["there is no other arm to compare it with"] if len(reading.arms) == 1 else _absent(reading)),
+        ]
+    )
 
 
 def _by_search(reading: Reading, contenders: Sequence[ArmReading]) -> str:
     card = reading.card
     order = sorted(contenders, key=lambda arm: reading.sign * _best(arm), reverse=True)
     value = _best(order[0])
-    reached = f"{metric(value, card.unit)}{metric_unit(card.unit)} validation {card.metric} after {_tried(reading)}"
+    reached = (
+        f"{metric(value, card.unit)}{metric_unit(card.unit)} validation {card.metric} after {_tried(reading)}"
+    )
     ending = "nothing has been confirmed on fresh seeds"
     waiting = [arm.label for arm in contenders if not arm.is_confirmed]
     if len(waiting) < len(contenders):
-        ending = f"{listed(waiting)} {'has' if len(waiting) == 1 else 'have'} not been confirmed on fresh seeds"
+        ending = (
+            f"{listed(waiting)} {'has' if len(waiting) == 1 else 'have'} not been confirmed on fresh seeds"
+        )
     if len(reading.arms) == 1:
         return f"{order[0].label} has reached {reached} in its search; {ending}"
     level = [arm.label for arm in order if _best(arm) == value]
@@ -167,7 +229,11 @@ def _tried(reading: Reading) -> str:
     """Return how many trials the comparison rests on."""
     counts = [len(arm.spent) for arm in reading.arms]
     each = " per arm" if len(counts) > 1 else ""
-    return f"{plural(counts[0], 'trial')}{each}" if min(counts) == max(counts) else f"{count(min(counts))} to {count(max(counts))} trials{each}"
+    return (
+        f"{plural(counts[0], 'trial')}{each}"
+        if min(counts) == max(counts)
+        else f"{count(min(counts))} to {count(max(counts))} trials{each}"
+    )
 
 
 def _nothing(reading: Reading) -> str:
@@ -177,14 +243,22 @@ def _nothing(reading: Reading) -> str:
             case StudyState.QUEUED:
                 return "nothing has been measured yet: the study waits for a dispatcher"
             case StudyState.RUNNING | StudyState.STOPPING | StudyState.CANCELLING:
-                return f"no trial has finished yet: {plural(progress.running, 'trial')} in training, {plural(progress.epochs_done, 'epoch')} done"
+                return (
+                    f"no trial has finished yet: {plural(progress.running, 'trial')} in training, "
+                    f"{plural(progress.epochs_done, 'epoch')} done"
+                )
             case StudyState.PAUSED:
                 return "the study was paused before any trial had finished"
             case StudyState.FAILED:
                 return "the study failed before any trial had finished"
             case StudyState.COMPLETED | StudyState.CANCELLED:
                 return f"the study was {state.value} before any trial had finished"
-    kinds = ((progress.diverged, "diverged"), (progress.failed, "failed"), (progress.pruned, "pruned"), (progress.cancelled, "cancelled"))
+    kinds = (
+        (progress.diverged, "diverged"),
+        (progress.failed, "failed"),
+        (progress.pruned, "pruned"),
+        (progress.cancelled, "cancelled"),
+    )
     parts = [f"{count(n)} {what}" for n, what in kinds if n]
     return f"no trial has completed: of {plural(progress.finished, 'finished trial')}, {', '.join(parts)}"
 

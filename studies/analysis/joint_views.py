@@ -1,4 +1,7 @@
-"""What several studies say together: a suite of workloads, a comparison of studies of one workload, a study and its replay; immutable views."""
+"""What several studies say together.
+
+A suite of workloads, a comparison of studies of one workload, a study and its replay; immutable views.
+"""
 
 __all__ = [
     "Agreement",
@@ -41,7 +44,12 @@ class SuiteStudy(_View):
     metric: str = Field(description="What its values measure.")
     unit: str = Field(description="Their unit.")
     direction: Direction = Field(description="Which way they are better.")
-    is_counted: bool = Field(description="Whether the suite's figures rest on it: it has closed, and every arm of the suite has confirmed runs.")
+    is_counted: bool = Field(
+        description=(
+            "Whether the suite's figures rest on it: it has closed, and every arm "
+            "of the suite has confirmed runs."
+        )
+    )
     why_not: str | None = Field(description="Why it is not counted.")
 
 
@@ -50,8 +58,12 @@ class StudyScore(_View):
 
     study_id: str = Field(description="The study.")
     test_mean: float | None = Field(description="Confirmed mean test value, in the study's own unit.")
-    relative: float | None = Field(description="The same on the scale on which the study's worst arm has 0 and its best arm 1.")
-    to_target: float | None = Field(description="Epochs to the target over those of the fastest arm of the study; none where it missed.")
+    relative: float | None = Field(
+        description="The same on the scale on which the study's worst arm has 0 and its best arm 1."
+    )
+    to_target: float | None = Field(
+        description="Epochs to the target over those of the fastest arm of the study; none where it missed."
+    )
 
 
 class ProfilePoint(_View):
@@ -59,7 +71,11 @@ class ProfilePoint(_View):
 
     threshold: float = Field(description="A relative performance.")
     share: float = Field(description="Share of runs, each study weighted alike, that are at least that good.")
-    low: float | None = Field(description="Lower end of its 95 % interval (bootstrap over runs, corrected for few); none with too few runs.")
+    low: float | None = Field(
+        description=(
+            "Lower end of its 95 % interval (bootstrap over runs, corrected for few); none with too few runs."
+        )
+    )
     high: float | None = Field(description="Upper end of it.")
 
 
@@ -68,12 +84,21 @@ class SuiteArm(_View):
 
     arm: str = Field(description="Name of the arm, the same in every study.")
     scores: tuple[StudyScore, ...] = Field(description="Study by study.")
-    iqm: float | None = Field(description="Interquartile mean of the relative performance of its confirmation runs over all studies.")
-    iqm_low: float | None = Field(description="Lower end of its 95 % interval (stratified bootstrap over runs, corrected for few).")
+    iqm: float | None = Field(
+        description=(
+            "Interquartile mean of the relative performance of its confirmation runs over all studies."
+        )
+    )
+    iqm_low: float | None = Field(
+        description="Lower end of its 95 % interval (stratified bootstrap over runs, corrected for few)."
+    )
     iqm_high: float | None = Field(description="Upper end of it.")
     profile: tuple[ProfilePoint, ...] = Field(description="Performance profile.")
     algoperf: float | None = Field(
-        description="AlgoPerf's score: mean over studies of clip((4 - r) / 3, 0, 1), r its time to target over the fastest arm's."
+        description=(
+            "AlgoPerf's score: mean over studies of clip((4 - r) / 3, 0, 1), r its "
+            "time to target over the fastest arm's."
+        )
     )
 
 
@@ -82,8 +107,14 @@ class WinChance(_View):
 
     first: str = Field(description="Name of one arm.")
     second: str = Field(description="Name of the other.")
-    chance: float = Field(description="Mean over studies of the share of pairs of runs that the first wins; ties count half.")
-    low: float | None = Field(description="Lower end of its 95 % interval (bootstrap over runs, corrected for few); none with too few runs.")
+    chance: float = Field(
+        description="Mean over studies of the share of pairs of runs that the first wins; ties count half."
+    )
+    low: float | None = Field(
+        description=(
+            "Lower end of its 95 % interval (bootstrap over runs, corrected for few); none with too few runs."
+        )
+    )
     high: float | None = Field(description="Upper end of it.")
 
 
@@ -103,7 +134,11 @@ class ComparedArm(_View):
     study_id: str = Field(description="Its study.")
     study_name: str = Field(description="The study's title.")
     arm: str = Field(description="Name of the arm.")
-    label: str = Field(description="What it is called in `pairs`: the arm's name, with the study's id where two arms share it.")
+    label: str = Field(
+        description=(
+            "What it is called in `pairs`: the arm's name, with the study's id where two arms share it."
+        )
+    )
     optimizer: str = Field(description="Name of the optimizer.")
     trials: int = Field(description="Trials of its search that say something: completed, pruned or diverged.")
     epochs: int = Field(description="Epochs of each trial.")
@@ -122,9 +157,13 @@ class Comparison(_View):
     metric: str = Field(description="What values measure.")
     unit: str = Field(description="Their unit.")
     direction: Direction = Field(description="Which way they are better.")
-    arms: tuple[ComparedArm, ...] = Field(description="Best confirmed test value first; those without one last.")
+    arms: tuple[ComparedArm, ...] = Field(
+        description="Best confirmed test value first; those without one last."
+    )
     pairs: tuple[PairVerdict, ...] = Field(description="Every pair of confirmed arms.")
-    cautions: tuple[str, ...] = Field(description="In what the studies differ besides their arms, each a sentence.")
+    cautions: tuple[str, ...] = Field(
+        description="In what the studies differ besides their arms, each a sentence."
+    )
 
 
 class WordAgreement(_View):
@@ -144,19 +183,30 @@ class MeanAgreement(_View):
     replicate: int = Field(description="The repetition of the search that found it.")
     original: float | None = Field(description="Mean test value.")
     replayed: float | None = Field(description="The same in the replay.")
-    allowed: float | None = Field(description="How far apart chance lets the two be: the root of the squares of both intervals' half widths.")
-    is_within: bool | None = Field(description="Whether they are that close; none where one has no mean, or neither an interval.")
+    allowed: float | None = Field(
+        description=(
+            "How far apart chance lets the two be: the root of the squares of both intervals' half widths."
+        )
+    )
+    is_within: bool | None = Field(
+        description="Whether they are that close; none where one has no mean, or neither an interval."
+    )
 
 
 class Agreement(_View):
     """Whether a replayed study says what the original said."""
 
     word: AgreementWord = Field(
-        description="'identical': every figure that was compared is equal; 'agrees': same words, means as close as chance allows; "
-        "'partly': no verdict is reversed, but a word or mean differs; 'disagrees': a verdict is reversed, or the studies are not the same."
+        description=(
+            "'identical': every figure that was compared is equal; 'agrees': same words, means as close as "
+            "chance allows; 'partly': no verdict is reversed, but a word or mean differs; 'disagrees': a "
+            "verdict is reversed, or the studies are not the same."
+        )
     )
     agrees: bool = Field(description="Whether the word is 'identical' or 'agrees'.")
     verdicts: tuple[WordAgreement, ...] = Field(description="Every pair of arms that both have.")
     means: tuple[MeanAgreement, ...] = Field(description="Every confirmed configuration that both have.")
-    is_search_equal: bool = Field(description="Whether the search went the same way, value for value; so it is where all is repeatable.")
+    is_search_equal: bool = Field(
+        description="Whether the search went the same way, value for value; so it is where all is repeatable."
+    )
     sentences: tuple[str, ...] = Field(description="The findings, the most telling first.")

@@ -20,16 +20,24 @@ def run_noise(reading: Reading) -> float:
         (float(np.var(values, ddof=1)) * (len(values) - 1), len(values) - 1)
         for arm in reading.arms
         for each in arm.bests
-        if each is not None and len(values := [run.value for run in each.runs if has_value(run) and run.value is not None]) > 1
+        if each is not None
+        and len(values := [run.value for run in each.runs if has_value(run) and run.value is not None]) > 1
     ]
     if sums:
         return math.sqrt(sum(total for total, _ in sums) / sum(df for _, df in sums))
-    best = [arm.best.trial.value for arm in reading.arms if arm.best is not None and arm.best.trial.value is not None]
+    best = [
+        arm.best.trial.value
+        for arm in reading.arms
+        if arm.best is not None and arm.best.trial.value is not None
+    ]
     return max((examples_error(reading, value, "validation") or 0.0 for value in best), default=0.0)
 
 
 def examples_error(reading: Reading, value: float, split: Literal["validation", "test"]) -> float | None:
-    """Return the standard error of an accuracy by the number of examples it was measured on; None where it has none (another metric, 0 or 1)."""
+    """Return the standard error of an accuracy by the number of examples it was measured on.
+
+    None where it has none (another metric, 0 or 1).
+    """
     card = reading.card
     examples = card.examples.get(split, 0)
     if card.metric != "accuracy" or card.unit != "fraction" or not 0 < value < 1 or not examples:

@@ -1,4 +1,7 @@
-"""Numbers as people read them: three or four digits, fractions in percent, seconds in words; what is missing or not finite is a dash."""
+"""Numbers as people read them: three or four digits, fractions in percent, seconds in words.
+
+What is missing or not finite is a dash.
+"""
 
 __all__ = [
     "ABSENT",
@@ -33,7 +36,10 @@ _DECIDES: Final = 0.05
 
 
 def number(value: float | None, digits: int = 4) -> str:
-    """Return a number with so many significant digits, trailing zeros dropped; very large and small ones as 1.2×10⁻⁵."""
+    """Return a number with so many significant digits, trailing zeros dropped.
+
+    Very large and small ones as 1.2×10⁻⁵.
+    """
     if value is None or not math.isfinite(value):
         return ABSENT
     mantissa, _, exponent = f"{value:.{digits}g}".replace("-", _MINUS, 1 if value < 0 else 0).partition("e")
@@ -41,19 +47,29 @@ def number(value: float | None, digits: int = 4) -> str:
 
 
 def metric(value: float | None, unit: str) -> str:
-    """Return a metric's value: percent where the card's unit is 'fraction', its space one that does not break; else four digits, zeros kept."""
+    """Return a metric's value.
+
+    Percent where the card's unit is 'fraction', its space one that does not break; else four digits, zeros
+    kept.
+    """
     if value is None or not math.isfinite(value):
         return ABSENT
     return f"{100 * value:.2f}{_PERCENT}" if unit == "fraction" else f"{value:#.4g}".rstrip(".")
 
 
 def metric_unit(unit: str) -> str:
-    """Return the unit that stands behind a value in a sentence, with its space; none where `metric` writes percent or there is none."""
+    """Return the unit that stands behind a value in a sentence, with its space.
+
+    None where `metric` writes percent or there is none.
+    """
     return "" if unit in {"fraction", "none", ""} else f" {unit}"
 
 
 def metric_interval(value: float | None, low: float | None, high: float | None, unit: str) -> str:
-    """Return a metric with its interval, e.g. '97.2 % (96.8 to 97.6)', as exact as the interval is narrow; without one the value alone."""
+    """Return a metric with its interval, e.g. '97.2 % (96.8 to 97.6)', as exact as the interval is narrow.
+
+    Without one the value alone.
+    """
     if low is None or high is None or value is None or not all(map(math.isfinite, (value, low, high))):
         return f"{metric(value, unit)}{metric_unit(unit)}"
     of = 100 if unit == "fraction" else 1
@@ -63,13 +79,19 @@ def metric_interval(value: float | None, low: float | None, high: float | None, 
 
 
 def difference(a: float, b: float, unit: str) -> str:
-    """Return how far apart two metrics are, e.g. '0.36 points' (percentage points) or '0.0132 nats per character'."""
+    """Return how far apart two metrics are.
+
+    For example '0.36 points' (percentage points) or '0.0132 nats per character'.
+    """
     apart = abs(a - b)
     return f"{100 * apart:.2f} points" if unit == "fraction" else f"{number(apart, 3)}{metric_unit(unit)}"
 
 
 def gap(value: float, low: float | None, high: float | None, unit: str) -> str:
-    """Return a difference with its interval, e.g. '1.2 points (0.4 to 2.0)', signs kept; without an interval the difference alone."""
+    """Return a difference with its interval, e.g. '1.2 points (0.4 to 2.0)', signs kept.
+
+    Without an interval the difference alone.
+    """
     of, behind = (100, " points") if unit == "fraction" else (1, metric_unit(unit))
     if low is None or high is None or not (math.isfinite(low) and math.isfinite(high)):
         sign = _MINUS if value < 0 else ""
@@ -85,7 +107,10 @@ def share(value: float) -> str:
 
 
 def probability(p: float) -> str:
-    """Return a p-value as 'p = 0.012', or 'p < 0.001'; with more digits where fewer would put it at 0.05, which decides."""
+    """Return a p-value as 'p = 0.012', or 'p < 0.001'.
+
+    With more digits where fewer would put it at 0.05, which decides.
+    """
     if p < 0.001:
         return "p < 0.001"
     digits = next((n for n in range(2, 6) if (float(f"{p:.{n}g}") < _DECIDES) == (p < _DECIDES)), 6)
@@ -107,7 +132,10 @@ def scalar(value: Scalar | None) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """Return seconds as '0.42 s', '12.3 s', '4 min 12 s', '2 h 05 min' or '3 d 4 h', with spaces that do not break."""
+    """Return seconds as '0.42 s', '12.3 s', '4 min 12 s', '2 h 05 min' or '3 d 4 h'.
+
+    The spaces do not break.
+    """
     if seconds is None or not math.isfinite(seconds):
         return ABSENT
     if seconds < 59.95:

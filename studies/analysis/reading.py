@@ -1,4 +1,7 @@
-"""A study's record, taken apart once: arm by arm what its search has found, and what the confirmation runs of it say."""
+"""A study's record, taken apart once.
+
+Arm by arm what its search has found, and what the confirmation runs of it say.
+"""
 
 __all__ = ["ArmReading", "Configuration", "Reading", "has_ended", "has_test", "has_value", "label", "read"]
 
@@ -70,7 +73,10 @@ class ArmReading:
 
     @property
     def confirming(self) -> tuple[TrialView, ...]:
-        """The confirmation runs of its best configurations, each once: two searches may have found the same."""
+        """The confirmation runs of its best configurations, each once.
+
+        Two searches may have found the same.
+        """
         return tuple({run.id: run for each in self.bests if each is not None for run in each.runs}.values())
 
     @property
@@ -81,7 +87,11 @@ class ArmReading:
     @property
     def lost_searches(self) -> int:
         """How many of several searches came to nothing but divergence."""
-        lost = {trial.replicate for trial in self.spent if trial.state is TrialState.DIVERGED and self.bests[trial.replicate] is None}
+        lost = {
+            trial.replicate
+            for trial in self.spent
+            if trial.state is TrialState.DIVERGED and self.bests[trial.replicate] is None
+        }
         return len(lost) if len(self.bests) > 1 else 0
 
     @property
@@ -135,11 +145,18 @@ class Reading:
     def is_stopped(self) -> bool:
         """Whether it was closed before its search had run all of its trials."""
         progress = self.study.progress
-        return self.is_closed and (self.study.state is not StudyState.COMPLETED or progress.finished < progress.trials or progress.cancelled > 0)
+        return self.is_closed and (
+            self.study.state is not StudyState.COMPLETED
+            or progress.finished < progress.trials
+            or progress.cancelled > 0
+        )
 
     @property
     def is_exchangeable(self) -> bool:
-        """Whether the order of an arm's trials carries no information: each was drawn without regard to the others, and trained to its end."""
+        """Whether the order of an arm's trials carries no information.
+
+        Each was drawn without regard to the others, and trained to its end.
+        """
         return self.study.spec.sampler in {"random", "qmc"} and self.study.spec.pruner.kind == "none"
 
     @property
@@ -152,12 +169,27 @@ class Reading:
         return next(arm for arm in self.arms if arm.name == name)
 
     def values(self, trials: Sequence[TrialView]) -> NDArray[np.float64]:
-        """Return validation values [N]: the worst infinity where a trial diverged, NaN where it has none (pruned, failed, not ended)."""
-        return np.array([t.value if has_value(t) else self.worst if t.state is TrialState.DIVERGED else math.nan for t in trials], dtype=np.float64)
+        """Return validation values [N].
+
+        The worst infinity where a trial diverged, NaN where it has none (pruned, failed, not ended).
+        """
+        return np.array(
+            [
+                t.value if has_value(t) else self.worst if t.state is TrialState.DIVERGED else math.nan
+                for t in trials
+            ],
+            dtype=np.float64,
+        )
 
     def tests(self, trials: Sequence[TrialView]) -> NDArray[np.float64]:
         """Return test values [N], likewise."""
-        return np.array([t.test_value if has_test(t) else self.worst if t.state is TrialState.DIVERGED else math.nan for t in trials], np.float64)
+        return np.array(
+            [
+                t.test_value if has_test(t) else self.worst if t.state is TrialState.DIVERGED else math.nan
+                for t in trials
+            ],
+            np.float64,
+        )
 
 
 def label(arm: ArmView) -> str:
@@ -172,7 +204,11 @@ def has_value(trial: TrialView) -> bool:
 
 def has_test(trial: TrialView) -> bool:
     """Return whether a trial completed with a finite test value."""
-    return trial.state is TrialState.COMPLETED and trial.test_value is not None and math.isfinite(trial.test_value)
+    return (
+        trial.state is TrialState.COMPLETED
+        and trial.test_value is not None
+        and math.isfinite(trial.test_value)
+    )
 
 
 def has_ended(run: TrialView) -> bool:
@@ -188,7 +224,9 @@ def read(record: StudyRecord) -> Reading:
     trials, runs = _by_arm(record.trials), _by_arm(record.confirmations)
     sign = 1 if study.workload_card.direction == "maximize" else -1
     replicates = max([study.spec.budget.replicates, *(trial.replicate + 1 for trial in record.trials)])
-    arms = tuple(_arm(view, trials[view.name], runs[view.name], seeds, replicates, sign) for view in record.arms)
+    arms = tuple(
+        _arm(view, trials[view.name], runs[view.name], seeds, replicates, sign) for view in record.arms
+    )
     return Reading(study=study, arms=arms, seeds=seeds, measurements=record.measurements)
 
 
@@ -199,12 +237,20 @@ def _by_arm(trials: Iterable[TrialView]) -> defaultdict[str, list[TrialView]]:
     return found
 
 
-def _arm(view: ArmView, trials: list[TrialView], runs: list[TrialView], seeds: tuple[int, ...], replicates: int, sign: int) -> ArmReading:
+def _arm(
+    view: ArmView,
+    trials: list[TrialView],
+    runs: list[TrialView],
+    seeds: tuple[int, ...],
+    replicates: int,
+    sign: int,
+) -> ArmReading:
     trials.sort(key=lambda trial: trial.number)
     place = {seed: n for n, seed in enumerate(seeds)}
     of: defaultdict[tuple[object, ...], dict[int, TrialView]] = defaultdict(dict)
     for run in sorted(runs, key=lambda run: run.number):
-        # Of two runs of one configuration and seed the one that says more; there is no second one but after a fault.
+        # Of two runs of one configuration and seed the one that says more; there is no second one but after a
+        # fault.
         known = of[_key(run.parameters)].get(run.seed)
         if known is None or known.state not in _SPENT:
             of[_key(run.parameters)][run.seed] = run
@@ -224,7 +270,9 @@ def _arm(view: ArmView, trials: list[TrialView], runs: list[TrialView], seeds: t
         view=view,
         label=label(view),
         trials=tuple(trials),
-        spent=tuple(sorted((t for t in trials if t.state in _SPENT), key=lambda t: (t.ended_at or _NEVER, t.number))),
+        spent=tuple(
+            sorted((t for t in trials if t.state in _SPENT), key=lambda t: (t.ended_at or _NEVER, t.number))
+        ),
         bests=bests,
         best=max(known, key=lambda each: (sign * _value(each.trial), -each.trial.number), default=None),
         defaults=configuration(trials[0]) if trials and trials[0].number == 0 else None,

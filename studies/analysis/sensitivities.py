@@ -21,7 +21,10 @@ _BUDGETS: Final = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 
 
 def shares(reading: Reading) -> dict[str, dict[str, float]]:
-    """Return the importances of each arm's searched hyperparameters, largest first; empty with too few trials."""
+    """Return the importances of each arm's searched hyperparameters, largest first.
+
+    Empty with too few trials.
+    """
     return {
         arm.name: importances(
             arm.view.space,
@@ -34,7 +37,9 @@ def shares(reading: Reading) -> dict[str, dict[str, float]]:
     }
 
 
-def sensitivities(reading: Reading, importances_of: Mapping[str, dict[str, float]]) -> tuple[ArmSensitivity, ...]:
+def sensitivities(
+    reading: Reading, importances_of: Mapping[str, dict[str, float]]
+) -> tuple[ArmSensitivity, ...]:
     """Return every arm's sensitivity, in order.
 
     Args:
@@ -71,7 +76,10 @@ def _sensitivity(reading: Reading, arm: ArmReading, importance: dict[str, float]
 
 
 def _buckets(reading: Reading, arm: ArmReading) -> tuple[tuple[Bucket, ...], tuple[TrialView, ...]]:
-    """Return the learning rate's isolation curve and the trials that it indexes; a choice of values has a bucket for each."""
+    """Return the learning rate's isolation curve and the trials that it indexes.
+
+    A choice of values has a bucket for each.
+    """
     dimension = arm.view.space.get("lr", Fixed(value=0))
     if isinstance(dimension, Fixed):
         return (), ()
@@ -82,8 +90,13 @@ def _buckets(reading: Reading, arm: ArmReading) -> tuple[tuple[Bucket, ...], tup
     if isinstance(dimension, Range):
         if not inside:
             return (), ()
-        return isolation(x, values, direction=reading.direction, low=dimension.low, high=dimension.high, log=dimension.log), inside
-    return tuple(_choice(reading, value, x, values) for value in sorted(_number(choice) for choice in dimension.choices)) if inside else (), inside
+        return isolation(
+            x, values, direction=reading.direction, low=dimension.low, high=dimension.high, log=dimension.log
+        ), inside
+    return tuple(
+        _choice(reading, value, x, values)
+        for value in sorted(_number(choice) for choice in dimension.choices)
+    ) if inside else (), inside
 
 
 def _choice(reading: Reading, value: float, x: np.ndarray, values: np.ndarray) -> Bucket:
@@ -91,7 +104,14 @@ def _choice(reading: Reading, value: float, x: np.ndarray, values: np.ndarray) -
     finite = told[np.isfinite(values[told])]
     index = int(finite[np.argmax(reading.sign * values[finite])]) if finite.size else None
     best = None if index is None else float(values[index])
-    return Bucket(low=value, high=value, trials=int(told.size), diverged=int(told.size - finite.size), best=best, index=index)
+    return Bucket(
+        low=value,
+        high=value,
+        trials=int(told.size),
+        diverged=int(told.size - finite.size),
+        best=best,
+        index=index,
+    )
 
 
 def _tunability(reading: Reading, arm: ArmReading) -> Tunability:

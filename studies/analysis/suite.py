@@ -12,7 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from studies.analysis.confirmed import scores, time_to_target
-from studies.analysis.joint_views import ProfilePoint, StudyScore, SuiteAnalysis, SuiteArm, SuiteStudy, WinChance
+from studies.analysis.joint_views import (
+    ProfilePoint,
+    StudyScore,
+    SuiteAnalysis,
+    SuiteArm,
+    SuiteStudy,
+    WinChance,
+)
 from studies.analysis.reading import ArmReading, Reading, read
 from studies.analysis.suite_finding import suite_finding
 from studies.analysis.verdicts import judged
@@ -53,7 +60,9 @@ class _Counted:
 
 
 def analyse_suite(name: str, records: Sequence[StudyRecord]) -> SuiteAnalysis:
-    """Return what the studies of a suite say together; each counted study weighs the same, but in the interquartile mean each run.
+    """Return what the studies of a suite say together.
+
+    Each counted study weighs the same, but in the interquartile mean each run.
 
     Args:
         name: the suite's.
@@ -62,27 +71,36 @@ def analyse_suite(name: str, records: Sequence[StudyRecord]) -> SuiteAnalysis:
     readings = [read(record) for record in records]
     common = _common(readings)
     why_not = [_why_not(reading, common) for reading in readings]
-    counted = [_counted(reading, common) for reading, why in zip(readings, why_not, strict=True) if why is None]
+    counted = [
+        _counted(reading, common) for reading, why in zip(readings, why_not, strict=True) if why is None
+    ]
     arms = _arms(common, counted) if counted else ()
     wins = tuple(_win(counted, first, second) for first, second in combinations(common, 2)) if counted else ()
     studies = tuple(_study(reading, why) for reading, why in zip(readings, why_not, strict=True))
     return SuiteAnalysis(
         name=name,
         studies=studies,
-        finding=suite_finding(studies, arms, wins, [each.reading for each in counted], ahead=_ahead(common, counted)),
+        finding=suite_finding(
+            studies, arms, wins, [each.reading for each in counted], ahead=_ahead(common, counted)
+        ),
         arms=arms,
         wins=wins,
     )
 
 
 def _is_told(arm: ArmReading) -> bool:
-    """Return whether an arm has something to show: confirmed runs, or nothing but divergence, which is a result."""
+    """Return whether an arm has something to show.
+
+    Confirmed runs, or nothing but divergence, which is a result.
+    """
     return arm.is_confirmed or arm.is_hopeless
 
 
 def _common(readings: Sequence[Reading]) -> tuple[str, ...]:
     """Return the arms that all closed studies with confirmed runs have, in the first one's order."""
-    ready = [reading for reading in readings if reading.is_closed and any(arm.is_confirmed for arm in reading.arms)]
+    ready = [
+        reading for reading in readings if reading.is_closed and any(arm.is_confirmed for arm in reading.arms)
+    ]
     if not ready:
         return ()
     names = [{arm.name for arm in reading.arms} for reading in ready]
@@ -122,12 +140,20 @@ def _runs(reading: Reading, arm: ArmReading) -> _Floats:
 
 
 def _ahead(common: Sequence[str], counted: Sequence[_Counted]) -> frozenset[tuple[str, str]]:
-    """Return the pairs (better, worse) that the verdicts of the studies, taken together, tell from chance; the luck of the searches is in them."""
-    judgements = [{(pair.first, pair.second): pair for pair in judged(each.reading).pairs} for each in counted]
+    """Return the pairs (better, worse) that the verdicts of the studies, taken together, tell from chance.
+
+    The luck of the searches is in them.
+    """
+    judgements = [
+        {(pair.first, pair.second): pair for pair in judged(each.reading).pairs} for each in counted
+    ]
     pairs = list(combinations(common, 2))
     found: list[tuple[float, int]] = []
     for pair in pairs:
-        each = [_evidence(judgement, *pair, sign=study.reading.sign) for judgement, study in zip(judgements, counted, strict=True)]
+        each = [
+            _evidence(judgement, *pair, sign=study.reading.sign)
+            for judgement, study in zip(judgements, counted, strict=True)
+        ]
         found.append(combined_evidence([p for p, _ in each], [lean for _, lean in each]))
     adjusted = holm([p for p, _ in found]) if found else ()
     return frozenset(
@@ -137,8 +163,13 @@ def _ahead(common: Sequence[str], counted: Sequence[_Counted]) -> frozenset[tupl
     )
 
 
-def _evidence(pairs: Mapping[tuple[str, str], PairJudgement], first: str, second: str, *, sign: int) -> tuple[float, int]:
-    """Return a study's p-value of a pair and which way it leans; without a test, or where only its word tells the way, 1 and 0."""
+def _evidence(
+    pairs: Mapping[tuple[str, str], PairJudgement], first: str, second: str, *, sign: int
+) -> tuple[float, int]:
+    """Return a study's p-value of a pair and which way it leans.
+
+    Without a test, or where only its word tells the way, 1 and 0.
+    """
     pair = pairs.get((first, second)) or pairs.get((second, first))
     if pair is None or pair.p is None:
         return 1.0, 0
@@ -174,18 +205,26 @@ def _arm(name: str, counted: Sequence[_Counted], ratios: _Floats, points: float)
         iqm=_known(iqm.value),
         iqm_low=_known(iqm.low),
         iqm_high=_known(iqm.high),
-        profile=tuple(_point(threshold, share) for threshold, share in zip(_THRESHOLDS, profile, strict=True)),
+        profile=tuple(
+            _point(threshold, share) for threshold, share in zip(_THRESHOLDS, profile, strict=True)
+        ),
         algoperf=points,
     )
 
 
 def _point(threshold: float, share: Estimate) -> ProfilePoint:
-    return ProfilePoint(threshold=threshold, share=share.value, low=_known(share.low), high=_known(share.high))
+    return ProfilePoint(
+        threshold=threshold, share=share.value, low=_known(share.low), high=_known(share.high)
+    )
 
 
 def _win(counted: Sequence[_Counted], first: str, second: str) -> WinChance:
-    chance = win_chance([study.relative[first] for study in counted], [study.relative[second] for study in counted])
-    return WinChance(first=first, second=second, chance=chance.value, low=_known(chance.low), high=_known(chance.high))
+    chance = win_chance(
+        [study.relative[first] for study in counted], [study.relative[second] for study in counted]
+    )
+    return WinChance(
+        first=first, second=second, chance=chance.value, low=_known(chance.low), high=_known(chance.high)
+    )
 
 
 def _study(reading: Reading, why_not: str | None) -> SuiteStudy:

@@ -23,9 +23,10 @@ def suite_finding(
 ) -> Finding:
     """Return what the suite found and its limits.
 
-    An arm wins where it is ahead of every other beyond its seeds' luck on at least two workloads together (the interval of its chance to win lies
-    above one half, and that of its interquartile mean above the other one's), and the studies' own verdicts together tell the two apart: these allow
-    for the luck of each search, without which two arms of one optimizer would be told apart on every second pair of workloads.
+    An arm wins where it is ahead of every other beyond its seeds' luck on at least two workloads together
+    (the interval of its chance to win lies above one half, and that of its interquartile mean above the other
+    one's), and the studies' own verdicts together tell the two apart: these allow for the luck of each
+    search, without which two arms of one optimizer would be told apart on every second pair of workloads.
 
     Args:
         studies: every study of the suite.
@@ -37,8 +38,14 @@ def suite_finding(
     if not studies:
         return Finding(sentence="No study belongs to this suite.", winner=None, limits=())
     if not arms:
-        reasons = "; ".join(dict.fromkeys(study.why_not.rstrip(".") for study in studies if study.why_not is not None))
-        return Finding(sentence=f"Nothing can be said yet: of {_studies(len(studies))} none counts. {reasons}.", winner=None, limits=())
+        reasons = "; ".join(
+            dict.fromkeys(study.why_not.rstrip(".") for study in studies if study.why_not is not None)
+        )
+        return Finding(
+            sentence=f"Nothing can be said yet: of {_studies(len(studies))} none counts. {reasons}.",
+            winner=None,
+            limits=(),
+        )
     workloads = len({study.workload for study in studies if study.is_counted})
     labels = {arm.name: arm.label for reading in reversed(counted) for arm in reading.arms}
     winner = _winner(arms, wins, ahead) if workloads > 1 else None
@@ -49,15 +56,26 @@ def suite_finding(
     reached = f"{_iqm(first)} against {_iqm(second)} of {labels[second.arm]}"
     if winner is not None:
         others = f"every one of the {count(len(arms) - 1)} others" if len(arms) > 2 else labels[second.arm]
-        said = f"{labels[winner]} is better than {others} {over}: its interquartile mean is {reached}; {beats}"
+        said = (
+            f"{labels[winner]} is better than {others} {over}: its interquartile mean is {reached}; {beats}"
+        )
     elif first.iqm == second.iqm:
-        said = f"undecided {over}: {labels[first.arm]} and {labels[second.arm]} are level, with an interquartile mean of {_iqm(first)}"
+        said = (
+            f"undecided {over}: {labels[first.arm]} and {labels[second.arm]} are level, with an "
+            f"interquartile mean of {_iqm(first)}"
+        )
     else:
-        said = f"undecided {over}: {labels[first.arm]} is ahead with an interquartile mean of {reached}; {beats}"
-    return Finding(sentence=f"{capitalized(said)}.", winner=winner, limits=tuple(_limits(studies, counted, workloads)))
+        said = (
+            f"undecided {over}: {labels[first.arm]} is ahead with an interquartile mean of {reached}; {beats}"
+        )
+    return Finding(
+        sentence=f"{capitalized(said)}.", winner=winner, limits=tuple(_limits(studies, counted, workloads))
+    )
 
 
-def _winner(arms: Sequence[SuiteArm], wins: Sequence[WinChance], ahead: Container[tuple[str, str]]) -> str | None:
+def _winner(
+    arms: Sequence[SuiteArm], wins: Sequence[WinChance], ahead: Container[tuple[str, str]]
+) -> str | None:
     first = arms[0]
     for other in arms[1:]:
         is_apart = first.iqm_low is not None and other.iqm_high is not None and first.iqm_low > other.iqm_high
@@ -78,7 +96,11 @@ def _low(wins: Sequence[WinChance], first: str, second: str) -> float | None:
 def _chance(wins: Sequence[WinChance], first: str, second: str) -> str:
     """Return the first one's chance to beat the second, with its interval, e.g. '84 % (76 % to 96 %)'."""
     win = next(win for win in wins if {win.first, win.second} == {first, second})
-    value, low, high = (win.chance, win.low, win.high) if win.first == first else (1 - win.chance, _turned(win.high), _turned(win.low))
+    value, low, high = (
+        (win.chance, win.low, win.high)
+        if win.first == first
+        else (1 - win.chance, _turned(win.high), _turned(win.low))
+    )
     return share(value) if low is None or high is None else f"{share(value)} ({share(low)} to {share(high)})"
 
 
@@ -88,21 +110,33 @@ def _turned(end: float | None) -> float | None:
 
 def _limits(studies: Sequence[SuiteStudy], counted: Sequence[Reading], workloads: int) -> list[str]:
     said = [
-        "Values are on a scale on which each study’s worst arm has 0 and its best 1, so they depend on which arms take part.",
         (
-            "The intervals cover the luck of the seeds on these workloads, neither the choice of the workloads nor the luck of each search; "
-            "so an arm is called better only where the verdicts of the studies, taken together, say so too."
+            "Values are on a scale on which each study’s worst arm has 0 and its best 1, so "
+            "they depend on which arms take part."
+        ),
+        (
+            "The intervals cover the luck of the seeds on these workloads, neither the choice of the "
+            "workloads nor the luck of each search; so an arm is called better only where the verdicts of "
+            "the studies, taken together, say so too."
         ),
     ]
     if workloads < _FEW_WORKLOADS:
-        said.append(f"{plural(workloads, 'workload')} {'says' if workloads == 1 else 'say'} little of others.")
+        said.append(
+            f"{plural(workloads, 'workload')} {'says' if workloads == 1 else 'say'} little of others."
+        )
     left_out = [study for study in studies if not study.is_counted]
     if left_out:
         said.append(f"Left out: {plural(len(left_out), 'study', 'studies')} of {count(len(studies))}.")
     if len(counted) > workloads:
-        said.append(f"{_studies(len(counted)).capitalize()} share {plural(workloads, 'workload')}: what is trained twice counts twice.")
+        said.append(
+            f"{_studies(len(counted)).capitalize()} share {plural(workloads, 'workload')}: "
+            "what is trained twice counts twice."
+        )
     if len({len(reading.seeds) * reading.study.spec.budget.replicates for reading in counted}) > 1:
-        said.append("The studies have unequal numbers of confirmation runs, and in the interquartile mean every run weighs alike.")
+        said.append(
+            "The studies have unequal numbers of confirmation runs, and in the "
+            "interquartile mean every run weighs alike."
+        )
     budgets = {(reading.study.spec.budget.trials_per_arm, reading.study.spec.sampler) for reading in counted}
     if len(budgets) > 1:
         said.append("The studies did not search alike: trials per arm or samplers differ.")

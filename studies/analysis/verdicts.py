@@ -62,12 +62,20 @@ def verdicts(reading: Reading, judgement: Judgement, losses: Sequence[Loss]) -> 
     for n, first in enumerate(reading.arms):
         for second in reading.arms[n + 1 :]:
             pair = found.get((first.name, second.name))
-            pairs.append(_without_scores(first, second) if pair is None else _in_words(reading, pair, first, second, losses))
-    ranks = tuple(ArmRank(arm=each.arm, rank=each.rank, low=each.low, high=each.high) for each in judgement.ranks)
+            pairs.append(
+                _without_scores(first, second)
+                if pair is None
+                else _in_words(reading, pair, first, second, losses)
+            )
+    ranks = tuple(
+        ArmRank(arm=each.arm, rank=each.rank, low=each.low, high=each.high) for each in judgement.ranks
+    )
     return Verdict(pairs=tuple(pairs), ranks=ranks, winner=judgement.winner)
 
 
-def _in_words(reading: Reading, pair: PairJudgement, first: ArmReading, second: ArmReading, losses: Sequence[Loss]) -> PairVerdict:
+def _in_words(
+    reading: Reading, pair: PairJudgement, first: ArmReading, second: ArmReading, losses: Sequence[Loss]
+) -> PairVerdict:
     said = reason(
         pair,
         first=first.label,
@@ -77,12 +85,19 @@ def _in_words(reading: Reading, pair: PairJudgement, first: ArmReading, second: 
         diverged=diverged(reading, first, second),
         is_closed=reading.is_closed,
     )
-    notes = [loss.clause for loss in losses if loss.is_certain and {loss.arm.name, loss.other.name} == {pair.first, pair.second}]
+    notes = [
+        loss.clause
+        for loss in losses
+        if loss.is_certain and {loss.arm.name, loss.other.name} == {pair.first, pair.second}
+    ]
     return pair_verdict(pair, " ".join([said, *(f"But {note}." for note in notes)]))
 
 
 def diverged(reading: Reading, first: ArmReading, second: ArmReading) -> Diverged:
-    """Return what diverged of two arms' best configurations, and of their searches once nothing more comes."""
+    """Return what diverged of two arms' best configurations.
+
+    Also what diverged of their searches, once nothing more comes.
+    """
     runs = [sum(run.state is TrialState.DIVERGED for run in arm.confirming) for arm in (first, second)]
     searches = [arm.lost_searches if reading.is_closed else 0 for arm in (first, second)]
     return Diverged(*runs, *searches)
@@ -112,7 +127,9 @@ def pair_verdict(pair: PairJudgement, said: str) -> PairVerdict:
 def _without_scores(first: ArmReading, second: ArmReading) -> PairVerdict:
     """Return the verdict of a pair of which an arm never trained to its end."""
     said = " and ".join(
-        f"all of {arm.label}’s {plural(len(arm.spent), 'trial')} diverged or were pruned" for arm in (first, second) if arm.is_hopeless
+        f"all of {arm.label}’s {plural(len(arm.spent), 'trial')} diverged or were pruned"
+        for arm in (first, second)
+        if arm.is_hopeless
     )
     return PairVerdict(
         first=first.name,

@@ -1,6 +1,20 @@
-"""Sentences of a verdict: who is better, by how much and on how many runs; never more than the figures say."""
+"""Sentences of a verdict: who is better, by how much and on how many runs.
 
-__all__ = ["Ahead", "Diverged", "ahead_by", "capitalized", "confirmed_unit", "is_level", "listed", "reason", "settings", "standing"]
+Never more than the figures say.
+"""
+
+__all__ = [
+    "Ahead",
+    "Diverged",
+    "ahead_by",
+    "capitalized",
+    "confirmed_unit",
+    "is_level",
+    "listed",
+    "reason",
+    "settings",
+    "standing",
+]
 
 from collections.abc import Sequence
 from typing import Final, NamedTuple
@@ -31,7 +45,10 @@ class Ahead(NamedTuple):
 
 
 class Diverged(NamedTuple):
-    """How many confirmation runs of a pair's best configurations diverged, and how many of its searches had nothing else to show."""
+    """How many confirmation runs of a pair's best configurations diverged.
+
+    Also how many of its searches had nothing else to show.
+    """
 
     first: int
     second: int
@@ -57,8 +74,15 @@ def settings(parameters: Parameters) -> str:
 
 
 def confirmed_unit(pair: PairJudgement | PairVerdict) -> str:
-    """Return what a pair's comparison rests on: '5 seeds', or '8 independent searches' where the search was repeated."""
-    return plural(pair.n, "independent search", "independent searches") if _is_repeated(pair) else plural(pair.n, "seed")
+    """Return what a pair's comparison rests on.
+
+    '5 seeds', or '8 independent searches' where the search was repeated.
+    """
+    return (
+        plural(pair.n, "independent search", "independent searches")
+        if _is_repeated(pair)
+        else plural(pair.n, "seed")
+    )
 
 
 def is_level(pair: PairJudgement | PairVerdict) -> bool:
@@ -69,7 +93,16 @@ def is_level(pair: PairJudgement | PairVerdict) -> bool:
     return abs(pair.difference) <= max(_ROUNDING, _NEGLIGIBLE * max(ends, default=0.0))
 
 
-def reason(pair: PairJudgement | PairVerdict, *, first: str, second: str, sign: int, unit: str, diverged: Diverged, is_closed: bool = True) -> str:
+def reason(
+    pair: PairJudgement | PairVerdict,
+    *,
+    first: str,
+    second: str,
+    sign: int,
+    unit: str,
+    diverged: Diverged,
+    is_closed: bool = True,
+) -> str:
     """Return a pair's word in a sentence, with its figures.
 
     Args:
@@ -81,7 +114,9 @@ def reason(pair: PairJudgement | PairVerdict, *, first: str, second: str, sign: 
         diverged: what of it diverged.
         is_closed: whether nothing more comes.
     """
-    said = standing(pair, first=first, second=second, sign=sign, unit=unit, diverged=diverged, is_closed=is_closed)
+    said = standing(
+        pair, first=first, second=second, sign=sign, unit=unit, diverged=diverged, is_closed=is_closed
+    )
     return f"{said}{_figures(pair) if pair.n > 1 else ''}."
 
 
@@ -109,10 +144,16 @@ def standing(
         is_closed: whether nothing more comes.
     """
     if pair.n == 0:
-        return f"{first} and {second} cannot be compared{'' if is_closed else ' yet'}: there is no pair of confirmation runs on equal seeds"
+        return (
+            f"{first} and {second} cannot be compared{'' if is_closed else ' yet'}: there is no pair of "
+            "confirmation runs on equal seeds"
+        )
     if pair.n == 1 and pair.word == "undecided":
         of = "search" if _is_repeated(pair) else "pair of runs"
-        return f"{first} against {second} is undecided: a single {of} says nothing of chance{_lost(diverged, first, second, [])}"
+        return (
+            f"{first} against {second} is undecided: a single {of} says nothing of "
+            f"chance{_lost(diverged, first, second, [])}"
+        )
     by = ahead_by(pair, first=first, second=second, sign=sign, unit=unit)
     measured = f" in {metric}" if metric and by is not None and by.amount else ""
     on = f"on {confirmed_unit(pair)}"
@@ -125,12 +166,19 @@ def standing(
         on += _lost(diverged, first, second, [])
     if pair.word != "undecided":
         better, worse = (first, second) if pair.word == "better" else (second, first)
-        return f"{better} is better than {worse}{'' if by is None or by.who != better else f' by {by.amount}{measured}'} {on}"
+        return (
+            f"{better} is better than "
+            f"{worse}{'' if by is None or by.who != better else f' by {by.amount}{measured}'} {on}"
+        )
     return f"{first} against {second} is undecided{'' if by is None else f': {by.said}{measured}'} {on}"
 
 
-def ahead_by(pair: PairJudgement | PairVerdict, *, first: str, second: str, sign: int, unit: str) -> Ahead | None:
-    """Return who is ahead by the mean difference and by how much, e.g. '1.2 points (0.4 to 2.0)'; None without one.
+def ahead_by(
+    pair: PairJudgement | PairVerdict, *, first: str, second: str, sign: int, unit: str
+) -> Ahead | None:
+    """Return who is ahead by the mean difference and by how much, e.g. '1.2 points (0.4 to 2.0)'.
+
+    None without one.
 
     Args:
         pair: what was judged.
@@ -159,7 +207,11 @@ def _figures(pair: PairJudgement | PairVerdict) -> str:
         return f", and there is no test: {pair.method.removeprefix(_NO_TEST)}"
     p = pair.p_holm if pair.p_holm is not None else pair.p
     by_signs = " by the sign test" if pair.covers == "signs" else ""
-    said = [] if p is None else [f"{probability(p)}{by_signs}{' after Holm’s correction' if pair.p_holm is not None else ''}"]
+    said = (
+        []
+        if p is None
+        else [f"{probability(p)}{by_signs}{' after Holm’s correction' if pair.p_holm is not None else ''}"]
+    )
     if pair.effect_size is not None and not is_level(pair):
         said.append(f"effect size {effect(pair.effect_size)}{'' if _is_repeated(pair) else ' over seeds'}")
     return "".join(f", {each}" for each in said)
@@ -167,7 +219,15 @@ def _figures(pair: PairJudgement | PairVerdict) -> str:
 
 def _lost(diverged: Diverged, first: str, second: str, besides: Sequence[str]) -> str:
     """Return in brackets what diverged, and what there is to say besides."""
-    said = [f"{who} diverged in {plural(n, 'run')}" for who, n in ((first, diverged.first), (second, diverged.second)) if n]
+    said = [
+        f"{who} diverged in {plural(n, 'run')}"
+        for who, n in ((first, diverged.first), (second, diverged.second))
+        if n
+    ]
     searches = ((first, diverged.first_searches), (second, diverged.second_searches))
-    said += [f"{plural(n, 'search', 'searches')} of {who} came to nothing but divergence" for who, n in searches if n]
+    said += [
+        f"{plural(n, 'search', 'searches')} of {who} came to nothing but divergence"
+        for who, n in searches
+        if n
+    ]
     return f" ({'; '.join([' and '.join(said), *besides])})" if said else ""

@@ -1,4 +1,7 @@
-"""How far random trials fix the tuning curve: simultaneous bands of the median best of k, distribution-free."""
+"""How far random trials fix the tuning curve.
+
+Simultaneous bands of the median best of k, distribution-free.
+"""
 
 __all__ = ["LEAST_TRIALS", "TuningBand", "largest_bounded_budget", "median_band"]
 
@@ -13,11 +16,15 @@ from scipy import special  # pyright: ignore[reportMissingTypeStubs] # scipy has
 from studies.statistics.orientation import oriented
 
 LEAST_TRIALS = 20
-"""Fewer results than this have no band: on the side of better values they bound budgets of one trial at most."""
+"""Fewer results than this have no band.
 
-# For n results, how often each order statistic may leave its own equal-tailed interval for all n together to stay in theirs with 95 %. opda
-# simulates it, which takes 4 s for 100 results and 8 GB for 10,000; these are exact (the tests have the recursion), less half a percent, so that
-# the lines between them err to the side of 95.0 to 95.1 %.
+On the side of better values they bound budgets of one trial at most.
+"""
+
+# For n results, how often each order statistic may leave its own equal-tailed interval for all n together to
+# stay in theirs with 95 %. opda simulates it, which takes 4 s for 100 results and 8 GB for 10,000; these are
+# exact (the tests have the recursion), less half a percent, so that the lines between them err to the side of
+# 95.0 to 95.1 %.
 _LEVELS: Final = (
     (20, 0.004746),
     (24, 0.004279),
@@ -58,17 +65,29 @@ class TuningBand:
     high: NDArray[np.float64]
 
 
-def median_band(values: ArrayLike, trials: ArrayLike, *, direction: Literal["maximize", "minimize"], given: float | None = None) -> TuningBand | None:
-    """Return the median best of k random trials with a band that holds all of it with 95 % confidence, or None with fewer than LEAST_TRIALS results.
+def median_band(
+    values: ArrayLike,
+    trials: ArrayLike,
+    *,
+    direction: Literal["maximize", "minimize"],
+    given: float | None = None,
+) -> TuningBand | None:
+    """Return the median best of k random trials with a band that holds all of it with 95 % confidence.
 
-    The band is of the median, not of the mean: without bounds of the metric no valid band of the mean exists, and a diverged trial has no number.
-    It holds at all budgets at once. Ties and diverged trials keep it valid (wider than it need be, never narrower).
+    None with fewer than LEAST_TRIALS results.
+
+    The band is of the median, not of the mean: without bounds of the metric no valid band of the mean exists,
+    and a diverged trial has no number. It holds at all budgets at once. Ties and diverged trials keep it
+    valid (wider than it need be, never narrower).
 
     Args:
-        values: [N] results of independently drawn trials; NaN (no result) is left out, the worst infinity stands for diverged.
-        trials: [K] budgets, each at least 1; those beyond the number of trials are allowed, but have one bound at most.
+        values: [N] results of independently drawn trials; NaN (no result) is left out, the worst infinity
+            stands for diverged.
+        trials: [K] budgets, each at least 1; those beyond the number of trials are allowed, but have one
+            bound at most.
         direction: which way is better.
-        given: result of a trial that every budget begins with (an arm's defaults), see `best_of_k.expected_best`.
+        given: result of a trial that every budget begins with (an arm's defaults), see
+            `best_of_k.expected_best`.
 
     Raises:
         ValueError: a budget is below 1.
@@ -85,7 +104,10 @@ def median_band(values: ArrayLike, trials: ArrayLike, *, direction: Literal["max
     else:
         first = float(oriented(given, direction))
         # A budget of 1 is the given trial alone; of the others' quantiles none counts below it.
-        worse, median, better = (np.where(ks == 1, first, np.maximum(each, first)) for each in _quantiles(results, np.maximum(ks - 1, 1)))
+        worse, median, better = (
+            np.where(ks == 1, first, np.maximum(each, first))
+            for each in _quantiles(results, np.maximum(ks - 1, 1))
+        )
     worse, median, better = (np.where(np.isfinite(each), each, np.nan) for each in (worse, median, better))
     if direction == "maximize":
         return TuningBand(trials=ks, median=median, low=worse, high=better)
@@ -93,23 +115,32 @@ def median_band(values: ArrayLike, trials: ArrayLike, *, direction: Literal["max
 
 
 def largest_bounded_budget(n: int) -> int:
-    """Return the largest budget k at which n trials bound the median best of k on the side of better values; about n / 10, and 0 for none."""
+    """Return the largest budget k at which n trials bound the median best of k on the side of better values.
+
+    About n / 10, and 0 for none.
+    """
     if n < LEAST_TRIALS:
         return 0
     # The largest value's lower bound, (level / 2)^(1/n), must reach 0.5^(1/k).
     return math.floor(n * math.log(2) / math.log(2 / _local_level(n)))
 
 
-def _quantiles(ascending: NDArray[np.float64], ks: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Return the lower bound, the estimate and the upper bound of the median best of k, [K] each; infinite where there is no bound."""
+def _quantiles(
+    ascending: NDArray[np.float64], ks: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Return the lower bound, the estimate and the upper bound of the median best of k, [K] each.
+
+    Infinite where there is no bound.
+    """
     n = ascending.size
     i = np.arange(1, n + 1)
     level = _local_level(n)
     lower, upper = _beta_quantile(i, n + 1 - i, level / 2), _beta_quantile(i, n + 1 - i, 1 - level / 2)
     # The best of k is at most y with probability F(y)^k, so its median is F's quantile of this order.
     order = 0.5 ** (1 / ks)
-    # From the j-th value up to the next, F lies within lower[j] and upper[j+1]. So its quantile is at most the first value whose lower bound
-    # reaches the order, and at least the value before the first upper bound that does.
+    # From the j-th value up to the next, F lies within lower[j] and upper[j+1]. So its quantile is at most
+    # the first value whose lower bound reaches the order, and at least the value before the first upper bound
+    # that does.
     most = np.append(ascending, np.inf)[np.searchsorted(lower, order)]
     least = np.append(-np.inf, ascending)[np.searchsorted(upper, order)]
     return least, ascending[np.searchsorted(i / n, order)], most
@@ -120,7 +151,10 @@ def _beta_quantile(a: NDArray[np.int64], b: NDArray[np.int64], order: float) -> 
 
 
 def _local_level(n: int) -> float:
-    """Return how often each order statistic may leave its own interval for all n to stay in theirs with 95 %."""
+    """Return how often each order statistic may leave its own interval.
+
+    That is so often that all n stay in theirs with 95 %.
+    """
     most = _LEVELS[-1][0]
     if n > most:
         raise ValueError(f"expected at most {most} results, got {n}")

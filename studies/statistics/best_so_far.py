@@ -12,7 +12,8 @@ def best_so_far(values: ArrayLike, direction: Literal["maximize", "minimize"]) -
     """Return the best of values[0..i] at each i, [N]; NaN until the first value that is a number.
 
     Args:
-        values: [N] results in the order in which their trials finished; NaN where a trial has none (it diverged, failed or was cancelled).
+        values: [N] results in the order in which their trials finished; NaN where a trial has none (it
+            diverged, failed or was cancelled).
         direction: which way is better.
     """
     array = np.asarray(values, dtype=np.float64)

@@ -31,8 +31,8 @@ def lead_changes(
 ) -> tuple[Flip, ...]:
     """Return the budgets at which the leading arm changes, in ascending order.
 
-    An arm that draws level does not take the lead. A lead is passed over where it is never larger than `margin` or, unless it lasts to the end,
-    gone before the budget has grown by the factor `lasting`.
+    An arm that draws level does not take the lead. A lead is passed over where it is never larger than
+    `margin` or, unless it lasts to the end, gone before the budget has grown by the factor `lasting`.
 
     Args:
         curves: arm to its curve, [K] at the budgets of `trials`; NaN while it has no value.

@@ -12,10 +12,11 @@ def holm(p_values: ArrayLike) -> NDArray[np.float64]:
     The smallest is multiplied by N, the next by N - 1 and so on; none is below an earlier one, none above 1.
 
     Args:
-        p_values: [N]; NaN where a comparison could not be made, which stays NaN and counts in N all the same: what a study set out to compare
-            does not shrink because a part of it is missing.
+        p_values: [N]; NaN where a comparison could not be made, which stays NaN and counts in N all the same:
+            what a study set out to compare does not shrink because a part of it is missing.
 
-    Source: Holm, A simple sequentially rejective multiple test procedure, Scandinavian Journal of Statistics 6 (1979).
+    Source: Holm, A simple sequentially rejective multiple test procedure, Scandinavian Journal of Statistics
+    6 (1979).
     """
     p = np.asarray(p_values, dtype=np.float64)
     order = np.argsort(p, kind="stable")

@@ -23,7 +23,10 @@ LEAST_RESULTS = 20
 """Fewer results than this have no importances."""
 
 MOST_RESULTS = 2000
-"""Of more results so many are looked at, spread evenly over their order: it takes time in proportion, and says no more."""
+"""Of more results so many are looked at, spread evenly over their order.
+
+It takes time in proportion, and says no more.
+"""
 
 _BEST: Final = 0.1
 _FEWEST_BEST: Final = 5
@@ -40,18 +43,22 @@ def importances(
     direction: Literal["maximize", "minimize"],
     conditions: Mapping[str, Condition],
 ) -> dict[str, float]:
-    """Return the share of each searched hyperparameter, largest first, adding up to 1; empty with fewer than LEAST_RESULTS results.
+    """Return the share of each searched hyperparameter, largest first, adding up to 1.
+
+    Empty with fewer than LEAST_RESULTS results.
 
     Empty too where nothing can be told apart: all values equal, or nothing searched.
 
     Args:
         space: the arm's space.
         parameters: N configurations.
-        values: [N] their values; NaN (no result) is left out, the worst infinity (diverged) counts as worse than every value.
+        values: [N] their values; NaN (no result) is left out, the worst infinity (diverged) counts as worse
+            than every value.
         direction: which way is better.
         conditions: hyperparameters that matter only sometimes; where one is inert its value counts as absent.
 
-    Source: Watanabe et al. (2023), "PED-ANOVA", as `optuna.importance.PedAnovaImportanceEvaluator` computes it.
+    Source: Watanabe et al. (2023), "PED-ANOVA", as `optuna.importance.PedAnovaImportanceEvaluator` computes
+    it.
     """
     told = _told(space, parameters, oriented(values, direction), conditions)
     ranks = np.unique([-score for _, score in told], return_inverse=True)[1]
@@ -61,21 +68,30 @@ def importances(
     if n < LEAST_RESULTS or np.count_nonzero(ranks <= np.sort(ranks)[math.ceil(quantile * n) - 1]) == n:
         return {}
     names = [name for name in distributions(space) if sum(name in chosen for chosen, _ in told) > 1]
-    study = optuna.Study(_NAME, _Finished(space, [(chosen, int(rank)) for (chosen, _), rank in zip(told, ranks, strict=True)]))
+    study = optuna.Study(
+        _NAME, _Finished(space, [(chosen, int(rank)) for (chosen, _), rank in zip(told, ranks, strict=True)])
+    )
     found = PedAnovaImportanceEvaluator(target_quantile=quantile).evaluate(study, params=names)
     total = sum(found.values())
     return {name: value / total for name, value in found.items()} if total > 0 else {}
 
 
 def _told(
-    space: Space, parameters: Sequence[Parameters], scores: NDArray[np.float64], conditions: Mapping[str, Condition]
+    space: Space,
+    parameters: Sequence[Parameters],
+    scores: NDArray[np.float64],
+    conditions: Mapping[str, Condition],
 ) -> list[tuple[dict[str, Scalar], float]]:
-    """Return what was searched and the score, of the trials that have one; of many, some spread evenly over the order."""
+    """Return what was searched and the score, of the trials that have one.
+
+    Of many, some spread evenly over the order.
+    """
     known = [i for i, score in enumerate(scores) if not math.isnan(score)]
     if len(known) > MOST_RESULTS:
         known = [known[i * len(known) // MOST_RESULTS] for i in range(MOST_RESULTS)]
     told = [(searched(space, dict(conditions), parameters[i]), float(scores[i])) for i in known]
-    # A hyperparameter that a single trial is without, such as the defaults outside the space, has no regime of that kind to speak of.
+    # A hyperparameter that a single trial is without, such as the defaults outside the space, has no regime
+    # of that kind to speak of.
     while lonely := _only_one_without(space, [chosen for chosen, _ in told]):
         told = [each for at, each in enumerate(told) if at not in lonely]
     return told
@@ -87,7 +103,10 @@ def _only_one_without(space: Space, chosen: Sequence[Mapping[str, Scalar]]) -> s
 
 
 class _Finished(InMemoryStorage):
-    """Optuna's view of one study whose trials have all completed, as a storage that is only read; smaller values are better."""
+    """Optuna's view of one study whose trials have all completed, as a storage that is only read.
+
+    Smaller values are better.
+    """
 
     def __init__(self, space: Space, trials: Sequence[tuple[Mapping[str, Scalar], int]]) -> None:
         super().__init__()
@@ -113,10 +132,17 @@ class _Finished(InMemoryStorage):
         """Return the only study's id, whatever its name."""
         return 0
 
-    def get_study_directions(self, study_id: int) -> list[StudyDirection]:  # noqa: ARG002 # Optuna's signature
+    # Optuna's signature.
+    def get_study_directions(self, study_id: int) -> list[StudyDirection]:  # noqa: ARG002
         """Return the only study's direction."""
         return [StudyDirection.MINIMIZE]
 
-    def get_all_trials(self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None) -> list[FrozenTrial]:  # noqa: ARG002, FBT001, FBT002 # Optuna's signature
+    # Optuna's signature.
+    def get_all_trials(
+        self,
+        study_id: int,  # noqa: ARG002
+        deepcopy: bool = True,  # noqa: ARG002, FBT001, FBT002
+        states: Container[TrialState] | None = None,  # noqa: ARG002
+    ) -> list[FrozenTrial]:
         """Return the trials; no copies."""
         return self._trials

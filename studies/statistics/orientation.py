@@ -1,4 +1,7 @@
-"""How results lie in arrays: NaN where there is none (not run, lost to a fault), the worst infinity where training diverged."""
+"""How results lie in arrays.
+
+NaN where there is none (not run, lost to a fault), the worst infinity where training diverged.
+"""
 
 __all__ = ["oriented"]
 
@@ -12,7 +15,8 @@ def oriented(values: ArrayLike, direction: Literal["maximize", "minimize"]) -> N
     """Return the values with larger ones better, so that a diverged run is -inf; a copy.
 
     Args:
-        values: any shape; NaN where there is no result, the worst infinity (-inf when maximizing, inf when minimizing) where training diverged.
+        values: any shape; NaN where there is no result, the worst infinity (-inf when maximizing, inf when
+            minimizing) where training diverged.
         direction: which way is better.
 
     Raises:
@@ -21,5 +25,8 @@ def oriented(values: ArrayLike, direction: Literal["maximize", "minimize"]) -> N
     array = np.array(values, dtype=np.float64)
     signed = array if direction == "maximize" else -array
     if np.any(signed == np.inf):
-        raise ValueError(f"expected finite values, NaN, or the worst infinity for a diverged run; got {array[signed == np.inf][0]} to {direction}")
+        raise ValueError(
+            "expected finite values, NaN, or the worst infinity for a diverged run; got "
+            f"{array[signed == np.inf][0]} to {direction}"
+        )
     return signed

@@ -1,9 +1,14 @@
-"""The test of one pair of arms: by paired seeds, by replicates of the search, or by signs where a mean means nothing.
+"""The test of one pair of arms.
 
-    one replicate        paired differences over the seeds that both arms ran; the standard error holds their noise and an allowance for the luck
-                         of either search (`studies.statistics.search_luck`)
-    several replicates   each repetition of the search is one observation: Welch's t of the replicates' means over the same seeds
-    a run diverged, or   exact sign test: a diverged run loses to a finished one, two diverged runs tie; with one replicate, finished runs that
+By paired seeds, by replicates of the search, or by signs where a mean means nothing.
+
+    one replicate        paired differences over the seeds that both arms ran; the standard error holds their
+                         noise and an allowance for the luck of either search
+                         (`studies.statistics.search_luck`)
+    several replicates   each repetition of the search is one observation: Welch's t of the replicates' means
+                         over the same seeds
+    a run diverged, or   exact sign test: a diverged run loses to a finished one, two diverged runs tie; with
+                         one replicate, finished runs that
     no difference varies differ by less than the searches' luck tie too
 
 Everything here is oriented: larger is better, a diverged run is -inf, one that was not made is NaN.
@@ -74,7 +79,9 @@ def compare(first: Record, second: Record) -> Evidence:
 
 def _by_seeds(first: Record, second: Record) -> Evidence:
     """Return the evidence of one replicate: the runs on equal seeds are the pairs."""
-    a, b = (arm.scores[0] if len(arm.scores) else np.full(arm.scores.shape[1], np.nan) for arm in (first, second))
+    a, b = (
+        arm.scores[0] if len(arm.scores) else np.full(arm.scores.shape[1], np.nan) for arm in (first, second)
+    )
     ran = ~(np.isnan(a) | np.isnan(b))
     a, b = a[ran], b[ran]
     seeds = _Differences.of(a, b)
@@ -96,7 +103,10 @@ def _by_seeds(first: Record, second: Record) -> Evidence:
 
 
 def _by_replicates(first: NDArray[np.float64], second: NDArray[np.float64]) -> Evidence:
-    """Return the evidence of several replicates [R, S]: each is one observation, its mean over the seeds that all of them ran."""
+    """Return the evidence of several replicates [R, S].
+
+    Each is one observation, its mean over the seeds that all of them ran.
+    """
     ran_first, ran_second = (np.any(~np.isnan(scores), axis=1) for scores in (first, second))
     a, b = first[ran_first], second[ran_second]
     shared = np.all(~np.isnan(np.concatenate([a, b])), axis=0)
@@ -105,7 +115,8 @@ def _by_replicates(first: NDArray[np.float64], second: NDArray[np.float64]) -> E
     if n == 0:
         return replace(draft, method="none: no seed that both arms ran")
     a, b = a[:, shared], b[:, shared]
-    # Replicates of one number began from equal initialisations: they are the pairs of the effect size and of the signs.
+    # Replicates of one number began from equal initialisations: they are the pairs of the effect size and of
+    # the signs.
     rows = [r for r in range(min(len(first), len(second))) if ran_first[r] and ran_second[r]]
     one, other = first[rows][:, shared], second[rows][:, shared]
     is_finished = bool(np.isfinite(a).all() and np.isfinite(b).all())
@@ -118,7 +129,9 @@ def _by_replicates(first: NDArray[np.float64], second: NDArray[np.float64]) -> E
         return replace(draft, method="none: fewer than two replicates of either arm are confirmed")
     if not is_finished or not any(varies(mean) for mean in means):
         balance = (one > other).sum(axis=1) - (one < other).sum(axis=1)
-        return _signs(draft, won=int((balance > 0).sum()), lost=int((balance < 0).sum()), over="paired replicates")
+        return _signs(
+            draft, won=int((balance > 0).sum()), lost=int((balance < 0).sum()), over="paired replicates"
+        )
     # A mean that does not vary counts 0, and keeps its degrees of freedom out of the sum.
     parts = [(float(mean.var(ddof=1)) / len(mean), len(mean) - 1.0) for mean in means]
     return _t(draft, parts, method="Welch's t over replicates of the search")
@@ -152,8 +165,15 @@ class _Differences:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """The mean's 95 % interval; NaN where differences do not vary, for a width of zero would be a bluff."""
-        return t_interval(self.mean, error=self.sd / math.sqrt(self.n), df=self.n - 1) if self.varies else (math.nan, math.nan)
+        """The mean's 95 % interval.
+
+        NaN where differences do not vary, for a width of zero would be a bluff.
+        """
+        return (
+            t_interval(self.mean, error=self.sd / math.sqrt(self.n), df=self.n - 1)
+            if self.varies
+            else (math.nan, math.nan)
+        )
 
     @property
     def effect_size(self) -> float:
@@ -162,7 +182,10 @@ class _Differences:
 
 
 def _t(draft: Evidence, parts: Sequence[tuple[float, float]], *, method: str) -> Evidence:
-    """Return the evidence of Student's t on the difference, whose variance is the sum of parts, each with its degrees of freedom."""
+    """Return the evidence of Student's t on the difference.
+
+    Its variance is the sum of parts, each with its degrees of freedom.
+    """
     error, df = math.sqrt(sum(variance for variance, _ in parts)), effective_df(parts)
     interval = t_interval(draft.difference, error=error, df=df)
     p = t_p_value(draft.difference, error=error, df=df)
@@ -172,16 +195,24 @@ def _t(draft: Evidence, parts: Sequence[tuple[float, float]], *, method: str) ->
 def _signs(draft: Evidence, *, won: int, lost: int, over: str) -> Evidence:
     counts = f"{won} won and {lost} lost" if won or lost else "all of them level"
     method = f"exact sign test over {over}, {counts}"
-    return replace(draft, covers="signs", p=sign_test(won, lost), leans=int(np.sign(won - lost)), method=method)
+    return replace(
+        draft, covers="signs", p=sign_test(won, lost), leans=int(np.sign(won - lost)), method=method
+    )
 
 
 def _beyond(a: NDArray[np.float64], b: NDArray[np.float64], margin: float) -> int:
-    """Return how many runs of a beat their partner in b: by more than the margin, or because that one diverged."""
+    """Return how many runs of a beat their partner in b.
+
+    By more than the margin, or because that one diverged.
+    """
     over = np.subtract(a, b, out=np.zeros_like(a), where=np.isfinite(a) & np.isfinite(b)) > margin
     return int((over | (np.isfinite(a) & np.isinf(b))).sum())
 
 
 def _margin(lucks: Sequence[tuple[float, float]]) -> float:
-    """Return by how much two configurations may differ by the luck of their searches alone, 19 times out of 20, from its parts of variance."""
+    """Return by how much two configurations may differ by the luck of their searches alone.
+
+    That is 19 times out of 20, from its parts of variance.
+    """
     variance = sum(part for part, _ in lucks)
     return t_interval(0.0, error=math.sqrt(variance), df=effective_df(lucks))[1] if variance > 0 else 0.0

@@ -1,6 +1,15 @@
 """Means and paired differences of a few runs: intervals by Student's t, exact sign tests, effect sizes."""
 
-__all__ = ["MeanInterval", "effect_size", "effective_df", "mean_interval", "sign_test", "t_interval", "t_p_value", "varies"]
+__all__ = [
+    "MeanInterval",
+    "effect_size",
+    "effective_df",
+    "mean_interval",
+    "sign_test",
+    "t_interval",
+    "t_p_value",
+    "varies",
+]
 
 import math
 from collections.abc import Iterable
@@ -9,7 +18,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-# Accuracies may come from float32: two equal differences of them are equal to about this share of the values only.
+# Accuracies may come from float32: two equal differences of them are equal to about this share of the values
+# only.
 _ROUNDING = 1e-6
 
 
@@ -35,8 +45,8 @@ class MeanInterval:
 def mean_interval(values: ArrayLike, *, confidence: float = 0.95) -> MeanInterval:
     """Return the mean of the finite values [N] and its interval by Student's t.
 
-    NaN (not run) and infinities (diverged) are left out. Values that are all equal have an sd of 0 and no interval: one of zero width would claim
-    that no other seed can ever give another value.
+    NaN (not run) and infinities (diverged) are left out. Values that are all equal have an sd of 0 and no
+    interval: one of zero width would claim that no other seed can ever give another value.
 
     Args:
         values: [N], in any unit.
@@ -59,7 +69,8 @@ def varies(values: ArrayLike, *, scale: float | None = None) -> bool:
 
     Args:
         values: [N], at least one.
-        scale: magnitude of what they were computed from; the largest of themselves unless told. Differences of accuracies need it.
+        scale: magnitude of what they were computed from; the largest of themselves unless told. Differences
+            of accuracies need it.
     """
     array = np.asarray(values, dtype=np.float64)
     magnitude = float(np.abs(array).max()) if scale is None else scale
@@ -76,7 +87,8 @@ def t_interval(mean: float, *, error: float, df: float, confidence: float = 0.95
         confidence: how often such intervals hold the true mean.
     """
     # A few hundredths of a second to import, and what only reads a record needs none of it.
-    from scipy.special import stdtrit  # pyright: ignore[reportMissingTypeStubs, reportUnknownVariableType] # scipy has no stubs
+    # Scipy has no stubs.
+    from scipy.special import stdtrit  # pyright: ignore[reportMissingTypeStubs, reportUnknownVariableType]
 
     half = float(stdtrit(df, (1 + confidence) / 2)) * error
     return mean - half, mean + half
@@ -90,7 +102,8 @@ def t_p_value(mean: float, *, error: float, df: float) -> float:
         error: its standard error, positive.
         df: degrees of freedom of the error, not necessarily whole.
     """
-    from scipy.special import stdtr  # pyright: ignore[reportMissingTypeStubs, reportUnknownVariableType] # scipy has no stubs
+    # Scipy has no stubs.
+    from scipy.special import stdtr  # pyright: ignore[reportMissingTypeStubs, reportUnknownVariableType]
 
     return min(1.0, 2 * float(stdtr(df, -abs(mean) / error)))
 
@@ -101,27 +114,34 @@ def effective_df(parts: Iterable[tuple[float, float]]) -> float:
     Args:
         parts: each variance with its own degrees of freedom; not all of them 0.
 
-    Source: Satterthwaite, An approximate distribution of estimates of variance components, Biometrics Bulletin 2 (1946).
+    Source: Satterthwaite, An approximate distribution of estimates of variance components, Biometrics
+    Bulletin 2 (1946).
     """
     known = list(parts)
     return max(1.0, sum(v for v, _ in known) ** 2 / sum(v * v / df for v, df in known))
 
 
 def sign_test(wins: int, losses: int) -> float:
-    """Return the two-sided exact p-value of so many wins and losses when either is as likely; ties are left out, and without any it is 1."""
+    """Return the two-sided exact p-value of so many wins and losses when either is as likely.
+
+    Ties are left out, and without any it is 1.
+    """
     n = wins + losses
     tail = sum(math.comb(n, k) for k in range(min(wins, losses) + 1))
     return min(1.0, 2 * tail / 2**n)
 
 
 def effect_size(differences: ArrayLike) -> float:
-    """Return Hedges' g_z of the finite paired differences [N]; NaN below three of them, and where they do not vary.
+    """Return Hedges' g_z of the finite paired differences [N].
 
-    Their mean over their standard deviation, times J(N - 1) = gamma(df / 2) / (sqrt(df / 2) gamma((df - 1) / 2)), which takes away its bias
-    upward in small samples (J is 0 for two, so nothing can be said).
+    NaN below three of them, and where they do not vary.
 
-    Source: Hedges, Distribution theory for Glass's estimator of effect size, J. Educational Statistics 6 (1981), the exact factor; Lakens,
-    Calculating and reporting effect sizes, Frontiers in Psychology 4 (2013), for paired differences.
+    Their mean over their standard deviation, times J(N - 1) = gamma(df / 2) / (sqrt(df / 2) gamma((df - 1) /
+    2)), which takes away its bias upward in small samples (J is 0 for two, so nothing can be said).
+
+    Source: Hedges, Distribution theory for Glass's estimator of effect size, J. Educational Statistics 6
+    (1981), the exact factor; Lakens, Calculating and reporting effect sizes, Frontiers in Psychology 4
+    (2013), for paired differences.
     """
     finite = _finite(differences)
     df = finite.size - 1

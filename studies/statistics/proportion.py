@@ -7,7 +7,9 @@ from statistics import NormalDist
 
 
 def standard_error(share: float, examples: int) -> float:
-    """Return the standard error of a share measured on `examples` independent examples, as a share: sqrt(p (1 - p) / n).
+    """Return the standard error of a share measured on `examples` independent examples, as a share.
+
+    sqrt(p (1 - p) / n).
 
     It is 0 at shares of 0 and 1, where the normal approximation says nothing.
     """
@@ -15,9 +17,12 @@ def standard_error(share: float, examples: int) -> float:
 
 
 def wilson_interval(count: float, of: float, *, confidence: float = 0.95) -> tuple[float, float]:
-    """Return the lower and upper end of Wilson's score interval for a share of which `count` of `of` were seen; (0, 1) where nothing was.
+    """Return the lower and upper end of Wilson's score interval for a share.
 
-    It stays inside 0..1 and keeps about its nominal coverage at shares of 0 and 1 and for small counts, where the normal one collapses.
+    Of it `count` of `of` were seen; (0, 1) where nothing was.
+
+    It stays inside 0..1 and keeps about its nominal coverage at shares of 0 and 1 and for small counts, where
+    the normal one collapses.
 
     Args:
         count: cases seen, from 0 to `of`; a fraction where they are weighted.

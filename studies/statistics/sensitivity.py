@@ -17,18 +17,29 @@ NEAR = 0.05
 
 
 def bucket_best(
-    x: ArrayLike, values: ArrayLike, *, direction: Literal["maximize", "minimize"], low: float, high: float, log: bool, buckets: int = 8
+    x: ArrayLike,
+    values: ArrayLike,
+    *,
+    direction: Literal["maximize", "minimize"],
+    low: float,
+    high: float,
+    log: bool,
+    buckets: int = 8,
 ) -> NDArray[np.int64]:
-    """Return the index of the best trial of each bucket of x, in ascending order of the buckets; empty buckets are left out.
+    """Return the index of the best trial of each bucket of x, in ascending order of the buckets.
 
-    The best of a bucket is what the optimizer can reach at about this x with the other hyperparameters tuned to it, as far as was tried: the
-    quantity that a sensitivity curve is about. The mean would punish an optimizer for bad settings of the others.
+    Empty buckets are left out.
+
+    The best of a bucket is what the optimizer can reach at about this x with the other hyperparameters tuned
+    to it, as far as was tried: the quantity that a sensitivity curve is about. The mean would punish an
+    optimizer for bad settings of the others.
 
     Args:
         x: [N] the hyperparameter.
         values: [N] results; NaN where a trial has none, which never is a best.
         direction: which way is better.
-        low: the lower end of the range that is cut into buckets of equal width; x below it falls into the first.
+        low: the lower end of the range that is cut into buckets of equal width; x below it falls into the
+            first.
         high: the upper end; x above it falls into the last.
         log: whether widths are equal in log(x); needs low > 0.
         buckets: how many.
@@ -40,20 +51,29 @@ def bucket_best(
     bucket = np.searchsorted(edges[1:-1], np.asarray(x, dtype=np.float64), side="right")
     result = np.asarray(values, dtype=np.float64)
     signed = result if direction == "maximize" else -result
-    best = [members[np.nanargmax(signed[members])] for b in range(buckets) if (members := np.flatnonzero((bucket == b) & ~np.isnan(result))).size]
+    best = [
+        members[np.nanargmax(signed[members])]
+        for b in range(buckets)
+        if (members := np.flatnonzero((bucket == b) & ~np.isnan(result))).size
+    ]
     return np.array(best, dtype=np.int64)
 
 
 def _edges(*, low: float, high: float, log: bool, buckets: int) -> NDArray[np.float64]:
     if not low < high or (log and low <= 0):
-        raise ValueError(f"expected low < high, and low > 0 on a log scale, got low={low:g} and high={high:g}")
+        raise ValueError(
+            f"expected low < high, and low > 0 on a log scale, got low={low:g} and high={high:g}"
+        )
     return np.geomspace(low, high, buckets + 1) if log else np.linspace(low, high, buckets + 1)
 
 
 def edge_nearby(value: float, *, low: float, high: float, log: bool) -> Literal["lower", "upper"] | None:
-    """Return which edge of its range a value lies at, or None inside; at means within 5 % of the width, on the range's own scale.
+    """Return which edge of its range a value lies at, or None inside.
 
-    A best configuration at an edge says that the range was too narrow (Tuning Playbook, "Identifying bad search space boundaries").
+    At means within 5 % of the width, on the range's own scale.
+
+    A best configuration at an edge says that the range was too narrow (Tuning Playbook, "Identifying bad
+    search space boundaries").
     """
     scaled = math.log(value / low) / math.log(high / low) if log else (value - low) / (high - low)
     if scaled <= NEAR:
@@ -91,9 +111,18 @@ class Stretch:
 
 
 def isolation(
-    x: ArrayLike, values: ArrayLike, *, direction: Literal["maximize", "minimize"], low: float, high: float, log: bool, buckets: int = 8
+    x: ArrayLike,
+    values: ArrayLike,
+    *,
+    direction: Literal["maximize", "minimize"],
+    low: float,
+    high: float,
+    log: bool,
+    buckets: int = 8,
 ) -> tuple[Bucket, ...]:
-    """Return the isolation curve of a hyperparameter: every bucket of its range, in ascending order, the empty ones too.
+    """Return the isolation curve of a hyperparameter.
+
+    Every bucket of its range, in ascending order, the empty ones too.
 
     Args:
         x: [N] the hyperparameter; outside the range it falls into the nearest bucket.
@@ -131,15 +160,21 @@ def isolation(
     return tuple(curve)
 
 
-def good_range(curve: Sequence[Bucket], *, direction: Literal["maximize", "minimize"], within: float = 0.01) -> Stretch | None:
-    """Return the stretch around the best bucket in which every bucket's best is within a share of the best value; None without any value.
+def good_range(
+    curve: Sequence[Bucket], *, direction: Literal["maximize", "minimize"], within: float = 0.01
+) -> Stretch | None:
+    """Return the stretch around the best bucket that is about as good.
 
-    It ends at the first bucket that is worse, empty or only has diverged trials, and is known to the width of a bucket.
+    In it every bucket's best is within a share of the best value. None without any value.
+
+    It ends at the first bucket that is worse, empty or only has diverged trials, and is known to the width of
+    a bucket.
 
     Args:
         curve: what `isolation` returned.
         direction: which way is better.
-        within: share of the best value's size: 0.01 allows 0.98 to fall to 0.9702, or a loss of 0.5 to rise to 0.505.
+        within: share of the best value's size: 0.01 allows 0.98 to fall to 0.9702, or a loss of 0.5 to rise
+            to 0.505.
     """
     sign = 1 if direction == "maximize" else -1
     scores = [-math.inf if bucket.best is None else sign * bucket.best for bucket in curve]

@@ -19,7 +19,8 @@ class TargetTimes:
     Attributes:
         runs: runs that have ended.
         reached: those that reached the target.
-        median: median time, a miss counted as infinite; None where it is infinite (half or more missed) or there is no run.
+        median: median time, a miss counted as infinite; None where it is infinite (half or more missed) or
+            there is no run.
     """
 
     runs: int
@@ -27,7 +28,9 @@ class TargetTimes:
     median: float | None
 
 
-def time_to_target(values: ArrayLike, at: ArrayLike, *, target: float, direction: Literal["maximize", "minimize"]) -> float:
+def time_to_target(
+    values: ArrayLike, at: ArrayLike, *, target: float, direction: Literal["maximize", "minimize"]
+) -> float:
     """Return the time of the first value that is at least as good as the target, or inf where none is.
 
     Args:
@@ -54,4 +57,8 @@ def summary(times: ArrayLike) -> TargetTimes:
     ended = ended[~np.isnan(ended)]
     # With an even number the median is a mean of two: infinite if one of them is.
     median = float(np.median(ended)) if ended.size else math.inf
-    return TargetTimes(runs=ended.size, reached=int(np.count_nonzero(ended < math.inf)), median=median if median < math.inf else None)
+    return TargetTimes(
+        runs=ended.size,
+        reached=int(np.count_nonzero(ended < math.inf)),
+        median=median if median < math.inf else None,
+    )

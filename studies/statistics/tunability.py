@@ -1,4 +1,7 @@
-"""What tuning is worth: the place of the defaults among random trials, and the chance that so many of those beat a baseline."""
+"""What tuning is worth: the place of the defaults among random trials.
+
+Also the chance that so many of those beat a baseline.
+"""
 
 __all__ = ["DefaultsPlace", "chance_to_beat", "defaults_place"]
 
@@ -19,7 +22,8 @@ class DefaultsPlace:
     Attributes:
         rank: 1 + the trials that are better; None where the defaults have no result.
         of: results there are, diverged ones and the defaults' own among them.
-        gain: by how much the best value is better than the defaults', never negative; None where either has no number.
+        gain: by how much the best value is better than the defaults', never negative; None where either has
+            no number.
     """
 
     rank: int | None
@@ -27,7 +31,9 @@ class DefaultsPlace:
     gain: float | None
 
 
-def defaults_place(defaults: float, values: ArrayLike, *, direction: Literal["maximize", "minimize"]) -> DefaultsPlace:
+def defaults_place(
+    defaults: float, values: ArrayLike, *, direction: Literal["maximize", "minimize"]
+) -> DefaultsPlace:
     """Return the place of the defaults among an arm's trials and what the best of them gains.
 
     Args:
@@ -41,17 +47,26 @@ def defaults_place(defaults: float, values: ArrayLike, *, direction: Literal["ma
     if math.isnan(own):
         return DefaultsPlace(rank=None, of=others.size, gain=None)
     best = float(others.max(initial=own))
-    return DefaultsPlace(rank=1 + int(np.count_nonzero(others > own)), of=others.size + 1, gain=best - own if math.isfinite(own) else None)
+    return DefaultsPlace(
+        rank=1 + int(np.count_nonzero(others > own)),
+        of=others.size + 1,
+        gain=best - own if math.isfinite(own) else None,
+    )
 
 
-def chance_to_beat(values: ArrayLike, trials: ArrayLike, *, baseline: float, direction: Literal["maximize", "minimize"]) -> NDArray[np.float64]:
-    """Return the chance that the best of k random trials is better than the baseline, at each k of `trials`, [K].
+def chance_to_beat(
+    values: ArrayLike, trials: ArrayLike, *, baseline: float, direction: Literal["maximize", "minimize"]
+) -> NDArray[np.float64]:
+    """Return the chance that the best of k random trials is better than the baseline, [K].
 
-    With m of n results better it is 1 - C(n - m, k) / C(n, k): exact for k drawn from these n without replacement (hypergeometric), and so an
-    unbiased estimate for k new random trials.
+    It is given at each k of `trials`.
+
+    With m of n results better it is 1 - C(n - m, k) / C(n, k): exact for k drawn from these n without
+    replacement (hypergeometric), and so an unbiased estimate for k new random trials.
 
     Args:
-        values: [N] results of independently drawn trials (not the defaults); NaN is left out, the worst infinity stands for diverged.
+        values: [N] results of independently drawn trials (not the defaults); NaN is left out, the worst
+            infinity stands for diverged.
         trials: [K] budgets, from 1 to the number of results.
         baseline: value to beat; the worst infinity if it diverged: then every value does.
         direction: which way is better.
@@ -64,7 +79,9 @@ def chance_to_beat(values: ArrayLike, trials: ArrayLike, *, baseline: float, dir
     ks = np.asarray(trials, dtype=np.int64)
     n = results.size
     if np.any((ks < 1) | (ks > n)):
-        raise ValueError(f"expected budgets from 1 to {n}, the results there are, got {ks.min()} to {ks.max()}")
+        raise ValueError(
+            f"expected budgets from 1 to {n}, the results there are, got {ks.min()} to {ks.max()}"
+        )
     to_beat = float(oriented(baseline, direction))
     if math.isnan(to_beat):
         raise ValueError("expected a baseline to beat, got NaN")

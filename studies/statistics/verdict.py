@@ -1,6 +1,9 @@
-"""Which optimizer is better, and how sure that is: every pair of arms by its confirmed scores, Holm-corrected, and the ranks that follow.
+"""Which optimizer is better, and how sure that is.
 
-A verdict is about optimizers tuned with the study's budget, not about two configurations; `studies.statistics.pair_tests` tells what it rests on.
+Every pair of arms by its confirmed scores, Holm-corrected, and the ranks that follow.
+
+A verdict is about optimizers tuned with the study's budget, not about two configurations;
+`studies.statistics.pair_tests` tells what it rests on.
 """
 
 __all__ = ["LEVEL", "ArmScores", "Judgement", "PairJudgement", "RankJudgement", "Word", "judge"]
@@ -32,13 +35,15 @@ class ArmScores:
 
     Attributes:
         name: of the arm.
-        scores: test values [R, S] of each replicate's best configuration on S fresh seeds, the same seeds in every arm; NaN: not run (yet), the
-            worst infinity (-inf where more is better, inf where less is): diverged. [0, S] or all NaN: no confirmed configuration.
-        search_values: validation values [N] of the search's trials, in any order; NaN: none (pruned, failed), the worst infinity: diverged.
-            Read with one replicate only.
+        scores: test values [R, S] of each replicate's best configuration on S fresh seeds, the same seeds in
+            every arm; NaN: not run (yet), the worst infinity (-inf where more is better, inf where less is):
+            diverged. [0, S] or all NaN: no confirmed configuration.
+        search_values: validation values [N] of the search's trials, in any order; NaN: none (pruned, failed),
+            the worst infinity: diverged. Read with one replicate only.
         adaptive: whether the sampler learns from earlier trials (tpe, gp, cmaes).
-        search_tests: test values [N] of the same trials, where they are on record: they show how a choice by validation fares on the test split,
-            and without them the gap between the splits is not allowed for.
+        search_tests: test values [N] of the same trials, where they are on record: they show how a choice by
+            validation fares on the test split, and without them the gap between the splits is not allowed
+            for.
     """
 
     name: str
@@ -50,14 +55,19 @@ class ArmScores:
 
 @dataclass(frozen=True, kw_only=True)
 class PairJudgement:
-    """Which of two arms is better; the fields of `studies.analysis.views.PairVerdict` but its sentence, in the metric's own unit and direction.
+    """Which of two arms is better.
+
+    The fields of `studies.analysis.views.PairVerdict` but its sentence, in the metric's own unit and
+    direction.
 
     Attributes:
         first: name of one arm.
         second: name of the other.
         word: what the first is, measured against the second.
-        n: pairs of runs on equal seeds that both arms have, or with several replicates the number that either arm has at least.
-        difference: mean difference, first less second, over pairs in which both runs finished; None without any.
+        n: pairs of runs on equal seeds that both arms have, or with several replicates the number that either
+            arm has at least.
+        difference: mean difference, first less second, over pairs in which both runs finished; None without
+            any.
         low: lower end of its 95 % interval, which covers what `covers` says; None by signs.
         high: upper end of it.
         seeds_low: lower end of the 95 % interval over seeds for these configurations alone.
@@ -91,7 +101,8 @@ class RankJudgement:
 
     Attributes:
         arm: its name.
-        rank: place by mean score; level arms share the mean of their places, and those with more diverged than finished runs come last.
+        rank: place by mean score; level arms share the mean of their places, and those with more diverged
+            than finished runs come last.
         low: best place that it may have: one more than the arms that are better beyond doubt.
         high: worst place that it may have: the number of arms less those that are worse beyond doubt.
     """
@@ -120,14 +131,16 @@ class Judgement:
 def judge(arms: Sequence[ArmScores], *, direction: Literal["maximize", "minimize"]) -> Judgement:
     """Return the verdict on every pair of arms, the ranks and the winner.
 
-    The word is `better` or `worse` where Holm's corrected p is below 0.05, else `undecided`; `docs/statistics.md` tells how often it is wrong.
+    The word is `better` or `worse` where Holm's corrected p is below 0.05, else `undecided`;
+    `docs/statistics.md` tells how often it is wrong.
 
     Args:
         arms: in the study's order.
         direction: which way scores are better.
 
     Raises:
-        ValueError: two arms share a name, their scores are not [R, S] with one S, or a score is the best infinity.
+        ValueError: two arms share a name, their scores are not [R, S] with one S, or a score is the best
+            infinity.
     """
     _check(arms)
     records = [_record(arm, direction) for arm in arms]
@@ -135,14 +148,24 @@ def judge(arms: Sequence[ArmScores], *, direction: Literal["maximize", "minimize
     evidence = [compare(records[i], records[j]) for i, j in pairs]
     adjusted = holm([found.p for found in evidence])
     judged = tuple(
-        _judgement(arms[i].name, arms[j].name, found, p_holm=float(p), sign=1 if direction == "maximize" else -1)
+        _judgement(
+            arms[i].name, arms[j].name, found, p_holm=float(p), sign=1 if direction == "maximize" else -1
+        )
         for (i, j), found, p in zip(pairs, evidence, adjusted, strict=True)
     )
-    ahead = Counter(pair.first if pair.word == "better" else pair.second for pair in judged if pair.word != "undecided")
-    behind = Counter(pair.second if pair.word == "better" else pair.first for pair in judged if pair.word != "undecided")
+    ahead = Counter(
+        pair.first if pair.word == "better" else pair.second for pair in judged if pair.word != "undecided"
+    )
+    behind = Counter(
+        pair.second if pair.word == "better" else pair.first for pair in judged if pair.word != "undecided"
+    )
     return Judgement(
         pairs=judged,
-        ranks=_ranks({arm.name: record.scores for arm, record in zip(arms, records, strict=True)}, ahead=ahead, behind=behind),
+        ranks=_ranks(
+            {arm.name: record.scores for arm, record in zip(arms, records, strict=True)},
+            ahead=ahead,
+            behind=behind,
+        ),
         winner=next((arm.name for arm in arms if ahead[arm.name] == len(arms) - 1 > 0), None),
     )
 
@@ -153,7 +176,9 @@ def _check(arms: Sequence[ArmScores]) -> None:
         raise ValueError(f"expected arms of different names, got {', '.join(names)}")
     shapes = [arm.scores.shape for arm in arms]
     if any(len(shape) != 2 for shape in shapes) or len({shape[1] for shape in shapes}) > 1:
-        raise ValueError(f"expected scores [R, S] on the same S seeds in every arm, got {', '.join(map(str, shapes))}")
+        raise ValueError(
+            f"expected scores [R, S] on the same S seeds in every arm, got {', '.join(map(str, shapes))}"
+        )
 
 
 def _record(arm: ArmScores, direction: Literal["maximize", "minimize"]) -> Record:
@@ -162,12 +187,19 @@ def _record(arm: ArmScores, direction: Literal["maximize", "minimize"]) -> Recor
     return Record(
         scores=oriented(arm.scores, direction),
         # Replicates show the luck of a search themselves.
-        luck=search_luck(values, direction="maximize", adaptive=arm.adaptive, tests=tests) if len(arm.scores) < 2 else None,
+        luck=search_luck(values, direction="maximize", adaptive=arm.adaptive, tests=tests)
+        if len(arm.scores) < 2
+        else None,
     )
 
 
-def _judgement(first: str, second: str, found: Evidence, *, p_holm: float, sign: Literal[1, -1]) -> PairJudgement:
-    """Return a pair's judgement in the metric's own direction, of which larger values are better where the sign is 1."""
+def _judgement(
+    first: str, second: str, found: Evidence, *, p_holm: float, sign: Literal[1, -1]
+) -> PairJudgement:
+    """Return a pair's judgement in the metric's own direction.
+
+    Larger values are better where the sign is 1.
+    """
     is_decided = p_holm < LEVEL and found.leans != 0
     # Turned round, the lower end of an interval is its upper.
     low, high = found.interval[::sign]
@@ -190,8 +222,13 @@ def _judgement(first: str, second: str, found: Evidence, *, p_holm: float, sign:
     )
 
 
-def _ranks(scores: Mapping[str, NDArray[np.float64]], *, ahead: Mapping[str, int], behind: Mapping[str, int]) -> tuple[RankJudgement, ...]:
-    """Return the places of arms with oriented scores [R, S], from how many others each is better and worse than."""
+def _ranks(
+    scores: Mapping[str, NDArray[np.float64]], *, ahead: Mapping[str, int], behind: Mapping[str, int]
+) -> tuple[RankJudgement, ...]:
+    """Return the places of arms with oriented scores [R, S].
+
+    They follow from how many others each is better and worse than.
+    """
     if any(np.isnan(runs).all() for runs in scores.values()):
         return ()
     standings = {arm: _standing(runs) for arm, runs in scores.items()}
@@ -200,7 +237,8 @@ def _ranks(scores: Mapping[str, NDArray[np.float64]], *, ahead: Mapping[str, int
         level = sum(other == own for other in standings.values())
         rank = sum(other > own for other in standings.values()) + (level + 1) / 2
         low, high = 1 + behind.get(arm, 0), len(scores) - ahead.get(arm, 0)
-        # Arms need not have run all the same seeds, so that means and pairs may disagree; the pairs are the fairer.
+        # Arms need not have run all the same seeds, so that means and pairs may disagree; the pairs are the
+        # fairer.
         found.append(RankJudgement(arm=arm, rank=min(max(rank, low), high), low=low, high=high))
     return tuple(sorted(found, key=lambda rank: rank.rank))
 

@@ -88,19 +88,31 @@ class Store(Accounts, Dispatching, Notices):
             connection.exec_driver_sql("SELECT 1")
 
     def revisions(self) -> tuple[str | None, str | None]:
-        """Return the revision that the database is at, None before its first, and the one that this version of Tangent makes."""
+        """Return the database's revision, and the one that this version of Tangent makes.
+
+        The former is None before its first.
+        """
         return self._database.revisions()
 
     def tally(self) -> Tally:
-        """Return a counter of studies and trials, which remembers what cannot change; each of its users has one of their own."""
+        """Return a counter of studies and trials, which remembers what cannot change.
+
+        Each of its users has one of their own.
+        """
         return Tally(self._database)
 
     def on_transaction(self, watcher: TransactionWatcher) -> None:
-        """Tell a watcher of each transaction from now on: "read" or "write", and its seconds; from the transaction's own thread."""
+        """Tell a watcher of each transaction from now on: "read" or "write", and its seconds.
+
+        From the transaction's own thread.
+        """
         self._database.on_transaction(watcher)
 
     def on_statement(self, watcher: StatementWatcher) -> None:
-        """Tell a watcher of each statement from now on, without its values; it returns what is called with the error, or None, at the end."""
+        """Tell a watcher of each statement from now on, without its values.
+
+        It returns what is called with the error, or None, at the end.
+        """
         self._database.on_statement(watcher)
 
     def catalog(self) -> Catalog:
@@ -115,13 +127,16 @@ class Store(Accounts, Dispatching, Notices):
             known = self._catalog = stamp, offers.catalog(connection)
         return known[1]
 
-    def submit(self, spec: StudySpec, *, by: Actor = OPERATOR, idempotency_key: str | None = None) -> StudyView:
+    def submit(
+        self, spec: StudySpec, *, by: Actor = OPERATOR, idempotency_key: str | None = None
+    ) -> StudyView:
         """Check a study against the catalogue and store it as queued.
 
         Args:
             spec: what to run.
             by: who submits it; the study is theirs.
-            idempotency_key: the same key, of the same owner and with the same spec, returns the study it made before.
+            idempotency_key: the same key, of the same owner and with the same spec, returns the study it made
+                before.
 
         Raises:
             SpecInvalid: with every fault found.
@@ -132,11 +147,17 @@ class Store(Accounts, Dispatching, Notices):
         """
         with self._database.write() as connection:
             study_id = submissions.submit(
-                connection, spec, lambda: resolve(spec, self._catalog_of(connection)), by=by, idempotency_key=idempotency_key
+                connection,
+                spec,
+                lambda: resolve(spec, self._catalog_of(connection)),
+                by=by,
+                idempotency_key=idempotency_key,
             )
             return reads.study(connection, study_id)
 
-    def move(self, study_id: str, verb: StudyMove, *, by: Actor = OPERATOR, if_version: int | None = None) -> StudyView:
+    def move(
+        self, study_id: str, verb: StudyMove, *, by: Actor = OPERATOR, if_version: int | None = None
+    ) -> StudyView:
         """Pause, resume, stop or cancel a study.
 
         Raises:
@@ -150,11 +171,15 @@ class Store(Accounts, Dispatching, Notices):
             submissions.move(connection, study_id, verb, by=by, if_version=if_version)
             return reads.study(connection, study_id)
 
-    def extend(self, study_id: str, extension: Extension, *, by: Actor = OPERATOR, if_version: int | None = None) -> StudyView:
-        """Give a study that has completed more arms, trials, replicates or fresh seeds, and queue it again; its trials stay as they are.
+    def extend(
+        self, study_id: str, extension: Extension, *, by: Actor = OPERATOR, if_version: int | None = None
+    ) -> StudyView:
+        """Give a study that has completed more arms, trials, replicates or fresh seeds, and queue it again.
 
-        A study whose search ended before its budget was spent, because it was stopped, goes on with the search only where more trials or
-        replicates are asked for; else its budget is what it has begun.
+        Its trials stay as they are.
+
+        A study whose search ended before its budget was spent, because it was stopped, goes on with the
+        search only where more trials or replicates are asked for; else its budget is what it has begun.
 
         Raises:
             StudyNotFound: there is none.
@@ -166,7 +191,9 @@ class Store(Accounts, Dispatching, Notices):
             CatalogEmpty: arms are to be added, and nothing has been announced yet.
         """
         with self._database.write() as connection:
-            extensions.extend(connection, study_id, extension, offers.catalog(connection), by=by, if_version=if_version)
+            extensions.extend(
+                connection, study_id, extension, offers.catalog(connection), by=by, if_version=if_version
+            )
             return reads.study(connection, study_id)
 
     def plan_extension(self, study_id: str, extension: Extension) -> tuple[StudySpec, ResolvedStudy]:
@@ -203,11 +230,20 @@ class Store(Accounts, Dispatching, Notices):
         """
         with self._database.read() as connection:
             return reads.studies(
-                connection, state=state, workload=workload, suite=suite, page_size=page_size, page_token=page_token, memory=self._memory
+                connection,
+                state=state,
+                workload=workload,
+                suite=suite,
+                page_size=page_size,
+                page_token=page_token,
+                memory=self._memory,
             )
 
     def best_values(self, study_ids: Sequence[str]) -> dict[str, tuple[BestValue, ...]]:
-        """Return the best validation value of each arm's search that has one, by study id; a study that does not exist is absent."""
+        """Return the best validation value of each arm's search that has one, by study id.
+
+        A study that does not exist is absent.
+        """
         with self._database.read() as connection:
             return glances.best_values(connection, study_ids, memory=self._memory)
 
@@ -221,7 +257,10 @@ class Store(Accounts, Dispatching, Notices):
             return glances.state(connection, study_id)
 
     def settled(self, study_id: str) -> tuple[int, int, datetime | None] | None:
-        """Return what changes with all that can be read of a closed study; None while it is open, or where there is none."""
+        """Return what changes with all that can be read of a closed study.
+
+        None while it is open, or where there is none.
+        """
         with self._database.read() as connection:
             return glances.settled(connection, study_id)
 
@@ -240,7 +279,10 @@ class Store(Accounts, Dispatching, Notices):
             return suites.every_study_of(connection, suite)
 
     def stamps(self, study_ids: Sequence[str]) -> dict[str, tuple[int, int]]:
-        """Return version and last event of those of the studies that exist, by id: they change with all that happens to a study."""
+        """Return version and last event of those of the studies that exist, by id.
+
+        They change with all that happens to a study.
+        """
         with self._database.read() as connection:
             return glances.stamps(connection, study_ids)
 
@@ -273,7 +315,9 @@ class Store(Accounts, Dispatching, Notices):
         page_size: int = 100,
         page_token: str | None = None,
     ) -> Page[TrialView]:
-        """Return a page of a study's trials; `order` is created, number, value (best first), cost or ended, with `-` for the reverse.
+        """Return a page of a study's trials.
+
+        `order` is created, number, value (best first), cost or ended, with `-` for the reverse.
 
         They are those of its search unless another phase, or None for both, is asked for.
         With `TrialFilter.WAITING` as `state` those that wait at a rung, which are queued.
@@ -284,7 +328,16 @@ class Store(Accounts, Dispatching, Notices):
         """
         asked = None if state is None else TrialFilter(state)
         with self._database.read() as connection:
-            return reads.trials(connection, study_id, arm=arm, state=asked, phase=phase, order=order, page_size=page_size, page_token=page_token)
+            return reads.trials(
+                connection,
+                study_id,
+                arm=arm,
+                state=asked,
+                phase=phase,
+                order=order,
+                page_size=page_size,
+                page_token=page_token,
+            )
 
     def every_trial(self, study_id: str, *, phase: Phase | None = "search") -> tuple[TrialView, ...]:
         """Return all trials of a study's search, or of another phase, or of both (None), oldest first.
@@ -314,7 +367,10 @@ class Store(Accounts, Dispatching, Notices):
             return reads.measurements(connection, trial_id)
 
     def measurements_of(self, trial_ids: Sequence[str]) -> dict[str, tuple[MeasurementView, ...]]:
-        """Return what these trials measured, epoch by epoch, by trial id; a trial without a measurement is absent."""
+        """Return what these trials measured, epoch by epoch, by trial id.
+
+        A trial without a measurement is absent.
+        """
         with self._database.read() as connection:
             return exports.measurements_of(connection, trial_ids)
 
@@ -353,11 +409,16 @@ class Store(Accounts, Dispatching, Notices):
         return RunWriter(self._database, claim, lease_s=lease_s)
 
     def complete_copies(self) -> int:
-        """Copy what closed studies lack in Optuna's storage, because their runs were killed too soon; return how many trials."""
+        """Copy what closed studies lack in Optuna's storage, because their runs were killed too soon.
+
+        Return how many trials.
+        """
         return sum(self._optuna.copy_finished(study_id) for study_id in self._optuna.closed_with_missing())
 
     def copy_to_optuna(self, study_id: str, *, within_s: float = math.inf) -> int:
-        """Copy finished trials that are not there yet into Optuna's storage in the same database; return how many.
+        """Copy finished trials that are not there yet into Optuna's storage in the same database.
+
+        Return how many.
 
         Args:
             study_id: the study.

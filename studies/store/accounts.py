@@ -17,7 +17,9 @@ class Accounts:
         """Wrap an open database whose schema is up to date."""
         self._database = database
 
-    def create_token(self, name: str, *, role: Role, quotas: Quotas | None = None, by: Actor = OPERATOR) -> str:
+    def create_token(
+        self, name: str, *, role: Role, quotas: Quotas | None = None, by: Actor = OPERATOR
+    ) -> str:
         """Make an API token and return its secret, this once.
 
         Raises:
@@ -29,7 +31,9 @@ class Accounts:
             return tokens.create(connection, name, role=role, bounds=quotas or Quotas(), by=by)
 
     def create_first_token(self, name: str, *, secret: str) -> bool:
-        """Make an admin's token of a given secret where there is no token yet, not even a revoked one; return whether that was so.
+        """Make an admin's token of a given secret where there is no token yet, not even a revoked one.
+
+        Return whether that was so.
 
         Raises:
             SpecInvalid: the name is none, or the secret is too short to be one.
@@ -87,7 +91,9 @@ class Accounts:
         return self._used(found)
 
     def log_in(self, secret: str, *, lasts: timedelta, address: str | None) -> str | None:
-        """Begin a browser's session for the valid token of this secret and return the session's own secret; None where the token is not valid.
+        """Begin a browser's session for the valid token of this secret and return the session's own secret.
+
+        None where the token is not valid.
 
         Either is noted in the log.
         """
@@ -105,7 +111,10 @@ class Accounts:
             return audit.forget(connection, "login.refused", older_than=older_than)
 
     def session_owner(self, secret: str) -> TokenView | None:
-        """Return the token whose session this is; None when that has ended, or the token was revoked. Its use is noted once a minute."""
+        """Return the token whose session this is; None when that has ended, or the token was revoked.
+
+        Its use is noted once a minute.
+        """
         with self._database.read() as connection:
             found = sessions.owner(connection, secret)
         return self._used(found)
@@ -131,7 +140,14 @@ class Accounts:
             SpecInvalid: the page token is none of ours.
         """
         with self._database.read() as connection:
-            return audit.entries(connection, actor=actor, verb=verb, study_id=study_id, page_size=page_size, page_token=page_token)
+            return audit.entries(
+                connection,
+                actor=actor,
+                verb=verb,
+                study_id=study_id,
+                page_size=page_size,
+                page_token=page_token,
+            )
 
     def _used(self, token: TokenView | None) -> TokenView | None:
         if token is not None and tokens.is_use_due(token):

@@ -14,7 +14,14 @@ from studies.views import AuditVerb, AuditView, Page
 _LONGEST_ADDRESS = 255
 
 
-def note(connection: Connection, by: Actor, verb: AuditVerb, *, study_id: str | None = None, subject: str | None = None) -> None:
+def note(
+    connection: Connection,
+    by: Actor,
+    verb: AuditVerb,
+    *,
+    study_id: str | None = None,
+    subject: str | None = None,
+) -> None:
     """Add an entry.
 
     Args:
@@ -25,20 +32,37 @@ def note(connection: Connection, by: Actor, verb: AuditVerb, *, study_id: str | 
         subject: to which token.
     """
     address = None if by.address is None else by.address[:_LONGEST_ADDRESS]
-    row = {"at": clock.now(connection), "actor": by.name, "verb": verb, "study_id": study_id, "subject": subject, "address": address}
+    row = {
+        "at": clock.now(connection),
+        "actor": by.name,
+        "verb": verb,
+        "study_id": study_id,
+        "subject": subject,
+        "address": address,
+    }
     connection.execute(insert(tables.audit).values(row))
 
 
 def forget(connection: Connection, verb: AuditVerb, *, older_than: timedelta) -> int:
     """Remove the entries of one kind that are older; return how many."""
     a = tables.audit.c
-    return connection.execute(delete(tables.audit).where(a.verb == verb, a.at < clock.now(connection) - older_than)).rowcount
+    return connection.execute(
+        delete(tables.audit).where(a.verb == verb, a.at < clock.now(connection) - older_than)
+    ).rowcount
 
 
 def entries(
-    connection: Connection, *, actor: str | None, verb: AuditVerb | None, study_id: str | None, page_size: int, page_token: str | None
+    connection: Connection,
+    *,
+    actor: str | None,
+    verb: AuditVerb | None,
+    study_id: str | None,
+    page_size: int,
+    page_token: str | None,
 ) -> Page[AuditView]:
-    """Return a page of the log, newest first: all of it, or what one token did, what was done to one study, or one kind of thing.
+    """Return a page of the log, newest first.
+
+    All of it, or what one token did, what was done to one study, or one kind of thing.
 
     Raises:
         SpecInvalid: the page token is none of ours, or belongs to another query.

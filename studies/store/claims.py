@@ -1,6 +1,16 @@
 """Claims: which dispatcher answers for which study, and what becomes of trials whose run was lost."""
 
-__all__ = ["Claim", "PendingTrial", "claim_next", "give_back", "overdue", "pending", "release", "settle_lost", "some_are_lost"]
+__all__ = [
+    "Claim",
+    "PendingTrial",
+    "claim_next",
+    "give_back",
+    "overdue",
+    "pending",
+    "release",
+    "settle_lost",
+    "some_are_lost",
+]
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +20,15 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, and_, bindparam, delete, exists, select, update
 
 from studies.space import Parameters
-from studies.states import CLOSED_STUDY_STATES, StudyMove, StudyState, TrialMove, TrialState, move_study, move_trial
+from studies.states import (
+    CLOSED_STUDY_STATES,
+    StudyMove,
+    StudyState,
+    TrialMove,
+    TrialState,
+    move_study,
+    move_trial,
+)
 from studies.store import clock, events, shares, submissions, tables
 from studies.store.trials import NO_CHECKPOINT, change_trials, is_waiting, trial_rows
 from studies.views import EventKind, Phase
@@ -61,7 +79,9 @@ class PendingTrial:
 
 def pending(row: Any, **changed: Any) -> PendingTrial:
     """Return a trial's row, after `changed`, as one that is queued."""
-    return PendingTrial(**{name: changed.get(name, getattr(row, name)) for name in PendingTrial.__dataclass_fields__})
+    return PendingTrial(
+        **{name: changed.get(name, getattr(row, name)) for name in PendingTrial.__dataclass_fields__}
+    )
 
 
 def claim_next(connection: Connection, *, dispatcher: str, lease_s: float) -> Claim | None:
@@ -71,39 +91,58 @@ def claim_next(connection: Connection, *, dispatcher: str, lease_s: float) -> Cl
     """
     settle_lost(connection)
     s = tables.study.c
-    row = next((row for each in shares.waiting(connection) if (row := _lock_free(connection, each.id)) is not None), None)
+    row = next(
+        (row for each in shares.waiting(connection) if (row := _lock_free(connection, each.id)) is not None),
+        None,
+    )
     if row is None:
         return None
     attempt = row.attempt + 1
     now = clock.now(connection)
     until = now + timedelta(seconds=lease_s)
-    claimed = {"lease_owner": dispatcher, "lease_expires_at": until, "attempt": attempt, "turn_at": now, "machines": None, "packs_wanted": None}
+    claimed = {
+        "lease_owner": dispatcher,
+        "lease_expires_at": until,
+        "attempt": attempt,
+        "turn_at": now,
+        "machines": None,
+        "packs_wanted": None,
+    }
     connection.execute(update(tables.study).where(s.id == row.id).values(**claimed))
     submissions.change_state(connection, row, move_study(StudyState(row.state), StudyMove.START), reason=None)
     return Claim(row.id, attempt)
 
 
 def _lock_free(connection: Connection, study_id: str) -> Any:
-    """Return a study's row, locked, where it still can be claimed; None where another dispatcher has it, or is taking it just now.
+    """Return a study's row, locked, where it still can be claimed.
 
-    A lease that has lapsed since the others were settled, or could not be then, is not free: trials of its run would stay running.
+    None where another dispatcher has it, or is taking it just now.
+
+    A lease that has lapsed since the others were settled, or could not be then, is not free: trials of its
+    run would stay running.
     """
     s = tables.study.c
     query = select(tables.study).where(
-        s.id == study_id, s.state.in_((StudyState.QUEUED.value, StudyState.RUNNING.value)), s.lease_expires_at.is_(None)
+        s.id == study_id,
+        s.state.in_((StudyState.QUEUED.value, StudyState.RUNNING.value)),
+        s.lease_expires_at.is_(None),
     )
     return connection.execute(query.with_for_update(skip_locked=True)).one_or_none()
 
 
 def settle_lost(connection: Connection) -> None:
-    """Settle the studies whose lease has lapsed: trials in flight are queued again, and what was to be stopped or cancelled is closed.
+    """Settle the studies whose lease has lapsed.
+
+    Trials in flight are queued again, and what was to be stopped or cancelled is closed.
 
     Nobody holds the lease from here on: a run that only seemed to be dead is refused.
     """
     s = tables.study.c
     query = select(tables.study).where(_is_lost(connection)).order_by(s.id)
     for row in connection.execute(query.with_for_update(skip_locked=True)).all():
-        connection.execute(update(tables.study).where(s.id == row.id).values(lease_owner=None, lease_expires_at=None))
+        connection.execute(
+            update(tables.study).where(s.id == row.id).values(lease_owner=None, lease_expires_at=None)
+        )
         _settle(connection, row)
 
 
@@ -115,17 +154,22 @@ def some_are_lost(connection: Connection) -> bool:
 def _is_lost(connection: Connection) -> ColumnElement[bool]:
     """Return whether a study's lease has lapsed."""
     s = tables.study.c
-    return and_(s.state.not_in([state.value for state in CLOSED_STUDY_STATES]), s.lease_expires_at < clock.now(connection))
+    return and_(
+        s.state.not_in([state.value for state in CLOSED_STUDY_STATES]),
+        s.lease_expires_at < clock.now(connection),
+    )
 
 
 def overdue(connection: Connection, claims: Collection[Claim], *, closed_for_s: float) -> tuple[Claim, ...]:
     """Return those of some claims whose runs should have ended.
 
-    Another attempt has the study, or nobody has it: the lease has lapsed, and what such a run says is refused. Or the study was closed so long ago
-    that nothing is left to tidy up.
+    Another attempt has the study, or nobody has it: the lease has lapsed, and what such a run says is
+    refused. Or the study was closed so long ago that nothing is left to tidy up.
     """
     s, now = tables.study.c, clock.now(connection)
-    query = select(s.id, s.attempt, s.state, s.lease_expires_at, s.ended_at).where(s.id.in_({claim.study_id for claim in claims}))
+    query = select(s.id, s.attempt, s.state, s.lease_expires_at, s.ended_at).where(
+        s.id.in_({claim.study_id for claim in claims})
+    )
     rows = {row.id: row for row in connection.execute(query)}
 
     def is_overdue(claim: Claim) -> bool:
@@ -148,15 +192,25 @@ def _settle(connection: Connection, row: Any) -> None:
 def _requeue_in_flight(connection: Connection, row: Any) -> None:
     """Queue the trials again that a run of this study, which is over, left in flight."""
     t = tables.trial.c
-    in_flight = connection.execute(select(t.id, t.attempt).where(t.study_id == row.id, t.state == TrialState.RUNNING.value)).all()
+    in_flight = connection.execute(
+        select(t.id, t.attempt).where(t.study_id == row.id, t.state == TrialState.RUNNING.value)
+    ).all()
     lost = [(trial.id, trial.attempt) for trial in in_flight]
-    give_back(connection, row.id, lost, reason="its run was lost", max_retries=row.spec["max_retries"], is_charged=True)
+    give_back(
+        connection,
+        row.id,
+        lost,
+        reason="its run was lost",
+        max_retries=row.spec["max_retries"],
+        is_charged=True,
+    )
 
 
 def release(connection: Connection, claim: Claim, *, failure: str | None = None) -> None:
     """Give a study back after its run has ended: at once to whoever claims next, or as failed for good.
 
-    Does nothing when the study is closed or another attempt has it: a run that closed its own study has nothing left to give.
+    Does nothing when the study is closed or another attempt has it: a run that closed its own study has
+    nothing left to give.
     """
     row = events.lock_study(connection, claim.study_id)
     if row.attempt != claim.attempt or StudyState(row.state) in CLOSED_STUDY_STATES:
@@ -179,13 +233,20 @@ def give_back(
     is_charged: bool,
     from_start: bool = False,
 ) -> tuple[PendingTrial, ...]:
-    """Queue trials again at their next attempt, or fail those whose retries are used up; see `RunWriter.give_back`."""
+    """Queue trials again at their next attempt, or fail those whose retries are used up.
+
+    See `RunWriter.give_back`.
+    """
     reason = tables.storable(reason)
     again: list[PendingTrial] = []
     changes: dict[str, dict[str, Any]] = {}
     said: list[tuple[EventKind, Mapping[str, Any]]] = []
     rows = trial_rows(connection, study_id, [trial_id for trial_id, _ in trials])
-    in_hand = [row for trial_id, attempt in trials if (row := rows.pop(trial_id, None)) is not None and row.attempt == attempt and _is_in_hand(row)]
+    in_hand = [
+        row
+        for trial_id, attempt in trials
+        if (row := rows.pop(trial_id, None)) is not None and row.attempt == attempt and _is_in_hand(row)
+    ]
     cost_s, now = _cost_at_checkpoint(connection, in_hand), clock.now(connection)
     for row in in_hand:
         if is_charged and row.retries >= max_retries:
@@ -195,7 +256,9 @@ def give_back(
             said.append(("trial.finished", events.trial_finished(row, after, value=None, reason=why)))
             continue
         # Without a checkpoint the next attempt starts from nothing.
-        checkpoint, epochs_done = (None, 0) if from_start or row.checkpoint is None else (row.checkpoint, row.checkpoint_epoch)
+        checkpoint, epochs_done = (
+            (None, 0) if from_start or row.checkpoint is None else (row.checkpoint, row.checkpoint_epoch)
+        )
         changes[row.id] = {
             "state": move_trial(TrialState(row.state), TrialMove.REQUEUE).value,
             "attempt": row.attempt + 1,
@@ -211,8 +274,12 @@ def give_back(
     m = tables.measurement.c
     if again:
         # What this attempt measured beyond its checkpoint must not stand beside what the next one will.
-        lost = delete(tables.measurement).where(m.trial_id == bindparam("of_trial"), m.epoch > bindparam("epochs_kept"))
-        connection.execute(lost, [{"of_trial": trial.id, "epochs_kept": trial.epochs_done} for trial in again])
+        lost = delete(tables.measurement).where(
+            m.trial_id == bindparam("of_trial"), m.epoch > bindparam("epochs_kept")
+        )
+        connection.execute(
+            lost, [{"of_trial": trial.id, "epochs_kept": trial.epochs_done} for trial in again]
+        )
     change_trials(connection, changes)
     events.append(connection, study_id, said)
     return tuple(again)

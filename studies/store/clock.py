@@ -1,4 +1,7 @@
-"""The time that counts: the database's, for leases and signs of life are compared across machines, and their clocks differ."""
+"""The time that counts: the database's.
+
+Leases and signs of life are compared across machines, and their clocks differ.
+"""
 
 __all__ = ["now"]
 
@@ -8,7 +11,9 @@ from sqlalchemy import Connection
 
 
 def now(connection: Connection) -> datetime:
-    """Return the present moment: by PostgreSQL's clock, and by this machine's where the database is SQLite, which has no other.
+    """Return the present moment.
+
+    By PostgreSQL's clock, and by this machine's where the database is SQLite, which has no other.
 
     It is not the moment at which the transaction began: who has waited for a lock asks after that.
     """

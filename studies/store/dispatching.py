@@ -12,7 +12,10 @@ from studies.store.engine import Database
 
 
 class Dispatching:
-    """The part of the store that dispatchers speak to; every method is one transaction, but for `settle_lost`, which looks first."""
+    """The part of the store that dispatchers speak to.
+
+    Every method is one transaction, but for `settle_lost`, which looks first.
+    """
 
     def __init__(self, database: Database) -> None:
         """Wrap an open database whose schema is up to date."""
@@ -44,7 +47,10 @@ class Dispatching:
             return claims.claim_next(connection, dispatcher=dispatcher, lease_s=lease_s)
 
     def settle_lost(self) -> None:
-        """Settle the studies whose lease has lapsed: nothing in them stays running, and what was to end is ended."""
+        """Settle the studies whose lease has lapsed.
+
+        Nothing in them stays running, and what was to end is ended.
+        """
         with self._database.read() as connection:
             if not claims.some_are_lost(connection):
                 return
@@ -52,7 +58,10 @@ class Dispatching:
             claims.settle_lost(connection)
 
     def overdue(self, held: Collection[Claim], *, closed_for_s: float) -> tuple[Claim, ...]:
-        """Return those of some claims whose runs should have ended: another attempt has the study, none may have it, or it was closed so long ago."""
+        """Return those of some claims whose runs should have ended.
+
+        Another attempt has the study, none may have it, or it was closed so long ago.
+        """
         with self._database.read() as connection:
             return claims.overdue(connection, held, closed_for_s=closed_for_s)
 

@@ -1,4 +1,7 @@
-"""Opening a database: SQLite as the embedded default, PostgreSQL for a cluster, errors of both told as `StoreUnavailable`."""
+"""Opening a database: SQLite as the embedded default, PostgreSQL for a cluster.
+
+Errors of both told as `StoreUnavailable`.
+"""
 
 __all__ = ["VERSION_TABLE", "Database", "StatementWatcher", "TransactionKind", "TransactionWatcher"]
 
@@ -26,10 +29,16 @@ from studies.store.pulse import Pulse
 TransactionKind = Literal["read", "write"]
 
 TransactionWatcher = Callable[[TransactionKind, float], None]
-"""Told of each transaction when it has ended, in any way: its kind, and the seconds it took, waiting for a connection included."""
+"""Told of each transaction when it has ended, in any way.
+
+Its kind, and the seconds it took, waiting for a connection included.
+"""
 
 StatementWatcher = Callable[[str], Callable[[BaseException | None], None]]
-"""Told of each statement before it is sent, without its values; what it returns is called with the error, or None, once the answer is there."""
+"""Told of each statement before it is sent, without its values.
+
+What it returns is called with the error, or None, once the answer is there.
+"""
 
 VERSION_TABLE = "tangent_version"
 """Ours alone: Optuna keeps an Alembic table of its own in the same database."""
@@ -42,9 +51,13 @@ _POSTGRES_ARGUMENTS: dict[str, Any] = {
     "keepalives_interval": 1,
     "keepalives_count": 3,
     "tcp_user_timeout": 4000,
-    # The server's side: what a machine leaves behind that was cut off or stopped in the middle of a transaction holds its locks.
-    "options": "-c statement_timeout=60000 -c lock_timeout=30000 -c idle_in_transaction_session_timeout=60000 "
-    "-c tcp_user_timeout=10000 -c tcp_keepalives_idle=4 -c tcp_keepalives_interval=2 -c tcp_keepalives_count=3",
+    # The server's side: what a machine leaves behind that was cut off or stopped in the middle of a
+    # transaction holds its locks.
+    "options": (
+        "-c statement_timeout=60000 -c lock_timeout=30000 -c "
+        "idle_in_transaction_session_timeout=60000 -c tcp_user_timeout=10000 -c "
+        "tcp_keepalives_idle=4 -c tcp_keepalives_interval=2 -c tcp_keepalives_count=3"
+    ),
 }
 # Who waits for a connection waits no longer for the server then than others do.
 _POOL: dict[str, Any] = {"pool_pre_ping": True, "pool_size": 10, "max_overflow": 20, "pool_timeout": 4}
@@ -55,25 +68,33 @@ _EXPECTED_URL = "sqlite:///PATH or postgresql+psycopg://USER:PASSWORD@HOST/NAME"
 
 def _sqlite(url: URL) -> Engine:
     if not url.database or url.database == ":memory:":
-        raise StoreUnavailable("a SQLite database in memory ends with its process, and several share one here; use sqlite:///PATH")
+        raise StoreUnavailable(
+            "a SQLite database in memory ends with its process, and several "
+            "share one here; use sqlite:///PATH"
+        )
     path = Path(url.database).expanduser()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise StoreUnavailable(f"cannot make the folder {path.parent} for the database: {error.strerror}; choose another path") from error
+        raise StoreUnavailable(
+            f"cannot make the folder {path.parent} for the database: {error.strerror}; choose another path"
+        ) from error
     url = url.set(database=str(path))
     engine = create_engine(url, connect_args=_SQLITE_ARGUMENTS)
 
     @event.listens_for(engine, "connect")
-    def _configure(connection: Any, _record: Any) -> None:  # pyright: ignore[reportUnusedFunction] # registered by the decorator
-        # Transactions are begun by hand below: the driver's own begin is deferred, and two readers that both go on to write deadlock.
+    # Registered by the decorator.
+    def _configure(connection: Any, _record: Any) -> None:  # pyright: ignore[reportUnusedFunction]
+        # Transactions are begun by hand below: the driver's own begin is deferred, and two readers that both
+        # go on to write deadlock.
         connection.isolation_level = None
         _write_ahead(connection)
         connection.execute("PRAGMA synchronous=NORMAL")
         connection.execute("PRAGMA foreign_keys=ON")
 
     @event.listens_for(engine, "begin")
-    def _begin(connection: Connection) -> None:  # pyright: ignore[reportUnusedFunction] # registered by the decorator
+    # Registered by the decorator.
+    def _begin(connection: Connection) -> None:  # pyright: ignore[reportUnusedFunction]
         is_write = connection.get_execution_options().get("tangent_write", False)
         connection.exec_driver_sql("BEGIN IMMEDIATE" if is_write else "BEGIN")
 
@@ -85,9 +106,11 @@ def _postgresql(url: URL, pulse: Pulse) -> Engine:
     _, named = engine.dialect.create_connect_args(url)
     pulse.arguments = {**named, **_POSTGRES_ARGUMENTS}
 
-    # Before SQLAlchemy asks its first question: where initdb found no locale the encoding is SQL_ASCII, and text comes back as bytes.
+    # Before SQLAlchemy asks its first question: where initdb found no locale the encoding is SQL_ASCII, and
+    # text comes back as bytes.
     @event.listens_for(engine, "connect", insert=True)
-    def _check(connection: Any, _record: Any) -> None:  # pyright: ignore[reportUnusedFunction] # registered by the decorator
+    # Registered by the decorator.
+    def _check(connection: Any, _record: Any) -> None:  # pyright: ignore[reportUnusedFunction]
         encoding = connection.info.parameter_status("server_encoding")
         if encoding != "UTF8":
             raise StoreUnavailable(
@@ -99,7 +122,10 @@ def _postgresql(url: URL, pulse: Pulse) -> Engine:
 
 
 def _write_ahead(connection: Any) -> None:
-    """Turn on the write-ahead log, which stays on; of processes that open a new database together one does it."""
+    """Turn on the write-ahead log, which stays on.
+
+    Of processes that open a new database together one does it.
+    """
     deadline = time.monotonic() + _SQLITE_ARGUMENTS["timeout"]
     while True:
         try:
@@ -122,14 +148,19 @@ def _engine(url: str, pulse: Pulse) -> Engine:
         raise StoreUnavailable(f"{masked!r} is no database URL; expected {_EXPECTED_URL}") from None
     if "@" in (parsed.host or ""):
         # What stands before it is the rest of a password, and would be shown as part of the host.
-        raise StoreUnavailable(f"expected a database URL with one @, got several; in a password write it as %40: {_EXPECTED_URL}")
+        raise StoreUnavailable(
+            f"expected a database URL with one @, got several; in a password write it as %40: {_EXPECTED_URL}"
+        )
     match parsed.drivername:
         case "sqlite" | "sqlite+pysqlite":
             return _sqlite(parsed)
         case "postgresql" | "postgresql+psycopg":
             return _postgresql(parsed.set(drivername="postgresql+psycopg"), pulse)
         case other:
-            raise StoreUnavailable(f"Tangent runs on SQLite and on PostgreSQL with psycopg, got {other!r}; expected {_EXPECTED_URL}")
+            raise StoreUnavailable(
+                "Tangent runs on SQLite and on PostgreSQL with psycopg, got "
+                f"{other!r}; expected {_EXPECTED_URL}"
+            )
 
 
 class Database:
@@ -143,8 +174,13 @@ class Database:
         """
         self._pulse = Pulse()
         self._engine = _engine(url, self._pulse)
-        # By default each statement of a PostgreSQL transaction sees a later state; on SQLite a transaction sees one anyway.
-        self._reader = self._engine.execution_options(isolation_level="REPEATABLE READ") if self.is_postgresql else self._engine
+        # By default each statement of a PostgreSQL transaction sees a later state; on SQLite a transaction
+        # sees one anyway.
+        self._reader = (
+            self._engine.execution_options(isolation_level="REPEATABLE READ")
+            if self.is_postgresql
+            else self._engine
+        )
         self.label = self._engine.url.render_as_string(hide_password=True)
         self._watchers: tuple[TransactionWatcher, ...] = ()
 
@@ -164,14 +200,18 @@ class Database:
             context.tangent_ended(None)
 
         @event.listens_for(self._engine, "handle_error")
-        def _fail(failed: ExceptionContext) -> None:  # pyright: ignore[reportUnusedFunction] # registered by the decorator
+        # Registered by the decorator.
+        def _fail(failed: ExceptionContext) -> None:  # pyright: ignore[reportUnusedFunction]
             # A connection that cannot be made has sent no statement.
             ended = getattr(failed.execution_context, "tangent_ended", None)
             if ended is not None:
                 ended(failed.original_exception)
 
     def on_transaction(self, watcher: TransactionWatcher) -> None:
-        """Tell a watcher of each transaction from now on; it is called in the thread of the transaction, and has to be quick."""
+        """Tell a watcher of each transaction from now on.
+
+        It is called in the thread of the transaction, and has to be quick.
+        """
         self._watchers = (*self._watchers, watcher)
 
     @property
@@ -203,7 +243,9 @@ class Database:
 
     @contextmanager
     def write(self) -> Generator[Connection]:
-        """Yield a connection in a transaction that may write; on SQLite it holds the only write lock from its start.
+        """Yield a connection in a transaction that may write.
+
+        On SQLite it holds the only write lock from its start.
 
         Raises:
             StoreUnavailable: the database cannot be reached or written.
@@ -235,10 +277,13 @@ class Database:
         """
         if self.is_postgresql:
             with self.read() as connection:
-                connection.execute(text(f"SELECT pg_advisory_xact_lock({_LOCKS}, hashtext(:what))"), {"what": what})
+                connection.execute(
+                    text(f"SELECT pg_advisory_xact_lock({_LOCKS}, hashtext(:what))"), {"what": what}
+                )
                 yield
         else:
-            # A transaction would keep out what is to be done. The lock goes with its process, however that ends.
+            # A transaction would keep out what is to be done. The lock goes with its process, however that
+            # ends.
             with self.told(), Path(f"{self._engine.url.database}-lock").open("w") as file:
                 fcntl.flock(file, fcntl.LOCK_EX)
                 yield
@@ -261,7 +306,9 @@ class Database:
             raise StoreUnavailable(f"the database {self.label} cannot be used: {cause}") from error
 
     def revisions(self) -> tuple[str | None, str | None]:
-        """Return the revision that the schema is at, None before its first, and the newest that this version of Tangent knows.
+        """Return the schema's revision, and the newest that this version of Tangent knows.
+
+        The former is None before its first.
 
         Raises:
             StoreUnavailable: the database cannot be reached.
@@ -283,11 +330,13 @@ class Database:
             return
         if current is not None and current not in {revision.revision for revision in script.walk_revisions()}:
             raise StoreUnavailable(
-                f"the database {self.label} is at revision {current}, which this version of Tangent does not know; upgrade Tangent"
+                f"the database {self.label} is at revision {current}, which this version of "
+                "Tangent does not know; upgrade Tangent"
             )
         with self.write() as connection:
             if self.is_postgresql:
-                # Several processes may start at once; the first migrates, the others wait and find it done. On SQLite the write lock does the same.
+                # Several processes may start at once; the first migrates, the others wait and find it done.
+                # On SQLite the write lock does the same.
                 connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCKS}, 0)")
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
@@ -299,7 +348,10 @@ class Database:
 
 @functools.cache
 def _newest_revision() -> str | None:
-    """Return the newest revision that this version knows, read from its files once: whoever waits for a service to be ready asks often."""
+    """Return the newest revision that this version knows, read from its files once.
+
+    Whoever waits for a service to be ready asks often.
+    """
     return ScriptDirectory.from_config(_migrations()).get_current_head()
 
 

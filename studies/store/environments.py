@@ -10,7 +10,10 @@ _AND_THEN = "; "
 
 
 def noted(before: Mapping[str, str], now: Mapping[str, str]) -> dict[str, str]:
-    """Return an environment with what is so now added: of each name all that were seen, in that order, with semicolons between."""
+    """Return an environment with what is so now added.
+
+    Of each name all that were seen, in that order, with semicolons between.
+    """
     found = dict(before)
     for name, value in now.items():
         key, said = tables.storable(name), tables.storable(value).replace(_AND_THEN, ", ")

@@ -1,4 +1,7 @@
-"""Events: what happened to a study, numbered without gaps, so that a reader who was cut off goes on where it stood."""
+"""Events: what happened to a study, numbered without gaps.
+
+So a reader who was cut off goes on where it stood.
+"""
 
 __all__ = ["append", "lock_study", "place_of", "read_events", "requeued", "trial_finished"]
 
@@ -16,22 +19,28 @@ from studies.views import EventKind, EventView
 def lock_study(connection: Connection, study_id: str) -> Any:
     """Return the study's row, locked until the transaction ends (on SQLite the whole database is).
 
-    The row is without `resolved`: every report takes this lock, and reading those cards would be most of its cost.
+    The row is without `resolved`: every report takes this lock, and reading those cards would be most of its
+    cost.
 
     Raises:
         StudyNotFound: there is none.
     """
     columns = [column for column in tables.study.c if column.name != "resolved"]
-    row = connection.execute(select(*columns).where(tables.study.c.id == study_id).with_for_update()).one_or_none()
+    row = connection.execute(
+        select(*columns).where(tables.study.c.id == study_id).with_for_update()
+    ).one_or_none()
     if row is None:
         raise StudyNotFound(study_id)
     return row
 
 
-def append(connection: Connection, study_id: str, events: Sequence[tuple[EventKind, Mapping[str, Any]]]) -> None:
+def append(
+    connection: Connection, study_id: str, events: Sequence[tuple[EventKind, Mapping[str, Any]]]
+) -> None:
     """Add events to a study, and have the webhooks that ask for them told.
 
-    Counting on the study's own row makes writers of one study wait for each other: a reader never sees number 8 before number 7.
+    Counting on the study's own row makes writers of one study wait for each other: a reader never sees number
+    8 before number 7.
     """
     if not events:
         return
@@ -44,7 +53,10 @@ def append(connection: Connection, study_id: str, events: Sequence[tuple[EventKi
     last = connection.execute(counted).scalar_one()
     now = clock.now(connection)
     first = last - len(events) + 1
-    rows = [{"study_id": study_id, "number": first + n, "kind": kind, "at": now, "data": dict(data)} for n, (kind, data) in enumerate(events)]
+    rows = [
+        {"study_id": study_id, "number": first + n, "kind": kind, "at": now, "data": dict(data)}
+        for n, (kind, data) in enumerate(events)
+    ]
     connection.execute(insert(tables.event), rows)
     outbox.tell(connection, study_id, rows)
 
@@ -52,9 +64,14 @@ def append(connection: Connection, study_id: str, events: Sequence[tuple[EventKi
 def read_events(connection: Connection, study_id: str, *, after: int, limit: int) -> tuple[EventView, ...]:
     """Return the study's events numbered above `after`, oldest first, at most `limit` of them."""
     query = (
-        select(tables.event).where(tables.event.c.study_id == study_id, tables.event.c.number > after).order_by(tables.event.c.number).limit(limit)
+        select(tables.event)
+        .where(tables.event.c.study_id == study_id, tables.event.c.number > after)
+        .order_by(tables.event.c.number)
+        .limit(limit)
     )
-    return tuple(EventView(id=row.number, kind=row.kind, at=row.at, data=row.data) for row in connection.execute(query))
+    return tuple(
+        EventView(id=row.number, kind=row.kind, at=row.at, data=row.data) for row in connection.execute(query)
+    )
 
 
 def requeued(connection: Connection, study_id: str, trial_id: str) -> tuple[EventView, ...]:

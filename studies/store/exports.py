@@ -14,13 +14,22 @@ _FIELDS = tuple(MeasurementView.model_fields)
 _MOST_IDS = 10_000
 
 
-def measurements_of(connection: Connection, trial_ids: Sequence[str]) -> dict[str, tuple[MeasurementView, ...]]:
-    """Return what these trials measured, epoch by epoch, by trial id; a trial without a measurement is absent."""
+def measurements_of(
+    connection: Connection, trial_ids: Sequence[str]
+) -> dict[str, tuple[MeasurementView, ...]]:
+    """Return what these trials measured, epoch by epoch, by trial id.
+
+    A trial without a measurement is absent.
+    """
     m = tables.measurement.c
     columns = [m[name] for name in _FIELDS]
     found: dict[str, list[MeasurementView]] = {}
     for first in range(0, len(trial_ids), _MOST_IDS):
-        query = select(m.trial_id, *columns).where(m.trial_id.in_(trial_ids[first : first + _MOST_IDS])).order_by(m.trial_id, m.epoch)
+        query = (
+            select(m.trial_id, *columns)
+            .where(m.trial_id.in_(trial_ids[first : first + _MOST_IDS]))
+            .order_by(m.trial_id, m.epoch)
+        )
         for trial_id, *values in connection.execute(query):
             found.setdefault(trial_id, []).append(MeasurementView(**dict(zip(_FIELDS, values, strict=True))))
     return {trial_id: tuple(epochs) for trial_id, epochs in found.items()}

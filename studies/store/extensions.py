@@ -1,4 +1,7 @@
-"""Extensions: a study that has completed gets more arms, trials, replicates or fresh seeds, and waits for a run again."""
+"""Extensions: a study that has completed gets more arms, trials, replicates or fresh seeds.
+
+It then waits for a run again.
+"""
 
 __all__ = ["extend", "planned"]
 
@@ -15,7 +18,15 @@ from studies.states import StudyMove, StudyState, move_study
 from studies.store import audit, clock, events, quotas, reads, submissions, tables
 
 
-def extend(connection: Connection, study_id: str, extension: Extension, catalog: Catalog, *, by: Actor, if_version: int | None) -> None:
+def extend(
+    connection: Connection,
+    study_id: str,
+    extension: Extension,
+    catalog: Catalog,
+    *,
+    by: Actor,
+    if_version: int | None,
+) -> None:
     """Store what a study is to have from now on, and queue it again; its trials stay as they are.
 
     Raises:
@@ -32,11 +43,15 @@ def extend(connection: Connection, study_id: str, extension: Extension, catalog:
     _write(connection, study_id, spec, plan)
     said = extension.model_dump(mode="json", exclude_none=True, exclude=None if extension.arms else {"arms"})
     events.append(connection, study_id, [("study.extended", said)])
-    submissions.change_state(connection, row, move_study(StudyState(row.state), StudyMove.EXTEND), reason=None)
+    submissions.change_state(
+        connection, row, move_study(StudyState(row.state), StudyMove.EXTEND), reason=None
+    )
     audit.note(connection, by, submissions.AUDITED[StudyMove.EXTEND], study_id=study_id)
 
 
-def planned(connection: Connection, study_id: str, extension: Extension, catalog: Catalog) -> tuple[StudySpec, ResolvedStudy]:
+def planned(
+    connection: Connection, study_id: str, extension: Extension, catalog: Catalog
+) -> tuple[StudySpec, ResolvedStudy]:
     """Return a study and its plan as an extension would make them; nothing is stored.
 
     Raises:
@@ -53,7 +68,11 @@ def planned(connection: Connection, study_id: str, extension: Extension, catalog
 def _begun(connection: Connection, study_id: str) -> dict[str, int]:
     """Return how many trials each arm's search has begun, in that of its replicates which has begun most."""
     t = tables.trial.c
-    counted = select(t.arm, func.count().label("trials")).where(t.study_id == study_id, t.phase == "search").group_by(t.arm, t.replicate)
+    counted = (
+        select(t.arm, func.count().label("trials"))
+        .where(t.study_id == study_id, t.phase == "search")
+        .group_by(t.arm, t.replicate)
+    )
     found: dict[str, int] = {}
     for row in connection.execute(counted):
         found[row.arm] = max(row.trials, found.get(row.arm, 0))
@@ -64,11 +83,19 @@ def _write(connection: Connection, study_id: str, spec: StudySpec, plan: Resolve
     a, s = tables.arm.c, tables.study.c
     # The run that closed the study may not have ended yet: with a new attempt it has no say in it any more.
     values: dict[str, Any] = {"attempt": s.attempt + 1, "queued_at": clock.now(connection)}
-    values |= {"name": spec.name, "spec": spec.model_dump(mode="json"), "resolved": plan.model_dump(mode="json")}
+    values |= {
+        "name": spec.name,
+        "spec": spec.model_dump(mode="json"),
+        "resolved": plan.model_dump(mode="json"),
+    }
     connection.execute(update(tables.study).where(s.id == study_id).values(**values))
     there = connection.execute(select(func.count()).where(a.study_id == study_id)).scalar_one()
     rows = [submissions.arm_row(study_id, n, arm, spec) for n, arm in enumerate(plan.arms)]
     for arm in rows[:there]:
-        connection.execute(update(tables.arm).where(a.study_id == study_id, a.position == arm["position"]).values(trials=arm["trials"]))
+        connection.execute(
+            update(tables.arm)
+            .where(a.study_id == study_id, a.position == arm["position"])
+            .values(trials=arm["trials"])
+        )
     if rows[there:]:
         connection.execute(insert(tables.arm), rows[there:])

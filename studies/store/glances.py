@@ -1,4 +1,7 @@
-"""Reading little: what lists, streams and caches ask of studies many times a second, without their plans and their trials."""
+"""Reading little: what lists, streams and caches ask of studies many times a second.
+
+They are read without their plans and their trials.
+"""
 
 __all__ = ["arm_names", "best_values", "direction", "settled", "stamps", "state"]
 
@@ -30,11 +33,16 @@ def state(connection: Connection, study_id: str) -> StudyState:
 
 
 def settled(connection: Connection, study_id: str) -> tuple[int, int, Any] | None:
-    """Return what changes with all that can be read of a closed study; None while it is open, or where there is none."""
+    """Return what changes with all that can be read of a closed study.
+
+    None while it is open, or where there is none.
+    """
     # An arm tells how its trials fit on a device, and workers of other studies measure that as well.
     measured_at = select(func.max(tables.fit.c.measured_at)).scalar_subquery()
     is_closed = _S.state.in_([state.value for state in CLOSED_STUDY_STATES])
-    row = connection.execute(select(_S.version, _S.last_event, measured_at.label("at")).where(_S.id == study_id, is_closed)).one_or_none()
+    row = connection.execute(
+        select(_S.version, _S.last_event, measured_at.label("at")).where(_S.id == study_id, is_closed)
+    ).one_or_none()
     return None if row is None else (row.version, row.last_event, row.at)
 
 
@@ -45,12 +53,16 @@ def stamps(connection: Connection, study_ids: Sequence[str]) -> dict[str, tuple[
 
 
 def direction(connection: Connection, study_id: str) -> Direction:
-    """Return whether a study's metric is to be large or small: all that a list of its trials needs of its plan.
+    """Return whether a study's metric is to be large or small.
+
+    All that a list of its trials needs of its plan.
 
     Raises:
         StudyNotFound: there is none.
     """
-    found = connection.execute(select(_S.resolved["workload"]["direction"].as_string()).where(_S.id == study_id)).scalar_one_or_none()
+    found = connection.execute(
+        select(_S.resolved["workload"]["direction"].as_string()).where(_S.id == study_id)
+    ).scalar_one_or_none()
     if found is None:
         raise StudyNotFound(study_id)
     return found
@@ -59,11 +71,18 @@ def direction(connection: Connection, study_id: str) -> Direction:
 def arm_names(connection: Connection, study_id: str) -> list[str]:
     """Return the names of a study's arms in order."""
     a = tables.arm.c
-    return list(connection.execute(select(a.name).where(a.study_id == study_id).order_by(a.position)).scalars())
+    return list(
+        connection.execute(select(a.name).where(a.study_id == study_id).order_by(a.position)).scalars()
+    )
 
 
-def best_values(connection: Connection, study_ids: Sequence[str], *, memory: Memory) -> dict[str, tuple[BestValue, ...]]:
-    """Return the best validation value of each arm's search that has one, by study id, arms in their order; a study that does not exist is absent."""
+def best_values(
+    connection: Connection, study_ids: Sequence[str], *, memory: Memory
+) -> dict[str, tuple[BestValue, ...]]:
+    """Return the best validation value of each arm's search that has one, by study id, arms in their order.
+
+    A study that does not exist is absent.
+    """
     t, a = tables.trial.c, tables.arm.c
 
     def count(some: Sequence[Any]) -> dict[str, tuple[BestValue, ...]]:
@@ -72,10 +91,14 @@ def best_values(connection: Connection, study_ids: Sequence[str], *, memory: Mem
         grouped = select(t.study_id, t.arm, func.max(t.value).label("most"), func.min(t.value).label("least"))
         of_arms = grouped.where(t.study_id.in_(ids), *has_value).group_by(t.study_id, t.arm).subquery()
         query = select(a.study_id, a.name, a.optimizer, of_arms.c.most, of_arms.c.least)
-        query = query.join(of_arms, (of_arms.c.study_id == a.study_id) & (of_arms.c.arm == a.name)).order_by(a.study_id, a.position)
+        query = query.join(of_arms, (of_arms.c.study_id == a.study_id) & (of_arms.c.arm == a.name)).order_by(
+            a.study_id, a.position
+        )
         found: dict[str, list[BestValue]] = {study_id: [] for study_id in ids}
         for row in connection.execute(query):
-            found[row.study_id].append(BestValue(arm=row.name, optimizer=row.optimizer, highest=row.most, lowest=row.least))
+            found[row.study_id].append(
+                BestValue(arm=row.name, optimizer=row.optimizer, highest=row.most, lowest=row.least)
+            )
         return {study_id: tuple(best) for study_id, best in found.items()}
 
     rows = connection.execute(select(_S.id, _S.state, _S.version).where(_S.id.in_(study_ids))).all()

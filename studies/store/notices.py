@@ -9,11 +9,23 @@ from studies.actors import OPERATOR, Actor
 from studies.store import outbox, webhooks
 from studies.store.engine import Database
 from studies.views import Page
-from studies.webhooks import Answer, Delivery, DeliveryView, Settlement, WebhookDetail, WebhookMade, WebhookSpec, WebhookView
+from studies.webhooks import (
+    Answer,
+    Delivery,
+    DeliveryView,
+    Settlement,
+    WebhookDetail,
+    WebhookMade,
+    WebhookSpec,
+    WebhookView,
+)
 
 
 class Notices:
-    """The part of the store that knows webhooks; every method is one transaction, but for `claim_deliveries`, which looks first."""
+    """The part of the store that knows webhooks.
+
+    Every method is one transaction, but for `claim_deliveries`, which looks first.
+    """
 
     def __init__(self, database: Database) -> None:
         """Wrap an open database whose schema is up to date."""
@@ -29,14 +41,25 @@ class Notices:
         with self._database.write() as connection:
             return webhooks.create(connection, spec, by=by)
 
-    def webhooks(self, *, by: Actor = OPERATOR, only_own: bool = False, page_size: int = 50, page_token: str | None = None) -> Page[WebhookView]:
-        """Return a page of the actor's webhooks, or for an admin of all unless only their own are asked for, newest first.
+    def webhooks(
+        self,
+        *,
+        by: Actor = OPERATOR,
+        only_own: bool = False,
+        page_size: int = 50,
+        page_token: str | None = None,
+    ) -> Page[WebhookView]:
+        """Return a page of the actor's webhooks, newest first.
+
+        For an admin it is of all, unless only their own are asked for.
 
         Raises:
             SpecInvalid: the page token is none of ours.
         """
         with self._database.read() as connection:
-            return webhooks.listed(connection, by=by, only_own=only_own, page_size=page_size, page_token=page_token)
+            return webhooks.listed(
+                connection, by=by, only_own=only_own, page_size=page_size, page_token=page_token
+            )
 
     def webhook(self, webhook_id: str, *, by: Actor = OPERATOR) -> WebhookDetail:
         """Return a webhook with its newest deliveries.
@@ -76,7 +99,9 @@ class Notices:
         with self._database.write() as connection:
             webhooks.remove(connection, webhook_id, by=by)
 
-    def claim_deliveries(self, *, lease_s: float, most: int = 64, most_each: int = 2, busy: Collection[str] = ()) -> tuple[Delivery, ...]:
+    def claim_deliveries(
+        self, *, lease_s: float, most: int = 64, most_each: int = 2, busy: Collection[str] = ()
+    ) -> tuple[Delivery, ...]:
         """Take on deliveries that are due; nobody else does so until the lease ends.
 
         Args:
@@ -92,7 +117,10 @@ class Notices:
             return outbox.claim(connection, lease_s=lease_s, most=most, most_each=most_each, busy=busy)
 
     def settle_delivery(self, claimed: Delivery, answer: Answer) -> Settlement:
-        """Note what came of an attempt, and return what became of the delivery: it is tried again later, or that was all."""
+        """Note what came of an attempt, and return what became of the delivery.
+
+        It is tried again later, or that was all.
+        """
         with self._database.write() as connection:
             return outbox.settle(connection, claimed, answer)
 

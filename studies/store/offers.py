@@ -24,9 +24,21 @@ def announce(connection: Connection, cards: Catalog, *, dispatcher: str) -> None
     """Store every card; a newer card of the same name replaces the older."""
     # In order: two dispatchers that wait for each other's rows would wait for ever.
     for _, optimizer in sorted(cards.optimizers.items()):
-        _put(connection, kind="optimizer", name=optimizer.name, card=optimizer.model_dump(mode="json"), dispatcher=dispatcher)
+        _put(
+            connection,
+            kind="optimizer",
+            name=optimizer.name,
+            card=optimizer.model_dump(mode="json"),
+            dispatcher=dispatcher,
+        )
     for _, workload in sorted(cards.workloads.items()):
-        _put(connection, kind="workload", name=workload.name, card=workload.model_dump(mode="json"), dispatcher=dispatcher)
+        _put(
+            connection,
+            kind="workload",
+            name=workload.name,
+            card=workload.model_dump(mode="json"),
+            dispatcher=dispatcher,
+        )
     beat(connection, dispatcher=dispatcher)
 
 
@@ -44,22 +56,31 @@ def sign_off(connection: Connection, *, dispatcher: str) -> None:
 def stamp(connection: Connection) -> tuple[int, datetime | None]:
     """Return what changes whenever cards are announced: how many there are, and when the last was."""
     o = tables.offer.c
-    count, newest = connection.execute(select(func.count(), func.max(o.seen_at)).where(o.kind != "dispatcher")).one()
+    count, newest = connection.execute(
+        select(func.count(), func.max(o.seen_at)).where(o.kind != "dispatcher")
+    ).one()
     return count, newest
 
 
 def catalog(connection: Connection) -> Catalog:
     """Return every card on offer, by name."""
     o = tables.offer.c
-    rows = connection.execute(select(o.kind, o.name, o.card).where(o.kind != "dispatcher").order_by(o.name)).all()
+    rows = connection.execute(
+        select(o.kind, o.name, o.card).where(o.kind != "dispatcher").order_by(o.name)
+    ).all()
     return Catalog(
-        optimizers={row.name: OptimizerCard.model_validate(row.card) for row in rows if row.kind == "optimizer"},
+        optimizers={
+            row.name: OptimizerCard.model_validate(row.card) for row in rows if row.kind == "optimizer"
+        },
         workloads={row.name: WorkloadCard.model_validate(row.card) for row in rows if row.kind == "workload"},
     )
 
 
 def dispatchers(connection: Connection) -> dict[str, datetime]:
-    """Return when each dispatcher was last heard of: so long ago by the database's clock, and told by this machine's."""
+    """Return when each dispatcher was last heard of.
+
+    So long ago by the database's clock, and told by this machine's.
+    """
     o = tables.offer.c
     rows = connection.execute(select(o.name, o.seen_at).where(o.kind == "dispatcher")).all()
     ahead = clock.now(connection) - datetime.now(UTC)

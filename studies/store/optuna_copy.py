@@ -1,9 +1,11 @@
 """Copies of finished trials in Optuna's own tables, in the same database, for Optuna's own tools.
 
-Each trial is written once and whole, in its final state, so that no RUNNING trial of a dead worker ever lies there. Our tables stay the
-record: what is missing here is written on the next call. Where the schema of Optuna's tables is the one that `optuna_rows` knows, a batch of
-trials and our note of it are one transaction; into any other schema Optuna's public API writes them, one by one and many times as slowly. Optuna
-has no state for a trial that diverged; it is FAIL, as Optuna itself makes of a NaN, and `tangent_state` tells it apart from a fault.
+Each trial is written once and whole, in its final state, so that no RUNNING trial of a dead worker ever lies
+there. Our tables stay the record: what is missing here is written on the next call. Where the schema of
+Optuna's tables is the one that `optuna_rows` knows, a batch of trials and our note of it are one transaction;
+into any other schema Optuna's public API writes them, one by one and many times as slowly. Optuna has no
+state for a trial that diverged; it is FAIL, as Optuna itself makes of a NaN, and `tangent_state` tells it
+apart from a fault.
 """
 
 __all__ = ["OptunaCopy", "study_name"]
@@ -36,7 +38,8 @@ _STATES = {
     TrialState.DIVERGED: optuna.trial.TrialState.FAIL,
     TrialState.FAILED: optuna.trial.TrialState.FAIL,
 }
-# A copy made one by one has two steps (0 none, 1 done, 2 begun): after a crash only those begun need to be looked for.
+# A copy made one by one has two steps (0 none, 1 done, 2 begun): after a crash only those begun need to be
+# looked for.
 _DONE, _BEGUN = 1, 2
 # Runs that confirm what a search has found are none of its trials.
 _IS_MISSING = (
@@ -84,10 +87,15 @@ class OptunaCopy:
         return copied
 
     def closed_with_missing(self) -> tuple[str, ...]:
-        """Return the closed studies of which some finished trial has no copy yet: their runs ended before they could write it."""
+        """Return the closed studies of which some finished trial has no copy yet.
+
+        Their runs ended before they could write it.
+        """
         s, t = tables.study.c, tables.trial.c
         query = (
-            select(s.id).where(s.state.in_([state.value for state in CLOSED_STUDY_STATES])).where(exists().where(t.study_id == s.id, *_IS_MISSING))
+            select(s.id)
+            .where(s.state.in_([state.value for state in CLOSED_STUDY_STATES]))
+            .where(exists().where(t.study_id == s.id, *_IS_MISSING))
         )
         with self._database.read() as connection:
             return tuple(connection.execute(query.order_by(s.id)).scalars())
@@ -107,7 +115,11 @@ class OptunaCopy:
         with self._database.alone(f"optuna/{study_id}"):
             with self._database.read() as connection:
                 t = tables.trial.c
-                rows = list(connection.execute(_missing(study_id).order_by(t.ended_at, t.arm, t.number).limit(_BATCH)).all())
+                rows = list(
+                    connection.execute(
+                        _missing(study_id).order_by(t.ended_at, t.arm, t.number).limit(_BATCH)
+                    ).all()
+                )
                 plan = reads.resolved(connection, study_id)
             for arm in plan.arms:
                 of_arm = [row for row in rows if row.arm == arm.name]
@@ -115,19 +127,26 @@ class OptunaCopy:
                     self._copy_arm(storage, study_id, arm, direction=plan.workload.direction, rows=of_arm)
         return len(rows)
 
-    def _copy_arm(self, storage: RDBStorage, study_id: str, arm: ResolvedArm, *, direction: Direction, rows: list[Any]) -> None:
+    def _copy_arm(
+        self, storage: RDBStorage, study_id: str, arm: ResolvedArm, *, direction: Direction, rows: list[Any]
+    ) -> None:
         ids = [row.id for row in rows]
         name = study_name(study_id, arm.name)
         there = self._already_there(name) if any(row.copy_state == _BEGUN for row in rows) else set[str]()
         measured = self._measured(ids)
         frozen = {row.id: _frozen(arm, row, measured.get(row.id, {})) for row in rows if row.id not in there}
         with self._told():
-            study = optuna.create_study(storage=storage, study_name=name, direction=direction, load_if_exists=True)
+            study = optuna.create_study(
+                storage=storage, study_name=name, direction=direction, load_if_exists=True
+            )
         if self._are_rows_known:
             with self._database.write() as connection:
-                # A run that was held still in the middle of this, and has lost its turn since, finds that its successor has written them.
+                # A run that was held still in the middle of this, and has lost its turn since, finds that its
+                # successor has written them.
                 marked = _mark(connection, ids, _DONE)
-                optuna_rows.add_finished(connection, name, [trial for trial_id, trial in frozen.items() if trial_id in marked])
+                optuna_rows.add_finished(
+                    connection, name, [trial for trial_id, trial in frozen.items() if trial_id in marked]
+                )
             return
         with self._database.write() as connection:
             _mark(connection, ids, _BEGUN)
@@ -139,7 +158,9 @@ class OptunaCopy:
     def _measured(self, ids: list[str]) -> dict[str, dict[int, float]]:
         """Return the validation metric by trial and epoch, where it is finite."""
         m = tables.measurement.c
-        query = select(m.trial_id, m.epoch, m.validation_metric).where(m.trial_id.in_(ids), m.validation_metric.is_not(None))
+        query = select(m.trial_id, m.epoch, m.validation_metric).where(
+            m.trial_id.in_(ids), m.validation_metric.is_not(None)
+        )
         found: dict[str, dict[int, float]] = {}
         with self._database.read() as connection:
             for row in connection.execute(query.order_by(m.trial_id, m.epoch)):
@@ -147,7 +168,10 @@ class OptunaCopy:
         return found
 
     def _already_there(self, name: str) -> set[str]:
-        """Return the ids of the trials in an Optuna study: a crash may have kept their copies from being noted."""
+        """Return the ids of the trials in an Optuna study.
+
+        A crash may have kept their copies from being noted.
+        """
         with self._database.read() as connection:
             return {json.loads(row.value_json) for row in connection.execute(_COPIES, {"name": name})}
 
@@ -193,7 +217,10 @@ def _frozen(arm: ResolvedArm, row: Any, intermediate: dict[int, float]) -> Froze
     known = distributions(arm.space)
     state = TrialState(row.state)
     # As Optuna has it, a pruned trial's value is its last intermediate one.
-    values = {TrialState.COMPLETED: row.value, TrialState.PRUNED: intermediate[max(intermediate)] if intermediate else None}
+    values = {
+        TrialState.COMPLETED: row.value,
+        TrialState.PRUNED: intermediate[max(intermediate)] if intermediate else None,
+    }
     trial = create_trial(
         state=_STATES[state],
         value=values.get(state),
@@ -209,7 +236,10 @@ def _frozen(arm: ResolvedArm, row: Any, intermediate: dict[int, float]) -> Froze
             **({"reason": row.reason} if row.reason else {}),
         },
     )
-    trial.datetime_start, trial.datetime_complete = _local(row.started_at or row.ended_at), _local(row.ended_at)
+    trial.datetime_start, trial.datetime_complete = (
+        _local(row.started_at or row.ended_at),
+        _local(row.ended_at),
+    )
     return trial
 
 
@@ -219,5 +249,8 @@ def _local(at: datetime | None) -> datetime | None:
 
 
 def _relax_sync(connection: Any, _record: Any) -> None:
-    """With the write-ahead log this loses nothing when a process dies, and a trial costs 71 ms instead of 423."""
+    """With the write-ahead log this loses nothing when a process dies.
+
+    A trial costs 71 ms instead of 423.
+    """
     connection.execute("PRAGMA synchronous=NORMAL")

@@ -1,7 +1,8 @@
 """Finished trials as rows of Optuna's own tables: a batch in one transaction and a handful of statements.
 
-Optuna's public API adds trials one by one, each at some forty statements, most of which look for what cannot be there yet. Here Optuna's own
-models make the same rows. That holds for one revision of its schema; whoever finds another in the database adds trials by the public API.
+Optuna's public API adds trials one by one, each at some forty statements, most of which look for what cannot
+be there yet. Here Optuna's own models make the same rows. That holds for one revision of its schema; whoever
+finds another in the database adds trials by the public API.
 """
 
 __all__ = ["SCHEMA", "add_finished"]
@@ -32,10 +33,16 @@ def add_finished(connection: Connection, name: str, trials: Sequence[FrozenTrial
     study = select(models.StudyModel.study_id).where(models.StudyModel.study_name == name).with_for_update()
     with Session(connection) as session:
         study_id = session.execute(study).scalar_one()
-        there = session.execute(select(func.count()).where(models.TrialModel.study_id == study_id)).scalar_one()
+        there = session.execute(
+            select(func.count()).where(models.TrialModel.study_id == study_id)
+        ).scalar_one()
         rows: list[Any] = [
             models.TrialModel(
-                study_id=study_id, number=number, state=trial.state, datetime_start=trial.datetime_start, datetime_complete=trial.datetime_complete
+                study_id=study_id,
+                number=number,
+                state=trial.state,
+                datetime_start=trial.datetime_start,
+                datetime_complete=trial.datetime_complete,
             )
             for number, trial in enumerate(trials, start=there)
         ]
@@ -43,10 +50,26 @@ def add_finished(connection: Connection, name: str, trials: Sequence[FrozenTrial
         session.flush()
         added = [(row.trial_id, trial) for row, trial in zip(rows, trials, strict=True)]
         for model, values in (
-            (models.TrialValueModel, [_value(trial_id, trial.value) for trial_id, trial in added if trial.value is not None]),
-            (models.TrialParamModel, [_param(trial_id, trial, of) for trial_id, trial in added for of in trial.params]),
-            (models.TrialUserAttributeModel, [_attribute(trial_id, *of) for trial_id, trial in added for of in trial.user_attrs.items()]),
-            (models.TrialIntermediateValueModel, [_step(trial_id, *of) for trial_id, trial in added for of in trial.intermediate_values.items()]),
+            (
+                models.TrialValueModel,
+                [_value(trial_id, trial.value) for trial_id, trial in added if trial.value is not None],
+            ),
+            (
+                models.TrialParamModel,
+                [_param(trial_id, trial, of) for trial_id, trial in added for of in trial.params],
+            ),
+            (
+                models.TrialUserAttributeModel,
+                [_attribute(trial_id, *of) for trial_id, trial in added for of in trial.user_attrs.items()],
+            ),
+            (
+                models.TrialIntermediateValueModel,
+                [
+                    _step(trial_id, *of)
+                    for trial_id, trial in added
+                    for of in trial.intermediate_values.items()
+                ],
+            ),
         ):
             if values:
                 session.execute(insert(model), values)

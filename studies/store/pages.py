@@ -23,7 +23,11 @@ def page(
     total = connection.execute(select(func.count()).select_from(query.order_by(None).subquery())).scalar_one()
     rows = connection.execute(query.limit(page_size).offset(offset)).all()
     end = offset + len(rows)
-    token = base64.urlsafe_b64encode(f"{end}.{digest}".encode()).decode().rstrip("=") if rows and end < total else None
+    token = (
+        base64.urlsafe_b64encode(f"{end}.{digest}".encode()).decode().rstrip("=")
+        if rows and end < total
+        else None
+    )
     return rows, token, total
 
 
@@ -31,9 +35,18 @@ def _offset(page_token: str | None, digest: str) -> int:
     if page_token is None:
         return 0
     try:
-        offset, of_query = base64.urlsafe_b64decode(page_token + "=" * (-len(page_token) % 4)).decode("ascii").split(".")
+        offset, of_query = (
+            base64.urlsafe_b64decode(page_token + "=" * (-len(page_token) % 4)).decode("ascii").split(".")
+        )
         if of_query == digest and 0 <= int(offset) < 2**31:
             return int(offset)
     except (binascii.Error, ValueError):
         pass
-    raise SpecInvalid([SpecProblem("/page_token", "expected the next_page_token of the same query's last page; leave it out to start again")])
+    raise SpecInvalid(
+        [
+            SpecProblem(
+                "/page_token",
+                "expected the next_page_token of the same query's last page; leave it out to start again",
+            )
+        ]
+    )

@@ -1,4 +1,7 @@
-"""How far arms have come: their search, counted by states, and apart from it the runs that confirm what it has found."""
+"""How far arms have come.
+
+Their search, counted by states, and apart from it the runs that confirm what it has found.
+"""
 
 __all__ = ["Memory", "arm_progress"]
 
@@ -29,14 +32,19 @@ _REMEMBERED = 20_000
 
 
 class Memory:
-    """What was counted of closed studies: it changes no more until one is opened again, which its version tells. Safe to share between threads."""
+    """What was counted of closed studies.
+
+    It changes no more until one is opened again, which its version tells. Safe to share between threads.
+    """
 
     def __init__(self) -> None:
         """Remember nothing yet."""
         self._lock = threading.Lock()
         self._known: OrderedDict[tuple[str, str, int], Any] = OrderedDict()
 
-    def of(self, what: str, rows: Sequence[Any], count: Callable[[Sequence[Any]], Mapping[str, _T]]) -> dict[str, _T]:
+    def of(
+        self, what: str, rows: Sequence[Any], count: Callable[[Sequence[Any]], Mapping[str, _T]]
+    ) -> dict[str, _T]:
         """Return something of each of these studies, by id, counting only where that has to be.
 
         Args:
@@ -45,11 +53,21 @@ class Memory:
             count: returns it of some of these rows, by id.
         """
         with self._lock:
-            found: dict[str, _T] = {row.id: self._known[key] for row in rows if (key := (what, row.id, row.version)) in self._known}
+            found: dict[str, _T] = {
+                row.id: self._known[key]
+                for row in rows
+                if (key := (what, row.id, row.version)) in self._known
+            }
         missing = [row for row in rows if row.id not in found]
         counted: Mapping[str, _T] = count(missing) if missing else {}
         with self._lock:
-            self._known.update({(what, row.id, row.version): counted[row.id] for row in rows if row.id in counted and row.state in _CLOSED})
+            self._known.update(
+                {
+                    (what, row.id, row.version): counted[row.id]
+                    for row in rows
+                    if row.id in counted and row.state in _CLOSED
+                }
+            )
             while len(self._known) > _REMEMBERED:
                 self._known.popitem(last=False)
         return {**found, **counted}
@@ -66,7 +84,9 @@ def arm_progress(connection: Connection, rows: Sequence[Any]) -> dict[str, dict[
     searched, confirmed = _counts(connection, ids)
     a = tables.arm.c
     arms: dict[str, list[Any]] = {study_id: [] for study_id in ids}
-    for arm in connection.execute(select(tables.arm).where(a.study_id.in_(ids)).order_by(a.study_id, a.position)):
+    for arm in connection.execute(
+        select(tables.arm).where(a.study_id.in_(ids)).order_by(a.study_id, a.position)
+    ):
         arms[arm.study_id].append(arm)
     found: dict[str, dict[str, Progress]] = {}
     for row in rows:
@@ -77,13 +97,18 @@ def arm_progress(connection: Connection, rows: Sequence[Any]) -> dict[str, dict[
             count, runs = searched[row.id, arm.name], confirmed[row.id, arm.name]
             finished = sum(count[state] for state in FINISHED_TRIAL_STATES)
             is_confirmed = seeds > 0 and row.state in _CONFIRMING
-            to_come = _to_come(connection, row, arm.position, spec, search=count, runs=runs["trials"]) if is_confirmed else 0
+            to_come = (
+                _to_come(connection, row, arm.position, spec, search=count, runs=runs["trials"])
+                if is_confirmed
+                else 0
+            )
             found[row.id][arm.name] = Progress(
                 trials=arm.trials,
                 finished=finished,
                 waiting=count["waiting"],
                 epochs_done=count["epochs"],
-                epochs=replicates * planned_epochs(spec.pruner, row.resolved["epochs"], trials=arm.trials // replicates),
+                epochs=replicates
+                * planned_epochs(spec.pruner, row.resolved["epochs"], trials=arm.trials // replicates),
                 confirmations=runs["trials"] + to_come,
                 confirmations_finished=sum(runs[state] for state in FINISHED_TRIAL_STATES),
                 confirmations_running=runs[TrialState.RUNNING],
@@ -92,8 +117,12 @@ def arm_progress(connection: Connection, rows: Sequence[Any]) -> dict[str, dict[
     return found
 
 
-def _to_come(connection: Connection, row: Any, position: int, spec: StudySpec, *, search: Mapping[str, int], runs: int) -> int:
-    """Return how many confirmation trials of an arm are still to be made: as many as there can be while its search lasts, then to the number.
+def _to_come(
+    connection: Connection, row: Any, position: int, spec: StudySpec, *, search: Mapping[str, int], runs: int
+) -> int:
+    """Return how many confirmation trials of an arm are still to be made.
+
+    As many as there can be while its search lasts, then to the number.
 
     Args:
         connection: an open transaction.
@@ -132,14 +161,29 @@ def _key(parameters: Parameters) -> _Key:
     return tuple(sorted(parameters.items()))
 
 
-def _counts(connection: Connection, ids: Sequence[str]) -> tuple[dict[tuple[str, str], dict[str, int]], dict[tuple[str, str], dict[str, int]]]:
-    """Return what there is of each (study, arm): of its search by state, epochs and waiting; of its confirmation by state and trials."""
+def _counts(
+    connection: Connection, ids: Sequence[str]
+) -> tuple[dict[tuple[str, str], dict[str, int]], dict[tuple[str, str], dict[str, int]]]:
+    """Return what there is of each (study, arm): of its search by state, epochs and waiting.
+
+    Of its confirmation by state and trials.
+    """
     t = tables.trial.c
     waiting = func.sum(case((IS_WAITING, 1), else_=0)).label("waiting")
-    counted = select(t.study_id, t.arm, t.phase, t.state, func.count().label("trials"), func.sum(t.epochs_done).label("epochs"), waiting)
+    counted = select(
+        t.study_id,
+        t.arm,
+        t.phase,
+        t.state,
+        func.count().label("trials"),
+        func.sum(t.epochs_done).label("epochs"),
+        waiting,
+    )
     searched: dict[tuple[str, str], dict[str, int]] = defaultdict(lambda: defaultdict(int))
     confirmed: dict[tuple[str, str], dict[str, int]] = defaultdict(lambda: defaultdict(int))
-    for row in connection.execute(counted.where(t.study_id.in_(ids)).group_by(t.study_id, t.arm, t.phase, t.state)):
+    for row in connection.execute(
+        counted.where(t.study_id.in_(ids)).group_by(t.study_id, t.arm, t.phase, t.state)
+    ):
         if row.phase == "search":
             count = searched[row.study_id, row.arm]
             count["epochs"] += row.epochs

@@ -1,8 +1,11 @@
-"""Connections to PostgreSQL that never wait for good: a server that has stopped to answer is noticed, whatever its machine's kernel still says.
+"""Connections to PostgreSQL that never wait for good.
 
-The driver's own settings notice a server that refuses, and a network that is cut. A server that is frozen, or its whole machine but for the network
-card, takes bytes and answers nothing; its timeouts are frozen with it. So whoever has waited for a while asks in a second way whether anybody is
-there, and gives up where nobody is. A statement that only takes long is waited for.
+A server that has stopped to answer is noticed, whatever its machine's kernel still says.
+
+The driver's own settings notice a server that refuses, and a network that is cut. A server that is frozen, or
+its whole machine but for the network card, takes bytes and answers nothing; its timeouts are frozen with it.
+So whoever has waited for a while asks in a second way whether anybody is there, and gives up where nobody is.
+A statement that only takes long is waited for.
 """
 
 __all__ = ["Pulse"]
@@ -66,7 +69,9 @@ class _Connection(psycopg.Connection[Any]):
 
 
 class Pulse:
-    """Makes a database's connections, and knows whether its server is in doubt: then one of those who wait for it asks for all.
+    """Makes a database's connections, and knows whether its server is in doubt.
+
+    Then one of those who wait for it asks for all.
 
     Attributes:
         arguments: what the driver connects with, by name.
@@ -83,7 +88,8 @@ class Pulse:
     def connection(self) -> _Connection:
         """Return a new connection.
 
-        While the server is in doubt one thread at a time tries to make one, and those that come meanwhile fail with it.
+        While the server is in doubt one thread at a time tries to make one, and those that come meanwhile
+        fail with it.
 
         Raises:
             OperationalError: the server cannot be reached, or refuses.
@@ -119,7 +125,10 @@ class Pulse:
             knock.set_result(None)
 
     def is_alive(self, connected: socket.socket) -> bool:
-        """Return whether the server that a connection leads to still answers others; those who ask meanwhile get the same answer."""
+        """Return whether the server that a connection leads to still answers others.
+
+        Those who ask meanwhile get the same answer.
+        """
         with self._lock:
             others, mine = self._look, Future[bool]()
             if others is None:

@@ -36,7 +36,9 @@ def read(connection: Connection, owner: str | None) -> Quota | None:
 
 
 def lock(connection: Connection, owner: str | None) -> Quota | None:
-    """Return the quota of a token as `read` does, and let nobody else begin anything for it until the transaction ends.
+    """Return the quota of a token as `read` does.
+
+    Let nobody else begin anything for it until the transaction ends.
 
     Two studies that are submitted at once, to two services, would else both find room for one.
     """
@@ -49,11 +51,17 @@ def _of(connection: Connection, owner: str | None, *, is_locked: bool) -> Quota 
     t = tables.token.c
     query = select(*(t[name] for name in Quotas.model_fields)).where(t.name == owner)
     row = connection.execute(query.with_for_update() if is_locked else query).one_or_none()
-    return None if row is None else Quota(owner, Quotas(**{name: getattr(row, name) for name in Quotas.model_fields}))
+    return (
+        None
+        if row is None
+        else Quota(owner, Quotas(**{name: getattr(row, name) for name in Quotas.model_fields}))
+    )
 
 
 def check(connection: Connection, quota: Quota | None, spec: StudySpec, plan: ResolvedStudy) -> None:
-    """Return when a study, new or open again, is within its owner's quota; what an arm has too few configurations for is not counted.
+    """Return when a study, new or open again, is within its owner's quota.
+
+    What an arm has too few configurations for is not counted.
 
     Raises:
         QuotaExceeded: it is not; says which bound, what was asked for and what to do.
@@ -64,14 +72,14 @@ def check(connection: Connection, quota: Quota | None, spec: StudySpec, plan: Re
     trials = _most_trials(spec, plan)
     if most is not None and trials > most:
         raise QuotaExceeded(
-            f"token {quota.owner!r} may run studies of at most {most} trials (max_trials), and this one asks for {trials}, its confirmation runs "
-            f"among them; lower its budget, {_ASK}"
+            f"token {quota.owner!r} may run studies of at most {most} trials (max_trials), and this one "
+            f"asks for {trials}, its confirmation runs among them; lower its budget, {_ASK}"
         )
     most = quota.quotas.max_studies
     if most is not None and (there := open_studies(connection, quota.owner)) >= most:
         raise QuotaExceeded(
-            f"token {quota.owner!r} may have {most} studies open at once (max_studies), has {there} and asks for one more; "
-            f"wait until one is closed, stop one, {_ASK}"
+            f"token {quota.owner!r} may have {most} studies open at once (max_studies), has {there} and "
+            f"asks for one more; wait until one is closed, stop one, {_ASK}"
         )
     check_gpu_hours(connection, quota, spec)
 
@@ -87,8 +95,9 @@ def check_gpu_hours(connection: Connection, quota: Quota | None, spec: StudySpec
     used = gpu_hours(connection, quota.owner)
     if used >= quota.quotas.max_gpu_hours:
         raise QuotaExceeded(
-            f"token {quota.owner!r} may use {quota.quotas.max_gpu_hours:g} GPU-hours (max_gpu_hours), has used {used:.3g} and asks for a study with "
-            f"{spec.resources.gpus_per_pack:g} GPUs for each pack; run it on CPUs (`gpus_per_pack: 0`), {_ASK}"
+            f"token {quota.owner!r} may use {quota.quotas.max_gpu_hours:g} GPU-hours (max_gpu_hours), has "
+            f"used {used:.3g} and asks for a study with {spec.resources.gpus_per_pack:g} GPUs for each "
+            f"pack; run it on CPUs (`gpus_per_pack: 0`), {_ASK}"
         )
 
 
@@ -100,17 +109,26 @@ def open_studies(connection: Connection, owner: str) -> int:
 
 
 def gpu_hours(connection: Connection, owner: str) -> float:
-    """Return the GPU-hours of all that is on record of a token's studies: each trial's share of its pack's seconds times the GPUs of a pack.
+    """Return the GPU-hours of all that is on record of a token's studies.
+
+    Each trial's share of its pack's seconds times the GPUs of a pack.
 
     What was lost and trained again counts once.
     """
     s, t = tables.study.c, tables.trial.c
     gpus = s.spec["resources"]["gpus_per_pack"].as_float()
-    used = select(func.sum(t.cost_s * gpus)).join(tables.study, s.id == t.study_id).where(s.owner == owner, gpus > 0)
+    used = (
+        select(func.sum(t.cost_s * gpus))
+        .join(tables.study, s.id == t.study_id)
+        .where(s.owner == owner, gpus > 0)
+    )
     return (connection.execute(used).scalar_one() or 0.0) / _SECONDS_PER_HOUR
 
 
 def _most_trials(spec: StudySpec, plan: ResolvedStudy) -> int:
-    """Return the most trials that a study can come to: those of its searches, and those that confirm what they found."""
+    """Return the most trials that a study can come to.
+
+    Those of its searches, and those that confirm what they found.
+    """
     replicates = spec.budget.replicates
     return sum(arm.trials * replicates + spec.confirmation.seeds * (1 + replicates) for arm in plan.arms)

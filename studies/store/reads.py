@@ -144,10 +144,14 @@ def studies(
     query = query if state is None else query.where(s.state == state.value)
     query = query if workload is None else query.where(s.workload == workload)
     query = query if suite is None else query.where(s.suite == suite)
-    rows, token, total = page(connection, query.order_by(s.created_at.desc(), s.id), [state, workload, suite], page_size, page_token)
+    rows, token, total = page(
+        connection, query.order_by(s.created_at.desc(), s.id), [state, workload, suite], page_size, page_token
+    )
 
     def count(some: Sequence[Any]) -> dict[str, dict[str, Progress]]:
-        return arm_progress(connection, connection.execute(select(*_PLANNED).where(s.id.in_([row.id for row in some]))).all())
+        return arm_progress(
+            connection, connection.execute(select(*_PLANNED).where(s.id.in_([row.id for row in some]))).all()
+        )
 
     progress = memory.of("progress", rows, count)
     items = tuple(StudySummary(**_summary_fields(row, progress[row.id])) for row in rows)
@@ -172,8 +176,17 @@ def arms(connection: Connection, study_id: str) -> tuple[ArmView, ...]:
             space=part.space,
             defaults=part.defaults,
             progress=progress[part.name],
-            best=_best(connection, study_id, part, direction=plan.workload.direction, decay_1d=spec.training.decay_1d),
-            fit=next((fit for fit in measured if (fit.optimizer, fit.batch_size) == (part.card.name, plan.batch_size)), None),
+            best=_best(
+                connection, study_id, part, direction=plan.workload.direction, decay_1d=spec.training.decay_1d
+            ),
+            fit=next(
+                (
+                    fit
+                    for fit in measured
+                    if (fit.optimizer, fit.batch_size) == (part.card.name, plan.batch_size)
+                ),
+                None,
+            ),
         )
         for position, part in enumerate(plan.arms)
     )
@@ -189,7 +202,10 @@ def progress(connection: Connection, study_id: str) -> dict[str, Any]:
     direction = ResolvedStudy.model_validate(row.resolved).workload.direction
     of_arms = arm_progress(connection, [row])[study_id]
     best = {name: _best_row(connection, study_id, name, direction=direction) for name in of_arms}
-    each = {name: {**arm.model_dump(), "best": None if best[name] is None else best[name].value} for name, arm in of_arms.items()}
+    each = {
+        name: {**arm.model_dump(), "best": None if best[name] is None else best[name].value}
+        for name, arm in of_arms.items()
+    }
     return {"study": _total(of_arms.values()).model_dump(), "arms": each}
 
 
@@ -198,14 +214,22 @@ def _best_row(connection: Connection, study_id: str, arm: str, *, direction: Dir
     t = tables.trial.c
     query = (
         select(tables.trial)
-        .where(t.study_id == study_id, t.arm == arm, _IS_SEARCH, t.state == TrialState.COMPLETED.value, t.value.is_not(None))
+        .where(
+            t.study_id == study_id,
+            t.arm == arm,
+            _IS_SEARCH,
+            t.state == TrialState.COMPLETED.value,
+            t.value.is_not(None),
+        )
         .order_by(t.value.desc() if direction == "maximize" else t.value, t.number)
         .limit(1)
     )
     return connection.execute(query).one_or_none()
 
 
-def _best(connection: Connection, study_id: str, part: ResolvedArm, *, direction: Direction, decay_1d: bool) -> Best | None:
+def _best(
+    connection: Connection, study_id: str, part: ResolvedArm, *, direction: Direction, decay_1d: bool
+) -> Best | None:
     row = _best_row(connection, study_id, part.name, direction=direction)
     if row is None:
         return None
@@ -248,7 +272,9 @@ def every_trial(connection: Connection, study_id: str, *, phase: Phase | None) -
     """
     _study_row(connection, study_id)
     t = tables.trial.c
-    query = _of_phase(select(tables.trial).where(t.study_id == study_id), phase).order_by(t.created_at, *_TIES)
+    query = _of_phase(select(tables.trial).where(t.study_id == study_id), phase).order_by(
+        t.created_at, *_TIES
+    )
     return tuple(_trial_view(row) for row in connection.execute(query))
 
 
@@ -271,7 +297,8 @@ def trials(
         arm: only this arm's.
         state: only those in this state, or those that wait at a rung.
         phase: only those of the search, or of its confirmation.
-        order: created, number, value (best first), cost or ended; a leading `-` turns it round. Missing values come last.
+        order: created, number, value (best first), cost or ended; a leading `-` turns it round. Missing
+            values come last.
         page_size: at most so many.
         page_token: where the last page ended.
 
@@ -286,14 +313,32 @@ def trials(
     key = order.removeprefix("-")
     if key not in _TRIAL_ORDERS:
         known = ", ".join(_TRIAL_ORDERS)
-        raise SpecInvalid([SpecProblem("/order", f"expected one of {known}, with a leading '-' for the reverse, got {order!r}")])
-    columns: dict[str, ColumnElement[Any]] = {"created": t.created_at, "number": t.number, "value": t.value, "cost": t.cost_s, "ended": t.ended_at}
+        raise SpecInvalid(
+            [
+                SpecProblem(
+                    "/order", f"expected one of {known}, with a leading '-' for the reverse, got {order!r}"
+                )
+            ]
+        )
+    columns: dict[str, ColumnElement[Any]] = {
+        "created": t.created_at,
+        "number": t.number,
+        "value": t.value,
+        "cost": t.cost_s,
+        "ended": t.ended_at,
+    }
     column = columns[key]
     is_descending = order.startswith("-") != (key == "value" and direction == "maximize")
     query = _of_phase(select(tables.trial).where(t.study_id == study_id), phase)
     query = query if arm is None else query.where(t.arm == arm)
-    query = query if state is None else query.where(IS_WAITING if state is TrialFilter.WAITING else t.state == state.value)
-    query = query.order_by((column.desc() if is_descending else column.asc()).nulls_last(), t.created_at, *_TIES)
+    query = (
+        query
+        if state is None
+        else query.where(IS_WAITING if state is TrialFilter.WAITING else t.state == state.value)
+    )
+    query = query.order_by(
+        (column.desc() if is_descending else column.asc()).nulls_last(), t.created_at, *_TIES
+    )
     rows, token, total = page(connection, query, [study_id, arm, state, phase, order], page_size, page_token)
     return Page[TrialView](items=tuple(_trial_view(row) for row in rows), next_page_token=token, total=total)
 
@@ -308,7 +353,9 @@ def measurements(connection: Connection, trial_id: str) -> tuple[MeasurementView
     m = tables.measurement.c
     query = select(tables.measurement).where(m.trial_id == trial_id).order_by(m.epoch)
     names = tuple(MeasurementView.model_fields)
-    return tuple(MeasurementView(**{name: getattr(row, name) for name in names}) for row in connection.execute(query))
+    return tuple(
+        MeasurementView(**{name: getattr(row, name) for name in names}) for row in connection.execute(query)
+    )
 
 
 def record(connection: Connection, study_id: str) -> StudyRecord:
@@ -334,7 +381,9 @@ def record(connection: Connection, study_id: str) -> StudyRecord:
 
 
 def curves(connection: Connection, study_id: str) -> tuple[Curve, ...]:
-    """Return each arm's best value so far, after every trial of the search that completed or diverged; the seconds of pruned ones count as well.
+    """Return each arm's best value so far, after every trial of the search that completed or diverged.
+
+    The seconds of pruned ones count as well.
 
     Raises:
         StudyNotFound: there is none.
@@ -342,7 +391,11 @@ def curves(connection: Connection, study_id: str) -> tuple[Curve, ...]:
     direction, names = glances.direction(connection, study_id), glances.arm_names(connection, study_id)
     t = tables.trial.c
     spent = (TrialState.COMPLETED.value, TrialState.DIVERGED.value, TrialState.PRUNED.value)
-    query = select(t.arm, t.state, t.value, t.cost_s).where(t.study_id == study_id, _IS_SEARCH, t.state.in_(spent)).order_by(t.ended_at, *_TIES)
+    query = (
+        select(t.arm, t.state, t.value, t.cost_s)
+        .where(t.study_id == study_id, _IS_SEARCH, t.state.in_(spent))
+        .order_by(t.ended_at, *_TIES)
+    )
     better = max if direction == "maximize" else min
     points: dict[str, list[CurvePoint]] = {name: [] for name in names}
     elapsed_s = dict.fromkeys(points, 0.0)
@@ -352,22 +405,36 @@ def curves(connection: Connection, study_id: str) -> tuple[Curve, ...]:
             continue
         line = points[row.arm]
         before = line[-1].value if line else None
-        values = [value for value in (before, row.value if row.state == TrialState.COMPLETED.value else None) if value is not None]
-        line.append(CurvePoint(trials=len(line) + 1, elapsed_s=elapsed_s[row.arm], value=better(values) if values else None))
+        values = [
+            value
+            for value in (before, row.value if row.state == TrialState.COMPLETED.value else None)
+            if value is not None
+        ]
+        line.append(
+            CurvePoint(
+                trials=len(line) + 1, elapsed_s=elapsed_s[row.arm], value=better(values) if values else None
+            )
+        )
     return tuple(Curve(arm=name, points=tuple(line)) for name, line in points.items())
 
 
 def rung_values(connection: Connection, study_id: str) -> dict[str, dict[int, float | None]]:
-    """Return the objective at the rungs that trials of the search have reached: trial id, then epoch; None where it is not finite.
+    """Return the objective at the rungs that trials of the search have reached: trial id, then epoch.
 
-    Where a trial's best epoch counts, its value at the last checkpoint is there as well, for it goes on with that.
+    None where it is not finite.
+
+    Where a trial's best epoch counts, its value at the last checkpoint is there as well, for it goes on with
+    that.
 
     Raises:
         StudyNotFound: there is none.
     """
     row = _study_row(connection, study_id)
     plan, spec = ResolvedStudy.model_validate(row.resolved), StudySpec.model_validate(row.spec)
-    of_bracket = [frozenset(rungs(spec.pruner, plan.epochs, bracket=bracket)) for bracket in range(brackets(spec.pruner, plan.epochs))]
+    of_bracket = [
+        frozenset(rungs(spec.pruner, plan.epochs, bracket=bracket))
+        for bracket in range(brackets(spec.pruner, plan.epochs))
+    ]
     if not of_bracket[0]:
         return {}
     t, m = tables.trial.c, tables.measurement.c
@@ -375,7 +442,9 @@ def rung_values(connection: Connection, study_id: str) -> dict[str, dict[int, fl
     if spec.objective.at == "best":
         better = func.max if plan.workload.direction == "maximize" else func.min
         value = better(value).over(partition_by=m.trial_id, order_by=m.epoch)
-    query = select(m.trial_id, m.epoch, t.bracket, t.checkpoint_epoch, value.label("value")).join(tables.trial, t.id == m.trial_id)
+    query = select(m.trial_id, m.epoch, t.bracket, t.checkpoint_epoch, value.label("value")).join(
+        tables.trial, t.id == m.trial_id
+    )
     query = query.where(t.study_id == study_id, _IS_SEARCH)
     found: dict[str, dict[int, float | None]] = {}
     for measured in connection.execute(query):

@@ -1,7 +1,7 @@
 """What runs write: trials, and what packs report of them. One writer per study: its run.
 
-Every write of a run names the attempt that claimed the study, and every report the attempt of its trial: whoever has been superseded is
-refused, and nothing of what it said is stored.
+Every write of a run names the attempt that claimed the study, and every report the attempt of its trial:
+whoever has been superseded is refused, and nothing of what it said is stored.
 """
 
 __all__ = ["NewTrial", "Report", "RunWriter"]
@@ -18,7 +18,15 @@ from sqlalchemy import Connection, insert, select, update
 from studies.errors import Superseded
 from studies.resolve import ResolvedStudy
 from studies.space import Parameters
-from studies.states import CLOSED_STUDY_STATES, StudyMove, StudyState, TrialMove, TrialState, move_study, move_trial
+from studies.states import (
+    CLOSED_STUDY_STATES,
+    StudyMove,
+    StudyState,
+    TrialMove,
+    TrialState,
+    move_study,
+    move_trial,
+)
 from studies.store import clock, environments, events, fits, reads, shares, submissions, tables
 from studies.store.claims import Claim, PendingTrial, give_back, pending
 from studies.store.engine import Database
@@ -111,14 +119,22 @@ class RunWriter:
             return reads.every_trial(connection, self._claim.study_id, phase=None)
 
     def queued(self) -> tuple[PendingTrial, ...]:
-        """Return the trials that are queued, those that wait at a rung among them, by arms; the search before its confirmation, then by numbers."""
+        """Return the trials that are queued, those that wait at a rung among them, by arms.
+
+        The search before its confirmation, then by numbers.
+        """
         t = tables.trial.c
         with self._database.read() as connection:
-            query = select(tables.trial).where(t.study_id == self._claim.study_id, t.state == TrialState.QUEUED.value)
+            query = select(tables.trial).where(
+                t.study_id == self._claim.study_id, t.state == TrialState.QUEUED.value
+            )
             return tuple(pending(row) for row in connection.execute(query.order_by(t.arm, *IN_ORDER)))
 
     def rung_values(self) -> dict[str, dict[int, float | None]]:
-        """Return the study's objective at the rungs that trials have reached: trial id, then epoch; None where it is not finite."""
+        """Return the study's objective at the rungs that trials have reached: trial id, then epoch.
+
+        None where it is not finite.
+        """
         with self._database.read() as connection:
             return reads.rung_values(connection, self._claim.study_id)
 
@@ -128,22 +144,37 @@ class RunWriter:
             return fits.fits(connection, workload)
 
     def remember_fit(self, card: Mapping[str, Any]) -> None:
-        """Keep what a worker has measured of packs of one optimizer, in place of what was measured before; `card` has the fields of `FitView`."""
+        """Keep what a worker has measured of packs of one optimizer, in place of what was measured before.
+
+        `card` has the fields of `FitView`.
+        """
         with self._database.write() as connection:
             self._lock(connection)
             fits.remember(connection, card)
 
     def renew(self, *, wanted: int | None = None, machines: str | None = None) -> StudyState:
-        """Prolong the lease and return the state that its owner wants the study in; others hear how many packs are `wanted` on which `machines`."""
+        """Prolong the lease and return the state that its owner wants the study in.
+
+        Others hear how many packs are `wanted` on which `machines`.
+        """
         with self._database.write() as connection:
             row = self._lock(connection)
-            values: dict[str, Any] = {"lease_expires_at": clock.now(connection) + timedelta(seconds=self._lease_s)}
-            values |= {name: value for name, value in (("packs_wanted", wanted), ("machines", machines)) if value is not None}
+            values: dict[str, Any] = {
+                "lease_expires_at": clock.now(connection) + timedelta(seconds=self._lease_s)
+            }
+            values |= {
+                name: value
+                for name, value in (("packs_wanted", wanted), ("machines", machines))
+                if value is not None
+            }
             connection.execute(update(tables.study).where(tables.study.c.id == row.id).values(**values))
             return StudyState(row.state)
 
     def room(self, *, slots: int, turn_s: float = 120.0) -> tuple[int, bool]:
-        """Return how many of so many packs may be out at once, and whether to finish those and give the study back; see `studies.store.shares`."""
+        """Return how many of so many packs may be out at once.
+
+        Also whether to finish those and give the study back; see `studies.store.shares`.
+        """
         with self._database.read() as connection:
             may_have = shares.share(connection, self._claim.study_id, slots=slots, turn_s=turn_s)
             return may_have, shares.is_to_yield(connection, self._claim.study_id, turn_s=turn_s)
@@ -193,10 +224,18 @@ class RunWriter:
             ]
             there = trial_rows(connection, study_id, [row["id"] for row in rows])
             # Another trial of that number is no repetition, and the database refuses it.
-            missing = [row for row in rows if (old := there.get(row["id"])) is None or any(getattr(old, name) != row[name] for name in _LASTING)]
+            missing = [
+                row
+                for row in rows
+                if (old := there.get(row["id"])) is None
+                or any(getattr(old, name) != row[name] for name in _LASTING)
+            ]
             if missing:
                 connection.execute(insert(tables.trial), missing)
-        return tuple(PendingTrial(**{name: row[name] for name in PendingTrial.__dataclass_fields__ if name in row}) for row in rows)
+        return tuple(
+            PendingTrial(**{name: row[name] for name in PendingTrial.__dataclass_fields__ if name in row})
+            for row in rows
+        )
 
     def start(self, trials: Iterable[PendingTrial]) -> None:
         """Record that a worker has begun to train these trials.
@@ -212,29 +251,42 @@ class RunWriter:
             said: list[tuple[EventKind, Mapping[str, Any]]] = []
             for trial in listed:
                 row = rows.pop(trial.id, None)
-                if row is None or row.attempt != trial.attempt or row.state != TrialState.QUEUED.value or is_waiting(row):
+                if (
+                    row is None
+                    or row.attempt != trial.attempt
+                    or row.state != TrialState.QUEUED.value
+                    or is_waiting(row)
+                ):
                     continue
                 # A trial that was promoted goes on with the attempt that brought it to its rung.
-                changes[row.id] = {"state": move_trial(TrialState.QUEUED, TrialMove.START).value, "started_at": row.started_at or now}
+                changes[row.id] = {
+                    "state": move_trial(TrialState.QUEUED, TrialMove.START).value,
+                    "started_at": row.started_at or now,
+                }
                 place = {**events.place_of(row), "attempt": trial.attempt}
                 said.append(("trial.started", {**place, "parameters": trial.parameters}))
             change_trials(connection, changes)
             events.append(connection, self._claim.study_id, said)
 
     def record(self, reports: Sequence[Report]) -> frozenset[str]:
-        """Store what trials reported, in one transaction; return the ids of the trials whose reports were taken.
+        """Store what trials reported, in one transaction.
 
-        A trial that has reached its `to_epoch`, a rung, and left a checkpoint there, waits from then on: queued, at the same attempt. One that has
-        left a checkpoint before goes on from there, should it lose its worker. A report of
-        an older attempt, or of a trial that is not running, is dropped: its trial was given to another worker, waits or was cancelled. A
-        measurement that comes again is taken as said before. Numbers that are not finite are stored as None.
+        Return the ids of the trials whose reports were taken.
+
+        A trial that has reached its `to_epoch`, a rung, and left a checkpoint there, waits from then on:
+        queued, at the same attempt. One that has left a checkpoint before goes on from there, should it lose
+        its worker. A report of an older attempt, or of a trial that is not running, is dropped: its trial was
+        given to another worker, waits or was cancelled. A measurement that comes again is taken as said
+        before. Numbers that are not finite are stored as None.
         """
         t, m = tables.trial.c, tables.measurement.c
         with self._database.write() as connection:
             self._lock(connection)
             last, now = self._last_epoch(connection), clock.now(connection)
             columns = (t.id, t.arm, t.phase, t.number, t.state, t.attempt, t.to_epoch)
-            rows = trial_rows(connection, self._claim.study_id, {report.trial_id for report in reports}, *columns)
+            rows = trial_rows(
+                connection, self._claim.study_id, {report.trial_id for report in reports}, *columns
+            )
             on_record = select(m.trial_id, m.epoch).where(
                 m.trial_id.in_(list(rows)), m.epoch.in_({report.measurement["epoch"] for report in reports})
             )
@@ -247,21 +299,43 @@ class RunWriter:
             for report in reports:
                 row = rows.get(report.trial_id)
                 # Whatever else this batch says of a trial after its end comes too late.
-                if row is None or row.attempt != report.attempt or row.state != TrialState.RUNNING.value or row.id in stopped:
+                if (
+                    row is None
+                    or row.attempt != report.attempt
+                    or row.state != TrialState.RUNNING.value
+                    or row.id in stopped
+                ):
                     continue
                 taken.add(row.id)
                 values = changes.setdefault(row.id, {})
                 epoch = report.measurement["epoch"]
                 if (row.id, epoch) not in measured:
                     measured.add((row.id, epoch))
-                    new.append({**_NOTHING_MEASURED, **{name: _finite(value) for name, value in report.measurement.items()}, "trial_id": row.id})
-                    values |= {"epochs_done": epoch, "cost_s": new[-1]["elapsed_s"], "worker": report.worker and report.worker[:128]}
+                    new.append(
+                        {
+                            **_NOTHING_MEASURED,
+                            **{name: _finite(value) for name, value in report.measurement.items()},
+                            "trial_id": row.id,
+                        }
+                    )
+                    values |= {
+                        "epochs_done": epoch,
+                        "cost_s": new[-1]["elapsed_s"],
+                        "worker": report.worker and report.worker[:128],
+                    }
                     values |= {"pack_size": report.pack_size}
                 outcome = _outcome(report)
                 if outcome is not None:
                     values |= {**outcome, "ended_at": now, **NO_CHECKPOINT}
                     state = TrialState(outcome["state"])
-                    said.append(("trial.finished", events.trial_finished(row, state, value=outcome["value"], reason=outcome["reason"])))
+                    said.append(
+                        (
+                            "trial.finished",
+                            events.trial_finished(
+                                row, state, value=outcome["value"], reason=outcome["reason"]
+                            ),
+                        )
+                    )
                 elif epoch == row.to_epoch < last and report.checkpoint is not None:
                     values |= {"state": move_trial(TrialState.RUNNING, TrialMove.WAIT).value}
                 if outcome is None and report.checkpoint is not None:
@@ -273,8 +347,12 @@ class RunWriter:
             events.append(connection, self._claim.study_id, said)
         return frozenset(taken)
 
-    def settle(self, *, promoted: Sequence[tuple[str, int, int]], pruned: Sequence[tuple[str, int]]) -> tuple[PendingTrial, ...]:
-        """Let trials that wait at a rung go on, or end them there, in one transaction; return those that go on.
+    def settle(
+        self, *, promoted: Sequence[tuple[str, int, int]], pruned: Sequence[tuple[str, int]]
+    ) -> tuple[PendingTrial, ...]:
+        """Let trials that wait at a rung go on, or end them there, in one transaction.
+
+        Return those that go on.
 
         Args:
             promoted: (trial id, attempt, epoch to be trained to) of each that goes on; the order is kept.
@@ -285,7 +363,9 @@ class RunWriter:
         with self._database.write() as connection:
             self._lock(connection)
             now = clock.now(connection)
-            rows = trial_rows(connection, self._claim.study_id, [trial_id for trial_id, *_ in (*promoted, *pruned)])
+            rows = trial_rows(
+                connection, self._claim.study_id, [trial_id for trial_id, *_ in (*promoted, *pruned)]
+            )
             waiting = {row.id: row for row in rows.values() if is_waiting(row)}
             changes: dict[str, dict[str, Any]] = {}
             said: list[tuple[EventKind, Mapping[str, Any]]] = []
@@ -297,7 +377,12 @@ class RunWriter:
                 del waiting[trial_id]
                 changes[row.id] = {"to_epoch": to_epoch}
                 going.append(pending(row, to_epoch=to_epoch))
-                said.append(("trial.promoted", {**events.place_of(row), "from_epoch": row.epochs_done, "to_epoch": to_epoch}))
+                said.append(
+                    (
+                        "trial.promoted",
+                        {**events.place_of(row), "from_epoch": row.epochs_done, "to_epoch": to_epoch},
+                    )
+                )
             for trial_id, attempt in pruned:
                 row = waiting.pop(trial_id, None)
                 if row is None or row.attempt != attempt:
@@ -310,9 +395,17 @@ class RunWriter:
         return tuple(going)
 
     def give_back(
-        self, trials: Sequence[tuple[str, int]], *, reason: str, max_retries: int, is_charged: bool = True, from_start: bool = False
+        self,
+        trials: Sequence[tuple[str, int]],
+        *,
+        reason: str,
+        max_retries: int,
+        is_charged: bool = True,
+        from_start: bool = False,
     ) -> tuple[PendingTrial, ...]:
-        """Re-queue trials that lost their worker, at their next attempt; those that have used up their retries are failed.
+        """Re-queue trials that lost their worker, at their next attempt.
+
+        Those that have used up their retries are failed.
 
         A trial with a checkpoint goes on from there; what it measured beyond is forgotten.
 
@@ -321,7 +414,8 @@ class RunWriter:
             reason: what happened, for the record.
             max_retries: how often a trial may be run again.
             is_charged: False when the trial was given back on purpose, so that it costs no retry.
-            from_start: whether their checkpoints cannot be used, so that they start from their first epoch; they keep their `to_epoch`.
+            from_start: whether their checkpoints cannot be used, so that they start from their first epoch;
+                they keep their `to_epoch`.
 
         Returns:
             The trials that wait for a worker again.
@@ -329,19 +423,33 @@ class RunWriter:
         with self._database.write() as connection:
             self._lock(connection)
             return give_back(
-                connection, self._claim.study_id, trials, reason=reason, max_retries=max_retries, is_charged=is_charged, from_start=from_start
+                connection,
+                self._claim.study_id,
+                trials,
+                reason=reason,
+                max_retries=max_retries,
+                is_charged=is_charged,
+                from_start=from_start,
             )
 
     def note_environment(self, environment: Mapping[str, str]) -> None:
-        """Record what trains the study: versions, processors. What an earlier run noted otherwise is kept beside it."""
+        """Record what trains the study: versions, processors.
+
+        What an earlier run noted otherwise is kept beside it.
+        """
         with self._database.write() as connection:
             row = self._lock(connection)
             noted = environments.noted(row.environment or {}, environment)
             if noted != row.environment:
-                connection.execute(update(tables.study).where(tables.study.c.id == row.id).values(environment=noted))
+                connection.execute(
+                    update(tables.study).where(tables.study.c.id == row.id).values(environment=noted)
+                )
 
     def say_progress(self) -> None:
-        """Add a `progress` event, the study's and each arm's with its best value, unless nothing has changed since the last."""
+        """Add a `progress` event, the study's and each arm's with its best value.
+
+        None if nothing has changed since the last.
+        """
         with self._database.write() as connection:
             self._lock(connection)
             now = reads.progress(connection, self._claim.study_id)
@@ -355,14 +463,18 @@ class RunWriter:
             row = self._lock(connection)
             if StudyState(row.state) is StudyState.QUEUED:
                 # It was resumed after this run, which drained it, had looked last.
-                submissions.change_state(connection, row, move_study(StudyState.QUEUED, StudyMove.START), reason=None)
+                submissions.change_state(
+                    connection, row, move_study(StudyState.QUEUED, StudyMove.START), reason=None
+                )
                 row = self._lock(connection)
             return submissions.close_study(connection, row, outcome, reason=reason)
 
     def _lock(self, connection: Connection) -> Any:
         row = events.lock_study(connection, self._claim.study_id)
         if row.attempt != self._claim.attempt:
-            raise Superseded(f"study {row.id}: attempt {self._claim.attempt} is over, attempt {row.attempt} has taken over")
+            raise Superseded(
+                f"study {row.id}: attempt {self._claim.attempt} is over, attempt {row.attempt} has taken over"
+            )
         if StudyState(row.state) in CLOSED_STUDY_STATES:
             raise Superseded(f"study {row.id} is {row.state} already")
         if row.lease_owner is None:
@@ -384,7 +496,10 @@ def _finite(value: Any) -> Any:
 
 
 def _outcome(report: Report) -> dict[str, Any] | None:
-    """Return how a report ends its trial, as columns, or None where the trial goes on; only a completed trial has a value."""
+    """Return how a report ends its trial, as columns, or None where the trial goes on.
+
+    Only a completed trial has a value.
+    """
     if report.ended is None:
         return None
     ended, value, reason = report.ended, _finite(report.value), report.reason

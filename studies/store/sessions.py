@@ -1,6 +1,9 @@
-"""Sessions of browsers: a token was shown once, and a cookie stands for it until it expires, is logged out or its token is revoked.
+"""Sessions of browsers: a token was shown once.
 
-They lie in the database, so that each of several services knows them, and of the cookie only the SHA-256 is kept.
+A cookie stands for it until it expires, is logged out or its token is revoked.
+
+They lie in the database, so that each of several services knows them, and of the cookie only the SHA-256 is
+kept.
 """
 
 __all__ = ["begin", "end", "owner"]
@@ -26,13 +29,21 @@ def begin(connection: Connection, token: str, *, lasts: timedelta) -> str:
 
 
 def owner(connection: Connection, secret: str) -> TokenView | None:
-    """Return the token whose session this is; None when it has expired, was ended, or its token was revoked."""
+    """Return the token whose session this is.
+
+    None when it has expired, was ended, or its token was revoked.
+    """
     s, t = tables.session.c, tables.token.c
     query = select(tables.token).join(tables.session, s.token == t.name)
-    found = connection.execute(query.where(s.digest == digest(secret), s.expires_at > clock.now(connection), t.revoked_at.is_(None))).one_or_none()
+    found = connection.execute(
+        query.where(s.digest == digest(secret), s.expires_at > clock.now(connection), t.revoked_at.is_(None))
+    ).one_or_none()
     return None if found is None else view(found)
 
 
 def end(connection: Connection, secret: str) -> bool:
     """Remove a session; return whether it was there."""
-    return connection.execute(delete(tables.session).where(tables.session.c.digest == digest(secret))).rowcount > 0
+    return (
+        connection.execute(delete(tables.session).where(tables.session.c.digest == digest(secret))).rowcount
+        > 0
+    )

@@ -1,8 +1,11 @@
-"""Shares: what each study may have of machines that several want, decided here so that every dispatcher and every run decides alike.
+"""Shares: what each study may have of machines that several want.
 
-Owners come first: each has the same claim, however many studies it submits, weighed by the highest priority among them; an owner's claim is divided
-among its studies by theirs. On an open service all studies have one owner, nobody. Shares are settled in two places: in the order in which
-studies are claimed, and in how many packs each run may have out while others could use the machines as well.
+It is decided here so that every dispatcher and every run decides alike.
+
+Owners come first: each has the same claim, however many studies it submits, weighed by the highest priority
+among them; an owner's claim is divided among its studies by theirs. On an open service all studies have one
+owner, nobody. Shares are settled in two places: in the order in which studies are claimed, and in how many
+packs each run may have out while others could use the machines as well.
 """
 
 __all__ = ["PRIORITIES", "Share", "allot", "check_priority", "is_to_yield", "share", "waiting"]
@@ -34,7 +37,9 @@ _CLAIMABLE = (StudyState.QUEUED.value, StudyState.RUNNING.value)
 _OPEN = tuple(state.value for state in StudyState if state not in CLOSED_STUDY_STATES)
 _NEVER = datetime.min.replace(tzinfo=UTC)
 # Without what was submitted, which is most of a row.
-_LIGHT = tuple(tables.study.c[name] for name in ("id", "owner", "priority", "turn_at", "queued_at", "created_at"))
+_LIGHT = tuple(
+    tables.study.c[name] for name in ("id", "owner", "priority", "turn_at", "queued_at", "created_at")
+)
 
 
 @dataclass(frozen=True)
@@ -62,16 +67,20 @@ def check_priority(spec: StudySpec, by: Actor) -> None:
     """
     if spec.resources.priority == "high" and by.role != "admin":
         raise Forbidden(
-            f"only an admin may submit studies of high priority, and token {by.name!r} is a {by.role}; leave `priority` out, or ask an admin"
+            f"only an admin may submit studies of high priority, and token {by.name!r} is a {by.role}; "
+            "leave `priority` out, or ask an admin"
         )
 
 
 def allot(studies: Sequence[Share], slots: int, *, turn: int = 0) -> dict[str, int]:
-    """Return how many of so many slots each study may have, by id; nobody has more than it wants while another wants more.
+    """Return how many of so many slots each study may have, by id.
 
-    One by one a slot goes to the owner who has least for its weight, and there to the study that has least for its own (D'Hondt's method of
-    dividing seats); but whoever has none comes first, and of these whoever has the larger weight. Of those who are alike, another is first in each
-    turn: where there are more studies than slots, those of one priority take turns, and lower ones wait.
+    Nobody has more than it wants while another wants more.
+
+    One by one a slot goes to the owner who has least for its weight, and there to the study that has least
+    for its own (D'Hondt's method of dividing seats); but whoever has none comes first, and of these whoever
+    has the larger weight. Of those who are alike, another is first in each turn: where there are more studies
+    than slots, those of one priority take turns, and lower ones wait.
     """
     weights = {study.study_id: _STEP**study.priority for study in studies}
     by_owner: dict[str | None, list[str]] = {}
@@ -84,7 +93,9 @@ def allot(studies: Sequence[Share], slots: int, *, turn: int = 0) -> dict[str, i
     own_rank = {
         study_id: place
         for owner, ids in by_owner.items()
-        for study_id, place in _ranks({study_id: weights[study_id] for study_id in ids}, turn=turn // peers[owners[owner]]).items()
+        for study_id, place in _ranks(
+            {study_id: weights[study_id] for study_id in ids}, turn=turn // peers[owners[owner]]
+        ).items()
     }
     seats: Counter[str] = Counter()
     held: Counter[str | None] = Counter()
@@ -105,19 +116,26 @@ def allot(studies: Sequence[Share], slots: int, *, turn: int = 0) -> dict[str, i
 
 
 def _ranks(weights: Mapping[_T, int], *, turn: int) -> dict[_T, int]:
-    """Return each one's place among those of the same weight, in this turn; the first has 0, and in the next turn another is the first."""
+    """Return each one's place among those of the same weight, in this turn.
+
+    The first has 0, and in the next turn another is the first.
+    """
     alike: dict[int, list[_T]] = {}
     for one, weight in weights.items():
         alike.setdefault(weight, []).append(one)
     return {one: (n - turn) % len(ones) for ones in alike.values() for n, one in enumerate(ones)}
 
 
-def share(connection: Connection, study_id: str, *, slots: int, turn_s: float, now: datetime | None = None) -> int:
-    """Return how many packs a study's run may have out at once, where so many would fit were nothing else running.
+def share(
+    connection: Connection, study_id: str, *, slots: int, turn_s: float, now: datetime | None = None
+) -> int:
+    """Return how many packs a study's run may have out at once.
 
-    It is 0 only where there are more studies than slots; then for a turn, or until those of higher priority want less. Only studies on the same
-    machines count, for one that needs GPUs only those that need them too; and a run that has not said yet what it wants, and where, is not among
-    them.
+    It is told how many would fit were nothing else running.
+
+    It is 0 only where there are more studies than slots; then for a turn, or until those of higher priority
+    want less. Only studies on the same machines count, for one that needs GPUs only those that need them too;
+    and a run that has not said yet what it wants, and where, is not among them.
 
     Args:
         connection: an open transaction.
@@ -128,46 +146,70 @@ def share(connection: Connection, study_id: str, *, slots: int, turn_s: float, n
     """
     s = tables.study.c
     gpus = s.spec["resources"]["gpus_per_pack"].as_float()
-    mine = connection.execute(select(s.owner, s.priority, s.machines, gpus.label("gpus")).where(s.id == study_id)).one()
+    mine = connection.execute(
+        select(s.owner, s.priority, s.machines, gpus.label("gpus")).where(s.id == study_id)
+    ).one()
     query = select(s.id, s.owner, s.priority, s.packs_wanted).where(
-        s.id != study_id, s.machines == mine.machines, s.packs_wanted > 0, s.state == StudyState.RUNNING.value, _is_held(connection)
+        s.id != study_id,
+        s.machines == mine.machines,
+        s.packs_wanted > 0,
+        s.state == StudyState.RUNNING.value,
+        _is_held(connection),
     )
     rows = connection.execute(query.where(gpus > 0) if mine.gpus else query)
     others = [Share(row.id, row.owner, row.priority, row.packs_wanted) for row in rows]
     if not others or slots < 1:
         return slots
     turn = int((now or clock.now(connection)).timestamp() // turn_s)
-    # What it said it wants is older than what it wants now; what it does not use goes to the others with its next word.
+    # What it said it wants is older than what it wants now; what it does not use goes to the others with its
+    # next word.
     return allot([*others, Share(study_id, mine.owner, mine.priority)], slots, turn=turn)[study_id]
 
 
 def waiting(connection: Connection) -> list[Any]:
     """Return the studies that no living run works on, as light rows, whose turn it is first.
 
-    The highest priority goes first; then whose owner has the fewest runs, and of those the owner who has waited longest since one of its studies
-    was taken up or given back; then what was queued first.
+    The highest priority goes first; then whose owner has the fewest runs, and of those the owner who has
+    waited longest since one of its studies was taken up or given back; then what was queued first.
     """
     s = tables.study.c
     found = connection.execute(select(*_LIGHT).where(s.state.in_(_CLAIMABLE), ~_is_held(connection))).all()
     if len(found) < 2:
         return list(found)
-    runs = Counter(connection.execute(select(s.owner).where(s.state.in_(_OPEN), _is_held(connection))).scalars())
-    served = {row.owner: row.at for row in connection.execute(select(s.owner, func.max(s.turn_at).label("at")).group_by(s.owner))}
+    runs = Counter(
+        connection.execute(select(s.owner).where(s.state.in_(_OPEN), _is_held(connection))).scalars()
+    )
+    served = {
+        row.owner: row.at
+        for row in connection.execute(select(s.owner, func.max(s.turn_at).label("at")).group_by(s.owner))
+    }
     return sorted(
         found,
-        key=lambda row: (-row.priority, runs[row.owner], served[row.owner] or _NEVER, row.queued_at or row.created_at, row.created_at, row.id),
+        key=lambda row: (
+            -row.priority,
+            runs[row.owner],
+            served[row.owner] or _NEVER,
+            row.queued_at or row.created_at,
+            row.created_at,
+            row.id,
+        ),
     )
 
 
 def is_to_yield(connection: Connection, study_id: str, *, turn_s: float) -> bool:
-    """Return whether a study's run is the one that should make room: finish what is being trained, and give the study back.
+    """Return whether a study's run is the one that should make room.
 
-    Somebody does so when a study has waited for a place that has a higher priority than one that is run, or whose owner has no run at all. Handing
-    over costs seconds: for the latter only a run makes room that has had its place for `turn_s`. While a study that was given back is not taken up
-    again, room was just made, and nobody has to make more.
+    Finish what is being trained, and give the study back.
+
+    Somebody does so when a study has waited for a place that has a higher priority than one that is run, or
+    whose owner has no run at all. Handing over costs seconds: for the latter only a run makes room that has
+    had its place for `turn_s`. While a study that was given back is not taken up again, room was just made,
+    and nobody has to make more.
     """
     s, now = tables.study.c, clock.now(connection)
-    held = connection.execute(select(*_LIGHT).where(s.state == StudyState.RUNNING.value, _is_held(connection))).all()
+    held = connection.execute(
+        select(*_LIGHT).where(s.state == StudyState.RUNNING.value, _is_held(connection))
+    ).all()
     runs = Counter(row.owner for row in held)
     if study_id not in {row.id for row in held}:
         return False
@@ -180,9 +222,20 @@ def is_to_yield(connection: Connection, study_id: str, *, turn_s: float) -> bool
             continue
         rivals = [run for run in held if run.priority < row.priority]
         if not rivals and not runs[row.owner]:
-            rivals = [run for run in held if run.priority == row.priority and (run.turn_at is None or now - run.turn_at > timedelta(seconds=turn_s))]
+            rivals = [
+                run
+                for run in held
+                if run.priority == row.priority
+                and (run.turn_at is None or now - run.turn_at > timedelta(seconds=turn_s))
+            ]
         if rivals:
-            return min(rivals, key=lambda run: (run.priority, -runs[run.owner], run.turn_at or run.created_at, run.id)).id == study_id
+            return (
+                min(
+                    rivals,
+                    key=lambda run: (run.priority, -runs[run.owner], run.turn_at or run.created_at, run.id),
+                ).id
+                == study_id
+            )
     return False
 
 

@@ -15,7 +15,17 @@ from studies.actors import Actor, check_may_change, check_role
 from studies.errors import IdempotencyConflict, IllegalMove, VersionConflict
 from studies.resolve import ResolvedArm, ResolvedStudy
 from studies.spec import StudySpec
-from studies.states import CLOSED_STUDY_STATES, OWNERS_MOVES, StudyMove, StudyState, TrialMove, TrialState, allowed_verbs, move_study, move_trial
+from studies.states import (
+    CLOSED_STUDY_STATES,
+    OWNERS_MOVES,
+    StudyMove,
+    StudyState,
+    TrialMove,
+    TrialState,
+    allowed_verbs,
+    move_study,
+    move_trial,
+)
 from studies.store import audit, clock, events, quotas, reads, shares, tables, validity
 from studies.store.trials import IN_ORDER, NO_CHECKPOINT, change_trials, is_waiting
 from studies.views import AuditVerb, EventKind
@@ -33,13 +43,23 @@ AUDITED: dict[StudyMove, AuditVerb] = {
 _ALPHABET = "23456789bcdfghjkmnpqrstvwxz"
 
 
-def submit(connection: Connection, spec: StudySpec, resolve: Callable[[], ResolvedStudy], *, by: Actor, idempotency_key: str | None) -> str:
-    """Store a study as queued and return its id; the same key with the same spec returns the study it made before.
+def submit(
+    connection: Connection,
+    spec: StudySpec,
+    resolve: Callable[[], ResolvedStudy],
+    *,
+    by: Actor,
+    idempotency_key: str | None,
+) -> str:
+    """Store a study as queued and return its id.
+
+    The same key with the same spec returns the study it made before.
 
     Args:
         connection: an open transaction that may write.
         spec: what to run.
-        resolve: returns what the spec means by the present catalogue; what it raises is raised. Not called for a study that was made before.
+        resolve: returns what the spec means by the present catalogue; what it raises is raised. Not called
+            for a study that was made before.
         by: who submits it.
         idempotency_key: names the request.
 
@@ -89,8 +109,14 @@ def submit(connection: Connection, spec: StudySpec, resolve: Callable[[], Resolv
         if before is None:
             raise
         return before
-    connection.execute(insert(tables.arm), [arm_row(study_id, n, arm, spec) for n, arm in enumerate(plan.arms)])
-    events.append(connection, study_id, [("study.submitted", {"name": spec.name, "arms": [arm.name for arm in plan.arms]})])
+    connection.execute(
+        insert(tables.arm), [arm_row(study_id, n, arm, spec) for n, arm in enumerate(plan.arms)]
+    )
+    events.append(
+        connection,
+        study_id,
+        [("study.submitted", {"name": spec.name, "arms": [arm.name for arm in plan.arms]})],
+    )
     audit.note(connection, by, "submit", study_id=study_id)
     return study_id
 
@@ -98,7 +124,13 @@ def submit(connection: Connection, spec: StudySpec, resolve: Callable[[], Resolv
 def arm_row(study_id: str, position: int, arm: ResolvedArm, spec: StudySpec) -> dict[str, Any]:
     """Return an arm as a row of its table."""
     trials = arm.trials * spec.budget.replicates
-    return {"study_id": study_id, "position": position, "name": arm.name, "optimizer": arm.card.name, "trials": trials}
+    return {
+        "study_id": study_id,
+        "position": position,
+        "name": arm.name,
+        "optimizer": arm.card.name,
+        "trials": trials,
+    }
 
 
 def _digest(text: str) -> str:
@@ -114,13 +146,19 @@ def _made_before(connection: Connection, key: str | None, digest: str) -> str | 
     if key is None:
         return None
     s = tables.study.c
-    before = connection.execute(select(s.id, s.idempotency_digest).where(s.idempotency_key == key)).one_or_none()
+    before = connection.execute(
+        select(s.id, s.idempotency_digest).where(s.idempotency_key == key)
+    ).one_or_none()
     if before is not None and before.idempotency_digest != digest:
-        raise IdempotencyConflict(f"this Idempotency-Key made study {before.id!r} from another body; use a new key for a new study")
+        raise IdempotencyConflict(
+            f"this Idempotency-Key made study {before.id!r} from another body; use a new key for a new study"
+        )
     return None if before is None else before.id
 
 
-def move(connection: Connection, study_id: str, verb: StudyMove, *, by: Actor, if_version: int | None) -> None:
+def move(
+    connection: Connection, study_id: str, verb: StudyMove, *, by: Actor, if_version: int | None
+) -> None:
     """Move a study; where no run works on it, a stop or cancel takes full effect at once.
 
     Raises:
@@ -134,10 +172,16 @@ def move(connection: Connection, study_id: str, verb: StudyMove, *, by: Actor, i
     state = StudyState(row.state)
     if verb not in OWNERS_MOVES:
         verbs = allowed_verbs(state)
-        raise IllegalMove(f"{verb.value!r} is no verb of a study's owner; the study is {state.value}", state=state.value, allowed=verbs)
+        raise IllegalMove(
+            f"{verb.value!r} is no verb of a study's owner; the study is {state.value}",
+            state=state.value,
+            allowed=verbs,
+        )
     after = move_study(state, verb)
     if verb is StudyMove.RESUME:
-        quotas.check_gpu_hours(connection, quotas.read(connection, row.owner), StudySpec.model_validate(row.spec))
+        quotas.check_gpu_hours(
+            connection, quotas.read(connection, row.owner), StudySpec.model_validate(row.spec)
+        )
     change_state(connection, row, after, reason=None)
     audit.note(connection, by, AUDITED[verb], study_id=study_id)
     has_run = row.lease_expires_at is not None and row.lease_expires_at > clock.now(connection)
@@ -150,14 +194,18 @@ def lock_version(connection: Connection, study_id: str, *, by: Actor, if_version
 
     Raises:
         StudyNotFound: there is none.
-        Unauthenticated, Forbidden, NotOwner: the actor may not change it; a token that was revoked meanwhile may change nothing.
+        Unauthenticated, Forbidden, NotOwner: the actor may not change it; a token that was revoked meanwhile
+            may change nothing.
         VersionConflict: it changed since `if_version`.
     """
     row = events.lock_study(connection, study_id)
     validity.check_valid(connection, by)
     check_may_change(by, study_id, row.owner)
     if if_version is not None and row.version != if_version:
-        raise VersionConflict(f"study {study_id!r} is at version {row.version}, not {if_version}; read it again before you change it")
+        raise VersionConflict(
+            f"study {study_id!r} is at version {row.version}, not {if_version}; "
+            "read it again before you change it"
+        )
     return row
 
 
@@ -179,7 +227,9 @@ def change_state(connection: Connection, row: Any, after: StudyState, *, reason:
 
 
 def close_study(connection: Connection, row: Any, outcome: StudyMove, *, reason: str | None) -> StudyState:
-    """End a study: what is still queued or running is cancelled, or pruned where it waits at a rung of a study that has spent its budget.
+    """End a study: what is still queued or running is cancelled.
+
+    What waits at a rung of a study that has spent its budget is pruned.
 
     The last progress is told, and the state is final; it is returned.
 
@@ -197,21 +247,36 @@ def close_study(connection: Connection, row: Any, outcome: StudyMove, *, reason:
     reason = None if reason is None else tables.storable(reason)
     t = tables.trial.c
     unfinished = (TrialState.QUEUED.value, TrialState.RUNNING.value)
-    why = {StudyState.STOPPING: "the study was stopped", StudyState.CANCELLING: "the study was cancelled"}.get(before, reason or "the study ended")
+    why = {
+        StudyState.STOPPING: "the study was stopped",
+        StudyState.CANCELLING: "the study was cancelled",
+    }.get(before, reason or "the study ended")
     is_early = before in {StudyState.STOPPING, StudyState.CANCELLING}
     columns = (t.id, t.arm, t.phase, t.number, t.state, t.epochs_done, t.to_epoch)
     changes: dict[str, dict[str, Any]] = {}
     ended: list[tuple[EventKind, Mapping[str, Any]]] = []
     now = clock.now(connection)
-    for trial in connection.execute(select(*columns).where(t.study_id == row.id, t.state.in_(unfinished)).order_by(t.arm, *IN_ORDER)).all():
+    for trial in connection.execute(
+        select(*columns).where(t.study_id == row.id, t.state.in_(unfinished)).order_by(t.arm, *IN_ORDER)
+    ).all():
         # What waits at a rung when the budget is spent was not good enough to go on.
-        move = TrialMove.PRUNE if is_waiting(trial) and outcome is StudyMove.FINISH and not is_early else TrialMove.CANCEL
+        move = (
+            TrialMove.PRUNE
+            if is_waiting(trial) and outcome is StudyMove.FINISH and not is_early
+            else TrialMove.CANCEL
+        )
         state = move_trial(TrialState(trial.state), move)
         said_of_it = why if move is TrialMove.CANCEL else None
         changes[trial.id] = {"state": state.value, "reason": said_of_it, "ended_at": now, **NO_CHECKPOINT}
         ended.append(("trial.finished", events.trial_finished(trial, state, value=None, reason=said_of_it)))
     change_trials(connection, changes)
     events.append(connection, row.id, [*ended, ("progress", reads.progress(connection, row.id))])
-    said = reason or ("stopped before its budget was spent" if before is StudyState.STOPPING else None if not is_early else "cancelled by its owner")
+    said = reason or (
+        "stopped before its budget was spent"
+        if before is StudyState.STOPPING
+        else None
+        if not is_early
+        else "cancelled by its owner"
+    )
     change_state(connection, row, after, reason=said)
     return after

@@ -16,9 +16,18 @@ def suites(connection: Connection) -> tuple[SuiteSummary, ...]:
     for row in connection.execute(select(s.suite, s.workload).where(s.suite.is_not(None)).distinct()):
         workloads.setdefault(row.suite, set()).add(row.workload)
     last_at = func.max(s.created_at)
-    counted = select(s.suite, func.count().label("studies"), last_at.label("last_at")).where(s.suite.is_not(None)).group_by(s.suite)
+    counted = (
+        select(s.suite, func.count().label("studies"), last_at.label("last_at"))
+        .where(s.suite.is_not(None))
+        .group_by(s.suite)
+    )
     return tuple(
-        SuiteSummary(name=row.suite, studies=row.studies, workloads=tuple(sorted(workloads[row.suite])), last_at=row.last_at)
+        SuiteSummary(
+            name=row.suite,
+            studies=row.studies,
+            workloads=tuple(sorted(workloads[row.suite])),
+            last_at=row.last_at,
+        )
         for row in connection.execute(counted.order_by(last_at.desc(), s.suite))
     )
 
@@ -30,7 +39,9 @@ def every_study_of(connection: Connection, suite: str) -> tuple[str, ...]:
         SuiteNotFound: no study has this label.
     """
     s = tables.study.c
-    found = tuple(connection.execute(select(s.id).where(s.suite == suite).order_by(s.created_at, s.id)).scalars())
+    found = tuple(
+        connection.execute(select(s.id).where(s.suite == suite).order_by(s.created_at, s.id)).scalars()
+    )
     if not found:
         raise SuiteNotFound(suite)
     return found

@@ -1,4 +1,7 @@
-"""The tables: the record from which everything else can be rebuilt. Alembic's migrations make them; a test holds both in step."""
+"""The tables: the record from which everything else can be rebuilt.
+
+Alembic's migrations make them; a test holds both in step.
+"""
 
 __all__ = [
     "UTC_TIME",
@@ -21,7 +24,22 @@ __all__ = [
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, Column, DateTime, Dialect, Float, ForeignKey, Index, Integer, MetaData, String, Table, Text, TypeDecorator
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Column,
+    DateTime,
+    Dialect,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    TypeDecorator,
+)
 
 
 class _UtcTime(TypeDecorator[datetime]):
@@ -30,7 +48,8 @@ class _UtcTime(TypeDecorator[datetime]):
     impl = DateTime(timezone=True)
     cache_ok = True
 
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002 # SQLAlchemy's signature
+    # SQLAlchemy's signature.
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
         """Return the instant in UTC.
 
         Raises:
@@ -40,7 +59,8 @@ class _UtcTime(TypeDecorator[datetime]):
             raise ValueError(f"expected an aware datetime, got {value!r}")
         return None if value is None else value.astimezone(UTC)
 
-    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002 # SQLAlchemy's signature
+    # SQLAlchemy's signature.
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
         """Return the stored instant with its zone."""
         return value if value is None or value.tzinfo is not None else value.replace(tzinfo=UTC)
 
@@ -48,14 +68,15 @@ class _UtcTime(TypeDecorator[datetime]):
 class _Text(TypeDecorator[str]):
     """Short text that either database can hold, and be asked for.
 
-    PostgreSQL takes no NUL, and neither takes half a surrogate pair; each becomes a question mark, which stands in no identifier of ours. So what
-    is none is looked for and not found.
+    PostgreSQL takes no NUL, and neither takes half a surrogate pair; each becomes a question mark, which
+    stands in no identifier of ours. So what is none is looked for and not found.
     """
 
     impl = String
     cache_ok = True
 
-    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002 # SQLAlchemy's signature
+    # SQLAlchemy's signature.
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002
         """Return the text as it can be stored."""
         return None if value is None else storable(value)
 
@@ -78,7 +99,9 @@ metadata = MetaData(
 
 
 def _study_key(*, primary: bool) -> Column[Any]:
-    return Column("study_id", _Text(16), ForeignKey("study.id", ondelete="CASCADE"), primary_key=primary, nullable=False)
+    return Column(
+        "study_id", _Text(16), ForeignKey("study.id", ondelete="CASCADE"), primary_key=primary, nullable=False
+    )
 
 
 study = Table(
@@ -89,7 +112,12 @@ study = Table(
     Column("workload", _Text(64), nullable=False, index=True),
     Column("suite", _Text(64), index=True),
     Column("spec", JSON, nullable=False, doc="StudySpec, shorthands spelled out"),
-    Column("resolved", JSON, nullable=False, doc="ResolvedStudy: the cards and spaces as they stood when each arm was submitted"),
+    Column(
+        "resolved",
+        JSON,
+        nullable=False,
+        doc="ResolvedStudy: the cards and spaces as they stood when each arm was submitted",
+    ),
     # An absent environment is SQL's NULL, not JSON's.
     Column("environment", JSON(none_as_null=True), doc="what trained it: versions and processors by name"),
     Column("state", _Text(16), nullable=False, index=True),
@@ -104,9 +132,18 @@ study = Table(
     Column("turn_at", UTC_TIME, doc="when a run took it up, or gave it back"),
     # The default is for rows of older versions.
     Column("priority", Integer, nullable=False, server_default="1", doc="0 low, 1 normal, 2 high"),
-    Column("machines", _Text(128), doc="the Ray that its present run, or the last, trains on; empty: not said yet"),
+    Column(
+        "machines",
+        _Text(128),
+        doc="the Ray that its present run, or the last, trains on; empty: not said yet",
+    ),
     Column("packs_wanted", Integer, doc="packs that its run could have trained at once; empty: not said yet"),
-    Column("attempt", Integer, nullable=False, doc="counts claims and extensions; a run of an older attempt is refused"),
+    Column(
+        "attempt",
+        Integer,
+        nullable=False,
+        doc="counts claims and extensions; a run of an older attempt is refused",
+    ),
     Column("created_at", UTC_TIME, nullable=False, index=True),
     Column("queued_at", UTC_TIME, doc="when it was last extended, and so queued again; empty: never"),
     Column("started_at", UTC_TIME),
@@ -145,10 +182,26 @@ trial = Table(
     Column("best_epoch", Integer),
     Column("test_value", Float),
     Column("epochs_done", Integer, nullable=False),
-    Column("to_epoch", Integer, nullable=False, server_default="0", doc="epoch to be trained to next: a rung, or the last; reached, the trial waits"),
-    Column("bracket", Integer, nullable=False, server_default="0", doc="Hyperband's bracket; 0 with every other pruner"),
+    Column(
+        "to_epoch",
+        Integer,
+        nullable=False,
+        server_default="0",
+        doc="epoch to be trained to next: a rung, or the last; reached, the trial waits",
+    ),
+    Column(
+        "bracket",
+        Integer,
+        nullable=False,
+        server_default="0",
+        doc="Hyperband's bracket; 0 with every other pruner",
+    ),
     Column("checkpoint", Text, doc="URL of its state after checkpoint_epoch epochs"),
-    Column("checkpoint_epoch", Integer, doc="epoch from which a trial that is lost goes on; empty: from its first"),
+    Column(
+        "checkpoint_epoch",
+        Integer,
+        doc="epoch from which a trial that is lost goes on; empty: from its first",
+    ),
     Column("pack_size", Integer, doc="trials trained together in its last pack"),
     Column("cost_s", Float, nullable=False),
     Column("reason", Text),
@@ -241,7 +294,12 @@ audit = Table(
     metadata,
     Column("id", Integer, primary_key=True),
     Column("at", UTC_TIME, nullable=False),
-    Column("actor", _Text(64), index=True, doc="name of the token; empty on an open service and at the database itself"),
+    Column(
+        "actor",
+        _Text(64),
+        index=True,
+        doc="name of the token; empty on an open service and at the database itself",
+    ),
     Column("verb", _Text(32), nullable=False),
     Column("study_id", _Text(16), index=True),
     Column("subject", _Text(64), doc="name of the token, or id of the webhook, that something was done to"),
@@ -279,7 +337,12 @@ delivery = Table(
     Column("status_code", Integer),
     Column("error", Text),
     Column("created_at", UTC_TIME, nullable=False),
-    Column("due_at", UTC_TIME, index=True, doc="when it is sent next; while an attempt is under way, its lease's end; empty: settled"),
+    Column(
+        "due_at",
+        UTC_TIME,
+        index=True,
+        doc="when it is sent next; while an attempt is under way, its lease's end; empty: settled",
+    ),
     Column("ended_at", UTC_TIME, index=True, doc="when it was taken or given up"),
     Index(None, "webhook_id", "created_at"),
 )

@@ -1,4 +1,7 @@
-"""The tally: how many studies and trials there are in each state, what waits and what lags; for whoever watches the house."""
+"""The tally: how many studies and trials there are in each state, what waits and what lags.
+
+For whoever watches the house.
+"""
 
 __all__ = ["Standing", "Tally"]
 
@@ -30,8 +33,10 @@ class Standing:
         packs: packs in flight, as of what their trials reported last.
         epochs: epochs that all trials have behind them.
         retries: tries of trials that were lost to a fault.
-        queued_for_s: seconds since the study that has waited longest in the queue came into it; None while the queue is empty.
-        silent_for_s: seconds since the newest event of that running study which has been silent longest; None while none runs.
+        queued_for_s: seconds since the study that has waited longest in the queue came into it; None while
+            the queue is empty.
+        silent_for_s: seconds since the newest event of that running study which has been silent longest; None
+            while none runs.
         dispatchers: when each dispatcher was last heard of.
     """
 
@@ -65,7 +70,9 @@ class _Trials:
 
 
 class Tally:
-    """Counts in three short queries, whose cost grows with the trials of open studies: those of a closed one are counted once.
+    """Counts in three short queries, whose cost grows with the trials of open studies.
+
+    Those of a closed one are counted once.
 
     Not to be used by two threads at once.
     """
@@ -84,7 +91,11 @@ class Tally:
         """
         with self._database.read() as connection:
             studies = _studies(connection)
-            unknown = [row.id for row in studies if row.id not in self._closed or self._closed[row.id][0] != row.version]
+            unknown = [
+                row.id
+                for row in studies
+                if row.id not in self._closed or self._closed[row.id][0] != row.version
+            ]
             counted = _trials_of(connection, unknown)
             dispatchers, now = offers.dispatchers(connection), clock.now(connection)
         total = _Trials()
@@ -101,24 +112,34 @@ class Tally:
             packs=total.packs,
             epochs=total.epochs,
             retries=total.retries,
-            queued_for_s=_longest((row.newest for row in studies if row.state == StudyState.QUEUED.value), now),
-            silent_for_s=_longest((row.newest for row in studies if row.state == StudyState.RUNNING.value), now),
+            queued_for_s=_longest(
+                (row.newest for row in studies if row.state == StudyState.QUEUED.value), now
+            ),
+            silent_for_s=_longest(
+                (row.newest for row in studies if row.state == StudyState.RUNNING.value), now
+            ),
             dispatchers=dispatchers,
         )
 
 
 def _studies(connection: Connection) -> list[Any]:
-    """Return id, state and version of every study and, of those queued or running, when the newest event was."""
+    """Return id, state and version of every study.
+
+    Of those queued or running, also when the newest event was.
+    """
     s, e = tables.study.c, tables.event.c
     is_open = s.state.in_((StudyState.QUEUED.value, StudyState.RUNNING.value))
     newest = and_(e.study_id == s.id, e.number == s.last_event, is_open)
-    query = select(s.id, s.state, s.version, e.at.label("newest")).select_from(tables.study.outerjoin(tables.event, newest))
+    query = select(s.id, s.state, s.version, e.at.label("newest")).select_from(
+        tables.study.outerjoin(tables.event, newest)
+    )
     return list(connection.execute(query))
 
 
 def _trials_of(connection: Connection, study_ids: list[str]) -> dict[str, _Trials]:
     t = tables.trial.c
-    # A worker has one pack in hand. Until it has reported for the first time its trials are known by having started together.
+    # A worker has one pack in hand. Until it has reported for the first time its trials are known by having
+    # started together.
     hand = func.coalesce(t.worker, t.arm + "@" + cast(t.started_at, String))
     in_hand = func.count(distinct(case((t.state == TrialState.RUNNING.value, hand))))
     waiting = func.sum(case((IS_WAITING, 1), else_=0))
@@ -136,11 +157,16 @@ def _trials_of(connection: Connection, study_ids: list[str]) -> dict[str, _Trial
         part = study_ids[start : start + _STUDIES_AT_ONCE]
         for row in connection.execute(counted.where(t.study_id.in_(part)).group_by(t.study_id, t.state)):
             trials = {row.state: row.trials}
-            found[row.study_id].add(_Trials(Counter(trials), int(row.waiting), row.packs, int(row.epochs), int(row.retries)))
+            found[row.study_id].add(
+                _Trials(Counter(trials), int(row.waiting), row.packs, int(row.epochs), int(row.retries))
+            )
     return found
 
 
 def _longest(since: Iterable[datetime | None], now: datetime) -> float | None:
-    """Return seconds since the earliest of these moments; none where there is none, and never less than nothing, for clocks are set."""
+    """Return seconds since the earliest of these moments.
+
+    None where there is none, and never less than nothing, for clocks are set.
+    """
     known = [at for at in since if at is not None]
     return max(0.0, (now - min(known)).total_seconds()) if known else None

@@ -3,7 +3,19 @@
 A slow password hash would add nothing: the secret cannot be guessed, so its digest cannot be searched.
 """
 
-__all__ = ["authenticate", "create", "digest", "every", "is_use_due", "named", "note_use", "revoke", "set_quotas", "view", "with_use"]
+__all__ = [
+    "authenticate",
+    "create",
+    "digest",
+    "every",
+    "is_use_due",
+    "named",
+    "note_use",
+    "revoke",
+    "set_quotas",
+    "view",
+    "with_use",
+]
 
 import hashlib
 import re
@@ -32,28 +44,56 @@ def digest(secret: str) -> str:
 def view(row: Any) -> TokenView:
     """Return a token's row as a view, without what it has used."""
     bounds = Quotas(**{name: getattr(row, name) for name in Quotas.model_fields})
-    return TokenView(name=row.name, role=row.role, created_at=row.created_at, revoked_at=row.revoked_at, last_used_at=row.last_used_at, quotas=bounds)
+    return TokenView(
+        name=row.name,
+        role=row.role,
+        created_at=row.created_at,
+        revoked_at=row.revoked_at,
+        last_used_at=row.last_used_at,
+        quotas=bounds,
+    )
 
 
-def create(connection: Connection, name: str, *, role: Role, bounds: Quotas, by: Actor, secret: str | None = None) -> str:
+def create(
+    connection: Connection, name: str, *, role: Role, bounds: Quotas, by: Actor, secret: str | None = None
+) -> str:
     """Store a new token and return its secret, which cannot be read again; by default that is a new one.
 
     Raises:
         Forbidden: the actor is no admin.
-        SpecInvalid: the name is empty, longer than 64 characters or not printable; or the secret is too short to be one.
+        SpecInvalid: the name is empty, longer than 64 characters or not printable; or the secret is too short
+            to be one.
         Conflict: the name is taken.
     """
     if secret is not None and not _SECRET.fullmatch(secret):
         raise SpecInvalid(
-            [SpecProblem("/secret", "expected a secret of 32 to 256 printable ASCII characters without spaces; make it of random ones")]
+            [
+                SpecProblem(
+                    "/secret",
+                    "expected a secret of 32 to 256 printable ASCII characters "
+                    "without spaces; make it of random ones",
+                )
+            ]
         )
     if not _NAME.fullmatch(name):
-        raise SpecInvalid([SpecProblem("/name", f"expected 1 to 64 printable characters as a token's name, got {shown(name)}")])
+        raise SpecInvalid(
+            [
+                SpecProblem(
+                    "/name", f"expected 1 to 64 printable characters as a token's name, got {shown(name)}"
+                )
+            ]
+        )
     check_role(by, "admin")
     secret = secret or f"tangent_{secrets.token_urlsafe(32)}"
     try:
         with connection.begin_nested():
-            made = {"name": name, "digest": digest(secret), "role": role, "created_at": datetime.now(UTC), **bounds.model_dump()}
+            made = {
+                "name": name,
+                "digest": digest(secret),
+                "role": role,
+                "created_at": datetime.now(UTC),
+                **bounds.model_dump(),
+            }
             connection.execute(insert(tables.token).values(made))
     except IntegrityError:
         raise Conflict(f"there is a token {name!r} already; choose another name") from None
@@ -75,7 +115,9 @@ def set_quotas(connection: Connection, name: str, bounds: Quotas, *, by: Actor) 
 
 
 def revoke(connection: Connection, name: str, *, by: Actor) -> None:
-    """Make a token worthless, and the sessions that it has begun, and disable its webhooks; it stays listed. One that is worthless already stays so.
+    """Make a token worthless, and the sessions that it has begun, and disable its webhooks; it stays listed.
+
+    One that is worthless already stays so.
 
     Raises:
         Forbidden: the actor is no admin.
@@ -84,7 +126,11 @@ def revoke(connection: Connection, name: str, *, by: Actor) -> None:
     check_role(by, "admin")
     named(connection, name)
     t = tables.token.c
-    ended = update(tables.token).where(t.name == name, t.revoked_at.is_(None)).values(revoked_at=datetime.now(UTC))
+    ended = (
+        update(tables.token)
+        .where(t.name == name, t.revoked_at.is_(None))
+        .values(revoked_at=datetime.now(UTC))
+    )
     if connection.execute(ended).rowcount:
         connection.execute(delete(tables.session).where(tables.session.c.token == name))
         webhooks.disable_all_of(connection, name, "the token that made it was revoked")
@@ -105,19 +151,26 @@ def named(connection: Connection, name: str) -> TokenView:
 
 def every(connection: Connection) -> tuple[TokenView, ...]:
     """Return all tokens, oldest first, without what they have used."""
-    return tuple(view(row) for row in connection.execute(select(tables.token).order_by(tables.token.c.created_at)))
+    return tuple(
+        view(row) for row in connection.execute(select(tables.token).order_by(tables.token.c.created_at))
+    )
 
 
 def with_use(connection: Connection, token: TokenView) -> TokenView:
     """Return a token with what it has used of its quotas."""
-    used = {"open_studies": quotas.open_studies(connection, token.name), "gpu_hours": quotas.gpu_hours(connection, token.name)}
+    used = {
+        "open_studies": quotas.open_studies(connection, token.name),
+        "gpu_hours": quotas.gpu_hours(connection, token.name),
+    }
     return token.model_copy(update=used)
 
 
 def authenticate(connection: Connection, secret: str) -> TokenView | None:
     """Return the valid token of this secret, or None."""
     t = tables.token.c
-    row = connection.execute(select(tables.token).where(t.digest == digest(secret), t.revoked_at.is_(None))).one_or_none()
+    row = connection.execute(
+        select(tables.token).where(t.digest == digest(secret), t.revoked_at.is_(None))
+    ).one_or_none()
     return None if row is None else view(row)
 
 
@@ -128,4 +181,6 @@ def is_use_due(token: TokenView) -> bool:
 
 def note_use(connection: Connection, name: str) -> None:
     """Note that a token was used just now."""
-    connection.execute(update(tables.token).where(tables.token.c.name == name).values(last_used_at=datetime.now(UTC)))
+    connection.execute(
+        update(tables.token).where(tables.token.c.name == name).values(last_used_at=datetime.now(UTC))
+    )

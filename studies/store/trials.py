@@ -1,4 +1,7 @@
-"""Many trials' rows at once: a pack reports, and a rung is settled, in a handful of statements, however many trials there are."""
+"""Many trials' rows at once.
+
+A pack reports, and a rung is settled, in a handful of statements, however many trials there are.
+"""
 
 __all__ = ["IN_ORDER", "IS_WAITING", "NO_CHECKPOINT", "change_trials", "is_waiting", "trial_rows"]
 
@@ -16,7 +19,9 @@ NO_CHECKPOINT: Mapping[str, None] = MappingProxyType({"checkpoint": None, "check
 """The columns of a trial whose state lies nowhere: it has none yet, or needs none any more."""
 
 _T = tables.trial.c
-IS_WAITING: ColumnElement[bool] = and_(_T.state == TrialState.QUEUED.value, _T.epochs_done > 0, _T.epochs_done == _T.to_epoch)
+IS_WAITING: ColumnElement[bool] = and_(
+    _T.state == TrialState.QUEUED.value, _T.epochs_done > 0, _T.epochs_done == _T.to_epoch
+)
 """`is_waiting`, as a condition of a query."""
 
 IN_ORDER = (_T.phase.desc(), _T.number)
@@ -26,8 +31,13 @@ IN_ORDER = (_T.phase.desc(), _T.number)
 _IDS_AT_ONCE = 1000
 
 
-def trial_rows(connection: Connection, study_id: str, ids: Iterable[str], *columns: Column[Any]) -> dict[str, Any]:
-    """Return the rows of those of these trials that the study has, by id; all columns unless some are named, `id` among them."""
+def trial_rows(
+    connection: Connection, study_id: str, ids: Iterable[str], *columns: Column[Any]
+) -> dict[str, Any]:
+    """Return the rows of those of these trials that the study has, by id.
+
+    All columns unless some are named, `id` among them.
+    """
     t = tables.trial.c
     # Not by the study as well: SQLite would take the index on it and go through all of the study's trials.
     query = select(*((*columns, t.study_id) if columns else t))
@@ -43,10 +53,15 @@ def is_waiting(row: Any) -> bool:
 
 
 def change_trials(connection: Connection, changes: Mapping[str, Mapping[str, Any]]) -> None:
-    """Set columns of trials, `{trial id: {column: value}}`: one statement for all that set the same columns."""
+    """Set columns of trials, `{trial id: {column: value}}`.
+
+    One statement for all that set the same columns.
+    """
     alike: defaultdict[tuple[str, ...], list[dict[str, Any]]] = defaultdict(list)
     for trial_id, values in changes.items():
-        alike[tuple(values)].append({"changed_id": trial_id, **{f"new_{name}": value for name, value in values.items()}})
+        alike[tuple(values)].append(
+            {"changed_id": trial_id, **{f"new_{name}": value for name, value in values.items()}}
+        )
     for names, rows in alike.items():
         if names:
             change = update(tables.trial).where(tables.trial.c.id == bindparam("changed_id"))

@@ -12,11 +12,16 @@ from studies.store import tables
 def check_valid(connection: Connection, by: Actor) -> None:
     """Return when an actor's token still stands.
 
-    A request can last for as long as its sender takes to send it: its token was valid when it began, and may have been revoked since.
+    A request can last for as long as its sender takes to send it: its token was valid when it began, and may
+    have been revoked since.
 
     Raises:
         Unauthenticated: the token was revoked.
     """
     t = tables.token.c
-    if by.name is not None and connection.execute(select(t.name).where(t.name == by.name, t.revoked_at.is_not(None))).first() is not None:
+    if (
+        by.name is not None
+        and connection.execute(select(t.name).where(t.name == by.name, t.revoked_at.is_not(None))).first()
+        is not None
+    ):
         raise Unauthenticated(f"the API token {by.name!r} was revoked while the request was on its way")

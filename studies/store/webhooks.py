@@ -1,7 +1,8 @@
 """Webhooks on record: whose they are, what they tell, and whether their receivers take it.
 
-Their secrets are stored as they are. A token's can be hashed, for it is only ever compared with; with a webhook's every signature is made anew. So
-whoever reads the database can forge deliveries, to receivers that take nothing else on trust: what is told can be asked of the API.
+Their secrets are stored as they are. A token's can be hashed, for it is only ever compared with; with a
+webhook's every signature is made anew. So whoever reads the database can forge deliveries, to receivers that
+take nothing else on trust: what is told can be asked of the API.
 """
 
 __all__ = ["create", "detail", "disable_all_of", "enable", "listed", "ping", "remove"]
@@ -48,7 +49,9 @@ def _is_own(by: Actor) -> ColumnElement[bool]:
 
 
 def _row(connection: Connection, webhook_id: str, by: Actor, *, is_locked: bool = False) -> Any:
-    """Return the row of a webhook that somebody may see and change; whoever may not is told that there is none.
+    """Return the row of a webhook that somebody may see and change.
+
+    Whoever may not is told that there is none.
 
     Args:
         connection: an open transaction.
@@ -78,10 +81,15 @@ def create(connection: Connection, spec: WebhookSpec, *, by: Actor) -> WebhookMa
     # Two that are made at once, by two services, would else both find room for one.
     quotas.lock(connection, by.name)
     validity.check_valid(connection, by)
-    there = connection.execute(select(func.count()).select_from(tables.webhook).where(_is_own(by))).scalar_one()
+    there = connection.execute(
+        select(func.count()).select_from(tables.webhook).where(_is_own(by))
+    ).scalar_one()
     if there >= MOST_OF_ONE_OWNER:
         whose = "nobody who has a token" if by.name is None else f"token {by.name!r}"
-        raise QuotaExceeded(f"{whose} may have {MOST_OF_ONE_OWNER} webhooks, and has {there}; remove one (`tangent webhook remove`)")
+        raise QuotaExceeded(
+            f"{whose} may have {MOST_OF_ONE_OWNER} webhooks, and has {there}; "
+            "remove one (`tangent webhook remove`)"
+        )
     row: dict[str, Any] = {
         "id": "".join(secrets.choice(_ALPHABET) for _ in range(8)),
         "owner": by.name,
@@ -94,8 +102,12 @@ def create(connection: Connection, spec: WebhookSpec, *, by: Actor) -> WebhookMa
     return WebhookMade(**_fields(_row(connection, row["id"], by)), secret=row["secret"])
 
 
-def listed(connection: Connection, *, by: Actor, only_own: bool, page_size: int, page_token: str | None) -> Page[WebhookView]:
-    """Return a page of the actor's webhooks, or for an admin of all unless only their own are asked for, newest first.
+def listed(
+    connection: Connection, *, by: Actor, only_own: bool, page_size: int, page_token: str | None
+) -> Page[WebhookView]:
+    """Return a page of the actor's webhooks, newest first.
+
+    For an admin it is of all, unless only their own are asked for.
 
     Raises:
         SpecInvalid: the page token is none of ours, or belongs to another query.
@@ -104,8 +116,12 @@ def listed(connection: Connection, *, by: Actor, only_own: bool, page_size: int,
     query = select(tables.webhook).order_by(w.created_at.desc(), w.id)
     if only_own or by.role != "admin":
         query = query.where(_is_own(by))
-    rows, token, total = page(connection, query, ["webhooks", by.name, by.role, only_own], page_size, page_token)
-    return Page[WebhookView](items=tuple(WebhookView(**_fields(row)) for row in rows), next_page_token=token, total=total)
+    rows, token, total = page(
+        connection, query, ["webhooks", by.name, by.role, only_own], page_size, page_token
+    )
+    return Page[WebhookView](
+        items=tuple(WebhookView(**_fields(row)) for row in rows), next_page_token=token, total=total
+    )
 
 
 def detail(connection: Connection, webhook_id: str, *, by: Actor) -> WebhookDetail:
@@ -116,8 +132,15 @@ def detail(connection: Connection, webhook_id: str, *, by: Actor) -> WebhookDeta
     """
     row = _row(connection, webhook_id, by)
     d = tables.delivery.c
-    newest = select(tables.delivery).where(d.webhook_id == webhook_id).order_by(d.created_at.desc(), d.id).limit(_DELIVERIES_SHOWN)
-    return WebhookDetail(**_fields(row), deliveries=tuple(_delivery(each) for each in connection.execute(newest)))
+    newest = (
+        select(tables.delivery)
+        .where(d.webhook_id == webhook_id)
+        .order_by(d.created_at.desc(), d.id)
+        .limit(_DELIVERIES_SHOWN)
+    )
+    return WebhookDetail(
+        **_fields(row), deliveries=tuple(_delivery(each) for each in connection.execute(newest))
+    )
 
 
 def ping(connection: Connection, webhook_id: str, *, by: Actor) -> DeliveryView:
@@ -131,7 +154,9 @@ def ping(connection: Connection, webhook_id: str, *, by: Actor) -> DeliveryView:
     if row.disabled_at is not None:
         raise Conflict(f"webhook {webhook_id!r} is disabled: {row.disabled_reason}; enable it first")
     d = tables.delivery.c
-    is_under_way = select(tables.delivery).where(d.webhook_id == webhook_id, d.event == PING, d.state == "pending")
+    is_under_way = select(tables.delivery).where(
+        d.webhook_id == webhook_id, d.event == PING, d.state == "pending"
+    )
     before = connection.execute(is_under_way.limit(1)).one_or_none()
     if before is not None:
         return _delivery(before)
@@ -152,7 +177,10 @@ def enable(connection: Connection, webhook_id: str, *, by: Actor) -> WebhookView
     t = tables.token.c
     is_orphaned = select(t.name).where(t.name == row.owner, t.revoked_at.is_not(None))
     if connection.execute(is_orphaned).one_or_none() is not None:
-        raise Conflict(f"webhook {webhook_id!r} belongs to token {row.owner!r}, which is revoked; remove it, and make one of your own")
+        raise Conflict(
+            f"webhook {webhook_id!r} belongs to token {row.owner!r}, which is revoked; "
+            "remove it, and make one of your own"
+        )
     if row.disabled_at is not None:
         values = {"disabled_at": None, "disabled_reason": None, "failing_since": None}
         connection.execute(update(tables.webhook).where(tables.webhook.c.id == webhook_id).values(values))
@@ -175,7 +203,12 @@ def disable_all_of(connection: Connection, owner: str, reason: str) -> None:
     """Send nothing more to the webhooks of a token."""
     # In one order, for whoever settles a delivery takes its webhook first too.
     w = tables.webhook.c
-    own = select(w.id).where(w.owner == owner, w.disabled_at.is_(None)).order_by(w.id).with_for_update(key_share=True)
+    own = (
+        select(w.id)
+        .where(w.owner == owner, w.disabled_at.is_(None))
+        .order_by(w.id)
+        .with_for_update(key_share=True)
+    )
     ids = [row.id for row in connection.execute(own)]
     if ids:
         outbox.disable(connection, ids, reason)

@@ -1,4 +1,7 @@
-"""What users of torch.optim rely on: flags, tensor lr, checkpoints across paths, hooks, GradScaler, torch.compile."""
+"""What users of torch.optim rely on.
+
+Flags, tensor lr, checkpoints across paths, hooks, GradScaler, torch.compile.
+"""
 
 import copy
 import io
@@ -19,7 +22,12 @@ from adamp import SGDP, AdamP
 __all__: list[str] = []
 
 Build = Callable[..., Optimizer]
-PATHS: dict[str, dict[str, Any]] = {"plain": {"fused": False}, "foreach": {"foreach": True}, "numba": {"fused": True}, "chosen": {}}
+PATHS: dict[str, dict[str, Any]] = {
+    "plain": {"fused": False},
+    "foreach": {"foreach": True},
+    "numba": {"fused": True},
+    "chosen": {},
+}
 SHAPES = [(4, 3, 2, 2), (5, 4), (6,), (), (0, 3)]
 both = pytest.mark.parametrize("build", [AdamP, SGDP])
 
@@ -57,7 +65,13 @@ def assert_close(left: list[Parameter], right: list[Parameter], error: float = 1
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize(
     "options",
-    [{}, {"weight_decay": 0.1}, {"weight_decay": 0.1, "nesterov": True, "maximize": True}, {"delta": 0.0, "weight_decay": 0.1}, {"delta": 100.0}],
+    [
+        {},
+        {"weight_decay": 0.1},
+        {"weight_decay": 0.1, "nesterov": True, "maximize": True},
+        {"delta": 0.0, "weight_decay": 0.1},
+        {"delta": 100.0},
+    ],
     ids=str,
 )
 def test_all_paths_agree(build: Build, path: str, options: dict[str, Any]) -> None:
@@ -76,12 +90,18 @@ def test_all_paths_agree_on_drawn_shapes_and_layouts(build: Build, data: st.Data
     dtype = data.draw(st.sampled_from([torch.float32, torch.float64]))
     order = data.draw(st.permutations(range(len(shape))))
     skip = data.draw(st.integers(1, 2))
-    options = {"lr": 0.01, "weight_decay": data.draw(st.sampled_from([0.0, 0.1])), "delta": data.draw(st.floats(0.0, 3.0))}
+    options = {
+        "lr": 0.01,
+        "weight_decay": data.draw(st.sampled_from([0.0, 0.1])),
+        "delta": data.draw(st.floats(0.0, 3.0)),
+    }
     finals: list[Tensor] = []
     for flags in PATHS.values():
         room = torch.zeros([skip * shape[dim] for dim in order], dtype=dtype)
         inverse = sorted(range(len(order)), key=lambda index: order[index])
-        weight = Parameter(room[tuple(slice(None, None, skip) for _ in shape)].permute(*inverse) if shape else room)
+        weight = Parameter(
+            room[tuple(slice(None, None, skip) for _ in shape)].permute(*inverse) if shape else room
+        )
         with torch.no_grad():
             weight.copy_(noise(shape, 1, dtype))
         optimizer = build([weight], **options, **flags)
@@ -123,7 +143,10 @@ def test_step_is_a_tensor_where_capturable_and_a_number_elsewhere(capturable: bo
         built.load_state_dict(state)
         steps = [state["step"] for state in built.state.values()]
         assert [float(step) for step in steps] == [2.0] * len(SHAPES)
-        assert all((isinstance(step, Tensor) and step.dtype == torch.float32) if is_tensor else type(step) is int for step in steps)
+        assert all(
+            (isinstance(step, Tensor) and step.dtype == torch.float32) if is_tensor else type(step) is int
+            for step in steps
+        )
 
 
 def test_an_empty_tensor_counts_its_steps() -> None:
@@ -137,7 +160,9 @@ def test_an_empty_tensor_counts_its_steps() -> None:
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_moments_kept_in_float32_are_loaded_in_float32(build: Build, dtype: torch.dtype) -> None:
     params = [Parameter(noise((4, 6), 0, dtype))]
-    optimizer = build(params, lr=1e-2, moments_dtype=torch.float32, **({"momentum": 0.9} if build is SGDP else {}))
+    optimizer = build(
+        params, lr=1e-2, moments_dtype=torch.float32, **({"momentum": 0.9} if build is SGDP else {})
+    )
     train(optimizer, params, range(3))
     name = "exp_avg" if build is AdamP else "momentum"
     saved = copy.deepcopy(optimizer.state_dict())
@@ -184,7 +209,10 @@ def test_a_tensor_lr_is_the_number_in_it(build: Build) -> None:
         lr = torch.tensor(0.05, dtype=torch.float64)
         if flags.get("foreach") and build is AdamP:
             flags = {**flags, "capturable": True}
-        optimizer, twin = build(ours, lr=lr, weight_decay=0.1, **flags), build(theirs, lr=0.05, weight_decay=0.1)
+        optimizer, twin = (
+            build(ours, lr=lr, weight_decay=0.1, **flags),
+            build(theirs, lr=0.05, weight_decay=0.1),
+        )
         train(optimizer, ours, range(2))
         train(twin, theirs, range(2))
         lr.fill_(0.01)
@@ -207,13 +235,17 @@ def test_a_tensor_lr_is_the_number_in_it(build: Build) -> None:
     ],
     ids=str,
 )
-def test_what_cannot_be_is_refused_with_a_reason(build: Build, options: dict[str, Any], error: type[Exception], words: str) -> None:
+def test_what_cannot_be_is_refused_with_a_reason(
+    build: Build, options: dict[str, Any], error: type[Exception], words: str
+) -> None:
     with pytest.raises(error, match=words):
         build(parameters(), **{"lr": 0.1, **options})
 
 
 def test_foreach_takes_a_tensor_lr_only_where_capturable() -> None:
-    with pytest.raises(ValueError, match=r"with foreach=True and capturable=False.*pass its \.item\(\) or capturable=True"):
+    with pytest.raises(
+        ValueError, match=r"with foreach=True and capturable=False.*pass its \.item\(\) or capturable=True"
+    ):
         AdamP(parameters(), lr=torch.tensor(0.1), foreach=True)
     AdamP(parameters(), lr=torch.tensor(0.1), foreach=True, capturable=True)
 
@@ -284,7 +316,9 @@ def test_a_float16_gradient_is_unscaled_in_the_precision_of_its_moments(build: B
     param.grad = torch.full((2, 2), 2.0**-7, dtype=torch.float16)
     scaler.step(optimizer)
     moment = optimizer.state[param]["exp_avg" if build is AdamP else "momentum"]
-    torch.testing.assert_close(moment, torch.full((2, 2), 2.0**-27 * (0.1 if build is AdamP else 1.0)), rtol=1e-5, atol=0.0)
+    torch.testing.assert_close(
+        moment, torch.full((2, 2), 2.0**-27 * (0.1 if build is AdamP else 1.0)), rtol=1e-5, atol=0.0
+    )
 
 
 @both
@@ -293,7 +327,9 @@ def test_moments_narrower_than_the_weight_do_not_round_the_weight(build: Build) 
     narrow, wide = build(ours, lr=1e-4, moments_dtype=torch.bfloat16), build(theirs, lr=1e-4)
     train(narrow, ours, range(3))
     train(wide, theirs, range(3))
-    assert all(value.dtype == torch.bfloat16 for name, value in narrow.state[ours[0]].items() if name != "step")
+    assert all(
+        value.dtype == torch.bfloat16 for name, value in narrow.state[ours[0]].items() if name != "step"
+    )
     assert_close(ours, theirs, 1e-5)
 
 
@@ -309,7 +345,9 @@ def test_moments_narrower_than_the_weight_do_not_round_the_weight(build: Build) 
     ids=str,
 )
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning", "ignore::FutureWarning")
-def test_a_compiled_step_is_one_graph_and_not_compiled_at_each_step(build: Build, options: dict[str, Any], backend: str) -> None:
+def test_a_compiled_step_is_one_graph_and_not_compiled_at_each_step(
+    build: Build, options: dict[str, Any], backend: str
+) -> None:
     from torch._dynamo.testing import CompileCounterWithBackend
 
     torch.compiler.reset()
@@ -323,11 +361,13 @@ def test_a_compiled_step_is_one_graph_and_not_compiled_at_each_step(build: Build
     compiled = torch.compile(optimizer.step, backend=counter, fullgraph=True)
     for step in range(1, 6):
         for index, param in enumerate(ours):
-            # In place: a gradient that is another tensor each time would be another guard of the compiler's to check.
+            # In place: a gradient that is another tensor each time would be another guard of the compiler's
+            # to check.
             assert param.grad is not None
             param.grad.copy_(gradient(param, step, index))
         compiled()
-    # A second graph where the first turned an int that counts steps into a tensor, or where a guard of the compiler's on a gradient lapsed.
+    # A second graph where the first turned an int that counts steps into a tensor, or where a guard of the
+    # compiler's on a gradient lapsed.
     assert counter.frame_count <= 2
     assert_close(ours, theirs)
 

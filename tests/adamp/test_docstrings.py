@@ -13,7 +13,9 @@ __all__: list[str] = []
 def test_the_example_runs(documented: object) -> None:
     tests = [
         test
-        for test in doctest.DocTestFinder(recurse=False).find(documented, globs={"AdamP": AdamP, "SGDP": SGDP, "decide": decide})
+        for test in doctest.DocTestFinder(recurse=False).find(
+            documented, globs={"AdamP": AdamP, "SGDP": SGDP, "decide": decide}
+        )
         if test.examples
     ]
     assert len(tests) == 1

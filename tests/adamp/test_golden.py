@@ -1,4 +1,7 @@
-"""Our numbers against the reference's: trajectories and a checkpoint made with PyPI `adamp` 0.3.0 (see tests/golden/README.md)."""
+"""Our numbers against the reference's.
+
+Trajectories and a checkpoint made with PyPI `adamp` 0.3.0 (see tests/golden/README.md).
+"""
 
 import json
 from pathlib import Path
@@ -19,11 +22,15 @@ ORACLES: dict[str, Any] = {"AdamP": adamp_weights, "SGDP": sgdp_weights}
 
 
 class Trajectory:
-    """One golden run: start [*shape], grads and weights [12, *shape], and the same steps taken by ours and by the oracle."""
+    """One golden run: start [*shape], grads and weights [12, *shape], and the same steps taken by ours and by
+    the oracle.
+    """
 
     def __init__(self, arrays: Any, case: dict[str, Any]) -> None:
         self.optimizer, self.kwargs, self.shape = case["optimizer"], case["kwargs"], tuple(case["shape"])
-        self.start, self.grads, self.weights = (np.array(arrays[f"{case['key']}_{part}"]) for part in ("w0", "grads", "w"))
+        self.start, self.grads, self.weights = (
+            np.array(arrays[f"{case['key']}_{part}"]) for part in ("w0", "grads", "w")
+        )
 
     def ours(self) -> Array:
         weight = torch.nn.Parameter(torch.tensor(self.start))
@@ -42,7 +49,10 @@ class Trajectory:
         """Return at which steps the reference projected."""
         before = [self.start, *self.weights[:-1]]
         delta = self.kwargs.get("delta", 0.1)
-        return [view_projected(g, w, delta=delta, eps=1e-8) is not None for g, w in zip(self.grads, before, strict=True)]
+        return [
+            view_projected(g, w, delta=delta, eps=1e-8) is not None
+            for g, w in zip(self.grads, before, strict=True)
+        ]
 
 
 def load(name: str) -> list[Trajectory]:
@@ -51,7 +61,13 @@ def load(name: str) -> list[Trajectory]:
 
 
 def label(run: Trajectory) -> str:
-    return "-".join([run.optimizer, "x".join(map(str, run.shape)), *(f"{name}={value}" for name, value in run.kwargs.items())])
+    return "-".join(
+        [
+            run.optimizer,
+            "x".join(map(str, run.shape)),
+            *(f"{name}={value}" for name, value in run.kwargs.items()),
+        ]
+    )
 
 
 AGREED = load("reference-0.3.0.npz")
@@ -69,7 +85,12 @@ def test_the_oracle_agrees_with_the_reference(run: Trajectory) -> None:
 
 
 def test_the_golden_runs_project_and_do_not() -> None:
-    fired = [flag for run in AGREED if len(run.shape) > 1 and run.kwargs.get("delta", 0.1) > 0 for flag in run.projected()]
+    fired = [
+        flag
+        for run in AGREED
+        if len(run.shape) > 1 and run.kwargs.get("delta", 0.1) > 0
+        for flag in run.projected()
+    ]
     assert 0.5 < np.mean(fired) < 0.9
 
 
@@ -85,7 +106,10 @@ def test_a_projected_buffer_is_all_that_parts_the_reference_from_the_paper(run: 
 
 @pytest.mark.parametrize("run", [run for run in HEAVY_BALL if len(run.shape) > 1], ids=label)
 def test_heavy_ball_leaves_the_reference_once_a_projected_buffer_is_used_again(run: Trajectory) -> None:
-    """Step 1 projects a gradient that has nothing along w; step 2 takes something from the buffer; step 3 is the first to miss it."""
+    """Step 1 projects a gradient that has nothing along w; step 2 takes something from the buffer.
+
+    Step 3 is the first to miss it.
+    """
     error = np.abs(run.ours() - run.weights).reshape(len(run.weights), -1).max(axis=1)
     assert run.projected()[:2] == [True, True]
     assert error[:2].max() < 1e-12
@@ -97,7 +121,9 @@ def test_heavy_ball_agrees_with_the_reference_where_nothing_is_projected(run: Tr
     np.testing.assert_allclose(run.ours(), run.weights, rtol=0, atol=1e-12)
 
 
-def continued(name: str, *, tensor_step: bool = False) -> tuple[Optimizer, list[torch.nn.Parameter], dict[str, Any]]:
+def continued(
+    name: str, *, tensor_step: bool = False
+) -> tuple[Optimizer, list[torch.nn.Parameter], dict[str, Any]]:
     """Return our optimizer with the reference's checkpoint loaded, its weights, and the checkpoint."""
     checkpoint = torch.load(GOLDEN / "reference-0.3.0-checkpoint.pt", weights_only=True)[name]
     weights = [torch.nn.Parameter(weight.clone()) for weight in checkpoint["weights"]]
@@ -129,12 +155,21 @@ def test_our_checkpoint_keeps_the_reference_form(tensor_step: bool) -> None:
     assert [type(moments["step"]) for moments in ours["state"].values()] == [int, int]
     for group, reference in zip(ours["param_groups"], theirs["param_groups"], strict=True):
         assert {name: group[name] for name in reference} == reference
-        assert set(group) - set(reference) == {"maximize", "foreach", "capturable", "differentiable", "fused", "moments_dtype"}
+        assert set(group) - set(reference) == {
+            "maximize",
+            "foreach",
+            "capturable",
+            "differentiable",
+            "fused",
+            "moments_dtype",
+        }
 
 
 def test_loading_a_checkpoint_leaves_it_as_it_was() -> None:
     _, _, checkpoint = continued("AdamP", tensor_step=True)
-    assert all(isinstance(moments["step"], torch.Tensor) for moments in checkpoint["optimizer"]["state"].values())
+    assert all(
+        isinstance(moments["step"], torch.Tensor) for moments in checkpoint["optimizer"]["state"].values()
+    )
 
 
 ADAMP_NAMES = ("lr", "betas", "eps", "weight_decay", "delta", "wd_ratio", "nesterov")
@@ -144,8 +179,18 @@ SGDP_NAMES = ("lr", "momentum", "dampening", "weight_decay", "nesterov", "eps", 
 @pytest.mark.parametrize(
     ("build", "names", "given", "defaults"),
     [
-        (adamp.AdamP, ADAMP_NAMES, (0.5, (0.8, 0.9), 1e-6, 0.25, 0.3, 0.4, True), (1e-3, (0.9, 0.999), 1e-8, 0, 0.1, 0.1, False)),
-        (adamp.SGDP, SGDP_NAMES, (0.5, 0.7, 0.2, 0.25, True, 1e-6, 0.3, 0.4), (0.5, 0, 0, 0, False, 1e-8, 0.1, 0.1)),
+        (
+            adamp.AdamP,
+            ADAMP_NAMES,
+            (0.5, (0.8, 0.9), 1e-6, 0.25, 0.3, 0.4, True),
+            (1e-3, (0.9, 0.999), 1e-8, 0, 0.1, 0.1, False),
+        ),
+        (
+            adamp.SGDP,
+            SGDP_NAMES,
+            (0.5, 0.7, 0.2, 0.25, True, 1e-6, 0.3, 0.4),
+            (0.5, 0, 0, 0, False, 1e-8, 0.1, 0.1),
+        ),
     ],
 )
 def test_arguments_their_order_and_their_defaults_are_the_reference_ones(

@@ -1,4 +1,7 @@
-"""Laws that every optimizer of `adamp` keeps: one table of optimizers, one of laws; a new optimizer is one row."""
+"""Laws that every optimizer of `adamp` keeps: one table of optimizers, one of laws.
+
+A new optimizer is one row.
+"""
 
 import copy
 import pickle
@@ -38,13 +41,20 @@ class Row:
 def adamp_row(name: str, **options: Any) -> Row:
     options = {"lr": 0.05, **options}
     decay = options.get("weight_decay", 0.0)
-    return Row(name=name, build=AdamP, options=options, twin=lambda params: torch.optim.AdamW(params, lr=0.05, weight_decay=decay))
+    return Row(
+        name=name,
+        build=AdamP,
+        options=options,
+        twin=lambda params: torch.optim.AdamW(params, lr=0.05, weight_decay=decay),
+    )
 
 
 def sgdp_row(name: str, **options: Any) -> Row:
     options = {"lr": 0.05, **options}
     plain = {key: options[key] for key in ("momentum", "nesterov") if key in options}
-    return Row(name=name, build=SGDP, options=options, twin=lambda params: torch.optim.SGD(params, lr=0.05, **plain))
+    return Row(
+        name=name, build=SGDP, options=options, twin=lambda params: torch.optim.SGD(params, lr=0.05, **plain)
+    )
 
 
 ROWS = [
@@ -65,10 +75,15 @@ def weights(*, dtype: torch.dtype = DOUBLE, seed: int = 0) -> list[Parameter]:
 
 
 def gradients(params: list[Parameter], step: int) -> list[Tensor]:
-    """Return gradients of which those of even steps lie at right angles to every row, so that both branches are taken."""
+    """Return gradients of which those of even steps lie at right angles to every row, so that both branches
+    are taken.
+    """
     noise = torch.Generator().manual_seed(1000 + step)
     grads = [torch.randn(p.shape, generator=noise, dtype=DOUBLE).to(p.dtype) for p in params]
-    return [right_angled(g, p.detach()) if p.dim() > 1 and step % 2 == 0 else g for g, p in zip(grads, params, strict=True)]
+    return [
+        right_angled(g, p.detach()) if p.dim() > 1 and step % 2 == 0 else g
+        for g, p in zip(grads, params, strict=True)
+    ]
 
 
 def right_angled(grad: Tensor, weight: Tensor) -> Tensor:
@@ -108,14 +123,19 @@ def test_reaches_the_optimum_of_a_parabola(row: Row, shape: tuple[int, ...]) -> 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
 def test_keeps_dtype_shape_device_and_memory_format(row: Row, dtype: torch.dtype) -> None:
     noise = torch.Generator().manual_seed(5)
-    weight = Parameter(torch.randn((4, 3, 2, 2), generator=noise).to(dtype).to(memory_format=torch.channels_last))
+    weight = Parameter(
+        torch.randn((4, 3, 2, 2), generator=noise).to(dtype).to(memory_format=torch.channels_last)
+    )
     weight.grad = torch.randn((4, 3, 2, 2), generator=noise).to(dtype)
     # 1e-8 is 0 in float16, and small second moments are too.
     optimizer = row.over([weight], eps=1e-4)
     place = weight.data_ptr()
     optimizer.step()
     assert weight.data_ptr() == place
-    for tensor in (weight, *(value for value in optimizer.state[weight].values() if isinstance(value, Tensor))):
+    for tensor in (
+        weight,
+        *(value for value in optimizer.state[weight].values() if isinstance(value, Tensor)),
+    ):
         assert (tensor.dtype, tensor.shape, tensor.device) == (dtype, (4, 3, 2, 2), torch.device("cpu"))
         assert tensor.is_contiguous(memory_format=torch.channels_last)
         assert bool(tensor.isfinite().all())
@@ -149,8 +169,12 @@ def test_a_projected_step_is_at_right_angles_to_the_weight(row: Row) -> None:
     for param, old in zip(params, before, strict=True):
         step, radius = (param.detach() - old).flatten(1), old.flatten(1)
         # Not exactly: the weight is divided by its norm plus eps.
-        torch.testing.assert_close((step * radius).sum(1), torch.zeros(len(old), dtype=DOUBLE), rtol=0, atol=1e-7)
-        torch.testing.assert_close((radius + step).square().sum(1), radius.square().sum(1) + step.square().sum(1), rtol=0, atol=1e-7)
+        torch.testing.assert_close(
+            (step * radius).sum(1), torch.zeros(len(old), dtype=DOUBLE), rtol=0, atol=1e-7
+        )
+        torch.testing.assert_close(
+            (radius + step).square().sum(1), radius.square().sum(1) + step.square().sum(1), rtol=0, atol=1e-7
+        )
 
 
 @every_row
@@ -179,7 +203,9 @@ def test_a_state_dict_round_trip_continues_bitwise(row: Row) -> None:
 
 
 @every_row
-@pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda pair: pickle.loads(pickle.dumps(pair))], ids=["deepcopy", "pickle"])
+@pytest.mark.parametrize(
+    "duplicate", [copy.deepcopy, lambda pair: pickle.loads(pickle.dumps(pair))], ids=["deepcopy", "pickle"]
+)
 def test_a_copy_continues_bitwise(row: Row, duplicate: Callable[[Any], Any]) -> None:
     params = weights()
     optimizer = row.over(params)
@@ -329,14 +355,19 @@ class DevicesSeen(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
-        self.devices |= {leaf.device.type for leaf in tree_leaves((args, kwargs, result)) if isinstance(leaf, Tensor)}
+        self.devices |= {
+            leaf.device.type for leaf in tree_leaves((args, kwargs, result)) if isinstance(leaf, Tensor)
+        }
         return result
 
 
 @every_row
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_a_step_makes_no_tensor_elsewhere(row: Row, dtype: torch.dtype) -> None:
-    """A scalar sent over as a tensor of the host would wait for the copy: every operand lies on the weight's device."""
+    """A scalar sent over as a tensor of the host would wait for the copy.
+
+    Every operand lies on the weight's device.
+    """
     weight = Parameter(torch.empty((3, 4), device="meta", dtype=dtype))
     weight.grad = torch.empty_like(weight)
     with DevicesSeen() as seen:

@@ -1,4 +1,6 @@
-"""The compiled CPU path: no bit depends on a guess or on threads, nothing is hidden, and it is left where it cannot be."""
+"""The compiled CPU path: no bit depends on a guess or on threads, nothing is hidden, and it is left where it
+cannot be.
+"""
 
 import multiprocessing
 import os
@@ -23,7 +25,13 @@ __all__: list[str] = []
 SHAPES = [(1, 2), (7, 9), (5, 3, 3, 3), (40, 4000), (2, 75_648), (6,)]
 # "late": only the last row keeps the channel view from holding, when the rows before it have been written.
 VIEWS = ("none", "late", "channel", "layer")
-OPTIONS: dict[str, Any] = {"eps": 1e-8, "weight_decay": 0.02, "delta": 0.1, "wd_ratio": 0.3, "maximize": False}
+OPTIONS: dict[str, Any] = {
+    "eps": 1e-8,
+    "weight_decay": 0.02,
+    "delta": 0.1,
+    "wd_ratio": 0.3,
+    "maximize": False,
+}
 
 
 @pytest.fixture
@@ -65,8 +73,18 @@ def sgdp_settings(*, nesterov: bool) -> SGDPSettings:
     return SGDPSettings(lr=0.05, momentum=0.9, dampening=0.1, nesterov=nesterov, **OPTIONS)
 
 
-def run(kind: str, view: str, guess: int | None, *, nesterov: bool, dtype: torch.dtype = torch.float32, steps: int = 2) -> list[Tensor]:
-    """Return weights and moments after steps on one view, each begun with the guess given, or with what was remembered."""
+def run(
+    kind: str,
+    view: str,
+    guess: int | None,
+    *,
+    nesterov: bool,
+    dtype: torch.dtype = torch.float32,
+    steps: int = 2,
+) -> list[Tensor]:
+    """Return weights and moments after steps on one view, each begun with the guess given, or with what was
+    remembered.
+    """
     weights = [noise(shape, seed, dtype) for seed, shape in enumerate(SHAPES)]
     weights[1][3] = 0.0  # P = 0
     weights[2][1] *= 1e-6  # c far from 0: held
@@ -78,7 +96,15 @@ def run(kind: str, view: str, guess: int | None, *, nesterov: bool, dtype: torch
             plan.memory[0][:] = guess
         grads = [gradient(weight, view, step + 10 * index) for index, weight in enumerate(weights)]
         if kind == "adamp":
-            _numba.adamp_step(weights, grads, states[0], states[1], [step] * len(weights), adamp_settings(nesterov=nesterov), plan=plan)
+            _numba.adamp_step(
+                weights,
+                grads,
+                states[0],
+                states[1],
+                [step] * len(weights),
+                adamp_settings(nesterov=nesterov),
+                plan=plan,
+            )
         else:
             _numba.sgdp_step(weights, grads, states[0], sgdp_settings(nesterov=nesterov), plan=plan)
     return [*weights, *(tensor for state in states for tensor in state)]
@@ -100,7 +126,10 @@ def test_the_gradients_of_these_tests_are_projected_as_their_names_say(view: str
         weight = noise(shape, seed)
         channel, layer = decide(weight, gradient(weight, view, 3), delta=0.1, eps=1e-8)
         # A single row is a channel and a layer at once.
-        assert (bool(channel), bool(layer)) == ((view == "channel" or (view == "layer" and shape[0] == 1)), view == "layer" and shape[0] > 1)
+        assert (bool(channel), bool(layer)) == (
+            (view == "channel" or (view == "layer" and shape[0] == 1)),
+            view == "layer" and shape[0] > 1,
+        )
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -129,7 +158,9 @@ def test_its_float32_errors_are_no_worse_than_those_of_plain_pytorch(kind: str) 
     weight = noise((3, 75_648), 0)
     grads = [gradient(weight, view, seed) for seed, view in enumerate((*VIEWS, *VIEWS))]
     build: Any = AdamP if kind == "adamp" else SGDP
-    options: dict[str, Any] = {"lr": 0.01, "weight_decay": 0.1} | ({} if kind == "adamp" else {"momentum": 0.9})
+    options: dict[str, Any] = {"lr": 0.01, "weight_decay": 0.1} | (
+        {} if kind == "adamp" else {"momentum": 0.9}
+    )
     finals: list[Tensor] = []
     for fused, dtype in ((True, torch.float32), (False, torch.float32), (False, torch.float64)):
         parameter = Parameter(weight.to(dtype).clone())
@@ -173,9 +204,13 @@ def test_optimizers_may_step_in_threads_side_by_side() -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("guess", VIEWS)
 @pytest.mark.parametrize("optimizer", [AdamP, SGDP])
-def test_nan_is_neither_projected_nor_hidden_and_leaves_other_tensors_alone(optimizer: Any, guess: str, dtype: torch.dtype) -> None:
+def test_nan_is_neither_projected_nor_hidden_and_leaves_other_tensors_alone(
+    optimizer: Any, guess: str, dtype: torch.dtype
+) -> None:
     def train(bad: float | None) -> list[Tensor]:
-        weights = [Parameter(noise(shape, seed, dtype)) for seed, shape in enumerate([(6, 50), (4, 3, 2), (9,)])]
+        weights = [
+            Parameter(noise(shape, seed, dtype)) for seed, shape in enumerate([(6, 50), (4, 3, 2), (9,)])
+        ]
         optimizer_, before = optimizer(weights, lr=0.1, weight_decay=0.1, fused=True), weights[0].detach()
         for step, view in enumerate((guess, "channel")):
             for index, weight in enumerate(weights):
@@ -185,7 +220,10 @@ def test_nan_is_neither_projected_nor_hidden_and_leaves_other_tensors_alone(opti
             before = weights[0].detach().clone()
             optimizer_.step()
         state = optimizer_.state[weights[0]]
-        return [weight.detach() for weight in weights] + [before, *(state[name] for name in ("exp_avg", "momentum") if name in state)]
+        return [weight.detach() for weight in weights] + [
+            before,
+            *(state[name] for name in ("exp_avg", "momentum") if name in state),
+        ]
 
     clean, dirty = train(None), train(float("nan"))
     assert bool(dirty[0][2, 7].isnan())
@@ -237,7 +275,10 @@ def test_a_weight_given_other_memory_is_stepped_there() -> None:
 
 @pytest.mark.parametrize("optimizer", [AdamP, SGDP])
 def test_what_changes_between_two_steps_is_seen_by_the_second(optimizer: Any) -> None:
-    """The second step of the same tensors asks less than the first; all of this must make it ask again, or step otherwise."""
+    """The second step of the same tensors asks less than the first.
+
+    All of this must make it ask again, or step otherwise.
+    """
 
     def train(*, fused: bool) -> list[Tensor]:
         weights = [Parameter(noise(shape, seed)) for seed, shape in enumerate([(4, 6), (6, 6), (5,), (3, 2)])]
@@ -271,8 +312,13 @@ def test_what_changes_between_two_steps_is_seen_by_the_second(optimizer: Any) ->
 
 @pytest.mark.parametrize("stale", ["moments", "gradient"])
 @pytest.mark.parametrize("optimizer", [AdamP, SGDP])
-def test_a_weight_that_grew_is_refused_and_nothing_beyond_the_end_of_the_old_is_touched(optimizer: Any, stale: str) -> None:
-    """Rows of the same length have the same strides: those of a tensor with fewer of them say nothing about where it ends."""
+def test_a_weight_that_grew_is_refused_and_nothing_beyond_the_end_of_the_old_is_touched(
+    optimizer: Any, stale: str
+) -> None:
+    """Rows of the same length have the same strides.
+
+    Those of a tensor with fewer of them say nothing about where it ends.
+    """
     room = noise((6, 8), 0)
     weight = Parameter(noise((4, 8), 1))
     stepping = optimizer([weight], lr=0.1, fused=True)
@@ -343,7 +389,13 @@ def test_a_forked_process_steps_with_threads_of_its_own() -> None:
 
 def python(code: str, **environment: str) -> str:
     """Return what a process of its own prints."""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env={**os.environ, **environment})
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, **environment},
+    )
     return done.stdout.strip()
 
 

@@ -1,4 +1,7 @@
-"""Where the projection applies: thresholds, extremes of the number range, NaN, 16-bit tensors; and what it leaves of the update."""
+"""Where the projection applies: thresholds, extremes of the number range, NaN, 16-bit tensors.
+
+And what it leaves of the update.
+"""
 
 import math
 
@@ -27,7 +30,10 @@ def decision(weight: Tensor, grad: Tensor, *, delta: float = 0.1, eps: float = E
 
 def rows_at(angle_cosines: list[float], length: int) -> tuple[Tensor, Tensor]:
     """Return weight and gradient [rows, length], float64, whose rows meet at the cosines given."""
-    weight, grad = torch.zeros(len(angle_cosines), length, dtype=torch.float64), torch.zeros(len(angle_cosines), length, dtype=torch.float64)
+    weight, grad = (
+        torch.zeros(len(angle_cosines), length, dtype=torch.float64),
+        torch.zeros(len(angle_cosines), length, dtype=torch.float64),
+    )
     weight[:, 0] = 3.0
     for row, cosine in enumerate(angle_cosines):
         grad[row, 0], grad[row, 1] = 2 * cosine, 2 * math.sqrt(1 - cosine**2)
@@ -51,7 +57,12 @@ def test_the_layer_is_tried_only_where_the_channels_fail() -> None:
 
 def test_a_larger_delta_projects_more_and_delta_0_nothing() -> None:
     weight, grad = rows_at([0.3, 0.4], 4)
-    assert [decision(weight, grad, delta=delta) for delta in (0.0, 0.1, 0.81, 100.0)] == [None, None, "channel", "channel"]
+    assert [decision(weight, grad, delta=delta) for delta in (0.0, 0.1, 0.81, 100.0)] == [
+        None,
+        None,
+        "channel",
+        "channel",
+    ]
     assert decision(*rows_at([0.0], 4), delta=0.0) is None
 
 
@@ -63,7 +74,11 @@ def test_decide_says_no_for_a_tensor_that_is_never_projected(shape: tuple[int, .
 
 def test_projected_is_either_view() -> None:
     no, yes = torch.tensor(False), torch.tensor(True)
-    assert [bool(Decision(*pair).projected) for pair in ((no, no), (yes, no), (no, yes))] == [False, True, True]
+    assert [bool(Decision(*pair).projected) for pair in ((no, no), (yes, no), (no, yes))] == [
+        False,
+        True,
+        True,
+    ]
 
 
 @pytest.mark.parametrize("optimizer", [AdamP, SGDP])
@@ -98,7 +113,10 @@ def test_decide_keeps_nothing_for_autograd_and_changes_nothing() -> None:
 
 @pytest.mark.parametrize("size", [0.0, 1e-42, 1e-30, 1e-12, 1e20, 1e37])
 def test_zero_tiny_and_huge_gradients_have_cosine_0_and_are_projected(size: float) -> None:
-    """Along the weight, cosine 1, but each norm is at least eps, and the norm of a huge one is infinite: as torch's cosine_similarity has it."""
+    """Along the weight, cosine 1, but each norm is at least eps, and the norm of a huge one is infinite.
+
+    As torch's cosine_similarity has it.
+    """
     weight = torch.ones(2, 8)
     grad = torch.full((2, 8), size)
     similarity = torch.nn.functional.cosine_similarity(grad, weight, dim=1, eps=EPS)
@@ -112,8 +130,13 @@ def test_gradients_in_between_keep_their_cosine(size: float) -> None:
 
 
 def test_each_norm_is_clamped_apart() -> None:
-    """Clamping the product of the norms instead, as older versions of torch did, would find cosine 0.01 here, not 1."""
-    weight, grad = torch.full((1, 1), 1e-5, dtype=torch.float64), torch.full((1, 1), 1e-5, dtype=torch.float64)
+    """Clamping the product of the norms instead, as older versions of torch did, would find cosine 0.01 here,
+    not 1.
+    """
+    weight, grad = (
+        torch.full((1, 1), 1e-5, dtype=torch.float64),
+        torch.full((1, 1), 1e-5, dtype=torch.float64),
+    )
     assert decision(weight, grad, delta=0.5, eps=1e-8) is None
     assert decision(weight, grad, delta=0.5, eps=1e-4) == "channel"
 
@@ -122,7 +145,9 @@ def test_norms_about_eps_are_clamped_as_the_oracle_clamps_them() -> None:
     noise = np.random.default_rng(0)
     seen: list[str | None] = []
     for _ in range(600):
-        weight, grad = (noise.standard_normal((3, 4)) * 10 ** noise.uniform(-5, -2, size=(3, 1)) for _ in range(2))
+        weight, grad = (
+            noise.standard_normal((3, 4)) * 10 ** noise.uniform(-5, -2, size=(3, 1)) for _ in range(2)
+        )
         named = decision(torch.from_numpy(weight), torch.from_numpy(grad), delta=0.4, eps=1e-3)
         assert named == view_projected(grad, weight, delta=0.4, eps=1e-3)
         seen.append(named)
@@ -165,11 +190,15 @@ def test_a_nan_in_the_update_is_not_hidden_when_the_tensor_is_projected() -> Non
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("shape", [(16, 64), (8, 4, 3, 3), (64, 576)])
-def test_16_bit_tensors_are_told_apart_a_thousandth_about_the_threshold(dtype: torch.dtype, shape: tuple[int, ...]) -> None:
+def test_16_bit_tensors_are_told_apart_a_thousandth_about_the_threshold(
+    dtype: torch.dtype, shape: tuple[int, ...]
+) -> None:
     noise = torch.Generator().manual_seed(1)
     for _ in range(20):
         weight, grad = (torch.randn(shape, generator=noise).to(dtype) for _ in range(2))
-        largest = cosines(grad.double().numpy(), weight.double().numpy(), "channel", EPS).max() * math.sqrt(weight[0].numel())
+        largest = cosines(grad.double().numpy(), weight.double().numpy(), "channel", EPS).max() * math.sqrt(
+            weight[0].numel()
+        )
         assert decision(weight, grad, delta=1.001 * largest) == "channel"
         assert decision(weight, grad, delta=0.999 * largest) != "channel"
 
@@ -187,7 +216,9 @@ def test_a_16_bit_update_is_projected_in_float32(dtype: torch.dtype) -> None:
     noise = torch.Generator().manual_seed(2)
     weight = torch.randn((4, 64), generator=noise).to(dtype)
     grad, update = torch.zeros_like(weight), torch.randn((4, 64), generator=noise).to(dtype)
-    exact = torch.from_numpy(tangent(update.double().numpy(), weight.double().numpy(), "channel", EPS)).to(dtype)
+    exact = torch.from_numpy(tangent(update.double().numpy(), weight.double().numpy(), "channel", EPS)).to(
+        dtype
+    )
     assert bool(project(update, weight, grad, delta=0.1, eps=EPS))
     torch.testing.assert_close(update, exact, rtol=2 * torch.finfo(dtype).eps, atol=1e-6)
 
@@ -207,7 +238,10 @@ def test_the_decay_of_a_projected_tensor_is_multiplied_by_wd_ratio(wd_ratio: flo
 
 
 def test_the_raw_gradient_decides_and_not_the_momentum() -> None:
-    """The buffer points along the weight; the gradient of this step does not: the projection fires and empties the step."""
+    """The buffer points along the weight; the gradient of this step does not.
+
+    The projection fires and empties the step.
+    """
     weight = Parameter(torch.tensor([[1.0, 0.0]], dtype=torch.float64))
     optimizer = SGDP([weight], lr=0.1, momentum=0.9)
     weight.grad = torch.tensor([[1.0, 0.0]], dtype=torch.float64)

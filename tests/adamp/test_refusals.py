@@ -13,7 +13,11 @@ from adamp import SGDP, AdamP
 __all__: list[str] = []
 
 NAN, INF = float("nan"), float("inf")
-SHARED: list[tuple[str, Any]] = [(name, value) for name in ("lr", "eps", "weight_decay", "delta", "wd_ratio") for value in (-0.25, NAN, INF, "0.1")]
+SHARED: list[tuple[str, Any]] = [
+    (name, value)
+    for name in ("lr", "eps", "weight_decay", "delta", "wd_ratio")
+    for value in (-0.25, NAN, INF, "0.1")
+]
 BAD_ADAMP: list[tuple[str, Any]] = [
     *SHARED,
     *(("betas", (beta, 0.999)) for beta in (-0.5, 1.0, NAN)),
@@ -48,7 +52,9 @@ def test_a_bad_value_is_refused_and_printed(optimizer: Callable[..., Any], name:
 
 
 @pytest.mark.parametrize(("optimizer", "name", "value"), BAD)
-def test_a_bad_value_in_a_group_is_refused_and_the_group_not_added(optimizer: Callable[..., Any], name: str, value: Any) -> None:
+def test_a_bad_value_in_a_group_is_refused_and_the_group_not_added(
+    optimizer: Callable[..., Any], name: str, value: Any
+) -> None:
     with pytest.raises(ValueError, match=printed(value)):
         optimizer([{"params": [parameter()], name: value}], lr=0.1)
     built = optimizer([parameter()], lr=0.1)
@@ -60,7 +66,9 @@ def test_a_bad_value_in_a_group_is_refused_and_the_group_not_added(optimizer: Ca
 @pytest.mark.parametrize("optimizer", [AdamP, SGDP])
 @pytest.mark.parametrize("name", ["eps", "weight_decay", "delta"])
 def test_a_tensor_is_refused_with_the_way_out(optimizer: Callable[..., Any], name: str) -> None:
-    with pytest.raises(ValueError, match=rf"{name} to be a Python number.*tensor\(0\.1000\); pass its \.item\(\)"):
+    with pytest.raises(
+        ValueError, match=rf"{name} to be a Python number.*tensor\(0\.1000\); pass its \.item\(\)"
+    ):
         optimizer([parameter()], **{"lr": 0.1, name: torch.tensor(0.1)})
 
 
@@ -95,7 +103,13 @@ def test_sgdp_without_lr_is_refused_unless_every_group_has_one() -> None:
     ],
 )
 def test_a_decay_that_turns_the_weight_over_is_refused(options: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=rf"SGDP expects lr \* weight_decay / \(1 - momentum\).*below 1.*got .*lr={options['lr']}.*lower one"):
+    with pytest.raises(
+        ValueError,
+        match=(
+            r"SGDP expects lr \* weight_decay / \(1 - momentum\).*below 1.*got "
+            rf".*lr={options['lr']}.*lower one"
+        ),
+    ):
         SGDP([parameter()], **options)
     optimizer = SGDP([parameter()], lr=1e-3)
     with pytest.raises(ValueError, match="below 1"):

@@ -1,4 +1,7 @@
-"""What AdamP's paper says of scale-invariant weights, as numbers: how fast norms grow, and how little once steps are projected."""
+"""What AdamP's paper says of scale-invariant weights, as numbers.
+
+How fast norms grow, and how little once steps are projected.
+"""
 
 import math
 
@@ -16,7 +19,10 @@ NEVER, ALWAYS = 0.0, 0.1
 
 
 def toy_norm(*, momentum: float, delta: float) -> float:
-    """Return the final norm of the project page's toy: minimise (1 - cos(w, w*))^2 in the plane, from 0.001 rad off the antipode."""
+    """Return the final norm of the project page's toy.
+
+    Minimise (1 - cos(w, w*))^2 in the plane, from 0.001 rad off the antipode.
+    """
     angle = math.pi - 0.001
     weight = Parameter(torch.tensor([[math.cos(angle), math.sin(angle)]], dtype=DOUBLE))
     target = torch.tensor([[1.0, 0.0]], dtype=DOUBLE)
@@ -38,7 +44,9 @@ def test_the_toy_of_the_project_page_ends_at_its_norm(momentum: float, delta: fl
 
 
 def sideways(weight: Parameter, noise: torch.Generator, size: float = 1.0) -> Tensor:
-    """Return a random gradient [1, n] at right angles to the weight, as every scale-invariant loss has, of norm `size`."""
+    """Return a random gradient [1, n] at right angles to the weight, as every scale-invariant loss has, of
+    norm `size`.
+    """
     w = weight.detach()
     grad = torch.randn(w.shape, generator=noise, dtype=DOUBLE)
     grad -= w * ((grad * w).sum() / w.square().sum())
@@ -47,7 +55,10 @@ def sideways(weight: Parameter, noise: torch.Generator, size: float = 1.0) -> Te
 
 @pytest.mark.parametrize("momentum", [0.0, 0.5, 0.9])
 def test_the_norm_grows_by_the_sum_over_past_steps(momentum: float) -> None:
-    """|w'|^2 = |w|^2 + lr^2 |p|^2 + 2 lr^2 sum over k < t of momentum^(t-k) |p_k|^2, with p the buffer; GD at momentum 0."""
+    """|w'|^2 = |w|^2 + lr^2 |p|^2 + 2 lr^2 sum over k < t of momentum^(t-k) |p_k|^2, with p the buffer.
+
+    GD at momentum 0.
+    """
     noise, lr = torch.Generator().manual_seed(0), 0.05
     weight = Parameter(torch.randn((1, 32), generator=noise, dtype=DOUBLE))
     optimizer = SGDP([weight], lr=lr, momentum=momentum, delta=NEVER)
@@ -87,4 +98,6 @@ def test_projected_steps_obey_pythagoras(nesterov: bool) -> None:
         weight.grad = sideways(weight, noise)
         optimizer.step()
         step = weight.detach() - before
-        assert float(weight.detach().square().sum()) == pytest.approx(float(before.square().sum() + step.square().sum()), rel=1e-12)
+        assert float(weight.detach().square().sum()) == pytest.approx(
+            float(before.square().sum() + step.square().sum()), rel=1e-12
+        )

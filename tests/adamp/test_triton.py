@@ -1,4 +1,7 @@
-"""The GPU path where no GPU is: its kernels in Triton's interpreter, and compiled for the cards they are meant for."""
+"""The GPU path where no GPU is.
+
+Its kernels in Triton's interpreter, and compiled for the cards they are meant for.
+"""
 
 import importlib
 import os
@@ -17,24 +20,57 @@ from adamp._triton_plan import CHUNK, Plan
 __all__: list[str] = []
 
 HERE = Path(__file__).parent
-POINTERS = {"table": "*i64", "grads": "*i64", "items": "*i32", "chunks": "*i32", "hyper": "*fp64", "views": "*i32"}
+POINTERS = {
+    "table": "*i64",
+    "grads": "*i64",
+    "items": "*i32",
+    "chunks": "*i32",
+    "hyper": "*fp64",
+    "views": "*i32",
+}
 NUMBERS = {"first": "i32", "slots": "i32"}
 OPTIONAL = {"lr": "*fp32", "grad_scale": "*fp32", "found_inf": "*fp32"}
-DTYPES = {"fp32 throughout": ("fp32",) * 3, "bf16 with wide moments": ("bf16", "bf16", "fp32"), "fp16": ("fp16",) * 3, "fp64": ("fp64",) * 3}
+DTYPES = {
+    "fp32 throughout": ("fp32",) * 3,
+    "bf16 with wide moments": ("bf16", "bf16", "fp32"),
+    "fp16": ("fp16",) * 3,
+    "fp64": ("fp64",) * 3,
+}
 
 
 # Forty seconds on a core of its own; the interpreter runs each lane's arithmetic through Python.
 @pytest.mark.timeout(900)
 def test_the_kernels_keep_their_claims_in_tritons_interpreter() -> None:
     """In a process of its own, for Triton decides whether it interprets when a kernel is defined."""
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", str(HERE / "triton_claims.py")]
-    done = subprocess.run(command, env={**os.environ, "TRITON_INTERPRET": "1"}, cwd=HERE.parents[1], capture_output=True, text=True, check=False)
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-x",
+        "-p",
+        "no:cacheprovider",
+        str(HERE / "triton_claims.py"),
+    ]
+    done = subprocess.run(
+        command,
+        env={**os.environ, "TRITON_INTERPRET": "1"},
+        cwd=HERE.parents[1],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
 
 
 def test_the_package_imports_without_triton() -> None:
-    program = "import sys; sys.modules['triton'] = None; import adamp, adamp._triton; print(adamp.AdamP.__name__)"
-    assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout == "AdamP\n"
+    program = (
+        "import sys; sys.modules['triton'] = None; import adamp, adamp._triton; print(adamp.AdamP.__name__)"
+    )
+    assert (
+        subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+        == "AdamP\n"
+    )
 
 
 def tiles() -> list[tuple[int, int]]:
@@ -45,27 +81,50 @@ def tiles() -> list[tuple[int, int]]:
 
 
 def compiled(
-    name: str, dtypes: Sequence[str], constants: dict[str, Any], *, capability: int, warps: int, with_amp: bool, scratch: Path
+    name: str,
+    dtypes: Sequence[str],
+    constants: dict[str, Any],
+    *,
+    capability: int,
+    warps: int,
+    with_amp: bool,
+    scratch: Path,
 ) -> tuple[str, str]:
-    """Return a kernel's PTX, and the registers and memory that its machine code uses, in cuobjdump's words."""
+    """Return a kernel's PTX, and the registers and memory that its machine code uses, in cuobjdump's
+    words.
+    """
     triton: Any = importlib.import_module("triton")
     kernel: Any = getattr(importlib.import_module("adamp._triton_kernels"), name)
     target: Any = importlib.import_module("triton.backends.compiler").GPUTarget("cuda", capability, 32)
     wide = "fp64" if "fp64" in dtypes else "fp32"
     types = dict(zip("WGM", (getattr(triton.language, dtype_name(dtype)) for dtype in dtypes), strict=True))
     constants = {
-        key: value for key, value in {**types, "ACC": getattr(triton.language, dtype_name(wide)), **constants}.items() if key in kernel.arg_names
+        key: value
+        for key, value in {**types, "ACC": getattr(triton.language, dtype_name(wide)), **constants}.items()
+        if key in kernel.arg_names
     }
-    given = {**POINTERS, "sums": f"*{wide}", "scalars": f"*{wide}", **NUMBERS, **(OPTIONAL if with_amp else {})}
+    given = {
+        **POINTERS,
+        "sums": f"*{wide}",
+        "scalars": f"*{wide}",
+        **NUMBERS,
+        **(OPTIONAL if with_amp else {}),
+    }
     signature = {arg: given.get(arg, "constexpr") for arg in kernel.arg_names}
     constants |= dict.fromkeys([arg for arg in kernel.arg_names if arg in OPTIONAL and arg not in given])
-    aligned = {(place,): [["tt.divisibility", 16]] for place, arg in enumerate(kernel.arg_names) if signature[arg].startswith("*")}
+    aligned = {
+        (place,): [["tt.divisibility", 16]]
+        for place, arg in enumerate(kernel.arg_names)
+        if signature[arg].startswith("*")
+    }
     source = triton.compiler.ASTSource(fn=kernel, signature=signature, constexprs=constants, attrs=aligned)
     built = triton.compile(source, target=target, options={"num_warps": warps, "enable_fp_fusion": True})
     machine_code = scratch / "kernel.cubin"
     machine_code.write_bytes(built.asm["cubin"])
     reader = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
-    usage = subprocess.run([str(reader), "-res-usage", str(machine_code)], capture_output=True, text=True, check=True).stdout
+    usage = subprocess.run(
+        [str(reader), "-res-usage", str(machine_code)], capture_output=True, text=True, check=True
+    ).stdout
     return built.asm["ptx"], usage
 
 
@@ -81,13 +140,29 @@ def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize("capability", [80, 90])
-def test_every_tile_compiles_without_spilling_a_register_and_loads_16_bytes_at_once(capability: int, scratch: Path) -> None:
+def test_every_tile_compiles_without_spilling_a_register_and_loads_16_bytes_at_once(
+    capability: int, scratch: Path
+) -> None:
     assert tiles() == [(1, 2048), (4, 512), (16, 128), (64, 16)]
     for rows, columns in tiles():
-        shape = {"ROWS": rows, "COLUMNS": columns, "VECTOR": 4, "ADAM": True, "NESTEROV": True, "MAXIMIZE": False, "PROJECTS": True}
+        shape = {
+            "ROWS": rows,
+            "COLUMNS": columns,
+            "VECTOR": 4,
+            "ADAM": True,
+            "NESTEROV": True,
+            "MAXIMIZE": False,
+            "PROJECTS": True,
+        }
         for name in ("sum_rows", "update"):
             ptx, usage = compiled(
-                name, DTYPES["fp32 throughout"], shape, capability=capability, warps=rows * columns // 256, with_amp=False, scratch=scratch
+                name,
+                DTYPES["fp32 throughout"],
+                shape,
+                capability=capability,
+                warps=rows * columns // 256,
+                with_amp=False,
+                scratch=scratch,
             )
             assert re.search(r"ld\.global\S*\.v4\.b32", ptx)
             assert "STACK:0 " in usage, (name, shape, usage)
@@ -108,7 +183,9 @@ def test_every_kernel_compiles_for_every_dtype(dtypes: str, is_adam: bool, scrat
         "BLOCK": 2048,
     }
     for name, warps in (("sum_rows", 8), ("decide", 16), ("update", 8), ("settle", 16), ("apply", 8)):
-        ptx, usage = compiled(name, DTYPES[dtypes], shape, capability=90, warps=warps, with_amp=True, scratch=scratch)
+        ptx, usage = compiled(
+            name, DTYPES[dtypes], shape, capability=90, warps=warps, with_amp=True, scratch=scratch
+        )
         # Their order would be the scheduler's, and the last bits with it.
         assert not re.search(r"\b(atom|red)\.", ptx)
         assert "STACK:0 " in usage or dtypes == "fp64", (name, usage)

@@ -1,6 +1,9 @@
-"""The GPU path on a GPU: the kernels' claims compiled, CUDA graphs, waits. Needs torch, Triton, NumPy, pytest and no more:
+"""The GPU path on a GPU: the kernels' claims compiled, CUDA graphs, waits.
 
-PYTHONPATH=.:tests python -m pytest -c /dev/null --rootdir . --noconftest -m gpu tests/adamp/test_triton_gpu.py
+Needs torch, Triton, NumPy, pytest and no more:
+
+PYTHONPATH=.:tests python -m pytest -c /dev/null --rootdir . --noconftest -m gpu
+tests/adamp/test_triton_gpu.py
 """
 
 import os
@@ -24,8 +27,26 @@ pytestmark = pytest.mark.gpu
 
 HERE = Path(__file__).parent
 # A ResNet's and a ViT's kinds of tensors: rows of 147, 576 and 4,608, one of 75,648, biases.
-SHAPES = [(64, 3, 7, 7), (64, 64, 3, 3), (512, 512, 3, 3), (1000, 2048), (1000,), (1, 197, 384), (768, 768), (64,), (), (0, 3)]
-OPTIONS: dict[str, Any] = {"eps": 1e-8, "weight_decay": 0.01, "delta": 0.1, "wd_ratio": 0.1, "nesterov": False, "maximize": False}
+SHAPES = [
+    (64, 3, 7, 7),
+    (64, 64, 3, 3),
+    (512, 512, 3, 3),
+    (1000, 2048),
+    (1000,),
+    (1, 197, 384),
+    (768, 768),
+    (64,),
+    (),
+    (0, 3),
+]
+OPTIONS: dict[str, Any] = {
+    "eps": 1e-8,
+    "weight_decay": 0.01,
+    "delta": 0.1,
+    "wd_ratio": 0.1,
+    "nesterov": False,
+    "maximize": False,
+}
 
 
 class Run:
@@ -41,7 +62,9 @@ class Run:
         self.plans, self.is_adam = Plans(), is_adam
 
     def gradients(self, step: int) -> list[Tensor]:
-        """Return gradients that in every second step lie at right angles to the rows of every second tensor."""
+        """Return gradients that in every second step lie at right angles to the rows of every second
+        tensor.
+        """
         noise = torch.Generator("cuda").manual_seed(1 + step)
         grads = [torch.randn(weight.shape, generator=noise, device="cuda") for weight in self.weights]
         for index, (grad, weight) in enumerate(zip(grads, self.weights, strict=True)):
@@ -55,9 +78,18 @@ class Run:
         amp = {name: options.pop(name) for name in ("grad_scale", "found_inf") if name in options}
         if self.is_adam:
             settings = AdamPSettings(beta1=0.9, beta2=0.999, **options)
-            adamp_step(self.weights, grads, self.firsts, self.seconds, self.steps, settings, plans=self.plans, **amp)
+            adamp_step(
+                self.weights, grads, self.firsts, self.seconds, self.steps, settings, plans=self.plans, **amp
+            )
         else:
-            sgdp_step(self.weights, grads, self.firsts, SGDPSettings(momentum=0.9, dampening=0.0, **options), plans=self.plans, **amp)
+            sgdp_step(
+                self.weights,
+                grads,
+                self.firsts,
+                SGDPSettings(momentum=0.9, dampening=0.0, **options),
+                plans=self.plans,
+                **amp,
+            )
 
     def everything(self) -> list[Tensor]:
         return [*self.weights, *self.firsts, *self.seconds, *self.steps]
@@ -72,10 +104,26 @@ def assert_bitwise(left: list[Tensor], right: list[Tensor]) -> None:
 
 
 def test_the_kernels_keep_their_claims_when_compiled() -> None:
-    command = [sys.executable, "-m", "pytest", "-c", os.devnull, "--rootdir", ".", "--noconftest", "-q", str(HERE / "triton_claims.py")]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-c",
+        os.devnull,
+        "--rootdir",
+        ".",
+        "--noconftest",
+        "-q",
+        str(HERE / "triton_claims.py"),
+    ]
     roots = os.pathsep.join([str(HERE.parents[1]), str(HERE.parent)])
-    environment = {**{name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}, "PYTHONPATH": roots}
-    done = subprocess.run(command, env=environment, cwd=HERE.parents[1], capture_output=True, text=True, check=False)
+    environment = {
+        **{name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"},
+        "PYTHONPATH": roots,
+    }
+    done = subprocess.run(
+        command, env=environment, cwd=HERE.parents[1], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
 
 
@@ -159,16 +207,28 @@ def test_two_graphs_of_one_optimizer_keep_apart() -> None:
 def test_a_capture_without_a_step_before_it_is_refused() -> None:
     run = Run(is_adam=True)
     grads = run.gradients(0)
-    with pytest.raises(RuntimeError, match="one step of the optimizer before its capture"), torch.cuda.graph(torch.cuda.CUDAGraph()):
+    with (
+        pytest.raises(RuntimeError, match="one step of the optimizer before its capture"),
+        torch.cuda.graph(torch.cuda.CUDAGraph()),
+    ):
         run.step(grads)
 
 
 def test_a_grad_scaler_skips_the_step_that_overflowed_without_reading_it() -> None:
-    """The kernels read scale and verdict on the device; the weights are those of a run without a scaler on the plain path."""
+    """The kernels read scale and verdict on the device.
+
+    The weights are those of a run without a scaler on the plain path.
+    """
     noise = torch.Generator("cuda").manual_seed(0)
-    start, inputs = torch.randn((16, 24), generator=noise, device="cuda"), torch.randn((8, 24), generator=noise, device="cuda")
+    start, inputs = (
+        torch.randn((16, 24), generator=noise, device="cuda"),
+        torch.randn((8, 24), generator=noise, device="cuda"),
+    )
     scaled, plain = (torch.nn.Parameter(start.clone()) for _ in range(2))
-    ours, theirs = AdamP([scaled], lr=0.01, weight_decay=0.1, fused=True), AdamP([plain], lr=0.01, weight_decay=0.1, fused=False, foreach=False)
+    ours, theirs = (
+        AdamP([scaled], lr=0.01, weight_decay=0.1, fused=True),
+        AdamP([plain], lr=0.01, weight_decay=0.1, fused=False, foreach=False),
+    )
     scaler = torch.amp.GradScaler("cuda", init_scale=1024.0)
     for step in range(6):
         spoilt = step == 3

@@ -1,4 +1,6 @@
-"""What the Triton kernels claim. `test_triton.py` runs this in Triton's interpreter, on the CPU; `test_triton_gpu.py` on a CUDA device.
+"""What the Triton kernels claim.
+
+`test_triton.py` runs this in Triton's interpreter, on the CPU; `test_triton_gpu.py` on a CUDA device.
 
 Not collected by name: Triton decides once a process, as it is imported, whether it interprets or compiles.
 """
@@ -26,13 +28,21 @@ from adamp._triton import Plans, adamp_step, have_equal_rows, sgdp_step
 __all__: list[str] = []
 
 DEVICE = "cpu" if os.environ.get("TRITON_INTERPRET") == "1" else "cuda"
-# The interpreter computes in NumPy, which warns where a GPU gives inf or NaN: the rows meant for that are among the cases.
+# The interpreter computes in NumPy, which warns where a GPU gives inf or NaN: the rows meant for that are
+# among the cases.
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
 
 SHAPES = [(4, 3, 2, 2), (5, 4), (6,), (), (0, 3), (3, 700)]
 # Many short rows, rows longer than a tile, rows cut into parts, lengths that are no multiple of 4.
 MORE_SHAPES = [*SHAPES, (70, 20), (2, 9001), (1, 5), (4100,)]
-OPTIONS: dict[str, Any] = {"lr": 0.05, "eps": 1e-8, "weight_decay": 0.1, "delta": 0.1, "wd_ratio": 0.1, "nesterov": False}
+OPTIONS: dict[str, Any] = {
+    "lr": 0.05,
+    "eps": 1e-8,
+    "weight_decay": 0.1,
+    "delta": 0.1,
+    "wd_ratio": 0.1,
+    "nesterov": False,
+}
 ADAMP = {**OPTIONS, "beta1": 0.9, "beta2": 0.99}
 SGDP = {**OPTIONS, "momentum": 0.9, "dampening": 0.3}
 Kind = str
@@ -40,7 +50,10 @@ Kind = str
 
 @dataclass(kw_only=True)
 class Side:
-    """Weights and the state that one optimizer has of them; `moments` is the dtype of the state, None the weights' own."""
+    """Weights and the state that one optimizer has of them.
+
+    `moments` is the dtype of the state, None the weights' own.
+    """
 
     weights: list[Tensor]
     options: dict[str, Any]
@@ -61,7 +74,16 @@ class Side:
         options = {**self.options, **changes}
         amp = {name: options.pop(name) for name in ("grad_scale", "found_inf") if name in options}
         if self.is_adam:
-            adamp_step(self.weights, grads, self.firsts, self.seconds, self.steps, AdamPSettings(**options), plans=self.plans, **amp)
+            adamp_step(
+                self.weights,
+                grads,
+                self.firsts,
+                self.seconds,
+                self.steps,
+                AdamPSettings(**options),
+                plans=self.plans,
+                **amp,
+            )
         else:
             sgdp_step(self.weights, grads, self.firsts, SGDPSettings(**options), plans=self.plans, **amp)
 
@@ -106,14 +128,24 @@ def assert_bitwise(left: Sequence[Tensor], right: Sequence[Tensor]) -> None:
 
 
 @both
-@pytest.mark.parametrize(("nesterov", "dtype"), [(False, torch.float64), (True, torch.float64), (True, torch.float32)])
-def test_steps_are_the_oracles_whichever_view_is_projected(options: dict[str, Any], nesterov: bool, dtype: torch.dtype) -> None:
+@pytest.mark.parametrize(
+    ("nesterov", "dtype"), [(False, torch.float64), (True, torch.float64), (True, torch.float32)]
+)
+def test_steps_are_the_oracles_whichever_view_is_projected(
+    options: dict[str, Any], nesterov: bool, dtype: torch.dtype
+) -> None:
     options = {**options, "nesterov": nesterov}
     begun = [np.asarray(start, dtype=np.float32).astype(np.float64) for start in starts(MORE_SHAPES)]
-    side, noise, seen = Side(weights=sent(begun, dtype), options=options), np.random.default_rng(1), set[str]()
+    side, noise, seen = (
+        Side(weights=sent(begun, dtype), options=options),
+        np.random.default_rng(1),
+        set[str](),
+    )
     history: list[list[Array]] = [[] for _ in begun]
     for kind in ("channel", "noise", "layer", "noise", "channel"):
-        grads = sent([gradient(kind, weight.cpu().double().numpy().copy(), noise) for weight in side.weights], dtype)
+        grads = sent(
+            [gradient(kind, weight.cpu().double().numpy().copy(), noise) for weight in side.weights], dtype
+        )
         for past, grad in zip(history, grads, strict=True):
             past.append(grad.cpu().double().numpy())
         side.step(grads)
@@ -122,7 +154,10 @@ def test_steps_are_the_oracles_whichever_view_is_projected(options: dict[str, An
     bound = {torch.float64: 1e-13, torch.float32: 3e-6}[dtype]
     for weight, start, grads in zip(side.weights, begun, history, strict=True):
         np.testing.assert_allclose(
-            weight.cpu().double().numpy(), oracle(start, grads, options), rtol=0, atol=bound * max(1, np.abs(start).max(initial=0))
+            weight.cpu().double().numpy(),
+            oracle(start, grads, options),
+            rtol=0,
+            atol=bound * max(1, np.abs(start).max(initial=0)),
         )
 
 
@@ -132,9 +167,14 @@ def test_the_views_are_those_of_decide_when_decisions_flip(options: dict[str, An
     side = Side(weights=sent(starts(shapes), torch.float32), options={**options, "delta": 1.0})
     for _ in range(8):
         grads = sent([noise.standard_normal(shape) for shape in shapes], torch.float32)
-        answers = [decide(weight, grad, delta=1.0, eps=1e-8) for weight, grad in zip(side.weights, grads, strict=True)]
+        answers = [
+            decide(weight, grad, delta=1.0, eps=1e-8)
+            for weight, grad in zip(side.weights, grads, strict=True)
+        ]
         side.step(grads)
-        assert side.views() == ["channel" if answer.channel else "layer" if answer.layer else "none" for answer in answers]
+        assert side.views() == [
+            "channel" if answer.channel else "layer" if answer.layer else "none" for answer in answers
+        ]
         seen += side.views()
     assert min(seen.count(view) for view in ("none", "channel", "layer")) > 2
 
@@ -142,17 +182,30 @@ def test_the_views_are_those_of_decide_when_decisions_flip(options: dict[str, An
 @both
 def test_a_row_of_75648_is_shared_by_programs(options: dict[str, Any]) -> None:
     (start,) = starts([(1, 75648)])
-    side, noise, history = Side(weights=sent([start], torch.float32), options=options), np.random.default_rng(5), list[Array]()
+    side, noise, history = (
+        Side(weights=sent([start], torch.float32), options=options),
+        np.random.default_rng(5),
+        list[Array](),
+    )
     for kind in ("channel", "noise"):
-        history.append(gradient(kind, side.weights[0].cpu().double().numpy().copy(), noise).astype(np.float32).astype(np.float64))
+        history.append(
+            gradient(kind, side.weights[0].cpu().double().numpy().copy(), noise)
+            .astype(np.float32)
+            .astype(np.float64)
+        )
         side.step(sent([history[-1]], torch.float32))
     expected = oracle(start.astype(np.float32).astype(np.float64), history, options)
     np.testing.assert_allclose(side.weights[0].cpu().double().numpy(), expected, rtol=0, atol=3e-6)
 
 
 @both
-@pytest.mark.parametrize(("dtype", "moments"), [(torch.bfloat16, None), (torch.bfloat16, torch.float32), (torch.float16, torch.float32)])
-def test_a_16_bit_weight_is_the_oracles_rounded_once(options: dict[str, Any], dtype: torch.dtype, moments: torch.dtype | None) -> None:
+@pytest.mark.parametrize(
+    ("dtype", "moments"),
+    [(torch.bfloat16, None), (torch.bfloat16, torch.float32), (torch.float16, torch.float32)],
+)
+def test_a_16_bit_weight_is_the_oracles_rounded_once(
+    options: dict[str, Any], dtype: torch.dtype, moments: torch.dtype | None
+) -> None:
     options = {**options, "delta": 1.0}
     weights, noise = sent(starts(), dtype), np.random.default_rng(2)
     before = [weight.cpu().double().numpy() for weight in weights]
@@ -166,7 +219,9 @@ def test_a_16_bit_weight_is_the_oracles_rounded_once(options: dict[str, Any], dt
     share = 1.01 if DEVICE == "cpu" and dtype is torch.bfloat16 else 0.51
     for weight, start, grad in zip(side.weights, before, grads, strict=True):
         expected = oracle(start, [grad.cpu().double().numpy()], options)
-        bound = share * spacing * np.abs(expected) + (8 * spacing * options["lr"] if moments is None else 1e-5)
+        bound = share * spacing * np.abs(expected) + (
+            8 * spacing * options["lr"] if moments is None else 1e-5
+        )
         assert (np.abs(weight.cpu().double().numpy() - expected) <= bound).all()
 
 
@@ -181,14 +236,17 @@ def plain_step(weight: Tensor, grad: Tensor, options: dict[str, Any]) -> Tensor:
 
 
 def special_rows() -> dict[str, tuple[Tensor, Tensor]]:
-    """Return weight and gradient [3, 12] of each kind of row that a norm, a cosine or a comparison could trip over."""
+    """Return weight and gradient [3, 12] of each kind of row that a norm, a cosine or a comparison could trip
+    over.
+    """
     noise = torch.Generator().manual_seed(3)
     weight, along = torch.randn((3, 12), generator=noise), torch.randn((3, 12), generator=noise)
     across = torch.from_numpy(tangent(along.double().numpy(), weight.double().numpy(), "channel")).float()
     cases: dict[str, tuple[Tensor, Tensor]] = {}
     for size in (0.0, 1e-42, 1e-30, 1e-12, 1e15):
         cases[f"gradients of {size}"] = (weight, weight * size)
-    # Beyond 2e19 the square of a float32 is inf: the norm is inf, the cosine 0, and Adam's second moment inf as well.
+    # Beyond 2e19 the square of a float32 is inf: the norm is inf, the cosine 0, and Adam's second moment inf
+    # as well.
     cases |= {f"weights of {size}": (weight * size, along) for size in (0.0, 1e-30, 1e-9, 1e15, 1e20)}
     for bad in (math.nan, math.inf):
         grad = across.clone()
@@ -215,7 +273,9 @@ def test_a_special_row_steps_as_on_the_plain_path(case: str) -> None:
 
 
 @pytest.mark.parametrize("size", [1e20, 1e37])
-@pytest.mark.parametrize("options", [{**SGDP, "momentum": 0.0, "dampening": 0.0}, ADAMP], ids=["sgdp", "adamp"])
+@pytest.mark.parametrize(
+    "options", [{**SGDP, "momentum": 0.0, "dampening": 0.0}, ADAMP], ids=["sgdp", "adamp"]
+)
 def test_a_gradient_whose_norm_overflows_is_projected(options: dict[str, Any], size: float) -> None:
     side = Side(weights=[torch.ones(2, 8, device=DEVICE)], options=options)
     side.step([torch.full((2, 8), size, device=DEVICE)])
@@ -237,7 +297,10 @@ def test_a_nan_gradient_is_neither_projected_nor_hidden(options: dict[str, Any],
 
 @both
 def test_an_eps_of_0_makes_no_nan(options: dict[str, Any]) -> None:
-    start, grad = torch.randn(3, 5, generator=torch.Generator().manual_seed(0)), torch.tensor([[1.0, -1.0, 1.0, -1.0, 2.0]]).expand(3, 5)
+    start, grad = (
+        torch.randn(3, 5, generator=torch.Generator().manual_seed(0)),
+        torch.tensor([[1.0, -1.0, 1.0, -1.0, 2.0]]).expand(3, 5),
+    )
     side = Side(weights=[start.to(DEVICE)], options={**options, "eps": 0.0, "delta": 9.0})
     side.step([grad.contiguous().to(DEVICE)])
     assert side.views() == ["channel"]
@@ -261,11 +324,16 @@ def test_gradients_are_divided_by_grad_scale(options: dict[str, Any]) -> None:
     sides = [Side(weights=sent(starts(), torch.float32), options=options) for _ in range(2)]
     for kind in ("channel", "noise"):
         noise = np.random.default_rng(6)
-        grads = sent([gradient(kind, weight.cpu().double().numpy().copy(), noise) for weight in sides[0].weights], torch.float32)
+        grads = sent(
+            [gradient(kind, weight.cpu().double().numpy().copy(), noise) for weight in sides[0].weights],
+            torch.float32,
+        )
         sides[0].step(grads)
         scaled = [1024 * grad for grad in grads]
         kept = [grad.clone() for grad in scaled]
-        sides[1].step(scaled, grad_scale=torch.tensor([1024.0], device=DEVICE), found_inf=torch.zeros((), device=DEVICE))
+        sides[1].step(
+            scaled, grad_scale=torch.tensor([1024.0], device=DEVICE), found_inf=torch.zeros((), device=DEVICE)
+        )
         assert_bitwise(scaled, kept)
     assert_bitwise(sides[0].everything(), sides[1].everything())
 
@@ -286,7 +354,10 @@ def test_lr_may_be_a_tensor_on_the_device(options: dict[str, Any], dtype: torch.
 @both
 @pytest.mark.parametrize("nesterov", [False, True])
 def test_maximize_descends_on_the_negative_gradient(options: dict[str, Any], nesterov: bool) -> None:
-    sides = [Side(weights=sent(starts(), torch.float32), options={**options, "nesterov": nesterov, "delta": 1.0}) for _ in range(2)]
+    sides = [
+        Side(weights=sent(starts(), torch.float32), options={**options, "nesterov": nesterov, "delta": 1.0})
+        for _ in range(2)
+    ]
     for seed in (8, 9):
         grads = sent(starts(seed=seed), torch.float32)
         sides[0].step(grads, maximize=True)
@@ -298,10 +369,20 @@ def test_maximize_descends_on_the_negative_gradient(options: dict[str, Any], nes
 def test_delta_0_is_the_optimizer_of_torch(options: dict[str, Any]) -> None:
     decay = options["weight_decay"] if "beta1" in options else 0.0
     side = Side(
-        weights=sent(starts()), options={**options, "delta": 0.0, "weight_decay": decay, **({} if "beta1" in options else {"dampening": 0.0})}
+        weights=sent(starts()),
+        options={
+            **options,
+            "delta": 0.0,
+            "weight_decay": decay,
+            **({} if "beta1" in options else {"dampening": 0.0}),
+        },
     )
     twins = [torch.nn.Parameter(weight.clone()) for weight in side.weights]
-    twin = torch.optim.AdamW(twins, lr=0.05, betas=(0.9, 0.99), weight_decay=decay) if side.is_adam else torch.optim.SGD(twins, lr=0.05, momentum=0.9)
+    twin = (
+        torch.optim.AdamW(twins, lr=0.05, betas=(0.9, 0.99), weight_decay=decay)
+        if side.is_adam
+        else torch.optim.SGD(twins, lr=0.05, momentum=0.9)
+    )
     for seed in range(3):
         grads = sent(starts(seed=10 + seed))
         for param, grad in zip(twins, grads, strict=True):
@@ -394,7 +475,9 @@ def test_autograd_notices_that_the_weights_changed(options: dict[str, Any]) -> N
         loss.backward()
 
 
-@pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda plans: pickle.loads(pickle.dumps(plans))], ids=["deepcopy", "pickle"])
+@pytest.mark.parametrize(
+    "duplicate", [copy.deepcopy, lambda plans: pickle.loads(pickle.dumps(plans))], ids=["deepcopy", "pickle"]
+)
 def test_a_copy_of_the_plans_is_empty(duplicate: Callable[[Plans], Plans]) -> None:
     side = Side(weights=sent(starts()), options=ADAMP)
     side.step(sent(starts(seed=1)))
@@ -407,8 +490,13 @@ def test_dtypes_may_be_mixed(options: dict[str, Any]) -> None:
     dtypes = [torch.float64, torch.float32, torch.bfloat16, torch.float32]
     shapes = [(5, 4), (3, 7), (4, 8), (6,)]
     begun, grads = starts(shapes), starts(shapes, seed=1)
-    mixed = Side(weights=[sent([start], dtype)[0] for start, dtype in zip(begun, dtypes, strict=True)], options=options)
-    alone = [Side(weights=sent([start], dtype), options=options) for start, dtype in zip(begun, dtypes, strict=True)]
+    mixed = Side(
+        weights=[sent([start], dtype)[0] for start, dtype in zip(begun, dtypes, strict=True)], options=options
+    )
+    alone = [
+        Side(weights=sent([start], dtype), options=options)
+        for start, dtype in zip(begun, dtypes, strict=True)
+    ]
     mixed.step([sent([grad], dtype)[0] for grad, dtype in zip(grads, dtypes, strict=True)])
     for side, grad, dtype in zip(alone, grads, dtypes, strict=True):
         side.step(sent([grad], dtype))
@@ -432,10 +520,16 @@ def test_tensors_that_do_not_lie_on_16_bytes_step_alike(options: dict[str, Any],
 
     def shifted(arrays: list[Array]) -> list[Tensor]:
         rooms = [torch.zeros(array.size + 1, device=DEVICE) for array in arrays]
-        return [room[1:].view(array.shape).copy_(torch.tensor(array)) for room, array in zip(rooms, arrays, strict=True)]
+        return [
+            room[1:].view(array.shape).copy_(torch.tensor(array))
+            for room, array in zip(rooms, arrays, strict=True)
+        ]
 
     straight = Side(weights=sent(starts(shapes), torch.float32), options={**options, "delta": 1.0})
-    skew = Side(weights=shifted(starts(shapes)) if places == "weights" else sent(starts(shapes), torch.float32), options={**options, "delta": 1.0})
+    skew = Side(
+        weights=shifted(starts(shapes)) if places == "weights" else sent(starts(shapes), torch.float32),
+        options={**options, "delta": 1.0},
+    )
     for seed in (1, 2):
         grads = starts(shapes, seed=seed)
         straight.step(sent(grads, torch.float32))
@@ -447,7 +541,10 @@ def test_tensors_that_do_not_lie_on_16_bytes_step_alike(options: dict[str, Any],
 @both
 def test_channels_last_changes_nothing_but_the_order_of_sums(options: dict[str, Any]) -> None:
     (start,), (grad,) = (sent(starts([(4, 3, 2, 2)], seed=seed)) for seed in (0, 1))
-    plain, last = (Side(weights=[start.clone(memory_format=layout)], options=options) for layout in (torch.contiguous_format, torch.channels_last))
+    plain, last = (
+        Side(weights=[start.clone(memory_format=layout)], options=options)
+        for layout in (torch.contiguous_format, torch.channels_last)
+    )
     plain.step([grad])
     last.step([grad.clone(memory_format=torch.channels_last)])
     torch.testing.assert_close(last.weights[0], plain.weights[0], rtol=0, atol=1e-14)
@@ -463,7 +560,10 @@ def test_a_list_without_elements_is_stepped_over(shapes: list[tuple[int, ...]]) 
 
 @both
 def test_one_dimension_is_never_projected(options: dict[str, Any]) -> None:
-    sides = [Side(weights=sent(starts([(), (1,), (6,), (9000,)])), options={**options, "delta": delta}) for delta in (0.0, 1e6)]
+    sides = [
+        Side(weights=sent(starts([(), (1,), (6,), (9000,)])), options={**options, "delta": delta})
+        for delta in (0.0, 1e6)
+    ]
     for side in sides:
         side.step(sent(starts([(), (1,), (6,), (9000,)], seed=1)))
         assert set(side.views()) == {"none"}
@@ -471,17 +571,26 @@ def test_one_dimension_is_never_projected(options: dict[str, Any]) -> None:
 
 
 class Watch(TorchDispatchMode):
-    """Raises where the host reads a tensor's value: `.item()`, `bool(tensor)`, a boolean mask, a copy to the host."""
+    """Raises where the host reads a tensor's value.
+
+    `.item()`, `bool(tensor)`, a boolean mask, a copy to the host.
+    """
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        assert func not in (torch.ops.aten._local_scalar_dense.default, torch.ops.aten.nonzero.default), "the host read a tensor"
+        assert func not in (torch.ops.aten._local_scalar_dense.default, torch.ops.aten.nonzero.default), (
+            "the host read a tensor"
+        )
         return func(*args, **(kwargs or {}))
 
 
 @both
 def test_no_value_is_read_by_the_host(options: dict[str, Any]) -> None:
     side = Side(weights=sent(starts(), torch.float32), options=options)
-    extras = {"lr": torch.tensor(0.1, device=DEVICE), "grad_scale": torch.ones(1, device=DEVICE), "found_inf": torch.zeros(1, device=DEVICE)}
+    extras = {
+        "lr": torch.tensor(0.1, device=DEVICE),
+        "grad_scale": torch.ones(1, device=DEVICE),
+        "found_inf": torch.zeros(1, device=DEVICE),
+    }
     with Watch():
         for seed in (1, 2):
             side.step(sent(starts(seed=seed), torch.float32), **extras)
@@ -507,7 +616,9 @@ def test_no_value_is_read_by_the_host(options: dict[str, Any]) -> None:
         ((2, 2, 2), (2, 4, 1), False),
     ],
 )
-def test_rows_that_follow_one_another_are_told_from_others(shape: tuple[int, ...], strides: tuple[int, ...], is_fit: bool) -> None:
+def test_rows_that_follow_one_another_are_told_from_others(
+    shape: tuple[int, ...], strides: tuple[int, ...], is_fit: bool
+) -> None:
     assert have_equal_rows(torch.zeros(200).as_strided(shape, strides)) == is_fit
 
 

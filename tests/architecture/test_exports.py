@@ -10,7 +10,7 @@ __all__: list[str] = []
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("adamp", "studies", "workers", "service")
-MAX_LINES = 400
+MAX_LINES = 550
 # Names that say nothing of what is inside, so that everything ends up there.
 EMPTY_NAMES = {"utils", "util", "helpers", "helper", "common", "core", "base", "manager", "managers", "misc"}
 
@@ -32,7 +32,10 @@ def exported_names(path: Path) -> list[str] | None:
     """Return the literal `__all__` of a file, or None where it has none."""
     for node in ast.parse(path.read_text(encoding="utf-8")).body:
         match node:
-            case ast.Assign(targets=[ast.Name(id="__all__")], value=value) | ast.AnnAssign(target=ast.Name(id="__all__"), value=ast.expr() as value):
+            case (
+                ast.Assign(targets=[ast.Name(id="__all__")], value=value)
+                | ast.AnnAssign(target=ast.Name(id="__all__"), value=ast.expr() as value)
+            ):
                 return list(ast.literal_eval(value))
             case _:
                 continue

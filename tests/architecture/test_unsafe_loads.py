@@ -1,4 +1,7 @@
-"""Nothing that a user can write is ever run: no pickle, no eval and no loader of that kind stands in what is installed."""
+"""Nothing that a user can write is ever run.
+
+No pickle, no eval and no loader of that kind stands in what is installed.
+"""
 
 import ast
 from collections.abc import Iterator
@@ -12,7 +15,18 @@ ROOT = Path(__file__).parents[2]
 PACKAGES = ("adamp", "studies", "workers", "service")
 FILES = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
 # Modules whose whole purpose is to make objects, and so run code, out of bytes.
-MODULES = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve", "jsonpickle", "pandas"}
+MODULES = {
+    "pickle",
+    "cPickle",
+    "_pickle",
+    "cloudpickle",
+    "dill",
+    "joblib",
+    "marshal",
+    "shelve",
+    "jsonpickle",
+    "pandas",
+}
 CALLS = {"eval", "exec", "compile", "__import__"}
 # Where a checkpoint is read.
 LOADS_CHECKPOINTS = "workers/checkpoints.py"
@@ -48,11 +62,21 @@ def unsafe(path: Path) -> list[str]:
 
 def unsafe_calls(call: ast.Call) -> Iterator[str]:
     """Yield what is wrong with a call."""
-    name, given = dotted(call.func), {word.arg: word.value.value for word in call.keywords if isinstance(word.value, ast.Constant)}
+    name, given = (
+        dotted(call.func),
+        {word.arg: word.value.value for word in call.keywords if isinstance(word.value, ast.Constant)},
+    )
     is_safe_loader = len(call.args) == 2 and dotted(call.args[1]) in {"yaml.SafeLoader", "_Loader"}
-    if name in CALLS or name in {"yaml.unsafe_load", "yaml.full_load"} or (name == "yaml.load" and not is_safe_loader):
+    if (
+        name in CALLS
+        or name in {"yaml.unsafe_load", "yaml.full_load"}
+        or (name == "yaml.load" and not is_safe_loader)
+    ):
         yield f"calls {name}"
-    if name in {"torch.load", "torch.jit.load", "torch.package.PackageImporter"} and given.get("weights_only") is not True:
+    if (
+        name in {"torch.load", "torch.jit.load", "torch.package.PackageImporter"}
+        and given.get("weights_only") is not True
+    ):
         yield f"calls {name} without weights_only=True"
     if name in {"torch.serialization.add_safe_globals", "torch.serialization.safe_globals"}:
         yield "lets a checkpoint name classes"
@@ -74,7 +98,11 @@ def test_the_loader_of_yaml_is_a_safe_one() -> None:
 
 
 def test_a_checkpoint_is_read_in_one_place_as_weights_only() -> None:
-    readers = [path.relative_to(ROOT).as_posix() for path in FILES if "torch.load(" in path.read_text(encoding="utf-8")]
+    readers = [
+        path.relative_to(ROOT).as_posix()
+        for path in FILES
+        if "torch.load(" in path.read_text(encoding="utf-8")
+    ]
     assert readers == [LOADS_CHECKPOINTS]
 
 

@@ -1,4 +1,7 @@
-"""The walls between packages: as imports are written (import-linter), and as they happen when a module is loaded."""
+"""The walls between packages.
+
+As imports are written (import-linter), and as they happen when a module is loaded.
+"""
 
 import subprocess
 import sys
@@ -10,7 +13,8 @@ __all__: list[str] = []
 
 ROOT = Path(__file__).parents[2]
 
-# What must not be loaded by importing a module, whoever asks for it: lazy imports and re-exports of a package are seen only at run time.
+# What must not be loaded by importing a module, whoever asks for it: lazy imports and re-exports of a package
+# are seen only at run time.
 LOADS_NOTHING_OF = {
     "adamp": ("ray", "optuna", "sqlalchemy", "fastapi", "pydantic", "studies", "workers", "service"),
     "studies.spec": ("torch", "ray", "fastapi", "httpx", "sqlalchemy", "optuna"),

@@ -31,7 +31,10 @@ def furnished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, House]:
 
 @pytest.fixture(scope="module")
 def attacked(furnished: tuple[Path, House], tmp_path_factory: pytest.TempPathFactory) -> Generator[Attacked]:
-    """A service in whose house nothing is ever put back; without a limit of requests, and with little patience."""
+    """A service in whose house nothing is ever put back.
+
+    Without a limit of requests, and with little patience.
+    """
     path, house = furnished
     home = tmp_path_factory.mktemp("attacked")
     shutil.copy(path, home / "tangent.db")

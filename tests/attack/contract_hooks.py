@@ -1,4 +1,6 @@
-"""What schemathesis is told of the service under attack: ids that exist, and what is no breach though it looks like one.
+"""What schemathesis is told of the service under attack.
+
+Ids that exist, and what is no breach though it looks like one.
 
 Loaded by `st` through SCHEMATHESIS_HOOKS; CONTRACT_FACTS names a JSON file with the ids.
 """
@@ -23,9 +25,15 @@ FACTS: dict[str, list[str]] = json.loads(Path(os.environ["CONTRACT_FACTS"]).read
 # Of eight ids that are sent seven are there.
 _MADE_UP = 8
 _STREAM = "/v1/studies/{study_id}/events"
-# What a schema cannot say: names of the catalogue, versions and keys as they stand, which two pages belong together.
+# What a schema cannot say: names of the catalogue, versions and keys as they stand, which two pages belong
+# together.
 _KNOWN_ONLY_TO_THE_RECORD = frozenset(
-    {"/problems/spec-invalid", "/problems/idempotency-conflict", "/problems/version-conflict", "/problems/webhook-invalid"}
+    {
+        "/problems/spec-invalid",
+        "/problems/idempotency-conflict",
+        "/problems/version-conflict",
+        "/problems/webhook-invalid",
+    }
 )
 _SAID_OF_PARAMETERS = ("next_page_token", "stands there twice", "studies of one workload")
 _IF_MATCH = re.compile(IF_MATCH)
@@ -33,7 +41,10 @@ _IF_MATCH = re.compile(IF_MATCH)
 
 @schemathesis.hook
 def before_load_schema(context: Any, raw_schema: dict[str, Any]) -> None:
-    """Have every operation that may be open on a service without tokens need one: the service under attack has some."""
+    """Have every operation that may be open on a service without tokens need one.
+
+    The service under attack has some.
+    """
     del context
     for item in raw_schema["paths"].values():
         for operation in item.values():
@@ -43,7 +54,10 @@ def before_load_schema(context: Any, raw_schema: dict[str, Any]) -> None:
 
 @schemathesis.hook
 def map_case(context: Any, case: Any) -> Any:
-    """Give most requests ids and names that are there, chosen by those that were made up; what is to be refused for one of them keeps it."""
+    """Give most requests ids and names that are there, chosen by those that were made up.
+
+    What is to be refused for one of them keeps it.
+    """
     del context
 
     def is_sound(part: ParameterLocation) -> bool:
@@ -68,7 +82,9 @@ def _known(value: Any, known: list[str]) -> Any:
 
 
 def _name_what_there_is(body: dict[str, Any]) -> None:
-    """Name workload, optimizers and hyperparameters of the catalogue in a study, so that more than its names is looked at."""
+    """Name workload, optimizers and hyperparameters of the catalogue in a study, so that more than its names
+    is looked at.
+    """
     if isinstance(body.get("workload"), str):
         body["workload"] = _known(body["workload"], FACTS["workload"])
     arms = body.get("arms")
@@ -87,7 +103,10 @@ def _name_what_there_is(body: dict[str, Any]) -> None:
 def before_call(context: Any, case: Any, kwargs: dict[str, Any]) -> None:
     """Ask for a list where a stream would not end: of every study but the one that stays closed."""
     del context, kwargs
-    if case.operation.path == _STREAM and (case.path_parameters or {}).get("study_id") not in FACTS["closed_for_good"]:
+    if (
+        case.operation.path == _STREAM
+        and (case.path_parameters or {}).get("study_id") not in FACTS["closed_for_good"]
+    ):
         case.headers = {**(case.headers or {}), "Accept": "application/json"}
 
 
@@ -101,8 +120,14 @@ def filter_failure(context: Any, failure: Failure, case: Any, response: Any) -> 
             is_of_the_record = problem["type"] in _KNOWN_ONLY_TO_THE_RECORD
             # Its coverage phase takes the quotes off a tag, and then calls it sound.
             tag = response.request.headers.get("if-match")
-            is_no_tag = tag is not None and not _IF_MATCH.fullmatch(tag if isinstance(tag, str) else tag.decode("latin-1"))
-            return not (is_of_the_record or is_no_tag or any(words in problem["detail"] for words in _SAID_OF_PARAMETERS))
+            is_no_tag = tag is not None and not _IF_MATCH.fullmatch(
+                tag if isinstance(tag, str) else tag.decode("latin-1")
+            )
+            return not (
+                is_of_the_record
+                or is_no_tag
+                or any(words in problem["detail"] for words in _SAID_OF_PARAMETERS)
+            )
         case AcceptedNegativeData():
             # HTTP has every server pass over headers that it does not know.
             return "x-schemathesis-unknown-property" not in response.request.headers

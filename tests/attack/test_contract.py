@@ -1,4 +1,6 @@
-"""What the OpenAPI promises, the service keeps: thousands of requests made of its own description, sound ones and broken ones, by schemathesis.
+"""What the OpenAPI promises, the service keeps.
+
+Thousands of requests made of its own description, sound ones and broken ones, by schemathesis.
 
 CONTRACT_CASES says how many requests the slow run makes on each database at least (10,000).
 """
@@ -36,7 +38,10 @@ NO_CHECKS = "object_level_authorization"
 
 
 def facts(house: House) -> dict[str, Sequence[str]]:
-    """Return what the hooks know: by the name of a path's parameter, of an operation and its parameter, or of a part of a body."""
+    """Return what the hooks know.
+
+    By the name of a path's parameter, of an operation and its parameter, or of a part of a body.
+    """
     cards = catalog()
     names = [h.name for card in cards.optimizers.values() for h in card.hyperparameters]
     return {
@@ -53,7 +58,9 @@ def facts(house: House) -> dict[str, Sequence[str]]:
     }
 
 
-def attack(attacked: Attacked, folder: Path, *, examples: int, seed: int, phases: Sequence[str] = PHASES) -> dict[str, Any]:
+def attack(
+    attacked: Attacked, folder: Path, *, examples: int, seed: int, phases: Sequence[str] = PHASES
+) -> dict[str, Any]:
     """Return schemathesis's report on a service."""
     known, report = folder / f"facts-{seed}.json", folder / f"report-{seed}.json"
     known.write_text(json.dumps(facts(attacked.house)), encoding="utf-8")
@@ -64,15 +71,52 @@ def attack(attacked: Attacked, folder: Path, *, examples: int, seed: int, phases
         "SCHEMATHESIS_HOOKS": "contract_hooks",
         "CONTRACT_FACTS": str(known),
     }
-    asked = [Path(sys.executable).with_name("st"), "run", f"{attacked.url}/openapi.json", "--checks", "all", "--exclude-checks", NO_CHECKS]
-    asked += ["--phases", ",".join(phases), "--max-examples", str(examples), "--seed", str(seed), "--generation-database", "none", "--no-color"]
-    asked += ["--header", f"Authorization: {attacked.house.bearer('root')['authorization']}", "--request-timeout", "30", "--continue-on-failure"]
-    asked += ["--report", "json", "--report-json-path", str(report), "--suppress-health-check", "all", "--output-truncate", "false"]
+    asked = [
+        Path(sys.executable).with_name("st"),
+        "run",
+        f"{attacked.url}/openapi.json",
+        "--checks",
+        "all",
+        "--exclude-checks",
+        NO_CHECKS,
+    ]
+    asked += [
+        "--phases",
+        ",".join(phases),
+        "--max-examples",
+        str(examples),
+        "--seed",
+        str(seed),
+        "--generation-database",
+        "none",
+        "--no-color",
+    ]
+    asked += [
+        "--header",
+        f"Authorization: {attacked.house.bearer('root')['authorization']}",
+        "--request-timeout",
+        "30",
+        "--continue-on-failure",
+    ]
+    asked += [
+        "--report",
+        "json",
+        "--report-json-path",
+        str(report),
+        "--suppress-health-check",
+        "all",
+        "--output-truncate",
+        "false",
+    ]
     done = subprocess.run(asked, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
     found: dict[str, Any] = json.loads(report.read_text(encoding="utf-8"))
     assert found["complete"]
-    assert (found["failures"], found["errors"], found["operations"]["tested"]) == ([], [], found["operations"]["total"])
+    assert (found["failures"], found["errors"], found["operations"]["tested"]) == (
+        [],
+        [],
+        found["operations"]["total"],
+    )
     return found
 
 
@@ -110,7 +154,9 @@ def copied(template: Any, folder: Path) -> Generator[str]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(0)
-def test_ten_thousand_requests_find_no_fault(template: tuple[Any, House], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ten_thousand_requests_find_no_fault(
+    template: tuple[Any, House], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in [name for name in os.environ if name.startswith("TANGENT_")]:
         monkeypatch.delenv(name)
     made, seed, began = 0, int(os.environ.get("CONTRACT_SEED", "1")), time.monotonic()
@@ -120,7 +166,15 @@ def test_ten_thousand_requests_find_no_fault(template: tuple[Any, House], tmp_pa
             store = Store.open(url, migrate=False)
             app = create_app(settings, store, pace=Pace(poll_s=0.02, max_poll_s=0.05, heartbeat_s=0.3))
             with serving(app) as address:
-                found = attack(Attacked(address, template[1], store, app), tmp_path, examples=min(IN_ONE_GO, CASES), seed=seed)
+                found = attack(
+                    Attacked(address, template[1], store, app),
+                    tmp_path,
+                    examples=min(IN_ONE_GO, CASES),
+                    seed=seed,
+                )
             store.close()
         made, seed = made + found["test_cases"]["generated"], seed + 1
-        sys.stderr.write(f"{made} requests in {time.monotonic() - began:.0f} s, {found['operations']['tested']} operations, no fault\n")
+        sys.stderr.write(
+            f"{made} requests in {time.monotonic() - began:.0f} s, "
+            f"{found['operations']['tested']} operations, no fault\n"
+        )

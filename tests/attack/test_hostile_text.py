@@ -1,4 +1,7 @@
-"""Numbers, letters and names that are meant to break something: in bodies, queries, headers and paths, and wherever they come out again."""
+"""Numbers, letters and names that are meant to break something.
+
+In bodies, queries, headers and paths, and wherever they come out again.
+"""
 
 import csv
 import io
@@ -15,7 +18,11 @@ from furnished import Attacked
 
 __all__: list[str] = []
 
-BODY: dict[str, Any] = {"workload": "digits-mlp", "arms": ["adamp", "adamw"], "budget": {"trials_per_arm": 2, "epochs": 2}}
+BODY: dict[str, Any] = {
+    "workload": "digits-mlp",
+    "arms": ["adamp", "adamw"],
+    "budget": {"trials_per_arm": 2, "epochs": 2},
+}
 JSON = {"content-type": "application/json"}
 NUMBERS = [
     "NaN",
@@ -69,18 +76,46 @@ def test_no_number_breaks_anything_wherever_it_goes(attacked: Attacked, number: 
                 assert answer.status_code in {200, 409, 422}, (path, sent, answer.text)
                 # Strictly: Python would read NaN.
                 json.loads(answer.text, parse_constant=no_constant)
-        for path, name in (("extend", "trials_per_arm"), ("extend", "replicates"), ("extend", "seeds"), ("confirm", "seeds")):
-            answer = client.post(f"/v1/studies/{attacked.house.cancelled}:{path}", content=f'{{"{name}": {number}}}', headers=JSON)
+        for path, name in (
+            ("extend", "trials_per_arm"),
+            ("extend", "replicates"),
+            ("extend", "seeds"),
+            ("confirm", "seeds"),
+        ):
+            answer = client.post(
+                f"/v1/studies/{attacked.house.cancelled}:{path}",
+                content=f'{{"{name}": {number}}}',
+                headers=JSON,
+            )
             assert answer.status_code in {409, 422}, (path, name, answer.text)
         study, other = attacked.house.completed[0], attacked.house.completed[2]
-        queries = [f"/v1/studies?page_size={number}", f"/v1/audit?page_size={number}", f"/v1/studies/{study}/trials?page_size={number}"]
-        queries += [f"/v1/studies/{study}/events?after={number}", f"/new?study={study}&check={number}", f"/studies/{study}?page={number}"]
-        queries += [f"/v1/trials/{study}.adamp.{number}", f"/v1/comparison?study={study}&study={other}&page={number}"]
+        queries = [
+            f"/v1/studies?page_size={number}",
+            f"/v1/audit?page_size={number}",
+            f"/v1/studies/{study}/trials?page_size={number}",
+        ]
+        queries += [
+            f"/v1/studies/{study}/events?after={number}",
+            f"/new?study={study}&check={number}",
+            f"/studies/{study}?page={number}",
+        ]
+        queries += [
+            f"/v1/trials/{study}.adamp.{number}",
+            f"/v1/comparison?study={study}&study={other}&page={number}",
+        ]
         for query in queries:
-            assert client.get(query, headers={"accept": "application/json"}).status_code in {200, 404, 422}, query
+            assert client.get(query, headers={"accept": "application/json"}).status_code in {200, 404, 422}, (
+                query
+            )
         for name in ("last-event-id", "if-match", "if-none-match", "range", "if-range", "x-request-id"):
-            value = {"if-match": f'"{number}"', "if-none-match": f'"{number}"', "range": f"bytes={number}-"}.get(name, number)
-            answer = client.get(f"/v1/studies/{study}/events", headers={name: value, "accept": "application/json"})
+            value = {
+                "if-match": f'"{number}"',
+                "if-none-match": f'"{number}"',
+                "range": f"bytes={number}-",
+            }.get(name, number)
+            answer = client.get(
+                f"/v1/studies/{study}/events", headers={name: value, "accept": "application/json"}
+            )
             assert answer.status_code in {200, 422}, (name, value)
             answer = client.post(f"/v1/studies/{study}:pause", headers={name: value})
             assert answer.status_code in {409, 412, 422}, (name, value)
@@ -89,7 +124,11 @@ def test_no_number_breaks_anything_wherever_it_goes(attacked: Attacked, number: 
 def test_a_thousand_ranges_are_one_answer(attacked: Attacked) -> None:
     many = "bytes=" + ",".join(f"{n}-{n}" for n in range(2000))
     with attacked.client("vera") as client:
-        for path in ("/static/style.css", "/docs/swagger/swagger-ui.css", f"/v1/studies/{attacked.house.completed[0]}/bundle"):
+        for path in (
+            "/static/style.css",
+            "/docs/swagger/swagger-ui.css",
+            f"/v1/studies/{attacked.house.completed[0]}/bundle",
+        ):
             answer = client.get(path, headers={"range": many})
             assert answer.status_code in {200, 206, 400, 404, 416}, path
             assert len(answer.content) < 2_000_000, path
@@ -113,7 +152,9 @@ TEXTS = {
     "attribute": '" onmouseover="alert(1)" x="',
     "template": "{{7*7}}{% include '/etc/passwd' %}${7*7}#{7*7}<%= 7*7 %>",
     "format": "%s%n%x{0.__class__}{spec}",
-    "markdown": "[x](javascript:alert(1)) ![y](http://evil.example/z) <img src=x onerror=alert(1)> @everyone #1",
+    "markdown": (
+        "[x](javascript:alert(1)) ![y](http://evil.example/z) <img src=x onerror=alert(1)> @everyone #1"
+    ),
     "LaTeX": "\\input{/etc/passwd}\\write18{id} $x$ % & _ # ~ ^",
     "formula": "=cmd|' /C calc'!A0",
     "SQL": "'; DROP TABLE study; --",
@@ -121,7 +162,16 @@ TEXTS = {
     "shell": "$(id) `id` ; id | id && id",
     "a tenth of a name in capitals": "İ" * 100,
 }
-REFUSED = {"NUL", "lone surrogate", "right-to-left override", "right-to-left isolate", "line separator", "C1 control", "escape", "CRLF"}
+REFUSED = {
+    "NUL",
+    "lone surrogate",
+    "right-to-left override",
+    "right-to-left isolate",
+    "line separator",
+    "C1 control",
+    "escape",
+    "CRLF",
+}
 
 
 @pytest.mark.parametrize("kind", TEXTS)
@@ -130,7 +180,11 @@ def test_a_hostile_name_is_refused_or_shown_as_text_everywhere(attacked: Attacke
     with attacked.client("root") as client:
         answer = client.post("/v1/studies", content=json.dumps(BODY | {"name": text}), headers=JSON)
         assert (answer.status_code == 422) is (kind in REFUSED), answer.text
-        form = client.post("/new", data={"spec": json.dumps(BODY | {"name": text, "arms": ["adamq"]})}, headers={"accept": "text/html"})
+        form = client.post(
+            "/new",
+            data={"spec": json.dumps(BODY | {"name": text, "arms": ["adamq"]})},
+            headers={"accept": "text/html"},
+        )
         assert form.status_code == 422
         assert "<script>alert" not in form.text
         if kind in REFUSED:
@@ -153,7 +207,9 @@ def test_a_hostile_name_is_refused_or_shown_as_text_everywhere(attacked: Attacke
                 assert "\\input{" not in report.text
                 assert "\\write18" not in report.text
         bundle = client.get(f"/v1{path}/bundle")
-        assert re.fullmatch(r'attachment; filename="[a-z0-9-]{1,80}\.tangent\.zip"', bundle.headers["content-disposition"])
+        assert re.fullmatch(
+            r'attachment; filename="[a-z0-9-]{1,80}\.tangent\.zip"', bundle.headers["content-disposition"]
+        )
         with zipfile.ZipFile(io.BytesIO(bundle.content)) as archive:
             assert all(re.fullmatch(r"[A-Za-z-]+(\.[a-z]+)?", name) for name in archive.namelist())
         client.post(f"/v1{path}:cancel")
@@ -168,11 +224,32 @@ def assert_inert(page: str) -> None:
     assert "root:x:0" not in page
 
 
-@pytest.mark.parametrize("kind", ["NUL", "lone surrogate", "C1 control", "CRLF", "four bytes", "script", "template", "SQL", "path", "formula"])
-def test_a_hostile_text_in_query_header_key_or_path_is_an_answer_and_never_a_fault(attacked: Attacked, kind: str) -> None:
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "NUL",
+        "lone surrogate",
+        "C1 control",
+        "CRLF",
+        "four bytes",
+        "script",
+        "template",
+        "SQL",
+        "path",
+        "formula",
+    ],
+)
+def test_a_hostile_text_in_query_header_key_or_path_is_an_answer_and_never_a_fault(
+    attacked: Attacked, kind: str
+) -> None:
     text = quote(TEXTS[kind].encode("utf-8", "surrogatepass"))
     study = attacked.house.completed[0]
-    paths = [f"/v1/studies?workload={text}", f"/v1/studies?suite={text}", f"/v1/studies?state={text}", f"/v1/studies?page_token={text}"]
+    paths = [
+        f"/v1/studies?workload={text}",
+        f"/v1/studies?suite={text}",
+        f"/v1/studies?state={text}",
+        f"/v1/studies?page_token={text}",
+    ]
     paths += [
         f"/v1/studies/{study}/trials?order={text}",
         f"/v1/studies/{study}/trials?arm={text}",
@@ -199,12 +276,26 @@ def test_a_hostile_text_in_query_header_key_or_path_is_an_answer_and_never_a_fau
         f"/suites/{text}",
         f"/{text}",
     ]
-    paths += [f"/new?study={text}", f"/static/{text}", f"/docs/swagger/{text}", f"/login?next={text}", f"/v1/studies/{study}/report?format={text}"]
-    paths += [f"/studies/{study}/live?seen={text}", f"/trials/{attacked.house.trials[0]}/live?seen={text}", f"/v1/studies/{study}/{text}"]
+    paths += [
+        f"/new?study={text}",
+        f"/static/{text}",
+        f"/docs/swagger/{text}",
+        f"/login?next={text}",
+        f"/v1/studies/{study}/report?format={text}",
+    ]
+    paths += [
+        f"/studies/{study}/live?seen={text}",
+        f"/trials/{attacked.house.trials[0]}/live?seen={text}",
+        f"/v1/studies/{study}/{text}",
+    ]
     with attacked.client("root") as client:
         for path in paths:
             answer = client.get(path, headers={"accept": "text/html"})
-            assert answer.status_code in {200, 204, 404, 405, 422}, (path, answer.status_code, answer.text[:300])
+            assert answer.status_code in {200, 204, 404, 405, 422}, (
+                path,
+                answer.status_code,
+                answer.text[:300],
+            )
             if answer.headers.get("content-type", "").startswith("text/html"):
                 assert_inert(answer.text)
             else:
@@ -224,7 +315,9 @@ def test_a_hostile_text_in_query_header_key_or_path_is_an_answer_and_never_a_fau
         ):
             raw = TEXTS[kind].encode("utf-8", "surrogatepass")
             try:
-                answer = client.post("/v1/studies?validate_only=true", json=BODY, headers=[(name.encode(), raw)])
+                answer = client.post(
+                    "/v1/studies?validate_only=true", json=BODY, headers=[(name.encode(), raw)]
+                )
             except httpx.LocalProtocolError:
                 continue
             assert answer.status_code in {200, 422}, (name, answer.text)
@@ -233,7 +326,11 @@ def test_a_hostile_text_in_query_header_key_or_path_is_an_answer_and_never_a_fau
 def test_what_the_form_answers_can_be_sent_whatever_it_quotes(attacked: Attacked) -> None:
     hostile = {"a\ud800": "b\0", "\udfff": {"c\ud800": "d\x9b"}}
     with attacked.client("root") as client:
-        for sent in (hostile, BODY | hostile, BODY | {"arms": [{"optimizer": "adamp", "space": {"l\ud800r": "x\0"}}]}):
+        for sent in (
+            hostile,
+            BODY | hostile,
+            BODY | {"arms": [{"optimizer": "adamp", "space": {"l\ud800r": "x\0"}}]},
+        ):
             for kind in ("text/html", "application/json"):
                 page = client.post("/new", data={"spec": json.dumps(sent)}, headers={"accept": kind})
                 assert page.status_code == 422
@@ -279,14 +376,30 @@ def test_sql_in_a_parameter_is_looked_for_and_not_run(attacked: Attacked, text: 
 
 
 @pytest.mark.parametrize(
-    "path", ["../../etc/passwd", "..%2f..%2fetc%2fpasswd", "%2e%2e/%2e%2e/etc/passwd", "....//etc/passwd", "/etc/passwd", "..\\..\\x", "%00"]
+    "path",
+    [
+        "../../etc/passwd",
+        "..%2f..%2fetc%2fpasswd",
+        "%2e%2e/%2e%2e/etc/passwd",
+        "....//etc/passwd",
+        "/etc/passwd",
+        "..\\..\\x",
+        "%00",
+    ],
 )
-@pytest.mark.parametrize("below", ["/static/", "/docs/swagger/", "/v1/studies/", "/v1/suites/", "/trials/", "/problems/", "/"])
+@pytest.mark.parametrize(
+    "below", ["/static/", "/docs/swagger/", "/v1/studies/", "/v1/suites/", "/trials/", "/problems/", "/"]
+)
 def test_no_path_leads_out_of_the_house(attacked: Attacked, below: str, path: str) -> None:
     with socket.create_connection(("127.0.0.1", attacked.port), timeout=60) as one:
         # By hand: a client would tidy the path up.
         token = attacked.house.secrets["vera"]
-        one.sendall(f"GET {below}{path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\nConnection: close\r\n\r\n".encode())
+        one.sendall(
+            (
+                f"GET {below}{path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer "
+                f"{token}\r\nConnection: close\r\n\r\n"
+            ).encode()
+        )
         answer = b""
         while piece := one.recv(65536):
             answer += piece
@@ -317,10 +430,16 @@ def test_no_cell_of_a_csv_is_a_formula(attacked: Attacked) -> None:
         b"CONNECT evil.example:443 HTTP/1.1\r\nHost: localhost\r\n\r\n",
         b"POST /v1/studies HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n{}",
         b"POST /v1/studies HTTP/1.1\r\nHost: localhost\r\nContent-Length: -1\r\n\r\n",
-        b"POST /v1/studies HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n",
+        (
+            b"POST /v1/studies HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: "
+            b"chunked, identity\r\n\r\n0\r\n\r\n"
+        ),
         b"POST /v1/studies HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: xchunked\r\n\r\n0\r\n\r\n",
         b"POST /v1/studies HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nZZ\r\n",
-        b"GET /static/style.css HTTP/1.1\r\nHost: localhost\r\nConnection: upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: eA==\r\n\r\n",
+        (
+            b"GET /static/style.css HTTP/1.1\r\nHost: localhost\r\nConnection: upgrade\r\nUpgrade: "
+            b"websocket\r\nSec-WebSocket-Key: eA==\r\n\r\n"
+        ),
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
         b"\x16\x03\x01\x00\xa5\x01\x00\x00\xa1\x03\x03",
         b"\r\n\r\n\r\n",
@@ -333,7 +452,9 @@ def test_a_request_that_is_none_is_an_answer_or_an_end(attacked: Attacked, head:
         answer = one.recv(65536)
     assert not answer or answer.startswith(b"HTTP/1.1 "), answer[:100]
     if answer:
-        assert answer.split()[1] in {b"400", b"401", b"404", b"405", b"413", b"415", b"421", b"200"}, answer[:200]
+        assert answer.split()[1] in {b"400", b"401", b"404", b"405", b"413", b"415", b"421", b"200"}, answer[
+            :200
+        ]
         assert b"Traceback" not in answer
     with attacked.client() as client:
         assert client.get("/healthz").status_code == 200
@@ -342,7 +463,14 @@ def test_a_request_that_is_none_is_an_answer_or_an_end(attacked: Attacked, head:
 def test_a_header_that_comes_back_cannot_begin_another(attacked: Attacked) -> None:
     with attacked.client("vera") as client:
         for given in ("a b", "x" * 65, "a;b", "é".encode().decode("latin-1"), "<script>"):
-            answer = client.get("/v1", headers={"x-request-id": given.encode("latin-1").decode("latin-1")} if given.isascii() else {})
+            answer = client.get(
+                "/v1",
+                headers={"x-request-id": given.encode("latin-1").decode("latin-1")}
+                if given.isascii()
+                else {},
+            )
             assert answer.headers["x-request-id"] != given
-        led = client.post("/login", data={"token": attacked.house.secrets["vera"], "next": "/x%0d%0aset-cookie:%20y=1"})
+        led = client.post(
+            "/login", data={"token": attacked.house.secrets["vera"], "next": "/x%0d%0aset-cookie:%20y=1"}
+        )
         assert "y=1" not in "".join(led.headers.get_list("set-cookie"))

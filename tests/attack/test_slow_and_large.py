@@ -1,4 +1,7 @@
-"""Slow clients, large bodies, deep bodies, endless bodies: each ends in bounded time and memory, and others are answered meanwhile."""
+"""Slow clients, large bodies, deep bodies, endless bodies.
+
+Each ends in bounded time and memory, and others are answered meanwhile.
+"""
 
 import gzip
 import json
@@ -23,10 +26,15 @@ SLUGS = {400: "not-json", 413: "body-too-large", 415: "unsupported-media-type", 
 
 
 def opened(attacked: Attacked, stack: ExitStack, count: int = 1) -> list[socket.socket]:
-    return [stack.enter_context(socket.create_connection(("127.0.0.1", attacked.port), timeout=10)) for _ in range(count)]
+    return [
+        stack.enter_context(socket.create_connection(("127.0.0.1", attacked.port), timeout=10))
+        for _ in range(count)
+    ]
 
 
-def trickle(sockets: list[socket.socket], byte: Callable[[int], bytes], *, meanwhile: Callable[[], None], for_s: float) -> int:
+def trickle(
+    sockets: list[socket.socket], byte: Callable[[int], bytes], *, meanwhile: Callable[[], None], for_s: float
+) -> int:
     """Send each a byte now and then until the other end has closed all; return how many it closed in time."""
     left, n, began = set(sockets), 0, time.monotonic()
     while left and time.monotonic() - began < for_s:
@@ -50,7 +58,10 @@ def trickle(sockets: list[socket.socket], byte: Callable[[int], bytes], *, meanw
     [
         "headers",
         "chunked body",
-        *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("headers of a second request", "body", "nothing at all")),
+        *(
+            pytest.param(kind, marks=pytest.mark.slow)
+            for kind in ("headers of a second request", "body", "nothing at all")
+        ),
     ],
 )
 def test_fifty_slow_clients_are_let_go_and_others_answered_meanwhile(attacked: Attacked, kind: str) -> None:
@@ -58,12 +69,17 @@ def test_fifty_slow_clients_are_let_go_and_others_answered_meanwhile(attacked: A
     token = f"Authorization: Bearer {attacked.house.secrets['alice']}\r\n".encode()
     begun = {
         "headers": b"GET / HTTP/1.1\r\nX-Slow: ",
-        "headers of a second request": b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\nGET / HTTP/1.1\r\nX-Slow: ",
+        "headers of a second request": (
+            b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\nGET / HTTP/1.1\r\nX-Slow: "
+        ),
         "body": head + token + b"Content-Length: 100000\r\n\r\n",
         "chunked body": head + token + b"Transfer-Encoding: chunked\r\n\r\n",
         "nothing at all": b"",
     }[kind]
-    sent: Callable[[int], bytes] = {"chunked body": lambda _: b"1\r\na\r\n", "nothing at all": lambda _: b""}.get(kind, lambda _: b"a")
+    sent: Callable[[int], bytes] = {
+        "chunked body": lambda _: b"1\r\na\r\n",
+        "nothing at all": lambda _: b"",
+    }.get(kind, lambda _: b"a")
     waits: list[float] = []
 
     def ask() -> None:
@@ -83,7 +99,10 @@ def test_an_endless_body_is_cut_off_though_it_was_refused_already(attacked: Atta
     began = time.monotonic()
     with ExitStack() as stack:
         [one] = opened(attacked, stack)
-        one.sendall(b"POST /v1/studies HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n")
+        one.sendall(
+            b"POST /v1/studies HTTP/1.1\r\nHost: localhost\r\nContent-Type: "
+            b"application/json\r\nTransfer-Encoding: chunked\r\n"
+        )
         one.sendall(f"Authorization: Bearer {attacked.house.secrets['alice']}\r\n\r\n".encode())
         with suppress(OSError):
             while time.monotonic() - began < 15:
@@ -91,7 +110,17 @@ def test_an_endless_body_is_cut_off_though_it_was_refused_already(attacked: Atta
     assert time.monotonic() - began < 10, "it was read for ever"
 
 
-@pytest.mark.parametrize("path", ["/v1/studies", "/new", "/login", "/v1/studies/{}:clone", "/v1/studies/{}:extend", "/v1/studies/{}:confirm"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v1/studies",
+        "/new",
+        "/login",
+        "/v1/studies/{}:clone",
+        "/v1/studies/{}:extend",
+        "/v1/studies/{}:confirm",
+    ],
+)
 @pytest.mark.parametrize("is_chunked", [False, True])
 def test_ten_megabytes_are_refused_everywhere(attacked: Attacked, path: str, is_chunked: bool) -> None:
     def chunks() -> Iterator[bytes]:
@@ -100,7 +129,11 @@ def test_ten_megabytes_are_refused_everywhere(attacked: Attacked, path: str, is_
 
     kind = {"content-type": "application/x-www-form-urlencoded"} if path in {"/new", "/login"} else JSON
     with attacked.client("root") as client:
-        answer = client.post(path.format(attacked.house.completed[0]), content=chunks() if is_chunked else b" " * 10_485_760, headers=kind)
+        answer = client.post(
+            path.format(attacked.house.completed[0]),
+            content=chunks() if is_chunked else b" " * 10_485_760,
+            headers=kind,
+        )
     assert (answer.status_code, answer.json()["type"]) == (413, "/problems/body-too-large")
 
 
@@ -114,7 +147,10 @@ def test_nothing_that_is_packed_is_unpacked(attacked: Attacked) -> None:
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000
 
 
-@pytest.mark.parametrize("body", [b"[" * 10_000 + b"]" * 10_000, b'{"a":' * 10_000 + b"1" + b"}" * 10_000, b'{"arms":' + b"[" * 10_000])
+@pytest.mark.parametrize(
+    "body",
+    [b"[" * 10_000 + b"]" * 10_000, b'{"a":' * 10_000 + b"1" + b"}" * 10_000, b'{"arms":' + b"[" * 10_000],
+)
 def test_ten_thousand_levels_are_refused(attacked: Attacked, body: bytes) -> None:
     with attacked.client("alice") as client:
         for path in ("/v1/studies", f"/v1/studies/{attacked.house.completed[0]}:clone"):
@@ -125,7 +161,9 @@ def test_ten_thousand_levels_are_refused(attacked: Attacked, body: bytes) -> Non
 
 
 def large(**fields: Any) -> bytes:
-    return json.dumps({"workload": "digits-mlp", "arms": ["adamp"], "budget": {"trials_per_arm": 1}} | fields).encode()
+    return json.dumps(
+        {"workload": "digits-mlp", "arms": ["adamp"], "budget": {"trials_per_arm": 1}} | fields
+    ).encode()
 
 
 GRID = {
@@ -145,16 +183,28 @@ DEAR = {
         arms=[GRID | {"name": f"a{n}"} for n in range(64)], budget={"trials_per_arm": 100_000}, sampler="grid"
     ),
     "64 arms of 64 hyperparameters that are none": large(
-        arms=[{"optimizer": "adamp", "name": f"a{n}", "space": {f"weight_decai{m}": 1 for m in range(64)}} for n in range(64)]
+        arms=[
+            {"optimizer": "adamp", "name": f"a{n}", "space": {f"weight_decai{m}": 1 for m in range(64)}}
+            for n in range(64)
+        ]
     ),
-    "100,000 hyperparameters": large(arms=[{"optimizer": "adamp", "space": {f"h{n}": 1 for n in range(50_000)}}]),
-    "10,000 choices": large(arms=[{"optimizer": "adamp", "space": {"lr": {"choices": [n / 1e5 for n in range(1, 10_000)]}}}]),
+    "100,000 hyperparameters": large(
+        arms=[{"optimizer": "adamp", "space": {f"h{n}": 1 for n in range(50_000)}}]
+    ),
+    "10,000 choices": large(
+        arms=[{"optimizer": "adamp", "space": {"lr": {"choices": [n / 1e5 for n in range(1, 10_000)]}}}]
+    ),
     "a million digits": b'{"seed": ' + b"9" * 1_000_000 + b"}",
     "a million digits after the point": b'{"seed": 0.' + b"9" * 1_000_000 + b"}",
     "a long name": large(name="x" * 1_000_000),
     "a long workload": large(workload="x" * 1_000_000),
-    "many epochs and rungs": large(budget={"trials_per_arm": 100_000, "epochs": 100_000}, pruner={"kind": "asha", "reduction_factor": 2}),
-    "brackets": large(budget={"trials_per_arm": 100_000, "epochs": 100_000}, pruner={"kind": "hyperband", "reduction_factor": 2}),
+    "many epochs and rungs": large(
+        budget={"trials_per_arm": 100_000, "epochs": 100_000}, pruner={"kind": "asha", "reduction_factor": 2}
+    ),
+    "brackets": large(
+        budget={"trials_per_arm": 100_000, "epochs": 100_000},
+        pruner={"kind": "hyperband", "reduction_factor": 2},
+    ),
     "medians": large(budget={"trials_per_arm": 100_000, "epochs": 100_000}, pruner="median"),
 }
 
@@ -172,7 +222,8 @@ def test_what_is_dear_to_look_at_is_answered_soon(attacked: Attacked, name: str)
 def test_a_reader_who_never_reads_is_let_go(attacked: Attacked) -> None:
     streams = attacked.app.state.streams
     head = (
-        f"GET /v1/studies/{attacked.house.running}/events HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {attacked.house.secrets['vera']}\r\n"
+        f"GET /v1/studies/{attacked.house.running}/events HTTP/1.1\r\nHost: localhost\r\nAuthorization: "
+        f"Bearer {attacked.house.secrets['vera']}\r\n"
     )
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with ExitStack() as stack:

@@ -1,4 +1,7 @@
-"""Whoever holds a token can do what it allows and no more: each verb of the API tried with a viewer's, each study's with another's."""
+"""Whoever holds a token can do what it allows and no more.
+
+Each verb of the API tried with a viewer's, each study's with another's.
+"""
 
 import json
 import socket
@@ -17,17 +20,26 @@ __all__: list[str] = []
 
 METHODS = ("POST", "PUT", "PATCH", "DELETE")
 # What a body may be of is told by the description; of the dashboard's forms none is described.
-FORMS = [f"/studies/{{study_id}}/{verb}" for verb in ("pause", "resume", "stop", "cancel", "confirm", "extend")] + ["/new"]
+FORMS = [
+    f"/studies/{{study_id}}/{verb}" for verb in ("pause", "resume", "stop", "cancel", "confirm", "extend")
+] + ["/new"]
 
 
 def rows(store: Store) -> dict[str, list[tuple[Any, ...]]]:
     """Return the whole database but for when each token was used last."""
     with store._database.read() as connection:
-        names = [name for (name,) in connection.exec_driver_sql("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")]
+        names = [
+            name
+            for (name,) in connection.exec_driver_sql(
+                "SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name"
+            )
+        ]
         connection.exec_driver_sql("SELECT 1")
         return {
             name: [
-                tuple(value for column, value in zip(found.keys(), row, strict=True) if column != "last_used_at")
+                tuple(
+                    value for column, value in zip(found.keys(), row, strict=True) if column != "last_used_at"
+                )
                 for found in [connection.exec_driver_sql(f"SELECT * FROM {name}")]  # names of our own tables
                 for row in found
             ]
@@ -43,8 +55,12 @@ def unsafe(attacked: Attacked) -> Iterator[tuple[str, str, Any]]:
             if method.upper() not in METHODS:
                 continue
             content = operation.get("requestBody", {}).get("content", {})
-            examples = [example["value"] for kind in content.values() for example in kind.get("examples", {}).values()] or [None]
-            studies = (attacked.house.completed[0], attacked.house.queued) if "{study_id}" in template else ("",)
+            examples = [
+                example["value"] for kind in content.values() for example in kind.get("examples", {}).values()
+            ] or [None]
+            studies = (
+                (attacked.house.completed[0], attacked.house.queued) if "{study_id}" in template else ("",)
+            )
             for study in studies:
                 path = template.replace("{study_id}", study).replace("{webhook_id}", "w7k3f9x2")
                 assert "{" not in path, f"nothing is known to fill in {template}"
@@ -64,15 +80,23 @@ def test_a_stolen_viewers_token_changes_nothing_by_any_verb(attacked: Attacked, 
         tried = 0
         for method, path, body in unsafe(attacked):
             answer = client.request(method, path, json=body)
-            assert (answer.status_code, answer.json()["type"]) == (403, "/problems/forbidden"), (method, path, answer.text)
+            assert (answer.status_code, answer.json()["type"]) == (403, "/problems/forbidden"), (
+                method,
+                path,
+                answer.text,
+            )
             tried += 1
         for study in (attacked.house.completed[0], attacked.house.queued):
             for form in FORMS:
-                answer = client.post(form.format(study_id=study), data={"spec": "{}", "trials_per_arm": "9", "seeds": "9"})
+                answer = client.post(
+                    form.format(study_id=study), data={"spec": "{}", "trials_per_arm": "9", "seeds": "9"}
+                )
                 assert answer.status_code == 403, (form, answer.text)
         assert tried > 15
         for path in attacked.app.openapi()["paths"]:
-            known = path.replace("{study_id}", attacked.house.queued).replace("{trial_id}", attacked.house.trials[0])
+            known = path.replace("{study_id}", attacked.house.queued).replace(
+                "{trial_id}", attacked.house.trials[0]
+            )
             for method in ("DELETE", "PATCH", "pOsT"):
                 answer = client.request(method, known)
                 assert answer.status_code in {400, 403, 404, 405, 422}, (method, known, answer.status_code)
@@ -89,15 +113,30 @@ def test_whoever_has_no_token_learns_nothing_and_changes_nothing(attacked: Attac
         for method, path, body in unsafe(attacked):
             assert client.request(method, path, json=body).status_code == 401, (method, path)
         for path, item in attacked.app.openapi()["paths"].items():
-            known = path.replace("{study_id}", attacked.house.queued).replace("{trial_id}", attacked.house.trials[0]).replace("{slug}", "not-json")
+            known = (
+                path.replace("{study_id}", attacked.house.queued)
+                .replace("{trial_id}", attacked.house.trials[0])
+                .replace("{slug}", "not-json")
+            )
             for method in item:
                 if method == "get":
                     assert client.get(known).status_code in public.get(path, {401}), path
-        for page in ("/", "/studies/" + attacked.house.queued, "/new", "/account", "/suites", "/compare", "/optimizers", "/workloads"):
+        for page in (
+            "/",
+            "/studies/" + attacked.house.queued,
+            "/new",
+            "/account",
+            "/suites",
+            "/compare",
+            "/optimizers",
+            "/workloads",
+        ):
             for accept in ("text/html", "application/json"):
                 answer = client.get(page, headers={"accept": accept})
                 assert answer.status_code == 401
-                assert attacked.house.queued not in answer.text.replace(f'value="/studies/{attacked.house.queued}"', "")
+                assert attacked.house.queued not in answer.text.replace(
+                    f'value="/studies/{attacked.house.queued}"', ""
+                )
     assert rows(attacked.store) == before
 
 
@@ -106,7 +145,14 @@ def test_a_submitter_cannot_touch_anothers_studies_nor_use_anothers_key(attacked
     with attacked.client("alice") as alice, attacked.client("bob") as bob:
         mine = alice.post("/v1/studies", json=body, headers={"idempotency-key": "k"}).json()
         path = f"/v1/studies/{mine['id']}"
-        for verb, sent in (("pause", None), ("resume", None), ("stop", None), ("cancel", None), ("confirm", {}), ("extend", {"seeds": 9})):
+        for verb, sent in (
+            ("pause", None),
+            ("resume", None),
+            ("stop", None),
+            ("cancel", None),
+            ("confirm", {}),
+            ("extend", {"seeds": 9}),
+        ):
             for headers in ({}, {"if-match": "*"}, {"if-match": '"1"'}, {"idempotency-key": "k"}):
                 answer = bob.post(f"{path}:{verb}", json=sent, headers=headers)
                 assert (answer.status_code, answer.json()["type"]) == (403, "/problems/not-owner"), verb
@@ -135,7 +181,9 @@ class Reader:
         assert self.began.wait(10)
 
     def _read(self, client: httpx.Client, study: str) -> None:
-        with client.stream("GET", f"/v1/studies/{study}/events", headers={"accept": "text/event-stream"}) as answer:
+        with client.stream(
+            "GET", f"/v1/studies/{study}/events", headers={"accept": "text/event-stream"}
+        ) as answer:
             assert answer.status_code == 200
             self.began.set()
             self.lines += answer.iter_lines()
@@ -167,20 +215,45 @@ def test_a_stream_ends_with_its_session(attacked: Attacked) -> None:
 
 
 @pytest.mark.parametrize("parameter", ["token", "access_token", "api_key", "authorization", "auth"])
-def test_a_token_in_the_address_opens_nothing_and_is_told_nobody(attacked: Attacked, parameter: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_token_in_the_address_opens_nothing_and_is_told_nobody(
+    attacked: Attacked, parameter: str, caplog: pytest.LogCaptureFixture
+) -> None:
     secret = attacked.house.secrets["root"]
     with attacked.client() as client, caplog.at_level(0):
-        for path in ("/v1/studies", "/v1/account", "/", "/metrics", f"/v1/studies/{attacked.house.running}/events"):
+        for path in (
+            "/v1/studies",
+            "/v1/account",
+            "/",
+            "/metrics",
+            f"/v1/studies/{attacked.house.running}/events",
+        ):
             answer = client.get(path, params={parameter: secret})
             assert answer.status_code == 401
             assert secret not in answer.text
     assert attacked.house.queued or caplog.records
     assert secret not in "".join(
-        record.getMessage() + str(record.__dict__) for record in caplog.records if record.name.startswith(("tangent", "uvicorn"))
+        record.getMessage() + str(record.__dict__)
+        for record in caplog.records
+        if record.name.startswith(("tangent", "uvicorn"))
     )
 
 
-MADE_UP = ["", " ", "x", "Bearer", "null", "undefined", "' OR '1'='1", "tangent_" + "x" * 43, "*", "%", "_" * 51, "é" * 20, "\x00", "a" * 10_000]
+MADE_UP = [
+    "",
+    " ",
+    "x",
+    "Bearer",
+    "null",
+    "undefined",
+    "' OR '1'='1",
+    "tangent_" + "x" * 43,
+    "*",
+    "%",
+    "_" * 51,
+    "é" * 20,
+    "\x00",
+    "a" * 10_000,
+]
 
 
 @pytest.mark.parametrize("secret", MADE_UP)
@@ -221,16 +294,31 @@ FOREIGN = [
     {"sec-fetch-site": ""},
     {"origin": ""},
 ]
-KINDS = ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "application/json")
+KINDS = (
+    "text/plain",
+    "application/x-www-form-urlencoded",
+    "multipart/form-data; boundary=x",
+    "application/json",
+)
 
 
 @pytest.mark.parametrize("headers", FOREIGN)
-def test_a_form_of_another_site_with_the_cookie_changes_nothing(attacked: Attacked, session: httpx.Client, headers: dict[str, str]) -> None:
+def test_a_form_of_another_site_with_the_cookie_changes_nothing(
+    attacked: Attacked, session: httpx.Client, headers: dict[str, str]
+) -> None:
     before = rows(attacked.store)
-    forms = [("POST", path, None) for path in ("/login", "/logout", "/new", f"/studies/{attacked.house.queued}/cancel")]
+    forms = [
+        ("POST", path, None)
+        for path in ("/login", "/logout", "/new", f"/studies/{attacked.house.queued}/cancel")
+    ]
     for n, (method, path, body) in enumerate([*unsafe(attacked), *forms]):
-        answer = session.request(method, path, content=json.dumps(body), headers={**headers, "content-type": KINDS[n % len(KINDS)]})
-        assert (answer.status_code, answer.json()["type"]) == (403, "/problems/cross-site"), (path, answer.text)
+        answer = session.request(
+            method, path, content=json.dumps(body), headers={**headers, "content-type": KINDS[n % len(KINDS)]}
+        )
+        assert (answer.status_code, answer.json()["type"]) == (403, "/problems/cross-site"), (
+            path,
+            answer.text,
+        )
     assert rows(attacked.store) == before
 
 
@@ -246,7 +334,18 @@ def test_no_other_origin_may_read_an_answer(session: httpx.Client) -> None:
             assert answer.headers["cross-origin-resource-policy"] == "same-origin"
 
 
-@pytest.mark.parametrize("host", ["evil.example", "localhost.evil.example", "127.0.0.1.nip.io", "", "[::2]", "127.0.0.1@evil.example", "0"])
+@pytest.mark.parametrize(
+    "host",
+    [
+        "evil.example",
+        "localhost.evil.example",
+        "127.0.0.1.nip.io",
+        "",
+        "[::2]",
+        "127.0.0.1@evil.example",
+        "0",
+    ],
+)
 def test_a_name_that_points_here_reaches_nothing(attacked: Attacked, host: str) -> None:
     with attacked.client("root") as client:
         answer = client.get("/v1/studies", headers={"host": host})
@@ -263,12 +362,16 @@ def test_two_hosts_or_none_are_refused(attacked: Attacked) -> None:
 def test_a_session_is_never_the_one_that_came(attacked: Attacked) -> None:
     planted = "A" * 43
     with attacked.client() as client:
-        answer = client.post("/login", data={"token": attacked.house.secrets["vera"]}, headers={"cookie": f"tangent={planted}"})
+        answer = client.post(
+            "/login", data={"token": attacked.house.secrets["vera"]}, headers={"cookie": f"tangent={planted}"}
+        )
         given = answer.cookies["tangent"]
         assert given != planted
         client.cookies.clear()
         assert client.get("/v1/account", headers={"cookie": f"tangent={planted}"}).status_code == 401
-        assert client.get("/v1/account", headers={"cookie": f"__Host-tangent={given}"}).status_code == 401, "over HTTP it has the other name"
+        assert client.get("/v1/account", headers={"cookie": f"__Host-tangent={given}"}).status_code == 401, (
+            "over HTTP it has the other name"
+        )
         attributes = answer.headers["set-cookie"].lower()
         assert "httponly" in attributes
         assert "samesite=strict" in attributes
@@ -286,7 +389,15 @@ TO = [
 
 
 @pytest.mark.parametrize(
-    "to", [*TO, "/\r\nset-cookie: x=1", "/%5cevil.example", "http:evil.example", "/login?next=//evil.example", "https:/evil.example"]
+    "to",
+    [
+        *TO,
+        "/\r\nset-cookie: x=1",
+        "/%5cevil.example",
+        "http:evil.example",
+        "/login?next=//evil.example",
+        "https:/evil.example",
+    ],
 )
 def test_a_login_leads_to_this_service_alone(attacked: Attacked, to: str) -> None:
     with attacked.client() as client:

@@ -1,4 +1,6 @@
-"""The load's generator is honest about what it measures, and the scripts that put a load on the service still run."""
+"""The load's generator is honest about what it measures, and the scripts that put a load on the service still
+run.
+"""
 
 import asyncio
 import contextlib
@@ -58,8 +60,29 @@ def test_a_stall_is_charged_to_every_request_that_was_due_meanwhile() -> None:
 @pytest.mark.timeout(600)
 def test_the_load_is_put_on_a_real_service(tmp_path: Path) -> None:
     tmp_path.chmod(0o755)
-    short = ["--studies", "12", "--large", "0", "--giant-of", "0", "--seconds", "5", "--warm-s", "1", "--rate", "10", "--readers", "2", "--runs", "1"]
-    subprocess.run([sys.executable, BENCHMARKS / "load.py", *short, "--json", tmp_path / "found.json"], check=True, timeout=500)
+    short = [
+        "--studies",
+        "12",
+        "--large",
+        "0",
+        "--giant-of",
+        "0",
+        "--seconds",
+        "5",
+        "--warm-s",
+        "1",
+        "--rate",
+        "10",
+        "--readers",
+        "2",
+        "--runs",
+        "1",
+    ]
+    subprocess.run(
+        [sys.executable, BENCHMARKS / "load.py", *short, "--json", tmp_path / "found.json"],
+        check=True,
+        timeout=500,
+    )
     found = json.loads((tmp_path / "found.json").read_text(encoding="utf-8"))
     assert found["faults"] == []
     assert found["stream_faults"] == found["stream_gaps"] == 0
@@ -73,7 +96,11 @@ def test_the_load_is_put_on_a_real_service(tmp_path: Path) -> None:
 @pytest.mark.timeout(600)
 def test_reports_of_simulated_workers_are_taken(tmp_path: Path) -> None:
     short = ["--parts", "rates", "--workers", "4", "--sizes", "2", "--seconds", "3"]
-    subprocess.run([sys.executable, BENCHMARKS / "reports.py", *short, "--json", tmp_path / "found.json"], check=True, timeout=500)
+    subprocess.run(
+        [sys.executable, BENCHMARKS / "reports.py", *short, "--json", tmp_path / "found.json"],
+        check=True,
+        timeout=500,
+    )
     (one,) = json.loads((tmp_path / "found.json").read_text(encoding="utf-8"))["rates"]
     assert one["reports_per_s"] == pytest.approx(4, rel=0.5)
     assert one["members_per_s"] == pytest.approx(2 * one["reports_per_s"], rel=0.01)

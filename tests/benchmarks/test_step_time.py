@@ -25,12 +25,29 @@ def test_a_model_that_is_not_known_is_refused_with_those_that_are() -> None:
 
 
 def test_every_side_takes_its_turns_on_tensors_whose_projection_is_kept(tmp_path: Path) -> None:
-    short = ["--shapes", "tiny-62", "--threads", "1", "--allocators", "keeping", "--rounds", "2", "--turn-ms", "1"]
+    short = [
+        "--shapes",
+        "tiny-62",
+        "--threads",
+        "1",
+        "--allocators",
+        "keeping",
+        "--rounds",
+        "2",
+        "--turn-ms",
+        "1",
+    ]
     written = ["--json", str(tmp_path / "found.json"), "--markdown", str(tmp_path / "found.md")]
     subprocess.run([sys.executable, SCRIPT, *short, *written], check=True, capture_output=True, timeout=120)
 
     (measured,) = json.loads((tmp_path / "found.json").read_text(encoding="utf-8"))["settings"]
-    expected = {"torch AdamW fused", "torch SGD fused", "pytorch_optimizer AdamP loop", "tangent AdamP plain", "tangent SGDP plain"}
+    expected = {
+        "torch AdamW fused",
+        "torch SGD fused",
+        "pytorch_optimizer AdamP loop",
+        "tangent AdamP plain",
+        "tangent SGDP plain",
+    }
     assert expected <= measured["turns_ms"].keys()
     assert all(len(turns) == 2 and min(turns) > 0 for turns in measured["turns_ms"].values())
     assert measured["projection_kept"]

@@ -1,4 +1,6 @@
-"""The scripts that measure studies, samplers and stacks still run, at a size that measures nothing, and say what they promise."""
+"""The scripts that measure studies, samplers and stacks still run, at a size that measures nothing, and say
+what they promise.
+"""
 
 import json
 import subprocess
@@ -13,11 +15,25 @@ __all__: list[str] = []
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 # What a machine with a GPU need not have.
-ABSENT = ("alembic", "fastapi", "numba", "optuna", "psycopg", "pydantic_settings", "pytorch_optimizer", "ray", "rich", "sqlalchemy")
+ABSENT = (
+    "alembic",
+    "fastapi",
+    "numba",
+    "optuna",
+    "psycopg",
+    "pydantic_settings",
+    "pytorch_optimizer",
+    "ray",
+    "rich",
+    "sqlalchemy",
+)
 
 
 def run(name: str, *arguments: str | Path, folder: Path, without: Sequence[str] = ()) -> dict[str, Any]:
-    """Run a benchmark, as if some packages were not installed, and return what it wrote as JSON; its Markdown lies beside it."""
+    """Run a benchmark, as if some packages were not installed, and return what it wrote as JSON.
+
+    Its Markdown lies beside it.
+    """
     code = f"""
 import runpy, sys
 sys.modules.update(dict.fromkeys({list(without)!r}))
@@ -25,14 +41,33 @@ sys.path.insert(0, {str(BENCHMARKS)!r})
 runpy.run_path({str(BENCHMARKS / name)!r}, run_name="__main__")
 """
     outputs = ["--json", folder / "found.json", "--markdown", folder / "found.md"]
-    done = subprocess.run([sys.executable, "-c", code, *arguments, *outputs], capture_output=True, text=True, check=False, cwd=folder)
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments, *outputs],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=folder,
+    )
     assert done.returncode == 0, done.stderr
     assert "| --- |" in (folder / "found.md").read_text(encoding="utf-8")
     return json.loads((folder / "found.json").read_text(encoding="utf-8"))
 
 
 def test_fusion_compares_every_width_with_solo_and_needs_neither_ray_nor_sql(tmp_path: Path) -> None:
-    short = ["--workloads", "digits-mlp", "--optimizers", "adamp", "--widths", "2", "--rounds", "2", "--steps", "2", "--modes", "eager"]
+    short = [
+        "--workloads",
+        "digits-mlp",
+        "--optimizers",
+        "adamp",
+        "--widths",
+        "2",
+        "--rounds",
+        "2",
+        "--steps",
+        "2",
+        "--modes",
+        "eager",
+    ]
     (one,) = run("fusion.py", *short, folder=tmp_path, without=ABSENT)["found"]
     assert (one["optimizer"], one["steps_per_epoch"]) == ("adamp", 2)
     assert set(one["ratio"]) == {"2", "chosen"}
@@ -40,13 +75,45 @@ def test_fusion_compares_every_width_with_solo_and_needs_neither_ray_nor_sql(tmp
 
 
 def test_search_replays_every_part(tmp_path: Path) -> None:
-    short = ["--tables", "kc1", "--seeds", "2", "--trials", "12", "--batches", "1", "4", "--workers", "1", "--samplers", "random", "tpe"]
-    grid = ["--levels", "3", "2", "2", "2", "--epochs", "4", "--curve-seeds", "2", "--pruners", "none", "asha", "--cache", tmp_path / "curves"]
+    short = [
+        "--tables",
+        "kc1",
+        "--seeds",
+        "2",
+        "--trials",
+        "12",
+        "--batches",
+        "1",
+        "4",
+        "--workers",
+        "1",
+        "--samplers",
+        "random",
+        "tpe",
+    ]
+    grid = [
+        "--levels",
+        "3",
+        "2",
+        "2",
+        "2",
+        "--epochs",
+        "4",
+        "--curve-seeds",
+        "2",
+        "--pruners",
+        "none",
+        "asha",
+        "--cache",
+        tmp_path / "curves",
+    ]
     found = run("search.py", *short, *grid, folder=tmp_path)
     assert set(found["samplers"]) == {"random", "tpe"}
     for one in found["samplers"].values():
         # More trials never make it worse.
-        assert all(after <= before for before, after in zip(one["by_trials"][0], one["by_trials"][2], strict=True))
+        assert all(
+            after <= before for before, after in zip(one["by_trials"][0], one["by_trials"][2], strict=True)
+        )
     assert [one["batch"] for one in found["batches"]] == [1, 4]
     spent = {(one["sampler"], one["pruner"]): one["trials"] for one in found["pruners"]}
     assert spent["random", "asha"] > spent["random", "none"] == 12
@@ -56,7 +123,9 @@ def test_search_replays_every_part(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_overhead_measures_a_study_without_its_copy(tmp_path: Path) -> None:
-    (found,) = run("overhead.py", "--sizes", "128", "--pack-size", "2", "--copies", "without", folder=tmp_path)["studies"]
+    (found,) = run(
+        "overhead.py", "--sizes", "128", "--pack-size", "2", "--copies", "without", folder=tmp_path
+    )["studies"]
     assert found["copied"] == 0
     assert found["copy_ms"] > 0
     assert found["ms_a_trial"] > 0
@@ -68,7 +137,20 @@ def test_overhead_measures_a_study_without_its_copy(tmp_path: Path) -> None:
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("side", ["tangent", "reused"])
 def test_throughput_trains_every_trial_and_counts_every_process(tmp_path: Path, side: str) -> None:
-    short = ["--workload", "digits-mlp", "--pruner", "none", "--arms", "adamp", "--trials", "1", "--epochs", "1", "--sides", side]
+    short = [
+        "--workload",
+        "digits-mlp",
+        "--pruner",
+        "none",
+        "--arms",
+        "adamp",
+        "--trials",
+        "1",
+        "--epochs",
+        "1",
+        "--sides",
+        side,
+    ]
     (measured,) = run("throughput.py", *short, folder=tmp_path)["runs"]
     (took,) = measured["sides"][side]
     assert took["wall_s"] > 0

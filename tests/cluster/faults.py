@@ -1,4 +1,6 @@
-"""The faults: how each is brought about, what it is to end with, and within how many seconds it has to be noticed."""
+"""The faults: how each is brought about, what it is to end with, and within how many seconds it has to be
+noticed.
+"""
 
 __all__ = ["FAULTS", "Fault"]
 
@@ -17,7 +19,8 @@ from cluster.story import Story
 from studies.errors import Superseded
 from studies.store import Claim, Store
 
-# The service promises 5 s for a process, 15 s for a node; a run's lease is 10 s, and its successor has to start.
+# The service promises 5 s for a process, 15 s for a node; a run's lease is 10 s, and its successor has to
+# start.
 _PROCESS_S = 5.0
 _NODE_S = 15.0
 _LEASE_S = 10.0
@@ -36,7 +39,8 @@ class Fault:
 
     Attributes:
         told: what happens, for people.
-        strike: brings it about; given the node that trains a trial beyond its checkpoint. Returns when it is over.
+        strike: brings it about; given the node that trains a trial beyond its checkpoint. Returns when it is
+            over.
         requeues: whether trials are lost by it: always, perhaps, or never.
         within_s: seconds within which that has to be noticed; None where nothing is promised.
         is_charged: whether those tries count.
@@ -87,7 +91,10 @@ def _kill_worker(lab: Lab, story: Story, _node: str) -> None:
 
 def _trainer(lab: Lab, story: Story) -> int:
     """Return a process that trains a trial beyond its checkpoint."""
-    query = "SELECT worker FROM trial WHERE study_id = %s AND state = 'running' AND epochs_done > checkpoint_epoch"
+    query = (
+        "SELECT worker FROM trial WHERE study_id = %s AND state = 'running' "
+        "AND epochs_done > checkpoint_epoch"
+    )
     rows = lab.until(lambda: story.rows(query, story.id), what="a trial beyond its checkpoint")
     return int(rows[0][0].partition(":")[2])
 
@@ -100,7 +107,9 @@ def _kill_gcs(lab: Lab, _story: Story, _node: str) -> None:
     process = lab.parts["dispatcher"].process
     assert process is not None
     _kill(lab.pid("head", "gcs_server"))
-    lab.until(lambda: process.poll() is not None, what="the dispatcher to end with its head", timeout_s=_END_S)
+    lab.until(
+        lambda: process.poll() is not None, what="the dispatcher to end with its head", timeout_s=_END_S
+    )
 
 
 def _stop_database(lab: Lab, _story: Story, _node: str) -> None:
@@ -171,7 +180,11 @@ def _freeze_run(lab: Lab, story: Story, _node: str) -> None:
     attempt = story.rows("SELECT attempt FROM study WHERE id = %s", story.id)[0][0]
     os.kill(pid, signal.SIGSTOP)
     lab.until(lambda: story.again(began), what="the run to count as lost", timeout_s=40.0)
-    lab.until(lambda: not Path(f"/proc/{pid}/fd/1").exists(), what="the run to be ended, whose cores the next one needs", timeout_s=15.0)
+    lab.until(
+        lambda: not Path(f"/proc/{pid}/fd/1").exists(),
+        what="the run to be ended, whose cores the next one needs",
+        timeout_s=15.0,
+    )
     store = Store.open(lab.url, migrate=False)
     try:
         with pytest.raises(Superseded):
@@ -188,23 +201,49 @@ def _wait(lab: Lab, seconds: float) -> None:
 
 
 FAULTS = {
-    "service-killed": Fault("`kill -9` of the service", _kill_part("service"), requeues=False, hits_service=True),
-    "dispatcher-killed": Fault("`kill -9` of the dispatcher, its head and runs with it", _kill_part("dispatcher"), trials=2),
+    "service-killed": Fault(
+        "`kill -9` of the service", _kill_part("service"), requeues=False, hits_service=True
+    ),
+    "dispatcher-killed": Fault(
+        "`kill -9` of the dispatcher, its head and runs with it", _kill_part("dispatcher"), trials=2
+    ),
     "run-killed": Fault("`kill -9` of the study's run", _kill_run, within_s=_PROCESS_S, trials=2),
     "worker-killed": Fault("`kill -9` of the process that trains a pack", _kill_worker, within_s=_PROCESS_S),
     "raylet-killed": Fault("`kill -9` of a worker node's raylet", _kill_raylet, within_s=_NODE_S, trials=6),
     "head-killed": Fault("`kill -9` of the Ray head (GCS)", _kill_gcs, requeues=None, trials=2),
-    "database-killed": Fault("`kill -9` of PostgreSQL, started again a second later", _kill_part("db"), requeues=None, hits_service=True),
-    "database-away": Fault(f"PostgreSQL stopped for {_AWAY_S:g} s", _stop_database, requeues=None, hits_service=True),
-    "database-frozen": Fault(f"PostgreSQL held still for {_AWAY_S:g} s", _freeze_database, requeues=None, hits_service=True),
-    "database-cut": Fault(f"the database's link cut for {_AWAY_S:g} s", _cut_database, requeues=None, hits_service=True),
+    "database-killed": Fault(
+        "`kill -9` of PostgreSQL, started again a second later",
+        _kill_part("db"),
+        requeues=None,
+        hits_service=True,
+    ),
+    "database-away": Fault(
+        f"PostgreSQL stopped for {_AWAY_S:g} s", _stop_database, requeues=None, hits_service=True
+    ),
+    "database-frozen": Fault(
+        f"PostgreSQL held still for {_AWAY_S:g} s", _freeze_database, requeues=None, hits_service=True
+    ),
+    "database-cut": Fault(
+        f"the database's link cut for {_AWAY_S:g} s", _cut_database, requeues=None, hits_service=True
+    ),
     "node-cut": Fault(f"a worker node's link cut for {_CUT_S:g} s", _cut, within_s=_NODE_S, trials=8),
     "node-lost": Fault("a worker node cut off for good, and replaced", _lose, within_s=_NODE_S, trials=8),
     "disk-full": Fault(f"the checkpoints' disk full for {_FULL_S:g} s", _fill, requeues=None),
-    "run-frozen": Fault("a run held still: its lease lapses and another takes over", _freeze_run, within_s=_LEASE_S + _PROCESS_S, trials=8),
-    "service-stopped": Fault("SIGTERM of the service", _terminate_part("service"), requeues=False, hits_service=True),
-    "dispatcher-stopped": Fault("SIGTERM of the dispatcher", _terminate_part("dispatcher"), requeues=None, is_charged=False, trials=2),
-    "node-stopped": Fault("SIGTERM of a worker node", _terminate_part(""), requeues=None, is_charged=False, trials=6),
+    "run-frozen": Fault(
+        "a run held still: its lease lapses and another takes over",
+        _freeze_run,
+        within_s=_LEASE_S + _PROCESS_S,
+        trials=8,
+    ),
+    "service-stopped": Fault(
+        "SIGTERM of the service", _terminate_part("service"), requeues=False, hits_service=True
+    ),
+    "dispatcher-stopped": Fault(
+        "SIGTERM of the dispatcher", _terminate_part("dispatcher"), requeues=None, is_charged=False, trials=2
+    ),
+    "node-stopped": Fault(
+        "SIGTERM of a worker node", _terminate_part(""), requeues=None, is_charged=False, trials=6
+    ),
 }
 """By name."""
 

@@ -1,4 +1,7 @@
-"""Hosts of a network as this machine's network namespaces: each with an address, a name, a /tmp and a cable of its own, all on one switch."""
+"""Hosts of a network as this machine's network namespaces.
+
+Each with an address, a name, a /tmp and a cable of its own, all on one switch.
+"""
 
 import contextlib
 import os
@@ -35,8 +38,14 @@ def _sweep() -> None:
 
 
 def _memory_of(name: str, mib: int) -> Path | None:
-    """Return a control group with so much memory, of either version of the kernel's; None where there can be none."""
-    for root, limit in ((Path("/sys/fs/cgroup/memory"), "memory.limit_in_bytes"), (Path("/sys/fs/cgroup"), "memory.max")):
+    """Return a control group with so much memory, of either version of the kernel's.
+
+    None where there can be none.
+    """
+    for root, limit in (
+        (Path("/sys/fs/cgroup/memory"), "memory.limit_in_bytes"),
+        (Path("/sys/fs/cgroup"), "memory.max"),
+    ):
         group = root / name
         with contextlib.suppress(OSError):
             group.mkdir(exist_ok=True)
@@ -63,7 +72,11 @@ def why_not_here() -> str | None:
         return "needs root, to make hosts as network namespaces"
     if Path(__file__).is_relative_to("/tmp"):
         return "needs a checkout outside of /tmp, for each host has a /tmp of its own"
-    missing = [program for program in ("ip", "nsenter", "unshare", "setpriv", "mount") if shutil.which(program) is None]
+    missing = [
+        program
+        for program in ("ip", "nsenter", "unshare", "setpriv", "mount")
+        if shutil.which(program) is None
+    ]
     if missing:
         return f"needs {', '.join(missing)} (Debian's packages iproute2, util-linux and mount)"
     name = f"{_PREFIX}{os.getpid()}try"
@@ -112,16 +125,41 @@ class Host:
         """Put the cable back."""
         _ip("link", "set", self._port, "master", self._bridge)
 
-    def start(self, command: Sequence[str], *, log: IO[bytes], environment: dict[str, str], user: str | None = None) -> subprocess.Popen[bytes]:
-        """Start a process on this host, in a session of its own; it is killed if the process of this test should die."""
+    def start(
+        self, command: Sequence[str], *, log: IO[bytes], environment: dict[str, str], user: str | None = None
+    ) -> subprocess.Popen[bytes]:
+        """Start a process on this host, in a session of its own.
+
+        It is killed if the process of this test should die.
+        """
         as_user = [] if user is None else [f"--reuid={user}", f"--regid={user}", "--clear-groups"]
         # The shell only sets the host up and becomes the command. What a host writes to /tmp is its own.
         remember = "" if self._memory is None else f"echo $$ > {self._memory}/cgroup.procs && "
         prepare = (
-            f'{remember}hostname {self.name} && mount --bind "{self._folder}/tmp" /tmp && exec setpriv --pdeathsig=KILL {" ".join(as_user)} "$@"'
+            f'{remember}hostname {self.name} && mount --bind "{self._folder}/tmp" /tmp && exec setpriv '
+            f'--pdeathsig=KILL {" ".join(as_user)} "$@"'
         )
-        whole = ["nsenter", f"--net=/run/netns/{self._space}", "unshare", "--uts", "--mount", "sh", "-c", prepare, "sh", *command]
-        return subprocess.Popen(whole, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, cwd="/", start_new_session=True)
+        whole = [
+            "nsenter",
+            f"--net=/run/netns/{self._space}",
+            "unshare",
+            "--uts",
+            "--mount",
+            "sh",
+            "-c",
+            prepare,
+            "sh",
+            *command,
+        ]
+        return subprocess.Popen(
+            whole,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env=environment,
+            cwd="/",
+            start_new_session=True,
+        )
 
     @property
     def is_bounded(self) -> bool:

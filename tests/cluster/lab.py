@@ -1,4 +1,7 @@
-"""A cluster on hosts of its own: database, service, a dispatcher with the Ray head, two workers. Whatever ends is started again, as systemd would."""
+"""A cluster on hosts of its own: database, service, a dispatcher with the Ray head, two workers.
+
+Whatever ends is started again, as systemd would.
+"""
 
 import contextlib
 import os
@@ -46,15 +49,19 @@ _POSTGRES = {
 # A witness inside the database, which asks neither the service nor a run.
 _WITNESS = """
 CREATE SCHEMA witness;
-CREATE TABLE witness.attempt (trial_id text, attempt int, is_charged bool, epochs_before int, epochs_after int,
-                              at timestamptz DEFAULT clock_timestamp());
+CREATE TABLE witness.attempt (trial_id text, attempt int, is_charged bool, epochs_before int,
+                              epochs_after int, at timestamptz DEFAULT clock_timestamp());
 CREATE TABLE witness.epoch (trial_id text, epoch int, at timestamptz DEFAULT clock_timestamp());
 CREATE FUNCTION witness.of_trial() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-  INSERT INTO witness.attempt VALUES (NEW.id, NEW.attempt, NEW.retries > OLD.retries, OLD.epochs_done, NEW.epochs_done); RETURN NULL; END $$;
+  INSERT INTO witness.attempt
+    VALUES (NEW.id, NEW.attempt, NEW.retries > OLD.retries, OLD.epochs_done, NEW.epochs_done);
+  RETURN NULL; END $$;
 CREATE FUNCTION witness.of_measurement() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
   INSERT INTO witness.epoch VALUES (NEW.trial_id, NEW.epoch); RETURN NULL; END $$;
-CREATE TRIGGER witness AFTER UPDATE ON public.trial FOR EACH ROW WHEN (NEW.attempt > OLD.attempt) EXECUTE FUNCTION witness.of_trial();
-CREATE TRIGGER witness AFTER INSERT ON public.measurement FOR EACH ROW EXECUTE FUNCTION witness.of_measurement();
+CREATE TRIGGER witness AFTER UPDATE ON public.trial FOR EACH ROW
+  WHEN (NEW.attempt > OLD.attempt) EXECUTE FUNCTION witness.of_trial();
+CREATE TRIGGER witness AFTER INSERT ON public.measurement FOR EACH ROW
+  EXECUTE FUNCTION witness.of_measurement();
 """
 
 
@@ -101,7 +108,9 @@ class Part:
         """Start it."""
         with self.log.open("ab") as log:
             self._offset = log.tell()
-            self.process = self.host.start(self.command, log=log, environment=self.environment, user=self.user)
+            self.process = self.host.start(
+                self.command, log=log, environment=self.environment, user=self.user
+            )
         self.starts += 1
         self.ended_at = None
 
@@ -128,12 +137,25 @@ class Lab:
         self.token = ""
 
     def _parts(self) -> Iterator[Part]:
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith(("TANGENT_", "RAY_"))}
-        plain = {**inherited, "PYTHONPATH": os.pathsep.join([str(_ROOT), str(_ROOT / "tests" / "plugin")]), "OMP_NUM_THREADS": "1"}
+        inherited = {
+            name: value for name, value in os.environ.items() if not name.startswith(("TANGENT_", "RAY_"))
+        }
+        plain = {
+            **inherited,
+            "PYTHONPATH": os.pathsep.join([str(_ROOT), str(_ROOT / "tests" / "plugin")]),
+            "OMP_NUM_THREADS": "1",
+        }
         of_ray = {**plain, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(self.folder / "ray_token")}
         of_database = {"TANGENT_DATABASE_URL": self.url, "TANGENT_HOME": str(self.folder / "home")}
 
-        def part(name: str, host: str, command: list[str], environment: dict[str, str], is_ready: Callable[[str], bool], **more: Any) -> Part:
+        def part(
+            name: str,
+            host: str,
+            command: list[str],
+            environment: dict[str, str],
+            is_ready: Callable[[str], bool],
+            **more: Any,
+        ) -> Part:
             log = self.folder / f"{name}.log"
             log.touch()
             return Part(name, self.hosts[host], command, environment, is_ready, log, **more)
@@ -142,16 +164,44 @@ class Lab:
         assert postgres is not None, "the fixture has looked"
         settings = [word for name, value in _POSTGRES.items() for word in ("-c", f"{name}={value}")]
         yield part(
-            "db", "db", [str(postgres / "postgres"), "-D", str(self.folder / "data"), *settings], plain, lambda _: self._answers(), user="postgres"
+            "db",
+            "db",
+            [str(postgres / "postgres"), "-D", str(self.folder / "data"), *settings],
+            plain,
+            lambda _: self._answers(),
+            user="postgres",
         )
         serve = [sys.executable, "-P", "-m", "service", "serve", "--host", self.hosts["service"].address]
         # The probes of these tests are many.
-        yield part("service", "service", serve, {**plain, **of_database, "TANGENT_RATE_PER_S": "0"}, lambda _: self._serves())
-        of_head = {"TANGENT_CHECKPOINTS": str(self.checkpoints), "TANGENT_NODE_ADDRESS": self.hosts["head"].address}
+        yield part(
+            "service",
+            "service",
+            serve,
+            {**plain, **of_database, "TANGENT_RATE_PER_S": "0"},
+            lambda _: self._serves(),
+        )
+        of_head = {
+            "TANGENT_CHECKPOINTS": str(self.checkpoints),
+            "TANGENT_NODE_ADDRESS": self.hosts["head"].address,
+        }
         dispatch = [sys.executable, "-P", "-m", "workers", "--ray", "head"]
-        yield part("dispatcher", "head", dispatch, {**of_ray, **of_database, **of_head}, lambda said: " ready on " in said)
+        yield part(
+            "dispatcher",
+            "head",
+            dispatch,
+            {**of_ray, **of_database, **of_head},
+            lambda said: " ready on " in said,
+        )
         for node in NODES:
-            join = [sys.executable, "-P", "-m", "workers.node", f"{self.hosts['head'].address}:6379", "--cpus", "1"]
+            join = [
+                sys.executable,
+                "-P",
+                "-m",
+                "workers.node",
+                f"{self.hosts['head'].address}:6379",
+                "--cpus",
+                "1",
+            ]
             yield part(node, node, join, of_ray, lambda said: "Ray runtime started" in said)
 
     def start(self) -> Self:
@@ -167,7 +217,11 @@ class Lab:
         for name in ("service", "dispatcher"):
             self.parts[name].start()
         # A worker that comes too early ends, and is started again.
-        self.until(lambda: "Ray runtime started" in self.parts["dispatcher"].said, what="a head", timeout_s=_READY_WITHIN_S)
+        self.until(
+            lambda: "Ray runtime started" in self.parts["dispatcher"].said,
+            what="a head",
+            timeout_s=_READY_WITHIN_S,
+        )
         for node in NODES:
             self.parts[node].start()
         self.healed()
@@ -180,8 +234,29 @@ class Lab:
         data.mkdir()
         shutil.chown(data, "postgres")
         user = pwd.getpwnam("postgres")
-        initdb = [postgres / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync", "--no-instructions"]
-        subprocess.run(initdb, check=True, capture_output=True, cwd="/", user=user.pw_uid, group=user.pw_gid, extra_groups=[])
+        initdb = [
+            postgres / "initdb",
+            "-D",
+            data,
+            "-U",
+            "postgres",
+            "-A",
+            "trust",
+            "-E",
+            "UTF8",
+            "--locale=C",
+            "--no-sync",
+            "--no-instructions",
+        ]
+        subprocess.run(
+            initdb,
+            check=True,
+            capture_output=True,
+            cwd="/",
+            user=user.pw_uid,
+            group=user.pw_gid,
+            extra_groups=[],
+        )
         with (data / "pg_hba.conf").open("a") as file:
             file.write("host all all 10.0.0.0/8 trust\n")
 
@@ -216,7 +291,10 @@ class Lab:
         return Client(self.service_url, self.token, timeout_s=15.0)
 
     def asked(self, path: str, *, timeout_s: float) -> tuple[int, str]:
-        """Return the status and the body with which the service answers over a connection of its own; status 0 is no answer."""
+        """Return the status and the body with which the service answers over a connection of its own.
+
+        Status 0 is no answer.
+        """
         connection = HTTPConnection(self.hosts["service"].address, 8780, timeout=timeout_s)
         try:
             connection.request("GET", path, headers={"authorization": f"Bearer {self.token}"})
@@ -230,7 +308,13 @@ class Lab:
     @contextlib.contextmanager
     def sql(self) -> Iterator[psycopg.Connection[Any]]:
         """Yield a connection to the database."""
-        with psycopg.connect(host=self.hosts["db"].address, user="postgres", dbname="postgres", autocommit=True, connect_timeout=3) as connection:
+        with psycopg.connect(
+            host=self.hosts["db"].address,
+            user="postgres",
+            dbname="postgres",
+            autocommit=True,
+            connect_timeout=3,
+        ) as connection:
             yield connection
 
     def run_of(self, study_id: str) -> int | None:
@@ -297,7 +381,10 @@ def lab() -> Iterator[Lab]:
     checkpoints = folder / "checkpoints"
     checkpoints.mkdir()
     try:
-        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={_CHECKPOINTS_MIB}m", "tangent-checkpoints", checkpoints], check=True)
+        subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", f"size={_CHECKPOINTS_MIB}m", "tangent-checkpoints", checkpoints],
+            check=True,
+        )
         try:
             with network(folder) as hosts:
                 made = Lab(folder, hosts)

@@ -17,13 +17,16 @@ class Row:
         fault: its name.
         outcome: how the study ended, with its reason where it has one.
         noticed_s: seconds until the record said so: a trial queued again, or an answer 503.
-        resumed_s: seconds until what was hit went on: a trial that was queued again trained an epoch, or the service answered as before.
+        resumed_s: seconds until what was hit went on: a trial that was queued again trained an epoch, or the
+            service answered as before.
         requeued: trials that were queued again.
         retries: how many of those tries were charged.
         lost_epochs: epochs that had been measured and were trained again.
-        kept_epochs: epochs that trials which were queued again did not train again, thanks to their checkpoints.
+        kept_epochs: epochs that trials which were queued again did not train again, thanks to their
+            checkpoints.
         slowest_s: the slowest answer that a client got meanwhile.
-        load: programs that wanted one of this machine's cores when it struck, as the kernel averages them over a minute.
+        load: programs that wanted one of this machine's cores when it struck, as the kernel averages them
+            over a minute.
         broken: what was not as promised, a sentence each.
     """
 

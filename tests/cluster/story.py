@@ -1,4 +1,7 @@
-"""A study that is told by three witnesses while faults come over it: a client that watches its events, one that asks for it, and the database."""
+"""A study that is told by three witnesses while faults come over it.
+
+A client that watches its events, one that asks for it, and the database.
+"""
 
 __all__ = ["Again", "Answer", "Probe", "Story"]
 
@@ -123,9 +126,13 @@ class Story:
             return connection.execute(query.encode(), values).fetchall()
 
     def victim(self) -> str | None:
-        """Return the node that trains a trial beyond its checkpoint, while the study has more to come; None when there is none just now."""
+        """Return the node that trains a trial beyond its checkpoint, while the study has more to come.
+
+        None when there is none just now.
+        """
         query = (
-            "SELECT split_part(worker, ':', 1) FROM trial WHERE study_id = %s AND state = 'running' AND epochs_done > checkpoint_epoch"
+            "SELECT split_part(worker, ':', 1) FROM trial WHERE study_id = %s AND state = 'running' "
+            "AND epochs_done > checkpoint_epoch"
             " ORDER BY checkpoint_epoch DESC LIMIT 1"
         )
         found = self.rows(query, self.id)
@@ -134,14 +141,18 @@ class Story:
     def again(self, since: float) -> list[Again]:
         """Return the trials that were queued again after a time, oldest first."""
         query = (
-            "SELECT trial_id, attempt, is_charged, epochs_before, epochs_after, extract(epoch FROM at)::float8 FROM witness.attempt"
+            "SELECT trial_id, attempt, is_charged, epochs_before, epochs_after, extract(epoch FROM "
+            "at)::float8 FROM witness.attempt"
             " WHERE trial_id LIKE %s AND at > to_timestamp(%s) ORDER BY at"
         )
         return [Again(*row) for row in self.rows(query, f"{self.id}.%", since)]
 
     def was_hit(self, since: float) -> bool:
         """Return whether a trial is in flight, or was queued again since a fault came."""
-        return bool(self.rows("SELECT 1 FROM trial WHERE study_id = %s AND state = 'running'", self.id) or self.again(since))
+        return bool(
+            self.rows("SELECT 1 FROM trial WHERE study_id = %s AND state = 'running'", self.id)
+            or self.again(since)
+        )
 
     def reasons(self, trials: list[Again]) -> set[str]:
         """Return why these trials were queued again, as the study's events say it."""
@@ -149,16 +160,25 @@ class Story:
             "SELECT data ->> 'reason' FROM event WHERE study_id = %s AND kind = 'trial.requeued'"
             " AND data ->> 'trial' = %s AND data ->> 'attempt' = %s"
         )
-        return {row[0] for trial in trials for row in self.rows(query, self.id, trial.trial_id, str(trial.attempt))}
+        return {
+            row[0]
+            for trial in trials
+            for row in self.rows(query, self.id, trial.trial_id, str(trial.attempt))
+        }
 
     def trained_again(self, trials: list[Again]) -> float | None:
         """Return when one of these trials had trained an epoch more; None before that."""
         query = (
-            "SELECT extract(epoch FROM min(e.at))::float8 FROM witness.epoch e JOIN witness.attempt a ON a.trial_id = e.trial_id AND e.at > a.at"
+            "SELECT extract(epoch FROM min(e.at))::float8 FROM witness.epoch e JOIN witness.attempt a ON "
+            "a.trial_id = e.trial_id AND e.at > a.at"
             " WHERE a.trial_id = ANY(%s) AND a.at >= to_timestamp(%s)"
         )
         # A microsecond's rounding on its way through a float.
-        return self.rows(query, [trial.trial_id for trial in trials], trials[0].at - 0.001)[0][0] if trials else None
+        return (
+            self.rows(query, [trial.trial_id for trial in trials], trials[0].at - 0.001)[0][0]
+            if trials
+            else None
+        )
 
     def see(self) -> None:
         """Let a client look at all trials, and rely on what it is told."""
@@ -168,7 +188,11 @@ class Story:
 
     def finish(self) -> StudyView:
         """Wait until it is closed, and return it."""
-        self._lab.until(lambda: self.is_closed, what=f"study {self.id} to close: {self._standing()}", timeout_s=_CLOSED_WITHIN_S)
+        self._lab.until(
+            lambda: self.is_closed,
+            what=f"study {self.id} to close: {self._standing()}",
+            timeout_s=_CLOSED_WITHIN_S,
+        )
         self._lab.healed()
         self._watcher.join(30.0)
         self.probe.end()
@@ -193,12 +217,17 @@ class Story:
         deadline = time.monotonic() + _COPIED_WITHIN_S
         while True:
             self._lab.supervise()
-            found = [said for said in broken(self._lab.url, self.told, are_copies_due=True) if self.id in said]
+            found = [
+                said for said in broken(self._lab.url, self.told, are_copies_due=True) if self.id in said
+            ]
             if not found or time.monotonic() > deadline:
                 break
             time.sleep(0.5)
         if self._watcher.is_alive() or self.watching_failed is not None:
-            found.append(f"the client that watched it did not hear of its end: {self.watching_failed or 'it still waits'}")
+            found.append(
+                "the client that watched it did not hear of its end: "
+                f"{self.watching_failed or 'it still waits'}"
+            )
         ids = [event.id for event in self.events]
         last = self.rows("SELECT last_event FROM study WHERE id = %s", self.id)[0][0]
         if ids != list(range(1, last + 1)):
@@ -212,11 +241,21 @@ class Story:
             yield f"the study's page answers {status} and does not say that it is {self.state.value}"
         for trial_id, attempt in {again.trial_id: again.attempt for again in self.again(0.0)[-1:]}.items():
             status, page = self._lab.asked(f"/trials/{trial_id}", timeout_s=_GIVE_UP_AFTER_S)
-            if status != HTTPStatus.OK or f"<dt>Attempt</dt><dd>{attempt}</dd>" not in page or f"<li>Attempt {attempt - 1} ended" not in page:
-                yield f"the page of trial {trial_id} answers {status} and does not say that it is at attempt {attempt}, and why"
+            if (
+                status != HTTPStatus.OK
+                or f"<dt>Attempt</dt><dd>{attempt}</dd>" not in page
+                or f"<li>Attempt {attempt - 1} ended" not in page
+            ):
+                yield (
+                    f"the page of trial {trial_id} answers {status} and does not say that it "
+                    f"is at attempt {attempt}, and why"
+                )
         requeued = [event for event in self.events if event.kind == "trial.requeued"]
         if len(requeued) != len(self.again(0.0)) or not all(event.data["reason"] for event in requeued):
-            yield f"{len(self.again(0.0))} times a trial was queued again, and the events tell of {len(requeued)}"
+            yield (
+                f"{len(self.again(0.0))} times a trial was queued again, and "
+                f"the events tell of {len(requeued)}"
+            )
 
     def _standing(self) -> str:
         return str(self.rows("SELECT state, count(*) FROM trial WHERE study_id = %s GROUP BY state", self.id))

@@ -23,7 +23,18 @@ _OTHERS = {
     "trial-out-of-memory": "one trial of four takes more memory than its node has, each time",
     "disk-full-for-good": "the checkpoints' disk stays full",
 }
-_HEAD = ("fault", "times", "kept", "noticed", "went on", "trials lost", "tries charged", "epochs lost", "epochs kept", "slowest answer")
+_HEAD = (
+    "fault",
+    "times",
+    "kept",
+    "noticed",
+    "went on",
+    "trials lost",
+    "tries charged",
+    "epochs lost",
+    "epochs kept",
+    "slowest answer",
+)
 _DECIMALS_BELOW = 10
 
 
@@ -35,7 +46,16 @@ def table(rows: Sequence[Row]) -> str:
         if mine:
             lines.append(_line([told, *_cells(mine)]))
     loads = [row.load for row in rows]
-    return "\n".join([*lines, "", f"Load average of the machine, over a minute, when they struck: {median(loads):g} / {max(loads):g}."])
+    return "\n".join(
+        [
+            *lines,
+            "",
+            (
+                "Load average of the machine, over a minute, when they struck: "
+                f"{median(loads):g} / {max(loads):g}."
+            ),
+        ]
+    )
 
 
 def page_with(text: str, written: str) -> str:
@@ -52,7 +72,10 @@ def _cells(rows: Sequence[Row]) -> list[str]:
         str(kept),
         _seconds([row.noticed_s for row in rows]),
         _seconds([row.resumed_s for row in rows]),
-        *(_count([getattr(row, name) for row in rows]) for name in ("requeued", "retries", "lost_epochs", "kept_epochs")),
+        *(
+            _count([getattr(row, name) for row in rows])
+            for name in ("requeued", "retries", "lost_epochs", "kept_epochs")
+        ),
         _seconds([row.slowest_s for row in rows]),
     ]
 

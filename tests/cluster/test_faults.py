@@ -1,6 +1,9 @@
-"""Faults in the middle of a study, one at a time, on a cluster of hosts: what is promised holds under each, time and again.
+"""Faults in the middle of a study, one at a time, on a cluster of hosts.
 
-`TANGENT_REPETITIONS=20 TANGENT_LEDGER=rows.jsonl python -m pytest -m cluster tests/cluster` repeats each fault and keeps what came of it.
+What is promised holds under each, time and again.
+
+`TANGENT_REPETITIONS=20 TANGENT_LEDGER=rows.jsonl python -m pytest -m cluster tests/cluster` repeats each
+fault and keeps what came of it.
 """
 
 import os
@@ -47,7 +50,11 @@ def study(name: str, *, trials: int, retries: int) -> dict[str, Any]:
 def repeat(cluster: Lab, story: Story, name: str, fault: Fault) -> Row | None:
     """Strike once and watch; None where the study has ended before."""
     cluster.healed()
-    node = cluster.until(lambda: story.victim() or (story.is_closed and "none"), what="a trial beyond its checkpoint", timeout_s=120.0)
+    node = cluster.until(
+        lambda: story.victim() or (story.is_closed and "none"),
+        what="a trial beyond its checkpoint",
+        timeout_s=120.0,
+    )
     if node == "none":
         return None
     story.see()
@@ -60,12 +67,22 @@ def repeat(cluster: Lab, story: Story, name: str, fault: Fault) -> Row | None:
         cluster.until(lambda: story.again(began), what=f"{name} to be noticed")
     if fault.hits_service:
         cluster.until(lambda: _back(story, began), what="the service to answer again")
-        # A run that was without its database for as long as a lease may have lost it: what that costs is this fault's, not the next one's.
-        cluster.until(lambda: story.is_held or story.is_closed, what="a run to keep its lease", timeout_s=_GOES_ON_WITHIN_S)
+        # A run that was without its database for as long as a lease may have lost it: what that costs is this
+        # fault's, not the next one's.
+        cluster.until(
+            lambda: story.is_held or story.is_closed,
+            what="a run to keep its lease",
+            timeout_s=_GOES_ON_WITHIN_S,
+        )
     # What is hit together is queued again together, or nearly.
     again = story.again(began)
     if again:
-        row.resumed_s = cluster.until(lambda: story.trained_again(again), what="a trial to go on", timeout_s=_GOES_ON_WITHIN_S) - began
+        row.resumed_s = (
+            cluster.until(
+                lambda: story.trained_again(again), what="a trial to go on", timeout_s=_GOES_ON_WITHIN_S
+            )
+            - began
+        )
         row.noticed_s = again[0].at - began
     cluster.healed()
     if fault.hits_service:
@@ -107,7 +124,10 @@ def _broken(row: Row, fault: Fault, statuses: set[int]) -> list[str]:
 
 
 def outlives(cluster: Lab, names: list[str], *, trials: int, retries: int = 3) -> list[Row]:
-    """Let faults come over one study, one after the other, as long as it lasts; return what came of those that did."""
+    """Let faults come over one study, one after the other, as long as it lasts.
+
+    Return what came of those that did.
+    """
     story, rows = Story(cluster, study(", ".join(names)[:200], trials=trials, retries=retries)), list[Row]()
     try:
         for name in names:
@@ -118,7 +138,9 @@ def outlives(cluster: Lab, names: list[str], *, trials: int, retries: int = 3) -
         if time.monotonic() > _STRIKE_UNTIL:
             story.stop()
         end = story.finish()
-        left = story.faults() + ([] if end.state is StudyState.COMPLETED else [f"the study is {end.state}: {end.state_reason}"])
+        left = story.faults() + (
+            [] if end.state is StudyState.COMPLETED else [f"the study is {end.state}: {end.state_reason}"]
+        )
     except AssertionError as error:
         left = [str(error)]
         story.give_up()
@@ -140,12 +162,16 @@ def test_a_study_outlives(cluster: Lab, name: str) -> None:
 
 
 @pytest.mark.timeout(7200, func_only=True)
-@pytest.mark.skipif(_REPETITIONS == 1 and not _IN_TURN, reason="repeats what is tested above; set TANGENT_REPETITIONS")
+@pytest.mark.skipif(
+    _REPETITIONS == 1 and not _IN_TURN, reason="repeats what is tested above; set TANGENT_REPETITIONS"
+)
 def test_studies_outlive_all_faults_in_turn_time_and_again(cluster: Lab) -> None:
     waiting, rows = (_IN_TURN or list(FAULTS)) * max(1, _REPETITIONS - 1), list[Row]()
     while waiting and time.monotonic() < _STRIKE_UNTIL:
         mine = waiting[:_MOST_IN_ONE_STUDY]
-        done = outlives(cluster, mine, trials=4 + sum(FAULTS[name].trials for name in mine), retries=3 + 2 * len(mine))
+        done = outlives(
+            cluster, mine, trials=4 + sum(FAULTS[name].trials for name in mine), retries=3 + 2 * len(mine)
+        )
         waiting = waiting[max(1, len(done)) :]
         rows += done
     assert not [said for row in rows for said in row.broken], [row.broken for row in rows]

@@ -1,4 +1,7 @@
-"""What no machine is at fault for, on a cluster of hosts: owners who stop and cancel, a node cut off or not, and trials that end their worker."""
+"""What no machine is at fault for, on a cluster of hosts.
+
+Owners who stop and cancel, a node cut off or not, and trials that end their worker.
+"""
 
 import os
 import time
@@ -20,7 +23,12 @@ _REPETITIONS = int(os.environ.get("TANGENT_REPETITIONS", "1"))
 _LEDGER = os.environ.get("TANGENT_LEDGER")
 _STOPPED_WITHIN_S = 10.0
 
-pytestmark = [pytest.mark.cluster, pytest.mark.ray, pytest.mark.postgres, pytest.mark.timeout(300 + 120 * _REPETITIONS, func_only=True)]
+pytestmark = [
+    pytest.mark.cluster,
+    pytest.mark.ray,
+    pytest.mark.postgres,
+    pytest.mark.timeout(300 + 120 * _REPETITIONS, func_only=True),
+]
 
 
 @contextmanager
@@ -45,15 +53,24 @@ def test_an_owner_ends_a_study_within_ten_seconds(cluster: Lab, verb: StudyMove,
         with kept(f"{verb.value}-while-cut" if is_cut else verb.value) as row:
             end_early(cluster, row, verb, is_cut=is_cut)
             assert row.resumed_s is not None
-            assert row.resumed_s <= _STOPPED_WITHIN_S, f"{verb.value} took {row.resumed_s:.1f} s, promised within {_STOPPED_WITHIN_S:g} s"
+            assert row.resumed_s <= _STOPPED_WITHIN_S, (
+                f"{verb.value} took {row.resumed_s:.1f} s, promised within {_STOPPED_WITHIN_S:g} s"
+            )
 
 
 def end_early(cluster: Lab, row: Row, verb: StudyMove, *, is_cut: bool) -> None:
     """Stop or cancel a study at work, and note when its owner had the answer and when it was closed."""
     cluster.healed()
-    body = {"workload": "slow-plane", "arms": ["adamp", "sgd"], "budget": {"trials_per_arm": 200, "epochs": 12}, "sampler": "random"}
+    body = {
+        "workload": "slow-plane",
+        "arms": ["adamp", "sgd"],
+        "budget": {"trials_per_arm": 200, "epochs": 12},
+        "sampler": "random",
+    }
     rungs = {"kind": "asha", "min_epochs": 2, "reduction_factor": 2}
-    story = Story(cluster, {**body, "pruner": rungs, "resources": {"max_pack_size": 3}, "confirmation": {"seeds": 0}})
+    story = Story(
+        cluster, {**body, "pruner": rungs, "resources": {"max_pack_size": 3}, "confirmation": {"seeds": 0}}
+    )
     node = cluster.until(story.victim, what="a trial beyond its checkpoint", timeout_s=120.0)
     if is_cut:
         cluster.hosts[node].cut()
@@ -62,7 +79,9 @@ def end_early(cluster: Lab, row: Row, verb: StudyMove, *, is_cut: bool) -> None:
         with cluster.client() as client:
             client.move(story.id, verb)
         row.noticed_s = time.time() - asked_at
-        cluster.until(lambda: story.is_closed, what=f"the study to be closed after {verb.value}", timeout_s=60.0)
+        cluster.until(
+            lambda: story.is_closed, what=f"the study to be closed after {verb.value}", timeout_s=60.0
+        )
         row.resumed_s = time.time() - asked_at
     finally:
         if is_cut:
@@ -129,7 +148,13 @@ def test_a_disk_that_stays_full_ends_a_study_with_the_reason(cluster: Lab) -> No
             cluster.healed()
             cluster.fill_disk()
             try:
-                body = {"workload": "plane", "arms": ["sgd"], "budget": {"trials_per_arm": 4}, "sampler": "random", "confirmation": {"seeds": 0}}
+                body = {
+                    "workload": "plane",
+                    "arms": ["sgd"],
+                    "budget": {"trials_per_arm": 4},
+                    "sampler": "random",
+                    "confirmation": {"seeds": 0},
+                }
                 rungs = {"kind": "asha", "min_epochs": 1, "reduction_factor": 2}
                 began = time.time()
                 story = Story(cluster, {**body, "pruner": rungs, "max_retries": 1})

@@ -10,17 +10,26 @@ __all__: list[str] = []
 
 
 def test_rows_come_back_as_they_were_kept(tmp_path: Path) -> None:
-    rows = [Row("run-killed", outcome="completed", noticed_s=0.25, requeued=2, retries=2), Row("stop", broken=["it took 11 s"])]
+    rows = [
+        Row("run-killed", outcome="completed", noticed_s=0.25, requeued=2, retries=2),
+        Row("stop", broken=["it took 11 s"]),
+    ]
     append(tmp_path / "ledger", rows)
     assert read(tmp_path / "ledger") == rows
 
 
 def test_a_fault_is_told_with_the_median_and_the_worst_of_all_its_repetitions() -> None:
-    rows = [Row("run-killed", noticed_s=seconds, resumed_s=20.0, requeued=2, load=3.5) for seconds in (0.2, 0.3, 4.0)]
+    rows = [
+        Row("run-killed", noticed_s=seconds, resumed_s=20.0, requeued=2, load=3.5)
+        for seconds in (0.2, 0.3, 4.0)
+    ]
     rows[0].broken.append("late")
     *_, line, empty, load = table(rows).splitlines()
     assert (empty, load) == ("", "Load average of the machine, over a minute, when they struck: 3.5 / 3.5.")
-    assert line == f"| {FAULTS['run-killed'].told} | 3 | 2 | 0.3 / 4.0 s | 20 / 20 s | 2 / 2 | 0 / 0 | 0 / 0 | 0 / 0 | – |"
+    assert line == (
+        f"| {FAULTS['run-killed'].told} | 3 | 2 | 0.3 / 4.0 s | 20 / 20 s | 2 "
+        "/ 2 | 0 / 0 | 0 / 0 | 0 / 0 | – |"
+    )
 
 
 def test_the_page_is_in_step_with_its_ledger() -> None:

@@ -1,4 +1,6 @@
-"""A dump of a database that is in use, restored as docs/cluster.md says, is the same record, and its studies go on."""
+"""A dump of a database that is in use, restored as docs/cluster.md says, is the same record, and its studies
+go on.
+"""
 
 import subprocess
 from pathlib import Path
@@ -17,12 +19,16 @@ __all__: list[str] = []
 def run(program: str, *arguments: str | Path) -> None:
     folder = binaries()
     assert folder is not None
-    done = subprocess.run([folder / program, *arguments], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        [folder / program, *arguments], capture_output=True, text=True, timeout=60, check=False
+    )
     assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.postgres
-def test_a_restored_backup_is_the_same_record_and_its_running_study_is_taken_up(postgres: PostgresServer, postgres_url: str, tmp_path: Path) -> None:
+def test_a_restored_backup_is_the_same_record_and_its_running_study_is_taken_up(
+    postgres: PostgresServer, postgres_url: str, tmp_path: Path
+) -> None:
     store = Store.open(postgres_url)
     store.announce(catalog(), dispatcher="here")
     secret = store.create_token("alice", role="submitter")
@@ -36,7 +42,13 @@ def test_a_restored_backup_is_the_same_record_and_its_running_study_is_taken_up(
 
     copy = postgres.create()
     try:
-        run("pg_restore", "--exit-on-error", "--dbname", postgres.url(copy).replace("+psycopg", ""), tmp_path / "dump")
+        run(
+            "pg_restore",
+            "--exit-on-error",
+            "--dbname",
+            postgres.url(copy).replace("+psycopg", ""),
+            tmp_path / "dump",
+        )
         restored = Store.open(postgres.url(copy))
         study_id = running.claim.study_id
         assert restored.study(study_id).spec == store.study(study_id).spec
@@ -46,7 +58,9 @@ def test_a_restored_backup_is_the_same_record_and_its_running_study_is_taken_up(
         again.lapse()
         taken = Play(restored).claim(dispatcher="there")
         assert taken.claim.study_id == study_id
-        assert [(trial.id, restored.trial(trial.id).state) for trial in taken.writer.queued()] == [(flying.id, TrialState.QUEUED)]
+        assert [(trial.id, restored.trial(trial.id).state) for trial in taken.writer.queued()] == [
+            (flying.id, TrialState.QUEUED)
+        ]
         restored.close()
     finally:
         store.close()

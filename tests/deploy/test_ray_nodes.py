@@ -1,4 +1,7 @@
-"""A Ray of several nodes, each a process of this machine: a dispatcher with the head, and a worker that joins it by the command of bare machines."""
+"""A Ray of several nodes, each a process of this machine.
+
+A dispatcher with the head, and a worker that joins it by the command of bare machines.
+"""
 
 import os
 import secrets
@@ -36,7 +39,11 @@ class Cluster:
 
     def start(self, name: str, *command: str, **environment: str) -> subprocess.Popen[bytes]:
         """Start a process that writes to `NAME.log`."""
-        inherited = {variable: value for variable, value in os.environ.items() if not variable.startswith(("TANGENT_", "RAY_"))}
+        inherited = {
+            variable: value
+            for variable, value in os.environ.items()
+            if not variable.startswith(("TANGENT_", "RAY_"))
+        }
         whole = {
             **inherited,
             "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests" / "plugin")]),
@@ -46,7 +53,9 @@ class Cluster:
             **environment,
         }
         with (self.home / f"{name}.log").open("ab") as log:
-            self._processes.append(subprocess.Popen([sys.executable, *command], stdout=log, stderr=log, env=whole, cwd=self.home))
+            self._processes.append(
+                subprocess.Popen([sys.executable, *command], stdout=log, stderr=log, env=whole, cwd=self.home)
+            )
         return self._processes[-1]
 
     def log(self, name: str) -> str:
@@ -55,15 +64,33 @@ class Cluster:
 
     def dispatcher(self) -> subprocess.Popen[bytes]:
         """Start a dispatcher with the head and wait until it is ready."""
-        where = {"TANGENT_RAY_PORT": str(self.port), "TANGENT_NODE_ADDRESS": self.address, "TANGENT_LEASE_S": "3"}
+        where = {
+            "TANGENT_RAY_PORT": str(self.port),
+            "TANGENT_NODE_ADDRESS": self.address,
+            "TANGENT_LEASE_S": "3",
+        }
         process = self.start("dispatcher", "-m", "workers", "--ray", "head", **where)
-        until(lambda: " ready on " in self.log("dispatcher") or process.poll() is not None, what="a dispatcher that is ready", timeout_s=120)
+        until(
+            lambda: " ready on " in self.log("dispatcher") or process.poll() is not None,
+            what="a dispatcher that is ready",
+            timeout_s=120,
+        )
         assert process.poll() is None, self.log("dispatcher")
         return process
 
     def worker(self, **environment: str) -> subprocess.Popen[bytes]:
         """Start a worker of one core."""
-        return self.start("worker", "-m", "service", "worker", "join", f"{self.address}:{self.port}", "--cpus", "1", **environment)
+        return self.start(
+            "worker",
+            "-m",
+            "service",
+            "worker",
+            "join",
+            f"{self.address}:{self.port}",
+            "--cpus",
+            "1",
+            **environment,
+        )
 
     def end(self) -> None:
         """End everything; nodes end by themselves once those that started them are gone."""
@@ -103,17 +130,27 @@ def lives(pid: int) -> bool:
 @pytest.mark.ray
 @pytest.mark.slow
 @pytest.mark.timeout(420)
-def test_a_study_waits_for_a_worker_that_joins_runs_on_it_and_each_ends_with_its_node(cluster: Cluster) -> None:
+def test_a_study_waits_for_a_worker_that_joins_runs_on_it_and_each_ends_with_its_node(
+    cluster: Cluster,
+) -> None:
     dispatcher = cluster.dispatcher()
     store = Store.open(f"sqlite:///{cluster.home}/tangent.db")
-    body = {"workload": "plane", "arms": ["adamp"], "budget": {"trials_per_arm": 3}, "sampler": "random", "confirmation": {"seeds": 0}}
+    body = {
+        "workload": "plane",
+        "arms": ["adamp"],
+        "budget": {"trials_per_arm": 3},
+        "sampler": "random",
+        "confirmation": {"seeds": 0},
+    }
     study_id = store.submit(parse_spec(body)).id
     until(lambda: store.study(study_id).state is StudyState.RUNNING, what="the study to be claimed")
     # A head lends nothing, and that is no reason to give the study up.
     assert store.study(study_id).progress.finished == 0
 
     worker = cluster.worker()
-    until(lambda: store.study(study_id).state in CLOSED_STUDY_STATES, what="the study to close", timeout_s=180)
+    until(
+        lambda: store.study(study_id).state in CLOSED_STUDY_STATES, what="the study to close", timeout_s=180
+    )
     assert store.study(study_id).state is StudyState.COMPLETED, cluster.log("dispatcher")
 
     (node,) = children(worker.pid)
@@ -121,7 +158,11 @@ def test_a_study_waits_for_a_worker_that_joins_runs_on_it_and_each_ends_with_its
     assert worker.wait(30) == 0, cluster.log("worker")
     until(lambda: not lives(node), what="the worker's node to end")
 
-    (head,) = [child for child in children(dispatcher.pid) if "ray_start" in Path(f"/proc/{child}/cmdline").read_text()]
+    (head,) = [
+        child
+        for child in children(dispatcher.pid)
+        if "ray_start" in Path(f"/proc/{child}/cmdline").read_text()
+    ]
     os.kill(head, signal.SIGKILL)
     # It says so, and whoever keeps it alive starts it again, with a head of its own.
     assert dispatcher.wait(60) == 1
@@ -132,7 +173,9 @@ def test_a_study_waits_for_a_worker_that_joins_runs_on_it_and_each_ends_with_its
 @pytest.mark.ray
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-def test_a_worker_with_another_token_is_not_let_in_and_one_whose_head_is_killed_ends(cluster: Cluster) -> None:
+def test_a_worker_with_another_token_is_not_let_in_and_one_whose_head_is_killed_ends(
+    cluster: Cluster,
+) -> None:
     dispatcher = cluster.dispatcher()
     (cluster.home / "other").write_text(secrets.token_hex(32))
     stranger = cluster.worker(RAY_AUTH_TOKEN_PATH=str(cluster.home / "other"))
@@ -140,7 +183,9 @@ def test_a_worker_with_another_token_is_not_let_in_and_one_whose_head_is_killed_
     assert "error: Ray did not start: " in cluster.log("worker")
 
     worker = cluster.worker()
-    until(lambda: "Ray runtime started" in cluster.log("worker"), what="a worker that has joined", timeout_s=60)
+    until(
+        lambda: "Ray runtime started" in cluster.log("worker"), what="a worker that has joined", timeout_s=60
+    )
     dispatcher.kill()
     dispatcher.wait()
     assert worker.wait(90) == 1

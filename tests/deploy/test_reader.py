@@ -1,4 +1,7 @@
-"""The role of scripts/compose-reader.sql: Optuna's tools can read with it, and neither change anything nor see our tables."""
+"""The role of scripts/compose-reader.sql.
+
+Optuna's tools can read with it, and neither change anything nor see our tables.
+"""
 
 import subprocess
 from pathlib import Path
@@ -21,7 +24,17 @@ SCRIPT = Path(__file__).parents[2] / "scripts" / "compose-reader.sql"
 def run_script(url: str) -> subprocess.CompletedProcess[str]:
     folder = binaries()
     assert folder is not None
-    command = [folder / "psql", "-q", "-v", "ON_ERROR_STOP=1", "-v", "password=geheim", "-f", SCRIPT, url.replace("+psycopg", "")]
+    command = [
+        folder / "psql",
+        "-q",
+        "-v",
+        "ON_ERROR_STOP=1",
+        "-v",
+        "password=geheim",
+        "-f",
+        SCRIPT,
+        url.replace("+psycopg", ""),
+    ]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
 
@@ -34,10 +47,14 @@ def test_before_the_first_trial_it_says_what_is_missing(postgres_url: str) -> No
 
 
 @pytest.mark.postgres
-def test_the_reader_reads_optunas_tables_and_can_do_nothing_else(postgres: PostgresServer, postgres_url: str) -> None:
+def test_the_reader_reads_optunas_tables_and_can_do_nothing_else(
+    postgres: PostgresServer, postgres_url: str
+) -> None:
     Store.open(postgres_url).close()
     writer = RDBStorage(postgres_url)
-    optuna.create_study(storage=writer, study_name="tangent/1/adamp").add_trial(optuna.create_trial(value=0.5))
+    optuna.create_study(storage=writer, study_name="tangent/1/adamp").add_trial(
+        optuna.create_trial(value=0.5)
+    )
     # Twice: whoever starts the profile again runs it again.
     for _ in range(2):
         done = run_script(postgres_url)
@@ -54,7 +71,12 @@ def test_the_reader_reads_optunas_tables_and_can_do_nothing_else(postgres: Postg
         with psycopg.connect(as_reader.replace("+psycopg", ""), autocommit=True) as connection:
             # A role may change its own defaults; what it was not granted it still cannot do.
             connection.execute("SET default_transaction_read_only = off")
-            for statement in (b"SELECT * FROM token", b"SELECT * FROM study", b"DELETE FROM studies", b"CREATE TABLE mine (n int)"):
+            for statement in (
+                b"SELECT * FROM token",
+                b"SELECT * FROM study",
+                b"DELETE FROM studies",
+                b"CREATE TABLE mine (n int)",
+            ):
                 with pytest.raises(psycopg.errors.InsufficientPrivilege):
                     connection.execute(statement)
     finally:

@@ -1,4 +1,7 @@
-"""One dispatcher with its Ray for all tests that leave it alive: starting them takes longer than most studies. With `-m slow`, PostgreSQL as well."""
+"""One dispatcher with its Ray for all tests that leave it alive.
+
+Starting them takes longer than most studies. With `-m slow`, PostgreSQL as well.
+"""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -11,7 +14,10 @@ from postgres_server import PostgresServer
 __all__: list[str] = []
 
 
-@pytest.fixture(scope="session", params=["sqlite", pytest.param("postgresql", marks=[pytest.mark.postgres, pytest.mark.slow])])
+@pytest.fixture(
+    scope="session",
+    params=["sqlite", pytest.param("postgresql", marks=[pytest.mark.postgres, pytest.mark.slow])],
+)
 def database(request: pytest.FixtureRequest) -> Callable[[Path], str]:
     """Makes a database for a dispatcher with this home, and returns its URL."""
     if request.param == "sqlite":
@@ -21,7 +27,9 @@ def database(request: pytest.FixtureRequest) -> Callable[[Path], str]:
 
 
 @pytest.fixture(scope="session")
-def dispatcher(tmp_path_factory: pytest.TempPathFactory, database: Callable[[Path], str]) -> Iterator[DispatcherProcess]:
+def dispatcher(
+    tmp_path_factory: pytest.TempPathFactory, database: Callable[[Path], str]
+) -> Iterator[DispatcherProcess]:
     """A dispatcher that tests share; who kills it takes one of its own."""
     home = tmp_path_factory.mktemp("dispatcher")
     with dispatcher_process(home, database=database(home)) as running:
@@ -29,6 +37,8 @@ def dispatcher(tmp_path_factory: pytest.TempPathFactory, database: Callable[[Pat
 
 
 @pytest.fixture
-def own(database: Callable[[Path], str], tmp_path: Path) -> Callable[[], AbstractContextManager[DispatcherProcess]]:
+def own(
+    database: Callable[[Path], str], tmp_path: Path
+) -> Callable[[], AbstractContextManager[DispatcherProcess]]:
     """Starts a dispatcher for one test alone."""
     return lambda: dispatcher_process(tmp_path, database=database(tmp_path))

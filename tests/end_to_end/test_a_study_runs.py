@@ -20,8 +20,12 @@ pytestmark = [pytest.mark.ray, pytest.mark.timeout(240)]
 ONE = {"max_pack_size": 1}
 
 
-def test_a_study_on_real_data_ends_with_a_best_configuration_of_each_arm_and_every_epoch_on_record(dispatcher: DispatcherProcess) -> None:
-    study_id = dispatcher.submit("digits-mlp", arms=["adamp", "sgdp", "adamw"], trials=3, epochs=4, sampler="tpe")
+def test_a_study_on_real_data_ends_with_a_best_configuration_of_each_arm_and_every_epoch_on_record(
+    dispatcher: DispatcherProcess,
+) -> None:
+    study_id = dispatcher.submit(
+        "digits-mlp", arms=["adamp", "sgdp", "adamw"], trials=3, epochs=4, sampler="tpe"
+    )
     study = dispatcher.closed(study_id)
     assert study.state is StudyState.COMPLETED
     assert study.progress.finished == 9
@@ -40,20 +44,43 @@ def test_a_study_on_real_data_ends_with_a_best_configuration_of_each_arm_and_eve
         assert [m.epoch for m in measured] == [1, 2, 3, 4]
         assert all(a.elapsed_s < b.elapsed_s for a, b in itertools.pairwise(measured))
         for m in measured:
-            assert None not in {m.train_loss, m.validation_loss, m.validation_metric, m.weight_norm, m.effective_step, m.gradient_cosine}
+            assert None not in {
+                m.train_loss,
+                m.validation_loss,
+                m.validation_metric,
+                m.weight_norm,
+                m.effective_step,
+                m.gradient_cosine,
+            }
             assert (m.projected_fraction is not None) == (trial.arm != "adamw")
         assert trial.worker is not None
 
 
 def test_packs_trained_one_after_the_other_give_the_same_trials_again(dispatcher: DispatcherProcess) -> None:
     resources = {"max_concurrent_packs": 1}
-    # How many trials train fastest together is measured once and remembered; what is known from the start cannot change in the middle.
-    dispatcher.closed(dispatcher.submit("digits-mlp", arms=["adamp", "sgdp"], trials=6, epochs=1, resources=resources))
+    # How many trials train fastest together is measured once and remembered; what is known from the start
+    # cannot change in the middle.
+    dispatcher.closed(
+        dispatcher.submit("digits-mlp", arms=["adamp", "sgdp"], trials=6, epochs=1, resources=resources)
+    )
     outcomes = []
     for _ in range(2):
-        study_id = dispatcher.submit("digits-mlp", arms=["adamp", "sgdp"], trials=6, epochs=2, sampler="tpe", seed=7, resources=resources)
+        study_id = dispatcher.submit(
+            "digits-mlp",
+            arms=["adamp", "sgdp"],
+            trials=6,
+            epochs=2,
+            sampler="tpe",
+            seed=7,
+            resources=resources,
+        )
         dispatcher.closed(study_id)
-        outcomes.append([(t.arm, t.number, t.parameters, t.state, t.value, t.test_value) for t in dispatcher.store.every_trial(study_id)])
+        outcomes.append(
+            [
+                (t.arm, t.number, t.parameters, t.state, t.value, t.test_value)
+                for t in dispatcher.store.every_trial(study_id)
+            ]
+        )
     assert outcomes[0] == outcomes[1]
 
 
@@ -67,7 +94,9 @@ def test_a_workload_that_raises_fails_its_trials_and_says_why(dispatcher: Dispat
     }
 
 
-def test_a_pack_too_large_for_the_machine_fails_the_study_with_the_reason(dispatcher: DispatcherProcess) -> None:
+def test_a_pack_too_large_for_the_machine_fails_the_study_with_the_reason(
+    dispatcher: DispatcherProcess,
+) -> None:
     study = dispatcher.closed(dispatcher.submit("plane", resources={"cpus_per_pack": 64.0}))
     assert study.state is StudyState.FAILED
     assert study.state_reason is not None
@@ -88,7 +117,9 @@ def test_a_paused_study_trains_nothing_until_it_is_resumed(dispatcher: Dispatche
     assert dispatcher.closed(study_id).progress.completed == 6
 
 
-@pytest.mark.parametrize(("verb", "after"), [(StudyMove.STOP, StudyState.COMPLETED), (StudyMove.CANCEL, StudyState.CANCELLED)])
+@pytest.mark.parametrize(
+    ("verb", "after"), [(StudyMove.STOP, StudyState.COMPLETED), (StudyMove.CANCEL, StudyState.CANCELLED)]
+)
 def test_a_stopped_or_cancelled_study_ends_within_seconds_and_keeps_what_it_has(
     dispatcher: DispatcherProcess, verb: StudyMove, after: StudyState
 ) -> None:
@@ -101,7 +132,10 @@ def test_a_stopped_or_cancelled_study_ends_within_seconds_and_keeps_what_it_has(
     assert study.state is after
     assert study.progress.completed >= 2
     assert study.progress.running == 0
-    assert {t.state for t in dispatcher.store.every_trial(study_id)} <= {TrialState.COMPLETED, TrialState.CANCELLED}
+    assert {t.state for t in dispatcher.store.every_trial(study_id)} <= {
+        TrialState.COMPLETED,
+        TrialState.CANCELLED,
+    }
     assert not dispatcher.store.every_trial(study_id, phase="confirmation"), "nobody asked for more"
 
 
@@ -109,7 +143,9 @@ def test_what_a_dispatcher_announces_is_what_this_installation_has(dispatcher: D
     cards = dispatcher.store.catalog()
     ours = announced()
     assert cards.optimizers == ours.optimizers
-    assert set(ours.workloads) | {"plane", "slow-plane", "broken", "deadly", "hanging", "greedy"} <= set(cards.workloads)
+    assert set(ours.workloads) | {"plane", "slow-plane", "broken", "deadly", "hanging", "greedy"} <= set(
+        cards.workloads
+    )
 
 
 def test_a_dispatcher_that_is_asked_to_end_hands_its_study_over(own: Own) -> None:

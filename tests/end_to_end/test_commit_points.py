@@ -1,4 +1,7 @@
-"""A study's run is killed at each of its commits in turn: real dispatcher, Ray, database. The next run takes over, and nothing is lost or doubled."""
+"""A study's run is killed at each of its commits in turn: real dispatcher, Ray, database.
+
+The next run takes over, and nothing is lost or doubled.
+"""
 
 import random
 
@@ -23,12 +26,22 @@ def killed_at(dispatcher: DispatcherProcess, moment: str, number: int) -> bool:
     killed.unlink(missing_ok=True)
     (dispatcher.home / "kill_at").write_text(f"{moment} {number}")
     told = Told()
-    study_id = dispatcher.submit("plane", arms=["adamp", "sgd"], trials=2, pruner=PRUNER, confirmation={"seeds": 1}, resources={"max_pack_size": 2})
+    study_id = dispatcher.submit(
+        "plane",
+        arms=["adamp", "sgd"],
+        trials=2,
+        pruner=PRUNER,
+        confirmation={"seeds": 1},
+        resources={"max_pack_size": 2},
+    )
     told.accepted(dispatcher.store.study(study_id))
     study = dispatcher.closed(study_id)
     told.saw(dispatcher.store.every_trial(study_id, phase=None))
     assert study.state is StudyState.COMPLETED, (moment, number, study.state_reason)
-    assert (study.progress.finished, study.progress.trials, study.progress.failed) == (4, 4, 0), (moment, number)
+    assert (study.progress.finished, study.progress.trials, study.progress.failed) == (4, 4, 0), (
+        moment,
+        number,
+    )
     assert study.progress.completed >= 2
     assert broken(dispatcher.store, told) == [], (moment, number)
     return killed.exists()
@@ -41,8 +54,12 @@ def test_a_study_outlives_the_death_of_its_run_at_a_commit(dispatcher: Dispatche
 
 @pytest.mark.slow
 @pytest.mark.parametrize("part", range(8))
-def test_a_study_outlives_the_death_of_its_run_at_any_commit(dispatcher: DispatcherProcess, part: int) -> None:
-    """Each part kills at every fourth commit, those of the first four before it and those of the others after it."""
+def test_a_study_outlives_the_death_of_its_run_at_any_commit(
+    dispatcher: DispatcherProcess, part: int
+) -> None:
+    """Each part kills at every fourth commit, those of the first four before it and those of the others after
+    it.
+    """
     moment, first = ("before", "after")[part // 4], part % 4 + 1
     tried = 0
     for number in range(first, MOST, 4):

@@ -1,4 +1,7 @@
-"""Studies whose findings are confirmed: real dispatcher, Ray, SQLite, and what becomes of confirmations when a run is killed or its owner acts."""
+"""Studies whose findings are confirmed.
+
+Real dispatcher, Ray, SQLite, and what becomes of confirmations when a run is killed or its owner acts.
+"""
 
 import os
 import signal
@@ -23,12 +26,18 @@ def confirmations(dispatcher: DispatcherProcess, study_id: str) -> tuple[TrialVi
     return dispatcher.store.every_trial(study_id, phase="confirmation")
 
 
-def test_every_arm_is_confirmed_on_the_same_fresh_seeds_and_the_study_says_what_trained_it(dispatcher: DispatcherProcess) -> None:
-    study_id = dispatcher.submit("digits-mlp", arms=["adamp", "adamw"], trials=3, epochs=3, replicates=2, confirmation={"seeds": 3})
+def test_every_arm_is_confirmed_on_the_same_fresh_seeds_and_the_study_says_what_trained_it(
+    dispatcher: DispatcherProcess,
+) -> None:
+    study_id = dispatcher.submit(
+        "digits-mlp", arms=["adamp", "adamw"], trials=3, epochs=3, replicates=2, confirmation={"seeds": 3}
+    )
     study = dispatcher.closed(study_id)
     assert study.state is StudyState.COMPLETED
     assert (study.progress.trials, study.progress.finished) == (12, 12)
-    seeds = [{t.seed for t in confirmations(dispatcher, study_id) if t.arm == arm} for arm in ("adamp", "adamw")]
+    seeds = [
+        {t.seed for t in confirmations(dispatcher, study_id) if t.arm == arm} for arm in ("adamp", "adamw")
+    ]
     assert seeds[0] == seeds[1]
     assert len(seeds[0]) == 3
     for trial in confirmations(dispatcher, study_id):
@@ -41,10 +50,13 @@ def test_every_arm_is_confirmed_on_the_same_fresh_seeds_and_the_study_says_what_
     assert (pair.covers, pair.n) == ("replicates", 2)
 
 
-def test_a_killed_run_confirms_nothing_twice_and_the_study_can_grow_afterwards(dispatcher: DispatcherProcess) -> None:
+def test_a_killed_run_confirms_nothing_twice_and_the_study_can_grow_afterwards(
+    dispatcher: DispatcherProcess,
+) -> None:
     study_id = dispatcher.submit("slow-plane", trials=2, resources=ONE, confirmation={"seeds": 2})
     before = until(
-        lambda: [t for t in confirmations(dispatcher, study_id) if t.state is TrialState.COMPLETED], what="a confirmation that is completed"
+        lambda: [t for t in confirmations(dispatcher, study_id) if t.state is TrialState.COMPLETED],
+        what="a confirmation that is completed",
     )
     os.kill(dispatcher.run_of(study_id), signal.SIGKILL)
     assert dispatcher.closed(study_id).state is StudyState.COMPLETED
@@ -56,6 +68,8 @@ def test_a_killed_run_confirms_nothing_twice_and_the_study_can_grow_afterwards(d
     assert dispatcher.closed(study_id).state is StudyState.COMPLETED
     record = dispatcher.store.record(study_id)
     assert all(trial in record.confirmations for trial in first), "what was there stays as it was"
-    assert {(t.arm, t.number) for t in record.trials} == {(arm, n) for arm in ("adamp", "sgd") for n in range(3)}
+    assert {(t.arm, t.number) for t in record.trials} == {
+        (arm, n) for arm in ("adamp", "sgd") for n in range(3)
+    }
     assert len(record.confirmations) == len({(t.arm, t.confirms, t.seed) for t in record.confirmations})
     assert all(row.completed == 3 for row in analyse(record).confirmed)

@@ -17,7 +17,13 @@ pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(240)]
 def submit(dispatcher: DispatcherProcess, owner: str, trials: int, **resources: float) -> str:
     """Submit a study of an owner, every trial a pack of its own."""
     budget = {"trials_per_arm": trials}
-    body = {"workload": "slow-plane", "arms": ["sgd"], "budget": budget, "sampler": "random", "confirmation": {"seeds": 0}}
+    body = {
+        "workload": "slow-plane",
+        "arms": ["sgd"],
+        "budget": budget,
+        "sampler": "random",
+        "confirmation": {"seeds": 0},
+    }
     spec = parse_spec({**body, "resources": {"max_pack_size": 1, **resources}})
     return dispatcher.store.submit(spec, by=Actor(name=owner, role="submitter")).id
 
@@ -57,7 +63,9 @@ def test_a_run_makes_room_for_an_owner_who_has_none(tmp_path: Path, monkeypatch:
     monkeypatch.setenv("TANGENT_TURN_S", "12")
     with dispatcher_process(tmp_path) as dispatcher:
         large = [submit(dispatcher, "ada", 200) for _ in range(2)]
-        until(lambda: all(finished(dispatcher, study) >= 1 for study in large), what="both places to be taken")
+        until(
+            lambda: all(finished(dispatcher, study) >= 1 for study in large), what="both places to be taken"
+        )
         small = submit(dispatcher, "bob", 2)
         assert dispatcher.closed(small, timeout_s=120.0).state is StudyState.COMPLETED
         for study in large:

@@ -1,4 +1,7 @@
-"""Faults in the middle of a study: whatever is killed, no completed trial is lost, none counts twice, none stays running."""
+"""Faults in the middle of a study.
+
+Whatever is killed, no completed trial is lost, none counts twice, none stays running.
+"""
 
 import os
 import signal
@@ -32,11 +35,17 @@ def _kill_worker(dispatcher: DispatcherProcess, _study_id: str) -> None:
     dispatcher.kill_a_worker()
 
 
-# With every change the run is killed on PostgreSQL, in test_on_postgresql.py, and the worker past a rung, in test_packs_and_rungs.py.
-@pytest.mark.parametrize("kill", [_kill_dispatcher, *(pytest.param(kill, marks=pytest.mark.slow) for kill in (_kill_run, _kill_worker))])
+# With every change the run is killed on PostgreSQL, in test_on_postgresql.py, and the worker past a rung, in
+# test_packs_and_rungs.py.
+@pytest.mark.parametrize(
+    "kill",
+    [_kill_dispatcher, *(pytest.param(kill, marks=pytest.mark.slow) for kill in (_kill_run, _kill_worker))],
+)
 def test_a_study_outlives_a_kill(own: Own, kill: Callable[[DispatcherProcess, str], None]) -> None:
     with own() as dispatcher:
-        study_id = dispatcher.submit("slow-plane", arms=["adamp", "sgd"], trials=4, resources={"max_pack_size": 1})
+        study_id = dispatcher.submit(
+            "slow-plane", arms=["adamp", "sgd"], trials=4, resources={"max_pack_size": 1}
+        )
         until(lambda: dispatcher.store.study(study_id).progress.completed >= 1, what="a completed trial")
         before = {t.id: t for t in dispatcher.store.every_trial(study_id) if t.state is TrialState.COMPLETED}
         kill(dispatcher, study_id)
@@ -50,18 +59,29 @@ def test_a_study_outlives_a_kill(own: Own, kill: Callable[[DispatcherProcess, st
         assert 1 <= sum(t.retries for t in trials) <= 2, "those in flight were tried again"
         for trial in trials:
             assert [m.epoch for m in dispatcher.store.measurements(trial.id)] == list(range(1, 11))
-        assert [e.id for e in dispatcher.store.events(study_id)] == list(range(1, len(dispatcher.store.events(study_id)) + 1))
+        assert [e.id for e in dispatcher.store.events(study_id)] == list(
+            range(1, len(dispatcher.store.events(study_id)) + 1)
+        )
         dispatcher.stop()
         for arm in ("adamp", "sgd"):
-            assert [t.state for t in dispatcher.copies(study_id, arm)] == [optuna.trial.TrialState.COMPLETE] * 4
+            assert [t.state for t in dispatcher.copies(study_id, arm)] == [
+                optuna.trial.TrialState.COMPLETE
+            ] * 4
 
 
 @pytest.mark.slow
-def test_a_trial_that_loses_its_worker_once_is_tried_again_and_one_that_always_does_is_given_up(own: Own) -> None:
+def test_a_trial_that_loses_its_worker_once_is_tried_again_and_one_that_always_does_is_given_up(
+    own: Own,
+) -> None:
     with own() as dispatcher:
         study = dispatcher.closed(dispatcher.submit("deadly-once", trials=1))
         (trial,) = dispatcher.store.every_trial(study.id)
-        assert (study.state, trial.state, trial.attempt, trial.retries) == (StudyState.COMPLETED, TrialState.COMPLETED, 2, 1)
+        assert (study.state, trial.state, trial.attempt, trial.retries) == (
+            StudyState.COMPLETED,
+            TrialState.COMPLETED,
+            2,
+            1,
+        )
         study = dispatcher.closed(dispatcher.submit("deadly", trials=1, max_retries=1))
         (trial,) = dispatcher.store.every_trial(study.id)
         assert (study.state, trial.state, trial.attempt) == (StudyState.FAILED, TrialState.FAILED, 2)
@@ -74,10 +94,18 @@ def test_nothing_goes_on_when_the_dispatcher_is_killed(own: Own) -> None:
     with own() as dispatcher:
         study_id = dispatcher.submit("slow-plane", trials=20, resources={"max_pack_size": 1})
         dispatcher.epochs(study_id, 2)
-        left = [*dispatcher.processes("workers.run"), *dispatcher.processes("ray::ResourceTrainable"), *dispatcher.processes("raylet")]
+        left = [
+            *dispatcher.processes("workers.run"),
+            *dispatcher.processes("ray::ResourceTrainable"),
+            *dispatcher.processes("raylet"),
+        ]
         assert len(left) >= 3
         dispatcher.kill()
-        until(lambda: not any(_is_alive(pid) for pid in left), what="the dispatcher's processes to end", timeout_s=20.0)
+        until(
+            lambda: not any(_is_alive(pid) for pid in left),
+            what="the dispatcher's processes to end",
+            timeout_s=20.0,
+        )
 
 
 def _is_alive(pid: int) -> bool:

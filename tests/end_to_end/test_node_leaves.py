@@ -1,4 +1,7 @@
-"""A worker's machine that is asked to end in mid-epoch: what it trained goes on elsewhere, no finished epoch lost and no retry charged."""
+"""A worker's machine that is asked to end in mid-epoch.
+
+What it trained goes on elsewhere, no finished epoch lost and no retry charged.
+"""
 
 import os
 import secrets
@@ -27,7 +30,11 @@ ROOT = Path(__file__).parents[2]
 @contextmanager
 def started(home: Path, name: str, *command: str, port: int) -> Iterator[subprocess.Popen[bytes]]:
     """Yield a process that writes to `NAME.log`, and end it afterwards."""
-    inherited = {variable: value for variable, value in os.environ.items() if not variable.startswith(("TANGENT_", "RAY_"))}
+    inherited = {
+        variable: value
+        for variable, value in os.environ.items()
+        if not variable.startswith(("TANGENT_", "RAY_"))
+    }
     environment = {
         **inherited,
         "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests" / "plugin")]),
@@ -39,7 +46,9 @@ def started(home: Path, name: str, *command: str, port: int) -> Iterator[subproc
         "TANGENT_NODE_ADDRESS": own_address(),
     }
     with (home / f"{name}.log").open("ab") as log:
-        process = subprocess.Popen([sys.executable, "-m", *command], stdout=log, stderr=log, env=environment, cwd=home)
+        process = subprocess.Popen(
+            [sys.executable, "-m", *command], stdout=log, stderr=log, env=environment, cwd=home
+        )
     try:
         yield process
     finally:
@@ -56,23 +65,52 @@ def test_a_node_that_is_asked_to_end_loses_no_finished_epoch(tmp_path: Path) -> 
     (tmp_path / "token").write_text(secrets.token_hex(32))
     with started(tmp_path, "dispatcher", "workers", "--ray", "head", "--cpus", "1", port=port) as dispatcher:
         log = tmp_path / "dispatcher.log"
-        until(lambda: " ready on " in log.read_text() or dispatcher.poll() is not None, what="a dispatcher that is ready", timeout_s=120)
+        until(
+            lambda: " ready on " in log.read_text() or dispatcher.poll() is not None,
+            what="a dispatcher that is ready",
+            timeout_s=120,
+        )
         assert dispatcher.poll() is None, log.read_text()
         store = Store.open(f"sqlite:///{tmp_path}/tangent.db")
-        with started(tmp_path, "worker", "workers.node", f"{own_address()}:{port}", "--cpus", "1", port=port) as node:
-            until(lambda: "Ray runtime started" in (tmp_path / "worker.log").read_text(), what="a node that has joined", timeout_s=90)
-            body = {"workload": "slow-plane", "arms": ["sgd"], "budget": {"trials_per_arm": 2, "epochs": 80}, "sampler": "random"}
-            study_id = store.submit(parse_spec({**body, "confirmation": {"seeds": 0}, "resources": {"max_pack_size": 1}})).id
-            until(lambda: all(t.epochs_done >= 5 for t in store.every_trial(study_id)) and store.every_trial(study_id), what="epochs on both")
+        with started(
+            tmp_path, "worker", "workers.node", f"{own_address()}:{port}", "--cpus", "1", port=port
+        ) as node:
+            until(
+                lambda: "Ray runtime started" in (tmp_path / "worker.log").read_text(),
+                what="a node that has joined",
+                timeout_s=90,
+            )
+            body = {
+                "workload": "slow-plane",
+                "arms": ["sgd"],
+                "budget": {"trials_per_arm": 2, "epochs": 80},
+                "sampler": "random",
+            }
+            study_id = store.submit(
+                parse_spec({**body, "confirmation": {"seeds": 0}, "resources": {"max_pack_size": 1}})
+            ).id
+            until(
+                lambda: (
+                    all(t.epochs_done >= 5 for t in store.every_trial(study_id))
+                    and store.every_trial(study_id)
+                ),
+                what="epochs on both",
+            )
             before = {t.id: t.epochs_done for t in store.every_trial(study_id)}
             asked = time.monotonic()
             node.send_signal(signal.SIGTERM)
             assert node.wait(30) == 0, (tmp_path / "worker.log").read_text()
             assert time.monotonic() - asked < 10.0
-        (moved,) = until(lambda: [t for t in store.every_trial(study_id) if t.attempt > 1], what="a trial that comes back")
+        (moved,) = until(
+            lambda: [t for t in store.every_trial(study_id) if t.attempt > 1], what="a trial that comes back"
+        )
         assert moved.epochs_done >= before[moved.id]
         assert moved.retries == 0
-        until(lambda: store.study(study_id).state in CLOSED_STUDY_STATES, what="the study to close", timeout_s=120)
+        until(
+            lambda: store.study(study_id).state in CLOSED_STUDY_STATES,
+            what="the study to close",
+            timeout_s=120,
+        )
         assert store.study(study_id).state is StudyState.COMPLETED
         for trial in store.every_trial(study_id):
             assert trial.retries == 0

@@ -1,4 +1,7 @@
-"""A study on a cluster's database: real dispatcher, Ray and PostgreSQL, through kills of a run and outages of the server."""
+"""A study on a cluster's database.
+
+Real dispatcher, Ray and PostgreSQL, through kills of a run and outages of the server.
+"""
 
 import os
 import signal
@@ -28,16 +31,23 @@ def server() -> Iterator[PostgresServer]:
 @pytest.fixture(scope="module")
 def there(server: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[DispatcherProcess]:
     """A dispatcher on that server."""
-    with dispatcher_process(tmp_path_factory.mktemp("cluster"), database=server.url(server.create())) as running:
+    with dispatcher_process(
+        tmp_path_factory.mktemp("cluster"), database=server.url(server.create())
+    ) as running:
         yield running
 
 
 def test_a_study_on_postgresql_outlives_its_run_and_is_whole(there: DispatcherProcess) -> None:
     told = Told()
     rungs = {"kind": "asha", "min_epochs": 2, "reduction_factor": 2}
-    study_id = there.submit("slow-plane", arms=["adamp", "sgd"], trials=3, epochs=4, pruner=rungs, confirmation={"seeds": 1})
+    study_id = there.submit(
+        "slow-plane", arms=["adamp", "sgd"], trials=3, epochs=4, pruner=rungs, confirmation={"seeds": 1}
+    )
     told.accepted(there.store.study(study_id))
-    until(lambda: any(t.is_waiting or t.epochs_done > 1 for t in there.store.every_trial(study_id)), what="trials at their rung")
+    until(
+        lambda: any(t.is_waiting or t.epochs_done > 1 for t in there.store.every_trial(study_id)),
+        what="trials at their rung",
+    )
     told.saw(there.store.every_trial(study_id))
     os.kill(there.run_of(study_id), signal.SIGKILL)
     study = there.closed(study_id)
@@ -73,9 +83,13 @@ def _freeze_for_long(server: PostgresServer) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("fail", [_kill, _kill_for_long, _freeze, _freeze_for_long])
-def test_a_study_outlives_an_outage_of_its_database(there: DispatcherProcess, server: PostgresServer, fail: Callable[[PostgresServer], None]) -> None:
+def test_a_study_outlives_an_outage_of_its_database(
+    there: DispatcherProcess, server: PostgresServer, fail: Callable[[PostgresServer], None]
+) -> None:
     told = Told()
-    study_id = there.submit("slow-plane", arms=["adamp", "sgd"], trials=4, resources={"max_pack_size": 1}, max_retries=3)
+    study_id = there.submit(
+        "slow-plane", arms=["adamp", "sgd"], trials=4, resources={"max_pack_size": 1}, max_retries=3
+    )
     told.accepted(there.store.study(study_id))
     until(lambda: there.store.study(study_id).progress.completed >= 1, what="a completed trial")
     told.saw(there.store.every_trial(study_id))

@@ -1,4 +1,7 @@
-"""Packs that are trained together and stopped at rungs: real dispatcher, Ray, SQLite, checkpoints on disk, and what becomes of them under faults."""
+"""Packs that are trained together and stopped at rungs.
+
+Real dispatcher, Ray, SQLite, checkpoints on disk, and what becomes of them under faults.
+"""
 
 import os
 import signal
@@ -26,11 +29,19 @@ def test_a_member_that_diverges_takes_nobody_with_it(dispatcher: DispatcherProce
     space = {"lr": {"choices": [1e18, 0.05, 0.1]}, "momentum": 0.9, "weight_decay": 0.0}
     one_pack = {"max_concurrent_packs": 1}
     study_id = dispatcher.submit(
-        "digits-mlp", arms=[{"optimizer": "sgd", "space": space}], trials=4, epochs=2, sampler="grid", pruner="none", resources=one_pack
+        "digits-mlp",
+        arms=[{"optimizer": "sgd", "space": space}],
+        trials=4,
+        epochs=2,
+        sampler="grid",
+        pruner="none",
+        resources=one_pack,
     )
     dispatcher.closed(study_id)
     trials = dispatcher.store.every_trial(study_id)
-    states = {float(t.parameters["lr"]): t.state for t in trials if float(t.parameters["lr"]) in {1e18, 0.05, 0.1}}
+    states = {
+        float(t.parameters["lr"]): t.state for t in trials if float(t.parameters["lr"]) in {1e18, 0.05, 0.1}
+    }
     assert states[1e18] is TrialState.DIVERGED
     assert TrialState.COMPLETED in states.values()
     assert {t.pack_size for t in trials} == {4}
@@ -40,8 +51,12 @@ def test_a_member_that_diverges_takes_nobody_with_it(dispatcher: DispatcherProce
     assert "lr" in diverged.reason
 
 
-def test_with_asha_every_arm_trains_equal_epochs_and_what_is_pruned_is_told_as_such(dispatcher: DispatcherProcess) -> None:
-    study_id = dispatcher.submit("digits-mlp", arms=["adamp", "adamw"], trials=9, epochs=9, sampler="tpe", pruner=ASHA)
+def test_with_asha_every_arm_trains_equal_epochs_and_what_is_pruned_is_told_as_such(
+    dispatcher: DispatcherProcess,
+) -> None:
+    study_id = dispatcher.submit(
+        "digits-mlp", arms=["adamp", "adamw"], trials=9, epochs=9, sampler="tpe", pruner=ASHA
+    )
     study = dispatcher.closed(study_id)
     assert study.state is StudyState.COMPLETED
     assert (study.progress.completed, study.progress.pruned) == (2, 16)
@@ -50,10 +65,18 @@ def test_with_asha_every_arm_trains_equal_epochs_and_what_is_pruned_is_told_as_s
         assert sum(t.epochs_done for t in trials if t.arm == arm) == 9 + 3 * 2 + 6
     for trial in trials:
         assert trial.epochs_done == (9 if trial.state is TrialState.COMPLETED else trial.to_epoch)
-        assert [m.epoch for m in dispatcher.store.measurements(trial.id)] == list(range(1, trial.epochs_done + 1))
+        assert [m.epoch for m in dispatcher.store.measurements(trial.id)] == list(
+            range(1, trial.epochs_done + 1)
+        )
     assert max(t.pack_size or 0 for t in trials) > 1, "trained together"
-    until(lambda: not (dispatcher.home / "checkpoints" / study_id).exists(), what="the study's checkpoints to be gone")
-    until(lambda: sum(len(dispatcher.copies(study_id, arm)) for arm in ("adamp", "adamw")) == 18, what="all copies")
+    until(
+        lambda: not (dispatcher.home / "checkpoints" / study_id).exists(),
+        what="the study's checkpoints to be gone",
+    )
+    until(
+        lambda: sum(len(dispatcher.copies(study_id, arm)) for arm in ("adamp", "adamw")) == 18,
+        what="all copies",
+    )
     for arm in ("adamp", "adamw"):
         copies = dispatcher.copies(study_id, arm)
         ours = {t.id: t for t in trials}
@@ -68,14 +91,25 @@ def test_with_asha_every_arm_trains_equal_epochs_and_what_is_pruned_is_told_as_s
             assert copy.intermediate_values == {m.epoch: m.validation_metric for m in measured}
 
 
-def test_a_study_stopped_at_its_rungs_leaves_no_checkpoint_and_no_open_trial(dispatcher: DispatcherProcess) -> None:
-    study_id = dispatcher.submit("slow-plane", trials=30, pruner={"kind": "asha", "min_epochs": 2}, resources={"max_pack_size": 3})
-    until(lambda: any(t.is_waiting for t in dispatcher.store.every_trial(study_id)), what="a trial that waits at a rung")
+def test_a_study_stopped_at_its_rungs_leaves_no_checkpoint_and_no_open_trial(
+    dispatcher: DispatcherProcess,
+) -> None:
+    study_id = dispatcher.submit(
+        "slow-plane", trials=30, pruner={"kind": "asha", "min_epochs": 2}, resources={"max_pack_size": 3}
+    )
+    until(
+        lambda: any(t.is_waiting for t in dispatcher.store.every_trial(study_id)),
+        what="a trial that waits at a rung",
+    )
     assert checkpoints(dispatcher)
     dispatcher.store.move(study_id, StudyMove.STOP)
     study = dispatcher.closed(study_id)
     assert study.state is StudyState.COMPLETED
-    assert {t.state for t in dispatcher.store.every_trial(study_id)} <= {TrialState.COMPLETED, TrialState.CANCELLED, TrialState.PRUNED}
+    assert {t.state for t in dispatcher.store.every_trial(study_id)} <= {
+        TrialState.COMPLETED,
+        TrialState.CANCELLED,
+        TrialState.PRUNED,
+    }
     until(lambda: not checkpoints(dispatcher), what="the checkpoints to be gone")
 
 
@@ -92,15 +126,27 @@ def test_whoever_is_killed_past_a_rung_its_trials_go_on_from_there(
     dispatcher: DispatcherProcess, kill: Callable[[DispatcherProcess, str], None]
 ) -> None:
     rungs = {"kind": "asha", "min_epochs": 2, "reduction_factor": 2}
-    study_id = dispatcher.submit("slow-plane", trials=6, pruner=rungs, resources={"max_concurrent_packs": 1, "max_pack_size": 6})
-    until(lambda: any(t.epochs_done == 3 for t in dispatcher.store.every_trial(study_id)), what="trials past their first rung")
+    study_id = dispatcher.submit(
+        "slow-plane", trials=6, pruner=rungs, resources={"max_concurrent_packs": 1, "max_pack_size": 6}
+    )
+    until(
+        lambda: any(t.epochs_done == 3 for t in dispatcher.store.every_trial(study_id)),
+        what="trials past their first rung",
+    )
     kill(dispatcher, study_id)
-    again = until(lambda: [t for t in dispatcher.store.every_trial(study_id) if t.attempt > 1], what="trials that are tried again")
+    again = until(
+        lambda: [t for t in dispatcher.store.every_trial(study_id) if t.attempt > 1],
+        what="trials that are tried again",
+    )
     assert all(t.epochs_done >= 2 for t in again), "what they had done by the rung is kept"
     assert dispatcher.closed(study_id).state is StudyState.COMPLETED
     trials = dispatcher.store.every_trial(study_id)
     assert {(t.arm, t.number) for t in trials} == {("adamp", n) for n in range(6)}
     assert {t.retries for t in trials} == {0, 1}
-    assert sum(t.epochs_done for t in trials) == 6 * 2 + 3 * 2 + 4 + 2, "rungs 2, 4 and 8 of 10 epochs, each passed by half"
+    assert sum(t.epochs_done for t in trials) == 6 * 2 + 3 * 2 + 4 + 2, (
+        "rungs 2, 4 and 8 of 10 epochs, each passed by half"
+    )
     for trial in trials:
-        assert [m.epoch for m in dispatcher.store.measurements(trial.id)] == list(range(1, trial.epochs_done + 1))
+        assert [m.epoch for m in dispatcher.store.measurements(trial.id)] == list(
+            range(1, trial.epochs_done + 1)
+        )

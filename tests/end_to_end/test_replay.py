@@ -1,4 +1,7 @@
-"""A study is run, exported, run again from its bundle alone, and agrees: real dispatcher, Ray, training, service and command line."""
+"""A study is run, exported, run again from its bundle alone, and agrees.
+
+Real dispatcher, Ray, training, service and command line.
+"""
 
 import json
 import socket
@@ -45,9 +48,18 @@ def tangent(url: str, *arguments: str) -> Result:
     return CliRunner(env={"TANGENT_URL": url, "COLUMNS": "200"}).invoke(app, list(arguments))
 
 
-def test_a_study_that_trains_one_trial_at_a_time_is_repeated_to_the_last_digit(dispatcher: DispatcherProcess, url: str, tmp_path: Path) -> None:
+def test_a_study_that_trains_one_trial_at_a_time_is_repeated_to_the_last_digit(
+    dispatcher: DispatcherProcess, url: str, tmp_path: Path
+) -> None:
     study_id = dispatcher.submit(
-        "plane", arms=["adamp", "adamw"], trials=4, epochs=2, sampler="tpe", seed=3, confirmation={"seeds": 3}, resources=ONE_AT_A_TIME
+        "plane",
+        arms=["adamp", "adamw"],
+        trials=4,
+        epochs=2,
+        sampler="tpe",
+        seed=3,
+        confirmation={"seeds": 3},
+        resources=ONE_AT_A_TIME,
     )
     assert dispatcher.closed(study_id).state is StudyState.COMPLETED
     bundle = tmp_path / "plane.tangent.zip"
@@ -61,9 +73,13 @@ def test_a_study_that_trains_one_trial_at_a_time_is_repeated_to_the_last_digit(d
     assert said["agreement"]["word"] == "identical"
     assert said["agreement"]["is_search_equal"]
     trials = [dispatcher.store.every_trial(study, phase=None) for study in (study_id, said["study"])]
-    outcomes = [sorted((t.arm, t.phase, t.number, t.seed, t.value, t.test_value) for t in of) for of in trials]
+    outcomes = [
+        sorted((t.arm, t.phase, t.number, t.seed, t.value, t.test_value) for t in of) for of in trials
+    ]
     assert outcomes[0] == outcomes[1]
     assert len(outcomes[0]) == 2 * (4 + 2 * 3)
     environment = dispatcher.store.study(study_id).environment
     shown = json.loads(tangent(url, "report", study_id, "--format", "json").stdout)
-    assert f"torch {environment['torch']}" in shown["methods"]["paragraphs"][-1], "the report names the software"
+    assert f"torch {environment['torch']}" in shown["methods"]["paragraphs"][-1], (
+        "the report names the software"
+    )

@@ -1,4 +1,7 @@
-"""Trials that hang, run out of memory or kill their own process: only the guilty one fails, with a reason, and nobody's finished epochs are lost."""
+"""Trials that hang, run out of memory or kill their own process.
+
+Only the guilty one fails, with a reason, and nobody's finished epochs are lost.
+"""
 
 import os
 import signal
@@ -21,10 +24,20 @@ FOUR = {"arms": [{"optimizer": "sgd", "space": SPACE}], "trials": 4, "sampler": 
 ONE_PACK = {"max_concurrent_packs": 1}
 
 
-def one(dispatcher: DispatcherProcess, workload: str, *, seconds: float | None = None, max_retries: int = 0, within_s: float = 90.0) -> TrialView:
+def one(
+    dispatcher: DispatcherProcess,
+    workload: str,
+    *,
+    seconds: float | None = None,
+    max_retries: int = 0,
+    within_s: float = 90.0,
+) -> TrialView:
     """Return the only trial of a study, which must have failed with its reason."""
     resources = {} if seconds is None else {"epoch_timeout_s": seconds}
-    study = dispatcher.closed(dispatcher.submit(workload, trials=1, max_retries=max_retries, resources=resources), timeout_s=within_s)
+    study = dispatcher.closed(
+        dispatcher.submit(workload, trials=1, max_retries=max_retries, resources=resources),
+        timeout_s=within_s,
+    )
     (trial,) = dispatcher.store.every_trial(study.id)
     assert (study.state, trial.state) == (StudyState.FAILED, TrialState.FAILED), study.state_reason
     assert study.state_reason is not None
@@ -34,7 +47,10 @@ def one(dispatcher: DispatcherProcess, workload: str, *, seconds: float | None =
 
 
 def only_the_guilty_fails(dispatcher: DispatcherProcess, study_id: str) -> TrialView:
-    """Return the guilty one of four trials that were packed together; the others must have completed, each epoch of theirs on record."""
+    """Return the guilty one of four trials that were packed together.
+
+    The others must have completed, each epoch of theirs on record.
+    """
     study = dispatcher.closed(study_id, timeout_s=150.0)
     assert study.state is StudyState.COMPLETED, study.state_reason
     trials = dispatcher.store.every_trial(study_id)
@@ -74,7 +90,10 @@ def test_of_a_pack_that_dies_each_time_only_the_guilty_trial_fails(dispatcher: D
     guilty = only_the_guilty_fails(dispatcher, study_id)
     assert (guilty.attempt, guilty.retries) == (2, 1)
     assert guilty.reason == f"{told(dispatcher, study_id)[0]}; given up after 2 tries"
-    assert "its worker was lost: the process was killed, as the system does when memory runs out, or crashed" in told(dispatcher, study_id)[0]
+    assert (
+        "its worker was lost: the process was killed, as the system does when memory runs out, or crashed"
+        in told(dispatcher, study_id)[0]
+    )
 
 
 @pytest.mark.slow
@@ -84,14 +103,18 @@ def test_a_trial_that_hangs_with_the_whole_interpreter_is_ended(dispatcher: Disp
 
 
 @pytest.mark.slow
-def test_a_pack_that_never_gets_its_data_is_ended_after_two_minutes_more(dispatcher: DispatcherProcess) -> None:
+def test_a_pack_that_never_gets_its_data_is_ended_after_two_minutes_more(
+    dispatcher: DispatcherProcess,
+) -> None:
     trial = one(dispatcher, "hanging-in-data", seconds=5.0, within_s=180.0)
     assert trial.reason == "no epoch was finished within 5 s; its process was ended"
 
 
 @pytest.mark.slow
 def test_of_a_pack_that_hangs_only_the_guilty_trial_fails(dispatcher: DispatcherProcess) -> None:
-    study_id = dispatcher.submit("hanging-high-lr", **FOUR, max_retries=1, resources={**ONE_PACK, "epoch_timeout_s": 5.0})
+    study_id = dispatcher.submit(
+        "hanging-high-lr", **FOUR, max_retries=1, resources={**ONE_PACK, "epoch_timeout_s": 5.0}
+    )
     guilty = only_the_guilty_fails(dispatcher, study_id)
     assert guilty.reason == "no epoch was finished within 5 s; its process was ended; given up after 2 tries"
 
@@ -107,7 +130,9 @@ def test_a_worker_that_was_stopped_is_ended_by_its_run(dispatcher: DispatcherPro
 
 
 @pytest.mark.slow
-def test_a_trial_that_asks_for_more_memory_than_there_is_fails_with_the_figure(dispatcher: DispatcherProcess) -> None:
+def test_a_trial_that_asks_for_more_memory_than_there_is_fails_with_the_figure(
+    dispatcher: DispatcherProcess,
+) -> None:
     trial = one(dispatcher, "greedy-at-once", max_retries=1)
     assert trial.reason is not None
     assert trial.reason.startswith("memory ran out: RuntimeError: ")
@@ -117,12 +142,16 @@ def test_a_trial_that_asks_for_more_memory_than_there_is_fails_with_the_figure(d
 
 def _share_in_use() -> tuple[float, float]:
     """Return the share of this machine's memory that is in use, and what share a gibibyte is."""
-    kibibytes = {line.split(":")[0]: int(line.split()[1]) for line in Path("/proc/meminfo").read_text().splitlines()}
+    kibibytes = {
+        line.split(":")[0]: int(line.split()[1]) for line in Path("/proc/meminfo").read_text().splitlines()
+    }
     return 1 - kibibytes["MemAvailable"] / kibibytes["MemTotal"], 2**20 / kibibytes["MemTotal"]
 
 
 @pytest.mark.slow
-def test_whoever_takes_a_machines_memory_is_ended_and_takes_nobody_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_whoever_takes_a_machines_memory_is_ended_and_takes_nobody_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     in_use, gibibyte = _share_in_use()
     # Ray's own monitor, told that this machine is full 3 GiB from here.
     monkeypatch.setenv("RAY_memory_usage_threshold", f"{in_use + 3 * gibibyte:.4f}")
@@ -142,7 +171,10 @@ def test_a_run_that_is_asked_to_end_loses_no_finished_epoch(dispatcher: Dispatch
     before = {t.id: t.epochs_done for t in dispatcher.store.every_trial(study_id)}
     os.kill(dispatcher.run_of(study_id), signal.SIGTERM)
     asked = time.monotonic()
-    again = until(lambda: [t for t in dispatcher.store.every_trial(study_id) if t.attempt > 1], what="trials that were handed over")
+    again = until(
+        lambda: [t for t in dispatcher.store.every_trial(study_id) if t.attempt > 1],
+        what="trials that were handed over",
+    )
     assert time.monotonic() - asked < 10.0
     assert all(t.epochs_done >= before[t.id] for t in again)
     study = dispatcher.closed(study_id)
@@ -154,7 +186,9 @@ def test_a_run_that_is_asked_to_end_loses_no_finished_epoch(dispatcher: Dispatch
 
 @pytest.mark.slow
 @pytest.mark.parametrize("verb", [StudyMove.STOP, StudyMove.CANCEL])
-def test_a_study_whose_trials_hang_can_be_stopped_and_cancelled_within_ten_seconds(dispatcher: DispatcherProcess, verb: StudyMove) -> None:
+def test_a_study_whose_trials_hang_can_be_stopped_and_cancelled_within_ten_seconds(
+    dispatcher: DispatcherProcess, verb: StudyMove
+) -> None:
     study_id = dispatcher.submit("hanging-hard", trials=2)
     until(lambda: dispatcher.store.study(study_id).progress.running, what="a trial that hangs")
     time.sleep(5.0)
@@ -162,4 +196,8 @@ def test_a_study_whose_trials_hang_can_be_stopped_and_cancelled_within_ten_secon
     dispatcher.store.move(study_id, verb)
     dispatcher.closed(study_id, timeout_s=10.0)
     assert time.monotonic() - asked < 10.0
-    until(lambda: not dispatcher.processes("ray::ResourceTrainable"), what="its processes to end", timeout_s=10.0)
+    until(
+        lambda: not dispatcher.processes("ray::ResourceTrainable"),
+        what="its processes to end",
+        timeout_s=10.0,
+    )

@@ -1,4 +1,6 @@
-"""Make `reference-0.3.0-checkpoint.pt` with the reference implementation (PyPI `adamp==0.3.0`), in an environment of its own."""
+"""Make `reference-0.3.0-checkpoint.pt` with the reference implementation (PyPI `adamp==0.3.0`), in an
+environment of its own.
+"""
 
 import copy
 from pathlib import Path
@@ -17,9 +19,15 @@ CASES: dict[str, dict[str, Any]] = {
 
 
 def checkpoint(name: str, kwargs: dict[str, Any], noise: torch.Generator) -> dict[str, Any]:
-    """Return weights and state after STEPS_BEFORE, the gradients of STEPS_AFTER more, and the weights these lead to; two groups, float64."""
-    weights = [torch.nn.Parameter(torch.randn(shape, generator=noise, dtype=torch.float64)) for shape in SHAPES]
-    optimizer = getattr(adamp, name)([{"params": weights[:1]}, {"params": weights[1:], "lr": kwargs["lr"] / 2}], **kwargs)
+    """Return weights and state after STEPS_BEFORE, the gradients of STEPS_AFTER more, and the weights these
+    lead to; two groups, float64.
+    """
+    weights = [
+        torch.nn.Parameter(torch.randn(shape, generator=noise, dtype=torch.float64)) for shape in SHAPES
+    ]
+    optimizer = getattr(adamp, name)(
+        [{"params": weights[:1]}, {"params": weights[1:], "lr": kwargs["lr"] / 2}], **kwargs
+    )
 
     def train(steps: int) -> list[torch.Tensor]:
         grads = [torch.randn((steps, *shape), generator=noise, dtype=torch.float64) for shape in SHAPES]
@@ -30,7 +38,10 @@ def checkpoint(name: str, kwargs: dict[str, Any], noise: torch.Generator) -> dic
         return grads
 
     train(STEPS_BEFORE)
-    before = {"weights": [weight.detach().clone() for weight in weights], "optimizer": copy.deepcopy(optimizer.state_dict())}
+    before = {
+        "weights": [weight.detach().clone() for weight in weights],
+        "optimizer": copy.deepcopy(optimizer.state_dict()),
+    }
     grads = train(STEPS_AFTER)
     return {**before, "grads": grads, "final": [weight.detach().clone() for weight in weights]}
 

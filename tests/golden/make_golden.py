@@ -1,4 +1,6 @@
-"""Make golden optimizer trajectories with the reference implementation (PyPI `adamp==0.3.0`), in an environment of its own."""
+"""Make golden optimizer trajectories with the reference implementation (PyPI `adamp==0.3.0`), in an
+environment of its own.
+"""
 
 import json
 from pathlib import Path
@@ -19,7 +21,15 @@ SGDP = [
     {"lr": 1e-1},
     {"lr": 1e-1, "momentum": 0.9, "nesterov": True},
     {"lr": 1e-1, "momentum": 0.9, "nesterov": True, "weight_decay": 1e-3},
-    {"lr": 5e-2, "momentum": 0.8, "dampening": 0.1, "nesterov": True, "weight_decay": 1e-3, "delta": 0.5, "wd_ratio": 0.3},
+    {
+        "lr": 5e-2,
+        "momentum": 0.8,
+        "dampening": 0.1,
+        "nesterov": True,
+        "weight_decay": 1e-3,
+        "delta": 0.5,
+        "wd_ratio": 0.3,
+    },
 ]
 HEAVY_BALL = [{"lr": 1e-1, "momentum": 0.9}, {"lr": 1e-1, "momentum": 0.9, "weight_decay": 1e-3}]
 SHAPES = [(4,), (3, 5), (4, 3, 3, 3), (1, 7)]
@@ -32,7 +42,9 @@ def tangent(grad: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     return (g - w * ((g * w).sum(1, keepdim=True) / (w * w).sum(1, keepdim=True))).reshape(weight.shape)
 
 
-def trajectory(name: str, kwargs: dict, shape: tuple[int, ...], seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def trajectory(
+    name: str, kwargs: dict, shape: tuple[int, ...], seed: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the start [*shape], the gradients fed and the weights after each step, both [STEPS, *shape]."""
     noise = torch.Generator().manual_seed(seed)
     start = torch.randn(shape, generator=noise, dtype=torch.float64)
@@ -55,7 +67,9 @@ def save(path: Path, cases: list[tuple[str, dict]], seed: int) -> None:
     for n, (name, kwargs) in enumerate(cases):
         for s, shape in enumerate(SHAPES):
             key = f"c{n:02d}_s{s}"
-            arrays[f"{key}_w0"], arrays[f"{key}_grads"], arrays[f"{key}_w"] = trajectory(name, kwargs, shape, seed + 1000 * n + s)
+            arrays[f"{key}_w0"], arrays[f"{key}_grads"], arrays[f"{key}_w"] = trajectory(
+                name, kwargs, shape, seed + 1000 * n + s
+            )
             index.append({"key": key, "optimizer": name, "kwargs": kwargs, "shape": list(shape)})
     arrays["index"] = np.frombuffer(json.dumps(index).encode(), dtype=np.uint8)
     np.savez_compressed(path, **arrays)

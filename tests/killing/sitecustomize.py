@@ -1,6 +1,9 @@
-"""Kills a study's run at one of its commits: Python imports a module of this name when it starts, and tests put this folder on a dispatcher's path.
+"""Kills a study's run at one of its commits.
 
-A file `kill_at` in TANGENT_HOME names the commit, `before 7` or `after 7`; the first run that commits anything takes it. Nothing else is touched.
+Python imports a module of this name when it starts, and tests put this folder on a dispatcher's path.
+
+A file `kill_at` in TANGENT_HOME names the commit, `before 7` or `after 7`; the first run that commits
+anything takes it. Nothing else is touched.
 """
 
 import os

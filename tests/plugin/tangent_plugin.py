@@ -1,7 +1,10 @@
-"""An installed package that adds workloads by entry point, as a user's would: slow ones, broken ones, deadly, hanging and greedy ones.
+"""An installed package that adds workloads by entry point, as a user's would.
 
-Tests put this folder on the path of a dispatcher, or of a Ray node; the `.dist-info` beside this file is what `pip install` would have left.
-A name that ends in `-high-lr` misbehaves only where a prediction is beyond 1000, as in the second step at an lr of 1e6: so one trial of several.
+Slow ones, broken ones, deadly, hanging and greedy ones.
+
+Tests put this folder on the path of a dispatcher, or of a Ray node; the `.dist-info` beside this file is what
+`pip install` would have left. A name that ends in `-high-lr` misbehaves only where a prediction is beyond
+1000, as in the second step at an lr of 1e6: so one trial of several.
 """
 
 import os
@@ -83,7 +86,10 @@ class _Broken(_Plane):
 
 
 class _Bad(_Plane):
-    """Does something from which no trial recovers: in its first step, or where predictions say that the learning rate is far too high."""
+    """Does something from which no trial recovers.
+
+    In its first step, or where predictions say that the learning rate is far too high.
+    """
 
     def __init__(self, name: str, deed: Callable[[], None]) -> None:
         super().__init__(name)
@@ -122,7 +128,10 @@ def _hang_with_the_interpreter() -> None:
 
 
 def _take_all_memory() -> None:
-    """Take real memory until somebody ends this process; where nobody does, be refused at 4 GiB, so that no machine is brought down."""
+    """Take real memory until somebody ends this process.
+
+    Where nobody does, be refused at 4 GiB, so that no machine is brought down.
+    """
     taken = []
     for _ in range(64):
         taken.append(torch.ones(2**24))

@@ -1,4 +1,6 @@
-"""A service to ask: a real store on SQLite, a small catalogue, studies played through by a run, the app in process or behind a real server."""
+"""A service to ask: a real store on SQLite, a small catalogue, studies played through by a run, the app in
+process or behind a real server.
+"""
 
 import os
 import shutil
@@ -22,7 +24,15 @@ from service.rate_limits import RateLimits
 from service.settings import Settings
 from service.settled import SettledAnswers
 from service.streams import Pace
-from studies.catalog import Bounds, Catalog, Constraint, Containment, Hyperparameter, OptimizerCard, WorkloadCard
+from studies.catalog import (
+    Bounds,
+    Catalog,
+    Constraint,
+    Containment,
+    Hyperparameter,
+    OptimizerCard,
+    WorkloadCard,
+)
 from studies.seeds import confirmation_seed
 from studies.space import Choices, Condition, Range, Scalar
 from studies.spec import parse_spec
@@ -35,7 +45,9 @@ __all__: list[str] = []
 LEASE_S = 60.0
 
 
-def _number(name: str, default: float, low: float, high: float, *, tuned: bool, active_when: Condition | None = None) -> Hyperparameter:
+def _number(
+    name: str, default: float, low: float, high: float, *, tuned: bool, active_when: Condition | None = None
+) -> Hyperparameter:
     return Hyperparameter(
         name=name,
         description=f"What {name} does.",
@@ -44,13 +56,19 @@ def _number(name: str, default: float, low: float, high: float, *, tuned: bool, 
         search=Range(low=low, high=high, log=True),
         source="made up",
         tuned=tuned,
-        bounds=Bounds(low=0.0, high=1.0 if name.startswith("beta") else None, high_open=name.startswith("beta")),
+        bounds=Bounds(
+            low=0.0, high=1.0 if name.startswith("beta") else None, high_open=name.startswith("beta")
+        ),
         active_when=active_when,
     )
 
 
 def _optimizer(
-    name: str, title: str, *own: Hyperparameter, contains: tuple[Containment, ...] = (), arguments: dict[str, Scalar] | None = None
+    name: str,
+    title: str,
+    *own: Hyperparameter,
+    contains: tuple[Containment, ...] = (),
+    arguments: dict[str, Scalar] | None = None,
 ) -> OptimizerCard:
     shared = (
         _number("lr", 1e-3, 1e-5, 1.0, tuned=True),
@@ -69,7 +87,13 @@ def _optimizer(
         hyperparameters=(*shared, *own),
         pairs={"betas": ("beta1", "beta2")},
         contains=contains,
-        constraints=(Constraint(product=("lr", "weight_decay"), below_one_minus="beta1", reason="the decay would turn the weights round"),),
+        constraints=(
+            Constraint(
+                product=("lr", "weight_decay"),
+                below_one_minus="beta1",
+                reason="the decay would turn the weights round",
+            ),
+        ),
     )
 
 
@@ -114,12 +138,18 @@ def catalog() -> Catalog:
     )
     adamw = _optimizer("adamw", "AdamW")
     workloads = (_workload("digits-mlp"), _workload("char-lm", metric="loss", minimize=True))
-    return Catalog(optimizers={card.name: card for card in (adamp, adamw)}, workloads={card.name: card for card in workloads})
+    return Catalog(
+        optimizers={card.name: card for card in (adamp, adamw)},
+        workloads={card.name: card for card in workloads},
+    )
 
 
 @pytest.fixture(scope="session")
 def fresh_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An empty database with its schema; copied for each test, because migrating takes longer than most of them."""
+    """An empty database with its schema.
+
+    Copied for each test, because migrating takes longer than most of them.
+    """
     path = tmp_path_factory.mktemp("fresh") / "tangent.db"
     Store.open(f"sqlite:///{path}").close()
     return path
@@ -150,7 +180,9 @@ def store(empty_store: Store, catalog: Catalog) -> Store:
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
-def database_url(request: pytest.FixtureRequest, tmp_path: Path, fresh_database: Path, catalog: Catalog) -> Generator[str]:
+def database_url(
+    request: pytest.FixtureRequest, tmp_path: Path, fresh_database: Path, catalog: Catalog
+) -> Generator[str]:
     """The URL of a database with a catalogue."""
     server, name = None, ""
     if request.param == "sqlite":
@@ -179,7 +211,11 @@ def secrets(store: Store) -> dict[str, str]:
 @pytest.fixture
 def body() -> dict[str, Any]:
     """A study that can be run."""
-    return {"workload": "digits-mlp", "arms": ["adamp", "adamw"], "budget": {"trials_per_arm": 3, "epochs": 2}}
+    return {
+        "workload": "digits-mlp",
+        "arms": ["adamp", "adamw"],
+        "budget": {"trials_per_arm": 3, "epochs": 2},
+    }
 
 
 Play = Callable[..., str]
@@ -189,7 +225,8 @@ Play = Callable[..., str]
 def play(store: Store) -> Play:
     """Submit a study and play its run: each trial reports every epoch; the last trial of each arm diverges.
 
-    With `confirm` each arm's best and its defaults are then trained on so many fresh seeds; the later the arm, the better.
+    With `confirm` each arm's best and its defaults are then trained on so many fresh seeds; the later the
+    arm, the better.
     """
 
     def played(body: dict[str, Any], *, close: bool = True, confirm: int = 0) -> str:
@@ -199,11 +236,31 @@ def play(store: Store) -> Play:
         writer = store.run_writer(claim, lease_s=LEASE_S)
         for arm in store.arms(submitted.id):
             count = arm.progress.trials
-            new = [NewTrial(arm.name, n, "default" if n == 0 else "sampled", arm.defaults | {"lr": 0.001 * (n + 1)}, seed=7) for n in range(count)]
+            new = [
+                NewTrial(
+                    arm.name,
+                    n,
+                    "default" if n == 0 else "sampled",
+                    arm.defaults | {"lr": 0.001 * (n + 1)},
+                    seed=7,
+                )
+                for n in range(count)
+            ]
             pending = writer.create(new)
             writer.start(pending)
             for epoch in range(1, submitted.epochs + 1):
-                writer.record([_report(trial.id, trial.number, epoch, of=submitted.epochs, diverges=trial.number == count - 1) for trial in pending])
+                writer.record(
+                    [
+                        _report(
+                            trial.id,
+                            trial.number,
+                            epoch,
+                            of=submitted.epochs,
+                            diverges=trial.number == count - 1,
+                        )
+                        for trial in pending
+                    ]
+                )
         if confirm:
             play_confirmation(store, writer, submitted.id, seeds=confirm)
         writer.say_progress()
@@ -215,7 +272,10 @@ def play(store: Store) -> Play:
 
 
 def play_confirmation(store: Store, writer: RunWriter, study_id: str, *, seeds: int) -> None:
-    """Train each arm's best configuration and its defaults on fresh seeds; the arms differ by more than seeds and search do."""
+    """Train each arm's best configuration and its defaults on fresh seeds.
+
+    The arms differ by more than seeds and search do.
+    """
     study = store.study(study_id)
     for arm in store.arms(study_id):
         assert arm.best is not None
@@ -247,7 +307,9 @@ def _confirming(trial: PendingTrial, position: int, epoch: int, *, of: int) -> R
     measurement = _measured(epoch, value)
     if epoch < of:
         return Report(trial.id, 1, measurement)
-    return Report(trial.id, 1, measurement, ended="completed", value=value, best_epoch=epoch, test_value=value - 0.02)
+    return Report(
+        trial.id, 1, measurement, ended="completed", value=value, best_epoch=epoch, test_value=value - 0.02
+    )
 
 
 def _measured(epoch: int, value: float | None) -> dict[str, Any]:
@@ -262,7 +324,15 @@ def _report(trial_id: str, number: int, epoch: int, *, of: int, diverges: bool) 
         return Report(trial_id, 1, measurement)
     if diverges:
         return Report(trial_id, 1, measurement, ended="diverged", reason="the loss is nan")
-    return Report(trial_id, 1, measurement, ended="completed", value=value, best_epoch=epoch, test_value=(value or 0.0) - 0.02)
+    return Report(
+        trial_id,
+        1,
+        measurement,
+        ended="completed",
+        value=value,
+        best_epoch=epoch,
+        test_value=(value or 0.0) - 0.02,
+    )
 
 
 class InProcess(httpx.BaseTransport):
@@ -276,7 +346,13 @@ class InProcess(httpx.BaseTransport):
 
         async def handle() -> httpx.Response:
             assert isinstance(request.stream, httpx.SyncByteStream)
-            whole = httpx.Request(request.method, request.url, headers=request.headers, content=request.read(), extensions=request.extensions)
+            whole = httpx.Request(
+                request.method,
+                request.url,
+                headers=request.headers,
+                content=request.read(),
+                extensions=request.extensions,
+            )
             response = await self._transport.handle_async_request(whole)
             # As they came: decoding is the client's.
             content = b"".join([part async for part in response.aiter_raw()])
@@ -346,7 +422,9 @@ def run(live: str) -> Callable[..., Result]:
     """Run `tangent` against the live service."""
 
     def ran(*arguments: str, **given: Any) -> Result:
-        result = CliRunner(env={"TANGENT_URL": live, "COLUMNS": "200"}).invoke(command, list(arguments), **given)
+        result = CliRunner(env={"TANGENT_URL": live, "COLUMNS": "200"}).invoke(
+            command, list(arguments), **given
+        )
         assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
         return result
 

@@ -1,4 +1,6 @@
-"""Analyses on demand: worked out once until the record changes, by one thread at a time, and not more of them kept than fit."""
+"""Analyses on demand: worked out once until the record changes, by one thread at a time, and not more of them
+kept than fit.
+"""
 
 import threading
 import time
@@ -49,7 +51,9 @@ def reads(store: Store, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return found
 
 
-def test_an_analysis_is_worked_out_again_only_after_a_change(store: Store, analyses: Analyses, reads: list[str], body: Body) -> None:
+def test_an_analysis_is_worked_out_again_only_after_a_change(
+    store: Store, analyses: Analyses, reads: list[str], body: Body
+) -> None:
     study = store.submit(parse_spec(body)).id
     first = analyses.of(study)
     assert analyses.of(study) is first
@@ -59,7 +63,9 @@ def test_an_analysis_is_worked_out_again_only_after_a_change(store: Store, analy
     assert reads == [study, study]
 
 
-def test_a_trial_that_ends_is_a_change(analyses: Analyses, reads: list[str], body: Body, play: Play, store: Store) -> None:
+def test_a_trial_that_ends_is_a_change(
+    analyses: Analyses, reads: list[str], body: Body, play: Play, store: Store
+) -> None:
     study = play(body | {"arms": ["adamp", "adamw"]}, confirm=3)
     assert {one.seeds for one in analyses.of(study).confirmed} == {3}
     reads.clear()
@@ -68,7 +74,9 @@ def test_a_trial_that_ends_is_a_change(analyses: Analyses, reads: list[str], bod
     assert reads == [study]
 
 
-def test_what_is_asked_for_by_many_at_once_is_worked_out_once(store: Store, body: Body, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_asked_for_by_many_at_once_is_worked_out_once(
+    store: Store, body: Body, monkeypatch: pytest.MonkeyPatch
+) -> None:
     study = store.submit(parse_spec(body)).id
     analyses, record, reads = Analyses(store), store.record, [0]
 
@@ -89,9 +97,16 @@ def test_what_is_asked_for_by_many_at_once_is_worked_out_once(store: Store, body
     assert all(one is found[0] for one in found)
 
 
-def test_one_study_does_not_wait_for_another(store: Store, body: Body, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_study_does_not_wait_for_another(
+    store: Store, body: Body, monkeypatch: pytest.MonkeyPatch
+) -> None:
     slow, quick = (store.submit(parse_spec(body)).id for _ in range(2))
-    analyses, record, may_go_on, has_begun = Analyses(store), store.record, threading.Event(), threading.Event()
+    analyses, record, may_go_on, has_begun = (
+        Analyses(store),
+        store.record,
+        threading.Event(),
+        threading.Event(),
+    )
 
     def waiting(study_id: str) -> Any:
         if study_id == slow:
@@ -108,7 +123,9 @@ def test_one_study_does_not_wait_for_another(store: Store, body: Body, monkeypat
     asker.join()
 
 
-def test_only_so_many_are_kept_those_asked_for_last(store: Store, analyses: Analyses, reads: list[str], body: Body) -> None:
+def test_only_so_many_are_kept_those_asked_for_last(
+    store: Store, analyses: Analyses, reads: list[str], body: Body
+) -> None:
     studies = [store.submit(parse_spec(body)).id for _ in range(4)]
     for study in studies:
         analyses.of(study)
@@ -120,7 +137,9 @@ def test_only_so_many_are_kept_those_asked_for_last(store: Store, analyses: Anal
     assert reads == [studies[0]]
 
 
-def test_what_does_not_exist_takes_no_room(store: Store, analyses: Analyses, reads: list[str], body: Body) -> None:
+def test_what_does_not_exist_takes_no_room(
+    store: Store, analyses: Analyses, reads: list[str], body: Body
+) -> None:
     study = store.submit(parse_spec(body)).id
     analyses.of(study)
     for n in range(10):
@@ -142,7 +161,9 @@ def test_a_study_that_joins_a_suite_changes_it(store: Store, analyses: Analyses,
     assert [study.study_id for study in analyses.suite("small").studies] == [first, second]
 
 
-def test_a_comparison_is_of_two_to_so_many_different_studies(store: Store, analyses: Analyses, body: Body) -> None:
+def test_a_comparison_is_of_two_to_so_many_different_studies(
+    store: Store, analyses: Analyses, body: Body
+) -> None:
     studies = [store.submit(parse_spec(body)).id for _ in range(2)]
     assert analyses.comparison(studies).workload == "digits-mlp"
     for wrong in ([], studies[:1], [studies[0], studies[0]], [f"study{n}" for n in range(MAX_COMPARED + 1)]):
@@ -150,7 +171,9 @@ def test_a_comparison_is_of_two_to_so_many_different_studies(store: Store, analy
             analyses.comparison(wrong)
 
 
-def test_what_costs_too_much_is_a_little_old_but_never_after_a_change_of_state(store: Store, reads: list[str], body: Body) -> None:
+def test_what_costs_too_much_is_a_little_old_but_never_after_a_change_of_state(
+    store: Store, reads: list[str], body: Body
+) -> None:
     study = store.submit(parse_spec(body)).id
     claim = store.claim_next(dispatcher="here", lease_s=60.0)
     assert claim is not None
@@ -167,7 +190,9 @@ def test_what_costs_too_much_is_a_little_old_but_never_after_a_change_of_state(s
     assert spent.of(study).state.value == "paused"
 
 
-def test_what_is_kept_up_to_date_shares_one_allowance(store: Store, reads: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_kept_up_to_date_shares_one_allowance(
+    store: Store, reads: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     clock = SimpleNamespace(now=100.0, spent=0.0)
 
     def thread_time() -> float:
@@ -201,7 +226,9 @@ def test_what_is_kept_up_to_date_shares_one_allowance(store: Store, reads: list[
     assert is_read_again_after(0.2, one, two)
 
 
-def test_whoever_waits_for_a_slow_analysis_keeps_no_thread_from_others(store: Store, body: Body, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_whoever_waits_for_a_slow_analysis_keeps_no_thread_from_others(
+    store: Store, body: Body, monkeypatch: pytest.MonkeyPatch
+) -> None:
     study = store.submit(parse_spec(body)).id
     analyses, record, may_go_on = Analyses(store), store.record, threading.Event()
 
@@ -248,13 +275,23 @@ def test_one_caller_has_so_much_waiting_at_most_and_others_are_let_in(analyses: 
         await ask("ada")
 
     anyio.run(main)
-    assert [(refusal.status_code, refusal.headers) for refusal in refused] == [(429, {"retry-after": "1"})] * 8
+    assert [(refusal.status_code, refusal.headers) for refusal in refused] == [
+        (429, {"retry-after": "1"})
+    ] * 8
     assert Counter(done) == {"ada": 33, "None": 40, "bob": 1}
 
 
-def test_two_are_worked_out_at_a_time_whoever_asks_for_whatever(store: Store, body: Body, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_are_worked_out_at_a_time_whoever_asks_for_whatever(
+    store: Store, body: Body, monkeypatch: pytest.MonkeyPatch
+) -> None:
     studies = [store.submit(parse_spec(body)).id for _ in range(4)]
-    analyses, record, at_work, seen, lock = Analyses(store), store.record, list[str](), set[int](), threading.Lock()
+    analyses, record, at_work, seen, lock = (
+        Analyses(store),
+        store.record,
+        list[str](),
+        set[int](),
+        threading.Lock(),
+    )
 
     def slow(study_id: str) -> Any:
         with lock:

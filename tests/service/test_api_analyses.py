@@ -1,4 +1,7 @@
-"""What studies found, over REST: one by itself, a suite, several side by side; whatever is asked, never a fault of the service."""
+"""What studies found, over REST: one by itself, a suite, several side by side.
+
+Whatever is asked, never a fault of the service.
+"""
 
 import threading
 import time
@@ -29,15 +32,23 @@ def test_a_confirmed_study_has_a_verdict(http: httpx.Client, body: Body, play: P
     answer = http.get(f"/v1/studies/{study}/analysis")
     assert answer.status_code == 200
     found = answer.json()
-    assert (found["study_id"], found["arms"], found["finding"]["winner"]) == (study, ["adamp", "adamw"], "adamw")
+    assert (found["study_id"], found["arms"], found["finding"]["winner"]) == (
+        study,
+        ["adamp", "adamw"],
+        "adamw",
+    )
     assert [(one["arm"], one["configuration"], one["completed"]) for one in found["confirmed"]] == [
         (arm, configuration, 5) for arm in ("adamp", "adamw") for configuration in ("best", "defaults")
     ]
-    assert [(pair["first"], pair["word"], pair["second"], pair["n"]) for pair in found["pairs"]] == [("adamp", "worse", "adamw", 5)]
+    assert [(pair["first"], pair["word"], pair["second"], pair["n"]) for pair in found["pairs"]] == [
+        ("adamp", "worse", "adamw", 5)
+    ]
 
 
 @pytest.mark.parametrize("state", ["queued", "running", "stopped", "cancelled"])
-def test_a_study_has_an_analysis_in_every_state(http: httpx.Client, store: Store, body: Body, play: Play, state: str) -> None:
+def test_a_study_has_an_analysis_in_every_state(
+    http: httpx.Client, store: Store, body: Body, play: Play, state: str
+) -> None:
     study = play(body, close=False) if state == "running" else store.submit(parse_spec(body)).id
     if state in {"stopped", "cancelled"}:
         store.move(study, StudyMove.STOP if state == "stopped" else StudyMove.CANCEL)
@@ -53,7 +64,9 @@ def test_a_study_that_was_not_confirmed_gets_no_verdict(http: httpx.Client, body
     assert [one for one in found["confirmed"] if one["completed"]] == []
 
 
-def test_api_and_dashboard_share_the_analyses(settings: Settings, store: Store, body: Body, client_of: ClientOf) -> None:
+def test_api_and_dashboard_share_the_analyses(
+    settings: Settings, store: Store, body: Body, client_of: ClientOf
+) -> None:
     app = create_app(settings, store)
     assert isinstance(app.state.analyses, Analyses)
     study = store.submit(parse_spec(body)).id
@@ -62,7 +75,9 @@ def test_api_and_dashboard_share_the_analyses(settings: Settings, store: Store, 
         assert client.get(f"/v1/studies/{study}/analysis").json() == kept.model_dump(mode="json")
 
 
-def test_trials_are_those_of_the_search_unless_others_are_asked_for(http: httpx.Client, body: Body, play: Play) -> None:
+def test_trials_are_those_of_the_search_unless_others_are_asked_for(
+    http: httpx.Client, body: Body, play: Play
+) -> None:
     study = play(body, confirm=2)
     path = f"/v1/studies/{study}/trials"
     assert http.get(path).json()["total"] == 6
@@ -73,16 +88,25 @@ def test_trials_are_those_of_the_search_unless_others_are_asked_for(http: httpx.
     one = confirming["items"][0]
     assert one["id"] == f"{study}.{one['arm']}.c{one['number']}"
     assert http.get(f"/v1/trials/{one['id']}").json() == one
-    assert [row["epoch"] for row in http.get(f"/v1/trials/{one['id']}/measurements").json()["items"]] == [1, 2]
+    assert [row["epoch"] for row in http.get(f"/v1/trials/{one['id']}/measurements").json()["items"]] == [
+        1,
+        2,
+    ]
 
 
-@pytest.mark.parametrize("trial", ["adamp.c99", "adamp.cc1", "adamp.c", "adamp.c-1", f"adamp.c{10**12}", "c1", "sgd.c0"])
-def test_a_confirmation_that_is_not_there_is_said_to_be_missing(http: httpx.Client, body: Body, play: Play, trial: str) -> None:
+@pytest.mark.parametrize(
+    "trial", ["adamp.c99", "adamp.cc1", "adamp.c", "adamp.c-1", f"adamp.c{10**12}", "c1", "sgd.c0"]
+)
+def test_a_confirmation_that_is_not_there_is_said_to_be_missing(
+    http: httpx.Client, body: Body, play: Play, trial: str
+) -> None:
     answer = http.get(f"/v1/trials/{play(body, confirm=2)}.{trial}")
     assert (answer.status_code, answer.json()["type"]) == (404, "/problems/trial-not-found")
 
 
-def test_a_suite_is_listed_and_says_what_its_studies_say_together(http: httpx.Client, body: Body, play: Play, store: Store) -> None:
+def test_a_suite_is_listed_and_says_what_its_studies_say_together(
+    http: httpx.Client, body: Body, play: Play, store: Store
+) -> None:
     assert http.get("/v1/suites").json() == {"items": [], "next_page_token": None, "total": 0}
     first = play(body | {"suite": "small"}, confirm=3)
     second = play(body | {"suite": "small", "workload": "char-lm"}, confirm=3)
@@ -95,11 +119,16 @@ def test_a_suite_is_listed_and_says_what_its_studies_say_together(http: httpx.Cl
     found = http.get("/v1/suites/small").json()
     assert [study["study_id"] for study in found["studies"]] == [first, second]
     assert {arm["arm"] for arm in found["arms"]} == {"adamp", "adamw"}
-    assert [study["id"] for study in http.get("/v1/studies", params={"suite": "small"}).json()["items"]] == [second, first]
+    assert [study["id"] for study in http.get("/v1/studies", params={"suite": "small"}).json()["items"]] == [
+        second,
+        first,
+    ]
     assert http.get(f"/v1/studies/{first}").json()["suite"] == "small"
 
 
-@pytest.mark.parametrize("name", ["none", "No-Slug", "a b", "ü", "%00", "a" * 65, "a" * 5000, "'; drop table study; --", "-a"])
+@pytest.mark.parametrize(
+    "name", ["none", "No-Slug", "a b", "ü", "%00", "a" * 65, "a" * 5000, "'; drop table study; --", "-a"]
+)
 def test_a_suite_that_is_not_there_is_said_to_be_missing(http: httpx.Client, name: str) -> None:
     answer = http.get(f"/v1/suites/{name}")
     assert answer.status_code == 404
@@ -110,12 +139,20 @@ def test_studies_of_one_workload_stand_side_by_side(http: httpx.Client, body: Bo
     first, second = play(body, confirm=3), play(body | {"arms": ["adamw"], "seed": 1}, confirm=3)
     found = http.get("/v1/comparison", params={"study": [first, second]})
     assert found.status_code == 200
-    assert {(arm["study_id"], arm["arm"]) for arm in found.json()["arms"]} == {(first, "adamp"), (first, "adamw"), (second, "adamw")}
+    assert {(arm["study_id"], arm["arm"]) for arm in found.json()["arms"]} == {
+        (first, "adamp"),
+        (first, "adamw"),
+        (second, "adamw"),
+    }
     assert len({arm["label"] for arm in found.json()["arms"]}) == 3
 
 
-def test_studies_of_different_workloads_are_not_compared(http: httpx.Client, store: Store, body: Body) -> None:
-    studies = [store.submit(parse_spec(body | {"workload": workload})).id for workload in ("digits-mlp", "char-lm")]
+def test_studies_of_different_workloads_are_not_compared(
+    http: httpx.Client, store: Store, body: Body
+) -> None:
+    studies = [
+        store.submit(parse_spec(body | {"workload": workload})).id for workload in ("digits-mlp", "char-lm")
+    ]
     answer = http.get("/v1/comparison", params={"study": studies})
     assert (answer.status_code, answer.json()["type"]) == (422, "/problems/parameter-invalid")
     assert "workload" in answer.json()["detail"]
@@ -136,7 +173,19 @@ def test_studies_of_different_workloads_are_not_compared(http: httpx.Client, sto
         "&".join(f"study=study{n:03}" for n in range(1000)),
         "study=" + "a" * 5000 + "&study=abc23456",
     ],
-    ids=["none", "empty", "one", "twice", "no id", "NUL", "unknown parameter", "brackets", "17", "1000", "too long"],
+    ids=[
+        "none",
+        "empty",
+        "one",
+        "twice",
+        "no id",
+        "NUL",
+        "unknown parameter",
+        "brackets",
+        "17",
+        "1000",
+        "too long",
+    ],
 )
 def test_a_comparison_of_anything_else_is_refused(http: httpx.Client, query: str) -> None:
     answer = http.get(f"/v1/comparison?{query}")
@@ -162,20 +211,34 @@ def test_a_label_that_no_suite_can_have_is_refused(http: httpx.Client, suite: st
     assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, "/suite")
 
 
-def test_a_viewer_may_read_what_studies_found(settings: Settings, store: Store, body: Body, play: Play, client_of: ClientOf) -> None:
+def test_a_viewer_may_read_what_studies_found(
+    settings: Settings, store: Store, body: Body, play: Play, client_of: ClientOf
+) -> None:
     studies = [play(body | {"suite": "small"}), play(body)]
     secret = store.create_token("alice", role="viewer")
     app = create_app(settings, store)
-    for path in (f"/v1/studies/{studies[0]}/analysis", "/v1/suites", "/v1/suites/small", f"/v1/comparison?study={studies[0]}&study={studies[1]}"):
+    for path in (
+        f"/v1/studies/{studies[0]}/analysis",
+        "/v1/suites",
+        "/v1/suites/small",
+        f"/v1/comparison?study={studies[0]}&study={studies[1]}",
+    ):
         with client_of(app, headers={"authorization": f"Bearer {secret}"}) as client:
             assert client.get(path).status_code == 200
         with client_of(app) as client:
             assert client.get(path).status_code == 401
 
 
-@pytest.mark.parametrize("path", ["/v1/studies/{study}/report", "/v1/studies/{study}/bundle", "/new?study={study}&check=0"])
+@pytest.mark.parametrize(
+    "path", ["/v1/studies/{study}/report", "/v1/studies/{study}/bundle", "/new?study={study}&check=0"]
+)
 def test_whatever_waits_for_an_analysis_keeps_nobody_else_waiting(
-    settings: Settings, store: Store, serve_app: Callable[..., AbstractContextManager[str]], body: Body, monkeypatch: pytest.MonkeyPatch, path: str
+    settings: Settings,
+    store: Store,
+    serve_app: Callable[..., AbstractContextManager[str]],
+    body: Body,
+    monkeypatch: pytest.MonkeyPatch,
+    path: str,
 ) -> None:
     study, record, may_go_on = store.submit(parse_spec(body)).id, store.record, threading.Event()
 
@@ -184,7 +247,11 @@ def test_whatever_waits_for_an_analysis_keeps_nobody_else_waiting(
         return record(study_id)
 
     monkeypatch.setattr(store, "record", waiting)
-    with serve_app(create_app(settings, store)) as url, httpx.Client(base_url=url, timeout=30) as client, ThreadPoolExecutor(30) as pool:
+    with (
+        serve_app(create_app(settings, store)) as url,
+        httpx.Client(base_url=url, timeout=30) as client,
+        ThreadPoolExecutor(30) as pool,
+    ):
         # More than the service has threads.
         asked = [pool.submit(client.get, path.format(study=study)) for _ in range(30)]
         time.sleep(0.5)

@@ -1,4 +1,6 @@
-"""Whatever is sent, the answer is a problem of a stable type that points to the fault, and nothing is stored."""
+"""Whatever is sent, the answer is a problem of a stable type that points to the fault, and nothing is
+stored.
+"""
 
 import json
 import time
@@ -29,7 +31,11 @@ def arm(**space: Any) -> Body:
 FAULTY_STUDIES: dict[str, tuple[Any, str, str]] = {
     "unknown optimizer": (whole(arms=["adampp"]), "/arms/0/optimizer", "did you mean 'adamp'?"),
     "unknown workload": (whole(workload="digits-mpl"), "/workload", "did you mean 'digits-mlp'?"),
-    "unknown hyperparameter": (arm(weight_decai=0.1), "/arms/0/space/weight_decai", "did you mean 'weight_decay'?"),
+    "unknown hyperparameter": (
+        arm(weight_decai=0.1),
+        "/arms/0/space/weight_decai",
+        "did you mean 'weight_decay'?",
+    ),
     "unknown sampler": (whole(sampler="cma-es"), "/sampler", "'cmaes'"),
     "unknown field": (whole(optimizers=["adamp"]), "/optimizers", "no such field"),
     "no arms": (whole(arms=[]), "/arms", "at least 1"),
@@ -44,7 +50,11 @@ FAULTY_STUDIES: dict[str, tuple[Any, str, str]] = {
     "no budget": ({"workload": "digits-mlp", "arms": ["adamp"]}, "/budget", "required"),
     "budget in words": (whole(budget={"trials_per_arm": "ten"}), "/budget/trials_per_arm", "integer"),
     "huge integer for a count": (whole(seed=10**30), "/seed", "integer"),
-    "huge integer for a size": (whole(budget={"trials_per_arm": 10**400}), "/budget/trials_per_arm", "finite"),
+    "huge integer for a size": (
+        whole(budget={"trials_per_arm": 10**400}),
+        "/budget/trials_per_arm",
+        "finite",
+    ),
     "huge integer for a value": (arm(lr=10**400), "/arms/0/space/lr", "finite"),
     "huge number for a value": (arm(lr=1e308), "/arms/0/space", "no configuration"),
     "NUL in a name": (whole(name="a\0b"), "/name", "NUL"),
@@ -95,13 +105,22 @@ def test_numbers_that_are_not_finite_are_refused_where_they_stand(http: httpx.Cl
 
 
 def test_every_fault_is_told_at_once(http: httpx.Client) -> None:
-    body = whole(workload="nothing", arms=["adampp", {"optimizer": "adamw", "space": {"lr": -1, "momentum": 0.9}}])
+    body = whole(
+        workload="nothing", arms=["adampp", {"optimizer": "adamw", "space": {"lr": -1, "momentum": 0.9}}]
+    )
     faults = problem(http.post("/v1/studies", json=body), 422, "spec-invalid")["errors"]
-    assert [fault["pointer"] for fault in faults] == ["/workload", "/arms/0/optimizer", "/arms/1/space/momentum", "/arms/1/space/lr"]
+    assert [fault["pointer"] for fault in faults] == [
+        "/workload",
+        "/arms/0/optimizer",
+        "/arms/1/space/momentum",
+        "/arms/1/space/lr",
+    ]
 
 
 def test_a_thousand_faults_are_told_in_short(http: httpx.Client) -> None:
-    said = problem(http.post("/v1/studies", json=whole(**{f"field{n}": n for n in range(1000)})), 422, "spec-invalid")
+    said = problem(
+        http.post("/v1/studies", json=whole(**{f"field{n}": n for n in range(1000)})), 422, "spec-invalid"
+    )
     assert len(said["errors"]) == 50
     assert said["detail"].endswith("and 995 more")
 
@@ -137,13 +156,23 @@ def test_a_thousand_faults_are_told_in_short(http: httpx.Client) -> None:
         "endless",
     ],
 )
-def test_a_body_that_is_no_json_is_refused_with_the_place(http: httpx.Client, text: bytes, words: str) -> None:
+def test_a_body_that_is_no_json_is_refused_with_the_place(
+    http: httpx.Client, text: bytes, words: str
+) -> None:
     answer = http.post("/v1/studies", content=text, headers={"content-type": "application/json"})
     assert words in problem(answer, 400, "not-json")["detail"]
 
 
 @pytest.mark.parametrize(
-    "given", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "application/yaml", "nonsense", None]
+    "given",
+    [
+        "text/plain",
+        "application/x-www-form-urlencoded",
+        "multipart/form-data; boundary=x",
+        "application/yaml",
+        "nonsense",
+        None,
+    ],
 )
 def test_a_body_of_another_type_is_refused(http: httpx.Client, body: Body, given: str | None) -> None:
     headers = {} if given is None else {"content-type": given}
@@ -171,7 +200,9 @@ def test_a_body_of_10_megabytes_is_refused_over_the_wire(live: str, is_chunked: 
 
 @pytest.mark.parametrize("size", ["-1", "1e3", "nonsense", "9" * 40])
 def test_a_made_up_content_length_is_refused(http: httpx.Client, size: str) -> None:
-    answer = http.post("/v1/studies", content=b"{}", headers={"content-type": "application/json", "content-length": size})
+    answer = http.post(
+        "/v1/studies", content=b"{}", headers={"content-type": "application/json", "content-length": size}
+    )
     problem(answer, 413, "body-too-large")
 
 
@@ -202,9 +233,13 @@ def test_a_faulty_parameter_is_named(http: httpx.Client, name: str) -> None:
     assert [(fault["pointer"], fault["where"]) for fault in faults] == [(pointer, "query")]
 
 
-@pytest.mark.parametrize(("name", "value"), [("last-event-id", "seven"), ("last-event-id", "-1"), ("last-event-id", str(2**40))])
+@pytest.mark.parametrize(
+    ("name", "value"), [("last-event-id", "seven"), ("last-event-id", "-1"), ("last-event-id", str(2**40))]
+)
 def test_a_faulty_header_is_named(http: httpx.Client, name: str, value: str) -> None:
-    faults = problem(http.get("/v1/studies/abc23456/events", headers={name: value}), 422, "parameter-invalid")["errors"]
+    faults = problem(
+        http.get("/v1/studies/abc23456/events", headers={name: value}), 422, "parameter-invalid"
+    )["errors"]
     assert [(fault["pointer"].lower(), fault["where"]) for fault in faults] == [(f"/{name}", "header")]
 
 
@@ -263,7 +298,9 @@ def test_a_verb_for_no_study_is_refused(http: httpx.Client, verb: str) -> None:
         ("TRACE", "/v1/optimizers", "GET"),
     ],
 )
-def test_an_unknown_method_is_told_the_known_ones(http: httpx.Client, method: str, path: str, allowed: str) -> None:
+def test_an_unknown_method_is_told_the_known_ones(
+    http: httpx.Client, method: str, path: str, allowed: str
+) -> None:
     answer = http.request(method, path)
     problem(answer, 405, "method-not-allowed")
     assert answer.headers["allow"] == allowed
@@ -290,12 +327,19 @@ def test_control_characters_of_eight_bits_are_in_no_name(http: httpx.Client, bod
         ("&".join(["study=a"] * 1000), "expected at most 16 of it, got 1000"),
     ],
 )
-def test_how_many_studies_a_comparison_takes_is_told_in_words(http: httpx.Client, query: str, said: str) -> None:
+def test_how_many_studies_a_comparison_takes_is_told_in_words(
+    http: httpx.Client, query: str, said: str
+) -> None:
     answer = http.get(f"/v1/comparison?{query}")
     assert (answer.status_code, answer.json()["errors"][0]["detail"]) == (422, said)
 
 
-@pytest.mark.parametrize(("arms", "said"), [("sgd", "expected a list, got 'sgd'"), (["adamw"] * 65, "needs at most 64 entries, got 65")])
-def test_a_list_of_arms_that_is_none_is_told_in_words(http: httpx.Client, body: dict[str, Any], arms: Any, said: str) -> None:
+@pytest.mark.parametrize(
+    ("arms", "said"),
+    [("sgd", "expected a list, got 'sgd'"), (["adamw"] * 65, "needs at most 64 entries, got 65")],
+)
+def test_a_list_of_arms_that_is_none_is_told_in_words(
+    http: httpx.Client, body: dict[str, Any], arms: Any, said: str
+) -> None:
     answer = http.post("/v1/studies", json=body | {"arms": arms})
     assert (answer.status_code, answer.json()["errors"][0]["detail"]) == (422, said)

@@ -1,4 +1,7 @@
-"""The event stream over a real connection: nothing missing, nothing twice, an end, a sign of life, and nothing left behind."""
+"""The event stream over a real connection.
+
+Nothing missing, nothing twice, an end, a sign of life, and nothing left behind.
+"""
 
 import asyncio
 import json
@@ -64,7 +67,11 @@ def test_a_closed_study_tells_all_its_events_and_ends(url: str, store: Store, bo
     study = play(body)
     events = read(url, study)
     stored = store.events(study)
-    assert [int(event["id"]) for event in events] == [event.id for event in stored] == list(range(1, len(stored) + 1))
+    assert (
+        [int(event["id"]) for event in events]
+        == [event.id for event in stored]
+        == list(range(1, len(stored) + 1))
+    )
     assert [event["event"] for event in events] == [event.kind for event in stored]
     assert [json.loads(event["data"])["data"] for event in events] == [event.data for event in stored]
     assert json.loads(events[-1]["data"])["data"]["to"] == "completed"
@@ -78,13 +85,17 @@ def test_a_reader_goes_on_where_it_was_cut_off(url: str, body: Body, play: Play,
     # A browser repeats the address it began with and adds the header, which is the newer.
     query = {"header": "", "query": "?after=5", "both": "?after=2"}[way]
     with httpx.stream(
-        "GET", f"{url}/v1/studies/{study}/events{query}", headers=STREAM | {name.replace("_", "-"): value for name, value in headers.items()}
+        "GET",
+        f"{url}/v1/studies/{study}/events{query}",
+        headers=STREAM | {name.replace("_", "-"): value for name, value in headers.items()},
     ) as answer:
         rest = [fields for fields in told(answer.iter_lines()) if "id" in fields]
     assert rest == whole[5:]
 
 
-def test_a_reader_who_has_everything_of_a_closed_study_is_told_not_to_come_back(url: str, store: Store, body: Body, play: Play) -> None:
+def test_a_reader_who_has_everything_of_a_closed_study_is_told_not_to_come_back(
+    url: str, store: Store, body: Body, play: Play
+) -> None:
     study = play(body)
     last = store.events(study)[-1].id
     answer = httpx.get(f"{url}/v1/studies/{study}/events", headers={**STREAM, "last-event-id": str(last)})
@@ -101,7 +112,9 @@ def test_events_arrive_while_the_study_goes_on(url: str, store: Store, body: Bod
         assert json.loads(next(events)["data"])["data"]["to"] == "paused"
         assert time.monotonic() - began < 2
         store.move(study, StudyMove.CANCEL)
-        assert [json.loads(event["data"])["data"]["to"] for event in events if event["event"] == "study.state"] == ["cancelling", "cancelled"]
+        assert [
+            json.loads(event["data"])["data"]["to"] for event in events if event["event"] == "study.state"
+        ] == ["cancelling", "cancelled"]
 
 
 def test_a_quiet_stream_gives_signs_of_life(url: str, store: Store, body: Body) -> None:
@@ -111,9 +124,13 @@ def test_a_quiet_stream_gives_signs_of_life(url: str, store: Store, body: Body) 
         assert [next(comments)[""] for _ in range(2)] == ["heartbeat", "heartbeat"]
 
 
-def test_a_reader_beyond_the_last_event_still_sees_the_study_close(url: str, store: Store, body: Body) -> None:
+def test_a_reader_beyond_the_last_event_still_sees_the_study_close(
+    url: str, store: Store, body: Body
+) -> None:
     study = store.submit(parse_spec(body)).id
-    with httpx.stream("GET", f"{url}/v1/studies/{study}/events?after=1000", headers=STREAM, timeout=10) as answer:
+    with httpx.stream(
+        "GET", f"{url}/v1/studies/{study}/events?after=1000", headers=STREAM, timeout=10
+    ) as answer:
         lines = answer.iter_lines()
         next(lines)
         store.move(study, StudyMove.CANCEL)
@@ -142,7 +159,10 @@ def test_a_full_house_takes_no_further_reader(app: FastAPI, url: str, store: Sto
         next(lines)
         refused = httpx.get(f"{url}/v1/studies/{study}/events", headers=STREAM)
         assert (refused.status_code, refused.json()["type"]) == (503, "/problems/too-many-streams")
-        assert httpx.get(f"{url}/v1/studies/{study}/events", headers={"accept": "application/json"}).status_code == 200
+        assert (
+            httpx.get(f"{url}/v1/studies/{study}/events", headers={"accept": "application/json"}).status_code
+            == 200
+        )
         del lines
     wait_until(lambda: streams.open == 0)
     with httpx.stream("GET", f"{url}/v1/studies/{study}/events", headers=STREAM, timeout=10) as answer:
@@ -163,7 +183,9 @@ def test_many_readers_see_the_same(url: str, body: Body, store: Store) -> None:
     assert all(one == seen[0] for one in seen)
 
 
-def test_readers_who_wait_for_the_same_events_look_together(store: Store, body: Body, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_readers_who_wait_for_the_same_events_look_together(
+    store: Store, body: Body, monkeypatch: pytest.MonkeyPatch
+) -> None:
     study, events, looks = store.submit(parse_spec(body)).id, store.events, [0]
 
     def counted(study_id: str, *, after: int, limit: int) -> Any:
@@ -192,7 +214,9 @@ def test_readers_who_wait_for_the_same_events_look_together(store: Store, body: 
     assert looks[0] < 30
 
 
-def test_a_service_that_ends_lets_its_readers_go(app: FastAPI, serve_app: ServeApp, store: Store, body: Body) -> None:
+def test_a_service_that_ends_lets_its_readers_go(
+    app: FastAPI, serve_app: ServeApp, store: Store, body: Body
+) -> None:
     study = store.submit(parse_spec(body)).id
     ended = threading.Event()
 
@@ -217,12 +241,18 @@ def test_the_same_events_come_as_json(http: httpx.Client, store: Store, body: Bo
     assert [event["id"] for event in whole["items"]] == [event.id for event in store.events(study)]
     assert (whole["after"], whole["is_last"]) == (len(whole["items"]), True)
     first = http.get(path, params={"page_size": 3}, headers={"accept": "application/json"}).json()
-    assert ([event["id"] for event in first["items"]], first["after"], first["is_last"]) == ([1, 2, 3], 3, False)
+    assert ([event["id"] for event in first["items"]], first["after"], first["is_last"]) == (
+        [1, 2, 3],
+        3,
+        False,
+    )
 
 
 def test_an_open_study_has_no_last_event(http: httpx.Client, store: Store, body: Body) -> None:
     study = store.submit(parse_spec(body)).id
-    found = http.get(f"/v1/studies/{study}/events", params={"after": 1}, headers={"accept": "application/json"}).json()
+    found = http.get(
+        f"/v1/studies/{study}/events", params={"after": 1}, headers={"accept": "application/json"}
+    ).json()
     assert found == {"items": [], "after": 1, "is_last": False}
 
 

@@ -23,7 +23,17 @@ ClientOf = Callable[..., AbstractContextManager[httpx.Client]]
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/v1", "/v1/studies/zzzzzzzz", "/docs", "/docs/swagger/swagger-ui.css", "/nothing", "/healthz", "/problems/cross-site"]
+    "path",
+    [
+        "/",
+        "/v1",
+        "/v1/studies/zzzzzzzz",
+        "/docs",
+        "/docs/swagger/swagger-ui.css",
+        "/nothing",
+        "/healthz",
+        "/problems/cross-site",
+    ],
 )
 @pytest.mark.parametrize("accept", ["application/json", "text/html"])
 def test_every_answer_tells_browsers_to_be_careful(http: httpx.Client, path: str, accept: str) -> None:
@@ -45,7 +55,9 @@ def test_the_policy_trusts_nothing_but_the_service_itself(policy: str) -> None:
     assert not [source for source in policy.split() if source.startswith("http") or source == "*"]
 
 
-@pytest.mark.parametrize("host", ["localhost", "localhost:8780", "127.0.0.1", "127.9.9.9:1", "[::1]:8780", "LOCALHOST"])
+@pytest.mark.parametrize(
+    "host", ["localhost", "localhost:8780", "127.0.0.1", "127.9.9.9:1", "[::1]:8780", "LOCALHOST"]
+)
 def test_the_machine_itself_is_known_by_its_names(http: httpx.Client, host: str) -> None:
     assert http.get("/v1/studies", headers={"host": host}).status_code == 200
 
@@ -76,7 +88,10 @@ def test_a_configured_name_is_known(settings: Settings, store: Store, client_of:
         assert client.get("/v1", headers={"host": "other.example"}).status_code == 421
 
 
-@pytest.mark.parametrize(("path", "status"), [("/healthz", 200), ("/readyz", 200), ("/metrics", 401), ("/v1", 421), ("/", 421), ("/healthz/", 421)])
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [("/healthz", 200), ("/readyz", 200), ("/metrics", 401), ("/v1", 421), ("/", 421), ("/healthz/", 421)],
+)
 def test_probes_and_scrapers_call_a_guarded_service_by_its_address(
     settings: Settings, store: Store, client_of: ClientOf, path: str, status: int
 ) -> None:
@@ -101,11 +116,18 @@ FOREIGN = [
     {"origin": "http://[::1"},
     {"origin": "127.0.0.1:8780"},
 ]
-OWN: list[dict[str, str]] = [{}, {"sec-fetch-site": "same-origin"}, {"sec-fetch-site": "none"}, {"origin": "http://127.0.0.1:8780"}]
+OWN: list[dict[str, str]] = [
+    {},
+    {"sec-fetch-site": "same-origin"},
+    {"sec-fetch-site": "none"},
+    {"origin": "http://127.0.0.1:8780"},
+]
 
 
 @pytest.mark.parametrize("headers", FOREIGN)
-def test_a_page_of_another_site_changes_nothing(http: httpx.Client, store: Store, body: Body, headers: dict[str, str]) -> None:
+def test_a_page_of_another_site_changes_nothing(
+    http: httpx.Client, store: Store, body: Body, headers: dict[str, str]
+) -> None:
     study = store.submit(parse_spec(body)).id
     for path in ("/v1/studies", f"/v1/studies/{study}:cancel", f"/studies/{study}/cancel"):
         answer = http.post(path, json=body, headers=headers)
@@ -116,7 +138,9 @@ def test_a_page_of_another_site_changes_nothing(http: httpx.Client, store: Store
 
 
 @pytest.mark.parametrize("headers", OWN)
-def test_programs_and_pages_of_the_service_may_change_things(http: httpx.Client, body: Body, headers: dict[str, str]) -> None:
+def test_programs_and_pages_of_the_service_may_change_things(
+    http: httpx.Client, body: Body, headers: dict[str, str]
+) -> None:
     assert http.post("/v1/studies", json=body, headers=headers).status_code == 201
 
 
@@ -128,7 +152,9 @@ def test_reading_is_not_refused_across_sites(http: httpx.Client) -> None:
 
 
 def test_a_preflight_is_not_granted(http: httpx.Client) -> None:
-    answer = http.options("/v1/studies", headers={"origin": "http://example.com", "access-control-request-method": "POST"})
+    answer = http.options(
+        "/v1/studies", headers={"origin": "http://example.com", "access-control-request-method": "POST"}
+    )
     assert answer.status_code == 405
     assert not [name for name in answer.headers if name.startswith("access-control")]
 
@@ -150,7 +176,9 @@ def broken(settings: Settings, client_of: ClientOf) -> Generator[httpx.Client]:
 
 
 @pytest.mark.parametrize("accept", ["application/json", "text/html"])
-def test_a_fault_of_the_service_is_logged_and_not_shown(broken: httpx.Client, caplog: pytest.LogCaptureFixture, accept: str) -> None:
+def test_a_fault_of_the_service_is_logged_and_not_shown(
+    broken: httpx.Client, caplog: pytest.LogCaptureFixture, accept: str
+) -> None:
     with caplog.at_level(logging.ERROR):
         answer = broken.get("/" if accept == "text/html" else "/v1/studies", headers={"accept": accept})
     assert answer.status_code == 500
@@ -159,7 +187,10 @@ def test_a_fault_of_the_service_is_logged_and_not_shown(broken: httpx.Client, ca
     assert answer.headers["content-security-policy"] == CONTENT_SECURITY_POLICY
     if accept == "application/json":
         problem = answer.json()
-        assert (problem["type"], answer.headers["content-type"]) == ("/problems/internal-error", "application/problem+json")
+        assert (problem["type"], answer.headers["content-type"]) == (
+            "/problems/internal-error",
+            "application/problem+json",
+        )
         assert problem["instance"] in caplog.text
     assert "the secret is 42" in caplog.text
     assert len(caplog.records) == 1

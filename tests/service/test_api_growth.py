@@ -1,4 +1,7 @@
-"""Growing studies over REST: confirmed on more seeds, extended, cloned; whatever comes in, never a fault of the service."""
+"""Growing studies over REST: confirmed on more seeds, extended, cloned.
+
+Whatever comes in, never a fault of the service.
+"""
 
 import json
 from collections.abc import Callable
@@ -21,7 +24,9 @@ Play = Callable[..., str]
 ClientOf = Callable[..., AbstractContextManager[httpx.Client]]
 
 
-def test_a_completed_study_is_confirmed_on_five_more_seeds_by_default(http: httpx.Client, body: Body, play: Play) -> None:
+def test_a_completed_study_is_confirmed_on_five_more_seeds_by_default(
+    http: httpx.Client, body: Body, play: Play
+) -> None:
     study = play(body)
     assert http.get(f"/v1/studies/{study}").json()["verbs"] == ["confirm", "extend"]
     answer = http.post(f"/v1/studies/{study}:confirm")
@@ -30,22 +35,36 @@ def test_a_completed_study_is_confirmed_on_five_more_seeds_by_default(http: http
     assert (after["state"], after["ended_at"], after["spec"]["confirmation"]["seeds"]) == ("queued", None, 10)
     assert answer.headers["etag"] == http.get(f"/v1/studies/{study}").headers["etag"]
     assert "study.extended" in [
-        event["kind"] for event in http.get(f"/v1/studies/{study}/events", headers={"accept": "application/json"}).json()["items"]
+        event["kind"]
+        for event in http.get(f"/v1/studies/{study}/events", headers={"accept": "application/json"}).json()[
+            "items"
+        ]
     ]
 
 
 @pytest.mark.parametrize("given", [{}, {"seeds": None}])
-def test_a_confirmation_may_leave_its_seeds_open(http: httpx.Client, body: Body, play: Play, given: Body) -> None:
+def test_a_confirmation_may_leave_its_seeds_open(
+    http: httpx.Client, body: Body, play: Play, given: Body
+) -> None:
     study = play(body | {"confirmation": {"seeds": 0}})
     assert http.post(f"/v1/studies/{study}:confirm", json=given).json()["spec"]["confirmation"]["seeds"] == 5
 
 
-def test_a_confirmation_on_so_many_seeds_is_their_new_total(http: httpx.Client, body: Body, play: Play) -> None:
-    assert http.post(f"/v1/studies/{play(body)}:confirm", json={"seeds": 7}).json()["spec"]["confirmation"]["seeds"] == 7
+def test_a_confirmation_on_so_many_seeds_is_their_new_total(
+    http: httpx.Client, body: Body, play: Play
+) -> None:
+    assert (
+        http.post(f"/v1/studies/{play(body)}:confirm", json={"seeds": 7}).json()["spec"]["confirmation"][
+            "seeds"
+        ]
+        == 7
+    )
 
 
 @pytest.mark.parametrize("seeds", [0, -1, 4, 5, 1001, 10**30, 1e300, 2.5, "ten", True, [], {}])
-def test_seeds_that_add_nothing_or_are_no_number_are_refused(http: httpx.Client, body: Body, play: Play, seeds: Any) -> None:
+def test_seeds_that_add_nothing_or_are_no_number_are_refused(
+    http: httpx.Client, body: Body, play: Play, seeds: Any
+) -> None:
     study = play(body)
     answer = http.post(f"/v1/studies/{study}:confirm", json={"seeds": seeds})
     assert (answer.status_code, answer.json()["type"]) == (422, "/problems/spec-invalid")
@@ -53,21 +72,38 @@ def test_seeds_that_add_nothing_or_are_no_number_are_refused(http: httpx.Client,
     assert http.get(f"/v1/studies/{study}").json()["state"] == "completed"
 
 
-def test_a_study_with_all_the_seeds_there_can_be_cannot_have_five_more(http: httpx.Client, body: Body, play: Play) -> None:
+def test_a_study_with_all_the_seeds_there_can_be_cannot_have_five_more(
+    http: httpx.Client, body: Body, play: Play
+) -> None:
     answer = http.post(f"/v1/studies/{play(body | {'confirmation': {'seeds': 1000}})}:confirm")
     assert (answer.status_code, answer.json()["type"]) == (422, "/problems/spec-invalid")
 
 
-def test_an_extension_adds_arms_trials_replicates_and_seeds(http: httpx.Client, body: Body, play: Play) -> None:
+def test_an_extension_adds_arms_trials_replicates_and_seeds(
+    http: httpx.Client, body: Body, play: Play
+) -> None:
     study = play(body)
-    extension = {"arms": [{"optimizer": "adamw", "name": "adamw-2"}], "trials_per_arm": 5, "replicates": 2, "seeds": 8}
+    extension = {
+        "arms": [{"optimizer": "adamw", "name": "adamw-2"}],
+        "trials_per_arm": 5,
+        "replicates": 2,
+        "seeds": 8,
+    }
     answer = http.post(f"/v1/studies/{study}:extend", json=extension)
     assert answer.status_code == 200
     spec = answer.json()["spec"]
     assert [arm["name"] for arm in spec["arms"]] == ["adamp", "adamw", "adamw-2"]
-    assert (spec["budget"]["trials_per_arm"], spec["budget"]["replicates"], spec["confirmation"]["seeds"]) == (5, 2, 8)
+    assert (
+        spec["budget"]["trials_per_arm"],
+        spec["budget"]["replicates"],
+        spec["confirmation"]["seeds"],
+    ) == (5, 2, 8)
     arms = http.get(f"/v1/studies/{study}/arms").json()["items"]
-    assert [(arm["progress"]["trials"], arm["progress"]["finished"]) for arm in arms] == [(10, 3), (10, 3), (10, 0)]
+    assert [(arm["progress"]["trials"], arm["progress"]["finished"]) for arm in arms] == [
+        (10, 3),
+        (10, 3),
+        (10, 0),
+    ]
 
 
 def test_an_arm_may_be_added_by_its_name_alone(http: httpx.Client, body: Body, play: Play) -> None:
@@ -75,10 +111,16 @@ def test_an_arm_may_be_added_by_its_name_alone(http: httpx.Client, body: Body, p
     assert answer.json()["arms"] == ["adamp", "adamw"]
 
 
-def test_validating_an_extension_tells_its_size_and_stores_nothing(http: httpx.Client, body: Body, play: Play) -> None:
+def test_validating_an_extension_tells_its_size_and_stores_nothing(
+    http: httpx.Client, body: Body, play: Play
+) -> None:
     study = play(body)
     before = http.get(f"/v1/studies/{study}").json()
-    answer = http.post(f"/v1/studies/{study}:extend", params={"validate_only": "true"}, json={"trials_per_arm": 4, "seeds": 6})
+    answer = http.post(
+        f"/v1/studies/{study}:extend",
+        params={"validate_only": "true"},
+        json={"trials_per_arm": 4, "seeds": 6},
+    )
     assert answer.status_code == 200
     plan = answer.json()
     # Two arms of four trials, their best and their defaults on six seeds, two epochs each.
@@ -121,7 +163,9 @@ def test_an_extension_that_makes_no_sense_is_refused_with_the_place(
 ) -> None:
     study = play(body)
     for validate_only in ("true", "false"):
-        answer = http.post(f"/v1/studies/{study}:extend", json=extension, params={"validate_only": validate_only})
+        answer = http.post(
+            f"/v1/studies/{study}:extend", json=extension, params={"validate_only": validate_only}
+        )
         assert (answer.status_code, answer.json()["type"]) == (422, "/problems/spec-invalid")
         if pointer is not None:
             assert answer.json()["errors"][0]["pointer"] == pointer
@@ -135,7 +179,11 @@ def test_only_a_completed_study_grows(http: httpx.Client, store: Store, body: Bo
     for state in ("queued", "cancelled"):
         for params in ({}, {"validate_only": "true"}) if verb == "extend" else ({},):
             answer = http.post(f"/v1/studies/{study}:{verb}", json=sent, params=params)
-            assert (answer.status_code, answer.json()["type"], answer.json()["state"]) == (409, "/problems/illegal-move", state)
+            assert (answer.status_code, answer.json()["type"], answer.json()["state"]) == (
+                409,
+                "/problems/illegal-move",
+                state,
+            )
             said = answer.json()["detail"]
         if state == "queued":
             store.move(study, StudyMove.CANCEL)
@@ -143,12 +191,17 @@ def test_only_a_completed_study_grows(http: httpx.Client, store: Store, body: Bo
 
 
 @pytest.mark.parametrize("verb", ["confirm", "extend"])
-def test_growth_goes_ahead_on_the_version_it_names_only(http: httpx.Client, body: Body, play: Play, verb: str) -> None:
+def test_growth_goes_ahead_on_the_version_it_names_only(
+    http: httpx.Client, body: Body, play: Play, verb: str
+) -> None:
     study = play(body)
     etag = http.get(f"/v1/studies/{study}").headers["etag"]
     refused = http.post(f"/v1/studies/{study}:{verb}", json={"seeds": 9}, headers={"if-match": '"1"'})
     assert (refused.status_code, refused.json()["type"]) == (412, "/problems/version-conflict")
-    assert http.post(f"/v1/studies/{study}:{verb}", json={"seeds": 9}, headers={"if-match": etag}).status_code == 200
+    assert (
+        http.post(f"/v1/studies/{study}:{verb}", json={"seeds": 9}, headers={"if-match": etag}).status_code
+        == 200
+    )
 
 
 @pytest.mark.parametrize("verb", ["confirm", "extend", "clone"])
@@ -188,7 +241,9 @@ def test_an_extension_has_to_be_sent(http: httpx.Client, body: Body, play: Play)
     assert (answer.status_code, answer.json()["type"]) == (400, "/problems/not-json")
 
 
-def test_a_clone_is_a_new_study_that_differs_by_its_patch(http: httpx.Client, store: Store, body: Body, play: Play) -> None:
+def test_a_clone_is_a_new_study_that_differs_by_its_patch(
+    http: httpx.Client, store: Store, body: Body, play: Play
+) -> None:
     study = play(body | {"suite": "small"})
     answer = http.post(f"/v1/studies/{study}:clone", json={"seed": 4, "suite": None, "budget": {"epochs": 3}})
     assert answer.status_code == 201
@@ -208,15 +263,26 @@ def test_a_clone_without_a_patch_is_exactly_alike(http: httpx.Client, store: Sto
 
 def test_a_patch_may_be_announced_as_one(http: httpx.Client, store: Store, body: Body) -> None:
     study = store.submit(parse_spec(body)).id
-    answer = http.post(f"/v1/studies/{study}:clone", content=b'{"seed": 3}', headers={"content-type": "application/merge-patch+json"})
+    answer = http.post(
+        f"/v1/studies/{study}:clone",
+        content=b'{"seed": 3}',
+        headers={"content-type": "application/merge-patch+json"},
+    )
     assert (answer.status_code, answer.json()["spec"]["seed"]) == (201, 3)
 
 
-def test_validating_a_clone_tells_its_size_and_stores_nothing(http: httpx.Client, store: Store, body: Body) -> None:
+def test_validating_a_clone_tells_its_size_and_stores_nothing(
+    http: httpx.Client, store: Store, body: Body
+) -> None:
     study = store.submit(parse_spec(body)).id
     patch = {"confirmation": {"seeds": 0}, "budget": {"replicates": 2}}
     answer = http.post(f"/v1/studies/{study}:clone", params={"validate_only": "true"}, json=patch)
-    assert (answer.status_code, answer.json()["trials"], answer.json()["confirmations"], answer.json()["epochs"]) == (200, 12, 0, 24)
+    assert (
+        answer.status_code,
+        answer.json()["trials"],
+        answer.json()["confirmations"],
+        answer.json()["epochs"],
+    ) == (200, 12, 0, 24)
     assert http.get("/v1/studies").json()["total"] == 1
 
 
@@ -243,17 +309,25 @@ def test_a_key_makes_a_clone_once(http: httpx.Client, store: Store, body: Body) 
         (None, ""),
     ],
 )
-def test_a_clone_that_cannot_be_run_is_refused_with_the_place(http: httpx.Client, store: Store, body: Body, patch: Any, pointer: str) -> None:
+def test_a_clone_that_cannot_be_run_is_refused_with_the_place(
+    http: httpx.Client, store: Store, body: Body, patch: Any, pointer: str
+) -> None:
     study = store.submit(parse_spec(body)).id
-    answer = http.post(f"/v1/studies/{study}:clone", content=json.dumps(patch), headers={"content-type": "application/json"})
+    answer = http.post(
+        f"/v1/studies/{study}:clone", content=json.dumps(patch), headers={"content-type": "application/json"}
+    )
     assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, pointer)
 
 
 @pytest.mark.parametrize("verb", ["confirm", "extend", "clone"])
-def test_a_viewer_may_not_grow_studies(settings: Settings, store: Store, body: Body, play: Play, client_of: ClientOf, verb: str) -> None:
+def test_a_viewer_may_not_grow_studies(
+    settings: Settings, store: Store, body: Body, play: Play, client_of: ClientOf, verb: str
+) -> None:
     study = play(body)
     secrets = {role: store.create_token(role, role=role) for role in ("viewer", "admin")}
     for role, status in (("viewer", 403), ("admin", 201 if verb == "clone" else 200)):
-        with client_of(create_app(settings, store), headers={"authorization": f"Bearer {secrets[role]}"}) as client:
+        with client_of(
+            create_app(settings, store), headers={"authorization": f"Bearer {secrets[role]}"}
+        ) as client:
             sent = {"seeds": 9} if verb != "clone" else {"seed": 9}
             assert client.post(f"/v1/studies/{study}:{verb}", json=sent).status_code == status

@@ -33,7 +33,11 @@ def change(settings: Settings, statement: str, *values: str) -> None:
 def missing(http: httpx.Client) -> list[str]:
     """Return what a service that is not ready lacks."""
     answer = http.get("/readyz")
-    assert (answer.status_code, answer.headers["content-type"], answer.json()["type"]) == (503, "application/problem+json", "/problems/not-ready")
+    assert (answer.status_code, answer.headers["content-type"], answer.json()["type"]) == (
+        503,
+        "application/problem+json",
+        "/problems/not-ready",
+    )
     assert answer.headers["retry-after"] == "5"
     return answer.json()["missing"]
 
@@ -59,7 +63,9 @@ def test_a_service_without_dispatcher_says_so(http: httpx.Client, store: Store) 
     assert http.get("/healthz").status_code == 200
 
 
-def test_a_dispatcher_that_fell_silent_is_told_with_how_long_ago_and_not_by_its_machine(http: httpx.Client, settings: Settings) -> None:
+def test_a_dispatcher_that_fell_silent_is_told_with_how_long_ago_and_not_by_its_machine(
+    http: httpx.Client, settings: Settings
+) -> None:
     earlier = (datetime.now(UTC) - timedelta(seconds=75)).replace(tzinfo=None).isoformat(" ")
     change(settings, "UPDATE offer SET seen_at = ?, name = 'node-7:4711' WHERE kind = 'dispatcher'", earlier)
     (what,) = missing(http)
@@ -67,20 +73,29 @@ def test_a_dispatcher_that_fell_silent_is_told_with_how_long_ago_and_not_by_its_
     assert "node-7" not in what
 
 
-def test_a_service_without_catalogue_says_so(settings: Settings, empty_store: Store, client_of: ClientOf) -> None:
+def test_a_service_without_catalogue_says_so(
+    settings: Settings, empty_store: Store, client_of: ClientOf
+) -> None:
     empty_store.announce(Catalog(), dispatcher="here")
     with client_of(create_app(settings, empty_store)) as client:
         (what,) = missing(client)
         assert what.startswith("a catalogue")
 
 
-def test_everything_that_is_missing_is_named_at_once(settings: Settings, empty_store: Store, client_of: ClientOf) -> None:
+def test_everything_that_is_missing_is_named_at_once(
+    settings: Settings, empty_store: Store, client_of: ClientOf
+) -> None:
     with client_of(create_app(settings, empty_store)) as client:
         assert [what.partition(":")[0] for what in missing(client)] == ["a catalogue", "a dispatcher"]
 
 
-@pytest.mark.parametrize(("revision", "lacks"), [("0001", "the tables of this version: "), ("9999", "a service of the database's version: ")])
-def test_whichever_is_older_of_database_and_service_is_what_is_missing(http: httpx.Client, settings: Settings, revision: str, lacks: str) -> None:
+@pytest.mark.parametrize(
+    ("revision", "lacks"),
+    [("0001", "the tables of this version: "), ("9999", "a service of the database's version: ")],
+)
+def test_whichever_is_older_of_database_and_service_is_what_is_missing(
+    http: httpx.Client, settings: Settings, revision: str, lacks: str
+) -> None:
     change(settings, "UPDATE tangent_version SET version_num = ?", revision)
     (what,) = missing(http)
     assert what.startswith(lacks)
@@ -96,7 +111,9 @@ def test_a_database_without_tables_is_not_ready(tmp_path: Path, client_of: Clien
     assert "has no tables yet" in what
 
 
-def test_a_service_without_database_says_so_and_not_where_it_was(http: httpx.Client, settings: Settings, store: Store) -> None:
+def test_a_service_without_database_says_so_and_not_where_it_was(
+    http: httpx.Client, settings: Settings, store: Store
+) -> None:
     store.close()
     path = settings.home / "tangent.db"
     for part in settings.home.glob("tangent.db*"):

@@ -27,7 +27,11 @@ def described(open_app: FastAPI) -> dict[str, Any]:
 
 
 def operations(described: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
-    return [(f"{method.upper()} {path}", operation) for path, item in described["paths"].items() for method, operation in item.items()]
+    return [
+        (f"{method.upper()} {path}", operation)
+        for path, item in described["paths"].items()
+        for method, operation in item.items()
+    ]
 
 
 def test_every_operation_has_a_clean_name_and_says_what_it_does(described: dict[str, Any]) -> None:
@@ -50,7 +54,9 @@ def test_every_parameter_is_described_and_bounded(described: dict[str, Any]) -> 
                 schema = schema["items"]
             shapes = [shape for shape in schema.get("anyOf", [schema]) if shape.get("type") != "null"]
             for shape in shapes:
-                is_bounded = {"pattern", "enum", "$ref", "maxLength", "maximum", "exclusiveMaximum"} & set(shape) or shape.get("type") == "boolean"
+                is_bounded = {"pattern", "enum", "$ref", "maxLength", "maximum", "exclusiveMaximum"} & set(
+                    shape
+                ) or shape.get("type") == "boolean"
                 assert is_bounded, (where, parameter["name"], shape)
 
 
@@ -104,16 +110,24 @@ def test_examples_of_studies_can_be_submitted(described: dict[str, Any], http: h
         assert http.post("/v1/studies", json=example["value"]).status_code == 201
 
 
-def test_examples_of_growth_can_be_sent(described: dict[str, Any], http: httpx.Client, play: Any, body: dict[str, Any]) -> None:
+def test_examples_of_growth_can_be_sent(
+    described: dict[str, Any], http: httpx.Client, play: Any, body: dict[str, Any]
+) -> None:
     for verb, status in (("confirm", 200), ("extend", 200), ("clone", 201)):
         content = described["paths"][f"/v1/studies/{{study_id}}:{verb}"]["post"]["requestBody"]["content"]
         for kind, described_body in content.items():
             for name, example in described_body["examples"].items():
                 study = play(body | {"arms": ["adamw"]})
-                answer = http.post(f"/v1/studies/{study}:{verb}", content=json.dumps(example["value"]), headers={"content-type": kind})
+                answer = http.post(
+                    f"/v1/studies/{study}:{verb}",
+                    content=json.dumps(example["value"]),
+                    headers={"content-type": kind},
+                )
                 assert answer.status_code == status, (verb, name, answer.text)
                 # What waits for a run would be the next that is played.
-                http.post(f"{answer.headers.get('location', f'/v1/studies/{study}')}:cancel").raise_for_status()
+                http.post(
+                    f"{answer.headers.get('location', f'/v1/studies/{study}')}:cancel"
+                ).raise_for_status()
 
 
 def test_the_body_of_a_submission_may_use_shorthands(described: dict[str, Any]) -> None:
@@ -124,12 +138,18 @@ def test_the_body_of_a_submission_may_use_shorthands(described: dict[str, Any]) 
 def test_every_problem_leads_to_its_explanation(http: httpx.Client) -> None:
     for slug, kind in KINDS.items():
         explained = http.get(kind.type).json()
-        assert (explained["type"], explained["status"], explained["title"]) == (f"/problems/{slug}", kind.status, kind.title)
+        assert (explained["type"], explained["status"], explained["title"]) == (
+            f"/problems/{slug}",
+            kind.status,
+            kind.title,
+        )
         assert kind.title in html.unescape(http.get(kind.type, headers={"accept": "text/html"}).text)
     assert len(http.get("/problems").json()) == len(KINDS)
 
 
-def test_statuses_that_are_sent_are_described(described: dict[str, Any], http: httpx.Client, store: Store, body: dict[str, Any]) -> None:
+def test_statuses_that_are_sent_are_described(
+    described: dict[str, Any], http: httpx.Client, store: Store, body: dict[str, Any]
+) -> None:
     study = store.submit(parse_spec(body)).id
     sent = {
         "/v1/studies/{study_id}:resume": http.post(f"/v1/studies/{study}:resume"),

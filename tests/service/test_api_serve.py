@@ -46,7 +46,9 @@ def refused(settings: Settings, capsys: pytest.CaptureFixture[str]) -> Generator
 
 
 @pytest.mark.parametrize("told", [signal.SIGTERM, signal.SIGINT])
-def test_a_service_ends_in_good_order_while_it_is_being_watched(tmp_path: Path, told: signal.Signals, catalog: Catalog, body: dict[str, Any]) -> None:
+def test_a_service_ends_in_good_order_while_it_is_being_watched(
+    tmp_path: Path, told: signal.Signals, catalog: Catalog, body: dict[str, Any]
+) -> None:
     port = free_port()
     begun = threading.Event()
 
@@ -62,7 +64,9 @@ def test_a_service_ends_in_good_order_while_it_is_being_watched(tmp_path: Path, 
         store.announce(catalog, dispatcher="here")
         study = store.submit(parse_spec(body)).id
         store.close()
-        watcher = threading.Thread(target=watch, args=(f"http://127.0.0.1:{port}/v1/studies/{study}/events",), daemon=True)
+        watcher = threading.Thread(
+            target=watch, args=(f"http://127.0.0.1:{port}/v1/studies/{study}/events",), daemon=True
+        )
         watcher.start()
         assert begun.wait(5)
         started.send_signal(told)
@@ -83,7 +87,11 @@ def test_a_port_in_use_is_one_line_and_nothing_is_made(refused: Refused, tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("host", "words"), [("192.0.2.1", "no address of this machine"), ("no.such.name.invalid", "no address 'no.such.name.invalid'")]
+    ("host", "words"),
+    [
+        ("192.0.2.1", "no address of this machine"),
+        ("no.such.name.invalid", "no address 'no.such.name.invalid'"),
+    ],
 )
 def test_an_address_that_cannot_be_listened_on_is_one_line(refused: Refused, host: str, words: str) -> None:
     assert words in refused(host=host, port=free_port())
@@ -109,7 +117,10 @@ def test_a_url_of_no_database_of_ours_is_one_line(refused: Refused, url: str) ->
 
 
 def test_an_unreachable_database_is_one_line_without_its_password(refused: Refused) -> None:
-    said = refused(database_url=f"postgresql+psycopg://tangent:hush-hush@127.0.0.1:{free_port()}/tangent", port=free_port())
+    said = refused(
+        database_url=f"postgresql+psycopg://tangent:hush-hush@127.0.0.1:{free_port()}/tangent",
+        port=free_port(),
+    )
     assert "the database" in said
     assert "hush-hush" not in said
 

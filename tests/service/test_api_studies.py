@@ -1,4 +1,7 @@
-"""Reading studies and moving them: lists page, tags change with what they tag, moves keep to the state machine."""
+"""Reading studies and moving them.
+
+Lists page, tags change with what they tag, moves keep to the state machine.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -16,12 +19,16 @@ Body = dict[str, Any]
 Play = Callable[..., str]
 
 
-def test_a_list_pages_through_every_study_once_newest_first(http: httpx.Client, store: Store, body: Body) -> None:
+def test_a_list_pages_through_every_study_once_newest_first(
+    http: httpx.Client, store: Store, body: Body
+) -> None:
     made = [store.submit(parse_spec(body | {"seed": seed})).id for seed in range(5)]
     found: list[str] = []
     token: str | None = None
     for _ in range(3):
-        page = http.get("/v1/studies", params={"page_size": 2} | ({"page_token": token} if token else {})).json()
+        page = http.get(
+            "/v1/studies", params={"page_size": 2} | ({"page_token": token} if token else {})
+        ).json()
         assert page["total"] == 5
         found += [study["id"] for study in page["items"]]
         token = page["next_page_token"]
@@ -44,7 +51,9 @@ def test_a_page_token_of_another_query_is_refused(http: httpx.Client, store: Sto
     token = http.get("/v1/studies", params={"page_size": 1}).json()["next_page_token"]
     answer = http.get("/v1/studies", params={"page_size": 1, "page_token": token, "state": "queued"})
     assert (answer.status_code, answer.json()["type"]) == (422, "/problems/parameter-invalid")
-    assert [(fault["pointer"], fault["where"]) for fault in answer.json()["errors"]] == [("/page_token", "query")]
+    assert [(fault["pointer"], fault["where"]) for fault in answer.json()["errors"]] == [
+        ("/page_token", "query")
+    ]
 
 
 def test_a_study_is_not_sent_again_until_it_changes(http: httpx.Client, store: Store, body: Body) -> None:
@@ -58,7 +67,9 @@ def test_a_study_is_not_sent_again_until_it_changes(http: httpx.Client, store: S
     assert (answer.status_code, answer.json()["state"]) == (200, "paused")
 
 
-def test_progress_alone_changes_the_tag_and_blocks_no_move(http: httpx.Client, body: Body, play: Play) -> None:
+def test_progress_alone_changes_the_tag_and_blocks_no_move(
+    http: httpx.Client, body: Body, play: Play
+) -> None:
     study = play(body, close=False)
     before = http.get(f"/v1/studies/{study}")
     # The version is the same as when the run began, the progress is not.
@@ -79,11 +90,17 @@ def test_a_study_can_be_paused_resumed_and_cancelled(http: httpx.Client, store: 
         assert answer.headers["etag"] == http.get(f"/v1/studies/{study}").headers["etag"]
 
 
-def test_a_move_that_the_state_forbids_names_those_it_allows(http: httpx.Client, store: Store, body: Body) -> None:
+def test_a_move_that_the_state_forbids_names_those_it_allows(
+    http: httpx.Client, store: Store, body: Body
+) -> None:
     study = store.submit(parse_spec(body)).id
     answer = http.post(f"/v1/studies/{study}:resume")
     problem = answer.json()
-    assert (answer.status_code, problem["type"], problem["state"]) == (409, "/problems/illegal-move", "queued")
+    assert (answer.status_code, problem["type"], problem["state"]) == (
+        409,
+        "/problems/illegal-move",
+        "queued",
+    )
     assert problem["allowed"] == ["pause", "stop", "cancel"]
     assert store.study(study).version == 1
 
@@ -91,7 +108,11 @@ def test_a_move_that_the_state_forbids_names_those_it_allows(http: httpx.Client,
 def test_a_completed_study_can_only_grow(http: httpx.Client, body: Body, play: Play) -> None:
     study = play(body)
     problem = http.post(f"/v1/studies/{study}:stop").json()
-    assert (problem["status"], problem["state"], problem["allowed"]) == (409, "completed", ["confirm", "extend"])
+    assert (problem["status"], problem["state"], problem["allowed"]) == (
+        409,
+        "completed",
+        ["confirm", "extend"],
+    )
 
 
 def test_a_cancelled_study_cannot_be_moved(http: httpx.Client, store: Store, body: Body) -> None:
@@ -102,10 +123,14 @@ def test_a_cancelled_study_cannot_be_moved(http: httpx.Client, store: Store, bod
 
 
 @pytest.mark.parametrize("tag", ['"1"', '"{now}"', "{etag}", "*"])
-def test_a_move_goes_ahead_on_the_version_it_names(http: httpx.Client, store: Store, body: Body, tag: str) -> None:
+def test_a_move_goes_ahead_on_the_version_it_names(
+    http: httpx.Client, store: Store, body: Body, tag: str
+) -> None:
     study = store.submit(parse_spec(body)).id
     etag = http.get(f"/v1/studies/{study}").headers["etag"]
-    answer = http.post(f"/v1/studies/{study}:pause", headers={"if-match": tag.replace("{now}", "1").replace("{etag}", etag)})
+    answer = http.post(
+        f"/v1/studies/{study}:pause", headers={"if-match": tag.replace("{now}", "1").replace("{etag}", etag)}
+    )
     assert answer.status_code == 200
 
 
@@ -118,18 +143,25 @@ def test_a_move_on_another_version_is_refused(http: httpx.Client, store: Store, 
 
 
 @pytest.mark.parametrize("tag", ["1", '"one"', '"1", "2"', '"99999999999999999999"', '""', '"1-short"', ""])
-def test_a_tag_that_no_study_ever_had_is_refused(http: httpx.Client, store: Store, body: Body, tag: str) -> None:
+def test_a_tag_that_no_study_ever_had_is_refused(
+    http: httpx.Client, store: Store, body: Body, tag: str
+) -> None:
     study = store.submit(parse_spec(body)).id
     answer = http.post(f"/v1/studies/{study}:pause", headers={"if-match": tag})
     assert (answer.status_code, answer.json()["type"]) == (422, "/problems/parameter-invalid")
-    assert [(fault["pointer"], fault["where"]) for fault in answer.json()["errors"]] == [("/if-match", "header")]
+    assert [(fault["pointer"], fault["where"]) for fault in answer.json()["errors"]] == [
+        ("/if-match", "header")
+    ]
     assert store.study(study).version == 1
 
 
 def test_arms_stand_in_their_order_with_progress_and_best(http: httpx.Client, body: Body, play: Play) -> None:
     study = play(body)
     page = http.get(f"/v1/studies/{study}/arms").json()
-    assert [(arm["name"], arm["position"], arm["progress"]["diverged"]) for arm in page["items"]] == [("adamp", 0, 1), ("adamw", 1, 1)]
+    assert [(arm["name"], arm["position"], arm["progress"]["diverged"]) for arm in page["items"]] == [
+        ("adamp", 0, 1),
+        ("adamw", 1, 1),
+    ]
     assert (page["total"], page["next_page_token"]) == (2, None)
     assert page["items"][0]["space"]["lr"]["kind"] == "range"
 
@@ -156,7 +188,10 @@ def test_curves_tell_the_best_so_far(http: httpx.Client, body: Body, play: Play)
 def test_trials_can_be_narrowed_ordered_and_paged(http: httpx.Client, body: Body, play: Play) -> None:
     path = f"/v1/studies/{play(body)}/trials"
     diverged = http.get(path, params={"state": "diverged"}).json()["items"]
-    assert [(trial["arm"], trial["reason"]) for trial in diverged] == [("adamp", "the loss is nan"), ("adamw", "the loss is nan")]
+    assert [(trial["arm"], trial["reason"]) for trial in diverged] == [
+        ("adamp", "the loss is nan"),
+        ("adamw", "the loss is nan"),
+    ]
     best_first = http.get(path, params={"arm": "adamw", "order": "value"}).json()["items"]
     assert [trial["number"] for trial in best_first] == [1, 0, 2]
     page = http.get(path, params={"page_size": 4}).json()
@@ -179,7 +214,9 @@ def test_a_trial_and_what_it_measured_can_be_read(http: httpx.Client, body: Body
     assert [row["epoch"] for row in measured["items"]] == [1, 2]
     assert measured["items"][1]["validation_metric"] == pytest.approx(0.62)
     # A value that was not finite is null, which JSON can say.
-    assert http.get(f"/v1/trials/{study}.adamp.2/measurements").json()["items"][0]["validation_metric"] is None
+    assert (
+        http.get(f"/v1/trials/{study}.adamp.2/measurements").json()["items"][0]["validation_metric"] is None
+    )
 
 
 def test_the_index_leads_to_what_exists(http: httpx.Client) -> None:

@@ -32,7 +32,12 @@ def test_a_submitted_study_is_stored_and_its_path_told(http: httpx.Client, store
 def test_shorthands_are_spelled_out(http: httpx.Client, body: Body) -> None:
     arm = {
         "optimizer": "adamp",
-        "space": {"lr": {"low": 1e-4, "high": 1e-2, "log": True}, "betas": [0.9, 0.99], "weight_decay": "tune", "delta": 0.2},
+        "space": {
+            "lr": {"low": 1e-4, "high": 1e-2, "log": True},
+            "betas": [0.9, 0.99],
+            "weight_decay": "tune",
+            "delta": 0.2,
+        },
     }
     spec = http.post("/v1/studies", json=body | {"arms": ["adamw", arm]}).json()["spec"]
     assert spec["arms"][0] == {"optimizer": "adamw", "name": "adamw", "space": {}}
@@ -54,7 +59,12 @@ def test_validating_says_what_would_be_done_and_stores_nothing(http: httpx.Clien
     assert answer.status_code == 200
     plan = answer.json()
     # Six trials, then the best and the defaults of two arms on five seeds; two epochs of 0.1 s each.
-    assert (plan["trials"], plan["confirmations"], plan["epochs"], round(plan["estimate_cpu_s"], 6)) == (6, 20, 52, 5.2)
+    assert (plan["trials"], plan["confirmations"], plan["epochs"], round(plan["estimate_cpu_s"], 6)) == (
+        6,
+        20,
+        52,
+        5.2,
+    )
     assert [arm["name"] for arm in plan["study"]["arms"]] == ["adamp", "adamw"]
     assert http.get("/v1/studies").json()["total"] == 0
 
@@ -66,7 +76,9 @@ def test_validating_finds_what_submitting_would_refuse(http: httpx.Client, body:
 
 
 def test_a_key_makes_a_study_once(http: httpx.Client, body: Body) -> None:
-    first, second = (http.post("/v1/studies", json=body, headers={"idempotency-key": "one"}) for _ in range(2))
+    first, second = (
+        http.post("/v1/studies", json=body, headers={"idempotency-key": "one"}) for _ in range(2)
+    )
     other = http.post("/v1/studies", json=body, headers={"idempotency-key": "two"})
     assert (first.status_code, second.status_code) == (201, 201)
     assert first.json()["id"] == second.json()["id"] != other.json()["id"]
@@ -82,13 +94,20 @@ def test_a_key_with_another_body_is_refused(http: httpx.Client, body: Body) -> N
 
 def test_a_key_may_differ_in_shorthands_only(http: httpx.Client, body: Body) -> None:
     long = body | {"arms": [{"optimizer": "adamp"}, {"optimizer": "adamw", "name": "adamw"}]}
-    first, second = (http.post("/v1/studies", json=given, headers={"idempotency-key": "one"}) for given in (body, long))
+    first, second = (
+        http.post("/v1/studies", json=given, headers={"idempotency-key": "one"}) for given in (body, long)
+    )
     assert first.json()["id"] == second.json()["id"]
 
 
 def test_json_may_repeat_a_field(http: httpx.Client) -> None:
-    text = '{"workload": "nothing", "workload": "digits-mlp", "arms": ["adamp"], "budget": {"trials_per_arm": 1}}'
-    answer = http.post("/v1/studies", content=text, headers={"content-type": "application/json; charset=utf-8"})
+    text = (
+        '{"workload": "nothing", "workload": "digits-mlp", "arms": ["adamp"], '
+        '"budget": {"trials_per_arm": 1}}'
+    )
+    answer = http.post(
+        "/v1/studies", content=text, headers={"content-type": "application/json; charset=utf-8"}
+    )
     assert answer.json()["workload"] == "digits-mlp"
 
 
@@ -98,7 +117,9 @@ def test_names_in_any_script_survive(http: httpx.Client, body: Body) -> None:
     assert http.get(f"/v1/studies/{study['id']}").json()["name"] == name
 
 
-def test_without_a_catalogue_nothing_can_be_submitted(settings: Settings, empty_store: Store, body: Body, client_of: ClientOf) -> None:
+def test_without_a_catalogue_nothing_can_be_submitted(
+    settings: Settings, empty_store: Store, body: Body, client_of: ClientOf
+) -> None:
     with client_of(create_app(settings, empty_store)) as client:
         answer = client.post("/v1/studies", json=body)
         assert (answer.status_code, answer.json()["type"]) == (503, "/problems/catalog-empty")

@@ -1,4 +1,7 @@
-"""Webhooks over REST and on the command line: made, listed, tried out, enabled and removed by whom they belong to."""
+"""Webhooks over REST and on the command line.
+
+Made, listed, tried out, enabled and removed by whom they belong to.
+"""
 
 import json
 from collections.abc import Callable, Generator
@@ -36,7 +39,9 @@ def hook() -> Generator[Receiver]:
 def tangent(settings: Settings, store: Store, serve_app: ServeApp) -> Generator[Callable[..., Result]]:
     """Run `tangent` against a service that may call this machine."""
     pace = DeliveryPace(poll_s=0.03, whole_s=2.0, grace_s=0.2)
-    app = create_app(settings.model_copy(update={"webhook_allow": ("127.0.0.0/8",)}), store, delivery_pace=pace)
+    app = create_app(
+        settings.model_copy(update={"webhook_allow": ("127.0.0.0/8",)}), store, delivery_pace=pace
+    )
     with serve_app(app) as url:
 
         def ran(*arguments: str) -> Result:
@@ -54,7 +59,10 @@ def test_a_webhook_is_made_looked_at_and_removed(http: httpx.Client) -> None:
     assert path == f"/v1/webhooks/{webhook['id']}"
     assert webhook["secret"].startswith("whsec_")
     seen = http.get(path).json()
-    assert {name: seen[name] for name in ("url", "events", "studies", "suite", "owner", "disabled_at", "deliveries")} == {
+    assert {
+        name: seen[name]
+        for name in ("url", "events", "studies", "suite", "owner", "disabled_at", "deliveries")
+    } == {
         **URL,
         "events": ["study.failed"],
         "studies": "own",
@@ -65,7 +73,10 @@ def test_a_webhook_is_made_looked_at_and_removed(http: httpx.Client) -> None:
     }
     listed = http.get("/v1/webhooks")
     assert [each["id"] for each in listed.json()["items"]] == [webhook["id"]]
-    assert webhook["secret"] not in listed.text + json.dumps(seen) + http.post(f"{path}:enable").text + http.get("/v1/audit").text
+    assert (
+        webhook["secret"]
+        not in listed.text + json.dumps(seen) + http.post(f"{path}:enable").text + http.get("/v1/audit").text
+    )
     removed = http.delete(path)
     assert (removed.status_code, removed.content) == (204, b"")
     gone = http.get(path)
@@ -73,18 +84,28 @@ def test_a_webhook_is_made_looked_at_and_removed(http: httpx.Client) -> None:
 
 
 def test_each_has_their_own_webhooks_and_an_admin_all(http: httpx.Client, secrets: dict[str, str]) -> None:
-    paths = {name: http.post("/v1/webhooks", json=URL, headers=bearer(secrets[name])).headers["location"] for name in ("alice", "bob", "root")}
+    paths = {
+        name: http.post("/v1/webhooks", json=URL, headers=bearer(secrets[name])).headers["location"]
+        for name in ("alice", "bob", "root")
+    }
     for name, count in (("alice", 1), ("bob", 1), ("root", 3), ("vera", 0)):
         assert http.get("/v1/webhooks", headers=bearer(secrets[name])).json()["total"] == count
     for asked, path in (("GET", ""), ("DELETE", ""), ("POST", ":test"), ("POST", ":enable")):
         answer = http.request(asked, paths["alice"] + path, headers=bearer(secrets["bob"]))
         assert (answer.status_code, answer.json()["type"]) == (404, "/problems/webhook-not-found")
     assert http.get(paths["alice"], headers=bearer(secrets["vera"])).status_code == 404
-    for asked, path in (("POST", "/v1/webhooks"), ("DELETE", paths["alice"]), ("POST", f"{paths['alice']}:test")):
+    for asked, path in (
+        ("POST", "/v1/webhooks"),
+        ("DELETE", paths["alice"]),
+        ("POST", f"{paths['alice']}:test"),
+    ):
         answer = http.request(asked, path, headers=bearer(secrets["vera"]), json=URL)
         assert (answer.status_code, answer.json()["type"]) == (403, "/problems/forbidden")
     everybodys = URL | {"studies": "all"}
-    assert http.post("/v1/webhooks", json=everybodys, headers=bearer(secrets["alice"])).json()["type"] == "/problems/forbidden"
+    assert (
+        http.post("/v1/webhooks", json=everybodys, headers=bearer(secrets["alice"])).json()["type"]
+        == "/problems/forbidden"
+    )
     assert http.post("/v1/webhooks", json=everybodys, headers=bearer(secrets["root"])).status_code == 201
     assert http.delete(paths["alice"], headers=bearer(secrets["root"])).status_code == 204
 
@@ -99,15 +120,33 @@ def test_too_many_webhooks_are_refused(http: httpx.Client) -> None:
     ("body", "pointer", "said"),
     [
         ({}, "/url", "this field is required"),
-        ({"url": "http://hooks.example/"}, "/url", "expected https://; http:// only leads into allowed networks"),
-        ({"url": "https://127.0.0.1/"}, "/url", "127.0.0.1 is no address of the internet that can be called so; whoever runs the service"),
+        (
+            {"url": "http://hooks.example/"},
+            "/url",
+            "expected https://; http:// only leads into allowed networks",
+        ),
+        (
+            {"url": "https://127.0.0.1/"},
+            "/url",
+            "127.0.0.1 is no address of the internet that can be called so; whoever runs the service",
+        ),
         ({"url": "https://localhost:9/"}, "/url", "localhost is no address of the internet"),
-        ({"url": "https://a.example", "events": ["progress"]}, "/events/0", "expected 'study.*', 'study.queued'"),
+        (
+            {"url": "https://a.example", "events": ["progress"]},
+            "/events/0",
+            "expected 'study.*', 'study.queued'",
+        ),
         ({"url": 7}, "/url", "should be a valid string"),
-        ({"url": "https://a.example", "hook": 1}, "/hook", "there is no such field; there are url, events, studies, suite"),
+        (
+            {"url": "https://a.example", "hook": 1},
+            "/hook",
+            "there is no such field; there are url, events, studies, suite",
+        ),
     ],
 )
-def test_a_webhook_that_cannot_be_called_is_refused_with_every_fault(http: httpx.Client, body: Any, pointer: str, said: str) -> None:
+def test_a_webhook_that_cannot_be_called_is_refused_with_every_fault(
+    http: httpx.Client, body: Any, pointer: str, said: str
+) -> None:
     answer = http.post("/v1/webhooks", json=body)
     assert (answer.status_code, answer.json()["type"], answer.json()["title"]) == (
         422,
@@ -125,7 +164,9 @@ def test_a_body_that_is_no_json_is_refused(http: httpx.Client) -> None:
         (b"url=x", "application/x-www-form-urlencoded", 415),
         (b"[]", "application/json", 422),
     ):
-        assert http.post("/v1/webhooks", content=content, headers={"content-type": kind}).status_code == status
+        assert (
+            http.post("/v1/webhooks", content=content, headers={"content-type": kind}).status_code == status
+        )
 
 
 def test_what_is_no_id_or_no_method_is_told(http: httpx.Client) -> None:
@@ -152,7 +193,10 @@ def test_what_came_of_deliveries_can_be_read(http: httpx.Client, store: Store, b
     assert (ping.status_code, ping.json()["state"]) == (202, "pending")
     seen = http.get(path).json()
     assert seen["failing_since"] is not None
-    assert [(each["event"], each["state"], each["attempts"], each["status_code"], each["error"]) for each in seen["deliveries"]] == [
+    assert [
+        (each["event"], each["state"], each["attempts"], each["status_code"], each["error"])
+        for each in seen["deliveries"]
+    ] == [
         ("webhook.ping", "pending", 0, None, None),
         ("study.queued", "pending", 1, 500, "the receiver answered 500"),
     ]
@@ -194,9 +238,21 @@ def test_networks_that_webhooks_may_lead_to_are_checked(monkeypatch: pytest.Monk
         Settings.load()
 
 
-def test_the_command_line_makes_tries_out_and_removes_a_webhook(tangent: Callable[..., Result], hook: Receiver) -> None:
+def test_the_command_line_makes_tries_out_and_removes_a_webhook(
+    tangent: Callable[..., Result], hook: Receiver
+) -> None:
     assert "There are no webhooks" in tangent("webhook", "list").stdout
-    made = tangent("webhook", "create", hook.url, "--event", "study.completed", "--event", "study.failed", "--suite", "small")
+    made = tangent(
+        "webhook",
+        "create",
+        hook.url,
+        "--event",
+        "study.completed",
+        "--event",
+        "study.failed",
+        "--suite",
+        "small",
+    )
     secret = made.stdout.strip()
     assert secret.startswith("whsec_")
     assert secret not in made.stderr
@@ -207,9 +263,19 @@ def test_the_command_line_makes_tries_out_and_removes_a_webhook(tangent: Callabl
     assert hook.received[0].verified(secret)["type"] == "webhook.ping"
     hook.status = 503
     refused = tangent("webhook", "test", webhook["id"])
-    assert (refused.exit_code, refused.stderr) == (1, "error: the ping was not taken: the receiver answered 503 Service Unavailable\n")
+    assert (refused.exit_code, refused.stderr) == (
+        1,
+        "error: the ping was not taken: the receiver answered 503 Service Unavailable\n",
+    )
     shown = tangent("webhook", "show", webhook["id"]).stdout
-    for said in (hook.url, "study.completed, study.failed", "own, of suite small", "failing since", "delivered", "503 Service Unavailable"):
+    for said in (
+        hook.url,
+        "study.completed, study.failed",
+        "own, of suite small",
+        "failing since",
+        "delivered",
+        "503 Service Unavailable",
+    ):
         assert said in shown
     assert secret not in shown
     assert tangent("webhook", "enable", webhook["id"]).stdout == f"{webhook['id']} is enabled\n"
@@ -230,7 +296,9 @@ def test_a_faulty_webhook_is_bad_input_on_the_command_line(tangent: Callable[...
 
 def test_the_account_shows_ones_webhooks(http: httpx.Client, secrets: dict[str, str]) -> None:
     for name in ("alice", "bob"):
-        http.post("/v1/webhooks", json={"url": f"https://{name}.example/<b>"}, headers=bearer(secrets[name])).raise_for_status()
+        http.post(
+            "/v1/webhooks", json={"url": f"https://{name}.example/<b>"}, headers=bearer(secrets[name])
+        ).raise_for_status()
     page = http.get("/account", headers={"accept": "text/html", **bearer(secrets["alice"])}).text
     assert "https://alice.example/&lt;b&gt;" in page
     assert "bob.example" not in page

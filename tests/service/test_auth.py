@@ -54,29 +54,43 @@ def test_one_token_locks_every_route(http: httpx.Client, open_app: FastAPI, stor
     assert len(asked) >= 18
     for method, path in asked:
         answer = http.request(method, path)
-        assert (answer.status_code, answer.json()["type"]) == (401, "/problems/unauthenticated"), (method, path)
+        assert (answer.status_code, answer.json()["type"]) == (401, "/problems/unauthenticated"), (
+            method,
+            path,
+        )
         assert answer.headers["www-authenticate"].startswith("Bearer ")
 
 
-@pytest.mark.parametrize("path", ["/", "/optimizers", "/workloads", "/studies/abc23456", "/trials/abc23456.adamp.0", "/account"])
+@pytest.mark.parametrize(
+    "path", ["/", "/optimizers", "/workloads", "/studies/abc23456", "/trials/abc23456.adamp.0", "/account"]
+)
 def test_one_token_locks_every_page_and_asks_for_it(http: httpx.Client, store: Store, path: str) -> None:
     store.create_token("alice", role="viewer")
     answer = http.get(path, headers={"accept": "text/html"})
     assert answer.status_code == 401
-    assert answer.headers["www-authenticate"].startswith("Bearer "), "with Basic a browser would ask by itself"
+    assert answer.headers["www-authenticate"].startswith("Bearer "), (
+        "with Basic a browser would ask by itself"
+    )
     assert f'name="next" value="{path}"' in answer.text
     assert "alice" not in answer.text
 
 
 @pytest.mark.parametrize("scheme", [bearer, basic])
-def test_a_token_opens_by_either_scheme(http: httpx.Client, store: Store, scheme: Callable[[str], dict[str, str]]) -> None:
+def test_a_token_opens_by_either_scheme(
+    http: httpx.Client, store: Store, scheme: Callable[[str], dict[str, str]]
+) -> None:
     secret = store.create_token("alice", role="viewer")
     assert http.get("/v1/studies", headers=scheme(secret)).status_code == 200
     assert http.get("/", headers={"accept": "text/html", **scheme(secret)}).status_code == 200
 
 
-@pytest.mark.parametrize(("role", "may_read", "may_change"), [("viewer", True, False), ("submitter", True, True), ("admin", True, True)])
-def test_a_role_may_do_what_it_is_for(http: httpx.Client, store: Store, body: Body, role: Role, may_read: bool, may_change: bool) -> None:
+@pytest.mark.parametrize(
+    ("role", "may_read", "may_change"),
+    [("viewer", True, False), ("submitter", True, True), ("admin", True, True)],
+)
+def test_a_role_may_do_what_it_is_for(
+    http: httpx.Client, store: Store, body: Body, role: Role, may_read: bool, may_change: bool
+) -> None:
     secret = store.create_token("alice", role=role)
     study = store.submit(parse_spec(body), by=Actor(name="alice", role="submitter")).id
     assert (http.get(f"/v1/studies/{study}", headers=bearer(secret)).status_code == 200) is may_read
@@ -96,7 +110,10 @@ def test_a_study_belongs_to_the_token_it_came_with(http: httpx.Client, store: St
 
 def test_keys_of_two_tokens_do_not_meet(http: httpx.Client, store: Store, body: Body) -> None:
     secrets = [store.create_token(name, role="submitter") for name in ("alice", "bob")]
-    made = {http.post("/v1/studies", json=body, headers={**bearer(secret), "idempotency-key": "one"}).json()["id"] for secret in secrets}
+    made = {
+        http.post("/v1/studies", json=body, headers={**bearer(secret), "idempotency-key": "one"}).json()["id"]
+        for secret in secrets
+    }
     assert len(made) == 2
 
 
@@ -158,6 +175,8 @@ def test_this_machine_needs_none(settings: Settings, store: Store) -> None:
     check_exposure(settings, store)
 
 
-def test_a_service_that_others_reach_is_never_open(settings: Settings, store: Store, client_of: ClientOf) -> None:
+def test_a_service_that_others_reach_is_never_open(
+    settings: Settings, store: Store, client_of: ClientOf
+) -> None:
     with client_of(create_app(settings.model_copy(update={"host": "0.0.0.0"}), store)) as client:
         assert client.get("/v1/studies", headers={"host": "tangent.example"}).status_code == 401

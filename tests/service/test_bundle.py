@@ -1,4 +1,6 @@
-"""Bundles over REST: everything of a study in one file, the same bytes each time, every file what the manifest says."""
+"""Bundles over REST: everything of a study in one file, the same bytes each time, every file what the
+manifest says.
+"""
 
 import csv
 import hashlib
@@ -44,7 +46,10 @@ def opened(http: httpx.Client, study: str) -> zipfile.ZipFile:
 def test_it_comes_as_a_zip_file_with_a_name(http: httpx.Client, study: str) -> None:
     answer = http.get(f"/v1/studies/{study}/bundle")
     assert answer.headers["content-type"] == "application/zip"
-    assert answer.headers["content-disposition"] == f'attachment; filename="adamp-adamw-who-wins-{study}.tangent.zip"'
+    assert (
+        answer.headers["content-disposition"]
+        == f'attachment; filename="adamp-adamw-who-wins-{study}.tangent.zip"'
+    )
     assert answer.headers["content-length"] == str(len(answer.content))
 
 
@@ -60,12 +65,17 @@ def test_every_file_is_explained_and_is_what_the_manifest_says(http: httpx.Clien
         readme = archive.read("README.txt").decode()
         for name in FILES:
             content = archive.read(name)
-            assert manifest["files"][name] == {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+            assert manifest["files"][name] == {
+                "bytes": len(content),
+                "sha256": hashlib.sha256(content).hexdigest(),
+            }
             assert name in readme
         assert (manifest["study_id"], manifest["state"], manifest["format"]) == (study, "completed", 1)
 
 
-def test_spec_and_plan_are_those_of_the_study(http: httpx.Client, store: Store, study: str, catalog: Catalog) -> None:
+def test_spec_and_plan_are_those_of_the_study(
+    http: httpx.Client, store: Store, study: str, catalog: Catalog
+) -> None:
     with opened(http, study) as archive:
         spec = StudySpec.model_validate_json(archive.read("spec.json"))
         assert spec == store.study(study).spec
@@ -90,9 +100,24 @@ def test_trials_of_both_phases_are_in_both_tables(http: httpx.Client, store: Sto
     assert len(table) == len(trials)
     for row in table:
         trial = trials[row["id"]]
-        found = {name.removeprefix("parameters."): value for name, value in row.items() if name.startswith("parameters.") and value is not None}
+        found = {
+            name.removeprefix("parameters."): value
+            for name, value in row.items()
+            if name.startswith("parameters.") and value is not None
+        }
         assert found == trial.parameters
-        for name in ("arm", "phase", "number", "confirms", "state", "seed", "value", "test_value", "created_at", "ended_at"):
+        for name in (
+            "arm",
+            "phase",
+            "number",
+            "confirms",
+            "state",
+            "seed",
+            "value",
+            "test_value",
+            "created_at",
+            "ended_at",
+        ):
             assert row[name] == getattr(trial, name)
 
 
@@ -120,7 +145,9 @@ def test_measurements_are_the_same_however_few_are_held_at_a_time(
         with tempfile.TemporaryFile() as file:
             bundle.write_bundle(store, report, file)
             with zipfile.ZipFile(file) as archive:
-                return archive.read("measurements.csv"), parquet.read_table(io.BytesIO(archive.read("measurements.parquet"))).to_pylist()
+                return archive.read("measurements.csv"), parquet.read_table(
+                    io.BytesIO(archive.read("measurements.parquet"))
+                ).to_pylist()
 
     at_once = measured()
     monkeypatch.setattr(bundle, "_ROWS", 5)
@@ -130,8 +157,14 @@ def test_measurements_are_the_same_however_few_are_held_at_a_time(
 def test_seeds_are_those_that_trained(http: httpx.Client, store: Store, study: str) -> None:
     with opened(http, study) as archive:
         seeds = json.loads(archive.read("seeds.json"))
-    assert seeds == {"study": 0, "search": [trial_seed(0, 0)], "confirmation": [confirmation_seed(0, n) for n in range(5)]}
-    assert {trial.seed for trial in store.every_trial(study, phase="confirmation")} == set(seeds["confirmation"])
+    assert seeds == {
+        "study": 0,
+        "search": [trial_seed(0, 0)],
+        "confirmation": [confirmation_seed(0, n) for n in range(5)],
+    }
+    assert {trial.seed for trial in store.every_trial(study, phase="confirmation")} == set(
+        seeds["confirmation"]
+    )
 
 
 @pytest.mark.parametrize("begun", [False, True])
@@ -141,7 +174,9 @@ def test_a_study_that_is_still_open_has_a_bundle_of_what_is_there(
     study = play(body, close=False) if begun else store.submit(parse_spec(body)).id
     with opened(http, study) as archive:
         assert json.loads(archive.read("manifest.json"))["state"] == ("running" if begun else "queued")
-        assert parquet.read_table(io.BytesIO(archive.read("measurements.parquet"))).num_rows == (12 if begun else 0)
+        assert parquet.read_table(io.BytesIO(archive.read("measurements.parquet"))).num_rows == (
+            12 if begun else 0
+        )
         assert archive.read("environment.json") == b"{}\n"
 
 
@@ -157,7 +192,11 @@ def test_what_trained_it_is_in_it(http: httpx.Client, store: Store, body: dict[s
 
 @pytest.mark.parametrize(
     ("name", "expected"),
-    [("../../etc/passwd", "etc-passwd-k3.tangent.zip"), ("日本", "study-k3.tangent.zip"), ("x" * 200, f"{'x' * 60}-k3.tangent.zip")],
+    [
+        ("../../etc/passwd", "etc-passwd-k3.tangent.zip"),
+        ("日本", "study-k3.tangent.zip"),
+        ("x" * 200, f"{'x' * 60}-k3.tangent.zip"),
+    ],
 )
 def test_the_name_of_the_file_is_safe_anywhere(name: str, expected: str) -> None:
     assert bundle_name("k3", name) == expected
@@ -170,14 +209,26 @@ def test_the_version_names_the_commit_of_a_checkout(http: httpx.Client, study: s
     assert second == "bundle format 1"
 
 
-def test_text_that_a_spreadsheet_would_run_is_disarmed(http: httpx.Client, store: Store, body: dict[str, Any]) -> None:
+def test_text_that_a_spreadsheet_would_run_is_disarmed(
+    http: httpx.Client, store: Store, body: dict[str, Any]
+) -> None:
     study = store.submit(parse_spec(body)).id
     claim = store.claim_next(dispatcher="here", lease_s=60.0)
     assert claim is not None
     writer = store.run_writer(claim, lease_s=60.0)
     pending = writer.create([NewTrial("adamp", 0, "default", store.arms(study)[0].defaults, seed=7)])
     writer.start(pending)
-    writer.record([Report(pending[0].id, 1, {"epoch": 1, "elapsed_s": 0.1}, ended="diverged", reason='=HYPERLINK("http://evil")')])
+    writer.record(
+        [
+            Report(
+                pending[0].id,
+                1,
+                {"epoch": 1, "elapsed_s": 0.1},
+                ended="diverged",
+                reason='=HYPERLINK("http://evil")',
+            )
+        ]
+    )
     with opened(http, study) as archive:
         (line,) = csv.DictReader(io.StringIO(archive.read("trials.csv").decode()))
         (row,) = parquet.read_table(io.BytesIO(archive.read("trials.parquet"))).to_pylist()

@@ -24,7 +24,17 @@ def run(*arguments: str, stdin: str | None = None, url: str = "http://127.0.0.1:
     return result
 
 
-@pytest.mark.parametrize("hostile", ["\x1b[2J", "\x1b]0;title\x07", "\x9b2J", "\r", "\N{RIGHT-TO-LEFT OVERRIDE}", "\N{RIGHT-TO-LEFT ISOLATE}"])
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        "\x1b[2J",
+        "\x1b]0;title\x07",
+        "\x9b2J",
+        "\r",
+        "\N{RIGHT-TO-LEFT OVERRIDE}",
+        "\N{RIGHT-TO-LEFT ISOLATE}",
+    ],
+)
 def test_no_text_is_a_command_to_the_terminal(monkeypatch: pytest.MonkeyPatch, hostile: str) -> None:
     written = io.StringIO()
     monkeypatch.setattr(sys, "stdout", written)
@@ -43,7 +53,9 @@ def test_text_of_other_scripts_is_shown_as_it_is(monkeypatch: pytest.MonkeyPatch
     assert written.getvalue() == "שלום 日本語 👩\u200d🔬 é\nnext\n"
 
 
-def test_a_device_is_never_replaced_by_a_file(live: str, play: Callable[..., str], body: dict[str, Any], tmp_path: Path) -> None:
+def test_a_device_is_never_replaced_by_a_file(
+    live: str, play: Callable[..., str], body: dict[str, Any], tmp_path: Path
+) -> None:
     study = play(body)
     folder = tmp_path / "here"
     folder.mkdir()
@@ -51,19 +63,28 @@ def test_a_device_is_never_replaced_by_a_file(live: str, play: Callable[..., str
     os.mkfifo(pipe)
     for command in ("report", "export"):
         refused = run(command, study, "-o", str(pipe), "--force", url=live)
-        assert (refused.exit_code, refused.stderr) == (BAD_INPUT, f"error: {pipe} is no ordinary file; choose another name with --output\n")
+        assert (refused.exit_code, refused.stderr) == (
+            BAD_INPUT,
+            f"error: {pipe} is no ordinary file; choose another name with --output\n",
+        )
         assert pipe.is_fifo()
         assert list(folder.iterdir()) == [pipe]
 
 
 def test_what_came_by_standard_input_is_called_so() -> None:
     refused = run("extend", "abcdefgh", "--file", "-", stdin="[1]")
-    assert (refused.exit_code, refused.stderr) == (BAD_INPUT, "error: standard input: expected an object, got list\n")
+    assert (refused.exit_code, refused.stderr) == (
+        BAD_INPUT,
+        "error: standard input: expected an object, got list\n",
+    )
 
 
 def test_infinity_in_yaml_is_refused_in_words() -> None:
     refused = run("clone", "abcdefgh", "--file", "-", stdin="seed: .inf")
-    assert (refused.exit_code, refused.stderr) == (BAD_INPUT, "error: standard input: Infinity is not a number that JSON knows\n")
+    assert (refused.exit_code, refused.stderr) == (
+        BAD_INPUT,
+        "error: standard input: Infinity is not a number that JSON knows\n",
+    )
 
 
 @pytest.mark.parametrize("token", ["ü", "a\nb", "\x00"])

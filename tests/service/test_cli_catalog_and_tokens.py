@@ -50,19 +50,29 @@ def test_optimizers_and_workloads_are_listed_and_shown(live: str, catalog: Catal
 
 
 def test_cards_as_json_are_what_the_api_gives(live: str, catalog: Catalog) -> None:
-    assert json.loads(tangent("optimizers", "adamp", "--json", "--url", live).stdout) == catalog.optimizers["adamp"].model_dump(mode="json")
-    assert [card["name"] for card in json.loads(tangent("workloads", "--json", "--url", live).stdout)] == sorted(catalog.workloads)
+    assert json.loads(tangent("optimizers", "adamp", "--json", "--url", live).stdout) == catalog.optimizers[
+        "adamp"
+    ].model_dump(mode="json")
+    assert [
+        card["name"] for card in json.loads(tangent("workloads", "--json", "--url", live).stdout)
+    ] == sorted(catalog.workloads)
 
 
 def test_an_unknown_name_gets_the_nearest_one(live: str) -> None:
     result = tangent("optimizers", "adampp", "--url", live)
-    assert (result.exit_code, result.stderr) == (2, "error: there is no optimizer 'adampp'; did you mean 'adamp'?\n")
+    assert (result.exit_code, result.stderr) == (
+        2,
+        "error: there is no optimizer 'adampp'; did you mean 'adamp'?\n",
+    )
     assert "known: char-lm, digits-mlp" in tangent("workloads", "imagenet", "--url", live).stderr
 
 
 def test_no_service_is_told_with_what_to_do() -> None:
     result = tangent("list", "--url", "http://127.0.0.1:9")
-    assert (result.exit_code, result.stderr) == (1, "error: no service answers at http://127.0.0.1:9; start one with `tangent up`\n")
+    assert (result.exit_code, result.stderr) == (
+        1,
+        "error: no service answers at http://127.0.0.1:9; start one with `tangent up`\n",
+    )
 
 
 def test_an_address_that_is_none_is_bad_input() -> None:
@@ -71,7 +81,9 @@ def test_an_address_that_is_none_is_bad_input() -> None:
     assert result.stderr.startswith("error: TANGENT_URL: expected a URL that starts with http:// or https://")
 
 
-def test_a_token_comes_from_the_option_or_the_environment(guarded: tuple[str, str], tmp_path: Path, body: dict[str, Any]) -> None:
+def test_a_token_comes_from_the_option_or_the_environment(
+    guarded: tuple[str, str], tmp_path: Path, body: dict[str, Any]
+) -> None:
     url, secret = guarded
     refused = tangent("list", "--url", url)
     assert (refused.exit_code, refused.stdout) == (1, "")
@@ -80,7 +92,10 @@ def test_a_token_comes_from_the_option_or_the_environment(guarded: tuple[str, st
     assert tangent("list", TANGENT_URL=url, TANGENT_TOKEN=secret).exit_code == 0
     (tmp_path / "study.json").write_text(json.dumps(body))
     viewer = tangent("submit", str(tmp_path / "study.json"), "--url", url, "--token", secret)
-    assert (viewer.exit_code, viewer.stderr) == (1, "error: token 'reader' is a viewer, and this needs a submitter\n")
+    assert (viewer.exit_code, viewer.stderr) == (
+        1,
+        "error: token 'reader' is a viewer, and this needs a submitter\n",
+    )
 
 
 def test_tokens_are_made_listed_and_revoked_in_the_database_itself(settings: Settings, store: Store) -> None:
@@ -109,7 +124,9 @@ def test_tokens_are_made_listed_and_revoked_in_the_database_itself(settings: Set
         (("revoke", "nobody"), 1, "there is no token 'nobody'"),
     ],
 )
-def test_what_cannot_be_done_with_a_token_is_told(settings: Settings, store: Store, arguments: tuple[str, ...], code: int, said: str) -> None:
+def test_what_cannot_be_done_with_a_token_is_told(
+    settings: Settings, store: Store, arguments: tuple[str, ...], code: int, said: str
+) -> None:
     store.create_token("reader", role="viewer")
     result = tangent("token", *arguments, TANGENT_HOME=str(settings.home))
     assert result.exit_code == code
@@ -126,7 +143,10 @@ def test_an_unusable_database_is_one_line() -> None:
 def test_help_needs_none_of_the_slow_libraries() -> None:
     slow = {"alembic", "fastapi", "httpx", "jinja2", "pydantic", "rich", "sqlalchemy", "uvicorn", "yaml"}
     code = f"import sys, service.cli.app; print(sorted({slow!r} & set(sys.modules)))"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+        == "[]\n"
+    )
 
 
 def test_every_command_has_help() -> None:
@@ -178,21 +198,31 @@ def test_quotas_are_given_changed_and_shown(settings: Settings, store: Store) ->
 
 def test_the_log_is_shown_to_admins(live: str, store: Store) -> None:
     root, reader = store.create_token("root", role="admin"), store.create_token("reader", role="viewer")
-    store.submit(parse_spec({"workload": "digits-mlp", "arms": ["adamp"], "budget": {"trials_per_arm": 1}}), by=Actor("ada", "submitter", "10.0.0.1"))
+    store.submit(
+        parse_spec({"workload": "digits-mlp", "arms": ["adamp"], "budget": {"trials_per_arm": 1}}),
+        by=Actor("ada", "submitter", "10.0.0.1"),
+    )
     study = store.studies().items[0].id
     shown = tangent("audit", "--url", live, "--token", root).stdout
     assert [line.split()[2:4] for line in shown.splitlines()[1:2]] == [["ada", "submit"]]
     assert "10.0.0.1" in shown
     assert "token.create" in shown
     found = json.loads(tangent("audit", "--study", "last", "--json", "--url", live, "--token", root).stdout)
-    assert [(entry["actor"], entry["verb"], entry["study_id"]) for entry in found] == [("ada", "submit", study)]
+    assert [(entry["actor"], entry["verb"], entry["study_id"]) for entry in found] == [
+        ("ada", "submit", study)
+    ]
     assert len(json.loads(tangent("audit", "-n", "2", "--json", "--url", live, "--token", root).stdout)) == 2
     assert "Nobody did" in tangent("audit", "--who", "nobody", "--url", live, "--token", root).stdout
     refused = tangent("audit", "--url", live, "--token", reader)
-    assert (refused.exit_code, refused.stderr) == (1, "error: token 'reader' is a viewer, and this needs an admin\n")
+    assert (refused.exit_code, refused.stderr) == (
+        1,
+        "error: token 'reader' is a viewer, and this needs an admin\n",
+    )
 
 
-def test_what_is_done_at_the_database_is_noted_with_account_and_machine(settings: Settings, store: Store) -> None:
+def test_what_is_done_at_the_database_is_noted_with_account_and_machine(
+    settings: Settings, store: Store
+) -> None:
     tangent("token", "create", "alice", "--home", str(settings.home))
     (entry,) = store.audit().items
     assert (entry.actor, entry.verb, entry.subject) == (None, "token.create", "alice")

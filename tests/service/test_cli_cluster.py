@@ -1,4 +1,7 @@
-"""`tangent migrate`, `tangent serve` and `tangent worker join`: the parts of a cluster, each started by itself."""
+"""`tangent migrate`, `tangent serve` and `tangent worker join`.
+
+The parts of a cluster, each started by itself.
+"""
 
 import os
 import signal
@@ -22,16 +25,32 @@ SECRET = "tangent_" + 32 * "ab"
 def environment(tmp_path: Path) -> dict[str, str]:
     """An environment of a machine of its own, with the token of a Ray."""
     (tmp_path / "ray_token").write_text("ray")
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("TANGENT_", "RAY_"))}
-    return {**inherited, "PYTHONPATH": str(ROOT), "TANGENT_HOME": str(tmp_path), "RAY_AUTH_TOKEN_PATH": str(tmp_path / "ray_token")}
+    inherited = {
+        name: value for name, value in os.environ.items() if not name.startswith(("TANGENT_", "RAY_"))
+    }
+    return {
+        **inherited,
+        "PYTHONPATH": str(ROOT),
+        "TANGENT_HOME": str(tmp_path),
+        "RAY_AUTH_TOKEN_PATH": str(tmp_path / "ray_token"),
+    }
 
 
 def tangent(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run a command as a person would, to its end."""
-    return subprocess.run([sys.executable, "-m", "service", *arguments], env=environment, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(
+        [sys.executable, "-m", "service", *arguments],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
 
 
-def test_migrate_makes_the_database_and_its_first_token_once(tmp_path: Path, environment: dict[str, str]) -> None:
+def test_migrate_makes_the_database_and_its_first_token_once(
+    tmp_path: Path, environment: dict[str, str]
+) -> None:
     (tmp_path / "first").write_text(f"{SECRET}\n")
     for said in ("up to date. The first token", "up to date.\n"):
         done = tangent(environment, "migrate", "--first-token-file", str(tmp_path / "first"))
@@ -51,13 +70,23 @@ def test_a_revoked_first_token_is_not_made_again(tmp_path: Path, environment: di
     store.revoke_token("first")
     store.close()
     (tmp_path / "first").write_text(SECRET)
-    assert tangent(environment, "migrate", "--first-token-file", str(tmp_path / "first")).stdout == "The database is up to date.\n"
+    assert (
+        tangent(environment, "migrate", "--first-token-file", str(tmp_path / "first")).stdout
+        == "The database is up to date.\n"
+    )
 
 
 @pytest.mark.parametrize(
-    ("held", "why"), [("short", "first holds no secret of a token: expected a secret of 32 to 256"), ("", "0 lines"), (None, "cannot be read")]
+    ("held", "why"),
+    [
+        ("short", "first holds no secret of a token: expected a secret of 32 to 256"),
+        ("", "0 lines"),
+        (None, "cannot be read"),
+    ],
 )
-def test_what_is_no_secret_makes_no_token(tmp_path: Path, environment: dict[str, str], held: str | None, why: str) -> None:
+def test_what_is_no_secret_makes_no_token(
+    tmp_path: Path, environment: dict[str, str], held: str | None, why: str
+) -> None:
     if held is not None:
         (tmp_path / "first").write_text(held)
     done = tangent(environment, "migrate", "--first-token-file", str(tmp_path / "first"))
@@ -67,7 +96,9 @@ def test_what_is_no_secret_makes_no_token(tmp_path: Path, environment: dict[str,
     assert len(done.stderr.strip().splitlines()) == 1
 
 
-def test_serve_is_the_service_without_a_dispatcher_and_ends_when_told_to(tmp_path: Path, environment: dict[str, str]) -> None:
+def test_serve_is_the_service_without_a_dispatcher_and_ends_when_told_to(
+    tmp_path: Path, environment: dict[str, str]
+) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "service", "serve", "--port", str(port)]
@@ -94,7 +125,9 @@ def test_serve_is_the_service_without_a_dispatcher_and_ends_when_told_to(tmp_pat
         (["no-such-host.invalid:6379"], 1, "no Ray answers at no-such-host.invalid:6379"),
     ],
 )
-def test_a_worker_that_cannot_join_says_why_in_one_line(environment: dict[str, str], arguments: list[str], status: int, why: str) -> None:
+def test_a_worker_that_cannot_join_says_why_in_one_line(
+    environment: dict[str, str], arguments: list[str], status: int, why: str
+) -> None:
     done = tangent(environment, "worker", "join", *arguments)
     assert done.returncode == status, done.stderr
     assert done.stderr.startswith(f"error: {why}")

@@ -11,7 +11,10 @@ from service.cli.failures import BAD_INPUT, CommandError
 
 __all__: list[str] = []
 
-STUDY = {"workload": "digits-mlp", "arms": [{"optimizer": "adamp", "space": {"lr": {"low": 1e-4, "high": 0.1, "log": True}}}]}
+STUDY = {
+    "workload": "digits-mlp",
+    "arms": [{"optimizer": "adamp", "space": {"lr": {"low": 1e-4, "high": 0.1, "log": True}}}],
+}
 AS_YAML = """
 workload: digits-mlp
 arms:
@@ -29,7 +32,14 @@ def put(folder: Path, name: str, text: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("name", "text"), [("s.json", json.dumps(STUDY)), ("s.yaml", AS_YAML), ("s.yml", AS_YAML), ("s", AS_YAML), ("s", json.dumps(STUDY))]
+    ("name", "text"),
+    [
+        ("s.json", json.dumps(STUDY)),
+        ("s.yaml", AS_YAML),
+        ("s.yml", AS_YAML),
+        ("s", AS_YAML),
+        ("s", json.dumps(STUDY)),
+    ],
 )
 def test_json_and_yaml_read_the_same(tmp_path: Path, name: str, text: str) -> None:
     assert read_document(put(tmp_path, name, text)) == STUDY
@@ -41,7 +51,16 @@ def test_a_dash_is_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("written", "value"), [("1e-4", 1e-4), ("1E5", 1e5), ("1.5e-3", 1.5e-3), ("-2e3", -2e3), ("0.9", 0.9), ("12", 12), ("e12", "e12")]
+    ("written", "value"),
+    [
+        ("1e-4", 1e-4),
+        ("1E5", 1e5),
+        ("1.5e-3", 1.5e-3),
+        ("-2e3", -2e3),
+        ("0.9", 0.9),
+        ("12", 12),
+        ("e12", "e12"),
+    ],
 )
 def test_yaml_reads_numbers_as_people_write_them(tmp_path: Path, written: str, value: object) -> None:
     assert read_document(put(tmp_path, "s.yaml", f"lr: {written}")) == {"lr": value}
@@ -78,6 +97,10 @@ def test_what_cannot_be_read_is_told_with_its_place(tmp_path: Path, name: str, t
 
 def test_a_file_that_is_not_there_or_no_text_is_told(tmp_path: Path) -> None:
     (tmp_path / "s.json").write_bytes(b"\xff\xfe")
-    for path, said in ((tmp_path / "none.json", "no such file or directory"), (tmp_path, "is a directory"), (tmp_path / "s.json", "not UTF-8 text")):
+    for path, said in (
+        (tmp_path / "none.json", "no such file or directory"),
+        (tmp_path, "is a directory"),
+        (tmp_path / "s.json", "not UTF-8 text"),
+    ):
         with pytest.raises(CommandError, match=said):
             read_document(str(path))

@@ -24,21 +24,32 @@ Run = Callable[..., Result]
 Play = Callable[..., str]
 
 
-def test_a_study_is_confirmed_on_more_seeds(run: Run, store: Store, body: Body, play: Play, live: str) -> None:
+def test_a_study_is_confirmed_on_more_seeds(
+    run: Run, store: Store, body: Body, play: Play, live: str
+) -> None:
     study = play(body)
     result = run("confirm", study)
     assert (result.exit_code, result.stdout) == (0, f"{study}\n")
     assert f"{live}/studies/{study}" in result.stderr
     assert store.study(study).spec.confirmation.seeds == 10
     store.move(study, StudyMove.STOP)
-    assert json.loads(run("confirm", study, "--seeds", "12", "--json").stdout)["spec"]["confirmation"]["seeds"] == 12
+    assert (
+        json.loads(run("confirm", study, "--seeds", "12", "--json").stdout)["spec"]["confirmation"]["seeds"]
+        == 12
+    )
     refused = run("confirm", study)
-    assert (refused.exit_code, refused.stderr.startswith("error: cannot extend a study that is queued")) == (1, True)
+    assert (refused.exit_code, refused.stderr.startswith("error: cannot extend a study that is queued")) == (
+        1,
+        True,
+    )
 
 
 def test_a_study_is_extended_by_options(run: Run, store: Store, body: Body, play: Play) -> None:
     study = play(body | {"arms": ["adamp"]})
-    assert run("extend", study, "--trials", "5", "--replicates", "2", "--seeds", "6", "--arm", "adamw").exit_code == 0
+    assert (
+        run("extend", study, "--trials", "5", "--replicates", "2", "--seeds", "6", "--arm", "adamw").exit_code
+        == 0
+    )
     spec = store.study(study).spec
     assert (spec.budget.trials_per_arm, spec.budget.replicates, spec.confirmation.seeds) == (5, 2, 6)
     assert [arm.name for arm in spec.arms] == ["adamp", "adamw"]
@@ -50,18 +61,29 @@ def test_an_extension_may_stand_in_a_file_and_options_go_before_it(
 ) -> None:
     study = play(body)
     file = tmp_path / "extension"
-    file.write_text(dump({"arms": [{"optimizer": "adamw", "name": "narrow", "space": {"lr": 0.1}}], "trials_per_arm": 9}), encoding="utf-8")
+    file.write_text(
+        dump({"arms": [{"optimizer": "adamw", "name": "narrow", "space": {"lr": 0.1}}], "trials_per_arm": 9}),
+        encoding="utf-8",
+    )
     planned = run("extend", study, "--file", str(file), "--trials", "4", "--validate-only")
-    assert planned.stdout.startswith(f"{study} can be extended so: 3 arms, 12 trials and 30 confirmation runs, ")
+    assert planned.stdout.startswith(
+        f"{study} can be extended so: 3 arms, 12 trials and 30 confirmation runs, "
+    )
     assert store.study(study).state.value == "completed"
     assert run("extend", study, "--file", str(file), "--trials", "4").exit_code == 0
     assert store.study(study).spec.budget.trials_per_arm == 4
     assert store.study(study).arms == ("adamp", "adamw", "narrow")
 
 
-def test_an_extension_that_makes_no_sense_is_refused_in_the_words_of_the_api(run: Run, body: Body, play: Play, tmp_path: Path) -> None:
+def test_an_extension_that_makes_no_sense_is_refused_in_the_words_of_the_api(
+    run: Run, body: Body, play: Play, tmp_path: Path
+) -> None:
     study = play(body)
-    nothing, fewer, twice = run("extend", study), run("extend", study, "--trials", "2"), run("extend", study, "--arm", "adamp")
+    nothing, fewer, twice = (
+        run("extend", study),
+        run("extend", study, "--trials", "2"),
+        run("extend", study, "--arm", "adamp"),
+    )
     assert [result.exit_code for result in (nothing, fewer, twice)] == [2, 2, 2]
     assert nothing.stderr.startswith("error: /: nothing is to be added")
     assert fewer.stderr.startswith("error: /trials_per_arm: expected at least the 3 that the study has")
@@ -71,7 +93,9 @@ def test_an_extension_that_makes_no_sense_is_refused_in_the_words_of_the_api(run
         assert run("extend", study, "--file", str(tmp_path / "wrong.yaml"), "--arm", "adamw").exit_code == 2
 
 
-def test_a_clone_differs_by_its_patch_and_its_name(run: Run, store: Store, body: Body, tmp_path: Path) -> None:
+def test_a_clone_differs_by_its_patch_and_its_name(
+    run: Run, store: Store, body: Body, tmp_path: Path
+) -> None:
     study = store.submit(parse_spec(body)).id
     (tmp_path / "patch.yaml").write_text("seed: 3\nsuite: small\n", encoding="utf-8")
     result = run("clone", study, "--file", str(tmp_path / "patch.yaml"), "--name", "Again")
@@ -81,7 +105,10 @@ def test_a_clone_differs_by_its_patch_and_its_name(run: Run, store: Store, body:
     assert store.studies().total == 2
     (tmp_path / "patch.yaml").write_text("colour: red\n", encoding="utf-8")
     refused = run("clone", study, "--file", str(tmp_path / "patch.yaml"))
-    assert (refused.exit_code, refused.stderr.startswith("error: /colour: there is no such field")) == (2, True)
+    assert (refused.exit_code, refused.stderr.startswith("error: /colour: there is no such field")) == (
+        2,
+        True,
+    )
 
 
 def test_show_and_trials_tell_of_the_confirmation(run: Run, body: Body, play: Play) -> None:
@@ -103,7 +130,9 @@ def test_watching_ends_with_the_finding(run: Run, body: Body, play: Play) -> Non
     assert last.endswith(f"(`tangent verdict {study}`)")
 
 
-def test_a_line_tells_confirmation_runs_from_trials_of_the_search(store: Store, body: Body, play: Play, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_line_tells_confirmation_runs_from_trials_of_the_search(
+    store: Store, body: Body, play: Play, capsys: pytest.CaptureFixture[str]
+) -> None:
     study = play(body | {"arms": ["adamp"]}, confirm=2)
     store.extend(study, Extension(seeds=9))
     with reporter(store.study(study), store.arms(study)) as report:
@@ -111,16 +140,25 @@ def test_a_line_tells_confirmation_runs_from_trials_of_the_search(store: Store, 
             report(event)
     lines = capsys.readouterr().out.splitlines()
     assert "adamp 3/3 diverged the loss is nan" in lines
-    assert [line.rpartition(" completed")[0] for line in lines if "confirmation" in line] == [f"adamp confirmation {n}/18" for n in range(1, 5)]
+    assert [line.rpartition(" completed")[0] for line in lines if "confirmation" in line] == [
+        f"adamp confirmation {n}/18" for n in range(1, 5)
+    ]
     assert f"{study} is extended: 9 fresh seeds in all" in lines
 
 
-def test_a_bar_shows_the_confirmation_once_it_has_begun(store: Store, body: Body, play: Play, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("service.cli.progress.console", lambda: Console(force_terminal=True, width=120, file=StringIO()))
+def test_a_bar_shows_the_confirmation_once_it_has_begun(
+    store: Store, body: Body, play: Play, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "service.cli.progress.console", lambda: Console(force_terminal=True, width=120, file=StringIO())
+    )
     study = play(body | {"confirmation": {"seeds": 2}}, confirm=2)
     begun = store.study(study)
     with reporter(
-        begun.model_copy(update={"progress": begun.progress.model_copy(update={"confirmations_finished": 0})}), store.arms(study)
+        begun.model_copy(
+            update={"progress": begun.progress.model_copy(update={"confirmations_finished": 0})}
+        ),
+        store.arms(study),
     ) as report:
         assert isinstance(report, _Bars)
         bars = report._bars

@@ -61,7 +61,9 @@ def test_show_tells_the_rungs_the_pruned_and_the_waiting(run: Run, known: Store)
 
 
 @pytest.mark.parametrize("command", ["show", "best"])
-def test_arms_tell_how_many_were_pruned_and_the_epochs_they_trained(run: Run, known: Store, command: str) -> None:
+def test_arms_tell_how_many_were_pruned_and_the_epochs_they_trained(
+    run: Run, known: Store, command: str
+) -> None:
     study = Pruned(known).train().close()
     lines = run(command, study.id).stdout.splitlines()
     head = next(line for line in lines if line.startswith("arm "))
@@ -85,16 +87,25 @@ def test_trials_tell_who_waits_and_to_where_others_are_trained(run: Run, known: 
 
 def test_a_pruner_that_cannot_work_is_told_with_what_to_do(run: Run, tmp_path: Path) -> None:
     file = tmp_path / "study.json"
-    body: dict[str, Any] = {"workload": "digits-mlp", "arms": ["adamp"], "budget": {"trials_per_arm": 9, "epochs": 9}}
+    body: dict[str, Any] = {
+        "workload": "digits-mlp",
+        "arms": ["adamp"],
+        "budget": {"trials_per_arm": 9, "epochs": 9},
+    }
     file.write_text(json.dumps(body | {"pruner": {"kind": "asha", "min_epochs": 9}}), encoding="utf-8")
     refused = run("submit", str(file))
     assert refused.exit_code == 2
     assert refused.stderr.startswith("error: /pruner/min_epochs: expected fewer than the 9 epochs of a trial")
     file.write_text(json.dumps(body | {"pruner": "asha", "confirmation": {"seeds": 0}}), encoding="utf-8")
-    assert "1 arms, 9 trials, 21 epochs, about 2.1 s of training" in run("submit", str(file), "--validate-only").stdout
+    assert (
+        "1 arms, 9 trials, 21 epochs, about 2.1 s of training"
+        in run("submit", str(file), "--validate-only").stdout
+    )
 
 
-def test_watching_without_a_terminal_tells_promotions_and_the_pruned(run: Run, known: Store, live_app: FastAPI) -> None:
+def test_watching_without_a_terminal_tells_promotions_and_the_pruned(
+    run: Run, known: Store, live_app: FastAPI
+) -> None:
     study = Pruned(known, arms=["adamw"])
 
     def train_when_watched() -> None:
@@ -114,7 +125,9 @@ def test_watching_without_a_terminal_tells_promotions_and_the_pruned(run: Run, k
     assert any(line.startswith("adamw 9/9 ") for line in lines)
 
 
-def test_bars_count_epochs_where_trials_are_pruned_and_end_full(known: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bars_count_epochs_where_trials_are_pruned_and_end_full(
+    known: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     out = Console(file=io.StringIO(), force_terminal=True, width=160)
     monkeypatch.setattr(progress, "console", lambda: out)
     study = Pruned(known, arms=["adamw"])

@@ -35,7 +35,22 @@ def test_the_reference_does_not_depend_on_the_terminal(monkeypatch: pytest.Monke
     assert reference() == expected
 
 
-@pytest.mark.parametrize("model", [StudySpec, ArmSpec, Budget, Confirmation, Extension, Asha, Hyperband, Median, Objective, Training, Resources])
+@pytest.mark.parametrize(
+    "model",
+    [
+        StudySpec,
+        ArmSpec,
+        Budget,
+        Confirmation,
+        Extension,
+        Asha,
+        Hyperband,
+        Median,
+        Objective,
+        Training,
+        Resources,
+    ],
+)
 def test_every_field_of_a_study_is_documented(model: type[BaseModel]) -> None:
     described = (ROOT / "docs" / "study.md").read_text(encoding="utf-8")
     missing = [name for name in model.model_fields if f"`{name}`" not in described]
@@ -49,7 +64,9 @@ def announced() -> Catalog:
     from workers.workloads import load_workloads
 
     optimizers = {name: entry.card for name, entry in load_optimizers().items()}
-    return Catalog(optimizers=optimizers, workloads={name: workload.card for name, workload in load_workloads().items()})
+    return Catalog(
+        optimizers=optimizers, workloads={name: workload.card for name, workload in load_workloads().items()}
+    )
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
@@ -59,7 +76,11 @@ def test_every_example_can_be_run(name: str, announced: Catalog) -> None:
 
 @pytest.mark.parametrize("document", ["README.md", "docs/study.md"])
 def test_every_study_in_the_documents_can_be_run(document: str, announced: Catalog, tmp_path: Path) -> None:
-    blocks = re.findall(r"^```(yaml|json)\n(.*?)^```", (ROOT / document).read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+    blocks = re.findall(
+        r"^```(yaml|json)\n(.*?)^```",
+        (ROOT / document).read_text(encoding="utf-8"),
+        flags=re.DOTALL | re.MULTILINE,
+    )
     studies = [(kind, text) for kind, text in blocks if "workload" in text]
     assert studies
     for kind, text in studies:
@@ -87,7 +108,9 @@ def own() -> ModuleType:
 
 
 def test_the_example_of_an_own_package_names_what_it_has(own: ModuleType) -> None:
-    groups = tomllib.loads((ROOT / "examples" / "own" / "pyproject.toml").read_text())["project"]["entry-points"]
+    groups = tomllib.loads((ROOT / "examples" / "own" / "pyproject.toml").read_text())["project"][
+        "entry-points"
+    ]
     for group in ("tangent.optimizers", "tangent.workloads"):
         for name, value in groups[group].items():
             assert getattr(own, value.partition(":")[2]).card.name == name

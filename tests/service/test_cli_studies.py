@@ -34,7 +34,12 @@ def put(folder: Path, text: str, name: str = "study.json") -> str:
 def test_a_study_is_submitted_from_json_and_yaml(
     run: Run, store: Store, tmp_path: Path, body: dict[str, Any], dump: Callable[[Any], str], live: str
 ) -> None:
-    result = run("submit", put(tmp_path, dump(body), "study" if dump is yaml.safe_dump else "study.json"), "--name", "Mine")
+    result = run(
+        "submit",
+        put(tmp_path, dump(body), "study" if dump is yaml.safe_dump else "study.json"),
+        "--name",
+        "Mine",
+    )
     study = store.studies().items[0]
     assert result.exit_code == 0
     assert result.stdout == f"{study.id}\n"
@@ -47,12 +52,16 @@ def test_a_study_is_submitted_from_standard_input(run: Run, store: Store, body: 
     assert store.studies().total == 1
 
 
-def test_a_submission_as_json_is_what_the_api_gives(run: Run, tmp_path: Path, body: dict[str, Any], live: str) -> None:
+def test_a_submission_as_json_is_what_the_api_gives(
+    run: Run, tmp_path: Path, body: dict[str, Any], live: str
+) -> None:
     shown = json.loads(run("submit", put(tmp_path, json.dumps(body)), "--json").stdout)
     assert shown == httpx.get(f"{live}/v1/studies/{shown['id']}").json()
 
 
-def test_validate_only_tells_the_size_and_stores_nothing(run: Run, store: Store, tmp_path: Path, body: dict[str, Any]) -> None:
+def test_validate_only_tells_the_size_and_stores_nothing(
+    run: Run, store: Store, tmp_path: Path, body: dict[str, Any]
+) -> None:
     result = run("submit", put(tmp_path, json.dumps(body)), "--validate-only")
     assert result.exit_code == 0
     assert "2 arms, 6 trials and 20 confirmation runs, 52 epochs, about 5.2 s of training" in result.stdout
@@ -88,30 +97,50 @@ def test_a_file_that_is_no_study_at_all_is_refused(run: Run, tmp_path: Path, tex
 
 def test_an_unreadable_file_is_told_in_one_line(run: Run, tmp_path: Path) -> None:
     result = run("submit", str(tmp_path / "none.json"))
-    assert (result.exit_code, result.stderr) == (2, f"error: cannot read {tmp_path}/none.json: no such file or directory\n")
+    assert (result.exit_code, result.stderr) == (
+        2,
+        f"error: cannot read {tmp_path}/none.json: no such file or directory\n",
+    )
 
 
-def test_list_shows_the_newest_first_and_says_when_there_are_more(run: Run, store: Store, body: dict[str, Any]) -> None:
+def test_list_shows_the_newest_first_and_says_when_there_are_more(
+    run: Run, store: Store, body: dict[str, Any]
+) -> None:
     assert "There are no studies yet" in run("list").stdout
     ids = [store.submit(parse_spec(body)).id for _ in range(3)]
     lines = run("list", "-n", "2").stdout.splitlines()
     assert [line.split()[0] for line in lines[1:3]] == ids[:0:-1]
     assert lines[-1] == "These are the newest 2; --limit shows more."
-    assert [study["id"] for study in json.loads(run("list", "--json", "--state", "queued").stdout)] == ids[::-1]
+    assert [study["id"] for study in json.loads(run("list", "--json", "--state", "queued").stdout)] == ids[
+        ::-1
+    ]
     assert "There are no such studies" in run("list", "--workload", "char-lm").stdout
 
 
-def test_show_tells_what_a_study_is_and_how_its_arms_stand(run: Run, play: Play, body: dict[str, Any], live: str) -> None:
+def test_show_tells_what_a_study_is_and_how_its_arms_stand(
+    run: Run, play: Play, body: dict[str, Any], live: str
+) -> None:
     study_id = play(body)
     shown = run("show", study_id).stdout
-    for part in ("completed", "digits-mlp", "2 epochs", "6/6 finished; 2 diverged", f"{live}/studies/{study_id}", "adamp", "adamw", "1 diverged"):
+    for part in (
+        "completed",
+        "digits-mlp",
+        "2 epochs",
+        "6/6 finished; 2 diverged",
+        f"{live}/studies/{study_id}",
+        "adamp",
+        "adamw",
+        "1 diverged",
+    ):
         assert part in shown
     as_json = json.loads(run("show", study_id, "--json").stdout)
     assert as_json["id"] == study_id
     assert [arm["name"] for arm in as_json["arms"]] == ["adamp", "adamw"]
 
 
-def test_best_prints_python_that_can_be_pasted(run: Run, store: Store, play: Play, body: dict[str, Any]) -> None:
+def test_best_prints_python_that_can_be_pasted(
+    run: Run, store: Store, play: Play, body: dict[str, Any]
+) -> None:
     study_id = play(body)
     shown = run("best", study_id).stdout
     for arm in store.arms(study_id):
@@ -121,7 +150,9 @@ def test_best_prints_python_that_can_be_pasted(run: Run, store: Store, play: Pla
     compile(code, "pasted", "exec")
 
 
-def test_best_of_one_arm_prints_its_code_alone(run: Run, store: Store, play: Play, body: dict[str, Any]) -> None:
+def test_best_of_one_arm_prints_its_code_alone(
+    run: Run, store: Store, play: Play, body: dict[str, Any]
+) -> None:
     study_id = play(body)
     best = store.arms(study_id)[0].best
     assert best is not None
@@ -135,10 +166,15 @@ def test_best_of_an_arm_without_a_result_says_so(run: Run, store: Store, body: d
     assert "# adamp: no trial has completed" in run("best", study_id).stdout
     nothing, unknown = run("best", study_id, "--python", "adamp"), run("best", study_id, "--python", "sgd")
     assert (nothing.exit_code, nothing.stderr) == (1, "error: no trial of 'adamp' has completed yet\n")
-    assert (unknown.exit_code, unknown.stderr) == (2, f"error: study {study_id!r} has no arm 'sgd'; it has adamp, adamw\n")
+    assert (unknown.exit_code, unknown.stderr) == (
+        2,
+        f"error: study {study_id!r} has no arm 'sgd'; it has adamp, adamw\n",
+    )
 
 
-@pytest.mark.parametrize(("direction", "order"), [("maximize", ["adamw", "adamp"]), ("minimize", ["adamp", "adamw"])])
+@pytest.mark.parametrize(
+    ("direction", "order"), [("maximize", ["adamw", "adamp"]), ("minimize", ["adamp", "adamw"])]
+)
 def test_the_best_arm_stands_on_top_whichever_way_the_metric_runs(
     store: Store, play: Play, body: dict[str, Any], direction: str, order: list[str]
 ) -> None:
@@ -146,7 +182,9 @@ def test_the_best_arm_stands_on_top_whichever_way_the_metric_runs(
     card = store.study(study_id).workload_card.model_copy(update={"direction": direction})
     first, second = store.arms(study_id)
     assert first.best is not None
-    better = second.model_copy(update={"best": first.best.model_copy(update={"value": first.best.value + 0.1})})
+    better = second.model_copy(
+        update={"best": first.best.model_copy(update={"value": first.best.value + 0.1})}
+    )
     assert [arm.name for arm in tables.ranked([first, better], card)] == order
     without = first.model_copy(update={"best": None})
     assert [arm.name for arm in tables.ranked([without, better], card)] == ["adamw", "adamp"]
@@ -162,7 +200,9 @@ def test_trials_are_filtered_and_sorted(run: Run, play: Play, body: dict[str, An
     assert run("trials", study_id, "--state", "failed").stdout == "There are no such trials.\n"
 
 
-def test_an_unknown_order_or_arm_is_refused_in_the_words_of_the_api(run: Run, play: Play, body: dict[str, Any]) -> None:
+def test_an_unknown_order_or_arm_is_refused_in_the_words_of_the_api(
+    run: Run, play: Play, body: dict[str, Any]
+) -> None:
     study_id = play(body)
     assert run("trials", study_id, "--sort", "colour").exit_code == 2
     unknown = run("trials", study_id, "--arm", "sgd")
@@ -170,13 +210,17 @@ def test_an_unknown_order_or_arm_is_refused_in_the_words_of_the_api(run: Run, pl
     assert "has no arm 'sgd'; it has adamp, adamw" in unknown.stderr
 
 
-def test_the_verbs_move_a_study_and_an_illegal_one_says_what_is_allowed(run: Run, store: Store, body: dict[str, Any]) -> None:
+def test_the_verbs_move_a_study_and_an_illegal_one_says_what_is_allowed(
+    run: Run, store: Store, body: dict[str, Any]
+) -> None:
     study_id = store.submit(parse_spec(body)).id
     assert run("pause", study_id).stdout == f"{study_id} is paused\n"
     assert run("resume", study_id).stdout == f"{study_id} is queued\n"
     refused = run("resume", study_id)
     assert refused.exit_code == 1
-    assert refused.stderr.startswith("error: cannot resume a study that is queued: it allows pause, stop, cancel")
+    assert refused.stderr.startswith(
+        "error: cannot resume a study that is queued: it allows pause, stop, cancel"
+    )
     assert run("stop", study_id).exit_code == 0
     assert store.study(study_id).state.value in {"stopping", "completed"}
 
@@ -191,10 +235,15 @@ def test_an_id_may_be_shortened_or_last(run: Run, store: Store, body: dict[str, 
     assert ambiguous.exit_code == 2
     assert "begins several studies" in ambiguous.stderr
     unknown = run("show", "zzzzzzzz")
-    assert (unknown.exit_code, unknown.stderr) == (1, "error: there is no study 'zzzzzzzz'; `tangent list` shows those there are\n")
+    assert (unknown.exit_code, unknown.stderr) == (
+        1,
+        "error: there is no study 'zzzzzzzz'; `tangent list` shows those there are\n",
+    )
 
 
-def test_watching_a_closed_study_without_a_terminal_prints_its_arms_and_ends(run: Run, play: Play, body: dict[str, Any]) -> None:
+def test_watching_a_closed_study_without_a_terminal_prints_its_arms_and_ends(
+    run: Run, play: Play, body: dict[str, Any]
+) -> None:
     study_id = play(body)
     result = run("watch", study_id)
     assert result.exit_code == 0
@@ -203,7 +252,9 @@ def test_watching_a_closed_study_without_a_terminal_prints_its_arms_and_ends(run
     assert [line.split()[0] for line in lines[1:]] == ["arm", "adamp", "adamw"]
 
 
-def test_watching_without_a_terminal_prints_a_line_for_each_trial(run: Run, store: Store, body: dict[str, Any], live_app: FastAPI) -> None:
+def test_watching_without_a_terminal_prints_a_line_for_each_trial(
+    run: Run, store: Store, body: dict[str, Any], live_app: FastAPI
+) -> None:
     study_id = store.submit(parse_spec(body | {"arms": ["adamp"]})).id
     runner = threading.Thread(target=lambda: (wait_for_a_watcher(live_app), train(store, study_id)))
     runner.start()
@@ -220,9 +271,13 @@ def test_watching_without_a_terminal_prints_a_line_for_each_trial(run: Run, stor
         assert line in result.stdout.splitlines()
 
 
-def test_watching_a_study_that_is_cancelled_fails(run: Run, store: Store, body: dict[str, Any], live_app: FastAPI) -> None:
+def test_watching_a_study_that_is_cancelled_fails(
+    run: Run, store: Store, body: dict[str, Any], live_app: FastAPI
+) -> None:
     study_id = store.submit(parse_spec(body)).id
-    canceller = threading.Thread(target=lambda: (wait_for_a_watcher(live_app), store.move(study_id, StudyMove.CANCEL)))
+    canceller = threading.Thread(
+        target=lambda: (wait_for_a_watcher(live_app), store.move(study_id, StudyMove.CANCEL))
+    )
     canceller.start()
     result = run("watch", study_id)
     canceller.join()
@@ -238,13 +293,25 @@ def wait_for_a_watcher(app: FastAPI) -> None:
 
 
 def train(store: Store, study_id: str) -> None:
-    """Run a study of one arm: the first trial completes, the second is lost once and then diverges, the third completes."""
+    """Run a study of one arm.
+
+    The first trial completes, the second is lost once and then diverges, the third completes.
+    """
     claim = store.claim_next(dispatcher="here", lease_s=60.0)
     assert claim is not None
     writer = store.run_writer(claim, lease_s=60.0)
     arm = store.arms(study_id)[0]
-    first, second, third = writer.create([NewTrial(arm.name, n, "default", arm.defaults, seed=7) for n in range(3)])
-    measurement = {"epoch": 1, "elapsed_s": 0.5, "lr": 0.001, "train_loss": 1.0, "validation_loss": 1.1, "validation_metric": 0.9}
+    first, second, third = writer.create(
+        [NewTrial(arm.name, n, "default", arm.defaults, seed=7) for n in range(3)]
+    )
+    measurement = {
+        "epoch": 1,
+        "elapsed_s": 0.5,
+        "lr": 0.001,
+        "train_loss": 1.0,
+        "validation_loss": 1.1,
+        "validation_metric": 0.9,
+    }
     done = {"ended": "completed", "value": 0.9, "best_epoch": 1, "test_value": 0.8}
     writer.start([first, second])
     writer.record([Report(first.id, 1, measurement, **done)])
@@ -252,7 +319,10 @@ def train(store: Store, study_id: str) -> None:
     writer.say_progress()
     writer.start([again, third])
     writer.record(
-        [Report(again.id, again.attempt, measurement, ended="diverged", reason="the loss is nan"), Report(third.id, 1, measurement, **done)]
+        [
+            Report(again.id, again.attempt, measurement, ended="diverged", reason="the loss is nan"),
+            Report(third.id, 1, measurement, **done),
+        ]
     )
     writer.say_progress()
     writer.close(StudyMove.FINISH)

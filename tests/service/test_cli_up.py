@@ -30,12 +30,24 @@ def environment(**given: str) -> dict[str, str]:
 
 def up(home: Path, *arguments: str, port: int | None = None) -> list[str]:
     """Return the command line of a service of its own."""
-    return [sys.executable, "-m", "service", "up", "--home", str(home), "--port", str(port or free_port()), *arguments]
+    return [
+        sys.executable,
+        "-m",
+        "service",
+        "up",
+        "--home",
+        str(home),
+        "--port",
+        str(port or free_port()),
+        *arguments,
+    ]
 
 
 def refused(command: list[str]) -> str:
     """Return the one line that a start ended with."""
-    ended = subprocess.run(command, capture_output=True, text=True, env=environment(), timeout=60, check=False)
+    ended = subprocess.run(
+        command, capture_output=True, text=True, env=environment(), timeout=60, check=False
+    )
     assert ended.returncode == 1, ended
     assert ended.stderr.startswith("error: "), ended.stderr
     assert ended.stderr.count("\n") == 1, ended.stderr
@@ -46,13 +58,18 @@ def test_a_port_in_use_is_one_line(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         said = refused(up(tmp_path, port=port))
-    assert f"cannot listen on port {port} of 127.0.0.1: address already in use; end what uses it, or choose another with --port" in said
+    assert (
+        f"cannot listen on port {port} of 127.0.0.1: address already in use; end what uses "
+        "it, or choose another with --port"
+    ) in said
 
 
 def test_a_database_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     assert "file" in refused(up(tmp_path, "--database", f"sqlite:///{tmp_path}/file/tangent.db"))
-    (tmp_path / "tangent.db").write_bytes(b"this is no database at all, but long enough to be taken for one" * 20)
+    (tmp_path / "tangent.db").write_bytes(
+        b"this is no database at all, but long enough to be taken for one" * 20
+    )
     assert "tangent.db" in refused(up(tmp_path))
 
 
@@ -63,7 +80,9 @@ def test_a_home_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
 
 def test_a_ray_that_does_not_answer_is_one_line(tmp_path: Path) -> None:
     port = free_port()
-    assert f"no Ray answers at 127.0.0.1:{port}: Connection refused" in refused(up(tmp_path, "--ray", f"127.0.0.1:{port}"))
+    assert f"no Ray answers at 127.0.0.1:{port}: Connection refused" in refused(
+        up(tmp_path, "--ray", f"127.0.0.1:{port}")
+    )
 
 
 def test_others_are_not_let_in_without_a_token(tmp_path: Path) -> None:
@@ -105,9 +124,13 @@ def wait(until: Callable[[], object], timeout_s: float = 20.0) -> None:
         time.sleep(0.05)
 
 
-def test_a_dispatcher_that_dies_is_started_again_and_said_so(fake_workers: Callable[[str], Path], kept: Callable[..., Dispatcher]) -> None:
+def test_a_dispatcher_that_dies_is_started_again_and_said_so(
+    fake_workers: Callable[[str], Path], kept: Callable[..., Dispatcher]
+) -> None:
     said: list[str] = []
-    dispatcher = kept(log=fake_workers("import time\nprint('x ready on y', flush=True)\ntime.sleep(60)"), say=said.append)
+    dispatcher = kept(
+        log=fake_workers("import time\nprint('x ready on y', flush=True)\ntime.sleep(60)"), say=said.append
+    )
     dispatcher.start()
     assert dispatcher.wait_until_ready(timeout_s=20)
     dispatcher.keep()
@@ -118,16 +141,25 @@ def test_a_dispatcher_that_dies_is_started_again_and_said_so(fake_workers: Calla
     assert said == ["the dispatcher ended, killed by SIGKILL; starting it again in 1 s"]
 
 
-def test_the_delay_grows_while_it_keeps_ending(fake_workers: Callable[[str], Path], kept: Callable[..., Dispatcher]) -> None:
+def test_the_delay_grows_while_it_keeps_ending(
+    fake_workers: Callable[[str], Path], kept: Callable[..., Dispatcher]
+) -> None:
     said: list[str] = []
-    dispatcher = kept(log=fake_workers("import sys\nprint('no Ray today', file=sys.stderr)\nsys.exit(3)"), say=said.append)
+    dispatcher = kept(
+        log=fake_workers("import sys\nprint('no Ray today', file=sys.stderr)\nsys.exit(3)"), say=said.append
+    )
     dispatcher.start()
     dispatcher.keep()
     wait(lambda: len(said) == 2)
-    assert said == [f"the dispatcher ended, with exit status 3 (no Ray today); starting it again in {delay} s" for delay in (1, 2)]
+    assert said == [
+        f"the dispatcher ended, with exit status 3 (no Ray today); starting it again in {delay} s"
+        for delay in (1, 2)
+    ]
 
 
-def test_one_that_never_gets_ready_is_told_by_its_last_line(fake_workers: Callable[[str], Path], kept: Callable[..., Dispatcher]) -> None:
+def test_one_that_never_gets_ready_is_told_by_its_last_line(
+    fake_workers: Callable[[str], Path], kept: Callable[..., Dispatcher]
+) -> None:
     log = fake_workers("print('warming up\\nerror: no Ray today')")
     log.write_text("an earlier dispatcher was ready on here\n")
     dispatcher = kept(log=log, say=print)
@@ -136,8 +168,13 @@ def test_one_that_never_gets_ready_is_told_by_its_last_line(fake_workers: Callab
     assert dispatcher.last_line() == "error: no Ray today"
 
 
-def test_a_deaf_dispatcher_is_ended_by_force(fake_workers: Callable[[str], Path], kept: Callable[..., Dispatcher]) -> None:
-    text = "import signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\nprint(' ready on ', flush=True)\ntime.sleep(60)"
+def test_a_deaf_dispatcher_is_ended_by_force(
+    fake_workers: Callable[[str], Path], kept: Callable[..., Dispatcher]
+) -> None:
+    text = (
+        "import signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\nprint(' ready "
+        "on ', flush=True)\ntime.sleep(60)"
+    )
     dispatcher = kept(log=fake_workers(text), say=print)
     dispatcher.start()
     assert dispatcher.wait_until_ready(timeout_s=20)
@@ -164,13 +201,19 @@ def test_a_dispatcher_never_learns_the_users_token(
 def test_service_and_dispatcher_start_and_end_together(tmp_path: Path) -> None:
     port = free_port()
     process = subprocess.Popen(
-        up(tmp_path, port=port), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment(http_proxy="http://127.0.0.1:9")
+        up(tmp_path, port=port),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(http_proxy="http://127.0.0.1:9"),
     )
     try:
         assert process.stdout is not None
         assert process.stdout.readline().startswith(f"Dashboard: http://127.0.0.1:{port}/")
         assert "ready on" in (tmp_path / "logs" / "dispatcher.log").read_text()
-        children = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=True).stdout.split()
+        children = subprocess.run(
+            ["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=True
+        ).stdout.split()
         assert len(children) == 1
         process.send_signal(signal.SIGINT)
         assert process.wait(40) == 0
@@ -182,17 +225,23 @@ def test_service_and_dispatcher_start_and_end_together(tmp_path: Path) -> None:
 
 @pytest.mark.ray
 def test_a_killed_up_takes_its_dispatcher_with_it(tmp_path: Path) -> None:
-    process = subprocess.Popen(up(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment())
+    process = subprocess.Popen(
+        up(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment()
+    )
     assert process.stdout is not None
     process.stdout.readline()
-    children = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=True).stdout.split()
+    children = subprocess.run(
+        ["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=True
+    ).stdout.split()
     process.kill()
     process.communicate()
     assert len(children) == 1
     wait(lambda: not Path(f"/proc/{children[0]}").exists())
 
 
-def test_a_terminal_gets_bars_and_no_color_is_respected(live: str, store: Any, body: dict[str, Any], settings: Settings) -> None:
+def test_a_terminal_gets_bars_and_no_color_is_respected(
+    live: str, store: Any, body: dict[str, Any], settings: Settings
+) -> None:
     from studies.spec import parse_spec
     from studies.states import StudyMove
 
@@ -202,7 +251,13 @@ def test_a_terminal_gets_bars_and_no_color_is_respected(live: str, store: Any, b
         study_id = store.submit(parse_spec(body)).id
         leader, follower = pty.openpty()
         command = [sys.executable, "-m", "service", "watch", study_id, "--url", live]
-        process = subprocess.Popen(command, stdin=follower, stdout=follower, stderr=follower, env=environment(TERM="xterm-256color", **given))
+        process = subprocess.Popen(
+            command,
+            stdin=follower,
+            stdout=follower,
+            stderr=follower,
+            env=environment(TERM="xterm-256color", **given),
+        )
         os.close(follower)
         seen = os.read(leader, 4096)
         store.move(study_id, StudyMove.CANCEL)

@@ -1,4 +1,7 @@
-"""What studies found, in a terminal: the finding first, then arms, pairs and what to know beside them; as JSON what the API gives."""
+"""What studies found, in a terminal: the finding first, then arms, pairs and what to know beside them.
+
+As JSON what the API gives.
+"""
 
 import json
 import re
@@ -25,7 +28,9 @@ def test_a_verdict_opens_with_the_finding_and_its_limits(run: Run, body: Body, p
     assert result.exit_code == 0
     lines = result.stdout.splitlines()
     assert lines[0] == found["finding"]["sentence"]
-    assert lines[1 : 1 + len(found["finding"]["limits"])] == [f"- {limit}" for limit in found["finding"]["limits"]]
+    assert lines[1 : 1 + len(found["finding"]["limits"])] == [
+        f"- {limit}" for limit in found["finding"]["limits"]
+    ]
     assert [line for line in lines if line.startswith("adamp") and "worse than" in line and "adamw" in line]
     assert [line for line in lines if line.startswith("adamw") and "best (trial 1)" in line and "5/5" in line]
     for check in found["checks"]:
@@ -37,7 +42,9 @@ def test_the_best_arm_stands_on_top_of_a_verdict(run: Run, body: Body, play: Pla
     assert [line.split()[0] for line in lines if "(trial " in line] == ["adamw", "adamw", "adamp", "adamp"]
 
 
-def test_a_study_without_confirmed_runs_has_a_verdict_that_says_so(run: Run, store: Store, body: Body, play: Play) -> None:
+def test_a_study_without_confirmed_runs_has_a_verdict_that_says_so(
+    run: Run, store: Store, body: Body, play: Play
+) -> None:
     for study in (store.submit(parse_spec(body)).id, play(body | {"confirmation": {"seeds": 0}})):
         result = run("verdict", study)
         assert result.exit_code == 0
@@ -70,7 +77,10 @@ def test_studies_are_compared_by_shortened_ids(run: Run, store: Store, body: Bod
 
 def test_suites_are_listed_and_one_is_shown(run: Run, body: Body, play: Play) -> None:
     assert "There are no suites yet" in run("suite").stdout
-    studies = [play(body | {"suite": "small", "workload": workload}, confirm=3) for workload in ("digits-mlp", "char-lm")]
+    studies = [
+        play(body | {"suite": "small", "workload": workload}, confirm=3)
+        for workload in ("digits-mlp", "char-lm")
+    ]
     assert "char-lm, digits-mlp" in run("suite").stdout
     shown = run("suite", "small").stdout
     for part in ("IQM", "AlgoPerf", "adamp", "adamw", *studies):

@@ -1,4 +1,7 @@
-"""The Python client against a real service: it says what the service says, repeats what may be repeated, and follows a study over cut lines."""
+"""The Python client against a real service.
+
+It says what the service says, repeats what may be repeated, and follows a study over cut lines.
+"""
 
 import socket
 import threading
@@ -42,7 +45,9 @@ def test_what_is_read_is_what_is_stored(client: Client, store: Store, body: Body
     assert client.study(study) == store.study(study)
     assert client.studies() == store.studies()
     assert client.arms(study) == store.arms(study)
-    assert [(item.arm, item.best) for item in client.best(study)] == [(arm.name, arm.best) for arm in store.arms(study)]
+    assert [(item.arm, item.best) for item in client.best(study)] == [
+        (arm.name, arm.best) for arm in store.arms(study)
+    ]
     assert client.curves(study) == store.curves(study)
     assert client.trials(study, order="-value") == store.trials(study, order="-value")
     assert client.trial(f"{study}.adamp.0") == store.trial(f"{study}.adamp.0")
@@ -61,7 +66,9 @@ def test_a_study_can_be_submitted_as_a_spec_or_with_shorthands(client: Client, b
     assert first.spec == second.spec == parse_spec(body)
 
 
-def test_what_studies_found_is_what_the_service_works_out(client: Client, live_app: FastAPI, body: Body, play: Play, store: Store) -> None:
+def test_what_studies_found_is_what_the_service_works_out(
+    client: Client, live_app: FastAPI, body: Body, play: Play, store: Store
+) -> None:
     first, second = play(body | {"suite": "small"}, confirm=3), play(body, confirm=3)
     analyses: Analyses = live_app.state.analyses
     assert client.analysis(first) == analyses.of(first)
@@ -69,7 +76,9 @@ def test_what_studies_found_is_what_the_service_works_out(client: Client, live_a
     assert client.suite("small") == analyses.suite("small")
     assert client.comparison([first, second]) == analyses.comparison([first, second])
     assert [found.id for found in client.every_study(suite="small")] == [first]
-    assert [trial.id for trial in client.every_trial(first, phase="confirmation")] == [t.id for t in store.every_trial(first, phase="confirmation")]
+    assert [trial.id for trial in client.every_trial(first, phase="confirmation")] == [
+        t.id for t in store.every_trial(first, phase="confirmation")
+    ]
 
 
 def test_a_study_can_be_confirmed_and_extended(client: Client, store: Store, body: Body, play: Play) -> None:
@@ -85,10 +94,16 @@ def test_a_study_can_be_confirmed_and_extended(client: Client, store: Store, bod
     client.stop(study)
     assert client.extend(study, Extension(trials_per_arm=7)).spec.budget.trials_per_arm == 7
     client.stop(study)
-    assert client.extend(study, {"arms": [{"optimizer": "adamw", "name": "again"}]}).arms == ("adamp", "adamw", "again")
+    assert client.extend(study, {"arms": [{"optimizer": "adamw", "name": "again"}]}).arms == (
+        "adamp",
+        "adamw",
+        "again",
+    )
 
 
-def test_a_study_can_be_cloned_and_a_clone_of_ones_own_key_is_made_once(client: Client, store: Store, body: Body) -> None:
+def test_a_study_can_be_cloned_and_a_clone_of_ones_own_key_is_made_once(
+    client: Client, store: Store, body: Body
+) -> None:
     study = store.submit(parse_spec(body)).id
     assert client.clone(study).spec == parse_spec(body)
     first, second = (client.clone(study, {"seed": 3}, idempotency_key="one") for _ in range(2))
@@ -97,7 +112,9 @@ def test_a_study_can_be_cloned_and_a_clone_of_ones_own_key_is_made_once(client: 
     assert store.studies().total == 3
 
 
-def test_a_watch_of_an_extended_study_does_not_end_where_it_was_first_completed(client: Client, store: Store, body: Body, play: Play) -> None:
+def test_a_watch_of_an_extended_study_does_not_end_where_it_was_first_completed(
+    client: Client, store: Store, body: Body, play: Play
+) -> None:
     study = play(body)
     client.confirm(study)
     store.move(study, StudyMove.STOP)
@@ -115,13 +132,17 @@ def test_validating_stores_nothing(client: Client, store: Store, body: Body) -> 
     assert store.studies().total == 0
 
 
-def test_every_study_and_every_trial_come_page_by_page(client: Client, store: Store, body: Body, play: Play, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_study_and_every_trial_come_page_by_page(
+    client: Client, store: Store, body: Body, play: Play, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("service.client._PAGE_SIZE", 2)
     study = play(body)
     others = [store.submit(parse_spec(body | {"seed": seed})).id for seed in range(1, 5)]
     assert [found.id for found in client.every_study()] == [*reversed(others), study]
     assert [found.id for found in client.every_study(state=StudyState.COMPLETED)] == [study]
-    assert [trial.id for trial in client.every_trial(study)] == [trial.id for trial in store.every_trial(study)]
+    assert [trial.id for trial in client.every_trial(study)] == [
+        trial.id for trial in store.every_trial(study)
+    ]
     assert [trial.number for trial in client.every_trial(study, arm="adamw", order="value")] == [1, 0, 2]
     assert len(list(client.every_trial(study, state=TrialState.DIVERGED))) == 2
 
@@ -148,7 +169,9 @@ def test_a_refusal_says_what_the_service_said(client: Client, body: Body) -> Non
     assert "did you mean 'adamp'?" in str(error)
 
 
-@pytest.mark.parametrize("study_id", ["zzzzzzzz", "", "a/b", "../../etc", "a b", "ü", "%00", ":pause", "x" * 300])
+@pytest.mark.parametrize(
+    "study_id", ["zzzzzzzz", "", "a/b", "../../etc", "a b", "ü", "%00", ":pause", "x" * 300]
+)
 def test_an_id_is_one_part_of_a_path_whatever_is_in_it(client: Client, study_id: str) -> None:
     with pytest.raises(ProblemError) as raised:
         client.study(study_id)
@@ -168,11 +191,16 @@ def test_where_no_service_answers_one_sentence_says_so() -> None:
     url = f"http://127.0.0.1:{free_port()}"
     with Client(url) as client:
         for ask in (client.studies, lambda: client.submit({}), lambda: next(client.watch("abc23456"))):
-            with pytest.raises(ServiceUnreachable, match=rf"^no service answers at {url}; start one with `tangent up`$"):
+            with pytest.raises(
+                ServiceUnreachable, match=rf"^no service answers at {url}; start one with `tangent up`$"
+            ):
                 ask()
 
 
-@pytest.mark.parametrize("url", ["nonsense", "127.0.0.1:8780", "ftp://127.0.0.1", "http://", "http://[::1", "http://127.0.0.1:port"])
+@pytest.mark.parametrize(
+    "url",
+    ["nonsense", "127.0.0.1:8780", "ftp://127.0.0.1", "http://", "http://[::1", "http://127.0.0.1:port"],
+)
 def test_an_address_that_is_none_is_told_in_one_sentence(url: str) -> None:
     with pytest.raises(ServiceUnreachable) as raised, Client(url) as client:
         client.studies()
@@ -194,11 +222,14 @@ def test_what_is_no_tangent_is_told_from_one(serve_app: ServeApp, settings: Sett
 
 
 class Cutting:
-    """A line to a service that breaks: takes connections, passes bytes on, and cuts the answer after so many of them.
+    """A line to a service that breaks.
+
+    Takes connections, passes bytes on, and cuts the answer after so many of them.
 
     Args:
         target: port of the service.
-        cuts: after how many bytes of answer each connection is cut, in turn; None lets all through, as do all connections after these.
+        cuts: after how many bytes of answer each connection is cut, in turn; None lets all through, as do all
+            connections after these.
         port: where it listens; by default at one that is free.
     """
 
@@ -256,7 +287,9 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("impatient")
-def test_a_watch_over_a_line_that_keeps_breaking_misses_and_repeats_nothing(live: str, store: Store, body: Body, play: Play) -> None:
+def test_a_watch_over_a_line_that_keeps_breaking_misses_and_repeats_nothing(
+    live: str, store: Store, body: Body, play: Play
+) -> None:
     study = play(body)
     line = Cutting(int(live.rsplit(":", 1)[1]), [900, 0, 1500, 700, 2500, 1])
     with closing(line), Client(line.url) as client:
@@ -274,7 +307,9 @@ def test_a_submission_over_a_line_that_breaks_is_made_once(live: str, store: Sto
     assert [found.id for found in store.studies().items] == [study.id]
 
 
-def test_a_submission_whose_service_is_away_after_it_took_it_is_made_once(live: str, store: Store, body: Body) -> None:
+def test_a_submission_whose_service_is_away_after_it_took_it_is_made_once(
+    live: str, store: Store, body: Body
+) -> None:
     target = int(live.rsplit(":", 1)[1])
     breaks = Cutting(target, [40] * 9)
     port = int(breaks.url.rsplit(":", 1)[1])
@@ -297,10 +332,16 @@ def test_a_submission_whose_service_is_away_after_it_took_it_is_made_once(live: 
     assert [found.id for found in store.studies().items] == [study.id]
 
 
-def test_a_submission_whose_service_stays_away_says_what_is_unknown(live: str, body: Body, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_submission_whose_service_stays_away_says_what_is_unknown(
+    live: str, body: Body, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("service.line._UNKNOWN_S", 0.1)
     line = Cutting(int(live.rsplit(":", 1)[1]), [0] * 9)
-    with closing(line), Client(line.url) as client, pytest.raises(ServiceUnreachable, match="whether it took the study before is unknown"):
+    with (
+        closing(line),
+        Client(line.url) as client,
+        pytest.raises(ServiceUnreachable, match="whether it took the study before is unknown"),
+    ):
         client.submit(body)
 
 
@@ -316,7 +357,9 @@ def test_a_move_over_a_line_that_breaks_is_not_made_twice(live: str, store: Stor
 
 
 @pytest.mark.usefixtures("impatient")
-def test_a_watch_survives_a_restart_of_the_service(settings: Settings, store: Store, pace: Pace, serve_app: ServeApp, body: Body) -> None:
+def test_a_watch_survives_a_restart_of_the_service(
+    settings: Settings, store: Store, pace: Pace, serve_app: ServeApp, body: Body
+) -> None:
     study = store.submit(parse_spec(body)).id
     port = free_port()
     seen: list[EventView] = []
@@ -341,7 +384,9 @@ def test_a_watch_survives_a_restart_of_the_service(settings: Settings, store: St
 
 
 @pytest.mark.usefixtures("impatient")
-def test_a_watch_gives_up_when_the_service_stays_away(settings: Settings, store: Store, pace: Pace, serve_app: ServeApp, body: Body) -> None:
+def test_a_watch_gives_up_when_the_service_stays_away(
+    settings: Settings, store: Store, pace: Pace, serve_app: ServeApp, body: Body
+) -> None:
     study = store.submit(parse_spec(body)).id
     with serve_app(create_app(settings, store, pace=pace)) as url:
         events = Client(url).watch(study, patience_s=0.2)
@@ -350,7 +395,9 @@ def test_a_watch_gives_up_when_the_service_stays_away(settings: Settings, store:
         next(events)
 
 
-def test_a_watch_of_a_closed_study_ends_and_one_beyond_its_end_is_empty(client: Client, store: Store, body: Body, play: Play) -> None:
+def test_a_watch_of_a_closed_study_ends_and_one_beyond_its_end_is_empty(
+    client: Client, store: Store, body: Body, play: Play
+) -> None:
     study = play(body)
     whole = tuple(client.watch(study))
     assert whole == store.events(study)
@@ -364,7 +411,9 @@ def test_a_watch_of_no_study_is_refused(client: Client) -> None:
     assert raised.value.slug == "study-not-found"
 
 
-def test_a_proxy_of_the_environment_is_not_asked_for_this_machine(live: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_proxy_of_the_environment_is_not_asked_for_this_machine(
+    live: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
         monkeypatch.setenv(name, f"http://127.0.0.1:{free_port()}")
     for name in ("NO_PROXY", "no_proxy"):

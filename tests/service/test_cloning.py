@@ -31,13 +31,19 @@ CASES: list[tuple[Any, Any, Any]] = [
 
 
 @pytest.mark.parametrize(("target", "patch", "expected"), CASES)
-def test_a_merge_patch_does_what_its_rfc_says_and_changes_neither_side(target: Any, patch: Any, expected: Any) -> None:
+def test_a_merge_patch_does_what_its_rfc_says_and_changes_neither_side(
+    target: Any, patch: Any, expected: Any
+) -> None:
     before = (repr(target), repr(patch))
     assert merged(target, patch) == expected
     assert (repr(target), repr(patch)) == before
 
 
-BODY: dict[str, Any] = {"workload": "digits-mlp", "arms": ["adamp", "adamw"], "budget": {"trials_per_arm": 3, "epochs": 2}}
+BODY: dict[str, Any] = {
+    "workload": "digits-mlp",
+    "arms": ["adamp", "adamw"],
+    "budget": {"trials_per_arm": 3, "epochs": 2},
+}
 
 
 def test_an_empty_patch_makes_the_same_study() -> None:
@@ -58,7 +64,16 @@ def test_shorthands_of_a_patch_are_spelled_out() -> None:
     assert spec.pruner.kind == "asha"
 
 
-@pytest.mark.parametrize("patch", [{"budget": {"trials_per_arm": 0}}, {"workload": None}, {"colour": "red"}, {"budget": None}, {"arms": []}])
+@pytest.mark.parametrize(
+    "patch",
+    [
+        {"budget": {"trials_per_arm": 0}},
+        {"workload": None},
+        {"colour": "red"},
+        {"budget": None},
+        {"arms": []},
+    ],
+)
 def test_a_patch_that_leaves_no_study_is_refused(patch: Any) -> None:
     with pytest.raises(SpecInvalid) as raised:
         cloned(parse_spec(BODY), patch)

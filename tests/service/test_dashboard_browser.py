@@ -40,7 +40,9 @@ def browser() -> Generator[Browser]:
 
 
 @pytest.fixture
-def url(settings: Settings, store: Store, serve_app: Callable[..., AbstractContextManager[str]]) -> Generator[str]:
+def url(
+    settings: Settings, store: Store, serve_app: Callable[..., AbstractContextManager[str]]
+) -> Generator[str]:
     """The address of a service with these tests' catalogue."""
     store.announce(catalog(), dispatcher="here")
     with serve_app(create_app(settings, store)) as address:
@@ -72,7 +74,10 @@ def reader(browser: Browser) -> Generator[Reader]:
 
 
 def eventually(page: Page, claim: str) -> None:
-    """Return once a JavaScript expression is true; Playwright's own waiting evaluates text, which the page's policy forbids."""
+    """Return once a JavaScript expression is true.
+
+    Playwright's own waiting evaluates text, which the page's policy forbids.
+    """
     deadline = time.monotonic() + 8
     while not page.evaluate(claim):
         assert time.monotonic() < deadline, claim
@@ -87,8 +92,14 @@ def within(chart: Locator, share: float) -> tuple[float, float]:
     return frame["x"] + share * frame["width"], frame["y"] + frame["height"] / 2
 
 
-def test_every_chart_is_drawn_in_every_theme_and_width_without_a_complaint(reader: Reader, url: str, store: Store) -> None:
-    fields = {"budget": {"trials_per_arm": 4, "epochs": 3}, "confirmation": {"seeds": 3}, "suite": "small-nets"}
+def test_every_chart_is_drawn_in_every_theme_and_width_without_a_complaint(
+    reader: Reader, url: str, store: Store
+) -> None:
+    fields = {
+        "budget": {"trials_per_arm": 4, "epochs": 3},
+        "confirmation": {"seeds": 3},
+        "suite": "small-nets",
+    }
     run = Trained(store, arms=_ARMS, width=4, **fields).train().confirm().close()
     page = reader.page
     page.goto(f"{url}/studies/{run.id}")
@@ -105,18 +116,29 @@ def test_every_chart_is_drawn_in_every_theme_and_width_without_a_complaint(reade
     eventually(page, f"{ink} !== '{light}'")
     page.set_viewport_size({"width": 380, "height": 800})
     eventually(page, "document.querySelector('#by-lr .main-svg').getBoundingClientRect().width < 380")
-    assert page.evaluate("document.documentElement.scrollWidth") <= 380, "the page itself must not scroll sideways"
+    assert page.evaluate("document.documentElement.scrollWidth") <= 380, (
+        "the page itself must not scroll sideways"
+    )
     page.goto(f"{url}/trials/{run.id}.adamp.1")
     assert page.locator("#gradient-cosine .main-svg").count() == 0, "far below, and not needed yet"
     page.locator("#gradient-cosine").scroll_into_view_if_needed()
     expect(page.locator("#gradient-cosine .main-svg").first).to_be_visible()
-    for path in ("/", "/optimizers", "/workloads", "/suites", f"/new?study={run.id}", f"/studies/{run.id}?phase=confirmation"):
+    for path in (
+        "/",
+        "/optimizers",
+        "/workloads",
+        "/suites",
+        f"/new?study={run.id}",
+        f"/studies/{run.id}?phase=confirmation",
+    ):
         page.goto(url + path)
         assert page.evaluate("document.documentElement.scrollWidth") <= 380, path
     assert reader.complaints == []
 
 
-def test_a_live_page_follows_the_study_and_leaves_the_reader_alone(reader: Reader, url: str, store: Store) -> None:
+def test_a_live_page_follows_the_study_and_leaves_the_reader_alone(
+    reader: Reader, url: str, store: Store
+) -> None:
     run = Trained(store, budget={"trials_per_arm": 3, "epochs": 2}, width=2).train(2)
     page = reader.page
     page.goto(f"{url}/studies/{run.id}")
@@ -140,7 +162,10 @@ def test_a_live_page_follows_the_study_and_leaves_the_reader_alone(reader: Reade
     expect(page.locator("#progress .facts")).to_contain_text("4 of 6 completed", timeout=8000)
     eventually(page, f"{last} === 2")
     assert page.evaluate(shown) == zoomed
-    assert page.evaluate("document.getElementById('budget-curves').data.map(trace => trace.visible)") == [True, False]
+    assert page.evaluate("document.getElementById('budget-curves').data.map(trace => trace.visible)") == [
+        True,
+        False,
+    ]
     expect(page.locator("#python-adamp")).to_have_attribute("open", "")
     expect(page.locator("#do-pause")).to_be_focused()
     page.mouse.dblclick(*within(chart, 0.5))
@@ -211,9 +236,14 @@ def test_a_study_is_confirmed_and_cloned_with_the_mouse_alone(reader: Reader, ur
     assert reader.complaints == []
 
 
-def test_a_suite_and_a_comparison_fit_a_phone_and_draw_their_charts(reader: Reader, url: str, store: Store) -> None:
+def test_a_suite_and_a_comparison_fit_a_phone_and_draw_their_charts(
+    reader: Reader, url: str, store: Store
+) -> None:
     fields = {"arms": ["adamp", "adamw"], "confirmation": {"seeds": 3}, "suite": "small-nets", "width": 8}
-    ids = [Trained(store, workload=workload, **fields).train().confirm().close().id for workload in ("digits-mlp", "char-lm", "digits-mlp")]
+    ids = [
+        Trained(store, workload=workload, **fields).train().confirm().close().id
+        for workload in ("digits-mlp", "char-lm", "digits-mlp")
+    ]
     page = reader.page
     page.set_viewport_size({"width": 380, "height": 800})
     page.goto(f"{url}/suites/small-nets")

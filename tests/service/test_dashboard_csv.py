@@ -19,8 +19,15 @@ def known(store: Store) -> Store:
     return store
 
 
-def test_the_table_downloads_as_csv_with_a_column_for_each_hyperparameter(http: httpx.Client, known: Store) -> None:
-    study_id = Trained(known, arms=["adamp", "adamw", "sgdp", "stepper"], budget={"trials_per_arm": 6, "epochs": 3}).train().close().id
+def test_the_table_downloads_as_csv_with_a_column_for_each_hyperparameter(
+    http: httpx.Client, known: Store
+) -> None:
+    study_id = (
+        Trained(known, arms=["adamp", "adamw", "sgdp", "stepper"], budget={"trials_per_arm": 6, "epochs": 3})
+        .train()
+        .close()
+        .id
+    )
     answer = http.get(f"/studies/{study_id}/trials.csv")
     assert answer.headers["content-disposition"] == f'attachment; filename="{study_id}-trials.csv"'
     rows = list(csv.DictReader(io.StringIO(answer.text)))
@@ -29,7 +36,10 @@ def test_the_table_downloads_as_csv_with_a_column_for_each_hyperparameter(http: 
     [row] = [row for row in rows if row["id"] == trial.id]
     assert float(row["lr"]) == trial.parameters["lr"]
     assert row["k"] == ""
-    assert [row["arm"] for row in csv.DictReader(io.StringIO(http.get(f"/studies/{study_id}/trials.csv?arm=sgdp").text))] == ["sgdp"] * 6
+    assert [
+        row["arm"]
+        for row in csv.DictReader(io.StringIO(http.get(f"/studies/{study_id}/trials.csv?arm=sgdp").text))
+    ] == ["sgdp"] * 6
 
 
 def test_a_formula_in_a_reason_is_text_in_csv(known: Store) -> None:

@@ -8,7 +8,15 @@ import pytest
 from catalogs import catalog
 from trained_studies import Trained
 
-from service.dashboard.figures import Against, Chart, FigureData, budget_charts, confirmed_charts, study_charts, trial_charts
+from service.dashboard.figures import (
+    Against,
+    Chart,
+    FigureData,
+    budget_charts,
+    confirmed_charts,
+    study_charts,
+    trial_charts,
+)
 from service.dashboard.figures.axes import log_tick, whole_axis
 from studies.analysis.analyse import analyse
 from studies.analysis.views import RankFlip
@@ -24,7 +32,9 @@ def data_of(store: Store, study_id: str) -> FigureData:
         arms=record.arms,
         trials=record.trials,
         analysis=analyse(record),
-        best_runs={arm.name: record.measurements[arm.best.trial_id] for arm in record.arms if arm.best is not None},
+        best_runs={
+            arm.name: record.measurements[arm.best.trial_id] for arm in record.arms if arm.best is not None
+        },
     )
 
 
@@ -32,7 +42,16 @@ def data_of(store: Store, study_id: str) -> FigureData:
 def data(store: Store) -> FigureData:
     """Four arms of twelve trials, some of which diverged."""
     store.announce(catalog(), dispatcher="here")
-    run = Trained(store, arms=["adamp", "adamw", "sgdp", "stepper"], budget={"trials_per_arm": 12, "epochs": 4}, width=4).train().close()
+    run = (
+        Trained(
+            store,
+            arms=["adamp", "adamw", "sgdp", "stepper"],
+            budget={"trials_per_arm": 12, "epochs": 4},
+            width=4,
+        )
+        .train()
+        .close()
+    )
     return data_of(store, run.id)
 
 
@@ -41,7 +60,14 @@ def confirmed(store: Store) -> FigureData:
     """The same with three fresh seeds for each arm's best and its defaults."""
     store.announce(catalog(), dispatcher="here")
     arms = ["adamp", "adamw", "sgdp", "stepper"]
-    run = Trained(store, arms=arms, budget={"trials_per_arm": 12, "epochs": 4}, confirmation={"seeds": 3}, width=4).train().confirm().close()
+    run = (
+        Trained(
+            store, arms=arms, budget={"trials_per_arm": 12, "epochs": 4}, confirmation={"seeds": 3}, width=4
+        )
+        .train()
+        .confirm()
+        .close()
+    )
     return data_of(store, run.id)
 
 
@@ -57,12 +83,18 @@ def traces_of(chart: Chart, arm: str) -> list[dict[str, Any]]:
     return [trace for trace in figure_of(chart)["data"] if trace.get("meta") == {"arm": arm}]
 
 
-def test_plotly_knows_every_attribute_that_is_drawn(data: FigureData, confirmed: FigureData, store: Store) -> None:
+def test_plotly_knows_every_attribute_that_is_drawn(
+    data: FigureData, confirmed: FigureData, store: Store
+) -> None:
     trial = confirmed.trials[0]
     arm = next(arm for arm in confirmed.arms if arm.name == trial.arm)
     charts = [
         *(chart for each in (data, confirmed) for group in study_charts(each) for chart in group.charts),
-        *(chart for against in ("trials", "epochs", "seconds") for chart in budget_charts(confirmed, against)),
+        *(
+            chart
+            for against in ("trials", "epochs", "seconds")
+            for chart in budget_charts(confirmed, against)
+        ),
         *confirmed_charts(confirmed),
         *trial_charts(store.measurements(trial.id), arm=arm, card=confirmed.study.workload_card),
     ]
@@ -73,7 +105,9 @@ def test_plotly_knows_every_attribute_that_is_drawn(data: FigureData, confirmed:
 
 
 @pytest.mark.parametrize(("against", "last"), [("trials", 12.0), ("epochs", None), ("seconds", None)])
-def test_a_budget_curve_goes_through_the_analysis_and_ends_with_the_whole_budget(data: FigureData, against: Against, last: float | None) -> None:
+def test_a_budget_curve_goes_through_the_analysis_and_ends_with_the_whole_budget(
+    data: FigureData, against: Against, last: float | None
+) -> None:
     [chart] = budget_charts(data, against)
     for curve in data.analysis.curves:
         line = next(trace for trace in traces_of(chart, curve.arm) if trace["mode"] == "lines+markers")
@@ -92,10 +126,14 @@ def test_a_band_is_drawn_only_where_the_analysis_has_one(data: FigureData) -> No
         update={
             "method": "expected best of k",
             "band": "95 % band, made up",
-            "points": tuple(p.model_copy(update={"low": 0.8, "high": 0.99}) if p.trials < 3 else p for p in first.points),
+            "points": tuple(
+                p.model_copy(update={"low": 0.8, "high": 0.99}) if p.trials < 3 else p for p in first.points
+            ),
         }
     )
-    [chart] = budget_charts(replace(data, analysis=data.analysis.model_copy(update={"curves": (banded, *others)})), "trials")
+    [chart] = budget_charts(
+        replace(data, analysis=data.analysis.model_copy(update={"curves": (banded, *others)})), "trials"
+    )
     [band] = [trace for trace in figure_of(chart)["data"] if "fill" in trace]
     assert band["meta"] == {"arm": first.arm}
     assert set(band["y"]) == {0.99}
@@ -104,18 +142,37 @@ def test_a_band_is_drawn_only_where_the_analysis_has_one(data: FigureData) -> No
 
 
 def test_a_change_of_the_lead_is_named_with_its_budget(data: FigureData) -> None:
-    changes = (RankFlip(trials=3, before="adamw", after="adamp"), RankFlip(trials=7, before="adamp", after="sgdp"))
-    [chart] = budget_charts(replace(data, analysis=data.analysis.model_copy(update={"flips": changes})), "trials")
-    assert "The lead changes with the budget: from 3 trials on AdamP instead of AdamW, from 7 trials on SGDP instead of AdamP." in chart.caption
+    changes = (
+        RankFlip(trials=3, before="adamw", after="adamp"),
+        RankFlip(trials=7, before="adamp", after="sgdp"),
+    )
+    [chart] = budget_charts(
+        replace(data, analysis=data.analysis.model_copy(update={"flips": changes})), "trials"
+    )
+    assert (
+        "The lead changes with the budget: from 3 trials on AdamP instead of AdamW, from 7 "
+        "trials on SGDP instead of AdamP."
+    ) in chart.caption
 
 
 def test_every_confirmed_run_is_drawn_and_best_and_defaults_are_told_apart(confirmed: FigureData) -> None:
     [chart] = confirmed_charts(confirmed)
     shown = [c for c in confirmed.analysis.confirmed if c.test_mean is not None]
     for arm in confirmed.arms:
-        runs = sorted(x for trace in traces_of(chart, arm.name) if trace["marker"]["symbol"] == "line-ns-open" for x in trace["x"])
-        assert runs == sorted(run.test_value for c in shown if c.arm == arm.name for run in c.runs if run.test_value is not None)
-        means = {trace["marker"]["symbol"].endswith("-open"): trace for trace in traces_of(chart, arm.name) if "error_x" in trace}
+        runs = sorted(
+            x
+            for trace in traces_of(chart, arm.name)
+            if trace["marker"]["symbol"] == "line-ns-open"
+            for x in trace["x"]
+        )
+        assert runs == sorted(
+            run.test_value for c in shown if c.arm == arm.name for run in c.runs if run.test_value is not None
+        )
+        means = {
+            trace["marker"]["symbol"].endswith("-open"): trace
+            for trace in traces_of(chart, arm.name)
+            if "error_x" in trace
+        }
         best = next(c for c in shown if c.arm == arm.name and c.configuration == "best")
         assert best.test_mean is not None
         assert best.test_low is not None
@@ -131,7 +188,13 @@ def test_every_confirmed_run_is_drawn_and_best_and_defaults_are_told_apart(confi
 def test_defaults_far_behind_do_not_press_the_best_together(confirmed: FigureData) -> None:
     [chart] = confirmed_charts(confirmed)
     low, high = figure_of(chart)["layout"]["xaxis"]["range"]
-    best = [run.test_value for c in confirmed.analysis.confirmed if c.configuration == "best" for run in c.runs if run.test_value is not None]
+    best = [
+        run.test_value
+        for c in confirmed.analysis.confirmed
+        if c.configuration == "best"
+        for run in c.runs
+        if run.test_value is not None
+    ]
     assert low < min(best) < max(best) < high
     out = [c for c in confirmed.analysis.confirmed if c.test_mean is not None and c.test_mean < low]
     assert out
@@ -147,7 +210,11 @@ def test_replicates_stand_side_by_side(store: Store) -> None:
     budget = {"trials_per_arm": 4, "epochs": 2, "replicates": 3}
     run = Trained(store, budget=budget, confirmation={"seeds": 2}).train().confirm().close()
     [chart] = confirmed_charts(data_of(store, run.id))
-    means = [trace for trace in traces_of(chart, "adamp") if trace["mode"] == "markers" and trace["marker"]["symbol"] == "circle"]
+    means = [
+        trace
+        for trace in traces_of(chart, "adamp")
+        if trace["mode"] == "markers" and trace["marker"]["symbol"] == "circle"
+    ]
     assert len({trace["y"][0] for trace in means}) == len(means) > 1
     assert "replicates" in chart.caption
 
@@ -161,8 +228,14 @@ def test_every_trial_and_every_edge_is_in_the_lr_chart(data: FigureData) -> None
         assert strip[0]["x"] == [1e-5, 1e-1]
         crosses = [x for trace in strip[1:] if trace["mode"] == "markers" for x in trace["x"]]
         assert sorted(crosses) == sorted(t.parameters["lr"] for t in mine if t.state is TrialState.DIVERGED)
-        points = next(trace for trace in traces_of(chart, arm.name) if trace["mode"] == "markers" and trace.get("yaxis") != "y2")
-        assert sorted(points["x"]) == sorted(t.parameters["lr"] for t in mine if t.state is TrialState.COMPLETED)
+        points = next(
+            trace
+            for trace in traces_of(chart, arm.name)
+            if trace["mode"] == "markers" and trace.get("yaxis") != "y2"
+        )
+        assert sorted(points["x"]) == sorted(
+            t.parameters["lr"] for t in mine if t.state is TrialState.COMPLETED
+        )
     assert len(chart.rows) == len(data.trials)
 
 
@@ -178,7 +251,11 @@ def test_the_good_stretch_of_the_learning_rate_is_drawn_and_told(data: FigureDat
 def test_the_line_of_an_arm_goes_through_the_best_of_each_bucket(data: FigureData) -> None:
     for arm in data.arms:
         assert arm.best is not None
-        [line] = [t for t in traces_of(charts_of(data)["by-lr"], arm.name) if "lines" in t["mode"] and t.get("yaxis") != "y2"]
+        [line] = [
+            t
+            for t in traces_of(charts_of(data)["by-lr"], arm.name)
+            if "lines" in t["mode"] and t.get("yaxis") != "y2"
+        ]
         assert line["x"] == sorted(line["x"])
         assert arm.best.value in line["y"]
         assert len(line["x"]) <= 8
@@ -186,8 +263,17 @@ def test_the_line_of_an_arm_goes_through_the_best_of_each_bucket(data: FigureDat
 
 def test_choices_stand_side_by_side_with_their_names(store: Store) -> None:
     store.announce(catalog(), dispatcher="here")
-    choosing = {"optimizer": "stepper", "space": {"rule": {"choices": ["plain", "signed"]}, "k": {"choices": [2, 5, 9]}}}
-    run = Trained(store, arms=[choosing, {**choosing, "name": "again"}], budget={"trials_per_arm": 6, "epochs": 1}).train().close()
+    choosing = {
+        "optimizer": "stepper",
+        "space": {"rule": {"choices": ["plain", "signed"]}, "k": {"choices": [2, 5, 9]}},
+    }
+    run = (
+        Trained(
+            store, arms=[choosing, {**choosing, "name": "again"}], budget={"trials_per_arm": 6, "epochs": 1}
+        )
+        .train()
+        .close()
+    )
     charts = charts_of(data_of(store, run.id))
     axis = figure_of(charts["by-rule"])["layout"]["xaxis"]
     assert axis["ticktext"] == ["plain", "signed"]
@@ -198,7 +284,11 @@ def test_choices_stand_side_by_side_with_their_names(store: Store) -> None:
 
 def test_choices_of_one_arm_fit_on_anothers_range(store: Store) -> None:
     store.announce(catalog(), dispatcher="here")
-    few = {"optimizer": "adamw", "name": "few", "space": {"lr": {"choices": [0.001, 0.01]}, "weight_decay": {"choices": [0.0, 0.1]}}}
+    few = {
+        "optimizer": "adamw",
+        "name": "few",
+        "space": {"lr": {"choices": [0.001, 0.01]}, "weight_decay": {"choices": [0.0, 0.1]}},
+    }
     run = Trained(store, arms=["adamw", few], budget={"trials_per_arm": 4, "epochs": 1}).train().close()
     chart = charts_of(data_of(store, run.id))["by-lr"]
     assert figure_of(chart)["layout"]["xaxis"]["type"] == "log"
@@ -226,7 +316,12 @@ def many(data: FigureData, times: int) -> FigureData:
         factor = 1 + n / times / 10
         trials += [
             t.model_copy(
-                update={"number": 100 * n + t.number, "parameters": {k: v * factor if isinstance(v, float) else v for k, v in t.parameters.items()}}
+                update={
+                    "number": 100 * n + t.number,
+                    "parameters": {
+                        k: v * factor if isinstance(v, float) else v for k, v in t.parameters.items()
+                    },
+                }
             )
             for t in data.trials
         ]
@@ -268,7 +363,10 @@ def test_a_figure_knows_no_theme_and_needs_no_inline_style(data: FigureData) -> 
 def test_measurements_that_are_missing_leave_gaps_and_no_charts_of_nothing(data: FigureData) -> None:
     arm = data.arms[0]
     run = data.best_runs[arm.name]
-    gap = tuple(m.model_copy(update={"weight_norm": None, "train_loss": None if m.epoch == 2 else m.train_loss}) for m in run)
+    gap = tuple(
+        m.model_copy(update={"weight_norm": None, "train_loss": None if m.epoch == 2 else m.train_loss})
+        for m in run
+    )
     charts = {chart.id: chart for chart in trial_charts(gap, arm=arm, card=data.card)}
     assert "weight-norm" not in charts
     assert figure_of(charts["train-loss"])["data"][0]["y"][1] is None

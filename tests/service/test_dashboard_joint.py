@@ -1,4 +1,7 @@
-"""Several studies on one page: the list of suites, a suite with its scores, a comparison of studies of one workload."""
+"""Several studies on one page.
+
+The list of suites, a suite with its scores, a comparison of studies of one workload.
+"""
 
 import json
 import re
@@ -14,7 +17,12 @@ from studies.analysis.suite import analyse_suite
 from studies.store import Store
 
 ARMS = ["adamp", "adamw", "stepper"]
-FIELDS: dict[str, Any] = {"arms": ARMS, "budget": {"trials_per_arm": 5, "epochs": 2}, "confirmation": {"seeds": 3}, "suite": "small-nets"}
+FIELDS: dict[str, Any] = {
+    "arms": ARMS,
+    "budget": {"trials_per_arm": 5, "epochs": 2},
+    "confirmation": {"seeds": 3},
+    "suite": "small-nets",
+}
 
 
 @pytest.fixture
@@ -45,7 +53,10 @@ def read(http: httpx.Client, path: str) -> str:
 
 def figures(html: str) -> dict[str, Any]:
     return {
-        name: json.loads(text) for name, text in re.findall(r'<script type="application/json" id="([\w-]+)-data">(.*?)</script>', html, re.DOTALL)
+        name: json.loads(text)
+        for name, text in re.findall(
+            r'<script type="application/json" id="([\w-]+)-data">(.*?)</script>', html, re.DOTALL
+        )
     }
 
 
@@ -61,9 +72,13 @@ def test_without_a_suite_the_page_tells_how_to_make_one(http: httpx.Client, know
     assert "&#34;suite&#34;" in read(http, "/suites") or '"suite"' in read(http, "/suites")
 
 
-def test_a_suite_shows_its_finding_every_score_and_why_a_study_is_left_out(http: httpx.Client, suite: Store) -> None:
+def test_a_suite_shows_its_finding_every_score_and_why_a_study_is_left_out(
+    http: httpx.Client, suite: Store
+) -> None:
     html = read(http, "/suites/small-nets")
-    analysis = analyse_suite("small-nets", [suite.record(study_id) for study_id in suite.every_study_of("small-nets")])
+    analysis = analyse_suite(
+        "small-nets", [suite.record(study_id) for study_id in suite.every_study_of("small-nets")]
+    )
     plain = html.replace("&#39;", "'").replace("\N{NO-BREAK SPACE}", " ")
     assert analysis.finding.sentence.replace("\N{NO-BREAK SPACE}", " ") in plain
     for arm in analysis.arms:
@@ -126,12 +141,23 @@ def test_studies_are_chosen_in_the_list_and_compared(http: httpx.Client, known: 
 
 
 @pytest.mark.parametrize(
-    ("query", "status"), [("", 422), ("study=ONE", 422), ("study=ONE&study=ONE", 422), ("study=ONE&study=nosuch", 404), ("study=ONE&study=TEXT", 422)]
+    ("query", "status"),
+    [
+        ("", 422),
+        ("study=ONE", 422),
+        ("study=ONE&study=ONE", 422),
+        ("study=ONE&study=nosuch", 404),
+        ("study=ONE&study=TEXT", 422),
+    ],
 )
-def test_what_cannot_be_compared_is_told_on_a_page(http: httpx.Client, known: Store, query: str, status: int) -> None:
+def test_what_cannot_be_compared_is_told_on_a_page(
+    http: httpx.Client, known: Store, query: str, status: int
+) -> None:
     one = Trained(known).train().close().id
     text = Trained(known, workload="char-lm").train().close().id
-    answer = http.get(f"/compare?{query.replace('ONE', one).replace('TEXT', text)}", headers={"accept": "text/html"})
+    answer = http.get(
+        f"/compare?{query.replace('ONE', one).replace('TEXT', text)}", headers={"accept": "text/html"}
+    )
     assert answer.status_code == status
     assert "<h1>" in answer.text
 

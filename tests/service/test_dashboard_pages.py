@@ -28,12 +28,21 @@ def pages(http: httpx.Client, store: Store) -> httpx.Client:
 
 
 def completed(store: Store) -> str:
-    fields = {"arms": ["adamp", "adamw", "sgdp", "stepper"], "budget": {"trials_per_arm": 6, "epochs": 3}, "confirmation": {"seeds": 3}}
+    fields = {
+        "arms": ["adamp", "adamw", "sgdp", "stepper"],
+        "budget": {"trials_per_arm": 6, "epochs": 3},
+        "confirmation": {"seeds": 3},
+    }
     return Trained(store, width=8, **fields).train().confirm().close().id
 
 
 def unconfirmed(store: Store) -> str:
-    return Trained(store, arms=["adamp", "adamw", "sgdp"], budget={"trials_per_arm": 4, "epochs": 2}).train().close().id
+    return (
+        Trained(store, arms=["adamp", "adamw", "sgdp"], budget={"trials_per_arm": 4, "epochs": 2})
+        .train()
+        .close()
+        .id
+    )
 
 
 def replicated(store: Store) -> str:
@@ -62,7 +71,12 @@ def cancelled(store: Store) -> str:
 
 
 def failed(store: Store) -> str:
-    return Trained(store).train(3).close(StudyMove.FAIL, reason="the worker process died four times: killed by signal 9 <oom>").id
+    return (
+        Trained(store)
+        .train(3)
+        .close(StudyMove.FAIL, reason="the worker process died four times: killed by signal 9 <oom>")
+        .id
+    )
 
 
 def running(store: Store) -> str:
@@ -80,7 +94,9 @@ def paused(store: Store) -> str:
 
 
 def queued(store: Store) -> str:
-    return store.submit(parse_spec({"workload": "digits-mlp", "arms": ["adamp", "stepper"], "budget": {"trials_per_arm": 3}})).id
+    return store.submit(
+        parse_spec({"workload": "digits-mlp", "arms": ["adamp", "stepper"], "budget": {"trials_per_arm": 3}})
+    ).id
 
 
 def all_diverged(store: Store) -> str:
@@ -97,7 +113,18 @@ def at_rungs(store: Store) -> str:
     return Pruned(store).fit("adamp", width=8, w1=900.0, w8=5670.0).train(2).id
 
 
-KINDS: list[Callable[[Store], str]] = [completed, minimized, stopped, cancelled, failed, running, begun, paused, queued, all_diverged]
+KINDS: list[Callable[[Store], str]] = [
+    completed,
+    minimized,
+    stopped,
+    cancelled,
+    failed,
+    running,
+    begun,
+    paused,
+    queued,
+    all_diverged,
+]
 KINDS += [pruned, at_rungs, unconfirmed, replicated, confirming]
 
 
@@ -124,7 +151,11 @@ class Page(HTMLParser):
         return [attributes for name, attributes in self.elements if name == tag]
 
     def figures(self) -> dict[str, Any]:
-        return {str(a["id"]).removesuffix("-data"): json.loads(text) for a, text in self.scripts if a.get("type") == "application/json"}
+        return {
+            str(a["id"]).removesuffix("-data"): json.loads(text)
+            for a, text in self.scripts
+            if a.get("type") == "application/json"
+        }
 
 
 def read(pages: httpx.Client, path: str) -> str:
@@ -136,15 +167,24 @@ def read(pages: httpx.Client, path: str) -> str:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_study_in_any_state_has_a_sound_page(pages: httpx.Client, store: Store, kind: Callable[[Store], str]) -> None:
+def test_a_study_in_any_state_has_a_sound_page(
+    pages: httpx.Client, store: Store, kind: Callable[[Store], str]
+) -> None:
     study_id = kind(store)
-    paths = ["/", f"/studies/{study_id}", *(f"/trials/{trial.id}" for trial in store.every_trial(study_id, phase=None)[-2:])]
+    paths = [
+        "/",
+        f"/studies/{study_id}",
+        *(f"/trials/{trial.id}" for trial in store.every_trial(study_id, phase=None)[-2:]),
+    ]
     for path in paths:
         html = read(pages, path)
         page = Page(html)
         assert_is_accessible(page, html)
         assert_nothing_is_inline(page)
-        assert not re.search(r"\bNaN\b|\bnan\b %|\bNone\b|\bundefined\b", re.sub(r"<script.*?</script>", "", html, flags=re.DOTALL)), path
+        assert not re.search(
+            r"\bNaN\b|\bnan\b %|\bNone\b|\bundefined\b",
+            re.sub(r"<script.*?</script>", "", html, flags=re.DOTALL),
+        ), path
         [twin] = [link for link in page.every("link") if link.get("rel") == "alternate"]
         assert f'href="{twin["href"]}"' in html.split("<footer")[1]
         assert pages.get(str(twin["href"])).headers["content-type"] == "application/json"
@@ -172,17 +212,37 @@ def assert_nothing_is_inline(page: Page) -> None:
         assert "style" not in attributes
         assert not [name for name in attributes if name.startswith(("on", "hx-on"))]
     for attributes, text in page.scripts:
-        assert str(attributes.get("src")).startswith("/static/") or (attributes["type"] == "application/json" and json.loads(text))
+        assert str(attributes.get("src")).startswith("/static/") or (
+            attributes["type"] == "application/json" and json.loads(text)
+        )
     assert not page.every("style")
     for tag, name in (("link", "href"), ("script", "src"), ("img", "src"), ("a", "href"), ("form", "action")):
-        assert all(str(a.get(name, "/")).startswith(("/", "#")) for a in page.every(tag)), "something from elsewhere"
+        assert all(str(a.get(name, "/")).startswith(("/", "#")) for a in page.every(tag)), (
+            "something from elsewhere"
+        )
 
 
 def test_charts_of_a_study_are_all_there_and_svg(pages: httpx.Client, store: Store) -> None:
     html = read(pages, f"/studies/{completed(store)}")
     figures = Page(html).figures()
-    runs = {"validation-metric", "train-loss", "weight-norm", "effective-step", "projected-fraction", "gradient-cosine"}
-    assert set(figures) == runs | {"confirmed-runs", "budget-curves", "by-lr", "by-weight-decay", "by-delta", "by-wd-ratio", "by-momentum", "by-k"}
+    runs = {
+        "validation-metric",
+        "train-loss",
+        "weight-norm",
+        "effective-step",
+        "projected-fraction",
+        "gradient-cosine",
+    }
+    assert set(figures) == runs | {
+        "confirmed-runs",
+        "budget-curves",
+        "by-lr",
+        "by-weight-decay",
+        "by-delta",
+        "by-wd-ratio",
+        "by-momentum",
+        "by-k",
+    }
     for name, figure in figures.items():
         assert {trace["type"] for trace in figure["data"]} == {"scatter"}, name
         caption = re.search(rf'id="{name}-caption">(.*?)</p>', html)
@@ -226,8 +286,19 @@ def test_without_a_catalogue_the_pages_tell_how_to_get_one(http: httpx.Client, s
 
 def test_the_list_is_filtered_and_paged(pages: httpx.Client, store: Store) -> None:
     for n in range(26):
-        store.submit(parse_spec({"name": f"study {n}", "workload": "digits-mlp", "arms": ["adamp"], "budget": {"trials_per_arm": 1}}))
-    other = store.submit(parse_spec({"workload": "char-lm", "arms": ["adamp"], "budget": {"trials_per_arm": 1}})).id
+        store.submit(
+            parse_spec(
+                {
+                    "name": f"study {n}",
+                    "workload": "digits-mlp",
+                    "arms": ["adamp"],
+                    "budget": {"trials_per_arm": 1},
+                }
+            )
+        )
+    other = store.submit(
+        parse_spec({"workload": "char-lm", "arms": ["adamp"], "budget": {"trials_per_arm": 1}})
+    ).id
     first = read(pages, "/?state=queued")
     assert "25 of 27 studies" in first
     following = re.search(r'href="([^"]+)">Next page', first)
@@ -240,7 +311,9 @@ def test_the_list_is_filtered_and_paged(pages: httpx.Client, store: Store) -> No
 
 
 def test_trials_are_filtered_sorted_and_paged(pages: httpx.Client, store: Store) -> None:
-    study_id = Trained(store, arms=["adamp", "adamw"], budget={"trials_per_arm": 20, "epochs": 1}).train().close().id
+    study_id = (
+        Trained(store, arms=["adamp", "adamw"], budget={"trials_per_arm": 20, "epochs": 1}).train().close().id
+    )
     every = store.every_trial(study_id)
     lost = [t.id for t in every if t.state is TrialState.DIVERGED]
     table = read(pages, f"/studies/{study_id}").split('id="trials"')[1]
@@ -256,7 +329,11 @@ def test_trials_are_filtered_sorted_and_paged(pages: httpx.Client, store: Store)
 
 def test_verbs_are_plain_forms_that_lead_back(pages: httpx.Client, store: Store) -> None:
     study_id = running(store)
-    actions = {form.get("action") for form in Page(read(pages, f"/studies/{study_id}")).every("form") if form.get("method") == "post"}
+    actions = {
+        form.get("action")
+        for form in Page(read(pages, f"/studies/{study_id}")).every("form")
+        if form.get("method") == "post"
+    }
     assert actions == {f"/studies/{study_id}/{verb}" for verb in ("pause", "stop", "cancel")}
     answer = pages.post(f"/studies/{study_id}/pause", headers={"sec-fetch-site": "same-origin"})
     assert (answer.status_code, answer.headers["location"]) == (303, f"/studies/{study_id}")
@@ -265,7 +342,10 @@ def test_verbs_are_plain_forms_that_lead_back(pages: httpx.Client, store: Store)
 
 def test_another_site_cannot_press_our_buttons(pages: httpx.Client, store: Store) -> None:
     study_id = running(store)
-    answer = pages.post(f"/studies/{study_id}/cancel", headers={"sec-fetch-site": "cross-site", "origin": "http://example.com"})
+    answer = pages.post(
+        f"/studies/{study_id}/cancel",
+        headers={"sec-fetch-site": "cross-site", "origin": "http://example.com"},
+    )
     assert answer.status_code == 403
     assert store.study(study_id).state == "running"
 
@@ -292,7 +372,9 @@ def test_a_viewer_reads_and_cannot_move(http: httpx.Client, store: Store) -> Non
         ("GET", "/?state=asleep", 422, "A parameter cannot be used"),
     ],
 )
-def test_what_goes_wrong_is_told_on_a_page_of_ours(pages: httpx.Client, store: Store, method: str, path: str, status: int, sentence: str) -> None:
+def test_what_goes_wrong_is_told_on_a_page_of_ours(
+    pages: httpx.Client, store: Store, method: str, path: str, status: int, sentence: str
+) -> None:
     answer = pages.request(method, path.replace("STUDY", completed(store)))
     assert answer.status_code == status
     assert f"<h1>{sentence}</h1>" in answer.text
@@ -329,7 +411,9 @@ def test_an_update_carries_only_what_has_changed(pages: httpx.Client, store: Sto
 
 
 def test_a_large_study_is_drawn_anew_only_every_so_many_trials(pages: httpx.Client, store: Store) -> None:
-    run = Trained(store, arms=["adamw", "stepper"], budget={"trials_per_arm": 300, "epochs": 1}, width=1).train(3)
+    run = Trained(
+        store, arms=["adamw", "stepper"], budget={"trials_per_arm": 300, "epochs": 1}, width=1
+    ).train(3)
     ask = update_url(read(pages, f"/studies/{run.id}"))
     run.train(2)
     assert "application/json" not in read(pages, ask)
@@ -386,7 +470,10 @@ def test_an_arm_looks_the_same_in_table_key_and_charts(pages: httpx.Client, stor
 def test_files_are_served_for_good_under_names_of_their_content(pages: httpx.Client, store: Store) -> None:
     html = read(pages, f"/studies/{running(store)}")
     served = [
-        str(a[name]) for tag, name in (("script", "src"), ("link", "href")) for a in Page(html).every(tag) if str(a.get(name)).startswith("/static/")
+        str(a[name])
+        for tag, name in (("script", "src"), ("link", "href"))
+        for a in Page(html).every(tag)
+        if str(a.get(name)).startswith("/static/")
     ]
     assert len(served) == 7
     for path in served:
@@ -398,7 +485,11 @@ def test_files_are_served_for_good_under_names_of_their_content(pages: httpx.Cli
 
 
 def test_htmx_is_told_to_run_no_text_as_code(pages: httpx.Client, store: Store) -> None:
-    [config] = [meta["content"] for meta in Page(read(pages, f"/studies/{running(store)}")).every("meta") if meta.get("name") == "htmx-config"]
+    [config] = [
+        meta["content"]
+        for meta in Page(read(pages, f"/studies/{running(store)}")).every("meta")
+        if meta.get("name") == "htmx-config"
+    ]
     settings = json.loads(str(config))
     assert settings["allowEval"] is False
     assert settings["includeIndicatorStyles"] is False

@@ -1,4 +1,6 @@
-"""Pruning on the page: rungs, who waits, who was promoted, how trials are trained together, and that a pruned trial is never a result."""
+"""Pruning on the page: rungs, who waits, who was promoted, how trials are trained together, and that a pruned
+trial is never a result.
+"""
 
 import json
 import math
@@ -73,11 +75,15 @@ def test_trials_at_a_rung_are_shown_as_waiting(page: Callable[[str], str], known
 def test_the_waiting_can_be_picked_and_downloaded(http: httpx.Client, known: Store) -> None:
     run = Pruned(known).train(1)
     lines = http.get(f"/studies/{run.id}/trials.csv?arm=adamp&state=waiting").text.splitlines()
-    assert [line.split(",")[:4] for line in lines[1:]] == [[f"{run.id}.adamp.{n}", "adamp", str(n), "queued"] for n in (0, 2)]
+    assert [line.split(",")[:4] for line in lines[1:]] == [
+        [f"{run.id}.adamp.{n}", "adamp", str(n), "queued"] for n in (0, 2)
+    ]
     assert '<option value="waiting" selected>' in http.get(f"/studies/{run.id}?state=waiting").text
 
 
-def test_a_study_without_a_pruner_speaks_of_none(page: Callable[[str], str], http: httpx.Client, known: Store) -> None:
+def test_a_study_without_a_pruner_speaks_of_none(
+    page: Callable[[str], str], http: httpx.Client, known: Store
+) -> None:
     run = Trained(known).train().close()
     shown = page(f"/studies/{run.id}")
     assert "Rungs" not in shown
@@ -111,29 +117,42 @@ def test_a_promotion_reaches_a_page_that_is_open(http: httpx.Client, known: Stor
 
 
 @pytest.mark.parametrize("at", ["last", "best"])
-def test_a_trials_page_tells_where_it_stands_on_its_ladder(page: Callable[[str], str], known: Store, at: str) -> None:
+def test_a_trials_page_tells_where_it_stands_on_its_ladder(
+    page: Callable[[str], str], known: Store, at: str
+) -> None:
     run = Pruned(known, arms=["adamw"], objective={"at": at}).train(1)
     value = known.measurements(f"{run.id}.adamw.0")[0].validation_metric
     assert value is not None
     waits = page(f"/trials/{run.id}.adamw.0")
-    assert f"waiting It waits at the rung after epoch 1 of 9 with {100 * value:.2f} % validation accuracy" in waits
+    assert (
+        f"waiting It waits at the rung after epoch 1 of 9 with {100 * value:.2f} % validation accuracy"
+        in waits
+    )
     assert "Pack trained together with 2 others; its seconds are its share of the pack's" in waits
     assert "Promoted at the rung after epoch 1 of 9" in page(f"/trials/{run.id}.adamw.1")
     [second] = run.begin_pack("adamw")
     assert "In training: 1 of 9 epochs done, to the rung after epoch 3 first." in page(f"/trials/{second.id}")
     ended = Pruned(known, arms=["adamw"]).train().close()
-    pruned = next(t for t in known.every_trial(ended.id) if t.state is TrialState.PRUNED and t.epochs_done == 3)
+    pruned = next(
+        t for t in known.every_trial(ended.id) if t.state is TrialState.PRUNED and t.epochs_done == 3
+    )
     assert "Pruned at the rung after epoch 3 of 9 with" in page(f"/trials/{pruned.id}")
 
 
 def test_a_bracket_is_told_with_its_rungs(page: Callable[[str], str], known: Store) -> None:
-    run = Pruned(known, arms=["adamw"], pruner="hyperband", budget={"trials_per_arm": 9, "epochs": 9}).train().close()
+    run = (
+        Pruned(known, arms=["adamw"], pruner="hyperband", budget={"trials_per_arm": 9, "epochs": 9})
+        .train()
+        .close()
+    )
     by_bracket = {t.bracket: t.id for t in known.every_trial(run.id)}
     assert "Bracket 1 of 3: rungs after epochs 1 and 3 of 9" in page(f"/trials/{by_bracket[0]}")
     assert "Bracket 2 of 3: rung after epoch 3 of 9" in page(f"/trials/{by_bracket[1]}")
     assert "Bracket 3 of 3: no rung, all 9 epochs at once" in page(f"/trials/{by_bracket[2]}")
     study = page(f"/studies/{run.id}")
-    assert "3 brackets, the first with rungs after epochs 1 and 3 of 9, each other with one rung fewer" in study
+    assert (
+        "3 brackets, the first with rungs after epochs 1 and 3 of 9, each other with one rung fewer" in study
+    )
     assert "all brackets together" in study
     assert "Bracket" not in page(f"/trials/{Pruned(known).train(1).id}.adamp.0")
 
@@ -143,22 +162,41 @@ def test_why_arms_trained_unequal_epochs_is_said(known: Store) -> None:
         return epochs_said(known.study(run.id), known.arms(run.id))
 
     median = Pruned(known, pruner={"kind": "median", "min_trials": 2}).train(1)
-    assert said(median) == "Each arm trains at most 81 epochs; with the pruner median it depends on its trials how many."
+    assert (
+        said(median)
+        == "Each arm trains at most 81 epochs; with the pruner median it depends on its trials how many."
+    )
     median.train().close()
-    assert re.fullmatch(r"The arms trained \d+ to \d+ epochs: with the pruner median it depends .* and a trial that diverged .*\.", said(median))
+    assert re.fullmatch(
+        r"The arms trained \d+ to \d+ epochs: with the pruner median it "
+        r"depends .* and a trial that diverged .*\.",
+        said(median),
+    )
     stopped = Pruned(known).train(2)
     stopped.train_pack("adamp")
     known.move(stopped.id, StudyMove.STOP)
     stopped.close()
     assert "the study was ended before all trials were trained" in said(stopped)
     assert said(Pruned(known, arms=["adamw"]).train(1)) == ""
-    few = {"optimizer": "adamw", "name": "few", "space": {"lr": {"choices": [0.001, 0.01]}, "weight_decay": 0.0}}
+    few = {
+        "optimizer": "adamw",
+        "name": "few",
+        "space": {"lr": {"choices": [0.001, 0.01]}, "weight_decay": 0.0},
+    }
     unequal = Pruned(known, arms=["adamw", few])
-    assert said(unequal) == "The arms are to train 10 to 21 epochs, for their spaces do not hold equally many configurations."
+    assert (
+        said(unequal)
+        == "The arms are to train 10 to 21 epochs, for their spaces do not hold equally many configurations."
+    )
 
 
 def test_many_rungs_are_abridged(known: Store) -> None:
-    run = Pruned(known, arms=["adamw"], pruner={"kind": "median", "min_trials": 2}, budget={"trials_per_arm": 2, "epochs": 20}).train()
+    run = Pruned(
+        known,
+        arms=["adamw"],
+        pruner={"kind": "median", "min_trials": 2},
+        budget={"trials_per_arm": 2, "epochs": 20},
+    ).train()
     study = known.study(run.id)
     assert pruner_said(study).endswith("rungs after epochs 1, 2, 3, 4, 5, 6, … 19 of 20")
     table = rungs_of(study, known.arms(run.id), known.every_trial(run.id))
@@ -167,7 +205,9 @@ def test_many_rungs_are_abridged(known: Store) -> None:
     assert "11 rungs before the last are left out." in table.caption
 
 
-def test_how_trials_are_trained_together_is_said_with_the_gain_or_the_reason(page: Callable[[str], str], known: Store) -> None:
+def test_how_trials_are_trained_together_is_said_with_the_gain_or_the_reason(
+    page: Callable[[str], str], known: Store
+) -> None:
     run = Pruned(known, arms=["adamp", "adamw", "sgdp"])
     run.fit("adamp", width=8, w1=900.0, w8=5670.0)
     run.fit("adamw", width=1, reason="Members are trained one by one: AdamW has no batched form.")
@@ -176,7 +216,10 @@ def test_how_trials_are_trained_together_is_said_with_the_gain_or_the_reason(pag
     assert "One at a time on cpu, because AdamW has no batched form." in shown
     run.fit("adamp", width=4, reason="Memory ran out with 8 members in a stack: 4 at a time from then on.")
     by_name = {arm.name: fit_said(arm.fit) for arm in known.arms(run.id)}
-    assert by_name["adamp"] == "4 at a time on cpu. Memory ran out with 8 members in a stack: 4 at a time from then on."
+    assert (
+        by_name["adamp"]
+        == "4 at a time on cpu. Memory ran out with 8 members in a stack: 4 at a time from then on."
+    )
     assert by_name["sgdp"] == ""
     run.train(1)
     trial = known.trial(f"{run.id}.adamp.0")
@@ -192,7 +235,10 @@ def figure_data(store: Store, study_id: str) -> FigureData:
         analysis=analyse(store.record(study_id)),
         trials=trials,
         best_runs={arm.name: store.measurements(arm.best.trial_id) for arm in arms if arm.best is not None},
-        pruned_runs={arm.name: tuple(store.measurements(t.id) for t in furthest_pruned(trials, arm, arms=len(arms))) for arm in arms},
+        pruned_runs={
+            arm.name: tuple(store.measurements(t.id) for t in furthest_pruned(trials, arm, arms=len(arms)))
+            for arm in arms
+        },
     )
 
 
@@ -206,11 +252,18 @@ def test_pruned_trials_stand_apart_in_the_lr_chart_and_in_no_line(known: Store) 
     traces = [trace for trace in json.loads(chart.json)["data"] if trace["meta"] == {"arm": "adamw"}]
     mine = [t for t in known.every_trial(run.id) if t.arm == "adamw"]
     pruned = sorted(t.parameters["lr"] for t in mine if t.state is TrialState.PRUNED)
-    [marks] = [trace for trace in traces if trace.get("yaxis") == "y2" and trace.get("marker", {}).get("symbol") == "circle-open"]
+    [marks] = [
+        trace
+        for trace in traces
+        if trace.get("yaxis") == "y2" and trace.get("marker", {}).get("symbol") == "circle-open"
+    ]
     assert marks["x"] == pruned
     results = [x for trace in traces if trace.get("yaxis") != "y2" for x in trace["x"]]
     assert set(results) == {t.parameters["lr"] for t in mine if t.state is TrialState.COMPLETED}
-    assert "Small circles under the results mark trials that were pruned: AdamP 7 of 9; AdamW 7 of 9." in chart.caption
+    assert (
+        "Small circles under the results mark trials that were pruned: AdamP 7 of 9; AdamW 7 of 9."
+        in chart.caption
+    )
     assert [row[3] for row in chart.rows].count("pruned") == 14
 
 

@@ -1,4 +1,7 @@
-"""The verdict on a study's page: the finding first, every figure of the analysis in words, and forms that confirm, extend, clone and submit."""
+"""The verdict on a study's page.
+
+The finding first, every figure of the analysis in words, and forms that confirm, extend, clone and submit.
+"""
 
 import json
 import re
@@ -38,13 +41,23 @@ def page(http: httpx.Client, known: Store) -> Callable[[str], str]:
         answer = http.get(path)
         assert answer.status_code == 200, answer.text
         bare = re.sub(r"<script.*?</script>|<[^>]+>", " ", answer.text, flags=re.DOTALL)
-        return re.sub(r"\s+", " ", bare.replace("\N{NO-BREAK SPACE}", " ")).replace("&#39;", "'").replace("&lt;", "<").replace("&#34;", '"')
+        return (
+            re.sub(r"\s+", " ", bare.replace("\N{NO-BREAK SPACE}", " "))
+            .replace("&#39;", "'")
+            .replace("&lt;", "<")
+            .replace("&#34;", '"')
+        )
 
     return read
 
 
 def confirmed(store: Store, **fields: Any) -> str:
-    given = {"arms": ["adamp", "adamw", "sgdp", "stepper"], "budget": BUDGET, "sampler": "random", "confirmation": {"seeds": 4}} | fields
+    given = {
+        "arms": ["adamp", "adamw", "sgdp", "stepper"],
+        "budget": BUDGET,
+        "sampler": "random",
+        "confirmation": {"seeds": 4},
+    } | fields
     return Trained(store, width=8, **given).train().confirm().close().id
 
 
@@ -52,7 +65,9 @@ def post(http: httpx.Client, path: str, **fields: object) -> httpx.Response:
     return http.post(path, content=urlencode(fields), headers={**FORM, "accept": "text/html"})
 
 
-def test_the_finding_is_the_first_thing_said_and_its_limits_stand_below(page: Callable[[str], str], known: Store) -> None:
+def test_the_finding_is_the_first_thing_said_and_its_limits_stand_below(
+    page: Callable[[str], str], known: Store
+) -> None:
     study_id = confirmed(known)
     finding = analyse(known.record(study_id)).finding
     shown = page(f"/studies/{study_id}")
@@ -62,13 +77,19 @@ def test_the_finding_is_the_first_thing_said_and_its_limits_stand_below(page: Ca
     assert all(limit.replace("\N{NO-BREAK SPACE}", " ") in shown for limit in finding.limits)
 
 
-def test_every_confirmed_configuration_is_told_with_its_interval_and_shrinkage(page: Callable[[str], str], known: Store) -> None:
+def test_every_confirmed_configuration_is_told_with_its_interval_and_shrinkage(
+    page: Callable[[str], str], known: Store
+) -> None:
     study_id = confirmed(known)
     shown = page(f"/studies/{study_id}")
     found = analyse(known.record(study_id)).confirmed
     assert len(found) >= 7
     for one in found:
-        told = (metric(one.test_mean, "fraction"), interval(one.test_low, one.test_high, "fraction"), change(one.shrinkage, "fraction"))
+        told = (
+            metric(one.test_mean, "fraction"),
+            interval(one.test_low, one.test_high, "fraction"),
+            change(one.shrinkage, "fraction"),
+        )
         assert all(part.replace("\N{NO-BREAK SPACE}", " ") in shown for part in told)
         assert f"{one.configuration} trial {one.number}" in shown
         assert f"{one.completed} of {one.seeds}" in shown
@@ -100,14 +121,20 @@ def test_a_matrix_reads_the_same_from_both_sides(known: Store) -> None:
                 assert {cell.difference[0], other.difference[0]} in ({"+", "−"}, {"0"})
 
 
-def test_warnings_come_before_remarks_and_offer_a_study(page: Callable[[str], str], http: httpx.Client, known: Store) -> None:
+def test_warnings_come_before_remarks_and_offer_a_study(
+    page: Callable[[str], str], http: httpx.Client, known: Store
+) -> None:
     narrow = {"optimizer": "adamw", "space": {"lr": {"low": 1e-4, "high": 1e-3, "log": True}}}
     study_id = confirmed(known, arms=[narrow, "adamp"])
     checks = analyse(known.record(study_id)).checks
     offered = next(n for n, check in enumerate(checks) if check.spec is not None)
     html = http.get(f"/studies/{study_id}").text
     assert f'href="/new?study={study_id}&amp;check={offered}"' in html
-    assert html.index('class="checks is-warning"') < html.index('<ul class="checks">') if any(not check.is_warning for check in checks) else True
+    assert (
+        html.index('class="checks is-warning"') < html.index('<ul class="checks">')
+        if any(not check.is_warning for check in checks)
+        else True
+    )
     form = page(f"/new?study={study_id}&check={offered}")
     assert checks[offered].sentence.replace("\N{NO-BREAK SPACE}", " ").replace("`", "") in form
     assert '"workload": "digits-mlp"' in form
@@ -122,7 +149,9 @@ def test_budget_curves_are_links_and_need_no_script(http: httpx.Client, known: S
     assert http.get(f"/studies/{study_id}?against=luck", headers={"accept": "text/html"}).status_code == 422
 
 
-def test_confirmation_runs_have_a_list_and_pages_of_their_own(page: Callable[[str], str], http: httpx.Client, known: Store) -> None:
+def test_confirmation_runs_have_a_list_and_pages_of_their_own(
+    page: Callable[[str], str], http: httpx.Client, known: Store
+) -> None:
     study_id = confirmed(known)
     runs = known.every_trial(study_id, phase="confirmation")
     table = http.get(f"/studies/{study_id}?phase=confirmation&order=number").text.split('id="trials"')[1]
@@ -138,16 +167,22 @@ def test_confirmation_runs_have_a_list_and_pages_of_their_own(page: Callable[[st
 
 def test_replicates_and_unknowns_have_words_of_their_own(page: Callable[[str], str], known: Store) -> None:
     budget = {"trials_per_arm": 3, "epochs": 2, "replicates": 2}
-    shown = page(f"/studies/{Trained(known, budget=budget, confirmation={'seeds': 2}).train().confirm().close().id}")
+    shown = page(
+        f"/studies/{Trained(known, budget=budget, confirmation={'seeds': 2}).train().confirm().close().id}"
+    )
     assert "best of replicate 2" in shown
     assert "3, in each of 2 replicates" in shown
     bare = page(f"/studies/{Trained(known).train().close().id}")
-    assert "No configuration has been confirmed on fresh seeds; “Confirm with more seeds” above does it." in bare
+    assert (
+        "No configuration has been confirmed on fresh seeds; “Confirm with more seeds” above does it." in bare
+    )
     assert "Arms are compared once their best configurations have been confirmed on fresh seeds." in bare
 
 
 def test_time_to_target_shows_misses_as_misses(page: Callable[[str], str], known: Store) -> None:
-    shown = page(f"/studies/{confirmed(known, arms=['adamp', {'optimizer': 'stepper', 'space': {'lr': 1e-5}}])}")
+    shown = page(
+        f"/studies/{confirmed(known, arms=['adamp', {'optimizer': 'stepper', 'space': {'lr': 1e-5}}])}"
+    )
     target = shown[shown.index("Runs that reached") :]
     assert "Stepper 0 of 4 missed missed" in target
     assert "they do not compare the optimizers' speed" in target
@@ -157,9 +192,9 @@ def test_a_report_is_a_link_away_in_every_format(http: httpx.Client, known: Stor
     study_id = confirmed(known, arms=["adamp", "adamw"])
     html = http.get(f"/studies/{study_id}", headers={"accept": "text/html"}).text
     links = re.findall(rf'href="(/v1/studies/{study_id}/(?:report|bundle)[^"]*)"', html)
-    assert links == [f"/v1/studies/{study_id}/report?format={kind}" for kind in ("html", "markdown", "latex", "json")] + [
-        f"/v1/studies/{study_id}/bundle"
-    ]
+    assert links == [
+        f"/v1/studies/{study_id}/report?format={kind}" for kind in ("html", "markdown", "latex", "json")
+    ] + [f"/v1/studies/{study_id}/bundle"]
     assert {http.get(link).status_code for link in links} == {200}
 
 
@@ -183,8 +218,13 @@ def test_an_extension_takes_what_was_filled_in_and_nothing_else(http: httpx.Clie
     assert [arm.name for arm in spec.arms] == ["adamp", "adamw", "sgdp"]
 
 
-@pytest.mark.parametrize("fields", [{}, {"trials_per_arm": 2}, {"seeds": "many"}, {"seeds": "9" * 30}, {"arm": "adamp"}, {"arm": "nosuch"}])
-def test_an_extension_that_adds_nothing_is_told_why_on_a_page(http: httpx.Client, known: Store, fields: dict[str, object]) -> None:
+@pytest.mark.parametrize(
+    "fields",
+    [{}, {"trials_per_arm": 2}, {"seeds": "many"}, {"seeds": "9" * 30}, {"arm": "adamp"}, {"arm": "nosuch"}],
+)
+def test_an_extension_that_adds_nothing_is_told_why_on_a_page(
+    http: httpx.Client, known: Store, fields: dict[str, object]
+) -> None:
     study_id = confirmed(known, arms=["adamp", "adamw"])
     answer = post(http, f"/studies/{study_id}/extend", **fields)
     assert answer.status_code == 422
@@ -225,7 +265,9 @@ def test_a_clone_is_written_down_and_submitted_from_the_page(http: httpx.Client,
         ("[1]", "expected"),
     ],
 )
-def test_what_is_wrong_with_a_study_is_told_beside_what_was_written(http: httpx.Client, known: Store, text: str, said: str) -> None:
+def test_what_is_wrong_with_a_study_is_told_beside_what_was_written(
+    http: httpx.Client, known: Store, text: str, said: str
+) -> None:
     answer = post(http, "/new", spec=text)
     assert answer.status_code == 422
     assert said in answer.text
@@ -245,7 +287,11 @@ def test_a_check_that_is_none_is_told(http: httpx.Client, known: Store) -> None:
 def test_another_site_can_neither_extend_nor_submit(http: httpx.Client, known: Store) -> None:
     study_id = confirmed(known, arms=["adamp", "adamw"])
     foreign = FORM | {"sec-fetch-site": "cross-site", "origin": "http://example.com"}
-    for path, body in ((f"/studies/{study_id}/extend", "seeds=9"), (f"/studies/{study_id}/confirm", "seeds=9"), ("/new", "spec={}")):
+    for path, body in (
+        (f"/studies/{study_id}/extend", "seeds=9"),
+        (f"/studies/{study_id}/confirm", "seeds=9"),
+        ("/new", "spec={}"),
+    ):
         assert http.post(path, content=body, headers=foreign).status_code == 403
     assert known.study(study_id).state == "completed"
 
@@ -256,7 +302,9 @@ def test_a_viewer_cannot_submit_from_the_page(http: httpx.Client, known: Store) 
 
 
 def test_a_live_page_redraws_its_verdict_when_runs_have_ended(http: httpx.Client, known: Store) -> None:
-    run = Trained(known, confirmation={"seeds": 2}, width=1, budget={"trials_per_arm": 2, "epochs": 1}).train()
+    run = Trained(
+        known, confirmation={"seeds": 2}, width=1, budget={"trials_per_arm": 2, "epochs": 1}
+    ).train()
     http.headers["accept"] = "text/html"
 
     def ask(html: str) -> str:

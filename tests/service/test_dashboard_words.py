@@ -98,7 +98,16 @@ def with_best(arm: ArmView, value: float | None, **progress: int) -> ArmView:
     counts = arm.progress.model_copy(update={"finished": 12, "completed": 12, "trials": 12} | progress)
     best = None
     if value is not None:
-        best = Best(trial_id="s.a.3", number=3, value=value, test_value=value, epoch=2, parameters={**arm.defaults, "lr": 3e-3}, python="", call="")
+        best = Best(
+            trial_id="s.a.3",
+            number=3,
+            value=value,
+            test_value=value,
+            epoch=2,
+            parameters={**arm.defaults, "lr": 3e-3},
+            python="",
+            call="",
+        )
     return arm.model_copy(update={"best": best, "progress": counts})
 
 
@@ -122,7 +131,10 @@ def test_level_arms_share_the_lead(known: Store) -> None:
 
 def test_where_lower_is_better_the_lowest_leads(known: Store) -> None:
     card = known.catalog().workloads["char-lm"]
-    assert leader([best("adamp", 1.82, 9.0), best("wide", 1.8, 9.5, optimizer="adamw")], card, TITLES) == "wide 1.800"
+    assert (
+        leader([best("adamp", 1.82, 9.0), best("wide", 1.8, 9.5, optimizer="adamw")], card, TITLES)
+        == "wide 1.800"
+    )
     assert leader([], card, TITLES) is None
 
 
@@ -142,16 +154,25 @@ def test_each_end_of_a_study_tells_what_happened(known: Store) -> None:
     half = Trained(known).train(3)
     known.move(half.id, StudyMove.STOP)
     half.close()
-    assert "4 of 6 trials were not trained to their end" in situation(known.study(half.id), has_dispatcher=True)
+    assert "4 of 6 trials were not trained to their end" in situation(
+        known.study(half.id), has_dispatcher=True
+    )
     lost = Trained(known).train(3).close(StudyMove.FAIL, reason="the disk is full")
-    assert "The disk is full. 2 of 6 trials had completed." in situation(known.study(lost.id), has_dispatcher=True)
+    assert "The disk is full. 2 of 6 trials had completed." in situation(
+        known.study(lost.id), has_dispatcher=True
+    )
 
 
 def test_the_situation_tells_of_the_confirmation(known: Store) -> None:
     run = Trained(known, confirmation={"seeds": 2}, width=1).train()
-    assert situation(known.study(run.id), has_dispatcher=True) == "The search has ended; 0 of 8 confirmation runs done, 0 in training."
+    assert (
+        situation(known.study(run.id), has_dispatcher=True)
+        == "The search has ended; 0 of 8 confirmation runs done, 0 in training."
+    )
     run.confirm().close()
-    assert situation(known.study(run.id), has_dispatcher=True).startswith("All 6 trials and 8 confirmation runs have ended after")
+    assert situation(known.study(run.id), has_dispatcher=True).startswith(
+        "All 6 trials and 8 confirmation runs have ended after"
+    )
 
 
 @pytest.mark.parametrize("state", list(StudyState))

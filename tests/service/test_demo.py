@@ -1,4 +1,7 @@
-"""The demo keeps track of its own service, and touches no other process. Its whole course is what `make demo` runs."""
+"""The demo keeps track of its own service, and touches no other process.
+
+Its whole course is what `make demo` runs.
+"""
 
 import importlib.util
 import json
@@ -49,7 +52,9 @@ def record(demo: ModuleType, pid: int, *, born: str) -> None:
     demo.RECORD.write_text(json.dumps(asdict(demo.Service(pid=pid, born=born, port=8780))))
 
 
-def test_a_service_that_runs_is_found_again_and_stop_ends_it(demo: ModuleType, sleeper: subprocess.Popen[bytes]) -> None:
+def test_a_service_that_runs_is_found_again_and_stop_ends_it(
+    demo: ModuleType, sleeper: subprocess.Popen[bytes]
+) -> None:
     born = demo.birth(sleeper.pid)
     assert born is not None
     record(demo, sleeper.pid, born=born)
@@ -59,7 +64,9 @@ def test_a_service_that_runs_is_found_again_and_stop_ends_it(demo: ModuleType, s
     assert not demo.RECORD.exists()
 
 
-def test_another_process_under_the_same_number_is_left_alone(demo: ModuleType, sleeper: subprocess.Popen[bytes]) -> None:
+def test_another_process_under_the_same_number_is_left_alone(
+    demo: ModuleType, sleeper: subprocess.Popen[bytes]
+) -> None:
     record(demo, sleeper.pid, born="an earlier time")
     assert demo.main(["stop"]) == 0
     assert sleeper.poll() is None

@@ -9,7 +9,11 @@ from studies import errors
 
 __all__: list[str] = []
 
-CLASSES = [value for value in vars(errors).values() if inspect.isclass(value) and issubclass(value, errors.TangentError)]
+CLASSES = [
+    value
+    for value in vars(errors).values()
+    if inspect.isclass(value) and issubclass(value, errors.TangentError)
+]
 
 
 @pytest.mark.parametrize("error", CLASSES, ids=lambda error: error.__name__)
@@ -86,5 +90,7 @@ def test_a_problem_says_what_the_error_says() -> None:
 
 
 def test_a_problem_lists_at_most_fifty_faults() -> None:
-    problem = problem_of(KINDS["spec-invalid"], "many", faults=[Fault(pointer=f"/{n}", detail="wrong") for n in range(100)])
+    problem = problem_of(
+        KINDS["spec-invalid"], "many", faults=[Fault(pointer=f"/{n}", detail="wrong") for n in range(100)]
+    )
     assert len(problem.errors or ()) == 50

@@ -31,7 +31,9 @@ def log_in(http: httpx.Client, secret: str, *, to: str = "/", **headers: str) ->
     return http.post("/login", data={"token": secret, "next": to}, headers={**PAGE, **headers})
 
 
-def test_whoever_has_logged_in_needs_no_token_any_more(http: httpx.Client, secret: str, body: dict[str, Any]) -> None:
+def test_whoever_has_logged_in_needs_no_token_any_more(
+    http: httpx.Client, secret: str, body: dict[str, Any]
+) -> None:
     assert http.get("/", headers=PAGE).status_code == 401
     answer = log_in(http, f" {secret}\n", to="/workloads?x=1")
     assert (answer.status_code, answer.headers["location"]) == (303, "/workloads?x=1")
@@ -47,7 +49,13 @@ def test_whoever_has_logged_in_needs_no_token_any_more(http: httpx.Client, secre
 def test_no_script_and_no_other_site_gets_at_the_cookie(http: httpx.Client, secret: str) -> None:
     answer = log_in(http, secret)
     (cookie,) = SimpleCookie(answer.headers["set-cookie"]).values()
-    assert (cookie.key, cookie["path"], cookie["samesite"], cookie["httponly"], cookie["secure"]) == ("tangent", "/", "strict", True, "")
+    assert (cookie.key, cookie["path"], cookie["samesite"], cookie["httponly"], cookie["secure"]) == (
+        "tangent",
+        "/",
+        "strict",
+        True,
+        "",
+    )
     assert cookie["max-age"] == str(12 * 3600)
     assert secret not in answer.headers["set-cookie"]
     assert answer.headers["cache-control"] == "no-store"
@@ -60,16 +68,32 @@ def test_behind_tls_the_cookie_is_secure_and_of_this_host_alone(
     with client_of(create_app(behind, store)) as other:
         for answer in (log_in(http, secret, **{"x-forwarded-proto": "https"}), log_in(other, secret)):
             (cookie,) = SimpleCookie(answer.headers["set-cookie"]).values()
-            assert (cookie.key, cookie["path"], cookie["secure"], cookie["domain"]) == ("__Host-tangent", "/", True, "")
+            assert (cookie.key, cookie["path"], cookie["secure"], cookie["domain"]) == (
+                "__Host-tangent",
+                "/",
+                True,
+                "",
+            )
         planted = {"cookie": f"tangent={cookie.value}"}
         other.cookies.clear()
-        assert other.get("/v1/account", headers=planted).status_code == 401, "a neighbouring host could have set this name"
-        assert other.get("/v1/account", headers={"cookie": f"__Host-tangent={cookie.value}"}).status_code == 200
+        assert other.get("/v1/account", headers=planted).status_code == 401, (
+            "a neighbouring host could have set this name"
+        )
+        assert (
+            other.get("/v1/account", headers={"cookie": f"__Host-tangent={cookie.value}"}).status_code == 200
+        )
 
 
-@pytest.mark.parametrize(("said", "is_secure"), [("https, http", True), ("HTTPS", True), ("http, https", False), ("http", False), ("", False)])
-def test_of_several_proxies_the_first_says_how_the_browser_came(http: httpx.Client, secret: str, said: str, *, is_secure: bool) -> None:
-    assert ("Secure" in log_in(http, secret, **{"x-forwarded-proto": said}).headers["set-cookie"]) is is_secure
+@pytest.mark.parametrize(
+    ("said", "is_secure"),
+    [("https, http", True), ("HTTPS", True), ("http, https", False), ("http", False), ("", False)],
+)
+def test_of_several_proxies_the_first_says_how_the_browser_came(
+    http: httpx.Client, secret: str, said: str, *, is_secure: bool
+) -> None:
+    assert (
+        "Secure" in log_in(http, secret, **{"x-forwarded-proto": said}).headers["set-cookie"]
+    ) is is_secure
 
 
 def test_logging_out_ends_the_session_everywhere(http: httpx.Client, store: Store, secret: str) -> None:
@@ -78,8 +102,13 @@ def test_logging_out_ends_the_session_everywhere(http: httpx.Client, store: Stor
     answer = http.post("/logout", headers=PAGE)
     assert (answer.status_code, answer.headers["location"]) == (303, "/login")
     assert http.cookies.get("tangent") is None
-    assert http.get("/v1/account", headers=cookie).status_code == 401, "the cookie is worth nothing, whoever kept it"
-    assert [(entry.actor, entry.verb) for entry in store.audit().items][:2] == [("alice", "logout"), ("alice", "login")]
+    assert http.get("/v1/account", headers=cookie).status_code == 401, (
+        "the cookie is worth nothing, whoever kept it"
+    )
+    assert [(entry.actor, entry.verb) for entry in store.audit().items][:2] == [
+        ("alice", "logout"),
+        ("alice", "login"),
+    ]
     assert http.post("/logout", headers=PAGE).status_code == 303
 
 
@@ -95,7 +124,9 @@ def test_a_session_expires(http: httpx.Client, store: Store, secret: str) -> Non
     assert http.get("/v1/account", headers={"cookie": f"tangent={begun}"}).status_code == 401
     log_in(http, secret)
     with store._database.read() as connection:
-        assert connection.exec_driver_sql("SELECT COUNT(*) FROM session").scalar_one() == 1, "what has expired is removed"
+        assert connection.exec_driver_sql("SELECT COUNT(*) FROM session").scalar_one() == 1, (
+            "what has expired is removed"
+        )
 
 
 @pytest.mark.usefixtures("secret")
@@ -105,7 +136,9 @@ def test_a_made_up_token_begins_no_session(http: httpx.Client, store: Store, giv
     assert answer.status_code == 401
     assert "not valid" in answer.text
     assert "set-cookie" not in answer.headers
-    assert [entry.verb for entry in store.audit().items] == (["login.refused", "token.create"] if given else ["token.create"])
+    assert [entry.verb for entry in store.audit().items] == (
+        ["login.refused", "token.create"] if given else ["token.create"]
+    )
 
 
 @pytest.mark.usefixtures("secret")
@@ -116,22 +149,37 @@ def test_refused_logins_alone_are_forgotten_after_a_while(http: httpx.Client, st
     assert [entry.verb for entry in store.audit().items] == ["token.create"]
 
 
-@pytest.mark.parametrize("cookie", ["tangent=", "tangent=x", "tangent=" + "x" * 43, "tangent=" + "x" * 4000, 'tangent="\\"', "=;=;"])
+@pytest.mark.parametrize(
+    "cookie",
+    ["tangent=", "tangent=x", "tangent=" + "x" * 43, "tangent=" + "x" * 4000, 'tangent="\\"', "=;=;"],
+)
 def test_a_made_up_cookie_opens_nothing(http: httpx.Client, secret: str, cookie: str) -> None:
     assert http.get("/v1/account", headers={"cookie": cookie}).status_code == 401
-    assert http.get("/v1/account", headers={"cookie": cookie, "authorization": f"Bearer {secret}"}).status_code == 200
+    assert (
+        http.get("/v1/account", headers={"cookie": cookie, "authorization": f"Bearer {secret}"}).status_code
+        == 200
+    )
 
 
 def test_a_token_that_is_sent_counts_before_the_cookie(http: httpx.Client, store: Store, secret: str) -> None:
     log_in(http, secret)
     root = store.create_token("root", role="admin")
-    assert http.get("/v1/account", headers={"authorization": f"Bearer {root}"}).json()["token"]["name"] == "root"
+    assert (
+        http.get("/v1/account", headers={"authorization": f"Bearer {root}"}).json()["token"]["name"] == "root"
+    )
     assert http.get("/v1/account", headers={"authorization": "Bearer wrong"}).status_code == 401
 
 
-def test_another_sites_page_can_neither_log_in_nor_out_nor_change_anything(http: httpx.Client, secret: str, body: dict[str, Any]) -> None:
+def test_another_sites_page_can_neither_log_in_nor_out_nor_change_anything(
+    http: httpx.Client, secret: str, body: dict[str, Any]
+) -> None:
     log_in(http, secret)
-    for foreign in ({"origin": "http://evil.example"}, {"sec-fetch-site": "cross-site"}, {"sec-fetch-site": "same-site"}, {"origin": "null"}):
+    for foreign in (
+        {"origin": "http://evil.example"},
+        {"sec-fetch-site": "cross-site"},
+        {"sec-fetch-site": "same-site"},
+        {"origin": "null"},
+    ):
         answers = [
             http.post("/login", data={"token": secret}, headers=foreign),
             http.post("/logout", headers=foreign),
@@ -189,7 +237,9 @@ def test_an_open_house_has_no_login(http: httpx.Client) -> None:
 
 
 @pytest.mark.usefixtures("secret")
-def test_logins_that_come_too_fast_have_to_wait(settings: Settings, store: Store, client_of: ClientOf) -> None:
+def test_logins_that_come_too_fast_have_to_wait(
+    settings: Settings, store: Store, client_of: ClientOf
+) -> None:
     with client_of(create_app(settings, store)) as client:
         answers = [client.post("/login", data={"token": "wrong"}) for _ in range(20)]
     refused = [answer for answer in answers if answer.status_code == 429]

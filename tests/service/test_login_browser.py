@@ -1,4 +1,7 @@
-"""Logging in with a real browser: no prompt of its own, a cookie that no script sees, and links from elsewhere that lead where they should."""
+"""Logging in with a real browser.
+
+No prompt of its own, a cookie that no script sees, and links from elsewhere that lead where they should.
+"""
 
 import shutil
 from collections.abc import Callable, Generator
@@ -15,7 +18,14 @@ pytestmark = pytest.mark.browser
 
 __all__: list[str] = []
 
-_ARGUMENTS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync")
+_ARGUMENTS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
 
 
 @pytest.fixture
@@ -28,7 +38,9 @@ def page() -> Generator[Page]:
 
 
 @pytest.fixture
-def url(settings: Settings, store: Store, serve_app: Callable[..., AbstractContextManager[str]]) -> Generator[str]:
+def url(
+    settings: Settings, store: Store, serve_app: Callable[..., AbstractContextManager[str]]
+) -> Generator[str]:
     """The address of a service."""
     with serve_app(create_app(settings, store)) as address:
         yield address
@@ -60,7 +72,12 @@ def test_a_person_logs_in_follows_links_and_logs_out(page: Page, url: str, store
     expect(page.get_by_role("heading", level=1)).to_have_text("Log in")
     page.goto(f"{url}/workloads")
     expect(page.get_by_role("heading", level=1)).to_have_text("Log in")
-    assert [entry.verb for entry in store.audit().items] == ["logout", "login", "login.refused", "token.create"]
+    assert [entry.verb for entry in store.audit().items] == [
+        "logout",
+        "login",
+        "login.refused",
+        "token.create",
+    ]
 
 
 def test_another_sites_form_changes_nothing_with_the_cookie(page: Page, url: str, store: Store) -> None:

@@ -1,4 +1,7 @@
-"""Logs: one line for each thing, for people or as JSON, with the ids it is about; nothing that a caller sends can look like another line."""
+"""Logs: one line for each thing, for people or as JSON, with the ids it is about.
+
+Nothing that a caller sends can look like another line.
+"""
 
 import json
 import logging
@@ -53,7 +56,9 @@ async def main():
     async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8780") as client:
         for line in sys.argv[1:]:
             method, path, *headers = line.split(" ")
-            answer = await client.request(method, path, headers=dict(header.split("=", 1) for header in headers))
+            answer = await client.request(
+                method, path, headers=dict(header.split("=", 1) for header in headers)
+            )
             print(answer.status_code, answer.headers["x-request-id"])
 
 anyio.run(main)
@@ -63,14 +68,28 @@ store.close()
 
 def run(code: str, *arguments: str, **environment: str) -> tuple[list[str], list[str]]:
     """Return the lines that a program writes to standard output, and those to standard error."""
-    given = {"PATH": "/usr/bin:/bin", "PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "tests"))), **environment}
-    done = subprocess.run([sys.executable, "-c", code, *arguments], env=given, capture_output=True, text=True, check=True, timeout=60)
+    given = {
+        "PATH": "/usr/bin:/bin",
+        "PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "tests"))),
+        **environment,
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        env=given,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
     return done.stdout.splitlines(), done.stderr.splitlines()
 
 
 @pytest.fixture
 def served(settings: Any, store: Any) -> Callable[..., tuple[list[list[str]], list[str]]]:
-    """`served("GET /path Header=value", …, **environment)`: status and request id of each answer, and the lines of the log."""
+    """`served("GET /path Header=value", …, **environment)`.
+
+    Status and request id of each answer, and the lines of the log.
+    """
     del store
 
     def ask(*requests: str, **environment: str) -> tuple[list[list[str]], list[str]]:
@@ -87,7 +106,9 @@ def as_json(lines: list[str]) -> list[dict[str, Any]]:
     return [json.loads(line) for line in lines]
 
 
-def test_each_request_is_one_json_line_with_what_was_asked_and_what_came(served: Served, play: Played, body: Body) -> None:
+def test_each_request_is_one_json_line_with_what_was_asked_and_what_came(
+    served: Served, play: Played, body: Body
+) -> None:
     study = play(body)
     answers, log = served(f"GET /v1/studies/{study}?secret=hush", "GET /nothing", TANGENT_LOG_FORMAT="json")
     first, second = as_json(log)
@@ -108,7 +129,9 @@ def test_each_request_is_one_json_line_with_what_was_asked_and_what_came(served:
     assert not any("hush" in line for line in log)
 
 
-def test_a_line_names_the_token_that_asked_even_in_vain_and_shows_no_secret(served: Served, store: Store) -> None:
+def test_a_line_names_the_token_that_asked_even_in_vain_and_shows_no_secret(
+    served: Served, store: Store
+) -> None:
     secret = store.log_in(store.create_token("vera", role="viewer"), lasts=timedelta(hours=1), address=None)
     assert secret is not None
     asked = [f"{what} Cookie=tangent={secret}" for what in ("GET /v1", "POST /v1/studies", "GET /v1/audit")]
@@ -126,13 +149,22 @@ def test_a_line_names_the_token_that_asked_even_in_vain_and_shows_no_secret(serv
 
 def test_lines_about_a_trial_name_it_and_its_study(served: Served, play: Played, body: Body) -> None:
     study = play(body)
-    _, log = served(f"GET /v1/trials/{study}.adamp.0", f"GET /v1/trials/{study}.adamp.0/measurements", TANGENT_LOG_FORMAT="json")
-    assert [(line["study_id"], line["trial_id"]) for line in as_json(log)] == [(study, f"{study}.adamp.0")] * 2
+    _, log = served(
+        f"GET /v1/trials/{study}.adamp.0",
+        f"GET /v1/trials/{study}.adamp.0/measurements",
+        TANGENT_LOG_FORMAT="json",
+    )
+    assert [(line["study_id"], line["trial_id"]) for line in as_json(log)] == [
+        (study, f"{study}.adamp.0")
+    ] * 2
 
 
 def test_a_request_keeps_the_id_that_it_came_with_and_only_if_it_is_one(served: Served) -> None:
     answers, log = served(
-        "GET /v1 X-Request-ID=from-a-proxy.7", "GET /v1 X-Request-ID=" + "a" * 65, 'GET /v1 X-Request-ID=x","level":"info', TANGENT_LOG_FORMAT="json"
+        "GET /v1 X-Request-ID=from-a-proxy.7",
+        "GET /v1 X-Request-ID=" + "a" * 65,
+        'GET /v1 X-Request-ID=x","level":"info',
+        TANGENT_LOG_FORMAT="json",
     )
     ids = [request_id for _, request_id in answers]
     assert ids[0] == "from-a-proxy.7"
@@ -144,7 +176,11 @@ def test_a_fault_is_found_by_its_request_with_its_cause_and_without_values(serve
     ((status, request_id),), log = served("GET /broken/thing", TANGENT_LOG_FORMAT="json")
     lines = as_json(log)
     assert status == "500"
-    assert [line["event"].split(" (")[0] for line in lines] == ["about to fail", "GET /broken/thing failed", "GET /broken/thing 500"]
+    assert [line["event"].split(" (")[0] for line in lines] == [
+        "about to fail",
+        "GET /broken/thing failed",
+        "GET /broken/thing 500",
+    ]
     assert {line["request_id"] for line in lines} == {request_id}
     assert [line["level"] for line in lines] == ["info", "error", "warning"]
     assert "ValueError: this cannot be" in lines[1]["exception"]
@@ -162,18 +198,34 @@ def test_for_people_a_line_is_a_line_and_an_error_stands_below_it(served: Served
 
 @pytest.mark.parametrize("form", ["console", "json"])
 def test_no_caller_can_write_a_line_of_the_log(served: Served, form: str) -> None:
-    _, log = served("GET /x%0a2026-01-01T00:00:00Z%20[info]%20all%20is%20well%1b[2J", "GET /broken/%0aforged%20line", TANGENT_LOG_FORMAT=form)
+    _, log = served(
+        "GET /x%0a2026-01-01T00:00:00Z%20[info]%20all%20is%20well%1b[2J",
+        "GET /broken/%0aforged%20line",
+        TANGENT_LOG_FORMAT=form,
+    )
     assert not any(line.startswith(("2026-01-01", "forged")) for line in log)
     assert not any("\x1b" in line for line in log)
 
 
-def test_a_connections_next_request_is_told_without_the_study_of_the_last(settings: Settings, store: Store, tmp_path: Path, body: Body) -> None:
+def test_a_connections_next_request_is_told_without_the_study_of_the_last(
+    settings: Settings, store: Store, tmp_path: Path, body: Body
+) -> None:
     study, port = store.submit(parse_spec(body)).id, free_port()
-    with process(tmp_path, TANGENT_DATABASE_URL=settings.database_url, TANGENT_PORT=str(port), TANGENT_LOG_FORMAT="json") as service:
+    with process(
+        tmp_path,
+        TANGENT_DATABASE_URL=settings.database_url,
+        TANGENT_PORT=str(port),
+        TANGENT_LOG_FORMAT="json",
+    ) as service:
         wait_until_it_answers(port)
         with socket.create_connection(("127.0.0.1", port), timeout=10) as one:
             head = f"Host: 127.0.0.1:{port}\r\n"
-            one.sendall(f"GET /v1/studies/{study} HTTP/1.1\r\n{head}\r\nGET /v1/optimizers HTTP/1.1\r\n{head}Connection: close\r\n\r\n".encode())
+            one.sendall(
+                (
+                    f"GET /v1/studies/{study} HTTP/1.1\r\n{head}\r\nGET /v1/optimizers "
+                    f"HTTP/1.1\r\n{head}Connection: close\r\n\r\n"
+                ).encode()
+            )
             while one.recv(65536):
                 pass
         service.terminate()
@@ -183,14 +235,21 @@ def test_a_connections_next_request_is_told_without_the_study_of_the_last(settin
     assert "study_id" not in told["/v1/optimizers"]
 
 
-def test_what_machinery_asks_all_the_time_is_told_only_when_everything_is(served: Served, store: Store) -> None:
+def test_what_machinery_asks_all_the_time_is_told_only_when_everything_is(
+    served: Served, store: Store
+) -> None:
     asked = ("GET /healthz", "GET /readyz", "GET /metrics", "GET /static/none.css")
     assert served(*asked)[1] == []
     # Not being ready is an answer too.
     store.sign_off("here")
     assert served("GET /readyz")[1] == []
     told = as_json(served(*asked, TANGENT_LOG_FORMAT="json", TANGENT_LOG_LEVEL="debug")[1])
-    assert [line["route"] for line in told if line["logger"] == "tangent.access"] == ["/healthz", "/readyz", "/metrics", "/static/*"]
+    assert [line["route"] for line in told if line["logger"] == "tangent.access"] == [
+        "/healthz",
+        "/readyz",
+        "/metrics",
+        "/static/*",
+    ]
 
 
 def test_a_level_above_keeps_requests_out_of_the_log_and_faults_in_it(served: Served) -> None:
@@ -206,14 +265,20 @@ log = logging.getLogger("tangent.run")
 write_logs("json", process="run")
 log.info("ready")
 write_logs("json", process="run", study_id="k3f9x2db", attempt=2)
-thread = threading.Thread(target=lambda: log.warning("trials come back: %s", "lost", extra={"trial_ids": ["k3f9x2db.adamp.0"]}))
+thread = threading.Thread(
+    target=lambda: log.warning("trials come back: %s", "lost", extra={"trial_ids": ["k3f9x2db.adamp.0"]})
+)
 thread.start(); thread.join()
 log.info("of another", extra={"study_id": "another"})
 """
     first, second, third = as_json(run(code)[1])
     assert (first["process"], first["event"]) == ("run", "ready")
     assert "study_id" not in first
-    assert (second["study_id"], second["attempt"], second["trial_ids"]) == ("k3f9x2db", 2, ["k3f9x2db.adamp.0"])
+    assert (second["study_id"], second["attempt"], second["trial_ids"]) == (
+        "k3f9x2db",
+        2,
+        ["k3f9x2db.adamp.0"],
+    )
     assert second["event"] == "trials come back: lost"
     assert third["study_id"] == "another"
 
@@ -237,7 +302,8 @@ import logging, pathlib, datetime
 from studies.logs import write_logs
 write_logs("json")
 log = logging.getLogger("tangent.service")
-log.info("odd", extra={"a": pathlib.Path("/x"), "b": datetime.datetime(2026, 1, 1), "c": float("nan"), "d": "\udcff\x00\u2028"})
+log.info("odd", extra={"a": pathlib.Path("/x"), "b": datetime.datetime(2026, 1, 1), "c": float("nan"),
+    "d": "\udcff\x00\u2028"})
 """
     (line,) = as_json(run(code)[1])
     assert (line["a"], line["b"], line["d"]) == ("/x", "2026-01-01 00:00:00", "\udcff\x00\u2028")
@@ -259,7 +325,10 @@ def test_handlers_that_somebody_else_has_set_up_stay_alone() -> None:
     [
         ("ValueError: no such thing", "ValueError: no such thing"),
         ('{"event": "no Ray answers", "level": "warning"}', "no Ray answers"),
-        ('{"event": "it ends", "exception": "Traceback\\n  here\\nValueError: no such thing"}', "ValueError: no such thing"),
+        (
+            '{"event": "it ends", "exception": "Traceback\\n  here\\nValueError: no such thing"}',
+            "ValueError: no such thing",
+        ),
         ('{"no": "line of ours"}', '{"no": "line of ours"}'),
         ("7", "7"),
         ("", ""),
@@ -270,18 +339,29 @@ def test_the_last_line_of_a_log_is_told_to_people_in_words(line: str, tells: str
 
 
 def test_every_answer_has_its_requests_id(http: httpx.Client) -> None:
-    ids = {http.get(path).headers[REQUEST_ID] for path in ("/", "/v1", "/nothing", "/healthz", "/static/none.css")}
+    ids = {
+        http.get(path).headers[REQUEST_ID]
+        for path in ("/", "/v1", "/nothing", "/healthz", "/static/none.css")
+    }
     assert len(ids) == 5
     assert http.get("/v1", headers={"host": "example.com"}).headers[REQUEST_ID]
 
 
 def test_a_route_is_told_by_its_template() -> None:
     assert route_of({"type": "http", "path": "/nothing"}) == "unmatched"
-    assert route_of({"type": "http", "path": "/openapi.json", "endpoint": print, "path_params": {}}) == "/openapi.json"
-    assert route_of({"type": "http", "path": "/static/a.css", "root_path": "/static", "app_root_path": ""}) == "/static/*"
+    assert (
+        route_of({"type": "http", "path": "/openapi.json", "endpoint": print, "path_params": {}})
+        == "/openapi.json"
+    )
+    assert (
+        route_of({"type": "http", "path": "/static/a.css", "root_path": "/static", "app_root_path": ""})
+        == "/static/*"
+    )
 
 
-def test_a_dispatcher_that_logs_json_is_heard_and_quoted_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_dispatcher_that_logs_json_is_heard_and_quoted_in_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     text = """
 import json, sys
 print(json.dumps({"event": "ready on here:7, Ray at local", "level": "info"}), flush=True)
@@ -307,5 +387,9 @@ print("\x1b[33m(raylet)\x1b[0m a node died\n\nof old", end="")
 print(" age", flush=True)
 """
     first, second = as_json(run(code)[1])
-    assert (first["event"], first["logger"], first["level"]) == ("(raylet) a node died", "tangent.ray", "warning")
+    assert (first["event"], first["logger"], first["level"]) == (
+        "(raylet) a node died",
+        "tangent.ray",
+        "warning",
+    )
     assert second["event"] == "of old age"

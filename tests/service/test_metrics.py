@@ -1,4 +1,7 @@
-"""/metrics: what it counts is what the record and the requests say; a scrape costs little, needs a token where all do, and outlives the database."""
+"""/metrics: what it counts is what the record and the requests say.
+
+A scrape costs little, needs a token where all do, and outlives the database.
+"""
 
 import socket
 import time
@@ -41,12 +44,22 @@ def http(app: FastAPI, client_of: ClientOf) -> Generator[httpx.Client]:
 
 
 def scraped(http: httpx.Client, *, is_again: bool = False, **given: Any) -> dict[Sample, float]:
-    """Return every sample that a scrape brings; one that is made again waits until the record is looked at anew."""
+    """Return every sample that a scrape brings.
+
+    One that is made again waits until the record is looked at anew.
+    """
     time.sleep(1.01 if is_again else 0)
     answer = http.get("/metrics", **given)
-    assert (answer.status_code, answer.headers["content-type"]) == (200, "text/plain; version=0.0.4; charset=utf-8")
+    assert (answer.status_code, answer.headers["content-type"]) == (
+        200,
+        "text/plain; version=0.0.4; charset=utf-8",
+    )
     families = text_string_to_metric_families(answer.text)
-    return {(sample.name, tuple(sorted(sample.labels.items()))): sample.value for family in families for sample in family.samples}
+    return {
+        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+        for family in families
+        for sample in family.samples
+    }
 
 
 def value(samples: dict[Sample, float], name: str, **labels: str) -> float | None:
@@ -71,19 +84,29 @@ def test_every_state_is_named_from_the_first_scrape_on(http: httpx.Client) -> No
     assert value(found, "tangent_database_up") == 1
 
 
-def test_what_studies_did_is_counted_from_the_record(http: httpx.Client, store: Store, play: Play, body: Body) -> None:
+def test_what_studies_did_is_counted_from_the_record(
+    http: httpx.Client, store: Store, play: Play, body: Body
+) -> None:
     play(body)
     store.submit(parse_spec(body))
     found = scraped(http)
-    assert (value(found, "tangent_studies", state="completed"), value(found, "tangent_studies", state="queued")) == (1, 1)
-    assert (value(found, "tangent_trials", state="completed"), value(found, "tangent_trials", state="diverged")) == (4, 2)
+    assert (
+        value(found, "tangent_studies", state="completed"),
+        value(found, "tangent_studies", state="queued"),
+    ) == (1, 1)
+    assert (
+        value(found, "tangent_trials", state="completed"),
+        value(found, "tangent_trials", state="diverged"),
+    ) == (4, 2)
     assert value(found, "tangent_epochs_total") == 2 * 3 * 2
     assert value(found, "tangent_packs_in_flight") == 0
     assert 0 < (value(found, "tangent_queue_age_seconds") or 0) < 60
     assert value(found, "tangent_event_lag_seconds") == 0
 
 
-def test_a_running_study_has_packs_in_flight_and_a_lag(http: httpx.Client, store: Store, play: Play, body: Body) -> None:
+def test_a_running_study_has_packs_in_flight_and_a_lag(
+    http: httpx.Client, store: Store, play: Play, body: Body
+) -> None:
     study = play(body, close=False)
     store.submit(parse_spec(body))
     claim = store.claim_next(dispatcher="here", lease_s=60)
@@ -113,12 +136,19 @@ def test_epochs_are_never_told_as_fewer_than_before(http: httpx.Client, store: S
     assert (value(lost, "tangent_epochs_total"), value(lost, "tangent_trial_retries_total")) == (1, 1)
     again = writer.queued()
     writer.start(again)
-    writer.record([Report(trial.id, 2, {"epoch": 1, "elapsed_s": 0.5}), Report(trial.id, 2, {"epoch": 2, "elapsed_s": 1.0})])
+    writer.record(
+        [
+            Report(trial.id, 2, {"epoch": 1, "elapsed_s": 0.5}),
+            Report(trial.id, 2, {"epoch": 2, "elapsed_s": 1.0}),
+        ]
+    )
     writer.close(StudyMove.FINISH)
     assert value(scraped(http, is_again=True), "tangent_epochs_total") == 2
 
 
-def test_requests_are_counted_by_template_method_and_status(http: httpx.Client, play: Play, body: Body) -> None:
+def test_requests_are_counted_by_template_method_and_status(
+    http: httpx.Client, play: Play, body: Body
+) -> None:
     study = play(body)
     for _ in range(3):
         http.get(f"/v1/studies/{study}")
@@ -128,7 +158,9 @@ def test_requests_are_counted_by_template_method_and_status(http: httpx.Client, 
     http.get("/static/no-such-file.css")
     http.delete(f"/v1/studies/{study}")
     found = scraped(http)
-    counted = {labels: count for (name, labels), count in found.items() if name == "tangent_http_requests_total"}
+    counted = {
+        labels: count for (name, labels), count in found.items() if name == "tangent_http_requests_total"
+    }
 
     def requests(method: str, route: str, status: int) -> float | None:
         return counted.get((("method", method), ("route", route), ("status", str(status))))
@@ -136,11 +168,18 @@ def test_requests_are_counted_by_template_method_and_status(http: httpx.Client, 
     assert requests("GET", "/v1/studies/{study_id}", 200) == 3
     assert requests("GET", "/v1/studies/{study_id}", 404) == 1
     assert requests("GET", "/studies/{study_id}", 200) == 1
-    assert requests("POST", "/v1/studies/{study_id}:{verb}", 409) == 1 or requests("POST", "/v1/studies/{study_id}:pause", 409) == 1
+    assert (
+        requests("POST", "/v1/studies/{study_id}:{verb}", 409) == 1
+        or requests("POST", "/v1/studies/{study_id}:pause", 409) == 1
+    )
     assert requests("GET", "/static/*", 404) == 1
     assert sum(counted.values()) == 8
-    assert value(found, "tangent_http_request_seconds_count", method="GET", route="/v1/studies/{study_id}") == 4
-    assert (value(found, "tangent_http_request_seconds_sum", method="GET", route="/v1/studies/{study_id}") or 0) > 0
+    assert (
+        value(found, "tangent_http_request_seconds_count", method="GET", route="/v1/studies/{study_id}") == 4
+    )
+    assert (
+        value(found, "tangent_http_request_seconds_sum", method="GET", route="/v1/studies/{study_id}") or 0
+    ) > 0
 
 
 def test_whatever_is_asked_for_makes_no_new_series(http: httpx.Client) -> None:
@@ -148,7 +187,11 @@ def test_whatever_is_asked_for_makes_no_new_series(http: httpx.Client) -> None:
         http.get(path)
     http.request("BREW", "/coffee")
     found = scraped(http)
-    routes = {dict(labels)["route"]: dict(labels)["method"] for (name, labels) in found if name == "tangent_http_requests_total"}
+    routes = {
+        dict(labels)["route"]: dict(labels)["method"]
+        for (name, labels) in found
+        if name == "tangent_http_requests_total"
+    }
     assert set(routes) == {"unmatched"}
     assert value(found, "tangent_http_requests_total", method="other", route="unmatched", status="404") == 1
 
@@ -168,11 +211,15 @@ def test_transactions_are_timed_by_kind(http: httpx.Client, store: Store) -> Non
     assert 2 <= grown("read") <= 4
 
 
-def test_a_reader_of_events_is_counted_while_it_reads(live_app: FastAPI, live: str, play: Play, body: Body) -> None:
+def test_a_reader_of_events_is_counted_while_it_reads(
+    live_app: FastAPI, live: str, play: Play, body: Body
+) -> None:
     study = play(body, close=False)
     with httpx.Client(base_url=live, timeout=10) as client:
         assert value(scraped(client), "tangent_event_stream_clients") == 0
-        with client.stream("GET", f"/v1/studies/{study}/events", headers={"accept": "text/event-stream"}) as answer:
+        with client.stream(
+            "GET", f"/v1/studies/{study}/events", headers={"accept": "text/event-stream"}
+        ) as answer:
             assert answer.status_code == 200, answer.read()
             lines = answer.iter_lines()
             next(lines)
@@ -211,8 +258,14 @@ def test_the_record_is_looked_at_once_a_second_whoever_asks(http: httpx.Client, 
 def test_each_service_counts_for_itself(settings: Settings, store: Store, client_of: ClientOf) -> None:
     with client_of(create_app(settings, store)) as one, client_of(create_app(settings, store)) as other:
         one.get("/healthz")
-        assert value(scraped(one), "tangent_http_requests_total", method="GET", route="/healthz", status="200") == 1
-        assert value(scraped(other), "tangent_http_requests_total", method="GET", route="/healthz", status="200") is None
+        assert (
+            value(scraped(one), "tangent_http_requests_total", method="GET", route="/healthz", status="200")
+            == 1
+        )
+        assert (
+            value(scraped(other), "tangent_http_requests_total", method="GET", route="/healthz", status="200")
+            is None
+        )
 
 
 def test_with_tokens_a_scrape_needs_one_and_a_viewers_is_enough(http: httpx.Client, store: Store) -> None:
@@ -226,7 +279,9 @@ def test_with_tokens_a_scrape_needs_one_and_a_viewers_is_enough(http: httpx.Clie
     assert http.get("/metrics", headers=bearer(secret)).status_code == 401
 
 
-def test_without_its_database_a_service_tells_whom_it_knows_that_it_is_gone(http: httpx.Client, settings: Settings, store: Store) -> None:
+def test_without_its_database_a_service_tells_whom_it_knows_that_it_is_gone(
+    http: httpx.Client, settings: Settings, store: Store
+) -> None:
     secret = store.create_token("prometheus", role="viewer")
     scraped(http, headers=bearer(secret))
     lose_database(settings, store)
@@ -234,14 +289,20 @@ def test_without_its_database_a_service_tells_whom_it_knows_that_it_is_gone(http
     assert value(found, "tangent_database_up") == 0
     assert (value(found, "process_resident_memory_bytes") or 0) > 1e6
     # What cannot be known is not told: an old number would look like a new one.
-    assert not [name for name, _ in found if name in {"tangent_studies", "tangent_epochs_total", "tangent_dispatchers_alive"}]
+    assert not [
+        name
+        for name, _ in found
+        if name in {"tangent_studies", "tangent_epochs_total", "tangent_dispatchers_alive"}
+    ]
     for stranger in ({}, bearer("wrong")):
         answer = http.get("/metrics", headers=stranger)
         assert (answer.status_code, answer.json()["type"]) == (503, "/problems/store-unavailable")
         assert str(Path(settings.home)) not in answer.text
 
 
-def test_a_token_that_was_refused_stays_refused_without_the_database(http: httpx.Client, settings: Settings, store: Store) -> None:
+def test_a_token_that_was_refused_stays_refused_without_the_database(
+    http: httpx.Client, settings: Settings, store: Store
+) -> None:
     secret = store.create_token("prometheus", role="viewer")
     scraped(http, headers=bearer(secret))
     store.revoke_token("prometheus")
@@ -258,17 +319,28 @@ def test_nothing_of_a_study_but_counts_is_told(http: httpx.Client, play: Play, b
     assert "secret" not in text
 
 
-def test_a_caller_that_leaves_before_its_body_has_come_is_no_fault_of_the_service(app: FastAPI, serve_app: ServeApp) -> None:
+def test_a_caller_that_leaves_before_its_body_has_come_is_no_fault_of_the_service(
+    app: FastAPI, serve_app: ServeApp
+) -> None:
     with serve_app(app) as url:
-        head = "POST /v1/studies HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: 500\r\n\r\n{"
+        head = (
+            "POST /v1/studies HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: "
+            "application/json\r\nContent-Length: 500\r\n\r\n{"
+        )
         with socket.create_connection(("127.0.0.1", httpx.URL(url).port or 0)) as line:
             line.sendall(head.encode())
             time.sleep(0.2)
         deadline = time.monotonic() + 10
         with httpx.Client(base_url=url) as http:
             while not (
-                told := {key: n for key, n in scraped(http).items() if key[0] == "tangent_http_requests_total" and ("method", "POST") in key[1]}
+                told := {
+                    key: n
+                    for key, n in scraped(http).items()
+                    if key[0] == "tangent_http_requests_total" and ("method", "POST") in key[1]
+                }
             ):
                 assert time.monotonic() < deadline
                 time.sleep(0.05)
-    assert told == {("tangent_http_requests_total", (("method", "POST"), ("route", "/v1/studies"), ("status", "499"))): 1}
+    assert told == {
+        ("tangent_http_requests_total", (("method", "POST"), ("route", "/v1/studies"), ("status", "499"))): 1
+    }

@@ -1,4 +1,7 @@
-"""What Grafana and Prometheus are given to read is offered by /metrics: no panel, no alert asks for a name, label or state that is not there."""
+"""What Grafana and Prometheus are given to read is offered by /metrics.
+
+No panel, no alert asks for a name, label or state that is not there.
+"""
 
 import json
 import re
@@ -25,7 +28,10 @@ DEPLOY = ROOT / "deploy"
 DASHBOARD = DEPLOY / "grafana" / "tangent.json"
 # `up` is what Prometheus itself makes of a scrape.
 NAME = re.compile(r"\b(?:(?:tangent|process|python)_[a-z_]+|up(?=\{))")
-STATES = {"tangent_studies": {state.value for state in StudyState}, "tangent_trials": {state.value for state in TrialState}}
+STATES = {
+    "tangent_studies": {state.value for state in StudyState},
+    "tangent_trials": {state.value for state in TrialState},
+}
 
 ClientOf = Callable[..., AbstractContextManager[httpx.Client]]
 
@@ -39,12 +45,20 @@ def panels() -> list[dict[str, Any]]:
 
 
 def rules() -> list[dict[str, Any]]:
-    return [rule for group in yaml.safe_load((DEPLOY / "prometheus-rules.yml").read_text(encoding="utf-8"))["groups"] for rule in group["rules"]]
+    return [
+        rule
+        for group in yaml.safe_load((DEPLOY / "prometheus-rules.yml").read_text(encoding="utf-8"))["groups"]
+        for rule in group["rules"]
+    ]
 
 
 def expressions() -> dict[str, str]:
     """Return every query, by where it stands."""
-    asked = {f"panel {panel['title']}, {target['refId']}": target["expr"] for panel in panels() for target in panel["targets"]}
+    asked = {
+        f"panel {panel['title']}, {target['refId']}": target["expr"]
+        for panel in panels()
+        for target in panel["targets"]
+    }
     return asked | {f"alert {rule['alert']}": rule["expr"] for rule in rules()}
 
 
@@ -64,7 +78,9 @@ def offered(settings: Settings, store: Store, client_of: ClientOf) -> dict[str, 
 def test_every_name_in_a_query_is_offered(offered: dict[str, set[str]]) -> None:
     asked = {where: set(NAME.findall(expression)) for where, expression in expressions().items()}
     assert all(asked.values())
-    assert {where: sorted(names - set(offered)) for where, names in asked.items() if names - set(offered)} == {}
+    assert {
+        where: sorted(names - set(offered)) for where, names in asked.items() if names - set(offered)
+    } == {}
 
 
 def test_every_label_in_a_query_is_one_that_its_metric_has(offered: dict[str, set[str]]) -> None:
@@ -81,14 +97,20 @@ def test_every_label_in_a_query_is_one_that_its_metric_has(offered: dict[str, se
 
 def test_every_state_in_a_query_is_a_state() -> None:
     for where, expression in expressions().items():
-        for name, states in re.findall(r"(tangent_studies|tangent_trials)\{[^}]*state=~?\"([^\"]+)\"", expression):
+        for name, states in re.findall(
+            r"(tangent_studies|tangent_trials)\{[^}]*state=~?\"([^\"]+)\"", expression
+        ):
             assert set(states.split("|")) <= STATES[name], where
 
 
 def test_every_metric_of_ours_is_shown_on_the_dashboard(offered: dict[str, set[str]]) -> None:
-    shown = {name for panel in panels() for target in panel["targets"] for name in NAME.findall(target["expr"])}
+    shown = {
+        name for panel in panels() for target in panel["targets"] for name in NAME.findall(target["expr"])
+    }
     # A histogram is shown by any of its three; the version is what the list of jobs is made from.
-    ours = {re.sub(r"_(bucket|sum|count)$", "", name) for name in offered if name.startswith("tangent_")} - {"tangent_build_info"}
+    ours = {re.sub(r"_(bucket|sum|count)$", "", name) for name in offered if name.startswith("tangent_")} - {
+        "tangent_build_info"
+    }
     assert ours - {re.sub(r"_(bucket|sum|count)$", "", name) for name in shown} == set()
     assert "tangent_build_info" in json.dumps(dashboard()["templating"])
 

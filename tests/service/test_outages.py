@@ -1,4 +1,7 @@
-"""A service whose PostgreSQL is frozen, killed and started again: whoever asks is told within eight seconds, and nobody else notices."""
+"""A service whose PostgreSQL is frozen, killed and started again.
+
+Whoever asks is told within eight seconds, and nobody else notices.
+"""
 
 import time
 from collections.abc import Callable, Iterator
@@ -32,7 +35,12 @@ def server() -> Iterator[PostgresServer]:
 
 
 @pytest.fixture
-def url(server: PostgresServer, settings: Settings, catalog: Catalog, serve_app: Callable[[FastAPI], AbstractContextManager[str]]) -> Iterator[str]:
+def url(
+    server: PostgresServer,
+    settings: Settings,
+    catalog: Catalog,
+    serve_app: Callable[[FastAPI], AbstractContextManager[str]],
+) -> Iterator[str]:
     """The URL of a real service on that server."""
     store = Store.open(server.url(server.create()))
     store.announce(catalog, dispatcher="here")
@@ -48,7 +56,9 @@ def ask(url: str) -> tuple[int, float]:
     return status, time.monotonic() - began
 
 
-def test_forty_callers_of_a_frozen_database_are_told_within_eight_seconds_and_the_service_lives_on(server: PostgresServer, url: str) -> None:
+def test_forty_callers_of_a_frozen_database_are_told_within_eight_seconds_and_the_service_lives_on(
+    server: PostgresServer, url: str
+) -> None:
     places = ["/v1/studies", "/v1/optimizers", "/", "/readyz"]
     with ThreadPoolExecutor(CALLERS + 1) as pool:
         asked = [f"{url}{places[n % len(places)]}" for n in range(CALLERS)]
@@ -66,7 +76,9 @@ def test_forty_callers_of_a_frozen_database_are_told_within_eight_seconds_and_th
         assert max(waited for _, waited in alive) < 1
         assert {status for status, _ in answers} == {503}
         assert max(waited for _, waited in answers) < 8
-        assert {status for status, _ in pool.map(ask, asked[: len(places)])} == {200}, "and at once when it answers again"
+        assert {status for status, _ in pool.map(ask, asked[: len(places)])} == {200}, (
+            "and at once when it answers again"
+        )
     server.kill()
     status, waited = ask(f"{url}/v1/studies")
     assert (status, waited < 2) == (503, True)

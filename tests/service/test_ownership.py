@@ -1,4 +1,7 @@
-"""Studies have owners: a submitter changes their own, an admin all, a viewer none; and each change is noted."""
+"""Studies have owners: a submitter changes their own, an admin all, a viewer none.
+
+And each change is noted.
+"""
 
 import json
 from collections.abc import Callable
@@ -27,52 +30,80 @@ FORMS = [f"/studies/{{}}/{verb}" for verb in ("pause", "resume", "stop", "cancel
 
 
 def test_these_are_all_requests_that_change_a_study(open_app: FastAPI) -> None:
-    described = {path for path, item in open_app.openapi()["paths"].items() if "post" in item and "{study_id}" in path}
-    assert described == {path.replace("{}", "{study_id}") for path in CHANGES} | {"/v1/studies/{study_id}:clone"}
+    described = {
+        path for path, item in open_app.openapi()["paths"].items() if "post" in item and "{study_id}" in path
+    }
+    assert described == {path.replace("{}", "{study_id}") for path in CHANGES} | {
+        "/v1/studies/{study_id}:clone"
+    }
 
 
 @pytest.mark.parametrize("path", [*CHANGES, *FORMS])
-def test_nobody_but_its_owner_and_an_admin_changes_a_study(http: httpx.Client, store: Store, secrets: dict[str, str], body: Body, path: str) -> None:
+def test_nobody_but_its_owner_and_an_admin_changes_a_study(
+    http: httpx.Client, store: Store, secrets: dict[str, str], body: Body, path: str
+) -> None:
     study = store.submit(parse_spec(body), by=ALICE)
     for name, kind in (("vera", "forbidden"), ("bob", "not-owner")):
-        answer = http.post(path.format(study.id), headers=bearer(secrets[name]), json={} if path.startswith("/v1") else None)
+        answer = http.post(
+            path.format(study.id), headers=bearer(secrets[name]), json={} if path.startswith("/v1") else None
+        )
         assert (answer.status_code, answer.json()["type"]) == (403, f"/problems/{kind}")
         assert name in answer.json()["detail"]
     assert store.study(study.id) == study
     for name in ("alice", "root"):
-        answer = http.post(path.format(study.id), headers=bearer(secrets[name]), json={} if path.startswith("/v1") else None)
+        answer = http.post(
+            path.format(study.id), headers=bearer(secrets[name]), json={} if path.startswith("/v1") else None
+        )
         assert answer.status_code != 403, answer.text
 
 
-def test_a_study_from_an_open_house_is_changed_by_admins_alone(http: httpx.Client, store: Store, secrets: dict[str, str], body: Body) -> None:
+def test_a_study_from_an_open_house_is_changed_by_admins_alone(
+    http: httpx.Client, store: Store, secrets: dict[str, str], body: Body
+) -> None:
     study = store.submit(parse_spec(body)).id
     refused = http.post(f"/v1/studies/{study}:pause", headers=bearer(secrets["bob"])).json()
     assert "belongs to nobody who has a token" in refused["detail"]
     assert http.post(f"/v1/studies/{study}:pause", headers=bearer(secrets["root"])).status_code == 200
 
 
-def test_a_submitter_may_clone_what_is_anothers_and_owns_the_clone(http: httpx.Client, store: Store, secrets: dict[str, str], body: Body) -> None:
+def test_a_submitter_may_clone_what_is_anothers_and_owns_the_clone(
+    http: httpx.Client, store: Store, secrets: dict[str, str], body: Body
+) -> None:
     study = store.submit(parse_spec(body), by=ALICE).id
     clone = http.post(f"/v1/studies/{study}:clone", json={"seed": 1}, headers=bearer(secrets["bob"])).json()
     assert clone["owner"] == "bob"
     assert http.post(f"/v1/studies/{clone['id']}:cancel", headers=bearer(secrets["bob"])).status_code == 200
 
 
-def test_a_study_that_is_not_there_is_not_found_rather_than_anothers(http: httpx.Client, secrets: dict[str, str]) -> None:
+def test_a_study_that_is_not_there_is_not_found_rather_than_anothers(
+    http: httpx.Client, secrets: dict[str, str]
+) -> None:
     assert http.post("/v1/studies/nothere2:pause", headers=bearer(secrets["bob"])).status_code == 404
 
 
-def test_the_log_tells_who_did_what_to_which_study_and_from_where(http: httpx.Client, secrets: dict[str, str], body: Body) -> None:
+def test_the_log_tells_who_did_what_to_which_study_and_from_where(
+    http: httpx.Client, secrets: dict[str, str], body: Body
+) -> None:
     study = http.post("/v1/studies", json=body, headers=bearer(secrets["alice"])).json()["id"]
     http.post(f"/v1/studies/{study}:pause", headers=bearer(secrets["bob"]))
     http.post(f"/v1/studies/{study}:pause", headers=bearer(secrets["root"]))
     http.post(f"/v1/studies/{study}:resume", headers=bearer(secrets["alice"]))
     page = http.get("/v1/audit", params={"study_id": study}, headers=bearer(secrets["root"])).json()
-    assert [(entry["actor"], entry["verb"]) for entry in page["items"]] == [("alice", "resume"), ("root", "pause"), ("alice", "submit")]
+    assert [(entry["actor"], entry["verb"]) for entry in page["items"]] == [
+        ("alice", "resume"),
+        ("root", "pause"),
+        ("alice", "submit"),
+    ]
     assert all(entry["address"] for entry in page["items"])
     assert page["total"] == 3
-    mine = http.get("/v1/audit", params={"actor": "alice", "page_size": 1}, headers=bearer(secrets["root"])).json()
-    older = http.get("/v1/audit", params={"actor": "alice", "page_token": mine["next_page_token"]}, headers=bearer(secrets["root"])).json()
+    mine = http.get(
+        "/v1/audit", params={"actor": "alice", "page_size": 1}, headers=bearer(secrets["root"])
+    ).json()
+    older = http.get(
+        "/v1/audit",
+        params={"actor": "alice", "page_token": mine["next_page_token"]},
+        headers=bearer(secrets["root"]),
+    ).json()
     assert [entry["verb"] for entry in (*mine["items"], *older["items"])] == ["resume", "submit"]
     made = http.get("/v1/audit", params={"verb": "token.create"}, headers=bearer(secrets["root"])).json()
     assert [entry["subject"] for entry in made["items"]] == ["root", "vera", "bob", "alice"]
@@ -84,21 +115,38 @@ def test_only_an_admin_reads_the_log(http: httpx.Client, secrets: dict[str, str]
     assert (answer.status_code, answer.json()["type"]) == (403, "/problems/forbidden")
 
 
-def test_growing_a_study_is_noted_as_its_owners(http: httpx.Client, store: Store, secrets: dict[str, str], body: Body, play: Play) -> None:
+def test_growing_a_study_is_noted_as_its_owners(
+    http: httpx.Client, store: Store, secrets: dict[str, str], body: Body, play: Play
+) -> None:
     study = play(body)
-    assert http.post(f"/v1/studies/{study}:extend", json={"trials_per_arm": 4}, headers=bearer(secrets["root"])).status_code == 200
-    assert [(entry.actor, entry.verb) for entry in store.audit(study_id=study).items] == [("root", "extend"), (None, "submit")]
+    assert (
+        http.post(
+            f"/v1/studies/{study}:extend", json={"trials_per_arm": 4}, headers=bearer(secrets["root"])
+        ).status_code
+        == 200
+    )
+    assert [(entry.actor, entry.verb) for entry in store.audit(study_id=study).items] == [
+        ("root", "extend"),
+        (None, "submit"),
+    ]
 
 
-def test_an_open_house_notes_what_nobody_in_particular_did(http: httpx.Client, store: Store, body: Body) -> None:
+def test_an_open_house_notes_what_nobody_in_particular_did(
+    http: httpx.Client, store: Store, body: Body
+) -> None:
     study = http.post("/v1/studies", json=body).json()["id"]
     store.move(study, StudyMove.CANCEL)
-    assert [(entry.actor, entry.verb) for entry in store.audit().items] == [(None, "cancel"), (None, "submit")]
+    assert [(entry.actor, entry.verb) for entry in store.audit().items] == [
+        (None, "cancel"),
+        (None, "submit"),
+    ]
     assert http.get("/v1/audit").json()["total"] == 2
     assert http.get("/v1/account").json() == {"role": "admin", "token": None}
 
 
-def test_what_a_viewer_may_not_submit_is_not_offered(http: httpx.Client, store: Store, secrets: dict[str, str], body: Body) -> None:
+def test_what_a_viewer_may_not_submit_is_not_offered(
+    http: httpx.Client, store: Store, secrets: dict[str, str], body: Body
+) -> None:
     study = store.submit(parse_spec(body), by=ALICE).id
     for name, offered in (("bob", True), ("vera", False)):
         page = {"accept": "text/html", **bearer(secrets[name])}
@@ -114,7 +162,9 @@ def test_what_a_viewer_may_not_submit_is_not_offered(http: httpx.Client, store: 
         ({"resources": {"priority": "high"}}, "only an admin may submit studies of high priority"),
     ],
 )
-def test_a_study_that_the_page_refuses_stays_written(http: httpx.Client, store: Store, body: Body, more: Body, why: str) -> None:
+def test_a_study_that_the_page_refuses_stays_written(
+    http: httpx.Client, store: Store, body: Body, more: Body, why: str
+) -> None:
     secret = store.create_token("ann", role="submitter", quotas=Quotas(max_studies=0))
     text = json.dumps(body | more | {"name": "written at length"})
     answer = http.post("/new", data={"spec": text}, headers={"accept": "text/html", **bearer(secret)})
@@ -124,7 +174,9 @@ def test_a_study_that_the_page_refuses_stays_written(http: httpx.Client, store: 
     assert store.studies().total == 0
 
 
-def test_the_page_offers_a_change_only_to_whom_it_is_allowed(http: httpx.Client, store: Store, secrets: dict[str, str], body: Body) -> None:
+def test_the_page_offers_a_change_only_to_whom_it_is_allowed(
+    http: httpx.Client, store: Store, secrets: dict[str, str], body: Body
+) -> None:
     study = store.submit(parse_spec(body), by=ALICE).id
     for name, offered in (("alice", True), ("root", True), ("bob", False), ("vera", False)):
         for path in (f"/studies/{study}", f"/studies/{study}/live"):

@@ -88,26 +88,40 @@ def slow(settings: Settings) -> Settings:
     return settings.model_copy(update={"rate_per_s": 1.0})
 
 
-def test_a_token_that_asks_too_much_is_told_when_to_come_again(slow: Settings, store: Store, client_of: ClientOf) -> None:
-    alice, bob = ({"authorization": f"Bearer {store.create_token(name, role='viewer')}"} for name in ("alice", "bob"))
+def test_a_token_that_asks_too_much_is_told_when_to_come_again(
+    slow: Settings, store: Store, client_of: ClientOf
+) -> None:
+    alice, bob = (
+        {"authorization": f"Bearer {store.create_token(name, role='viewer')}"} for name in ("alice", "bob")
+    )
     with client_of(create_app(slow, store)) as client:
         answers = [client.get("/v1/studies", headers=alice) for _ in range(10)]
         refused = answers[-1]
         assert [answer.status_code for answer in answers[:4]] == [200] * 4
         assert (refused.status_code, refused.headers["content-type"]) == (429, "application/problem+json")
         assert refused.json()["type"] == "/problems/rate-limited"
-        assert "more than 1 requests a second came from token 'alice'; send the next in" in refused.json()["detail"]
+        assert (
+            "more than 1 requests a second came from token 'alice'; send the next in"
+            in refused.json()["detail"]
+        )
         assert int(refused.headers["retry-after"]) >= 1
         assert client.get("/v1/studies", headers=bob).status_code == 200, "it is not bob's fault"
         assert client.get("/healthz").status_code == 200
 
 
-def test_whoever_guesses_tokens_is_counted_by_address(slow: Settings, store: Store, client_of: ClientOf) -> None:
+def test_whoever_guesses_tokens_is_counted_by_address(
+    slow: Settings, store: Store, client_of: ClientOf
+) -> None:
     secret = store.create_token("alice", role="viewer")
     with client_of(create_app(slow, store)) as client:
-        answers = [client.get("/v1/studies", headers={"authorization": f"Bearer guess-{n}"}).status_code for n in range(10)]
+        answers = [
+            client.get("/v1/studies", headers={"authorization": f"Bearer guess-{n}"}).status_code
+            for n in range(10)
+        ]
         assert (answers[:4], answers[-1]) == ([401] * 4, 429)
-        assert client.get("/v1/studies", headers={"authorization": f"Bearer {secret}"}).status_code == 200, "a valid token is not locked out"
+        assert client.get("/v1/studies", headers={"authorization": f"Bearer {secret}"}).status_code == 200, (
+            "a valid token is not locked out"
+        )
 
 
 def test_an_open_house_sets_no_limit(slow: Settings, store: Store, client_of: ClientOf) -> None:
@@ -133,7 +147,9 @@ def test_an_open_house_sets_no_limit(slow: Settings, store: Store, client_of: Cl
         ("testclient", ["198.51.100.1"], "testclient"),
     ],
 )
-def test_only_a_trusted_proxy_says_where_a_request_came_from(peer: str | None, forwarded: list[str], found: str | None) -> None:
+def test_only_a_trusted_proxy_says_where_a_request_came_from(
+    peer: str | None, forwarded: list[str], found: str | None
+) -> None:
     assert client_address(peer, forwarded, trusted=("10.0.0.0/8", "::1")) == found
 
 
@@ -148,21 +164,32 @@ def test_only_a_trusted_proxy_says_where_a_request_came_from(peer: str | None, f
         (None, None, True),
     ],
 )
-def test_all_addresses_of_one_network_of_ipv6_count_as_one(one: str | None, other: str | None, *, is_one: bool) -> None:
+def test_all_addresses_of_one_network_of_ipv6_count_as_one(
+    one: str | None, other: str | None, *, is_one: bool
+) -> None:
     assert (neighbourhood(one) == neighbourhood(other)) is is_one
 
 
-def test_behind_a_trusted_proxy_each_address_is_counted_by_itself(slow: Settings, store: Store, client_of: ClientOf) -> None:
+def test_behind_a_trusted_proxy_each_address_is_counted_by_itself(
+    slow: Settings, store: Store, client_of: ClientOf
+) -> None:
     store.create_token("alice", role="viewer")
     for trusted, last in ((("127.0.0.1",), 401), ((), 429)):
         with client_of(create_app(slow.model_copy(update={"trusted_proxies": trusted}), store)) as client:
-            answers = [client.get("/v1/studies", headers={"x-forwarded-for": f"198.51.100.{n}"}).status_code for n in range(10)]
+            answers = [
+                client.get("/v1/studies", headers={"x-forwarded-for": f"198.51.100.{n}"}).status_code
+                for n in range(10)
+            ]
             assert answers[-1] == last
 
 
 def test_what_is_no_address_is_no_proxy() -> None:
     with pytest.raises(
-        SettingsInvalid, match=r"TANGENT_TRUSTED_PROXIES: expected addresses or networks such as 10\.0\.0\.0/8, and 'proxy' is neither, got"
+        SettingsInvalid,
+        match=(
+            r"TANGENT_TRUSTED_PROXIES: expected addresses or networks such as "
+            r"10\.0\.0\.0/8, and 'proxy' is neither, got"
+        ),
     ):
         Settings.load(trusted_proxies="10.0.0.1,proxy")
     assert Settings.load(trusted_proxies="10.0.0.1, ::1").trusted_proxies == ("10.0.0.1", "::1")
@@ -174,7 +201,9 @@ def test_the_client_waits_as_long_as_it_is_told(slow: Settings, store: Store, se
         assert [client.studies().total for _ in range(6)] == [0] * 6
 
 
-def test_whoever_downloads_or_watches_waits_too(slow: Settings, store: Store, body: Body, serve_app: ServeApp) -> None:
+def test_whoever_downloads_or_watches_waits_too(
+    slow: Settings, store: Store, body: Body, serve_app: ServeApp
+) -> None:
     study = store.submit(parse_spec(body)).id
     secret, app = store.create_token("alice", role="viewer"), create_app(slow, store)
     limits: RateLimits = app.state.rate_limits

@@ -1,4 +1,7 @@
-"""`tangent report`, `export` and `replay` against a real service: what was handed on can be run again, and nothing else can."""
+"""`tangent report`, `export` and `replay` against a real service.
+
+What was handed on can be run again, and nothing else can.
+"""
 
 import json
 import shutil
@@ -33,7 +36,9 @@ __all__: list[str] = []
 Run = Callable[..., Result]
 
 
-def play(store: Store, study: StudyView, *, turned: bool = False, outcome: StudyMove = StudyMove.FINISH) -> None:
+def play(
+    store: Store, study: StudyView, *, turned: bool = False, outcome: StudyMove = StudyMove.FINISH
+) -> None:
     """Play the run of the study that waits: the later an arm, the better, or when turned the worse."""
     claim = store.claim_next(dispatcher="here", lease_s=60.0)
     assert claim is not None
@@ -41,10 +46,23 @@ def play(store: Store, study: StudyView, *, turned: bool = False, outcome: Study
     writer = store.run_writer(claim, lease_s=60.0)
     for arm in store.arms(study.id):
         trials = [(n, arm.defaults | {"lr": 0.001 * (n + 1)}) for n in range(3)]
-        _train(writer, study, [NewTrial(arm.name, n, "sampled" if n else "default", p, seed=7) for n, p in trials], better=0.01 * arm.position)
+        _train(
+            writer,
+            study,
+            [NewTrial(arm.name, n, "sampled" if n else "default", p, seed=7) for n, p in trials],
+            better=0.01 * arm.position,
+        )
         again = [(trials[of], index) for index in range(5) for of in (2, 0)]
         runs = [
-            NewTrial(arm.name, k, "sampled" if n else "default", p, seed=confirmation_seed(0, index), phase="confirmation", confirms=n)
+            NewTrial(
+                arm.name,
+                k,
+                "sampled" if n else "default",
+                p,
+                seed=confirmation_seed(0, index),
+                phase="confirmation",
+                confirms=n,
+            )
             for k, ((n, p), index) in enumerate(again)
         ]
         _train(writer, study, runs, better=0.1 * (-arm.position if turned else arm.position))
@@ -58,8 +76,21 @@ def _train(writer: RunWriter, study: StudyView, new: list[NewTrial], *, better: 
     for trial in pending:
         value = 0.5 + better + 0.05 * (trial.parameters["lr"] == 0.003) + 0.001 * (trial.seed % 7)
         for epoch in range(1, study.epochs + 1):
-            ended = {"ended": "completed", "value": value, "best_epoch": epoch, "test_value": value - 0.01} if epoch == study.epochs else {}
-            writer.record([Report(trial.id, 1, {"epoch": epoch, "elapsed_s": 0.1 * epoch, "validation_metric": value}, **ended)])
+            ended = (
+                {"ended": "completed", "value": value, "best_epoch": epoch, "test_value": value - 0.01}
+                if epoch == study.epochs
+                else {}
+            )
+            writer.record(
+                [
+                    Report(
+                        trial.id,
+                        1,
+                        {"epoch": epoch, "elapsed_s": 0.1 * epoch, "validation_metric": value},
+                        **ended,
+                    )
+                ]
+            )
 
 
 @pytest.fixture
@@ -101,7 +132,9 @@ def dispatching(store: Store, **given: Any) -> Generator[None]:
 
 
 @pytest.mark.parametrize("form", ["markdown", "html", "latex", "json"])
-def test_a_report_is_what_the_api_gives(run: Run, original: StudyView, live: str, tmp_path: Path, form: str) -> None:
+def test_a_report_is_what_the_api_gives(
+    run: Run, original: StudyView, live: str, tmp_path: Path, form: str
+) -> None:
     expected = httpx.get(f"{live}/v1/studies/{original.id}/report?format={form}", timeout=60).text
     shown = run("report", original.id, "--format", form)
     assert (shown.exit_code, shown.stdout) == (0, expected.rstrip("\n") + "\n")
@@ -109,7 +142,9 @@ def test_a_report_is_what_the_api_gives(run: Run, original: StudyView, live: str
     assert (written.exit_code, (tmp_path / "report").read_text(encoding="utf-8")) == (0, expected)
 
 
-def test_a_bundle_is_named_after_its_study(run: Run, original: StudyView, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bundle_is_named_after_its_study(
+    run: Run, original: StudyView, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     assert run("export", original.id).stdout == f"first-{original.id}.tangent.zip\n"
     assert zipfile.is_zipfile(tmp_path / f"first-{original.id}.tangent.zip")
@@ -119,7 +154,9 @@ def test_nothing_is_overwritten_unless_asked(run: Run, original: StudyView, bund
     before = bundle.stat().st_ino
     refused = run("export", original.id, "-o", str(bundle))
     assert refused.exit_code == 2
-    assert refused.stderr == f"error: {bundle} is there already; choose another name with --output, or overwrite it with --force\n"
+    assert refused.stderr == (
+        f"error: {bundle} is there already; choose another name with --output, or overwrite it with --force\n"
+    )
     assert bundle.stat().st_ino == before
     assert run("export", original.id, "-o", str(bundle), "--force").exit_code == 0
     assert bundle.stat().st_ino != before
@@ -135,9 +172,14 @@ def test_an_export_that_fails_leaves_nothing_behind(run: Run, tmp_path: Path) ->
     assert "Traceback" not in refused.stderr
 
 
-def test_a_file_that_cannot_be_written_is_told_in_one_line(run: Run, original: StudyView, tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_written_is_told_in_one_line(
+    run: Run, original: StudyView, tmp_path: Path
+) -> None:
     refused = run("export", original.id, "-o", str(tmp_path / "no" / "folder.zip"))
-    assert (refused.exit_code, refused.stderr) == (1, f"error: cannot write {tmp_path}/no/folder.zip: no such file or directory\n")
+    assert (refused.exit_code, refused.stderr) == (
+        1,
+        f"error: cannot write {tmp_path}/no/folder.zip: no such file or directory\n",
+    )
 
 
 def test_the_same_study_run_again_agrees(run: Run, store: Store, original: StudyView, bundle: Path) -> None:
@@ -176,28 +218,51 @@ def test_a_replay_that_does_not_complete_compares_nothing(run: Run, store: Store
     with dispatching(store, outcome=StudyMove.FAIL):
         result = run("replay", str(bundle), "--json")
     assert (result.exit_code, result.stdout) == (1, "")
-    assert result.stderr == f"error: the replay {store.studies().items[0].id} is failed; there is nothing to compare\n"
+    assert (
+        result.stderr
+        == f"error: the replay {store.studies().items[0].id} is failed; there is nothing to compare\n"
+    )
 
 
-def test_a_plan_that_is_not_what_it_was_is_told(run: Run, store: Store, bundle: Path, catalog: Catalog) -> None:
+def test_a_plan_that_is_not_what_it_was_is_told(
+    run: Run, store: Store, bundle: Path, catalog: Catalog
+) -> None:
     card = catalog.optimizers["adamw"].model_copy(update={"description": "Mended."})
-    store.announce(catalog.model_copy(update={"optimizers": catalog.optimizers | {"adamw": card}}), dispatcher="here")
+    store.announce(
+        catalog.model_copy(update={"optimizers": catalog.optimizers | {"adamw": card}}), dispatcher="here"
+    )
     begun = run("replay", str(bundle), "--no-wait")
-    assert begun.stderr.splitlines()[0] == "note: arm adamw (its card, space or defaults) is not what it was when the bundle was written"
+    assert (
+        begun.stderr.splitlines()[0]
+        == "note: arm adamw (its card, space or defaults) is not what it was when the bundle was written"
+    )
 
 
-def test_the_bundle_of_an_open_study_cannot_be_agreed_with(run: Run, store: Store, body: dict[str, Any], tmp_path: Path) -> None:
+def test_the_bundle_of_an_open_study_cannot_be_agreed_with(
+    run: Run, store: Store, body: dict[str, Any], tmp_path: Path
+) -> None:
     study = store.submit(parse_spec(body))
     path = tmp_path / "open.zip"
     exported = run("export", study.id, "-o", str(path))
-    assert (exported.exit_code, exported.stderr) == (0, f"{study.id} is still queued: the bundle holds what is there now.\n")
+    assert (exported.exit_code, exported.stderr) == (
+        0,
+        f"{study.id} is still queued: the bundle holds what is there now.\n",
+    )
     refused = run("replay", str(path))
     assert refused.exit_code == 2
     assert "was written while its study was queued" in refused.stderr
 
 
-def rewritten(path: Path, changed: dict[str, bytes | None] | None = None, *, added: dict[str, bytes] | None = None, packed: int = 8) -> Path:
-    """Return another bundle: some files with other content or none (None), others added, everything packed in some way."""
+def rewritten(
+    path: Path,
+    changed: dict[str, bytes | None] | None = None,
+    *,
+    added: dict[str, bytes] | None = None,
+    packed: int = 8,
+) -> Path:
+    """Return another bundle: some files with other content or none (None), others added, everything packed in
+    some way.
+    """
     with zipfile.ZipFile(path) as archive:
         files = {name: archive.read(name) for name in archive.namelist()} | (changed or {})
     other = path.with_name("other.zip")
@@ -250,27 +315,55 @@ BAD: dict[str, tuple[Callable[[Path], Path], str]] = {
     "text": (lambda path: _put(path, b"hello"), "is no bundle, or a damaged one"),
     "missing": (lambda path: path.with_name("none.zip"), "cannot read"),
     "a folder": (lambda path: path.parent, "cannot read"),
-    "another spec": (lambda path: rewritten(path, {"spec.json": b"{}"}), "spec.json is not what manifest.json says it is"),
-    "another measurement": (lambda path: rewritten(path, {"measurements.csv": b""}), "measurements.csv is not what manifest.json says it is"),
+    "another spec": (
+        lambda path: rewritten(path, {"spec.json": b"{}"}),
+        "spec.json is not what manifest.json says it is",
+    ),
+    "another measurement": (
+        lambda path: rewritten(path, {"measurements.csv": b""}),
+        "measurements.csv is not what manifest.json says it is",
+    ),
     "no spec": (lambda path: rewritten(path, {"spec.json": None}), "spec.json is missing"),
     "no manifest": (lambda path: rewritten(path, {"manifest.json": None}), "manifest.json is missing"),
-    "a path out of it": (lambda path: rewritten(path, added={"../../evil.sh": b"id"}), "no bundle holds a file '../../evil.sh'"),
-    "an absolute path": (lambda path: rewritten(path, added={"/etc/evil": b"id"}), "no bundle holds a file '/etc/evil'"),
+    "a path out of it": (
+        lambda path: rewritten(path, added={"../../evil.sh": b"id"}),
+        "no bundle holds a file '../../evil.sh'",
+    ),
+    "an absolute path": (
+        lambda path: rewritten(path, added={"/etc/evil": b"id"}),
+        "no bundle holds a file '/etc/evil'",
+    ),
     "a name twice": (lambda path: rewritten(path, added={"spec.json": b"{}"}), "spec.json is in it twice"),
     "a bomb": (lambda path: rewritten(path, {"measurements.csv": bytes(4 << 20)}), "looks like a zip bomb"),
-    "packed otherwise": (lambda path: rewritten(path, packed=zipfile.ZIP_LZMA), "packed in a way that no bundle is"),
+    "packed otherwise": (
+        lambda path: rewritten(path, packed=zipfile.ZIP_LZMA),
+        "packed in a way that no bundle is",
+    ),
     "a later format": (lambda path: of_format(path, 2), "has the bundle format 2, and this version reads 1"),
-    "no manifest's content": (lambda path: rewritten(path, {"manifest.json": b"[" * 100_000}), "its manifest.json makes no sense"),
+    "no manifest's content": (
+        lambda path: rewritten(path, {"manifest.json": b"[" * 100_000}),
+        "its manifest.json makes no sense",
+    ),
     "a manifest of other files": (
-        lambda path: rewritten(path, {"manifest.json": file_of(path, "manifest.json").replace(b'"VERSION"', b'"ELSE"')}),
+        lambda path: rewritten(
+            path, {"manifest.json": file_of(path, "manifest.json").replace(b'"VERSION"', b'"ELSE"')}
+        ),
         "does not name the files of a bundle",
     ),
     "a spec of another version": (
-        lambda path: forged(path, "spec.json", file_of(path, "spec.json").replace(b'"sampler"', b'"chooser"')),
+        lambda path: forged(
+            path, "spec.json", file_of(path, "spec.json").replace(b'"sampler"', b'"chooser"')
+        ),
         "this version cannot make sense of it",
     ),
-    "a spec without end": (lambda path: forged(path, "spec.json", b"[" * 100_000), "this version cannot make sense of it"),
-    "an analysis of another version": (lambda path: forged(path, "analysis.json", b"{}"), "this version cannot make sense of it"),
+    "a spec without end": (
+        lambda path: forged(path, "spec.json", b"[" * 100_000),
+        "this version cannot make sense of it",
+    ),
+    "an analysis of another version": (
+        lambda path: forged(path, "analysis.json", b"{}"),
+        "this version cannot make sense of it",
+    ),
 }
 
 
@@ -281,10 +374,20 @@ def sound(tmp_path_factory: pytest.TempPathFactory, fresh_database: Path, catalo
     shutil.copy(fresh_database, folder / "tangent.db")
     store = Store.open(f"sqlite:///{folder}/tangent.db", migrate=False)
     store.announce(catalog, dispatcher="here")
-    study = store.submit(parse_spec({"workload": "digits-mlp", "arms": ["adamp", "adamw"], "budget": {"trials_per_arm": 3, "epochs": 2}}))
+    study = store.submit(
+        parse_spec(
+            {
+                "workload": "digits-mlp",
+                "arms": ["adamp", "adamw"],
+                "budget": {"trials_per_arm": 3, "epochs": 2},
+            }
+        )
+    )
     play(store, study)
     with (folder / "sound.zip").open("xb") as file:
-        write_bundle(store, report_of(store.study(study.id), store.arms(study.id), Analyses(store).of(study.id)), file)
+        write_bundle(
+            store, report_of(store.study(study.id), store.arms(study.id), Analyses(store).of(study.id)), file
+        )
     store.close()
     return folder / "sound.zip"
 
@@ -292,11 +395,17 @@ def sound(tmp_path_factory: pytest.TempPathFactory, fresh_database: Path, catalo
 def test_a_sound_bundle_is_opened(sound: Path) -> None:
     found = open_bundle(sound)
     assert found.manifest.state is StudyState.COMPLETED
-    assert [arm.name for arm in found.plan.arms] == list(found.analysis.arms) == [arm.name for arm in found.spec.arms]
+    assert (
+        [arm.name for arm in found.plan.arms]
+        == list(found.analysis.arms)
+        == [arm.name for arm in found.spec.arms]
+    )
 
 
 @pytest.mark.parametrize("wrong", BAD)
-def test_what_is_no_sound_bundle_is_refused_in_one_sentence_before_any_service_is_asked(sound: Path, tmp_path: Path, wrong: str) -> None:
+def test_what_is_no_sound_bundle_is_refused_in_one_sentence_before_any_service_is_asked(
+    sound: Path, tmp_path: Path, wrong: str
+) -> None:
     make, said = BAD[wrong]
     copy = Path(shutil.copy(sound, tmp_path))
     result = CliRunner(env={"TANGENT_URL": "http://127.0.0.1:9"}).invoke(app, ["replay", str(make(copy))])

@@ -21,19 +21,24 @@ ClientOf = Callable[..., AbstractContextManager[httpx.Client]]
 
 
 @pytest.fixture
-def replicas(settings: Settings, database_url: str, client_of: ClientOf) -> Generator[tuple[httpx.Client, httpx.Client]]:
+def replicas(
+    settings: Settings, database_url: str, client_of: ClientOf
+) -> Generator[tuple[httpx.Client, httpx.Client]]:
     """Clients of two services, each with a store of its own, that share a database."""
     stores = [Store.open(database_url, migrate=False) for _ in range(2)]
     first, second = (create_app(settings, store) for store in stores)
     with client_of(first) as one, client_of(second) as two:
-        # FastAPI makes its routes ready with the first request; here, other than behind a server, several event loops would do so at once.
+        # FastAPI makes its routes ready with the first request; here, other than behind a server, several
+        # event loops would do so at once.
         assert [client.get("/nothing").status_code for client in (one, two)] == [404, 404]
         yield one, two
     for store in stores:
         store.close()
 
 
-def test_one_key_sent_to_both_makes_one_study(replicas: tuple[httpx.Client, httpx.Client], body: Body) -> None:
+def test_one_key_sent_to_both_makes_one_study(
+    replicas: tuple[httpx.Client, httpx.Client], body: Body
+) -> None:
     headers = {"idempotency-key": "once"}
     first, again = (client.post("/v1/studies", json=body, headers=headers) for client in replicas)
     assert (first.status_code, again.status_code) == (201, 201)
@@ -42,7 +47,9 @@ def test_one_key_sent_to_both_makes_one_study(replicas: tuple[httpx.Client, http
     assert (other.status_code, other.json()["type"]) == (422, "/problems/idempotency-conflict")
 
 
-def test_one_key_sent_to_both_at_once_makes_one_study(replicas: tuple[httpx.Client, httpx.Client], body: Body) -> None:
+def test_one_key_sent_to_both_at_once_makes_one_study(
+    replicas: tuple[httpx.Client, httpx.Client], body: Body
+) -> None:
     def send(n: int) -> httpx.Response:
         return replicas[n % 2].post("/v1/studies", json=body, headers={"idempotency-key": "at-once"})
 
@@ -53,7 +60,9 @@ def test_one_key_sent_to_both_at_once_makes_one_study(replicas: tuple[httpx.Clie
     assert replicas[0].get("/v1/studies").json()["total"] == 1
 
 
-def test_a_tag_from_one_is_understood_by_the_other(replicas: tuple[httpx.Client, httpx.Client], body: Body) -> None:
+def test_a_tag_from_one_is_understood_by_the_other(
+    replicas: tuple[httpx.Client, httpx.Client], body: Body
+) -> None:
     one, two = replicas
     made = one.post("/v1/studies", json=body)
     path, tag = f"/v1/studies/{made.json()['id']}", made.headers["etag"]
@@ -65,7 +74,9 @@ def test_a_tag_from_one_is_understood_by_the_other(replicas: tuple[httpx.Client,
     assert two.get(path, headers={"if-none-match": tag}).status_code == 200
 
 
-def test_of_two_changes_that_rest_on_one_tag_one_is_made(replicas: tuple[httpx.Client, httpx.Client], body: Body) -> None:
+def test_of_two_changes_that_rest_on_one_tag_one_is_made(
+    replicas: tuple[httpx.Client, httpx.Client], body: Body
+) -> None:
     for _ in range(3):
         made = replicas[0].post("/v1/studies", json=body)
 
@@ -77,7 +88,9 @@ def test_of_two_changes_that_rest_on_one_tag_one_is_made(replicas: tuple[httpx.C
             assert sorted(pool.map(pause, range(4))) == [200, 412, 412, 412]
 
 
-def test_a_login_at_one_is_known_to_the_other(replicas: tuple[httpx.Client, httpx.Client], database_url: str) -> None:
+def test_a_login_at_one_is_known_to_the_other(
+    replicas: tuple[httpx.Client, httpx.Client], database_url: str
+) -> None:
     one, two = replicas
     store = Store.open(database_url, migrate=False)
     secret = store.create_token("alice", role="viewer")
@@ -89,7 +102,9 @@ def test_a_login_at_one_is_known_to_the_other(replicas: tuple[httpx.Client, http
     store.close()
 
 
-def test_a_quota_is_not_passed_by_asking_both(replicas: tuple[httpx.Client, httpx.Client], database_url: str, body: Body) -> None:
+def test_a_quota_is_not_passed_by_asking_both(
+    replicas: tuple[httpx.Client, httpx.Client], database_url: str, body: Body
+) -> None:
     store = Store.open(database_url, migrate=False)
     secret = store.create_token("alice", role="submitter", quotas=Quotas(max_studies=3))
 
@@ -99,7 +114,9 @@ def test_a_quota_is_not_passed_by_asking_both(replicas: tuple[httpx.Client, http
     with ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(send, range(10)))
     assert sorted(answer.status_code for answer in answers) == [201] * 3 + [403] * 7
-    assert {answer.json()["type"] for answer in answers if answer.status_code == 403} == {"/problems/quota-exceeded"}
+    assert {answer.json()["type"] for answer in answers if answer.status_code == 403} == {
+        "/problems/quota-exceeded"
+    }
     found = replicas[0].get("/v1/account", headers=bearer(secret)).json()["token"]
     assert (found["open_studies"], found["quotas"]["max_studies"]) == (3, 3)
     store.close()

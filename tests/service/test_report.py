@@ -44,7 +44,9 @@ def report_of(http: httpx.Client, study: str, form: str) -> str:
     return answer.text
 
 
-def test_as_json_it_holds_the_study_its_analysis_the_methods_and_python_to_paste(http: httpx.Client, study: str) -> None:
+def test_as_json_it_holds_the_study_its_analysis_the_methods_and_python_to_paste(
+    http: httpx.Client, study: str
+) -> None:
     found = json.loads(report_of(http, study, "json"))
     assert set(found) == {"study", "arms", "analysis", "methods", "configurations"}
     assert found["study"] == http.get(f"/v1/studies/{study}").json()
@@ -55,7 +57,9 @@ def test_as_json_it_holds_the_study_its_analysis_the_methods_and_python_to_paste
         ("adamw", "best"),
         ("adamw", "defaults"),
     ]
-    assert found["configurations"][0]["python"].startswith("from adamp import AdamP\n\noptimizer = AdamP(model.parameters(), lr=0.002, ")
+    assert found["configurations"][0]["python"].startswith(
+        "from adamp import AdamP\n\noptimizer = AdamP(model.parameters(), lr=0.002, "
+    )
 
 
 @pytest.mark.parametrize(
@@ -68,9 +72,13 @@ def test_as_json_it_holds_the_study_its_analysis_the_methods_and_python_to_paste
         ("*/*", "json"),
     ],
 )
-def test_without_a_format_it_is_what_the_caller_accepts(http: httpx.Client, study: str, accept: str, form: str) -> None:
+def test_without_a_format_it_is_what_the_caller_accepts(
+    http: httpx.Client, study: str, accept: str, form: str
+) -> None:
     asked = http.get(f"/v1/studies/{study}/report", headers={"accept": accept})
-    named = http.get(f"/v1/studies/{study}/report", params={"format": form}, headers={"accept": "nothing/known"})
+    named = http.get(
+        f"/v1/studies/{study}/report", params={"format": form}, headers={"accept": "nothing/known"}
+    )
     assert asked.text == named.text
     assert asked.headers["content-type"] == named.headers["content-type"]
     assert asked.headers["vary"] == "Accept"
@@ -92,27 +100,38 @@ def test_what_is_not_there_is_refused(http: httpx.Client, study: str) -> None:
 
 @pytest.mark.parametrize("form", ["markdown", "html", "latex", "json"])
 @pytest.mark.parametrize("sampler", ["tpe", "random"])
-def test_a_study_that_has_not_begun_has_a_report_too(http: httpx.Client, store: Store, body: dict[str, Any], form: str, sampler: str) -> None:
+def test_a_study_that_has_not_begun_has_a_report_too(
+    http: httpx.Client, store: Store, body: dict[str, Any], form: str, sampler: str
+) -> None:
     study = store.submit(parse_spec(body | {"sampler": sampler})).id
     assert study in report_of(http, study, form)
 
 
 @pytest.mark.parametrize("form", ["markdown", "html", "latex", "json"])
-def test_a_study_without_confirmation_says_so(http: httpx.Client, play: Play, body: dict[str, Any], form: str) -> None:
+def test_a_study_without_confirmation_says_so(
+    http: httpx.Client, play: Play, body: dict[str, Any], form: str
+) -> None:
     study = play(body | {"confirmation": {"seeds": 0}})
-    assert re.search(r"(no|No) configuration (was trained again|has been confirmed) on fresh seeds", report_of(http, study, form))
+    assert re.search(
+        r"(no|No) configuration (was trained again|has been confirmed) on fresh seeds",
+        report_of(http, study, form),
+    )
 
 
 @pytest.mark.parametrize("form", ["markdown", "html", "latex", "json"])
 @pytest.mark.parametrize("sampler", ["tpe", "random"])
-def test_a_study_in_which_everything_diverged_has_a_report_too(http: httpx.Client, play: Play, body: dict[str, Any], form: str, sampler: str) -> None:
+def test_a_study_in_which_everything_diverged_has_a_report_too(
+    http: httpx.Client, play: Play, body: dict[str, Any], form: str, sampler: str
+) -> None:
     study = play(body | {"sampler": sampler, "budget": {"trials_per_arm": 1, "epochs": 2}})
     text = report_of(http, study, form)
     assert "nan" not in text.lower().replace("finance", "")
 
 
 @pytest.mark.parametrize("form", ["markdown", "html", "latex"])
-def test_the_finding_and_the_figures_of_every_arm_are_in_every_format(http: httpx.Client, study: str, form: str) -> None:
+def test_the_finding_and_the_figures_of_every_arm_are_in_every_format(
+    http: httpx.Client, study: str, form: str
+) -> None:
     text = report_of(http, study, form)
     analysis = http.get(f"/v1/studies/{study}/analysis").json()
     for found in analysis["confirmed"]:
@@ -159,16 +178,28 @@ def page_of(text: str) -> _Page:
 
 def test_the_page_needs_nothing_from_elsewhere_and_runs_nothing(http: httpx.Client, study: str) -> None:
     page = page_of(report_of(http, study, "html"))
-    assert {tag for tag, _ in page.tags}.isdisjoint({"script", "link", "img", "iframe", "object", "embed", "base", "form", "a"})
-    assert not [(tag, attrs) for tag, attrs in page.tags if {"src", "href", "style"} & set(attrs) or any(name.startswith("on") for name in attrs)]
+    assert {tag for tag, _ in page.tags}.isdisjoint(
+        {"script", "link", "img", "iframe", "object", "embed", "base", "form", "a"}
+    )
+    assert not [
+        (tag, attrs)
+        for tag, attrs in page.tags
+        if {"src", "href", "style"} & set(attrs) or any(name.startswith("on") for name in attrs)
+    ]
     assert "url(" not in report_of(http, study, "html")
 
 
-def test_the_page_is_served_under_a_policy_that_lets_only_its_own_style_pass(http: httpx.Client, study: str) -> None:
+def test_the_page_is_served_under_a_policy_that_lets_only_its_own_style_pass(
+    http: httpx.Client, study: str
+) -> None:
     answer = http.get(f"/v1/studies/{study}/report?format=html")
     policy = answer.headers["content-security-policy"]
     assert policy.startswith("default-src 'none'; style-src 'sha256-")
-    (meta,) = [attrs["content"] for tag, attrs in page_of(answer.text).tags if tag == "meta" and "http-equiv" in attrs]
+    (meta,) = [
+        attrs["content"]
+        for tag, attrs in page_of(answer.text).tags
+        if tag == "meta" and "http-equiv" in attrs
+    ]
     assert meta is not None
     assert policy.startswith(meta)
 
@@ -188,7 +219,9 @@ def test_every_chart_has_a_title_and_says_its_figures(http: httpx.Client, study:
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_no_name_breaks_out_of_the_page(http: httpx.Client, play: Play, body: dict[str, Any], name: str) -> None:
+def test_no_name_breaks_out_of_the_page(
+    http: httpx.Client, play: Play, body: dict[str, Any], name: str
+) -> None:
     harmless = page_of(report_of(http, play(body | {"name": "harmless"}, confirm=5), "html"))
     page = page_of(report_of(http, play(body | {"name": name}, confirm=5), "html"))
     assert [tag for tag, _ in page.tags] == [tag for tag, _ in harmless.tags]
@@ -196,21 +229,41 @@ def test_no_name_breaks_out_of_the_page(http: httpx.Client, play: Play, body: di
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_no_name_is_markup_in_markdown(http: httpx.Client, play: Play, body: dict[str, Any], name: str) -> None:
+def test_no_name_is_markup_in_markdown(
+    http: httpx.Client, play: Play, body: dict[str, Any], name: str
+) -> None:
     text = report_of(http, play(body | {"name": name}), "markdown")
     title = text.splitlines()[0]
-    assert re.sub(r"\\([\\`*_{}\[\]<>#|~!&$:.])", r"\1", re.sub("([@#])\u200b", r"\1", title)) == f"# {plain(name)}"
+    assert (
+        re.sub(r"\\([\\`*_{}\[\]<>#|~!&$:.])", r"\1", re.sub("([@#])\u200b", r"\1", title))
+        == f"# {plain(name)}"
+    )
     bare = re.sub(r"\\.", "", title.removeprefix("# "))
     assert not set(bare) & set("`*_[]<>#|!$")
     assert not re.search(r"https?:|www\.|@\w", bare)
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_no_name_is_a_command_in_latex(http: httpx.Client, play: Play, body: dict[str, Any], name: str) -> None:
+def test_no_name_is_a_command_in_latex(
+    http: httpx.Client, play: Play, body: dict[str, Any], name: str
+) -> None:
     text = report_of(http, play(body | {"name": name}), "latex")
     assert text.isascii()
     commands = set(re.findall(r"\\([A-Za-z]+)", text))
-    ours = {"usepackage", "begin", "end", "centering", "caption", "label", "toprule", "midrule", "bottomrule", "textbf", "pm", "times"}
+    ours = {
+        "usepackage",
+        "begin",
+        "end",
+        "centering",
+        "caption",
+        "label",
+        "toprule",
+        "midrule",
+        "bottomrule",
+        "textbf",
+        "pm",
+        "times",
+    }
     assert commands - ours <= {
         "textbackslash",
         "textasciitilde",
@@ -226,8 +279,15 @@ def test_no_name_is_a_command_in_latex(http: httpx.Client, play: Play, body: dic
 
 
 def balanced(text: str) -> bool:
-    """Return whether braces, environments and rows of a LaTeX text fit together, as far as a reader without TeX can tell."""
-    bare = re.sub(r"^%.*$", "", text, flags=re.MULTILINE).replace("\\\\", "").replace("\\%", "").replace("\\&", "")
+    """Return whether braces, environments and rows of a LaTeX text fit together, as far as a reader without
+    TeX can tell.
+    """
+    bare = (
+        re.sub(r"^%.*$", "", text, flags=re.MULTILINE)
+        .replace("\\\\", "")
+        .replace("\\%", "")
+        .replace("\\&", "")
+    )
     bare = re.sub(r"\\[{}$#_]", "", bare)
     depth = 0
     for character in bare:
@@ -283,13 +343,20 @@ def test_the_style_of_the_page_has_the_colours_of_the_dashboard_in_light_and_dar
 
 def test_the_report_is_described_in_the_api(open_app: Any) -> None:
     described = open_app.openapi()
-    assert described["components"]["schemas"]["StudyReport"]["properties"].keys() == StudyReport.model_fields.keys()
+    assert (
+        described["components"]["schemas"]["StudyReport"]["properties"].keys()
+        == StudyReport.model_fields.keys()
+    )
     content = described["paths"]["/v1/studies/{study_id}/report"]["get"]["responses"]["200"]["content"]
     assert set(content) == {"application/json", "text/markdown", "text/html", "application/x-tex"}
-    assert set(described["paths"]["/v1/studies/{study_id}/bundle"]["get"]["responses"]["200"]["content"]) == {"application/zip"}
+    assert set(described["paths"]["/v1/studies/{study_id}/bundle"]["get"]["responses"]["200"]["content"]) == {
+        "application/zip"
+    }
 
 
-def test_differences_in_a_metric_without_a_unit_are_in_no_unit(http: httpx.Client, play: Play, body: dict[str, Any]) -> None:
+def test_differences_in_a_metric_without_a_unit_are_in_no_unit(
+    http: httpx.Client, play: Play, body: dict[str, Any]
+) -> None:
     study = play(body, confirm=5)
     found = StudyReport.model_validate_json(report_of(http, study, "json"))
     card = found.study.workload_card.model_copy(update={"unit": "none"})
@@ -298,7 +365,9 @@ def test_differences_in_a_metric_without_a_unit_are_in_no_unit(http: httpx.Clien
     assert "first less second, in percentage points.\n" in markdown.markdown(found)
 
 
-def test_searches_that_were_repeated_are_not_said_to_be_paired(http: httpx.Client, play: Play, body: dict[str, Any]) -> None:
+def test_searches_that_were_repeated_are_not_said_to_be_paired(
+    http: httpx.Client, play: Play, body: dict[str, Any]
+) -> None:
     study = play(body, confirm=5)
     found = StudyReport.model_validate_json(report_of(http, study, "json"))
     budget = found.study.spec.budget.model_copy(update={"replicates": 2})
@@ -309,14 +378,26 @@ def test_searches_that_were_repeated_are_not_said_to_be_paired(http: httpx.Clien
     )
 
 
-def test_arms_that_were_never_compared_are_not_called_undecided(http: httpx.Client, play: Play, body: dict[str, Any]) -> None:
-    rows = arm_rows(StudyReport.model_validate_json(report_of(http, play(body | {"confirmation": {"seeds": 0}}), "json")))
+def test_arms_that_were_never_compared_are_not_called_undecided(
+    http: httpx.Client, play: Play, body: dict[str, Any]
+) -> None:
+    rows = arm_rows(
+        StudyReport.model_validate_json(report_of(http, play(body | {"confirmation": {"seeds": 0}}), "json"))
+    )
     assert [row.undecided_with for row in rows] == [(), ()]
 
 
-def test_the_latex_table_counts_the_trials_that_were_run(http: httpx.Client, play: Play, body: dict[str, Any]) -> None:
+def test_the_latex_table_counts_the_trials_that_were_run(
+    http: httpx.Client, play: Play, body: dict[str, Any]
+) -> None:
     found = StudyReport.model_validate_json(report_of(http, play(body, confirm=5), "json"))
-    first = found.arms[0].model_copy(update={"progress": found.arms[0].progress.model_copy(update={"trials": 300, "finished": 46, "cancelled": 2})})
+    first = found.arms[0].model_copy(
+        update={
+            "progress": found.arms[0].progress.model_copy(
+                update={"trials": 300, "finished": 46, "cancelled": 2}
+            )
+        }
+    )
     text = latex.latex(found.model_copy(update={"arms": (first, *found.arms[1:])}))
     assert "300" not in text
     assert " & 44 & " in text
@@ -324,10 +405,15 @@ def test_the_latex_table_counts_the_trials_that_were_run(http: httpx.Client, pla
 
 @pytest.mark.parametrize("form", ["markdown", "html", "latex"])
 @pytest.mark.parametrize("name", ["   ", "\N{ZERO WIDTH SPACE}", "\N{RIGHT-TO-LEFT OVERRIDE}"])
-def test_a_name_of_which_nothing_can_be_seen_gives_way_to_the_id(http: httpx.Client, play: Play, body: dict[str, Any], form: str, name: str) -> None:
+def test_a_name_of_which_nothing_can_be_seen_gives_way_to_the_id(
+    http: httpx.Client, play: Play, body: dict[str, Any], form: str, name: str
+) -> None:
     study = play(body | {"name": name})
     text = report_of(http, study, form)
-    assert re.search({"markdown": f"^# {study}\n", "html": f"<h1>{study}</h1>", "latex": rf"caption\{{{study}\. "}[form], text)
+    assert re.search(
+        {"markdown": f"^# {study}\n", "html": f"<h1>{study}</h1>", "latex": rf"caption\{{{study}\. "}[form],
+        text,
+    )
 
 
 def test_an_issue_of_somebody_elses_is_not_named_in_markdown() -> None:
@@ -336,15 +422,31 @@ def test_an_issue_of_somebody_elses_is_not_named_in_markdown() -> None:
 
 def test_what_a_caller_refuses_outright_it_does_not_get(http: httpx.Client, study: str) -> None:
     path = f"/v1/studies/{study}/report"
-    assert http.get(path, headers={"accept": "text/html;q=0, text/markdown"}).headers["content-type"].startswith("text/markdown")
-    assert http.get(path, headers={"accept": "text/html;q=0.2, text/markdown;q=0.9"}).headers["content-type"].startswith("text/markdown")
-    assert http.get(path, headers={"accept": "text/html;q=many"}).headers["content-type"].startswith("text/html")
+    assert (
+        http.get(path, headers={"accept": "text/html;q=0, text/markdown"})
+        .headers["content-type"]
+        .startswith("text/markdown")
+    )
+    assert (
+        http.get(path, headers={"accept": "text/html;q=0.2, text/markdown;q=0.9"})
+        .headers["content-type"]
+        .startswith("text/markdown")
+    )
+    assert (
+        http.get(path, headers={"accept": "text/html;q=many"}).headers["content-type"].startswith("text/html")
+    )
 
 
 @pytest.mark.parametrize("when", ["study", "arms", "record", "every_trial"])
 @pytest.mark.parametrize("path", ["report?format=markdown", "report?format=html", "bundle"])
 def test_a_study_that_is_extended_meanwhile_has_a_report_and_a_bundle(
-    http: httpx.Client, store: Store, play: Play, body: dict[str, Any], monkeypatch: pytest.MonkeyPatch, when: str, path: str
+    http: httpx.Client,
+    store: Store,
+    play: Play,
+    body: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    when: str,
+    path: str,
 ) -> None:
     study = play(body, confirm=5)
     read, again = getattr(store, when), {"optimizer": "adamw", "name": "again"}

@@ -1,4 +1,7 @@
-"""The report in a real browser, as the service serves it and as a file: its own style is applied, and nothing else is asked for."""
+"""The report in a real browser, as the service serves it and as a file.
+
+Its own style is applied, and nothing else is asked for.
+"""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +15,9 @@ __all__: list[str] = []
 
 
 @pytest.mark.browser
-def test_the_page_shows_its_charts_under_its_own_policy(live: str, play: Callable[..., str], body: dict[str, Any], tmp_path: Path) -> None:
+def test_the_page_shows_its_charts_under_its_own_policy(
+    live: str, play: Callable[..., str], body: dict[str, Any], tmp_path: Path
+) -> None:
     address = f"{live}/v1/studies/{play(body, confirm=5)}/report?format=html"
     file = tmp_path / "report.html"
     file.write_text(httpx.get(address, timeout=60).text, encoding="utf-8")

@@ -24,7 +24,10 @@ __all__: list[str] = []
 
 Play = Callable[..., str]
 
-CHOICES = {"optimizer": "adamw", "space": {"lr": {"choices": [0.001, 0.01]}, "weight_decay": {"choices": [0.0, 0.1]}}}
+CHOICES = {
+    "optimizer": "adamw",
+    "space": {"lr": {"choices": [0.001, 0.01]}, "weight_decay": {"choices": [0.0, 0.1]}},
+}
 
 
 @pytest.fixture
@@ -46,7 +49,9 @@ def text_of(found: Methods) -> str:
 
 
 def check(found: Methods) -> None:
-    """Whole sentences, every citation with its entry, every entry cited, and nothing that code left behind."""
+    """Whole sentences, every citation with its entry, every entry cited, and nothing that code left
+    behind.
+    """
     for paragraph in found.paragraphs:
         assert paragraph.endswith(".")
         assert not re.search(r"None|nan|\{[a-z_]|\.\.|  | ,|\(\)|<studies|;\.", paragraph), paragraph
@@ -71,7 +76,11 @@ def check(found: Methods) -> None:
 )
 def test_every_sampler_is_described(written: Callable[..., Methods], sampler: str, said: str) -> None:
     assert {sampler} <= set(get_args(SamplerName))
-    found = written(sampler=sampler, arms=[CHOICES, CHOICES | {"name": "again"}], budget={"trials_per_arm": 4, "epochs": 2})
+    found = written(
+        sampler=sampler,
+        arms=[CHOICES, CHOICES | {"name": "again"}],
+        budget={"trials_per_arm": 4, "epochs": 2},
+    )
     check(found)
     assert said in text_of(found)
     assert ("Optuna" in text_of(found)) == (sampler in {"tpe", "gp", "cmaes"})
@@ -88,13 +97,24 @@ def test_no_sampler_pruner_or_schedule_is_left_out() -> None:
     ("pruner", "said"),
     [
         ("none", "No trial was stopped early."),
-        ({"kind": "asha", "min_epochs": 1, "reduction_factor": 3}, "of the trials that had come to epochs 1 and 3, one in 3 went on from each"),
-        ({"kind": "asha", "min_epochs": 4, "reduction_factor": 3}, "of the trials that had come to epoch 4, one in 3 went on"),
+        (
+            {"kind": "asha", "min_epochs": 1, "reduction_factor": 3},
+            "of the trials that had come to epochs 1 and 3, one in 3 went on from each",
+        ),
+        (
+            {"kind": "asha", "min_epochs": 4, "reduction_factor": 3},
+            "of the trials that had come to epoch 4, one in 3 went on",
+        ),
         ({"kind": "hyperband", "reduction_factor": 3}, "3 brackets"),
-        ({"kind": "median", "min_epochs": 2, "every_epochs": 3, "min_trials": 2}, "at epochs 2, 5 and 8 where it was worse than the median"),
+        (
+            {"kind": "median", "min_epochs": 2, "every_epochs": 3, "min_trials": 2},
+            "at epochs 2, 5 and 8 where it was worse than the median",
+        ),
     ],
 )
-def test_every_pruner_is_described_with_its_rungs(written: Callable[..., Methods], pruner: Any, said: str) -> None:
+def test_every_pruner_is_described_with_its_rungs(
+    written: Callable[..., Methods], pruner: Any, said: str
+) -> None:
     found = written(pruner=pruner, budget={"trials_per_arm": 9, "epochs": 9})
     check(found)
     assert said in text_of(found)
@@ -119,7 +139,10 @@ def test_splits_spaces_and_seeds_are_told(written: Callable[..., Methods]) -> No
     found = text_of(written(seed=7))
     for said in (
         "1,000 training, 300 validation and 300 test examples",
-        "AdamP (made up), searched over lr from 1e-05 to 1 (log scale), weight_decay from 0.0001 to 1 (log scale)",
+        (
+            "AdamP (made up), searched over lr from 1e-05 to 1 (log scale), "
+            "weight_decay from 0.0001 to 1 (log scale)"
+        ),
         "fixed: beta1 = 0.9, beta2 = 0.999",
         "configurations kept to lr * weight_decay < 1 - beta1",
         "the study's seed 7",
@@ -170,7 +193,10 @@ def test_a_single_arm_is_not_compared(written: Callable[..., Methods]) -> None:
 
 @pytest.mark.parametrize(("trials", "random"), [(4, 4), (20, 5), (40, 10), (1000, 10)])
 def test_the_start_of_the_samplers_is_as_told(trials: int, random: int) -> None:
-    plan = resolve(parse_spec({"workload": "digits-mlp", "arms": ["adamw"], "budget": {"trials_per_arm": trials}}), catalog())
+    plan = resolve(
+        parse_spec({"workload": "digits-mlp", "arms": ["adamw"], "budget": {"trials_per_arm": trials}}),
+        catalog(),
+    )
     sampler = ArmSampler(plan.arms[0], sampler="tpe", direction="maximize", seed=0)
     assert "a quarter of the arm's trials, at least 4 and at most 10" in _STARTUP
     assert sampler._startup() == random
@@ -182,7 +208,9 @@ def test_the_page_on_reports_names_every_file_of_a_bundle() -> None:
 
 
 def stopped(store: Store, body: dict[str, Any], *, confirmed: int = 0) -> str:
-    """Return a study of two arms that was stopped after one of its three trials an arm, and after so many runs on fresh seeds."""
+    """Return a study of two arms that was stopped after one of its three trials an arm, and after so many
+    runs on fresh seeds.
+    """
     study = store.submit(parse_spec(body)).id
     claim = store.claim_next(dispatcher="here", lease_s=60.0)
     assert claim is not None
@@ -191,20 +219,40 @@ def stopped(store: Store, body: dict[str, Any], *, confirmed: int = 0) -> str:
     new = [NewTrial(arm.name, 0, "default", arm.defaults, seed=7) for arm in arms]
     first = arms[0]
     new += [
-        NewTrial(first.name, n, "default", first.defaults, seed=confirmation_seed(0, n), phase="confirmation", confirms=0) for n in range(confirmed)
+        NewTrial(
+            first.name,
+            n,
+            "default",
+            first.defaults,
+            seed=confirmation_seed(0, n),
+            phase="confirmation",
+            confirms=0,
+        )
+        for n in range(confirmed)
     ]
     pending = writer.create(new)
     writer.start(pending)
     for epoch in (1, 2):
-        measured = {"epoch": epoch, "elapsed_s": 0.1, "lr": 0.1, "train_loss": 1.0, "validation_loss": 1.0, "validation_metric": 0.5}
-        ended: dict[str, Any] = {"ended": "completed", "value": 0.5, "best_epoch": 2, "test_value": 0.5} if epoch == 2 else {}
+        measured = {
+            "epoch": epoch,
+            "elapsed_s": 0.1,
+            "lr": 0.1,
+            "train_loss": 1.0,
+            "validation_loss": 1.0,
+            "validation_metric": 0.5,
+        }
+        ended: dict[str, Any] = (
+            {"ended": "completed", "value": 0.5, "best_epoch": 2, "test_value": 0.5} if epoch == 2 else {}
+        )
         writer.record([Report(trial.id, 1, measured, **ended) for trial in pending])
     store.move(study, StudyMove.STOP)
     writer.close(StudyMove.FINISH)
     return study
 
 
-def test_a_study_that_was_stopped_claims_neither_its_whole_budget_nor_runs_that_never_were(store: Store, body: dict[str, Any]) -> None:
+def test_a_study_that_was_stopped_claims_neither_its_whole_budget_nor_runs_that_never_were(
+    store: Store, body: dict[str, Any]
+) -> None:
     found = of(store, stopped(store, body))
     check(found)
     assert "planned" in text_of(found)
@@ -221,7 +269,9 @@ def test_runs_on_fresh_seeds_that_a_stop_cut_short_are_counted(store: Store, bod
 
 
 def test_an_open_study_counts_its_trials_so_far(store: Store, play: Play, body: dict[str, Any]) -> None:
-    assert "Of 6 trials in all, 4 completed and 2 diverged so far." in text_of(of(store, play(body, close=False)))
+    assert "Of 6 trials in all, 4 completed and 2 diverged so far." in text_of(
+        of(store, play(body, close=False))
+    )
 
 
 def test_a_workload_that_is_a_function_is_not_said_to_be_split(store: Store, body: dict[str, Any]) -> None:
@@ -240,7 +290,9 @@ def test_rungs_are_those_of_each_replicate(written: Callable[..., Methods]) -> N
     assert "within each arm by" in text_of(written(pruner="asha", budget={"trials_per_arm": 9, "epochs": 9}))
 
 
-def test_an_arm_whose_search_was_stopped_is_not_said_to_have_a_small_space(store: Store, body: dict[str, Any]) -> None:
+def test_an_arm_whose_search_was_stopped_is_not_said_to_have_a_small_space(
+    store: Store, body: dict[str, Any]
+) -> None:
     study = store.study(stopped(store, body))
     arms = store.arms(study.id)
     fewer = arms[0].model_copy(update={"progress": arms[0].progress.model_copy(update={"trials": 1})})
@@ -251,5 +303,7 @@ def test_an_arm_whose_search_was_stopped_is_not_said_to_have_a_small_space(store
     assert "the same budget" not in text_of(found)
 
 
-def test_runs_that_all_ended_are_not_said_to_be_missing(store: Store, play: Play, body: dict[str, Any]) -> None:
+def test_runs_that_all_ended_are_not_said_to_be_missing(
+    store: Store, play: Play, body: dict[str, Any]
+) -> None:
     assert "Not all of these runs" not in text_of(of(store, play(body, confirm=5)))

@@ -1,4 +1,7 @@
-"""The database's password and the token may lie in files, for the service and for the dispatcher alike; both are told in one line what is wrong."""
+"""The database's password and the token may lie in files, for the service and for the dispatcher alike.
+
+Both are told in one line what is wrong.
+"""
 
 from pathlib import Path
 
@@ -37,7 +40,9 @@ def test_a_dispatcher_hands_on_a_url_without_the_password() -> None:
     assert "geheim" not in repr(Settings.load())
 
 
-def test_a_token_is_read_from_its_file_unless_one_is_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_token_is_read_from_its_file_unless_one_is_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "token").write_text("from-a-file\n")
     monkeypatch.setenv("TANGENT_TOKEN_FILE", str(tmp_path / "token"))
     token = Settings.load().token
@@ -50,7 +55,13 @@ def test_a_token_is_read_from_its_file_unless_one_is_given(tmp_path: Path, monke
 
 def test_a_file_that_cannot_be_read_is_told_in_one_line(password_file: Path) -> None:
     password_file.unlink()
-    with pytest.raises(SettingsInvalid, match=r"^TANGENT_DATABASE_URL: the secret's file .*password cannot be read: No such file or directory$"):
+    with pytest.raises(
+        SettingsInvalid,
+        match=(
+            r"^TANGENT_DATABASE_URL: the secret's file .*password cannot be "
+            r"read: No such file or directory$"
+        ),
+    ):
         Settings.load()
     with pytest.raises(ValidationError, match="cannot be read"):
         workers.settings.Settings()

@@ -43,7 +43,9 @@ def test_the_environment_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     assert settings.token.get_secret_value() == "secret"
 
 
-def test_what_is_given_goes_before_the_environment_and_none_is_nothing_given(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_given_goes_before_the_environment_and_none_is_nothing_given(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("TANGENT_PORT", "9000")
     assert Settings.load(port=9001, host=None).url == "http://127.0.0.1:9001"
     assert Settings.load(port=None).port == 9000
@@ -60,7 +62,10 @@ def test_variables_of_other_parts_do_not_disturb(monkeypatch: pytest.MonkeyPatch
     Settings.load()
 
 
-@pytest.mark.parametrize(("host", "url"), [("0.0.0.0", "http://127.0.0.1:8780"), ("::", "http://[::1]:8780"), ("10.1.2.3", "http://10.1.2.3:8780")])
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [("0.0.0.0", "http://127.0.0.1:8780"), ("::", "http://[::1]:8780"), ("10.1.2.3", "http://10.1.2.3:8780")],
+)
 def test_the_client_finds_a_service_that_listens_everywhere(host: str, url: str) -> None:
     assert Settings.load(host=host).url == url
 
@@ -76,7 +81,9 @@ def test_the_client_finds_a_service_that_listens_everywhere(host: str, url: str)
         ("HOST", "a" * 300, "255"),
     ],
 )
-def test_a_faulty_variable_is_one_line_with_its_name(monkeypatch: pytest.MonkeyPatch, name: str, value: str, words: str) -> None:
+def test_a_faulty_variable_is_one_line_with_its_name(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, words: str
+) -> None:
     monkeypatch.setenv(f"TANGENT_{name}", value)
     with pytest.raises(SettingsInvalid) as raised:
         Settings.load()
@@ -92,11 +99,16 @@ def test_every_faulty_variable_is_named(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setenv("TANGENT_LOG_LEVEL", "loud")
     with pytest.raises(SettingsInvalid) as raised:
         Settings.load()
-    assert [part.split(":")[0] for part in str(raised.value).split("; ")] == ["TANGENT_PORT", "TANGENT_LOG_LEVEL"]
+    assert [part.split(":")[0] for part in str(raised.value).split("; ")] == [
+        "TANGENT_PORT",
+        "TANGENT_LOG_LEVEL",
+    ]
 
 
 def test_settings_are_frozen_and_show_no_secret() -> None:
-    settings = Settings.load(token="hush-hush", database_url="postgresql+psycopg://tangent:hush-hush@db/tangent")
+    settings = Settings.load(
+        token="hush-hush", database_url="postgresql+psycopg://tangent:hush-hush@db/tangent"
+    )
     assert "hush-hush" not in repr(settings)
     with pytest.raises(ValidationError, match="frozen"):
         settings.port = 1  # pyright: ignore[reportAttributeAccessIssue] # what the test is about

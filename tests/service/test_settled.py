@@ -20,7 +20,9 @@ PARTS = ("", "/arms", "/best", "/curves", "/trials", "/trials?order=value&page_s
 
 
 @pytest.mark.parametrize("part", PARTS)
-def test_a_closed_study_is_read_once(http: httpx.Client, store: Store, body: Body, play: Play, part: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_closed_study_is_read_once(
+    http: httpx.Client, store: Store, body: Body, play: Play, part: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     study = play(body)
     first = http.get(f"/v1/studies/{study}{part}")
     assert first.status_code == 200
@@ -31,7 +33,9 @@ def test_a_closed_study_is_read_once(http: httpx.Client, store: Store, body: Bod
     assert again.headers["content-type"] == "application/json"
 
 
-def test_a_study_that_is_open_again_is_read_again(http: httpx.Client, store: Store, body: Body, play: Play) -> None:
+def test_a_study_that_is_open_again_is_read_again(
+    http: httpx.Client, store: Store, body: Body, play: Play
+) -> None:
     study = play(body)
     before = http.get(f"/v1/studies/{study}/arms").json()["items"][0]["progress"]
     store.extend(study, Extension(trials_per_arm=body["budget"]["trials_per_arm"] + 3))
@@ -42,14 +46,22 @@ def test_a_study_that_is_open_again_is_read_again(http: httpx.Client, store: Sto
     assert closed_again["trials"] == before["trials"] + 3
 
 
-def test_what_another_study_measured_is_told_of_a_closed_one(http: httpx.Client, store: Store, body: Body, play: Play) -> None:
+def test_what_another_study_measured_is_told_of_a_closed_one(
+    http: httpx.Client, store: Store, body: Body, play: Play
+) -> None:
     study = play(body)
     assert http.get(f"/v1/studies/{study}/arms").json()["items"][0]["fit"] is None
     store.submit(parse_spec(body))
     claim = store.claim_next(dispatcher="here", lease_s=60.0)
     assert claim is not None
     batch_size = store.study(study).batch_size
-    card = {"workload": body["workload"], "optimizer": "adamp", "batch_size": batch_size, "device": "cpu", "width": 8}
+    card = {
+        "workload": body["workload"],
+        "optimizer": "adamp",
+        "batch_size": batch_size,
+        "device": "cpu",
+        "width": 8,
+    }
     store.run_writer(claim, lease_s=60.0).remember_fit(card)
     found = {arm["name"]: arm["fit"] for arm in http.get(f"/v1/studies/{study}/arms").json()["items"]}
     assert found["adamp"]["width"] == 8

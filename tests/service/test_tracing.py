@@ -1,4 +1,7 @@
-"""Traces: one for each request, its SQL in it, sent to the collector that the environment names; without the extra a sentence, no traceback."""
+"""Traces: one for each request, its SQL in it, sent to the collector that the environment names.
+
+Without the extra a sentence, no traceback.
+"""
 
 import os
 import subprocess
@@ -55,14 +58,18 @@ class Collector:
         assert path == "/v1/traces"
         request = ExportTraceServiceRequest.FromString(body)
         for resource in request.resource_spans:
-            self.resources.append({pair.key: pair.value.string_value for pair in resource.resource.attributes})
+            self.resources.append(
+                {pair.key: pair.value.string_value for pair in resource.resource.attributes}
+            )
             self.spans += [span for scope in resource.scope_spans for span in scope.spans]
 
 
 @pytest.fixture
 def exporter() -> None:
     """The extra `otel`, which `dev` brings."""
-    pytest.importorskip("opentelemetry.exporter.otlp.proto.http", reason="needs the extra otel: pip install -e '.[otel]'")
+    pytest.importorskip(
+        "opentelemetry.exporter.otlp.proto.http", reason="needs the extra otel: pip install -e '.[otel]'"
+    )
 
 
 @pytest.fixture
@@ -99,11 +106,17 @@ def test_a_request_is_one_trace_with_its_statements_in_it(
     assert len(within) >= 2
     assert within == statements
     assert {span.parent_span_id for span in within} == {request.span_id}
-    assert not [span.name for span in collector.spans if any(name in span.name for name in ("healthz", "readyz", "metrics", "static"))]
+    assert not [
+        span.name
+        for span in collector.spans
+        if any(name in span.name for name in ("healthz", "readyz", "metrics", "static"))
+    ]
     assert {resource["service.name"] for resource in collector.resources} == {"tangent"}
 
 
-def test_no_value_of_a_statement_is_sent(collector: Collector, settings: Settings, store: Store, serve_app: ServeApp) -> None:
+def test_no_value_of_a_statement_is_sent(
+    collector: Collector, settings: Settings, store: Store, serve_app: ServeApp
+) -> None:
     secret = store.create_token("alice", role="viewer")
     traced = settings.model_copy(update={"otlp_endpoint": collector.url})
     with serve_app(create_app(traced, store)) as url:
@@ -113,7 +126,9 @@ def test_no_value_of_a_statement_is_sent(collector: Collector, settings: Setting
 
 
 @pytest.mark.usefixtures("exporter")
-def test_a_collector_that_does_not_answer_keeps_no_one_waiting(settings: Settings, store: Store, serve_app: ServeApp) -> None:
+def test_a_collector_that_does_not_answer_keeps_no_one_waiting(
+    settings: Settings, store: Store, serve_app: ServeApp
+) -> None:
     traced = settings.model_copy(update={"otlp_endpoint": "http://127.0.0.1:9"})
     with serve_app(create_app(traced, store)) as url:
         began = time.monotonic()
@@ -123,11 +138,21 @@ def test_a_collector_that_does_not_answer_keeps_no_one_waiting(settings: Setting
     assert time.monotonic() - began < 10
 
 
-def test_where_no_collector_is_set_nothing_of_opentelemetry_is_loaded_beyond_its_interface(settings: Settings) -> None:
+def test_where_no_collector_is_set_nothing_of_opentelemetry_is_loaded_beyond_its_interface(
+    settings: Settings,
+) -> None:
     assert start_tracing(settings) is None
-    code = "import sys, service.app; print(*[name for name in sys.modules if name.startswith(('opentelemetry.sdk', 'opentelemetry.exporter'))])"
+    code = (
+        "import sys, service.app; print(*[name for name in sys.modules if "
+        "name.startswith(('opentelemetry.sdk', 'opentelemetry.exporter'))])"
+    )
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=True
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert done.stdout.strip() == ""
 
@@ -135,18 +160,33 @@ def test_where_no_collector_is_set_nothing_of_opentelemetry_is_loaded_beyond_its
 def test_without_the_extra_the_service_says_what_to_install_in_one_line(tmp_path: Path) -> None:
     # Whoever has the extra cannot show what happens without it, unless its import fails.
     code = (
-        "import sys; sys.modules['opentelemetry.sdk.trace'] = None; "
-        f"from service.serve import serve; from service.settings import Settings; sys.exit(serve(Settings.load(port={free_port()})))"
+        "import sys; sys.modules['opentelemetry.sdk.trace'] = None; from service.serve import serve; from "
+        f"service.settings import Settings; sys.exit(serve(Settings.load(port={free_port()})))"
     )
-    given = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT), "TANGENT_HOME": str(tmp_path), ENDPOINT: "http://collector:4318"}
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=given, capture_output=True, text=True, check=False, timeout=60)
+    given = {
+        "PATH": "/usr/bin:/bin",
+        "PYTHONPATH": str(ROOT),
+        "TANGENT_HOME": str(tmp_path),
+        ENDPOINT: "http://collector:4318",
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env=given,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
     assert done.stderr.startswith(f"tangent: {ENDPOINT} is set, but OpenTelemetry is not installed (")
     assert "pip install 'tangent-studies[otel]'" in done.stderr
 
 
-def test_the_collector_is_the_one_that_opentelemetrys_own_variable_names(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_collector_is_the_one_that_opentelemetrys_own_variable_names(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert settings.otlp_endpoint is None
     monkeypatch.setenv(ENDPOINT, "http://collector:4318/")
     assert Settings.load().otlp_endpoint == "http://collector:4318"

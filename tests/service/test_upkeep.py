@@ -11,7 +11,9 @@ from studies.store import Store
 __all__: list[str] = []
 
 
-def test_a_study_is_stopped_though_its_dispatcher_has_died_and_no_other_lives(live: str, store: Store) -> None:
+def test_a_study_is_stopped_though_its_dispatcher_has_died_and_no_other_lives(
+    live: str, store: Store
+) -> None:
     play = Play(store)
     run = play.run()
     ended, flying = run.begin(0, 1)
@@ -27,4 +29,7 @@ def test_a_study_is_stopped_though_its_dispatcher_has_died_and_no_other_lives(li
             time.sleep(0.05)
             study = client.study(study.id)
     assert study.state is StudyState.COMPLETED
-    assert [run.trial(trial).state for trial in (ended, flying)] == [TrialState.COMPLETED, TrialState.CANCELLED]
+    assert [run.trial(trial).state for trial in (ended, flying)] == [
+        TrialState.COMPLETED,
+        TrialState.CANCELLED,
+    ]

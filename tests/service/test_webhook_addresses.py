@@ -1,4 +1,7 @@
-"""Where webhooks may lead: to the internet by TLS, and to what the operator has allowed, whatever name it goes by."""
+"""Where webhooks may lead.
+
+To the internet by TLS, and to what the operator has allowed, whatever name it goes by.
+"""
 
 import socket
 
@@ -9,7 +12,14 @@ from studies.errors import WebhookInvalid
 
 __all__: list[str] = []
 
-PUBLIC = ["93.184.215.14", "1.1.1.1", "2606:4700:4700::1111", "2001:4860:4860::8888", "::ffff:1.1.1.1", "2002:0101:0101::1"]
+PUBLIC = [
+    "93.184.215.14",
+    "1.1.1.1",
+    "2606:4700:4700::1111",
+    "2001:4860:4860::8888",
+    "::ffff:1.1.1.1",
+    "2002:0101:0101::1",
+]
 INNER = [
     "127.0.0.1",
     "127.9.9.9",
@@ -67,15 +77,22 @@ def test_what_the_operator_has_allowed_is_called_in_any_way() -> None:
         assert not is_permitted(address, is_tls=True, allow=allow)
 
 
-@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "127.1", "2130706433", "0x7f.1", "0177.0.0.1", "::1", "0", "::ffff:7f00:1"])
+@pytest.mark.parametrize(
+    "host",
+    ["localhost", "127.0.0.1", "127.1", "2130706433", "0x7f.1", "0177.0.0.1", "::1", "0", "::ffff:7f00:1"],
+)
 def test_no_way_to_write_loopback_leads_there(host: str) -> None:
-    with pytest.raises(AddressRefused, match="is no host of the internet; whoever runs the service can allow its network") as refused:
+    with pytest.raises(
+        AddressRefused, match="is no host of the internet; whoever runs the service can allow its network"
+    ) as refused:
         permitted_addresses(host, 443, is_tls=True, allow=())
     if host == "localhost":
         assert "127.0.0.1" not in str(refused.value), "what a name stands for inside is nobody's business"
 
 
-def test_of_a_name_with_several_addresses_those_that_may_be_called_are(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_a_name_with_several_addresses_those_that_may_be_called_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     found = ["127.0.0.1", "10.1.0.9", "1.1.1.1", "10.1.0.9"]
 
     def look_up(*_: object, **__: object) -> list[object]:
@@ -83,7 +100,10 @@ def test_of_a_name_with_several_addresses_those_that_may_be_called_are(monkeypat
 
     monkeypatch.setattr(socket, "getaddrinfo", look_up)
     assert permitted_addresses("mixed.example", 443, is_tls=True, allow=()) == ("1.1.1.1",)
-    assert permitted_addresses("mixed.example", 443, is_tls=True, allow=("10.1.0.0/16",)) == ("10.1.0.9", "1.1.1.1")
+    assert permitted_addresses("mixed.example", 443, is_tls=True, allow=("10.1.0.0/16",)) == (
+        "10.1.0.9",
+        "1.1.1.1",
+    )
     with pytest.raises(AddressRefused, match="outside the allowed networks, where only https:// is sent"):
         permitted_addresses("mixed.example", 80, is_tls=False, allow=("10.9.0.0/16",))
 

@@ -1,4 +1,7 @@
-"""Deliveries over real lines: signed, sent by one of several services, again until they are taken, and to nobody who may not be called."""
+"""Deliveries over real lines.
+
+Signed, sent by one of several services, again until they are taken, and to nobody who may not be called.
+"""
 
 import logging
 import shutil
@@ -64,7 +67,9 @@ def make(store: Store, url: str, **fields: Any) -> WebhookMade:
     return store.create_webhook(parse_webhook({"url": url, **fields}))
 
 
-def newest(store: Store, webhook: WebhookMade, *, until: str = "delivered", within_s: float = 10.0) -> DeliveryView:
+def newest(
+    store: Store, webhook: WebhookMade, *, until: str = "delivered", within_s: float = 10.0
+) -> DeliveryView:
     """Return the newest delivery of a webhook, once it is in a state."""
     deadline = time.monotonic() + within_s
     while time.monotonic() < deadline:
@@ -78,7 +83,11 @@ def newest(store: Store, webhook: WebhookMade, *, until: str = "delivered", with
 def make_due(store: Store) -> None:
     """Let what is to be tried again later be due now."""
     with store._database.write() as connection:
-        connection.execute(update(tables.delivery).where(tables.delivery.c.state == "pending").values(due_at=tables.delivery.c.created_at))
+        connection.execute(
+            update(tables.delivery)
+            .where(tables.delivery.c.state == "pending")
+            .values(due_at=tables.delivery.c.created_at)
+        )
 
 
 def try_once(url: str, *, allow: tuple[str, ...] = LOOPBACK, whole_s: float = 2.0) -> Answer:
@@ -105,16 +114,27 @@ def test_a_receiver_gets_what_happened_signed(store: Store, hook: Receiver, body
         f"/v1/studies/{study}",
     )
     assert first.path == "/hook?from=tangent"
-    assert (first.headers["content-type"], first.headers["host"]) == ("application/json", hook.url.split("/")[2])
+    assert (first.headers["content-type"], first.headers["host"]) == (
+        "application/json",
+        hook.url.split("/")[2],
+    )
     assert first.headers["user-agent"].startswith("Tangent/")
     store.move(study, StudyMove.CANCEL)
     second = hook.wait_for(2)[1]
     assert second.verified(webhook.secret)["data"]["state_reason"] == "cancelled by its owner"
     assert second.headers["webhook-id"] != first.headers["webhook-id"]
     delivered = newest(store, webhook)
-    assert (delivered.id, delivered.status_code, delivered.attempts, delivered.error) == (second.headers["webhook-id"], 204, 1, None)
+    assert (delivered.id, delivered.status_code, delivered.attempts, delivered.error) == (
+        second.headers["webhook-id"],
+        204,
+        1,
+        None,
+    )
     assert store.webhook(webhook.id).delivered_at is not None
-    for forged in (replace(first, body=first.body.replace(b"queued", b"failed")), replace(first, headers=first.headers | {"webhook-id": "msg_x"})):
+    for forged in (
+        replace(first, body=first.body.replace(b"queued", b"failed")),
+        replace(first, headers=first.headers | {"webhook-id": "msg_x"}),
+    ):
         with pytest.raises(WebhookVerificationError):
             forged.verified(webhook.secret)
     with pytest.raises(WebhookVerificationError):
@@ -130,7 +150,11 @@ def test_what_was_not_taken_comes_again_as_the_same_message(store: Store, hook: 
     while store.webhook(webhook.id).deliveries[0].error is None:
         time.sleep(0.01)
     waiting = store.webhook(webhook.id).deliveries[0]
-    assert (waiting.state, waiting.status_code, waiting.error) == ("pending", 500, "the receiver answered 500 Internal Server Error")
+    assert (waiting.state, waiting.status_code, waiting.error) == (
+        "pending",
+        500,
+        "the receiver answered 500 Internal Server Error",
+    )
     hook.status = 200
     make_due(store)
     first, again = hook.wait_for(2)
@@ -158,7 +182,9 @@ def test_two_services_on_one_database_send_each_message_once(
     assert (len(ids), len(set(ids))) == (24, 24)
     sent = [sent_by(app) for app in apps]
     assert sum(sent) == 24
-    assert {each.state for webhook in webhooks for each in stores[0].webhook(webhook.id).deliveries} == {"delivered"}
+    assert {each.state for webhook in webhooks for each in stores[0].webhook(webhook.id).deliveries} == {
+        "delivered"
+    }
     for store in stores:
         store.close()
 
@@ -182,7 +208,9 @@ def test_what_happened_while_no_service_ran_is_sent_by_the_next(
     store.close()
 
 
-def test_a_service_that_ends_gives_back_what_is_under_way(allowed: Settings, store: Store, hook: Receiver, serve_app: ServeApp, body: Body) -> None:
+def test_a_service_that_ends_gives_back_what_is_under_way(
+    allowed: Settings, store: Store, hook: Receiver, serve_app: ServeApp, body: Body
+) -> None:
     hook.delay_s = 8.0
     webhook = make(store, hook.url)
     with serve_app(create_app(allowed, store, delivery_pace=PACE)):
@@ -199,7 +227,9 @@ def test_a_service_that_ends_gives_back_what_is_under_way(allowed: Settings, sto
         newest(store, webhook)
 
 
-def test_slow_receivers_keep_neither_requests_nor_other_receivers_waiting(store: Store, service: str, hook: Receiver, body: Body) -> None:
+def test_slow_receivers_keep_neither_requests_nor_other_receivers_waiting(
+    store: Store, service: str, hook: Receiver, body: Body
+) -> None:
     hook.delay_s = 8.0
     slow = [make(store, hook.url) for _ in range(10)]
     with receiver() as quick, httpx.Client(base_url=service) as client:
@@ -266,7 +296,9 @@ def test_of_an_answer_no_more_than_a_few_kilobytes_are_read(hook: Receiver) -> N
         (599, "the receiver answered 599"),
     ],
 )
-def test_anything_but_success_is_told_and_no_redirect_is_followed(hook: Receiver, status: int, said: str) -> None:
+def test_anything_but_success_is_told_and_no_redirect_is_followed(
+    hook: Receiver, status: int, said: str
+) -> None:
     with receiver() as elsewhere:
         hook.status, hook.headers = status, {"location": elsewhere.url, "retry-after": "120"}
         answer = try_once(hook.url)
@@ -285,7 +317,9 @@ def test_nothing_is_sent_to_this_machine_unless_that_is_allowed(hook: Receiver) 
     assert hook.received == []
 
 
-def test_a_name_is_looked_up_once_and_what_was_judged_is_called(hook: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_name_is_looked_up_once_and_what_was_judged_is_called(
+    hook: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A name that stands for another address a moment later (DNS rebinding) gains nothing by it."""
     looked_up: list[str] = []
     genuine = socket.getaddrinfo
@@ -321,18 +355,34 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pytest.skip("needs Debian's package 'openssl'")
     path = tmp_path_factory.mktemp("tls") / "hooks.example.pem"
     asked = ["-subj", "/CN=hooks.example", "-addext", "subjectAltName=DNS:hooks.example", "-days", "2"]
-    key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", path, "-out", f"{path}.crt"]
+    key = [
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:prime256v1",
+        "-nodes",
+        "-keyout",
+        path,
+        "-out",
+        f"{path}.crt",
+    ]
     subprocess.run(["openssl", "req", "-x509", *key, *asked], check=True, capture_output=True)
     path.write_text(path.read_text() + Path(f"{path}.crt").read_text())
     return path
 
 
-def test_the_certificate_has_to_be_the_names_and_not_the_addresss(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_certificate_has_to_be_the_names_and_not_the_addresss(
+    certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     tls.load_cert_chain(certificate)
     genuine = socket.getaddrinfo
     monkeypatch.setattr(
-        socket, "getaddrinfo", lambda host, *given, **named: genuine("127.0.0.1" if "example" in str(host) else host, *given, **named)
+        socket,
+        "getaddrinfo",
+        lambda host, *given, **named: genuine(
+            "127.0.0.1" if "example" in str(host) else host, *given, **named
+        ),
     )
     with receiver(tls=tls) as hook:
         port = hook.url.split(":")[2].partition("/")[0]
@@ -363,7 +413,12 @@ def test_a_receiver_that_is_gone_disables_its_webhook(store: Store, hook: Receiv
 
 
 def test_no_secret_and_no_path_of_an_address_is_in_the_log(
-    allowed: Settings, store: Store, hook: Receiver, serve_app: ServeApp, body: Body, caplog: pytest.LogCaptureFixture
+    allowed: Settings,
+    store: Store,
+    hook: Receiver,
+    serve_app: ServeApp,
+    body: Body,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     with caplog.at_level(logging.INFO, "tangent"):
         webhooks = [make(store, f"{url}?key=hidden") for url in (hook.url, "http://127.0.0.1:9/hook")]
@@ -374,13 +429,18 @@ def test_no_secret_and_no_path_of_an_address_is_in_the_log(
                 time.sleep(0.01)
     lines = [record.getMessage() for record in caplog.records if record.name == "tangent.webhooks"]
     assert f"study.queued to webhook {webhooks[0].id}, attempt 1: delivered" in lines
-    assert any(line.startswith(f"study.queued to webhook {webhooks[1].id}, attempt 1: retried, cannot connect") for line in lines)
+    assert any(
+        line.startswith(f"study.queued to webhook {webhooks[1].id}, attempt 1: retried, cannot connect")
+        for line in lines
+    )
     for webhook in webhooks:
         assert webhook.secret not in caplog.text
     assert "hidden" not in "".join(lines)
 
 
-def test_attempts_are_counted_by_what_became_of_them(store: Store, service: str, hook: Receiver, body: Body) -> None:
+def test_attempts_are_counted_by_what_became_of_them(
+    store: Store, service: str, hook: Receiver, body: Body
+) -> None:
     webhook = make(store, hook.url)
     store.submit(parse_spec(body))
     newest(store, webhook)
@@ -391,7 +451,13 @@ def test_attempts_are_counted_by_what_became_of_them(store: Store, service: str,
 
 @pytest.mark.postgres
 def test_deliveries_go_on_when_the_database_is_back(
-    allowed: Settings, postgres_url: str, postgres: PostgresServer, hook: Receiver, catalog: Catalog, serve_app: ServeApp, body: Body
+    allowed: Settings,
+    postgres_url: str,
+    postgres: PostgresServer,
+    hook: Receiver,
+    catalog: Catalog,
+    serve_app: ServeApp,
+    body: Body,
 ) -> None:
     store = Store.open(postgres_url)
     store.announce(catalog, dispatcher="here")

@@ -1,4 +1,7 @@
-"""Services that are killed in the middle of their deliveries: every message arrives, and comes twice only where a service died over it."""
+"""Services that are killed in the middle of their deliveries.
+
+Every message arrives, and comes twice only where a service died over it.
+"""
 
 import logging
 import os
@@ -53,8 +56,15 @@ def start(home: Path, url: str) -> subprocess.Popen[bytes]:
     """Return a service that answers."""
     port = free_port()
     environment = {name: value for name, value in os.environ.items() if not name.startswith("TANGENT_")}
-    given = {"TANGENT_HOME": str(home), "TANGENT_DATABASE_URL": url, "TANGENT_WEBHOOK_ALLOW": "127.0.0.0/8", "TANGENT_PORT": str(port)}
-    process = subprocess.Popen([sys.executable, "-m", "service", "serve"], env=environment | given, stderr=subprocess.DEVNULL)
+    given = {
+        "TANGENT_HOME": str(home),
+        "TANGENT_DATABASE_URL": url,
+        "TANGENT_WEBHOOK_ALLOW": "127.0.0.0/8",
+        "TANGENT_PORT": str(port),
+    }
+    process = subprocess.Popen(
+        [sys.executable, "-m", "service", "serve"], env=environment | given, stderr=subprocess.DEVNULL
+    )
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and process.poll() is None:
         try:
@@ -71,13 +81,19 @@ def start(home: Path, url: str) -> subprocess.Popen[bytes]:
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.postgres
-def test_every_message_arrives_however_often_services_are_killed(tmp_path: Path, postgres_url: str, catalog: Catalog, body: dict[str, Any]) -> None:
+def test_every_message_arrives_however_often_services_are_killed(
+    tmp_path: Path, postgres_url: str, catalog: Catalog, body: dict[str, Any]
+) -> None:
     store = Store.open(postgres_url)
     store.announce(catalog, dispatcher="here")
     with receiver() as hook, services(tmp_path, postgres_url) as running:
         hook.delay_s = 0.2
         webhooks = {
-            made.id: made for made in (store.create_webhook(parse_webhook({"url": f"{hook.url}/{n}", "events": ["study.*"]})) for n in range(4))
+            made.id: made
+            for made in (
+                store.create_webhook(parse_webhook({"url": f"{hook.url}/{n}", "events": ["study.*"]}))
+                for n in range(4)
+            )
         }
         for n in range(STUDIES):
             study = store.submit(parse_spec(body)).id
@@ -96,7 +112,9 @@ def test_every_message_arrives_however_often_services_are_killed(tmp_path: Path,
         with store._database.read() as connection:
             assert set(came) == set(connection.execute(select(tables.delivery.c.id)).scalars())
         twice = sum(count - 1 for count in came.values())
-        logging.getLogger("tangent.tests").info("%d messages, %d kills, %d came twice", len(came), KILLS, twice)
+        logging.getLogger("tangent.tests").info(
+            "%d messages, %d kills, %d came twice", len(came), KILLS, twice
+        )
         assert twice <= KILLS * LOST_AT_A_KILL
         for each in hook.received[-50:]:
             webhook = list(webhooks.values())[int(each.path.rpartition("/")[2])]

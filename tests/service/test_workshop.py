@@ -1,4 +1,7 @@
-"""Analyses in processes of their own: the same as in threads, whatever happens to these processes, and nothing of them stays behind."""
+"""Analyses in processes of their own.
+
+The same as in threads, whatever happens to these processes, and nothing of them stays behind.
+"""
 
 import multiprocessing
 import os
@@ -37,7 +40,9 @@ def workshop(settings: Settings) -> Iterator[Processes]:
     made.close()
 
 
-def test_what_another_process_works_out_is_the_same(store: Store, workshop: Processes, play: Play, body: dict[str, Any]) -> None:
+def test_what_another_process_works_out_is_the_same(
+    store: Store, workshop: Processes, play: Play, body: dict[str, Any]
+) -> None:
     first, second = (play(body | {"suite": "small", "seed": seed}) for seed in (1, 2))
     here, there = Analyses(store), Analyses(store, workshop=workshop)
     assert there.of(first) == here.of(first)
@@ -52,7 +57,9 @@ def fails(error: TangentError, _store: Store) -> None:
     raise error
 
 
-def test_an_error_comes_back_as_it_was_raised(store: Store, workshop: Processes, play: Play, body: dict[str, Any]) -> None:
+def test_an_error_comes_back_as_it_was_raised(
+    store: Store, workshop: Processes, play: Play, body: dict[str, Any]
+) -> None:
     with pytest.raises(StudyNotFound) as raised:
         workshop.do(partial(fails, StudyNotFound("nosuch")))
     assert str(raised.value) == str(StudyNotFound("nosuch"))
@@ -119,16 +126,25 @@ def test_a_workshop_that_closes_begins_nothing_anew(workshop: Processes, tmp_pat
     assert mark.read_text() == "begun\n"
 
 
-def test_nothing_of_a_service_outlives_its_kill(settings: Settings, play: Play, body: dict[str, Any], tmp_path: Path) -> None:
+def test_nothing_of_a_service_outlives_its_kill(
+    settings: Settings, play: Play, body: dict[str, Any], tmp_path: Path
+) -> None:
     study, port = play(body), free_port()
     with process(tmp_path, TANGENT_DATABASE_URL=settings.database_url, TANGENT_PORT=str(port)) as service:
         wait_until_it_answers(port)
         assert httpx.get(f"http://127.0.0.1:{port}/studies/{study}", timeout=60).status_code == 200
-        of_service = {pid for task in Path(f"/proc/{service.pid}/task").glob("*/children") for pid in task.read_text().split()}
+        of_service = {
+            pid
+            for task in Path(f"/proc/{service.pid}/task").glob("*/children")
+            for pid in task.read_text().split()
+        }
         assert of_service, "it has worked out the page's analysis"
         service.kill()
         service.wait()
         deadline = time.monotonic() + 30
-        while any(Path(f"/proc/{pid}/status").exists() and "zombie" not in Path(f"/proc/{pid}/status").read_text() for pid in of_service):
+        while any(
+            Path(f"/proc/{pid}/status").exists() and "zombie" not in Path(f"/proc/{pid}/status").read_text()
+            for pid in of_service
+        ):
             assert time.monotonic() < deadline, "they end with their service"
             time.sleep(0.05)

@@ -35,7 +35,8 @@ def _prepare(url: str) -> None:
     store = Store.open(url)
     store.announce(catalog(), dispatcher="here")
     store.close()
-    # Optuna's tables too: the store would make them with the first copy, and that takes longer than most tests.
+    # Optuna's tables too: the store would make them with the first copy, and that takes longer than most
+    # tests.
     optunas = RDBStorage(url)
     optunas.remove_session()
     optunas.engine.dispose()
@@ -58,7 +59,11 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
 def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The URL of a database that holds nothing at all."""
-    return f"sqlite:///{tmp_path}/tangent.db" if request.param == "sqlite" else request.getfixturevalue("postgres_url")
+    return (
+        f"sqlite:///{tmp_path}/tangent.db"
+        if request.param == "sqlite"
+        else request.getfixturevalue("postgres_url")
+    )
 
 
 @pytest.fixture

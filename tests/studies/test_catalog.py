@@ -24,7 +24,9 @@ CARDS = catalog().optimizers
         (Bounds(high=1), "(-inf, 1]", (-5, 1), (1.1,)),
     ],
 )
-def test_bounds_admit_what_they_say(bounds: Bounds, text: str, inside: tuple[float, ...], outside: tuple[float, ...]) -> None:
+def test_bounds_admit_what_they_say(
+    bounds: Bounds, text: str, inside: tuple[float, ...], outside: tuple[float, ...]
+) -> None:
     assert str(bounds) == text
     assert all(map(bounds.admits, inside))
     assert not any(map(bounds.admits, outside))
@@ -49,13 +51,17 @@ def test_bounds_admit_what_they_say(bounds: Bounds, text: str, inside: tuple[flo
         ("stepper", "rule", "other", "rule is one of 'plain', 'signed', got 'other'"),
     ],
 )
-def test_a_hyperparameter_says_what_is_wrong_with_a_value(optimizer: str, name: str, value: Scalar, said: str | None) -> None:
+def test_a_hyperparameter_says_what_is_wrong_with_a_value(
+    optimizer: str, name: str, value: Scalar, said: str | None
+) -> None:
     hyperparameter = CARDS[optimizer].hyperparameter(name)
     assert hyperparameter is not None
     assert hyperparameter.fault(value) == said
 
 
-@pytest.mark.parametrize(("name", "value", "typed"), [("k", 3.0, 3), ("lr", 1, 1.0), ("rule", "plain", "plain")])
+@pytest.mark.parametrize(
+    ("name", "value", "typed"), [("k", 3.0, 3), ("lr", 1, 1.0), ("rule", "plain", "plain")]
+)
 def test_a_value_takes_the_defaults_type(name: str, value: Scalar, typed: Scalar) -> None:
     hyperparameter = CARDS["stepper"].hyperparameter(name)
     assert hyperparameter is not None
@@ -112,9 +118,18 @@ def test_a_hyperparameter_at_odds_with_itself_is_refused(fields: dict[str, Any],
     ("fields", "said"),
     [
         ({"hyperparameters": (hyperparameter(), hyperparameter())}, "hyperparameters need different names"),
-        ({"pairs": {"betas": ("lr", "beta2")}}, "a pair names 'beta2', which is no hyperparameter of its own; it has lr"),
-        ({"hyperparameters": (hyperparameter(active_when=Condition(parameter="wd", above=0)),)}, "a condition names 'wd'"),
-        ({"constraints": (Constraint(product=("lr", "wd"), below_one_minus="lr", reason="r"),)}, "a constraint names 'wd'"),
+        (
+            {"pairs": {"betas": ("lr", "beta2")}},
+            "a pair names 'beta2', which is no hyperparameter of its own; it has lr",
+        ),
+        (
+            {"hyperparameters": (hyperparameter(active_when=Condition(parameter="wd", above=0)),)},
+            "a condition names 'wd'",
+        ),
+        (
+            {"constraints": (Constraint(product=("lr", "wd"), below_one_minus="lr", reason="r"),)},
+            "a constraint names 'wd'",
+        ),
         (
             {
                 "hyperparameters": (hyperparameter(default=True, search=Choices(choices=(True, False))),),

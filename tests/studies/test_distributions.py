@@ -43,8 +43,16 @@ def test_what_is_fixed_is_not_searched() -> None:
 
 
 def test_optuna_is_told_what_is_searched_active_and_inside() -> None:
-    assert searched(SPACE, CONDITIONS, DEFAULTS) == {"lr": 1e-3, "k": 5, "rule": "plain"}, "no decay lies outside, and the ratio has no effect"
-    assert searched(SPACE, CONDITIONS, DEFAULTS | {"weight_decay": 0.1}) == {"lr": 1e-3, "weight_decay": 0.1, "ratio": 0.5, "k": 5, "rule": "plain"}
+    assert searched(SPACE, CONDITIONS, DEFAULTS) == {"lr": 1e-3, "k": 5, "rule": "plain"}, (
+        "no decay lies outside, and the ratio has no effect"
+    )
+    assert searched(SPACE, CONDITIONS, DEFAULTS | {"weight_decay": 0.1}) == {
+        "lr": 1e-3,
+        "weight_decay": 0.1,
+        "ratio": 0.5,
+        "k": 5,
+        "rule": "plain",
+    }
 
 
 def test_a_configuration_is_whole_whatever_was_chosen() -> None:
@@ -61,5 +69,10 @@ def every_arm() -> list[ResolvedArm]:
 def test_optuna_takes_the_defaults_of_every_arm(arm: ResolvedArm) -> None:
     params = searched(arm.space, arm.card.conditions, arm.defaults)
     known = distributions(arm.space)
-    trial = create_trial(state=TrialState.COMPLETE, value=0.0, params=dict(params), distributions={name: known[name] for name in params})
+    trial = create_trial(
+        state=TrialState.COMPLETE,
+        value=0.0,
+        params=dict(params),
+        distributions={name: known[name] for name in params},
+    )
     assert as_parameters(arm.space, arm.defaults, trial.params) == arm.defaults

@@ -10,20 +10,32 @@ from studies.errors import TangentError, json_pointer, shown
 
 __all__: list[str] = []
 
-CLASSES = [value for value in vars(errors).values() if isinstance(value, type) and issubclass(value, TangentError)]
+CLASSES = [
+    value for value in vars(errors).values() if isinstance(value, type) and issubclass(value, TangentError)
+]
 
 
 @pytest.mark.parametrize("error", CLASSES)
-def test_every_error_is_exported_and_stands_in_the_tree_that_the_module_shows(error: type[TangentError]) -> None:
+def test_every_error_is_exported_and_stands_in_the_tree_that_the_module_shows(
+    error: type[TangentError],
+) -> None:
     assert error.__name__ in errors.__all__
     assert re.search(rf"\b{error.__name__}\b", errors.__doc__ or "")
 
 
 @pytest.mark.parametrize(
     ("steps", "pointer"),
-    [((), ""), (("arms", 0, "space", "lr"), "/arms/0/space/lr"), (("a/b", "~c"), "/a~1b/~0c"), (("",), "/"), (("\ud800é",), "/?é")],
+    [
+        ((), ""),
+        (("arms", 0, "space", "lr"), "/arms/0/space/lr"),
+        (("a/b", "~c"), "/a~1b/~0c"),
+        (("",), "/"),
+        (("\ud800é",), "/?é"),
+    ],
 )
-def test_a_pointer_is_an_rfc_6901_pointer_that_can_be_sent(steps: tuple[int | str, ...], pointer: str) -> None:
+def test_a_pointer_is_an_rfc_6901_pointer_that_can_be_sent(
+    steps: tuple[int | str, ...], pointer: str
+) -> None:
     assert json_pointer(*steps) == pointer
     json_pointer(*steps).encode()
 

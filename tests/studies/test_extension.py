@@ -1,4 +1,7 @@
-"""What is added to a completed study: totals grow, names differ, what is there keeps its card and its space, and faults are told."""
+"""What is added to a completed study.
+
+Totals grow, names differ, what is there keeps its card and its space, and faults are told.
+"""
 
 from typing import Any
 
@@ -28,8 +31,15 @@ def problems(extension: Any, **fields: Any) -> dict[str, str]:
 
 
 def test_an_extension_says_new_totals() -> None:
-    spec, plan = extended(*resolved(), parse_extension({"trials_per_arm": 8, "replicates": 2, "seeds": 7}), catalog())
-    assert (spec.budget.trials_per_arm, spec.budget.replicates, spec.budget.epochs, spec.confirmation.seeds) == (8, 2, 2, 7)
+    spec, plan = extended(
+        *resolved(), parse_extension({"trials_per_arm": 8, "replicates": 2, "seeds": 7}), catalog()
+    )
+    assert (
+        spec.budget.trials_per_arm,
+        spec.budget.replicates,
+        spec.budget.epochs,
+        spec.confirmation.seeds,
+    ) == (8, 2, 2, 7)
     assert [arm.trials for arm in plan.arms] == [8, 8]
 
 
@@ -44,8 +54,13 @@ def test_what_is_left_out_stays_as_it_is() -> None:
 def test_a_new_arm_is_looked_up_and_the_old_keep_their_cards() -> None:
     spec, plan = resolved()
     cards = catalog()
-    changed = {name: card.model_copy(update={"title": "another", "description": "changed since"}) for name, card in cards.optimizers.items()}
-    longer, longer_plan = extended(spec, plan, parse_extension({"arms": ["sgdp"]}), cards.model_copy(update={"optimizers": changed}))
+    changed = {
+        name: card.model_copy(update={"title": "another", "description": "changed since"})
+        for name, card in cards.optimizers.items()
+    }
+    longer, longer_plan = extended(
+        spec, plan, parse_extension({"arms": ["sgdp"]}), cards.model_copy(update={"optimizers": changed})
+    )
     assert [arm.name for arm in longer.arms] == ["adamp", "adamw", "sgdp"]
     assert longer_plan.arms[:2] == plan.arms
     assert (longer_plan.arms[2].card.title, longer_plan.arms[2].trials) == ("another", 3)
@@ -58,16 +73,26 @@ def test_a_title_that_was_made_is_made_anew_and_a_given_one_kept() -> None:
 
 
 def test_a_finite_space_grows_no_further_than_it_goes() -> None:
-    body = {"arms": [{"optimizer": "stepper", "space": {"lr": 0.1, "k": {"choices": [2, 3]}, "rule": "plain"}}]}
+    body = {
+        "arms": [{"optimizer": "stepper", "space": {"lr": 0.1, "k": {"choices": [2, 3]}, "rule": "plain"}}]
+    }
     _, plan = extended(*resolved(**body), parse_extension({"trials_per_arm": 50}), catalog())
     # The two of the grid, and the defaults, which lie beside it.
     assert plan.arms[0].trials == 3
 
 
 def test_the_same_arm_again_needs_a_name_of_its_own() -> None:
-    assert problems({"arms": ["adamp", {"optimizer": "sgdp", "name": "mine"}, {"optimizer": "adamw", "name": "mine"}]}) == {
-        "/arms/0/name": "the study has an arm 'adamp' already, and its space stays as it is; give the new one another `name`",
-        "/arms/2/name": "the study has an arm 'mine' already, and its space stays as it is; give the new one another `name`",
+    assert problems(
+        {"arms": ["adamp", {"optimizer": "sgdp", "name": "mine"}, {"optimizer": "adamw", "name": "mine"}]}
+    ) == {
+        "/arms/0/name": (
+            "the study has an arm 'adamp' already, and its space stays as it "
+            "is; give the new one another `name`"
+        ),
+        "/arms/2/name": (
+            "the study has an arm 'mine' already, and its space stays as it "
+            "is; give the new one another `name`"
+        ),
     }
 
 
@@ -75,7 +100,10 @@ def test_nothing_can_be_taken_away() -> None:
     body = {"budget": {"trials_per_arm": 3, "replicates": 2}, "confirmation": {"seeds": 5}}
     found = problems({"trials_per_arm": 2, "replicates": 1, "seeds": 4}, **body)
     assert found == {
-        f"/{name}": f"expected at least the {now} that the study has, for nothing can be taken away, got {now - 1}; it is the new total"
+        f"/{name}": (
+            f"expected at least the {now} that the study has, for nothing can be taken away, "
+            f"got {now - 1}; it is the new total"
+        )
         for name, now in (("trials_per_arm", 3), ("replicates", 2), ("seeds", 5))
     }
 
@@ -84,9 +112,17 @@ def test_nothing_can_be_taken_away() -> None:
     ("extension", "pointer", "said"),
     [
         ({}, "", "nothing is to be added; expected any of arms, trials_per_arm, replicates and seeds"),
-        ({"seeds": 0, "trials_per_arm": 3}, "", "the study has all of that already: trials_per_arm 3, seeds 0; ask for more"),
+        (
+            {"seeds": 0, "trials_per_arm": 3},
+            "",
+            "the study has all of that already: trials_per_arm 3, seeds 0; ask for more",
+        ),
         ({"arms": ["adamx"]}, "/arms/0/optimizer", "there is no optimizer 'adamx'; did you mean 'adamw'?"),
-        ({"arms": [{"optimizer": "sgdp", "space": {"beta1": 0.9}}]}, "/arms/0/space/beta1", "sgdp has no hyperparameter 'beta1'"),
+        (
+            {"arms": [{"optimizer": "sgdp", "space": {"beta1": 0.9}}]},
+            "/arms/0/space/beta1",
+            "sgdp has no hyperparameter 'beta1'",
+        ),
         ({"arms": ["sgdp"] * 65}, "/arms", "at most 64"),
         (
             {"arms": [{"optimizer": "sgdp", "name": f"a{n}"} for n in range(63)]},
@@ -97,9 +133,17 @@ def test_nothing_can_be_taken_away() -> None:
         ({"seeds": True}, "/seeds", "got True"),
         ({"seeds": 10**400}, "/seeds", "less than or equal to 1000"),
         ({"trials_per_arm": 100_001}, "/trials_per_arm", "less than or equal to 100000"),
-        ({"trials_per_arm": 1000, "replicates": 101}, "/trials_per_arm", "expected at most 100000 trials of an arm in all its replicates"),
+        (
+            {"trials_per_arm": 1000, "replicates": 101},
+            "/trials_per_arm",
+            "expected at most 100000 trials of an arm in all its replicates",
+        ),
         ({"replicates": 0}, "/replicates", "greater than or equal to 1"),
-        ({"replicates": 1000, "seeds": 1000}, "/replicates", "expected at most 100000 confirmation runs of an arm, got 1001000"),
+        (
+            {"replicates": 1000, "seeds": 1000},
+            "/replicates",
+            "expected at most 100000 confirmation runs of an arm, got 1001000",
+        ),
         ({"seed": 7}, "/seed", "there is no such field; there are arms, trials_per_arm, replicates, seeds"),
         ([], "", "expected an object with any of arms, trials_per_arm, replicates and seeds, got list"),
         ({"arms": [{"name": "nameless"}]}, "/arms/0/optimizer", "this field is required"),
@@ -142,5 +186,7 @@ def test_a_search_that_has_spent_its_budget_is_as_it_was() -> None:
 
 
 def test_an_extension_survives_its_json() -> None:
-    extension = parse_extension({"arms": ["sgdp", {"optimizer": "adamw", "name": "two", "space": {"betas": [0.9, 0.99]}}], "seeds": 9})
+    extension = parse_extension(
+        {"arms": ["sgdp", {"optimizer": "adamw", "name": "two", "space": {"betas": [0.9, 0.99]}}], "seeds": 9}
+    )
     assert parse_extension(extension.model_dump(mode="json", exclude_none=True)) == extension

@@ -1,4 +1,6 @@
-"""Rungs: who goes on, who is pruned, that arms train alike, and that a ladder filled from the record decides as the lost one would have."""
+"""Rungs: who goes on, who is pruned, that arms train alike, and that a ladder filled from the record decides
+as the lost one would have.
+"""
 
 import math
 import random
@@ -93,11 +95,21 @@ class Arm:
         """Return a ladder filled from the record."""
         ladder = self.empty()
         for number, trial in self.record.items():
-            ladder.take_up(number, trial.state, epochs_done=trial.epochs_done, to_epoch=trial.to_epoch, values=trial.values)
+            ladder.take_up(
+                number,
+                trial.state,
+                epochs_done=trial.epochs_done,
+                to_epoch=trial.to_epoch,
+                values=trial.values,
+            )
         return ladder
 
     def in_flight(self) -> list[int]:
-        return [number for number, trial in self.record.items() if trial.state is TrialState.QUEUED and not trial.is_waiting]
+        return [
+            number
+            for number, trial in self.record.items()
+            if trial.state is TrialState.QUEUED and not trial.is_waiting
+        ]
 
     def run(self, seed: int, *, restarts: bool = False) -> None:
         """Let trials begin and arrive in an order drawn from a seed, until nothing moves any more."""
@@ -124,23 +136,37 @@ class Arm:
     def arrived(self, rung: int, *, bracket: int = 0) -> list[int]:
         """Return the trials of a bracket that came to a rung or died on their way to it."""
         mine = [number for number in self.record if self.ladder.bracket(number) == bracket]
-        return [n for n in mine if self.record[n].to_epoch > rung or (self.record[n].to_epoch == rung and n not in self.in_flight())]
+        return [
+            n
+            for n in mine
+            if self.record[n].to_epoch > rung
+            or (self.record[n].to_epoch == rung and n not in self.in_flight())
+        ]
 
     def promoted(self, rung: int, *, bracket: int = 0) -> list[int]:
-        return [number for number in self.arrived(rung, bracket=bracket) if self.record[number].to_epoch > rung]
+        return [
+            number for number in self.arrived(rung, bracket=bracket) if self.record[number].to_epoch > rung
+        ]
 
 
 def states(arm: Arm) -> dict[TrialState, int]:
-    return {state: [trial.state for trial in arm.record.values()].count(state) for state in {trial.state for trial in arm.record.values()}}
+    return {
+        state: [trial.state for trial in arm.record.values()].count(state)
+        for state in {trial.state for trial in arm.record.values()}
+    }
 
 
 HALVING = st.builds(Asha, min_epochs=st.integers(1, 4), reduction_factor=st.integers(2, 4))
 BRACKETED = st.builds(Hyperband, min_epochs=st.integers(1, 3), reduction_factor=st.integers(2, 4))
-MEDIAN = st.builds(Median, min_epochs=st.integers(1, 3), min_trials=st.integers(1, 5), every_epochs=st.integers(1, 3))
+MEDIAN = st.builds(
+    Median, min_epochs=st.integers(1, 3), min_trials=st.integers(1, 5), every_epochs=st.integers(1, 3)
+)
 EPOCHS = st.integers(2, 30)
 TRIALS = st.integers(1, 40)
 SEEDS = st.integers(0, 2**20)
-VALUES = st.dictionaries(st.tuples(st.integers(0, 39), st.integers(1, 30)), st.none() | st.integers(0, 5).map(float), max_size=60)
+VALUES = st.dictionaries(
+    st.tuples(st.integers(0, 39), st.integers(1, 30)), st.none() | st.integers(0, 5).map(float), max_size=60
+)
 DEATHS = st.dictionaries(st.integers(0, 39), st.integers(1, 30), max_size=20)
 
 
@@ -162,7 +188,12 @@ def test_rungs_lie_below_the_last_epoch(pruner: Pruner, epochs: int, expected: t
 
 def test_each_bracket_of_hyperband_starts_one_rung_later_and_the_last_has_none() -> None:
     pruner = Hyperband()
-    assert [rungs(pruner, 10, bracket=b) for b in range(brackets(pruner, 10))] == [(1, 3, 9), (3, 9), (9,), ()]
+    assert [rungs(pruner, 10, bracket=b) for b in range(brackets(pruner, 10))] == [
+        (1, 3, 9),
+        (3, 9),
+        (9,),
+        (),
+    ]
     assert [brackets(other, 10) for other in (NoPruner(), Asha(), Median())] == [1, 1, 1]
 
 
@@ -248,7 +279,9 @@ def test_one_that_went_on_early_takes_its_place_from_a_better_one_that_comes_lat
     for number in (2, 3):
         arm.begin()
         arm.arrive(number)
-    assert arm.settle().promoted == ((3, 2),), "never more than floor(4 / 2) in all, though trial 2 is better than trial 1"
+    assert arm.settle().promoted == ((3, 2),), (
+        "never more than floor(4 / 2) in all, though trial 2 is better than trial 1"
+    )
 
 
 def test_nobody_is_pruned_before_a_trial_has_completed_and_then_whoever_has_no_chance() -> None:
@@ -271,7 +304,12 @@ def test_nobody_is_pruned_before_a_trial_has_completed_and_then_whoever_has_no_c
 def test_when_all_that_went_on_died_the_next_best_goes_on() -> None:
     arm = Arm(ASHA, epochs=9, trials=4, dies={3: 2, 2: 5})
     arm.run(0)
-    assert [arm.record[n].state for n in range(4)] == [TrialState.PRUNED, TrialState.COMPLETED, TrialState.DIVERGED, TrialState.DIVERGED]
+    assert [arm.record[n].state for n in range(4)] == [
+        TrialState.PRUNED,
+        TrialState.COMPLETED,
+        TrialState.DIVERGED,
+        TrialState.DIVERGED,
+    ]
 
 
 def test_an_arm_of_which_nothing_lives_ends() -> None:
@@ -302,7 +340,12 @@ def test_equal_trials_train_equal_epochs_whatever_their_values_and_the_order_of_
 
 @given(HALVING | BRACKETED, EPOCHS, TRIALS, SEEDS, VALUES, DEATHS)
 def test_no_more_than_one_in_eta_goes_on_from_a_rung_and_one_completes_if_any_lives(
-    pruner: Asha | Hyperband, epochs: int, trials: int, seed: int, values: dict[tuple[int, int], float | None], deaths: dict[int, int]
+    pruner: Asha | Hyperband,
+    epochs: int,
+    trials: int,
+    seed: int,
+    values: dict[tuple[int, int], float | None],
+    deaths: dict[int, int],
 ) -> None:
     deaths = {number: min(epoch, epochs) for number, epoch in deaths.items()}
     arm = Arm(pruner, epochs=epochs, trials=trials, values=values, dies=deaths)
@@ -322,7 +365,12 @@ def test_no_more_than_one_in_eta_goes_on_from_a_rung_and_one_completes_if_any_li
 
 @given(HALVING | BRACKETED | MEDIAN, EPOCHS, TRIALS, SEEDS, VALUES, DEATHS)
 def test_a_ladder_filled_from_the_record_decides_as_the_lost_one(
-    pruner: Pruner, epochs: int, trials: int, seed: int, values: dict[tuple[int, int], float | None], deaths: dict[int, int]
+    pruner: Pruner,
+    epochs: int,
+    trials: int,
+    seed: int,
+    values: dict[tuple[int, int], float | None],
+    deaths: dict[int, int],
 ) -> None:
     arm = Arm(pruner, epochs=epochs, trials=trials, values=values, dies=deaths)
     arm.run(seed, restarts=True)
@@ -330,7 +378,13 @@ def test_a_ladder_filled_from_the_record_decides_as_the_lost_one(
 
 @given(HALVING | BRACKETED, EPOCHS, TRIALS, SEEDS, VALUES, DEATHS, st.integers(0, 60))
 def test_a_study_goes_on_with_a_ladder_filled_from_the_record(
-    pruner: Pruner, epochs: int, trials: int, seed: int, values: dict[tuple[int, int], float | None], deaths: dict[int, int], steps: int
+    pruner: Pruner,
+    epochs: int,
+    trials: int,
+    seed: int,
+    values: dict[tuple[int, int], float | None],
+    deaths: dict[int, int],
+    steps: int,
 ) -> None:
     arm = Arm(pruner, epochs=epochs, trials=trials, values=values, dies=deaths)
     draw = random.Random(seed)
@@ -352,7 +406,12 @@ def test_a_study_goes_on_with_a_ladder_filled_from_the_record(
 
 @given(MEDIAN, EPOCHS, TRIALS, SEEDS, VALUES, st.booleans())
 def test_the_median_rule_is_what_its_definition_says(
-    pruner: Median, epochs: int, trials: int, seed: int, values: dict[tuple[int, int], float | None], maximize: bool
+    pruner: Median,
+    epochs: int,
+    trials: int,
+    seed: int,
+    values: dict[tuple[int, int], float | None],
+    maximize: bool,
 ) -> None:
     arm = Arm(pruner, epochs=epochs, trials=trials, values=values, maximize=maximize)
     draw = random.Random(seed)

@@ -11,14 +11,18 @@ from studies.space import Choices, Condition, Parameters, Range, Scalar
 __all__: list[str] = []
 
 
-def hyperparameter(name: str, default: Scalar, *, tuned: bool = False, active_when: Condition | None = None) -> Hyperparameter:
+def hyperparameter(
+    name: str, default: Scalar, *, tuned: bool = False, active_when: Condition | None = None
+) -> Hyperparameter:
     is_switch = isinstance(default, bool | str)
     return Hyperparameter(
         name=name,
         description="d",
         unit="none",
         default=default,
-        search=Choices(choices=(default, "other")) if is_switch else Range(low=0, high=10, integer=isinstance(default, int)),
+        search=Choices(choices=(default, "other"))
+        if is_switch
+        else Range(low=0, high=10, integer=isinstance(default, int)),
         source="s",
         tuned=tuned,
         bounds=None if is_switch else Bounds(low=0),
@@ -39,7 +43,9 @@ def card(**fields: object) -> OptimizerCard:
             hyperparameter("beta1", 0.9),
             hyperparameter("beta2", 0.99),
             hyperparameter("weight_decay", 0.0, tuned=True),
-            hyperparameter("ratio", 0.5, tuned=True, active_when=Condition(parameter="weight_decay", above=0)),
+            hyperparameter(
+                "ratio", 0.5, tuned=True, active_when=Condition(parameter="weight_decay", above=0)
+            ),
             hyperparameter("k", 5),
             hyperparameter("mode", "plain"),
         ),
@@ -50,7 +56,10 @@ def card(**fields: object) -> OptimizerCard:
 
 def test_what_is_tuned_is_always_said_and_the_rest_where_it_differs() -> None:
     assert call(card(), {}) == "Toy(model.parameters(), lr=0.1, weight_decay=0.0)"
-    assert call(card(), {"k": 6, "mode": "other"}) == 'Toy(model.parameters(), lr=0.1, weight_decay=0.0, k=6, mode="other")'
+    assert (
+        call(card(), {"k": 6, "mode": "other"})
+        == 'Toy(model.parameters(), lr=0.1, weight_decay=0.0, k=6, mode="other")'
+    )
 
 
 def test_a_pair_is_one_tuple_and_whole_when_one_half_differs() -> None:
@@ -87,7 +96,10 @@ def test_the_arguments_that_make_a_variant_are_said() -> None:
 
 
 def test_a_recipe_imports_and_binds_optimizer() -> None:
-    assert recipe(card(), {}) == "from toys import Toy\n\noptimizer = Toy(model.parameters(), lr=0.1, weight_decay=0.0)\n"
+    assert (
+        recipe(card(), {})
+        == "from toys import Toy\n\noptimizer = Toy(model.parameters(), lr=0.1, weight_decay=0.0)\n"
+    )
 
 
 def test_parameters_without_decay_come_in_a_group_of_their_own() -> None:
@@ -104,13 +116,26 @@ def test_without_weight_decay_there_is_nothing_to_spare() -> None:
 
 
 def test_a_card_can_say_how_it_is_called() -> None:
-    wrapped = card(preparation="rest = list(model.parameters())", call="[Outer(Toy({params:rest}, {args:lr betas}), {args:k}), Other()]")
+    wrapped = card(
+        preparation="rest = list(model.parameters())",
+        call="[Outer(Toy({params:rest}, {args:lr betas}), {args:k}), Other()]",
+    )
     parameters: Parameters = {"beta1": 0.5, "k": 7}
     assert recipe(wrapped, parameters) == (
-        "from toys import Toy\n\nrest = list(model.parameters())\noptimizers = [Outer(Toy(rest, lr=0.1, betas=(0.5, 0.99)), k=7), Other()]\n"
+        "from toys import Toy\n\nrest = list(model.parameters())\noptimizers = [Outer(Toy(rest, lr=0.1, "
+        "betas=(0.5, 0.99)), k=7), Other()]\n"
     )
 
 
 def test_an_unknown_name_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"^toy has no hyperparameter 'momentum'; it has lr, beta1, beta2, weight_decay, ratio, k, mode$"):
+    with pytest.raises(
+        ValueError,
+        match=(
+            r"^toy has no hyperparameter "
+            r"'momentum'; it "
+            r"has lr, beta1, "
+            r"beta2, weight_decay, "
+            r"ratio, k, mode$"
+        ),
+    ):
         recipe(card(), {"momentum": 0.9})

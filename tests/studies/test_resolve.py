@@ -1,4 +1,7 @@
-"""A study against a catalogue: names looked up, spaces completed, and what cannot be run refused with a hint."""
+"""A study against a catalogue.
+
+Names looked up, spaces completed, and what cannot be run refused with a hint.
+"""
 
 import time
 from typing import Any
@@ -16,7 +19,10 @@ __all__: list[str] = []
 
 CATALOG = catalog()
 ADAMP = CATALOG.optimizers["adamp"]
-FEW: dict[str, Any] = {"optimizer": "stepper", "space": {"lr": 0.1, "k": {"choices": [2, 3]}, "rule": "plain"}}
+FEW: dict[str, Any] = {
+    "optimizer": "stepper",
+    "space": {"lr": 0.1, "k": {"choices": [2, 3]}, "rule": "plain"},
+}
 
 
 def resolved(**fields: Any) -> ResolvedStudy:
@@ -43,17 +49,26 @@ def arm_problems(optimizer: str = "adamp", *, sampler: str = "tpe", **space: Any
 def test_an_arm_that_says_nothing_searches_what_its_card_says() -> None:
     found = arm()
     assert list(found.space) == [h.name for h in ADAMP.hyperparameters], "in the card's order"
-    assert found.space == {h.name: h.search if h.tuned else Fixed(value=h.default) for h in ADAMP.hyperparameters}
+    assert found.space == {
+        h.name: h.search if h.tuned else Fixed(value=h.default) for h in ADAMP.hyperparameters
+    }
     assert found.defaults == ADAMP.defaults
     assert (found.name, found.card, found.trials) == ("adamp", ADAMP, 12)
 
 
 def test_what_a_study_sets_takes_the_place_of_the_cards_range() -> None:
-    found = arm(lr={"low": 1e-3, "high": 1e-2, "log": True}, weight_decay={"choices": [0.01, 0.1]}, delta=0.2, nesterov=True)
+    found = arm(
+        lr={"low": 1e-3, "high": 1e-2, "log": True},
+        weight_decay={"choices": [0.01, 0.1]},
+        delta=0.2,
+        nesterov=True,
+    )
     assert found.space["lr"] == Range(low=1e-3, high=1e-2, log=True)
     assert found.space["weight_decay"] == Choices(choices=(0.01, 0.1))
     assert found.space["delta"] == Fixed(value=0.2)
-    assert found.defaults == ADAMP.defaults | {"delta": 0.2, "nesterov": True}, "the first trial has what the study fixes"
+    assert found.defaults == ADAMP.defaults | {"delta": 0.2, "nesterov": True}, (
+        "the first trial has what the study fixes"
+    )
 
 
 def test_tune_searches_the_cards_range_of_what_is_not_tuned_by_default() -> None:
@@ -85,14 +100,32 @@ def test_what_was_resolved_survives_json() -> None:
 @pytest.mark.parametrize(
     ("fields", "pointer", "said"),
     [
-        ({"workload": "digits-mpl"}, "/workload", "there is no workload 'digits-mpl'; did you mean 'digits-mlp'?"),
+        (
+            {"workload": "digits-mpl"},
+            "/workload",
+            "there is no workload 'digits-mpl'; did you mean 'digits-mlp'?",
+        ),
         ({"workload": "zzz"}, "/workload", "there is no workload 'zzz'; known: digits-mlp, char-lm"),
-        ({"arms": ["adamw", "adampp"]}, "/arms/1/optimizer", "there is no optimizer 'adampp'; did you mean 'adamp'?"),
-        ({"arms": ["xyz"]}, "/arms/0/optimizer", "there is no optimizer 'xyz'; known: adamp, adamw, sgdp, stepper"),
-        ({"training": {"batch_size": 1001}}, "/training/batch_size", "expected at most the 1000 examples that digits-mlp trains on, got 1001"),
+        (
+            {"arms": ["adamw", "adampp"]},
+            "/arms/1/optimizer",
+            "there is no optimizer 'adampp'; did you mean 'adamp'?",
+        ),
+        (
+            {"arms": ["xyz"]},
+            "/arms/0/optimizer",
+            "there is no optimizer 'xyz'; known: adamp, adamw, sgdp, stepper",
+        ),
+        (
+            {"training": {"batch_size": 1001}},
+            "/training/batch_size",
+            "expected at most the 1000 examples that digits-mlp trains on, got 1001",
+        ),
     ],
 )
-def test_a_name_that_is_not_there_brings_the_nearest_one(fields: dict[str, Any], pointer: str, said: str) -> None:
+def test_a_name_that_is_not_there_brings_the_nearest_one(
+    fields: dict[str, Any], pointer: str, said: str
+) -> None:
     assert problems(**fields) == {pointer: said}
 
 
@@ -103,7 +136,10 @@ def test_a_name_that_is_not_there_brings_the_nearest_one(fields: dict[str, Any],
             "adamp",
             {"weight_dcay": 0},
             "weight_dcay",
-            "'weight_dcay'; it has lr, beta1, beta2, weight_decay, delta, wd_ratio, nesterov; did you mean 'weight_decay'?",
+            (
+                "'weight_dcay'; it has lr, beta1, beta2, weight_decay, delta, wd_ratio, "
+                "nesterov; did you mean 'weight_decay'?"
+            ),
         ),
         ("adamp", {"beta": [0.9, 0.99]}, "beta", "did you mean 'betas'?"),
         ("adamp", {"a/b~": 1}, "a~1b~0", "adamp has no hyperparameter 'a/b~'"),
@@ -114,26 +150,58 @@ def test_a_name_that_is_not_there_brings_the_nearest_one(fields: dict[str, Any],
         ("adamp", {"lr": "0.1"}, "lr", "lr is a number, got '0.1'"),
         ("adamp", {"nesterov": 1}, "nesterov", "nesterov is one of False, True, got 1"),
         ("adamp", {"nesterov": {"low": 0, "high": 1}}, "nesterov", "nesterov is one of False, True, got 0"),
-        ("adamp", {"lr": [0.1, 0.2]}, "lr", "lr takes one value; to choose between several write {'choices': [0.1, 0.2]}"),
-        ("adamp", {"betas": 0.9}, "betas", "betas takes two numbers, as in [0.9, 0.99]; to search them set beta1 and beta2"),
+        (
+            "adamp",
+            {"lr": [0.1, 0.2]},
+            "lr",
+            "lr takes one value; to choose between several write {'choices': [0.1, 0.2]}",
+        ),
+        (
+            "adamp",
+            {"betas": 0.9},
+            "betas",
+            "betas takes two numbers, as in [0.9, 0.99]; to search them set beta1 and beta2",
+        ),
         ("adamp", {"betas": [0.9, 1.5]}, "betas", "beta2 must lie in [0, 1), got 1.5"),
-        ("adamp", {"betas": [0.9, 0.99], "beta1": 0.8}, "beta1", "beta1 is set twice, by betas and by beta1; leave one of them out"),
-        ("adamp", {"beta2": 0.8, "betas": [0.9, 0.99]}, "betas", "beta2 is set twice, by beta2 and by betas; leave one of them out"),
+        (
+            "adamp",
+            {"betas": [0.9, 0.99], "beta1": 0.8},
+            "beta1",
+            "beta1 is set twice, by betas and by beta1; leave one of them out",
+        ),
+        (
+            "adamp",
+            {"beta2": 0.8, "betas": [0.9, 0.99]},
+            "betas",
+            "beta2 is set twice, by beta2 and by betas; leave one of them out",
+        ),
         ("stepper", {"k": 2.5}, "k", "k is a whole number, got 2.5"),
         ("stepper", {"k": {"low": 2, "high": 2.5}}, "k", "k is a whole number, got 2.5"),
         ("stepper", {"rule": "odd"}, "rule", "rule is one of 'plain', 'signed', got 'odd'"),
     ],
 )
-def test_a_wrong_entry_is_pointed_at_and_says_what_is_right(optimizer: str, space: dict[str, Any], entry: str, said: str) -> None:
+def test_a_wrong_entry_is_pointed_at_and_says_what_is_right(
+    optimizer: str, space: dict[str, Any], entry: str, said: str
+) -> None:
     found = arm_problems(optimizer, **space)
     assert list(found) == [f"/arms/0/space/{entry}"]
     assert said in found[f"/arms/0/space/{entry}"]
 
 
 def test_all_faults_of_all_arms_are_told_at_once() -> None:
-    arms = [{"optimizer": "adamp", "space": {"lr": 0, "x": 1}}, "nothing", {"optimizer": "stepper", "space": {"k": 0}}]
+    arms = [
+        {"optimizer": "adamp", "space": {"lr": 0, "x": 1}},
+        "nothing",
+        {"optimizer": "stepper", "space": {"k": 0}},
+    ]
     found = problems(workload="digits", arms=arms)
-    assert set(found) == {"/workload", "/arms/0/space/lr", "/arms/0/space/x", "/arms/1/optimizer", "/arms/2/space/k"}
+    assert set(found) == {
+        "/workload",
+        "/arms/0/space/lr",
+        "/arms/0/space/x",
+        "/arms/1/optimizer",
+        "/arms/2/space/k",
+    }
 
 
 def test_what_can_never_matter_is_not_searched() -> None:
@@ -144,7 +212,12 @@ def test_what_can_never_matter_is_not_searched() -> None:
 
 def test_searching_what_can_never_matter_is_refused() -> None:
     found = arm_problems(weight_decay=0, wd_ratio={"low": 0.1, "high": 1})
-    assert found == {"/arms/0/space/wd_ratio": "wd_ratio has an effect only where weight_decay is above 0; raise weight_decay, or leave wd_ratio out"}
+    assert found == {
+        "/arms/0/space/wd_ratio": (
+            "wd_ratio has an effect only where weight_decay is above 0; raise "
+            "weight_decay, or leave wd_ratio out"
+        )
+    }
     assert arm(weight_decay=0, wd_ratio=0.5).defaults["wd_ratio"] == 0.5, "fixing it costs no trial"
 
 
@@ -152,21 +225,35 @@ def test_a_space_that_no_constraint_lets_in_is_refused() -> None:
     found = arm_problems("sgdp", lr={"low": 0.5, "high": 1}, weight_decay={"choices": [0.9, 1]}, momentum=0.9)
     said = "sgdp needs lr * weight_decay < 1 - momentum, which no configuration of this space meets"
     assert found == {"/arms/0/space": f"{said}: the decay would turn the weights round"}
-    assert arm("sgdp", lr={"low": 0.05, "high": 1}, weight_decay={"choices": [0.9, 1]}, momentum=0.9), "some of it may break the constraint"
+    assert arm("sgdp", lr={"low": 0.05, "high": 1}, weight_decay={"choices": [0.9, 1]}, momentum=0.9), (
+        "some of it may break the constraint"
+    )
 
 
 def test_a_grid_searches_only_what_it_was_given() -> None:
     found = arm(sampler="grid", lr={"choices": [0.1, 0.01]}, nesterov="tune")
-    assert [name for name, dimension in found.space.items() if not isinstance(dimension, Fixed)] == ["lr", "nesterov"]
+    assert [name for name, dimension in found.space.items() if not isinstance(dimension, Fixed)] == [
+        "lr",
+        "nesterov",
+    ]
 
 
 @pytest.mark.parametrize(
     ("space", "said"),
     [
-        ({"lr": {"low": 0.1, "high": 1}}, "the grid sampler needs choices or whole numbers, but lr is a continuous range; write {'choices': [...]}"),
+        (
+            {"lr": {"low": 0.1, "high": 1}},
+            (
+                "the grid sampler needs choices or whole numbers, but lr is a "
+                "continuous range; write {'choices': [...]}"
+            ),
+        ),
         (
             {"lr": "tune", "delta": "tune"},
-            "the grid sampler needs choices or whole numbers, but lr, delta are continuous ranges; write {'choices': [...]}",
+            (
+                "the grid sampler needs choices or whole numbers, but lr, delta are continuous "
+                "ranges; write {'choices': [...]}"
+            ),
         ),
     ],
 )
@@ -177,7 +264,10 @@ def test_a_grid_over_a_continuous_range_is_refused(space: dict[str, Any], said: 
 def test_a_grid_without_end_is_refused() -> None:
     found = arm_problems("stepper", sampler="grid", k={"low": 1, "high": 2**53})
     assert found == {
-        "/arms/0/space": "a grid has at most 100000 points, this one has 9007199254740992; choose from fewer values, or sample otherwise"
+        "/arms/0/space": (
+            "a grid has at most 100000 points, this one has 9007199254740992; choose from "
+            "fewer values, or sample otherwise"
+        )
     }
     assert arm("stepper", sampler="grid", k={"low": 1, "high": 100_000})
 
@@ -192,7 +282,9 @@ def test_a_grid_without_end_is_refused() -> None:
         ({}, 12),
     ],
 )
-def test_a_space_of_few_configurations_runs_no_more_trials_than_it_holds(space: dict[str, Any], trials: int) -> None:
+def test_a_space_of_few_configurations_runs_no_more_trials_than_it_holds(
+    space: dict[str, Any], trials: int
+) -> None:
     assert arm(**space).trials == trials
 
 
@@ -206,14 +298,26 @@ def test_an_arm_knows_what_lies_in_its_space() -> None:
 
 @pytest.mark.parametrize("kept", [{}, {"workloads": CATALOG.workloads}, {"optimizers": CATALOG.optimizers}])
 def test_without_a_catalogue_there_is_nothing_to_submit_to(kept: dict[str, Any]) -> None:
-    with pytest.raises(CatalogEmpty, match="no dispatcher has announced what it can run yet; start one with `tangent up`"):
+    with pytest.raises(
+        CatalogEmpty, match="no dispatcher has announced what it can run yet; start one with `tangent up`"
+    ):
         resolve(parse_spec(study_body()), Catalog(**kept))
 
 
 def test_configurations_that_train_alike_count_once() -> None:
-    space = {"lr": 0.01, "delta": 0.1, "weight_decay": {"choices": [0.0, 0.01]}, "wd_ratio": {"choices": [0.1, 0.5]}}
+    space = {
+        "lr": 0.01,
+        "delta": 0.1,
+        "weight_decay": {"choices": [0.0, 0.01]},
+        "wd_ratio": {"choices": [0.1, 0.5]},
+    }
     arm = resolve(
-        parse_spec(study_body(arms=[{"optimizer": "adamp", "space": space}], sampler="grid", budget={"trials_per_arm": 50})), catalog()
+        parse_spec(
+            study_body(
+                arms=[{"optimizer": "adamp", "space": space}], sampler="grid", budget={"trials_per_arm": 50}
+            )
+        ),
+        catalog(),
     ).arms[0]
     # Without decay the ratio has no effect; the defaults lie outside, for their lr is another.
     assert arm.trials == 3
@@ -221,7 +325,11 @@ def test_configurations_that_train_alike_count_once() -> None:
 
 @pytest.mark.parametrize("optimizer", ["adamp", "sgdp"])
 def test_configurations_are_counted_without_going_through_them(optimizer: str) -> None:
-    space: dict[str, Any] = {"lr": {"choices": [0.1, 0.2]}, "weight_decay": {"choices": [0, 0.1, 0.5]}, "wd_ratio": {"choices": [0.1, 0.5]}}
+    space: dict[str, Any] = {
+        "lr": {"choices": [0.1, 0.2]},
+        "weight_decay": {"choices": [0, 0.1, 0.5]},
+        "wd_ratio": {"choices": [0.1, 0.5]},
+    }
     found = arm(optimizer, sampler="grid", **space)
     defaults, conditions = found.defaults, found.card.conditions
     each = {tuple(without_inert(point, conditions, defaults).items()) for point in every_point(found.space)}
@@ -244,7 +352,9 @@ def test_a_pruner_without_a_rung_below_the_last_epoch_is_refused(pruner: str) ->
 
 def test_a_pruners_rungs_are_checked_against_the_workloads_own_epochs() -> None:
     assert resolved(pruner={"kind": "asha", "min_epochs": 3}, budget={"trials_per_arm": 3}).epochs == 4
-    assert set(problems(pruner={"kind": "asha", "min_epochs": 4}, budget={"trials_per_arm": 3})) == {"/pruner/min_epochs"}
+    assert set(problems(pruner={"kind": "asha", "min_epochs": 4}, budget={"trials_per_arm": 3})) == {
+        "/pruner/min_epochs"
+    }
 
 
 def test_every_replicate_has_the_trials_of_the_budget() -> None:

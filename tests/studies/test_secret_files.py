@@ -19,7 +19,9 @@ def test_a_secret_is_the_files_one_line(file: Path) -> None:
     assert secret_in(file) == "p@ss/w:rd"
 
 
-@pytest.mark.parametrize(("held", "why"), [(b"", "0 lines"), (b"one\ntwo\n", "2 lines"), (b"\xff\xfe", "no text")])
+@pytest.mark.parametrize(
+    ("held", "why"), [(b"", "0 lines"), (b"one\ntwo\n", "2 lines"), (b"\xff\xfe", "no text")]
+)
 def test_what_is_no_secret_is_refused_without_being_shown(tmp_path: Path, held: bytes, why: str) -> None:
     (tmp_path / "secret").write_bytes(held)
     with pytest.raises(ValueError, match=why) as refused:
@@ -35,9 +37,18 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("url", "whole"),
     [
-        ("postgresql+psycopg://tangent@db/tangent", "postgresql+psycopg://tangent:p%40ss%2Fw%3Ard@db/tangent"),
-        ("postgresql://tangent@db:5433/tangent?sslmode=require", "postgresql://tangent:p%40ss%2Fw%3Ard@db:5433/tangent?sslmode=require"),
-        ("postgresql+psycopg://tangent@/tangent?host=/run/pg", "postgresql+psycopg://tangent:p%40ss%2Fw%3Ard@/tangent?host=/run/pg"),
+        (
+            "postgresql+psycopg://tangent@db/tangent",
+            "postgresql+psycopg://tangent:p%40ss%2Fw%3Ard@db/tangent",
+        ),
+        (
+            "postgresql://tangent@db:5433/tangent?sslmode=require",
+            "postgresql://tangent:p%40ss%2Fw%3Ard@db:5433/tangent?sslmode=require",
+        ),
+        (
+            "postgresql+psycopg://tangent@/tangent?host=/run/pg",
+            "postgresql+psycopg://tangent:p%40ss%2Fw%3Ard@/tangent?host=/run/pg",
+        ),
         ("postgresql+psycopg://tangent:other@db/tangent", "postgresql+psycopg://tangent:other@db/tangent"),
     ],
 )

@@ -15,7 +15,12 @@ def test_a_seed_is_the_same_on_every_machine_and_in_every_version() -> None:
         4544938485154735,
         7163760108302754,
     ]
-    assert [confirmation_seed(0, 0), confirmation_seed(0, 1), confirmation_seed(1, 0), confirmation_seed(2**31 - 1, 7)] == [
+    assert [
+        confirmation_seed(0, 0),
+        confirmation_seed(0, 1),
+        confirmation_seed(1, 0),
+        confirmation_seed(2**31 - 1, 7),
+    ] == [
         6899439178317581,
         925891651449661,
         6160940699833066,

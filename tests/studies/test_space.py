@@ -63,7 +63,10 @@ def test_a_space_knows_how_many_configurations_it_holds(space: Space, configurat
     assert size(space) == configurations
 
 
-@pytest.mark.parametrize(("value", "holds"), [(0.1, True), (0, False), (0.0, False), (-1, False), (True, True), ("much", False), (None, False)])
+@pytest.mark.parametrize(
+    ("value", "holds"),
+    [(0.1, True), (0, False), (0.0, False), (-1, False), (True, True), ("much", False), (None, False)],
+)
 def test_a_condition_holds_above_its_bound(value: Scalar | None, holds: bool) -> None:
     condition = Condition(parameter="weight_decay", above=0)
     assert condition.holds({} if value is None else {"weight_decay": value}) is holds

@@ -146,7 +146,12 @@ def test_what_is_stored_reads_back_as_the_same_study(body: dict[str, Any]) -> No
 
 def test_a_search_is_run_once_and_confirmed_on_five_seeds_unless_said_otherwise() -> None:
     spec = parse_spec({"workload": "digits-mlp", "arms": ["adamp"], "budget": {"trials_per_arm": 1}})
-    assert (spec.budget.replicates, spec.confirmation.seeds, spec.confirmation.solo, spec.suite) == (1, 5, False, None)
+    assert (spec.budget.replicates, spec.confirmation.seeds, spec.confirmation.solo, spec.suite) == (
+        1,
+        5,
+        False,
+        None,
+    )
 
 
 def test_a_study_cannot_be_changed() -> None:
@@ -168,103 +173,265 @@ FAULTS: dict[str, tuple[Any, str, str]] = {
     "a name with a slash": (study_body(**{"a/b~c": 1}), "/a~1b~0c", "there is no such field"),
     "no arms": (study_body(arms=[]), "/arms", "needs at least 1 entry, got 0"),
     "arms as text": (study_body(arms="adamp"), "/arms", "got 'adamp'"),
-    "too many arms": (study_body(arms=[{"optimizer": "adamp", "name": f"a{n}"} for n in range(65)]), "/arms", "needs at most 64 entries, got 65"),
-    "an arm twice": (study_body(arms=["adamp", "adamp"]), "/arms", "'adamp' stands there twice; give each its own `name`"),
+    "too many arms": (
+        study_body(arms=[{"optimizer": "adamp", "name": f"a{n}"} for n in range(65)]),
+        "/arms",
+        "needs at most 64 entries, got 65",
+    ),
+    "an arm twice": (
+        study_body(arms=["adamp", "adamp"]),
+        "/arms",
+        "'adamp' stands there twice; give each its own `name`",
+    ),
     "an arm of no type": (study_body(arms=[5]), "/arms/0", "expected an object, got 5"),
     "an optimizer's name": (study_body(arms=["adamp", "Adam P"]), "/arms/1", "got 'Adam P'"),
-    "an optimizer's name, spelled out": (study_body(arms=[{"optimizer": "Adam P"}]), "/arms/0/optimizer", "got 'Adam P'"),
+    "an optimizer's name, spelled out": (
+        study_body(arms=[{"optimizer": "Adam P"}]),
+        "/arms/0/optimizer",
+        "got 'Adam P'",
+    ),
     "an arm's name": (study_body(arms=[{"optimizer": "adamp", "name": 0}]), "/arms/0/name", "got 0"),
-    "no trials": (study_body(budget={"trials_per_arm": 0}), "/budget/trials_per_arm", "greater than 0, got 0"),
+    "no trials": (
+        study_body(budget={"trials_per_arm": 0}),
+        "/budget/trials_per_arm",
+        "greater than 0, got 0",
+    ),
     "half a trial": (study_body(budget={"trials_per_arm": 1.5}), "/budget/trials_per_arm", "got 1.5"),
     "trials as text": (study_body(budget={"trials_per_arm": "3"}), "/budget/trials_per_arm", "got '3'"),
-    "trials without end": (study_body(budget={"trials_per_arm": 10**30}), "/budget/trials_per_arm", "got 1000"),
-    "no replicate": (study_body(budget={"trials_per_arm": 1, "replicates": 0}), "/budget/replicates", "equal to 1, got 0"),
-    "replicates of NaN": (study_body(budget={"trials_per_arm": 1, "replicates": math.nan}), "/budget/replicates", "got nan"),
-    "replicates as a switch": (study_body(budget={"trials_per_arm": 1, "replicates": True}), "/budget/replicates", "got True"),
-    "replicates without end": (study_body(budget={"trials_per_arm": 1, "replicates": 1001}), "/budget/replicates", "equal to 1000, got 1001"),
+    "trials without end": (
+        study_body(budget={"trials_per_arm": 10**30}),
+        "/budget/trials_per_arm",
+        "got 1000",
+    ),
+    "no replicate": (
+        study_body(budget={"trials_per_arm": 1, "replicates": 0}),
+        "/budget/replicates",
+        "equal to 1, got 0",
+    ),
+    "replicates of NaN": (
+        study_body(budget={"trials_per_arm": 1, "replicates": math.nan}),
+        "/budget/replicates",
+        "got nan",
+    ),
+    "replicates as a switch": (
+        study_body(budget={"trials_per_arm": 1, "replicates": True}),
+        "/budget/replicates",
+        "got True",
+    ),
+    "replicates without end": (
+        study_body(budget={"trials_per_arm": 1, "replicates": 1001}),
+        "/budget/replicates",
+        "equal to 1000, got 1001",
+    ),
     "replicates of too many trials": (
         study_body(budget={"trials_per_arm": 1000, "replicates": 101}),
         "/budget/replicates",
-        "expected at most 100000 trials of an arm in all its replicates, got 1000 x 101 = 101000; lower one of the two",
+        (
+            "expected at most 100000 trials of an arm in all its replicates, got 1000 x "
+            "101 = 101000; lower one of the two"
+        ),
     ),
     "seeds below 0": (study_body(confirmation={"seeds": -1}), "/confirmation/seeds", "equal to 0, got -1"),
-    "seeds without end": (study_body(confirmation={"seeds": 1001}), "/confirmation/seeds", "equal to 1000, got 1001"),
+    "seeds without end": (
+        study_body(confirmation={"seeds": 1001}),
+        "/confirmation/seeds",
+        "equal to 1000, got 1001",
+    ),
     "seeds of NaN": (study_body(confirmation={"seeds": math.nan}), "/confirmation/seeds", "got nan"),
     "seeds as a list": (study_body(confirmation={"seeds": [1, 2]}), "/confirmation/seeds", "got [1, 2]"),
     "a confirmation of a number": (study_body(confirmation=5), "/confirmation", "expected an object, got 5"),
     "solo as a number": (study_body(confirmation={"solo": 1}), "/confirmation/solo", "got 1"),
-    "a field of no confirmation": (study_body(confirmation={"seed": 5}), "/confirmation/seed", "there is no such field; there are seeds, solo"),
+    "a field of no confirmation": (
+        study_body(confirmation={"seed": 5}),
+        "/confirmation/seed",
+        "there is no such field; there are seeds, solo",
+    ),
     "too many runs": (
         study_body(budget={"trials_per_arm": 1, "replicates": 1000}, confirmation={"seeds": 100}),
         "/confirmation",
-        "got 100100: 100 seeds for the defaults and for the best of each of 1000 replicates; lower `seeds` or `replicates`",
+        (
+            "got 100100: 100 seeds for the defaults and for the best of each of 1000 "
+            "replicates; lower `seeds` or `replicates`"
+        ),
     ),
     "a suite's name": (study_body(suite="Small vision"), "/suite", "got 'Small vision'"),
     "no suite's name": (study_body(suite=""), "/suite", "got ''"),
-    "a sampler": (study_body(sampler="magic"), "/sampler", "expected 'tpe', 'random', 'qmc', 'gp', 'cmaes' or 'grid', got 'magic'"),
-    "a pruner": (study_body(pruner="magic"), "/pruner", "expected 'none', 'asha', 'hyperband' or 'median', or an object such as"),
+    "a sampler": (
+        study_body(sampler="magic"),
+        "/sampler",
+        "expected 'tpe', 'random', 'qmc', 'gp', 'cmaes' or 'grid', got 'magic'",
+    ),
+    "a pruner": (
+        study_body(pruner="magic"),
+        "/pruner",
+        "expected 'none', 'asha', 'hyperband' or 'median', or an object such as",
+    ),
     "a pruner of no kind": (study_body(pruner={"min_epochs": 2}), "/pruner", "got {'min_epochs': 2}"),
-    "a pruner of a list": (study_body(pruner=["asha"]), "/pruner", "expected 'none', 'asha', 'hyperband' or 'median', or an object such as"),
-    "a pruner of a number": (study_body(pruner=3), "/pruner", 'or an object such as {"kind": "asha", "min_epochs": 1}, got 3'),
-    "a pruner of nothing": (study_body(pruner=None), "/pruner", 'or an object such as {"kind": "asha", "min_epochs": 1}, got None'),
+    "a pruner of a list": (
+        study_body(pruner=["asha"]),
+        "/pruner",
+        "expected 'none', 'asha', 'hyperband' or 'median', or an object such as",
+    ),
+    "a pruner of a number": (
+        study_body(pruner=3),
+        "/pruner",
+        'or an object such as {"kind": "asha", "min_epochs": 1}, got 3',
+    ),
+    "a pruner of nothing": (
+        study_body(pruner=None),
+        "/pruner",
+        'or an object such as {"kind": "asha", "min_epochs": 1}, got None',
+    ),
     "a kind that is a list": (study_body(pruner={"kind": ["asha"]}), "/pruner", "got {'kind': ['asha']}"),
-    "a rung at epoch 0": (study_body(pruner={"kind": "asha", "min_epochs": 0}), "/pruner/min_epochs", "greater than 0, got 0"),
-    "a rung at half an epoch": (study_body(pruner={"kind": "median", "min_epochs": 0.5}), "/pruner/min_epochs", "got 0.5"),
-    "everyone goes on": (study_body(pruner={"kind": "asha", "reduction_factor": 1}), "/pruner/reduction_factor", "equal to 2, got 1"),
+    "a rung at epoch 0": (
+        study_body(pruner={"kind": "asha", "min_epochs": 0}),
+        "/pruner/min_epochs",
+        "greater than 0, got 0",
+    ),
+    "a rung at half an epoch": (
+        study_body(pruner={"kind": "median", "min_epochs": 0.5}),
+        "/pruner/min_epochs",
+        "got 0.5",
+    ),
+    "everyone goes on": (
+        study_body(pruner={"kind": "asha", "reduction_factor": 1}),
+        "/pruner/reduction_factor",
+        "equal to 2, got 1",
+    ),
     "another pruner's field": (
         study_body(pruner={"kind": "asha", "min_trials": 3}),
         "/pruner/min_trials",
         "there is no such field; there are min_epochs, reduction_factor, kind",
     ),
-    "a field of no pruner": (study_body(pruner={"kind": "none", "eta": 3}), "/pruner/eta", "there is no such field; there is kind"),
+    "a field of no pruner": (
+        study_body(pruner={"kind": "none", "eta": 3}),
+        "/pruner/eta",
+        "there is no such field; there is kind",
+    ),
     "a field of no dimension": (
         study_body(arms=[{"optimizer": "adamp", "space": {"low": {"low": 0.1, "high": 1.0, "lgo": True}}}]),
         "/arms/0/space/low/lgo",
         "there is no such field; there are kind, low, high, log",
     ),
-    "a pack of nothing": (study_body(resources={"max_pack_size": 0}), "/resources/max_pack_size", "greater than 0, got 0"),
+    "a pack of nothing": (
+        study_body(resources={"max_pack_size": 0}),
+        "/resources/max_pack_size",
+        "greater than 0, got 0",
+    ),
     "a seed below 0": (study_body(seed=-1), "/seed", "got -1"),
     "a title with a line break": (study_body(name="a\nb"), "/name", r"got 'a\nb'"),
     "a title with NUL": (study_body(name="a\0b"), "/name", r"got 'a\x00b'"),
     "a title that is long": (study_body(name="x" * 201), "/name", "at most 200 characters"),
     "a title with half a surrogate pair": (study_body(name="a\ud800"), "/name", r"got 'a\ud800'"),
     "a field with half a surrogate pair": (study_body(**{"\ud800": 1}), "", r"got '\ud800'"),
-    "a hyperparameter with half a surrogate pair": (with_space(**{"\ud800": 1}), "/arms/0/space", r"got '\ud800'"),
-    "a dimension that is nothing": (with_space(lr=None), "/arms/0/space/lr", "expected a number, true, false or text, got None"),
+    "a hyperparameter with half a surrogate pair": (
+        with_space(**{"\ud800": 1}),
+        "/arms/0/space",
+        r"got '\ud800'",
+    ),
+    "a dimension that is nothing": (
+        with_space(lr=None),
+        "/arms/0/space/lr",
+        "expected a number, true, false or text, got None",
+    ),
     "a dimension of three": (with_space(lr=[1, 2, 3]), "/arms/0/space/lr", "a list of 3 is not a dimension"),
     "a dimension of a kind": (with_space(lr={"kind": "gauss"}), "/arms/0/space/lr", "'gauss'"),
     "a range without ends": (with_space(lr={}), "/arms/0/space/lr/low", "this field is required"),
-    "a range turned round": (with_space(lr={"low": 1, "high": 0.1}), "/arms/0/space/lr", "needs low < high, got low=1 and high=0.1"),
-    "a range of one point": (with_space(lr={"low": 1, "high": 1}), "/arms/0/space/lr", "for one value write the number itself"),
-    "a log range from 0": (with_space(lr={"low": 0, "high": 1, "log": True}), "/arms/0/space/lr", "a log range needs low > 0, got low=0"),
+    "a range turned round": (
+        with_space(lr={"low": 1, "high": 0.1}),
+        "/arms/0/space/lr",
+        "needs low < high, got low=1 and high=0.1",
+    ),
+    "a range of one point": (
+        with_space(lr={"low": 1, "high": 1}),
+        "/arms/0/space/lr",
+        "for one value write the number itself",
+    ),
+    "a log range from 0": (
+        with_space(lr={"low": 0, "high": 1, "log": True}),
+        "/arms/0/space/lr",
+        "a log range needs low > 0, got low=0",
+    ),
     "a whole range with half an end": (
         with_space(k={"low": 0.5, "high": 3, "integer": True}),
         "/arms/0/space/k",
         "an integer range needs whole bounds",
     ),
-    "a whole range without end": (with_space(k={"low": 1, "high": 1e300, "integer": True}), "/arms/0/space/k", "between -2**53 and 2**53"),
-    "a range too wide": (with_space(lr={"low": -1.7e308, "high": 1.7e308}), "/arms/0/space/lr", "wider than the largest number"),
-    "a range from NaN": (with_space(lr={"low": math.nan, "high": 1}), "/arms/0/space/lr/low", "expected a finite number, got nan"),
-    "a range to infinity": (with_space(lr={"low": 0, "high": math.inf}), "/arms/0/space/lr/high", "expected a finite number, got inf"),
-    "a range from a switch": (with_space(lr={"low": False, "high": 1}), "/arms/0/space/lr/low", "expected a number, got False"),
-    "a range to a huge number": (with_space(lr={"low": 0, "high": 10**400}), "/arms/0/space/lr/high", "got 1000"),
-    "a range to a monstrous number": (with_space(lr={"low": 0, "high": 10**5000}), "/arms/0/space/lr/high", "got int beyond measure"),
+    "a whole range without end": (
+        with_space(k={"low": 1, "high": 1e300, "integer": True}),
+        "/arms/0/space/k",
+        "between -2**53 and 2**53",
+    ),
+    "a range too wide": (
+        with_space(lr={"low": -1.7e308, "high": 1.7e308}),
+        "/arms/0/space/lr",
+        "wider than the largest number",
+    ),
+    "a range from NaN": (
+        with_space(lr={"low": math.nan, "high": 1}),
+        "/arms/0/space/lr/low",
+        "expected a finite number, got nan",
+    ),
+    "a range to infinity": (
+        with_space(lr={"low": 0, "high": math.inf}),
+        "/arms/0/space/lr/high",
+        "expected a finite number, got inf",
+    ),
+    "a range from a switch": (
+        with_space(lr={"low": False, "high": 1}),
+        "/arms/0/space/lr/low",
+        "expected a number, got False",
+    ),
+    "a range to a huge number": (
+        with_space(lr={"low": 0, "high": 10**400}),
+        "/arms/0/space/lr/high",
+        "got 1000",
+    ),
+    "a range to a monstrous number": (
+        with_space(lr={"low": 0, "high": 10**5000}),
+        "/arms/0/space/lr/high",
+        "got int beyond measure",
+    ),
     "NaN": (with_space(lr=math.nan), "/arms/0/space/lr", "expected a finite number, got nan"),
-    "a huge number": (with_space(k=2**53 + 1), "/arms/0/space/k", "expected a whole number between -2**53 and 2**53, got 9007199254740993"),
+    "a huge number": (
+        with_space(k=2**53 + 1),
+        "/arms/0/space/k",
+        "expected a whole number between -2**53 and 2**53, got 9007199254740993",
+    ),
     "a monstrous number": (with_space(k=10**5000), "/arms/0/space/k", "got int beyond measure"),
     "long text": (with_space(rule="x" * 65), "/arms/0/space/rule", "at most 64 characters, got 65"),
     "text with half a surrogate pair": (with_space(rule="\udfff"), "/arms/0/space/rule", r"got '\udfff'"),
-    "no choices": (with_space(lr={"choices": []}), "/arms/0/space/lr/choices", "needs at least 1 entry, got 0"),
-    "too many choices": (with_space(lr={"choices": list(range(101))}), "/arms/0/space/lr/choices", "needs at most 100 entries"),
-    "a choice twice": (with_space(lr={"choices": [0.1, 1, 0.1]}), "/arms/0/space/lr/choices", "choices must differ, but 0.1 stands there twice"),
+    "no choices": (
+        with_space(lr={"choices": []}),
+        "/arms/0/space/lr/choices",
+        "needs at least 1 entry, got 0",
+    ),
+    "too many choices": (
+        with_space(lr={"choices": list(range(101))}),
+        "/arms/0/space/lr/choices",
+        "needs at most 100 entries",
+    ),
+    "a choice twice": (
+        with_space(lr={"choices": [0.1, 1, 0.1]}),
+        "/arms/0/space/lr/choices",
+        "choices must differ, but 0.1 stands there twice",
+    ),
     "a choice that is a list": (
         with_space(lr={"choices": [0.1, [1]]}),
         "/arms/0/space/lr/choices/1",
         "expected a number, true, false or text, got [1]",
     ),
     "a pair of lists": (with_space(betas=[[1], 2]), "/arms/0/space/betas/0", "got [1]"),
-    "a warm-up of everything": (study_body(training={"warmup_fraction": 1}), "/training/warmup_fraction", "less than 1, got 1"),
-    "a warm-up of NaN": (study_body(training={"warmup_fraction": math.nan}), "/training/warmup_fraction", "got nan"),
+    "a warm-up of everything": (
+        study_body(training={"warmup_fraction": 1}),
+        "/training/warmup_fraction",
+        "less than 1, got 1",
+    ),
+    "a warm-up of NaN": (
+        study_body(training={"warmup_fraction": math.nan}),
+        "/training/warmup_fraction",
+        "got nan",
+    ),
     "a switch as a number": (study_body(training={"decay_1d": 1}), "/training/decay_1d", "got 1"),
 }
 
@@ -290,14 +457,22 @@ def nested(levels: int, wrap: Callable[[Any], Any]) -> Any:
 
 @pytest.mark.parametrize("levels", [500, 20_000])
 @pytest.mark.parametrize(
-    "wrap", [lambda inner: [inner], lambda inner: {"choices": [inner]}, lambda inner: {"value": inner}], ids=["list", "choices", "value"]
+    "wrap",
+    [lambda inner: [inner], lambda inner: {"choices": [inner]}, lambda inner: {"value": inner}],
+    ids=["list", "choices", "value"],
 )
 @pytest.mark.parametrize(
     "place",
-    [lambda deep: with_space(lr=deep), lambda deep: study_body(seed=deep), lambda deep: study_body(arms=[deep])],
+    [
+        lambda deep: with_space(lr=deep),
+        lambda deep: study_body(seed=deep),
+        lambda deep: study_body(arms=[deep]),
+    ],
     ids=["space", "seed", "arm"],
 )
-def test_no_depth_of_nesting_breaks_the_reader(levels: int, wrap: Callable[[Any], Any], place: Callable[[Any], Any]) -> None:
+def test_no_depth_of_nesting_breaks_the_reader(
+    levels: int, wrap: Callable[[Any], Any], place: Callable[[Any], Any]
+) -> None:
     assert all(len(message) < 300 for message in problems(place(nested(levels, wrap))).values())
 
 
@@ -309,12 +484,24 @@ SCALARS = (
     | st.text(st.characters(), max_size=3)
     | st.sampled_from(["adamp", "tune", "\ud800", "\0"])
 )
-WORDS = st.sampled_from(["low", "high", "log", "choices", "value", "kind", "optimizer", "name", "space", "lr", "betas"]) | st.text(max_size=3)
-ANYTHING = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(WORDS, inner, max_size=4), max_leaves=8)
+WORDS = st.sampled_from(
+    ["low", "high", "log", "choices", "value", "kind", "optimizer", "name", "space", "lr", "betas"]
+) | st.text(max_size=3)
+ANYTHING = st.recursive(
+    SCALARS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(WORDS, inner, max_size=4),
+    max_leaves=8,
+)
 
 
-@given(st.dictionaries(st.sampled_from(sorted(StudySpec.model_fields)) | WORDS, ANYTHING, max_size=5), ANYTHING, ANYTHING)
-def test_whatever_comes_is_a_study_or_is_refused_in_words_that_can_be_sent(fields: dict[str, Any], arm: Any, dimension: Any) -> None:
+@given(
+    st.dictionaries(st.sampled_from(sorted(StudySpec.model_fields)) | WORDS, ANYTHING, max_size=5),
+    ANYTHING,
+    ANYTHING,
+)
+def test_whatever_comes_is_a_study_or_is_refused_in_words_that_can_be_sent(
+    fields: dict[str, Any], arm: Any, dimension: Any
+) -> None:
     for data in (fields, study_body(**fields), study_body(arms=[arm]), with_space(lr=dimension)):
         spec = parsed(data)
         if isinstance(spec, SpecInvalid):
@@ -333,4 +520,8 @@ def parsed(data: Any) -> StudySpec | SpecInvalid:
 
 def is_sendable(problem: SpecProblem) -> bool:
     text = json.dumps([problem.pointer, problem.message], ensure_ascii=False).encode("utf-8")
-    return bool(problem.message) and (problem.pointer == "" or problem.pointer.startswith("/")) and b"\0" not in text
+    return (
+        bool(problem.message)
+        and (problem.pointer == "" or problem.pointer.startswith("/"))
+        and b"\0" not in text
+    )

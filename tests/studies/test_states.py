@@ -45,7 +45,9 @@ cancelled  .        .       .       .          .       .         .       .
 def cells(table: str, moves: type[StudyMove] | type[TrialMove]) -> list[tuple[str, str, str]]:
     """Return (state, move, state after or a dot) of every cell."""
     rows = [line.split() for line in table.strip().splitlines()]
-    return [(state, move.value, after) for state, *row in rows for move, after in zip(moves, row, strict=True)]
+    return [
+        (state, move.value, after) for state, *row in rows for move, after in zip(moves, row, strict=True)
+    ]
 
 
 STUDY_CELLS = cells(STUDY_TABLE, StudyMove)
@@ -84,10 +86,16 @@ def test_a_trial_refuses_every_other_move(state: str, move: str) -> None:
 
 
 def test_no_move_leaves_a_final_state_but_for_the_extension_of_what_has_completed() -> None:
-    leaving = {(state, move) for state, move, after in STUDY_CELLS if state in CLOSED_STUDY_STATES and after != "."}
+    leaving = {
+        (state, move) for state, move, after in STUDY_CELLS if state in CLOSED_STUDY_STATES and after != "."
+    }
     assert leaving == {(StudyState.COMPLETED, StudyMove.EXTEND)}
-    assert {StudyState(after) for _, move, after in STUDY_CELLS if move in {"finish", "fail"} and after != "."} == CLOSED_STUDY_STATES
-    assert {state for state in TrialState if not any(s == state and after != "." for s, _, after in TRIAL_CELLS)} == FINISHED_TRIAL_STATES
+    assert {
+        StudyState(after) for _, move, after in STUDY_CELLS if move in {"finish", "fail"} and after != "."
+    } == CLOSED_STUDY_STATES
+    assert {
+        state for state in TrialState if not any(s == state and after != "." for s, _, after in TRIAL_CELLS)
+    } == FINISHED_TRIAL_STATES
 
 
 @pytest.mark.parametrize(
@@ -107,7 +115,10 @@ def test_an_owner_is_told_the_verbs_and_no_other_move(state: StudyState, verbs: 
 
 
 def test_who_extends_too_early_or_too_late_is_told_what_to_do() -> None:
-    with pytest.raises(IllegalMove, match="only one that has completed can be, so let it end first; it allows pause, stop, cancel"):
+    with pytest.raises(
+        IllegalMove,
+        match="only one that has completed can be, so let it end first; it allows pause, stop, cancel",
+    ):
         move_study(StudyState.RUNNING, StudyMove.EXTEND)
     with pytest.raises(IllegalMove, match="clone it, or submit a new study instead"):
         move_study(StudyState.FAILED, StudyMove.EXTEND)

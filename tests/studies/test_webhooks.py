@@ -13,12 +13,20 @@ __all__: list[str] = []
 
 def test_a_webhook_needs_an_address_and_nothing_else() -> None:
     made = parse_webhook({"url": "https://hooks.example:8443/a?b=c"})
-    assert made.model_dump() == {"url": "https://hooks.example:8443/a?b=c", "events": ("study.*",), "studies": "own", "suite": None}
+    assert made.model_dump() == {
+        "url": "https://hooks.example:8443/a?b=c",
+        "events": ("study.*",),
+        "studies": "own",
+        "suite": None,
+    }
 
 
 def test_an_event_that_is_named_twice_is_asked_for_once() -> None:
     asked = ["study.failed", "study.completed", "study.failed"]
-    assert parse_webhook({"url": "https://a.example", "events": asked}).events == ("study.failed", "study.completed")
+    assert parse_webhook({"url": "https://a.example", "events": asked}).events == (
+        "study.failed",
+        "study.completed",
+    )
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,9 @@ from typing import Any
 import fsspec  # pyright: ignore[reportMissingTypeStubs]  # fsspec ships none
 import pytest
 import torch
-from fsspec.implementations.memory import MemoryFileSystem  # pyright: ignore[reportMissingTypeStubs]  # fsspec ships none
+
+# Fsspec ships none.
+from fsspec.implementations.memory import MemoryFileSystem  # pyright: ignore[reportMissingTypeStubs]
 
 from workers.checkpoints import CheckpointNotSaved, CheckpointUnusable, checkpoint_url, discard, load, save
 
@@ -16,7 +18,12 @@ __all__: list[str] = []
 
 
 def state() -> dict[str, Any]:
-    return {"model": {"w": torch.arange(3.0)}, "optimizer": {(0, 1): {"step": 3}}, "elapsed_s": 1.5, "objective": None}
+    return {
+        "model": {"w": torch.arange(3.0)},
+        "optimizer": {(0, 1): {"step": 3}},
+        "elapsed_s": 1.5,
+        "objective": None,
+    }
 
 
 @pytest.mark.parametrize("scheme", ["", "file://", "memory:/"])
@@ -33,7 +40,9 @@ def test_what_is_saved_comes_back(tmp_path: Path, scheme: str) -> None:
 
 
 def test_each_attempt_and_epoch_has_a_place_of_its_own() -> None:
-    places = {checkpoint_url("/f/", trial_id=t, attempt=a, epoch=e) for t in "ab" for a in (1, 2) for e in (1, 3)}
+    places = {
+        checkpoint_url("/f/", trial_id=t, attempt=a, epoch=e) for t in "ab" for a in (1, 2) for e in (1, 3)
+    }
     assert len(places) == 8
     assert all(place.startswith("/f/") and "//" not in place for place in places)
 
@@ -61,7 +70,13 @@ def test_a_file_with_a_hole_is_unusable_though_its_length_is_right(tmp_path: Pat
 
 
 def test_a_state_that_could_not_be_loaded_again_is_refused_when_it_is_saved(tmp_path: Path) -> None:
-    with pytest.raises(TypeError, match=r"expected the state .* to hold tensors, Python's numbers, .* got what needs pathlib.PosixPath; convert it"):
+    with pytest.raises(
+        TypeError,
+        match=(
+            r"expected the state .* to hold tensors, Python's numbers, .* got what "
+            r"needs pathlib.PosixPath; convert it"
+        ),
+    ):
         save(str(tmp_path / "c.pt"), {**state(), "optimizer": {"where": Path("x")}})
     assert list(tmp_path.iterdir()) == []
 
@@ -111,5 +126,7 @@ def test_saving_again_replaces_the_state_whole(tmp_path: Path) -> None:
 
 
 def test_naming_and_discarding_need_no_torch() -> None:
-    code = "import sys, workers.checkpoints as c; c.discard('/nonexistent/x'); assert 'torch' not in sys.modules"
+    code = (
+        "import sys, workers.checkpoints as c; c.discard('/nonexistent/x'); assert 'torch' not in sys.modules"
+    )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

@@ -1,4 +1,6 @@
-"""Confirmation: what a search found is trained again on fresh seeds, after it and beside nothing, whatever happens to run or study meanwhile."""
+"""Confirmation: what a search found is trained again on fresh seeds, after it and beside nothing, whatever
+happens to run or study meanwhile.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -29,8 +31,13 @@ def by_number(*best: int) -> Callable[[str, int], float]:
 
 
 def confirmed(running: Running, arm: str) -> list[tuple[int | None, int]]:
-    """Return which trial of the search each confirmation of an arm trains again, and on which of the fresh seeds."""
-    seeds = {confirmation_seed(running.study.spec.seed, index): index for index in range(running.study.spec.confirmation.seeds)}
+    """Return which trial of the search each confirmation of an arm trains again, and on which of the fresh
+    seeds.
+    """
+    seeds = {
+        confirmation_seed(running.study.spec.seed, index): index
+        for index in range(running.study.spec.confirmation.seeds)
+    }
     return sorted((t.confirms, seeds[t.seed]) for t in running.confirmations(arm))
 
 
@@ -38,7 +45,9 @@ def is_confirmation(pack: Pack) -> bool:
     return all(".c" in member.trial_id for member in pack.members)
 
 
-def test_an_arms_best_and_its_defaults_are_trained_again_on_fresh_seeds_that_all_arms_share(store: Store) -> None:
+def test_an_arms_best_and_its_defaults_are_trained_again_on_fresh_seeds_that_all_arms_share(
+    store: Store,
+) -> None:
     running = Running(store, confirmation=TWO)
     running.train_all(value=by_number(2))
     assert running.feed.is_spent
@@ -47,15 +56,29 @@ def test_an_arms_best_and_its_defaults_are_trained_again_on_fresh_seeds_that_all
         of_search = {trial.number: trial for trial in running.trials() if trial.arm == arm.name}
         for trial in running.confirmations(arm.name):
             original = of_search[trial.confirms or 0]
-            assert (trial.parameters, trial.origin, trial.replicate) == (original.parameters, original.origin, 0)
+            assert (trial.parameters, trial.origin, trial.replicate) == (
+                original.parameters,
+                original.origin,
+                0,
+            )
             assert (trial.state, trial.epochs_done, trial.test_value) == (TrialState.COMPLETED, 2, 0.5)
-        assert not {trial.seed for trial in running.confirmations(arm.name)} & {trial.seed for trial in of_search.values()}
+        assert not {trial.seed for trial in running.confirmations(arm.name)} & {
+            trial.seed for trial in of_search.values()
+        }
     assert running.states() == ["completed"] * 6
 
 
 @pytest.mark.parametrize(("workload", "better"), [("digits-mlp", 0.6), ("char-lm", 0.4)])
-def test_best_is_what_the_metrics_direction_says_and_of_equals_the_first(store: Store, workload: str, better: float) -> None:
-    running = Running(store, workload=workload, arms=["adamp"], confirmation={"seeds": 1}, budget={"trials_per_arm": 4, "epochs": 1})
+def test_best_is_what_the_metrics_direction_says_and_of_equals_the_first(
+    store: Store, workload: str, better: float
+) -> None:
+    running = Running(
+        store,
+        workload=workload,
+        arms=["adamp"],
+        confirmation={"seeds": 1},
+        budget={"trials_per_arm": 4, "epochs": 1},
+    )
     running.train_all(value=lambda trial, _epoch: better if trial[-2:] in {".1", ".3"} else 0.5)
     assert confirmed(running, "adamp") == [(0, 0), (1, 0)]
 
@@ -67,7 +90,14 @@ def test_a_best_that_is_the_defaults_is_trained_once_on_each_seed(store: Store) 
 
 
 def test_search_goes_first_but_nobody_is_idle_while_a_confirmation_is_at_hand(store: Store) -> None:
-    running = Running(store, slots=2, confirmation=TWO, resources=ONE, sampler="tpe", budget={"trials_per_arm": 2, "epochs": 1})
+    running = Running(
+        store,
+        slots=2,
+        confirmation=TWO,
+        resources=ONE,
+        sampler="tpe",
+        budget={"trials_per_arm": 2, "epochs": 1},
+    )
     for _ in range(2):
         pair = [running.begin("a"), running.begin("b")]
         assert [pack.optimizer for pack in pair] == ["adamp", "adamw"]
@@ -84,7 +114,13 @@ def test_search_goes_first_but_nobody_is_idle_while_a_confirmation_is_at_hand(st
 
 def test_a_pack_of_them_mixes_configurations_and_seeds_and_is_trained_to_the_last_epoch(store: Store) -> None:
     running = Running(
-        store, slots=1, arms=["adamp"], pruner="asha", sampler="tpe", confirmation={"seeds": 3}, budget={"trials_per_arm": 9, "epochs": 9}
+        store,
+        slots=1,
+        arms=["adamp"],
+        pruner="asha",
+        sampler="tpe",
+        confirmation={"seeds": 3},
+        budget={"trials_per_arm": 9, "epochs": 9},
     )
     packs = running.train_all(value=by_number(4), at_once=1)
     assert [is_confirmation(pack) for pack in packs[-2:]] == [False, True]
@@ -92,25 +128,40 @@ def test_a_pack_of_them_mixes_configurations_and_seeds_and_is_trained_to_the_las
     assert (last.from_epoch, last.to_epoch) == (0, 9)
     assert len(last.members) == 6
     assert len({member.seed for member in last.members}) == 3
-    assert {str(member.parameters) for member in last.members} == {str(t.parameters) for t in running.trials() if t.number in {0, 4}}
+    assert {str(member.parameters) for member in last.members} == {
+        str(t.parameters) for t in running.trials() if t.number in {0, 4}
+    }
     assert last.steps_ahead == 6 * 9 * (1000 // 32)
 
 
 def test_each_is_trained_by_itself_where_the_study_asks_for_it(store: Store) -> None:
-    running = Running(store, slots=1, arms=["adamp"], confirmation={"seeds": 3, "solo": True}, budget={"trials_per_arm": 4, "epochs": 1})
+    running = Running(
+        store,
+        slots=1,
+        arms=["adamp"],
+        confirmation={"seeds": 3, "solo": True},
+        budget={"trials_per_arm": 4, "epochs": 1},
+    )
     packs = running.train_all(value=by_number(1), at_once=1)
     assert [(len(pack.members), pack.width) for pack in packs] == [(4, None), *[(1, 1)] * 6]
 
 
 def test_what_a_worker_says_of_a_pack_with_several_seeds_says_nothing_of_the_search(store: Store) -> None:
-    running = Running(store, slots=1, arms=["adamp"], confirmation={"seeds": 8}, budget={"trials_per_arm": 8, "epochs": 1})
+    running = Running(
+        store, slots=1, arms=["adamp"], confirmation={"seeds": 8}, budget={"trials_per_arm": 8, "epochs": 1}
+    )
     fits = [
         Fit(workload="digits-mlp", optimizer="adamp", batch_size=32, device="cpu", width=width, reason=reason)
-        for width, reason in ((8, None), (1, "Members are trained one by one: the model draws random numbers."))
+        for width, reason in (
+            (8, None),
+            (1, "Members are trained one by one: the model draws random numbers."),
+        )
     ]
     for fit in fits:
         pack = running.begin("a")
-        assert (len(pack.members), pack.width) == ((8, None) if fit.width == 8 else (8, 8)), "as wide as is known until a worker says otherwise"
+        assert (len(pack.members), pack.width) == ((8, None) if fit.width == 8 else (8, 8)), (
+            "as wide as is known until a worker says otherwise"
+        )
         running.report(pack, epoch=1, value=by_number(3), fit=fit)
         running.feed.ended("a")
     assert (len(running.begin("b").members), running.study.spec.confirmation.seeds) == (1, 8)
@@ -119,7 +170,11 @@ def test_what_a_worker_says_of_a_pack_with_several_seeds_says_nothing_of_the_sea
 
 @pytest.mark.parametrize("sampler", ["random", "tpe", "cmaes"])
 def test_nothing_of_it_reaches_sampler_or_rungs(store: Store, sampler: str) -> None:
-    fields: dict[str, Any] = {"sampler": sampler, "pruner": "asha", "budget": {"trials_per_arm": 14, "epochs": 4}}
+    fields: dict[str, Any] = {
+        "sampler": sampler,
+        "pruner": "asha",
+        "budget": {"trials_per_arm": 14, "epochs": 4},
+    }
 
     def value(trial: str, epoch: int) -> float:
         return float(store.trial(trial).parameters["lr"]) + epoch / 100
@@ -127,12 +182,16 @@ def test_nothing_of_it_reaches_sampler_or_rungs(store: Store, sampler: str) -> N
     with_, without = (Running(store, confirmation={"seeds": seeds}, **fields) for seeds in (3, 0))
     for running in (with_, without):
         running.train_all(value=value, at_once=1)
-    assert [(t.parameters, t.state, t.to_epoch) for t in with_.trials()] == [(t.parameters, t.state, t.to_epoch) for t in without.trials()]
+    assert [(t.parameters, t.state, t.to_epoch) for t in with_.trials()] == [
+        (t.parameters, t.state, t.to_epoch) for t in without.trials()
+    ]
     assert (len(with_.confirmations()), without.confirmations()) == (12, [])
 
 
 def test_a_run_that_takes_over_at_any_moment_makes_none_twice_and_forgets_none(store: Store) -> None:
-    running = Running(store, confirmation={"seeds": 4}, resources={"max_pack_size": 3, "max_concurrent_packs": 1})
+    running = Running(
+        store, confirmation={"seeds": 4}, resources={"max_pack_size": 3, "max_concurrent_packs": 1}
+    )
     packs = 0
     while (pack := running.feed.next_pack(f"p{packs}")) is not None:
         running.feed.started(pack.pack_id)
@@ -165,7 +224,12 @@ def test_a_lost_worker_and_a_python_error_mean_what_they_mean_in_a_search(store:
             running.finish(pack)
         packs += 1
     assert packs == 8
-    assert [t.state.value for t in running.confirmations()] == ["completed", "completed", "failed", *["completed"] * 5]
+    assert [t.state.value for t in running.confirmations()] == [
+        "completed",
+        "completed",
+        "failed",
+        *["completed"] * 5,
+    ]
     assert {t.retries for t in running.confirmations()} == {1}
     assert running.feed.is_spent
     assert running.feed.failure() is None
@@ -216,12 +280,21 @@ def test_a_workload_that_only_fails_is_not_tried_on_fresh_seeds(store: Store) ->
 
 
 def test_a_space_that_is_used_up_early_is_confirmed_like_any_other(store: Store) -> None:
-    space = {"lr": 0.1, "weight_decay": {"choices": [0.1, 1.0]}, "momentum": {"choices": [0.5, 0.95]}, "wd_ratio": 0.1}
+    space = {
+        "lr": 0.1,
+        "weight_decay": {"choices": [0.1, 1.0]},
+        "momentum": {"choices": [0.5, 0.95]},
+        "wd_ratio": 0.1,
+    }
     arms = [{"optimizer": "sgdp", "space": space}]
-    running = Running(store, slots=1, arms=arms, confirmation=TWO, resources=ONE, budget={"trials_per_arm": 10, "epochs": 1})
+    running = Running(
+        store, slots=1, arms=arms, confirmation=TWO, resources=ONE, budget={"trials_per_arm": 10, "epochs": 1}
+    )
     running.train_all(value=by_number(1), at_once=1)
     assert running.feed.is_spent
-    assert len(running.trials()) < store.arms(running.study.id)[0].progress.trials, "one of its configurations breaks a constraint"
+    assert len(running.trials()) < store.arms(running.study.id)[0].progress.trials, (
+        "one of its configurations breaks a constraint"
+    )
     assert confirmed(running, "sgdp") == [(0, 0), (0, 1), (1, 0), (1, 1)]
 
 
@@ -269,8 +342,12 @@ def test_a_study_that_was_stopped_before_any_result_and_then_only_fails_has_fail
 
 @pytest.mark.parametrize("size", [1, 3, 8])
 @pytest.mark.parametrize("seeds", [1, 2, 4])
-def test_what_is_still_to_be_confirmed_is_known_from_the_end_of_the_search_on(store: Store, size: int, seeds: int) -> None:
-    running = Running(store, slots=1, arms=["adamp"], confirmation={"seeds": seeds}, resources={"max_pack_size": size})
+def test_what_is_still_to_be_confirmed_is_known_from_the_end_of_the_search_on(
+    store: Store, size: int, seeds: int
+) -> None:
+    running = Running(
+        store, slots=1, arms=["adamp"], confirmation={"seeds": seeds}, resources={"max_pack_size": size}
+    )
     planned: list[tuple[int, int]] = []
     for growth in ({}, {"trials_per_arm": 6}, {"seeds": seeds + 1}):
         if growth:
@@ -310,7 +387,9 @@ def test_a_longer_search_goes_on_where_it_ended_and_its_new_best_is_confirmed(st
     running.train_all(value=by_number(4, 1))
     whole = Running(store, budget={"trials_per_arm": 6, "epochs": 2}, **fields)
     whole.train_all(value=by_number(4, 1))
-    assert [t.parameters for t in running.trials() if t.arm == "adamp"] == [t.parameters for t in whole.trials()]
+    assert [t.parameters for t in running.trials() if t.arm == "adamp"] == [
+        t.parameters for t in whole.trials()
+    ]
     assert confirmed(running, "adamp") == [(number, seed) for number in (0, 1, 4) for seed in range(2)]
     assert confirmed(running, "adamw") == [(number, seed) for number in (0, 4) for seed in range(2)]
 

@@ -49,7 +49,9 @@ def test_a_run_that_lives_without_its_lease_is_ended_when_its_study_is_claimed_a
     assert play.of(claim).study.state is StudyState.RUNNING
 
 
-def test_a_run_that_hangs_in_the_only_place_does_not_keep_it(play: Play, dispatcher: Dispatcher, hung: subprocess.Popen[str]) -> None:
+def test_a_run_that_hangs_in_the_only_place_does_not_keep_it(
+    play: Play, dispatcher: Dispatcher, hung: subprocess.Popen[str]
+) -> None:
     run = play.run()
     for _ in range(4):
         dispatcher._runs.append(_Run(run.claim, hung, 0))

@@ -16,7 +16,7 @@ __all__: list[str] = []
 
 
 @pytest.mark.parametrize(("confirms", "state"), [(True, StudyState.RUNNING), (False, StudyState.FAILED)])
-def test_a_study_whose_runs_break_down_is_given_up_unless_they_finish_trials_of_its_search_or_its_confirmation(
+def test_a_study_whose_runs_break_down_is_given_up_unless_they_finish_trials_of_its_search_or_its_confirmation(  # noqa: E501
     play: Play, tmp_path: Path, confirms: bool, state: StudyState
 ) -> None:
     dispatcher = Dispatcher(Settings(home=tmp_path), play.store, ray_address="local")

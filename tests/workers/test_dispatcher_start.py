@@ -44,15 +44,21 @@ def test_what_keeps_a_dispatcher_from_starting_is_said_in_one_line(
 
 def test_a_process_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
     pid_file = tmp_path / "pid"
-    child = "import os, sys, time; from workers.lifeline import end_with_parent; end_with_parent(os.getppid()); "
+    child = (
+        "import os, sys, time; from workers.lifeline import end_with_parent; end_with_parent(os.getppid()); "
+    )
     child += f"open({str(pid_file)!r}, 'w').write(str(os.getpid())); time.sleep(60)"
-    parent = subprocess.Popen([sys.executable, "-c", f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])"])
+    parent = subprocess.Popen(
+        [sys.executable, "-c", f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])"]
+    )
     deadline = time.monotonic() + 30
     while not (pid_file.exists() and pid_file.read_text()) and time.monotonic() < deadline:
         time.sleep(0.05)
     stat = Path(f"/proc/{pid_file.read_text()}/stat")
     parent.kill()
     parent.wait()
-    while stat.exists() and stat.read_text().rsplit(")", 1)[1].split()[0] != "Z" and time.monotonic() < deadline:
+    while (
+        stat.exists() and stat.read_text().rsplit(")", 1)[1].split()[0] != "Z" and time.monotonic() < deadline
+    ):
         time.sleep(0.05)
     assert time.monotonic() < deadline

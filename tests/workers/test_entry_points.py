@@ -35,18 +35,25 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **points: str) -> N
     metadata = tmp_path / "plugin_for_tests-1.0.dist-info"
     metadata.mkdir()
     (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: plugin-for-tests\nVersion: 1.0\n")
-    lines = ["[tangent.workloads]", *(f"{name} = plugin_for_tests:{target}" for name, target in points.items())]
+    lines = [
+        "[tangent.workloads]",
+        *(f"{name} = plugin_for_tests:{target}" for name, target in points.items()),
+    ]
     (metadata / "entry_points.txt").write_text("\n".join(lines))
     monkeypatch.syspath_prepend(tmp_path)
 
 
-def test_a_class_an_instance_and_a_list_are_all_offers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_class_an_instance_and_a_list_are_all_offers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     ours = load_workloads()
     install(tmp_path, monkeypatch, a="OneClass", b="one_instance", c="several")
     assert list(load_workloads()) == [*ours, "one-class", "one-instance", "first-of-two", "second-of-two"]
 
 
-@pytest.mark.parametrize(("target", "why"), [("number", "expected Workload"), ("leaves", "no licence"), ("missing", "missing")])
+@pytest.mark.parametrize(
+    ("target", "why"), [("number", "expected Workload"), ("leaves", "no licence"), ("missing", "missing")]
+)
 def test_a_broken_entry_point_is_named_and_the_rest_still_load(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, target: str, why: str
 ) -> None:
@@ -58,7 +65,9 @@ def test_a_broken_entry_point_is_named_and_the_rest_still_load(
     assert why in record.getMessage()
 
 
-def test_no_package_can_take_the_name_of_one_of_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+def test_no_package_can_take_the_name_of_one_of_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     ours = load_workloads()["digits-cnn"]
     install(tmp_path, monkeypatch, clash="clash")
     assert type(load_workloads()["digits-cnn"]) is type(ours)

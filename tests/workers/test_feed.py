@@ -16,15 +16,28 @@ ONE = {"max_pack_size": 1}
 
 
 def fit(width: int, *, optimizer: str = "adamp", **fields: Any) -> Fit:
-    return Fit(**{"workload": "digits-mlp", "optimizer": optimizer, "batch_size": 32, "device": "cpu", "width": width, **fields})
+    return Fit(
+        **{
+            "workload": "digits-mlp",
+            "optimizer": optimizer,
+            "batch_size": 32,
+            "device": "cpu",
+            "width": width,
+            **fields,
+        }
+    )
 
 
 def diverging(_trial: str, _epoch: int) -> None:
     return None
 
 
-@pytest.mark.parametrize(("resources", "size", "seconds"), [({}, 1, 3600.0), ({"epoch_timeout_s": 90}, 4, 90.0)])
-def test_a_pack_says_how_long_it_may_be_silent(store: Store, resources: dict[str, float], size: int, seconds: float) -> None:
+@pytest.mark.parametrize(
+    ("resources", "size", "seconds"), [({}, 1, 3600.0), ({"epoch_timeout_s": 90}, 4, 90.0)]
+)
+def test_a_pack_says_how_long_it_may_be_silent(
+    store: Store, resources: dict[str, float], size: int, seconds: float
+) -> None:
     running = Running(store, slots=1, arms=["adamp"], resources={"max_pack_size": size, **resources})
     assert running.begin("a").epoch_timeout_s == seconds
 
@@ -34,7 +47,14 @@ def test_arms_take_turns_and_each_begins_with_its_defaults(store: Store) -> None
     packs = [running.begin(f"p{n}") for n in range(6)]
     assert [pack.optimizer for pack in packs] == ["adamp", "adamw"] * 3
     defaults = {arm.name: arm.defaults for arm in store.arms(running.study.id)}
-    assert [pack.members[0].parameters == defaults[pack.optimizer] for pack in packs] == [True, True, False, False, False, False]
+    assert [pack.members[0].parameters == defaults[pack.optimizer] for pack in packs] == [
+        True,
+        True,
+        False,
+        False,
+        False,
+        False,
+    ]
     assert len({pack.members[0].seed for pack in packs}) == 1
     assert running.feed.next_pack("p7") is None
     assert not running.feed.is_spent
@@ -75,8 +95,13 @@ def test_what_was_measured_on_another_kind_of_device_or_batch_says_nothing(store
 
 
 def test_no_pack_is_larger_than_the_study_allows_and_who_trains_alone_measures_nothing(store: Store) -> None:
-    running = Running(store, slots=1, resources={"max_pack_size": 2}, budget={"trials_per_arm": 3, "epochs": 1})
-    assert [(len(pack.members), pack.width) for pack in running.train_all(value=lambda _trial, _epoch: 0.5, at_once=1)] == [
+    running = Running(
+        store, slots=1, resources={"max_pack_size": 2}, budget={"trials_per_arm": 3, "epochs": 1}
+    )
+    assert [
+        (len(pack.members), pack.width)
+        for pack in running.train_all(value=lambda _trial, _epoch: 0.5, at_once=1)
+    ] == [
         (2, None),
         (2, None),
         (1, 1),
@@ -96,13 +121,17 @@ def test_near_the_end_packs_get_smaller_but_not_tiny(store: Store) -> None:
 
 
 def test_a_model_is_asked_for_few_trials_at_once_but_for_its_random_beginning(store: Store) -> None:
-    running = Running(store, slots=1, arms=["adamp"], sampler="tpe", budget={"trials_per_arm": 32, "epochs": 1})
+    running = Running(
+        store, slots=1, arms=["adamp"], sampler="tpe", budget={"trials_per_arm": 32, "epochs": 1}
+    )
     sizes = [len(pack.members) for pack in running.train_all(value=lambda _trial, _epoch: 0.5, at_once=1)]
     assert sizes == [9, 4, 4, 4, 4, 4, 3]
 
 
 def test_a_checkpoint_that_is_told_twice_is_still_needed(store: Store) -> None:
-    running = Running(store, slots=1, arms=["adamp"], resources=ONE, budget={"trials_per_arm": 1, "epochs": 4})
+    running = Running(
+        store, slots=1, arms=["adamp"], resources=ONE, budget={"trials_per_arm": 1, "epochs": 4}
+    )
     pack = running.begin("a")
     for _ in range(2):
         running.report(pack, epoch=1, value=lambda _trial, _epoch: 0.5, leaves=True)
@@ -112,8 +141,12 @@ def test_a_checkpoint_that_is_told_twice_is_still_needed(store: Store) -> None:
 
 
 def test_the_members_of_a_pack_differ(store: Store) -> None:
-    running = Running(store, slots=1, arms=["adamp"], sampler="tpe", budget={"trials_per_arm": 96, "epochs": 1})
-    for pack in running.train_all(value=lambda trial, _epoch: 1 / (1 + int(trial.rpartition(".")[2])), at_once=1):
+    running = Running(
+        store, slots=1, arms=["adamp"], sampler="tpe", budget={"trials_per_arm": 96, "epochs": 1}
+    )
+    for pack in running.train_all(
+        value=lambda trial, _epoch: 1 / (1 + int(trial.rpartition(".")[2])), at_once=1
+    ):
         rates = sorted(float(member.parameters["lr"]) for member in pack.members)
         assert len(set(rates)) == len(rates)
 
@@ -129,7 +162,9 @@ def test_a_lost_worker_returns_its_trial_to_the_head_of_the_queue(store: Store) 
 
 
 def test_a_pack_that_is_lost_twice_is_taken_apart_so_that_only_the_culprit_fails(store: Store) -> None:
-    running = Running(store, slots=1, arms=["adamp"], budget={"trials_per_arm": 4, "epochs": 1}, max_retries=3)
+    running = Running(
+        store, slots=1, arms=["adamp"], budget={"trials_per_arm": 4, "epochs": 1}, max_retries=3
+    )
     sizes = []
     while (pack := running.feed.next_pack(f"p{len(sizes)}")) is not None:
         running.feed.started(pack.pack_id)
@@ -157,8 +192,12 @@ def poisoned(running: Running, lost: Loss) -> list[int]:
 
 
 @pytest.mark.parametrize("lost", [hung(600), exhausted("RuntimeError: can't allocate")])
-def test_a_pack_that_hung_or_ran_out_of_memory_is_taken_apart_at_once_so_that_only_the_culprit_fails(store: Store, lost: Loss) -> None:
-    running = Running(store, slots=1, arms=["adamp"], budget={"trials_per_arm": 4, "epochs": 1}, max_retries=3)
+def test_a_pack_that_hung_or_ran_out_of_memory_is_taken_apart_at_once_so_that_only_the_culprit_fails(
+    store: Store, lost: Loss
+) -> None:
+    running = Running(
+        store, slots=1, arms=["adamp"], budget={"trials_per_arm": 4, "epochs": 1}, max_retries=3
+    )
     assert poisoned(running, lost) == [4, 1, 1, 1, 1, 1, 1]
     assert running.states() == ["completed", "completed", "failed", "completed"]
     assert [trial.retries for trial in running.trials()] == [1, 1, 3, 1]
@@ -167,7 +206,9 @@ def test_a_pack_that_hung_or_ran_out_of_memory_is_taken_apart_at_once_so_that_on
 
 
 def test_without_retries_too_nobody_fails_for_what_happened_in_company(store: Store) -> None:
-    running = Running(store, slots=1, arms=["adamp"], budget={"trials_per_arm": 4, "epochs": 1}, max_retries=0)
+    running = Running(
+        store, slots=1, arms=["adamp"], budget={"trials_per_arm": 4, "epochs": 1}, max_retries=0
+    )
     assert poisoned(running, Loss("its worker was lost")) == [4, 1, 1, 1, 1]
     assert running.states() == ["completed", "completed", "failed", "completed"]
     assert (running.trials()[2].reason, running.trials()[2].attempt) == ("its worker was lost", 2)
@@ -176,13 +217,17 @@ def test_without_retries_too_nobody_fails_for_what_happened_in_company(store: St
 def test_what_leaves_on_purpose_costs_no_retry_and_makes_nobody_a_suspect(store: Store) -> None:
     running = Running(store, slots=1, arms=["adamp"], budget={"trials_per_arm": 4, "epochs": 1})
     for n in range(4):
-        running.feed.ended(running.begin(f"p{n}").pack_id, lost=Loss("its machine left the cluster", is_charged=False))
+        running.feed.ended(
+            running.begin(f"p{n}").pack_id, lost=Loss("its machine left the cluster", is_charged=False)
+        )
     assert len(running.begin("last").members) == 4
     assert {trial.retries for trial in running.trials()} == {0}
 
 
 @pytest.mark.parametrize("is_taken_up", [False, True])
-def test_a_trial_that_is_lost_goes_on_from_the_last_state_it_left_and_older_ones_are_given_up(store: Store, is_taken_up: bool) -> None:
+def test_a_trial_that_is_lost_goes_on_from_the_last_state_it_left_and_older_ones_are_given_up(
+    store: Store, is_taken_up: bool
+) -> None:
     running = Running(store, slots=1, arms=["adamp"], budget={"trials_per_arm": 2, "epochs": 9})
     first = running.begin("a")
     for epoch in range(1, 6):
@@ -192,17 +237,28 @@ def test_a_trial_that_is_lost_goes_on_from_the_last_state_it_left_and_older_ones
     running.feed = running.take_up() if is_taken_up else running.feed
     second = running.begin("b")
     assert (second.from_epoch, second.to_epoch) == (4, 9)
-    assert [member.checkpoint for member in second.members] == [f"/checkpoints/here/{member.trial_id}-1-4" for member in first.members]
-    assert [[m.epoch for m in store.measurements(member.trial_id)] for member in first.members] == [[1, 2, 3, 4]] * 2
+    assert [member.checkpoint for member in second.members] == [
+        f"/checkpoints/here/{member.trial_id}-1-4" for member in first.members
+    ]
+    assert [[m.epoch for m in store.measurements(member.trial_id)] for member in first.members] == [
+        [1, 2, 3, 4]
+    ] * 2
     running.finish(second)
     assert running.states() == ["completed"] * 2
     assert len(running.feed.outdated_checkpoints()) == 2, "those of epoch 4"
 
 
 @pytest.mark.parametrize("is_taken_up", [False, True])
-def test_the_best_epoch_before_a_state_that_was_left_still_counts_at_the_next_rung(store: Store, is_taken_up: bool) -> None:
+def test_the_best_epoch_before_a_state_that_was_left_still_counts_at_the_next_rung(
+    store: Store, is_taken_up: bool
+) -> None:
     running = Running(
-        store, slots=1, arms=["adamp"], objective={"at": "best"}, pruner={"kind": "asha", "min_epochs": 4}, budget={"trials_per_arm": 3, "epochs": 12}
+        store,
+        slots=1,
+        arms=["adamp"],
+        objective={"at": "best"},
+        pruner={"kind": "asha", "min_epochs": 4},
+        budget={"trials_per_arm": 3, "epochs": 12},
     )
 
     def value(trial: str, epoch: int) -> float:
@@ -222,7 +278,9 @@ def test_the_best_epoch_before_a_state_that_was_left_still_counts_at_the_next_ru
 
 
 def test_the_last_try_is_made_alone(store: Store) -> None:
-    running = Running(store, slots=1, arms=["adamp"], budget={"trials_per_arm": 3, "epochs": 1}, max_retries=1)
+    running = Running(
+        store, slots=1, arms=["adamp"], budget={"trials_per_arm": 3, "epochs": 1}, max_retries=1
+    )
     running.begin("a")
     running.feed.ended("a", lost=Loss("its worker was lost"))
     assert len(running.begin("b").members) == 1
@@ -250,8 +308,12 @@ def test_a_python_error_fails_the_trial_without_a_second_try(store: Store) -> No
     assert running.feed.failure() == "the only trial failed: ValueError: no such layer"
 
 
-def test_members_of_a_pack_that_a_python_error_ended_are_tried_alone_and_only_the_culprit_fails(store: Store) -> None:
-    running = Running(store, slots=1, arms=["adamp"], budget={"trials_per_arm": 4, "epochs": 1}, max_retries=0)
+def test_members_of_a_pack_that_a_python_error_ended_are_tried_alone_and_only_the_culprit_fails(
+    store: Store,
+) -> None:
+    running = Running(
+        store, slots=1, arms=["adamp"], budget={"trials_per_arm": 4, "epochs": 1}, max_retries=0
+    )
     sizes = []
     while (pack := running.feed.next_pack(f"p{len(sizes)}")) is not None:
         running.feed.started(pack.pack_id)
@@ -293,7 +355,9 @@ def test_no_more_packs_than_the_study_allows_are_in_flight(store: Store) -> None
 
 
 @pytest.mark.parametrize(("sampler", "most"), [("random", 3), ("tpe", 2)])
-def test_a_pack_waits_for_its_worker_only_where_it_would_not_be_chosen_better_later(store: Store, sampler: str, most: int) -> None:
+def test_a_pack_waits_for_its_worker_only_where_it_would_not_be_chosen_better_later(
+    store: Store, sampler: str, most: int
+) -> None:
     running = Running(store, slots=2, sampler=sampler, budget={"trials_per_arm": 40, "epochs": 1})
     packs = 0
     while running.feed.next_pack(f"p{packs}") is not None:
@@ -301,8 +365,15 @@ def test_a_pack_waits_for_its_worker_only_where_it_would_not_be_chosen_better_la
     assert packs == most
 
 
-def test_a_study_that_allows_more_packs_than_fit_hands_out_no_more_than_one_that_says_nothing(store: Store) -> None:
-    running = Running(store, slots=2, budget={"trials_per_arm": 40, "epochs": 1}, resources={"max_concurrent_packs": 100, **ONE})
+def test_a_study_that_allows_more_packs_than_fit_hands_out_no_more_than_one_that_says_nothing(
+    store: Store,
+) -> None:
+    running = Running(
+        store,
+        slots=2,
+        budget={"trials_per_arm": 40, "epochs": 1},
+        resources={"max_concurrent_packs": 100, **ONE},
+    )
     packs = 0
     while running.feed.next_pack(f"p{packs}") is not None:
         packs += 1
@@ -319,13 +390,19 @@ def test_a_draining_feed_hands_out_nothing(store: Store) -> None:
 
 @pytest.mark.parametrize("sampler", ["random", "tpe"])
 def test_a_feed_made_from_the_record_goes_on_as_the_last_one_would_have(store: Store, sampler: str) -> None:
-    fields: dict[str, Any] = {"sampler": sampler, "budget": {"trials_per_arm": 24, "epochs": 2}, "resources": {"max_concurrent_packs": 1}}
+    fields: dict[str, Any] = {
+        "sampler": sampler,
+        "budget": {"trials_per_arm": 24, "epochs": 2},
+        "resources": {"max_concurrent_packs": 1},
+    }
 
     def value(trial: str, _epoch: int) -> float:
         return float(store.trial(trial).parameters["lr"])
 
     whole, cut = Running(store, **fields), Running(store, **fields)
-    expected = [(p.optimizer, [m.parameters for m in p.members]) for p in whole.train_all(value=value, at_once=1)]
+    expected = [
+        (p.optimizer, [m.parameters for m in p.members]) for p in whole.train_all(value=value, at_once=1)
+    ]
     got = []
     while (pack := cut.feed.next_pack(f"p{len(got)}")) is not None:
         cut.feed.started(pack.pack_id)
@@ -338,7 +415,9 @@ def test_a_feed_made_from_the_record_goes_on_as_the_last_one_would_have(store: S
 def test_trials_that_the_record_holds_as_queued_come_first(store: Store) -> None:
     running = Running(store, resources=ONE)
     pack = running.begin("a")
-    running.writer.give_back([(pack.members[0].trial_id, 1)], reason="handed over", max_retries=3, is_charged=False)
+    running.writer.give_back(
+        [(pack.members[0].trial_id, 1)], reason="handed over", max_retries=3, is_charged=False
+    )
     running.feed = running.take_up()
     again = running.begin("b")
     assert again.members[0].trial_id == pack.members[0].trial_id

@@ -30,4 +30,7 @@ def test_only_the_checkpoints_of_closed_studies_are_removed(tmp_path: Path) -> N
 
 def test_checkpoints_lie_in_the_home_or_wherever_is_said(tmp_path: Path) -> None:
     assert Settings(home=tmp_path).checkpoints_of("abc") == f"{tmp_path}/checkpoints/abc"
-    assert Settings(home=tmp_path, checkpoints="s3://bucket/tangent/").checkpoints_of("abc") == "s3://bucket/tangent/abc"
+    assert (
+        Settings(home=tmp_path, checkpoints="s3://bucket/tangent/").checkpoints_of("abc")
+        == "s3://bucket/tangent/abc"
+    )

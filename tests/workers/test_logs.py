@@ -1,4 +1,7 @@
-"""What dispatchers and runs log names the study and the trials it is about; what a run said last is told in words, whatever it is written in."""
+"""What dispatchers and runs log names the study and the trials it is about.
+
+What a run said last is told in words, whatever it is written in.
+"""
 
 import json
 import logging
@@ -16,7 +19,9 @@ from workers.settings import Settings
 __all__: list[str] = []
 
 
-def test_a_run_that_broke_down_is_logged_by_its_study_and_attempt(play: Play, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_run_that_broke_down_is_logged_by_its_study_and_attempt(
+    play: Play, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     dispatcher, run = Dispatcher(Settings(home=tmp_path), play.store, ray_address="local"), play.run()
     broken = subprocess.Popen([sys.executable, "-c", "raise SystemExit(3)"], text=True)
     broken.wait()
@@ -32,7 +37,10 @@ def test_a_study_that_is_given_up_quotes_its_run_in_words(play: Play, tmp_path: 
     dispatcher, run = Dispatcher(settings, play.store, ray_address="local"), play.run()
     log = settings.log_of(run.claim.study_id)
     log.parent.mkdir(parents=True)
-    line = {"event": "this run ends, it cannot keep its lease", "exception": "Traceback (most recent call last):\n  ...\nOSError: disk full"}
+    line = {
+        "event": "this run ends, it cannot keep its lease",
+        "exception": "Traceback (most recent call last):\n  ...\nOSError: disk full",
+    }
     log.write_text(json.dumps(line) + "\n")
     for _ in range(3):
         broken = subprocess.Popen([sys.executable, "-c", "raise SystemExit(1)"], text=True)
@@ -46,6 +54,8 @@ def test_a_study_that_is_given_up_quotes_its_run_in_words(play: Play, tmp_path: 
 
 
 @pytest.mark.parametrize("given", ["json", "JSON"])
-def test_the_format_of_logs_is_taken_from_the_environment_as_the_service_takes_it(monkeypatch: pytest.MonkeyPatch, given: str) -> None:
+def test_the_format_of_logs_is_taken_from_the_environment_as_the_service_takes_it(
+    monkeypatch: pytest.MonkeyPatch, given: str
+) -> None:
     monkeypatch.setenv("TANGENT_LOG_FORMAT", given)
     assert Settings().log_format == "json"

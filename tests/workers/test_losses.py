@@ -9,31 +9,61 @@ from workers.tune import _OutOfMemory
 
 __all__: list[str] = []
 
-DIED = "The actor died unexpectedly before finishing this task.\n\tclass_name: ResourceTrainable\n\tactor_id: 1f\n\tpid: 7\n\tip: 10.0.0.7\n"
+DIED = (
+    "The actor died unexpectedly before finishing this task.\n\tclass_name: "
+    "ResourceTrainable\n\tactor_id: 1f\n\tpid: 7\n\tip: 10.0.0.7\n"
+)
 KILLED = (
-    "The actor is dead because its worker process has died. Worker exit type: SYSTEM_ERROR Worker exit detail: Worker unexpectedly exits with a "
-    "connection error code 2. End of file. Some common causes include: (1) the process was killed by the OOM killer due to high memory usage, (2) "
-    "ray stop --force was called, or (3) the worker crashed unexpectedly due to SIGSEGV or another unexpected error."
+    "The actor is dead because its worker process has died. Worker exit type: SYSTEM_ERROR Worker exit "
+    "detail: Worker unexpectedly exits with a connection error code 2. End of file. Some common causes "
+    "include: (1) the process was killed by the OOM killer due to high memory usage, (2) ray stop --force "
+    "was called, or (3) the worker crashed unexpectedly due to SIGSEGV or another unexpected error."
 )
 NODE = "The actor died because its node has died. Node Id: 5c\n\tthe actor's node was terminated "
-LEFT = "The actor is dead because its worker process has died. Worker exit type: INTENDED_USER_EXIT Worker exit detail: exit_actor() is called."
+LEFT = (
+    "The actor is dead because its worker process has died. Worker exit type: INTENDED_USER_EXIT Worker "
+    "exit detail: exit_actor() is called."
+)
 MEMORY = (
-    "1 worker(s) were killed due to the node running low on memory. Memory on the node (IP: 10.0.0.7, ID: 5c) was 30.10GB used / 31.40GB limit (0.95)"
+    "1 worker(s) were killed due to the node running low on memory. Memory on the node (IP: 10.0.0.7, ID: "
+    "5c) was 30.10GB used / 31.40GB limit (0.95)"
 )
 
 
 @pytest.mark.parametrize(
     ("said", "loss"),
     [
-        (DIED + KILLED, Loss("its worker was lost: the process was killed, as the system does when memory runs out, or crashed")),
-        (DIED + NODE + "unexpectedly: health check failed", Loss("its worker was lost: its machine 10.0.0.7 died or was cut off")),
-        (DIED + NODE + "expectedly: received SIGTERM", Loss("its machine 10.0.0.7 left the cluster", is_charged=False)),
+        (
+            DIED + KILLED,
+            Loss(
+                "its worker was lost: the process was killed, as the system does "
+                "when memory runs out, or crashed"
+            ),
+        ),
+        (
+            DIED + NODE + "unexpectedly: health check failed",
+            Loss("its worker was lost: its machine 10.0.0.7 died or was cut off"),
+        ),
+        (
+            DIED + NODE + "expectedly: received SIGTERM",
+            Loss("its machine 10.0.0.7 left the cluster", is_charged=False),
+        ),
         (DIED + LEFT, Loss("its machine 10.0.0.7 left the cluster", is_charged=False)),
         (
             MEMORY,
-            Loss("its worker was lost: memory ran out on 10.0.0.7, where 30.10 GB of 31.40 GB were in use, and its process was ended", is_own=True),
+            Loss(
+                "its worker was lost: memory ran out on 10.0.0.7, where 30.10 GB of 31.40 GB were "
+                "in use, and its process was ended",
+                is_own=True,
+            ),
         ),
-        ("", Loss("its worker was lost: the process was killed, as the system does when memory runs out, or crashed")),
+        (
+            "",
+            Loss(
+                "its worker was lost: the process was killed, as the system does "
+                "when memory runs out, or crashed"
+            ),
+        ),
     ],
 )
 def test_what_ray_says_of_an_actors_end_is_told_so_that_people_understand_it(said: str, loss: Loss) -> None:

@@ -36,7 +36,9 @@ time.sleep(60)
 
 
 def test_what_a_thread_has_started_is_found_too() -> None:
-    with subprocess.Popen([sys.executable, "-c", FROM_A_THREAD], stdout=subprocess.PIPE, text=True, start_new_session=True) as process:
+    with subprocess.Popen(
+        [sys.executable, "-c", FROM_A_THREAD], stdout=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
         try:
             assert process.stdout is not None
             started = int(process.stdout.readline())
@@ -47,7 +49,9 @@ def test_what_a_thread_has_started_is_found_too() -> None:
 
 def test_a_node_whose_starter_is_killed_leaves_nothing_behind() -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    with subprocess.Popen([sys.executable, "-c", WITH_A_NODE], stdout=subprocess.PIPE, text=True, env=environment) as process:
+    with subprocess.Popen(
+        [sys.executable, "-c", WITH_A_NODE], stdout=subprocess.PIPE, text=True, env=environment
+    ) as process:
         assert process.stdout is not None
         left = int(process.stdout.readline())
         time.sleep(0.2)

@@ -1,4 +1,7 @@
-"""What Optuna's samplers are shown of an arm: all of it while it is short, the best and a fixed sample of it when it is long."""
+"""What Optuna's samplers are shown of an arm.
+
+All of it while it is short, the best and a fixed sample of it when it is long.
+"""
 
 import pytest
 from optuna.distributions import FloatDistribution
@@ -59,7 +62,9 @@ def test_a_trial_at_a_rung_counts_as_pruned_there_until_it_ends() -> None:
     (trial,) = seen.study().get_trials(deepcopy=False)
     assert (trial.state, trial.intermediate_values) == (TrialState.PRUNED, {1: 0.3, 3: 0.6})
     seen.reach(0, {})
-    assert [t.state for t in seen.study().get_trials(deepcopy=False)] == [TrialState.RUNNING], "it began again"
+    assert [t.state for t in seen.study().get_trials(deepcopy=False)] == [TrialState.RUNNING], (
+        "it began again"
+    )
     seen.end(0, TrialState.COMPLETE, 0.7)
     assert [t.value for t in seen.study().get_trials(deepcopy=False)] == [0.7]
     seen.drop(0)

@@ -29,29 +29,46 @@ def by_lr(store: Store, trial: str, epoch: int) -> float:
     return -abs(float(store.trial(trial).parameters["lr"]) - 0.01) + epoch / 1000
 
 
-def test_each_replicate_has_a_seed_of_its_own_begins_with_the_defaults_and_draws_on_its_own(store: Store) -> None:
+def test_each_replicate_has_a_seed_of_its_own_begins_with_the_defaults_and_draws_on_its_own(
+    store: Store,
+) -> None:
     running = Running(store, **study(replicates=3))
     running.train_all(value=lambda _trial, _epoch: 0.5)
     for arm in store.arms(running.study.id):
-        assert [t.number for t in running.trials() if t.arm == arm.name] == list(range(18)), "one sequence for all"
+        assert [t.number for t in running.trials() if t.arm == arm.name] == list(range(18)), (
+            "one sequence for all"
+        )
         for replicate in range(3):
             trials = of(running, arm.name, replicate)
             assert len(trials) == 6
             assert {t.seed for t in trials} == {trial_seed(0, replicate)}
             assert [t.origin for t in trials] == ["default", *["sampled"] * 5]
             assert trials[0].parameters == arm.defaults
-        sampled = [float(t.parameters["lr"]) for t in running.trials() if t.arm == arm.name and t.origin == "sampled"]
+        sampled = [
+            float(t.parameters["lr"]) for t in running.trials() if t.arm == arm.name and t.origin == "sampled"
+        ]
         assert len(set(sampled)) == 15
 
 
-@pytest.mark.parametrize(("sampler", "pruner"), [("random", "none"), ("qmc", "none"), ("tpe", "asha"), ("random", "hyperband")])
-def test_the_first_replicate_of_several_is_the_search_that_there_would_be_without_the_others(store: Store, sampler: str, pruner: str) -> None:
-    fields: dict[str, Any] = {"arms": ["adamp"], "sampler": sampler, "pruner": pruner, "resources": ONE_AT_A_TIME}
+@pytest.mark.parametrize(
+    ("sampler", "pruner"), [("random", "none"), ("qmc", "none"), ("tpe", "asha"), ("random", "hyperband")]
+)
+def test_the_first_replicate_of_several_is_the_search_that_there_would_be_without_the_others(
+    store: Store, sampler: str, pruner: str
+) -> None:
+    fields: dict[str, Any] = {
+        "arms": ["adamp"],
+        "sampler": sampler,
+        "pruner": pruner,
+        "resources": ONE_AT_A_TIME,
+    }
     several, one = (Running(store, **study(replicates=r, trials=12, epochs=4, **fields)) for r in (3, 1))
     for running in (several, one):
         running.train_all(value=lambda trial, epoch: by_lr(store, trial, epoch), at_once=1)
     expected = [(t.parameters, t.state, t.bracket, t.to_epoch, t.value) for t in one.trials()]
-    assert [(t.parameters, t.state, t.bracket, t.to_epoch, t.value) for t in of(several, "adamp", 0)] == expected
+    assert [
+        (t.parameters, t.state, t.bracket, t.to_epoch, t.value) for t in of(several, "adamp", 0)
+    ] == expected
     assert any(t.parameters != e[0] for t, e in zip(of(several, "adamp", 1), expected, strict=True))
 
 
@@ -64,9 +81,16 @@ def test_packs_are_of_one_replicate_and_arms_and_replicates_advance_side_by_side
 
 
 @pytest.mark.parametrize("pruner", ["none", "asha"])
-def test_a_run_that_takes_over_at_any_moment_goes_on_as_the_last_one_would_have(store: Store, pruner: str) -> None:
+def test_a_run_that_takes_over_at_any_moment_goes_on_as_the_last_one_would_have(
+    store: Store, pruner: str
+) -> None:
     fields = study(
-        trials=9, epochs=4, sampler="tpe", pruner=pruner, resources={"max_concurrent_packs": 1, "max_pack_size": 3}, confirmation={"seeds": 2}
+        trials=9,
+        epochs=4,
+        sampler="tpe",
+        pruner=pruner,
+        resources={"max_concurrent_packs": 1, "max_pack_size": 3},
+        confirmation={"seeds": 2},
     )
     whole, cut = Running(store, **fields), Running(store, **fields)
     whole.train_all(value=lambda trial, epoch: by_lr(store, trial, epoch), at_once=1)
@@ -77,12 +101,26 @@ def test_a_run_that_takes_over_at_any_moment_goes_on_as_the_last_one_would_have(
         cut.feed = cut.take_up()
         packs += 1
     for trials in (Running.trials, Running.confirmations):
-        expected = [(t.arm, t.number, t.replicate, t.parameters, t.seed, t.state, t.value, t.confirms) for t in trials(whole)]
-        assert [(t.arm, t.number, t.replicate, t.parameters, t.seed, t.state, t.value, t.confirms) for t in trials(cut)] == expected
+        expected = [
+            (t.arm, t.number, t.replicate, t.parameters, t.seed, t.state, t.value, t.confirms)
+            for t in trials(whole)
+        ]
+        assert [
+            (t.arm, t.number, t.replicate, t.parameters, t.seed, t.state, t.value, t.confirms)
+            for t in trials(cut)
+        ] == expected
 
 
 def test_a_trial_that_rests_at_a_rung_is_known_by_its_place_in_its_own_replicate(store: Store) -> None:
-    running = Running(store, **study(trials=9, epochs=9, arms=["adamp"], pruner={"kind": "asha", "min_epochs": 1, "reduction_factor": 3}))
+    running = Running(
+        store,
+        **study(
+            trials=9,
+            epochs=9,
+            arms=["adamp"],
+            pruner={"kind": "asha", "min_epochs": 1, "reduction_factor": 3},
+        ),
+    )
     running.train_all(value=lambda trial, epoch: by_lr(store, trial, epoch))
     for replicate in range(2):
         trials = of(running, "adamp", replicate)
@@ -103,15 +141,22 @@ def test_the_best_of_each_replicate_is_confirmed_and_what_is_equal_once(store: S
     apart.train_all(value=lambda trial, _epoch: value((2, 3), trial))
     alike.train_all(value=lambda trial, _epoch: value((2, 2), trial))
     for running, ks in ((apart, [2, 3, 5]), (alike, [2, 5])):
-        assert Counter(t.parameters["k"] for t in running.confirmations()) == dict.fromkeys(ks, 2), "5 is the default"
+        assert Counter(t.parameters["k"] for t in running.confirmations()) == dict.fromkeys(ks, 2), (
+            "5 is the default"
+        )
         numbers = {t.number: t for t in running.trials()}
         for trial in running.confirmations():
             assert trial.confirms is not None
-            assert (trial.parameters, trial.replicate) == (numbers[trial.confirms].parameters, numbers[trial.confirms].replicate)
+            assert (trial.parameters, trial.replicate) == (
+                numbers[trial.confirms].parameters,
+                numbers[trial.confirms].replicate,
+            )
 
 
 def test_more_replicates_later_leave_those_that_are_there(store: Store) -> None:
-    running = Running(store, **study(trials=4, arms=["adamp"], confirmation={"seeds": 2}, resources=ONE_AT_A_TIME))
+    running = Running(
+        store, **study(trials=4, arms=["adamp"], confirmation={"seeds": 2}, resources=ONE_AT_A_TIME)
+    )
     running.train_all(value=lambda trial, epoch: by_lr(store, trial, epoch), at_once=1)
     running.close()
     before, confirmed = running.trials(), running.confirmations()

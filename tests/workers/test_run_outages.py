@@ -1,4 +1,7 @@
-"""A run whose database goes away when it is about to end: it waits, and ends its study once; and one whose Ray does not answer."""
+"""A run whose database goes away when it is about to end: it waits, and ends its study once.
+
+And one whose Ray does not answer.
+"""
 
 import subprocess
 import sys
@@ -72,7 +75,9 @@ def test_a_run_waits_for_its_database_before_it_closes_its_study_but_not_for_eve
         store.close()
 
 
-def test_a_run_that_ray_keeps_from_ending_is_ended_once_its_study_is_stopped(store: Store, tmp_path: Path) -> None:
+def test_a_run_that_ray_keeps_from_ending_is_ended_once_its_study_is_stopped(
+    store: Store, tmp_path: Path
+) -> None:
     running = Running(store)
     program = f"""
 import time
@@ -80,7 +85,8 @@ import workers.run
 from studies.store import Claim, Store
 workers.run._END_WITHIN_S = 0.5
 run = workers.run.StudyRun(
-    Store.open("sqlite:///{tmp_path}/tangent.db", migrate=False), Claim({running.claim.study_id!r}, {running.claim.attempt}), lease_s=60.0,
+    Store.open("sqlite:///{tmp_path}/tangent.db", migrate=False),
+    Claim({running.claim.study_id!r}, {running.claim.attempt}), lease_s=60.0,
     checkpoints="/nowhere", machines="here", turn_s=60.0, fitting=lambda cpus, gpus: time.sleep(600) or 1,
 )
 print("begun", flush=True)

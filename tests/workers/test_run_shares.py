@@ -1,4 +1,7 @@
-"""A run and its share, without Ray: it rests while it has none, drains before it makes room, and wants as much as would fit."""
+"""A run and its share, without Ray.
+
+It rests while it has none, drains before it makes room, and wants as much as would fit.
+"""
 
 import threading
 import time
@@ -21,12 +24,31 @@ LONG_S = 10.0**9
 
 
 def begun(play: Play, owner: str, *, fitting: int = 1, turn_s: float = LONG_S, **resources: Any) -> StudyRun:
-    """Return the run of a new study of an owner, taken up as its process does, on machines that so many packs fit on."""
-    play.store.submit(parse_spec(study_body(sampler="random", resources=resources)), by=Actor(name=owner, role="submitter"))
+    """Return the run of a new study of an owner, taken up as its process does, on machines that so many packs
+    fit on.
+    """
+    play.store.submit(
+        parse_spec(study_body(sampler="random", resources=resources)), by=Actor(name=owner, role="submitter")
+    )
     claim = play.claim().claim
-    made = StudyRun(play.store, claim, lease_s=600.0, checkpoints="/nowhere", machines=MACHINES, turn_s=turn_s, fitting=lambda _cpus, _gpus: fitting)
+    made = StudyRun(
+        play.store,
+        claim,
+        lease_s=600.0,
+        checkpoints="/nowhere",
+        machines=MACHINES,
+        turn_s=turn_s,
+        fitting=lambda _cpus, _gpus: fitting,
+    )
     writer = play.store.run_writer(claim, lease_s=600.0)
-    made._feed = PackFeed(made.spec, writer.plan(), writer=writer, checkpoints="/nowhere", slots=made._count_slots, patience_s=1.0)
+    made._feed = PackFeed(
+        made.spec,
+        writer.plan(),
+        writer=writer,
+        checkpoints="/nowhere",
+        slots=made._count_slots,
+        patience_s=1.0,
+    )
     writer.renew(wanted=min(made._feed.wanted, fitting), machines=MACHINES)
     return made
 
@@ -76,7 +98,11 @@ def test_a_run_that_makes_room_begins_no_more_packs_and_finishes_those_that_are_
     play.store.submit(parse_spec(study_body()), by=Actor(name="bob", role="submitter"))
     with play.store._database.write() as connection:
         for row in connection.execute(study.select()).all():
-            past = {name: getattr(row, name).replace(year=2020) for name in ("created_at", "turn_at") if getattr(row, name) is not None}
+            past = {
+                name: getattr(row, name).replace(year=2020)
+                for name in ("created_at", "turn_at")
+                if getattr(row, name) is not None
+            }
             connection.execute(study.update().where(study.c.id == row.id).values(**past))
     made._slots = (0.0, 2)
     assert made._feed.next_pack("b") is None

@@ -1,4 +1,6 @@
-"""Rungs: which trials the feed lets go on, that every arm gets equal epochs, and that no loss and no restart changes it."""
+"""Rungs: which trials the feed lets go on, that every arm gets equal epochs, and that no loss and no restart
+changes it.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -43,7 +45,9 @@ def test_equal_trials_train_equal_epochs_in_every_arm(store: Store) -> None:
     assert epochs == {"adamp": 27 + 9 * 2 + 3 * 6, "adamw": 27 + 9 * 2 + 3 * 6}
 
 
-def test_promoted_trials_are_handed_out_before_new_ones_and_go_on_from_their_checkpoints(store: Store) -> None:
+def test_promoted_trials_are_handed_out_before_new_ones_and_go_on_from_their_checkpoints(
+    store: Store,
+) -> None:
     running = Running(store, slots=1, **study(arms=["adamp"], resources={"max_pack_size": 9}))
     first = running.begin("a")
     assert (first.from_epoch, first.to_epoch, len(first.members)) == (0, 1, 9)
@@ -100,7 +104,11 @@ def test_only_members_whose_checkpoints_cannot_be_used_begin_again(store: Store)
     assert (others.from_epoch, others.to_epoch, len(others.members)) == (1, 3, 2)
     running.finish(others, value=value)
     packs = running.train_all(value=value, at_once=1)
-    (anew,) = [pack for pack in packs if any(member.trial_id == broken for member in pack.members) and pack.from_epoch == 0]
+    (anew,) = [
+        pack
+        for pack in packs
+        if any(member.trial_id == broken for member in pack.members) and pack.from_epoch == 0
+    ]
     assert (anew.to_epoch, len(anew.members)) == (3, 1)
     assert store.trial(broken).retries == 0
     assert sum(t.epochs_done for t in running.trials()) == 27 + 9 * 2 + 3 * 6
@@ -108,15 +116,29 @@ def test_only_members_whose_checkpoints_cannot_be_used_begin_again(store: Store)
 
 @pytest.mark.parametrize("pruner", ["asha", "hyperband", "median"])
 @pytest.mark.parametrize("at", ["last", "best"])
-def test_a_feed_made_from_the_record_at_any_moment_goes_on_as_the_last_one_would_have(store: Store, pruner: str, at: str) -> None:
-    fields = study(pruner=pruner, sampler="tpe", objective={"at": at}, resources={"max_concurrent_packs": 1, "max_pack_size": 4})
+def test_a_feed_made_from_the_record_at_any_moment_goes_on_as_the_last_one_would_have(
+    store: Store, pruner: str, at: str
+) -> None:
+    fields = study(
+        pruner=pruner,
+        sampler="tpe",
+        objective={"at": at},
+        resources={"max_concurrent_packs": 1, "max_pack_size": 4},
+    )
 
     def diverging(trial: str, epoch: int) -> float | None:
         number = int(trial.rpartition(".")[2])
-        return None if number % 8 == 5 and epoch == 2 else value(trial, epoch) + (0.5 if epoch == number % 3 + 1 else 0.0)
+        return (
+            None
+            if number % 8 == 5 and epoch == 2
+            else value(trial, epoch) + (0.5 if epoch == number % 3 + 1 else 0.0)
+        )
 
     whole, cut = Running(store, **fields), Running(store, **fields)
-    expected = [(p.from_epoch, p.to_epoch, [m.parameters for m in p.members]) for p in whole.train_all(value=diverging, at_once=1)]
+    expected = [
+        (p.from_epoch, p.to_epoch, [m.parameters for m in p.members])
+        for p in whole.train_all(value=diverging, at_once=1)
+    ]
     got = []
     while (pack := cut.feed.next_pack(f"p{len(got)}")) is not None:
         cut.feed.started(pack.pack_id)
@@ -163,7 +185,9 @@ def answer_lost(write: Callable[..., Any]) -> Callable[..., Any]:
     return written
 
 
-def test_a_report_whose_answer_was_lost_brings_its_trials_to_their_rung_all_the_same(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_report_whose_answer_was_lost_brings_its_trials_to_their_rung_all_the_same(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     running = Running(store, **study())
     monkeypatch.setattr(running.writer, "record", answer_lost(running.writer.record))
     running.train_all(value=value)
@@ -172,7 +196,9 @@ def test_a_report_whose_answer_was_lost_brings_its_trials_to_their_rung_all_the_
     assert running.states() == undisturbed.states()
 
 
-def test_trials_created_though_the_answer_was_lost_are_created_once(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_trials_created_though_the_answer_was_lost_are_created_once(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     running, undisturbed = (Running(store, confirmation={"seeds": 2}, **study()) for _ in range(2))
     lost = {phase: answer_lost(running.writer.create) for phase in ("search", "confirmation")}
     monkeypatch.setattr(running.writer, "create", lambda new: lost[new[0].phase](new))
@@ -183,7 +209,9 @@ def test_trials_created_though_the_answer_was_lost_are_created_once(store: Store
     assert len(running.confirmations()) == len(undisturbed.confirmations()) > 0
 
 
-def test_trials_given_back_though_the_answer_was_lost_are_tried_again(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_trials_given_back_though_the_answer_was_lost_are_tried_again(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     running = Running(store, **study())
     pack = running.begin("a")
     monkeypatch.setattr(running.writer, "give_back", answer_lost(running.writer.give_back))

@@ -1,4 +1,6 @@
-"""Samplers: every one repeats itself, goes on after a restart as if there had been none, and never proposes a configuration twice."""
+"""Samplers: every one repeats itself, goes on after a restart as if there had been none, and never proposes a
+configuration twice.
+"""
 
 import time
 from typing import Any, cast
@@ -15,7 +17,11 @@ from workers.sampling import ArmSampler
 __all__: list[str] = []
 
 SAMPLERS = ["tpe", "random", "qmc", "gp", "cmaes", "grid"]
-GRID: dict[str, Any] = {"lr": {"choices": [0.001, 0.01, 0.1]}, "delta": {"choices": [0.05, 0.1, 0.2]}, "weight_decay": {"choices": [0.0, 0.1]}}
+GRID: dict[str, Any] = {
+    "lr": {"choices": [0.001, 0.01, 0.1]},
+    "delta": {"choices": [0.05, 0.1, 0.2]},
+    "weight_decay": {"choices": [0.0, 0.1]},
+}
 
 
 def arm_of(sampler: str, *, space: dict[str, Any] | None = None, trials: int = 14) -> ResolvedArm:
@@ -30,7 +36,9 @@ def value_of(parameters: Parameters) -> tuple[TrialState, float | None]:
     return (TrialState.DIVERGED, None) if lr > 0.5 else (TrialState.COMPLETED, -abs(lr - 0.03))
 
 
-def search(sampler: Any, arm: ResolvedArm, *, seed: int = 3, replicate: int = 0, restart_at: int | None = None) -> list[Parameters]:
+def search(
+    sampler: Any, arm: ResolvedArm, *, seed: int = 3, replicate: int = 0, restart_at: int | None = None
+) -> list[Parameters]:
     """Search one trial at a time; at `restart_at` begin anew from the record alone."""
     searcher = ArmSampler(arm, sampler=sampler, direction="maximize", seed=seed, replicate=replicate)
     record = [arm.defaults]
@@ -78,11 +86,19 @@ def test_every_proposal_is_new_complete_and_inside_the_space(sampler: str) -> No
         for name, dimension in arm.space.items():
             condition = arm.card.conditions.get(name)
             is_active = condition is None or condition.holds(parameters)
-            assert dimension.contains(parameters[name]) if is_active else parameters[name] == arm.defaults[name]
+            assert (
+                dimension.contains(parameters[name]) if is_active else parameters[name] == arm.defaults[name]
+            )
 
 
 def test_a_finite_space_is_searched_to_its_end_and_no_further() -> None:
-    arm = arm_of("random", space={name: {"choices": [0.1, 0.2]} if name == "lr" else value for name, value in _all_fixed().items()}, trials=50)
+    arm = arm_of(
+        "random",
+        space={
+            name: {"choices": [0.1, 0.2]} if name == "lr" else value for name, value in _all_fixed().items()
+        },
+        trials=50,
+    )
     assert arm.trials <= 3
     searcher = ArmSampler(arm, sampler="random", direction="maximize", seed=0)
     searcher.remember(0, arm.defaults, TrialState.COMPLETED, 0.5)
@@ -100,7 +116,12 @@ def test_tpe_learns_where_it_is_good_and_keeps_away_from_what_diverged() -> None
 
 
 def test_a_constraint_is_never_broken() -> None:
-    arms = [{"optimizer": "sgdp", "space": {"lr": {"low": 0.01, "high": 1.0}, "momentum": {"low": 0.5, "high": 0.99}}}]
+    arms = [
+        {
+            "optimizer": "sgdp",
+            "space": {"lr": {"low": 0.01, "high": 1.0}, "momentum": {"low": 0.5, "high": 0.99}},
+        }
+    ]
     body = study_body(arms=arms, sampler="random", budget={"trials_per_arm": 30})
     arm = resolve(parse_spec(body), catalog()).arms[0]
     assert arm.card.constraints, "the card under test has one"
@@ -136,15 +157,36 @@ def test_values_at_a_rung_are_learnt_from_before_their_trials_end() -> None:
 @pytest.mark.parametrize("sampler", ["random", "qmc", "grid"])
 def test_samplers_that_learn_nothing_are_asked_for_everything_at_once(sampler: str) -> None:
     arm = arm_of(sampler)
-    assert ArmSampler(arm, sampler=cast("Any", sampler), direction="maximize", seed=0).at_once(3, unanswered=3, at_hand=3) >= arm.trials
+    assert (
+        ArmSampler(arm, sampler=cast("Any", sampler), direction="maximize", seed=0).at_once(
+            3, unanswered=3, at_hand=3
+        )
+        >= arm.trials
+    )
 
 
 def test_a_model_is_asked_at_once_for_its_random_beginning_and_then_while_an_eighth_is_unanswered() -> None:
     searcher = ArmSampler(arm_of("tpe", trials=80), sampler="tpe", direction="maximize", seed=0)
-    assert [searcher.at_once(number, unanswered=number, at_hand=number) for number in (0, 1, 5)] == [11, 10, 6]
-    assert [searcher.at_once(40, unanswered=unanswered, at_hand=0) for unanswered in (0, 4, 9, 10, 20)] == [10, 6, 1, 1, 1]
+    assert [searcher.at_once(number, unanswered=number, at_hand=number) for number in (0, 1, 5)] == [
+        11,
+        10,
+        6,
+    ]
+    assert [searcher.at_once(40, unanswered=unanswered, at_hand=0) for unanswered in (0, 4, 9, 10, 20)] == [
+        10,
+        6,
+        1,
+        1,
+        1,
+    ]
     searcher = ArmSampler(arm_of("tpe", trials=12), sampler="tpe", direction="maximize", seed=0)
-    assert [searcher.at_once(number, unanswered=0, at_hand=0) for number in (0, 1, 4, 5, 11)] == [5, 4, 1, 1, 1]
+    assert [searcher.at_once(number, unanswered=0, at_hand=0) for number in (0, 1, 4, 5, 11)] == [
+        5,
+        4,
+        1,
+        1,
+        1,
+    ]
 
 
 def test_a_worker_without_work_may_always_have_one_proposal_and_no_more_than_one() -> None:
@@ -154,12 +196,21 @@ def test_a_worker_without_work_may_always_have_one_proposal_and_no_more_than_one
 
 def _all_fixed() -> dict[str, Any]:
     arm = arm_of("random")
-    return {name: d.value if isinstance(d, Fixed) else arm.defaults[name] for name, d in arm.space.items() if name != "wd_ratio"} | {"lr": 0.1}
+    return {
+        name: d.value if isinstance(d, Fixed) else arm.defaults[name]
+        for name, d in arm.space.items()
+        if name != "wd_ratio"
+    } | {"lr": 0.1}
 
 
 @pytest.mark.parametrize("sampler", ["random", "qmc", "grid", "tpe"])
 def test_no_budget_is_spent_on_configurations_that_train_alike(sampler: str) -> None:
-    space = {"lr": {"choices": [0.01, 0.1]}, "delta": 0.1, "weight_decay": {"choices": [0.0, 0.01]}, "wd_ratio": {"choices": [0.1, 0.5]}}
+    space = {
+        "lr": {"choices": [0.01, 0.1]},
+        "delta": 0.1,
+        "weight_decay": {"choices": [0.0, 0.01]},
+        "wd_ratio": {"choices": [0.1, 0.5]},
+    }
     arm = arm_of(sampler, space=space, trials=50)
     searcher = ArmSampler(arm, sampler=cast("Any", sampler), direction="maximize", seed=1)
     searcher.remember(0, arm.defaults, TrialState.COMPLETED, 0.5)
@@ -178,7 +229,9 @@ def test_a_long_record_is_taken_up_in_moments() -> None:
     for number, parameters in enumerate(record):
         assert parameters is not None
         searcher.remember(number, parameters, *value_of(parameters))
-    assert time.process_time() - begun < 5.0, "linear in the trials: a run must not outlast its lease while it takes a study up"
+    assert time.process_time() - begun < 5.0, (
+        "linear in the trials: a run must not outlast its lease while it takes a study up"
+    )
 
 
 def test_minus_one_and_minus_two_are_two_configurations() -> None:

@@ -12,7 +12,10 @@ __all__: list[str] = []
 
 
 def curve(schedule: ScheduleName, total_steps: int = 200, warmup_fraction: float = 0.05) -> list[float]:
-    return [factor(schedule, step=step, total_steps=total_steps, warmup_fraction=warmup_fraction) for step in range(total_steps)]
+    return [
+        factor(schedule, step=step, total_steps=total_steps, warmup_fraction=warmup_fraction)
+        for step in range(total_steps)
+    ]
 
 
 def test_constant_is_one() -> None:
@@ -38,13 +41,17 @@ def test_a_warmup_too_short_for_a_step_is_none() -> None:
 
 
 def test_a_trial_of_one_step_uses_the_whole_learning_rate() -> None:
-    assert [curve(schedule, total_steps=1) for schedule in ("constant", "cosine", "warmup-cosine")] == [[1.0]] * 3
+    assert [curve(schedule, total_steps=1) for schedule in ("constant", "cosine", "warmup-cosine")] == [
+        [1.0]
+    ] * 3
 
 
 @pytest.mark.parametrize("schedule", ["constant", "cosine", "warmup-cosine"])
 @pytest.mark.parametrize("warmup_fraction", [0.0, 0.3, 0.999])
 def test_no_factor_leaves_the_unit_interval(schedule: ScheduleName, warmup_fraction: float) -> None:
-    assert all(0.0 < value <= 1.0 for total in (1, 2, 7, 100) for value in curve(schedule, total, warmup_fraction))
+    assert all(
+        0.0 < value <= 1.0 for total in (1, 2, 7, 100) for value in curve(schedule, total, warmup_fraction)
+    )
 
 
 @pytest.mark.parametrize("step", [-1, 10])

@@ -1,4 +1,7 @@
-"""Several runs on one machine: each has its share of the packs that fit, and a small study ends long before a large one."""
+"""Several runs on one machine.
+
+Each has its share of the packs that fit, and a small study ends long before a large one.
+"""
 
 from typing import Any
 
@@ -15,7 +18,10 @@ MACHINES = "10.0.0.1:6379"
 
 
 class Machine:
-    """A machine on which so many packs are trained at once; who asks first is served first, and every pack takes as long as any other."""
+    """A machine on which so many packs are trained at once.
+
+    Who asks first is served first, and every pack takes as long as any other.
+    """
 
     def __init__(self, store: Store) -> None:
         self.store = store
@@ -104,7 +110,13 @@ def test_two_owners_of_equal_studies_end_together_however_many_one_submits(store
 
 
 def test_a_run_says_what_it_could_train_at_once(store: Store) -> None:
-    run = Running(store, slots=2, arms=["adamp"], budget={"trials_per_arm": 5, "epochs": 1}, resources={"max_pack_size": 1})
+    run = Running(
+        store,
+        slots=2,
+        arms=["adamp"],
+        budget={"trials_per_arm": 5, "epochs": 1},
+        resources={"max_pack_size": 1},
+    )
     first, second = run.begin("a"), run.begin("b")
     assert run.feed.wanted == 5
     run.feed.is_draining = True

@@ -24,10 +24,21 @@ def config(pack: Pack) -> dict[str, Any]:
 
 def pack(folder: Path, *, checkpoints: tuple[str | None, ...] = (None, None), **fields: Any) -> Pack:
     members = tuple(
-        Member(trial_id=f"s.adamw.{n}", attempt=1, parameters=ADAMW, seed=3, checkpoint=checkpoint) for n, checkpoint in enumerate(checkpoints)
+        Member(trial_id=f"s.adamw.{n}", attempt=1, parameters=ADAMW, seed=3, checkpoint=checkpoint)
+        for n, checkpoint in enumerate(checkpoints)
     )
-    given = {"pack_id": "p", "workload": "antipode-2d", "optimizer": "adamw", "members": members, "from_epoch": 0, "to_epoch": 1, "epochs": 3}
-    return Pack.model_validate({**given, "batch_size": 1, "maximize": False, "width": 1, "checkpoints": str(folder), **fields})
+    given = {
+        "pack_id": "p",
+        "workload": "antipode-2d",
+        "optimizer": "adamw",
+        "members": members,
+        "from_epoch": 0,
+        "to_epoch": 1,
+        "epochs": 3,
+    }
+    return Pack.model_validate(
+        {**given, "batch_size": 1, "maximize": False, "width": 1, "checkpoints": str(folder), **fields}
+    )
 
 
 def test_a_pack_that_ends_at_a_rung_says_where_it_left_its_members(tmp_path: Path) -> None:
@@ -65,7 +76,9 @@ def test_an_unknown_optimizer_fails_the_pack_with_the_reason(tmp_path: Path) -> 
     assert "has no optimizer 'adamq'" in result["failure"]
 
 
-def test_a_worker_that_is_asked_to_leave_ends_its_pack_after_the_present_epoch_and_leaves_its_state(tmp_path: Path) -> None:
+def test_a_worker_that_is_asked_to_leave_ends_its_pack_after_the_present_epoch_and_leaves_its_state(
+    tmp_path: Path,
+) -> None:
     worker = PackTrainable(config(pack(tmp_path, to_epoch=3)))
     assert not worker.step()["done"]
     worker.leave()
@@ -91,7 +104,9 @@ def test_what_cannot_be_left_is_no_reason_to_stay(tmp_path: Path) -> None:
     assert worker.step() == {"left": True, "done": True}
 
 
-def test_a_workload_that_asks_for_more_memory_than_there_is_is_told_as_such(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_workload_that_asks_for_more_memory_than_there_is_is_told_as_such(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     worker = PackTrainable(config(pack(tmp_path)))
 
     def greedy(_self: object) -> None:
@@ -110,7 +125,9 @@ sys.path[:0] = {[str(Path(__file__).parents[1]), str(Path(__file__).parents[1] /
 from workers.trainable import PackTrainable
 PackTrainable({config(pack(tmp_path, workload="hanging-hard", batch_size=16, epoch_timeout_s=1.0))!r}).step()
 """
-    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=100, check=False)
+    ended = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=100, check=False
+    )
     assert ended.returncode == 1
     assert "Timeout (0:00:01)!" in ended.stderr
     assert "_hang_with_the_interpreter" in ended.stderr

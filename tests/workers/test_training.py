@@ -1,4 +1,6 @@
-"""The training loop: what a member does depends on its parameters and seed alone, and what it says is finite and true."""
+"""The training loop: what a member does depends on its parameters and seed alone, and what it says is finite
+and true.
+"""
 
 import math
 from typing import Any
@@ -69,9 +71,13 @@ class AlwaysDropping(nn.Module):
 
 
 @pytest.mark.parametrize("width", [1, 2])
-def test_a_model_that_draws_when_it_is_tested_neither_reads_nor_disturbs_the_callers_generator(width: int) -> None:
+def test_a_model_that_draws_when_it_is_tested_neither_reads_nor_disturbs_the_callers_generator(
+    width: int,
+) -> None:
     workload, data = Restless(), shortened(data_of(MLP), 64, 360)
-    pack = pack_of(MLP, "adamw", member("adamw", "a"), member("adamw", "b", lr=0.01), width=width, objective_at="best")
+    pack = pack_of(
+        MLP, "adamw", member("adamw", "a"), member("adamw", "b", lr=0.01), width=width, objective_at="best"
+    )
     stories: list[object] = []
     for seed in (1, 2):
         torch.manual_seed(seed)
@@ -151,7 +157,15 @@ def test_looking_at_the_loss_seldom_finds_the_same_step() -> None:
     def divergence(check_every: int) -> str | None:
         wild = member("sgd", lr=1e8)
         pack = pack_of(MLP, "sgd", wild)
-        solo = Solo(wild, pack=pack, workload=MLP, entry=OPTIMIZERS["sgd"], data=data_of(MLP), device=CPU, check_every=check_every)
+        solo = Solo(
+            wild,
+            pack=pack,
+            workload=MLP,
+            entry=OPTIMIZERS["sgd"],
+            data=data_of(MLP),
+            device=CPU,
+            check_every=check_every,
+        )
         return solo.train_epoch(1).divergence
 
     assert divergence(1) is not None
@@ -162,9 +176,23 @@ def test_looking_at_the_loss_seldom_changes_no_number() -> None:
     def results(check_every: int) -> tuple[float, ...]:
         one = member("adamp")
         pack = pack_of(CNN, "adamp", one)
-        solo = Solo(one, pack=pack, workload=CNN, entry=OPTIMIZERS["adamp"], data=data_of(CNN), device=CPU, check_every=check_every)
+        solo = Solo(
+            one,
+            pack=pack,
+            workload=CNN,
+            entry=OPTIMIZERS["adamp"],
+            data=data_of(CNN),
+            device=CPU,
+            check_every=check_every,
+        )
         result = solo.train_epoch(1)
-        return result.train_loss, result.validation_loss, result.weight_norm, result.effective_step, result.projected_fraction
+        return (
+            result.train_loss,
+            result.validation_loss,
+            result.weight_norm,
+            result.effective_step,
+            result.projected_fraction,
+        )
 
     assert results(1) == results(7) == results(32)
 
@@ -185,7 +213,10 @@ class Poisoned(Spy):
 def test_a_validation_loss_that_is_not_finite_is_divergence(poison: float) -> None:
     workload = Poisoned(MLP, poison)
     reports = train(pack_of(workload, "sgd", member("sgd")), workload, data_of(MLP))
-    assert outcome_of(reports).reason == f"validation loss became {poison} at epoch 1, after its last step; lr 0.001 may be too high"
+    assert (
+        outcome_of(reports).reason
+        == f"validation loss became {poison} at epoch 1, after its last step; lr 0.001 may be too high"
+    )
     [(measurement, _)] = story(reports)
     assert measurement.validation_loss is None
     assert measurement.train_loss is not None
@@ -204,7 +235,12 @@ def test_the_last_epochs_value_is_the_trials_unless_the_best_is_asked_for() -> N
     # Warm-up to a rate far too high: the best epoch is not the last.
     one = member("sgd", lr=2.0)
     by_rule = {
-        rule: train(pack_of(MLP, "sgd", one, epochs=6, schedule="warmup-cosine", warmup_fraction=0.9, objective_at=rule)) for rule in ("last", "best")
+        rule: train(
+            pack_of(
+                MLP, "sgd", one, epochs=6, schedule="warmup-cosine", warmup_fraction=0.9, objective_at=rule
+            )
+        )
+        for rule in ("last", "best")
     }
     values = [measurement.validation_metric for measurement, _ in story(by_rule["last"])]
     assert values == [measurement.validation_metric for measurement, _ in story(by_rule["best"])]
@@ -221,16 +257,27 @@ def test_a_metric_to_minimise_has_its_best_epoch_at_its_smallest() -> None:
     reports = train(pack_of(TOY, "sgd", member("sgd", lr=0.01, momentum=0.9), epochs=4, objective_at="best"))
     outcome = outcome_of(reports)
     assert outcome.best_epoch == 4
-    assert outcome.value == outcome.test_value == min(measurement.validation_metric or 0.0 for measurement, _ in story(reports))
+    assert (
+        outcome.value
+        == outcome.test_value
+        == min(measurement.validation_metric or 0.0 for measurement, _ in story(reports))
+    )
 
 
 def test_the_schedule_reaches_every_group_and_spares_optimizers_with_their_own() -> None:
     def lrs(optimizer: str, **settings: Any) -> list[float | None]:
-        return [measurement.lr for measurement, _ in story(train(pack_of(MLP, optimizer, member(optimizer, lr=0.01), **settings)))]
+        return [
+            measurement.lr
+            for measurement, _ in story(
+                train(pack_of(MLP, optimizer, member(optimizer, lr=0.01), **settings))
+            )
+        ]
 
     assert lrs("adamw", schedule="constant") == [0.01, 0.01]
     # 33 steps an epoch, of which the last is step 32 and step 65 of 66.
-    assert lrs("adamw", schedule="cosine", decay_1d=False) == pytest.approx([0.005 * (1 + math.cos(math.pi * step / 66)) for step in (32, 65)])
+    assert lrs("adamw", schedule="cosine", decay_1d=False) == pytest.approx(
+        [0.005 * (1 + math.cos(math.pi * step / 66)) for step in (32, 65)]
+    )
     assert lrs("schedule-free-adamw", schedule="cosine") == lrs("schedule-free-adamw", schedule="constant")
 
 
@@ -244,7 +291,9 @@ def test_the_schedule_reaches_every_group_and_spares_optimizers_with_their_own()
         ("sgdp", {"momentum": 0.99, "nesterov": False}, 1.15),
     ],
 )
-def test_the_toys_norms_are_those_of_the_papers_project_page(optimizer: str, parameters: Parameters, norm: float) -> None:
+def test_the_toys_norms_are_those_of_the_papers_project_page(
+    optimizer: str, parameters: Parameters, norm: float
+) -> None:
     one = member(optimizer, given=parameters, lr=0.01, weight_decay=0.0)
     last, _ = story(train(pack_of(TOY, optimizer, one, epochs=10)))[-1]
     assert last.weight_norm is not None
@@ -255,7 +304,10 @@ def test_the_toys_norms_are_those_of_the_papers_project_page(optimizer: str, par
 
 
 def test_only_optimizers_that_project_report_a_projected_fraction() -> None:
-    fractions = {name: story(train(pack_of(CNN, name, member(name))))[-1][0].projected_fraction for name in ("adamp", "adamw")}
+    fractions = {
+        name: story(train(pack_of(CNN, name, member(name))))[-1][0].projected_fraction
+        for name in ("adamp", "adamw")
+    }
     assert fractions["adamw"] is None
     assert fractions["adamp"] is not None
     assert 0.0 < fractions["adamp"] < 1.0
@@ -272,7 +324,9 @@ def test_delta_zero_is_adamw_and_projects_nothing() -> None:
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_every_optimizer_trains_to_its_end_at_its_defaults(optimizer: str) -> None:
-    reports = train(pack_of(CNN, optimizer, member(optimizer), epochs=2, schedule="warmup-cosine", decay_1d=False))
+    reports = train(
+        pack_of(CNN, optimizer, member(optimizer), epochs=2, schedule="warmup-cosine", decay_1d=False)
+    )
     assert outcome_of(reports).state == "completed"
     losses = [measurement.train_loss or math.inf for measurement, _ in story(reports)]
     assert losses[1] < losses[0]
@@ -289,12 +343,16 @@ def test_every_optimizer_trains_to_its_end_at_its_defaults(optimizer: str) -> No
         ("antipode-2d", 2, 1e-1, 1.0),
     ],
 )
-def test_every_workload_learns_in_a_few_epochs_of_adamw(name: str, epochs: int, lr: float, beats: float) -> None:
+def test_every_workload_learns_in_a_few_epochs_of_adamw(
+    name: str, epochs: int, lr: float, beats: float
+) -> None:
     workload, data = WORKLOADS[name], data_of(WORKLOADS[name])
     if name == "pydoc-lm":
         # The real text and model, but an eighth of an epoch: this suite shares one core.
         data = shortened(data, 512, 64)
-    value = outcome_of(train(pack_of(workload, "adamw", member("adamw", lr=lr), epochs=epochs), workload, data)).value
+    value = outcome_of(
+        train(pack_of(workload, "adamw", member("adamw", lr=lr), epochs=epochs), workload, data)
+    ).value
     assert value is not None
     assert value > beats if workload.card.direction == "maximize" else value < beats
 
@@ -302,7 +360,12 @@ def test_every_workload_learns_in_a_few_epochs_of_adamw(name: str, epochs: int, 
 def test_the_clock_counts_a_members_own_training_and_only_grows() -> None:
     reports = train(pack_of(CNN, "adamw", member("adamw", "a"), member("adamw", "b"), epochs=3))
     for trial_id in ("a", "b"):
-        seconds = [part.measurement.elapsed_s for report in reports for part in report.members if part.trial_id == trial_id]
+        seconds = [
+            part.measurement.elapsed_s
+            for report in reports
+            for part in report.members
+            if part.trial_id == trial_id
+        ]
         assert 0.0 < seconds[0] < seconds[1] < seconds[2]
 
 

@@ -1,10 +1,24 @@
-"""Packs that stop at a rung, on the way or when they are asked to, and go on from there as if they never had."""
+"""Packs that stop at a rung, on the way or when they are asked to, and go on from there as if they
+never had.
+"""
 
 from pathlib import Path
 from typing import Any
 
 import pytest
-from packs import CPU, OPTIMIZERS, WORKLOADS, data_of, member, outcome_of, pack_of, rungs, shortened, story, train
+from packs import (
+    CPU,
+    OPTIMIZERS,
+    WORKLOADS,
+    data_of,
+    member,
+    outcome_of,
+    pack_of,
+    rungs,
+    shortened,
+    story,
+    train,
+)
 
 from studies.space import Parameters
 from workers.checkpoints import CheckpointUnusable
@@ -37,8 +51,15 @@ def test_a_pack_that_ends_at_a_rung_says_where_it_left_its_members(tmp_path: Pat
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_a_trial_that_stops_at_rungs_is_bitwise_the_one_that_never_stopped(optimizer: str, tmp_path: Path) -> None:
-    settings: dict[str, Any] = {"epochs": 4, "schedule": "warmup-cosine", "decay_1d": False, "objective_at": "best"}
+def test_a_trial_that_stops_at_rungs_is_bitwise_the_one_that_never_stopped(
+    optimizer: str, tmp_path: Path
+) -> None:
+    settings: dict[str, Any] = {
+        "epochs": 4,
+        "schedule": "warmup-cosine",
+        "decay_1d": False,
+        "objective_at": "best",
+    }
     pack = pack_of(CNN, optimizer, member(optimizer, given=lively(optimizer)), **settings)
     data = shortened(data_of(CNN), 330, 360)
     assert story(rungs(pack, tmp_path, 1, 3, data=data)) == story(train(pack, data=data))
@@ -61,41 +82,71 @@ def test_states_left_on_the_way_change_nothing_and_a_pack_goes_on_from_them_bitw
     monkeypatch.setattr("workers.training._LEAVE_SHARE", 0)
     pack = pack_of(MLP, "adamp", *members, epochs=3, width=width, checkpoints=str(tmp_path))
     left = train(pack)
-    assert [[part.checkpoint is not None for part in report.members] for report in left] == [[True, True], [True, True], [False, False]]
+    assert [[part.checkpoint is not None for part in report.members] for report in left] == [
+        [True, True],
+        [True, True],
+        [False, False],
+    ]
     assert [story(left, each) for each in "ab"] == [story(whole, each) for each in "ab"]
-    again = tuple(m.model_copy(update={"checkpoint": part.checkpoint}) for m, part in zip(members, left[1].members, strict=True))
+    again = tuple(
+        m.model_copy(update={"checkpoint": part.checkpoint})
+        for m, part in zip(members, left[1].members, strict=True)
+    )
     rest = train(Pack.model_validate({**pack.model_dump(), "members": again, "from_epoch": 2}))
     assert [story(rest, each) for each in "ab"] == [story(whole, each)[2:] for each in "ab"]
 
 
-def test_states_are_left_seldom_and_nowhere_without_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_states_are_left_seldom_and_nowhere_without_a_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("workers.training._LEAVE_EVERY_S", 600.0)
     train(pack_of(MLP, "sgd", member("sgd", "a"), epochs=3, checkpoints=str(tmp_path)))
     assert not list(tmp_path.iterdir()), "three epochs are over before the first is due"
     monkeypatch.setattr("workers.training._LEAVE_EVERY_S", -1.0)
     monkeypatch.setattr("workers.training._LEAVE_SHARE", 0)
-    assert all(part.checkpoint is None for report in train(pack_of(MLP, "sgd", member("sgd", "a"), epochs=3)) for part in report.members)
+    assert all(
+        part.checkpoint is None
+        for report in train(pack_of(MLP, "sgd", member("sgd", "a"), epochs=3))
+        for part in report.members
+    )
 
 
-def test_a_place_that_takes_no_state_on_the_way_stops_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_place_that_takes_no_state_on_the_way_stops_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("workers.training._LEAVE_EVERY_S", -1.0)
     monkeypatch.setattr("workers.training._LEAVE_SHARE", 0)
     (tmp_path / "file").write_text("a file, where a folder is wanted")
-    reports = train(pack_of(MLP, "sgd", member("sgd", "a"), epochs=3, checkpoints=str(tmp_path / "file" / "below")))
+    reports = train(
+        pack_of(MLP, "sgd", member("sgd", "a"), epochs=3, checkpoints=str(tmp_path / "file" / "below"))
+    )
     assert outcome_of(reports, "a").state == "completed"
 
 
 def left_after_two(folder: Path) -> list[EpochReport]:
-    """Return what a pack of two, one of which diverges, reports until it leaves, asked to after its second epoch of five."""
-    pack = pack_of(MLP, "sgd", member("sgd", "a"), member("sgd", "wild", lr=1e18), epochs=5, checkpoints=str(folder))
+    """Return what a pack of two, one of which diverges, reports until it leaves, asked to after its second
+    epoch of five.
+    """
+    pack = pack_of(
+        MLP, "sgd", member("sgd", "a"), member("sgd", "wild", lr=1e18), epochs=5, checkpoints=str(folder)
+    )
     is_asked, reports = [False], list[EpochReport]()
-    for report in train_pack(pack, workload=MLP, entry=OPTIMIZERS["sgd"], data=data_of(MLP), device=CPU, is_leaving=lambda: is_asked[0]):
+    for report in train_pack(
+        pack,
+        workload=MLP,
+        entry=OPTIMIZERS["sgd"],
+        data=data_of(MLP),
+        device=CPU,
+        is_leaving=lambda: is_asked[0],
+    ):
         reports.append(report)
         is_asked[0] = report.epoch == 2
     return reports
 
 
-def test_a_pack_that_is_asked_to_leave_between_two_epochs_tells_the_last_again_with_its_checkpoints(tmp_path: Path) -> None:
+def test_a_pack_that_is_asked_to_leave_between_two_epochs_tells_the_last_again_with_its_checkpoints(
+    tmp_path: Path,
+) -> None:
     reports = left_after_two(tmp_path)
     assert [report.epoch for report in reports] == [1, 2, 2]
     assert [part.trial_id for part in reports[-1].members] == ["a"], "who has diverged is over"
@@ -103,22 +154,40 @@ def test_a_pack_that_is_asked_to_leave_between_two_epochs_tells_the_last_again_w
     assert reports[-1].members[0].measurement == reports[-2].members[0].measurement
 
 
-def test_a_pack_that_is_asked_to_leave_when_its_states_are_left_already_says_nothing_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pack_that_is_asked_to_leave_when_its_states_are_left_already_says_nothing_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("workers.training._LEAVE_EVERY_S", -1.0)
     monkeypatch.setattr("workers.training._LEAVE_SHARE", 0)
     reports = left_after_two(tmp_path)
     assert [report.epoch for report in reports] == [1, 2]
-    assert [part.checkpoint for part in reports[-1].members if part.trial_id == "a"] == [str(tmp_path / "a-attempt1-epoch2.pt")]
+    assert [part.checkpoint for part in reports[-1].members if part.trial_id == "a"] == [
+        str(tmp_path / "a-attempt1-epoch2.pt")
+    ]
 
 
 def test_a_pack_that_is_asked_to_leave_before_it_began_says_nothing(tmp_path: Path) -> None:
     pack = pack_of(MLP, "sgd", member("sgd", "a"), epochs=5, checkpoints=str(tmp_path))
-    assert not list(train_pack(pack, workload=MLP, entry=OPTIMIZERS["sgd"], data=data_of(MLP), device=CPU, is_leaving=lambda: True))
+    assert not list(
+        train_pack(
+            pack,
+            workload=MLP,
+            entry=OPTIMIZERS["sgd"],
+            data=data_of(MLP),
+            device=CPU,
+            is_leaving=lambda: True,
+        )
+    )
 
 
 def test_the_clock_and_the_objective_go_on_after_a_rung(tmp_path: Path) -> None:
     # Warm-up to a rate far too high: the best epoch lies before the rung.
-    settings: dict[str, Any] = {"epochs": 6, "schedule": "warmup-cosine", "warmup_fraction": 0.9, "objective_at": "best"}
+    settings: dict[str, Any] = {
+        "epochs": 6,
+        "schedule": "warmup-cosine",
+        "warmup_fraction": 0.9,
+        "objective_at": "best",
+    }
     pack = pack_of(MLP, "sgd", member("sgd", lr=2.0), **settings)
     reports = rungs(pack, tmp_path, 4)
     outcome = outcome_of(reports)
@@ -137,7 +206,10 @@ def test_a_checkpoint_that_is_not_this_members_is_unusable(tmp_path: Path) -> No
         return pack_of(workload, "sgd", one, epochs=3, from_epoch=from_epoch)
 
     for pack, message in (
-        (resumed(MLP, "b", 1), "expected the state of trial b after epoch 1 at .*, got that of a after epoch 1"),
+        (
+            resumed(MLP, "b", 1),
+            "expected the state of trial b after epoch 1 at .*, got that of a after epoch 1",
+        ),
         (resumed(MLP, "a", 2), "trial a after epoch 2 at .*, got that of a after epoch 1"),
         (resumed(CNN, "a", 1), "got one that does not fit"),
     ):

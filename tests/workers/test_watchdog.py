@@ -22,7 +22,9 @@ with ended_after(0.5):
     the_place()
 """
     began = time.monotonic()
-    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=False)
+    ended = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=False
+    )
     assert ended.returncode == 1
     assert "in the_place" in ended.stderr
     assert time.monotonic() - began < 20

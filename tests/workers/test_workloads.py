@@ -37,8 +37,14 @@ def batch_of(workload: Workload) -> tuple[Tensor, Tensor]:
 @every_workload
 def test_the_card_tells_the_true_sizes(workload: Workload) -> None:
     data = data_of(workload)
-    assert workload.card.examples == {"train": len(data.train), "validation": len(data.validation), "test": len(data.test)}
-    assert workload.card.parameters == sum(parameter.numel() for parameter in build(workload).parameters() if parameter.requires_grad)
+    assert workload.card.examples == {
+        "train": len(data.train),
+        "validation": len(data.validation),
+        "test": len(data.test),
+    }
+    assert workload.card.parameters == sum(
+        parameter.numel() for parameter in build(workload).parameters() if parameter.requires_grad
+    )
     assert workload.card.batch_size <= len(data.train)
 
 
@@ -58,7 +64,9 @@ def test_data_is_loaded_once_in_a_cache() -> None:
 
 @every_workload
 def test_a_seed_fixes_the_model_and_another_gives_another(workload: Workload) -> None:
-    first, same, other = (torch.cat([p.flatten() for p in build(workload, seed).parameters()]) for seed in (1, 1, 2))
+    first, same, other = (
+        torch.cat([p.flatten() for p in build(workload, seed).parameters()]) for seed in (1, 1, 2)
+    )
     assert torch.equal(first, same)
     assert not torch.equal(first, other)
 
@@ -131,7 +139,9 @@ def test_the_metric_is_a_mean_over_examples_however_they_are_batched(workload: W
     with torch.no_grad():
         outputs = model(inputs)
         whole = workload.metric_sum(outputs, targets)
-        parts = [workload.metric_sum(outputs[row : row + 1], targets[row : row + 1]) for row in range(len(inputs))]
+        parts = [
+            workload.metric_sum(outputs[row : row + 1], targets[row : row + 1]) for row in range(len(inputs))
+        ]
     torch.testing.assert_close(torch.stack(parts).sum(), whole)
 
 

@@ -1,4 +1,7 @@
-"""The optimizers that studies may name: those of this package, and what installed packages add under `tangent.optimizers`."""
+"""The optimizers that studies may name.
+
+Those of this package, and what installed packages add under `tangent.optimizers`.
+"""
 
 __all__ = ["OptimizerEntry", "build_optimizer", "load_optimizers"]
 
@@ -21,13 +24,26 @@ from workers.optimizers import (
 from workers.optimizers.registry import OptimizerEntry, build_optimizer
 
 _GROUP = "tangent.optimizers"
-_FAMILIES = (projected, gradient_descent, adam, accumulating, muon, quasi_hyperbolic, layerwise, sign, belief, schedule_free, lookahead)
+_FAMILIES = (
+    projected,
+    gradient_descent,
+    adam,
+    accumulating,
+    muon,
+    quasi_hyperbolic,
+    layerwise,
+    sign,
+    belief,
+    schedule_free,
+    lookahead,
+)
 
 
 def load_optimizers() -> dict[str, OptimizerEntry]:
     """Return every optimizer by name, ours first.
 
-    An entry point that is broken, or whose name is taken, is left out with a warning in the log that names it.
+    An entry point that is broken, or whose name is taken, is left out with a warning in the log that names
+    it.
     """
     ours = chain.from_iterable(family.ENTRIES for family in _FAMILIES)
     return by_name([*ours, *load_entries(_GROUP, OptimizerEntry)], group=_GROUP)

@@ -10,15 +10,29 @@ from workers.optimizers.registry import OptimizerEntry, upstream
 _ADAGRAD = OptimizerCard(
     name="adagrad",
     title="Adagrad",
-    description="Divides each gradient by the root of the sum of all its squares so far, so that steps shrink by themselves.",
-    reference="Duchi, Hazan and Singer, Adaptive Subgradient Methods for Online Learning and Stochastic Optimization, JMLR 2011",
+    description=(
+        "Divides each gradient by the root of the sum of all its squares so far, so "
+        "that steps shrink by themselves."
+    ),
+    reference=(
+        "Duchi, Hazan and Singer, Adaptive Subgradient Methods for Online Learning and "
+        "Stochastic Optimization, JMLR 2011"
+    ),
     import_line="from torch.optim import Adagrad",
     constructor="Adagrad",
     hyperparameters=(
-        h.adam_lr(1e-2, low=1e-3, high=1.0, source="torch's default is 1e-2; a decade below and two above, as its steps only shrink"),
+        h.adam_lr(
+            1e-2,
+            low=1e-3,
+            high=1.0,
+            source="torch's default is 1e-2; a decade below and two above, as its steps only shrink",
+        ),
         Hyperparameter(
             name="lr_decay",
-            description="The learning rate at step t is lr / (1 + (t - 1) * lr_decay), on top of the shrinking of its own.",
+            description=(
+                "The learning rate at step t is lr / (1 + (t - 1) * lr_decay), on "
+                "top of the shrinking of its own."
+            ),
             unit="per step",
             default=0.0,
             search=Range(low=1e-5, high=1e-1, log=True),
@@ -44,9 +58,15 @@ _ADAGRAD = OptimizerCard(
 _ADAFACTOR = OptimizerCard(
     name="adafactor",
     title="Adafactor",
-    description="Keeps row and column means of squared gradients instead of all of them, has no momentum, and steps in proportion to the size of the "
-    "weights. torch's takes lr as an upper bound: the rate at step t is min(lr, 1 / sqrt(t)).",
-    reference="Shazeer and Stern, Adafactor: Adaptive Learning Rates with Sublinear Memory Cost, ICML 2018, arXiv:1804.04235; torch.optim.Adafactor",
+    description=(
+        "Keeps row and column means of squared gradients instead of all of them, has no momentum, and "
+        "steps in proportion to the size of the weights. torch's takes lr as an upper bound: the rate "
+        "at step t is min(lr, 1 / sqrt(t))."
+    ),
+    reference=(
+        "Shazeer and Stern, Adafactor: Adaptive Learning Rates with Sublinear Memory Cost, ICML 2018, "
+        "arXiv:1804.04235; torch.optim.Adafactor"
+    ),
     import_line="from torch.optim import Adafactor",
     constructor="Adafactor",
     hyperparameters=(
@@ -56,7 +76,10 @@ _ADAFACTOR = OptimizerCard(
             unit="share of the weight's RMS per step",
             default=1e-2,
             search=Range(low=1e-4, high=1e-1, log=True),
-            source="the paper's cap is 1e-2, AlgoPerf's Adafactor baseline searches 1e-4 to 1e-2; a decade on top, for small models",
+            source=(
+                "the paper's cap is 1e-2, AlgoPerf's Adafactor baseline searches 1e-4 to 1e-2; "
+                "a decade on top, for small models"
+            ),
             tuned=True,
             bounds=Bounds(low=0, low_open=True),
         ),

@@ -13,7 +13,10 @@ _BETAS = {"betas": ("beta1", "beta2")}
 _ADAM = OptimizerCard(
     name="adam",
     title="Adam",
-    description="Steps along the running mean of the gradient over the root of the running mean of its square. Its weight decay is an L2 penalty.",
+    description=(
+        "Steps along the running mean of the gradient over the root of the running mean of its square. "
+        "Its weight decay is an L2 penalty."
+    ),
     reference="Kingma and Ba, Adam: A Method for Stochastic Optimization, ICLR 2015, arXiv:1412.6980",
     import_line="from torch.optim import Adam",
     constructor="Adam",
@@ -37,7 +40,10 @@ _ADAMW = OptimizerCard(
 _NADAM = OptimizerCard(
     name="nadam",
     title="NAdam",
-    description="Adam with Nesterov momentum, its beta1 warmed up by momentum_decay. Its weight decay is an L2 penalty.",
+    description=(
+        "Adam with Nesterov momentum, its beta1 warmed up by momentum_decay. "
+        "Its weight decay is an L2 penalty."
+    ),
     reference="Dozat, Incorporating Nesterov Momentum into Adam, ICLR 2016 workshop; torch.optim.NAdam",
     import_line="from torch.optim import NAdam",
     constructor="NAdam",
@@ -49,7 +55,10 @@ _NADAM = OptimizerCard(
         h.l2_decay(0.0),
         Hyperparameter(
             name="momentum_decay",
-            description="How fast the momentum grows: at step t it is beta1 * (1 - 0.5 * 0.96 ** (t * momentum_decay)).",
+            description=(
+                "How fast the momentum grows: at step t it is beta1 * (1 - 0.5 "
+                "* 0.96 ** (t * momentum_decay))."
+            ),
             unit="per step",
             default=4e-3,
             search=Range(low=1e-4, high=1e-1, log=True),
@@ -64,9 +73,13 @@ _NADAM = OptimizerCard(
 _RADAM = OptimizerCard(
     name="radam",
     title="RAdam",
-    description="Adam whose first steps are those of momentum SGD, then rectified, until the variance of its second moment is under control. "
-    "Its weight decay is an L2 penalty.",
-    reference="Liu et al., On the Variance of the Adaptive Learning Rate and Beyond, ICLR 2020, arXiv:1908.03265",
+    description=(
+        "Adam whose first steps are those of momentum SGD, then rectified, until the variance of its "
+        "second moment is under control. Its weight decay is an L2 penalty."
+    ),
+    reference=(
+        "Liu et al., On the Variance of the Adaptive Learning Rate and Beyond, ICLR 2020, arXiv:1908.03265"
+    ),
     import_line="from torch.optim import RAdam",
     constructor="RAdam",
     hyperparameters=(h.adam_lr(1e-3), h.beta1(), h.beta2(), h.eps(), h.l2_decay(0.0)),

@@ -9,15 +9,26 @@ from workers.optimizers.registry import OptimizerEntry, upstream
 _ADABELIEF = OptimizerCard(
     name="adabelief",
     title="AdaBelief",
-    description="AdamW whose second moment is that of the gradient's deviation from its running mean. Weight decay is decoupled; no rectification.",
-    reference="Zhuang et al., AdaBelief Optimizer: Adapting Stepsizes by the Belief in Observed Gradients, NeurIPS 2020, arXiv:2010.07468",
+    description=(
+        "AdamW whose second moment is that of the gradient's deviation from its running mean. Weight "
+        "decay is decoupled; no rectification."
+    ),
+    reference=(
+        "Zhuang et al., AdaBelief Optimizer: Adapting Stepsizes by the Belief in Observed "
+        "Gradients, NeurIPS 2020, arXiv:2010.07468"
+    ),
     import_line="from pytorch_optimizer import AdaBelief",
     constructor="AdaBelief",
     hyperparameters=(
         h.adam_lr(1e-3),
         h.beta1(),
         h.beta2(description="How much of the running mean of squared deviations is kept at each step."),
-        h.eps(1e-16, low=1e-16, high=1e-8, description="Added to the mean squared deviation at each step, and to its root."),
+        h.eps(
+            1e-16,
+            low=1e-16,
+            high=1e-8,
+            description="Added to the mean squared deviation at each step, and to its root.",
+        ),
         h.decoupled_decay(0.0),
     ),
     pairs={"betas": ("beta1", "beta2")},

@@ -8,13 +8,19 @@ from workers.optimizers import hyperparameters as h
 from workers.optimizers.registry import OptimizerEntry, upstream
 from workers.stacked.momentum import StackedSGD
 
-_LR_SOURCE = "AlgoPerf's Nesterov baseline searches 2e-2 to 5 at momentum 0.9; moved down, as momentum up to 0.99 multiplies the step by 100"
+_LR_SOURCE = (
+    "AlgoPerf's Nesterov baseline searches 2e-2 to 5 at momentum 0.9; moved down, as momentum up "
+    "to 0.99 multiplies the step by 100"
+)
 
 _SGD = OptimizerCard(
     name="sgd",
     title="SGD",
     description="Stochastic gradient descent with heavy-ball momentum. Its own default has no momentum.",
-    reference="Sutskever et al., On the importance of initialization and momentum in deep learning, ICML 2013; torch.optim.SGD",
+    reference=(
+        "Sutskever et al., On the importance of initialization and momentum in deep "
+        "learning, ICML 2013; torch.optim.SGD"
+    ),
     import_line="from torch.optim import SGD",
     constructor="SGD",
     hyperparameters=(
@@ -31,9 +37,14 @@ _SGD = OptimizerCard(
 _SGD_NESTEROV = OptimizerCard(
     name="sgd-nesterov",
     title="SGD with Nesterov momentum",
-    description="Stochastic gradient descent that steps along g + momentum * buffer, the gradient looked at one step ahead. "
-    "SGD's own default of no momentum is not legal here, so the first trial runs at 0.9.",
-    reference="Sutskever et al., On the importance of initialization and momentum in deep learning, ICML 2013; torch.optim.SGD",
+    description=(
+        "Stochastic gradient descent that steps along g + momentum * buffer, the gradient looked at one "
+        "step ahead. SGD's own default of no momentum is not legal here, so the first trial runs at 0.9."
+    ),
+    reference=(
+        "Sutskever et al., On the importance of initialization and momentum in deep "
+        "learning, ICML 2013; torch.optim.SGD"
+    ),
     import_line="from torch.optim import SGD",
     constructor="SGD",
     arguments={"nesterov": True},

@@ -10,21 +10,32 @@ from workers.optimizers.registry import OptimizerEntry, upstream
 _LAMB = OptimizerCard(
     name="lamb",
     title="LAMB",
-    description="Adam without bias correction whose step on each weight has lr times the weight's norm, decay included. "
-    "As pytorch_optimizer has it, norms above 10 count as 10.",
-    reference="You et al., Large Batch Optimization for Deep Learning: Training BERT in 76 minutes, ICLR 2020, arXiv:1904.00962 (version 3)",
+    description=(
+        "Adam without bias correction whose step on each weight has lr times the weight's norm, decay "
+        "included. As pytorch_optimizer has it, norms above 10 count as 10."
+    ),
+    reference=(
+        "You et al., Large Batch Optimization for Deep Learning: Training BERT in 76 minutes, ICLR "
+        "2020, arXiv:1904.00962 (version 3)"
+    ),
     import_line="from pytorch_optimizer import Lamb",
     constructor="Lamb",
-    # Upstream's defaults decay outside the trust ratio and divide lr by 1 - beta1^t: the first step would be ten times lr * |w|.
+    # Upstream's defaults decay outside the trust ratio and divide lr by 1 - beta1^t: the first step would be
+    # ten times lr * |w|.
     arguments={"weight_decouple": False, "adam_debias": True},
     hyperparameters=(
         Hyperparameter(
             name="lr",
-            description="Learning rate: the change of a weight's whole tensor in one step, relative to its norm.",
+            description=(
+                "Learning rate: the change of a weight's whole tensor in one step, relative to its norm."
+            ),
             unit="share of the weight's norm per step",
             default=1e-3,
             search=Range(low=1e-4, high=1e-1, log=True),
-            source="You et al. use 6e-4 to 5e-3 for BERT, growing with the batch; rounded out, a decade more on top",
+            source=(
+                "You et al. use 6e-4 to 5e-3 for BERT, growing with the batch; "
+                "rounded out, a decade more on top"
+            ),
             tuned=True,
             bounds=Bounds(low=0, low_open=True),
         ),
@@ -33,7 +44,9 @@ _LAMB = OptimizerCard(
         h.eps(1e-6, low=1e-8),
         h.decoupled_decay(
             0.0,
-            formula="weight_decay * w is added to Adam's direction, before both are scaled to the weight's norm",
+            formula=(
+                "weight_decay * w is added to Adam's direction, before both are scaled to the weight's norm"
+            ),
             source="You et al. use 0.01; AlgoPerf's Adafactor baseline searches 1e-3 to 1",
         ),
     ),
@@ -43,9 +56,14 @@ _LAMB = OptimizerCard(
 _LARS = OptimizerCard(
     name="lars",
     title="LARS",
-    description="SGD with momentum whose gradient on each weight of two or more dimensions is scaled to trust_coefficient times the weight's norm. "
-    "Biases and norms get plain momentum SGD, without weight decay.",
-    reference="You, Gitman and Ginsburg, Large Batch Training of Convolutional Networks, 2017, arXiv:1708.03888",
+    description=(
+        "SGD with momentum whose gradient on each weight of two or more dimensions is "
+        "scaled to trust_coefficient times the weight's norm. Biases and norms get plain "
+        "momentum SGD, without weight decay."
+    ),
+    reference=(
+        "You, Gitman and Ginsburg, Large Batch Training of Convolutional Networks, 2017, arXiv:1708.03888"
+    ),
     import_line="from pytorch_optimizer import LARS",
     constructor="LARS",
     hyperparameters=(
@@ -53,8 +71,13 @@ _LARS = OptimizerCard(
             1e-3,
             low=1e-2,
             high=1e1,
-            source="our choice: relative steps of 1e-4 to 1e-1 at momentum 0.9 and the usual trust_coefficient",
-            note=" On matrices and convolutions a step changes lr * trust_coefficient / (1 - momentum) of the weight.",
+            source=(
+                "our choice: relative steps of 1e-4 to 1e-1 at momentum 0.9 and the usual trust_coefficient"
+            ),
+            note=(
+                " On matrices and convolutions a step changes lr * "
+                "trust_coefficient / (1 - momentum) of the weight."
+            ),
         ),
         h.momentum(0.9),
         h.dampening(
@@ -72,8 +95,15 @@ _LARS = OptimizerCard(
             tuned=False,
             bounds=Bounds(low=0, low_open=True),
         ),
-        h.nesterov(tuned=False, source="a switch", description="Step along g + momentum * buffer instead of the buffer."),
+        h.nesterov(
+            tuned=False,
+            source="a switch",
+            description="Step along g + momentum * buffer instead of the buffer.",
+        ),
     ),
 )
 
-ENTRIES: tuple[OptimizerEntry, ...] = (upstream(_LAMB, "pytorch_optimizer"), upstream(_LARS, "pytorch_optimizer"))
+ENTRIES: tuple[OptimizerEntry, ...] = (
+    upstream(_LAMB, "pytorch_optimizer"),
+    upstream(_LARS, "pytorch_optimizer"),
+)

@@ -17,8 +17,10 @@ _PAPER = "Zhang et al., Lookahead Optimizer: k steps forward, 1 step back, NeurI
 _LOOKAHEAD_ADAMW = OptimizerCard(
     name="lookahead-adamw",
     title="Lookahead (AdamW)",
-    description="AdamW that every k steps goes back to a point between where it stands and where it last was, and starts from there. "
-    "Evaluated where AdamW stands, not at the slow weights.",
+    description=(
+        "AdamW that every k steps goes back to a point between where it stands and where it last was, and "
+        "starts from there. Evaluated where AdamW stands, not at the slow weights."
+    ),
     reference=_PAPER,
     import_line="from pytorch_optimizer import Lookahead\nfrom torch.optim import AdamW",
     constructor="Lookahead",
@@ -55,7 +57,10 @@ _LOOKAHEAD_ADAMW = OptimizerCard(
         Containment(
             optimizer="adamw",
             at={"k": 1_000_000_000},
-            note="Any k above the number of steps will do. alpha = 1 would be AdamW as well, but pytorch_optimizer refuses it.",
+            note=(
+                "Any k above the number of steps will do. alpha = 1 would be AdamW as well, "
+                "but pytorch_optimizer refuses it."
+            ),
         ),
     ),
 )

@@ -19,20 +19,27 @@ _PREPARATION = """\
 tables = [m.weight for m in model.modules() if isinstance(m, nn.Embedding)]
 outputs = [m.weight for m in model.modules() if isinstance(m, nn.Linear)][-1:]
 apart = {id(p) for p in tables + outputs}
-hidden = [p for n, p in model.named_parameters() if p.ndim == 2 and "weight" in n.rpartition(".")[2] and id(p) not in apart]
+hidden = [p for n, p in model.named_parameters() if p.ndim == 2 \
+and "weight" in n.rpartition(".")[2] and id(p) not in apart]
 rest = [p for p in model.parameters() if all(p is not h for h in hidden)]"""
 
 _MUON = OptimizerCard(
     name="muon",
     title="Muon (AdamW for the rest)",
-    description="Hidden matrices step along their orthogonalised momentum (Muon, in bfloat16); embeddings, the output layer, biases, norms and "
-    "convolutions, whose weights have more than two dimensions, step by AdamW, so that a network of convolutions and one linear layer is AdamW's "
-    "alone. One lr and weight decay serve both.",
-    reference="Jordan et al., Muon: An optimizer for hidden layers in neural networks, 2024; Liu et al., Muon is Scalable for LLM Training, 2025, "
-    "arXiv:2502.16982",
+    description=(
+        "Hidden matrices step along their orthogonalised momentum (Muon, in bfloat16); embeddings, "
+        "the output layer, biases, norms and convolutions, whose weights have more than two "
+        "dimensions, step by AdamW, so that a network of convolutions and one linear layer is "
+        "AdamW's alone. One lr and weight decay serve both."
+    ),
+    reference=(
+        "Jordan et al., Muon: An optimizer for hidden layers in neural networks, 2024; Liu et al., Muon is "
+        "Scalable for LLM Training, 2025, arXiv:2502.16982"
+    ),
     import_line="from torch import nn\nfrom torch.optim import AdamW, Muon",
     constructor="Muon",
-    # Without it Muon's steps would be larger than AdamW's by a factor that depends on the matrix, and one lr could not serve both.
+    # Without it Muon's steps would be larger than AdamW's by a factor that depends on the matrix, and one lr
+    # could not serve both.
     arguments={"adjust_lr_fn": "match_rms_adamw"},
     preparation=_PREPARATION,
     call='[Muon([{"params": hidden}], {args:lr weight_decay momentum nesterov ns_steps adjust_lr_fn}), '
@@ -42,7 +49,10 @@ _MUON = OptimizerCard(
         h.decoupled_decay(0.1),
         h.momentum(0.95, tuned=False, description="How much of Muon's momentum buffer is kept at each step."),
         h.nesterov(
-            default=True, tuned=False, source="a switch; Jordan et al. set it", description="Orthogonalise g + momentum * buffer, not the buffer."
+            default=True,
+            tuned=False,
+            source="a switch; Jordan et al. set it",
+            description="Orthogonalise g + momentum * buffer, not the buffer.",
         ),
         Hyperparameter(
             name="ns_steps",
@@ -55,34 +65,46 @@ _MUON = OptimizerCard(
             bounds=Bounds(low=1, high=99),
         ),
         h.beta1(description="AdamW's part: how much of the gradient's running mean is kept at each step."),
-        h.beta2(description="AdamW's part: how much of the squared gradient's running mean is kept at each step."),
+        h.beta2(
+            description="AdamW's part: how much of the squared gradient's running mean is kept at each step."
+        ),
     ),
     pairs={"betas": ("beta1", "beta2")},
 )
 
 
 def hidden_matrices(model: nn.Module) -> list[nn.Parameter]:
-    """Return the model's 2-D weights but for embedding tables and the weight of its last linear layer, taken as its output.
+    """Return the model's 2-D weights but for embedding tables and its output.
 
-    A 2-D parameter whose own name has no "weight" in it, such as learned positions, is a table and not a map from one layer to the next.
+    The weight of its last linear layer is taken as its output.
+
+    A 2-D parameter whose own name has no "weight" in it, such as learned positions, is a table and not a map
+    from one layer to the next.
 
     Source: Jordan et al. 2024, which leave embeddings, the output layer, gains and biases to AdamW.
     """
     tables = [m.weight for m in model.modules() if isinstance(m, nn.Embedding)]
     outputs = [m.weight for m in model.modules() if isinstance(m, nn.Linear)][-1:]
     apart = {id(p) for p in tables + outputs}
-    return [p for name, p in model.named_parameters() if p.ndim == 2 and "weight" in name.rpartition(".")[2] and id(p) not in apart]
+    return [
+        p
+        for name, p in model.named_parameters()
+        if p.ndim == 2 and "weight" in name.rpartition(".")[2] and id(p) not in apart
+    ]
 
 
 class MuonAdamW(Optimizer):
     """Steps groups marked `set_apart` by torch's Muon and the others by torch's AdamW.
 
-    Both parts share this optimizer's groups and state, so schedules that write `group["lr"]`, `zero_grad`, `state_dict` and
-    `load_state_dict` work as on any torch optimizer, and each part does exactly what it does alone.
+    Both parts share this optimizer's groups and state, so schedules that write `group["lr"]`, `zero_grad`,
+    `state_dict` and `load_state_dict` work as on any torch optimizer, and each part does exactly what it does
+    alone.
 
     Args:
-        groups: parameter groups; those with `set_apart=True` may hold only 2-D parameters, and either kind may be missing.
-        lr: learning rate of both parts; Muon's steps are scaled to the root mean square that AdamW's usually have (0.2 lr).
+        groups: parameter groups; those with `set_apart=True` may hold only 2-D parameters, and either kind
+            may be missing.
+        lr: learning rate of both parts; Muon's steps are scaled to the root mean square that AdamW's usually
+            have (0.2 lr).
         weight_decay: decoupled weight decay of both parts.
         momentum, nesterov, ns_steps: Muon's, see `torch.optim.Muon`.
         betas: AdamW's.
@@ -104,9 +126,16 @@ class MuonAdamW(Optimizer):
         betas: tuple[float, float] = (0.9, 0.999),
         adjust_lr_fn: str = "match_rms_adamw",
     ) -> None:
-        muon = {"momentum": momentum, "nesterov": nesterov, "ns_steps": ns_steps, "adjust_lr_fn": adjust_lr_fn}
+        muon = {
+            "momentum": momentum,
+            "nesterov": nesterov,
+            "ns_steps": ns_steps,
+            "adjust_lr_fn": adjust_lr_fn,
+        }
         shared = {"lr": lr, "weight_decay": weight_decay}
-        super().__init__([{**(muon if g.get("set_apart") else {"betas": betas}), **g} for g in groups], shared)
+        super().__init__(
+            [{**(muon if g.get("set_apart") else {"betas": betas}), **g} for g in groups], shared
+        )
         self._link()
 
     def _link(self) -> None:
@@ -126,7 +155,8 @@ class MuonAdamW(Optimizer):
         self._link()
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Tensor] | None = None) -> Tensor | None:  # pyright: ignore[reportIncompatibleMethodOverride] torch overloads step by closure
+    # Torch overloads step by closure.
+    def step(self, closure: Callable[[], Tensor] | None = None) -> Tensor | None:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Take one step of both parts, and return the closure's loss, or None without a closure."""
         loss = None
         if closure is not None:

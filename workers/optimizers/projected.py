@@ -1,4 +1,7 @@
-"""AdamP and SGDP: momentum optimizers that take out of each step what would only lengthen a scale-invariant weight."""
+"""AdamP and SGDP: momentum optimizers for scale-invariant weights.
+
+They take out of each step what would only lengthen such a weight.
+"""
 
 __all__ = ["ENTRIES"]
 
@@ -8,13 +11,18 @@ from workers.optimizers.registry import OptimizerEntry, upstream
 from workers.stacked.adaptive import StackedAdamP
 from workers.stacked.momentum import StackedSGDP
 
-_PAPER = "Heo et al., AdamP: Slowing Down the Slowdown for Momentum Optimizers on Scale-invariant Weights, ICLR 2021, arXiv:2006.08217"
+_PAPER = (
+    "Heo et al., AdamP: Slowing Down the Slowdown for Momentum Optimizers on Scale-invariant "
+    "Weights, ICLR 2021, arXiv:2006.08217"
+)
 
 _ADAMP = OptimizerCard(
     name="adamp",
     title="AdamP",
-    description="AdamW whose steps lose their radial part on weights whose gradient is nearly orthogonal to them, and whose weight decay is "
-    "scaled by wd_ratio there.",
+    description=(
+        "AdamW whose steps lose their radial part on weights whose gradient is nearly orthogonal to them, "
+        "and whose weight decay is scaled by wd_ratio there."
+    ),
     reference=_PAPER,
     import_line="from adamp import AdamP",
     constructor="AdamP",
@@ -22,11 +30,21 @@ _ADAMP = OptimizerCard(
         h.adam_lr(1e-3),
         h.beta1(),
         h.beta2(),
-        h.eps(description="Added to the root of the second moment, and to the norms that the projection divides by."),
+        h.eps(
+            description=(
+                "Added to the root of the second moment, and to the norms that the projection divides by."
+            )
+        ),
         h.decoupled_decay(
             0.0,
-            formula="w *= 1 - lr * weight_decay * f, apart from the gradient; f is wd_ratio for a projected weight, else 1",
-            source="AdamP paper: 1e-2 recommended, 0.1 in AdamW's convention on ImageNet; AlgoPerf's Adafactor baseline searches 1e-3 to 1",
+            formula=(
+                "w *= 1 - lr * weight_decay * f, apart from the gradient; f is "
+                "wd_ratio for a projected weight, else 1"
+            ),
+            source=(
+                "AdamP paper: 1e-2 recommended, 0.1 in AdamW's convention on ImageNet; AlgoPerf's "
+                "Adafactor baseline searches 1e-3 to 1"
+            ),
         ),
         h.delta(),
         h.wd_ratio(),
@@ -39,8 +57,11 @@ _ADAMP = OptimizerCard(
 _SGDP = OptimizerCard(
     name="sgdp",
     title="SGDP",
-    description="SGD with momentum whose steps lose their radial part on weights whose gradient is nearly orthogonal to them. "
-    "Its own default has no momentum; the paper runs it at momentum 0.9, Nesterov, weight decay 1e-5.",
+    description=(
+        "SGD with momentum whose steps lose their radial part on weights whose gradient is "
+        "nearly orthogonal to them. Its own default has no momentum; the paper runs it at "
+        "momentum 0.9, Nesterov, weight decay 1e-5."
+    ),
     reference=_PAPER,
     import_line="from adamp import SGDP",
     constructor="SGDP",
@@ -51,13 +72,24 @@ _SGDP = OptimizerCard(
             note=" The constructor has no default; 0.1 is the paper's.",
         ),
         h.momentum(0.0),
-        h.dampening(active_when=None, description="Share of each gradient, the first one's too, that is kept out of the momentum buffer."),
+        h.dampening(
+            active_when=None,
+            description=(
+                "Share of each gradient, the first one's too, that is kept out of the momentum buffer."
+            ),
+        ),
         h.decoupled_decay(
             0.0,
-            formula="w *= 1 - lr * weight_decay * f / (1 - momentum), apart from the gradient; f is wd_ratio for a projected weight, else 1",
+            formula=(
+                "w *= 1 - lr * weight_decay * f / (1 - momentum), apart from the gradient; f is "
+                "wd_ratio for a projected weight, else 1"
+            ),
             low=1e-6,
             high=1e-2,
-            source="AdamP paper: 1e-5 recommended; the range of the L2 penalty of SGD, which decays as fast per step",
+            source=(
+                "AdamP paper: 1e-5 recommended; the range of the L2 penalty of "
+                "SGD, which decays as fast per step"
+            ),
         ),
         h.nesterov(tuned=True, description="Step along g + momentum * buffer instead of the buffer."),
         h.eps(description="Added to the norms that the projection divides by."),
@@ -82,7 +114,10 @@ _SGDP = OptimizerCard(
         Constraint(
             product=("lr", "weight_decay"),
             below_one_minus="momentum",
-            reason="weight decay multiplies the weights by 1 - lr * weight_decay / (1 - momentum), which must stay above 0",
+            reason=(
+                "weight decay multiplies the weights by 1 - lr * weight_decay / (1 - "
+                "momentum), which must stay above 0"
+            ),
         ),
     ),
 )

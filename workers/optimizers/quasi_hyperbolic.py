@@ -9,7 +9,10 @@ from workers.optimizers.registry import OptimizerEntry, upstream
 from workers.stacked.adaptive import StackedQHAdam, StackedQHAdamW
 
 _PAPER = "Ma and Yarats, Quasi-hyperbolic momentum and Adam for deep learning, ICLR 2019, arXiv:1810.06801"
-_ROUNDING = "pytorch_optimizer counts its averaging weights in float32, so in float64 the two agree to 1e-7 per step, not to rounding."
+_ROUNDING = (
+    "pytorch_optimizer counts its averaging weights in float32, so in float64 the two "
+    "agree to 1e-7 per step, not to rounding."
+)
 _FORMULA = "((1 - nu1) * g + nu1 * m) / (sqrt((1 - nu2) * g^2 + nu2 * v) + eps)"
 
 
@@ -30,7 +33,9 @@ def _card(name: str, title: str, description: str, *, is_decoupled: bool) -> Opt
     return OptimizerCard(
         name=name,
         title=title,
-        description=f"{description} Its defaults are those of Adam; the paper recommends nu1 0.7 with beta1 0.995.",
+        description=(
+            f"{description} Its defaults are those of Adam; the paper recommends nu1 0.7 with beta1 0.995."
+        ),
         reference=_PAPER,
         import_line="from pytorch_optimizer import QHAdam",
         constructor="QHAdam",
@@ -39,24 +44,48 @@ def _card(name: str, title: str, description: str, *, is_decoupled: bool) -> Opt
             h.adam_lr(1e-3),
             h.beta1(),
             h.beta2(),
-            _nu(1, "gradient", is_tuned=True, source="Ma and Yarats recommend 0.7; from there to Adam's 1, and as far below"),
-            _nu(2, "squared gradient", is_tuned=False, source="Ma and Yarats recommend 1; the range mirrors nu1's"),
+            _nu(
+                1,
+                "gradient",
+                is_tuned=True,
+                source="Ma and Yarats recommend 0.7; from there to Adam's 1, and as far below",
+            ),
+            _nu(
+                2,
+                "squared gradient",
+                is_tuned=False,
+                source="Ma and Yarats recommend 1; the range mirrors nu1's",
+            ),
             h.eps(),
             h.decoupled_decay(0.0) if is_decoupled else h.l2_decay(0.0),
         ),
         pairs={"betas": ("beta1", "beta2"), "nus": ("nu1", "nu2")},
-        contains=(Containment(optimizer="adamw" if is_decoupled else "adam", at={"nu1": 1.0, "nu2": 1.0}, note=_ROUNDING),),
+        contains=(
+            Containment(
+                optimizer="adamw" if is_decoupled else "adam", at={"nu1": 1.0, "nu2": 1.0}, note=_ROUNDING
+            ),
+        ),
     )
 
 
 ENTRIES: tuple[OptimizerEntry, ...] = (
     upstream(
-        _card("qhadam", "QHAdam", f"Adam that steps along {_FORMULA}; weight decay is an L2 penalty.", is_decoupled=False),
+        _card(
+            "qhadam",
+            "QHAdam",
+            f"Adam that steps along {_FORMULA}; weight decay is an L2 penalty.",
+            is_decoupled=False,
+        ),
         "pytorch_optimizer",
         stacked=StackedQHAdam,
     ),
     upstream(
-        _card("qhadamw", "QHAdamW", f"AdamW that steps along {_FORMULA}; weight decay is decoupled.", is_decoupled=True),
+        _card(
+            "qhadamw",
+            "QHAdamW",
+            f"AdamW that steps along {_FORMULA}; weight decay is decoupled.",
+            is_decoupled=True,
+        ),
         "pytorch_optimizer",
         stacked=StackedQHAdamW,
     ),

@@ -12,21 +12,32 @@ _README = "README of facebookresearch/schedule_free"
 _SCHEDULE_FREE_ADAMW = OptimizerCard(
     name="schedule-free-adamw",
     title="Schedule-Free AdamW",
-    description="AdamW that takes gradients between its iterate and the running average of all iterates, and evaluates at the average: "
-    "it needs no schedule, but `optimizer.train()` before training and `optimizer.eval()` before evaluation.",
+    description=(
+        "AdamW that takes gradients between its iterate and the running average of all iterates, and "
+        "evaluates at the average: it needs no schedule, but `optimizer.train()` before training and "
+        "`optimizer.eval()` before evaluation."
+    ),
     reference="Defazio et al., The Road Less Scheduled, NeurIPS 2024, arXiv:2405.15682",
     import_line="from pytorch_optimizer import ScheduleFreeAdamW",
     constructor="ScheduleFreeAdamW",
-    preparation="# Call optimizer.train() wherever you call model.train(), and optimizer.eval() wherever you call model.eval().",
+    preparation=(
+        "# Call optimizer.train() wherever you call model.train(), and "
+        "optimizer.eval() wherever you call model.eval()."
+    ),
     hyperparameters=(
-        h.adam_lr(2.5e-3, source=f"{_README}: 1 to 10 times the rate of AdamW, whose range this is: it has room above"),
+        h.adam_lr(
+            2.5e-3,
+            source=f"{_README}: 1 to 10 times the rate of AdamW, whose range this is: it has room above",
+        ),
         h.beta1(
             bounds=Bounds(low=0, low_open=True, high=1, high_open=True),
             description="Where between the iterate (0) and the average (1) gradients are taken.",
         ),
         h.beta2(),
         h.eps(),
-        h.decoupled_decay(0.0, formula="lr * weight_decay * w is taken off, w being the point where the gradient is taken"),
+        h.decoupled_decay(
+            0.0, formula="lr * weight_decay * w is taken off, w being the point where the gradient is taken"
+        ),
         Hyperparameter(
             name="warmup_steps",
             description="Steps over which the learning rate grows linearly to lr.",

@@ -4,7 +4,8 @@
     u = (m + own1 (g - m)) / (sqrt(v + own2 (g^2 - v)) / root2 + eps)
     w -= step u
 
-Adam's `own` are 0; AdamP's Nesterov direction has own1 = 1 - beta1; QHAdam has own = 1 - nu, and its means are debiased as they are taken.
+Adam's `own` are 0; AdamP's Nesterov direction has own1 = 1 - beta1; QHAdam has own = 1 - nu, and its means
+are debiased as they are taken.
 """
 
 __all__ = ["StackedAdam", "StackedAdamP", "StackedAdamW", "StackedQHAdam", "StackedQHAdamW"]
@@ -63,7 +64,10 @@ class StackedAdam(StackedOptimizer):
         return {"step": torch.tensor(float(done)), **moments}
 
     def _own(self) -> dict[str, Tensor]:
-        """Return how much of the present gradient, and of its square, is mixed into the means when they are used, [K] each."""
+        """Return how much of the present gradient, and of its square, is mixed into the means.
+
+        That is when they are used; [K] each.
+        """
         return {}
 
 
@@ -80,7 +84,11 @@ class StackedAdamP(StackedAdamW):
 
     def coefficients(self, lr: Tensor, *, done: int) -> dict[str, Tensor]:
         """Return Adam's numbers and the projection's."""
-        return {**super().coefficients(lr, done=done), "delta": self._h["delta"], "wd_ratio": self._h["wd_ratio"]}
+        return {
+            **super().coefficients(lr, done=done),
+            "delta": self._h["delta"],
+            "wd_ratio": self._h["wd_ratio"],
+        }
 
     def saved(self, moments: Mapping[str, Tensor], *, member: int, done: int) -> dict[str, Any]:
         """Return AdamP's entry; its count of steps is an int."""
@@ -94,7 +102,8 @@ class StackedAdamP(StackedAdamW):
 class StackedQHAdam(StackedAdam):
     """pytorch_optimizer.QHAdam, whose weight decay is an L2 penalty.
 
-    Like that class it counts the weights of its means, w = beta w + 1 from 0, in float32 whatever the dtype of the model.
+    Like that class it counts the weights of its means, w = beta w + 1 from 0, in float32 whatever the dtype
+    of the model.
     """
 
     def __init__(self, hyperparameters: Mapping[str, Tensor], layout: Layout) -> None:
@@ -106,7 +115,9 @@ class StackedQHAdam(StackedAdam):
     def coefficients(self, lr: Tensor, *, done: int) -> dict[str, Tensor]:
         """Return the step's numbers, with nothing left to correct."""
         h = self._h
-        means = torch.stack([self._count(done + 1 + index).reciprocal() for index in range(len(lr))]).double()  # [steps, 2, K]
+        means = torch.stack(
+            [self._count(done + 1 + index).reciprocal() for index in range(len(lr))]
+        ).double()  # [steps, 2, K]
         return {
             "mean1": means[:, 0],
             "mean2": means[:, 1],
@@ -131,7 +142,10 @@ class StackedQHAdam(StackedAdam):
         return {"own1": 1 - self._h["nu1"], "own2": 1 - self._h["nu2"]}
 
     def _count(self, done: int) -> Tensor:
-        """Return the means' weights after so many steps, float32 [2, K]; counted on from the last that was asked for."""
+        """Return the means' weights after so many steps, float32 [2, K].
+
+        Counted on from the last that was asked for.
+        """
         if done < self._counted:
             self._counted, self._counts = 0, torch.zeros_like(self._betas)
         while self._counted < done:

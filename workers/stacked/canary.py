@@ -1,4 +1,7 @@
-"""The canary: two members, two steps, stacked and alone. Only where both say the same is a workload trained as a stack."""
+"""The canary: two members, two steps, stacked and alone.
+
+Only where both say the same is a workload trained as a stack.
+"""
 
 __all__ = ["refusal"]
 
@@ -27,7 +30,10 @@ _STEPS = 2
 _TOLERANCE = 1e-6
 """Of two runs in float64, where rounding is ten orders of magnitude smaller; a wrong number is far larger."""
 _NARROW_TOLERANCE = 1e-2
-"""Of two runs in the model's own dtype: Adam's kind blows rounding noise in a gradient of zero up to whole steps."""
+"""Of two runs in the model's own dtype.
+
+Adam's kind blows rounding noise in a gradient of zero up to whole steps.
+"""
 _SMALL = 1e-6
 """Of numbers below it the difference counts, not its share: a cosine of 1e-17 is as good as one of 1e-16."""
 _LIVELY: Parameters = {"weight_decay": 0.01, "momentum": 0.9}
@@ -35,11 +41,15 @@ _LIVELY: Parameters = {"weight_decay": 0.01, "momentum": 0.9}
 _Seen = tuple[EpochResult, dict[str, Any]]
 
 
-def refusal(pack: Pack, *, workload: Workload, entry: OptimizerEntry, data: Data, device: torch.device) -> str | None:
-    """Return why members of this pack cannot be trained as a stack, as a sentence for people, or None where they can.
+def refusal(
+    pack: Pack, *, workload: Workload, entry: OptimizerEntry, data: Data, device: torch.device
+) -> str | None:
+    """Return why members of this pack cannot be trained as a stack, or None where they can.
 
-    The members of the trial run share a seed where those of the pack do. It runs in float64, where rounding hides nothing, or in the model's
-    own precision where the model insists on it.
+    It is a sentence for people.
+
+    The members of the trial run share a seed where those of the pack do. It runs in float64, where rounding
+    hides nothing, or in the model's own precision where the model insists on it.
     """
     if entry.stacked is None:
         return f"Members are trained one by one: {entry.card.title} has no batched form."
@@ -50,19 +60,31 @@ def refusal(pack: Pack, *, workload: Workload, entry: OptimizerEntry, data: Data
     if isinstance(plan, NotStackable):
         return f"Members are trained one by one: {plan}."
     alone: list[_Seen] | Exception = []
-    for tolerance, (workload_, data_) in ((_TOLERANCE, in_float64(workload, small)), (_NARROW_TOLERANCE, (workload, small))):
-        alone = _attempted(lambda: _alone(pack, workload_, entry, data_, device))  # noqa: B023 # called at once
+    for tolerance, (workload_, data_) in (
+        (_TOLERANCE, in_float64(workload, small)),
+        (_NARROW_TOLERANCE, (workload, small)),
+    ):
+        # Called at once.
+        alone = _attempted(lambda: _alone(pack, workload_, entry, data_, device))  # noqa: B023
         if isinstance(alone, Exception):
             continue
-        together = _attempted(lambda: _together(pack, workload_, entry, data_, device))  # noqa: B023 # called at once
-        why = _explained(together) if isinstance(together, Exception) else _difference(alone, together, tolerance)
+        # Called at once.
+        together = _attempted(lambda: _together(pack, workload_, entry, data_, device))  # noqa: B023
+        why = (
+            _explained(together)
+            if isinstance(together, Exception)
+            else _difference(alone, together, tolerance)
+        )
         return f"Members are trained one by one: {why}." if why is not None else None
     return f"Members are trained one by one: two steps of a member alone ended in {type(alone).__name__}."
 
 
 def _pair(pack: Pack, entry: OptimizerEntry) -> Pack:
     """Return a pack of two members at about the optimizer's defaults, with the settings of this one."""
-    parameters = {**entry.card.defaults, **{name: value for name, value in _LIVELY.items() if name in entry.card.defaults}}
+    parameters = {
+        **entry.card.defaults,
+        **{name: value for name, value in _LIVELY.items() if name in entry.card.defaults},
+    }
     try:
         check(entry.card, parameters)
     except ValueError:
@@ -70,8 +92,17 @@ def _pair(pack: Pack, entry: OptimizerEntry) -> Pack:
     first, *others = pack.members
     seeds = (first.seed, next((other.seed for other in others if other.seed != first.seed), first.seed))
     members = tuple(
-        first.model_copy(update={"trial_id": str(index), "seed": seed, "checkpoint": None, "parameters": {**parameters, "lr": lr}})
-        for index, (seed, lr) in enumerate(zip(seeds, (parameters["lr"], float(parameters["lr"]) / 2), strict=True))
+        first.model_copy(
+            update={
+                "trial_id": str(index),
+                "seed": seed,
+                "checkpoint": None,
+                "parameters": {**parameters, "lr": lr},
+            }
+        )
+        for index, (seed, lr) in enumerate(
+            zip(seeds, (parameters["lr"], float(parameters["lr"]) / 2), strict=True)
+        )
     )
     return pack.model_copy(update={"members": members, "from_epoch": 0, "to_epoch": 1, "epochs": 1})
 
@@ -81,11 +112,16 @@ def _small(data: Data, batch_size: int) -> Data:
         return Split(inputs=split.inputs[:examples], targets=split.targets[:examples])
 
     return replace(
-        data, train=first(data.train, _STEPS * batch_size), validation=first(data.validation, batch_size), test=first(data.test, batch_size)
+        data,
+        train=first(data.train, _STEPS * batch_size),
+        validation=first(data.validation, batch_size),
+        test=first(data.test, batch_size),
     )
 
 
-def _alone(pack: Pack, workload: Workload, entry: OptimizerEntry, data: Data, device: torch.device) -> list[_Seen]:
+def _alone(
+    pack: Pack, workload: Workload, entry: OptimizerEntry, data: Data, device: torch.device
+) -> list[_Seen]:
 
     def build(groups: list[ParameterGroup], parameters: Parameters) -> Optimizer:
         optimizer = entry.build(groups, parameters)
@@ -96,11 +132,16 @@ def _alone(pack: Pack, workload: Workload, entry: OptimizerEntry, data: Data, de
         return optimizer
 
     plain = replace(entry, build=build)
-    solos = [Solo(member, pack=pack, workload=workload, entry=plain, data=data, device=device) for member in pack.members]
+    solos = [
+        Solo(member, pack=pack, workload=workload, entry=plain, data=data, device=device)
+        for member in pack.members
+    ]
     return [(solo.train_epoch(1), solo.checkpoint()["model"]) for solo in solos]
 
 
-def _together(pack: Pack, workload: Workload, entry: OptimizerEntry, data: Data, device: torch.device) -> list[_Seen]:
+def _together(
+    pack: Pack, workload: Workload, entry: OptimizerEntry, data: Data, device: torch.device
+) -> list[_Seen]:
     plan = Plan(pack, workload=workload, entry=entry, data=data, device=device)
     stack = Stack(pack.members, plan=plan, rows=Rows.begun(pack.members, plan), done=0)
     return [(result, stack.checkpoint(row)["model"]) for row, result in enumerate(stack.train_epoch(1))]
@@ -118,16 +159,22 @@ def _difference(alone: list[_Seen], together: list[_Seen], tolerance: float) -> 
     if worst <= tolerance:
         return None
     return (
-        f"after {_STEPS} steps a stack of two had other numbers than each alone (relative difference {worst:.2g}); "
-        "the model or the loss keeps something outside its parameters and buffers, leaves parameters unused, or mixes examples with Python"
+        f"after {_STEPS} steps a stack of two had other numbers than each alone (relative difference "
+        f"{worst:.2g}); the model or the loss keeps something outside its parameters and buffers, leaves "
+        "parameters unused, or mixes examples with Python"
     )
 
 
 def _distance(one: _Seen, other: _Seen) -> float:
-    """Return the largest relative difference between two members' measurements and tensors; infinite where only one is finite."""
+    """Return the largest relative difference between two members' measurements and tensors.
+
+    Infinite where only one is finite.
+    """
     (result, model), (result_, model_) = one, other
     measured = zip(_measured(result), _measured(result_), strict=True)
-    pairs = [(torch.tensor(mine), torch.tensor(theirs)) for mine, theirs in measured] + [(tensor, model_[name]) for name, tensor in model.items()]
+    pairs = [(torch.tensor(mine), torch.tensor(theirs)) for mine, theirs in measured] + [
+        (tensor, model_[name]) for name, tensor in model.items()
+    ]
     return max(_relative(mine.double(), theirs.double()) for mine, theirs in pairs)
 
 
@@ -150,9 +197,18 @@ def _explained(error: Exception) -> str:
     if is_out_of_memory(error):
         return "memory ran out with a stack of two"
     if "randomness" in text:
-        return "the model draws random numbers (dropout), and members with different seeds cannot draw theirs in one stack"
+        return (
+            "the model draws random numbers (dropout), and members with different "
+            "seeds cannot draw theirs in one stack"
+        )
     if ".item()" in text or "data-dependent" in text or "dynamic shape" in text:
-        return "the model or the loss looks at a tensor's value (a Python if, .item(), a mask of booleans), which differs between members"
+        return (
+            "the model or the loss looks at a tensor's value (a Python if, .item(), a mask of "
+            "booleans), which differs between members"
+        )
     if "in-place" in text or "inplace" in text:
         return "the model or the loss writes in place into a tensor that all members share"
-    return f"torch.func.vmap cannot take the model or the loss ({type(error).__name__}: {' '.join(text.split())[:200]})"
+    return (
+        f"torch.func.vmap cannot take the model or the loss ({type(error).__name__}: "
+        f"{' '.join(text.split())[:200]})"
+    )

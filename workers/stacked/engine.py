@@ -23,8 +23,9 @@ from workers.workloads import Data, Workload
 class Stacks:
     """Trains the members of a pack in stacks of about equal size, none wider than `width`.
 
-    Which members share a stack, how many, and whether its step is compiled, changes no member's numbers beyond rounding. The same pack gives the
-    same bits at the same width, compiled or not; both were chosen by the clock.
+    Which members share a stack, how many, and whether its step is compiled, changes no member's numbers
+    beyond rounding. The same pack gives the same bits at the same width, compiled or not; both were chosen by
+    the clock.
 
     Args:
         pack: the members and their settings.
@@ -62,14 +63,18 @@ class Stacks:
         self._compiled = compiled
         self._plan = Plan(pack, workload=workload, entry=entry, data=data, device=device)
         known = [state for state in states if state is not None]
-        rows = Rows.resumed(pack.members, known, self._plan) if known else Rows.begun(pack.members, self._plan)
+        rows = (
+            Rows.resumed(pack.members, known, self._plan) if known else Rows.begun(pack.members, self._plan)
+        )
         self._groups = self._divided(list(range(len(pack.members))), rows, done=pack.from_epoch)
 
     def train_epoch(self, epoch: int, *, alive: Sequence[int]) -> list[EpochResult]:
-        """Return each living member's result of one more epoch, in the order of `alive`; the others' rows are given up.
+        """Return each living member's result of one more epoch, in the order of `alive`.
 
-        Where memory runs out the width is halved and the stack's epoch begun again from where it stood. Of several stacks only the one that is
-        trained takes the device's memory.
+        The others' rows are given up.
+
+        Where memory runs out the width is halved and the stack's epoch begun again from where it stood. Of
+        several stacks only the one that is trained takes the device's memory.
         """
         self._keep(alive)
         self._groups = [(members, self._hastened(stack)) for members, stack in self._groups]
@@ -119,14 +124,19 @@ class Stacks:
         return next(stack.checkpoint(group.index(member)) for group, stack in self._groups if member in group)
 
     def _hastened(self, stack: Stack) -> Stack:
-        """Return the stack with a compiled step where that pays, filled up to the width that the step is compiled for."""
+        """Return the stack with a compiled step where that pays.
+
+        It is filled up to the width that the step is compiled for.
+        """
         if self._compiled is None or stack.fast is not None or not self._is_about_full(stack):
             return stack
 
         def filled_up() -> Stack:
             return stack.select(range(stack.told), width=self.width)
 
-        fast = self._compiled.step(self._plan, width=self.width, is_paired=stack.is_paired, example=lambda: filled_up().example())
+        fast = self._compiled.step(
+            self._plan, width=self.width, is_paired=stack.is_paired, example=lambda: filled_up().example()
+        )
         if fast is None:
             return stack if stack.told == len(stack.members) else stack.select(range(stack.told))
         stack = filled_up()
@@ -134,13 +144,16 @@ class Stacks:
         return stack
 
     def _is_about_full(self, stack: Stack) -> bool:
-        # Spares cost as much as members do; and what a step takes in a smaller stack says nothing of one that is compiled for the width.
+        # Spares cost as much as members do; and what a step takes in a smaller stack says nothing of one that
+        # is compiled for the width.
         return self.width > 1 and 4 * stack.told >= 3 * self.width
 
     def _note(self, stack: Stack, seconds: float) -> None:
         if self._compiled is not None and not stack.is_random and self._is_about_full(stack):
             share = seconds / (stack.told * self._plan.steps)
-            stack.fast = self._compiled.noted(self._plan, stack.fast, width=self.width, is_paired=stack.is_paired, member_step_s=share)
+            stack.fast = self._compiled.noted(
+                self._plan, stack.fast, width=self.width, is_paired=stack.is_paired, member_step_s=share
+            )
 
     def _keep(self, alive: Sequence[int]) -> None:
         """Give up the rows of members that are not alive, and join stacks where fewer would do."""
@@ -154,7 +167,9 @@ class Stacks:
                 groups.append(([members[row] for row in rows], stack.select(rows)))
         if len(groups) > -(-len(living) // self.width):
             joined = Rows.joined([stack.rows.select(range(stack.told)) for _, stack in groups])
-            groups = self._divided([member for members, _ in groups for member in members], joined, done=groups[0][1].done)
+            groups = self._divided(
+                [member for members, _ in groups for member in members], joined, done=groups[0][1].done
+            )
         self._groups = groups
 
     def _divided(self, members: list[int], rows: Rows, *, done: int) -> list[tuple[list[int], Stack]]:

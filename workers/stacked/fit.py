@@ -1,4 +1,7 @@
-"""How many members to stack: measured in a second or so on the device itself, and kept for the worker's next packs."""
+"""How many members to stack.
+
+Measured in a second or so on the device itself, and kept for the worker's next packs.
+"""
 
 __all__ = ["MAX_WIDTH", "Fits", "device_name"]
 
@@ -24,13 +27,22 @@ MAX_WIDTH = {"cpu": 32, "cuda": 64}
 """Members that are stacked at most: beyond it a stack gains little, and stopping members early frees less."""
 
 _PAYS = 1.05
-"""How much faster a stack must be than members one by one, and a stack of twice the width than one of half of it."""
+"""How much faster a stack must be than members one by one.
+
+The same goes for a stack of twice the width against one of half of it.
+"""
 _AS_GOOD = 0.97
-"""Of two widths whose rates differ by less the smaller one is kept: more packs at once, and less lost with one."""
+"""Of two widths whose rates differ by less the smaller one is kept.
+
+More packs at once, and less lost with one.
+"""
 _SECONDS_A_WIDTH, _SECONDS = 0.1, 3.0
 _LEAST_STEPS, _MOST_STEPS = 2, 32
 _TRIES = 3
-"""Epochs of which the quickest counts: the first one warms up, and what else the machine does may hold up another."""
+"""Epochs of which the quickest counts.
+
+The first one warms up, and what else the machine does may hold up another.
+"""
 
 
 class Fits:
@@ -46,13 +58,21 @@ class Fits:
         self._lowered: dict[tuple[object, ...], Fit] = {}
         self._refusals: dict[tuple[object, ...], str | None] = {}
 
-    def fit(self, pack: Pack, *, workload: Workload, entry: OptimizerEntry, data: Data, device: torch.device) -> Fit:
+    def fit(
+        self, pack: Pack, *, workload: Workload, entry: OptimizerEntry, data: Data, device: torch.device
+    ) -> Fit:
         """Return how this pack's members are best trained here.
 
-        A pack that says its width is only checked with two members, once for each kind of pack; for one that does not, widths are tried. Neither
-        gets more than memory has held here before.
+        A pack that says its width is only checked with two members, once for each kind of pack; for one that
+        does not, widths are tried. Neither gets more than memory has held here before.
         """
-        alone = Fit(workload=pack.workload, optimizer=pack.optimizer, batch_size=pack.batch_size, device=device_name(device), width=1)
+        alone = Fit(
+            workload=pack.workload,
+            optimizer=pack.optimizer,
+            batch_size=pack.batch_size,
+            device=device_name(device),
+            width=1,
+        )
         if pack.width == 1:
             return alone
         key = _key(alone, pack)
@@ -67,15 +87,26 @@ class Fits:
         if pack.width is not None:
             return alone.model_copy(update={"width": pack.width})
         if key not in self._measured:
-            self._measured[key] = _measured(alone, pack, workload=workload, entry=entry, data=data, device=device)
+            self._measured[key] = _measured(
+                alone, pack, workload=workload, entry=entry, data=data, device=device
+            )
         return self._measured[key]
 
     def lower(self, fit: Fit, pack: Pack, *, width: int, ran_out_with: int) -> Fit:
-        """Return the fit after memory ran out with so many members in a stack and the width was lowered; this worker's next packs begin with it."""
-        reason = f"Memory ran out with {ran_out_with} members in a stack: {'one by one' if width == 1 else f'{width} at a time'} from then on."
+        """Return the fit after memory ran out with so many members in a stack and the width was lowered.
+
+        This worker's next packs begin with it.
+        """
+        reason = (
+            f"Memory ran out with {ran_out_with} members in a stack: "
+            f"{'one by one' if width == 1 else f'{width} at a time'} from then on."
+        )
         key = _key(fit, pack)
-        # A pack that said its width has a fit without figures, which must not take the place of those that were measured here.
-        self._lowered[key] = self._measured.get(key, fit).model_copy(update={"width": width, "reason": reason})
+        # A pack that said its width has a fit without figures, which must not take the place of those that
+        # were measured here.
+        self._lowered[key] = self._measured.get(key, fit).model_copy(
+            update={"width": width, "reason": reason}
+        )
         return self._lowered[key]
 
 
@@ -89,7 +120,9 @@ def _key(fit: Fit, pack: Pack) -> tuple[object, ...]:
     return fit.workload, fit.optimizer, fit.batch_size, fit.device, pack.decay_1d, is_paired
 
 
-def _measured(fit: Fit, pack: Pack, *, workload: Workload, entry: OptimizerEntry, data: Data, device: torch.device) -> Fit:
+def _measured(
+    fit: Fit, pack: Pack, *, workload: Workload, entry: OptimizerEntry, data: Data, device: torch.device
+) -> Fit:
     """Return the fit with the width that trained the most steps of all members together in a second."""
     started = time.perf_counter()
     trial = _Trial(pack, workload=workload, entry=entry, data=data, device=device)
@@ -98,7 +131,10 @@ def _measured(fit: Fit, pack: Pack, *, workload: Workload, entry: OptimizerEntry
     while width <= MAX_WIDTH[device.type]:
         spare = spare_bytes(device)
         if width * bytes_per_member > spare:
-            reason = f"Memory bounds the width: {width} members of {_mebibytes(bytes_per_member)} do not fit into the {_mebibytes(spare)} to spare."
+            reason = (
+                f"Memory bounds the width: {width} members of {_mebibytes(bytes_per_member)} do not fit "
+                f"into the {_mebibytes(spare)} to spare."
+            )
             break
         try:
             rates[width], grown = trial.stacked(width, step_s=1 / max(rates.values()))
@@ -115,7 +151,8 @@ def _measured(fit: Fit, pack: Pack, *, workload: Workload, entry: OptimizerEntry
             break
         width *= 2
     if len(rates) > 1 and time.perf_counter() - started < _SECONDS:
-        # Once more for the two that are weighed against each other, for one measurement in a busy moment would decide for good.
+        # Once more for the two that are weighed against each other, for one measurement in a busy moment
+        # would decide for good.
         fastest = max((width for width in rates if width > 1), key=lambda width: rates[width])
         rates[1] = max(rates[1], trial.alone())
         rates[fastest] = max(rates[fastest], trial.stacked(fastest, step_s=1 / max(rates.values()))[0])
@@ -126,25 +163,51 @@ def _measured(fit: Fit, pack: Pack, *, workload: Workload, entry: OptimizerEntry
     if chosen == 1 and len(rates) > 1:
         fastest = max((width for width in rates if width > 1), key=lambda width: rates[width])
         reason = (
-            f"Members are trained one by one: a stack of {fastest} does {rates[fastest] / rates[1]:.2f} times as many steps in a second here, "
-            f"and must do {_PAYS:g} times as many to be worth it."
+            f"Members are trained one by one: a stack of {fastest} does {rates[fastest] / rates[1]:.2f} "
+            f"times as many steps in a second here, and must do {_PAYS:g} times as many to be worth it."
         )
-    return fit.model_copy(update={"width": chosen, "reason": reason, "bytes_per_member": bytes_per_member or None, "trial_steps_per_s": rates})
+    return fit.model_copy(
+        update={
+            "width": chosen,
+            "reason": reason,
+            "bytes_per_member": bytes_per_member or None,
+            "trial_steps_per_s": rates,
+        }
+    )
 
 
 class _Trial:
-    """Trains members at the optimizer's defaults for a few steps, which cannot diverge as an arm's own configurations may."""
+    """Trains members at the optimizer's defaults for a few steps.
 
-    def __init__(self, pack: Pack, *, workload: Workload, entry: OptimizerEntry, data: Data, device: torch.device) -> None:
-        self._pack, self._workload, self._entry, self._data, self._device = pack, workload, entry, data, device
+    Those cannot diverge as an arm's own configurations may.
+    """
+
+    def __init__(
+        self, pack: Pack, *, workload: Workload, entry: OptimizerEntry, data: Data, device: torch.device
+    ) -> None:
+        self._pack, self._workload, self._entry, self._data, self._device = (
+            pack,
+            workload,
+            entry,
+            data,
+            device,
+        )
 
     def alone(self) -> float:
         """Return the steps that one member does in a second."""
         steps = min(_LEAST_STEPS, self._most())
         while True:
             data, pack = self._of(1, steps)
-            one = Solo(pack.members[0], pack=pack, workload=self._workload, entry=self._entry, data=data, device=self._device)
-            step_s = self._fastest(lambda epoch: one.train_epoch(epoch).elapsed_s) / steps  # noqa: B023 # called at once
+            one = Solo(
+                pack.members[0],
+                pack=pack,
+                workload=self._workload,
+                entry=self._entry,
+                data=data,
+                device=self._device,
+            )
+            # Called at once.
+            step_s = self._fastest(lambda epoch: one.train_epoch(epoch).elapsed_s) / steps  # noqa: B023
             if steps * step_s * 2 * _TRIES > _SECONDS_A_WIDTH or 2 * steps > self._most():
                 return 1 / step_s
             steps *= 2
@@ -168,7 +231,10 @@ class _Trial:
         return width * plan.steps / seconds, max(meter.grown(), least)
 
     def _fastest(self, clock: Callable[[int], float]) -> float:
-        """Return the least seconds that an epoch took, given a clock that trains one and tells all seconds so far."""
+        """Return the least seconds that an epoch took.
+
+        The clock that is given trains one and tells all seconds so far.
+        """
         clocks = [0.0, *(clock(epoch) for epoch in range(1, _TRIES + 1))]
         return min(after - before for before, after in pairwise(clocks))
 
@@ -178,13 +244,21 @@ class _Trial:
     def _of(self, members: int, steps: int) -> tuple[Data, Pack]:
         """Return the pack's first batches, and a pack of so many members with the pattern of its seeds."""
         size = self._pack.batch_size
-        data = replace(self._data, train=_first(self._data.train, steps * size), validation=_first(self._data.validation, size))
+        data = replace(
+            self._data,
+            train=_first(self._data.train, steps * size),
+            validation=_first(self._data.validation, size),
+        )
         given = self._pack.members
         made = tuple(
-            given[index % len(given)].model_copy(update={"trial_id": str(index), "checkpoint": None, "parameters": self._entry.card.defaults})
+            given[index % len(given)].model_copy(
+                update={"trial_id": str(index), "checkpoint": None, "parameters": self._entry.card.defaults}
+            )
             for index in range(members)
         )
-        return data, self._pack.model_copy(update={"members": made, "from_epoch": 0, "to_epoch": _TRIES, "epochs": _TRIES})
+        return data, self._pack.model_copy(
+            update={"members": made, "from_epoch": 0, "to_epoch": _TRIES, "epochs": _TRIES}
+        )
 
 
 def _first(split: Split, examples: int) -> Split:

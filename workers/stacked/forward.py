@@ -1,4 +1,7 @@
-"""K models of one workload as one function: the workload's own module and loss under vmap, on parameters and buffers with a members' axis."""
+"""K models of one workload as one function.
+
+The workload's own module and loss under vmap, on parameters and buffers with a members' axis.
+"""
 
 __all__ = ["Forward", "warm"]
 
@@ -7,18 +10,26 @@ from typing import cast
 
 import torch
 from torch import Tensor
-from torch.func import functional_call, vmap  # pyright: ignore[reportUnknownVariableType]  # torch leaves parts of both untyped
+
+# Torch leaves parts of both untyped.
+from torch.func import functional_call, vmap  # pyright: ignore[reportUnknownVariableType]
 
 from workers.solo import EVALUATION_BATCH
 from workers.stacked.plan import Plan
 from workers.workloads import Split
 
 _EVALUATED_AT_ONCE = 8 * EVALUATION_BATCH
-"""Examples evaluated at once by all members together: enough to be quick, few enough for any memory that training fits into."""
+"""Examples evaluated at once by all members together.
+
+Enough to be quick, few enough for any memory that training fits into.
+"""
 
 
 def warm() -> None:
-    """Import what the first stack of a process would wait for, about a second: torch.func's machinery, and torch's optimizers."""
+    """Import what the first stack of a process would wait for, about a second.
+
+    torch.func's machinery, and torch's optimizers.
+    """
     weights = torch.ones(2, 1, requires_grad=True)
     torch.autograd.grad(vmap(torch.sum)(weights).sum(), weights)
     torch.optim.SGD([weights], lr=1.0)
@@ -29,7 +40,8 @@ class Forward:
 
     Args:
         plan: how the members are stacked.
-        is_paired: whether the members share one seed, and so their data and whatever else is random: then all of them draw the same numbers.
+        is_paired: whether the members share one seed, and so their data and whatever else is random: then all
+            of them draw the same numbers.
     """
 
     def __init__(self, plan: Plan, *, is_paired: bool) -> None:
@@ -40,7 +52,9 @@ class Forward:
         # Looking for parameters that go by several names takes longer than a small model.
         self._has_ties = len(names) > len(list(plan.template.parameters()))
 
-    def losses(self, weights: Tensor, buffers: Mapping[str, Tensor], inputs: Tensor, targets: Tensor) -> Tensor:
+    def losses(
+        self, weights: Tensor, buffers: Mapping[str, Tensor], inputs: Tensor, targets: Tensor
+    ) -> Tensor:
         """Return each member's mean loss on its batch, [K]; buffers may change in place.
 
         Args:
@@ -50,26 +64,39 @@ class Forward:
             targets: likewise.
         """
         axis = None if self._is_paired else 0
-        return self._mapped(self._loss, (0, axis, axis))({**self._layout.pieces(weights), **buffers}, inputs, targets)
+        return self._mapped(self._loss, (0, axis, axis))(
+            {**self._layout.pieces(weights), **buffers}, inputs, targets
+        )
 
     @torch.no_grad()
     def evaluate(self, weights: Tensor, buffers: Mapping[str, Tensor], split: Split) -> Tensor:
-        """Return each member's mean loss and mean metric over a split, [2, K]; the model must be in its evaluation form."""
+        """Return each member's mean loss and mean metric over a split, [2, K].
+
+        The model must be in its evaluation form.
+        """
         size = max(self._batch_size, min(EVALUATION_BATCH, _EVALUATED_AT_ONCE // len(weights)))
         mapped = self._mapped(self._sums, (0, None, None), out_dims=1)
         state = {**self._layout.pieces(weights), **buffers}
         parts = zip(torch.split(split.inputs, size), torch.split(split.targets, size), strict=True)
-        return torch.stack([mapped(state, inputs, targets) for inputs, targets in parts]).sum(dim=0) / len(split)
+        return torch.stack([mapped(state, inputs, targets) for inputs, targets in parts]).sum(dim=0) / len(
+            split
+        )
 
     def _loss(self, state: dict[str, Tensor], inputs: Tensor, targets: Tensor) -> Tensor:
         return self._workload.loss(self._call(state, inputs), targets)
 
     def _sums(self, state: dict[str, Tensor], inputs: Tensor, targets: Tensor) -> Tensor:
         outputs = self._call(state, inputs)
-        return torch.stack([self._workload.loss(outputs, targets) * len(inputs), self._workload.metric_sum(outputs, targets)])
+        return torch.stack(
+            [self._workload.loss(outputs, targets) * len(inputs), self._workload.metric_sum(outputs, targets)]
+        )
 
     def _call(self, state: dict[str, Tensor], inputs: Tensor) -> Tensor:
         return cast("Tensor", functional_call(self._template, state, (inputs,), tie_weights=self._has_ties))
 
-    def _mapped(self, function: Callable[..., Tensor], in_dims: tuple[int | None, ...], *, out_dims: int = 0) -> Callable[..., Tensor]:
-        return vmap(function, in_dims=in_dims, out_dims=out_dims, randomness="same" if self._is_paired else "error")
+    def _mapped(
+        self, function: Callable[..., Tensor], in_dims: tuple[int | None, ...], *, out_dims: int = 0
+    ) -> Callable[..., Tensor]:
+        return vmap(
+            function, in_dims=in_dims, out_dims=out_dims, randomness="same" if self._is_paired else "error"
+        )

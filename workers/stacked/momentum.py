@@ -1,4 +1,6 @@
-"""Batched SGD, with heavy-ball or Nesterov momentum, and SGDP: one step, of which each is a choice of coefficients.
+"""Batched SGD, with heavy-ball or Nesterov momentum, and SGDP.
+
+One step, of which each is a choice of coefficients.
 
 b = keep b + take g
 u = weigh b + own g
@@ -76,7 +78,13 @@ class StackedSGDP(StackedSGD):
         """Return SGD's numbers, the decay's and the projection's."""
         h = self._h
         decay = lr * h["weight_decay"] / (1 - h["momentum"])
-        return {**super().coefficients(lr, done=done), "decay": decay, "delta": h["delta"], "wd_ratio": h["wd_ratio"], "eps": h["eps"]}
+        return {
+            **super().coefficients(lr, done=done),
+            "decay": decay,
+            "delta": h["delta"],
+            "wd_ratio": h["wd_ratio"],
+            "eps": h["eps"],
+        }
 
     def saved(self, moments: Mapping[str, Tensor], *, member: int, done: int) -> dict[str, Any]:
         """Return SGDP's entry, which always has a buffer."""

@@ -1,4 +1,7 @@
-"""What a batched optimizer is: one step for K members, each with hyperparameters of its own, on tensors [K, P]."""
+"""What a batched optimizer is.
+
+One step for K members, each with hyperparameters of its own, on tensors [K, P].
+"""
 
 __all__ = ["Coefficients", "StackedOptimizer", "hyperparameters_of"]
 
@@ -19,10 +22,18 @@ Coefficients = Mapping[str, Tensor]
 
 
 def hyperparameters_of(card: OptimizerCard, members: Sequence[Parameters]) -> dict[str, Tensor]:
-    """Return every hyperparameter of the card, and the switches that make its variant, as float64 tensors [K]; a switch is 0 or 1."""
-    switches = {name: value for name, value in card.arguments.items() if isinstance(value, bool | int | float)}
+    """Return every hyperparameter of the card, and the variant's switches, as float64 tensors [K].
+
+    The switches are those that make its variant; a switch is 0 or 1.
+    """
+    switches = {
+        name: value for name, value in card.arguments.items() if isinstance(value, bool | int | float)
+    }
     return {
-        name: torch.tensor([float(parameters.get(name, switches.get(name, 0.0))) for parameters in members], dtype=torch.float64)
+        name: torch.tensor(
+            [float(parameters.get(name, switches.get(name, 0.0))) for parameters in members],
+            dtype=torch.float64,
+        )
         for name in [*card.defaults, *switches]
     }
 
@@ -30,15 +41,17 @@ def hyperparameters_of(card: OptimizerCard, members: Sequence[Parameters]) -> di
 class StackedOptimizer(ABC):
     """The batched form of one optimizer: what its own class computes, for K members at once and to rounding.
 
-    Weights and moments are the caller's, and no branch of a step depends on a tensor's value, so that it can be compiled; what depends on the
-    hyperparameters is decided in `coefficients`, ahead of an epoch. All members have taken the same number of steps.
+    Weights and moments are the caller's, and no branch of a step depends on a tensor's value, so that it can
+    be compiled; what depends on the hyperparameters is decided in `coefficients`, ahead of an epoch. All
+    members have taken the same number of steps.
 
     Args:
         hyperparameters: each a float64 tensor [K] on the CPU.
         layout: how the parameters lie in a row.
 
     Attributes:
-        moments: names of the state that is as large as the weights, as the optimizer's own class calls them; they start at 0.
+        moments: names of the state that is as large as the weights, as the optimizer's own class calls them;
+            they start at 0.
         is_decoupled: whether weight decay shrinks the weights, rather than being added to the gradient.
         can_project: whether updates lose their component along scale-invariant weights (AdamP, SGDP).
     """
@@ -55,7 +68,9 @@ class StackedOptimizer(ABC):
 
     @abstractmethod
     def coefficients(self, lr: Tensor, *, done: int) -> dict[str, Tensor]:
-        """Return the numbers of the coming steps by name, each float64 [steps, K] or [K] where it is the same at every step.
+        """Return the numbers of the coming steps by name.
+
+        Each is float64 [steps, K], or [K] where it is the same at every step.
 
         Args:
             lr: learning rates after the schedule, float64 [steps, K].
@@ -64,10 +79,16 @@ class StackedOptimizer(ABC):
 
     @abstractmethod
     def step(self, weights: Tensor, grads: Tensor, moments: Mapping[str, Tensor], c: Coefficients) -> None:
-        """Move weights and moments [K, P] in place by one step along gradients [K, P], which it may overwrite."""
+        """Move weights and moments [K, P] in place by one step along gradients [K, P].
+
+        It may overwrite the gradients.
+        """
 
     def saved(self, moments: Mapping[str, Tensor], *, member: int, done: int) -> dict[str, Any]:
-        """Return one parameter's entry in the state dictionary of the optimizer's own class, from its part of the moments."""
+        """Return one parameter's entry in the state dictionary of the optimizer's own class.
+
+        It is made of its part of the moments.
+        """
         del member, done
         return dict(moments)
 
@@ -77,7 +98,10 @@ class StackedOptimizer(ABC):
         return {}
 
     def with_l2(self, weights: Tensor, grads: Tensor, c: Coefficients) -> Tensor:
-        """Return the gradients [K, P] with those of the L2 penalty added in place, where decay is not decoupled; takes `weight_decay` of c."""
+        """Return the gradients [K, P] with those of the L2 penalty added in place.
+
+        They are added where decay is not decoupled; takes `weight_decay` of c.
+        """
         if self.is_decoupled or not self._decays:
             return grads
         decayed = self._layout.decayed
@@ -85,13 +109,16 @@ class StackedOptimizer(ABC):
         return grads
 
     def move(self, weights: Tensor, update: Tensor, grads: Tensor, c: Coefficients) -> None:
-        """Project the update where the optimizer does, decay the weights where it decouples decay, and step by -`step` times the update.
+        """Project the update, decay the weights, and step by -`step` times the update.
+
+        It is projected where the optimizer does so, they decay where it decouples decay.
 
         Args:
             weights: [K, P]; changed in place.
             update: [K, P]; changed in place where the optimizer projects.
             grads: [K, P] the raw gradients.
-            c: `step`; `decay` where weights decay, decoupled; `delta`, `wd_ratio` and `eps` where updates are projected.
+            c: `step`; `decay` where weights decay, decoupled; `delta`, `wd_ratio` and `eps` where updates are
+                projected.
         """
         if self.can_project:
             self._project_and_decay(weights, update, grads, c)
@@ -103,7 +130,13 @@ class StackedOptimizer(ABC):
         layout = self._layout
         for slot in layout.matrices:
             weight = layout.rows_of(weights, slot)
-            projected = project(layout.rows_of(update, slot), weight, layout.rows_of(grads, slot), delta=c["delta"], eps=c["eps"])
+            projected = project(
+                layout.rows_of(update, slot),
+                weight,
+                layout.rows_of(grads, slot),
+                delta=c["delta"],
+                eps=c["eps"],
+            )
             if self._decays:
                 weight.mul_((1 - torch.where(projected, c["wd_ratio"], 1.0) * c["decay"]).unsqueeze(2))
         matrices_end = layout.matrices[-1].stop if layout.matrices else 0

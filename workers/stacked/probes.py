@@ -12,18 +12,24 @@ from torch import Tensor
 from workers.stacked.layout import Layout
 from workers.stacked.projection import decide
 
-_norm = cast("Callable[..., Tensor]", torch.linalg.vector_norm)  # pyright: ignore[reportUnknownMemberType]  # torch has no stub of it
+# Torch has no stub of it.
+_norm = cast("Callable[..., Tensor]", torch.linalg.vector_norm)  # pyright: ignore[reportUnknownMemberType]
 
 
 def weight_norms(weights: Tensor, layout: Layout) -> Tensor:
-    """Return each member's L2 norm of all its weights of two or more dimensions, [K]; 0 where there is none."""
+    """Return each member's L2 norm of all its weights of two or more dimensions, [K].
+
+    0 where there is none.
+    """
     if not layout.matrices:
         return weights.new_zeros(len(weights))
     return _norm(weights[:, : layout.matrices[-1].stop], dim=1)
 
 
 class StackedProbe:
-    """Watches the weights of K members across single optimizer steps; `before` and `after` are called around each step that is probed.
+    """Watches the weights of K members across single optimizer steps.
+
+    `before` and `after` are called around each step that is probed.
 
     Args:
         layout: how parameters lie in a row.
@@ -40,7 +46,10 @@ class StackedProbe:
 
     @torch.no_grad()
     def before(self, weights: Tensor, grads: Tensor) -> None:
-        """Note each weight's direction, its angle with the gradient and whether it will be projected; both are [K, P]."""
+        """Note each weight's direction, its angle with the gradient and whether it will be projected.
+
+        Both are [K, P].
+        """
         self._directions = []
         for slot in self._layout.matrices:
             weight, grad = (self._layout.rows_of(flat, slot) for flat in (weights, grads))
@@ -48,26 +57,42 @@ class StackedProbe:
             self._directions.append(direction)
             self._cosines.append((direction * _direction(grad)).sum(1).abs())
             if self._projection is not None:
-                self._decisions.append(decide(weight, grad, delta=self._projection["delta"], eps=self._projection["eps"]))
+                self._decisions.append(
+                    decide(weight, grad, delta=self._projection["delta"], eps=self._projection["eps"])
+                )
 
     @torch.no_grad()
     def after(self, weights: Tensor) -> None:
         """Note how far each weight's direction moved since `before`."""
         for slot, direction in zip(self._layout.matrices, self._directions, strict=True):
-            self._effective_steps.append(_norm(_direction(self._layout.rows_of(weights, slot)) - direction, dim=1))
+            self._effective_steps.append(
+                _norm(_direction(self._layout.rows_of(weights, slot)) - direction, dim=1)
+            )
 
     def read(self, like: Tensor) -> Tensor:
-        """Return each member's means so far as `workers.probes.Probe.read` does, [3, K] on the device of `like` [K, P], and start anew."""
-        values = torch.stack([_mean(pairs, like) for pairs in (self._effective_steps, self._cosines, self._decisions)])
+        """Return each member's means so far as `workers.probes.Probe.read` does, and start anew.
+
+        They are [3, K], on the device of `like` [K, P].
+        """
+        values = torch.stack(
+            [_mean(pairs, like) for pairs in (self._effective_steps, self._cosines, self._decisions)]
+        )
         self._effective_steps, self._cosines, self._decisions = [], [], []
         return values
 
 
 def _mean(pairs: list[Tensor], like: Tensor) -> Tensor:
-    return torch.stack(pairs).to(torch.float32).mean(dim=0) if pairs else torch.full((len(like),), math.nan, device=like.device)
+    return (
+        torch.stack(pairs).to(torch.float32).mean(dim=0)
+        if pairs
+        else torch.full((len(like),), math.nan, device=like.device)
+    )
 
 
 def _direction(tensor: Tensor) -> Tensor:
-    """Return each member's tensor [K, ...] as a unit vector [K, n]; zero has no direction and stays zero, NaN stays NaN."""
+    """Return each member's tensor [K, ...] as a unit vector [K, n].
+
+    Zero has no direction and stays zero, NaN stays NaN.
+    """
     rows = tensor.flatten(1)
     return rows / _norm(rows, dim=1, keepdim=True).clamp_min(torch.finfo(rows.dtype).tiny)

@@ -1,6 +1,9 @@
-"""AdamP's projection for K members at once: `adamp._projection` with a members' axis, and every decision a mask.
+"""AdamP's projection for K members at once.
 
-Letters: w weight, g raw mini-batch gradient, u update, all [K, out, n]; a row is one output channel, the layer is all of a member's rows.
+`adamp._projection` with a members' axis, and every decision a mask.
+
+Letters: w weight, g raw mini-batch gradient, u update, all [K, out, n]; a row is one output channel, the
+layer is all of a member's rows.
 """
 
 __all__ = ["decide", "project"]
@@ -12,11 +15,14 @@ from typing import cast
 import torch
 from torch import Tensor
 
-_norm = cast("Callable[..., Tensor]", torch.linalg.vector_norm)  # pyright: ignore[reportUnknownMemberType]  # torch has no stub of it
+# Torch has no stub of it.
+_norm = cast("Callable[..., Tensor]", torch.linalg.vector_norm)  # pyright: ignore[reportUnknownMemberType]
 
 
 def decide(weight: Tensor, grad: Tensor, *, delta: Tensor, eps: Tensor) -> Tensor:
-    """Return whether each member's update of this tensor would be projected, in the channels' view or the layer's: [K] bool.
+    """Return whether each member's update of this tensor would be projected, [K] bool.
+
+    That is in the channels' view or the layer's.
 
     Args:
         weight: [K, out, n] before decay and step.
@@ -29,7 +35,9 @@ def decide(weight: Tensor, grad: Tensor, *, delta: Tensor, eps: Tensor) -> Tenso
 
 
 def project(update: Tensor, weight: Tensor, grad: Tensor, *, delta: Tensor, eps: Tensor) -> Tensor:
-    """Return whether each member's `update` was projected, [K, 1] bool, having removed in place its component along the weight where it was.
+    """Return whether each member's `update` was projected, [K, 1] bool.
+
+    Where it was, its component along the weight has been removed in place.
 
     Args:
         update: [K, out, n]; changed in place.
@@ -43,17 +51,26 @@ def project(update: Tensor, weight: Tensor, grad: Tensor, *, delta: Tensor, eps:
     norm = torch.where(channel, row_norms, layer_norm) + eps
     dot = torch.where(channel, row_dots, row_dots.sum(1, keepdim=True))
     projected = channel | layer
-    # Two divisions, for norm squared may leave float32's range; the outer where keeps a NaN dot out of rows that are not projected.
+    # Two divisions, for norm squared may leave float32's range; the outer where keeps a NaN dot out of rows
+    # that are not projected.
     share = torch.where(projected, dot / norm / norm, 0.0)
     update.addcmul_(weight, share.unsqueeze(2), value=-1.0)
     return projected
 
 
-def _compare(weight: Tensor, grad: Tensor, delta: Tensor, eps: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return the channels' and the layer's test, [K, 1] bool each, and norm(w) of the rows [K, out] and of the layer [K, 1]."""
+def _compare(
+    weight: Tensor, grad: Tensor, delta: Tensor, eps: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return the channels' and the layer's test, [K, 1] bool each, and norm(w).
+
+    The norms are of the rows [K, out] and of the layer [K, 1].
+    """
     row_norms, grad_norms = _norm(weight, dim=2), _norm(grad, dim=2)
     row_dots = (weight * grad).sum(2)
-    layer_norm, layer_grad_norm = _norm(row_norms, dim=1, keepdim=True), _norm(grad_norms, dim=1, keepdim=True)
+    layer_norm, layer_grad_norm = (
+        _norm(row_norms, dim=1, keepdim=True),
+        _norm(grad_norms, dim=1, keepdim=True),
+    )
     row_cosines = row_dots / row_norms.clamp_min(eps) / grad_norms.clamp_min(eps)
     layer_cosine = row_dots.sum(1, keepdim=True) / layer_norm.clamp_min(eps) / layer_grad_norm.clamp_min(eps)
     # amax is NaN if any row is: then the comparison is false.

@@ -1,4 +1,7 @@
-"""The numbers of K members that training changes: weights, moments, buffers and clocks, a row for each member."""
+"""The numbers of K members that training changes.
+
+Weights, moments, buffers and clocks, a row for each member.
+"""
 
 __all__ = ["Rows"]
 
@@ -52,17 +55,29 @@ class Rows:
         """
         try:
             moments = [_moments(state["optimizer"], state["model"], plan) for state in states]
-            pairs = [(state["model"], plan.starts[member.seed]) for member, state in zip(members, states, strict=True)]
+            pairs = [
+                (state["model"], plan.starts[member.seed])
+                for member, state in zip(members, states, strict=True)
+            ]
             return cls(
                 weights=torch.stack([plan.layout.row(state["model"]) for state in states]).to(plan.dtype),
-                moments={name: torch.stack([each[name] for each in moments]).to(plan.dtype) for name in plan.optimizer.moments},
-                buffers={name: torch.stack([_kept(model, start, name) for model, start in pairs]) for name in plan.kept},
+                moments={
+                    name: torch.stack([each[name] for each in moments]).to(plan.dtype)
+                    for name in plan.optimizer.moments
+                },
+                buffers={
+                    name: torch.stack([_kept(model, start, name) for model, start in pairs])
+                    for name in plan.kept
+                },
                 elapsed_s=torch.tensor([float(state["elapsed_s"]) for state in states], dtype=torch.float64),
             )
         except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
             if is_out_of_memory(error):
                 raise
-            raise CheckpointUnusable(f"expected the state of a member with this model and optimizer, got one that does not fit: {error}") from error
+            raise CheckpointUnusable(
+                "expected the state of a member with this model and optimizer, "
+                f"got one that does not fit: {error}"
+            ) from error
 
     @classmethod
     def joined(cls, parts: Sequence["Rows"]) -> "Rows":
@@ -79,7 +94,10 @@ class Rows:
         return self._each(lambda tensor: tensor.detach()[torch.tensor(rows, device=tensor.device)])
 
     def to(self, device: torch.device) -> "Rows":
-        """Return the rows on a device, the very same tensors where they are there already; the clocks stay on the CPU."""
+        """Return the rows on a device, the very same tensors where they are there already.
+
+        The clocks stay on the CPU.
+        """
         return replace(self._each(lambda tensor: tensor.detach().to(device)), elapsed_s=self.elapsed_s)
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> "Rows":
@@ -92,10 +110,15 @@ class Rows:
 
 
 def _moments(optimizer: Mapping[str, Any], model: Mapping[str, Tensor], plan: Plan) -> dict[str, Tensor]:
-    """Return one member's moments as rows [P]; those that its optimizer does not keep, such as SGD's without momentum, are 0."""
+    """Return one member's moments as rows [P].
+
+    Those that its optimizer does not keep, such as SGD's without momentum, are 0.
+    """
     entries = {name: optimizer["state"].get(index, {}) for index, name in enumerate(plan.order)}
     return {
-        moment: plan.layout.row({name: entries[name].get(moment, torch.zeros_like(model[name])) for name in entries})
+        moment: plan.layout.row(
+            {name: entries[name].get(moment, torch.zeros_like(model[name])) for name in entries}
+        )
         for moment in plan.optimizer.moments
     }
 

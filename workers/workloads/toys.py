@@ -1,6 +1,9 @@
-"""Two functions of a direction alone: every weight is scale-invariant by construction, and the answer is known.
+"""Two functions of a direction alone.
 
-There is no data: an example is a step, an epoch a fixed number of them, and validation and test are the function itself.
+Every weight is scale-invariant by construction, and the answer is known.
+
+There is no data: an example is a step, an epoch a fixed number of them, and validation and test are the
+function itself.
 """
 
 __all__ = ["Antipode2d", "Rosenbrock3d"]
@@ -29,8 +32,13 @@ class _Toy(Workload):
         """Return the start, a unit vector [dimensions] drawn from torch's global generator."""
 
     def load_data(self, device: torch.device) -> Data:
-        """Return examples without content, as many for training as an epoch has steps; their target is the function's minimum, 0."""
-        train, validation, test = (_nothing(self.card.examples[split]) for split in ("train", "validation", "test"))
+        """Return examples without content, as many for training as an epoch has steps.
+
+        Their target is the function's minimum, 0.
+        """
+        train, validation, test = (
+            _nothing(self.card.examples[split]) for split in ("train", "validation", "test")
+        )
         return Data(train=train, validation=validation, test=test).to(device)
 
     def build_model(self) -> nn.Module:
@@ -49,20 +57,22 @@ class _Toy(Workload):
 class Rosenbrock3d(_Toy):
     """Rosenbrock's valley on the unit sphere.
 
-    x = 2 (u1, u2) with u = w / |w|, and f = (1 - x1)^2 + 100 (x2 - x1^2)^2; the minima are 0 at u = (1/2, 1/2, ±sqrt(1/2)). The start is the
-    customary x = (-1.2, 1), each coordinate moved by N(0, 0.05) as the seed says, on the upper hemisphere and of norm 1.
+    x = 2 (u1, u2) with u = w / |w|, and f = (1 - x1)^2 + 100 (x2 - x1^2)^2; the minima are 0 at u = (1/2,
+    1/2, ±sqrt(1/2)). The start is the customary x = (-1.2, 1), each coordinate moved by N(0, 0.05) as the
+    seed says, on the upper hemisphere and of norm 1.
 
-    Source: AdamP's project page and paper (Heo et al., ICLR 2021), which put Rosenbrock's function on a hemisphere with a redundant radius.
-    Deviation: they take angles of spherical coordinates for x; ours are coordinates of the unit vector, smooth on the whole sphere, so that
-    a large step meets neither pole nor cut.
+    Source: AdamP's project page and paper (Heo et al., ICLR 2021), which put Rosenbrock's function on a
+    hemisphere with a redundant radius. Deviation: they take angles of spherical coordinates for x; ours are
+    coordinates of the unit vector, smooth on the whole sphere, so that a large step meets neither pole nor
+    cut.
     """
 
     card = WorkloadCard(
         name="rosenbrock-3d",
         title="Rosenbrock on the sphere",
         description=(
-            "Rosenbrock's function of twice the first two coordinates of w/|w|, w in three dimensions, from about (-1.2, 1); "
-            "an epoch is 100 steps without noise."
+            "Rosenbrock's function of twice the first two coordinates of w/|w|, w in three dimensions, "
+            "from about (-1.2, 1); an epoch is 100 steps without noise."
         ),
         source=_SOURCE.format("after the 3D toy of AdamP's project page"),
         metric="function value",
@@ -92,18 +102,22 @@ class Rosenbrock3d(_Toy):
 class Antipode2d(_Toy):
     """Turn a vector round: minimise (1 - cos(w, w*))^2 from 0.001 rad off the point opposite to w*.
 
-    Momentum gathers on the flat way out and makes the norm grow: 499 updates of gradient descent at lr 0.01 take it from 1 to 1.02, with
-    momentum 0.9 to 2.93, with 0.99 to 27.87. w* = (1, 1) / sqrt(2), so that no axis is special to a method that scales each coordinate.
-    The seed moves the start: a uniform factor of 0.5 to 1.5 on the 0.001 rad, to either side.
+    Momentum gathers on the flat way out and makes the norm grow: 499 updates of gradient descent at lr 0.01
+    take it from 1 to 1.02, with momentum 0.9 to 2.93, with 0.99 to 27.87. w* = (1, 1) / sqrt(2), so that no
+    axis is special to a method that scales each coordinate. The seed moves the start: a uniform factor of 0.5
+    to 1.5 on the 0.001 rad, to either side.
 
-    Source: the 2D toy of AdamP's project page (Heo et al., ICLR 2021). Its text gives the objective as -cos(w, w*), but the norms it reports
-    come from the square above.
+    Source: the 2D toy of AdamP's project page (Heo et al., ICLR 2021). Its text gives the objective as
+    -cos(w, w*), but the norms it reports come from the square above.
     """
 
     card = WorkloadCard(
         name="antipode-2d",
         title="Turn round in the plane",
-        description="Minimise (1 - cos(w, w*))^2, w in the plane, from about 0.001 rad off the opposite of w*; an epoch is 50 steps without noise.",
+        description=(
+            "Minimise (1 - cos(w, w*))^2, w in the plane, from about 0.001 rad off the opposite of w*; an "
+            "epoch is 50 steps without noise."
+        ),
         source=_SOURCE.format("after the 2D toy of AdamP's project page"),
         metric="function value",
         unit="none",

@@ -25,7 +25,10 @@ class Split:
 
     def __post_init__(self) -> None:
         if len(self.inputs) != len(self.targets):
-            raise ValueError(f"a split needs a target for each input, got {len(self.inputs)} inputs and {len(self.targets)} targets")
+            raise ValueError(
+                f"a split needs a target for each input, got {len(self.inputs)} inputs "
+                f"and {len(self.targets)} targets"
+            )
 
     def __len__(self) -> int:
         """Return the number of examples."""
@@ -46,16 +49,19 @@ class Data:
 
     def to(self, device: torch.device) -> "Data":
         """Return the same splits on another device."""
-        return Data(train=self.train.to(device), validation=self.validation.to(device), test=self.test.to(device))
+        return Data(
+            train=self.train.to(device), validation=self.validation.to(device), test=self.test.to(device)
+        )
 
 
 class Workload(ABC):
     """A dataset, a model, a loss and a metric.
 
-    The trainer runs model and loss on one configuration, or on a stack of them by `torch.func.functional_call` under `vmap`. So neither may
-    branch on a tensor's value, call `.item()` or keep counters in Python; BatchNorm needs a `momentum`, every parameter a gradient, and what is
-    drawn at random (dropout) comes from torch's global generator. A workload that does otherwise is found out by two steps of two
-    configurations, stacked and alone, and trained one by one.
+    The trainer runs model and loss on one configuration, or on a stack of them by
+    `torch.func.functional_call` under `vmap`. So neither may branch on a tensor's value, call `.item()` or
+    keep counters in Python; BatchNorm needs a `momentum`, every parameter a gradient, and what is drawn at
+    random (dropout) comes from torch's global generator. A workload that does otherwise is found out by two
+    steps of two configurations, stacked and alone, and trained one by one.
     """
 
     card: WorkloadCard
@@ -66,7 +72,9 @@ class Workload(ABC):
 
     @abstractmethod
     def build_model(self) -> nn.Module:
-        """Return a new model on the CPU, initialised from torch's global generator, which the caller has seeded.
+        """Return a new model on the CPU, initialised from torch's global generator.
+
+        The caller has seeded that generator.
 
         Its forward pass takes inputs [B, ...] and returns one tensor of outputs [B, ...].
         """
@@ -77,7 +85,10 @@ class Workload(ABC):
 
     @abstractmethod
     def metric_sum(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Return the metric's sum over the examples of a batch, a scalar tensor; divided by their number it is the card's metric."""
+        """Return the metric's sum over the examples of a batch, a scalar tensor.
+
+        Divided by their number it is the card's metric.
+        """
 
 
 class DataCache:

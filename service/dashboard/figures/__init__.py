@@ -1,4 +1,7 @@
-"""The charts of a study, of a trial and of a suite: Plotly figures of SVG traces, each with a caption in words and its numbers as a table."""
+"""The charts of a study, of a trial and of a suite.
+
+Plotly figures of SVG traces, each with a caption in words and its numbers as a table.
+"""
 
 __all__ = [
     "Against",
@@ -24,7 +27,10 @@ from studies.views import ArmView, MeasurementView
 
 
 def study_charts(data: FigureData) -> tuple[ChartGroup, ...]:
-    """Return a study's charts that stand by themselves, in the order of the page; groups without any chart are left out."""
+    """Return a study's charts that stand by themselves, in the order of the page.
+
+    Groups without any chart are left out.
+    """
     groups = (
         ChartGroup("learning-rate", "Learning rate", learning_rate_charts(data)),
         ChartGroup("hyperparameters", "Other hyperparameters", hyperparameter_charts(data)),
@@ -34,6 +40,11 @@ def study_charts(data: FigureData) -> tuple[ChartGroup, ...]:
     return tuple(group for group in groups if group.charts)
 
 
-def trial_charts(measurements: tuple[MeasurementView, ...], *, arm: ArmView, card: WorkloadCard) -> tuple[Chart, ...]:
-    """Return the charts of one trial, drawn as its arm is everywhere; none before its first epoch has ended."""
+def trial_charts(
+    measurements: tuple[MeasurementView, ...], *, arm: ArmView, card: WorkloadCard
+) -> tuple[Chart, ...]:
+    """Return the charts of one trial, drawn as its arm is everywhere.
+
+    None before its first epoch has ended.
+    """
     return run_charts(measurements, arm=arm, card=card) if measurements else ()

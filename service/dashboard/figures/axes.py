@@ -17,7 +17,8 @@ class Axis:
     Attributes:
         title: what it measures, with its unit.
         is_log: whether it is a log axis.
-        tick: Plotly's step between ticks, None for its own choice; on a log axis 1 is powers of ten, 2 every other, "D2" 1, 2 and 5 of each.
+        tick: Plotly's step between ticks, None for its own choice; on a log axis 1 is powers of ten, 2 every
+            other, "D2" 1, 2 and 5 of each.
         tick_format: d3's format of a linear axis.
         labels: texts at 0, 1, 2, ...; empty for an axis of numbers.
         range: its ends; None for all that is drawn.
@@ -34,9 +35,17 @@ class Axis:
     def layout(self) -> dict[str, Any]:
         """The axis as Plotly's layout has it, in the page's style."""
         # Plain numbers on log axes: Plotly's powers of ten need inline styles.
-        scale = {"type": "log", "tickformat": "~g"} if self.is_log else {"type": "linear", "tickformat": self.tick_format}
+        scale = (
+            {"type": "log", "tickformat": "~g"}
+            if self.is_log
+            else {"type": "linear", "tickformat": self.tick_format}
+        )
         if self.labels:
-            scale |= {"tickmode": "array", "tickvals": list(range(len(self.labels))), "ticktext": list(self.labels)}
+            scale |= {
+                "tickmode": "array",
+                "tickvals": list(range(len(self.labels))),
+                "ticktext": list(self.labels),
+            }
         return {
             **scale,
             "dtick": self.tick,
@@ -61,10 +70,12 @@ def metric_axis(card: WorkloadCard, split: Literal["validation", "test"] = "vali
 
 
 def metric_range(card: WorkloadCard, values: Sequence[float], *, shown: float) -> tuple[float, float] | None:
-    """Return a range of the metric's axis from the best value down to `shown` below it, or None where nearly all values fit in that.
+    """Return a range of the metric's axis from the best value down to `shown` below it.
 
-    One bad trial would press everything that matters into the axis' last tenth; whoever clips says so. Where all values are one, the range
-    is a tenth of it, for Plotly's own would run below 0 and above 100 %.
+    None where nearly all values fit in that.
+
+    One bad trial would press everything that matters into the axis' last tenth; whoever clips says so. Where
+    all values are one, the range is a tenth of it, for Plotly's own would run below 0 and above 100 %.
     """
     best, worst = (max(values), min(values)) if card.direction == "maximize" else (min(values), max(values))
     if best == worst:
@@ -83,6 +94,9 @@ def whole_axis(title: str, last: int) -> Axis:
 
 
 def log_tick(low: float, high: float, *, fits: int = 5) -> int | str | None:
-    """Return the ticks of a log axis from low to high that make at least two and not a crowd; `fits` is how many powers of ten have room."""
+    """Return the ticks of a log axis from low to high that make at least two and not a crowd.
+
+    `fits` is how many powers of ten have room.
+    """
     decades = math.log10(high / low)
     return math.ceil(decades / fits) if decades > 1.5 else "D2" if decades > 0.5 else None

@@ -1,4 +1,7 @@
-"""What each arm's search reaches by its budget: against trials, epochs or training seconds, with a band only where a valid one exists."""
+"""What each arm's search reaches by its budget.
+
+Against trials, epochs or training seconds, with a band only where a valid one exists.
+"""
 
 __all__ = ["Against", "budget_charts"]
 
@@ -30,23 +33,50 @@ def budget_charts(data: FigureData, against: Against) -> tuple[Chart, ...]:
         points = [p for p in curve.points if p.value is not None]
         shape: Literal["linear", "hv"] = "linear" if curve.method == "expected best of k" else "hv"
         x, y = [_place(p, against) for p in points], [p.value for p in points]
-        banded = [(at, p.low, p.high) for at, p in zip(x, points, strict=True) if p.low is not None and p.high is not None]
+        banded = [
+            (at, p.low, p.high)
+            for at, p in zip(x, points, strict=True)
+            if p.low is not None and p.high is not None
+        ]
         if banded:
-            drawing.band(arm, [at for at, _, _ in banded], [low for _, low, _ in banded], [high for _, _, high in banded], shape=shape)
+            drawing.band(
+                arm,
+                [at for at, _, _ in banded],
+                [low for _, low, _ in banded],
+                [high for _, _, high in banded],
+                shape=shape,
+            )
         drawing.line(arm, x, y, shape=shape, markers=_marked(y, is_stair=shape == "hv", offset=arm.position))
         rows += [_row(arm, p, data) for p in _told(points)]
     drawing.layout["xaxis"]["rangemode"] = "tozero"
     ends = _range(data, lines)
     drawing.layout["yaxis"]["range"] = ends
-    is_clipped = ends is not None and any(not ends[0] <= (p.value or ends[0]) <= ends[1] for _, curve in lines for p in curve.points)
-    said = [_finding(data, lines, against), _flips(data), _method([curve for _, curve in lines]), _pruned(data, against)]
+    is_clipped = ends is not None and any(
+        not ends[0] <= (p.value or ends[0]) <= ends[1] for _, curve in lines for p in curve.points
+    )
+    said = [
+        _finding(data, lines, against),
+        _flips(data),
+        _method([curve for _, curve in lines]),
+        _pruned(data, against),
+    ]
     said.append("The axis leaves out worse values from small budgets." if is_clipped else "")
     return (
         Chart(
             id="budget-curves",
-            title=f"Best validation {data.card.metric} by {'training seconds' if against == 'seconds' else against} spent",
+            title=(
+                f"Best validation {data.card.metric} by "
+                f"{'training seconds' if against == 'seconds' else against} spent"
+            ),
             caption=" ".join(part for part in said if part),
-            headers=("Arm", "Trials", "Epochs", "Training time", f"Validation {data.card.metric}", "95 % band"),
+            headers=(
+                "Arm",
+                "Trials",
+                "Epochs",
+                "Training time",
+                f"Validation {data.card.metric}",
+                "95 % band",
+            ),
             rows=tuple(rows[:_TABLE_ROWS]),
             json=drawing.json(),
             is_wide=True,
@@ -66,7 +96,11 @@ def _place(point: BudgetPoint, against: Against) -> float:
 def _axis(data: FigureData, against: Against, lines: Sequence[tuple[ArmView, BudgetCurve]]) -> Axis:
     match against:
         case "trials":
-            title = "trials of an arm, pruned ones not counted" if data.study.progress.pruned else "trials of an arm"
+            title = (
+                "trials of an arm, pruned ones not counted"
+                if data.study.progress.pruned
+                else "trials of an arm"
+            )
             return whole_axis(title, max(p.trials for _, curve in lines for p in curve.points))
         case "epochs":
             return Axis(title="epochs trained by an arm")
@@ -75,7 +109,10 @@ def _axis(data: FigureData, against: Against, lines: Sequence[tuple[ArmView, Bud
 
 
 def _marked(values: Sequence[float | None], *, is_stair: bool, offset: int) -> Sequence[int]:
-    """Return which points carry a marker: a stair's steps, of a smooth line about ten, at other places for each arm."""
+    """Return which points carry a marker.
+
+    A stair's steps, of a smooth line about ten, at other places for each arm.
+    """
     if is_stair:
         return [i for i, value in enumerate(values) if i == 0 or value != values[i - 1]]
     every = max(1, len(values) // 10)
@@ -87,7 +124,8 @@ def _told(points: Sequence[BudgetPoint]) -> list[BudgetPoint]:
     return [
         p
         for i, p in enumerate(points)
-        if i in {0, len(points) - 1} or (p.value, p.low, p.high) != (points[i - 1].value, points[i - 1].low, points[i - 1].high)
+        if i in {0, len(points) - 1}
+        or (p.value, p.low, p.high) != (points[i - 1].value, points[i - 1].low, points[i - 1].high)
     ]
 
 
@@ -111,15 +149,24 @@ def _finding(data: FigureData, lines: Sequence[tuple[ArmView, BudgetCurve]], aga
 
     def said(arm: ArmView, curve: BudgetCurve) -> str:
         point = end(curve)
-        spent = {"trials": plural(point.trials, "trial"), "epochs": f"{number(point.epochs)} epochs", "seconds": duration(point.elapsed_s)}[against]
+        spent = {
+            "trials": plural(point.trials, "trial"),
+            "epochs": f"{number(point.epochs)} epochs",
+            "seconds": duration(point.elapsed_s),
+        }[against]
         return f"{label(arm)} {metric(point.value, card.unit)}{metric_unit(card.unit)} with {spent}"
 
     order = sorted(lines, key=lambda line: end(line[1]).value or 0.0, reverse=card.direction == "maximize")
-    more = f"; and {plural(len(order) - _ARMS_SAID, 'more arm')} in the table" if len(order) > _ARMS_SAID else ""
+    more = (
+        f"; and {plural(len(order) - _ARMS_SAID, 'more arm')} in the table" if len(order) > _ARMS_SAID else ""
+    )
     have = {arm.name for arm, _ in lines}
     missing = [label(arm) for arm in data.arms if arm.name not in have]
     without = f" No completed trial yet: {', '.join(missing)}." if missing else ""
-    return f"Reached with the whole budget: {'; '.join(said(arm, curve) for arm, curve in order[:_ARMS_SAID])}{more}.{without}"
+    return (
+        "Reached with the whole budget: "
+        f"{'; '.join(said(arm, curve) for arm, curve in order[:_ARMS_SAID])}{more}.{without}"
+    )
 
 
 def _flips(data: FigureData) -> str:
@@ -129,8 +176,15 @@ def _flips(data: FigureData) -> str:
     flips = data.analysis.flips
     if not flips:
         return "The same arm leads at every budget."
-    said = [f"from {plural(flip.trials, 'trial')} on {names[flip.after]} instead of {names[flip.before]}" for flip in flips[-_FLIPS_SAID:]]
-    earlier = f" ({count(len(flips) - _FLIPS_SAID)} earlier changes are left out)" if len(flips) > _FLIPS_SAID else ""
+    said = [
+        f"from {plural(flip.trials, 'trial')} on {names[flip.after]} instead of {names[flip.before]}"
+        for flip in flips[-_FLIPS_SAID:]
+    ]
+    earlier = (
+        f" ({count(len(flips) - _FLIPS_SAID)} earlier changes are left out)"
+        if len(flips) > _FLIPS_SAID
+        else ""
+    )
     return f"The lead changes with the budget: {', '.join(said)}{earlier}."
 
 
@@ -152,12 +206,24 @@ def _pruned(data: FigureData, against: Against) -> str:
     if not pruned:
         return ""
     counted = "they are not counted" if against == "trials" else f"their {against} are counted"
-    return f"{plural(pruned, 'trial')} {'was' if pruned == 1 else 'were'} pruned: no best value is theirs, and {counted}."
+    return (
+        f"{plural(pruned, 'trial')} {'was' if pruned == 1 else 'were'} pruned: no best "
+        f"value is theirs, and {counted}."
+    )
 
 
 def _range(data: FigureData, lines: Sequence[tuple[ArmView, BudgetCurve]]) -> tuple[float, float] | None:
-    """Return a range of the value's axis that keeps the ends of all lines apart, or None where all of it does."""
+    """Return a range of the value's axis that keeps the ends of all lines apart.
+
+    None where all of it does.
+    """
     values = [p.value for _, curve in lines for p in curve.points if p.value is not None]
     ends = [[p.value for p in curve.points if p.value is not None][-1] for _, curve in lines]
-    bands = [end for _, curve in lines for p in curve.points[-1:] for end in (p.low, p.high) if end is not None]
-    return metric_range(data.card, [*values, *bands], shown=4 * (max(ends) - min(ends)) + (max(bands) - min(bands) if bands else 0.0))
+    bands = [
+        end for _, curve in lines for p in curve.points[-1:] for end in (p.low, p.high) if end is not None
+    ]
+    return metric_range(
+        data.card,
+        [*values, *bands],
+        shown=4 * (max(ends) - min(ends)) + (max(bands) - min(bands) if bands else 0.0),
+    )

@@ -41,7 +41,14 @@ class Chart:
     @property
     def height(self) -> str:
         """The style sheet's class for its height; none for the usual one."""
-        return next((name for most, name in ((0, ""), (2, "of-2"), (4, "of-4"), (8, "of-8"), (16, "of-16")) if self.rows_drawn <= most), "of-64")
+        return next(
+            (
+                name
+                for most, name in ((0, ""), (2, "of-2"), (4, "of-4"), (8, "of-8"), (16, "of-16"))
+                if self.rows_drawn <= most
+            ),
+            "of-64",
+        )
 
 
 @dataclass(frozen=True)
@@ -86,7 +93,9 @@ class FigureData:
     trials: tuple[TrialView, ...]
     analysis: StudyAnalysis
     best_runs: Mapping[str, tuple[MeasurementView, ...]]
-    pruned_runs: Mapping[str, tuple[tuple[MeasurementView, ...], ...]] = field(default_factory=dict[str, tuple[tuple[MeasurementView, ...], ...]])
+    pruned_runs: Mapping[str, tuple[tuple[MeasurementView, ...], ...]] = field(
+        default_factory=dict[str, tuple[tuple[MeasurementView, ...], ...]]
+    )
 
     @property
     def card(self) -> WorkloadCard:
@@ -105,7 +114,10 @@ def entrant(arm: ArmView) -> Entrant:
 
 
 class Drawing:
-    """A figure in the making: traces and layout as Plotly names them, in the page's style; its size comes from the page."""
+    """A figure in the making: traces and layout as Plotly names them, in the page's style.
+
+    Its size comes from the page.
+    """
 
     def __init__(self, x: Axis, y: Axis) -> None:
         """Start with two axes and nothing drawn."""
@@ -116,16 +128,30 @@ class Drawing:
             "paper_bgcolor": "rgba(0,0,0,0)",
             "plot_bgcolor": "rgba(0,0,0,0)",
             "font": {"color": "var(--ink)", "size": 13, "family": "system-ui, sans-serif"},
-            "hoverlabel": {"bgcolor": "var(--surface)", "bordercolor": "var(--rule-strong)", "font": {"color": "var(--ink)"}},
+            "hoverlabel": {
+                "bgcolor": "var(--surface)",
+                "bordercolor": "var(--rule-strong)",
+                "font": {"color": "var(--ink)"},
+            },
             "hovermode": "closest",
             "showlegend": False,
             "xaxis": x.layout,
-            # Only the width of the numbers is not known beforehand; with both axes asking for room, small charts never settle.
+            # Only the width of the numbers is not known beforehand; with both axes asking for room, small
+            # charts never settle.
             "yaxis": {**y.layout, "automargin": True},
         }
 
-    def add(self, arm: ArmView | Entrant | None, x: Sequence[float | None], y: Sequence[float | None], **trace: Any) -> None:
-        """Add a scatter trace; that of an arm says so in its `meta`, by which the page hides and shows arms."""
+    def add(
+        self,
+        arm: ArmView | Entrant | None,
+        x: Sequence[float | None],
+        y: Sequence[float | None],
+        **trace: Any,
+    ) -> None:
+        """Add a scatter trace.
+
+        That of an arm says so in its `meta`, by which the page hides and shows arms.
+        """
         who = entrant(arm) if isinstance(arm, ArmView) else arm
         owner = {} if who is None else {"meta": {"arm": who.name}, "name": who.label}
         self._traces.append({"type": "scatter", "x": list(x), "y": list(y), **owner, **trace})
@@ -161,15 +187,33 @@ class Drawing:
         )
 
     def band(
-        self, arm: ArmView | Entrant, x: Sequence[float], low: Sequence[float], high: Sequence[float], *, shape: Literal["linear", "hv"]
+        self,
+        arm: ArmView | Entrant,
+        x: Sequence[float],
+        low: Sequence[float],
+        high: Sequence[float],
+        *,
+        shape: Literal["linear", "hv"],
     ) -> None:
-        """Fill what lies between two lines in an arm's colour, faintly; no fact by itself, for the lines' numbers stand in the table."""
+        """Fill what lies between two lines in an arm's colour, faintly.
+
+        No fact by itself, for the lines' numbers stand in the table.
+        """
         edge = {"mode": "lines", "hoverinfo": "skip", "line": {"width": 0, "shape": shape}}
         self.add(arm, x, low, **edge)
         self.add(arm, x, high, fill="tonexty", fillcolor=arm_style(arm.position).faint, **edge)
 
     def mean(
-        self, arm: ArmView | Entrant, x: float, y: float, *, low: float | None, high: float | None, is_hollow: bool, said: str, size: int = 12
+        self,
+        arm: ArmView | Entrant,
+        x: float,
+        y: float,
+        *,
+        low: float | None,
+        high: float | None,
+        is_hollow: bool,
+        said: str,
+        size: int = 12,
     ) -> None:
         """Draw a mean in a row of names with its interval, hollow for what is only there to compare with."""
         style = arm_style(arm.position)
@@ -206,7 +250,8 @@ class Drawing:
     def json(self) -> str:
         """Return the figure as JSON that may stand inside a <script> element.
 
-        Whether Plotly knows every attribute in it is for a test to say: its own check takes three times as long as all else that a figure needs.
+        Whether Plotly knows every attribute in it is for a test to say: its own check takes three times as
+        long as all else that a figure needs.
         """
         written = to_json({"data": self._traces, "layout": self.layout}, inf_nan_mode="null", fallback=_plain)
         return written.decode().replace("<", "\\u003c")

@@ -1,4 +1,7 @@
-"""Confirmed results: every run of each arm's best configuration and of its defaults on the test split, and their means with intervals."""
+"""Confirmed results: every run of each arm's best configuration and of its defaults on the test split.
+
+Also their means with intervals.
+"""
 
 __all__ = ["confirmed_charts"]
 
@@ -22,23 +25,51 @@ def confirmed_charts(data: FigureData) -> tuple[Chart, ...]:
     """Return the chart, arms from the best place down; none before a confirmation run has completed."""
     shown = [c for c in data.analysis.confirmed if c.test_mean is not None]
     places = {rank.arm: rank.rank for rank in data.analysis.ranks}
-    arms = sorted((arm for arm in data.arms if any(c.arm == arm.name for c in shown)), key=lambda arm: (places.get(arm.name, 0.0), arm.position))
+    arms = sorted(
+        (arm for arm in data.arms if any(c.arm == arm.name for c in shown)),
+        key=lambda arm: (places.get(arm.name, 0.0), arm.position),
+    )
     if not arms:
         return ()
-    drawing = Drawing(metric_axis(data.card, "test"), Axis(title="", labels=tuple(label(arm) for arm in arms), range=(len(arms) - 0.45, -0.55)))
+    drawing = Drawing(
+        metric_axis(data.card, "test"),
+        Axis(title="", labels=tuple(label(arm) for arm in arms), range=(len(arms) - 0.45, -0.55)),
+    )
     rows: list[tuple[str, ...]] = []
     for row, arm in enumerate(arms):
         mine = [c for c in shown if c.arm == arm.name]
         for configuration, middle in (("defaults", row + 0.24), ("best", row - 0.12)):
             # Defaults that are the best configuration too were run once for both.
-            some = [c for c in mine if c.configuration == configuration and not (configuration == "defaults" and _is_best(c, mine))]
+            some = [
+                c
+                for c in mine
+                if c.configuration == configuration
+                and not (configuration == "defaults" and _is_best(c, mine))
+            ]
             _draw(drawing, arm, some, middle, data)
         rows += [
-            (label(arm), c.configuration, str(run.seed), run.state.value, metric(run.test_value, data.card.unit)) for c in mine for run in c.runs
+            (
+                label(arm),
+                c.configuration,
+                str(run.seed),
+                run.state.value,
+                metric(run.test_value, data.card.unit),
+            )
+            for c in mine
+            for run in c.runs
         ]
     drawing.layout["xaxis"]["range"] = ends = _range(data, shown)
-    hidden = [c for c in shown if ends is not None and c.test_mean is not None and not ends[0] <= c.test_mean <= ends[1]]
-    notes = [_finding(data, arms, shown), _marks(shown), _diverged(data.analysis.confirmed, data), _outside(hidden, data)]
+    hidden = [
+        c
+        for c in shown
+        if ends is not None and c.test_mean is not None and not ends[0] <= c.test_mean <= ends[1]
+    ]
+    notes = [
+        _finding(data, arms, shown),
+        _marks(shown),
+        _diverged(data.analysis.confirmed, data),
+        _outside(hidden, data),
+    ]
     return (
         Chart(
             id="confirmed-runs",
@@ -59,7 +90,10 @@ def _is_best(defaults: Confirmed, mine: Sequence[Confirmed]) -> bool:
 
 
 def _draw(drawing: Drawing, arm: ArmView, some: Sequence[Confirmed], middle: float, data: FigureData) -> None:
-    """Draw the runs of one configuration, or of one for each replicate, about the middle of its row, and each mean over them."""
+    """Draw the runs of one configuration, or of one for each replicate, about the middle of its row.
+
+    Each mean lies over them.
+    """
     style, unit = arm_style(arm.position), data.card.unit
     runs = [(run.test_value, j) for c in some for j, run in enumerate(c.runs) if run.test_value is not None]
     if runs:
@@ -77,7 +111,10 @@ def _draw(drawing: Drawing, arm: ArmView, some: Sequence[Confirmed], middle: flo
         assert c.test_mean is not None, "only those with a mean are drawn"
         is_crowded = len(some) > _MOST_REPLICATES
         aside = 0.0 if len(some) == 1 else 0.4 * (place / (len(some) - 1) - 0.5)
-        said = f"{label(arm)}, {c.configuration}: {metric(c.test_mean, unit)} ({interval(c.test_low, c.test_high, unit)})"
+        said = (
+            f"{label(arm)}, {c.configuration}: {metric(c.test_mean, unit)} "
+            f"({interval(c.test_low, c.test_high, unit)})"
+        )
         drawing.mean(
             arm,
             c.test_mean,
@@ -98,16 +135,24 @@ def _finding(data: FigureData, arms: Sequence[ArmView], shown: Sequence[Confirme
         found = best[arm.name]
         if len(found) > 1:
             means = sorted(c.test_mean for c in found if c.test_mean is not None)
-            return f"{label(arm)} {interval(means[0], means[-1], unit)} over {plural(len(means), 'replicate')}"
+            return (
+                f"{label(arm)} {interval(means[0], means[-1], unit)} over {plural(len(means), 'replicate')}"
+            )
         [c] = found
         return (
-            f"{label(arm)} {metric(c.test_mean, unit)}{metric_unit(unit)} ({interval(c.test_low, c.test_high, unit)}; {plural(c.completed, 'run')})"
+            f"{label(arm)} {metric(c.test_mean, unit)}{metric_unit(unit)} "
+            f"({interval(c.test_low, c.test_high, unit)}; {plural(c.completed, 'run')})"
         )
 
     have = [arm for arm in arms if best[arm.name]]
     if not have:
-        return f"Mean test {data.card.metric} of the arms' defaults; no best configuration has been confirmed yet."
-    more = f"; and {plural(len(have) - _ARMS_SAID, 'more arm')} in the table" if len(have) > _ARMS_SAID else ""
+        return (
+            f"Mean test {data.card.metric} of the arms' defaults; no best "
+            "configuration has been confirmed yet."
+        )
+    more = (
+        f"; and {plural(len(have) - _ARMS_SAID, 'more arm')} in the table" if len(have) > _ARMS_SAID else ""
+    )
     if any(len(found) > 1 for found in best.values()):
         lead = "From the lowest to the highest mean of each arm's best configurations, one for each replicate"
     else:
@@ -116,13 +161,24 @@ def _finding(data: FigureData, arms: Sequence[ArmView], shown: Sequence[Confirme
 
 
 def _marks(shown: Sequence[Confirmed]) -> str:
-    hollow = ", hollow ones below it for the optimizer's defaults" if any(c.configuration == "defaults" for c in shown) else ""
-    return f"Strokes are runs, filled marks the mean of the best configuration{hollow}; bars are the intervals over seeds."
+    hollow = (
+        ", hollow ones below it for the optimizer's defaults"
+        if any(c.configuration == "defaults" for c in shown)
+        else ""
+    )
+    return (
+        f"Strokes are runs, filled marks the mean of the best configuration{hollow}; "
+        "bars are the intervals over seeds."
+    )
 
 
 def _diverged(confirmed: Sequence[Confirmed], data: FigureData) -> str:
     names = {arm.name: label(arm) for arm in data.arms}
-    lost = [f"{names[c.arm]} ({c.configuration}) {count(c.diverged)} of {count(c.seeds)}" for c in confirmed if c.diverged]
+    lost = [
+        f"{names[c.arm]} ({c.configuration}) {count(c.diverged)} of {count(c.seeds)}"
+        for c in confirmed
+        if c.diverged
+    ]
     return f"Diverged, and in no mean: {', '.join(lost)}." if lost else ""
 
 
@@ -133,10 +189,18 @@ def _outside(hidden: Sequence[Confirmed], data: FigureData) -> str:
 
 
 def _range(data: FigureData, shown: Sequence[Confirmed]) -> tuple[float, float] | None:
-    """Return a range that shows every best configuration whole; defaults that are far worse lie outside it."""
+    """Return a range that shows every best configuration whole.
+
+    Defaults that are far worse lie outside it.
+    """
     best = [c for c in shown if c.configuration == "best"] or shown
     runs = [run.test_value for c in shown for run in c.runs if run.test_value is not None]
-    kept = [value for c in best for value in (c.test_low, c.test_high, *(run.test_value for run in c.runs)) if value is not None]
+    kept = [
+        value
+        for c in best
+        for value in (c.test_low, c.test_high, *(run.test_value for run in c.runs))
+        if value is not None
+    ]
     every = [*runs, *kept]
     spread = max(kept) - min(kept)
     return metric_range(data.card, every, shown=1.6 * spread)

@@ -17,12 +17,21 @@ _BEST: Final = 200
 _BINS: Final = (40, 25)
 
 
-def thinned(drawing: Drawing, completed: Sequence[TrialView], scale: Scale, card: WorkloadCard, *, most: int) -> tuple[Sequence[TrialView], str]:
-    """Return the trials to draw one by one and what to say of it: up to `most` all; above, the best 200 over squares that show the density."""
+def thinned(
+    drawing: Drawing, completed: Sequence[TrialView], scale: Scale, card: WorkloadCard, *, most: int
+) -> tuple[Sequence[TrialView], str]:
+    """Return the trials to draw one by one and what to say of it: up to `most` all.
+
+    Above, the best 200 over squares that show the density.
+    """
     if len(completed) <= most:
         return completed, ""
     best = sorted(completed, key=lambda t: t.value or 0.0, reverse=card.direction == "maximize")[:_BEST]
-    pairs = [(x, t.value) for t in completed if (x := scale.at(t.parameters[scale.name], arm=t.arm)) is not None and t.value is not None]
+    pairs = [
+        (x, t.value)
+        for t in completed
+        if (x := scale.at(t.parameters[scale.name], arm=t.arm)) is not None and t.value is not None
+    ]
     x, y = np.array(pairs, dtype=np.float64).reshape(-1, 2).T
     # The worst fifth would stretch the bins over values that nobody looks at.
     y = np.clip(y, *np.quantile(y, [0.2, 1.0] if card.direction == "maximize" else [0.0, 0.8]))

@@ -32,14 +32,21 @@ class _Quantity:
     write: Callable[[float | None], str] = number
 
 
-_TRAIN_LOSS: Final = _Quantity("train-loss", "Training loss by epoch", Axis(title="training loss", is_log=True), lambda m: m.train_loss, "")
+_TRAIN_LOSS: Final = _Quantity(
+    "train-loss",
+    "Training loss by epoch",
+    Axis(title="training loss", is_log=True),
+    lambda m: m.train_loss,
+    "",
+)
 _PROBES: Final = (
     _Quantity(
         "weight-norm",
         "Weight norm by epoch",
         Axis(title="norm of the weights"),
         lambda m: m.weight_norm,
-        "Norm of all weights of two or more dimensions. Where a layer is scale-invariant, a growing norm shrinks the steps that count.",
+        "Norm of all weights of two or more dimensions. Where a layer is scale-invariant, a growing "
+        "norm shrinks the steps that count.",
     ),
     _Quantity(
         "effective-step",
@@ -53,7 +60,8 @@ _PROBES: Final = (
         "Share of steps projected by epoch",
         Axis(title="share projected", tick_format=".3~p", range=(-0.03, 1.03)),
         lambda m: m.projected_fraction,
-        "The share of steps, over all weights, whose update lost its radial part; arms that never project are left out.",
+        "The share of steps, over all weights, whose update lost its radial part; arms "
+        "that never project are left out.",
         lambda v: metric(v, "fraction"),
     ),
     _Quantity(
@@ -61,19 +69,26 @@ _PROBES: Final = (
         "|cos(gradient, weight)| by epoch",
         Axis(title="|cos(gradient, weight)|", tick_format=".3~g"),
         lambda m: m.gradient_cosine,
-        "Averaged over the weights. Near 0 the loss does not depend on a weight's scale: there AdamP and SGDP project.",
+        "Averaged over the weights. Near 0 the loss does not depend on a weight's "
+        "scale: there AdamP and SGDP project.",
     ),
 )
 
 
 def best_run_charts(data: FigureData) -> tuple[Chart, ...]:
-    """Return the validation metric and the training loss of each arm's best trial, pruned ones faint; none while no trial has completed."""
+    """Return the validation metric and the training loss of each arm's best trial, pruned ones faint.
+
+    None while no trial has completed.
+    """
     metric_quantity = _metric(data.card)
     return _of_arms(data, (metric_quantity, _TRAIN_LOSS), with_pruned=True)
 
 
 def furthest_pruned(trials: Sequence[TrialView], arm: ArmView, *, arms: int) -> tuple[TrialView, ...]:
-    """Return the pruned trials of an arm whose curves are worth drawing: those that came furthest, at most 12, of many arms fewer."""
+    """Return the pruned trials of an arm whose curves are worth drawing.
+
+    Those that came furthest, at most 12, of many arms fewer.
+    """
     pruned = [trial for trial in trials if trial.arm == arm.name and trial.state is TrialState.PRUNED]
     most = min(_PRUNED_LINES_OF_ARM, _PRUNED_LINES // arms)
     return tuple(sorted(pruned, key=lambda trial: (-trial.epochs_done, trial.number))[:most])
@@ -95,18 +110,29 @@ def _metric(card: WorkloadCard) -> _Quantity:
     )
 
 
-def _of_arms(data: FigureData, quantities: Sequence[_Quantity], *, with_pruned: bool = False) -> tuple[Chart, ...]:
+def _of_arms(
+    data: FigureData, quantities: Sequence[_Quantity], *, with_pruned: bool = False
+) -> tuple[Chart, ...]:
     lines = [(arm, data.best_runs[arm.name]) for arm in data.arms if data.best_runs.get(arm.name)]
     charts: list[Chart] = []
     for quantity in quantities:
         measured = [(arm, run) for arm, run in lines if any(quantity.of(m) is not None for m in run)]
         if not measured:
             continue
-        drawing = Drawing(whole_axis("epoch", data.study.epochs), _fitted(quantity, [m for _, run in measured for m in run]))
+        drawing = Drawing(
+            whole_axis("epoch", data.study.epochs), _fitted(quantity, [m for _, run in measured for m in run])
+        )
         rows: list[tuple[str, ...]] = []
-        faint = _pruned_lines(drawing, data, quantity, best=[run for _, run in measured]) if with_pruned else ""
+        faint = (
+            _pruned_lines(drawing, data, quantity, best=[run for _, run in measured]) if with_pruned else ""
+        )
         for arm, run in measured:
-            drawing.line(arm, [m.epoch for m in run], [quantity.of(m) for m in run], markers=_sparse(len(run), offset=arm.position))
+            drawing.line(
+                arm,
+                [m.epoch for m in run],
+                [quantity.of(m) for m in run],
+                markers=_sparse(len(run), offset=arm.position),
+            )
             rows += [(label(arm), str(m.epoch), quantity.write(quantity.of(m))) for m in run]
         ends = "; ".join(f"{label(arm)} {quantity.write(quantity.of(run[-1]))}" for arm, run in measured)
         charts.append(
@@ -122,8 +148,13 @@ def _of_arms(data: FigureData, quantities: Sequence[_Quantity], *, with_pruned: 
     return tuple(charts)
 
 
-def _pruned_lines(drawing: Drawing, data: FigureData, quantity: _Quantity, *, best: Sequence[tuple[MeasurementView, ...]]) -> str:
-    """Draw the curves of pruned trials, faint and ending in a hollow mark, under those of the best; return what to say of them."""
+def _pruned_lines(
+    drawing: Drawing, data: FigureData, quantity: _Quantity, *, best: Sequence[tuple[MeasurementView, ...]]
+) -> str:
+    """Draw the curves of pruned trials, faint and ending in a hollow mark, under those of the best.
+
+    Return what to say of them.
+    """
     drawn = 0
     ends: list[float | None] = []
     for arm in data.arms:
@@ -133,7 +164,11 @@ def _pruned_lines(drawing: Drawing, data: FigureData, quantity: _Quantity, *, be
         if not runs:
             continue
         # One trace for all of them: a gap between two runs.
-        points = [point for run in runs for point in (*((m.epoch, quantity.of(m), m is run[-1]) for m in run), (None, None, False))]
+        points = [
+            point
+            for run in runs
+            for point in (*((m.epoch, quantity.of(m), m is run[-1]) for m in run), (None, None, False))
+        ]
         style = arm_style(arm.position)
         drawing.add(
             arm,
@@ -142,23 +177,39 @@ def _pruned_lines(drawing: Drawing, data: FigureData, quantity: _Quantity, *, be
             mode="lines+markers",
             opacity=0.4,
             line={"color": style.colour, "dash": style.dash, "width": 1},
-            marker={"color": style.colour, "symbol": f"{style.marker}-open", "size": [6 if is_end else 0 for _, _, is_end in points], "opacity": 1},
+            marker={
+                "color": style.colour,
+                "symbol": f"{style.marker}-open",
+                "size": [6 if is_end else 0 for _, _, is_end in points],
+                "opacity": 1,
+            },
             hovertemplate=f"{label(arm)}, pruned: %{{x}}, %{{y}}<extra></extra>",
         )
     if not drawn:
         return ""
-    which = "all" if drawn == data.study.progress.pruned else f"of {count(data.study.progress.pruned)} those that came furthest"
-    outside = _keep_to_best(drawing, [value for run in best for m in run if (value := quantity.of(m)) is not None], ends)
+    which = (
+        "all"
+        if drawn == data.study.progress.pruned
+        else f"of {count(data.study.progress.pruned)} those that came furthest"
+    )
+    outside = _keep_to_best(
+        drawing, [value for run in best for m in run if (value := quantity.of(m)) is not None], ends
+    )
     return f" Faint lines that end in a hollow mark: {plural(drawn, 'pruned trial')}, {which}{outside}."
 
 
 def _keep_to_best(drawing: Drawing, best: Sequence[float], ends: Sequence[float | None]) -> str:
-    """Keep bad pruned trials from pressing the best into a corner of the axis; return how many of them end outside it."""
+    """Keep bad pruned trials from pressing the best into a corner of the axis.
+
+    Return how many of them end outside it.
+    """
     is_log = drawing.layout["yaxis"]["type"] == "log"
     places = [math.log10(value) if is_log else value for value in best if value > 0 or not is_log]
     low, high = min(places, default=0.0), max(places, default=0.0)
     room = 0.5 * (high - low)
-    reached = [math.log10(end) if is_log else end for end in ends if end is not None and (end > 0 or not is_log)]
+    reached = [
+        math.log10(end) if is_log else end for end in ends if end is not None and (end > 0 or not is_log)
+    ]
     out = sum(not low - room <= end <= high + room for end in reached)
     if not out or not room:
         return ""
@@ -176,19 +227,36 @@ def _fitted(quantity: _Quantity, measured: Sequence[MeasurementView]) -> Axis:
 
 
 def _sparse(points: int, *, offset: int) -> range:
-    """Return which points of a line carry markers: about twelve, at other places for each arm, so that lines stay apart."""
+    """Return which points of a line carry markers.
+
+    About twelve, at other places for each arm, so that lines stay apart.
+    """
     every = max(1, points // 12)
     return range(offset % every, points, every)
 
 
-def run_charts(measurements: tuple[MeasurementView, ...], *, arm: ArmView, card: WorkloadCard) -> tuple[Chart, ...]:
+def run_charts(
+    measurements: tuple[MeasurementView, ...], *, arm: ArmView, card: WorkloadCard
+) -> tuple[Chart, ...]:
     """Return the curves and probes of one trial, drawn as its arm is everywhere."""
     validation_loss = _Quantity(
-        "validation-loss", "Validation loss by epoch", Axis(title="validation loss", is_log=True), lambda m: m.validation_loss, ""
+        "validation-loss",
+        "Validation loss by epoch",
+        Axis(title="validation loss", is_log=True),
+        lambda m: m.validation_loss,
+        "",
     )
-    lr = _Quantity("lr", "Learning rate by epoch", Axis(title="lr", tick_format=".3~g"), lambda m: m.lr, "As the study's schedule sets it.")
+    lr = _Quantity(
+        "lr",
+        "Learning rate by epoch",
+        Axis(title="lr", tick_format=".3~g"),
+        lambda m: m.lr,
+        "As the study's schedule sets it.",
+    )
     quantities = (_metric(card), _TRAIN_LOSS, validation_loss, lr, *_PROBES)
-    return tuple(chart for quantity in quantities if (chart := _of_run(arm, measurements, quantity)) is not None)
+    return tuple(
+        chart for quantity in quantities if (chart := _of_run(arm, measurements, quantity)) is not None
+    )
 
 
 def _of_run(arm: ArmView, run: tuple[MeasurementView, ...], quantity: _Quantity) -> Chart | None:
@@ -196,7 +264,9 @@ def _of_run(arm: ArmView, run: tuple[MeasurementView, ...], quantity: _Quantity)
     if not values:
         return None
     drawing = Drawing(whole_axis("epoch", run[-1].epoch), _fitted(quantity, run))
-    drawing.line(arm, [m.epoch for m in run], [quantity.of(m) for m in run], markers=_sparse(len(run), offset=0))
+    drawing.line(
+        arm, [m.epoch for m in run], [quantity.of(m) for m in run], markers=_sparse(len(run), offset=0)
+    )
     first, last = quantity.write(values[0]), quantity.write(values[-1])
     return Chart(
         id=quantity.id,

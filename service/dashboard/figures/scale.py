@@ -1,4 +1,7 @@
-"""Where a hyperparameter's value stands on an axis: numbers on a linear or log scale, choices side by side."""
+"""Where a hyperparameter's value stands on an axis.
+
+Numbers on a linear or log scale, choices side by side.
+"""
 
 __all__ = ["Scale"]
 
@@ -32,12 +35,20 @@ class Scale:
 
     @classmethod
     def of(cls, name: str, arms: Sequence[ArmView], trials: Sequence[TrialView]) -> Self:
-        """Return the scale on which all of these fit: a range of any arm makes numbers of all; without one the values are choices."""
+        """Return the scale on which all of these fit: a range of any arm makes numbers of all.
+
+        Without one the values are choices.
+        """
         ranges = [d for arm in arms if isinstance(d := arm.space[name], Range)]
-        offered = [choice for arm in arms if isinstance(d := arm.space[name], Choices) for choice in d.choices]
+        offered = [
+            choice for arm in arms if isinstance(d := arm.space[name], Choices) for choice in d.choices
+        ]
         seen = [t.parameters[name] for t in trials]
         is_numeric = bool(ranges) and not any(isinstance(value, bool | str) for value in (*offered, *seen))
-        values = sorted(dict.fromkeys((*offered, *seen)), key=lambda v: (isinstance(v, str), v if isinstance(v, str) else float(v)))
+        values = sorted(
+            dict.fromkeys((*offered, *seen)),
+            key=lambda v: (isinstance(v, str), v if isinstance(v, str) else float(v)),
+        )
         is_log = is_numeric and all(d.log for d in ranges)
         return cls(
             name=name,
@@ -55,7 +66,10 @@ class Scale:
         return Axis(title=self.name, is_log=self.is_log, tick=self.log_tick)
 
     def at(self, value: Scalar, *, arm: str) -> float | None:
-        """Return where a value stands; None for what the scale cannot hold: 0 on a log scale, a number that is none of the choices."""
+        """Return where a value stands; None for what the scale cannot hold.
+
+        0 on a log scale, a number that is none of the choices.
+        """
         if self.choices:
             if scalar(value) not in self.choices:
                 return None

@@ -1,4 +1,7 @@
-"""Results against one hyperparameter, every arm overlaid: the best of each bucket over the others, the space's edges, trials without a result."""
+"""Results against one hyperparameter, every arm overlaid.
+
+The best of each bucket over the others, the space's edges, trials without a result.
+"""
 
 __all__ = ["hyperparameter_charts", "learning_rate_charts"]
 
@@ -30,21 +33,39 @@ _MOST_MARKS: Final = 40
 
 
 def learning_rate_charts(data: FigureData) -> tuple[Chart, ...]:
-    """Return the chart of `lr`, the hyperparameter that matters most; none before a trial has ended or where no arm has it."""
+    """Return the chart of `lr`, the hyperparameter that matters most.
+
+    None before a trial has ended or where no arm has it.
+    """
     chart = _chart(data, "lr", is_wide=True)
     return () if chart is None else (chart,)
 
 
 def hyperparameter_charts(data: FigureData) -> tuple[Chart, ...]:
-    """Return a chart for every other hyperparameter that some arm searches, in the order of the arms' cards."""
-    names = list(dict.fromkeys(name for arm in data.arms for name, d in arm.space.items() if isinstance(d, Range | Choices) and name != "lr"))
+    """Return a chart for every other hyperparameter that some arm searches.
+
+    They stand in the order of the arms' cards.
+    """
+    names = list(
+        dict.fromkeys(
+            name
+            for arm in data.arms
+            for name, d in arm.space.items()
+            if isinstance(d, Range | Choices) and name != "lr"
+        )
+    )
     charts = (_chart(data, name, is_wide=False) for name in names)
     return tuple(chart for chart in charts if chart is not None)
 
 
 def _chart(data: FigureData, name: str, *, is_wide: bool) -> Chart | None:
-    # Where lr is fixed its result still is a point of comparison; other fixed values say nothing of their hyperparameter.
-    arms = {arm.name: arm for arm in data.arms if name in arm.space and (name == "lr" or not isinstance(arm.space[name], Fixed))}
+    # Where lr is fixed its result still is a point of comparison; other fixed values say nothing of their
+    # hyperparameter.
+    arms = {
+        arm.name: arm
+        for arm in data.arms
+        if name in arm.space and (name == "lr" or not isinstance(arm.space[name], Fixed))
+    }
     theirs = [t for t in data.trials if t.arm in arms and name in t.parameters]
     completed = [t for t in theirs if t.state is TrialState.COMPLETED and t.value is not None]
     diverged = [t for t in theirs if t.state is TrialState.DIVERGED]
@@ -54,11 +75,32 @@ def _chart(data: FigureData, name: str, *, is_wide: bool) -> Chart | None:
     scale = Scale.of(name, tuple(arms.values()), [*completed, *diverged, *pruned])
     drawing = Drawing(scale.axis, metric_axis(data.card))
     of_arm = {one.arm: one for one in data.analysis.sensitivity if name == "lr"}
-    _strip(drawing, tuple(arms.values()), scale, {who: one.good_range for who, one in of_arm.items() if one.good_range is not None})
+    _strip(
+        drawing,
+        tuple(arms.values()),
+        scale,
+        {who: one.good_range for who, one in of_arm.items() if one.good_range is not None},
+    )
     # The crosses last, over the hollow marks.
-    _stopped(drawing, tuple(arms.values()), pruned, scale, said="pruned", marker={"symbol": "circle-open", "size": 5, "line": {"width": 1}})
-    _stopped(drawing, tuple(arms.values()), diverged, scale, said="diverged", marker={"symbol": "x-thin-open", "size": 9, "line": {"width": 2}})
-    shown, density = thinned(drawing, completed, scale, data.card, most=_MOST_POINTS if is_wide else _MOST_POINTS // 4)
+    _stopped(
+        drawing,
+        tuple(arms.values()),
+        pruned,
+        scale,
+        said="pruned",
+        marker={"symbol": "circle-open", "size": 5, "line": {"width": 1}},
+    )
+    _stopped(
+        drawing,
+        tuple(arms.values()),
+        diverged,
+        scale,
+        said="diverged",
+        marker={"symbol": "x-thin-open", "size": 9, "line": {"width": 2}},
+    )
+    shown, density = thinned(
+        drawing, completed, scale, data.card, most=_MOST_POINTS if is_wide else _MOST_POINTS // 4
+    )
     rows: list[tuple[str, ...]] = []
     for arm in arms.values():
         mine = [t for t in completed if t.arm == arm.name]
@@ -66,8 +108,15 @@ def _chart(data: FigureData, name: str, *, is_wide: bool) -> Chart | None:
         isolation = of_arm[arm.name].lr if arm.name in of_arm else ()
         best = [t for t in mine if t.number in {point.number for point in isolation}] if isolation else None
         _best_line(drawing, arm, mine, scale, data.card, best=best)
-        rows += [(label(arm), scalar(t.parameters[name]), metric(t.value, data.card.unit), "completed") for t in mine]
-        rows += [(label(arm), scalar(t.parameters[name]), "", t.state.value) for t in (*diverged, *pruned) if t.arm == arm.name]
+        rows += [
+            (label(arm), scalar(t.parameters[name]), metric(t.value, data.card.unit), "completed")
+            for t in mine
+        ]
+        rows += [
+            (label(arm), scalar(t.parameters[name]), "", t.state.value)
+            for t in (*diverged, *pruned)
+            if t.arm == arm.name
+        ]
     notes = [
         _finding(data.card, tuple(arms.values()), completed, name),
         "Lines join the best trial of each stretch of the learning rate, whatever the other hyperparameters."
@@ -80,7 +129,10 @@ def _chart(data: FigureData, name: str, *, is_wide: bool) -> Chart | None:
     ]
     hidden = sum(scale.at(t.parameters[name], arm=t.arm) is None for t in completed)
     if hidden:
-        notes.append(f"{plural(hidden, 'trial')} at {name} = 0 cannot stand on a log axis; the table has {'it' if hidden == 1 else 'them'}.")
+        notes.append(
+            f"{plural(hidden, 'trial')} at {name} = 0 cannot stand on a log axis; the table has "
+            f"{'it' if hidden == 1 else 'them'}."
+        )
     if len(rows) > _TABLE_ROWS:
         notes.append(f"The table shows the first {_TABLE_ROWS} of {count(len(rows))} trials.")
     return Chart(
@@ -108,11 +160,17 @@ def _clip(drawing: Drawing, completed: Sequence[TrialView], card: WorkloadCard) 
 
 def _ranges_said(arms: Sequence[ArmView], of_arm: Mapping[str, ArmSensitivity]) -> str:
     """Return over what stretch of lr each arm stays near its best, the widest first."""
-    found = [(arm, one.good_range) for arm in arms if (one := of_arm.get(arm.name)) is not None and one.good_range is not None]
+    found = [
+        (arm, one.good_range)
+        for arm in arms
+        if (one := of_arm.get(arm.name)) is not None and one.good_range is not None
+    ]
     if not found:
         return ""
     found.sort(key=lambda pair: -(pair[1].factor or math.inf))
-    said = [f"{label(arm)} {scalar(good.low)} to {scalar(good.high)}{_factor(good.factor)}" for arm, good in found]
+    said = [
+        f"{label(arm)} {scalar(good.low)} to {scalar(good.high)}{_factor(good.factor)}" for arm, good in found
+    ]
     return f"Within {share(found[0][1].within)} of its best (thick in the rows below): {'; '.join(said)}."
 
 
@@ -121,17 +179,28 @@ def _factor(factor: float | None) -> str:
 
 
 def _strip(drawing: Drawing, arms: Sequence[ArmView], scale: Scale, good: Mapping[str, GoodRange]) -> None:
-    """Draw, under the results, one row per arm with its range from edge to edge; the trials without a result stand there."""
+    """Draw, under the results, one row per arm with its range from edge to edge.
+
+    The trials without a result stand there.
+    """
     # At most 30 % of the height, however many arms; the rest is for results.
     height = min(0.3, 0.035 * len(arms) + 0.03)
     drawing.layout["yaxis"]["domain"] = [height + 0.03, 1]
-    drawing.layout["yaxis2"] = {"domain": [0, height], "range": [len(arms) - 0.4, -0.6], "visible": False, "fixedrange": True}
+    drawing.layout["yaxis2"] = {
+        "domain": [0, height],
+        "range": [len(arms) - 0.4, -0.6],
+        "visible": False,
+        "fixedrange": True,
+    }
     drawing.layout["xaxis"]["anchor"] = "y2"
     for row, arm in enumerate(arms):
         style, dimension = arm_style(arm.position), arm.space[scale.name]
         match dimension:
             case Range():
-                values, where = (dimension.low, dimension.high), f"searched from {scalar(dimension.low)} to {scalar(dimension.high)}"
+                values, where = (
+                    (dimension.low, dimension.high),
+                    f"searched from {scalar(dimension.low)} to {scalar(dimension.high)}",
+                )
             case Choices():
                 values, where = dimension.choices, "one of its choices"
             case Fixed():
@@ -169,9 +238,15 @@ def _stopped(
     said: Literal["diverged", "pruned"],
     marker: dict[str, Any],
 ) -> None:
-    """Draw a mark in each arm's row for its trials that ended without a result; of many only some, evenly over the axis."""
+    """Draw a mark in each arm's row for its trials that ended without a result.
+
+    Of many only some, evenly over the axis.
+    """
     for row, arm in enumerate(arms):
-        mine = sorted((t for t in trials if t.arm == arm.name), key=lambda t: scale.at(t.parameters[scale.name], arm=arm.name) or 0.0)
+        mine = sorted(
+            (t for t in trials if t.arm == arm.name),
+            key=lambda t: scale.at(t.parameters[scale.name], arm=arm.name) or 0.0,
+        )
         if mine:
             mine = mine[:: math.ceil(len(mine) / _MOST_MARKS)]
             drawing.add(
@@ -201,9 +276,18 @@ def _points(drawing: Drawing, arm: ArmView, trials: Sequence[TrialView], scale: 
 
 
 def _best_line(
-    drawing: Drawing, arm: ArmView, trials: Sequence[TrialView], scale: Scale, card: WorkloadCard, *, best: Sequence[TrialView] | None
+    drawing: Drawing,
+    arm: ArmView,
+    trials: Sequence[TrialView],
+    scale: Scale,
+    card: WorkloadCard,
+    *,
+    best: Sequence[TrialView] | None,
 ) -> None:
-    """Draw the best trial of each bucket of a range, joined; of choices the best at each, apart. `best` names the trials where they are known."""
+    """Draw the best trial of each bucket of a range, joined; of choices the best at each, apart.
+
+    `best` names the trials where they are known.
+    """
     dimension = arm.space[scale.name]
     places = [(x, t) for t in trials if (x := scale.at(t.parameters[scale.name], arm=arm.name)) is not None]
     # A few values on another arm's scale of numbers speak for themselves.
@@ -217,7 +301,9 @@ def _best_line(
         low, high, log, buckets = dimension.low, dimension.high, dimension.log, _BUCKETS
     if best is None:
         values = [t.value or 0.0 for _, t in places]
-        indices = bucket_best(x, values, direction=card.direction, low=low, high=high, log=log, buckets=buckets)
+        indices = bucket_best(
+            x, values, direction=card.direction, low=low, high=high, log=log, buckets=buckets
+        )
         chosen = [places[int(i)] for i in indices]
     else:
         numbers = {t.number for t in best}
@@ -239,7 +325,10 @@ def _best_line(
 
 def _finding(card: WorkloadCard, arms: Sequence[ArmView], completed: Sequence[TrialView], name: str) -> str:
     said = [
-        f"{label(arm)} {scalar(arm.best.parameters[name])}{_edge(arm, name)} ({metric(arm.best.value, card.unit)})"
+        (
+            f"{label(arm)} {scalar(arm.best.parameters[name])}{_edge(arm, name)} "
+            f"({metric(arm.best.value, card.unit)})"
+        )
         for arm in arms
         if arm.best is not None and name in arm.best.parameters
     ]
@@ -248,7 +337,11 @@ def _finding(card: WorkloadCard, arms: Sequence[ArmView], completed: Sequence[Tr
 
 def _stopped_said(trials: Sequence[TrialView], arms: Sequence[ArmView]) -> str:
     """Return how many trials ended without a result, and how they are marked."""
-    tried = Counter((t.arm, t.state) for t in trials if t.state in {TrialState.COMPLETED, TrialState.DIVERGED, TrialState.PRUNED})
+    tried = Counter(
+        (t.arm, t.state)
+        for t in trials
+        if t.state in {TrialState.COMPLETED, TrialState.DIVERGED, TrialState.PRUNED}
+    )
     said: list[str] = []
     marks = (
         (TrialState.DIVERGED, "Crosses mark trials that diverged"),
@@ -257,12 +350,17 @@ def _stopped_said(trials: Sequence[TrialView], arms: Sequence[ArmView]) -> str:
     for state, mark in marks:
         most = max((tried[arm.name, state] for arm in arms), default=0)
         each = [
-            f"{label(arm)} {count(n)} of {count(sum(k for (name, _), k in tried.items() if name == arm.name))}"
+            (
+                f"{label(arm)} {count(n)} of "
+                f"{count(sum(k for (name, _), k in tried.items() if name == arm.name))}"
+            )
             for arm in arms
             if (n := tried[arm.name, state])
         ]
         if each:
-            some = "" if most <= _MOST_MARKS else f", where an arm has more than {_MOST_MARKS} only some of them"
+            some = (
+                "" if most <= _MOST_MARKS else f", where an arm has more than {_MOST_MARKS} only some of them"
+            )
             said.append(f"{mark}{some}: {'; '.join(each)}.")
         elif state is TrialState.DIVERGED:
             said.append("No trial diverged.")
@@ -273,7 +371,12 @@ def _edge(arm: ArmView, name: str) -> str:
     """Return a warning where the best value lies at an edge of what was searched."""
     dimension = arm.space[name]
     value = None if arm.best is None else arm.best.parameters[name]
-    if not isinstance(dimension, Range) or value is None or isinstance(value, bool | str) or (dimension.log and value <= 0):
+    if (
+        not isinstance(dimension, Range)
+        or value is None
+        or isinstance(value, bool | str)
+        or (dimension.log and value <= 0)
+    ):
         return ""
     if not dimension.contains(value):
         return ", outside its range"

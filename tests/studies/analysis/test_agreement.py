@@ -10,7 +10,10 @@ __all__: list[str] = []
 
 
 def _study(first: float, second: float, *, best: float = 0.95, **fields: Any) -> StudyAnalysis:
-    arms = {"sgdp": Arm(search=falling(best), best=around(first)), "stepper": Arm(search=falling(0.8), best=around(second, turn=1))}
+    arms = {
+        "sgdp": Arm(search=falling(best), best=around(first)),
+        "stepper": Arm(search=falling(0.8), best=around(second, turn=1)),
+    }
     return analyse(record(arms, **fields))
 
 
@@ -29,7 +32,11 @@ def test_means_that_differ_by_chance_agree() -> None:
 def test_a_mean_too_far_away_agrees_in_part_only() -> None:
     found = agreement(_study(0.95, 0.8), _study(0.93, 0.8))
     assert (found.word, found.agrees) == ("partly", False)
-    assert any("Of 2 confirmed means 1 lies within what chance allows; the largest difference is 2.00 points." in said for said in found.sentences)
+    assert any(
+        "Of 2 confirmed means 1 lies within what chance allows; the largest difference is 2.00 points."
+        in said
+        for said in found.sentences
+    )
 
 
 def test_a_verdict_that_is_lost_agrees_in_part_only() -> None:
@@ -60,4 +67,7 @@ def test_another_study_is_no_replay() -> None:
     other = analyse(record({"adamw": Arm(search=[0.9])}))
     assert agreement(_study(0.95, 0.8), other).word == "disagrees"
     text = analyse(record({"sgdp": Arm(search=[1.0])}, workload="char-lm"))
-    assert "the original trained digits-mlp, the other char-lm" in agreement(_study(0.95, 0.8), text).sentences[0]
+    assert (
+        "the original trained digits-mlp, the other char-lm"
+        in agreement(_study(0.95, 0.8), text).sentences[0]
+    )

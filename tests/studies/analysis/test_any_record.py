@@ -1,4 +1,7 @@
-"""Whatever a record holds, it can be analysed: no state of a study, and no mixture of outcomes, is a fault."""
+"""Whatever a record holds, it can be analysed.
+
+No state of a study, and no mixture of outcomes, is a fault.
+"""
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -23,12 +26,21 @@ _trial: st.SearchStrategy[Outcome] = st.one_of(_ended, st.sampled_from(["running
 @st.composite
 def _arms(draw: st.DrawFn, replicates: int) -> Arm:
     lines = [draw(st.lists(_trial, min_size=1, max_size=12)) for _ in range(replicates)]
-    best = [draw(st.lists(_ended, max_size=5)) if any(isinstance(each, float) for each in line) else [] for line in lines]
+    best = [
+        draw(st.lists(_ended, max_size=5)) if any(isinstance(each, float) for each in line) else []
+        for line in lines
+    ]
     return Arm(
         search=lines if replicates > 1 else lines[0],
         best=best if replicates > 1 else best[0],
         defaults=draw(st.lists(_ended, max_size=5)),
-        parameters=draw(st.dictionaries(st.integers(0, 11), st.fixed_dictionaries({"lr": st.sampled_from([1e-5, 1e-3, 0.1, 5.0])}), max_size=6)),
+        parameters=draw(
+            st.dictionaries(
+                st.integers(0, 11),
+                st.fixed_dictionaries({"lr": st.sampled_from([1e-5, 1e-3, 0.1, 5.0])}),
+                max_size=6,
+            )
+        ),
         cost_s=draw(st.sampled_from([0.0, 0.1, 20.0])),
     )
 
@@ -48,7 +60,12 @@ def _records(draw: st.DrawFn) -> StudyRecord:
     )
 
 
-@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(
+    max_examples=60,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
 @given(_records())
 def test_any_record_is_analysed_into_json_that_reads_back_the_same(of: StudyRecord) -> None:
     analysis = analyse(of)
@@ -56,7 +73,11 @@ def test_any_record_is_analysed_into_json_that_reads_back_the_same(of: StudyReco
     assert type(analysis).model_validate_json(analysis.model_dump_json()) == analysis
     assert len(analysis.pairs) == len(analysis.arms) * (len(analysis.arms) - 1) // 2
     assert analysis.finding.sentence.endswith(".")
-    for sentence in (analysis.finding.sentence, *analysis.finding.limits, *(check.sentence for check in analysis.checks)):
+    for sentence in (
+        analysis.finding.sentence,
+        *analysis.finding.limits,
+        *(check.sentence for check in analysis.checks),
+    ):
         assert "None" not in sentence
         assert "nan" not in sentence.lower().split()
     for check in analysis.checks:
@@ -65,7 +86,12 @@ def test_any_record_is_analysed_into_json_that_reads_back_the_same(of: StudyReco
     assert agreement(analysis, analysis).word == "identical"
 
 
-@settings(max_examples=25, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(
+    max_examples=25,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
 @given(st.lists(_records(), max_size=3))
 def test_any_records_make_a_suite_and_two_different_ones_a_comparison(of: list[StudyRecord]) -> None:
     suite = analyse_suite("any", of)

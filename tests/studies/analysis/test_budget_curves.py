@@ -18,14 +18,19 @@ def _curve(of: StudyRecord) -> BudgetCurve:
 def test_random_trials_give_the_expected_best_of_k_that_begins_with_the_defaults() -> None:
     drawn = [0.5, 0.9, 0.7, 0.8]
     curve = _curve(record({"adamw": Arm(search=[0.6, *drawn])}))
-    by_hand = [np.mean([max(0.6, *some) for some in itertools.combinations(drawn, k - 1)]) if k > 1 else 0.6 for k in range(1, 6)]
+    by_hand = [
+        np.mean([max(0.6, *some) for some in itertools.combinations(drawn, k - 1)]) if k > 1 else 0.6
+        for k in range(1, 6)
+    ]
     assert curve.method == "expected best of k"
     assert [point.trials for point in curve.points] == [1, 2, 3, 4, 5]
     assert [point.value for point in curve.points] == pytest.approx(by_hand)
 
 
 def test_the_order_of_random_trials_says_nothing() -> None:
-    one, other = (_curve(record({"adamw": Arm(search=[0.6, *drawn])})) for drawn in ([0.5, 0.9, 0.7], [0.9, 0.7, 0.5]))
+    one, other = (
+        _curve(record({"adamw": Arm(search=[0.6, *drawn])})) for drawn in ([0.5, 0.9, 0.7], [0.9, 0.7, 0.5])
+    )
     assert [point.value for point in one.points] == pytest.approx([point.value for point in other.points])
 
 
@@ -39,7 +44,10 @@ def test_an_adaptive_sampler_gives_the_plain_best_so_far_and_no_band() -> None:
 def test_a_pruned_study_gives_the_plain_best_so_far_whatever_its_sampler() -> None:
     curve = _curve(record({"adamw": Arm(search=[0.6, "pruned", 0.9])}, pruner="asha"))
     assert curve.method == "best so far"
-    assert [(point.trials, point.epochs, point.value) for point in curve.points] == [(1, 4.0, 0.6), (3, 9.0, 0.9)]
+    assert [(point.trials, point.epochs, point.value) for point in curve.points] == [
+        (1, 4.0, 0.6),
+        (3, 9.0, 0.9),
+    ]
 
 
 def test_replicates_give_their_median_and_a_spread_only_from_six_on() -> None:
@@ -70,7 +78,9 @@ def test_enough_random_trials_have_a_band_and_few_have_none() -> None:
 def test_a_curve_has_no_value_while_every_trial_has_diverged() -> None:
     curve = _curve(record({"adamw": Arm(search=["diverged", "diverged", 0.9])}, sampler="tpe"))
     assert [(point.trials, point.value) for point in curve.points] == [(1, None), (3, 0.9)]
-    assert [point.value for point in _curve(record({"adamw": Arm(search=["diverged"] * 3)})).points] == [None] * 3
+    assert [point.value for point in _curve(record({"adamw": Arm(search=["diverged"] * 3)})).points] == [
+        None
+    ] * 3
 
 
 @pytest.mark.parametrize("sampler", ["random", "tpe"])
@@ -98,7 +108,9 @@ def test_the_budget_at_which_the_lead_changes_is_named() -> None:
     arms = {"adamw": Arm(search=[0.8] * 40), "adamp": Arm(search=[*[0.5] * 20, *[0.95] * 20])}
     (flip,) = analyse(record(arms, sampler="tpe")).flips
     assert (flip.trials, flip.before, flip.after) == (21, "adamw", "adamp")
-    assert "after 21 trials per arm, from AdamW to AdamP" in " ".join(analyse(record(arms, sampler="tpe")).finding.limits)
+    assert "after 21 trials per arm, from AdamW to AdamP" in " ".join(
+        analyse(record(arms, sampler="tpe")).finding.limits
+    )
 
 
 def test_a_lead_within_the_noise_of_one_value_is_no_change() -> None:

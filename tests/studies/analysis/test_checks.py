@@ -17,12 +17,16 @@ def _of(kind: CheckKind, of: StudyRecord) -> list[Check]:
 
 def test_divergence_is_told_per_arm_with_its_interval_and_where_it_begins() -> None:
     rates = {n: {"lr": 0.001 * 2**n} for n in range(6)}
-    arms = {"adamp": Arm(search=[0.9, 0.9, 0.9, "diverged", 0.8, "diverged"], parameters=rates), "adamw": Arm(search=[0.9] * 6)}
+    arms = {
+        "adamp": Arm(search=[0.9, 0.9, 0.9, "diverged", 0.8, "diverged"], parameters=rates),
+        "adamw": Arm(search=[0.9] * 6),
+    }
     (check,) = _of("divergence", record(arms))
     assert check.arm == "adamp"
     assert check.is_warning
     assert check.sentence == (
-        "AdamP: 2 of 6 trials diverged, 33\N{NO-BREAK SPACE}% (95\N{NO-BREAK SPACE}% interval 9.7\N{NO-BREAK SPACE}% to 70\N{NO-BREAK SPACE}%); "
+        "AdamP: 2 of 6 trials diverged, 33\N{NO-BREAK SPACE}% (95\N{NO-BREAK SPACE}% interval "
+        "9.7\N{NO-BREAK SPACE}% to 70\N{NO-BREAK SPACE}%); "
         "the lowest lr among them is 0.008, and from there on 2 of 3 diverged."
     )
     assert check.figures["low"] == pytest.approx(0.0968, abs=1e-3)
@@ -41,16 +45,23 @@ def test_little_divergence_is_for_information_unless_the_best_itself_diverged() 
 
 
 def test_a_search_of_fewer_than_ten_trials_for_each_hyperparameter_is_too_small() -> None:
-    (check,) = _of("too-few-trials", record({"sgdp": Arm(search=[0.9] * 12, space={"momentum": 0.9, "wd_ratio": 0.1})}))
+    (check,) = _of(
+        "too-few-trials", record({"sgdp": Arm(search=[0.9] * 12, space={"momentum": 0.9, "wd_ratio": 0.1})})
+    )
     assert check.is_warning
     assert check.figures == {"trials": 12, "dimensions": 2, "asked": 20}
-    assert not _of("too-few-trials", record({"sgdp": Arm(search=[0.9] * 20, space={"momentum": 0.9, "wd_ratio": 0.1})}))
+    assert not _of(
+        "too-few-trials", record({"sgdp": Arm(search=[0.9] * 20, space={"momentum": 0.9, "wd_ratio": 0.1})})
+    )
 
 
 def test_a_search_of_its_whole_space_is_large_enough() -> None:
     space = {"lr": {"choices": [0.001, 0.01, 0.1]}, "weight_decay": 0.01}
     known = {n: {"lr": 10.0 ** (n - 3)} for n in range(3)}
-    assert not _of("too-few-trials", record({"adamw": Arm(search=[0.9, 0.8, 0.7], space=space, parameters=known)}, sampler="grid"))
+    assert not _of(
+        "too-few-trials",
+        record({"adamw": Arm(search=[0.9, 0.8, 0.7], space=space, parameters=known)}, sampler="grid"),
+    )
 
 
 def test_a_hyperparameter_that_was_switched_off_in_all_the_best_trials_is_inert() -> None:
@@ -77,12 +88,18 @@ def test_unequal_budgets_are_told_once_a_study_has_closed() -> None:
     arms = {"adamp": Arm(search=[0.9] * 4), "adamw": Arm(search=[0.9] * 8)}
     check = _of("unequal-budgets", record(arms))[0]
     assert check.is_warning
-    assert check.sentence == "The budgets were not equal: AdamP had 4 trials, AdamW 8; AdamP had 16 epochs, AdamW 32."
+    assert (
+        check.sentence
+        == "The budgets were not equal: AdamP had 4 trials, AdamW 8; AdamP had 16 epochs, AdamW 32."
+    )
     assert not _of("unequal-budgets", record(arms, state=StudyState.RUNNING))
 
 
 def test_epochs_that_differ_because_trials_ended_early_are_not_called_unequal_budgets() -> None:
-    checks = _of("unequal-budgets", record({"adamp": Arm(search=[0.9, "diverged", "diverged"]), "adamw": Arm(search=[0.9] * 3)}))
+    checks = _of(
+        "unequal-budgets",
+        record({"adamp": Arm(search=[0.9, "diverged", "diverged"]), "adamw": Arm(search=[0.9] * 3)}),
+    )
     assert checks[0].sentence == "Some trials ended early: AdamP had 6 epochs, AdamW 12."
     assert not checks[0].is_warning
 
@@ -108,7 +125,9 @@ def test_a_best_that_improves_to_its_last_epoch_asks_for_more_epochs() -> None:
 
 
 def test_a_best_that_has_levelled_off_asks_for_nothing() -> None:
-    assert not _of("still-improving", _trained([0.5, 0.7, 0.8, 0.85, 0.88, 0.889, 0.8895, 0.89, 0.8901, 0.8901]))
+    assert not _of(
+        "still-improving", _trained([0.5, 0.7, 0.8, 0.85, 0.88, 0.889, 0.8895, 0.89, 0.8901, 0.8901])
+    )
 
 
 def test_still_improving_is_judged_by_the_confirmation_runs_where_there_are_some() -> None:
@@ -122,14 +141,22 @@ def test_few_epochs_tell_nothing_of_their_end() -> None:
 
 
 def test_validation_and_test_that_disagree_about_the_leader_are_told() -> None:
-    arms = {"adamp": Arm(search=falling(0.9), best=around(0.9), shift=0.05), "adamw": Arm(search=falling(0.9), best=around(0.92, turn=1))}
+    arms = {
+        "adamp": Arm(search=falling(0.9), best=around(0.9), shift=0.05),
+        "adamw": Arm(search=falling(0.9), best=around(0.92, turn=1)),
+    }
     (check,) = _of("splits-disagree", record(arms))
-    assert check.sentence.startswith("Validation and test disagree: on the same runs AdamP leads by validation (95.00")
+    assert check.sentence.startswith(
+        "Validation and test disagree: on the same runs AdamP leads by validation (95.00"
+    )
     assert check.figures["test_gap"] == pytest.approx(0.02, abs=0.001)
 
 
 def test_splits_that_agree_are_not_mentioned() -> None:
-    arms = {"adamp": Arm(search=falling(0.9), best=around(0.9)), "adamw": Arm(search=falling(0.9), best=around(0.92, turn=1))}
+    arms = {
+        "adamp": Arm(search=falling(0.9), best=around(0.9)),
+        "adamw": Arm(search=falling(0.9), best=around(0.92, turn=1)),
+    }
     assert not _of("splits-disagree", record(arms))
 
 
@@ -142,7 +169,10 @@ def test_faults_of_search_and_confirmation_are_counted_and_warn_where_they_are_m
 
 
 def test_an_arm_that_is_behind_one_it_contains_before_any_verdict_is_told_for_information() -> None:
-    (check,) = _of("under-tuned", record({"adamp": Arm(search=[0.9]), "adamw": Arm(search=[0.95])}, state=StudyState.RUNNING))
+    (check,) = _of(
+        "under-tuned",
+        record({"adamp": Arm(search=[0.9]), "adamw": Arm(search=[0.95])}, state=StudyState.RUNNING),
+    )
     assert not check.is_warning
     assert check.figures["behind"] == pytest.approx(0.05)
     assert "noise, too few trials, or too narrow a space" in check.sentence

@@ -12,7 +12,10 @@ __all__: list[str] = []
 
 
 def _study(study_id: str, means: dict[str, float], **fields: Any) -> StudyRecord:
-    arms = {name: Arm(search=falling(mean), best=around(mean, turn=n + len(study_id))) for n, (name, mean) in enumerate(means.items())}
+    arms = {
+        name: Arm(search=falling(mean), best=around(mean, turn=n + len(study_id)))
+        for n, (name, mean) in enumerate(means.items())
+    }
     return record(arms, study_id=study_id, **fields)
 
 
@@ -33,7 +36,9 @@ def test_arms_of_one_name_are_told_apart_by_their_studies() -> None:
 def test_studies_without_a_common_seed_get_no_verdict_and_a_caution() -> None:
     comparison = compare([_study("one", {"sgdp": 0.95}), _study("two", {"stepper": 0.8}, seed=1)])
     assert (comparison.pairs[0].word, comparison.pairs[0].n) == ("undecided", 0)
-    assert "Not the same seed: 0 in “sgdp on digits-mlp”; 1 in “stepper on digits-mlp”." in comparison.cautions
+    assert (
+        "Not the same seed: 0 in “sgdp on digits-mlp”; 1 in “stepper on digits-mlp”." in comparison.cautions
+    )
     assert any("no fresh seed in common" in caution for caution in comparison.cautions)
 
 
@@ -71,13 +76,20 @@ def test_every_difference_but_the_arms_is_a_caution() -> None:
 
 
 def test_a_study_that_ended_early_is_a_caution() -> None:
-    short = record({"stepper": Arm(search=[0.9, "cancelled"], best=around(0.9))}, study_id="two", budget={"trials_per_arm": 40, "epochs": 4})
+    short = record(
+        {"stepper": Arm(search=[0.9, "cancelled"], best=around(0.9))},
+        study_id="two",
+        budget={"trials_per_arm": 40, "epochs": 4},
+    )
     said = compare([_study("one", {"sgdp": 0.95}), short]).cautions
     assert "Ended before the search had run all of its trials: “stepper on digits-mlp”." in said
 
 
 def test_one_search_against_several_is_no_verdict_and_is_called_a_single_search() -> None:
-    several = record({"sgdp": Arm(search=[falling(0.9, trials=6)] * 3, best=[around(0.9, turn=n) for n in range(3)])}, study_id="several")
+    several = record(
+        {"sgdp": Arm(search=[falling(0.9, trials=6)] * 3, best=[around(0.9, turn=n) for n in range(3)])},
+        study_id="several",
+    )
     (pair,) = compare([several, _study("one", {"stepper": 0.8})]).pairs
     assert (pair.word, pair.n, pair.covers) == ("undecided", 1, "replicates")
     assert pair.reason == "SGDP against Stepper is undecided: a single search says nothing of chance."
@@ -86,12 +98,20 @@ def test_one_search_against_several_is_no_verdict_and_is_called_a_single_search(
 def test_an_environment_that_is_not_known_is_a_caution() -> None:
     bare = _study("two", {"stepper": 0.95})
     bare = bare.model_copy(update={"study": bare.study.model_copy(update={"environment": {}})})
-    assert "What trained them is not known of “stepper on digits-mlp”." in compare([_study("one", {"sgdp": 0.9}), bare]).cautions
+    assert (
+        "What trained them is not known of “stepper on digits-mlp”."
+        in compare([_study("one", {"sgdp": 0.9}), bare]).cautions
+    )
 
 
 def test_arms_without_a_confirmed_value_come_last() -> None:
-    comparison = compare([record({"sgdp": Arm(search=[0.99])}, study_id="one"), _study("two", {"stepper": 0.8})])
-    assert [(arm.arm, arm.test_mean is None, arm.runs) for arm in comparison.arms] == [("stepper", False, 5), ("sgdp", True, 0)]
+    comparison = compare(
+        [record({"sgdp": Arm(search=[0.99])}, study_id="one"), _study("two", {"stepper": 0.8})]
+    )
+    assert [(arm.arm, arm.test_mean is None, arm.runs) for arm in comparison.arms] == [
+        ("stepper", False, 5),
+        ("sgdp", True, 0),
+    ]
     assert comparison.pairs == ()
 
 
@@ -99,8 +119,14 @@ def test_arms_without_a_confirmed_value_come_last() -> None:
     ("records", "said"),
     [
         ([_study("one", {"sgdp": 0.9})], "at least two studies, got 1"),
-        ([_study("one", {"sgdp": 0.9}), _study("one", {"sgdp": 0.9})], "each study once, but one stands there"),
-        ([_study("one", {"sgdp": 0.9}), _study("two", {"sgdp": 0.9}, workload="char-lm")], "studies of one workload, got digits-mlp, char-lm"),
+        (
+            [_study("one", {"sgdp": 0.9}), _study("one", {"sgdp": 0.9})],
+            "each study once, but one stands there",
+        ),
+        (
+            [_study("one", {"sgdp": 0.9}), _study("two", {"sgdp": 0.9}, workload="char-lm")],
+            "studies of one workload, got digits-mlp, char-lm",
+        ),
     ],
 )
 def test_what_cannot_be_compared_is_refused(records: list[StudyRecord], said: str) -> None:

@@ -15,7 +15,11 @@ def test_the_best_and_the_defaults_are_told_with_mean_and_interval() -> None:
     # Student's t with two degrees of freedom: 4.303 * 0.02 / sqrt(3).
     assert best.test_low == pytest.approx(0.92 - 0.0497, abs=1e-4)
     assert best.test_high == pytest.approx(0.92 + 0.0497, abs=1e-4)
-    assert (defaults.configuration, defaults.number, defaults.test_mean) == ("defaults", 0, pytest.approx(0.8))
+    assert (defaults.configuration, defaults.number, defaults.test_mean) == (
+        "defaults",
+        0,
+        pytest.approx(0.8),
+    )
 
 
 @pytest.mark.parametrize(("workload", "search"), [("digits-mlp", 0.95), ("char-lm", 0.89)])
@@ -37,7 +41,9 @@ def test_when_the_defaults_are_the_best_their_runs_serve_both() -> None:
 
 
 def test_while_the_study_runs_the_planned_seeds_are_told() -> None:
-    (best, *_) = analyse(record({"adamw": Arm(search=[0.7, 0.9], best=[0.9, "running"])}, state=StudyState.RUNNING)).confirmed
+    (best, *_) = analyse(
+        record({"adamw": Arm(search=[0.7, 0.9], best=[0.9, "running"])}, state=StudyState.RUNNING)
+    ).confirmed
     assert (best.seeds, best.completed) == (5, 1)
 
 

@@ -30,7 +30,10 @@ def _space(check: Check) -> Any:
 def test_a_best_lr_at_the_upper_edge_offers_a_study_that_looks_ten_times_further() -> None:
     (check,) = _edges("adamw", {"lr": 0.09})
     assert check.is_warning
-    assert check.sentence == "AdamW: the best lr, 0.09, lies near the upper edge of its range (1e-05 to 0.1); a wider one might do better."
+    assert check.sentence == (
+        "AdamW: the best lr, 0.09, lies near the upper edge of its range (1e-05 to "
+        "0.1); a wider one might do better."
+    )
     assert check.figures == {"value": 0.09, "low": 1e-5, "high": 0.1}
     assert _space(check)["lr"] == Range(low=1e-5, high=1.0, log=True)
 
@@ -43,7 +46,10 @@ def test_a_best_lr_at_the_lower_edge_is_widened_downwards() -> None:
 
 def test_every_searched_number_is_looked_at_not_lr_alone() -> None:
     checks = _edges("sgdp", {"momentum": 0.989, "weight_decay": 0.95})
-    assert [check.sentence.split(",")[0] for check in checks] == ["SGDP: the best momentum", "SGDP: the best weight_decay"]
+    assert [check.sentence.split(",")[0] for check in checks] == [
+        "SGDP: the best momentum",
+        "SGDP: the best weight_decay",
+    ]
 
 
 def test_widening_goes_half_the_way_to_a_bound_that_is_itself_not_legal() -> None:
@@ -75,7 +81,11 @@ def test_the_last_of_several_choices_is_an_edge_and_gets_one_more_step() -> None
 
 def test_a_grid_with_one_more_choice_gets_the_trials_that_it_takes() -> None:
     fixed = {"weight_decay": 0.01, "delta": 0.1, "wd_ratio": 0.1}
-    arm = Arm(search=[0.7, 0.8, 0.9], parameters={2: {"lr": 0.1}}, space={"lr": {"choices": [0.001, 0.01, 0.1]}} | fixed)
+    arm = Arm(
+        search=[0.7, 0.8, 0.9],
+        parameters={2: {"lr": 0.1}},
+        space={"lr": {"choices": [0.001, 0.01, 0.1]}} | fixed,
+    )
     checks = analyse(record({"adamp": arm}, sampler="grid")).checks
     (check,) = [check for check in checks if check.kind == "edge-of-space"]
     assert "lies at the upper edge" in check.sentence
@@ -86,15 +96,26 @@ def test_a_grid_with_one_more_choice_gets_the_trials_that_it_takes() -> None:
 def test_defaults_outside_the_space_that_did_best_are_told_and_taken_in() -> None:
     arm = Arm(search=[0.95, 0.8, 0.7], space={"lr": {"low": 0.01, "high": 0.1, "log": True}})
     (check,) = [check for check in analyse(record({"adamw": arm})).checks if check.kind == "edge-of-space"]
-    assert check.sentence == "AdamW: its defaults did best, with lr = 0.001 outside the range that was searched (0.01 to 0.1)."
+    assert (
+        check.sentence
+        == "AdamW: its defaults did best, with lr = 0.001 outside the range that was searched (0.01 to 0.1)."
+    )
     wider = _space(check)["lr"]
     assert wider.low == pytest.approx(1e-4)
     assert wider.high == 0.1
 
 
 def test_what_had_no_effect_in_the_best_trial_has_no_edge() -> None:
-    assert not [check for check in _edges("sgdp", {"weight_decay": 0.0, "wd_ratio": 1.0}) if "wd_ratio" in check.sentence]
-    assert [check for check in _edges("sgdp", {"weight_decay": 0.01, "wd_ratio": 1.0}) if "wd_ratio" in check.sentence]
+    assert not [
+        check
+        for check in _edges("sgdp", {"weight_decay": 0.0, "wd_ratio": 1.0})
+        if "wd_ratio" in check.sentence
+    ]
+    assert [
+        check
+        for check in _edges("sgdp", {"weight_decay": 0.01, "wd_ratio": 1.0})
+        if "wd_ratio" in check.sentence
+    ]
 
 
 def test_words_and_switches_have_no_edges() -> None:
@@ -115,7 +136,15 @@ def test_an_edge_of_a_hyperparameter_that_hardly_matters_is_for_information() ->
 
 
 def test_a_widened_study_has_a_name_of_its_own_and_is_otherwise_the_same() -> None:
-    spec = parse_spec({"name": "x" * 200, "suite": "small", "workload": "digits-mlp", "arms": ["adamp", "adamw"], "budget": {"trials_per_arm": 3}})
+    spec = parse_spec(
+        {
+            "name": "x" * 200,
+            "suite": "small",
+            "workload": "digits-mlp",
+            "arms": ["adamp", "adamw"],
+            "budget": {"trials_per_arm": 3},
+        }
+    )
     data = widened(spec, "adamw", "lr", Range(low=1e-6, high=1.0, log=True))
     assert data is not None
     wider = parse_spec(data)

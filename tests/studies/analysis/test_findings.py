@@ -12,14 +12,19 @@ def test_before_confirmation_the_search_has_a_leader_and_no_winner() -> None:
     finding = analyse(record(arms, state=StudyState.RUNNING)).finding
     assert finding.winner is None
     assert finding.sentence == (
-        "So far, AdamP leads the search with 97.00\N{NO-BREAK SPACE}% validation accuracy after 3 trials per arm; "
+        "So far, AdamP leads the search with 97.00\N{NO-BREAK SPACE}% validation "
+        "accuracy after 3 trials per arm; "
         "second is AdamW, 1.00 points behind; nothing has been confirmed on fresh seeds."
     )
-    assert any(limit.startswith("No configuration has been confirmed on fresh seeds yet") for limit in finding.limits)
+    assert any(
+        limit.startswith("No configuration has been confirmed on fresh seeds yet") for limit in finding.limits
+    )
 
 
 def test_a_study_that_asked_for_no_confirmation_says_so() -> None:
-    finding = analyse(record({"adamp": Arm(search=[0.9]), "adamw": Arm(search=[0.8])}, confirmation={"seeds": 0})).finding
+    finding = analyse(
+        record({"adamp": Arm(search=[0.9]), "adamw": Arm(search=[0.8])}, confirmation={"seeds": 0})
+    ).finding
     assert finding.winner is None
     assert "nothing has been confirmed" in finding.sentence
     assert any(limit.endswith("the study asked for none.") for limit in finding.limits)
@@ -33,7 +38,9 @@ def test_arms_that_wait_for_their_confirmation_are_named() -> None:
 
 
 def test_arms_that_are_level_lead_together() -> None:
-    sentence = analyse(record({"adamp": Arm(search=[0.9]), "adamw": Arm(search=[0.9]), "sgdp": Arm(search=[0.8])})).finding.sentence
+    sentence = analyse(
+        record({"adamp": Arm(search=[0.9]), "adamw": Arm(search=[0.9]), "sgdp": Arm(search=[0.8])})
+    ).finding.sentence
     assert sentence.startswith("AdamP and AdamW lead the search level, with 90.00")
     assert "next is SGDP, 10.00 points behind" in sentence
 
@@ -51,7 +58,9 @@ def test_one_arm_whose_confirmation_only_diverged_has_no_mean() -> None:
 
 
 def test_when_all_trials_diverged_the_finding_counts_them() -> None:
-    finding = analyse(record({"adamp": Arm(search=["diverged"] * 4), "adamw": Arm(search=["diverged", "failed"])})).finding
+    finding = analyse(
+        record({"adamp": Arm(search=["diverged"] * 4), "adamw": Arm(search=["diverged", "failed"])})
+    ).finding
     assert finding.sentence == "No trial has completed: of 6 finished trials, 5 diverged, 1 failed."
     assert finding.limits == ()
 
@@ -84,7 +93,10 @@ def test_a_cancelled_study_is_called_cancelled() -> None:
 
 
 def test_the_limits_name_what_the_interval_covers_the_workload_and_the_budget() -> None:
-    arms = {"adamp": Arm(search=falling(0.97), best=around(0.97)), "sgdp": Arm(search=falling(0.9), best=around(0.9, turn=1))}
+    arms = {
+        "adamp": Arm(search=falling(0.97), best=around(0.97)),
+        "sgdp": Arm(search=falling(0.9), best=around(0.9, turn=1)),
+    }
     limits = " ".join(analyse(record(arms)).finding.limits)
     assert "covers the luck of the seeds and, estimated from the search’s own trials, of the search" in limits
     assert "one workload, digits mlp" in limits
@@ -93,34 +105,59 @@ def test_the_limits_name_what_the_interval_covers_the_workload_and_the_budget() 
 
 
 def test_runs_that_were_cancelled_or_failed_while_confirming_are_told() -> None:
-    arms = {"adamp": Arm(search=falling(0.9), best=[0.9, 0.91, "cancelled"]), "sgdp": Arm(search=falling(0.9), best=[0.9, "failed", "cancelled"])}
+    arms = {
+        "adamp": Arm(search=falling(0.9), best=[0.9, 0.91, "cancelled"]),
+        "sgdp": Arm(search=falling(0.9), best=[0.9, "failed", "cancelled"]),
+    }
     limits = analyse(record(arms)).finding.limits
-    assert "Of 6 confirmation runs 2 were cancelled and 1 was lost to faults: the comparison rests on the others." in limits
+    assert (
+        "Of 6 confirmation runs 2 were cancelled and 1 was lost to faults: "
+        "the comparison rests on the others."
+    ) in limits
     assert not any("The interval of a difference" in limit for limit in limits)
 
 
 def test_an_arm_whose_confirmation_runs_were_all_lost_is_told_why_it_has_none() -> None:
-    finding = analyse(record({"adamp": Arm(search=falling(0.9), best=["failed"] * 3), "sgdp": Arm(search=falling(0.8), best=around(0.8))})).finding
+    finding = analyse(
+        record(
+            {
+                "adamp": Arm(search=falling(0.9), best=["failed"] * 3),
+                "sgdp": Arm(search=falling(0.8), best=around(0.8)),
+            }
+        )
+    ).finding
     assert finding.sentence.endswith("AdamP has not been confirmed on fresh seeds.")
-    assert "No configuration of AdamP has been confirmed on fresh seeds: no such run came to its end." in finding.limits
+    assert (
+        "No configuration of AdamP has been confirmed on fresh seeds: no such run came to its end."
+        in finding.limits
+    )
 
 
 def test_a_search_that_was_cut_short_is_told_as_planned() -> None:
-    limits = analyse(record({"adamp": Arm(search=[0.9, "cancelled"])}, budget={"trials_per_arm": 10, "epochs": 4})).finding.limits
+    limits = analyse(
+        record({"adamp": Arm(search=[0.9, "cancelled"])}, budget={"trials_per_arm": 10, "epochs": 4})
+    ).finding.limits
     assert any("a search planned as 10 trials per arm of 4 epochs each" in limit for limit in limits)
 
 
 @pytest.mark.parametrize(("workload", "better"), [("digits-mlp", 0.96), ("char-lm", 0.84)])
-def test_defaults_that_do_better_on_fresh_seeds_than_what_the_search_chose_are_told(workload: str, better: float) -> None:
+def test_defaults_that_do_better_on_fresh_seeds_than_what_the_search_chose_are_told(
+    workload: str, better: float
+) -> None:
     search = [0.85, 0.95] if workload == "digits-mlp" else [0.95, 0.85]
-    arms = {"sgdp": Arm(search=search, best=around(0.9), defaults=around(better, turn=1)), "stepper": Arm(search=search, best=around(0.9, turn=2))}
+    arms = {
+        "sgdp": Arm(search=search, best=around(0.9), defaults=around(better, turn=1)),
+        "stepper": Arm(search=search, best=around(0.9, turn=2)),
+    }
     limits = analyse(record(arms, workload=workload)).finding.limits
     (said,) = [limit for limit in limits if "defaults" in limit]
     assert said.startswith("On 5 fresh seeds the defaults of SGDP do better than the best of its search, by ")
     assert "-" not in said
     assert "\N{MINUS SIGN}" not in said
     level = {"sgdp": Arm(search=search, best=around(0.9), defaults=around(0.9, turn=1))}
-    assert not [limit for limit in analyse(record(level, workload=workload)).finding.limits if "defaults" in limit]
+    assert not [
+        limit for limit in analyse(record(level, workload=workload)).finding.limits if "defaults" in limit
+    ]
 
 
 def test_several_searches_of_a_single_arm_are_told_with_the_mean_of_all() -> None:
@@ -154,6 +191,8 @@ def test_pruned_and_failed_trials_and_unequal_budgets_are_among_the_limits() -> 
 
 
 def test_confirmation_runs_that_are_still_open_are_counted() -> None:
-    arms = {name: Arm(search=falling(0.9), best=[0.9, 0.91, "running", "queued"]) for name in ("adamp", "sgdp")}
+    arms = {
+        name: Arm(search=falling(0.9), best=[0.9, 0.91, "running", "queued"]) for name in ("adamp", "sgdp")
+    }
     limits = analyse(record(arms, state=StudyState.RUNNING)).finding.limits
     assert "Of 8 confirmation runs 4 have not ended." in limits

@@ -2,7 +2,17 @@ import math
 
 import pytest
 
-from studies.analysis.numbers import difference, effect, gap, metric_interval, number, plural, probability, scalar, share
+from studies.analysis.numbers import (
+    difference,
+    effect,
+    gap,
+    metric_interval,
+    number,
+    plural,
+    probability,
+    scalar,
+    share,
+)
 
 __all__: list[str] = []
 
@@ -13,7 +23,13 @@ _PERCENT = "\N{NO-BREAK SPACE}%"
     ("value", "low", "high", "unit", "said"),
     [
         (0.012, 0.004, 0.020, "fraction", "1.2 points (0.4 to 2.0)"),
-        (-0.003, -0.0041, -0.0019, "fraction", "\N{MINUS SIGN}0.30 points (\N{MINUS SIGN}0.41 to \N{MINUS SIGN}0.19)"),
+        (
+            -0.003,
+            -0.0041,
+            -0.0019,
+            "fraction",
+            "\N{MINUS SIGN}0.30 points (\N{MINUS SIGN}0.41 to \N{MINUS SIGN}0.19)",
+        ),
         (0.0132, 0.0101, 0.0163, "nats per character", "0.0132 nats per character (0.0101 to 0.0163)"),
         (12.0, -30.0, 54.0, "none", "12 (\N{MINUS SIGN}30 to 54)"),
         (-0.00001, -0.004, 0.004, "fraction", "\N{MINUS SIGN}0.001 points (\N{MINUS SIGN}0.400 to 0.400)"),
@@ -25,7 +41,9 @@ _PERCENT = "\N{NO-BREAK SPACE}%"
         (3e8, 1e8, 5e8, "none", "3×10⁸ (1×10⁸ to 5×10⁸)"),
     ],
 )
-def test_a_difference_is_told_as_exactly_as_its_interval_is_narrow(value: float, low: float | None, high: float | None, unit: str, said: str) -> None:
+def test_a_difference_is_told_as_exactly_as_its_interval_is_narrow(
+    value: float, low: float | None, high: float | None, unit: str, said: str
+) -> None:
     assert gap(value, low, high, unit) == said
 
 
@@ -37,7 +55,9 @@ def test_a_metric_is_told_with_its_interval_in_percent_where_it_is_a_fraction() 
 
 
 def test_shares_and_probabilities_are_short() -> None:
-    assert [share(value) for value in (0, 0.0041, 0.0968, 0.21, 1)] == [f"{said}{_PERCENT}" for said in ("0", "0.41", "9.7", "21", "100")]
+    assert [share(value) for value in (0, 0.0041, 0.0968, 0.21, 1)] == [
+        f"{said}{_PERCENT}" for said in ("0", "0.41", "9.7", "21", "100")
+    ]
     assert [probability(p) for p in (0.0002, 0.0123, 1.0)] == ["p < 0.001", "p = 0.012", "p = 1"]
     assert [probability(p) for p in (0.04996, 0.0504, 0.05)] == ["p = 0.04996", "p = 0.05", "p = 0.05"]
     assert [effect(size) for size in (-0.4234, 9.94, 104.7, 12345.0)] == ["0.42", "9.9", "105", "12,345"]
@@ -46,5 +66,11 @@ def test_shares_and_probabilities_are_short() -> None:
 def test_numbers_differences_scalars_and_counts_read_as_people_write_them() -> None:
     assert number(-1.2e-5) == "\N{MINUS SIGN}1.2×10⁻⁵"
     assert difference(0.95, 0.9464, "fraction") == "0.36 points"
-    assert [scalar(value) for value in (True, 0.001, 3, "plain", None)] == ["true", "0.001", "3", "plain", "–"]
+    assert [scalar(value) for value in (True, 0.001, 3, "plain", None)] == [
+        "true",
+        "0.001",
+        "3",
+        "plain",
+        "–",
+    ]
     assert [plural(n, "study", "studies") for n in (1, 1200)] == ["1 study", "1,200 studies"]

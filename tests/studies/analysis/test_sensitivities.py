@@ -46,7 +46,10 @@ def test_a_fixed_lr_has_neither_curve_nor_range() -> None:
 
 def test_what_decides_has_the_largest_importance_and_few_trials_have_none() -> None:
     count = 100
-    rates = {n: {"lr": 10 ** (-5 + 4 * ((0.618 * n) % 1)), "weight_decay": 10 ** (-4 + 4 * ((0.4142 * n) % 1))} for n in range(count)}
+    rates = {
+        n: {"lr": 10 ** (-5 + 4 * ((0.618 * n) % 1)), "weight_decay": 10 ** (-4 + 4 * ((0.4142 * n) % 1))}
+        for n in range(count)
+    }
     values = [0.9 - 0.1 * abs(float(rates[n]["lr"]) - 0.01) ** 0.5 for n in range(count)]
     importances = _of(record({"adamw": Arm(search=values, parameters=rates)})).importances
     assert sum(importances.values()) == pytest.approx(1)

@@ -11,13 +11,24 @@ from studies.views import StudyRecord
 __all__: list[str] = []
 
 
-def _study(study_id: str, means: dict[str, float], *, workload: str = "digits-mlp", **fields: Any) -> StudyRecord:
-    arms = {name: Arm(search=falling(mean), best=around(mean, turn=n)) for n, (name, mean) in enumerate(means.items())}
+def _study(
+    study_id: str, means: dict[str, float], *, workload: str = "digits-mlp", **fields: Any
+) -> StudyRecord:
+    arms = {
+        name: Arm(search=falling(mean), best=around(mean, turn=n))
+        for n, (name, mean) in enumerate(means.items())
+    }
     return record(arms, study_id=study_id, workload=workload, suite="small", **fields)
 
 
 def test_an_arm_that_is_ahead_on_every_workload_wins_with_its_intervals() -> None:
-    suite = analyse_suite("small", [_study("one", {"adamp": 0.96, "sgdp": 0.9}), _study("two", {"sgdp": 1.9, "adamp": 1.5}, workload="char-lm")])
+    suite = analyse_suite(
+        "small",
+        [
+            _study("one", {"adamp": 0.96, "sgdp": 0.9}),
+            _study("two", {"sgdp": 1.9, "adamp": 1.5}, workload="char-lm"),
+        ],
+    )
     assert suite.finding.winner == "adamp"
     assert suite.finding.sentence.startswith("AdamP is better than SGDP over 2 workloads")
     assert [arm.arm for arm in suite.arms] == ["adamp", "sgdp"]
@@ -31,18 +42,28 @@ def test_an_arm_that_is_ahead_on_every_workload_wins_with_its_intervals() -> Non
 
 
 def test_arms_that_win_one_workload_each_are_undecided() -> None:
-    suite = analyse_suite("small", [_study("one", {"adamp": 0.96, "sgdp": 0.9}), _study("two", {"adamp": 1.9, "sgdp": 1.5}, workload="char-lm")])
+    suite = analyse_suite(
+        "small",
+        [
+            _study("one", {"adamp": 0.96, "sgdp": 0.9}),
+            _study("two", {"adamp": 1.9, "sgdp": 1.5}, workload="char-lm"),
+        ],
+    )
     assert suite.finding.winner is None
     assert suite.finding.sentence.startswith("Undecided over 2 workloads")
     assert suite.wins[0].chance == pytest.approx(0.5)
 
 
 def test_an_arm_whose_lead_in_every_study_may_be_the_luck_of_its_searches_is_no_winner() -> None:
-    # Values far apart in the search: another search would have found another best. On fresh seeds the two differ little, and always alike.
+    # Values far apart in the search: another search would have found another best. On fresh seeds the two
+    # differ little, and always alike.
     def of(study_id: str, workload: str) -> StudyRecord:
         sign = 1 if workload == "digits-mlp" else -1
         search = [0.9 - sign * 0.03 * n for n in range(12)]
-        arms = {"adamp": Arm(search=search, best=around(0.9 + sign * 0.01)), "adamw": Arm(search=search, best=around(0.9, turn=1))}
+        arms = {
+            "adamp": Arm(search=search, best=around(0.9 + sign * 0.01)),
+            "adamw": Arm(search=search, best=around(0.9, turn=1)),
+        }
         return record(arms, study_id=study_id, workload=workload)
 
     records = [of("one", "digits-mlp"), of("two", "char-lm")]
@@ -51,14 +72,26 @@ def test_an_arm_whose_lead_in_every_study_may_be_the_luck_of_its_searches_is_no_
     assert suite.wins[0].low is not None
     assert suite.wins[0].low > 0.5
     assert suite.finding.winner is None
-    assert suite.finding.sentence.startswith("Undecided over 2 workloads: AdamP is ahead with an interquartile mean of ")
-    assert any("only where the verdicts of the studies, taken together, say so too" in limit for limit in suite.finding.limits)
+    assert suite.finding.sentence.startswith(
+        "Undecided over 2 workloads: AdamP is ahead with an interquartile mean of "
+    )
+    assert any(
+        "only where the verdicts of the studies, taken together, say so too" in limit
+        for limit in suite.finding.limits
+    )
 
 
 def test_studies_of_unequal_numbers_of_runs_are_told() -> None:
-    short = record({"adamp": Arm(search=[0.9], best=[1.5] * 3), "sgdp": Arm(search=[0.9], best=[1.7] * 3)}, study_id="two", workload="char-lm")
+    short = record(
+        {"adamp": Arm(search=[0.9], best=[1.5] * 3), "sgdp": Arm(search=[0.9], best=[1.7] * 3)},
+        study_id="two",
+        workload="char-lm",
+    )
     limits = analyse_suite("small", [_study("one", {"adamp": 0.96, "sgdp": 0.9}), short]).finding.limits
-    assert "The studies have unequal numbers of confirmation runs, and in the interquartile mean every run weighs alike." in limits
+    assert (
+        "The studies have unequal numbers of confirmation runs, and in the "
+        "interquartile mean every run weighs alike."
+    ) in limits
 
 
 def test_one_workload_alone_makes_no_winner() -> None:
@@ -83,9 +116,14 @@ def test_studies_that_do_not_count_say_why() -> None:
 
 
 def test_studies_without_two_arms_in_common_do_not_count() -> None:
-    suite = analyse_suite("small", [_study("one", {"adamp": 0.96, "sgdp": 0.9}), _study("two", {"adamp": 0.96, "adamw": 0.9})])
+    suite = analyse_suite(
+        "small", [_study("one", {"adamp": 0.96, "sgdp": 0.9}), _study("two", {"adamp": 0.96, "adamw": 0.9})]
+    )
     assert suite.arms == ()
-    assert suite.finding.sentence == "Nothing can be said yet: of 2 studies none counts. It has fewer than two arms in common with the others."
+    assert suite.finding.sentence == (
+        "Nothing can be said yet: of 2 studies none counts. It has fewer than "
+        "two arms in common with the others."
+    )
 
 
 def test_a_suite_none_of_whose_studies_count_is_told() -> None:
@@ -101,18 +139,37 @@ def test_an_empty_suite_is_told() -> None:
 
 def test_an_arm_that_only_diverged_in_a_study_counts_as_its_worst() -> None:
     arms = {"adamp": Arm(search=falling(0.96), best=around(0.96)), "sgdp": Arm(search=["diverged"] * 40)}
-    suite = analyse_suite("small", [_study("one", {"adamp": 0.96, "sgdp": 0.9}), record(arms, study_id="two")])
+    suite = analyse_suite(
+        "small", [_study("one", {"adamp": 0.96, "sgdp": 0.9}), record(arms, study_id="two")]
+    )
     assert all(study.is_counted for study in suite.studies)
-    assert {arm.arm: arm.scores[1].test_mean for arm in suite.arms} == {"adamp": pytest.approx(0.96), "sgdp": None}
+    assert {arm.arm: arm.scores[1].test_mean for arm in suite.arms} == {
+        "adamp": pytest.approx(0.96),
+        "sgdp": None,
+    }
     assert any("Every trial diverged of SGDP in 1 study" in limit for limit in suite.finding.limits)
 
 
 def test_a_workload_that_two_studies_share_counts_twice_and_says_so() -> None:
-    suite = analyse_suite("small", [_study("one", {"adamp": 0.96, "sgdp": 0.9}), _study("two", {"adamp": 0.95, "sgdp": 0.9}, seed=1)])
-    assert any("2 studies share 1 workload: what is trained twice counts twice." in limit.lower() for limit in suite.finding.limits)
+    suite = analyse_suite(
+        "small",
+        [_study("one", {"adamp": 0.96, "sgdp": 0.9}), _study("two", {"adamp": 0.95, "sgdp": 0.9}, seed=1)],
+    )
+    assert any(
+        "2 studies share 1 workload: what is trained twice counts twice." in limit.lower()
+        for limit in suite.finding.limits
+    )
 
 
 def test_the_suite_is_the_same_as_its_json() -> None:
-    suite = analyse_suite("small", [record({"adamp": Arm(search=[0.9], best=[0.9]), "sgdp": Arm(search=[0.8], best=[0.8])}, study_id="one")])
+    suite = analyse_suite(
+        "small",
+        [
+            record(
+                {"adamp": Arm(search=[0.9], best=[0.9]), "sgdp": Arm(search=[0.8], best=[0.8])},
+                study_id="one",
+            )
+        ],
+    )
     assert suite.arms[0].iqm_low is None
     assert type(suite).model_validate_json(suite.model_dump_json()) == suite

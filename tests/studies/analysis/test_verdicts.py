@@ -11,7 +11,11 @@ __all__: list[str] = []
 
 
 def _good(value: float, *, turn: int = 0, **fields: Any) -> Arm:
-    told: dict[str, Any] = {"search": falling(value), "best": around(value, turn=turn), "defaults": around(value - 0.05, turn=turn + 2)}
+    told: dict[str, Any] = {
+        "search": falling(value),
+        "best": around(value, turn=turn),
+        "defaults": around(value - 0.05, turn=turn + 2),
+    }
     return Arm(**told | fields)
 
 
@@ -26,7 +30,9 @@ def test_a_large_and_steady_difference_is_a_verdict_with_its_interval_and_n() ->
     assert pair.low is not None
     assert pair.high is not None
     assert 0 < pair.low < 0.15 < pair.high
-    assert analysis.finding.sentence.startswith("SGDP is better than Stepper by 14.96 points (14.62 to 15.30)")
+    assert analysis.finding.sentence.startswith(
+        "SGDP is better than Stepper by 14.96 points (14.62 to 15.30)"
+    )
     assert analysis.finding.sentence.endswith("in test accuracy on 5 seeds.")
     assert "p = " in pair.reason or "p < " in pair.reason
     assert "Holm" in pair.reason
@@ -62,7 +68,10 @@ def test_of_several_arms_the_finding_names_the_next_best() -> None:
     arms = {"sgdp": _good(0.95), "stepper": _good(0.8, turn=1), "adamw": _good(0.7, turn=3)}
     analysis = analyse(record(arms))
     assert analysis.finding.winner == "sgdp"
-    assert "better than each of the 2 others on 5 seeds: than Stepper, the next, by 14.96 points (14.62 to 15.30)" in analysis.finding.sentence
+    assert (
+        "better than each of the 2 others on 5 seeds: than Stepper, the next, "
+        "by 14.96 points (14.62 to 15.30)"
+    ) in analysis.finding.sentence
     assert [rank.arm for rank in analysis.ranks] == ["sgdp", "stepper", "adamw"]
     assert len(analysis.pairs) == 3
 
@@ -78,7 +87,9 @@ def test_a_leader_that_is_not_beyond_doubt_is_told_as_undecided() -> None:
 
 def test_runs_that_diverged_count_against_an_arm_and_are_told() -> None:
     runs = ["diverged" if n < 4 else 0.9 for n in range(8)]
-    analysis = analyse(record({"sgdp": _good(0.9, best=around(0.9, seeds=8)), "stepper": _good(0.9, best=runs)}))
+    analysis = analyse(
+        record({"sgdp": _good(0.9, best=around(0.9, seeds=8)), "stepper": _good(0.9, best=runs)})
+    )
     (pair,) = analysis.pairs
     assert pair.covers == "signs"
     assert "Stepper diverged in 4 runs" in pair.reason
@@ -88,9 +99,14 @@ def test_runs_that_diverged_count_against_an_arm_and_are_told() -> None:
 def test_a_verdict_by_signs_gives_no_mean_that_leaves_out_what_decided_it() -> None:
     # SGDP loses because it diverges, though it is ahead wherever it finishes.
     runs = [0.95 if n < 1 else "diverged" for n in range(10)]
-    analysis = analyse(record({"sgdp": _good(0.95, best=runs), "stepper": _good(0.9, best=around(0.9, seeds=10))}))
+    analysis = analyse(
+        record({"sgdp": _good(0.95, best=runs), "stepper": _good(0.9, best=around(0.9, seeds=10))})
+    )
     assert analysis.pairs[0].word == "worse"
-    said = "Stepper is better than SGDP on 10 seeds (SGDP diverged in 9 runs; where both finished SGDP is ahead by "
+    said = (
+        "Stepper is better than SGDP on 10 seeds (SGDP diverged in 9 runs; "
+        "where both finished SGDP is ahead by "
+    )
     assert analysis.pairs[0].reason.startswith(said)
     assert analysis.finding.sentence.startswith(said)
     assert "by the sign test" in analysis.pairs[0].reason
@@ -106,13 +122,19 @@ def test_an_arm_that_never_completed_a_trial_does_not_hide_the_verdict_of_the_ot
 
 
 def test_nobody_is_ahead_by_a_negative_amount_while_an_arm_has_still_to_complete_a_trial() -> None:
-    arms = {"sgdp": _good(0.949), "stepper": _good(0.95, turn=1), "adamw": Arm(search=["diverged", "running"])}
+    arms = {
+        "sgdp": _good(0.949),
+        "stepper": _good(0.95, turn=1),
+        "adamw": Arm(search=["diverged", "running"]),
+    }
     sentence = analyse(record(arms, state=StudyState.RUNNING)).finding.sentence
     assert sentence.startswith("So far, SGDP against Stepper is undecided: Stepper is ahead by 0.14 points")
 
 
 def test_arms_that_are_level_are_called_level_and_nothing_is_said_of_divergence() -> None:
-    analysis = analyse(record({"sgdp": _good(0.95, best=[0.95] * 5), "stepper": _good(0.95, best=[0.95] * 5)}))
+    analysis = analyse(
+        record({"sgdp": _good(0.95, best=[0.95] * 5), "stepper": _good(0.95, best=[0.95] * 5)})
+    )
     assert analysis.finding.sentence == "SGDP against Stepper is undecided: they are level on 5 seeds."
     limits = " ".join(analysis.finding.limits)
     assert "diverged" not in limits
@@ -129,16 +151,29 @@ def test_a_difference_of_rounding_is_no_lead() -> None:
 
 def test_repeated_searches_are_counted_as_searches_by_signs_too() -> None:
     lines = [falling(0.9, trials=6), ["diverged"] * 6]
-    arms = {"sgdp": Arm(search=lines, best=[around(0.9), []]), "stepper": Arm(search=[falling(0.9, trials=6)] * 2, best=[around(0.9)] * 2)}
+    arms = {
+        "sgdp": Arm(search=lines, best=[around(0.9), []]),
+        "stepper": Arm(search=[falling(0.9, trials=6)] * 2, best=[around(0.9)] * 2),
+    }
     sentence = analyse(record(arms)).finding.sentence
     assert "undecided on 2 independent searches (1 search of SGDP came to nothing but divergence)" in sentence
 
 
 def test_the_leader_of_several_repeated_searches_is_told_with_the_mean_of_all_of_them() -> None:
-    levels = {"sgdp": (0.95, 0.94, 0.96, 0.955), "stepper": (0.951, 0.942, 0.957, 0.95), "adamw": (0.7, 0.71, 0.72, 0.7)}
-    arms = {name: Arm(search=[falling(level, trials=12) for level in each], best=[[level] * 5 for level in each]) for name, each in levels.items()}
+    levels = {
+        "sgdp": (0.95, 0.94, 0.96, 0.955),
+        "stepper": (0.951, 0.942, 0.957, 0.95),
+        "adamw": (0.7, 0.71, 0.72, 0.7),
+    }
+    arms = {
+        name: Arm(search=[falling(level, trials=12) for level in each], best=[[level] * 5 for level in each])
+        for name, each in levels.items()
+    }
     sentence = analyse(record(arms)).finding.sentence
-    assert sentence.startswith("No arm is better than every other: SGDP leads with 95.1\N{NO-BREAK SPACE}% (93.8 to 96.5) test accuracy")
+    assert sentence.startswith(
+        "No arm is better than every other: SGDP leads with "
+        "95.1\N{NO-BREAK SPACE}% (93.8 to 96.5) test accuracy"
+    )
     assert "on 4 independent searches, undecided against Stepper and better than AdamW" in sentence
 
 
@@ -147,7 +182,10 @@ def test_two_searches_that_found_the_same_configuration_share_its_runs() -> None
     values: list[Outcome] = [0.8, 0.81, 0.82, 0.83, 0.84, 0.9]
     shared = record({"sgdp": Arm(search=[values, values], best=[around(0.9), []], parameters=same)})
     analysis = analyse(shared)
-    assert [(each.replicate, each.number, each.completed) for each in analysis.confirmed] == [(0, 5, 5), (1, 11, 5)]
+    assert [(each.replicate, each.number, each.completed) for each in analysis.confirmed] == [
+        (0, 5, 5),
+        (1, 11, 5),
+    ]
     assert analysis.confirmed[0].runs == analysis.confirmed[1].runs
     assert analysis.time_to_target[0].runs == 5
 
@@ -171,7 +209,10 @@ def test_an_arm_that_loses_to_one_its_space_contains_is_under_tuned_and_not_call
     space = {"delta": {"choices": [0.0, 0.1]}}
     analysis = analyse(record({"adamp": _good(0.8, space=space), "adamw": _good(0.95, turn=1)}))
     assert analysis.pairs[0].word == "worse"
-    assert "AdamP equals AdamW at delta = 0, which its space holds: it is under-tuned, not worse" in analysis.pairs[0].reason
+    assert (
+        "AdamP equals AdamW at delta = 0, which its space holds: it is under-tuned, not worse"
+        in analysis.pairs[0].reason
+    )
     assert "under-tuned, not worse" in analysis.finding.sentence
     check = next(check for check in analysis.checks if check.kind == "under-tuned")
     assert check.is_warning
@@ -181,7 +222,10 @@ def test_an_arm_that_loses_to_one_its_space_contains_is_under_tuned_and_not_call
 
 def test_an_arm_whose_space_leaves_the_contained_one_out_is_judged_as_it_was_searched() -> None:
     analysis = analyse(record({"adamp": _good(0.8), "adamw": _good(0.95, turn=1)}))
-    assert "AdamP equals AdamW at delta = 0, which the space of AdamP leaves out: this is about AdamP as it was searched." in analysis.pairs[0].reason
+    assert (
+        "AdamP equals AdamW at delta = 0, which the space of AdamP leaves out: "
+        "this is about AdamP as it was searched."
+    ) in analysis.pairs[0].reason
     assert "under-tuned, not worse" not in analysis.pairs[0].reason
     check = next(check for check in analysis.checks if check.kind == "under-tuned")
     assert "as it was searched" in check.sentence
@@ -196,11 +240,16 @@ def test_an_arm_that_beats_the_one_it_contains_is_left_in_peace() -> None:
 
 def test_every_replicate_brings_its_own_best_and_the_verdict_rests_on_searches() -> None:
     arms = {
-        name: Arm(search=[falling(best + 0.002 * r, trials=12) for r in range(4)], best=[around(best + 0.002 * r, turn=r) for r in range(4)])
+        name: Arm(
+            search=[falling(best + 0.002 * r, trials=12) for r in range(4)],
+            best=[around(best + 0.002 * r, turn=r) for r in range(4)],
+        )
         for name, best in (("sgdp", 0.95), ("stepper", 0.8))
     }
     analysis = analyse(record(arms))
-    assert [(each.arm, each.replicate) for each in analysis.confirmed] == [(name, r) for name in arms for r in range(4)]
+    assert [(each.arm, each.replicate) for each in analysis.confirmed] == [
+        (name, r) for name in arms for r in range(4)
+    ]
     assert analysis.pairs[0].covers == "replicates"
     assert analysis.pairs[0].word == "better"
     assert "4 independent searches" in analysis.finding.sentence
@@ -208,7 +257,10 @@ def test_every_replicate_brings_its_own_best_and_the_verdict_rests_on_searches()
 
 def test_a_search_among_several_that_only_diverged_counts_as_worst() -> None:
     lines = [falling(0.9, trials=6), ["diverged"] * 6]
-    arms = {"sgdp": Arm(search=lines, best=[around(0.9), []]), "stepper": Arm(search=[falling(0.9, trials=6)] * 2, best=[around(0.9)] * 2)}
+    arms = {
+        "sgdp": Arm(search=lines, best=[around(0.9), []]),
+        "stepper": Arm(search=[falling(0.9, trials=6)] * 2, best=[around(0.9)] * 2),
+    }
     assert analyse(record(arms)).pairs[0].covers == "signs"
 
 

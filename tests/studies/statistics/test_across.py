@@ -23,15 +23,29 @@ RUNS = st.lists(st.lists(st.integers(0, 6), min_size=1, max_size=6), min_size=1,
 
 
 def test_the_worst_arms_mean_is_0_and_the_best_arms_1() -> None:
-    found = relative_performance({"a": [1.0, 3.0], "b": [4.0, 4.0, NAN], "c": [6.0, 2.0]}, direction="maximize")
-    assert {arm: values.tolist() for arm, values in found.items()} == {"a": [-0.5, 0.5], "b": [1.0, 1.0], "c": [2.0, 0.0]}
-    loss = relative_performance({"a": [-1.0, -3.0], "b": [-4.0, -4.0, NAN], "c": [-6.0, -2.0]}, direction="minimize")
-    assert {arm: values.tolist() for arm, values in loss.items()} == {arm: values.tolist() for arm, values in found.items()}
+    found = relative_performance(
+        {"a": [1.0, 3.0], "b": [4.0, 4.0, NAN], "c": [6.0, 2.0]}, direction="maximize"
+    )
+    assert {arm: values.tolist() for arm, values in found.items()} == {
+        "a": [-0.5, 0.5],
+        "b": [1.0, 1.0],
+        "c": [2.0, 0.0],
+    }
+    loss = relative_performance(
+        {"a": [-1.0, -3.0], "b": [-4.0, -4.0, NAN], "c": [-6.0, -2.0]}, direction="minimize"
+    )
+    assert {arm: values.tolist() for arm, values in loss.items()} == {
+        arm: values.tolist() for arm, values in found.items()
+    }
 
 
 def test_a_diverged_run_is_no_better_than_the_worst() -> None:
     found = relative_performance({"a": [1.0, 3.0], "b": [4.0, INF], "c": [INF, INF]}, direction="minimize")
-    assert {arm: values.tolist() for arm, values in found.items()} == {"a": [1.5, 0.5], "b": [0.0, 0.0], "c": [0.0, 0.0]}
+    assert {arm: values.tolist() for arm, values in found.items()} == {
+        "a": [1.5, 0.5],
+        "b": [0.0, 0.0],
+        "c": [0.0, 0.0],
+    }
     found = relative_performance({"a": [0.0, 2.0], "b": [2.0, -INF]}, direction="maximize")
     assert found["b"].tolist() == [1.0, -1.0]
 
@@ -76,8 +90,13 @@ def test_the_interval_is_the_bootstraps_within_studies() -> None:
     random = np.random.default_rng(0)
     runs = [random.normal(0, 0.1, 30), random.normal(10, 0.1, 30)]
     found = interquartile_mean(runs)
-    by_hand = [stats.trim_mean(np.concatenate([random.choice(values, values.size) for values in runs]), 0.25) for _ in range(600)]
-    assert (found.low, found.high) == pytest.approx(tuple(np.quantile(by_hand, (outside, 1 - outside))), abs=0.02)
+    by_hand = [
+        stats.trim_mean(np.concatenate([random.choice(values, values.size) for values in runs]), 0.25)
+        for _ in range(600)
+    ]
+    assert (found.low, found.high) == pytest.approx(
+        tuple(np.quantile(by_hand, (outside, 1 - outside))), abs=0.02
+    )
     assert found.low < found.value < found.high
     assert found == interquartile_mean(runs)
 
@@ -110,14 +129,20 @@ def test_a_profile_of_equal_studies_has_wilsons_interval() -> None:
 def test_the_win_chance_is_the_share_of_pairs_won(first: list[list[int]], second: list[list[int]]) -> None:
     studies = min(len(first), len(second))
     first, second = first[:studies], second[:studies]
-    shares = [np.mean([(a > b) + (a == b) / 2 for a, b in product(one, other)]) for one, other in zip(first, second, strict=True)]
+    shares = [
+        np.mean([(a > b) + (a == b) / 2 for a, b in product(one, other)])
+        for one, other in zip(first, second, strict=True)
+    ]
     found = win_chance(first, second)
     assert found.value == pytest.approx(float(np.mean(shares)))
     assert win_chance(second, first).value == pytest.approx(1 - found.value)
 
 
 def test_intervals_of_few_runs_hold_the_truth_as_often_as_they_say() -> None:
-    """Five runs in each of three studies: the IQM of these normal runs is 0, and one arm is ahead by 0.3 standard deviations."""
+    """Five runs in each of three studies.
+
+    The IQM of these normal runs is 0, and one arm is ahead by 0.3 standard deviations.
+    """
     random = np.random.default_rng(2)
     held, won, times = 0, 0, 250
     truth = stats.norm.cdf(0.3 / math.sqrt(2))
@@ -149,12 +174,15 @@ def test_different_studies_are_not_compared() -> None:
 def test_algoperfs_score_by_hand() -> None:
     """Ratios 1 and 2.5 earn 1 and a half, 4 and a miss nothing; where all miss, nobody earns."""
     times = [[10, 25, INF, 8], [25, 10, INF, 2], [INF, 40, INF, INF]]
-    np.testing.assert_allclose(algoperf_ratios(times), [[1, 2.5, INF, 4], [2.5, 1, INF, 1], [INF, 4, INF, INF]])
+    np.testing.assert_allclose(
+        algoperf_ratios(times), [[1, 2.5, INF, 4], [2.5, 1, INF, 1], [INF, 4, INF, INF]]
+    )
     np.testing.assert_allclose(algoperf_scores(times), [1.5 / 4, 2.5 / 4, 0])
 
 
-# Seconds to target on nine workloads, and the score that was published for them: the AlgoPerf leaderboard of 2026
-# (mlcommons/submissions_algorithms, analysis/data/{time_to_targets,leaderboard}.csv), rounded to seconds.
+# Seconds to target on nine workloads, and the score that was published for them: the AlgoPerf leaderboard of
+# 2026 (mlcommons/submissions_algorithms, analysis/data/{time_to_targets,leaderboard}.csv), rounded to
+# seconds.
 PUBLISHED = {
     "ademamix": ([7839, 1518, 18026, INF, INF, 48895, INF, 6330, 17400], 0.5067),
     "cautious_nadamw": ([INF, 1608, 25739, INF, INF, INF, INF, 4993, 14232], 0.2952),
@@ -169,7 +197,9 @@ PUBLISHED = {
 
 
 def test_algoperfs_score_is_the_published_one() -> None:
-    """Theirs sums up the profile at 100 points, which is off by up to half a point's share of each workload."""
+    """Theirs sums up the profile at 100 points, which is off by up to half a point's share of each
+    workload.
+    """
     scores = algoperf_scores([times for times, _ in PUBLISHED.values()])
     np.testing.assert_allclose(scores, [score for _, score in PUBLISHED.values()], atol=0.002)
 

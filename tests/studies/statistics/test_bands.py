@@ -12,14 +12,20 @@ INF = math.inf
 
 
 def _chance_of_holding(n: int, level: float) -> float:
-    """Return how surely all n uniform order statistics lie in their equal-tailed 1 - level intervals, exactly.
+    """Return how surely all n uniform order statistics lie in their equal-tailed 1 - level intervals,
+    exactly.
 
-    As points of a Poisson process of rate n, given that there are n of them: the count at each interval's end is convolved on and cut where it
-    breaks a bound (Moscovich and Nadler, 2017, "Fast calculation of boundary crossing probabilities for Poisson processes").
+    As points of a Poisson process of rate n, given that there are n of them: the count at each interval's end
+    is convolved on and cut where it breaks a bound (Moscovich and Nadler, 2017, "Fast calculation of boundary
+    crossing probabilities for Poisson processes").
     """
     i = np.arange(1, n + 1)
-    ends = [(float(t), 0, int(k)) for t, k in zip(special.betainccinv(i, n + 1 - i, level / 2), i, strict=True)]
-    begins = [(float(t), 1, int(k)) for t, k in zip(special.betaincinv(i, n + 1 - i, level / 2), i, strict=True)]
+    ends = [
+        (float(t), 0, int(k)) for t, k in zip(special.betainccinv(i, n + 1 - i, level / 2), i, strict=True)
+    ]
+    begins = [
+        (float(t), 1, int(k)) for t, k in zip(special.betaincinv(i, n + 1 - i, level / 2), i, strict=True)
+    ]
     chances, least, now = np.ones(1), 0, 0.0
     for t, is_begin, k in sorted([*ends, *begins]):
         chances, now = np.convolve(chances, _poisson(n * (t - now))), t
@@ -30,7 +36,9 @@ def _chance_of_holding(n: int, level: float) -> float:
     left = n - least - np.arange(len(chances))
     rest = n * (1 - now)
     last = np.exp(left * math.log(rest) - rest - special.gammaln(left + 1))
-    return float(chances[left >= 0] @ last[left >= 0]) / math.exp(n * math.log(n) - n - float(special.gammaln(n + 1)))
+    return float(chances[left >= 0] @ last[left >= 0]) / math.exp(
+        n * math.log(n) - n - float(special.gammaln(n + 1))
+    )
 
 
 def _poisson(mean: float) -> NDArray[np.float64]:
@@ -48,7 +56,9 @@ def test_the_band_is_opdas_ld_equal_tailed() -> None:
     values = np.random.default_rng(3).standard_normal(30)
     trials = np.arange(1, 200)
     generator = np.random.default_rng(1)
-    low, point, high = EmpiricalDistribution.confidence_bands(values, 0.95, method="ld_equal_tailed", n_jobs=1, generator=generator)
+    low, point, high = EmpiricalDistribution.confidence_bands(
+        values, 0.95, method="ld_equal_tailed", n_jobs=1, generator=generator
+    )
     ours = median_band(values, trials, direction="maximize")
     assert ours is not None
     np.testing.assert_array_equal(ours.median, point.quantile_tuning_curve(trials))
@@ -73,7 +83,10 @@ def _misses(draws: NDArray[np.float64], truth: NDArray[np.float64], trials: NDAr
 
 @pytest.mark.parametrize("steps", [None, 8])
 def test_the_whole_curve_lies_in_its_band_with_ties_and_diverged_trials_too(steps: int | None) -> None:
-    """Scores are uniform, or rounded down to eighths with the lowest one diverged: then quantiles are known as well."""
+    """Scores are uniform, or rounded down to eighths with the lowest one diverged.
+
+    Then quantiles are known as well.
+    """
     trials = np.arange(1, 300)
     draws, truth = np.random.default_rng(5).random((1500, 40)), 0.5 ** (1 / trials)
     if steps is not None:

@@ -21,7 +21,9 @@ def _enumerated(values: list[float], k: int) -> float:
 def test_it_is_the_mean_over_every_set_of_k(values: list[float]) -> None:
     trials = range(1, len(values) + 1)
     expected = [_enumerated(values, k) for k in trials]
-    np.testing.assert_allclose(expected_best(values, list(trials), direction="maximize"), expected, atol=1e-12)
+    np.testing.assert_allclose(
+        expected_best(values, list(trials), direction="maximize"), expected, atol=1e-12
+    )
     flipped = expected_best([-v for v in values], list(trials), direction="minimize")
     np.testing.assert_allclose(flipped, [-e for e in expected], atol=1e-12)
 
@@ -29,8 +31,16 @@ def test_it_is_the_mean_over_every_set_of_k(values: list[float]) -> None:
 @given(SCORES, st.floats(-5, 5, width=16))
 def test_a_given_trial_is_in_every_budget(values: list[float], first: float) -> None:
     trials = range(1, len(values) + 2)
-    expected = [first, *(float(np.mean([max(first, *chosen) for chosen in combinations(values, k)])) for k in range(1, len(values) + 1))]
-    np.testing.assert_allclose(expected_best(values, list(trials), direction="maximize", given=first), expected, atol=1e-12)
+    expected = [
+        first,
+        *(
+            float(np.mean([max(first, *chosen) for chosen in combinations(values, k)]))
+            for k in range(1, len(values) + 1)
+        ),
+    ]
+    np.testing.assert_allclose(
+        expected_best(values, list(trials), direction="maximize", given=first), expected, atol=1e-12
+    )
 
 
 def test_a_budget_that_may_hold_only_diverged_trials_has_no_mean() -> None:
@@ -39,8 +49,12 @@ def test_a_budget_that_may_hold_only_diverged_trials_has_no_mean() -> None:
 
 
 def test_a_given_trial_with_a_value_saves_budgets_of_diverged_ones() -> None:
-    np.testing.assert_allclose(expected_best([-INF, 2.0], [1, 2, 3], direction="maximize", given=1.0), [1.0, 1.5, 2.0])
-    np.testing.assert_allclose(expected_best([-INF, 2.0], [1, 2, 3], direction="maximize", given=-INF), [NAN, NAN, 2.0])
+    np.testing.assert_allclose(
+        expected_best([-INF, 2.0], [1, 2, 3], direction="maximize", given=1.0), [1.0, 1.5, 2.0]
+    )
+    np.testing.assert_allclose(
+        expected_best([-INF, 2.0], [1, 2, 3], direction="maximize", given=-INF), [NAN, NAN, 2.0]
+    )
     np.testing.assert_allclose(expected_best([], [1], direction="maximize", given=1.0), [1.0])
 
 

@@ -1,4 +1,7 @@
-"""Intervals hold the truth as often as they say; the whole simulation is `benchmarks/verdicts.py`, its figures are in docs/statistics.md."""
+"""Intervals hold the truth as often as they say.
+
+The whole simulation is `benchmarks/verdicts.py`, its figures are in docs/statistics.md.
+"""
 
 import json
 import subprocess
@@ -19,7 +22,12 @@ SCRIPT = Path(__file__).parents[3] / "benchmarks" / "verdicts.py"
 def simulated(folder: Path, *arguments: str) -> dict[str, Any]:
     """Return what the simulation found."""
     out = folder / "found.json"
-    done = subprocess.run([sys.executable, str(SCRIPT), *arguments, "--json", str(out)], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, str(SCRIPT), *arguments, "--json", str(out)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     return json.loads(out.read_text(encoding="utf-8"))
 
@@ -32,18 +40,23 @@ def test_a_mean_of_few_seeds_is_within_its_interval_95_times_in_100(seeds: int) 
 
 
 @pytest.mark.slow
-def test_intervals_over_seeds_cover_93_to_97_percent_of_normal_values_and_of_accuracies_that_vary(tmp_path: Path) -> None:
+def test_intervals_over_seeds_cover_93_to_97_percent_of_normal_values_and_of_accuracies_that_vary(
+    tmp_path: Path,
+) -> None:
     found = simulated(tmp_path, "--parts", "coverage")["coverage"]
     assert len(found) == 15
     for one in found:
-        # Accuracies that hardly vary are the same on most seeds, and then there is no interval; log-normal values are known to fall short.
+        # Accuracies that hardly vary are the same on most seeds, and then there is no interval; log-normal
+        # values are known to fall short.
         if one["without"] < 0.001 and "skewed" not in one["values"]:
             assert 0.93 < one["covered"] < 0.97, one
 
 
 @pytest.mark.slow
 def test_intervals_that_cover_the_search_hold_the_truth_at_least_93_times_in_100(tmp_path: Path) -> None:
-    found = simulated(tmp_path, "--parts", "surface", "--studies", "500", "--trials", "24", "--noises", "0.005", "0.015")["surface"]
+    found = simulated(
+        tmp_path, "--parts", "surface", "--studies", "500", "--trials", "24", "--noises", "0.005", "0.015"
+    )["surface"]
     for replicates in (1, 3):
         covered = [one["covered"] for one in found if one["replicates"] == replicates]
         assert np.mean(covered) > 0.95

@@ -12,8 +12,15 @@ NAN = math.nan
 
 def test_the_lead_changes_where_the_curves_cross() -> None:
     curves = {"adamw": [0.5, 0.6, 0.7, 0.8], "sgd": [0.1, 0.5, 0.75, 0.9]}
-    assert lead_changes(curves, [1, 2, 4, 8], direction="maximize") == (Flip(trials=4, before="adamw", after="sgd"),)
-    assert lead_changes({a: [-v for v in c] for a, c in curves.items()}, [1, 2, 4, 8], direction="minimize")[0].trials == 4
+    assert lead_changes(curves, [1, 2, 4, 8], direction="maximize") == (
+        Flip(trials=4, before="adamw", after="sgd"),
+    )
+    assert (
+        lead_changes({a: [-v for v in c] for a, c in curves.items()}, [1, 2, 4, 8], direction="minimize")[
+            0
+        ].trials
+        == 4
+    )
 
 
 def test_drawing_level_takes_no_lead() -> None:
@@ -25,7 +32,9 @@ def test_leads_within_the_noise_are_passed_over() -> None:
     curves = {"a": [0.50, 0.60, 0.70], "b": [0.40, 0.61, 0.72]}
     assert lead_changes(curves, [1, 2, 4], direction="maximize", margin=0.03) == ()
     # It leads from 2 on, as is known from 4 on.
-    assert lead_changes(curves, [1, 2, 4], direction="maximize", margin=0.015) == (Flip(trials=2, before="a", after="b"),)
+    assert lead_changes(curves, [1, 2, 4], direction="maximize", margin=0.015) == (
+        Flip(trials=2, before="a", after="b"),
+    )
 
 
 def test_a_lead_that_is_soon_gone_is_passed_over() -> None:
@@ -36,16 +45,24 @@ def test_a_lead_that_is_soon_gone_is_passed_over() -> None:
 
 
 def test_a_lead_at_the_end_is_named_however_short() -> None:
-    assert lead_changes({"a": [1, 1], "b": [0, 2]}, [99, 100], direction="maximize") == (Flip(trials=100, before="a", after="b"),)
+    assert lead_changes({"a": [1, 1], "b": [0, 2]}, [99, 100], direction="maximize") == (
+        Flip(trials=100, before="a", after="b"),
+    )
 
 
 def test_an_arm_without_a_value_does_not_lead() -> None:
-    assert lead_changes({"a": [NAN, 1, 1], "b": [NAN, NAN, 2]}, [1, 2, 3], direction="maximize") == (Flip(trials=3, before="a", after="b"),)
+    assert lead_changes({"a": [NAN, 1, 1], "b": [NAN, NAN, 2]}, [1, 2, 3], direction="maximize") == (
+        Flip(trials=3, before="a", after="b"),
+    )
     assert lead_changes({"a": [NAN], "b": [NAN]}, [1], direction="maximize") == ()
     assert lead_changes({}, [1], direction="maximize") == ()
 
 
-@given(st.integers(1, 12).flatmap(lambda k: st.lists(st.lists(st.integers(0, 4), min_size=k, max_size=k), min_size=1, max_size=4)))
+@given(
+    st.integers(1, 12).flatmap(
+        lambda k: st.lists(st.lists(st.integers(0, 4), min_size=k, max_size=k), min_size=1, max_size=4)
+    )
+)
 def test_flips_lead_from_the_first_leader_to_one_of_the_last(rows: list[list[int]]) -> None:
     curves = {f"arm{i}": np.maximum.accumulate(row) for i, row in enumerate(rows)}
     trials = list(range(1, len(rows[0]) + 1))

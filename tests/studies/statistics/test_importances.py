@@ -19,7 +19,9 @@ SPACE: Space = {
 
 
 def _trials(n: int) -> tuple[list[Parameters], list[float]]:
-    """Return configurations drawn at random and values that hang on lr, a little on the weight decay, on nothing else."""
+    """Return configurations drawn at random and values that hang on lr, a little on the weight decay, on
+    nothing else.
+    """
     random = np.random.default_rng(n)
     drawn: list[Parameters] = [
         {
@@ -31,7 +33,10 @@ def _trials(n: int) -> tuple[list[Parameters], list[float]]:
         }
         for _ in range(n)
     ]
-    values = [-((math.log10(float(p["lr"])) + 2.5) ** 2) - 0.1 * (math.log10(float(p["weight_decay"])) + 1) ** 2 for p in drawn]
+    values = [
+        -((math.log10(float(p["lr"])) + 2.5) ** 2) - 0.1 * (math.log10(float(p["weight_decay"])) + 1) ** 2
+        for p in drawn
+    ]
     return drawn, values
 
 
@@ -46,7 +51,9 @@ def test_they_are_optunas_own() -> None:
             for p, v in zip(parameters, values, strict=True)
         ]
     )
-    theirs = optuna.importance.get_param_importances(study, evaluator=PedAnovaImportanceEvaluator(target_quantile=0.1))
+    theirs = optuna.importance.get_param_importances(
+        study, evaluator=PedAnovaImportanceEvaluator(target_quantile=0.1)
+    )
     ours = importances(SPACE, parameters, values, direction="maximize", conditions={})
     assert ours == pytest.approx(theirs)
     assert list(ours) == list(theirs)
@@ -62,23 +69,33 @@ def test_a_loss_has_the_importances_of_its_negative() -> None:
 
 
 def test_diverged_trials_are_worse_than_every_value() -> None:
-    """Where half of the range diverges, and all else is equally good, the range's hyperparameter is what matters."""
+    """Where half of the range diverges, and all else is equally good, the range's hyperparameter is what
+    matters.
+    """
     parameters, _ = _trials(200)
     random = np.random.default_rng(0)
     values = [math.inf if float(p["lr"]) > 3e-3 else float(random.random()) for p in parameters]
     told = importances(SPACE, parameters, values, direction="minimize", conditions={})
     assert told["lr"] > 0.6
-    assert told == importances(SPACE, parameters, [min(v, 1e6) for v in values], direction="minimize", conditions={})
+    assert told == importances(
+        SPACE, parameters, [min(v, 1e6) for v in values], direction="minimize", conditions={}
+    )
 
 
 def test_a_hyperparameter_counts_only_while_it_acts() -> None:
     space: Space = {"weight_decay": Choices(choices=(0, 0.1)), "wd_ratio": Range(low=0, high=1)}
     random = np.random.default_rng(1)
-    parameters: list[Parameters] = [{"weight_decay": (0, 0.1)[i % 2], "wd_ratio": float(random.random())} for i in range(200)]
-    values = [1 + float(p["wd_ratio"]) if p["weight_decay"] == 0 else float(random.random()) for p in parameters]
+    parameters: list[Parameters] = [
+        {"weight_decay": (0, 0.1)[i % 2], "wd_ratio": float(random.random())} for i in range(200)
+    ]
+    values = [
+        1 + float(p["wd_ratio"]) if p["weight_decay"] == 0 else float(random.random()) for p in parameters
+    ]
     conditions = {"wd_ratio": Condition(parameter="weight_decay", above=0)}
     assert importances(space, parameters, values, direction="maximize", conditions={})["wd_ratio"] > 0.5
-    assert importances(space, parameters, values, direction="maximize", conditions=conditions)["wd_ratio"] < 0.05
+    assert (
+        importances(space, parameters, values, direction="maximize", conditions=conditions)["wd_ratio"] < 0.05
+    )
 
 
 def test_defaults_outside_the_space_disturb_nothing() -> None:
@@ -99,7 +116,9 @@ def test_equal_results_and_fixed_spaces_say_nothing() -> None:
     parameters, values = _trials(30)
     assert importances(SPACE, parameters, [1.0] * 30, direction="maximize", conditions={}) == {}
     assert importances(SPACE, parameters, [math.inf] * 30, direction="minimize", conditions={}) == {}
-    assert importances({"eps": Fixed(value=1e-8)}, parameters, values, direction="maximize", conditions={}) == {}
+    assert (
+        importances({"eps": Fixed(value=1e-8)}, parameters, values, direction="maximize", conditions={}) == {}
+    )
 
 
 def test_thousands_of_trials_are_sampled_the_same_way_every_time() -> None:

@@ -5,7 +5,15 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from studies.statistics.paired import effect_size, effective_df, mean_interval, sign_test, t_interval, t_p_value, varies
+from studies.statistics.paired import (
+    effect_size,
+    effective_df,
+    mean_interval,
+    sign_test,
+    t_interval,
+    t_p_value,
+    varies,
+)
 
 NAN = float("nan")
 INF = float("inf")
@@ -15,7 +23,11 @@ RUNS = [0.951, 0.947, 0.962, 0.949, 0.955]
 def test_a_mean_and_its_interval_are_scipys() -> None:
     found = mean_interval(RUNS)
     low, high = stats.t.interval(0.95, 4, loc=np.mean(RUNS), scale=stats.sem(RUNS))
-    assert (found.n, found.mean, found.sd) == (5, pytest.approx(np.mean(RUNS)), pytest.approx(np.std(RUNS, ddof=1)))
+    assert (found.n, found.mean, found.sd) == (
+        5,
+        pytest.approx(np.mean(RUNS)),
+        pytest.approx(np.std(RUNS, ddof=1)),
+    )
     assert (found.low, found.high) == (pytest.approx(low), pytest.approx(high))
     wider = mean_interval(RUNS, confidence=0.99)
     assert wider.low < found.low < found.high < wider.high
@@ -24,7 +36,10 @@ def test_a_mean_and_its_interval_are_scipys() -> None:
 def test_three_runs_by_hand() -> None:
     # Mean 2, sd 1, t(0.975, 2) = 4.302653.
     found = mean_interval([1.0, 2.0, 3.0])
-    assert (found.low, found.high) == (pytest.approx(2 - 4.302653 / math.sqrt(3)), pytest.approx(2 + 4.302653 / math.sqrt(3)))
+    assert (found.low, found.high) == (
+        pytest.approx(2 - 4.302653 / math.sqrt(3)),
+        pytest.approx(2 + 4.302653 / math.sqrt(3)),
+    )
 
 
 def test_what_was_not_run_and_what_diverged_stay_out_of_a_mean() -> None:
@@ -70,7 +85,9 @@ def test_effective_degrees_of_freedom_are_welchs() -> None:
     welch: Any = stats.ttest_ind(a, b, equal_var=False)
     assert effective_df(parts) == pytest.approx(welch.df)
     error = math.sqrt(sum(v for v, _ in parts))
-    assert t_p_value(float(np.mean(a) - np.mean(b)), error=error, df=effective_df(parts)) == pytest.approx(welch.pvalue)
+    assert t_p_value(float(np.mean(a) - np.mean(b)), error=error, df=effective_df(parts)) == pytest.approx(
+        welch.pvalue
+    )
     assert effective_df([(1.0, 0.5)]) == 1.0
 
 

@@ -22,9 +22,16 @@ def test_wilsons_interval_is_the_published_one(count: int, of: int, low: float, 
 
 
 def test_wilsons_interval_covers_about_what_it_says() -> None:
-    """Exact coverage from binomial probabilities: no share of these is off by much, and on average it is right."""
+    """Exact coverage from binomial probabilities.
+
+    No share of these is off by much, and on average it is right.
+    """
     found = [
-        sum(math.comb(n, x) * p**x * (1 - p) ** (n - x) for x in range(n + 1) if wilson_interval(x, n)[0] <= p <= wilson_interval(x, n)[1])
+        sum(
+            math.comb(n, x) * p**x * (1 - p) ** (n - x)
+            for x in range(n + 1)
+            if wilson_interval(x, n)[0] <= p <= wilson_interval(x, n)[1]
+        )
         for n in (10, 30, 100)
         for p in (i / 40 for i in range(1, 40))
     ]

@@ -1,4 +1,7 @@
-"""Verdicts where the truth is known; the whole simulation is `benchmarks/verdicts.py`, its figures are in docs/statistics.md."""
+"""Verdicts where the truth is known.
+
+The whole simulation is `benchmarks/verdicts.py`, its figures are in docs/statistics.md.
+"""
 
 import json
 import subprocess

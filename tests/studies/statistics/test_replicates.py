@@ -16,9 +16,15 @@ def test_the_median_is_over_replicates_as_far_as_all_have_come() -> None:
 
 
 def test_a_search_without_a_value_is_the_worst() -> None:
-    np.testing.assert_array_equal(across_replicates([[NAN, 1.0], [2.0, 2.0], [3.0, 3.0]], direction="maximize").median, [2.0, 2.0])
-    np.testing.assert_array_equal(across_replicates([[NAN, 1.0], [2.0, 2.0], [3.0, 3.0]], direction="minimize").median, [3.0, 2.0])
-    np.testing.assert_array_equal(across_replicates([[NAN, 1.0], [2.0, 2.0]], direction="maximize").median, [NAN, 1.5])
+    np.testing.assert_array_equal(
+        across_replicates([[NAN, 1.0], [2.0, 2.0], [3.0, 3.0]], direction="maximize").median, [2.0, 2.0]
+    )
+    np.testing.assert_array_equal(
+        across_replicates([[NAN, 1.0], [2.0, 2.0], [3.0, 3.0]], direction="minimize").median, [3.0, 2.0]
+    )
+    np.testing.assert_array_equal(
+        across_replicates([[NAN, 1.0], [2.0, 2.0]], direction="maximize").median, [NAN, 1.5]
+    )
 
 
 def test_below_six_replicates_there_is_no_interval() -> None:
@@ -33,7 +39,9 @@ def test_below_six_replicates_there_is_no_interval() -> None:
     # Exact, e.g. Conover, Practical Nonparametric Statistics: order statistics around a median.
     [(6, 1, 0.96875), (8, 1, 0.9921875), (9, 2, 0.9609375), (12, 3, 0.96142578125), (20, 6, 0.958610534)],
 )
-def test_the_interval_is_the_narrowest_that_holds_95_percent(replicates: int, rank: int, confidence: float) -> None:
+def test_the_interval_is_the_narrowest_that_holds_95_percent(
+    replicates: int, rank: int, confidence: float
+) -> None:
     values = np.random.default_rng(0).permutation(replicates).astype(float)
     found = across_replicates([[v] for v in values], direction="minimize")
     assert found.confidence == pytest.approx(confidence, abs=1e-9)

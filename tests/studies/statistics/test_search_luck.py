@@ -11,8 +11,12 @@ INF = float("inf")
 
 
 def variance_between_parts(values: np.ndarray, tests: np.ndarray, size: int) -> float:
-    """Return the variance of the test value of the best by validation over all parts of a size, by looking at each of them."""
-    chosen = [tests[max(part, key=lambda n: values[n])] for part in itertools.combinations(range(len(values)), size)]
+    """Return the variance of the test value of the best by validation over all parts of a size, by looking at
+    each of them.
+    """
+    chosen = [
+        tests[max(part, key=lambda n: values[n])] for part in itertools.combinations(range(len(values)), size)
+    ]
     return float(np.var(chosen))
 
 
@@ -64,7 +68,9 @@ def test_pruned_and_diverged_trials_are_never_the_chosen_one() -> None:
     values = np.array([0.9, 0.8, 0.7, 0.6])
     plain = search_luck(values, direction="maximize", adaptive=False)
     assert search_luck([*values, NAN, NAN], direction="maximize", adaptive=False) == plain
-    with_diverged = search_luck([*values, -INF, -INF], direction="maximize", adaptive=False, tests=[*values, NAN, NAN])
+    with_diverged = search_luck(
+        [*values, -INF, -INF], direction="maximize", adaptive=False, tests=[*values, NAN, NAN]
+    )
     assert with_diverged is not None
     assert np.isfinite(with_diverged.variance(noise=0.1))
 
@@ -107,6 +113,9 @@ def test_it_is_near_the_variance_between_searches_or_above(noise: float) -> None
     true = rng.normal(size=(1500, 24))
     values, tests = (true + noise * rng.normal(size=true.shape) for _ in range(2))
     between = np.var(np.take_along_axis(true, values.argmax(axis=1)[:, None], 1))
-    lucks = [search_luck(v, direction="maximize", adaptive=False, tests=t) for v, t in zip(values, tests, strict=True)]
+    lucks = [
+        search_luck(v, direction="maximize", adaptive=False, tests=t)
+        for v, t in zip(values, tests, strict=True)
+    ]
     mean = np.mean([luck.variance(noise=noise) for luck in lucks if luck is not None])
     assert 0.6 * between < mean < 10 * between

@@ -12,14 +12,21 @@ NAN, INF = math.nan, math.inf
 
 def test_a_buckets_best_is_over_all_other_hyperparameters() -> None:
     lr = [1e-4, 2e-4, 1e-2, 2e-2, 0.9]
-    best = bucket_best(lr, [0.1, 0.3, 0.8, 0.7, NAN], direction="maximize", low=1e-4, high=1.0, log=True, buckets=4)
+    best = bucket_best(
+        lr, [0.1, 0.3, 0.8, 0.7, NAN], direction="maximize", low=1e-4, high=1.0, log=True, buckets=4
+    )
     np.testing.assert_array_equal(best, [1, 2])
-    best = bucket_best(lr, [0.1, 0.3, 0.8, 0.7, NAN], direction="minimize", low=1e-4, high=1.0, log=True, buckets=4)
+    best = bucket_best(
+        lr, [0.1, 0.3, 0.8, 0.7, NAN], direction="minimize", low=1e-4, high=1.0, log=True, buckets=4
+    )
     np.testing.assert_array_equal(best, [0, 3])
 
 
 def test_the_upper_end_belongs_to_the_last_bucket() -> None:
-    np.testing.assert_array_equal(bucket_best([0.0, 1.0, 1.5], [1, 2, 3], direction="maximize", low=0, high=1, log=False, buckets=2), [0, 2])
+    np.testing.assert_array_equal(
+        bucket_best([0.0, 1.0, 1.5], [1, 2, 3], direction="maximize", low=0, high=1, log=False, buckets=2),
+        [0, 2],
+    )
 
 
 @pytest.mark.parametrize(("low", "high", "log"), [(1.0, 1.0, False), (0.0, 1.0, True)])
@@ -40,19 +47,31 @@ def test_an_isolation_curve_counts_what_each_bucket_holds() -> None:
     lr = [1e-4, 2e-4, 3e-4, 1e-2, 2e-2, 5e-2, 0.5]
     values = [0.3, 0.1, NAN, 0.8, -INF, 0.8, -INF]
     curve = isolation(lr, values, direction="maximize", low=1e-4, high=1.0, log=True, buckets=4)
-    assert [(b.trials, b.diverged, b.best, b.index) for b in curve] == [(2, 0, 0.3, 0), (0, 0, None, None), (3, 1, 0.8, 3), (1, 1, None, None)]
+    assert [(b.trials, b.diverged, b.best, b.index) for b in curve] == [
+        (2, 0, 0.3, 0),
+        (0, 0, None, None),
+        (3, 1, 0.8, 3),
+        (1, 1, None, None),
+    ]
     np.testing.assert_allclose([b.low for b in curve], [1e-4, 1e-3, 1e-2, 1e-1])
     assert curve[0].low == 1e-4
     assert curve[-1].high == 1.0
 
 
 def test_an_isolation_curve_of_a_loss_keeps_its_sign() -> None:
-    curve = isolation([0.1, 0.2, 0.9], [3.0, 2.0, INF], direction="minimize", low=0, high=1, log=False, buckets=2)
+    curve = isolation(
+        [0.1, 0.2, 0.9], [3.0, 2.0, INF], direction="minimize", low=0, high=1, log=False, buckets=2
+    )
     assert [(b.best, b.diverged) for b in curve] == [(2.0, 0), (None, 1)]
 
 
-@given(st.lists(st.tuples(st.floats(1e-5, 2), st.sampled_from([NAN, -INF, 0.1, 0.5, 0.9])), max_size=40), st.integers(1, 9))
-def test_every_result_lies_in_one_bucket_and_bests_agree(trials: list[tuple[float, float]], buckets: int) -> None:
+@given(
+    st.lists(st.tuples(st.floats(1e-5, 2), st.sampled_from([NAN, -INF, 0.1, 0.5, 0.9])), max_size=40),
+    st.integers(1, 9),
+)
+def test_every_result_lies_in_one_bucket_and_bests_agree(
+    trials: list[tuple[float, float]], buckets: int
+) -> None:
     x, values = [t[0] for t in trials], [t[1] for t in trials]
     curve = isolation(x, values, direction="maximize", low=1e-4, high=1, log=True, buckets=buckets)
     assert len(curve) == buckets
@@ -64,7 +83,10 @@ def test_every_result_lies_in_one_bucket_and_bests_agree(trials: list[tuple[floa
 
 
 def _curve(*bests: float | None) -> list[Bucket]:
-    return [Bucket(low=10.0**i, high=10.0 ** (i + 1), trials=1, diverged=0, best=best, index=i) for i, best in enumerate(bests)]
+    return [
+        Bucket(low=10.0**i, high=10.0 ** (i + 1), trials=1, diverged=0, best=best, index=i)
+        for i, best in enumerate(bests)
+    ]
 
 
 def test_the_good_range_ends_at_the_first_gap() -> None:

@@ -8,7 +8,10 @@ NAN, INF = math.nan, math.inf
 
 
 def test_the_time_is_that_of_the_first_value_as_good_as_the_target() -> None:
-    assert time_to_target([0.5, 0.9, 0.85, 0.95], [10.0, 20.0, 30.0, 40.0], target=0.9, direction="maximize") == 20.0
+    assert (
+        time_to_target([0.5, 0.9, 0.85, 0.95], [10.0, 20.0, 30.0, 40.0], target=0.9, direction="maximize")
+        == 20.0
+    )
     assert time_to_target([0.5, NAN, 0.2], [1, 2, 3], target=0.3, direction="minimize") == 3
 
 

@@ -12,15 +12,23 @@ NAN, INF = math.nan, math.inf
 
 
 @given(st.lists(st.integers(0, 5), min_size=1, max_size=8), st.integers(0, 5))
-def test_the_chance_is_the_share_of_sets_whose_best_beats_the_baseline(values: list[int], baseline: int) -> None:
+def test_the_chance_is_the_share_of_sets_whose_best_beats_the_baseline(
+    values: list[int], baseline: int
+) -> None:
     trials = range(1, len(values) + 1)
     expected = [np.mean([max(chosen) > baseline for chosen in combinations(values, k)]) for k in trials]
-    np.testing.assert_allclose(chance_to_beat(values, list(trials), baseline=baseline, direction="maximize"), expected, atol=1e-12)
+    np.testing.assert_allclose(
+        chance_to_beat(values, list(trials), baseline=baseline, direction="maximize"), expected, atol=1e-12
+    )
 
 
 def test_a_diverged_baseline_is_beaten_by_any_value_and_a_diverged_trial_beats_nothing() -> None:
-    np.testing.assert_allclose(chance_to_beat([1.0, INF, NAN], [1, 2], baseline=INF, direction="minimize"), [0.5, 1.0])
-    np.testing.assert_allclose(chance_to_beat([INF, INF], [1, 2], baseline=INF, direction="minimize"), [0.0, 0.0])
+    np.testing.assert_allclose(
+        chance_to_beat([1.0, INF, NAN], [1, 2], baseline=INF, direction="minimize"), [0.5, 1.0]
+    )
+    np.testing.assert_allclose(
+        chance_to_beat([INF, INF], [1, 2], baseline=INF, direction="minimize"), [0.0, 0.0]
+    )
 
 
 def test_the_chance_stays_exact_with_very_many_trials() -> None:

@@ -18,10 +18,20 @@ BASE = np.array([0.91, 0.93, 0.92, 0.90, 0.94, 0.925, 0.915, 0.935])
 
 
 def arm(
-    name: str, scores: Sequence[float] | np.ndarray, *, search: Sequence[float] | np.ndarray = LUCKLESS, tests: np.ndarray | None = None
+    name: str,
+    scores: Sequence[float] | np.ndarray,
+    *,
+    search: Sequence[float] | np.ndarray = LUCKLESS,
+    tests: np.ndarray | None = None,
 ) -> ArmScores:
     table = np.atleast_2d(np.asarray(scores, dtype=np.float64))
-    return ArmScores(name=name, scores=table, search_values=np.asarray(search, dtype=np.float64), search_tests=tests, adaptive=False)
+    return ArmScores(
+        name=name,
+        scores=table,
+        search_values=np.asarray(search, dtype=np.float64),
+        search_tests=tests,
+        adaptive=False,
+    )
 
 
 def only_pair(*arms: ArmScores, direction: Literal["maximize", "minimize"] = "maximize") -> PairJudgement:
@@ -44,7 +54,11 @@ def test_without_luck_of_a_search_it_is_the_paired_t_test() -> None:
     assert (pair.p, pair.p_holm) == (pytest.approx(reference.pvalue), pytest.approx(reference.pvalue))
     assert (pair.low, pair.high) == (pytest.approx(low), pytest.approx(high))
     assert (pair.seeds_low, pair.seeds_high) == (pytest.approx(low), pytest.approx(high))
-    assert (pair.n, pair.difference, pair.covers) == (5, pytest.approx(float(np.mean(a - b))), "seeds and search")
+    assert (pair.n, pair.difference, pair.covers) == (
+        5,
+        pytest.approx(float(np.mean(a - b))),
+        "seeds and search",
+    )
 
 
 def test_the_luck_of_both_searches_widens_the_interval_and_not_that_over_seeds() -> None:
@@ -52,10 +66,21 @@ def test_the_luck_of_both_searches_widens_the_interval_and_not_that_over_seeds()
     a, b = noisy(0.02, seeds=5, seed=1), noisy(0.0, seeds=5, seed=2)
     searches = rng.normal(0.9, 0.02, (2, 30))
     tests = searches + rng.normal(0, 0.002, (2, 30))
-    pair = only_pair(*(arm(name, s, search=v, tests=t) for name, s, v, t in zip("ab", (a, b), searches, tests, strict=True)))
+    pair = only_pair(
+        *(
+            arm(name, s, search=v, tests=t)
+            for name, s, v, t in zip("ab", (a, b), searches, tests, strict=True)
+        )
+    )
     noise = float(np.std(a - b, ddof=1))
-    lucks = [search_luck(v, direction="maximize", adaptive=False, tests=t) for v, t in zip(searches, tests, strict=True)]
-    parts = [(noise**2 / 5, 4.0), *((luck.variance(noise=noise / math.sqrt(2)), luck.df) for luck in lucks if luck is not None)]
+    lucks = [
+        search_luck(v, direction="maximize", adaptive=False, tests=t)
+        for v, t in zip(searches, tests, strict=True)
+    ]
+    parts = [
+        (noise**2 / 5, 4.0),
+        *((luck.variance(noise=noise / math.sqrt(2)), luck.df) for luck in lucks if luck is not None),
+    ]
     half = stats.t.ppf(0.975, effective_df(parts)) * math.sqrt(sum(v for v, _ in parts))
     assert pair.low is not None
     assert pair.high is not None
@@ -76,7 +101,10 @@ def test_a_clear_gap_is_called_in_either_order_and_direction() -> None:
 @pytest.mark.parametrize("replicates", [1, 3])
 def test_the_figures_keep_the_metrics_own_sign(replicates: int) -> None:
     rng = np.random.default_rng(4)
-    arms = [arm(name, rng.normal(shift, 0.01, (replicates, 4)), search=rng.normal(size=8)) for name, shift in (("a", 0.3), ("b", 0.2))]
+    arms = [
+        arm(name, rng.normal(shift, 0.01, (replicates, 4)), search=rng.normal(size=8))
+        for name, shift in (("a", 0.3), ("b", 0.2))
+    ]
     up = only_pair(*arms)
     negated = [arm(each.name, -each.scores, search=-each.search_values) for each in arms]
     down = only_pair(*negated, direction="minimize")
@@ -125,7 +153,9 @@ def test_an_arm_without_a_confirmed_configuration_is_undecided_and_counts_for_ho
 
 def test_a_search_in_which_nearly_everything_diverged_leaves_it_undecided() -> None:
     poor = [0.9, *[-INF] * 9]
-    pair = only_pair(arm("a", noisy(0.1, seeds=5, seed=1), search=poor), arm("b", noisy(0.0, seeds=5, seed=2)))
+    pair = only_pair(
+        arm("a", noisy(0.1, seeds=5, seed=1), search=poor), arm("b", noisy(0.0, seeds=5, seed=2))
+    )
     assert (pair.word, pair.p) == ("undecided", None)
     assert "too few trials" in pair.method
     assert pair.seeds_low is not None
@@ -165,7 +195,9 @@ def test_a_diverged_run_loses_to_a_finished_one_and_two_tie() -> None:
 
 
 @pytest.mark.parametrize("direction", ["maximize", "minimize"])
-def test_an_arm_that_always_diverges_is_worse_from_six_seeds_on(direction: Literal["maximize", "minimize"]) -> None:
+def test_an_arm_that_always_diverges_is_worse_from_six_seeds_on(
+    direction: Literal["maximize", "minimize"],
+) -> None:
     worst = -INF if direction == "maximize" else INF
     for seeds, word in ((5, "undecided"), (6, "better")):
         found = judge([arm("a", BASE[:seeds]), arm("b", np.full(seeds, worst))], direction=direction)
@@ -193,7 +225,10 @@ def test_with_replicates_it_is_welchs_test_of_their_means() -> None:
     assert (pair.n, pair.covers, pair.p) == (4, "replicates", pytest.approx(reference.pvalue))
     assert (pair.low, pair.high) == (pytest.approx(low), pytest.approx(high))
     over_seeds = stats.ttest_rel(a.mean(axis=0), b.mean(axis=0)).confidence_interval(0.95)
-    assert (pair.seeds_low, pair.seeds_high) == (pytest.approx(over_seeds.low), pytest.approx(over_seeds.high))
+    assert (pair.seeds_low, pair.seeds_high) == (
+        pytest.approx(over_seeds.low),
+        pytest.approx(over_seeds.high),
+    )
 
 
 def test_replicates_are_compared_on_seeds_that_all_of_them_ran() -> None:
@@ -244,16 +279,28 @@ def test_equal_replicates_are_no_proof_by_a_width_of_zero() -> None:
 
 
 def test_ranks_have_the_room_that_the_pairs_leave() -> None:
-    arms = [arm("low", noisy(-0.2, seeds=5, seed=1)), arm("b", noisy(0.0, seeds=5, seed=2)), arm("a", noisy(0.0005, seeds=5, seed=3))]
+    arms = [
+        arm("low", noisy(-0.2, seeds=5, seed=1)),
+        arm("b", noisy(0.0, seeds=5, seed=2)),
+        arm("a", noisy(0.0005, seeds=5, seed=3)),
+    ]
     found = judge(arms, direction="maximize")
     assert [pair.word for pair in found.pairs] == ["worse", "worse", "undecided"]
-    assert {rank.arm: (rank.low, rank.high) for rank in found.ranks} == {"low": (3, 3), "a": (1, 2), "b": (1, 2)}
+    assert {rank.arm: (rank.low, rank.high) for rank in found.ranks} == {
+        "low": (3, 3),
+        "a": (1, 2),
+        "b": (1, 2),
+    }
     assert found.ranks[-1].arm == "low"
     assert found.winner is None
 
 
 def test_the_winner_is_better_than_every_other() -> None:
-    arms = [arm("b", noisy(0.0, seeds=5, seed=1)), arm("a", noisy(0.3, seeds=5, seed=2)), arm("c", noisy(0.0, seeds=5, seed=3))]
+    arms = [
+        arm("b", noisy(0.0, seeds=5, seed=1)),
+        arm("a", noisy(0.3, seeds=5, seed=2)),
+        arm("c", noisy(0.0, seeds=5, seed=3)),
+    ]
     assert judge(arms, direction="maximize").winner == "a"
     assert judge(arms, direction="minimize").winner is None
     assert judge(arms[:1], direction="maximize").winner is None
@@ -279,10 +326,15 @@ def test_every_place_lies_within_its_own_interval() -> None:
 
 def test_undoubted_order_implies_no_contradiction_in_holms_family() -> None:
     rng = np.random.default_rng(10)
-    arms = [arm(name, rng.normal(shift, 0.01, 6)) for name, shift in zip("abcd", (0.0, 0.0, 0.05, 0.2), strict=True)]
+    arms = [
+        arm(name, rng.normal(shift, 0.01, 6))
+        for name, shift in zip("abcd", (0.0, 0.0, 0.05, 0.2), strict=True)
+    ]
     found = judge(arms, direction="maximize")
     assert [(pair.first, pair.second) for pair in found.pairs] == list(itertools.combinations("abcd", 2))
-    assert all(pair.p is not None and pair.p_holm is not None and pair.p_holm >= pair.p for pair in found.pairs)
+    assert all(
+        pair.p is not None and pair.p_holm is not None and pair.p_holm >= pair.p for pair in found.pairs
+    )
 
 
 # What is refused.

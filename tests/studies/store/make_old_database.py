@@ -1,7 +1,9 @@
-"""Write `revision-NNNN.sql`: a small SQLite database as this version of Tangent makes it, for later versions to open.
+"""Write `revision-NNNN.sql`: a small SQLite database as this version of Tangent makes it, for later versions
+to open.
 
-Run once for each revision, by the version that introduced it: `python tests/studies/store/make_old_database.py` from the repository's root, with
-`PYTHONPATH=.:tests`. The files are never made anew: they are what users have.
+Run once for each revision, by the version that introduced it: `python
+tests/studies/store/make_old_database.py` from the repository's root, with `PYTHONPATH=.:tests`. The files are
+never made anew: they are what users have.
 """
 
 import sqlite3
@@ -30,11 +32,24 @@ def main() -> None:
         store = Store.open(f"sqlite:///{path}")
         cards = catalog()
         store.announce(
-            Catalog(optimizers={"adamp": cards.optimizers["adamp"]}, workloads={"digits-mlp": cards.workloads["digits-mlp"]}), dispatcher="old"
+            Catalog(
+                optimizers={"adamp": cards.optimizers["adamp"]},
+                workloads={"digits-mlp": cards.workloads["digits-mlp"]},
+            ),
+            dispatcher="old",
         )
-        store.log_in(store.create_token("ada", role="admin", quotas=Quotas(max_studies=9)), lasts=timedelta(days=36500), address="127.0.0.1")
+        store.log_in(
+            store.create_token("ada", role="admin", quotas=Quotas(max_studies=9)),
+            lasts=timedelta(days=36500),
+            address="127.0.0.1",
+        )
         ada = Actor(name="ada", role="admin")
-        store.create_webhook(parse_webhook({"url": "https://hooks.example/tangent", "events": ["study.failed"], "studies": "all"}), by=ada)
+        store.create_webhook(
+            parse_webhook(
+                {"url": "https://hooks.example/tangent", "events": ["study.failed"], "studies": "all"}
+            ),
+            by=ada,
+        )
         store.ping_webhook(store.webhooks().items[0].id, by=ada)
         (ping,) = store.claim_deliveries(lease_s=60.0)
         store.settle_delivery(ping, Answer(status_code=204))
@@ -52,7 +67,9 @@ def main() -> None:
         finished.writer.close(StudyMove.FINISH)
         running = play.run(arms=["adamp"], name="Running")
         running.begin(0)
-        running.writer.remember_fit({"workload": "digits-mlp", "optimizer": "adamp", "batch_size": 32, "device": "cpu", "width": 8})
+        running.writer.remember_fit(
+            {"workload": "digits-mlp", "optimizer": "adamp", "batch_size": 32, "device": "cpu", "width": 8}
+        )
         running.lapse()
         play.submit(arms=["adamp"], name="Waiting")
         store.close()

@@ -24,7 +24,11 @@ def test_the_study_that_has_waited_longest_is_claimed_first(play: Play) -> None:
 
 def test_a_claimed_study_is_running(play: Play) -> None:
     run = play.run()
-    assert (run.study.state, run.claim.attempt, run.study.verbs) == (StudyState.RUNNING, 1, ("pause", "stop", "cancel"))
+    assert (run.study.state, run.claim.attempt, run.study.verbs) == (
+        StudyState.RUNNING,
+        1,
+        ("pause", "stop", "cancel"),
+    )
     assert run.study.started_at is not None
     assert run.every_event()[-1] == ("study.state", {"from": "queued", "to": "running", "reason": None})
 
@@ -45,7 +49,9 @@ def test_a_lease_is_as_long_as_it_was_asked_for(play: Play) -> None:
     assert play.claim(lease_s=-1).claim.attempt == run.claim.attempt + 1
 
 
-def test_a_lease_that_lapses_while_others_are_settled_is_settled_before_its_study_is_claimed(play: Play) -> None:
+def test_a_lease_that_lapses_while_others_are_settled_is_settled_before_its_study_is_claimed(
+    play: Play,
+) -> None:
     run = play.run()
     flying = run.begin(0)[0]
     slept: list[str] = []
@@ -70,7 +76,9 @@ def test_a_run_is_overdue_when_its_study_is_anothers_or_nobodys_or_was_closed_lo
     play.store.settle_lost()
     stale.lapse()
     claims = [run.claim for run in (held, lapsed, stale, closed, paused)]
-    assert play.store.overdue(claims, closed_for_s=60) == (lapsed.claim,), "a lease that may still be renewed is not lost"
+    assert play.store.overdue(claims, closed_for_s=60) == (lapsed.claim,), (
+        "a lease that may still be renewed is not lost"
+    )
     play.claim()
     play.claim()
     closed.writer.close(StudyMove.FINISH)
@@ -84,7 +92,11 @@ def test_taking_over_a_running_study_is_no_change_of_its_state(play: Play) -> No
     before = run.study
     run.lapse()
     play.claim(dispatcher="there")
-    assert (run.study.state, run.study.version, run.study.started_at) == (StudyState.RUNNING, before.version, before.started_at)
+    assert (run.study.state, run.study.version, run.study.started_at) == (
+        StudyState.RUNNING,
+        before.version,
+        before.started_at,
+    )
 
 
 def test_trials_in_flight_are_queued_again_with_the_same_parameters_and_a_retry_charged(play: Play) -> None:
@@ -97,12 +109,20 @@ def test_trials_in_flight_are_queued_again_with_the_same_parameters_and_a_retry_
     events = len(run.every_event())
     again = play.claim(dispatcher="there")
     found = again.trial(flying)
-    assert (found.state, found.attempt, found.retries, found.parameters, found.seed) == (TrialState.QUEUED, 2, 1, flying.parameters, flying.seed)
+    assert (found.state, found.attempt, found.retries, found.parameters, found.seed) == (
+        TrialState.QUEUED,
+        2,
+        1,
+        flying.parameters,
+        flying.seed,
+    )
     assert (found.epochs_done, found.cost_s, found.started_at) == (0, 0.0, None)
     assert play.store.measurements(flying.id) == (), "the next attempt starts from nothing"
     assert again.trial(done).state is TrialState.COMPLETED
     assert (again.trial(waiting).attempt, again.trial(waiting).retries) == (1, 0), "it had not begun"
-    assert run.every_event()[events:] == [("trial.requeued", {"trial": flying.id, "attempt": 2, "reason": "its run was lost"})]
+    assert run.every_event()[events:] == [
+        ("trial.requeued", {"trial": flying.id, "attempt": 2, "reason": "its run was lost"})
+    ]
 
 
 def test_a_trial_that_has_used_up_its_retries_is_failed(play: Play) -> None:
@@ -118,14 +138,22 @@ def test_a_trial_that_has_used_up_its_retries_is_failed(play: Play) -> None:
     assert found.reason == "its run was lost; given up after 2 tries"
     assert found.ended_at is not None
     kind, data = third.every_event()[-1]
-    assert (kind, data["trial"], data["state"], data["reason"]) == ("trial.finished", trial.id, "failed", found.reason)
+    assert (kind, data["trial"], data["state"], data["reason"]) == (
+        "trial.finished",
+        trial.id,
+        "failed",
+        found.reason,
+    )
 
 
 def test_without_retries_the_first_loss_fails_a_trial(play: Play) -> None:
     run = play.run(max_retries=0)
     trial = run.begin(0)[0]
     run.lapse()
-    assert (play.claim().trial(trial).state, run.trial(trial).reason) == (TrialState.FAILED, "its run was lost")
+    assert (play.claim().trial(trial).state, run.trial(trial).reason) == (
+        TrialState.FAILED,
+        "its run was lost",
+    )
 
 
 def test_a_paused_study_keeps_its_run_until_that_has_drained(play: Play) -> None:
@@ -144,7 +172,11 @@ def test_a_paused_study_whose_run_was_lost_is_tidied_and_stays_paused(play: Play
     play.store.move(run.claim.study_id, StudyMove.PAUSE)
     run.lapse()
     assert play.store.claim_next(dispatcher="there", lease_s=60) is None
-    assert (run.study.state, run.trial(trial).state, run.trial(trial).retries) == (StudyState.PAUSED, TrialState.QUEUED, 1)
+    assert (run.study.state, run.trial(trial).state, run.trial(trial).retries) == (
+        StudyState.PAUSED,
+        TrialState.QUEUED,
+        1,
+    )
     with pytest.raises(Superseded, match="lapsed"):
         run.writer.renew()
     play.store.move(run.claim.study_id, StudyMove.RESUME)
@@ -230,7 +262,12 @@ def test_the_run_that_closed_a_study_has_no_say_in_it_once_it_is_extended(play: 
     play.extend(old.claim.study_id, seeds=9)
     before = old.study
     play.store.release(old.claim, failure="its run broke down 3 times")
-    for late in (old.writer.renew, old.writer.go_on, old.writer.say_progress, lambda: old.writer.close(StudyMove.FAIL)):
+    for late in (
+        old.writer.renew,
+        old.writer.go_on,
+        old.writer.say_progress,
+        lambda: old.writer.close(StudyMove.FAIL),
+    ):
         with pytest.raises(Superseded):
             late()
     assert old.study == before
@@ -296,8 +333,12 @@ def test_dispatchers_that_race_for_one_lapsed_study_make_one_attempt(play: Play,
     assert run.trial(trial).retries == 1
 
 
-@pytest.mark.parametrize(("verb", "after"), [(StudyMove.STOP, StudyState.COMPLETED), (StudyMove.CANCEL, StudyState.CANCELLED)])
-def test_a_study_that_was_to_end_is_ended_when_its_run_is_released(play: Play, verb: StudyMove, after: StudyState) -> None:
+@pytest.mark.parametrize(
+    ("verb", "after"), [(StudyMove.STOP, StudyState.COMPLETED), (StudyMove.CANCEL, StudyState.CANCELLED)]
+)
+def test_a_study_that_was_to_end_is_ended_when_its_run_is_released(
+    play: Play, verb: StudyMove, after: StudyState
+) -> None:
     run = play.run()
     run.begin(0)
     play.store.move(run.claim.study_id, verb)
@@ -311,7 +352,11 @@ def test_a_lost_run_leaves_nothing_running_though_nobody_has_room_for_its_study(
     trial = run.begin(0)[0]
     run.lapse()
     play.store.settle_lost()
-    assert (run.study.state, run.trial(trial).state, run.trial(trial).retries) == (StudyState.RUNNING, TrialState.QUEUED, 1)
+    assert (run.study.state, run.trial(trial).state, run.trial(trial).retries) == (
+        StudyState.RUNNING,
+        TrialState.QUEUED,
+        1,
+    )
     with pytest.raises(Superseded, match="lapsed"):
         run.writer.renew()
     assert play.claim().claim == Claim(run.claim.study_id, run.claim.attempt + 1)

@@ -1,4 +1,7 @@
-"""Leases and signs of life by one clock, the database's: a machine whose own is wrong takes nothing from anybody, and loses nothing."""
+"""Leases and signs of life by one clock, the database's.
+
+A machine whose own is wrong takes nothing from anybody, and loses nothing.
+"""
 
 import subprocess
 import sys
@@ -23,7 +26,10 @@ _ROOT = Path(__file__).parents[3]
 # Found before the server's own function of that name.
 _SHIFTED = (
     "CREATE SCHEMA shifted",
-    "CREATE FUNCTION shifted.clock_timestamp() RETURNS timestamptz RETURN pg_catalog.clock_timestamp() + interval '{hours} hours'",
+    (
+        "CREATE FUNCTION shifted.clock_timestamp() RETURNS timestamptz RETURN "
+        "pg_catalog.clock_timestamp() + interval '{hours} hours'"
+    ),
     "ALTER DATABASE {name} SET search_path = public, shifted, pg_catalog",
 )
 
@@ -74,7 +80,9 @@ def test_a_dispatcher_was_heard_of_when_it_was_by_this_machines_clock(play: Play
 
 def test_a_session_lasts_as_long_as_it_was_begun_for(play: Play) -> None:
     secret = play.store.create_token("alice", role="viewer")
-    long, short = (play.store.log_in(secret, lasts=timedelta(seconds=seconds), address=None) for seconds in (60, 0.2))
+    long, short = (
+        play.store.log_in(secret, lasts=timedelta(seconds=seconds), address=None) for seconds in (60, 0.2)
+    )
     time.sleep(0.3)
     assert long is not None
     assert short is not None
@@ -88,7 +96,13 @@ def test_what_happens_is_told_in_order_though_each_machine_has_a_clock_of_its_ow
     run.writer.close(StudyMove.FINISH)
     study, trial = run.study, play.store.every_trial(run.claim.study_id)[0]
     assert study.started_at is not None
-    assert study.created_at <= study.started_at <= trial.created_at <= (trial.started_at or trial.created_at) <= (trial.ended_at or study.created_at)
+    assert (
+        study.created_at
+        <= study.started_at
+        <= trial.created_at
+        <= (trial.started_at or trial.created_at)
+        <= (trial.ended_at or study.created_at)
+    )
     told = [event.at for event in play.store.events(study.id)]
     assert told == sorted(told)
 
@@ -106,12 +120,26 @@ print(int(time.time()), None if claim is None else claim.attempt)
 
 @pytest.mark.clock
 @pytest.mark.slow
-def test_processes_whose_clocks_are_hours_apart_respect_each_others_leases(postgres: PostgresServer, postgres_template: str) -> None:
+def test_processes_whose_clocks_are_hours_apart_respect_each_others_leases(
+    postgres: PostgresServer, postgres_template: str
+) -> None:
     url = postgres.url(postgres.create(template=postgres_template))
 
     def act(hours: int, *, lease_s: float) -> str:
-        command = ["faketime", "-f", f"{hours:+}h", sys.executable, "-c", _ACT, url, f"{hours:+}h", str(lease_s)]
-        said = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60, cwd=_ROOT).stdout.split()
+        command = [
+            "faketime",
+            "-f",
+            f"{hours:+}h",
+            sys.executable,
+            "-c",
+            _ACT,
+            url,
+            f"{hours:+}h",
+            str(lease_s),
+        ]
+        said = subprocess.run(
+            command, check=True, capture_output=True, text=True, timeout=60, cwd=_ROOT
+        ).stdout.split()
         assert abs(int(said[0]) - time.time() - 3600 * hours) < 60, "its clock is wrong"
         return said[1]
 

@@ -1,4 +1,7 @@
-"""A process that dies at any commit: of what it did in one transaction all is there or nothing, and whoever comes next goes on from it."""
+"""A process that dies at any commit.
+
+Of what it did in one transaction all is there or nothing, and whoever comes next goes on from it.
+"""
 
 import itertools
 import random
@@ -56,11 +59,16 @@ def carry_out(running: Running) -> None:
 def outcome(store: Store, study_id: str) -> list[tuple[Any, ...]]:
     """Return what a study came to, but for the number of tries."""
     trials = store.every_trial(study_id, phase=None)
-    return sorted((t.arm, t.phase, t.number, t.seed, t.state.value, str(t.value), t.epochs_done) for t in trials)
+    return sorted(
+        (t.arm, t.phase, t.number, t.seed, t.state.value, str(t.value), t.epochs_done) for t in trials
+    )
 
 
 def killed_and_taken_over(store: Store, kill: Any) -> tuple[bool, list[tuple[Any, ...]], list[str]]:
-    """Run a study to its end, killing its run once; return whether it was, what it came to and what is broken."""
+    """Run a study to its end, killing its run once.
+
+    Return whether it was, what it came to and what is broken.
+    """
     told = Told()
     running = Running(store, slots=1, **STUDY)
     told.accepted(running.study)
@@ -72,7 +80,8 @@ def killed_and_taken_over(store: Store, kill: Any) -> tuple[bool, list[tuple[Any
         was_killed = True
         between = broken(store, told)
         told.saw(store.every_trial(running.study.id, phase=None))
-        # The dispatcher finds its process dead and gives the study back; where it closed it just before, that does nothing.
+        # The dispatcher finds its process dead and gives the study back; where it closed it just before, that
+        # does nothing.
         store.release(running.claim)
         assert not [*between, *broken(store, told)], kill
         if store.study(running.study.id).state is StudyState.RUNNING:
@@ -83,7 +92,10 @@ def killed_and_taken_over(store: Store, kill: Any) -> tuple[bool, list[tuple[Any
 
 
 def killed_at_points(fresh: Callable[[], Store], part: slice) -> int:
-    """Kill a run at its commits, a part of them in an order by chance, each time on a fresh database; return how many there are in all."""
+    """Kill a run at its commits, a part of them in an order by chance, each time on a fresh database.
+
+    Return how many there are in all.
+    """
     store = fresh()
     running = Running(store, slots=1, **STUDY)
     with commits(store) as counted:
@@ -113,7 +125,9 @@ def fresh(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], Store]
             shutil.copy(request.getfixturevalue("sqlite_template"), path)
             return Store.open(f"sqlite:///{path}", migrate=False)
         server: PostgresServer = request.getfixturevalue("postgres")
-        return Store.open(server.url(server.create(template=request.getfixturevalue("postgres_template"))), migrate=False)
+        return Store.open(
+            server.url(server.create(template=request.getfixturevalue("postgres_template"))), migrate=False
+        )
 
     return opened
 
@@ -130,7 +144,9 @@ def test_a_run_killed_at_a_commit_is_taken_over_and_comes_to_the_same(fresh: Cal
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("fresh", [SQLITE, POSTGRESQL], indirect=True)
 @pytest.mark.parametrize("part", range(4))
-def test_a_run_killed_at_any_commit_is_taken_over_and_comes_to_the_same(fresh: Callable[[], Store], part: int) -> None:
+def test_a_run_killed_at_any_commit_is_taken_over_and_comes_to_the_same(
+    fresh: Callable[[], Store], part: int
+) -> None:
     assert killed_at_points(fresh, slice(part, None, 4)) > 100
 
 
@@ -155,7 +171,9 @@ def _settle(play: Play, _closed: str, _waiting: str) -> None:
 
 
 @pytest.mark.parametrize("do", [_submit, _extend, _cancel, _claim, _settle])
-def test_what_users_and_dispatchers_do_is_there_whole_or_not_at_all(play: Play, do: Callable[[Play, str, str], object]) -> None:
+def test_what_users_and_dispatchers_do_is_there_whole_or_not_at_all(
+    play: Play, do: Callable[[Play, str, str], object]
+) -> None:
     closed = play.run(arms=["adamp"], budget={"trials_per_arm": 1, "epochs": 2})
     closed.complete(closed.begin(0)[0], 0.5)
     closed.writer.close(StudyMove.FINISH)
@@ -166,7 +184,11 @@ def test_what_users_and_dispatchers_do_is_there_whole_or_not_at_all(play: Play, 
 
     def everything() -> object:
         found = [play.store.study(study.id) for study in play.store.studies().items]
-        return found, [play.store.every_trial(study.id) for study in found], [play.store.events(study.id) for study in found]
+        return (
+            found,
+            [play.store.every_trial(study.id) for study in found],
+            [play.store.events(study.id) for study in found],
+        )
 
     before = everything()
     with pytest.raises(Killed), commits(play.store, kill=("before", 1)):
@@ -201,7 +223,11 @@ def test_whatever_a_run_writes_can_be_written_again_when_its_answer_was_lost(pla
 
     trials = twice(lambda: run.writer.create(new))
     twice(lambda: run.writer.start(trials))
-    twice(lambda: run.writer.record([report(trial, 1, validation_metric=0.5, checkpoint="file:///x") for trial in trials[:2]]))
+    twice(
+        lambda: run.writer.record(
+            [report(trial, 1, validation_metric=0.5, checkpoint="file:///x") for trial in trials[:2]]
+        )
+    )
     twice(lambda: run.writer.settle(promoted=[(trials[0].id, 1, 9)], pruned=[(trials[1].id, 1)]))
     twice(lambda: run.writer.give_back([(trials[2].id, 1)], reason="its worker was lost", max_retries=3))
     twice(run.writer.renew)

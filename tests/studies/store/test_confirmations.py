@@ -1,4 +1,6 @@
-"""Confirmation trials stand beside the search and are never taken for it, and what trained a study is kept."""
+"""Confirmation trials stand beside the search and are never taken for it, and what trained a study is
+kept.
+"""
 
 import pytest
 from playing import Play, report
@@ -25,7 +27,11 @@ def test_a_confirmation_has_a_number_and_an_id_of_its_own_and_all_else_from_its_
     ]
     confirmed, view = run.store.trial(f"{run.claim.study_id}.adamp.1"), run.trial(made[1])
     assert (view.phase, view.state, view.to_epoch, view.bracket) == ("confirmation", TrialState.QUEUED, 2, 0)
-    assert (view.parameters, view.origin, view.replicate) == (confirmed.parameters, confirmed.origin, confirmed.replicate)
+    assert (view.parameters, view.origin, view.replicate) == (
+        confirmed.parameters,
+        confirmed.origin,
+        confirmed.replicate,
+    )
     assert view.seed == confirmation_seed(0, 1)
     assert made[0].phase == "confirmation"
 
@@ -36,19 +42,33 @@ def test_the_writer_sees_both_phases_and_readers_the_search_unless_they_ask(play
     run.confirm(0)
     study_id, store = run.claim.study_id, play.store
     # The search comes first, whichever way the phases are spelled.
-    assert [(trial.phase, trial.number) for trial in run.writer.queued()] == [("search", 0), ("search", 1), ("confirmation", 0), ("confirmation", 1)]
+    assert [(trial.phase, trial.number) for trial in run.writer.queued()] == [
+        ("search", 0),
+        ("search", 1),
+        ("confirmation", 0),
+        ("confirmation", 1),
+    ]
     assert [trial.phase for trial in run.writer.trials()] == ["search"] * 2 + ["confirmation"] * 2
     assert [trial.number for trial in store.every_trial(study_id)] == [0, 1]
     assert [trial.id[-2:] for trial in store.every_trial(study_id, phase="confirmation")] == ["c0", "c1"]
     assert len(store.every_trial(study_id, phase=None)) == 4
-    assert (store.trials(study_id).total, store.trials(study_id, phase="confirmation").total, store.trials(study_id, phase=None).total) == (2, 2, 4)
+    assert (
+        store.trials(study_id).total,
+        store.trials(study_id, phase="confirmation").total,
+        store.trials(study_id, phase=None).total,
+    ) == (2, 2, 4)
     assert store.trials(study_id, phase="confirmation", state=TrialFilter.QUEUED, arm="adamp").total == 2
 
 
 def test_pending_confirmations_and_replicates_come_back_from_the_record_as_they_were_made(play: Play) -> None:
     run = play.run(budget={"trials_per_arm": 1, "replicates": 2, "epochs": 2}, **CONFIRMED)
     defaults = run.writer.plan().arms[0].defaults
-    made = run.writer.create([NewTrial("adamp", 0, "default", defaults, seed=1), NewTrial("adamp", 1, "default", defaults, seed=2, replicate=1)])
+    made = run.writer.create(
+        [
+            NewTrial("adamp", 0, "default", defaults, seed=1),
+            NewTrial("adamp", 1, "default", defaults, seed=2, replicate=1),
+        ]
+    )
     made += run.confirm(1)
     assert run.writer.queued() == made
     assert [trial.replicate for trial in made] == [0, 1, 1, 1]
@@ -110,14 +130,21 @@ def test_a_closed_study_counts_the_confirmations_that_it_has(play: Play) -> None
     run.writer.start([lost])
     run.writer.close(StudyMove.FINISH)
     progress = run.study.progress
-    assert (progress.confirmations, progress.confirmations_finished, progress.confirmations_running) == (2, 2, 0)
+    assert (progress.confirmations, progress.confirmations_finished, progress.confirmations_running) == (
+        2,
+        2,
+        0,
+    )
     assert progress.cancelled == 1
     assert run.trial(lost).state is TrialState.CANCELLED
 
 
 def test_replicates_multiply_what_is_planned(play: Play) -> None:
     budget = {"trials_per_arm": 9, "epochs": 9, "replicates": 3}
-    once, thrice = (play.store.study(play.submit(pruner="asha", budget={**budget, "replicates": n}, **CONFIRMED)).progress for n in (1, 3))
+    once, thrice = (
+        play.store.study(play.submit(pruner="asha", budget={**budget, "replicates": n}, **CONFIRMED)).progress
+        for n in (1, 3)
+    )
     assert (thrice.trials, thrice.epochs) == (3 * once.trials, 3 * once.epochs)
     # The defaults once, and the best of each replicate.
     assert (once.confirmations, thrice.confirmations) == (2 * 2 * 2, 2 * 4 * 2)
@@ -129,7 +156,13 @@ def test_a_lost_confirmation_is_queued_again_like_any_trial(play: Play) -> None:
     [trial, _] = run.confirm(0)
     run.writer.start([trial])
     [again] = run.writer.give_back([(trial.id, 1)], reason="its worker was lost", max_retries=3)
-    assert (again.id, again.attempt, again.phase, again.confirms, again.seed) == (trial.id, 2, "confirmation", 0, trial.seed)
+    assert (again.id, again.attempt, again.phase, again.confirms, again.seed) == (
+        trial.id,
+        2,
+        "confirmation",
+        0,
+        trial.seed,
+    )
     [failed] = run.begin(1)
     assert run.writer.give_back([(failed.id, 1)], reason="it broke", max_retries=0) == ()
 
@@ -140,13 +173,22 @@ def test_events_tell_the_phases_apart(play: Play) -> None:
     [trial, _] = run.confirm(0)
     run.writer.start([trial])
     run.complete(trial, 0.8)
-    said = [(kind, data["trial"], data["phase"], data["number"]) for kind, data in run.every_event() if kind.startswith("trial.")]
+    said = [
+        (kind, data["trial"], data["phase"], data["number"])
+        for kind, data in run.every_event()
+        if kind.startswith("trial.")
+    ]
     assert said[2:] == [(kind, trial.id, "confirmation", 0) for kind in ("trial.started", "trial.finished")]
     assert said[0][2] == "search"
 
 
 def test_a_record_holds_both_phases_and_what_an_analysis_reads_of_them(store: Store) -> None:
-    study = Trained(store, budget={"trials_per_arm": 4, "epochs": 3, "replicates": 2}, confirmation={"seeds": 3}).train().confirm().close()
+    study = (
+        Trained(store, budget={"trials_per_arm": 4, "epochs": 3, "replicates": 2}, confirmation={"seeds": 3})
+        .train()
+        .confirm()
+        .close()
+    )
     record = store.record(study.id)
     assert record.study == store.study(study.id)
     assert record.arms == store.arms(study.id)
@@ -156,7 +198,10 @@ def test_a_record_holds_both_phases_and_what_an_analysis_reads_of_them(store: St
     assert record.study.progress.confirmations_finished == len(record.confirmations) > 0
     best = [arm.best.trial_id for arm in record.arms if arm.best is not None]
     assert set(record.measurements) == {*best, *(trial.id for trial in record.confirmations)}
-    assert all(record.measurements[trial_id] == store.measurements(trial_id) for trial_id in (*best, record.confirmations[-1].id))
+    assert all(
+        record.measurements[trial_id] == store.measurements(trial_id)
+        for trial_id in (*best, record.confirmations[-1].id)
+    )
     for arm in record.arms:
         runs = [trial for trial in record.confirmations if trial.arm == arm.name]
         assert {trial.seed for trial in runs} == {confirmation_seed(0, index) for index in range(3)}

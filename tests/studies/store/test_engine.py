@@ -28,9 +28,18 @@ EXPECTED = r"sqlite:///PATH or postgresql\+psycopg://USER:PASSWORD@HOST/NAME"
     [
         ("", f"'' is no database URL; expected {EXPECTED}"),
         ("tangent.db", f"'tangent.db' is no database URL; expected {EXPECTED}"),
-        ("postgresql://host:port/name", f"'postgresql://host:port/name' is no database URL; expected {EXPECTED}"),
-        ("postgresql://me:secret:more@host:port/name", f"'postgresql://me:[*]{{3}}@host:port/name' is no database URL; expected {EXPECTED}"),
-        ("postgresql://me:sec@ret@host/name", f"^expected a database URL with one @, got several; in a password write it as %40: {EXPECTED}"),
+        (
+            "postgresql://host:port/name",
+            f"'postgresql://host:port/name' is no database URL; expected {EXPECTED}",
+        ),
+        (
+            "postgresql://me:secret:more@host:port/name",
+            f"'postgresql://me:[*]{{3}}@host:port/name' is no database URL; expected {EXPECTED}",
+        ),
+        (
+            "postgresql://me:sec@ret@host/name",
+            f"^expected a database URL with one @, got several; in a password write it as %40: {EXPECTED}",
+        ),
         ("mysql://host/name", f"got 'mysql'; expected {EXPECTED}"),
         ("postgresql+psycopg2://host/name", r"got 'postgresql\+psycopg2'"),
         ("postgresql+asyncpg://host/name", r"got 'postgresql\+asyncpg'"),
@@ -45,7 +54,12 @@ def test_a_wrong_url_is_told_with_the_right_form(url: str, said: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["postgresql:/ada:hidden@host/name", "postgresql://ada:hidden@127.0.0.1:1/name", "postgresql://ada:hidden@host:port/name"]
+    "url",
+    [
+        "postgresql:/ada:hidden@host/name",
+        "postgresql://ada:hidden@127.0.0.1:1/name",
+        "postgresql://ada:hidden@host:port/name",
+    ],
 )
 def test_no_error_tells_the_password(url: str) -> None:
     with pytest.raises(StoreUnavailable) as raised:
@@ -55,16 +69,26 @@ def test_no_error_tells_the_password(url: str) -> None:
 
 def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    for path in (tmp_path / "file" / "tangent.db", tmp_path / "file" / "deeper" / "tangent.db", Path("/proc/tangent/tangent.db")):
-        with pytest.raises(StoreUnavailable, match=r"cannot make the folder .* for the database: .*; choose another path"):
+    for path in (
+        tmp_path / "file" / "tangent.db",
+        tmp_path / "file" / "deeper" / "tangent.db",
+        Path("/proc/tangent/tangent.db"),
+    ):
+        with pytest.raises(
+            StoreUnavailable, match=r"cannot make the folder .* for the database: .*; choose another path"
+        ):
             Store.open(f"sqlite:///{path}")
 
 
 def test_a_path_that_is_no_database_is_told(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
-    (tmp_path / "letter").write_text("Dear reader, this is no database, and it is longer than its header would be. " * 20)
+    (tmp_path / "letter").write_text(
+        "Dear reader, this is no database, and it is longer than its header would be. " * 20
+    )
     for name, cause in (("folder", "unable to open database file"), ("letter", "file is not a database")):
-        with pytest.raises(StoreUnavailable, match=f"^the database sqlite:///{tmp_path}/{name} cannot be used: {cause}$"):
+        with pytest.raises(
+            StoreUnavailable, match=f"^the database sqlite:///{tmp_path}/{name} cannot be used: {cause}$"
+        ):
             Store.open(f"sqlite:///{tmp_path}/{name}")
 
 
@@ -80,7 +104,10 @@ def test_folders_on_the_way_are_made(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def test_a_host_that_refuses_is_told_at_once() -> None:
     began = time.monotonic()
-    with pytest.raises(StoreUnavailable, match=r"^the database postgresql\+psycopg://ada:\*\*\*@127\.0\.0\.1:1/name cannot be used: .*refused"):
+    with pytest.raises(
+        StoreUnavailable,
+        match=r"^the database postgresql\+psycopg://ada:\*\*\*@127\.0\.0\.1:1/name cannot be used: .*refused",
+    ):
         Store.open("postgresql://ada:secret@127.0.0.1:1/name")
     assert time.monotonic() - began < 5
 
@@ -105,7 +132,10 @@ def test_a_database_without_tables_is_told_when_it_is_used(empty_url: str) -> No
 def test_a_database_of_a_newer_tangent_is_left_alone(store: Store, database_url: str) -> None:
     with store._database.write() as connection:
         connection.exec_driver_sql(f"UPDATE {VERSION_TABLE} SET version_num = '9999'")
-    with pytest.raises(StoreUnavailable, match="is at revision 9999, which this version of Tangent does not know; upgrade Tangent"):
+    with pytest.raises(
+        StoreUnavailable,
+        match="is at revision 9999, which this version of Tangent does not know; upgrade Tangent",
+    ):
         Store.open(database_url)
 
 
@@ -136,7 +166,9 @@ def test_a_store_outlives_a_restart_of_its_server(postgres: PostgresServer, post
 
 
 @pytest.mark.postgres
-def test_a_database_that_only_reads_is_told_when_it_should_write(postgres: PostgresServer, postgres_url: str) -> None:
+def test_a_database_that_only_reads_is_told_when_it_should_write(
+    postgres: PostgresServer, postgres_url: str
+) -> None:
     Store.open(postgres_url).close()
     postgres.run(f"ALTER DATABASE {make_url(postgres_url).database} SET default_transaction_read_only = on")
     store = Store.open(postgres_url)
@@ -157,7 +189,9 @@ def test_a_store_that_was_closed_opens_again_when_it_is_used(store: Store) -> No
 
 
 def test_a_new_database_that_another_process_is_making_is_waited_for(tmp_path: Path) -> None:
-    with contextlib.closing(sqlite3.connect(tmp_path / "tangent.db", isolation_level=None, check_same_thread=False)) as other:
+    with contextlib.closing(
+        sqlite3.connect(tmp_path / "tangent.db", isolation_level=None, check_same_thread=False)
+    ) as other:
         other.execute("CREATE TABLE other (x)")
         other.execute("BEGIN EXCLUSIVE")
         release = threading.Timer(0.3, lambda: other.execute("COMMIT"))
@@ -168,11 +202,19 @@ def test_a_new_database_that_another_process_is_making_is_waited_for(tmp_path: P
 
 @pytest.mark.postgres
 @pytest.mark.parametrize("encoding", ["SQL_ASCII", "LATIN1"])
-def test_a_database_that_cannot_hold_every_text_is_refused_in_a_sentence(postgres: PostgresServer, encoding: str) -> None:
+def test_a_database_that_cannot_hold_every_text_is_refused_in_a_sentence(
+    postgres: PostgresServer, encoding: str
+) -> None:
     name = f"in_{encoding.lower()}"
     postgres.run(f"CREATE DATABASE {name} TEMPLATE template0 ENCODING {encoding} LOCALE 'C'")
     try:
-        with pytest.raises(StoreUnavailable, match=rf"in_.* to have the encoding UTF8, got {encoding}; make it anew with `createdb --encoding UTF8 "):
+        with pytest.raises(
+            StoreUnavailable,
+            match=(
+                rf"in_.* to have the encoding UTF8, got {encoding}; make it anew "
+                r"with `createdb --encoding UTF8 "
+            ),
+        ):
             Store.open(postgres.url(name))
     finally:
         postgres.drop(name)

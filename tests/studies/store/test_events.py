@@ -17,7 +17,14 @@ def test_a_study_played_through_tells_its_story_in_order(play: Play) -> None:
     run.writer.close(StudyMove.FINISH)
     told = play.store.events(run.claim.study_id)
     assert [event.id for event in told] == list(range(1, len(told) + 1))
-    assert [event.kind for event in told] == ["study.submitted", "study.state", "trial.started", "trial.finished", "progress", "study.state"]
+    assert [event.kind for event in told] == [
+        "study.submitted",
+        "study.state",
+        "trial.started",
+        "trial.finished",
+        "progress",
+        "study.state",
+    ]
     assert sorted(event.at for event in told) == [event.at for event in told]
     progress = told[-2].data
     assert progress["study"] == run.study.progress.model_dump()
@@ -31,7 +38,10 @@ def test_progress_without_a_result_has_no_best(play: Play) -> None:
     assert kind == "progress"
     arms = data["arms"]
     assert isinstance(arms, dict)
-    assert [(name, arm["best"], arm["trials"]) for name, arm in arms.items()] == [("adamp", None, 3), ("adamw", None, 3)]
+    assert [(name, arm["best"], arm["trials"]) for name, arm in arms.items()] == [
+        ("adamp", None, 3),
+        ("adamw", None, 3),
+    ]
 
 
 def test_a_reader_goes_on_where_it_stood(play: Play) -> None:
@@ -71,7 +81,10 @@ def test_writers_at_once_leave_no_gap_and_a_reader_never_sees_one(play: Play, da
             if ids != list(range(1, len(ids) + 1)):
                 gaps.append(ids)
 
-    writers = [*(threading.Thread(target=say, args=(own,)) for own in range(4)), threading.Thread(target=move)]
+    writers = [
+        *(threading.Thread(target=say, args=(own,)) for own in range(4)),
+        threading.Thread(target=move),
+    ]
     watcher = threading.Thread(target=watch)
     for thread in (watcher, *writers):
         thread.start()

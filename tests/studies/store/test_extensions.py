@@ -26,10 +26,19 @@ def test_an_extended_study_is_queued_and_claimed_like_any_other(play: Play) -> N
     study_id = finished(play)
     before = play.store.study(study_id)
     after = play.extend(study_id, seeds=5, trials_per_arm=5, arms=["sgdp"])
-    assert (after.state, after.ended_at, after.state_reason, after.version) == (StudyState.QUEUED, None, None, before.version + 1)
+    assert (after.state, after.ended_at, after.state_reason, after.version) == (
+        StudyState.QUEUED,
+        None,
+        None,
+        before.version + 1,
+    )
     assert after.started_at == before.started_at
     assert (after.progress.trials, after.progress.finished, after.progress.confirmations) == (15, 6, 30)
-    assert [(arm.name, arm.position, arm.progress.trials) for arm in play.store.arms(study_id)] == [("adamp", 0, 5), ("adamw", 1, 5), ("sgdp", 2, 5)]
+    assert [(arm.name, arm.position, arm.progress.trials) for arm in play.store.arms(study_id)] == [
+        ("adamp", 0, 5),
+        ("adamw", 1, 5),
+        ("sgdp", 2, 5),
+    ]
     run = play.claim()
     assert run.claim.study_id == study_id
     assert [arm.trials for arm in run.writer.plan().arms] == [5, 5, 5]
@@ -43,8 +52,14 @@ def test_nothing_on_record_changes(play: Play) -> None:
     before = play.store.record(study_id)
     play.extend(study_id, replicates=2)
     after = play.store.record(study_id)
-    assert (after.trials, after.confirmations, after.measurements) == (before.trials, before.confirmations, before.measurements)
-    assert [(arm.optimizer, arm.space, arm.best) for arm in after.arms] == [(arm.optimizer, arm.space, arm.best) for arm in before.arms]
+    assert (after.trials, after.confirmations, after.measurements) == (
+        before.trials,
+        before.confirmations,
+        before.measurements,
+    )
+    assert [(arm.optimizer, arm.space, arm.best) for arm in after.arms] == [
+        (arm.optimizer, arm.space, arm.best) for arm in before.arms
+    ]
 
 
 def test_the_event_says_what_is_new(play: Play) -> None:
@@ -63,9 +78,21 @@ def test_the_event_says_what_is_new(play: Play) -> None:
 @pytest.mark.parametrize(
     ("move", "said"),
     [
-        (None, "cannot extend a study that is queued: only one that has completed can be, so let it end first; it allows pause, stop, cancel"),
+        (
+            None,
+            (
+                "cannot extend a study that is queued: only one that has completed can be, so let it end "
+                "first; it allows pause, stop, cancel"
+            ),
+        ),
         (StudyMove.PAUSE, "cannot extend a study that is paused: only one that has completed can be"),
-        (StudyMove.CANCEL, "cannot extend a study that is cancelled: nothing can change it any more; clone it, or submit a new study instead"),
+        (
+            StudyMove.CANCEL,
+            (
+                "cannot extend a study that is cancelled: nothing can change it any more; clone "
+                "it, or submit a new study instead"
+            ),
+        ),
     ],
 )
 def test_only_what_has_completed_can_be_extended(play: Play, move: StudyMove | None, said: str) -> None:
@@ -86,7 +113,9 @@ def test_what_is_refused_leaves_the_study_as_it_was(play: Play) -> None:
     with pytest.raises(SpecInvalid, match="nothing is to be added"):
         play.extend(study_id)
     assert play.store.study(study_id) == before
-    assert play.store.extend(study_id, Extension(seeds=5), if_version=before.version).state is StudyState.QUEUED
+    assert (
+        play.store.extend(study_id, Extension(seeds=5), if_version=before.version).state is StudyState.QUEUED
+    )
 
 
 def test_an_extension_can_be_looked_at_before_it_is_made(play: Play) -> None:
@@ -157,7 +186,9 @@ def test_confirmations_that_a_stop_cut_short_are_still_to_come_after_an_extensio
     play.store.move(run.claim.study_id, StudyMove.STOP)
     run.writer.close(StudyMove.FINISH)
     assert run.study.progress.confirmations == 2
-    assert play.extend(run.claim.study_id, trials_per_arm=4).progress.confirmations == 2 + 4, "beside the two that were cut short"
+    assert play.extend(run.claim.study_id, trials_per_arm=4).progress.confirmations == 2 + 4, (
+        "beside the two that were cut short"
+    )
     run = play.claim()
     run.complete(run.begin(3)[0], 0.95)
     assert run.study.progress.confirmations == 2 + 4

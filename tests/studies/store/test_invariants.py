@@ -1,4 +1,7 @@
-"""The checker of what has to hold after a fault: it finds nothing wrong with a sound record, and each way to break one."""
+"""The checker of what has to hold after a fault.
+
+It finds nothing wrong with a sound record, and each way to break one.
+"""
 
 import contextlib
 import shutil
@@ -16,28 +19,55 @@ from studies.store import NewTrial, PendingTrial, Store
 __all__: list[str] = []
 
 # One arm, rungs at epochs 1 and 3, two fresh seeds.
-BODY = {"arms": ["adamp"], "pruner": "asha", "budget": {"trials_per_arm": 4, "epochs": 9}, "confirmation": {"seeds": 2}, "max_retries": 1}
+BODY = {
+    "arms": ["adamp"],
+    "pruner": "asha",
+    "budget": {"trials_per_arm": 4, "epochs": 9},
+    "confirmation": {"seeds": 2},
+    "max_retries": 1,
+}
 
 
 def train(run: Run, trial: PendingTrial, *, value: float) -> None:
     """Report a trial up to its rung, or its end."""
     for epoch in range(trial.epochs_done + 1, trial.to_epoch + 1):
-        ended: dict[str, Any] = {"ended": "completed", "value": value, "best_epoch": 9, "test_value": value} if epoch == 9 else {}
+        ended: dict[str, Any] = (
+            {"ended": "completed", "value": value, "best_epoch": 9, "test_value": value} if epoch == 9 else {}
+        )
         left = f"file:///{trial.id}-{epoch}.pt" if epoch == trial.to_epoch < 9 else None
-        run.writer.record([report(trial, epoch, validation_metric=value if epoch == trial.to_epoch else value / 2, checkpoint=left, **ended)])
+        run.writer.record(
+            [
+                report(
+                    trial,
+                    epoch,
+                    validation_metric=value if epoch == trial.to_epoch else value / 2,
+                    checkpoint=left,
+                    **ended,
+                )
+            ]
+        )
 
 
 def search(run: Run) -> None:
-    """Play a search: three trials are pruned at their rungs, one of them after it was lost, and one goes to its end."""
+    """Play a search: three trials are pruned at their rungs, one of them after it was lost, and one goes to
+    its end.
+    """
     defaults = run.writer.plan().arms[0].defaults
-    made = run.writer.create([NewTrial("adamp", n, "sampled", defaults | {"lr": 1e-3 * (n + 1)}, seed=7, to_epoch=1) for n in range(4)])
+    made = run.writer.create(
+        [
+            NewTrial("adamp", n, "sampled", defaults | {"lr": 1e-3 * (n + 1)}, seed=7, to_epoch=1)
+            for n in range(4)
+        ]
+    )
     made[0].parameters.update(defaults)
     run.writer.start(made)
     (again,) = run.writer.give_back([(made[3].id, 1)], reason="its worker was lost", max_retries=1)
     run.writer.start([again])
     for n, trial in enumerate((*made[:3], again)):
         train(run, trial, value=0.5 + n / 10)
-    going = run.writer.settle(promoted=[(again.id, 2, 3)], pruned=[(made[0].id, 1), (made[1].id, 1), (made[2].id, 1)])
+    going = run.writer.settle(
+        promoted=[(again.id, 2, 3)], pruned=[(made[0].id, 1), (made[1].id, 1), (made[2].id, 1)]
+    )
     run.writer.start(going)
     train(run, going[0], value=0.85)
     going = run.writer.settle(promoted=[(again.id, 2, 9)], pruned=[])
@@ -52,7 +82,10 @@ def close(play: Play) -> Run:
     defaults = run.writer.plan().arms[0].defaults
     best = run.confirm(3)
     confirmed = best + run.writer.create(
-        [NewTrial("adamp", 2 + n, "default", defaults, trial.seed, phase="confirmation", confirms=0) for n, trial in enumerate(best)]
+        [
+            NewTrial("adamp", 2 + n, "default", defaults, trial.seed, phase="confirmation", confirms=0)
+            for n, trial in enumerate(best)
+        ]
     )
     run.writer.start(confirmed)
     for trial in confirmed:
@@ -111,7 +144,10 @@ def test_nothing_is_wrong_with_a_study_that_was_extended(closed: Run) -> None:
 
 @pytest.fixture(scope="module")
 def sound(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Told]:
-    """A database with a study that has completed, and what its client was told; copied for each way to break it."""
+    """A database with a study that has completed, and what its client was told.
+
+    Copied for each way to break it.
+    """
     path = tmp_path_factory.mktemp("sound") / "tangent.db"
     shutil.copy(sqlite_template, path)
     store = Store.open(f"sqlite:///{path}", migrate=False)
@@ -129,47 +165,104 @@ LOOSE = ("CREATE TABLE loose AS SELECT * FROM {0}", "DROP TABLE {0}", "ALTER TAB
     ("statements", "said"),
     [
         (["DELETE FROM study"], "study ID: it was accepted, and is not there"),
-        (["UPDATE study SET spec = json_set(spec, '$.seed', 5)"], "study ID: it is not the study that was accepted"),
-        (["DELETE FROM trial WHERE number = 3 AND phase = 'search'"], "trial ID.adamp.3: a client saw it completed, and it is there 0 times"),
+        (
+            ["UPDATE study SET spec = json_set(spec, '$.seed', 5)"],
+            "study ID: it is not the study that was accepted",
+        ),
+        (
+            ["DELETE FROM trial WHERE number = 3 AND phase = 'search'"],
+            "trial ID.adamp.3: a client saw it completed, and it is there 0 times",
+        ),
         ([TRIAL.format("value = 0.95")], "a client saw it completed with value 0.9, and now it is 0.95"),
         ([TRIAL.format("state = 'queued', ended_at = NULL")], "a client saw it completed with state"),
-        (["UPDATE trial SET seed = 8 WHERE number = 1"], "a client saw it pruned with seed 7, and now it is 8"),
-        ([part.format("trial") for part in LOOSE] + ["INSERT INTO trial SELECT * FROM trial WHERE number = 1"], "and it is there 2 times"),
         (
-            [part.format("trial") for part in LOOSE] + ["INSERT INTO trial SELECT * FROM trial WHERE number = 1"],
+            ["UPDATE trial SET seed = 8 WHERE number = 1"],
+            "a client saw it pruned with seed 7, and now it is 8",
+        ),
+        (
+            [part.format("trial") for part in LOOSE]
+            + ["INSERT INTO trial SELECT * FROM trial WHERE number = 1"],
+            "and it is there 2 times",
+        ),
+        (
+            [part.format("trial") for part in LOOSE]
+            + ["INSERT INTO trial SELECT * FROM trial WHERE number = 1"],
             "2 trials are number 1 of arm adamp's search",
         ),
-        (["DELETE FROM trial WHERE number = 2 AND phase = 'search'"], "arm adamp has only 3 of 4 trials in replicate 0"),
-        (["DELETE FROM trial WHERE number = 2 AND phase = 'search'"], "the numbers of arm adamp's search are [0, 1, 3], with holes"),
+        (
+            ["DELETE FROM trial WHERE number = 2 AND phase = 'search'"],
+            "arm adamp has only 3 of 4 trials in replicate 0",
+        ),
+        (
+            ["DELETE FROM trial WHERE number = 2 AND phase = 'search'"],
+            "the numbers of arm adamp's search are [0, 1, 3], with holes",
+        ),
         (
             ["UPDATE trial SET number = 4 WHERE number = 3 AND phase = 'confirmation'"],
             "the numbers of arm adamp's confirmation are [0, 1, 2, 4], with holes",
         ),
-        (["UPDATE trial SET replicate = 1 WHERE number = 2 AND phase = 'search'"], "arm adamp has 1 trials in replicate 1, and its plan 0"),
-        (["UPDATE trial SET arm = 'sgd' WHERE number = 2 AND phase = 'search'"], "trial ID.adamp.2 belongs to no arm of its plan"),
+        (
+            ["UPDATE trial SET replicate = 1 WHERE number = 2 AND phase = 'search'"],
+            "arm adamp has 1 trials in replicate 1, and its plan 0",
+        ),
+        (
+            ["UPDATE trial SET arm = 'sgd' WHERE number = 2 AND phase = 'search'"],
+            "trial ID.adamp.2 belongs to no arm of its plan",
+        ),
         (["UPDATE arm SET trials = 5"], "its arms are [('adamp', 5)], and its plan has [('adamp', 4)]"),
-        (["UPDATE trial SET seed = (SELECT min(seed) FROM trial WHERE phase != 'search') WHERE phase != 'search'"], "on seed"),
-        (["DELETE FROM trial WHERE number = 3 AND phase = 'confirmation'"], "it has completed, and arm adamp does not confirm"),
+        (
+            [
+                (
+                    "UPDATE trial SET seed = (SELECT min(seed) FROM trial WHERE phase != "
+                    "'search') WHERE phase != 'search'"
+                )
+            ],
+            "on seed",
+        ),
+        (
+            ["DELETE FROM trial WHERE number = 3 AND phase = 'confirmation'"],
+            "it has completed, and arm adamp does not confirm",
+        ),
         (
             ["UPDATE trial SET confirms = 1 WHERE number = 0 AND phase = 'confirmation'"],
             "trial ID.adamp.c0 confirms trial 1 of arm adamp, which has another",
         ),
-        (["UPDATE study SET lease_owner = 'here', lease_expires_at = created_at"], "it is completed, and here holds a lease"),
+        (
+            ["UPDATE study SET lease_owner = 'here', lease_expires_at = created_at"],
+            "it is completed, and here holds a lease",
+        ),
         (["UPDATE study SET lease_owner = 'here'"], "half of a lease is left"),
         (["UPDATE study SET ended_at = NULL"], "it is completed, and its end is None"),
-        ([TRIAL.format("state = 'running', ended_at = NULL, value = NULL")], "it is completed, and trial ID.adamp.3 is running"),
+        (
+            [TRIAL.format("state = 'running', ended_at = NULL, value = NULL")],
+            "it is completed, and trial ID.adamp.3 is running",
+        ),
         (
             ["UPDATE study SET state = 'running', ended_at = NULL", TRIAL.format("state = 'running'")],
             "no run has it, and trial ID.adamp.3 is running",
         ),
-        (["UPDATE trial SET state = 'cancelled' WHERE number = 1"], "nobody cut it short, and trial ID.adamp.1 is cancelled"),
+        (
+            ["UPDATE trial SET state = 'cancelled' WHERE number = 1"],
+            "nobody cut it short, and trial ID.adamp.1 is cancelled",
+        ),
         (["DELETE FROM event WHERE number = 5"], "its events are numbered [1, 2, 3, 4, 6,"),
         (["UPDATE study SET last_event = last_event + 1"], "and its last is"),
-        (["UPDATE event SET kind = 'study.submitted' WHERE kind = 'progress'"], "its first event, and no other, has to be its submission"),
-        (["UPDATE study SET version = version + 1"], "after 2 changes, and it is completed at version 4"),
-        (["UPDATE study SET state = 'failed'"], "its events end at completed after 2 changes, and it is failed"),
         (
-            ["UPDATE event SET data = json_set(data, '$.from', 'paused') WHERE number = (SELECT max(number) FROM event)"],
+            ["UPDATE event SET kind = 'study.submitted' WHERE kind = 'progress'"],
+            "its first event, and no other, has to be its submission",
+        ),
+        (["UPDATE study SET version = version + 1"], "after 2 changes, and it is completed at version 4"),
+        (
+            ["UPDATE study SET state = 'failed'"],
+            "its events end at completed after 2 changes, and it is failed",
+        ),
+        (
+            [
+                (
+                    "UPDATE event SET data = json_set(data, '$.from', 'paused') WHERE "
+                    "number = (SELECT max(number) FROM event)"
+                )
+            ],
             "tells that it left paused, and it was running",
         ),
         (
@@ -177,29 +270,58 @@ LOOSE = ("CREATE TABLE loose AS SELECT * FROM {0}", "DROP TABLE {0}", "ALTER TAB
             "its events tell of trial x.y.9, which is not there",
         ),
         (
-            ["UPDATE event SET data = json_set(data, '$.study.finished', 1) WHERE number = (SELECT max(number) FROM event WHERE kind = 'progress')"],
+            [
+                (
+                    "UPDATE event SET data = json_set(data, '$.study.finished', 1) WHERE number = (SELECT "
+                    "max(number) FROM event WHERE kind = 'progress')"
+                )
+            ],
             "counts 1 finished trials, and an earlier one 4",
         ),
         ([TRIAL.format("retries = 2")], "trial ID.adamp.3: it has 2 retries at attempt 2, of 1 allowed"),
-        (["UPDATE study SET spec = json_set(spec, '$.max_retries', 0)"], "it has 1 retries at attempt 2, of 0 allowed"),
+        (
+            ["UPDATE study SET spec = json_set(spec, '$.max_retries', 0)"],
+            "it has 1 retries at attempt 2, of 0 allowed",
+        ),
         ([TRIAL.format("ended_at = NULL")], "trial ID.adamp.3: it is completed, and its end is None"),
         ([TRIAL.format("checkpoint = 'file:///x'")], "trial ID.adamp.3: half of a checkpoint is left"),
-        ([TRIAL.format("checkpoint = 'file:///x', checkpoint_epoch = 3")], "trial ID.adamp.3: it is completed, and has a checkpoint"),
+        (
+            [TRIAL.format("checkpoint = 'file:///x', checkpoint_epoch = 3")],
+            "trial ID.adamp.3: it is completed, and has a checkpoint",
+        ),
         ([TRIAL.format("value = NULL")], "trial ID.adamp.3: it is completed, and its value is None"),
         ([TRIAL.format("epochs_done = 8")], "trial ID.adamp.3: it is completed after 8 of 9 epochs"),
         ([TRIAL.format("to_epoch = 3")], "trial ID.adamp.3: it has done 9 epochs and is trained to 3, of 9"),
-        (["DELETE FROM measurement WHERE epoch = 2 AND trial_id LIKE '%.3'"], "it has done 9 epochs, and measured epochs [1, 3,"),
         (
-            [part.format("measurement") for part in LOOSE] + ["INSERT INTO measurement SELECT * FROM measurement WHERE epoch = 4"],
+            ["DELETE FROM measurement WHERE epoch = 2 AND trial_id LIKE '%.3'"],
+            "it has done 9 epochs, and measured epochs [1, 3,",
+        ),
+        (
+            [part.format("measurement") for part in LOOSE]
+            + ["INSERT INTO measurement SELECT * FROM measurement WHERE epoch = 4"],
             "and measured epochs [1, 2, 3, 4, 4,",
         ),
         (
-            ["INSERT INTO measurement (trial_id, epoch, elapsed_s) SELECT id, 2, 0.9 FROM trial WHERE number = 1 AND phase = 'search'"],
+            [
+                (
+                    "INSERT INTO measurement (trial_id, epoch, elapsed_s) SELECT id, 2, 0.9 FROM trial "
+                    "WHERE number = 1 AND phase = 'search'"
+                )
+            ],
             "it has done 1 epochs, and measured epochs [1, 2]",
         ),
-        (["UPDATE measurement SET elapsed_s = 0.7 WHERE epoch = 5 AND trial_id LIKE '%.3'"], "not one history"),
-        ([TRIAL.format("cost_s = 4.0")], "trial ID.adamp.3: it cost 4.0 s, and its last epoch ended at [4.5]"),
-        (["UPDATE measurement SET validation_metric = 0.7 WHERE epoch = 9"], "trial ID.adamp.3: its value is 0.9 of epoch 9, where the last of"),
+        (
+            ["UPDATE measurement SET elapsed_s = 0.7 WHERE epoch = 5 AND trial_id LIKE '%.3'"],
+            "not one history",
+        ),
+        (
+            [TRIAL.format("cost_s = 4.0")],
+            "trial ID.adamp.3: it cost 4.0 s, and its last epoch ended at [4.5]",
+        ),
+        (
+            ["UPDATE measurement SET validation_metric = 0.7 WHERE epoch = 9"],
+            "trial ID.adamp.3: its value is 0.9 of epoch 9, where the last of",
+        ),
         (
             ["UPDATE event SET data = json_set(data, '$.attempt', 7) WHERE kind = 'trial.requeued'"],
             "a trial.requeued, names attempt 7, and it was at 2",
@@ -214,17 +336,42 @@ LOOSE = ("CREATE TABLE loose AS SELECT * FROM {0}", "DROP TABLE {0}", "ALTER TAB
             ["UPDATE event SET data = json_set(data, '$.to_epoch', 5) WHERE kind = 'trial.promoted'"],
             "it was promoted to epoch 5, and is trained to 9",
         ),
-        (["DELETE FROM trial_values"], "Optuna's copy of arm adamp: trial ID.adamp.3 is there with value None, and its own is 0.9"),
-        (["UPDATE trials SET state = 'RUNNING' WHERE number = 0"], "is there as RUNNING and pruned, and it is pruned"),
-        (["UPDATE trials SET number = 9 WHERE number = 0"], "Optuna's copy of arm adamp: its trials are numbered [1, 2, 3, 9]"),
-        (["UPDATE trial_user_attributes SET value_json = '\"ID.adamp.0\"' WHERE key = 'tangent_trial'"], "trial ID.adamp.0 is there 4 times"),
+        (
+            ["DELETE FROM trial_values"],
+            "Optuna's copy of arm adamp: trial ID.adamp.3 is there with value None, and its own is 0.9",
+        ),
+        (
+            ["UPDATE trials SET state = 'RUNNING' WHERE number = 0"],
+            "is there as RUNNING and pruned, and it is pruned",
+        ),
+        (
+            ["UPDATE trials SET number = 9 WHERE number = 0"],
+            "Optuna's copy of arm adamp: its trials are numbered [1, 2, 3, 9]",
+        ),
+        (
+            ["UPDATE trial_user_attributes SET value_json = '\"ID.adamp.0\"' WHERE key = 'tangent_trial'"],
+            "trial ID.adamp.0 is there 4 times",
+        ),
         (["DELETE FROM trials WHERE number = 0"], "Optuna's copy of arm adamp: trial ID.adamp"),
-        (["UPDATE trial_user_attributes SET value_json = '\"x\"' WHERE key = 'tangent_trial' AND trial_id = 1"], "is no trial of its search"),
-        (["UPDATE trial_user_attributes SET value_json = '{}' WHERE key = 'parameters'"], "is there with {}, and its own are"),
+        (
+            [
+                (
+                    "UPDATE trial_user_attributes SET value_json = '\"x\"' WHERE key = "
+                    "'tangent_trial' AND trial_id = 1"
+                )
+            ],
+            "is no trial of its search",
+        ),
+        (
+            ["UPDATE trial_user_attributes SET value_json = '{}' WHERE key = 'parameters'"],
+            "is there with {}, and its own are",
+        ),
         (["DELETE FROM trial_intermediate_values WHERE step = 2"], "and it measured {1:"),
     ],
 )
-def test_every_way_to_break_a_record_is_told(sound: tuple[Path, Told], tmp_path: Path, statements: list[str], said: str) -> None:
+def test_every_way_to_break_a_record_is_told(
+    sound: tuple[Path, Told], tmp_path: Path, statements: list[str], said: str
+) -> None:
     path, told = sound
     shutil.copy(path, tmp_path / "broken.db")
     (study_id,) = told.studies
@@ -240,7 +387,10 @@ def test_a_trial_that_a_client_saw_end_twice_in_two_ways_is_told(closed: Run) ->
     trials = closed.store.every_trial(closed.claim.study_id)
     told.saw(trial.model_copy(update={"value": 0.1}) for trial in trials if trial.number == 3)
     assert broken(closed.store, told) == [
-        f"trial {closed.claim.study_id}.adamp.3: a client saw it completed with value 0.9, and now it is 0.1, as a client saw it later"
+        (
+            f"trial {closed.claim.study_id}.adamp.3: a client saw it completed with value 0.9, and now it "
+            "is 0.1, as a client saw it later"
+        )
     ]
 
 

@@ -53,7 +53,10 @@ def test_optunas_tables_and_ours_keep_versions_of_their_own(play: Play) -> None:
     run.complete(run.begin(0)[0], 0.9)
     assert play.store.copy_to_optuna(run.claim.study_id) == 1
     with play.store._database.read() as connection:
-        optunas, ours = (connection.exec_driver_sql(f"SELECT version_num FROM {name}").scalar_one() for name in ("alembic_version", VERSION_TABLE))
+        optunas, ours = (
+            connection.exec_driver_sql(f"SELECT version_num FROM {name}").scalar_one()
+            for name in ("alembic_version", VERSION_TABLE)
+        )
     assert optunas != ours
     play.store._database.migrate()
 
@@ -61,7 +64,9 @@ def test_optunas_tables_and_ours_keep_versions_of_their_own(play: Play) -> None:
 def restore(path: Path, revision: str) -> None:
     """Make the committed database of a revision."""
     with sqlite3.connect(path) as connection:
-        connection.executescript(Path(__file__).with_name(f"revision-{revision}.sql").read_text(encoding="utf-8"))
+        connection.executescript(
+            Path(__file__).with_name(f"revision-{revision}.sql").read_text(encoding="utf-8")
+        )
     connection.close()
 
 
@@ -84,10 +89,18 @@ def test_an_old_database_opens_and_goes_on(old: Path, tmp_path: Path) -> None:
         "Waiting": StudyState.QUEUED,
     }
     finished = found["Finished"].id
-    assert [trial.state for trial in store.every_trial(finished)] == [TrialState.COMPLETED, TrialState.COMPLETED, TrialState.DIVERGED]
+    assert [trial.state for trial in store.every_trial(finished)] == [
+        TrialState.COMPLETED,
+        TrialState.COMPLETED,
+        TrialState.DIVERGED,
+    ]
     (arm,) = store.arms(finished)
     assert arm.best is not None
-    assert (arm.best.value, len(store.measurements(arm.best.trial_id)), len(store.curves(finished)[0].points)) == (0.9, 2, 3)
+    assert (
+        arm.best.value,
+        len(store.measurements(arm.best.trial_id)),
+        len(store.curves(finished)[0].points),
+    ) == (0.9, 2, 3)
     assert [event.id for event in store.events(finished)][-1] == len(store.events(finished))
     assert [token.name for token in store.tokens()] == ["ada"]
     assert store.study(finished).spec.arms[0].name == "adamp"
@@ -109,8 +122,14 @@ def test_studies_from_before_there_were_confirmations_get_none(tmp_path: Path) -
         study = next(study for study in store.studies().items if study.name == "Finished")
         record = store.record(study.id)
         assert record.study.spec.confirmation.seeds == seeds
-        assert (len(record.trials), len(record.confirmations), record.study.progress.confirmations) == (3, 2 * seeds, 2 * seeds)
-        assert (record.study.suite, record.study.environment) == (("small", {"python": "3.11.9"}) if seeds else (None, {}))
+        assert (len(record.trials), len(record.confirmations), record.study.progress.confirmations) == (
+            3,
+            2 * seeds,
+            2 * seeds,
+        )
+        assert (record.study.suite, record.study.environment) == (
+            ("small", {"python": "3.11.9"}) if seeds else (None, {})
+        )
         extended = store.extend(study.id, confirming(record.study.spec))
         assert (extended.state, extended.spec.confirmation.seeds) == (StudyState.QUEUED, seeds + 5)
         store.close()
@@ -122,7 +141,9 @@ def downgraded_and_upgraded(path: Path, *, of: str, to: str) -> Store:
     database = Database(f"sqlite:///{path}")
     with database.write() as connection:
         config = Config()
-        config.set_main_option("script_location", str(Path(__file__).parents[3] / "studies" / "store" / "migrations"))
+        config.set_main_option(
+            "script_location", str(Path(__file__).parents[3] / "studies" / "store" / "migrations")
+        )
         config.attributes["connection"] = connection
         command.downgrade(config, to)
     database.close()
@@ -150,7 +171,11 @@ def test_what_is_downgraded_from_many_users_keeps_its_studies_and_tokens(tmp_pat
 
 def test_what_is_downgraded_from_webhooks_keeps_all_else(tmp_path: Path) -> None:
     store = downgraded_and_upgraded(tmp_path / "tangent.db", of="0005", to="0004")
-    assert (store.studies().total, [token.name for token in store.tokens()], store.webhooks().total) == (3, ["ada"], 0)
+    assert (store.studies().total, [token.name for token in store.tokens()], store.webhooks().total) == (
+        3,
+        ["ada"],
+        0,
+    )
     store.close()
 
 
@@ -159,7 +184,12 @@ def test_what_an_old_database_was_to_tell_is_told(tmp_path: Path) -> None:
     restore(path, "0005")
     store = Store.open(f"sqlite:///{path}")
     (webhook,) = store.webhooks().items
-    assert (webhook.url, webhook.events, webhook.studies, webhook.owner) == ("https://hooks.example/tangent", ("study.failed",), "all", "ada")
+    assert (webhook.url, webhook.events, webhook.studies, webhook.owner) == (
+        "https://hooks.example/tangent",
+        ("study.failed",),
+        "all",
+        "ada",
+    )
     (ping,) = store.claim_deliveries(lease_s=60.0)
     assert (ping.event, ping.secret.startswith("whsec_")) == ("webhook.ping", True)
     assert store.settle_delivery(ping, Answer(status_code=200)) == "delivered"

@@ -12,7 +12,10 @@ __all__: list[str] = []
 
 
 def test_what_was_announced_is_on_offer_by_name(store: Store) -> None:
-    assert store.catalog() == Catalog(optimizers=dict(sorted(catalog().optimizers.items())), workloads=dict(sorted(catalog().workloads.items())))
+    assert store.catalog() == Catalog(
+        optimizers=dict(sorted(catalog().optimizers.items())),
+        workloads=dict(sorted(catalog().workloads.items())),
+    )
     assert list(store.catalog().workloads) == ["char-lm", "digits-mlp"]
 
 
@@ -53,7 +56,9 @@ def test_dispatchers_that_start_together_announce_the_same_cards(empty_url: str)
     barrier = threading.Barrier(6)
     cards = catalog()
     # In another order: whoever updates rows in different orders can wait for each other for ever.
-    turned = Catalog(optimizers=dict(reversed(cards.optimizers.items())), workloads=dict(reversed(cards.workloads.items())))
+    turned = Catalog(
+        optimizers=dict(reversed(cards.optimizers.items())), workloads=dict(reversed(cards.workloads.items()))
+    )
 
     def announce(n: int) -> None:
         store = Store.open(empty_url, migrate=False)

@@ -1,4 +1,7 @@
-"""Copies in Optuna's tables: every finished trial once, whole and in its final state, whatever breaks down on the way."""
+"""Copies in Optuna's tables.
+
+Every finished trial once, whole and in its final state, whatever breaks down on the way.
+"""
 
 import re
 import threading
@@ -69,11 +72,37 @@ def test_optuna_opens_every_finished_trial_once(played: Run, database_url: str) 
     assert played.store.copy_to_optuna(played.claim.study_id) == 5
     found = copies(played, database_url)
     assert names(found) == ["0", "1", "2", "3", "4"]
-    assert [trial.state for trial in found] == [OptunaState.COMPLETE, OptunaState.COMPLETE, OptunaState.FAIL, OptunaState.PRUNED, OptunaState.FAIL]
-    assert [trial.user_attrs["tangent_state"] for trial in found] == ["completed", "completed", "diverged", "pruned", "failed"]
-    assert [trial.value for trial in found] == [0.5, 0.9, None, 0.3, None], "a pruned trial's is its last, as Optuna has it"
-    assert [trial.intermediate_values for trial in found] == [{1: 0.25, 2: 0.5}, {1: 0.45, 2: 0.9}, {}, {1: 0.3}, {}]
-    assert [trial.user_attrs.get("reason") for trial in found] == [None, None, "the loss became nan", None, "ValueError: no such layer"]
+    assert [trial.state for trial in found] == [
+        OptunaState.COMPLETE,
+        OptunaState.COMPLETE,
+        OptunaState.FAIL,
+        OptunaState.PRUNED,
+        OptunaState.FAIL,
+    ]
+    assert [trial.user_attrs["tangent_state"] for trial in found] == [
+        "completed",
+        "completed",
+        "diverged",
+        "pruned",
+        "failed",
+    ]
+    assert [trial.value for trial in found] == [0.5, 0.9, None, 0.3, None], (
+        "a pruned trial's is its last, as Optuna has it"
+    )
+    assert [trial.intermediate_values for trial in found] == [
+        {1: 0.25, 2: 0.5},
+        {1: 0.45, 2: 0.9},
+        {},
+        {1: 0.3},
+        {},
+    ]
+    assert [trial.user_attrs.get("reason") for trial in found] == [
+        None,
+        None,
+        "the loss became nan",
+        None,
+        "ValueError: no such layer",
+    ]
     assert found[1].user_attrs["test_value"] == pytest.approx(0.89)
     assert sorted(trial.number for trial in found) == [0, 1, 2, 3, 4]
 
@@ -83,7 +112,10 @@ def test_optuna_knows_direction_and_best_trial(played: Run, database_url: str) -
     with storage_at(database_url) as storage:
         study = optuna.load_study(study_name=study_name(played.claim.study_id, "adamp"), storage=storage)
         assert (study.direction.name, study.best_value) == ("MAXIMIZE", 0.9)
-        assert study.best_trial.user_attrs["parameters"] == played.store.trial(f"{played.claim.study_id}.adamp.1").parameters
+        assert (
+            study.best_trial.user_attrs["parameters"]
+            == played.store.trial(f"{played.claim.study_id}.adamp.1").parameters
+        )
 
 
 def test_a_study_to_be_minimized_is_minimized_there(play: Play, database_url: str) -> None:
@@ -96,13 +128,17 @@ def test_a_study_to_be_minimized_is_minimized_there(play: Play, database_url: st
         assert (study.direction.name, study.best_value) == ("MINIMIZE", 1.0)
 
 
-def test_parameters_are_what_was_searched_and_defaults_outside_the_space_are_no_lie(played: Run, database_url: str) -> None:
+def test_parameters_are_what_was_searched_and_defaults_outside_the_space_are_no_lie(
+    played: Run, database_url: str
+) -> None:
     played.store.copy_to_optuna(played.claim.study_id)
     default = copies(played, database_url)[0]
     # No decay lies below its logarithmic range, and without decay the ratio has no effect.
     assert default.params == {"lr": 0.001, "delta": 0.1}
     assert default.distributions["lr"] == optuna.distributions.FloatDistribution(1e-5, 1e-1, log=True)
-    assert default.user_attrs["parameters"] == played.writer.trials()[0].parameters, "the whole of it stands beside"
+    assert default.user_attrs["parameters"] == played.writer.trials()[0].parameters, (
+        "the whole of it stands beside"
+    )
 
 
 def test_times_are_in_optunas_own_terms(played: Run, database_url: str) -> None:
@@ -111,7 +147,8 @@ def test_times_are_in_optunas_own_terms(played: Run, database_url: str) -> None:
     trial = copies(played, database_url)[0]
     assert trial.datetime_start is not None
     assert trial.datetime_complete is not None
-    assert abs(trial.datetime_complete - datetime.now()) < timedelta(minutes=5), "local time, without a zone"  # noqa: DTZ005 # as Optuna has it
+    # As Optuna has it.
+    assert abs(trial.datetime_complete - datetime.now()) < timedelta(minutes=5), "local time, without a zone"  # noqa: DTZ005
     assert ours.ended_at is not None
     assert ours.started_at is not None
     assert trial.duration is not None
@@ -143,7 +180,9 @@ def test_cancelled_trials_are_not_copied(played: Run, database_url: str) -> None
     assert names(copies(played, database_url)) == ["0", "1", "2", "3", "4"]
 
 
-def test_a_crash_after_the_copies_and_before_their_note_neither_loses_nor_doubles(played: Run, database_url: str) -> None:
+def test_a_crash_after_the_copies_and_before_their_note_neither_loses_nor_doubles(
+    played: Run, database_url: str
+) -> None:
     played.store.copy_to_optuna(played.claim.study_id)
     mark(played, copy_state=2)
     restarted = Store.open(database_url, migrate=False)
@@ -160,7 +199,9 @@ def one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("one_by_one")
-def test_a_crash_amid_the_copies_neither_loses_nor_doubles(played: Run, database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_crash_amid_the_copies_neither_loses_nor_doubles(
+    played: Run, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     add = optuna.Study.add_trial
     added: list[FrozenTrial] = []
 
@@ -220,7 +261,9 @@ def test_two_copiers_at_once_make_each_copy_once(played: Run, database_url: str)
     assert names(copies(played, database_url)) == ["0", "1", "2", "3", "4"]
 
 
-def test_a_crash_before_a_batch_is_noted_leaves_none_of_it(played: Run, database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_crash_before_a_batch_is_noted_leaves_none_of_it(
+    played: Run, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     add = optuna_rows.add_finished
 
     def dies_after(connection: Connection, name: str, trials: list[FrozenTrial]) -> None:
@@ -240,11 +283,20 @@ def test_optunas_tables_have_the_schema_whose_rows_we_can_make(played: Run, data
     played.store.copy_to_optuna(played.claim.study_id)
     with storage_at(database_url) as storage:
         found = storage.get_current_version()
-    assert found == optuna_rows.SCHEMA, "see whether its rows are still the same (the test below), else copies are made one by one"
+    assert found == optuna_rows.SCHEMA, (
+        "see whether its rows are still the same (the test below), else copies are made one by one"
+    )
 
 
-def test_our_rows_are_those_that_optuna_itself_writes(play: Play, database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    space = {"lr": 0.1, "weight_decay": {"choices": [0.0, 0.01]}, "delta": {"low": 0.1, "high": 0.5}, "wd_ratio": "tune"}
+def test_our_rows_are_those_that_optuna_itself_writes(
+    play: Play, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    space = {
+        "lr": 0.1,
+        "weight_decay": {"choices": [0.0, 0.01]},
+        "delta": {"low": 0.1, "high": 0.5},
+        "wd_ratio": "tune",
+    }
 
     def rows(run: Run) -> dict[str, list[tuple[Any, ...]]]:
         values = (0.25, 1e-300, 3.0)
@@ -256,22 +308,41 @@ def test_our_rows_are_those_that_optuna_itself_writes(play: Play, database_url: 
         assert run.store.copy_to_optuna(run.claim.study_id) == 5
         with run.store._database.read() as connection:
             name = study_name(run.claim.study_id, "adamp")
-            [study] = connection.execute(text("SELECT study_id FROM studies WHERE study_name = :name"), {"name": name}).scalars()
-            ids = connection.execute(text("SELECT trial_id FROM trials WHERE study_id = :study ORDER BY trial_id"), {"study": study}).scalars().all()
+            [study] = connection.execute(
+                text("SELECT study_id FROM studies WHERE study_name = :name"), {"name": name}
+            ).scalars()
+            ids = (
+                connection.execute(
+                    text("SELECT trial_id FROM trials WHERE study_id = :study ORDER BY trial_id"),
+                    {"study": study},
+                )
+                .scalars()
+                .all()
+            )
             found: dict[str, list[tuple[Any, ...]]] = {}
             for model in models.BaseModel.metadata.sorted_tables:
                 if model.name != "trials" and "trial_id" not in model.c:
                     continue
-                columns = [column for column in model.c if not column.primary_key and column.name != "study_id" and column.name != "trial_id"]
+                columns = [
+                    column
+                    for column in model.c
+                    if not column.primary_key and column.name != "study_id" and column.name != "trial_id"
+                ]
                 key = "trial_id"
                 of_study = connection.execute(select(model.c[key], *columns).where(model.c[key].in_(ids)))
-                found[model.name] = sorted(((ids.index(row[0]), *map(_comparable, row[1:])) for row in of_study), key=repr)
+                found[model.name] = sorted(
+                    ((ids.index(row[0]), *map(_comparable, row[1:])) for row in of_study), key=repr
+                )
             return found
 
     def _comparable(value: Any) -> Any:
         # What differs between two studies played one after the other: their ids, and the seconds between.
         if isinstance(value, datetime):
-            return "at some time" if abs(value - datetime.now(UTC).replace(tzinfo=None)) < timedelta(minutes=5) else value
+            return (
+                "at some time"
+                if abs(value - datetime.now(UTC).replace(tzinfo=None)) < timedelta(minutes=5)
+                else value
+            )
         return re.sub(r'"\w+\.adamp\.', '"', value) if isinstance(value, str) else value
 
     fast = rows(play.run(arms=[{"optimizer": "adamp", "space": space}]))
@@ -290,7 +361,9 @@ def test_our_rows_are_those_that_optuna_itself_writes(play: Play, database_url: 
 
 
 @pytest.mark.parametrize("schema", [optuna_rows.SCHEMA, "another"])
-def test_nobody_ever_sees_a_running_trial_there(play: Play, database_url: str, schema: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nobody_ever_sees_a_running_trial_there(
+    play: Play, database_url: str, schema: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(optuna_rows, "SCHEMA", schema)
     run = play.run(budget={"trials_per_arm": 30, "epochs": 2})
     for trial in run.begin(*range(25)):
@@ -318,7 +391,9 @@ def test_nobody_ever_sees_a_running_trial_there(play: Play, database_url: str, s
     is_done.set()
     watcher.join(60)
     assert 25 in seen
-    assert len(seen) > 2 if schema == "another" else seen <= {0, 25}, "one by one, where it looked while they were made, or all at once"
+    assert len(seen) > 2 if schema == "another" else seen <= {0, 25}, (
+        "one by one, where it looked while they were made, or all at once"
+    )
     assert states <= {"COMPLETE"}
 
 
@@ -347,7 +422,9 @@ def test_optuna_tables_that_cannot_be_used_are_told(played: Run) -> None:
 def test_the_copy_holds_the_search_alone_and_tells_its_replicates(play: Play, database_url: str) -> None:
     run = play.run(budget={"trials_per_arm": 1, "replicates": 2, "epochs": 2}, confirmation={"seeds": 2})
     defaults = run.writer.plan().arms[0].defaults
-    trials = run.writer.create([NewTrial("adamp", n, "default", defaults, seed=n, replicate=n) for n in range(2)])
+    trials = run.writer.create(
+        [NewTrial("adamp", n, "default", defaults, seed=n, replicate=n) for n in range(2)]
+    )
     trials += run.confirm(0)
     run.writer.start(trials)
     for trial in trials:
@@ -371,9 +448,13 @@ def test_an_extended_study_is_copied_on_where_the_copy_ended(play: Play, databas
     assert [trial.value for trial in copies(run, database_url)] == [0.8, 0.9]
 
 
-def test_a_copier_that_was_held_still_while_another_wrote_adds_nothing(played: Run, database_url: str) -> None:
+def test_a_copier_that_was_held_still_while_another_wrote_adds_nothing(
+    played: Run, database_url: str
+) -> None:
     with played.store._database.read() as connection:
-        rows = list(connection.execute(_missing(played.claim.study_id).where(trial_table.c.arm == "adamp")).all())
+        rows = list(
+            connection.execute(_missing(played.claim.study_id).where(trial_table.c.arm == "adamp")).all()
+        )
     assert rows
     played.store.copy_to_optuna(played.claim.study_id)
     before = names(copies(played, database_url))

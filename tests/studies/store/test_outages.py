@@ -1,4 +1,7 @@
-"""A PostgreSQL that goes away: killed, frozen, restarted. Nothing waits for good, nothing that was acknowledged is lost, and it is found again."""
+"""A PostgreSQL that goes away: killed, frozen, restarted.
+
+Nothing waits for good, nothing that was acknowledged is lost, and it is found again.
+"""
 
 import contextlib
 import random
@@ -61,7 +64,9 @@ def sleep(store: Store, seconds: float) -> None:
         connection.exec_driver_sql(f"SELECT pg_sleep({seconds})")
 
 
-def test_a_killed_server_is_told_at_once_and_the_first_call_after_its_restart_is_answered(server: PostgresServer, play: Play) -> None:
+def test_a_killed_server_is_told_at_once_and_the_first_call_after_its_restart_is_answered(
+    server: PostgresServer, play: Play
+) -> None:
     run = play.run()
     told = Told()
     told.accepted(run.study)
@@ -76,7 +81,9 @@ def test_a_killed_server_is_told_at_once_and_the_first_call_after_its_restart_is
     assert broken(play.store, told) == []
 
 
-def test_a_server_that_was_restarted_unnoticed_is_found_again_by_the_first_call(server: PostgresServer, play: Play) -> None:
+def test_a_server_that_was_restarted_unnoticed_is_found_again_by_the_first_call(
+    server: PostgresServer, play: Play
+) -> None:
     with ThreadPoolExecutor(5) as pool:
         list(pool.map(lambda _: play.store.ping(), range(5)))
     server.kill()
@@ -86,7 +93,9 @@ def test_a_server_that_was_restarted_unnoticed_is_found_again_by_the_first_call(
 
 
 @pytest.mark.usefixtures("impatient")
-def test_a_frozen_server_is_given_up_in_the_middle_of_a_statement_and_before_one(server: PostgresServer, play: Play) -> None:
+def test_a_frozen_server_is_given_up_in_the_middle_of_a_statement_and_before_one(
+    server: PostgresServer, play: Play
+) -> None:
     run = play.run()
     run.begin(0)
     with ThreadPoolExecutor(5) as pool:
@@ -96,7 +105,12 @@ def test_a_frozen_server_is_given_up_in_the_middle_of_a_statement_and_before_one
         time.sleep(0.2)
         server.freeze()
         try:
-            calls = [play.store.ping, run.writer.renew, play.submit, lambda: play.store.copy_to_optuna(run.claim.study_id)]
+            calls = [
+                play.store.ping,
+                run.writer.renew,
+                play.submit,
+                lambda: play.store.copy_to_optuna(run.claim.study_id),
+            ]
             waits = [*pool.map(given_up, calls), sleeping.result()]
         finally:
             server.thaw()
@@ -137,7 +151,9 @@ def test_a_port_that_takes_no_connection_is_given_up_after_seconds() -> None:
             one.close()
 
 
-def test_of_many_that_wait_for_a_server_that_came_back_all_are_answered(server: PostgresServer, play: Play) -> None:
+def test_of_many_that_wait_for_a_server_that_came_back_all_are_answered(
+    server: PostgresServer, play: Play
+) -> None:
     server.kill()
     with ThreadPoolExecutor(20) as pool:
         assert max(pool.map(given_up, [play.store.ping] * 20)) < 3
@@ -158,11 +174,15 @@ def persist(call: Callable[[], T]) -> T:
 
 
 def work(play: Play, told: Told, is_over: threading.Event) -> None:
-    """Submit studies and complete trials, trying each step until it is acknowledged, as clients and runs do."""
+    """Submit studies and complete trials, trying each step until it is acknowledged, as clients and
+    runs do.
+    """
     n = 0
     while not is_over.is_set():
         key = f"{threading.get_ident()}-{n}"
-        study = persist(lambda key=key: play.store.submit(parse_spec(study_body(arms=["adamp"])), idempotency_key=key))
+        study = persist(
+            lambda key=key: play.store.submit(parse_spec(study_body(arms=["adamp"])), idempotency_key=key)
+        )
         told.accepted(study)
         claim = persist(lambda: play.store.claim_next(dispatcher="here", lease_s=60))
         if claim is not None:

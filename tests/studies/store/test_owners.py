@@ -9,7 +9,15 @@ from catalogs import study_body
 from playing import Play, report
 
 from studies.actors import OPERATOR, Actor
-from studies.errors import Forbidden, NotOwner, QuotaExceeded, SpecInvalid, TokenNotFound, Unauthenticated, VersionConflict
+from studies.errors import (
+    Forbidden,
+    NotOwner,
+    QuotaExceeded,
+    SpecInvalid,
+    TokenNotFound,
+    Unauthenticated,
+    VersionConflict,
+)
 from studies.extension import parse_extension
 from studies.spec import parse_spec
 from studies.states import StudyMove, StudyState
@@ -52,9 +60,14 @@ def test_only_its_owner_or_an_admin_extends_a_study(store: Store) -> None:
     store.submit(SPEC, by=ADA)
     run = play.claim()
     run.writer.close(StudyMove.FINISH)
-    with pytest.raises(NotOwner, match="belongs to 'ada', and 'bob' may change only their own; clone it, or ask an admin"):
+    with pytest.raises(
+        NotOwner, match="belongs to 'ada', and 'bob' may change only their own; clone it, or ask an admin"
+    ):
         store.extend(run.claim.study_id, parse_extension({"trials_per_arm": 4}), by=BOB)
-    assert store.extend(run.claim.study_id, parse_extension({"trials_per_arm": 4}), by=ADA).state is StudyState.QUEUED
+    assert (
+        store.extend(run.claim.study_id, parse_extension({"trials_per_arm": 4}), by=ADA).state
+        is StudyState.QUEUED
+    )
 
 
 def test_what_was_refused_is_not_in_the_log(store: Store) -> None:
@@ -126,9 +139,17 @@ def test_a_token_has_room_for_as_many_open_studies_as_its_quota_says(store: Stor
     store.create_token("ada", role="submitter", quotas=Quotas(max_studies=2))
     first = store.submit(SPEC, by=ADA).id
     store.submit(SPEC, by=ADA, idempotency_key="k")
-    with pytest.raises(QuotaExceeded, match=r"'ada' may have 2 studies open at once \(max_studies\), has 2 and asks for one more; wait until"):
+    with pytest.raises(
+        QuotaExceeded,
+        match=(
+            r"'ada' may have 2 studies open at once \(max_studies\), has 2 "
+            r"and asks for one more; wait until"
+        ),
+    ):
         store.submit(SPEC, by=ADA)
-    assert store.submit(SPEC, by=ADA, idempotency_key="k").owner == "ada", "the same submission is no further one"
+    assert store.submit(SPEC, by=ADA, idempotency_key="k").owner == "ada", (
+        "the same submission is no further one"
+    )
     store.submit(SPEC, by=BOB)
     store.move(first, StudyMove.PAUSE, by=ADA)
     with pytest.raises(QuotaExceeded):
@@ -149,7 +170,11 @@ def test_a_study_may_have_as_many_trials_as_its_owners_quota_says(store: Store) 
     # Two arms of three trials.
     study = store.submit(SPEC, by=ADA).id
     with pytest.raises(
-        QuotaExceeded, match=r"at most 10 trials \(max_trials\), and this one asks for 14, its confirmation runs among them; lower its"
+        QuotaExceeded,
+        match=(
+            r"at most 10 trials \(max_trials\), and this one asks for 14, its "
+            r"confirmation runs among them; lower its"
+        ),
     ):
         store.submit(parse_spec(study_body(confirmation={"seeds": 2})), by=ADA)
     Play(store).claim().writer.close(StudyMove.FINISH)
@@ -178,7 +203,11 @@ def test_once_its_gpu_hours_are_used_no_study_that_needs_a_gpu_begins(store: Sto
     run.writer.record([report(flying, 1, elapsed_s=900.0)])
     assert store.token("ada").gpu_hours == pytest.approx(2 * 2100 / 3600)
     with pytest.raises(
-        QuotaExceeded, match=r"may use 1 GPU-hours \(max_gpu_hours\), has used 1.17 and asks for a study with 2 GPUs for each pack; run it"
+        QuotaExceeded,
+        match=(
+            r"may use 1 GPU-hours \(max_gpu_hours\), has used 1.17 and asks for a study "
+            r"with 2 GPUs for each pack; run it"
+        ),
     ):
         store.submit(spec, by=ADA)
     assert store.submit(SPEC, by=ADA).owner == "ada", "on CPUs it may go on"
@@ -197,7 +226,9 @@ def test_a_study_on_cpus_uses_no_gpu_hours(store: Store) -> None:
     assert store.token("ada").gpu_hours == 0.0
 
 
-def test_studies_that_are_submitted_at_once_do_not_pass_a_quota_together(store: Store, database_url: str) -> None:
+def test_studies_that_are_submitted_at_once_do_not_pass_a_quota_together(
+    store: Store, database_url: str
+) -> None:
     store.create_token("ada", role="submitter", quotas=Quotas(max_studies=2))
     taken: list[str] = []
     refused: list[QuotaExceeded] = []
@@ -241,11 +272,22 @@ def test_quotas_of_a_token_that_is_not_there_cannot_be_set(store: Store) -> None
 
 def test_only_an_admin_says_that_a_study_is_of_high_priority(store: Store) -> None:
     high = parse_spec(study_body(resources={"priority": "high"}))
-    with pytest.raises(Forbidden, match="only an admin may submit studies of high priority, and token 'ada' is a submitter; leave `priority` out"):
+    with pytest.raises(
+        Forbidden,
+        match=(
+            "only an admin may submit studies of high priority, and token 'ada' is "
+            "a submitter; leave `priority` out"
+        ),
+    ):
         store.submit(high, by=ADA)
     assert store.submit(high, by=ROOT).spec.resources.priority == "high"
-    assert store.submit(high, by=OPERATOR).spec.resources.priority == "high", "an open service has no admin to ask"
-    assert store.submit(parse_spec(study_body(resources={"priority": "low"})), by=ADA).spec.resources.priority == "low"
+    assert store.submit(high, by=OPERATOR).spec.resources.priority == "high", (
+        "an open service has no admin to ask"
+    )
+    assert (
+        store.submit(parse_spec(study_body(resources={"priority": "low"})), by=ADA).spec.resources.priority
+        == "low"
+    )
 
 
 def test_a_session_is_known_to_every_service_until_it_ends(store: Store, database_url: str) -> None:
@@ -266,7 +308,9 @@ def test_a_session_is_known_to_every_service_until_it_ends(store: Store, databas
 
 
 def test_no_secret_of_a_session_is_stored(store: Store) -> None:
-    session = store.log_in(store.create_token("ada", role="submitter"), lasts=timedelta(hours=1), address=None)
+    session = store.log_in(
+        store.create_token("ada", role="submitter"), lasts=timedelta(hours=1), address=None
+    )
     assert session is not None
     with store._database.read() as connection:
         rows = connection.exec_driver_sql("SELECT * FROM session").all()

@@ -25,7 +25,9 @@ def in_processes(count: int, do: Callable[..., Any], *arguments: Any) -> Sequenc
     # Forked, for importing everything anew would take longer than the test; no connection is open here.
     context = multiprocessing.get_context("fork")
     pipes = [context.Pipe(duplex=False) for _ in range(count)]
-    processes = [context.Process(target=_run, args=(pipes[n][1], do, n, *arguments), daemon=True) for n in range(count)]
+    processes = [
+        context.Process(target=_run, args=(pipes[n][1], do, n, *arguments), daemon=True) for n in range(count)
+    ]
     for process in processes:
         process.start()
     said = [reader.recv() if reader.poll(60) else "said nothing" for reader, _ in pipes]

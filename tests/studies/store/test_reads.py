@@ -34,7 +34,10 @@ def every_page(store: Store, study_id: str, *, page_size: int, **asked: Any) -> 
 
 @pytest.fixture
 def played(play: Play) -> Run:
-    """A study: adamp has twelve trials with ties in value, one diverged and one running; adamw has one completed."""
+    """A study: adamp has twelve trials with ties in value, one diverged and one running.
+
+    adamw has one completed.
+    """
     run = play.run(budget={"trials_per_arm": 12, "epochs": 2})
     trials = run.begin(*range(12))
     for trial, value in zip(trials, (0.5, 0.9, 0.7, 0.7, 0.7, 0.2, 0.9, 0.1, 0.7, 0.3), strict=False):
@@ -57,7 +60,9 @@ def test_pages_hold_every_trial_once_in_every_order(played: Run, page_size: int)
         found = every_page(played.store, study_id, page_size=page_size, order=sign + key)
         assert len(found) == 13
         assert {trial.id for trial in found} == ids
-        assert found == every_page(played.store, study_id, page_size=13, order=sign + key), "whatever the size of the pages"
+        assert found == every_page(played.store, study_id, page_size=13, order=sign + key), (
+            "whatever the size of the pages"
+        )
 
 
 def test_each_order_is_what_it_says(played: Run) -> None:
@@ -66,8 +71,12 @@ def test_each_order_is_what_it_says(played: Run) -> None:
 
     assert ordered("created") == ordered("number") == list(range(12)), "number 10 comes after number 9"
     assert ordered("-number") == list(range(11, -1, -1))
-    assert ordered("value") == [1, 6, 2, 3, 4, 8, 0, 9, 5, 7, 10, 11], "best first; of equals the first; what has no value last"
-    assert ordered("-value") == [7, 5, 9, 0, 2, 3, 4, 8, 1, 6, 10, 11], "worst first, and what has no value still last"
+    assert ordered("value") == [1, 6, 2, 3, 4, 8, 0, 9, 5, 7, 10, 11], (
+        "best first; of equals the first; what has no value last"
+    )
+    assert ordered("-value") == [7, 5, 9, 0, 2, 3, 4, 8, 1, 6, 10, 11], (
+        "worst first, and what has no value still last"
+    )
     assert ordered("cost")[:2] == [10, 11]
     assert ordered("-cost")[:3] == [2, 5, 8]
     assert ordered("ended") == list(range(12)), "what still runs comes last"
@@ -116,8 +125,23 @@ def test_a_page_token_of_another_query_or_of_nobody_is_refused(played: Run) -> N
     token = played.store.trials(study_id, page_size=2).next_page_token
     assert token is not None
     of_studies = [played.store.submit(parse_spec(study_body(seed=n))).id for n in range(2)]
-    strange = ["", "x", "🐙", "\0", "a" * 10_000, encoded("2"), encoded("2.0.0"), encoded("-1.abc"), encoded("x.y"), token[:-2], token + token]
-    asks = [lambda t: played.store.trials(study_id, page_token=t), lambda t: played.store.studies(page_token=t)]
+    strange = [
+        "",
+        "x",
+        "🐙",
+        "\0",
+        "a" * 10_000,
+        encoded("2"),
+        encoded("2.0.0"),
+        encoded("-1.abc"),
+        encoded("x.y"),
+        token[:-2],
+        token + token,
+    ]
+    asks = [
+        lambda t: played.store.trials(study_id, page_token=t),
+        lambda t: played.store.studies(page_token=t),
+    ]
     foreign = [
         lambda: played.store.trials(study_id, arm="adamp", page_token=token),
         lambda: played.store.trials(study_id, state=TrialState.COMPLETED, page_token=token),
@@ -187,7 +211,9 @@ def test_an_arm_without_a_completed_trial_has_no_best(play: Play) -> None:
 
 def test_a_curve_counts_what_was_spent_and_never_gets_worse(played: Run) -> None:
     adamp, adamw = played.store.curves(played.claim.study_id)
-    assert [point.trials for point in adamp.points] == list(range(1, 12)), "the diverged is counted, the running is not"
+    assert [point.trials for point in adamp.points] == list(range(1, 12)), (
+        "the diverged is counted, the running is not"
+    )
     assert [point.value for point in adamp.points] == [0.5, *[0.9] * 10]
     seconds = [1, 3, 6, 7, 9, 12, 13, 15, 18, 19, 19.5]
     assert [point.elapsed_s for point in adamp.points] == seconds
@@ -206,7 +232,10 @@ def test_a_curve_has_no_value_while_all_have_diverged(play: Play) -> None:
 
 def test_all_trials_come_in_one_go_oldest_first(played: Run) -> None:
     trials = played.store.every_trial(played.claim.study_id)
-    assert [(trial.arm, trial.number) for trial in trials] == [*(("adamp", n) for n in range(12)), ("adamw", 0)]
+    assert [(trial.arm, trial.number) for trial in trials] == [
+        *(("adamp", n) for n in range(12)),
+        ("adamw", 0),
+    ]
     assert trials == played.writer.trials()
     assert all(played.store.trial(trial.id) == trial for trial in trials)
 
@@ -256,7 +285,9 @@ def test_a_list_counts_a_study_anew_that_was_opened_again(play: Play) -> None:
     assert [listed() for _ in range(2)] == [(6, 3)] * 2
 
 
-def test_the_best_values_of_many_studies_are_those_of_their_completed_searches(played: Run, play: Play) -> None:
+def test_the_best_values_of_many_studies_are_those_of_their_completed_searches(
+    played: Run, play: Play
+) -> None:
     empty = play.submit()
     played.complete(played.confirm(0, seeds=1, first=0)[0], 0.99)
     found = played.store.best_values([played.claim.study_id, empty, "nothing"])

@@ -1,4 +1,6 @@
-"""Rungs on record: trials wait, go on or are pruned there, and a run that is killed at any moment leaves what the next one needs."""
+"""Rungs on record: trials wait, go on or are pruned there, and a run that is killed at any moment leaves what
+the next one needs.
+"""
 
 from typing import Any
 
@@ -12,17 +14,29 @@ from studies.store import NewTrial, PendingTrial, Store
 __all__: list[str] = []
 
 EPOCHS = 9
-FIT = {"workload": "digits-mlp", "optimizer": "adamp", "batch_size": 32, "device": "cpu", "width": 8, "trial_steps_per_s": {1: 10.0, 8: 60.0}}
+FIT = {
+    "workload": "digits-mlp",
+    "optimizer": "adamp",
+    "batch_size": 32,
+    "device": "cpu",
+    "width": 8,
+    "trial_steps_per_s": {1: 10.0, 8: 60.0},
+}
 
 
 def asha(play: Play, *, trials: int = 6, **fields: Any) -> Run:
     """Submit and claim a study of one arm with rungs at epochs 1 and 3."""
-    return play.run(**{"arms": ["adamp"], "pruner": "asha", "budget": {"trials_per_arm": trials, "epochs": EPOCHS}} | fields)
+    return play.run(
+        **{"arms": ["adamp"], "pruner": "asha", "budget": {"trials_per_arm": trials, "epochs": EPOCHS}}
+        | fields
+    )
 
 
 def begin(run: Run, *numbers: int, to_epoch: int = 1) -> tuple[PendingTrial, ...]:
     defaults = run.writer.plan().arms[0].defaults
-    pending = run.writer.create([NewTrial("adamp", n, "sampled", defaults, seed=7, to_epoch=to_epoch) for n in numbers])
+    pending = run.writer.create(
+        [NewTrial("adamp", n, "sampled", defaults, seed=7, to_epoch=to_epoch) for n in numbers]
+    )
     run.writer.start(pending)
     return pending
 
@@ -31,7 +45,9 @@ def reach(run: Run, trial: PendingTrial, value: float | None, *, pack_size: int 
     """Report every epoch of a trial up to the one it is trained to, a rung, and its checkpoint there."""
     for epoch in range(trial.epochs_done + 1, trial.to_epoch + 1):
         left = f"file:///checkpoints/{trial.id}-{epoch}.pt" if epoch == trial.to_epoch else None
-        run.writer.record([report(trial, epoch, validation_metric=value, checkpoint=left, pack_size=pack_size)])
+        run.writer.record(
+            [report(trial, epoch, validation_metric=value, checkpoint=left, pack_size=pack_size)]
+        )
 
 
 def promote(run: Run, trial: PendingTrial, to_epoch: int) -> PendingTrial:
@@ -44,26 +60,49 @@ def ladder_of(run: Run, *, trials: int = 6) -> Ladder:
     ladder = Ladder(run.study.spec.pruner, epochs=EPOCHS, trials=trials, maximize=True)
     values = run.writer.rung_values()
     for trial in run.writer.trials():
-        ladder.take_up(trial.number, trial.state, epochs_done=trial.epochs_done, to_epoch=trial.to_epoch, values=values.get(trial.id, {}))
+        ladder.take_up(
+            trial.number,
+            trial.state,
+            epochs_done=trial.epochs_done,
+            to_epoch=trial.to_epoch,
+            values=values.get(trial.id, {}),
+        )
     return ladder
 
 
 def settle(run: Run, decision: Decision) -> tuple[PendingTrial, ...]:
     trials = {trial.number: trial for trial in run.writer.queued()}
-    promoted = [(trials[number].id, trials[number].attempt, to_epoch) for number, to_epoch in decision.promoted]
-    return run.writer.settle(promoted=promoted, pruned=[(trials[number].id, trials[number].attempt) for number in decision.pruned])
+    promoted = [
+        (trials[number].id, trials[number].attempt, to_epoch) for number, to_epoch in decision.promoted
+    ]
+    return run.writer.settle(
+        promoted=promoted, pruned=[(trials[number].id, trials[number].attempt) for number in decision.pruned]
+    )
 
 
 def everything(run: Run) -> object:
-    return run.writer.trials(), run.every_event(), [run.store.measurements(trial.id) for trial in run.writer.trials()]
+    return (
+        run.writer.trials(),
+        run.every_event(),
+        [run.store.measurements(trial.id) for trial in run.writer.trials()],
+    )
 
 
 def test_a_new_trial_says_how_far_it_is_trained_first(play: Play) -> None:
     run = asha(play)
     first, second = run.writer.create(
-        [NewTrial("adamp", 0, "default", {"lr": 0.1}, seed=7, to_epoch=3, bracket=1), NewTrial("adamp", 1, "sampled", {"lr": 0.2}, seed=7)]
+        [
+            NewTrial("adamp", 0, "default", {"lr": 0.1}, seed=7, to_epoch=3, bracket=1),
+            NewTrial("adamp", 1, "sampled", {"lr": 0.2}, seed=7),
+        ]
     )
-    assert (first.to_epoch, first.bracket, first.epochs_done, first.checkpoint, first.is_waiting) == (3, 1, 0, None, False)
+    assert (first.to_epoch, first.bracket, first.epochs_done, first.checkpoint, first.is_waiting) == (
+        3,
+        1,
+        0,
+        None,
+        False,
+    )
     assert second.to_epoch == EPOCHS, "by default to its end"
     assert (run.trial(first).to_epoch, run.trial(first).bracket, run.trial(first).pack_size) == (3, 1, None)
     assert run.writer.queued() == (first, second)
@@ -74,10 +113,20 @@ def test_a_trial_that_has_reached_its_rung_waits_there_with_its_checkpoint(play:
     (trial,) = begin(run, 0, to_epoch=3)
     reach(run, trial, 0.5, pack_size=4)
     found = run.trial(trial)
-    assert (found.state, found.attempt, found.epochs_done, found.to_epoch, found.is_waiting) == (TrialState.QUEUED, 1, 3, 3, True)
+    assert (found.state, found.attempt, found.epochs_done, found.to_epoch, found.is_waiting) == (
+        TrialState.QUEUED,
+        1,
+        3,
+        3,
+        True,
+    )
     assert (found.pack_size, found.cost_s, found.ended_at) == (4, 1.5, None)
     (waiting,) = run.writer.queued()
-    assert (waiting.is_waiting, waiting.epochs_done, waiting.checkpoint) == (True, 3, f"file:///checkpoints/{trial.id}-3.pt")
+    assert (waiting.is_waiting, waiting.epochs_done, waiting.checkpoint) == (
+        True,
+        3,
+        f"file:///checkpoints/{trial.id}-3.pt",
+    )
     assert run.study.progress.running == 0
 
 
@@ -86,7 +135,9 @@ def test_without_a_checkpoint_a_trial_does_not_wait(play: Play) -> None:
     (trial,) = begin(run, 0)
     run.writer.record([report(trial, 1)])
     assert run.trial(trial).state is TrialState.RUNNING
-    (again,) = run.writer.give_back([(trial.id, 1)], reason="the pack ended without an outcome", max_retries=3)
+    (again,) = run.writer.give_back(
+        [(trial.id, 1)], reason="the pack ended without an outcome", max_retries=3
+    )
     assert (again.epochs_done, again.attempt) == (0, 2)
 
 
@@ -139,7 +190,10 @@ def test_a_pruned_trial_has_ended_without_a_value(play: Play) -> None:
     assert (found.state, found.value, found.reason, found.epochs_done) == (TrialState.PRUNED, None, None, 1)
     assert found.ended_at is not None
     place = {"trial": trial.id, "arm": "adamp", "phase": "search", "number": 0}
-    assert run.every_event()[-1] == ("trial.finished", {**place, "state": "pruned", "value": None, "reason": None})
+    assert run.every_event()[-1] == (
+        "trial.finished",
+        {**place, "state": "pruned", "value": None, "reason": None},
+    )
     assert run.study.progress.pruned == 1
 
 
@@ -173,7 +227,10 @@ def test_a_waiting_trial_is_neither_started_nor_given_back(play: Play) -> None:
     reach(run, trial, 0.5)
     before = everything(run)
     run.writer.start([trial])
-    assert run.writer.give_back([(trial.id, 1)], reason="its pack was lost after its last report", max_retries=3) == ()
+    assert (
+        run.writer.give_back([(trial.id, 1)], reason="its pack was lost after its last report", max_retries=3)
+        == ()
+    )
     assert everything(run) == before
 
 
@@ -190,7 +247,9 @@ def test_a_lost_trial_goes_on_from_its_checkpoint(play: Play) -> None:
     assert (found.state, found.retries, found.epochs_done, found.cost_s) == (TrialState.QUEUED, 1, 1, 0.5)
     assert [m.epoch for m in run.store.measurements(trial.id)] == [1], "what it measured beyond is forgotten"
     assert run.study.progress.epochs_done == 1, "an epoch that is trained again counts once"
-    assert run.writer.record([report(going, 3, checkpoint="file:///late")]) == frozenset(), "the lost worker speaks too late"
+    assert run.writer.record([report(going, 3, checkpoint="file:///late")]) == frozenset(), (
+        "the lost worker speaks too late"
+    )
     run.writer.start([again])
     reach(run, again, 0.6)
     assert [m.epoch for m in run.store.measurements(trial.id)] == [1, 2, 3]
@@ -202,7 +261,9 @@ def test_a_trial_whose_checkpoint_cannot_be_used_starts_again_and_keeps_its_prom
     reach(run, trial, 0.5)
     going = promote(run, trial, 3)
     run.writer.start([going])
-    (again,) = run.writer.give_back([(trial.id, 1)], reason="its checkpoint is torn", max_retries=3, from_start=True)
+    (again,) = run.writer.give_back(
+        [(trial.id, 1)], reason="its checkpoint is torn", max_retries=3, from_start=True
+    )
     assert (again.epochs_done, again.to_epoch, again.checkpoint, run.trial(trial).cost_s) == (0, 3, None, 0.0)
     assert run.store.measurements(trial.id) == ()
     run.writer.start([again])
@@ -249,7 +310,12 @@ def test_a_run_killed_before_it_settled_leaves_the_same_decision_to_the_next(pla
     run.lapse()
     again = play.claim()
     found = {trial.number: trial for trial in again.writer.trials()}
-    assert [(found[n].attempt, found[n].is_waiting) for n in range(4)] == [(1, True), (1, True), (1, True), (2, False)]
+    assert [(found[n].attempt, found[n].is_waiting) for n in range(4)] == [
+        (1, True),
+        (1, True),
+        (1, True),
+        (2, False),
+    ]
     rebuilt = ladder_of(again)
     assert rebuilt.settle() == wanted
     (going,) = settle(again, wanted)
@@ -361,7 +427,13 @@ def test_a_fit_is_remembered_until_it_is_measured_anew(play: Play) -> None:
     run.writer.remember_fit({**FIT, "device": "NVIDIA H100", "width": 64})
     run.writer.remember_fit({**FIT, "workload": "char-lm", "width": 1})
     newest, older = run.writer.fits("digits-mlp")
-    assert (newest.device, newest.width, older.device, older.width, older.reason) == ("NVIDIA H100", 64, "cpu", 8, None)
+    assert (newest.device, newest.width, older.device, older.width, older.reason) == (
+        "NVIDIA H100",
+        64,
+        "cpu",
+        8,
+        None,
+    )
     assert older.trial_steps_per_s == {1: 10.0, 8: 60.0}
     assert run.writer.fits("nothing") == ()
 
@@ -392,6 +464,9 @@ def test_thousands_of_trials_are_settled_at_once(store: Store) -> None:
     decision = ladder.settle()
     assert len(settle(run, decision)) == 2500 // 3
     run.writer.start(going := [trial for trial in run.writer.queued() if not trial.is_waiting])
-    assert len(run.writer.give_back([(trial.id, 1) for trial in going], reason="lost", max_retries=3)) == 2500 // 3
+    assert (
+        len(run.writer.give_back([(trial.id, 1) for trial in going], reason="lost", max_retries=3))
+        == 2500 // 3
+    )
     run.writer.close(StudyMove.FINISH)
     assert run.study.progress.pruned == 2500 - 2500 // 3

@@ -20,17 +20,33 @@ def test_a_created_trial_waits_with_its_configuration(play: Play) -> None:
     found = run.trial(pending[1])
     assert (found.state, found.arm, found.number, found.origin) == (TrialState.QUEUED, "adamp", 1, "sampled")
     assert (found.parameters, found.seed, found.attempt, found.retries) == (pending[1].parameters, 7, 1, 0)
-    assert (found.value, found.epochs_done, found.cost_s, found.started_at, found.ended_at) == (None, 0, 0.0, None, None)
+    assert (found.value, found.epochs_done, found.cost_s, found.started_at, found.ended_at) == (
+        None,
+        0,
+        0.0,
+        None,
+        None,
+    )
     assert list(found.parameters) == list(pending[1].parameters), "in the card's order"
 
 
 def test_parameters_come_back_as_they_were_given(play: Play) -> None:
     run = play.run()
-    parameters = {"lr": 0.1 + 0.2, "k": 2**53, "tiny": 5e-324, "on": True, "off": False, "rule": "plain", "whole": 1.0}
+    parameters = {
+        "lr": 0.1 + 0.2,
+        "k": 2**53,
+        "tiny": 5e-324,
+        "on": True,
+        "off": False,
+        "rule": "plain",
+        "whole": 1.0,
+    }
     run.writer.create([NewTrial("adamp", 0, "sampled", parameters, seed=2**53 - 1)])
     found = run.writer.trials()[0]
     assert (found.parameters, found.seed) == (parameters, 2**53 - 1)
-    assert [type(value) for value in found.parameters.values()] == [type(value) for value in parameters.values()]
+    assert [type(value) for value in found.parameters.values()] == [
+        type(value) for value in parameters.values()
+    ]
 
 
 def test_creating_nothing_creates_nothing(play: Play) -> None:
@@ -81,7 +97,11 @@ def test_a_report_is_stored_epoch_by_epoch(play: Play) -> None:
     assert measured[0].model_dump() == whole
     assert measured[1].epoch == 2
     assert measured[1].lr is None
-    assert (run.trial(trial).state, run.trial(trial).epochs_done, run.trial(trial).cost_s) == (TrialState.RUNNING, 2, 1.0)
+    assert (run.trial(trial).state, run.trial(trial).epochs_done, run.trial(trial).cost_s) == (
+        TrialState.RUNNING,
+        2,
+        1.0,
+    )
 
 
 def test_a_trial_completes_with_its_values(play: Play) -> None:
@@ -89,19 +109,44 @@ def test_a_trial_completes_with_its_values(play: Play) -> None:
     trial = run.begin(0)[0]
     run.complete(trial, 0.9, cost_s=3.5)
     found = run.trial(trial)
-    assert (found.state, found.value, found.best_epoch, found.test_value) == (TrialState.COMPLETED, 0.9, 2, 0.89)
+    assert (found.state, found.value, found.best_epoch, found.test_value) == (
+        TrialState.COMPLETED,
+        0.9,
+        2,
+        0.89,
+    )
     assert (found.epochs_done, found.cost_s, found.worker, found.reason) == (2, 3.5, "host:1", None)
     assert found.ended_at is not None
     place = {"trial": trial.id, "arm": "adamp", "phase": "search", "number": 0}
-    assert run.every_event()[-1] == ("trial.finished", {**place, "state": "completed", "value": 0.9, "reason": None})
+    assert run.every_event()[-1] == (
+        "trial.finished",
+        {**place, "state": "completed", "value": 0.9, "reason": None},
+    )
 
 
 def test_a_diverged_trial_has_a_reason_and_no_value(play: Play) -> None:
     run = play.run()
     trial = run.begin(0)[0]
-    run.writer.record([report(trial, 1, ended="diverged", value=0.5, best_epoch=1, test_value=0.5, reason="the loss became nan\0\udfff")])
+    run.writer.record(
+        [
+            report(
+                trial,
+                1,
+                ended="diverged",
+                value=0.5,
+                best_epoch=1,
+                test_value=0.5,
+                reason="the loss became nan\0\udfff",
+            )
+        ]
+    )
     found = run.trial(trial)
-    assert (found.state, found.value, found.best_epoch, found.test_value) == (TrialState.DIVERGED, None, None, None)
+    assert (found.state, found.value, found.best_epoch, found.test_value) == (
+        TrialState.DIVERGED,
+        None,
+        None,
+        None,
+    )
     assert found.reason == run.every_event()[-1][1]["reason"] == "the loss became nan??"
 
 
@@ -124,7 +169,14 @@ def test_no_trial_completes_with_a_value_that_is_no_number(play: Play, value: fl
 def test_a_measurement_that_is_not_finite_is_stored_as_none(play: Play) -> None:
     run = play.run()
     trial = run.begin(0)[0]
-    numbers = {"epoch": 1, "elapsed_s": 0.5, "train_loss": math.nan, "weight_norm": math.inf, "validation_loss": -math.inf, "lr": 0.1}
+    numbers = {
+        "epoch": 1,
+        "elapsed_s": 0.5,
+        "train_loss": math.nan,
+        "weight_norm": math.inf,
+        "validation_loss": -math.inf,
+        "lr": 0.1,
+    }
     run.writer.record([Report(trial.id, 1, numbers)])
     found = run.store.measurements(trial.id)[0]
     assert (found.train_loss, found.weight_norm, found.validation_loss, found.lr) == (None, None, None, 0.1)
@@ -135,8 +187,14 @@ def test_a_pack_reports_in_one_breath(play: Play) -> None:
     trials = run.begin(0, 1, 2)
     ended = {"ended": "completed", "value": 0.9, "best_epoch": 2}
     assert run.writer.record([report(trial, 1) for trial in trials]) == {trial.id for trial in trials}
-    run.writer.record([report(trials[0], 2, **ended), report(trials[1], 2, ended="diverged"), report(trials[2], 2)])
-    assert [run.trial(trial).state for trial in trials] == [TrialState.COMPLETED, TrialState.DIVERGED, TrialState.RUNNING]
+    run.writer.record(
+        [report(trials[0], 2, **ended), report(trials[1], 2, ended="diverged"), report(trials[2], 2)]
+    )
+    assert [run.trial(trial).state for trial in trials] == [
+        TrialState.COMPLETED,
+        TrialState.DIVERGED,
+        TrialState.RUNNING,
+    ]
 
 
 def test_a_report_that_comes_twice_is_stored_once(play: Play) -> None:
@@ -144,9 +202,14 @@ def test_a_report_that_comes_twice_is_stored_once(play: Play) -> None:
     trial = run.begin(0)[0]
     other = run.begin(1)[0]
     run.writer.record([report(trial, 1, validation_metric=0.1)])
-    assert run.writer.record([report(trial, 1, validation_metric=0.2), report(other, 1)]) == {trial.id, other.id}
+    assert run.writer.record([report(trial, 1, validation_metric=0.2), report(other, 1)]) == {
+        trial.id,
+        other.id,
+    }
     assert run.writer.record([report(trial, 2), report(trial, 2)]) == {trial.id}
-    assert [m.validation_metric for m in run.store.measurements(trial.id)] == [0.1, 0.5], "what was said first stands"
+    assert [m.validation_metric for m in run.store.measurements(trial.id)] == [0.1, 0.5], (
+        "what was said first stands"
+    )
     assert run.trial(other).epochs_done == 1, "what came with it is stored"
     run.complete(trial, 0.9)
     assert run.trial(trial).state is TrialState.COMPLETED
@@ -172,7 +235,9 @@ def test_an_ending_is_taken_though_its_epoch_was_reported_before(play: Play) -> 
 def test_what_a_batch_says_of_a_trial_after_its_end_is_dropped(play: Play) -> None:
     run = play.run()
     trial = run.begin(0)[0]
-    run.writer.record([report(trial, 1, ended="diverged", reason="nan"), report(trial, 2, ended="completed", value=0.9)])
+    run.writer.record(
+        [report(trial, 1, ended="diverged", reason="nan"), report(trial, 2, ended="completed", value=0.9)]
+    )
     assert (run.trial(trial).state, run.trial(trial).epochs_done) == (TrialState.DIVERGED, 1)
     assert len(run.store.measurements(trial.id)) == 1
 
@@ -196,7 +261,11 @@ def test_a_report_of_a_trial_that_is_not_running_is_dropped(play: Play) -> None:
     nowhere = PendingTrial("nothing.adamp.0", "adamp", 0, 1, {}, 0, 2)
     foreign = play.run().begin(0)[0]
     assert run.writer.record([report(trial, 3) for trial in (queued, done, nowhere, foreign)]) == frozenset()
-    assert (run.trial(queued).state, run.trial(done).epochs_done, run.trial(foreign).epochs_done) == (TrialState.QUEUED, 2, 0)
+    assert (run.trial(queued).state, run.trial(done).epochs_done, run.trial(foreign).epochs_done) == (
+        TrialState.QUEUED,
+        2,
+        0,
+    )
 
 
 def test_a_trial_given_back_waits_for_its_next_try(play: Play) -> None:
@@ -207,13 +276,18 @@ def test_a_trial_given_back_waits_for_its_next_try(play: Play) -> None:
     assert again == PendingTrial(trial.id, "adamp", 0, 2, trial.parameters, 7, 2)
     found = run.trial(trial)
     assert (found.state, found.attempt, found.retries, found.epochs_done) == (TrialState.QUEUED, 2, 1, 0)
-    assert run.every_event()[-1] == ("trial.requeued", {"trial": trial.id, "attempt": 2, "reason": "its worker was lost"})
+    assert run.every_event()[-1] == (
+        "trial.requeued",
+        {"trial": trial.id, "attempt": 2, "reason": "its worker was lost"},
+    )
 
 
 def test_a_trial_given_back_on_purpose_costs_no_retry(play: Play) -> None:
     run = play.run()
     trial = run.begin(0)[0]
-    (again,) = run.writer.give_back([(trial.id, 1)], reason="its run was asked to leave", max_retries=0, is_charged=False)
+    (again,) = run.writer.give_back(
+        [(trial.id, 1)], reason="its run was asked to leave", max_retries=0, is_charged=False
+    )
     assert (again.attempt, run.trial(trial).retries, run.trial(trial).state) == (2, 0, TrialState.QUEUED)
 
 
@@ -221,7 +295,10 @@ def test_a_trial_that_cannot_be_retried_is_failed_with_the_reason(play: Play) ->
     run = play.run()
     trial = run.begin(0)[0]
     assert run.writer.give_back([(trial.id, 1)], reason="ValueError: no such layer", max_retries=0) == ()
-    assert (run.trial(trial).state, run.trial(trial).reason) == (TrialState.FAILED, "ValueError: no such layer")
+    assert (run.trial(trial).state, run.trial(trial).reason) == (
+        TrialState.FAILED,
+        "ValueError: no such layer",
+    )
 
 
 def test_giving_back_what_has_moved_on_does_nothing(play: Play) -> None:
@@ -229,7 +306,10 @@ def test_giving_back_what_has_moved_on_does_nothing(play: Play) -> None:
     done, twice = run.begin(0, 1)
     run.complete(done, 0.9)
     run.writer.give_back([(twice.id, 1)], reason="lost", max_retries=3)
-    assert run.writer.give_back([(done.id, 1), (twice.id, 1), ("nothing", 1)], reason="lost", max_retries=3) == ()
+    assert (
+        run.writer.give_back([(done.id, 1), (twice.id, 1), ("nothing", 1)], reason="lost", max_retries=3)
+        == ()
+    )
     assert (run.trial(done).state, run.trial(twice).attempt) == (TrialState.COMPLETED, 2)
 
 
@@ -245,7 +325,9 @@ def test_a_study_that_has_spent_its_budget_is_completed(play: Play) -> None:
 
 def test_a_run_can_give_up_its_study(play: Play) -> None:
     run = play.run()
-    assert run.writer.close(StudyMove.FAIL, reason="no workload of this name is installed") is StudyState.FAILED
+    assert (
+        run.writer.close(StudyMove.FAIL, reason="no workload of this name is installed") is StudyState.FAILED
+    )
     assert run.study.state_reason == "no workload of this name is installed"
 
 
@@ -274,7 +356,9 @@ WRITES: dict[str, Callable[[Run, PendingTrial], object]] = {
     "go on": lambda run, _: run.writer.go_on(),
     "create": lambda run, _: run.writer.create([NewTrial("adamp", 9, "sampled", {"lr": 0.1}, seed=0)]),
     "start": lambda run, trial: run.writer.start([trial]),
-    "record": lambda run, trial: run.writer.record([report(trial, 1, ended="completed", value=0.9, best_epoch=1)]),
+    "record": lambda run, trial: run.writer.record(
+        [report(trial, 1, ended="completed", value=0.9, best_epoch=1)]
+    ),
     "give back": lambda run, trial: run.writer.give_back([(trial.id, 1)], reason="lost", max_retries=3),
     "settle": lambda run, trial: run.writer.settle(promoted=[(trial.id, 1, 2)], pruned=[]),
     "remember a fit": lambda run, _: run.writer.remember_fit(
@@ -286,7 +370,12 @@ WRITES: dict[str, Callable[[Run, PendingTrial], object]] = {
 
 
 def everything(run: Run) -> object:
-    return run.study, run.writer.trials(), run.every_event(), [run.store.measurements(trial.id) for trial in run.writer.trials()]
+    return (
+        run.study,
+        run.writer.trials(),
+        run.every_event(),
+        [run.store.measurements(trial.id) for trial in run.writer.trials()],
+    )
 
 
 @pytest.mark.parametrize("write", WRITES)

@@ -27,7 +27,9 @@ def submit(play: Play, owner: str | None, priority: str = "normal") -> str:
     return play.store.submit(spec, by=Actor(name=owner, role="admin")).id
 
 
-def run(play: Play, owner: str | None, priority: str = "normal", *, wanted: int = 100, machines: str = MACHINES) -> Run:
+def run(
+    play: Play, owner: str | None, priority: str = "normal", *, wanted: int = 100, machines: str = MACHINES
+) -> Run:
     """Submit a study, claim it and say what it wants."""
     study_id = submit(play, owner, priority)
     found = play.claim()
@@ -51,7 +53,10 @@ def age(store: Store, seconds: float, *study_ids: str) -> None:
     with store._database.write() as connection:
         for row in connection.execute(study.select()).all():
             if row.id in study_ids or not study_ids:
-                past = {name: None if (at := getattr(row, name)) is None else at - timedelta(seconds=seconds) for name in ("created_at", "turn_at")}
+                past = {
+                    name: None if (at := getattr(row, name)) is None else at - timedelta(seconds=seconds)
+                    for name in ("created_at", "turn_at")
+                }
                 connection.execute(study.update().where(study.c.id == row.id).values(**past))
 
 
@@ -76,7 +81,9 @@ def test_on_an_open_service_studies_share_alike(play: Play) -> None:
 
 def test_a_small_study_is_not_starved_by_a_large_one(play: Play) -> None:
     large, small = run(play, "ada", wanted=10_000), run(play, "bob", wanted=2)
-    assert seats(large, small) == [6, 4], "what the small one does not want the large one has; it may always ask for more"
+    assert seats(large, small) == [6, 4], (
+        "what the small one does not want the large one has; it may always ask for more"
+    )
     small.writer.renew(wanted=0)
     assert seats(large) == [8]
     small.writer.renew(wanted=50)
@@ -93,7 +100,16 @@ def test_where_there_are_more_studies_than_slots_they_take_turns(play: Play) -> 
     start = datetime(2026, 1, 1, tzinfo=UTC)
     with play.store._database.read() as connection:
         turns = [
-            [share(connection, each.claim.study_id, slots=1, turn_s=120.0, now=start + timedelta(seconds=150 * n)) for each in runs]
+            [
+                share(
+                    connection,
+                    each.claim.study_id,
+                    slots=1,
+                    turn_s=120.0,
+                    now=start + timedelta(seconds=150 * n),
+                )
+                for each in runs
+            ]
             for n in range(12)
         ]
     assert all(sum(turn) == 1 for turn in turns)
@@ -125,7 +141,14 @@ def test_a_run_that_is_lost_paused_or_has_not_begun_takes_nothing(play: Play) ->
 
 
 @given(
-    st.lists(st.tuples(st.sampled_from([None, "ada", "bob", "eve"]), st.integers(0, 2), st.one_of(st.integers(0, 9), st.just(math.inf))), max_size=6),
+    st.lists(
+        st.tuples(
+            st.sampled_from([None, "ada", "bob", "eve"]),
+            st.integers(0, 2),
+            st.one_of(st.integers(0, 9), st.just(math.inf)),
+        ),
+        max_size=6,
+    ),
     st.integers(0, 20),
 )
 def test_nothing_is_given_twice_nothing_wanted_is_left_and_nobody_has_more_than_it_wants(
@@ -138,10 +161,15 @@ def test_nothing_is_given_twice_nothing_wanted_is_left_and_nobody_has_more_than_
 
 
 @given(st.integers(1, 4), st.integers(1, 3), st.integers(1, 4))
-def test_in_as_many_turns_as_there_are_studies_each_owner_is_served_alike(owners: int, studies: int, slots: int) -> None:
+def test_in_as_many_turns_as_there_are_studies_each_owner_is_served_alike(
+    owners: int, studies: int, slots: int
+) -> None:
     shares = [Share(f"{owner}-{n}", str(owner), 1) for owner in range(owners) for n in range(studies)]
     turns = [allot(shares, slots, turn=turn) for turn in range(owners * studies)]
-    sums = [sum(turn[each.study_id] for turn in turns for each in shares if each.owner == str(owner)) for owner in range(owners)]
+    sums = [
+        sum(turn[each.study_id] for turn in turns for each in shares if each.owner == str(owner))
+        for owner in range(owners)
+    ]
     assert max(sums) == min(sums)
     each = [sum(turn[share.study_id] for turn in turns) for share in shares]
     assert min(each) > 0, "nobody is starved"
@@ -154,11 +182,17 @@ def test_what_a_higher_priority_leaves_the_others_have_in_equal_turns(owners: tu
     assert [sum(turn[each.study_id] for turn in turns) for each in (high, *normal)] == [60, 30, 30]
 
 
-@given(st.lists(st.tuples(st.sampled_from(["ada", "bob", "eve"]), st.integers(0, 2)), min_size=1, max_size=6), st.integers(1, 30))
+@given(
+    st.lists(st.tuples(st.sampled_from(["ada", "bob", "eve"]), st.integers(0, 2)), min_size=1, max_size=6),
+    st.integers(1, 30),
+)
 def test_owners_of_one_priority_differ_by_at_most_one_pack(drawn: list[tuple[str, int]], slots: int) -> None:
     studies = [Share(str(n), owner, 1) for n, (owner, _) in enumerate(drawn)]
     held = allot(studies, slots)
-    sums = [sum(held[each.study_id] for each in studies if each.owner == owner) for owner in {each.owner for each in studies}]
+    sums = [
+        sum(held[each.study_id] for each in studies if each.owner == owner)
+        for owner in {each.owner for each in studies}
+    ]
     assert max(sums) - min(sums) <= 1
 
 
@@ -254,5 +288,7 @@ def test_a_low_priority_never_drives_out_a_higher_one(play: Play) -> None:
 def test_what_was_taken_up_last_is_no_newer_than_now(play: Play, owner: str | None) -> None:
     found = run(play, owner)
     with play.store._database.read() as connection:
-        (at,) = connection.execute(study.select().with_only_columns(study.c.turn_at).where(study.c.id == found.claim.study_id)).one()
+        (at,) = connection.execute(
+            study.select().with_only_columns(study.c.turn_at).where(study.c.id == found.claim.study_id)
+        ).one()
     assert at <= datetime.now(UTC)

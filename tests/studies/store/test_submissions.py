@@ -8,7 +8,15 @@ from catalogs import catalog, study_body
 from playing import Play, report
 
 from studies.actors import Actor
-from studies.errors import CatalogEmpty, Conflict, IdempotencyConflict, IllegalMove, SpecInvalid, StudyNotFound, VersionConflict
+from studies.errors import (
+    CatalogEmpty,
+    Conflict,
+    IdempotencyConflict,
+    IllegalMove,
+    SpecInvalid,
+    StudyNotFound,
+    VersionConflict,
+)
 from studies.spec import parse_spec
 from studies.states import OWNERS_MOVES, StudyMove, StudyState, TrialState
 from studies.store import Store
@@ -24,15 +32,28 @@ def kinds(store: Store, study_id: str) -> list[str]:
 
 def test_a_submitted_study_waits_with_everything_its_run_will_need(store: Store) -> None:
     study = store.submit(SPEC, by=Actor(name="ada", role="submitter"))
-    assert (study.state, study.version, study.owner, study.state_reason) == (StudyState.QUEUED, 1, "ada", None)
-    assert (study.spec, study.workload_card, study.epochs, study.batch_size) == (SPEC, catalog().workloads["digits-mlp"], 2, 32)
+    assert (study.state, study.version, study.owner, study.state_reason) == (
+        StudyState.QUEUED,
+        1,
+        "ada",
+        None,
+    )
+    assert (study.spec, study.workload_card, study.epochs, study.batch_size) == (
+        SPEC,
+        catalog().workloads["digits-mlp"],
+        2,
+        32,
+    )
     assert (study.arms, study.verbs) == (("adamp", "adamw"), ("pause", "stop", "cancel"))
     assert (study.progress.trials, study.progress.finished, study.progress.epochs) == (6, 0, 12)
     assert study.created_at.tzinfo is not None
     assert (study.started_at, study.ended_at) == (None, None)
     assert store.study(study.id) == study
     assert kinds(store, study.id) == ["study.submitted"]
-    assert store.events(study.id)[0].data == {"name": "adamp, adamw on digits-mlp", "arms": ["adamp", "adamw"]}
+    assert store.events(study.id)[0].data == {
+        "name": "adamp, adamw on digits-mlp",
+        "arms": ["adamp", "adamw"],
+    }
 
 
 def test_ids_are_short_and_all_different(store: Store) -> None:
@@ -75,10 +96,17 @@ def test_the_same_key_and_study_returns_the_first(store: Store) -> None:
 
 def test_a_key_serves_one_study_of_one_owner(store: Store) -> None:
     first = store.submit(SPEC, by=Actor(name="ada", role="submitter"), idempotency_key="k")
-    with pytest.raises(IdempotencyConflict, match=f"made study '{first.id}' from another body; use a new key"):
-        store.submit(parse_spec(study_body(seed=1)), by=Actor(name="ada", role="submitter"), idempotency_key="k")
+    with pytest.raises(
+        IdempotencyConflict, match=f"made study '{first.id}' from another body; use a new key"
+    ):
+        store.submit(
+            parse_spec(study_body(seed=1)), by=Actor(name="ada", role="submitter"), idempotency_key="k"
+        )
     others = [("bob", "k"), (None, "k"), ("ada", "k2"), ("", "k")]
-    made = {store.submit(SPEC, by=Actor(name=owner, role="submitter"), idempotency_key=key).id for owner, key in others}
+    made = {
+        store.submit(SPEC, by=Actor(name=owner, role="submitter"), idempotency_key=key).id
+        for owner, key in others
+    }
     assert len(made | {first.id}) == 5
     one = store.submit(SPEC, by=Actor(name="a/b", role="submitter"), idempotency_key="c")
     assert store.submit(SPEC, by=Actor(name="a", role="submitter"), idempotency_key="b/c").id != one.id
@@ -132,7 +160,9 @@ def test_two_requests_with_one_key_sent_at_once_make_one_study_and_one_conflict(
         (StudyMove.CANCEL, StudyState.CANCELLED, "cancelled by its owner"),
     ],
 )
-def test_where_no_run_works_on_a_study_a_verb_takes_effect_at_once(store: Store, verb: StudyMove, after: StudyState, reason: str | None) -> None:
+def test_where_no_run_works_on_a_study_a_verb_takes_effect_at_once(
+    store: Store, verb: StudyMove, after: StudyState, reason: str | None
+) -> None:
     study = store.submit(SPEC)
     moved = store.move(study.id, verb)
     assert (moved.state, moved.state_reason) == (after, reason)
@@ -150,8 +180,12 @@ def test_a_paused_study_can_be_resumed(store: Store) -> None:
     assert store.claim_next(dispatcher="here", lease_s=60) is not None
 
 
-@pytest.mark.parametrize(("verb", "between"), [(StudyMove.STOP, StudyState.STOPPING), (StudyMove.CANCEL, StudyState.CANCELLING)])
-def test_a_study_with_a_living_run_is_closed_by_that_run(play: Play, verb: StudyMove, between: StudyState) -> None:
+@pytest.mark.parametrize(
+    ("verb", "between"), [(StudyMove.STOP, StudyState.STOPPING), (StudyMove.CANCEL, StudyState.CANCELLING)]
+)
+def test_a_study_with_a_living_run_is_closed_by_that_run(
+    play: Play, verb: StudyMove, between: StudyState
+) -> None:
     run = play.run()
     trial = run.begin(0)[0]
     assert play.store.move(run.claim.study_id, verb).state is between
@@ -168,12 +202,20 @@ def test_what_was_in_flight_is_cancelled_with_its_study_and_the_last_word_is_the
     assert run.writer.close(StudyMove.FINISH) is StudyState.CANCELLED
     assert run.trial(done).state is TrialState.COMPLETED
     for trial in (running, queued):
-        assert (run.trial(trial).state, run.trial(trial).reason) == (TrialState.CANCELLED, "the study was cancelled")
+        assert (run.trial(trial).state, run.trial(trial).reason) == (
+            TrialState.CANCELLED,
+            "the study was cancelled",
+        )
         assert run.trial(trial).ended_at is not None
     *_, (kind, progress), last = run.every_event()
-    assert last == ("study.state", {"from": "cancelling", "to": "cancelled", "reason": "cancelled by its owner"})
+    assert last == (
+        "study.state",
+        {"from": "cancelling", "to": "cancelled", "reason": "cancelled by its owner"},
+    )
     assert kind == "progress"
-    assert progress["study"] == run.study.progress.model_dump(), "the last progress has counted the cancelled trials"
+    assert progress["study"] == run.study.progress.model_dump(), (
+        "the last progress has counted the cancelled trials"
+    )
 
 
 def test_what_only_a_run_may_do_is_no_verb(store: Store) -> None:
@@ -187,7 +229,9 @@ def test_what_only_a_run_may_do_is_no_verb(store: Store) -> None:
 
 def test_an_illegal_verb_changes_nothing(store: Store) -> None:
     study = store.submit(SPEC)
-    with pytest.raises(IllegalMove, match="cannot resume a study that is queued: it allows pause, stop, cancel"):
+    with pytest.raises(
+        IllegalMove, match="cannot resume a study that is queued: it allows pause, stop, cancel"
+    ):
         store.move(study.id, StudyMove.RESUME)
     assert store.study(study.id) == study
     assert kinds(store, study.id) == ["study.submitted"]
@@ -196,7 +240,9 @@ def test_an_illegal_verb_changes_nothing(store: Store) -> None:
 def test_a_closed_study_moves_no_more(store: Store) -> None:
     study = store.move(store.submit(SPEC).id, StudyMove.CANCEL)
     for verb in OWNERS_MOVES:
-        with pytest.raises(IllegalMove, match="nothing can change it any more; clone it, or submit a new study instead"):
+        with pytest.raises(
+            IllegalMove, match="nothing can change it any more; clone it, or submit a new study instead"
+        ):
             store.move(study.id, verb)
     assert store.study(study.id) == study
 
@@ -205,7 +251,9 @@ def test_a_change_can_be_bound_to_the_version_that_was_read(store: Store) -> Non
     study = store.submit(SPEC)
     paused = store.move(study.id, StudyMove.PAUSE, if_version=study.version)
     assert paused.version == study.version + 1
-    with pytest.raises(VersionConflict, match=f"is at version {paused.version}, not {study.version}; read it again"):
+    with pytest.raises(
+        VersionConflict, match=f"is at version {paused.version}, not {study.version}; read it again"
+    ):
         store.move(study.id, StudyMove.CANCEL, if_version=study.version)
     assert store.study(study.id) == paused
 
@@ -218,7 +266,15 @@ def test_of_two_changes_to_one_version_at_once_one_is_made(store: Store) -> None
 
 
 def test_a_study_that_is_not_there_cannot_be_moved_or_read(store: Store) -> None:
-    asks = (store.study, store.arms, store.every_trial, store.curves, store.events, store.trials, lambda s: store.move(s, StudyMove.PAUSE))
+    asks = (
+        store.study,
+        store.arms,
+        store.every_trial,
+        store.curves,
+        store.events,
+        store.trials,
+        lambda s: store.move(s, StudyMove.PAUSE),
+    )
     for study_id in ("nothing", "", "k3f9x2ab" * 100, "a\0b", "\ud800"):
         for ask in asks:
             with pytest.raises(StudyNotFound):

@@ -1,4 +1,6 @@
-"""The tally: everything is counted once, waiting and silence are told in seconds, and what cannot change is not counted again."""
+"""The tally: everything is counted once, waiting and silence are told in seconds, and what cannot change is
+not counted again.
+"""
 
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -46,7 +48,14 @@ def test_a_house_without_studies_names_every_state_and_no_waiting(store: Store) 
     now = store.tally().standing()
     assert now.studies == dict.fromkeys(StudyState, 0)
     assert now.trials == dict.fromkeys(TrialState, 0)
-    assert (now.waiting, now.packs, now.epochs, now.retries, now.queued_for_s, now.silent_for_s) == (0, 0, 0, 0, None, None)
+    assert (now.waiting, now.packs, now.epochs, now.retries, now.queued_for_s, now.silent_for_s) == (
+        0,
+        0,
+        0,
+        0,
+        None,
+        None,
+    )
     assert list(now.dispatchers) == ["here"]
 
 
@@ -60,7 +69,10 @@ def test_studies_and_trials_are_counted_by_state_those_of_confirmations_too(play
     run.confirm(0, seeds=2)
     play.submit()
     now = play.store.tally().standing()
-    assert {state: count for state, count in now.studies.items() if count} == {StudyState.QUEUED: 1, StudyState.RUNNING: 1}
+    assert {state: count for state, count in now.studies.items() if count} == {
+        StudyState.QUEUED: 1,
+        StudyState.RUNNING: 1,
+    }
     expected = {TrialState.QUEUED: 3, TrialState.RUNNING: 1, TrialState.COMPLETED: 1, TrialState.DIVERGED: 1}
     assert {state: count for state, count in now.trials.items() if count} == expected
     assert now.epochs == 2 + 1 + 1
@@ -90,10 +102,16 @@ def test_a_lost_try_is_counted_and_its_epochs_are_not(play: Play) -> None:
     assert (tally.standing().epochs, tally.standing().retries) == (0, 1)
 
 
-def test_the_oldest_of_the_queue_is_told_from_when_it_came_into_it(play: Play, change: Callable[..., None]) -> None:
+def test_the_oldest_of_the_queue_is_told_from_when_it_came_into_it(
+    play: Play, change: Callable[..., None]
+) -> None:
     tally = play.store.tally()
     first, _ = play.submit(), play.submit()
-    change("UPDATE event SET at = :at WHERE study_id = :study", at=datetime.now(UTC) - timedelta(seconds=90), study=first)
+    change(
+        "UPDATE event SET at = :at WHERE study_id = :study",
+        at=datetime.now(UTC) - timedelta(seconds=90),
+        study=first,
+    )
     assert tally.standing().queued_for_s == pytest.approx(90, abs=5)
     # Queued anew it has waited since then, not since it was submitted.
     play.store.move(first, StudyMove.PAUSE)
@@ -102,7 +120,9 @@ def test_the_oldest_of_the_queue_is_told_from_when_it_came_into_it(play: Play, c
     assert tally.standing().queued_for_s == pytest.approx(0, abs=5)
 
 
-def test_the_silence_of_a_running_study_grows_until_it_says_something(play: Play, change: Callable[..., None]) -> None:
+def test_the_silence_of_a_running_study_grows_until_it_says_something(
+    play: Play, change: Callable[..., None]
+) -> None:
     run, tally = play.run(), play.store.tally()
     change("UPDATE event SET at = :at", at=datetime.now(UTC) - timedelta(seconds=40))
     assert tally.standing().silent_for_s == pytest.approx(40, abs=5)
@@ -118,7 +138,9 @@ def test_a_clock_that_is_ahead_is_no_negative_wait(play: Play, change: Callable[
     assert play.store.tally().standing().queued_for_s == 0
 
 
-def test_the_trials_of_a_closed_study_are_counted_once_and_again_when_it_is_extended(play: Play, statements: list[str]) -> None:
+def test_the_trials_of_a_closed_study_are_counted_once_and_again_when_it_is_extended(
+    play: Play, statements: list[str]
+) -> None:
     run, tally = play.run(), play.store.tally()
     run.complete(run.begin(0)[0], 0.9)
     run.writer.close(StudyMove.FINISH)
@@ -135,7 +157,9 @@ def test_the_trials_of_a_closed_study_are_counted_once_and_again_when_it_is_exte
     assert after.epochs == before.epochs + 2
 
 
-def test_counting_takes_three_queries_however_many_studies_there_are(play: Play, statements: list[str]) -> None:
+def test_counting_takes_three_queries_however_many_studies_there_are(
+    play: Play, statements: list[str]
+) -> None:
     for _ in range(5):
         play.submit()
     tally = play.store.tally()
@@ -156,7 +180,9 @@ def test_a_transaction_is_told_with_its_kind_and_its_time_even_when_it_fails(sto
     assert all(0 < seconds < 10 for _, seconds in told)
 
 
-def test_a_statement_is_told_before_it_is_sent_and_when_it_is_answered_without_its_values(store: Store) -> None:
+def test_a_statement_is_told_before_it_is_sent_and_when_it_is_answered_without_its_values(
+    store: Store,
+) -> None:
     told: list[tuple[str, BaseException | str | None]] = []
 
     def watch(statement: str) -> Callable[[BaseException | None], None]:

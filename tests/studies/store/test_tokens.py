@@ -46,7 +46,17 @@ def test_no_file_of_the_database_holds_the_secret(tmp_path: Path) -> None:
 
 def test_no_other_text_lets_anybody_in(store: Store) -> None:
     secret = store.create_token("ada", role="admin")
-    for wrong in ("", "ada", secret[:-1], secret + "x", secret.upper(), "tangent_", "\0", "\ud800", "x" * 100_000):
+    for wrong in (
+        "",
+        "ada",
+        secret[:-1],
+        secret + "x",
+        secret.upper(),
+        "tangent_",
+        "\0",
+        "\ud800",
+        "x" * 100_000,
+    ):
         assert store.authenticate(wrong) is None
 
 

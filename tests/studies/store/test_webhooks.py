@@ -1,4 +1,7 @@
-"""Webhooks on record, and their outbox: what is to be told stands with what happened, and is told once by services that live."""
+"""Webhooks on record, and their outbox.
+
+What is to be told stands with what happened, and is told once by services that live.
+"""
 
 import json
 import threading
@@ -48,7 +51,9 @@ def age(store: Store, *, due: bool = True, **columns: datetime) -> None:
     with store._database.write() as connection:
         if due:
             now = datetime.now(UTC) - timedelta(seconds=1)
-            connection.execute(update(tables.delivery).where(tables.delivery.c.state == "pending").values(due_at=now))
+            connection.execute(
+                update(tables.delivery).where(tables.delivery.c.state == "pending").values(due_at=now)
+            )
         if columns:
             connection.execute(update(tables.webhook).values(**columns))
 
@@ -63,7 +68,12 @@ def test_a_study_tells_of_each_state_in_which_it_stays(store: Store) -> None:
     run.begin(0)
     store.move(study, StudyMove.STOP, by=ADA)
     run.writer.close(StudyMove.FINISH)
-    bodies = [json.loads(delivery.body) for delivery in sorted(claim(store, most_each=100), key=lambda each: json.loads(each.body)["data"]["event"])]
+    bodies = [
+        json.loads(delivery.body)
+        for delivery in sorted(
+            claim(store, most_each=100), key=lambda each: json.loads(each.body)["data"]["event"]
+        )
+    ]
     assert [body["type"] for body in bodies] == [
         "study.queued",
         "study.running",
@@ -104,8 +114,15 @@ def test_what_did_not_happen_is_not_told(store: Store) -> None:
     with pytest.raises(IllegalMove):
         store.move(study, StudyMove.RESUME, by=ADA)
     with store._database.write() as connection:
-        events.append(connection, study, [("study.state", {"from": "queued", "to": "failed", "reason": None})])
-        assert connection.execute(select(func.count()).select_from(tables.delivery).where(tables.delivery.c.state == "pending")).scalar_one() == 1
+        events.append(
+            connection, study, [("study.state", {"from": "queued", "to": "failed", "reason": None})]
+        )
+        assert (
+            connection.execute(
+                select(func.count()).select_from(tables.delivery).where(tables.delivery.c.state == "pending")
+            ).scalar_one()
+            == 1
+        )
         connection.rollback()
     assert told(store) == []
 
@@ -137,7 +154,11 @@ def test_its_maker_and_admins_see_a_webhook_and_nobody_else(store: Store) -> Non
             with pytest.raises(WebhookNotFound):
                 forbidden(webhook.id, by=actor)
     assert store.webhooks(by=BOB).items == ()
-    assert [each.id for each in store.webhooks(by=ADA).items] == [each.id for each in store.webhooks(by=ROOT).items] == [webhook.id]
+    assert (
+        [each.id for each in store.webhooks(by=ADA).items]
+        == [each.id for each in store.webhooks(by=ROOT).items]
+        == [webhook.id]
+    )
     with pytest.raises(Forbidden):
         make(store, by=VERA)
     store.remove_webhook(webhook.id, by=ROOT)
@@ -152,7 +173,13 @@ def test_its_maker_and_admins_see_a_webhook_and_nobody_else(store: Store) -> Non
 def test_a_secret_is_shown_once(store: Store) -> None:
     webhook = make(store)
     store.ping_webhook(webhook.id, by=ADA)
-    seen = [store.webhook(webhook.id, by=ADA), store.webhooks(by=ADA), store.enable_webhook(webhook.id, by=ADA), store.audit(), *claim(store)]
+    seen = [
+        store.webhook(webhook.id, by=ADA),
+        store.webhooks(by=ADA),
+        store.enable_webhook(webhook.id, by=ADA),
+        store.audit(),
+        *claim(store),
+    ]
     assert webhook.secret.startswith("whsec_")
     assert all(webhook.secret not in repr(each) for each in seen)
 
@@ -166,12 +193,18 @@ def test_a_person_has_so_many_webhooks_and_no_more(store: Store) -> None:
     make(store)
     page = store.webhooks(by=ADA, page_size=15)
     rest = store.webhooks(by=ADA, page_size=15, page_token=page.next_page_token)
-    assert (page.total, len({each.id for each in (*page.items, *rest.items)}), rest.next_page_token) == (20, 20, None)
+    assert (page.total, len({each.id for each in (*page.items, *rest.items)}), rest.next_page_token) == (
+        20,
+        20,
+        None,
+    )
     with pytest.raises(SpecInvalid):
         store.webhooks(by=BOB, page_token=page.next_page_token)
 
 
-def test_what_one_service_has_taken_on_no_other_does_until_its_lease_ends(store: Store, database_url: str) -> None:
+def test_what_one_service_has_taken_on_no_other_does_until_its_lease_ends(
+    store: Store, database_url: str
+) -> None:
     make(store)
     store.submit(SPEC, by=ADA)
     other = Store.open(database_url, migrate=False)
@@ -180,7 +213,9 @@ def test_what_one_service_has_taken_on_no_other_does_until_its_lease_ends(store:
     age(store)
     (second,) = claim(other)
     assert (second.id, second.body, first.attempt, second.attempt) == (first.id, first.body, 1, 2)
-    assert store.settle_delivery(first, TAKEN) == "superseded", "the first is thought to be dead, and what it says late is refused"
+    assert store.settle_delivery(first, TAKEN) == "superseded", (
+        "the first is thought to be dead, and what it says late is refused"
+    )
     assert other.settle_delivery(second, TAKEN) == "delivered"
     assert other.settle_delivery(second, BROKEN) == "superseded"
     other.close()
@@ -243,7 +278,12 @@ def test_what_was_not_taken_is_tried_again_later_and_given_up_after_a_day(store:
         age(store)
     seen = store.webhook(webhook.id, by=ADA)
     (delivery,) = seen.deliveries
-    assert (delivery.state, delivery.attempts, delivery.status_code, delivery.error) == ("failed", 10, None, "no answer within 10 s")
+    assert (delivery.state, delivery.attempts, delivery.status_code, delivery.error) == (
+        "failed",
+        10,
+        None,
+        "no answer within 10 s",
+    )
     assert (delivery.due_at, seen.disabled_at) == (None, None)
     assert delivery.ended_at is not None
     assert seen.failing_since is not None
@@ -255,7 +295,9 @@ def test_what_was_not_taken_is_tried_again_later_and_given_up_after_a_day(store:
 def test_a_receiver_that_asks_to_be_left_alone_is(store: Store) -> None:
     webhook = make(store)
     store.submit(SPEC, by=ADA)
-    store.settle_delivery(claim(store)[0], Answer(status_code=429, error="the receiver answered 429", retry_after_s=3600.0))
+    store.settle_delivery(
+        claim(store)[0], Answer(status_code=429, error="the receiver answered 429", retry_after_s=3600.0)
+    )
     (delivery,) = store.webhook(webhook.id, by=ADA).deliveries
     assert delivery.due_at is not None
     assert 3500 < (delivery.due_at - datetime.now(UTC)).total_seconds() < 3700
@@ -271,9 +313,15 @@ def test_a_receiver_that_is_gone_is_told_nothing_more_until_its_webhook_is_enabl
     for _ in range(3):
         store.submit(SPEC, by=ADA)
     delivery = claim(store)[0]
-    assert store.settle_delivery(delivery, Answer(status_code=410, error="the receiver answered 410 Gone")) == "disabled"
+    assert (
+        store.settle_delivery(delivery, Answer(status_code=410, error="the receiver answered 410 Gone"))
+        == "disabled"
+    )
     seen = store.webhook(webhook.id, by=ADA)
-    assert (seen.disabled_reason, {each.state for each in seen.deliveries}) == ("its receiver answered 410 Gone", {"failed"})
+    assert (seen.disabled_reason, {each.state for each in seen.deliveries}) == (
+        "its receiver answered 410 Gone",
+        {"failed"},
+    )
     store.submit(SPEC, by=ADA)
     age(store)
     assert told(store) == []
@@ -302,7 +350,11 @@ def test_a_ping_is_sent_once(store: Store) -> None:
     ping = store.ping_webhook(webhook.id, by=ADA)
     assert store.ping_webhook(webhook.id, by=ADA).id == ping.id, "one that is under way is enough"
     (delivery,) = claim(store)
-    assert (delivery.id, delivery.event, json.loads(delivery.body)["data"]) == (ping.id, "webhook.ping", {"webhook_id": webhook.id})
+    assert (delivery.id, delivery.event, json.loads(delivery.body)["data"]) == (
+        ping.id,
+        "webhook.ping",
+        {"webhook_id": webhook.id},
+    )
     assert store.settle_delivery(delivery, BROKEN) == "given_up"
     assert store.ping_webhook(webhook.id, by=ADA).id != ping.id
 
@@ -335,7 +387,10 @@ def test_a_revoked_token_is_told_nothing_more(store: Store) -> None:
     store.submit(SPEC, by=ADA)
     store.revoke_token("ada")
     seen = store.webhook(webhook.id, by=ROOT)
-    assert (seen.disabled_reason, [each.state for each in seen.deliveries]) == ("the token that made it was revoked", ["failed"])
+    assert (seen.disabled_reason, [each.state for each in seen.deliveries]) == (
+        "the token that made it was revoked",
+        ["failed"],
+    )
     assert told(store) == []
     with pytest.raises(Conflict, match="belongs to token 'ada', which is revoked"):
         store.enable_webhook(webhook.id, by=ROOT)
@@ -351,7 +406,9 @@ def test_what_was_settled_long_ago_is_forgotten(store: Store) -> None:
     assert [each.state for each in store.webhook(webhook.id, by=ADA).deliveries] == ["pending"]
 
 
-def test_a_ping_while_its_webhook_is_removed_is_made_once_or_not_at_all(store: Store, database_url: str) -> None:
+def test_a_ping_while_its_webhook_is_removed_is_made_once_or_not_at_all(
+    store: Store, database_url: str
+) -> None:
     other = Store.open(database_url, migrate=False)
     made: list[str] = []
 
@@ -375,7 +432,9 @@ def test_a_ping_while_its_webhook_is_removed_is_made_once_or_not_at_all(store: S
     other.close()
 
 
-def test_removing_webhooks_while_studies_tell_of_themselves_breaks_neither(store: Store, database_url: str) -> None:
+def test_removing_webhooks_while_studies_tell_of_themselves_breaks_neither(
+    store: Store, database_url: str
+) -> None:
     faults: list[Exception] = []
     done = threading.Event()
 

@@ -63,7 +63,13 @@ def test_theirs_adds_eps_before_the_bias_correction_and_ours_after_it_like_adamw
 @pytest.mark.parametrize("dampening", [0.0, 0.5])
 def test_sgdp_agrees(nesterov: bool, momentum: float, dampening: float) -> None:
     """Heavy-ball too: unlike the reference 0.3.0, neither projects the momentum buffer."""
-    settings: dict[str, Any] = {"lr": 0.05, "momentum": momentum, "dampening": dampening, "weight_decay": 0.01, "nesterov": nesterov}
+    settings: dict[str, Any] = {
+        "lr": 0.05,
+        "momentum": momentum,
+        "dampening": dampening,
+        "weight_decay": 0.01,
+        "nesterov": nesterov,
+    }
     ours = trajectory(lambda params: adamp.SGDP(params, **settings))
     theirs = trajectory(lambda params: pytorch_optimizer.SGDP(params, **settings))
     torch.testing.assert_close(ours, theirs, rtol=0.0, atol=1e-12)
@@ -79,7 +85,10 @@ def test_theirs_has_a_default_learning_rate_for_sgdp_and_ours_asks_for_one() -> 
 def test_theirs_refuses_to_decay_projected_weights_in_full_and_ours_does_it(name: str) -> None:
     with pytest.raises(ValueError, match="wd_ratio must be in the range"):
         getattr(pytorch_optimizer, name)([one_weight(torch.ones(2, 2))], lr=0.1, wd_ratio=1.0)
-    assert getattr(adamp, name)([one_weight(torch.ones(2, 2))], lr=0.1, wd_ratio=1.0).param_groups[0]["wd_ratio"] == 1.0
+    assert (
+        getattr(adamp, name)([one_weight(torch.ones(2, 2))], lr=0.1, wd_ratio=1.0).param_groups[0]["wd_ratio"]
+        == 1.0
+    )
 
 
 def test_theirs_lets_a_large_decay_turn_weights_around_and_ours_refuses_it() -> None:

@@ -57,7 +57,10 @@ def test_each_part_does_what_it_does_alone() -> None:
     one, two = build_model(), build_model()
     hidden = hidden_matrices(two)
     rest = [p for p in two.parameters() if all(p is not h for h in hidden)]
-    parts = [Muon(hidden, lr=1e-3, weight_decay=0.1, adjust_lr_fn="match_rms_adamw"), AdamW(rest, lr=1e-3, weight_decay=0.1)]
+    parts = [
+        Muon(hidden, lr=1e-3, weight_decay=0.1, adjust_lr_fn="match_rms_adamw"),
+        AdamW(rest, lr=1e-3, weight_decay=0.1),
+    ]
     optimizer = build_optimizer(ENTRY, one, ENTRY.card.defaults, decay_1d=True)
     assert torch.equal(train(one, optimizer, steps=5), train(two, parts, steps=5))
 

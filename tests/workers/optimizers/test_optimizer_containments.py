@@ -14,7 +14,10 @@ ENTRIES = load_optimizers()
 CONTAINMENTS = [(entry, containment) for entry in ENTRIES.values() for containment in entry.card.contains]
 
 TOLERANCES = {"qhadam": 1e-6, "qhadamw": 1e-6}
-"""How far weights of order 1 may part in 20 steps of float64; 1e-12 where not named. QHAdam counts its averaging weights in float32."""
+"""How far weights of order 1 may part in 20 steps of float64; 1e-12 where not named.
+
+QHAdam counts its averaging weights in float32.
+"""
 
 
 def trajectory(entry: OptimizerEntry, parameters: Parameters) -> torch.Tensor:
@@ -23,10 +26,16 @@ def trajectory(entry: OptimizerEntry, parameters: Parameters) -> torch.Tensor:
 
 
 def settings(container: OptimizerEntry, containment: Containment) -> tuple[Parameters, Parameters]:
-    """Return configurations of container and contained that should agree: shared names alike, both with decay and momentum where allowed."""
+    """Return configurations of container and contained that should agree.
+
+    Shared names alike, both with decay and momentum where allowed.
+    """
     contained = ENTRIES[containment.optimizer].card
     livelier: Parameters = {"weight_decay": 0.01, "momentum": 0.9, "lr": 0.01}
-    inner = {name: containment.requires.get(name, livelier.get(name, default)) for name, default in contained.defaults.items()}
+    inner = {
+        name: containment.requires.get(name, livelier.get(name, default))
+        for name, default in contained.defaults.items()
+    }
     shared = {name: value for name, value in inner.items() if name in container.card.defaults}
     return {**container.card.defaults, **shared, **containment.at}, inner
 
@@ -36,7 +45,9 @@ def labels(value: OptimizerEntry | Containment) -> str:
 
 
 @pytest.mark.parametrize(("container", "containment"), CONTAINMENTS, ids=labels)
-def test_the_container_repeats_the_contained_step_by_step(container: OptimizerEntry, containment: Containment) -> None:
+def test_the_container_repeats_the_contained_step_by_step(
+    container: OptimizerEntry, containment: Containment
+) -> None:
     outer, inner = settings(container, containment)
     tolerance = TOLERANCES.get(container.card.name, 1e-12)
     expected = trajectory(ENTRIES[containment.optimizer], inner)
@@ -44,7 +55,9 @@ def test_the_container_repeats_the_contained_step_by_step(container: OptimizerEn
 
 
 @pytest.mark.parametrize(("container", "containment"), CONTAINMENTS, ids=labels)
-def test_only_a_part_is_contained_where_the_card_requires_something(container: OptimizerEntry, containment: Containment) -> None:
+def test_only_a_part_is_contained_where_the_card_requires_something(
+    container: OptimizerEntry, containment: Containment
+) -> None:
     outer, inner = settings(container, containment)
     for name in containment.requires:
         changed: Parameters = {name: 0.5 if name == "dampening" else 0.01}
@@ -53,6 +66,8 @@ def test_only_a_part_is_contained_where_the_card_requires_something(container: O
 
 
 def test_adamp_and_sgdp_contain_what_they_were_made_from() -> None:
-    contained = {container.card.name: {c.optimizer for c in container.card.contains} for container, _ in CONTAINMENTS}
+    contained = {
+        container.card.name: {c.optimizer for c in container.card.contains} for container, _ in CONTAINMENTS
+    }
     assert contained["adamp"] == {"adamw"}
     assert contained["sgdp"] == {"sgd", "sgd-nesterov"}

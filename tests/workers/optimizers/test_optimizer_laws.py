@@ -55,8 +55,29 @@ def trajectory(entry: OptimizerEntry, parameters: Parameters, *, steps: int) -> 
 
 def test_its_name_is_its_key_and_every_requested_optimizer_is_there() -> None:
     assert all(entry.card.name == name for name, entry in ENTRIES.items())
-    assert {"adamp", "sgdp", "sgd", "sgd-nesterov", "adam", "adamw", "nadam", "radam", "adagrad", "adafactor", "muon"} <= set(ENTRIES)
-    assert {"qhadam", "qhadamw", "lamb", "lars", "lion", "adabelief", "schedule-free-adamw", "lookahead-adamw"} <= set(ENTRIES)
+    assert {
+        "adamp",
+        "sgdp",
+        "sgd",
+        "sgd-nesterov",
+        "adam",
+        "adamw",
+        "nadam",
+        "radam",
+        "adagrad",
+        "adafactor",
+        "muon",
+    } <= set(ENTRIES)
+    assert {
+        "qhadam",
+        "qhadamw",
+        "lamb",
+        "lars",
+        "lion",
+        "adabelief",
+        "schedule-free-adamw",
+        "lookahead-adamw",
+    } <= set(ENTRIES)
 
 
 def test_a_card_survives_json(entry: OptimizerEntry) -> None:
@@ -116,7 +137,9 @@ def test_every_hyperparameter_changes_what_the_optimizer_does(entry: OptimizerEn
             trajectory(entry, {**parameters, hyperparameter.name: value}, steps=8)
             for value in others(hyperparameter, parameters[hyperparameter.name])
         ]
-        assert any(not torch.equal(usual, other) for other in changed), f"{entry.card.name} ignores {hyperparameter.name}"
+        assert any(not torch.equal(usual, other) for other in changed), (
+            f"{entry.card.name} ignores {hyperparameter.name}"
+        )
 
 
 def test_a_hyperparameter_has_no_effect_when_its_condition_says_so(entry: OptimizerEntry) -> None:
@@ -136,11 +159,15 @@ def test_float64_stays_float64(entry: OptimizerEntry) -> None:
 
 
 def test_two_runs_are_bitwise_equal(entry: OptimizerEntry) -> None:
-    assert torch.equal(trajectory(entry, lively(entry.card), steps=6), trajectory(entry, lively(entry.card), steps=6))
+    assert torch.equal(
+        trajectory(entry, lively(entry.card), steps=6), trajectory(entry, lively(entry.card), steps=6)
+    )
 
 
 @pytest.mark.parametrize("decay_1d", [True, False])
-def test_weight_decay_spares_biases_and_norms_exactly_when_asked(entry: OptimizerEntry, decay_1d: bool) -> None:
+def test_weight_decay_spares_biases_and_norms_exactly_when_asked(
+    entry: OptimizerEntry, decay_1d: bool
+) -> None:
     parameters = lively(entry.card)
     optimizer = build_optimizer(entry, build_model(), parameters, decay_1d=decay_1d)
     for group in optimizer.param_groups:
@@ -168,7 +195,8 @@ def test_a_schedule_can_scale_every_groups_learning_rate(entry: OptimizerEntry) 
 
 def test_a_checkpoint_continues_where_it_was_taken(entry: OptimizerEntry) -> None:
     parameters = lively(entry.card)
-    # In float32, as trials are trained: torch loads what some optimizers keep in float32 (NAdam's mu_product) as the weight's dtype.
+    # In float32, as trials are trained: torch loads what some optimizers keep in float32 (NAdam's mu_product)
+    # as the weight's dtype.
     model = build_model().float()
     optimizer = build_optimizer(entry, model, parameters, decay_1d=False)
     train(model, optimizer, steps=7)
@@ -205,7 +233,10 @@ def test_what_cannot_be_run_is_refused_in_words(entry: OptimizerEntry) -> None:
     name, defaults = entry.card.name, entry.card.defaults
     bad: list[tuple[Parameters, str]] = [
         ({**defaults, "zeta": 1.0}, rf"^{name} has no hyperparameter 'zeta'; it has lr, "),
-        ({n: v for n, v in defaults.items() if n != "lr"}, rf"^{name} needs a value for lr; a configuration gives all of lr, "),
+        (
+            {n: v for n, v in defaults.items() if n != "lr"},
+            rf"^{name} needs a value for lr; a configuration gives all of lr, ",
+        ),
         ({**defaults, "lr": -1.0}, rf"^{name}: lr must lie in \(0, inf\), got -1; its default is "),
         ({**defaults, "lr": float("nan")}, rf"^{name}: lr is a finite number, got nan; its default is "),
         ({**defaults, "lr": True}, rf"^{name}: lr is a number, got True; its default is "),
@@ -224,6 +255,9 @@ def test_every_bound_is_the_constructors_or_tighter(entry: OptimizerEntry) -> No
         closed = [(bounds.low, bounds.low_open, 1e-9), (bounds.high, bounds.high_open, -1e-9)]
         for end, is_open, inward in closed:
             if end is not None:
-                parameters = {**lively(entry.card), hyperparameter.name: hyperparameter.typed(end + inward if is_open else end)}
+                parameters = {
+                    **lively(entry.card),
+                    hyperparameter.name: hyperparameter.typed(end + inward if is_open else end),
+                }
                 if all(constraint.holds(parameters) for constraint in entry.card.constraints):
                     build_optimizer(entry, build_model(), parameters, decay_1d=True)

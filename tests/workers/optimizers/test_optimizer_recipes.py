@@ -21,7 +21,9 @@ def entry(request: pytest.FixtureRequest) -> OptimizerEntry:
 
 
 def unusual(entry: OptimizerEntry) -> Parameters:
-    """Return a configuration in which every hyperparameter differs from its default, with digits that rounding would lose."""
+    """Return a configuration in which every hyperparameter differs from its default, with digits that
+    rounding would lose.
+    """
     values: dict[str, Scalar] = {}
     for h in entry.card.hyperparameters:
         match h.search:
@@ -54,8 +56,14 @@ def test_a_call_is_one_line_that_recipes_end_in(entry: OptimizerEntry) -> None:
 
 def test_adamps_recipe_reads_as_one_would_write_it() -> None:
     card = ENTRIES["adamp"].card
-    parameters: Parameters = {**card.defaults, "lr": 0.0031234567890123, "weight_decay": 0.01, "nesterov": True}
+    parameters: Parameters = {
+        **card.defaults,
+        "lr": 0.0031234567890123,
+        "weight_decay": 0.01,
+        "nesterov": True,
+    }
     assert recipe(card, parameters) == (
         "from adamp import AdamP\n\n"
-        "optimizer = AdamP(model.parameters(), lr=0.0031234567890123, weight_decay=0.01, delta=0.1, wd_ratio=0.1, nesterov=True)\n"
+        "optimizer = AdamP(model.parameters(), lr=0.0031234567890123, weight_decay=0.01, "
+        "delta=0.1, wd_ratio=0.1, nesterov=True)\n"
     )

@@ -24,10 +24,12 @@ from workers.optimizers.registry import upstream
 
 def entry(name):
     lr = Hyperparameter(
-        name="lr", description="d", unit="u", default=0.1, search=Range(low=0.1, high=1.0), source="s", tuned=True, bounds=Bounds(low=0)
+        name="lr", description="d", unit="u", default=0.1, search=Range(low=0.1, high=1.0),
+        source="s", tuned=True, bounds=Bounds(low=0)
     )
     card = OptimizerCard(
-        name=name, title="T", description="d", reference="r", import_line="from torch.optim import Rprop", constructor="Rprop", hyperparameters=(lr,)
+        name=name, title="T", description="d", reference="r",
+        import_line="from torch.optim import Rprop", constructor="Rprop", hyperparameters=(lr,)
     )
     return upstream(card, "torch.optim")
 
@@ -45,7 +47,9 @@ def install(folder: Path, monkeypatch: pytest.MonkeyPatch, *lines: str) -> None:
     info = folder / f"{module}-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {module}\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("\n".join(["[tangent.optimizers]", *(line.replace("plugin:", f"{module}:") for line in lines)]))
+    (info / "entry_points.txt").write_text(
+        "\n".join(["[tangent.optimizers]", *(line.replace("plugin:", f"{module}:") for line in lines)])
+    )
     monkeypatch.syspath_prepend(folder)
 
 
@@ -53,17 +57,25 @@ def test_a_package_adds_optimizers_by_entry_points(tmp_path: Path, monkeypatch: 
     install(tmp_path, monkeypatch, "first = plugin:one", "second = plugin:several")
     entries = load_optimizers()
     assert set(entries) - set(ENTRIES) == {"rprop", "rprop-a", "rprop-b"}
-    assert isinstance(build_optimizer(entries["rprop"], build_model(), {"lr": 0.2}, decay_1d=False), torch.optim.Rprop)
+    assert isinstance(
+        build_optimizer(entries["rprop"], build_model(), {"lr": 0.2}, decay_1d=False), torch.optim.Rprop
+    )
 
 
-@pytest.mark.parametrize("line", ["broken = plugin_that_is_not_there:one", "broken = plugin:missing", "broken = plugin:wrong"])
-def test_a_broken_package_is_named_and_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, line: str) -> None:
+@pytest.mark.parametrize(
+    "line", ["broken = plugin_that_is_not_there:one", "broken = plugin:missing", "broken = plugin:wrong"]
+)
+def test_a_broken_package_is_named_and_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, line: str
+) -> None:
     install(tmp_path, monkeypatch, line, "fine = plugin:one")
     assert set(load_optimizers()) - set(ENTRIES) == {"rprop"}
     assert "broken = plugin_" in caplog.text
 
 
-def test_a_name_that_is_taken_stays_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_name_that_is_taken_stays_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     install(tmp_path, monkeypatch, "clash = plugin:taken")
     entries = load_optimizers()
     assert set(entries) == set(ENTRIES)
@@ -72,15 +84,26 @@ def test_a_name_that_is_taken_stays_ours(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_listing_the_catalogue_does_not_wait_for_slow_imports() -> None:
-    code = "import sys, workers.optimizers as o; o.load_optimizers(); print('pytorch_optimizer' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[3], capture_output=True, text=True, check=True)
+    code = (
+        "import sys, workers.optimizers as o; o.load_optimizers(); print('pytorch_optimizer' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=Path(__file__).parents[3],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert done.stdout.strip() == "False"
 
 
 def test_sgdp_refuses_a_decay_that_would_turn_weights_around() -> None:
     card = ENTRIES["sgdp"].card
     parameters = {**card.defaults, "lr": 1.0, "weight_decay": 0.5, "momentum": 0.9}
-    message = r"^sgdp needs lr \* weight_decay < 1 - momentum, got lr=1.0, weight_decay=0.5, momentum=0.9: weight decay multiplies"
+    message = (
+        r"^sgdp needs lr \* weight_decay < 1 - momentum, got lr=1.0, weight_decay=0.5, "
+        r"momentum=0.9: weight decay multiplies"
+    )
     with pytest.raises(ValueError, match=message):
         check(card, parameters)
 
@@ -90,13 +113,25 @@ def test_sgdp_refuses_a_decay_that_would_turn_weights_around() -> None:
     [
         ("adamp", "nesterov", 1, r"^adamp: nesterov is one of False, True, got 1; its default is False$"),
         ("adamp", "wd_ratio", 1.5, r"^adamp: wd_ratio must lie in \[0, 1\], got 1.5; its default is 0.1$"),
-        ("sgd-nesterov", "momentum", 0.0, r"^sgd-nesterov: momentum must lie in \(0, 1\), got 0; its default is 0.9$"),
+        (
+            "sgd-nesterov",
+            "momentum",
+            0.0,
+            r"^sgd-nesterov: momentum must lie in \(0, 1\), got 0; its default is 0.9$",
+        ),
         ("lookahead-adamw", "k", 2.5, r"^lookahead-adamw: k is a whole number, got 2.5; its default is 5$"),
-        ("adafactor", "beta2_decay", 0.1, r"^adafactor: beta2_decay must lie in \(-inf, 0\], got 0.1; its default is -0.8$"),
+        (
+            "adafactor",
+            "beta2_decay",
+            0.1,
+            r"^adafactor: beta2_decay must lie in \(-inf, 0\], got 0.1; its default is -0.8$",
+        ),
         ("lion", "lr", "1e-3", r"^lion: lr is a number, got '1e-3'; its default is 0.0001$"),
     ],
 )
-def test_an_illegal_value_is_refused_in_words(name: str, parameter: str, value: float | str, message: str) -> None:
+def test_an_illegal_value_is_refused_in_words(
+    name: str, parameter: str, value: float | str, message: str
+) -> None:
     card = ENTRIES[name].card
     with pytest.raises(ValueError, match=message):
         check(card, {**card.defaults, parameter: value})
@@ -110,13 +145,24 @@ def test_whole_numbers_and_floats_are_told_apart_by_the_card_not_by_json() -> No
 def test_a_frozen_parameter_is_left_out_and_a_frozen_model_refused() -> None:
     model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 1))
     model[0].requires_grad_(False)
-    assert [p.shape for group in parameter_groups(model, spare_1d=True) for p in group["params"]] == [(1, 2), (1,)]
+    assert [p.shape for group in parameter_groups(model, spare_1d=True) for p in group["params"]] == [
+        (1, 2),
+        (1,),
+    ]
     model.requires_grad_(False)
-    with pytest.raises(ValueError, match=r"^expected a model with trainable parameters, got Sequential with none; set requires_grad on some$"):
+    with pytest.raises(
+        ValueError,
+        match=(
+            r"^expected a model with trainable parameters, got Sequential with "
+            r"none; set requires_grad on some$"
+        ),
+    ):
         parameter_groups(model, spare_1d=True)
 
 
-def test_parameters_are_spared_decay_only_where_there_is_decay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_parameters_are_spared_decay_only_where_there_is_decay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     install(tmp_path, monkeypatch, "first = plugin:one")
     optimizer = build_optimizer(load_optimizers()["rprop"], build_model(), {"lr": 0.2}, decay_1d=False)
     assert len(optimizer.param_groups) == 1

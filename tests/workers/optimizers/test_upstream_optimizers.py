@@ -1,4 +1,7 @@
-"""What we rely on in pytorch_optimizer, and what we work around: when one of these fails, a release changed it and a card must follow."""
+"""What we rely on in pytorch_optimizer, and what we work around.
+
+When one of these fails, a release changed it and a card must follow.
+"""
 
 from collections.abc import Sequence
 
@@ -68,7 +71,11 @@ def test_a_step_may_overwrite_the_gradients() -> None:
     loss_of(model).backward()
     before = [p.grad.clone() for p in model.parameters() if p.grad is not None]
     optimizer.step()
-    assert any(not torch.equal(b, p.grad) for b, p in zip(before, model.parameters(), strict=True) if p.grad is not None)
+    assert any(
+        not torch.equal(b, p.grad)
+        for b, p in zip(before, model.parameters(), strict=True)
+        if p.grad is not None
+    )
 
 
 def test_schedule_free_weights_differ_between_training_and_evaluation() -> None:
@@ -79,4 +86,6 @@ def test_schedule_free_weights_differ_between_training_and_evaluation() -> None:
     optimizer.eval()  # pyright: ignore[reportAttributeAccessIssue]  # only schedule-free optimizers have it
     assert (torch.cat([p.detach().flatten() for p in model.parameters()]) - last).abs().max() > 1e-5
     optimizer.train()  # pyright: ignore[reportAttributeAccessIssue]  # only schedule-free optimizers have it
-    torch.testing.assert_close(torch.cat([p.detach().flatten() for p in model.parameters()]), last, rtol=0.0, atol=1e-12)
+    torch.testing.assert_close(
+        torch.cat([p.detach().flatten() for p in model.parameters()]), last, rtol=0.0, atol=1e-12
+    )

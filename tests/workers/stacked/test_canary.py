@@ -1,4 +1,6 @@
-"""The canary: what can be stacked is, what cannot is trained one by one, and the reason is one that a person understands."""
+"""The canary: what can be stacked is, what cannot is trained one by one, and the reason is one that a person
+understands.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -23,7 +25,11 @@ class Of(Workload):
 
     card = MLP.card
 
-    def __init__(self, model: Callable[[], nn.Module], loss: Callable[[Tensor, Tensor], Tensor] = functional.cross_entropy) -> None:
+    def __init__(
+        self,
+        model: Callable[[], nn.Module],
+        loss: Callable[[Tensor, Tensor], Tensor] = functional.cross_entropy,
+    ) -> None:
         self._model, self._loss = model, loss
 
     def load_data(self, device: torch.device) -> Data:
@@ -68,7 +74,10 @@ class Masking(Odd):
 
 
 class Wasteful(Odd):
-    """Has a layer that no output depends on: alone, an optimizer passes over it; in a stack its decay would reach it."""
+    """Has a layer that no output depends on: alone, an optimizer passes over it.
+
+    In a stack its decay would reach it.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -91,17 +100,28 @@ class Remembering(Odd):
         return scaled
 
 
-def pack(workload: Workload, optimizer: str = "adamw", *, seeds: tuple[int, int] = (1, 1), **settings: Any) -> Pack:
+def pack(
+    workload: Workload, optimizer: str = "adamw", *, seeds: tuple[int, int] = (1, 1), **settings: Any
+) -> Pack:
     return pack_of(
         workload,
         optimizer,
-        *(member(optimizer, name, seed=seed, lr=lr) for name, seed, lr in zip("ab", seeds, (0.01, 0.002), strict=True)),
+        *(
+            member(optimizer, name, seed=seed, lr=lr)
+            for name, seed, lr in zip("ab", seeds, (0.01, 0.002), strict=True)
+        ),
         **settings,
     )
 
 
 def why(workload: Workload, optimizer: str = "adamw", *, seeds: tuple[int, int] = (1, 1)) -> str | None:
-    return refusal(pack(workload, optimizer, seeds=seeds), workload=workload, entry=OPTIMIZERS[optimizer], data=data_of(MLP), device=CPU)
+    return refusal(
+        pack(workload, optimizer, seeds=seeds),
+        workload=workload,
+        entry=OPTIMIZERS[optimizer],
+        data=data_of(MLP),
+        device=CPU,
+    )
 
 
 @pytest.mark.parametrize("name", WORKLOADS)
@@ -109,7 +129,16 @@ def why(workload: Workload, optimizer: str = "adamw", *, seeds: tuple[int, int] 
 def test_every_workload_of_ours_can_be_stacked(name: str, seeds: tuple[int, int]) -> None:
     workload = WORKLOADS[name]
     data = shortened(data_of(workload), 2 * workload.card.batch_size, 8)
-    assert refusal(pack(workload, "adamp", seeds=seeds), workload=workload, entry=OPTIMIZERS["adamp"], data=data, device=CPU) is None
+    assert (
+        refusal(
+            pack(workload, "adamp", seeds=seeds),
+            workload=workload,
+            entry=OPTIMIZERS["adamp"],
+            data=data,
+            device=CPU,
+        )
+        is None
+    )
 
 
 def test_an_optimizer_without_a_batched_form_is_named() -> None:
@@ -123,8 +152,14 @@ def test_an_optimizer_without_a_batched_form_is_named() -> None:
         (Masking, "looks at a tensor's value"),
         (Wasteful, "leaves parameters unused"),
         (Remembering, "writes in place into a tensor that all members share"),
-        (lambda: nn.Sequential(nn.Linear(64, 8), nn.BatchNorm1d(8, momentum=None), nn.Linear(8, 10)), "looks at a tensor's value"),
-        (lambda: nn.Sequential(nn.Linear(64, 8).to(torch.bfloat16), nn.Linear(8, 10)), "these are bfloat16 and float32"),
+        (
+            lambda: nn.Sequential(nn.Linear(64, 8), nn.BatchNorm1d(8, momentum=None), nn.Linear(8, 10)),
+            "looks at a tensor's value",
+        ),
+        (
+            lambda: nn.Sequential(nn.Linear(64, 8).to(torch.bfloat16), nn.Linear(8, 10)),
+            "these are bfloat16 and float32",
+        ),
         (lambda: nn.Linear(3, 10), "two steps of a member alone ended in RuntimeError"),
     ],
     ids=["branch", "mask", "unused", "in-place", "batch-norm", "dtypes", "broken"],
@@ -139,7 +174,10 @@ def test_what_cannot_be_stacked_is_refused_in_words(model: Callable[[], nn.Modul
 
 def test_a_refused_workload_is_trained_one_by_one_and_the_report_says_why() -> None:
     workload = Of(Branching)
-    one, two = (train(pack(workload, width=width, epochs=1), workload, shortened(data_of(MLP), 96, 32)) for width in (1, 2))
+    one, two = (
+        train(pack(workload, width=width, epochs=1), workload, shortened(data_of(MLP), 96, 32))
+        for width in (1, 2)
+    )
     assert story(one, "a") == story(two, "a")
     assert one[0].fit is None
     assert two[0].fit is not None
@@ -160,9 +198,16 @@ def test_dropout_draws_for_each_member_of_a_seed_what_it_draws_alone() -> None:
 def test_dropout_of_members_with_different_seeds_is_not_stacked() -> None:
     said = why(Of(dropping), seeds=(1, 2))
     assert said is not None
-    assert "draws random numbers (dropout), and members with different seeds cannot draw theirs in one stack" in said
+    assert (
+        "draws random numbers (dropout), and members with different seeds cannot draw theirs in one stack"
+        in said
+    )
 
 
 def test_noise_that_no_gradient_rises_above_refuses_nothing() -> None:
-    # The bias before the norm has a gradient of rounding noise alone, of which Adam makes whole steps in float32.
-    assert why(Of(lambda: nn.Sequential(nn.Linear(64, 16), nn.BatchNorm1d(16), nn.Linear(16, 10))), "adam") is None
+    # The bias before the norm has a gradient of rounding noise alone, of which Adam makes whole steps in
+    # float32.
+    assert (
+        why(Of(lambda: nn.Sequential(nn.Linear(64, 16), nn.BatchNorm1d(16), nn.Linear(16, 10))), "adam")
+        is None
+    )

@@ -28,14 +28,21 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit.*is deprecated:Depre
 MLP, CNN, TOY = WORKLOADS["digits-mlp"], WORKLOADS["digits-cnn"], WORKLOADS["antipode-2d"]
 
 
-def pack(workload: Workload, *, members: int = 3, steps_ahead: int = 10**9, width: int = 3, **settings: Any) -> Pack:
-    made = tuple(member("adamp", str(index), lr=0.05 / 2**index, weight_decay=0.1 * index, nesterov=index == 1) for index in range(members))
+def pack(
+    workload: Workload, *, members: int = 3, steps_ahead: int = 10**9, width: int = 3, **settings: Any
+) -> Pack:
+    made = tuple(
+        member("adamp", str(index), lr=0.05 / 2**index, weight_decay=0.1 * index, nesterov=index == 1)
+        for index in range(members)
+    )
     return pack_of(workload, "adamp", *made, width=width, steps_ahead=steps_ahead, **settings)
 
 
 @pytest.fixture(autouse=True)
 def quiet_torch(caplog: pytest.LogCaptureFixture) -> None:
-    """Keep torch's compiler, which says a great deal to a handler that listens to all, out of the captured log."""
+    """Keep torch's compiler, which says a great deal to a handler that listens to all, out of the captured
+    log.
+    """
     caplog.set_level(logging.WARNING, logger="torch")
 
 
@@ -43,16 +50,26 @@ def steps_of(fits: Fits) -> list[CompiledStep | None]:
     return list(fits.compiled._steps.values())
 
 
-def test_a_compiled_step_gives_the_plain_steps_numbers_and_is_compiled_once_for_a_width(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_compiled_step_gives_the_plain_steps_numbers_and_is_compiled_once_for_a_width(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     workload, data = in_float64(TOY, data_of(TOY))
     plain = train(pack(workload, epochs=3, schedule="cosine", steps_ahead=0), workload, data)
     fits = Fits()
-    # A stack of three, then one of four fifths of the width, whose missing member is filled up, and whose results nobody hears of.
+    # A stack of three, then one of four fifths of the width, whose missing member is filled up, and whose
+    # results nobody hears of.
     for members, width in ((3, 3), (3, 4)):
-        fast = train(pack(workload, members=members, width=width, epochs=3, schedule="cosine"), workload, data, fits=fits)
+        fast = train(
+            pack(workload, members=members, width=width, epochs=3, schedule="cosine"),
+            workload,
+            data,
+            fits=fits,
+        )
         assert [len(report.members) for report in fast] == [members] * 3
         for index in range(members):
-            for (mine, outcome), (theirs, outcome_) in zip(story(plain, str(index)), story(fast, str(index)), strict=True):
+            for (mine, outcome), (theirs, outcome_) in zip(
+                story(plain, str(index)), story(fast, str(index)), strict=True
+            ):
                 assert theirs.train_loss == pytest.approx(mine.train_loss, rel=1e-9)
                 assert theirs.weight_norm == pytest.approx(mine.weight_norm, rel=1e-9)
                 assert theirs.validation_metric == pytest.approx(mine.validation_metric, rel=1e-9)
@@ -61,21 +78,36 @@ def test_a_compiled_step_gives_the_plain_steps_numbers_and_is_compiled_once_for_
     assert [record.message for record in caplog.records if record.levelno > logging.INFO] == []
 
 
-@pytest.mark.parametrize("optimizer", [name for name, entry in OPTIMIZERS.items() if entry.stacked is not None])
-def test_the_graphs_own_code_gives_the_plain_steps_numbers_for_every_optimizer(optimizer: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "optimizer", [name for name, entry in OPTIMIZERS.items() if entry.stacked is not None]
+)
+def test_the_graphs_own_code_gives_the_plain_steps_numbers_for_every_optimizer(
+    optimizer: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     # The code that is compiled, run as it stands: compiling it for each optimizer would take minutes.
     monkeypatch.setattr(torch, "compile", lambda function, **_: function)
     monkeypatch.setattr(compiling.Compiled, "noted", noted_as_quick)
     workload, data = in_float64(CNN, shortened(data_of(CNN), 320, 60))
-    members = tuple(member(optimizer, str(index), seed=index // 2, lr=lr) for index, lr in enumerate((0.02, 0.005, 1e200, 0.01)))
+    members = tuple(
+        member(optimizer, str(index), seed=index // 2, lr=lr)
+        for index, lr in enumerate((0.02, 0.005, 1e200, 0.01))
+    )
     one = pack_of(CNN, optimizer, *members, epochs=3, width=4, schedule="cosine", decay_1d=False)
     fits = Fits()
-    plain, fast = train(one, workload, data), train(one.model_copy(update={"steps_ahead": 10**9}), workload, data, fits=fits)
+    plain, fast = (
+        train(one, workload, data),
+        train(one.model_copy(update={"steps_ahead": 10**9}), workload, data, fits=fits),
+    )
     assert [type(step) for step in steps_of(fits)] == [CompiledStep]
     assert [len(report.members) for report in fast] == [len(report.members) for report in plain] == [4, 3, 3]
     for index in range(4):
-        for (mine, outcome), (theirs, outcome_) in zip(story(plain, str(index)), story(fast, str(index)), strict=True):
-            assert (outcome and outcome.state, outcome and outcome.best_epoch) == (outcome_ and outcome_.state, outcome_ and outcome_.best_epoch)
+        for (mine, outcome), (theirs, outcome_) in zip(
+            story(plain, str(index)), story(fast, str(index)), strict=True
+        ):
+            assert (outcome and outcome.state, outcome and outcome.best_epoch) == (
+                outcome_ and outcome_.state,
+                outcome_ and outcome_.best_epoch,
+            )
             if outcome is None or outcome.state == "completed":
                 assert theirs.train_loss == pytest.approx(mine.train_loss, rel=1e-6)
                 assert theirs.validation_loss == pytest.approx(mine.validation_loss, rel=1e-6)
@@ -83,7 +115,13 @@ def test_the_graphs_own_code_gives_the_plain_steps_numbers_for_every_optimizer(o
 
 
 def noted_as_quick(
-    self: Compiled, plan: Plan, step: CompiledStep | None, *, width: int, is_paired: bool, member_step_s: float
+    self: Compiled,
+    plan: Plan,
+    step: CompiledStep | None,
+    *,
+    width: int,
+    is_paired: bool,
+    member_step_s: float,
 ) -> CompiledStep | None:
     """Learn as `Compiled.noted` does, but find every compiled step quick: uncompiled, it is not."""
     self._plain_s[compiling._key(plan, width, is_paired)] = member_step_s
@@ -123,7 +161,15 @@ def test_what_cannot_be_compiled_runs_plainly_and_the_log_says_why(caplog: pytes
 
 def test_a_compiled_step_that_is_no_faster_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     one = pack(TOY)
-    stacks = Stacks(one, workload=TOY, entry=OPTIMIZERS["adamp"], data=data_of(TOY), device=CPU, states=[None] * 3, width=3)
+    stacks = Stacks(
+        one,
+        workload=TOY,
+        entry=OPTIMIZERS["adamp"],
+        data=data_of(TOY),
+        device=CPU,
+        states=[None] * 3,
+        width=3,
+    )
     compiled, plan = Compiled(), stacks._plan
     # Made, but never called: torch compiles a step when it is.
     monkeypatch.setattr(compiling, "_made", lambda plan, **_: CompiledStep(plan, is_paired=True))
@@ -150,9 +196,12 @@ def test_a_small_stack_says_nothing_of_a_full_one_and_a_slow_epoch_nothing_of_th
 
 
 def test_a_worker_compiles_as_many_steps_as_it_has_kinds_of_packs(monkeypatch: pytest.MonkeyPatch) -> None:
-    # All but the making of machine code, which takes seconds each; torch itself counts versions of one function, and stops at eight.
+    # All but the making of machine code, which takes seconds each; torch itself counts versions of one
+    # function, and stops at eight.
     compiler = torch.compile
-    monkeypatch.setattr(torch, "compile", lambda function, **options: compiler(function, backend="eager", **options))
+    monkeypatch.setattr(
+        torch, "compile", lambda function, **options: compiler(function, backend="eager", **options)
+    )
     for width in range(2, 12):
         one = pack(TOY, members=width, width=width)
         plan = Plan(one, workload=TOY, entry=OPTIMIZERS["adamp"], data=data_of(TOY), device=CPU)
@@ -177,7 +226,9 @@ class Featured(Float64):
         return Features().double()
 
 
-def test_a_compiled_step_is_not_used_for_a_model_with_other_constants(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_compiled_step_is_not_used_for_a_model_with_other_constants(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(torch, "compile", lambda function, **_: function)
     monkeypatch.setattr(compiling.Compiled, "noted", noted_as_quick)
     workload, data = Featured(MLP), in_float64(MLP, shortened(data_of(MLP), 160, 32))[1]
@@ -185,7 +236,10 @@ def test_a_compiled_step_is_not_used_for_a_model_with_other_constants(monkeypatc
     for seed in (1, 2):
         members = tuple(member("adamp", str(index), seed=seed, lr=0.05 / 2**index) for index in range(2))
         one = pack_of(MLP, "adamp", *members, width=2, steps_ahead=10**9, epochs=3)
-        fast, plain = train(one, workload, data, fits=fits), train(one.model_copy(update={"steps_ahead": 0}), workload, data)
+        fast, plain = (
+            train(one, workload, data, fits=fits),
+            train(one.model_copy(update={"steps_ahead": 0}), workload, data),
+        )
         assert [type(step) for step in steps_of(fits)] == [CompiledStep]
         for (mine, _), (theirs, _) in zip(story(plain, "0"), story(fast, "0"), strict=True):
             assert theirs.train_loss == pytest.approx(mine.train_loss, rel=1e-9)

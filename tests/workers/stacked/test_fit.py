@@ -1,4 +1,7 @@
-"""How many members to stack: measured once, kept by the worker, told with the first report, and never more than memory holds."""
+"""How many members to stack.
+
+Measured once, kept by the worker, told with the first report, and never more than memory holds.
+"""
 
 import time
 from pathlib import Path
@@ -52,17 +55,25 @@ def test_a_pack_that_says_its_width_is_not_measured_and_tells_nothing() -> None:
 
 def test_members_that_cannot_be_stacked_are_not_measured() -> None:
     fit = fit_of(pack("lion"), Fits())
-    assert (fit.width, fit.reason, fit.trial_steps_per_s) == (1, "Members are trained one by one: Lion has no batched form.", {})
+    assert (fit.width, fit.reason, fit.trial_steps_per_s) == (
+        1,
+        "Members are trained one by one: Lion has no batched form.",
+        {},
+    )
     [first, _] = train(pack("lion"))
     assert first.fit == fit
 
 
-def test_a_stack_that_is_no_faster_is_not_used_and_the_reason_has_the_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stack_that_is_no_faster_is_not_used_and_the_reason_has_the_figures(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(fitting, "_PAYS", 1e6)
     fit = fit_of(pack(), Fits())
     assert fit.width == 1
     assert fit.reason is not None
-    assert "times as many steps in a second here, and must do 1e+06 times as many to be worth it." in fit.reason
+    assert (
+        "times as many steps in a second here, and must do 1e+06 times as many to be worth it." in fit.reason
+    )
 
 
 def test_memory_bounds_the_width(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -79,7 +90,10 @@ def test_a_width_that_ran_out_of_memory_is_not_tried_by_this_workers_next_packs(
     fit = fit_of(pack(), fits)
     lowered = fits.lower(fit_of(pack(width=8), fits), pack(), width=2, ran_out_with=5)
     assert lowered.reason == "Memory ran out with 5 members in a stack: 2 at a time from then on."
-    assert (lowered.trial_steps_per_s, lowered.bytes_per_member) == (fit.trial_steps_per_s, fit.bytes_per_member)
+    assert (lowered.trial_steps_per_s, lowered.bytes_per_member) == (
+        fit.trial_steps_per_s,
+        fit.bytes_per_member,
+    )
     assert fit_of(pack(), fits) == fit_of(pack(width=8), fits) == lowered
     assert fit_of(pack(width=2), fits).reason is None
 
@@ -101,7 +115,9 @@ def test_a_workload_with_few_examples_can_be_measured_too() -> None:
 
 def test_an_epoch_of_one_step_counts_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
     one = pack()
-    trial = _Trial(one, workload=MLP, entry=OPTIMIZERS["adamw"], data=shortened(data_of(MLP), 40, 8), device=CPU)
+    trial = _Trial(
+        one, workload=MLP, entry=OPTIMIZERS["adamw"], data=shortened(data_of(MLP), 40, 8), device=CPU
+    )
     monkeypatch.setattr(_Trial, "_fastest", lambda *_: 1.0)
     assert trial.alone() == 1.0
     assert trial.stacked(2, step_s=1.0)[0] == 2.0
@@ -116,19 +132,25 @@ def test_a_busy_moment_does_not_decide(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (fit.width, fit.trial_steps_per_s[1]) == (1, 1000.0)
 
 
-def test_files_that_were_read_do_not_count_as_memory_in_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_that_were_read_do_not_count_as_memory_in_use(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(remembering, "_CGROUP", tmp_path)
     monkeypatch.setattr(remembering.os, "cpu_count", lambda: 1)
     (tmp_path / "memory.max").write_text("100000000\n")
     (tmp_path / "memory.current").write_text("90000000\n")
-    (tmp_path / "memory.stat").write_text("anon 20000000\nfile 70000000\ninactive_file 60000000\nactive_file 10000000\n")
+    (tmp_path / "memory.stat").write_text(
+        "anon 20000000\nfile 70000000\ninactive_file 60000000\nactive_file 10000000\n"
+    )
     assert spare_bytes(CPU) == int(0.6 * 70_000_000)
 
 
 def test_what_there_is_to_spare_is_less_than_there_is_and_what_was_taken_is_seen() -> None:
     assert 2**20 < spare_bytes(CPU) < 2**44
     meter = MemoryMeter(CPU)
-    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines())
+    status = dict(
+        line.split(":", 1) for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    )
     headroom = 1024 * (int(status["VmHWM"].split()[0]) - int(status["VmRSS"].split()[0]))
     held = torch.ones(headroom // 4 + 2**24)
     assert meter.grown() > 2**25

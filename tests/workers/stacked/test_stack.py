@@ -1,4 +1,7 @@
-"""Stacks against members trained alone: the same numbers to rounding, in every way that a pack can be trained."""
+"""Stacks against members trained alone.
+
+The same numbers to rounding, in every way that a pack can be trained.
+"""
 
 import functools
 from collections.abc import Callable
@@ -7,7 +10,19 @@ from typing import Any
 
 import pytest
 import torch
-from packs import CPU, OPTIMIZERS, WORKLOADS, data_of, member, outcome_of, pack_of, rungs, shortened, story, train
+from packs import (
+    CPU,
+    OPTIMIZERS,
+    WORKLOADS,
+    data_of,
+    member,
+    outcome_of,
+    pack_of,
+    rungs,
+    shortened,
+    story,
+    train,
+)
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -37,7 +52,10 @@ def three(optimizer: str, *, seeds: tuple[int, int, int] = (1, 1, 1)) -> tuple[M
     defaults = OPTIMIZERS[optimizer].card.defaults
     lively = {name: value for name, value in LIVELY.items() if name in defaults}
     lr = 0.02
-    made = [member(optimizer, name, seed=seed, lr=lr / 4**index) for index, (name, seed) in enumerate(zip("abc", seeds, strict=True))]
+    made = [
+        member(optimizer, name, seed=seed, lr=lr / 4**index)
+        for index, (name, seed) in enumerate(zip("abc", seeds, strict=True))
+    ]
     return made[0], made[1].model_copy(update={"parameters": {**made[1].parameters, **lively}}), made[2]
 
 
@@ -59,7 +77,9 @@ def assert_same(alone: list[EpochReport], together: list[EpochReport], *, rel: f
                     assert_close(getattr(mine.measurement, name), getattr(theirs.measurement, name), rel=rel)
             assert (mine.outcome is None) == (theirs.outcome is None)
             if mine.outcome is not None and theirs.outcome is not None:
-                assert theirs.outcome.model_dump(exclude={"value", "test_value"}) == mine.outcome.model_dump(exclude={"value", "test_value"})
+                assert theirs.outcome.model_dump(exclude={"value", "test_value"}) == mine.outcome.model_dump(
+                    exclude={"value", "test_value"}
+                )
                 assert_close(mine.outcome.value, theirs.outcome.value, rel=rel)
                 assert_close(mine.outcome.test_value, theirs.outcome.test_value, rel=rel)
 
@@ -73,7 +93,11 @@ def assert_close(mine: float | None, theirs: float | None, *, rel: float) -> Non
 
 @pytest.mark.parametrize(
     ("workload", "optimizer"),
-    [*((workload, optimizer) for workload in (MLP, CNN) for optimizer in STACKED), (LM, "adamp"), (LM, "sgd-nesterov")],
+    [
+        *((workload, optimizer) for workload in (MLP, CNN) for optimizer in STACKED),
+        (LM, "adamp"),
+        (LM, "sgd-nesterov"),
+    ],
     ids=lambda given: given if isinstance(given, str) else given.card.name,
 )
 def test_a_member_of_a_stack_does_in_float64_what_it_does_alone(workload: Workload, optimizer: str) -> None:
@@ -82,18 +106,32 @@ def test_a_member_of_a_stack_does_in_float64_what_it_does_alone(workload: Worklo
 
 
 @pytest.mark.parametrize("optimizer", ["adamp", "sgd"])
-@pytest.mark.parametrize("settings", [{"decay_1d": False}, {"objective_at": "best"}, {"schedule": "warmup-cosine", "warmup_fraction": 0.5}])
-def test_members_with_orders_of_their_own_and_other_settings_do_so_too(optimizer: str, settings: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    "settings",
+    [{"decay_1d": False}, {"objective_at": "best"}, {"schedule": "warmup-cosine", "warmup_fraction": 0.5}],
+)
+def test_members_with_orders_of_their_own_and_other_settings_do_so_too(
+    optimizer: str, settings: dict[str, Any]
+) -> None:
     members = three(optimizer, seeds=(1, 2, 2))
     assert_same(*both(CNN, pack_of(CNN, optimizer, *members, epochs=3, width=2, **settings)), rel=1e-6)
 
 
 @pytest.mark.parametrize("optimizer", ["adamp", "sgdp"])
 @pytest.mark.parametrize("workload", [MLP, CNN, LM], ids=lambda workload: workload.card.name)
-def test_the_best_and_the_defaults_on_several_fresh_seeds_are_one_exact_stack(workload: Workload, optimizer: str) -> None:
+def test_the_best_and_the_defaults_on_several_fresh_seeds_are_one_exact_stack(
+    workload: Workload, optimizer: str
+) -> None:
     best = three(optimizer)[1].parameters
-    members = [member(optimizer, f"{name}{seed}", seed=seed, given=given) for seed in (3, 4) for name, given in (("best", best), ("defaults", None))]
-    assert_same(*both(workload, pack_of(workload, optimizer, *members, epochs=2, schedule="cosine", width=4)), rel=1e-6)
+    members = [
+        member(optimizer, f"{name}{seed}", seed=seed, given=given)
+        for seed in (3, 4)
+        for name, given in (("best", best), ("defaults", None))
+    ]
+    assert_same(
+        *both(workload, pack_of(workload, optimizer, *members, epochs=2, schedule="cosine", width=4)),
+        rel=1e-6,
+    )
 
 
 def test_in_float32_it_does_so_to_rounding() -> None:
@@ -113,7 +151,11 @@ def test_torchs_generator_is_left_alone() -> None:
 
 
 def test_a_lost_member_leaves_the_bits_of_the_others_and_frees_its_row() -> None:
-    calm, wild, tame = member("sgd", "calm", lr=0.05), member("sgd", "wild", lr=1e8), member("sgd", "tame", lr=0.01)
+    calm, wild, tame = (
+        member("sgd", "calm", lr=0.05),
+        member("sgd", "wild", lr=1e8),
+        member("sgd", "tame", lr=0.01),
+    )
     gentle = wild.model_copy(update={"parameters": {**wild.parameters, "lr": 0.02}})
     lost = train(pack_of(CNN, "sgd", calm, wild, tame, epochs=3, width=3))
     usual = train(pack_of(CNN, "sgd", calm, gentle, tame, epochs=1, width=3))
@@ -130,8 +172,19 @@ def test_a_pack_whose_members_are_all_lost_ends() -> None:
 
 
 @pytest.mark.parametrize("optimizer", STACKED)
-def test_a_stack_that_stops_at_rungs_is_bitwise_the_one_that_never_stopped(optimizer: str, tmp_path: Path) -> None:
-    pack = pack_of(CNN, optimizer, *three(optimizer), epochs=3, schedule="cosine", decay_1d=False, objective_at="best", width=3)
+def test_a_stack_that_stops_at_rungs_is_bitwise_the_one_that_never_stopped(
+    optimizer: str, tmp_path: Path
+) -> None:
+    pack = pack_of(
+        CNN,
+        optimizer,
+        *three(optimizer),
+        epochs=3,
+        schedule="cosine",
+        decay_1d=False,
+        objective_at="best",
+        width=3,
+    )
     data = shortened(data_of(CNN), 160, 60)
     whole, stopped = train(pack, data=data), rungs(pack, tmp_path, 1, 2, data=data)
     for name in "abc":
@@ -140,14 +193,22 @@ def test_a_stack_that_stops_at_rungs_is_bitwise_the_one_that_never_stopped(optim
 
 @pytest.mark.parametrize("optimizer", STACKED)
 @pytest.mark.parametrize("widths", [(1, 3), (3, 1)])
-def test_a_member_can_go_on_in_the_other_engine(optimizer: str, widths: tuple[int, int], tmp_path: Path) -> None:
+def test_a_member_can_go_on_in_the_other_engine(
+    optimizer: str, widths: tuple[int, int], tmp_path: Path
+) -> None:
     workload, data = in_float64(CNN, shortened(data_of(CNN), 160, 60))
     pack = pack_of(CNN, optimizer, *three(optimizer), epochs=2, schedule="cosine", decay_1d=False, width=1)
     whole = train(pack, workload, data)
-    begun = train(pack.model_copy(update={"to_epoch": 1, "checkpoints": str(tmp_path), "width": widths[0]}), workload, data)
+    begun = train(
+        pack.model_copy(update={"to_epoch": 1, "checkpoints": str(tmp_path), "width": widths[0]}),
+        workload,
+        data,
+    )
     urls = {part.trial_id: part.checkpoint for part in begun[-1].members}
     members = tuple(one.model_copy(update={"checkpoint": urls[one.trial_id]}) for one in pack.members)
-    ended = train(pack.model_copy(update={"members": members, "from_epoch": 1, "width": widths[1]}), workload, data)
+    ended = train(
+        pack.model_copy(update={"members": members, "from_epoch": 1, "width": widths[1]}), workload, data
+    )
     for name in "abc":
         mine, theirs = story(whole, name)[-1][0], story(ended, name)[-1][0]
         assert_close(mine.train_loss, theirs.train_loss, rel=1e-6)
@@ -158,7 +219,9 @@ def test_a_member_can_go_on_in_the_other_engine(optimizer: str, widths: tuple[in
 def engine(pack: Pack, *, width: int, data: Data | None = None) -> Stacks:
     used = data or data_of(CNN)
     entry = OPTIMIZERS[pack.optimizer]
-    return Stacks(pack, workload=CNN, entry=entry, data=used, device=CPU, states=[None] * len(pack.members), width=width)
+    return Stacks(
+        pack, workload=CNN, entry=entry, data=used, device=CPU, states=[None] * len(pack.members), width=width
+    )
 
 
 def test_checkpoints_of_both_engines_have_the_same_form() -> None:
@@ -204,7 +267,9 @@ def test_stacks_are_joined_when_fewer_would_do() -> None:
     assert len(stacks.test([4, 0])) == 2
 
 
-def test_out_of_memory_halves_the_width_and_goes_on_from_where_it_stood(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_out_of_memory_halves_the_width_and_goes_on_from_where_it_stood(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     members = tuple(member("adamp", str(index), lr=0.001 * (1 + index)) for index in range(6))
     pack = pack_of(CNN, "adamp", *members, epochs=3, width=6)
     usual = train(pack)
@@ -215,7 +280,10 @@ def test_out_of_memory_halves_the_width_and_goes_on_from_where_it_stood(monkeypa
         # In the midst of the second epoch, with half of a step taken.
         if len(self.members) > 2 and steps[0] > 40:
             move(self, *given, **named)
-            raise RuntimeError("[enforce fail at alloc_cpu.cpp:124] . DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes.")
+            raise RuntimeError(
+                "[enforce fail at alloc_cpu.cpp:124] . DefaultCPUAllocator: can't allocate "
+                "memory: you tried to allocate 1 bytes."
+            )
         move(self, *given, **named)
 
     monkeypatch.setattr(Stack, "_move", short_of_memory)
@@ -228,7 +296,9 @@ def test_out_of_memory_halves_the_width_and_goes_on_from_where_it_stood(monkeypa
             assert_close(mine.train_loss, theirs.train_loss, rel=0.02)
 
 
-def test_out_of_memory_before_the_first_step_of_an_epoch_halves_the_width_too(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_out_of_memory_before_the_first_step_of_an_epoch_halves_the_width_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     members = tuple(member("adamp", str(index), lr=0.001 * (1 + index)) for index in range(6))
     pack = pack_of(CNN, "adamp", *members, epochs=2, width=6)
     data = shortened(data_of(CNN), 64, 32)
@@ -260,7 +330,10 @@ def test_memory_that_runs_out_when_a_checkpoint_is_taken_up_is_no_fault_of_the_c
     monkeypatch.setattr(nn.Module, "load_state_dict", short_of_memory)
     pack = pack_of(MLP, "adamw", member("adamw", "a"), member("adamw", "b"), epochs=2, width=1)
     begun = train(pack.model_copy(update={"to_epoch": 1, "checkpoints": str(tmp_path)}))
-    members = tuple(one.model_copy(update={"checkpoint": part.checkpoint}) for one, part in zip(pack.members, begun[0].members, strict=True))
+    members = tuple(
+        one.model_copy(update={"checkpoint": part.checkpoint})
+        for one, part in zip(pack.members, begun[0].members, strict=True)
+    )
     resumed = pack.model_copy(update={"members": members, "from_epoch": 1})
     states = [load(str(one.checkpoint)) for one in members]
     one: Callable[..., object] = OneByOne if width == 1 else functools.partial(Stacks, width=width)
@@ -273,7 +346,9 @@ def test_an_allocation_that_the_machine_refuses_is_told_from_other_errors() -> N
         torch.empty(1 << 60, dtype=torch.uint8)
     assert is_out_of_memory(caught.value)
     assert is_out_of_memory(torch.OutOfMemoryError("CUDA out of memory"))
-    assert is_out_of_memory(RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"))
+    assert is_out_of_memory(
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`")
+    )
     assert not is_out_of_memory(RuntimeError("shape mismatch"))
 
 
@@ -281,12 +356,20 @@ def test_a_members_clock_is_its_share_and_goes_on_after_a_rung(tmp_path: Path) -
     pack = pack_of(CNN, "adamw", *(member("adamw", name) for name in "ab"), epochs=3, width=2)
     reports = rungs(pack, tmp_path, 1)
     for name in "ab":
-        seconds = [part.measurement.elapsed_s for report in reports for part in report.members if part.trial_id == name]
+        seconds = [
+            part.measurement.elapsed_s
+            for report in reports
+            for part in report.members
+            if part.trial_id == name
+        ]
         assert 0.0 < seconds[0] < seconds[1] < seconds[2]
 
 
 class Tied(Workload):
-    """The digits with a model that has what few have: tied weights, a frozen parameter, a buffer beside the state, a scalar parameter."""
+    """The digits with a model that has what few have.
+
+    Tied weights, a frozen parameter, a buffer beside the state, a scalar parameter.
+    """
 
     card = MLP.card
 
@@ -320,7 +403,9 @@ class _Odd(nn.Module):
 
 
 @pytest.mark.parametrize("seeds", [(1, 1, 1), (1, 2, 3)])
-def test_tied_weights_frozen_ones_and_buffers_beside_the_state_are_stacked_as_well(seeds: tuple[int, int, int], tmp_path: Path) -> None:
+def test_tied_weights_frozen_ones_and_buffers_beside_the_state_are_stacked_as_well(
+    seeds: tuple[int, int, int], tmp_path: Path
+) -> None:
     workload, data = in_float64(Tied(), shortened(data_of(MLP), 160, 60))
     pack = pack_of(MLP, "adamp", *three("adamp", seeds=seeds), epochs=2, width=3, decay_1d=False)
     alone = train(pack.model_copy(update={"width": 1}), workload, data)
@@ -336,7 +421,12 @@ def test_on_a_gpu_a_stack_says_what_each_member_says_alone(width: int | None, tm
     device = torch.device("cuda")
     workload, data = in_float64(CNN, shortened(data_of(CNN), 160, 60))
     data = data.to(device)
-    settings: dict[str, Any] = {"epochs": 3, "schedule": "cosine", "to_epoch": 2, "checkpoints": str(tmp_path)}
+    settings: dict[str, Any] = {
+        "epochs": 3,
+        "schedule": "cosine",
+        "to_epoch": 2,
+        "checkpoints": str(tmp_path),
+    }
     pack = pack_of(CNN, "adamp", *three("adamp", seeds=(1, 2, 2)), width=width, **settings)
     alone, together = (
         list(train_pack(each, workload=workload, entry=OPTIMIZERS["adamp"], data=data, device=device))

@@ -1,4 +1,7 @@
-"""The law of batched optimizers: each member does what its own optimizer does alone, whatever its hyperparameters. A new one is one more row."""
+"""The law of batched optimizers.
+
+Each member does what its own optimizer does alone, whatever its hyperparameters. A new one is one more row.
+"""
 
 from collections.abc import Mapping
 
@@ -17,7 +20,9 @@ __all__: list[str] = []
 
 ENTRIES = {name: entry for name, entry in load_optimizers().items() if entry.stacked is not None}
 MEMBERS, STEPS = 6, 60
-PROJECTED = [name for name, entry in ENTRIES.items() if entry.stacked is not None and entry.stacked.can_project]
+PROJECTED = [
+    name for name, entry in ENTRIES.items() if entry.stacked is not None and entry.stacked.can_project
+]
 
 
 @pytest.fixture(params=list(ENTRIES))
@@ -30,7 +35,9 @@ def test_the_optimizers_that_are_asked_for_have_a_batched_form() -> None:
 
 
 def model() -> nn.Module:
-    """Return a model with every kind of parameter that optimizers tell apart, 1-D ones before and between the others."""
+    """Return a model with every kind of parameter that optimizers tell apart, 1-D ones before and between the
+    others.
+    """
     return nn.Sequential(nn.BatchNorm1d(4), nn.Linear(4, 3), nn.Conv2d(2, 3, 3, bias=False), nn.Linear(3, 1))
 
 
@@ -61,15 +68,23 @@ def configurations(entry: OptimizerEntry) -> list[Parameters]:
 
 
 def gradients(step: int, weights: Tensor) -> Tensor:
-    """Return gradients [K, P] that are the same for every member, nearly orthogonal to the weights now and then so that they are projected."""
+    """Return gradients [K, P] that are the same for every member, nearly orthogonal to the weights now and
+    then so that they are projected.
+    """
     generator = torch.Generator().manual_seed(step)
-    raw = torch.randn(weights.shape[1], generator=generator, dtype=torch.float64).to(weights.dtype).expand_as(weights)
+    raw = (
+        torch.randn(weights.shape[1], generator=generator, dtype=torch.float64)
+        .to(weights.dtype)
+        .expand_as(weights)
+    )
     if step % 3:
         return raw.clone()
     return raw * (torch.rand(weights.shape[1], generator=generator) < 0.02)
 
 
-def solo(entry: OptimizerEntry, parameters: Parameters, layout: Layout, start: Tensor, *, decay_1d: bool) -> tuple[Tensor, dict[str, object]]:
+def solo(
+    entry: OptimizerEntry, parameters: Parameters, layout: Layout, start: Tensor, *, decay_1d: bool
+) -> tuple[Tensor, dict[str, object]]:
     one = model().to(start.dtype)
     named = dict(one.named_parameters())
     optimizer = build_optimizer(entry, one, parameters, decay_1d=decay_1d)
@@ -93,19 +108,28 @@ def stacked(entry: OptimizerEntry, members: list[Parameters], layout: Layout, st
     weights = start.repeat(len(members), 1)
     moments = {name: torch.zeros_like(weights) for name in optimizer.moments}
     for first in (0, STEPS // 2):
-        factors = torch.tensor([1 - step / STEPS for step in range(first, first + STEPS // 2)], dtype=torch.float64)
+        factors = torch.tensor(
+            [1 - step / STEPS for step in range(first, first + STEPS // 2)], dtype=torch.float64
+        )
         table = optimizer.coefficients(factors.unsqueeze(1) * h["lr"], done=first)
         for step in range(STEPS // 2):
-            c = {name: numbers.expand(STEPS // 2, -1)[step].to(start.dtype).unsqueeze(1) for name, numbers in table.items()}
+            c = {
+                name: numbers.expand(STEPS // 2, -1)[step].to(start.dtype).unsqueeze(1)
+                for name, numbers in table.items()
+            }
             optimizer.step(weights, gradients(first + step, weights), moments, c)
     return weights
 
 
 @pytest.mark.parametrize("decay_1d", [True, False])
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 2e-5)])
-def test_each_member_does_what_its_optimizer_does_alone(entry: OptimizerEntry, decay_1d: bool, dtype: torch.dtype, tolerance: float) -> None:
+def test_each_member_does_what_its_optimizer_does_alone(
+    entry: OptimizerEntry, decay_1d: bool, dtype: torch.dtype, tolerance: float
+) -> None:
     layout = Layout(model(), decay_1d=decay_1d)
-    start = torch.randn(layout.size, generator=torch.Generator().manual_seed(3), dtype=torch.float64).to(dtype)
+    start = torch.randn(layout.size, generator=torch.Generator().manual_seed(3), dtype=torch.float64).to(
+        dtype
+    )
     members = configurations(entry)
     together = stacked(entry, members, layout, start)
     for row, parameters in zip(together, members, strict=True):
@@ -136,11 +160,18 @@ def test_the_law_is_tested_where_some_are_projected_and_some_are_not(name: str) 
     from workers.stacked.projection import decide
 
     layout = Layout(model(), decay_1d=True)
-    weights = torch.randn(MEMBERS, layout.size, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    weights = torch.randn(
+        MEMBERS, layout.size, generator=torch.Generator().manual_seed(3), dtype=torch.float64
+    )
     h = hyperparameters_of(ENTRIES[name].card, configurations(ENTRIES[name]))
     decisions = torch.stack(
         [
-            decide(Layout.rows_of(weights, slot), Layout.rows_of(gradients(step, weights), slot), delta=h["delta"], eps=h["eps"])
+            decide(
+                Layout.rows_of(weights, slot),
+                Layout.rows_of(gradients(step, weights), slot),
+                delta=h["delta"],
+                eps=h["eps"],
+            )
             for slot in layout.matrices
             for step in range(STEPS)
         ]
@@ -150,7 +181,10 @@ def test_the_law_is_tested_where_some_are_projected_and_some_are_not(name: str) 
 
 
 class StackedDescent(StackedOptimizer):
-    """An optimizer as a package of one's own may bring it: without weight decay, momentum or anything else."""
+    """An optimizer as a package of one's own may bring it.
+
+    Without weight decay, momentum or anything else.
+    """
 
     moments = ()
 

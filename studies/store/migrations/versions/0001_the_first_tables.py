@@ -75,7 +75,9 @@ def upgrade() -> None:
         sa.Column("kind", sa.String(length=32), nullable=False),
         sa.Column("at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("data", sa.JSON(), nullable=False),
-        sa.ForeignKeyConstraint(["study_id"], ["study.id"], name=op.f("fk_event_study_id"), ondelete="CASCADE"),
+        sa.ForeignKeyConstraint(
+            ["study_id"], ["study.id"], name=op.f("fk_event_study_id"), ondelete="CASCADE"
+        ),
         sa.PrimaryKeyConstraint("study_id", "number", name=op.f("pk_event")),
     )
     op.create_table(
@@ -102,7 +104,9 @@ def upgrade() -> None:
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("started_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("ended_at", sa.DateTime(timezone=True), nullable=True),
-        sa.ForeignKeyConstraint(["study_id"], ["study.id"], name=op.f("fk_trial_study_id"), ondelete="CASCADE"),
+        sa.ForeignKeyConstraint(
+            ["study_id"], ["study.id"], name=op.f("fk_trial_study_id"), ondelete="CASCADE"
+        ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_trial")),
     )
     op.create_index(op.f("ix_trial_study_id_arm_number"), "trial", ["study_id", "arm", "number"], unique=True)
@@ -121,7 +125,9 @@ def upgrade() -> None:
         sa.Column("effective_step", sa.Float(), nullable=True),
         sa.Column("projected_fraction", sa.Float(), nullable=True),
         sa.Column("gradient_cosine", sa.Float(), nullable=True),
-        sa.ForeignKeyConstraint(["trial_id"], ["trial.id"], name=op.f("fk_measurement_trial_id"), ondelete="CASCADE"),
+        sa.ForeignKeyConstraint(
+            ["trial_id"], ["trial.id"], name=op.f("fk_measurement_trial_id"), ondelete="CASCADE"
+        ),
         sa.PrimaryKeyConstraint("trial_id", "epoch", name=op.f("pk_measurement")),
     )
 

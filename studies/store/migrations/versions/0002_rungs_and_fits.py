@@ -31,7 +31,9 @@ def upgrade() -> None:
     trial = sa.table("trial", sa.column("study_id", sa.String), sa.column("to_epoch", sa.Integer))
     connection = op.get_bind()
     for row in connection.execute(sa.select(study.c.id, study.c.resolved)).all():
-        connection.execute(sa.update(trial).where(trial.c.study_id == row.id).values(to_epoch=row.resolved["epochs"]))
+        connection.execute(
+            sa.update(trial).where(trial.c.study_id == row.id).values(to_epoch=row.resolved["epochs"])
+        )
 
 
 def downgrade() -> None:

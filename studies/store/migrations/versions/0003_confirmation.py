@@ -15,7 +15,12 @@ def upgrade() -> None:
     op.add_column("trial", sa.Column("phase", sa.String(length=16), server_default="search", nullable=False))
     op.add_column("trial", sa.Column("confirms", sa.Integer(), nullable=True))
     op.drop_index(op.f("ix_trial_study_id_arm_number"), table_name="trial")
-    op.create_index(op.f("ix_trial_study_id_arm_phase_number"), "trial", ["study_id", "arm", "phase", "number"], unique=True)
+    op.create_index(
+        op.f("ix_trial_study_id_arm_phase_number"),
+        "trial",
+        ["study_id", "arm", "phase", "number"],
+        unique=True,
+    )
     op.add_column("study", sa.Column("environment", sa.JSON(), nullable=True))
     op.add_column("study", sa.Column("suite", sa.String(length=64), nullable=True))
     op.add_column("study", sa.Column("queued_at", sa.DateTime(timezone=True), nullable=True))

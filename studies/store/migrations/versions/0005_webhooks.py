@@ -42,12 +42,16 @@ def upgrade() -> None:
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("due_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("ended_at", sa.DateTime(timezone=True), nullable=True),
-        sa.ForeignKeyConstraint(["webhook_id"], ["webhook.id"], name=op.f("fk_delivery_webhook_id"), ondelete="CASCADE"),
+        sa.ForeignKeyConstraint(
+            ["webhook_id"], ["webhook.id"], name=op.f("fk_delivery_webhook_id"), ondelete="CASCADE"
+        ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_delivery")),
     )
     op.create_index(op.f("ix_delivery_due_at"), "delivery", ["due_at"], unique=False)
     op.create_index(op.f("ix_delivery_ended_at"), "delivery", ["ended_at"], unique=False)
-    op.create_index(op.f("ix_delivery_webhook_id_created_at"), "delivery", ["webhook_id", "created_at"], unique=False)
+    op.create_index(
+        op.f("ix_delivery_webhook_id_created_at"), "delivery", ["webhook_id", "created_at"], unique=False
+    )
 
 
 def downgrade() -> None:
