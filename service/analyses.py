@@ -20,7 +20,7 @@ import anyio.to_thread
 from service import errors
 from service.problems import Refusal
 from service.workshop import Threads, Work, Worked, Workshop
-from studies.analysis.joint_views import Comparison, SuiteAnalysis
+from studies.analysis.multi_study_views import Comparison, SuiteAnalysis
 from studies.analysis.views import StudyAnalysis
 from studies.errors import Conflict, SpecInvalid, SpecProblem, StudyNotFound
 from studies.store import Store

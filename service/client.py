@@ -22,7 +22,7 @@ from service.answers import Account, ArmBest, EventList, Health, Plan, Readiness
 from service.client_webhooks import WebhookRequests
 from service.line import Line, ProblemError, ServiceUnreachable, part
 from service.wire import events_of
-from studies.analysis.joint_views import Comparison, SuiteAnalysis
+from studies.analysis.multi_study_views import Comparison, SuiteAnalysis
 from studies.analysis.views import StudyAnalysis
 from studies.catalog import OptimizerCard, WorkloadCard
 from studies.extension import Extension

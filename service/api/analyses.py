@@ -12,7 +12,7 @@ from service.analyses import MAX_COMPARED, Analyses
 from service.api.openapi import may_answer
 from service.api.studies import SLUG, StudyId
 from service.auth import caller_of
-from studies.analysis.joint_views import Comparison, SuiteAnalysis
+from studies.analysis.multi_study_views import Comparison, SuiteAnalysis
 from studies.analysis.views import StudyAnalysis
 from studies.store import Store
 from studies.views import Page, SuiteSummary

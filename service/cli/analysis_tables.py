@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from rich.table import Table
 
 from service.cli.output import NONE, ago, duration, number, table
-from studies.analysis.joint_views import Comparison, SuiteAnalysis
+from studies.analysis.multi_study_views import Comparison, SuiteAnalysis
 from studies.analysis.views import PairVerdict, StudyAnalysis
 from studies.views import SuiteSummary
 

@@ -212,7 +212,7 @@ def _compare(service: Connection, opened: "OpenedBundle", study_id: str, *, as_j
         typer.Exit: it did, and disagrees.
     """
     from service.cli.watch import follow
-    from studies.analysis.agreement import agreement
+    from studies.analysis.replay_agreement import agreement
 
     if as_json:
         for _ in service.client.watch(study_id):

@@ -10,7 +10,7 @@ from service.dashboard.figures import suite_charts
 from service.dashboard.figures.chart import Entrant
 from service.dashboard.rendering import address, render
 from service.numbers import share
-from studies.analysis.joint_views import Comparison, SuiteAnalysis, SuiteArm
+from studies.analysis.multi_study_views import Comparison, SuiteAnalysis, SuiteArm
 from studies.analysis.numbers import ABSENT, metric, number
 from studies.store import Store
 

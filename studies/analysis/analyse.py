@@ -8,10 +8,10 @@ __all__ = ["analyse"]
 from studies.analysis.budget_curves import budget_curves, flips
 from studies.analysis.checks import checks
 from studies.analysis.confirmed import confirmed, time_to_target
-from studies.analysis.containment import losses
 from studies.analysis.findings import finding
-from studies.analysis.reading import read
 from studies.analysis.sensitivities import sensitivities, shares
+from studies.analysis.study_results import read
+from studies.analysis.under_tuned import losses
 from studies.analysis.verdicts import judged, verdicts
 from studies.analysis.views import StudyAnalysis
 from studies.views import StudyRecord

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from studies.analysis.noise import run_noise
 from studies.analysis.numbers import share
-from studies.analysis.reading import ArmReading, Reading, has_value
+from studies.analysis.study_results import ArmReading, Reading, has_value
 from studies.analysis.views import BudgetCurve, BudgetPoint, CurveMethod, RankFlip
 from studies.states import TrialState
 from studies.statistics.bands import median_band

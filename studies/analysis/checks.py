@@ -5,11 +5,11 @@ __all__ = ["checks"]
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from studies.analysis.containment import Loss
 from studies.analysis.convergence import splits_disagree, still_improving
 from studies.analysis.edges import edges
 from studies.analysis.numbers import count, difference, duration, plural, scalar, share
-from studies.analysis.reading import ArmReading, Reading
+from studies.analysis.study_results import ArmReading, Reading
+from studies.analysis.under_tuned import Loss
 from studies.analysis.views import Check, Confirmed, PairVerdict
 from studies.analysis.wording import listed, settings
 from studies.errors import SpecInvalid

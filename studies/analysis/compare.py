@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from studies.analysis.confirmed import confirmed, scores
 from studies.analysis.differences import differences
-from studies.analysis.joint_views import ComparedArm, Comparison
-from studies.analysis.reading import ArmReading, Reading, read
+from studies.analysis.multi_study_views import ComparedArm, Comparison
+from studies.analysis.study_results import ArmReading, Reading, read
 from studies.analysis.verdicts import diverged, pair_verdict
 from studies.analysis.views import Confirmed, PairVerdict
 from studies.analysis.wording import Diverged, reason

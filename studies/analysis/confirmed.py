@@ -10,7 +10,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from studies.analysis.reading import ArmReading, Configuration, Reading, has_ended, has_test, has_value
+from studies.analysis.study_results import ArmReading, Configuration, Reading, has_ended, has_test, has_value
 from studies.analysis.views import Confirmed, ConfirmedRun, TimeToTarget
 from studies.states import TrialState
 from studies.statistics import targets

@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 
 from studies.analysis.numbers import difference, metric, plural, share
-from studies.analysis.reading import ArmReading, Reading, has_ended
+from studies.analysis.study_results import ArmReading, Reading, has_ended
 from studies.analysis.views import Check, Confirmed, PairVerdict
 from studies.statistics.paired import mean_interval
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from itertools import combinations
 
 from studies.analysis.numbers import scalar
-from studies.analysis.reading import Reading
+from studies.analysis.study_results import Reading
 from studies.analysis.wording import listed
 from studies.views import StudyView
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final, Literal
 
 from studies.analysis.numbers import scalar, share
-from studies.analysis.reading import ArmReading, Reading
+from studies.analysis.study_results import ArmReading, Reading
 from studies.analysis.views import Check
 from studies.catalog import Hyperparameter
 from studies.errors import SpecInvalid

@@ -9,10 +9,10 @@ import math
 from collections.abc import Sequence
 from typing import Final
 
-from studies.analysis.containment import Loss
 from studies.analysis.limits import limits
 from studies.analysis.numbers import count, difference, metric, metric_interval, metric_unit, plural
-from studies.analysis.reading import ArmReading, Reading
+from studies.analysis.study_results import ArmReading, Reading
+from studies.analysis.under_tuned import Loss
 from studies.analysis.verdicts import Verdict, diverged
 from studies.analysis.views import Confirmed, Finding, PairVerdict, RankFlip, Word
 from studies.analysis.wording import ahead_by, capitalized, confirmed_unit, listed, standing

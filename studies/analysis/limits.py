@@ -10,7 +10,7 @@ from typing import Final
 
 from studies.analysis.noise import examples_error
 from studies.analysis.numbers import count, difference, plural
-from studies.analysis.reading import ArmReading, Reading, has_test
+from studies.analysis.study_results import ArmReading, Reading, has_test
 from studies.analysis.verdicts import Verdict, diverged
 from studies.analysis.views import Confirmed, RankFlip
 from studies.analysis.wording import listed

@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from studies.analysis.reading import Reading, has_value
+from studies.analysis.study_results import Reading, has_value
 from studies.statistics.proportion import standard_error
 
 

@@ -8,7 +8,7 @@ from typing import Final
 
 import numpy as np
 
-from studies.analysis.reading import ArmReading, Reading
+from studies.analysis.study_results import ArmReading, Reading
 from studies.analysis.views import ArmSensitivity, GoodRange, IsolationPoint, Tunability
 from studies.space import Fixed, Range, Scalar
 from studies.statistics.importances import importances

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from studies.analysis.confirmed import scores, time_to_target
-from studies.analysis.joint_views import (
+from studies.analysis.multi_study_views import (
     ProfilePoint,
     StudyScore,
     SuiteAnalysis,
@@ -20,7 +20,7 @@ from studies.analysis.joint_views import (
     SuiteStudy,
     WinChance,
 )
-from studies.analysis.reading import ArmReading, Reading, read
+from studies.analysis.study_results import ArmReading, Reading, read
 from studies.analysis.suite_finding import suite_finding
 from studies.analysis.verdicts import judged
 from studies.analysis.wording import listed

@@ -4,9 +4,9 @@ __all__ = ["suite_finding"]
 
 from collections.abc import Container, Mapping, Sequence
 
-from studies.analysis.joint_views import SuiteArm, SuiteStudy, WinChance
+from studies.analysis.multi_study_views import SuiteArm, SuiteStudy, WinChance
 from studies.analysis.numbers import count, gap, plural, share
-from studies.analysis.reading import Reading
+from studies.analysis.study_results import Reading
 from studies.analysis.views import Finding
 from studies.analysis.wording import capitalized, listed
 

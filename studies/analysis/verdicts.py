@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from studies.analysis.confirmed import scores
-from studies.analysis.containment import Loss
 from studies.analysis.numbers import plural
-from studies.analysis.reading import ArmReading, Reading
+from studies.analysis.study_results import ArmReading, Reading
+from studies.analysis.under_tuned import Loss
 from studies.analysis.views import ArmRank, PairVerdict
 from studies.analysis.wording import Diverged, reason
 from studies.states import TrialState

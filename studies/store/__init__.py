@@ -18,16 +18,16 @@ from studies.extension import Extension
 from studies.resolve import ResolvedStudy, resolve
 from studies.spec import StudySpec
 from studies.states import StudyMove, StudyState, TrialFilter, TrialState
-from studies.store import events, exports, extensions, glances, offers, reads, submissions, suites
+from studies.store import catalog, events, exports, extensions, queries, submissions, suites, summaries
 from studies.store.accounts import Accounts
 from studies.store.claims import Claim, PendingTrial
 from studies.store.dispatching import Dispatching
 from studies.store.engine import Database, StatementWatcher, TransactionWatcher
-from studies.store.notices import Notices
+from studies.store.metrics_snapshot import Standing, Tally
 from studies.store.optuna_copy import OptunaCopy
 from studies.store.progress import Memory
 from studies.store.runs import NewTrial, Report, RunWriter
-from studies.store.tally import Standing, Tally
+from studies.store.webhook_queue import Notices
 from studies.views import (
     ArmView,
     BestValue,
@@ -122,9 +122,9 @@ class Store(Accounts, Dispatching, Notices):
 
     def _catalog_of(self, connection: Connection) -> Catalog:
         """Return the cards on offer; reading them anew only where some dispatcher has announced since."""
-        stamp, known = offers.stamp(connection), self._catalog
+        stamp, known = catalog.stamp(connection), self._catalog
         if known is None or known[0] != stamp:
-            known = self._catalog = stamp, offers.catalog(connection)
+            known = self._catalog = stamp, catalog.catalog(connection)
         return known[1]
 
     def submit(
@@ -153,7 +153,7 @@ class Store(Accounts, Dispatching, Notices):
                 by=by,
                 idempotency_key=idempotency_key,
             )
-            return reads.study(connection, study_id)
+            return queries.study(connection, study_id)
 
     def move(
         self, study_id: str, verb: StudyMove, *, by: Actor = OPERATOR, if_version: int | None = None
@@ -169,7 +169,7 @@ class Store(Accounts, Dispatching, Notices):
         """
         with self._database.write() as connection:
             submissions.move(connection, study_id, verb, by=by, if_version=if_version)
-            return reads.study(connection, study_id)
+            return queries.study(connection, study_id)
 
     def extend(
         self, study_id: str, extension: Extension, *, by: Actor = OPERATOR, if_version: int | None = None
@@ -192,9 +192,9 @@ class Store(Accounts, Dispatching, Notices):
         """
         with self._database.write() as connection:
             extensions.extend(
-                connection, study_id, extension, offers.catalog(connection), by=by, if_version=if_version
+                connection, study_id, extension, catalog.catalog(connection), by=by, if_version=if_version
             )
-            return reads.study(connection, study_id)
+            return queries.study(connection, study_id)
 
     def plan_extension(self, study_id: str, extension: Extension) -> tuple[StudySpec, ResolvedStudy]:
         """Return a study and its plan as an extension would make them; nothing is stored.
@@ -203,7 +203,7 @@ class Store(Accounts, Dispatching, Notices):
             StudyNotFound, IllegalMove, SpecInvalid, CatalogEmpty: as `extend` does.
         """
         with self._database.read() as connection:
-            return extensions.planned(connection, study_id, extension, offers.catalog(connection))
+            return extensions.planned(connection, study_id, extension, catalog.catalog(connection))
 
     def study(self, study_id: str) -> StudyView:
         """Return a study.
@@ -212,7 +212,7 @@ class Store(Accounts, Dispatching, Notices):
             StudyNotFound: there is none.
         """
         with self._database.read() as connection:
-            return reads.study(connection, study_id)
+            return queries.study(connection, study_id)
 
     def studies(
         self,
@@ -229,7 +229,7 @@ class Store(Accounts, Dispatching, Notices):
             SpecInvalid: the page token is none of ours.
         """
         with self._database.read() as connection:
-            return reads.studies(
+            return queries.studies(
                 connection,
                 state=state,
                 workload=workload,
@@ -245,7 +245,7 @@ class Store(Accounts, Dispatching, Notices):
         A study that does not exist is absent.
         """
         with self._database.read() as connection:
-            return glances.best_values(connection, study_ids, memory=self._memory)
+            return summaries.best_values(connection, study_ids, memory=self._memory)
 
     def state(self, study_id: str) -> StudyState:
         """Return where a study stands, at a tenth of the price of the whole study.
@@ -254,7 +254,7 @@ class Store(Accounts, Dispatching, Notices):
             StudyNotFound: there is none.
         """
         with self._database.read() as connection:
-            return glances.state(connection, study_id)
+            return summaries.state(connection, study_id)
 
     def settled(self, study_id: str) -> tuple[int, int, datetime | None] | None:
         """Return what changes with all that can be read of a closed study.
@@ -262,7 +262,7 @@ class Store(Accounts, Dispatching, Notices):
         None while it is open, or where there is none.
         """
         with self._database.read() as connection:
-            return glances.settled(connection, study_id)
+            return summaries.settled(connection, study_id)
 
     def suites(self) -> tuple[SuiteSummary, ...]:
         """Return all suites, the one with the newest study first."""
@@ -284,7 +284,7 @@ class Store(Accounts, Dispatching, Notices):
         They change with all that happens to a study.
         """
         with self._database.read() as connection:
-            return glances.stamps(connection, study_ids)
+            return summaries.stamps(connection, study_ids)
 
     def record(self, study_id: str) -> StudyRecord:
         """Return all that an analysis of a study rests on, as it stands at one moment.
@@ -293,7 +293,7 @@ class Store(Accounts, Dispatching, Notices):
             StudyNotFound: there is none.
         """
         with self._database.read() as connection:
-            return reads.record(connection, study_id)
+            return queries.record(connection, study_id)
 
     def arms(self, study_id: str) -> tuple[ArmView, ...]:
         """Return a study's arms in order.
@@ -302,7 +302,7 @@ class Store(Accounts, Dispatching, Notices):
             StudyNotFound: there is none.
         """
         with self._database.read() as connection:
-            return reads.arms(connection, study_id)
+            return queries.arms(connection, study_id)
 
     def trials(
         self,
@@ -328,7 +328,7 @@ class Store(Accounts, Dispatching, Notices):
         """
         asked = None if state is None else TrialFilter(state)
         with self._database.read() as connection:
-            return reads.trials(
+            return queries.trials(
                 connection,
                 study_id,
                 arm=arm,
@@ -346,7 +346,7 @@ class Store(Accounts, Dispatching, Notices):
             StudyNotFound: there is none.
         """
         with self._database.read() as connection:
-            return reads.every_trial(connection, study_id, phase=phase)
+            return queries.every_trial(connection, study_id, phase=phase)
 
     def trial(self, trial_id: str) -> TrialView:
         """Return a trial.
@@ -355,7 +355,7 @@ class Store(Accounts, Dispatching, Notices):
             TrialNotFound: there is none.
         """
         with self._database.read() as connection:
-            return reads.trial(connection, trial_id)
+            return queries.trial(connection, trial_id)
 
     def measurements(self, trial_id: str) -> tuple[MeasurementView, ...]:
         """Return a trial's measurements, epoch by epoch.
@@ -364,7 +364,7 @@ class Store(Accounts, Dispatching, Notices):
             TrialNotFound: there is no such trial.
         """
         with self._database.read() as connection:
-            return reads.measurements(connection, trial_id)
+            return queries.measurements(connection, trial_id)
 
     def measurements_of(self, trial_ids: Sequence[str]) -> dict[str, tuple[MeasurementView, ...]]:
         """Return what these trials measured, epoch by epoch, by trial id.
@@ -381,7 +381,7 @@ class Store(Accounts, Dispatching, Notices):
             StudyNotFound: there is none.
         """
         with self._database.read() as connection:
-            return reads.curves(connection, study_id)
+            return queries.curves(connection, study_id)
 
     def events(self, study_id: str, *, after: int = 0, limit: int = 500) -> tuple[EventView, ...]:
         """Return a study's events numbered above `after`, oldest first.
@@ -392,7 +392,7 @@ class Store(Accounts, Dispatching, Notices):
         with self._database.read() as connection:
             found = events.read_events(connection, study_id, after=after, limit=limit)
             if not found:
-                reads.resolved(connection, study_id)
+                queries.resolved(connection, study_id)
             return found
 
     def requeued(self, trial_id: str) -> tuple[EventView, ...]:
@@ -402,7 +402,7 @@ class Store(Accounts, Dispatching, Notices):
             TrialNotFound: there is no such trial.
         """
         with self._database.read() as connection:
-            return events.requeued(connection, reads.trial(connection, trial_id).study_id, trial_id)
+            return events.requeued(connection, queries.trial(connection, trial_id).study_id, trial_id)
 
     def run_writer(self, claim: Claim, *, lease_s: float) -> RunWriter:
         """Return the writer of a claimed study."""

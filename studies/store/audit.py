@@ -8,7 +8,7 @@ from sqlalchemy import Connection, delete, insert, select
 
 from studies.actors import Actor
 from studies.store import clock, tables
-from studies.store.pages import page
+from studies.store.pagination import page
 from studies.views import AuditVerb, AuditView, Page
 
 _LONGEST_ADDRESS = 255

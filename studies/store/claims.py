@@ -29,8 +29,8 @@ from studies.states import (
     move_study,
     move_trial,
 )
-from studies.store import clock, events, shares, submissions, tables
-from studies.store.trials import NO_CHECKPOINT, change_trials, is_waiting, trial_rows
+from studies.store import clock, events, fair_share, submissions, tables
+from studies.store.trial_rows import NO_CHECKPOINT, change_trials, is_waiting, trial_rows
 from studies.views import EventKind, Phase
 
 
@@ -92,7 +92,11 @@ def claim_next(connection: Connection, *, dispatcher: str, lease_s: float) -> Cl
     settle_lost(connection)
     s = tables.study.c
     row = next(
-        (row for each in shares.waiting(connection) if (row := _lock_free(connection, each.id)) is not None),
+        (
+            row
+            for each in fair_share.waiting(connection)
+            if (row := _lock_free(connection, each.id)) is not None
+        ),
         None,
     )
     if row is None:

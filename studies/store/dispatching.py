@@ -6,7 +6,7 @@ from collections.abc import Collection
 from datetime import datetime
 
 from studies.catalog import Catalog
-from studies.store import claims, offers
+from studies.store import catalog, claims
 from studies.store.claims import Claim
 from studies.store.engine import Database
 
@@ -24,22 +24,22 @@ class Dispatching:
     def announce(self, catalog: Catalog, *, dispatcher: str) -> None:
         """Offer cards in the name of a dispatcher."""
         with self._database.write() as connection:
-            offers.announce(connection, catalog, dispatcher=dispatcher)
+            catalog.announce(connection, catalog, dispatcher=dispatcher)
 
     def beat(self, dispatcher: str) -> None:
         """Note that a dispatcher lives."""
         with self._database.write() as connection:
-            offers.beat(connection, dispatcher=dispatcher)
+            catalog.beat(connection, dispatcher=dispatcher)
 
     def sign_off(self, dispatcher: str) -> None:
         """Note that a dispatcher has ended."""
         with self._database.write() as connection:
-            offers.sign_off(connection, dispatcher=dispatcher)
+            catalog.sign_off(connection, dispatcher=dispatcher)
 
     def dispatchers(self) -> dict[str, datetime]:
         """Return when each dispatcher was last heard of, by this machine's clock."""
         with self._database.read() as connection:
-            return offers.dispatchers(connection)
+            return catalog.dispatchers(connection)
 
     def claim_next(self, *, dispatcher: str, lease_s: float) -> Claim | None:
         """Claim the study whose turn it is; None when none waits for a run."""

@@ -24,7 +24,7 @@ from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from studies.errors import StoreUnavailable
-from studies.store.pulse import Pulse
+from studies.store.postgres_liveness import Pulse
 
 TransactionKind = Literal["read", "write"]
 

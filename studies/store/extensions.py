@@ -15,7 +15,7 @@ from studies.extension import Extension, ended_early, extended
 from studies.resolve import ResolvedStudy
 from studies.spec import StudySpec
 from studies.states import StudyMove, StudyState, move_study
-from studies.store import audit, clock, events, quotas, reads, submissions, tables
+from studies.store import audit, clock, events, queries, quotas, submissions, tables
 
 
 def extend(
@@ -59,9 +59,9 @@ def planned(
         IllegalMove: it has not completed.
         CatalogEmpty, SpecInvalid: as `studies.extension.extended` does.
     """
-    now = reads.study(connection, study_id)
+    now = queries.study(connection, study_id)
     move_study(now.state, StudyMove.EXTEND)
-    as_run = ended_early(now.spec, reads.resolved(connection, study_id), _begun(connection, study_id))
+    as_run = ended_early(now.spec, queries.resolved(connection, study_id), _begun(connection, study_id))
     return extended(*as_run, extension, catalog)
 
 

@@ -29,7 +29,7 @@ from studies.catalog import Direction
 from studies.distributions import distributions, searched
 from studies.resolve import ResolvedArm
 from studies.states import CLOSED_STUDY_STATES, TrialState
-from studies.store import optuna_rows, reads, tables
+from studies.store import optuna_rows, queries, tables
 from studies.store.engine import Database
 
 _STATES = {
@@ -120,7 +120,7 @@ class OptunaCopy:
                         _missing(study_id).order_by(t.ended_at, t.arm, t.number).limit(_BATCH)
                     ).all()
                 )
-                plan = reads.resolved(connection, study_id)
+                plan = queries.resolved(connection, study_id)
             for arm in plan.arms:
                 of_arm = [row for row in rows if row.arm == arm.name]
                 if of_arm:

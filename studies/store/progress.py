@@ -17,7 +17,7 @@ from studies.space import Parameters, Scalar
 from studies.spec import StudySpec
 from studies.states import CLOSED_STUDY_STATES, FINISHED_TRIAL_STATES, StudyState, TrialState
 from studies.store import tables
-from studies.store.trials import IS_WAITING
+from studies.store.trial_rows import IS_WAITING
 from studies.views import Progress
 
 # In these states an arm whose search ends goes on to be confirmed; a search that was cut off is not.

@@ -27,10 +27,10 @@ from studies.states import (
     move_study,
     move_trial,
 )
-from studies.store import clock, environments, events, fits, reads, shares, submissions, tables
+from studies.store import clock, environments, events, fair_share, queries, stack_widths, submissions, tables
 from studies.store.claims import Claim, PendingTrial, give_back, pending
 from studies.store.engine import Database
-from studies.store.trials import IN_ORDER, NO_CHECKPOINT, change_trials, is_waiting, trial_rows
+from studies.store.trial_rows import IN_ORDER, NO_CHECKPOINT, change_trials, is_waiting, trial_rows
 from studies.views import EventKind, FitView, Phase, TrialView
 
 
@@ -111,12 +111,12 @@ class RunWriter:
     def plan(self) -> ResolvedStudy:
         """Return the study as resolved at submission."""
         with self._database.read() as connection:
-            return reads.resolved(connection, self._claim.study_id)
+            return queries.resolved(connection, self._claim.study_id)
 
     def trials(self) -> tuple[TrialView, ...]:
         """Return all trials on record, of the search and of its confirmation, oldest first."""
         with self._database.read() as connection:
-            return reads.every_trial(connection, self._claim.study_id, phase=None)
+            return queries.every_trial(connection, self._claim.study_id, phase=None)
 
     def queued(self) -> tuple[PendingTrial, ...]:
         """Return the trials that are queued, those that wait at a rung among them, by arms.
@@ -136,12 +136,12 @@ class RunWriter:
         None where it is not finite.
         """
         with self._database.read() as connection:
-            return reads.rung_values(connection, self._claim.study_id)
+            return queries.rung_values(connection, self._claim.study_id)
 
-    def fits(self, workload: str) -> tuple[FitView, ...]:
+    def stack_widths(self, workload: str) -> tuple[FitView, ...]:
         """Return what workers have measured of a workload's packs, the newest first."""
         with self._database.read() as connection:
-            return fits.fits(connection, workload)
+            return stack_widths.fits(connection, workload)
 
     def remember_fit(self, card: Mapping[str, Any]) -> None:
         """Keep what a worker has measured of packs of one optimizer, in place of what was measured before.
@@ -150,7 +150,7 @@ class RunWriter:
         """
         with self._database.write() as connection:
             self._lock(connection)
-            fits.remember(connection, card)
+            stack_widths.remember(connection, card)
 
     def renew(self, *, wanted: int | None = None, machines: str | None = None) -> StudyState:
         """Prolong the lease and return the state that its owner wants the study in.
@@ -173,11 +173,11 @@ class RunWriter:
     def room(self, *, slots: int, turn_s: float = 120.0) -> tuple[int, bool]:
         """Return how many of so many packs may be out at once.
 
-        Also whether to finish those and give the study back; see `studies.store.shares`.
+        Also whether to finish those and give the study back; see `studies.store.fair_share`.
         """
         with self._database.read() as connection:
-            may_have = shares.share(connection, self._claim.study_id, slots=slots, turn_s=turn_s)
-            return may_have, shares.is_to_yield(connection, self._claim.study_id, turn_s=turn_s)
+            may_have = fair_share.share(connection, self._claim.study_id, slots=slots, turn_s=turn_s)
+            return may_have, fair_share.is_to_yield(connection, self._claim.study_id, turn_s=turn_s)
 
     def go_on(self) -> StudyState:
         """Turn a study that was resumed while this run still drained it back to running; return its state."""
@@ -452,7 +452,7 @@ class RunWriter:
         """
         with self._database.write() as connection:
             self._lock(connection)
-            now = reads.progress(connection, self._claim.study_id)
+            now = queries.progress(connection, self._claim.study_id)
             if now != self._said:
                 events.append(connection, self._claim.study_id, [("progress", now)])
                 self._said = now
@@ -483,7 +483,7 @@ class RunWriter:
 
     def _last_epoch(self, connection: Connection) -> int:
         if self._epochs is None:
-            self._epochs = reads.resolved(connection, self._claim.study_id).epochs
+            self._epochs = queries.resolved(connection, self._claim.study_id).epochs
         return self._epochs
 
 

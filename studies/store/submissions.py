@@ -26,8 +26,8 @@ from studies.states import (
     move_study,
     move_trial,
 )
-from studies.store import audit, clock, events, quotas, reads, shares, tables, validity
-from studies.store.trials import IN_ORDER, NO_CHECKPOINT, change_trials, is_waiting
+from studies.store import audit, clock, events, fair_share, queries, quotas, tables, token_validity
+from studies.store.trial_rows import IN_ORDER, NO_CHECKPOINT, change_trials, is_waiting
 from studies.views import AuditVerb, EventKind
 
 AUDITED: dict[StudyMove, AuditVerb] = {
@@ -70,10 +70,10 @@ def submit(
         IdempotencyConflict: the key came before with another spec.
     """
     check_role(by, "submitter")
-    shares.check_priority(spec, by)
+    fair_share.check_priority(spec, by)
     owner = by.name
     quota = quotas.lock(connection, owner)
-    validity.check_valid(connection, by)
+    token_validity.check_valid(connection, by)
     # A key belongs to whoever used it; hashed, it may be as long and as strange as it likes.
     key = None if idempotency_key is None else _digest(json.dumps([owner, idempotency_key]))
     digest = _digest(spec.model_dump_json())
@@ -95,7 +95,7 @@ def submit(
         "last_event": 0,
         "attempt": 0,
         "owner": owner,
-        "priority": shares.PRIORITIES[spec.resources.priority],
+        "priority": fair_share.PRIORITIES[spec.resources.priority],
         "idempotency_key": key,
         "idempotency_digest": digest,
         "created_at": clock.now(connection),
@@ -199,7 +199,7 @@ def lock_version(connection: Connection, study_id: str, *, by: Actor, if_version
         VersionConflict: it changed since `if_version`.
     """
     row = events.lock_study(connection, study_id)
-    validity.check_valid(connection, by)
+    token_validity.check_valid(connection, by)
     check_may_change(by, study_id, row.owner)
     if if_version is not None and row.version != if_version:
         raise VersionConflict(
@@ -270,7 +270,7 @@ def close_study(connection: Connection, row: Any, outcome: StudyMove, *, reason:
         changes[trial.id] = {"state": state.value, "reason": said_of_it, "ended_at": now, **NO_CHECKPOINT}
         ended.append(("trial.finished", events.trial_finished(trial, state, value=None, reason=said_of_it)))
     change_trials(connection, changes)
-    events.append(connection, row.id, [*ended, ("progress", reads.progress(connection, row.id))])
+    events.append(connection, row.id, [*ended, ("progress", queries.progress(connection, row.id))])
     said = reason or (
         "stopped before its budget was spent"
         if before is StudyState.STOPPING

@@ -14,8 +14,8 @@ from sqlalchemy import ColumnElement, Connection, delete, func, insert, select, 
 
 from studies.actors import Actor, check_role, may_change
 from studies.errors import Conflict, QuotaExceeded, WebhookNotFound
-from studies.store import audit, clock, outbox, quotas, tables, validity
-from studies.store.pages import page
+from studies.store import audit, clock, outbox, quotas, tables, token_validity
+from studies.store.pagination import page
 from studies.views import Page
 from studies.webhooks import (
     MOST_OF_ONE_OWNER,
@@ -80,7 +80,7 @@ def create(connection: Connection, spec: WebhookSpec, *, by: Actor) -> WebhookMa
     check_role(by, "admin" if spec.studies == "all" else "submitter")
     # Two that are made at once, by two services, would else both find room for one.
     quotas.lock(connection, by.name)
-    validity.check_valid(connection, by)
+    token_validity.check_valid(connection, by)
     there = connection.execute(
         select(func.count()).select_from(tables.webhook).where(_is_own(by))
     ).scalar_one()

@@ -12,7 +12,7 @@ from service.dashboard.figures.axes import Axis
 from service.dashboard.figures.chart import Chart, Drawing, Entrant
 from service.dashboard.theme import arm_style
 from service.numbers import interval, score, share
-from studies.analysis.joint_views import SuiteAnalysis, SuiteArm
+from studies.analysis.multi_study_views import SuiteAnalysis, SuiteArm
 from studies.analysis.numbers import ABSENT, metric, number, plural
 
 _ARMS_SAID: Final = 6

@@ -2,8 +2,8 @@ from typing import Any
 
 from records import Arm, around, falling, record
 
-from studies.analysis.agreement import agreement
 from studies.analysis.analyse import analyse
+from studies.analysis.replay_agreement import agreement
 from studies.analysis.views import StudyAnalysis
 
 __all__: list[str] = []

@@ -7,9 +7,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from records import Arm, Outcome, record
 
-from studies.analysis.agreement import agreement
 from studies.analysis.analyse import analyse
 from studies.analysis.compare import compare
+from studies.analysis.replay_agreement import agreement
 from studies.analysis.suite import analyse_suite
 from studies.spec import parse_spec
 from studies.states import StudyState

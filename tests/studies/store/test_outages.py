@@ -20,7 +20,7 @@ from postgres_server import PostgresServer, postgres_server
 
 from studies.errors import StoreUnavailable
 from studies.spec import parse_spec
-from studies.store import Store, pulse
+from studies.store import Store, postgres_liveness
 
 __all__: list[str] = []
 
@@ -46,8 +46,8 @@ def play(server: PostgresServer) -> Iterator[Play]:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ask after a tenth of the time whether a silent server is there."""
-    monkeypatch.setattr(pulse, "_SILENT_S", 0.2)
-    monkeypatch.setattr(pulse, "_ANSWER_WITHIN_S", 0.3)
+    monkeypatch.setattr(postgres_liveness, "_SILENT_S", 0.2)
+    monkeypatch.setattr(postgres_liveness, "_ANSWER_WITHIN_S", 0.3)
 
 
 def given_up(call: Callable[[], object]) -> float:

@@ -8,7 +8,7 @@ __all__ = ["agreement"]
 import math
 from collections.abc import Mapping, Sequence
 
-from studies.analysis.joint_views import Agreement, AgreementWord, MeanAgreement, WordAgreement
+from studies.analysis.multi_study_views import Agreement, AgreementWord, MeanAgreement, WordAgreement
 from studies.analysis.numbers import count, difference, plural
 from studies.analysis.views import Confirmed, StudyAnalysis, Word
 from studies.analysis.wording import listed

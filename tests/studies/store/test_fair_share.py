@@ -13,7 +13,7 @@ from studies.actors import Actor
 from studies.spec import parse_spec
 from studies.states import StudyMove
 from studies.store import Store
-from studies.store.shares import Share, allot, share
+from studies.store.fair_share import Share, allot, share
 from studies.store.tables import study
 
 __all__: list[str] = []

@@ -27,12 +27,12 @@ from studies.recipe import call, recipe
 from studies.resolve import ResolvedArm, ResolvedStudy
 from studies.spec import StudySpec
 from studies.states import StudyState, TrialFilter, TrialState, allowed_verbs
-from studies.store import glances, tables
+from studies.store import summaries, tables
 from studies.store.exports import measurements_of
-from studies.store.fits import fits
-from studies.store.pages import page
+from studies.store.pagination import page
 from studies.store.progress import Memory, arm_progress
-from studies.store.trials import IS_WAITING
+from studies.store.stack_widths import fits
+from studies.store.trial_rows import IS_WAITING
 from studies.views import (
     ArmView,
     Best,
@@ -306,7 +306,7 @@ def trials(
         StudyNotFound, ArmNotFound: there is none.
         SpecInvalid: an unknown order or a page token that is none of ours.
     """
-    direction, names = glances.direction(connection, study_id), glances.arm_names(connection, study_id)
+    direction, names = summaries.direction(connection, study_id), summaries.arm_names(connection, study_id)
     if arm is not None and arm not in names:
         raise ArmNotFound(study_id, arm, names)
     t = tables.trial.c
@@ -388,7 +388,7 @@ def curves(connection: Connection, study_id: str) -> tuple[Curve, ...]:
     Raises:
         StudyNotFound: there is none.
     """
-    direction, names = glances.direction(connection, study_id), glances.arm_names(connection, study_id)
+    direction, names = summaries.direction(connection, study_id), summaries.arm_names(connection, study_id)
     t = tables.trial.c
     spent = (TrialState.COMPLETED.value, TrialState.DIVERGED.value, TrialState.PRUNED.value)
     query = (

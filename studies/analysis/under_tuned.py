@@ -8,7 +8,7 @@ __all__ = ["Loss", "losses"]
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from studies.analysis.reading import ArmReading, Configuration, Reading
+from studies.analysis.study_results import ArmReading, Configuration, Reading
 from studies.analysis.wording import settings
 from studies.catalog import Containment
 from studies.space import Parameters

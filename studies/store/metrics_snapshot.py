@@ -14,9 +14,9 @@ from typing import Any
 from sqlalchemy import Connection, String, and_, case, cast, distinct, func, select
 
 from studies.states import CLOSED_STUDY_STATES, StudyState, TrialState
-from studies.store import clock, offers, tables
+from studies.store import catalog, clock, tables
 from studies.store.engine import Database
-from studies.store.trials import IS_WAITING
+from studies.store.trial_rows import IS_WAITING
 
 _STUDIES_AT_ONCE = 1000
 _CLOSED = frozenset(state.value for state in CLOSED_STUDY_STATES)
@@ -97,7 +97,7 @@ class Tally:
                 if row.id not in self._closed or self._closed[row.id][0] != row.version
             ]
             counted = _trials_of(connection, unknown)
-            dispatchers, now = offers.dispatchers(connection), clock.now(connection)
+            dispatchers, now = catalog.dispatchers(connection), clock.now(connection)
         total = _Trials()
         for row in studies:
             trials = counted[row.id] if row.id in counted else self._closed[row.id][1]
