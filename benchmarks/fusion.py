@@ -37,7 +37,7 @@ import torch
 from tables import Table, add_outputs, machine, publish
 
 from workers.optimizers import OptimizerEntry, load_optimizers
-from workers.pack import EpochReport, Fit, Member, Pack
+from workers.pack_protocol import EpochReport, Fit, Member, Pack
 from workers.training import train_pack
 from workers.workloads import Data, Split, Workload, load_workloads
 

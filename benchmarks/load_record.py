@@ -22,7 +22,7 @@ from studies.actors import Actor
 from studies.spec import parse_spec
 from studies.states import StudyMove
 from studies.store import Store
-from workers.feed import PackFeed
+from workers.scheduler import PackFeed
 
 _WORKLOADS = ("digits-mlp", "digits-cnn", "mnist5k-cnn", "antipode-2d", "rosenbrock-3d")
 _LEASE_S = 600.0

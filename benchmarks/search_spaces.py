@@ -25,7 +25,7 @@ from studies.catalog import Bounds, Hyperparameter, OptimizerCard
 from studies.resolve import ResolvedArm
 from studies.space import Parameters, Range
 from workers.optimizers import load_optimizers
-from workers.pack import Member, Pack
+from workers.pack_protocol import Member, Pack
 from workers.training import train_pack
 from workers.workloads import load_workloads
 

@@ -28,8 +28,8 @@ from postgres import Postgres
 import workers.run
 from studies.spec import StudySpec
 from studies.store import Claim, Store
-from workers.feed import PackFeed
-from workers.pack import EpochReport, Measurement, Member, MemberReport, Outcome, Pack
+from workers.pack_protocol import EpochReport, Measurement, Member, MemberReport, Outcome, Pack
+from workers.scheduler import PackFeed
 
 _LEASE_S = 30.0
 _IDLE_S = 0.05

@@ -13,8 +13,8 @@ from studies.spec import parse_spec
 from studies.states import StudyMove
 from studies.store import Claim, Store
 from studies.views import TrialView
-from workers.feed import PackFeed
-from workers.pack import EpochReport, Fit, Measurement, MemberReport, Outcome, Pack
+from workers.pack_protocol import EpochReport, Fit, Measurement, MemberReport, Outcome, Pack
+from workers.scheduler import PackFeed
 
 __all__ = ["Running"]
 

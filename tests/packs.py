@@ -23,8 +23,8 @@ import torch
 
 from studies.space import Parameters, Scalar
 from workers.optimizers import load_optimizers
-from workers.pack import EpochReport, Measurement, Member, Outcome, Pack
-from workers.stacked.fit import Fits
+from workers.pack_protocol import EpochReport, Measurement, Member, Outcome, Pack
+from workers.stacked.width_tuning import Fits
 from workers.training import train_pack
 from workers.workloads import Data, Split, Workload, load_workloads
 

@@ -14,9 +14,9 @@ from studies.errors import TangentError
 from studies.logs import LogLines, write_logs
 from studies.store import Store
 from workers.dispatcher import Dispatcher, announced
-from workers.lifeline import end_with_parent
 from workers.local_ray import leave_ray, start_ray
 from workers.node import Node, check_token_mode, join, start_head
+from workers.parent_watchdog import end_with_parent
 from workers.settings import JOIN, Settings, fault
 
 

@@ -13,7 +13,7 @@ from studies.store import PendingTrial
 from studies.views import TrialView
 from workers.confirmation import Confirmation
 from workers.search import Search
-from workers.source import Source
+from workers.trial_queue import Source
 
 
 class Arm:

@@ -18,7 +18,7 @@ from studies.states import TrialState
 from studies.store import NewTrial, PendingTrial
 from studies.views import TrialView
 from workers.search import Configuration, Search
-from workers.source import Source
+from workers.trial_queue import Source
 
 _Key = tuple[tuple[str, Scalar], ...]
 

@@ -20,7 +20,7 @@ from studies.catalog import Catalog
 from studies.errors import StoreUnavailable
 from studies.logs import said
 from studies.store import Claim, Store
-from workers.leftovers import discard_leftovers
+from workers.checkpoint_gc import discard_leftovers
 from workers.optimizers import load_optimizers
 from workers.run import NO_DATABASE, NO_RAY, READY
 from workers.settings import Settings

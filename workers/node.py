@@ -37,7 +37,7 @@ from pydantic import ValidationError
 from studies.errors import TangentError
 from studies.logs import write_logs
 from studies.secret_files import secret_in
-from workers.lifeline import LEAVE_SIGNAL
+from workers.parent_watchdog import LEAVE_SIGNAL
 from workers.settings import Settings, fault
 
 _log = logging.getLogger("tangent.node")

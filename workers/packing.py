@@ -12,8 +12,8 @@ from studies.resolve import ResolvedStudy
 from studies.spec import StudySpec
 from studies.store import PendingTrial
 from studies.views import FitView
-from workers.pack import Fit, Member, Pack
-from workers.source import Group, Source
+from workers.pack_protocol import Fit, Member, Pack
+from workers.trial_queue import Group, Source
 
 # Members of a pack whose best width no worker has measured yet.
 _UNMEASURED_SIZE = 16

@@ -9,7 +9,7 @@ import os
 import sys
 from typing import Any, cast
 
-from workers.lifeline import end_with_parent
+from workers.parent_watchdog import end_with_parent
 
 
 def main() -> None:

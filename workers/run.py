@@ -27,10 +27,10 @@ from studies.states import CLOSED_STUDY_STATES, StudyMove, StudyState
 from studies.store import Claim, Store
 from workers.checkpoints import discard
 from workers.environment import environment
-from workers.feed import PackFeed
-from workers.lifeline import end_with_parent
 from workers.local_ray import RayUnavailable, accelerators, join_ray, lacking, leave_ray, slots
-from workers.patience import Patience
+from workers.parent_watchdog import end_with_parent
+from workers.retry import Patience
+from workers.scheduler import PackFeed
 from workers.settings import Settings
 from workers.tune import run_packs
 

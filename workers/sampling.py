@@ -45,7 +45,7 @@ from studies.space import (
 )
 from studies.spec import SamplerName
 from studies.states import FINISHED_TRIAL_STATES, TrialState
-from workers.observations import Observations
+from workers.optuna_study import Observations
 
 # Proposals that repeat a configuration or break a constraint are asked anew, at most this often.
 _MAX_REJECTED = 200

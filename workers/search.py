@@ -19,7 +19,7 @@ from studies.states import FINISHED_TRIAL_STATES, TrialState
 from studies.store import NewTrial, PendingTrial
 from studies.views import TrialView
 from workers.sampling import ArmSampler
-from workers.source import Group, Source
+from workers.trial_queue import Group, Source
 
 
 @dataclass(frozen=True)

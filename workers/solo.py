@@ -17,7 +17,7 @@ from torch.optim import Optimizer
 from studies.spec import ScheduleName
 from workers.checkpoints import CheckpointUnusable
 from workers.optimizers import OptimizerEntry, build_optimizer
-from workers.pack import Member, Pack
+from workers.pack_protocol import Member, Pack
 from workers.probes import Probe, Projection, probed_steps, weight_norm, weights_of
 from workers.results import EpochResult, evaluated, trained
 from workers.schedules import factor

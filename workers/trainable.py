@@ -22,9 +22,9 @@ import ray
 from ray import tune
 
 from workers.checkpoints import CheckpointNotSaved, CheckpointUnusable, load
-from workers.lifeline import LEAVE_SIGNAL, end_without
-from workers.pack import EpochReport, Pack
-from workers.watchdog import ended_after
+from workers.deadline import ended_after
+from workers.pack_protocol import EpochReport, Pack
+from workers.parent_watchdog import LEAVE_SIGNAL, end_without
 
 if TYPE_CHECKING:
     # Imported where they are needed: the run that names this class needs no torch, and would wait for it
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     import torch
 
     from workers.optimizers import OptimizerEntry
-    from workers.stacked.fit import Fits
+    from workers.stacked.width_tuning import Fits
     from workers.workloads import DataCache, Workload
 
 T = TypeVar("T")
@@ -193,7 +193,7 @@ def _bench(*, cpus: float, gpus: float) -> _Bench:
     import torch
 
     from workers.optimizers import load_optimizers
-    from workers.stacked.fit import Fits
+    from workers.stacked.width_tuning import Fits
     from workers.workloads import DataCache, load_workloads
 
     # One thread a core: two processes of one thread beat one of two nearly everywhere at these sizes.

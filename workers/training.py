@@ -17,11 +17,11 @@ import torch
 
 from workers.checkpoints import CheckpointNotSaved, CheckpointUnusable, checkpoint_url, load, save
 from workers.optimizers import OptimizerEntry
-from workers.pack import EpochReport, Fit, Measurement, Member, MemberReport, Outcome, Pack
+from workers.pack_protocol import EpochReport, Fit, Measurement, Member, MemberReport, Outcome, Pack
 from workers.results import EpochResult
 from workers.solo import Solo
 from workers.stacked.engine import Stacks
-from workers.stacked.fit import Fits
+from workers.stacked.width_tuning import Fits
 from workers.workloads import Data, Workload
 
 _log = logging.getLogger("tangent.training")

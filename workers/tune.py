@@ -25,10 +25,10 @@ from ray.tune import with_resources as _with_resources  # pyright: ignore[report
 from ray.tune.search import Searcher
 
 from studies.spec import StudySpec
-from workers.feed import PackFeed
-from workers.losses import Loss, exhausted, hung, of_worker
-from workers.pack import EpochReport, Pack
+from workers.pack_protocol import EpochReport, Pack
+from workers.scheduler import PackFeed
 from workers.trainable import PackTrainable
+from workers.worker_failures import Loss, exhausted, hung, of_worker
 
 T = TypeVar("T")
 _log = logging.getLogger("tangent.run")

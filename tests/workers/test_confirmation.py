@@ -11,8 +11,8 @@ from feeding import Running
 from studies.seeds import confirmation_seed
 from studies.states import StudyMove, TrialState
 from studies.store import Store
-from workers.losses import Loss
-from workers.pack import Fit, Pack
+from workers.pack_protocol import Fit, Pack
+from workers.worker_failures import Loss
 
 __all__: list[str] = []
 

@@ -27,7 +27,7 @@ WITH_A_NODE = """
 import os, subprocess, sys
 subprocess.Popen([sys.executable, "-c", '''
 import os, subprocess, time
-from workers.lifeline import end_with_parent
+from workers.parent_watchdog import end_with_parent
 end_with_parent(os.getppid(), with_group=True)
 print(subprocess.Popen(["sleep", "60"]).pid, flush=True)
 time.sleep(60)

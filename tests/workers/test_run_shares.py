@@ -14,8 +14,8 @@ from studies.actors import Actor
 from studies.spec import parse_spec
 from studies.states import StudyMove
 from studies.store.tables import study
-from workers.feed import PackFeed
 from workers.run import StudyRun
+from workers.scheduler import PackFeed
 
 __all__: list[str] = []
 

@@ -11,7 +11,7 @@ from feeding import Running
 from studies.errors import StoreUnavailable
 from studies.states import TrialState
 from studies.store import Store
-from workers.losses import Loss
+from workers.worker_failures import Loss
 
 __all__: list[str] = []
 

@@ -9,7 +9,7 @@ from feeding import Running
 
 from studies.store import Store
 from studies.store.tables import study
-from workers.pack import Pack
+from workers.pack_protocol import Pack
 
 __all__: list[str] = []
 

@@ -10,7 +10,7 @@ import torch
 
 from studies.space import Parameters
 from workers.checkpoints import load
-from workers.pack import EpochReport, Member, Pack
+from workers.pack_protocol import EpochReport, Member, Pack
 from workers.trainable import PackTrainable
 
 __all__: list[str] = []

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from studies.space import Parameters
-from workers.pack import EpochReport
+from workers.pack_protocol import EpochReport
 from workers.seeding import epoch_order
 from workers.solo import Solo
 from workers.training import train_pack

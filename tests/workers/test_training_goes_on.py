@@ -22,7 +22,7 @@ from packs import (
 
 from studies.space import Parameters
 from workers.checkpoints import CheckpointUnusable
-from workers.pack import EpochReport, Pack
+from workers.pack_protocol import EpochReport, Pack
 from workers.training import train_pack
 from workers.workloads import Workload
 from workers.workloads.float64 import in_float64

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from workers.optimizers import OptimizerEntry
-from workers.pack import Pack
+from workers.pack_protocol import Pack
 from workers.results import EpochResult
 from workers.stacked.compiled import Compiled
 from workers.stacked.memory import is_out_of_memory

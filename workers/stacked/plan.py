@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from workers.optimizers import OptimizerEntry, build_optimizer
-from workers.pack import Pack
+from workers.pack_protocol import Pack
 from workers.seeding import initialisation_seed, seeded
 from workers.stacked.layout import Layout
 from workers.stacked.optimizer import StackedOptimizer

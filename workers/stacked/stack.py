@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from workers.optimizers import build_optimizer
-from workers.pack import Member
+from workers.pack_protocol import Member
 from workers.probes import probed_steps
 from workers.results import EpochResult, evaluated, trained
 from workers.schedules import factor

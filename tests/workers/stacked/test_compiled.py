@@ -9,14 +9,14 @@ import torch
 from packs import CPU, OPTIMIZERS, WORKLOADS, data_of, member, pack_of, shortened, story, train
 from torch import Tensor, nn
 
-from workers.pack import Pack
+from workers.pack_protocol import Pack
 from workers.stacked import compiled as compiling
 from workers.stacked.compiled import Compiled, CompiledStep
 from workers.stacked.engine import Stacks
-from workers.stacked.fit import Fits
 from workers.stacked.plan import Plan
 from workers.stacked.rows import Rows
 from workers.stacked.stack import Stack
+from workers.stacked.width_tuning import Fits
 from workers.workloads import Workload
 from workers.workloads.float64 import Float64, in_float64
 

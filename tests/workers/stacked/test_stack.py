@@ -28,7 +28,7 @@ from torch.nn import functional
 
 from studies.space import Parameters
 from workers.checkpoints import load
-from workers.pack import EpochReport, Measurement, Member, Pack
+from workers.pack_protocol import EpochReport, Measurement, Member, Pack
 from workers.solo import Solo
 from workers.stacked.engine import Stacks
 from workers.stacked.layout import Layout

@@ -10,11 +10,11 @@ import pytest
 import torch
 from packs import CPU, OPTIMIZERS, WORKLOADS, data_of, member, pack_of, shortened, train
 
-from workers.pack import Fit, Pack
-from workers.stacked import fit as fitting
+from workers.pack_protocol import Fit, Pack
 from workers.stacked import memory as remembering
-from workers.stacked.fit import MAX_WIDTH, Fits, _Trial
+from workers.stacked import width_tuning as fitting
 from workers.stacked.memory import MemoryMeter, spare_bytes
+from workers.stacked.width_tuning import MAX_WIDTH, Fits, _Trial
 
 __all__: list[str] = []
 

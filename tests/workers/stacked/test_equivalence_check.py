@@ -11,8 +11,8 @@ from packs import CPU, OPTIMIZERS, WORKLOADS, data_of, member, pack_of, shortene
 from torch import Tensor, nn
 from torch.nn import functional
 
-from workers.pack import Pack
-from workers.stacked.canary import refusal
+from workers.pack_protocol import Pack
+from workers.stacked.equivalence_check import refusal
 from workers.workloads import Data, Workload
 
 __all__: list[str] = []

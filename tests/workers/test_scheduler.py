@@ -7,8 +7,8 @@ from feeding import Running
 
 from studies.states import TrialState
 from studies.store import Store
-from workers.losses import Loss, exhausted, hung
-from workers.pack import Fit
+from workers.pack_protocol import Fit
+from workers.worker_failures import Loss, exhausted, hung
 
 __all__: list[str] = []
 

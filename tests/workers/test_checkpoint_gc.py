@@ -7,7 +7,7 @@ from catalogs import catalog, study_body
 from studies.spec import parse_spec
 from studies.states import StudyMove
 from studies.store import Store
-from workers.leftovers import discard_leftovers
+from workers.checkpoint_gc import discard_leftovers
 from workers.settings import Settings
 
 __all__: list[str] = []

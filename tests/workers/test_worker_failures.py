@@ -4,8 +4,8 @@ import cloudpickle
 import pytest
 from ray.exceptions import OutOfMemoryError, RayActorError
 
-from workers.losses import Loss, exhausted, hung, of_worker
 from workers.tune import _OutOfMemory
+from workers.worker_failures import Loss, exhausted, hung, of_worker
 
 __all__: list[str] = []
 

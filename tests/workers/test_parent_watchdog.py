@@ -9,7 +9,7 @@ __all__: list[str] = []
 
 PROGRAM = """
 import sys, time
-from workers.lifeline import end_without
+from workers.parent_watchdog import end_without
 end_without(sys.argv[1], silent_for_s=1.0, knock_every_s=0.1)
 time.sleep(60)
 """

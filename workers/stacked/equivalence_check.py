@@ -16,7 +16,7 @@ from torch.optim import Optimizer
 from studies.space import Parameters
 from workers.optimizers import OptimizerEntry
 from workers.optimizers.registry import ParameterGroup, check
-from workers.pack import Pack
+from workers.pack_protocol import Pack
 from workers.results import EpochResult
 from workers.solo import Solo
 from workers.stacked.memory import is_out_of_memory

@@ -7,7 +7,7 @@ import pytest
 from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState
 
-from workers.observations import Observations
+from workers.optuna_study import Observations
 
 __all__: list[str] = []
 

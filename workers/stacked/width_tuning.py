@@ -13,10 +13,10 @@ from itertools import pairwise
 import torch
 
 from workers.optimizers import OptimizerEntry
-from workers.pack import Fit, Pack
+from workers.pack_protocol import Fit, Pack
 from workers.solo import Solo
-from workers.stacked.canary import refusal
 from workers.stacked.compiled import Compiled
+from workers.stacked.equivalence_check import refusal
 from workers.stacked.memory import MemoryMeter, is_out_of_memory, spare_bytes
 from workers.stacked.plan import Plan
 from workers.stacked.rows import Rows

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from workers.watchdog import ended_after
+from workers.deadline import ended_after
 
 __all__: list[str] = []
 
@@ -15,7 +15,7 @@ __all__: list[str] = []
 def test_what_hangs_is_ended_and_its_place_told(stuck: str) -> None:
     program = f"""
 import time
-from workers.watchdog import ended_after
+from workers.deadline import ended_after
 def the_place():
     {stuck}
 with ended_after(0.5):

@@ -15,12 +15,12 @@ from studies.spec import StudySpec
 from studies.states import FINISHED_TRIAL_STATES, TrialState
 from studies.store import PendingTrial, Report, RunWriter
 from workers.arms import Arm
-from workers.losses import Loss
-from workers.pack import EpochReport, MemberReport, Pack
+from workers.pack_protocol import EpochReport, MemberReport, Pack
 from workers.packing import Packing
-from workers.patience import Patience
-from workers.source import Source
-from workers.suspects import Suspects
+from workers.quarantine import Suspects
+from workers.retry import Patience
+from workers.trial_queue import Source
+from workers.worker_failures import Loss
 
 _log = logging.getLogger("tangent.run")
 # A workload that fails this often without a single result is broken, whatever the configuration.
