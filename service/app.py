@@ -11,29 +11,29 @@ from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
 
-from service.access import Access
-from service.analyses import Analyses
+from service.analysis_cache import Analyses
+from service.analysis_pool import Workshop
 from service.api import api_router
 from service.api.health import health_router
 from service.api.metrics import metrics_router
 from service.api.openapi import describe
 from service.api.problems import problem_router
 from service.api.webhooks import add_payloads
+from service.api_docs import add_docs
 from service.auth import check_exposure
+from service.closed_study_cache import SettledAnswers
 from service.dashboard.login_pages import login_router
 from service.dashboard.pages import dashboard_router, static_files
-from service.docs import add_docs
-from service.fences import BodyLimit, HostFence, LastResort, SecurityHeaders, SiteFence
+from service.event_streams import Pace, Streams
+from service.exception_handlers import install
+from service.maintenance import upkeep
 from service.metrics import Metrics
-from service.problems import install
+from service.middleware import BodyLimit, HostFence, LastResort, SecurityHeaders, SiteFence
 from service.rate_limits import RateLimits
+from service.request_log import Access
 from service.settings import Settings, is_loopback
-from service.settled import SettledAnswers
-from service.streams import Pace, Streams
 from service.tracing import start_tracing
-from service.upkeep import upkeep
 from service.webhooks.deliveries import Deliveries, DeliveryPace
-from service.workshop import Workshop
 from studies.store import Store
 
 _DESCRIPTION = """
@@ -153,7 +153,7 @@ def create_app(
         description=_DESCRIPTION,
         version=_version(),
         openapi_tags=_TAGS,
-        # `service.docs` has both.
+        # `service.api_docs` has both.
         openapi_url=None,
         docs_url=None,
         redoc_url=None,

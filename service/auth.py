@@ -4,7 +4,7 @@ Without tokens the service is open, and listens to this machine only; with one t
 token.
 
 A program sends its token; a browser shows it once, at /login, and from then on sends a cookie
-(`service.sessions`). What a role may do with a study that is another's is decided where the study is changed,
+(`service.session_cookie`). What a role may do with a study that is another's is decided where the study is changed,
 in `studies.actors`.
 """
 
@@ -30,10 +30,10 @@ from fastapi import Depends, Request
 from fastapi.security.utils import get_authorization_scheme_param
 
 from service import errors
-from service.addresses import client_address, neighbourhood
-from service.problems import Refusal
+from service.client_address import client_address, neighbourhood
+from service.exception_handlers import Refusal
 from service.rate_limits import RateLimits
-from service.sessions import session_secret
+from service.session_cookie import session_secret
 from service.settings import Settings, is_loopback
 from studies.actors import Actor, check_role
 from studies.errors import NotPermitted, Unauthenticated

@@ -18,10 +18,10 @@ from typing import IO, Any, Self
 
 import httpx
 
-from service.answers import Account, ArmBest, EventList, Health, Plan, Readiness
 from service.client_webhooks import WebhookRequests
-from service.line import Line, ProblemError, ServiceUnreachable, part
-from service.wire import events_of
+from service.schemas import Account, ArmBest, EventList, Health, Plan, Readiness
+from service.sse import events_of
+from service.transport import Line, ProblemError, ServiceUnreachable, part
 from studies.analysis.multi_study_views import Comparison, SuiteAnalysis
 from studies.analysis.views import StudyAnalysis
 from studies.catalog import OptimizerCard, WorkloadCard

@@ -5,7 +5,7 @@ __all__ = ["WebhookRequests"]
 from collections.abc import Mapping
 from typing import Any
 
-from service.line import Line, part
+from service.transport import Line, part
 from studies.views import Page
 from studies.webhooks import DeliveryView, WebhookDetail, WebhookMade, WebhookSpec, WebhookView
 

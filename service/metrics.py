@@ -26,7 +26,7 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 from prometheus_client.registry import Collector
 
 from service.dispatchers import alive
-from service.streams import Streams
+from service.event_streams import Streams
 from studies.errors import StoreUnavailable
 from studies.store import Standing, Store, Tally
 from studies.webhooks import Settlement

@@ -13,12 +13,12 @@ from typing import cast
 import uvicorn
 from fastapi import FastAPI
 
+from service.analysis_pool import Processes
 from service.app import create_app
 from service.auth import check_exposure
-from service.connections import Connection, Patience
+from service.connection_timeouts import Connection, Patience
+from service.event_streams import Streams
 from service.settings import Settings, SettingsInvalid
-from service.streams import Streams
-from service.workshop import Processes
 from studies.errors import TangentError
 from studies.logs import write_logs
 from studies.store import Store
@@ -112,7 +112,7 @@ class Server(uvicorn.Server):
             # An upgrade would pass by every fence, and nothing here speaks it.
             ws="none",
             log_config=None,
-            # Ours has the route, the request's id and the study: `service.access`.
+            # Ours has the route, the request's id and the study: `service.request_log`.
             access_log=False,
             server_header=False,
             # Nothing here asks for the caller's address or scheme, so no header of a proxy need be believed.

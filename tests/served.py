@@ -15,7 +15,7 @@ from pathlib import Path
 from fastapi import FastAPI
 
 from service.client import Client, ServiceUnreachable
-from service.connections import Patience
+from service.connection_timeouts import Patience
 from service.serve import Server
 
 __all__ = ["process", "serving", "wait_until_it_answers"]

@@ -8,7 +8,7 @@ from service.api.accounts import account_router
 from service.api.analyses import analysis_router
 from service.api.catalog import catalog_router
 from service.api.events import event_router
-from service.api.growth import growth_router
+from service.api.follow_ups import growth_router
 from service.api.index import index_router
 from service.api.reports import report_router
 from service.api.studies import study_router

@@ -8,10 +8,10 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from service import errors
-from service.answers import Account
 from service.api.openapi import may_answer
 from service.api.studies import PageToken
 from service.auth import Admin, Permitted
+from service.schemas import Account
 from studies.store import Store
 from studies.views import AuditVerb, AuditView, Page
 

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from service import errors
-from service.analyses import MAX_COMPARED, Analyses
+from service.analysis_cache import MAX_COMPARED, Analyses
 from service.api.openapi import may_answer
 from service.api.studies import SLUG, StudyId
 from service.auth import caller_of

@@ -26,7 +26,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.concurrency import run_in_threadpool
 
 from service import errors
-from service.problems import Refusal
+from service.exception_handlers import Refusal
 from studies.errors import SpecInvalid, SpecProblem, shown
 from studies.extension import Extension, parse_extension
 from studies.spec import StudySpec, parse_spec, problems_of

@@ -10,12 +10,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.types import Receive, Scope, Send
 
 from service import errors
-from service.answers import EventList
 from service.api.openapi import may_answer
 from service.api.studies import StudyId
 from service.auth import Permitted, is_still_permitted
-from service.problems import Refusal
-from service.streams import Streams
+from service.event_streams import Streams
+from service.exception_handlers import Refusal
+from service.schemas import EventList
 from studies.actors import Actor
 from studies.states import CLOSED_STUDY_STATES
 from studies.store import Store

@@ -12,10 +12,10 @@ from datetime import UTC, datetime
 from fastapi import APIRouter, Request
 
 from service import errors
-from service.answers import Health, Readiness
 from service.api.openapi import may_answer
 from service.dispatchers import alive
-from service.problems import Refusal
+from service.exception_handlers import Refusal
+from service.schemas import Health, Readiness
 from studies.analysis.numbers import duration
 from studies.errors import StoreUnavailable
 from studies.store import Store

@@ -8,11 +8,11 @@ from fastapi import APIRouter, Path, Request, Response
 from starlette.responses import HTMLResponse
 
 from service import errors
-from service.answers import KindView
 from service.api.openapi import may_answer
 from service.dashboard.rendering import problem_html
 from service.errors import Kind
-from service.problems import nothing_here, wants_page
+from service.exception_handlers import nothing_here, wants_page
+from service.schemas import KindView
 
 
 def _view(kind: Kind) -> KindView:

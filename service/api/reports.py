@@ -12,17 +12,17 @@ from fastapi import APIRouter, Header, Query, Request, Response
 from starlette.responses import StreamingResponse
 
 from service import errors
-from service.analyses import Analyses
+from service.analysis_cache import Analyses
 from service.api.etags import etag_of, is_unchanged
 from service.api.openapi import may_answer
 from service.api.studies import StudyId
 from service.auth import caller_of
-from service.report.bundle import write_bundle
-from service.report.contents import StudyReport, report_of
+from service.report.bundle_writer import write_bundle
 from service.report.html import CONTENT_SECURITY_POLICY, html
 from service.report.latex import latex
 from service.report.manifest import bundle_name
 from service.report.markdown import markdown
+from service.report.study_report import StudyReport, report_of
 from studies.store import Store
 
 ReportFormat = Literal["json", "markdown", "html", "latex"]

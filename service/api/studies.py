@@ -24,12 +24,12 @@ from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from service import errors
-from service.answers import ArmBest, Plan
 from service.api.bodies import submitted
 from service.api.etags import IF_MATCH, etag_of, is_unchanged, version_named
 from service.api.openapi import may_answer
 from service.auth import Permitted
-from service.settled import SettledAnswers
+from service.closed_study_cache import SettledAnswers
+from service.schemas import ArmBest, Plan
 from studies.actors import Actor
 from studies.resolve import resolve
 from studies.spec import StudySpec

@@ -26,7 +26,7 @@ from service.cli import (
     webhooks,
     worker,
 )
-from service.cli.failures import explain
+from service.cli.errors import explain
 
 
 class _Commands(TyperGroup):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import typer
 
 from service.cli.connection import AsJson, Token, Url, connected
-from service.cli.failures import BAD_INPUT, CommandError
+from service.cli.errors import BAD_INPUT, CommandError
 from service.cli.output import console, print_json
 
 if TYPE_CHECKING:

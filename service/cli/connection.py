@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from service.cli.failures import BAD_INPUT, CommandError
+from service.cli.errors import BAD_INPUT, CommandError
 
 if TYPE_CHECKING:
     from service.client import Client

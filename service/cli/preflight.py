@@ -9,7 +9,7 @@ import os
 import socket
 
 from service.auth import check_exposure
-from service.cli.failures import CommandError
+from service.cli.errors import CommandError
 from service.settings import Settings
 from studies.store import Store
 

@@ -12,12 +12,12 @@ from typing import IO, TYPE_CHECKING, Annotated
 import typer
 
 from service.cli.connection import AsJson, Connection, StudyId, Token, Url, connected
-from service.cli.failures import BAD_INPUT, FAILED, CommandError
+from service.cli.errors import BAD_INPUT, FAILED, CommandError
 from service.cli.output import console, print_json, print_raw
 from studies.states import CLOSED_STUDY_STATES, StudyState
 
 if TYPE_CHECKING:
-    from service.report.opened import OpenedBundle
+    from service.report.bundle_reader import OpenedBundle
     from studies.resolve import ResolvedStudy
 
 DISAGREES = 3
@@ -142,7 +142,7 @@ def replay(
 
     Exits with 0 when it does, 3 when not, 1 when the replay did not complete.
     """
-    from service.report.opened import BundleInvalid, open_bundle
+    from service.report.bundle_reader import BundleInvalid, open_bundle
 
     try:
         opened = open_bundle(bundle)

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from service.cli.failures import CommandError
+from service.cli.errors import CommandError
 from service.cli.output import print_raw
 from service.cli.up import Database, Home, Host, Port
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from service.cli.connection import AsJson, StudyId, Token, Url, connected
-from service.cli.failures import BAD_INPUT, CommandError
+from service.cli.errors import BAD_INPUT, CommandError
 from service.cli.output import console, print_json, print_raw
 from studies.states import StudyState
 

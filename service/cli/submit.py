@@ -10,7 +10,7 @@ from service.cli.connection import AsJson, Connection, Token, Url, connected
 from service.cli.output import console, duration, print_json, print_raw
 
 if TYPE_CHECKING:
-    from service.answers import Plan
+    from service.schemas import Plan
     from studies.views import StudyView
 
 File = Annotated[
@@ -28,7 +28,7 @@ Name = Annotated[
 
 
 def _study(file: str) -> dict[str, Any]:
-    from service.cli.documents import read_document
+    from service.cli.study_files import read_document
 
     document = read_document(file)
     if not isinstance(document, dict):

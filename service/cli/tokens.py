@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from service.cli.connection import AsJson
-from service.cli.failures import BAD_INPUT, CommandError
+from service.cli.errors import BAD_INPUT, CommandError
 from service.cli.output import console, print_json, print_raw
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from typing import Annotated
 
 import typer
 
-from service.cli.dispatcher import Dispatcher
-from service.cli.failures import CommandError
+from service.cli.dispatcher_supervisor import Dispatcher
+from service.cli.errors import CommandError
 from service.cli.output import print_raw
 
 Host = Annotated[

@@ -5,7 +5,7 @@ __all__ = ["follow", "watch"]
 import typer
 
 from service.cli.connection import Connection, StudyId, Token, Url, connected
-from service.cli.failures import FAILED
+from service.cli.errors import FAILED
 from service.cli.output import console
 from studies.states import CLOSED_STUDY_STATES, StudyState
 

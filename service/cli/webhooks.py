@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from service.cli.connection import AsJson, Token, Url, connected
-from service.cli.failures import CommandError
+from service.cli.errors import CommandError
 from service.cli.output import console, print_json, print_raw
 
 if TYPE_CHECKING:

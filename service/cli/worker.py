@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from service.cli.failures import BAD_INPUT, CommandError
+from service.cli.errors import BAD_INPUT, CommandError
 
 app = typer.Typer(help="Lend this machine's cores and GPUs to a cluster.", no_args_is_help=True)
 

@@ -9,13 +9,13 @@ from fastapi import APIRouter, Query, Request, Response
 from starlette.responses import HTMLResponse, RedirectResponse
 
 from service import errors
-from service.addresses import neighbourhood
 from service.auth import Permitted, address_of, is_open
+from service.client_address import neighbourhood
 from service.dashboard.forms import Form
 from service.dashboard.rendering import login_html, render
-from service.problems import Refusal
+from service.exception_handlers import Refusal
 from service.rate_limits import RateLimits
-from service.sessions import forget, local_path, remember, session_secret
+from service.session_cookie import forget, local_path, remember, session_secret
 from service.settings import Settings
 from studies.actors import Actor
 from studies.store import Store

@@ -11,15 +11,15 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from starlette.responses import HTMLResponse, RedirectResponse
 
-from service.analyses import Analyses
+from service.analysis_cache import Analyses
 from service.auth import Permitted, caller_of, permitted
 from service.dashboard.assets import Assets, assets
-from service.dashboard.captions import leader
 from service.dashboard.forms import Form, extension_of, version_of
-from service.dashboard.joint_pages import comparison_html, suite_html, suites_html
+from service.dashboard.leader_text import leader
 from service.dashboard.rendering import render
 from service.dashboard.study_page import StudyPageQuery, study_html, study_update_html
 from service.dashboard.submission_page import faulty_html, refused_html, submission_html, submitted_spec
+from service.dashboard.suite_pages import comparison_html, suite_html, suites_html
 from service.dashboard.theme import CONTENT_SECURITY_POLICY
 from service.dashboard.trial_page import over, trial_html, trial_update_html
 from service.dashboard.trials_csv import trials_csv

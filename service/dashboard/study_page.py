@@ -12,8 +12,8 @@ from typing import Annotated, Any
 from markupsafe import Markup
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from service.analyses import Analyses
-from service.dashboard.captions import ranked
+from service.analysis_cache import Analyses
+from service.analysis_pool import Worked
 from service.dashboard.figures import (
     Against,
     FigureData,
@@ -22,13 +22,13 @@ from service.dashboard.figures import (
     furthest_pruned,
     study_charts,
 )
-from service.dashboard.packing import fit_said
+from service.dashboard.leader_text import ranked
+from service.dashboard.pack_text import fit_said
 from service.dashboard.pruning import epochs_said, pruner_said, rungs_of
 from service.dashboard.rendering import address, render
-from service.dashboard.situation import situation
+from service.dashboard.status_text import situation
 from service.dashboard.tables import tables_of
 from service.dispatchers import alive
-from service.workshop import Worked
 from studies.actors import Actor, may_change, may_submit
 from studies.analysis.views import StudyAnalysis
 from studies.pruner import NoPruner

@@ -9,10 +9,10 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from service.analyses import Analyses
+from service.analysis_cache import Analyses
 from service.api.bodies import read_json
 from service.dashboard.rendering import render
-from service.problems import Refusal
+from service.exception_handlers import Refusal
 from studies.errors import NotFound, SpecInvalid, SpecProblem
 from studies.spec import StudySpec, parse_spec
 from studies.store import Store

@@ -5,7 +5,7 @@ __all__ = ["trial_html", "trial_update_html"]
 from typing import Any
 
 from service.dashboard.figures import trial_charts
-from service.dashboard.packing import pack_said
+from service.dashboard.pack_text import pack_said
 from service.dashboard.pruning import rungs_said
 from service.dashboard.rendering import address, render
 from service.dashboard.study_page import OUT_OF_BAND

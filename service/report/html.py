@@ -14,9 +14,9 @@ from typing import Any, Final
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from service.report.contents import StudyReport
-from service.report.plain import heading, plain
+from service.report.sanitize import heading, plain
 from service.report.sections import Chart, Code, Items, Paragraph, Table, sections
+from service.report.study_report import StudyReport
 from service.report.svg import budget_svg, confirmed_svg
 
 

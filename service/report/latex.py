@@ -8,9 +8,9 @@ __all__ = ["escaped", "latex"]
 import unicodedata
 from typing import Final
 
-from service.report.contents import StudyReport
-from service.report.plain import heading, plain
 from service.report.rows import ArmRow, arm_rows
+from service.report.sanitize import heading, plain
+from service.report.study_report import StudyReport
 from studies.analysis.numbers import count
 from studies.views import StudyView
 

@@ -7,9 +7,9 @@ __all__ = ["escaped", "markdown"]
 
 import re
 
-from service.report.contents import StudyReport
-from service.report.plain import heading, plain
+from service.report.sanitize import heading, plain
 from service.report.sections import Block, Chart, Code, Items, Paragraph, Section, Table, sections
+from service.report.study_report import StudyReport
 
 # A colon matters only within a word: in an address, or in GitHub's names of emoji.
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~!&$]|:(?=\S))")

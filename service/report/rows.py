@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from service.dashboard.figures.chart import label
-from service.report.contents import StudyReport
+from service.report.study_report import StudyReport
 from studies.analysis.views import Confirmed, StudyAnalysis
 from studies.statistics.paired import mean_interval
 from studies.views import ArmView

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from service.numbers import change, instant, interval, p_value, span
-from service.report.contents import StudyReport
 from service.report.rows import ArmRow, arm_rows
+from service.report.study_report import StudyReport
 from studies.analysis.numbers import ABSENT, count, duration, metric, metric_unit, number
 from studies.catalog import WorkloadCard
 

@@ -16,10 +16,10 @@ from markupsafe import Markup
 
 from service.dashboard.theme import arm_style
 from service.numbers import interval
-from service.report.contents import StudyReport
-from service.report.plain import plain
 from service.report.rows import ArmRow, arm_rows
+from service.report.sanitize import plain
 from service.report.sections import measured
+from service.report.study_report import StudyReport
 from studies.analysis.numbers import metric
 from studies.analysis.views import BudgetCurve, BudgetPoint
 

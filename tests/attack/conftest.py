@@ -10,10 +10,10 @@ from furnished import Attacked, House, furnish
 from served import serving
 
 from service.app import create_app
-from service.connections import Patience
+from service.connection_timeouts import Patience
+from service.event_streams import Pace
 from service.rate_limits import RateLimits
 from service.settings import Settings
-from service.streams import Pace
 from studies.store import Store
 
 __all__: list[str] = []

@@ -23,8 +23,8 @@ from postgres_server import PostgresServer
 from served import serving
 
 from service.app import create_app
+from service.event_streams import Pace
 from service.settings import Settings
-from service.streams import Pace
 from studies.store import Store
 
 __all__: list[str] = []

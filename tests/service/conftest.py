@@ -17,13 +17,13 @@ from postgres_server import PostgresServer
 from served import serving
 from typer.testing import CliRunner, Result
 
-from service.analyses import Analyses
+from service.analysis_cache import Analyses
 from service.app import create_app
 from service.cli.app import app as command
+from service.closed_study_cache import SettledAnswers
+from service.event_streams import Pace
 from service.rate_limits import RateLimits
 from service.settings import Settings
-from service.settled import SettledAnswers
-from service.streams import Pace
 from studies.catalog import (
     Bounds,
     Catalog,

@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
-from service.analyses import Analyses
+from service.analysis_cache import Analyses
 from service.app import create_app
 from service.settings import Settings
 from studies.spec import parse_spec

@@ -16,8 +16,8 @@ import pytest
 from fastapi import FastAPI
 
 from service.app import create_app
+from service.event_streams import Pace, Streams
 from service.settings import Settings
-from service.streams import Pace, Streams
 from studies.spec import parse_spec
 from studies.states import StudyMove
 from studies.store import Store

@@ -11,14 +11,14 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-import service.docs
+import service.api_docs
 from service.errors import KINDS
 from studies.spec import parse_spec
 from studies.store import Store
 
 __all__: list[str] = []
 
-SWAGGER = Path(service.docs.__file__).parent / "static" / "swagger"
+SWAGGER = Path(service.api_docs.__file__).parent / "static" / "swagger"
 
 
 @pytest.fixture(scope="session")

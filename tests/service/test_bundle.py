@@ -16,11 +16,11 @@ import httpx
 import pytest
 from pyarrow import parquet
 
-from service.analyses import Analyses
+from service.analysis_cache import Analyses
 from service.dashboard.trials_csv import trials_csv
-from service.report import bundle
-from service.report.contents import report_of
+from service.report import bundle_writer
 from service.report.manifest import FILES, bundle_name
+from service.report.study_report import report_of
 from studies.catalog import Catalog
 from studies.resolve import ResolvedStudy, resolve
 from studies.seeds import confirmation_seed, trial_seed
@@ -143,14 +143,14 @@ def test_measurements_are_the_same_however_few_are_held_at_a_time(
 
     def measured() -> tuple[bytes, list[Any]]:
         with tempfile.TemporaryFile() as file:
-            bundle.write_bundle(store, report, file)
+            bundle_writer.write_bundle(store, report, file)
             with zipfile.ZipFile(file) as archive:
                 return archive.read("measurements.csv"), parquet.read_table(
                     io.BytesIO(archive.read("measurements.parquet"))
                 ).to_pylist()
 
     at_once = measured()
-    monkeypatch.setattr(bundle, "_ROWS", 5)
+    monkeypatch.setattr(bundle_writer, "_ROWS", 5)
     assert measured() == at_once
 
 

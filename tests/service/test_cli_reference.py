@@ -10,8 +10,8 @@ from types import ModuleType
 import pytest
 from pydantic import BaseModel
 
-from service.cli.documents import read_document
 from service.cli.reference import reference
+from service.cli.study_files import read_document
 from studies.catalog import Catalog
 from studies.extension import Extension
 from studies.pruner import Asha, Hyperband, Median

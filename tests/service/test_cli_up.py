@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from ports import free_port
 
-from service.cli.dispatcher import Dispatcher
+from service.cli.dispatcher_supervisor import Dispatcher
 from service.settings import Settings
 
 __all__: list[str] = []

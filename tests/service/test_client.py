@@ -15,11 +15,11 @@ import pytest
 from fastapi import FastAPI
 from ports import free_port
 
-from service.analyses import Analyses
+from service.analysis_cache import Analyses
 from service.app import create_app
 from service.client import Client, ProblemError, ServiceUnreachable
+from service.event_streams import Pace
 from service.settings import Settings
-from service.streams import Pace
 from studies.errors import TangentError
 from studies.extension import Extension
 from studies.spec import parse_spec
@@ -335,7 +335,7 @@ def test_a_submission_whose_service_is_away_after_it_took_it_is_made_once(
 def test_a_submission_whose_service_stays_away_says_what_is_unknown(
     live: str, body: Body, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("service.line._UNKNOWN_S", 0.1)
+    monkeypatch.setattr("service.transport._UNKNOWN_S", 0.1)
     line = Cutting(int(live.rsplit(":", 1)[1]), [0] * 9)
     with (
         closing(line),

@@ -15,7 +15,7 @@ from pruned_studies import Pruned
 from trained_studies import Trained
 
 from service.dashboard.figures import Against, FigureData, budget_charts, furthest_pruned, study_charts
-from service.dashboard.packing import fit_said, pack_said
+from service.dashboard.pack_text import fit_said, pack_said
 from service.dashboard.pruning import epochs_said, pruner_said, rungs_of
 from studies.analysis.analyse import analyse
 from studies.states import StudyMove, TrialState

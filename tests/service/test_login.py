@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from service.app import create_app
-from service.sessions import local_path
+from service.session_cookie import local_path
 from service.settings import Settings
 from studies.store import Store
 

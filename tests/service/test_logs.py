@@ -19,8 +19,8 @@ import pytest
 from ports import free_port
 from served import process, wait_until_it_answers
 
-from service.access import REQUEST_ID, route_of
-from service.cli.dispatcher import Dispatcher
+from service.cli.dispatcher_supervisor import Dispatcher
+from service.request_log import REQUEST_ID, route_of
 from service.settings import Settings
 from studies.logs import said, write_logs
 from studies.spec import parse_spec

@@ -8,12 +8,12 @@ from typing import Any
 import httpx
 import pytest
 
-from service.addresses import client_address, neighbourhood
 from service.app import create_app
 from service.client import Client
-from service.line import Line
+from service.client_address import client_address, neighbourhood
 from service.rate_limits import RateLimits
 from service.settings import Settings, SettingsInvalid
+from service.transport import Line
 from studies.spec import parse_spec
 from studies.store import Store
 

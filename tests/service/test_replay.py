@@ -18,12 +18,12 @@ import httpx
 import pytest
 from typer.testing import CliRunner, Result
 
-from service.analyses import Analyses
+from service.analysis_cache import Analyses
 from service.cli.app import app
 from service.cli.reports import DISAGREES
-from service.report.bundle import write_bundle
-from service.report.contents import report_of
-from service.report.opened import open_bundle
+from service.report.bundle_reader import open_bundle
+from service.report.bundle_writer import write_bundle
+from service.report.study_report import report_of
 from studies.catalog import Catalog
 from studies.seeds import confirmation_seed
 from studies.spec import parse_spec

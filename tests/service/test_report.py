@@ -10,9 +10,9 @@ import httpx
 import pytest
 
 from service.report import html, latex, markdown
-from service.report.contents import StudyReport
-from service.report.plain import plain
 from service.report.rows import arm_rows
+from service.report.sanitize import plain
+from service.report.study_report import StudyReport
 from studies.extension import parse_extension
 from studies.spec import parse_spec
 from studies.store import Store

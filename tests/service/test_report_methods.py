@@ -8,7 +8,7 @@ from typing import Any, get_args
 import pytest
 from catalogs import catalog
 
-from service.analyses import Analyses
+from service.analysis_cache import Analyses
 from service.report.manifest import FILES, MANIFEST
 from service.report.method_of_search import _STARTUP
 from service.report.methods import Methods, methods

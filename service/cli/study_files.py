@@ -14,7 +14,7 @@ from typing import Any, cast
 
 import yaml
 
-from service.cli.failures import BAD_INPUT, CommandError
+from service.cli.errors import BAD_INPUT, CommandError
 
 
 class _Loader(yaml.SafeLoader):

@@ -11,9 +11,9 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from service.cli.app import app
-from service.cli.failures import BAD_INPUT, FAILED
+from service.cli.errors import BAD_INPUT, FAILED
 from service.cli.output import console, table
-from service.line import part
+from service.transport import part
 
 __all__: list[str] = []
 

@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
-from service.settled import SettledAnswers
+from service.closed_study_cache import SettledAnswers
 from studies.extension import Extension
 from studies.spec import parse_spec
 from studies.states import StudyMove

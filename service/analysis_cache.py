@@ -18,8 +18,8 @@ import anyio
 import anyio.to_thread
 
 from service import errors
-from service.problems import Refusal
-from service.workshop import Threads, Work, Worked, Workshop
+from service.analysis_pool import Threads, Work, Worked, Workshop
+from service.exception_handlers import Refusal
 from studies.analysis.multi_study_views import Comparison, SuiteAnalysis
 from studies.analysis.views import StudyAnalysis
 from studies.errors import Conflict, SpecInvalid, SpecProblem, StudyNotFound

@@ -11,7 +11,7 @@ from fastapi import FastAPI
 
 from service.app import create_app
 from service.dashboard.theme import CONTENT_SECURITY_POLICY as PAGE_POLICY
-from service.fences import CONTENT_SECURITY_POLICY
+from service.middleware import CONTENT_SECURITY_POLICY
 from service.settings import Settings
 from studies.spec import parse_spec
 from studies.store import Store

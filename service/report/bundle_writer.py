@@ -17,12 +17,12 @@ from typing import IO, Any, Final
 
 from service.dashboard.trials_csv import trials_csv
 from service.report.code_version import code_version
-from service.report.contents import StudyReport
 from service.report.html import html
 from service.report.latex import latex
 from service.report.manifest import FILES, FORMAT, MANIFEST, FileEntry, Manifest
 from service.report.markdown import markdown
 from service.report.planned import planned
+from service.report.study_report import StudyReport
 from studies.resolve import ResolvedStudy
 from studies.seeds import confirmation_seed, trial_seed
 from studies.store import Store

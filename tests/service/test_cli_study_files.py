@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from service.cli.documents import read_document
-from service.cli.failures import BAD_INPUT, CommandError
+from service.cli.errors import BAD_INPUT, CommandError
+from service.cli.study_files import read_document
 
 __all__: list[str] = []
 

@@ -22,7 +22,7 @@ from starlette.routing import Match
 from service import errors
 from service.dashboard.rendering import login_html, problem_html
 from service.errors import Fault, Kind, Problem
-from service.sessions import local_path
+from service.session_cookie import local_path
 from studies.errors import (
     CatalogEmpty,
     SpecInvalid,

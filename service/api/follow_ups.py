@@ -7,7 +7,6 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Request, Response
 
 from service import errors
-from service.answers import Plan
 from service.api.bodies import extension_sent, patch_sent, seeds_sent
 from service.api.etags import version_named
 from service.api.openapi import may_answer
@@ -24,6 +23,7 @@ from service.api.studies import (
 )
 from service.auth import Permitted
 from service.cloning import cloned
+from service.schemas import Plan
 from studies.extension import Extension, confirming
 from studies.store import Store
 from studies.views import StudyView

@@ -23,7 +23,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service import errors
 from service.errors import problem_of
-from service.problems import Refusal, answer, internal_error
+from service.exception_handlers import Refusal, answer, internal_error
 from service.settings import is_loopback
 
 MAX_BODY_BYTES = 1 << 20

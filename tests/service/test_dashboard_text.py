@@ -5,8 +5,8 @@ import pytest
 from catalogs import catalog
 from trained_studies import Trained
 
-from service.dashboard.captions import leader
-from service.dashboard.situation import situation
+from service.dashboard.leader_text import leader
+from service.dashboard.status_text import situation
 from service.dashboard.theme import arm_style
 from service.dispatchers import alive
 from service.numbers import change, instant, interval, p_value, score, share, span, spread

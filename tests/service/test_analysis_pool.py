@@ -19,10 +19,10 @@ import pytest
 from ports import free_port
 from served import process, wait_until_it_answers
 
-from service.analyses import Analyses
+from service.analysis_cache import Analyses
+from service.analysis_pool import Processes
 from service.dashboard.study_page import StudyPageQuery, study_html
 from service.settings import Settings
-from service.workshop import Processes
 from studies.actors import OPERATOR
 from studies.errors import SpecInvalid, StudyNotFound, TangentError
 from studies.store import Store

@@ -7,7 +7,7 @@ from typing import Annotated, Any, cast
 import typer
 
 from service.cli.connection import AsJson, StudyId, Token, Url, connected
-from service.cli.failures import BAD_INPUT, CommandError
+from service.cli.errors import BAD_INPUT, CommandError
 from service.cli.submit import ValidateOnly, Watch, planned, told
 
 Seeds = Annotated[
@@ -54,7 +54,7 @@ Name = Annotated[str | None, typer.Option(help="A title for the clone.", show_de
 
 def _object(file: str | None) -> dict[str, Any]:
     """Return what a file says, or nothing without one."""
-    from service.cli.documents import read_document
+    from service.cli.study_files import read_document
 
     document: Any = {} if file is None else read_document(file)
     if not isinstance(document, dict):

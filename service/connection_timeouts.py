@@ -44,7 +44,7 @@ class Connection(H11Protocol):
 
     def __init__(self, *, patience: Patience, **given: Any) -> None:
         super().__init__(**given)
-        # Ours leaves out the query, in which somebody may have sent a token: `service.access`.
+        # Ours leaves out the query, in which somebody may have sent a token: `service.request_log`.
         self.access_log = False
         self._patience = patience
         self._awaited: float | None = None

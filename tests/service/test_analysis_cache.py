@@ -15,9 +15,9 @@ import anyio.to_thread
 import pytest
 from playing import Play as Plays
 
-from service.analyses import MAX_COMPARED, Allowance, Analyses
+from service.analysis_cache import MAX_COMPARED, Allowance, Analyses
 from service.dashboard.study_page import StudyPageQuery, study_html
-from service.problems import Refusal
+from service.exception_handlers import Refusal
 from studies.actors import OPERATOR
 from studies.analysis.views import StudyAnalysis
 from studies.errors import SpecInvalid, StudyNotFound, SuiteNotFound
@@ -200,8 +200,8 @@ def test_what_is_kept_up_to_date_shares_one_allowance(
         clock.spent += 1.0
         return clock.spent
 
-    monkeypatch.setattr("service.analyses.time", SimpleNamespace(monotonic=lambda: clock.now))
-    monkeypatch.setattr("service.workshop.time", SimpleNamespace(thread_time=thread_time))
+    monkeypatch.setattr("service.analysis_cache.time", SimpleNamespace(monotonic=lambda: clock.now))
+    monkeypatch.setattr("service.analysis_pool.time", SimpleNamespace(thread_time=thread_time))
     analyses = Analyses(store, allowance=Allowance(seconds=0.0, share=0.5))
     runs = [Plays(store).run() for _ in range(2)]
     one, two = (run.claim.study_id for run in runs)

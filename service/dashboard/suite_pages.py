@@ -5,7 +5,7 @@ __all__ = ["comparison_html", "suite_html", "suites_html"]
 from collections.abc import Sequence
 from typing import Any
 
-from service.analyses import Analyses
+from service.analysis_cache import Analyses
 from service.dashboard.figures import suite_charts
 from service.dashboard.figures.chart import Entrant
 from service.dashboard.rendering import address, render
