@@ -21,7 +21,7 @@ from torch import Tensor
 
 from adamp import _numba_kernels as kernels
 from adamp._numba_loops import ADAM, SGD
-from adamp._numba_plan import Plan
+from adamp._numba_plan import NumbaPlan
 from adamp._settings import AdamPSettings, SGDPSettings
 
 _SHARED = 1 << 18  # elements from which on threads are worth their start
@@ -36,7 +36,7 @@ def adamp_step(
     steps: Sequence[int],
     settings: AdamPSettings,
     *,
-    plan: Plan,
+    plan: NumbaPlan,
     grad_scale: float = 1.0,
 ) -> None:
     """Take one step of AdamP on all tensors of a group, in place.
@@ -80,7 +80,7 @@ def sgdp_step(
     buffers: Sequence[Tensor],
     settings: SGDPSettings,
     *,
-    plan: Plan,
+    plan: NumbaPlan,
     grad_scale: float = 1.0,
 ) -> None:
     """Take one step of SGDP on all tensors of a group, in place.
@@ -113,7 +113,7 @@ def sgdp_step(
     _run(plan, SGD, (weights, grads, buffers), numbers)
 
 
-def _run(plan: Plan, kind: int, lists: tuple[Sequence[Tensor], ...], numbers: tuple[float, ...]) -> None:
+def _run(plan: NumbaPlan, kind: int, lists: tuple[Sequence[Tensor], ...], numbers: tuple[float, ...]) -> None:
     weights, grads, *moments = lists
     if [*map(Tensor.stride, grads)] != plan.strides or any(map(Tensor.is_neg, grads)):
         # Kept by name until the kernel is done with their memory.

@@ -3,7 +3,7 @@
 Also what is remembered of them from step to step.
 """
 
-__all__ = ["Plan", "Plans", "have_equal_strides", "lie_as_ever"]
+__all__ = ["NumbaPlan", "NumbaPlans", "have_equal_strides", "lie_as_ever"]
 
 import functools
 import itertools
@@ -31,7 +31,7 @@ _shape, _dtype, _layout, _is_cpu = (
 )
 
 
-class Plan:
+class NumbaPlan:
     """What the kernel reads of one list of tensors.
 
     Attributes:
@@ -121,7 +121,7 @@ class Plan:
         return self._scratch
 
 
-class Plans:
+class NumbaPlans:
     """What the path keeps of one optimizer from step to step; a copy of it, and a pickled one, is empty.
 
     Numbers do not depend on it.
@@ -129,27 +129,27 @@ class Plans:
 
     def __init__(self) -> None:
         """Keep nothing yet."""
-        self._plans: dict[tuple[int, ...], Plan] = {}
+        self._plans: dict[tuple[int, ...], NumbaPlan] = {}
 
-    def __reduce__(self) -> tuple[type["Plans"], tuple[()]]:
+    def __reduce__(self) -> tuple[type["NumbaPlans"], tuple[()]]:
         """Give copies no addresses: their tensors lie elsewhere."""
-        return Plans, ()
+        return NumbaPlans, ()
 
-    def known(self, weights: Sequence[Tensor], *, projects: bool) -> Plan | None:
+    def known(self, weights: Sequence[Tensor], *, projects: bool) -> NumbaPlan | None:
         """Return the plan made for these tensors in this order, if there is one.
 
         They may have changed since.
         """
         return self._plans.get((projects, *map(id, weights)))
 
-    def plan(self, weights: Sequence[Tensor], *, projects: bool) -> Plan:
+    def plan(self, weights: Sequence[Tensor], *, projects: bool) -> NumbaPlan:
         """Return the plan of these tensors, in this order."""
         plan = self.known(weights, projects=projects)
         if plan is None or not plan.still_fits(weights):
             key = (projects, *map(id, weights))
             if key not in self._plans and len(self._plans) >= _MAX_PLANS:
                 del self._plans[next(iter(self._plans))]
-            plan = self._plans[key] = Plan(weights, projects=projects)
+            plan = self._plans[key] = NumbaPlan(weights, projects=projects)
         return plan
 
 
@@ -190,7 +190,7 @@ def have_equal_strides(weight: Tensor, *moments: Tensor) -> bool:
 
 
 def lie_as_ever(
-    plan: Plan, weights: Sequence[Tensor], grads: Sequence[Tensor], moments: Sequence[Sequence[Tensor]]
+    plan: NumbaPlan, weights: Sequence[Tensor], grads: Sequence[Tensor], moments: Sequence[Sequence[Tensor]]
 ) -> bool:
     """Return whether the tensors of a plan are such as the kernel takes, asked of all at once.
 

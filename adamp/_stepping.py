@@ -297,10 +297,13 @@ class ProjectedOptimizer(Optimizer):
         kept: dict[str, Any] = self.__dict__.setdefault("_plans", {})
         if path not in kept:
             if path == "numba":
-                from adamp._numba_plan import Plans
+                from adamp._numba_plan import NumbaPlans
+
+                kept[path] = NumbaPlans()
             else:
-                from adamp._triton import Plans
-            kept[path] = Plans()
+                from adamp._triton import TritonPlans
+
+                kept[path] = TritonPlans()
         return kept[path]
 
 

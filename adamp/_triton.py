@@ -21,7 +21,7 @@ gradients' pointers and the hyperparameters are sent together, by one copy that 
 them has changed.
 """
 
-__all__ = ["Plans", "adamp_step", "have_equal_rows", "sgdp_step"]
+__all__ = ["TritonPlans", "adamp_step", "have_equal_rows", "sgdp_step"]
 
 import importlib
 import math
@@ -32,7 +32,7 @@ import torch
 from torch import Tensor
 
 from adamp._settings import AdamPSettings, SGDPSettings
-from adamp._triton_plan import CHUNK, Plan
+from adamp._triton_plan import CHUNK, TritonPlan
 
 _MAX_PLANS = 32
 _BLOCK = 2048  # elements of a tile of `apply`
@@ -60,7 +60,7 @@ class Hyperparameters(NamedTuple):
     wd_ratio: float
 
 
-class Plans:
+class TritonPlans:
     """What the kernels of one optimizer keep on its device from step to step.
 
     A copy of it, and a pickled one, is empty.
@@ -71,11 +71,11 @@ class Plans:
 
     def __init__(self) -> None:
         """Keep nothing yet."""
-        self._plans: dict[tuple[Any, ...], Plan] = {}
+        self._plans: dict[tuple[Any, ...], TritonPlan] = {}
 
-    def __reduce__(self) -> tuple[type["Plans"], tuple[()]]:
+    def __reduce__(self) -> tuple[type["TritonPlans"], tuple[()]]:
         """Give copies no addresses: their tensors lie elsewhere."""
-        return Plans, ()
+        return TritonPlans, ()
 
     def plan(
         self,
@@ -84,7 +84,7 @@ class Plans:
         firsts: Sequence[Tensor],
         seconds: Sequence[Tensor],
         steps: Sequence[Tensor],
-    ) -> Plan:
+    ) -> TritonPlan:
         """Return the plan of tensors of the same dtypes.
 
         Raises:
@@ -108,7 +108,7 @@ class Plans:
                 del self._plans[idle[0]]
             vector = 16 // min(dtype.itemsize for dtype in dtypes)
             wide = torch.float64 if torch.float64 in dtypes else torch.float32
-            plan = self._plans[key] = Plan(weights, firsts, seconds, steps, vector=vector, wide=wide)
+            plan = self._plans[key] = TritonPlan(weights, firsts, seconds, steps, vector=vector, wide=wide)
         return plan
 
 
@@ -120,7 +120,7 @@ def adamp_step(
     steps: Sequence[Tensor],
     settings: AdamPSettings,
     *,
-    plans: Plans,
+    plans: TritonPlans,
     grad_scale: Tensor | None = None,
     found_inf: Tensor | None = None,
 ) -> None:
@@ -177,7 +177,7 @@ def sgdp_step(
     buffers: Sequence[Tensor],
     settings: SGDPSettings,
     *,
-    plans: Plans,
+    plans: TritonPlans,
     grad_scale: Tensor | None = None,
     found_inf: Tensor | None = None,
 ) -> None:
@@ -247,7 +247,7 @@ def _strides(tensor: Tensor) -> list[tuple[int, int]]:
 _Lists = tuple[Sequence[Tensor], Sequence[Tensor], Sequence[Tensor], Sequence[Tensor], Sequence[Tensor]]
 
 
-def _step(plans: Plans, lists: _Lists, hyperparameters: Hyperparameters, **options: Any) -> None:
+def _step(plans: TritonPlans, lists: _Lists, hyperparameters: Hyperparameters, **options: Any) -> None:
     """Step the tensors of each combination of dtypes, for a kernel takes one."""
     weights, grads, firsts, _, _ = lists
     if not weights:
@@ -271,7 +271,7 @@ def _step(plans: Plans, lists: _Lists, hyperparameters: Hyperparameters, **optio
 
 
 def _launch(
-    plan: Plan,
+    plan: TritonPlan,
     grads: Sequence[Tensor],
     dtypes: tuple[torch.dtype, torch.dtype, torch.dtype],
     hyperparameters: Hyperparameters,

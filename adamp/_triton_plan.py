@@ -3,7 +3,7 @@
 Also how they get to the device without a wait.
 """
 
-__all__ = ["Launch", "Plan"]
+__all__ = ["Launch", "TritonPlan"]
 
 import math
 from collections.abc import Sequence
@@ -52,7 +52,7 @@ class Launch(NamedTuple):
         return self.rows * self.columns // 256
 
 
-class Plan:
+class TritonPlan:
     """Tables of one list of tensors of the same dtypes; it stands as long as they stay where they are.
 
     Attributes:

@@ -37,7 +37,7 @@ import torch
 from tables import Table, add_outputs, machine, publish
 
 from workers.optimizers import OptimizerEntry, load_optimizers
-from workers.pack_protocol import EpochReport, Fit, Member, Pack
+from workers.pack_protocol import EpochReport, Member, Pack, StackWidth
 from workers.training import train_pack
 from workers.workloads import Data, Split, Workload, load_workloads
 
@@ -56,7 +56,7 @@ class _Contender:
     pack: Pack
     reports: Iterator[EpochReport]
     device: torch.device
-    fit: Fit | None = None
+    fit: StackWidth | None = None
     first_s: float = 0.0
     training: list[float] = field(default_factory=list[float])
     whole: list[float] = field(default_factory=list[float])

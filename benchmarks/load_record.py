@@ -22,7 +22,7 @@ from studies.actors import Actor
 from studies.spec import parse_spec
 from studies.states import StudyMove
 from studies.store import Store
-from workers.scheduler import PackFeed
+from workers.scheduler import PackScheduler
 
 _WORKLOADS = ("digits-mlp", "digits-cnn", "mnist5k-cnn", "antipode-2d", "rosenbrock-3d")
 _LEASE_S = 600.0
@@ -169,7 +169,7 @@ def _play(store: Store, shape: Shape, *, by: Actor) -> str:
     writer = store.run_writer(claim, lease_s=_LEASE_S)
     writer.note_environment({"python": "3.11", "torch": "2.13.0", "processor": "simulated"})
     spec = store.study(study_id).spec
-    feed = PackFeed(
+    feed = PackScheduler(
         spec,
         writer.plan(),
         writer=writer,

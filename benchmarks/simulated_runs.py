@@ -29,7 +29,7 @@ import workers.run
 from studies.spec import StudySpec
 from studies.store import Claim, Store
 from workers.pack_protocol import EpochReport, Measurement, Member, MemberReport, Outcome, Pack
-from workers.scheduler import PackFeed
+from workers.scheduler import PackScheduler
 
 _LEASE_S = 30.0
 _IDLE_S = 0.05
@@ -141,7 +141,7 @@ class SimulatedPacks:
 
     def run_packs(
         self,
-        feed: PackFeed,
+        feed: PackScheduler,
         spec: StudySpec,
         *,
         is_over: Callable[[], bool],
@@ -190,7 +190,7 @@ class SimulatedPacks:
             }
             self.at_end()
 
-    def _take(self, feed: PackFeed, going: list[_InTraining], one: _InTraining) -> None:
+    def _take(self, feed: PackScheduler, going: list[_InTraining], one: _InTraining) -> None:
         began = time.monotonic()
         report = _report(one.pack, one.epoch, one.alive)
         feed.reported(one.pack.pack_id, report, worker=f"simulated:{one.pack.pack_id}")

@@ -3,7 +3,7 @@
 They are kept until the record has changed, for API, dashboard and reports alike.
 """
 
-__all__ = ["MAX_COMPARED", "MAX_IN_SUITE", "Allowance", "Analyses"]
+__all__ = ["MAX_COMPARED", "MAX_IN_SUITE", "Allowance", "AnalysisCache"]
 
 import threading
 import time
@@ -18,7 +18,7 @@ import anyio
 import anyio.to_thread
 
 from service import errors
-from service.analysis_pool import Threads, Work, Worked, Workshop
+from service.analysis_pool import AnalysisPool, Threads, Work, Worked
 from service.exception_handlers import Refusal
 from studies.analysis.multi_study_views import Comparison, SuiteAnalysis
 from studies.analysis.views import StudyAnalysis
@@ -99,7 +99,7 @@ class _Kept:
         self.left_s, self.at_s = before - seconds, now
 
 
-class Analyses:
+class AnalysisCache:
     """Analyses of a store's studies.
 
     Safe to share between threads; each is worked out by one thread at a time, and again only after a change.
@@ -121,7 +121,7 @@ class Analyses:
         *,
         kept: int = _KEPT,
         allowance: Allowance | None = None,
-        workshop: Workshop | None = None,
+        workshop: AnalysisPool | None = None,
     ) -> None:
         self._store = store
         self._limit = kept
@@ -230,7 +230,7 @@ class Analyses:
         Args:
             key: what it is kept under.
             study_ids: studies that it comes from.
-            work_out: works it out, by `Analyses.work_out` in the end.
+            work_out: works it out, by `AnalysisCache.work_out` in the end.
 
         Raises:
             StudyNotFound: one of them is none.

@@ -5,7 +5,7 @@ requests meanwhile, and each of these needs many turns: a service that computes 
 everybody.
 """
 
-__all__ = ["Processes", "Threads", "Work", "Worked", "Workshop"]
+__all__ = ["AnalysisPool", "Processes", "Threads", "Work", "Worked"]
 
 import multiprocessing
 import os
@@ -44,7 +44,7 @@ class Worked(Generic[_T]):
     seconds: float
 
 
-class Workshop(Protocol):
+class AnalysisPool(Protocol):
     """Works things out, two at a time. Safe to share between threads."""
 
     def do(self, work: Work[_T]) -> Worked[_T]:

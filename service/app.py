@@ -11,8 +11,8 @@ from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
 
-from service.analysis_cache import Analyses
-from service.analysis_pool import Workshop
+from service.analysis_cache import AnalysisCache
+from service.analysis_pool import AnalysisPool
 from service.api import api_router
 from service.api.health import health_router
 from service.api.metrics import metrics_router
@@ -21,19 +21,19 @@ from service.api.problems import problem_router
 from service.api.webhooks import add_payloads
 from service.api_docs import add_docs
 from service.auth import check_exposure
-from service.closed_study_cache import SettledAnswers
+from service.closed_study_cache import ClosedStudyCache
 from service.dashboard.login_pages import login_router
 from service.dashboard.pages import dashboard_router, static_files
-from service.event_streams import Pace, Streams
+from service.event_streams import EventStreams, StreamSettings
 from service.exception_handlers import install
 from service.maintenance import upkeep
 from service.metrics import Metrics
 from service.middleware import BodyLimit, HostFence, LastResort, SecurityHeaders, SiteFence
 from service.rate_limits import RateLimits
-from service.request_log import Access
-from service.settings import Settings, is_loopback
+from service.request_log import RequestLog
+from service.settings import ServiceSettings, is_loopback
 from service.tracing import start_tracing
-from service.webhooks.deliveries import Deliveries, DeliveryPace
+from service.webhooks.deliveries import DeliverySettings, DeliveryWorker
 from studies.store import Store
 
 _DESCRIPTION = """
@@ -85,7 +85,7 @@ def _version() -> str:
         return "0+source"
 
 
-def _known_hosts(settings: Settings) -> frozenset[str] | None:
+def _known_hosts(settings: ServiceSettings) -> frozenset[str] | None:
     """Return the names the service goes by besides the machine's own.
 
     None for all, where tokens guard it and no names were given.
@@ -96,12 +96,12 @@ def _known_hosts(settings: Settings) -> frozenset[str] | None:
 
 
 def create_app(
-    settings: Settings,
+    settings: ServiceSettings,
     store: Store | None = None,
     *,
-    pace: Pace | None = None,
-    delivery_pace: DeliveryPace | None = None,
-    workshop: Workshop | None = None,
+    pace: StreamSettings | None = None,
+    delivery_pace: DeliverySettings | None = None,
+    workshop: AnalysisPool | None = None,
 ) -> FastAPI:
     """Return the service as an ASGI application.
 
@@ -114,9 +114,9 @@ def create_app(
         workshop: where analyses are worked out; by default in the threads of those who ask. It is closed at
             shutdown.
     """
-    streams = Streams(pace=pace)
+    streams = EventStreams(pace=pace)
     metrics = Metrics(streams, version=_version())
-    deliveries = Deliveries(
+    deliveries = DeliveryWorker(
         allow=settings.webhook_allow, version=_version(), count=metrics.delivered, pace=delivery_pace
     )
     tracing = start_tracing(settings)
@@ -130,8 +130,8 @@ def create_app(
     async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
         if store is None:
             app.state.store = await run_in_threadpool(Store.open, settings.database_url)
-            app.state.analyses = Analyses(app.state.store, workshop=workshop)
-            app.state.settled = SettledAnswers(app.state.store)
+            app.state.analyses = AnalysisCache(app.state.store, workshop=workshop)
+            app.state.settled = ClosedStudyCache(app.state.store)
             watch(app.state.store)
         current_default_thread_limiter().total_tokens = _THREADS
         try:
@@ -161,7 +161,7 @@ def create_app(
         lifespan=lifespan,
         # The outermost first.
         middleware=[
-            Middleware(Access, metrics=metrics),
+            Middleware(RequestLog, metrics=metrics),
             Middleware(SecurityHeaders),
             Middleware(LastResort),
             Middleware(
@@ -183,8 +183,8 @@ def create_app(
     app.state.login_limits = RateLimits(_LOGINS_PER_S)
     if store is not None:
         app.state.store = store
-        app.state.analyses = Analyses(store, workshop=workshop)
-        app.state.settled = SettledAnswers(store)
+        app.state.analyses = AnalysisCache(store, workshop=workshop)
+        app.state.settled = ClosedStudyCache(store)
         watch(store)
     install(app)
     app.include_router(health_router(app.version))

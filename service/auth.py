@@ -4,7 +4,7 @@ Without tokens the service is open, and listens to this machine only; with one t
 token.
 
 A program sends its token; a browser shows it once, at /login, and from then on sends a cookie
-(`service.session_cookie`). What a role may do with a study that is another's is decided where the study is changed,
+(`service.session_cookie`). What a role may do with another user's study is decided where that study changes,
 in `studies.actors`.
 """
 
@@ -34,7 +34,7 @@ from service.client_address import client_address, neighbourhood
 from service.exception_handlers import Refusal
 from service.rate_limits import RateLimits
 from service.session_cookie import session_secret
-from service.settings import Settings, is_loopback
+from service.settings import ServiceSettings, is_loopback
 from studies.actors import Actor, check_role
 from studies.errors import NotPermitted, Unauthenticated
 from studies.store import Store
@@ -45,7 +45,7 @@ _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _SECRET = re.compile(r"[\x21-\x7e]{1,256}")
 
 
-def check_exposure(settings: Settings, store: Store) -> None:
+def check_exposure(settings: ServiceSettings, store: Store) -> None:
     """Return when the service may listen where its settings say.
 
     Raises:
@@ -69,14 +69,14 @@ def is_open(request: Request) -> bool:
 
     A revoked token still closes the house: an open one would be a surprise to whoever revoked it.
     """
-    settings: Settings = request.app.state.settings
+    settings: ServiceSettings = request.app.state.settings
     store: Store = request.app.state.store
     return is_loopback(settings.host) and not store.tokens()
 
 
 def address_of(request: Request) -> str | None:
     """Return the address that a request came from: behind a proxy that is not trusted the proxy's."""
-    settings: Settings = request.app.state.settings
+    settings: ServiceSettings = request.app.state.settings
     peer = None if request.client is None else request.client.host
     return client_address(peer, request.headers.getlist("x-forwarded-for"), trusted=settings.trusted_proxies)
 
@@ -99,7 +99,7 @@ def take_turn(request: Request, key: str) -> None:
     limits: RateLimits = request.app.state.rate_limits
     wait_s = limits.wait_s(key)
     if wait_s:
-        settings: Settings = request.app.state.settings
+        settings: ServiceSettings = request.app.state.settings
         detail = (
             f"more than {settings.rate_per_s:g} requests a second came from "
             f"{key}; send the next in {wait_s} s"

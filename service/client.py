@@ -19,9 +19,9 @@ from typing import IO, Any, Self
 import httpx
 
 from service.client_webhooks import WebhookRequests
-from service.schemas import Account, ArmBest, EventList, Health, Plan, Readiness
+from service.schemas import Account, ArmBest, EventList, Health, Readiness, StudyPlan
 from service.sse import events_of
-from service.transport import Line, ProblemError, ServiceUnreachable, part
+from service.transport import ProblemError, ServiceUnreachable, Transport, part
 from studies.analysis.multi_study_views import Comparison, SuiteAnalysis
 from studies.analysis.views import StudyAnalysis
 from studies.catalog import OptimizerCard, WorkloadCard
@@ -65,7 +65,7 @@ class Client(WebhookRequests):
 
     def __init__(self, url: str, token: str | None = None, *, timeout_s: float = 30.0) -> None:
         self.url = url.rstrip("/")
-        self._line = Line(self.url, token, timeout_s=timeout_s)
+        self._line = Transport(self.url, token, timeout_s=timeout_s)
 
     def __enter__(self) -> Self:
         """Return the client; leaving closes it."""
@@ -98,14 +98,15 @@ class Client(WebhookRequests):
             StudyView, self._line.send("POST", "/v1/studies", json=_plain(spec), headers=headers)
         )
 
-    def validate(self, spec: StudySpec | Mapping[str, Any]) -> Plan:
+    def validate(self, spec: StudySpec | Mapping[str, Any]) -> StudyPlan:
         """Return what a study would do; nothing is stored.
 
         Raises:
             ProblemError: it cannot be run as written; `errors` names every fault.
         """
         return self._line.read(
-            Plan, self._line.send("POST", "/v1/studies", json=_plain(spec), params={"validate_only": "true"})
+            StudyPlan,
+            self._line.send("POST", "/v1/studies", json=_plain(spec), params={"validate_only": "true"}),
         )
 
     def study(self, study_id: str) -> StudyView:
@@ -306,7 +307,7 @@ class Client(WebhookRequests):
             StudyView, self._line.send("POST", path, json=_plain(extension), headers=_if_match(if_version))
         )
 
-    def validate_extension(self, study_id: str, extension: Extension | Mapping[str, Any]) -> Plan:
+    def validate_extension(self, study_id: str, extension: Extension | Mapping[str, Any]) -> StudyPlan:
         """Return what a study would do in all once extended; nothing is stored.
 
         Raises:
@@ -314,7 +315,7 @@ class Client(WebhookRequests):
         """
         path = f"/v1/studies/{part(study_id)}:extend"
         return self._line.read(
-            Plan, self._line.send("POST", path, json=_plain(extension), params={"validate_only": "true"})
+            StudyPlan, self._line.send("POST", path, json=_plain(extension), params={"validate_only": "true"})
         )
 
     def confirm(self, study_id: str, *, seeds: int | None = None, if_version: int | None = None) -> StudyView:
@@ -349,7 +350,7 @@ class Client(WebhookRequests):
             StudyView, self._line.send("POST", path, json=dict(patch or {}), headers=headers)
         )
 
-    def validate_clone(self, study_id: str, patch: Mapping[str, Any] | None = None) -> Plan:
+    def validate_clone(self, study_id: str, patch: Mapping[str, Any] | None = None) -> StudyPlan:
         """Return what a clone would do; nothing is stored.
 
         Raises:
@@ -357,7 +358,7 @@ class Client(WebhookRequests):
         """
         path = f"/v1/studies/{part(study_id)}:clone"
         return self._line.read(
-            Plan, self._line.send("POST", path, json=dict(patch or {}), params={"validate_only": "true"})
+            StudyPlan, self._line.send("POST", path, json=dict(patch or {}), params={"validate_only": "true"})
         )
 
     def analysis(self, study_id: str) -> StudyAnalysis:

@@ -5,7 +5,7 @@ __all__ = ["WebhookRequests"]
 from collections.abc import Mapping
 from typing import Any
 
-from service.transport import Line, part
+from service.transport import Transport, part
 from studies.views import Page
 from studies.webhooks import DeliveryView, WebhookDetail, WebhookMade, WebhookSpec, WebhookView
 
@@ -13,7 +13,7 @@ from studies.webhooks import DeliveryView, WebhookDetail, WebhookMade, WebhookSp
 class WebhookRequests:
     """The part of the client that asks to be told of what happens to studies."""
 
-    _line: Line
+    _line: Transport
 
     def create_webhook(self, spec: WebhookSpec | Mapping[str, Any]) -> WebhookMade:
         """Return a new webhook with its secret, which cannot be read again.

@@ -3,7 +3,7 @@
 Nothing in them changes until the study is opened again, so each is written once and kept.
 """
 
-__all__ = ["SettledAnswers"]
+__all__ = ["ClosedStudyCache"]
 
 import threading
 from collections import OrderedDict
@@ -17,7 +17,7 @@ _MOST_OF_ONE = 4 * 2**20
 _ENTRY_BYTES = 2048
 
 
-class SettledAnswers:
+class ClosedStudyCache:
     """Bodies of answers, those asked for last. Safe to share between threads.
 
     Args:

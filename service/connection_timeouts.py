@@ -6,7 +6,7 @@ Uvicorn itself closes a connection that is idle between two requests, and no oth
 sends a byte now and then would keep them all.
 """
 
-__all__ = ["Connection", "Patience"]
+__all__ = ["TimedConnection", "Timeouts"]
 
 import asyncio
 import socket
@@ -18,7 +18,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 
 @dataclass(frozen=True)
-class Patience:
+class Timeouts:
     """How long a connection waits for its other end.
 
     Attributes:
@@ -34,7 +34,7 @@ class Patience:
     least_bytes: int = 8192
 
 
-class Connection(H11Protocol):
+class TimedConnection(H11Protocol):
     """One connection of HTTP/1.1, of which uvicorn makes each.
 
     Args:
@@ -42,7 +42,7 @@ class Connection(H11Protocol):
         given: what uvicorn gives.
     """
 
-    def __init__(self, *, patience: Patience, **given: Any) -> None:
+    def __init__(self, *, patience: Timeouts, **given: Any) -> None:
         super().__init__(**given)
         # Ours leaves out the query, in which somebody may have sent a token: `service.request_log`.
         self.access_log = False

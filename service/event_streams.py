@@ -3,7 +3,7 @@
 There is a bound on how many readers there are.
 """
 
-__all__ = ["Pace", "Streams"]
+__all__ = ["EventStreams", "StreamSettings"]
 
 import asyncio
 import time
@@ -29,7 +29,7 @@ _T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
-class Pace:
+class StreamSettings:
     """How often a stream looks and speaks, in seconds.
 
     Attributes:
@@ -45,7 +45,7 @@ class Pace:
     recheck_s: float = 10.0
 
 
-class Streams:
+class EventStreams:
     """All open event streams of one service.
 
     Args:
@@ -53,9 +53,9 @@ class Streams:
         limit: at most so many at once; of them a quarter for one token.
     """
 
-    def __init__(self, *, pace: Pace | None = None, limit: int = 200) -> None:
+    def __init__(self, *, pace: StreamSettings | None = None, limit: int = 200) -> None:
         self.limit = limit
-        self._pace = pace or Pace()
+        self._pace = pace or StreamSettings()
         self._open: Counter[str | None] = Counter()
         self._closing = asyncio.Event()
         self._threads: anyio.CapacityLimiter | None = None

@@ -26,9 +26,9 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 from prometheus_client.registry import Collector
 
 from service.dispatchers import alive
-from service.event_streams import Streams
+from service.event_streams import EventStreams
 from studies.errors import StoreUnavailable
-from studies.store import Standing, Store, Tally
+from studies.store import MetricsSnapshot, Standing, Store
 from studies.webhooks import Settlement
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -114,14 +114,14 @@ class Metrics:
         version: version of the service.
     """
 
-    def __init__(self, streams: Streams, *, version: str) -> None:
+    def __init__(self, streams: EventStreams, *, version: str) -> None:
         # Beside every counter and histogram the library would tell when it was made: half of all lines, and
         # nobody asks.
         disable_created_metrics()
         self._registry = registry = CollectorRegistry(auto_describe=False)
         self._looking = threading.Lock()
         self._looked_at = -_GOOD_FOR_S
-        self._tally: tuple[Store, Tally] | None = None
+        self._tally: tuple[Store, MetricsSnapshot] | None = None
         self._record = _Record()
         registry.register(self._record)
         build = Gauge(

@@ -5,7 +5,7 @@ It gets an id, is counted, and leaves one line in the log when it has been answe
 Plain ASGI, so that event streams pass through unbuffered.
 """
 
-__all__ = ["REQUEST_ID", "Access", "route_of"]
+__all__ = ["REQUEST_ID", "RequestLog", "route_of"]
 
 import logging
 import re
@@ -37,7 +37,7 @@ _QUIET = frozenset({"/healthz", "/readyz", "/metrics", "/static/*", "/docs/swagg
 _CALLER_LEFT = 499
 
 
-class Access:
+class RequestLog:
     """Names, counts and logs requests.
 
     Args:

@@ -3,7 +3,7 @@
 Plans, bests, lists of events, health, kinds of problems.
 """
 
-__all__ = ["Account", "ArmBest", "EventList", "Health", "KindView", "Plan", "Readiness"]
+__all__ = ["Account", "ArmBest", "EventList", "Health", "KindView", "Readiness", "StudyPlan"]
 
 from datetime import datetime
 from typing import Literal, Self
@@ -20,7 +20,7 @@ class _Answer(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Plan(_Answer):
+class StudyPlan(_Answer):
     """What a study would do, worked out without storing anything."""
 
     spec: StudySpec = Field(description="What was sent, shorthands spelled out.")

@@ -16,9 +16,9 @@ from fastapi import FastAPI
 from service.analysis_pool import Processes
 from service.app import create_app
 from service.auth import check_exposure
-from service.connection_timeouts import Connection, Patience
-from service.event_streams import Streams
-from service.settings import Settings, SettingsInvalid
+from service.connection_timeouts import TimedConnection, Timeouts
+from service.event_streams import EventStreams
+from service.settings import ServiceSettings, SettingsInvalid
 from studies.errors import TangentError
 from studies.logs import write_logs
 from studies.store import Store
@@ -26,7 +26,7 @@ from studies.store import Store
 _GRACE_S = 10
 
 
-def serve(settings: Settings) -> int:
+def serve(settings: ServiceSettings) -> int:
     """Return the exit status once the service has ended.
 
     0 when it was told to (SIGINT, SIGTERM), 1 when it could not start.
@@ -103,12 +103,12 @@ class Server(uvicorn.Server):
         patience: how long connections wait for their other end.
     """
 
-    def __init__(self, app: FastAPI, *, patience: Patience | None = None) -> None:
-        self._streams: Streams = app.state.streams
+    def __init__(self, app: FastAPI, *, patience: Timeouts | None = None) -> None:
+        self._streams: EventStreams = app.state.streams
         config = uvicorn.Config(
             app,
             # Uvicorn asks for a class, and only ever calls it.
-            http=cast("type[Connection]", partial(Connection, patience=patience or Patience())),
+            http=cast("type[TimedConnection]", partial(TimedConnection, patience=patience or Timeouts())),
             # An upgrade would pass by every fence, and nothing here speaks it.
             ws="none",
             log_config=None,
@@ -138,7 +138,7 @@ class Server(uvicorn.Server):
         self.should_exit = True
 
 
-def _run(settings: Settings, store: Store, listener: socket.socket) -> int:
+def _run(settings: ServiceSettings, store: Store, listener: socket.socket) -> int:
     check_exposure(settings, store)
     write = partial(write_logs, settings.log_format, level=settings.log_level, process="analysis")
     server = Server(create_app(settings, store, workshop=Processes(settings.database_url, prepare=write)))

@@ -14,7 +14,7 @@ from datetime import timedelta
 
 from fastapi import Request, Response
 
-from service.settings import Settings
+from service.settings import ServiceSettings
 
 _NAME = "tangent"
 _SECURE_NAME = "__Host-tangent"
@@ -28,7 +28,7 @@ def _is_tls(request: Request) -> bool:
 
     Whoever makes the proxy's header up only gets a cookie that is of less use to them.
     """
-    settings: Settings = request.app.state.settings
+    settings: ServiceSettings = request.app.state.settings
     # Of several proxies each may add how it was reached: the first, how the browser reached them.
     outermost = request.headers.get("x-forwarded-proto", "").partition(",")[0].strip().lower()
     return "https" in {request.url.scheme, outermost} or settings.url.startswith("https://")

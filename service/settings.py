@@ -1,9 +1,9 @@
 """Where the service listens and what it serves.
 
-One frozen `Settings`, read from the environment (`TANGENT_…`) once, at the start.
+One frozen `ServiceSettings`, read from the environment (`TANGENT_…`) once, at the start.
 """
 
-__all__ = ["Settings", "SettingsInvalid", "is_loopback"]
+__all__ = ["ServiceSettings", "SettingsInvalid", "is_loopback"]
 
 import ipaddress
 from pathlib import Path
@@ -96,7 +96,7 @@ def _or_from_file(token: SecretStr | None, info: ValidationInfo) -> SecretStr | 
     return SecretStr(secret_in(file)) if token is None and file is not None else token
 
 
-class Settings(BaseSettings):
+class ServiceSettings(BaseSettings):
     """Everything that the environment can say to the service, its command line and its client."""
 
     model_config: ClassVar[SettingsConfigDict] = SettingsConfigDict(

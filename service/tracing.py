@@ -15,7 +15,7 @@ from typing import Any
 from fastapi.telemetry import TelemetryConfig
 from opentelemetry.trace import SpanKind, StatusCode, get_current_span
 
-from service.settings import Settings, SettingsInvalid
+from service.settings import ServiceSettings, SettingsInvalid
 from studies.store import Store
 
 _NAME = "tangent"
@@ -112,7 +112,7 @@ class Tracing:
         self._provider.shutdown()
 
 
-def start_tracing(settings: Settings) -> Tracing | None:
+def start_tracing(settings: ServiceSettings) -> Tracing | None:
     """Return what traces a service; None where no collector is set.
 
     Raises:

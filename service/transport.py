@@ -5,7 +5,7 @@ Requests that are repeated where that is safe, answers read as models, refusals 
 `ProblemError` is what the service said; `ServiceUnreachable` that it said nothing.
 """
 
-__all__ = ["Line", "ProblemError", "ServiceUnreachable", "part"]
+__all__ = ["ProblemError", "ServiceUnreachable", "Transport", "part"]
 
 import itertools
 import time
@@ -60,7 +60,7 @@ class ProblemError(TangentError):
         super().__init__(problem.detail)
 
 
-class Line:
+class Transport:
     """A line to one service.
 
     Args:

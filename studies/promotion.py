@@ -8,7 +8,7 @@ decides hangs on which trials stand where and on nothing else, so that a ladder 
 as the one that was lost with its run would have.
 """
 
-__all__ = ["Decision", "Ladder", "bracket_of", "brackets", "planned_epochs", "rungs"]
+__all__ = ["Ladder", "PromotionDecision", "bracket_of", "brackets", "planned_epochs", "rungs"]
 
 import bisect
 import itertools
@@ -24,7 +24,7 @@ _Key = tuple[float, int]
 
 
 @dataclass(frozen=True)
-class Decision:
+class PromotionDecision:
     """What becomes of waiting trials.
 
     Attributes:
@@ -272,7 +272,7 @@ class Ladder:
         elif epochs_done == to_epoch < self._epochs:
             self.wait(number, values.get(to_epoch))
 
-    def settle(self) -> Decision:
+    def settle(self) -> PromotionDecision:
         """Return what becomes of the waiting trials by now, taken as done.
 
         Call it after every report, and carry it out.
@@ -288,7 +288,7 @@ class Ladder:
             del self._stop[number]
         # From the sort's stability those of one rung stay in the order in which they were promoted.
         promoted.sort(key=lambda going: -going[1])
-        return Decision(tuple(promoted), tuple(pruned))
+        return PromotionDecision(tuple(promoted), tuple(pruned))
 
     def _settle_by_rank(
         self, bracket: _Bracket, eta: int, promoted: list[tuple[int, int]], pruned: list[int]

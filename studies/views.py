@@ -13,13 +13,13 @@ __all__ = [
     "CurvePoint",
     "EventKind",
     "EventView",
-    "FitView",
     "MeasurementView",
     "Page",
     "Phase",
     "Progress",
     "Quotas",
     "Role",
+    "StackWidthView",
     "StudyRecord",
     "StudySummary",
     "StudyView",
@@ -133,7 +133,7 @@ class BestValue(_View):
     lowest: float = Field(description="Lowest value of one.")
 
 
-class FitView(_View):
+class StackWidthView(_View):
     """How trials of an optimizer fit on a device when they are trained together: what a worker measured."""
 
     workload: str = Field(description="Name of the workload.")
@@ -165,7 +165,7 @@ class ArmView(_View):
     defaults: Parameters = Field(description="Configuration of the arm's first trial.")
     progress: Progress = Field(description="How far this arm has come.")
     best: Best | None = Field(description="None until a trial has completed.")
-    fit: FitView | None = Field(
+    fit: StackWidthView | None = Field(
         description="How its trials fit on the device that measured last; none while no worker has measured."
     )
 

@@ -13,8 +13,8 @@ from studies.spec import parse_spec
 from studies.states import StudyMove
 from studies.store import Claim, Store
 from studies.views import TrialView
-from workers.pack_protocol import EpochReport, Fit, Measurement, MemberReport, Outcome, Pack
-from workers.scheduler import PackFeed
+from workers.pack_protocol import EpochReport, Measurement, MemberReport, Outcome, Pack, StackWidth
+from workers.scheduler import PackScheduler
 
 __all__ = ["Running"]
 
@@ -34,7 +34,7 @@ class Running:
         )
         self.feed = self.claimed()
 
-    def claimed(self) -> PackFeed:
+    def claimed(self) -> PackScheduler:
         """Claim the study and return its feed."""
         claim = self.store.claim_next(dispatcher="here", lease_s=600.0)
         assert claim is not None
@@ -50,10 +50,10 @@ class Running:
         self.study = self.store.extend(self.study.id, parse_extension(totals))
         self.feed = self.claimed()
 
-    def take_up(self) -> PackFeed:
+    def take_up(self) -> PackScheduler:
         """Return a feed made from the record alone."""
         self.writer = self.store.run_writer(self.claim, lease_s=600.0)
-        return PackFeed(
+        return PackScheduler(
             self.study.spec,
             self.writer.plan(),
             writer=self.writer,
@@ -75,7 +75,7 @@ class Running:
         *,
         epoch: int,
         value: Callable[[str, int], float | None],
-        fit: Fit | None = None,
+        fit: StackWidth | None = None,
         leaves: bool = False,
     ) -> None:
         """Report one epoch of a pack's members, with their checkpoints if it `leaves` any.

@@ -24,7 +24,7 @@ import torch
 from studies.space import Parameters, Scalar
 from workers.optimizers import load_optimizers
 from workers.pack_protocol import EpochReport, Measurement, Member, Outcome, Pack
-from workers.stacked.width_tuning import Fits
+from workers.stacked.width_tuning import WidthTuner
 from workers.training import train_pack
 from workers.workloads import Data, Split, Workload, load_workloads
 
@@ -86,7 +86,7 @@ def pack_of(workload: Workload, optimizer: str, *members: Member, epochs: int = 
 
 
 def train(
-    pack: Pack, workload: Workload | None = None, data: Data | None = None, *, fits: Fits | None = None
+    pack: Pack, workload: Workload | None = None, data: Data | None = None, *, fits: WidthTuner | None = None
 ) -> list[EpochReport]:
     """Return all reports of a pack."""
     workload = workload or WORKLOADS[pack.workload]

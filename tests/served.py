@@ -15,7 +15,7 @@ from pathlib import Path
 from fastapi import FastAPI
 
 from service.client import Client, ServiceUnreachable
-from service.connection_timeouts import Patience
+from service.connection_timeouts import Timeouts
 from service.serve import Server
 
 __all__ = ["process", "serving", "wait_until_it_answers"]
@@ -28,7 +28,7 @@ _CODE = (
 
 
 @contextmanager
-def serving(app: FastAPI, port: int = 0, *, patience: Patience | None = None) -> Generator[str]:
+def serving(app: FastAPI, port: int = 0, *, patience: Timeouts | None = None) -> Generator[str]:
     """Yield the URL of an app behind a real server in a thread of its own."""
     listener = socket.socket()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -16,11 +16,11 @@ from studies.store import Store
 from workers.dispatcher import Dispatcher, announced
 from workers.local_ray import leave_ray, start_ray
 from workers.node import Node, check_token_mode, join, start_head
-from workers.parent_watchdog import end_with_parent
-from workers.settings import JOIN, Settings, fault
+from workers.parent_watchdog import exit_with_parent
+from workers.settings import JOIN, DispatcherSettings, fault
 
 
-def _settings() -> Settings:
+def _settings() -> DispatcherSettings:
     parser = argparse.ArgumentParser(
         prog="python -m workers",
         description="Run a dispatcher: claim queued studies and train their trials on Ray.",
@@ -49,10 +49,10 @@ def _settings() -> Settings:
     )
     parser.add_argument("--max-runs", type=int, help="studies to run at once (TANGENT_MAX_RUNS; default: 2)")
     given = {name: value for name, value in vars(parser.parse_args()).items() if value is not None}
-    return Settings(**given)
+    return DispatcherSettings(**given)
 
 
-def _node(settings: Settings) -> Node | None:
+def _node(settings: DispatcherSettings) -> Node | None:
     """Return the Ray node that was started for these settings; None where they ask for none."""
     if settings.ray_address == "head":
         check_token_mode()
@@ -78,7 +78,7 @@ def main() -> int:
     node: Node | None = None
     try:
         settings = _settings()
-        end_with_parent(settings.parent_pid)
+        exit_with_parent(settings.parent_pid)
         write_logs(settings.log_format, process="dispatcher", dispatcher=settings.name)
         # Ray prints what befalls its nodes.
         sys.stdout = LogLines(logging.getLogger("tangent.ray"))

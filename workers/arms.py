@@ -11,9 +11,9 @@ from studies.resolve import ResolvedArm, ResolvedStudy
 from studies.spec import StudySpec
 from studies.store import PendingTrial
 from studies.views import TrialView
-from workers.confirmation import Confirmation
+from workers.confirmation import ConfirmationQueue
 from workers.search import Search
-from workers.trial_queue import Source
+from workers.trial_queue import TrialQueue
 
 
 class Arm:
@@ -32,12 +32,12 @@ class Arm:
             Search(plan, spec=spec, study=study, replicate=replicate, next_number=self._numbers.next)
             for replicate in range(spec.budget.replicates)
         )
-        self.confirmation = Confirmation(
+        self.confirmation = ConfirmationQueue(
             plan, spec=spec, study=study, searches=self.searches, next_number=self._confirmation_numbers.next
         )
 
     @property
-    def sources(self) -> tuple[Source, ...]:
+    def sources(self) -> tuple[TrialQueue, ...]:
         """All its sources, the searches first."""
         return *self.searches, self.confirmation
 
@@ -51,7 +51,7 @@ class Arm:
         """Whether no trial is at hand or can be made; some may be in flight."""
         return all(source.is_spent for source in self.sources)
 
-    def epochs_ahead(self, source: Source) -> int:
+    def epochs_ahead(self, source: TrialQueue) -> int:
         """Return the epochs that will still be given to workers for trials such as those of a source.
 
         Of all replicates, or confirming.
@@ -60,7 +60,7 @@ class Arm:
             each.epochs_ahead for each in self.sources if each.is_confirmation == source.is_confirmation
         )
 
-    def source(self, trial: TrialView | PendingTrial) -> Source:
+    def source(self, trial: TrialView | PendingTrial) -> TrialQueue:
         """Return the source of a trial."""
         return self.confirmation if trial.phase == "confirmation" else self.searches[trial.replicate]
 

@@ -1,6 +1,6 @@
 """What runs that were killed have left behind: checkpoints of studies that are closed by now."""
 
-__all__ = ["discard_leftovers"]
+__all__ = ["remove_closed_checkpoints"]
 
 from typing import Any, cast
 
@@ -12,7 +12,7 @@ from studies.store import Store
 from workers.checkpoints import discard
 
 
-def discard_leftovers(store: Store, folder: str) -> int:
+def remove_closed_checkpoints(store: Store, folder: str) -> int:
     """Remove the checkpoints of closed studies and return of how many.
 
     Folders of studies that are not in this store stay as they are.

@@ -5,7 +5,7 @@ They are trained again once its search is over. No SQL, no Ray.
 Nothing of it reaches a sampler or a rung: every run is trained to its last epoch.
 """
 
-__all__ = ["Confirmation"]
+__all__ = ["ConfirmationQueue"]
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -17,13 +17,13 @@ from studies.spec import StudySpec
 from studies.states import TrialState
 from studies.store import NewTrial, PendingTrial
 from studies.views import TrialView
-from workers.search import Configuration, Search
-from workers.trial_queue import Source
+from workers.search import Search, SearchedConfiguration
+from workers.trial_queue import TrialQueue
 
 _Key = tuple[tuple[str, Scalar], ...]
 
 
-class Confirmation(Source):
+class ConfirmationQueue(TrialQueue):
     """The confirmation trials of one arm.
 
     The best of each replicate and the defaults, each on the seeds that all arms share.
@@ -59,11 +59,11 @@ class Confirmation(Source):
         self._epochs = study.epochs
         self._seeds = tuple(confirmation_seed(spec.seed, index) for index in range(spec.confirmation.seeds))
         # What trials on record confirm, and the seeds on which they do.
-        self._confirmed: dict[_Key, Configuration] = {}
+        self._confirmed: dict[_Key, SearchedConfiguration] = {}
         self._made: set[tuple[_Key, int]] = set()
         self._begun = 0
         # None until the search is over.
-        self._left: deque[tuple[Configuration, int]] | None = None
+        self._left: deque[tuple[SearchedConfiguration, int]] | None = None
 
     @property
     def share(self) -> float:
@@ -100,7 +100,7 @@ class Confirmation(Source):
         if trial.confirms is not None and trial.state is not TrialState.CANCELLED:
             key = _key(trial.parameters)
             self._confirmed.setdefault(
-                key, Configuration(trial.confirms, trial.replicate, trial.origin, trial.parameters)
+                key, SearchedConfiguration(trial.confirms, trial.replicate, trial.origin, trial.parameters)
             )
             self._made.add((key, trial.seed))
         if pending is not None:
@@ -116,15 +116,15 @@ class Confirmation(Source):
         self._begun += len(new)
         return new
 
-    def _missing(self) -> Iterator[tuple[Configuration, int]]:
+    def _missing(self) -> Iterator[tuple[SearchedConfiguration, int]]:
         """Yield what is to be trained and on which seed, seed by seed.
 
         Cut short anywhere, what is there is paired as far as it goes.
         """
         if not any(search.has_result for search in self._searches):
             return
-        defaults = Configuration(0, 0, "default", self.plan.defaults)
-        found: dict[_Key, Configuration] = {}
+        defaults = SearchedConfiguration(0, 0, "default", self.plan.defaults)
+        found: dict[_Key, SearchedConfiguration] = {}
         for each in (defaults, *(search.best for search in self._searches)):
             if each is not None:
                 # Of equal configurations the one that is on record already, so that all runs of one name the
@@ -135,7 +135,7 @@ class Confirmation(Source):
                 if (key, seed) not in self._made:
                     yield configuration, seed
 
-    def _new_trial(self, configuration: Configuration, seed: int) -> NewTrial:
+    def _new_trial(self, configuration: SearchedConfiguration, seed: int) -> NewTrial:
         return NewTrial(
             arm=self.plan.name,
             number=self._next_number(),

@@ -3,7 +3,7 @@
 Also where the interpreter itself is held up and no thread gets a turn.
 """
 
-__all__ = ["ended_after"]
+__all__ = ["exit_after"]
 
 import faulthandler
 from collections.abc import Generator
@@ -13,7 +13,7 @@ _STANDARD_ERROR = 2
 
 
 @contextmanager
-def ended_after(seconds: float) -> Generator[None]:
+def exit_after(seconds: float) -> Generator[None]:
     """End this process, with status 1, unless what follows is done within so many seconds.
 
     Where it was then goes to standard error.

@@ -20,10 +20,10 @@ from studies.catalog import Catalog
 from studies.errors import StoreUnavailable
 from studies.logs import said
 from studies.store import Claim, Store
-from workers.checkpoint_gc import discard_leftovers
+from workers.checkpoint_gc import remove_closed_checkpoints
 from workers.optimizers import load_optimizers
 from workers.run import NO_DATABASE, NO_RAY, READY
-from workers.settings import Settings
+from workers.settings import DispatcherSettings
 from workers.workloads import load_workloads
 
 _log = logging.getLogger("tangent.dispatcher")
@@ -105,7 +105,7 @@ class Dispatcher:
     are made.
     """
 
-    def __init__(self, settings: Settings, store: Store, *, ray_address: str) -> None:
+    def __init__(self, settings: DispatcherSettings, store: Store, *, ray_address: str) -> None:
         """Make a dispatcher; nothing is claimed before `serve`."""
         self._settings = settings
         self._store = store
@@ -287,7 +287,7 @@ class Dispatcher:
             _log.info("%d trials of closed studies copied to Optuna's storage", copied)
 
     def _discard(self) -> None:
-        discard_leftovers(self._store, self._settings.checkpoint_folder)
+        remove_closed_checkpoints(self._store, self._settings.checkpoint_folder)
 
     def _lose_ray(self) -> None:
         """Wait for a cluster's Ray to come back.

@@ -38,7 +38,7 @@ from studies.errors import TangentError
 from studies.logs import write_logs
 from studies.secret_files import secret_in
 from workers.parent_watchdog import LEAVE_SIGNAL
-from workers.settings import Settings, fault
+from workers.settings import DispatcherSettings, fault
 
 _log = logging.getLogger("tangent.node")
 OBJECT_STORE_BYTES = 128 * 2**20
@@ -300,7 +300,7 @@ def main() -> int:
     )
     given = parser.parse_args()
     try:
-        write_logs(Settings().log_format, process="worker", node=socket.gethostname())
+        write_logs(DispatcherSettings().log_format, process="worker", node=socket.gethostname())
     except ValidationError as error:
         sys.stderr.write(f"error: {fault(error)}\n")
         return 1

@@ -6,7 +6,7 @@ It is an Optuna storage that holds one study and answers what samplers ask of a 
 it.
 """
 
-__all__ = ["Observations"]
+__all__ = ["OptunaStudyView"]
 
 import zlib
 from collections.abc import Container, Iterable, Mapping
@@ -27,7 +27,7 @@ _NAME = "arm"
 _SOME_TIME = datetime(2000, 1, 1)  # noqa: DTZ001 # Optuna keeps local times without a zone
 
 
-class Observations(InMemoryStorage):
+class OptunaStudyView(InMemoryStorage):
     """The trials of one arm in Optuna's terms, numbered as in the arm.
 
     Beyond `most` trials with a value, samplers are shown the best tenth of `most` and a sample of all that

@@ -8,7 +8,7 @@ with its `Outcome` or, where the pack ends at a rung, with the place of its chec
 one too: who loses its worker goes on from the last.
 """
 
-__all__ = ["EpochReport", "Fit", "Measurement", "Member", "MemberReport", "Outcome", "Pack"]
+__all__ = ["EpochReport", "Measurement", "Member", "MemberReport", "Outcome", "Pack", "StackWidth"]
 
 from typing import Literal, Self
 
@@ -180,7 +180,7 @@ class MemberReport(_Message):
     )
 
 
-class Fit(_Message):
+class StackWidth(_Message):
     """How a workload and an optimizer fit on a device.
 
     What a worker measured before it chose how many members to stack.
@@ -208,6 +208,6 @@ class EpochReport(_Message):
     pack_id: str
     epoch: int
     members: tuple[MemberReport, ...]
-    fit: Fit | None = Field(
+    fit: StackWidth | None = Field(
         default=None, description="What the worker measured or had to change, where it did."
     )

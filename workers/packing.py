@@ -11,9 +11,9 @@ from collections.abc import Callable, Sequence
 from studies.resolve import ResolvedStudy
 from studies.spec import StudySpec
 from studies.store import PendingTrial
-from studies.views import FitView
-from workers.pack_protocol import Fit, Member, Pack
-from workers.trial_queue import Group, Source
+from studies.views import StackWidthView
+from workers.pack_protocol import Member, Pack, StackWidth
+from workers.trial_queue import TrialGroup, TrialQueue
 
 # Members of a pack whose best width no worker has measured yet.
 _UNMEASURED_SIZE = 16
@@ -41,7 +41,7 @@ class Packing:
         *,
         checkpoints: str,
         slots: Callable[[], int],
-        fits: Sequence[FitView],
+        fits: Sequence[StackWidthView],
     ) -> None:
         """Make a packing.
 
@@ -64,7 +64,7 @@ class Packing:
         self._widths = {fit.optimizer: fit.width for fit in reversed(known)}
         self._confirmation_widths: dict[str, int] = {}
 
-    def note(self, fit: Fit, source: Source) -> bool:
+    def note(self, fit: StackWidth, source: TrialQueue) -> bool:
         """Use what a worker measured of a source's pack from now on.
 
         Return whether it holds for other studies as well.
@@ -95,7 +95,7 @@ class Packing:
         limit = self._spec.resources.max_concurrent_packs
         return int(min(out + at_hand, limit or math.inf))
 
-    def size(self, source: Source, *, at_hand: int, out: int) -> int:
+    def size(self, source: TrialQueue, *, at_hand: int, out: int) -> int:
         """Return how many trials the next pack of a source has, as far as they are there.
 
         As many as train fastest together; fewer where the rest would leave workers idle.
@@ -117,7 +117,13 @@ class Packing:
         return max(1, min(most, fair))
 
     def pack(
-        self, pack_id: str, source: Source, group: Group, trials: Sequence[PendingTrial], *, epochs_ahead: int
+        self,
+        pack_id: str,
+        source: TrialQueue,
+        group: TrialGroup,
+        trials: Sequence[PendingTrial],
+        *,
+        epochs_ahead: int,
     ) -> Pack:
         """Return trials of one group as a pack.
 
@@ -172,7 +178,7 @@ class Packing:
             max(_EPOCH_TIMEOUT_S, _SLOWER * members * self._plan.workload.epoch_s) if given is None else given
         )
 
-    def _width(self, source: Source) -> int | None:
+    def _width(self, source: TrialQueue) -> int | None:
         """Return how many members of a source's packs are stacked at once.
 
         None where no worker has measured it.

@@ -3,7 +3,7 @@
 What a killed parent leaves behind would go on to train for nobody.
 """
 
-__all__ = ["LEAVE_SIGNAL", "end_with_parent", "end_without"]
+__all__ = ["LEAVE_SIGNAL", "exit_with_parent", "exit_without"]
 
 import os
 import signal
@@ -23,7 +23,7 @@ _KNOCK_EVERY_S = 3.0
 _SILENT_FOR_S = 12.0
 
 
-def end_with_parent(parent_pid: int | None, *, with_group: bool = False) -> None:
+def exit_with_parent(parent_pid: int | None, *, with_group: bool = False) -> None:
     """End this process at once, or all of its process group, when its parent is no longer `parent_pid`.
 
     None watches nothing.
@@ -44,7 +44,7 @@ def end_with_parent(parent_pid: int | None, *, with_group: bool = False) -> None
     threading.Thread(target=watch, name="lifeline", daemon=True).start()
 
 
-def end_without(
+def exit_without(
     address: str, *, silent_for_s: float = _SILENT_FOR_S, knock_every_s: float = _KNOCK_EVERY_S
 ) -> None:
     """End this process at once when nothing has listened at `HOST:PORT` for so long.

@@ -3,7 +3,7 @@
 Trials that are tried again, some of them alone, so that a bad member takes no others with it.
 """
 
-__all__ = ["Suspects"]
+__all__ = ["Quarantine"]
 
 from collections import Counter
 from collections.abc import Iterable
@@ -12,7 +12,7 @@ from collections.abc import Iterable
 _SUSPECT_AFTER = 2
 
 
-class Suspects:
+class Quarantine:
     """Remembers whose packs ended badly, for as long as those trials have not come to a rung or an end."""
 
     def __init__(self, *, max_retries: int) -> None:

@@ -1,6 +1,6 @@
 """Waiting for a database that is away: a restart of it costs no trial."""
 
-__all__ = ["Patience"]
+__all__ = ["DatabaseRetry"]
 
 import time
 from collections.abc import Callable
@@ -12,7 +12,7 @@ T = TypeVar("T")
 _TRY_AGAIN_AFTER_S = 0.5
 
 
-class Patience:
+class DatabaseRetry:
     """Tries writes and reads again while the database is away.
 
     Attributes:

@@ -28,10 +28,10 @@ from studies.store import Claim, Store
 from workers.checkpoints import discard
 from workers.environment import environment
 from workers.local_ray import RayUnavailable, accelerators, join_ray, lacking, leave_ray, slots
-from workers.parent_watchdog import end_with_parent
-from workers.retry import Patience
-from workers.scheduler import PackFeed
-from workers.settings import Settings
+from workers.parent_watchdog import exit_with_parent
+from workers.retry import DatabaseRetry
+from workers.scheduler import PackScheduler
+from workers.settings import DispatcherSettings
 from workers.tune import run_packs
 
 _log = logging.getLogger("tangent.run")
@@ -94,7 +94,7 @@ class StudyRun:
         self._claim = claim
         self._writer = store.run_writer(claim, lease_s=lease_s)
         self._lease_s = lease_s
-        self._patience = Patience(lease_s)
+        self._patience = DatabaseRetry(lease_s)
         self._checkpoints = checkpoints
         self._machines = machines
         self._turn_s = turn_s
@@ -108,7 +108,7 @@ class StudyRun:
         self._is_resting = False
         self._fitting = 1
         self._is_done = threading.Event()
-        self._feed: PackFeed | None = None
+        self._feed: PackScheduler | None = None
         self.spec = store.study(claim.study_id).spec
 
     def leave(self) -> None:
@@ -143,7 +143,7 @@ class StudyRun:
                 environment(accelerators=accelerators() if self.spec.resources.gpus_per_pack > 0 else ())
             )
             # Taking up a long record needs a lease that is kept.
-            feed = self._feed = PackFeed(
+            feed = self._feed = PackScheduler(
                 self.spec,
                 self._writer.plan(),
                 writer=self._writer,
@@ -207,7 +207,7 @@ class StudyRun:
             time.sleep(_LOOK_EVERY_S)
             self._count_slots()
 
-    def _train(self, feed: PackFeed) -> StudyState:
+    def _train(self, feed: PackScheduler) -> StudyState:
         while True:
             self._rest()
             run_packs(feed, self.spec, is_over=self._is_over)
@@ -229,7 +229,7 @@ class StudyRun:
         made_room = self._is_yielding or self._is_resting
         return "its run made room for another study" if made_room else "the study was paused before it began"
 
-    def _close(self, feed: PackFeed, wanted: StudyState) -> StudyState:
+    def _close(self, feed: PackScheduler, wanted: StudyState) -> StudyState:
         # From here on a lease may be refused because the study is closed, and that is no loss.
         self._is_done.set()
         is_early = wanted in _ENDING
@@ -341,8 +341,8 @@ def main() -> int:
 
     Return 0 when its state is settled, whatever it is, or none was told.
     """
-    settings = Settings()
-    end_with_parent(settings.parent_pid)
+    settings = DispatcherSettings()
+    exit_with_parent(settings.parent_pid)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     write_logs(settings.log_format, process="run")
     logging.getLogger("ray.tune").setLevel(logging.ERROR)

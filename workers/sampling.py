@@ -45,14 +45,14 @@ from studies.space import (
 )
 from studies.spec import SamplerName
 from studies.states import FINISHED_TRIAL_STATES, TrialState
-from workers.optuna_study import Observations
+from workers.optuna_study import OptunaStudyView
 
 # Proposals that repeat a configuration or break a constraint are asked anew, at most this often.
 _MAX_REJECTED = 200
 # A model that proposes the same again and again is no longer asked: from then on configurations are drawn at
 # random.
 _MAX_MODEL_REJECTED = 20
-# TPE's time to propose grows with what it looks at; see `Observations` for what it is shown beyond.
+# TPE's time to propose grows with what it looks at; see `OptunaStudyView` for what it is shown beyond.
 _MOST_OBSERVED = 500
 _OPTUNA_STATES = {
     TrialState.COMPLETED: optuna.trial.TrialState.COMPLETE,
@@ -119,7 +119,9 @@ class ArmSampler:
         self._unseen: Iterator[Parameters] | None = None
         # A generation of CMA-ES is made of the trials that it asked for itself; none of them may be missing.
         with _quietly():
-            self._observations = Observations(direction, most=None if sampler == "cmaes" else _MOST_OBSERVED)
+            self._observations = OptunaStudyView(
+                direction, most=None if sampler == "cmaes" else _MOST_OBSERVED
+            )
 
     def at_once(self, number: int, *, unanswered: int, at_hand: int) -> int:
         """Return how many proposals from `number` on are worth asking for now.

@@ -1,9 +1,9 @@
-"""What is trained next: `PackFeed` hands out packs and takes what they report.
+"""What is trained next: `PackScheduler` hands out packs and takes what they report.
 
 It knows the record and nothing of Ray.
 """
 
-__all__ = ["PackFeed"]
+__all__ = ["PackScheduler"]
 
 import logging
 from collections import deque
@@ -17,10 +17,10 @@ from studies.store import PendingTrial, Report, RunWriter
 from workers.arms import Arm
 from workers.pack_protocol import EpochReport, MemberReport, Pack
 from workers.packing import Packing
-from workers.quarantine import Suspects
-from workers.retry import Patience
-from workers.trial_queue import Source
-from workers.worker_failures import Loss
+from workers.quarantine import Quarantine
+from workers.retry import DatabaseRetry
+from workers.trial_queue import TrialQueue
+from workers.worker_failures import WorkerFailure
 
 _log = logging.getLogger("tangent.run")
 # A workload that fails this often without a single result is broken, whatever the configuration.
@@ -33,13 +33,13 @@ _ANY = 2**31
 class _Live:
     """A pack that has been handed out, and those of its members that have not ended it yet."""
 
-    source: Source
+    source: TrialQueue
     size: int
     members: dict[str, PendingTrial]
     is_started: bool = False
 
 
-class PackFeed:
+class PackScheduler:
     """Decides which trials are trained next and takes what they report; knows nothing of Tune's own classes.
 
     Whatever was lost or promoted comes before new trials, what has come furthest first; of several arms the
@@ -69,15 +69,15 @@ class PackFeed:
         """
         self._spec = spec
         self._writer = writer
-        self._patience = Patience(patience_s)
+        self._patience = DatabaseRetry(patience_s)
         self._packing = Packing(
-            spec, plan, checkpoints=checkpoints, slots=slots, fits=writer.fits(plan.workload.name)
+            spec, plan, checkpoints=checkpoints, slots=slots, fits=writer.stack_widths(plan.workload.name)
         )
         self._arms = {arm.name: Arm(arm, spec=spec, study=plan) for arm in plan.arms}
         # Whether what is at hand depends on results that are still to come.
         self._learns = spec.sampler in {"tpe", "gp", "cmaes"} or spec.pruner.kind != "none"
         self._live: dict[str, _Live] = {}
-        self._suspects = Suspects(max_retries=spec.max_retries)
+        self._suspects = Quarantine(max_retries=spec.max_retries)
         self._failed = 0
         self._has_result = False
         self._last_failure: str | None = None
@@ -214,7 +214,7 @@ class PackFeed:
         self,
         pack_id: str,
         *,
-        lost: Loss | None = None,
+        lost: WorkerFailure | None = None,
         failure: str | None = None,
         restart: str | None = None,
         unusable: Sequence[str] = (),
@@ -254,7 +254,7 @@ class PackFeed:
                 is_charged=False,
             )
         else:
-            lost = lost or Loss("the pack ended without an outcome")
+            lost = lost or WorkerFailure("the pack ended without an outcome")
             if lost.is_charged:
                 self._suspects.lost((trial.id for trial in members), is_certain=lost.is_own)
             most = _ANY if live.size > 1 else None
@@ -292,9 +292,9 @@ class PackFeed:
             self._arms[trial.arm].take_up(trial, pending, rung_values.get(trial.id, {}), is_alone=is_alone)
         self._settle(search for arm in self._arms.values() for search in arm.searches)
 
-    def _next_source(self) -> Source | None:
+    def _next_source(self) -> TrialQueue | None:
         """Return the source whose turn it is; None when nothing is at hand."""
-        places: list[tuple[tuple[bool, int, bool, float, float], Source]] = []
+        places: list[tuple[tuple[bool, int, bool, float, float], TrialQueue]] = []
         for arm in self._arms.values():
             share = arm.share
             for source in arm.sources:
@@ -321,7 +321,7 @@ class PackFeed:
         )
         return self._packing.most_out(has_spare=not is_learning and not self.is_sharing)
 
-    def _draw(self, source: Source, size: int) -> None:
+    def _draw(self, source: TrialQueue, size: int) -> None:
         """Make new trials, until a pack of such a size is at hand or no more can be made now."""
         new = source.draw(size)
         if new:
@@ -330,7 +330,7 @@ class PackFeed:
             # With no more to come, some that wait may be let go.
             self._settle([source])
 
-    def _settle(self, sources: Iterable[Source]) -> None:
+    def _settle(self, sources: Iterable[TrialQueue]) -> None:
         """Promote and prune the trials that wait, as far as is known by now."""
         promoted: list[tuple[PendingTrial, int]] = []
         pruned: list[PendingTrial] = []
@@ -354,7 +354,7 @@ class PackFeed:
 
     def _give_back(
         self,
-        source: Source,
+        source: TrialQueue,
         trials: Sequence[PendingTrial],
         *,
         reason: str,
@@ -399,7 +399,7 @@ class PackFeed:
                 self._forget(trial)
             source.enqueue([queued], is_alone=self._suspects.is_alone(queued.id))
 
-    def _end(self, source: Source, trial: PendingTrial, state: TrialState, value: float | None) -> None:
+    def _end(self, source: TrialQueue, trial: PendingTrial, state: TrialState, value: float | None) -> None:
         source.ended(trial, state, value)
         self._failed += int(state is TrialState.FAILED)
         self._has_result |= state is not TrialState.FAILED

@@ -3,7 +3,7 @@
 What waits at a rung, what its sampler knows, which configuration is its best. No SQL, no Ray.
 """
 
-__all__ = ["Configuration", "Search"]
+__all__ = ["Search", "SearchedConfiguration"]
 
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -19,11 +19,11 @@ from studies.states import FINISHED_TRIAL_STATES, TrialState
 from studies.store import NewTrial, PendingTrial
 from studies.views import TrialView
 from workers.sampling import ArmSampler
-from workers.trial_queue import Group, Source
+from workers.trial_queue import TrialGroup, TrialQueue
 
 
 @dataclass(frozen=True)
-class Configuration:
+class SearchedConfiguration:
     """What a trial of a search was trained with, and which trial that was."""
 
     number: int
@@ -32,7 +32,7 @@ class Configuration:
     parameters: Parameters
 
 
-class Search(Source):
+class Search(TrialQueue):
     """The trials of one replicate of an arm's search.
 
     An arm numbers the trials of all its replicates in one sequence. Sampler and ladder know a trial by its
@@ -94,7 +94,7 @@ class Search(Source):
         self._waiting: dict[int, PendingTrial] = {}
         # Numbers of trials from which the sampler has not learned anything yet.
         self._unanswered: set[int] = set()
-        self._best: tuple[tuple[float, int], Configuration] | None = None
+        self._best: tuple[tuple[float, int], SearchedConfiguration] | None = None
         self.has_result = False
 
     @property
@@ -129,7 +129,7 @@ class Search(Source):
         return self.is_spent and not self._ranks
 
     @property
-    def best(self) -> Configuration | None:
+    def best(self) -> SearchedConfiguration | None:
         """The best configuration by validation that was trained to its last epoch, of equals the first.
 
         None where there is none.
@@ -196,7 +196,7 @@ class Search(Source):
             new.append(trial)
         return new
 
-    def hand_out(self, group: Group, count: int) -> tuple[PendingTrial, ...]:
+    def hand_out(self, group: TrialGroup, count: int) -> tuple[PendingTrial, ...]:
         """Return at most so many trials of a group, which are at hand no more."""
         taken = super().hand_out(group, count)
         self._handed_epochs += len(taken) * (group.to_epoch - group.from_epoch)
@@ -318,7 +318,10 @@ class Search(Source):
         if state is TrialState.COMPLETED and value is not None:
             place = (-value if self._is_maximized else value, trial.number)
             if self._best is None or place < self._best[0]:
-                self._best = place, Configuration(trial.number, self._replicate, origin, trial.parameters)
+                self._best = (
+                    place,
+                    SearchedConfiguration(trial.number, self._replicate, origin, trial.parameters),
+                )
 
     def _keep_values(self, number: int, rung_values: Mapping[int, float]) -> None:
         """Keep what a trial without an end goes on from."""

@@ -3,7 +3,7 @@
 The service reads the same names.
 """
 
-__all__ = ["JOIN", "Settings", "fault"]
+__all__ = ["JOIN", "DispatcherSettings", "fault"]
 
 import os
 import socket
@@ -25,7 +25,7 @@ def _goes_with_url(file: Path | None, info: ValidationInfo) -> Path | None:
     return file
 
 
-class Settings(BaseSettings):
+class DispatcherSettings(BaseSettings):
     """Where a dispatcher finds its database and its Ray, and how it watches over runs."""
 
     model_config = SettingsConfigDict(env_prefix="TANGENT_", frozen=True, extra="ignore")

@@ -22,9 +22,9 @@ import ray
 from ray import tune
 
 from workers.checkpoints import CheckpointNotSaved, CheckpointUnusable, load
-from workers.deadline import ended_after
+from workers.deadline import exit_after
 from workers.pack_protocol import EpochReport, Pack
-from workers.parent_watchdog import LEAVE_SIGNAL, end_without
+from workers.parent_watchdog import LEAVE_SIGNAL, exit_without
 
 if TYPE_CHECKING:
     # Imported where they are needed: the run that names this class needs no torch, and would wait for it
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     import torch
 
     from workers.optimizers import OptimizerEntry
-    from workers.stacked.width_tuning import Fits
+    from workers.stacked.width_tuning import WidthTuner
     from workers.workloads import DataCache, Workload
 
 T = TypeVar("T")
@@ -59,7 +59,7 @@ class PackTrainable(tune.Trainable):
         if _ray.is_initialized():
             # On a machine that is cut off nobody else would end it, and nothing that it says or leaves counts
             # any more.
-            end_without(_ray.get_runtime_context().gcs_address)
+            exit_without(_ray.get_runtime_context().gcs_address)
         self._begin(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -96,9 +96,9 @@ class PackTrainable(tune.Trainable):
     def _train_epoch(self) -> dict[str, Any]:
         try:
             if self._reports is None:
-                with ended_after(self._pack.start_timeout_s):
+                with exit_after(self._pack.start_timeout_s):
                     self._reports = self._started(self._pack)
-            with ended_after(self._pack.epoch_timeout_s):
+            with exit_after(self._pack.epoch_timeout_s):
                 report = next(self._reports, None)
         except CheckpointUnusable as error:
             return {"restart": str(error), "unusable": self._unusable(), "done": True}
@@ -186,20 +186,20 @@ class _Bench:
     optimizers: "Mapping[str, OptimizerEntry]"
     workloads: "Mapping[str, Workload]"
     data: "DataCache"
-    fits: "Fits"
+    fits: "WidthTuner"
 
 
 def _bench(*, cpus: float, gpus: float) -> _Bench:
     import torch
 
     from workers.optimizers import load_optimizers
-    from workers.stacked.width_tuning import Fits
+    from workers.stacked.width_tuning import WidthTuner
     from workers.workloads import DataCache, load_workloads
 
     # One thread a core: two processes of one thread beat one of two nearly everywhere at these sizes.
     torch.set_num_threads(max(1, int(cpus)))
     device = torch.device("cuda:0" if torch.cuda.is_available() and gpus > 0 else "cpu")
-    return _Bench(device, load_optimizers(), load_workloads(), DataCache(), Fits())
+    return _Bench(device, load_optimizers(), load_workloads(), DataCache(), WidthTuner())
 
 
 def _is_out_of_memory(error: Exception) -> bool:

@@ -17,11 +17,11 @@ import torch
 
 from workers.checkpoints import CheckpointNotSaved, CheckpointUnusable, checkpoint_url, load, save
 from workers.optimizers import OptimizerEntry
-from workers.pack_protocol import EpochReport, Fit, Measurement, Member, MemberReport, Outcome, Pack
+from workers.pack_protocol import EpochReport, Measurement, Member, MemberReport, Outcome, Pack, StackWidth
 from workers.results import EpochResult
 from workers.solo import Solo
 from workers.stacked.engine import Stacks
-from workers.stacked.width_tuning import Fits
+from workers.stacked.width_tuning import WidthTuner
 from workers.workloads import Data, Workload
 
 _log = logging.getLogger("tangent.training")
@@ -92,7 +92,7 @@ def train_pack(
     entry: OptimizerEntry,
     data: Data,
     device: torch.device,
-    fits: Fits | None = None,
+    fits: WidthTuner | None = None,
     is_leaving: Callable[[], bool] = lambda: False,
 ) -> Iterator[EpochReport]:
     """Return an iterator that trains a pack and gives a report after each epoch.
@@ -143,7 +143,7 @@ def train_pack(
         for index, state in enumerate(states)
         if state and state["objective"]
     }
-    fits = fits or Fits()
+    fits = fits or WidthTuner()
     fit = fits.fit(pack, workload=workload, entry=entry, data=data, device=device)
     engine: OneByOne | Stacks
     if fit.width == 1 or len(pack.members) == 1:
@@ -163,7 +163,7 @@ def train_pack(
 
 
 def _with_fits(
-    reports: Iterator[EpochReport], engine: Engine, fit: Fit, *, pack: Pack, fits: Fits
+    reports: Iterator[EpochReport], engine: Engine, fit: StackWidth, *, pack: Pack, fits: WidthTuner
 ) -> Iterator[EpochReport]:
     """Return the reports with the fit beside the first, and wherever it changed.
 

@@ -3,7 +3,7 @@
 What both do with those at hand, grouped as they may be packed. No SQL, no Ray.
 """
 
-__all__ = ["Group", "Source"]
+__all__ = ["TrialGroup", "TrialQueue"]
 
 from abc import ABC, abstractmethod
 from collections import deque
@@ -16,7 +16,7 @@ from studies.store import NewTrial, PendingTrial
 
 
 @dataclass(frozen=True)
-class Group:
+class TrialGroup:
     """What trials must have in common to be packed together.
 
     Attributes:
@@ -32,7 +32,7 @@ class Group:
     alone: int | None = None
 
 
-class Source(ABC):
+class TrialQueue(ABC):
     """The trials of one arm that are chosen in one way, between the record and the workers.
 
     Only trials of one source are packed together.
@@ -49,7 +49,7 @@ class Source(ABC):
     def __init__(self, plan: ResolvedArm) -> None:
         """Make a source without trials."""
         self.plan = plan
-        self._at_hand: dict[Group, deque[PendingTrial]] = {}
+        self._at_hand: dict[TrialGroup, deque[PendingTrial]] = {}
 
     @property
     @abstractmethod
@@ -91,7 +91,7 @@ class Source(ABC):
     def enqueue(self, trials: Iterable[PendingTrial], *, is_alone: bool = False) -> None:
         """Let trials be handed out: new, promoted, or given back by a worker that was lost."""
         for trial in trials:
-            group = Group(
+            group = TrialGroup(
                 trial.epochs_done,
                 trial.to_epoch,
                 trial.epochs_done == 0 and trial.attempt == 1,
@@ -99,7 +99,7 @@ class Source(ABC):
             )
             self._at_hand.setdefault(group, deque()).append(trial)
 
-    def first_group(self) -> Group | None:
+    def first_group(self) -> TrialGroup | None:
         """Return the group that is to be handed out first.
 
         What has come furthest, of equals what was lost, alone or not, then the fullest.
@@ -110,7 +110,7 @@ class Source(ABC):
             default=None,
         )
 
-    def hand_out(self, group: Group, count: int) -> tuple[PendingTrial, ...]:
+    def hand_out(self, group: TrialGroup, count: int) -> tuple[PendingTrial, ...]:
         """Return at most so many trials of a group, which are at hand no more."""
         trials = self._at_hand[group]
         taken = tuple(trials.popleft() for _ in range(min(count, len(trials))))

@@ -26,9 +26,9 @@ from ray.tune.search import Searcher
 
 from studies.spec import StudySpec
 from workers.pack_protocol import EpochReport, Pack
-from workers.scheduler import PackFeed
+from workers.scheduler import PackScheduler
 from workers.trainable import PackTrainable
-from workers.worker_failures import Loss, exhausted, hung, of_worker
+from workers.worker_failures import WorkerFailure, exhausted, hung, of_worker
 
 T = TypeVar("T")
 _log = logging.getLogger("tangent.run")
@@ -109,7 +109,7 @@ class _FeedSearcher(_NotPickled, Searcher):
     and is raised after it.
     """
 
-    def __init__(self, feed: PackFeed, *, resources: dict[str, float]) -> None:
+    def __init__(self, feed: PackScheduler, *, resources: dict[str, float]) -> None:
         super().__init__()
         self._feed = feed
         self._resources = resources
@@ -210,7 +210,7 @@ def _ask_to_leave(flight: _Flight) -> None:
         flight.actor.leave.remote()
 
 
-def _loss(flight: _Flight, said: dict[str, Any], *, has_died: bool) -> Loss | None:
+def _loss(flight: _Flight, said: dict[str, Any], *, has_died: bool) -> WorkerFailure | None:
     """Return why a pack was lost, as far as it was."""
     if has_died:
         # A worker ends itself when an epoch takes too long, and cannot say why any more.
@@ -220,10 +220,10 @@ def _loss(flight: _Flight, said: dict[str, Any], *, has_died: bool) -> Loss | No
             else of_worker(_last_words(flight.trial))
         )
     if "left" in said:
-        return Loss("its run or its machine was asked to end", is_charged=False)
+        return WorkerFailure("its run or its machine was asked to end", is_charged=False)
     if "exhausted" in said:
         return exhausted(said["exhausted"])
-    return Loss(said["lost"]) if "lost" in said else None
+    return WorkerFailure(said["lost"]) if "lost" in said else None
 
 
 def _last_words(trial: Any) -> str:
@@ -253,7 +253,7 @@ class _Watch(_NotPickled, Stopper):
     Ends what hangs, lets packs leave, and ends everything in flight as soon as the run says so.
     """
 
-    def __init__(self, searcher: _FeedSearcher, feed: PackFeed, *, is_over: Callable[[], bool]) -> None:
+    def __init__(self, searcher: _FeedSearcher, feed: PackScheduler, *, is_over: Callable[[], bool]) -> None:
         self._searcher = searcher
         self._feed = feed
         self._is_over = is_over
@@ -271,7 +271,7 @@ class _Watch(_NotPickled, Stopper):
         return False
 
 
-def run_packs(feed: PackFeed, spec: StudySpec, *, is_over: Callable[[], bool]) -> None:
+def run_packs(feed: PackScheduler, spec: StudySpec, *, is_over: Callable[[], bool]) -> None:
     """Train packs until the feed is spent or drained, or until `is_over`.
 
     What the feed could not do is raised.

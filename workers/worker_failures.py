@@ -3,7 +3,7 @@
 Ray itself is not imported here.
 """
 
-__all__ = ["Loss", "exhausted", "hung", "of_worker"]
+__all__ = ["WorkerFailure", "exhausted", "hung", "of_worker"]
 
 import re
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ _ADDRESS = re.compile(r"^\s*ip: (?P<ip>\S+)", re.MULTILINE)
 
 
 @dataclass(frozen=True)
-class Loss:
+class WorkerFailure:
     """A pack that ended without an outcome.
 
     Attributes:
@@ -32,31 +32,31 @@ class Loss:
     is_charged: bool = True
 
 
-def hung(seconds: float) -> Loss:
+def hung(seconds: float) -> WorkerFailure:
     """Return the loss of a pack that was silent for so many seconds."""
-    return Loss(f"no epoch was finished within {seconds:g} s; its process was ended", is_own=True)
+    return WorkerFailure(f"no epoch was finished within {seconds:g} s; its process was ended", is_own=True)
 
 
-def exhausted(said: str) -> Loss:
+def exhausted(said: str) -> WorkerFailure:
     """Return the loss of a pack whose memory ran out; `said` is the error."""
-    return Loss(f"memory ran out: {said}", is_own=True)
+    return WorkerFailure(f"memory ran out: {said}", is_own=True)
 
 
-def of_worker(said: str) -> Loss:
+def of_worker(said: str) -> WorkerFailure:
     """Return the loss that Ray's words for an actor's end describe."""
     memory = _MEMORY.search(said)
     if memory is not None:
         in_use = f"where {memory['used']} GB of {memory['limit']} GB were in use"
-        return Loss(
+        return WorkerFailure(
             f"its worker was lost: memory ran out on {memory['ip']}, {in_use}, and its process was ended",
             is_own=True,
         )
     where = _ADDRESS.search(said)
     machine = f"its machine {where['ip']}" if where is not None else "its machine"
     if any(words in said for words in _LEFT):
-        return Loss(f"{machine} left the cluster", is_charged=False)
+        return WorkerFailure(f"{machine} left the cluster", is_charged=False)
     if _NODE in said:
-        return Loss(f"its worker was lost: {machine} died or was cut off")
-    return Loss(
+        return WorkerFailure(f"its worker was lost: {machine} died or was cut off")
+    return WorkerFailure(
         "its worker was lost: the process was killed, as the system does when memory runs out, or crashed"
     )

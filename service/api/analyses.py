@@ -8,7 +8,7 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from service import errors
-from service.analysis_cache import MAX_COMPARED, Analyses
+from service.analysis_cache import MAX_COMPARED, AnalysisCache
 from service.api.openapi import may_answer
 from service.api.studies import SLUG, StudyId
 from service.auth import caller_of
@@ -56,7 +56,7 @@ def analysis_router() -> APIRouter:
         The verdict rests on runs on fresh seeds alone, never on the search's own best values. What each
         number means is in docs/statistics.md.
         """
-        analyses: Analyses = request.app.state.analyses
+        analyses: AnalysisCache = request.app.state.analyses
         return await analyses.apart(lambda: _written(analyses.of(study_id)), caller=caller_of(request))
 
     @router.get("/suites", response_model=Page[SuiteSummary], summary="Suites", responses=may_answer())
@@ -77,7 +77,7 @@ def analysis_router() -> APIRouter:
 
         It covers all their workloads.
         """
-        analyses: Analyses = request.app.state.analyses
+        analyses: AnalysisCache = request.app.state.analyses
         return await analyses.apart(lambda: _written(analyses.suite(suite_name)), caller=caller_of(request))
 
     @router.get(
@@ -91,7 +91,7 @@ def analysis_router() -> APIRouter:
 
         With a verdict for every pair and a caution for all in which the studies differ.
         """
-        analyses: Analyses = request.app.state.analyses
+        analyses: AnalysisCache = request.app.state.analyses
         return await analyses.apart(
             lambda: _written(analyses.comparison(query.study)), caller=caller_of(request)
         )

@@ -13,7 +13,7 @@ from service import errors
 from service.api.openapi import may_answer
 from service.api.studies import StudyId
 from service.auth import Permitted, is_still_permitted
-from service.event_streams import Streams
+from service.event_streams import EventStreams
 from service.exception_handlers import Refusal
 from service.schemas import EventList
 from studies.actors import Actor
@@ -74,7 +74,7 @@ class _EventStream(EventSourceResponse):
     def __init__(
         self, request: Request, reader: Actor, study_id: str, *, after: int, is_closed: bool
     ) -> None:
-        self._streams: Streams = request.app.state.streams
+        self._streams: EventStreams = request.app.state.streams
         self._reader = reader.name
         content = self._streams.frames(
             request.app.state.store,
@@ -126,7 +126,7 @@ def event_router() -> APIRouter:
         application/json` those events that stand there now come as a list.
         """
         store: Store = request.app.state.store
-        streams: Streams = request.app.state.streams
+        streams: EventStreams = request.app.state.streams
         after = query.after if last_event_id is None else last_event_id
         accepted = request.headers.get("accept", "")
         # Before the events: whatever had been said when the study was closed is then among them.

@@ -23,7 +23,7 @@ from service.api.studies import (
 )
 from service.auth import Permitted
 from service.cloning import cloned
-from service.schemas import Plan
+from service.schemas import StudyPlan
 from studies.extension import Extension, confirming
 from studies.store import Store
 from studies.views import StudyView
@@ -45,7 +45,7 @@ _GROWTH_FAULTS = (
     errors.QUOTA_EXCEEDED,
 )
 _PLANNED = {
-    "model": Plan,
+    "model": StudyPlan,
     "description": "With `validate_only`: what the study would do in all. Nothing was stored.",
 }
 
@@ -134,7 +134,7 @@ def _add_confirm(router: APIRouter) -> None:
 def _add_extend(router: APIRouter) -> None:
     @router.post(
         "/studies/{study_id}:extend",
-        response_model=StudyView | Plan,
+        response_model=StudyView | StudyPlan,
         summary="Add arms, trials, replicates or seeds to a study",
         response_description="The study, queued again; or with `validate_only` what it would do.",
         openapi_extra=_EXTENSION,
@@ -151,7 +151,7 @@ def _add_extend(router: APIRouter) -> None:
         """Add to a completed study: what is there stays as it is, and the search goes on where it ended."""
         store: Store = request.app.state.store
         if validate_only:
-            return planned(Plan.of(*store.plan_extension(study_id, extension)))
+            return planned(StudyPlan.of(*store.plan_extension(study_id, extension)))
         return answered(store.extend(study_id, extension, by=caller, if_version=version_named(if_match)))
 
     _ = extend_study

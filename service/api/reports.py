@@ -12,7 +12,7 @@ from fastapi import APIRouter, Header, Query, Request, Response
 from starlette.responses import StreamingResponse
 
 from service import errors
-from service.analysis_cache import Analyses
+from service.analysis_cache import AnalysisCache
 from service.api.etags import etag_of, is_unchanged
 from service.api.openapi import may_answer
 from service.api.studies import StudyId
@@ -81,7 +81,7 @@ def _written(report: StudyReport, form: ReportFormat) -> str:
 
 def _report(request: Request, study_id: str) -> StudyReport:
     store: Store = request.app.state.store
-    analyses: Analyses = request.app.state.analyses
+    analyses: AnalysisCache = request.app.state.analyses
     # Arms are only ever added: read in this order, every arm that the analysis or the spec speaks of is among
     # them.
     analysis, study = analyses.of(study_id), store.study(study_id)
@@ -154,7 +154,7 @@ def report_router() -> APIRouter:
         Markdown suits an appendix or an issue; HTML is one file that needs nothing else, with its charts in
         it; LaTeX is a table (booktabs).
         """
-        analyses: Analyses = request.app.state.analyses
+        analyses: AnalysisCache = request.app.state.analyses
         chosen = form or _accepted(request.headers.get("accept", ""))
         return await analyses.apart(
             lambda: _answered(_report(request, study_id), chosen, if_none_match=if_none_match),
@@ -188,7 +188,7 @@ def report_router() -> APIRouter:
         analysis and report; its `manifest.json` has the SHA-256 of each. The bundle of a study that is still
         open holds what is there now.
         """
-        analyses: Analyses = request.app.state.analyses
+        analyses: AnalysisCache = request.app.state.analyses
         report = await analyses.apart(lambda: _report(request, study_id), caller=caller_of(request))
         return await analyses.filed(lambda: _bundled(request.app.state.store, report))
 

@@ -28,8 +28,8 @@ from service.api.bodies import submitted
 from service.api.etags import IF_MATCH, etag_of, is_unchanged, version_named
 from service.api.openapi import may_answer
 from service.auth import Permitted
-from service.closed_study_cache import SettledAnswers
-from service.schemas import ArmBest, Plan
+from service.closed_study_cache import ClosedStudyCache
+from service.schemas import ArmBest, StudyPlan
 from studies.actors import Actor
 from studies.resolve import resolve
 from studies.spec import StudySpec
@@ -195,7 +195,7 @@ def _tagged(
     )
 
 
-def planned(plan: Plan) -> Response:
+def planned(plan: StudyPlan) -> Response:
     """Return what `validate_only` is answered with."""
     return Response(plan.model_dump_json(), media_type="application/json")
 
@@ -205,7 +205,7 @@ def settled(request: Request, study_id: str, what: Hashable, read: Callable[[], 
 
     It is read and written once where the study is closed.
     """
-    answers: SettledAnswers = request.app.state.settled
+    answers: ClosedStudyCache = request.app.state.settled
     return Response(
         answers.of(study_id, what, lambda: read().model_dump_json().encode()), media_type="application/json"
     )
@@ -224,7 +224,7 @@ def stored(
         SpecInvalid, CatalogEmpty, IdempotencyConflict, QuotaExceeded: it is refused.
     """
     if validate_only:
-        return planned(Plan.of(spec, resolve(spec, store.catalog())))
+        return planned(StudyPlan.of(spec, resolve(spec, store.catalog())))
     view = store.submit(spec, by=by, idempotency_key=idempotency_key)
     return answered(view, status=201, headers={"location": f"/v1/studies/{view.id}"})
 
@@ -239,7 +239,7 @@ def _add_submission(router: APIRouter) -> None:
         openapi_extra=_BODY,
         responses={
             200: {
-                "model": Plan,
+                "model": StudyPlan,
                 "description": "With `validate_only`: what the study would do. Nothing was stored.",
             },
             201: {"headers": {**LOCATION, **ETAG}},
@@ -309,7 +309,7 @@ def _add_reads(router: APIRouter) -> None:
     def get_study(request: Request, study_id: StudyId, if_none_match: IfNoneMatch = None) -> Response:
         """Return a study with its progress."""
         store: Store = request.app.state.store
-        answers: SettledAnswers = request.app.state.settled
+        answers: ClosedStudyCache = request.app.state.settled
 
         def write() -> bytes:
             view = store.study(study_id)

@@ -12,7 +12,7 @@ from service.api.bodies import webhook_sent
 from service.api.openapi import may_answer
 from service.api.studies import PageToken
 from service.auth import Permitted
-from service.settings import Settings
+from service.settings import ServiceSettings
 from service.webhooks.addresses import check_url
 from studies.store import Store
 from studies.views import Page
@@ -99,7 +99,7 @@ def _add_making(router: APIRouter) -> None:
         times within about a day. One may be sent twice: its `webhook-id` stays the same.
         """
         store: Store = request.app.state.store
-        settings: Settings = request.app.state.settings
+        settings: ServiceSettings = request.app.state.settings
         check_url(spec.url, allow=settings.webhook_allow)
         made = store.create_webhook(spec, by=caller)
         headers = {"location": f"/v1/webhooks/{made.id}", "cache-control": "no-store"}

@@ -91,8 +91,8 @@ def connected(url: str | None, token: str | None) -> Generator[Connection]:
     """
     # Slow to import, and `--help` needs neither.
     from service.client import Client
-    from service.settings import Settings
+    from service.settings import ServiceSettings
 
-    settings = Settings.load(url=url, token=token)
+    settings = ServiceSettings.load(url=url, token=token)
     with Client(settings.url, settings.token.get_secret_value() if settings.token else None) as client:
         yield Connection(client, settings.url)

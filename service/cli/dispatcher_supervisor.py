@@ -3,7 +3,7 @@
 `service` may start `python -m workers`, but not import it.
 """
 
-__all__ = ["Dispatcher"]
+__all__ = ["DispatcherSupervisor"]
 
 import contextlib
 import os
@@ -27,7 +27,7 @@ _STEADY_S = 120.0
 """After so long without a fault a dispatcher counts as sound, and the next delay is the first again."""
 
 
-class Dispatcher:
+class DispatcherSupervisor:
     """One `python -m workers`, started again with a growing delay whenever it ends without being asked to.
 
     Args:

@@ -10,11 +10,11 @@ import socket
 
 from service.auth import check_exposure
 from service.cli.errors import CommandError
-from service.settings import Settings
+from service.settings import ServiceSettings
 from studies.store import Store
 
 
-def check(settings: Settings) -> None:
+def check(settings: ServiceSettings) -> None:
     """Find what would keep the service from starting before anything is started.
 
     Raises:
@@ -45,7 +45,7 @@ def check(settings: Settings) -> None:
         store.close()
 
 
-def dispatcher_environment(settings: Settings) -> dict[str, str]:
+def dispatcher_environment(settings: ServiceSettings) -> dict[str, str]:
     """Return what the dispatcher has to know.
 
     Not as arguments, for a database's password would show in the list of processes.
@@ -59,7 +59,7 @@ def dispatcher_environment(settings: Settings) -> dict[str, str]:
     }
 
 
-def local_url(settings: Settings) -> str:
+def local_url(settings: ServiceSettings) -> str:
     """Return where this machine reaches the service; unlike `settings.url` never a public name for it."""
     # Looked up, not bound.
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104

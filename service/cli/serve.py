@@ -30,9 +30,9 @@ def serve(*, host: Host = None, port: Port = None, home: Home = None, database: 
     import logging
 
     from service.serve import serve as run
-    from service.settings import Settings
+    from service.settings import ServiceSettings
 
-    settings = Settings.load(host=host, port=port, home=home, database_url=database)
+    settings = ServiceSettings.load(host=host, port=port, home=home, database_url=database)
     logging.getLogger("alembic").setLevel(logging.WARNING)
     raise typer.Exit(run(settings))
 
@@ -43,12 +43,12 @@ def migrate(*, first_token_file: FirstToken = None, home: Home = None, database:
     The service and the dispatchers do the same when they start. By itself it is of use where several start
     together, and before an upgrade's first.
     """
-    from service.settings import Settings
+    from service.settings import ServiceSettings
     from studies.errors import SpecInvalid
     from studies.secret_files import secret_in
     from studies.store import Store
 
-    settings = Settings.load(home=home, database_url=database)
+    settings = ServiceSettings.load(home=home, database_url=database)
     try:
         secret = secret_in(first_token_file) if first_token_file is not None else None
     except ValueError as error:

@@ -10,7 +10,7 @@ from service.cli.connection import AsJson, Connection, Token, Url, connected
 from service.cli.output import console, duration, print_json, print_raw
 
 if TYPE_CHECKING:
-    from service.schemas import Plan
+    from service.schemas import StudyPlan
     from studies.views import StudyView
 
 File = Annotated[
@@ -39,7 +39,7 @@ def _study(file: str) -> dict[str, Any]:
     return cast("dict[str, Any]", document)
 
 
-def planned(opening: str, plan: "Plan", *, as_json: bool) -> None:
+def planned(opening: str, plan: "StudyPlan", *, as_json: bool) -> None:
     """Show what a study would do."""
     if as_json:
         print_json(plan.model_dump(mode="json"))

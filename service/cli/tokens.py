@@ -76,10 +76,10 @@ app = typer.Typer(
 
 @contextmanager
 def _store(home: Path | None, database: str | None) -> "Generator[Store]":
-    from service.settings import Settings
+    from service.settings import ServiceSettings
     from studies.store import Store
 
-    store = Store.open(Settings.load(home=home, database_url=database).database_url)
+    store = Store.open(ServiceSettings.load(home=home, database_url=database).database_url)
     try:
         yield store
     finally:

@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from service.cli.dispatcher_supervisor import Dispatcher
+from service.cli.dispatcher_supervisor import DispatcherSupervisor
 from service.cli.errors import CommandError
 from service.cli.output import print_raw
 
@@ -63,9 +63,9 @@ def up(
     """
     from service.cli.preflight import check, dispatcher_environment, local_url
     from service.serve import serve
-    from service.settings import Settings
+    from service.settings import ServiceSettings
 
-    settings = Settings.load(host=host, port=port, home=home, database_url=database, ray_address=ray)
+    settings = ServiceSettings.load(host=host, port=port, home=home, database_url=database, ray_address=ray)
     # What it says of each opening of the database is of no use to whoever runs the service.
     logging.getLogger("alembic").setLevel(logging.WARNING)
     # The dashboard's address is shown when it can be used.
@@ -74,7 +74,7 @@ def up(
         # Whoever sits at the terminal looks for what goes wrong, not for every look of a browser.
         logging.getLogger("tangent.access").addFilter(lambda record: record.levelno > logging.INFO)
     check(settings)
-    dispatcher = Dispatcher(
+    dispatcher = DispatcherSupervisor(
         dispatcher_environment(settings), log=settings.home / "logs" / "dispatcher.log", say=_warn
     )
     starter = _Starter(dispatcher, url=local_url(settings))
@@ -103,7 +103,7 @@ class _Starter(threading.Thread):
         failure: why that did not come about; the service is told to end then.
     """
 
-    def __init__(self, dispatcher: Dispatcher, *, url: str) -> None:
+    def __init__(self, dispatcher: DispatcherSupervisor, *, url: str) -> None:
         super().__init__(name="starter", daemon=True)
         self._dispatcher = dispatcher
         self._url = url

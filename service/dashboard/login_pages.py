@@ -16,7 +16,7 @@ from service.dashboard.rendering import login_html, render
 from service.exception_handlers import Refusal
 from service.rate_limits import RateLimits
 from service.session_cookie import forget, local_path, remember, session_secret
-from service.settings import Settings
+from service.settings import ServiceSettings
 from studies.actors import Actor
 from studies.store import Store
 
@@ -40,7 +40,7 @@ def _ask(request: Request, to: Annotated[str, Query(alias="next", max_length=100
 
 
 def _log_in(request: Request, form: Form) -> Response:
-    settings: Settings = request.app.state.settings
+    settings: ServiceSettings = request.app.state.settings
     store: Store = request.app.state.store
     limits: RateLimits = request.app.state.login_limits
     address, to = address_of(request), local_path(form.get("next", "/"))

@@ -3,13 +3,13 @@
 __all__ = ["fit_said", "pack_said"]
 
 from studies.analysis.numbers import ABSENT, count, number, plural
-from studies.views import FitView, TrialView
+from studies.views import StackWidthView, TrialView
 
 # What a worker's reason begins with where it only repeats that the width is 1.
 _ALONE = "Members are trained one by one: "
 
 
-def fit_said(fit: FitView | None) -> str:
+def fit_said(fit: StackWidthView | None) -> str:
     """Return how the trials of an arm are trained on the device that measured last; nothing while none has.
 
     For example '8 at a time on cpu: 6.3 times as many steps a second as alone', or 'One at a time on cpu,

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from starlette.responses import HTMLResponse, RedirectResponse
 
-from service.analysis_cache import Analyses
+from service.analysis_cache import AnalysisCache
 from service.auth import Permitted, caller_of, permitted
 from service.dashboard.assets import Assets, assets
 from service.dashboard.forms import Form, extension_of, version_of
@@ -74,7 +74,7 @@ def _store(request: Request) -> Store:
     return request.app.state.store
 
 
-def _analyses(request: Request) -> Analyses:
+def _analyses(request: Request) -> AnalysisCache:
     return request.app.state.analyses
 
 

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from markupsafe import Markup
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from service.analysis_cache import Analyses
+from service.analysis_cache import AnalysisCache
 from service.analysis_pool import Worked
 from service.dashboard.figures import (
     Against,
@@ -111,7 +111,7 @@ class _Seen:
 
 
 def study_html(
-    store: Store, analyses: Analyses, study_id: str, query: StudyPageQuery, *, reader: Actor
+    store: Store, analyses: AnalysisCache, study_id: str, query: StudyPageQuery, *, reader: Actor
 ) -> str:
     """Return a study's page, as it is for this reader: only who may change the study is offered to.
 
@@ -139,7 +139,7 @@ def study_html(
 
 
 def study_update_html(
-    store: Store, analyses: Analyses, study_id: str, query: StudyPageQuery, *, reader: Actor, seen: str
+    store: Store, analyses: AnalysisCache, study_id: str, query: StudyPageQuery, *, reader: Actor, seen: str
 ) -> str | None:
     """Return what has changed of a study's page since `seen`, or None when nothing has.
 
@@ -169,7 +169,7 @@ def study_update_html(
     )
 
 
-def _evidence(analyses: Analyses, study_id: str, against: Against) -> dict[str, Any]:
+def _evidence(analyses: AnalysisCache, study_id: str, against: Against) -> dict[str, Any]:
     """Return what of a page takes its time, made once for all readers."""
 
     def draw() -> Worked[dict[str, Any]]:

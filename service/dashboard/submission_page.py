@@ -9,7 +9,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from service.analysis_cache import Analyses
+from service.analysis_cache import AnalysisCache
 from service.api.bodies import read_json
 from service.dashboard.rendering import render
 from service.exception_handlers import Refusal
@@ -21,7 +21,7 @@ from studies.views import StudyView
 _EXAMPLE = {"workload": "digits-mlp", "arms": ["adamp", "adamw"], "budget": {"trials_per_arm": 16}}
 
 
-def submission_html(store: Store, analyses: Analyses, *, study_id: str | None, check: int | None) -> str:
+def submission_html(store: Store, analyses: AnalysisCache, *, study_id: str | None, check: int | None) -> str:
     """Return the page with a study to begin from.
 
     Args:

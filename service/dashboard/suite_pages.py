@@ -5,7 +5,7 @@ __all__ = ["comparison_html", "suite_html", "suites_html"]
 from collections.abc import Sequence
 from typing import Any
 
-from service.analysis_cache import Analyses
+from service.analysis_cache import AnalysisCache
 from service.dashboard.figures import suite_charts
 from service.dashboard.figures.chart import Entrant
 from service.dashboard.rendering import address, render
@@ -20,7 +20,7 @@ def suites_html(store: Store) -> str:
     return render("suites.html", suites=store.suites(), here="/suites", json_url="/v1/suites")
 
 
-def suite_html(store: Store, analyses: Analyses, name: str) -> str:
+def suite_html(store: Store, analyses: AnalysisCache, name: str) -> str:
     """Return the page of a suite.
 
     Raises:
@@ -109,7 +109,7 @@ def _percent(low: float, high: float, *, is_turned: bool) -> str:
     return f"{100 * low:.0f} to {share(high)}"
 
 
-def comparison_html(store: Store, analyses: Analyses, study_ids: Sequence[str]) -> str:
+def comparison_html(store: Store, analyses: AnalysisCache, study_ids: Sequence[str]) -> str:
     """Return the comparison of these studies.
 
     Raises:

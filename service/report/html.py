@@ -15,7 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from service.report.sanitize import heading, plain
-from service.report.sections import Chart, Code, Items, Paragraph, Table, sections
+from service.report.sections import Code, Items, Paragraph, ReportChart, Table, sections
 from service.report.study_report import StudyReport
 from service.report.svg import budget_svg, confirmed_svg
 
@@ -62,12 +62,16 @@ def _environment() -> Environment:
 def html(report: StudyReport) -> str:
     """Return the report as a page of its own."""
     charts = {"confirmed": confirmed_svg, "budget": budget_svg}
-    kinds = {Paragraph: "paragraph", Items: "items", Table: "table", Code: "code", Chart: "chart"}
+    kinds = {Paragraph: "paragraph", Items: "items", Table: "table", Code: "code", ReportChart: "chart"}
     parts = [
         (
             section.title,
             [
-                (kinds[type(block)], block, charts[block.name](report) if isinstance(block, Chart) else None)
+                (
+                    kinds[type(block)],
+                    block,
+                    charts[block.name](report) if isinstance(block, ReportChart) else None,
+                )
                 for block in section.blocks
             ],
         )

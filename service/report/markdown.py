@@ -8,7 +8,7 @@ __all__ = ["escaped", "markdown"]
 import re
 
 from service.report.sanitize import heading, plain
-from service.report.sections import Block, Chart, Code, Items, Paragraph, Section, Table, sections
+from service.report.sections import Block, Code, Items, Paragraph, ReportChart, Section, Table, sections
 from service.report.study_report import StudyReport
 
 # A colon matters only within a word: in an address, or in GitHub's names of emoji.
@@ -58,7 +58,7 @@ def _block(block: Block) -> str:
             # Longer than any run of backticks in it: nothing can end the block but its own fence.
             fence = "`" * (1 + max(2, *map(len, _BACKTICKS.findall(block.python)), 0))
             return f"{escaped(block.title)}\n\n{fence}python\n{block.python.rstrip()}\n{fence}"
-        case Chart():
+        case ReportChart():
             return ""
 
 

@@ -3,7 +3,7 @@
 Markdown and HTML write the same ones.
 """
 
-__all__ = ["Block", "Chart", "Code", "Items", "Paragraph", "Section", "Table", "measured", "sections"]
+__all__ = ["Block", "Code", "Items", "Paragraph", "ReportChart", "Section", "Table", "measured", "sections"]
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -50,13 +50,13 @@ class Code:
 
 
 @dataclass(frozen=True)
-class Chart:
+class ReportChart:
     """Where a chart stands in a format that has charts; the table beside it has its numbers."""
 
     name: Literal["confirmed", "budget"]
 
 
-Block = Paragraph | Items | Table | Code | Chart
+Block = Paragraph | Items | Table | Code | ReportChart
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,7 @@ def _arms(report: StudyReport, rows: Sequence[ArmRow]) -> tuple[Block, ...]:
         for row in rows
     )
     table = Table(caption, headers, body, numeric_from=2)
-    return (Chart("confirmed"), table) if any(row.mean is not None for row in rows) else (table,)
+    return (ReportChart("confirmed"), table) if any(row.mean is not None for row in rows) else (table,)
 
 
 def _rank(row: ArmRow) -> str:
@@ -218,7 +218,7 @@ def _budget(report: StudyReport, labels: dict[str, str]) -> tuple[Block, ...]:
         for flip in analysis.flips
     )
     has_values = any(point.value is not None for curve in drawn for point in curve.points)
-    return (*((Chart("budget"),) if has_values else ()), table, *((Items(flips),) if flips else ()))
+    return (*((ReportChart("budget"),) if has_values else ()), table, *((Items(flips),) if flips else ()))
 
 
 def _trials(trials: int) -> str:

@@ -3,7 +3,7 @@
 The study, its analysis, how it was done, and configurations to paste.
 """
 
-__all__ = ["Configuration", "StudyReport", "report_of"]
+__all__ = ["ReportedConfiguration", "StudyReport", "report_of"]
 
 from collections.abc import Sequence
 from typing import Literal
@@ -21,7 +21,7 @@ class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Configuration(_Part):
+class ReportedConfiguration(_Part):
     """One configuration that stands for its arm."""
 
     arm: str = Field(description="Name of the arm.")
@@ -45,7 +45,7 @@ class StudyReport(_Part):
     arms: tuple[ArmView, ...] = Field(description="Its arms, with their spaces.")
     analysis: StudyAnalysis = Field(description="What its record says of its arms.")
     methods: Methods = Field(description="How it was done, for a paper's section on methods.")
-    configurations: tuple[Configuration, ...] = Field(
+    configurations: tuple[ReportedConfiguration, ...] = Field(
         description="Arm by arm the best configuration, one for each replicate, then the defaults."
     )
 
@@ -61,7 +61,7 @@ def report_of(study: StudyView, arms: Sequence[ArmView], analysis: StudyAnalysis
     )
 
 
-def _configurations(study: StudyView, arm: ArmView, analysis: StudyAnalysis) -> list[Configuration]:
+def _configurations(study: StudyView, arm: ArmView, analysis: StudyAnalysis) -> list[ReportedConfiguration]:
     """Return an arm's configurations: those that were confirmed, or else the best of the search.
 
     At last the defaults.
@@ -73,7 +73,7 @@ def _configurations(study: StudyView, arm: ArmView, analysis: StudyAnalysis) -> 
     if not best and arm.best is not None:
         best = [("best", None, arm.best.number, arm.best.parameters)]
     return [
-        Configuration(
+        ReportedConfiguration(
             arm=arm.name,
             optimizer=arm.optimizer.name,
             configuration="best" if kind == "best" else "defaults",

@@ -3,7 +3,7 @@
 Several services on one database share it: see `studies.store.outbox`.
 """
 
-__all__ = ["Deliveries", "DeliveryPace"]
+__all__ = ["DeliverySettings", "DeliveryWorker"]
 
 import asyncio
 import logging
@@ -35,7 +35,7 @@ _T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
-class DeliveryPace:
+class DeliverySettings:
     """How often deliveries are looked for, and how long they are waited for, in seconds.
 
     Attributes:
@@ -51,7 +51,7 @@ class DeliveryPace:
     grace_s: float = 2.0
 
 
-class Deliveries:
+class DeliveryWorker:
     """Sends what is due, at most 64 deliveries at once and two of one webhook.
 
     Args:
@@ -67,12 +67,12 @@ class Deliveries:
         allow: Sequence[str],
         version: str,
         count: Callable[[Settlement], None],
-        pace: DeliveryPace | None = None,
+        pace: DeliverySettings | None = None,
     ) -> None:
         self._allow = allow
         self._version = version
         self._count = count
-        self._pace = pace or DeliveryPace()
+        self._pace = pace or DeliverySettings()
         self._threads: anyio.CapacityLimiter | None = None
 
     @asynccontextmanager

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from studies.analysis.noise import run_noise
 from studies.analysis.numbers import share
-from studies.analysis.study_results import ArmReading, Reading, has_value
+from studies.analysis.study_results import ArmResults, StudyResults, has_value
 from studies.analysis.views import BudgetCurve, BudgetPoint, CurveMethod, RankFlip
 from studies.states import TrialState
 from studies.statistics.bands import median_band
@@ -46,7 +46,7 @@ class _Search:
     most: int
 
 
-def _search(reading: Reading, arm: ArmReading) -> _Search:
+def _search(reading: StudyResults, arm: ArmResults) -> _Search:
     lines = tuple(
         line
         for r in range(len(arm.bests))
@@ -67,12 +67,12 @@ def _search(reading: Reading, arm: ArmReading) -> _Search:
     return _Search(method=method, drawn=drawn, given=given, lines=lines, most=most)
 
 
-def budget_curves(reading: Reading) -> tuple[BudgetCurve, ...]:
+def budget_curves(reading: StudyResults) -> tuple[BudgetCurve, ...]:
     """Return a curve for each arm in order, without points where nothing has ended."""
     return tuple(_curve(reading, arm) for arm in reading.arms)
 
 
-def flips(reading: Reading) -> tuple[RankFlip, ...]:
+def flips(reading: StudyResults) -> tuple[RankFlip, ...]:
     """Return the budgets at which another arm takes the lead by validation.
 
     That is as far as every arm with a result has come.
@@ -88,7 +88,7 @@ def flips(reading: Reading) -> tuple[RankFlip, ...]:
     return tuple(RankFlip(trials=flip.trials, before=flip.before, after=flip.after) for flip in found)
 
 
-def _values(reading: Reading, search: _Search, trials: _Whole) -> _Floats:
+def _values(reading: StudyResults, search: _Search, trials: _Whole) -> _Floats:
     """Return an arm's value at each budget, [K]; NaN where there is none."""
     match search.method:
         case "median of replicates":
@@ -104,7 +104,7 @@ def _values(reading: Reading, search: _Search, trials: _Whole) -> _Floats:
             return _so_far(reading, search.lines[0])[trials - 1]
 
 
-def _curve(reading: Reading, arm: ArmReading) -> BudgetCurve:
+def _curve(reading: StudyResults, arm: ArmResults) -> BudgetCurve:
     search = _search(reading, arm)
     if not search.most:
         return BudgetCurve(arm=arm.name, method=search.method, band=None, points=())
@@ -133,7 +133,7 @@ def _curve(reading: Reading, arm: ArmReading) -> BudgetCurve:
     )
 
 
-def _band(reading: Reading, search: _Search, trials: _Whole) -> tuple[_Floats, _Floats, str | None]:
+def _band(reading: StudyResults, search: _Search, trials: _Whole) -> tuple[_Floats, _Floats, str | None]:
     """Return the ends of the band at each budget, [K] and NaN where there is none, and what it is."""
     if search.method == "median of replicates":
         spread = _median(reading, search)
@@ -150,18 +150,18 @@ def _band(reading: Reading, search: _Search, trials: _Whole) -> tuple[_Floats, _
     return nothing, nothing, None
 
 
-def _given(reading: Reading, search: _Search) -> float | None:
+def _given(reading: StudyResults, search: _Search) -> float | None:
     return None if search.given is None else float(reading.values([search.given])[0])
 
 
-def _so_far(reading: Reading, line: Sequence[TrialView]) -> _Floats:
+def _so_far(reading: StudyResults, line: Sequence[TrialView]) -> _Floats:
     return best_so_far(
         [trial.value if has_value(trial) and trial.value is not None else math.nan for trial in line],
         reading.direction,
     )
 
 
-def _median(reading: Reading, search: _Search) -> ReplicateCurve:
+def _median(reading: StudyResults, search: _Search) -> ReplicateCurve:
     return across_replicates([_so_far(reading, line) for line in search.lines], direction=reading.direction)
 
 

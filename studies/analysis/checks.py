@@ -8,8 +8,8 @@ from typing import Any, Final
 from studies.analysis.convergence import splits_disagree, still_improving
 from studies.analysis.edges import edges
 from studies.analysis.numbers import count, difference, duration, plural, scalar, share
-from studies.analysis.study_results import ArmReading, Reading
-from studies.analysis.under_tuned import Loss
+from studies.analysis.study_results import ArmResults, StudyResults
+from studies.analysis.under_tuned import UnderTunedArm
 from studies.analysis.views import Check, Confirmed, PairVerdict
 from studies.analysis.wording import listed, settings
 from studies.errors import SpecInvalid
@@ -31,10 +31,10 @@ _MANY_FAULTS: Final = 0.1
 
 
 def checks(
-    reading: Reading,
+    reading: StudyResults,
     *,
     importances: Mapping[str, Mapping[str, float]],
-    losses: Sequence[Loss],
+    losses: Sequence[UnderTunedArm],
     confirmed: Sequence[Confirmed],
     pairs: Sequence[PairVerdict],
 ) -> tuple[Check, ...]:
@@ -64,7 +64,7 @@ def checks(
     return tuple(sorted(found, key=lambda check: not check.is_warning))
 
 
-def _divergence(arm: ArmReading) -> Iterator[Check]:
+def _divergence(arm: ArmResults) -> Iterator[Check]:
     """Yield an arm's share of diverged trials with its interval.
 
     Also from which learning rate on they diverged.
@@ -123,7 +123,7 @@ def _divergence(arm: ArmReading) -> Iterator[Check]:
     )
 
 
-def _under_tuned(reading: Reading, loss: Loss) -> Check:
+def _under_tuned(reading: StudyResults, loss: UnderTunedArm) -> Check:
     """Return what it means that an arm is behind one it contains."""
     unit = reading.card.unit
     behind = "" if loss.behind is None else f" by {difference(loss.behind, 0, unit)}"
@@ -166,7 +166,7 @@ def _longer(spec: StudySpec) -> dict[str, Any] | None:
         return None
 
 
-def _too_few_trials(reading: Reading, arm: ArmReading) -> Iterator[Check]:
+def _too_few_trials(reading: StudyResults, arm: ArmResults) -> Iterator[Check]:
     """Yield a warning for a search of fewer than ten trials for each hyperparameter.
 
     Not if it went through its whole space.
@@ -202,7 +202,7 @@ def _too_few_trials(reading: Reading, arm: ArmReading) -> Iterator[Check]:
     )
 
 
-def _inert(reading: Reading, arm: ArmReading, importance: Mapping[str, float]) -> Iterator[Check]:
+def _inert(reading: StudyResults, arm: ArmResults, importance: Mapping[str, float]) -> Iterator[Check]:
     """Yield what was searched without any effect.
 
     Of hardly any importance, or switched off in all of the best trials.
@@ -241,7 +241,7 @@ def _inert(reading: Reading, arm: ArmReading, importance: Mapping[str, float]) -
         )
 
 
-def _unequal_budgets(reading: Reading) -> Iterator[Check]:
+def _unequal_budgets(reading: StudyResults) -> Iterator[Check]:
     """Yield where a closed study spent more on one arm than on another: trials, epochs, seconds."""
     if not reading.is_closed or len(reading.arms) < 2:
         return
@@ -249,7 +249,7 @@ def _unequal_budgets(reading: Reading) -> Iterator[Check]:
     epochs = {arm.name: float(sum(trial.epochs_done for trial in arm.spent)) for arm in reading.arms}
     seconds = {arm.name: sum(trial.cost_s for trial in arm.spent) for arm in reading.arms}
 
-    def uneven(spent: Mapping[str, float], factor: float) -> tuple[ArmReading, ArmReading] | None:
+    def uneven(spent: Mapping[str, float], factor: float) -> tuple[ArmResults, ArmResults] | None:
         least, most = min(spent, key=spent.__getitem__), max(spent, key=spent.__getitem__)
         return (reading.arm(least), reading.arm(most)) if spent[most] > factor * spent[least] else None
 
@@ -289,7 +289,7 @@ def _unequal_budgets(reading: Reading) -> Iterator[Check]:
         )
 
 
-def _faults(reading: Reading) -> Iterator[Check]:
+def _faults(reading: StudyResults) -> Iterator[Check]:
     """Yield what was lost to faults, of search and confirmation."""
     failed = {
         arm.name: sum(trial.state is TrialState.FAILED for trial in (*arm.trials, *arm.runs))

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from studies.analysis.confirmed import confirmed, scores
 from studies.analysis.differences import differences
 from studies.analysis.multi_study_views import ComparedArm, Comparison
-from studies.analysis.study_results import ArmReading, Reading, read
+from studies.analysis.study_results import ArmResults, StudyResults, read
 from studies.analysis.verdicts import diverged, pair_verdict
 from studies.analysis.views import Confirmed, PairVerdict
 from studies.analysis.wording import Diverged, reason
@@ -36,8 +36,8 @@ class _Entry:
         best: its best configuration's confirmation; None without one.
     """
 
-    reading: Reading
-    arm: ArmReading
+    reading: StudyResults
+    arm: ArmResults
     label: str
     title: str
     best: Confirmed | None
@@ -112,7 +112,7 @@ def _check(records: Sequence[StudyRecord]) -> None:
         raise SpecInvalid([SpecProblem("/study", f"{said}; they cannot be compared")])
 
 
-def _entries(readings: Sequence[Reading]) -> list[_Entry]:
+def _entries(readings: Sequence[StudyResults]) -> list[_Entry]:
     names = Counter(arm.name for reading in readings for arm in reading.arms)
     titles = Counter(arm.label for reading in readings for arm in reading.arms)
     found: list[_Entry] = []

@@ -10,14 +10,21 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from studies.analysis.study_results import ArmReading, Configuration, Reading, has_ended, has_test, has_value
+from studies.analysis.study_results import (
+    ArmResults,
+    ConfirmedConfiguration,
+    StudyResults,
+    has_ended,
+    has_test,
+    has_value,
+)
 from studies.analysis.views import Confirmed, ConfirmedRun, TimeToTarget
 from studies.states import TrialState
 from studies.statistics import targets
 from studies.statistics.paired import mean_interval
 
 
-def confirmed(reading: Reading) -> tuple[Confirmed, ...]:
+def confirmed(reading: StudyResults) -> tuple[Confirmed, ...]:
     """Return every configuration that has confirmation runs, arm by arm.
 
     Each replicate's best comes before the defaults.
@@ -34,7 +41,7 @@ def confirmed(reading: Reading) -> tuple[Confirmed, ...]:
     return tuple(found)
 
 
-def scores(reading: Reading, arm: ArmReading) -> NDArray[np.float64]:
+def scores(reading: StudyResults, arm: ArmResults) -> NDArray[np.float64]:
     """Return the test values of each replicate's best on the study's fresh seeds, [R, S].
 
     NaN where not run, the worst infinity where diverged.
@@ -56,7 +63,7 @@ def scores(reading: Reading, arm: ArmReading) -> NDArray[np.float64]:
     return table
 
 
-def time_to_target(reading: Reading) -> tuple[TimeToTarget, ...]:
+def time_to_target(reading: StudyResults) -> tuple[TimeToTarget, ...]:
     """Return how soon each arm's best configurations reached the workload's target.
 
     It covers the arms with confirmation runs that have ended.
@@ -82,7 +89,7 @@ def time_to_target(reading: Reading) -> tuple[TimeToTarget, ...]:
     return tuple(found)
 
 
-def _times(reading: Reading, trial_id: str) -> tuple[float, float]:
+def _times(reading: StudyResults, trial_id: str) -> tuple[float, float]:
     """Return epochs and seconds until a run reached the target, inf for a miss."""
     rows = reading.measurements.get(trial_id, ())
     values = [math.nan if row.validation_metric is None else row.validation_metric for row in rows]
@@ -94,7 +101,7 @@ def _times(reading: Reading, trial_id: str) -> tuple[float, float]:
 
 
 def _confirmed(
-    reading: Reading, arm: ArmReading, configuration: Configuration, replicate: int | None
+    reading: StudyResults, arm: ArmResults, configuration: ConfirmedConfiguration, replicate: int | None
 ) -> Confirmed:
     trial, runs = configuration.trial, configuration.runs
     planned = 0 if reading.is_closed else reading.study.spec.confirmation.seeds

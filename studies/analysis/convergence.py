@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 
 from studies.analysis.numbers import difference, metric, plural, share
-from studies.analysis.study_results import ArmReading, Reading, has_ended
+from studies.analysis.study_results import ArmResults, StudyResults, has_ended
 from studies.analysis.views import Check, Confirmed, PairVerdict
 from studies.statistics.paired import mean_interval
 
@@ -20,7 +20,7 @@ _GAIN: Final = 0.05
 _FEWEST_EPOCHS: Final = 5
 
 
-def still_improving(reading: Reading) -> Iterator[Check]:
+def still_improving(reading: StudyResults) -> Iterator[Check]:
     """Yield a check for each arm whose best configuration improved notably to the very end.
 
     Measured are its confirmation runs that were trained to their last epoch, or else its best trial: how much
@@ -66,7 +66,7 @@ def still_improving(reading: Reading) -> Iterator[Check]:
 
 
 def splits_disagree(
-    reading: Reading, confirmed: Sequence[Confirmed], pairs: Sequence[PairVerdict]
+    reading: StudyResults, confirmed: Sequence[Confirmed], pairs: Sequence[PairVerdict]
 ) -> Iterator[Check]:
     """Yield a check where test and validation disagree about who leads.
 
@@ -107,7 +107,7 @@ def splits_disagree(
     )
 
 
-def _curves(reading: Reading, arm: ArmReading) -> list[list[float]]:
+def _curves(reading: StudyResults, arm: ArmResults) -> list[list[float]]:
     """Return the validation values by epoch of the arm's confirmation runs with all of them.
 
     Or those of its best trial.

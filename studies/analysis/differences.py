@@ -7,14 +7,14 @@ from collections.abc import Mapping, Sequence
 from itertools import combinations
 
 from studies.analysis.numbers import scalar
-from studies.analysis.study_results import Reading
+from studies.analysis.study_results import StudyResults
 from studies.analysis.wording import listed
 from studies.views import StudyView
 
 _MOST_SAID = 12
 
 
-def differences(readings: Sequence[Reading]) -> tuple[str, ...]:
+def differences(readings: Sequence[StudyResults]) -> tuple[str, ...]:
     """Return a sentence for each difference that bears on a comparison.
 
     None where the studies differ in their arms alone.

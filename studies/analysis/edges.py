@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final, Literal
 
 from studies.analysis.numbers import scalar, share
-from studies.analysis.study_results import ArmReading, Reading
+from studies.analysis.study_results import ArmResults, StudyResults
 from studies.analysis.views import Check
 from studies.catalog import Hyperparameter
 from studies.errors import SpecInvalid
@@ -27,7 +27,7 @@ _FEWEST_VALUES: Final = 4
 _LONGEST_NAME: Final = 200
 
 
-def edges(reading: Reading, arm: ArmReading, importance: Mapping[str, float]) -> Iterator[Check]:
+def edges(reading: StudyResults, arm: ArmResults, importance: Mapping[str, float]) -> Iterator[Check]:
     """Yield a check for each searched number of an arm whose best value lies at its space's edge.
 
     One that lies beyond the edge counts too.

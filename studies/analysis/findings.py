@@ -11,8 +11,8 @@ from typing import Final
 
 from studies.analysis.limits import limits
 from studies.analysis.numbers import count, difference, metric, metric_interval, metric_unit, plural
-from studies.analysis.study_results import ArmReading, Reading
-from studies.analysis.under_tuned import Loss
+from studies.analysis.study_results import ArmResults, StudyResults
+from studies.analysis.under_tuned import UnderTunedArm
 from studies.analysis.verdicts import Verdict, diverged
 from studies.analysis.views import Confirmed, Finding, PairVerdict, RankFlip, Word
 from studies.analysis.wording import ahead_by, capitalized, confirmed_unit, listed, standing
@@ -23,9 +23,9 @@ _WORDS: Final[tuple[Word, ...]] = ("better", "undecided", "worse")
 
 
 def finding(
-    reading: Reading,
+    reading: StudyResults,
     verdict: Verdict,
-    losses: Sequence[Loss],
+    losses: Sequence[UnderTunedArm],
     confirmed: Sequence[Confirmed],
     flips: Sequence[RankFlip],
 ) -> Finding:
@@ -57,10 +57,10 @@ def finding(
 
 
 def _by_verdict(
-    reading: Reading,
-    contenders: Sequence[ArmReading],
+    reading: StudyResults,
+    contenders: Sequence[ArmResults],
     verdict: Verdict,
-    losses: Sequence[Loss],
+    losses: Sequence[UnderTunedArm],
     confirmed: Sequence[Confirmed],
 ) -> str:
     # There are no ranks while, or where, an arm has nothing confirmed.
@@ -100,7 +100,7 @@ def _by_verdict(
     return "; ".join([said, *notes[:3], *_absent(reading)])
 
 
-def _absent(reading: Reading) -> list[str]:
+def _absent(reading: StudyResults) -> list[str]:
     """Return what is to be said of the arms that have nothing to show."""
     hopeless = [arm.label for arm in reading.arms if arm.is_hopeless]
     without = [arm.label for arm in reading.arms if arm.best is None and not arm.is_hopeless]
@@ -113,15 +113,17 @@ def _absent(reading: Reading) -> list[str]:
     )
 
 
-def _by_mean(reading: Reading, contenders: Sequence[ArmReading], confirmed: Sequence[Confirmed]) -> list[str]:
-    def place(arm: ArmReading) -> float:
+def _by_mean(
+    reading: StudyResults, contenders: Sequence[ArmResults], confirmed: Sequence[Confirmed]
+) -> list[str]:
+    def place(arm: ArmResults) -> float:
         means = _means(confirmed, arm.name)
         return reading.sign * sum(means) / len(means) if means else -math.inf
 
     return [arm.name for arm in sorted(contenders, key=place, reverse=True)]
 
 
-def _won(reading: Reading, name: str, rest: Sequence[PairVerdict]) -> str:
+def _won(reading: StudyResults, name: str, rest: Sequence[PairVerdict]) -> str:
     """Return by how much an arm is better than each of several others."""
     pair = rest[0]
     first, second = (reading.arm(each) for each in (pair.first, pair.second))
@@ -143,7 +145,7 @@ def _won(reading: Reading, name: str, rest: Sequence[PairVerdict]) -> str:
     )
 
 
-def _standing(reading: Reading, pair: PairVerdict) -> str:
+def _standing(reading: StudyResults, pair: PairVerdict) -> str:
     first, second = (reading.arm(name) for name in (pair.first, pair.second))
     return standing(
         pair,
@@ -166,7 +168,7 @@ def _means(confirmed: Sequence[Confirmed], name: str) -> list[float]:
     ]
 
 
-def _reached(reading: Reading, arm: ArmReading, confirmed: Sequence[Confirmed]) -> str:
+def _reached(reading: StudyResults, arm: ArmResults, confirmed: Sequence[Confirmed]) -> str:
     """Return an arm's mean test value with its interval and what it rests on.
 
     With replicates over their means.
@@ -181,7 +183,7 @@ def _reached(reading: Reading, arm: ArmReading, confirmed: Sequence[Confirmed]) 
     return f"{value} test {card.metric} on {plural(best.completed, 'fresh seed')}"
 
 
-def _alone(reading: Reading, arm: ArmReading, confirmed: Sequence[Confirmed]) -> str:
+def _alone(reading: StudyResults, arm: ArmResults, confirmed: Sequence[Confirmed]) -> str:
     if _means(confirmed, arm.name):
         said = f"{arm.label} reaches {_reached(reading, arm, confirmed)}"
     else:
@@ -199,7 +201,7 @@ def _alone(reading: Reading, arm: ArmReading, confirmed: Sequence[Confirmed]) ->
     )
 
 
-def _by_search(reading: Reading, contenders: Sequence[ArmReading]) -> str:
+def _by_search(reading: StudyResults, contenders: Sequence[ArmResults]) -> str:
     card = reading.card
     order = sorted(contenders, key=lambda arm: reading.sign * _best(arm), reverse=True)
     value = _best(order[0])
@@ -225,7 +227,7 @@ def _by_search(reading: Reading, contenders: Sequence[ArmReading]) -> str:
     return "; ".join(part for part in (f"{who} with {reached}", behind, ending) if part)
 
 
-def _tried(reading: Reading) -> str:
+def _tried(reading: StudyResults) -> str:
     """Return how many trials the comparison rests on."""
     counts = [len(arm.spent) for arm in reading.arms]
     each = " per arm" if len(counts) > 1 else ""
@@ -236,7 +238,7 @@ def _tried(reading: Reading) -> str:
     )
 
 
-def _nothing(reading: Reading) -> str:
+def _nothing(reading: StudyResults) -> str:
     progress, state = reading.study.progress, reading.study.state
     if progress.finished == 0:
         match state:
@@ -263,7 +265,7 @@ def _nothing(reading: Reading) -> str:
     return f"no trial has completed: of {plural(progress.finished, 'finished trial')}, {', '.join(parts)}"
 
 
-def _best(arm: ArmReading) -> float:
+def _best(arm: ArmResults) -> float:
     assert arm.best is not None, "asked of contenders"
     assert arm.best.trial.value is not None, "a best trial has a value"
     return arm.best.trial.value

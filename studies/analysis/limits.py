@@ -10,7 +10,7 @@ from typing import Final
 
 from studies.analysis.noise import examples_error
 from studies.analysis.numbers import count, difference, plural
-from studies.analysis.study_results import ArmReading, Reading, has_test
+from studies.analysis.study_results import ArmResults, StudyResults, has_test
 from studies.analysis.verdicts import Verdict, diverged
 from studies.analysis.views import Confirmed, RankFlip
 from studies.analysis.wording import listed
@@ -41,7 +41,7 @@ _COUNTED: Final = {
 
 
 def limits(
-    reading: Reading, verdict: Verdict, confirmed: Sequence[Confirmed], flips: Sequence[RankFlip]
+    reading: StudyResults, verdict: Verdict, confirmed: Sequence[Confirmed], flips: Sequence[RankFlip]
 ) -> tuple[str, ...]:
     """Return what a reader has to know before trusting the finding, most telling first.
 
@@ -64,7 +64,7 @@ def limits(
     )
 
 
-def _end(reading: Reading) -> Iterator[str]:
+def _end(reading: StudyResults) -> Iterator[str]:
     study, progress = reading.study, reading.study.progress
     if reading.is_stopped:
         how = {StudyState.FAILED: "failed", StudyState.CANCELLED: "was cancelled"}.get(
@@ -76,7 +76,7 @@ def _end(reading: Reading) -> Iterator[str]:
         )
 
 
-def _confirmation(reading: Reading, confirmed: Sequence[Confirmed]) -> Iterator[str]:
+def _confirmation(reading: StudyResults, confirmed: Sequence[Confirmed]) -> Iterator[str]:
     waiting = [arm for arm in reading.arms if arm.best is not None and not arm.is_confirmed]
     if waiting:
         yield (
@@ -109,7 +109,7 @@ def _confirmation(reading: Reading, confirmed: Sequence[Confirmed]) -> Iterator[
         )
 
 
-def _unconfirmed(reading: Reading, waiting: Sequence[ArmReading]) -> str:
+def _unconfirmed(reading: StudyResults, waiting: Sequence[ArmResults]) -> str:
     who = (
         "No configuration has"
         if len(waiting) == sum(arm.best is not None for arm in reading.arms)
@@ -134,7 +134,7 @@ def _unconfirmed(reading: Reading, waiting: Sequence[ArmReading]) -> str:
     )
 
 
-def _intervals(reading: Reading, verdict: Verdict, confirmed: Sequence[Confirmed]) -> Iterator[str]:
+def _intervals(reading: StudyResults, verdict: Verdict, confirmed: Sequence[Confirmed]) -> Iterator[str]:
     for covers in dict.fromkeys(
         pair.covers for pair in verdict.pairs if pair.low is not None and pair.covers != "signs"
     ):
@@ -178,7 +178,7 @@ def _intervals(reading: Reading, verdict: Verdict, confirmed: Sequence[Confirmed
             )
 
 
-def _scope(reading: Reading, flips: Sequence[RankFlip]) -> Iterator[str]:
+def _scope(reading: StudyResults, flips: Sequence[RankFlip]) -> Iterator[str]:
     study = reading.study
     budget = study.spec.budget
     searches = "" if budget.replicates == 1 else f", {count(budget.replicates)} times over"
@@ -204,7 +204,7 @@ def _scope(reading: Reading, flips: Sequence[RankFlip]) -> Iterator[str]:
         yield "Values are each trial’s best epoch by validation, which is optimistic."
 
 
-def _amiss(reading: Reading, confirmed: Sequence[Confirmed]) -> Iterator[str]:
+def _amiss(reading: StudyResults, confirmed: Sequence[Confirmed]) -> Iterator[str]:
     counts = [len(arm.spent) for arm in reading.arms]
     if reading.is_closed and min(counts) < max(counts):
         yield f"The budgets were not equal: {count(min(counts))} to {count(max(counts))} trials per arm."
@@ -233,7 +233,7 @@ def _amiss(reading: Reading, confirmed: Sequence[Confirmed]) -> Iterator[str]:
         )
 
 
-def _defaults(reading: Reading, arm: ArmReading, best: Sequence[Confirmed]) -> Iterator[str]:
+def _defaults(reading: StudyResults, arm: ArmResults, best: Sequence[Confirmed]) -> Iterator[str]:
     """Yield that an arm's defaults beat what its search chose.
 
     Only where that is more than the luck of the seeds.
@@ -256,11 +256,11 @@ def _defaults(reading: Reading, arm: ArmReading, best: Sequence[Confirmed]) -> I
         )
 
 
-def _names(arms: Sequence[ArmReading]) -> str:
+def _names(arms: Sequence[ArmResults]) -> str:
     return listed([arm.label for arm in arms])
 
 
-def _label(reading: Reading, name: str) -> str:
+def _label(reading: StudyResults, name: str) -> str:
     return reading.arm(name).label
 
 

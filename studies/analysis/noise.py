@@ -7,11 +7,11 @@ from typing import Literal
 
 import numpy as np
 
-from studies.analysis.study_results import Reading, has_value
+from studies.analysis.study_results import StudyResults, has_value
 from studies.statistics.proportion import standard_error
 
 
-def run_noise(reading: Reading) -> float:
+def run_noise(reading: StudyResults) -> float:
     """Return the standard deviation of one configuration's validation value over seeds, pooled over arms.
 
     Without confirmation runs it is, of an accuracy, its standard error by the number of examples; else 0.
@@ -33,7 +33,7 @@ def run_noise(reading: Reading) -> float:
     return max((examples_error(reading, value, "validation") or 0.0 for value in best), default=0.0)
 
 
-def examples_error(reading: Reading, value: float, split: Literal["validation", "test"]) -> float | None:
+def examples_error(reading: StudyResults, value: float, split: Literal["validation", "test"]) -> float | None:
     """Return the standard error of an accuracy by the number of examples it was measured on.
 
     None where it has none (another metric, 0 or 1).

@@ -8,7 +8,7 @@ from typing import Final
 
 import numpy as np
 
-from studies.analysis.study_results import ArmReading, Reading
+from studies.analysis.study_results import ArmResults, StudyResults
 from studies.analysis.views import ArmSensitivity, GoodRange, IsolationPoint, Tunability
 from studies.space import Fixed, Range, Scalar
 from studies.statistics.importances import importances
@@ -20,7 +20,7 @@ _WITHIN: Final = 0.01
 _BUDGETS: Final = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 
 
-def shares(reading: Reading) -> dict[str, dict[str, float]]:
+def shares(reading: StudyResults) -> dict[str, dict[str, float]]:
     """Return the importances of each arm's searched hyperparameters, largest first.
 
     Empty with too few trials.
@@ -38,7 +38,7 @@ def shares(reading: Reading) -> dict[str, dict[str, float]]:
 
 
 def sensitivities(
-    reading: Reading, importances_of: Mapping[str, dict[str, float]]
+    reading: StudyResults, importances_of: Mapping[str, dict[str, float]]
 ) -> tuple[ArmSensitivity, ...]:
     """Return every arm's sensitivity, in order.
 
@@ -49,7 +49,7 @@ def sensitivities(
     return tuple(_sensitivity(reading, arm, importances_of[arm.name]) for arm in reading.arms)
 
 
-def _sensitivity(reading: Reading, arm: ArmReading, importance: dict[str, float]) -> ArmSensitivity:
+def _sensitivity(reading: StudyResults, arm: ArmResults, importance: dict[str, float]) -> ArmSensitivity:
     buckets, trials = _buckets(reading, arm)
     stretch = good_range(buckets, direction=reading.direction, within=_WITHIN)
     good = None
@@ -75,7 +75,7 @@ def _sensitivity(reading: Reading, arm: ArmReading, importance: dict[str, float]
     )
 
 
-def _buckets(reading: Reading, arm: ArmReading) -> tuple[tuple[Bucket, ...], tuple[TrialView, ...]]:
+def _buckets(reading: StudyResults, arm: ArmResults) -> tuple[tuple[Bucket, ...], tuple[TrialView, ...]]:
     """Return the learning rate's isolation curve and the trials that it indexes.
 
     A choice of values has a bucket for each.
@@ -99,7 +99,7 @@ def _buckets(reading: Reading, arm: ArmReading) -> tuple[tuple[Bucket, ...], tup
     ) if inside else (), inside
 
 
-def _choice(reading: Reading, value: float, x: np.ndarray, values: np.ndarray) -> Bucket:
+def _choice(reading: StudyResults, value: float, x: np.ndarray, values: np.ndarray) -> Bucket:
     told = np.flatnonzero((x == value) & ~np.isnan(values))
     finite = told[np.isfinite(values[told])]
     index = int(finite[np.argmax(reading.sign * values[finite])]) if finite.size else None
@@ -114,7 +114,7 @@ def _choice(reading: Reading, value: float, x: np.ndarray, values: np.ndarray) -
     )
 
 
-def _tunability(reading: Reading, arm: ArmReading) -> Tunability:
+def _tunability(reading: StudyResults, arm: ArmResults) -> Tunability:
     defaults = math.nan if arm.defaults is None else float(reading.values([arm.defaults.trial])[0])
     first = reading.arms[0].defaults
     baseline = math.nan if first is None else float(reading.values([first.trial])[0])

@@ -3,7 +3,16 @@
 Arm by arm what its search has found, and what the confirmation runs of it say.
 """
 
-__all__ = ["ArmReading", "Configuration", "Reading", "has_ended", "has_test", "has_value", "label", "read"]
+__all__ = [
+    "ArmResults",
+    "ConfirmedConfiguration",
+    "StudyResults",
+    "has_ended",
+    "has_test",
+    "has_value",
+    "label",
+    "read",
+]
 
 import math
 from collections import defaultdict
@@ -25,7 +34,7 @@ _NEVER: Final = datetime.max.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Configuration:
+class ConfirmedConfiguration:
     """A configuration of a search and its confirmation runs.
 
     Attributes:
@@ -38,7 +47,7 @@ class Configuration:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ArmReading:
+class ArmResults:
     """One arm.
 
     Attributes:
@@ -56,9 +65,9 @@ class ArmReading:
     label: str
     trials: tuple[TrialView, ...]
     spent: tuple[TrialView, ...]
-    bests: tuple[Configuration | None, ...]
-    best: Configuration | None
-    defaults: Configuration | None
+    bests: tuple[ConfirmedConfiguration | None, ...]
+    best: ConfirmedConfiguration | None
+    defaults: ConfirmedConfiguration | None
     runs: tuple[TrialView, ...]
 
     @property
@@ -101,7 +110,7 @@ class ArmReading:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reading:
+class StudyResults:
     """One study.
 
     Attributes:
@@ -112,7 +121,7 @@ class Reading:
     """
 
     study: StudyView
-    arms: tuple[ArmReading, ...]
+    arms: tuple[ArmResults, ...]
     seeds: tuple[int, ...]
     measurements: dict[str, tuple[MeasurementView, ...]]
 
@@ -164,7 +173,7 @@ class Reading:
         """Whether the sampler learns from earlier trials."""
         return self.study.spec.sampler in {"tpe", "gp", "cmaes"}
 
-    def arm(self, name: str) -> ArmReading:
+    def arm(self, name: str) -> ArmResults:
         """Return the arm of this name, which must be there."""
         return next(arm for arm in self.arms if arm.name == name)
 
@@ -216,7 +225,7 @@ def has_ended(run: TrialView) -> bool:
     return run.state is TrialState.DIVERGED or has_test(run)
 
 
-def read(record: StudyRecord) -> Reading:
+def read(record: StudyRecord) -> StudyResults:
     """Return a record taken apart."""
     study = record.study
     # Seeds are first used in their order, in every arm.
@@ -227,7 +236,7 @@ def read(record: StudyRecord) -> Reading:
     arms = tuple(
         _arm(view, trials[view.name], runs[view.name], seeds, replicates, sign) for view in record.arms
     )
-    return Reading(study=study, arms=arms, seeds=seeds, measurements=record.measurements)
+    return StudyResults(study=study, arms=arms, seeds=seeds, measurements=record.measurements)
 
 
 def _by_arm(trials: Iterable[TrialView]) -> defaultdict[str, list[TrialView]]:
@@ -244,7 +253,7 @@ def _arm(
     seeds: tuple[int, ...],
     replicates: int,
     sign: int,
-) -> ArmReading:
+) -> ArmResults:
     trials.sort(key=lambda trial: trial.number)
     place = {seed: n for n, seed in enumerate(seeds)}
     of: defaultdict[tuple[object, ...], dict[int, TrialView]] = defaultdict(dict)
@@ -255,9 +264,11 @@ def _arm(
         if known is None or known.state not in _SPENT:
             of[_key(run.parameters)][run.seed] = run
 
-    def configuration(trial: TrialView) -> Configuration:
+    def configuration(trial: TrialView) -> ConfirmedConfiguration:
         found = of[_key(trial.parameters)]
-        return Configuration(trial=trial, runs=tuple(sorted(found.values(), key=lambda run: place[run.seed])))
+        return ConfirmedConfiguration(
+            trial=trial, runs=tuple(sorted(found.values(), key=lambda run: place[run.seed]))
+        )
 
     best: list[TrialView | None] = [None] * replicates
     for trial in trials:
@@ -266,7 +277,7 @@ def _arm(
             best[trial.replicate] = trial
     bests = tuple(None if trial is None else configuration(trial) for trial in best)
     known = [each for each in bests if each is not None]
-    return ArmReading(
+    return ArmResults(
         view=view,
         label=label(view),
         trials=tuple(trials),

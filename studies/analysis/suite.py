@@ -20,7 +20,7 @@ from studies.analysis.multi_study_views import (
     SuiteStudy,
     WinChance,
 )
-from studies.analysis.study_results import ArmReading, Reading, read
+from studies.analysis.study_results import ArmResults, StudyResults, read
 from studies.analysis.suite_finding import suite_finding
 from studies.analysis.verdicts import judged
 from studies.analysis.wording import listed
@@ -53,7 +53,7 @@ class _Counted:
         epochs: median epochs to the target of each; inf for a miss.
     """
 
-    reading: Reading
+    reading: StudyResults
     relative: Mapping[str, _Floats]
     means: Mapping[str, float | None]
     epochs: Mapping[str, float]
@@ -88,7 +88,7 @@ def analyse_suite(name: str, records: Sequence[StudyRecord]) -> SuiteAnalysis:
     )
 
 
-def _is_told(arm: ArmReading) -> bool:
+def _is_told(arm: ArmResults) -> bool:
     """Return whether an arm has something to show.
 
     Confirmed runs, or nothing but divergence, which is a result.
@@ -96,7 +96,7 @@ def _is_told(arm: ArmReading) -> bool:
     return arm.is_confirmed or arm.is_hopeless
 
 
-def _common(readings: Sequence[Reading]) -> tuple[str, ...]:
+def _common(readings: Sequence[StudyResults]) -> tuple[str, ...]:
     """Return the arms that all closed studies with confirmed runs have, in the first one's order."""
     ready = [
         reading for reading in readings if reading.is_closed and any(arm.is_confirmed for arm in reading.arms)
@@ -107,7 +107,7 @@ def _common(readings: Sequence[Reading]) -> tuple[str, ...]:
     return tuple(arm.name for arm in ready[0].arms if all(arm.name in each for each in names))
 
 
-def _why_not(reading: Reading, common: Sequence[str]) -> str | None:
+def _why_not(reading: StudyResults, common: Sequence[str]) -> str | None:
     """Return why a study is not counted, or None."""
     if not reading.is_closed:
         return "It has not finished."
@@ -119,7 +119,7 @@ def _why_not(reading: Reading, common: Sequence[str]) -> str | None:
     return f"No configuration of {listed(waiting)} has been confirmed in it." if waiting else None
 
 
-def _counted(reading: Reading, common: Sequence[str]) -> _Counted:
+def _counted(reading: StudyResults, common: Sequence[str]) -> _Counted:
     runs = {name: _runs(reading, reading.arm(name)) for name in common}
     times = {each.arm: each.epochs_median for each in time_to_target(reading)}
     finite = {name: values[np.isfinite(values)] for name, values in runs.items()}
@@ -131,7 +131,7 @@ def _counted(reading: Reading, common: Sequence[str]) -> _Counted:
     )
 
 
-def _runs(reading: Reading, arm: ArmReading) -> _Floats:
+def _runs(reading: StudyResults, arm: ArmResults) -> _Floats:
     """Return an arm's confirmed test values, [S], the worst infinity for a run that diverged."""
     if arm.is_hopeless:
         return np.full(max(1, len(reading.seeds)), reading.worst)
@@ -227,7 +227,7 @@ def _win(counted: Sequence[_Counted], first: str, second: str) -> WinChance:
     )
 
 
-def _study(reading: Reading, why_not: str | None) -> SuiteStudy:
+def _study(reading: StudyResults, why_not: str | None) -> SuiteStudy:
     study, card = reading.study, reading.card
     return SuiteStudy(
         study_id=study.id,

@@ -6,7 +6,7 @@ from collections.abc import Container, Mapping, Sequence
 
 from studies.analysis.multi_study_views import SuiteArm, SuiteStudy, WinChance
 from studies.analysis.numbers import count, gap, plural, share
-from studies.analysis.study_results import Reading
+from studies.analysis.study_results import StudyResults
 from studies.analysis.views import Finding
 from studies.analysis.wording import capitalized, listed
 
@@ -17,7 +17,7 @@ def suite_finding(
     studies: Sequence[SuiteStudy],
     arms: Sequence[SuiteArm],
     wins: Sequence[WinChance],
-    counted: Sequence[Reading],
+    counted: Sequence[StudyResults],
     *,
     ahead: Container[tuple[str, str]],
 ) -> Finding:
@@ -108,7 +108,7 @@ def _turned(end: float | None) -> float | None:
     return None if end is None else 1 - end
 
 
-def _limits(studies: Sequence[SuiteStudy], counted: Sequence[Reading], workloads: int) -> list[str]:
+def _limits(studies: Sequence[SuiteStudy], counted: Sequence[StudyResults], workloads: int) -> list[str]:
     said = [
         (
             "Values are on a scale on which each study’s worst arm has 0 and its best 1, so "
@@ -154,7 +154,7 @@ def _limits(studies: Sequence[SuiteStudy], counted: Sequence[Reading], workloads
     return said
 
 
-def _hopeless(counted: Sequence[Reading]) -> Mapping[str, int]:
+def _hopeless(counted: Sequence[StudyResults]) -> Mapping[str, int]:
     found: dict[str, int] = {}
     for reading in counted:
         for arm in reading.arms:

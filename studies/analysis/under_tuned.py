@@ -3,12 +3,12 @@
 An optimizer that can imitate another one and is behind it was tuned less well.
 """
 
-__all__ = ["Loss", "losses"]
+__all__ = ["UnderTunedArm", "losses"]
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from studies.analysis.study_results import ArmReading, Configuration, Reading
+from studies.analysis.study_results import ArmResults, ConfirmedConfiguration, StudyResults
 from studies.analysis.wording import settings
 from studies.catalog import Containment
 from studies.space import Parameters
@@ -16,7 +16,7 @@ from studies.statistics.verdict import PairJudgement
 
 
 @dataclass(frozen=True, kw_only=True)
-class Loss:
+class UnderTunedArm:
     """An arm that is behind one that it contains.
 
     Attributes:
@@ -30,8 +30,8 @@ class Loss:
             search's best.
     """
 
-    arm: ArmReading
-    other: ArmReading
+    arm: ArmResults
+    other: ArmResults
     at: Parameters
     is_certain: bool
     outside: Parameters
@@ -57,7 +57,7 @@ class Loss:
         return f"{equal}, {out}: this is about {self.arm.label} as it was searched"
 
 
-def losses(reading: Reading, pairs: Sequence[PairJudgement]) -> tuple[Loss, ...]:
+def losses(reading: StudyResults, pairs: Sequence[PairJudgement]) -> tuple[UnderTunedArm, ...]:
     """Return the arms that are behind one they contain.
 
     That is by verdict, or by the search's best value where no verdict is in.
@@ -67,7 +67,7 @@ def losses(reading: Reading, pairs: Sequence[PairJudgement]) -> tuple[Loss, ...]
         pairs: every pair of arms, as judged.
     """
     judged = {(pair.first, pair.second): pair for pair in pairs}
-    found: list[Loss] = []
+    found: list[UnderTunedArm] = []
     for arm in reading.arms:
         for part in arm.view.optimizer.contains:
             for other in reading.arms:
@@ -90,29 +90,29 @@ def losses(reading: Reading, pairs: Sequence[PairJudgement]) -> tuple[Loss, ...]
 
 
 def _loss(
-    reading: Reading,
-    arm: ArmReading,
-    other: ArmReading,
-    best: Configuration,
+    reading: StudyResults,
+    arm: ArmResults,
+    other: ArmResults,
+    best: ConfirmedConfiguration,
     part: Containment,
     pair: PairJudgement | None,
-) -> Loss | None:
+) -> UnderTunedArm | None:
     outside = _outside(arm, best.trial.parameters, part)
     if pair is not None and pair.n:
         is_worse = pair.word == ("worse" if pair.first == arm.name else "better")
         behind = None if pair.difference is None else abs(pair.difference)
         return (
-            Loss(arm=arm, other=other, at=part.at, is_certain=True, outside=outside, behind=behind)
+            UnderTunedArm(arm=arm, other=other, at=part.at, is_certain=True, outside=outside, behind=behind)
             if is_worse
             else None
         )
     mine = None if arm.best is None else arm.best.trial.value
     if mine is None or best.trial.value is None or (behind := reading.sign * (best.trial.value - mine)) <= 0:
         return None
-    return Loss(arm=arm, other=other, at=part.at, is_certain=False, outside=outside, behind=behind)
+    return UnderTunedArm(arm=arm, other=other, at=part.at, is_certain=False, outside=outside, behind=behind)
 
 
-def _outside(arm: ArmReading, best: Parameters, part: Containment) -> Parameters:
+def _outside(arm: ArmResults, best: Parameters, part: Containment) -> Parameters:
     """Return what the arm's space lacks to repeat the contained arm's best configuration."""
     space = arm.view.space
     needed = {name: value for name, value in best.items() if name not in part.at} | part.at

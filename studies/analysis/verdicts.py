@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from studies.analysis.confirmed import scores
 from studies.analysis.numbers import plural
-from studies.analysis.study_results import ArmReading, Reading
-from studies.analysis.under_tuned import Loss
+from studies.analysis.study_results import ArmResults, StudyResults
+from studies.analysis.under_tuned import UnderTunedArm
 from studies.analysis.views import ArmRank, PairVerdict
 from studies.analysis.wording import Diverged, reason
 from studies.states import TrialState
@@ -30,7 +30,7 @@ class Verdict:
     winner: str | None
 
 
-def judged(reading: Reading) -> Judgement:
+def judged(reading: StudyResults) -> Judgement:
     """Return the judgement of the arms that have, or may still get, a configuration to confirm.
 
     An arm all of whose trials diverged has none and will never have one; the others are judged without it.
@@ -49,7 +49,7 @@ def judged(reading: Reading) -> Judgement:
     return judge(arms, direction=reading.direction)
 
 
-def verdicts(reading: Reading, judgement: Judgement, losses: Sequence[Loss]) -> Verdict:
+def verdicts(reading: StudyResults, judgement: Judgement, losses: Sequence[UnderTunedArm]) -> Verdict:
     """Return the verdict in words.
 
     Args:
@@ -74,7 +74,11 @@ def verdicts(reading: Reading, judgement: Judgement, losses: Sequence[Loss]) -> 
 
 
 def _in_words(
-    reading: Reading, pair: PairJudgement, first: ArmReading, second: ArmReading, losses: Sequence[Loss]
+    reading: StudyResults,
+    pair: PairJudgement,
+    first: ArmResults,
+    second: ArmResults,
+    losses: Sequence[UnderTunedArm],
 ) -> PairVerdict:
     said = reason(
         pair,
@@ -93,7 +97,7 @@ def _in_words(
     return pair_verdict(pair, " ".join([said, *(f"But {note}." for note in notes)]))
 
 
-def diverged(reading: Reading, first: ArmReading, second: ArmReading) -> Diverged:
+def diverged(reading: StudyResults, first: ArmResults, second: ArmResults) -> Diverged:
     """Return what diverged of two arms' best configurations.
 
     Also what diverged of their searches, once nothing more comes.
@@ -124,7 +128,7 @@ def pair_verdict(pair: PairJudgement, said: str) -> PairVerdict:
     )
 
 
-def _without_scores(first: ArmReading, second: ArmReading) -> PairVerdict:
+def _without_scores(first: ArmResults, second: ArmResults) -> PairVerdict:
     """Return the verdict of a pair of which an arm never trained to its end."""
     said = " and ".join(
         f"all of {arm.label}’s {plural(len(arm.spent), 'trial')} diverged or were pruned"

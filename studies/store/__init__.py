@@ -3,7 +3,7 @@
 `Store` is what users of studies see; `RunWriter`, from `Store.run_writer`, is what a study's run writes with.
 """
 
-__all__ = ["Claim", "NewTrial", "PendingTrial", "Report", "RunWriter", "Standing", "Store", "Tally"]
+__all__ = ["Claim", "MetricsSnapshot", "NewTrial", "PendingTrial", "Report", "RunWriter", "Standing", "Store"]
 
 import math
 from collections.abc import Sequence
@@ -23,11 +23,11 @@ from studies.store.accounts import Accounts
 from studies.store.claims import Claim, PendingTrial
 from studies.store.dispatching import Dispatching
 from studies.store.engine import Database, StatementWatcher, TransactionWatcher
-from studies.store.metrics_snapshot import Standing, Tally
+from studies.store.metrics_snapshot import MetricsSnapshot, Standing
 from studies.store.optuna_copy import OptunaCopy
 from studies.store.progress import Memory
 from studies.store.runs import NewTrial, Report, RunWriter
-from studies.store.webhook_queue import Notices
+from studies.store.webhook_queue import WebhookQueue
 from studies.views import (
     ArmView,
     BestValue,
@@ -44,7 +44,7 @@ from studies.views import (
 )
 
 
-class Store(Accounts, Dispatching, Notices):
+class Store(Accounts, Dispatching, WebhookQueue):
     """The record of all studies. Safe to share between threads; every method is one transaction.
 
     Every method raises `StoreUnavailable` when the database cannot be reached or written.
@@ -94,12 +94,12 @@ class Store(Accounts, Dispatching, Notices):
         """
         return self._database.revisions()
 
-    def tally(self) -> Tally:
+    def tally(self) -> MetricsSnapshot:
         """Return a counter of studies and trials, which remembers what cannot change.
 
         Each of its users has one of their own.
         """
-        return Tally(self._database)
+        return MetricsSnapshot(self._database)
 
     def on_transaction(self, watcher: TransactionWatcher) -> None:
         """Tell a watcher of each transaction from now on: "read" or "write", and its seconds.

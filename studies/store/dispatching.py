@@ -21,10 +21,10 @@ class Dispatching:
         """Wrap an open database whose schema is up to date."""
         self._database = database
 
-    def announce(self, catalog: Catalog, *, dispatcher: str) -> None:
+    def announce(self, announced: Catalog, *, dispatcher: str) -> None:
         """Offer cards in the name of a dispatcher."""
         with self._database.write() as connection:
-            catalog.announce(connection, catalog, dispatcher=dispatcher)
+            catalog.announce(connection, announced, dispatcher=dispatcher)
 
     def beat(self, dispatcher: str) -> None:
         """Note that a dispatcher lives."""

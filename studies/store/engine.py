@@ -24,7 +24,7 @@ from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from studies.errors import StoreUnavailable
-from studies.store.postgres_liveness import Pulse
+from studies.store.postgres_liveness import PostgresLiveness
 
 TransactionKind = Literal["read", "write"]
 
@@ -101,7 +101,7 @@ def _sqlite(url: URL) -> Engine:
     return engine
 
 
-def _postgresql(url: URL, pulse: Pulse) -> Engine:
+def _postgresql(url: URL, pulse: PostgresLiveness) -> Engine:
     engine = create_engine(url, creator=pulse.connection, **_POOL)
     _, named = engine.dialect.create_connect_args(url)
     pulse.arguments = {**named, **_POSTGRES_ARGUMENTS}
@@ -139,7 +139,7 @@ def _write_ahead(connection: Any) -> None:
             return
 
 
-def _engine(url: str, pulse: Pulse) -> Engine:
+def _engine(url: str, pulse: PostgresLiveness) -> Engine:
     try:
         parsed = make_url(url)
     except (ArgumentError, ValueError):
@@ -172,7 +172,7 @@ class Database:
         Raises:
             StoreUnavailable: the URL is wrong or its folder cannot be made.
         """
-        self._pulse = Pulse()
+        self._pulse = PostgresLiveness()
         self._engine = _engine(url, self._pulse)
         # By default each statement of a PostgreSQL transaction sees a later state; on SQLite a transaction
         # sees one anyway.

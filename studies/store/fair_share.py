@@ -8,7 +8,7 @@ owner, nobody. Shares are settled in two places: in the order in which studies a
 packs each run may have out while others could use the machines as well.
 """
 
-__all__ = ["PRIORITIES", "Share", "allot", "check_priority", "is_to_yield", "share", "waiting"]
+__all__ = ["PRIORITIES", "FairShare", "allot", "check_priority", "is_to_yield", "share", "waiting"]
 
 import math
 from collections import Counter
@@ -43,7 +43,7 @@ _LIGHT = tuple(
 
 
 @dataclass(frozen=True)
-class Share:
+class FairShare:
     """A study that could use machines now.
 
     Attributes:
@@ -72,7 +72,7 @@ def check_priority(spec: StudySpec, by: Actor) -> None:
         )
 
 
-def allot(studies: Sequence[Share], slots: int, *, turn: int = 0) -> dict[str, int]:
+def allot(studies: Sequence[FairShare], slots: int, *, turn: int = 0) -> dict[str, int]:
     """Return how many of so many slots each study may have, by id.
 
     Nobody has more than it wants while another wants more.
@@ -100,7 +100,7 @@ def allot(studies: Sequence[Share], slots: int, *, turn: int = 0) -> dict[str, i
     seats: Counter[str] = Counter()
     held: Counter[str | None] = Counter()
 
-    def claim(study: Share) -> tuple[bool, float, int, bool, float, int]:
+    def claim(study: FairShare) -> tuple[bool, float, int, bool, float, int]:
         of_owner, own = held[study.owner], seats[study.study_id]
         of_all = (of_owner > 0, (of_owner + 1) / owners[study.owner], rank[study.owner])
         return *of_all, own > 0, (own + 1) / weights[study.study_id], own_rank[study.study_id]
@@ -157,13 +157,13 @@ def share(
         _is_held(connection),
     )
     rows = connection.execute(query.where(gpus > 0) if mine.gpus else query)
-    others = [Share(row.id, row.owner, row.priority, row.packs_wanted) for row in rows]
+    others = [FairShare(row.id, row.owner, row.priority, row.packs_wanted) for row in rows]
     if not others or slots < 1:
         return slots
     turn = int((now or clock.now(connection)).timestamp() // turn_s)
     # What it said it wants is older than what it wants now; what it does not use goes to the others with its
     # next word.
-    return allot([*others, Share(study_id, mine.owner, mine.priority)], slots, turn=turn)[study_id]
+    return allot([*others, FairShare(study_id, mine.owner, mine.priority)], slots, turn=turn)[study_id]
 
 
 def waiting(connection: Connection) -> list[Any]:

@@ -3,7 +3,7 @@
 For whoever watches the house.
 """
 
-__all__ = ["Standing", "Tally"]
+__all__ = ["MetricsSnapshot", "Standing"]
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -69,7 +69,7 @@ class _Trials:
         self.retries += other.retries
 
 
-class Tally:
+class MetricsSnapshot:
     """Counts in three short queries, whose cost grows with the trials of open studies.
 
     Those of a closed one are counted once.

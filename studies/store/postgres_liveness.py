@@ -8,7 +8,7 @@ So whoever has waited for a while asks in a second way whether anybody is there,
 A statement that only takes long is waited for.
 """
 
-__all__ = ["Pulse"]
+__all__ = ["PostgresLiveness"]
 
 import socket
 import struct
@@ -68,7 +68,7 @@ class _Connection(psycopg.Connection[Any]):
             return self.is_alive(peer)
 
 
-class Pulse:
+class PostgresLiveness:
     """Makes a database's connections, and knows whether its server is in doubt.
 
     Then one of those who wait for it asks for all.

@@ -27,11 +27,10 @@ from studies.recipe import call, recipe
 from studies.resolve import ResolvedArm, ResolvedStudy
 from studies.spec import StudySpec
 from studies.states import StudyState, TrialFilter, TrialState, allowed_verbs
-from studies.store import summaries, tables
+from studies.store import stack_widths, summaries, tables
 from studies.store.exports import measurements_of
 from studies.store.pagination import page
 from studies.store.progress import Memory, arm_progress
-from studies.store.stack_widths import fits
 from studies.store.trial_rows import IS_WAITING
 from studies.views import (
     ArmView,
@@ -167,7 +166,7 @@ def arms(connection: Connection, study_id: str) -> tuple[ArmView, ...]:
     row = _study_row(connection, study_id)
     plan, spec = ResolvedStudy.model_validate(row.resolved), StudySpec.model_validate(row.spec)
     progress = arm_progress(connection, [row])[study_id]
-    measured = fits(connection, plan.workload.name)
+    measured = stack_widths.read(connection, plan.workload.name)
     return tuple(
         ArmView(
             name=part.name,

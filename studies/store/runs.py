@@ -31,7 +31,7 @@ from studies.store import clock, environments, events, fair_share, queries, stac
 from studies.store.claims import Claim, PendingTrial, give_back, pending
 from studies.store.engine import Database
 from studies.store.trial_rows import IN_ORDER, NO_CHECKPOINT, change_trials, is_waiting, trial_rows
-from studies.views import EventKind, FitView, Phase, TrialView
+from studies.views import EventKind, Phase, StackWidthView, TrialView
 
 
 @dataclass(frozen=True)
@@ -138,15 +138,15 @@ class RunWriter:
         with self._database.read() as connection:
             return queries.rung_values(connection, self._claim.study_id)
 
-    def stack_widths(self, workload: str) -> tuple[FitView, ...]:
+    def stack_widths(self, workload: str) -> tuple[StackWidthView, ...]:
         """Return what workers have measured of a workload's packs, the newest first."""
         with self._database.read() as connection:
-            return stack_widths.fits(connection, workload)
+            return stack_widths.read(connection, workload)
 
     def remember_fit(self, card: Mapping[str, Any]) -> None:
         """Keep what a worker has measured of packs of one optimizer, in place of what was measured before.
 
-        `card` has the fields of `FitView`.
+        `card` has the fields of `StackWidthView`.
         """
         with self._database.write() as connection:
             self._lock(connection)

@@ -3,7 +3,7 @@
 The next run need not measure it again.
 """
 
-__all__ = ["fits", "remember"]
+__all__ = ["read", "remember"]
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,14 +12,14 @@ from sqlalchemy import Connection, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from studies.store import clock, tables
-from studies.views import FitView
+from studies.views import StackWidthView
 
 _KEY = ("workload", "optimizer", "batch_size", "device")
 
 
 def remember(connection: Connection, card: Mapping[str, Any]) -> None:
-    """Store a fit in place of the one before; `card` has the fields of `FitView`, but for the time."""
-    fit = FitView.model_validate({**card, "measured_at": clock.now(connection)})
+    """Store a fit in place of the one before; `card` has the fields of `StackWidthView`, but for the time."""
+    fit = StackWidthView.model_validate({**card, "measured_at": clock.now(connection)})
     values = {
         "card": fit.model_dump(mode="json", exclude={*_KEY, "measured_at"}),
         "measured_at": fit.measured_at,
@@ -30,7 +30,7 @@ def remember(connection: Connection, card: Mapping[str, Any]) -> None:
     connection.execute(put.on_conflict_do_update(index_elements=list(_KEY), set_=values))
 
 
-def fits(connection: Connection, workload: str) -> tuple[FitView, ...]:
+def read(connection: Connection, workload: str) -> tuple[StackWidthView, ...]:
     """Return all fits of a workload, the newest first."""
     f = tables.fit.c
     rows = connection.execute(
@@ -39,6 +39,6 @@ def fits(connection: Connection, workload: str) -> tuple[FitView, ...]:
         .order_by(f.measured_at.desc(), f.optimizer, f.batch_size, f.device)
     )
     return tuple(
-        FitView(**{name: getattr(row, name) for name in _KEY}, **row.card, measured_at=row.measured_at)
+        StackWidthView(**{name: getattr(row, name) for name in _KEY}, **row.card, measured_at=row.measured_at)
         for row in rows
     )

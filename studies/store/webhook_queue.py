@@ -1,6 +1,6 @@
 """Who is told of what happens to studies: webhooks, and what is on its way to them."""
 
-__all__ = ["Notices"]
+__all__ = ["WebhookQueue"]
 
 from collections.abc import Collection
 from datetime import timedelta
@@ -21,7 +21,7 @@ from studies.webhooks import (
 )
 
 
-class Notices:
+class WebhookQueue:
     """The part of the store that knows webhooks.
 
     Every method is one transaction, but for `claim_deliveries`, which looks first.

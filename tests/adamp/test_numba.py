@@ -89,7 +89,7 @@ def run(
     weights[1][3] = 0.0  # P = 0
     weights[2][1] *= 1e-6  # c far from 0: held
     states = [[torch.zeros_like(weight) for weight in weights] for _ in range(2 if kind == "adamp" else 1)]
-    plans = _numba_plan.Plans()
+    plans = _numba_plan.NumbaPlans()
     for step in range(1, steps + 1):
         plan = plans.plan(weights, projects=True)
         if guess is not None:

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import torch
 
-from adamp._triton_plan import CHUNK, Plan
+from adamp._triton_plan import CHUNK, TritonPlan
 
 __all__: list[str] = []
 
@@ -76,7 +76,7 @@ def test_the_package_imports_without_triton() -> None:
 def tiles() -> list[tuple[int, int]]:
     """Return every shape of tile that a plan makes, by rows of lengths from 1 to 10,000."""
     weights = [torch.empty((2, length)) for length in (1, 64, 65, 640, 641, 4096, 4097, 10_000)]
-    plan = Plan(weights, weights, weights, (), vector=4, wide=torch.float32)
+    plan = TritonPlan(weights, weights, weights, (), vector=4, wide=torch.float32)
     return sorted({(launch.rows, launch.columns) for launch in plan.launches})
 
 

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from adamp import AdamP
 from adamp._settings import AdamPSettings, SGDPSettings
-from adamp._triton import Plans, adamp_step, sgdp_step
+from adamp._triton import TritonPlans, adamp_step, sgdp_step
 
 __all__: list[str] = []
 
@@ -59,7 +59,7 @@ class Run:
         self.seconds = [torch.zeros_like(weight, dtype=torch.float32) for weight in self.weights]
         self.steps = [torch.zeros((), device="cuda") for _ in self.weights]
         self.lr = torch.full((), 1e-3, device="cuda")
-        self.plans, self.is_adam = Plans(), is_adam
+        self.plans, self.is_adam = TritonPlans(), is_adam
 
     def gradients(self, step: int) -> list[Tensor]:
         """Return gradients that in every second step lie at right angles to the rows of every second

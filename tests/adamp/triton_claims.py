@@ -23,7 +23,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from adamp import decide
 from adamp._projection import project_and_decay
 from adamp._settings import AdamPSettings, SGDPSettings
-from adamp._triton import Plans, adamp_step, have_equal_rows, sgdp_step
+from adamp._triton import TritonPlans, adamp_step, have_equal_rows, sgdp_step
 
 __all__: list[str] = []
 
@@ -58,7 +58,7 @@ class Side:
     weights: list[Tensor]
     options: dict[str, Any]
     moments: torch.dtype | None = None
-    plans: Plans = field(default_factory=Plans)
+    plans: TritonPlans = field(default_factory=TritonPlans)
 
     def __post_init__(self) -> None:
         self.options = {"maximize": False, **self.options}
@@ -456,7 +456,7 @@ def test_tensors_that_moved_get_a_new_plan() -> None:
 
 
 def test_the_oldest_plans_go_but_not_those_of_graphs() -> None:
-    plans = Plans()
+    plans = TritonPlans()
     kept = [[torch.ones(2, 2, device=DEVICE)] for _ in range(40)]
     built = [plans.plan(weights, weights, weights, weights, ()) for weights in kept[:1]]
     built[0].captured.append((kept[0][0], kept[0][0]))
@@ -478,7 +478,7 @@ def test_autograd_notices_that_the_weights_changed(options: dict[str, Any]) -> N
 @pytest.mark.parametrize(
     "duplicate", [copy.deepcopy, lambda plans: pickle.loads(pickle.dumps(plans))], ids=["deepcopy", "pickle"]
 )
-def test_a_copy_of_the_plans_is_empty(duplicate: Callable[[Plans], Plans]) -> None:
+def test_a_copy_of_the_plans_is_empty(duplicate: Callable[[TritonPlans], TritonPlans]) -> None:
     side = Side(weights=sent(starts()), options=ADAMP)
     side.step(sent(starts(seed=1)))
     assert len(side.plans._plans) == 1

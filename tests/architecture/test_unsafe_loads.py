@@ -92,9 +92,9 @@ def test_nothing_runs_what_it_reads(path: Path) -> None:
 def test_the_loader_of_yaml_is_a_safe_one() -> None:
     import yaml
 
-    from service.cli import documents
+    from service.cli import study_files
 
-    assert issubclass(documents._Loader, yaml.SafeLoader)
+    assert issubclass(study_files._Loader, yaml.SafeLoader)
 
 
 def test_a_checkpoint_is_read_in_one_place_as_weights_only() -> None:

@@ -10,10 +10,10 @@ from furnished import Attacked, House, furnish
 from served import serving
 
 from service.app import create_app
-from service.connection_timeouts import Patience
-from service.event_streams import Pace
+from service.connection_timeouts import Timeouts
+from service.event_streams import StreamSettings
 from service.rate_limits import RateLimits
-from service.settings import Settings
+from service.settings import ServiceSettings
 from studies.store import Store
 
 __all__: list[str] = []
@@ -41,11 +41,13 @@ def attacked(furnished: tuple[Path, House], tmp_path_factory: pytest.TempPathFac
     with pytest.MonkeyPatch.context() as patch:
         for name in [name for name in os.environ if name.startswith("TANGENT_")]:
             patch.delenv(name)
-        settings = Settings.load(home=home, rate_per_s=0)
+        settings = ServiceSettings.load(home=home, rate_per_s=0)
     store = Store.open(settings.database_url, migrate=False)
-    app = create_app(settings, store, pace=Pace(poll_s=0.02, max_poll_s=0.05, heartbeat_s=0.2, recheck_s=0.2))
+    app = create_app(
+        settings, store, pace=StreamSettings(poll_s=0.02, max_poll_s=0.05, heartbeat_s=0.2, recheck_s=0.2)
+    )
     # What it counts has tests of its own; here it would count one test against the next.
     app.state.login_limits = RateLimits(0)
-    with serving(app, patience=Patience(head_s=1.5, body_s=2.0, unread_s=1.5)) as url:
+    with serving(app, patience=Timeouts(head_s=1.5, body_s=2.0, unread_s=1.5)) as url:
         yield Attacked(url, house, store, app)
     store.close()

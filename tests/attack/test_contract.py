@@ -23,8 +23,8 @@ from postgres_server import PostgresServer
 from served import serving
 
 from service.app import create_app
-from service.event_streams import Pace
-from service.settings import Settings
+from service.event_streams import StreamSettings
+from service.settings import ServiceSettings
 from studies.store import Store
 
 __all__: list[str] = []
@@ -162,9 +162,11 @@ def test_ten_thousand_requests_find_no_fault(
     made, seed, began = 0, int(os.environ.get("CONTRACT_SEED", "1")), time.monotonic()
     while made < CASES:
         with copied(template[0], tmp_path) as url:
-            settings = Settings.load(home=tmp_path, database_url=url, rate_per_s=0)
+            settings = ServiceSettings.load(home=tmp_path, database_url=url, rate_per_s=0)
             store = Store.open(url, migrate=False)
-            app = create_app(settings, store, pace=Pace(poll_s=0.02, max_poll_s=0.05, heartbeat_s=0.3))
+            app = create_app(
+                settings, store, pace=StreamSettings(poll_s=0.02, max_poll_s=0.05, heartbeat_s=0.3)
+            )
             with serving(app) as address:
                 found = attack(
                     Attacked(address, template[1], store, app),

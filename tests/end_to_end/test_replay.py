@@ -17,7 +17,7 @@ from typer.testing import CliRunner, Result
 from service.app import create_app
 from service.cli.app import app
 from service.serve import Server
-from service.settings import Settings
+from service.settings import ServiceSettings
 from studies.states import StudyState
 
 __all__: list[str] = []
@@ -32,7 +32,7 @@ ONE_AT_A_TIME = {"max_concurrent_packs": 1, "max_pack_size": 1}
 def url(dispatcher: DispatcherProcess) -> Iterator[str]:
     """A service on the dispatcher's database."""
     listener = socket.create_server(("127.0.0.1", 0))
-    server = Server(create_app(Settings.load(home=dispatcher.home), dispatcher.store))
+    server = Server(create_app(ServiceSettings.load(home=dispatcher.home), dispatcher.store))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()
     deadline = time.monotonic() + 10

@@ -17,13 +17,13 @@ from postgres_server import PostgresServer
 from served import serving
 from typer.testing import CliRunner, Result
 
-from service.analysis_cache import Analyses
+from service.analysis_cache import AnalysisCache
 from service.app import create_app
 from service.cli.app import app as command
-from service.closed_study_cache import SettledAnswers
-from service.event_streams import Pace
+from service.closed_study_cache import ClosedStudyCache
+from service.event_streams import StreamSettings
 from service.rate_limits import RateLimits
-from service.settings import Settings
+from service.settings import ServiceSettings
 from studies.catalog import (
     Bounds,
     Catalog,
@@ -156,15 +156,15 @@ def fresh_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ServiceSettings:
     """The settings of an environment that says nothing."""
     for name in [name for name in os.environ if name.startswith("TANGENT_")]:
         monkeypatch.delenv(name)
-    return Settings.load(home=tmp_path)
+    return ServiceSettings.load(home=tmp_path)
 
 
 @pytest.fixture
-def empty_store(settings: Settings, fresh_database: Path) -> Generator[Store]:
+def empty_store(settings: ServiceSettings, fresh_database: Path) -> Generator[Store]:
     """A store to which nothing was announced."""
     shutil.copy(fresh_database, settings.home / "tangent.db")
     store = Store.open(settings.database_url, migrate=False)
@@ -377,15 +377,15 @@ def client_of() -> Callable[..., AbstractContextManager[httpx.Client]]:
 @pytest.fixture(scope="session")
 def open_app() -> FastAPI:
     """An open service without a store, made once: it is the largest part of a small test."""
-    return create_app(Settings.load(host="127.0.0.1", port=8780))
+    return create_app(ServiceSettings.load(host="127.0.0.1", port=8780))
 
 
 @pytest.fixture
 def http(open_app: FastAPI, store: Store) -> Generator[httpx.Client]:
     """A client of an open service with a catalogue."""
     open_app.state.store = store
-    open_app.state.analyses = Analyses(store)
-    open_app.state.settled = SettledAnswers(store)
+    open_app.state.analyses = AnalysisCache(store)
+    open_app.state.settled = ClosedStudyCache(store)
     # What earlier tests asked of the same app must not count against this one.
     open_app.state.rate_limits, open_app.state.login_limits = RateLimits(50.0), RateLimits(2.0)
     with in_process(open_app) as client:
@@ -393,9 +393,9 @@ def http(open_app: FastAPI, store: Store) -> Generator[httpx.Client]:
 
 
 @pytest.fixture
-def pace() -> Pace:
+def pace() -> StreamSettings:
     """Streams that need not be waited for."""
-    return Pace(poll_s=0.02, max_poll_s=0.05, heartbeat_s=0.3)
+    return StreamSettings(poll_s=0.02, max_poll_s=0.05, heartbeat_s=0.3)
 
 
 @pytest.fixture
@@ -405,7 +405,7 @@ def serve_app() -> Callable[..., AbstractContextManager[str]]:
 
 
 @pytest.fixture
-def live_app(settings: Settings, store: Store, pace: Pace) -> FastAPI:
+def live_app(settings: ServiceSettings, store: Store, pace: StreamSettings) -> FastAPI:
     """The app that `live` serves."""
     return create_app(settings, store, pace=pace)
 

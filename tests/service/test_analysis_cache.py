@@ -15,7 +15,7 @@ import anyio.to_thread
 import pytest
 from playing import Play as Plays
 
-from service.analysis_cache import MAX_COMPARED, Allowance, Analyses
+from service.analysis_cache import MAX_COMPARED, Allowance, AnalysisCache
 from service.dashboard.study_page import StudyPageQuery, study_html
 from service.exception_handlers import Refusal
 from studies.actors import OPERATOR
@@ -33,8 +33,8 @@ Play = Callable[..., str]
 
 
 @pytest.fixture
-def analyses(store: Store) -> Analyses:
-    return Analyses(store, kept=3)
+def analyses(store: Store) -> AnalysisCache:
+    return AnalysisCache(store, kept=3)
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def reads(store: Store, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_an_analysis_is_worked_out_again_only_after_a_change(
-    store: Store, analyses: Analyses, reads: list[str], body: Body
+    store: Store, analyses: AnalysisCache, reads: list[str], body: Body
 ) -> None:
     study = store.submit(parse_spec(body)).id
     first = analyses.of(study)
@@ -64,7 +64,7 @@ def test_an_analysis_is_worked_out_again_only_after_a_change(
 
 
 def test_a_trial_that_ends_is_a_change(
-    analyses: Analyses, reads: list[str], body: Body, play: Play, store: Store
+    analyses: AnalysisCache, reads: list[str], body: Body, play: Play, store: Store
 ) -> None:
     study = play(body | {"arms": ["adamp", "adamw"]}, confirm=3)
     assert {one.seeds for one in analyses.of(study).confirmed} == {3}
@@ -78,7 +78,7 @@ def test_what_is_asked_for_by_many_at_once_is_worked_out_once(
     store: Store, body: Body, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     study = store.submit(parse_spec(body)).id
-    analyses, record, reads = Analyses(store), store.record, [0]
+    analyses, record, reads = AnalysisCache(store), store.record, [0]
 
     def slow(study_id: str) -> Any:
         reads[0] += 1
@@ -102,7 +102,7 @@ def test_one_study_does_not_wait_for_another(
 ) -> None:
     slow, quick = (store.submit(parse_spec(body)).id for _ in range(2))
     analyses, record, may_go_on, has_begun = (
-        Analyses(store),
+        AnalysisCache(store),
         store.record,
         threading.Event(),
         threading.Event(),
@@ -124,7 +124,7 @@ def test_one_study_does_not_wait_for_another(
 
 
 def test_only_so_many_are_kept_those_asked_for_last(
-    store: Store, analyses: Analyses, reads: list[str], body: Body
+    store: Store, analyses: AnalysisCache, reads: list[str], body: Body
 ) -> None:
     studies = [store.submit(parse_spec(body)).id for _ in range(4)]
     for study in studies:
@@ -138,7 +138,7 @@ def test_only_so_many_are_kept_those_asked_for_last(
 
 
 def test_what_does_not_exist_takes_no_room(
-    store: Store, analyses: Analyses, reads: list[str], body: Body
+    store: Store, analyses: AnalysisCache, reads: list[str], body: Body
 ) -> None:
     study = store.submit(parse_spec(body)).id
     analyses.of(study)
@@ -153,7 +153,7 @@ def test_what_does_not_exist_takes_no_room(
     assert reads == [study]
 
 
-def test_a_study_that_joins_a_suite_changes_it(store: Store, analyses: Analyses, body: Body) -> None:
+def test_a_study_that_joins_a_suite_changes_it(store: Store, analyses: AnalysisCache, body: Body) -> None:
     first = store.submit(parse_spec(body | {"suite": "small"})).id
     before = analyses.suite("small")
     assert analyses.suite("small") is before
@@ -162,7 +162,7 @@ def test_a_study_that_joins_a_suite_changes_it(store: Store, analyses: Analyses,
 
 
 def test_a_comparison_is_of_two_to_so_many_different_studies(
-    store: Store, analyses: Analyses, body: Body
+    store: Store, analyses: AnalysisCache, body: Body
 ) -> None:
     studies = [store.submit(parse_spec(body)).id for _ in range(2)]
     assert analyses.comparison(studies).workload == "digits-mlp"
@@ -178,7 +178,7 @@ def test_what_costs_too_much_is_a_little_old_but_never_after_a_change_of_state(
     claim = store.claim_next(dispatcher="here", lease_s=60.0)
     assert claim is not None
     writer = store.run_writer(claim, lease_s=60.0)
-    spent, lavish = Analyses(store, allowance=Allowance(seconds=0.0, share=0.0)), Analyses(store)
+    spent, lavish = AnalysisCache(store, allowance=Allowance(seconds=0.0, share=0.0)), AnalysisCache(store)
     first = spent.of(study)
     assert lavish.of(study).study_id == study
     writer.say_progress()
@@ -202,7 +202,7 @@ def test_what_is_kept_up_to_date_shares_one_allowance(
 
     monkeypatch.setattr("service.analysis_cache.time", SimpleNamespace(monotonic=lambda: clock.now))
     monkeypatch.setattr("service.analysis_pool.time", SimpleNamespace(thread_time=thread_time))
-    analyses = Analyses(store, allowance=Allowance(seconds=0.0, share=0.5))
+    analyses = AnalysisCache(store, allowance=Allowance(seconds=0.0, share=0.5))
     runs = [Plays(store).run() for _ in range(2)]
     one, two = (run.claim.study_id for run in runs)
     numbers = iter(range(100))
@@ -230,7 +230,7 @@ def test_whoever_waits_for_a_slow_analysis_keeps_no_thread_from_others(
     store: Store, body: Body, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     study = store.submit(parse_spec(body)).id
-    analyses, record, may_go_on = Analyses(store), store.record, threading.Event()
+    analyses, record, may_go_on = AnalysisCache(store), store.record, threading.Event()
 
     def waiting(study_id: str) -> Any:
         assert may_go_on.wait(30)
@@ -256,7 +256,7 @@ def test_whoever_waits_for_a_slow_analysis_keeps_no_thread_from_others(
     assert found == [study] * 60
 
 
-def test_one_caller_has_so_much_waiting_at_most_and_others_are_let_in(analyses: Analyses) -> None:
+def test_one_caller_has_so_much_waiting_at_most_and_others_are_let_in(analyses: AnalysisCache) -> None:
     may_go_on, refused, done = threading.Event(), list[Refusal](), list[str]()
 
     async def ask(caller: str | None) -> None:
@@ -286,7 +286,7 @@ def test_two_are_worked_out_at_a_time_whoever_asks_for_whatever(
 ) -> None:
     studies = [store.submit(parse_spec(body)).id for _ in range(4)]
     analyses, record, at_work, seen, lock = (
-        Analyses(store),
+        AnalysisCache(store),
         store.record,
         list[str](),
         set[int](),

@@ -19,10 +19,10 @@ import pytest
 from ports import free_port
 from served import process, wait_until_it_answers
 
-from service.analysis_cache import Analyses
+from service.analysis_cache import AnalysisCache
 from service.analysis_pool import Processes
 from service.dashboard.study_page import StudyPageQuery, study_html
-from service.settings import Settings
+from service.settings import ServiceSettings
 from studies.actors import OPERATOR
 from studies.errors import SpecInvalid, StudyNotFound, TangentError
 from studies.store import Store
@@ -33,7 +33,7 @@ Play = Callable[..., str]
 
 
 @pytest.fixture
-def workshop(settings: Settings) -> Iterator[Processes]:
+def workshop(settings: ServiceSettings) -> Iterator[Processes]:
     """Processes that read the store."""
     made = Processes(settings.database_url)
     yield made
@@ -44,7 +44,7 @@ def test_what_another_process_works_out_is_the_same(
     store: Store, workshop: Processes, play: Play, body: dict[str, Any]
 ) -> None:
     first, second = (play(body | {"suite": "small", "seed": seed}) for seed in (1, 2))
-    here, there = Analyses(store), Analyses(store, workshop=workshop)
+    here, there = AnalysisCache(store), AnalysisCache(store, workshop=workshop)
     assert there.of(first) == here.of(first)
     assert there.suite("small") == here.suite("small")
     assert there.comparison([first, second]) == here.comparison([first, second])
@@ -65,7 +65,7 @@ def test_an_error_comes_back_as_it_was_raised(
     assert str(raised.value) == str(StudyNotFound("nosuch"))
     studies = [play(body), play(body | {"workload": "char-lm"})]
     with pytest.raises(SpecInvalid, match="studies of one workload") as refused:
-        Analyses(store, workshop=workshop).comparison(studies)
+        AnalysisCache(store, workshop=workshop).comparison(studies)
     assert [problem.pointer for problem in refused.value.problems] == ["/study"]
 
 
@@ -127,7 +127,7 @@ def test_a_workshop_that_closes_begins_nothing_anew(workshop: Processes, tmp_pat
 
 
 def test_nothing_of_a_service_outlives_its_kill(
-    settings: Settings, play: Play, body: dict[str, Any], tmp_path: Path
+    settings: ServiceSettings, play: Play, body: dict[str, Any], tmp_path: Path
 ) -> None:
     study, port = play(body), free_port()
     with process(tmp_path, TANGENT_DATABASE_URL=settings.database_url, TANGENT_PORT=str(port)) as service:

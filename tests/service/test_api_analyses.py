@@ -13,9 +13,9 @@ from typing import Any
 import httpx
 import pytest
 
-from service.analysis_cache import Analyses
+from service.analysis_cache import AnalysisCache
 from service.app import create_app
-from service.settings import Settings
+from service.settings import ServiceSettings
 from studies.spec import parse_spec
 from studies.states import StudyMove
 from studies.store import Store
@@ -65,10 +65,10 @@ def test_a_study_that_was_not_confirmed_gets_no_verdict(http: httpx.Client, body
 
 
 def test_api_and_dashboard_share_the_analyses(
-    settings: Settings, store: Store, body: Body, client_of: ClientOf
+    settings: ServiceSettings, store: Store, body: Body, client_of: ClientOf
 ) -> None:
     app = create_app(settings, store)
-    assert isinstance(app.state.analyses, Analyses)
+    assert isinstance(app.state.analyses, AnalysisCache)
     study = store.submit(parse_spec(body)).id
     kept = app.state.analyses.of(study)
     with client_of(app) as client:
@@ -212,7 +212,7 @@ def test_a_label_that_no_suite_can_have_is_refused(http: httpx.Client, suite: st
 
 
 def test_a_viewer_may_read_what_studies_found(
-    settings: Settings, store: Store, body: Body, play: Play, client_of: ClientOf
+    settings: ServiceSettings, store: Store, body: Body, play: Play, client_of: ClientOf
 ) -> None:
     studies = [play(body | {"suite": "small"}), play(body)]
     secret = store.create_token("alice", role="viewer")
@@ -233,7 +233,7 @@ def test_a_viewer_may_read_what_studies_found(
     "path", ["/v1/studies/{study}/report", "/v1/studies/{study}/bundle", "/new?study={study}&check=0"]
 )
 def test_whatever_waits_for_an_analysis_keeps_nobody_else_waiting(
-    settings: Settings,
+    settings: ServiceSettings,
     store: Store,
     serve_app: Callable[..., AbstractContextManager[str]],
     body: Body,

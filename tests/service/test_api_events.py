@@ -16,8 +16,8 @@ import pytest
 from fastapi import FastAPI
 
 from service.app import create_app
-from service.event_streams import Pace, Streams
-from service.settings import Settings
+from service.event_streams import EventStreams, StreamSettings
+from service.settings import ServiceSettings
 from studies.spec import parse_spec
 from studies.states import StudyMove
 from studies.store import Store
@@ -31,7 +31,7 @@ STREAM = {"accept": "text/event-stream"}
 
 
 @pytest.fixture
-def app(settings: Settings, store: Store, pace: Pace) -> FastAPI:
+def app(settings: ServiceSettings, store: Store, pace: StreamSettings) -> FastAPI:
     return create_app(settings, store, pace=pace)
 
 
@@ -139,7 +139,7 @@ def test_a_reader_beyond_the_last_event_still_sees_the_study_close(
 
 def test_a_reader_who_leaves_leaves_nothing_behind(app: FastAPI, url: str, store: Store, body: Body) -> None:
     study = store.submit(parse_spec(body)).id
-    streams: Streams = app.state.streams
+    streams: EventStreams = app.state.streams
     with httpx.Client(timeout=10) as client:
         for _ in range(3):
             with client.stream("GET", f"{url}/v1/studies/{study}/events", headers=STREAM) as answer:
@@ -151,7 +151,7 @@ def test_a_reader_who_leaves_leaves_nothing_behind(app: FastAPI, url: str, store
 
 def test_a_full_house_takes_no_further_reader(app: FastAPI, url: str, store: Store, body: Body) -> None:
     study = store.submit(parse_spec(body)).id
-    streams: Streams = app.state.streams
+    streams: EventStreams = app.state.streams
     streams.limit = 1
     with httpx.stream("GET", f"{url}/v1/studies/{study}/events", headers=STREAM, timeout=10) as answer:
         # Kept: a reader's end is the end of its lines too.
@@ -193,7 +193,7 @@ def test_readers_who_wait_for_the_same_events_look_together(
         return events(study_id, after=after, limit=limit)
 
     monkeypatch.setattr(store, "events", counted)
-    streams = Streams(pace=Pace(poll_s=0.2, max_poll_s=0.2, heartbeat_s=30.0))
+    streams = EventStreams(pace=StreamSettings(poll_s=0.2, max_poll_s=0.2, heartbeat_s=30.0))
     told: list[bytes] = []
 
     async def read() -> None:

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from service.app import create_app
-from service.settings import Settings
+from service.settings import ServiceSettings
 from studies.spec import parse_spec
 from studies.states import StudyMove
 from studies.store import Store
@@ -321,7 +321,7 @@ def test_a_clone_that_cannot_be_run_is_refused_with_the_place(
 
 @pytest.mark.parametrize("verb", ["confirm", "extend", "clone"])
 def test_a_viewer_may_not_grow_studies(
-    settings: Settings, store: Store, body: Body, play: Play, client_of: ClientOf, verb: str
+    settings: ServiceSettings, store: Store, body: Body, play: Play, client_of: ClientOf, verb: str
 ) -> None:
     study = play(body)
     secrets = {role: store.create_token(role, role=role) for role in ("viewer", "admin")}

@@ -13,7 +13,7 @@ from postgres_server import PostgresServer
 
 from service.app import create_app
 from service.client import Client
-from service.settings import Settings
+from service.settings import ServiceSettings
 from studies.catalog import Catalog
 from studies.store import Store
 
@@ -22,7 +22,7 @@ __all__: list[str] = []
 ClientOf = Callable[..., AbstractContextManager[httpx.Client]]
 
 
-def change(settings: Settings, statement: str, *values: str) -> None:
+def change(settings: ServiceSettings, statement: str, *values: str) -> None:
     """Change the database behind the service's back."""
     connection = sqlite3.connect(settings.home / "tangent.db")
     with connection:
@@ -64,7 +64,7 @@ def test_a_service_without_dispatcher_says_so(http: httpx.Client, store: Store) 
 
 
 def test_a_dispatcher_that_fell_silent_is_told_with_how_long_ago_and_not_by_its_machine(
-    http: httpx.Client, settings: Settings
+    http: httpx.Client, settings: ServiceSettings
 ) -> None:
     earlier = (datetime.now(UTC) - timedelta(seconds=75)).replace(tzinfo=None).isoformat(" ")
     change(settings, "UPDATE offer SET seen_at = ?, name = 'node-7:4711' WHERE kind = 'dispatcher'", earlier)
@@ -74,7 +74,7 @@ def test_a_dispatcher_that_fell_silent_is_told_with_how_long_ago_and_not_by_its_
 
 
 def test_a_service_without_catalogue_says_so(
-    settings: Settings, empty_store: Store, client_of: ClientOf
+    settings: ServiceSettings, empty_store: Store, client_of: ClientOf
 ) -> None:
     empty_store.announce(Catalog(), dispatcher="here")
     with client_of(create_app(settings, empty_store)) as client:
@@ -83,7 +83,7 @@ def test_a_service_without_catalogue_says_so(
 
 
 def test_everything_that_is_missing_is_named_at_once(
-    settings: Settings, empty_store: Store, client_of: ClientOf
+    settings: ServiceSettings, empty_store: Store, client_of: ClientOf
 ) -> None:
     with client_of(create_app(settings, empty_store)) as client:
         assert [what.partition(":")[0] for what in missing(client)] == ["a catalogue", "a dispatcher"]
@@ -94,7 +94,7 @@ def test_everything_that_is_missing_is_named_at_once(
     [("0001", "the tables of this version: "), ("9999", "a service of the database's version: ")],
 )
 def test_whichever_is_older_of_database_and_service_is_what_is_missing(
-    http: httpx.Client, settings: Settings, revision: str, lacks: str
+    http: httpx.Client, settings: ServiceSettings, revision: str, lacks: str
 ) -> None:
     change(settings, "UPDATE tangent_version SET version_num = ?", revision)
     (what,) = missing(http)
@@ -103,7 +103,7 @@ def test_whichever_is_older_of_database_and_service_is_what_is_missing(
 
 
 def test_a_database_without_tables_is_not_ready(tmp_path: Path, client_of: ClientOf) -> None:
-    settings = Settings.load(home=tmp_path)
+    settings = ServiceSettings.load(home=tmp_path)
     store = Store.open(settings.database_url, migrate=False)
     with client_of(create_app(settings, store)) as client:
         (what,) = missing(client)
@@ -112,7 +112,7 @@ def test_a_database_without_tables_is_not_ready(tmp_path: Path, client_of: Clien
 
 
 def test_a_service_without_database_says_so_and_not_where_it_was(
-    http: httpx.Client, settings: Settings, store: Store
+    http: httpx.Client, settings: ServiceSettings, store: Store
 ) -> None:
     store.close()
     path = settings.home / "tangent.db"
@@ -129,7 +129,7 @@ def test_a_service_without_database_says_so_and_not_where_it_was(
 
 @pytest.mark.postgres
 def test_a_postgresql_that_has_gone_is_told_within_eight_seconds(
-    settings: Settings, postgres: PostgresServer, client_of: ClientOf, catalog: Catalog
+    settings: ServiceSettings, postgres: PostgresServer, client_of: ClientOf, catalog: Catalog
 ) -> None:
     name = postgres.create()
     store = Store.open(postgres.url(name))

@@ -12,7 +12,7 @@ from fastapi import FastAPI
 from service.app import create_app
 from service.dashboard.theme import CONTENT_SECURITY_POLICY as PAGE_POLICY
 from service.middleware import CONTENT_SECURITY_POLICY
-from service.settings import Settings
+from service.settings import ServiceSettings
 from studies.spec import parse_spec
 from studies.store import Store
 
@@ -81,7 +81,7 @@ def test_a_foreign_name_is_refused(http: httpx.Client, host: str) -> None:
     assert (answer.status_code, answer.json()["type"]) == (421, "/problems/host-refused")
 
 
-def test_a_configured_name_is_known(settings: Settings, store: Store, client_of: ClientOf) -> None:
+def test_a_configured_name_is_known(settings: ServiceSettings, store: Store, client_of: ClientOf) -> None:
     named = settings.model_copy(update={"allowed_hosts": ("Tangent.example",)})
     with client_of(create_app(named, store)) as client:
         assert client.get("/v1", headers={"host": "tangent.example:8780"}).status_code == 200
@@ -93,7 +93,7 @@ def test_a_configured_name_is_known(settings: Settings, store: Store, client_of:
     [("/healthz", 200), ("/readyz", 200), ("/metrics", 401), ("/v1", 421), ("/", 421), ("/healthz/", 421)],
 )
 def test_probes_and_scrapers_call_a_guarded_service_by_its_address(
-    settings: Settings, store: Store, client_of: ClientOf, path: str, status: int
+    settings: ServiceSettings, store: Store, client_of: ClientOf, path: str, status: int
 ) -> None:
     store.create_token("first", role="admin")
     guarded = settings.model_copy(update={"host": "0.0.0.0", "allowed_hosts": ("tangent.example",)})
@@ -168,7 +168,7 @@ class _Broken(Store):
 
 
 @pytest.fixture
-def broken(settings: Settings, client_of: ClientOf) -> Generator[httpx.Client]:
+def broken(settings: ServiceSettings, client_of: ClientOf) -> Generator[httpx.Client]:
     app: FastAPI = create_app(settings, _Broken.open(settings.database_url))
     with client_of(app) as client:
         yield client

@@ -16,7 +16,7 @@ from served import process, wait_until_it_answers
 
 from service.client import Client
 from service.serve import serve
-from service.settings import Settings
+from service.settings import ServiceSettings
 from studies.catalog import Catalog
 from studies.spec import parse_spec
 from studies.store import Store
@@ -28,13 +28,13 @@ Refused = Callable[..., str]
 
 
 @pytest.fixture
-def refused(settings: Settings, capsys: pytest.CaptureFixture[str]) -> Generator[Refused]:
+def refused(settings: ServiceSettings, capsys: pytest.CaptureFixture[str]) -> Generator[Refused]:
     """The one line that a service says that cannot start."""
     log = logging.getLogger("tangent")
     level = log.level
 
     def say(**given: Any) -> str:
-        assert serve(Settings.load(home=settings.home, **given)) == 1
+        assert serve(ServiceSettings.load(home=settings.home, **given)) == 1
         said = capsys.readouterr()
         assert said.out == ""
         assert said.err.startswith("tangent: ")

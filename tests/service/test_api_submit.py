@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 
 from service.app import create_app
-from service.settings import Settings
+from service.settings import ServiceSettings
 from studies.states import StudyState
 from studies.store import Store
 
@@ -118,7 +118,7 @@ def test_names_in_any_script_survive(http: httpx.Client, body: Body) -> None:
 
 
 def test_without_a_catalogue_nothing_can_be_submitted(
-    settings: Settings, empty_store: Store, body: Body, client_of: ClientOf
+    settings: ServiceSettings, empty_store: Store, body: Body, client_of: ClientOf
 ) -> None:
     with client_of(create_app(settings, empty_store)) as client:
         answer = client.post("/v1/studies", json=body)

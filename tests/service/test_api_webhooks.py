@@ -17,8 +17,8 @@ from typer.testing import CliRunner, Result
 
 from service.app import create_app
 from service.cli.app import app as command
-from service.settings import Settings, SettingsInvalid
-from service.webhooks.deliveries import DeliveryPace
+from service.settings import ServiceSettings, SettingsInvalid
+from service.webhooks.deliveries import DeliverySettings
 from studies.spec import parse_spec
 from studies.store import Store
 from studies.webhooks import Answer, Notice
@@ -36,9 +36,9 @@ def hook() -> Generator[Receiver]:
 
 
 @pytest.fixture
-def tangent(settings: Settings, store: Store, serve_app: ServeApp) -> Generator[Callable[..., Result]]:
+def tangent(settings: ServiceSettings, store: Store, serve_app: ServeApp) -> Generator[Callable[..., Result]]:
     """Run `tangent` against a service that may call this machine."""
-    pace = DeliveryPace(poll_s=0.03, whole_s=2.0, grace_s=0.2)
+    pace = DeliverySettings(poll_s=0.03, whole_s=2.0, grace_s=0.2)
     app = create_app(
         settings.model_copy(update={"webhook_allow": ("127.0.0.0/8",)}), store, delivery_pace=pace
     )
@@ -232,10 +232,10 @@ def parse(body: Any) -> Any:
 
 def test_networks_that_webhooks_may_lead_to_are_checked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TANGENT_WEBHOOK_ALLOW", "127.0.0.0/8, fd00::/8")
-    assert Settings.load().webhook_allow == ("127.0.0.0/8", "fd00::/8")
+    assert ServiceSettings.load().webhook_allow == ("127.0.0.0/8", "fd00::/8")
     monkeypatch.setenv("TANGENT_WEBHOOK_ALLOW", "example.com")
     with pytest.raises(SettingsInvalid, match="TANGENT_WEBHOOK_ALLOW: expected addresses or networks"):
-        Settings.load()
+        ServiceSettings.load()
 
 
 def test_the_command_line_makes_tries_out_and_removes_a_webhook(

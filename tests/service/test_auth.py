@@ -12,7 +12,7 @@ from fastapi import FastAPI
 
 from service.app import create_app
 from service.auth import check_exposure
-from service.settings import Settings
+from service.settings import ServiceSettings
 from studies.actors import Actor
 from studies.errors import NotPermitted
 from studies.spec import parse_spec
@@ -160,7 +160,9 @@ def test_a_token_that_nobody_asks_for_does_no_harm(http: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.1", "tangent.example"])
-def test_a_service_that_others_reach_needs_a_token(settings: Settings, store: Store, host: str) -> None:
+def test_a_service_that_others_reach_needs_a_token(
+    settings: ServiceSettings, store: Store, host: str
+) -> None:
     exposed = settings.model_copy(update={"host": host})
     with pytest.raises(NotPermitted, match="tangent token create"):
         check_exposure(exposed, store)
@@ -171,12 +173,12 @@ def test_a_service_that_others_reach_needs_a_token(settings: Settings, store: St
         check_exposure(exposed, store)
 
 
-def test_this_machine_needs_none(settings: Settings, store: Store) -> None:
+def test_this_machine_needs_none(settings: ServiceSettings, store: Store) -> None:
     check_exposure(settings, store)
 
 
 def test_a_service_that_others_reach_is_never_open(
-    settings: Settings, store: Store, client_of: ClientOf
+    settings: ServiceSettings, store: Store, client_of: ClientOf
 ) -> None:
     with client_of(create_app(settings.model_copy(update={"host": "0.0.0.0"}), store)) as client:
         assert client.get("/v1/studies", headers={"host": "tangent.example"}).status_code == 401

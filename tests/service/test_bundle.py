@@ -16,7 +16,7 @@ import httpx
 import pytest
 from pyarrow import parquet
 
-from service.analysis_cache import Analyses
+from service.analysis_cache import AnalysisCache
 from service.dashboard.trials_csv import trials_csv
 from service.report import bundle_writer
 from service.report.manifest import FILES, bundle_name
@@ -139,7 +139,7 @@ def test_measurements_are_the_same_however_few_are_held_at_a_time(
     store: Store, play: Play, body: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     study = play(body, confirm=5)
-    report = report_of(store.study(study), store.arms(study), Analyses(store).of(study))
+    report = report_of(store.study(study), store.arms(study), AnalysisCache(store).of(study))
 
     def measured() -> tuple[bytes, list[Any]]:
         with tempfile.TemporaryFile() as file:

@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from service.cli.app import app
-from service.settings import Settings
+from service.settings import ServiceSettings
 from studies.actors import Actor
 from studies.catalog import Catalog
 from studies.spec import parse_spec
@@ -98,7 +98,9 @@ def test_a_token_comes_from_the_option_or_the_environment(
     )
 
 
-def test_tokens_are_made_listed_and_revoked_in_the_database_itself(settings: Settings, store: Store) -> None:
+def test_tokens_are_made_listed_and_revoked_in_the_database_itself(
+    settings: ServiceSettings, store: Store
+) -> None:
     home = ("--home", str(settings.home))
     assert "There are no tokens" in tangent("token", "list", *home).stdout
     made = tangent("token", "create", "alice", "--role", "admin", *home)
@@ -125,7 +127,7 @@ def test_tokens_are_made_listed_and_revoked_in_the_database_itself(settings: Set
     ],
 )
 def test_what_cannot_be_done_with_a_token_is_told(
-    settings: Settings, store: Store, arguments: tuple[str, ...], code: int, said: str
+    settings: ServiceSettings, store: Store, arguments: tuple[str, ...], code: int, said: str
 ) -> None:
     store.create_token("reader", role="viewer")
     result = tangent("token", *arguments, TANGENT_HOME=str(settings.home))
@@ -180,7 +182,7 @@ def test_an_unknown_command_or_option_is_bad_input() -> None:
     assert tangent("list", "--colour").exit_code == 2
 
 
-def test_quotas_are_given_changed_and_shown(settings: Settings, store: Store) -> None:
+def test_quotas_are_given_changed_and_shown(settings: ServiceSettings, store: Store) -> None:
     home = ("--home", str(settings.home))
     tangent("token", "create", "alice", "--max-studies", "3", "--max-gpu-hours", "10.5", *home)
     assert store.token("alice").quotas == Quotas(max_studies=3, max_gpu_hours=10.5)
@@ -221,7 +223,7 @@ def test_the_log_is_shown_to_admins(live: str, store: Store) -> None:
 
 
 def test_what_is_done_at_the_database_is_noted_with_account_and_machine(
-    settings: Settings, store: Store
+    settings: ServiceSettings, store: Store
 ) -> None:
     tangent("token", "create", "alice", "--home", str(settings.home))
     (entry,) = store.audit().items

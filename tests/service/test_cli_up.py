@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from ports import free_port
 
-from service.cli.dispatcher_supervisor import Dispatcher
-from service.settings import Settings
+from service.cli.dispatcher_supervisor import DispatcherSupervisor
+from service.settings import ServiceSettings
 
 __all__: list[str] = []
 
@@ -103,12 +103,12 @@ def fake_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[s
 
 
 @pytest.fixture
-def kept() -> Generator[Callable[..., Dispatcher]]:
+def kept() -> Generator[Callable[..., DispatcherSupervisor]]:
     """Make dispatchers that are ended after the test."""
-    made: list[Dispatcher] = []
+    made: list[DispatcherSupervisor] = []
 
-    def make(**given: Any) -> Dispatcher:
-        made.append(Dispatcher({}, **given))
+    def make(**given: Any) -> DispatcherSupervisor:
+        made.append(DispatcherSupervisor({}, **given))
         return made[-1]
 
     yield make
@@ -125,7 +125,7 @@ def wait(until: Callable[[], object], timeout_s: float = 20.0) -> None:
 
 
 def test_a_dispatcher_that_dies_is_started_again_and_said_so(
-    fake_workers: Callable[[str], Path], kept: Callable[..., Dispatcher]
+    fake_workers: Callable[[str], Path], kept: Callable[..., DispatcherSupervisor]
 ) -> None:
     said: list[str] = []
     dispatcher = kept(
@@ -142,7 +142,7 @@ def test_a_dispatcher_that_dies_is_started_again_and_said_so(
 
 
 def test_the_delay_grows_while_it_keeps_ending(
-    fake_workers: Callable[[str], Path], kept: Callable[..., Dispatcher]
+    fake_workers: Callable[[str], Path], kept: Callable[..., DispatcherSupervisor]
 ) -> None:
     said: list[str] = []
     dispatcher = kept(
@@ -158,7 +158,7 @@ def test_the_delay_grows_while_it_keeps_ending(
 
 
 def test_one_that_never_gets_ready_is_told_by_its_last_line(
-    fake_workers: Callable[[str], Path], kept: Callable[..., Dispatcher]
+    fake_workers: Callable[[str], Path], kept: Callable[..., DispatcherSupervisor]
 ) -> None:
     log = fake_workers("print('warming up\\nerror: no Ray today')")
     log.write_text("an earlier dispatcher was ready on here\n")
@@ -169,7 +169,7 @@ def test_one_that_never_gets_ready_is_told_by_its_last_line(
 
 
 def test_a_deaf_dispatcher_is_ended_by_force(
-    fake_workers: Callable[[str], Path], kept: Callable[..., Dispatcher]
+    fake_workers: Callable[[str], Path], kept: Callable[..., DispatcherSupervisor]
 ) -> None:
     text = (
         "import signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\nprint(' ready "
@@ -187,7 +187,9 @@ def test_a_deaf_dispatcher_is_ended_by_force(
 
 
 def test_a_dispatcher_never_learns_the_users_token(
-    fake_workers: Callable[[str], Path], kept: Callable[..., Dispatcher], monkeypatch: pytest.MonkeyPatch
+    fake_workers: Callable[[str], Path],
+    kept: Callable[..., DispatcherSupervisor],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("TANGENT_TOKEN", "tangent_secret")
     log = fake_workers("import os\nprint('TANGENT_TOKEN' in os.environ, ' ready on ', flush=True)")
@@ -240,7 +242,7 @@ def test_a_killed_up_takes_its_dispatcher_with_it(tmp_path: Path) -> None:
 
 
 def test_a_terminal_gets_bars_and_no_color_is_respected(
-    live: str, store: Any, body: dict[str, Any], settings: Settings
+    live: str, store: Any, body: dict[str, Any], settings: ServiceSettings
 ) -> None:
     from studies.spec import parse_spec
     from studies.states import StudyMove

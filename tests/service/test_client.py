@@ -15,11 +15,11 @@ import pytest
 from fastapi import FastAPI
 from ports import free_port
 
-from service.analysis_cache import Analyses
+from service.analysis_cache import AnalysisCache
 from service.app import create_app
 from service.client import Client, ProblemError, ServiceUnreachable
-from service.event_streams import Pace
-from service.settings import Settings
+from service.event_streams import StreamSettings
+from service.settings import ServiceSettings
 from studies.errors import TangentError
 from studies.extension import Extension
 from studies.spec import parse_spec
@@ -70,7 +70,7 @@ def test_what_studies_found_is_what_the_service_works_out(
     client: Client, live_app: FastAPI, body: Body, play: Play, store: Store
 ) -> None:
     first, second = play(body | {"suite": "small"}, confirm=3), play(body, confirm=3)
-    analyses: Analyses = live_app.state.analyses
+    analyses: AnalysisCache = live_app.state.analyses
     assert client.analysis(first) == analyses.of(first)
     assert client.suites() == store.suites()
     assert client.suite("small") == analyses.suite("small")
@@ -207,7 +207,7 @@ def test_an_address_that_is_none_is_told_in_one_sentence(url: str) -> None:
     assert "\n" not in str(raised.value)
 
 
-def test_what_is_no_tangent_is_told_from_one(serve_app: ServeApp, settings: Settings) -> None:
+def test_what_is_no_tangent_is_told_from_one(serve_app: ServeApp, settings: ServiceSettings) -> None:
     other = FastAPI()
     other.state.streams = create_app(settings).state.streams
 
@@ -358,7 +358,7 @@ def test_a_move_over_a_line_that_breaks_is_not_made_twice(live: str, store: Stor
 
 @pytest.mark.usefixtures("impatient")
 def test_a_watch_survives_a_restart_of_the_service(
-    settings: Settings, store: Store, pace: Pace, serve_app: ServeApp, body: Body
+    settings: ServiceSettings, store: Store, pace: StreamSettings, serve_app: ServeApp, body: Body
 ) -> None:
     study = store.submit(parse_spec(body)).id
     port = free_port()
@@ -385,7 +385,7 @@ def test_a_watch_survives_a_restart_of_the_service(
 
 @pytest.mark.usefixtures("impatient")
 def test_a_watch_gives_up_when_the_service_stays_away(
-    settings: Settings, store: Store, pace: Pace, serve_app: ServeApp, body: Body
+    settings: ServiceSettings, store: Store, pace: StreamSettings, serve_app: ServeApp, body: Body
 ) -> None:
     study = store.submit(parse_spec(body)).id
     with serve_app(create_app(settings, store, pace=pace)) as url:

@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
-from service.closed_study_cache import SettledAnswers
+from service.closed_study_cache import ClosedStudyCache
 from studies.extension import Extension
 from studies.spec import parse_spec
 from studies.states import StudyMove
@@ -69,7 +69,7 @@ def test_what_another_study_measured_is_told_of_a_closed_one(
 
 def test_so_much_is_kept_at_most(store: Store, body: Body, play: Play) -> None:
     study = play(body)
-    answers, written = SettledAnswers(store, most_bytes=5000), list[int]()
+    answers, written = ClosedStudyCache(store, most_bytes=5000), list[int]()
 
     def answer(n: int) -> bytes:
         def write() -> bytes:
@@ -85,7 +85,7 @@ def test_so_much_is_kept_at_most(store: Store, body: Body, play: Play) -> None:
 
 
 def test_an_open_study_is_read_every_time(store: Store, body: Body) -> None:
-    study, answers, written = store.submit(parse_spec(body)).id, SettledAnswers(store), list[bytes]()
+    study, answers, written = store.submit(parse_spec(body)).id, ClosedStudyCache(store), list[bytes]()
     for _ in range(2):
         answers.of(study, "any", lambda: written.append(b"") or b"")
     assert len(written) == 2

@@ -11,7 +11,7 @@ from pruned_studies import Pruned
 from trained_studies import Trained
 
 from service.app import create_app
-from service.settings import Settings
+from service.settings import ServiceSettings
 from studies.states import StudyMove
 from studies.store import Store
 
@@ -41,7 +41,7 @@ def browser() -> Generator[Browser]:
 
 @pytest.fixture
 def url(
-    settings: Settings, store: Store, serve_app: Callable[..., AbstractContextManager[str]]
+    settings: ServiceSettings, store: Store, serve_app: Callable[..., AbstractContextManager[str]]
 ) -> Generator[str]:
     """The address of a service with these tests' catalogue."""
     store.announce(catalog(), dispatcher="here")
@@ -287,7 +287,10 @@ def test_the_keyboard_reaches_the_content_and_the_verbs(reader: Reader, url: str
 
 
 def test_a_service_that_is_gone_is_noticed_on_the_page(
-    reader: Reader, settings: Settings, store: Store, serve_app: Callable[..., AbstractContextManager[str]]
+    reader: Reader,
+    settings: ServiceSettings,
+    store: Store,
+    serve_app: Callable[..., AbstractContextManager[str]],
 ) -> None:
     store.announce(catalog(), dispatcher="here")
     run = Trained(store).train(1)

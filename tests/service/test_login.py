@@ -11,7 +11,7 @@ import pytest
 
 from service.app import create_app
 from service.session_cookie import local_path
-from service.settings import Settings
+from service.settings import ServiceSettings
 from studies.store import Store
 
 __all__: list[str] = []
@@ -62,7 +62,7 @@ def test_no_script_and_no_other_site_gets_at_the_cookie(http: httpx.Client, secr
 
 
 def test_behind_tls_the_cookie_is_secure_and_of_this_host_alone(
-    http: httpx.Client, settings: Settings, store: Store, secret: str, client_of: ClientOf
+    http: httpx.Client, settings: ServiceSettings, store: Store, secret: str, client_of: ClientOf
 ) -> None:
     behind = settings.model_copy(update={"url": "https://tangent.example"})
     with client_of(create_app(behind, store)) as other:
@@ -238,7 +238,7 @@ def test_an_open_house_has_no_login(http: httpx.Client) -> None:
 
 @pytest.mark.usefixtures("secret")
 def test_logins_that_come_too_fast_have_to_wait(
-    settings: Settings, store: Store, client_of: ClientOf
+    settings: ServiceSettings, store: Store, client_of: ClientOf
 ) -> None:
     with client_of(create_app(settings, store)) as client:
         answers = [client.post("/login", data={"token": "wrong"}) for _ in range(20)]

@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import Page, expect, sync_playwright
 
 from service.app import create_app
-from service.settings import Settings
+from service.settings import ServiceSettings
 from studies.store import Store
 
 pytestmark = pytest.mark.browser
@@ -39,7 +39,7 @@ def page() -> Generator[Page]:
 
 @pytest.fixture
 def url(
-    settings: Settings, store: Store, serve_app: Callable[..., AbstractContextManager[str]]
+    settings: ServiceSettings, store: Store, serve_app: Callable[..., AbstractContextManager[str]]
 ) -> Generator[str]:
     """The address of a service."""
     with serve_app(create_app(settings, store)) as address:

@@ -19,9 +19,9 @@ import pytest
 from ports import free_port
 from served import process, wait_until_it_answers
 
-from service.cli.dispatcher_supervisor import Dispatcher
+from service.cli.dispatcher_supervisor import DispatcherSupervisor
 from service.request_log import REQUEST_ID, route_of
-from service.settings import Settings
+from service.settings import ServiceSettings
 from studies.logs import said, write_logs
 from studies.spec import parse_spec
 from studies.store import Store
@@ -40,7 +40,7 @@ from service.settings import Settings
 from studies.logs import write_logs
 from studies.store import Store
 
-settings = Settings.load(home=os.environ["TANGENT_HOME"])
+settings = ServiceSettings.load(home=os.environ["TANGENT_HOME"])
 write_logs(settings.log_format, level=settings.log_level, process="service")
 store = Store.open(settings.database_url, migrate=False)
 app = create_app(settings, store)
@@ -208,7 +208,7 @@ def test_no_caller_can_write_a_line_of_the_log(served: Served, form: str) -> Non
 
 
 def test_a_connections_next_request_is_told_without_the_study_of_the_last(
-    settings: Settings, store: Store, tmp_path: Path, body: Body
+    settings: ServiceSettings, store: Store, tmp_path: Path, body: Body
 ) -> None:
     study, port = store.submit(parse_spec(body)).id, free_port()
     with process(
@@ -370,7 +370,7 @@ sys.exit(1)
 """
     (tmp_path / "workers.py").write_text(text)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    dispatcher = Dispatcher({}, log=tmp_path / "dispatcher.log", say=print)
+    dispatcher = DispatcherSupervisor({}, log=tmp_path / "dispatcher.log", say=print)
     dispatcher.start()
     assert dispatcher.wait_until_ready(timeout_s=20)
     dispatcher.stop(timeout_s=5)

@@ -17,7 +17,7 @@ from fastapi import FastAPI
 from prometheus_client.parser import text_string_to_metric_families
 
 from service.app import create_app
-from service.settings import Settings
+from service.settings import ServiceSettings
 from studies.spec import parse_spec
 from studies.states import StudyMove, StudyState, TrialState
 from studies.store import NewTrial, Report, Store
@@ -32,7 +32,7 @@ Sample = tuple[str, tuple[tuple[str, str], ...]]
 
 
 @pytest.fixture
-def app(settings: Settings, store: Store) -> FastAPI:
+def app(settings: ServiceSettings, store: Store) -> FastAPI:
     """A service of this test's own: what it counts begins at nothing."""
     return create_app(settings, store)
 
@@ -67,7 +67,7 @@ def value(samples: dict[Sample, float], name: str, **labels: str) -> float | Non
     return samples.get((name, tuple(sorted(labels.items()))))
 
 
-def lose_database(settings: Settings, store: Store) -> None:
+def lose_database(settings: ServiceSettings, store: Store) -> None:
     store.close()
     for part in settings.home.glob("tangent.db*"):
         part.unlink()
@@ -255,7 +255,7 @@ def test_the_record_is_looked_at_once_a_second_whoever_asks(http: httpx.Client, 
     assert len(reads) == of_one_cached + 1
 
 
-def test_each_service_counts_for_itself(settings: Settings, store: Store, client_of: ClientOf) -> None:
+def test_each_service_counts_for_itself(settings: ServiceSettings, store: Store, client_of: ClientOf) -> None:
     with client_of(create_app(settings, store)) as one, client_of(create_app(settings, store)) as other:
         one.get("/healthz")
         assert (
@@ -280,7 +280,7 @@ def test_with_tokens_a_scrape_needs_one_and_a_viewers_is_enough(http: httpx.Clie
 
 
 def test_without_its_database_a_service_tells_whom_it_knows_that_it_is_gone(
-    http: httpx.Client, settings: Settings, store: Store
+    http: httpx.Client, settings: ServiceSettings, store: Store
 ) -> None:
     secret = store.create_token("prometheus", role="viewer")
     scraped(http, headers=bearer(secret))
@@ -301,7 +301,7 @@ def test_without_its_database_a_service_tells_whom_it_knows_that_it_is_gone(
 
 
 def test_a_token_that_was_refused_stays_refused_without_the_database(
-    http: httpx.Client, settings: Settings, store: Store
+    http: httpx.Client, settings: ServiceSettings, store: Store
 ) -> None:
     secret = store.create_token("prometheus", role="viewer")
     scraped(http, headers=bearer(secret))

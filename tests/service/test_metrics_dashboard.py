@@ -17,7 +17,7 @@ from fastapi import FastAPI
 from prometheus_client.parser import text_string_to_metric_families
 
 from service.app import create_app
-from service.settings import Settings
+from service.settings import ServiceSettings
 from studies.states import StudyState, TrialState
 from studies.store import Store
 
@@ -63,7 +63,7 @@ def expressions() -> dict[str, str]:
 
 
 @pytest.fixture
-def offered(settings: Settings, store: Store, client_of: ClientOf) -> dict[str, set[str]]:
+def offered(settings: ServiceSettings, store: Store, client_of: ClientOf) -> dict[str, set[str]]:
     """The labels of every sample that a service offers that has been used a little, by the sample's name."""
     app: FastAPI = create_app(settings, store)
     with client_of(app) as client:
@@ -140,7 +140,7 @@ def test_prometheus_scrapes_where_the_service_answers_and_reads_the_rules() -> N
     (job,) = configured["scrape_configs"]
     assert (job["job_name"], job["metrics_path"]) == ("tangent", "/metrics")
     assert job["authorization"]["type"] == "Bearer"
-    assert {place["port"] for place in job["dns_sd_configs"]} == {Settings.load().port}
+    assert {place["port"] for place in job["dns_sd_configs"]} == {ServiceSettings.load().port}
     assert all((DEPLOY / name).is_file() for name in configured["rule_files"])
 
 

@@ -16,7 +16,7 @@ from postgres_server import PostgresServer, postgres_server
 
 from service.app import create_app
 from service.client import Client
-from service.settings import Settings
+from service.settings import ServiceSettings
 from studies.catalog import Catalog
 from studies.store import Store
 
@@ -37,7 +37,7 @@ def server() -> Iterator[PostgresServer]:
 @pytest.fixture
 def url(
     server: PostgresServer,
-    settings: Settings,
+    settings: ServiceSettings,
     catalog: Catalog,
     serve_app: Callable[[FastAPI], AbstractContextManager[str]],
 ) -> Iterator[str]:

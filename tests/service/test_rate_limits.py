@@ -12,8 +12,8 @@ from service.app import create_app
 from service.client import Client
 from service.client_address import client_address, neighbourhood
 from service.rate_limits import RateLimits
-from service.settings import Settings, SettingsInvalid
-from service.transport import Line
+from service.settings import ServiceSettings, SettingsInvalid
+from service.transport import Transport
 from studies.spec import parse_spec
 from studies.store import Store
 
@@ -83,13 +83,13 @@ def test_made_up_callers_do_not_fill_the_memory() -> None:
 
 
 @pytest.fixture
-def slow(settings: Settings) -> Settings:
+def slow(settings: ServiceSettings) -> ServiceSettings:
     """Settings of a service that lets four requests pass at once."""
     return settings.model_copy(update={"rate_per_s": 1.0})
 
 
 def test_a_token_that_asks_too_much_is_told_when_to_come_again(
-    slow: Settings, store: Store, client_of: ClientOf
+    slow: ServiceSettings, store: Store, client_of: ClientOf
 ) -> None:
     alice, bob = (
         {"authorization": f"Bearer {store.create_token(name, role='viewer')}"} for name in ("alice", "bob")
@@ -110,7 +110,7 @@ def test_a_token_that_asks_too_much_is_told_when_to_come_again(
 
 
 def test_whoever_guesses_tokens_is_counted_by_address(
-    slow: Settings, store: Store, client_of: ClientOf
+    slow: ServiceSettings, store: Store, client_of: ClientOf
 ) -> None:
     secret = store.create_token("alice", role="viewer")
     with client_of(create_app(slow, store)) as client:
@@ -124,7 +124,7 @@ def test_whoever_guesses_tokens_is_counted_by_address(
         )
 
 
-def test_an_open_house_sets_no_limit(slow: Settings, store: Store, client_of: ClientOf) -> None:
+def test_an_open_house_sets_no_limit(slow: ServiceSettings, store: Store, client_of: ClientOf) -> None:
     with client_of(create_app(slow, store)) as client:
         assert {client.get("/v1/account").status_code for _ in range(20)} == {200}
 
@@ -171,7 +171,7 @@ def test_all_addresses_of_one_network_of_ipv6_count_as_one(
 
 
 def test_behind_a_trusted_proxy_each_address_is_counted_by_itself(
-    slow: Settings, store: Store, client_of: ClientOf
+    slow: ServiceSettings, store: Store, client_of: ClientOf
 ) -> None:
     store.create_token("alice", role="viewer")
     for trusted, last in ((("127.0.0.1",), 401), ((), 429)):
@@ -191,24 +191,26 @@ def test_what_is_no_address_is_no_proxy() -> None:
             r"10\.0\.0\.0/8, and 'proxy' is neither, got"
         ),
     ):
-        Settings.load(trusted_proxies="10.0.0.1,proxy")
-    assert Settings.load(trusted_proxies="10.0.0.1, ::1").trusted_proxies == ("10.0.0.1", "::1")
+        ServiceSettings.load(trusted_proxies="10.0.0.1,proxy")
+    assert ServiceSettings.load(trusted_proxies="10.0.0.1, ::1").trusted_proxies == ("10.0.0.1", "::1")
 
 
-def test_the_client_waits_as_long_as_it_is_told(slow: Settings, store: Store, serve_app: ServeApp) -> None:
+def test_the_client_waits_as_long_as_it_is_told(
+    slow: ServiceSettings, store: Store, serve_app: ServeApp
+) -> None:
     secret = store.create_token("alice", role="viewer")
     with serve_app(create_app(slow, store)) as url, Client(url, secret) as client:
         assert [client.studies().total for _ in range(6)] == [0] * 6
 
 
 def test_whoever_downloads_or_watches_waits_too(
-    slow: Settings, store: Store, body: Body, serve_app: ServeApp
+    slow: ServiceSettings, store: Store, body: Body, serve_app: ServeApp
 ) -> None:
     study = store.submit(parse_spec(body)).id
     secret, app = store.create_token("alice", role="viewer"), create_app(slow, store)
     limits: RateLimits = app.state.rate_limits
     with serve_app(app) as url:
-        line, into = Line(url, secret, timeout_s=5.0), io.BytesIO()
+        line, into = Transport(url, secret, timeout_s=5.0), io.BytesIO()
         taken(limits, "token 'alice'", 4)
         line.download(f"/v1/studies/{study}", into, timeout_s=5.0)
         line.close()

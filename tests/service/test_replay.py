@@ -18,7 +18,7 @@ import httpx
 import pytest
 from typer.testing import CliRunner, Result
 
-from service.analysis_cache import Analyses
+from service.analysis_cache import AnalysisCache
 from service.cli.app import app
 from service.cli.reports import DISAGREES
 from service.report.bundle_reader import open_bundle
@@ -386,7 +386,9 @@ def sound(tmp_path_factory: pytest.TempPathFactory, fresh_database: Path, catalo
     play(store, study)
     with (folder / "sound.zip").open("xb") as file:
         write_bundle(
-            store, report_of(store.study(study.id), store.arms(study.id), Analyses(store).of(study.id)), file
+            store,
+            report_of(store.study(study.id), store.arms(study.id), AnalysisCache(store).of(study.id)),
+            file,
         )
     store.close()
     return folder / "sound.zip"

@@ -10,7 +10,7 @@ import pytest
 from callers import bearer
 
 from service.app import create_app
-from service.settings import Settings
+from service.settings import ServiceSettings
 from studies.store import Store
 from studies.views import Quotas
 
@@ -22,7 +22,7 @@ ClientOf = Callable[..., AbstractContextManager[httpx.Client]]
 
 @pytest.fixture
 def replicas(
-    settings: Settings, database_url: str, client_of: ClientOf
+    settings: ServiceSettings, database_url: str, client_of: ClientOf
 ) -> Generator[tuple[httpx.Client, httpx.Client]]:
     """Clients of two services, each with a store of its own, that share a database."""
     stores = [Store.open(database_url, migrate=False) for _ in range(2)]

@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 import workers.settings
-from service.settings import Settings, SettingsInvalid
+from service.settings import ServiceSettings, SettingsInvalid
 
 __all__: list[str] = []
 
@@ -17,7 +17,7 @@ URL = "postgresql+psycopg://tangent@db/tangent"
 
 
 @pytest.fixture(autouse=True)
-def password_file(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def password_file(settings: ServiceSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A file with a password, named in an environment that says nothing else but where the database is."""
     del settings
     file = tmp_path / "password"
@@ -29,15 +29,15 @@ def password_file(settings: Settings, tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_the_databases_password_is_read_from_its_file() -> None:
     whole = "postgresql+psycopg://tangent:geheim@db/tangent"
-    assert Settings.load().database_url == whole
-    assert workers.settings.Settings().database == whole
+    assert ServiceSettings.load().database_url == whole
+    assert workers.settings.DispatcherSettings().database == whole
 
 
 def test_a_dispatcher_hands_on_a_url_without_the_password() -> None:
-    settings = workers.settings.Settings()
+    settings = workers.settings.DispatcherSettings()
     assert settings.database_url == URL
     assert "geheim" not in repr(settings)
-    assert "geheim" not in repr(Settings.load())
+    assert "geheim" not in repr(ServiceSettings.load())
 
 
 def test_a_token_is_read_from_its_file_unless_one_is_given(
@@ -45,10 +45,10 @@ def test_a_token_is_read_from_its_file_unless_one_is_given(
 ) -> None:
     (tmp_path / "token").write_text("from-a-file\n")
     monkeypatch.setenv("TANGENT_TOKEN_FILE", str(tmp_path / "token"))
-    token = Settings.load().token
+    token = ServiceSettings.load().token
     assert token is not None
     assert token.get_secret_value() == "from-a-file"
-    given = Settings.load(token="given").token
+    given = ServiceSettings.load(token="given").token
     assert given is not None
     assert given.get_secret_value() == "given"
 
@@ -62,12 +62,12 @@ def test_a_file_that_cannot_be_read_is_told_in_one_line(password_file: Path) -> 
             r"read: No such file or directory$"
         ),
     ):
-        Settings.load()
+        ServiceSettings.load()
     with pytest.raises(ValidationError, match="cannot be read"):
-        workers.settings.Settings()
+        workers.settings.DispatcherSettings()
 
 
 def test_a_password_for_the_embedded_database_is_a_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TANGENT_DATABASE_URL")
     with pytest.raises(SettingsInvalid, match="names a user"):
-        Settings.load()
+        ServiceSettings.load()

@@ -5,19 +5,19 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from service.settings import Settings, SettingsInvalid, is_loopback
+from service.settings import ServiceSettings, SettingsInvalid, is_loopback
 
 __all__: list[str] = []
 
 
 @pytest.fixture(autouse=True)
-def _silent_environment(settings: Settings) -> None:
+def _silent_environment(settings: ServiceSettings) -> None:
     """Forget what the environment of the tests says (`settings` does it)."""
     del settings
 
 
 def test_by_default_only_this_machine_is_served_from_the_users_own_folder() -> None:
-    settings = Settings.load()
+    settings = ServiceSettings.load()
     assert is_loopback(settings.host)
     assert settings.home == Path("~/.tangent").expanduser()
     assert settings.database_url == f"sqlite:///{settings.home}/tangent.db"
@@ -34,7 +34,7 @@ def test_the_environment_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
         "TANGENT_RAY_ADDRESS": "ray:6379",
     }.items():
         monkeypatch.setenv(name, value)
-    settings = Settings.load()
+    settings = ServiceSettings.load()
     assert settings.database_url == "sqlite:////var/lib/tangent/tangent.db"
     assert settings.url == "http://127.0.0.1:9000"
     assert settings.allowed_hosts == ("a.example", "b.example")
@@ -47,19 +47,19 @@ def test_what_is_given_goes_before_the_environment_and_none_is_nothing_given(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("TANGENT_PORT", "9000")
-    assert Settings.load(port=9001, host=None).url == "http://127.0.0.1:9001"
-    assert Settings.load(port=None).port == 9000
+    assert ServiceSettings.load(port=9001, host=None).url == "http://127.0.0.1:9001"
+    assert ServiceSettings.load(port=None).port == 9000
 
 
 def test_an_empty_variable_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TANGENT_TOKEN", "")
     monkeypatch.setenv("TANGENT_PORT", "")
-    assert (Settings.load().token, Settings.load().port) == (None, 8780)
+    assert (ServiceSettings.load().token, ServiceSettings.load().port) == (None, 8780)
 
 
 def test_variables_of_other_parts_do_not_disturb(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TANGENT_PARENT_PID", "1")
-    Settings.load()
+    ServiceSettings.load()
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_variables_of_other_parts_do_not_disturb(monkeypatch: pytest.MonkeyPatch
     [("0.0.0.0", "http://127.0.0.1:8780"), ("::", "http://[::1]:8780"), ("10.1.2.3", "http://10.1.2.3:8780")],
 )
 def test_the_client_finds_a_service_that_listens_everywhere(host: str, url: str) -> None:
-    assert Settings.load(host=host).url == url
+    assert ServiceSettings.load(host=host).url == url
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def test_a_faulty_variable_is_one_line_with_its_name(
 ) -> None:
     monkeypatch.setenv(f"TANGENT_{name}", value)
     with pytest.raises(SettingsInvalid) as raised:
-        Settings.load()
+        ServiceSettings.load()
     said = str(raised.value)
     assert said.startswith(f"TANGENT_{name}: ")
     assert words in said
@@ -98,7 +98,7 @@ def test_every_faulty_variable_is_named(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setenv("TANGENT_PORT", "abc")
     monkeypatch.setenv("TANGENT_LOG_LEVEL", "loud")
     with pytest.raises(SettingsInvalid) as raised:
-        Settings.load()
+        ServiceSettings.load()
     assert [part.split(":")[0] for part in str(raised.value).split("; ")] == [
         "TANGENT_PORT",
         "TANGENT_LOG_LEVEL",
@@ -106,7 +106,7 @@ def test_every_faulty_variable_is_named(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_settings_are_frozen_and_show_no_secret() -> None:
-    settings = Settings.load(
+    settings = ServiceSettings.load(
         token="hush-hush", database_url="postgresql+psycopg://tangent:hush-hush@db/tangent"
     )
     assert "hush-hush" not in repr(settings)

@@ -19,7 +19,7 @@ import pytest
 from ports import free_port
 
 from service.app import create_app
-from service.settings import Settings, SettingsInvalid
+from service.settings import ServiceSettings, SettingsInvalid
 from service.tracing import start_tracing
 from studies.store import Store
 
@@ -89,7 +89,7 @@ def attributes(span: Any) -> dict[str, Any]:
 
 
 def test_a_request_is_one_trace_with_its_statements_in_it(
-    collector: Collector, settings: Settings, store: Store, play: Play, body: Body, serve_app: ServeApp
+    collector: Collector, settings: ServiceSettings, store: Store, play: Play, body: Body, serve_app: ServeApp
 ) -> None:
     study = play(body)
     traced = settings.model_copy(update={"otlp_endpoint": collector.url})
@@ -115,7 +115,7 @@ def test_a_request_is_one_trace_with_its_statements_in_it(
 
 
 def test_no_value_of_a_statement_is_sent(
-    collector: Collector, settings: Settings, store: Store, serve_app: ServeApp
+    collector: Collector, settings: ServiceSettings, store: Store, serve_app: ServeApp
 ) -> None:
     secret = store.create_token("alice", role="viewer")
     traced = settings.model_copy(update={"otlp_endpoint": collector.url})
@@ -127,7 +127,7 @@ def test_no_value_of_a_statement_is_sent(
 
 @pytest.mark.usefixtures("exporter")
 def test_a_collector_that_does_not_answer_keeps_no_one_waiting(
-    settings: Settings, store: Store, serve_app: ServeApp
+    settings: ServiceSettings, store: Store, serve_app: ServeApp
 ) -> None:
     traced = settings.model_copy(update={"otlp_endpoint": "http://127.0.0.1:9"})
     with serve_app(create_app(traced, store)) as url:
@@ -139,7 +139,7 @@ def test_a_collector_that_does_not_answer_keeps_no_one_waiting(
 
 
 def test_where_no_collector_is_set_nothing_of_opentelemetry_is_loaded_beyond_its_interface(
-    settings: Settings,
+    settings: ServiceSettings,
 ) -> None:
     assert start_tracing(settings) is None
     code = (
@@ -161,7 +161,7 @@ def test_without_the_extra_the_service_says_what_to_install_in_one_line(tmp_path
     # Whoever has the extra cannot show what happens without it, unless its import fails.
     code = (
         "import sys; sys.modules['opentelemetry.sdk.trace'] = None; from service.serve import serve; from "
-        f"service.settings import Settings; sys.exit(serve(Settings.load(port={free_port()})))"
+        f"service.settings import Settings; sys.exit(serve(ServiceSettings.load(port={free_port()})))"
     )
     given = {
         "PATH": "/usr/bin:/bin",
@@ -185,11 +185,11 @@ def test_without_the_extra_the_service_says_what_to_install_in_one_line(tmp_path
 
 
 def test_the_collector_is_the_one_that_opentelemetrys_own_variable_names(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch
+    settings: ServiceSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert settings.otlp_endpoint is None
     monkeypatch.setenv(ENDPOINT, "http://collector:4318/")
-    assert Settings.load().otlp_endpoint == "http://collector:4318"
+    assert ServiceSettings.load().otlp_endpoint == "http://collector:4318"
     monkeypatch.setenv(ENDPOINT, "collector:4317")
     with pytest.raises(SettingsInvalid, match=rf"^{ENDPOINT}: expected a URL"):
-        Settings.load()
+        ServiceSettings.load()

@@ -27,8 +27,8 @@ from sqlalchemy import update
 from standardwebhooks.webhooks import WebhookVerificationError
 
 from service.app import create_app
-from service.settings import Settings
-from service.webhooks.deliveries import DeliveryPace
+from service.settings import ServiceSettings
+from service.webhooks.deliveries import DeliverySettings
 from service.webhooks.sending import Sender
 from studies.catalog import Catalog
 from studies.spec import parse_spec
@@ -41,7 +41,7 @@ __all__: list[str] = []
 Body = dict[str, Any]
 ServeApp = Callable[..., AbstractContextManager[str]]
 LOOPBACK = ("127.0.0.0/8",)
-PACE = DeliveryPace(poll_s=0.03, pause_s=0.1, whole_s=10.0, grace_s=0.2)
+PACE = DeliverySettings(poll_s=0.03, pause_s=0.1, whole_s=10.0, grace_s=0.2)
 
 
 @pytest.fixture
@@ -51,13 +51,13 @@ def hook() -> Generator[Receiver]:
 
 
 @pytest.fixture
-def allowed(settings: Settings) -> Settings:
+def allowed(settings: ServiceSettings) -> ServiceSettings:
     """Settings that let webhooks lead to this machine."""
     return settings.model_copy(update={"webhook_allow": LOOPBACK})
 
 
 @pytest.fixture
-def service(allowed: Settings, store: Store, serve_app: ServeApp) -> Generator[str]:
+def service(allowed: ServiceSettings, store: Store, serve_app: ServeApp) -> Generator[str]:
     """The URL of a service that sends to this machine."""
     with serve_app(create_app(allowed, store, delivery_pace=PACE)) as found:
         yield found
@@ -164,7 +164,7 @@ def test_what_was_not_taken_comes_again_as_the_same_message(store: Store, hook: 
 
 
 def test_two_services_on_one_database_send_each_message_once(
-    allowed: Settings, database_url: str, hook: Receiver, serve_app: ServeApp, body: Body
+    allowed: ServiceSettings, database_url: str, hook: Receiver, serve_app: ServeApp, body: Body
 ) -> None:
     hook.delay_s = 0.02
     stores = [Store.open(database_url, migrate=False) for _ in range(2)]
@@ -194,7 +194,7 @@ def sent_by(app: FastAPI) -> float:
 
 
 def test_what_happened_while_no_service_ran_is_sent_by_the_next(
-    allowed: Settings, database_url: str, hook: Receiver, serve_app: ServeApp, body: Body
+    allowed: ServiceSettings, database_url: str, hook: Receiver, serve_app: ServeApp, body: Body
 ) -> None:
     store = Store.open(database_url, migrate=False)
     webhook = make(store, hook.url)
@@ -209,7 +209,7 @@ def test_what_happened_while_no_service_ran_is_sent_by_the_next(
 
 
 def test_a_service_that_ends_gives_back_what_is_under_way(
-    allowed: Settings, store: Store, hook: Receiver, serve_app: ServeApp, body: Body
+    allowed: ServiceSettings, store: Store, hook: Receiver, serve_app: ServeApp, body: Body
 ) -> None:
     hook.delay_s = 8.0
     webhook = make(store, hook.url)
@@ -413,7 +413,7 @@ def test_a_receiver_that_is_gone_disables_its_webhook(store: Store, hook: Receiv
 
 
 def test_no_secret_and_no_path_of_an_address_is_in_the_log(
-    allowed: Settings,
+    allowed: ServiceSettings,
     store: Store,
     hook: Receiver,
     serve_app: ServeApp,
@@ -451,7 +451,7 @@ def test_attempts_are_counted_by_what_became_of_them(
 
 @pytest.mark.postgres
 def test_deliveries_go_on_when_the_database_is_back(
-    allowed: Settings,
+    allowed: ServiceSettings,
     postgres_url: str,
     postgres: PostgresServer,
     hook: Receiver,

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from studies.promotion import Decision, Ladder, bracket_of, brackets, planned_epochs, rungs
+from studies.promotion import Ladder, PromotionDecision, bracket_of, brackets, planned_epochs, rungs
 from studies.pruner import Asha, Hyperband, Median, NoPruner, Pruner
 from studies.states import TrialState
 
@@ -55,7 +55,7 @@ class Arm:
         self.dies = dies or {}
         self.ladder = self.empty()
         self.record: dict[int, Trained] = {}
-        self.decisions: list[Decision] = []
+        self.decisions: list[PromotionDecision] = []
 
     def empty(self) -> Ladder:
         return Ladder(self.pruner, epochs=self.epochs, trials=self.trials, maximize=self.maximize)
@@ -80,7 +80,7 @@ class Arm:
             trial.values[trial.to_epoch] = self.values.get((number, trial.to_epoch), float(number))
             self.ladder.wait(number, trial.values[trial.to_epoch])
 
-    def settle(self) -> Decision:
+    def settle(self) -> PromotionDecision:
         decision = self.ladder.settle()
         for number, to_epoch in decision.promoted:
             assert self.record[number].is_waiting
@@ -218,10 +218,10 @@ def test_of_three_the_best_goes_on_at_once_and_none_waits_for_the_others() -> No
     arm = Arm(ASHA, epochs=9, trials=9, values={(0, 1): 0.2, (1, 1): 0.9, (2, 1): 0.5})
     for number in range(3):
         arm.begin()
-        assert arm.settle() == Decision()
+        assert arm.settle() == PromotionDecision()
         arm.arrive(number)
-    assert arm.settle() == Decision(promoted=((1, 3),))
-    assert arm.settle() == Decision(), "what was decided is done"
+    assert arm.settle() == PromotionDecision(promoted=((1, 3),))
+    assert arm.settle() == PromotionDecision(), "what was decided is done"
 
 
 def test_where_less_is_better_the_smallest_goes_on() -> None:
@@ -290,15 +290,17 @@ def test_nobody_is_pruned_before_a_trial_has_completed_and_then_whoever_has_no_c
         arm.begin()
     for number in range(4):
         arm.arrive(number)
-    assert arm.settle() == Decision(promoted=((3, 2), (2, 2)))
+    assert arm.settle() == PromotionDecision(promoted=((3, 2), (2, 2)))
     arm.arrive(3)
-    assert arm.settle() == Decision(pruned=(0,)), "of six three go on, two have, and trial 1 may still"
+    assert arm.settle() == PromotionDecision(pruned=(0,)), (
+        "of six three go on, two have, and trial 1 may still"
+    )
     arm.begin()
     arm.arrive(4)
-    assert arm.settle() == Decision(pruned=(1,))
+    assert arm.settle() == PromotionDecision(pruned=(1,))
     arm.begin()
     arm.arrive(5)
-    assert arm.settle() == Decision(promoted=((5, 2),), pruned=(4,))
+    assert arm.settle() == PromotionDecision(promoted=((5, 2),), pruned=(4,))
 
 
 def test_when_all_that_went_on_died_the_next_best_goes_on() -> None:
@@ -323,9 +325,9 @@ def test_an_arm_that_runs_out_of_trials_is_settled_with_those_it_has() -> None:
     for number in range(2):
         arm.begin()
         arm.arrive(number)
-    assert arm.settle() == Decision(), "seven more may come"
+    assert arm.settle() == PromotionDecision(), "seven more may come"
     arm.ladder.end_of_trials()
-    assert arm.settle() == Decision(promoted=((1, 3),))
+    assert arm.settle() == PromotionDecision(promoted=((1, 3),))
 
 
 @given(HALVING | BRACKETED, EPOCHS, TRIALS, SEEDS, VALUES)
@@ -425,7 +427,7 @@ def test_the_median_rule_is_what_its_definition_says(
         arm.arrive(number)
         decision = arm.settle()
         if rung == epochs:
-            assert decision == Decision()
+            assert decision == PromotionDecision()
             continue
         value = arm.record[number].values[rung]
         cost = math.inf if value is None else -value if maximize else value
@@ -457,9 +459,9 @@ def test_a_promoted_trial_that_lost_its_checkpoint_counts_as_promoted() -> None:
     ladder.take_up(0, TrialState.QUEUED, epochs_done=0, to_epoch=3, values={})
     for number in (1, 2):
         ladder.take_up(number, TrialState.QUEUED, epochs_done=1, to_epoch=1, values={1: 0.9})
-    assert ladder.settle() == Decision(), "one of three has gone on already"
+    assert ladder.settle() == PromotionDecision(), "one of three has gone on already"
     ladder.wait(0, 0.1)
-    assert ladder.settle() == Decision(promoted=((0, 9),))
+    assert ladder.settle() == PromotionDecision(promoted=((0, 9),))
 
 
 @given(HALVING | BRACKETED | MEDIAN, EPOCHS, TRIALS)

@@ -7,8 +7,8 @@ from catalogs import catalog, study_body
 from studies.spec import parse_spec
 from studies.states import StudyMove
 from studies.store import Store
-from workers.checkpoint_gc import discard_leftovers
-from workers.settings import Settings
+from workers.checkpoint_gc import remove_closed_checkpoints
+from workers.settings import DispatcherSettings
 
 __all__: list[str] = []
 
@@ -22,15 +22,15 @@ def test_only_the_checkpoints_of_closed_studies_are_removed(tmp_path: Path) -> N
     for name in (is_open, closed, "of-another-database"):
         (folder / name).mkdir(parents=True)
         (folder / name / "some.pt").touch()
-    assert discard_leftovers(store, str(folder)) == 1
+    assert remove_closed_checkpoints(store, str(folder)) == 1
     assert sorted(path.name for path in folder.iterdir()) == sorted([is_open, "of-another-database"])
-    assert discard_leftovers(store, str(tmp_path / "no-such-folder")) == 0
+    assert remove_closed_checkpoints(store, str(tmp_path / "no-such-folder")) == 0
     store.close()
 
 
 def test_checkpoints_lie_in_the_home_or_wherever_is_said(tmp_path: Path) -> None:
-    assert Settings(home=tmp_path).checkpoints_of("abc") == f"{tmp_path}/checkpoints/abc"
+    assert DispatcherSettings(home=tmp_path).checkpoints_of("abc") == f"{tmp_path}/checkpoints/abc"
     assert (
-        Settings(home=tmp_path, checkpoints="s3://bucket/tangent/").checkpoints_of("abc")
+        DispatcherSettings(home=tmp_path, checkpoints="s3://bucket/tangent/").checkpoints_of("abc")
         == "s3://bucket/tangent/abc"
     )

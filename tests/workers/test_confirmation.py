@@ -11,8 +11,8 @@ from feeding import Running
 from studies.seeds import confirmation_seed
 from studies.states import StudyMove, TrialState
 from studies.store import Store
-from workers.pack_protocol import Fit, Pack
-from workers.worker_failures import Loss
+from workers.pack_protocol import Pack, StackWidth
+from workers.worker_failures import WorkerFailure
 
 __all__: list[str] = []
 
@@ -107,7 +107,7 @@ def test_search_goes_first_but_nobody_is_idle_while_a_confirmation_is_at_hand(st
             running.finish(pair[1])
     assert is_confirmation(beside := running.begin("c")), "adamw's last trial is still on its way"
     assert beside.optimizer == "adamp"
-    running.feed.ended("b", lost=Loss("its worker was lost"))
+    running.feed.ended("b", lost=WorkerFailure("its worker was lost"))
     again = running.begin("d")
     assert (again.optimizer, is_confirmation(again)) == ("adamw", False)
 
@@ -151,7 +151,9 @@ def test_what_a_worker_says_of_a_pack_with_several_seeds_says_nothing_of_the_sea
         store, slots=1, arms=["adamp"], confirmation={"seeds": 8}, budget={"trials_per_arm": 8, "epochs": 1}
     )
     fits = [
-        Fit(workload="digits-mlp", optimizer="adamp", batch_size=32, device="cpu", width=width, reason=reason)
+        StackWidth(
+            workload="digits-mlp", optimizer="adamp", batch_size=32, device="cpu", width=width, reason=reason
+        )
         for width, reason in (
             (8, None),
             (1, "Members are trained one by one: the model draws random numbers."),
@@ -165,7 +167,7 @@ def test_what_a_worker_says_of_a_pack_with_several_seeds_says_nothing_of_the_sea
         running.report(pack, epoch=1, value=by_number(3), fit=fit)
         running.feed.ended("a")
     assert (len(running.begin("b").members), running.study.spec.confirmation.seeds) == (1, 8)
-    assert [known.width for known in running.writer.fits("digits-mlp")] == [8], "studies to come stack eight"
+    assert [known.width for known in running.writer.stack_widths("digits-mlp")] == [8]
 
 
 @pytest.mark.parametrize("sampler", ["random", "tpe", "cmaes"])
@@ -213,7 +215,7 @@ def test_a_lost_worker_and_a_python_error_mean_what_they_mean_in_a_search(store:
     running.finish(running.begin("a"), value=by_number(1))
     lost = running.begin("b")
     running.report(lost, epoch=1, value=by_number(1))
-    running.feed.ended("b", lost=Loss("its worker was lost"))
+    running.feed.ended("b", lost=WorkerFailure("its worker was lost"))
     packs = 0
     while (pack := running.feed.next_pack(f"c{packs}")) is not None:
         running.feed.started(pack.pack_id)

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from workers.deadline import ended_after
+from workers.deadline import exit_after
 
 __all__: list[str] = []
 
@@ -31,12 +31,12 @@ with ended_after(0.5):
 
 
 def test_what_is_done_in_time_goes_on_however_long_the_rest_takes() -> None:
-    with ended_after(0.2):
+    with exit_after(0.2):
         pass
     time.sleep(0.5)
 
 
 def test_an_error_passes_and_stops_the_clock() -> None:
-    with pytest.raises(ValueError, match="no such layer"), ended_after(0.2):
+    with pytest.raises(ValueError, match="no such layer"), exit_after(0.2):
         raise ValueError("no such layer")
     time.sleep(0.5)

@@ -11,7 +11,7 @@ from playing import Play
 
 from studies.states import StudyState
 from workers.dispatcher import Dispatcher, _Run
-from workers.settings import Settings
+from workers.settings import DispatcherSettings
 
 __all__: list[str] = []
 
@@ -29,7 +29,7 @@ def hung() -> Iterator[subprocess.Popen[str]]:
 @pytest.fixture
 def dispatcher(play: Play, tmp_path: Path) -> Dispatcher:
     """A dispatcher that may run one study at a time."""
-    return Dispatcher(Settings(home=tmp_path, max_runs=1), play.store, ray_address="local")
+    return Dispatcher(DispatcherSettings(home=tmp_path, max_runs=1), play.store, ray_address="local")
 
 
 def test_a_run_that_lives_without_its_lease_is_ended_when_its_study_is_claimed_again(

@@ -10,7 +10,7 @@ from playing import Play
 from studies.states import StudyState
 from workers.dispatcher import Dispatcher, _Run
 from workers.run import NO_DATABASE
-from workers.settings import Settings
+from workers.settings import DispatcherSettings
 
 __all__: list[str] = []
 
@@ -19,7 +19,7 @@ __all__: list[str] = []
 def test_a_study_whose_runs_break_down_is_given_up_unless_they_finish_trials_of_its_search_or_its_confirmation(  # noqa: E501
     play: Play, tmp_path: Path, confirms: bool, state: StudyState
 ) -> None:
-    dispatcher = Dispatcher(Settings(home=tmp_path), play.store, ray_address="local")
+    dispatcher = Dispatcher(DispatcherSettings(home=tmp_path), play.store, ray_address="local")
     run = play.run(arms=["adamp"], confirmation={"seeds": 2})
     for trial in run.begin(0, 1, 2):
         run.complete(trial, 0.9 + trial.number / 100)
@@ -38,7 +38,7 @@ def test_a_study_whose_runs_break_down_is_given_up_unless_they_finish_trials_of_
 
 
 def test_a_study_is_not_given_up_for_a_database_that_was_away(play: Play, tmp_path: Path) -> None:
-    dispatcher = Dispatcher(Settings(home=tmp_path), play.store, ray_address="local")
+    dispatcher = Dispatcher(DispatcherSettings(home=tmp_path), play.store, ray_address="local")
     run = play.run(arms=["adamp"])
     for _ in range(5):
         ended = subprocess.Popen([sys.executable, "-c", f"raise SystemExit({NO_DATABASE})"], text=True)

@@ -44,7 +44,8 @@ def test_what_keeps_a_dispatcher_from_starting_is_said_in_one_line(
 
 def test_a_process_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
     pid_file = tmp_path / "pid"
-    child = "import os, sys, time; from workers.parent_watchdog import end_with_parent; end_with_parent(os.getppid()); "
+    child = "import os, sys, time; from workers.parent_watchdog import end_with_parent; "
+    child += "end_with_parent(os.getppid()); "
     child += f"open({str(pid_file)!r}, 'w').write(str(os.getpid())); time.sleep(60)"
     parent = subprocess.Popen(
         [sys.executable, "-c", f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])"]

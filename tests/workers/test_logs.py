@@ -14,7 +14,7 @@ from playing import Play
 
 from studies.states import StudyState
 from workers.dispatcher import Dispatcher, _Run
-from workers.settings import Settings
+from workers.settings import DispatcherSettings
 
 __all__: list[str] = []
 
@@ -22,7 +22,10 @@ __all__: list[str] = []
 def test_a_run_that_broke_down_is_logged_by_its_study_and_attempt(
     play: Play, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    dispatcher, run = Dispatcher(Settings(home=tmp_path), play.store, ray_address="local"), play.run()
+    dispatcher, run = (
+        Dispatcher(DispatcherSettings(home=tmp_path), play.store, ray_address="local"),
+        play.run(),
+    )
     broken = subprocess.Popen([sys.executable, "-c", "raise SystemExit(3)"], text=True)
     broken.wait()
     dispatcher._runs.append(_Run(run.claim, broken, 0))
@@ -33,7 +36,7 @@ def test_a_run_that_broke_down_is_logged_by_its_study_and_attempt(
 
 
 def test_a_study_that_is_given_up_quotes_its_run_in_words(play: Play, tmp_path: Path) -> None:
-    settings = Settings(home=tmp_path)
+    settings = DispatcherSettings(home=tmp_path)
     dispatcher, run = Dispatcher(settings, play.store, ray_address="local"), play.run()
     log = settings.log_of(run.claim.study_id)
     log.parent.mkdir(parents=True)
@@ -58,4 +61,4 @@ def test_the_format_of_logs_is_taken_from_the_environment_as_the_service_takes_i
     monkeypatch: pytest.MonkeyPatch, given: str
 ) -> None:
     monkeypatch.setenv("TANGENT_LOG_FORMAT", given)
-    assert Settings().log_format == "json"
+    assert DispatcherSettings().log_format == "json"

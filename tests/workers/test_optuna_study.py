@@ -7,22 +7,22 @@ import pytest
 from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState
 
-from workers.optuna_study import Observations
+from workers.optuna_study import OptunaStudyView
 
 __all__: list[str] = []
 
 X = {"x": FloatDistribution(0.0, 1.0)}
 
 
-def filled(numbers: range, *, most: int | None = 100, best: int = 777) -> Observations:
-    seen = Observations("minimize", most=most)
+def filled(numbers: range, *, most: int | None = 100, best: int = 777) -> OptunaStudyView:
+    seen = OptunaStudyView("minimize", most=most)
     for number in numbers:
         seen.begin(number, {"x": 0.5}, X)
         seen.end(number, TrialState.COMPLETE, abs(number - best))
     return seen
 
 
-def shown(seen: Observations) -> list[int]:
+def shown(seen: OptunaStudyView) -> list[int]:
     return [trial.number for trial in seen.study().get_trials(deepcopy=False)]
 
 
@@ -39,7 +39,7 @@ def test_a_long_record_is_shown_by_its_best_and_a_sample_of_all() -> None:
 
 
 def test_what_is_shown_hangs_on_the_record_and_not_on_when_it_was_looked_at() -> None:
-    at_once, on_and_on = filled(range(1500)), Observations("minimize", most=100)
+    at_once, on_and_on = filled(range(1500)), OptunaStudyView("minimize", most=100)
     for number in range(1500):
         on_and_on.begin(number, {"x": 0.5}, X)
         on_and_on.end(number, TrialState.COMPLETE, abs(number - 777))
@@ -56,7 +56,7 @@ def test_trials_without_a_value_are_always_shown(most: int | None) -> None:
 
 
 def test_a_trial_at_a_rung_counts_as_pruned_there_until_it_ends() -> None:
-    seen = Observations("maximize", most=None)
+    seen = OptunaStudyView("maximize", most=None)
     seen.begin(0, {"x": 0.5}, X)
     seen.reach(0, {1: 0.3, 3: 0.6})
     (trial,) = seen.study().get_trials(deepcopy=False)

@@ -15,7 +15,7 @@ from studies.spec import parse_spec
 from studies.states import StudyMove
 from studies.store.tables import study
 from workers.run import StudyRun
-from workers.scheduler import PackFeed
+from workers.scheduler import PackScheduler
 
 __all__: list[str] = []
 
@@ -41,7 +41,7 @@ def begun(play: Play, owner: str, *, fitting: int = 1, turn_s: float = LONG_S, *
         fitting=lambda _cpus, _gpus: fitting,
     )
     writer = play.store.run_writer(claim, lease_s=600.0)
-    made._feed = PackFeed(
+    made._feed = PackScheduler(
         made.spec,
         writer.plan(),
         writer=writer,

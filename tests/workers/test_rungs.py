@@ -11,7 +11,7 @@ from feeding import Running
 from studies.errors import StoreUnavailable
 from studies.states import TrialState
 from studies.store import Store
-from workers.worker_failures import Loss
+from workers.worker_failures import WorkerFailure
 
 __all__: list[str] = []
 
@@ -81,7 +81,7 @@ def test_a_trial_that_is_lost_on_its_way_goes_on_from_its_last_rung(store: Store
     running.finish(running.begin("a"), value=value)
     second = running.begin("b")
     running.report(second, epoch=2, value=value)
-    running.feed.ended("b", lost=Loss("its worker was lost"))
+    running.feed.ended("b", lost=WorkerFailure("its worker was lost"))
     again = running.begin("c")
     assert (again.from_epoch, again.to_epoch) == (1, 3)
     assert {m.checkpoint for m in again.members} == {m.checkpoint for m in second.members}
@@ -215,7 +215,7 @@ def test_trials_given_back_though_the_answer_was_lost_are_tried_again(
     running = Running(store, **study())
     pack = running.begin("a")
     monkeypatch.setattr(running.writer, "give_back", answer_lost(running.writer.give_back))
-    running.feed.ended("a", lost=Loss("its worker was lost"))
+    running.feed.ended("a", lost=WorkerFailure("its worker was lost"))
     again = running.begin("b")
     assert [member.trial_id for member in again.members] == [member.trial_id for member in pack.members]
     assert {member.attempt for member in again.members} == {2}

@@ -7,16 +7,16 @@ from feeding import Running
 
 from studies.states import TrialState
 from studies.store import Store
-from workers.pack_protocol import Fit
-from workers.worker_failures import Loss, exhausted, hung
+from workers.pack_protocol import StackWidth
+from workers.worker_failures import WorkerFailure, exhausted, hung
 
 __all__: list[str] = []
 
 ONE = {"max_pack_size": 1}
 
 
-def fit(width: int, *, optimizer: str = "adamp", **fields: Any) -> Fit:
-    return Fit(
+def fit(width: int, *, optimizer: str = "adamp", **fields: Any) -> StackWidth:
+    return StackWidth(
         **{
             "workload": "digits-mlp",
             "optimizer": optimizer,
@@ -154,7 +154,7 @@ def test_the_members_of_a_pack_differ(store: Store) -> None:
 def test_a_lost_worker_returns_its_trial_to_the_head_of_the_queue(store: Store) -> None:
     running = Running(store, resources=ONE)
     first = running.begin("a")
-    running.feed.ended("a", lost=Loss("its worker was lost"))
+    running.feed.ended("a", lost=WorkerFailure("its worker was lost"))
     again = running.begin("b")
     assert again.members[0].trial_id == first.members[0].trial_id
     assert again.members[0].parameters == first.members[0].parameters
@@ -170,7 +170,7 @@ def test_a_pack_that_is_lost_twice_is_taken_apart_so_that_only_the_culprit_fails
         running.feed.started(pack.pack_id)
         sizes.append(len(pack.members))
         if any(member.trial_id.endswith(".2") for member in pack.members):
-            running.feed.ended(pack.pack_id, lost=Loss("its worker was lost"))
+            running.feed.ended(pack.pack_id, lost=WorkerFailure("its worker was lost"))
         else:
             running.finish(pack)
     assert sizes == [4, 4, 1, 1, 1, 1, 1]
@@ -178,7 +178,7 @@ def test_a_pack_that_is_lost_twice_is_taken_apart_so_that_only_the_culprit_fails
     assert [trial.retries for trial in running.trials()] == [2, 2, 3, 2]
 
 
-def poisoned(running: Running, lost: Loss) -> list[int]:
+def poisoned(running: Running, lost: WorkerFailure) -> list[int]:
     """Train all packs, each lost in which the third trial is; return their sizes."""
     sizes: list[int] = []
     while (pack := running.feed.next_pack(f"p{len(sizes)}")) is not None:
@@ -193,7 +193,7 @@ def poisoned(running: Running, lost: Loss) -> list[int]:
 
 @pytest.mark.parametrize("lost", [hung(600), exhausted("RuntimeError: can't allocate")])
 def test_a_pack_that_hung_or_ran_out_of_memory_is_taken_apart_at_once_so_that_only_the_culprit_fails(
-    store: Store, lost: Loss
+    store: Store, lost: WorkerFailure
 ) -> None:
     running = Running(
         store, slots=1, arms=["adamp"], budget={"trials_per_arm": 4, "epochs": 1}, max_retries=3
@@ -209,7 +209,7 @@ def test_without_retries_too_nobody_fails_for_what_happened_in_company(store: St
     running = Running(
         store, slots=1, arms=["adamp"], budget={"trials_per_arm": 4, "epochs": 1}, max_retries=0
     )
-    assert poisoned(running, Loss("its worker was lost")) == [4, 1, 1, 1, 1]
+    assert poisoned(running, WorkerFailure("its worker was lost")) == [4, 1, 1, 1, 1]
     assert running.states() == ["completed", "completed", "failed", "completed"]
     assert (running.trials()[2].reason, running.trials()[2].attempt) == ("its worker was lost", 2)
 
@@ -218,7 +218,8 @@ def test_what_leaves_on_purpose_costs_no_retry_and_makes_nobody_a_suspect(store:
     running = Running(store, slots=1, arms=["adamp"], budget={"trials_per_arm": 4, "epochs": 1})
     for n in range(4):
         running.feed.ended(
-            running.begin(f"p{n}").pack_id, lost=Loss("its machine left the cluster", is_charged=False)
+            running.begin(f"p{n}").pack_id,
+            lost=WorkerFailure("its machine left the cluster", is_charged=False),
         )
     assert len(running.begin("last").members) == 4
     assert {trial.retries for trial in running.trials()} == {0}
@@ -233,7 +234,7 @@ def test_a_trial_that_is_lost_goes_on_from_the_last_state_it_left_and_older_ones
     for epoch in range(1, 6):
         running.report(first, epoch=epoch, value=lambda _trial, _epoch: 0.5, leaves=epoch in {2, 4})
     assert len(running.feed.outdated_checkpoints()) == 2, "those of epoch 2"
-    running.feed.ended("a", lost=Loss("its worker was lost"))
+    running.feed.ended("a", lost=WorkerFailure("its worker was lost"))
     running.feed = running.take_up() if is_taken_up else running.feed
     second = running.begin("b")
     assert (second.from_epoch, second.to_epoch) == (4, 9)
@@ -268,7 +269,7 @@ def test_the_best_epoch_before_a_state_that_was_left_still_counts_at_the_next_ru
     first = running.begin("a")
     for epoch in range(1, 4):
         running.report(first, epoch=epoch, value=value, leaves=epoch == 3)
-    running.feed.ended("a", lost=Loss("its worker was lost"))
+    running.feed.ended("a", lost=WorkerFailure("its worker was lost"))
     running.feed = running.take_up() if is_taken_up else running.feed
     second = running.begin("b")
     assert (second.from_epoch, second.to_epoch) == (3, 4)
@@ -282,7 +283,7 @@ def test_the_last_try_is_made_alone(store: Store) -> None:
         store, slots=1, arms=["adamp"], budget={"trials_per_arm": 3, "epochs": 1}, max_retries=1
     )
     running.begin("a")
-    running.feed.ended("a", lost=Loss("its worker was lost"))
+    running.feed.ended("a", lost=WorkerFailure("its worker was lost"))
     assert len(running.begin("b").members) == 1
     running.feed.hand_back(reason="its run was asked to leave")
     running.feed = running.take_up()
@@ -292,7 +293,7 @@ def test_the_last_try_is_made_alone(store: Store) -> None:
 def test_what_a_lost_worker_still_says_is_refused(store: Store) -> None:
     running = Running(store, resources=ONE)
     lost = running.begin("a")
-    running.feed.ended("a", lost=Loss("its worker was lost"))
+    running.feed.ended("a", lost=WorkerFailure("its worker was lost"))
     running.begin("b")
     running.finish(lost)
     trial = store.trial(lost.members[0].trial_id)

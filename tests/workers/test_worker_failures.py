@@ -5,7 +5,7 @@ import pytest
 from ray.exceptions import OutOfMemoryError, RayActorError
 
 from workers.tune import _OutOfMemory
-from workers.worker_failures import Loss, exhausted, hung, of_worker
+from workers.worker_failures import WorkerFailure, exhausted, hung, of_worker
 
 __all__: list[str] = []
 
@@ -35,23 +35,23 @@ MEMORY = (
     [
         (
             DIED + KILLED,
-            Loss(
+            WorkerFailure(
                 "its worker was lost: the process was killed, as the system does "
                 "when memory runs out, or crashed"
             ),
         ),
         (
             DIED + NODE + "unexpectedly: health check failed",
-            Loss("its worker was lost: its machine 10.0.0.7 died or was cut off"),
+            WorkerFailure("its worker was lost: its machine 10.0.0.7 died or was cut off"),
         ),
         (
             DIED + NODE + "expectedly: received SIGTERM",
-            Loss("its machine 10.0.0.7 left the cluster", is_charged=False),
+            WorkerFailure("its machine 10.0.0.7 left the cluster", is_charged=False),
         ),
-        (DIED + LEFT, Loss("its machine 10.0.0.7 left the cluster", is_charged=False)),
+        (DIED + LEFT, WorkerFailure("its machine 10.0.0.7 left the cluster", is_charged=False)),
         (
             MEMORY,
-            Loss(
+            WorkerFailure(
                 "its worker was lost: memory ran out on 10.0.0.7, where 30.10 GB of 31.40 GB were "
                 "in use, and its process was ended",
                 is_own=True,
@@ -59,19 +59,23 @@ MEMORY = (
         ),
         (
             "",
-            Loss(
+            WorkerFailure(
                 "its worker was lost: the process was killed, as the system does "
                 "when memory runs out, or crashed"
             ),
         ),
     ],
 )
-def test_what_ray_says_of_an_actors_end_is_told_so_that_people_understand_it(said: str, loss: Loss) -> None:
+def test_what_ray_says_of_an_actors_end_is_told_so_that_people_understand_it(
+    said: str, loss: WorkerFailure
+) -> None:
     assert of_worker(said) == loss
 
 
 def test_a_pack_that_hung_or_ran_out_of_memory_has_itself_to_blame() -> None:
-    assert hung(600) == Loss("no epoch was finished within 600 s; its process was ended", is_own=True)
+    assert hung(600) == WorkerFailure(
+        "no epoch was finished within 600 s; its process was ended", is_own=True
+    )
     assert exhausted("MemoryError: ").is_own
 
 

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from workers.stacked.forward import Forward
-from workers.stacked.plan import Plan
+from workers.stacked.plan import StackPlan
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ class CompiledStep:
         names: the coefficients' names, in the order of the table that the step takes.
     """
 
-    def __init__(self, plan: Plan, *, is_paired: bool) -> None:
+    def __init__(self, plan: StackPlan, *, is_paired: bool) -> None:
         plan = copy.copy(plan)
         plan.template = copy.deepcopy(plan.template).train()
         self.plan = plan
@@ -116,7 +116,7 @@ class Compiled:
         self._cost_s = _ASSUMED_S
 
     def step(
-        self, plan: Plan, *, width: int, is_paired: bool, example: Callable[[], tuple[Any, ...]]
+        self, plan: StackPlan, *, width: int, is_paired: bool, example: Callable[[], tuple[Any, ...]]
     ) -> CompiledStep | None:
         """Return the compiled step, or None where the plain one is to be taken.
 
@@ -143,7 +143,7 @@ class Compiled:
         return self._steps[key]
 
     def noted(
-        self, plan: Plan, step: CompiledStep | None, *, width: int, is_paired: bool, member_step_s: float
+        self, plan: StackPlan, step: CompiledStep | None, *, width: int, is_paired: bool, member_step_s: float
     ) -> CompiledStep | None:
         """Return the step to go on with, having learnt how long an epoch with it took.
 
@@ -170,7 +170,7 @@ class Compiled:
         return step
 
 
-def _made(plan: Plan, *, is_paired: bool, example: tuple[Any, ...]) -> CompiledStep | None:
+def _made(plan: StackPlan, *, is_paired: bool, example: tuple[Any, ...]) -> CompiledStep | None:
     try:
         from torch._inductor import config
 
@@ -196,7 +196,7 @@ def _made(plan: Plan, *, is_paired: bool, example: tuple[Any, ...]) -> CompiledS
     return step
 
 
-def _key(plan: Plan, width: int, is_paired: bool) -> tuple[object, ...]:  # noqa: FBT001 # parts of a key
+def _key(plan: StackPlan, width: int, is_paired: bool) -> tuple[object, ...]:  # noqa: FBT001 # parts of a key
     return plan.workload, plan.entry.card.name, plan.pack.batch_size, plan.pack.decay_1d, width, is_paired
 
 
@@ -204,12 +204,12 @@ def _copies(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor.clone() for name, tensor in tensors.items()}
 
 
-def _same_constants(one: Plan, other: Plan) -> bool:
+def _same_constants(one: StackPlan, other: StackPlan) -> bool:
     """Return whether what the graph holds of its own model is the same for another plan."""
     return one.kept == other.kept and _is_same(_constants(one), _constants(other))
 
 
-def _constants(plan: Plan) -> dict[str, object]:
+def _constants(plan: StackPlan) -> dict[str, object]:
     """Return what a model has beside its rows.
 
     Buffers that all members share, and what its modules hold as plain attributes.

@@ -14,7 +14,7 @@ from workers.pack_protocol import Pack
 from workers.results import EpochResult
 from workers.stacked.compiled import Compiled
 from workers.stacked.memory import is_out_of_memory
-from workers.stacked.plan import Plan
+from workers.stacked.plan import StackPlan
 from workers.stacked.rows import Rows
 from workers.stacked.stack import Stack
 from workers.workloads import Data, Workload
@@ -61,7 +61,7 @@ class Stacks:
         self.width = width
         self.ran_out_with: int | None = None
         self._compiled = compiled
-        self._plan = Plan(pack, workload=workload, entry=entry, data=data, device=device)
+        self._plan = StackPlan(pack, workload=workload, entry=entry, data=data, device=device)
         known = [state for state in states if state is not None]
         rows = (
             Rows.resumed(pack.members, known, self._plan) if known else Rows.begun(pack.members, self._plan)

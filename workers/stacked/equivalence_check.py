@@ -20,7 +20,7 @@ from workers.pack_protocol import Pack
 from workers.results import EpochResult
 from workers.solo import Solo
 from workers.stacked.memory import is_out_of_memory
-from workers.stacked.plan import NotStackable, Plan
+from workers.stacked.plan import NotStackable, StackPlan
 from workers.stacked.rows import Rows
 from workers.stacked.stack import Stack
 from workers.workloads import Data, Split, Workload
@@ -56,7 +56,7 @@ def refusal(
     pack = _pair(pack, entry)
     small = _small(data, pack.batch_size)
     # Its own precision is looked at here, which the trial run below does not see.
-    plan = _attempted(lambda: Plan(pack, workload=workload, entry=entry, data=small, device=device))
+    plan = _attempted(lambda: StackPlan(pack, workload=workload, entry=entry, data=small, device=device))
     if isinstance(plan, NotStackable):
         return f"Members are trained one by one: {plan}."
     alone: list[_Seen] | Exception = []
@@ -142,7 +142,7 @@ def _alone(
 def _together(
     pack: Pack, workload: Workload, entry: OptimizerEntry, data: Data, device: torch.device
 ) -> list[_Seen]:
-    plan = Plan(pack, workload=workload, entry=entry, data=data, device=device)
+    plan = StackPlan(pack, workload=workload, entry=entry, data=data, device=device)
     stack = Stack(pack.members, plan=plan, rows=Rows.begun(pack.members, plan), done=0)
     return [(result, stack.checkpoint(row)["model"]) for row, result in enumerate(stack.train_epoch(1))]
 

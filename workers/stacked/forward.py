@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.func import functional_call, vmap  # pyright: ignore[reportUnknownVariableType]
 
 from workers.solo import EVALUATION_BATCH
-from workers.stacked.plan import Plan
+from workers.stacked.plan import StackPlan
 from workers.workloads import Split
 
 _EVALUATED_AT_ONCE = 8 * EVALUATION_BATCH
@@ -44,7 +44,7 @@ class Forward:
             of them draw the same numbers.
     """
 
-    def __init__(self, plan: Plan, *, is_paired: bool) -> None:
+    def __init__(self, plan: StackPlan, *, is_paired: bool) -> None:
         self._workload, self._template, self._layout = plan.workload, plan.template, plan.layout
         self._batch_size = plan.pack.batch_size
         self._is_paired = is_paired

@@ -3,7 +3,7 @@
 The model's code and layout, the members' starts, and the settings of the pack.
 """
 
-__all__ = ["NotStackable", "Plan"]
+__all__ = ["NotStackable", "StackPlan"]
 
 import copy
 
@@ -22,7 +22,7 @@ class NotStackable(Exception):
     """A model cannot be stacked, for the reason that the message tells."""
 
 
-class Plan:
+class StackPlan:
     """How the members of a pack are stacked.
 
     Args:

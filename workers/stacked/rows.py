@@ -15,7 +15,7 @@ from torch import Tensor
 from workers.checkpoints import CheckpointUnusable
 from workers.pack_protocol import Member
 from workers.stacked.memory import is_out_of_memory
-from workers.stacked.plan import Plan
+from workers.stacked.plan import StackPlan
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +35,7 @@ class Rows:
     elapsed_s: Tensor
 
     @classmethod
-    def begun(cls, members: Sequence[Member], plan: Plan) -> "Rows":
+    def begun(cls, members: Sequence[Member], plan: StackPlan) -> "Rows":
         """Return the members' rows before their first step, on the CPU."""
         starts = [plan.starts[member.seed] for member in members]
         weights = torch.stack([plan.layout.row(start) for start in starts])
@@ -47,7 +47,9 @@ class Rows:
         )
 
     @classmethod
-    def resumed(cls, members: Sequence[Member], states: Sequence[Mapping[str, Any]], plan: Plan) -> "Rows":
+    def resumed(
+        cls, members: Sequence[Member], states: Sequence[Mapping[str, Any]], plan: StackPlan
+    ) -> "Rows":
         """Return the rows of members whose `checkpoint`, of any engine, is taken up, on the CPU.
 
         Raises:
@@ -109,7 +111,7 @@ class Rows:
         )
 
 
-def _moments(optimizer: Mapping[str, Any], model: Mapping[str, Tensor], plan: Plan) -> dict[str, Tensor]:
+def _moments(optimizer: Mapping[str, Any], model: Mapping[str, Tensor], plan: StackPlan) -> dict[str, Tensor]:
     """Return one member's moments as rows [P].
 
     Those that its optimizer does not keep, such as SGD's without momentum, are 0.

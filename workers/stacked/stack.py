@@ -23,7 +23,7 @@ from workers.solo import CHECK_EVERY, on_cpu
 from workers.stacked.compiled import CompiledStep
 from workers.stacked.forward import Forward
 from workers.stacked.optimizer import hyperparameters_of
-from workers.stacked.plan import Plan
+from workers.stacked.plan import StackPlan
 from workers.stacked.probes import StackedProbe, weight_norms
 from workers.stacked.rows import Rows
 
@@ -52,7 +52,7 @@ class Stack:
     """
 
     def __init__(
-        self, members: Sequence[Member], *, plan: Plan, rows: Rows, done: int, spares: int = 0
+        self, members: Sequence[Member], *, plan: StackPlan, rows: Rows, done: int, spares: int = 0
     ) -> None:
         self.members = tuple(members)
         self.plan, self.done = plan, done

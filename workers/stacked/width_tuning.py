@@ -3,7 +3,7 @@
 Measured in a second or so on the device itself, and kept for the worker's next packs.
 """
 
-__all__ = ["MAX_WIDTH", "Fits", "device_name"]
+__all__ = ["MAX_WIDTH", "WidthTuner", "device_name"]
 
 import time
 from collections.abc import Callable
@@ -13,12 +13,12 @@ from itertools import pairwise
 import torch
 
 from workers.optimizers import OptimizerEntry
-from workers.pack_protocol import Fit, Pack
+from workers.pack_protocol import Pack, StackWidth
 from workers.solo import Solo
 from workers.stacked.compiled import Compiled
 from workers.stacked.equivalence_check import refusal
 from workers.stacked.memory import MemoryMeter, is_out_of_memory, spare_bytes
-from workers.stacked.plan import Plan
+from workers.stacked.plan import StackPlan
 from workers.stacked.rows import Rows
 from workers.stacked.stack import Stack
 from workers.workloads import Data, Split, Workload
@@ -45,7 +45,7 @@ The first one warms up, and what else the machine does may hold up another.
 """
 
 
-class Fits:
+class WidthTuner:
     """What a worker has measured and compiled; it keeps one as long as it lives.
 
     Attributes:
@@ -54,19 +54,19 @@ class Fits:
 
     def __init__(self) -> None:
         self.compiled = Compiled()
-        self._measured: dict[tuple[object, ...], Fit] = {}
-        self._lowered: dict[tuple[object, ...], Fit] = {}
+        self._measured: dict[tuple[object, ...], StackWidth] = {}
+        self._lowered: dict[tuple[object, ...], StackWidth] = {}
         self._refusals: dict[tuple[object, ...], str | None] = {}
 
     def fit(
         self, pack: Pack, *, workload: Workload, entry: OptimizerEntry, data: Data, device: torch.device
-    ) -> Fit:
+    ) -> StackWidth:
         """Return how this pack's members are best trained here.
 
         A pack that says its width is only checked with two members, once for each kind of pack; for one that
         does not, widths are tried. Neither gets more than memory has held here before.
         """
-        alone = Fit(
+        alone = StackWidth(
             workload=pack.workload,
             optimizer=pack.optimizer,
             batch_size=pack.batch_size,
@@ -92,7 +92,7 @@ class Fits:
             )
         return self._measured[key]
 
-    def lower(self, fit: Fit, pack: Pack, *, width: int, ran_out_with: int) -> Fit:
+    def lower(self, fit: StackWidth, pack: Pack, *, width: int, ran_out_with: int) -> StackWidth:
         """Return the fit after memory ran out with so many members in a stack and the width was lowered.
 
         This worker's next packs begin with it.
@@ -115,14 +115,20 @@ def device_name(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
 
 
-def _key(fit: Fit, pack: Pack) -> tuple[object, ...]:
+def _key(fit: StackWidth, pack: Pack) -> tuple[object, ...]:
     is_paired = len({member.seed for member in pack.members}) == 1
     return fit.workload, fit.optimizer, fit.batch_size, fit.device, pack.decay_1d, is_paired
 
 
 def _measured(
-    fit: Fit, pack: Pack, *, workload: Workload, entry: OptimizerEntry, data: Data, device: torch.device
-) -> Fit:
+    fit: StackWidth,
+    pack: Pack,
+    *,
+    workload: Workload,
+    entry: OptimizerEntry,
+    data: Data,
+    device: torch.device,
+) -> StackWidth:
     """Return the fit with the width that trained the most steps of all members together in a second."""
     started = time.perf_counter()
     trial = _Trial(pack, workload=workload, entry=entry, data=data, device=device)
@@ -222,7 +228,7 @@ class _Trial:
         steps = max(_LEAST_STEPS, min(self._most(), int(_SECONDS_A_WIDTH / _TRIES / (width * step_s))))
         data, pack = self._of(width, steps)
         meter = MemoryMeter(self._device)
-        plan = Plan(pack, workload=self._workload, entry=self._entry, data=data, device=self._device)
+        plan = StackPlan(pack, workload=self._workload, entry=self._entry, data=data, device=self._device)
         stack = Stack(pack.members, plan=plan, rows=Rows.begun(pack.members, plan), done=0)
         seconds = self._fastest(lambda epoch: width * stack.train_epoch(epoch)[0].elapsed_s)
         state = (stack.rows.weights, *stack.rows.moments.values(), *stack.rows.buffers.values())

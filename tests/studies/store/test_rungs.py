@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from playing import Play, Run, report
 
-from studies.promotion import Decision, Ladder
+from studies.promotion import Ladder, PromotionDecision
 from studies.states import StudyMove, StudyState, TrialState
 from studies.store import NewTrial, PendingTrial, Store
 
@@ -70,7 +70,7 @@ def ladder_of(run: Run, *, trials: int = 6) -> Ladder:
     return ladder
 
 
-def settle(run: Run, decision: Decision) -> tuple[PendingTrial, ...]:
+def settle(run: Run, decision: PromotionDecision) -> tuple[PendingTrial, ...]:
     trials = {trial.number: trial for trial in run.writer.queued()}
     promoted = [
         (trials[number].id, trials[number].attempt, to_epoch) for number, to_epoch in decision.promoted
@@ -306,7 +306,7 @@ def test_a_run_killed_before_it_settled_leaves_the_same_decision_to_the_next(pla
         reach(run, trial, value)
         ladder.wait(trial.number, value)
     wanted = ladder.settle()
-    assert wanted == Decision(promoted=((1, 3),))
+    assert wanted == PromotionDecision(promoted=((1, 3),))
     run.lapse()
     again = play.claim()
     found = {trial.number: trial for trial in again.writer.trials()}
@@ -320,7 +320,7 @@ def test_a_run_killed_before_it_settled_leaves_the_same_decision_to_the_next(pla
     assert rebuilt.settle() == wanted
     (going,) = settle(again, wanted)
     assert (going.number, going.to_epoch, going.attempt) == (1, 3, 1)
-    assert ladder_of(again).settle() == Decision(), "once settled it stays settled"
+    assert ladder_of(again).settle() == PromotionDecision(), "once settled it stays settled"
 
 
 def test_a_run_killed_after_it_settled_promotes_nobody_twice(play: Play) -> None:
@@ -331,7 +331,7 @@ def test_a_run_killed_after_it_settled_promotes_nobody_twice(play: Play) -> None
     settle(run, ladder_of(run).settle())
     run.lapse()
     again = play.claim()
-    assert ladder_of(again).settle() == Decision()
+    assert ladder_of(again).settle() == PromotionDecision()
     assert [trial.number for trial in again.writer.queued() if not trial.is_waiting] == [1]
 
 
@@ -426,7 +426,7 @@ def test_a_fit_is_remembered_until_it_is_measured_anew(play: Play) -> None:
     run.writer.remember_fit(FIT)
     run.writer.remember_fit({**FIT, "device": "NVIDIA H100", "width": 64})
     run.writer.remember_fit({**FIT, "workload": "char-lm", "width": 1})
-    newest, older = run.writer.fits("digits-mlp")
+    newest, older = run.writer.stack_widths("digits-mlp")
     assert (newest.device, newest.width, older.device, older.width, older.reason) == (
         "NVIDIA H100",
         64,
@@ -435,7 +435,7 @@ def test_a_fit_is_remembered_until_it_is_measured_anew(play: Play) -> None:
         None,
     )
     assert older.trial_steps_per_s == {1: 10.0, 8: 60.0}
-    assert run.writer.fits("nothing") == ()
+    assert run.writer.stack_widths("nothing") == ()
 
 
 def test_an_arm_shows_the_newest_fit_of_its_optimizer_and_batch_size(play: Play) -> None:
@@ -452,7 +452,7 @@ def test_a_fit_that_makes_no_sense_is_refused(play: Play) -> None:
     run = asha(play)
     with pytest.raises(ValueError, match="width"):
         run.writer.remember_fit({name: value for name, value in FIT.items() if name != "width"})
-    assert run.writer.fits("digits-mlp") == ()
+    assert run.writer.stack_widths("digits-mlp") == ()
 
 
 def test_thousands_of_trials_are_settled_at_once(store: Store) -> None:

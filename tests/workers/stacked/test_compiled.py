@@ -13,10 +13,10 @@ from workers.pack_protocol import Pack
 from workers.stacked import compiled as compiling
 from workers.stacked.compiled import Compiled, CompiledStep
 from workers.stacked.engine import Stacks
-from workers.stacked.plan import Plan
+from workers.stacked.plan import StackPlan
 from workers.stacked.rows import Rows
 from workers.stacked.stack import Stack
-from workers.stacked.width_tuning import Fits
+from workers.stacked.width_tuning import WidthTuner
 from workers.workloads import Workload
 from workers.workloads.float64 import Float64, in_float64
 
@@ -46,7 +46,7 @@ def quiet_torch(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING, logger="torch")
 
 
-def steps_of(fits: Fits) -> list[CompiledStep | None]:
+def steps_of(fits: WidthTuner) -> list[CompiledStep | None]:
     return list(fits.compiled._steps.values())
 
 
@@ -55,7 +55,7 @@ def test_a_compiled_step_gives_the_plain_steps_numbers_and_is_compiled_once_for_
 ) -> None:
     workload, data = in_float64(TOY, data_of(TOY))
     plain = train(pack(workload, epochs=3, schedule="cosine", steps_ahead=0), workload, data)
-    fits = Fits()
+    fits = WidthTuner()
     # A stack of three, then one of four fifths of the width, whose missing member is filled up, and whose
     # results nobody hears of.
     for members, width in ((3, 3), (3, 4)):
@@ -93,7 +93,7 @@ def test_the_graphs_own_code_gives_the_plain_steps_numbers_for_every_optimizer(
         for index, lr in enumerate((0.02, 0.005, 1e200, 0.01))
     )
     one = pack_of(CNN, optimizer, *members, epochs=3, width=4, schedule="cosine", decay_1d=False)
-    fits = Fits()
+    fits = WidthTuner()
     plain, fast = (
         train(one, workload, data),
         train(one.model_copy(update={"steps_ahead": 10**9}), workload, data, fits=fits),
@@ -116,7 +116,7 @@ def test_the_graphs_own_code_gives_the_plain_steps_numbers_for_every_optimizer(
 
 def noted_as_quick(
     self: Compiled,
-    plan: Plan,
+    plan: StackPlan,
     step: CompiledStep | None,
     *,
     width: int,
@@ -129,7 +129,7 @@ def noted_as_quick(
 
 
 def test_few_steps_ahead_are_not_compiled_for() -> None:
-    fits = Fits()
+    fits = WidthTuner()
     train(pack(TOY, steps_ahead=5_000), fits=fits)
     assert steps_of(fits) == []
 
@@ -152,7 +152,7 @@ class Stubborn(Float64):
 
 def test_what_cannot_be_compiled_runs_plainly_and_the_log_says_why(caplog: pytest.LogCaptureFixture) -> None:
     workload, data = Stubborn(TOY), in_float64(TOY, data_of(TOY))[1]
-    fits = Fits()
+    fits = WidthTuner()
     reports = train(pack(workload), workload, data, fits=fits)
     assert steps_of(fits) == [None]
     assert "the step of antipode-2d with adamp runs uncompiled: " in caplog.text
@@ -184,13 +184,13 @@ def test_a_compiled_step_that_is_no_faster_is_given_up(monkeypatch: pytest.Monke
 
 
 def test_a_small_stack_says_nothing_of_a_full_one_and_a_slow_epoch_nothing_of_the_next() -> None:
-    fits = Fits()
+    fits = WidthTuner()
     train(pack(TOY, members=2, width=3, steps_ahead=0), fits=fits)
     assert fits.compiled._plain_s == {}
     train(pack(TOY, members=3, width=3, steps_ahead=0), fits=fits)
     [(key, seconds)] = fits.compiled._plain_s.items()
     one = pack(TOY)
-    plan = Plan(one, workload=TOY, entry=OPTIMIZERS["adamp"], data=data_of(TOY), device=CPU)
+    plan = StackPlan(one, workload=TOY, entry=OPTIMIZERS["adamp"], data=data_of(TOY), device=CPU)
     fits.compiled.noted(plan, None, width=3, is_paired=True, member_step_s=100.0)
     assert fits.compiled._plain_s == {key: seconds}
 
@@ -204,7 +204,7 @@ def test_a_worker_compiles_as_many_steps_as_it_has_kinds_of_packs(monkeypatch: p
     )
     for width in range(2, 12):
         one = pack(TOY, members=width, width=width)
-        plan = Plan(one, workload=TOY, entry=OPTIMIZERS["adamp"], data=data_of(TOY), device=CPU)
+        plan = StackPlan(one, workload=TOY, entry=OPTIMIZERS["adamp"], data=data_of(TOY), device=CPU)
         stack = Stack(one.members, plan=plan, rows=Rows.begun(one.members, plan), done=0)
         assert compiling._made(plan, is_paired=True, example=stack.example()) is not None, width
 
@@ -232,7 +232,7 @@ def test_a_compiled_step_is_not_used_for_a_model_with_other_constants(
     monkeypatch.setattr(torch, "compile", lambda function, **_: function)
     monkeypatch.setattr(compiling.Compiled, "noted", noted_as_quick)
     workload, data = Featured(MLP), in_float64(MLP, shortened(data_of(MLP), 160, 32))[1]
-    fits = Fits()
+    fits = WidthTuner()
     for seed in (1, 2):
         members = tuple(member("adamp", str(index), seed=seed, lr=0.05 / 2**index) for index in range(2))
         one = pack_of(MLP, "adamp", *members, width=2, steps_ahead=10**9, epochs=3)
@@ -251,6 +251,6 @@ def test_dropout_is_never_compiled_for_a_graph_draws_other_numbers() -> None:
             return nn.Sequential(nn.Flatten(), nn.Dropout(0.2), nn.Linear(64, 10)).double()
 
     workload, data = Dropping(MLP), in_float64(MLP, shortened(data_of(MLP), 96, 32))[1]
-    fits = Fits()
+    fits = WidthTuner()
     train(pack(workload, epochs=3), workload, data, fits=fits)
     assert steps_of(fits) == []

@@ -10,11 +10,11 @@ import pytest
 import torch
 from packs import CPU, OPTIMIZERS, WORKLOADS, data_of, member, pack_of, shortened, train
 
-from workers.pack_protocol import Fit, Pack
+from workers.pack_protocol import Pack, StackWidth
 from workers.stacked import memory as remembering
 from workers.stacked import width_tuning as fitting
 from workers.stacked.memory import MemoryMeter, spare_bytes
-from workers.stacked.width_tuning import MAX_WIDTH, Fits, _Trial
+from workers.stacked.width_tuning import MAX_WIDTH, WidthTuner, _Trial
 
 __all__: list[str] = []
 
@@ -26,12 +26,12 @@ def pack(optimizer: str = "adamw", *, members: int = 2, width: int | None = None
     return pack_of(MLP, optimizer, *made, epochs=2, width=width)
 
 
-def fit_of(one: Pack, fits: Fits) -> Fit:
+def fit_of(one: Pack, fits: WidthTuner) -> StackWidth:
     return fits.fit(one, workload=MLP, entry=OPTIMIZERS[one.optimizer], data=data_of(MLP), device=CPU)
 
 
 def test_small_models_are_stacked_and_the_fit_says_how_fast() -> None:
-    fit = fit_of(pack(), Fits())
+    fit = fit_of(pack(), WidthTuner())
     assert (fit.workload, fit.optimizer, fit.batch_size, fit.device) == ("digits-mlp", "adamw", 32, "cpu")
     assert fit.width in fit.trial_steps_per_s
     assert fit.trial_steps_per_s[fit.width] >= 0.97 * max(fit.trial_steps_per_s.values())
@@ -39,11 +39,11 @@ def test_small_models_are_stacked_and_the_fit_says_how_fast() -> None:
     assert fit.reason is None
     # Weights, two moments and a gradient of 3,466 floats at least.
     assert (fit.bytes_per_member or 0) > 4 * 4 * 3466
-    assert Fit.model_validate_json(fit.model_dump_json()) == fit
+    assert StackWidth.model_validate_json(fit.model_dump_json()) == fit
 
 
 def test_it_is_measured_once_and_told_with_the_first_report_of_each_pack_that_asked() -> None:
-    fits = Fits()
+    fits = WidthTuner()
     first, second = (train(pack(), fits=fits) for _ in range(2))
     assert first[0].fit == second[0].fit is not None
     assert first[1].fit is second[1].fit is None
@@ -54,7 +54,7 @@ def test_a_pack_that_says_its_width_is_not_measured_and_tells_nothing() -> None:
 
 
 def test_members_that_cannot_be_stacked_are_not_measured() -> None:
-    fit = fit_of(pack("lion"), Fits())
+    fit = fit_of(pack("lion"), WidthTuner())
     assert (fit.width, fit.reason, fit.trial_steps_per_s) == (
         1,
         "Members are trained one by one: Lion has no batched form.",
@@ -68,7 +68,7 @@ def test_a_stack_that_is_no_faster_is_not_used_and_the_reason_has_the_figures(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(fitting, "_PAYS", 1e6)
-    fit = fit_of(pack(), Fits())
+    fit = fit_of(pack(), WidthTuner())
     assert fit.width == 1
     assert fit.reason is not None
     assert (
@@ -80,13 +80,13 @@ def test_memory_bounds_the_width(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fitting, "spare_bytes", lambda _: 7 * 2**20)
     monkeypatch.setattr(_Trial, "alone", lambda _: 100.0)
     monkeypatch.setattr(_Trial, "stacked", lambda _, width, **__: (100.0 * width, width * 2**20))
-    fit = fit_of(pack(), Fits())
+    fit = fit_of(pack(), WidthTuner())
     assert fit.width == 4
     assert fit.reason == "Memory bounds the width: 8 members of 1 MiB do not fit into the 7 MiB to spare."
 
 
 def test_a_width_that_ran_out_of_memory_is_not_tried_by_this_workers_next_packs() -> None:
-    fits = Fits()
+    fits = WidthTuner()
     fit = fit_of(pack(), fits)
     lowered = fits.lower(fit_of(pack(width=8), fits), pack(), width=2, ran_out_with=5)
     assert lowered.reason == "Memory ran out with 5 members in a stack: 2 at a time from then on."
@@ -99,7 +99,7 @@ def test_a_width_that_ran_out_of_memory_is_not_tried_by_this_workers_next_packs(
 
 
 def test_choosing_takes_little_time() -> None:
-    fits = Fits()
+    fits = WidthTuner()
     fit_of(pack(width=2), fits)
     started = time.process_time()
     fit_of(pack(), fits)
@@ -109,7 +109,7 @@ def test_choosing_takes_little_time() -> None:
 def test_a_workload_with_few_examples_can_be_measured_too() -> None:
     small = shortened(data_of(CNN), 40, 8)
     one = pack_of(CNN, "adamp", member("adamp", "a"), member("adamp", "b"), width=None)
-    fit = Fits().fit(one, workload=CNN, entry=OPTIMIZERS["adamp"], data=small, device=CPU)
+    fit = WidthTuner().fit(one, workload=CNN, entry=OPTIMIZERS["adamp"], data=small, device=CPU)
     assert 1 in fit.trial_steps_per_s
 
 
@@ -128,7 +128,7 @@ def test_a_busy_moment_does_not_decide(monkeypatch: pytest.MonkeyPatch) -> None:
     alone, stacked = iter([10.0, 1000.0]), {2: 200.0, 4: 400.0, 8: 390.0, 16: 380.0}
     monkeypatch.setattr(_Trial, "alone", lambda _: next(alone))
     monkeypatch.setattr(_Trial, "stacked", lambda _, width, **__: (stacked[width], 1))
-    fit = fit_of(pack(), Fits())
+    fit = fit_of(pack(), WidthTuner())
     assert (fit.width, fit.trial_steps_per_s[1]) == (1, 1000.0)
 
 
