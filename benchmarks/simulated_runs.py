@@ -27,7 +27,8 @@ from postgres import Postgres
 
 import workers.run
 from studies.spec import StudySpec
-from studies.store import Claim, Store
+from studies.store import Store
+from studies.trials import Claim
 from workers.pack_protocol import EpochReport, Measurement, Member, MemberReport, Outcome, Pack
 from workers.scheduler import PackScheduler
 

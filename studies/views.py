@@ -15,7 +15,6 @@ __all__ = [
     "EventView",
     "MeasurementView",
     "Page",
-    "Phase",
     "Progress",
     "Quotas",
     "Role",
@@ -37,6 +36,7 @@ from studies.catalog import OptimizerCard, WorkloadCard
 from studies.space import Parameters, Space
 from studies.spec import StudySpec
 from studies.states import StudyState, TrialFilter, TrialState
+from studies.trials import Phase
 
 EventKind = Literal[
     "study.submitted",
@@ -48,7 +48,6 @@ EventKind = Literal[
     "trial.finished",
     "progress",
 ]
-Phase = Literal["search", "confirmation"]
 Role = Literal["viewer", "submitter", "admin"]
 AuditVerb = Literal[
     "submit",

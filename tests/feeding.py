@@ -11,7 +11,8 @@ from catalogs import study_body
 from studies.extension import parse_extension
 from studies.spec import parse_spec
 from studies.states import StudyMove
-from studies.store import Claim, Store
+from studies.store import Store
+from studies.trials import Claim
 from studies.views import TrialView
 from workers.pack_protocol import EpochReport, Measurement, MemberReport, Outcome, Pack, StackWidth
 from workers.scheduler import PackScheduler

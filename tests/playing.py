@@ -11,7 +11,8 @@ from catalogs import study_body
 from studies.extension import parse_extension
 from studies.seeds import confirmation_seed
 from studies.spec import parse_spec
-from studies.store import Claim, NewTrial, PendingTrial, Report, RunWriter, Store
+from studies.store import RunWriter, Store
+from studies.trials import Claim, NewTrial, PendingTrial, Report
 from studies.views import StudyView, TrialView
 
 LEASE_S = 60.0

@@ -11,7 +11,8 @@ from catalogs import study_body
 from studies.promotion import Ladder
 from studies.spec import parse_spec
 from studies.states import StudyMove
-from studies.store import NewTrial, PendingTrial, Report, RunWriter, Store
+from studies.store import RunWriter, Store
+from studies.trials import NewTrial, PendingTrial, Report
 from studies.views import ArmView, StudyView
 
 __all__ = ["Pruned"]

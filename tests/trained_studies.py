@@ -13,7 +13,8 @@ from studies.seeds import confirmation_seed
 from studies.space import AnyDimension, Choices, Fixed, Parameters, Range, Scalar
 from studies.spec import parse_spec
 from studies.states import StudyMove, TrialState
-from studies.store import NewTrial, PendingTrial, Report, RunWriter, Store
+from studies.store import RunWriter, Store
+from studies.trials import NewTrial, PendingTrial, Report
 from studies.views import ArmView, StudyView, TrialView
 
 __all__ = ["Trained"]

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from studies.resolve import ResolvedArm, ResolvedStudy
 from studies.spec import StudySpec
-from studies.store import PendingTrial
+from studies.trials import PendingTrial
 from studies.views import TrialView
 from workers.confirmation import ConfirmationQueue
 from workers.search import Search

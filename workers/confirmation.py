@@ -15,7 +15,7 @@ from studies.seeds import confirmation_seed
 from studies.space import Parameters, Scalar
 from studies.spec import StudySpec
 from studies.states import TrialState
-from studies.store import NewTrial, PendingTrial
+from studies.trials import NewTrial, PendingTrial
 from studies.views import TrialView
 from workers.search import Search, SearchedConfiguration
 from workers.trial_queue import TrialQueue

@@ -19,7 +19,8 @@ from pathlib import Path
 from studies.catalog import Catalog
 from studies.errors import StoreUnavailable
 from studies.logs import said
-from studies.store import Claim, Store
+from studies.store import Store
+from studies.trials import Claim
 from workers.checkpoint_gc import remove_closed_checkpoints
 from workers.optimizers import load_optimizers
 from workers.run import NO_DATABASE, NO_RAY, READY

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 from studies.resolve import ResolvedStudy
 from studies.spec import StudySpec
-from studies.store import PendingTrial
+from studies.trials import PendingTrial
 from studies.views import StackWidthView
 from workers.pack_protocol import Member, Pack, StackWidth
 from workers.trial_queue import TrialGroup, TrialQueue

@@ -24,7 +24,8 @@ from typing import Any
 from studies.errors import StoreUnavailable, Superseded
 from studies.logs import write_logs
 from studies.states import CLOSED_STUDY_STATES, StudyMove, StudyState
-from studies.store import Claim, Store
+from studies.store import Store
+from studies.trials import Claim
 from workers.checkpoints import discard
 from workers.environment import environment
 from workers.local_ray import RayUnavailable, accelerators, join_ray, lacking, leave_ray, slots

@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 from studies.resolve import ResolvedStudy
 from studies.spec import StudySpec
 from studies.states import FINISHED_TRIAL_STATES, TrialState
-from studies.store import PendingTrial, Report, RunWriter
+from studies.store import RunWriter
+from studies.trials import PendingTrial, Report
 from workers.arms import Arm
 from workers.pack_protocol import EpochReport, MemberReport, Pack
 from workers.packing import Packing

@@ -16,7 +16,7 @@ from studies.seeds import trial_seed
 from studies.space import Parameters
 from studies.spec import StudySpec
 from studies.states import FINISHED_TRIAL_STATES, TrialState
-from studies.store import NewTrial, PendingTrial
+from studies.trials import NewTrial, PendingTrial
 from studies.views import TrialView
 from workers.sampling import ArmSampler
 from workers.trial_queue import TrialGroup, TrialQueue

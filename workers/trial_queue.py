@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from studies.resolve import ResolvedArm
 from studies.states import TrialState
-from studies.store import NewTrial, PendingTrial
+from studies.trials import NewTrial, PendingTrial
 
 
 @dataclass(frozen=True)

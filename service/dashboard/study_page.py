@@ -35,7 +35,8 @@ from studies.pruner import NoPruner
 from studies.space import Fixed, Parameters
 from studies.states import CLOSED_STUDY_STATES, StudyState, TrialFilter
 from studies.store import Store
-from studies.views import ArmView, Phase, StudyView
+from studies.trials import Phase
+from studies.views import ArmView, StudyView
 
 _TRIALS_PER_PAGE = 25
 

@@ -3,7 +3,7 @@
 `Store` is what users of studies see; `RunWriter`, from `Store.run_writer`, is what a study's run writes with.
 """
 
-__all__ = ["Claim", "MetricsSnapshot", "NewTrial", "PendingTrial", "Report", "RunWriter", "Standing", "Store"]
+__all__ = ["MetricsSnapshot", "RunWriter", "Standing", "Store"]
 
 import math
 from collections.abc import Sequence
@@ -20,14 +20,14 @@ from studies.spec import StudySpec
 from studies.states import StudyMove, StudyState, TrialFilter, TrialState
 from studies.store import catalog, events, exports, extensions, queries, submissions, suites, summaries
 from studies.store.accounts import Accounts
-from studies.store.claims import Claim, PendingTrial
 from studies.store.dispatching import Dispatching
 from studies.store.engine import Database, StatementWatcher, TransactionWatcher
 from studies.store.metrics_snapshot import MetricsSnapshot, Standing
 from studies.store.optuna_copy import OptunaCopy
 from studies.store.progress import Memory
-from studies.store.runs import NewTrial, Report, RunWriter
+from studies.store.runs import RunWriter
 from studies.store.webhook_queue import WebhookQueue
+from studies.trials import Claim, Phase
 from studies.views import (
     ArmView,
     BestValue,
@@ -35,7 +35,6 @@ from studies.views import (
     EventView,
     MeasurementView,
     Page,
-    Phase,
     StudyRecord,
     StudySummary,
     StudyView,

@@ -1,8 +1,6 @@
 """Claims: which dispatcher answers for which study, and what becomes of trials whose run was lost."""
 
 __all__ = [
-    "Claim",
-    "PendingTrial",
     "claim_next",
     "give_back",
     "overdue",
@@ -13,13 +11,11 @@ __all__ = [
 ]
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, and_, bindparam, delete, exists, select, update
 
-from studies.space import Parameters
 from studies.states import (
     CLOSED_STUDY_STATES,
     StudyMove,
@@ -31,50 +27,8 @@ from studies.states import (
 )
 from studies.store import clock, events, fair_share, submissions, tables
 from studies.store.trial_rows import NO_CHECKPOINT, change_trials, is_waiting, trial_rows
-from studies.views import EventKind, Phase
-
-
-@dataclass(frozen=True)
-class Claim:
-    """A study that a dispatcher now answers for, and the number of this attempt at it."""
-
-    study_id: str
-    attempt: int
-
-
-@dataclass(frozen=True)
-class PendingTrial:
-    """A trial that is queued: for a worker or, at a rung, for a decision.
-
-    Attributes:
-        number: its number in its arm and phase.
-        to_epoch: the epoch it is to be trained to next.
-        epochs_done: epochs that the next worker finds done.
-        bracket: Hyperband's bracket; 0 with every other pruner.
-        checkpoint: URL of its state after `epochs_done` epochs; None when there are none.
-        replicate: which repetition of its arm's search it belongs to.
-        phase: whether it belongs to the search, or confirms what that has found.
-        confirms: number of the search's trial that a confirmation trains again.
-    """
-
-    id: str
-    arm: str
-    number: int
-    attempt: int
-    parameters: Parameters
-    seed: int
-    to_epoch: int
-    epochs_done: int = 0
-    bracket: int = 0
-    checkpoint: str | None = None
-    replicate: int = 0
-    phase: Phase = "search"
-    confirms: int | None = None
-
-    @property
-    def is_waiting(self) -> bool:
-        """Whether it has come to a rung and waits to be promoted or pruned."""
-        return 0 < self.epochs_done == self.to_epoch
+from studies.trials import Claim, PendingTrial
+from studies.views import EventKind
 
 
 def pending(row: Any, **changed: Any) -> PendingTrial:

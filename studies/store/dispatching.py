@@ -7,8 +7,8 @@ from datetime import datetime
 
 from studies.catalog import Catalog
 from studies.store import catalog, claims
-from studies.store.claims import Claim
 from studies.store.engine import Database
+from studies.trials import Claim
 
 
 class Dispatching:

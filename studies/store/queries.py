@@ -32,6 +32,7 @@ from studies.store.exports import measurements_of
 from studies.store.pagination import page
 from studies.store.progress import Memory, arm_progress
 from studies.store.trial_rows import IS_WAITING
+from studies.trials import Phase
 from studies.views import (
     ArmView,
     Best,
@@ -39,7 +40,6 @@ from studies.views import (
     CurvePoint,
     MeasurementView,
     Page,
-    Phase,
     Progress,
     StudyRecord,
     StudySummary,

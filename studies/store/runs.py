@@ -4,20 +4,18 @@ Every write of a run names the attempt that claimed the study, and every report 
 whoever has been superseded is refused, and nothing of what it said is stored.
 """
 
-__all__ = ["NewTrial", "Report", "RunWriter"]
+__all__ = ["RunWriter"]
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any
 
 from sqlalchemy import Connection, insert, select, update
 
 from studies.errors import Superseded
 from studies.resolve import ResolvedStudy
-from studies.space import Parameters
 from studies.states import (
     CLOSED_STUDY_STATES,
     StudyMove,
@@ -28,64 +26,11 @@ from studies.states import (
     move_trial,
 )
 from studies.store import clock, environments, events, fair_share, queries, stack_widths, submissions, tables
-from studies.store.claims import Claim, PendingTrial, give_back, pending
+from studies.store.claims import give_back, pending
 from studies.store.engine import Database
 from studies.store.trial_rows import IN_ORDER, NO_CHECKPOINT, change_trials, is_waiting, trial_rows
-from studies.views import EventKind, Phase, StackWidthView, TrialView
-
-
-@dataclass(frozen=True)
-class NewTrial:
-    """A trial to be: its place in its arm, its configuration and its seed.
-
-    Attributes:
-        number: its number in its arm and phase.
-        origin, parameters, replicate: of a confirmation, those of the trial that it confirms.
-        to_epoch: the epoch it is trained to first; None stands for the study's last.
-        bracket: Hyperband's bracket; 0 with every other pruner.
-        phase: whether it belongs to the search, or confirms what that has found.
-        confirms: number of the search's trial that a confirmation trains again; None in the search.
-    """
-
-    arm: str
-    number: int
-    origin: Literal["default", "sampled"]
-    parameters: Parameters
-    seed: int
-    replicate: int = 0
-    to_epoch: int | None = None
-    bracket: int = 0
-    phase: Phase = "search"
-    confirms: int | None = None
-
-
-@dataclass(frozen=True)
-class Report:
-    """What one trial says after an epoch.
-
-    Attributes:
-        trial_id: the trial.
-        attempt: which try of it speaks.
-        measurement: columns of the `measurement` table, `epoch` and `elapsed_s` among them.
-        ended: the state it ended in with this epoch; None while it goes on.
-        value, best_epoch, test_value, reason: its outcome, where it ended.
-        worker: host and process that trained it.
-        checkpoint: URL of its state after this epoch, where it was left: at a rung, and now and then.
-        pack_size: how many trials were trained together with it, itself counted.
-    """
-
-    trial_id: str
-    attempt: int
-    measurement: Mapping[str, Any]
-    ended: Literal["completed", "pruned", "diverged"] | None = None
-    value: float | None = None
-    best_epoch: int | None = None
-    test_value: float | None = None
-    reason: str | None = None
-    worker: str | None = None
-    checkpoint: str | None = None
-    pack_size: int | None = None
-
+from studies.trials import Claim, NewTrial, PendingTrial, Report
+from studies.views import EventKind, StackWidthView, TrialView
 
 # What of a trial never changes, from its creation on.
 _LASTING = ("arm", "phase", "number", "confirms", "origin", "parameters", "replicate", "seed", "bracket")

@@ -17,7 +17,8 @@ from cluster.lab import NODES, Lab
 from cluster.story import Story
 
 from studies.errors import Superseded
-from studies.store import Claim, Store
+from studies.store import Store
+from studies.trials import Claim
 
 # The service promises 5 s for a process, 15 s for a node; a run's lease is 10 s, and its successor has to
 # start.

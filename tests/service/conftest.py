@@ -37,7 +37,8 @@ from studies.seeds import confirmation_seed
 from studies.space import Choices, Condition, Range, Scalar
 from studies.spec import parse_spec
 from studies.states import StudyMove
-from studies.store import NewTrial, PendingTrial, Report, RunWriter, Store
+from studies.store import RunWriter, Store
+from studies.trials import NewTrial, PendingTrial, Report
 from studies.views import Role
 
 __all__: list[str] = []

@@ -25,7 +25,8 @@ from studies.catalog import Catalog
 from studies.resolve import ResolvedStudy, resolve
 from studies.seeds import confirmation_seed, trial_seed
 from studies.spec import StudySpec, parse_spec
-from studies.store import NewTrial, Report, Store
+from studies.store import Store
+from studies.trials import NewTrial, Report
 
 __all__: list[str] = []
 

@@ -16,7 +16,8 @@ from typer.testing import Result
 from service.cli import tables
 from studies.spec import parse_spec
 from studies.states import StudyMove
-from studies.store import NewTrial, Report, Store
+from studies.store import Store
+from studies.trials import NewTrial, Report
 
 __all__: list[str] = []
 

@@ -20,7 +20,8 @@ from service.app import create_app
 from service.settings import ServiceSettings
 from studies.spec import parse_spec
 from studies.states import StudyMove, StudyState, TrialState
-from studies.store import NewTrial, Report, Store
+from studies.store import Store
+from studies.trials import NewTrial, Report
 
 __all__: list[str] = []
 

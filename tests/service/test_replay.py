@@ -28,7 +28,8 @@ from studies.catalog import Catalog
 from studies.seeds import confirmation_seed
 from studies.spec import parse_spec
 from studies.states import StudyMove, StudyState
-from studies.store import NewTrial, Report, RunWriter, Store
+from studies.store import RunWriter, Store
+from studies.trials import NewTrial, Report
 from studies.views import StudyView
 
 __all__: list[str] = []

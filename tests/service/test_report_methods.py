@@ -17,7 +17,8 @@ from studies.resolve import resolve
 from studies.seeds import confirmation_seed
 from studies.spec import SamplerName, ScheduleName, parse_spec
 from studies.states import StudyMove
-from studies.store import NewTrial, Report, Store
+from studies.store import Store
+from studies.trials import NewTrial, Report
 from workers.sampling import ArmSampler
 
 __all__: list[str] = []

@@ -18,7 +18,8 @@ from postgres_server import postgres_server
 
 from studies.errors import StoreUnavailable, Superseded
 from studies.states import StudyMove, StudyState
-from studies.store import Claim, Store
+from studies.store import Store
+from studies.trials import Claim
 from workers.run import StudyRun
 
 __all__: list[str] = []
@@ -82,7 +83,8 @@ def test_a_run_that_ray_keeps_from_ending_is_ended_once_its_study_is_stopped(
     program = f"""
 import time
 import workers.run
-from studies.store import Claim, Store
+from studies.store import Store
+from studies.trials import Claim
 workers.run._END_WITHIN_S = 0.5
 run = workers.run.StudyRun(
     Store.open("sqlite:///{tmp_path}/tangent.db", migrate=False),

@@ -10,7 +10,8 @@ from playing import Play, report
 
 from studies.errors import Superseded
 from studies.states import StudyMove, StudyState, TrialState
-from studies.store import Claim, Store
+from studies.store import Store
+from studies.trials import Claim
 
 __all__: list[str] = []
 

@@ -15,8 +15,9 @@ from playing import Play
 from postgres_server import PostgresServer
 
 from studies.states import StudyMove, StudyState
-from studies.store import Claim, Store
+from studies.store import Store
 from studies.store.clock import now
+from studies.trials import Claim
 
 __all__: list[str] = []
 

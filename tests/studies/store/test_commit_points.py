@@ -22,7 +22,8 @@ from studies.errors import StoreUnavailable
 from studies.extension import parse_extension
 from studies.spec import parse_spec
 from studies.states import StudyMove, StudyState, TrialState
-from studies.store import NewTrial, Store
+from studies.store import Store
+from studies.trials import NewTrial
 
 __all__: list[str] = []
 

@@ -8,7 +8,8 @@ from trained_studies import Trained
 
 from studies.seeds import confirmation_seed
 from studies.states import StudyMove, StudyState, TrialFilter, TrialState
-from studies.store import NewTrial, Store
+from studies.store import Store
+from studies.trials import NewTrial
 
 __all__: list[str] = []
 

@@ -14,7 +14,8 @@ from invariants import Told, broken
 from playing import Play, Run, report
 
 from studies.states import StudyMove
-from studies.store import NewTrial, PendingTrial, Store
+from studies.store import Store
+from studies.trials import NewTrial, PendingTrial
 
 __all__: list[str] = []
 

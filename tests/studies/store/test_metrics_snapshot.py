@@ -12,8 +12,9 @@ from sqlalchemy import bindparam, create_engine, text
 from sqlalchemy.exc import IntegrityError
 
 from studies.states import StudyMove, StudyState, TrialState
-from studies.store import NewTrial, Store
+from studies.store import Store
 from studies.store.tables import UTC_TIME
+from studies.trials import NewTrial
 
 __all__: list[str] = []
 

@@ -21,9 +21,10 @@ from sqlalchemy import Connection, select, text
 
 from studies.errors import StoreUnavailable
 from studies.states import StudyMove, TrialState
-from studies.store import NewTrial, Store, optuna_rows
+from studies.store import Store, optuna_rows
 from studies.store.optuna_copy import _missing, study_name
 from studies.store.tables import trial as trial_table
+from studies.trials import NewTrial
 
 __all__: list[str] = []
 

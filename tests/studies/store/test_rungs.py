@@ -9,7 +9,8 @@ from playing import Play, Run, report
 
 from studies.promotion import Ladder, PromotionDecision
 from studies.states import StudyMove, StudyState, TrialState
-from studies.store import NewTrial, PendingTrial, Store
+from studies.store import Store
+from studies.trials import NewTrial, PendingTrial
 
 __all__: list[str] = []
 

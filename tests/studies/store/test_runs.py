@@ -8,7 +8,7 @@ from playing import Play, Run, report
 
 from studies.errors import Superseded
 from studies.states import StudyMove, StudyState, TrialState
-from studies.store import NewTrial, PendingTrial, Report
+from studies.trials import NewTrial, PendingTrial, Report
 
 __all__: list[str] = []
 

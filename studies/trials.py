@@ -1,0 +1,108 @@
+"""What a run and the store pass to each other: claims, new and pending trials, and reports. No SQL."""
+
+__all__ = ["Claim", "NewTrial", "PendingTrial", "Phase", "Report"]
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from studies.space import Parameters
+
+Phase = Literal["search", "confirmation"]
+"""Whether a trial belongs to an arm's search or to the confirmation of what the search found."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A study that a dispatcher now answers for, and the number of this attempt at it."""
+
+    study_id: str
+    attempt: int
+
+
+@dataclass(frozen=True)
+class NewTrial:
+    """A trial to be: its place in its arm, its configuration and its seed.
+
+    Attributes:
+        number: its number in its arm and phase.
+        origin, parameters, replicate: of a confirmation, those of the trial that it confirms.
+        to_epoch: the epoch it is trained to first; None stands for the study's last.
+        bracket: Hyperband's bracket; 0 with every other pruner.
+        phase: whether it belongs to the search, or confirms what that has found.
+        confirms: number of the search's trial that a confirmation trains again; None in the search.
+    """
+
+    arm: str
+    number: int
+    origin: Literal["default", "sampled"]
+    parameters: Parameters
+    seed: int
+    replicate: int = 0
+    to_epoch: int | None = None
+    bracket: int = 0
+    phase: Phase = "search"
+    confirms: int | None = None
+
+
+@dataclass(frozen=True)
+class PendingTrial:
+    """A trial that is queued: for a worker or, at a rung, for a decision.
+
+    Attributes:
+        number: its number in its arm and phase.
+        to_epoch: the epoch it is to be trained to next.
+        epochs_done: epochs that the next worker finds done.
+        bracket: Hyperband's bracket; 0 with every other pruner.
+        checkpoint: URL of its state after `epochs_done` epochs; None when there are none.
+        replicate: which repetition of its arm's search it belongs to.
+        phase: whether it belongs to the search, or confirms what that has found.
+        confirms: number of the search's trial that a confirmation trains again.
+    """
+
+    id: str
+    arm: str
+    number: int
+    attempt: int
+    parameters: Parameters
+    seed: int
+    to_epoch: int
+    epochs_done: int = 0
+    bracket: int = 0
+    checkpoint: str | None = None
+    replicate: int = 0
+    phase: Phase = "search"
+    confirms: int | None = None
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether it has come to a rung and waits to be promoted or pruned."""
+        return 0 < self.epochs_done == self.to_epoch
+
+
+@dataclass(frozen=True)
+class Report:
+    """What one trial says after an epoch.
+
+    Attributes:
+        trial_id: the trial.
+        attempt: which try of it speaks.
+        measurement: columns of the `measurement` table, `epoch` and `elapsed_s` among them.
+        ended: the state it ended in with this epoch; None while it goes on.
+        value, best_epoch, test_value, reason: its outcome, where it ended.
+        worker: host and process that trained it.
+        checkpoint: URL of its state after this epoch, where it was left: at a rung, and now and then.
+        pack_size: how many trials were trained together with it, itself counted.
+    """
+
+    trial_id: str
+    attempt: int
+    measurement: Mapping[str, Any]
+    ended: Literal["completed", "pruned", "diverged"] | None = None
+    value: float | None = None
+    best_epoch: int | None = None
+    test_value: float | None = None
+    reason: str | None = None
+    worker: str | None = None
+    checkpoint: str | None = None
+    pack_size: int | None = None
