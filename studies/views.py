@@ -168,6 +168,11 @@ class ArmView(_View):
         description="How its trials fit on the device that measured last; none while no worker has measured."
     )
 
+    @property
+    def label(self) -> str:
+        """The name to show: the optimizer's title, or the arm's own name if the study gave it one."""
+        return self.optimizer.title if self.name == self.optimizer.name else self.name
+
 
 class StudySummary(_View):
     """A study in a list."""

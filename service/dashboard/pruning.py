@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from service.dashboard.figures.chart import label
 from studies.analysis.numbers import ABSENT, count, plural
 from studies.promotion import brackets, rungs
 from studies.pruner import Hyperband, Median, NoPruner
@@ -132,7 +131,7 @@ def rungs_of(study: StudyView, arms: Sequence[ArmView], trials: Sequence[TrialVi
         cells = [
             _cell([trial for trial in mine if epoch in of_bracket[trial.bracket]], epoch) for epoch in shown
         ]
-        rows.append((label(arm), *cells, count(arm.progress.completed)))
+        rows.append((arm.label, *cells, count(arm.progress.completed)))
     brackets_said = ", all brackets together" if len(of_bracket) > 1 else ""
     so_far = "" if study.state in CLOSED_STUDY_STATES else " so far"
     left_out = (

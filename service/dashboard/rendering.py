@@ -11,7 +11,6 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from service.dashboard.assets import assets
-from service.dashboard.figures.chart import label
 from service.dashboard.theme import arm_style
 from service.numbers import change, instant, interval, p_value, score, span, spread
 from studies.analysis.numbers import count, duration, metric, number, plural, scalar
@@ -64,7 +63,7 @@ def _environment() -> Environment:
         spread,
     )
     environment.filters.update(prose=_prose, **{write.__name__: write for write in written})
-    environment.globals.update(address=address, arm_style=arm_style, asset=assets().url, label=label)
+    environment.globals.update(address=address, arm_style=arm_style, asset=assets().url)
     return environment
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from service.analysis_cache import AnalysisCache
 from service.dashboard.figures import suite_charts
-from service.dashboard.figures.chart import Entrant
+from service.dashboard.figures.chart import ChartArm
 from service.dashboard.rendering import address, render
 from service.numbers import share
 from studies.analysis.multi_study_views import Comparison, SuiteAnalysis, SuiteArm
@@ -31,7 +31,7 @@ def suite_html(store: Store, analyses: AnalysisCache, name: str) -> str:
     titles = {card.name: card.title for card in store.catalog().optimizers.values()}
     # Most arms are called after their optimizer, and so they are everywhere else.
     entrants = [
-        Entrant(arm.arm, titles.get(arm.arm, arm.arm), position)
+        ChartArm(arm.arm, titles.get(arm.arm, arm.arm), position)
         for position, arm in enumerate(_in_order(suite))
     ]
     by_name = {who.name: who for who in entrants}
@@ -59,7 +59,7 @@ def _in_order(suite: SuiteAnalysis) -> list[SuiteArm]:
     return sorted(suite.arms, key=lambda arm: arm.arm)
 
 
-def _cell(suite: SuiteAnalysis, who: Entrant, study_id: str) -> tuple[str, str]:
+def _cell(suite: SuiteAnalysis, who: ChartArm, study_id: str) -> tuple[str, str]:
     """Return an arm's mean test value in a study, and its time to target over the fastest's.
 
     '1', or 'missed'.
@@ -83,8 +83,8 @@ def _cell(suite: SuiteAnalysis, who: Entrant, study_id: str) -> tuple[str, str]:
 
 
 def _wins(
-    suite: SuiteAnalysis, arms: Sequence[Entrant]
-) -> list[tuple[Entrant, list[tuple[str, str] | None]]]:
+    suite: SuiteAnalysis, arms: Sequence[ChartArm]
+) -> list[tuple[ChartArm, list[tuple[str, str] | None]]]:
     """Return, row by row, the chance that the row's arm beats the column's with its interval.
 
     It may be on record either way round.
@@ -93,7 +93,7 @@ def _wins(
         (win.second, win.first): (win, True) for win in suite.wins
     }
 
-    def cell(row: Entrant, column: Entrant) -> tuple[str, str] | None:
+    def cell(row: ChartArm, column: ChartArm) -> tuple[str, str] | None:
         if (row.name, column.name) not in known:
             return None
         win, is_turned = known[row.name, column.name]
@@ -136,7 +136,7 @@ def comparison_html(store: Store, analyses: AnalysisCache, study_ids: Sequence[s
             comparison.pairs,
             key=lambda pair: (pair.word == "undecided", 1.0 if pair.p_holm is None else pair.p_holm),
         ),
-        entrants={label: Entrant(label, names[label], position) for label, position in positions.items()},
+        entrants={label: ChartArm(label, names[label], position) for label, position in positions.items()},
         studies=list(dict.fromkeys((arm.study_id, arm.study_name) for arm in comparison.arms)),
         json_url=f"/v1/comparison?{queried}",
         list_url=address("/", workload=comparison.workload),

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from service.dashboard.figures.chart import label
 from service.numbers import change, share
 from studies.analysis.numbers import ABSENT, count, number, scalar
 from studies.analysis.views import ArmRank, Check, Confirmed, PairVerdict, StudyAnalysis, TimeToTarget, Word
@@ -161,7 +160,7 @@ def tables_of(analysis: StudyAnalysis, arms: Sequence[ArmView]) -> Tables:
         pairs_left_out=max(0, len(pairs) - _PAIRS_SHOWN),
         tuning_headers=headers,
         tuning=tuning,
-        chance_of="the baseline" if baseline is None else label(baseline),
+        chance_of="the baseline" if baseline is None else baseline.label,
         chance_budgets=budgets,
         importances=tuple(
             ImportanceRow(
@@ -208,7 +207,7 @@ def _placing(
                 if difference is None
                 else f" ({change(difference, analysis.unit)}{_points(analysis.unit)})"
             )
-            against = f"undecided{gap}" if word == "undecided" else f"{word} than {label(leader)}{gap}"
+            against = f"undecided{gap}" if word == "undecided" else f"{word} than {leader.label}{gap}"
     mean = sum(means) / len(means) if means else None
     return Placing(arm, rank, mine[0] if mine else None, len(mine), mean, against)
 

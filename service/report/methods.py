@@ -9,7 +9,6 @@ from collections.abc import Sequence
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from service.dashboard.figures.chart import label
 from service.report.method_of_search import budget_said, pruner_said, sampler_said
 from service.report.method_of_verdict import confirmation_said, curves_said, verdict_said
 from service.report.references import Citations
@@ -47,7 +46,7 @@ def methods(study: StudyView, arms: Sequence[ArmView], analysis: StudyAnalysis) 
 
 def _workload(study: StudyView, arms: Sequence[ArmView]) -> str:
     card = study.workload_card
-    names = listed([label(arm) for arm in arms], most=len(arms))
+    names = listed([arm.label for arm in arms], most=len(arms))
     what = f"We studied {names}" if len(arms) == 1 else f"We compared {names}"
     epoch = (
         "after its last epoch"
@@ -104,7 +103,7 @@ def _training(study: StudyView, arms: Sequence[ArmView], cite: Citations) -> str
             f"{count(study.batch_size)} with {schedule}."
         )
     ]
-    own = [label(arm) for arm in arms if arm.optimizer.schedule == "constant"]
+    own = [arm.label for arm in arms if arm.optimizer.schedule == "constant"]
     if own and training.schedule != "constant":
         have = (
             "has a schedule of its own and was" if len(own) == 1 else "have schedules of their own and were"
@@ -141,7 +140,7 @@ def _space(arm: ArmView) -> str:
         if isinstance(dimension, Fixed)
     ]
     settings = [f"{name} = {scalar(value)}" for name, value in card.arguments.items()]
-    shown = label(arm) if label(arm) == card.title else f"{card.title}, here called {label(arm)}"
+    shown = arm.label if arm.label == card.title else f"{card.title}, here called {arm.label}"
     parts = [
         f"{shown} ({card.reference}), searched over {', '.join(searched)}"
         if searched

@@ -5,7 +5,6 @@ __all__ = ["ArmRow", "arm_rows"]
 import math
 from dataclasses import dataclass
 
-from service.dashboard.figures.chart import label
 from service.report.study_report import StudyReport
 from studies.analysis.views import Confirmed, StudyAnalysis
 from studies.statistics.paired import mean_interval
@@ -76,7 +75,7 @@ def _row(arm: ArmView, analysis: StudyAnalysis, marks: dict[str, int]) -> ArmRow
     return ArmRow(
         mark=marks[arm.name],
         arm=arm,
-        label=label(arm),
+        label=arm.label,
         mean=mean,
         low=low,
         high=high,

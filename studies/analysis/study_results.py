@@ -10,7 +10,6 @@ __all__ = [
     "has_ended",
     "has_test",
     "has_value",
-    "label",
     "read",
 ]
 
@@ -201,11 +200,6 @@ class StudyResults:
         )
 
 
-def label(arm: ArmView) -> str:
-    """Return an arm's name for people: the optimizer's title, or its own name where the study gave it one."""
-    return arm.optimizer.title if arm.name == arm.optimizer.name else arm.name
-
-
 def has_value(trial: TrialView) -> bool:
     """Return whether a trial completed with a finite validation value."""
     return trial.state is TrialState.COMPLETED and trial.value is not None and math.isfinite(trial.value)
@@ -279,7 +273,7 @@ def _arm(
     known = [each for each in bests if each is not None]
     return ArmResults(
         view=view,
-        label=label(view),
+        label=view.label,
         trials=tuple(trials),
         spent=tuple(
             sorted((t for t in trials if t.state in _SPENT), key=lambda t: (t.ended_at or _NEVER, t.number))

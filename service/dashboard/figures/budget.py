@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Final, Literal
 
 from service.dashboard.figures.axes import Axis, metric_axis, metric_range, whole_axis
-from service.dashboard.figures.chart import Chart, Drawing, FigureData, label
+from service.dashboard.figures.chart import Chart, Drawing, FigureData
 from service.numbers import interval
 from studies.analysis.numbers import count, duration, metric, metric_unit, number, plural
 from studies.analysis.views import BudgetCurve, BudgetPoint
@@ -132,7 +132,7 @@ def _told(points: Sequence[BudgetPoint]) -> list[BudgetPoint]:
 def _row(arm: ArmView, point: BudgetPoint, data: FigureData) -> tuple[str, ...]:
     unit = data.card.unit
     return (
-        label(arm),
+        arm.label,
         count(point.trials),
         number(point.epochs),
         duration(point.elapsed_s),
@@ -154,14 +154,14 @@ def _finding(data: FigureData, lines: Sequence[tuple[ArmView, BudgetCurve]], aga
             "epochs": f"{number(point.epochs)} epochs",
             "seconds": duration(point.elapsed_s),
         }[against]
-        return f"{label(arm)} {metric(point.value, card.unit)}{metric_unit(card.unit)} with {spent}"
+        return f"{arm.label} {metric(point.value, card.unit)}{metric_unit(card.unit)} with {spent}"
 
     order = sorted(lines, key=lambda line: end(line[1]).value or 0.0, reverse=card.direction == "maximize")
     more = (
         f"; and {plural(len(order) - _ARMS_SAID, 'more arm')} in the table" if len(order) > _ARMS_SAID else ""
     )
     have = {arm.name for arm, _ in lines}
-    missing = [label(arm) for arm in data.arms if arm.name not in have]
+    missing = [arm.label for arm in data.arms if arm.name not in have]
     without = f" No completed trial yet: {', '.join(missing)}." if missing else ""
     return (
         "Reached with the whole budget: "
@@ -172,7 +172,7 @@ def _finding(data: FigureData, lines: Sequence[tuple[ArmView, BudgetCurve]], aga
 def _flips(data: FigureData) -> str:
     if len(data.arms) < 2:
         return ""
-    names = {arm.name: label(arm) for arm in data.arms}
+    names = {arm.name: arm.label for arm in data.arms}
     flips = data.analysis.flips
     if not flips:
         return "The same arm leads at every budget."

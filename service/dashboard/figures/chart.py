@@ -1,6 +1,6 @@
 """A chart: a Plotly figure without theme, what it shows in words, and its numbers."""
 
-__all__ = ["Chart", "ChartGroup", "Drawing", "Entrant", "FigureData", "entrant", "label"]
+__all__ = ["Chart", "ChartArm", "ChartGroup", "Drawing", "FigureData"]
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -61,13 +61,13 @@ class ChartGroup:
 
 
 @dataclass(frozen=True)
-class Entrant:
-    """Who is drawn: an arm of a study, or one of a suite or comparison.
+class ChartArm:
+    """An arm of a suite or of a comparison, drawn like an arm of one study (`ArmView`).
 
     Attributes:
-        name: by which the page hides and shows it.
-        label: what people call it.
-        position: fixes its colour, dash and marker.
+        name: the name by which the page hides and shows it.
+        label: the name to show.
+        position: its place, from 0; fixes its colour, dash and marker.
     """
 
     name: str
@@ -103,16 +103,6 @@ class FigureData:
         return self.study.workload_card
 
 
-def label(arm: ArmView) -> str:
-    """Return an arm's name for people: the optimizer's title, or its own name where the study gave it one."""
-    return arm.optimizer.title if arm.name == arm.optimizer.name else arm.name
-
-
-def entrant(arm: ArmView) -> Entrant:
-    """Return how an arm of a study is drawn."""
-    return Entrant(arm.name, label(arm), arm.position)
-
-
 class Drawing:
     """A figure in the making: traces and layout as Plotly names them, in the page's style.
 
@@ -143,7 +133,7 @@ class Drawing:
 
     def add(
         self,
-        arm: ArmView | Entrant | None,
+        arm: ArmView | ChartArm | None,
         x: Sequence[float | None],
         y: Sequence[float | None],
         **trace: Any,
@@ -152,13 +142,12 @@ class Drawing:
 
         That of an arm says so in its `meta`, by which the page hides and shows arms.
         """
-        who = entrant(arm) if isinstance(arm, ArmView) else arm
-        owner = {} if who is None else {"meta": {"arm": who.name}, "name": who.label}
+        owner = {} if arm is None else {"meta": {"arm": arm.name}, "name": arm.label}
         self._traces.append({"type": "scatter", "x": list(x), "y": list(y), **owner, **trace})
 
     def line(
         self,
-        arm: ArmView | Entrant,
+        arm: ArmView | ChartArm,
         x: Sequence[float],
         y: Sequence[float | None],
         *,
@@ -166,11 +155,10 @@ class Drawing:
         markers: Sequence[int] | None = None,
     ) -> None:
         """Draw an arm's line in its colour and dash, with its marker at every point, or only at `markers`."""
-        who = entrant(arm) if isinstance(arm, ArmView) else arm
-        style = arm_style(who.position)
+        style = arm_style(arm.position)
         shown = set(range(len(x)) if markers is None else markers)
         self.add(
-            who,
+            arm,
             x,
             y,
             mode="lines+markers",
@@ -183,12 +171,12 @@ class Drawing:
                 "opacity": 1,
                 "line": {"width": 0},
             },
-            hovertemplate=f"{who.label}: %{{x}}, %{{y}}<extra></extra>",
+            hovertemplate=f"{arm.label}: %{{x}}, %{{y}}<extra></extra>",
         )
 
     def band(
         self,
-        arm: ArmView | Entrant,
+        arm: ArmView | ChartArm,
         x: Sequence[float],
         low: Sequence[float],
         high: Sequence[float],
@@ -205,7 +193,7 @@ class Drawing:
 
     def mean(
         self,
-        arm: ArmView | Entrant,
+        arm: ArmView | ChartArm,
         x: float,
         y: float,
         *,

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from service.dashboard.figures.axes import Axis, metric_axis, metric_range
-from service.dashboard.figures.chart import Chart, Drawing, FigureData, label
+from service.dashboard.figures.chart import Chart, Drawing, FigureData
 from service.dashboard.theme import arm_style
 from service.numbers import interval
 from studies.analysis.numbers import count, metric, metric_unit, plural
@@ -33,7 +33,7 @@ def confirmed_charts(data: FigureData) -> tuple[Chart, ...]:
         return ()
     drawing = Drawing(
         metric_axis(data.card, "test"),
-        Axis(title="", labels=tuple(label(arm) for arm in arms), range=(len(arms) - 0.45, -0.55)),
+        Axis(title="", labels=tuple(arm.label for arm in arms), range=(len(arms) - 0.45, -0.55)),
     )
     rows: list[tuple[str, ...]] = []
     for row, arm in enumerate(arms):
@@ -49,7 +49,7 @@ def confirmed_charts(data: FigureData) -> tuple[Chart, ...]:
             _draw(drawing, arm, some, middle, data)
         rows += [
             (
-                label(arm),
+                arm.label,
                 c.configuration,
                 str(run.seed),
                 run.state.value,
@@ -105,14 +105,14 @@ def _draw(drawing: Drawing, arm: ArmView, some: Sequence[Confirmed], middle: flo
             mode="markers",
             opacity=0.6,
             marker={"color": style.colour, "symbol": "line-ns-open", "size": 9, "line": {"width": 1.5}},
-            hovertemplate=f"{label(arm)}, {some[0].configuration}: %{{x}} on one seed<extra></extra>",
+            hovertemplate=f"{arm.label}, {some[0].configuration}: %{{x}} on one seed<extra></extra>",
         )
     for place, c in enumerate(some):
         assert c.test_mean is not None, "only those with a mean are drawn"
         is_crowded = len(some) > _MOST_REPLICATES
         aside = 0.0 if len(some) == 1 else 0.4 * (place / (len(some) - 1) - 0.5)
         said = (
-            f"{label(arm)}, {c.configuration}: {metric(c.test_mean, unit)} "
+            f"{arm.label}, {c.configuration}: {metric(c.test_mean, unit)} "
             f"({interval(c.test_low, c.test_high, unit)})"
         )
         drawing.mean(
@@ -135,12 +135,10 @@ def _finding(data: FigureData, arms: Sequence[ArmView], shown: Sequence[Confirme
         found = best[arm.name]
         if len(found) > 1:
             means = sorted(c.test_mean for c in found if c.test_mean is not None)
-            return (
-                f"{label(arm)} {interval(means[0], means[-1], unit)} over {plural(len(means), 'replicate')}"
-            )
+            return f"{arm.label} {interval(means[0], means[-1], unit)} over {plural(len(means), 'replicate')}"
         [c] = found
         return (
-            f"{label(arm)} {metric(c.test_mean, unit)}{metric_unit(unit)} "
+            f"{arm.label} {metric(c.test_mean, unit)}{metric_unit(unit)} "
             f"({interval(c.test_low, c.test_high, unit)}; {plural(c.completed, 'run')})"
         )
 
@@ -173,7 +171,7 @@ def _marks(shown: Sequence[Confirmed]) -> str:
 
 
 def _diverged(confirmed: Sequence[Confirmed], data: FigureData) -> str:
-    names = {arm.name: label(arm) for arm in data.arms}
+    names = {arm.name: arm.label for arm in data.arms}
     lost = [
         f"{names[c.arm]} ({c.configuration}) {count(c.diverged)} of {count(c.seeds)}"
         for c in confirmed
@@ -183,7 +181,7 @@ def _diverged(confirmed: Sequence[Confirmed], data: FigureData) -> str:
 
 
 def _outside(hidden: Sequence[Confirmed], data: FigureData) -> str:
-    names = {arm.name: label(arm) for arm in data.arms}
+    names = {arm.name: arm.label for arm in data.arms}
     said = [f"{names[c.arm]}'s {c.configuration} at {metric(c.test_mean, data.card.unit)}" for c in hidden]
     return f"Outside the axis: {', '.join(said)}." if said else ""
 

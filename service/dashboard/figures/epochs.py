@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from service.dashboard.figures.axes import Axis, log_tick, metric_axis, whole_axis
-from service.dashboard.figures.chart import Chart, Drawing, FigureData, label
+from service.dashboard.figures.chart import Chart, Drawing, FigureData
 from service.dashboard.theme import arm_style
 from studies.analysis.numbers import count, metric, metric_unit, number, plural
 from studies.catalog import WorkloadCard
@@ -133,8 +133,8 @@ def _of_arms(
                 [quantity.of(m) for m in run],
                 markers=_sparse(len(run), offset=arm.position),
             )
-            rows += [(label(arm), str(m.epoch), quantity.write(quantity.of(m))) for m in run]
-        ends = "; ".join(f"{label(arm)} {quantity.write(quantity.of(run[-1]))}" for arm, run in measured)
+            rows += [(arm.label, str(m.epoch), quantity.write(quantity.of(m))) for m in run]
+        ends = "; ".join(f"{arm.label} {quantity.write(quantity.of(run[-1]))}" for arm, run in measured)
         charts.append(
             Chart(
                 id=quantity.id,
@@ -183,7 +183,7 @@ def _pruned_lines(
                 "size": [6 if is_end else 0 for _, _, is_end in points],
                 "opacity": 1,
             },
-            hovertemplate=f"{label(arm)}, pruned: %{{x}}, %{{y}}<extra></extra>",
+            hovertemplate=f"{arm.label}, pruned: %{{x}}, %{{y}}<extra></extra>",
         )
     if not drawn:
         return ""

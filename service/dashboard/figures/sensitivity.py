@@ -12,7 +12,7 @@ from statistics import median
 from typing import Any, Final, Literal
 
 from service.dashboard.figures.axes import metric_axis, metric_range
-from service.dashboard.figures.chart import Chart, Drawing, FigureData, label
+from service.dashboard.figures.chart import Chart, Drawing, FigureData
 from service.dashboard.figures.density import thinned
 from service.dashboard.figures.scale import Scale
 from service.dashboard.theme import arm_style
@@ -109,11 +109,11 @@ def _chart(data: FigureData, name: str, *, is_wide: bool) -> Chart | None:
         best = [t for t in mine if t.number in {point.number for point in isolation}] if isolation else None
         _best_line(drawing, arm, mine, scale, data.card, best=best)
         rows += [
-            (label(arm), scalar(t.parameters[name]), metric(t.value, data.card.unit), "completed")
+            (arm.label, scalar(t.parameters[name]), metric(t.value, data.card.unit), "completed")
             for t in mine
         ]
         rows += [
-            (label(arm), scalar(t.parameters[name]), "", t.state.value)
+            (arm.label, scalar(t.parameters[name]), "", t.state.value)
             for t in (*diverged, *pruned)
             if t.arm == arm.name
         ]
@@ -169,7 +169,7 @@ def _ranges_said(arms: Sequence[ArmView], of_arm: Mapping[str, ArmSensitivity]) 
         return ""
     found.sort(key=lambda pair: -(pair[1].factor or math.inf))
     said = [
-        f"{label(arm)} {scalar(good.low)} to {scalar(good.high)}{_factor(good.factor)}" for arm, good in found
+        f"{arm.label} {scalar(good.low)} to {scalar(good.high)}{_factor(good.factor)}" for arm, good in found
     ]
     return f"Within {share(found[0][1].within)} of its best (thick in the rows below): {'; '.join(said)}."
 
@@ -213,7 +213,7 @@ def _strip(drawing: Drawing, arms: Sequence[ArmView], scale: Scale, good: Mappin
             mode="lines+markers" if isinstance(dimension, Range) else "markers",
             line={"color": style.colour, "dash": style.dash, "width": 1.5},
             marker={"color": style.colour, "symbol": "line-ns-open", "size": 9, "line": {"width": 2}},
-            hovertemplate=f"{label(arm)}: {where}<extra></extra>",
+            hovertemplate=f"{arm.label}: {where}<extra></extra>",
         )
         if arm.name in good:
             near = good[arm.name]
@@ -225,7 +225,7 @@ def _strip(drawing: Drawing, arms: Sequence[ArmView], scale: Scale, good: Mappin
                 mode="lines",
                 opacity=0.5,
                 line={"color": style.colour, "width": 7},
-                hovertemplate=f"{label(arm)}: within {share(near.within)} of its best<extra></extra>",
+                hovertemplate=f"{arm.label}: within {share(near.within)} of its best<extra></extra>",
             )
 
 
@@ -257,7 +257,7 @@ def _stopped(
                 mode="markers",
                 marker={"color": arm_style(arm.position).colour, **marker},
                 text=[scalar(t.parameters[scale.name]) for t in mine],
-                hovertemplate=f"{label(arm)}: {said} at {scale.name} = %{{text}}<extra></extra>",
+                hovertemplate=f"{arm.label}: {said} at {scale.name} = %{{text}}<extra></extra>",
             )
 
 
@@ -271,7 +271,7 @@ def _points(drawing: Drawing, arm: ArmView, trials: Sequence[TrialView], scale: 
         opacity=0.55,
         marker={"color": style.colour, "symbol": f"{style.marker}-open", "size": 7, "line": {"width": 1.5}},
         text=[scalar(t.parameters[scale.name]) for t in trials],
-        hovertemplate=f"{label(arm)}: {scale.name} = %{{text}}, %{{y}}<extra></extra>",
+        hovertemplate=f"{arm.label}: {scale.name} = %{{text}}, %{{y}}<extra></extra>",
     )
 
 
@@ -319,14 +319,14 @@ def _best_line(
         line={"color": style.colour, "dash": style.dash, "width": 2},
         marker={"color": style.colour, "symbol": style.marker, "size": 8},
         text=[scalar(t.parameters[scale.name]) for _, t in kept],
-        hovertemplate=f"{label(arm)}: best near {scale.name} = %{{text}} is %{{y}}<extra></extra>",
+        hovertemplate=f"{arm.label}: best near {scale.name} = %{{text}} is %{{y}}<extra></extra>",
     )
 
 
 def _finding(card: WorkloadCard, arms: Sequence[ArmView], completed: Sequence[TrialView], name: str) -> str:
     said = [
         (
-            f"{label(arm)} {scalar(arm.best.parameters[name])}{_edge(arm, name)} "
+            f"{arm.label} {scalar(arm.best.parameters[name])}{_edge(arm, name)} "
             f"({metric(arm.best.value, card.unit)})"
         )
         for arm in arms
@@ -351,7 +351,7 @@ def _stopped_said(trials: Sequence[TrialView], arms: Sequence[ArmView]) -> str:
         most = max((tried[arm.name, state] for arm in arms), default=0)
         each = [
             (
-                f"{label(arm)} {count(n)} of "
+                f"{arm.label} {count(n)} of "
                 f"{count(sum(k for (name, _), k in tried.items() if name == arm.name))}"
             )
             for arm in arms

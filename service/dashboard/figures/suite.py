@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from service.dashboard.figures.axes import Axis
-from service.dashboard.figures.chart import Chart, Drawing, Entrant
+from service.dashboard.figures.chart import Chart, ChartArm, Drawing
 from service.dashboard.theme import arm_style
 from service.numbers import interval, score, share
 from studies.analysis.multi_study_views import SuiteAnalysis, SuiteArm
@@ -18,7 +18,7 @@ from studies.analysis.numbers import ABSENT, metric, number, plural
 _ARMS_SAID: Final = 6
 
 
-def suite_charts(suite: SuiteAnalysis, entrants: Sequence[Entrant]) -> tuple[Chart, ...]:
+def suite_charts(suite: SuiteAnalysis, entrants: Sequence[ChartArm]) -> tuple[Chart, ...]:
     """Return the charts of a suite, `entrants` being its arms in order; none while no study counts."""
     pairs = [
         (arm, who)
@@ -31,7 +31,7 @@ def suite_charts(suite: SuiteAnalysis, entrants: Sequence[Entrant]) -> tuple[Cha
     return tuple(chart for chart in charts if chart is not None)
 
 
-def _iqm(pairs: Sequence[tuple[SuiteArm, Entrant]]) -> Chart | None:
+def _iqm(pairs: Sequence[tuple[SuiteArm, ChartArm]]) -> Chart | None:
     shown = [(arm, who) for arm, who in pairs if arm.iqm is not None]
     if not shown:
         return None
@@ -67,7 +67,7 @@ def _ends(arm: SuiteArm) -> str:
     )
 
 
-def _relative(suite: SuiteAnalysis, pairs: Sequence[tuple[SuiteArm, Entrant]]) -> Chart:
+def _relative(suite: SuiteAnalysis, pairs: Sequence[tuple[SuiteArm, ChartArm]]) -> Chart:
     scored = {one.study_id for arm, _ in pairs for one in arm.scores if one.relative is not None}
     studies = [study for study in suite.studies if study.study_id in scored]
     workloads = [study.workload for study in studies]
@@ -146,7 +146,7 @@ def _relative(suite: SuiteAnalysis, pairs: Sequence[tuple[SuiteArm, Entrant]]) -
     )
 
 
-def _profiles(pairs: Sequence[tuple[SuiteArm, Entrant]]) -> Chart | None:
+def _profiles(pairs: Sequence[tuple[SuiteArm, ChartArm]]) -> Chart | None:
     shown = [(arm, who) for arm, who in pairs if arm.profile]
     if not shown:
         return None
