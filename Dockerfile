@@ -1,17 +1,17 @@
-# The images of Tangent, each a target:
+# Tangent's images, one per target:
 #   service            REST, dashboard and command line; neither torch nor Ray
 #   worker             the dispatcher, and workers on CPUs
 #   worker-cuda        workers on NVIDIA GPUs
 #   optuna-dashboard   Optuna's own page, for debugging
 #
-# BASE is any Debian: one that brings its own Python (3.11 or newer), or a bare one, which then gets Debian's. Only what every builder understands is
-# used here, the classic one of an engine without BuildKit included; that one also builds the targets above the one that is asked for.
-# pip reads PIP_… from the build's arguments: PIP_FIND_LINKS or PIP_INDEX_URL serve a place without PyPI.
+# BASE is any Debian image, with its own Python (3.11 or newer) or without, in which case Debian's Python is installed. The file uses only what every
+# builder supports, including the classic builder of an engine without BuildKit, which also builds all targets above the requested one.
+# pip reads PIP_… from the build arguments: set PIP_FIND_LINKS or PIP_INDEX_URL where PyPI cannot be reached.
 ARG BASE=python:3.11-slim-bookworm
 
 FROM ${BASE} AS base
 SHELL ["/bin/sh", "-euc"]
-# A named volume takes its owner over from the folder that it is first mounted on.
+# A named volume inherits the owner of the folder on which it is first mounted.
 RUN command -v python3 >/dev/null && python3 -c "import ensurepip, venv" || { \
         apt-get update -qq; apt-get install -qq -y --no-install-recommends python3 python3-venv; rm -rf /var/lib/apt/lists/*; }; \
     groupadd --gid 10001 tangent; \
@@ -27,7 +27,7 @@ ENV PATH=/opt/tangent/bin:$PATH \
     TANGENT_HOME=/var/lib/tangent/home
 WORKDIR /var/lib/tangent/home
 
-# What changes with every commit is one small layer, copied from here; what the extras ask for is read from pyproject.toml, and changes seldom.
+# The project itself changes with every commit and is one small layer, copied from here. The extras' requirements come from pyproject.toml and change rarely.
 FROM base AS project
 ARG PIP_FIND_LINKS=
 ARG PIP_INDEX_URL=
@@ -57,7 +57,7 @@ USER 10001:10001
 EXPOSE 8080
 HEALTHCHECK --interval=30s --timeout=5s --start-period=30s \
     CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8080/dashboard', timeout=4)"]
-# The password is read here, so that neither the image's nor the container's description holds it.
+# The password is read at start, so that neither the image's nor the container's metadata contains it.
 CMD ["sh", "-c", "PGPASSWORD=$(cat \"$PASSWORD_FILE\") exec optuna-dashboard --host 0.0.0.0 --port 8080 \"$STORAGE\""]
 
 FROM requirements AS service
@@ -73,7 +73,7 @@ HEALTHCHECK --interval=10s --timeout=5s --start-period=30s \
     CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8780/healthz', timeout=4)"]
 CMD ["tangent", "serve"]
 
-# A compiler, for small models are trained by compiled steps where one is there; torch before all else, for any other package would choose its own.
+# The compiler is for torch.compile, which speeds up stacks of small models. torch is installed first, because other packages would choose their own build.
 FROM requirements AS worker
 ARG PIP_FIND_LINKS=
 ARG PIP_INDEX_URL=
@@ -89,7 +89,7 @@ USER 10001:10001
 HEALTHCHECK --interval=10s --timeout=5s --start-period=120s CMD ["sh", "-c", "grep -qsx raylet /proc/[0-9]*/comm"]
 CMD ["python", "-m", "workers"]
 
-# The builds of torch on PyPI are CUDA's, with all that they need but the driver, which the engine's NVIDIA runtime brings.
+# PyPI's builds of torch include CUDA; the driver comes from the engine's NVIDIA runtime.
 FROM requirements AS worker-cuda
 ARG PIP_FIND_LINKS=
 ARG PIP_INDEX_URL=

@@ -1,13 +1,13 @@
-# Everything a person runs here, from a fresh clone: each target brings what it needs. `make` lists them.
+# Every command to run in a fresh clone. Each target installs what it needs. `make` lists the targets.
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
 PYTHON ?= python3.11
-# More for pytest: make test ARGS="-k laws -x"
+# Extra arguments for pytest: make test ARGS="-k laws -x"
 ARGS ?=
-# Half of the suite waits for Ray, and the other half computes meanwhile. In the order of files: those that start Ray are few and long.
+# Half of the suite waits for Ray while the other half computes. Tests run in the order of files, because the few that start Ray take longest.
 LANES ?= --numprocesses 2 --dist loadscope --no-loadscope-reorder
 
 .PHONY: help install test slow audit check demo demo-stop clean
@@ -17,11 +17,11 @@ help: ## List the targets.
 
 install: .venv/.installed ## Create .venv with the pinned packages and this project, editable.
 
-# The stamp comes last: an install that was cut short leaves none, and the next one goes on where it stopped.
-# torch comes before the rest: a package that may choose its own torch takes the newest, with gigabytes of CUDA libraries.
+# The stamp is written last, so an interrupted install is repeated.
+# torch is installed first: otherwise another package would pull in the newest torch with gigabytes of CUDA libraries.
 .venv/.installed: pyproject.toml constraints.txt
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
-		{ echo "make install needs Python 3.11 and found none as '$(PYTHON)': install it, or name one with 'make install PYTHON=/path/to/python3.11'." >&2; exit 1; }
+		{ echo "make install needs Python 3.11 and did not find it as '$(PYTHON)'. Install it, or name another with 'make install PYTHON=/path/to/python3.11'." >&2; exit 1; }
 	@echo "Installing the pinned packages into .venv (about two minutes the first time) ..."
 	@rm -f $@
 	@"$(PYTHON)" -m venv .venv
@@ -33,15 +33,15 @@ test: install ## Run the whole test suite; as root on Debian, first install Chro
 	@scripts/system-packages
 	@.venv/bin/python -m pytest $(LANES) $(ARGS)
 
-slow: install ## Run the tests that are marked slow, the cluster's as root, then the audit; now and then, not with every change.
+slow: install ## Run the tests marked slow (the cluster tests need root), then the audit; not needed for every change.
 	@scripts/system-packages
 	@.venv/bin/python -m pytest $(LANES) -m "(slow or cluster) and not gpu" $(ARGS)
 	@scripts/audit
 
-audit: ## Hold the pinned packages against PyPI's advisories.
+audit: ## Check the pinned packages against PyPI's security advisories.
 	@scripts/audit
 
-check: install ## Check format, lint, types and the walls between packages.
+check: install ## Check format, lint, types and imports between packages.
 	@scripts/check
 
 demo: install ## Start the service and a dispatcher on this machine and run a small study.
@@ -50,6 +50,6 @@ demo: install ## Start the service and a dispatcher on this machine and run a sm
 demo-stop: ## Stop what `make demo` started.
 	@[[ ! -x .venv/bin/python ]] || scripts/demo stop
 
-clean: ## Remove .venv and every cache; the data of studies stays.
+clean: ## Remove .venv and all caches; keep the data of studies.
 	rm -rf .venv .pytest_cache .ruff_cache .hypothesis .import_linter_cache build dist *.egg-info
 	find adamp studies workers service tests benchmarks examples scripts -name __pycache__ -type d -prune -exec rm -rf {} +

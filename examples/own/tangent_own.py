@@ -1,4 +1,4 @@
-"""An optimizer and a workload of one's own, as an installed package adds them to the catalogue."""
+"""A package that adds an optimizer and a workload to the catalogue."""
 
 __all__ = ["SIGNUM", "Signum", "TwoMoons"]
 
@@ -19,16 +19,15 @@ from workers.workloads import Data, Split, Workload
 
 
 class Signum(Optimizer):
-    """Steps of constant size along the sign of the momentum.
+    """Step by a constant size along the sign of the momentum.
 
-    (Bernstein et al., ICML 2018, arXiv:1802.04434).
+    Source: Bernstein et al., ICML 2018, arXiv:1802.04434.
     """
 
     def __init__(self, params: Any, lr: float = 1e-3, momentum: float = 0.9) -> None:
         super().__init__(params, {"lr": lr, "momentum": momentum})
 
     @torch.no_grad()
-    # Torch's overloads.
     def step(self, closure: Callable[[], float] | None = None) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Move every weight by lr against the sign of its momentum."""
         del closure
@@ -53,7 +52,7 @@ _CARD = OptimizerCard(
     hyperparameters=(
         Hyperparameter(
             name="lr",
-            description="By how much every weight moves in one step.",
+            description="How far every weight moves in one step.",
             unit="weight per step",
             default=1e-3,
             search=Range(low=1e-5, high=1e-1, log=True),
@@ -63,7 +62,7 @@ _CARD = OptimizerCard(
         ),
         Hyperparameter(
             name="momentum",
-            description="How much of the gradient's running mean is kept at each step.",
+            description="Fraction of the running mean of gradients that each step keeps.",
             unit="none",
             default=0.9,
             search=Range(low=0.5, high=0.99),
@@ -84,16 +83,16 @@ SIGNUM = OptimizerEntry(_CARD, build=_build)
 
 
 class TwoMoons(Workload):
-    """Two half circles, each reaching into the other, told apart by a small network."""
+    """Classify points of two interleaving half circles with a small network."""
 
     card = WorkloadCard(
         name="two-moons",
         title="Two moons",
         description=(
-            "Which of two noisy half circles a point of the plane lies on; two hidden "
-            "layers of 16 with tanh; cross-entropy."
+            "Classify points of two noisy, interleaving half circles; two hidden layers "
+            "of 16 units with tanh; cross-entropy."
         ),
-        source="Made here: half circles of radius 1 with noise of deviation 0.2",
+        source="Generated: half circles of radius 1 with noise of standard deviation 0.2",
         metric="accuracy",
         unit="fraction",
         direction="maximize",
@@ -106,13 +105,13 @@ class TwoMoons(Workload):
     )
 
     def load_data(self, device: torch.device) -> Data:
-        """Return 600, 200 and 200 points, the same ones each time."""
+        """Return 600, 200 and 200 points; the same ones on every call."""
         generator = torch.Generator().manual_seed(0)
         splits = {name: _moons(count, generator) for name, count in self.card.examples.items()}
         return Data(train=splits["train"], validation=splits["validation"], test=splits["test"]).to(device)
 
     def build_model(self) -> nn.Module:
-        """Return 2-16-16-2."""
+        """Return a network with layers of 2, 16, 16 and 2 units."""
         return nn.Sequential(nn.Linear(2, 16), nn.Tanh(), nn.Linear(16, 16), nn.Tanh(), nn.Linear(16, 2))
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
@@ -120,7 +119,7 @@ class TwoMoons(Workload):
         return functional.cross_entropy(outputs, targets)
 
     def metric_sum(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Return the number of points on the right moon."""
+        """Return the number of points assigned to the correct half circle."""
         return (outputs.argmax(dim=-1) == targets).to(outputs.dtype).sum()
 
 
