@@ -21,8 +21,8 @@ from rich.table import Table
 from rich.text import Text
 
 from service.cli.output import NONE, ago, duration, number, table
+from service.pruner_text import describe_pruner
 from studies.catalog import Hyperparameter, OptimizerCard, WorkloadCard
-from studies.promotion import rungs
 from studies.space import Choices, Fixed, Parameters, Range, Scalar
 from studies.spec import StudySpec
 from studies.states import TrialState
@@ -94,12 +94,6 @@ def studies(found: Iterable[StudySummary]) -> Table:
     return made
 
 
-def _pruner(found: StudyView) -> str:
-    """Return the pruner with the epochs of its rungs."""
-    at = ", ".join(map(str, rungs(found.spec.pruner, found.epochs)))
-    return f"{found.spec.pruner}; rungs after {at} of {found.epochs} epochs" if at else str(found.spec.pruner)
-
-
 def _search(spec: StudySpec) -> str:
     replicates = f" in each of {spec.budget.replicates} replicates" if spec.budget.replicates > 1 else ""
     return f"{spec.sampler}, at most {spec.budget.trials_per_arm} trials an arm{replicates}, seed {spec.seed}"
@@ -131,7 +125,7 @@ def study(found: StudyView, *, page: str) -> Table:
             f"{found.epochs} epochs, batch size {found.batch_size}, {found.spec.training.schedule} schedule"
         ),
         "search": _search(found.spec),
-        "pruner": _pruner(found),
+        "pruner": describe_pruner(found),
         **({"suite": found.suite} if found.suite else {}),
         "trials": "; ".join(
             part

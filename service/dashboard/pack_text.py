@@ -1,6 +1,6 @@
 """How trials are trained together, in words."""
 
-__all__ = ["fit_said", "pack_said"]
+__all__ = ["describe_pack", "describe_stacking"]
 
 from studies.analysis.numbers import ABSENT, count, number, plural
 from studies.views import StackWidthView, TrialView
@@ -9,7 +9,7 @@ from studies.views import StackWidthView, TrialView
 _ALONE = "Members are trained one by one: "
 
 
-def fit_said(fit: StackWidthView | None) -> str:
+def describe_stacking(fit: StackWidthView | None) -> str:
     """Return how the trials of an arm are trained on the device that measured last; nothing while none has.
 
     For example '8 at a time on cpu: 6.3 times as many steps a second as alone', or 'One at a time on cpu,
@@ -31,7 +31,7 @@ def fit_said(fit: StackWidthView | None) -> str:
     return f"One at a time on {fit.device}.{f' {reason}' if reason else ''}"
 
 
-def pack_said(trial: TrialView) -> str:
+def describe_pack(trial: TrialView) -> str:
     """Return with how many others a trial was last trained, and whose seconds its own are."""
     match trial.pack_size:
         case None:

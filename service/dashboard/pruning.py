@@ -3,7 +3,7 @@
 Where the rungs are, who came to them and went on, how many epochs each arm trained.
 """
 
-__all__ = ["Rungs", "epochs_said", "pruner_said", "rungs_of", "rungs_said"]
+__all__ = ["RungTable", "describe_epochs", "rung_table"]
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from typing import Final
 
 from studies.analysis.numbers import ABSENT, count, plural
 from studies.promotion import brackets, rungs
-from studies.pruner import Hyperband, Median, NoPruner
+from studies.pruner import Median
 from studies.states import CLOSED_STUDY_STATES, TrialState
 from studies.views import ArmView, StudyView, TrialView
 
@@ -20,7 +20,7 @@ _MANY: Final = 8
 
 
 @dataclass(frozen=True)
-class Rungs:
+class RungTable:
     """Who came to each rung and went on.
 
     Attributes:
@@ -33,40 +33,7 @@ class Rungs:
     rows: tuple[tuple[str, ...], ...]
 
 
-def _listed(epochs: Sequence[int]) -> str:
-    said = [count(epoch) for epoch in epochs]
-    if len(said) > _MANY:
-        return f"{', '.join(said[: _MANY - 2])}, … {said[-1]}"
-    return said[0] if len(said) == 1 else f"{', '.join(said[:-1])} and {said[-1]}"
-
-
-def rungs_said(study: StudyView, *, bracket: int = 0) -> str:
-    """Return the rungs of a bracket: 'rungs after epochs 1, 3 and 9 of 27', or that it has none."""
-    found = rungs(study.spec.pruner, study.epochs, bracket=bracket)
-    if not found:
-        return f"no rung, all {plural(study.epochs, 'epoch')} at once"
-    return (
-        f"rung{'' if len(found) == 1 else 's'} after epoch{'' if len(found) == 1 else 's'} "
-        f"{_listed(found)} of {count(study.epochs)}"
-    )
-
-
-def pruner_said(study: StudyView) -> str:
-    """Return the pruner with its rungs in epochs; 'none' where every trial is trained to its end."""
-    pruner = study.spec.pruner
-    match pruner:
-        case NoPruner():
-            return "none: every trial is trained to its last epoch"
-        case Hyperband():
-            return (
-                f"{pruner}; {brackets(pruner, study.epochs)} brackets, the first with "
-                f"{rungs_said(study)}, each other with one rung fewer"
-            )
-        case _:
-            return f"{pruner}; {rungs_said(study)}"
-
-
-def epochs_said(study: StudyView, arms: Sequence[ArmView]) -> str:
+def describe_epochs(study: StudyView, arms: Sequence[ArmView]) -> str:
     """Return whether the arms train equally many epochs, and if not why, in one sentence.
 
     Nothing of a study of one arm.
@@ -112,7 +79,7 @@ def _why(arms: Sequence[ArmView], planned: Sequence[int], *, is_median: bool) ->
     return ", and ".join(reasons) or "some trials were trained from another epoch on"
 
 
-def rungs_of(study: StudyView, arms: Sequence[ArmView], trials: Sequence[TrialView]) -> Rungs | None:
+def rung_table(study: StudyView, arms: Sequence[ArmView], trials: Sequence[TrialView]) -> RungTable | None:
     """Return who came to each rung and went on; None for a study without rungs or before any trial has begun.
 
     A trial that diverged or failed on its way to a rung has come there, as the worst.
@@ -137,7 +104,7 @@ def rungs_of(study: StudyView, arms: Sequence[ArmView], trials: Sequence[TrialVi
     left_out = (
         "" if shown == epochs else f" {count(len(epochs) - len(shown))} rungs before the last are left out."
     )
-    return Rungs(
+    return RungTable(
         caption=(
             f"How many of the trials that came to each rung went on{brackets_said}. Pruned{so_far}: "
             f"{count(study.progress.pruned)} of {plural(len(trials), 'trial')}.{left_out}"

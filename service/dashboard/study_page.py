@@ -23,12 +23,13 @@ from service.dashboard.figures import (
     study_charts,
 )
 from service.dashboard.leader_text import ranked
-from service.dashboard.pack_text import fit_said
-from service.dashboard.pruning import epochs_said, pruner_said, rungs_of
+from service.dashboard.pack_text import describe_stacking
+from service.dashboard.pruning import describe_epochs, rung_table
 from service.dashboard.rendering import address, render
 from service.dashboard.status_text import situation
 from service.dashboard.tables import tables_of
 from service.dispatchers import alive
+from service.pruner_text import describe_pruner
 from studies.actors import Actor, may_change, may_submit
 from studies.analysis.views import StudyAnalysis
 from studies.pruner import NoPruner
@@ -159,7 +160,7 @@ def study_update_html(
     has_come = is_redrawn or (rungs_seen != now.rungs and not isinstance(study.spec.pruner, NoPruner))
     shown = _evidence(analyses, study_id, query.against) if is_redrawn else {"rungs": None}
     if has_come and not is_redrawn:
-        shown = {"rungs": rungs_of(study, arms, store.every_trial(study_id))}
+        shown = {"rungs": rung_table(study, arms, store.every_trial(study_id))}
     return render(
         "study/update.html",
         **_context(store, study, arms, query, reader),
@@ -203,7 +204,7 @@ def _drawn(analysis: StudyAnalysis, against: Against, store: Store) -> dict[str,
         "confirmed_charts": confirmed_charts(data),
         "budget_charts": budget_charts(data, against) if has_results else (),
         "groups": study_charts(data) if has_results else (),
-        "rungs": rungs_of(record.study, record.arms, record.trials),
+        "rungs": rung_table(record.study, record.arms, record.trials),
     }
 
 
@@ -237,9 +238,9 @@ def _context(
         "arms_by_name": {arm.name: arm for arm in arms},
         "ranked_arms": [*by_rank, *(arm for arm in arms if arm.best is None)],
         "situation": situation(study, has_dispatcher=has_dispatcher),
-        "pruner_said": pruner_said(study),
-        "epochs_said": epochs_said(study, arms),
-        "fits_said": {arm.name: fit_said(arm.fit) for arm in arms},
+        "pruner_text": describe_pruner(study),
+        "epochs_text": describe_epochs(study, arms),
+        "stacking": {arm.name: describe_stacking(arm.fit) for arm in arms},
         "has_rungs": not isinstance(study.spec.pruner, NoPruner),
         "elapsed": None
         if study.started_at is None

@@ -5,10 +5,10 @@ __all__ = ["trial_html", "trial_update_html"]
 from typing import Any
 
 from service.dashboard.figures import trial_charts
-from service.dashboard.pack_text import pack_said
-from service.dashboard.pruning import rungs_said
+from service.dashboard.pack_text import describe_pack
 from service.dashboard.rendering import address, render
 from service.dashboard.study_page import OUT_OF_BAND
+from service.pruner_text import describe_rungs
 from studies.analysis.numbers import count, duration, metric, metric_unit, number, plural, scalar
 from studies.promotion import brackets, rungs
 from studies.pruner import Hyperband
@@ -85,7 +85,7 @@ def _context(store: Store, trial: TrialView) -> dict[str, Any]:
         "trial": trial,
         "outcome": _outcome(trial, study, measurements),
         "bracket": _bracket(trial, study),
-        "pack": pack_said(trial),
+        "pack": describe_pack(trial),
         # Of a study with many losses they take a moment to find.
         "requeued": store.requeued(trial.id) if trial.attempt > 1 else (),
         "charts": trial_charts(measurements, arm=arm, card=study.workload_card),
@@ -129,7 +129,7 @@ def _bracket(trial: TrialView, study: StudyView) -> str:
         return ""
     return (
         f"{count(trial.bracket + 1)} of {count(brackets(pruner, study.epochs))}: "
-        f"{rungs_said(study, bracket=trial.bracket)}"
+        f"{describe_rungs(study, bracket=trial.bracket)}"
     )
 
 

@@ -1,6 +1,6 @@
-"""How configurations were found, in words: sampler, pruner, budget, replicates and packs."""
+"""How configurations were found, in words: sampler, budget, replicates and packs."""
 
-__all__ = ["budget_said", "pruner_said", "sampler_said"]
+__all__ = ["budget_said", "sampler_said"]
 
 from collections.abc import Sequence
 
@@ -8,8 +8,7 @@ from service.report.planned import planned
 from service.report.references import Citations
 from studies.analysis.numbers import count, plural
 from studies.analysis.wording import listed
-from studies.promotion import brackets, rungs
-from studies.pruner import Asha, Hyperband, Median, NoPruner
+from studies.pruner import Median
 from studies.states import CLOSED_STUDY_STATES
 from studies.views import ArmView, StudyView
 
@@ -56,46 +55,6 @@ def sampler_said(study: StudyView, arms: Sequence[ArmView], cite: Citations) -> 
     return tuple(parts)
 
 
-def pruner_said(study: StudyView, cite: Citations) -> tuple[str, ...]:
-    """Return how hopeless trials were stopped early, a sentence each."""
-    pruner = study.spec.pruner
-    stops = rungs(pruner, study.epochs)
-    told = (
-        f"{', '.join(map(str, stops[:8]))} and so on"
-        if len(stops) > 8
-        else listed([str(stop) for stop in stops])
-        if stops
-        else ""
-    )
-    at = f"{'epoch' if len(stops) == 1 else 'epochs'} {told}"
-    each = " from each" if len(stops) > 1 else ""
-    match pruner:
-        case NoPruner():
-            return ("No trial was stopped early.",)
-        case Asha():
-            how = (
-                f"asynchronous successive halving {cite('asha')}: of the trials that had come to {at}, one "
-                f"in {pruner.reduction_factor} went on{each}"
-            )
-        case Hyperband():
-            how = (
-                f"Hyperband {cite('hyperband')}, each bracket by asynchronous successive halving "
-                f"{cite('asha')}: {brackets(pruner, study.epochs)} brackets, of which the first compared "
-                f"trials at {at}, each further one began one of these later, and the last compared none; "
-                f"one in {pruner.reduction_factor} went on{each}"
-            )
-        case Median():
-            how = (
-                f"the median rule {cite('vizier')}: a trial was stopped at {at} where it was worse than "
-                f"the median of those that had come there before it, the first {pruner.min_trials} unjudged"
-            )
-    within = "within each replicate of each arm" if study.spec.budget.replicates > 1 else "within each arm"
-    return (
-        f"Hopeless trials were stopped early {within} by {how}.",
-        "A trial that was stopped early has no value.",
-    )
-
-
 def budget_said(study: StudyView, arms: Sequence[ArmView]) -> tuple[str, ...]:
     """Return what each arm might spend and how often the search was repeated.
 
@@ -131,7 +90,7 @@ def budget_said(study: StudyView, arms: Sequence[ArmView]) -> tuple[str, ...]:
         )
     fates = [
         f"{count(n)} {word}"
-        for n, word in ((progress.completed, "completed"), (progress.pruned, "were stopped early"))
+        for n, word in ((progress.completed, "completed"), (progress.pruned, "were pruned"))
     ]
     fates += [
         f"{count(n)} {word}"

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from service.report.method_of_search import budget_said, pruner_said, sampler_said
+from service.pruner_text import describe_pruning_method
+from service.report.method_of_search import budget_said, sampler_said
 from service.report.method_of_verdict import confirmation_said, curves_said, verdict_said
 from service.report.references import Citations
 from studies.analysis.numbers import count, plural, scalar
@@ -36,7 +37,13 @@ def methods(study: StudyView, arms: Sequence[ArmView], analysis: StudyAnalysis) 
         _workload(study, arms),
         _training(study, arms, cite),
         _spaces(arms),
-        " ".join((*sampler_said(study, arms, cite), *pruner_said(study, cite), *budget_said(study, arms))),
+        " ".join(
+            (
+                *sampler_said(study, arms, cite),
+                *describe_pruning_method(study, cite),
+                *budget_said(study, arms),
+            )
+        ),
         " ".join(confirmation_said(study, analysis)),
         " ".join((*verdict_said(analysis, cite), *curves_said(analysis, cite))),
         _software(study),

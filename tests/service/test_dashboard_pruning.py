@@ -15,8 +15,9 @@ from pruned_studies import Pruned
 from trained_studies import Trained
 
 from service.dashboard.figures import Against, FigureData, budget_charts, furthest_pruned, study_charts
-from service.dashboard.pack_text import fit_said, pack_said
-from service.dashboard.pruning import epochs_said, pruner_said, rungs_of
+from service.dashboard.pack_text import describe_pack, describe_stacking
+from service.dashboard.pruning import describe_epochs, rung_table
+from service.pruner_text import describe_pruner
 from studies.analysis.analyse import analyse
 from studies.states import StudyMove, TrialState
 from studies.store import Store
@@ -90,7 +91,7 @@ def test_a_study_without_a_pruner_speaks_of_none(
     assert "To go" not in shown
     assert "none: every trial is trained to its last epoch" in shown
     assert '<option value="waiting"' not in http.get(f"/studies/{run.id}").text
-    assert rungs_of(known.study(run.id), known.arms(run.id), known.every_trial(run.id)) is None
+    assert rung_table(known.study(run.id), known.arms(run.id), known.every_trial(run.id)) is None
 
 
 def test_a_promotion_reaches_a_page_that_is_open(http: httpx.Client, known: Store) -> None:
@@ -148,10 +149,11 @@ def test_a_bracket_is_told_with_its_rungs(page: Callable[[str], str], known: Sto
     by_bracket = {t.bracket: t.id for t in known.every_trial(run.id)}
     assert "Bracket 1 of 3: rungs after epochs 1 and 3 of 9" in page(f"/trials/{by_bracket[0]}")
     assert "Bracket 2 of 3: rung after epoch 3 of 9" in page(f"/trials/{by_bracket[1]}")
-    assert "Bracket 3 of 3: no rung, all 9 epochs at once" in page(f"/trials/{by_bracket[2]}")
+    assert "Bracket 3 of 3: no rungs: trains all 9 epochs at once" in page(f"/trials/{by_bracket[2]}")
     study = page(f"/studies/{run.id}")
     assert (
-        "3 brackets, the first with rungs after epochs 1 and 3 of 9, each other with one rung fewer" in study
+        "3 brackets, the first with rungs after epochs 1 and 3 of 9, each further one with one rung fewer"
+        in study
     )
     assert "all brackets together" in study
     assert "Bracket" not in page(f"/trials/{Pruned(known).train(1).id}.adamp.0")
@@ -159,7 +161,7 @@ def test_a_bracket_is_told_with_its_rungs(page: Callable[[str], str], known: Sto
 
 def test_why_arms_trained_unequal_epochs_is_said(known: Store) -> None:
     def said(run: Pruned) -> str:
-        return epochs_said(known.study(run.id), known.arms(run.id))
+        return describe_epochs(known.study(run.id), known.arms(run.id))
 
     median = Pruned(known, pruner={"kind": "median", "min_trials": 2}).train(1)
     assert (
@@ -198,8 +200,8 @@ def test_many_rungs_are_abridged(known: Store) -> None:
         budget={"trials_per_arm": 2, "epochs": 20},
     ).train()
     study = known.study(run.id)
-    assert pruner_said(study).endswith("rungs after epochs 1, 2, 3, 4, 5, 6, … 19 of 20")
-    table = rungs_of(study, known.arms(run.id), known.every_trial(run.id))
+    assert describe_pruner(study).endswith("rungs after epochs 1, 2, 3, 4, 5, 6, … 19 of 20")
+    table = rung_table(study, known.arms(run.id), known.every_trial(run.id))
     assert table is not None
     assert len(table.headers) == len(table.rows[0]) == 10
     assert "11 rungs before the last are left out." in table.caption
@@ -215,7 +217,7 @@ def test_how_trials_are_trained_together_is_said_with_the_gain_or_the_reason(
     assert "8 at a time on cpu: 6.3 times as many steps a second as alone." in shown
     assert "One at a time on cpu, because AdamW has no batched form." in shown
     run.fit("adamp", width=4, reason="Memory ran out with 8 members in a stack: 4 at a time from then on.")
-    by_name = {arm.name: fit_said(arm.fit) for arm in known.arms(run.id)}
+    by_name = {arm.name: describe_stacking(arm.fit) for arm in known.arms(run.id)}
     assert (
         by_name["adamp"]
         == "4 at a time on cpu. Memory ran out with 8 members in a stack: 4 at a time from then on."
@@ -223,8 +225,8 @@ def test_how_trials_are_trained_together_is_said_with_the_gain_or_the_reason(
     assert by_name["sgdp"] == ""
     run.train(1)
     trial = known.trial(f"{run.id}.adamp.0")
-    assert pack_said(trial.model_copy(update={"pack_size": 1})) == "trained by itself"
-    assert pack_said(trial.model_copy(update={"pack_size": None})) == "–"
+    assert describe_pack(trial.model_copy(update={"pack_size": 1})) == "trained by itself"
+    assert describe_pack(trial.model_copy(update={"pack_size": None})) == "–"
 
 
 def figure_data(store: Store, study_id: str) -> FigureData:

@@ -97,19 +97,19 @@ def test_no_sampler_pruner_or_schedule_is_left_out() -> None:
 @pytest.mark.parametrize(
     ("pruner", "said"),
     [
-        ("none", "No trial was stopped early."),
+        ("none", "No trial was pruned."),
         (
             {"kind": "asha", "min_epochs": 1, "reduction_factor": 3},
-            "of the trials that had come to epochs 1 and 3, one in 3 went on from each",
+            "at epochs 1 and 3: one in 3 of the trials",
         ),
         (
             {"kind": "asha", "min_epochs": 4, "reduction_factor": 3},
-            "of the trials that had come to epoch 4, one in 3 went on",
+            "at epoch 4: one in 3 of the trials",
         ),
         ({"kind": "hyperband", "reduction_factor": 3}, "3 brackets"),
         (
             {"kind": "median", "min_epochs": 2, "every_epochs": 3, "min_trials": 2},
-            "at epochs 2, 5 and 8 where it was worse than the median",
+            "at epochs 2, 5 and 8: a trial stopped if",
         ),
     ],
 )
