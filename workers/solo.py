@@ -16,13 +16,13 @@ from torch.optim import Optimizer
 
 from studies.spec import ScheduleName
 from workers.checkpoints import CheckpointUnusable
+from workers.memory import is_out_of_memory
 from workers.optimizers import OptimizerEntry, build_optimizer
 from workers.pack_protocol import Member, Pack
 from workers.probes import Probe, Projection, probed_steps, weight_norm, weights_of
 from workers.results import EpochResult, evaluated, trained
 from workers.schedules import factor
 from workers.seeding import epoch_order, initialisation_seed, noise_seed, seeded
-from workers.stacked.memory import is_out_of_memory
 from workers.workloads import Data, Split, Workload
 
 CHECK_EVERY = 32

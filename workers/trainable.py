@@ -205,7 +205,7 @@ def _bench(*, cpus: float, gpus: float) -> _Bench:
 def _is_out_of_memory(error: Exception) -> bool:
     if "torch" not in sys.modules:
         return isinstance(error, MemoryError)
-    from workers.stacked.memory import is_out_of_memory
+    from workers.memory import is_out_of_memory
 
     return is_out_of_memory(error)
 

@@ -5,8 +5,8 @@ __all__ = ["ENTRIES"]
 from studies.catalog import Bounds, Containment, Hyperparameter, OptimizerCard
 from studies.space import Range
 from workers.optimizers import hyperparameters as h
+from workers.optimizers.batched.adam import StackedAdam, StackedAdamW
 from workers.optimizers.registry import OptimizerEntry, upstream
-from workers.stacked.adaptive import StackedAdam, StackedAdamW
 
 _BETAS = {"betas": ("beta1", "beta2")}
 

@@ -5,8 +5,8 @@ __all__ = ["ENTRIES"]
 from studies.catalog import Bounds, OptimizerCard
 from studies.space import Condition
 from workers.optimizers import hyperparameters as h
+from workers.optimizers.batched.sgd import StackedSGD
 from workers.optimizers.registry import OptimizerEntry, upstream
-from workers.stacked.momentum import StackedSGD
 
 _LR_SOURCE = (
     "AlgoPerf's Nesterov baseline searches 2e-2 to 5 at momentum 0.9; moved down, as momentum up "

@@ -7,9 +7,9 @@ __all__ = ["ENTRIES"]
 
 from studies.catalog import Constraint, Containment, OptimizerCard
 from workers.optimizers import hyperparameters as h
+from workers.optimizers.batched.adam import StackedAdamP
+from workers.optimizers.batched.sgd import StackedSGDP
 from workers.optimizers.registry import OptimizerEntry, upstream
-from workers.stacked.adaptive import StackedAdamP
-from workers.stacked.momentum import StackedSGDP
 
 _PAPER = (
     "Heo et al., AdamP: Slowing Down the Slowdown for Momentum Optimizers on Scale-invariant "

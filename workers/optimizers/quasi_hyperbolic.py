@@ -5,8 +5,8 @@ __all__ = ["ENTRIES"]
 from studies.catalog import Bounds, Containment, Hyperparameter, OptimizerCard
 from studies.space import Range
 from workers.optimizers import hyperparameters as h
+from workers.optimizers.batched.adam import StackedQHAdam, StackedQHAdamW
 from workers.optimizers.registry import OptimizerEntry, upstream
-from workers.stacked.adaptive import StackedQHAdam, StackedQHAdamW
 
 _PAPER = "Ma and Yarats, Quasi-hyperbolic momentum and Adam for deep learning, ICLR 2019, arXiv:1810.06801"
 _ROUNDING = (

@@ -24,7 +24,7 @@ from torch.optim import Optimizer
 from studies.catalog import OptimizerCard
 from studies.recipe import arguments
 from studies.space import Parameters
-from workers.stacked.optimizer import StackedOptimizer
+from workers.optimizers.batched.optimizer import StackedOptimizer
 
 ParameterGroup = dict[str, Any]
 """A torch parameter group: `params`, and what differs from the optimizer's defaults in it."""

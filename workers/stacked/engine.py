@@ -9,11 +9,11 @@ from typing import Any
 
 import torch
 
+from workers.memory import is_out_of_memory
 from workers.optimizers import OptimizerEntry
 from workers.pack_protocol import Pack
 from workers.results import EpochResult
 from workers.stacked.compiled import Compiled
-from workers.stacked.memory import is_out_of_memory
 from workers.stacked.plan import StackPlan
 from workers.stacked.rows import Rows
 from workers.stacked.stack import Stack

@@ -14,12 +14,12 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from studies.space import Parameters
+from workers.memory import is_out_of_memory
 from workers.optimizers import OptimizerEntry
 from workers.optimizers.registry import ParameterGroup, check
 from workers.pack_protocol import Pack
 from workers.results import EpochResult
 from workers.solo import Solo
-from workers.stacked.memory import is_out_of_memory
 from workers.stacked.plan import NotStackable, StackPlan
 from workers.stacked.rows import Rows
 from workers.stacked.stack import Stack

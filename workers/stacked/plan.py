@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from workers.optimizers import OptimizerEntry, build_optimizer
+from workers.optimizers.batched.layout import Layout
+from workers.optimizers.batched.optimizer import StackedOptimizer
 from workers.pack_protocol import Pack
 from workers.seeding import initialisation_seed, seeded
-from workers.stacked.layout import Layout
-from workers.stacked.optimizer import StackedOptimizer
 from workers.workloads import Data, Workload
 
 

@@ -9,8 +9,8 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from workers.stacked.layout import Layout
-from workers.stacked.projection import decide
+from workers.optimizers.batched.layout import Layout
+from workers.optimizers.batched.projection import decide
 
 # Torch has no stub of it.
 _norm = cast("Callable[..., Tensor]", torch.linalg.vector_norm)  # pyright: ignore[reportUnknownMemberType]

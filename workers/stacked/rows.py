@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from workers.checkpoints import CheckpointUnusable
+from workers.memory import is_out_of_memory
 from workers.pack_protocol import Member
-from workers.stacked.memory import is_out_of_memory
 from workers.stacked.plan import StackPlan
 
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from workers.optimizers import build_optimizer
+from workers.optimizers.batched.optimizer import hyperparameters_of
 from workers.pack_protocol import Member
 from workers.probes import probed_steps
 from workers.results import EpochResult, evaluated, trained
@@ -22,7 +23,6 @@ from workers.seeding import epoch_order, noise_seed, seeded
 from workers.solo import CHECK_EVERY, on_cpu
 from workers.stacked.compiled import CompiledStep
 from workers.stacked.forward import Forward
-from workers.stacked.optimizer import hyperparameters_of
 from workers.stacked.plan import StackPlan
 from workers.stacked.probes import StackedProbe, weight_norms
 from workers.stacked.rows import Rows

@@ -12,12 +12,12 @@ from itertools import pairwise
 
 import torch
 
+from workers.memory import MemoryMeter, is_out_of_memory, spare_bytes
 from workers.optimizers import OptimizerEntry
 from workers.pack_protocol import Pack, StackWidth
 from workers.solo import Solo
 from workers.stacked.compiled import Compiled
 from workers.stacked.equivalence_check import refusal
-from workers.stacked.memory import MemoryMeter, is_out_of_memory, spare_bytes
 from workers.stacked.plan import StackPlan
 from workers.stacked.rows import Rows
 from workers.stacked.stack import Stack

@@ -28,11 +28,11 @@ from torch.nn import functional
 
 from studies.space import Parameters
 from workers.checkpoints import load
+from workers.memory import is_out_of_memory
+from workers.optimizers.batched.layout import Layout
 from workers.pack_protocol import EpochReport, Measurement, Member, Pack
 from workers.solo import Solo
 from workers.stacked.engine import Stacks
-from workers.stacked.layout import Layout
-from workers.stacked.memory import is_out_of_memory
 from workers.stacked.rows import Rows
 from workers.stacked.stack import Stack
 from workers.training import OneByOne, train_pack

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from studies.catalog import Hyperparameter
 from studies.space import Choices, Parameters, Range, Scalar
 from workers.optimizers import OptimizerEntry, build_optimizer, load_optimizers
-from workers.stacked.layout import Layout
-from workers.stacked.optimizer import Coefficients, StackedOptimizer, hyperparameters_of
+from workers.optimizers.batched.layout import Layout
+from workers.optimizers.batched.optimizer import Coefficients, StackedOptimizer, hyperparameters_of
 
 __all__: list[str] = []
 
@@ -157,7 +157,7 @@ def test_a_member_that_is_lost_leaves_the_bits_of_the_others(entry: OptimizerEnt
 
 @pytest.mark.parametrize("name", PROJECTED)
 def test_the_law_is_tested_where_some_are_projected_and_some_are_not(name: str) -> None:
-    from workers.stacked.projection import decide
+    from workers.optimizers.batched.projection import decide
 
     layout = Layout(model(), decay_1d=True)
     weights = torch.randn(

@@ -10,10 +10,10 @@ import pytest
 import torch
 from packs import CPU, OPTIMIZERS, WORKLOADS, data_of, member, pack_of, shortened, train
 
+from workers import memory
+from workers.memory import MemoryMeter, spare_bytes
 from workers.pack_protocol import Pack, StackWidth
-from workers.stacked import memory as remembering
 from workers.stacked import width_tuning as fitting
-from workers.stacked.memory import MemoryMeter, spare_bytes
 from workers.stacked.width_tuning import MAX_WIDTH, WidthTuner, _Trial
 
 __all__: list[str] = []
@@ -135,8 +135,8 @@ def test_a_busy_moment_does_not_decide(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_files_that_were_read_do_not_count_as_memory_in_use(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(remembering, "_CGROUP", tmp_path)
-    monkeypatch.setattr(remembering.os, "cpu_count", lambda: 1)
+    monkeypatch.setattr(memory, "_CGROUP", tmp_path)
+    monkeypatch.setattr(memory.os, "cpu_count", lambda: 1)
     (tmp_path / "memory.max").write_text("100000000\n")
     (tmp_path / "memory.current").write_text("90000000\n")
     (tmp_path / "memory.stat").write_text(

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from studies.catalog import OptimizerCard
 from studies.space import Parameters
-from workers.stacked.layout import Layout
-from workers.stacked.projection import project
+from workers.optimizers.batched.layout import Layout
+from workers.optimizers.batched.projection import project
 
 Coefficients = Mapping[str, Tensor]
 """Numbers of one step by name, each [K, 1] in the weights' dtype and on their device."""

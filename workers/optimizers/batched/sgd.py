@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from workers.stacked.layout import Layout
-from workers.stacked.optimizer import Coefficients, StackedOptimizer
+from workers.optimizers.batched.layout import Layout
+from workers.optimizers.batched.optimizer import Coefficients, StackedOptimizer
 
 
 class StackedSGD(StackedOptimizer):
