@@ -1,4 +1,4 @@
-"""The documents keep step with the code: what README promises first, and every command of `tangent`."""
+"""The documents match the code: the README's first commands, and every command of `tangent`."""
 
 import importlib
 import re

@@ -1,7 +1,4 @@
-"""Nothing that a user can write is ever run.
-
-No pickle, no eval and no loader of that kind stands in what is installed.
-"""
+"""User input is never executed: the installed code uses no pickle, no eval and no unsafe loader."""
 
 import ast
 from collections.abc import Iterator
@@ -14,7 +11,7 @@ __all__: list[str] = []
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("adamp", "studies", "workers", "service")
 FILES = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
-# Modules whose whole purpose is to make objects, and so run code, out of bytes.
+# Modules that create objects from bytes, and so can run code.
 MODULES = {
     "pickle",
     "cPickle",
@@ -28,12 +25,12 @@ MODULES = {
     "pandas",
 }
 CALLS = {"eval", "exec", "compile", "__import__"}
-# Where a checkpoint is read.
+# The only module that reads checkpoints.
 LOADS_CHECKPOINTS = "workers/checkpoints.py"
 
 
 def dotted(node: ast.expr) -> str:
-    """Return a name as it is written, `torch.load`; of anything else the last part that has one."""
+    """Return the dotted name of an expression, such as `torch.load`, as far as it has one."""
     match node:
         case ast.Name(id=name):
             return name
@@ -44,28 +41,28 @@ def dotted(node: ast.expr) -> str:
 
 
 def unsafe(path: Path) -> list[str]:
-    """Return what a file does that could run code out of data."""
+    """Return every statement of a file that could run code from data."""
     found: list[str] = []
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         match node:
             case ast.Import(names=names):
-                said = [f"imports {alias.name}" for alias in names if alias.name.partition(".")[0] in MODULES]
+                reasons = [
+                    f"imports {alias.name}" for alias in names if alias.name.partition(".")[0] in MODULES
+                ]
             case ast.ImportFrom(module=str(module)) if module.partition(".")[0] in MODULES:
-                said = [f"imports from {module}"]
+                reasons = [f"imports from {module}"]
             case ast.Call():
-                said = list(unsafe_calls(node))
+                reasons = list(unsafe_calls(node))
             case _:
                 continue
-        found += [f"{path.relative_to(ROOT)}:{node.lineno} {what}" for what in said]
+        found += [f"{path.relative_to(ROOT)}:{node.lineno} {reason}" for reason in reasons]
     return found
 
 
 def unsafe_calls(call: ast.Call) -> Iterator[str]:
-    """Yield what is wrong with a call."""
-    name, given = (
-        dotted(call.func),
-        {word.arg: word.value.value for word in call.keywords if isinstance(word.value, ast.Constant)},
-    )
+    """Yield every reason why a call is unsafe."""
+    name = dotted(call.func)
+    given = {word.arg: word.value.value for word in call.keywords if isinstance(word.value, ast.Constant)}
     is_safe_loader = len(call.args) == 2 and dotted(call.args[1]) in {"yaml.SafeLoader", "_Loader"}
     if (
         name in CALLS
@@ -85,11 +82,11 @@ def unsafe_calls(call: ast.Call) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(ROOT).as_posix())
-def test_nothing_runs_what_it_reads(path: Path) -> None:
+def test_no_file_runs_code_from_data(path: Path) -> None:
     assert unsafe(path) == []
 
 
-def test_the_loader_of_yaml_is_a_safe_one() -> None:
+def test_the_yaml_loader_is_safe() -> None:
     import yaml
 
     from service.cli import study_files
@@ -97,7 +94,7 @@ def test_the_loader_of_yaml_is_a_safe_one() -> None:
     assert issubclass(study_files._Loader, yaml.SafeLoader)
 
 
-def test_a_checkpoint_is_read_in_one_place_as_weights_only() -> None:
+def test_checkpoints_are_read_in_one_place_as_weights_only() -> None:
     readers = [
         path.relative_to(ROOT).as_posix()
         for path in FILES

@@ -1,7 +1,4 @@
-"""The walls between packages.
-
-As imports are written (import-linter), and as they happen when a module is loaded.
-"""
+"""Import boundaries between packages: imports as written (import-linter), and modules loaded at run time."""
 
 import subprocess
 import sys
@@ -13,8 +10,8 @@ __all__: list[str] = []
 
 ROOT = Path(__file__).parents[2]
 
-# What must not be loaded by importing a module, whoever asks for it: lazy imports and re-exports of a package
-# are seen only at run time.
+# What importing a module must not load, directly or indirectly. Lazy imports and re-exports show only at
+# run time.
 LOADS_NOTHING_OF = {
     "adamp": ("ray", "optuna", "sqlalchemy", "fastapi", "pydantic", "studies", "workers", "service"),
     "studies.spec": ("torch", "ray", "fastapi", "httpx", "sqlalchemy", "optuna"),
@@ -28,14 +25,14 @@ LOADS_NOTHING_OF = {
 }
 
 
-def test_no_import_crosses_a_wall() -> None:
+def test_no_import_crosses_a_boundary() -> None:
     lint_imports = Path(sys.executable).with_name("lint-imports")
     done = subprocess.run([lint_imports, "--no-cache"], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("module", LOADS_NOTHING_OF)
-def test_importing_a_module_loads_nothing_from_behind_its_walls(module: str) -> None:
+def test_importing_a_module_loads_nothing_it_must_not(module: str) -> None:
     code = f"import sys, {module}; print(*sorted(set({LOADS_NOTHING_OF[module]!r}) & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

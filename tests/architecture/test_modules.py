@@ -1,4 +1,4 @@
-"""How a module presents itself: what it exports, what it says it is, how long it is and what it is called."""
+"""How modules present themselves: exports, docstrings, length and names."""
 
 import ast
 import importlib
@@ -11,11 +11,11 @@ __all__: list[str] = []
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("adamp", "studies", "workers", "service")
 MAX_LINES = 550
-# Names that say nothing of what is inside, so that everything ends up there.
+# Names that say nothing about the contents, so that everything ends up there.
 EMPTY_NAMES = {"utils", "util", "helpers", "helper", "common", "core", "base", "manager", "managers", "misc"}
 
 FILES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
-# Alembic runs these by path; they are no modules that anyone imports.
+# Alembic runs migrations by path; nothing imports them.
 MODULES = [path for path in FILES if "migrations" not in path.parts]
 
 
@@ -43,19 +43,19 @@ def exported_names(path: Path) -> list[str] | None:
 
 
 @pytest.mark.parametrize("package", PACKAGES)
-def test_a_package_is_a_package_and_ships_its_types(package: str) -> None:
+def test_packages_ship_their_types(package: str) -> None:
     assert (ROOT / package / "__init__.py").is_file()
     assert (ROOT / package / "py.typed").is_file()
 
 
 @pytest.mark.parametrize("path", FILES, ids=relative)
-def test_a_file_says_what_it_is(path: Path) -> None:
+def test_every_file_has_a_docstring(path: Path) -> None:
     docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
-    assert docstring, f"{relative(path)} opens with no docstring"
+    assert docstring, f"{relative(path)} has no module docstring"
 
 
 @pytest.mark.parametrize("path", MODULES, ids=relative)
-def test_a_module_exports_names_that_exist_and_each_once(path: Path) -> None:
+def test_exported_names_exist_and_are_unique(path: Path) -> None:
     names = exported_names(path)
     assert names is not None, f"{relative(path)} has no __all__"
     assert len(names) == len(set(names)), f"{relative(path)} exports a name twice"
@@ -65,12 +65,12 @@ def test_a_module_exports_names_that_exist_and_each_once(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", FILES, ids=relative)
-def test_a_file_is_short_enough_to_read(path: Path) -> None:
+def test_files_are_short(path: Path) -> None:
     lines = len(path.read_text(encoding="utf-8").splitlines())
-    assert lines <= MAX_LINES, f"{relative(path)} has {lines} lines: give a part of it a file of its own"
+    assert lines <= MAX_LINES, f"{relative(path)} has {lines} lines: split it by subject"
 
 
 @pytest.mark.parametrize("path", FILES, ids=relative)
-def test_a_name_says_what_is_inside(path: Path) -> None:
+def test_file_names_say_what_is_inside(path: Path) -> None:
     names = {part.removesuffix(".py").strip("_") for part in path.relative_to(ROOT).parts}
-    assert not names & EMPTY_NAMES, f"{relative(path)} is called after nothing: name it for what it does"
+    assert not names & EMPTY_NAMES, f"{relative(path)} has a name that says nothing: name it for what it does"
