@@ -93,6 +93,7 @@ class Report:
         worker: host and process that trained it.
         checkpoint: URL of its state after this epoch, where it was left: at a rung, and now and then.
         pack_size: how many trials were trained together with it, itself counted.
+        charged_s: its share of the pack's wall time since the pack's last report.
     """
 
     trial_id: str
@@ -106,3 +107,4 @@ class Report:
     worker: str | None = None
     checkpoint: str | None = None
     pack_size: int | None = None
+    charged_s: float = 0.0

@@ -30,6 +30,7 @@ class Running:
         """
         self.store = store
         self.slots = slots
+        self.seconds = 0.0
         self.study = store.submit(
             parse_spec(study_body(**{"sampler": "random", "confirmation": {"seeds": 0}, **fields}))
         )
@@ -61,6 +62,7 @@ class Running:
             checkpoints="/checkpoints/here",
             slots=lambda: self.slots,
             patience_s=1.0,
+            clock=lambda: self.seconds,
         )
 
     def begin(self, pack_id: str) -> Pack:

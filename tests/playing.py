@@ -109,12 +109,15 @@ class Run:
         self.writer.start(pending)
         return pending
 
-    def complete(self, trial: PendingTrial, value: float, *, cost_s: float = 1.0) -> None:
+    def complete(
+        self, trial: PendingTrial, value: float, *, cost_s: float = 1.0, charged_s: float = 1.0
+    ) -> None:
         """Report a trial's two epochs, the last of which completes it."""
-        self.writer.record([report(trial, 1, elapsed_s=cost_s / 2, validation_metric=value / 2)])
+        half = {"charged_s": charged_s / 2}
+        self.writer.record([report(trial, 1, elapsed_s=cost_s / 2, validation_metric=value / 2, **half)])
         ended = {"ended": "completed", "value": value, "best_epoch": 2, "test_value": value - 0.01}
         self.writer.record(
-            [report(trial, 2, elapsed_s=cost_s, validation_metric=value, worker="host:1", **ended)]
+            [report(trial, 2, elapsed_s=cost_s, validation_metric=value, worker="host:1", **half, **ended)]
         )
 
     def diverge(self, trial: PendingTrial) -> None:

@@ -6,6 +6,7 @@ It knows the record and nothing of Ray.
 __all__ = ["PackScheduler"]
 
 import logging
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -38,6 +39,14 @@ class _Live:
     size: int
     members: dict[str, PendingTrial]
     is_started: bool = False
+    # When its worker began it, or when the last report that was charged came.
+    charged_at: float | None = None
+    last_epoch: int = 0
+
+    def charge_s(self, now: float, *, members: int) -> float:
+        """Return each member's share of the wall time that has not been charged yet, and charge it."""
+        before, self.charged_at = self.charged_at, now
+        return 0.0 if before is None else (now - before) / max(1, members)
 
 
 class PackScheduler:
@@ -57,6 +66,7 @@ class PackScheduler:
         checkpoints: str,
         slots: Callable[[], int],
         patience_s: float,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Take up a study where its record stands.
 
@@ -67,9 +77,11 @@ class PackScheduler:
             checkpoints: folder (any fsspec URL) for the checkpoints of this study alone.
             slots: tells how many packs can be trained at once.
             patience_s: how long a database that is away is waited for.
+            clock: returns seconds, from which the wall time of packs is counted.
         """
         self._spec = spec
         self._writer = writer
+        self._clock = clock
         self._patience = DatabaseRetry(patience_s)
         self._packing = Packing(
             spec, plan, checkpoints=checkpoints, slots=slots, fits=writer.stack_widths(plan.workload.name)
@@ -154,7 +166,7 @@ class PackScheduler:
         """Note that a worker has begun a pack."""
         live = self._live.get(pack_id)
         if live is not None:
-            live.is_started = True
+            live.is_started, live.charged_at = True, self._clock()
             self._patience.persist(lambda: self._writer.start(live.members.values()))
 
     def reported(self, pack_id: str, report: EpochReport, *, worker: str) -> None:
@@ -165,7 +177,15 @@ class PackScheduler:
         fit = report.fit
         if fit is not None and self._packing.note(fit, live.source):
             self._patience.persist(lambda: self._writer.remember_fit(fit.model_dump(mode="json")))
-        reports = [_as_report(member, worker=worker, pack_size=live.size) for member in report.members]
+        charged_s = 0.0
+        # A pack that leaves gives its last report again, and the store charges a report once.
+        if report.epoch > live.last_epoch:
+            live.last_epoch = report.epoch
+            charged_s = live.charge_s(self._clock(), members=len(report.members))
+        reports = [
+            _as_report(member, worker=worker, pack_size=live.size, charged_s=charged_s)
+            for member in report.members
+        ]
         outages = self._patience.outages
         taken = self._patience.persist(lambda: self._writer.record(reports))
         if self._patience.outages > outages:
@@ -239,20 +259,24 @@ class PackScheduler:
         if live is None or not live.members:
             return
         members = list(live.members.values())
+        charged_s = live.charge_s(self._clock(), members=len(members))
         if failure is not None and live.size > 1:
             self._suspects.failed(trial.id for trial in members)
-            self._give_back(live.source, members, reason=failure, is_charged=False)
+            self._give_back(live.source, members, reason=failure, is_charged=False, charged_s=charged_s)
         elif failure is not None:
-            self._give_back(live.source, members, reason=failure, max_retries=0)
+            self._give_back(live.source, members, reason=failure, max_retries=0, charged_s=charged_s)
         elif restart is not None:
             _log.warning("%d trials begin again: %s", len(unusable), restart)
             broken = [trial for trial in members if trial.id in unusable]
-            self._give_back(live.source, broken, reason=restart, is_charged=False, from_start=True)
+            self._give_back(
+                live.source, broken, reason=restart, is_charged=False, from_start=True, charged_s=charged_s
+            )
             self._give_back(
                 live.source,
                 [trial for trial in members if trial.id not in unusable],
                 reason=restart,
                 is_charged=False,
+                charged_s=charged_s,
             )
         else:
             lost = lost or WorkerFailure("the pack ended without an outcome")
@@ -260,7 +284,12 @@ class PackScheduler:
                 self._suspects.lost((trial.id for trial in members), is_certain=lost.is_own)
             most = _ANY if live.size > 1 else None
             self._give_back(
-                live.source, members, reason=lost.reason, max_retries=most, is_charged=lost.is_charged
+                live.source,
+                members,
+                reason=lost.reason,
+                max_retries=most,
+                is_charged=lost.is_charged,
+                charged_s=charged_s,
             )
         self._settle([live.source])
 
@@ -268,7 +297,9 @@ class PackScheduler:
         """Queue whatever has been handed out again, uncharged: its workers are gone, and not by a fault."""
         while self._live:
             _, live = self._live.popitem()
-            self._give_back(live.source, list(live.members.values()), reason=reason, is_charged=False)
+            members = list(live.members.values())
+            charged_s = live.charge_s(self._clock(), members=len(members))
+            self._give_back(live.source, members, reason=reason, is_charged=False, charged_s=charged_s)
         self._note_wanted()
 
     @property
@@ -362,6 +393,7 @@ class PackScheduler:
         max_retries: int | None = None,
         is_charged: bool = True,
         from_start: bool = False,
+        charged_s: float = 0.0,
     ) -> None:
         """Queue trials again that were not trained to the epoch they were handed out for.
 
@@ -376,7 +408,12 @@ class PackScheduler:
         outages = self._patience.outages
         queued_again = self._patience.persist(
             lambda: self._writer.give_back(
-                lost, reason=reason, max_retries=most, is_charged=is_charged, from_start=from_start
+                lost,
+                reason=reason,
+                max_retries=most,
+                is_charged=is_charged,
+                from_start=from_start,
+                charged_s=charged_s,
             )
         )
         if self._patience.outages > outages:
@@ -417,7 +454,7 @@ class PackScheduler:
             self._suspects.clear(trial.id)
 
 
-def _as_report(member: MemberReport, *, worker: str, pack_size: int) -> Report:
+def _as_report(member: MemberReport, *, worker: str, pack_size: int, charged_s: float) -> Report:
     outcome = member.outcome
     report = Report(
         member.trial_id,
@@ -426,6 +463,7 @@ def _as_report(member: MemberReport, *, worker: str, pack_size: int) -> Report:
         worker=worker,
         checkpoint=member.checkpoint,
         pack_size=pack_size,
+        charged_s=charged_s,
     )
     if outcome is None:
         return report

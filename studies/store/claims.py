@@ -190,6 +190,7 @@ def give_back(
     max_retries: int,
     is_charged: bool,
     from_start: bool = False,
+    charged_s: float = 0.0,
 ) -> tuple[PendingTrial, ...]:
     """Queue trials again at their next attempt, or fail those whose retries are used up.
 
@@ -210,7 +211,13 @@ def give_back(
         if is_charged and row.retries >= max_retries:
             why = reason if max_retries == 0 else f"{reason}; given up after {row.retries + 1} tries"
             after = move_trial(TrialState(row.state), TrialMove.FAIL)
-            changes[row.id] = {"state": after.value, "reason": why, "ended_at": now, **NO_CHECKPOINT}
+            changes[row.id] = {
+                "state": after.value,
+                "reason": why,
+                "ended_at": now,
+                "charged_s": row.charged_s + charged_s,
+                **NO_CHECKPOINT,
+            }
             said.append(("trial.finished", events.trial_finished(row, after, value=None, reason=why)))
             continue
         # Without a checkpoint the next attempt starts from nothing.
@@ -223,6 +230,7 @@ def give_back(
             "retries": row.retries + int(is_charged),
             "epochs_done": epochs_done,
             "cost_s": 0.0 if checkpoint is None else cost_s[row.id],
+            "charged_s": row.charged_s + charged_s,
             "started_at": None,
             "checkpoint": checkpoint,
             "checkpoint_epoch": None if checkpoint is None else epochs_done,

@@ -109,16 +109,15 @@ def open_studies(connection: Connection, owner: str) -> int:
 
 
 def gpu_hours(connection: Connection, owner: str) -> float:
-    """Return the GPU-hours of all that is on record of a token's studies.
+    """Return the GPU-hours that a token's studies have used.
 
-    Each trial's share of its pack's seconds times the GPUs of a pack.
-
-    What was lost and trained again counts once.
+    A trial uses its share of the wall time of all its packs, times the GPUs of a pack. Evaluation, measuring
+    stack widths, compiling and epochs that were lost and trained again all count.
     """
     s, t = tables.study.c, tables.trial.c
     gpus = s.spec["resources"]["gpus_per_pack"].as_float()
     used = (
-        select(func.sum(t.cost_s * gpus))
+        select(func.sum(t.charged_s * gpus))
         .join(tables.study, s.id == t.study_id)
         .where(s.owner == owner, gpus > 0)
     )

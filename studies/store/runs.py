@@ -162,6 +162,7 @@ class RunWriter:
                     "to_epoch": n.to_epoch or last,
                     "bracket": n.bracket,
                     "cost_s": 0.0,
+                    "charged_s": 0.0,
                     "copy_state": 0,
                     "created_at": now,
                 }
@@ -228,7 +229,7 @@ class RunWriter:
         with self._database.write() as connection:
             self._lock(connection)
             last, now = self._last_epoch(connection), clock.now(connection)
-            columns = (t.id, t.arm, t.phase, t.number, t.state, t.attempt, t.to_epoch)
+            columns = (t.id, t.arm, t.phase, t.number, t.state, t.attempt, t.to_epoch, t.charged_s)
             rows = trial_rows(
                 connection, self._claim.study_id, {report.trial_id for report in reports}, *columns
             )
@@ -266,6 +267,8 @@ class RunWriter:
                     values |= {
                         "epochs_done": epoch,
                         "cost_s": new[-1]["elapsed_s"],
+                        # A report that comes again is charged once.
+                        "charged_s": values.get("charged_s", row.charged_s) + report.charged_s,
                         "worker": report.worker and report.worker[:128],
                     }
                     values |= {"pack_size": report.pack_size}
@@ -347,6 +350,7 @@ class RunWriter:
         max_retries: int,
         is_charged: bool = True,
         from_start: bool = False,
+        charged_s: float = 0.0,
     ) -> tuple[PendingTrial, ...]:
         """Re-queue trials that lost their worker, at their next attempt.
 
@@ -361,6 +365,7 @@ class RunWriter:
             is_charged: False when the trial was given back on purpose, so that it costs no retry.
             from_start: whether their checkpoints cannot be used, so that they start from their first epoch;
                 they keep their `to_epoch`.
+            charged_s: each trial's share of its pack's wall time since the pack's last report.
 
         Returns:
             The trials that wait for a worker again.
@@ -375,6 +380,7 @@ class RunWriter:
                 max_retries=max_retries,
                 is_charged=is_charged,
                 from_start=from_start,
+                charged_s=charged_s,
             )
 
     def note_environment(self, environment: Mapping[str, str]) -> None:

@@ -203,7 +203,15 @@ trial = Table(
         doc="epoch from which a trial that is lost goes on; empty: from its first",
     ),
     Column("pack_size", Integer, doc="trials trained together in its last pack"),
-    Column("cost_s", Float, nullable=False),
+    Column("cost_s", Float, nullable=False, doc="training seconds behind its present state"),
+    # The default is for rows of older versions.
+    Column(
+        "charged_s",
+        Float,
+        nullable=False,
+        server_default="0",
+        doc="its share of the wall time of all its packs, repeated attempts included; quotas count it",
+    ),
     Column("reason", Text),
     Column("worker", _Text(128)),
     Column("copy_state", Integer, nullable=False, doc="copy in Optuna's storage: 0 none, 1 done, 2 begun"),

@@ -1,6 +1,7 @@
 """Migrations make the tables that the code expects, once, and open what older versions have made."""
 
 import sqlite3
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -10,10 +11,11 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from catalogs import catalog
 from playing import Play
+from sqlalchemy import insert, select
 
 from studies.extension import confirming
 from studies.states import StudyState, TrialState
-from studies.store import Store
+from studies.store import Store, tables
 from studies.store.engine import VERSION_TABLE, Database
 from studies.store.tables import metadata
 from studies.views import Quotas
@@ -70,10 +72,11 @@ def restore(path: Path, revision: str) -> None:
     connection.close()
 
 
-def test_there_is_an_old_database_of_every_revision() -> None:
+def test_the_oldest_and_the_newest_database_are_kept() -> None:
     versions = Path(__file__).parents[3] / "studies" / "store" / "migrations" / "versions"
     revisions = sorted(path.name[:4] for path in versions.glob("[0-9]*.py"))
-    assert [path.stem.removeprefix("revision-") for path in OLD_DATABASES] == revisions
+    kept = [path.stem.removeprefix("revision-") for path in OLD_DATABASES]
+    assert kept == [revisions[0], revisions[-1]]
     assert all(path.stat().st_size < 40_000 for path in OLD_DATABASES)
 
 
@@ -115,7 +118,7 @@ def test_an_old_database_opens_and_goes_on(old: Path, tmp_path: Path) -> None:
 
 
 def test_studies_from_before_there_were_confirmations_get_none(tmp_path: Path) -> None:
-    for revision, seeds in (("0002", 0), ("0003", 1)):
+    for revision, seeds in (("0001", 0), ("0006", 1)):
         path = tmp_path / f"{revision}.db"
         restore(path, revision)
         store = Store.open(f"sqlite:///{path}")
@@ -135,42 +138,46 @@ def test_studies_from_before_there_were_confirmations_get_none(tmp_path: Path) -
         store.close()
 
 
-def downgraded_and_upgraded(path: Path, *, of: str, to: str) -> Store:
-    """Return the store on a database of one revision that went back to another, and then to the newest."""
-    restore(path, of)
-    database = Database(f"sqlite:///{path}")
+def migrate(database: Database, *, to: str, is_down: bool = False) -> None:
+    """Bring a database to a revision, from an older one or from a newer one."""
     with database.write() as connection:
         config = Config()
         config.set_main_option(
             "script_location", str(Path(__file__).parents[3] / "studies" / "store" / "migrations")
         )
         config.attributes["connection"] = connection
-        command.downgrade(config, to)
+        (command.downgrade if is_down else command.upgrade)(config, to)
+
+
+def downgraded_and_upgraded(path: Path, *, to: str) -> Store:
+    """Return the store on the newest database, taken back to a revision and then to the newest again."""
+    restore(path, "0006")
+    database = Database(f"sqlite:///{path}")
+    migrate(database, to=to, is_down=True)
     database.close()
     store = Store.open(f"sqlite:///{path}")
     assert differences(store._database) == []
     return store
 
 
-def test_what_is_downgraded_and_upgraded_keeps_its_search(tmp_path: Path) -> None:
-    store = downgraded_and_upgraded(tmp_path / "tangent.db", of="0003", to="0002")
-    study = next(study for study in store.studies().items if study.name == "Finished")
-    record = store.record(study.id)
-    assert (len(record.trials), record.confirmations) == (3, ())
-    assert len(record.measurements[record.trials[1].id]) == 2
+def charged(store: Store) -> list[tuple[float, float]]:
+    """Return training seconds and charged seconds of every trial."""
+    t = tables.trial.c
+    with store._database.read() as connection:
+        found = connection.execute(select(t.cost_s, t.charged_s).order_by(t.id))
+        return [(row.cost_s, row.charged_s) for row in found]
+
+
+def test_downgrading_below_charged_seconds_keeps_what_trials_cost(tmp_path: Path) -> None:
+    store = downgraded_and_upgraded(tmp_path / "tangent.db", to="0005")
+    assert charged(store), "there are trials"
+    assert all(cost_s == charged_s for cost_s, charged_s in charged(store))
+    assert store.webhooks().total == 1
     store.close()
 
 
-def test_what_is_downgraded_from_many_users_keeps_its_studies_and_tokens(tmp_path: Path) -> None:
-    store = downgraded_and_upgraded(tmp_path / "tangent.db", of="0004", to="0003")
-    assert (store.studies().total, len(store.record(store.studies().items[-1].id).trials)) == (3, 3)
-    assert [(token.name, token.quotas) for token in store.tokens()] == [("ada", Quotas())]
-    assert store.audit().total == 0
-    store.close()
-
-
-def test_what_is_downgraded_from_webhooks_keeps_all_else(tmp_path: Path) -> None:
-    store = downgraded_and_upgraded(tmp_path / "tangent.db", of="0005", to="0004")
+def test_downgrading_below_webhooks_keeps_studies_and_tokens(tmp_path: Path) -> None:
+    store = downgraded_and_upgraded(tmp_path / "tangent.db", to="0004")
     assert (store.studies().total, [token.name for token in store.tokens()], store.webhooks().total) == (
         3,
         ["ada"],
@@ -179,9 +186,58 @@ def test_what_is_downgraded_from_webhooks_keeps_all_else(tmp_path: Path) -> None
     store.close()
 
 
+def test_downgrading_below_many_users_keeps_studies_and_tokens(tmp_path: Path) -> None:
+    store = downgraded_and_upgraded(tmp_path / "tangent.db", to="0003")
+    assert (store.studies().total, len(store.record(store.studies().items[-1].id).trials)) == (3, 3)
+    assert [(token.name, token.quotas) for token in store.tokens()] == [("ada", Quotas())]
+    assert store.audit().total == 0
+    store.close()
+
+
+def test_downgrading_below_confirmations_keeps_the_search(tmp_path: Path) -> None:
+    store = downgraded_and_upgraded(tmp_path / "tangent.db", to="0002")
+    study = next(study for study in store.studies().items if study.name == "Finished")
+    record = store.record(study.id)
+    assert (len(record.trials), record.confirmations) == (3, ())
+    assert len(record.measurements[record.trials[1].id]) == 2
+    store.close()
+
+
+def test_trials_from_before_charged_seconds_are_charged_their_training(empty_url: str) -> None:
+    database = Database(empty_url)
+    migrate(database, to="0005")
+    with database.write() as connection:
+        now = datetime.now(UTC)
+        study = {
+            "id": "old",
+            "name": "Old",
+            "workload": "w",
+            "spec": {},
+            "resolved": {},
+            "state": "completed",
+        }
+        study |= {"version": 1, "last_event": 0, "attempt": 1, "created_at": now}
+        trial = {"id": "old.adamp.0", "study_id": "old", "arm": "adamp", "number": 0, "state": "completed"}
+        trial |= {
+            "origin": "default",
+            "parameters": {},
+            "replicate": 0,
+            "seed": 1,
+            "attempt": 1,
+            "retries": 0,
+        }
+        trial |= {"epochs_done": 2, "cost_s": 12.5, "copy_state": 0, "created_at": now}
+        connection.execute(insert(tables.study).values(study))
+        connection.execute(insert(tables.trial).values(trial))
+    database.close()
+    store = Store.open(empty_url)
+    assert charged(store) == [(12.5, 12.5)]
+    store.close()
+
+
 def test_what_an_old_database_was_to_tell_is_told(tmp_path: Path) -> None:
     path = tmp_path / "tangent.db"
-    restore(path, "0005")
+    restore(path, "0006")
     store = Store.open(f"sqlite:///{path}")
     (webhook,) = store.webhooks().items
     assert (webhook.url, webhook.events, webhook.studies, webhook.owner) == (

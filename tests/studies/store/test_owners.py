@@ -197,10 +197,10 @@ def test_once_its_gpu_hours_are_used_no_study_that_needs_a_gpu_begins(store: Sto
     study = store.submit(spec, by=ADA).id
     run = Play(store).claim()
     done, flying = run.begin(0, 1)
-    run.complete(done, 0.9, cost_s=1200.0)
+    run.complete(done, 0.9, cost_s=800.0, charged_s=1200.0)
     assert store.token("ada").gpu_hours == pytest.approx(2 * 1200 / 3600)
     assert store.submit(spec, by=ADA).owner == "ada"
-    run.writer.record([report(flying, 1, elapsed_s=900.0)])
+    run.writer.record([report(flying, 1, elapsed_s=600.0, charged_s=900.0)])
     assert store.token("ada").gpu_hours == pytest.approx(2 * 2100 / 3600)
     with pytest.raises(
         QuotaExceeded,
@@ -218,11 +218,47 @@ def test_once_its_gpu_hours_are_used_no_study_that_needs_a_gpu_begins(store: Sto
     assert store.move(study, StudyMove.RESUME, by=ADA).state is StudyState.QUEUED
 
 
+def test_epochs_that_are_trained_again_are_charged_again(store: Store) -> None:
+    store.create_token("ada", role="submitter")
+    store.submit(parse_spec(study_body(resources={"gpus_per_pack": 1})), by=ADA)
+    run = Play(store).claim()
+    (lost,) = run.begin(0)
+    run.writer.record([report(lost, 1, elapsed_s=100.0, charged_s=150.0)])
+    (again,) = run.writer.give_back(
+        [(lost.id, lost.attempt)], reason="its worker was lost", max_retries=3, charged_s=50.0
+    )
+    assert run.trial(lost).cost_s == 0.0
+    assert store.token("ada").gpu_hours == pytest.approx(200 / 3600)
+    run.writer.start([again])
+    run.complete(again, 0.9, cost_s=200.0, charged_s=300.0)
+    assert run.trial(again).cost_s == 200.0
+    assert store.token("ada").gpu_hours == pytest.approx(500 / 3600)
+
+
+def test_a_trial_that_fails_is_charged_for_its_last_attempt(store: Store) -> None:
+    store.create_token("ada", role="submitter")
+    store.submit(parse_spec(study_body(resources={"gpus_per_pack": 1})), by=ADA)
+    run = Play(store).claim()
+    (failing,) = run.begin(0)
+    run.writer.give_back([(failing.id, 1)], reason="it broke", max_retries=0, charged_s=36.0)
+    assert store.token("ada").gpu_hours == pytest.approx(0.01)
+
+
+def test_a_report_that_arrives_twice_is_charged_once(store: Store) -> None:
+    store.create_token("ada", role="submitter")
+    store.submit(parse_spec(study_body(resources={"gpus_per_pack": 1})), by=ADA)
+    run = Play(store).claim()
+    (trial,) = run.begin(0)
+    for _ in range(2):
+        run.writer.record([report(trial, 1, charged_s=36.0)])
+    assert store.token("ada").gpu_hours == pytest.approx(0.01)
+
+
 def test_a_study_on_cpus_uses_no_gpu_hours(store: Store) -> None:
     store.create_token("ada", role="submitter")
     store.submit(SPEC, by=ADA)
     run = Play(store).claim()
-    run.complete(run.begin(0)[0], 0.9, cost_s=7200.0)
+    run.complete(run.begin(0)[0], 0.9, cost_s=7200.0, charged_s=7200.0)
     assert store.token("ada").gpu_hours == 0.0
 
 

@@ -1,0 +1,87 @@
+"""The scheduler charges every trial its share of the wall time of its packs, whatever became of them."""
+
+import pytest
+from feeding import Running
+
+from studies.store import Store, tables
+from workers.worker_failures import WorkerFailure
+
+__all__: list[str] = []
+
+
+@pytest.fixture
+def running(store: Store) -> Running:
+    """A study of one arm, whose packs hold two trials."""
+    return Running(
+        store,
+        slots=1,
+        arms=["adamp"],
+        budget={"trials_per_arm": 2, "epochs": 2},
+        resources={"max_pack_size": 2},
+    )
+
+
+def charged(running: Running) -> list[float]:
+    """Return the seconds that each trial has been charged."""
+    t = tables.trial.c
+    with running.store._database.read() as connection:
+        return list(
+            connection.execute(
+                tables.trial.select().with_only_columns(t.charged_s).order_by(t.number)
+            ).scalars()
+        )
+
+
+def test_members_share_the_time_from_their_workers_start_to_the_last_report(running: Running) -> None:
+    pack = running.begin("p")
+    assert len(pack.members) == 2
+    # Loading data, measuring widths and compiling come before the first report.
+    running.seconds += 60.0
+    running.report(pack, epoch=1, value=lambda *_: 0.5)
+    assert charged(running) == [30.0, 30.0]
+    running.seconds += 10.0
+    running.report(pack, epoch=2, value=lambda *_: 0.5)
+    running.feed.ended("p")
+    assert charged(running) == [35.0, 35.0]
+
+
+def test_a_member_that_diverged_leaves_its_share_to_the_others(running: Running) -> None:
+    pack = running.begin("p")
+    first, second = (member.trial_id for member in pack.members)
+    values = {first: None, second: 0.5}
+    running.seconds += 10.0
+    running.report(pack, epoch=1, value=lambda trial, _: values[trial])
+    running.seconds += 10.0
+    running.report(pack, epoch=2, value=lambda trial, _: values[trial])
+    assert sorted(charged(running)) == [5.0, 15.0]
+
+
+def test_a_lost_pack_is_charged_up_to_its_loss_and_again_when_it_is_repeated(running: Running) -> None:
+    pack = running.begin("p")
+    running.seconds += 10.0
+    running.report(pack, epoch=1, value=lambda *_: 0.5)
+    running.seconds += 8.0
+    running.feed.ended("p", lost=WorkerFailure("its worker died"))
+    assert charged(running) == [9.0, 9.0]
+    again = running.begin("q")
+    assert again.from_epoch == 0
+    running.seconds += 20.0
+    running.report(again, epoch=1, value=lambda *_: 0.5)
+    assert charged(running) == [9.0 + 20.0 / len(again.members)] * 2
+
+
+def test_a_pack_that_waits_for_its_worker_is_charged_nothing(running: Running) -> None:
+    assert running.feed.next_pack("p") is not None
+    running.seconds += 60.0
+    running.feed.hand_back(reason="the run ends")
+    assert charged(running) == [0.0, 0.0]
+
+
+def test_the_last_report_given_again_with_checkpoints_is_charged_once(running: Running) -> None:
+    pack = running.begin("p")
+    running.seconds += 10.0
+    running.report(pack, epoch=1, value=lambda *_: 0.5)
+    running.seconds += 2.0
+    running.report(pack, epoch=1, value=lambda *_: 0.5, leaves=True)
+    running.feed.ended("p", lost=WorkerFailure("its node ends", is_charged=False))
+    assert charged(running) == [6.0, 6.0]
