@@ -25,6 +25,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any, cast
 
+from studies.spec import ADAPTIVE_SAMPLERS
+
 # Read once, when torch is first imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -39,7 +41,6 @@ from studies.statistics.paired import mean_interval
 __all__ = ["main"]
 
 _PARTS = ("coverage", "surface", "family", "tables")
-_ADAPTIVE = ("tpe", "gp", "cmaes")
 _TOP = 0.93
 
 
@@ -176,7 +177,7 @@ def _tables(given: argparse.Namespace) -> tuple[list[dict[str, Any]], Table]:
                         rng = np.random.default_rng([4, replicates, trials, round(1e4 * gap)])
                         draw = _dealt(pools, rng, replicates, gap)
                         per_gap.append(
-                            outcomes(given.studies, draw=draw, gap=gap, adaptive=sampler in _ADAPTIVE)
+                            outcomes(given.studies, draw=draw, gap=gap, adaptive=sampler in ADAPTIVE_SAMPLERS)
                         )
                         one = {
                             "sampler": sampler,
@@ -273,7 +274,10 @@ def main() -> None:
         help="on the tables; the first is 0",
     )
     parser.add_argument(
-        "--samplers", nargs="+", choices=["random", "qmc", *_ADAPTIVE], default=["random", "tpe"]
+        "--samplers",
+        nargs="+",
+        choices=["random", "qmc", *sorted(ADAPTIVE_SAMPLERS)],
+        default=["random", "tpe"],
     )
     parser.add_argument(
         "--shares", type=float, nargs="+", default=[1.0, 0.1], help="of the tables' own noise (1 0.1)"

@@ -11,7 +11,6 @@ __all__ = [
     "Catalog",
     "Constraint",
     "Containment",
-    "Direction",
     "Hyperparameter",
     "OptimizerCard",
     "WorkloadCard",
@@ -25,9 +24,9 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from studies.direction import Direction
 from studies.space import AnyDimension, Choices, Condition, Fixed, Parameters, Scalar
 
-Direction = Literal["maximize", "minimize"]
 """Which way a metric is better."""
 
 

@@ -22,6 +22,7 @@ from studies.space import (
     Range,
     Scalar,
     Space,
+    configuration_key,
     every_point,
     size,
     without_inert,
@@ -80,7 +81,7 @@ def _configurations(card: OptimizerCard, space: Space, defaults: Parameters) -> 
         if total > _MAX_GRID:
             return total
         points = (without_inert(point, conditions, defaults) for point in every_point(space))
-        return len({tuple(point.items()) for point in points})
+        return len({configuration_key(point) for point in points})
     found = size(
         {
             name: dimension

@@ -9,12 +9,14 @@ __all__ = [
     "AnyDimension",
     "Choices",
     "Condition",
+    "ConfigurationKey",
     "Fixed",
     "Parameters",
     "Range",
     "Scalar",
     "Space",
     "active",
+    "configuration_key",
     "every_point",
     "size",
     "without_inert",
@@ -58,6 +60,9 @@ Scalar = Annotated[bool | int | float | str, BeforeValidator(_scalar)]
 Parameters = dict[str, Scalar]
 """One configuration: hyperparameter name to value."""
 
+ConfigurationKey = tuple[tuple[str, bool, Scalar], ...]
+"""The hashable identity of a configuration; see `configuration_key`."""
+
 
 def _no_switch(value: object) -> object:
     if isinstance(value, bool):
@@ -78,9 +83,21 @@ class _Value(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+def _value_key(value: Scalar) -> tuple[bool, Scalar]:
+    # True == 1 in Python; as hyperparameters they are two values.
+    return isinstance(value, bool), value
+
+
 def _is_same(one: Scalar, other: Scalar) -> bool:
-    # True == 1 in Python; as hyperparameters they are two things.
-    return one == other and isinstance(one, bool) == isinstance(other, bool)
+    return _value_key(one) == _value_key(other)
+
+
+def configuration_key(parameters: Parameters) -> ConfigurationKey:
+    """Return a hashable key that is equal for two configurations exactly when they are the same.
+
+    The order of the names does not matter, 1 and 1.0 are the same number, and True is not 1.
+    """
+    return tuple((name, *_value_key(value)) for name, value in sorted(parameters.items()))
 
 
 class Range(_Value):

@@ -6,6 +6,7 @@ in `studies.resolve`.
 """
 
 __all__ = [
+    "ADAPTIVE_SAMPLERS",
     "ArmEntry",
     "ArmSpec",
     "Budget",
@@ -26,7 +27,7 @@ __all__ = [
 ]
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal, Self, cast, get_args
+from typing import Annotated, Any, Final, Literal, Self, cast, get_args
 
 from pydantic import (
     BaseModel,
@@ -44,6 +45,8 @@ from studies.pruner import NoPruner, Pruner
 from studies.space import Choices, Fixed, Range, Scalar
 
 SamplerName = Literal["tpe", "random", "qmc", "gp", "cmaes", "grid"]
+ADAPTIVE_SAMPLERS: Final[frozenset[SamplerName]] = frozenset({"tpe", "gp", "cmaes"})
+"""Samplers that learn from earlier trials of the same search."""
 PriorityName = Literal["low", "normal", "high"]
 ScheduleName = Literal["constant", "cosine", "warmup-cosine"]
 

@@ -11,11 +11,11 @@ from studies.catalog import (
     Catalog,
     Constraint,
     Containment,
-    Direction,
     Hyperparameter,
     OptimizerCard,
     WorkloadCard,
 )
+from studies.direction import Direction
 from studies.space import AnyDimension, Choices, Condition, Range, Scalar
 
 __all__ = ["catalog", "study_body"]

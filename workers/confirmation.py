@@ -12,15 +12,13 @@ from collections.abc import Callable, Iterator, Sequence
 
 from studies.resolve import ResolvedArm, ResolvedStudy
 from studies.seeds import confirmation_seed
-from studies.space import Parameters, Scalar
+from studies.space import ConfigurationKey, configuration_key
 from studies.spec import StudySpec
 from studies.states import TrialState
 from studies.trials import NewTrial, PendingTrial
 from studies.views import TrialView
 from workers.search import Search, SearchedConfiguration
 from workers.trial_queue import TrialQueue
-
-_Key = tuple[tuple[str, Scalar], ...]
 
 
 class ConfirmationQueue(TrialQueue):
@@ -59,8 +57,8 @@ class ConfirmationQueue(TrialQueue):
         self._epochs = study.epochs
         self._seeds = tuple(confirmation_seed(spec.seed, index) for index in range(spec.confirmation.seeds))
         # What trials on record confirm, and the seeds on which they do.
-        self._confirmed: dict[_Key, SearchedConfiguration] = {}
-        self._made: set[tuple[_Key, int]] = set()
+        self._confirmed: dict[ConfigurationKey, SearchedConfiguration] = {}
+        self._made: set[tuple[ConfigurationKey, int]] = set()
         self._begun = 0
         # None until the search is over.
         self._left: deque[tuple[SearchedConfiguration, int]] | None = None
@@ -98,7 +96,7 @@ class ConfirmationQueue(TrialQueue):
         self._begun += 1
         # What a stop cut short has said nothing: a study that is extended later tries it again.
         if trial.confirms is not None and trial.state is not TrialState.CANCELLED:
-            key = _key(trial.parameters)
+            key = configuration_key(trial.parameters)
             self._confirmed.setdefault(
                 key, SearchedConfiguration(trial.confirms, trial.replicate, trial.origin, trial.parameters)
             )
@@ -124,12 +122,15 @@ class ConfirmationQueue(TrialQueue):
         if not any(search.has_result for search in self._searches):
             return
         defaults = SearchedConfiguration(0, 0, "default", self.plan.defaults)
-        found: dict[_Key, SearchedConfiguration] = {}
+        found: dict[ConfigurationKey, SearchedConfiguration] = {}
         for each in (defaults, *(search.best for search in self._searches)):
             if each is not None:
                 # Of equal configurations the one that is on record already, so that all runs of one name the
                 # same trial.
-                found.setdefault(_key(each.parameters), self._confirmed.get(_key(each.parameters), each))
+                found.setdefault(
+                    configuration_key(each.parameters),
+                    self._confirmed.get(configuration_key(each.parameters), each),
+                )
         for seed in self._seeds:
             for key, configuration in found.items():
                 if (key, seed) not in self._made:
@@ -147,7 +148,3 @@ class ConfirmationQueue(TrialQueue):
             phase="confirmation",
             confirms=configuration.number,
         )
-
-
-def _key(parameters: Parameters) -> _Key:
-    return tuple(sorted(parameters.items()))

@@ -19,7 +19,7 @@ from optuna.storages import InMemoryStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from studies.catalog import Direction
+from studies.direction import Direction, sign
 from studies.space import Scalar
 
 _NAME = "arm"
@@ -39,7 +39,7 @@ class OptunaStudyView(InMemoryStorage):
     def __init__(self, direction: Direction, *, most: int | None) -> None:
         """Begin with nothing seen; `most` None shows everything."""
         super().__init__()
-        self._sign = -1.0 if direction == "maximize" else 1.0
+        self._sign = -float(sign(direction))
         self._most = most
         self._open: dict[int, FrozenTrial] = {}
         self._ended: dict[int, FrozenTrial] = {}

@@ -26,7 +26,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, TPESampler
 
-from studies.catalog import Direction
+from studies.direction import Direction
 from studies.distributions import as_parameters, distributions
 from studies.resolve import ResolvedArm
 from studies.space import (
@@ -39,11 +39,12 @@ from studies.space import (
     Scalar,
     Space,
     active,
+    configuration_key,
     every_point,
     size,
     without_inert,
 )
-from studies.spec import SamplerName
+from studies.spec import ADAPTIVE_SAMPLERS, SamplerName
 from studies.states import FINISHED_TRIAL_STATES, TrialState
 from workers.optuna_study import OptunaStudyView
 
@@ -105,7 +106,7 @@ class ArmSampler:
         """
         self._arm = arm
         self._sampler: SamplerName = sampler
-        self._is_model = sampler in {"tpe", "gp", "cmaes"}
+        self._is_model = sampler in ADAPTIVE_SAMPLERS
         # Of the first replicate only these two, so that asking for more leaves what it draws as it was.
         self._seed = (seed, zlib.crc32(arm.name.encode()), *([replicate] if replicate else []))
         self._distributions = distributions(arm.space)
@@ -158,7 +159,7 @@ class ArmSampler:
             value: its value, where it is completed.
             rung_values: its value at each rung it has reached, by epoch.
         """
-        self._seen.add(_key(parameters))
+        self._seen.add(_fingerprint(parameters))
         if not self._is_model or not self._arm.admits(parameters):
             return
         params = {
@@ -293,7 +294,7 @@ class ArmSampler:
 
     def _take(self, parameters: Parameters) -> bool:
         """Return whether a configuration is new and keeps the constraints; it is known from then on."""
-        key = _key(parameters)
+        key = _fingerprint(parameters)
         if key in self._seen or not all(c.holds(parameters) for c in self._arm.card.constraints):
             return False
         self._seen.add(key)
@@ -377,9 +378,9 @@ def _plain(value: Any, distribution: BaseDistribution) -> Scalar:
             return cast("Scalar", value)
 
 
-def _key(parameters: Parameters) -> int:
+def _fingerprint(parameters: Parameters) -> int:
     # Python has one hash for -1 and -2.
-    return hash(tuple((name, value, value == -1) for name, value in sorted(parameters.items())))
+    return hash((configuration_key(parameters), tuple(name for name in parameters if parameters[name] == -1)))
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from studies.resolve import ResolvedStudy
-from studies.spec import StudySpec
+from studies.spec import ADAPTIVE_SAMPLERS, StudySpec
 from studies.states import FINISHED_TRIAL_STATES, TrialState
 from studies.store import RunWriter
 from studies.trials import PendingTrial, Report
@@ -88,7 +88,7 @@ class PackScheduler:
         )
         self._arms = {arm.name: Arm(arm, spec=spec, study=plan) for arm in plan.arms}
         # Whether what is at hand depends on results that are still to come.
-        self._learns = spec.sampler in {"tpe", "gp", "cmaes"} or spec.pruner.kind != "none"
+        self._learns = spec.sampler in ADAPTIVE_SAMPLERS or spec.pruner.kind != "none"
         self._live: dict[str, _Live] = {}
         self._suspects = Quarantine(max_retries=spec.max_retries)
         self._failed = 0

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from studies.direction import Direction, best_value, rank_key, sign
 from studies.promotion import Ladder, brackets, planned_epochs, rungs
 from studies.resolve import ResolvedArm, ResolvedStudy
 from studies.seeds import trial_seed
@@ -61,7 +62,7 @@ class Search(TrialQueue):
         self._replicate = replicate
         self._next_number = next_number
         self._is_best = spec.objective.at == "best"
-        self._is_maximized = study.workload.direction == "maximize"
+        self._direction: Direction = study.workload.direction
         self._epochs = study.epochs
         # By bracket.
         self._stops = [
@@ -77,7 +78,7 @@ class Search(TrialQueue):
             replicate=replicate,
         )
         self._ladder = Ladder(
-            spec.pruner, epochs=study.epochs, trials=plan.trials, maximize=self._is_maximized
+            spec.pruner, epochs=study.epochs, trials=plan.trials, maximize=sign(self._direction) == 1
         )
         self._planned = planned_epochs(spec.pruner, study.epochs, trials=plan.trials)
         self._begun = 0
@@ -231,9 +232,7 @@ class Search(TrialQueue):
         """
         if metric is not None and self._is_best:
             before = self._best_values.get(trial.number, metric)
-            self._best_values[trial.number] = (
-                max(before, metric) if self._is_maximized else min(before, metric)
-            )
+            self._best_values[trial.number] = best_value((before, metric), self._direction)
         return epoch == trial.to_epoch < self._epochs
 
     def rested(self, trial: PendingTrial, metric: float | None) -> None:
@@ -316,7 +315,7 @@ class Search(TrialQueue):
         """Look whether a trial that has ended is the best so far."""
         self.has_result |= state not in {TrialState.FAILED, TrialState.CANCELLED}
         if state is TrialState.COMPLETED and value is not None:
-            place = (-value if self._is_maximized else value, trial.number)
+            place = rank_key(value, trial.number, self._direction)
             if self._best is None or place < self._best[0]:
                 self._best = (
                     place,

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from studies.analysis.numbers import metric
 from studies.catalog import WorkloadCard
+from studies.direction import best_value, sign
 from studies.views import ArmView, Best, BestValue
 
 
@@ -15,7 +16,7 @@ def ranked(arms: Sequence[ArmView], card: WorkloadCard) -> list[tuple[ArmView, B
     Arms that are level keep their order.
     """
     have = [(arm, arm.best) for arm in arms if arm.best is not None]
-    return sorted(have, key=lambda pair: pair[1].value, reverse=card.direction == "maximize")
+    return sorted(have, key=lambda pair: -sign(card.direction) * pair[1].value)
 
 
 def leader(best: Sequence[BestValue], card: WorkloadCard, titles: Mapping[str, str]) -> str | None:
@@ -29,11 +30,10 @@ def leader(best: Sequence[BestValue], card: WorkloadCard, titles: Mapping[str, s
         titles: what optimizers are called for people, by name; an arm that was given a name of its own goes
             by that.
     """
-    is_maximized = card.direction == "maximize"
-    values = [one.highest if is_maximized else one.lowest for one in best]
+    values = [best_value((one.highest, one.lowest), card.direction) for one in best]
     if not values:
         return None
-    value = max(values) if is_maximized else min(values)
+    value = best_value(values, card.direction)
     level = [
         titles.get(one.arm, one.arm) if one.arm == one.optimizer else one.arm
         for one, has in zip(best, values, strict=True)

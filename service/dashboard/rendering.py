@@ -14,6 +14,7 @@ from service.dashboard.assets import assets
 from service.dashboard.theme import arm_style
 from service.numbers import change, instant, interval, p_value, score, span, spread
 from studies.analysis.numbers import count, duration, metric, number, plural, scalar
+from studies.direction import higher_or_lower
 
 _BACKTICKS = re.compile(r"`([^`]+)`")
 # What the frame of every page looks for.
@@ -64,6 +65,7 @@ def _environment() -> Environment:
     )
     environment.filters.update(prose=_prose, **{write.__name__: write for write in written})
     environment.globals.update(address=address, arm_style=arm_style, asset=assets().url)
+    environment.filters["higher_or_lower"] = higher_or_lower
     return environment
 
 

@@ -10,6 +10,7 @@ from service.dashboard.rendering import address, render
 from service.dashboard.study_page import OUT_OF_BAND
 from service.pruner_text import describe_rungs
 from studies.analysis.numbers import count, duration, metric, metric_unit, number, plural, scalar
+from studies.direction import best_value
 from studies.promotion import brackets, rungs
 from studies.pruner import Hyperband
 from studies.recipe import recipe
@@ -192,7 +193,7 @@ def _with_value(trial: TrialView, study: StudyView, measurements: tuple[Measurem
     ]
     if not values or (study.spec.objective.at == "last" and measurements[-1].validation_metric is None):
         return ""
-    best = max(values) if card.direction == "maximize" else min(values)
+    best = best_value(values, card.direction)
     return (
         f" with {metric(values[-1] if study.spec.objective.at == 'last' else best, card.unit)}"
         f"{metric_unit(card.unit)} validation {card.metric}"

@@ -12,6 +12,7 @@ from service.report.rows import ArmRow, arm_rows
 from service.report.sanitize import heading, plain
 from service.report.study_report import StudyReport
 from studies.analysis.numbers import count
+from studies.direction import higher_or_lower
 from studies.views import StudyView
 
 _SPECIAL: Final = {
@@ -192,7 +193,7 @@ def _caption(report: StudyReport) -> str:
     study, card = report.study, report.study.workload_card
     replicates = study.spec.budget.replicates
     of = "replicates of the whole search" if replicates > 1 else "fresh seeds"
-    direction = "higher" if card.direction == "maximize" else "lower"
+    direction = higher_or_lower(card.direction)
     return (
         f"{escaped(heading(study))}. Test {escaped(card.metric)} on {escaped(card.name)} ({direction} is "
         f"better): mean over $n$ {of} of each optimizer's best configuration by validation, $\\pm$ half "

@@ -9,6 +9,7 @@ from service.report.references import Citations
 from studies.analysis.numbers import count, plural
 from studies.analysis.wording import listed
 from studies.pruner import Median
+from studies.spec import ADAPTIVE_SAMPLERS
 from studies.states import CLOSED_STUDY_STATES
 from studies.views import ArmView, StudyView
 
@@ -47,7 +48,7 @@ def sampler_said(study: StudyView, arms: Sequence[ArmView], cite: Citations) -> 
     if study.spec.sampler in {"random", "qmc"} and any(arm.optimizer.constraints for arm in arms):
         parts.append("Configurations that an optimizer cannot run were drawn anew.")
     parts.append("No configuration was tried twice in one search.")
-    if study.spec.sampler in {"tpe", "gp", "cmaes"}:
+    if study.spec.sampler in ADAPTIVE_SAMPLERS:
         parts.append(
             "Trials of which no value was known yet counted as bad while the next were chosen, and a "
             "trial that diverged ranked last."

@@ -16,6 +16,7 @@ from service.report.references import Citations
 from studies.analysis.numbers import count, plural, scalar
 from studies.analysis.views import StudyAnalysis
 from studies.analysis.wording import listed
+from studies.direction import higher_or_lower
 from studies.space import AnyDimension, Choices, Fixed, Range
 from studies.states import CLOSED_STUDY_STATES
 from studies.views import ArmView, StudyView
@@ -81,7 +82,7 @@ def _workload(study: StudyView, arms: Sequence[ArmView]) -> str:
         f"{what} on the workload {card.name}: {_ended(card.description)} Data: {_ended(card.source)} "
         f"{begun} model has {count(card.parameters)} trainable parameters. A trial's value is the "
         f"{card.metric} on the validation split {epoch} "
-        f"({'higher' if card.direction == 'maximize' else 'lower'} is better{unit}). Configurations were "
+        f"({higher_or_lower(card.direction)} is better{unit}). Configurations were "
         f"chosen by validation alone; the test split served for reporting only, at the same epoch.{state}"
     )
 

@@ -23,7 +23,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from studies.analysis.views import Finding, PairVerdict, Word
-from studies.catalog import Direction
+from studies.direction import Direction
 from studies.space import Parameters
 from studies.states import StudyState
 

@@ -23,8 +23,10 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from studies.catalog import Direction, WorkloadCard
-from studies.space import Parameters
+from studies.catalog import WorkloadCard
+from studies.direction import Direction, better, rank_key, sign, worst_value
+from studies.space import ConfigurationKey, configuration_key
+from studies.spec import ADAPTIVE_SAMPLERS
 from studies.states import CLOSED_STUDY_STATES, StudyState, TrialState
 from studies.views import ArmView, MeasurementView, StudyRecord, StudyView, TrialView
 
@@ -137,12 +139,12 @@ class StudyResults:
     @property
     def sign(self) -> int:
         """1 where more is better, -1 where less is."""
-        return 1 if self.direction == "maximize" else -1
+        return sign(self.direction)
 
     @property
     def worst(self) -> float:
         """What stands for the value of a trial that diverged."""
-        return -math.inf * self.sign
+        return worst_value(self.direction)
 
     @property
     def is_closed(self) -> bool:
@@ -170,7 +172,7 @@ class StudyResults:
     @property
     def is_adaptive(self) -> bool:
         """Whether the sampler learns from earlier trials."""
-        return self.study.spec.sampler in {"tpe", "gp", "cmaes"}
+        return self.study.spec.sampler in ADAPTIVE_SAMPLERS
 
     def arm(self, name: str) -> ArmResults:
         """Return the arm of this name, which must be there."""
@@ -225,10 +227,10 @@ def read(record: StudyRecord) -> StudyResults:
     # Seeds are first used in their order, in every arm.
     seeds = tuple(dict.fromkeys(run.seed for run in sorted(record.confirmations, key=lambda run: run.number)))
     trials, runs = _by_arm(record.trials), _by_arm(record.confirmations)
-    sign = 1 if study.workload_card.direction == "maximize" else -1
     replicates = max([study.spec.budget.replicates, *(trial.replicate + 1 for trial in record.trials)])
     arms = tuple(
-        _arm(view, trials[view.name], runs[view.name], seeds, replicates, sign) for view in record.arms
+        _arm(view, trials[view.name], runs[view.name], seeds, replicates, study.workload_card.direction)
+        for view in record.arms
     )
     return StudyResults(study=study, arms=arms, seeds=seeds, measurements=record.measurements)
 
@@ -246,20 +248,20 @@ def _arm(
     runs: list[TrialView],
     seeds: tuple[int, ...],
     replicates: int,
-    sign: int,
+    direction: Direction,
 ) -> ArmResults:
     trials.sort(key=lambda trial: trial.number)
     place = {seed: n for n, seed in enumerate(seeds)}
-    of: defaultdict[tuple[object, ...], dict[int, TrialView]] = defaultdict(dict)
+    of: defaultdict[ConfigurationKey, dict[int, TrialView]] = defaultdict(dict)
     for run in sorted(runs, key=lambda run: run.number):
         # Of two runs of one configuration and seed the one that says more; there is no second one but after a
         # fault.
-        known = of[_key(run.parameters)].get(run.seed)
+        known = of[configuration_key(run.parameters)].get(run.seed)
         if known is None or known.state not in _SPENT:
-            of[_key(run.parameters)][run.seed] = run
+            of[configuration_key(run.parameters)][run.seed] = run
 
     def configuration(trial: TrialView) -> ConfirmedConfiguration:
-        found = of[_key(trial.parameters)]
+        found = of[configuration_key(trial.parameters)]
         return ConfirmedConfiguration(
             trial=trial, runs=tuple(sorted(found.values(), key=lambda run: place[run.seed]))
         )
@@ -267,7 +269,7 @@ def _arm(
     best: list[TrialView | None] = [None] * replicates
     for trial in trials:
         before = best[trial.replicate]
-        if has_value(trial) and (before is None or sign * _value(trial) > sign * _value(before)):
+        if has_value(trial) and (before is None or better(_value(trial), _value(before), direction)):
             best[trial.replicate] = trial
     bests = tuple(None if trial is None else configuration(trial) for trial in best)
     known = [each for each in bests if each is not None]
@@ -279,7 +281,9 @@ def _arm(
             sorted((t for t in trials if t.state in _SPENT), key=lambda t: (t.ended_at or _NEVER, t.number))
         ),
         bests=bests,
-        best=max(known, key=lambda each: (sign * _value(each.trial), -each.trial.number), default=None),
+        best=min(
+            known, key=lambda each: rank_key(_value(each.trial), each.trial.number, direction), default=None
+        ),
         defaults=configuration(trials[0]) if trials and trials[0].number == 0 else None,
         runs=tuple(sorted(runs, key=lambda run: run.number)),
     )
@@ -288,8 +292,3 @@ def _arm(
 def _value(trial: TrialView) -> float:
     assert trial.value is not None, "asked of trials that completed"
     return trial.value
-
-
-def _key(parameters: Parameters) -> tuple[object, ...]:
-    # True == 1 in Python; as hyperparameters they are two things.
-    return tuple((name, isinstance(value, bool), value) for name, value in sorted(parameters.items()))

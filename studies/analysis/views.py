@@ -29,7 +29,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from studies.catalog import Direction
+from studies.direction import Direction
 from studies.space import Parameters
 from studies.states import StudyState, TrialState
 

@@ -25,7 +25,7 @@ from optuna.trial import FrozenTrial, create_trial
 from sqlalchemy import Connection, Select, event, exists, select, text, update
 from sqlalchemy.exc import DBAPIError
 
-from studies.catalog import Direction
+from studies.direction import Direction
 from studies.distributions import distributions, searched
 from studies.resolve import ResolvedArm
 from studies.states import CLOSED_STUDY_STATES, TrialState

@@ -12,8 +12,9 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection, case, func, select
 
+from studies.direction import sign
 from studies.promotion import planned_epochs
-from studies.space import Parameters, Scalar
+from studies.space import ConfigurationKey, configuration_key
 from studies.spec import StudySpec
 from studies.states import CLOSED_STUDY_STATES, FINISHED_TRIAL_STATES, StudyState, TrialState
 from studies.store import tables
@@ -25,7 +26,6 @@ _CONFIRMING = frozenset({StudyState.QUEUED.value, StudyState.RUNNING.value, Stud
 _CLOSED = frozenset(state.value for state in CLOSED_STUDY_STATES)
 # An arm without any of these is not confirmed either.
 _RESULTS = (TrialState.COMPLETED, TrialState.PRUNED, TrialState.DIVERGED)
-_Key = tuple[tuple[str, Scalar], ...]
 _T = TypeVar("_T")
 # Of each an entry of a few hundred bytes an arm.
 _REMEMBERED = 20_000
@@ -143,22 +143,18 @@ def _to_come(
     of_arm = (t.study_id == row.id, t.arm == arm["name"])
     # What a stop cut short is made again.
     is_made = (t.phase == "confirmation", t.state != TrialState.CANCELLED.value)
-    made: defaultdict[_Key, set[int]] = defaultdict(set)
+    made: defaultdict[ConfigurationKey, set[int]] = defaultdict(set)
     for run in connection.execute(select(t.parameters, t.seed).where(*of_arm, *is_made)):
-        made[_key(run.parameters)].add(run.seed)
-    defaults = _key(arm["defaults"])
+        made[configuration_key(run.parameters)].add(run.seed)
+    defaults = configuration_key(arm["defaults"])
     if not is_over:
         return seeds - len(made[defaults]) + replicates * seeds
-    value = t.value.desc() if row.resolved["workload"]["direction"] == "maximize" else t.value
+    value = t.value.desc() if sign(row.resolved["workload"]["direction"]) == 1 else t.value
     place = func.row_number().over(partition_by=t.replicate, order_by=(value, t.number)).label("place")
     has_value = (t.phase == "search", t.state == TrialState.COMPLETED.value, t.value.is_not(None))
     ranked = select(t.parameters, place).where(*of_arm, *has_value).subquery()
     best = connection.execute(select(ranked.c.parameters).where(ranked.c.place == 1)).scalars()
-    return sum(seeds - len(made[key]) for key in {defaults, *map(_key, best)})
-
-
-def _key(parameters: Parameters) -> _Key:
-    return tuple(sorted(parameters.items()))
+    return sum(seeds - len(made[key]) for key in {defaults, *map(configuration_key, best)})
 
 
 def _counts(

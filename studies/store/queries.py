@@ -20,7 +20,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, func, select
 
-from studies.catalog import Direction
+from studies.direction import Direction, best_value, sign
 from studies.errors import ArmNotFound, SpecInvalid, SpecProblem, StudyNotFound, TrialNotFound
 from studies.promotion import brackets, rungs
 from studies.recipe import call, recipe
@@ -220,7 +220,7 @@ def _best_row(connection: Connection, study_id: str, arm: str, *, direction: Dir
             t.state == TrialState.COMPLETED.value,
             t.value.is_not(None),
         )
-        .order_by(t.value.desc() if direction == "maximize" else t.value, t.number)
+        .order_by(t.value.desc() if sign(direction) == 1 else t.value, t.number)
         .limit(1)
     )
     return connection.execute(query).one_or_none()
@@ -327,7 +327,7 @@ def trials(
         "ended": t.ended_at,
     }
     column = columns[key]
-    is_descending = order.startswith("-") != (key == "value" and direction == "maximize")
+    is_descending = order.startswith("-") != (key == "value" and sign(direction) == 1)
     query = _of_phase(select(tables.trial).where(t.study_id == study_id), phase)
     query = query if arm is None else query.where(t.arm == arm)
     query = (
@@ -395,7 +395,6 @@ def curves(connection: Connection, study_id: str) -> tuple[Curve, ...]:
         .where(t.study_id == study_id, _IS_SEARCH, t.state.in_(spent))
         .order_by(t.ended_at, *_TIES)
     )
-    better = max if direction == "maximize" else min
     points: dict[str, list[CurvePoint]] = {name: [] for name in names}
     elapsed_s = dict.fromkeys(points, 0.0)
     for row in connection.execute(query):
@@ -411,7 +410,9 @@ def curves(connection: Connection, study_id: str) -> tuple[Curve, ...]:
         ]
         line.append(
             CurvePoint(
-                trials=len(line) + 1, elapsed_s=elapsed_s[row.arm], value=better(values) if values else None
+                trials=len(line) + 1,
+                elapsed_s=elapsed_s[row.arm],
+                value=best_value(values, direction) if values else None,
             )
         )
     return tuple(Curve(arm=name, points=tuple(line)) for name, line in points.items())
@@ -439,8 +440,8 @@ def rung_values(connection: Connection, study_id: str) -> dict[str, dict[int, fl
     t, m = tables.trial.c, tables.measurement.c
     value: ColumnElement[Any] = m.validation_metric
     if spec.objective.at == "best":
-        better = func.max if plan.workload.direction == "maximize" else func.min
-        value = better(value).over(partition_by=m.trial_id, order_by=m.epoch)
+        best = func.max if sign(plan.workload.direction) == 1 else func.min
+        value = best(value).over(partition_by=m.trial_id, order_by=m.epoch)
     query = select(m.trial_id, m.epoch, t.bracket, t.checkpoint_epoch, value.label("value")).join(
         tables.trial, t.id == m.trial_id
     )

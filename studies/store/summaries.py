@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import Connection, func, select
 
-from studies.catalog import Direction
+from studies.direction import Direction
 from studies.errors import StudyNotFound
 from studies.states import CLOSED_STUDY_STATES, StudyState, TrialState
 from studies.store import tables

@@ -4,7 +4,19 @@ import math
 
 import pytest
 
-from studies.space import AnyDimension, Choices, Condition, Fixed, Range, Scalar, Space, active, size
+from studies.space import (
+    AnyDimension,
+    Choices,
+    Condition,
+    Fixed,
+    Parameters,
+    Range,
+    Scalar,
+    Space,
+    active,
+    configuration_key,
+    size,
+)
 
 __all__: list[str] = []
 
@@ -48,6 +60,26 @@ def test_a_dimension_knows_its_members(dimension: AnyDimension, value: Scalar, i
 
 def test_true_and_one_are_different_choices() -> None:
     assert Choices(choices=(True, 1)).choices == (True, 1)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "is_same"),
+    [
+        ({"a": 1, "b": 2}, {"b": 2, "a": 1}, True),
+        ({"a": 1}, {"a": 1.0}, True),
+        ({"a": 0.0}, {"a": -0.0}, True),
+        ({"a": True}, {"a": 1}, False),
+        ({"a": False}, {"a": 0.0}, False),
+        ({"a": "1"}, {"a": 1}, False),
+        ({"a": 1}, {"b": 1}, False),
+        ({"a": 1}, {"a": 1, "b": 1}, False),
+    ],
+)
+def test_configurations_are_the_same_when_all_their_values_are(
+    one: Parameters, other: Parameters, is_same: bool
+) -> None:
+    assert (configuration_key(one) == configuration_key(other)) is is_same
+    assert (len({configuration_key(one), configuration_key(other)}) == 1) is is_same
 
 
 @pytest.mark.parametrize(

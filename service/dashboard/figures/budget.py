@@ -13,6 +13,7 @@ from service.dashboard.figures.chart import Chart, Drawing, FigureData
 from service.numbers import interval
 from studies.analysis.numbers import count, duration, metric, metric_unit, number, plural
 from studies.analysis.views import BudgetCurve, BudgetPoint
+from studies.direction import sign
 from studies.views import ArmView
 
 Against = Literal["trials", "epochs", "seconds"]
@@ -156,7 +157,7 @@ def _finding(data: FigureData, lines: Sequence[tuple[ArmView, BudgetCurve]], aga
         }[against]
         return f"{arm.label} {metric(point.value, card.unit)}{metric_unit(card.unit)} with {spent}"
 
-    order = sorted(lines, key=lambda line: end(line[1]).value or 0.0, reverse=card.direction == "maximize")
+    order = sorted(lines, key=lambda line: -sign(card.direction) * (end(line[1]).value or 0.0))
     more = (
         f"; and {plural(len(order) - _ARMS_SAID, 'more arm')} in the table" if len(order) > _ARMS_SAID else ""
     )

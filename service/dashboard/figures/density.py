@@ -11,6 +11,7 @@ from service.dashboard.figures.chart import Drawing
 from service.dashboard.figures.scale import Scale
 from studies.analysis.numbers import count
 from studies.catalog import WorkloadCard
+from studies.direction import rank_key
 from studies.views import TrialView
 
 _BEST: Final = 200
@@ -26,7 +27,7 @@ def thinned(
     """
     if len(completed) <= most:
         return completed, ""
-    best = sorted(completed, key=lambda t: t.value or 0.0, reverse=card.direction == "maximize")[:_BEST]
+    best = sorted(completed, key=lambda t: rank_key(t.value or 0.0, t.number, card.direction))[:_BEST]
     pairs = [
         (x, t.value)
         for t in completed

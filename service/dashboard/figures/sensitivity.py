@@ -20,6 +20,7 @@ from service.numbers import share
 from studies.analysis.numbers import count, metric, number, plural, scalar
 from studies.analysis.views import ArmSensitivity, GoodRange
 from studies.catalog import WorkloadCard
+from studies.direction import best_value
 from studies.space import Choices, Fixed, Range
 from studies.states import TrialState
 from studies.statistics.sensitivity import bucket_best, edge_nearby
@@ -151,7 +152,7 @@ def _clip(drawing: Drawing, completed: Sequence[TrialView], card: WorkloadCard) 
     values = [t.value for t in completed if t.value is not None]
     if not values:
         return ""
-    best = max(values) if card.direction == "maximize" else min(values)
+    best = best_value(values, card.direction)
     ends = metric_range(card, values, shown=3 * abs(best - median(values)))
     drawing.layout["yaxis"]["range"] = ends
     out = 0 if ends is None else sum(not ends[0] <= value <= ends[1] for value in values)
