@@ -1,42 +1,44 @@
-"""Waiting for a database that is away: a restart of it costs no trial."""
+"""Retries while the database is away, so that restarting it costs no trial."""
 
 __all__ = ["DatabaseRetry"]
 
-import time
 from collections.abc import Callable
 from typing import TypeVar
+
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from studies.errors import StoreUnavailable
 
 T = TypeVar("T")
-_TRY_AGAIN_AFTER_S = 0.5
+_WAIT_S = 0.5
 
 
 class DatabaseRetry:
-    """Tries writes and reads again while the database is away.
+    """Retries reads and writes while the database is unavailable.
 
     Attributes:
-        outages: how often it was away so far. Of a write that an outage came upon nobody can tell whether it
-            took place before it was tried again.
+        outages: how often a call was retried so far. A write that was retried may already have been committed
+            the first time: only its answer was lost.
     """
 
     def __init__(self, seconds: float) -> None:
-        """Wait so many seconds, for each write anew."""
-        self._seconds = seconds
+        """Retry each call for up to `seconds`."""
         self.outages = 0
+        self._retrying = Retrying(
+            retry=retry_if_exception_type(StoreUnavailable),
+            stop=stop_after_delay(seconds),
+            wait=wait_fixed(_WAIT_S),
+            before_sleep=self._count_outage,
+            reraise=True,
+        )
 
-    def persist(self, write: Callable[[], T]) -> T:
-        """Return what a write returns.
+    def persist(self, call: Callable[[], T]) -> T:
+        """Return what `call` returns.
 
         Raises:
-            StoreUnavailable: the database was away for longer than was to be waited.
+            StoreUnavailable: the database was unavailable for too long.
         """
-        deadline = time.monotonic() + self._seconds
-        while True:
-            try:
-                return write()
-            except StoreUnavailable:
-                self.outages += 1
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(_TRY_AGAIN_AFTER_S)
+        return self._retrying(call)
+
+    def _count_outage(self, _state: RetryCallState) -> None:
+        self.outages += 1
