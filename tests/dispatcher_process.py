@@ -16,6 +16,7 @@ from typing import Any, Self
 from invariants import broken
 from optuna.trial import FrozenTrial
 from optuna_copies import copies_at
+from processes import below
 
 from studies.spec import parse_spec
 from studies.states import CLOSED_STUDY_STATES
@@ -147,25 +148,8 @@ class DispatcherProcess:
         )
 
     def processes(self, of: str) -> list[int]:
-        """Return the ids of the processes below this dispatcher whose command line holds `of`."""
-        children: dict[int, list[int]] = {}
-        commands: dict[int, str] = {}
-        for folder in Path("/proc").iterdir():
-            if not folder.name.isdigit():
-                continue
-            try:
-                parent = int((folder / "stat").read_text().rsplit(")", 1)[1].split()[1])
-                commands[int(folder.name)] = (folder / "cmdline").read_text().replace("\0", " ")
-            except (FileNotFoundError, ProcessLookupError):
-                continue
-            children.setdefault(parent, []).append(int(folder.name))
-        found, below = [], [self.pid]
-        while below:
-            pid = below.pop()
-            below += children.get(pid, [])
-            if of in commands.get(pid, ""):
-                found.append(pid)
-        return found
+        """Return the ids of the processes below this dispatcher whose command line contains `of`."""
+        return below(self.pid, command=of)
 
     def run_of(self, study_id: str) -> int:
         """Return the process that runs a study: the one whose output goes to the study's log."""

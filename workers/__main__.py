@@ -15,7 +15,8 @@ from studies.logs import LogLines, write_logs
 from studies.store import Store
 from workers.dispatcher import Dispatcher, announced
 from workers.local_ray import leave_ray, start_ray
-from workers.node import Node, check_token_mode, join, start_head
+from workers.node import check_token_mode, join, start_head
+from workers.node_process import NodeProcess
 from workers.parent_watchdog import exit_with_parent
 from workers.settings import JOIN, DispatcherSettings, fault
 
@@ -52,7 +53,7 @@ def _settings() -> DispatcherSettings:
     return DispatcherSettings(**given)
 
 
-def _node(settings: DispatcherSettings) -> Node | None:
+def _node(settings: DispatcherSettings) -> NodeProcess | None:
     """Return the Ray node that was started for these settings; None where they ask for none."""
     if settings.ray_address == "head":
         check_token_mode()
@@ -75,7 +76,7 @@ def main() -> int:
 
     Return 1, with one line on stderr, when the database or Ray cannot be used.
     """
-    node: Node | None = None
+    node: NodeProcess | None = None
     try:
         settings = _settings()
         exit_with_parent(settings.parent_pid)
@@ -100,14 +101,14 @@ def main() -> int:
             node.stop()
 
 
-def _serve(dispatcher: Dispatcher, node: Node | None, *, name: str) -> int:
+def _serve(dispatcher: Dispatcher, node: NodeProcess | None, *, name: str) -> int:
     def end(_signal: int, _frame: Any) -> None:
         dispatcher.end()
 
     signal.signal(signal.SIGTERM, end)
     signal.signal(signal.SIGINT, end)
     if node is not None:
-        node.follow(dispatcher.end_without_ray)
+        node.call_when_ended(dispatcher.end_without_ray)
     logging.getLogger("tangent.dispatcher").info("ready on %s, Ray at %s", name, dispatcher.ray_address)
     dispatcher.serve()
     if dispatcher.has_lost_ray:

@@ -298,7 +298,7 @@ class Dispatcher:
         if self._settings.owns_ray:
             self.end_without_ray()
         else:
-            _log.warning("no Ray answers at %s; trying again", self.ray_address)
+            _log.warning("no Ray cluster answers at %s; trying again", self.ray_address)
             self._is_ending.wait(2.0)
 
     def _hand_over(self) -> None:

@@ -14,7 +14,7 @@ from typing import Any, cast
 import ray
 
 from studies.errors import TangentError
-from workers.node import OBJECT_STORE_BYTES, WORKER_ENVIRONMENT
+from workers.node_process import OBJECT_STORE_BYTES, WORKER_ENVIRONMENT
 
 _ANSWER_WITHIN_S = 5.0
 # Ray gives a node with GPUs one unit of a resource with this name and the GPU's.
@@ -132,6 +132,6 @@ def _connect(address: str, **options: Any) -> str:
             or type(error).__name__
         )
         cause = said.splitlines()[0]
-        what = "a local Ray cannot start" if address == "local" else f"no Ray answers at {address}"
+        what = "a local Ray cannot start" if address == "local" else f"no Ray cluster answers at {address}"
         raise RayUnavailable(f"{what}: {cause}") from error
     return str(context.address_info["gcs_address"])

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from workers.node import NODE_ENVIRONMENT
+from workers.node_process import NODE_ENVIRONMENT
 
 __all__: list[str] = []
 

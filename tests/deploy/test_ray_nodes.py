@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from dispatcher_process import until
 from ports import own_address
+from processes import below, is_alive
 
 from studies.spec import parse_spec
 from studies.states import CLOSED_STUDY_STATES, StudyState
@@ -111,22 +112,6 @@ def cluster(tmp_path: Path) -> Iterator[Cluster]:
     made.end()
 
 
-def children(pid: int) -> list[int]:
-    """Return the processes that a process has started and that have not ended."""
-    try:
-        found = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    except FileNotFoundError:
-        return []
-    return [child for child in found if Path(f"/proc/{child}/stat").read_text().rpartition(") ")[2][0] != "Z"]
-
-
-def lives(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] != "Z"
-    except FileNotFoundError:
-        return False
-
-
 @pytest.mark.ray
 @pytest.mark.slow
 @pytest.mark.timeout(420)
@@ -153,16 +138,12 @@ def test_a_study_waits_for_a_worker_that_joins_runs_on_it_and_each_ends_with_its
     )
     assert store.study(study_id).state is StudyState.COMPLETED, cluster.log("dispatcher")
 
-    (node,) = children(worker.pid)
+    (node,) = below(worker.pid, command="ray_start")
     worker.send_signal(signal.SIGTERM)
     assert worker.wait(30) == 0, cluster.log("worker")
-    until(lambda: not lives(node), what="the worker's node to end")
+    until(lambda: not is_alive(node), what="the worker's node to end")
 
-    (head,) = [
-        child
-        for child in children(dispatcher.pid)
-        if "ray_start" in Path(f"/proc/{child}/cmdline").read_text()
-    ]
+    (head,) = below(dispatcher.pid, command="ray_start")
     os.kill(head, signal.SIGKILL)
     # It says so, and whoever keeps it alive starts it again, with a head of its own.
     assert dispatcher.wait(60) == 1

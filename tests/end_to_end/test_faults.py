@@ -7,11 +7,11 @@ import os
 import signal
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from pathlib import Path
 
 import optuna
 import pytest
 from dispatcher_process import DispatcherProcess, until
+from processes import is_alive
 
 from studies.states import StudyState, TrialState
 
@@ -102,12 +102,7 @@ def test_nothing_goes_on_when_the_dispatcher_is_killed(own: Own) -> None:
         assert len(left) >= 3
         dispatcher.kill()
         until(
-            lambda: not any(_is_alive(pid) for pid in left),
+            lambda: not any(is_alive(pid) for pid in left),
             what="the dispatcher's processes to end",
             timeout_s=20.0,
         )
-
-
-def _is_alive(pid: int) -> bool:
-    stat = Path(f"/proc/{pid}/stat")
-    return stat.exists() and stat.read_text().rsplit(")", 1)[1].split()[0] != "Z"

@@ -121,8 +121,8 @@ def test_serve_is_the_service_without_a_dispatcher_and_ends_when_told_to(
     [
         (["head"], 2, "expected HOST:PORT"),
         (["head:0"], 2, "expected HOST:PORT"),
-        (["127.0.0.1:1"], 1, "no Ray answers at 127.0.0.1:1: Connection refused"),
-        (["no-such-host.invalid:6379"], 1, "no Ray answers at no-such-host.invalid:6379"),
+        (["127.0.0.1:1"], 1, "no Ray cluster answers at 127.0.0.1:1: Connection refused"),
+        (["no-such-host.invalid:6379"], 1, "no Ray cluster answers at no-such-host.invalid:6379"),
     ],
 )
 def test_a_worker_that_cannot_join_says_why_in_one_line(

@@ -80,7 +80,7 @@ def test_a_home_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
 
 def test_a_ray_that_does_not_answer_is_one_line(tmp_path: Path) -> None:
     port = free_port()
-    assert f"no Ray answers at 127.0.0.1:{port}: Connection refused" in refused(
+    assert f"no Ray cluster answers at 127.0.0.1:{port}: Connection refused" in refused(
         up(tmp_path, "--ray", f"127.0.0.1:{port}")
     )
 

@@ -3,10 +3,11 @@
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
+from dispatcher_process import until
+from processes import is_alive
 
 __all__: list[str] = []
 
@@ -28,7 +29,7 @@ def start(home: Path, *arguments: str, **environment: str) -> subprocess.Complet
         (["--database", "sqlite:////proc/no/tangent.db"], {}, "/proc/no"),
         (["--database", "mysql://host/name"], {}, "SQLite"),
         (["--database", "postgresql+psycopg://nobody@127.0.0.1:1/none"], {}, "127.0.0.1"),
-        (["--ray", "127.0.0.1:1"], {}, "no Ray answers at 127.0.0.1:1"),
+        (["--ray", "127.0.0.1:1"], {}, "no Ray cluster answers at 127.0.0.1:1"),
         ([], {"TANGENT_MAX_RUNS": "many"}, "max_runs"),
     ],
 )
@@ -44,20 +45,13 @@ def test_what_keeps_a_dispatcher_from_starting_is_said_in_one_line(
 
 def test_a_process_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
     pid_file = tmp_path / "pid"
-    child = "import os, sys, time; from workers.parent_watchdog import end_with_parent; "
-    child += "end_with_parent(os.getppid()); "
+    child = "import os, sys, time; from workers.parent_watchdog import exit_with_parent; "
+    child += "exit_with_parent(os.getppid()); "
     child += f"open({str(pid_file)!r}, 'w').write(str(os.getpid())); time.sleep(60)"
     parent = subprocess.Popen(
         [sys.executable, "-c", f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])"]
     )
-    deadline = time.monotonic() + 30
-    while not (pid_file.exists() and pid_file.read_text()) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    stat = Path(f"/proc/{pid_file.read_text()}/stat")
+    until(lambda: pid_file.exists() and pid_file.read_text(), what="the child to start", timeout_s=30.0)
     parent.kill()
     parent.wait()
-    while (
-        stat.exists() and stat.read_text().rsplit(")", 1)[1].split()[0] != "Z" and time.monotonic() < deadline
-    ):
-        time.sleep(0.05)
-    assert time.monotonic() < deadline
+    until(lambda: not is_alive(int(pid_file.read_text())), what="the child to end", timeout_s=10.0)

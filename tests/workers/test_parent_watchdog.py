@@ -9,8 +9,8 @@ __all__: list[str] = []
 
 PROGRAM = """
 import sys, time
-from workers.parent_watchdog import end_without
-end_without(sys.argv[1], silent_for_s=1.0, knock_every_s=0.1)
+from workers.parent_watchdog import exit_without
+exit_without(sys.argv[1], silent_for_s=1.0, knock_every_s=0.1)
 time.sleep(60)
 """
 

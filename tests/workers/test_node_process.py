@@ -1,0 +1,175 @@
+"""The process of a Ray node: when it is ready, when it has ended, and what ends with it."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from dispatcher_process import until
+from processes import is_alive
+
+from workers.node_process import NODE_ENVIRONMENT, WORKER_ENVIRONMENT, NodeFailed, NodeProcess
+from workers.parent_watchdog import LEAVE_SIGNAL
+
+__all__: list[str] = []
+
+ROOT = Path(__file__).parents[2]
+STARTED = "print('Ray runtime started.', flush=True)"
+# A node that starts a training process from a thread that stays, as a raylet sometimes does. The training
+# process writes a file when it is asked to leave.
+WITH_A_TRAINABLE = """
+import subprocess, sys, threading, time
+def start():
+    subprocess.Popen([sys.executable, "-c", '''
+import os, pathlib, signal, sys, time
+def leave(*_):
+    pathlib.Path(sys.argv[1]).write_text("left")
+    os._exit(0)
+signal.signal(signal.SIGUSR1, leave)
+pathlib.Path(sys.argv[1]).write_text("training")
+time.sleep(60)
+''', sys.argv[1], "ray::ResourceTrainable"])
+    time.sleep(60)
+threading.Thread(target=start, daemon=True).start()
+print("Ray runtime started.", flush=True)
+time.sleep(60)
+"""
+# Starts a node in a session of its own. The node starts another process and prints its id.
+WITH_A_NODE = """
+import os, subprocess, sys
+subprocess.Popen([sys.executable, "-c", '''
+import os, subprocess, time
+from workers.parent_watchdog import exit_with_parent
+exit_with_parent(os.getppid(), with_group=True)
+print(subprocess.Popen(["sleep", "60"]).pid, flush=True)
+time.sleep(60)
+'''], start_new_session=True).wait()
+"""
+
+
+def node(program: str, *arguments: str) -> NodeProcess:
+    return NodeProcess([sys.executable, "-u", "-c", program, *arguments], address="127.0.0.1:1")
+
+
+def test_a_node_is_ready_once_ray_reports_its_start() -> None:
+    running = node(f"import time; time.sleep(0.3); {STARTED}; time.sleep(60)")
+    running.wait_until_ready()
+    assert not running.has_ended
+    running.stop()
+    assert running.has_ended
+
+
+def test_the_first_error_explains_why_a_node_did_not_start() -> None:
+    with pytest.raises(NodeFailed, match=r"RuntimeError: the port is taken$"):
+        node("raise RuntimeError('the port is taken\\nread more at example.org')").wait_until_ready()
+    with pytest.raises(NodeFailed, match=r"token rejected$"):
+        node("print('token rejected'); raise SystemExit(1)").wait_until_ready()
+
+
+def test_on_end_is_called_for_a_node_that_ends_by_itself_but_not_for_one_that_is_stopped() -> None:
+    ended, stopped = threading.Event(), threading.Event()
+    short, long = (
+        node(f"{STARTED}; import time; time.sleep(0.5)"),
+        node(f"{STARTED}; import time; time.sleep(60)"),
+    )
+    short.call_when_ended(ended.set)
+    long.call_when_ended(stopped.set)
+    assert ended.wait(20)
+    short.stop()
+    long.stop()
+    assert not stopped.wait(1.5)
+
+
+def test_a_node_that_ignores_sigterm_is_killed_with_its_children(tmp_path: Path) -> None:
+    pid_file = tmp_path / "pid"
+    program = (
+        "import signal, subprocess, sys, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); child = "
+        "subprocess.Popen(['sleep', '60']); "
+    )
+    program += f"open({str(pid_file)!r}, 'w').write(str(child.pid)); {STARTED}; time.sleep(60)"
+    running = node(program)
+    running.wait_until_ready()
+    running.stop()
+    until(lambda: not is_alive(int(pid_file.read_text())), what="the child to end", timeout_s=10.0)
+
+
+def test_a_node_whose_raylet_has_ended_counts_as_ended(tmp_path: Path) -> None:
+    fake = tmp_path / "raylet"
+    fake.symlink_to(sys.executable)
+    program = (
+        f"import subprocess, time; child = subprocess.Popen([{str(fake)!r}, '-c', 'import time; "
+        f"time.sleep(1.5)']); {STARTED}; time.sleep(60)"
+    )
+    running = node(program)
+    running.wait_until_ready()
+    assert not running.has_ended
+    until(lambda: running.has_ended, what="the node to count as ended", timeout_s=20.0)
+    running.stop()
+
+
+def test_a_node_that_stops_asks_training_processes_to_leave_even_those_started_by_a_thread(
+    tmp_path: Path,
+) -> None:
+    assert LEAVE_SIGNAL == signal.SIGUSR1
+    file = tmp_path / "state"
+    # The main thread ignores SIGTERM, as `ray start` outlives the processes that train on it.
+    running = node(
+        f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n{WITH_A_TRAINABLE}", str(file)
+    )
+    running.wait_until_ready()
+    until(lambda: file.exists() and file.read_text() == "training", what="the training process")
+    running.stop()
+    assert file.read_text() == "left"
+
+
+def test_a_node_whose_starter_is_killed_ends_with_all_its_processes() -> None:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(
+        [sys.executable, "-c", WITH_A_NODE], stdout=subprocess.PIPE, text=True, env=environment
+    ) as process:
+        assert process.stdout is not None
+        orphan = int(process.stdout.readline())
+        time.sleep(0.2)
+        process.kill()
+        process.wait()
+        until(lambda: not is_alive(orphan), what="the node's child to end", timeout_s=10.0)
+
+
+def test_trials_inherit_none_of_the_services_variables(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "tangent.node")
+    monkeypatch.setenv("TANGENT_DATABASE_URL", "postgresql+psycopg://tangent:secret@db/tangent")
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    running = node(
+        "import os; print(sorted(name for name in os.environ if "
+        "name.startswith('TANGENT_')), os.environ['OMP_NUM_THREADS'], "
+        f"os.environ['RAY_health_check_period_ms']); {STARTED}; import time; time.sleep(60)"
+    )
+    running.wait_until_ready()
+    running.stop()
+    assert "['TANGENT_PARENT_PID'] 3 1000" in caplog.text
+
+
+def test_rays_advice_for_manual_use_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "tangent.node")
+    at = "2026-11-21 21:41:35,987\\t"
+    output = (
+        f"{at}INFO scripts.py:1143 --   ray stop\\nwhat went wrong\\n{at}SUCC "
+        "scripts.py:1085 -- Ray runtime started."
+    )
+    running = node(f"print('{output}', flush=True); import time; time.sleep(60)")
+    running.wait_until_ready()
+    running.stop()
+    assert "Ray runtime started" in caplog.text
+    assert "what went wrong" in caplog.text
+    assert "ray stop" not in caplog.text
+
+
+def test_a_cluster_node_has_all_variables_of_a_worker_and_requires_a_token() -> None:
+    assert WORKER_ENVIRONMENT.items() <= NODE_ENVIRONMENT.items()
+    assert NODE_ENVIRONMENT["RAY_AUTH_MODE"] == "token"
