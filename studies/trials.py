@@ -3,7 +3,7 @@
 __all__ = ["Claim", "NewTrial", "PendingTrial", "Phase", "Report"]
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from studies.space import Parameters
@@ -14,10 +14,17 @@ Phase = Literal["search", "confirmation"]
 
 @dataclass(frozen=True)
 class Claim:
-    """A study that a dispatcher now answers for, and the number of this attempt at it."""
+    """A study that a dispatcher has claimed.
+
+    Attributes:
+        study_id: the study.
+        attempt: number of this attempt to run it.
+        finished_trials: trials of its search and its confirmation that had ended when it was claimed.
+    """
 
     study_id: str
     attempt: int
+    finished_trials: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True)

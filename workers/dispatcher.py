@@ -53,7 +53,6 @@ class _Run:
 
     claim: Claim
     process: subprocess.Popen[str]
-    finished_before: int
 
 
 class _Candidate:
@@ -197,15 +196,15 @@ class Dispatcher:
         claim = self._store.claim_next(dispatcher=self._settings.name, lease_s=self._settings.lease_s)
         if claim is None:
             return
-        self._end_overdue()
-        # Read before the process is told: were the database to go away now, nobody would watch over it.
-        finished = self._finished(claim.study_id)
+        # No call of the database comes between the claim and the run: were it to fail, the study would wait
+        # for its lease to lapse.
         candidate, self._next = self._next, None
-        self._runs.append(_Run(claim, candidate.process, finished))
+        self._runs.append(_Run(claim, candidate.process))
         self._last_start = time.monotonic()
         candidate.tell(claim)
         about = {"study_id": claim.study_id, "attempt": claim.attempt}
         _log.info("study %s: run started, attempt %d", claim.study_id, claim.attempt, extra=about)
+        self._end_overdue()
 
     def _end_overdue(self) -> None:
         """End runs that hang.
@@ -243,7 +242,7 @@ class Dispatcher:
                     code,
                     extra={"study_id": study_id, "attempt": run.claim.attempt},
                 )
-                has_progressed = self._finished(study_id) > run.finished_before
+                has_progressed = self._store.finished_trials(study_id) > run.claim.finished_trials
                 fruitless = 0 if has_progressed else self._fruitless[study_id] + 1
                 if fruitless >= _MAX_FRUITLESS_RUNS:
                     log = self._settings.log_of(study_id)
@@ -257,11 +256,6 @@ class Dispatcher:
             self._killed.discard(run.claim)
             if code != 0:
                 self._is_to_tidy.set()
-
-    def _finished(self, study_id: str) -> int:
-        """Return how many trials of a study have ended, of its search and of its confirmation."""
-        progress = self._store.study(study_id).progress
-        return progress.finished + progress.confirmations_finished
 
     def _keep_tidy(self) -> None:
         """See to what runs that were killed, and studies that ended without a run, have left.

@@ -25,7 +25,7 @@ from studies.states import (
     move_study,
     move_trial,
 )
-from studies.store import clock, events, fair_share, submissions, tables
+from studies.store import clock, events, fair_share, submissions, summaries, tables
 from studies.store.trial_rows import NO_CHECKPOINT, change_trials, is_waiting, trial_rows
 from studies.trials import Claim, PendingTrial
 from studies.views import EventKind
@@ -68,7 +68,8 @@ def claim_next(connection: Connection, *, dispatcher: str, lease_s: float) -> Cl
     }
     connection.execute(update(tables.study).where(s.id == row.id).values(**claimed))
     submissions.change_state(connection, row, move_study(StudyState(row.state), StudyMove.START), reason=None)
-    return Claim(row.id, attempt)
+    # Counted in this transaction: were a later read to fail, the study would wait for its lease to lapse.
+    return Claim(row.id, attempt, finished_trials=summaries.finished_trials(connection, row.id))
 
 
 def _lock_free(connection: Connection, study_id: str) -> Any:

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from datetime import datetime
 
 from studies.catalog import Catalog
-from studies.store import catalog, claims
+from studies.store import catalog, claims, summaries
 from studies.store.engine import Database
 from studies.trials import Claim
 
@@ -45,6 +45,11 @@ class Dispatching:
         """Claim the study whose turn it is; None when none waits for a run."""
         with self._database.write() as connection:
             return claims.claim_next(connection, dispatcher=dispatcher, lease_s=lease_s)
+
+    def finished_trials(self, study_id: str) -> int:
+        """Return how many trials of a study's search and its confirmation have ended."""
+        with self._database.read() as connection:
+            return summaries.finished_trials(connection, study_id)
 
     def settle_lost(self) -> None:
         """Settle the studies whose lease has lapsed.

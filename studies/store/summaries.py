@@ -3,7 +3,7 @@
 They are read without their plans and their trials.
 """
 
-__all__ = ["arm_names", "best_values", "direction", "settled", "stamps", "state"]
+__all__ = ["arm_names", "best_values", "direction", "finished_trials", "settled", "stamps", "state"]
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,7 +12,7 @@ from sqlalchemy import Connection, func, select
 
 from studies.direction import Direction
 from studies.errors import StudyNotFound
-from studies.states import CLOSED_STUDY_STATES, StudyState, TrialState
+from studies.states import CLOSED_STUDY_STATES, FINISHED_TRIAL_STATES, StudyState, TrialState
 from studies.store import tables
 from studies.store.progress import Memory
 from studies.views import BestValue
@@ -30,6 +30,14 @@ def state(connection: Connection, study_id: str) -> StudyState:
     if found is None:
         raise StudyNotFound(study_id)
     return StudyState(found)
+
+
+def finished_trials(connection: Connection, study_id: str) -> int:
+    """Return how many trials of a study's search and its confirmation have ended."""
+    t = tables.trial.c
+    has_ended = t.state.in_([state.value for state in FINISHED_TRIAL_STATES])
+    query = select(func.count()).where(t.study_id == study_id, has_ended)
+    return connection.execute(query).scalar_one()
 
 
 def settled(connection: Connection, study_id: str) -> tuple[int, int, Any] | None:

@@ -36,7 +36,7 @@ def test_a_run_that_lives_without_its_lease_is_ended_when_its_study_is_claimed_a
     play: Play, dispatcher: Dispatcher, hung: subprocess.Popen[str]
 ) -> None:
     run = play.run()
-    dispatcher._runs.append(_Run(run.claim, hung, 0))
+    dispatcher._runs.append(_Run(run.claim, hung))
     dispatcher._end_overdue()
     assert hung.poll() is None, "it has its lease"
     run.lapse()
@@ -54,7 +54,7 @@ def test_a_run_that_hangs_in_the_only_place_does_not_keep_it(
 ) -> None:
     run = play.run()
     for _ in range(4):
-        dispatcher._runs.append(_Run(run.claim, hung, 0))
+        dispatcher._runs.append(_Run(run.claim, hung))
         run.lapse()
         play.store.settle_lost()
         dispatcher._end_overdue()

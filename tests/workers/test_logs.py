@@ -28,7 +28,7 @@ def test_a_run_that_broke_down_is_logged_by_its_study_and_attempt(
     )
     broken = subprocess.Popen([sys.executable, "-c", "raise SystemExit(3)"], text=True)
     broken.wait()
-    dispatcher._runs.append(_Run(run.claim, broken, 0))
+    dispatcher._runs.append(_Run(run.claim, broken))
     with caplog.at_level(logging.INFO, "tangent.dispatcher"):
         dispatcher._reap()
     (record,) = [record for record in caplog.records if "ended with code 3" in record.getMessage()]
@@ -48,7 +48,7 @@ def test_a_study_that_is_given_up_quotes_its_run_in_words(play: Play, tmp_path: 
     for _ in range(3):
         broken = subprocess.Popen([sys.executable, "-c", "raise SystemExit(1)"], text=True)
         broken.wait()
-        dispatcher._runs.append(_Run(run.claim, broken, 0))
+        dispatcher._runs.append(_Run(run.claim, broken))
         dispatcher._reap()
         claim = play.store.claim_next(dispatcher="here", lease_s=60.0)
         run = run if claim is None else play.of(claim)
