@@ -1,26 +1,31 @@
-"""What an engine says of a member's epoch, and when it counts as diverged.
+"""What one trial measured in an epoch, and when it counts as diverged: one rule for every engine."""
 
-The same words for every engine.
-"""
-
-__all__ = ["EpochResult", "diverged", "evaluated", "trained"]
+__all__ = ["EVALUATION_BATCH", "EpochResult", "batch_sums", "epoch_result", "split_means"]
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from workers.workloads import Split, Workload
+
+EVALUATION_BATCH = 512
+"""Examples evaluated at once, or the training batch where that is larger."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class EpochResult:
-    """What one member measured in an epoch.
+    """What one trial measured in an epoch.
 
-    NaN and inf stand as they came, and NaN for what was not measured.
+    Values are kept as measured, NaN and inf included; NaN also stands for a value that was not measured.
 
     Attributes:
         elapsed_s: training seconds of all epochs so far.
-        lr: learning rate of the epoch's last step.
+        lr: learning rate at the epoch's last step.
         train_loss: mean over the epoch's steps.
-        divergence: which quantity stopped being finite, at which epoch and step; None while all is well.
+        divergence: which quantity stopped being finite, at which epoch and step; None if all are finite.
     """
 
     elapsed_s: float
@@ -35,38 +40,33 @@ class EpochResult:
     divergence: str | None = None
 
 
-def trained(
-    losses: Sequence[float], *, epoch: int, elapsed_s: float, lr: float, initial_lr: float
+def epoch_result(
+    losses: Sequence[float],
+    numbers: Sequence[float] | None,
+    *,
+    epoch: int,
+    elapsed_s: float,
+    lr: float,
+    initial_lr: float,
 ) -> EpochResult:
-    """Return the result of an epoch's training steps, diverged where a loss is not finite.
+    """Return the result of an epoch; it has diverged if a loss, the norm or a validation value is not finite.
 
     Args:
-        losses: of the epoch's steps; what follows one that is not finite does not count.
-        epoch: from 1.
+        losses: training losses of the epoch's steps; those after the first that is not finite are ignored.
+        numbers: validation loss and metric, weight norm, effective step, gradient cosine and projected
+            fraction; ignored if a training loss is not finite, and may be None only then.
+        epoch: counted from 1.
         elapsed_s: training seconds so far.
-        lr: learning rate of the epoch's last step.
-        initial_lr: the trial's own, that the sentence about a divergence names.
+        lr: learning rate at the epoch's last step.
+        initial_lr: the trial's own `lr`, for the message about a divergence.
     """
-    result = EpochResult(elapsed_s=elapsed_s, lr=lr, train_loss=sum(losses) / len(losses))
-    for step, loss in enumerate(losses, start=1):
-        if not math.isfinite(loss):
-            return diverged(
-                result, f"training loss became {loss} at epoch {epoch}, step {step}", initial_lr=initial_lr
-            )
-    return result
-
-
-def evaluated(result: EpochResult, numbers: Sequence[float], *, epoch: int, initial_lr: float) -> EpochResult:
-    """Return the result with what was measured after the epoch.
-
-    It has diverged where the norm or a validation value is not finite.
-
-    Args:
-        result: of the training steps.
-        numbers: validation loss and metric, weight norm, effective step, gradient cosine, projected fraction.
-        epoch: from 1.
-        initial_lr: the trial's own.
-    """
+    diverged_at = next((step for step, loss in enumerate(losses, start=1) if not math.isfinite(loss)), None)
+    counted = losses[:diverged_at]
+    result = EpochResult(elapsed_s=elapsed_s, lr=lr, train_loss=sum(counted) / len(counted))
+    if diverged_at is not None:
+        what = f"training loss became {counted[-1]} at epoch {epoch}, step {diverged_at}"
+        return replace(result, divergence=_divergence(what, initial_lr))
+    assert numbers is not None
     validation_loss, validation_metric, norm, effective_step, gradient_cosine, projected_fraction = numbers
     result = replace(
         result,
@@ -83,12 +83,32 @@ def evaluated(result: EpochResult, numbers: Sequence[float], *, epoch: int, init
         ("validation metric", validation_metric),
     ):
         if not math.isfinite(value):
-            return diverged(
-                result, f"{name} became {value} at epoch {epoch}, after its last step", initial_lr=initial_lr
-            )
+            what = f"{name} became {value} at epoch {epoch}, after its last step"
+            return replace(result, divergence=_divergence(what, initial_lr))
     return result
 
 
-def diverged(result: EpochResult, what: str, *, initial_lr: float) -> EpochResult:
-    """Return the result as that of a member that has diverged."""
-    return replace(result, divergence=f"{what}; lr {initial_lr:g} may be too high")
+def batch_sums(workload: Workload, outputs: Tensor, targets: Tensor) -> Tensor:
+    """Return a batch's summed loss, its loss weight and its summed metric, [3]."""
+    loss = workload.loss(outputs, targets)
+    weight = torch.as_tensor(workload.loss_weight(targets), dtype=loss.dtype, device=loss.device)
+    # A mean over nothing is NaN, and must not spoil the sum over the other batches.
+    loss_sum = torch.where(weight > 0, loss * weight, 0.0)
+    return torch.stack([loss_sum, weight, workload.metric_sum(outputs, targets)])
+
+
+def split_means(split: Split, *, batch_size: int, sums: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    """Return the mean loss and the mean metric over a split, [2] or, for K members, [2, K].
+
+    Args:
+        split: what to evaluate on.
+        batch_size: examples evaluated at once.
+        sums: returns `batch_sums` of a batch's inputs and targets, [3] or [3, K].
+    """
+    batches = zip(torch.split(split.inputs, batch_size), torch.split(split.targets, batch_size), strict=True)
+    loss_sum, weight, metric_sum = torch.stack([sums(*batch) for batch in batches]).sum(dim=0)
+    return torch.stack([loss_sum / weight, metric_sum / len(split)])
+
+
+def _divergence(what: str, initial_lr: float) -> str:
+    return f"{what}; lr {initial_lr:g} may be too high"

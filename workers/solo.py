@@ -3,7 +3,7 @@
 The plain loop that every faster engine must agree with.
 """
 
-__all__ = ["CHECK_EVERY", "EVALUATION_BATCH", "Solo", "on_cpu", "projection_of"]
+__all__ = ["CHECK_EVERY", "Solo", "on_cpu", "projection_of"]
 
 import math
 import time
@@ -20,16 +20,13 @@ from workers.memory import is_out_of_memory
 from workers.optimizers import OptimizerEntry, build_optimizer
 from workers.pack_protocol import Member, Pack
 from workers.probes import Probe, Projection, probed_steps, weight_norm, weights_of
-from workers.results import EpochResult, evaluated, trained
+from workers.results import EVALUATION_BATCH, EpochResult, batch_sums, epoch_result, split_means
 from workers.schedules import factor
 from workers.seeding import epoch_order, initialisation_seed, noise_seed, seeded
 from workers.workloads import Data, Split, Workload
 
 CHECK_EVERY = 32
 """Steps between two looks at the training loss on a device that works ahead of Python."""
-
-EVALUATION_BATCH = 512
-"""Examples evaluated at once, or the training batch where that is larger."""
 
 
 class Solo:
@@ -106,13 +103,13 @@ class Solo:
             losses = self._train(batches, done=(epoch - 1) * self._steps)
             self._synchronize()
             self._elapsed_s += time.perf_counter() - started
-            initial_lr = self._initial_lrs[0]
-            lr = float(self._optimizer.param_groups[0]["lr"])
-            result = trained(losses, epoch=epoch, elapsed_s=self._elapsed_s, lr=lr, initial_lr=initial_lr)
-            return (
-                result
-                if result.divergence is not None
-                else evaluated(result, self._numbers(), epoch=epoch, initial_lr=initial_lr)
+            return epoch_result(
+                losses,
+                self._numbers() if all(map(math.isfinite, losses)) else None,
+                epoch=epoch,
+                elapsed_s=self._elapsed_s,
+                lr=float(self._optimizer.param_groups[0]["lr"]),
+                initial_lr=self._initial_lrs[0],
             )
 
     def test(self) -> float:
@@ -206,21 +203,11 @@ class Solo:
 
         The model must be in evaluation mode.
         """
-        size = max(EVALUATION_BATCH, self._batch_size)
-        sums: list[Tensor] = []
-        for inputs, targets in zip(
-            torch.split(split.inputs, size), torch.split(split.targets, size), strict=True
-        ):
-            outputs = self._model(inputs)
-            sums.append(
-                torch.stack(
-                    [
-                        self._workload.loss(outputs, targets) * len(inputs),
-                        self._workload.metric_sum(outputs, targets),
-                    ]
-                )
-            )
-        return torch.stack(sums).sum(dim=0) / len(split)
+        return split_means(
+            split,
+            batch_size=max(EVALUATION_BATCH, self._batch_size),
+            sums=lambda inputs, targets: batch_sums(self._workload, self._model(inputs), targets),
+        )
 
     def _to_training(self) -> None:
         self._model.train()

@@ -23,7 +23,7 @@ from workers.solo import Solo
 from workers.stacked.plan import NotStackable, StackPlan
 from workers.stacked.rows import Rows
 from workers.stacked.stack import Stack
-from workers.workloads import Data, Split, Workload
+from workers.workloads import Data, Workload
 from workers.workloads.float64 import in_float64
 
 _STEPS = 2
@@ -108,14 +108,10 @@ def _pair(pack: Pack, entry: OptimizerEntry) -> Pack:
 
 
 def _small(data: Data, batch_size: int) -> Data:
-    def first(split: Split, examples: int) -> Split:
-        return Split(inputs=split.inputs[:examples], targets=split.targets[:examples])
-
-    return replace(
-        data,
-        train=first(data.train, _STEPS * batch_size),
-        validation=first(data.validation, batch_size),
-        test=first(data.test, batch_size),
+    return Data(
+        train=data.train.head(_STEPS * batch_size),
+        validation=data.validation.head(batch_size),
+        test=data.test.head(batch_size),
     )
 
 

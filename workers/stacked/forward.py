@@ -14,7 +14,7 @@ from torch import Tensor
 # Torch leaves parts of both untyped.
 from torch.func import functional_call, vmap  # pyright: ignore[reportUnknownVariableType]
 
-from workers.solo import EVALUATION_BATCH
+from workers.results import EVALUATION_BATCH, batch_sums, split_means
 from workers.stacked.plan import StackPlan
 from workers.workloads import Split
 
@@ -77,19 +77,15 @@ class Forward:
         size = max(self._batch_size, min(EVALUATION_BATCH, _EVALUATED_AT_ONCE // len(weights)))
         mapped = self._mapped(self._sums, (0, None, None), out_dims=1)
         state = {**self._layout.pieces(weights), **buffers}
-        parts = zip(torch.split(split.inputs, size), torch.split(split.targets, size), strict=True)
-        return torch.stack([mapped(state, inputs, targets) for inputs, targets in parts]).sum(dim=0) / len(
-            split
+        return split_means(
+            split, batch_size=size, sums=lambda inputs, targets: mapped(state, inputs, targets)
         )
 
     def _loss(self, state: dict[str, Tensor], inputs: Tensor, targets: Tensor) -> Tensor:
         return self._workload.loss(self._call(state, inputs), targets)
 
     def _sums(self, state: dict[str, Tensor], inputs: Tensor, targets: Tensor) -> Tensor:
-        outputs = self._call(state, inputs)
-        return torch.stack(
-            [self._workload.loss(outputs, targets) * len(inputs), self._workload.metric_sum(outputs, targets)]
-        )
+        return batch_sums(self._workload, self._call(state, inputs), targets)
 
     def _call(self, state: dict[str, Tensor], inputs: Tensor) -> Tensor:
         return cast("Tensor", functional_call(self._template, state, (inputs,), tie_weights=self._has_ties))

@@ -5,7 +5,6 @@
 
 __all__ = ["Stack"]
 
-import math
 import time
 from collections.abc import Sequence
 from typing import Any, cast
@@ -17,7 +16,7 @@ from workers.optimizers import build_optimizer
 from workers.optimizers.batched.optimizer import hyperparameters_of
 from workers.pack_protocol import Member
 from workers.probes import probed_steps
-from workers.results import EpochResult, evaluated, trained
+from workers.results import EpochResult, epoch_result
 from workers.schedules import factor
 from workers.seeding import epoch_order, noise_seed, seeded
 from workers.solo import CHECK_EVERY, on_cpu
@@ -101,14 +100,15 @@ class Stack:
         for member_losses, member_numbers, (elapsed_s, initial_lr) in zip(
             _lists(losses.T), measured, clocks, strict=True
         ):
-            lr = initial_lr * factors[-1]
-            result = trained(
-                _until_lost(member_losses), epoch=epoch, elapsed_s=elapsed_s, lr=lr, initial_lr=initial_lr
-            )
             results.append(
-                result
-                if result.divergence is not None
-                else evaluated(result, member_numbers, epoch=epoch, initial_lr=initial_lr)
+                epoch_result(
+                    member_losses,
+                    member_numbers,
+                    epoch=epoch,
+                    elapsed_s=elapsed_s,
+                    lr=initial_lr * factors[-1],
+                    initial_lr=initial_lr,
+                )
             )
         return results[: self.told]
 
@@ -274,9 +274,3 @@ def _generator_states(device: torch.device) -> list[Tensor]:
 def _lists(tensor: Tensor) -> list[list[float]]:
     # Torch cannot know the depth of the list.
     return cast("list[list[float]]", tensor.tolist())  # pyright: ignore[reportUnknownMemberType]
-
-
-def _until_lost(losses: Sequence[float]) -> Sequence[float]:
-    """Return losses up to the first that is not finite, where training alone would have stopped."""
-    lost = next((step for step, loss in enumerate(losses, start=1) if not math.isfinite(loss)), len(losses))
-    return losses[:lost]

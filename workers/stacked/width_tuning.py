@@ -21,7 +21,7 @@ from workers.stacked.equivalence_check import refusal
 from workers.stacked.plan import StackPlan
 from workers.stacked.rows import Rows
 from workers.stacked.stack import Stack
-from workers.workloads import Data, Split, Workload
+from workers.workloads import Data, Workload
 
 MAX_WIDTH = {"cpu": 32, "cuda": 64}
 """Members that are stacked at most: beyond it a stack gains little, and stopping members early frees less."""
@@ -252,8 +252,8 @@ class _Trial:
         size = self._pack.batch_size
         data = replace(
             self._data,
-            train=_first(self._data.train, steps * size),
-            validation=_first(self._data.validation, size),
+            train=self._data.train.head(steps * size),
+            validation=self._data.validation.head(size),
         )
         given = self._pack.members
         made = tuple(
@@ -265,10 +265,6 @@ class _Trial:
         return data, self._pack.model_copy(
             update={"members": made, "from_epoch": 0, "to_epoch": _TRIES, "epochs": _TRIES}
         )
-
-
-def _first(split: Split, examples: int) -> Split:
-    return Split(inputs=split.inputs[:examples], targets=split.targets[:examples])
 
 
 def _mebibytes(number: int) -> str:

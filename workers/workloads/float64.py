@@ -1,4 +1,4 @@
-"""A workload in double precision: where rounding is too small to hide whether two ways of training agree."""
+"""A workload in double precision, where rounding cannot hide a difference between two ways of training."""
 
 __all__ = ["Float64", "in_float64"]
 
@@ -15,16 +15,20 @@ class Float64(Workload):
         self.card, self._inner = inner.card, inner
 
     def load_data(self, device: torch.device) -> Data:
-        """Return the inner workload's data, floats as float64."""
+        """Return the inner workload's data, with floats as float64."""
         return _doubled(self._inner.load_data(device))
 
     def build_model(self) -> nn.Module:
-        """Return the inner workload's model as float64; the start is the same but for its precision."""
+        """Return the inner workload's model as float64, from the same initial values."""
         return self._inner.build_model().double()
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return the inner workload's loss."""
         return self._inner.loss(outputs, targets)
+
+    def loss_weight(self, targets: Tensor) -> Tensor | float:
+        """Return the inner workload's loss weight."""
+        return self._inner.loss_weight(targets)
 
     def metric_sum(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return the inner workload's metric."""

@@ -1,4 +1,4 @@
-"""What a workload is to the trainer: data, a model, a loss and a metric."""
+"""The interface of a workload: data, a model, a loss and a metric."""
 
 __all__ = ["Data", "DataCache", "Split", "Workload"]
 
@@ -16,8 +16,8 @@ class Split:
     """Examples of one split, on one device.
 
     Attributes:
-        inputs: what the model is given, [N, ...].
-        targets: what the loss compares its outputs with, [N, ...].
+        inputs: the model's inputs, [N, ...].
+        targets: what the loss compares the model's outputs with, [N, ...].
     """
 
     inputs: Tensor
@@ -26,13 +26,17 @@ class Split:
     def __post_init__(self) -> None:
         if len(self.inputs) != len(self.targets):
             raise ValueError(
-                f"a split needs a target for each input, got {len(self.inputs)} inputs "
-                f"and {len(self.targets)} targets"
+                f"expected one target per input, got {len(self.inputs)} inputs and "
+                f"{len(self.targets)} targets"
             )
 
     def __len__(self) -> int:
         """Return the number of examples."""
         return len(self.inputs)
+
+    def head(self, examples: int) -> "Split":
+        """Return the first examples."""
+        return Split(inputs=self.inputs[:examples], targets=self.targets[:examples])
 
     def to(self, device: torch.device) -> "Split":
         """Return the same examples on another device."""
@@ -41,7 +45,13 @@ class Split:
 
 @dataclass(frozen=True, kw_only=True)
 class Data:
-    """A workload's three splits: train on the first, choose by the second, report on the third."""
+    """A workload's three splits.
+
+    Attributes:
+        train: to train on.
+        validation: to tune and select on.
+        test: to report on; never used for a decision.
+    """
 
     train: Split
     validation: Split
@@ -57,24 +67,23 @@ class Data:
 class Workload(ABC):
     """A dataset, a model, a loss and a metric.
 
-    The trainer runs model and loss on one configuration, or on a stack of them by
-    `torch.func.functional_call` under `vmap`. So neither may branch on a tensor's value, call `.item()` or
-    keep counters in Python; BatchNorm needs a `momentum`, every parameter a gradient, and what is drawn at
-    random (dropout) comes from torch's global generator. A workload that does otherwise is found out by two
-    steps of two configurations, stacked and alone, and trained one by one.
+    The model and the loss run for one configuration at a time, or for a stack of configurations by
+    `torch.func.functional_call` under `vmap`. To be stacked they must not branch on a tensor's value, call
+    `.item()` or keep counters in Python. BatchNorm needs a `momentum`, every parameter needs a gradient, and
+    random numbers (dropout) must come from torch's global generator. Before the first pack, two
+    configurations are trained for two steps, stacked and one by one; if the results differ, the workload is
+    trained one trial at a time.
     """
 
     card: WorkloadCard
 
     @abstractmethod
     def load_data(self, device: torch.device) -> Data:
-        """Return the splits on a device, the same ones each time it is called."""
+        """Return the splits on a device, with the same contents on every call."""
 
     @abstractmethod
     def build_model(self) -> nn.Module:
-        """Return a new model on the CPU, initialised from torch's global generator.
-
-        The caller has seeded that generator.
+        """Return a new model on the CPU, initialised from torch's global generator, which the caller seeds.
 
         Its forward pass takes inputs [B, ...] and returns one tensor of outputs [B, ...].
         """
@@ -83,22 +92,31 @@ class Workload(ABC):
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return the mean training loss over a batch, a scalar tensor."""
 
+    def loss_weight(self, targets: Tensor) -> Tensor | float:
+        """Return the number of terms that `loss` averages over, by default the number of examples.
+
+        The loss of a split is the mean of its batches' losses, weighted by this number. Override it if the
+        loss averages over something that examples have different numbers of, such as tokens that are not
+        padding: `return (targets != ignore_index).sum()`.
+        """
+        return len(targets)
+
     @abstractmethod
     def metric_sum(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Return the metric's sum over the examples of a batch, a scalar tensor.
+        """Return the metric summed over the examples of a batch, a scalar tensor.
 
-        Divided by their number it is the card's metric.
+        The card's metric is the sum over a split divided by its number of examples.
         """
 
 
 class DataCache:
-    """Each workload's data, loaded once for a device; a worker keeps one as long as it lives."""
+    """Each workload's data, loaded once per device and kept for the lifetime of the worker."""
 
     def __init__(self) -> None:
         self._loaded: dict[tuple[str, torch.device], Data] = {}
 
     def load(self, workload: Workload, *, device: torch.device) -> Data:
-        """Return the workload's data on the device."""
+        """Return the workload's data on the device, loading it on first use."""
         key = (workload.card.name, device)
         if key not in self._loaded:
             self._loaded[key] = workload.load_data(device)

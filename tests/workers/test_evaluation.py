@@ -1,0 +1,95 @@
+"""The loss of a split is the true mean of its terms, however the split is cut into batches."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from packs import CPU, OPTIMIZERS, WORKLOADS, member, pack_of
+from torch import Tensor, nn
+from torch.nn import functional
+
+from workers.pack_protocol import Pack
+from workers.results import EVALUATION_BATCH
+from workers.solo import Solo
+from workers.stacked.engine import Stacks
+from workers.training import Engine, OneByOne
+from workers.workloads import Data, Split, Workload
+
+__all__: list[str] = []
+
+IGNORED, TOKENS, LENGTH = -100, 5, 4
+
+
+class Padded(Workload):
+    """Token prediction where most examples after the first batch are mostly padding."""
+
+    card = WORKLOADS["pydoc-lm"].card
+
+    def load_data(self, device: torch.device) -> Data:
+        generator = torch.Generator().manual_seed(0)
+        inputs = torch.randint(TOKENS, (3 * EVALUATION_BATCH, LENGTH), generator=generator)
+        targets = inputs.clone()
+        targets[EVALUATION_BATCH : 2 * EVALUATION_BATCH, 1:] = IGNORED
+        targets[2 * EVALUATION_BATCH :] = IGNORED
+        split = Split(inputs=inputs, targets=targets)
+        return Data(train=split.head(64), validation=split, test=split).to(device)
+
+    def build_model(self) -> nn.Module:
+        return nn.Embedding(TOKENS, TOKENS)
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return functional.cross_entropy(outputs.flatten(0, 1), targets.flatten(), ignore_index=IGNORED)
+
+    def loss_weight(self, targets: Tensor) -> Tensor:
+        return (targets != IGNORED).sum()
+
+    def metric_sum(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return (outputs.argmax(dim=-1) == targets).any(dim=-1).to(outputs.dtype).sum()
+
+
+class Unweighted(Padded):
+    """A workload that does not say what its loss averages over."""
+
+    def loss_weight(self, targets: Tensor) -> Tensor | float:
+        return super(Padded, self).loss_weight(targets)
+
+
+def pack() -> Pack:
+    members = (member("adamw", "a", lr=0.1), member("adamw", "b", lr=0.02))
+    return pack_of(Padded(), "adamw", *members, epochs=1, batch_size=16, width=2)
+
+
+def one_by_one(workload: Workload) -> Engine:
+    settings = {"workload": workload, "entry": OPTIMIZERS["adamw"], "data": workload.load_data(CPU)}
+    return OneByOne(pack(), device=CPU, states=[None, None], **settings)
+
+
+def stacked(workload: Workload) -> Engine:
+    settings = {"workload": workload, "entry": OPTIMIZERS["adamw"], "data": workload.load_data(CPU)}
+    return Stacks(pack(), device=CPU, states=[None, None], width=2, **settings)
+
+
+@pytest.mark.parametrize("engine_of", [one_by_one, stacked])
+def test_the_validation_loss_is_the_mean_over_tokens_that_are_not_padding(
+    engine_of: Callable[[Workload], Engine],
+) -> None:
+    workload = Padded()
+    engine, validation = engine_of(workload), workload.load_data(CPU).validation
+    for index, result in enumerate(engine.train_epoch(1, alive=[0, 1])):
+        weights = engine.checkpoint(index)["model"]["weight"]
+        true_mean = workload.loss(functional.embedding(validation.inputs, weights), validation.targets)
+        assert result.validation_loss == pytest.approx(true_mean.item(), rel=1e-5)
+        assert result.divergence is None
+
+
+def test_a_loss_without_a_weight_averages_over_examples() -> None:
+    workload = Unweighted()
+    validation = workload.load_data(CPU).validation.head(2 * EVALUATION_BATCH)
+    data = Data(train=validation.head(64), validation=validation, test=validation)
+    one = pack()
+    solo = Solo(one.members[0], pack=one, workload=workload, entry=OPTIMIZERS["adamw"], data=data, device=CPU)
+    result = solo.train_epoch(1)
+    outputs = functional.embedding(validation.inputs, solo.checkpoint()["model"]["weight"])
+    halves = zip(outputs.split(EVALUATION_BATCH), validation.targets.split(EVALUATION_BATCH), strict=True)
+    mean_of_batches = torch.stack([workload.loss(*half) for half in halves]).mean()
+    assert result.validation_loss == pytest.approx(mean_of_batches.item(), rel=1e-5)
