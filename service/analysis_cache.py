@@ -3,7 +3,7 @@
 They are kept until the record has changed, for API, dashboard and reports alike.
 """
 
-__all__ = ["MAX_COMPARED", "MAX_IN_SUITE", "Allowance", "AnalysisCache"]
+__all__ = ["MAX_COMPARED", "MAX_IN_SUITE", "AnalysisCache", "RefreshBudget"]
 
 import threading
 import time
@@ -18,8 +18,8 @@ import anyio
 import anyio.to_thread
 
 from service import errors
-from service.analysis_pool import AnalysisPool, Threads, Work, Worked
-from service.exception_handlers import Refusal
+from service.analysis_pool import AnalysisPool, Job, ThreadAnalysisPool, Timed
+from service.errors import HTTPProblem
 from studies.analysis.multi_study_views import Comparison, SuiteAnalysis
 from studies.analysis.views import StudyAnalysis
 from studies.errors import Conflict, SpecInvalid, SpecProblem, StudyNotFound
@@ -43,7 +43,7 @@ _Stamps = tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True)
-class Allowance:
+class RefreshBudget:
     """How much of a processor's time may go into keeping things up to date while their studies run.
 
     Attributes:
@@ -79,7 +79,7 @@ class _Kept:
     left_s: float = 0.0
     at_s: float = 0.0
 
-    def may_be_older(self, stamps: _Stamps, allowance: Allowance) -> bool:
+    def may_be_older(self, stamps: _Stamps, allowance: RefreshBudget) -> bool:
         """Return whether the value, older than the record, may be given to whoever asks.
 
         What changes a study's state is never left out of it.
@@ -87,7 +87,7 @@ class _Kept:
         is_moved = [version for version, _ in self.stamps] != [version for version, _ in stamps]
         return not is_moved and self.left_s + allowance.share * (time.monotonic() - self.at_s) <= 0
 
-    def spend(self, seconds: float, allowance: Allowance) -> None:
+    def spend(self, seconds: float, allowance: RefreshBudget) -> None:
         """Note that working it out took so long."""
         now = time.monotonic()
         before = (
@@ -120,21 +120,21 @@ class AnalysisCache:
         store: Store,
         *,
         kept: int = _KEPT,
-        allowance: Allowance | None = None,
-        workshop: AnalysisPool | None = None,
+        allowance: RefreshBudget | None = None,
+        pool: AnalysisPool | None = None,
     ) -> None:
         self._store = store
         self._limit = kept
-        self._allowance = allowance or Allowance()
+        self._allowance = allowance or RefreshBudget()
         self._threads: anyio.CapacityLimiter | None = None
         # Touched by the event loop alone.
         self._waiting: Counter[str | None] = Counter()
         self._filing: anyio.CapacityLimiter | None = None
-        self._workshop = workshop or Threads(store)
+        self._pool = pool or ThreadAnalysisPool(store)
         self._kept: OrderedDict[tuple[str, ...], _Kept] = OrderedDict()
         self._guard = threading.Lock()
 
-    async def apart(self, work: Callable[[], _T], *, caller: str | None) -> _T:
+    async def run_limited(self, work: Callable[[], _T], *, caller: str | None) -> _T:
         """Return what some work returns that may wait for an analysis, done in threads of their own.
 
         However many wait for a slow one, all other requests have theirs.
@@ -151,7 +151,7 @@ class AnalysisCache:
                 f"{_MOST_WAITING} analyses, pages or reports for token {caller!r} are being "
                 "worked out; wait for some of them"
             )
-            raise Refusal(errors.RATE_LIMITED, detail, headers={"retry-after": "1"})
+            raise HTTPProblem(errors.RATE_LIMITED, detail, headers={"retry-after": "1"})
         self._threads = self._threads or anyio.CapacityLimiter(_THREADS)
         self._waiting[caller] += 1
         try:
@@ -161,7 +161,7 @@ class AnalysisCache:
             if not self._waiting[caller]:
                 del self._waiting[caller]
 
-    async def filed(self, work: Callable[[], _T]) -> _T:
+    async def run_file_job(self, work: Callable[[], _T]) -> _T:
         """Return what some work returns that puts a large file together.
 
         Two at a time, for each may hold all trials of a study in memory.
@@ -171,17 +171,15 @@ class AnalysisCache:
 
     def close(self) -> None:
         """End what is being worked out."""
-        self._workshop.close()
+        self._pool.close()
 
-    def of(self, study_id: str) -> StudyAnalysis:
+    def study(self, study_id: str) -> StudyAnalysis:
         """Return what a study's record says of its arms.
 
         Raises:
             StudyNotFound: there is none.
         """
-        return self.current(
-            ("study", study_id), (study_id,), lambda: self.work_out(partial(_of_study, study_id))
-        )
+        return self.get(("study", study_id), (study_id,), lambda: self.compute(partial(_of_study, study_id)))
 
     def suite(self, name: str) -> SuiteAnalysis:
         """Return what the studies of a suite say together.
@@ -196,7 +194,7 @@ class AnalysisCache:
                 f"suite {name!r} has {len(ids)} studies, and at most {MAX_IN_SUITE} are analysed "
                 "together; give new ones another label"
             )
-        return self.current(("suite", name, *ids), ids, lambda: self.work_out(partial(_of_suite, name, ids)))
+        return self.get(("suite", name, *ids), ids, lambda: self.compute(partial(_of_suite, name, ids)))
 
     def comparison(self, study_ids: Sequence[str]) -> Comparison:
         """Return the arms of several studies of one workload, side by side.
@@ -214,15 +212,13 @@ class AnalysisCache:
             raise SpecInvalid(
                 [SpecProblem("/study", f"expected 2 to {MAX_COMPARED} studies to compare, got {len(ids)}")]
             )
-        return self.current(("comparison", *ids), ids, lambda: self.work_out(partial(_of_comparison, ids)))
+        return self.get(("comparison", *ids), ids, lambda: self.compute(partial(_of_comparison, ids)))
 
-    def work_out(self, work: Work[_T]) -> Worked[_T]:
+    def compute(self, work: Job[_T]) -> Timed[_T]:
         """Return what some work makes of the record, in the workshop."""
-        return self._workshop.do(work)
+        return self._pool.run(work)
 
-    def current(
-        self, key: tuple[str, ...], study_ids: Sequence[str], work_out: Callable[[], Worked[_T]]
-    ) -> _T:
+    def get(self, key: tuple[str, ...], study_ids: Sequence[str], work_out: Callable[[], Timed[_T]]) -> _T:
         """Return what is worked out of these studies' record.
 
         It is kept under a key that stands for one kind of thing.
@@ -230,7 +226,7 @@ class AnalysisCache:
         Args:
             key: what it is kept under.
             study_ids: studies that it comes from.
-            work_out: works it out, by `AnalysisCache.work_out` in the end.
+            work_out: works it out, by `AnalysisCache.compute` in the end.
 
         Raises:
             StudyNotFound: one of them is none.
@@ -244,7 +240,7 @@ class AnalysisCache:
                 kept.value, kept.stamps = worked.value, stamps
             return cast("_T", kept.value)
 
-    def _part(self) -> Allowance:
+    def _part(self) -> RefreshBudget:
         """Return what one thing may have of what is allowed for all that are kept up to date now."""
         since = time.monotonic() - _FORGOTTEN_AFTER_S
         with self._guard:

@@ -5,7 +5,7 @@ requests meanwhile, and each of these needs many turns: a service that computes 
 everybody.
 """
 
-__all__ = ["AnalysisPool", "Processes", "Threads", "Work", "Worked"]
+__all__ = ["AnalysisPool", "Job", "ProcessAnalysisPool", "ThreadAnalysisPool", "Timed"]
 
 import multiprocessing
 import os
@@ -24,7 +24,7 @@ _T = TypeVar("_T")
 _AT_ONCE = 2
 _ATTEMPTS = 2
 
-Work = Callable[[Store], _T]
+Job = Callable[[Store], _T]
 """Works something out of a store.
 
 To be done in another process it has to be picklable: a function of a module, or a `partial` of one.
@@ -32,7 +32,7 @@ To be done in another process it has to be picklable: a function of a module, or
 
 
 @dataclass(frozen=True)
-class Worked(Generic[_T]):
+class Timed(Generic[_T]):
     """What was worked out.
 
     Attributes:
@@ -47,7 +47,7 @@ class Worked(Generic[_T]):
 class AnalysisPool(Protocol):
     """Works things out, two at a time. Safe to share between threads."""
 
-    def do(self, work: Work[_T]) -> Worked[_T]:
+    def run(self, work: Job[_T]) -> Timed[_T]:
         """Return what some work returns; raise what it raises."""
         ...
 
@@ -56,12 +56,12 @@ class AnalysisPool(Protocol):
         ...
 
 
-def _timed(work: Work[_T], store: Store) -> Worked[_T]:
+def _timed(work: Job[_T], store: Store) -> Timed[_T]:
     began = time.thread_time()
-    return Worked(work(store), time.thread_time() - began)
+    return Timed(work(store), time.thread_time() - began)
 
 
-class Threads:
+class ThreadAnalysisPool:
     """A workshop in the threads of those who ask.
 
     For a service that lives in another program, a test's for example.
@@ -71,7 +71,7 @@ class Threads:
         self._store = store
         self._turns = threading.Semaphore(_AT_ONCE)
 
-    def do(self, work: Work[_T]) -> Worked[_T]:
+    def run(self, work: Job[_T]) -> Timed[_T]:
         """Return what some work returns."""
         with self._turns:
             return _timed(work, self._store)
@@ -80,7 +80,7 @@ class Threads:
         """Nothing is left behind."""
 
 
-class Processes:
+class ProcessAnalysisPool:
     """A workshop in processes of its own, which are started when there is something to do.
 
     They end with this one however it ends.
@@ -97,7 +97,7 @@ class Processes:
         self._pool: ProcessPoolExecutor | None = None
         self._is_closed = False
 
-    def do(self, work: Work[_T]) -> Worked[_T]:
+    def run(self, work: Job[_T]) -> Timed[_T]:
         """Return what some work returns; it is done once more where the system has killed its process.
 
         Raises:
@@ -107,7 +107,7 @@ class Processes:
             pool = self._running()
             try:
                 # The executor knows nothing of its function's types.
-                return cast("Worked[_T]", pool.submit(_done, work).result())
+                return cast("Timed[_T]", pool.submit(_done, work).result())
             except BrokenProcessPool:
                 self._drop(pool)
                 if attempt == _ATTEMPTS or self._is_closed:
@@ -170,6 +170,6 @@ def _end_with_service() -> None:
     os._exit(0)
 
 
-def _done(work: Work[Any]) -> Worked[Any]:
+def _done(work: Job[Any]) -> Timed[Any]:
     assert _store is not None, "opened when the process began"
     return _timed(work, _store)

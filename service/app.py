@@ -18,17 +18,17 @@ from service.api.health import health_router
 from service.api.metrics import metrics_router
 from service.api.openapi import describe
 from service.api.problems import problem_router
-from service.api.webhooks import add_payloads
+from service.api.webhooks import describe_payloads
 from service.api_docs import add_docs
 from service.auth import check_exposure
 from service.closed_study_cache import ClosedStudyCache
 from service.dashboard.login_pages import login_router
 from service.dashboard.pages import dashboard_router, static_files
 from service.event_streams import EventStreams, StreamSettings
-from service.exception_handlers import install
-from service.maintenance import upkeep
+from service.exception_handlers import install_exception_handlers
+from service.maintenance import run_maintenance
 from service.metrics import Metrics
-from service.middleware import BodyLimit, HostFence, LastResort, SecurityHeaders, SiteFence
+from service.middleware import BodyLimit, CrossSiteCheck, ErrorBoundary, HostCheck, SecurityHeaders
 from service.rate_limits import RateLimits
 from service.request_log import RequestLog
 from service.settings import ServiceSettings, is_loopback
@@ -99,9 +99,9 @@ def create_app(
     settings: ServiceSettings,
     store: Store | None = None,
     *,
-    pace: StreamSettings | None = None,
-    delivery_pace: DeliverySettings | None = None,
-    workshop: AnalysisPool | None = None,
+    stream_settings: StreamSettings | None = None,
+    delivery_settings: DeliverySettings | None = None,
+    analysis_pool: AnalysisPool | None = None,
 ) -> FastAPI:
     """Return the service as an ASGI application.
 
@@ -109,15 +109,18 @@ def create_app(
         settings: where it listens and which database it opens.
         store: an open store, which stays its owner's to close; by default one is opened at start-up and
             closed at shutdown.
-        pace: how often event streams look and speak.
-        delivery_pace: how often it looks for what webhooks are to be told.
-        workshop: where analyses are worked out; by default in the threads of those who ask. It is closed at
+        stream_settings: how often event streams poll the store and send heartbeats.
+        delivery_settings: how often due webhook deliveries are looked for.
+        analysis_pool: where analyses are computed; by default in the threads of the callers. It is closed at
             shutdown.
     """
-    streams = EventStreams(pace=pace)
+    streams = EventStreams(settings=stream_settings)
     metrics = Metrics(streams, version=_version())
     deliveries = DeliveryWorker(
-        allow=settings.webhook_allow, version=_version(), count=metrics.delivered, pace=delivery_pace
+        allow=settings.webhook_allow,
+        version=_version(),
+        count=metrics.count_delivery,
+        settings=delivery_settings,
     )
     tracing = start_tracing(settings)
 
@@ -130,13 +133,13 @@ def create_app(
     async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
         if store is None:
             app.state.store = await run_in_threadpool(Store.open, settings.database_url)
-            app.state.analyses = AnalysisCache(app.state.store, workshop=workshop)
-            app.state.settled = ClosedStudyCache(app.state.store)
+            app.state.analyses = AnalysisCache(app.state.store, pool=analysis_pool)
+            app.state.closed_studies = ClosedStudyCache(app.state.store)
             watch(app.state.store)
         current_default_thread_limiter().total_tokens = _THREADS
         try:
             await run_in_threadpool(check_exposure, settings, app.state.store)
-            with upkeep(app.state.store):
+            with run_maintenance(app.state.store):
                 async with deliveries.running(app.state.store):
                     yield
         finally:
@@ -163,13 +166,13 @@ def create_app(
         middleware=[
             Middleware(RequestLog, metrics=metrics),
             Middleware(SecurityHeaders),
-            Middleware(LastResort),
+            Middleware(ErrorBoundary),
             Middleware(
-                HostFence,
+                HostCheck,
                 hosts=_known_hosts(settings),
                 by_any_name=frozenset() if is_loopback(settings.host) else _FOR_MACHINERY,
             ),
-            Middleware(SiteFence),
+            Middleware(CrossSiteCheck),
             Middleware(BodyLimit),
         ],
         generate_unique_id_function=lambda route: route.name,
@@ -183,15 +186,15 @@ def create_app(
     app.state.login_limits = RateLimits(_LOGINS_PER_S)
     if store is not None:
         app.state.store = store
-        app.state.analyses = AnalysisCache(store, workshop=workshop)
-        app.state.settled = ClosedStudyCache(store)
+        app.state.analyses = AnalysisCache(store, pool=analysis_pool)
+        app.state.closed_studies = ClosedStudyCache(store)
         watch(store)
-    install(app)
+    install_exception_handlers(app)
     app.include_router(health_router(app.version))
     app.include_router(metrics_router())
     app.include_router(api_router())
     app.include_router(problem_router())
-    add_payloads(app)
+    describe_payloads(app)
     add_docs(app)
     app.mount("/static", static_files())
     app.include_router(login_router())

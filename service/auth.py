@@ -9,16 +9,16 @@ in `studies.actors`.
 """
 
 __all__ = [
-    "Admin",
-    "Permitted",
+    "CurrentActor",
+    "CurrentAdmin",
     "address_of",
+    "authorize",
     "caller_of",
     "check_exposure",
+    "check_rate_limit",
+    "could_be_secret",
     "is_open",
-    "is_still_permitted",
-    "permitted",
-    "take_turn",
-    "usable",
+    "is_still_authorized",
 ]
 
 import base64
@@ -31,7 +31,7 @@ from fastapi.security.utils import get_authorization_scheme_param
 
 from service import errors
 from service.client_address import client_address, neighbourhood
-from service.exception_handlers import Refusal
+from service.errors import HTTPProblem
 from service.rate_limits import RateLimits
 from service.session_cookie import session_secret
 from service.settings import ServiceSettings, is_loopback
@@ -59,7 +59,7 @@ def check_exposure(settings: ServiceSettings, store: Store) -> None:
     )
 
 
-def usable(secret: str) -> bool:
+def could_be_secret(secret: str) -> bool:
     """Return whether a text could be the secret of a token."""
     return _SECRET.fullmatch(secret) is not None
 
@@ -86,7 +86,7 @@ def caller_of(request: Request) -> str | None:
     return getattr(request.state, "caller", None)
 
 
-def take_turn(request: Request, key: str) -> None:
+def check_rate_limit(request: Request, key: str) -> None:
     """Return when a caller has not made too many requests.
 
     Args:
@@ -104,7 +104,7 @@ def take_turn(request: Request, key: str) -> None:
             f"more than {settings.rate_per_s:g} requests a second came from "
             f"{key}; send the next in {wait_s} s"
         )
-        raise Refusal(errors.RATE_LIMITED, detail, headers={"retry-after": str(wait_s)})
+        raise HTTPProblem(errors.RATE_LIMITED, detail, headers={"retry-after": str(wait_s)})
 
 
 def _secret_of(request: Request) -> str | None:
@@ -128,12 +128,12 @@ def _secret_of(request: Request) -> str | None:
 def _token_of(request: Request, secret: str | None) -> TokenView | None:
     store: Store = request.app.state.store
     if secret is not None:
-        return store.authenticate(secret) if usable(secret) else None
+        return store.authenticate(secret) if could_be_secret(secret) else None
     session = session_secret(request)
     return None if session is None else store.session_owner(session)
 
 
-def permitted(request: Request) -> Actor:
+def authorize(request: Request) -> Actor:
     """Return who sent the request: a viewer may read, a submitter may also change.
 
     Raises:
@@ -147,7 +147,7 @@ def permitted(request: Request) -> Actor:
     if token is None:
         if is_open(request):
             return Actor(name=None, role="admin", address=address)
-        take_turn(request, f"address {neighbourhood(address)}")
+        check_rate_limit(request, f"address {neighbourhood(address)}")
         if secret is None:
             raise Unauthenticated("this service needs an API token; send it as `Authorization: Bearer TOKEN`")
         raise Unauthenticated(
@@ -156,17 +156,17 @@ def permitted(request: Request) -> Actor:
         )
     # For the log: it names the caller of what is refused, too.
     request.state.caller = token.name
-    take_turn(request, f"token {token.name!r}")
+    check_rate_limit(request, f"token {token.name!r}")
     actor = Actor(name=token.name, role=token.role, address=address)
     check_role(actor, "viewer" if request.method in _SAFE_METHODS else "submitter")
     return actor
 
 
-Permitted = Annotated[Actor, Depends(permitted)]
+CurrentActor = Annotated[Actor, Depends(authorize)]
 """A route's parameter: who asks, once they may do what they ask for."""
 
 
-def is_still_permitted(request: Request) -> bool:
+def is_still_authorized(request: Request) -> bool:
     """Return whether whoever was permitted to read would be again.
 
     A stream lasts for hours, and its reader's token may be revoked meanwhile.
@@ -174,7 +174,7 @@ def is_still_permitted(request: Request) -> bool:
     return _token_of(request, _secret_of(request)) is not None or is_open(request)
 
 
-def _admin(actor: Permitted) -> Actor:
+def _admin(actor: CurrentActor) -> Actor:
     """Return who sent the request, who must be an admin.
 
     Raises:
@@ -184,5 +184,5 @@ def _admin(actor: Permitted) -> Actor:
     return actor
 
 
-Admin = Annotated[Actor, Depends(_admin)]
+CurrentAdmin = Annotated[Actor, Depends(_admin)]
 """A route's parameter: the admin who asks."""

@@ -20,8 +20,8 @@ import httpx
 
 from service.client_webhooks import WebhookRequests
 from service.schemas import Account, ArmBest, EventList, Health, Readiness, StudyPlan
-from service.sse import events_of
-from service.transport import ProblemError, ServiceUnreachable, Transport, part
+from service.sse import parse_events
+from service.transport import ProblemError, ServiceUnreachable, Transport, path_segment
 from studies.analysis.multi_study_views import Comparison, SuiteAnalysis
 from studies.analysis.views import StudyAnalysis
 from studies.catalog import OptimizerCard, WorkloadCard
@@ -65,7 +65,7 @@ class Client(WebhookRequests):
 
     def __init__(self, url: str, token: str | None = None, *, timeout_s: float = 30.0) -> None:
         self.url = url.rstrip("/")
-        self._line = Transport(self.url, token, timeout_s=timeout_s)
+        self._transport = Transport(self.url, token, timeout_s=timeout_s)
 
     def __enter__(self) -> Self:
         """Return the client; leaving closes it."""
@@ -77,7 +77,7 @@ class Client(WebhookRequests):
 
     def close(self) -> None:
         """Give the connections back."""
-        self._line.close()
+        self._transport.close()
 
     def submit(self, spec: StudySpec | Mapping[str, Any], *, idempotency_key: str | None = None) -> StudyView:
         """Return the study that was made of this spec.
@@ -94,8 +94,8 @@ class Client(WebhookRequests):
             ServiceUnreachable: no service answers.
         """
         headers = {"idempotency-key": idempotency_key or str(uuid.uuid4())}
-        return self._line.read(
-            StudyView, self._line.send("POST", "/v1/studies", json=_plain(spec), headers=headers)
+        return self._transport.read(
+            StudyView, self._transport.send("POST", "/v1/studies", json=_plain(spec), headers=headers)
         )
 
     def validate(self, spec: StudySpec | Mapping[str, Any]) -> StudyPlan:
@@ -104,14 +104,14 @@ class Client(WebhookRequests):
         Raises:
             ProblemError: it cannot be run as written; `errors` names every fault.
         """
-        return self._line.read(
+        return self._transport.read(
             StudyPlan,
-            self._line.send("POST", "/v1/studies", json=_plain(spec), params={"validate_only": "true"}),
+            self._transport.send("POST", "/v1/studies", json=_plain(spec), params={"validate_only": "true"}),
         )
 
     def study(self, study_id: str) -> StudyView:
         """Return a study."""
-        return self._line.get(StudyView, f"/v1/studies/{part(study_id)}")
+        return self._transport.get(StudyView, f"/v1/studies/{path_segment(study_id)}")
 
     def studies(
         self,
@@ -130,7 +130,7 @@ class Client(WebhookRequests):
             "page_size": page_size,
             "page_token": page_token,
         }
-        return self._line.get(Page[StudySummary], "/v1/studies", asked)
+        return self._transport.get(Page[StudySummary], "/v1/studies", asked)
 
     def every_study(
         self, *, state: StudyState | None = None, workload: str | None = None, suite: str | None = None
@@ -148,7 +148,7 @@ class Client(WebhookRequests):
 
     def account(self) -> Account:
         """Return who this client is to the service: role, token, quotas."""
-        return self._line.get(Account, "/v1/account")
+        return self._transport.get(Account, "/v1/account")
 
     def audit(
         self,
@@ -167,19 +167,19 @@ class Client(WebhookRequests):
             "page_size": page_size,
             "page_token": page_token,
         }
-        return self._line.get(Page[AuditView], "/v1/audit", asked)
+        return self._transport.get(Page[AuditView], "/v1/audit", asked)
 
     def arms(self, study_id: str) -> tuple[ArmView, ...]:
         """Return a study's arms in their order."""
-        return self._line.get(Page[ArmView], f"/v1/studies/{part(study_id)}/arms").items
+        return self._transport.get(Page[ArmView], f"/v1/studies/{path_segment(study_id)}/arms").items
 
     def best(self, study_id: str) -> tuple[ArmBest, ...]:
         """Return the best configuration of each arm."""
-        return self._line.get(Page[ArmBest], f"/v1/studies/{part(study_id)}/best").items
+        return self._transport.get(Page[ArmBest], f"/v1/studies/{path_segment(study_id)}/best").items
 
     def curves(self, study_id: str) -> tuple[Curve, ...]:
         """Return each arm's best value so far."""
-        return self._line.get(Page[Curve], f"/v1/studies/{part(study_id)}/curves").items
+        return self._transport.get(Page[Curve], f"/v1/studies/{path_segment(study_id)}/curves").items
 
     def trials(
         self,
@@ -207,7 +207,7 @@ class Client(WebhookRequests):
             "page_size": page_size,
             "page_token": page_token,
         }
-        return self._line.get(Page[TrialView], f"/v1/studies/{part(study_id)}/trials", asked)
+        return self._transport.get(Page[TrialView], f"/v1/studies/{path_segment(study_id)}/trials", asked)
 
     def every_trial(
         self,
@@ -237,19 +237,21 @@ class Client(WebhookRequests):
 
     def trial(self, trial_id: str) -> TrialView:
         """Return a trial."""
-        return self._line.get(TrialView, f"/v1/trials/{part(trial_id)}")
+        return self._transport.get(TrialView, f"/v1/trials/{path_segment(trial_id)}")
 
     def measurements(self, trial_id: str) -> tuple[MeasurementView, ...]:
         """Return what a trial measured, epoch by epoch."""
-        return self._line.get(Page[MeasurementView], f"/v1/trials/{part(trial_id)}/measurements").items
+        return self._transport.get(
+            Page[MeasurementView], f"/v1/trials/{path_segment(trial_id)}/measurements"
+        ).items
 
     def optimizers(self) -> dict[str, OptimizerCard]:
         """Return the cards of the optimizers on offer, by name."""
-        return {card.name: card for card in self._line.get(Page[OptimizerCard], "/v1/optimizers").items}
+        return {card.name: card for card in self._transport.get(Page[OptimizerCard], "/v1/optimizers").items}
 
     def workloads(self) -> dict[str, WorkloadCard]:
         """Return the cards of the workloads on offer, by name."""
-        return {card.name: card for card in self._line.get(Page[WorkloadCard], "/v1/workloads").items}
+        return {card.name: card for card in self._transport.get(Page[WorkloadCard], "/v1/workloads").items}
 
     def move(self, study_id: str, verb: StudyMove, *, if_version: int | None = None) -> StudyView:
         """Pause, resume, stop or cancel a study.
@@ -262,10 +264,10 @@ class Client(WebhookRequests):
         Raises:
             ProblemError: `illegal-move` when its state does not allow it, `version-conflict` when it changed.
         """
-        return self._line.read(
+        return self._transport.read(
             StudyView,
-            self._line.send(
-                "POST", f"/v1/studies/{part(study_id)}:{verb.value}", headers=_if_match(if_version)
+            self._transport.send(
+                "POST", f"/v1/studies/{path_segment(study_id)}:{verb.value}", headers=_if_match(if_version)
             ),
         )
 
@@ -302,9 +304,10 @@ class Client(WebhookRequests):
             ProblemError: `spec-invalid` names every fault; `illegal-move` when its state does not allow it,
                 `version-conflict` when it changed.
         """
-        path = f"/v1/studies/{part(study_id)}:extend"
-        return self._line.read(
-            StudyView, self._line.send("POST", path, json=_plain(extension), headers=_if_match(if_version))
+        path = f"/v1/studies/{path_segment(study_id)}:extend"
+        return self._transport.read(
+            StudyView,
+            self._transport.send("POST", path, json=_plain(extension), headers=_if_match(if_version)),
         )
 
     def validate_extension(self, study_id: str, extension: Extension | Mapping[str, Any]) -> StudyPlan:
@@ -313,9 +316,10 @@ class Client(WebhookRequests):
         Raises:
             ProblemError: it cannot be extended so.
         """
-        path = f"/v1/studies/{part(study_id)}:extend"
-        return self._line.read(
-            StudyPlan, self._line.send("POST", path, json=_plain(extension), params={"validate_only": "true"})
+        path = f"/v1/studies/{path_segment(study_id)}:extend"
+        return self._transport.read(
+            StudyPlan,
+            self._transport.send("POST", path, json=_plain(extension), params={"validate_only": "true"}),
         )
 
     def confirm(self, study_id: str, *, seeds: int | None = None, if_version: int | None = None) -> StudyView:
@@ -326,9 +330,10 @@ class Client(WebhookRequests):
         Raises:
             ProblemError: as for `extend`.
         """
-        path = f"/v1/studies/{part(study_id)}:confirm"
-        return self._line.read(
-            StudyView, self._line.send("POST", path, json={"seeds": seeds}, headers=_if_match(if_version))
+        path = f"/v1/studies/{path_segment(study_id)}:confirm"
+        return self._transport.read(
+            StudyView,
+            self._transport.send("POST", path, json={"seeds": seeds}, headers=_if_match(if_version)),
         )
 
     def clone(
@@ -345,9 +350,9 @@ class Client(WebhookRequests):
             ProblemError: the service refused it; `errors` names every fault.
         """
         headers = {"idempotency-key": idempotency_key or str(uuid.uuid4())}
-        path = f"/v1/studies/{part(study_id)}:clone"
-        return self._line.read(
-            StudyView, self._line.send("POST", path, json=dict(patch or {}), headers=headers)
+        path = f"/v1/studies/{path_segment(study_id)}:clone"
+        return self._transport.read(
+            StudyView, self._transport.send("POST", path, json=dict(patch or {}), headers=headers)
         )
 
     def validate_clone(self, study_id: str, patch: Mapping[str, Any] | None = None) -> StudyPlan:
@@ -356,39 +361,44 @@ class Client(WebhookRequests):
         Raises:
             ProblemError: it cannot be run; `errors` names every fault.
         """
-        path = f"/v1/studies/{part(study_id)}:clone"
-        return self._line.read(
-            StudyPlan, self._line.send("POST", path, json=dict(patch or {}), params={"validate_only": "true"})
+        path = f"/v1/studies/{path_segment(study_id)}:clone"
+        return self._transport.read(
+            StudyPlan,
+            self._transport.send("POST", path, json=dict(patch or {}), params={"validate_only": "true"}),
         )
 
     def analysis(self, study_id: str) -> StudyAnalysis:
         """Return what a study's record says of its arms: the verdict, curves, checks and sensitivity."""
-        return self._line.get(StudyAnalysis, f"/v1/studies/{part(study_id)}/analysis", timeout_s=_ANALYSIS_S)
+        return self._transport.get(
+            StudyAnalysis, f"/v1/studies/{path_segment(study_id)}/analysis", timeout_s=_ANALYSIS_S
+        )
 
     def report(self, study_id: str, *, form: str = "markdown") -> str:
         """Return a study's report as text: `markdown`, `html`, `latex` or `json`."""
-        path = f"/v1/studies/{part(study_id)}/report"
-        return self._line.send("GET", path, params={"format": form}, timeout=_ANALYSIS_S).text
+        path = f"/v1/studies/{path_segment(study_id)}/report"
+        return self._transport.send("GET", path, params={"format": form}, timeout=_ANALYSIS_S).text
 
     def bundle(self, study_id: str, into: IO[bytes]) -> None:
         """Write a study's bundle, a zip file with all that is needed to run it again, into an open file."""
-        self._line.download(f"/v1/studies/{part(study_id)}/bundle", into, timeout_s=_ANALYSIS_S)
+        self._transport.download(f"/v1/studies/{path_segment(study_id)}/bundle", into, timeout_s=_ANALYSIS_S)
 
     def suites(self) -> tuple[SuiteSummary, ...]:
         """Return the suites there are."""
-        return self._line.get(Page[SuiteSummary], "/v1/suites").items
+        return self._transport.get(Page[SuiteSummary], "/v1/suites").items
 
     def suite(self, name: str) -> SuiteAnalysis:
         """Return what the studies of a suite say together."""
-        return self._line.get(SuiteAnalysis, f"/v1/suites/{part(name)}", timeout_s=_ANALYSIS_S)
+        return self._transport.get(SuiteAnalysis, f"/v1/suites/{path_segment(name)}", timeout_s=_ANALYSIS_S)
 
     def comparison(self, study_ids: Sequence[str]) -> Comparison:
         """Return the arms of several studies of one workload, side by side."""
-        return self._line.get(Comparison, "/v1/comparison", {"study": list(study_ids)}, timeout_s=_ANALYSIS_S)
+        return self._transport.get(
+            Comparison, "/v1/comparison", {"study": list(study_ids)}, timeout_s=_ANALYSIS_S
+        )
 
     def health(self) -> Health:
         """Return that the process is up."""
-        return self._line.get(Health, "/healthz")
+        return self._transport.get(Health, "/healthz")
 
     def readiness(self) -> Readiness:
         """Return that studies can be run.
@@ -396,11 +406,13 @@ class Client(WebhookRequests):
         Raises:
             ProblemError: they cannot; its `problem.missing` says what is missing.
         """
-        return self._line.get(Readiness, "/readyz")
+        return self._transport.get(Readiness, "/readyz")
 
     def events(self, study_id: str, *, after: int = 0) -> EventList:
         """Return those of a study's events that stand there now, numbered above `after`, at most 500."""
-        return self._line.get(EventList, f"/v1/studies/{part(study_id)}/events", {"after": after})
+        return self._transport.get(
+            EventList, f"/v1/studies/{path_segment(study_id)}/events", {"after": after}
+        )
 
     def watch(self, study_id: str, *, after: int = 0, patience_s: float = 60.0) -> Iterator[EventView]:
         """Yield a study's events as they happen, none twice and none missing, until it is closed.
@@ -421,12 +433,14 @@ class Client(WebhookRequests):
         wait_s = _RETRY_S
         while True:
             try:
-                with self._line.stream(f"/v1/studies/{part(study_id)}/events", after=after) as response:
+                with self._transport.stream(
+                    f"/v1/studies/{path_segment(study_id)}/events", after=after
+                ) as response:
                     has_begun, lost_at = True, None
                     if response.status_code == HTTPStatus.NO_CONTENT:
                         return
-                    self._line.raise_for_problem(response)
-                    for event in events_of(response.iter_lines()):
+                    self._transport.raise_for_problem(response)
+                    for event in parse_events(response.iter_lines()):
                         wait_s, after = _RETRY_S, event.id
                         yield event
                         if event.kind == "study.state":
@@ -437,7 +451,7 @@ class Client(WebhookRequests):
             except httpx.TransportError as error:
                 lost_at = time.monotonic() if lost_at is None else lost_at
                 if not has_begun or time.monotonic() - lost_at > patience_s:
-                    raise self._line.unreachable(error) from error
+                    raise self._transport.unreachable(error) from error
             except ProblemError as error:
                 # A service that restarts, or whose database does, says so with a 503; one that is asked too
                 # much with a 429.

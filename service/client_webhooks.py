@@ -5,7 +5,7 @@ __all__ = ["WebhookRequests"]
 from collections.abc import Mapping
 from typing import Any
 
-from service.transport import Transport, part
+from service.transport import Transport, path_segment
 from studies.views import Page
 from studies.webhooks import DeliveryView, WebhookDetail, WebhookMade, WebhookSpec, WebhookView
 
@@ -13,7 +13,7 @@ from studies.webhooks import DeliveryView, WebhookDetail, WebhookMade, WebhookSp
 class WebhookRequests:
     """The part of the client that asks to be told of what happens to studies."""
 
-    _line: Transport
+    _transport: Transport
 
     def create_webhook(self, spec: WebhookSpec | Mapping[str, Any]) -> WebhookMade:
         """Return a new webhook with its secret, which cannot be read again.
@@ -22,28 +22,30 @@ class WebhookRequests:
             ProblemError: the service refused it; `errors` names every fault.
         """
         body = dict(spec) if isinstance(spec, Mapping) else spec.model_dump(mode="json")
-        return self._line.read(WebhookMade, self._line.send("POST", "/v1/webhooks", json=body))
+        return self._transport.read(WebhookMade, self._transport.send("POST", "/v1/webhooks", json=body))
 
     def webhooks(self, *, page_size: int = 50, page_token: str | None = None) -> Page[WebhookView]:
         """Return a page of one's own webhooks, or for an admin of all, newest first."""
-        return self._line.get(
+        return self._transport.get(
             Page[WebhookView], "/v1/webhooks", {"page_size": page_size, "page_token": page_token}
         )
 
     def webhook(self, webhook_id: str) -> WebhookDetail:
         """Return a webhook with its newest deliveries."""
-        return self._line.get(WebhookDetail, f"/v1/webhooks/{part(webhook_id)}")
+        return self._transport.get(WebhookDetail, f"/v1/webhooks/{path_segment(webhook_id)}")
 
     def test_webhook(self, webhook_id: str) -> DeliveryView:
         """Have a ping sent and return it; what came of it stands among the webhook's deliveries."""
-        return self._line.read(DeliveryView, self._line.send("POST", f"/v1/webhooks/{part(webhook_id)}:test"))
+        return self._transport.read(
+            DeliveryView, self._transport.send("POST", f"/v1/webhooks/{path_segment(webhook_id)}:test")
+        )
 
     def enable_webhook(self, webhook_id: str) -> WebhookView:
         """Have a webhook told again what happens from now on."""
-        return self._line.read(
-            WebhookView, self._line.send("POST", f"/v1/webhooks/{part(webhook_id)}:enable")
+        return self._transport.read(
+            WebhookView, self._transport.send("POST", f"/v1/webhooks/{path_segment(webhook_id)}:enable")
         )
 
     def remove_webhook(self, webhook_id: str) -> None:
         """Remove a webhook, and what it was still to be told."""
-        self._line.send("DELETE", f"/v1/webhooks/{part(webhook_id)}")
+        self._transport.send("DELETE", f"/v1/webhooks/{path_segment(webhook_id)}")

@@ -1,13 +1,13 @@
 """Clones: a new study made of another's spec and what is to be different in it."""
 
-__all__ = ["cloned", "merged"]
+__all__ = ["clone_spec", "merge_patch"]
 
 from typing import Any, cast
 
 from studies.spec import StudySpec, parse_spec, title_of
 
 
-def merged(target: Any, patch: Any) -> Any:
+def merge_patch(target: Any, patch: Any) -> Any:
     """Return `target` with a JSON merge patch applied; neither is changed.
 
     Objects are merged field by field, null removes a field, anything else (a list among it) takes the place
@@ -22,11 +22,11 @@ def merged(target: Any, patch: Any) -> Any:
         if value is None:
             found.pop(name, None)
         else:
-            found[name] = merged(found.get(name), value)
+            found[name] = merge_patch(found.get(name), value)
     return found
 
 
-def cloned(spec: StudySpec, patch: Any) -> StudySpec:
+def clone_spec(spec: StudySpec, patch: Any) -> StudySpec:
     """Return a study's spec with a JSON merge patch applied.
 
     A title that was made from workload and arms is made anew.
@@ -37,4 +37,4 @@ def cloned(spec: StudySpec, patch: Any) -> StudySpec:
     data = spec.model_dump(mode="json")
     if spec.name == title_of(spec.workload, spec.arms):
         del data["name"]
-    return parse_spec(merged(data, patch))
+    return parse_spec(merge_patch(data, patch))

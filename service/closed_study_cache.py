@@ -11,8 +11,8 @@ from collections.abc import Callable, Hashable
 
 from studies.store import Store
 
-_MOST_BYTES = 64 * 2**20
-_MOST_OF_ONE = 4 * 2**20
+_MAX_BYTES = 64 * 2**20
+_MAX_ENTRY_BYTES = 4 * 2**20
 # What an entry needs besides its body: its key above all, which has what was asked for.
 _ENTRY_BYTES = 2048
 
@@ -22,17 +22,17 @@ class ClosedStudyCache:
 
     Args:
         store: the record.
-        most_bytes: so much is kept at most, keys and all.
+        max_bytes: so much is kept at most, keys and all.
     """
 
-    def __init__(self, store: Store, *, most_bytes: int = _MOST_BYTES) -> None:
+    def __init__(self, store: Store, *, max_bytes: int = _MAX_BYTES) -> None:
         self._store = store
-        self._most = most_bytes
+        self._max_bytes = max_bytes
         self._lock = threading.Lock()
-        self._kept: OrderedDict[tuple[str, Hashable], tuple[Hashable, bytes]] = OrderedDict()
+        self._entries: OrderedDict[tuple[str, Hashable], tuple[Hashable, bytes]] = OrderedDict()
         self._bytes = 0
 
-    def of(self, study_id: str, what: Hashable, write: Callable[[], bytes]) -> bytes:
+    def get_or_write(self, study_id: str, what: Hashable, write: Callable[[], bytes]) -> bytes:
         """Return what `write` returns, or what it returned last.
 
         The latter where the study has not changed since this was last asked for.
@@ -46,17 +46,17 @@ class ClosedStudyCache:
         if stamp is None:
             return write()
         with self._lock:
-            if key in self._kept and self._kept[key][0] == stamp:
-                self._kept.move_to_end(key)
-                return self._kept[key][1]
+            if key in self._entries and self._entries[key][0] == stamp:
+                self._entries.move_to_end(key)
+                return self._entries[key][1]
         body = write()
-        if len(body) <= _MOST_OF_ONE:
+        if len(body) <= _MAX_ENTRY_BYTES:
             with self._lock:
-                before = self._kept.pop(key, None)
+                before = self._entries.pop(key, None)
                 self._bytes += _size(body) - (0 if before is None else _size(before[1]))
-                self._kept[key] = stamp, body
-                while self._bytes > self._most:
-                    _, (_, dropped) = self._kept.popitem(last=False)
+                self._entries[key] = stamp, body
+                while self._bytes > self._max_bytes:
+                    _, (_, dropped) = self._entries.popitem(last=False)
                     self._bytes -= _size(dropped)
         return body
 

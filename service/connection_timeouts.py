@@ -42,11 +42,11 @@ class TimedConnection(H11Protocol):
         given: what uvicorn gives.
     """
 
-    def __init__(self, *, patience: Timeouts, **given: Any) -> None:
+    def __init__(self, *, timeouts: Timeouts, **given: Any) -> None:
         super().__init__(**given)
         # Ours leaves out the query, in which somebody may have sent a token: `service.request_log`.
         self.access_log = False
-        self._patience = patience
+        self._timeouts = timeouts
         self._awaited: float | None = None
         self._reading: asyncio.TimerHandle | None = None
         self._writing: asyncio.TimerHandle | None = None
@@ -63,9 +63,9 @@ class TimedConnection(H11Protocol):
             and hasattr(socket, "TCP_USER_TIMEOUT")
         ):
             connection.setsockopt(
-                socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(1000 * self._patience.unread_s)
+                socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(1000 * self._timeouts.unread_s)
             )
-        self._wait(self._patience.head_s)
+        self._wait(self._timeouts.head_s)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End."""
@@ -79,9 +79,9 @@ class TimedConnection(H11Protocol):
         super().handle_events()
         match self.conn.their_state:
             case h11.SEND_BODY:
-                self._wait(self._patience.body_s)
+                self._wait(self._timeouts.body_s)
             case h11.IDLE if not self.headers or self.conn.trailing_data[0]:
-                self._wait(self._patience.head_s)
+                self._wait(self._timeouts.head_s)
             case _:
                 # The request is whole; or the next has not begun, and uvicorn waits for it.
                 self._wait(None)
@@ -109,10 +109,10 @@ class TimedConnection(H11Protocol):
 
     def _look(self, before: int | None) -> None:
         left = self.transport.get_write_buffer_size()
-        if before is not None and left and left > before - self._patience.least_bytes:
+        if before is not None and left and left > before - self._timeouts.least_bytes:
             # Not closed: that would wait for the reader to take the rest.
             self.transport.abort()
             return
         if self._writing is not None:
             self._writing.cancel()
-        self._writing = self.loop.call_later(self._patience.unread_s, self._look, left)
+        self._writing = self.loop.call_later(self._timeouts.unread_s, self._look, left)

@@ -12,7 +12,7 @@ __all__ = [
     "HOST_REFUSED",
     "INTERNAL",
     "KINDS",
-    "KIND_OF_ERROR",
+    "KIND_BY_ERROR",
     "METHOD_NOT_ALLOWED",
     "NOT_JSON",
     "NOT_OWNER",
@@ -23,18 +23,20 @@ __all__ = [
     "RATE_LIMITED",
     "TOO_MANY_STREAMS",
     "UNSUPPORTED_MEDIA_TYPE",
-    "Fault",
-    "Kind",
+    "FieldError",
+    "HTTPProblem",
     "Problem",
+    "ProblemKind",
     "kind_of",
     "problem_of",
 ]
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.exceptions import HTTPException
 
 from studies import errors
 
@@ -43,7 +45,7 @@ _MAX_FAULTS = 50
 
 
 @dataclass(frozen=True)
-class Kind:
+class ProblemKind:
     """A kind of problem.
 
     Attributes:
@@ -66,7 +68,7 @@ class Kind:
         return f"/problems/{self.slug}"
 
 
-class Fault(BaseModel):
+class FieldError(BaseModel):
     """One thing that is wrong with a request."""
 
     model_config = ConfigDict(frozen=True)
@@ -105,7 +107,7 @@ class Problem(BaseModel):
         default=None,
         description="Names this occurrence in the service's log; only for faults of the service.",
     )
-    errors: tuple[Fault, ...] | None = Field(
+    errors: tuple[FieldError, ...] | None = Field(
         default=None, description="Everything that is wrong with the request, at most fifty things."
     )
     state: str | None = Field(default=None, description="For `illegal-move`: the present state.")
@@ -115,7 +117,7 @@ class Problem(BaseModel):
     missing: tuple[str, ...] | None = Field(default=None, description="For `not-ready`: what is missing.")
 
 
-SPEC_INVALID = Kind(
+SPEC_INVALID = ProblemKind(
     422,
     "spec-invalid",
     "The study cannot be run as written",
@@ -124,7 +126,7 @@ SPEC_INVALID = Kind(
     "study is checked and nothing is stored.",
     "/arms/0/optimizer: there is no optimizer 'adamq'; did you mean 'adamp'?",
 )
-WEBHOOK_INVALID = Kind(
+WEBHOOK_INVALID = ProblemKind(
     422,
     "webhook-invalid",
     "The webhook cannot be made as written",
@@ -132,7 +134,7 @@ WEBHOOK_INVALID = Kind(
     "fault with a JSON pointer to it.",
     "/url: expected a URL such as https://hooks.example/tangent, got 'hooks.example'",
 )
-PARAMETER_INVALID = Kind(
+PARAMETER_INVALID = ProblemKind(
     422,
     "parameter-invalid",
     "A parameter cannot be used",
@@ -140,21 +142,21 @@ PARAMETER_INVALID = Kind(
     "description allows; `errors` names each.",
     "/page_size: input should be less than or equal to 500, got '9999'",
 )
-NOT_FOUND = Kind(
+NOT_FOUND = ProblemKind(
     404,
     "not-found",
     "There is nothing here",
     "No resource stands under this path. `GET /v1` lists where to begin, /docs every path.",
     "there is nothing at /v1/studys; GET /v1 lists where to begin",
 )
-STUDY_NOT_FOUND = Kind(
+STUDY_NOT_FOUND = ProblemKind(
     404,
     "study-not-found",
     "There is no such study",
     "No study has this id. Ids are made when a study is submitted; `GET /v1/studies` lists them.",
     "there is no study 'k3f9x2db'; `tangent list` shows those there are",
 )
-ARM_NOT_FOUND = Kind(
+ARM_NOT_FOUND = ProblemKind(
     404,
     "arm-not-found",
     "The study has no such arm",
@@ -162,7 +164,7 @@ ARM_NOT_FOUND = Kind(
     "`GET /v1/studies/{study_id}/arms` lists them.",
     "study 'k3f9x2db' has no arm 'adam'; it has adamp, adamw",
 )
-TRIAL_NOT_FOUND = Kind(
+TRIAL_NOT_FOUND = ProblemKind(
     404,
     "trial-not-found",
     "There is no such trial",
@@ -170,7 +172,7 @@ TRIAL_NOT_FOUND = Kind(
     "`GET /v1/studies/{study_id}/trials` lists them.",
     "there is no trial 'k3f9x2db.adamp.99'",
 )
-SUITE_NOT_FOUND = Kind(
+SUITE_NOT_FOUND = ProblemKind(
     404,
     "suite-not-found",
     "There is no such suite",
@@ -178,14 +180,14 @@ SUITE_NOT_FOUND = Kind(
     "up; `GET /v1/suites` lists them.",
     "there is no suite 'vision'; `tangent suite` shows those there are",
 )
-TOKEN_NOT_FOUND = Kind(
+TOKEN_NOT_FOUND = ProblemKind(
     404,
     "token-not-found",
     "There is no such token",
     "No API token has this name; `tangent token list` shows those there are.",
     "there is no token 'alice'; `tangent token list` shows those there are",
 )
-WEBHOOK_NOT_FOUND = Kind(
+WEBHOOK_NOT_FOUND = ProblemKind(
     404,
     "webhook-not-found",
     "There is no such webhook",
@@ -193,7 +195,7 @@ WEBHOOK_NOT_FOUND = Kind(
     "Only an admin sees those of others.",
     "there is no webhook 'k3f9x2db' of yours; `tangent webhook list` shows those there are",
 )
-ILLEGAL_MOVE = Kind(
+ILLEGAL_MOVE = ProblemKind(
     409,
     "illegal-move",
     "Its state does not allow this",
@@ -201,14 +203,14 @@ ILLEGAL_MOVE = Kind(
     "confirmed on more seeds or extended; one that was cancelled or has failed can only be cloned.",
     "cannot pause a study that is completed: it allows confirm, extend",
 )
-CONFLICT = Kind(
+CONFLICT = ProblemKind(
     409,
     "conflict",
     "This is at odds with what is stored",
     "Something else stands where this would go; read it first.",
     "there is a token 'alice' already; choose another name",
 )
-VERSION_CONFLICT = Kind(
+VERSION_CONFLICT = ProblemKind(
     412,
     "version-conflict",
     "The study changed in the meantime",
@@ -216,7 +218,7 @@ VERSION_CONFLICT = Kind(
     "decide again, and send its new ETag.",
     "study 'k3f9x2db' is at version 3, not 2; read it again before you change it",
 )
-IDEMPOTENCY_CONFLICT = Kind(
+IDEMPOTENCY_CONFLICT = ProblemKind(
     # 422 as the IETF's draft on the Idempotency-Key header has it: the request itself cannot be right,
     # sending it again will not help.
     422,
@@ -226,14 +228,14 @@ IDEMPOTENCY_CONFLICT = Kind(
     "refused. Use a new key for a new study.",
     "this Idempotency-Key made study 'k3f9x2db' from another body; use a new key for a new study",
 )
-SUPERSEDED = Kind(
+SUPERSEDED = ProblemKind(
     409,
     "superseded",
     "A later attempt has taken over",
     "Another run works on this study now; nothing that the earlier one says is stored any more.",
     "study k3f9x2db: attempt 1 is over, attempt 2 has taken over",
 )
-CATALOG_EMPTY = Kind(
+CATALOG_EMPTY = ProblemKind(
     503,
     "catalog-empty",
     "Nothing can be asked for yet",
@@ -241,7 +243,7 @@ CATALOG_EMPTY = Kind(
     "`tangent up` or `python -m workers`, then try again.",
     str(errors.CatalogEmpty()),
 )
-UNAUTHENTICATED = Kind(
+UNAUTHENTICATED = ProblemKind(
     401,
     "unauthenticated",
     "A valid API token is needed",
@@ -249,7 +251,7 @@ UNAUTHENTICATED = Kind(
     "makes tokens with `tangent token create`.",
     "this service needs an API token; send it as `Authorization: Bearer TOKEN`",
 )
-FORBIDDEN = Kind(
+FORBIDDEN = ProblemKind(
     403,
     "forbidden",
     "The token's role is too low",
@@ -257,7 +259,7 @@ FORBIDDEN = Kind(
     "own, an admin may do everything.",
     "token 'alice' is a viewer, and this needs a submitter",
 )
-NOT_OWNER = Kind(
+NOT_OWNER = ProblemKind(
     403,
     "not-owner",
     "The study is another's",
@@ -265,7 +267,7 @@ NOT_OWNER = Kind(
     "clone one. An admin may change all.",
     "study 'k3f9x2db' belongs to 'alice', and 'bob' may change only their own; clone it, or ask an admin",
 )
-QUOTA_EXCEEDED = Kind(
+QUOTA_EXCEEDED = ProblemKind(
     403,
     "quota-exceeded",
     "It is more than the token may have",
@@ -274,10 +276,10 @@ QUOTA_EXCEEDED = Kind(
     "token 'alice' may have 3 studies open at once (max_studies), has 3 and asks for one more; wait until "
     "one is closed, stop one, or ask an admin for more (`tangent token quota`)",
 )
-NOT_PERMITTED = Kind(
+NOT_PERMITTED = ProblemKind(
     403, "not-permitted", "This is not permitted", "The caller may not do this.", "this is not permitted"
 )
-STORE_UNAVAILABLE = Kind(
+STORE_UNAVAILABLE = ProblemKind(
     503,
     "store-unavailable",
     "The database does not answer",
@@ -286,14 +288,14 @@ STORE_UNAVAILABLE = Kind(
     "The service's log has the cause.",
     "the database cannot be reached or written at the moment; try again in a few seconds",
 )
-INTERNAL = Kind(
+INTERNAL = ProblemKind(
     500,
     "internal-error",
     "A fault of the service",
     "The request met a fault of the service itself. `instance` names it in the service's log.",
     "the service failed at this request; its log has the cause under this instance",
 )
-METHOD_NOT_ALLOWED = Kind(
+METHOD_NOT_ALLOWED = ProblemKind(
     405,
     "method-not-allowed",
     "This path does not know this method",
@@ -302,21 +304,21 @@ METHOD_NOT_ALLOWED = Kind(
     ":cancel, :confirm, :extend and :clone.",
     "DELETE is not known here; allowed: GET",
 )
-NOT_JSON = Kind(
+NOT_JSON = ProblemKind(
     400,
     "not-json",
     "The body is no JSON",
     "The body has to be one JSON value in UTF-8, nested no deeper than 32 levels.",
     "the body is no JSON: expecting ',' delimiter at line 3, column 5",
 )
-BODY_TOO_LARGE = Kind(
+BODY_TOO_LARGE = ProblemKind(
     413,
     "body-too-large",
     "The body is too large",
     "A body may have at most 1 MiB; a study needs a few kilobytes.",
     "the body may have at most 1048576 bytes",
 )
-UNSUPPORTED_MEDIA_TYPE = Kind(
+UNSUPPORTED_MEDIA_TYPE = ProblemKind(
     415,
     "unsupported-media-type",
     "The body has to be JSON",
@@ -324,7 +326,7 @@ UNSUPPORTED_MEDIA_TYPE = Kind(
     "be `application/merge-patch+json`.",
     "expected Content-Type application/json, got 'text/plain'",
 )
-HOST_REFUSED = Kind(
+HOST_REFUSED = ProblemKind(
     421,
     "host-refused",
     "The service does not go by this name",
@@ -332,7 +334,7 @@ HOST_REFUSED = Kind(
     "it (DNS rebinding). Use localhost or 127.0.0.1, or list the name in TANGENT_ALLOWED_HOSTS.",
     "this service does not go by the name 'example.com'; list it in TANGENT_ALLOWED_HOSTS if it should",
 )
-CROSS_SITE = Kind(
+CROSS_SITE = ProblemKind(
     403,
     "cross-site",
     "Another site may not do this",
@@ -340,7 +342,7 @@ CROSS_SITE = Kind(
     "service's own pages and from programs.",
     "a page of http://example.com may not change anything here",
 )
-NOT_READY = Kind(
+NOT_READY = ProblemKind(
     503,
     "not-ready",
     "Not ready for studies",
@@ -349,7 +351,7 @@ NOT_READY = Kind(
     "not ready, for it lacks a dispatcher: the last was heard of 1 min 15 s ago; start one with "
     "`tangent up` or `python -m workers`",
 )
-TOO_MANY_STREAMS = Kind(
+TOO_MANY_STREAMS = ProblemKind(
     503,
     "too-many-streams",
     "Too many readers watch already",
@@ -357,7 +359,7 @@ TOO_MANY_STREAMS = Kind(
     "JSON (`Accept: application/json`).",
     "200 event streams are open already; close one or ask for application/json",
 )
-RATE_LIMITED = Kind(
+RATE_LIMITED = ProblemKind(
     429,
     "rate-limited",
     "Too many requests",
@@ -366,7 +368,7 @@ RATE_LIMITED = Kind(
     "more than 50 requests a second came from token 'alice'; send the next in 1 s",
 )
 
-KIND_OF_ERROR: dict[type[errors.TangentError], Kind] = {
+KIND_BY_ERROR: dict[type[errors.TangentError], ProblemKind] = {
     errors.TangentError: INTERNAL,
     errors.SpecInvalid: SPEC_INVALID,
     errors.NotFound: NOT_FOUND,
@@ -404,22 +406,45 @@ _OWN_KINDS = (
     RATE_LIMITED,
 )
 
-KINDS: dict[str, Kind] = {
-    kind.slug: kind for kind in (*KIND_OF_ERROR.values(), PARAMETER_INVALID, *_OWN_KINDS)
+KINDS: dict[str, ProblemKind] = {
+    kind.slug: kind for kind in (*KIND_BY_ERROR.values(), PARAMETER_INVALID, *_OWN_KINDS)
 }
 """Every kind of problem by its slug."""
 
 
-def kind_of(error: type[errors.TangentError]) -> Kind:
+class HTTPProblem(HTTPException):
+    """A request that the service itself refuses, for a reason that the domain does not know.
+
+    It is an HTTPException because FastAPI lets no other exception through while it reads a body.
+
+    Attributes:
+        kind: the kind of problem.
+        missing: what the service lacks, for `not-ready`.
+    """
+
+    def __init__(
+        self,
+        kind: ProblemKind,
+        detail: str,
+        *,
+        missing: tuple[str, ...] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        self.kind = kind
+        self.missing = missing
+        super().__init__(kind.status, detail, headers)
+
+
+def kind_of(error: type[errors.TangentError]) -> ProblemKind:
     """Return the kind of an error's class, or of its nearest ancestor in the table."""
-    return next(KIND_OF_ERROR[parent] for parent in error.__mro__ if parent in KIND_OF_ERROR)
+    return next(KIND_BY_ERROR[parent] for parent in error.__mro__ if parent in KIND_BY_ERROR)
 
 
 def problem_of(
-    kind: Kind,
+    kind: ProblemKind,
     detail: str | None = None,
     *,
-    faults: Iterable[Fault] | None = None,
+    faults: Iterable[FieldError] | None = None,
     error: errors.TangentError | None = None,
     missing: tuple[str, ...] | None = None,
     instance: str | None = None,

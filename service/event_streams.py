@@ -53,9 +53,9 @@ class EventStreams:
         limit: at most so many at once; of them a quarter for one token.
     """
 
-    def __init__(self, *, pace: StreamSettings | None = None, limit: int = 200) -> None:
+    def __init__(self, *, settings: StreamSettings | None = None, limit: int = 200) -> None:
         self.limit = limit
-        self._pace = pace or StreamSettings()
+        self._settings = settings or StreamSettings()
         self._open: Counter[str | None] = Counter()
         self._closing = asyncio.Event()
         self._threads: anyio.CapacityLimiter | None = None
@@ -66,7 +66,7 @@ class EventStreams:
         """How many readers watch now."""
         return self._open.total()
 
-    def why_full(self, reader: str | None) -> str | None:
+    def refusal_reason(self, reader: str | None) -> str | None:
         """Return why no further stream is opened for a reader; None where one is.
 
         Args:
@@ -89,7 +89,7 @@ class EventStreams:
         self._closing.set()
 
     @contextmanager
-    def counted(self, reader: str | None) -> Generator[None]:
+    def count_open(self, reader: str | None) -> Generator[None]:
         """Count a reader's stream as open while it lasts."""
         self._open[reader] += 1
         try:
@@ -118,25 +118,25 @@ class EventStreams:
                 there.
             may_read: asked now and then; the stream ends once it says no.
         """
-        pace = self._pace
+        settings = self._settings
         yield b"retry: 2000\n\n"
-        delay_s, said_at, asked_at = pace.poll_s, time.monotonic(), time.monotonic()
+        delay_s, said_at, asked_at = settings.poll_s, time.monotonic(), time.monotonic()
         while not self._closing.is_set():
-            if time.monotonic() - asked_at >= pace.recheck_s:
+            if time.monotonic() - asked_at >= settings.recheck_s:
                 if not await self._is_true(may_read):
                     return
                 asked_at = time.monotonic()
             batch = await self._look(store, study_id, after=after)
             for event in batch or ():
-                yield frame(event)
-                after, is_closed = event.id, closes(event) if event.kind == "study.state" else is_closed
+                yield encode_event(event)
+                after, is_closed = event.id, closes_study(event) if event.kind == "study.state" else is_closed
             if batch:
-                delay_s, said_at = pace.poll_s, time.monotonic()
+                delay_s, said_at = settings.poll_s, time.monotonic()
             if batch is not None and is_closed and len(batch) < _BATCH:
                 return
             if batch is not None and len(batch) == _BATCH:
                 continue
-            if time.monotonic() - said_at >= pace.heartbeat_s:
+            if time.monotonic() - said_at >= settings.heartbeat_s:
                 yield b": heartbeat\n\n"
                 said_at = time.monotonic()
                 # A reader that asks for what lies beyond the last event would never see the study close.
@@ -144,9 +144,9 @@ class EventStreams:
             with suppress(TimeoutError):
                 # On the beat of a common clock, so that readers of one study look together.
                 await asyncio.wait_for(
-                    self._closing.wait(), min(delay_s - time.monotonic() % delay_s, pace.heartbeat_s)
+                    self._closing.wait(), min(delay_s - time.monotonic() % delay_s, settings.heartbeat_s)
                 )
-            delay_s = min(delay_s * 1.5, pace.max_poll_s)
+            delay_s = min(delay_s * 1.5, settings.max_poll_s)
 
     async def _look(self, store: Store, study_id: str, *, after: int) -> tuple[EventView, ...] | None:
         """Return the next events, or None while the database does not answer.
@@ -186,7 +186,7 @@ class EventStreams:
         return await anyio.to_thread.run_sync(look, limiter=self._threads)
 
 
-def frame(event: EventView) -> bytes:
+def encode_event(event: EventView) -> bytes:
     """Return an event as it goes over the wire.
 
     `id`, `event` (its kind) and `data` (the whole event as JSON).
@@ -194,6 +194,6 @@ def frame(event: EventView) -> bytes:
     return format_sse_event(data_str=event.model_dump_json(), event=event.kind, id=str(event.id))
 
 
-def closes(event: EventView) -> bool:
+def closes_study(event: EventView) -> bool:
     """Return whether a study is closed after this event: nothing follows, unless it is extended."""
     return event.kind == "study.state" and event.data.get("to") in _CLOSED

@@ -3,7 +3,14 @@
 `application/problem+json` for programs, a small page for people who look with a browser.
 """
 
-__all__ = ["Refusal", "answer", "install", "internal_error", "nothing_here", "page", "wants_page"]
+__all__ = [
+    "install_exception_handlers",
+    "internal_error_response",
+    "not_found_response",
+    "page",
+    "problem_response",
+    "wants_html",
+]
 
 import html
 import json
@@ -21,8 +28,8 @@ from starlette.routing import Match
 
 from service import errors
 from service.dashboard.rendering import login_html, problem_html
-from service.errors import Fault, Kind, Problem
-from service.session_cookie import local_path
+from service.errors import FieldError, HTTPProblem, Problem
+from service.session_cookie import safe_redirect_path
 from studies.errors import (
     CatalogEmpty,
     SpecInvalid,
@@ -42,26 +49,7 @@ _FAULTS_TOLD = 5
 _NAME_TOLD = 100
 
 
-class Refusal(HTTPException):
-    """A request refused by the service itself, for a reason that the domain does not know.
-
-    An HTTPException, because nothing else passes FastAPI while it reads a body.
-    """
-
-    def __init__(
-        self,
-        kind: Kind,
-        detail: str,
-        *,
-        missing: tuple[str, ...] | None = None,
-        headers: Mapping[str, str] | None = None,
-    ) -> None:
-        self.kind = kind
-        self.missing = missing
-        super().__init__(kind.status, detail, headers)
-
-
-def wants_page(request: Request) -> bool:
+def wants_html(request: Request) -> bool:
     """Return whether a browser asks for something to read; under /v1 all answers are for programs."""
     return not request.scope["path"].startswith("/v1") and "text/html" in request.headers.get("accept", "")
 
@@ -75,10 +63,12 @@ def page(title: str, *paragraphs: str) -> str:
     )
 
 
-def answer(request: Request, problem: Problem, headers: Mapping[str, str] | None = None) -> Response:
+def problem_response(
+    request: Request, problem: Problem, headers: Mapping[str, str] | None = None
+) -> Response:
     """Return the answer that carries a problem."""
     given = {"cache-control": "no-store", **(headers or {})}
-    if wants_page(request):
+    if wants_html(request):
         # A fault of ours may be one of the templates.
         draw = page if problem.status == HTTPStatus.INTERNAL_SERVER_ERROR else problem_html
         shown = draw(
@@ -91,34 +81,36 @@ def answer(request: Request, problem: Problem, headers: Mapping[str, str] | None
     return Response(body, status_code=problem.status, headers=given, media_type=errors.PROBLEM_JSON)
 
 
-def internal_error(request: Request, error: Exception) -> Response:
+def internal_error_response(request: Request, error: Exception) -> Response:
     """Return the answer to a fault of ours and log its cause; nothing of the cause leaves the service."""
     instance = f"urn:uuid:{uuid.uuid4()}"
     _LOG.error("%s %s failed (%s)", request.method, request.scope["path"], instance, exc_info=error)
-    return answer(request, errors.problem_of(errors.INTERNAL, errors.INTERNAL.example, instance=instance))
+    return problem_response(
+        request, errors.problem_of(errors.INTERNAL, errors.INTERNAL.example, instance=instance)
+    )
 
 
 def _tangent_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, TangentError), "registered for it"
     kind = errors.kind_of(type(error))
     if kind is errors.INTERNAL:
-        return internal_error(request, error)
+        return internal_error_response(request, error)
     match error:
         case SpecInvalid():
             # A request without a body has its faults in its parameters: a page token, an order.
             is_body = request.method != "GET"
             kind = kind if is_body else errors.PARAMETER_INVALID
             faults = [
-                Fault(pointer=p.pointer, detail=p.message, where="body" if is_body else "query")
+                FieldError(pointer=p.pointer, detail=p.message, where="body" if is_body else "query")
                 for p in error.problems
             ]
-            return answer(request, errors.problem_of(kind, _in_short(faults), faults=faults))
+            return problem_response(request, errors.problem_of(kind, _in_short(faults), faults=faults))
         case StoreUnavailable():
             # The message names the database and its host: for the log, not for callers.
             _LOG.error("%s", error)
-            return answer(request, errors.problem_of(kind, kind.example), {"retry-after": _RETRY_S})
+            return problem_response(request, errors.problem_of(kind, kind.example), {"retry-after": _RETRY_S})
         case CatalogEmpty():
-            return answer(request, errors.problem_of(kind, error=error), {"retry-after": _RETRY_S})
+            return problem_response(request, errors.problem_of(kind, error=error), {"retry-after": _RETRY_S})
         case Unauthenticated():
             # Not Basic: a browser would ask for a name and a password, and send them for ever.
             headers = {"www-authenticate": 'Bearer realm="Tangent"'}
@@ -127,18 +119,18 @@ def _tangent_error(request: Request, error: Exception) -> Response:
                 headers["hx-refresh"] = "true"
             return (
                 _login(request, headers)
-                if wants_page(request)
-                else answer(request, errors.problem_of(kind, error=error), headers)
+                if wants_html(request)
+                else problem_response(request, errors.problem_of(kind, error=error), headers)
             )
         case _:
-            return answer(request, errors.problem_of(kind, error=error))
+            return problem_response(request, errors.problem_of(kind, error=error))
 
 
 def _login(request: Request, headers: Mapping[str, str]) -> Response:
     """Return the page that asks for a token, in the place of the page that was asked for."""
     is_read = request.method == "GET"
     to = (
-        local_path(request.url.path + (f"?{request.url.query}" if request.url.query else ""))
+        safe_redirect_path(request.url.path + (f"?{request.url.query}" if request.url.query else ""))
         if is_read
         else "/"
     )
@@ -148,21 +140,23 @@ def _login(request: Request, headers: Mapping[str, str]) -> Response:
     )
 
 
-def _in_short(faults: list[Fault]) -> str:
+def _in_short(faults: list[FieldError]) -> str:
     said = "; ".join(f"{fault.pointer or '/'}: {fault.detail}" for fault in faults[:_FAULTS_TOLD])
     return said if len(faults) <= _FAULTS_TOLD else f"{said}; and {len(faults) - _FAULTS_TOLD} more"
 
 
 def _refusal(request: Request, error: Exception) -> Response:
-    assert isinstance(error, Refusal), "registered for it"
-    return answer(request, errors.problem_of(error.kind, error.detail, missing=error.missing), error.headers)
+    assert isinstance(error, HTTPProblem), "registered for it"
+    return problem_response(
+        request, errors.problem_of(error.kind, error.detail, missing=error.missing), error.headers
+    )
 
 
-def nothing_here(request: Request) -> Response:
+def not_found_response(request: Request) -> Response:
     """Return the answer for a path under which nothing stands."""
     path = str(request.scope["path"])
     path = path if len(path) <= _NAME_TOLD else path[:_NAME_TOLD] + "…"
-    return answer(
+    return problem_response(
         request,
         errors.problem_of(errors.NOT_FOUND, f"there is nothing at {path}; GET /v1 lists where to begin"),
     )
@@ -183,15 +177,17 @@ def _bad_parameters(request: Request, error: Exception) -> Response:
             case ("path", "webhook_id"):
                 return _tangent_error(request, WebhookNotFound(str(item["input"])[:_NAME_TOLD]))
             case ("path", *_):
-                return nothing_here(request)
+                return not_found_response(request)
             case _:
                 pass
-    faults: list[Fault] = []
+    faults: list[FieldError] = []
     for item in items:
         where, *steps = item["loc"]
         name = "/".join(str(step) for step in steps)
-        faults.append(Fault(pointer=f"/{name}", detail=_said(item), where=where))
-    return answer(request, errors.problem_of(errors.PARAMETER_INVALID, _in_short(faults), faults=faults))
+        faults.append(FieldError(pointer=f"/{name}", detail=_said(item), where=where))
+    return problem_response(
+        request, errors.problem_of(errors.PARAMETER_INVALID, _in_short(faults), faults=faults)
+    )
 
 
 def _said(item: dict[str, Any]) -> str:
@@ -229,24 +225,26 @@ def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException), "registered for it"
     match error.status_code:
         case 404:
-            return nothing_here(request)
+            return not_found_response(request)
         case 405:
             allowed = _methods(request)
             if not allowed:
-                return nothing_here(request)
+                return not_found_response(request)
             detail = f"{request.method} is not known here; allowed: {allowed}"
-            return answer(request, errors.problem_of(errors.METHOD_NOT_ALLOWED, detail), {"allow": allowed})
+            return problem_response(
+                request, errors.problem_of(errors.METHOD_NOT_ALLOWED, detail), {"allow": allowed}
+            )
         case status:
             phrase = HTTPStatus(status).phrase
             problem = Problem(
                 type="about:blank", title=phrase, status=status, detail=str(error.detail) or phrase
             )
-            return answer(request, problem, error.headers)
+            return problem_response(request, problem, error.headers)
 
 
-def install(app: FastAPI) -> None:
+def install_exception_handlers(app: FastAPI) -> None:
     """Register the handlers; what none of them takes is answered by `internal_error`."""
     app.add_exception_handler(TangentError, _tangent_error)
-    app.add_exception_handler(Refusal, _refusal)
+    app.add_exception_handler(HTTPProblem, _refusal)
     app.add_exception_handler(RequestValidationError, _bad_parameters)
     app.add_exception_handler(HTTPException, _http_error)

@@ -3,7 +3,7 @@
 It settles studies whose run was lost, and forgets logins that were refused.
 """
 
-__all__ = ["upkeep"]
+__all__ = ["run_maintenance"]
 
 import logging
 import threading
@@ -24,7 +24,7 @@ _REFUSED_LOGINS_KEPT = timedelta(days=30)
 
 
 @contextmanager
-def upkeep(store: Store) -> Generator[None]:
+def run_maintenance(store: Store) -> Generator[None]:
     """See to a store until the context is left.
 
     What an owner has stopped ends within a second or so of its run's lease, though no dispatcher lives.
@@ -46,7 +46,7 @@ def upkeep(store: Store) -> Generator[None]:
                 # Dispatchers settle as well, and the next hour is soon enough for the rest.
                 _LOG.exception("the record could not be seen to")
 
-    thread = threading.Thread(target=work, name="upkeep", daemon=True)
+    thread = threading.Thread(target=work, name="run_maintenance", daemon=True)
     thread.start()
     try:
         yield

@@ -170,15 +170,15 @@ class Metrics:
         """Count the transactions of a store from now on."""
         store.on_transaction(lambda kind, seconds: self._transaction_s.labels(kind).observe(seconds))
 
-    def begin(self) -> None:
+    def request_started(self) -> None:
         """Count a request as being answered."""
         self._in_flight.inc()
 
-    def end(self) -> None:
+    def request_finished(self) -> None:
         """Count a request as no longer being answered."""
         self._in_flight.dec()
 
-    def answered(self, method: str, route: str, status: int, *, seconds: float) -> None:
+    def count_response(self, method: str, route: str, status: int, *, seconds: float) -> None:
         """Count a request that was answered, in a route's template.
 
         Paths as they come would be without number.
@@ -186,11 +186,11 @@ class Metrics:
         self._requests.labels(method, route, str(status)).inc()
         self._request_s.labels(method, route).observe(seconds)
 
-    def delivered(self, outcome: Settlement) -> None:
+    def count_delivery(self, outcome: Settlement) -> None:
         """Count an attempt to deliver to a webhook."""
         self._deliveries.labels(outcome).inc()
 
-    def exposition(self, store: Store | None) -> bytes:
+    def render(self, store: Store | None) -> bytes:
         """Return all metrics in Prometheus's text format.
 
         Args:

@@ -9,10 +9,10 @@ __all__ = [
     "CONTENT_SECURITY_POLICY",
     "MAX_BODY_BYTES",
     "BodyLimit",
-    "HostFence",
-    "LastResort",
+    "CrossSiteCheck",
+    "ErrorBoundary",
+    "HostCheck",
     "SecurityHeaders",
-    "SiteFence",
 ]
 
 from urllib.parse import urlsplit
@@ -22,8 +22,8 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service import errors
-from service.errors import problem_of
-from service.exception_handlers import Refusal, answer, internal_error
+from service.errors import HTTPProblem, problem_of
+from service.exception_handlers import internal_error_response, problem_response
 from service.settings import is_loopback
 
 MAX_BODY_BYTES = 1 << 20
@@ -72,7 +72,7 @@ class SecurityHeaders:
         await self._app(scope, receive, send_with_headers if scope["type"] == "http" else send)
 
 
-class LastResort:
+class ErrorBoundary:
     """Answers a fault that nothing else took.
 
     Inside the security headers, where the framework's own is outside.
@@ -99,13 +99,13 @@ class LastResort:
             return
         except Exception as error:
             # An answer that was cut off in its middle must not look whole: the server closes the connection.
-            response = internal_error(Request(scope), error)
+            response = internal_error_response(Request(scope), error)
             if has_begun:
                 raise
             await response(scope, receive, send)
 
 
-class HostFence:
+class HostCheck:
     """Refuses requests for a name that is not the service's own.
 
     A foreign page that had its name point to this machine (DNS rebinding).
@@ -133,7 +133,9 @@ class HostFence:
                     f"this service does not go by the name {host[:100]!r}; list it in "
                     "TANGENT_ALLOWED_HOSTS if it should"
                 )
-                await answer(Request(scope), problem_of(errors.HOST_REFUSED, detail))(scope, receive, send)
+                await problem_response(Request(scope), problem_of(errors.HOST_REFUSED, detail))(
+                    scope, receive, send
+                )
                 return
         await self._app(scope, receive, send)
 
@@ -145,7 +147,7 @@ def _host_name(authority: str) -> str:
         return ""
 
 
-class SiteFence:
+class CrossSiteCheck:
     """Refuses changes that a browser asks for in the name of another site's page, with or without a token.
 
     A browser adds by itself the password it was given once, and reaches services that only this machine can
@@ -171,7 +173,9 @@ class SiteFence:
                     f"a page of {'another site' if origin in {None, 'null'} else str(origin)[:100]} may "
                     "not change anything here"
                 )
-                await answer(Request(scope), problem_of(errors.CROSS_SITE, detail))(scope, receive, send)
+                await problem_response(Request(scope), problem_of(errors.CROSS_SITE, detail))(
+                    scope, receive, send
+                )
                 return
         await self._app(scope, receive, send)
 
@@ -190,7 +194,9 @@ class BodyLimit:
         detail = f"the body may have at most {MAX_BODY_BYTES} bytes"
         announced = Headers(scope=scope).get("content-length", "0")
         if not announced.isdecimal() or int(announced[:20]) > MAX_BODY_BYTES:
-            await answer(Request(scope), problem_of(errors.BODY_TOO_LARGE, detail))(scope, receive, send)
+            await problem_response(Request(scope), problem_of(errors.BODY_TOO_LARGE, detail))(
+                scope, receive, send
+            )
             return
         received = 0
 
@@ -199,7 +205,7 @@ class BodyLimit:
             message = await receive()
             received += len(message.get("body", b""))
             if received > MAX_BODY_BYTES:
-                raise Refusal(errors.BODY_TOO_LARGE, detail)
+                raise HTTPProblem(errors.BODY_TOO_LARGE, detail)
             return message
 
         await self._app(scope, receive_counted, send)

@@ -62,7 +62,9 @@ class RequestLog:
         def count() -> None:
             nonlocal is_counted
             if not is_counted:
-                self._metrics.answered(method, route_of(scope), status, seconds=time.perf_counter() - began)
+                self._metrics.count_response(
+                    method, route_of(scope), status, seconds=time.perf_counter() - began
+                )
             is_counted = True
 
         async def send_and_note(message: Message) -> None:
@@ -79,14 +81,14 @@ class RequestLog:
         # Where the path says more than what it was asked for, the log's other lines of this request say it
         # too.
         with bound_contextvars(request_id=request_id, **_subject(scope["path"])):
-            self._metrics.begin()
+            self._metrics.request_started()
             try:
                 await self._app(scope, receive, send_and_note)
             except Exception:
                 status = 500
                 raise
             finally:
-                self._metrics.end()
+                self._metrics.request_finished()
                 count()
                 _write(
                     scope,

@@ -3,7 +3,7 @@
 Plans, bests, lists of events, health, kinds of problems.
 """
 
-__all__ = ["Account", "ArmBest", "EventList", "Health", "KindView", "Readiness", "StudyPlan"]
+__all__ = ["Account", "ArmBest", "EventList", "Health", "ProblemKindView", "Readiness", "StudyPlan"]
 
 from datetime import datetime
 from typing import Literal, Self
@@ -115,7 +115,7 @@ class Readiness(_Answer):
     )
 
 
-class KindView(_Answer):
+class ProblemKindView(_Answer):
     """A kind of problem, explained."""
 
     type: str = Field(

@@ -13,7 +13,7 @@ from typing import cast
 import uvicorn
 from fastapi import FastAPI
 
-from service.analysis_pool import Processes
+from service.analysis_pool import ProcessAnalysisPool
 from service.app import create_app
 from service.auth import check_exposure
 from service.connection_timeouts import TimedConnection, Timeouts
@@ -103,12 +103,12 @@ class Server(uvicorn.Server):
         patience: how long connections wait for their other end.
     """
 
-    def __init__(self, app: FastAPI, *, patience: Timeouts | None = None) -> None:
+    def __init__(self, app: FastAPI, *, timeouts: Timeouts | None = None) -> None:
         self._streams: EventStreams = app.state.streams
         config = uvicorn.Config(
             app,
             # Uvicorn asks for a class, and only ever calls it.
-            http=cast("type[TimedConnection]", partial(TimedConnection, patience=patience or Timeouts())),
+            http=cast("type[TimedConnection]", partial(TimedConnection, timeouts=timeouts or Timeouts())),
             # An upgrade would pass by every fence, and nothing here speaks it.
             ws="none",
             log_config=None,
@@ -141,7 +141,9 @@ class Server(uvicorn.Server):
 def _run(settings: ServiceSettings, store: Store, listener: socket.socket) -> int:
     check_exposure(settings, store)
     write = partial(write_logs, settings.log_format, level=settings.log_level, process="analysis")
-    server = Server(create_app(settings, store, workshop=Processes(settings.database_url, prepare=write)))
+    server = Server(
+        create_app(settings, store, analysis_pool=ProcessAnalysisPool(settings.database_url, prepare=write))
+    )
     logging.getLogger("tangent.service").info("listening at %s", settings.url)
     server.run(sockets=[listener])
     return 0 if server.started else 1

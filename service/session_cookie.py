@@ -7,7 +7,7 @@ What it is called, how it is set, read and taken back.
 and says nothing; `studies.store.sessions` knows whose it is.
 """
 
-__all__ = ["forget", "local_path", "remember", "session_secret"]
+__all__ = ["clear_session_cookie", "safe_redirect_path", "session_secret", "set_session_cookie"]
 
 import re
 from datetime import timedelta
@@ -40,7 +40,7 @@ def session_secret(request: Request) -> str | None:
     return given if _SECRET.fullmatch(given) else None
 
 
-def remember(request: Request, response: Response, secret: str, *, lasts: timedelta) -> None:
+def set_session_cookie(request: Request, response: Response, secret: str, *, lasts: timedelta) -> None:
     """Have the browser send the session's secret from now on."""
     is_tls = _is_tls(request)
     name = _SECURE_NAME if is_tls else _NAME
@@ -55,7 +55,7 @@ def remember(request: Request, response: Response, secret: str, *, lasts: timede
     )
 
 
-def forget(request: Request, response: Response) -> None:
+def clear_session_cookie(request: Request, response: Response) -> None:
     """Have the browser forget the session's secret."""
     is_tls = _is_tls(request)
     response.delete_cookie(
@@ -63,7 +63,7 @@ def forget(request: Request, response: Response) -> None:
     )
 
 
-def local_path(asked: str) -> str:
+def safe_redirect_path(asked: str) -> str:
     """Return the path, with its query, that a login was asked to lead to.
 
     The first page where it is none of this service's.

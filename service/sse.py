@@ -1,13 +1,13 @@
 """Server-sent events as a reader meets them: lines in, events out."""
 
-__all__ = ["events_of"]
+__all__ = ["parse_events"]
 
 from collections.abc import Iterable, Iterator
 
 from studies.views import EventView
 
 
-def events_of(lines: Iterable[str]) -> Iterator[EventView]:
+def parse_events(lines: Iterable[str]) -> Iterator[EventView]:
     """Yield the events in a stream's lines; comments and fields that say nothing of an event are passed over.
 
     Source: HTML Living Standard, section 9.2.6. An event that was cut off before its empty line is none.

@@ -5,7 +5,7 @@ Requests that are repeated where that is safe, answers read as models, refusals 
 `ProblemError` is what the service said; `ServiceUnreachable` that it said nothing.
 """
 
-__all__ = ["ProblemError", "ServiceUnreachable", "Transport", "part"]
+__all__ = ["ProblemError", "ServiceUnreachable", "Transport", "path_segment"]
 
 import itertools
 import time
@@ -18,7 +18,7 @@ from urllib.parse import quote, urlsplit
 import httpx
 from pydantic import BaseModel, ValidationError
 
-from service.errors import PROBLEM_JSON, STORE_UNAVAILABLE, Fault, Problem
+from service.errors import PROBLEM_JSON, STORE_UNAVAILABLE, FieldError, Problem
 from service.settings import is_loopback
 from studies.errors import TangentError
 
@@ -56,7 +56,7 @@ class ProblemError(TangentError):
         self.slug = problem.type.rpartition("/")[2]
         self.title = problem.title
         self.detail = problem.detail
-        self.errors: tuple[Fault, ...] = problem.errors or ()
+        self.errors: tuple[FieldError, ...] = problem.errors or ()
         super().__init__(problem.detail)
 
 
@@ -226,7 +226,7 @@ class Transport:
         )
 
 
-def part(name: str) -> str:
+def path_segment(name: str) -> str:
     """Return a name as one part of a path, whatever is in it."""
     quoted = quote(name, safe="") or "-"
     # Dots alone would lead up the path.

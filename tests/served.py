@@ -22,18 +22,18 @@ __all__ = ["process", "serving", "wait_until_it_answers"]
 
 _ROOT = Path(__file__).parents[1]
 _CODE = (
-    "import sys; from service.serve import serve; from service.settings import Settings; "
-    "sys.exit(serve(Settings.load()))"
+    "import sys; from service.serve import serve; from service.settings import ServiceSettings; "
+    "sys.exit(serve(ServiceSettings.load()))"
 )
 
 
 @contextmanager
-def serving(app: FastAPI, port: int = 0, *, patience: Timeouts | None = None) -> Generator[str]:
+def serving(app: FastAPI, port: int = 0, *, timeouts: Timeouts | None = None) -> Generator[str]:
     """Yield the URL of an app behind a real server in a thread of its own."""
     listener = socket.socket()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.bind(("127.0.0.1", port))
-    server = Server(app, patience=patience)
+    server = Server(app, timeouts=timeouts)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()
     deadline = time.monotonic() + 10

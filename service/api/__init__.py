@@ -8,21 +8,21 @@ from service.api.accounts import account_router
 from service.api.analyses import analysis_router
 from service.api.catalog import catalog_router
 from service.api.events import event_router
-from service.api.follow_ups import growth_router
+from service.api.follow_ups import follow_up_router
 from service.api.index import index_router
 from service.api.reports import report_router
 from service.api.studies import study_router
 from service.api.trials import trial_router
 from service.api.webhooks import webhook_router
-from service.auth import permitted
+from service.auth import authorize
 
 
 def api_router() -> APIRouter:
     """Return every route under /v1; each asks first who is calling."""
-    router = APIRouter(dependencies=[Depends(permitted)])
+    router = APIRouter(dependencies=[Depends(authorize)])
     parts = (
         index_router(),
-        growth_router(),
+        follow_up_router(),
         study_router(),
         event_router(),
         trial_router(),

@@ -8,9 +8,9 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from service import errors
-from service.api.openapi import may_answer
+from service.api.openapi import problem_responses
 from service.api.studies import PageToken
-from service.auth import Admin, Permitted
+from service.auth import CurrentActor, CurrentAdmin
 from service.schemas import Account
 from studies.store import Store
 from studies.views import AuditVerb, AuditView, Page
@@ -39,8 +39,8 @@ def account_router() -> APIRouter:
     """Return the routes."""
     router = APIRouter(tags=["users"])
 
-    @router.get("/account", response_model=Account, summary="Who is calling", responses=may_answer())
-    def get_account(request: Request, actor: Permitted) -> Account:
+    @router.get("/account", response_model=Account, summary="Who is calling", responses=problem_responses())
+    def get_account(request: Request, actor: CurrentActor) -> Account:
         """Return the role of whoever asks, and the token with its quotas and what it has used of them."""
         store: Store = request.app.state.store
         return Account(role=actor.role, token=None if actor.name is None else store.token(actor.name))
@@ -49,9 +49,11 @@ def account_router() -> APIRouter:
         "/audit",
         response_model=Page[AuditView],
         summary="What everybody did, newest first",
-        responses=may_answer(errors.PARAMETER_INVALID),
+        responses=problem_responses(errors.PARAMETER_INVALID),
     )
-    def list_audit(request: Request, _admin: Admin, query: Annotated[AuditQuery, Query()]) -> Page[AuditView]:
+    def list_audit(
+        request: Request, _admin: CurrentAdmin, query: Annotated[AuditQuery, Query()]
+    ) -> Page[AuditView]:
         """Return a page of the log, for admins.
 
         Who submitted and changed studies, made and revoked tokens, logged in, and from where.

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from service import errors
 from service.analysis_cache import MAX_COMPARED, AnalysisCache
-from service.api.openapi import may_answer
+from service.api.openapi import problem_responses
 from service.api.studies import SLUG, StudyId
 from service.auth import caller_of
 from studies.analysis.multi_study_views import Comparison, SuiteAnalysis
@@ -46,7 +46,7 @@ def analysis_router() -> APIRouter:
         "/studies/{study_id}/analysis",
         response_model=StudyAnalysis,
         summary="What a study found",
-        responses=may_answer(errors.STUDY_NOT_FOUND),
+        responses=problem_responses(errors.STUDY_NOT_FOUND),
     )
     async def get_analysis(request: Request, study_id: StudyId) -> Response:
         """Return the verdict for every pair of arms with its interval.
@@ -57,9 +57,11 @@ def analysis_router() -> APIRouter:
         number means is in docs/statistics.md.
         """
         analyses: AnalysisCache = request.app.state.analyses
-        return await analyses.apart(lambda: _written(analyses.of(study_id)), caller=caller_of(request))
+        return await analyses.run_limited(
+            lambda: _written(analyses.study(study_id)), caller=caller_of(request)
+        )
 
-    @router.get("/suites", response_model=Page[SuiteSummary], summary="Suites", responses=may_answer())
+    @router.get("/suites", response_model=Page[SuiteSummary], summary="Suites", responses=problem_responses())
     def list_suites(request: Request) -> Page[SuiteSummary]:
         """Return the suites, on one page: labels that studies of several workloads share."""
         store: Store = request.app.state.store
@@ -70,7 +72,7 @@ def analysis_router() -> APIRouter:
         "/suites/{suite_name}",
         response_model=SuiteAnalysis,
         summary="What a suite found",
-        responses=may_answer(errors.SUITE_NOT_FOUND, errors.CONFLICT),
+        responses=problem_responses(errors.SUITE_NOT_FOUND, errors.CONFLICT),
     )
     async def get_suite(request: Request, suite_name: SuiteName) -> Response:
         """Return what the studies of a suite say of the arms that they have in common.
@@ -78,13 +80,15 @@ def analysis_router() -> APIRouter:
         It covers all their workloads.
         """
         analyses: AnalysisCache = request.app.state.analyses
-        return await analyses.apart(lambda: _written(analyses.suite(suite_name)), caller=caller_of(request))
+        return await analyses.run_limited(
+            lambda: _written(analyses.suite(suite_name)), caller=caller_of(request)
+        )
 
     @router.get(
         "/comparison",
         response_model=Comparison,
         summary="Studies of one workload, side by side",
-        responses=may_answer(errors.STUDY_NOT_FOUND, errors.PARAMETER_INVALID),
+        responses=problem_responses(errors.STUDY_NOT_FOUND, errors.PARAMETER_INVALID),
     )
     async def get_comparison(request: Request, query: Annotated[ComparisonQuery, Query()]) -> Response:
         """Return the arms of several studies of one workload.
@@ -92,7 +96,7 @@ def analysis_router() -> APIRouter:
         With a verdict for every pair and a caution for all in which the studies differ.
         """
         analyses: AnalysisCache = request.app.state.analyses
-        return await analyses.apart(
+        return await analyses.run_limited(
             lambda: _written(analyses.comparison(query.study)), caller=caller_of(request)
         )
 

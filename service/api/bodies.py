@@ -6,12 +6,12 @@ JSON as strict as the API promises, every fault with a pointer to it.
 __all__ = [
     "MAX_DEPTH",
     "MoreSeeds",
-    "extension_sent",
-    "patch_sent",
+    "read_extension",
     "read_json",
-    "seeds_sent",
-    "submitted",
-    "webhook_sent",
+    "read_patch",
+    "read_seeds",
+    "read_study",
+    "read_webhook",
 ]
 
 import email.message
@@ -26,7 +26,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.concurrency import run_in_threadpool
 
 from service import errors
-from service.exception_handlers import Refusal
+from service.errors import HTTPProblem
 from studies.errors import SpecInvalid, SpecProblem, shown
 from studies.extension import Extension, parse_extension
 from studies.spec import StudySpec, parse_spec, problems_of
@@ -60,7 +60,7 @@ class MoreSeeds(BaseModel):
     )
 
 
-async def submitted(request: Request) -> StudySpec:
+async def read_study(request: Request) -> StudySpec:
     """Return the study that a request's body describes, shorthands spelled out.
 
     Raises:
@@ -70,7 +70,7 @@ async def submitted(request: Request) -> StudySpec:
     return await _read(request, parse_spec)
 
 
-async def extension_sent(request: Request) -> Extension:
+async def read_extension(request: Request) -> Extension:
     """Return the extension that a request's body describes, shorthands spelled out.
 
     Raises:
@@ -80,7 +80,7 @@ async def extension_sent(request: Request) -> Extension:
     return await _read(request, parse_extension)
 
 
-async def seeds_sent(request: Request) -> int | None:
+async def read_seeds(request: Request) -> int | None:
     """Return the number of seeds in a request's body; None where it names none, or where there is no body.
 
     Raises:
@@ -90,7 +90,7 @@ async def seeds_sent(request: Request) -> int | None:
     return await _read(request, _seeds_of) if (await request.body()).strip() else None
 
 
-async def patch_sent(request: Request) -> Any:
+async def read_patch(request: Request) -> Any:
     """Return the merge patch in a request's body; an empty one where there is no body.
 
     Raises:
@@ -100,7 +100,7 @@ async def patch_sent(request: Request) -> Any:
     return await _read(request, _patch_of, types=_PATCH) if (await request.body()).strip() else {}
 
 
-async def webhook_sent(request: Request) -> WebhookSpec:
+async def read_webhook(request: Request) -> WebhookSpec:
     """Return the webhook that a request's body describes.
 
     Raises:
@@ -116,7 +116,7 @@ async def _read(request: Request, parse: Callable[[Any], _T], *, types: tuple[st
     message["content-type"] = given
     if message.get_content_type() not in types:
         came = repr(given[:100]) if given else "none"
-        raise Refusal(
+        raise HTTPProblem(
             errors.UNSUPPORTED_MEDIA_TYPE, f"expected Content-Type {' or '.join(types)}, got {came}"
         )
     body = await request.body()
@@ -153,12 +153,12 @@ def read_json(body: bytes) -> Any:
     try:
         data = json.loads(body.decode("utf-8"), parse_int=_integer)
     except UnicodeDecodeError as error:
-        raise Refusal(
+        raise HTTPProblem(
             errors.NOT_JSON, f"the body is not in UTF-8: {error.reason} at byte {error.start}"
         ) from None
     except json.JSONDecodeError as error:
         said = f"{error.msg[:1].lower()}{error.msg[1:]} at line {error.lineno}, column {error.colno}"
-        raise Refusal(
+        raise HTTPProblem(
             errors.NOT_JSON,
             f"the body is no JSON: {said}" if body.strip() else "the body is empty; send JSON",
         ) from None
@@ -176,8 +176,10 @@ def _integer(text: str) -> float | int:
     return int(text) if len(text) <= 18 else float(text)
 
 
-def _too_deep() -> Refusal:
-    return Refusal(errors.NOT_JSON, f"the body is nested deeper than {MAX_DEPTH} levels; a study needs six")
+def _too_deep() -> HTTPProblem:
+    return HTTPProblem(
+        errors.NOT_JSON, f"the body is nested deeper than {MAX_DEPTH} levels; a study needs six"
+    )
 
 
 def _unusable(data: Any) -> list[SpecProblem]:

@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Request
 
 from service import errors
-from service.api.openapi import may_answer
+from service.api.openapi import problem_responses
 from studies.catalog import OptimizerCard, WorkloadCard, nearest
 from studies.errors import NotFound
 from studies.store import Store
@@ -26,7 +26,7 @@ def catalog_router() -> APIRouter:
         "/optimizers",
         response_model=Page[OptimizerCard],
         summary="Optimizers on offer",
-        responses=may_answer(),
+        responses=problem_responses(),
     )
     def list_optimizers(request: Request) -> Page[OptimizerCard]:
         """Return every optimizer's card by name, on one page.
@@ -41,7 +41,7 @@ def catalog_router() -> APIRouter:
         "/optimizers/{name}",
         response_model=OptimizerCard,
         summary="One optimizer",
-        responses=may_answer(errors.NOT_FOUND),
+        responses=problem_responses(errors.NOT_FOUND),
     )
     def get_optimizer(request: Request, name: OptimizerName) -> OptimizerCard:
         """Return an optimizer's card."""
@@ -52,7 +52,10 @@ def catalog_router() -> APIRouter:
         return cards[name]
 
     @router.get(
-        "/workloads", response_model=Page[WorkloadCard], summary="Workloads on offer", responses=may_answer()
+        "/workloads",
+        response_model=Page[WorkloadCard],
+        summary="Workloads on offer",
+        responses=problem_responses(),
     )
     def list_workloads(request: Request) -> Page[WorkloadCard]:
         """Return every workload's card by name, on one page: its data, metric, direction, target and size."""
@@ -64,7 +67,7 @@ def catalog_router() -> APIRouter:
         "/workloads/{name}",
         response_model=WorkloadCard,
         summary="One workload",
-        responses=may_answer(errors.NOT_FOUND),
+        responses=problem_responses(errors.NOT_FOUND),
     )
     def get_workload(request: Request, name: WorkloadName) -> WorkloadCard:
         """Return a workload's card."""

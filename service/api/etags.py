@@ -5,7 +5,7 @@ never hides news. Only the version takes part in `If-Match`: a trial that finish
 reason to refuse a pause.
 """
 
-__all__ = ["IF_MATCH", "etag_of", "is_unchanged", "version_named"]
+__all__ = ["IF_MATCH", "etag_of", "matches_etag", "version_in"]
 
 import hashlib
 import re
@@ -22,14 +22,14 @@ def etag_of(version: int, body: bytes) -> str:
     return f'"{version}-{hashlib.sha256(body).hexdigest()[:16]}"'
 
 
-def is_unchanged(if_none_match: str | None, etag: str) -> bool:
+def matches_etag(if_none_match: str | None, etag: str) -> bool:
     """Return whether the header names this very representation."""
     if if_none_match is None:
         return False
     return if_none_match.strip() == "*" or etag.strip('"') in _TAG.findall(if_none_match)
 
 
-def version_named(if_match: str | None) -> int | None:
+def version_in(if_match: str | None) -> int | None:
     """Return the version that an `If-Match` of the form `IF_MATCH` asks for; None where it asks for none."""
     found = _VERSION.search(if_match or "")
     return None if found is None else int(found[1])

@@ -10,11 +10,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.types import Receive, Scope, Send
 
 from service import errors
-from service.api.openapi import may_answer
+from service.api.openapi import problem_responses
 from service.api.studies import StudyId
-from service.auth import Permitted, is_still_permitted
+from service.auth import CurrentActor, is_still_authorized
+from service.errors import HTTPProblem
 from service.event_streams import EventStreams
-from service.exception_handlers import Refusal
 from service.schemas import EventList
 from studies.actors import Actor
 from studies.states import CLOSED_STUDY_STATES
@@ -81,12 +81,12 @@ class _EventStream(EventSourceResponse):
             study_id,
             after=after,
             is_closed=is_closed,
-            may_read=lambda: is_still_permitted(request),
+            may_read=lambda: is_still_authorized(request),
         )
         super().__init__(content, headers={"cache-control": "no-store", "x-accel-buffering": "no"})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        with self._streams.counted(self._reader):
+        with self._streams.count_open(self._reader):
             await super().__call__(scope, receive, send)
 
 
@@ -102,12 +102,12 @@ def event_router() -> APIRouter:
         responses={
             200: {"content": {_STREAM: {"itemSchema": _EVENT, "example": _EXAMPLE}}},
             204: {"description": "The study is closed and the reader has all its events: do not come back."},
-            **may_answer(errors.STUDY_NOT_FOUND, errors.PARAMETER_INVALID, errors.TOO_MANY_STREAMS),
+            **problem_responses(errors.STUDY_NOT_FOUND, errors.PARAMETER_INVALID, errors.TOO_MANY_STREAMS),
         },
     )
     def list_events(
         request: Request,
-        reader: Permitted,
+        reader: CurrentActor,
         study_id: StudyId,
         query: Annotated[EventQuery, Query()],
         last_event_id: LastEventId = None,
@@ -138,9 +138,9 @@ def event_router() -> APIRouter:
             return Response(found.model_dump_json(), media_type="application/json")
         if is_closed and not store.events(study_id, after=after, limit=1):
             return Response(status_code=204)
-        full = streams.why_full(reader.name)
+        full = streams.refusal_reason(reader.name)
         if full is not None:
-            raise Refusal(
+            raise HTTPProblem(
                 errors.TOO_MANY_STREAMS,
                 f"{full}; close one or ask for application/json",
                 headers={"retry-after": "10"},

@@ -1,15 +1,15 @@
 """Going on from a study: confirm it on more seeds, extend it, or clone it into a new one."""
 
-__all__ = ["growth_router"]
+__all__ = ["follow_up_router"]
 
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
 
 from service import errors
-from service.api.bodies import extension_sent, patch_sent, seeds_sent
-from service.api.etags import version_named
-from service.api.openapi import may_answer
+from service.api.bodies import read_extension, read_patch, read_seeds
+from service.api.etags import version_in
+from service.api.openapi import problem_responses
 from service.api.studies import (
     ETAG,
     LOCATION,
@@ -17,12 +17,12 @@ from service.api.studies import (
     IfMatch,
     StudyId,
     ValidateOnly,
-    answered,
-    planned,
-    stored,
+    plan_response,
+    study_response,
+    submit_response,
 )
-from service.auth import Permitted
-from service.cloning import cloned
+from service.auth import CurrentActor
+from service.cloning import clone_spec
 from service.schemas import StudyPlan
 from studies.extension import Extension, confirming
 from studies.store import Store
@@ -111,13 +111,13 @@ def _add_confirm(router: APIRouter) -> None:
         summary="Confirm a study on more seeds",
         response_description="The study, queued again.",
         openapi_extra=_SEEDS,
-        responses={200: {"headers": ETAG}, **may_answer(*_GROWTH_FAULTS)},
+        responses={200: {"headers": ETAG}, **problem_responses(*_GROWTH_FAULTS)},
     )
     def confirm_study(
         request: Request,
-        caller: Permitted,
+        caller: CurrentActor,
         study_id: StudyId,
-        seeds: Annotated[int | None, Depends(seeds_sent)],
+        seeds: Annotated[int | None, Depends(read_seeds)],
         if_match: IfMatch = None,
     ) -> Response:
         """Train each arm's best configuration and its defaults on more fresh seeds.
@@ -126,7 +126,7 @@ def _add_confirm(router: APIRouter) -> None:
         """
         store: Store = request.app.state.store
         extension = confirming(store.study(study_id).spec, seeds=seeds)
-        return answered(store.extend(study_id, extension, by=caller, if_version=version_named(if_match)))
+        return study_response(store.extend(study_id, extension, by=caller, if_version=version_in(if_match)))
 
     _ = confirm_study
 
@@ -138,21 +138,21 @@ def _add_extend(router: APIRouter) -> None:
         summary="Add arms, trials, replicates or seeds to a study",
         response_description="The study, queued again; or with `validate_only` what it would do.",
         openapi_extra=_EXTENSION,
-        responses={200: {"headers": ETAG}, **may_answer(*_GROWTH_FAULTS, errors.CATALOG_EMPTY)},
+        responses={200: {"headers": ETAG}, **problem_responses(*_GROWTH_FAULTS, errors.CATALOG_EMPTY)},
     )
     def extend_study(
         request: Request,
-        caller: Permitted,
+        caller: CurrentActor,
         study_id: StudyId,
-        extension: Annotated[Extension, Depends(extension_sent)],
+        extension: Annotated[Extension, Depends(read_extension)],
         if_match: IfMatch = None,
         validate_only: ValidateOnly = False,  # noqa: FBT002 # a query parameter, given by name
     ) -> Response:
         """Add to a completed study: what is there stays as it is, and the search goes on where it ended."""
         store: Store = request.app.state.store
         if validate_only:
-            return planned(StudyPlan.of(*store.plan_extension(study_id, extension)))
-        return answered(store.extend(study_id, extension, by=caller, if_version=version_named(if_match)))
+            return plan_response(StudyPlan.of(*store.plan_extension(study_id, extension)))
+        return study_response(store.extend(study_id, extension, by=caller, if_version=version_in(if_match)))
 
     _ = extend_study
 
@@ -168,7 +168,7 @@ def _add_clone(router: APIRouter) -> None:
         responses={
             200: _PLANNED,
             201: {"headers": {**LOCATION, **ETAG}},
-            **may_answer(
+            **problem_responses(
                 errors.STUDY_NOT_FOUND,
                 *_BODY_FAULTS,
                 errors.IDEMPOTENCY_CONFLICT,
@@ -181,8 +181,8 @@ def _add_clone(router: APIRouter) -> None:
     def clone_study(
         request: Request,
         study_id: StudyId,
-        caller: Permitted,
-        patch: Annotated[Any, Depends(patch_sent)],
+        caller: CurrentActor,
+        patch: Annotated[Any, Depends(read_patch)],
         idempotency_key: IdempotencyKey = None,
         validate_only: ValidateOnly = False,  # noqa: FBT002 # a query parameter, given by name
     ) -> Response:
@@ -191,13 +191,15 @@ def _add_clone(router: APIRouter) -> None:
         It is checked against the present catalogue.
         """
         store: Store = request.app.state.store
-        spec = cloned(store.study(study_id).spec, patch)
-        return stored(store, spec, by=caller, idempotency_key=idempotency_key, validate_only=validate_only)
+        spec = clone_spec(store.study(study_id).spec, patch)
+        return submit_response(
+            store, spec, by=caller, idempotency_key=idempotency_key, validate_only=validate_only
+        )
 
     _ = clone_study
 
 
-def growth_router() -> APIRouter:
+def follow_up_router() -> APIRouter:
     """Return the routes by which studies grow out of studies."""
     router = APIRouter(tags=["studies"])
     _add_confirm(router)

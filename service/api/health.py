@@ -12,9 +12,9 @@ from datetime import UTC, datetime
 from fastapi import APIRouter, Request
 
 from service import errors
-from service.api.openapi import may_answer
+from service.api.openapi import problem_responses
 from service.dispatchers import alive
-from service.exception_handlers import Refusal
+from service.errors import HTTPProblem
 from service.schemas import Health, Readiness
 from studies.analysis.numbers import duration
 from studies.errors import StoreUnavailable
@@ -76,8 +76,8 @@ def _dispatcher(seen: Mapping[str, datetime]) -> str:
     return f"a dispatcher: the last was heard of {ago} ago; {advice}"
 
 
-def _not_ready(missing: tuple[str, ...]) -> Refusal:
-    return Refusal(
+def _not_ready(missing: tuple[str, ...]) -> HTTPProblem:
+    return HTTPProblem(
         errors.NOT_READY,
         f"not ready, for it lacks {'; and '.join(missing)}",
         missing=missing,
@@ -94,7 +94,10 @@ def health_router(version: str) -> APIRouter:
     router = APIRouter(tags=["health"])
 
     @router.get(
-        "/healthz", response_model=Health, summary="Is the process up", responses=may_answer(is_open=True)
+        "/healthz",
+        response_model=Health,
+        summary="Is the process up",
+        responses=problem_responses(is_open=True),
     )
     async def get_health() -> Health:
         """Return at once, whatever the database does."""
@@ -104,7 +107,7 @@ def health_router(version: str) -> APIRouter:
         "/readyz",
         response_model=Readiness,
         summary="Can studies be run",
-        responses=may_answer(errors.NOT_READY, is_open=True),
+        responses=problem_responses(errors.NOT_READY, is_open=True),
     )
     def get_readiness(request: Request) -> Readiness:
         """Return when the database, a catalogue and a dispatcher are there.

@@ -5,7 +5,7 @@ __all__ = ["Links", "index_router"]
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
-from service.api.openapi import may_answer
+from service.api.openapi import problem_responses
 
 
 class Links(BaseModel):
@@ -57,7 +57,7 @@ def index_router() -> APIRouter:
     """Return the route of the index."""
     router = APIRouter(tags=["index"])
 
-    @router.get("", response_model=Links, summary="Where to begin", responses=may_answer())
+    @router.get("", response_model=Links, summary="Where to begin", responses=problem_responses())
     def get_index() -> Links:
         """Return the paths to begin with."""
         return Links()

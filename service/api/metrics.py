@@ -11,8 +11,8 @@ from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
 from starlette.responses import PlainTextResponse
 
-from service.api.openapi import may_answer
-from service.auth import permitted
+from service.api.openapi import problem_responses
+from service.auth import authorize
 from service.metrics import Metrics
 from studies.errors import NotPermitted, StoreUnavailable
 
@@ -45,7 +45,7 @@ class _Admitted:
         who = hashlib.sha256(shown.encode("utf-8", "replace")).digest()
         now = time.monotonic()
         try:
-            permitted(request)
+            authorize(request)
         except StoreUnavailable:
             if self._until.get(who, now) <= now:
                 raise
@@ -75,7 +75,7 @@ def metrics_router() -> APIRouter:
         response_class=PlainTextResponse,
         summary="Metrics for Prometheus",
         response_description="Prometheus's text format, version 0.0.4.",
-        responses=may_answer(),
+        responses=problem_responses(),
     )
     def get_metrics(request: Request) -> Response:
         """Return what the service counts.
@@ -86,7 +86,7 @@ def metrics_router() -> APIRouter:
         process alone, with `tangent_database_up 0`.
         """
         metrics: Metrics = request.app.state.metrics
-        body = metrics.exposition(request.app.state.store if admitted.is_permitted(request) else None)
+        body = metrics.render(request.app.state.store if admitted.is_permitted(request) else None)
         return Response(body, headers={"cache-control": "no-store"}, media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
     _ = get_metrics

@@ -3,7 +3,7 @@
 Also the two ways to bring a token.
 """
 
-__all__ = ["describe", "may_answer"]
+__all__ = ["describe", "problem_responses"]
 
 from collections import defaultdict
 from collections.abc import Iterable
@@ -16,7 +16,7 @@ from pydantic.json_schema import models_json_schema
 
 from service import errors
 from service.api.bodies import MoreSeeds
-from service.errors import Kind, Problem, problem_of
+from service.errors import Problem, ProblemKind, problem_of
 from studies.extension import Extension
 from studies.spec import StudySpec
 from studies.webhooks import WebhookSpec
@@ -34,7 +34,7 @@ _EVERYWHERE = (
 )
 
 
-def may_answer(*kinds: Kind, is_open: bool = False) -> dict[int | str, dict[str, Any]]:
+def problem_responses(*kinds: ProblemKind, is_open: bool = False) -> dict[int | str, dict[str, Any]]:
     """Return the `responses` of a route.
 
     These kinds of problem, each with an example, besides those that any request can meet.
@@ -43,14 +43,14 @@ def may_answer(*kinds: Kind, is_open: bool = False) -> dict[int | str, dict[str,
         kinds: what this route's own work can run into.
         is_open: True for a route that asks for no token and no database.
     """
-    by_status: dict[int, list[Kind]] = defaultdict(list)
+    by_status: dict[int, list[ProblemKind]] = defaultdict(list)
     everywhere = (errors.HOST_REFUSED, errors.INTERNAL) if is_open else _EVERYWHERE
     for kind in dict.fromkeys((*kinds, *everywhere)):
         by_status[kind.status].append(kind)
     return {status: _response(by_status[status]) for status in sorted(by_status)}
 
 
-def _response(kinds: list[Kind]) -> dict[str, Any]:
+def _response(kinds: list[ProblemKind]) -> dict[str, Any]:
     examples = {
         kind.slug: {
             "summary": kind.title,

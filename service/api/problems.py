@@ -8,15 +8,15 @@ from fastapi import APIRouter, Path, Request, Response
 from starlette.responses import HTMLResponse
 
 from service import errors
-from service.api.openapi import may_answer
+from service.api.openapi import problem_responses
 from service.dashboard.rendering import problem_html
-from service.errors import Kind
-from service.exception_handlers import nothing_here, wants_page
-from service.schemas import KindView
+from service.errors import ProblemKind
+from service.exception_handlers import not_found_response, wants_html
+from service.schemas import ProblemKindView
 
 
-def _view(kind: Kind) -> KindView:
-    return KindView(
+def _view(kind: ProblemKind) -> ProblemKindView:
+    return ProblemKindView(
         type=kind.type, title=kind.title, status=kind.status, advice=kind.advice, example=kind.example
     )
 
@@ -27,19 +27,19 @@ def problem_router() -> APIRouter:
 
     @router.get(
         "",
-        response_model=tuple[KindView, ...],
+        response_model=tuple[ProblemKindView, ...],
         summary="Every kind of problem",
-        responses=may_answer(is_open=True),
+        responses=problem_responses(is_open=True),
     )
-    async def list_problem_kinds() -> tuple[KindView, ...]:
+    async def list_problem_kinds() -> tuple[ProblemKindView, ...]:
         """Return every kind of problem that this service answers with."""
         return tuple(_view(kind) for kind in errors.KINDS.values())
 
     @router.get(
         "/{slug}",
-        response_model=KindView,
+        response_model=ProblemKindView,
         summary="One kind of problem, explained",
-        responses=may_answer(errors.NOT_FOUND, is_open=True),
+        responses=problem_responses(errors.NOT_FOUND, is_open=True),
     )
     async def get_problem_kind(
         request: Request,
@@ -48,8 +48,8 @@ def problem_router() -> APIRouter:
         """Return what a kind of problem means and what to do; a page for browsers, else JSON."""
         kind = errors.KINDS.get(slug)
         if kind is None:
-            return nothing_here(request)
-        if wants_page(request):
+            return not_found_response(request)
+        if wants_html(request):
             return HTMLResponse(
                 problem_html(kind.title, kind.advice, f"For example: {kind.example}", f"HTTP {kind.status}")
             )

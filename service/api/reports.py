@@ -13,8 +13,8 @@ from starlette.responses import StreamingResponse
 
 from service import errors
 from service.analysis_cache import AnalysisCache
-from service.api.etags import etag_of, is_unchanged
-from service.api.openapi import may_answer
+from service.api.etags import etag_of, matches_etag
+from service.api.openapi import problem_responses
 from service.api.studies import StudyId
 from service.auth import caller_of
 from service.report.bundle_writer import write_bundle
@@ -84,14 +84,14 @@ def _report(request: Request, study_id: str) -> StudyReport:
     analyses: AnalysisCache = request.app.state.analyses
     # Arms are only ever added: read in this order, every arm that the analysis or the spec speaks of is among
     # them.
-    analysis, study = analyses.of(study_id), store.study(study_id)
+    analysis, study = analyses.study(study_id), store.study(study_id)
     return report_of(study, store.arms(study_id), analysis)
 
 
 def _answered(report: StudyReport, form: ReportFormat, *, if_none_match: str | None) -> Response:
     body = _written(report, form).encode("utf-8", "replace")
     headers = {"etag": etag_of(report.study.version, body), "vary": "Accept"}
-    if is_unchanged(if_none_match, headers["etag"]):
+    if matches_etag(if_none_match, headers["etag"]):
         return Response(status_code=304, headers=headers)
     if form == "html":
         headers["content-security-policy"] = f"{CONTENT_SECURITY_POLICY}; frame-ancestors 'none'"
@@ -141,7 +141,7 @@ def report_router() -> APIRouter:
                 },
             },
             304: {"description": "The copy named in `If-None-Match` is still right."},
-            **may_answer(errors.STUDY_NOT_FOUND, errors.PARAMETER_INVALID),
+            **problem_responses(errors.STUDY_NOT_FOUND, errors.PARAMETER_INVALID),
         },
     )
     async def get_report(
@@ -156,7 +156,7 @@ def report_router() -> APIRouter:
         """
         analyses: AnalysisCache = request.app.state.analyses
         chosen = form or _accepted(request.headers.get("accept", ""))
-        return await analyses.apart(
+        return await analyses.run_limited(
             lambda: _answered(_report(request, study_id), chosen, if_none_match=if_none_match),
             caller=caller_of(request),
         )
@@ -176,7 +176,7 @@ def report_router() -> APIRouter:
                     }
                 },
             },
-            **may_answer(errors.STUDY_NOT_FOUND),
+            **problem_responses(errors.STUDY_NOT_FOUND),
         },
     )
     async def get_bundle(request: Request, study_id: StudyId) -> Response:
@@ -189,8 +189,8 @@ def report_router() -> APIRouter:
         open holds what is there now.
         """
         analyses: AnalysisCache = request.app.state.analyses
-        report = await analyses.apart(lambda: _report(request, study_id), caller=caller_of(request))
-        return await analyses.filed(lambda: _bundled(request.app.state.store, report))
+        report = await analyses.run_limited(lambda: _report(request, study_id), caller=caller_of(request))
+        return await analyses.run_file_job(lambda: _bundled(request.app.state.store, report))
 
     _ = get_report, get_bundle
     return router

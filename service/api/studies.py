@@ -10,11 +10,11 @@ __all__ = [
     "StudyId",
     "StudyQuery",
     "ValidateOnly",
-    "answered",
-    "planned",
-    "settled",
-    "stored",
+    "cached_response",
+    "plan_response",
+    "study_response",
     "study_router",
+    "submit_response",
 ]
 
 from collections.abc import Callable, Hashable
@@ -24,10 +24,10 @@ from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from service import errors
-from service.api.bodies import submitted
-from service.api.etags import IF_MATCH, etag_of, is_unchanged, version_named
-from service.api.openapi import may_answer
-from service.auth import Permitted
+from service.api.bodies import read_study
+from service.api.etags import IF_MATCH, etag_of, matches_etag, version_in
+from service.api.openapi import problem_responses
+from service.auth import CurrentActor
 from service.closed_study_cache import ClosedStudyCache
 from service.schemas import ArmBest, StudyPlan
 from studies.actors import Actor
@@ -179,7 +179,7 @@ class StudyQuery(BaseModel):
     page_token: PageToken = None
 
 
-def answered(view: StudyView, *, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+def study_response(view: StudyView, *, status: int = 200, headers: dict[str, str] | None = None) -> Response:
     """Return the answer that carries a study, its tag with it."""
     return _tagged(view.version, view.model_dump_json().encode(), status=status, headers=headers)
 
@@ -195,27 +195,28 @@ def _tagged(
     )
 
 
-def planned(plan: StudyPlan) -> Response:
+def plan_response(plan: StudyPlan) -> Response:
     """Return what `validate_only` is answered with."""
     return Response(plan.model_dump_json(), media_type="application/json")
 
 
-def settled(request: Request, study_id: str, what: Hashable, read: Callable[[], BaseModel]) -> Response:
+def cached_response(
+    request: Request, study_id: str, what: Hashable, read: Callable[[], BaseModel]
+) -> Response:
     """Return the answer with what is read of a study.
 
     It is read and written once where the study is closed.
     """
-    answers: ClosedStudyCache = request.app.state.settled
-    return Response(
-        answers.of(study_id, what, lambda: read().model_dump_json().encode()), media_type="application/json"
-    )
+    cache: ClosedStudyCache = request.app.state.closed_studies
+    body = cache.get_or_write(study_id, what, lambda: read().model_dump_json().encode())
+    return Response(body, media_type="application/json")
 
 
 def _one_page(kind: type[Page[_T]], found: tuple[_T, ...]) -> Page[_T]:
     return kind(items=found, next_page_token=None, total=len(found))
 
 
-def stored(
+def submit_response(
     store: Store, spec: StudySpec, *, by: Actor, idempotency_key: str | None, validate_only: bool
 ) -> Response:
     """Return the answer to a study that is to be submitted, or only checked.
@@ -224,9 +225,9 @@ def stored(
         SpecInvalid, CatalogEmpty, IdempotencyConflict, QuotaExceeded: it is refused.
     """
     if validate_only:
-        return planned(StudyPlan.of(spec, resolve(spec, store.catalog())))
+        return plan_response(StudyPlan.of(spec, resolve(spec, store.catalog())))
     view = store.submit(spec, by=by, idempotency_key=idempotency_key)
-    return answered(view, status=201, headers={"location": f"/v1/studies/{view.id}"})
+    return study_response(view, status=201, headers={"location": f"/v1/studies/{view.id}"})
 
 
 def _add_submission(router: APIRouter) -> None:
@@ -243,7 +244,7 @@ def _add_submission(router: APIRouter) -> None:
                 "description": "With `validate_only`: what the study would do. Nothing was stored.",
             },
             201: {"headers": {**LOCATION, **ETAG}},
-            **may_answer(
+            **problem_responses(
                 errors.NOT_JSON,
                 errors.BODY_TOO_LARGE,
                 errors.UNSUPPORTED_MEDIA_TYPE,
@@ -258,8 +259,8 @@ def _add_submission(router: APIRouter) -> None:
     )
     def submit_study(
         request: Request,
-        caller: Permitted,
-        spec: Annotated[StudySpec, Depends(submitted)],
+        caller: CurrentActor,
+        spec: Annotated[StudySpec, Depends(read_study)],
         idempotency_key: IdempotencyKey = None,
         validate_only: ValidateOnly = False,  # noqa: FBT002 # a query parameter, given by name
     ) -> Response:
@@ -267,7 +268,7 @@ def _add_submission(router: APIRouter) -> None:
 
         A faulty study is answered with every fault in it, not only the first.
         """
-        return stored(
+        return submit_response(
             request.app.state.store,
             spec,
             by=caller,
@@ -283,7 +284,7 @@ def _add_reads(router: APIRouter) -> None:
         "/studies",
         response_model=Page[StudySummary],
         summary="Studies, newest first",
-        responses=may_answer(errors.PARAMETER_INVALID),
+        responses=problem_responses(errors.PARAMETER_INVALID),
     )
     def list_studies(request: Request, query: Annotated[StudyQuery, Query()]) -> Page[StudySummary]:
         """Return a page of studies, newest first."""
@@ -303,31 +304,31 @@ def _add_reads(router: APIRouter) -> None:
         responses={
             200: {"headers": ETAG},
             304: {"description": "The copy named in `If-None-Match` is still right.", "headers": ETAG},
-            **may_answer(errors.STUDY_NOT_FOUND, errors.PARAMETER_INVALID),
+            **problem_responses(errors.STUDY_NOT_FOUND, errors.PARAMETER_INVALID),
         },
     )
     def get_study(request: Request, study_id: StudyId, if_none_match: IfNoneMatch = None) -> Response:
         """Return a study with its progress."""
         store: Store = request.app.state.store
-        answers: ClosedStudyCache = request.app.state.settled
+        answers: ClosedStudyCache = request.app.state.closed_studies
 
         def write() -> bytes:
             view = store.study(study_id)
             # The version before the body: its tag needs both.
             return f"{view.version}\n{view.model_dump_json()}".encode()
 
-        version, _, body = answers.of(study_id, "study", write).partition(b"\n")
+        version, _, body = answers.get_or_write(study_id, "study", write).partition(b"\n")
         answer = _tagged(int(version), body)
         etag = answer.headers["etag"]
         return (
-            Response(status_code=304, headers={"etag": etag}) if is_unchanged(if_none_match, etag) else answer
+            Response(status_code=304, headers={"etag": etag}) if matches_etag(if_none_match, etag) else answer
         )
 
     @router.get(
         "/studies/{study_id}/arms",
         response_model=Page[ArmView],
         summary="A study's arms",
-        responses=may_answer(errors.STUDY_NOT_FOUND),
+        responses=problem_responses(errors.STUDY_NOT_FOUND),
     )
     def list_arms(request: Request, study_id: StudyId) -> Response:
         """Return a study's arms in their order, on one page.
@@ -335,13 +336,15 @@ def _add_reads(router: APIRouter) -> None:
         Each with its space, progress and best trial, and how its trials fit on a device.
         """
         store: Store = request.app.state.store
-        return settled(request, study_id, "arms", lambda: _one_page(Page[ArmView], store.arms(study_id)))
+        return cached_response(
+            request, study_id, "arms", lambda: _one_page(Page[ArmView], store.arms(study_id))
+        )
 
     @router.get(
         "/studies/{study_id}/best",
         response_model=Page[ArmBest],
         summary="Best of each arm",
-        responses=may_answer(errors.STUDY_NOT_FOUND),
+        responses=problem_responses(errors.STUDY_NOT_FOUND),
     )
     def list_best(request: Request, study_id: StudyId) -> Response:
         """Return each arm's best configuration by validation, on one page.
@@ -359,13 +362,13 @@ def _add_reads(router: APIRouter) -> None:
                 ),
             )
 
-        return settled(request, study_id, "best", best)
+        return cached_response(request, study_id, "best", best)
 
     @router.get(
         "/studies/{study_id}/curves",
         response_model=Page[Curve],
         summary="Best so far of each arm",
-        responses=may_answer(errors.STUDY_NOT_FOUND),
+        responses=problem_responses(errors.STUDY_NOT_FOUND),
     )
     def list_curves(request: Request, study_id: StudyId) -> Response:
         """Return each arm's best validation value so far, on one page.
@@ -373,15 +376,17 @@ def _add_reads(router: APIRouter) -> None:
         It stands against trials and against training seconds.
         """
         store: Store = request.app.state.store
-        return settled(request, study_id, "curves", lambda: _one_page(Page[Curve], store.curves(study_id)))
+        return cached_response(
+            request, study_id, "curves", lambda: _one_page(Page[Curve], store.curves(study_id))
+        )
 
     _ = list_studies, get_study, list_arms, list_best, list_curves
 
 
 def _mover(verb: StudyMove, explanation: str) -> Callable[..., Response]:
-    def move(request: Request, caller: Permitted, study_id: StudyId, if_match: IfMatch = None) -> Response:
+    def move(request: Request, caller: CurrentActor, study_id: StudyId, if_match: IfMatch = None) -> Response:
         store: Store = request.app.state.store
-        return answered(store.move(study_id, verb, by=caller, if_version=version_named(if_match)))
+        return study_response(store.move(study_id, verb, by=caller, if_version=version_in(if_match)))
 
     move.__name__ = f"{verb.value}_study"
     move.__doc__ = explanation
@@ -402,7 +407,7 @@ def study_router() -> APIRouter:
             summary=summary,
             responses={
                 200: {"description": "The study after the move.", "headers": ETAG},
-                **may_answer(
+                **problem_responses(
                     errors.STUDY_NOT_FOUND,
                     errors.ILLEGAL_MOVE,
                     errors.VERSION_CONFLICT,

@@ -8,8 +8,8 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from service import errors
-from service.api.openapi import may_answer
-from service.api.studies import PageToken, StudyId, settled
+from service.api.openapi import problem_responses
+from service.api.studies import PageToken, StudyId, cached_response
 from studies.states import TrialFilter
 from studies.store import Store
 from studies.views import MeasurementView, Page, TrialView
@@ -70,7 +70,7 @@ def trial_router() -> APIRouter:
         "/studies/{study_id}/trials",
         response_model=Page[TrialView],
         summary="A study's trials",
-        responses=may_answer(errors.STUDY_NOT_FOUND, errors.ARM_NOT_FOUND, errors.PARAMETER_INVALID),
+        responses=problem_responses(errors.STUDY_NOT_FOUND, errors.ARM_NOT_FOUND, errors.PARAMETER_INVALID),
     )
     def list_trials(request: Request, study_id: StudyId, query: Annotated[TrialQuery, Query()]) -> Response:
         """Return a page of a study's trials."""
@@ -87,13 +87,13 @@ def trial_router() -> APIRouter:
                 page_token=query.page_token,
             )
 
-        return settled(request, study_id, ("trials", query), page)
+        return cached_response(request, study_id, ("trials", query), page)
 
     @router.get(
         "/trials/{trial_id}",
         response_model=TrialView,
         summary="One trial",
-        responses=may_answer(errors.TRIAL_NOT_FOUND),
+        responses=problem_responses(errors.TRIAL_NOT_FOUND),
     )
     def get_trial(request: Request, trial_id: TrialId) -> TrialView:
         """Return a trial."""
@@ -104,7 +104,7 @@ def trial_router() -> APIRouter:
         "/trials/{trial_id}/measurements",
         response_model=Page[MeasurementView],
         summary="What a trial measured",
-        responses=may_answer(errors.TRIAL_NOT_FOUND),
+        responses=problem_responses(errors.TRIAL_NOT_FOUND),
     )
     def list_measurements(request: Request, trial_id: TrialId) -> Page[MeasurementView]:
         """Return what a trial measured at the end of each epoch, in order, on one page."""

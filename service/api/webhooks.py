@@ -1,6 +1,6 @@
 """Webhooks: have what happens to studies sent to an address of one's own."""
 
-__all__ = ["WebhookId", "WebhookQuery", "add_payloads", "webhook_router"]
+__all__ = ["WebhookId", "WebhookQuery", "describe_payloads", "webhook_router"]
 
 from typing import Annotated, Any
 
@@ -8,10 +8,10 @@ from fastapi import APIRouter, Depends, FastAPI, Header, Path, Query, Request, R
 from pydantic import BaseModel, ConfigDict, Field
 
 from service import errors
-from service.api.bodies import webhook_sent
-from service.api.openapi import may_answer
+from service.api.bodies import read_webhook
+from service.api.openapi import problem_responses
 from service.api.studies import PageToken
-from service.auth import Permitted
+from service.auth import CurrentActor
 from service.settings import ServiceSettings
 from service.webhooks.addresses import check_url
 from studies.store import Store
@@ -78,7 +78,7 @@ def _add_making(router: APIRouter) -> None:
         openapi_extra=_BODY,
         responses={
             201: {"headers": _LOCATION},
-            **may_answer(
+            **problem_responses(
                 errors.NOT_JSON,
                 errors.BODY_TOO_LARGE,
                 errors.UNSUPPORTED_MEDIA_TYPE,
@@ -89,7 +89,7 @@ def _add_making(router: APIRouter) -> None:
         },
     )
     def create_webhook(
-        request: Request, caller: Permitted, spec: Annotated[WebhookSpec, Depends(webhook_sent)]
+        request: Request, caller: CurrentActor, spec: Annotated[WebhookSpec, Depends(read_webhook)]
     ) -> Response:
         """Have what happens to studies sent to a URL from now on.
 
@@ -111,7 +111,7 @@ def _add_making(router: APIRouter) -> None:
 
 
 def _add_verbs(router: APIRouter) -> None:
-    answers = may_answer(errors.WEBHOOK_NOT_FOUND, errors.CONFLICT, errors.CROSS_SITE)
+    answers = problem_responses(errors.WEBHOOK_NOT_FOUND, errors.CONFLICT, errors.CROSS_SITE)
 
     @router.post(
         "/webhooks/{webhook_id}:test",
@@ -121,7 +121,7 @@ def _add_verbs(router: APIRouter) -> None:
         response_description="The ping, on its way; what came of it stands among the webhook's deliveries.",
         responses=answers,
     )
-    def test_webhook(request: Request, caller: Permitted, webhook_id: WebhookId) -> DeliveryView:
+    def test_webhook(request: Request, caller: CurrentActor, webhook_id: WebhookId) -> DeliveryView:
         """Send a ping (`webhook.ping`), once. One that is still on its way is returned instead."""
         store: Store = request.app.state.store
         return store.ping_webhook(webhook_id, by=caller)
@@ -133,7 +133,7 @@ def _add_verbs(router: APIRouter) -> None:
         response_description="The webhook, enabled.",
         responses=answers,
     )
-    def enable_webhook(request: Request, caller: Permitted, webhook_id: WebhookId) -> WebhookView:
+    def enable_webhook(request: Request, caller: CurrentActor, webhook_id: WebhookId) -> WebhookView:
         """Send again what happens from now on, after the webhook was disabled.
 
         Its receiver had answered 410, or taken nothing for five days.
@@ -149,10 +149,10 @@ def _add_reads(router: APIRouter) -> None:
         "/webhooks",
         response_model=Page[WebhookView],
         summary="Webhooks, newest first",
-        responses=may_answer(errors.PARAMETER_INVALID),
+        responses=problem_responses(errors.PARAMETER_INVALID),
     )
     def list_webhooks(
-        request: Request, caller: Permitted, query: Annotated[WebhookQuery, Query()]
+        request: Request, caller: CurrentActor, query: Annotated[WebhookQuery, Query()]
     ) -> Page[WebhookView]:
         """Return a page of the webhooks of whoever asks, or for an admin of all."""
         store: Store = request.app.state.store
@@ -162,9 +162,9 @@ def _add_reads(router: APIRouter) -> None:
         "/webhooks/{webhook_id}",
         response_model=WebhookDetail,
         summary="One webhook and its deliveries",
-        responses=may_answer(errors.WEBHOOK_NOT_FOUND),
+        responses=problem_responses(errors.WEBHOOK_NOT_FOUND),
     )
-    def get_webhook(request: Request, caller: Permitted, webhook_id: WebhookId) -> WebhookDetail:
+    def get_webhook(request: Request, caller: CurrentActor, webhook_id: WebhookId) -> WebhookDetail:
         """Return a webhook with its newest deliveries: what came of each, and when it is tried again."""
         store: Store = request.app.state.store
         return store.webhook(webhook_id, by=caller)
@@ -174,9 +174,9 @@ def _add_reads(router: APIRouter) -> None:
         status_code=204,
         summary="Remove a webhook",
         response_description="It is gone, and with it what was still to be sent.",
-        responses=may_answer(errors.WEBHOOK_NOT_FOUND, errors.CROSS_SITE),
+        responses=problem_responses(errors.WEBHOOK_NOT_FOUND, errors.CROSS_SITE),
     )
-    def remove_webhook(request: Request, caller: Permitted, webhook_id: WebhookId) -> None:
+    def remove_webhook(request: Request, caller: CurrentActor, webhook_id: WebhookId) -> None:
         """Remove a webhook; what is on its way at this moment may still arrive."""
         store: Store = request.app.state.store
         store.remove_webhook(webhook_id, by=caller)
@@ -201,7 +201,7 @@ _Signature = Annotated[
 ]
 
 
-def add_payloads(app: FastAPI) -> None:
+def describe_payloads(app: FastAPI) -> None:
     """Describe in the app's OpenAPI what webhooks are sent."""
     taken = {
         "description": (

@@ -9,13 +9,18 @@ from fastapi import APIRouter, Query, Request, Response
 from starlette.responses import HTMLResponse, RedirectResponse
 
 from service import errors
-from service.auth import Permitted, address_of, is_open
+from service.auth import CurrentActor, address_of, is_open
 from service.client_address import neighbourhood
 from service.dashboard.forms import Form
 from service.dashboard.rendering import login_html, render
-from service.exception_handlers import Refusal
+from service.errors import HTTPProblem
 from service.rate_limits import RateLimits
-from service.session_cookie import forget, local_path, remember, session_secret
+from service.session_cookie import (
+    clear_session_cookie,
+    safe_redirect_path,
+    session_secret,
+    set_session_cookie,
+)
 from service.settings import ServiceSettings
 from studies.actors import Actor
 from studies.store import Store
@@ -36,17 +41,17 @@ def login_router() -> APIRouter:
 def _ask(request: Request, to: Annotated[str, Query(alias="next", max_length=1000)] = "/") -> Response:
     if is_open(request):
         return RedirectResponse("/", status_code=303)
-    return HTMLResponse(login_html(local_path(to)), headers=_PRIVATE)
+    return HTMLResponse(login_html(safe_redirect_path(to)), headers=_PRIVATE)
 
 
 def _log_in(request: Request, form: Form) -> Response:
     settings: ServiceSettings = request.app.state.settings
     store: Store = request.app.state.store
     limits: RateLimits = request.app.state.login_limits
-    address, to = address_of(request), local_path(form.get("next", "/"))
+    address, to = address_of(request), safe_redirect_path(form.get("next", "/"))
     wait_s = limits.wait_s(neighbourhood(address))
     if wait_s:
-        raise Refusal(
+        raise HTTPProblem(
             errors.RATE_LIMITED,
             f"too many logins came from address {address}; try again in {wait_s} s",
             headers={"retry-after": str(wait_s)},
@@ -66,7 +71,7 @@ def _log_in(request: Request, form: Form) -> Response:
         )
     # 303: the browser reads that page next, and reloading it sends no token again.
     response = RedirectResponse(to, status_code=303, headers=_PRIVATE)
-    remember(request, response, secret, lasts=lasts)
+    set_session_cookie(request, response, secret, lasts=lasts)
     return response
 
 
@@ -77,11 +82,11 @@ def _log_out(request: Request) -> Response:
     if secret is not None and token is not None:
         store.log_out(secret, by=Actor(name=token.name, role=token.role, address=address_of(request)))
     response = RedirectResponse("/login", status_code=303, headers=_PRIVATE)
-    forget(request, response)
+    clear_session_cookie(request, response)
     return response
 
 
-def _account(request: Request, actor: Permitted) -> Response:
+def _account(request: Request, actor: CurrentActor) -> Response:
     store: Store = request.app.state.store
     token = None if actor.name is None else store.token(actor.name)
     has_session = session_secret(request) is not None

@@ -12,7 +12,7 @@ from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from starlette.responses import HTMLResponse, RedirectResponse
 
 from service.analysis_cache import AnalysisCache
-from service.auth import Permitted, caller_of, permitted
+from service.auth import CurrentActor, authorize, caller_of
 from service.dashboard.assets import Assets, assets
 from service.dashboard.forms import Form, extension_of, version_of
 from service.dashboard.leader_text import leader
@@ -24,7 +24,7 @@ from service.dashboard.theme import CONTENT_SECURITY_POLICY
 from service.dashboard.trial_page import over, trial_html, trial_update_html
 from service.dashboard.trials_csv import trials_csv
 from service.dispatchers import alive
-from service.errors import KIND_OF_ERROR
+from service.errors import KIND_BY_ERROR
 from studies.actors import check_role, may_submit
 from studies.analysis.numbers import scalar
 from studies.catalog import OptimizerCard
@@ -49,7 +49,7 @@ def static_files() -> Assets:
 def dashboard_router() -> APIRouter:
     """Return the routes of all pages; they read `app.state.store` and ask `service.auth` who may."""
     router = APIRouter(
-        dependencies=[Depends(permitted)], include_in_schema=False, default_response_class=HTMLResponse
+        dependencies=[Depends(authorize)], include_in_schema=False, default_response_class=HTMLResponse
     )
     router.add_api_route("/", _studies)
     router.add_api_route("/optimizers", _optimizers)
@@ -95,7 +95,7 @@ def _update(request: Request, html: str | None) -> Response:
 
 def _studies(
     request: Request,
-    reader: Permitted,
+    reader: CurrentActor,
     state: StudyState | None = None,
     workload: Annotated[str | None, Query(max_length=64)] = None,
     suite: Annotated[str | None, Query(max_length=64)] = None,
@@ -161,10 +161,10 @@ def _workloads(request: Request) -> Response:
 
 
 async def _study(
-    request: Request, reader: Permitted, study_id: StudyId, query: Annotated[StudyPageQuery, Query()]
+    request: Request, reader: CurrentActor, study_id: StudyId, query: Annotated[StudyPageQuery, Query()]
 ) -> Response:
     store, analyses = _store(request), _analyses(request)
-    return await analyses.apart(
+    return await analyses.run_limited(
         lambda: _page(request, study_html(store, analyses, study_id, query, reader=reader)),
         caller=caller_of(request),
     )
@@ -172,13 +172,13 @@ async def _study(
 
 async def _study_update(
     request: Request,
-    reader: Permitted,
+    reader: CurrentActor,
     study_id: StudyId,
     query: Annotated[StudyPageQuery, Query()],
     seen: Seen = "",
 ) -> Response:
     store, analyses = _store(request), _analyses(request)
-    return await analyses.apart(
+    return await analyses.run_limited(
         lambda: _update(
             request, study_update_html(store, analyses, study_id, query, reader=reader, seen=seen)
         ),
@@ -190,7 +190,7 @@ async def _study_csv(
     request: Request, study_id: StudyId, query: Annotated[StudyPageQuery, Query()]
 ) -> Response:
     store = _store(request)
-    return await _analyses(request).filed(lambda: _csv(store, study_id, query))
+    return await _analyses(request).run_file_job(lambda: _csv(store, study_id, query))
 
 
 def _csv(store: Store, study_id: str, query: StudyPageQuery) -> Response:
@@ -209,13 +209,16 @@ def _study_again(study_id: str) -> RedirectResponse:
 
 
 def _move(
-    request: Request, caller: Permitted, study_id: StudyId, verb: Literal["pause", "resume", "stop", "cancel"]
+    request: Request,
+    caller: CurrentActor,
+    study_id: StudyId,
+    verb: Literal["pause", "resume", "stop", "cancel"],
 ) -> RedirectResponse:
     _store(request).move(study_id, StudyMove(verb), by=caller)
     return _study_again(study_id)
 
 
-def _confirm(request: Request, caller: Permitted, study_id: StudyId, form: Form) -> RedirectResponse:
+def _confirm(request: Request, caller: CurrentActor, study_id: StudyId, form: Form) -> RedirectResponse:
     store, asked = (
         _store(request),
         extension_of({name: text for name, text in form.items() if name == "seeds"}),
@@ -229,7 +232,7 @@ def _confirm(request: Request, caller: Permitted, study_id: StudyId, form: Form)
     return _study_again(study_id)
 
 
-def _extend(request: Request, caller: Permitted, study_id: StudyId, form: Form) -> RedirectResponse:
+def _extend(request: Request, caller: CurrentActor, study_id: StudyId, form: Form) -> RedirectResponse:
     _store(request).extend(study_id, extension_of(form), by=caller, if_version=version_of(form))
     return _study_again(study_id)
 
@@ -240,7 +243,7 @@ def _suites(request: Request) -> Response:
 
 async def _suite(request: Request, name: SuiteName) -> Response:
     store, analyses = _store(request), _analyses(request)
-    return await analyses.apart(
+    return await analyses.run_limited(
         lambda: _page(request, suite_html(store, analyses, name)), caller=caller_of(request)
     )
 
@@ -249,27 +252,27 @@ async def _compare(
     request: Request, study: Annotated[tuple[str, ...], Query(max_length=64)] = ()
 ) -> Response:
     store, analyses = _store(request), _analyses(request)
-    return await analyses.apart(
+    return await analyses.run_limited(
         lambda: _page(request, comparison_html(store, analyses, study)), caller=caller_of(request)
     )
 
 
 async def _new(
     request: Request,
-    caller: Permitted,
+    caller: CurrentActor,
     study: Annotated[str | None, Query(pattern=r"^[a-z0-9]{1,16}$")] = None,
     check: int | None = None,
 ) -> Response:
     # Better told before the study is written than after.
     check_role(caller, "submitter")
     store, analyses = _store(request), _analyses(request)
-    return await analyses.apart(
+    return await analyses.run_limited(
         lambda: _page(request, submission_html(store, analyses, study_id=study, check=check)),
         caller=caller_of(request),
     )
 
 
-def _submit(request: Request, caller: Permitted, form: Form) -> Response:
+def _submit(request: Request, caller: CurrentActor, form: Form) -> Response:
     text = form.get("spec", "")
     spec = submitted_spec(text)
     if isinstance(spec, str):
@@ -280,7 +283,7 @@ def _submit(request: Request, caller: Permitted, form: Form) -> Response:
         return _page(request, faulty_html(text, error.problems), status=422)
     except (CatalogEmpty, Forbidden, QuotaExceeded) as error:
         # What was written stays, to be made smaller, or sent again.
-        return _page(request, refused_html(text, str(error)), status=KIND_OF_ERROR[type(error)].status)
+        return _page(request, refused_html(text, str(error)), status=KIND_BY_ERROR[type(error)].status)
 
 
 def _trial(request: Request, trial_id: TrialId) -> Response:

@@ -13,7 +13,7 @@ from markupsafe import Markup
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from service.analysis_cache import AnalysisCache
-from service.analysis_pool import Worked
+from service.analysis_pool import Timed
 from service.dashboard.figures import (
     Against,
     FigureData,
@@ -174,11 +174,11 @@ def study_update_html(
 def _evidence(analyses: AnalysisCache, study_id: str, against: Against) -> dict[str, Any]:
     """Return what of a page takes its time, made once for all readers."""
 
-    def draw() -> Worked[dict[str, Any]]:
+    def draw() -> Timed[dict[str, Any]]:
         # The analysis first: an arm that is added meanwhile is then in the record at least.
-        return analyses.work_out(partial(_drawn, analyses.of(study_id), against))
+        return analyses.compute(partial(_drawn, analyses.study(study_id), against))
 
-    return analyses.current(("page", study_id, against), (study_id,), draw)
+    return analyses.get(("page", study_id, against), (study_id,), draw)
 
 
 def _drawn(analysis: StudyAnalysis, against: Against, store: Store) -> dict[str, Any]:

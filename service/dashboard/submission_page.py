@@ -12,7 +12,7 @@ from typing import Any
 from service.analysis_cache import AnalysisCache
 from service.api.bodies import read_json
 from service.dashboard.rendering import render
-from service.exception_handlers import Refusal
+from service.errors import HTTPProblem
 from studies.errors import NotFound, SpecInvalid, SpecProblem
 from studies.spec import StudySpec, parse_spec
 from studies.store import Store
@@ -39,7 +39,7 @@ def submission_html(store: Store, analyses: AnalysisCache, *, study_id: str | No
     study = store.study(study_id)
     if check is None:
         return _page(study.spec.model_dump_json(indent=2), of=study)
-    checks = analyses.of(study_id).checks
+    checks = analyses.study(study_id).checks
     if not 0 <= check < len(checks) or checks[check].spec is None:
         raise NotFound(
             f"study {study_id} has no check {check} that proposes a study; its page lists those it has now"
@@ -55,7 +55,7 @@ def submitted_spec(text: str) -> StudySpec | str:
         return parse_spec(read_json(text.encode("utf-8", "replace")))
     except SpecInvalid as error:
         return faulty_html(text, error.problems)
-    except Refusal as error:
+    except HTTPProblem as error:
         return faulty_html(text, [SpecProblem("", error.detail)])
 
 

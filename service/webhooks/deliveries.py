@@ -67,12 +67,12 @@ class DeliveryWorker:
         allow: Sequence[str],
         version: str,
         count: Callable[[Settlement], None],
-        pace: DeliverySettings | None = None,
+        settings: DeliverySettings | None = None,
     ) -> None:
         self._allow = allow
         self._version = version
         self._count = count
-        self._pace = pace or DeliverySettings()
+        self._settings = settings or DeliverySettings()
         self._threads: anyio.CapacityLimiter | None = None
 
     @asynccontextmanager
@@ -94,7 +94,7 @@ class DeliveryWorker:
     async def _work(self, store: Store, closing: asyncio.Event) -> None:
         try:
             async with Sender(
-                allow=self._allow, version=self._version, lookups=_AT_ONCE, whole_s=self._pace.whole_s
+                allow=self._allow, version=self._version, lookups=_AT_ONCE, whole_s=self._settings.whole_s
             ) as sender:
                 await self._send_what_is_due(store, sender, closing)
         except Exception:  # noqa: BLE001 # told in the log
@@ -112,7 +112,7 @@ class DeliveryWorker:
             something_ended.set()
 
         while not closing.is_set():
-            wait_s = self._pace.poll_s
+            wait_s = self._settings.poll_s
             something_ended.clear()
             try:
                 if time.monotonic() - tidied_at >= _TIDY_EVERY_S:
@@ -129,18 +129,18 @@ class DeliveryWorker:
                 if not is_store_away:
                     _LOG.warning("webhooks wait for the database: %s", error)
                 is_store_away = True
-                wait_s = self._pace.pause_s
+                wait_s = self._settings.pause_s
             except Exception:  # noqa: BLE001 # told in the log
                 # Whatever it is, requests are answered on, and the next look may fare better.
                 _LOG.exception("webhooks could not be looked for")
-                wait_s = self._pace.pause_s
+                wait_s = self._settings.pause_s
             await _first_of(closing, something_ended, within_s=wait_s)
         await self._end(list(under_way))
 
     async def _end(self, under_way: list[asyncio.Task[None]]) -> None:
         if not under_way:
             return
-        _, late = await asyncio.wait(under_way, timeout=self._pace.grace_s)
+        _, late = await asyncio.wait(under_way, timeout=self._settings.grace_s)
         for task in late:
             task.cancel()
         if late:
@@ -195,7 +195,7 @@ class DeliveryWorker:
             try:
                 return await self._in_thread(note)
             except StoreUnavailable:
-                await asyncio.sleep(self._pace.pause_s)
+                await asyncio.sleep(self._settings.pause_s)
         return await self._in_thread(note)
 
     async def _in_thread(self, work: Callable[[], _T]) -> _T:

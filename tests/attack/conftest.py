@@ -44,10 +44,12 @@ def attacked(furnished: tuple[Path, House], tmp_path_factory: pytest.TempPathFac
         settings = ServiceSettings.load(home=home, rate_per_s=0)
     store = Store.open(settings.database_url, migrate=False)
     app = create_app(
-        settings, store, pace=StreamSettings(poll_s=0.02, max_poll_s=0.05, heartbeat_s=0.2, recheck_s=0.2)
+        settings,
+        store,
+        stream_settings=StreamSettings(poll_s=0.02, max_poll_s=0.05, heartbeat_s=0.2, recheck_s=0.2),
     )
     # What it counts has tests of its own; here it would count one test against the next.
     app.state.login_limits = RateLimits(0)
-    with serving(app, patience=Timeouts(head_s=1.5, body_s=2.0, unread_s=1.5)) as url:
+    with serving(app, timeouts=Timeouts(head_s=1.5, body_s=2.0, unread_s=1.5)) as url:
         yield Attacked(url, house, store, app)
     store.close()

@@ -165,7 +165,7 @@ def test_ten_thousand_requests_find_no_fault(
             settings = ServiceSettings.load(home=tmp_path, database_url=url, rate_per_s=0)
             store = Store.open(url, migrate=False)
             app = create_app(
-                settings, store, pace=StreamSettings(poll_s=0.02, max_poll_s=0.05, heartbeat_s=0.3)
+                settings, store, stream_settings=StreamSettings(poll_s=0.02, max_poll_s=0.05, heartbeat_s=0.3)
             )
             with serving(app) as address:
                 found = attack(

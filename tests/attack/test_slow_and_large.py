@@ -263,13 +263,13 @@ def test_a_large_answer_that_nobody_reads_is_thrown_away(attacked: Attacked) -> 
 
 def test_one_token_holds_no_more_than_a_quarter_of_the_streams(attacked: Attacked) -> None:
     streams = attacked.app.state.streams
-    assert streams.why_full("vera") is None
+    assert streams.refusal_reason("vera") is None
     with ExitStack() as stack:
         for _ in range(streams.limit // 4):
-            stack.enter_context(streams.counted("vera"))
-        assert "token 'vera'" in str(streams.why_full("vera"))
-        assert streams.why_full("alice") is None
-        assert streams.why_full(None) is None
+            stack.enter_context(streams.count_open("vera"))
+        assert "token 'vera'" in str(streams.refusal_reason("vera"))
+        assert streams.refusal_reason("alice") is None
+        assert streams.refusal_reason(None) is None
     assert streams.open == 0
 
 

@@ -386,7 +386,7 @@ def http(open_app: FastAPI, store: Store) -> Generator[httpx.Client]:
     """A client of an open service with a catalogue."""
     open_app.state.store = store
     open_app.state.analyses = AnalysisCache(store)
-    open_app.state.settled = ClosedStudyCache(store)
+    open_app.state.closed_studies = ClosedStudyCache(store)
     # What earlier tests asked of the same app must not count against this one.
     open_app.state.rate_limits, open_app.state.login_limits = RateLimits(50.0), RateLimits(2.0)
     with in_process(open_app) as client:
@@ -408,7 +408,7 @@ def serve_app() -> Callable[..., AbstractContextManager[str]]:
 @pytest.fixture
 def live_app(settings: ServiceSettings, store: Store, pace: StreamSettings) -> FastAPI:
     """The app that `live` serves."""
-    return create_app(settings, store, pace=pace)
+    return create_app(settings, store, stream_settings=pace)
 
 
 @pytest.fixture

@@ -15,9 +15,9 @@ import anyio.to_thread
 import pytest
 from playing import Play as Plays
 
-from service.analysis_cache import MAX_COMPARED, Allowance, AnalysisCache
+from service.analysis_cache import MAX_COMPARED, AnalysisCache, RefreshBudget
 from service.dashboard.study_page import StudyPageQuery, study_html
-from service.exception_handlers import Refusal
+from service.errors import HTTPProblem
 from studies.actors import OPERATOR
 from studies.analysis.views import StudyAnalysis
 from studies.errors import SpecInvalid, StudyNotFound, SuiteNotFound
@@ -55,11 +55,11 @@ def test_an_analysis_is_worked_out_again_only_after_a_change(
     store: Store, analyses: AnalysisCache, reads: list[str], body: Body
 ) -> None:
     study = store.submit(parse_spec(body)).id
-    first = analyses.of(study)
-    assert analyses.of(study) is first
+    first = analyses.study(study)
+    assert analyses.study(study) is first
     assert reads == [study]
     store.move(study, StudyMove.PAUSE)
-    assert analyses.of(study).state.value == "paused"
+    assert analyses.study(study).state.value == "paused"
     assert reads == [study, study]
 
 
@@ -67,10 +67,10 @@ def test_a_trial_that_ends_is_a_change(
     analyses: AnalysisCache, reads: list[str], body: Body, play: Play, store: Store
 ) -> None:
     study = play(body | {"arms": ["adamp", "adamw"]}, confirm=3)
-    assert {one.seeds for one in analyses.of(study).confirmed} == {3}
+    assert {one.seeds for one in analyses.study(study).confirmed} == {3}
     reads.clear()
     store.extend(study, Extension(seeds=6))
-    analyses.of(study)
+    analyses.study(study)
     assert reads == [study]
 
 
@@ -87,7 +87,7 @@ def test_what_is_asked_for_by_many_at_once_is_worked_out_once(
 
     monkeypatch.setattr(store, "record", slow)
     found: list[StudyAnalysis] = []
-    askers = [threading.Thread(target=lambda: found.append(analyses.of(study))) for _ in range(8)]
+    askers = [threading.Thread(target=lambda: found.append(analyses.study(study))) for _ in range(8)]
     for asker in askers:
         asker.start()
     for asker in askers:
@@ -115,10 +115,10 @@ def test_one_study_does_not_wait_for_another(
         return record(study_id)
 
     monkeypatch.setattr(store, "record", waiting)
-    asker = threading.Thread(target=lambda: analyses.of(slow))
+    asker = threading.Thread(target=lambda: analyses.study(slow))
     asker.start()
     assert has_begun.wait(10)
-    assert analyses.of(quick).study_id == quick
+    assert analyses.study(quick).study_id == quick
     may_go_on.set()
     asker.join()
 
@@ -128,12 +128,12 @@ def test_only_so_many_are_kept_those_asked_for_last(
 ) -> None:
     studies = [store.submit(parse_spec(body)).id for _ in range(4)]
     for study in studies:
-        analyses.of(study)
+        analyses.study(study)
     reads.clear()
     for study in studies[1:]:
-        analyses.of(study)
+        analyses.study(study)
     assert reads == []
-    analyses.of(studies[0])
+    analyses.study(studies[0])
     assert reads == [studies[0]]
 
 
@@ -141,15 +141,15 @@ def test_what_does_not_exist_takes_no_room(
     store: Store, analyses: AnalysisCache, reads: list[str], body: Body
 ) -> None:
     study = store.submit(parse_spec(body)).id
-    analyses.of(study)
+    analyses.study(study)
     for n in range(10):
         with pytest.raises(StudyNotFound):
-            analyses.of(f"zzzzzzz{n}")
+            analyses.study(f"zzzzzzz{n}")
         with pytest.raises(StudyNotFound):
             analyses.comparison([study, f"zzzzzzz{n}"])
         with pytest.raises(SuiteNotFound):
             analyses.suite(f"none-{n}")
-    assert analyses.of(study)
+    assert analyses.study(study)
     assert reads == [study]
 
 
@@ -178,16 +178,19 @@ def test_what_costs_too_much_is_a_little_old_but_never_after_a_change_of_state(
     claim = store.claim_next(dispatcher="here", lease_s=60.0)
     assert claim is not None
     writer = store.run_writer(claim, lease_s=60.0)
-    spent, lavish = AnalysisCache(store, allowance=Allowance(seconds=0.0, share=0.0)), AnalysisCache(store)
-    first = spent.of(study)
-    assert lavish.of(study).study_id == study
+    spent, lavish = (
+        AnalysisCache(store, allowance=RefreshBudget(seconds=0.0, share=0.0)),
+        AnalysisCache(store),
+    )
+    first = spent.study(study)
+    assert lavish.study(study).study_id == study
     writer.say_progress()
     reads.clear()
-    assert spent.of(study) is first
-    lavish.of(study)
+    assert spent.study(study) is first
+    lavish.study(study)
     assert reads == [study]
     store.move(study, StudyMove.PAUSE)
-    assert spent.of(study).state.value == "paused"
+    assert spent.study(study).state.value == "paused"
 
 
 def test_what_is_kept_up_to_date_shares_one_allowance(
@@ -202,7 +205,7 @@ def test_what_is_kept_up_to_date_shares_one_allowance(
 
     monkeypatch.setattr("service.analysis_cache.time", SimpleNamespace(monotonic=lambda: clock.now))
     monkeypatch.setattr("service.analysis_pool.time", SimpleNamespace(thread_time=thread_time))
-    analyses = AnalysisCache(store, allowance=Allowance(seconds=0.0, share=0.5))
+    analyses = AnalysisCache(store, allowance=RefreshBudget(seconds=0.0, share=0.5))
     runs = [Plays(store).run() for _ in range(2)]
     one, two = (run.claim.study_id for run in runs)
     numbers = iter(range(100))
@@ -214,7 +217,7 @@ def test_what_is_kept_up_to_date_shares_one_allowance(
             run.begin(number)
         reads.clear()
         for study in studies:
-            analyses.of(study)
+            analyses.study(study)
         return bool(reads)
 
     assert is_read_again_after(0.0, one)
@@ -240,7 +243,7 @@ def test_whoever_waits_for_a_slow_analysis_keeps_no_thread_from_others(
     found: list[str] = []
 
     async def ask() -> None:
-        found.append(await analyses.apart(lambda: analyses.of(study).study_id, caller=None))
+        found.append(await analyses.run_limited(lambda: analyses.study(study).study_id, caller=None))
 
     async def main() -> None:
         async with anyio.create_task_group() as tasks:
@@ -257,13 +260,13 @@ def test_whoever_waits_for_a_slow_analysis_keeps_no_thread_from_others(
 
 
 def test_one_caller_has_so_much_waiting_at_most_and_others_are_let_in(analyses: AnalysisCache) -> None:
-    may_go_on, refused, done = threading.Event(), list[Refusal](), list[str]()
+    may_go_on, refused, done = threading.Event(), list[HTTPProblem](), list[str]()
 
     async def ask(caller: str | None) -> None:
         try:
-            await analyses.apart(lambda: may_go_on.wait(30), caller=caller)
+            await analyses.run_limited(lambda: may_go_on.wait(30), caller=caller)
             done.append(str(caller))
-        except Refusal as refusal:
+        except HTTPProblem as refusal:
             refused.append(refusal)
 
     async def main() -> None:
@@ -309,7 +312,7 @@ def test_two_are_worked_out_at_a_time_whoever_asks_for_whatever(
 
     with ThreadPoolExecutor(16) as pool:
         pages = [pool.submit(page, study_id) for study_id in studies * 2]
-        verdicts = [pool.submit(analyses.of, study_id) for study_id in studies * 2]
+        verdicts = [pool.submit(analyses.study, study_id) for study_id in studies * 2]
         assert all(study_id in shown.result(30) for study_id, shown in zip(studies * 2, pages, strict=True))
         assert [verdict.result(30).study_id for verdict in verdicts] == studies * 2
     assert max(seen) == 2

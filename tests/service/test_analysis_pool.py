@@ -20,7 +20,7 @@ from ports import free_port
 from served import process, wait_until_it_answers
 
 from service.analysis_cache import AnalysisCache
-from service.analysis_pool import Processes
+from service.analysis_pool import ProcessAnalysisPool
 from service.dashboard.study_page import StudyPageQuery, study_html
 from service.settings import ServiceSettings
 from studies.actors import OPERATOR
@@ -33,19 +33,19 @@ Play = Callable[..., str]
 
 
 @pytest.fixture
-def workshop(settings: ServiceSettings) -> Iterator[Processes]:
+def pool(settings: ServiceSettings) -> Iterator[ProcessAnalysisPool]:
     """Processes that read the store."""
-    made = Processes(settings.database_url)
+    made = ProcessAnalysisPool(settings.database_url)
     yield made
     made.close()
 
 
 def test_what_another_process_works_out_is_the_same(
-    store: Store, workshop: Processes, play: Play, body: dict[str, Any]
+    store: Store, pool: ProcessAnalysisPool, play: Play, body: dict[str, Any]
 ) -> None:
     first, second = (play(body | {"suite": "small", "seed": seed}) for seed in (1, 2))
-    here, there = AnalysisCache(store), AnalysisCache(store, workshop=workshop)
-    assert there.of(first) == here.of(first)
+    here, there = AnalysisCache(store), AnalysisCache(store, pool=pool)
+    assert there.study(first) == here.study(first)
     assert there.suite("small") == here.suite("small")
     assert there.comparison([first, second]) == here.comparison([first, second])
     page = partial(study_html, store, study_id=first, query=StudyPageQuery(), reader=OPERATOR)
@@ -58,14 +58,14 @@ def fails(error: TangentError, _store: Store) -> None:
 
 
 def test_an_error_comes_back_as_it_was_raised(
-    store: Store, workshop: Processes, play: Play, body: dict[str, Any]
+    store: Store, pool: ProcessAnalysisPool, play: Play, body: dict[str, Any]
 ) -> None:
     with pytest.raises(StudyNotFound) as raised:
-        workshop.do(partial(fails, StudyNotFound("nosuch")))
+        pool.run(partial(fails, StudyNotFound("nosuch")))
     assert str(raised.value) == str(StudyNotFound("nosuch"))
     studies = [play(body), play(body | {"workload": "char-lm"})]
     with pytest.raises(SpecInvalid, match="studies of one workload") as refused:
-        AnalysisCache(store, workshop=workshop).comparison(studies)
+        AnalysisCache(store, pool=pool).comparison(studies)
     assert [problem.pointer for problem in refused.value.problems] == ["/study"]
 
 
@@ -84,20 +84,20 @@ def dies(_store: Store) -> None:
 
 
 @pytest.mark.usefixtures("store")
-def test_work_whose_process_is_killed_is_done_once_more(workshop: Processes, tmp_path: Path) -> None:
-    assert workshop.do(partial(dies_once, tmp_path / "mark")).value == "lived"
+def test_work_whose_process_is_killed_is_done_once_more(pool: ProcessAnalysisPool, tmp_path: Path) -> None:
+    assert pool.run(partial(dies_once, tmp_path / "mark")).value == "lived"
     with pytest.raises(RuntimeError, match="terminated abruptly"):
-        workshop.do(dies)
-    assert workshop.do(partial(dies_once, tmp_path / "mark")).value == "lived", "and the next is done as ever"
+        pool.run(dies)
+    assert pool.run(partial(dies_once, tmp_path / "mark")).value == "lived", "and the next is done as ever"
 
 
 @pytest.mark.usefixtures("store")
-def test_a_workshop_that_closes_leaves_no_process(workshop: Processes, tmp_path: Path) -> None:
+def test_a_workshop_that_closes_leaves_no_process(pool: ProcessAnalysisPool, tmp_path: Path) -> None:
     (tmp_path / "mark").touch()
-    workshop.do(partial(dies_once, tmp_path / "mark"))
+    pool.run(partial(dies_once, tmp_path / "mark"))
     children = multiprocessing.active_children()
     assert children
-    workshop.close()
+    pool.close()
     for child in children:
         child.join(10)
     assert not multiprocessing.active_children()
@@ -111,18 +111,18 @@ def lingers(mark: Path, _store: Store) -> None:
 
 
 @pytest.mark.usefixtures("store")
-def test_a_workshop_that_closes_begins_nothing_anew(workshop: Processes, tmp_path: Path) -> None:
+def test_a_workshop_that_closes_begins_nothing_anew(pool: ProcessAnalysisPool, tmp_path: Path) -> None:
     mark = tmp_path / "mark"
-    with ThreadPoolExecutor(1) as pool:
-        asked = pool.submit(workshop.do, partial(lingers, mark))
+    with ThreadPoolExecutor(1) as callers:
+        asked = callers.submit(pool.run, partial(lingers, mark))
         deadline = time.monotonic() + 30
         while not mark.exists():
             assert time.monotonic() < deadline
             time.sleep(0.01)
-        workshop.close()
+        pool.close()
         assert isinstance(asked.exception(timeout=10), BrokenProcessPool)
     with pytest.raises(BrokenProcessPool, match="closed"):
-        workshop.do(dies)
+        pool.run(dies)
     assert mark.read_text() == "begun\n"
 
 

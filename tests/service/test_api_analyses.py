@@ -70,7 +70,7 @@ def test_api_and_dashboard_share_the_analyses(
     app = create_app(settings, store)
     assert isinstance(app.state.analyses, AnalysisCache)
     study = store.submit(parse_spec(body)).id
-    kept = app.state.analyses.of(study)
+    kept = app.state.analyses.study(study)
     with client_of(app) as client:
         assert client.get(f"/v1/studies/{study}/analysis").json() == kept.model_dump(mode="json")
 

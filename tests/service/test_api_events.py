@@ -32,7 +32,7 @@ STREAM = {"accept": "text/event-stream"}
 
 @pytest.fixture
 def app(settings: ServiceSettings, store: Store, pace: StreamSettings) -> FastAPI:
-    return create_app(settings, store, pace=pace)
+    return create_app(settings, store, stream_settings=pace)
 
 
 @pytest.fixture
@@ -193,7 +193,7 @@ def test_readers_who_wait_for_the_same_events_look_together(
         return events(study_id, after=after, limit=limit)
 
     monkeypatch.setattr(store, "events", counted)
-    streams = EventStreams(pace=StreamSettings(poll_s=0.2, max_poll_s=0.2, heartbeat_s=30.0))
+    streams = EventStreams(settings=StreamSettings(poll_s=0.2, max_poll_s=0.2, heartbeat_s=30.0))
     told: list[bytes] = []
 
     async def read() -> None:

@@ -40,7 +40,7 @@ def tangent(settings: ServiceSettings, store: Store, serve_app: ServeApp) -> Gen
     """Run `tangent` against a service that may call this machine."""
     pace = DeliverySettings(poll_s=0.03, whole_s=2.0, grace_s=0.2)
     app = create_app(
-        settings.model_copy(update={"webhook_allow": ("127.0.0.0/8",)}), store, delivery_pace=pace
+        settings.model_copy(update={"webhook_allow": ("127.0.0.0/8",)}), store, delivery_settings=pace
     )
     with serve_app(app) as url:
 

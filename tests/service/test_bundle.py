@@ -140,7 +140,7 @@ def test_measurements_are_the_same_however_few_are_held_at_a_time(
     store: Store, play: Play, body: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     study = play(body, confirm=5)
-    report = report_of(store.study(study), store.arms(study), AnalysisCache(store).of(study))
+    report = report_of(store.study(study), store.arms(study), AnalysisCache(store).study(study))
 
     def measured() -> tuple[bytes, list[Any]]:
         with tempfile.TemporaryFile() as file:

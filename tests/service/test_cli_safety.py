@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 from service.cli.app import app
 from service.cli.errors import BAD_INPUT, FAILED
 from service.cli.output import console, table
-from service.transport import part
+from service.transport import path_segment
 
 __all__: list[str] = []
 
@@ -96,6 +96,6 @@ def test_a_token_that_cannot_be_one_is_not_blamed_on_the_address(token: str) -> 
 
 @pytest.mark.parametrize("name", [".", "..", "..."])
 def test_dots_do_not_lead_up_the_path(name: str, live: str) -> None:
-    assert "." not in part(name)
+    assert "." not in path_segment(name)
     refused = run("suite", name, url=live)
     assert (refused.exit_code, "there is no suite" in refused.stderr) == (FAILED, True)

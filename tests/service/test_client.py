@@ -71,7 +71,7 @@ def test_what_studies_found_is_what_the_service_works_out(
 ) -> None:
     first, second = play(body | {"suite": "small"}, confirm=3), play(body, confirm=3)
     analyses: AnalysisCache = live_app.state.analyses
-    assert client.analysis(first) == analyses.of(first)
+    assert client.analysis(first) == analyses.study(first)
     assert client.suites() == store.suites()
     assert client.suite("small") == analyses.suite("small")
     assert client.comparison([first, second]) == analyses.comparison([first, second])
@@ -369,7 +369,7 @@ def test_a_watch_survives_a_restart_of_the_service(
             seen.extend(client.watch(study))
 
     watcher = threading.Thread(target=watch)
-    with serve_app(create_app(settings, store, pace=pace), port):
+    with serve_app(create_app(settings, store, stream_settings=pace), port):
         watcher.start()
         store.move(study, StudyMove.PAUSE)
         deadline = time.monotonic() + 5
@@ -377,7 +377,7 @@ def test_a_watch_survives_a_restart_of_the_service(
             assert time.monotonic() < deadline
             time.sleep(0.01)
     store.move(study, StudyMove.RESUME)
-    with serve_app(create_app(settings, store, pace=pace), port):
+    with serve_app(create_app(settings, store, stream_settings=pace), port):
         store.move(study, StudyMove.CANCEL)
         watcher.join(10)
     assert tuple(seen) == store.events(study)
@@ -388,7 +388,7 @@ def test_a_watch_gives_up_when_the_service_stays_away(
     settings: ServiceSettings, store: Store, pace: StreamSettings, serve_app: ServeApp, body: Body
 ) -> None:
     study = store.submit(parse_spec(body)).id
-    with serve_app(create_app(settings, store, pace=pace)) as url:
+    with serve_app(create_app(settings, store, stream_settings=pace)) as url:
         events = Client(url).watch(study, patience_s=0.2)
         assert next(events).kind == "study.submitted"
     with pytest.raises(ServiceUnreachable, match="no service answers"):

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from service.cloning import cloned, merged
+from service.cloning import clone_spec, merge_patch
 from studies.errors import SpecInvalid
 from studies.spec import parse_spec
 
@@ -35,7 +35,7 @@ def test_a_merge_patch_does_what_its_rfc_says_and_changes_neither_side(
     target: Any, patch: Any, expected: Any
 ) -> None:
     before = (repr(target), repr(patch))
-    assert merged(target, patch) == expected
+    assert merge_patch(target, patch) == expected
     assert (repr(target), repr(patch)) == before
 
 
@@ -48,18 +48,20 @@ BODY: dict[str, Any] = {
 
 def test_an_empty_patch_makes_the_same_study() -> None:
     spec = parse_spec(BODY | {"pruner": "asha", "budget": {"trials_per_arm": 3, "epochs": 9}})
-    assert cloned(spec, {}) == spec
+    assert clone_spec(spec, {}) == spec
 
 
 def test_a_title_that_was_made_follows_the_study_and_one_that_was_given_stays() -> None:
-    assert cloned(parse_spec(BODY), {"workload": "char-lm"}).name == "adamp, adamw on char-lm"
-    assert cloned(parse_spec(BODY | {"name": "Mine"}), {"workload": "char-lm"}).name == "Mine"
-    assert cloned(parse_spec(BODY | {"name": "Mine"}), {"name": None}).name == "adamp, adamw on digits-mlp"
-    assert cloned(parse_spec(BODY), {"name": "Yours"}).name == "Yours"
+    assert clone_spec(parse_spec(BODY), {"workload": "char-lm"}).name == "adamp, adamw on char-lm"
+    assert clone_spec(parse_spec(BODY | {"name": "Mine"}), {"workload": "char-lm"}).name == "Mine"
+    assert (
+        clone_spec(parse_spec(BODY | {"name": "Mine"}), {"name": None}).name == "adamp, adamw on digits-mlp"
+    )
+    assert clone_spec(parse_spec(BODY), {"name": "Yours"}).name == "Yours"
 
 
 def test_shorthands_of_a_patch_are_spelled_out() -> None:
-    spec = cloned(parse_spec(BODY), {"arms": ["adamw"], "pruner": "asha"})
+    spec = clone_spec(parse_spec(BODY), {"arms": ["adamw"], "pruner": "asha"})
     assert [arm.name for arm in spec.arms] == ["adamw"]
     assert spec.pruner.kind == "asha"
 
@@ -76,5 +78,5 @@ def test_shorthands_of_a_patch_are_spelled_out() -> None:
 )
 def test_a_patch_that_leaves_no_study_is_refused(patch: Any) -> None:
     with pytest.raises(SpecInvalid) as raised:
-        cloned(parse_spec(BODY), patch)
+        clone_spec(parse_spec(BODY), patch)
     assert raised.value.problems[0].pointer.strip("/").partition("/")[0] in patch

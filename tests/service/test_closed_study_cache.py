@@ -69,14 +69,14 @@ def test_what_another_study_measured_is_told_of_a_closed_one(
 
 def test_so_much_is_kept_at_most(store: Store, body: Body, play: Play) -> None:
     study = play(body)
-    answers, written = ClosedStudyCache(store, most_bytes=5000), list[int]()
+    answers, written = ClosedStudyCache(store, max_bytes=5000), list[int]()
 
     def answer(n: int) -> bytes:
         def write() -> bytes:
             written.append(n)
             return bytes(100)
 
-        return answers.of(study, n, write)
+        return answers.get_or_write(study, n, write)
 
     for n in (1, 2, 1, 3, 1, 2):
         assert len(answer(n)) == 100
@@ -87,5 +87,5 @@ def test_so_much_is_kept_at_most(store: Store, body: Body, play: Play) -> None:
 def test_an_open_study_is_read_every_time(store: Store, body: Body) -> None:
     study, answers, written = store.submit(parse_spec(body)).id, ClosedStudyCache(store), list[bytes]()
     for _ in range(2):
-        answers.of(study, "any", lambda: written.append(b"") or b"")
+        answers.get_or_write(study, "any", lambda: written.append(b"") or b"")
     assert len(written) == 2

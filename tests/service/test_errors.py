@@ -4,7 +4,7 @@ import inspect
 
 import pytest
 
-from service.errors import KIND_OF_ERROR, KINDS, Fault, kind_of, problem_of
+from service.errors import KIND_BY_ERROR, KINDS, FieldError, kind_of, problem_of
 from studies import errors
 
 __all__: list[str] = []
@@ -18,24 +18,24 @@ CLASSES = [
 
 @pytest.mark.parametrize("error", CLASSES, ids=lambda error: error.__name__)
 def test_every_error_of_the_domain_has_an_answer_of_its_own(error: type[errors.TangentError]) -> None:
-    assert error in KIND_OF_ERROR
-    assert 400 <= KIND_OF_ERROR[error].status < 600
+    assert error in KIND_BY_ERROR
+    assert 400 <= KIND_BY_ERROR[error].status < 600
 
 
 def test_no_two_errors_share_a_kind() -> None:
-    slugs = [kind.slug for kind in KIND_OF_ERROR.values()]
+    slugs = [kind.slug for kind in KIND_BY_ERROR.values()]
     assert len(slugs) == len(set(slugs))
 
 
 def test_the_table_knows_no_error_that_is_gone() -> None:
-    assert set(KIND_OF_ERROR) == set(CLASSES)
+    assert set(KIND_BY_ERROR) == set(CLASSES)
 
 
 def test_an_error_that_is_not_in_the_table_is_answered_like_its_parent() -> None:
     class Other(errors.VersionConflict):
         pass
 
-    assert kind_of(Other) is KIND_OF_ERROR[errors.VersionConflict]
+    assert kind_of(Other) is KIND_BY_ERROR[errors.VersionConflict]
 
 
 def test_slugs_never_change() -> None:
@@ -91,6 +91,8 @@ def test_a_problem_says_what_the_error_says() -> None:
 
 def test_a_problem_lists_at_most_fifty_faults() -> None:
     problem = problem_of(
-        KINDS["spec-invalid"], "many", faults=[Fault(pointer=f"/{n}", detail="wrong") for n in range(100)]
+        KINDS["spec-invalid"],
+        "many",
+        faults=[FieldError(pointer=f"/{n}", detail="wrong") for n in range(100)],
     )
     assert len(problem.errors or ()) == 50

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from service.app import create_app
-from service.session_cookie import local_path
+from service.session_cookie import safe_redirect_path
 from service.settings import ServiceSettings
 from studies.store import Store
 
@@ -221,7 +221,7 @@ def test_a_live_page_whose_session_has_ended_comes_to_the_login(http: httpx.Clie
     ],
 )
 def test_a_login_leads_nowhere_but_to_this_service(asked: str, led: str) -> None:
-    assert local_path(asked) == led
+    assert safe_redirect_path(asked) == led
 
 
 @pytest.mark.usefixtures("secret")

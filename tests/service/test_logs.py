@@ -36,7 +36,7 @@ Played = Callable[..., str]
 SERVED = """
 import anyio, httpx, logging, os, sys
 from service.app import create_app
-from service.settings import Settings
+from service.settings import ServiceSettings
 from studies.logs import write_logs
 from studies.store import Store
 

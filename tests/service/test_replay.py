@@ -388,7 +388,7 @@ def sound(tmp_path_factory: pytest.TempPathFactory, fresh_database: Path, catalo
     with (folder / "sound.zip").open("xb") as file:
         write_bundle(
             store,
-            report_of(store.study(study.id), store.arms(study.id), AnalysisCache(store).of(study.id)),
+            report_of(store.study(study.id), store.arms(study.id), AnalysisCache(store).study(study.id)),
             file,
         )
     store.close()

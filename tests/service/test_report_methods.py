@@ -42,7 +42,7 @@ def written(store: Store, body: dict[str, Any]) -> Callable[..., Methods]:
 
 
 def of(store: Store, study: str) -> Methods:
-    return methods(store.study(study), store.arms(study), AnalysisCache(store).of(study))
+    return methods(store.study(study), store.arms(study), AnalysisCache(store).study(study))
 
 
 def text_of(found: Methods) -> str:
@@ -278,7 +278,7 @@ def test_an_open_study_counts_its_trials_so_far(store: Store, play: Play, body: 
 def test_a_workload_that_is_a_function_is_not_said_to_be_split(store: Store, body: dict[str, Any]) -> None:
     study = store.study(store.submit(parse_spec(body)).id)
     card = study.workload_card.model_copy(update={"examples": {"train": 100, "validation": 1, "test": 1}})
-    analysis = AnalysisCache(store).of(study.id)
+    analysis = AnalysisCache(store).study(study.id)
     found = methods(study.model_copy(update={"workload_card": card}), store.arms(study.id), analysis)
     check(found)
     assert "split once" not in text_of(found)
@@ -297,7 +297,7 @@ def test_an_arm_whose_search_was_stopped_is_not_said_to_have_a_small_space(
     study = store.study(stopped(store, body))
     arms = store.arms(study.id)
     fewer = arms[0].model_copy(update={"progress": arms[0].progress.model_copy(update={"trials": 1})})
-    found = methods(study, (fewer, *arms[1:]), AnalysisCache(store).of(study.id))
+    found = methods(study, (fewer, *arms[1:]), AnalysisCache(store).study(study.id))
     check(found)
     assert "less where their search had been stopped: adamp (1)." in text_of(found)
     assert "Smaller spaces" not in text_of(found)

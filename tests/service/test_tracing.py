@@ -161,7 +161,7 @@ def test_without_the_extra_the_service_says_what_to_install_in_one_line(tmp_path
     # Whoever has the extra cannot show what happens without it, unless its import fails.
     code = (
         "import sys; sys.modules['opentelemetry.sdk.trace'] = None; from service.serve import serve; from "
-        f"service.settings import Settings; sys.exit(serve(ServiceSettings.load(port={free_port()})))"
+        f"service.settings import ServiceSettings; sys.exit(serve(ServiceSettings.load(port={free_port()})))"
     )
     given = {
         "PATH": "/usr/bin:/bin",

@@ -59,7 +59,7 @@ def allowed(settings: ServiceSettings) -> ServiceSettings:
 @pytest.fixture
 def service(allowed: ServiceSettings, store: Store, serve_app: ServeApp) -> Generator[str]:
     """The URL of a service that sends to this machine."""
-    with serve_app(create_app(allowed, store, delivery_pace=PACE)) as found:
+    with serve_app(create_app(allowed, store, delivery_settings=PACE)) as found:
         yield found
 
 
@@ -168,7 +168,7 @@ def test_two_services_on_one_database_send_each_message_once(
 ) -> None:
     hook.delay_s = 0.02
     stores = [Store.open(database_url, migrate=False) for _ in range(2)]
-    apps = [create_app(allowed, store, delivery_pace=PACE) for store in stores]
+    apps = [create_app(allowed, store, delivery_settings=PACE) for store in stores]
     webhooks = [make(stores[0], f"{hook.url}/{n}") for n in range(3)]
     with serve_app(apps[0]), serve_app(apps[1]):
         for _ in range(8):
@@ -201,7 +201,7 @@ def test_what_happened_while_no_service_ran_is_sent_by_the_next(
     store.submit(parse_spec(body))
     # One service took it on and was killed before it sent it; it can give nothing back.
     (lost,) = store.claim_deliveries(lease_s=0.5)
-    with serve_app(create_app(allowed, store, delivery_pace=PACE)):
+    with serve_app(create_app(allowed, store, delivery_settings=PACE)):
         (came,) = hook.wait_for(1)
         assert came.headers["webhook-id"] == lost.id
         assert newest(store, webhook).attempts == 2
@@ -213,7 +213,7 @@ def test_a_service_that_ends_gives_back_what_is_under_way(
 ) -> None:
     hook.delay_s = 8.0
     webhook = make(store, hook.url)
-    with serve_app(create_app(allowed, store, delivery_pace=PACE)):
+    with serve_app(create_app(allowed, store, delivery_settings=PACE)):
         store.submit(parse_spec(body))
         hook.wait_for(1)
         began = time.monotonic()
@@ -221,7 +221,7 @@ def test_a_service_that_ends_gives_back_what_is_under_way(
     (left,) = store.webhook(webhook.id).deliveries
     assert (left.state, left.attempts) == ("pending", 1)
     hook.delay_s = 0.0
-    with serve_app(create_app(allowed, store, delivery_pace=PACE)):
+    with serve_app(create_app(allowed, store, delivery_settings=PACE)):
         first, again = hook.wait_for(2)
         assert first.headers["webhook-id"] == again.headers["webhook-id"]
         newest(store, webhook)
@@ -422,7 +422,7 @@ def test_no_secret_and_no_path_of_an_address_is_in_the_log(
 ) -> None:
     with caplog.at_level(logging.INFO, "tangent"):
         webhooks = [make(store, f"{url}?key=hidden") for url in (hook.url, "http://127.0.0.1:9/hook")]
-        with serve_app(create_app(allowed, store, delivery_pace=PACE)):
+        with serve_app(create_app(allowed, store, delivery_settings=PACE)):
             store.submit(parse_spec(body))
             newest(store, webhooks[0])
             while store.webhook(webhooks[1].id).deliveries[0].error is None:
@@ -463,7 +463,7 @@ def test_deliveries_go_on_when_the_database_is_back(
     store.announce(catalog, dispatcher="here")
     make(store, hook.url)
     name = urlsplit(postgres_url).path.removeprefix("/")
-    with serve_app(create_app(allowed, store, delivery_pace=PACE)):
+    with serve_app(create_app(allowed, store, delivery_settings=PACE)):
         postgres.run(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
         postgres.run(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'")
         time.sleep(0.3)
