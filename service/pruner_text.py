@@ -5,7 +5,7 @@ __all__ = ["describe_pruner", "describe_pruning_method", "describe_rungs"]
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from studies.analysis.numbers import count, plural
+from studies.formatting import count, plural
 from studies.promotion import brackets, rungs
 from studies.pruner import Asha, Hyperband, Median, NoPruner
 from studies.views import StudyView

@@ -16,8 +16,8 @@ from service.api.openapi import problem_responses
 from service.dispatchers import alive
 from service.errors import HTTPProblem
 from service.schemas import Health, Readiness
-from studies.analysis.numbers import duration
 from studies.errors import StoreUnavailable
+from studies.formatting import duration
 from studies.store import Store
 
 _LOG = logging.getLogger("tangent.service")

@@ -6,25 +6,17 @@ from collections.abc import Iterable, Mapping
 
 from rich.table import Table
 
-from service.cli.output import NONE, ago, duration, number, table
+from service.cli.output import table
 from studies.analysis.multi_study_views import Comparison, SuiteAnalysis
 from studies.analysis.views import PairVerdict, StudyAnalysis
+from studies.formatting import ABSENT, ago, duration, p_value, score, significant
 from studies.views import SuiteSummary
 
 _WORDS: Mapping[str, str] = {"better": "better than", "worse": "worse than", "undecided": "undecided against"}
 
 
 def _interval(low: float | None, high: float | None) -> str:
-    return NONE if low is None or high is None else f"[{number(low)}, {number(high)}]"
-
-
-def _small(p: float | None) -> str:
-    """Return a probability; what is very small is not told to the last digit."""
-    return NONE if p is None else "< 0.0001" if p < 0.0001 else f"{p:.4f}"
-
-
-def _share(value: float | None) -> str:
-    return NONE if value is None else f"{value:z.3f}"
+    return ABSENT if low is None or high is None else f"[{significant(low)}, {significant(high)}]"
 
 
 def confirmed(found: StudyAnalysis) -> Table:
@@ -49,7 +41,7 @@ def confirmed(found: StudyAnalysis) -> Table:
     for one in sorted(found.confirmed, key=lambda one: places.get(one.arm, len(places))):
         rank = ranks.get(one.arm) if one.configuration == "best" else None
         place = (
-            NONE
+            ABSENT
             if rank is None
             else f"{rank.rank:g}" + (f" ({rank.low} to {rank.high})" if rank.low != rank.high else "")
         )
@@ -62,11 +54,11 @@ def confirmed(found: StudyAnalysis) -> Table:
             place,
             which,
             runs,
-            number(one.test_mean),
+            significant(one.test_mean),
             _interval(one.test_low, one.test_high),
-            number(one.search_value),
-            number(one.validation_mean),
-            number(one.shrinkage),
+            significant(one.search_value),
+            significant(one.validation_mean),
+            significant(one.shrinkage),
         )
     return made
 
@@ -81,10 +73,10 @@ def pairs(found: Iterable[PairVerdict]) -> Table:
             pair.first,
             _WORDS[pair.word] if pair.n else "not compared with",
             pair.second,
-            number(pair.difference),
+            significant(pair.difference),
             interval,
-            _small(pair.p_holm),
-            number(pair.effect_size),
+            p_value(pair.p_holm),
+            significant(pair.effect_size),
             str(pair.n),
         )
     return made
@@ -105,7 +97,7 @@ def targets(found: StudyAnalysis) -> Table:
         spent = duration(arm.elapsed_s_median) + (
             "" if arm.is_solo or arm.elapsed_s_median is None else " (share of a pack)"
         )
-        epochs = NONE if arm.epochs_median is None else f"{arm.epochs_median:g}"
+        epochs = ABSENT if arm.epochs_median is None else f"{arm.epochs_median:g}"
         made.add_row(arm.arm, f"{arm.target:g}", f"{arm.reached}/{arm.runs}", epochs, spent)
     return made
 
@@ -133,7 +125,7 @@ def compared(found: Comparison) -> Table:
             str(arm.trials),
             str(arm.epochs),
             str(arm.runs),
-            number(arm.test_mean),
+            significant(arm.test_mean),
             interval,
             arm.study_name,
         )
@@ -176,16 +168,16 @@ def arms_of_suite(found: SuiteAnalysis) -> Table:
     for arm in found.arms:
         of_study = {score.study_id: score.relative for score in arm.scores}
         interval = (
-            NONE
+            ABSENT
             if arm.iqm_low is None or arm.iqm_high is None
             else f"[{arm.iqm_low:.3f}, {arm.iqm_high:.3f}]"
         )
         made.add_row(
             arm.arm,
-            _share(arm.iqm),
+            score(arm.iqm),
             interval,
-            _share(arm.algoperf),
-            *(_share(of_study.get(study.study_id)) for study in counted),
+            score(arm.algoperf),
+            *(score(of_study.get(study.study_id)) for study in counted),
         )
     return made
 
@@ -194,5 +186,5 @@ def wins(found: SuiteAnalysis) -> Table:
     """Return one row a pair of arms: how often a run of the first beats one of the second."""
     made = table(None, "arm", "beats", "with chance", right=("with chance",))
     for pair in found.wins:
-        made.add_row(pair.first, pair.second, _share(pair.chance))
+        made.add_row(pair.first, pair.second, score(pair.chance))
     return made

@@ -3,13 +3,12 @@
 Raw text for what is to be pasted.
 """
 
-__all__ = ["NONE", "ago", "console", "duration", "number", "print_json", "print_raw", "table"]
+__all__ = ["console", "plain_spaces", "print_json", "print_raw", "table"]
 
 import json
 import os
 import sys
 import unicodedata
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -21,8 +20,6 @@ if TYPE_CHECKING:
 
 _PIPED_WIDTH = 200
 _TURNS = frozenset({"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"})
-NONE = "-"
-"""Stands in a table where there is nothing."""
 
 
 def console(*, stderr: bool = False) -> "Console":
@@ -37,9 +34,8 @@ def console(*, stderr: bool = False) -> "Console":
         """Shows of any text only what a terminal takes for text."""
 
         def render_str(self, text: str, **options: Any) -> "Text":
-            return super().render_str(
-                "".join(character for character in text if _is_text(character)), **options
-            )
+            shown = "".join(character for character in plain_spaces(text) if _is_text(character))
+            return super().render_str(shown, **options)
 
     stream = sys.stderr if stderr else sys.stdout
     width = None if stream.isatty() or "COLUMNS" in os.environ else _PIPED_WIDTH
@@ -75,6 +71,11 @@ def table(title: str | None, *columns: str, right: tuple[str, ...] = ()) -> "Tab
     return made
 
 
+def plain_spaces(text: str) -> str:
+    """Return text without no-break spaces, which a reader's `grep` would not find."""
+    return text.replace("\N{NO-BREAK SPACE}", " ")
+
+
 def print_raw(text: str) -> None:
     """Write text as it is: never wrapped, never coloured."""
     typer.echo(text)
@@ -83,33 +84,3 @@ def print_raw(text: str) -> None:
 def print_json(value: Any) -> None:
     """Write plain data as indented JSON."""
     print_raw(json.dumps(value, indent=2, ensure_ascii=False))
-
-
-def number(value: float | None) -> str:
-    """Return a value with four significant digits, or a dash for none."""
-    return NONE if value is None else f"{value:#.4g}"
-
-
-def duration(seconds: float | None) -> str:
-    """Return a span of time as people say it: `45 s`, `3 min 20 s`, `2 h 5 min`."""
-    if seconds is None:
-        return NONE
-    if seconds < 60:
-        return f"{seconds:.3g} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest} s"
-    return f"{minutes // 60} h {minutes % 60} min"
-
-
-def ago(moment: datetime | None) -> str:
-    """Return how long ago a moment was."""
-    if moment is None:
-        return NONE
-    seconds = max(
-        0.0, (datetime.now(UTC) - (moment if moment.tzinfo else moment.replace(tzinfo=UTC))).total_seconds()
-    )
-    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
-        if seconds >= size:
-            return f"{seconds // size:.0f} {unit} ago"
-    return f"{seconds:.0f} s ago"

@@ -9,7 +9,8 @@ from typing import Any, cast
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from service.cli.output import console, number
+from service.cli.output import console
+from studies.formatting import significant
 from studies.pruner import NoPruner
 from studies.views import ArmView, EventView, StudyView
 
@@ -93,7 +94,7 @@ class _Bars:
         best = now.get("best")
         parts = (
             "epochs" if self._counts_epochs else "",
-            f"best {self._metric} {number(best)}" if best is not None else "",
+            f"best {self._metric} {significant(best)}" if best is not None else "",
             # An event that an older version wrote has not counted those that wait.
             *(f"{now[word]} {word}" for word in ("waiting", "pruned", "diverged") if now.get(word)),
         )
@@ -146,7 +147,7 @@ class _Lines:
             ended[arm] = ended.get(arm, 0) + 1
             value = cast("float | None", data.get("value"))
             outcome = (
-                f"{self._metric} {number(value)}" if value is not None else str(data.get("reason") or "")
+                f"{self._metric} {significant(value)}" if value is not None else str(data.get("reason") or "")
             )
             of = arm if is_search else f"{arm} confirmation"
             self._say(f"{of} {ended[arm]}/{total.get(arm, '?')} {data['state']} {outcome}".rstrip())

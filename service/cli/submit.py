@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from service.cli.connection import AsJson, Connection, Token, Url, connected
-from service.cli.output import console, duration, print_json, print_raw
+from service.cli.output import console, plain_spaces, print_json, print_raw
+from studies.formatting import duration, plural
 
 if TYPE_CHECKING:
     from service.schemas import StudyPlan
@@ -44,10 +45,13 @@ def planned(opening: str, plan: "StudyPlan", *, as_json: bool) -> None:
     if as_json:
         print_json(plan.model_dump(mode="json"))
         return
-    runs = f" and {plan.confirmations} confirmation runs" if plan.confirmations else ""
+    runs = f" and {plural(plan.confirmations, 'confirmation run')}" if plan.confirmations else ""
     print_raw(
-        f"{opening}: {len(plan.study.arms)} arms, {plan.trials} trials{runs}, "
-        f"{plan.epochs} epochs, about {duration(plan.estimate_cpu_s)} of training on one CPU core"
+        plain_spaces(
+            f"{opening}: {plural(len(plan.study.arms), 'arm')}, {plural(plan.trials, 'trial')}{runs}, "
+            f"{plural(plan.epochs, 'epoch')}, about {duration(plan.estimate_cpu_s)} of training on one CPU "
+            "core"
+        )
     )
 
 

@@ -20,10 +20,11 @@ from collections.abc import Iterable, Sequence
 from rich.table import Table
 from rich.text import Text
 
-from service.cli.output import NONE, ago, duration, number, table
+from service.cli.output import table
 from service.pruner_text import describe_pruner
 from studies.catalog import Hyperparameter, OptimizerCard, WorkloadCard
-from studies.space import Choices, Fixed, Parameters, Range, Scalar
+from studies.formatting import ABSENT, ago, duration, scalar, significant
+from studies.space import Choices, Fixed, Parameters, Range
 from studies.spec import StudySpec
 from studies.states import TrialState
 from studies.views import ArmView, AuditView, Progress, StudySummary, StudyView, TokenView, TrialView
@@ -54,12 +55,8 @@ def _epochs(trial: TrialView) -> str:
     return f"{trial.epochs_done} to {trial.to_epoch}" if is_on_its_way else str(trial.epochs_done)
 
 
-def _scalar(value: Scalar) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
 def _parameters(parameters: Parameters) -> str:
-    return ", ".join(f"{name}={_scalar(value)}" for name, value in parameters.items())
+    return ", ".join(f"{name}={scalar(value)}" for name, value in parameters.items())
 
 
 def _dimension(value: Range | Choices | Fixed) -> str:
@@ -73,9 +70,9 @@ def _dimension(value: Range | Choices | Fixed) -> str:
                 f"{' (' + kind + 'log)' if value.log else ' (' + kind[:-2] + ')' if kind else ''}"
             )
         case Choices():
-            return " or ".join(_scalar(choice) for choice in value.choices)
+            return " or ".join(scalar(choice) for choice in value.choices)
         case Fixed():
-            return f"fixed at {_scalar(value.value)}"
+            return f"fixed at {scalar(value.value)}"
 
 
 def metric(card: WorkloadCard) -> str:
@@ -178,10 +175,10 @@ def arms(found: Sequence[ArmView], card: WorkloadCard) -> Table:
             arm.name,
             _share(progress),
             *((str(progress.pruned), f"{progress.epochs_done}/{progress.epochs}") if is_pruned else ()),
-            number(best.value if best else None),
-            number(best.test_value if best else None),
-            best.trial_id if best else NONE,
-            _troubles(progress) or NONE,
+            significant(best.value if best else None),
+            significant(best.test_value if best else None),
+            best.trial_id if best else ABSENT,
+            _troubles(progress) or ABSENT,
         )
     return made
 
@@ -191,9 +188,9 @@ def python(arm: ArmView, card: WorkloadCard) -> str:
     best = arm.best
     if best is None:
         return f"# {arm.name}: no trial has completed"
-    test = f", {number(best.test_value)} on test" if best.test_value is not None else ""
+    test = f", {significant(best.test_value)} on test" if best.test_value is not None else ""
     return (
-        f"# {arm.name}: {card.metric} {number(best.value)} on validation{test} (trial "
+        f"# {arm.name}: {card.metric} {significant(best.value)} on validation{test} (trial "
         f"{best.trial_id})\n{best.python.rstrip()}"
     )
 
@@ -205,12 +202,12 @@ def trials(found: Iterable[TrialView], card: WorkloadCard) -> Table:
         None, "trial", "state", card.metric, "test", "epochs", "pack", "cost", "configuration", right=right
     )
     for t in found:
-        pack = NONE if t.pack_size is None else str(t.pack_size)
+        pack = ABSENT if t.pack_size is None else str(t.pack_size)
         made.add_row(
             t.id,
             _state(t),
-            number(t.value),
-            number(t.test_value),
+            significant(t.value),
+            significant(t.test_value),
             _epochs(t),
             pack,
             duration(t.cost_s),
@@ -236,10 +233,10 @@ def hyperparameters(found: Iterable[Hyperparameter]) -> Table:
     for h in found:
         made.add_row(
             h.name,
-            _scalar(h.default),
+            scalar(h.default),
             "yes" if h.tuned else "no",
             _dimension(h.search),
-            str(h.bounds or NONE),
+            str(h.bounds or ABSENT),
             h.description,
         )
     return made
@@ -275,7 +272,7 @@ def tokens(found: Iterable[TokenView]) -> Table:
             ago(t.last_used_at),
             "revoked" if t.revoked_at else "valid",
             _used(t.open_studies, bounds.max_studies),
-            NONE if bounds.max_trials is None else f"at most {bounds.max_trials}",
+            ABSENT if bounds.max_trials is None else f"at most {bounds.max_trials}",
             _used(t.gpu_hours, bounds.max_gpu_hours),
         )
     return made
@@ -283,7 +280,7 @@ def tokens(found: Iterable[TokenView]) -> Table:
 
 def _used(used: float | None, most: float | None) -> str:
     """Return how much of a quota is used, and the quota where there is one."""
-    return NONE if used is None else f"{used:.3g}" + ("" if most is None else f" of {most:g}")
+    return ABSENT if used is None else f"{used:.3g}" + ("" if most is None else f" of {most:g}")
 
 
 def audit(found: Iterable[AuditView]) -> Table:
@@ -293,9 +290,9 @@ def audit(found: Iterable[AuditView]) -> Table:
         when = entry.at.strftime("%Y-%m-%d %H:%M:%S")
         made.add_row(
             when,
-            entry.actor or NONE,
+            entry.actor or ABSENT,
             entry.verb,
-            entry.study_id or entry.subject or NONE,
-            entry.address or NONE,
+            entry.study_id or entry.subject or ABSENT,
+            entry.address or ABSENT,
         )
     return made

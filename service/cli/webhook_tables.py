@@ -8,12 +8,13 @@ from datetime import datetime
 from rich.table import Table
 from rich.text import Text
 
-from service.cli.output import NONE, ago, table
+from service.cli.output import table
+from studies.formatting import ABSENT, ago
 from studies.webhooks import DeliveryView, WebhookDetail, WebhookView
 
 
 def _moment(at: datetime | None) -> str:
-    return NONE if at is None else f"{at:%Y-%m-%d %H:%M:%S} UTC"
+    return ABSENT if at is None else f"{at:%Y-%m-%d %H:%M:%S} UTC"
 
 
 def _studies(found: WebhookView) -> str:
@@ -28,7 +29,7 @@ def webhooks(found: Iterable[WebhookView]) -> Table:
     for each in found:
         made.add_row(
             each.id,
-            each.owner or NONE,
+            each.owner or ABSENT,
             each.url,
             ", ".join(each.events),
             _studies(each),
@@ -45,7 +46,7 @@ def webhook(found: WebhookDetail) -> Table:
     rows = {
         "id": found.id,
         "address": found.url,
-        "owner": found.owner or NONE,
+        "owner": found.owner or ABSENT,
         "events": ", ".join(found.events),
         "studies": _studies(found),
         "made": ago(found.created_at),
@@ -63,10 +64,10 @@ def deliveries(found: Iterable[DeliveryView]) -> Table:
         None, "event", "study", "since", "state", "attempts", "answer", "next attempt", right=("attempts",)
     )
     for each in found:
-        answer = each.error or (NONE if each.status_code is None else str(each.status_code))
+        answer = each.error or (ABSENT if each.status_code is None else str(each.status_code))
         made.add_row(
             each.event,
-            each.study_id or NONE,
+            each.study_id or ABSENT,
             ago(each.created_at),
             each.state,
             str(each.attempts),

@@ -4,9 +4,9 @@ __all__ = ["leader", "ranked"]
 
 from collections.abc import Mapping, Sequence
 
-from studies.analysis.numbers import metric
 from studies.catalog import WorkloadCard
 from studies.direction import best_value, sign
+from studies.formatting import metric
 from studies.views import ArmView, Best, BestValue
 
 

@@ -2,7 +2,7 @@
 
 __all__ = ["describe_pack", "describe_stacking"]
 
-from studies.analysis.numbers import ABSENT, count, number, plural
+from studies.formatting import ABSENT, count, number, plural
 from studies.views import StackWidthView, TrialView
 
 # What a worker's reason begins with where it only repeats that the width is 1.

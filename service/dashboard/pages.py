@@ -26,10 +26,10 @@ from service.dashboard.trials_csv import trials_csv
 from service.dispatchers import alive
 from service.errors import KIND_BY_ERROR
 from studies.actors import check_role, may_submit
-from studies.analysis.numbers import scalar
 from studies.catalog import OptimizerCard
 from studies.errors import CatalogEmpty, Forbidden, QuotaExceeded, SpecInvalid
 from studies.extension import confirming
+from studies.formatting import scalar
 from studies.states import StudyMove, StudyState
 from studies.store import Store
 

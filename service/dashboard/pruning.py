@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from studies.analysis.numbers import ABSENT, count, plural
+from studies.formatting import ABSENT, count, plural
 from studies.promotion import brackets, rungs
 from studies.pruner import Median
 from studies.states import CLOSED_STUDY_STATES, TrialState

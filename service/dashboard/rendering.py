@@ -12,9 +12,22 @@ from markupsafe import Markup, escape
 
 from service.dashboard.assets import assets
 from service.dashboard.theme import arm_style
-from service.numbers import change, instant, interval, p_value, score, span, spread
-from studies.analysis.numbers import count, duration, metric, number, plural, scalar
 from studies.direction import higher_or_lower
+from studies.formatting import (
+    change,
+    change_interval,
+    count,
+    duration,
+    instant,
+    interval,
+    metric,
+    number,
+    p_value,
+    plural,
+    scalar,
+    score,
+    spread,
+)
 
 _BACKTICKS = re.compile(r"`([^`]+)`")
 # What the frame of every page looks for.
@@ -60,7 +73,7 @@ def _environment() -> Environment:
         plural,
         scalar,
         score,
-        span,
+        change_interval,
         spread,
     )
     environment.filters.update(prose=_prose, **{write.__name__: write for write in written})

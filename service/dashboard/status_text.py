@@ -2,7 +2,7 @@
 
 __all__ = ["situation"]
 
-from studies.analysis.numbers import count, duration, plural
+from studies.formatting import count, duration, plural
 from studies.states import StudyState
 from studies.views import StudyView
 

@@ -9,9 +9,8 @@ from service.analysis_cache import AnalysisCache
 from service.dashboard.figures import suite_charts
 from service.dashboard.figures.chart import ChartArm
 from service.dashboard.rendering import address, render
-from service.numbers import share
 from studies.analysis.multi_study_views import Comparison, SuiteAnalysis, SuiteArm
-from studies.analysis.numbers import ABSENT, metric, number
+from studies.formatting import ABSENT, metric, number, percent
 from studies.store import Store
 
 
@@ -98,7 +97,7 @@ def _wins(
             return None
         win, is_turned = known[row.name, column.name]
         ends = "" if win.low is None or win.high is None else _percent(win.low, win.high, is_turned=is_turned)
-        return share(1 - win.chance if is_turned else win.chance), ends
+        return percent(1 - win.chance if is_turned else win.chance), ends
 
     return [(row, [cell(row, column) for column in arms]) for row in arms] if known else []
 
@@ -106,7 +105,7 @@ def _wins(
 def _percent(low: float, high: float, *, is_turned: bool) -> str:
     """Return the ends of an interval of a chance, from the other side where it is turned."""
     low, high = (1 - high, 1 - low) if is_turned else (low, high)
-    return f"{100 * low:.0f} to {share(high)}"
+    return f"{100 * low:.0f} to {percent(high)}"
 
 
 def comparison_html(store: Store, analyses: AnalysisCache, study_ids: Sequence[str]) -> str:

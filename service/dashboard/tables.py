@@ -9,9 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from service.numbers import change, share
-from studies.analysis.numbers import ABSENT, count, number, scalar
 from studies.analysis.views import ArmRank, Check, Confirmed, PairVerdict, StudyAnalysis, TimeToTarget, Word
+from studies.formatting import ABSENT, change, count, number, percent, scalar
 from studies.views import ArmView
 
 _MATRIX: Final = range(3, 13)
@@ -166,7 +165,7 @@ def tables_of(analysis: StudyAnalysis, arms: Sequence[ArmView]) -> Tables:
             ImportanceRow(
                 by_name[one.arm],
                 tuple(
-                    (name, part, share(part))
+                    (name, part, percent(part))
                     for name, part in sorted(one.importances.items(), key=lambda kv: -kv[1])
                 ),
             )
@@ -245,7 +244,7 @@ def _tuning(
     headers = (
         "Place of the defaults",
         "Gained by tuning",
-        f"lr within {share(within)} of its best",
+        f"lr within {percent(within)} of its best",
         "From lowest to highest",
     )
     rows: list[TuningRow] = []
@@ -265,7 +264,7 @@ def _tuning(
                     ABSENT
                     if good is None or good.factor is None
                     else f"a factor of {number(good.factor, 2)}",
-                    *(share(tuned.chance_to_beat.get(k)) for k in budgets),
+                    *(percent(tuned.chance_to_beat.get(k)) for k in budgets),
                 ),
             )
         )

@@ -9,8 +9,8 @@ from service.dashboard.pack_text import describe_pack
 from service.dashboard.rendering import address, render
 from service.dashboard.study_page import OUT_OF_BAND
 from service.pruner_text import describe_rungs
-from studies.analysis.numbers import count, duration, metric, metric_unit, number, plural, scalar
 from studies.direction import best_value
+from studies.formatting import count, duration, metric, metric_unit, number, plural, scalar
 from studies.promotion import brackets, rungs
 from studies.pruner import Hyperband
 from studies.recipe import recipe

@@ -11,8 +11,8 @@ from typing import Final
 from service.report.rows import ArmRow, arm_rows
 from service.report.sanitize import heading, plain
 from service.report.study_report import StudyReport
-from studies.analysis.numbers import count
 from studies.direction import higher_or_lower
+from studies.formatting import count
 from studies.views import StudyView
 
 _SPECIAL: Final = {

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from service.report.planned import planned
 from service.report.references import Citations
-from studies.analysis.numbers import count, plural
 from studies.analysis.wording import listed
+from studies.formatting import count, plural
 from studies.pruner import Median
 from studies.spec import ADAPTIVE_SAMPLERS
 from studies.states import CLOSED_STUDY_STATES

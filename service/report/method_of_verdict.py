@@ -8,8 +8,8 @@ __all__ = ["confirmation_said", "curves_said", "verdict_said"]
 from typing import Final
 
 from service.report.references import Citations
-from studies.analysis.numbers import count, plural
 from studies.analysis.views import StudyAnalysis
+from studies.formatting import count, plural
 from studies.states import CLOSED_STUDY_STATES, TrialState
 from studies.views import StudyView
 

@@ -13,10 +13,10 @@ from service.pruner_text import describe_pruning_method
 from service.report.method_of_search import budget_said, sampler_said
 from service.report.method_of_verdict import confirmation_said, curves_said, verdict_said
 from service.report.references import Citations
-from studies.analysis.numbers import count, plural, scalar
 from studies.analysis.views import StudyAnalysis
 from studies.analysis.wording import listed
 from studies.direction import higher_or_lower
+from studies.formatting import count, plural, scalar
 from studies.space import AnyDimension, Choices, Fixed, Range
 from studies.states import CLOSED_STUDY_STATES
 from studies.views import ArmView, StudyView

@@ -9,11 +9,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from service.numbers import change, instant, interval, p_value, span
 from service.report.rows import ArmRow, arm_rows
 from service.report.study_report import StudyReport
-from studies.analysis.numbers import ABSENT, count, duration, metric, metric_unit, number
 from studies.catalog import WorkloadCard
+from studies.formatting import (
+    ABSENT,
+    change,
+    change_interval,
+    count,
+    duration,
+    instant,
+    interval,
+    metric,
+    metric_unit,
+    number,
+    p_value,
+    plural,
+)
 
 
 @dataclass(frozen=True)
@@ -179,7 +191,7 @@ def _pairs(report: StudyReport, labels: dict[str, str]) -> tuple[Block, ...]:
             labels[pair.second],
             pair.word,
             change(pair.difference, unit),
-            span(pair.low, pair.high, unit),
+            change_interval(pair.low, pair.high, unit),
             p_value(pair.p_holm),
             number(pair.effect_size, 3),
             count(pair.n),
@@ -197,7 +209,7 @@ def _budget(report: StudyReport, labels: dict[str, str]) -> tuple[Block, ...]:
         return ()
     most = max(point.trials for curve in drawn for point in curve.points)
     shown = sorted({1, most, *(2**n for n in range(1, most.bit_length()))} - {0})
-    headers = ("arm", "method", *(_trials(trials) for trials in shown))
+    headers = ("arm", "method", *(plural(trials, "trial") for trials in shown))
     rows = tuple(
         (
             labels[curve.arm],
@@ -214,16 +226,12 @@ def _budget(report: StudyReport, labels: dict[str, str]) -> tuple[Block, ...]:
         f"Best validation {measured(card)} that so many trials reach.", headers, rows, numeric_from=2
     )
     flips = tuple(
-        f"From {_trials(flip.trials)} on {labels[flip.after]} leads; with fewer, {labels[flip.before]} does."
+        f"From {plural(flip.trials, 'trial')} on {labels[flip.after]} leads; "
+        f"with fewer, {labels[flip.before]} does."
         for flip in analysis.flips
     )
     has_values = any(point.value is not None for curve in drawn for point in curve.points)
     return (*((ReportChart("budget"),) if has_values else ()), table, *((Items(flips),) if flips else ()))
-
-
-def _trials(trials: int) -> str:
-    """Return '1 trial' or '12 trials'."""
-    return f"{count(trials)} trial{'' if trials == 1 else 's'}"
 
 
 def _checks(report: StudyReport) -> tuple[Block, ...]:

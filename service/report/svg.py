@@ -15,13 +15,12 @@ from itertools import pairwise
 from markupsafe import Markup
 
 from service.dashboard.theme import arm_style
-from service.numbers import interval
 from service.report.rows import ArmRow, arm_rows
 from service.report.sanitize import plain
 from service.report.sections import measured
 from service.report.study_report import StudyReport
-from studies.analysis.numbers import metric
 from studies.analysis.views import BudgetCurve, BudgetPoint
+from studies.formatting import interval, metric
 
 _WIDTH = 720
 _ROW = 34

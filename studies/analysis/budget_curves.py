@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from studies.analysis.noise import run_noise
-from studies.analysis.numbers import share
 from studies.analysis.study_results import ArmResults, StudyResults, has_value
 from studies.analysis.views import BudgetCurve, BudgetPoint, CurveMethod, RankFlip
+from studies.formatting import percent
 from studies.states import TrialState
 from studies.statistics.bands import median_band
 from studies.statistics.best_of_k import budgets, expected_best
@@ -138,14 +138,18 @@ def _band(reading: StudyResults, search: _Search, trials: _Whole) -> tuple[_Floa
     if search.method == "median of replicates":
         spread = _median(reading, search)
         if spread.confidence is not None:
-            said = f"{share(spread.confidence)} interval of the median search, at each budget by itself"
+            said = f"{percent(spread.confidence)} interval of the median search, at each budget by itself"
             return spread.low[trials - 1], spread.high[trials - 1], said
     elif search.method == "expected best of k":
         band = median_band(
             reading.values(search.drawn), trials, direction=reading.direction, given=_given(reading, search)
         )
         if band is not None:
-            return band.low, band.high, f"{share(0.95)} band of the median best of k, at all budgets at once"
+            return (
+                band.low,
+                band.high,
+                f"{percent(0.95)} band of the median best of k, at all budgets at once",
+            )
     nothing = np.full(len(trials), math.nan)
     return nothing, nothing, None
 

@@ -7,12 +7,12 @@ from typing import Any, Final
 
 from studies.analysis.convergence import splits_disagree, still_improving
 from studies.analysis.edges import edges
-from studies.analysis.numbers import count, difference, duration, plural, scalar, share
 from studies.analysis.study_results import ArmResults, StudyResults
 from studies.analysis.under_tuned import UnderTunedArm
 from studies.analysis.views import Check, Confirmed, PairVerdict
 from studies.analysis.wording import listed, settings
 from studies.errors import SpecInvalid
+from studies.formatting import count, difference, duration, percent, plural, scalar
 from studies.space import Fixed, active, size
 from studies.spec import StudySpec, parse_spec
 from studies.states import TrialState
@@ -81,9 +81,9 @@ def _divergence(arm: ArmResults) -> Iterator[Check]:
         return
     part = len(diverged) / len(told)
     low, high = wilson_interval(len(diverged), len(told))
-    interval = f"{share(0.95)} interval {share(low)} to {share(high)}"
+    interval = f"{percent(0.95)} interval {percent(low)} to {percent(high)}"
     many = (
-        f"{count(len(diverged))} of {plural(len(told), 'trial')} diverged, {share(part)}"
+        f"{count(len(diverged))} of {plural(len(told), 'trial')} diverged, {percent(part)}"
         if diverged
         else f"none of {plural(len(told), 'trial')} diverged"
     )
@@ -225,7 +225,7 @@ def _inert(reading: StudyResults, arm: ArmResults, importance: Mapping[str, floa
     ]
     if idle:
         parts.append(
-            f"{listed([f'{name} ({share(importance[name])})' for name in idle])} made hardly any "
+            f"{listed([f'{name} ({percent(importance[name])})' for name in idle])} made hardly any "
             "difference, by share of importance"
         )
     if parts:

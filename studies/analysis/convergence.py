@@ -8,9 +8,9 @@ from typing import Final
 
 import numpy as np
 
-from studies.analysis.numbers import difference, metric, plural, share
 from studies.analysis.study_results import ArmResults, StudyResults, has_ended
 from studies.analysis.views import Check, Confirmed, PairVerdict
+from studies.formatting import difference, metric, percent, plural
 from studies.statistics.paired import mean_interval
 
 _LAST: Final = 0.2
@@ -54,7 +54,7 @@ def still_improving(reading: StudyResults) -> Iterator[Check]:
             sentence=(
                 f"{arm.label} was still improving: {runs} gained {difference(gain, 0, reading.card.unit)} "
                 f"in the last {'epoch' if last == 1 else f'{last} epochs'} of {epochs}, "
-                f"{share(gain / whole)} of all since the first; more epochs {more}."
+                f"{percent(gain / whole)} of all since the first; more epochs {more}."
             ),
             figures={
                 "gain": gain,

@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 
-from studies.analysis.numbers import scalar
 from studies.analysis.study_results import StudyResults
 from studies.analysis.wording import listed
+from studies.formatting import scalar
 from studies.views import StudyView
 
 _MOST_SAID = 12

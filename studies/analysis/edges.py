@@ -6,11 +6,11 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, Literal
 
-from studies.analysis.numbers import scalar, share
 from studies.analysis.study_results import ArmResults, StudyResults
 from studies.analysis.views import Check
 from studies.catalog import Hyperparameter
 from studies.errors import SpecInvalid
+from studies.formatting import percent, scalar
 from studies.space import AnyDimension, Choices, Fixed, Range, Scalar, active
 from studies.spec import StudySpec, parse_spec
 from studies.statistics.sensitivity import edge_nearby
@@ -72,7 +72,7 @@ def edges(reading: StudyResults, arm: ArmResults, importance: Mapping[str, float
             said = f"{arm.label}: the best {name}, {scalar(value)}, {where}; a wider one might do better."
         matters = importance.get(name)
         if matters is not None and matters < _MATTERS:
-            said += f" It hardly matters: its share of importance is {share(matters)}."
+            said += f" It hardly matters: its share of importance is {percent(matters)}."
         yield Check(
             kind="edge-of-space",
             arm=arm.name,

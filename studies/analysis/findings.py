@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from typing import Final
 
 from studies.analysis.limits import limits
-from studies.analysis.numbers import count, difference, metric, metric_interval, metric_unit, plural
 from studies.analysis.study_results import ArmResults, StudyResults
 from studies.analysis.under_tuned import UnderTunedArm
 from studies.analysis.verdicts import Verdict, diverged
 from studies.analysis.views import Confirmed, Finding, PairVerdict, RankFlip, Word
 from studies.analysis.wording import ahead_by, capitalized, confirmed_unit, listed, standing
+from studies.formatting import count, difference, metric, metric_interval, metric_unit, plural
 from studies.states import StudyState, TrialState
 from studies.statistics.paired import mean_interval
 

@@ -9,11 +9,11 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from studies.analysis.noise import examples_error
-from studies.analysis.numbers import count, difference, plural
 from studies.analysis.study_results import ArmResults, StudyResults, has_test
 from studies.analysis.verdicts import Verdict, diverged
 from studies.analysis.views import Confirmed, RankFlip
 from studies.analysis.wording import listed
+from studies.formatting import count, difference, plural
 from studies.states import StudyState, TrialState
 from studies.statistics.paired import mean_interval
 

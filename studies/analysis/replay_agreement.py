@@ -9,9 +9,9 @@ import math
 from collections.abc import Mapping, Sequence
 
 from studies.analysis.multi_study_views import Agreement, AgreementWord, MeanAgreement, WordAgreement
-from studies.analysis.numbers import count, difference, plural
 from studies.analysis.views import Confirmed, StudyAnalysis, Word
 from studies.analysis.wording import listed
+from studies.formatting import count, difference, plural
 
 
 def agreement(original: StudyAnalysis, replayed: StudyAnalysis) -> Agreement:

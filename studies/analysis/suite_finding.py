@@ -5,10 +5,10 @@ __all__ = ["suite_finding"]
 from collections.abc import Container, Mapping, Sequence
 
 from studies.analysis.multi_study_views import SuiteArm, SuiteStudy, WinChance
-from studies.analysis.numbers import count, gap, plural, share
 from studies.analysis.study_results import StudyResults
 from studies.analysis.views import Finding
 from studies.analysis.wording import capitalized, listed
+from studies.formatting import count, difference_interval, percent, plural
 
 _FEW_WORKLOADS = 3
 
@@ -101,7 +101,11 @@ def _chance(wins: Sequence[WinChance], first: str, second: str) -> str:
         if win.first == first
         else (1 - win.chance, _turned(win.high), _turned(win.low))
     )
-    return share(value) if low is None or high is None else f"{share(value)} ({share(low)} to {share(high)})"
+    return (
+        percent(value)
+        if low is None or high is None
+        else f"{percent(value)} ({percent(low)} to {percent(high)})"
+    )
 
 
 def _turned(end: float | None) -> float | None:
@@ -164,7 +168,7 @@ def _hopeless(counted: Sequence[StudyResults]) -> Mapping[str, int]:
 
 
 def _iqm(arm: SuiteArm) -> str:
-    return gap(arm.iqm or 0.0, arm.iqm_low, arm.iqm_high, "none")
+    return difference_interval(arm.iqm or 0.0, arm.iqm_low, arm.iqm_high, "none")
 
 
 def _studies(n: int) -> str:

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from studies.analysis.confirmed import scores
-from studies.analysis.numbers import plural
 from studies.analysis.study_results import ArmResults, StudyResults
 from studies.analysis.under_tuned import UnderTunedArm
 from studies.analysis.views import ArmRank, PairVerdict
 from studies.analysis.wording import Diverged, reason
+from studies.formatting import plural
 from studies.states import TrialState
 from studies.statistics.verdict import ArmScores, Judgement, PairJudgement, judge
 

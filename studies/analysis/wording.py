@@ -19,8 +19,8 @@ __all__ = [
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from studies.analysis.numbers import effect, gap, plural, probability, scalar
 from studies.analysis.views import PairVerdict
+from studies.formatting import difference_interval, effect_size, plural, probability, scalar
 from studies.space import Parameters
 from studies.statistics.verdict import PairJudgement
 
@@ -194,7 +194,9 @@ def ahead_by(
     turn = 1 if pair.difference > 0 else -1
     ends = [None if end is None else turn * end for end in (pair.low, pair.high)]
     low, high = ends if turn > 0 else reversed(ends)
-    return Ahead(first if turn == sign else second, gap(turn * pair.difference, low, high, unit))
+    return Ahead(
+        first if turn == sign else second, difference_interval(turn * pair.difference, low, high, unit)
+    )
 
 
 def _is_repeated(pair: PairJudgement | PairVerdict) -> bool:
@@ -213,7 +215,9 @@ def _figures(pair: PairJudgement | PairVerdict) -> str:
         else [f"{probability(p)}{by_signs}{' after Holm’s correction' if pair.p_holm is not None else ''}"]
     )
     if pair.effect_size is not None and not is_level(pair):
-        said.append(f"effect size {effect(pair.effect_size)}{'' if _is_repeated(pair) else ' over seeds'}")
+        said.append(
+            f"effect size {effect_size(pair.effect_size)}{'' if _is_repeated(pair) else ' over seeds'}"
+        )
     return "".join(f", {each}" for each in said)
 
 

@@ -76,8 +76,8 @@ def test_arms_tell_how_many_were_pruned_and_the_epochs_they_trained(
 def test_trials_tell_who_waits_and_to_where_others_are_trained(run: Run, known: Store) -> None:
     study = Pruned(known, arms=["adamw"]).train(1)
     lines = {line.split()[0]: " ".join(line.split()) for line in run("trials", study.id).stdout.splitlines()}
-    assert f"{study.id}.adamw.0 waiting at epoch 1 - - 1 3 0.1 s" in lines[f"{study.id}.adamw.0"]
-    assert f"{study.id}.adamw.1 queued - - 1 to 3 3 0.1 s" in lines[f"{study.id}.adamw.1"]
+    assert f"{study.id}.adamw.0 waiting at epoch 1 – – 1 3 0.10 s" in lines[f"{study.id}.adamw.0"]
+    assert f"{study.id}.adamw.1 queued – – 1 to 3 3 0.10 s" in lines[f"{study.id}.adamw.1"]
     assert len(run("trials", study.id, "--state", "queued").stdout.splitlines()) == 4
     waiting = json.loads(run("trials", study.id, "--state", "waiting", "--json").stdout)
     assert [(trial["number"], trial["state"]) for trial in waiting] == [(0, "queued"), (2, "queued")]
@@ -98,7 +98,7 @@ def test_a_pruner_that_cannot_work_is_told_with_what_to_do(run: Run, tmp_path: P
     assert refused.stderr.startswith("error: /pruner/min_epochs: expected fewer than the 9 epochs of a trial")
     file.write_text(json.dumps(body | {"pruner": "asha", "confirmation": {"seeds": 0}}), encoding="utf-8")
     assert (
-        "1 arms, 9 trials, 21 epochs, about 2.1 s of training"
+        "1 arm, 9 trials, 21 epochs, about 2.10 s of training"
         in run("submit", str(file), "--validate-only").stdout
     )
 

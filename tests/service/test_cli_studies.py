@@ -65,7 +65,7 @@ def test_validate_only_tells_the_size_and_stores_nothing(
 ) -> None:
     result = run("submit", put(tmp_path, json.dumps(body)), "--validate-only")
     assert result.exit_code == 0
-    assert "2 arms, 6 trials and 20 confirmation runs, 52 epochs, about 5.2 s of training" in result.stdout
+    assert "2 arms, 6 trials and 20 confirmation runs, 52 epochs, about 5.20 s of training" in result.stdout
     assert store.studies().total == 0
 
 

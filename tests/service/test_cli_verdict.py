@@ -24,7 +24,8 @@ Play = Callable[..., str]
 def test_a_verdict_opens_with_the_finding_and_its_limits(run: Run, body: Body, play: Play, live: str) -> None:
     study = play(body, confirm=5)
     result = run("verdict", study)
-    found = httpx.get(f"{live}/v1/studies/{study}/analysis").json()
+    answer = httpx.get(f"{live}/v1/studies/{study}/analysis")
+    found = json.loads(answer.text.replace("\N{NO-BREAK SPACE}", " "))
     assert result.exit_code == 0
     lines = result.stdout.splitlines()
     assert lines[0] == found["finding"]["sentence"]

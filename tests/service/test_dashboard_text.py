@@ -9,8 +9,6 @@ from service.dashboard.leader_text import leader
 from service.dashboard.status_text import situation
 from service.dashboard.theme import arm_style
 from service.dispatchers import alive
-from service.numbers import change, instant, interval, p_value, score, share, span, spread
-from studies.analysis.numbers import ABSENT, count, difference, duration, metric, number, plural, scalar
 from studies.states import StudyMove, StudyState
 from studies.store import Store
 from studies.views import ArmView, Best, BestValue, StudyView
@@ -23,75 +21,6 @@ def known(store: Store) -> Store:
     """A store with these tests' catalogue."""
     store.announce(catalog(), dispatcher="here")
     return store
-
-
-@pytest.mark.parametrize(
-    ("written", "expected"),
-    [
-        (number(0.000123456), "0.0001235"),
-        (number(1234567.0), "1.235×10⁶"),
-        (number(-1.2e-5), "−1.2×10⁻⁵"),
-        (number(-2.5), "−2.5"),
-        (number(float("nan")), ABSENT),
-        (number(float("inf")), ABSENT),
-        (metric(0.98123, "fraction"), f"98.12{NBSP}%"),
-        (metric(1.82345, "nats per character"), "1.823"),
-        (metric(1.8, "nats per character"), "1.800"),
-        (metric(1234.0, "points"), "1234"),
-        (metric(None, "fraction"), ABSENT),
-        (difference(0.981, 0.977, "fraction"), "0.40 points"),
-        (difference(1.8, 1.9, "nats per character"), "0.1 nats per character"),
-        (change(0.0036, "fraction"), "+0.36"),
-        (change(-0.0132, "nats per character"), "−0.0132"),
-        (change(-1e-9, "fraction"), "0.00"),
-        (change(None, "fraction"), ABSENT),
-        (interval(0.9812, 0.9884, "fraction").replace(NBSP, " "), "98.12 to 98.84 %"),
-        (interval(1.5, 1.6, "nats per character").replace(NBSP, " "), "1.500 to 1.600"),
-        (interval(0.5, None, "fraction"), ABSENT),
-        (span(-0.001, 0.0084, "fraction").replace(NBSP, " "), "−0.10 to +0.84"),
-        (span(None, None, "fraction"), ABSENT),
-        (spread(0.0033, "fraction"), "0.33 points"),
-        (spread(0.01171, "nats per character"), "0.0117"),
-        (spread(None, "fraction"), ABSENT),
-        (p_value(0.0317), "0.032"),
-        (p_value(1e-9).replace(NBSP, " "), "< 0.001"),
-        (p_value(None), ABSENT),
-        (share(0.424).replace(NBSP, " "), "42 %"),
-        (score(-0.0074), "−0.007"),
-        (scalar(True), "true"),
-        (scalar(1), "1"),
-        (scalar("plain"), "plain"),
-        (scalar(0.1 + 0.2), "0.3"),
-        (scalar(1.2e-5), "1.2e-05"),
-        (scalar(None), ABSENT),
-        (count(12345), "12,345"),
-        (plural(1, "trial"), "1 trial"),
-        (plural(1200, "trial"), "1,200 trials"),
-        (instant(datetime(2026, 11, 1, 9, 5, tzinfo=UTC)), "1 Nov 2026, 09:05:00 UTC"),
-        (instant(None), ABSENT),
-    ],
-)
-def test_numbers_are_short_and_never_nan(written: str, expected: str) -> None:
-    assert written == expected
-
-
-@pytest.mark.parametrize(
-    ("seconds", "expected"),
-    [
-        (0.0, "0.00 s"),
-        (9.994, "9.99 s"),
-        (9.996, "10.0 s"),
-        (59.94, "59.9 s"),
-        (59.96, "1 min 00 s"),
-        (3599.6, "1 h 00 min"),
-        (86369.0, "23 h 59 min"),
-        (86371.0, "1 d 0 h"),
-        (None, ABSENT),
-        (float("inf"), ABSENT),
-    ],
-)
-def test_seconds_are_humanised_and_never_read_sixty(seconds: float | None, expected: str) -> None:
-    assert duration(seconds).replace(NBSP, " ") == expected
 
 
 def with_best(arm: ArmView, value: float | None, **progress: int) -> ArmView:

@@ -15,9 +15,8 @@ from catalogs import catalog
 from trained_studies import Trained
 
 from service.dashboard.tables import tables_of
-from service.numbers import change, interval
 from studies.analysis.analyse import analyse
-from studies.analysis.numbers import metric
+from studies.formatting import change, interval, metric
 from studies.store import Store
 
 BUDGET = {"trials_per_arm": 8, "epochs": 3}

@@ -10,10 +10,9 @@ from typing import Final, Literal
 
 from service.dashboard.figures.axes import Axis, metric_axis, metric_range, whole_axis
 from service.dashboard.figures.chart import Chart, Drawing, FigureData
-from service.numbers import interval
-from studies.analysis.numbers import count, duration, metric, metric_unit, number, plural
 from studies.analysis.views import BudgetCurve, BudgetPoint
 from studies.direction import sign
+from studies.formatting import count, duration, interval, metric, metric_unit, number, plural
 from studies.views import ArmView
 
 Against = Literal["trials", "epochs", "seconds"]

@@ -11,9 +11,8 @@ from typing import Final
 from service.dashboard.figures.axes import Axis, metric_axis, metric_range
 from service.dashboard.figures.chart import Chart, Drawing, FigureData
 from service.dashboard.theme import arm_style
-from service.numbers import interval
-from studies.analysis.numbers import count, metric, metric_unit, plural
 from studies.analysis.views import Confirmed
+from studies.formatting import count, interval, metric, metric_unit, plural
 from studies.views import ArmView
 
 _ARMS_SAID: Final = 6

@@ -9,9 +9,9 @@ import numpy as np
 
 from service.dashboard.figures.chart import Drawing
 from service.dashboard.figures.scale import Scale
-from studies.analysis.numbers import count
 from studies.catalog import WorkloadCard
 from studies.direction import rank_key
+from studies.formatting import count
 from studies.views import TrialView
 
 _BEST: Final = 200

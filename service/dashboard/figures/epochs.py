@@ -10,8 +10,8 @@ from typing import Final
 from service.dashboard.figures.axes import Axis, log_tick, metric_axis, whole_axis
 from service.dashboard.figures.chart import Chart, Drawing, FigureData
 from service.dashboard.theme import arm_style
-from studies.analysis.numbers import count, metric, metric_unit, number, plural
 from studies.catalog import WorkloadCard
+from studies.formatting import count, metric, metric_unit, number, plural
 from studies.states import TrialState
 from studies.views import ArmView, MeasurementView, TrialView
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from service.dashboard.figures.axes import Axis, log_tick
-from studies.analysis.numbers import scalar
+from studies.formatting import scalar
 from studies.space import Choices, Range, Scalar
 from studies.views import ArmView, TrialView
 

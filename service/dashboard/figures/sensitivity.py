@@ -16,11 +16,10 @@ from service.dashboard.figures.chart import Chart, Drawing, FigureData
 from service.dashboard.figures.density import thinned
 from service.dashboard.figures.scale import Scale
 from service.dashboard.theme import arm_style
-from service.numbers import share
-from studies.analysis.numbers import count, metric, number, plural, scalar
 from studies.analysis.views import ArmSensitivity, GoodRange
 from studies.catalog import WorkloadCard
 from studies.direction import best_value
+from studies.formatting import count, metric, number, percent, plural, scalar
 from studies.space import Choices, Fixed, Range
 from studies.states import TrialState
 from studies.statistics.sensitivity import bucket_best, edge_nearby
@@ -172,7 +171,7 @@ def _ranges_said(arms: Sequence[ArmView], of_arm: Mapping[str, ArmSensitivity]) 
     said = [
         f"{arm.label} {scalar(good.low)} to {scalar(good.high)}{_factor(good.factor)}" for arm, good in found
     ]
-    return f"Within {share(found[0][1].within)} of its best (thick in the rows below): {'; '.join(said)}."
+    return f"Within {percent(found[0][1].within)} of its best (thick in the rows below): {'; '.join(said)}."
 
 
 def _factor(factor: float | None) -> str:
@@ -226,7 +225,7 @@ def _strip(drawing: Drawing, arms: Sequence[ArmView], scale: Scale, good: Mappin
                 mode="lines",
                 opacity=0.5,
                 line={"color": style.colour, "width": 7},
-                hovertemplate=f"{arm.label}: within {share(near.within)} of its best<extra></extra>",
+                hovertemplate=f"{arm.label}: within {percent(near.within)} of its best<extra></extra>",
             )
 
 

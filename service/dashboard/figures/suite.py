@@ -11,9 +11,8 @@ from typing import Final
 from service.dashboard.figures.axes import Axis
 from service.dashboard.figures.chart import Chart, ChartArm, Drawing
 from service.dashboard.theme import arm_style
-from service.numbers import interval, score, share
 from studies.analysis.multi_study_views import SuiteAnalysis, SuiteArm
-from studies.analysis.numbers import ABSENT, metric, number, plural
+from studies.formatting import ABSENT, interval, metric, number, percent, plural, score
 
 _ARMS_SAID: Final = 6
 
@@ -177,7 +176,7 @@ def _profiles(pairs: Sequence[tuple[SuiteArm, ChartArm]]) -> Chart | None:
             (
                 who.label,
                 number(point.threshold, 2),
-                share(point.share),
+                percent(point.share),
                 interval(point.low, point.high, "fraction"),
             )
             for point in arm.profile[:: max(1, len(x) // 10)]
@@ -187,7 +186,7 @@ def _profiles(pairs: Sequence[tuple[SuiteArm, ChartArm]]) -> Chart | None:
         for arm, who in shown
     ]
     said = "; ".join(
-        f"{name} {share(value)}" for name, value in sorted(half, key=lambda pair: -pair[1])[:_ARMS_SAID]
+        f"{name} {percent(value)}" for name, value in sorted(half, key=lambda pair: -pair[1])[:_ARMS_SAID]
     )
     return Chart(
         id="profiles",
