@@ -10,6 +10,7 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from studies.confirmation import most_runs
 from studies.promotion import planned_epochs
 from studies.resolve import ResolvedStudy
 from studies.spec import StudySpec
@@ -46,8 +47,7 @@ class StudyPlan(_Answer):
         """Return the plan of a resolved study."""
         replicates = spec.budget.replicates
         trials = replicates * sum(arm.trials for arm in study.arms)
-        # In each arm the best of every replicate, and the defaults.
-        confirmations = len(study.arms) * (1 + replicates) * spec.confirmation.seeds
+        confirmations = len(study.arms) * most_runs(replicates=replicates, seeds=spec.confirmation.seeds)
         searched = replicates * sum(
             planned_epochs(spec.pruner, study.epochs, trials=arm.trials) for arm in study.arms
         )

@@ -1,6 +1,8 @@
 """Seeds: what makes the trials of different arms comparable, and a study repeatable."""
 
-__all__ = ["confirmation_seed", "trial_seed"]
+__all__ = ["confirmation_seed", "confirmation_seeds", "trial_seed"]
+
+import functools
 
 import numpy as np
 
@@ -48,6 +50,12 @@ def confirmation_seed(study_seed: int, index: int) -> int:
             f"a study's seed and an index must be at least 0, got seed {study_seed} and index {index}"
         )
     return _drawn(study_seed, _CONFIRMATION, index)
+
+
+@functools.lru_cache(maxsize=128)
+def confirmation_seeds(study_seed: int, count: int) -> tuple[int, ...]:
+    """Return the first `count` of a study's fresh seeds; see `confirmation_seed`."""
+    return tuple(confirmation_seed(study_seed, index) for index in range(count))
 
 
 def _drawn(study_seed: int, kind: int, index: int) -> int:

@@ -40,6 +40,7 @@ from pydantic import (
     model_validator,
 )
 
+from studies.confirmation import most_runs
 from studies.errors import SpecInvalid, SpecProblem, json_pointer, shown
 from studies.pruner import NoPruner, Pruner
 from studies.space import Choices, Fixed, Range, Scalar
@@ -397,7 +398,7 @@ class StudySpec(_Spec):
     @classmethod
     def _not_too_many_runs(cls, confirmation: Confirmation, info: ValidationInfo) -> Confirmation:
         budget: Budget | None = info.data.get("budget")
-        runs = 0 if budget is None else (1 + budget.replicates) * confirmation.seeds
+        runs = 0 if budget is None else most_runs(replicates=budget.replicates, seeds=confirmation.seeds)
         if runs > _MOST_TRIALS:
             raise ValueError(
                 f"expected at most {_MOST_TRIALS} confirmation runs of an arm, got {runs}: "

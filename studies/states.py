@@ -7,6 +7,7 @@ __all__ = [
     "CLOSED_STUDY_STATES",
     "FINISHED_TRIAL_STATES",
     "OWNERS_MOVES",
+    "RESULT_STATES",
     "StudyMove",
     "StudyState",
     "TrialFilter",
@@ -99,6 +100,9 @@ FINISHED_TRIAL_STATES = frozenset(
     {TrialState.COMPLETED, TrialState.PRUNED, TrialState.DIVERGED, TrialState.FAILED, TrialState.CANCELLED}
 )
 """States that no move leaves."""
+
+RESULT_STATES = frozenset({TrialState.COMPLETED, TrialState.PRUNED, TrialState.DIVERGED})
+"""Finished states that say something about the trial's configuration; failed and cancelled do not."""
 
 OWNERS_MOVES = (StudyMove.PAUSE, StudyMove.RESUME, StudyMove.STOP, StudyMove.CANCEL)
 """The verbs of a study's owner that say all by themselves.

@@ -10,11 +10,11 @@ __all__ = ["ConfirmationQueue"]
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 
+from studies.confirmation import REPEATED_STATES, missing_runs
 from studies.resolve import ResolvedArm, ResolvedStudy
-from studies.seeds import confirmation_seed
+from studies.seeds import confirmation_seeds
 from studies.space import ConfigurationKey, configuration_key
 from studies.spec import StudySpec
-from studies.states import TrialState
 from studies.trials import NewTrial, PendingTrial
 from studies.views import TrialView
 from workers.search import Search, SearchedConfiguration
@@ -55,7 +55,7 @@ class ConfirmationQueue(TrialQueue):
         self._searches = searches
         self._next_number = next_number
         self._epochs = study.epochs
-        self._seeds = tuple(confirmation_seed(spec.seed, index) for index in range(spec.confirmation.seeds))
+        self._seeds = confirmation_seeds(spec.seed, spec.confirmation.seeds)
         # What trials on record confirm, and the seeds on which they do.
         self._confirmed: dict[ConfigurationKey, SearchedConfiguration] = {}
         self._made: set[tuple[ConfigurationKey, int]] = set()
@@ -95,7 +95,7 @@ class ConfirmationQueue(TrialQueue):
         """
         self._begun += 1
         # What a stop cut short has said nothing: a study that is extended later tries it again.
-        if trial.confirms is not None and trial.state is not TrialState.CANCELLED:
+        if trial.confirms is not None and trial.state not in REPEATED_STATES:
             key = configuration_key(trial.parameters)
             self._confirmed.setdefault(
                 key, SearchedConfiguration(trial.confirms, trial.replicate, trial.origin, trial.parameters)
@@ -115,26 +115,16 @@ class ConfirmationQueue(TrialQueue):
         return new
 
     def _missing(self) -> Iterator[tuple[SearchedConfiguration, int]]:
-        """Yield what is to be trained and on which seed, seed by seed.
-
-        Cut short anywhere, what is there is paired as far as it goes.
-        """
+        """Yield the configurations that are still to be trained and on which seed; none without a result."""
         if not any(search.has_result for search in self._searches):
             return
         defaults = SearchedConfiguration(0, 0, "default", self.plan.defaults)
-        found: dict[ConfigurationKey, SearchedConfiguration] = {}
-        for each in (defaults, *(search.best for search in self._searches)):
-            if each is not None:
-                # Of equal configurations the one that is on record already, so that all runs of one name the
-                # same trial.
-                found.setdefault(
-                    configuration_key(each.parameters),
-                    self._confirmed.get(configuration_key(each.parameters), each),
-                )
-        for seed in self._seeds:
-            for key, configuration in found.items():
-                if (key, seed) not in self._made:
-                    yield configuration, seed
+        to_confirm = [defaults, *(search.best for search in self._searches if search.best is not None)]
+        # Of equal configurations the one that has runs already, so that all runs of one name the same trial.
+        by_key = {configuration_key(each.parameters): each for each in reversed(to_confirm)} | self._confirmed
+        parameters = [each.parameters for each in to_confirm]
+        for key, seed in missing_runs(parameters, self._seeds, self._made):
+            yield by_key[key], seed
 
     def _new_trial(self, configuration: SearchedConfiguration, seed: int) -> NewTrial:
         return NewTrial(

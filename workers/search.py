@@ -16,7 +16,7 @@ from studies.resolve import ResolvedArm, ResolvedStudy
 from studies.seeds import trial_seed
 from studies.space import Parameters
 from studies.spec import StudySpec
-from studies.states import FINISHED_TRIAL_STATES, TrialState
+from studies.states import FINISHED_TRIAL_STATES, RESULT_STATES, TrialState
 from studies.trials import NewTrial, PendingTrial
 from studies.views import TrialView
 from workers.sampling import ArmSampler
@@ -313,7 +313,7 @@ class Search(TrialQueue):
         origin: Literal["default", "sampled"],
     ) -> None:
         """Look whether a trial that has ended is the best so far."""
-        self.has_result |= state not in {TrialState.FAILED, TrialState.CANCELLED}
+        self.has_result |= state in RESULT_STATES
         if state is TrialState.COMPLETED and value is not None:
             place = rank_key(value, trial.number, self._direction)
             if self._best is None or place < self._best[0]:

@@ -24,7 +24,7 @@ from service.report.markdown import markdown
 from service.report.planned import planned
 from service.report.study_report import StudyReport
 from studies.resolve import ResolvedStudy
-from studies.seeds import confirmation_seed, trial_seed
+from studies.seeds import confirmation_seeds, trial_seed
 from studies.store import Store
 from studies.views import StudyView, TrialView
 
@@ -178,7 +178,7 @@ def _seeds(study: StudyView) -> dict[str, Any]:
     return {
         "study": spec.seed,
         "search": [trial_seed(spec.seed, replicate) for replicate in range(spec.budget.replicates)],
-        "confirmation": [confirmation_seed(spec.seed, index) for index in range(spec.confirmation.seeds)],
+        "confirmation": list(confirmation_seeds(spec.seed, spec.confirmation.seeds)),
     }
 
 

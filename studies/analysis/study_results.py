@@ -27,10 +27,9 @@ from studies.catalog import WorkloadCard
 from studies.direction import Direction, better, rank_key, sign, worst_value
 from studies.space import ConfigurationKey, configuration_key
 from studies.spec import ADAPTIVE_SAMPLERS
-from studies.states import CLOSED_STUDY_STATES, StudyState, TrialState
+from studies.states import CLOSED_STUDY_STATES, RESULT_STATES, StudyState, TrialState
 from studies.views import ArmView, MeasurementView, StudyRecord, StudyView, TrialView
 
-_SPENT: Final = frozenset({TrialState.COMPLETED, TrialState.DIVERGED, TrialState.PRUNED})
 _NEVER: Final = datetime.max.replace(tzinfo=UTC)
 
 
@@ -257,7 +256,7 @@ def _arm(
         # Of two runs of one configuration and seed the one that says more; there is no second one but after a
         # fault.
         known = of[configuration_key(run.parameters)].get(run.seed)
-        if known is None or known.state not in _SPENT:
+        if known is None or known.state not in RESULT_STATES:
             of[configuration_key(run.parameters)][run.seed] = run
 
     def configuration(trial: TrialView) -> ConfirmedConfiguration:
@@ -278,7 +277,10 @@ def _arm(
         label=view.label,
         trials=tuple(trials),
         spent=tuple(
-            sorted((t for t in trials if t.state in _SPENT), key=lambda t: (t.ended_at or _NEVER, t.number))
+            sorted(
+                (t for t in trials if t.state in RESULT_STATES),
+                key=lambda t: (t.ended_at or _NEVER, t.number),
+            )
         ),
         bests=bests,
         best=min(

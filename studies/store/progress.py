@@ -12,9 +12,11 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection, case, func, select
 
+from studies.confirmation import REPEATED_STATES, confirms, missing_runs, most_runs
 from studies.direction import sign
 from studies.promotion import planned_epochs
-from studies.space import ConfigurationKey, configuration_key
+from studies.seeds import confirmation_seeds
+from studies.space import configuration_key
 from studies.spec import StudySpec
 from studies.states import CLOSED_STUDY_STATES, FINISHED_TRIAL_STATES, StudyState, TrialState
 from studies.store import tables
@@ -24,8 +26,6 @@ from studies.views import Progress
 # In these states an arm whose search ends goes on to be confirmed; a search that was cut off is not.
 _CONFIRMING = frozenset({StudyState.QUEUED.value, StudyState.RUNNING.value, StudyState.PAUSED.value})
 _CLOSED = frozenset(state.value for state in CLOSED_STUDY_STATES)
-# An arm without any of these is not confirmed either.
-_RESULTS = (TrialState.COMPLETED, TrialState.PRUNED, TrialState.DIVERGED)
 _T = TypeVar("_T")
 # Of each an entry of a few hundred bytes an arm.
 _REMEMBERED = 20_000
@@ -132,29 +132,30 @@ def _to_come(
         search: how many trials of its search there are in each state.
         runs: how many confirmation trials there are.
     """
-    seeds, replicates = spec.confirmation.seeds, spec.budget.replicates
+    replicates = spec.budget.replicates
     arm = row.resolved["arms"][position]
     is_over = sum(search[state] for state in FINISHED_TRIAL_STATES) >= arm["trials"] * replicates
-    if is_over and not any(search[state] for state in _RESULTS):
+    if is_over and not confirms(state for state in FINISHED_TRIAL_STATES if search[state]):
         return 0
     if not is_over and not runs:
-        return (1 + replicates) * seeds
+        return most_runs(replicates=replicates, seeds=spec.confirmation.seeds)
     t = tables.trial.c
     of_arm = (t.study_id == row.id, t.arm == arm["name"])
-    # What a stop cut short is made again.
-    is_made = (t.phase == "confirmation", t.state != TrialState.CANCELLED.value)
-    made: defaultdict[ConfigurationKey, set[int]] = defaultdict(set)
-    for run in connection.execute(select(t.parameters, t.seed).where(*of_arm, *is_made)):
-        made[configuration_key(run.parameters)].add(run.seed)
-    defaults = configuration_key(arm["defaults"])
+    is_made = (t.phase == "confirmation", t.state.not_in([state.value for state in REPEATED_STATES]))
+    made = {
+        (configuration_key(run.parameters), run.seed)
+        for run in connection.execute(select(t.parameters, t.seed).where(*of_arm, *is_made))
+    }
+    seeds = confirmation_seeds(spec.seed, spec.confirmation.seeds)
     if not is_over:
-        return seeds - len(made[defaults]) + replicates * seeds
+        of_bests = most_runs(replicates=replicates, seeds=len(seeds)) - len(seeds)
+        return sum(1 for _ in missing_runs([arm["defaults"]], seeds, made)) + of_bests
     value = t.value.desc() if sign(row.resolved["workload"]["direction"]) == 1 else t.value
     place = func.row_number().over(partition_by=t.replicate, order_by=(value, t.number)).label("place")
     has_value = (t.phase == "search", t.state == TrialState.COMPLETED.value, t.value.is_not(None))
     ranked = select(t.parameters, place).where(*of_arm, *has_value).subquery()
     best = connection.execute(select(ranked.c.parameters).where(ranked.c.place == 1)).scalars()
-    return sum(seeds - len(made[key]) for key in {defaults, *map(configuration_key, best)})
+    return sum(1 for _ in missing_runs([arm["defaults"], *best], seeds, made))
 
 
 def _counts(

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, func, select
 
+from studies.confirmation import most_runs
 from studies.errors import QuotaExceeded
 from studies.resolve import ResolvedStudy
 from studies.spec import StudySpec
@@ -130,4 +131,5 @@ def _most_trials(spec: StudySpec, plan: ResolvedStudy) -> int:
     Those of its searches, and those that confirm what they found.
     """
     replicates = spec.budget.replicates
-    return sum(arm.trials * replicates + spec.confirmation.seeds * (1 + replicates) for arm in plan.arms)
+    confirmations = most_runs(replicates=replicates, seeds=spec.confirmation.seeds)
+    return sum(arm.trials * replicates + confirmations for arm in plan.arms)
