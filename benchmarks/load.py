@@ -330,9 +330,9 @@ def _beating(store: Store, stack: ExitStack) -> threading.Event:
 
     def beat() -> None:
         while not is_over.wait(5.0):
-            store.beat("load")
+            store.heartbeat("load")
 
-    store.beat("load")
+    store.heartbeat("load")
     threading.Thread(target=beat, daemon=True).start()
     return is_over
 
@@ -349,7 +349,7 @@ def _measured(given: argparse.Namespace, server: Postgres, home: Path, stack: Ex
     time.sleep(_SETTLE_S)
     idle_mb = sum(process.rss_mb for process in served)
     mix = Mix(store, server, tokens, running=running)
-    last = {study_id: store.stamps([study_id])[study_id][1] for study_id in running}
+    last = {study_id: store.change_stamps([study_id])[study_id][1] for study_id in running}
     readers = [
         Reader(
             ports[n % len(ports)],

@@ -167,7 +167,7 @@ def _play(store: Store, shape: Shape, *, by: Actor) -> str:
     assert claim is not None, "one was just submitted"
     assert claim.study_id == study_id, "no other is queued"
     writer = store.run_writer(claim, lease_s=_LEASE_S)
-    writer.note_environment({"python": "3.11", "torch": "2.13.0", "processor": "simulated"})
+    writer.record_environment({"python": "3.11", "torch": "2.13.0", "processor": "simulated"})
     spec = store.study(study_id).spec
     feed = PackScheduler(
         spec,
@@ -186,7 +186,7 @@ def _play(store: Store, shape: Shape, *, by: Actor) -> str:
         # As often as a run tells its progress when its trials take seconds.
         if simulated.reports >= told + 20:
             told = simulated.reports
-            writer.say_progress()
+            writer.report_progress()
         return shape.end != "complete" and simulated.reports >= half
 
     simulated.run_packs(feed, spec, is_over=is_over)
@@ -197,7 +197,7 @@ def _play(store: Store, shape: Shape, *, by: Actor) -> str:
         case "pause":
             store.move(study_id, StudyMove.PAUSE, by=by)
             feed.hand_back(reason="the study was paused before it began")
-            writer.say_progress()
+            writer.report_progress()
             store.release(claim)
         case _:
             writer.close(StudyMove.FINISH)

@@ -188,7 +188,7 @@ class AnalysisCache:
             SuiteNotFound: no study has this label.
             Conflict: too many have it.
         """
-        ids = self._store.every_study_of(name)
+        ids = self._store.study_ids_of_suite(name)
         if len(ids) > MAX_IN_SUITE:
             raise Conflict(
                 f"suite {name!r} has {len(ids)} studies, and at most {MAX_IN_SUITE} are analysed "
@@ -248,7 +248,7 @@ class AnalysisCache:
         return replace(self._allowance, share=self._allowance.share / max(1, kept_up))
 
     def _stamps(self, study_ids: Sequence[str]) -> _Stamps:
-        found = self._store.stamps(study_ids)
+        found = self._store.change_stamps(study_ids)
         missing = next((study_id for study_id in study_ids if study_id not in found), None)
         if missing is not None:
             raise StudyNotFound(missing)
@@ -280,16 +280,16 @@ def _of_study(study_id: str, store: Store) -> StudyAnalysis:
     # none.
     from studies.analysis.analyse import analyse
 
-    return analyse(store.record(study_id))
+    return analyse(store.study_record(study_id))
 
 
 def _of_suite(name: str, study_ids: Sequence[str], store: Store) -> SuiteAnalysis:
     from studies.analysis.suite import analyse_suite
 
-    return analyse_suite(name, [store.record(study_id) for study_id in study_ids])
+    return analyse_suite(name, [store.study_record(study_id) for study_id in study_ids])
 
 
 def _of_comparison(study_ids: Sequence[str], store: Store) -> Comparison:
     from studies.analysis.compare import compare
 
-    return compare([store.record(study_id) for study_id in study_ids])
+    return compare([store.study_record(study_id) for study_id in study_ids])

@@ -42,7 +42,7 @@ class ClosedStudyCache:
             what: tells this answer from others about the study.
             write: makes the body; of an open study it does so every time.
         """
-        stamp, key = self._store.settled(study_id), (study_id, what)
+        stamp, key = self._store.closed_study_stamp(study_id), (study_id, what)
         if stamp is None:
             return write()
         with self._lock:

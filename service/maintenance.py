@@ -35,9 +35,9 @@ def run_maintenance(store: Store) -> Generator[None]:
         forgot_at = -_FORGET_EVERY_S
         while not ending.wait(_EVERY_S):
             try:
-                store.settle_lost()
+                store.settle_lapsed_leases()
                 if time.monotonic() - forgot_at >= _FORGET_EVERY_S:
-                    store.forget_refused_logins(older_than=_REFUSED_LOGINS_KEPT)
+                    store.delete_refused_logins(older_than=_REFUSED_LOGINS_KEPT)
                     forgot_at = time.monotonic()
             except StoreUnavailable:
                 # Whoever asks for something is told.

@@ -28,7 +28,7 @@ from prometheus_client.registry import Collector
 from service.dispatchers import alive
 from service.event_streams import EventStreams
 from studies.errors import StoreUnavailable
-from studies.store import MetricsSnapshot, Standing, Store
+from studies.store import MetricsReader, MetricsSnapshot, Store
 from studies.webhooks import Settlement
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -44,7 +44,7 @@ class _Record(Collector):
     """
 
     def __init__(self) -> None:
-        self.standing: Standing | None = None
+        self.standing: MetricsSnapshot | None = None
         self._epochs = 0
 
     def collect(self) -> Iterator[Metric]:
@@ -91,7 +91,7 @@ class _Record(Collector):
         yield from _dispatchers(now)
 
 
-def _dispatchers(now: Standing) -> Iterator[Metric]:
+def _dispatchers(now: MetricsSnapshot) -> Iterator[Metric]:
     moment = datetime.now(UTC)
     count = alive(now.dispatchers, now=moment)
     yield GaugeMetricFamily(
@@ -121,7 +121,7 @@ class Metrics:
         self._registry = registry = CollectorRegistry(auto_describe=False)
         self._looking = threading.Lock()
         self._looked_at = -_GOOD_FOR_S
-        self._tally: tuple[Store, MetricsSnapshot] | None = None
+        self._tally: tuple[Store, MetricsReader] | None = None
         self._record = _Record()
         registry.register(self._record)
         build = Gauge(
@@ -205,10 +205,10 @@ class Metrics:
                 self._looked_at = time.monotonic()
             return generate_latest(self._registry)
 
-    def _look(self, store: Store) -> Standing | None:
+    def _look(self, store: Store) -> MetricsSnapshot | None:
         if self._tally is None or self._tally[0] is not store:
-            self._tally = (store, store.tally())
+            self._tally = (store, store.metrics_reader())
         try:
-            return self._tally[1].standing()
+            return self._tally[1].snapshot()
         except StoreUnavailable:
             return None

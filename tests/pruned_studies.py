@@ -59,7 +59,7 @@ class Pruned:
             "device": "cpu",
             "width": width,
         }
-        self.writer.remember_fit(
+        self.writer.record_stack_width(
             {
                 **card,
                 "reason": reason,
@@ -76,7 +76,7 @@ class Pruned:
             if not any(trained):
                 break
             done += 1
-        self.writer.say_progress()
+        self.writer.report_progress()
         return self
 
     def begin_pack(self, arm: str) -> list[PendingTrial]:

@@ -140,8 +140,8 @@ class Dispatcher:
             while not self._is_ending.is_set():
                 try:
                     if time.monotonic() - last_beat > _BEAT_EVERY_S:
-                        self._store.beat(self._settings.name)
-                        self._store.settle_lost()
+                        self._store.heartbeat(self._settings.name)
+                        self._store.settle_lapsed_leases()
                         self._end_overdue()
                         last_beat = time.monotonic()
                     self._reap()
@@ -214,7 +214,9 @@ class Dispatcher:
         """
         if not self._runs:
             return
-        overdue = self._store.overdue([run.claim for run in self._runs], closed_for_s=_TIDY_UP_WITHIN_S)
+        overdue = self._store.overdue_claims(
+            [run.claim for run in self._runs], closed_for_s=_TIDY_UP_WITHIN_S
+        )
         for run in self._runs:
             if run.claim in overdue:
                 _log.warning(

@@ -140,7 +140,7 @@ class StudyRun:
         for thread in threads:
             thread.start()
         try:
-            self._writer.note_environment(
+            self._writer.record_environment(
                 environment(accelerators=accelerators() if self.spec.resources.gpus_per_pack > 0 else ())
             )
             # Taking up a long record needs a lease that is kept.
@@ -175,7 +175,7 @@ class StudyRun:
                 self.spec.resources.cpus_per_pack, self.spec.resources.gpus_per_pack
             )
             try:
-                count, is_to_yield = self._writer.room(slots=fitting, turn_s=self._turn_s)
+                count, is_to_yield = self._writer.pack_limit(slots=fitting, time_slice_s=self._turn_s)
                 self._is_yielding = self._is_yielding or is_to_yield
                 self._is_resting = count < min(1, fitting)
                 if self._feed is not None:
@@ -213,14 +213,14 @@ class StudyRun:
             self._rest()
             run_packs(feed, self.spec, is_over=self._is_over)
             # The owner may change their mind at any moment: what is decided here rests on one reading.
-            wanted = self._wanted = self._patience.persist(self._writer.go_on)
+            wanted = self._wanted = self._patience.persist(self._writer.resume_running)
             if wanted in _ENDING:
                 return self._close(feed, wanted)
             feed.hand_back(reason=self._why_handed_back())
             if feed.is_spent:
                 return self._close(feed, wanted)
             if self._is_leaving or self._is_yielding or wanted is StudyState.PAUSED:
-                self._patience.persist(self._writer.say_progress)
+                self._patience.persist(self._writer.report_progress)
                 return wanted
             feed.is_draining = self._is_to_drain
 
@@ -260,12 +260,12 @@ class StudyRun:
                 packs = None if self._feed is None else min(self._feed.wanted, self._fitting)
                 wanted = self._writer.renew(wanted=packs, machines=self._machines)
                 last_kept = now
-                self._wanted = self._writer.go_on() if wanted is StudyState.QUEUED else wanted
+                self._wanted = self._writer.resume_running() if wanted is StudyState.QUEUED else wanted
                 if self._feed is not None:
                     self._feed.is_draining = self._is_to_drain
                 self._end_if_stuck(now)
                 if now - last_said > say_after_s:
-                    self._writer.say_progress()
+                    self._writer.report_progress()
                     last_said = time.monotonic()
                     say_after_s = max(_SAY_EVERY_S, _SAY_SHARE * (last_said - now))
             except Superseded as error:

@@ -176,7 +176,7 @@ class PackScheduler:
             return
         fit = report.fit
         if fit is not None and self._packing.note(fit, live.source):
-            self._patience.persist(lambda: self._writer.remember_fit(fit.model_dump(mode="json")))
+            self._patience.persist(lambda: self._writer.record_stack_width(fit.model_dump(mode="json")))
         charged_s = 0.0
         # A pack that leaves gives its last report again, and the store charges a report once.
         if report.epoch > live.last_epoch:
@@ -309,7 +309,7 @@ class PackScheduler:
 
     def _take_up(self) -> None:
         record, rung_values = self._writer.trials(), self._writer.rung_values()
-        queued = {trial.id: trial for trial in self._writer.queued()}
+        queued = {trial.id: trial for trial in self._writer.queued_trials()}
         for trial in sorted(record, key=lambda t: (t.arm, t.phase != "search", t.number)):
             if trial.state is TrialState.FAILED:
                 self._failed, self._last_failure = self._failed + 1, trial.reason
@@ -407,7 +407,7 @@ class PackScheduler:
         _log.log(level, "trials come back: %s", reason, extra={"trial_ids": [trial.id for trial in trials]})
         outages = self._patience.outages
         queued_again = self._patience.persist(
-            lambda: self._writer.give_back(
+            lambda: self._writer.requeue(
                 lost,
                 reason=reason,
                 max_retries=most,
@@ -421,7 +421,7 @@ class PackScheduler:
             tries = {(trial.id, trial.attempt + 1) for trial in trials}
             queued_again = [
                 trial
-                for trial in self._patience.persist(self._writer.queued)
+                for trial in self._patience.persist(self._writer.queued_trials)
                 if (trial.id, trial.attempt) in tries
             ]
         again = {trial.id: trial for trial in queued_again}

@@ -140,7 +140,7 @@ def list_(*, as_json: AsJson = False, home: Home = None, database: Database = No
     from service.cli import tables
 
     with _store(home, database) as store:
-        found = store.tokens_with_use()
+        found = store.tokens_with_usage()
     if as_json:
         print_json([token.model_dump(mode="json") for token in found])
     else:

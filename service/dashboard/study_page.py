@@ -183,7 +183,7 @@ def _evidence(analyses: AnalysisCache, study_id: str, against: Against) -> dict[
 
 def _drawn(analysis: StudyAnalysis, against: Against, store: Store) -> dict[str, Any]:
     """Return the analysis, its tables, and the figures."""
-    record = store.record(analysis.study_id)
+    record = store.study_record(analysis.study_id)
     pruned = {arm.name: furthest_pruned(record.trials, arm, arms=len(record.arms)) for arm in record.arms}
     data = FigureData(
         study=record.study,

@@ -88,7 +88,7 @@ def _context(store: Store, trial: TrialView) -> dict[str, Any]:
         "bracket": _bracket(trial, study),
         "pack": describe_pack(trial),
         # Of a study with many losses they take a moment to find.
-        "requeued": store.requeued(trial.id) if trial.attempt > 1 else (),
+        "requeued": store.requeue_events(trial.id) if trial.attempt > 1 else (),
         "charts": trial_charts(measurements, arm=arm, card=study.workload_card),
         "measured_headers": (
             "Epoch",

@@ -116,7 +116,7 @@ class DeliveryWorker:
             something_ended.clear()
             try:
                 if time.monotonic() - tidied_at >= _TIDY_EVERY_S:
-                    await self._in_thread(lambda: store.forget_deliveries(older_than=_KEPT))
+                    await self._in_thread(lambda: store.delete_settled_deliveries(older_than=_KEPT))
                     tidied_at = time.monotonic()
                 for delivery in await self._claim(
                     store, busy=frozenset(under_way.values()), most=_AT_ONCE - len(under_way)

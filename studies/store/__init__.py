@@ -3,7 +3,7 @@
 `Store` is what users of studies see; `RunWriter`, from `Store.run_writer`, is what a study's run writes with.
 """
 
-__all__ = ["MetricsSnapshot", "RunWriter", "Standing", "Store"]
+__all__ = ["MetricsReader", "MetricsSnapshot", "RunWriter", "Store"]
 
 import math
 from collections.abc import Sequence
@@ -22,9 +22,9 @@ from studies.store import catalog, events, exports, extensions, queries, submiss
 from studies.store.accounts import Accounts
 from studies.store.dispatching import Dispatching
 from studies.store.engine import Database, StatementWatcher, TransactionWatcher
-from studies.store.metrics_snapshot import MetricsSnapshot, Standing
+from studies.store.metrics_snapshot import MetricsReader, MetricsSnapshot
 from studies.store.optuna_copy import OptunaCopy
-from studies.store.progress import Memory
+from studies.store.progress import ProgressCache
 from studies.store.runs import RunWriter
 from studies.store.webhook_queue import WebhookQueue
 from studies.trials import Claim, Phase
@@ -53,7 +53,7 @@ class Store(Accounts, Dispatching, WebhookQueue):
         """Wrap an open database whose schema is up to date; most callers want `Store.open`."""
         super().__init__(database)
         self._optuna = OptunaCopy(database)
-        self._memory = Memory()
+        self._progress_cache = ProgressCache()
         self._catalog: tuple[tuple[int, datetime | None], Catalog] | None = None
 
     @classmethod
@@ -93,12 +93,12 @@ class Store(Accounts, Dispatching, WebhookQueue):
         """
         return self._database.revisions()
 
-    def tally(self) -> MetricsSnapshot:
+    def metrics_reader(self) -> MetricsReader:
         """Return a counter of studies and trials, which remembers what cannot change.
 
         Each of its users has one of their own.
         """
-        return MetricsSnapshot(self._database)
+        return MetricsReader(self._database)
 
     def on_transaction(self, watcher: TransactionWatcher) -> None:
         """Tell a watcher of each transaction from now on: "read" or "write", and its seconds.
@@ -235,7 +235,7 @@ class Store(Accounts, Dispatching, WebhookQueue):
                 suite=suite,
                 page_size=page_size,
                 page_token=page_token,
-                memory=self._memory,
+                cache=self._progress_cache,
             )
 
     def best_values(self, study_ids: Sequence[str]) -> dict[str, tuple[BestValue, ...]]:
@@ -244,7 +244,7 @@ class Store(Accounts, Dispatching, WebhookQueue):
         A study that does not exist is absent.
         """
         with self._database.read() as connection:
-            return summaries.best_values(connection, study_ids, memory=self._memory)
+            return summaries.best_values(connection, study_ids, cache=self._progress_cache)
 
     def state(self, study_id: str) -> StudyState:
         """Return where a study stands, at a tenth of the price of the whole study.
@@ -255,44 +255,44 @@ class Store(Accounts, Dispatching, WebhookQueue):
         with self._database.read() as connection:
             return summaries.state(connection, study_id)
 
-    def settled(self, study_id: str) -> tuple[int, int, datetime | None] | None:
+    def closed_study_stamp(self, study_id: str) -> tuple[int, int, datetime | None] | None:
         """Return what changes with all that can be read of a closed study.
 
         None while it is open, or where there is none.
         """
         with self._database.read() as connection:
-            return summaries.settled(connection, study_id)
+            return summaries.closed_study_stamp(connection, study_id)
 
     def suites(self) -> tuple[SuiteSummary, ...]:
         """Return all suites, the one with the newest study first."""
         with self._database.read() as connection:
             return suites.suites(connection)
 
-    def every_study_of(self, suite: str) -> tuple[str, ...]:
+    def study_ids_of_suite(self, suite: str) -> tuple[str, ...]:
         """Return the ids of a suite's studies, oldest first.
 
         Raises:
             SuiteNotFound: no study has this label.
         """
         with self._database.read() as connection:
-            return suites.every_study_of(connection, suite)
+            return suites.study_ids_of_suite(connection, suite)
 
-    def stamps(self, study_ids: Sequence[str]) -> dict[str, tuple[int, int]]:
+    def change_stamps(self, study_ids: Sequence[str]) -> dict[str, tuple[int, int]]:
         """Return version and last event of those of the studies that exist, by id.
 
         They change with all that happens to a study.
         """
         with self._database.read() as connection:
-            return summaries.stamps(connection, study_ids)
+            return summaries.change_stamps(connection, study_ids)
 
-    def record(self, study_id: str) -> StudyRecord:
+    def study_record(self, study_id: str) -> StudyRecord:
         """Return all that an analysis of a study rests on, as it stands at one moment.
 
         Raises:
             StudyNotFound: there is none.
         """
         with self._database.read() as connection:
-            return queries.record(connection, study_id)
+            return queries.study_record(connection, study_id)
 
     def arms(self, study_id: str) -> tuple[ArmView, ...]:
         """Return a study's arms in order.
@@ -394,14 +394,14 @@ class Store(Accounts, Dispatching, WebhookQueue):
                 queries.resolved(connection, study_id)
             return found
 
-    def requeued(self, trial_id: str) -> tuple[EventView, ...]:
+    def requeue_events(self, trial_id: str) -> tuple[EventView, ...]:
         """Return the events that tell why a trial was queued again, oldest first.
 
         Raises:
             TrialNotFound: there is no such trial.
         """
         with self._database.read() as connection:
-            return events.requeued(connection, queries.trial(connection, trial_id).study_id, trial_id)
+            return events.requeue_events(connection, queries.trial(connection, trial_id).study_id, trial_id)
 
     def run_writer(self, claim: Claim, *, lease_s: float) -> RunWriter:
         """Return the writer of a claimed study."""

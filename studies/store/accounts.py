@@ -38,7 +38,7 @@ class Accounts:
         Raises:
             SpecInvalid: the name is none, or the secret is too short to be one.
         """
-        with self._database.alone("first-token"), self._database.write() as connection:
+        with self._database.exclusive("first-token"), self._database.write() as connection:
             is_first = not tokens.every(connection)
             if is_first:
                 tokens.create(connection, name, role="admin", bounds=Quotas(), by=OPERATOR, secret=secret)
@@ -70,7 +70,7 @@ class Accounts:
         with self._database.read() as connection:
             return tokens.every(connection)
 
-    def tokens_with_use(self) -> tuple[TokenView, ...]:
+    def tokens_with_usage(self) -> tuple[TokenView, ...]:
         """Return all tokens, without their secrets, each with what it has used of its quotas."""
         with self._database.read() as connection:
             return tuple(tokens.with_use(connection, token) for token in tokens.every(connection))
@@ -105,7 +105,7 @@ class Accounts:
             audit.note(connection, Actor(name=found.name, role=found.role, address=address), "login")
             return sessions.begin(connection, found.name, lasts=lasts)
 
-    def forget_refused_logins(self, *, older_than: timedelta) -> int:
+    def delete_refused_logins(self, *, older_than: timedelta) -> int:
         """Remove entries of logins that were refused longer ago from the log; return how many."""
         with self._database.write() as connection:
             return audit.forget(connection, "login.refused", older_than=older_than)

@@ -1,6 +1,6 @@
 """Offers: what dispatchers have announced that they can run, and when each was last heard of."""
 
-__all__ = ["announce", "beat", "catalog", "dispatchers", "sign_off", "stamp"]
+__all__ = ["announce", "catalog", "dispatchers", "heartbeat", "sign_off", "stamp"]
 
 from datetime import UTC, datetime
 from typing import Any
@@ -39,10 +39,10 @@ def announce(connection: Connection, cards: Catalog, *, dispatcher: str) -> None
             card=workload.model_dump(mode="json"),
             dispatcher=dispatcher,
         )
-    beat(connection, dispatcher=dispatcher)
+    heartbeat(connection, dispatcher=dispatcher)
 
 
-def beat(connection: Connection, *, dispatcher: str) -> None:
+def heartbeat(connection: Connection, *, dispatcher: str) -> None:
     """Note that a dispatcher lives."""
     _put(connection, kind="dispatcher", name=dispatcher, card={}, dispatcher=dispatcher)
 

@@ -2,12 +2,12 @@
 
 __all__ = [
     "claim_next",
-    "give_back",
-    "overdue",
+    "has_lapsed_leases",
+    "overdue_claims",
     "pending",
     "release",
-    "settle_lost",
-    "some_are_lost",
+    "requeue",
+    "settle_lapsed_leases",
 ]
 
 from collections.abc import Collection, Mapping, Sequence
@@ -43,7 +43,7 @@ def claim_next(connection: Connection, *, dispatcher: str, lease_s: float) -> Cl
 
     What runs have left behind is settled first.
     """
-    settle_lost(connection)
+    settle_lapsed_leases(connection)
     s = tables.study.c
     row = next(
         (
@@ -89,7 +89,7 @@ def _lock_free(connection: Connection, study_id: str) -> Any:
     return connection.execute(query.with_for_update(skip_locked=True)).one_or_none()
 
 
-def settle_lost(connection: Connection) -> None:
+def settle_lapsed_leases(connection: Connection) -> None:
     """Settle the studies whose lease has lapsed.
 
     Trials in flight are queued again, and what was to be stopped or cancelled is closed.
@@ -105,8 +105,8 @@ def settle_lost(connection: Connection) -> None:
         _settle(connection, row)
 
 
-def some_are_lost(connection: Connection) -> bool:
-    """Return whether there is anything for `settle_lost` to do."""
+def has_lapsed_leases(connection: Connection) -> bool:
+    """Return whether there is anything for `settle_lapsed_leases` to do."""
     return bool(connection.execute(select(exists().where(_is_lost(connection)))).scalar_one())
 
 
@@ -119,7 +119,9 @@ def _is_lost(connection: Connection) -> ColumnElement[bool]:
     )
 
 
-def overdue(connection: Connection, claims: Collection[Claim], *, closed_for_s: float) -> tuple[Claim, ...]:
+def overdue_claims(
+    connection: Connection, claims: Collection[Claim], *, closed_for_s: float
+) -> tuple[Claim, ...]:
     """Return those of some claims whose runs should have ended.
 
     Another attempt has the study, or nobody has it: the lease has lapsed, and what such a run says is
@@ -155,7 +157,7 @@ def _requeue_in_flight(connection: Connection, row: Any) -> None:
         select(t.id, t.attempt).where(t.study_id == row.id, t.state == TrialState.RUNNING.value)
     ).all()
     lost = [(trial.id, trial.attempt) for trial in in_flight]
-    give_back(
+    requeue(
         connection,
         row.id,
         lost,
@@ -182,7 +184,7 @@ def release(connection: Connection, claim: Claim, *, failure: str | None = None)
         _settle(connection, row)
 
 
-def give_back(
+def requeue(
     connection: Connection,
     study_id: str,
     trials: Sequence[tuple[str, int]],
@@ -195,7 +197,7 @@ def give_back(
 ) -> tuple[PendingTrial, ...]:
     """Queue trials again at their next attempt, or fail those whose retries are used up.
 
-    See `RunWriter.give_back`.
+    See `RunWriter.requeue`.
     """
     reason = tables.storable(reason)
     again: list[PendingTrial] = []

@@ -14,7 +14,7 @@ from studies.trials import Claim
 class Dispatching:
     """The part of the store that dispatchers speak to.
 
-    Every method is one transaction, but for `settle_lost`, which looks first.
+    Every method is one transaction, but for `settle_lapsed_leases`, which looks first.
     """
 
     def __init__(self, database: Database) -> None:
@@ -26,10 +26,10 @@ class Dispatching:
         with self._database.write() as connection:
             catalog.announce(connection, announced, dispatcher=dispatcher)
 
-    def beat(self, dispatcher: str) -> None:
+    def heartbeat(self, dispatcher: str) -> None:
         """Note that a dispatcher lives."""
         with self._database.write() as connection:
-            catalog.beat(connection, dispatcher=dispatcher)
+            catalog.heartbeat(connection, dispatcher=dispatcher)
 
     def sign_off(self, dispatcher: str) -> None:
         """Note that a dispatcher has ended."""
@@ -51,24 +51,24 @@ class Dispatching:
         with self._database.read() as connection:
             return summaries.finished_trials(connection, study_id)
 
-    def settle_lost(self) -> None:
+    def settle_lapsed_leases(self) -> None:
         """Settle the studies whose lease has lapsed.
 
         Nothing in them stays running, and what was to end is ended.
         """
         with self._database.read() as connection:
-            if not claims.some_are_lost(connection):
+            if not claims.has_lapsed_leases(connection):
                 return
         with self._database.write() as connection:
-            claims.settle_lost(connection)
+            claims.settle_lapsed_leases(connection)
 
-    def overdue(self, held: Collection[Claim], *, closed_for_s: float) -> tuple[Claim, ...]:
+    def overdue_claims(self, held: Collection[Claim], *, closed_for_s: float) -> tuple[Claim, ...]:
         """Return those of some claims whose runs should have ended.
 
         Another attempt has the study, none may have it, or it was closed so long ago.
         """
         with self._database.read() as connection:
-            return claims.overdue(connection, held, closed_for_s=closed_for_s)
+            return claims.overdue_claims(connection, held, closed_for_s=closed_for_s)
 
     def release(self, claim: Claim, *, failure: str | None = None) -> None:
         """Give a study back after its run has ended, or close it as failed."""

@@ -238,7 +238,12 @@ class Database:
         Raises:
             StoreUnavailable: the database cannot be reached.
         """
-        with self._timed("read"), self.told(), self._reader.connect() as connection, connection.begin():
+        with (
+            self._timed("read"),
+            self.translated_errors(),
+            self._reader.connect() as connection,
+            connection.begin(),
+        ):
             yield connection
 
     @contextmanager
@@ -252,7 +257,7 @@ class Database:
         """
         with (
             self._timed("write"),
-            self.told(),
+            self.translated_errors(),
             self._engine.connect().execution_options(tangent_write=True) as connection,
             connection.begin(),
         ):
@@ -269,7 +274,7 @@ class Database:
                 tell(kind, took_s)
 
     @contextmanager
-    def alone(self, what: str) -> Generator[None]:
+    def exclusive(self, what: str) -> Generator[None]:
         """Do something that one process at a time may do with this database, once nobody else does it.
 
         Raises:
@@ -284,12 +289,12 @@ class Database:
         else:
             # A transaction would keep out what is to be done. The lock goes with its process, however that
             # ends.
-            with self.told(), Path(f"{self._engine.url.database}-lock").open("w") as file:
+            with self.translated_errors(), Path(f"{self._engine.url.database}-lock").open("w") as file:
                 fcntl.flock(file, fcntl.LOCK_EX)
                 yield
 
     @contextmanager
-    def told(self) -> Generator[None]:
+    def translated_errors(self) -> Generator[None]:
         """Turn the errors of a database that cannot be used into one sentence.
 
         Raises:

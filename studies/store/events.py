@@ -3,7 +3,7 @@
 So a reader who was cut off goes on where it stood.
 """
 
-__all__ = ["append", "lock_study", "place_of", "read_events", "requeued", "trial_finished"]
+__all__ = ["append", "lock_study", "place_of", "read_events", "requeue_events", "trial_finished"]
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -74,7 +74,7 @@ def read_events(connection: Connection, study_id: str, *, after: int, limit: int
     )
 
 
-def requeued(connection: Connection, study_id: str, trial_id: str) -> tuple[EventView, ...]:
+def requeue_events(connection: Connection, study_id: str, trial_id: str) -> tuple[EventView, ...]:
     """Return the events that tell why a trial was queued again, oldest first."""
     e = tables.event.c
     query = select(tables.event).where(e.study_id == study_id, e.kind == "trial.requeued").order_by(e.number)

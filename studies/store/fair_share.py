@@ -8,7 +8,7 @@ owner, nobody. Shares are settled in two places: in the order in which studies a
 packs each run may have out while others could use the machines as well.
 """
 
-__all__ = ["PRIORITIES", "FairShare", "allot", "check_priority", "is_to_yield", "share", "waiting"]
+__all__ = ["PRIORITIES", "Contender", "allot", "check_priority", "share", "should_yield", "waiting"]
 
 import math
 from collections import Counter
@@ -43,7 +43,7 @@ _LIGHT = tuple(
 
 
 @dataclass(frozen=True)
-class FairShare:
+class Contender:
     """A study that could use machines now.
 
     Attributes:
@@ -72,7 +72,7 @@ def check_priority(spec: StudySpec, by: Actor) -> None:
         )
 
 
-def allot(studies: Sequence[FairShare], slots: int, *, turn: int = 0) -> dict[str, int]:
+def allot(studies: Sequence[Contender], slots: int, *, turn: int = 0) -> dict[str, int]:
     """Return how many of so many slots each study may have, by id.
 
     Nobody has more than it wants while another wants more.
@@ -100,7 +100,7 @@ def allot(studies: Sequence[FairShare], slots: int, *, turn: int = 0) -> dict[st
     seats: Counter[str] = Counter()
     held: Counter[str | None] = Counter()
 
-    def claim(study: FairShare) -> tuple[bool, float, int, bool, float, int]:
+    def claim(study: Contender) -> tuple[bool, float, int, bool, float, int]:
         of_owner, own = held[study.owner], seats[study.study_id]
         of_all = (of_owner > 0, (of_owner + 1) / owners[study.owner], rank[study.owner])
         return *of_all, own > 0, (own + 1) / weights[study.study_id], own_rank[study.study_id]
@@ -127,7 +127,7 @@ def _ranks(weights: Mapping[_T, int], *, turn: int) -> dict[_T, int]:
 
 
 def share(
-    connection: Connection, study_id: str, *, slots: int, turn_s: float, now: datetime | None = None
+    connection: Connection, study_id: str, *, slots: int, time_slice_s: float, now: datetime | None = None
 ) -> int:
     """Return how many packs a study's run may have out at once.
 
@@ -141,7 +141,7 @@ def share(
         connection: an open transaction.
         study_id: the study.
         slots: packs of its kind that fit on its machines.
-        turn_s: seconds of a turn, where studies take turns: the same for all.
+        time_slice_s: seconds of a turn, where studies take turns: the same for all.
         now: by default the present moment.
     """
     s = tables.study.c
@@ -157,13 +157,13 @@ def share(
         _is_held(connection),
     )
     rows = connection.execute(query.where(gpus > 0) if mine.gpus else query)
-    others = [FairShare(row.id, row.owner, row.priority, row.packs_wanted) for row in rows]
+    others = [Contender(row.id, row.owner, row.priority, row.packs_wanted) for row in rows]
     if not others or slots < 1:
         return slots
-    turn = int((now or clock.now(connection)).timestamp() // turn_s)
+    turn = int((now or clock.now(connection)).timestamp() // time_slice_s)
     # What it said it wants is older than what it wants now; what it does not use goes to the others with its
     # next word.
-    return allot([*others, FairShare(study_id, mine.owner, mine.priority)], slots, turn=turn)[study_id]
+    return allot([*others, Contender(study_id, mine.owner, mine.priority)], slots, turn=turn)[study_id]
 
 
 def waiting(connection: Connection) -> list[Any]:
@@ -196,15 +196,13 @@ def waiting(connection: Connection) -> list[Any]:
     )
 
 
-def is_to_yield(connection: Connection, study_id: str, *, turn_s: float) -> bool:
-    """Return whether a study's run is the one that should make room.
+def should_yield(connection: Connection, study_id: str, *, time_slice_s: float) -> bool:
+    """Return whether this study's run should finish the packs it has out and release the study.
 
-    Finish what is being trained, and give the study back.
-
-    Somebody does so when a study has waited for a place that has a higher priority than one that is run, or
-    whose owner has no run at all. Handing over costs seconds: for the latter only a run makes room that has
-    had its place for `turn_s`. While a study that was given back is not taken up again, room was just made,
-    and nobody has to make more.
+    A run makes room when another study has waited for a while that has a higher priority, or whose owner has
+    no run at all. A handover costs seconds, so for the latter only a run that has had its place for
+    `time_slice_s` makes room. While a study that was just released waits in the queue, no other run makes
+    room.
     """
     s, now = tables.study.c, clock.now(connection)
     held = connection.execute(
@@ -226,7 +224,7 @@ def is_to_yield(connection: Connection, study_id: str, *, turn_s: float) -> bool
                 run
                 for run in held
                 if run.priority == row.priority
-                and (run.turn_at is None or now - run.turn_at > timedelta(seconds=turn_s))
+                and (run.turn_at is None or now - run.turn_at > timedelta(seconds=time_slice_s))
             ]
         if rivals:
             return (

@@ -3,7 +3,7 @@
 For whoever watches the house.
 """
 
-__all__ = ["MetricsSnapshot", "Standing"]
+__all__ = ["MetricsReader", "MetricsSnapshot"]
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -23,7 +23,7 @@ _CLOSED = frozenset(state.value for state in CLOSED_STUDY_STATES)
 
 
 @dataclass(frozen=True)
-class Standing:
+class MetricsSnapshot:
     """How things stand at one moment.
 
     Attributes:
@@ -69,7 +69,7 @@ class _Trials:
         self.retries += other.retries
 
 
-class MetricsSnapshot:
+class MetricsReader:
     """Counts in three short queries, whose cost grows with the trials of open studies.
 
     Those of a closed one are counted once.
@@ -83,7 +83,7 @@ class MetricsSnapshot:
         # By study: its version, which changes when it is opened again, and its trials.
         self._closed: dict[str, tuple[int, _Trials]] = {}
 
-    def standing(self) -> Standing:
+    def snapshot(self) -> MetricsSnapshot:
         """Return how things stand.
 
         Raises:
@@ -105,7 +105,7 @@ class MetricsSnapshot:
             if row.state in _CLOSED:
                 self._closed[row.id] = (row.version, trials)
         states = Counter(row.state for row in studies)
-        return Standing(
+        return MetricsSnapshot(
             studies={state: states[state.value] for state in StudyState},
             trials={state: total.states[state.value] for state in TrialState},
             waiting=total.waiting,

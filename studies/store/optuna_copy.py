@@ -112,7 +112,7 @@ class OptunaCopy:
                 return 0
         storage = self._open_storage()
         # A run whose lease has lapsed may still be at it.
-        with self._database.alone(f"optuna/{study_id}"):
+        with self._database.exclusive(f"optuna/{study_id}"):
             with self._database.read() as connection:
                 t = tables.trial.c
                 rows = list(
@@ -135,7 +135,7 @@ class OptunaCopy:
         there = self._already_there(name) if any(row.copy_state == _BEGUN for row in rows) else set[str]()
         measured = self._measured(ids)
         frozen = {row.id: _frozen(arm, row, measured.get(row.id, {})) for row in rows if row.id not in there}
-        with self._told():
+        with self._translated_errors():
             study = optuna.create_study(
                 storage=storage, study_name=name, direction=direction, load_if_exists=True
             )
@@ -150,7 +150,7 @@ class OptunaCopy:
             return
         with self._database.write() as connection:
             _mark(connection, ids, _BEGUN)
-        with self._told():
+        with self._translated_errors():
             study.add_trials(frozen.values())
         with self._database.write() as connection:
             _mark(connection, ids, _DONE)
@@ -178,7 +178,7 @@ class OptunaCopy:
     def _open_storage(self) -> RDBStorage:
         if self._storage is None:
             # Optuna makes its tables without asking whether another process is making them.
-            with self._database.alone("optuna"), self._told():
+            with self._database.exclusive("optuna"), self._translated_errors():
                 storage = RDBStorage(self._database.url, engine_kwargs=self._database.engine_arguments)
             if not self._database.is_postgresql:
                 # After this the storage connects anew.
@@ -188,8 +188,8 @@ class OptunaCopy:
         return self._storage
 
     @contextmanager
-    def _told(self) -> Generator[None]:
-        with self._database.told():
+    def _translated_errors(self) -> Generator[None]:
+        with self._database.translated_errors():
             try:
                 yield
             except StorageInternalError as error:

@@ -3,7 +3,7 @@
 Their search, counted by states, and apart from it the runs that confirm what it has found.
 """
 
-__all__ = ["Memory", "arm_progress"]
+__all__ = ["ProgressCache", "arm_progress"]
 
 import threading
 from collections import OrderedDict, defaultdict
@@ -31,7 +31,7 @@ _T = TypeVar("_T")
 _REMEMBERED = 20_000
 
 
-class Memory:
+class ProgressCache:
     """What was counted of closed studies.
 
     It changes no more until one is opened again, which its version tells. Safe to share between threads.
@@ -42,7 +42,7 @@ class Memory:
         self._lock = threading.Lock()
         self._known: OrderedDict[tuple[str, str, int], Any] = OrderedDict()
 
-    def of(
+    def get_or_count(
         self, what: str, rows: Sequence[Any], count: Callable[[Sequence[Any]], Mapping[str, _T]]
     ) -> dict[str, _T]:
         """Return something of each of these studies, by id, counting only where that has to be.

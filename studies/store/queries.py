@@ -6,11 +6,11 @@ __all__ = [
     "every_trial",
     "measurements",
     "progress",
-    "record",
     "resolved",
     "rung_values",
     "studies",
     "study",
+    "study_record",
     "trial",
     "trials",
 ]
@@ -30,7 +30,7 @@ from studies.states import StudyState, TrialFilter, TrialState, allowed_verbs
 from studies.store import stack_widths, summaries, tables
 from studies.store.exports import measurements_of
 from studies.store.pagination import page
-from studies.store.progress import Memory, arm_progress
+from studies.store.progress import ProgressCache, arm_progress
 from studies.store.trial_rows import IS_WAITING
 from studies.trials import Phase
 from studies.views import (
@@ -131,7 +131,7 @@ def studies(
     suite: str | None,
     page_size: int,
     page_token: str | None,
-    memory: Memory,
+    cache: ProgressCache,
 ) -> Page[StudySummary]:
     """Return a page of studies, newest first; what `memory` knows of closed ones is not counted again.
 
@@ -152,7 +152,7 @@ def studies(
             connection, connection.execute(select(*_PLANNED).where(s.id.in_([row.id for row in some]))).all()
         )
 
-    progress = memory.of("progress", rows, count)
+    progress = cache.get_or_count("progress", rows, count)
     items = tuple(StudySummary(**_summary_fields(row, progress[row.id])) for row in rows)
     return Page[StudySummary](items=items, next_page_token=token, total=total)
 
@@ -357,7 +357,7 @@ def measurements(connection: Connection, trial_id: str) -> tuple[MeasurementView
     )
 
 
-def record(connection: Connection, study_id: str) -> StudyRecord:
+def study_record(connection: Connection, study_id: str) -> StudyRecord:
     """Return all that an analysis of a study rests on.
 
     Raises:

@@ -26,7 +26,7 @@ from studies.states import (
     move_trial,
 )
 from studies.store import clock, environments, events, fair_share, queries, stack_widths, submissions, tables
-from studies.store.claims import give_back, pending
+from studies.store.claims import pending, requeue
 from studies.store.engine import Database
 from studies.store.trial_rows import IN_ORDER, NO_CHECKPOINT, change_trials, is_waiting, trial_rows
 from studies.trials import Claim, NewTrial, PendingTrial, Report
@@ -63,7 +63,7 @@ class RunWriter:
         with self._database.read() as connection:
             return queries.every_trial(connection, self._claim.study_id, phase=None)
 
-    def queued(self) -> tuple[PendingTrial, ...]:
+    def queued_trials(self) -> tuple[PendingTrial, ...]:
         """Return the trials that are queued, those that wait at a rung among them, by arms.
 
         The search before its confirmation, then by numbers.
@@ -88,7 +88,7 @@ class RunWriter:
         with self._database.read() as connection:
             return stack_widths.read(connection, workload)
 
-    def remember_fit(self, card: Mapping[str, Any]) -> None:
+    def record_stack_width(self, card: Mapping[str, Any]) -> None:
         """Keep what a worker has measured of packs of one optimizer, in place of what was measured before.
 
         `card` has the fields of `StackWidthView`.
@@ -115,16 +115,20 @@ class RunWriter:
             connection.execute(update(tables.study).where(tables.study.c.id == row.id).values(**values))
             return StudyState(row.state)
 
-    def room(self, *, slots: int, turn_s: float = 120.0) -> tuple[int, bool]:
+    def pack_limit(self, *, slots: int, time_slice_s: float = 120.0) -> tuple[int, bool]:
         """Return how many of so many packs may be out at once.
 
         Also whether to finish those and give the study back; see `studies.store.fair_share`.
         """
         with self._database.read() as connection:
-            may_have = fair_share.share(connection, self._claim.study_id, slots=slots, turn_s=turn_s)
-            return may_have, fair_share.is_to_yield(connection, self._claim.study_id, turn_s=turn_s)
+            may_have = fair_share.share(
+                connection, self._claim.study_id, slots=slots, time_slice_s=time_slice_s
+            )
+            return may_have, fair_share.should_yield(
+                connection, self._claim.study_id, time_slice_s=time_slice_s
+            )
 
-    def go_on(self) -> StudyState:
+    def resume_running(self) -> StudyState:
         """Turn a study that was resumed while this run still drained it back to running; return its state."""
         with self._database.write() as connection:
             row = self._lock(connection)
@@ -342,7 +346,7 @@ class RunWriter:
             events.append(connection, self._claim.study_id, said)
         return tuple(going)
 
-    def give_back(
+    def requeue(
         self,
         trials: Sequence[tuple[str, int]],
         *,
@@ -372,7 +376,7 @@ class RunWriter:
         """
         with self._database.write() as connection:
             self._lock(connection)
-            return give_back(
+            return requeue(
                 connection,
                 self._claim.study_id,
                 trials,
@@ -383,7 +387,7 @@ class RunWriter:
                 charged_s=charged_s,
             )
 
-    def note_environment(self, environment: Mapping[str, str]) -> None:
+    def record_environment(self, environment: Mapping[str, str]) -> None:
         """Record what trains the study: versions, processors.
 
         What an earlier run noted otherwise is kept beside it.
@@ -396,7 +400,7 @@ class RunWriter:
                     update(tables.study).where(tables.study.c.id == row.id).values(environment=noted)
                 )
 
-    def say_progress(self) -> None:
+    def report_progress(self) -> None:
         """Add a `progress` event, the study's and each arm's with its best value.
 
         None if nothing has changed since the last.

@@ -1,6 +1,6 @@
 """Suites: studies of several workloads that share a label."""
 
-__all__ = ["every_study_of", "suites"]
+__all__ = ["study_ids_of_suite", "suites"]
 
 from sqlalchemy import Connection, func, select
 
@@ -32,7 +32,7 @@ def suites(connection: Connection) -> tuple[SuiteSummary, ...]:
     )
 
 
-def every_study_of(connection: Connection, suite: str) -> tuple[str, ...]:
+def study_ids_of_suite(connection: Connection, suite: str) -> tuple[str, ...]:
     """Return the ids of a suite's studies, oldest first.
 
     Raises:

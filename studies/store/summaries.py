@@ -3,7 +3,15 @@
 They are read without their plans and their trials.
 """
 
-__all__ = ["arm_names", "best_values", "direction", "finished_trials", "settled", "stamps", "state"]
+__all__ = [
+    "arm_names",
+    "best_values",
+    "change_stamps",
+    "closed_study_stamp",
+    "direction",
+    "finished_trials",
+    "state",
+]
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,7 +22,7 @@ from studies.direction import Direction
 from studies.errors import StudyNotFound
 from studies.states import CLOSED_STUDY_STATES, FINISHED_TRIAL_STATES, StudyState, TrialState
 from studies.store import tables
-from studies.store.progress import Memory
+from studies.store.progress import ProgressCache
 from studies.views import BestValue
 
 _S = tables.study.c
@@ -40,7 +48,7 @@ def finished_trials(connection: Connection, study_id: str) -> int:
     return connection.execute(query).scalar_one()
 
 
-def settled(connection: Connection, study_id: str) -> tuple[int, int, Any] | None:
+def closed_study_stamp(connection: Connection, study_id: str) -> tuple[int, int, Any] | None:
     """Return what changes with all that can be read of a closed study.
 
     None while it is open, or where there is none.
@@ -54,7 +62,7 @@ def settled(connection: Connection, study_id: str) -> tuple[int, int, Any] | Non
     return None if row is None else (row.version, row.last_event, row.at)
 
 
-def stamps(connection: Connection, study_ids: Sequence[str]) -> dict[str, tuple[int, int]]:
+def change_stamps(connection: Connection, study_ids: Sequence[str]) -> dict[str, tuple[int, int]]:
     """Return version and last event of those of the studies that exist, by id."""
     rows = connection.execute(select(_S.id, _S.version, _S.last_event).where(_S.id.in_(study_ids)))
     return {row.id: (row.version, row.last_event) for row in rows}
@@ -85,7 +93,7 @@ def arm_names(connection: Connection, study_id: str) -> list[str]:
 
 
 def best_values(
-    connection: Connection, study_ids: Sequence[str], *, memory: Memory
+    connection: Connection, study_ids: Sequence[str], *, cache: ProgressCache
 ) -> dict[str, tuple[BestValue, ...]]:
     """Return the best validation value of each arm's search that has one, by study id, arms in their order.
 
@@ -110,4 +118,4 @@ def best_values(
         return {study_id: tuple(best) for study_id, best in found.items()}
 
     rows = connection.execute(select(_S.id, _S.state, _S.version).where(_S.id.in_(study_ids))).all()
-    return memory.of("best", rows, count)
+    return cache.get_or_count("best", rows, count)

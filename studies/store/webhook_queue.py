@@ -129,7 +129,7 @@ class WebhookQueue:
         with self._database.write() as connection:
             outbox.release(connection, claimed)
 
-    def forget_deliveries(self, *, older_than: timedelta) -> int:
+    def delete_settled_deliveries(self, *, older_than: timedelta) -> int:
         """Remove deliveries that were settled longer ago; return how many."""
         with self._database.write() as connection:
             return outbox.forget(connection, older_than=older_than)

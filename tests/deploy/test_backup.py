@@ -58,7 +58,7 @@ def test_a_restored_backup_is_the_same_record_and_its_running_study_is_taken_up(
         again.lapse()
         taken = Play(restored).claim(dispatcher="there")
         assert taken.claim.study_id == study_id
-        assert [(trial.id, restored.trial(trial.id).state) for trial in taken.writer.queued()] == [
+        assert [(trial.id, restored.trial(trial.id).state) for trial in taken.writer.queued_trials()] == [
             (flying.id, TrialState.QUEUED)
         ]
         restored.close()

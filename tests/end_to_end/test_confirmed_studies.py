@@ -44,7 +44,7 @@ def test_every_arm_is_confirmed_on_the_same_fresh_seeds_and_the_study_says_what_
         assert (trial.state, trial.epochs_done) == (TrialState.COMPLETED, 3)
         assert trial.test_value is not None
     assert {"python", "torch", "ray", "cpu"} <= set(study.environment)
-    analysis = analyse(dispatcher.store.record(study_id))
+    analysis = analyse(dispatcher.store.study_record(study_id))
     assert all(row.completed == 3 for row in analysis.confirmed)
     (pair,) = analysis.pairs
     assert (pair.covers, pair.n) == ("replicates", 2)
@@ -66,7 +66,7 @@ def test_a_killed_run_confirms_nothing_twice_and_the_study_can_grow_afterwards(
     assert {t.state for t in first} == {TrialState.COMPLETED}
     dispatcher.store.extend(study_id, Extension(arms=(ArmSpec(optimizer="sgd"),), trials_per_arm=3, seeds=3))
     assert dispatcher.closed(study_id).state is StudyState.COMPLETED
-    record = dispatcher.store.record(study_id)
+    record = dispatcher.store.study_record(study_id)
     assert all(trial in record.confirmations for trial in first), "what was there stays as it was"
     assert {(t.arm, t.number) for t in record.trials} == {
         (arm, n) for arm in ("adamp", "sgd") for n in range(3)

@@ -264,7 +264,7 @@ def play(store: Store) -> Play:
                 )
         if confirm:
             play_confirmation(store, writer, submitted.id, seeds=confirm)
-        writer.say_progress()
+        writer.report_progress()
         if close:
             writer.close(StudyMove.FINISH)
         return submitted.id

@@ -184,7 +184,7 @@ def test_what_costs_too_much_is_a_little_old_but_never_after_a_change_of_state(
     )
     first = spent.study(study)
     assert lavish.study(study).study_id == study
-    writer.say_progress()
+    writer.report_progress()
     reads.clear()
     assert spent.study(study) is first
     lavish.study(study)

@@ -185,7 +185,7 @@ def test_what_trained_it_is_in_it(http: httpx.Client, store: Store, body: dict[s
     study = store.submit(parse_spec(body)).id
     claim = store.claim_next(dispatcher="here", lease_s=60.0)
     assert claim is not None
-    store.run_writer(claim, lease_s=60.0).note_environment({"torch": "2.13.0", "python": "3.11.2"})
+    store.run_writer(claim, lease_s=60.0).record_environment({"torch": "2.13.0", "python": "3.11.2"})
     with opened(http, study) as archive:
         assert json.loads(archive.read("environment.json")) == {"python": "3.11.2", "torch": "2.13.0"}
     assert "python 3.11.2, torch 2.13.0." in http.get(f"/v1/studies/{study}/report?format=html").text

@@ -316,8 +316,8 @@ def train(store: Store, study_id: str) -> None:
     done = {"ended": "completed", "value": 0.9, "best_epoch": 1, "test_value": 0.8}
     writer.start([first, second])
     writer.record([Report(first.id, 1, measurement, **done)])
-    (again,) = writer.give_back([(second.id, second.attempt)], reason="its worker was lost", max_retries=3)
-    writer.say_progress()
+    (again,) = writer.requeue([(second.id, second.attempt)], reason="its worker was lost", max_retries=3)
+    writer.report_progress()
     writer.start([again, third])
     writer.record(
         [
@@ -325,5 +325,5 @@ def train(store: Store, study_id: str) -> None:
             Report(third.id, 1, measurement, **done),
         ]
     )
-    writer.say_progress()
+    writer.report_progress()
     writer.close(StudyMove.FINISH)

@@ -62,7 +62,7 @@ def test_what_another_study_measured_is_told_of_a_closed_one(
         "device": "cpu",
         "width": 8,
     }
-    store.run_writer(claim, lease_s=60.0).remember_fit(card)
+    store.run_writer(claim, lease_s=60.0).record_stack_width(card)
     found = {arm["name"]: arm["fit"] for arm in http.get(f"/v1/studies/{study}/arms").json()["items"]}
     assert found["adamp"]["width"] == 8
 

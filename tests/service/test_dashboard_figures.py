@@ -26,7 +26,7 @@ from studies.views import TrialView
 
 
 def data_of(store: Store, study_id: str) -> FigureData:
-    record = store.record(study_id)
+    record = store.study_record(study_id)
     return FigureData(
         study=record.study,
         arms=record.arms,

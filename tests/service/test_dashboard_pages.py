@@ -450,7 +450,7 @@ def test_a_trial_that_was_tried_again_says_why(pages: httpx.Client, store: Store
     run = Trained(store, budget={"trials_per_arm": 1, "epochs": 4}).train(1)
     page = f"/trials/{run.id}.adamp.0"
     assert "Attempt 1 ended" not in read(pages, page)
-    run._writer.give_back([(f"{run.id}.adamp.0", 1)], reason="its worker was lost", max_retries=3)
+    run._writer.requeue([(f"{run.id}.adamp.0", 1)], reason="its worker was lost", max_retries=3)
     assert re.search(r"<li>Attempt 1 ended <time.*</time>: its worker was lost\.</li>", read(pages, page))
 
 

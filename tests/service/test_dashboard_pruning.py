@@ -234,7 +234,7 @@ def figure_data(store: Store, study_id: str) -> FigureData:
     return FigureData(
         study=store.study(study_id),
         arms=arms,
-        analysis=analyse(store.record(study_id)),
+        analysis=analyse(store.study_record(study_id)),
         trials=trials,
         best_runs={arm.name: store.measurements(arm.best.trial_id) for arm in arms if arm.best is not None},
         pruned_runs={

@@ -144,8 +144,8 @@ def test_a_made_up_token_begins_no_session(http: httpx.Client, store: Store, giv
 @pytest.mark.usefixtures("secret")
 def test_refused_logins_alone_are_forgotten_after_a_while(http: httpx.Client, store: Store) -> None:
     log_in(http, "nothing")
-    assert store.forget_refused_logins(older_than=timedelta(days=30)) == 0
-    assert store.forget_refused_logins(older_than=timedelta(seconds=-1)) == 1
+    assert store.delete_refused_logins(older_than=timedelta(days=30)) == 0
+    assert store.delete_refused_logins(older_than=timedelta(seconds=-1)) == 1
     assert [entry.verb for entry in store.audit().items] == ["token.create"]
 
 

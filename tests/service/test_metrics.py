@@ -132,10 +132,10 @@ def test_epochs_are_never_told_as_fewer_than_before(http: httpx.Client, store: S
     writer.start([trial])
     writer.record([Report(trial.id, 1, {"epoch": 1, "elapsed_s": 0.5})])
     assert value(scraped(http), "tangent_epochs_total") == 1
-    writer.give_back([(trial.id, 1)], reason="its worker was lost", max_retries=2)
+    writer.requeue([(trial.id, 1)], reason="its worker was lost", max_retries=2)
     lost = scraped(http, is_again=True)
     assert (value(lost, "tangent_epochs_total"), value(lost, "tangent_trial_retries_total")) == (1, 1)
-    again = writer.queued()
+    again = writer.queued_trials()
     writer.start(again)
     writer.record(
         [
@@ -199,7 +199,7 @@ def test_whatever_is_asked_for_makes_no_new_series(http: httpx.Client) -> None:
 
 def test_transactions_are_timed_by_kind(http: httpx.Client, store: Store) -> None:
     before = scraped(http)
-    store.beat("here")
+    store.heartbeat("here")
     store.catalog()
     after = scraped(http, is_again=True)
 

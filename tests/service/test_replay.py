@@ -67,7 +67,7 @@ def play(
             for k, ((n, p), index) in enumerate(again)
         ]
         _train(writer, study, runs, better=0.1 * (-arm.position if turned else arm.position))
-    writer.say_progress()
+    writer.report_progress()
     writer.close(outcome)
 
 

@@ -56,7 +56,7 @@ def test_a_run_that_hangs_in_the_only_place_does_not_keep_it(
     for _ in range(4):
         dispatcher._runs.append(_Run(run.claim, hung))
         run.lapse()
-        play.store.settle_lost()
+        play.store.settle_lapsed_leases()
         dispatcher._end_overdue()
         assert hung.wait(10) == -signal.SIGKILL
         dispatcher._reap()

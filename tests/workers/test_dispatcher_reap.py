@@ -78,7 +78,7 @@ def test_a_claimed_study_is_run_even_if_the_database_goes_away_right_after_the_c
     def unavailable(*_: object, **__: object) -> None:
         raise StoreUnavailable("the database went away")
 
-    for read in ("overdue", "study", "finished_trials"):
+    for read in ("overdue_claims", "study", "finished_trials"):
         monkeypatch.setattr(play.store, read, unavailable)
     with pytest.raises(StoreUnavailable):
         dispatcher._claim()

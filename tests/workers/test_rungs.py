@@ -214,7 +214,7 @@ def test_trials_given_back_though_the_answer_was_lost_are_tried_again(
 ) -> None:
     running = Running(store, **study())
     pack = running.begin("a")
-    monkeypatch.setattr(running.writer, "give_back", answer_lost(running.writer.give_back))
+    monkeypatch.setattr(running.writer, "requeue", answer_lost(running.writer.requeue))
     running.feed.ended("a", lost=WorkerFailure("its worker was lost"))
     again = running.begin("b")
     assert [member.trial_id for member in again.members] == [member.trial_id for member in pack.members]

@@ -89,7 +89,7 @@ def test_a_pack_has_as_many_members_as_its_worker_found_fastest(store: Store) ->
 def test_what_was_measured_on_another_kind_of_device_or_batch_says_nothing(store: Store) -> None:
     running = Running(store, slots=1, arms=["adamp"], budget={"trials_per_arm": 100, "epochs": 1})
     for other in (fit(3, device="NVIDIA H100"), fit(4, batch_size=64), fit(5, optimizer="adamw")):
-        running.writer.remember_fit(other.model_dump(mode="json"))
+        running.writer.record_stack_width(other.model_dump(mode="json"))
     running.feed = running.take_up()
     assert running.begin("a").width is None
 
@@ -416,7 +416,7 @@ def test_a_feed_made_from_the_record_goes_on_as_the_last_one_would_have(store: S
 def test_trials_that_the_record_holds_as_queued_come_first(store: Store) -> None:
     running = Running(store, resources=ONE)
     pack = running.begin("a")
-    running.writer.give_back(
+    running.writer.requeue(
         [(pack.members[0].trial_id, 1)], reason="handed over", max_retries=3, is_charged=False
     )
     running.feed = running.take_up()

@@ -59,7 +59,7 @@ class Machine:
             if run.feed.is_spent:
                 self._close(run)
                 continue
-            run.slots, _ = run.writer.room(slots=SLOTS)
+            run.slots, _ = run.writer.pack_limit(slots=SLOTS)
             run.feed.is_sharing = run.slots < SLOTS
             room = SLOTS - sum(map(len, self.out.values()))
             while len(self.out[n]) < min(run.slots, room + len(self.out[n])) and (

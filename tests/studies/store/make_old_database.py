@@ -56,7 +56,7 @@ def main() -> None:
         store.ping_webhook(ping.webhook_id, by=ada)
         play = Play(store)
         finished = play.run(arms=["adamp"], name="Finished", suite="small", confirmation={"seeds": 1})
-        finished.writer.note_environment({"python": "3.11.9"})
+        finished.writer.record_environment({"python": "3.11.9"})
         first, second, lost = finished.begin(0, 1, 2)
         finished.complete(first, 0.8)
         finished.complete(second, 0.9)
@@ -67,7 +67,7 @@ def main() -> None:
         finished.writer.close(StudyMove.FINISH)
         running = play.run(arms=["adamp"], name="Running")
         running.begin(0)
-        running.writer.remember_fit(
+        running.writer.record_stack_width(
             {"workload": "digits-mlp", "optimizer": "adamp", "batch_size": 32, "device": "cpu", "width": 8}
         )
         running.lapse()

@@ -39,8 +39,8 @@ def test_a_card_announced_again_takes_the_place_of_the_older(store: Store) -> No
 def test_a_dispatcher_is_heard_of_until_it_signs_off(store: Store) -> None:
     first = store.dispatchers()["here"]
     assert abs(datetime.now(UTC) - first) < timedelta(minutes=5)
-    store.beat("here")
-    store.beat("there")
+    store.heartbeat("here")
+    store.heartbeat("there")
     heard = store.dispatchers()
     assert set(heard) == {"here", "there"}
     assert heard["here"] > first

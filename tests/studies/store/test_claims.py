@@ -74,18 +74,22 @@ def test_a_lease_that_lapses_while_others_are_settled_is_settled_before_its_stud
 def test_a_run_is_overdue_when_its_study_is_anothers_or_nobodys_or_was_closed_long_ago(play: Play) -> None:
     held, lapsed, stale, closed, paused = (play.run() for _ in range(5))
     lapsed.lapse()
-    play.store.settle_lost()
+    play.store.settle_lapsed_leases()
     stale.lapse()
     claims = [run.claim for run in (held, lapsed, stale, closed, paused)]
-    assert play.store.overdue(claims, closed_for_s=60) == (lapsed.claim,), (
+    assert play.store.overdue_claims(claims, closed_for_s=60) == (lapsed.claim,), (
         "a lease that may still be renewed is not lost"
     )
     play.claim()
     play.claim()
     closed.writer.close(StudyMove.FINISH)
     play.store.move(paused.claim.study_id, StudyMove.PAUSE)
-    assert set(play.store.overdue(claims, closed_for_s=60)) == {lapsed.claim, stale.claim}
-    assert set(play.store.overdue(claims, closed_for_s=-1)) == {lapsed.claim, stale.claim, closed.claim}
+    assert set(play.store.overdue_claims(claims, closed_for_s=60)) == {lapsed.claim, stale.claim}
+    assert set(play.store.overdue_claims(claims, closed_for_s=-1)) == {
+        lapsed.claim,
+        stale.claim,
+        closed.claim,
+    }
 
 
 def test_taking_over_a_running_study_is_no_change_of_its_state(play: Play) -> None:
@@ -131,7 +135,7 @@ def test_a_trial_that_has_used_up_its_retries_is_failed(play: Play) -> None:
     trial = run.begin(0)[0]
     run.lapse()
     second = play.claim()
-    second.writer.start(second.writer.queued())
+    second.writer.start(second.writer.queued_trials())
     second.lapse()
     third = play.claim()
     found = third.trial(trial)
@@ -265,8 +269,8 @@ def test_the_run_that_closed_a_study_has_no_say_in_it_once_it_is_extended(play: 
     play.store.release(old.claim, failure="its run broke down 3 times")
     for late in (
         old.writer.renew,
-        old.writer.go_on,
-        old.writer.say_progress,
+        old.writer.resume_running,
+        old.writer.report_progress,
         lambda: old.writer.close(StudyMove.FAIL),
     ):
         with pytest.raises(Superseded):
@@ -352,7 +356,7 @@ def test_a_lost_run_leaves_nothing_running_though_nobody_has_room_for_its_study(
     run = play.run()
     trial = run.begin(0)[0]
     run.lapse()
-    play.store.settle_lost()
+    play.store.settle_lapsed_leases()
     assert (run.study.state, run.trial(trial).state, run.trial(trial).retries) == (
         StudyState.RUNNING,
         TrialState.QUEUED,

@@ -53,7 +53,7 @@ def play(request: pytest.FixtureRequest, postgres: PostgresServer, postgres_temp
 def test_a_lease_lasts_as_long_as_it_was_asked_for_whatever_this_machines_clock_says(play: Play) -> None:
     run = play.run()
     run.begin(0)
-    play.store.settle_lost()
+    play.store.settle_lapsed_leases()
     assert play.store.claim_next(dispatcher="there", lease_s=60) is None
     play.store.run_writer(run.claim, lease_s=0.3).renew()
     assert play.store.claim_next(dispatcher="there", lease_s=60) is None
@@ -65,16 +65,16 @@ def test_a_study_that_is_stopped_waits_for_its_living_run(play: Play) -> None:
     run = play.run()
     assert play.store.move(run.claim.study_id, StudyMove.STOP).state is StudyState.STOPPING
     run.lapse()
-    play.store.settle_lost()
+    play.store.settle_lapsed_leases()
     assert run.study.state is StudyState.COMPLETED
 
 
 def test_a_dispatcher_was_heard_of_when_it_was_by_this_machines_clock(play: Play) -> None:
-    play.store.beat("here")
-    for found in (play.store.dispatchers(), play.store.tally().standing().dispatchers):
+    play.store.heartbeat("here")
+    for found in (play.store.dispatchers(), play.store.metrics_reader().snapshot().dispatchers):
         assert abs(datetime.now(UTC) - found["here"]) < timedelta(seconds=30)
     play.submit()
-    waited = play.store.tally().standing().queued_for_s
+    waited = play.store.metrics_reader().snapshot().queued_for_s
     assert waited is not None
     assert 0 <= waited < 30
 
@@ -112,8 +112,8 @@ _ACT = """
 import sys, time
 from studies.store import Store
 store = Store.open(sys.argv[1], migrate=False)
-store.beat(sys.argv[2])
-store.settle_lost()
+store.heartbeat(sys.argv[2])
+store.settle_lapsed_leases()
 claim = store.claim_next(dispatcher=sys.argv[2], lease_s=float(sys.argv[3]))
 print(int(time.time()), None if claim is None else claim.attempt)
 """

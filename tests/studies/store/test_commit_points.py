@@ -44,14 +44,14 @@ def value(trial_id: str, epoch: int) -> float | None:
 
 def carry_out(running: Running) -> None:
     """Do what a run does from its first write to its last, and what its other threads do meanwhile."""
-    running.writer.note_environment({"torch": "2.13"})
+    running.writer.record_environment({"torch": "2.13"})
     packs = 0
     while (pack := running.feed.next_pack(f"p{running.claim.attempt}-{packs}")) is not None:
         packs += 1
         running.feed.started(pack.pack_id)
         running.writer.renew(wanted=1, machines="here")
         running.finish(pack, value=value)
-        running.writer.say_progress()
+        running.writer.report_progress()
         running.store.copy_to_optuna(running.study.id)
     running.close()
     running.store.copy_to_optuna(running.study.id)
@@ -168,7 +168,7 @@ def _claim(play: Play, _closed: str, _waiting: str) -> object:
 
 
 def _settle(play: Play, _closed: str, _waiting: str) -> None:
-    play.store.settle_lost()
+    play.store.settle_lapsed_leases()
 
 
 @pytest.mark.parametrize("do", [_submit, _extend, _cancel, _claim, _settle])
@@ -230,11 +230,11 @@ def test_whatever_a_run_writes_can_be_written_again_when_its_answer_was_lost(pla
         )
     )
     twice(lambda: run.writer.settle(promoted=[(trials[0].id, 1, 9)], pruned=[(trials[1].id, 1)]))
-    twice(lambda: run.writer.give_back([(trials[2].id, 1)], reason="its worker was lost", max_retries=3))
+    twice(lambda: run.writer.requeue([(trials[2].id, 1)], reason="its worker was lost", max_retries=3))
     twice(run.writer.renew)
-    twice(lambda: run.writer.note_environment({"torch": "2"}))
-    twice(run.writer.say_progress)
-    twice(run.writer.go_on)
+    twice(lambda: run.writer.record_environment({"torch": "2"}))
+    twice(run.writer.report_progress)
+    twice(run.writer.resume_running)
     assert [(t.number, t.attempt, t.retries, t.state) for t in run.writer.trials()] == [
         (0, 1, 0, TrialState.QUEUED),
         (1, 1, 0, TrialState.PRUNED),

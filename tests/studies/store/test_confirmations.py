@@ -43,7 +43,7 @@ def test_the_writer_sees_both_phases_and_readers_the_search_unless_they_ask(play
     run.confirm(0)
     study_id, store = run.claim.study_id, play.store
     # The search comes first, whichever way the phases are spelled.
-    assert [(trial.phase, trial.number) for trial in run.writer.queued()] == [
+    assert [(trial.phase, trial.number) for trial in run.writer.queued_trials()] == [
         ("search", 0),
         ("search", 1),
         ("confirmation", 0),
@@ -71,7 +71,7 @@ def test_pending_confirmations_and_replicates_come_back_from_the_record_as_they_
         ]
     )
     made += run.confirm(1)
-    assert run.writer.queued() == made
+    assert run.writer.queued_trials() == made
     assert [trial.replicate for trial in made] == [0, 1, 1, 1]
 
 
@@ -156,7 +156,7 @@ def test_a_lost_confirmation_is_queued_again_like_any_trial(play: Play) -> None:
     run.begin(0)
     [trial, _] = run.confirm(0)
     run.writer.start([trial])
-    [again] = run.writer.give_back([(trial.id, 1)], reason="its worker was lost", max_retries=3)
+    [again] = run.writer.requeue([(trial.id, 1)], reason="its worker was lost", max_retries=3)
     assert (again.id, again.attempt, again.phase, again.confirms, again.seed) == (
         trial.id,
         2,
@@ -165,7 +165,7 @@ def test_a_lost_confirmation_is_queued_again_like_any_trial(play: Play) -> None:
         trial.seed,
     )
     [failed] = run.begin(1)
-    assert run.writer.give_back([(failed.id, 1)], reason="it broke", max_retries=0) == ()
+    assert run.writer.requeue([(failed.id, 1)], reason="it broke", max_retries=0) == ()
 
 
 def test_events_tell_the_phases_apart(play: Play) -> None:
@@ -190,7 +190,7 @@ def test_a_record_holds_both_phases_and_what_an_analysis_reads_of_them(store: St
         .confirm()
         .close()
     )
-    record = store.record(study.id)
+    record = store.study_record(study.id)
     assert record.study == store.study(study.id)
     assert record.arms == store.arms(study.id)
     assert record.trials == store.every_trial(study.id)
@@ -212,9 +212,9 @@ def test_a_record_holds_both_phases_and_what_an_analysis_reads_of_them(store: St
 def test_the_environment_is_kept_and_what_changed_stands_beside_it(play: Play) -> None:
     run = play.run()
     assert run.study.environment == {}
-    run.writer.note_environment({"python": "3.11.9", "cpu": "A; B\0"})
-    run.writer.note_environment({"python": "3.12.1"})
-    run.writer.note_environment({"python": "3.11.9", "torch": "2.13"})
+    run.writer.record_environment({"python": "3.11.9", "cpu": "A; B\0"})
+    run.writer.record_environment({"python": "3.12.1"})
+    run.writer.record_environment({"python": "3.11.9", "torch": "2.13"})
     assert run.study.environment == {"python": "3.11.9; 3.12.1", "cpu": "A, B?", "torch": "2.13"}
 
 
@@ -228,7 +228,7 @@ def test_a_suite_is_its_studies_in_the_order_of_their_submission(play: Play) -> 
         ("small", 2, ("char-lm", "digits-mlp")),
     ]
     assert play.store.suites()[1].last_at == play.store.study(second).created_at
-    assert play.store.every_study_of("small") == (first, second)
+    assert play.store.study_ids_of_suite("small") == (first, second)
     assert [study.id for study in play.store.studies(suite="small").items] == [second, first]
     assert play.store.studies(suite="small", workload="char-lm").total == 1
     assert [study.suite for study in play.store.studies().items] == [None, "tiny", "small", "small"]

@@ -161,7 +161,7 @@ def test_a_store_outlives_a_restart_of_its_server(postgres: PostgresServer, post
     name = make_url(postgres_url).database
     postgres.run(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'")
     store.ping()
-    store.beat("here")
+    store.heartbeat("here")
     assert set(store.dispatchers()) == {"here"}
     store.close()
 
@@ -175,7 +175,7 @@ def test_a_database_that_only_reads_is_told_when_it_should_write(
     store = Store.open(postgres_url)
     assert store.studies().total == 0
     with pytest.raises(StoreUnavailable, match="read-only transaction"):
-        store.beat("here")
+        store.heartbeat("here")
     store.close()
 
 

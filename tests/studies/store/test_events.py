@@ -33,7 +33,7 @@ def test_a_study_played_through_tells_its_story_in_order(play: Play) -> None:
 
 def test_progress_without_a_result_has_no_best(play: Play) -> None:
     run = play.run()
-    run.writer.say_progress()
+    run.writer.report_progress()
     kind, data = run.every_event()[-1]
     assert kind == "progress"
     arms = data["arms"]
@@ -73,7 +73,7 @@ def test_writers_at_once_leave_no_gap_and_a_reader_never_sees_one(play: Play, da
         for _ in range(10):
             play.store.move(study_id, StudyMove.PAUSE)
             play.store.move(study_id, StudyMove.RESUME)
-            run.writer.go_on()
+            run.writer.resume_running()
 
     def watch() -> None:
         while not is_done.is_set():

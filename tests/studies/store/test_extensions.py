@@ -49,9 +49,9 @@ def test_an_extended_study_is_queued_and_claimed_like_any_other(play: Play) -> N
 
 def test_nothing_on_record_changes(play: Play) -> None:
     study_id = finished(play)
-    before = play.store.record(study_id)
+    before = play.store.study_record(study_id)
     play.extend(study_id, replicates=2)
-    after = play.store.record(study_id)
+    after = play.store.study_record(study_id)
     assert (after.trials, after.confirmations, after.measurements) == (
         before.trials,
         before.confirmations,
@@ -120,13 +120,13 @@ def test_what_is_refused_leaves_the_study_as_it_was(play: Play) -> None:
 
 def test_an_extension_can_be_looked_at_before_it_is_made(play: Play) -> None:
     study_id = finished(play)
-    before, stamp = play.store.study(study_id), play.store.stamps([study_id, "nothing"])
+    before, stamp = play.store.study(study_id), play.store.change_stamps([study_id, "nothing"])
     spec, plan = play.store.plan_extension(study_id, Extension(trials_per_arm=5))
-    assert (play.store.study(study_id), play.store.stamps([study_id])) == (before, stamp)
+    assert (play.store.study(study_id), play.store.change_stamps([study_id])) == (before, stamp)
     after = play.extend(study_id, trials_per_arm=5)
     assert (after.spec, play.claim().writer.plan()) == (spec, plan)
     assert list(stamp) == [study_id]
-    assert play.store.stamps([study_id]) != stamp
+    assert play.store.change_stamps([study_id]) != stamp
     with pytest.raises(IllegalMove, match="cannot extend a study that is running"):
         play.store.plan_extension(study_id, Extension(seeds=5))
 
@@ -141,9 +141,9 @@ def test_whoever_asks_for_what_is_not_there_is_told_so(play: Play) -> None:
     with pytest.raises(StudyNotFound):
         play.extend("nothing\0", seeds=5)
     with pytest.raises(StudyNotFound):
-        play.store.record("nothing")
+        play.store.study_record("nothing")
     with pytest.raises(SuiteNotFound, match="there is no suite 'nowhere'"):
-        play.store.every_study_of("nowhere")
+        play.store.study_ids_of_suite("nowhere")
 
 
 def test_more_seeds_for_a_stopped_study_do_not_take_up_its_search(play: Play) -> None:

@@ -13,7 +13,7 @@ from studies.actors import Actor
 from studies.spec import parse_spec
 from studies.states import StudyMove
 from studies.store import Store
-from studies.store.fair_share import FairShare, allot, share
+from studies.store.fair_share import Contender, allot, share
 from studies.store.tables import study
 
 __all__: list[str] = []
@@ -40,12 +40,12 @@ def run(
 
 def seats(*runs: Run, slots: int = 8) -> list[int]:
     """Return how many packs each run may have out."""
-    return [each.writer.room(slots=slots)[0] for each in runs]
+    return [each.writer.pack_limit(slots=slots)[0] for each in runs]
 
 
 def yielding(*runs: Run) -> list[bool]:
     """Return which runs should make room."""
-    return [each.writer.room(slots=8)[1] for each in runs]
+    return [each.writer.pack_limit(slots=8)[1] for each in runs]
 
 
 def age(store: Store, seconds: float, *study_ids: str) -> None:
@@ -105,7 +105,7 @@ def test_where_there_are_more_studies_than_slots_they_take_turns(play: Play) -> 
                     connection,
                     each.claim.study_id,
                     slots=1,
-                    turn_s=120.0,
+                    time_slice_s=120.0,
                     now=start + timedelta(seconds=150 * n),
                 )
                 for each in runs
@@ -155,7 +155,7 @@ def test_nothing_is_given_twice_nothing_wanted_is_left_and_nobody_has_more_than_
     drawn: list[tuple[str | None, int, float]], slots: int
 ) -> None:
     studies = [
-        FairShare(str(n), owner, priority, wanted) for n, (owner, priority, wanted) in enumerate(drawn)
+        Contender(str(n), owner, priority, wanted) for n, (owner, priority, wanted) in enumerate(drawn)
     ]
     given_out = allot(studies, slots)
     assert all(0 <= given_out[each.study_id] <= each.wanted for each in studies)
@@ -166,7 +166,7 @@ def test_nothing_is_given_twice_nothing_wanted_is_left_and_nobody_has_more_than_
 def test_in_as_many_turns_as_there_are_studies_each_owner_is_served_alike(
     owners: int, studies: int, slots: int
 ) -> None:
-    shares = [FairShare(f"{owner}-{n}", str(owner), 1) for owner in range(owners) for n in range(studies)]
+    shares = [Contender(f"{owner}-{n}", str(owner), 1) for owner in range(owners) for n in range(studies)]
     turns = [allot(shares, slots, turn=turn) for turn in range(owners * studies)]
     sums = [
         sum(turn[each.study_id] for turn in turns for each in shares if each.owner == str(owner))
@@ -179,7 +179,7 @@ def test_in_as_many_turns_as_there_are_studies_each_owner_is_served_alike(
 
 @pytest.mark.parametrize("owners", [("ada", "ada", "ada"), ("ada", "bob", "eve")])
 def test_what_a_higher_priority_leaves_the_others_have_in_equal_turns(owners: tuple[str, str, str]) -> None:
-    high, *normal = (FairShare(str(n), owner, 2 if n == 0 else 1) for n, owner in enumerate(owners))
+    high, *normal = (Contender(str(n), owner, 2 if n == 0 else 1) for n, owner in enumerate(owners))
     turns = [allot([high, *normal], 2, turn=turn) for turn in range(60)]
     assert [sum(turn[each.study_id] for turn in turns) for each in (high, *normal)] == [60, 30, 30]
 
@@ -189,7 +189,7 @@ def test_what_a_higher_priority_leaves_the_others_have_in_equal_turns(owners: tu
     st.integers(1, 30),
 )
 def test_owners_of_one_priority_differ_by_at_most_one_pack(drawn: list[tuple[str, int]], slots: int) -> None:
-    studies = [FairShare(str(n), owner, 1) for n, (owner, _) in enumerate(drawn)]
+    studies = [Contender(str(n), owner, 1) for n, (owner, _) in enumerate(drawn)]
     held = allot(studies, slots)
     sums = [
         sum(held[each.study_id] for each in studies if each.owner == owner)

@@ -62,7 +62,7 @@ def search(run: Run) -> None:
     )
     made[0].parameters.update(defaults)
     run.writer.start(made)
-    (again,) = run.writer.give_back([(made[3].id, 1)], reason="its worker was lost", max_retries=1)
+    (again,) = run.writer.requeue([(made[3].id, 1)], reason="its worker was lost", max_retries=1)
     run.writer.start([again])
     for n, trial in enumerate((*made[:3], again)):
         train(run, trial, value=0.5 + n / 10)
@@ -91,7 +91,7 @@ def close(play: Play) -> Run:
     run.writer.start(confirmed)
     for trial in confirmed:
         train(run, trial, value=0.8)
-    run.writer.say_progress()
+    run.writer.report_progress()
     run.writer.close(StudyMove.FINISH)
     run.store.copy_to_optuna(run.claim.study_id)
     return run
@@ -128,7 +128,7 @@ def test_nothing_is_wrong_with_a_study_in_the_middle_of_anything(play: Play) -> 
     run.diverge(diverged)
     run.writer.record([report(flying, 1)])
     run.create(0, arm="adamw")
-    run.writer.say_progress()
+    run.writer.report_progress()
     assert broken(play.store, told_of(run)) == []
     run.store.copy_to_optuna(run.claim.study_id)
     play.store.release(run.claim)

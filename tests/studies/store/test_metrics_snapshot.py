@@ -46,7 +46,7 @@ def change(database_url: str) -> Iterator[Callable[..., None]]:
 
 
 def test_a_house_without_studies_names_every_state_and_no_waiting(store: Store) -> None:
-    now = store.tally().standing()
+    now = store.metrics_reader().snapshot()
     assert now.studies == dict.fromkeys(StudyState, 0)
     assert now.trials == dict.fromkeys(TrialState, 0)
     assert (now.waiting, now.packs, now.epochs, now.retries, now.queued_for_s, now.silent_for_s) == (
@@ -69,7 +69,7 @@ def test_studies_and_trials_are_counted_by_state_those_of_confirmations_too(play
     run.writer.record([report(flying, 1)])
     run.confirm(0, seeds=2)
     play.submit()
-    now = play.store.tally().standing()
+    now = play.store.metrics_reader().snapshot()
     assert {state: count for state, count in now.studies.items() if count} == {
         StudyState.QUEUED: 1,
         StudyState.RUNNING: 1,
@@ -80,80 +80,80 @@ def test_studies_and_trials_are_counted_by_state_those_of_confirmations_too(play
 
 
 def test_a_pack_is_counted_once_from_its_start_on_and_by_its_worker_once_that_has_spoken(play: Play) -> None:
-    run, tally = play.run(), play.store.tally()
+    run, tally = play.run(), play.store.metrics_reader()
     first = run.begin(0, 1)
     second = run.begin(2, 3)
-    assert tally.standing().packs == 2
+    assert tally.snapshot().packs == 2
     run.writer.record([report(trial, 1, worker="node-1:7") for trial in first])
-    assert tally.standing().packs == 2
+    assert tally.snapshot().packs == 2
     run.writer.record([report(trial, 1, worker="node-2:7") for trial in second])
-    assert tally.standing().packs == 2
+    assert tally.snapshot().packs == 2
     run.diverge(second[0])
-    assert tally.standing().packs == 2
+    assert tally.snapshot().packs == 2
     run.diverge(second[1])
-    assert tally.standing().packs == 1
+    assert tally.snapshot().packs == 1
 
 
 def test_a_lost_try_is_counted_and_its_epochs_are_not(play: Play) -> None:
-    run, tally = play.run(max_retries=2), play.store.tally()
+    run, tally = play.run(max_retries=2), play.store.metrics_reader()
     (trial,) = run.begin(0)
     run.writer.record([report(trial, 1)])
-    assert (tally.standing().epochs, tally.standing().retries) == (1, 0)
-    run.writer.give_back([(trial.id, trial.attempt)], reason="its worker was lost", max_retries=2)
-    assert (tally.standing().epochs, tally.standing().retries) == (0, 1)
+    assert (tally.snapshot().epochs, tally.snapshot().retries) == (1, 0)
+    run.writer.requeue([(trial.id, trial.attempt)], reason="its worker was lost", max_retries=2)
+    assert (tally.snapshot().epochs, tally.snapshot().retries) == (0, 1)
 
 
 def test_the_oldest_of_the_queue_is_told_from_when_it_came_into_it(
     play: Play, change: Callable[..., None]
 ) -> None:
-    tally = play.store.tally()
+    tally = play.store.metrics_reader()
     first, _ = play.submit(), play.submit()
     change(
         "UPDATE event SET at = :at WHERE study_id = :study",
         at=datetime.now(UTC) - timedelta(seconds=90),
         study=first,
     )
-    assert tally.standing().queued_for_s == pytest.approx(90, abs=5)
+    assert tally.snapshot().queued_for_s == pytest.approx(90, abs=5)
     # Queued anew it has waited since then, not since it was submitted.
     play.store.move(first, StudyMove.PAUSE)
-    assert tally.standing().queued_for_s == pytest.approx(0, abs=5)
+    assert tally.snapshot().queued_for_s == pytest.approx(0, abs=5)
     play.store.move(first, StudyMove.RESUME)
-    assert tally.standing().queued_for_s == pytest.approx(0, abs=5)
+    assert tally.snapshot().queued_for_s == pytest.approx(0, abs=5)
 
 
 def test_the_silence_of_a_running_study_grows_until_it_says_something(
     play: Play, change: Callable[..., None]
 ) -> None:
-    run, tally = play.run(), play.store.tally()
+    run, tally = play.run(), play.store.metrics_reader()
     change("UPDATE event SET at = :at", at=datetime.now(UTC) - timedelta(seconds=40))
-    assert tally.standing().silent_for_s == pytest.approx(40, abs=5)
+    assert tally.snapshot().silent_for_s == pytest.approx(40, abs=5)
     run.begin(0)
-    assert tally.standing().silent_for_s == pytest.approx(0, abs=5)
+    assert tally.snapshot().silent_for_s == pytest.approx(0, abs=5)
     run.writer.close(StudyMove.FINISH)
-    assert tally.standing().silent_for_s is None
+    assert tally.snapshot().silent_for_s is None
 
 
 def test_a_clock_that_is_ahead_is_no_negative_wait(play: Play, change: Callable[..., None]) -> None:
     play.submit()
     change("UPDATE event SET at = :at", at=datetime.now(UTC) + timedelta(seconds=40))
-    assert play.store.tally().standing().queued_for_s == 0
+    assert play.store.metrics_reader().snapshot().queued_for_s == 0
 
 
 def test_the_trials_of_a_closed_study_are_counted_once_and_again_when_it_is_extended(
     play: Play, statements: list[str]
 ) -> None:
-    run, tally = play.run(), play.store.tally()
+    run, tally = play.run(), play.store.metrics_reader()
     run.complete(run.begin(0)[0], 0.9)
     run.writer.close(StudyMove.FINISH)
-    before = tally.standing()
+    before = tally.snapshot()
     statements.clear()
-    assert tally.standing().trials == before.trials
+    assert tally.snapshot().trials == before.trials
     assert len([one for one in statements if "FROM trial" in one]) == 0
     play.extend(run.claim.study_id, trials_per_arm=2)
     again = play.claim()
     again.complete(again.begin(9)[0], 0.8)
     again.writer.close(StudyMove.FINISH)
-    after = tally.standing()
+    after = tally.snapshot()
     assert after.trials[TrialState.COMPLETED] == before.trials[TrialState.COMPLETED] + 1
     assert after.epochs == before.epochs + 2
 
@@ -163,9 +163,9 @@ def test_counting_takes_three_queries_however_many_studies_there_are(
 ) -> None:
     for _ in range(5):
         play.submit()
-    tally = play.store.tally()
+    tally = play.store.metrics_reader()
     statements.clear()
-    tally.standing()
+    tally.snapshot()
     # Asking what time it is counts nothing.
     assert len([one for one in statements if one.lstrip().startswith("SELECT") and "FROM" in one]) == 3
 
@@ -174,7 +174,7 @@ def test_a_transaction_is_told_with_its_kind_and_its_time_even_when_it_fails(sto
     told: list[tuple[str, float]] = []
     store.on_transaction(lambda kind, seconds: told.append((kind, seconds)))
     store.catalog()
-    store.beat("here")
+    store.heartbeat("here")
     with pytest.raises(Exception, match="nobody"):
         store.revoke_token("nobody")
     assert [kind for kind, _ in told] == ["read", "write", "write"]
@@ -191,7 +191,7 @@ def test_a_statement_is_told_before_it_is_sent_and_when_it_is_answered_without_i
         return lambda error: told.append((statement, error))
 
     store.on_statement(watch)
-    store.beat("a-dispatcher-of-this-test")
+    store.heartbeat("a-dispatcher-of-this-test")
     insert = next(statement for statement, _ in told if statement.startswith("INSERT"))
     assert [what for statement, what in told if statement == insert] == ["sent", None]
     assert not any("a-dispatcher-of-this-test" in statement for statement, _ in told)

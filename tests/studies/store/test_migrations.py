@@ -123,7 +123,7 @@ def test_studies_from_before_there_were_confirmations_get_none(tmp_path: Path) -
         restore(path, revision)
         store = Store.open(f"sqlite:///{path}")
         study = next(study for study in store.studies().items if study.name == "Finished")
-        record = store.record(study.id)
+        record = store.study_record(study.id)
         assert record.study.spec.confirmation.seeds == seeds
         assert (len(record.trials), len(record.confirmations), record.study.progress.confirmations) == (
             3,
@@ -188,7 +188,7 @@ def test_downgrading_below_webhooks_keeps_studies_and_tokens(tmp_path: Path) -> 
 
 def test_downgrading_below_many_users_keeps_studies_and_tokens(tmp_path: Path) -> None:
     store = downgraded_and_upgraded(tmp_path / "tangent.db", to="0003")
-    assert (store.studies().total, len(store.record(store.studies().items[-1].id).trials)) == (3, 3)
+    assert (store.studies().total, len(store.study_record(store.studies().items[-1].id).trials)) == (3, 3)
     assert [(token.name, token.quotas) for token in store.tokens()] == [("ada", Quotas())]
     assert store.audit().total == 0
     store.close()
@@ -197,7 +197,7 @@ def test_downgrading_below_many_users_keeps_studies_and_tokens(tmp_path: Path) -
 def test_downgrading_below_confirmations_keeps_the_search(tmp_path: Path) -> None:
     store = downgraded_and_upgraded(tmp_path / "tangent.db", to="0002")
     study = next(study for study in store.studies().items if study.name == "Finished")
-    record = store.record(study.id)
+    record = store.study_record(study.id)
     assert (len(record.trials), record.confirmations) == (3, ())
     assert len(record.measurements[record.trials[1].id]) == 2
     store.close()

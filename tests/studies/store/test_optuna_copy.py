@@ -64,7 +64,7 @@ def played(play: Play) -> Run:
     run.complete(sampled, 0.9)
     run.diverge(diverged)
     run.writer.record([report(pruned, 1, validation_metric=0.3, ended="pruned")])
-    run.writer.give_back([(failed.id, 1)], reason="ValueError: no such layer", max_retries=0)
+    run.writer.requeue([(failed.id, 1)], reason="ValueError: no such layer", max_retries=0)
     run.writer.record([report(running, 1)])
     return run
 

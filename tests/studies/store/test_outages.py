@@ -89,7 +89,7 @@ def test_a_server_that_was_restarted_unnoticed_is_found_again_by_the_first_call(
     server.kill()
     server.start()
     with ThreadPoolExecutor(5) as pool:
-        list(pool.map(lambda _: play.store.beat("here"), range(5)))
+        list(pool.map(lambda _: play.store.heartbeat("here"), range(5)))
 
 
 @pytest.mark.usefixtures("impatient")

@@ -224,7 +224,7 @@ def test_epochs_that_are_trained_again_are_charged_again(store: Store) -> None:
     run = Play(store).claim()
     (lost,) = run.begin(0)
     run.writer.record([report(lost, 1, elapsed_s=100.0, charged_s=150.0)])
-    (again,) = run.writer.give_back(
+    (again,) = run.writer.requeue(
         [(lost.id, lost.attempt)], reason="its worker was lost", max_retries=3, charged_s=50.0
     )
     assert run.trial(lost).cost_s == 0.0
@@ -240,7 +240,7 @@ def test_a_trial_that_fails_is_charged_for_its_last_attempt(store: Store) -> Non
     store.submit(parse_spec(study_body(resources={"gpus_per_pack": 1})), by=ADA)
     run = Play(store).claim()
     (failing,) = run.begin(0)
-    run.writer.give_back([(failing.id, 1)], reason="it broke", max_retries=0, charged_s=36.0)
+    run.writer.requeue([(failing.id, 1)], reason="it broke", max_retries=0, charged_s=36.0)
     assert store.token("ada").gpu_hours == pytest.approx(0.01)
 
 

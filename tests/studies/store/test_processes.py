@@ -59,7 +59,7 @@ def play_studies(n: int, url: str) -> None:
         for trial in run.begin(0, 1, 2):
             run.writer.renew()
             run.complete(trial, 0.5 + trial.number / 10)
-            run.writer.say_progress()
+            run.writer.report_progress()
         run.writer.close(StudyMove.FINISH)
         store.copy_to_optuna(claim.study_id)
     store.close()

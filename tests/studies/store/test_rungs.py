@@ -72,7 +72,7 @@ def ladder_of(run: Run, *, trials: int = 6) -> Ladder:
 
 
 def settle(run: Run, decision: PromotionDecision) -> tuple[PendingTrial, ...]:
-    trials = {trial.number: trial for trial in run.writer.queued()}
+    trials = {trial.number: trial for trial in run.writer.queued_trials()}
     promoted = [
         (trials[number].id, trials[number].attempt, to_epoch) for number, to_epoch in decision.promoted
     ]
@@ -106,7 +106,7 @@ def test_a_new_trial_says_how_far_it_is_trained_first(play: Play) -> None:
     )
     assert second.to_epoch == EPOCHS, "by default to its end"
     assert (run.trial(first).to_epoch, run.trial(first).bracket, run.trial(first).pack_size) == (3, 1, None)
-    assert run.writer.queued() == (first, second)
+    assert run.writer.queued_trials() == (first, second)
 
 
 def test_a_trial_that_has_reached_its_rung_waits_there_with_its_checkpoint(play: Play) -> None:
@@ -122,7 +122,7 @@ def test_a_trial_that_has_reached_its_rung_waits_there_with_its_checkpoint(play:
         True,
     )
     assert (found.pack_size, found.cost_s, found.ended_at) == (4, 1.5, None)
-    (waiting,) = run.writer.queued()
+    (waiting,) = run.writer.queued_trials()
     assert (waiting.is_waiting, waiting.epochs_done, waiting.checkpoint) == (
         True,
         3,
@@ -136,9 +136,7 @@ def test_without_a_checkpoint_a_trial_does_not_wait(play: Play) -> None:
     (trial,) = begin(run, 0)
     run.writer.record([report(trial, 1)])
     assert run.trial(trial).state is TrialState.RUNNING
-    (again,) = run.writer.give_back(
-        [(trial.id, 1)], reason="the pack ended without an outcome", max_retries=3
-    )
+    (again,) = run.writer.requeue([(trial.id, 1)], reason="the pack ended without an outcome", max_retries=3)
     assert (again.epochs_done, again.attempt) == (0, 2)
 
 
@@ -147,7 +145,7 @@ def test_a_trial_that_ends_at_a_rung_has_ended_and_waits_for_nothing(play: Play)
     (trial,) = begin(run, 0)
     run.writer.record([report(trial, 1, ended="diverged", reason="nan", checkpoint="file:///never")])
     assert run.trial(trial).state is TrialState.DIVERGED
-    assert run.writer.queued() == ()
+    assert run.writer.queued_trials() == ()
 
 
 def test_a_last_epoch_is_no_rung(play: Play) -> None:
@@ -229,7 +227,7 @@ def test_a_waiting_trial_is_neither_started_nor_given_back(play: Play) -> None:
     before = everything(run)
     run.writer.start([trial])
     assert (
-        run.writer.give_back([(trial.id, 1)], reason="its pack was lost after its last report", max_retries=3)
+        run.writer.requeue([(trial.id, 1)], reason="its pack was lost after its last report", max_retries=3)
         == ()
     )
     assert everything(run) == before
@@ -242,7 +240,7 @@ def test_a_lost_trial_goes_on_from_its_checkpoint(play: Play) -> None:
     going = promote(run, trial, 3)
     run.writer.start([going])
     run.writer.record([report(going, 2, validation_metric=0.6)])
-    (again,) = run.writer.give_back([(trial.id, 1)], reason="its worker was lost", max_retries=3)
+    (again,) = run.writer.requeue([(trial.id, 1)], reason="its worker was lost", max_retries=3)
     assert (again.attempt, again.epochs_done, again.to_epoch, again.checkpoint) == (2, 1, 3, going.checkpoint)
     found = run.trial(trial)
     assert (found.state, found.retries, found.epochs_done, found.cost_s) == (TrialState.QUEUED, 1, 1, 0.5)
@@ -262,13 +260,13 @@ def test_a_trial_whose_checkpoint_cannot_be_used_starts_again_and_keeps_its_prom
     reach(run, trial, 0.5)
     going = promote(run, trial, 3)
     run.writer.start([going])
-    (again,) = run.writer.give_back(
+    (again,) = run.writer.requeue(
         [(trial.id, 1)], reason="its checkpoint is torn", max_retries=3, from_start=True
     )
     assert (again.epochs_done, again.to_epoch, again.checkpoint, run.trial(trial).cost_s) == (0, 3, None, 0.0)
     assert run.store.measurements(trial.id) == ()
     run.writer.start([again])
-    (lost,) = run.writer.give_back([(trial.id, 2)], reason="its worker was lost", max_retries=3)
+    (lost,) = run.writer.requeue([(trial.id, 2)], reason="its worker was lost", max_retries=3)
     assert (lost.epochs_done, lost.checkpoint) == (0, None)
 
 
@@ -278,15 +276,15 @@ def test_two_that_give_one_trial_back_give_it_back_once(play: Play) -> None:
     reach(run, trial, 0.5)
     run.writer.start([promote(run, trial, 3)])
     lost = [(trial.id, 1)]
-    assert len(run.writer.give_back([*lost, *lost], reason="lost", max_retries=3)) == 1
-    assert run.writer.give_back(lost, reason="lost", max_retries=3, from_start=True) == ()
+    assert len(run.writer.requeue([*lost, *lost], reason="lost", max_retries=3)) == 1
+    assert run.writer.requeue(lost, reason="lost", max_retries=3, from_start=True) == ()
     assert (run.trial(trial).attempt, run.trial(trial).epochs_done) == (2, 1)
 
 
 def test_a_late_report_of_a_trial_that_was_lost_and_promoted_since_is_refused(play: Play) -> None:
     run = asha(play)
     (trial,) = begin(run, 0)
-    (again,) = run.writer.give_back([(trial.id, 1)], reason="its worker went silent", max_retries=3)
+    (again,) = run.writer.requeue([(trial.id, 1)], reason="its worker went silent", max_retries=3)
     run.writer.start([again])
     reach(run, again, 0.5)
     going = promote(run, again, 3)
@@ -295,7 +293,7 @@ def test_a_late_report_of_a_trial_that_was_lost_and_promoted_since_is_refused(pl
     late = [report(trial, epoch, validation_metric=0.9, checkpoint="file:///late") for epoch in (1, 2, 3)]
     assert run.writer.record(late) == frozenset()
     assert run.writer.settle(promoted=[(trial.id, 1, 9)], pruned=[(trial.id, 1)]) == ()
-    assert run.writer.give_back([(trial.id, 1)], reason="lost", max_retries=0) == ()
+    assert run.writer.requeue([(trial.id, 1)], reason="lost", max_retries=0) == ()
     assert everything(run) == before
 
 
@@ -333,7 +331,7 @@ def test_a_run_killed_after_it_settled_promotes_nobody_twice(play: Play) -> None
     run.lapse()
     again = play.claim()
     assert ladder_of(again).settle() == PromotionDecision()
-    assert [trial.number for trial in again.writer.queued() if not trial.is_waiting] == [1]
+    assert [trial.number for trial in again.writer.queued_trials() if not trial.is_waiting] == [1]
 
 
 @pytest.mark.parametrize(("at", "expected"), [("last", {1: 0.5, 3: 0.3}), ("best", {1: 0.5, 3: 0.6})])
@@ -423,10 +421,10 @@ def test_progress_counts_the_epochs_that_the_pruner_leaves(play: Play) -> None:
 
 def test_a_fit_is_remembered_until_it_is_measured_anew(play: Play) -> None:
     run = asha(play)
-    run.writer.remember_fit({**FIT, "reason": "too slow", "bytes_per_member": 100})
-    run.writer.remember_fit(FIT)
-    run.writer.remember_fit({**FIT, "device": "NVIDIA H100", "width": 64})
-    run.writer.remember_fit({**FIT, "workload": "char-lm", "width": 1})
+    run.writer.record_stack_width({**FIT, "reason": "too slow", "bytes_per_member": 100})
+    run.writer.record_stack_width(FIT)
+    run.writer.record_stack_width({**FIT, "device": "NVIDIA H100", "width": 64})
+    run.writer.record_stack_width({**FIT, "workload": "char-lm", "width": 1})
     newest, older = run.writer.stack_widths("digits-mlp")
     assert (newest.device, newest.width, older.device, older.width, older.reason) == (
         "NVIDIA H100",
@@ -442,8 +440,8 @@ def test_a_fit_is_remembered_until_it_is_measured_anew(play: Play) -> None:
 def test_an_arm_shows_the_newest_fit_of_its_optimizer_and_batch_size(play: Play) -> None:
     run = asha(play, arms=["adamp", "adamw"])
     assert [arm.fit for arm in play.store.arms(run.claim.study_id)] == [None, None]
-    run.writer.remember_fit(FIT)
-    run.writer.remember_fit({**FIT, "batch_size": 64, "width": 2})
+    run.writer.record_stack_width(FIT)
+    run.writer.record_stack_width({**FIT, "batch_size": 64, "width": 2})
     first, second = play.store.arms(run.claim.study_id)
     assert first.fit is not None
     assert (first.fit.width, second.fit) == (8, None)
@@ -452,7 +450,7 @@ def test_an_arm_shows_the_newest_fit_of_its_optimizer_and_batch_size(play: Play)
 def test_a_fit_that_makes_no_sense_is_refused(play: Play) -> None:
     run = asha(play)
     with pytest.raises(ValueError, match="width"):
-        run.writer.remember_fit({name: value for name, value in FIT.items() if name != "width"})
+        run.writer.record_stack_width({name: value for name, value in FIT.items() if name != "width"})
     assert run.writer.stack_widths("digits-mlp") == ()
 
 
@@ -464,10 +462,9 @@ def test_thousands_of_trials_are_settled_at_once(store: Store) -> None:
     ladder = ladder_of(run, trials=2500)
     decision = ladder.settle()
     assert len(settle(run, decision)) == 2500 // 3
-    run.writer.start(going := [trial for trial in run.writer.queued() if not trial.is_waiting])
+    run.writer.start(going := [trial for trial in run.writer.queued_trials() if not trial.is_waiting])
     assert (
-        len(run.writer.give_back([(trial.id, 1) for trial in going], reason="lost", max_retries=3))
-        == 2500 // 3
+        len(run.writer.requeue([(trial.id, 1) for trial in going], reason="lost", max_retries=3)) == 2500 // 3
     )
     run.writer.close(StudyMove.FINISH)
     assert run.study.progress.pruned == 2500 - 2500 // 3

@@ -245,7 +245,7 @@ def test_what_a_batch_says_of_a_trial_after_its_end_is_dropped(play: Play) -> No
 def test_a_report_of_an_older_try_is_dropped(play: Play) -> None:
     run = play.run()
     trial = run.begin(0)[0]
-    again = run.writer.give_back([(trial.id, 1)], reason="its worker was lost", max_retries=3)
+    again = run.writer.requeue([(trial.id, 1)], reason="its worker was lost", max_retries=3)
     run.writer.start(again)
     assert run.writer.record([report(trial, 1, ended="completed", value=0.9)]) == frozenset()
     assert (run.trial(trial).state, run.trial(trial).attempt) == (TrialState.RUNNING, 2)
@@ -272,7 +272,7 @@ def test_a_trial_given_back_waits_for_its_next_try(play: Play) -> None:
     run = play.run()
     trial = run.begin(0)[0]
     run.writer.record([report(trial, 1)])
-    (again,) = run.writer.give_back([(trial.id, 1)], reason="its worker was lost", max_retries=3)
+    (again,) = run.writer.requeue([(trial.id, 1)], reason="its worker was lost", max_retries=3)
     assert again == PendingTrial(trial.id, "adamp", 0, 2, trial.parameters, 7, 2)
     found = run.trial(trial)
     assert (found.state, found.attempt, found.retries, found.epochs_done) == (TrialState.QUEUED, 2, 1, 0)
@@ -285,7 +285,7 @@ def test_a_trial_given_back_waits_for_its_next_try(play: Play) -> None:
 def test_a_trial_given_back_on_purpose_costs_no_retry(play: Play) -> None:
     run = play.run()
     trial = run.begin(0)[0]
-    (again,) = run.writer.give_back(
+    (again,) = run.writer.requeue(
         [(trial.id, 1)], reason="its run was asked to leave", max_retries=0, is_charged=False
     )
     assert (again.attempt, run.trial(trial).retries, run.trial(trial).state) == (2, 0, TrialState.QUEUED)
@@ -294,7 +294,7 @@ def test_a_trial_given_back_on_purpose_costs_no_retry(play: Play) -> None:
 def test_a_trial_that_cannot_be_retried_is_failed_with_the_reason(play: Play) -> None:
     run = play.run()
     trial = run.begin(0)[0]
-    assert run.writer.give_back([(trial.id, 1)], reason="ValueError: no such layer", max_retries=0) == ()
+    assert run.writer.requeue([(trial.id, 1)], reason="ValueError: no such layer", max_retries=0) == ()
     assert (run.trial(trial).state, run.trial(trial).reason) == (
         TrialState.FAILED,
         "ValueError: no such layer",
@@ -305,10 +305,9 @@ def test_giving_back_what_has_moved_on_does_nothing(play: Play) -> None:
     run = play.run()
     done, twice = run.begin(0, 1)
     run.complete(done, 0.9)
-    run.writer.give_back([(twice.id, 1)], reason="lost", max_retries=3)
+    run.writer.requeue([(twice.id, 1)], reason="lost", max_retries=3)
     assert (
-        run.writer.give_back([(done.id, 1), (twice.id, 1), ("nothing", 1)], reason="lost", max_retries=3)
-        == ()
+        run.writer.requeue([(done.id, 1), (twice.id, 1), ("nothing", 1)], reason="lost", max_retries=3) == ()
     )
     assert (run.trial(done).state, run.trial(twice).attempt) == (TrialState.COMPLETED, 2)
 
@@ -337,10 +336,10 @@ def test_a_run_hears_what_its_owner_wants(play: Play) -> None:
     for verb, wanted in ((StudyMove.PAUSE, StudyState.PAUSED), (StudyMove.RESUME, StudyState.QUEUED)):
         play.store.move(run.claim.study_id, verb)
         assert run.writer.renew() is wanted
-    assert run.writer.go_on() is StudyState.RUNNING
-    assert run.writer.go_on() is StudyState.RUNNING
+    assert run.writer.resume_running() is StudyState.RUNNING
+    assert run.writer.resume_running() is StudyState.RUNNING
     play.store.move(run.claim.study_id, StudyMove.STOP)
-    assert run.writer.go_on() is run.writer.renew() is StudyState.STOPPING
+    assert run.writer.resume_running() is run.writer.renew() is StudyState.STOPPING
 
 
 def test_a_run_that_has_finished_closes_a_study_that_was_resumed_meanwhile(play: Play) -> None:
@@ -353,18 +352,18 @@ def test_a_run_that_has_finished_closes_a_study_that_was_resumed_meanwhile(play:
 
 WRITES: dict[str, Callable[[Run, PendingTrial], object]] = {
     "renew": lambda run, _: run.writer.renew(),
-    "go on": lambda run, _: run.writer.go_on(),
+    "go on": lambda run, _: run.writer.resume_running(),
     "create": lambda run, _: run.writer.create([NewTrial("adamp", 9, "sampled", {"lr": 0.1}, seed=0)]),
     "start": lambda run, trial: run.writer.start([trial]),
     "record": lambda run, trial: run.writer.record(
         [report(trial, 1, ended="completed", value=0.9, best_epoch=1)]
     ),
-    "give back": lambda run, trial: run.writer.give_back([(trial.id, 1)], reason="lost", max_retries=3),
+    "give back": lambda run, trial: run.writer.requeue([(trial.id, 1)], reason="lost", max_retries=3),
     "settle": lambda run, trial: run.writer.settle(promoted=[(trial.id, 1, 2)], pruned=[]),
-    "remember a fit": lambda run, _: run.writer.remember_fit(
+    "remember a fit": lambda run, _: run.writer.record_stack_width(
         {"workload": "digits-mlp", "optimizer": "adamp", "batch_size": 32, "device": "cpu", "width": 4}
     ),
-    "say progress": lambda run, _: run.writer.say_progress(),
+    "say progress": lambda run, _: run.writer.report_progress(),
     "close": lambda run, _: run.writer.close(StudyMove.FINISH),
 }
 
@@ -384,7 +383,7 @@ def test_a_run_that_was_taken_over_is_told_so_and_stores_nothing(play: Play, wri
     trial = old.begin(0)[0]
     old.lapse()
     new = play.claim(dispatcher="there")
-    new.writer.start(new.writer.queued())
+    new.writer.start(new.writer.queued_trials())
     before = everything(new)
     with pytest.raises(Superseded, match="attempt 1 is over, attempt 2 has taken over"):
         WRITES[write](old, trial)

@@ -286,6 +286,6 @@ def test_versions_count_changes_of_state_and_nothing_else(play: Play) -> None:
     version = run.study.version
     trial = run.begin(0)[0]
     run.writer.record([report(trial, 1)])
-    run.writer.say_progress()
+    run.writer.report_progress()
     run.writer.renew()
     assert run.study.version == version

@@ -64,7 +64,7 @@ def test_a_study_tells_of_each_state_in_which_it_stays(store: Store) -> None:
     run = Play(store).claim()
     store.move(study, StudyMove.PAUSE, by=ADA)
     store.move(study, StudyMove.RESUME, by=ADA)
-    run.writer.go_on()
+    run.writer.resume_running()
     run.begin(0)
     store.move(study, StudyMove.STOP, by=ADA)
     run.writer.close(StudyMove.FINISH)
@@ -401,8 +401,8 @@ def test_what_was_settled_long_ago_is_forgotten(store: Store) -> None:
     store.submit(SPEC, by=ADA)
     told(store)
     store.submit(SPEC, by=ADA)
-    assert store.forget_deliveries(older_than=timedelta(days=1)) == 0
-    assert store.forget_deliveries(older_than=timedelta(seconds=-1)) == 1
+    assert store.delete_settled_deliveries(older_than=timedelta(days=1)) == 0
+    assert store.delete_settled_deliveries(older_than=timedelta(seconds=-1)) == 1
     assert [each.state for each in store.webhook(webhook.id, by=ADA).deliveries] == ["pending"]
 
 
