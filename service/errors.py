@@ -208,7 +208,7 @@ CONFLICT = ProblemKind(
     "conflict",
     "This is at odds with what is stored",
     "Something else stands where this would go; read it first.",
-    "there is a token 'alice' already; choose another name",
+    "a token named 'alice' already exists; choose another name",
 )
 VERSION_CONFLICT = ProblemKind(
     412,
@@ -273,8 +273,8 @@ QUOTA_EXCEEDED = ProblemKind(
     "It is more than the token may have",
     "A token may have quotas: studies open at once, trials of one study, GPU-hours. `GET /v1/account` "
     "shows them and what is used of them; an admin changes them with `tangent token quota`.",
-    "token 'alice' may have 3 studies open at once (max_studies), has 3 and asks for one more; wait until "
-    "one is closed, stop one, or ask an admin for more (`tangent token quota`)",
+    "token 'alice' may have at most 3 open studies (max_studies) and has 3; wait until one closes, "
+    "stop one, or ask an admin for more (`tangent token quota`)",
 )
 NOT_PERMITTED = ProblemKind(
     403, "not-permitted", "This is not permitted", "The caller may not do this.", "this is not permitted"

@@ -58,7 +58,7 @@ def _log_in(request: Request, form: Form) -> Response:
         )
     # What was copied from a terminal often has blanks around it.
     given, lasts = form.get("token", "").strip(), timedelta(hours=settings.session_hours)
-    secret = store.log_in(given, lasts=lasts, address=address) if given else None
+    secret = store.log_in(given, lifetime=lasts, address=address) if given else None
     if secret is None:
         said = (
             "This token is not valid: it was revoked or never existed. "

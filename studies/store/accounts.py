@@ -1,4 +1,4 @@
-"""Who uses the service: tokens, the sessions of browsers, and the log of what everybody did."""
+"""The store's methods for users: tokens, browser sessions and the audit log."""
 
 __all__ = ["Accounts"]
 
@@ -11,7 +11,7 @@ from studies.views import AuditVerb, AuditView, Page, Quotas, Role, TokenView
 
 
 class Accounts:
-    """The part of the store that knows its users; every method is one transaction."""
+    """Tokens, sessions and the audit log; every method is one transaction."""
 
     def __init__(self, database: Database) -> None:
         """Wrap an open database whose schema is up to date."""
@@ -20,110 +20,106 @@ class Accounts:
     def create_token(
         self, name: str, *, role: Role, quotas: Quotas | None = None, by: Actor = OPERATOR
     ) -> str:
-        """Make an API token and return its secret, this once.
+        """Create an API token and return its secret, which cannot be read again.
 
         Raises:
             SpecInvalid: the name is empty, longer than 64 characters or not printable.
-            Forbidden: the actor is no admin.
+            Forbidden: the actor is not an admin.
             Conflict: the name is taken.
         """
         with self._database.write() as connection:
             return tokens.create(connection, name, role=role, bounds=quotas or Quotas(), by=by)
 
     def create_first_token(self, name: str, *, secret: str) -> bool:
-        """Make an admin's token of a given secret where there is no token yet, not even a revoked one.
-
-        Return whether that was so.
+        """Create an admin token with this secret if no token was ever created, and return whether it was.
 
         Raises:
-            SpecInvalid: the name is none, or the secret is too short to be one.
+            SpecInvalid: the name is not valid, or the secret is too short.
         """
         with self._database.exclusive("first-token"), self._database.write() as connection:
-            is_first = not tokens.every(connection)
+            is_first = not tokens.all_tokens(connection)
             if is_first:
                 tokens.create(connection, name, role="admin", bounds=Quotas(), by=OPERATOR, secret=secret)
             return is_first
 
     def set_quotas(self, name: str, quotas: Quotas, *, by: Actor = OPERATOR) -> TokenView:
-        """Give a token other quotas, all of them anew, and return it; studies that are open already go on.
+        """Replace all quotas of a token and return it; studies that are already open go on.
 
         Raises:
-            Forbidden: the actor is no admin.
-            TokenNotFound: there is none.
+            Forbidden: the actor is not an admin.
+            TokenNotFound: the token does not exist.
         """
         with self._database.write() as connection:
             tokens.set_quotas(connection, name, quotas, by=by)
-            return tokens.with_use(connection, tokens.named(connection, name))
+            return tokens.with_usage(connection, tokens.token(connection, name))
 
     def revoke_token(self, name: str, *, by: Actor = OPERATOR) -> None:
-        """Make a token worthless, and the sessions that it has begun.
+        """Revoke a token, delete its sessions and disable its webhooks.
 
         Raises:
-            Forbidden: the actor is no admin.
-            TokenNotFound: there is none.
+            Forbidden: the actor is not an admin.
+            TokenNotFound: the token does not exist.
         """
         with self._database.write() as connection:
             tokens.revoke(connection, name, by=by)
 
     def tokens(self) -> tuple[TokenView, ...]:
-        """Return all tokens, without their secrets and without what they have used."""
+        """Return all tokens, without their secrets and their usage."""
         with self._database.read() as connection:
-            return tokens.every(connection)
+            return tokens.all_tokens(connection)
 
     def tokens_with_usage(self) -> tuple[TokenView, ...]:
-        """Return all tokens, without their secrets, each with what it has used of its quotas."""
+        """Return all tokens with their usage, without their secrets."""
         with self._database.read() as connection:
-            return tuple(tokens.with_use(connection, token) for token in tokens.every(connection))
+            return tuple(tokens.with_usage(connection, token) for token in tokens.all_tokens(connection))
 
     def token(self, name: str) -> TokenView:
-        """Return a token with what it has used of its quotas.
+        """Return a token with its usage.
 
         Raises:
-            TokenNotFound: there is none.
+            TokenNotFound: the token does not exist.
         """
         with self._database.read() as connection:
-            return tokens.with_use(connection, tokens.named(connection, name))
+            return tokens.with_usage(connection, tokens.token(connection, name))
 
     def authenticate(self, secret: str) -> TokenView | None:
-        """Return the valid token of this secret, or None; its use is noted once a minute."""
+        """Return the valid token with this secret, or None; update its `last_used_at` once a minute."""
         with self._database.read() as connection:
             found = tokens.authenticate(connection, secret)
-        return self._used(found)
+        return self._record_use(found)
 
-    def log_in(self, secret: str, *, lasts: timedelta, address: str | None) -> str | None:
-        """Begin a browser's session for the valid token of this secret and return the session's own secret.
+    def log_in(self, secret: str, *, lifetime: timedelta, address: str | None) -> str | None:
+        """Begin a browser session for the valid token with this secret and return the session's own secret.
 
-        None where the token is not valid.
-
-        Either is noted in the log.
+        Return None if the token is not valid. The audit log records both.
         """
         with self._database.write() as connection:
             found = tokens.authenticate(connection, secret)
             if found is None:
-                audit.note(connection, Actor(name=None, role="viewer", address=address), "login.refused")
+                audit.record(connection, Actor(name=None, role="viewer", address=address), "login.refused")
                 return None
-            audit.note(connection, Actor(name=found.name, role=found.role, address=address), "login")
-            return sessions.begin(connection, found.name, lasts=lasts)
+            audit.record(connection, Actor(name=found.name, role=found.role, address=address), "login")
+            return sessions.begin(connection, found.name, lifetime=lifetime)
 
     def delete_refused_logins(self, *, older_than: timedelta) -> int:
-        """Remove entries of logins that were refused longer ago from the log; return how many."""
+        """Delete audit entries of refused logins that are older than this, and return how many."""
         with self._database.write() as connection:
-            return audit.forget(connection, "login.refused", older_than=older_than)
+            return audit.delete_old(connection, "login.refused", older_than=older_than)
 
     def session_owner(self, secret: str) -> TokenView | None:
-        """Return the token whose session this is; None when that has ended, or the token was revoked.
+        """Return the token of a session, or None if the session has ended or the token was revoked.
 
-        Its use is noted once a minute.
+        Update the token's `last_used_at` once a minute.
         """
         with self._database.read() as connection:
             found = sessions.owner(connection, secret)
-        return self._used(found)
+        return self._record_use(found)
 
     def log_out(self, secret: str, *, by: Actor) -> None:
-        """End a browser's session; one that has ended already stays so."""
+        """End a browser session; a session that has already ended stays ended."""
         with self._database.write() as connection:
             if sessions.end(connection, secret):
-                audit.note(connection, by, "logout")
+                audit.record(connection, by, "logout")
 
     def audit(
         self,
@@ -134,10 +130,10 @@ class Accounts:
         page_size: int = 100,
         page_token: str | None = None,
     ) -> Page[AuditView]:
-        """Return a page of what was done, newest first.
+        """Return a page of the audit log, newest first.
 
         Raises:
-            SpecInvalid: the page token is none of ours.
+            SpecInvalid: the page token is invalid or belongs to another query.
         """
         with self._database.read() as connection:
             return audit.entries(
@@ -149,8 +145,8 @@ class Accounts:
                 page_token=page_token,
             )
 
-    def _used(self, token: TokenView | None) -> TokenView | None:
-        if token is not None and tokens.is_use_due(token):
+    def _record_use(self, token: TokenView | None) -> TokenView | None:
+        if token is not None and tokens.is_last_use_outdated(token):
             with self._database.write() as connection:
-                tokens.note_use(connection, token.name)
+                tokens.record_use(connection, token.name)
         return token

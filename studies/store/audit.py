@@ -1,6 +1,6 @@
-"""The log of who did what: a line for every change that was made, in the same transaction as the change."""
+"""The audit log: one entry for every change, written in the transaction of the change."""
 
-__all__ = ["entries", "forget", "note"]
+__all__ = ["delete_old", "entries", "record"]
 
 from datetime import timedelta
 
@@ -11,10 +11,10 @@ from studies.store import clock, tables
 from studies.store.pagination import page
 from studies.views import AuditVerb, AuditView, Page
 
-_LONGEST_ADDRESS = 255
+_MAX_ADDRESS = 255
 
 
-def note(
+def record(
     connection: Connection,
     by: Actor,
     verb: AuditVerb,
@@ -25,13 +25,13 @@ def note(
     """Add an entry.
 
     Args:
-        connection: the open write transaction of what is noted: the entry stands if and only if that does.
-        by: who did it.
+        connection: the write transaction of the change; the entry is stored if and only if the change is.
+        by: who made the change.
         verb: what was done.
-        study_id: to which study.
-        subject: to which token.
+        study_id: the study that was changed.
+        subject: the token or webhook that was changed.
     """
-    address = None if by.address is None else by.address[:_LONGEST_ADDRESS]
+    address = None if by.address is None else by.address[:_MAX_ADDRESS]
     row = {
         "at": clock.now(connection),
         "actor": by.name,
@@ -43,8 +43,8 @@ def note(
     connection.execute(insert(tables.audit).values(row))
 
 
-def forget(connection: Connection, verb: AuditVerb, *, older_than: timedelta) -> int:
-    """Remove the entries of one kind that are older; return how many."""
+def delete_old(connection: Connection, verb: AuditVerb, *, older_than: timedelta) -> int:
+    """Delete the entries of one kind that are older than this, and return how many."""
     a = tables.audit.c
     return connection.execute(
         delete(tables.audit).where(a.verb == verb, a.at < clock.now(connection) - older_than)
@@ -62,10 +62,16 @@ def entries(
 ) -> Page[AuditView]:
     """Return a page of the log, newest first.
 
-    All of it, or what one token did, what was done to one study, or one kind of thing.
+    Args:
+        connection: an open transaction.
+        actor: only entries of this token.
+        verb: only entries of this kind.
+        study_id: only entries about this study.
+        page_size: number of entries at most.
+        page_token: the `next_page_token` of the previous page.
 
     Raises:
-        SpecInvalid: the page token is none of ours, or belongs to another query.
+        SpecInvalid: the page token is invalid or belongs to another query.
     """
     a = tables.audit.c
     query = select(tables.audit).order_by(a.id.desc())

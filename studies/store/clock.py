@@ -1,7 +1,4 @@
-"""The time that counts: the database's.
-
-Leases and signs of life are compared across machines, and their clocks differ.
-"""
+"""The database's clock. Leases and heartbeats are compared across machines, whose own clocks differ."""
 
 __all__ = ["now"]
 
@@ -11,11 +8,9 @@ from sqlalchemy import Connection
 
 
 def now(connection: Connection) -> datetime:
-    """Return the present moment.
+    """Return the current time by PostgreSQL's clock, or by this machine's for SQLite, which has none.
 
-    By PostgreSQL's clock, and by this machine's where the database is SQLite, which has no other.
-
-    It is not the moment at which the transaction began: who has waited for a lock asks after that.
+    It is not the time at which the transaction began: callers read the clock after they waited for a lock.
     """
     if connection.dialect.name != "postgresql":
         return datetime.now(UTC)

@@ -1,22 +1,23 @@
-"""What trained a study: versions and processors by name, added to by every run that works on it."""
+"""The environment that trained a study: versions and processors by name, merged over all its runs."""
 
-__all__ = ["noted"]
+__all__ = ["merged"]
 
 from collections.abc import Mapping
 
 from studies.store import tables
 
-_AND_THEN = "; "
+_SEPARATOR = "; "
 
 
-def noted(before: Mapping[str, str], now: Mapping[str, str]) -> dict[str, str]:
-    """Return an environment with what is so now added.
+def merged(before: Mapping[str, str], now: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment with the current values added.
 
-    Of each name all that were seen, in that order, with semicolons between.
+    A name with several values has all of them, in the order in which runs reported them, with semicolons
+    between.
     """
-    found = dict(before)
+    result = dict(before)
     for name, value in now.items():
-        key, said = tables.storable(name), tables.storable(value).replace(_AND_THEN, ", ")
-        seen = [part for part in found.get(key, "").split(_AND_THEN) if part]
-        found[key] = _AND_THEN.join(seen if said in seen else [*seen, said])
-    return found
+        key, current = tables.storable(name), tables.storable(value).replace(_SEPARATOR, ", ")
+        known = [part for part in result.get(key, "").split(_SEPARATOR) if part]
+        result[key] = _SEPARATOR.join(known if current in known else [*known, current])
+    return result

@@ -1,4 +1,4 @@
-"""Reading much at once, for files that hold a whole study."""
+"""Bulk reads, for files that hold a whole study."""
 
 __all__ = ["measurements_of"]
 
@@ -11,23 +11,23 @@ from studies.views import MeasurementView
 
 _FIELDS = tuple(MeasurementView.model_fields)
 # SQLite takes 32,766 parameters in a statement, PostgreSQL's driver twice as many.
-_MOST_IDS = 10_000
+_MAX_IDS = 10_000
 
 
 def measurements_of(
     connection: Connection, trial_ids: Sequence[str]
 ) -> dict[str, tuple[MeasurementView, ...]]:
-    """Return what these trials measured, epoch by epoch, by trial id.
+    """Return the measurements of these trials in order of their epochs, by trial id.
 
     A trial without a measurement is absent.
     """
     m = tables.measurement.c
     columns = [m[name] for name in _FIELDS]
     found: dict[str, list[MeasurementView]] = {}
-    for first in range(0, len(trial_ids), _MOST_IDS):
+    for first in range(0, len(trial_ids), _MAX_IDS):
         query = (
             select(m.trial_id, *columns)
-            .where(m.trial_id.in_(trial_ids[first : first + _MOST_IDS]))
+            .where(m.trial_id.in_(trial_ids[first : first + _MAX_IDS]))
             .order_by(m.trial_id, m.epoch)
         )
         for trial_id, *values in connection.execute(query):

@@ -46,7 +46,7 @@ def extend(
     submissions.change_state(
         connection, row, move_study(StudyState(row.state), StudyMove.EXTEND), reason=None
     )
-    audit.note(connection, by, submissions.AUDITED[StudyMove.EXTEND], study_id=study_id)
+    audit.record(connection, by, submissions.AUDITED[StudyMove.EXTEND], study_id=study_id)
 
 
 def planned(

@@ -1,4 +1,4 @@
-"""Pages of lists: each ends with a token that leads to the next, for the same query alone."""
+"""Pagination: each page comes with a token for the next page, which is valid for the same query only."""
 
 __all__ = ["page"]
 
@@ -17,7 +17,7 @@ from studies.errors import SpecInvalid, SpecProblem
 def page(
     connection: Connection, query: Select[Any], scope: Sequence[Any], page_size: int, page_token: str | None
 ) -> tuple[Sequence[Any], str | None, int]:
-    """Return a page of rows, the next page's token and how many rows there are in all."""
+    """Return one page of rows, the token of the next page (None on the last) and the total number of rows."""
     digest = hashlib.sha256(json.dumps([str(part) for part in scope]).encode()).hexdigest()[:12]
     offset = _offset(page_token, digest)
     total = connection.execute(select(func.count()).select_from(query.order_by(None).subquery())).scalar_one()
@@ -46,7 +46,7 @@ def _offset(page_token: str | None, digest: str) -> int:
         [
             SpecProblem(
                 "/page_token",
-                "expected the next_page_token of the same query's last page; leave it out to start again",
+                "expected the next_page_token of the same query's previous page; leave it out to start again",
             )
         ]
     )

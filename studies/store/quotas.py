@@ -1,6 +1,6 @@
-"""Quotas: how much a token may have, and what is said to whoever asks for more."""
+"""Quotas: how much each token may use, and the errors for requests that exceed it."""
 
-__all__ = ["Quota", "check", "check_gpu_hours", "gpu_hours", "lock", "open_studies", "read"]
+__all__ = ["Quota", "check", "check_gpu_hours", "count_open_studies", "gpu_hours", "lock", "read"]
 
 from dataclasses import dataclass
 
@@ -8,6 +8,7 @@ from sqlalchemy import Connection, func, select
 
 from studies.confirmation import most_runs
 from studies.errors import QuotaExceeded
+from studies.formatting import plural
 from studies.resolve import ResolvedStudy
 from studies.spec import StudySpec
 from studies.states import CLOSED_STUDY_STATES
@@ -20,7 +21,7 @@ _ASK = "or ask an admin for more (`tangent token quota`)"
 
 @dataclass(frozen=True)
 class Quota:
-    """What the owner of a study may have.
+    """A token and its bounds.
 
     Attributes:
         owner: name of the token.
@@ -32,16 +33,15 @@ class Quota:
 
 
 def read(connection: Connection, owner: str | None) -> Quota | None:
-    """Return the quota of a token; None where there is no token, and so no bound."""
+    """Return a token's quota, or None if there is no token and so no bound."""
     return _of(connection, owner, is_locked=False)
 
 
 def lock(connection: Connection, owner: str | None) -> Quota | None:
-    """Return the quota of a token as `read` does.
+    """Return a token's quota, and lock the token's row until the transaction ends.
 
-    Let nobody else begin anything for it until the transaction ends.
-
-    Two studies that are submitted at once, to two services, would else both find room for one.
+    Without the lock two studies that are submitted at the same moment, to two services, could both take the
+    last place.
     """
     return _of(connection, owner, is_locked=True)
 
@@ -60,12 +60,12 @@ def _of(connection: Connection, owner: str | None, *, is_locked: bool) -> Quota 
 
 
 def check(connection: Connection, quota: Quota | None, spec: StudySpec, plan: ResolvedStudy) -> None:
-    """Return when a study, new or open again, is within its owner's quota.
+    """Raise QuotaExceeded unless a new or extended study fits into its owner's quota.
 
-    What an arm has too few configurations for is not counted.
+    An arm with fewer configurations than the budget gives it trials counts with its configurations.
 
     Raises:
-        QuotaExceeded: it is not; says which bound, what was asked for and what to do.
+        QuotaExceeded: the message names the bound, what was requested and what to do.
     """
     if quota is None:
         return
@@ -73,37 +73,32 @@ def check(connection: Connection, quota: Quota | None, spec: StudySpec, plan: Re
     trials = _most_trials(spec, plan)
     if most is not None and trials > most:
         raise QuotaExceeded(
-            f"token {quota.owner!r} may run studies of at most {most} trials (max_trials), and this one "
-            f"asks for {trials}, its confirmation runs among them; lower its budget, {_ASK}"
+            f"token {quota.owner!r} may run at most {plural(most, 'trial')} per study (max_trials), and this "
+            f"study has {trials}, confirmation runs included; lower its budget, {_ASK}"
         )
     most = quota.quotas.max_studies
-    if most is not None and (there := open_studies(connection, quota.owner)) >= most:
+    if most is not None and (open_now := count_open_studies(connection, quota.owner)) >= most:
         raise QuotaExceeded(
-            f"token {quota.owner!r} may have {most} studies open at once (max_studies), has {there} and "
-            f"asks for one more; wait until one is closed, stop one, {_ASK}"
+            f"token {quota.owner!r} may have at most {plural(most, 'open study', 'open studies')} "
+            f"(max_studies) and has {open_now}; wait until one closes, stop one, {_ASK}"
         )
     check_gpu_hours(connection, quota, spec)
 
 
 def check_gpu_hours(connection: Connection, quota: Quota | None, spec: StudySpec) -> None:
-    """Return when a study needs no GPU, or its owner has GPU-hours left.
-
-    Raises:
-        QuotaExceeded: they are used up.
-    """
+    """Raise QuotaExceeded if a study needs GPUs and its owner's GPU-hours are used up."""
     if quota is None or quota.quotas.max_gpu_hours is None or spec.resources.gpus_per_pack == 0:
         return
     used = gpu_hours(connection, quota.owner)
     if used >= quota.quotas.max_gpu_hours:
         raise QuotaExceeded(
-            f"token {quota.owner!r} may use {quota.quotas.max_gpu_hours:g} GPU-hours (max_gpu_hours), has "
-            f"used {used:.3g} and asks for a study with {spec.resources.gpus_per_pack:g} GPUs for each "
-            f"pack; run it on CPUs (`gpus_per_pack: 0`), {_ASK}"
+            f"token {quota.owner!r} may use {quota.quotas.max_gpu_hours:g} GPU-hours (max_gpu_hours) and has "
+            f"used {used:.3g}; run the study on CPUs (`gpus_per_pack: 0`), {_ASK}"
         )
 
 
-def open_studies(connection: Connection, owner: str) -> int:
-    """Return how many studies of a token are not closed."""
+def count_open_studies(connection: Connection, owner: str) -> int:
+    """Return how many of a token's studies are not closed."""
     s = tables.study.c
     is_open = s.state.not_in([state.value for state in CLOSED_STUDY_STATES])
     return connection.execute(select(func.count()).where(s.owner == owner, is_open)).scalar_one()
@@ -126,10 +121,7 @@ def gpu_hours(connection: Connection, owner: str) -> float:
 
 
 def _most_trials(spec: StudySpec, plan: ResolvedStudy) -> int:
-    """Return the most trials that a study can come to.
-
-    Those of its searches, and those that confirm what they found.
-    """
+    """Return the largest number of trials that a study can have: of its searches and its confirmation."""
     replicates = spec.budget.replicates
     confirmations = most_runs(replicates=replicates, seeds=spec.confirmation.seeds)
     return sum(arm.trials * replicates + confirmations for arm in plan.arms)

@@ -95,7 +95,7 @@ class RunWriter:
         """
         with self._database.write() as connection:
             self._lock(connection)
-            stack_widths.remember(connection, card)
+            stack_widths.write(connection, card)
 
     def renew(self, *, wanted: int | None = None, machines: str | None = None) -> StudyState:
         """Prolong the lease and return the state that its owner wants the study in.
@@ -394,7 +394,7 @@ class RunWriter:
         """
         with self._database.write() as connection:
             row = self._lock(connection)
-            noted = environments.noted(row.environment or {}, environment)
+            noted = environments.merged(row.environment or {}, environment)
             if noted != row.environment:
                 connection.execute(
                     update(tables.study).where(tables.study.c.id == row.id).values(environment=noted)

@@ -1,9 +1,7 @@
-"""Sessions of browsers: a token was shown once.
+"""Browser sessions: after a login with a token, a cookie authenticates the browser.
 
-A cookie stands for it until it expires, is logged out or its token is revoked.
-
-They lie in the database, so that each of several services knows them, and of the cookie only the SHA-256 is
-kept.
+A session lasts until it expires, the user logs out or the token is revoked. Sessions are stored in the
+database, so that every service on it knows them; of the cookie's secret only the SHA-256 is stored.
 """
 
 __all__ = ["begin", "end", "owner"]
@@ -18,21 +16,18 @@ from studies.store.tokens import digest, view
 from studies.views import TokenView
 
 
-def begin(connection: Connection, token: str, *, lasts: timedelta) -> str:
-    """Store a session of a token and return its secret; those that have expired are removed."""
+def begin(connection: Connection, token: str, *, lifetime: timedelta) -> str:
+    """Store a session of a token and return the session's secret; delete all expired sessions."""
     s, now = tables.session.c, clock.now(connection)
     connection.execute(delete(tables.session).where(s.expires_at < now))
     secret = secrets.token_urlsafe(32)
-    row = {"digest": digest(secret), "token": token, "created_at": now, "expires_at": now + lasts}
+    row = {"digest": digest(secret), "token": token, "created_at": now, "expires_at": now + lifetime}
     connection.execute(insert(tables.session).values(row))
     return secret
 
 
 def owner(connection: Connection, secret: str) -> TokenView | None:
-    """Return the token whose session this is.
-
-    None when it has expired, was ended, or its token was revoked.
-    """
+    """Return the token of a session, or None if the session has ended or the token was revoked."""
     s, t = tables.session.c, tables.token.c
     query = select(tables.token).join(tables.session, s.token == t.name)
     found = connection.execute(
@@ -42,7 +37,7 @@ def owner(connection: Connection, secret: str) -> TokenView | None:
 
 
 def end(connection: Connection, secret: str) -> bool:
-    """Remove a session; return whether it was there."""
+    """Delete a session and return whether it existed."""
     return (
         connection.execute(delete(tables.session).where(tables.session.c.digest == digest(secret))).rowcount
         > 0

@@ -1,9 +1,6 @@
-"""Fits: what workers have measured of packs on their devices.
+"""Stack widths that workers have measured on their devices, so that later runs need not measure again."""
 
-The next run need not measure it again.
-"""
-
-__all__ = ["read", "remember"]
+__all__ = ["read", "write"]
 
 from collections.abc import Mapping
 from typing import Any
@@ -17,21 +14,26 @@ from studies.views import StackWidthView
 _KEY = ("workload", "optimizer", "batch_size", "device")
 
 
-def remember(connection: Connection, card: Mapping[str, Any]) -> None:
-    """Store a fit in place of the one before; `card` has the fields of `StackWidthView`, but for the time."""
-    fit = StackWidthView.model_validate({**card, "measured_at": clock.now(connection)})
+def write(connection: Connection, card: Mapping[str, Any]) -> None:
+    """Store a measurement, replacing the previous one of the same key.
+
+    Args:
+        connection: an open write transaction.
+        card: the fields of `StackWidthView` except `measured_at`.
+    """
+    measured = StackWidthView.model_validate({**card, "measured_at": clock.now(connection)})
     values = {
-        "card": fit.model_dump(mode="json", exclude={*_KEY, "measured_at"}),
-        "measured_at": fit.measured_at,
+        "card": measured.model_dump(mode="json", exclude={*_KEY, "measured_at"}),
+        "measured_at": measured.measured_at,
     }
-    # In one statement: two studies of one workload may measure at once.
+    # In one statement: two studies of the same workload may measure at the same time.
     insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
-    put = insert(tables.fit).values(**fit.model_dump(include=set(_KEY)), **values)
-    connection.execute(put.on_conflict_do_update(index_elements=list(_KEY), set_=values))
+    row = insert(tables.fit).values(**measured.model_dump(include=set(_KEY)), **values)
+    connection.execute(row.on_conflict_do_update(index_elements=list(_KEY), set_=values))
 
 
 def read(connection: Connection, workload: str) -> tuple[StackWidthView, ...]:
-    """Return all fits of a workload, the newest first."""
+    """Return all measured stack widths of a workload, the newest first."""
     f = tables.fit.c
     rows = connection.execute(
         select(tables.fit)

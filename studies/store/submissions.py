@@ -117,7 +117,7 @@ def submit(
         study_id,
         [("study.submitted", {"name": spec.name, "arms": [arm.name for arm in plan.arms]})],
     )
-    audit.note(connection, by, "submit", study_id=study_id)
+    audit.record(connection, by, "submit", study_id=study_id)
     return study_id
 
 
@@ -183,7 +183,7 @@ def move(
             connection, quotas.read(connection, row.owner), StudySpec.model_validate(row.spec)
         )
     change_state(connection, row, after, reason=None)
-    audit.note(connection, by, AUDITED[verb], study_id=study_id)
+    audit.record(connection, by, AUDITED[verb], study_id=study_id)
     has_run = row.lease_expires_at is not None and row.lease_expires_at > clock.now(connection)
     if after in {StudyState.STOPPING, StudyState.CANCELLING} and not has_run:
         close_study(connection, events.lock_study(connection, study_id), StudyMove.FINISH, reason=None)

@@ -10,7 +10,7 @@ from studies.views import SuiteSummary
 
 
 def suites(connection: Connection) -> tuple[SuiteSummary, ...]:
-    """Return all suites, the one with the newest study first."""
+    """Return all suites, ordered by their newest study, latest first."""
     s = tables.study.c
     workloads: dict[str, set[str]] = {}
     for row in connection.execute(select(s.suite, s.workload).where(s.suite.is_not(None)).distinct()):

@@ -1,4 +1,4 @@
-"""Whether whoever asked for a change may still ask when it is made."""
+"""The check that a token was not revoked while its request was on the way."""
 
 __all__ = ["check_valid"]
 
@@ -10,13 +10,10 @@ from studies.store import tables
 
 
 def check_valid(connection: Connection, by: Actor) -> None:
-    """Return when an actor's token still stands.
+    """Raise Unauthenticated if the actor's token was revoked.
 
-    A request can last for as long as its sender takes to send it: its token was valid when it began, and may
-    have been revoked since.
-
-    Raises:
-        Unauthenticated: the token was revoked.
+    A request lasts as long as its sender takes to send it: its token was valid when the request began, and
+    may have been revoked since.
     """
     t = tables.token.c
     if (
@@ -24,4 +21,4 @@ def check_valid(connection: Connection, by: Actor) -> None:
         and connection.execute(select(t.name).where(t.name == by.name, t.revoked_at.is_not(None))).first()
         is not None
     ):
-        raise Unauthenticated(f"the API token {by.name!r} was revoked while the request was on its way")
+        raise Unauthenticated(f"API token {by.name!r} was revoked during the request; use another token")

@@ -1,20 +1,20 @@
-"""API tokens: 256 random bits each, of which only the SHA-256 is kept.
+"""API tokens: 256 random bits each, of which the database holds only the SHA-256.
 
 A slow password hash would add nothing: the secret cannot be guessed, so its digest cannot be searched.
 """
 
 __all__ = [
+    "all_tokens",
     "authenticate",
     "create",
     "digest",
-    "every",
-    "is_use_due",
-    "named",
-    "note_use",
+    "is_last_use_outdated",
+    "record_use",
     "revoke",
     "set_quotas",
+    "token",
     "view",
-    "with_use",
+    "with_usage",
 ]
 
 import hashlib
@@ -31,18 +31,18 @@ from studies.errors import Conflict, SpecInvalid, SpecProblem, TokenNotFound, sh
 from studies.store import audit, quotas, tables, webhooks
 from studies.views import Quotas, Role, TokenView
 
-_USE_NOTED_EVERY = timedelta(minutes=1)
+_LAST_USE_RESOLUTION = timedelta(minutes=1)
 _SECRET = re.compile(r"[\x21-\x7e]{32,256}")
 _NAME = re.compile(r"[^\x00-\x1f\x7f\ud800-\udfff]{1,64}")
 
 
 def digest(secret: str) -> str:
-    """Return what is kept of a secret: its SHA-256."""
+    """Return the SHA-256 of a secret, which is what the database stores."""
     return hashlib.sha256(secret.encode("utf-8", "replace")).hexdigest()
 
 
 def view(row: Any) -> TokenView:
-    """Return a token's row as a view, without what it has used."""
+    """Return a token's row as a view, without its usage."""
     bounds = Quotas(**{name: getattr(row, name) for name in Quotas.model_fields})
     return TokenView(
         name=row.name,
@@ -57,12 +57,19 @@ def view(row: Any) -> TokenView:
 def create(
     connection: Connection, name: str, *, role: Role, bounds: Quotas, by: Actor, secret: str | None = None
 ) -> str:
-    """Store a new token and return its secret, which cannot be read again; by default that is a new one.
+    """Store a new token and return its secret, which cannot be read again.
+
+    Args:
+        connection: an open write transaction.
+        name: the token's name.
+        role: the token's role.
+        bounds: the token's quotas.
+        by: who creates it.
+        secret: the token's secret; a random one by default.
 
     Raises:
-        Forbidden: the actor is no admin.
-        SpecInvalid: the name is empty, longer than 64 characters or not printable; or the secret is too short
-            to be one.
+        Forbidden: the actor is not an admin.
+        SpecInvalid: the name is empty, too long (64 characters) or not printable, or the secret is too short.
         Conflict: the name is taken.
     """
     if secret is not None and not _SECRET.fullmatch(secret):
@@ -71,7 +78,7 @@ def create(
                 SpecProblem(
                     "/secret",
                     "expected a secret of 32 to 256 printable ASCII characters "
-                    "without spaces; make it of random ones",
+                    "without spaces; generate a random one",
                 )
             ]
         )
@@ -79,7 +86,7 @@ def create(
         raise SpecInvalid(
             [
                 SpecProblem(
-                    "/name", f"expected 1 to 64 printable characters as a token's name, got {shown(name)}"
+                    "/name", f"expected a token name of 1 to 64 printable characters, got {shown(name)}"
                 )
             ]
         )
@@ -87,61 +94,61 @@ def create(
     secret = secret or f"tangent_{secrets.token_urlsafe(32)}"
     try:
         with connection.begin_nested():
-            made = {
+            row = {
                 "name": name,
                 "digest": digest(secret),
                 "role": role,
                 "created_at": datetime.now(UTC),
                 **bounds.model_dump(),
             }
-            connection.execute(insert(tables.token).values(made))
+            connection.execute(insert(tables.token).values(row))
     except IntegrityError:
-        raise Conflict(f"there is a token {name!r} already; choose another name") from None
-    audit.note(connection, by, "token.create", subject=name)
+        raise Conflict(f"a token named {name!r} already exists; choose another name") from None
+    audit.record(connection, by, "token.create", subject=name)
     return secret
 
 
 def set_quotas(connection: Connection, name: str, bounds: Quotas, *, by: Actor) -> None:
-    """Give a token other quotas; studies that are open already go on.
+    """Replace a token's quotas; studies that are already open go on.
 
     Raises:
-        Forbidden: the actor is no admin.
-        TokenNotFound: there is none.
+        Forbidden: the actor is not an admin.
+        TokenNotFound: the token does not exist.
     """
     check_role(by, "admin")
-    named(connection, name)
+    token(connection, name)
     connection.execute(update(tables.token).where(tables.token.c.name == name).values(bounds.model_dump()))
-    audit.note(connection, by, "token.change", subject=name)
+    audit.record(connection, by, "token.change", subject=name)
 
 
 def revoke(connection: Connection, name: str, *, by: Actor) -> None:
-    """Make a token worthless, and the sessions that it has begun, and disable its webhooks; it stays listed.
+    """Revoke a token, delete its sessions and disable its webhooks; the token stays listed.
 
-    One that is worthless already stays so.
+    Revoking a token twice changes nothing.
 
     Raises:
-        Forbidden: the actor is no admin.
-        TokenNotFound: there is none.
+        Forbidden: the actor is not an admin.
+        TokenNotFound: the token does not exist.
     """
     check_role(by, "admin")
-    named(connection, name)
+    token(connection, name)
     t = tables.token.c
-    ended = (
+    revocation = (
         update(tables.token)
         .where(t.name == name, t.revoked_at.is_(None))
         .values(revoked_at=datetime.now(UTC))
     )
-    if connection.execute(ended).rowcount:
+    if connection.execute(revocation).rowcount:
         connection.execute(delete(tables.session).where(tables.session.c.token == name))
-        webhooks.disable_all_of(connection, name, "the token that made it was revoked")
-        audit.note(connection, by, "token.revoke", subject=name)
+        webhooks.disable_all_of(connection, name, "the token that created it was revoked")
+        audit.record(connection, by, "token.revoke", subject=name)
 
 
-def named(connection: Connection, name: str) -> TokenView:
-    """Return the token of a name, without what it has used.
+def token(connection: Connection, name: str) -> TokenView:
+    """Return the token of this name, without its usage.
 
     Raises:
-        TokenNotFound: there is none.
+        TokenNotFound: the token does not exist.
     """
     row = connection.execute(select(tables.token).where(tables.token.c.name == name)).one_or_none()
     if row is None:
@@ -149,24 +156,24 @@ def named(connection: Connection, name: str) -> TokenView:
     return view(row)
 
 
-def every(connection: Connection) -> tuple[TokenView, ...]:
-    """Return all tokens, oldest first, without what they have used."""
+def all_tokens(connection: Connection) -> tuple[TokenView, ...]:
+    """Return all tokens, oldest first, without their usage."""
     return tuple(
         view(row) for row in connection.execute(select(tables.token).order_by(tables.token.c.created_at))
     )
 
 
-def with_use(connection: Connection, token: TokenView) -> TokenView:
-    """Return a token with what it has used of its quotas."""
-    used = {
-        "open_studies": quotas.open_studies(connection, token.name),
+def with_usage(connection: Connection, token: TokenView) -> TokenView:
+    """Return a token with its usage: open studies and GPU-hours."""
+    usage = {
+        "open_studies": quotas.count_open_studies(connection, token.name),
         "gpu_hours": quotas.gpu_hours(connection, token.name),
     }
-    return token.model_copy(update=used)
+    return token.model_copy(update=usage)
 
 
 def authenticate(connection: Connection, secret: str) -> TokenView | None:
-    """Return the valid token of this secret, or None."""
+    """Return the valid token with this secret, or None."""
     t = tables.token.c
     row = connection.execute(
         select(tables.token).where(t.digest == digest(secret), t.revoked_at.is_(None))
@@ -174,13 +181,13 @@ def authenticate(connection: Connection, secret: str) -> TokenView | None:
     return None if row is None else view(row)
 
 
-def is_use_due(token: TokenView) -> bool:
-    """Return whether a token that was used just now has to be noted as used."""
-    return token.last_used_at is None or datetime.now(UTC) - token.last_used_at > _USE_NOTED_EVERY
+def is_last_use_outdated(token: TokenView) -> bool:
+    """Return whether `last_used_at` of a token that is used now has to be written again."""
+    return token.last_used_at is None or datetime.now(UTC) - token.last_used_at > _LAST_USE_RESOLUTION
 
 
-def note_use(connection: Connection, name: str) -> None:
-    """Note that a token was used just now."""
+def record_use(connection: Connection, name: str) -> None:
+    """Set a token's `last_used_at` to now."""
     connection.execute(
         update(tables.token).where(tables.token.c.name == name).values(last_used_at=datetime.now(UTC))
     )

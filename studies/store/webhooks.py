@@ -98,7 +98,7 @@ def create(connection: Connection, spec: WebhookSpec, *, by: Actor) -> WebhookMa
         **spec.model_dump(mode="json"),
     }
     connection.execute(insert(tables.webhook).values(row))
-    audit.note(connection, by, "webhook.create", subject=row["id"])
+    audit.record(connection, by, "webhook.create", subject=row["id"])
     return WebhookMade(**_fields(_row(connection, row["id"], by)), secret=row["secret"])
 
 
@@ -162,7 +162,7 @@ def ping(connection: Connection, webhook_id: str, *, by: Actor) -> DeliveryView:
         return _delivery(before)
     body = Ping(timestamp=clock.now(connection), data=PingNotice(webhook_id=webhook_id)).model_dump_json()
     made = outbox.put(connection, webhook_id, PING, body, study_id=None)
-    audit.note(connection, by, "webhook.test", subject=webhook_id)
+    audit.record(connection, by, "webhook.test", subject=webhook_id)
     return _delivery(connection.execute(select(tables.delivery).where(d.id == made)).one())
 
 
@@ -184,7 +184,7 @@ def enable(connection: Connection, webhook_id: str, *, by: Actor) -> WebhookView
     if row.disabled_at is not None:
         values = {"disabled_at": None, "disabled_reason": None, "failing_since": None}
         connection.execute(update(tables.webhook).where(tables.webhook.c.id == webhook_id).values(values))
-        audit.note(connection, by, "webhook.enable", subject=webhook_id)
+        audit.record(connection, by, "webhook.enable", subject=webhook_id)
     return WebhookView(**_fields(_row(connection, webhook_id, by)))
 
 
@@ -196,7 +196,7 @@ def remove(connection: Connection, webhook_id: str, *, by: Actor) -> None:
     """
     _row(connection, webhook_id, by)
     connection.execute(delete(tables.webhook).where(tables.webhook.c.id == webhook_id))
-    audit.note(connection, by, "webhook.remove", subject=webhook_id)
+    audit.record(connection, by, "webhook.remove", subject=webhook_id)
 
 
 def disable_all_of(connection: Connection, owner: str, reason: str) -> None:

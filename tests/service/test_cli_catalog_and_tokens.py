@@ -120,7 +120,7 @@ def test_tokens_are_made_listed_and_revoked_in_the_database_itself(
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        (("create", "reader"), 2, "there is a token 'reader' already"),
+        (("create", "reader"), 2, "a token named 'reader' already exists"),
         (("create", " "), 2, "1 to 64 printable characters"),
         (("create", "x", "--role", "king"), 2, "king"),
         (("revoke", "nobody"), 1, "there is no token 'nobody'"),

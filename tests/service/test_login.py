@@ -120,7 +120,7 @@ def test_a_revoked_token_ends_its_sessions(http: httpx.Client, store: Store, sec
 
 
 def test_a_session_expires(http: httpx.Client, store: Store, secret: str) -> None:
-    begun = store.log_in(secret, lasts=timedelta(seconds=-1), address=None)
+    begun = store.log_in(secret, lifetime=timedelta(seconds=-1), address=None)
     assert http.get("/v1/account", headers={"cookie": f"tangent={begun}"}).status_code == 401
     log_in(http, secret)
     with store._database.read() as connection:

@@ -132,7 +132,9 @@ def test_each_request_is_one_json_line_with_what_was_asked_and_what_came(
 def test_a_line_names_the_token_that_asked_even_in_vain_and_shows_no_secret(
     served: Served, store: Store
 ) -> None:
-    secret = store.log_in(store.create_token("vera", role="viewer"), lasts=timedelta(hours=1), address=None)
+    secret = store.log_in(
+        store.create_token("vera", role="viewer"), lifetime=timedelta(hours=1), address=None
+    )
     assert secret is not None
     asked = [f"{what} Cookie=tangent={secret}" for what in ("GET /v1", "POST /v1/studies", "GET /v1/audit")]
     answers, log = served(*asked, "GET /v1", TANGENT_LOG_FORMAT="json")

