@@ -28,8 +28,8 @@ from postgres import Postgres
 import workers.run
 from studies.spec import StudySpec
 from studies.store import Store
-from studies.trials import Claim
-from workers.pack_protocol import EpochReport, Measurement, Member, MemberReport, Outcome, Pack
+from studies.trials import Claim, Measurement
+from workers.pack_protocol import EpochReport, Member, MemberReport, Outcome, Pack
 from workers.scheduler import PackScheduler
 
 _LEASE_S = 30.0

@@ -28,13 +28,13 @@ from studies.catalog import OptimizerCard, WorkloadCard
 from studies.extension import Extension
 from studies.spec import StudySpec
 from studies.states import CLOSED_STUDY_STATES, StudyMove, StudyState, TrialFilter, TrialState
+from studies.trials import Measurement
 from studies.views import (
     ArmView,
     AuditVerb,
     AuditView,
     Curve,
     EventView,
-    MeasurementView,
     Page,
     StudySummary,
     StudyView,
@@ -239,10 +239,10 @@ class Client(WebhookRequests):
         """Return a trial."""
         return self._transport.get(TrialView, f"/v1/trials/{path_segment(trial_id)}")
 
-    def measurements(self, trial_id: str) -> tuple[MeasurementView, ...]:
+    def measurements(self, trial_id: str) -> tuple[Measurement, ...]:
         """Return what a trial measured, epoch by epoch."""
         return self._transport.get(
-            Page[MeasurementView], f"/v1/trials/{path_segment(trial_id)}/measurements"
+            Page[Measurement], f"/v1/trials/{path_segment(trial_id)}/measurements"
         ).items
 
     def optimizers(self) -> dict[str, OptimizerCard]:

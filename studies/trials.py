@@ -1,15 +1,71 @@
 """What a run and the store pass to each other: claims, new and pending trials, and reports. No SQL."""
 
-__all__ = ["Claim", "NewTrial", "PendingTrial", "Phase", "Report"]
+__all__ = ["Claim", "Measurement", "NewTrial", "PendingTrial", "Phase", "Report"]
 
-from collections.abc import Mapping
+import math
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from studies.space import Parameters
 
 Phase = Literal["search", "confirmation"]
 """Whether a trial belongs to an arm's search or to the confirmation of what the search found."""
+
+
+def _none_unless_finite(value: object) -> object:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+_Number = Annotated[float | None, BeforeValidator(_none_unless_finite)]
+
+
+class Measurement(BaseModel):
+    """What a trial measured at the end of one epoch; none stands for not finite or not applicable."""
+
+    # In the API's schema every field is always present, as none of them is left out of an answer.
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, json_schema_serialization_defaults_required=True
+    )
+
+    epoch: int = Field(ge=1, description="Number of the epoch, from 1.")
+    elapsed_s: float = Field(
+        ge=0,
+        description=(
+            "Training seconds of the trial so far, without evaluation; its share of the seconds of a pack."
+        ),
+    )
+    lr: _Number = Field(default=None, description="Learning rate at the epoch's last step.")
+    train_loss: _Number = Field(default=None, description="Mean training loss over the epoch's steps.")
+    validation_loss: _Number = Field(default=None, description="Loss on the validation split.")
+    validation_metric: _Number = Field(
+        default=None, description="The workload's metric on the validation split."
+    )
+    weight_norm: _Number = Field(
+        default=None, description="Probe: L2 norm of all weights of two or more dimensions together."
+    )
+    effective_step: _Number = Field(
+        default=None,
+        description=(
+            "Probe: how far a step moves the direction of a weight, norm(w'/|w'| - w/|w|), mean over probed "
+            "steps and weights of two or more dimensions."
+        ),
+    )
+    projected_fraction: _Number = Field(
+        default=None,
+        description=(
+            "Probe: share of probed (step, weight) pairs whose update was projected; none for optimizers "
+            "that never project."
+        ),
+    )
+    gradient_cosine: _Number = Field(
+        default=None,
+        description=(
+            "Probe: absolute cosine between gradient and weight, whole tensors, mean over probed steps and "
+            "weights."
+        ),
+    )
 
 
 @dataclass(frozen=True)
@@ -94,7 +150,7 @@ class Report:
     Attributes:
         trial_id: the trial.
         attempt: which try of it speaks.
-        measurement: columns of the `measurement` table, `epoch` and `elapsed_s` among them.
+        measurement: what it measured at the end of the epoch.
         ended: the state it ended in with this epoch; None while it goes on.
         value, best_epoch, test_value, reason: its outcome, where it ended.
         worker: host and process that trained it.
@@ -105,7 +161,7 @@ class Report:
 
     trial_id: str
     attempt: int
-    measurement: Mapping[str, Any]
+    measurement: Measurement
     ended: Literal["completed", "pruned", "diverged"] | None = None
     value: float | None = None
     best_epoch: int | None = None

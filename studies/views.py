@@ -13,7 +13,6 @@ __all__ = [
     "CurvePoint",
     "EventKind",
     "EventView",
-    "MeasurementView",
     "Page",
     "Progress",
     "Quotas",
@@ -36,7 +35,7 @@ from studies.catalog import OptimizerCard, WorkloadCard
 from studies.space import Parameters, Space
 from studies.spec import StudySpec
 from studies.states import StudyState, TrialFilter, TrialState
-from studies.trials import Phase
+from studies.trials import Measurement, Phase
 
 EventKind = Literal[
     "study.submitted",
@@ -286,36 +285,6 @@ class TrialView(_View):
         return self.is_waiting if asked is TrialFilter.WAITING else self.state.value == asked.value
 
 
-class MeasurementView(_View):
-    """What a trial measured at the end of one epoch; None stands for not finite or not applicable."""
-
-    epoch: int = Field(description="Number of the epoch, from 1.")
-    elapsed_s: float = Field(
-        description="Training seconds of the trial up to its end, its share where it was packed with others."
-    )
-    lr: float | None = Field(description="Learning rate at its last step.")
-    train_loss: float | None = Field(description="Mean training loss over the epoch.")
-    validation_loss: float | None = Field(description="Loss on the validation split.")
-    validation_metric: float | None = Field(description="The workload's metric on the validation split.")
-    weight_norm: float | None = Field(
-        description="Probe: L2 norm of all weights of two or more dimensions together."
-    )
-    effective_step: float | None = Field(
-        description=(
-            "Probe: how far a step moves the direction of a weight, mean over probed steps and weights."
-        )
-    )
-    projected_fraction: float | None = Field(
-        description=(
-            "Probe: share of probed steps and weights whose update was projected; none "
-            "for optimizers that do not project."
-        )
-    )
-    gradient_cosine: float | None = Field(
-        description="Probe: absolute cosine between gradient and weight, mean over probed steps and weights."
-    )
-
-
 class CurvePoint(_View):
     """Best value so far, after one more trial has finished."""
 
@@ -344,7 +313,7 @@ class StudyRecord(_View):
     arms: tuple[ArmView, ...] = Field(description="Its arms in order.")
     trials: tuple[TrialView, ...] = Field(description="Trials of the search, oldest first.")
     confirmations: tuple[TrialView, ...] = Field(description="Confirmation trials, oldest first.")
-    measurements: dict[str, tuple[MeasurementView, ...]] = Field(
+    measurements: dict[str, tuple[Measurement, ...]] = Field(
         description=(
             "Epoch by epoch, by trial id: of every confirmation trial, and of the "
             "best trial of each arm's search."

@@ -12,9 +12,9 @@ from studies.extension import parse_extension
 from studies.spec import parse_spec
 from studies.states import StudyMove
 from studies.store import Store
-from studies.trials import Claim
+from studies.trials import Claim, Measurement
 from studies.views import TrialView
-from workers.pack_protocol import EpochReport, Measurement, MemberReport, Outcome, Pack, StackWidth
+from workers.pack_protocol import EpochReport, MemberReport, Outcome, Pack, StackWidth
 from workers.scheduler import PackScheduler
 
 __all__ = ["Running"]

@@ -22,8 +22,9 @@ from typing import Any
 import torch
 
 from studies.space import Parameters, Scalar
+from studies.trials import Measurement
 from workers.optimizers import load_optimizers
-from workers.pack_protocol import EpochReport, Measurement, Member, Outcome, Pack
+from workers.pack_protocol import EpochReport, Member, Outcome, Pack
 from workers.stacked.width_tuning import WidthTuner
 from workers.training import train_pack
 from workers.workloads import Data, Split, Workload, load_workloads

@@ -12,7 +12,7 @@ from studies.extension import parse_extension
 from studies.seeds import confirmation_seed
 from studies.spec import parse_spec
 from studies.store import RunWriter, Store
-from studies.trials import Claim, NewTrial, PendingTrial, Report
+from studies.trials import Claim, Measurement, NewTrial, PendingTrial, Report
 from studies.views import StudyView, TrialView
 
 LEASE_S = 60.0
@@ -32,7 +32,7 @@ def report(
         "elapsed_s": 0.5 * epoch if elapsed_s is None else elapsed_s,
         "validation_metric": validation_metric,
     }
-    return Report(trial.id, trial.attempt, measurement, **fields)
+    return Report(trial.id, trial.attempt, Measurement.model_validate(measurement), **fields)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from studies.promotion import Ladder
 from studies.spec import parse_spec
 from studies.states import StudyMove
 from studies.store import RunWriter, Store
-from studies.trials import NewTrial, PendingTrial, Report
+from studies.trials import Measurement, NewTrial, PendingTrial, Report
 from studies.views import ArmView, StudyView
 
 __all__ = ["Pruned"]
@@ -171,7 +171,7 @@ class Pruned:
                     Report(
                         trial.id,
                         trial.attempt,
-                        measurement | {"validation_metric": None},
+                        Measurement.model_validate(measurement | {"validation_metric": None}),
                         ended="diverged",
                         reason="the loss was nan",
                         **pack,
@@ -181,7 +181,9 @@ class Pruned:
             ladder.end(trial.number, completed=False)
         elif epoch == epochs:
             done = {"ended": "completed", "value": value, "best_epoch": epoch, "test_value": value - 0.005}
-            self.writer.record([Report(trial.id, trial.attempt, measurement, **done, **pack)])
+            self.writer.record(
+                [Report(trial.id, trial.attempt, Measurement.model_validate(measurement), **done, **pack)]
+            )
             ladder.end(trial.number, completed=True)
         elif epoch == trial.to_epoch:
             self.writer.record(
@@ -189,7 +191,7 @@ class Pruned:
                     Report(
                         trial.id,
                         trial.attempt,
-                        measurement,
+                        Measurement.model_validate(measurement),
                         checkpoint=f"file:///kept/{trial.id}-{epoch}",
                         **pack,
                     )
@@ -197,4 +199,6 @@ class Pruned:
             )
             ladder.wait(trial.number, value)
         else:
-            self.writer.record([Report(trial.id, trial.attempt, measurement, **pack)])
+            self.writer.record(
+                [Report(trial.id, trial.attempt, Measurement.model_validate(measurement), **pack)]
+            )

@@ -19,7 +19,8 @@ from studies.seeds import confirmation_seed, trial_seed
 from studies.space import Range, Scalar
 from studies.spec import StudySpec, parse_spec
 from studies.states import FINISHED_TRIAL_STATES, StudyState, TrialState, allowed_verbs
-from studies.views import ArmView, MeasurementView, Progress, StudyRecord, StudyView, TrialView
+from studies.trials import Measurement
+from studies.views import ArmView, Progress, StudyRecord, StudyView, TrialView
 
 Outcome = float | str
 """What a trial came to: its validation value, or the state that it is in without one ('diverged', 'pruned',
@@ -99,7 +100,7 @@ def record(
     plan = resolve(spec, known or catalog())
     trials: list[TrialView] = []
     runs: list[TrialView] = []
-    measurements: dict[str, tuple[MeasurementView, ...]] = {}
+    measurements: dict[str, tuple[Measurement, ...]] = {}
     views: list[ArmView] = []
     sign = 1 if plan.workload.direction == "maximize" else -1
     for position, resolved in enumerate(plan.arms):
@@ -270,7 +271,7 @@ def _confirmations(
     return found
 
 
-def _measured(run: TrialView, curve: Sequence[float], sign: int) -> tuple[MeasurementView, ...]:
+def _measured(run: TrialView, curve: Sequence[float], sign: int) -> tuple[Measurement, ...]:
     end = run.value if run.value is not None else 0.5
     values = curve or [
         end - sign * 0.4 * 0.1**epoch * (epoch < run.to_epoch) for epoch in range(1, run.to_epoch + 1)
@@ -285,7 +286,7 @@ def _measured(run: TrialView, curve: Sequence[float], sign: int) -> tuple[Measur
         "gradient_cosine",
     )
     return tuple(
-        MeasurementView(epoch=epoch, elapsed_s=0.5 * epoch, validation_metric=value, **dict.fromkeys(fields))
+        Measurement(epoch=epoch, elapsed_s=0.5 * epoch, validation_metric=value, **dict.fromkeys(fields))
         for epoch, value in enumerate(values[: run.epochs_done], start=1)
     )
 

@@ -14,7 +14,7 @@ from studies.space import AnyDimension, Choices, Fixed, Parameters, Range, Scala
 from studies.spec import parse_spec
 from studies.states import StudyMove, TrialState
 from studies.store import RunWriter, Store
-from studies.trials import NewTrial, PendingTrial, Report
+from studies.trials import Measurement, NewTrial, PendingTrial, Report
 from studies.views import ArmView, StudyView, TrialView
 
 __all__ = ["Trained"]
@@ -194,16 +194,16 @@ class Trained:
             return Report(
                 trial.id,
                 trial.attempt,
-                measurement | lost,
+                Measurement.model_validate(measurement | lost),
                 ended="diverged",
                 reason="the training loss was not finite at step 31 of epoch 1",
             )
         if e < epochs:
-            return Report(trial.id, trial.attempt, measurement)
+            return Report(trial.id, trial.attempt, Measurement.model_validate(measurement))
         return Report(
             trial.id,
             trial.attempt,
-            measurement,
+            Measurement.model_validate(measurement),
             ended="completed",
             value=one.value,
             best_epoch=e,

@@ -8,7 +8,7 @@ with its `Outcome` or, where the pack ends at a rung, with the place of its chec
 one too: who loses its worker goes on from the last.
 """
 
-__all__ = ["EpochReport", "Measurement", "Member", "MemberReport", "Outcome", "Pack", "StackWidth"]
+__all__ = ["EpochReport", "Member", "MemberReport", "Outcome", "Pack", "StackWidth"]
 
 from typing import Literal, Self
 
@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from studies.space import Parameters
 from studies.spec import ScheduleName
+from studies.trials import Measurement
 
 _START_S = 120.0
 
@@ -116,41 +117,6 @@ class Pack(_Message):
         Imports, data, and measuring what fits take their time on a busy machine.
         """
         return self.epoch_timeout_s + _START_S
-
-
-class Measurement(_Message):
-    """What one member measured at the end of one epoch.
-
-    None stands for a value that is not finite or does not apply.
-    """
-
-    epoch: int = Field(ge=1, description="Epochs done.")
-    elapsed_s: float = Field(
-        ge=0, description="Training seconds of this trial so far, evaluation not counted."
-    )
-    lr: float | None = Field(default=None, description="Learning rate at the epoch's last step.")
-    train_loss: float | None = Field(default=None, description="Mean training loss over the epoch's steps.")
-    validation_loss: float | None = None
-    validation_metric: float | None = Field(
-        default=None, description="The workload's metric on the validation split."
-    )
-    weight_norm: float | None = Field(
-        default=None, description="L2 norm of all weights of two or more dimensions."
-    )
-    effective_step: float | None = Field(
-        default=None,
-        description="Mean over probed steps and weights of two or more dimensions of norm(w'/|w'| - w/|w|).",
-    )
-    projected_fraction: float | None = Field(
-        default=None,
-        description=(
-            "Share of (step, weight) pairs that were projected; None where the optimizer never projects."
-        ),
-    )
-    gradient_cosine: float | None = Field(
-        default=None,
-        description="Mean over probed steps and weights of |cos(gradient, weight)|, whole tensor.",
-    )
 
 
 class Outcome(_Message):

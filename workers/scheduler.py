@@ -459,7 +459,7 @@ def _as_report(member: MemberReport, *, worker: str, pack_size: int, charged_s: 
     report = Report(
         member.trial_id,
         member.attempt,
-        member.measurement.model_dump(),
+        member.measurement,
         worker=worker,
         checkpoint=member.checkpoint,
         pack_size=pack_size,

@@ -15,9 +15,10 @@ from typing import Any, Protocol
 
 import torch
 
+from studies.trials import Measurement
 from workers.checkpoints import CheckpointNotSaved, CheckpointUnusable, checkpoint_url, load, save
 from workers.optimizers import OptimizerEntry
-from workers.pack_protocol import EpochReport, Measurement, Member, MemberReport, Outcome, Pack, StackWidth
+from workers.pack_protocol import EpochReport, Member, MemberReport, Outcome, Pack, StackWidth
 from workers.results import EpochResult
 from workers.solo import Solo
 from workers.stacked.engine import Stacks
@@ -331,14 +332,14 @@ def _measurement(result: EpochResult, *, epoch: int) -> Measurement:
     return Measurement(
         epoch=epoch,
         elapsed_s=result.elapsed_s,
-        lr=_finite(result.lr),
-        train_loss=_finite(result.train_loss),
-        validation_loss=_finite(result.validation_loss),
-        validation_metric=_finite(result.validation_metric),
-        weight_norm=_finite(result.weight_norm),
-        effective_step=_finite(result.effective_step),
-        projected_fraction=_finite(result.projected_fraction),
-        gradient_cosine=_finite(result.gradient_cosine),
+        lr=result.lr,
+        train_loss=result.train_loss,
+        validation_loss=result.validation_loss,
+        validation_metric=result.validation_metric,
+        weight_norm=result.weight_norm,
+        effective_step=result.effective_step,
+        projected_fraction=result.projected_fraction,
+        gradient_cosine=result.gradient_cosine,
     )
 
 

@@ -12,7 +12,8 @@ from service.api.openapi import problem_responses
 from service.api.studies import PageToken, StudyId, cached_response
 from studies.states import TrialFilter
 from studies.store import Store
-from studies.views import MeasurementView, Page, TrialView
+from studies.trials import Measurement
+from studies.views import Page, TrialView
 
 PhaseFilter = Literal["search", "confirmation", "all"]
 TrialOrder = Literal[
@@ -102,15 +103,15 @@ def trial_router() -> APIRouter:
 
     @router.get(
         "/trials/{trial_id}/measurements",
-        response_model=Page[MeasurementView],
+        response_model=Page[Measurement],
         summary="What a trial measured",
         responses=problem_responses(errors.TRIAL_NOT_FOUND),
     )
-    def list_measurements(request: Request, trial_id: TrialId) -> Page[MeasurementView]:
+    def list_measurements(request: Request, trial_id: TrialId) -> Page[Measurement]:
         """Return what a trial measured at the end of each epoch, in order, on one page."""
         store: Store = request.app.state.store
         found = store.measurements(trial_id)
-        return Page[MeasurementView](items=found, next_page_token=None, total=len(found))
+        return Page[Measurement](items=found, next_page_token=None, total=len(found))
 
     _ = list_trials, get_trial, list_measurements
     return router

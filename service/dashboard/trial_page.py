@@ -17,7 +17,8 @@ from studies.recipe import recipe
 from studies.space import AnyDimension, Choices, Fixed, Range
 from studies.states import FINISHED_TRIAL_STATES, TrialState
 from studies.store import Store
-from studies.views import ArmView, MeasurementView, StudyView, TrialView
+from studies.trials import Measurement
+from studies.views import ArmView, StudyView, TrialView
 
 
 def trial_html(store: Store, trial_id: str) -> str:
@@ -108,7 +109,7 @@ def _context(store: Store, trial: TrialView) -> dict[str, Any]:
 _PROBES = ("Weight norm", "Effective step", "Share projected", "|cos(gradient, weight)|")
 
 
-def _row(m: MeasurementView, study: StudyView) -> tuple[str, ...]:
+def _row(m: Measurement, study: StudyView) -> tuple[str, ...]:
     return (
         str(m.epoch),
         duration(m.elapsed_s),
@@ -134,7 +135,7 @@ def _bracket(trial: TrialView, study: StudyView) -> str:
     )
 
 
-def _outcome(trial: TrialView, study: StudyView, measurements: tuple[MeasurementView, ...]) -> str:
+def _outcome(trial: TrialView, study: StudyView, measurements: tuple[Measurement, ...]) -> str:
     reason = f" {trial.reason[:1].upper()}{trial.reason[1:].rstrip('.')}." if trial.reason else ""
     done = f"{trial.epochs_done} of {plural(study.epochs, 'epoch')}"
     at_rung = (
@@ -180,7 +181,7 @@ def _outcome(trial: TrialView, study: StudyView, measurements: tuple[Measurement
             return f"Ended after {done}.{reason}"
 
 
-def _with_value(trial: TrialView, study: StudyView, measurements: tuple[MeasurementView, ...]) -> str:
+def _with_value(trial: TrialView, study: StudyView, measurements: tuple[Measurement, ...]) -> str:
     """Return the objective that the trial had at its rung, as it is compared there.
 
     Nothing where it is not finite.

@@ -14,7 +14,8 @@ import pyarrow as pa  # pyright: ignore[reportMissingTypeStubs] # it ships none
 from pyarrow import parquet  # pyright: ignore[reportMissingTypeStubs] # it ships none
 
 from studies.space import Scalar
-from studies.views import MeasurementView, TrialView
+from studies.trials import Measurement
+from studies.views import TrialView
 
 # Without stubs all that comes of them is of an unknown type; of these names it is of any.
 _pa: Any = pa
@@ -51,7 +52,7 @@ _TRIAL: Final = {
     "started_at": _TIME,
     "ended_at": _TIME,
 }
-_MEASURED: Final = tuple(name for name in MeasurementView.model_fields if name != "epoch")
+_MEASURED: Final = tuple(name for name in Measurement.model_fields if name != "epoch")
 
 
 def _type(name: str) -> Any:
@@ -119,7 +120,7 @@ class MeasurementFiles:
         self._text.flush()
         self._text.detach()
 
-    def write(self, measured: Iterable[tuple[TrialView, Sequence[MeasurementView]]]) -> None:
+    def write(self, measured: Iterable[tuple[TrialView, Sequence[Measurement]]]) -> None:
         """Write the measurements of some trials, trial by trial, epoch by epoch."""
         rows = [
             (trial.id, trial.arm, m.epoch, *(getattr(m, name) for name in _MEASURED))

@@ -28,7 +28,8 @@ from studies.direction import Direction, better, rank_key, sign, worst_value
 from studies.space import ConfigurationKey, configuration_key
 from studies.spec import ADAPTIVE_SAMPLERS
 from studies.states import CLOSED_STUDY_STATES, RESULT_STATES, StudyState, TrialState
-from studies.views import ArmView, MeasurementView, StudyRecord, StudyView, TrialView
+from studies.trials import Measurement
+from studies.views import ArmView, StudyRecord, StudyView, TrialView
 
 _NEVER: Final = datetime.max.replace(tzinfo=UTC)
 
@@ -123,7 +124,7 @@ class StudyResults:
     study: StudyView
     arms: tuple[ArmResults, ...]
     seeds: tuple[int, ...]
-    measurements: dict[str, tuple[MeasurementView, ...]]
+    measurements: dict[str, tuple[Measurement, ...]]
 
     @property
     def card(self) -> WorkloadCard:

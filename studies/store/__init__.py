@@ -27,13 +27,12 @@ from studies.store.optuna_copy import OptunaCopy
 from studies.store.progress import ProgressCache
 from studies.store.runs import RunWriter
 from studies.store.webhook_queue import WebhookQueue
-from studies.trials import Claim, Phase
+from studies.trials import Claim, Measurement, Phase
 from studies.views import (
     ArmView,
     BestValue,
     Curve,
     EventView,
-    MeasurementView,
     Page,
     StudyRecord,
     StudySummary,
@@ -356,7 +355,7 @@ class Store(Accounts, Dispatching, WebhookQueue):
         with self._database.read() as connection:
             return queries.trial(connection, trial_id)
 
-    def measurements(self, trial_id: str) -> tuple[MeasurementView, ...]:
+    def measurements(self, trial_id: str) -> tuple[Measurement, ...]:
         """Return a trial's measurements, epoch by epoch.
 
         Raises:
@@ -365,7 +364,7 @@ class Store(Accounts, Dispatching, WebhookQueue):
         with self._database.read() as connection:
             return queries.measurements(connection, trial_id)
 
-    def measurements_of(self, trial_ids: Sequence[str]) -> dict[str, tuple[MeasurementView, ...]]:
+    def measurements_of(self, trial_ids: Sequence[str]) -> dict[str, tuple[Measurement, ...]]:
         """Return what these trials measured, epoch by epoch, by trial id.
 
         A trial without a measurement is absent.

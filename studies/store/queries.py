@@ -32,13 +32,12 @@ from studies.store.exports import measurements_of
 from studies.store.pagination import page
 from studies.store.progress import ProgressCache, arm_progress
 from studies.store.trial_rows import IS_WAITING
-from studies.trials import Phase
+from studies.trials import Measurement, Phase
 from studies.views import (
     ArmView,
     Best,
     Curve,
     CurvePoint,
-    MeasurementView,
     Page,
     Progress,
     StudyRecord,
@@ -342,7 +341,7 @@ def trials(
     return Page[TrialView](items=tuple(_trial_view(row) for row in rows), next_page_token=token, total=total)
 
 
-def measurements(connection: Connection, trial_id: str) -> tuple[MeasurementView, ...]:
+def measurements(connection: Connection, trial_id: str) -> tuple[Measurement, ...]:
     """Return a trial's measurements, epoch by epoch.
 
     Raises:
@@ -351,9 +350,9 @@ def measurements(connection: Connection, trial_id: str) -> tuple[MeasurementView
     trial(connection, trial_id)
     m = tables.measurement.c
     query = select(tables.measurement).where(m.trial_id == trial_id).order_by(m.epoch)
-    names = tuple(MeasurementView.model_fields)
+    names = tuple(Measurement.model_fields)
     return tuple(
-        MeasurementView(**{name: getattr(row, name) for name in names}) for row in connection.execute(query)
+        Measurement(**{name: getattr(row, name) for name in names}) for row in connection.execute(query)
     )
 
 

@@ -9,7 +9,6 @@ __all__ = ["RunWriter"]
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
-from types import MappingProxyType
 from typing import Any
 
 from sqlalchemy import Connection, insert, select, update
@@ -34,8 +33,6 @@ from studies.views import EventKind, StackWidthView, TrialView
 
 # What of a trial never changes, from its creation on.
 _LASTING = ("arm", "phase", "number", "confirms", "origin", "parameters", "replicate", "seed", "bracket")
-# In one statement every row has the same columns.
-_NOTHING_MEASURED = MappingProxyType({column.name: None for column in tables.measurement.columns})
 _MOVES = {"completed": TrialMove.COMPLETE, "pruned": TrialMove.PRUNE, "diverged": TrialMove.DIVERGE}
 
 
@@ -238,7 +235,7 @@ class RunWriter:
                 connection, self._claim.study_id, {report.trial_id for report in reports}, *columns
             )
             on_record = select(m.trial_id, m.epoch).where(
-                m.trial_id.in_(list(rows)), m.epoch.in_({report.measurement["epoch"] for report in reports})
+                m.trial_id.in_(list(rows)), m.epoch.in_({report.measurement.epoch for report in reports})
             )
             measured = {(row.trial_id, row.epoch) for row in connection.execute(on_record)}
             taken: set[str] = set()
@@ -258,16 +255,10 @@ class RunWriter:
                     continue
                 taken.add(row.id)
                 values = changes.setdefault(row.id, {})
-                epoch = report.measurement["epoch"]
+                epoch = report.measurement.epoch
                 if (row.id, epoch) not in measured:
                     measured.add((row.id, epoch))
-                    new.append(
-                        {
-                            **_NOTHING_MEASURED,
-                            **{name: _finite(value) for name, value in report.measurement.items()},
-                            "trial_id": row.id,
-                        }
-                    )
+                    new.append({**report.measurement.model_dump(), "trial_id": row.id})
                     values |= {
                         "epochs_done": epoch,
                         "cost_s": new[-1]["elapsed_s"],

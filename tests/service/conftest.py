@@ -38,7 +38,7 @@ from studies.space import Choices, Condition, Range, Scalar
 from studies.spec import parse_spec
 from studies.states import StudyMove
 from studies.store import RunWriter, Store
-from studies.trials import NewTrial, PendingTrial, Report
+from studies.trials import Measurement, NewTrial, PendingTrial, Report
 from studies.views import Role
 
 __all__: list[str] = []
@@ -313,9 +313,9 @@ def _confirming(trial: PendingTrial, position: int, epoch: int, *, of: int) -> R
     )
 
 
-def _measured(epoch: int, value: float | None) -> dict[str, Any]:
+def _measured(epoch: int, value: float | None) -> Measurement:
     losses = {"train_loss": 1.0 / epoch, "validation_loss": 1.1 / epoch}
-    return {"epoch": epoch, "elapsed_s": 0.5 * epoch, "lr": 0.001, **losses, "validation_metric": value}
+    return Measurement(epoch=epoch, elapsed_s=0.5 * epoch, lr=0.001, validation_metric=value, **losses)
 
 
 def _report(trial_id: str, number: int, epoch: int, *, of: int, diverges: bool) -> Report:

@@ -26,7 +26,7 @@ from studies.resolve import ResolvedStudy, resolve
 from studies.seeds import confirmation_seed, trial_seed
 from studies.spec import StudySpec, parse_spec
 from studies.store import Store
-from studies.trials import NewTrial, Report
+from studies.trials import Measurement, NewTrial, Report
 
 __all__: list[str] = []
 
@@ -224,7 +224,7 @@ def test_text_that_a_spreadsheet_would_run_is_disarmed(
             Report(
                 pending[0].id,
                 1,
-                {"epoch": 1, "elapsed_s": 0.1},
+                Measurement(epoch=1, elapsed_s=0.1),
                 ended="diverged",
                 reason='=HYPERLINK("http://evil")',
             )

@@ -17,7 +17,7 @@ from service.cli import tables
 from studies.spec import parse_spec
 from studies.states import StudyMove
 from studies.store import Store
-from studies.trials import NewTrial, Report
+from studies.trials import Measurement, NewTrial, Report
 
 __all__: list[str] = []
 
@@ -305,14 +305,9 @@ def train(store: Store, study_id: str) -> None:
     first, second, third = writer.create(
         [NewTrial(arm.name, n, "default", arm.defaults, seed=7) for n in range(3)]
     )
-    measurement = {
-        "epoch": 1,
-        "elapsed_s": 0.5,
-        "lr": 0.001,
-        "train_loss": 1.0,
-        "validation_loss": 1.1,
-        "validation_metric": 0.9,
-    }
+    measurement = Measurement(
+        epoch=1, elapsed_s=0.5, lr=0.001, train_loss=1.0, validation_loss=1.1, validation_metric=0.9
+    )
     done = {"ended": "completed", "value": 0.9, "best_epoch": 1, "test_value": 0.8}
     writer.start([first, second])
     writer.record([Report(first.id, 1, measurement, **done)])

@@ -21,7 +21,7 @@ from service.settings import ServiceSettings
 from studies.spec import parse_spec
 from studies.states import StudyMove, StudyState, TrialState
 from studies.store import Store
-from studies.trials import NewTrial, Report
+from studies.trials import Measurement, NewTrial, Report
 
 __all__: list[str] = []
 
@@ -130,7 +130,7 @@ def test_epochs_are_never_told_as_fewer_than_before(http: httpx.Client, store: S
     arm = store.arms(claim.study_id)[0]
     (trial,) = writer.create([NewTrial(arm.name, 0, "default", arm.defaults, seed=7)])
     writer.start([trial])
-    writer.record([Report(trial.id, 1, {"epoch": 1, "elapsed_s": 0.5})])
+    writer.record([Report(trial.id, 1, Measurement(epoch=1, elapsed_s=0.5))])
     assert value(scraped(http), "tangent_epochs_total") == 1
     writer.requeue([(trial.id, 1)], reason="its worker was lost", max_retries=2)
     lost = scraped(http, is_again=True)
@@ -139,8 +139,8 @@ def test_epochs_are_never_told_as_fewer_than_before(http: httpx.Client, store: S
     writer.start(again)
     writer.record(
         [
-            Report(trial.id, 2, {"epoch": 1, "elapsed_s": 0.5}),
-            Report(trial.id, 2, {"epoch": 2, "elapsed_s": 1.0}),
+            Report(trial.id, 2, Measurement(epoch=1, elapsed_s=0.5)),
+            Report(trial.id, 2, Measurement(epoch=2, elapsed_s=1.0)),
         ]
     )
     writer.close(StudyMove.FINISH)

@@ -29,7 +29,7 @@ from studies.seeds import confirmation_seed
 from studies.spec import parse_spec
 from studies.states import StudyMove, StudyState
 from studies.store import RunWriter, Store
-from studies.trials import NewTrial, Report
+from studies.trials import Measurement, NewTrial, Report
 from studies.views import StudyView
 
 __all__: list[str] = []
@@ -87,7 +87,7 @@ def _train(writer: RunWriter, study: StudyView, new: list[NewTrial], *, better: 
                     Report(
                         trial.id,
                         1,
-                        {"epoch": epoch, "elapsed_s": 0.1 * epoch, "validation_metric": value},
+                        Measurement(epoch=epoch, elapsed_s=0.1 * epoch, validation_metric=value),
                         **ended,
                     )
                 ]

@@ -18,7 +18,7 @@ from studies.seeds import confirmation_seed
 from studies.spec import ADAPTIVE_SAMPLERS, SamplerName, ScheduleName, parse_spec
 from studies.states import StudyMove
 from studies.store import Store
-from studies.trials import NewTrial, Report
+from studies.trials import Measurement, NewTrial, Report
 from workers.sampling import ArmSampler
 
 __all__: list[str] = []
@@ -234,14 +234,9 @@ def stopped(store: Store, body: dict[str, Any], *, confirmed: int = 0) -> str:
     pending = writer.create(new)
     writer.start(pending)
     for epoch in (1, 2):
-        measured = {
-            "epoch": epoch,
-            "elapsed_s": 0.1,
-            "lr": 0.1,
-            "train_loss": 1.0,
-            "validation_loss": 1.0,
-            "validation_metric": 0.5,
-        }
+        measured = Measurement(
+            epoch=epoch, elapsed_s=0.1, lr=0.1, train_loss=1.0, validation_loss=1.0, validation_metric=0.5
+        )
         ended: dict[str, Any] = (
             {"ended": "completed", "value": 0.5, "best_epoch": 2, "test_value": 0.5} if epoch == 2 else {}
         )

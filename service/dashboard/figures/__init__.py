@@ -23,7 +23,8 @@ from service.dashboard.figures.epochs import best_run_charts, furthest_pruned, p
 from service.dashboard.figures.sensitivity import hyperparameter_charts, learning_rate_charts
 from service.dashboard.figures.suite import suite_charts
 from studies.catalog import WorkloadCard
-from studies.views import ArmView, MeasurementView
+from studies.trials import Measurement
+from studies.views import ArmView
 
 
 def study_charts(data: FigureData) -> tuple[ChartGroup, ...]:
@@ -41,7 +42,7 @@ def study_charts(data: FigureData) -> tuple[ChartGroup, ...]:
 
 
 def trial_charts(
-    measurements: tuple[MeasurementView, ...], *, arm: ArmView, card: WorkloadCard
+    measurements: tuple[Measurement, ...], *, arm: ArmView, card: WorkloadCard
 ) -> tuple[Chart, ...]:
     """Return the charts of one trial, drawn as its arm is everywhere.
 

@@ -12,7 +12,8 @@ from service.dashboard.figures.axes import Axis
 from service.dashboard.theme import arm_style
 from studies.analysis.views import StudyAnalysis
 from studies.catalog import WorkloadCard
-from studies.views import ArmView, MeasurementView, StudyView, TrialView
+from studies.trials import Measurement
+from studies.views import ArmView, StudyView, TrialView
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,9 +93,9 @@ class FigureData:
     arms: tuple[ArmView, ...]
     trials: tuple[TrialView, ...]
     analysis: StudyAnalysis
-    best_runs: Mapping[str, tuple[MeasurementView, ...]]
-    pruned_runs: Mapping[str, tuple[tuple[MeasurementView, ...], ...]] = field(
-        default_factory=dict[str, tuple[tuple[MeasurementView, ...], ...]]
+    best_runs: Mapping[str, tuple[Measurement, ...]]
+    pruned_runs: Mapping[str, tuple[tuple[Measurement, ...], ...]] = field(
+        default_factory=dict[str, tuple[tuple[Measurement, ...], ...]]
     )
 
     @property

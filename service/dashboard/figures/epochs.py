@@ -13,7 +13,8 @@ from service.dashboard.theme import arm_style
 from studies.catalog import WorkloadCard
 from studies.formatting import count, metric, metric_unit, number, plural
 from studies.states import TrialState
-from studies.views import ArmView, MeasurementView, TrialView
+from studies.trials import Measurement
+from studies.views import ArmView, TrialView
 
 # More faint lines than these say nothing more, and each is a query.
 _PRUNED_LINES: Final = 48
@@ -27,7 +28,7 @@ class _Quantity:
     id: str
     title: str
     axis: Axis
-    of: Callable[[MeasurementView], float | None]
+    of: Callable[[Measurement], float | None]
     meaning: str
     write: Callable[[float | None], str] = number
 
@@ -149,7 +150,7 @@ def _of_arms(
 
 
 def _pruned_lines(
-    drawing: Drawing, data: FigureData, quantity: _Quantity, *, best: Sequence[tuple[MeasurementView, ...]]
+    drawing: Drawing, data: FigureData, quantity: _Quantity, *, best: Sequence[tuple[Measurement, ...]]
 ) -> str:
     """Draw the curves of pruned trials, faint and ending in a hollow mark, under those of the best.
 
@@ -218,7 +219,7 @@ def _keep_to_best(drawing: Drawing, best: Sequence[float], ends: Sequence[float 
     return f"; {count(out)} of them end{'s' if out == 1 else ''} outside the axis"
 
 
-def _fitted(quantity: _Quantity, measured: Sequence[MeasurementView]) -> Axis:
+def _fitted(quantity: _Quantity, measured: Sequence[Measurement]) -> Axis:
     """Return the quantity's axis, the ticks of a log one fitted to what was measured."""
     positive = [value for m in measured if (value := quantity.of(m)) is not None and value > 0]
     if not quantity.axis.is_log or not positive:
@@ -236,7 +237,7 @@ def _sparse(points: int, *, offset: int) -> range:
 
 
 def run_charts(
-    measurements: tuple[MeasurementView, ...], *, arm: ArmView, card: WorkloadCard
+    measurements: tuple[Measurement, ...], *, arm: ArmView, card: WorkloadCard
 ) -> tuple[Chart, ...]:
     """Return the curves and probes of one trial, drawn as its arm is everywhere."""
     validation_loss = _Quantity(
@@ -259,7 +260,7 @@ def run_charts(
     )
 
 
-def _of_run(arm: ArmView, run: tuple[MeasurementView, ...], quantity: _Quantity) -> Chart | None:
+def _of_run(arm: ArmView, run: tuple[Measurement, ...], quantity: _Quantity) -> Chart | None:
     values = [value for m in run if (value := quantity.of(m)) is not None]
     if not values:
         return None

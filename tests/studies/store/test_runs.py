@@ -8,7 +8,7 @@ from playing import Play, Run, report
 
 from studies.errors import Superseded
 from studies.states import StudyMove, StudyState, TrialState
-from studies.trials import NewTrial, PendingTrial, Report
+from studies.trials import Measurement, NewTrial, PendingTrial, Report
 
 __all__: list[str] = []
 
@@ -91,7 +91,9 @@ def test_a_report_is_stored_epoch_by_epoch(play: Play) -> None:
         "projected_fraction": 0.5,
         "gradient_cosine": 0.01,
     }
-    assert run.writer.record([Report(trial.id, 1, whole, worker="host:1")]) == {trial.id}
+    assert run.writer.record([Report(trial.id, 1, Measurement.model_validate(whole), worker="host:1")]) == {
+        trial.id
+    }
     assert run.writer.record([report(trial, 2)]) == {trial.id}
     measured = run.store.measurements(trial.id)
     assert measured[0].model_dump() == whole
@@ -177,7 +179,7 @@ def test_a_measurement_that_is_not_finite_is_stored_as_none(play: Play) -> None:
         "validation_loss": -math.inf,
         "lr": 0.1,
     }
-    run.writer.record([Report(trial.id, 1, numbers)])
+    run.writer.record([Report(trial.id, 1, Measurement.model_validate(numbers))])
     found = run.store.measurements(trial.id)[0]
     assert (found.train_loss, found.weight_norm, found.validation_loss, found.lr) == (None, None, None, 0.1)
 

@@ -27,10 +27,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from studies.space import Parameters
+from studies.trials import Measurement
 from workers.checkpoints import load
 from workers.memory import is_out_of_memory
 from workers.optimizers.batched.layout import Layout
-from workers.pack_protocol import EpochReport, Measurement, Member, Pack
+from workers.pack_protocol import EpochReport, Member, Pack
 from workers.solo import Solo
 from workers.stacked.engine import Stacks
 from workers.stacked.rows import Rows
