@@ -1,6 +1,6 @@
-"""Who leads a search, in words: a first look, never a winner, for nothing of a search has been confirmed."""
+"""Which arm leads the search, in words: a first impression, since search values do not compare arms."""
 
-__all__ = ["leader", "ranked"]
+__all__ = ["describe_leader", "ranked"]
 
 from collections.abc import Mapping, Sequence
 
@@ -11,32 +11,26 @@ from studies.views import ArmView, Best, BestValue
 
 
 def ranked(arms: Sequence[ArmView], card: WorkloadCard) -> list[tuple[ArmView, Best]]:
-    """Return the arms that have a completed trial with their best, best first.
-
-    Arms that are level keep their order.
-    """
-    have = [(arm, arm.best) for arm in arms if arm.best is not None]
-    return sorted(have, key=lambda pair: -sign(card.direction) * pair[1].value)
+    """Return the arms that have a completed trial with their best, best first; ties keep their order."""
+    with_best = [(arm, arm.best) for arm in arms if arm.best is not None]
+    return sorted(with_best, key=lambda pair: -sign(card.direction) * pair[1].value)
 
 
-def leader(best: Sequence[BestValue], card: WorkloadCard, titles: Mapping[str, str]) -> str | None:
-    """Return who leads the search with how much.
-
-    For example 'AdamP 98.12 %', or None before any trial has completed.
+def describe_leader(best: Sequence[BestValue], card: WorkloadCard, titles: Mapping[str, str]) -> str | None:
+    """Return the leading arms with their value, e.g. 'AdamP 98.12 %'; None before a trial has completed.
 
     Args:
-        best: of each arm that has a completed trial, arms in their order.
-        card: the workload's.
-        titles: what optimizers are called for people, by name; an arm that was given a name of its own goes
-            by that.
+        best: the best of each arm that has a completed trial, arms in their order.
+        card: the workload's card.
+        titles: titles of optimizers by name; an arm with a name of its own is called by that.
     """
     values = [best_value((one.highest, one.lowest), card.direction) for one in best]
     if not values:
         return None
-    value = best_value(values, card.direction)
-    level = [
+    lead = best_value(values, card.direction)
+    leaders = [
         titles.get(one.arm, one.arm) if one.arm == one.optimizer else one.arm
-        for one, has in zip(best, values, strict=True)
-        if has == value
+        for one, value in zip(best, values, strict=True)
+        if value == lead
     ]
-    return f"{', '.join(level[:3])}{' …' if len(level) > 3 else ''} {metric(value, card.unit)}"
+    return f"{', '.join(leaders[:3])}{' …' if len(leaders) > 3 else ''} {metric(lead, card.unit)}"

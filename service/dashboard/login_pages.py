@@ -60,12 +60,12 @@ def _log_in(request: Request, form: Form) -> Response:
     given, lasts = form.get("token", "").strip(), timedelta(hours=settings.session_hours)
     secret = store.log_in(given, lifetime=lasts, address=address) if given else None
     if secret is None:
-        said = (
+        problem = (
             "This token is not valid: it was revoked or never existed. "
-            "Whoever runs the service makes another."
+            "Ask the service's administrator for a new one."
         )
         return HTMLResponse(
-            login_html(to, said=said),
+            login_html(to, problem=problem),
             status_code=401,
             headers={**_PRIVATE, "www-authenticate": 'Bearer realm="Tangent"'},
         )

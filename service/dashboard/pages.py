@@ -15,13 +15,13 @@ from service.analysis_cache import AnalysisCache
 from service.auth import CurrentActor, authorize, caller_of
 from service.dashboard.assets import Assets, assets
 from service.dashboard.forms import Form, extension_of, version_of
-from service.dashboard.leader_text import leader
+from service.dashboard.leader_text import describe_leader
 from service.dashboard.rendering import render
 from service.dashboard.study_page import StudyPageQuery, study_html, study_update_html
-from service.dashboard.submission_page import faulty_html, refused_html, submission_html, submitted_spec
+from service.dashboard.submission_page import invalid_html, refused_html, submission_html, submitted_spec
 from service.dashboard.suite_pages import comparison_html, suite_html, suites_html
 from service.dashboard.theme import CONTENT_SECURITY_POLICY
-from service.dashboard.trial_page import over, trial_html, trial_update_html
+from service.dashboard.trial_page import describe_dimension, trial_html, trial_update_html
 from service.dashboard.trials_csv import trials_csv
 from service.dispatchers import alive
 from service.errors import KIND_BY_ERROR
@@ -109,7 +109,7 @@ def _studies(
     cards, titles = catalog.workloads, {card.name: card.title for card in catalog.optimizers.values()}
     begun = {study.id: study for study in page.items if study.progress.completed and study.workload in cards}
     leaders = {
-        study_id: leader(best, cards[begun[study_id].workload], titles)
+        study_id: describe_leader(best, cards[begun[study_id].workload], titles)
         for study_id, best in store.best_values(list(begun)).items()
     }
     context: dict[str, Any] = {
@@ -146,7 +146,7 @@ def _hyperparameters(card: OptimizerCard) -> list[tuple[str, ...]]:
         (
             h.name,
             scalar(h.default),
-            over(h.search),
+            describe_dimension(h.search),
             "searched" if h.tuned else "fixed",
             "" if h.bounds is None else str(h.bounds).replace(" ", "\N{NO-BREAK SPACE}"),
             h.description,
@@ -280,7 +280,7 @@ def _submit(request: Request, caller: CurrentActor, form: Form) -> Response:
     try:
         return _study_again(_store(request).submit(spec, by=caller).id)
     except SpecInvalid as error:
-        return _page(request, faulty_html(text, error.problems), status=422)
+        return _page(request, invalid_html(text, error.problems), status=422)
     except (CatalogEmpty, Forbidden, QuotaExceeded) as error:
         # What was written stays, to be made smaller, or sent again.
         return _page(request, refused_html(text, str(error)), status=KIND_BY_ERROR[type(error)].status)

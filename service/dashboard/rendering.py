@@ -96,12 +96,12 @@ def problem_html(title: str, *paragraphs: str) -> str:
     return render("problem.html", heading=title, paragraphs=paragraphs)
 
 
-def login_html(to: str, *, said: str | None = None, is_foreign: bool = False) -> str:
+def login_html(to: str, *, problem: str | None = None, is_foreign: bool = False) -> str:
     """Return the page that asks for a token.
 
     Args:
         to: path that a login leads to.
-        said: what was wrong with the token that was given.
+        problem: why the token was rejected.
         is_foreign: whether a page of another site led here.
     """
-    return render("login.html", to=to, said=said, is_foreign=is_foreign)
+    return render("login.html", to=to, problem=problem, is_foreign=is_foreign)

@@ -1,71 +1,73 @@
-"""What is happening to a study, or what happened to it, in words."""
+"""What is happening to a study, or how it ended, in words."""
 
-__all__ = ["situation"]
+__all__ = ["describe_status"]
 
 from studies.formatting import count, duration, plural
 from studies.states import StudyState
 from studies.views import StudyView
 
 
-def situation(study: StudyView, *, has_dispatcher: bool) -> str:
-    """Return what is happening to a study, or what happened, in one or two sentences.
+def describe_status(study: StudyView, *, has_dispatcher: bool) -> str:
+    """Return what is happening to a study, or how it ended, in one or two sentences.
 
     Args:
         study: the study.
-        has_dispatcher: whether any dispatcher lives.
+        has_dispatcher: whether a dispatcher is alive.
     """
     p = study.progress
+    in_training = p.running + p.confirmations_running
     match study.state:
-        case StudyState.QUEUED if not has_dispatcher:
+        case StudyState.QUEUED if not in_training and not has_dispatcher:
             return "No dispatcher is running. Start one with `tangent up` or `python -m workers`."
-        case StudyState.QUEUED:
-            return (
-                "It will go on where it was paused."
-                if p.finished
-                else "A dispatcher will start it when it has room."
-            )
-        case StudyState.RUNNING if p.finished >= p.trials and p.confirmations:
-            done = f"{count(p.confirmations_finished)} of {plural(p.confirmations, 'confirmation run')} done"
-            return f"The search has ended; {done}, {count(p.confirmations_running)} in training."
-        case StudyState.RUNNING:
-            at_rungs = f"{count(p.waiting)} waiting at a rung, " if p.waiting else ""
-            confirming = (
-                f"; {count(p.confirmations_running)} more of a confirmation"
-                if p.confirmations_running
-                else ""
-            )
-            to_come = count(p.trials - p.finished - p.running - p.waiting)
-            return f"{plural(p.running, 'trial')} in training{confirming}, {at_rungs}{to_come} to come."
-        case StudyState.PAUSED if p.running + p.confirmations_running:
-            return (
-                f"{plural(p.running + p.confirmations_running, 'trial')} in flight will finish; no "
-                "more will start until it is resumed."
-            )
+        case StudyState.QUEUED if not in_training:
+            return "Waiting for a dispatcher to resume it." if p.finished else "Waiting for a dispatcher."
+        case StudyState.QUEUED | StudyState.RUNNING:
+            return _describe_progress(study)
+        case StudyState.PAUSED if in_training:
+            running = plural(in_training, "running trial")
+            return f"{running} will finish. No more will start until you resume the study."
         case StudyState.PAUSED:
-            return "Nothing runs until it is resumed."
+            return "No trial will start until you resume the study."
         case StudyState.STOPPING:
-            return "Trials in flight are being ended; what has finished is kept as the result."
+            return "Stopping the running trials. The results so far are kept."
         case StudyState.CANCELLING:
-            return "Trials in flight are being ended."
+            return "Stopping the running trials."
         case _:
-            return _end(study)
+            return _describe_end(study)
 
 
-def _end(study: StudyView) -> str:
+def _describe_progress(study: StudyView) -> str:
     p = study.progress
-    took = (
+    if p.finished >= p.trials and p.confirmations:
+        return (
+            f"The search has ended. {count(p.confirmations_finished)} of "
+            f"{plural(p.confirmations, 'confirmation run')} finished, "
+            f"{count(p.confirmations_running)} in training."
+        )
+    counts = [f"{plural(p.running, 'trial')} in training"]
+    if p.confirmations_running:
+        counts.append(f"{plural(p.confirmations_running, 'confirmation run')} in training")
+    if p.waiting:
+        counts.append(f"{count(p.waiting)} waiting at a rung")
+    counts.append(f"{count(p.trials - p.finished - p.running - p.waiting)} to come")
+    return f"{', '.join(counts)}."
+
+
+def _describe_end(study: StudyView) -> str:
+    p = study.progress
+    after = (
         f" after {duration((study.ended_at - study.started_at).total_seconds())}"
         if study.ended_at and study.started_at
         else ""
     )
     reason = _sentence(study.state_reason) if study.state_reason else ""
-    done = f"{count(p.completed)} of {plural(p.trials, 'trial')} had completed."
+    completed = f"{count(p.completed)} of {plural(p.trials, 'trial')} had completed."
     missing = p.trials - (p.completed + p.diverged + p.pruned + p.failed)
     match study.state:
         case StudyState.COMPLETED if missing:
             return (
-                f"Stopped early{took}: {count(missing)} of "
-                f"{plural(p.trials, 'trial')} were not trained to their end."
+                f"Stopped early{after}: {count(missing)} of {plural(p.trials, 'trial')} "
+                f"{'was' if missing == 1 else 'were'} not trained to the end."
             )
         case StudyState.COMPLETED:
             runs = (
@@ -73,11 +75,11 @@ def _end(study: StudyView) -> str:
                 if p.confirmations_finished
                 else ""
             )
-            return f"All {plural(p.trials, 'trial')}{runs} have ended{took}. {reason}".rstrip()
+            return f"{plural(p.trials, 'trial')}{runs} finished{after}. {reason}".rstrip()
         case StudyState.FAILED:
-            return f"It ended{took}: {reason or 'no reason was recorded.'} {done}"
+            return f"Failed{after}: {reason or 'no reason was recorded.'} {completed}"
         case _:
-            return f"It ended{took}: {done}"
+            return f"Cancelled{after}: {completed}"
 
 
 def _sentence(text: str) -> str:

@@ -26,7 +26,7 @@ from service.dashboard.leader_text import ranked
 from service.dashboard.pack_text import describe_stacking
 from service.dashboard.pruning import describe_epochs, rung_table
 from service.dashboard.rendering import address, render
-from service.dashboard.status_text import situation
+from service.dashboard.status_text import describe_status
 from service.dashboard.tables import tables_of
 from service.dispatchers import alive
 from service.pruner_text import describe_pruner
@@ -73,29 +73,29 @@ class StudyPageQuery(BaseModel):
 
 @dataclass(frozen=True)
 class _Seen:
-    """What of a study a page has shown: enough to tell that nothing has changed, at the price of one read.
+    """The version of a study that a page shows, so that an update costs one read if nothing has changed.
 
     Attributes:
-        study: changes with anything that the page shows.
-        rungs: changes with who came to the rungs.
-        figures: changes with what its analysis and figures are drawn from.
+        study: changes with anything on the page.
+        rungs: changes with the table of rungs.
+        evidence: changes with the analysis and its figures.
     """
 
     study: str
     rungs: str
-    figures: str
+    evidence: str
 
     @classmethod
     def of(cls, study: StudyView, *, has_dispatcher: bool) -> "_Seen":
         p = study.progress
-        # Figures of thousands of trials take their time: at most some 200 times in a study's life, and once
-        # it is closed.
+        # Figures of thousands of trials are slow to draw: draw them at most about 200 times in a study's
+        # life, and once when it closes.
         is_closed = study.state in CLOSED_STUDY_STATES
         step, runs = math.ceil(p.trials / 200), math.ceil(p.confirmations / 50) or 1
         drawn = p.finished if p.finished < step or is_closed else p.finished // step * step
         confirmed = p.confirmations_finished if is_closed else p.confirmations_finished // runs * runs
-        come = f"{p.epochs_done // math.ceil(p.epochs / 400)}-{drawn}"
-        # A promotion changes nothing but how many wait.
+        rungs = f"{p.epochs_done // math.ceil(p.epochs / 400)}-{drawn}"
+        # A promotion changes only how many trials wait.
         now = (
             study.version,
             p.finished,
@@ -106,10 +106,12 @@ class _Seen:
             p.confirmations_running,
             int(has_dispatcher),
         )
-        return cls("-".join(map(str, now)), come, f"{drawn}-{confirmed}-{is_closed:d}")
+        # The verdict also depends on the state, and on whether the first trials train already.
+        has_begun = p.finished + p.running > 0
+        return cls("-".join(map(str, now)), rungs, f"{drawn}-{confirmed}-{study.state.value}-{has_begun:d}")
 
     def __str__(self) -> str:
-        return f"{self.study}.{self.rungs}.{self.figures}"
+        return f"{self.study}.{self.rungs}.{self.evidence}"
 
 
 def study_html(
@@ -155,17 +157,17 @@ def study_update_html(
     if seen == str(now):
         return None
     arms = store.arms(study_id)
-    _, rungs_seen, figures_seen = ("", "", *seen.split("."))[-3:]
-    is_redrawn = figures_seen != now.figures
-    has_come = is_redrawn or (rungs_seen != now.rungs and not isinstance(study.spec.pruner, NoPruner))
+    _, rungs_seen, evidence_seen = ("", "", *seen.split("."))[-3:]
+    is_redrawn = evidence_seen != now.evidence
+    has_new_rungs = is_redrawn or (rungs_seen != now.rungs and not isinstance(study.spec.pruner, NoPruner))
     shown = _evidence(analyses, study_id, query.against) if is_redrawn else {"rungs": None}
-    if has_come and not is_redrawn:
+    if has_new_rungs and not is_redrawn:
         shown = {"rungs": rung_table(study, arms, store.every_trial(study_id))}
     return render(
         "study/update.html",
         **_context(store, study, arms, query, reader),
         **shown,
-        has_come=has_come,
+        has_new_rungs=has_new_rungs,
         is_redrawn=is_redrawn,
         oob=OUT_OF_BAND,
     )
@@ -223,7 +225,6 @@ def _context(
     has_dispatcher = _has_dispatcher(store, study)
     # Trials go on finishing while a study is paused, so only a closed one is done with.
     is_live = study.state not in CLOSED_STUDY_STATES
-    by_rank = [arm for arm, _ in ranked(arms, study.workload_card)]
     names = {arm.name for arm in arms}
     more = (
         [card for card in store.catalog().optimizers.values() if card.name not in names]
@@ -236,8 +237,11 @@ def _context(
         "may_submit": may_submit(reader),
         "arms": arms,
         "arms_by_name": {arm.name: arm for arm in arms},
-        "ranked_arms": [*by_rank, *(arm for arm in arms if arm.best is None)],
-        "situation": situation(study, has_dispatcher=has_dispatcher),
+        "ranked_arms": [
+            *ranked(arms, study.workload_card),
+            *((arm, None) for arm in arms if arm.best is None),
+        ],
+        "status": describe_status(study, has_dispatcher=has_dispatcher),
         "pruner_text": describe_pruner(study),
         "epochs_text": describe_epochs(study, arms),
         "stacking": {arm.name: describe_stacking(arm.fit) for arm in arms},
@@ -258,7 +262,6 @@ def _context(
         "shown_with": partial(query.address, f"/studies/{study.id}"),
         "more_optimizers": more,
         "searched": _searched,
-        "shown_parameters": _of_best,
         "is_live": is_live,
         "live_url": query.address(
             f"/studies/{study.id}/live", seen=_Seen.of(study, has_dispatcher=has_dispatcher)
@@ -275,8 +278,3 @@ def _searched(arm: ArmView, parameters: Parameters) -> Parameters:
         for name, value in parameters.items()
         if name == "lr" or not isinstance(arm.space.get(name), Fixed)
     }
-
-
-def _of_best(arm: ArmView) -> Parameters:
-    assert arm.best is not None, "asked only of arms with a best"
-    return _searched(arm, arm.best.parameters)

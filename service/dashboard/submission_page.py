@@ -1,9 +1,6 @@
-"""The page on which a study is written down and submitted.
+"""The page that submits a study: an example to edit, a clone of a study, or the proposal of a check."""
 
-Empty, as a clone of another, or as a check of one proposes it.
-"""
-
-__all__ = ["faulty_html", "refused_html", "submission_html", "submitted_spec"]
+__all__ = ["invalid_html", "refused_html", "submission_html", "submitted_spec"]
 
 import json
 from collections.abc import Sequence
@@ -22,17 +19,17 @@ _EXAMPLE = {"workload": "digits-mlp", "arms": ["adamp", "adamw"], "budget": {"tr
 
 
 def submission_html(store: Store, analyses: AnalysisCache, *, study_id: str | None, check: int | None) -> str:
-    """Return the page with a study to begin from.
+    """Return the page with a study to start from.
 
     Args:
-        store: where studies stand.
-        analyses: what they say.
-        study_id: the study to clone, or whose check proposes one; None begins with a short example.
-        check: the check's place among those of the analysis.
+        store: the store to read studies from.
+        analyses: their analyses.
+        study_id: the study to clone, or the one whose check proposes a study; None for a short example.
+        check: index of the check in the study's analysis; None to clone the study.
 
     Raises:
-        StudyNotFound: there is no such study.
-        NotFound: it has no such check, or the check proposes none.
+        StudyNotFound: the study does not exist.
+        NotFound: the study has no such check, or the check proposes no study.
     """
     if study_id is None:
         return _page(json.dumps(_EXAMPLE, indent=2))
@@ -42,7 +39,7 @@ def submission_html(store: Store, analyses: AnalysisCache, *, study_id: str | No
     checks = analyses.study(study_id).checks
     if not 0 <= check < len(checks) or checks[check].spec is None:
         raise NotFound(
-            f"study {study_id} has no check {check} that proposes a study; its page lists those it has now"
+            f"study {study_id} has no check {check} that proposes a study; see the checks on its page"
         )
     return _page(
         json.dumps(checks[check].spec, indent=2, ensure_ascii=False), of=study, why=checks[check].sentence
@@ -50,22 +47,22 @@ def submission_html(store: Store, analyses: AnalysisCache, *, study_id: str | No
 
 
 def submitted_spec(text: str) -> StudySpec | str:
-    """Return the study that the page's text describes, or the page again with what is wrong with it."""
+    """Return the study that the submitted text describes, or the page with the text and its problems."""
     try:
         return parse_spec(read_json(text.encode("utf-8", "replace")))
     except SpecInvalid as error:
-        return faulty_html(text, error.problems)
+        return invalid_html(text, error.problems)
     except HTTPProblem as error:
-        return faulty_html(text, [SpecProblem("", error.detail)])
+        return invalid_html(text, [SpecProblem("", error.detail)])
 
 
-def faulty_html(text: str, problems: Sequence[SpecProblem]) -> str:
-    """Return the page with what was written and what is wrong with it."""
+def invalid_html(text: str, problems: Sequence[SpecProblem]) -> str:
+    """Return the page with the submitted text and its problems."""
     return _page(text, problems=problems)
 
 
 def refused_html(text: str, reason: str) -> str:
-    """Return the page with what was written and why it is not taken, sound as it may be."""
+    """Return the page with the submitted text and why a valid study was not accepted."""
     return _page(text, refused=reason)
 
 

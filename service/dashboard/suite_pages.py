@@ -1,4 +1,4 @@
-"""The pages of several studies together: suites, one suite, and a comparison of studies of one workload."""
+"""The pages of several studies: all suites, one suite, and a comparison of studies of one workload."""
 
 __all__ = ["comparison_html", "suite_html", "suites_html"]
 
@@ -9,7 +9,7 @@ from service.analysis_cache import AnalysisCache
 from service.dashboard.figures import suite_charts
 from service.dashboard.figures.chart import ChartArm
 from service.dashboard.rendering import address, render
-from studies.analysis.multi_study_views import Comparison, SuiteAnalysis, SuiteArm
+from studies.analysis.multi_study_views import Comparison, SuiteAnalysis
 from studies.formatting import ABSENT, metric, number, percent
 from studies.store import Store
 
@@ -23,24 +23,24 @@ def suite_html(store: Store, analyses: AnalysisCache, name: str) -> str:
     """Return the page of a suite.
 
     Raises:
-        NotFound: no study has this label.
-        Conflict: too many have it.
+        NotFound: no study belongs to this suite.
+        Conflict: the suite has too many studies to analyse.
     """
     suite = analyses.suite(name)
-    titles = {card.name: card.title for card in store.catalog().optimizers.values()}
-    # Most arms are called after their optimizer, and so they are everywhere else.
-    entrants = [
-        ChartArm(arm.arm, titles.get(arm.arm, arm.arm), position)
-        for position, arm in enumerate(_in_order(suite))
-    ]
-    by_name = {who.name: who for who in entrants}
-    mine = [by_name[arm.arm] for arm in suite.arms]
-    charts = suite_charts(suite, mine)
+    titles = _titles(store)
+    # By name, so that an arm keeps its colour while results come in.
+    by_name = {
+        name: ChartArm(name, titles.get(name, name), position)
+        for position, name in enumerate(sorted(arm.arm for arm in suite.arms))
+    }
+    arms = [(by_name[scores.arm], scores) for scores in suite.arms]
+    order = [arm for arm, _ in arms]
+    charts = suite_charts(suite, arms)
     context: dict[str, Any] = {
         "suite": suite,
-        "arms": list(zip(suite.arms, mine, strict=True)),
-        "studies": [(study, [_cell(suite, who, study.study_id) for who in mine]) for study in suite.studies],
-        "wins": _wins(suite, mine),
+        "arms": arms,
+        "studies": [(study, [_cell(suite, arm, study.study_id) for arm in order]) for study in suite.studies],
+        "wins": _wins(suite, order),
         "iqm_charts": [chart for chart in charts if chart.id == "iqm"],
         "charts": [chart for chart in charts if chart.id != "iqm"],
         "counted": sum(study.is_counted for study in suite.studies),
@@ -50,44 +50,35 @@ def suite_html(store: Store, analyses: AnalysisCache, name: str) -> str:
     )
 
 
-def _in_order(suite: SuiteAnalysis) -> list[SuiteArm]:
-    """Return the arms in an order that does not hang on their results.
-
-    So an arm keeps its colour while studies come in.
-    """
-    return sorted(suite.arms, key=lambda arm: arm.arm)
+def _titles(store: Store) -> dict[str, str]:
+    """Return the titles of the catalogue's optimizers; most arms bear the name of their optimizer."""
+    return {card.name: card.title for card in store.catalog().optimizers.values()}
 
 
-def _cell(suite: SuiteAnalysis, who: ChartArm, study_id: str) -> tuple[str, str]:
-    """Return an arm's mean test value in a study, and its time to target over the fastest's.
-
-    '1', or 'missed'.
-    """
+def _cell(suite: SuiteAnalysis, arm: ChartArm, study_id: str) -> tuple[str, str]:
+    """Return an arm's mean test value in a study, and its time to target over the fastest arm's."""
     study = next(study for study in suite.studies if study.study_id == study_id)
     score = next(
         (
             score
-            for arm in suite.arms
-            if arm.arm == who.name
-            for score in arm.scores
+            for scores in suite.arms
+            if scores.arm == arm.name
+            for score in scores.scores
             if score.study_id == study_id
         ),
         None,
     )
     if score is None or score.test_mean is None:
         return ABSENT, ""
-    return metric(
-        score.test_mean, study.unit
-    ), f"{number(score.to_target, 3)} × to target" if score.to_target is not None else "target missed"
+    to_target = "target missed" if score.to_target is None else f"{number(score.to_target, 3)}× to target"
+    return metric(score.test_mean, study.unit), to_target
 
 
 def _wins(
     suite: SuiteAnalysis, arms: Sequence[ChartArm]
 ) -> list[tuple[ChartArm, list[tuple[str, str] | None]]]:
-    """Return, row by row, the chance that the row's arm beats the column's with its interval.
-
-    It may be on record either way round.
-    """
+    """Return, for each row, the chance that its arm beats each column's arm, with its interval."""
+    # The analysis has every pair once; the matrix needs it from both sides.
     known = {(win.first, win.second): (win, False) for win in suite.wins} | {
         (win.second, win.first): (win, True) for win in suite.wins
     }
@@ -95,47 +86,45 @@ def _wins(
     def cell(row: ChartArm, column: ChartArm) -> tuple[str, str] | None:
         if (row.name, column.name) not in known:
             return None
-        win, is_turned = known[row.name, column.name]
-        ends = "" if win.low is None or win.high is None else _percent(win.low, win.high, is_turned=is_turned)
-        return percent(1 - win.chance if is_turned else win.chance), ends
+        win, is_reversed = known[row.name, column.name]
+        chance = 1 - win.chance if is_reversed else win.chance
+        if win.low is None or win.high is None:
+            return percent(chance), ""
+        low, high = (1 - win.high, 1 - win.low) if is_reversed else (win.low, win.high)
+        return percent(chance), f"{100 * low:.0f} to {percent(high)}"
 
     return [(row, [cell(row, column) for column in arms]) for row in arms] if known else []
-
-
-def _percent(low: float, high: float, *, is_turned: bool) -> str:
-    """Return the ends of an interval of a chance, from the other side where it is turned."""
-    low, high = (1 - high, 1 - low) if is_turned else (low, high)
-    return f"{100 * low:.0f} to {percent(high)}"
 
 
 def comparison_html(store: Store, analyses: AnalysisCache, study_ids: Sequence[str]) -> str:
     """Return the comparison of these studies.
 
     Raises:
-        StudyNotFound: one of them is none.
-        SpecInvalid: they are too few, too many, or of different workloads.
+        StudyNotFound: one of them does not exist.
+        SpecInvalid: there are too few or too many, or their workloads differ.
     """
     comparison: Comparison = analyses.comparison(study_ids)
-    positions = {
-        arm.label: position
-        for position, arm in enumerate(
-            sorted(comparison.arms, key=lambda arm: (study_ids.index(arm.study_id), arm.label))
+    titles = _titles(store)
+    # By study, so that an arm keeps its colour while results come in.
+    order = sorted(comparison.arms, key=lambda arm: (study_ids.index(arm.study_id), arm.label))
+    by_label = {
+        arm.label: ChartArm(
+            arm.label,
+            f"{titles.get(arm.arm, arm.arm)}{'' if arm.label == arm.arm else f' ({arm.study_id})'}",
+            position,
         )
+        for position, arm in enumerate(order)
     }
-    titles = {card.name: card.title for card in store.catalog().optimizers.values()}
-    names = {
-        arm.label: f"{titles.get(arm.arm, arm.arm)}{'' if arm.label == arm.arm else f' ({arm.study_id})'}"
-        for arm in comparison.arms
-    }
+    pairs = sorted(
+        comparison.pairs,
+        key=lambda pair: (pair.word == "undecided", 1.0 if pair.p_holm is None else pair.p_holm),
+    )
     queried = "&".join(f"study={study_id}" for study_id in study_ids)
     return render(
         "compare.html",
         comparison=comparison,
-        pairs=sorted(
-            comparison.pairs,
-            key=lambda pair: (pair.word == "undecided", 1.0 if pair.p_holm is None else pair.p_holm),
-        ),
-        entrants={label: ChartArm(label, names[label], position) for label, position in positions.items()},
+        arms=[(by_label[arm.label], arm) for arm in comparison.arms],
+        pairs=[(by_label[pair.first], by_label[pair.second], pair) for pair in pairs],
         studies=list(dict.fromkeys((arm.study_id, arm.study_name) for arm in comparison.arms)),
         json_url=f"/v1/comparison?{queried}",
         list_url=address("/", workload=comparison.workload),

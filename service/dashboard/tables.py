@@ -1,9 +1,6 @@
-"""The tables of an analysis, row by row as the page writes them.
+"""The tables of a study's analysis, with the texts of their cells."""
 
-Places, pairs, tuning, importances, time to target.
-"""
-
-__all__ = ["ImportanceRow", "PairCell", "PairRow", "Placing", "Tables", "TuningRow", "tables_of"]
+__all__ = ["PairCell", "Standing", "Tables", "tables_of"]
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,115 +12,64 @@ from studies.views import ArmView
 
 _MATRIX: Final = range(3, 13)
 _PAIRS_SHOWN: Final = 300
-_TURNED: Final[dict[Word, Word]] = {"better": "worse", "worse": "better", "undecided": "undecided"}
+_REVERSED: Final[dict[Word, Word]] = {"better": "worse", "worse": "better", "undecided": "undecided"}
 
 
 @dataclass(frozen=True)
-class Placing:
-    """An arm among all, at a glance.
+class Standing:
+    """How one arm stands among all.
 
     Attributes:
-        arm: the arm.
-        rank: its place with its bounds; None before every arm has one.
-        best: its confirmed best configuration; of several replicates the first; None before a run has
-            completed.
-        replicates: how many of its best configurations were confirmed, one for each replicate.
-        mean: mean test value, over replicates where there are several.
-        against: what it is against the arm in the first place, e.g. 'worse than AdamP by 0.36'; empty for
+        rank: its rank, with the range of ranks that the data allow, e.g. '2 (1 to 3)'.
+        mean: mean test value of its best configuration, over replicates if there are several; None before a
+            run has completed.
+        against: how it compares with the arm that is first, e.g. 'worse than AdamP (−0.36 points)'; empty for
             that arm itself.
     """
 
-    arm: ArmView
-    rank: ArmRank | None
-    best: Confirmed | None
-    replicates: int
+    rank: str
     mean: float | None
     against: str
-
-    @property
-    def place(self) -> str:
-        """The place with its bounds: '2 (1 to 3)'."""
-        if self.rank is None:
-            return ABSENT
-        bounds = (
-            "" if self.rank.low == self.rank.high else f" ({count(self.rank.low)} to {count(self.rank.high)})"
-        )
-        return f"{number(self.rank.rank)}{bounds}"
 
 
 @dataclass(frozen=True)
 class PairCell:
-    """What the arm of a row is against that of a column.
-
-    The word, and the difference as it reads in that direction.
-    """
+    """How the arm of a row compares with the arm of a column: the word, and the difference seen that way."""
 
     word: Word
     difference: str
 
 
 @dataclass(frozen=True)
-class PairRow:
-    """A pair of arms with all its figures."""
-
-    first: ArmView
-    second: ArmView
-    verdict: PairVerdict
-
-
-@dataclass(frozen=True)
-class TuningRow:
-    """What tuning was worth to an arm, and how wide its good learning rates are.
-
-    Attributes:
-        arm: the arm.
-        cells: what stands under `Tables.tuning_headers`, then under `Tables.chance_budgets`.
-    """
-
-    arm: ArmView
-    cells: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class ImportanceRow:
-    """How much of an arm's result hangs on each hyperparameter, the largest first.
-
-    (name, share from 0 to 1, the same in words).
-    """
-
-    arm: ArmView
-    shares: tuple[tuple[str, float, str], ...]
-
-
-@dataclass(frozen=True)
 class Tables:
-    """What the page tells of an analysis besides sentences and charts.
+    """The tables that the page shows of an analysis; those of arms are pairs of an arm and its row.
 
     Attributes:
-        placings: every arm, best place first.
-        confirmed: confirmed configurations with their arms.
-        matrix: what each arm is against each other, arms best place first; empty for two arms or very many.
-        pairs: every pair that has runs to compare, those that are decided first.
-        pairs_left_out: how many of the pairs are not shown.
-        tuning_headers, tuning: what tuning was worth.
-        chance_of, chance_budgets: whose defaults are to be beaten, and by the best of how many random trials:
-            the last columns of `tuning`.
-        importances: arms that have them.
-        targets: time to target, arm by arm.
-        warnings: checks that put the comparison in doubt, with their place among all.
-        remarks: the other checks, likewise.
+        standings: every arm, best rank first.
+        confirmed: every confirmed configuration.
+        matrix: every arm against every other, best rank first, None in the diagonal; empty for two arms and
+            for very many.
+        pairs: (first, second, verdict) of every pair with runs to compare, decided pairs first.
+        pairs_left_out: how many pairs are not shown.
+        tuning_headers, tuning: what tuning was worth; the last columns are those of `chance_budgets`.
+        chance_of: the arm whose defaults are to be beaten.
+        chance_budgets: numbers of random trials that are to beat them.
+        importances: (hyperparameter, share from 0 to 1, the share as text), the largest first.
+        targets: time to target.
+        warnings: checks that cast doubt on the comparison, with their index among all checks.
+        remarks: all other checks, likewise.
     """
 
-    placings: tuple[Placing, ...]
+    standings: tuple[tuple[ArmView, Standing], ...]
     confirmed: tuple[tuple[ArmView, Confirmed], ...]
     matrix: tuple[tuple[ArmView, tuple[PairCell | None, ...]], ...]
-    pairs: tuple[PairRow, ...]
+    pairs: tuple[tuple[ArmView, ArmView, PairVerdict], ...]
     pairs_left_out: int
     tuning_headers: tuple[str, ...]
-    tuning: tuple[TuningRow, ...]
+    tuning: tuple[tuple[ArmView, tuple[str, ...]], ...]
     chance_of: str
     chance_budgets: tuple[int, ...]
-    importances: tuple[ImportanceRow, ...]
+    importances: tuple[tuple[ArmView, tuple[tuple[str, float, str], ...]], ...]
     targets: tuple[tuple[ArmView, TimeToTarget], ...]
     warnings: tuple[tuple[int, Check], ...]
     remarks: tuple[tuple[int, Check], ...]
@@ -137,11 +83,8 @@ def tables_of(analysis: StudyAnalysis, arms: Sequence[ArmView]) -> Tables:
         arms, key=lambda arm: (ranks[arm.name].rank if arm.name in ranks else len(arms) + 1, arm.position)
     )
     pairs = sorted(
-        (PairRow(by_name[pair.first], by_name[pair.second], pair) for pair in analysis.pairs if pair.n),
-        key=lambda row: (
-            row.verdict.word == "undecided",
-            1.0 if row.verdict.p_holm is None else row.verdict.p_holm,
-        ),
+        ((by_name[pair.first], by_name[pair.second], pair) for pair in analysis.pairs if pair.n),
+        key=lambda row: (row[2].word == "undecided", 1.0 if row[2].p_holm is None else row[2].p_holm),
     )
     budgets = tuple(sorted({k for one in analysis.sensitivity for k in one.tunability.chance_to_beat}))
     baseline = next(
@@ -149,24 +92,23 @@ def tables_of(analysis: StudyAnalysis, arms: Sequence[ArmView]) -> Tables:
     )
     headers, tuning = _tuning(analysis, by_name, budgets)
     checks = tuple(enumerate(analysis.checks))
+    leader = order[0] if ranks else None
     return Tables(
-        placings=tuple(
-            _placing(arm, analysis, ranks.get(arm.name), leader=order[0] if ranks else None) for arm in order
-        ),
+        standings=tuple((arm, _standing(arm, analysis, ranks.get(arm.name), leader)) for arm in order),
         confirmed=tuple((by_name[c.arm], c) for c in analysis.confirmed),
         matrix=_matrix(analysis, order) if len(order) in _MATRIX and pairs else (),
         pairs=tuple(pairs[:_PAIRS_SHOWN]),
-        pairs_left_out=max(0, len(pairs) - _PAIRS_SHOWN),
+        pairs_left_out=len(pairs[_PAIRS_SHOWN:]),
         tuning_headers=headers,
         tuning=tuning,
         chance_of="the baseline" if baseline is None else baseline.label,
         chance_budgets=budgets,
         importances=tuple(
-            ImportanceRow(
+            (
                 by_name[one.arm],
                 tuple(
                     (name, part, percent(part))
-                    for name, part in sorted(one.importances.items(), key=lambda kv: -kv[1])
+                    for name, part in sorted(one.importances.items(), key=lambda pair: -pair[1])
                 ),
             )
             for one in analysis.sensitivity
@@ -179,40 +121,46 @@ def tables_of(analysis: StudyAnalysis, arms: Sequence[ArmView]) -> Tables:
 
 
 def _between(analysis: StudyAnalysis, first: str, second: str) -> tuple[Word, float | None] | None:
-    """Return what one arm is against another and the difference.
-
-    The pair may be on record either way round.
-    """
+    """Return how one arm compares with another, and the difference; None for a pair without a verdict."""
     for pair in analysis.pairs:
         if (pair.first, pair.second) == (first, second):
             return pair.word, pair.difference
         if (pair.first, pair.second) == (second, first):
-            return _TURNED[pair.word], None if pair.difference is None else -pair.difference
+            return _REVERSED[pair.word], None if pair.difference is None else -pair.difference
     return None
 
 
-def _placing(
-    arm: ArmView, analysis: StudyAnalysis, rank: ArmRank | None, *, leader: ArmView | None
-) -> Placing:
-    mine = [c for c in analysis.confirmed if c.arm == arm.name and c.configuration == "best"]
-    means = [c.test_mean for c in mine if c.test_mean is not None]
+def _standing(
+    arm: ArmView, analysis: StudyAnalysis, rank: ArmRank | None, leader: ArmView | None
+) -> Standing:
+    means = [
+        c.test_mean
+        for c in analysis.confirmed
+        if c.arm == arm.name and c.configuration == "best" and c.test_mean is not None
+    ]
     against = ""
     if leader is not None and leader is not arm:
-        found = _between(analysis, arm.name, leader.name)
-        if found is not None:
-            word, difference = found
+        verdict = _between(analysis, arm.name, leader.name)
+        if verdict is not None:
+            word, difference = verdict
             gap = (
                 ""
                 if difference is None
                 else f" ({change(difference, analysis.unit)}{_points(analysis.unit)})"
             )
             against = f"undecided{gap}" if word == "undecided" else f"{word} than {leader.label}{gap}"
-    mean = sum(means) / len(means) if means else None
-    return Placing(arm, rank, mine[0] if mine else None, len(mine), mean, against)
+    return Standing(_rank(rank), sum(means) / len(means) if means else None, against)
+
+
+def _rank(rank: ArmRank | None) -> str:
+    if rank is None:
+        return ABSENT
+    allowed = "" if rank.low == rank.high else f" ({count(rank.low)} to {count(rank.high)})"
+    return f"{number(rank.rank)}{allowed}"
 
 
 def _points(unit: str) -> str:
-    # Any other unit stands in the head of the column beside it.
+    # The column's header has every other unit.
     return " points" if unit == "fraction" else ""
 
 
@@ -221,63 +169,57 @@ def _matrix(
 ) -> tuple[tuple[ArmView, tuple[PairCell | None, ...]], ...]:
     rows: list[tuple[ArmView, tuple[PairCell | None, ...]]] = []
     for arm in order:
-        found = [None if other is arm else _between(analysis, arm.name, other.name) for other in order]
-        rows.append(
-            (
-                arm,
-                tuple(
-                    None if one is None else PairCell(one[0], change(one[1], analysis.unit)) for one in found
-                ),
-            )
-        )
+        verdicts = [None if other is arm else _between(analysis, arm.name, other.name) for other in order]
+        cells = [
+            None if verdict is None else PairCell(verdict[0], change(verdict[1], analysis.unit))
+            for verdict in verdicts
+        ]
+        rows.append((arm, tuple(cells)))
     return tuple(rows) if any(cell for _, cells in rows for cell in cells) else ()
 
 
 def _tuning(
     analysis: StudyAnalysis, by_name: dict[str, ArmView], budgets: Sequence[int]
-) -> tuple[tuple[str, ...], tuple[TuningRow, ...]]:
-    """Return the headers and rows of what tuning was worth.
+) -> tuple[tuple[str, ...], tuple[tuple[ArmView, tuple[str, ...]], ...]]:
+    """Return the headers and rows of what tuning was worth, without columns that are empty for every arm.
 
-    Columns in which nobody has anything are left out, those of the budgets are last.
+    The headers leave out the columns of `budgets`, which come last in the rows.
     """
     within = next((one.good_range.within for one in analysis.sensitivity if one.good_range is not None), None)
     headers = (
-        "Place of the defaults",
-        "Gained by tuning",
-        f"lr within {percent(within)} of its best",
-        "From lowest to highest",
+        "Rank of the defaults",
+        "Gain from tuning",
+        f"lr within {percent(within)} of the best",
+        "Width of that range",
     )
-    rows: list[TuningRow] = []
+    rows: list[tuple[ArmView, tuple[str, ...]]] = []
     for one in analysis.sensitivity:
         arm, tuned, good = by_name[one.arm], one.tunability, one.good_range
         rows.append(
-            TuningRow(
+            (
                 arm,
                 (
                     ABSENT
                     if tuned.defaults_rank is None
-                    else f"{count(tuned.defaults_rank)} of {count(_tried(arm))}",
-                    f"{change(tuned.gain, analysis.unit)}{_points(analysis.unit)}"
-                    if tuned.gain is not None
-                    else ABSENT,
-                    ABSENT if good is None else f"{scalar(good.low)} to {scalar(good.high)}",
+                    else f"{count(tuned.defaults_rank)} of {count(_evaluated(arm))}",
                     ABSENT
-                    if good is None or good.factor is None
-                    else f"a factor of {number(good.factor, 2)}",
+                    if tuned.gain is None
+                    else f"{change(tuned.gain, analysis.unit)}{_points(analysis.unit)}",
+                    ABSENT if good is None else f"{scalar(good.low)} to {scalar(good.high)}",
+                    ABSENT if good is None or good.factor is None else f"{number(good.factor, 2)}×",
                     *(percent(tuned.chance_to_beat.get(k)) for k in budgets),
                 ),
             )
         )
-    kept = [i for i in range(len(headers)) if any(row.cells[i] != ABSENT for row in rows)]
+    kept = [i for i in range(len(headers)) if any(cells[i] != ABSENT for _, cells in rows)]
     shown = [*kept, *range(len(headers), len(headers) + len(budgets))]
+    if not shown:
+        return (), ()
     return tuple(headers[i] for i in kept), tuple(
-        TuningRow(row.arm, tuple(row.cells[i] for i in shown)) for row in rows
-    ) if shown else ()
+        (arm, tuple(cells[i] for i in shown)) for arm, cells in rows
+    )
 
 
-def _tried(arm: ArmView) -> int:
-    """Return how many trials of an arm say something of its optimizer.
-
-    Not those that were cancelled or lost.
-    """
+def _evaluated(arm: ArmView) -> int:
+    """Return how many trials of an arm are results of its optimizer: not those cancelled or failed."""
     return arm.progress.completed + arm.progress.diverged + arm.progress.pruned

@@ -1,6 +1,6 @@
-"""What a trial's page shows, gathered from the store."""
+"""The page of one trial: the whole page, or only what has changed."""
 
-__all__ = ["trial_html", "trial_update_html"]
+__all__ = ["describe_dimension", "trial_html", "trial_update_html"]
 
 from typing import Any
 
@@ -25,7 +25,7 @@ def trial_html(store: Store, trial_id: str) -> str:
     """Return a trial's page.
 
     Raises:
-        TrialNotFound: there is none.
+        TrialNotFound: the trial does not exist.
     """
     trial = store.trial(trial_id)
     context = _context(store, trial)
@@ -38,7 +38,7 @@ def trial_html(store: Store, trial_id: str) -> str:
         json_url=f"/v1/trials/{trial_id}",
         more_json=[f"/v1/trials/{trial_id}/measurements"],
         configuration=[
-            (name, scalar(trial.parameters.get(name)), over(dimension))
+            (name, scalar(trial.parameters.get(name)), describe_dimension(dimension))
             for name, dimension in arm.space.items()
         ],
         python=recipe(arm.optimizer, trial.parameters, decay_1d=study.spec.training.decay_1d).rstrip(),
@@ -46,21 +46,21 @@ def trial_html(store: Store, trial_id: str) -> str:
 
 
 def trial_update_html(store: Store, trial_id: str, *, seen: str) -> str | None:
-    """Return what has changed of a trial's page since `seen`, or None when nothing has.
+    """Return the changed parts of a trial's page, or None if nothing has changed since version `seen`.
 
     Raises:
-        TrialNotFound: there is none.
+        TrialNotFound: the trial does not exist.
     """
     trial = store.trial(trial_id)
     return (
         None
-        if seen == _seen(trial)
+        if seen == _version(trial)
         else render("trial/update.html", **_context(store, trial), oob=OUT_OF_BAND)
     )
 
 
-def over(dimension: AnyDimension) -> str:
-    """Return what a hyperparameter is searched over, in words."""
+def describe_dimension(dimension: AnyDimension) -> str:
+    """Return what a hyperparameter is searched over, in words, e.g. '0.001 to 0.1 (log scale)'."""
     match dimension:
         case Range():
             how = " (log scale)" if dimension.log else ""
@@ -72,7 +72,7 @@ def over(dimension: AnyDimension) -> str:
             return "fixed"
 
 
-def _seen(trial: TrialView) -> str:
+def _version(trial: TrialView) -> str:
     return f"{trial.state}-{trial.attempt}-{trial.epochs_done}-{trial.to_epoch}"
 
 
@@ -88,7 +88,7 @@ def _context(store: Store, trial: TrialView) -> dict[str, Any]:
         "outcome": _outcome(trial, study, measurements),
         "bracket": _bracket(trial, study),
         "pack": describe_pack(trial),
-        # Of a study with many losses they take a moment to find.
+        # Slow to find in a study with many requeued trials, so only read if there are any.
         "requeued": store.requeue_events(trial.id) if trial.attempt > 1 else (),
         "charts": trial_charts(measurements, arm=arm, card=study.workload_card),
         "measured_headers": (
@@ -102,11 +102,11 @@ def _context(store: Store, trial: TrialView) -> dict[str, Any]:
         ),
         "measured_rows": [_row(m, study) for m in measurements],
         "is_live": is_live,
-        "live_url": address(f"/trials/{trial.id}/live", seen=_seen(trial)) if is_live else None,
+        "live_url": address(f"/trials/{trial.id}/live", seen=_version(trial)) if is_live else None,
     }
 
 
-_PROBES = ("Weight norm", "Effective step", "Share projected", "|cos(gradient, weight)|")
+_PROBES = ("Weight norm", "Effective step", "Projected fraction", "|cos(gradient, weight)|")
 
 
 def _row(m: Measurement, study: StudyView) -> tuple[str, ...]:
@@ -125,7 +125,7 @@ def _row(m: Measurement, study: StudyView) -> tuple[str, ...]:
 
 
 def _bracket(trial: TrialView, study: StudyView) -> str:
-    """Return Hyperband's bracket with its rungs; nothing with every other pruner."""
+    """Return the trial's Hyperband bracket with its rungs; empty with any other pruner."""
     pruner = study.spec.pruner
     if not isinstance(pruner, Hyperband):
         return ""
@@ -145,47 +145,40 @@ def _outcome(trial: TrialView, study: StudyView, measurements: tuple[Measurement
     match trial.state:
         case TrialState.QUEUED if trial.is_waiting:
             return (
-                f"It waits {at_rung}: it will be promoted or pruned when enough trials of "
-                f"its arm have come there.{reason}"
+                f"Waiting {at_rung}. It will be promoted or pruned once enough trials of its arm have "
+                f"reached the rung.{reason}"
             )
         case TrialState.QUEUED if trial.epochs_done in rungs(
             study.spec.pruner, study.epochs, bracket=trial.bracket
         ):
             return (
-                f"Promoted {at_rung}; it waits for a worker to train it to epoch "
+                f"Promoted {at_rung}. Waiting for a worker to train it to epoch "
                 f"{count(trial.to_epoch)}.{reason}"
             )
         case TrialState.QUEUED:
-            return f"It waits for a worker.{reason}"
+            return f"Waiting for a worker.{reason}"
         case TrialState.RUNNING:
-            stop = (
-                f", to the rung after epoch {count(trial.to_epoch)} first"
-                if trial.to_epoch < study.epochs
-                else ""
+            next_rung = (
+                f"; next rung after epoch {count(trial.to_epoch)}" if trial.to_epoch < study.epochs else ""
             )
-            return f"In training: {done} done{stop}."
+            return f"In training: {done} done{next_rung}."
         case TrialState.COMPLETED:
             return f"Trained for {done}.{reason}"
         case TrialState.PRUNED:
-            return (
-                f"Pruned {at_rung}: others of its arm were better there. It counts in no best value.{reason}"
-            )
+            return f"Pruned {at_rung}: other trials of its arm were better there. It has no result.{reason}"
         case TrialState.DIVERGED:
-            return f"Diverged after {done}; that is a result of its configuration.{reason}"
+            return f"Diverged after {done}. This counts as a result of its configuration.{reason}"
         case TrialState.FAILED:
             return (
-                f"Lost to a fault of machine or workload after {done}, which says "
-                f"nothing of the optimizer.{reason}"
+                f"Failed after {done} because of the machine or the workload, so it says nothing about "
+                f"the optimizer.{reason}"
             )
         case TrialState.CANCELLED:
-            return f"Ended after {done}.{reason}"
+            return f"Cancelled after {done}.{reason}"
 
 
 def _with_value(trial: TrialView, study: StudyView, measurements: tuple[Measurement, ...]) -> str:
-    """Return the objective that the trial had at its rung, as it is compared there.
-
-    Nothing where it is not finite.
-    """
+    """Return the value that the trial was compared by at its rung; empty if it was not finite."""
     card = study.workload_card
     values = [
         m.validation_metric

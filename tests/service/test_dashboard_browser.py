@@ -171,7 +171,7 @@ def test_a_live_page_follows_the_study_and_leaves_the_reader_alone(
     page.mouse.dblclick(*within(chart, 0.5))
     eventually(page, f"{shown}[0] === 0")
     run.train().close()
-    expect(page.locator("#situation .state")).to_have_text("completed", timeout=8000)
+    expect(page.locator("#status .state")).to_have_text("completed", timeout=8000)
     expect(page.locator("#announcement")).to_have_text("Now completed")
     expect(page.locator("#live")).not_to_have_attribute("hx-trigger", "every 2s")
     assert reader.complaints == []
@@ -181,7 +181,7 @@ def test_a_study_that_prunes_is_followed_from_rung_to_rung(reader: Reader, url: 
     run = Pruned(store, arms=["adamp", "adamw"]).fit("adamp", width=8, w1=900.0, w8=5670.0).train(1)
     page = reader.page
     page.goto(f"{url}/studies/{run.id}")
-    expect(page.locator("#situation .title")).to_contain_text("4 waiting at a rung")
+    expect(page.locator("#status .title")).to_contain_text("4 waiting at a rung")
     expect(page.locator("#rungs")).to_contain_text("1 of 3 (2 wait)")
     run.train(2)
     expect(page.locator("#rungs")).to_contain_text("3 of 9", timeout=8000)
@@ -227,11 +227,11 @@ def test_a_study_is_confirmed_and_cloned_with_the_mouse_alone(reader: Reader, ur
     page.goto(f"{url}/studies/{run.id}")
     page.locator("#ask-confirm summary").click()
     page.get_by_role("button", name="Confirm", exact=True).click()
-    expect(page.locator("#situation .state")).to_have_text("queued")
+    expect(page.locator("#status .state")).to_have_text("queued")
     assert store.study(run.id).spec.confirmation.seeds == 7
     page.get_by_role("link", name="Clone …").click()
     page.get_by_role("button", name="Submit this study").click()
-    expect(page.locator("#situation .state")).to_have_text("queued")
+    expect(page.locator("#status .state")).to_have_text("queued")
     assert store.studies().total == 2
     assert reader.complaints == []
 
@@ -272,7 +272,7 @@ def test_the_keyboard_reaches_the_content_and_the_verbs(reader: Reader, url: str
     page.keyboard.press("Tab")
     expect(page.get_by_role("button", name="Pause")).to_be_focused()
     page.keyboard.press("Enter")
-    expect(page.locator("#situation .state")).to_have_text("paused")
+    expect(page.locator("#status .state")).to_have_text("paused")
     assert store.study(run.id).state == "paused"
     # What cannot be undone asks again.
     page.locator("#confirm-cancel summary").focus()
@@ -280,9 +280,9 @@ def test_the_keyboard_reaches_the_content_and_the_verbs(reader: Reader, url: str
     page.keyboard.press("Tab")
     expect(page.get_by_role("button", name="Cancel this study")).to_be_focused()
     page.keyboard.press("Enter")
-    expect(page.locator("#situation .state")).to_have_text("cancelling")
+    expect(page.locator("#status .state")).to_have_text("cancelling")
     run.close(StudyMove.FINISH)
-    expect(page.locator("#situation .state")).to_have_text("cancelled", timeout=8000)
+    expect(page.locator("#status .state")).to_have_text("cancelled", timeout=8000)
     assert reader.complaints == []
 
 

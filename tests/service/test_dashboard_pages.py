@@ -402,7 +402,7 @@ def test_an_update_carries_only_what_has_changed(pages: httpx.Client, store: Sto
     assert pages.get(ask).status_code == 204, "nothing has happened"
     run.train(1)
     update = read(pages, ask)
-    assert 'id="situation" hx-swap-oob="true"' in update
+    assert 'id="status" hx-swap-oob="true"' in update
     assert "application/json" not in update, "no trial has finished, so no figure has changed"
     run.train(3)
     update = read(pages, update_url(update))

@@ -5,8 +5,8 @@ import pytest
 from catalogs import catalog
 from trained_studies import Trained
 
-from service.dashboard.leader_text import leader
-from service.dashboard.status_text import situation
+from service.dashboard.leader_text import describe_leader
+from service.dashboard.status_text import describe_status
 from service.dashboard.theme import arm_style
 from service.dispatchers import alive
 from studies.states import StudyMove, StudyState
@@ -55,16 +55,16 @@ def best(arm: str, *values: float, optimizer: str | None = None) -> BestValue:
 def test_level_arms_share_the_lead(known: Store) -> None:
     card = known.catalog().workloads["digits-mlp"]
     values = [best("adamp", 0.9, 0.99 - 0.5), best("adamw", 0.98, 0.1), best("stepper", 0.98)]
-    assert leader(values, card, TITLES) == f"AdamW, Stepper 98.00{NBSP}%"
+    assert describe_leader(values, card, TITLES) == f"AdamW, Stepper 98.00{NBSP}%"
 
 
 def test_where_lower_is_better_the_lowest_leads(known: Store) -> None:
     card = known.catalog().workloads["char-lm"]
     assert (
-        leader([best("adamp", 1.82, 9.0), best("wide", 1.8, 9.5, optimizer="adamw")], card, TITLES)
+        describe_leader([best("adamp", 1.82, 9.0), best("wide", 1.8, 9.5, optimizer="adamw")], card, TITLES)
         == "wide 1.800"
     )
-    assert leader([], card, TITLES) is None
+    assert describe_leader([], card, TITLES) is None
 
 
 def test_a_queued_study_says_whether_anyone_will_come(known: Store) -> None:
@@ -73,21 +73,21 @@ def test_a_queued_study_says_whether_anyone_will_come(known: Store) -> None:
     assert alive({"a": now - timedelta(minutes=2)}, now=now) == 0
     assert alive({"a": now - timedelta(minutes=2), "b": now - timedelta(seconds=5)}) == 1
     study = Trained(known).study
-    assert situation(study, has_dispatcher=False).startswith("No dispatcher is running.")
-    assert situation(study, has_dispatcher=True) == "A dispatcher will start it when it has room."
+    assert describe_status(study, has_dispatcher=False).startswith("No dispatcher is running.")
+    assert describe_status(study, has_dispatcher=True) == "A dispatcher will start it when it has room."
 
 
 def test_each_end_of_a_study_tells_what_happened(known: Store) -> None:
     study, _ = played(known)
-    assert situation(study, has_dispatcher=True).startswith("All 6 trials have ended")
+    assert describe_status(study, has_dispatcher=True).startswith("All 6 trials have ended")
     half = Trained(known).train(3)
     known.move(half.id, StudyMove.STOP)
     half.close()
-    assert "4 of 6 trials were not trained to their end" in situation(
+    assert "4 of 6 trials were not trained to their end" in describe_status(
         known.study(half.id), has_dispatcher=True
     )
     lost = Trained(known).train(3).close(StudyMove.FAIL, reason="the disk is full")
-    assert "The disk is full. 2 of 6 trials had completed." in situation(
+    assert "The disk is full. 2 of 6 trials had completed." in describe_status(
         known.study(lost.id), has_dispatcher=True
     )
 
@@ -95,11 +95,11 @@ def test_each_end_of_a_study_tells_what_happened(known: Store) -> None:
 def test_the_situation_tells_of_the_confirmation(known: Store) -> None:
     run = Trained(known, confirmation={"seeds": 2}, width=1).train()
     assert (
-        situation(known.study(run.id), has_dispatcher=True)
+        describe_status(known.study(run.id), has_dispatcher=True)
         == "The search has ended; 0 of 8 confirmation runs done, 0 in training."
     )
     run.confirm().close()
-    assert situation(known.study(run.id), has_dispatcher=True).startswith(
+    assert describe_status(known.study(run.id), has_dispatcher=True).startswith(
         "All 6 trials and 8 confirmation runs have ended after"
     )
 
@@ -108,7 +108,7 @@ def test_the_situation_tells_of_the_confirmation(known: Store) -> None:
 def test_every_state_has_its_words_before_anything_ran(known: Store, state: StudyState) -> None:
     run = Trained(known)
     study = known.study(run.id).model_copy(update={"state": state})
-    assert situation(study, has_dispatcher=True).endswith(".")
+    assert describe_status(study, has_dispatcher=True).endswith(".")
 
 
 def test_64_arms_all_look_different() -> None:

@@ -1,6 +1,6 @@
 """The charts of a study, of a trial and of a suite.
 
-Plotly figures of SVG traces, each with a caption in words and its numbers as a table.
+Each is a Plotly figure of SVG traces with a caption that states the finding, and a table of its numbers.
 """
 
 __all__ = [
@@ -28,10 +28,7 @@ from studies.views import ArmView
 
 
 def study_charts(data: FigureData) -> tuple[ChartGroup, ...]:
-    """Return a study's charts that stand by themselves, in the order of the page.
-
-    Groups without any chart are left out.
-    """
+    """Return the charts of a study's search in the order of the page; groups without a chart are left out."""
     groups = (
         ChartGroup("learning-rate", "Learning rate", learning_rate_charts(data)),
         ChartGroup("hyperparameters", "Other hyperparameters", hyperparameter_charts(data)),
@@ -44,8 +41,5 @@ def study_charts(data: FigureData) -> tuple[ChartGroup, ...]:
 def trial_charts(
     measurements: tuple[Measurement, ...], *, arm: ArmView, card: WorkloadCard
 ) -> tuple[Chart, ...]:
-    """Return the charts of one trial, drawn as its arm is everywhere.
-
-    None before its first epoch has ended.
-    """
+    """Return the charts of one trial, in its arm's style; none before its first epoch has ended."""
     return run_charts(measurements, arm=arm, card=card) if measurements else ()

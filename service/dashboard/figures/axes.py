@@ -1,4 +1,4 @@
-"""Axes: what they measure, where they end and where their ticks stand."""
+"""Axes of charts: titles, ranges and ticks."""
 
 __all__ = ["Axis", "log_tick", "metric_axis", "metric_range", "whole_axis"]
 
@@ -17,11 +17,11 @@ class Axis:
     Attributes:
         title: what it measures, with its unit.
         is_log: whether it is a log axis.
-        tick: Plotly's step between ticks, None for its own choice; on a log axis 1 is powers of ten, 2 every
-            other, "D2" 1, 2 and 5 of each.
-        tick_format: d3's format of a linear axis.
+        tick: Plotly's step between ticks, None for Plotly's choice; on a log axis 1 means powers of ten, 2
+            every other power, "D2" 1, 2 and 5 of each.
+        tick_format: d3 format of a linear axis.
         labels: texts at 0, 1, 2, ...; empty for an axis of numbers.
-        range: its ends; None for all that is drawn.
+        range: the ends of the axis; None to fit the data.
     """
 
     title: str
@@ -33,7 +33,7 @@ class Axis:
 
     @property
     def layout(self) -> dict[str, Any]:
-        """The axis as Plotly's layout has it, in the page's style."""
+        """The axis in Plotly's terms, in the page's style."""
         # Plain numbers on log axes: Plotly's powers of ten need inline styles.
         scale = (
             {"type": "log", "tickformat": "~g"}
@@ -70,12 +70,11 @@ def metric_axis(card: WorkloadCard, split: Literal["validation", "test"] = "vali
 
 
 def metric_range(card: WorkloadCard, values: Sequence[float], *, shown: float) -> tuple[float, float] | None:
-    """Return a range of the metric's axis from the best value down to `shown` below it.
+    """Return a range for the metric's axis from the best value to `shown` worse, None to fit all values.
 
-    None where nearly all values fit in that.
-
-    One bad trial would press everything that matters into the axis' last tenth; whoever clips says so. Where
-    all values are one, the range is a tenth of it, for Plotly's own would run below 0 and above 100 %.
+    One bad trial would squeeze all good ones into a tenth of the axis. A caption has to say what is clipped.
+    Where all values are equal, the range is a tenth of the value, because Plotly's own range would run below
+    0 and above 100 %.
     """
     best, worst = (max(values), min(values)) if card.direction == "maximize" else (min(values), max(values))
     if best == worst:
@@ -88,15 +87,15 @@ def metric_range(card: WorkloadCard, values: Sequence[float], *, shown: float) -
 
 
 def whole_axis(title: str, last: int) -> Axis:
-    """Return an axis of whole numbers from 1 to last, ticked at no fractions and at most nine times."""
+    """Return an axis of whole numbers from 1 to last, with at most nine ticks, none at fractions."""
     step = next(step for power in range(9) for digit in (1, 2, 5) if last <= 9 * (step := digit * 10**power))
     return Axis(title=title, tick=step, tick_format="d", range=(0.5, 1.5) if last == 1 else None)
 
 
 def log_tick(low: float, high: float, *, fits: int = 5) -> int | str | None:
-    """Return the ticks of a log axis from low to high that make at least two and not a crowd.
+    """Return the ticks of a log axis from low to high: at least two, and not too many.
 
-    `fits` is how many powers of ten have room.
+    `fits` is how many powers of ten the axis has room for.
     """
     decades = math.log10(high / low)
     return math.ceil(decades / fits) if decades > 1.5 else "D2" if decades > 0.5 else None

@@ -1,12 +1,11 @@
-"""What each arm's search reaches by its budget.
-
-Against trials, epochs or training seconds, with a band only where a valid one exists.
-"""
+"""The chart of budget curves: what each arm's search reaches for a budget of trials, epochs or seconds."""
 
 __all__ = ["Against", "budget_charts"]
 
 from collections.abc import Sequence
 from typing import Final, Literal
+
+import numpy as np
 
 from service.dashboard.figures.axes import Axis, metric_axis, metric_range, whole_axis
 from service.dashboard.figures.chart import Chart, Drawing, FigureData
@@ -18,12 +17,12 @@ from studies.views import ArmView
 Against = Literal["trials", "epochs", "seconds"]
 
 _TABLE_ROWS: Final = 200
-_FLIPS_SAID: Final = 4
-_ARMS_SAID: Final = 6
+_MOST_FLIPS: Final = 4
+_MOST_ARMS: Final = 6
 
 
 def budget_charts(data: FigureData, against: Against) -> tuple[Chart, ...]:
-    """Return the chart of the budget curves against one kind of budget; none while no trial has a value."""
+    """Return the chart of the budget curves for one kind of budget; none while no trial has a value."""
     lines = [(arm, curve) for arm, curve in _curves(data) if any(p.value is not None for p in curve.points)]
     if not lines:
         return ()
@@ -33,34 +32,34 @@ def budget_charts(data: FigureData, against: Against) -> tuple[Chart, ...]:
         points = [p for p in curve.points if p.value is not None]
         shape: Literal["linear", "hv"] = "linear" if curve.method == "expected best of k" else "hv"
         x, y = [_place(p, against) for p in points], [p.value for p in points]
-        banded = [
+        band = [
             (at, p.low, p.high)
             for at, p in zip(x, points, strict=True)
             if p.low is not None and p.high is not None
         ]
-        if banded:
+        if band:
             drawing.band(
                 arm,
-                [at for at, _, _ in banded],
-                [low for _, low, _ in banded],
-                [high for _, _, high in banded],
+                [at for at, _, _ in band],
+                [low for _, low, _ in band],
+                [high for _, _, high in band],
                 shape=shape,
             )
-        drawing.line(arm, x, y, shape=shape, markers=_marked(y, is_stair=shape == "hv", offset=arm.position))
-        rows += [_row(arm, p, data) for p in _told(points)]
+        drawing.line(arm, x, y, shape=shape, markers=_markers(y, is_stair=shape == "hv", offset=arm.position))
+        rows += [_row(arm, p, data) for p in _changes(points)]
     drawing.layout["xaxis"]["rangemode"] = "tozero"
     ends = _range(data, lines)
     drawing.layout["yaxis"]["range"] = ends
     is_clipped = ends is not None and any(
         not ends[0] <= (p.value or ends[0]) <= ends[1] for _, curve in lines for p in curve.points
     )
-    said = [
+    notes = [
         _finding(data, lines, against),
-        _flips(data),
+        _lead(data, lines),
         _method([curve for _, curve in lines]),
         _pruned(data, against),
+        "The axis leaves out worse values of small budgets." if is_clipped else "",
     ]
-    said.append("The axis leaves out worse values from small budgets." if is_clipped else "")
     return (
         Chart(
             id="budget-curves",
@@ -68,7 +67,7 @@ def budget_charts(data: FigureData, against: Against) -> tuple[Chart, ...]:
                 f"Best validation {data.card.metric} by "
                 f"{'training seconds' if against == 'seconds' else against} spent"
             ),
-            caption=" ".join(part for part in said if part),
+            caption=" ".join(note for note in notes if note),
             headers=(
                 "Arm",
                 "Trials",
@@ -97,9 +96,7 @@ def _axis(data: FigureData, against: Against, lines: Sequence[tuple[ArmView, Bud
     match against:
         case "trials":
             title = (
-                "trials of an arm, pruned ones not counted"
-                if data.study.progress.pruned
-                else "trials of an arm"
+                "trials of an arm, without pruned ones" if data.study.progress.pruned else "trials of an arm"
             )
             return whole_axis(title, max(p.trials for _, curve in lines for p in curve.points))
         case "epochs":
@@ -108,10 +105,10 @@ def _axis(data: FigureData, against: Against, lines: Sequence[tuple[ArmView, Bud
             return Axis(title="training seconds of an arm")
 
 
-def _marked(values: Sequence[float | None], *, is_stair: bool, offset: int) -> Sequence[int]:
-    """Return which points carry a marker.
+def _markers(values: Sequence[float | None], *, is_stair: bool, offset: int) -> Sequence[int]:
+    """Return the points with a marker: the steps of a stair, or about ten points of a smooth line.
 
-    A stair's steps, of a smooth line about ten, at other places for each arm.
+    `offset` shifts the latter, so that the markers of two arms do not coincide.
     """
     if is_stair:
         return [i for i, value in enumerate(values) if i == 0 or value != values[i - 1]]
@@ -119,8 +116,8 @@ def _marked(values: Sequence[float | None], *, is_stair: bool, offset: int) -> S
     return range(offset % every, len(values), every)
 
 
-def _told(points: Sequence[BudgetPoint]) -> list[BudgetPoint]:
-    """Return the points for the table: where the value or its band changes, and the last."""
+def _changes(points: Sequence[BudgetPoint]) -> list[BudgetPoint]:
+    """Return the points for the table: those where the value or its band changes, and the last."""
     return [
         p
         for i, p in enumerate(points)
@@ -147,76 +144,93 @@ def _finding(data: FigureData, lines: Sequence[tuple[ArmView, BudgetCurve]], aga
     def end(curve: BudgetCurve) -> BudgetPoint:
         return [p for p in curve.points if p.value is not None][-1]
 
-    def said(arm: ArmView, curve: BudgetCurve) -> str:
+    def reached(arm: ArmView, curve: BudgetCurve) -> str:
         point = end(curve)
         spent = {
             "trials": plural(point.trials, "trial"),
-            "epochs": f"{number(point.epochs)} epochs",
+            "epochs": f"{number(point.epochs)} {'epoch' if point.epochs == 1 else 'epochs'}",
             "seconds": duration(point.elapsed_s),
         }[against]
-        return f"{arm.label} {metric(point.value, card.unit)}{metric_unit(card.unit)} with {spent}"
+        return f"{arm.label} {metric(point.value, card.unit)}{metric_unit(card.unit)} after {spent}"
 
     order = sorted(lines, key=lambda line: -sign(card.direction) * (end(line[1]).value or 0.0))
-    more = (
-        f"; and {plural(len(order) - _ARMS_SAID, 'more arm')} in the table" if len(order) > _ARMS_SAID else ""
-    )
+    more = f"; {plural(len(order) - _MOST_ARMS, 'more arm')} in the table" if len(order) > _MOST_ARMS else ""
     have = {arm.name for arm, _ in lines}
     missing = [arm.label for arm in data.arms if arm.name not in have]
     without = f" No completed trial yet: {', '.join(missing)}." if missing else ""
     return (
-        "Reached with the whole budget: "
-        f"{'; '.join(said(arm, curve) for arm, curve in order[:_ARMS_SAID])}{more}.{without}"
+        f"At full budget: {'; '.join(reached(arm, curve) for arm, curve in order[:_MOST_ARMS])}{more}."
+        f"{without}"
     )
 
 
-def _flips(data: FigureData) -> str:
-    if len(data.arms) < 2:
+def _lead(data: FigureData, lines: Sequence[tuple[ArmView, BudgetCurve]]) -> str:
+    """Return at which budgets the lead changes.
+
+    The analysis passes over changes that are smaller than the noise of a run or do not last, so no change in
+    the analysis does not mean that one arm leads everywhere.
+    """
+    if len(lines) < 2:
         return ""
     names = {arm.name: arm.label for arm in data.arms}
     flips = data.analysis.flips
     if not flips:
-        return "The same arm leads at every budget."
-    said = [
+        if (leader := _constant_leader(data, lines)) is not None:
+            return f"{leader} leads at every budget."
+        return "No lasting change of the lead is larger than the noise of a run."
+    changes = [
         f"from {plural(flip.trials, 'trial')} on {names[flip.after]} instead of {names[flip.before]}"
-        for flip in flips[-_FLIPS_SAID:]
+        for flip in flips[-_MOST_FLIPS:]
     ]
-    earlier = (
-        f" ({count(len(flips) - _FLIPS_SAID)} earlier changes are left out)"
-        if len(flips) > _FLIPS_SAID
-        else ""
-    )
-    return f"The lead changes with the budget: {', '.join(said)}{earlier}."
+    earlier = len(flips) - _MOST_FLIPS
+    more = f" ({plural(earlier, 'earlier change')} not listed)" if earlier > 0 else ""
+    return f"The lead changes with the budget: {', '.join(changes)}{more}."
+
+
+def _constant_leader(data: FigureData, lines: Sequence[tuple[ArmView, BudgetCurve]]) -> str | None:
+    """Return the label of the arm that is ahead at every number of trials that all arms reach, if one is."""
+    points = [[p for p in curve.points if p.value is not None] for _, curve in lines]
+    trials = sorted({p.trials for found in points for p in found})
+    shared = [k for k in trials if max(f[0].trials for f in points) <= k <= min(f[-1].trials for f in points)]
+    values = np.array([[_value_at(curve, k) for k in shared] for _, curve in lines])
+    best = values.max(axis=0) if data.card.direction == "maximize" else values.min(axis=0)
+    ahead = (values == best).sum(axis=1) == len(shared)
+    leaders = [arm.label for (arm, _), is_ahead in zip(lines, ahead, strict=True) if is_ahead]
+    return leaders[0] if len(leaders) == 1 and shared else None
+
+
+def _value_at(curve: BudgetCurve, trials: int) -> float:
+    """Return the value of a curve, as drawn, at a number of trials within its range."""
+    points = [p for p in curve.points if p.value is not None]
+    if curve.method == "expected best of k":
+        return float(np.interp(trials, [p.trials for p in points], [p.value or 0.0 for p in points]))
+    return [p.value or 0.0 for p in points if p.trials <= trials][-1]
 
 
 def _method(curves: Sequence[BudgetCurve]) -> str:
-    """Return how the curves were computed and what the bands are; that there is none, where there is none."""
-    methods = list(dict.fromkeys(curve.method for curve in curves))
+    """Return how the curves were computed, and what their bands are."""
     explained = {
-        "expected best of k": "A line is the expected best of so many of the arm's random trials",
-        "best so far": "A line is the best so far of one search, which another seed would draw otherwise",
-        "median of replicates": "A line is the median over independent repetitions of the search",
+        "expected best of k": "Lines: expected best of that many random trials of the arm",
+        "best so far": "Lines: best so far of one search; another seed would give another line",
+        "median of replicates": "Lines: median over independent repetitions of the search",
     }
-    bands = list(dict.fromkeys(curve.band for curve in curves if curve.band))
-    band = f" Bands: {'; '.join(bands)}." if bands else " No band is drawn, for none is valid here."
-    return f"{'; '.join(explained[method] for method in methods)}.{band}"
+    methods = dict.fromkeys(explained[curve.method] for curve in curves)
+    bands = dict.fromkeys(curve.band for curve in curves if curve.band)
+    band = f"Bands: {'; '.join(bands)}." if bands else "One search has no valid band."
+    return f"{'; '.join(methods)}. {band}"
 
 
 def _pruned(data: FigureData, against: Against) -> str:
     pruned = data.study.progress.pruned
     if not pruned:
         return ""
-    counted = "they are not counted" if against == "trials" else f"their {against} are counted"
-    return (
-        f"{plural(pruned, 'trial')} {'was' if pruned == 1 else 'were'} pruned: no best "
-        f"value is theirs, and {counted}."
-    )
+    if against == "trials":
+        return f"{plural(pruned, 'pruned trial')} {'is' if pruned == 1 else 'are'} not counted."
+    return f"{plural(pruned, 'pruned trial')} {'counts' if pruned == 1 else 'count'} in {against} only."
 
 
 def _range(data: FigureData, lines: Sequence[tuple[ArmView, BudgetCurve]]) -> tuple[float, float] | None:
-    """Return a range of the value's axis that keeps the ends of all lines apart.
-
-    None where all of it does.
-    """
+    """Return a range for the values that keeps the ends of all lines apart; None to fit all values."""
     values = [p.value for _, curve in lines for p in curve.points if p.value is not None]
     ends = [[p.value for p in curve.points if p.value is not None][-1] for _, curve in lines]
     bands = [

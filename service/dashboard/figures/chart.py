@@ -1,4 +1,4 @@
-"""A chart: a Plotly figure without theme, what it shows in words, and its numbers."""
+"""A chart: a Plotly figure without a theme, its caption, and a table of its numbers."""
 
 __all__ = ["Chart", "ChartArm", "ChartGroup", "Drawing", "FigureData"]
 
@@ -21,13 +21,13 @@ class Chart:
     """One figure of the page.
 
     Attributes:
-        id: its name in the page, unique there.
+        id: its id in the page.
         title: what is drawn against what.
-        caption: the finding in words.
-        headers, rows: the numbers, for the table under the figure.
+        caption: what the chart shows, and the finding.
+        headers, rows: its numbers, for the table under the figure.
         json: the figure; colours are CSS variables, and `meta` of a trace names its arm.
-        is_wide: whether it takes the page's whole width.
-        rows_drawn: how many rows of names it has, which decides its height; 0 for a chart of lines.
+        is_wide: whether it takes the full width of the page.
+        rows_drawn: number of rows of names, which sets its height; 0 for a chart of lines.
     """
 
     id: str
@@ -41,7 +41,7 @@ class Chart:
 
     @property
     def height(self) -> str:
-        """The style sheet's class for its height; none for the usual one."""
+        """The CSS class for its height; empty for the default height."""
         return next(
             (
                 name
@@ -78,15 +78,15 @@ class ChartArm:
 
 @dataclass(frozen=True, kw_only=True)
 class FigureData:
-    """All that the charts of a study are drawn from.
+    """The data that the charts of a study are drawn from.
 
     Attributes:
         study: the study.
         arms: its arms in order.
         trials: every trial of the search, oldest first.
-        analysis: what the record says of the arms.
-        best_runs: measurements of each arm's best trial, by the arm's name; arms without one are absent.
-        pruned_runs: measurements of some of each arm's pruned trials, by the arm's name.
+        analysis: the study's analysis.
+        best_runs: measurements of each arm's best trial, by arm; arms without one are absent.
+        pruned_runs: measurements of some pruned trials of each arm, by arm.
     """
 
     study: StudyView
@@ -105,13 +105,10 @@ class FigureData:
 
 
 class Drawing:
-    """A figure in the making: traces and layout as Plotly names them, in the page's style.
-
-    Its size comes from the page.
-    """
+    """Builds a figure: traces and layout in Plotly's terms and the page's style; the page sets its size."""
 
     def __init__(self, x: Axis, y: Axis) -> None:
-        """Start with two axes and nothing drawn."""
+        """Start an empty figure with two axes."""
         self._traces: list[dict[str, Any]] = []
         self.layout: dict[str, Any] = {
             "autosize": True,
@@ -127,7 +124,7 @@ class Drawing:
             "hovermode": "closest",
             "showlegend": False,
             "xaxis": x.layout,
-            # Only the width of the numbers is not known beforehand; with both axes asking for room, small
+            # Only the width of the y axis' numbers is unknown. With automatic margins on both axes, small
             # charts never settle.
             "yaxis": {**y.layout, "automargin": True},
         }
@@ -139,10 +136,7 @@ class Drawing:
         y: Sequence[float | None],
         **trace: Any,
     ) -> None:
-        """Add a scatter trace.
-
-        That of an arm says so in its `meta`, by which the page hides and shows arms.
-        """
+        """Add a scatter trace; its `meta` names the arm, so that the page can hide and show arms."""
         owner = {} if arm is None else {"meta": {"arm": arm.name}, "name": arm.label}
         self._traces.append({"type": "scatter", "x": list(x), "y": list(y), **owner, **trace})
 
@@ -155,7 +149,7 @@ class Drawing:
         shape: Literal["linear", "hv"] = "linear",
         markers: Sequence[int] | None = None,
     ) -> None:
-        """Draw an arm's line in its colour and dash, with its marker at every point, or only at `markers`."""
+        """Draw an arm's line in its style, with markers at every point, or only at the indices `markers`."""
         style = arm_style(arm.position)
         shown = set(range(len(x)) if markers is None else markers)
         self.add(
@@ -168,7 +162,7 @@ class Drawing:
                 "color": style.colour,
                 "symbol": style.marker,
                 "size": [8 if i in shown else 0 for i in range(len(x))],
-                # With sizes in a list Plotly would take them for bubbles: faint, with a rim.
+                # Plotly treats markers with a list of sizes as bubbles: faint, with a rim.
                 "opacity": 1,
                 "line": {"width": 0},
             },
@@ -184,10 +178,7 @@ class Drawing:
         *,
         shape: Literal["linear", "hv"],
     ) -> None:
-        """Fill what lies between two lines in an arm's colour, faintly.
-
-        No fact by itself, for the lines' numbers stand in the table.
-        """
+        """Fill the area between two lines faintly in an arm's colour."""
         edge = {"mode": "lines", "hoverinfo": "skip", "line": {"width": 0, "shape": shape}}
         self.add(arm, x, low, **edge)
         self.add(arm, x, high, fill="tonexty", fillcolor=arm_style(arm.position).faint, **edge)
@@ -201,10 +192,10 @@ class Drawing:
         low: float | None,
         high: float | None,
         is_hollow: bool,
-        said: str,
+        hover: str,
         size: int = 12,
     ) -> None:
-        """Draw a mean in a row of names with its interval, hollow for what is only there to compare with."""
+        """Draw a mean with its interval in a row of names; hollow for a baseline."""
         style = arm_style(arm.position)
         bars = (
             {}
@@ -232,20 +223,22 @@ class Drawing:
                 "size": min(size, 9) if is_hollow else size,
                 "line": {"width": 2 if is_hollow else 0},
             },
-            hovertemplate=f"{said}<extra></extra>",
+            hovertemplate=f"{hover}<extra></extra>",
             **bars,
         )
 
     def json(self) -> str:
-        """Return the figure as JSON that may stand inside a <script> element.
+        """Return the figure as JSON that is safe inside a <script> element.
 
-        Whether Plotly knows every attribute in it is for a test to say: its own check takes three times as
-        long as all else that a figure needs.
+        A test checks that Plotly knows every attribute, because Plotly's own check takes three times as long
+        as everything else that a figure needs.
         """
-        written = to_json({"data": self._traces, "layout": self.layout}, inf_nan_mode="null", fallback=_plain)
+        written = to_json(
+            {"data": self._traces, "layout": self.layout}, inf_nan_mode="null", fallback=_to_builtin
+        )
         return written.decode().replace("<", "\\u003c")
 
 
-def _plain(value: Any) -> Any:
-    """Return a number or an array of NumPy's as Python's own."""
+def _to_builtin(value: Any) -> Any:
+    """Return a NumPy number or array as Python numbers."""
     return value.tolist()

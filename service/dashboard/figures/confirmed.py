@@ -1,7 +1,4 @@
-"""Confirmed results: every run of each arm's best configuration and of its defaults on the test split.
-
-Also their means with intervals.
-"""
+"""The chart of confirmation runs: test values of each arm's best configuration and defaults, with means."""
 
 __all__ = ["confirmed_charts"]
 
@@ -15,13 +12,13 @@ from studies.analysis.views import Confirmed
 from studies.formatting import count, interval, metric, metric_unit, plural
 from studies.views import ArmView
 
-_ARMS_SAID: Final = 6
-# More intervals than these in one row are a smear.
+_MOST_ARMS: Final = 6
+# More intervals than this in one row cannot be told apart.
 _MOST_REPLICATES: Final = 6
 
 
 def confirmed_charts(data: FigureData) -> tuple[Chart, ...]:
-    """Return the chart, arms from the best place down; none before a confirmation run has completed."""
+    """Return the chart, best-ranked arm first; none before a confirmation run has completed."""
     shown = [c for c in data.analysis.confirmed if c.test_mean is not None]
     places = {rank.arm: rank.rank for rank in data.analysis.ranks}
     arms = sorted(
@@ -38,7 +35,7 @@ def confirmed_charts(data: FigureData) -> tuple[Chart, ...]:
     for row, arm in enumerate(arms):
         mine = [c for c in shown if c.arm == arm.name]
         for configuration, middle in (("defaults", row + 0.24), ("best", row - 0.12)):
-            # Defaults that are the best configuration too were run once for both.
+            # If the defaults are the best configuration, they ran once for both.
             some = [
                 c
                 for c in mine
@@ -78,7 +75,7 @@ def confirmed_charts(data: FigureData) -> tuple[Chart, ...]:
             rows=tuple(rows),
             json=drawing.json(),
             is_wide=True,
-            # Replicates stand below each other.
+            # Replicates are drawn below each other.
             rows_drawn=len(arms) * (2 if len({c.replicate for c in shown}) > 1 else 1),
         ),
     )
@@ -89,14 +86,11 @@ def _is_best(defaults: Confirmed, mine: Sequence[Confirmed]) -> bool:
 
 
 def _draw(drawing: Drawing, arm: ArmView, some: Sequence[Confirmed], middle: float, data: FigureData) -> None:
-    """Draw the runs of one configuration, or of one for each replicate, about the middle of its row.
-
-    Each mean lies over them.
-    """
+    """Draw the runs of one configuration, or one per replicate, around `middle`, with their means on top."""
     style, unit = arm_style(arm.position), data.card.unit
     runs = [(run.test_value, j) for c in some for j, run in enumerate(c.runs) if run.test_value is not None]
     if runs:
-        # Spread a little, for seeds may agree to the last digit.
+        # Spread a little, because seeds may agree to the last digit.
         drawing.add(
             arm,
             [value for value, _ in runs],
@@ -107,22 +101,22 @@ def _draw(drawing: Drawing, arm: ArmView, some: Sequence[Confirmed], middle: flo
             hovertemplate=f"{arm.label}, {some[0].configuration}: %{{x}} on one seed<extra></extra>",
         )
     for place, c in enumerate(some):
-        assert c.test_mean is not None, "only those with a mean are drawn"
+        assert c.test_mean is not None, "only configurations with a mean are drawn"
         is_crowded = len(some) > _MOST_REPLICATES
-        aside = 0.0 if len(some) == 1 else 0.4 * (place / (len(some) - 1) - 0.5)
-        said = (
+        offset = 0.0 if len(some) == 1 else 0.4 * (place / (len(some) - 1) - 0.5)
+        hover = (
             f"{arm.label}, {c.configuration}: {metric(c.test_mean, unit)} "
             f"({interval(c.test_low, c.test_high, unit)})"
         )
         drawing.mean(
             arm,
             c.test_mean,
-            middle + aside,
+            middle + offset,
             low=None if is_crowded else c.test_low,
             high=None if is_crowded else c.test_high,
             is_hollow=c.configuration == "defaults",
             size=12 if len(some) == 1 else 8,
-            said=said,
+            hover=hover,
         )
 
 
@@ -130,7 +124,7 @@ def _finding(data: FigureData, arms: Sequence[ArmView], shown: Sequence[Confirme
     unit = data.card.unit
     best = {arm.name: [c for c in shown if c.arm == arm.name and c.configuration == "best"] for arm in arms}
 
-    def said(arm: ArmView) -> str:
+    def result(arm: ArmView) -> str:
         found = best[arm.name]
         if len(found) > 1:
             means = sorted(c.test_mean for c in found if c.test_mean is not None)
@@ -143,53 +137,43 @@ def _finding(data: FigureData, arms: Sequence[ArmView], shown: Sequence[Confirme
 
     have = [arm for arm in arms if best[arm.name]]
     if not have:
-        return (
-            f"Mean test {data.card.metric} of the arms' defaults; no best "
-            "configuration has been confirmed yet."
-        )
-    more = (
-        f"; and {plural(len(have) - _ARMS_SAID, 'more arm')} in the table" if len(have) > _ARMS_SAID else ""
-    )
+        return f"Mean test {data.card.metric} of the defaults; no best configuration has been confirmed yet."
+    more = f"; {plural(len(have) - _MOST_ARMS, 'more arm')} in the table" if len(have) > _MOST_ARMS else ""
     if any(len(found) > 1 for found in best.values()):
-        lead = "From the lowest to the highest mean of each arm's best configurations, one for each replicate"
+        lead = "Lowest to highest mean of each arm's best configurations, one per replicate"
     else:
-        lead = "Mean of each arm's best configuration, with its 95 % interval"
-    return f"{lead}: {'; '.join(said(arm) for arm in have[:_ARMS_SAID])}{more}."
+        lead = "Mean of each arm's best configuration, with 95 % interval"
+    return f"{lead}: {'; '.join(result(arm) for arm in have[:_MOST_ARMS])}{more}."
 
 
 def _marks(shown: Sequence[Confirmed]) -> str:
     hollow = (
-        ", hollow ones below it for the optimizer's defaults"
-        if any(c.configuration == "defaults" for c in shown)
-        else ""
+        ", hollow marks those of the defaults" if any(c.configuration == "defaults" for c in shown) else ""
     )
     return (
-        f"Strokes are runs, filled marks the mean of the best configuration{hollow}; "
-        "bars are the intervals over seeds."
+        f"Ticks are runs, filled marks the means of the best configurations{hollow}; "
+        "bars are intervals over seeds."
     )
 
 
 def _diverged(confirmed: Sequence[Confirmed], data: FigureData) -> str:
     names = {arm.name: arm.label for arm in data.arms}
-    lost = [
+    diverged = [
         f"{names[c.arm]} ({c.configuration}) {count(c.diverged)} of {count(c.seeds)}"
         for c in confirmed
         if c.diverged
     ]
-    return f"Diverged, and in no mean: {', '.join(lost)}." if lost else ""
+    return f"Diverged, so not in a mean: {', '.join(diverged)}." if diverged else ""
 
 
 def _outside(hidden: Sequence[Confirmed], data: FigureData) -> str:
     names = {arm.name: arm.label for arm in data.arms}
-    said = [f"{names[c.arm]}'s {c.configuration} at {metric(c.test_mean, data.card.unit)}" for c in hidden]
-    return f"Outside the axis: {', '.join(said)}." if said else ""
+    outside = [f"{names[c.arm]}'s {c.configuration} at {metric(c.test_mean, data.card.unit)}" for c in hidden]
+    return f"Outside the axis: {', '.join(outside)}." if outside else ""
 
 
 def _range(data: FigureData, shown: Sequence[Confirmed]) -> tuple[float, float] | None:
-    """Return a range that shows every best configuration whole.
-
-    Defaults that are far worse lie outside it.
-    """
+    """Return a range that fits every best configuration; much worse defaults may be outside."""
     best = [c for c in shown if c.configuration == "best"] or shown
     runs = [run.test_value for c in shown for run in c.runs if run.test_value is not None]
     kept = [

@@ -1,4 +1,4 @@
-"""Many trials in one chart: how densely they lie, and the best of them one by one."""
+"""Charts of very many trials: squares that show their density, and points for the best of them."""
 
 __all__ = ["thinned"]
 
@@ -21,9 +21,9 @@ _BINS: Final = (40, 25)
 def thinned(
     drawing: Drawing, completed: Sequence[TrialView], scale: Scale, card: WorkloadCard, *, most: int
 ) -> tuple[Sequence[TrialView], str]:
-    """Return the trials to draw one by one and what to say of it: up to `most` all.
+    """Return the trials to draw as points, and a note for the caption.
 
-    Above, the best 200 over squares that show the density.
+    Up to `most` trials all are points. Of more, the best 200 are, over squares that show the density of all.
     """
     if len(completed) <= most:
         return completed, ""
@@ -34,7 +34,7 @@ def thinned(
         if (x := scale.at(t.parameters[scale.name], arm=t.arm)) is not None and t.value is not None
     ]
     x, y = np.array(pairs, dtype=np.float64).reshape(-1, 2).T
-    # The worst fifth would stretch the bins over values that nobody looks at.
+    # The worst fifth would stretch the bins over irrelevant values.
     y = np.clip(y, *np.quantile(y, [0.2, 1.0] if card.direction == "maximize" else [0.0, 0.8]))
     counts, x_edges, y_edges = np.histogram2d(np.log10(x) if scale.is_log else x, y, bins=_BINS)
     i, j = np.nonzero(counts)
@@ -54,5 +54,7 @@ def thinned(
         },
         hovertemplate="%{customdata} trials<extra></extra>",
     )
-    density = f"Squares show how densely the {count(len(completed))} trials lie, the worst fifth at the edge"
-    return best, f"{density}; only the best {_BEST} are drawn one by one."
+    return best, (
+        f"Squares show the density of all {count(len(completed))} trials (the worst fifth at the edge), "
+        f"points the best {_BEST}."
+    )

@@ -1,4 +1,4 @@
-"""What was measured epoch by epoch: training curves and probes, of each arm's best trial or of one trial."""
+"""Charts of measurements by epoch: training curves and probes of each arm's best trial, or of one trial."""
 
 __all__ = ["best_run_charts", "furthest_pruned", "probe_charts", "run_charts"]
 
@@ -16,14 +16,14 @@ from studies.states import TrialState
 from studies.trials import Measurement
 from studies.views import ArmView, TrialView
 
-# More faint lines than these say nothing more, and each is a query.
+# More faint lines would show nothing new, and each costs a query.
 _PRUNED_LINES: Final = 48
-_PRUNED_LINES_OF_ARM: Final = 12
+_PRUNED_LINES_PER_ARM: Final = 12
 
 
 @dataclass(frozen=True)
 class _Quantity:
-    """One column of the measurements: its name in the page, title, axis, and what it is about."""
+    """One quantity of the measurements: its id in the page, title, axis, value, meaning and number format."""
 
     id: str
     title: str
@@ -46,23 +46,23 @@ _PROBES: Final = (
         "Weight norm by epoch",
         Axis(title="norm of the weights"),
         lambda m: m.weight_norm,
-        "Norm of all weights of two or more dimensions. Where a layer is scale-invariant, a growing "
-        "norm shrinks the steps that count.",
+        "Norm of all weights with two or more dimensions. In a scale-invariant layer, a growing norm "
+        "shrinks the effective step.",
     ),
     _Quantity(
         "effective-step",
         "Effective step by epoch",
         Axis(title="effective step", is_log=True),
         lambda m: m.effective_step,
-        "How far one step turns the direction of a weight, on average; log scale.",
+        "Mean angle by which one step turns a weight; log scale.",
     ),
     _Quantity(
         "projected-fraction",
-        "Share of steps projected by epoch",
-        Axis(title="share projected", tick_format=".3~p", range=(-0.03, 1.03)),
+        "Projected fraction by epoch",
+        Axis(title="projected fraction", tick_format=".3~p", range=(-0.03, 1.03)),
         lambda m: m.projected_fraction,
-        "The share of steps, over all weights, whose update lost its radial part; arms "
-        "that never project are left out.",
+        "Fraction of steps, over all weights, whose update lost its radial part. Arms that never project "
+        "are left out.",
         lambda v: metric(v, "fraction"),
     ),
     _Quantity(
@@ -70,14 +70,14 @@ _PROBES: Final = (
         "|cos(gradient, weight)| by epoch",
         Axis(title="|cos(gradient, weight)|", tick_format=".3~g"),
         lambda m: m.gradient_cosine,
-        "Averaged over the weights. Near 0 the loss does not depend on a weight's "
-        "scale: there AdamP and SGDP project.",
+        "Mean over the weights. Near 0 the loss does not depend on a weight's scale; AdamP and SGDP project "
+        "there.",
     ),
 )
 
 
 def best_run_charts(data: FigureData) -> tuple[Chart, ...]:
-    """Return the validation metric and the training loss of each arm's best trial, pruned ones faint.
+    """Return validation metric and training loss of each arm's best trial, with pruned trials as faint lines.
 
     None while no trial has completed.
     """
@@ -86,17 +86,14 @@ def best_run_charts(data: FigureData) -> tuple[Chart, ...]:
 
 
 def furthest_pruned(trials: Sequence[TrialView], arm: ArmView, *, arms: int) -> tuple[TrialView, ...]:
-    """Return the pruned trials of an arm whose curves are worth drawing.
-
-    Those that came furthest, at most 12, of many arms fewer.
-    """
+    """Return the pruned trials of an arm that trained longest: at most 12, fewer if there are many arms."""
     pruned = [trial for trial in trials if trial.arm == arm.name and trial.state is TrialState.PRUNED]
-    most = min(_PRUNED_LINES_OF_ARM, _PRUNED_LINES // arms)
+    most = min(_PRUNED_LINES_PER_ARM, _PRUNED_LINES // arms)
     return tuple(sorted(pruned, key=lambda trial: (-trial.epochs_done, trial.number))[:most])
 
 
 def probe_charts(data: FigureData) -> tuple[Chart, ...]:
-    """Return the four probes of each arm's best trial, those that any of them measured."""
+    """Return the probes of each arm's best trial, as far as any arm measured them."""
     return _of_arms(data, _PROBES)
 
 
@@ -152,10 +149,7 @@ def _of_arms(
 def _pruned_lines(
     drawing: Drawing, data: FigureData, quantity: _Quantity, *, best: Sequence[tuple[Measurement, ...]]
 ) -> str:
-    """Draw the curves of pruned trials, faint and ending in a hollow mark, under those of the best.
-
-    Return what to say of them.
-    """
+    """Draw faint curves of pruned trials, a hollow mark at each end; return a note for the caption."""
     drawn = 0
     ends: list[float | None] = []
     for arm in data.arms:
@@ -164,7 +158,7 @@ def _pruned_lines(
         ends += [quantity.of(run[-1]) for run in runs]
         if not runs:
             continue
-        # One trace for all of them: a gap between two runs.
+        # One trace for all runs, with gaps between them.
         points = [
             point
             for run in runs
@@ -188,22 +182,16 @@ def _pruned_lines(
         )
     if not drawn:
         return ""
-    which = (
-        "all"
-        if drawn == data.study.progress.pruned
-        else f"of {count(data.study.progress.pruned)} those that came furthest"
-    )
+    pruned = data.study.progress.pruned
+    which = "" if drawn == pruned else f" of {count(pruned)}, those that trained longest"
     outside = _keep_to_best(
         drawing, [value for run in best for m in run if (value := quantity.of(m)) is not None], ends
     )
-    return f" Faint lines that end in a hollow mark: {plural(drawn, 'pruned trial')}, {which}{outside}."
+    return f" Faint lines: {plural(drawn, 'pruned trial')}{which}{outside}."
 
 
 def _keep_to_best(drawing: Drawing, best: Sequence[float], ends: Sequence[float | None]) -> str:
-    """Keep bad pruned trials from pressing the best into a corner of the axis.
-
-    Return how many of them end outside it.
-    """
+    """Keep bad pruned trials from squeezing the best into a corner; return a note for the caption."""
     is_log = drawing.layout["yaxis"]["type"] == "log"
     places = [math.log10(value) if is_log else value for value in best if value > 0 or not is_log]
     low, high = min(places, default=0.0), max(places, default=0.0)
@@ -216,11 +204,11 @@ def _keep_to_best(drawing: Drawing, best: Sequence[float], ends: Sequence[float 
         return ""
     ends_at = min(low, max(low - room, min(reached))), max(high, min(high + room, max(reached)))
     drawing.layout["yaxis"]["range"] = [ends_at[0] - 0.1 * room, ends_at[1] + 0.1 * room]
-    return f"; {count(out)} of them end{'s' if out == 1 else ''} outside the axis"
+    return f"; {count(out)} end{'s' if out == 1 else ''} outside the axis"
 
 
 def _fitted(quantity: _Quantity, measured: Sequence[Measurement]) -> Axis:
-    """Return the quantity's axis, the ticks of a log one fitted to what was measured."""
+    """Return the quantity's axis, with the ticks of a log axis fitted to the measurements."""
     positive = [value for m in measured if (value := quantity.of(m)) is not None and value > 0]
     if not quantity.axis.is_log or not positive:
         return replace(quantity.axis, is_log=False)
@@ -228,10 +216,7 @@ def _fitted(quantity: _Quantity, measured: Sequence[Measurement]) -> Axis:
 
 
 def _sparse(points: int, *, offset: int) -> range:
-    """Return which points of a line carry markers.
-
-    About twelve, at other places for each arm, so that lines stay apart.
-    """
+    """Return the points of a line with markers: about twelve, shifted by `offset` so that arms differ."""
     every = max(1, points // 12)
     return range(offset % every, points, every)
 
@@ -239,7 +224,7 @@ def _sparse(points: int, *, offset: int) -> range:
 def run_charts(
     measurements: tuple[Measurement, ...], *, arm: ArmView, card: WorkloadCard
 ) -> tuple[Chart, ...]:
-    """Return the curves and probes of one trial, drawn as its arm is everywhere."""
+    """Return the curves and probes of one trial, in its arm's style."""
     validation_loss = _Quantity(
         "validation-loss",
         "Validation loss by epoch",
@@ -252,7 +237,7 @@ def run_charts(
         "Learning rate by epoch",
         Axis(title="lr", tick_format=".3~g"),
         lambda m: m.lr,
-        "As the study's schedule sets it.",
+        "Set by the study's schedule.",
     )
     quantities = (_metric(card), _TRAIN_LOSS, validation_loss, lr, *_PROBES)
     return tuple(
@@ -272,7 +257,7 @@ def _of_run(arm: ArmView, run: tuple[Measurement, ...], quantity: _Quantity) -> 
     return Chart(
         id=quantity.id,
         title=quantity.title,
-        caption=f"{quantity.meaning} From {first} after the first epoch to {last} after the last.".strip(),
+        caption=f"{quantity.meaning} From {first} in the first epoch to {last} in the last.".strip(),
         headers=("Epoch", quantity.axis.title.capitalize()),
         rows=tuple((str(m.epoch), quantity.write(quantity.of(m))) for m in run),
         json=drawing.json(),

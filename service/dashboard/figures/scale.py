@@ -1,7 +1,4 @@
-"""Where a hyperparameter's value stands on an axis.
-
-Numbers on a linear or log scale, choices side by side.
-"""
+"""The scale of a hyperparameter's axis: numbers on a linear or log scale, choices side by side."""
 
 __all__ = ["Scale"]
 
@@ -22,9 +19,9 @@ class Scale:
     Attributes:
         name: the hyperparameter.
         choices: the values as text where it is a choice; empty for numbers.
-        is_log: whether numbers stand on a log scale.
+        is_log: whether numbers are on a log scale.
         log_tick: ticks of a log scale.
-        arms: names of the arms, which stand side by side at each choice.
+        arms: names of the arms, which are drawn side by side at each choice.
     """
 
     name: str
@@ -35,9 +32,9 @@ class Scale:
 
     @classmethod
     def of(cls, name: str, arms: Sequence[ArmView], trials: Sequence[TrialView]) -> Self:
-        """Return the scale on which all of these fit: a range of any arm makes numbers of all.
+        """Return the scale that fits all arms and trials.
 
-        Without one the values are choices.
+        It is a scale of numbers if any arm searches a range of them, otherwise one of choices.
         """
         ranges = [d for arm in arms if isinstance(d := arm.space[name], Range)]
         offered = [
@@ -66,10 +63,7 @@ class Scale:
         return Axis(title=self.name, is_log=self.is_log, tick=self.log_tick)
 
     def at(self, value: Scalar, *, arm: str) -> float | None:
-        """Return where a value stands; None for what the scale cannot hold.
-
-        0 on a log scale, a number that is none of the choices.
-        """
+        """Return the position of a value; None if the scale has none, such as 0 on a log scale."""
         if self.choices:
             if scalar(value) not in self.choices:
                 return None

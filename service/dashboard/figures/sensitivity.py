@@ -1,6 +1,7 @@
-"""Results against one hyperparameter, every arm overlaid.
+"""Charts of results against one hyperparameter, all arms overlaid.
 
-The best of each bucket over the others, the space's edges, trials without a result.
+Each shows all trials, a line through the best of each bucket, the edges of the search space, and the trials
+without a result.
 """
 
 __all__ = ["hyperparameter_charts", "learning_rate_charts"]
@@ -27,25 +28,19 @@ from studies.views import ArmView, TrialView
 
 _TABLE_ROWS: Final = 200
 _BUCKETS: Final = 8
-# More points than this are a smear, and slow in SVG; a small chart takes a quarter of them.
+# More points cannot be told apart and are slow in SVG; a small chart takes a quarter of them.
 _MOST_POINTS: Final = 2000
 _MOST_MARKS: Final = 40
 
 
 def learning_rate_charts(data: FigureData) -> tuple[Chart, ...]:
-    """Return the chart of `lr`, the hyperparameter that matters most.
-
-    None before a trial has ended or where no arm has it.
-    """
+    """Return the chart of `lr`; none before a trial has ended, or if no arm has it."""
     chart = _chart(data, "lr", is_wide=True)
     return () if chart is None else (chart,)
 
 
 def hyperparameter_charts(data: FigureData) -> tuple[Chart, ...]:
-    """Return a chart for every other hyperparameter that some arm searches.
-
-    They stand in the order of the arms' cards.
-    """
+    """Return a chart for every other hyperparameter that an arm searches, in the order of the cards."""
     names = list(
         dict.fromkeys(
             name
@@ -59,8 +54,7 @@ def hyperparameter_charts(data: FigureData) -> tuple[Chart, ...]:
 
 
 def _chart(data: FigureData, name: str, *, is_wide: bool) -> Chart | None:
-    # Where lr is fixed its result still is a point of comparison; other fixed values say nothing of their
-    # hyperparameter.
+    # An arm with a fixed lr is still a useful point of comparison; other fixed values are not.
     arms = {
         arm.name: arm
         for arm in data.arms
@@ -79,15 +73,15 @@ def _chart(data: FigureData, name: str, *, is_wide: bool) -> Chart | None:
         drawing,
         tuple(arms.values()),
         scale,
-        {who: one.good_range for who, one in of_arm.items() if one.good_range is not None},
+        {name: one.good_range for name, one in of_arm.items() if one.good_range is not None},
     )
-    # The crosses last, over the hollow marks.
+    # Crosses last, on top of the hollow marks.
     _stopped(
         drawing,
         tuple(arms.values()),
         pruned,
         scale,
-        said="pruned",
+        fate="pruned",
         marker={"symbol": "circle-open", "size": 5, "line": {"width": 1}},
     )
     _stopped(
@@ -95,7 +89,7 @@ def _chart(data: FigureData, name: str, *, is_wide: bool) -> Chart | None:
         tuple(arms.values()),
         diverged,
         scale,
-        said="diverged",
+        fate="diverged",
         marker={"symbol": "x-thin-open", "size": 9, "line": {"width": 2}},
     )
     shown, density = thinned(
@@ -119,19 +113,19 @@ def _chart(data: FigureData, name: str, *, is_wide: bool) -> Chart | None:
         ]
     notes = [
         _finding(data.card, tuple(arms.values()), completed, name),
-        "Lines join the best trial of each stretch of the learning rate, whatever the other hyperparameters."
+        "Lines join the best trial of each interval of the learning rate, over all other hyperparameters."
         if any(o.lr for o in of_arm.values())
         else "",
-        _ranges_said(tuple(arms.values()), of_arm),
-        _stopped_said(theirs, tuple(arms.values())),
+        _describe_good_ranges(tuple(arms.values()), of_arm),
+        _describe_stopped(theirs, tuple(arms.values())),
         density,
         _clip(drawing, completed, data.card),
     ]
     hidden = sum(scale.at(t.parameters[name], arm=t.arm) is None for t in completed)
     if hidden:
         notes.append(
-            f"{plural(hidden, 'trial')} at {name} = 0 cannot stand on a log axis; the table has "
-            f"{'it' if hidden == 1 else 'them'}."
+            f"{plural(hidden, 'trial')} at {name} = 0 {'is' if hidden == 1 else 'are'} only in the table, "
+            "because the axis is logarithmic."
         )
     if len(rows) > _TABLE_ROWS:
         notes.append(f"The table shows the first {_TABLE_ROWS} of {count(len(rows))} trials.")
@@ -147,7 +141,7 @@ def _chart(data: FigureData, name: str, *, is_wide: bool) -> Chart | None:
 
 
 def _clip(drawing: Drawing, completed: Sequence[TrialView], card: WorkloadCard) -> str:
-    """Narrow the value's axis to what is worth telling apart; return what to say of it."""
+    """Limit the axis of values to the better trials; return a note for the caption."""
     values = [t.value for t in completed if t.value is not None]
     if not values:
         return ""
@@ -155,11 +149,11 @@ def _clip(drawing: Drawing, completed: Sequence[TrialView], card: WorkloadCard) 
     ends = metric_range(card, values, shown=3 * abs(best - median(values)))
     drawing.layout["yaxis"]["range"] = ends
     out = 0 if ends is None else sum(not ends[0] <= value <= ends[1] for value in values)
-    return f"{plural(out, 'worse trial')} lie{'s' if out == 1 else ''} outside the axis." if out else ""
+    return f"{plural(out, 'worse trial')} {'is' if out == 1 else 'are'} outside the axis." if out else ""
 
 
-def _ranges_said(arms: Sequence[ArmView], of_arm: Mapping[str, ArmSensitivity]) -> str:
-    """Return over what stretch of lr each arm stays near its best, the widest first."""
+def _describe_good_ranges(arms: Sequence[ArmView], of_arm: Mapping[str, ArmSensitivity]) -> str:
+    """Return the range of lr in which each arm stays near its best, the widest first."""
     found = [
         (arm, one.good_range)
         for arm in arms
@@ -168,22 +162,19 @@ def _ranges_said(arms: Sequence[ArmView], of_arm: Mapping[str, ArmSensitivity]) 
     if not found:
         return ""
     found.sort(key=lambda pair: -(pair[1].factor or math.inf))
-    said = [
+    ranges = [
         f"{arm.label} {scalar(good.low)} to {scalar(good.high)}{_factor(good.factor)}" for arm, good in found
     ]
-    return f"Within {percent(found[0][1].within)} of its best (thick in the rows below): {'; '.join(said)}."
+    return f"Within {percent(found[0][1].within)} of the arm's best (thick bars below): {'; '.join(ranges)}."
 
 
 def _factor(factor: float | None) -> str:
-    return "" if factor is None else f" (a factor of {number(factor, 2)})"
+    return "" if factor is None else f" ({number(factor, 2)}×)"
 
 
 def _strip(drawing: Drawing, arms: Sequence[ArmView], scale: Scale, good: Mapping[str, GoodRange]) -> None:
-    """Draw, under the results, one row per arm with its range from edge to edge.
-
-    The trials without a result stand there.
-    """
-    # At most 30 % of the height, however many arms; the rest is for results.
+    """Draw one row per arm under the results, with the edges of its search space and its good range."""
+    # At most 30 % of the height; the rest is for results.
     height = min(0.3, 0.035 * len(arms) + 0.03)
     drawing.layout["yaxis"]["domain"] = [height + 0.03, 1]
     drawing.layout["yaxis2"] = {
@@ -235,13 +226,10 @@ def _stopped(
     trials: Sequence[TrialView],
     scale: Scale,
     *,
-    said: Literal["diverged", "pruned"],
+    fate: Literal["diverged", "pruned"],
     marker: dict[str, Any],
 ) -> None:
-    """Draw a mark in each arm's row for its trials that ended without a result.
-
-    Of many only some, evenly over the axis.
-    """
+    """Mark each arm's trials without a result in its row; if there are too many, an even sample of them."""
     for row, arm in enumerate(arms):
         mine = sorted(
             (t for t in trials if t.arm == arm.name),
@@ -257,7 +245,7 @@ def _stopped(
                 mode="markers",
                 marker={"color": arm_style(arm.position).colour, **marker},
                 text=[scalar(t.parameters[scale.name]) for t in mine],
-                hovertemplate=f"{arm.label}: {said} at {scale.name} = %{{text}}<extra></extra>",
+                hovertemplate=f"{arm.label}: {fate} at {scale.name} = %{{text}}<extra></extra>",
             )
 
 
@@ -284,13 +272,13 @@ def _best_line(
     *,
     best: Sequence[TrialView] | None,
 ) -> None:
-    """Draw the best trial of each bucket of a range, joined; of choices the best at each, apart.
+    """Draw a line through the best trial of each bucket of a range, or mark the best trial of each choice.
 
-    `best` names the trials where they are known.
+    `best` has the trials if they are known already.
     """
     dimension = arm.space[scale.name]
     places = [(x, t) for t in trials if (x := scale.at(t.parameters[scale.name], arm=arm.name)) is not None]
-    # A few values on another arm's scale of numbers speak for themselves.
+    # A few fixed values on another arm's scale of numbers need no line.
     if len(places) < 2 or not (scale.choices or isinstance(dimension, Range)):
         return
     x = [place for place, _ in places]
@@ -308,7 +296,7 @@ def _best_line(
     else:
         numbers = {t.number for t in best}
         chosen = [place for place in places if place[1].number in numbers]
-    # Buckets ascend, but values outside the range share its last ones.
+    # Buckets ascend, but values outside the range are in the first and last one.
     kept = sorted(chosen, key=lambda place: place[0])
     style = arm_style(arm.position)
     drawing.add(
@@ -324,7 +312,7 @@ def _best_line(
 
 
 def _finding(card: WorkloadCard, arms: Sequence[ArmView], completed: Sequence[TrialView], name: str) -> str:
-    said = [
+    best = [
         (
             f"{arm.label} {scalar(arm.best.parameters[name])}{_edge(arm, name)} "
             f"({metric(arm.best.value, card.unit)})"
@@ -332,43 +320,41 @@ def _finding(card: WorkloadCard, arms: Sequence[ArmView], completed: Sequence[Tr
         for arm in arms
         if arm.best is not None and name in arm.best.parameters
     ]
-    return f"Best {name}: {'; '.join(said)}." if completed else "No trial has completed yet."
+    return f"Best {name}: {'; '.join(best)}." if completed else "No trial has completed yet."
 
 
-def _stopped_said(trials: Sequence[TrialView], arms: Sequence[ArmView]) -> str:
-    """Return how many trials ended without a result, and how they are marked."""
-    tried = Counter(
+def _describe_stopped(trials: Sequence[TrialView], arms: Sequence[ArmView]) -> str:
+    """Return how many trials of each arm diverged or were pruned, and how they are marked."""
+    tally = Counter(
         (t.arm, t.state)
         for t in trials
         if t.state in {TrialState.COMPLETED, TrialState.DIVERGED, TrialState.PRUNED}
     )
-    said: list[str] = []
+    notes: list[str] = []
     marks = (
-        (TrialState.DIVERGED, "Crosses mark trials that diverged"),
-        (TrialState.PRUNED, "Small circles under the results mark trials that were pruned"),
+        (TrialState.DIVERGED, "Crosses: diverged trials"),
+        (TrialState.PRUNED, "Small circles below: pruned trials"),
     )
     for state, mark in marks:
-        most = max((tried[arm.name, state] for arm in arms), default=0)
+        most = max((tally[arm.name, state] for arm in arms), default=0)
         each = [
             (
                 f"{arm.label} {count(n)} of "
-                f"{count(sum(k for (name, _), k in tried.items() if name == arm.name))}"
+                f"{count(sum(k for (name, _), k in tally.items() if name == arm.name))}"
             )
             for arm in arms
-            if (n := tried[arm.name, state])
+            if (n := tally[arm.name, state])
         ]
         if each:
-            some = (
-                "" if most <= _MOST_MARKS else f", where an arm has more than {_MOST_MARKS} only some of them"
-            )
-            said.append(f"{mark}{some}: {'; '.join(each)}.")
+            sampled = "" if most <= _MOST_MARKS else f" (a sample of at most {_MOST_MARKS} per arm)"
+            notes.append(f"{mark}{sampled}, {'; '.join(each)}.")
         elif state is TrialState.DIVERGED:
-            said.append("No trial diverged.")
-    return " ".join(said)
+            notes.append("No trial diverged.")
+    return " ".join(notes)
 
 
 def _edge(arm: ArmView, name: str) -> str:
-    """Return a warning where the best value lies at an edge of what was searched."""
+    """Return a warning if the best value is at an edge of the search space, else an empty text."""
     dimension = arm.space[name]
     value = None if arm.best is None else arm.best.parameters[name]
     if (

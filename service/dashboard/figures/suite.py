@@ -1,6 +1,6 @@
-"""A suite's charts: each arm's relative performance study by study.
+"""The charts of a suite: relative performance on each study, interquartile means, performance profiles.
 
-Also its interquartile mean with interval, and performance profiles.
+Everywhere `arms` are pairs of an arm as it is drawn and its scores.
 """
 
 __all__ = ["suite_charts"]
@@ -14,63 +14,67 @@ from service.dashboard.theme import arm_style
 from studies.analysis.multi_study_views import SuiteAnalysis, SuiteArm
 from studies.formatting import ABSENT, interval, metric, number, percent, plural, score
 
-_ARMS_SAID: Final = 6
+_MOST_ARMS: Final = 6
+
+_ScoredArm = tuple[ChartArm, SuiteArm]
 
 
-def suite_charts(suite: SuiteAnalysis, entrants: Sequence[ChartArm]) -> tuple[Chart, ...]:
-    """Return the charts of a suite, `entrants` being its arms in order; none while no study counts."""
-    pairs = [
-        (arm, who)
-        for arm, who in zip(suite.arms, entrants, strict=True)
-        if any(one.relative is not None for one in arm.scores)
-    ]
-    if not pairs:
+def suite_charts(suite: SuiteAnalysis, arms: Sequence[_ScoredArm]) -> tuple[Chart, ...]:
+    """Return the charts of a suite; none while no study counts."""
+    scored = [(arm, scores) for arm, scores in arms if any(one.relative is not None for one in scores.scores)]
+    if not scored:
         return ()
-    charts = (_iqm(pairs), _relative(suite, pairs), _profiles(pairs))
+    charts = (_iqm(scored), _relative(suite, scored), _profiles(scored))
     return tuple(chart for chart in charts if chart is not None)
 
 
-def _iqm(pairs: Sequence[tuple[SuiteArm, ChartArm]]) -> Chart | None:
-    shown = [(arm, who) for arm, who in pairs if arm.iqm is not None]
+def _iqm(arms: Sequence[_ScoredArm]) -> Chart | None:
+    shown = [(arm, scores) for arm, scores in arms if scores.iqm is not None]
     if not shown:
         return None
-    names = tuple(who.label for _, who in shown)
+    names = tuple(arm.label for arm, _ in shown)
     drawing = Drawing(
         Axis(title="interquartile mean of relative performance", tick_format=".3~g"),
         Axis(title="", labels=names, range=(len(names) - 0.45, -0.55)),
     )
-    for row, (arm, who) in enumerate(shown):
-        said = f"{who.label}: {score(arm.iqm)} ({_ends(arm)})"
-        drawing.mean(who, arm.iqm or 0.0, row, low=arm.iqm_low, high=arm.iqm_high, is_hollow=False, said=said)
-    most = "; ".join(f"{who.label} {score(arm.iqm)} ({_ends(arm)})" for arm, who in shown[:_ARMS_SAID])
+    for row, (arm, scores) in enumerate(shown):
+        drawing.mean(
+            arm,
+            scores.iqm or 0.0,
+            row,
+            low=scores.iqm_low,
+            high=scores.iqm_high,
+            is_hollow=False,
+            hover=f"{arm.label}: {score(scores.iqm)} ({_interval(scores)})",
+        )
+    means = "; ".join(
+        f"{arm.label} {score(scores.iqm)} ({_interval(scores)})" for arm, scores in shown[:_MOST_ARMS]
+    )
     return Chart(
         id="iqm",
         title="Interquartile mean over all runs",
         caption=(
-            "Mean of the middle half of all runs of all studies, with its 95 % interval "
-            f"(stratified bootstrap): {most}. 0 is a study's worst arm and 1 its best, so the "
-            "figure changes with the company an arm is in."
+            f"Mean of the middle half of all runs, with 95 % interval (stratified bootstrap): {means}. 0 is "
+            "the worst arm of a study and 1 the best, so the score depends on the arms in the suite."
         ),
         headers=("Arm", "Interquartile mean", "95 % interval"),
-        rows=tuple((who.label, score(arm.iqm), _ends(arm)) for arm, who in shown),
+        rows=tuple((arm.label, score(scores.iqm), _interval(scores)) for arm, scores in shown),
         json=drawing.json(),
         rows_drawn=len(shown),
     )
 
 
-def _ends(arm: SuiteArm) -> str:
-    return (
-        ABSENT
-        if arm.iqm_low is None or arm.iqm_high is None
-        else f"{score(arm.iqm_low)} to {score(arm.iqm_high)}"
-    )
+def _interval(scores: SuiteArm) -> str:
+    if scores.iqm_low is None or scores.iqm_high is None:
+        return ABSENT
+    return f"{score(scores.iqm_low)} to {score(scores.iqm_high)}"
 
 
-def _relative(suite: SuiteAnalysis, pairs: Sequence[tuple[SuiteArm, ChartArm]]) -> Chart:
-    scored = {one.study_id for arm, _ in pairs for one in arm.scores if one.relative is not None}
+def _relative(suite: SuiteAnalysis, arms: Sequence[_ScoredArm]) -> Chart:
+    scored = {one.study_id for _, scores in arms for one in scores.scores if one.relative is not None}
     studies = [study for study in suite.studies if study.study_id in scored]
     workloads = [study.workload for study in studies]
-    # Two studies of one workload are told apart by their ids.
+    # Two studies of one workload need their ids.
     names = tuple(
         study.workload if workloads.count(study.workload) == 1 else f"{study.workload} ({study.study_id})"
         for study in studies
@@ -80,64 +84,43 @@ def _relative(suite: SuiteAnalysis, pairs: Sequence[tuple[SuiteArm, ChartArm]]) 
         Axis(title="", labels=names, range=(len(names) - 0.4, -0.6)),
     )
     rows: list[tuple[str, ...]] = []
-    units = {study.study_id: study.unit for study in studies}
-    for place, (arm, who) in enumerate(pairs):
-        style = arm_style(who.position)
-        by_study = {one.study_id: one for one in arm.scores}
-        aside = 0.5 * (place - (len(pairs) - 1) / 2) / len(pairs)
+    for place, (arm, scores) in enumerate(arms):
+        style = arm_style(arm.position)
+        by_study = {one.study_id: one for one in scores.scores}
+        offset = 0.5 * (place - (len(arms) - 1) / 2) / len(arms)
         points = [
-            (one.relative, row + aside)
+            (one.relative, row + offset)
             for row, study in enumerate(studies)
             if (one := by_study.get(study.study_id)) is not None and one.relative is not None
         ]
         drawing.add(
-            who,
+            arm,
             [x for x, _ in points],
             [y for _, y in points],
             mode="markers",
             marker={"color": style.colour, "symbol": style.marker, "size": 10},
-            hovertemplate=f"{who.label}: %{{x:.3f}}<extra></extra>",
+            hovertemplate=f"{arm.label}: %{{x:.3f}}<extra></extra>",
         )
         rows += [
             (
-                who.label,
+                arm.label,
                 name,
-                metric(one.test_mean, units[study.study_id]),
+                metric(one.test_mean, study.unit),
                 score(one.relative),
                 number(one.to_target, 3),
             )
             for name, study in zip(names, studies, strict=True)
             if (one := by_study.get(study.study_id)) is not None
         ]
-    best = {
-        study.study_id: max(
-            (
-                one.relative
-                for arm, _ in pairs
-                for one in arm.scores
-                if one.study_id == study.study_id and one.relative is not None
-            ),
-            default=None,
-        )
-        for study in studies
-    }
-    firsts = [
-        (
-            who.label,
-            sum(one.relative is not None and one.relative == best.get(one.study_id) for one in arm.scores),
-        )
-        for arm, who in pairs
-    ]
-    said = "; ".join(f"{name} on {most}" for name, most in sorted(firsts, key=lambda pair: -pair[1]) if most)
     return Chart(
         id="relative",
         title="Relative performance on each study",
         caption=(
-            f"Best of its study: {said or 'none'} of {plural(len(studies), 'study', 'studies')}. Of "
-            "each study, 0 is the worst arm's mean test value and 1 the best arm's; between studies "
-            "only such shares can be compared."
+            f"Best arm of a study: {_wins(arms)}, of {plural(len(studies), 'study', 'studies')}. In each "
+            "study, 0 is the mean test value of the worst arm and 1 that of the best. Only these relative "
+            "values can be compared across studies."
         ),
-        headers=("Arm", "Study", "Mean test value", "Relative", "Time to target over the fastest"),
+        headers=("Arm", "Study", "Mean test value", "Relative", "Time to target, relative to the fastest"),
         rows=tuple(rows),
         json=drawing.json(),
         is_wide=True,
@@ -145,8 +128,25 @@ def _relative(suite: SuiteAnalysis, pairs: Sequence[tuple[SuiteArm, ChartArm]]) 
     )
 
 
-def _profiles(pairs: Sequence[tuple[SuiteArm, ChartArm]]) -> Chart | None:
-    shown = [(arm, who) for arm, who in pairs if arm.profile]
+def _wins(arms: Sequence[_ScoredArm]) -> str:
+    """Return on how many studies each arm is best, e.g. 'AdamP on 2; AdamW on 1'."""
+    best: dict[str, float] = {}
+    for _, scores in arms:
+        for one in scores.scores:
+            if one.relative is not None:
+                best[one.study_id] = max(one.relative, best.get(one.study_id, one.relative))
+    wins = [
+        (
+            arm.label,
+            sum(one.relative is not None and one.relative == best[one.study_id] for one in scores.scores),
+        )
+        for arm, scores in arms
+    ]
+    return "; ".join(f"{label} on {n}" for label, n in sorted(wins, key=lambda pair: -pair[1]) if n)
+
+
+def _profiles(arms: Sequence[_ScoredArm]) -> Chart | None:
+    shown = [(arm, scores) for arm, scores in arms if scores.profile]
     if not shown:
         return None
     drawing = Drawing(
@@ -154,47 +154,47 @@ def _profiles(pairs: Sequence[tuple[SuiteArm, ChartArm]]) -> Chart | None:
         Axis(title="share of runs", tick_format=".3~p", range=(-0.03, 1.03)),
     )
     rows: list[tuple[str, ...]] = []
-    for place, (arm, who) in enumerate(shown):
-        x = [point.threshold for point in arm.profile]
-        banded = [
+    for place, (arm, scores) in enumerate(shown):
+        x = [point.threshold for point in scores.profile]
+        band = [
             (point.threshold, point.low, point.high)
-            for point in arm.profile
+            for point in scores.profile
             if point.low is not None and point.high is not None
         ]
         drawing.band(
-            who,
-            [at for at, _, _ in banded],
-            [low for _, low, _ in banded],
-            [high for _, _, high in banded],
+            arm,
+            [at for at, _, _ in band],
+            [low for _, low, _ in band],
+            [high for _, _, high in band],
             shape="linear",
         )
         every = max(1, len(x) // 8)
         drawing.line(
-            who, x, [point.share for point in arm.profile], markers=range(place % every, len(x), every)
+            arm, x, [point.share for point in scores.profile], markers=range(place % every, len(x), every)
         )
         rows += [
             (
-                who.label,
+                arm.label,
                 number(point.threshold, 2),
                 percent(point.share),
                 interval(point.low, point.high, "fraction"),
             )
-            for point in arm.profile[:: max(1, len(x) // 10)]
+            for point in scores.profile[:: max(1, len(x) // 10)]
         ]
     half = [
-        (who.label, min(arm.profile, key=lambda point: abs(point.threshold - 0.5)).share)
-        for arm, who in shown
+        (arm.label, min(scores.profile, key=lambda point: abs(point.threshold - 0.5)).share)
+        for arm, scores in shown
     ]
-    said = "; ".join(
-        f"{name} {percent(value)}" for name, value in sorted(half, key=lambda pair: -pair[1])[:_ARMS_SAID]
+    shares = "; ".join(
+        f"{label} {percent(value)}" for label, value in sorted(half, key=lambda pair: -pair[1])[:_MOST_ARMS]
     )
     return Chart(
         id="profiles",
         title="Performance profiles",
         caption=(
-            f"Runs with a relative performance of at least 0.5: {said}. Each study weighs the same; bands "
-            "are 95 % intervals (stratified bootstrap). An arm whose line lies above another's everywhere "
-            "is the better choice whatever one asks for."
+            f"Share of runs with a relative performance of at least 0.5: {shares}. Every study has the same "
+            "weight; bands are 95 % intervals (stratified bootstrap). An arm whose line is above another's "
+            "everywhere is better at every threshold."
         ),
         headers=("Arm", "Relative performance", "Share of runs", "95 % interval"),
         rows=tuple(rows),
