@@ -167,7 +167,7 @@ def read(pages: httpx.Client, path: str) -> str:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_study_in_any_state_has_a_sound_page(
+def test_a_study_in_any_state_has_a_valid_and_accessible_page(
     pages: httpx.Client, store: Store, kind: Callable[[Store], str]
 ) -> None:
     study_id = kind(store)
@@ -192,7 +192,7 @@ def test_a_study_in_any_state_has_a_sound_page(
 
 def assert_is_accessible(page: Page, html: str) -> None:
     ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
-    assert len(ids) == len(set(ids)), "an id stands twice"
+    assert len(ids) == len(set(ids)), "an id appears twice"
     for _, attributes in page.elements:
         for name in ("aria-labelledby", "aria-describedby"):
             assert attributes.get(name) is None or attributes[name] in ids
@@ -251,14 +251,14 @@ def test_charts_of_a_study_are_all_there_and_svg(pages: httpx.Client, store: Sto
         assert f'id="{name}-numbers"' in html
 
 
-def test_a_page_needs_no_charts_to_be_read(pages: httpx.Client, store: Store) -> None:
+def test_a_page_shows_its_results_without_charts(pages: httpx.Client, store: Store) -> None:
     html = re.sub(r"<script.*?</script>", "", read(pages, f"/studies/{completed(store)}"), flags=re.DOTALL)
     best = max(t.value for t in store.every_trial(store.studies().items[0].id) if t.value is not None)
     assert f"{100 * best:.2f}\N{NO-BREAK SPACE}%" in html
     assert "from optimizers import AdamP" in html
 
 
-def test_what_a_user_wrote_is_text_and_never_markup(pages: httpx.Client, store: Store) -> None:
+def test_text_from_users_is_escaped(pages: httpx.Client, store: Store) -> None:
     name = '<script>alert(1)</script> & "quotes"'
     study_id = Trained(store, name=name).train(3).close(StudyMove.FAIL, reason="</script><b>").id
     for path in ("/", f"/studies/{study_id}"):
@@ -268,13 +268,13 @@ def test_what_a_user_wrote_is_text_and_never_markup(pages: httpx.Client, store: 
         assert "&lt;script&gt;alert(1)&lt;/script&gt; &amp; &#34;quotes&#34;" in html
 
 
-def test_an_empty_service_tells_how_to_submit_the_first_study(http: httpx.Client) -> None:
+def test_an_empty_service_shows_how_to_submit_a_study(http: httpx.Client) -> None:
     html = read(http, "/")
     assert "tangent submit examples/digits.json" in html
     assert "/v1/studies -H" in html
 
 
-def test_without_a_catalogue_the_pages_tell_how_to_get_one(http: httpx.Client, store: Store) -> None:
+def test_optimizers_and_workloads_are_listed_from_the_catalogue(http: httpx.Client, store: Store) -> None:
     assert "tangent up" not in read(http, "/optimizers"), "this one has cards"
     store.announce(catalog(), dispatcher="here")
     cards = read(http, "/optimizers")
@@ -327,7 +327,7 @@ def test_trials_are_filtered_sorted_and_paged(pages: httpx.Client, store: Store)
     assert 'aria-sort="ascending"' in table
 
 
-def test_verbs_are_plain_forms_that_lead_back(pages: httpx.Client, store: Store) -> None:
+def test_buttons_are_plain_forms_that_lead_back(pages: httpx.Client, store: Store) -> None:
     study_id = running(store)
     actions = {
         form.get("action")
@@ -340,7 +340,7 @@ def test_verbs_are_plain_forms_that_lead_back(pages: httpx.Client, store: Store)
     assert store.study(study_id).state == "paused"
 
 
-def test_another_site_cannot_press_our_buttons(pages: httpx.Client, store: Store) -> None:
+def test_another_site_cannot_submit_our_forms(pages: httpx.Client, store: Store) -> None:
     study_id = running(store)
     answer = pages.post(
         f"/studies/{study_id}/cancel",
@@ -350,7 +350,7 @@ def test_another_site_cannot_press_our_buttons(pages: httpx.Client, store: Store
     assert store.study(study_id).state == "running"
 
 
-def test_a_viewer_reads_and_cannot_move(http: httpx.Client, store: Store) -> None:
+def test_a_viewer_can_read_but_not_change_a_study(http: httpx.Client, store: Store) -> None:
     store.announce(catalog(), dispatcher="here")
     study_id = running(store)
     secret = store.create_token("eve", role="viewer")
@@ -372,7 +372,7 @@ def test_a_viewer_reads_and_cannot_move(http: httpx.Client, store: Store) -> Non
         ("GET", "/?state=asleep", 422, "A parameter cannot be used"),
     ],
 )
-def test_what_goes_wrong_is_told_on_a_page_of_ours(
+def test_an_error_has_an_html_page(
     pages: httpx.Client, store: Store, method: str, path: str, status: int, sentence: str
 ) -> None:
     answer = pages.request(method, path.replace("STUDY", completed(store)))
@@ -381,7 +381,7 @@ def test_what_goes_wrong_is_told_on_a_page_of_ours(
     assert '<link rel="stylesheet" href="/static/style.' in answer.text
 
 
-def test_a_live_page_asks_and_a_closed_one_does_not(pages: httpx.Client, store: Store) -> None:
+def test_only_a_live_page_polls(pages: httpx.Client, store: Store) -> None:
     study_id = running(store)
     assert 'hx-trigger="every 2s"' in read(pages, f"/studies/{study_id}")
     assert 'hx-trigger="every 2s"' in read(pages, f"/trials/{study_id}.adamp.1")
@@ -396,7 +396,7 @@ def update_url(html: str) -> str:
     return found[1].replace("&amp;", "&")
 
 
-def test_an_update_carries_only_what_has_changed(pages: httpx.Client, store: Store) -> None:
+def test_an_update_has_only_what_has_changed(pages: httpx.Client, store: Store) -> None:
     run = Trained(store, budget={"trials_per_arm": 3, "epochs": 4}, width=1).train(4)
     ask = update_url(read(pages, f"/studies/{run.id}"))
     assert pages.get(ask).status_code == 204, "nothing has happened"
@@ -410,7 +410,7 @@ def test_an_update_carries_only_what_has_changed(pages: httpx.Client, store: Sto
     assert set(Page(update).figures()) > {"budget-curves", "by-lr"}
 
 
-def test_a_large_study_is_drawn_anew_only_every_so_many_trials(pages: httpx.Client, store: Store) -> None:
+def test_a_large_study_is_redrawn_only_every_few_trials(pages: httpx.Client, store: Store) -> None:
     run = Trained(
         store, arms=["adamw", "stepper"], budget={"trials_per_arm": 300, "epochs": 1}, width=1
     ).train(3)
@@ -421,7 +421,7 @@ def test_a_large_study_is_drawn_anew_only_every_so_many_trials(pages: httpx.Clie
     assert "application/json" in read(pages, ask)
 
 
-def test_the_last_update_of_a_study_stops_the_asking(pages: httpx.Client, store: Store) -> None:
+def test_the_last_update_of_a_study_stops_polling(pages: httpx.Client, store: Store) -> None:
     run = Trained(store).train(3)
     ask = update_url(read(pages, f"/studies/{run.id}"))
     run.train().close()
@@ -446,7 +446,7 @@ def test_a_trial_in_training_updates_its_page(pages: httpx.Client, store: Store)
     assert "In training: 2 of 4 epochs done." in read(pages, ask)
 
 
-def test_a_trial_that_was_tried_again_says_why(pages: httpx.Client, store: Store) -> None:
+def test_a_retried_trial_says_why(pages: httpx.Client, store: Store) -> None:
     run = Trained(store, budget={"trials_per_arm": 1, "epochs": 4}).train(1)
     page = f"/trials/{run.id}.adamp.0"
     assert "Attempt 1 ended" not in read(pages, page)
@@ -454,7 +454,7 @@ def test_a_trial_that_was_tried_again_says_why(pages: httpx.Client, store: Store
     assert re.search(r"<li>Attempt 1 ended <time.*</time>: its worker was lost\.</li>", read(pages, page))
 
 
-def test_an_arm_looks_the_same_in_table_key_and_charts(pages: httpx.Client, store: Store) -> None:
+def test_an_arm_has_one_style_in_tables_key_and_charts(pages: httpx.Client, store: Store) -> None:
     html = read(pages, f"/studies/{completed(store)}")
     [position] = {arm.position for arm in store.arms(store.studies().items[0].id) if arm.name == "sgdp"}
     assert html.count(f'<svg class="swatch arm-{position}"') > 3
@@ -467,7 +467,7 @@ def test_an_arm_looks_the_same_in_table_key_and_charts(pages: httpx.Client, stor
     assert colours == {f"var(--arm-{position})"}
 
 
-def test_files_are_served_for_good_under_names_of_their_content(pages: httpx.Client, store: Store) -> None:
+def test_static_files_are_cached_under_names_with_their_hash(pages: httpx.Client, store: Store) -> None:
     html = read(pages, f"/studies/{running(store)}")
     served = [
         str(a[name])
@@ -484,7 +484,7 @@ def test_files_are_served_for_good_under_names_of_their_content(pages: httpx.Cli
     assert pages.get("/static/..%2ftheme.py").status_code == 404
 
 
-def test_htmx_is_told_to_run_no_text_as_code(pages: httpx.Client, store: Store) -> None:
+def test_htmx_may_not_evaluate_code(pages: httpx.Client, store: Store) -> None:
     [config] = [
         meta["content"]
         for meta in Page(read(pages, f"/studies/{running(store)}")).every("meta")

@@ -1,7 +1,4 @@
-"""Several studies on one page.
-
-The list of suites, a suite with its scores, a comparison of studies of one workload.
-"""
+"""Tests of the pages of several studies: all suites, one suite, and a comparison of studies."""
 
 import json
 import re
@@ -67,12 +64,12 @@ def test_suites_are_listed_with_their_workloads(http: httpx.Client, suite: Store
     assert suite.suites()[0].studies == 3
 
 
-def test_without_a_suite_the_page_tells_how_to_make_one(http: httpx.Client, known: Store) -> None:
+def test_the_empty_list_of_suites_shows_how_to_name_one(http: httpx.Client, known: Store) -> None:
     assert known.suites() == ()
     assert "&#34;suite&#34;" in read(http, "/suites") or '"suite"' in read(http, "/suites")
 
 
-def test_a_suite_shows_its_finding_every_score_and_why_a_study_is_left_out(
+def test_a_suite_shows_its_finding_all_scores_and_why_a_study_is_not_counted(
     http: httpx.Client, suite: Store
 ) -> None:
     html = read(http, "/suites/small-nets")
@@ -91,7 +88,7 @@ def test_a_suite_shows_its_finding_every_score_and_why_a_study_is_left_out(
     assert "2 of 3 studies counted" in html
 
 
-def test_an_arm_of_a_suite_keeps_its_colour_in_every_chart(http: httpx.Client, suite: Store) -> None:
+def test_an_arm_of_a_suite_has_one_colour_in_every_chart(http: httpx.Client, suite: Store) -> None:
     assert suite is not None
     drawn = figures(read(http, "/suites/small-nets"))
     for name in ARMS:
@@ -104,7 +101,7 @@ def test_an_arm_of_a_suite_keeps_its_colour_in_every_chart(http: httpx.Client, s
         assert len(colours) == 1
 
 
-def test_chances_to_win_add_up_from_both_sides(http: httpx.Client, suite: Store) -> None:
+def test_chances_to_win_of_both_sides_add_up_to_one(http: httpx.Client, suite: Store) -> None:
     assert suite is not None
     table = read(http, "/suites/small-nets").split('id="wins"')[1].split("</table>")[0]
     rows = [re.findall(r"<td>(?:(\d+)\N{NO-BREAK SPACE}%<br>|<span)", row) for row in table.split("<tr>")[2:]]
@@ -115,20 +112,20 @@ def test_chances_to_win_add_up_from_both_sides(http: httpx.Client, suite: Store)
             assert i == j or abs(int(cell) + int(rows[j][i]) - 100) <= 1
 
 
-def test_a_suite_nobody_named_is_told(http: httpx.Client, known: Store) -> None:
+def test_an_unknown_suite_is_not_found(http: httpx.Client, known: Store) -> None:
     assert known is not None
     for name in ("nosuch", "No Such", "%00"):
         assert http.get(f"/suites/{name}", headers={"accept": "text/html"}).status_code == 404
 
 
-def test_a_suite_without_results_is_a_page_all_the_same(http: httpx.Client, known: Store) -> None:
+def test_a_suite_without_results_has_a_page_without_charts(http: httpx.Client, known: Store) -> None:
     Trained(known, **FIELDS).train(1)
     html = read(http, "/suites/small-nets")
     assert "0 of 1 study counted" in html
-    assert "Charts appear when a study has closed in which every arm has confirmed runs." in html
+    assert figures(html) == {}
 
 
-def test_studies_are_chosen_in_the_list_and_compared(http: httpx.Client, known: Store) -> None:
+def test_selected_studies_are_compared(http: httpx.Client, known: Store) -> None:
     fields: dict[str, Any] = {"budget": {"trials_per_arm": 4, "epochs": 2}, "confirmation": {"seeds": 3}}
     one = Trained(known, name="one", arms=["adamp", "adamw"], **fields).train().confirm().close().id
     two = Trained(known, name="two", arms=["adamp", "sgdp"], seed=3, **fields).train().confirm().close().id
@@ -150,7 +147,7 @@ def test_studies_are_chosen_in_the_list_and_compared(http: httpx.Client, known: 
         ("study=ONE&study=TEXT", 422),
     ],
 )
-def test_what_cannot_be_compared_is_told_on_a_page(
+def test_studies_that_cannot_be_compared_get_an_error_page(
     http: httpx.Client, known: Store, query: str, status: int
 ) -> None:
     one = Trained(known).train().close().id
@@ -162,7 +159,7 @@ def test_what_cannot_be_compared_is_told_on_a_page(
     assert "<h1>" in answer.text
 
 
-def test_the_list_can_be_of_one_suite(http: httpx.Client, suite: Store) -> None:
+def test_the_list_of_studies_can_be_filtered_by_suite(http: httpx.Client, suite: Store) -> None:
     Trained(suite, name="alone").train(1)
     html = read(http, "/?suite=small-nets")
     assert "3 of 3 studies" in html

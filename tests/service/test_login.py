@@ -233,7 +233,7 @@ def test_what_a_login_is_to_lead_to_is_escaped(http: httpx.Client) -> None:
 def test_an_open_house_has_no_login(http: httpx.Client) -> None:
     answer = http.get("/login", headers=PAGE)
     assert (answer.status_code, answer.headers["location"]) == (303, "/")
-    assert "asks nobody for a token" in http.get("/account", headers=PAGE).text
+    assert "requires no token" in http.get("/account", headers=PAGE).text
 
 
 @pytest.mark.usefixtures("secret")

@@ -175,8 +175,9 @@ def _lead(data: FigureData, lines: Sequence[tuple[ArmView, BudgetCurve]]) -> str
     names = {arm.name: arm.label for arm in data.arms}
     flips = data.analysis.flips
     if not flips:
-        if (leader := _constant_leader(data, lines)) is not None:
-            return f"{leader} leads at every budget."
+        leader, is_level = _constant_leader(data, lines)
+        if leader:
+            return f"{leader} {'is level or ahead' if is_level else 'leads'} at every budget."
         return "No lasting change of the lead is larger than the noise of a run."
     changes = [
         f"from {plural(flip.trials, 'trial')} on {names[flip.after]} instead of {names[flip.before]}"
@@ -187,16 +188,22 @@ def _lead(data: FigureData, lines: Sequence[tuple[ArmView, BudgetCurve]]) -> str
     return f"The lead changes with the budget: {', '.join(changes)}{more}."
 
 
-def _constant_leader(data: FigureData, lines: Sequence[tuple[ArmView, BudgetCurve]]) -> str | None:
-    """Return the label of the arm that is ahead at every number of trials that all arms reach, if one is."""
+def _constant_leader(data: FigureData, lines: Sequence[tuple[ArmView, BudgetCurve]]) -> tuple[str, bool]:
+    """Return the arm that no other is ahead of at any number of trials, and whether another draws level.
+
+    Empty if the lead changes. Numbers of trials count as far as all arms have come.
+    """
     points = [[p for p in curve.points if p.value is not None] for _, curve in lines]
-    trials = sorted({p.trials for found in points for p in found})
-    shared = [k for k in trials if max(f[0].trials for f in points) <= k <= min(f[-1].trials for f in points)]
-    values = np.array([[_value_at(curve, k) for k in shared] for _, curve in lines])
-    best = values.max(axis=0) if data.card.direction == "maximize" else values.min(axis=0)
-    ahead = (values == best).sum(axis=1) == len(shared)
-    leaders = [arm.label for (arm, _), is_ahead in zip(lines, ahead, strict=True) if is_ahead]
-    return leaders[0] if len(leaders) == 1 and shared else None
+    first, last = max(found[0].trials for found in points), min(found[-1].trials for found in points)
+    trials = sorted({p.trials for found in points for p in found if first <= p.trials <= last})
+    # [arms x trials], larger is better.
+    values = sign(data.card.direction) * np.array(
+        [[_value_at(curve, k) for k in trials] for _, curve in lines]
+    )
+    is_best = values == values.max(axis=0, initial=-np.inf)
+    leaders = [arm.label for (arm, _), mine in zip(lines, is_best, strict=True) if mine.all()]
+    is_level = bool((is_best.sum(axis=0) > 1).any())
+    return (leaders[0], is_level) if trials and len(leaders) == 1 else ("", is_level)
 
 
 def _value_at(curve: BudgetCurve, trials: int) -> float:
