@@ -282,7 +282,7 @@ def test_bad_pruned_trials_do_not_squeeze_the_axis_of_the_best(known: Store) -> 
     data = FigureData(
         study=known.study(run.id),
         arms=arms,
-        analysis=analyse(known.record(run.id)),
+        analysis=analyse(known.study_record(run.id)),
         trials=trials,
         best_runs={"adamw": shown},
         pruned_runs={"adamw": (bad, shown[:3])},

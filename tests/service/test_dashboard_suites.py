@@ -74,7 +74,7 @@ def test_a_suite_shows_its_finding_all_scores_and_why_a_study_is_not_counted(
 ) -> None:
     html = read(http, "/suites/small-nets")
     analysis = analyse_suite(
-        "small-nets", [suite.record(study_id) for study_id in suite.study_ids_of_suite("small-nets")]
+        "small-nets", [suite.study_record(study_id) for study_id in suite.study_ids_of_suite("small-nets")]
     )
     plain = html.replace("&#39;", "'").replace("\N{NO-BREAK SPACE}", " ")
     assert analysis.finding.sentence.replace("\N{NO-BREAK SPACE}", " ") in plain

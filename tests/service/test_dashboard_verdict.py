@@ -63,7 +63,7 @@ def post(http: httpx.Client, path: str, **fields: object) -> httpx.Response:
 
 def test_the_finding_comes_first_and_its_limits_below_it(page: Callable[[str], str], known: Store) -> None:
     study_id = confirmed(known)
-    finding = analyse(known.record(study_id)).finding
+    finding = analyse(known.study_record(study_id)).finding
     shown = page(f"/studies/{study_id}")
     plain = finding.sentence.replace("\N{NO-BREAK SPACE}", " ")
     assert shown.index(plain) < shown.index("Checks", shown.index(plain))
@@ -76,7 +76,7 @@ def test_every_confirmed_configuration_has_its_interval_and_shrinkage(
 ) -> None:
     study_id = confirmed(known)
     shown = page(f"/studies/{study_id}")
-    found = analyse(known.record(study_id)).confirmed
+    found = analyse(known.study_record(study_id)).confirmed
     assert len(found) >= 7
     for one in found:
         told = (
@@ -92,7 +92,7 @@ def test_every_confirmed_configuration_has_its_interval_and_shrinkage(
 def test_every_pair_has_its_verdict_reason_and_numbers(page: Callable[[str], str], known: Store) -> None:
     study_id = confirmed(known)
     shown = page(f"/studies/{study_id}")
-    pairs = analyse(known.record(study_id)).pairs
+    pairs = analyse(known.study_record(study_id)).pairs
     assert len(pairs) == 6
     for pair in pairs:
         assert pair.reason.replace("\N{NO-BREAK SPACE}", " ") in shown
@@ -103,7 +103,7 @@ def test_every_pair_has_its_verdict_reason_and_numbers(page: Callable[[str], str
 
 def test_a_matrix_reads_the_same_from_both_sides(known: Store) -> None:
     study_id = confirmed(known)
-    tables = tables_of(analyse(known.record(study_id)), known.arms(study_id))
+    tables = tables_of(analyse(known.study_record(study_id)), known.arms(study_id))
     turned = {"better": "worse", "worse": "better", "undecided": "undecided"}
     for i, (_, row) in enumerate(tables.matrix):
         assert row[i] is None
@@ -120,7 +120,7 @@ def test_warnings_come_before_remarks_and_offer_a_study(
 ) -> None:
     narrow = {"optimizer": "adamw", "space": {"lr": {"low": 1e-4, "high": 1e-3, "log": True}}}
     study_id = confirmed(known, arms=[narrow, "adamp"])
-    checks = analyse(known.record(study_id)).checks
+    checks = analyse(known.study_record(study_id)).checks
     offered = next(n for n, check in enumerate(checks) if check.spec is not None)
     html = http.get(f"/studies/{study_id}").text
     assert f'href="/new?study={study_id}&amp;check={offered}"' in html
