@@ -112,8 +112,9 @@ def test_one_name_asked_for_twice_at_once_is_given_once(store: Store) -> None:
 
 def test_a_name_that_cannot_be_printed_or_stored_is_refused(store: Store) -> None:
     for name in ("", "x" * 65, "a\nb", "a\0b", "\ud800"):
-        with pytest.raises(SpecInvalid, match="expected 1 to 64 printable characters as a token's name"):
+        with pytest.raises(SpecInvalid) as refused:
             store.create_token(name, role="viewer")
+        assert [problem.pointer for problem in refused.value.problems] == ["/name"]
     assert store.tokens() == ()
     assert store.create_token("Ada's laptop 🐙", role="viewer")
 
