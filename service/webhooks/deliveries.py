@@ -150,7 +150,9 @@ class DeliveryWorker:
         if most <= 0:
             return ()
         return await self._in_thread(
-            lambda: store.claim_deliveries(lease_s=_LEASE_S, most=most, most_each=_AT_ONCE_EACH, busy=busy)
+            lambda: store.claim_deliveries(
+                lease_s=_LEASE_S, limit=most, limit_per_webhook=_AT_ONCE_EACH, busy=busy
+            )
         )
 
     async def _deliver(self, store: Store, sender: Sender, delivery: Delivery) -> None:

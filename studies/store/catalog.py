@@ -1,4 +1,4 @@
-"""Offers: what dispatchers have announced that they can run, and when each was last heard of."""
+"""The stored catalogue: the cards that dispatchers have announced, and the dispatchers' heartbeats."""
 
 __all__ = ["announce", "catalog", "dispatchers", "heartbeat", "sign_off", "stamp"]
 
@@ -12,19 +12,19 @@ from studies.catalog import Catalog, OptimizerCard, WorkloadCard
 from studies.store import clock, tables
 
 
-def _put(connection: Connection, *, kind: str, name: str, card: dict[str, Any], dispatcher: str) -> None:
-    # One statement: two dispatchers that start together bring the same cards.
+def _upsert(connection: Connection, *, kind: str, name: str, card: dict[str, Any], dispatcher: str) -> None:
+    # One statement: two dispatchers that start together announce the same cards.
     insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
     values = {"card": card, "dispatcher": dispatcher, "seen_at": clock.now(connection)}
-    put = insert(tables.offer).values(kind=kind, name=name, **values)
-    connection.execute(put.on_conflict_do_update(index_elements=["kind", "name"], set_=values))
+    row = insert(tables.offer).values(kind=kind, name=name, **values)
+    connection.execute(row.on_conflict_do_update(index_elements=["kind", "name"], set_=values))
 
 
 def announce(connection: Connection, cards: Catalog, *, dispatcher: str) -> None:
-    """Store every card; a newer card of the same name replaces the older."""
-    # In order: two dispatchers that wait for each other's rows would wait for ever.
+    """Store every card and a heartbeat; a newer card of the same name replaces the older."""
+    # In the order of names: otherwise two dispatchers could deadlock on each other's rows.
     for _, optimizer in sorted(cards.optimizers.items()):
-        _put(
+        _upsert(
             connection,
             kind="optimizer",
             name=optimizer.name,
@@ -32,7 +32,7 @@ def announce(connection: Connection, cards: Catalog, *, dispatcher: str) -> None
             dispatcher=dispatcher,
         )
     for _, workload in sorted(cards.workloads.items()):
-        _put(
+        _upsert(
             connection,
             kind="workload",
             name=workload.name,
@@ -43,18 +43,18 @@ def announce(connection: Connection, cards: Catalog, *, dispatcher: str) -> None
 
 
 def heartbeat(connection: Connection, *, dispatcher: str) -> None:
-    """Note that a dispatcher lives."""
-    _put(connection, kind="dispatcher", name=dispatcher, card={}, dispatcher=dispatcher)
+    """Store a dispatcher's heartbeat."""
+    _upsert(connection, kind="dispatcher", name=dispatcher, card={}, dispatcher=dispatcher)
 
 
 def sign_off(connection: Connection, *, dispatcher: str) -> None:
-    """Note that a dispatcher has ended; its cards stay, so that studies can be submitted and wait."""
+    """Delete a dispatcher that has ended; its cards stay, so that users can submit studies meanwhile."""
     o = tables.offer.c
     connection.execute(delete(tables.offer).where(o.kind == "dispatcher", o.name == dispatcher))
 
 
 def stamp(connection: Connection) -> tuple[int, datetime | None]:
-    """Return what changes whenever cards are announced: how many there are, and when the last was."""
+    """Return the number of cards and the time of the newest, which change with every announcement."""
     o = tables.offer.c
     count, newest = connection.execute(
         select(func.count(), func.max(o.seen_at)).where(o.kind != "dispatcher")
@@ -63,7 +63,7 @@ def stamp(connection: Connection) -> tuple[int, datetime | None]:
 
 
 def catalog(connection: Connection) -> Catalog:
-    """Return every card on offer, by name."""
+    """Return every announced card, by name."""
     o = tables.offer.c
     rows = connection.execute(
         select(o.kind, o.name, o.card).where(o.kind != "dispatcher").order_by(o.name)
@@ -77,11 +77,8 @@ def catalog(connection: Connection) -> Catalog:
 
 
 def dispatchers(connection: Connection) -> dict[str, datetime]:
-    """Return when each dispatcher was last heard of.
-
-    So long ago by the database's clock, and told by this machine's.
-    """
+    """Return each dispatcher's last heartbeat, converted from the database's clock to this machine's."""
     o = tables.offer.c
     rows = connection.execute(select(o.name, o.seen_at).where(o.kind == "dispatcher")).all()
-    ahead = clock.now(connection) - datetime.now(UTC)
-    return {row.name: row.seen_at - ahead for row in rows}
+    offset = clock.now(connection) - datetime.now(UTC)
+    return {row.name: row.seen_at - offset for row in rows}

@@ -1,4 +1,4 @@
-"""Which dispatchers there are, what they offer, and which of them answers for which study."""
+"""The store's methods for dispatchers: their cards, heartbeats and claims on studies."""
 
 __all__ = ["Dispatching"]
 
@@ -12,9 +12,9 @@ from studies.trials import Claim
 
 
 class Dispatching:
-    """The part of the store that dispatchers speak to.
+    """Cards, heartbeats and claims of dispatchers.
 
-    Every method is one transaction, but for `settle_lapsed_leases`, which looks first.
+    Every method is one transaction, except `settle_lapsed_leases`, which first looks without a write lock.
     """
 
     def __init__(self, database: Database) -> None:
@@ -22,27 +22,27 @@ class Dispatching:
         self._database = database
 
     def announce(self, announced: Catalog, *, dispatcher: str) -> None:
-        """Offer cards in the name of a dispatcher."""
+        """Store the cards that a dispatcher can run."""
         with self._database.write() as connection:
             catalog.announce(connection, announced, dispatcher=dispatcher)
 
     def heartbeat(self, dispatcher: str) -> None:
-        """Note that a dispatcher lives."""
+        """Store a dispatcher's heartbeat."""
         with self._database.write() as connection:
             catalog.heartbeat(connection, dispatcher=dispatcher)
 
     def sign_off(self, dispatcher: str) -> None:
-        """Note that a dispatcher has ended."""
+        """Delete a dispatcher that has ended; its cards stay."""
         with self._database.write() as connection:
             catalog.sign_off(connection, dispatcher=dispatcher)
 
     def dispatchers(self) -> dict[str, datetime]:
-        """Return when each dispatcher was last heard of, by this machine's clock."""
+        """Return each dispatcher's last heartbeat, by this machine's clock."""
         with self._database.read() as connection:
             return catalog.dispatchers(connection)
 
     def claim_next(self, *, dispatcher: str, lease_s: float) -> Claim | None:
-        """Claim the study whose turn it is; None when none waits for a run."""
+        """Claim the first study in the queue, or return None if the queue is empty."""
         with self._database.write() as connection:
             return claims.claim_next(connection, dispatcher=dispatcher, lease_s=lease_s)
 
@@ -52,10 +52,7 @@ class Dispatching:
             return summaries.finished_trials(connection, study_id)
 
     def settle_lapsed_leases(self) -> None:
-        """Settle the studies whose lease has lapsed.
-
-        Nothing in them stays running, and what was to end is ended.
-        """
+        """Requeue running trials of studies whose lease has lapsed; close studies that were being stopped."""
         with self._database.read() as connection:
             if not claims.has_lapsed_leases(connection):
                 return
@@ -63,14 +60,14 @@ class Dispatching:
             claims.settle_lapsed_leases(connection)
 
     def overdue_claims(self, held: Collection[Claim], *, closed_for_s: float) -> tuple[Claim, ...]:
-        """Return those of some claims whose runs should have ended.
+        """Return the claims whose runs should have ended.
 
-        Another attempt has the study, none may have it, or it was closed so long ago.
+        Another attempt has the study, its lease has lapsed, or it closed more than `closed_for_s` ago.
         """
         with self._database.read() as connection:
             return claims.overdue_claims(connection, held, closed_for_s=closed_for_s)
 
     def release(self, claim: Claim, *, failure: str | None = None) -> None:
-        """Give a study back after its run has ended, or close it as failed."""
+        """Return a study to the queue after its run has ended or, with a `failure`, close it as failed."""
         with self._database.write() as connection:
             claims.release(connection, claim, failure=failure)

@@ -1,7 +1,4 @@
-"""Events: what happened to a study, numbered without gaps.
-
-So a reader who was cut off goes on where it stood.
-"""
+"""A study's events, numbered without gaps, so that a reader that lost its connection can resume."""
 
 __all__ = ["append", "lock_study", "place_of", "read_events", "requeue_events", "trial_finished"]
 
@@ -17,13 +14,12 @@ from studies.views import EventKind, EventView
 
 
 def lock_study(connection: Connection, study_id: str) -> Any:
-    """Return the study's row, locked until the transaction ends (on SQLite the whole database is).
+    """Return the study's row, locked until the transaction ends (on SQLite the whole database is locked).
 
-    The row is without `resolved`: every report takes this lock, and reading those cards would be most of its
-    cost.
+    The row lacks `resolved`: every report takes this lock, and reading those cards would be most of its cost.
 
     Raises:
-        StudyNotFound: there is none.
+        StudyNotFound: the study does not exist.
     """
     columns = [column for column in tables.study.c if column.name != "resolved"]
     row = connection.execute(
@@ -37,10 +33,10 @@ def lock_study(connection: Connection, study_id: str) -> Any:
 def append(
     connection: Connection, study_id: str, events: Sequence[tuple[EventKind, Mapping[str, Any]]]
 ) -> None:
-    """Add events to a study, and have the webhooks that ask for them told.
+    """Add events to a study, and queue deliveries for the webhooks that ask for them.
 
-    Counting on the study's own row makes writers of one study wait for each other: a reader never sees number
-    8 before number 7.
+    The counter is in the study's own row, so writers of one study wait for each other: a reader never sees
+    number 8 before number 7.
     """
     if not events:
         return
@@ -58,7 +54,7 @@ def append(
         for n, (kind, data) in enumerate(events)
     ]
     connection.execute(insert(tables.event), rows)
-    outbox.tell(connection, study_id, rows)
+    outbox.enqueue_events(connection, study_id, rows)
 
 
 def read_events(connection: Connection, study_id: str, *, after: int, limit: int) -> tuple[EventView, ...]:
@@ -75,16 +71,16 @@ def read_events(connection: Connection, study_id: str, *, after: int, limit: int
 
 
 def requeue_events(connection: Connection, study_id: str, trial_id: str) -> tuple[EventView, ...]:
-    """Return the events that tell why a trial was queued again, oldest first."""
+    """Return the events that say why a trial was requeued, oldest first."""
     e = tables.event.c
     query = select(tables.event).where(e.study_id == study_id, e.kind == "trial.requeued").order_by(e.number)
-    # Either database has its own way to look into JSON; of these events there are few.
+    # Filtered here: the two databases query JSON differently, and a study has few of these events.
     rows = [row for row in connection.execute(query) if row.data["trial"] == trial_id]
     return tuple(EventView(id=row.number, kind=row.kind, at=row.at, data=row.data) for row in rows)
 
 
 def place_of(row: Any) -> dict[str, Any]:
-    """Return which trial an event is about."""
+    """Return the fields of an event that identify its trial."""
     return {"trial": row.id, "arm": row.arm, "phase": row.phase, "number": row.number}
 
 

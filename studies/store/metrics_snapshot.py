@@ -1,7 +1,4 @@
-"""The tally: how many studies and trials there are in each state, what waits and what lags.
-
-For whoever watches the house.
-"""
+"""Numbers for monitoring: studies and trials by state, queue times and heartbeats."""
 
 __all__ = ["MetricsReader", "MetricsSnapshot"]
 
@@ -24,20 +21,18 @@ _CLOSED = frozenset(state.value for state in CLOSED_STUDY_STATES)
 
 @dataclass(frozen=True)
 class MetricsSnapshot:
-    """How things stand at one moment.
+    """The state of all studies at one moment.
 
     Attributes:
-        studies: how many there are in each state, every state named.
-        trials: the same of trials, of searches and confirmations together.
-        waiting: trials among the queued that wait at a rung for a decision.
-        packs: packs in flight, as of what their trials reported last.
-        epochs: epochs that all trials have behind them.
-        retries: tries of trials that were lost to a fault.
-        queued_for_s: seconds since the study that has waited longest in the queue came into it; None while
-            the queue is empty.
-        silent_for_s: seconds since the newest event of that running study which has been silent longest; None
-            while none runs.
-        dispatchers: when each dispatcher was last heard of.
+        studies: number of studies in each state; every state is a key.
+        trials: number of trials in each state, searches and confirmations together; every state is a key.
+        waiting: queued trials that wait at a rung for a decision.
+        packs: packs in flight, according to their trials' last reports.
+        epochs: epochs that all trials have completed.
+        retries: attempts that were lost to a fault.
+        queued_for_s: longest time in the queue of any queued study, in seconds; None if the queue is empty.
+        silent_for_s: longest time without an event of any running study, in seconds; None if none runs.
+        dispatchers: each dispatcher's last heartbeat.
     """
 
     studies: Mapping[StudyState, int]
@@ -52,8 +47,8 @@ class MetricsSnapshot:
 
 
 @dataclass
-class _Trials:
-    """What was counted of trials."""
+class _TrialCounts:
+    """Counts of trials, of one study or of several."""
 
     states: Counter[str] = field(default_factory=Counter[str])
     waiting: int = 0
@@ -61,7 +56,7 @@ class _Trials:
     epochs: int = 0
     retries: int = 0
 
-    def add(self, other: "_Trials") -> None:
+    def add(self, other: "_TrialCounts") -> None:
         self.states.update(other.states)
         self.waiting += other.waiting
         self.packs += other.packs
@@ -70,35 +65,34 @@ class _Trials:
 
 
 class MetricsReader:
-    """Counts in three short queries, whose cost grows with the trials of open studies.
+    """Reads metrics snapshots, and caches the counts of closed studies.
 
-    Those of a closed one are counted once.
-
-    Not to be used by two threads at once.
+    A snapshot takes three short queries, whose cost grows with the trials of open studies only. Not safe to
+    share between threads.
     """
 
     def __init__(self, database: Database) -> None:
-        """Count nothing yet."""
+        """Make a reader with an empty cache."""
         self._database = database
         # By study: its version, which changes when it is opened again, and its trials.
-        self._closed: dict[str, tuple[int, _Trials]] = {}
+        self._closed: dict[str, tuple[int, _TrialCounts]] = {}
 
     def snapshot(self) -> MetricsSnapshot:
-        """Return how things stand.
+        """Return the current snapshot.
 
         Raises:
             StoreUnavailable: the database cannot be reached.
         """
         with self._database.read() as connection:
             studies = _studies(connection)
-            unknown = [
+            uncached = [
                 row.id
                 for row in studies
                 if row.id not in self._closed or self._closed[row.id][0] != row.version
             ]
-            counted = _trials_of(connection, unknown)
+            counted = _count_trials(connection, uncached)
             dispatchers, now = catalog.dispatchers(connection), clock.now(connection)
-        total = _Trials()
+        total = _TrialCounts()
         for row in studies:
             trials = counted[row.id] if row.id in counted else self._closed[row.id][1]
             total.add(trials)
@@ -112,10 +106,10 @@ class MetricsReader:
             packs=total.packs,
             epochs=total.epochs,
             retries=total.retries,
-            queued_for_s=_longest(
+            queued_for_s=_longest_wait_s(
                 (row.newest for row in studies if row.state == StudyState.QUEUED.value), now
             ),
-            silent_for_s=_longest(
+            silent_for_s=_longest_wait_s(
                 (row.newest for row in studies if row.state == StudyState.RUNNING.value), now
             ),
             dispatchers=dispatchers,
@@ -123,10 +117,7 @@ class MetricsReader:
 
 
 def _studies(connection: Connection) -> list[Any]:
-    """Return id, state and version of every study.
-
-    Of those queued or running, also when the newest event was.
-    """
+    """Return id, state and version of all studies, and the last event's time of queued and running ones."""
     s, e = tables.study.c, tables.event.c
     is_open = s.state.in_((StudyState.QUEUED.value, StudyState.RUNNING.value))
     newest = and_(e.study_id == s.id, e.number == s.last_event, is_open)
@@ -136,12 +127,11 @@ def _studies(connection: Connection) -> list[Any]:
     return list(connection.execute(query))
 
 
-def _trials_of(connection: Connection, study_ids: list[str]) -> dict[str, _Trials]:
+def _count_trials(connection: Connection, study_ids: list[str]) -> dict[str, _TrialCounts]:
     t = tables.trial.c
-    # A worker has one pack in hand. Until it has reported for the first time its trials are known by having
-    # started together.
-    hand = func.coalesce(t.worker, t.arm + "@" + cast(t.started_at, String))
-    in_hand = func.count(distinct(case((t.state == TrialState.RUNNING.value, hand))))
+    # A worker trains one pack at a time. Before its first report, a pack is identified by arm and start time.
+    pack = func.coalesce(t.worker, t.arm + "@" + cast(t.started_at, String))
+    packs = func.count(distinct(case((t.state == TrialState.RUNNING.value, pack))))
     waiting = func.sum(case((IS_WAITING, 1), else_=0))
     counted = select(
         t.study_id,
@@ -150,23 +140,23 @@ def _trials_of(connection: Connection, study_ids: list[str]) -> dict[str, _Trial
         func.sum(t.epochs_done).label("epochs"),
         func.sum(t.retries).label("retries"),
         waiting.label("waiting"),
-        in_hand.label("packs"),
+        packs.label("packs"),
     )
-    found = {study_id: _Trials() for study_id in study_ids}
+    found = {study_id: _TrialCounts() for study_id in study_ids}
     for start in range(0, len(study_ids), _STUDIES_AT_ONCE):
         part = study_ids[start : start + _STUDIES_AT_ONCE]
         for row in connection.execute(counted.where(t.study_id.in_(part)).group_by(t.study_id, t.state)):
             trials = {row.state: row.trials}
             found[row.study_id].add(
-                _Trials(Counter(trials), int(row.waiting), row.packs, int(row.epochs), int(row.retries))
+                _TrialCounts(Counter(trials), int(row.waiting), row.packs, int(row.epochs), int(row.retries))
             )
     return found
 
 
-def _longest(since: Iterable[datetime | None], now: datetime) -> float | None:
-    """Return seconds since the earliest of these moments.
+def _longest_wait_s(since: Iterable[datetime | None], now: datetime) -> float | None:
+    """Return the seconds since the earliest of these times, or None if there is none.
 
-    None where there is none, and never less than nothing, for clocks are set.
+    Never negative, even if a clock was set back.
     """
     known = [at for at in since if at is not None]
     return max(0.0, (now - min(known)).total_seconds()) if known else None

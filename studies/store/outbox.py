@@ -1,14 +1,21 @@
-"""The outbox: what webhooks are to be told.
+"""The outbox: deliveries to webhooks, from the transaction of their event until a receiver has accepted them.
 
-It lies there from the transaction in which it happened until a receiver has taken it.
-
-What is to be told is written together with what happened: it stands if and only if that does. Any service on
-the database may send it. One takes a delivery on by moving its `due_at` beyond the end of its attempt, and
-the others leave it alone; when a service dies, that moment comes and another takes it on. So each is sent at
-least once, and by services that live only once for each attempt.
+A delivery is written in the transaction of the event that it reports: one is stored if and only if the other
+is. Any service on the database may send it. A service claims a delivery by moving its `due_at` beyond the end
+of its attempt, so that the others leave it alone; if the service dies, that time comes and another service
+claims the delivery. So each delivery is sent at least once, and while services live, once per attempt.
 """
 
-__all__ = ["claim", "disable", "forget", "is_any_due", "put", "release", "settle", "tell"]
+__all__ = [
+    "claim",
+    "delete_settled",
+    "disable",
+    "enqueue",
+    "enqueue_events",
+    "is_any_due",
+    "release",
+    "settle",
+]
 
 import random
 import secrets
@@ -32,41 +39,42 @@ from studies.webhooks import (
     wait_s,
 )
 
-_HOPELESS_AFTER = timedelta(days=5)
-_LONGEST_ASKED_S = 8 * 3600.0
-_LONGEST_ERROR = 300
-# States in which a study only waits for its run to end are nobody's news.
-_TOLD = frozenset(state.value for state in StudyState) - {
+_DISABLE_AFTER = timedelta(days=5)
+# The longest wait that a receiver may ask for with Retry-After.
+_MAX_RETRY_AFTER_S = 8 * 3600.0
+_MAX_ERROR_LENGTH = 300
+# Stopping and cancelling only wait for the run to end; no event reports them.
+_REPORTED_STATES = frozenset(state.value for state in StudyState) - {
     StudyState.STOPPING.value,
     StudyState.CANCELLING.value,
 }
 
 
-def tell(connection: Connection, study_id: str, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Put what happened to a study into the outbox, for each webhook that asks for it.
+def enqueue_events(connection: Connection, study_id: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Add a delivery for each new event of a study and each webhook that asks for it.
 
     Args:
-        connection: the open write transaction in which it happened.
+        connection: the write transaction of the events.
         study_id: the study.
         rows: its new events, as rows of their table.
     """
-    news = [(row, found) for row in rows if (found := _states_of(row)) is not None]
-    if not news:
+    changes = [(row, change) for row in rows if (change := _state_change(row)) is not None]
+    if not changes:
         return
     s, w = tables.study.c, tables.webhook.c
     study = connection.execute(select(s.name, s.workload, s.suite, s.owner).where(s.id == study_id)).one()
     is_own = w.owner.is_(None) if study.owner is None else w.owner == study.owner
-    is_told = and_(
+    is_subscribed = and_(
         w.disabled_at.is_(None),
         or_(w.studies == "all", is_own),
         or_(w.suite.is_(None), w.suite == study.suite),
     )
-    # Held until the end: were one removed meanwhile, its delivery could not be stored, and with it what
-    # happened.
-    asking = connection.execute(
-        select(w.id, w.events).where(is_told).with_for_update(read=True, key_share=True)
+    # Locked until the transaction ends: if a webhook were deleted meanwhile, its delivery could not be
+    # stored, and the event would be lost with it.
+    subscribed = connection.execute(
+        select(w.id, w.events).where(is_subscribed).with_for_update(read=True, key_share=True)
     ).all()
-    for row, (before, after, reason) in news:
+    for row, (before, after, reason) in changes:
         notice = StudyNotice(
             study_id=study_id,
             **{name: getattr(study, name) for name in ("name", "workload", "suite", "owner")},
@@ -80,25 +88,22 @@ def tell(connection: Connection, study_id: str, rows: Sequence[Mapping[str, Any]
         body = Notice.model_validate(
             {"type": event, "timestamp": row["at"], "data": notice}
         ).model_dump_json()
-        for webhook in asking:
+        for webhook in subscribed:
             if is_asked_for(event, webhook.events):
-                put(connection, webhook.id, event, body, study_id=study_id)
+                enqueue(connection, webhook.id, event, body, study_id=study_id)
 
 
-def _states_of(row: Mapping[str, Any]) -> tuple[StudyState | None, StudyState, str | None] | None:
-    """Return the state that an event left, the one that it led to and why.
-
-    None where it led to none that is told.
-    """
+def _state_change(row: Mapping[str, Any]) -> tuple[StudyState | None, StudyState, str | None] | None:
+    """Return the states before and after an event and the reason, or None if webhooks do not report it."""
     if row["kind"] == "study.submitted":
         return None, StudyState.QUEUED, None
-    if row["kind"] == "study.state" and row["data"]["to"] in _TOLD:
+    if row["kind"] == "study.state" and row["data"]["to"] in _REPORTED_STATES:
         return StudyState(row["data"]["from"]), StudyState(row["data"]["to"]), row["data"]["reason"]
     return None
 
 
-def put(connection: Connection, webhook_id: str, event: str, body: str, *, study_id: str | None) -> str:
-    """Put a message for a webhook into the outbox, to be sent now, and return its id."""
+def enqueue(connection: Connection, webhook_id: str, event: str, body: str, *, study_id: str | None) -> str:
+    """Add a delivery for a webhook that is due now, and return its id."""
     now = clock.now(connection)
     row: dict[str, Any] = {
         "id": f"msg_{secrets.token_hex(16)}",
@@ -121,7 +126,7 @@ def _is_due(now: datetime, busy: Collection[str]) -> ColumnElement[bool]:
 
 
 def is_any_due(connection: Connection, *, busy: Collection[str]) -> bool:
-    """Return whether there may be something to claim; a look that keeps nobody from writing."""
+    """Return whether a delivery may be due, without a write lock."""
     d, w = tables.delivery.c, tables.webhook.c
     query = (
         select(d.id)
@@ -132,16 +137,18 @@ def is_any_due(connection: Connection, *, busy: Collection[str]) -> bool:
 
 
 def claim(
-    connection: Connection, *, lease_s: float, most: int, most_each: int, busy: Collection[str]
+    connection: Connection, *, lease_s: float, limit: int, limit_per_webhook: int, busy: Collection[str]
 ) -> tuple[Delivery, ...]:
-    """Take on deliveries that are due, the longest due first; nobody else does so until the lease ends.
+    """Claim deliveries that are due, the longest due first.
+
+    No other service can claim them until the lease ends.
 
     Args:
         connection: an open write transaction.
-        lease_s: how long an attempt, and noting what came of it, can take at most.
-        most: how many to take on.
-        most_each: the same of one webhook's, for a slow receiver must not keep others waiting.
-        busy: webhooks of which none are to be taken on.
+        lease_s: the longest time that an attempt and recording its result can take.
+        limit: the largest number of deliveries to claim.
+        limit_per_webhook: the same for each webhook, because a slow receiver must not keep others waiting.
+        busy: ids of webhooks whose deliveries are left alone.
     """
     d, w = tables.delivery.c, tables.webhook.c
     is_due = _is_due(clock.now(connection), busy)
@@ -152,21 +159,21 @@ def claim(
         .where(is_due, w.disabled_at.is_(None))
         .subquery()
     )
-    first = select(ranked.c.id).where(ranked.c.place <= most_each)
+    first = select(ranked.c.id).where(ranked.c.place <= limit_per_webhook)
     query = (
         select(d.id, d.webhook_id, d.study_id, d.event, d.body, d.attempts, w.url, w.secret)
         .join(tables.webhook, w.id == d.webhook_id)
-        # Once more that it is due: another service may have taken it on since it was ranked.
+        # Checked again: another service may have claimed it since it was ranked.
         .where(d.id.in_(first), is_due)
         .order_by(d.due_at, d.id)
-        .limit(most)
+        .limit(limit)
         .with_for_update(of=tables.delivery, skip_locked=True)
     )
     rows = connection.execute(query).all()
     if rows:
         until = clock.now(connection) + timedelta(seconds=lease_s)
-        taken = update(tables.delivery).where(d.id.in_([row.id for row in rows]))
-        connection.execute(taken.values(attempts=d.attempts + 1, due_at=until))
+        claimed = update(tables.delivery).where(d.id.in_([row.id for row in rows]))
+        connection.execute(claimed.values(attempts=d.attempts + 1, due_at=until))
     return tuple(
         Delivery(
             id=row.id,
@@ -183,7 +190,7 @@ def claim(
 
 
 def release(connection: Connection, claimed: Delivery) -> None:
-    """Give back a delivery of which nothing is known, because this service ends: it is due at once."""
+    """Make a claimed delivery due again, because this service is shutting down before it knows the result."""
     connection.execute(update(tables.delivery).where(_is_same(claimed)).values(due_at=clock.now(connection)))
 
 
@@ -193,31 +200,31 @@ def _is_same(claimed: Delivery) -> ColumnElement[bool]:
 
 
 def settle(connection: Connection, claimed: Delivery, answer: Answer) -> Settlement:
-    """Note what came of an attempt, and return what became of the delivery.
+    """Record the result of an attempt, and return what becomes of the delivery.
 
-    A receiver that is gone (410), or has taken nothing for five days, is not tried again: its webhook is
-    disabled.
+    If the receiver answers 410 Gone, or has accepted nothing for five days, its webhook is disabled.
     """
     w = tables.webhook.c
-    # Before the delivery: whoever removes a webhook takes the two in this order.
+    # Locked before the delivery: deleting a webhook locks the two in this order.
     webhook = connection.execute(
         select(tables.webhook).where(w.id == claimed.webhook_id).with_for_update(key_share=True)
     ).one_or_none()
     now = clock.now(connection)
-    error = None if answer.error is None else tables.storable(answer.error)[:_LONGEST_ERROR]
-    noted: dict[str, Any] = {"status_code": answer.status_code, "error": error}
+    error = None if answer.error is None else tables.storable(answer.error)[:_MAX_ERROR_LENGTH]
+    values: dict[str, Any] = {"status_code": answer.status_code, "error": error}
     is_last = claimed.attempt >= MOST_ATTEMPTS or claimed.event == PING
     if answer.is_taken:
-        noted |= {"state": "delivered", "due_at": None, "ended_at": now}
+        values |= {"state": "delivered", "due_at": None, "ended_at": now}
     elif is_last or answer.status_code == 410:
-        noted |= {"state": "failed", "due_at": None, "ended_at": now}
+        values |= {"state": "failed", "due_at": None, "ended_at": now}
     else:
-        # No secret: it spreads attempts.
-        wait = max(wait_s(claimed.attempt, luck=random.random()), min(answer.retry_after_s, _LONGEST_ASKED_S))  # noqa: S311
-        noted["due_at"] = now + timedelta(seconds=wait)
+        asked_s = min(answer.retry_after_s, _MAX_RETRY_AFTER_S)
+        # Jitter needs no cryptographic randomness.
+        wait = max(wait_s(claimed.attempt, luck=random.random()), asked_s)  # noqa: S311
+        values["due_at"] = now + timedelta(seconds=wait)
     if (
         webhook is None
-        or connection.execute(update(tables.delivery).where(_is_same(claimed)).values(noted)).rowcount == 0
+        or connection.execute(update(tables.delivery).where(_is_same(claimed)).values(values)).rowcount == 0
     ):
         return "superseded"
     if answer.is_taken:
@@ -229,36 +236,35 @@ def settle(connection: Connection, claimed: Delivery, answer: Answer) -> Settlem
     connection.execute(update(tables.webhook).where(w.id == webhook.id).values(failing_since=since))
     if answer.status_code == 410:
         disable(connection, [webhook.id], "its receiver answered 410 Gone")
-    elif is_last and now - since >= _HOPELESS_AFTER:
-        disable(connection, [webhook.id], f"its receiver has taken nothing since {since:%Y-%m-%d %H:%M} UTC")
+    elif is_last and now - since >= _DISABLE_AFTER:
+        disable(
+            connection, [webhook.id], f"its receiver has accepted nothing since {since:%Y-%m-%d %H:%M} UTC"
+        )
     else:
         return "given_up" if is_last else "retried"
     return "disabled"
 
 
 def disable(connection: Connection, webhook_ids: Collection[str], reason: str) -> None:
-    """Send nothing more to these webhooks until they are enabled.
-
-    What they were still to be told is given up.
-    """
+    """Disable these webhooks and fail their pending deliveries."""
     d, w, now = tables.delivery.c, tables.webhook.c, clock.now(connection)
     is_one = and_(w.id.in_(webhook_ids), w.disabled_at.is_(None))
     connection.execute(
         update(tables.webhook).where(is_one).values(disabled_at=now, disabled_reason=tables.storable(reason))
     )
-    given_up = {
+    failed = {
         "state": "failed",
         "error": f"the webhook was disabled: {reason}",
         "due_at": None,
         "ended_at": now,
     }
     connection.execute(
-        update(tables.delivery).where(d.webhook_id.in_(webhook_ids), d.state == "pending").values(given_up)
+        update(tables.delivery).where(d.webhook_id.in_(webhook_ids), d.state == "pending").values(failed)
     )
 
 
-def forget(connection: Connection, *, older_than: timedelta) -> int:
-    """Remove deliveries that were settled longer ago; return how many."""
+def delete_settled(connection: Connection, *, older_than: timedelta) -> int:
+    """Delete deliveries that ended longer ago than this, and return how many."""
     d = tables.delivery.c
     return connection.execute(
         delete(tables.delivery).where(d.ended_at < clock.now(connection) - older_than)

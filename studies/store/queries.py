@@ -132,7 +132,7 @@ def studies(
     page_token: str | None,
     cache: ProgressCache,
 ) -> Page[StudySummary]:
-    """Return a page of studies, newest first; what `memory` knows of closed ones is not counted again.
+    """Return a page of studies, newest first; counts of closed studies come from the cache.
 
     Raises:
         SpecInvalid: the page token is none of ours, or belongs to another query.

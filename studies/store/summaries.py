@@ -1,7 +1,4 @@
-"""Reading little: what lists, streams and caches ask of studies many times a second.
-
-They are read without their plans and their trials.
-"""
+"""Cheap reads that lists, event streams and caches make many times a second, without plans and trials."""
 
 __all__ = [
     "arm_names",
@@ -29,10 +26,10 @@ _S = tables.study.c
 
 
 def state(connection: Connection, study_id: str) -> StudyState:
-    """Return where a study stands.
+    """Return a study's state.
 
     Raises:
-        StudyNotFound: there is none.
+        StudyNotFound: the study does not exist.
     """
     found = connection.execute(select(_S.state).where(_S.id == study_id)).scalar_one_or_none()
     if found is None:
@@ -49,11 +46,11 @@ def finished_trials(connection: Connection, study_id: str) -> int:
 
 
 def closed_study_stamp(connection: Connection, study_id: str) -> tuple[int, int, Any] | None:
-    """Return what changes with all that can be read of a closed study.
+    """Return a value that changes whenever anything that can be read of a closed study changes.
 
-    None while it is open, or where there is none.
+    None if the study is open or does not exist.
     """
-    # An arm tells how its trials fit on a device, and workers of other studies measure that as well.
+    # An arm shows its stack width on a device, which workers of other studies may measure later.
     measured_at = select(func.max(tables.fit.c.measured_at)).scalar_subquery()
     is_closed = _S.state.in_([state.value for state in CLOSED_STUDY_STATES])
     row = connection.execute(
@@ -63,18 +60,16 @@ def closed_study_stamp(connection: Connection, study_id: str) -> tuple[int, int,
 
 
 def change_stamps(connection: Connection, study_ids: Sequence[str]) -> dict[str, tuple[int, int]]:
-    """Return version and last event of those of the studies that exist, by id."""
+    """Return version and last event of each study that exists, by id; they change with everything in it."""
     rows = connection.execute(select(_S.id, _S.version, _S.last_event).where(_S.id.in_(study_ids)))
     return {row.id: (row.version, row.last_event) for row in rows}
 
 
 def direction(connection: Connection, study_id: str) -> Direction:
-    """Return whether a study's metric is to be large or small.
-
-    All that a list of its trials needs of its plan.
+    """Return whether a study's metric is maximized or minimized, without reading its plan.
 
     Raises:
-        StudyNotFound: there is none.
+        StudyNotFound: the study does not exist.
     """
     found = connection.execute(
         select(_S.resolved["workload"]["direction"].as_string()).where(_S.id == study_id)
@@ -95,9 +90,9 @@ def arm_names(connection: Connection, study_id: str) -> list[str]:
 def best_values(
     connection: Connection, study_ids: Sequence[str], *, cache: ProgressCache
 ) -> dict[str, tuple[BestValue, ...]]:
-    """Return the best validation value of each arm's search that has one, by study id, arms in their order.
+    """Return the best validation values of each study's arms, by study id, in the order of the arms.
 
-    A study that does not exist is absent.
+    An arm without a value and a study that does not exist are absent.
     """
     t, a = tables.trial.c, tables.arm.c
 

@@ -1,6 +1,6 @@
-"""Many trials' rows at once.
+"""Reads and writes of many trials' rows at once.
 
-A pack reports, and a rung is settled, in a handful of statements, however many trials there are.
+A pack's report, or the decisions at a rung, take a handful of statements, whatever the number of trials.
 """
 
 __all__ = ["IN_ORDER", "IS_WAITING", "NO_CHECKPOINT", "change_trials", "is_waiting", "trial_rows"]
@@ -16,7 +16,7 @@ from studies.states import TrialState
 from studies.store import tables
 
 NO_CHECKPOINT: Mapping[str, None] = MappingProxyType({"checkpoint": None, "checkpoint_epoch": None})
-"""The columns of a trial whose state lies nowhere: it has none yet, or needs none any more."""
+"""The columns of a trial without a checkpoint."""
 
 _T = tables.trial.c
 IS_WAITING: ColumnElement[bool] = and_(
@@ -25,21 +25,25 @@ IS_WAITING: ColumnElement[bool] = and_(
 """`is_waiting`, as a condition of a query."""
 
 IN_ORDER = (_T.phase.desc(), _T.number)
-"""The order of one arm's trials: the search, then its confirmation, each by its numbers."""
+"""The order of an arm's trials: the search before its confirmation, each by number."""
 
-# Databases allow so many parameters in a statement, and 32,766 at the least.
+# Both databases allow at least 32,766 parameters in a statement.
 _IDS_AT_ONCE = 1000
 
 
 def trial_rows(
     connection: Connection, study_id: str, ids: Iterable[str], *columns: Column[Any]
 ) -> dict[str, Any]:
-    """Return the rows of those of these trials that the study has, by id.
+    """Return the rows of a study's trials with these ids, by id; ids of other studies are left out.
 
-    All columns unless some are named, `id` among them.
+    Args:
+        connection: an open transaction.
+        study_id: the study.
+        ids: ids of trials.
+        columns: the columns to read, `id` among them; all by default.
     """
     t = tables.trial.c
-    # Not by the study as well: SQLite would take the index on it and go through all of the study's trials.
+    # Without a condition on the study: SQLite would use its index and scan all of the study's trials.
     query = select(*((*columns, t.study_id) if columns else t))
     wanted = list(ids)
     parts = [wanted[start : start + _IDS_AT_ONCE] for start in range(0, len(wanted), _IDS_AT_ONCE)]
@@ -48,15 +52,12 @@ def trial_rows(
 
 
 def is_waiting(row: Any) -> bool:
-    """Return whether a trial has come to a rung and waits to be promoted or pruned."""
+    """Return whether a trial has reached a rung and waits to be promoted or pruned."""
     return row.state == TrialState.QUEUED.value and 0 < row.epochs_done == row.to_epoch
 
 
 def change_trials(connection: Connection, changes: Mapping[str, Mapping[str, Any]]) -> None:
-    """Set columns of trials, `{trial id: {column: value}}`.
-
-    One statement for all that set the same columns.
-    """
+    """Update columns of trials, `{trial id: {column: value}}`, with one statement for each set of columns."""
     alike: defaultdict[tuple[str, ...], list[dict[str, Any]]] = defaultdict(list)
     for trial_id, values in changes.items():
         alike[tuple(values)].append(

@@ -1,4 +1,4 @@
-"""Who is told of what happens to studies: webhooks, and what is on its way to them."""
+"""The store's methods for webhooks and their deliveries."""
 
 __all__ = ["WebhookQueue"]
 
@@ -22,9 +22,9 @@ from studies.webhooks import (
 
 
 class WebhookQueue:
-    """The part of the store that knows webhooks.
+    """Webhooks and their deliveries.
 
-    Every method is one transaction, but for `claim_deliveries`, which looks first.
+    Every method is one transaction, except `claim_deliveries`, which first looks without a write lock.
     """
 
     def __init__(self, database: Database) -> None:
@@ -32,11 +32,11 @@ class WebhookQueue:
         self._database = database
 
     def create_webhook(self, spec: WebhookSpec, *, by: Actor = OPERATOR) -> WebhookMade:
-        """Make a webhook of the actor's and return it with its secret, this once.
+        """Create a webhook for the actor and return it with its secret, which cannot be read again.
 
         Raises:
-            Forbidden: the actor is a viewer, or no admin and asks for everybody's studies.
-            QuotaExceeded: the actor has as many as one may have.
+            Forbidden: the actor is a viewer, or asks for all users' studies without being an admin.
+            QuotaExceeded: the actor has the largest number of webhooks already.
         """
         with self._database.write() as connection:
             return webhooks.create(connection, spec, by=by)
@@ -49,12 +49,10 @@ class WebhookQueue:
         page_size: int = 50,
         page_token: str | None = None,
     ) -> Page[WebhookView]:
-        """Return a page of the actor's webhooks, newest first.
-
-        For an admin it is of all, unless only their own are asked for.
+        """Return a page of the actor's webhooks, newest first; an admin sees all unless `only_own` is set.
 
         Raises:
-            SpecInvalid: the page token is none of ours.
+            SpecInvalid: the page token is invalid or belongs to another query.
         """
         with self._database.read() as connection:
             return webhooks.listed(
@@ -65,71 +63,70 @@ class WebhookQueue:
         """Return a webhook with its newest deliveries.
 
         Raises:
-            WebhookNotFound: there is none, or it is another's.
+            WebhookNotFound: the webhook does not exist or belongs to another user.
         """
         with self._database.read() as connection:
             return webhooks.detail(connection, webhook_id, by=by)
 
     def ping_webhook(self, webhook_id: str, *, by: Actor = OPERATOR) -> DeliveryView:
-        """Have a ping sent, once, and return it; one that is still on its way is returned instead.
+        """Queue a ping and return it; if one is pending already, return that one.
 
         Raises:
-            WebhookNotFound: there is none, or it is another's.
-            Conflict: it is disabled.
+            WebhookNotFound: the webhook does not exist or belongs to another user.
+            Conflict: the webhook is disabled.
         """
         with self._database.write() as connection:
             return webhooks.ping(connection, webhook_id, by=by)
 
     def enable_webhook(self, webhook_id: str, *, by: Actor = OPERATOR) -> WebhookView:
-        """Tell a webhook again what happens from now on, and return it.
+        """Enable a webhook for events from now on, and return it.
 
         Raises:
-            WebhookNotFound: there is none, or it is another's.
-            Conflict: the token that made it is revoked.
+            WebhookNotFound: the webhook does not exist or belongs to another user.
+            Conflict: the token that created it is revoked.
         """
         with self._database.write() as connection:
             return webhooks.enable(connection, webhook_id, by=by)
 
     def remove_webhook(self, webhook_id: str, *, by: Actor = OPERATOR) -> None:
-        """Remove a webhook, and what it was still to be told.
+        """Delete a webhook and its pending deliveries.
 
         Raises:
-            WebhookNotFound: there is none, or it is another's.
+            WebhookNotFound: the webhook does not exist or belongs to another user.
         """
         with self._database.write() as connection:
             webhooks.remove(connection, webhook_id, by=by)
 
     def claim_deliveries(
-        self, *, lease_s: float, most: int = 64, most_each: int = 2, busy: Collection[str] = ()
+        self, *, lease_s: float, limit: int = 64, limit_per_webhook: int = 2, busy: Collection[str] = ()
     ) -> tuple[Delivery, ...]:
-        """Take on deliveries that are due; nobody else does so until the lease ends.
+        """Claim deliveries that are due; no other service can claim them until the lease ends.
 
         Args:
-            lease_s: how long an attempt, and noting what came of it, can take at most.
-            most: how many to take on.
-            most_each: the same of one webhook's.
-            busy: webhooks of which none are to be taken on.
+            lease_s: the longest time that an attempt and recording its result can take.
+            limit: the largest number of deliveries to claim.
+            limit_per_webhook: the same for each webhook.
+            busy: ids of webhooks whose deliveries are left alone.
         """
         with self._database.read() as connection:
             if not outbox.is_any_due(connection, busy=busy):
                 return ()
         with self._database.write() as connection:
-            return outbox.claim(connection, lease_s=lease_s, most=most, most_each=most_each, busy=busy)
+            return outbox.claim(
+                connection, lease_s=lease_s, limit=limit, limit_per_webhook=limit_per_webhook, busy=busy
+            )
 
     def settle_delivery(self, claimed: Delivery, answer: Answer) -> Settlement:
-        """Note what came of an attempt, and return what became of the delivery.
-
-        It is tried again later, or that was all.
-        """
+        """Record the result of an attempt, and return what becomes of the delivery."""
         with self._database.write() as connection:
             return outbox.settle(connection, claimed, answer)
 
     def release_delivery(self, claimed: Delivery) -> None:
-        """Give back a delivery of which nothing is known, because this service ends."""
+        """Release a claimed delivery whose result is unknown, because this service is shutting down."""
         with self._database.write() as connection:
             outbox.release(connection, claimed)
 
     def delete_settled_deliveries(self, *, older_than: timedelta) -> int:
-        """Remove deliveries that were settled longer ago; return how many."""
+        """Delete deliveries that ended longer ago than this, and return how many."""
         with self._database.write() as connection:
-            return outbox.forget(connection, older_than=older_than)
+            return outbox.delete_settled(connection, older_than=older_than)

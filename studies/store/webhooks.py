@@ -1,8 +1,8 @@
-"""Webhooks on record: whose they are, what they tell, and whether their receivers take it.
+"""Stored webhooks: their owners, the events they report, and whether their receivers accept them.
 
-Their secrets are stored as they are. A token's can be hashed, for it is only ever compared with; with a
-webhook's every signature is made anew. So whoever reads the database can forge deliveries, to receivers that
-take nothing else on trust: what is told can be asked of the API.
+Webhook secrets are stored in plain text, because every signature needs them; a token's secret is only
+compared, so its hash is enough. Someone who can read the database can therefore forge deliveries. Receivers
+need not trust them: they can ask the API for what a delivery says.
 """
 
 __all__ = ["create", "detail", "disable_all_of", "enable", "listed", "ping", "remove"]
@@ -49,18 +49,16 @@ def _is_own(by: Actor) -> ColumnElement[bool]:
 
 
 def _row(connection: Connection, webhook_id: str, by: Actor, *, is_locked: bool = False) -> Any:
-    """Return the row of a webhook that somebody may see and change.
-
-    Whoever may not is told that there is none.
+    """Return the row of a webhook that the actor may see and change.
 
     Args:
         connection: an open transaction.
         webhook_id: the webhook.
-        by: who asks.
-        is_locked: keep it from being removed, and from others who lock it, until the transaction ends.
+        by: the actor.
+        is_locked: lock the row until the transaction ends.
 
     Raises:
-        WebhookNotFound: there is none, or it is another's.
+        WebhookNotFound: the webhook does not exist or belongs to another user; both look alike to the caller.
     """
     query = select(tables.webhook).where(tables.webhook.c.id == webhook_id)
     row = connection.execute(query.with_for_update(key_share=True) if is_locked else query).one_or_none()
@@ -70,24 +68,24 @@ def _row(connection: Connection, webhook_id: str, by: Actor, *, is_locked: bool 
 
 
 def create(connection: Connection, spec: WebhookSpec, *, by: Actor) -> WebhookMade:
-    """Store a new webhook of the actor's and return it, with its secret, which cannot be read again.
+    """Store a new webhook for the actor and return it with its secret, which cannot be read again.
 
     Raises:
-        Unauthenticated: the actor's token was revoked meanwhile.
-        Forbidden: the actor is a viewer, or no admin and asks for everybody's studies.
-        QuotaExceeded: the actor has as many as one may have.
+        Unauthenticated: the actor's token was revoked during the request.
+        Forbidden: the actor is a viewer, or asks for all users' studies without being an admin.
+        QuotaExceeded: the actor has the largest number of webhooks already.
     """
     check_role(by, "admin" if spec.studies == "all" else "submitter")
-    # Two that are made at once, by two services, would else both find room for one.
+    # Without the lock two requests to two services could both take the last place.
     quotas.lock(connection, by.name)
     token_validity.check_valid(connection, by)
-    there = connection.execute(
+    count = connection.execute(
         select(func.count()).select_from(tables.webhook).where(_is_own(by))
     ).scalar_one()
-    if there >= MOST_OF_ONE_OWNER:
-        whose = "nobody who has a token" if by.name is None else f"token {by.name!r}"
+    if count >= MOST_OF_ONE_OWNER:
+        owner = "an open service" if by.name is None else f"token {by.name!r}"
         raise QuotaExceeded(
-            f"{whose} may have {MOST_OF_ONE_OWNER} webhooks, and has {there}; "
+            f"{owner} may have at most {MOST_OF_ONE_OWNER} webhooks and has {count}; "
             "remove one (`tangent webhook remove`)"
         )
     row: dict[str, Any] = {
@@ -105,12 +103,10 @@ def create(connection: Connection, spec: WebhookSpec, *, by: Actor) -> WebhookMa
 def listed(
     connection: Connection, *, by: Actor, only_own: bool, page_size: int, page_token: str | None
 ) -> Page[WebhookView]:
-    """Return a page of the actor's webhooks, newest first.
-
-    For an admin it is of all, unless only their own are asked for.
+    """Return a page of the actor's webhooks, newest first; an admin sees all unless `only_own` is set.
 
     Raises:
-        SpecInvalid: the page token is none of ours, or belongs to another query.
+        SpecInvalid: the page token is invalid or belongs to another query.
     """
     w = tables.webhook.c
     query = select(tables.webhook).order_by(w.created_at.desc(), w.id)
@@ -128,7 +124,7 @@ def detail(connection: Connection, webhook_id: str, *, by: Actor) -> WebhookDeta
     """Return a webhook with its newest deliveries.
 
     Raises:
-        WebhookNotFound: there is none, or it is another's.
+        WebhookNotFound: the webhook does not exist or belongs to another user.
     """
     row = _row(connection, webhook_id, by)
     d = tables.delivery.c
@@ -144,34 +140,32 @@ def detail(connection: Connection, webhook_id: str, *, by: Actor) -> WebhookDeta
 
 
 def ping(connection: Connection, webhook_id: str, *, by: Actor) -> DeliveryView:
-    """Put a ping into the outbox and return it; one that is still on its way is returned instead.
+    """Queue a ping and return it; if one is pending already, return that one.
 
     Raises:
-        WebhookNotFound: there is none, or it is another's.
-        Conflict: it is disabled.
+        WebhookNotFound: the webhook does not exist or belongs to another user.
+        Conflict: the webhook is disabled.
     """
     row = _row(connection, webhook_id, by, is_locked=True)
     if row.disabled_at is not None:
         raise Conflict(f"webhook {webhook_id!r} is disabled: {row.disabled_reason}; enable it first")
     d = tables.delivery.c
-    is_under_way = select(tables.delivery).where(
-        d.webhook_id == webhook_id, d.event == PING, d.state == "pending"
-    )
-    before = connection.execute(is_under_way.limit(1)).one_or_none()
-    if before is not None:
-        return _delivery(before)
+    pending = select(tables.delivery).where(d.webhook_id == webhook_id, d.event == PING, d.state == "pending")
+    earlier = connection.execute(pending.limit(1)).one_or_none()
+    if earlier is not None:
+        return _delivery(earlier)
     body = Ping(timestamp=clock.now(connection), data=PingNotice(webhook_id=webhook_id)).model_dump_json()
-    made = outbox.put(connection, webhook_id, PING, body, study_id=None)
+    delivery_id = outbox.enqueue(connection, webhook_id, PING, body, study_id=None)
     audit.record(connection, by, "webhook.test", subject=webhook_id)
-    return _delivery(connection.execute(select(tables.delivery).where(d.id == made)).one())
+    return _delivery(connection.execute(select(tables.delivery).where(d.id == delivery_id)).one())
 
 
 def enable(connection: Connection, webhook_id: str, *, by: Actor) -> WebhookView:
-    """Tell a webhook again what happens from now on, and return it; one that is enabled stays so.
+    """Enable a webhook for events from now on, and return it; an enabled webhook stays enabled.
 
     Raises:
-        WebhookNotFound: there is none, or it is another's.
-        Conflict: the token that made it is revoked.
+        WebhookNotFound: the webhook does not exist or belongs to another user.
+        Conflict: the token that created it is revoked.
     """
     row = _row(connection, webhook_id, by)
     t = tables.token.c
@@ -179,7 +173,7 @@ def enable(connection: Connection, webhook_id: str, *, by: Actor) -> WebhookView
     if connection.execute(is_orphaned).one_or_none() is not None:
         raise Conflict(
             f"webhook {webhook_id!r} belongs to token {row.owner!r}, which is revoked; "
-            "remove it, and make one of your own"
+            "remove it and create your own"
         )
     if row.disabled_at is not None:
         values = {"disabled_at": None, "disabled_reason": None, "failing_since": None}
@@ -189,10 +183,10 @@ def enable(connection: Connection, webhook_id: str, *, by: Actor) -> WebhookView
 
 
 def remove(connection: Connection, webhook_id: str, *, by: Actor) -> None:
-    """Remove a webhook, and with it what it was still to be told.
+    """Delete a webhook and its pending deliveries.
 
     Raises:
-        WebhookNotFound: there is none, or it is another's.
+        WebhookNotFound: the webhook does not exist or belongs to another user.
     """
     _row(connection, webhook_id, by)
     connection.execute(delete(tables.webhook).where(tables.webhook.c.id == webhook_id))
@@ -200,8 +194,8 @@ def remove(connection: Connection, webhook_id: str, *, by: Actor) -> None:
 
 
 def disable_all_of(connection: Connection, owner: str, reason: str) -> None:
-    """Send nothing more to the webhooks of a token."""
-    # In one order, for whoever settles a delivery takes its webhook first too.
+    """Disable all webhooks of a token and fail their pending deliveries."""
+    # Locked in the order of ids, webhooks first, as when a delivery is settled: no two transactions deadlock.
     w = tables.webhook.c
     own = (
         select(w.id)
