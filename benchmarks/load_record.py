@@ -1,7 +1,7 @@
 """A record to put a load on.
 
-Studies that were played through by the product's own feed and writer, then copied under the names of many
-others.
+Studies that were played through by the product's own scheduler and writer, then copied under the names of
+many others.
 
 Every study was submitted for real. A few, one of each kind, were then trained by simulated packs; what these
 left in the tables of trials, measurements and events is copied, row by row and with ids, numbers, times and
@@ -22,6 +22,8 @@ from studies.actors import Actor
 from studies.spec import parse_spec
 from studies.states import StudyMove
 from studies.store import Store
+from workers.recorder import PackRecorder
+from workers.retry import DatabaseRetry
 from workers.scheduler import PackScheduler
 
 _WORKLOADS = ("digits-mlp", "digits-cnn", "mnist5k-cnn", "antipode-2d", "rosenbrock-3d")
@@ -169,13 +171,13 @@ def _play(store: Store, shape: Shape, *, by: Actor) -> str:
     writer = store.run_writer(claim, lease_s=_LEASE_S)
     writer.record_environment({"python": "3.11", "torch": "2.13.0", "processor": "simulated"})
     spec = store.study(study_id).spec
-    feed = PackScheduler(
+    plan = writer.plan()
+    scheduler = PackScheduler(
         spec,
-        writer.plan(),
-        writer=writer,
+        plan,
+        PackRecorder(spec, plan, writer=writer, retry=DatabaseRetry(10.0)),
         checkpoints=f"memory://{study_id}",
         slots=lambda: 4,
-        patience_s=10.0,
     )
     simulated = SimulatedPacks(every_s=0.0)
     half = _trials_per_arm(shape) * len(spec.arms) * 12 // 16
@@ -189,14 +191,14 @@ def _play(store: Store, shape: Shape, *, by: Actor) -> str:
             writer.report_progress()
         return shape.end != "complete" and simulated.reports >= half
 
-    simulated.run_packs(feed, spec, is_over=is_over)
+    simulated.run_packs(scheduler, spec, is_over=is_over)
     match shape.end:
         case "cancel":
             store.move(study_id, StudyMove.CANCEL, by=by)
             writer.close(StudyMove.FINISH)
         case "pause":
             store.move(study_id, StudyMove.PAUSE, by=by)
-            feed.hand_back(reason="the study was paused before it began")
+            scheduler.requeue_all(reason="the study was paused before it began")
             writer.report_progress()
             store.release(claim)
         case _:

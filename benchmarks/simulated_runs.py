@@ -1,11 +1,11 @@
 """Runs of studies without Ray.
 
-Packs that report by the clock, taken by the product's own feed and written by its own writer.
+Packs that report by the clock, taken by the product's own scheduler and written by its own writer.
 
     python benchmarks/simulated_runs.py DATABASE_URL STUDY ATTEMPT --packs 2 --every-s 1
 
-is a run as the dispatcher starts one, `workers.run.StudyRun` with its lease, its progress and its copy in
-Optuna's storage; only Ray Tune is not there: in its place `run_packs` below plays the workers.
+is a run as the dispatcher starts one, `workers.study_run.StudyRun` with its lease, its progress and its copy
+in Optuna's storage; only Ray Tune is not there: in its place `run_packs` below plays the workers.
 """
 
 __all__ = ["SimulatedPacks"]
@@ -25,11 +25,12 @@ from typing import Any
 import psycopg
 from postgres import Postgres
 
-import workers.run
+import workers.study_run
 from studies.spec import StudySpec
 from studies.store import Store
 from studies.trials import Claim, Measurement
 from workers.pack_protocol import EpochReport, Member, MemberReport, Outcome, Pack
+from workers.recorder import PackRecorder
 from workers.scheduler import PackScheduler
 
 _LEASE_S = 30.0
@@ -121,7 +122,7 @@ class SimulatedPacks:
         packs, reports, members: how many packs were begun, how many reports came and of how many trials in
             all.
         late_s: of each report the seconds between the moment it was due and the moment it was taken.
-        took_s: of each report the seconds that the feed had it in hand.
+        took_s: of each report the seconds that the recorder took.
         counts_from, for_s, server, at_end: reports count once so many packs have begun, for so long, and then
             `at_end` is called; `server` tells the processor seconds and commits of the database's server.
         found: how the reports fared that counted.
@@ -142,7 +143,7 @@ class SimulatedPacks:
 
     def run_packs(
         self,
-        feed: PackScheduler,
+        scheduler: PackScheduler,
         spec: StudySpec,
         *,
         is_over: Callable[[], bool],
@@ -151,16 +152,16 @@ class SimulatedPacks:
         """Do what `workers.tune.run_packs` does."""
         del spec
         going: list[_InTraining] = []
-        while not is_over() and not is_leaving() and not feed.is_drained:
-            while (pack := feed.next_pack(f"p{self.packs}")) is not None:
-                feed.started(pack.pack_id)
+        while not is_over() and not is_leaving() and not scheduler.is_drained:
+            while (pack := scheduler.next_pack(f"p{self.packs}")) is not None:
+                scheduler.recorder.started(pack.pack_id)
                 self.packs += 1
                 # Workers do not report in step.
                 first_s = time.monotonic() + self.every_s * (1 + 0.5 * _noise(pack.pack_id))
                 heapq.heappush(going, _InTraining(first_s, pack, pack.from_epoch + 1, list(pack.members)))
             self._count()
             if not going:
-                if feed.is_spent:
+                if scheduler.is_finished:
                     return
                 time.sleep(_IDLE_S)
                 continue
@@ -168,7 +169,7 @@ class SimulatedPacks:
             if wait_s > 0:
                 time.sleep(min(wait_s, _IDLE_S))
                 continue
-            self._take(feed, going, heapq.heappop(going))
+            self._take(scheduler.recorder, going, heapq.heappop(going))
 
     def _count(self) -> None:
         if self.server is None or self.packs < self.counts_from:
@@ -191,13 +192,13 @@ class SimulatedPacks:
             }
             self.at_end()
 
-    def _take(self, feed: PackScheduler, going: list[_InTraining], one: _InTraining) -> None:
+    def _take(self, recorder: PackRecorder, going: list[_InTraining], one: _InTraining) -> None:
         began = time.monotonic()
         report = _report(one.pack, one.epoch, one.alive)
-        feed.reported(one.pack.pack_id, report, worker=f"simulated:{one.pack.pack_id}")
+        recorder.reported(one.pack.pack_id, report, worker=f"simulated:{one.pack.pack_id}")
         is_over = one.epoch == one.pack.to_epoch or not one.alive
         if is_over:
-            feed.ended(one.pack.pack_id)
+            recorder.ended(one.pack.pack_id)
         else:
             heapq.heappush(going, _InTraining(one.due_s + self.every_s, one.pack, one.epoch + 1, one.alive))
         self.reports += 1
@@ -233,16 +234,16 @@ def main() -> int:
     given = parser.parse_args()
     simulated = SimulatedPacks(every_s=given.every_s, counts_from=given.packs, for_s=given.for_s)
     # The one thing that is not the product's: where packs are trained.
-    workers.run.run_packs = simulated.run_packs
+    workers.study_run.run_packs = simulated.run_packs
     store = Store.open(given.database, migrate=False)
-    run = workers.run.StudyRun(
+    run = workers.study_run.StudyRun(
         store,
         Claim(given.study, given.attempt),
         lease_s=_LEASE_S,
         checkpoints=f"memory://simulated/{given.study}",
         machines=f"simulated/{given.study}",
         turn_s=120.0,
-        fitting=lambda _cpus, _gpus: given.packs,
+        count_slots=lambda _cpus, _gpus: given.packs,
     )
     print("ready", flush=True)
     simulated.server = (lambda: _server(given.database)) if given.json is not None else None

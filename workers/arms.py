@@ -1,7 +1,4 @@
-"""One arm while its study runs.
-
-The searches that are its replicates, and the confirmation of what they found. No SQL, no Ray.
-"""
+"""One arm of a running study: its searches, one per replicate, and their confirmation. No SQL, no Ray."""
 
 __all__ = ["Arm"]
 
@@ -17,16 +14,16 @@ from workers.trial_queue import TrialQueue
 
 
 class Arm:
-    """The sources that an arm's trials come from.
+    """The queues that hold an arm's trials.
 
     Attributes:
-        searches: in the order of replicates.
-        confirmation: of what the searches found.
+        searches: one per replicate, in order.
+        confirmation: of what the searches find.
     """
 
     def __init__(self, plan: ResolvedArm, *, spec: StudySpec, study: ResolvedStudy) -> None:
-        """Make an arm without trials; `take_up` adds those on record."""
-        # Trials of the search and of the confirmation are numbered apart.
+        """Make an arm without trials; `load` adds stored ones."""
+        # Search trials and confirmation trials are numbered separately.
         self._numbers, self._confirmation_numbers = _Numbers(), _Numbers()
         self.searches = tuple(
             Search(plan, spec=spec, study=study, replicate=replicate, next_number=self._numbers.next)
@@ -37,34 +34,29 @@ class Arm:
         )
 
     @property
-    def sources(self) -> tuple[TrialQueue, ...]:
-        """All its sources, the searches first."""
+    def queues(self) -> tuple[TrialQueue, ...]:
+        """All its queues, the searches first."""
         return *self.searches, self.confirmation
 
     @property
-    def share(self) -> float:
-        """The share of its search's trials that it has begun, all replicates together."""
-        return sum(search.share for search in self.searches) / len(self.searches)
+    def created_fraction(self) -> float:
+        """The fraction of its search trials that have been created, over all replicates."""
+        return sum(search.created_fraction for search in self.searches) / len(self.searches)
 
     @property
-    def is_spent(self) -> bool:
-        """Whether no trial is at hand or can be made; some may be in flight."""
-        return all(source.is_spent for source in self.sources)
+    def is_exhausted(self) -> bool:
+        """Whether no trial is queued and none can be created; some may be in flight."""
+        return all(queue.is_exhausted for queue in self.queues)
 
-    def epochs_ahead(self, source: TrialQueue) -> int:
-        """Return the epochs that will still be given to workers for trials such as those of a source.
+    def epochs_ahead(self, queue: TrialQueue) -> int:
+        """Return the epochs that remain to be dispatched in the phase of `queue`, over all replicates."""
+        return sum(each.epochs_ahead for each in self.queues if each.is_confirmation == queue.is_confirmation)
 
-        Of all replicates, or confirming.
-        """
-        return sum(
-            each.epochs_ahead for each in self.sources if each.is_confirmation == source.is_confirmation
-        )
-
-    def source(self, trial: TrialView | PendingTrial) -> TrialQueue:
-        """Return the source of a trial."""
+    def queue_of(self, trial: TrialView | PendingTrial) -> TrialQueue:
+        """Return the queue that a trial belongs to."""
         return self.confirmation if trial.phase == "confirmation" else self.searches[trial.replicate]
 
-    def take_up(
+    def load(
         self,
         trial: TrialView,
         pending: PendingTrial | None,
@@ -72,25 +64,25 @@ class Arm:
         *,
         is_alone: bool = False,
     ) -> None:
-        """Take up a trial from the record, in the order of numbers.
+        """Add a stored trial. Call this in the order of numbers.
 
         Args:
-            trial: as it stands; none is running.
-            pending: the same as one that is queued; None where it has ended.
-            rung_values: its objective at the rungs that it has reached, by epoch; None where it is not
-                finite.
-            is_alone: whether it is to be packed alone.
+            trial: its state in the database; it is not running.
+            pending: the trial as a queued one; None if it has ended.
+            rung_values: its objective at each rung that it has reached, by epoch; None stands for a value
+                that is not finite.
+            is_alone: whether it must be packed alone.
         """
         if trial.phase == "confirmation":
-            self._confirmation_numbers.pass_over(trial.number)
-            self.confirmation.take_up(trial, pending, is_alone=is_alone)
+            self._confirmation_numbers.skip(trial.number)
+            self.confirmation.load(trial, pending, is_alone=is_alone)
         else:
-            self._numbers.pass_over(trial.number)
-            self.searches[trial.replicate].take_up(trial, pending, rung_values, is_alone=is_alone)
+            self._numbers.skip(trial.number)
+            self.searches[trial.replicate].load(trial, pending, rung_values, is_alone=is_alone)
 
 
 class _Numbers:
-    """A sequence of numbers from 0 that goes on after those that are taken already."""
+    """A sequence from 0 that continues after the numbers in use."""
 
     def __init__(self) -> None:
         self._next = 0
@@ -99,5 +91,5 @@ class _Numbers:
         self._next += 1
         return self._next - 1
 
-    def pass_over(self, taken: int) -> None:
-        self._next = max(self._next, taken + 1)
+    def skip(self, used: int) -> None:
+        self._next = max(self._next, used + 1)

@@ -1,8 +1,7 @@
-"""An arm's confirmation: its best configurations and its defaults on fresh seeds.
+"""The confirmation of one arm: its best configurations and its defaults, retrained on fresh seeds.
 
-They are trained again once its search is over. No SQL, no Ray.
-
-Nothing of it reaches a sampler or a rung: every run is trained to its last epoch.
+It starts when the arm's search is over, and every run trains to its last epoch. No result reaches a sampler
+or a rung. No SQL, no Ray.
 """
 
 __all__ = ["ConfirmationQueue"]
@@ -24,10 +23,9 @@ from workers.trial_queue import TrialQueue
 class ConfirmationQueue(TrialQueue):
     """The confirmation trials of one arm.
 
-    The best of each replicate and the defaults, each on the seeds that all arms share.
-
-    A configuration that is several of these at once is trained once on each seed. Where no trial of the
-    search came to a result there is nothing to confirm: whatever made them fail would fail these as well.
+    They retrain the best configuration of each replicate and the defaults, on the seeds that all arms share.
+    A configuration that is several of these is trained once on each seed. If no trial of the search has a
+    result, there is nothing to confirm: whatever failed them would fail these too.
     """
 
     is_confirmation = True
@@ -41,89 +39,90 @@ class ConfirmationQueue(TrialQueue):
         searches: Sequence[Search],
         next_number: Callable[[], int],
     ) -> None:
-        """Make a confirmation without trials; `take_up` adds those on record.
+        """Make a confirmation without trials; `load` adds stored ones.
 
         Args:
             plan: the arm.
             spec: the study as submitted.
-            study: the same, resolved.
-            searches: the arm's, in the order of replicates; what is confirmed is known when all of them are
-                over.
-            next_number: gives the next confirmation trial its number.
+            study: the study as resolved.
+            searches: the arm's searches, in the order of replicates. What to confirm is known when all of
+                them are over.
+            next_number: returns the number of the next confirmation trial.
         """
         super().__init__(plan)
         self._searches = searches
         self._next_number = next_number
         self._epochs = study.epochs
         self._seeds = confirmation_seeds(spec.seed, spec.confirmation.seeds)
-        # What trials on record confirm, and the seeds on which they do.
+        # What stored trials confirm, and on which seeds.
         self._confirmed: dict[ConfigurationKey, SearchedConfiguration] = {}
-        self._made: set[tuple[ConfigurationKey, int]] = set()
-        self._begun = 0
+        self._existing: set[tuple[ConfigurationKey, int]] = set()
+        self._created = 0
         # None until the search is over.
-        self._left: deque[tuple[SearchedConfiguration, int]] | None = None
+        self._remaining: deque[tuple[SearchedConfiguration, int]] | None = None
 
     @property
-    def share(self) -> float:
-        """The share of its trials that it has begun."""
-        return self._begun / max(1, self._begun + self.drawable)
+    def created_fraction(self) -> float:
+        """The fraction of its trials that have been created."""
+        return self._created / max(1, self._created + self.proposable)
 
     @property
     def epochs_ahead(self) -> int:
-        """Epochs that its trials will still be given to workers for, if none of them diverges or fails."""
-        return (self.queued + self.drawable) * self._epochs
+        """Epochs that remain to be dispatched, if no trial diverges or fails."""
+        return (self.queued + self.proposable) * self._epochs
 
     @property
-    def drawable(self) -> int:
-        """How many new trials may be made now: none before the search is over, then all at once."""
-        if self._left is None and all(search.is_over for search in self._searches):
-            self._left = deque(self._missing())
-        return len(self._left or ())
+    def proposable(self) -> int:
+        """How many new trials may be created now: none before the search is over, then all of them."""
+        if self._remaining is None and all(search.is_over for search in self._searches):
+            self._remaining = deque(self._missing())
+        return len(self._remaining or ())
 
     @property
-    def is_spent(self) -> bool:
-        """Whether no trial is at hand or can be made; some may be in flight."""
-        return not self._at_hand and not self.drawable
+    def is_exhausted(self) -> bool:
+        """Whether no trial is queued and none can be created; some may be in flight."""
+        return not self._groups and not self.proposable
 
-    def take_up(self, trial: TrialView, pending: PendingTrial | None, *, is_alone: bool = False) -> None:
-        """Take up a trial from the record, in the order of numbers.
+    def load(self, trial: TrialView, pending: PendingTrial | None, *, is_alone: bool = False) -> None:
+        """Add a stored trial. Call this in the order of numbers.
 
         Args:
-            trial: as it stands; none is running.
-            pending: the same as one that is queued; None where it has ended.
-            is_alone: whether it is to be packed alone.
+            trial: its state in the database; it is not running.
+            pending: the trial as a queued one; None if it has ended.
+            is_alone: whether it must be packed alone.
         """
-        self._begun += 1
-        # What a stop cut short has said nothing: a study that is extended later tries it again.
+        self._created += 1
+        # A cancelled run has no result: a study that is extended later repeats it.
         if trial.confirms is not None and trial.state not in REPEATED_STATES:
             key = configuration_key(trial.parameters)
             self._confirmed.setdefault(
                 key, SearchedConfiguration(trial.confirms, trial.replicate, trial.origin, trial.parameters)
             )
-            self._made.add((key, trial.seed))
+            self._existing.add((key, trial.seed))
         if pending is not None:
             self.enqueue([pending], is_alone=is_alone)
 
-    def draw(self, size: int) -> list[NewTrial]:
-        """Return new trials, to be recorded and then enqueued.
+    def propose(self, size: int) -> list[NewTrial]:
+        """Return new trials, to be stored and then enqueued.
 
-        As many as make a pack of `size` with those at hand, or as are left.
+        Enough to fill a pack of `size` together with those queued, but no more than remain.
         """
-        count = min(self.drawable, size - self.fresh)
-        new = [self._new_trial(*self._left.popleft()) for _ in range(count)] if self._left else []
-        self._begun += len(new)
+        count = min(self.proposable, size - self.queued_new)
+        new = [self._new_trial(*self._remaining.popleft()) for _ in range(count)] if self._remaining else []
+        self._created += len(new)
         return new
 
     def _missing(self) -> Iterator[tuple[SearchedConfiguration, int]]:
-        """Yield the configurations that are still to be trained and on which seed; none without a result."""
+        """Yield each configuration that still needs a run, and on which seed; nothing without a result."""
         if not any(search.has_result for search in self._searches):
             return
         defaults = SearchedConfiguration(0, 0, "default", self.plan.defaults)
         to_confirm = [defaults, *(search.best for search in self._searches if search.best is not None)]
-        # Of equal configurations the one that has runs already, so that all runs of one name the same trial.
+        # Of equal configurations, use the one that stored runs name, so that all runs of a configuration name
+        # the same trial.
         by_key = {configuration_key(each.parameters): each for each in reversed(to_confirm)} | self._confirmed
         parameters = [each.parameters for each in to_confirm]
-        for key, seed in missing_runs(parameters, self._seeds, self._made):
+        for key, seed in missing_runs(parameters, self._seeds, self._existing):
             yield by_key[key], seed
 
     def _new_trial(self, configuration: SearchedConfiguration, seed: int) -> NewTrial:

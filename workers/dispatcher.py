@@ -23,8 +23,9 @@ from studies.store import Store
 from studies.trials import Claim
 from workers.checkpoint_gc import remove_closed_checkpoints
 from workers.optimizers import load_optimizers
-from workers.run import NO_DATABASE, NO_RAY, READY
+from workers.run import NO_RAY, READY
 from workers.settings import DispatcherSettings
+from workers.study_run import NO_DATABASE
 from workers.workloads import load_workloads
 
 _log = logging.getLogger("tangent.dispatcher")

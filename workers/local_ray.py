@@ -3,7 +3,15 @@
 Joined, or started on this machine, quiet and ended with the process that started it.
 """
 
-__all__ = ["RayUnavailable", "accelerators", "join_ray", "lacking", "leave_ray", "slots", "start_ray"]
+__all__ = [
+    "RayUnavailable",
+    "accelerators",
+    "insufficient_resources",
+    "join_ray",
+    "leave_ray",
+    "slots",
+    "start_ray",
+]
 
 import logging
 import os
@@ -57,13 +65,11 @@ def join_ray(address: str) -> None:
     _connect(address)
 
 
-def lacking(cpus: float, gpus: float) -> str | None:
-    """Return what keeps a pack that needs so many CPUs and GPUs from ever running here.
+def insufficient_resources(cpus: float, gpus: float) -> str | None:
+    """Return why a pack with this many CPUs and GPUs can never run here; None if it can.
 
-    None when nothing does.
-
-    Only a Ray of one node can be judged: a cluster may grow a larger node when asked for it, and a head that
-    lends nothing waits for its nodes.
+    This is decided only for a cluster of one node. A larger cluster may start a bigger node on demand, and a
+    head that lends nothing waits for its workers.
     """
     nodes = [node["Resources"] for node in _ray.nodes() if node["Alive"]]
     if len(nodes) != 1 or not nodes[0].get("CPU"):

@@ -1,9 +1,9 @@
-"""How packs are made up: how many trials, stacked how wide, and how many packs are out at once.
+"""How trials are packed: how many together, how many stacked at once, and how many packs at a time.
 
 No SQL, no Ray.
 """
 
-__all__ = ["Packing"]
+__all__ = ["MeasuredWidths", "Packing"]
 
 import math
 from collections.abc import Callable, Sequence
@@ -15,24 +15,54 @@ from studies.views import StackWidthView
 from workers.pack_protocol import Member, Pack, StackWidth
 from workers.trial_queue import TrialGroup, TrialQueue
 
-# Members of a pack whose best width no worker has measured yet.
+# Pack size while the best stack width has not been measured.
 _UNMEASURED_SIZE = 16
-# Near the end packs shrink so that all workers end together, but not to less: many small packs take longer
-# than a few.
-_LEAST_SIZE = 4
-# The first epoch of a pack may load data over a network and compile. What a card says of an epoch is rough,
-# and of one member alone.
+# Near the end of a study, packs shrink so that all workers finish together, but not below this size: many
+# small packs take longer than a few.
+_MIN_SIZE = 4
+# The first epoch of a pack may load data over a network and compile. The card's epoch time is a rough
+# estimate, and for a single trial.
 _EPOCH_TIMEOUT_S = 3600.0
-_SLOWER = 20
+_EPOCH_TIMEOUT_FACTOR = 20
+
+
+class MeasuredWidths:
+    """The stack widths that workers have measured for a study's workload, by optimizer.
+
+    Members of a search's pack share their seed; members of a confirmation's pack do not. A width measured in
+    the search is used for the confirmation until a worker reports another one. The reverse never holds: a
+    model that draws random numbers can be stacked with one seed only.
+    """
+
+    def __init__(self, stored: Sequence[StackWidthView], *, batch_size: int, has_gpu: bool) -> None:
+        """Use the newest width for this batch size and kind of device.
+
+        Args:
+            stored: widths that were measured earlier, the newest first.
+            batch_size: the study's.
+            has_gpu: whether its packs get a GPU.
+        """
+        applicable = [
+            width for width in stored if width.batch_size == batch_size and (width.device != "cpu") == has_gpu
+        ]
+        self._search = {width.optimizer: width.width for width in reversed(applicable)}
+        self._confirmation: dict[str, int] = {}
+
+    def add(self, width: StackWidth, queue: TrialQueue) -> bool:
+        """Use a new measurement from now on; return whether it also holds for other studies."""
+        widths = self._confirmation if queue.is_confirmation else self._search
+        widths[width.optimizer] = width.width
+        return not queue.is_confirmation
+
+    def of(self, queue: TrialQueue) -> int | None:
+        """Return the stack width for a queue's packs; None if it has not been measured."""
+        optimizer = queue.plan.card.name
+        width = self._search.get(optimizer)
+        return self._confirmation.get(optimizer, width) if queue.is_confirmation else width
 
 
 class Packing:
-    """Makes packs of trials that were chosen already.
-
-    The members of a search's pack share their seed, those of a confirmation's differ in it. What a worker
-    measured of the former holds for the latter until a worker says otherwise; the other way round it never
-    does, for a model that draws random numbers is stacked with one seed only.
-    """
+    """Decides the size and number of packs, and builds each from its trials."""
 
     def __init__(
         self,
@@ -41,99 +71,83 @@ class Packing:
         *,
         checkpoints: str,
         slots: Callable[[], int],
-        fits: Sequence[StackWidthView],
+        widths: MeasuredWidths,
     ) -> None:
-        """Make a packing.
+        """Pack the trials of one study.
 
         Args:
-            spec: what was submitted.
-            plan: the same, resolved.
-            checkpoints: folder (any fsspec URL) for the checkpoints of this study alone.
-            slots: tells how many packs can be trained at once.
-            fits: what workers have measured of this workload, the newest first.
+            spec: the study as submitted.
+            plan: the study as resolved.
+            checkpoints: folder (any fsspec URL) for this study's checkpoints.
+            slots: returns how many packs can train at once.
+            widths: measured stack widths.
         """
         self._spec = spec
         self._plan = plan
         self._checkpoints = checkpoints
         self._slots = slots
-        has_gpu = spec.resources.gpus_per_pack > 0
-        known = [
-            fit for fit in fits if fit.batch_size == plan.batch_size and (fit.device != "cpu") == has_gpu
-        ]
-        # By optimizer; of those on such a device the newest counts.
-        self._widths = {fit.optimizer: fit.width for fit in reversed(known)}
-        self._confirmation_widths: dict[str, int] = {}
+        self._widths = widths
 
-    def note(self, fit: StackWidth, source: TrialQueue) -> bool:
-        """Use what a worker measured of a source's pack from now on.
+    def max_in_flight(self, *, has_spare: bool) -> float:
+        """Return how many packs may be in flight.
 
-        Return whether it holds for other studies as well.
-        """
-        widths = self._confirmation_widths if source.is_confirmation else self._widths
-        widths[fit.optimizer] = fit.width
-        return not source.is_confirmation
-
-    def most_out(self, *, has_spare: bool) -> float:
-        """Return how many packs may be handed out.
-
-        As many as are trained, and with a spare one more, to wait for its worker.
+        As many as train at once; with `has_spare` one more, which waits for the next free worker.
         """
         limit = self._spec.resources.max_concurrent_packs
         if not has_spare:
-            return self._workers()
+            return self._max_training()
         return min(self._slots() + 1, limit or math.inf)
 
-    def most_wanted(self, *, at_hand: int, out: int) -> int:
-        """Return how many packs could be trained at once, had they all machines to themselves.
+    def wanted(self, *, available: int, in_flight: int) -> int:
+        """Return how many packs could train at once if the study had all machines to itself.
 
-        At the least each trial is one.
+        Each available trial could be a pack.
 
         Args:
-            at_hand: trials that could be handed out now, of all sources.
-            out: packs that are out.
+            available: trials that could be dispatched now, over all queues.
+            in_flight: packs in flight.
         """
         limit = self._spec.resources.max_concurrent_packs
-        return int(min(out + at_hand, limit or math.inf))
+        return int(min(in_flight + available, limit or math.inf))
 
-    def size(self, source: TrialQueue, *, at_hand: int, out: int) -> int:
-        """Return how many trials the next pack of a source has, as far as they are there.
+    def size(self, queue: TrialQueue, *, available: int, in_flight: int) -> int:
+        """Return the size of a queue's next pack, which may not have that many trials.
 
-        As many as train fastest together; fewer where the rest would leave workers idle.
+        It is the fastest width, or less if larger packs would leave workers idle.
 
         Args:
-            source: where they come from.
-            at_hand: trials that could be handed out now, of all sources.
-            out: packs that are out.
+            queue: the pack's queue.
+            available: trials that could be dispatched now, over all queues.
+            in_flight: packs in flight.
         """
-        if source.is_confirmation and self._spec.confirmation.solo:
+        if queue.is_confirmation and self._spec.confirmation.solo:
             return 1
-        slots = self._workers()
-        free = max(1, slots - out)
-        most = self._width(source) or _UNMEASURED_SIZE
-        most = min(most, self._spec.resources.max_pack_size or most)
-        fair = math.ceil(at_hand / free)
+        slots = self._max_training()
+        free = max(1, slots - in_flight)
+        largest = self._widths.of(queue) or _UNMEASURED_SIZE
+        largest = min(largest, self._spec.resources.max_pack_size or largest)
+        even = math.ceil(available / free)
         if free == 1:
-            fair = min(fair, max(math.ceil(at_hand / slots), _LEAST_SIZE))
-        return max(1, min(most, fair))
+            even = min(even, max(math.ceil(available / slots), _MIN_SIZE))
+        return max(1, min(largest, even))
 
     def pack(
         self,
         pack_id: str,
-        source: TrialQueue,
+        queue: TrialQueue,
         group: TrialGroup,
         trials: Sequence[PendingTrial],
         *,
         epochs_ahead: int,
     ) -> Pack:
-        """Return trials of one group as a pack.
+        """Build a pack from trials of one group.
 
         Args:
-            pack_id: a name unlike any other.
-            source: where they come from.
-            group: what they have in common.
+            pack_id: a unique name.
+            queue: the trials' queue.
+            group: what the trials have in common.
             trials: its members.
-            epochs_ahead: epochs that trials like these, they among them, still have to be given to workers
-                for.
+            epochs_ahead: epochs that remain to be dispatched in this phase of the arm, these included.
         """
         training = self._spec.training
         own = len(trials) * (group.to_epoch - group.from_epoch)
@@ -141,7 +155,7 @@ class Packing:
         return Pack(
             pack_id=pack_id,
             workload=self._plan.workload.name,
-            optimizer=source.plan.card.name,
+            optimizer=queue.plan.card.name,
             members=tuple(
                 Member(
                     trial_id=t.id,
@@ -162,32 +176,23 @@ class Packing:
             objective_at=self._spec.objective.at,
             maximize=self._plan.workload.direction == "maximize",
             checkpoints=self._checkpoints,
-            # Who trains alone gains nothing from knowing.
-            width=1 if len(trials) == 1 else self._width(source),
+            # A trial that trains alone has nothing to measure.
+            width=1 if len(trials) == 1 else self._widths.of(queue),
             steps_ahead=steps * max(own, epochs_ahead),
             epoch_timeout_s=self._epoch_timeout_s(len(trials)),
         )
 
     def _epoch_timeout_s(self, members: int) -> float:
-        """Return how long a pack may be silent.
+        """Return how long a pack may go without a report.
 
-        As the study says, else an hour, or far longer than all its members' epochs ought to take.
+        By default an hour, or far longer than all its members' epochs should take.
         """
-        given = self._spec.resources.epoch_timeout_s
-        return (
-            max(_EPOCH_TIMEOUT_S, _SLOWER * members * self._plan.workload.epoch_s) if given is None else given
-        )
+        configured = self._spec.resources.epoch_timeout_s
+        if configured is not None:
+            return configured
+        return max(_EPOCH_TIMEOUT_S, _EPOCH_TIMEOUT_FACTOR * members * self._plan.workload.epoch_s)
 
-    def _width(self, source: TrialQueue) -> int | None:
-        """Return how many members of a source's packs are stacked at once.
-
-        None where no worker has measured it.
-        """
-        name = source.plan.card.name
-        found = self._widths.get(name)
-        return self._confirmation_widths.get(name, found) if source.is_confirmation else found
-
-    def _workers(self) -> int:
-        """Return how many packs are trained at once."""
+    def _max_training(self) -> int:
+        """Return how many packs train at once."""
         limit = self._spec.resources.max_concurrent_packs
         return max(1, self._slots() if limit is None else min(limit, self._slots()))

@@ -1,49 +1,49 @@
-"""Who may be the one that ends its packs.
-
-Trials that are tried again, some of them alone, so that a bad member takes no others with it.
-"""
+"""The trials that may have caused their packs to fail, so that one bad trial does not take others with it."""
 
 __all__ = ["Quarantine"]
 
 from collections import Counter
 from collections.abc import Iterable
 
-# Who loses its worker this often may be the one that kills it.
+# A trial whose worker failed this often may be the cause.
 _SUSPECT_AFTER = 2
 
 
 class Quarantine:
-    """Remembers whose packs ended badly, for as long as those trials have not come to a rung or an end."""
+    """Counts the failed packs of each trial until the trial reaches a rung or ends."""
 
     def __init__(self, *, max_retries: int) -> None:
-        """Suspect nobody; `max_retries` is how often a trial that lost its worker is tried again."""
+        """Start empty; `max_retries` is how often a trial is retried after its worker failed."""
         self._max_retries = max_retries
-        self._losses: Counter[str] = Counter()
-        self._certain: set[str] = set()
+        self._failures: Counter[str] = Counter()
+        self._suspects: set[str] = set()
 
-    def lost(self, trial_ids: Iterable[str], *, times: int = 1, is_certain: bool = False) -> None:
-        """Note trials that have lost their worker, so many times.
+    def add_failures(self, trial_ids: Iterable[str], *, count: int = 1, is_own_fault: bool = False) -> None:
+        """Count worker failures for each of these trials.
 
-        `is_certain` when one of them is known to be the cause.
+        `is_own_fault` if one of the trials is known to be the cause.
         """
         for trial_id in trial_ids:
-            self._losses[trial_id] += times
-            if is_certain:
-                self._certain.add(trial_id)
+            self._failures[trial_id] += count
+            if is_own_fault:
+                self._suspects.add(trial_id)
 
-    def failed(self, trial_ids: Iterable[str]) -> None:
-        """Note the members of a pack that a Python error ended."""
-        self._certain.update(trial_ids)
+    def add_error(self, trial_ids: Iterable[str]) -> None:
+        """Quarantine the members of a pack that ended with a Python error."""
+        self._suspects.update(trial_ids)
 
-    def clear(self, trial_id: str) -> None:
-        """Forget a trial: it has come to a rung, and so is not the one, or it is over."""
-        self._losses.pop(trial_id, None)
-        self._certain.discard(trial_id)
+    def release(self, trial_id: str) -> None:
+        """Forget a trial that has ended, or that has reached a rung and so is not the cause."""
+        self._failures.pop(trial_id, None)
+        self._suspects.discard(trial_id)
 
-    def is_alone(self, trial_id: str) -> bool:
-        """Return whether a trial is to be packed with no other.
+    def contains(self, trial_id: str) -> bool:
+        """Return whether a trial must be packed alone.
 
-        After a Python error or a pack that hung, after two losses, and for its last try.
+        That is after a Python error, after a pack that hung or ran out of memory, after two worker failures,
+        and for its last attempt.
         """
-        losses = self._losses.get(trial_id, 0)
-        return trial_id in self._certain or (losses > 0 and losses >= min(_SUSPECT_AFTER, self._max_retries))
+        failures = self._failures.get(trial_id, 0)
+        return trial_id in self._suspects or (
+            failures > 0 and failures >= min(_SUSPECT_AFTER, self._max_retries)
+        )

@@ -17,8 +17,7 @@ class DatabaseRetry:
     """Retries reads and writes while the database is unavailable.
 
     Attributes:
-        outages: how often a call was retried so far. A write that was retried may already have been committed
-            the first time: only its answer was lost.
+        outages: how often a call was retried so far.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -32,13 +31,20 @@ class DatabaseRetry:
             reraise=True,
         )
 
-    def persist(self, call: Callable[[], T]) -> T:
-        """Return what `call` returns.
+    def persist(self, call: Callable[[], T], *, read_back: Callable[[], T] | None = None) -> T:
+        """Return what `call` returns; if it was retried, what `read_back` returns.
+
+        A write that was retried may have been committed the first time, with only its answer lost. The second
+        time it then changes nothing, so its return value is wrong: `read_back` reads the right one.
 
         Raises:
             StoreUnavailable: the database was unavailable for too long.
         """
-        return self._retrying(call)
+        outages = self.outages
+        returned = self._retrying(call)
+        if read_back is None or self.outages == outages:
+            return returned
+        return self._retrying(read_back)
 
     def _count_outage(self, _state: RetryCallState) -> None:
         self.outages += 1

@@ -1,6 +1,6 @@
-"""One search of an arm's space, a replicate.
+"""The search of one replicate: it proposes trials, keeps those at rungs, and knows the best configuration.
 
-What waits at a rung, what its sampler knows, which configuration is its best. No SQL, no Ray.
+No SQL, no Ray.
 """
 
 __all__ = ["Search", "SearchedConfiguration"]
@@ -25,7 +25,7 @@ from workers.trial_queue import TrialGroup, TrialQueue
 
 @dataclass(frozen=True)
 class SearchedConfiguration:
-    """What a trial of a search was trained with, and which trial that was."""
+    """A configuration from a search, and the number of the trial that used it."""
 
     number: int
     replicate: int
@@ -36,8 +36,8 @@ class SearchedConfiguration:
 class Search(TrialQueue):
     """The trials of one replicate of an arm's search.
 
-    An arm numbers the trials of all its replicates in one sequence. Sampler and ladder know a trial by its
-    rank among those of its own replicate, and so decide as if there were no other.
+    An arm numbers the trials of all its replicates in one sequence. Sampler and ladder identify a trial by
+    its rank within its own replicate, so they decide as if there were no other replicate.
     """
 
     def __init__(
@@ -49,23 +49,23 @@ class Search(TrialQueue):
         replicate: int,
         next_number: Callable[[], int],
     ) -> None:
-        """Make a search without trials; `take_up` adds those on record.
+        """Make a search without trials; `load` adds stored ones.
 
         Args:
             plan: the arm.
             spec: the study as submitted.
-            study: the same, resolved.
-            replicate: which of the arm's searches this is, from 0.
-            next_number: gives the arm's next trial its number.
+            study: the study as resolved.
+            replicate: index of this search among the arm's searches, from 0.
+            next_number: returns the number of the arm's next trial.
         """
         super().__init__(plan)
         self._replicate = replicate
         self._next_number = next_number
-        self._is_best = spec.objective.at == "best"
+        self._is_best_epoch = spec.objective.at == "best"
         self._direction: Direction = study.workload.direction
         self._epochs = study.epochs
         # By bracket.
-        self._stops = [
+        self._rungs = [
             frozenset(rungs(spec.pruner, study.epochs, bracket=bracket))
             for bracket in range(brackets(spec.pruner, study.epochs))
         ]
@@ -80,64 +80,66 @@ class Search(TrialQueue):
         self._ladder = Ladder(
             spec.pruner, epochs=study.epochs, trials=plan.trials, maximize=sign(self._direction) == 1
         )
-        self._planned = planned_epochs(spec.pruner, study.epochs, trials=plan.trials)
-        self._begun = 0
-        self._handed_epochs = 0
-        self._is_exhausted = False
-        # Of trials without an end only, by number: the rank, the objective at the rungs reached, by epoch,
-        # the best value since the last of them.
+        self._planned_epochs = planned_epochs(spec.pruner, study.epochs, trials=plan.trials)
+        self._created = 0
+        self._dispatched_epochs = 0
+        self._is_space_exhausted = False
+        # For open trials only, by number: rank; objective at each rung reached, by epoch; best value since
+        # the last of these rungs.
         self._ranks: dict[int, int] = {}
         self._rung_values: dict[int, dict[int, float]] = {}
         self._best_values: dict[int, float] = {}
-        # The same at the last checkpoint.
-        self._left_values: dict[int, float] = {}
+        # The best value as of the last checkpoint.
+        self._checkpointed_values: dict[int, float] = {}
         # By rank.
         self._waiting: dict[int, PendingTrial] = {}
-        # Numbers of trials from which the sampler has not learned anything yet.
-        self._unanswered: set[int] = set()
+        # Numbers of trials from which the sampler has no result yet.
+        self._without_result: set[int] = set()
         self._best: tuple[tuple[float, int], SearchedConfiguration] | None = None
         self.has_result = False
 
     @property
-    def share(self) -> float:
-        """The share of its trials that it has begun."""
-        return self._begun / self.plan.trials
+    def created_fraction(self) -> float:
+        """The fraction of its trials that have been created."""
+        return self._created / self.plan.trials
 
     @property
     def epochs_ahead(self) -> int:
-        """Epochs that its trials will still be given to workers for, if none of them diverges or fails."""
-        return max(0, self._planned - self._handed_epochs)
+        """Epochs that remain to be dispatched, if no trial diverges or fails."""
+        return max(0, self._planned_epochs - self._dispatched_epochs)
 
     @property
-    def drawable(self) -> int:
-        """How many new trials may be made now.
+    def proposable(self) -> int:
+        """How many new trials may be created now.
 
-        Those left, as far as proposals that cannot learn from each other are worth it.
+        At most the rest of the budget, and no more than the sampler recommends without further results.
         """
-        if self._is_exhausted:
+        if self._is_space_exhausted:
             return 0
-        worth = self._sampler.at_once(self._begun, unanswered=len(self._unanswered), at_hand=self.fresh)
-        return min(self.plan.trials - self._begun, worth)
+        recommended = self._sampler.at_once(
+            self._created, unanswered=len(self._without_result), at_hand=self.queued_new
+        )
+        return min(self.plan.trials - self._created, recommended)
 
     @property
-    def is_spent(self) -> bool:
-        """Whether no trial is at hand or can be made; some may be in flight."""
-        return not self._at_hand and (self._is_exhausted or self._begun >= self.plan.trials)
+    def is_exhausted(self) -> bool:
+        """Whether no trial is queued and none can be created; some may be in flight."""
+        return not self._groups and (self._is_space_exhausted or self._created >= self.plan.trials)
 
     @property
     def is_over(self) -> bool:
-        """Whether every trial that it has, or could have, has ended."""
-        return self.is_spent and not self._ranks
+        """Whether all its trials have ended and none can be created."""
+        return self.is_exhausted and not self._ranks
 
     @property
     def best(self) -> SearchedConfiguration | None:
-        """The best configuration by validation that was trained to its last epoch, of equals the first.
+        """The best configuration by validation among completed trials; the first of equals, None without one.
 
-        None where there is none.
+        A completed trial was trained to its last epoch.
         """
         return None if self._best is None else self._best[1]
 
-    def take_up(
+    def load(
         self,
         trial: TrialView,
         pending: PendingTrial | None,
@@ -145,107 +147,106 @@ class Search(TrialQueue):
         *,
         is_alone: bool = False,
     ) -> None:
-        """Take up a trial from the record, in the order of numbers.
+        """Add a stored trial. Call this in the order of numbers.
 
         Args:
-            trial: as it stands; none is running.
-            pending: the same as one that is queued; None where it has ended.
-            rung_values: its objective at the rungs that it has reached and, where its best epoch counts, at
-                its checkpoint, by epoch; None where it is not finite.
-            is_alone: whether it is to be packed alone.
+            trial: its state in the database; it is not running.
+            pending: the trial as a queued one; None if it has ended.
+            rung_values: its objective, by epoch, at the rungs that it has reached and, if the objective is
+                the best epoch's value, at its checkpoint. None stands for a value that is not finite.
+            is_alone: whether it must be packed alone.
         """
-        left_at, of_all = None if pending is None else pending.epochs_done, rung_values
-        rung_values = {epoch: value for epoch, value in of_all.items() if epoch in self._stops[trial.bracket]}
-        rank = self._begun
-        self._begun += 1
-        self._handed_epochs += trial.epochs_done
+        checkpoint_epoch, all_values = None if pending is None else pending.epochs_done, rung_values
+        rung_values = {
+            epoch: value for epoch, value in all_values.items() if epoch in self._rungs[trial.bracket]
+        }
+        rank = self._created
+        self._created += 1
+        self._dispatched_epochs += trial.epochs_done
         finite = {epoch: value for epoch, value in rung_values.items() if value is not None}
         self._sampler.remember(rank, trial.parameters, trial.state, trial.value, rung_values=finite)
         self._ladder.take_up(
             rank, trial.state, epochs_done=trial.epochs_done, to_epoch=trial.to_epoch, values=rung_values
         )
         if pending is None:
-            self._weigh(trial, trial.state, trial.value, origin=trial.origin)
+            self._note_result(trial, trial.state, trial.value, origin=trial.origin)
             return
         self._ranks[trial.number] = rank
-        self._keep_values(trial.number, finite)
-        if left_at is not None and (best := of_all.get(left_at)) is not None and self._is_best:
-            self._best_values[trial.number] = self._left_values[trial.number] = best
+        self._restore_values(trial.number, finite)
+        if (
+            self._is_best_epoch
+            and checkpoint_epoch is not None
+            and (best := all_values.get(checkpoint_epoch)) is not None
+        ):
+            self._best_values[trial.number] = self._checkpointed_values[trial.number] = best
         if not rung_values:
-            self._unanswered.add(trial.number)
+            self._without_result.add(trial.number)
         if pending.is_waiting:
             self._waiting[rank] = pending
         else:
             self.enqueue([pending], is_alone=is_alone)
 
-    def draw(self, size: int) -> list[NewTrial]:
-        """Return new trials, to be recorded and then enqueued.
+    def propose(self, size: int) -> list[NewTrial]:
+        """Return new trials, to be stored and then enqueued.
 
-        As many as make a pack of `size` with those at hand, or as may be made now.
+        Enough to fill a pack of `size` together with those queued, but no more than may be created now.
         """
         sizes = Counter[int | None](
-            {group.to_epoch: len(trials) for group, trials in self._at_hand.items() if group.is_new}
+            {group.to_epoch: len(trials) for group, trials in self._groups.items() if group.is_new}
         )
         new: list[NewTrial] = []
-        allowed = self.drawable
-        while (
-            len(new) < allowed
-            and max(sizes.values(), default=0) < size
-            and (trial := self._new_trial()) is not None
-        ):
+        allowed = self.proposable
+        while len(new) < allowed and max(sizes.values(), default=0) < size:
+            trial = self._new_trial()
+            if trial is None:
+                break
             sizes[trial.to_epoch] += 1
             new.append(trial)
         return new
 
-    def hand_out(self, group: TrialGroup, count: int) -> tuple[PendingTrial, ...]:
-        """Return at most so many trials of a group, which are at hand no more."""
-        taken = super().hand_out(group, count)
-        self._handed_epochs += len(taken) * (group.to_epoch - group.from_epoch)
-        return taken
+    def dispatch(self, group: TrialGroup, count: int) -> tuple[PendingTrial, ...]:
+        """Remove up to `count` trials of a group from the queue and return them."""
+        dispatched = super().dispatch(group, count)
+        self._dispatched_epochs += len(dispatched) * (group.to_epoch - group.from_epoch)
+        return dispatched
 
-    def left(self, trial: PendingTrial) -> None:
-        """Note that a trial has left a checkpoint on its way to the one it was handed out for."""
+    def checkpointed(self, trial: PendingTrial) -> None:
+        """Note that a trial saved a checkpoint before the epoch it was dispatched for."""
         if trial.number in self._best_values:
-            self._left_values[trial.number] = self._best_values[trial.number]
+            self._checkpointed_values[trial.number] = self._best_values[trial.number]
 
-    def taken_back(self, trial: PendingTrial, *, epochs_done: int) -> None:
-        """Note that a trial did not come to the epoch that it was handed out for.
-
-        Note also from which it goes on.
-        """
-        self._handed_epochs -= trial.to_epoch - epochs_done
+    def interrupted(self, trial: PendingTrial, *, epochs_done: int) -> None:
+        """Note that a trial ended its attempt early, and with how many epochs its next attempt starts."""
+        self._dispatched_epochs -= trial.to_epoch - epochs_done
         self._best_values.pop(trial.number, None)
-        self._keep_values(trial.number, self._rung_values.get(trial.number, {}))
-        if trial.number in self._left_values and epochs_done:
-            self._best_values[trial.number] = self._left_values[trial.number]
+        self._restore_values(trial.number, self._rung_values.get(trial.number, {}))
+        if trial.number in self._checkpointed_values and epochs_done:
+            self._best_values[trial.number] = self._checkpointed_values[trial.number]
 
     def restarted(self, trial: PendingTrial) -> None:
-        """Note that a trial has lost its checkpoint and begins again; what is known of it is forgotten."""
+        """Forget the results of a trial that has lost its checkpoint and starts over."""
         self._forget_values(trial.number)
-        self._unanswered.add(trial.number)
+        self._without_result.add(trial.number)
         self._sampler.reach(self._ranks[trial.number], {})
 
     def measured(self, trial: PendingTrial, epoch: int, metric: float | None) -> bool:
-        """Note a trial's validation value.
-
-        Return whether it has come to its rung, where it waits from now on.
-        """
-        if metric is not None and self._is_best:
+        """Note a trial's validation value; return whether the trial has reached a rung and waits there."""
+        if metric is not None and self._is_best_epoch:
             before = self._best_values.get(trial.number, metric)
             self._best_values[trial.number] = best_value((before, metric), self._direction)
         return epoch == trial.to_epoch < self._epochs
 
-    def rested(self, trial: PendingTrial, metric: float | None) -> None:
-        """Note that a trial has come to its rung.
+    def reached_rung(self, trial: PendingTrial, metric: float | None) -> None:
+        """Note that a trial waits at a rung.
 
         Args:
-            trial: as it is queued now.
-            metric: its validation value there.
+            trial: its new state in the database.
+            metric: its validation value at the rung.
         """
         rank = self._ranks[trial.number]
-        value = self._best_values.get(trial.number, metric) if self._is_best else metric
-        self._left_values.pop(trial.number, None)
-        self._unanswered.discard(trial.number)
+        value = self._best_values.get(trial.number, metric) if self._is_best_epoch else metric
+        self._checkpointed_values.pop(trial.number, None)
+        self._without_result.discard(trial.number)
         reached = self._rung_values.setdefault(trial.number, {})
         if value is not None:
             reached[trial.to_epoch] = value
@@ -254,36 +255,37 @@ class Search(TrialQueue):
         self._waiting[rank] = trial
 
     def ended(self, trial: PendingTrial, state: TrialState, value: float | None) -> None:
-        """Note how a trial that was at hand or in flight ended."""
+        """Note how a queued or dispatched trial ended."""
         self._ladder.end(self._ranks[trial.number], completed=state is TrialState.COMPLETED)
-        self._told(trial, state, value)
+        self._finish(trial, state, value)
 
     def settle(self) -> tuple[list[tuple[PendingTrial, int]], list[PendingTrial]]:
-        """Return the waiting trials that go on, each with the epoch it goes on to, and those that are pruned.
+        """Promote and prune waiting trials as far as results allow.
 
-        They wait no more.
+        Returns:
+            The promoted trials, each with the epoch to train to next, and the pruned trials.
         """
         decision = self._ladder.settle()
         promoted = [(self._waiting.pop(rank), to_epoch) for rank, to_epoch in decision.promoted]
         pruned = [self._waiting.pop(rank) for rank in decision.pruned]
         for trial in pruned:
-            self._told(trial, TrialState.PRUNED, None)
+            self._finish(trial, TrialState.PRUNED, None)
         return promoted, pruned
 
     def _new_trial(self) -> NewTrial | None:
-        """Return the next trial, or None when the space holds no other configuration."""
-        rank = self._begun
+        """Return the next trial, or None if the space contains no other configuration."""
+        rank = self._created
         parameters = self.plan.defaults if rank == 0 else self._sampler.propose(rank)
         if parameters is None:
-            self._is_exhausted = True
+            self._is_space_exhausted = True
             self._ladder.end_of_trials()
             return None
         if rank == 0:
             self._sampler.remember(0, parameters, TrialState.RUNNING, None)
         number = self._next_number()
-        self._begun += 1
+        self._created += 1
         self._ranks[number] = rank
-        self._unanswered.add(number)
+        self._without_result.add(number)
         self._ladder.begin(rank)
         return NewTrial(
             arm=self.plan.name,
@@ -296,15 +298,15 @@ class Search(TrialQueue):
             bracket=self._ladder.bracket(rank),
         )
 
-    def _told(self, trial: PendingTrial, state: TrialState, value: float | None) -> None:
-        assert state in FINISHED_TRIAL_STATES, "only an end is told"
+    def _finish(self, trial: PendingTrial, state: TrialState, value: float | None) -> None:
+        assert state in FINISHED_TRIAL_STATES, "the trial has ended"
         rank = self._ranks.pop(trial.number)
-        self._unanswered.discard(trial.number)
+        self._without_result.discard(trial.number)
         self._forget_values(trial.number)
         self._sampler.tell(rank, state, value)
-        self._weigh(trial, state, value, origin=_origin(rank))
+        self._note_result(trial, state, value, origin=_origin(rank))
 
-    def _weigh(
+    def _note_result(
         self,
         trial: TrialView | PendingTrial,
         state: TrialState,
@@ -312,7 +314,7 @@ class Search(TrialQueue):
         *,
         origin: Literal["default", "sampled"],
     ) -> None:
-        """Look whether a trial that has ended is the best so far."""
+        """Update `has_result` and `best` with a trial that has ended."""
         self.has_result |= state in RESULT_STATES
         if state is TrialState.COMPLETED and value is not None:
             place = rank_key(value, trial.number, self._direction)
@@ -322,17 +324,17 @@ class Search(TrialQueue):
                     SearchedConfiguration(trial.number, self._replicate, origin, trial.parameters),
                 )
 
-    def _keep_values(self, number: int, rung_values: Mapping[int, float]) -> None:
-        """Keep what a trial without an end goes on from."""
+    def _restore_values(self, number: int, rung_values: Mapping[int, float]) -> None:
+        """Set an open trial's values to those of its last rung."""
         if rung_values:
             self._rung_values[number] = dict(rung_values)
-            if self._is_best:
+            if self._is_best_epoch:
                 self._best_values[number] = rung_values[max(rung_values)]
 
     def _forget_values(self, number: int) -> None:
         self._rung_values.pop(number, None)
         self._best_values.pop(number, None)
-        self._left_values.pop(number, None)
+        self._checkpointed_values.pop(number, None)
 
 
 def _origin(rank: int) -> Literal["default", "sampled"]:

@@ -1,6 +1,6 @@
-"""Where an arm's trials come from, a search or a confirmation.
+"""The queue of one search or one confirmation: its trials, grouped by what can be packed together.
 
-What both do with those at hand, grouped as they may be packed. No SQL, no Ray.
+No SQL, no Ray.
 """
 
 __all__ = ["TrialGroup", "TrialQueue"]
@@ -17,13 +17,13 @@ from studies.trials import NewTrial, PendingTrial
 
 @dataclass(frozen=True)
 class TrialGroup:
-    """What trials must have in common to be packed together.
+    """What trials must have in common to share a pack.
 
     Attributes:
-        from_epoch: epochs they have done.
-        to_epoch: the epoch they are to be trained to.
-        is_new: whether no worker has had them yet.
-        alone: number of a trial that is packed with no other; None for all others.
+        from_epoch: epochs already done.
+        to_epoch: the epoch to train to next.
+        is_new: whether they have never been dispatched.
+        alone: number of a trial that must be packed alone; None for all others.
     """
 
     from_epoch: int
@@ -33,11 +33,10 @@ class TrialGroup:
 
 
 class TrialQueue(ABC):
-    """The trials of one arm that are chosen in one way, between the record and the workers.
+    """Trials of one arm that share an origin, between the database and the workers.
 
-    Only trials of one source are packed together.
-
-    What it is told of them means nothing to a source that learns nothing and has no rungs, as here.
+    Only trials of one queue are packed together. The methods that report a trial's progress do nothing here:
+    they are for queues that learn from results or have rungs.
 
     Attributes:
         plan: the arm.
@@ -47,49 +46,49 @@ class TrialQueue(ABC):
     is_confirmation = False
 
     def __init__(self, plan: ResolvedArm) -> None:
-        """Make a source without trials."""
+        """Make an empty queue."""
         self.plan = plan
-        self._at_hand: dict[TrialGroup, deque[PendingTrial]] = {}
+        self._groups: dict[TrialGroup, deque[PendingTrial]] = {}
 
     @property
     @abstractmethod
-    def share(self) -> float:
-        """The share of its trials that it has begun."""
+    def created_fraction(self) -> float:
+        """The fraction of its trials that have been created."""
 
     @property
     @abstractmethod
     def epochs_ahead(self) -> int:
-        """Epochs that its trials will still be given to workers for, if none of them diverges or fails."""
+        """Epochs that remain to be dispatched, if no trial diverges or fails."""
 
     @property
     @abstractmethod
-    def drawable(self) -> int:
-        """How many new trials may be made now."""
+    def proposable(self) -> int:
+        """How many new trials may be created now."""
 
     @property
     @abstractmethod
-    def is_spent(self) -> bool:
-        """Whether no trial is at hand or can be made; some may be in flight."""
+    def is_exhausted(self) -> bool:
+        """Whether no trial is queued and none can be created; some may be in flight."""
 
     @property
     def queued(self) -> int:
-        """How many trials are at hand."""
-        return sum(len(trials) for trials in self._at_hand.values())
+        """How many trials are queued."""
+        return sum(len(trials) for trials in self._groups.values())
 
     @property
-    def fresh(self) -> int:
-        """How many of the trials at hand no worker has had yet."""
-        return sum(len(trials) for group, trials in self._at_hand.items() if group.is_new)
+    def queued_new(self) -> int:
+        """How many queued trials have never been dispatched."""
+        return sum(len(trials) for group, trials in self._groups.items() if group.is_new)
 
     @abstractmethod
-    def draw(self, size: int) -> list[NewTrial]:
-        """Return new trials, to be recorded and then enqueued.
+    def propose(self, size: int) -> list[NewTrial]:
+        """Return new trials, to be stored and then enqueued.
 
-        As many as make a pack of `size` with those at hand, or as may be made now.
+        Enough to fill a pack of `size` together with those queued, but no more than may be created now.
         """
 
     def enqueue(self, trials: Iterable[PendingTrial], *, is_alone: bool = False) -> None:
-        """Let trials be handed out: new, promoted, or given back by a worker that was lost."""
+        """Queue trials for dispatch: new, promoted, or requeued after their worker failed."""
         for trial in trials:
             group = TrialGroup(
                 trial.epochs_done,
@@ -97,66 +96,62 @@ class TrialQueue(ABC):
                 trial.epochs_done == 0 and trial.attempt == 1,
                 trial.number if is_alone else None,
             )
-            self._at_hand.setdefault(group, deque()).append(trial)
+            self._groups.setdefault(group, deque()).append(trial)
 
-    def first_group(self) -> TrialGroup | None:
-        """Return the group that is to be handed out first.
+    def next_group(self) -> TrialGroup | None:
+        """Return the group to dispatch next; None if the queue is empty.
 
-        What has come furthest, of equals what was lost, alone or not, then the fullest.
+        The most advanced group goes first; then requeued trials before new ones, trials that run alone before
+        others, and fuller groups before emptier ones.
         """
         return max(
-            self._at_hand,
-            key=lambda g: (g.from_epoch, not g.is_new, g.alone is not None, len(self._at_hand[g])),
+            self._groups,
+            key=lambda g: (g.from_epoch, not g.is_new, g.alone is not None, len(self._groups[g])),
             default=None,
         )
 
-    def hand_out(self, group: TrialGroup, count: int) -> tuple[PendingTrial, ...]:
-        """Return at most so many trials of a group, which are at hand no more."""
-        trials = self._at_hand[group]
-        taken = tuple(trials.popleft() for _ in range(min(count, len(trials))))
+    def dispatch(self, group: TrialGroup, count: int) -> tuple[PendingTrial, ...]:
+        """Remove up to `count` trials of a group from the queue and return them."""
+        trials = self._groups[group]
+        dispatched = tuple(trials.popleft() for _ in range(min(count, len(trials))))
         if not trials:
-            del self._at_hand[group]
-        return taken
+            del self._groups[group]
+        return dispatched
 
-    def left(self, trial: PendingTrial) -> None:
-        """Note that a trial has left a checkpoint on its way to the one it was handed out for."""
+    def checkpointed(self, trial: PendingTrial) -> None:
+        """Note that a trial saved a checkpoint before the epoch it was dispatched for."""
         del trial
 
-    def taken_back(self, trial: PendingTrial, *, epochs_done: int) -> None:
-        """Note that a trial did not come to the epoch that it was handed out for.
-
-        Note also from which it goes on.
-        """
+    def interrupted(self, trial: PendingTrial, *, epochs_done: int) -> None:
+        """Note that a trial ended its attempt early, and with how many epochs its next attempt starts."""
         del trial, epochs_done
 
     def restarted(self, trial: PendingTrial) -> None:
-        """Note that a trial has lost its checkpoint and begins again; what is known of it is forgotten."""
+        """Forget the results of a trial that has lost its checkpoint and starts over."""
         del trial
 
     def measured(self, trial: PendingTrial, epoch: int, metric: float | None) -> bool:
-        """Note a trial's validation value.
-
-        Return whether it has come to its rung, where it waits from now on.
-        """
+        """Note a trial's validation value; return whether the trial has reached a rung and waits there."""
         del trial, epoch, metric
         return False
 
-    def rested(self, trial: PendingTrial, metric: float | None) -> None:
-        """Note that a trial has come to its rung.
+    def reached_rung(self, trial: PendingTrial, metric: float | None) -> None:
+        """Note that a trial waits at a rung.
 
         Args:
-            trial: as it is queued now.
-            metric: its validation value there.
+            trial: its new state in the database.
+            metric: its validation value at the rung.
         """
         del trial, metric
 
     def ended(self, trial: PendingTrial, state: TrialState, value: float | None) -> None:
-        """Note how a trial that was at hand or in flight ended."""
+        """Note how a queued or dispatched trial ended."""
         del trial, state, value
 
     def settle(self) -> tuple[list[tuple[PendingTrial, int]], list[PendingTrial]]:
-        """Return the waiting trials that go on, each with the epoch it goes on to, and those that are pruned.
+        """Promote and prune waiting trials as far as results allow.
 
-        They wait no more.
+        Returns:
+            The promoted trials, each with the epoch to train to next, and the pruned trials.
         """
         return [], []

@@ -1,6 +1,6 @@
-"""Ray Tune's part: our `Searcher` hands out packs, a callback notes their starts and losses.
+"""Ray Tune's part in a run: our `Searcher` dispatches packs, and a callback notes their starts and ends.
 
-Tune places and keeps alive; it decides nothing.
+Tune places actors and supervises them. It decides nothing.
 """
 
 __all__ = ["run_packs"]
@@ -28,37 +28,37 @@ from studies.spec import StudySpec
 from workers.pack_protocol import EpochReport, Pack
 from workers.scheduler import PackScheduler
 from workers.trainable import PackTrainable
-from workers.worker_failures import WorkerFailure, exhausted, hung, of_worker
+from workers.worker_failures import WorkerFailure, from_ray, hung, out_of_memory
 
 T = TypeVar("T")
 _log = logging.getLogger("tangent.run")
 # Ray's functions have no complete types.
 _ray = cast("Any", ray)
-# A worker ends itself in time; who is silent for longer has been stopped, or waits for a driver or a disk
-# that does not answer.
+# A worker ends itself when an epoch takes too long. One that is silent for this much longer was stopped, or
+# waits for a driver or a disk that does not answer.
 _GRACE_S = 30.0
-# Tune's own record is not ours: no result files, no snapshots, no waiting ten minutes for a trial to be
-# cleaned up.
+# We use none of Tune's own storage, so: no result files, no snapshots, and no waiting ten minutes for a trial
+# to be cleaned up.
 _ENVIRONMENT = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
     "TUNE_GLOBAL_CHECKPOINT_S": "1000000000",
     "TUNE_FORCE_TRIAL_CLEANUP_S": "2",
     "TUNE_RESULT_BUFFER_LENGTH": "0",
-    # Tune would try a pack again by itself that a machine has lost which left the cluster: with the same
-    # attempt, from its beginning.
+    # Otherwise Tune itself retries a pack whose machine has left the cluster: with the same attempt number,
+    # and from its beginning.
     "RAY_TRAIN_COUNT_PREEMPTION_AS_FAILURE": "1",
     "RAY_AIR_NEW_OUTPUT": "0",
-    # The feed says how many packs may be handed out. Tune would begin with one, and start the next worker
-    # only when the first is up.
+    # The scheduler decides how many packs may be in flight. Otherwise Tune starts with one, and starts the
+    # next worker only when the first is up.
     "TUNE_MAX_PENDING_TRIALS_PG": "100000",
 }
 
 
-class _OutOfMemory(OutOfMemoryError, RayActorError):
-    """What Ray's memory monitor ends an actor with, as the loss of an actor.
+class _ActorOutOfMemory(OutOfMemoryError, RayActorError):
+    """The error of an actor that Ray's memory monitor has killed.
 
-    Of any other error Tune would end the whole experiment.
+    Unlike Ray's own, it is a `RayActorError`: any other error makes Tune end the whole experiment.
     """
 
     def __init__(self, message: str) -> None:
@@ -67,105 +67,115 @@ class _OutOfMemory(OutOfMemoryError, RayActorError):
 
 
 class _NotPickled:
-    """What Tune's snapshots must leave out.
-
-    They pickle the searcher and its like, and we never restore one.
-    """
+    """Excludes a class from Tune's snapshots, which pickle the searcher and are never restored."""
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
 
 
 @dataclass
-class _Flight:
-    """A pack in flight, as Tune knows it."""
+class _PackTrial:
+    """A pack in flight, and Tune's trial for it.
+
+    Attributes:
+        pack: the pack.
+        trial: Tune's trial; None until a worker has started it.
+        has_reported: whether it has reported an epoch.
+        last_heard_at: when a worker started it or last reported; None while it waits for a worker.
+    """
 
     pack: Pack
     trial: Any = None
-    is_heard_of: bool = False
-    # When a worker began it or was heard of last; None while it waits for one.
-    heard_at: float | None = None
+    has_reported: bool = False
+    last_heard_at: float | None = None
 
     @property
     def silent_s(self) -> float:
-        return 0.0 if self.heard_at is None else time.monotonic() - self.heard_at
+        return 0.0 if self.last_heard_at is None else time.monotonic() - self.last_heard_at
 
     @property
     def actor(self) -> Any:
-        """Ray's handle of its worker; None where it has none."""
+        """Ray's handle of its worker; None without one."""
         return None if self.trial is None else self.trial.temporary_state.ray_actor
 
     @property
     def is_stuck(self) -> bool:
-        """Whether it has been silent for longer than its worker should have let it."""
-        within_s = self.pack.epoch_timeout_s if self.is_heard_of else self.pack.start_timeout_s
-        return self.silent_s > within_s + _GRACE_S
+        """Whether its worker should have ended itself but has not."""
+        timeout_s = self.pack.epoch_timeout_s if self.has_reported else self.pack.start_timeout_s
+        return self.silent_s > timeout_s + _GRACE_S
+
+    def ask_to_leave(self) -> None:
+        """Ask its worker to end it after the current epoch.
+
+        The worker serves the request between two epochs: an actor handles one call at a time, in order.
+        """
+        if self.actor is not None:
+            self.actor.leave.remote()
 
 
-class _FeedSearcher(_NotPickled, Searcher):
-    """Tune's view of the feed: a suggestion is a pack.
+class PackSearcher(_NotPickled, Searcher):
+    """Tune's view of the scheduler: each suggestion is a pack.
 
-    Tune swallows some errors of a searcher and wraps others; so the first is kept here, ends the experiment,
-    and is raised after it.
+    Tune swallows some of a searcher's errors and wraps others. So the first error is kept here, ends the
+    experiment, and is raised after it.
     """
 
-    def __init__(self, feed: PackScheduler, *, resources: dict[str, float]) -> None:
+    def __init__(self, scheduler: PackScheduler, *, resources: dict[str, float]) -> None:
         super().__init__()
-        self._feed = feed
+        self._scheduler = scheduler
+        self._recorder = scheduler.recorder
         self._resources = resources
-        self._flights: dict[str, _Flight] = {}
+        self._in_flight: dict[str, _PackTrial] = {}
         self._is_leaving = False
-        self.broken: Exception | None = None
+        self.error: Exception | None = None
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
         pack_id = uuid.uuid4().hex[:12]
-        pack = self._guarded(lambda: self._feed.next_pack(pack_id))
+        pack = self._guarded(lambda: self._scheduler.next_pack(pack_id))
         if pack is None:
-            is_over = self.broken is not None or self._feed.is_draining or self._feed.is_spent
-            # Tune compares with this string, which its own type for the method leaves out.
+            is_over = (
+                self.error is not None or self._scheduler.mode.is_draining or self._scheduler.is_finished
+            )
+            # Tune accepts this string, although its type for the method does not include it.
             return cast("Any", Searcher.FINISHED) if is_over else None
-        self._flights[trial_id] = _Flight(pack)
+        self._in_flight[trial_id] = _PackTrial(pack)
         return {"pack": pack.model_dump_json(), **self._resources}
 
-    def begin(self, trial: Any) -> None:
-        """Note that a worker has begun a pack."""
-        flight = self._flights[trial.trial_id]
-        flight.trial, flight.heard_at = trial, time.monotonic()
-        self._guarded(lambda: self._feed.started(flight.pack.pack_id))
+    def note_start(self, trial: Any) -> None:
+        """Record that a worker has started a pack."""
+        started = self._in_flight[trial.trial_id]
+        started.trial, started.last_heard_at = trial, time.monotonic()
+        self._guarded(lambda: self._recorder.started(started.pack.pack_id))
         if self._is_leaving:
-            _ask_to_leave(flight)
+            started.ask_to_leave()
 
     def leave(self) -> None:
-        """Let every pack in flight end after its present epoch."""
+        """Ask every pack in flight to end after its current epoch."""
         if not self._is_leaving:
             self._is_leaving = True
-            for flight in self._flights.values():
-                _ask_to_leave(flight)
+            for each in self._in_flight.values():
+                each.ask_to_leave()
 
-    def end_hung(self) -> None:
-        """End the workers of packs that were silent for too long and have not ended themselves.
+    def kill_stuck(self) -> None:
+        """Kill the workers that should have ended themselves but have not."""
+        for each in self._in_flight.values():
+            if each.is_stuck and each.actor is not None:
+                _ray.kill(each.actor)
 
-        They are ended whatever keeps them from it.
-        """
-        for flight in self._flights.values():
-            if flight.is_stuck and flight.actor is not None:
-                _ray.kill(flight.actor)
-
-    def end_all(self) -> None:
-        """End the workers of all packs in flight at once.
-
-        Tune would let them finish their epochs first, for as long as it waits.
-        """
-        for flight in self._flights.values():
-            if flight.actor is not None:
-                _ray.kill(flight.actor)
+    def kill_all(self) -> None:
+        """Kill the workers of all packs in flight. Tune would wait for their epochs to finish."""
+        for each in self._in_flight.values():
+            if each.actor is not None:
+                _ray.kill(each.actor)
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        flight = self._flights[trial_id]
+        reporting = self._in_flight[trial_id]
         if "report" in result:
             report = EpochReport.model_validate_json(result["report"])
-            self._guarded(lambda: self._feed.reported(flight.pack.pack_id, report, worker=result["worker"]))
-        flight.heard_at, flight.is_heard_of = time.monotonic(), True
+            self._guarded(
+                lambda: self._recorder.reported(reporting.pack.pack_id, report, worker=result["worker"])
+            )
+        reporting.last_heard_at, reporting.has_reported = time.monotonic(), True
 
     # Tune's signature.
     def on_trial_complete(
@@ -174,119 +184,115 @@ class _FeedSearcher(_NotPickled, Searcher):
         result: dict[str, Any] | None = None,
         error: bool = False,  # noqa: FBT001, FBT002
     ) -> None:
-        # Tune hands over the last result here and not through on_trial_result.
+        # Tune passes the last result here instead of to on_trial_result.
         if result is not None and not error:
             self.on_trial_result(trial_id, result)
-        said = result if result is not None and not error else {}
-        if "failure" in said:
-            _log.warning("a pack failed: %s", said["failure"], extra={"exception": said["traceback"]})
-        flight = self._flights.pop(trial_id)
-        lost = _loss(flight, said, has_died=error)
-        failure, restart, unusable = said.get("failure"), said.get("restart"), said.get("unusable", ())
+        last = result if result is not None and not error else {}
+        if "failure" in last:
+            _log.warning("a pack failed: %s", last["failure"], extra={"exception": last["traceback"]})
+        ended = self._in_flight.pop(trial_id)
+        worker_failure = _worker_failure(ended, last, has_died=error)
         self._guarded(
-            lambda: self._feed.ended(
-                flight.pack.pack_id, lost=lost, failure=failure, restart=restart, unusable=unusable
+            lambda: self._recorder.ended(
+                ended.pack.pack_id,
+                worker_failure=worker_failure,
+                error=last.get("failure"),
+                restart_reason=last.get("restart"),
+                unusable=last.get("unusable", ()),
             )
         )
 
     def save(self, checkpoint_path: str) -> None:
-        """Save nothing: the record is in SQL."""
+        """Save nothing: all state is in the database."""
 
     def restore(self, checkpoint_path: str) -> None:
-        """Restore nothing: the record is in SQL."""
+        """Restore nothing: all state is in the database."""
 
     def _guarded(self, call: Callable[[], T]) -> T | None:
-        if self.broken is None:
+        if self.error is None:
             try:
                 return call()
             except Exception as error:  # noqa: BLE001 # raised again once Tune has ended
-                self.broken = error
+                self.error = error
         return None
 
 
-def _ask_to_leave(flight: _Flight) -> None:
-    # It is served between two epochs: an actor does one thing at a time, in the order in which it was asked.
-    if flight.actor is not None:
-        flight.actor.leave.remote()
-
-
-def _loss(flight: _Flight, said: dict[str, Any], *, has_died: bool) -> WorkerFailure | None:
-    """Return why a pack was lost, as far as it was."""
+def _worker_failure(ended: _PackTrial, last: dict[str, Any], *, has_died: bool) -> WorkerFailure | None:
+    """Return why a pack ended without an outcome; None if it did not."""
     if has_died:
-        # A worker ends itself when an epoch takes too long, and cannot say why any more.
-        return (
-            hung(flight.pack.epoch_timeout_s)
-            if flight.silent_s >= flight.pack.epoch_timeout_s
-            else of_worker(_last_words(flight.trial))
-        )
-    if "left" in said:
+        # A worker that ends itself after a timeout can no longer report why.
+        if ended.silent_s >= ended.pack.epoch_timeout_s:
+            return hung(ended.pack.epoch_timeout_s)
+        return from_ray(_ray_error(ended.trial))
+    if "left" in last:
         return WorkerFailure("its run or its machine was asked to end", is_charged=False)
-    if "exhausted" in said:
-        return exhausted(said["exhausted"])
-    return WorkerFailure(said["lost"]) if "lost" in said else None
+    if "exhausted" in last:
+        return out_of_memory(last["exhausted"])
+    return WorkerFailure(last["lost"]) if "lost" in last else None
 
 
-def _last_words(trial: Any) -> str:
-    """Return what Ray said of the end of a trial's actor; nothing where it never began."""
+def _ray_error(trial: Any) -> str:
+    """Return Ray's error text for a trial's actor; empty if the actor never started."""
     try:
-        said = Path(trial.error_file).read_text(errors="replace") if trial is not None else ""
+        text = Path(trial.error_file).read_text(errors="replace") if trial is not None else ""
     except (OSError, TypeError):
-        said = ""
-    _log.warning("a worker was lost: %s", said or "it had not begun")
-    return said
+        text = ""
+    _log.warning("a worker was lost: %s", text or "it had not started")
+    return text
 
 
-class _Starts(_NotPickled, Callback):
-    """Tells the feed when a pack has really begun: it may have to wait for a worker."""
+class _StartCallback(_NotPickled, Callback):
+    """Notes when a worker starts a pack, which may be long after its dispatch."""
 
-    def __init__(self, searcher: _FeedSearcher) -> None:
+    def __init__(self, searcher: PackSearcher) -> None:
         self._searcher = searcher
 
     # Tune's signature.
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:  # noqa: ARG002
-        self._searcher.begin(trial)
+        self._searcher.note_start(trial)
 
 
-class _Watch(_NotPickled, Stopper):
-    """Asked between any two of Tune's events.
+class _RunStopper(_NotPickled, Stopper):
+    """Kills stuck workers, lets packs leave, and ends everything when the run is over.
 
-    Ends what hangs, lets packs leave, and ends everything in flight as soon as the run says so.
+    Tune calls it between any two of its events.
     """
 
-    def __init__(self, searcher: _FeedSearcher, feed: PackScheduler, *, is_over: Callable[[], bool]) -> None:
+    def __init__(
+        self, searcher: PackSearcher, scheduler: PackScheduler, *, is_over: Callable[[], bool]
+    ) -> None:
         self._searcher = searcher
-        self._feed = feed
+        self._scheduler = scheduler
         self._is_over = is_over
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:  # noqa: ARG002 # Tune's signature
         return False
 
     def stop_all(self) -> bool:
-        self._searcher.end_hung()
-        if self._feed.is_leaving:
+        self._searcher.kill_stuck()
+        if self._scheduler.mode.is_leaving:
             self._searcher.leave()
-        if self._is_over():
-            self._searcher.end_all()
+        if self._is_over() or self._searcher.error is not None or self._scheduler.is_drained:
+            self._searcher.kill_all()
             return True
         return False
 
 
-def run_packs(feed: PackScheduler, spec: StudySpec, *, is_over: Callable[[], bool]) -> None:
-    """Train packs until the feed is spent or drained, or until `is_over`.
+def run_packs(scheduler: PackScheduler, spec: StudySpec, *, is_over: Callable[[], bool]) -> None:
+    """Train packs until the scheduler is finished or drained, or until `is_over` returns True.
 
-    What the feed could not do is raised.
-
-    Once the feed is leaving packs end after their present epochs, and their trials' states are left there.
+    When the run leaves, packs end after their current epoch and save checkpoints there. An error of the
+    scheduler or its recorder is raised.
 
     Raises:
-        Superseded: another attempt has taken the study over, or it is closed.
-        StoreUnavailable: the database was away for longer than the feed's patience.
+        Superseded: another attempt has taken the study over, or the study is closed.
+        StoreUnavailable: the database was unavailable for too long.
     """
     os.environ.update(_ENVIRONMENT)
-    # Where Ray reads off which error a lost actor is told with; nothing else here asks for it.
-    cast("Any", serialization).OutOfMemoryError = _OutOfMemory
+    # Ray looks the error class up here when an actor is lost; nothing else uses this name.
+    cast("Any", serialization).OutOfMemoryError = _ActorOutOfMemory
     resources = {"cpu": spec.resources.cpus_per_pack, "gpu": spec.resources.gpus_per_pack}
-    searcher = _FeedSearcher(feed, resources={"cpus": resources["cpu"], "gpus": resources["gpu"]})
+    searcher = PackSearcher(scheduler, resources={"cpus": resources["cpu"], "gpus": resources["gpu"]})
     with tempfile.TemporaryDirectory(prefix="tangent-") as folder:
         Tuner(
             _with_resources(PackTrainable, resources),
@@ -299,16 +305,12 @@ def run_packs(feed: PackScheduler, spec: StudySpec, *, is_over: Callable[[], boo
             run_config=RunConfig(
                 name="run",
                 storage_path=folder,
-                callbacks=[_Starts(searcher)],
-                stop=_Watch(
-                    searcher,
-                    feed,
-                    is_over=lambda: is_over() or searcher.broken is not None or feed.is_drained,
-                ),
+                callbacks=[_StartCallback(searcher)],
+                stop=_RunStopper(searcher, scheduler, is_over=is_over),
                 verbose=0,
                 failure_config=FailureConfig(max_failures=0),
                 checkpoint_config=CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
             ),
         ).fit()
-    if searcher.broken is not None:
-        raise searcher.broken
+    if searcher.error is not None:
+        raise searcher.error

@@ -1,62 +1,64 @@
-"""Why a pack ended without an outcome, in people's words: read off what Ray says of an actor that is no more.
+"""Why a pack ended without an outcome, as a sentence for users, parsed from Ray's error text.
 
-Ray itself is not imported here.
+It does not import Ray.
 """
 
-__all__ = ["WorkerFailure", "exhausted", "hung", "of_worker"]
+__all__ = ["WorkerFailure", "from_ray", "hung", "out_of_memory"]
 
 import re
 from dataclasses import dataclass
 
-# Ray's own words, of 2.60. What is not among them is told as a lost worker.
+# Wording of Ray 2.60. Any other text is described as a lost worker.
 _MEMORY = re.compile(
     r"Memory on the node \(IP: (?P<ip>[^,]+),.*?was (?P<used>[\d.]+) ?GB.*?/ (?P<limit>[\d.]+) ?GB", re.DOTALL
 )
-_NODE = "its node has died"
-_LEFT = ("node was terminated expectedly", "node was preempted", "exit_actor() is called")
+_NODE_DIED = "its node has died"
+_NODE_LEFT = ("node was terminated expectedly", "node was preempted", "exit_actor() is called")
 _ADDRESS = re.compile(r"^\s*ip: (?P<ip>\S+)", re.MULTILINE)
 
 
 @dataclass(frozen=True)
 class WorkerFailure:
-    """A pack that ended without an outcome.
+    """Why a pack ended without an outcome.
 
     Attributes:
-        reason: why, for the record.
-        is_own: whether its own trials are known to be the cause, so that each is to be tried alone.
-        is_charged: False where it was ended on purpose, so that this costs no retry.
+        reason: shown to users.
+        is_own_fault: whether one of its own trials is known to be the cause; each then runs alone.
+        is_charged: whether it counts as a retry; False if the pack was ended on purpose.
     """
 
     reason: str
-    is_own: bool = False
+    is_own_fault: bool = False
     is_charged: bool = True
 
 
 def hung(seconds: float) -> WorkerFailure:
-    """Return the loss of a pack that was silent for so many seconds."""
-    return WorkerFailure(f"no epoch was finished within {seconds:g} s; its process was ended", is_own=True)
-
-
-def exhausted(said: str) -> WorkerFailure:
-    """Return the loss of a pack whose memory ran out; `said` is the error."""
-    return WorkerFailure(f"memory ran out: {said}", is_own=True)
-
-
-def of_worker(said: str) -> WorkerFailure:
-    """Return the loss that Ray's words for an actor's end describe."""
-    memory = _MEMORY.search(said)
-    if memory is not None:
-        in_use = f"where {memory['used']} GB of {memory['limit']} GB were in use"
-        return WorkerFailure(
-            f"its worker was lost: memory ran out on {memory['ip']}, {in_use}, and its process was ended",
-            is_own=True,
-        )
-    where = _ADDRESS.search(said)
-    machine = f"its machine {where['ip']}" if where is not None else "its machine"
-    if any(words in said for words in _LEFT):
-        return WorkerFailure(f"{machine} left the cluster", is_charged=False)
-    if _NODE in said:
-        return WorkerFailure(f"its worker was lost: {machine} died or was cut off")
+    """Describe a pack that reported nothing for `seconds`."""
     return WorkerFailure(
-        "its worker was lost: the process was killed, as the system does when memory runs out, or crashed"
+        f"no epoch finished within {seconds:g} s, so its process was killed", is_own_fault=True
+    )
+
+
+def out_of_memory(error: str) -> WorkerFailure:
+    """Describe a pack that ended with an out-of-memory error."""
+    return WorkerFailure(f"out of memory: {error}", is_own_fault=True)
+
+
+def from_ray(text: str) -> WorkerFailure:
+    """Describe the failure that Ray's error text reports."""
+    memory = _MEMORY.search(text)
+    if memory is not None:
+        return WorkerFailure(
+            f"its worker was killed: {memory['ip']} ran out of memory ({memory['used']} of "
+            f"{memory['limit']} GB in use)",
+            is_own_fault=True,
+        )
+    address = _ADDRESS.search(text)
+    machine = f"its machine {address['ip']}" if address is not None else "its machine"
+    if any(phrase in text for phrase in _NODE_LEFT):
+        return WorkerFailure(f"{machine} left the cluster", is_charged=False)
+    if _NODE_DIED in text:
+        return WorkerFailure(f"its worker was lost: {machine} died or became unreachable")
+    return WorkerFailure(
+        "its worker was lost: the process crashed, or the system killed it because memory ran out"
     )

@@ -96,8 +96,8 @@ def end_early(cluster: Lab, row: Row, verb: StudyMove, *, is_cut: bool) -> None:
 
 BAD = {
     "trial-dies": ("deadly-high-lr", "its worker was lost"),
-    "trial-hangs": ("hanging-high-lr", "no epoch was finished within"),
-    "trial-out-of-memory": ("greedy-high-lr", "memory runs out"),
+    "trial-hangs": ("hanging-high-lr", "no epoch finished within"),
+    "trial-out-of-memory": ("greedy-high-lr", "memory ran out"),
 }
 """A workload of which one configuration ends its worker each time, and what is said of it."""
 

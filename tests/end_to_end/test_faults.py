@@ -86,7 +86,7 @@ def test_a_trial_that_loses_its_worker_once_is_tried_again_and_one_that_always_d
         (trial,) = dispatcher.store.every_trial(study.id)
         assert (study.state, trial.state, trial.attempt) == (StudyState.FAILED, TrialState.FAILED, 2)
         assert trial.reason is not None
-        assert "its worker was lost: the process was killed" in trial.reason
+        assert "its worker was lost: the process crashed" in trial.reason
         assert trial.reason.endswith("; given up after 2 tries")
 
 

@@ -71,7 +71,7 @@ def told(dispatcher: DispatcherProcess, study_id: str) -> list[str]:
 
 def test_a_trial_that_hangs_is_ended_and_says_so(dispatcher: DispatcherProcess) -> None:
     trial = one(dispatcher, "hanging", seconds=3.0)
-    assert trial.reason == "no epoch was finished within 3 s; its process was ended"
+    assert trial.reason == "no epoch finished within 3 s, so its process was killed"
 
 
 def test_a_dead_process_is_noticed_within_five_seconds(dispatcher: DispatcherProcess) -> None:
@@ -90,16 +90,13 @@ def test_of_a_pack_that_dies_each_time_only_the_guilty_trial_fails(dispatcher: D
     guilty = only_the_guilty_fails(dispatcher, study_id)
     assert (guilty.attempt, guilty.retries) == (2, 1)
     assert guilty.reason == f"{told(dispatcher, study_id)[0]}; given up after 2 tries"
-    assert (
-        "its worker was lost: the process was killed, as the system does when memory runs out, or crashed"
-        in told(dispatcher, study_id)[0]
-    )
+    assert told(dispatcher, study_id)[0].startswith("its worker was lost: the process crashed")
 
 
 @pytest.mark.slow
 def test_a_trial_that_hangs_with_the_whole_interpreter_is_ended(dispatcher: DispatcherProcess) -> None:
     trial = one(dispatcher, "hanging-hard", seconds=5.0, max_retries=1)
-    assert trial.reason == "no epoch was finished within 5 s; its process was ended; given up after 2 tries"
+    assert trial.reason == "no epoch finished within 5 s, so its process was killed; given up after 2 tries"
 
 
 @pytest.mark.slow
@@ -107,7 +104,7 @@ def test_a_pack_that_never_gets_its_data_is_ended_after_two_minutes_more(
     dispatcher: DispatcherProcess,
 ) -> None:
     trial = one(dispatcher, "hanging-in-data", seconds=5.0, within_s=180.0)
-    assert trial.reason == "no epoch was finished within 5 s; its process was ended"
+    assert trial.reason == "no epoch finished within 5 s, so its process was killed"
 
 
 @pytest.mark.slow
@@ -116,7 +113,7 @@ def test_of_a_pack_that_hangs_only_the_guilty_trial_fails(dispatcher: Dispatcher
         "hanging-high-lr", **FOUR, max_retries=1, resources={**ONE_PACK, "epoch_timeout_s": 5.0}
     )
     guilty = only_the_guilty_fails(dispatcher, study_id)
-    assert guilty.reason == "no epoch was finished within 5 s; its process was ended; given up after 2 tries"
+    assert guilty.reason == "no epoch finished within 5 s, so its process was killed; given up after 2 tries"
 
 
 @pytest.mark.slow
@@ -126,7 +123,7 @@ def test_a_worker_that_was_stopped_is_ended_by_its_run(dispatcher: DispatcherPro
     for pid in dispatcher.processes("ray::ResourceTrainable"):
         os.kill(pid, signal.SIGSTOP)
     assert dispatcher.closed(study_id).state is StudyState.COMPLETED
-    assert told(dispatcher, study_id) == ["no epoch was finished within 10 s; its process was ended"]
+    assert told(dispatcher, study_id) == ["no epoch finished within 10 s, so its process was killed"]
 
 
 @pytest.mark.slow
@@ -135,7 +132,7 @@ def test_a_trial_that_asks_for_more_memory_than_there_is_fails_with_the_figure(
 ) -> None:
     trial = one(dispatcher, "greedy-at-once", max_retries=1)
     assert trial.reason is not None
-    assert trial.reason.startswith("memory ran out: RuntimeError: ")
+    assert trial.reason.startswith("out of memory: RuntimeError: ")
     assert "can't allocate memory: you tried to allocate 4503599627370496 bytes" in trial.reason
     assert trial.reason.endswith("; given up after 2 tries")
 
@@ -159,9 +156,8 @@ def test_whoever_takes_a_machines_memory_is_ended_and_takes_nobody_with_it(
         study_id = dispatcher.submit("greedy-high-lr", **FOUR, max_retries=1, resources=ONE_PACK)
         guilty = only_the_guilty_fails(dispatcher, study_id)
         assert guilty.reason is not None
-        assert "memory ran out on " in guilty.reason
-        assert "of" in guilty.reason
-        assert guilty.reason.endswith("were in use, and its process was ended; given up after 2 tries")
+        assert guilty.reason.startswith("its worker was killed: ")
+        assert " ran out of memory (" in guilty.reason
 
 
 @pytest.mark.slow

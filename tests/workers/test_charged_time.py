@@ -1,7 +1,7 @@
 """The scheduler charges every trial its share of the wall time of its packs, whatever became of them."""
 
 import pytest
-from feeding import Running
+from running import Running
 
 from studies.store import Store, tables
 from workers.worker_failures import WorkerFailure
@@ -41,7 +41,7 @@ def test_members_share_the_time_from_their_workers_start_to_the_last_report(runn
     assert charged(running) == [30.0, 30.0]
     running.seconds += 10.0
     running.report(pack, epoch=2, value=lambda *_: 0.5)
-    running.feed.ended("p")
+    running.recorder.ended("p")
     assert charged(running) == [35.0, 35.0]
 
 
@@ -61,7 +61,7 @@ def test_a_lost_pack_is_charged_up_to_its_loss_and_again_when_it_is_repeated(run
     running.seconds += 10.0
     running.report(pack, epoch=1, value=lambda *_: 0.5)
     running.seconds += 8.0
-    running.feed.ended("p", lost=WorkerFailure("its worker died"))
+    running.recorder.ended("p", worker_failure=WorkerFailure("its worker died"))
     assert charged(running) == [9.0, 9.0]
     again = running.begin("q")
     assert again.from_epoch == 0
@@ -71,9 +71,9 @@ def test_a_lost_pack_is_charged_up_to_its_loss_and_again_when_it_is_repeated(run
 
 
 def test_a_pack_that_waits_for_its_worker_is_charged_nothing(running: Running) -> None:
-    assert running.feed.next_pack("p") is not None
+    assert running.scheduler.next_pack("p") is not None
     running.seconds += 60.0
-    running.feed.hand_back(reason="the run ends")
+    running.scheduler.requeue_all(reason="the run ends")
     assert charged(running) == [0.0, 0.0]
 
 
@@ -82,6 +82,6 @@ def test_the_last_report_given_again_with_checkpoints_is_charged_once(running: R
     running.seconds += 10.0
     running.report(pack, epoch=1, value=lambda *_: 0.5)
     running.seconds += 2.0
-    running.report(pack, epoch=1, value=lambda *_: 0.5, leaves=True)
-    running.feed.ended("p", lost=WorkerFailure("its node ends", is_charged=False))
+    running.report(pack, epoch=1, value=lambda *_: 0.5, with_checkpoints=True)
+    running.recorder.ended("p", worker_failure=WorkerFailure("its node ends", is_charged=False))
     assert charged(running) == [6.0, 6.0]

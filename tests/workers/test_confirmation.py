@@ -6,12 +6,13 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from feeding import Running
+from running import Running
 
 from studies.seeds import confirmation_seed
 from studies.states import StudyMove, TrialState
 from studies.store import Store
 from workers.pack_protocol import Pack, StackWidth
+from workers.scheduler import RunMode
 from workers.worker_failures import WorkerFailure
 
 __all__: list[str] = []
@@ -50,7 +51,7 @@ def test_an_arms_best_and_its_defaults_are_trained_again_on_fresh_seeds_that_all
 ) -> None:
     running = Running(store, confirmation=TWO)
     running.train_all(value=by_number(2))
-    assert running.feed.is_spent
+    assert running.scheduler.is_finished
     for arm in store.arms(running.study.id):
         assert confirmed(running, arm.name) == [(0, 0), (0, 1), (2, 0), (2, 1)]
         of_search = {trial.number: trial for trial in running.trials() if trial.arm == arm.name}
@@ -107,7 +108,7 @@ def test_search_goes_first_but_nobody_is_idle_while_a_confirmation_is_at_hand(st
             running.finish(pair[1])
     assert is_confirmation(beside := running.begin("c")), "adamw's last trial is still on its way"
     assert beside.optimizer == "adamp"
-    running.feed.ended("b", lost=WorkerFailure("its worker was lost"))
+    running.recorder.ended("b", worker_failure=WorkerFailure("its worker was lost"))
     again = running.begin("d")
     assert (again.optimizer, is_confirmation(again)) == ("adamw", False)
 
@@ -165,7 +166,7 @@ def test_what_a_worker_says_of_a_pack_with_several_seeds_says_nothing_of_the_sea
             "as wide as is known until a worker says otherwise"
         )
         running.report(pack, epoch=1, value=by_number(3), fit=fit)
-        running.feed.ended("a")
+        running.recorder.ended("a")
     assert (len(running.begin("b").members), running.study.spec.confirmation.seeds) == (1, 8)
     assert [known.width for known in running.writer.stack_widths("digits-mlp")] == [8]
 
@@ -195,14 +196,14 @@ def test_a_run_that_takes_over_at_any_moment_makes_none_twice_and_forgets_none(s
         store, confirmation={"seeds": 4}, resources={"max_pack_size": 3, "max_concurrent_packs": 1}
     )
     packs = 0
-    while (pack := running.feed.next_pack(f"p{packs}")) is not None:
-        running.feed.started(pack.pack_id)
+    while (pack := running.scheduler.next_pack(f"p{packs}")) is not None:
+        running.recorder.started(pack.pack_id)
         if packs % 2:
             running.report(pack, epoch=1, value=by_number(1))
-            running.feed.hand_back(reason="its run was asked to leave")
+            running.scheduler.requeue_all(reason="its run was asked to leave")
         else:
             running.finish(pack, value=by_number(1))
-        running.feed = running.take_up()
+        running.reload()
         packs += 1
     for arm in ("adamp", "adamw"):
         assert confirmed(running, arm) == [(number, seed) for number in (0, 1) for seed in range(4)]
@@ -215,13 +216,13 @@ def test_a_lost_worker_and_a_python_error_mean_what_they_mean_in_a_search(store:
     running.finish(running.begin("a"), value=by_number(1))
     lost = running.begin("b")
     running.report(lost, epoch=1, value=by_number(1))
-    running.feed.ended("b", lost=WorkerFailure("its worker was lost"))
+    running.recorder.ended("b", worker_failure=WorkerFailure("its worker was lost"))
     packs = 0
-    while (pack := running.feed.next_pack(f"c{packs}")) is not None:
-        running.feed.started(pack.pack_id)
+    while (pack := running.scheduler.next_pack(f"c{packs}")) is not None:
+        running.recorder.started(pack.pack_id)
         assert (pack.from_epoch, len(pack.members)) == (0, 1), "the last try is made alone"
         if pack.members[0].trial_id.endswith(".c2"):
-            running.feed.ended(pack.pack_id, failure="ValueError: no such layer")
+            running.recorder.ended(pack.pack_id, error="ValueError: no such layer")
         else:
             running.finish(pack)
         packs += 1
@@ -233,14 +234,14 @@ def test_a_lost_worker_and_a_python_error_mean_what_they_mean_in_a_search(store:
         *["completed"] * 5,
     ]
     assert {t.retries for t in running.confirmations()} == {1}
-    assert running.feed.is_spent
-    assert running.feed.failure() is None
+    assert running.scheduler.is_finished
+    assert running.recorder.failure_reason() is None
 
 
 def test_a_confirmation_that_diverges_is_a_result(store: Store) -> None:
     running = Running(store, arms=["adamp"], confirmation=TWO)
     running.train_all(value=lambda trial, _epoch: None if ".c" in trial else 0.5)
-    assert running.feed.is_spent
+    assert running.scheduler.is_finished
     assert {t.state for t in running.confirmations()} == {TrialState.DIVERGED}
 
 
@@ -253,7 +254,7 @@ def test_an_arm_in_which_everything_diverged_confirms_its_defaults_alone(store: 
 def test_defaults_that_failed_are_tried_again_where_others_did_not(store: Store) -> None:
     running = Running(store, slots=1, arms=["adamp"], confirmation=TWO, resources=ONE)
     running.begin("a")
-    running.feed.ended("a", failure="ValueError: no such layer")
+    running.recorder.ended("a", error="ValueError: no such layer")
     running.train_all(value=by_number(1))
     assert confirmed(running, "adamp") == [(0, 0), (0, 1), (1, 0), (1, 1)]
 
@@ -261,14 +262,14 @@ def test_defaults_that_failed_are_tried_again_where_others_did_not(store: Store)
 def test_an_arm_in_which_everything_failed_confirms_nothing_and_holds_nobody_up(store: Store) -> None:
     running = Running(store, slots=1, confirmation=TWO, resources=ONE)
     packs = 0
-    while (pack := running.feed.next_pack(f"p{packs}")) is not None:
-        running.feed.started(pack.pack_id)
+    while (pack := running.scheduler.next_pack(f"p{packs}")) is not None:
+        running.recorder.started(pack.pack_id)
         if pack.optimizer == "adamp":
-            running.feed.ended(pack.pack_id, failure="ValueError: no such layer")
+            running.recorder.ended(pack.pack_id, error="ValueError: no such layer")
         else:
             running.finish(pack, value=by_number(1))
         packs += 1
-    assert running.feed.is_spent
+    assert running.scheduler.is_finished
     assert (confirmed(running, "adamp"), len(confirmed(running, "adamw"))) == ([], 4)
 
 
@@ -276,9 +277,9 @@ def test_a_workload_that_only_fails_is_not_tried_on_fresh_seeds(store: Store) ->
     running = Running(store, slots=1, arms=["adamp"], confirmation=TWO, resources=ONE)
     for _ in range(3):
         running.begin("a")
-        running.feed.ended("a", failure="ValueError: no such layer")
-    assert running.feed.is_spent
-    assert running.feed.failure() == "each of 3 trials failed: ValueError: no such layer"
+        running.recorder.ended("a", error="ValueError: no such layer")
+    assert running.scheduler.is_finished
+    assert running.recorder.failure_reason() == "each of 3 trials failed: ValueError: no such layer"
 
 
 def test_a_space_that_is_used_up_early_is_confirmed_like_any_other(store: Store) -> None:
@@ -293,7 +294,7 @@ def test_a_space_that_is_used_up_early_is_confirmed_like_any_other(store: Store)
         store, slots=1, arms=arms, confirmation=TWO, resources=ONE, budget={"trials_per_arm": 10, "epochs": 1}
     )
     running.train_all(value=by_number(1), at_once=1)
-    assert running.feed.is_spent
+    assert running.scheduler.is_finished
     assert len(running.trials()) < store.arms(running.study.id)[0].progress.trials, (
         "one of its configurations breaks a constraint"
     )
@@ -305,13 +306,13 @@ def test_a_study_that_is_paused_and_resumed_goes_on_confirming(store: Store) -> 
     for _ in range(4):
         running.finish(running.begin("a"), value=by_number(1))
     running.begin("b")
-    running.feed.is_draining = True
-    assert running.feed.next_pack("c") is None
-    assert not running.feed.is_spent
-    running.feed.hand_back(reason="the study was paused before it began")
-    running.feed.is_draining = False
+    running.mode = RunMode(is_paused=True)
+    assert running.scheduler.next_pack("c") is None
+    assert not running.scheduler.is_finished
+    running.scheduler.requeue_all(reason="the study was paused before it began")
+    running.mode = RunMode()
     running.train_all(value=by_number(1))
-    assert running.feed.is_spent
+    assert running.scheduler.is_finished
     assert confirmed(running, "adamp") == [(0, 0), (0, 1), (1, 0), (1, 1)]
 
 
@@ -322,7 +323,7 @@ def test_more_seeds_later_add_what_is_missing_and_leave_what_is_there(store: Sto
     before = running.confirmations()
     running.extend(seeds=5)
     running.train_all(value=by_number(1))
-    assert running.feed.is_spent
+    assert running.scheduler.is_finished
     for arm in ("adamp", "adamw"):
         assert confirmed(running, arm) == [(number, seed) for number in (0, 1) for seed in range(5)]
     assert [t for t in running.confirmations() if t.id in {b.id for b in before}] == before
@@ -337,9 +338,9 @@ def test_a_study_that_was_stopped_before_any_result_and_then_only_fails_has_fail
     running.extend(trials_per_arm=3)
     for _ in range(2):
         running.begin("a")
-        running.feed.ended("a", failure="ValueError: no such layer")
-    assert running.feed.is_spent
-    assert running.feed.failure() == "each of 2 trials failed: ValueError: no such layer"
+        running.recorder.ended("a", error="ValueError: no such layer")
+    assert running.scheduler.is_finished
+    assert running.recorder.failure_reason() == "each of 2 trials failed: ValueError: no such layer"
 
 
 @pytest.mark.parametrize("size", [1, 3, 8])
@@ -355,8 +356,8 @@ def test_what_is_still_to_be_confirmed_is_known_from_the_end_of_the_search_on(
         if growth:
             running.close()
             running.extend(**growth)
-        while (pack := running.feed.next_pack("a")) is not None:
-            running.feed.started("a")
+        while (pack := running.scheduler.next_pack("a")) is not None:
+            running.recorder.started("a")
             running.finish(pack, value=by_number(4, 1))
             progress = store.study(running.study.id).progress
             if progress.finished == progress.trials:

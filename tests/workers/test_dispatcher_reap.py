@@ -12,8 +12,8 @@ from studies.errors import StoreUnavailable
 from studies.states import StudyState
 from studies.trials import Claim
 from workers.dispatcher import Dispatcher, _Run
-from workers.run import NO_DATABASE
 from workers.settings import DispatcherSettings
+from workers.study_run import NO_DATABASE
 
 __all__: list[str] = []
 

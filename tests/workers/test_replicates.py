@@ -4,7 +4,7 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from feeding import Running
+from running import Running
 
 from studies.seeds import confirmation_seed, trial_seed
 from studies.states import TrialState
@@ -95,10 +95,10 @@ def test_a_run_that_takes_over_at_any_moment_goes_on_as_the_last_one_would_have(
     whole, cut = Running(store, **fields), Running(store, **fields)
     whole.train_all(value=lambda trial, epoch: by_lr(store, trial, epoch), at_once=1)
     packs = 0
-    while (pack := cut.feed.next_pack(f"p{packs}")) is not None:
-        cut.feed.started(pack.pack_id)
+    while (pack := cut.scheduler.next_pack(f"p{packs}")) is not None:
+        cut.recorder.started(pack.pack_id)
         cut.finish(pack, value=lambda trial, epoch: by_lr(store, trial, epoch))
-        cut.feed = cut.take_up()
+        cut.reload()
         packs += 1
     for trials in (Running.trials, Running.confirmations):
         expected = [

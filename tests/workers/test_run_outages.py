@@ -12,15 +12,15 @@ from pathlib import Path
 import pytest
 from catalogs import catalog
 from commits import lost_answers
-from feeding import Running
 from invariants import broken
 from postgres_server import postgres_server
+from running import Running
 
 from studies.errors import StoreUnavailable, Superseded
 from studies.states import StudyMove, StudyState
 from studies.store import Store
 from studies.trials import Claim
-from workers.run import StudyRun
+from workers.study_run import StudyRun
 
 __all__: list[str] = []
 
@@ -39,19 +39,19 @@ def _run(store: Store, claim: Claim, *, lease_s: float) -> StudyRun:
 def test_a_study_that_was_closed_though_the_answer_was_lost_is_closed_once(store: Store) -> None:
     running, run = trained(store)
     with lost_answers(store, count=1):
-        assert run._close(running.feed, StudyState.RUNNING) is StudyState.COMPLETED
+        assert run._close(running.scheduler, StudyState.RUNNING) is StudyState.COMPLETED
     assert broken(store) == []
 
 
 def test_a_study_that_another_has_taken_over_is_not_taken_for_one_that_was_closed(store: Store) -> None:
     running, run = trained(store)
     store.release(running.claim)
-    running.claimed()
+    running.claim_next()
     with pytest.raises(Superseded):
-        run._close(running.feed, StudyState.RUNNING)
+        run._close(running.scheduler, StudyState.RUNNING)
     running.close()
     with pytest.raises(Superseded):
-        run._close(running.feed, StudyState.RUNNING)
+        run._close(running.scheduler, StudyState.RUNNING)
 
 
 @pytest.mark.postgres
@@ -63,14 +63,14 @@ def test_a_run_waits_for_its_database_before_it_closes_its_study_but_not_for_eve
         server.kill()
         back = threading.Timer(1.0, server.start)
         back.start()
-        assert run._close(running.feed, StudyState.RUNNING) is StudyState.COMPLETED
+        assert run._close(running.scheduler, StudyState.RUNNING) is StudyState.COMPLETED
         back.join()
         assert broken(store) == []
         impatient = trained(store, lease_s=0.5)
         server.kill()
         began = time.monotonic()
         with pytest.raises(StoreUnavailable):
-            impatient[1]._close(impatient[0].feed, StudyState.RUNNING)
+            impatient[1]._close(impatient[0].scheduler, StudyState.RUNNING)
         assert time.monotonic() - began < 5
         server.start()
         store.close()
@@ -82,14 +82,14 @@ def test_a_run_that_ray_keeps_from_ending_is_ended_once_its_study_is_stopped(
     running = Running(store)
     program = f"""
 import time
-import workers.run
+import workers.study_run
 from studies.store import Store
 from studies.trials import Claim
-workers.run._END_WITHIN_S = 0.5
-run = workers.run.StudyRun(
+workers.study_run._END_WITHIN_S = 0.5
+run = workers.study_run.StudyRun(
     Store.open("sqlite:///{tmp_path}/tangent.db", migrate=False),
     Claim({running.claim.study_id!r}, {running.claim.attempt}), lease_s=60.0,
-    checkpoints="/nowhere", machines="here", turn_s=60.0, fitting=lambda cpus, gpus: time.sleep(600) or 1,
+    checkpoints="/nowhere", machines="here", turn_s=60.0, count_slots=lambda cpus, gpus: time.sleep(600) or 1,
 )
 print("begun", flush=True)
 run.carry_out()

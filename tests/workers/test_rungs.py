@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from feeding import Running
+from running import Running
 
 from studies.errors import StoreUnavailable
 from studies.states import TrialState
@@ -32,7 +32,7 @@ def study(**fields: Any) -> dict[str, Any]:
 def test_every_trial_ends_and_every_arm_has_a_completed_one(store: Store, pruner: Any, sampler: str) -> None:
     running = Running(store, **study(pruner=pruner, sampler=sampler))
     running.train_all(value=value)
-    assert running.feed.is_spent
+    assert running.scheduler.is_finished
     assert set(running.states()) == {"completed", "pruned"}
     for arm in ("adamp", "adamw"):
         assert any(t.state is TrialState.COMPLETED for t in running.trials() if t.arm == arm)
@@ -66,13 +66,13 @@ def test_promoted_trials_are_handed_out_before_new_ones_and_go_on_from_their_che
 def test_a_checkpoint_is_given_up_when_its_trial_has_ended_or_passed_its_next_rung(store: Store) -> None:
     running = Running(store, slots=1, **study(arms=["adamp"], resources={"max_pack_size": 9}))
     running.finish(running.begin("a"), value=value)
-    assert running.feed.outdated_checkpoints() == ()
+    assert running.recorder.outdated_checkpoints() == ()
     second = running.begin("b")
-    assert running.feed.outdated_checkpoints() == (), "it may be needed again"
+    assert running.recorder.outdated_checkpoints() == (), "it may be needed again"
     running.finish(second, value=value)
-    assert set(running.feed.outdated_checkpoints()) == {member.checkpoint for member in second.members}
+    assert set(running.recorder.outdated_checkpoints()) == {member.checkpoint for member in second.members}
     running.train_all(value=value, at_once=1)
-    given_up = running.feed.outdated_checkpoints()
+    given_up = running.recorder.outdated_checkpoints()
     assert len(given_up) == len(set(given_up)) == 27 + 9 - 3
 
 
@@ -81,7 +81,7 @@ def test_a_trial_that_is_lost_on_its_way_goes_on_from_its_last_rung(store: Store
     running.finish(running.begin("a"), value=value)
     second = running.begin("b")
     running.report(second, epoch=2, value=value)
-    running.feed.ended("b", lost=WorkerFailure("its worker was lost"))
+    running.recorder.ended("b", worker_failure=WorkerFailure("its worker was lost"))
     again = running.begin("c")
     assert (again.from_epoch, again.to_epoch) == (1, 3)
     assert {m.checkpoint for m in again.members} == {m.checkpoint for m in second.members}
@@ -98,8 +98,8 @@ def test_only_members_whose_checkpoints_cannot_be_used_begin_again(store: Store)
     running.finish(running.begin("a"), value=value)
     second = running.begin("b")
     broken = second.members[0].trial_id
-    running.feed.ended("b", restart="no checkpoint there", unusable=[broken])
-    assert running.feed.outdated_checkpoints() == (second.members[0].checkpoint,)
+    running.recorder.ended("b", restart_reason="no checkpoint there", unusable=[broken])
+    assert running.recorder.outdated_checkpoints() == (second.members[0].checkpoint,)
     others = running.begin("c")
     assert (others.from_epoch, others.to_epoch, len(others.members)) == (1, 3, 2)
     running.finish(others, value=value)
@@ -140,11 +140,11 @@ def test_a_feed_made_from_the_record_at_any_moment_goes_on_as_the_last_one_would
         for p in whole.train_all(value=diverging, at_once=1)
     ]
     got = []
-    while (pack := cut.feed.next_pack(f"p{len(got)}")) is not None:
-        cut.feed.started(pack.pack_id)
+    while (pack := cut.scheduler.next_pack(f"p{len(got)}")) is not None:
+        cut.recorder.started(pack.pack_id)
         got.append((pack.from_epoch, pack.to_epoch, [m.parameters for m in pack.members]))
         cut.finish(pack, value=diverging)
-        cut.feed = cut.take_up()
+        cut.reload()
     assert got == expected
     assert cut.states() == whole.states()
 
@@ -153,8 +153,8 @@ def test_a_run_that_leaves_hands_trials_back_to_their_rungs(store: Store) -> Non
     running = Running(store, slots=2, **study(arms=["adamp"], resources={"max_pack_size": 9}))
     running.finish(running.begin("a"), value=value)
     running.report(running.begin("b"), epoch=2, value=value)
-    running.feed.hand_back(reason="its run was asked to leave")
-    running.feed = running.take_up()
+    running.scheduler.requeue_all(reason="its run was asked to leave")
+    running.reload()
     again = running.begin("c")
     assert (again.from_epoch, again.to_epoch, len(again.members)) == (1, 3, 3)
     running.finish(again, value=value)
@@ -165,8 +165,8 @@ def test_a_run_that_leaves_hands_trials_back_to_their_rungs(store: Store) -> Non
 def test_a_study_in_which_everything_diverges_after_its_first_rung_ends(store: Store) -> None:
     running = Running(store, **study())
     running.train_all(value=lambda trial, epoch: value(trial, epoch) if epoch == 1 else None)
-    assert running.feed.is_spent
-    assert running.feed.failure() is None
+    assert running.scheduler.is_finished
+    assert running.recorder.failure_reason() is None
     assert {"diverged"} <= set(running.states()) <= {"diverged", "pruned"}
 
 
@@ -204,7 +204,7 @@ def test_trials_created_though_the_answer_was_lost_are_created_once(
     monkeypatch.setattr(running.writer, "create", lambda new: lost[new[0].phase](new))
     for each in (running, undisturbed):
         each.train_all(value=lambda trial, epoch: value(trial.replace(".c", "."), epoch))
-    assert running.feed.is_spent
+    assert running.scheduler.is_finished
     assert running.states() == undisturbed.states()
     assert len(running.confirmations()) == len(undisturbed.confirmations()) > 0
 
@@ -215,7 +215,7 @@ def test_trials_given_back_though_the_answer_was_lost_are_tried_again(
     running = Running(store, **study())
     pack = running.begin("a")
     monkeypatch.setattr(running.writer, "requeue", answer_lost(running.writer.requeue))
-    running.feed.ended("a", lost=WorkerFailure("its worker was lost"))
+    running.recorder.ended("a", worker_failure=WorkerFailure("its worker was lost"))
     again = running.begin("b")
     assert [member.trial_id for member in again.members] == [member.trial_id for member in pack.members]
     assert {member.attempt for member in again.members} == {2}

@@ -3,12 +3,13 @@
 from typing import Any
 
 import pytest
-from feeding import Running
+from running import Running
 
 from studies.states import TrialState
 from studies.store import Store
 from workers.pack_protocol import StackWidth
-from workers.worker_failures import WorkerFailure, exhausted, hung
+from workers.scheduler import RunMode
+from workers.worker_failures import WorkerFailure, hung, out_of_memory
 
 __all__: list[str] = []
 
@@ -56,20 +57,20 @@ def test_arms_take_turns_and_each_begins_with_its_defaults(store: Store) -> None
         False,
     ]
     assert len({pack.members[0].seed for pack in packs}) == 1
-    assert running.feed.next_pack("p7") is None
-    assert not running.feed.is_spent
+    assert running.scheduler.next_pack("p7") is None
+    assert not running.scheduler.is_finished
     for pack in packs:
         running.finish(pack)
-    assert running.feed.is_spent
-    assert running.feed.failure() is None
+    assert running.scheduler.is_finished
+    assert running.recorder.failure_reason() is None
     assert running.states() == ["completed"] * 6
 
 
 def test_a_trial_is_queued_until_its_pack_really_starts(store: Store) -> None:
     running = Running(store, resources=ONE)
-    assert running.feed.next_pack("p") is not None
+    assert running.scheduler.next_pack("p") is not None
     assert running.states() == ["queued"]
-    running.feed.started("p")
+    running.recorder.started("p")
     assert running.states() == ["running"]
 
 
@@ -78,10 +79,10 @@ def test_a_pack_has_as_many_members_as_its_worker_found_fastest(store: Store) ->
     first = running.begin("a")
     assert (len(first.members), first.width) == (16, None), "nothing is measured yet"
     running.report(first, epoch=1, value=lambda _trial, _epoch: 0.5, fit=fit(5))
-    running.feed.ended("a")
+    running.recorder.ended("a")
     second = running.begin("b")
     assert (len(second.members), second.width) == (5, 5)
-    running.feed = running.take_up()
+    running.reload()
     again = running.begin("c")
     assert (len(again.members), again.width) == (5, 5), "it is remembered"
 
@@ -90,7 +91,7 @@ def test_what_was_measured_on_another_kind_of_device_or_batch_says_nothing(store
     running = Running(store, slots=1, arms=["adamp"], budget={"trials_per_arm": 100, "epochs": 1})
     for other in (fit(3, device="NVIDIA H100"), fit(4, batch_size=64), fit(5, optimizer="adamw")):
         running.writer.record_stack_width(other.model_dump(mode="json"))
-    running.feed = running.take_up()
+    running.reload()
     assert running.begin("a").width is None
 
 
@@ -134,10 +135,10 @@ def test_a_checkpoint_that_is_told_twice_is_still_needed(store: Store) -> None:
     )
     pack = running.begin("a")
     for _ in range(2):
-        running.report(pack, epoch=1, value=lambda _trial, _epoch: 0.5, leaves=True)
-    assert running.feed.outdated_checkpoints() == ()
-    running.report(pack, epoch=2, value=lambda _trial, _epoch: 0.5, leaves=True)
-    assert [url.rpartition("-")[2] for url in running.feed.outdated_checkpoints()] == ["1"]
+        running.report(pack, epoch=1, value=lambda _trial, _epoch: 0.5, with_checkpoints=True)
+    assert running.recorder.outdated_checkpoints() == ()
+    running.report(pack, epoch=2, value=lambda _trial, _epoch: 0.5, with_checkpoints=True)
+    assert [url.rpartition("-")[2] for url in running.recorder.outdated_checkpoints()] == ["1"]
 
 
 def test_the_members_of_a_pack_differ(store: Store) -> None:
@@ -154,7 +155,7 @@ def test_the_members_of_a_pack_differ(store: Store) -> None:
 def test_a_lost_worker_returns_its_trial_to_the_head_of_the_queue(store: Store) -> None:
     running = Running(store, resources=ONE)
     first = running.begin("a")
-    running.feed.ended("a", lost=WorkerFailure("its worker was lost"))
+    running.recorder.ended("a", worker_failure=WorkerFailure("its worker was lost"))
     again = running.begin("b")
     assert again.members[0].trial_id == first.members[0].trial_id
     assert again.members[0].parameters == first.members[0].parameters
@@ -166,11 +167,11 @@ def test_a_pack_that_is_lost_twice_is_taken_apart_so_that_only_the_culprit_fails
         store, slots=1, arms=["adamp"], budget={"trials_per_arm": 4, "epochs": 1}, max_retries=3
     )
     sizes = []
-    while (pack := running.feed.next_pack(f"p{len(sizes)}")) is not None:
-        running.feed.started(pack.pack_id)
+    while (pack := running.scheduler.next_pack(f"p{len(sizes)}")) is not None:
+        running.recorder.started(pack.pack_id)
         sizes.append(len(pack.members))
         if any(member.trial_id.endswith(".2") for member in pack.members):
-            running.feed.ended(pack.pack_id, lost=WorkerFailure("its worker was lost"))
+            running.recorder.ended(pack.pack_id, worker_failure=WorkerFailure("its worker was lost"))
         else:
             running.finish(pack)
     assert sizes == [4, 4, 1, 1, 1, 1, 1]
@@ -181,17 +182,17 @@ def test_a_pack_that_is_lost_twice_is_taken_apart_so_that_only_the_culprit_fails
 def poisoned(running: Running, lost: WorkerFailure) -> list[int]:
     """Train all packs, each lost in which the third trial is; return their sizes."""
     sizes: list[int] = []
-    while (pack := running.feed.next_pack(f"p{len(sizes)}")) is not None:
-        running.feed.started(pack.pack_id)
+    while (pack := running.scheduler.next_pack(f"p{len(sizes)}")) is not None:
+        running.recorder.started(pack.pack_id)
         sizes.append(len(pack.members))
         if any(member.trial_id.endswith(".2") for member in pack.members):
-            running.feed.ended(pack.pack_id, lost=lost)
+            running.recorder.ended(pack.pack_id, worker_failure=lost)
         else:
             running.finish(pack)
     return sizes
 
 
-@pytest.mark.parametrize("lost", [hung(600), exhausted("RuntimeError: can't allocate")])
+@pytest.mark.parametrize("lost", [hung(600), out_of_memory("RuntimeError: can't allocate")])
 def test_a_pack_that_hung_or_ran_out_of_memory_is_taken_apart_at_once_so_that_only_the_culprit_fails(
     store: Store, lost: WorkerFailure
 ) -> None:
@@ -202,7 +203,7 @@ def test_a_pack_that_hung_or_ran_out_of_memory_is_taken_apart_at_once_so_that_on
     assert running.states() == ["completed", "completed", "failed", "completed"]
     assert [trial.retries for trial in running.trials()] == [1, 1, 3, 1]
     assert running.trials()[2].reason == f"{lost.reason}; given up after 4 tries"
-    assert running.feed.failure() is None
+    assert running.recorder.failure_reason() is None
 
 
 def test_without_retries_too_nobody_fails_for_what_happened_in_company(store: Store) -> None:
@@ -217,9 +218,9 @@ def test_without_retries_too_nobody_fails_for_what_happened_in_company(store: St
 def test_what_leaves_on_purpose_costs_no_retry_and_makes_nobody_a_suspect(store: Store) -> None:
     running = Running(store, slots=1, arms=["adamp"], budget={"trials_per_arm": 4, "epochs": 1})
     for n in range(4):
-        running.feed.ended(
+        running.recorder.ended(
             running.begin(f"p{n}").pack_id,
-            lost=WorkerFailure("its machine left the cluster", is_charged=False),
+            worker_failure=WorkerFailure("its machine left the cluster", is_charged=False),
         )
     assert len(running.begin("last").members) == 4
     assert {trial.retries for trial in running.trials()} == {0}
@@ -232,10 +233,11 @@ def test_a_trial_that_is_lost_goes_on_from_the_last_state_it_left_and_older_ones
     running = Running(store, slots=1, arms=["adamp"], budget={"trials_per_arm": 2, "epochs": 9})
     first = running.begin("a")
     for epoch in range(1, 6):
-        running.report(first, epoch=epoch, value=lambda _trial, _epoch: 0.5, leaves=epoch in {2, 4})
-    assert len(running.feed.outdated_checkpoints()) == 2, "those of epoch 2"
-    running.feed.ended("a", lost=WorkerFailure("its worker was lost"))
-    running.feed = running.take_up() if is_taken_up else running.feed
+        running.report(first, epoch=epoch, value=lambda _trial, _epoch: 0.5, with_checkpoints=epoch in {2, 4})
+    assert len(running.recorder.outdated_checkpoints()) == 2, "those of epoch 2"
+    running.recorder.ended("a", worker_failure=WorkerFailure("its worker was lost"))
+    if is_taken_up:
+        running.reload()
     second = running.begin("b")
     assert (second.from_epoch, second.to_epoch) == (4, 9)
     assert [member.checkpoint for member in second.members] == [
@@ -246,7 +248,7 @@ def test_a_trial_that_is_lost_goes_on_from_the_last_state_it_left_and_older_ones
     ] * 2
     running.finish(second)
     assert running.states() == ["completed"] * 2
-    assert len(running.feed.outdated_checkpoints()) == 2, "those of epoch 4"
+    assert len(running.recorder.outdated_checkpoints()) == 2, "those of epoch 4"
 
 
 @pytest.mark.parametrize("is_taken_up", [False, True])
@@ -268,9 +270,10 @@ def test_the_best_epoch_before_a_state_that_was_left_still_counts_at_the_next_ru
 
     first = running.begin("a")
     for epoch in range(1, 4):
-        running.report(first, epoch=epoch, value=value, leaves=epoch == 3)
-    running.feed.ended("a", lost=WorkerFailure("its worker was lost"))
-    running.feed = running.take_up() if is_taken_up else running.feed
+        running.report(first, epoch=epoch, value=value, with_checkpoints=epoch == 3)
+    running.recorder.ended("a", worker_failure=WorkerFailure("its worker was lost"))
+    if is_taken_up:
+        running.reload()
     second = running.begin("b")
     assert (second.from_epoch, second.to_epoch) == (3, 4)
     running.finish(second, value=value)
@@ -283,17 +286,17 @@ def test_the_last_try_is_made_alone(store: Store) -> None:
         store, slots=1, arms=["adamp"], budget={"trials_per_arm": 3, "epochs": 1}, max_retries=1
     )
     running.begin("a")
-    running.feed.ended("a", lost=WorkerFailure("its worker was lost"))
+    running.recorder.ended("a", worker_failure=WorkerFailure("its worker was lost"))
     assert len(running.begin("b").members) == 1
-    running.feed.hand_back(reason="its run was asked to leave")
-    running.feed = running.take_up()
+    running.scheduler.requeue_all(reason="its run was asked to leave")
+    running.reload()
     assert len(running.begin("c").members) == 1, "the record knows who has lost a worker"
 
 
 def test_what_a_lost_worker_still_says_is_refused(store: Store) -> None:
     running = Running(store, resources=ONE)
     lost = running.begin("a")
-    running.feed.ended("a", lost=WorkerFailure("its worker was lost"))
+    running.recorder.ended("a", worker_failure=WorkerFailure("its worker was lost"))
     running.begin("b")
     running.finish(lost)
     trial = store.trial(lost.members[0].trial_id)
@@ -303,10 +306,10 @@ def test_what_a_lost_worker_still_says_is_refused(store: Store) -> None:
 def test_a_python_error_fails_the_trial_without_a_second_try(store: Store) -> None:
     running = Running(store, resources=ONE)
     running.begin("a")
-    running.feed.ended("a", failure="ValueError: no such layer")
+    running.recorder.ended("a", error="ValueError: no such layer")
     (trial,) = store.every_trial(running.study.id)
     assert (trial.state, trial.reason, trial.attempt) == (TrialState.FAILED, "ValueError: no such layer", 1)
-    assert running.feed.failure() == "the only trial failed: ValueError: no such layer"
+    assert running.recorder.failure_reason() == "the only trial failed: ValueError: no such layer"
 
 
 def test_members_of_a_pack_that_a_python_error_ended_are_tried_alone_and_only_the_culprit_fails(
@@ -316,11 +319,11 @@ def test_members_of_a_pack_that_a_python_error_ended_are_tried_alone_and_only_th
         store, slots=1, arms=["adamp"], budget={"trials_per_arm": 4, "epochs": 1}, max_retries=0
     )
     sizes = []
-    while (pack := running.feed.next_pack(f"p{len(sizes)}")) is not None:
-        running.feed.started(pack.pack_id)
+    while (pack := running.scheduler.next_pack(f"p{len(sizes)}")) is not None:
+        running.recorder.started(pack.pack_id)
         sizes.append(len(pack.members))
         if any(member.trial_id.endswith(".2") for member in pack.members):
-            running.feed.ended(pack.pack_id, failure="ValueError: no such layer")
+            running.recorder.ended(pack.pack_id, error="ValueError: no such layer")
         else:
             running.finish(pack)
     assert sizes == [4, 1, 1, 1, 1]
@@ -331,28 +334,28 @@ def test_members_of_a_pack_that_a_python_error_ended_are_tried_alone_and_only_th
 def test_a_workload_that_only_fails_is_given_up_before_the_whole_budget_is_spent(store: Store) -> None:
     running = Running(store, budget={"trials_per_arm": 40, "epochs": 1})
     packs = 0
-    while (pack := running.feed.next_pack(f"p{packs}")) is not None:
-        running.feed.started(pack.pack_id)
-        running.feed.ended(pack.pack_id, failure="ValueError: no such layer")
+    while (pack := running.scheduler.next_pack(f"p{packs}")) is not None:
+        running.recorder.started(pack.pack_id)
+        running.recorder.ended(pack.pack_id, error="ValueError: no such layer")
         packs += 1
-    assert running.feed.is_spent
+    assert running.scheduler.is_finished
     assert running.states().count("failed") == 10
-    assert running.feed.failure() == "each of 10 trials failed: ValueError: no such layer"
+    assert running.recorder.failure_reason() == "each of 10 trials failed: ValueError: no such layer"
 
 
 def test_divergence_is_a_result_and_is_charged(store: Store) -> None:
     running = Running(store)
     running.train_all(value=diverging)
-    assert running.feed.is_spent
+    assert running.scheduler.is_finished
     assert running.states() == ["diverged"] * 6
 
 
 def test_no_more_packs_than_the_study_allows_are_in_flight(store: Store) -> None:
     running = Running(store, resources={"max_concurrent_packs": 1, **ONE})
     pack = running.begin("a")
-    assert running.feed.next_pack("b") is None
+    assert running.scheduler.next_pack("b") is None
     running.finish(pack)
-    assert running.feed.next_pack("b") is not None
+    assert running.scheduler.next_pack("b") is not None
 
 
 @pytest.mark.parametrize(("sampler", "most"), [("random", 3), ("tpe", 2)])
@@ -361,7 +364,7 @@ def test_a_pack_waits_for_its_worker_only_where_it_would_not_be_chosen_better_la
 ) -> None:
     running = Running(store, slots=2, sampler=sampler, budget={"trials_per_arm": 40, "epochs": 1})
     packs = 0
-    while running.feed.next_pack(f"p{packs}") is not None:
+    while running.scheduler.next_pack(f"p{packs}") is not None:
         packs += 1
     assert packs == most
 
@@ -376,17 +379,17 @@ def test_a_study_that_allows_more_packs_than_fit_hands_out_no_more_than_one_that
         resources={"max_concurrent_packs": 100, **ONE},
     )
     packs = 0
-    while running.feed.next_pack(f"p{packs}") is not None:
+    while running.scheduler.next_pack(f"p{packs}") is not None:
         packs += 1
     assert packs == 3
 
 
 def test_a_draining_feed_hands_out_nothing(store: Store) -> None:
     running = Running(store)
-    running.feed.is_draining = True
-    assert running.feed.next_pack("a") is None
-    running.feed.is_draining = False
-    assert running.feed.next_pack("a") is not None
+    running.mode = RunMode(is_paused=True)
+    assert running.scheduler.next_pack("a") is None
+    running.mode = RunMode()
+    assert running.scheduler.next_pack("a") is not None
 
 
 @pytest.mark.parametrize("sampler", ["random", "tpe"])
@@ -405,11 +408,11 @@ def test_a_feed_made_from_the_record_goes_on_as_the_last_one_would_have(store: S
         (p.optimizer, [m.parameters for m in p.members]) for p in whole.train_all(value=value, at_once=1)
     ]
     got = []
-    while (pack := cut.feed.next_pack(f"p{len(got)}")) is not None:
-        cut.feed.started(pack.pack_id)
+    while (pack := cut.scheduler.next_pack(f"p{len(got)}")) is not None:
+        cut.recorder.started(pack.pack_id)
         got.append((pack.optimizer, [m.parameters for m in pack.members]))
         cut.finish(pack, value=value)
-        cut.feed = cut.take_up()
+        cut.reload()
     assert got == expected
 
 
@@ -419,7 +422,7 @@ def test_trials_that_the_record_holds_as_queued_come_first(store: Store) -> None
     running.writer.requeue(
         [(pack.members[0].trial_id, 1)], reason="handed over", max_retries=3, is_charged=False
     )
-    running.feed = running.take_up()
+    running.reload()
     again = running.begin("b")
     assert again.members[0].trial_id == pack.members[0].trial_id
     assert again.members[0].attempt == 2

@@ -5,11 +5,12 @@ Each has its share of the packs that fit, and a small study ends long before a l
 
 from typing import Any
 
-from feeding import Running
+from running import Running
 
 from studies.store import Store
 from studies.store.tables import study
 from workers.pack_protocol import Pack
+from workers.scheduler import RunMode
 
 __all__: list[str] = []
 
@@ -37,7 +38,7 @@ class Machine:
             connection.execute(study.update().where(study.c.id == run.study.id).values(owner=owner))
         self.out[len(self.runs)] = []
         self.runs.append(run)
-        run.writer.renew(wanted=run.feed.wanted, machines=MACHINES)
+        run.writer.renew(wanted=run.scheduler.wanted, machines=MACHINES)
         return run
 
     def _close(self, run: Running) -> None:
@@ -56,19 +57,19 @@ class Machine:
                 run.finish(pack)
             self.out[n] = []
         for n, run in enumerate(self.runs):
-            if run.feed.is_spent:
+            if run.scheduler.is_finished:
                 self._close(run)
                 continue
             run.slots, _ = run.writer.pack_limit(slots=SLOTS)
-            run.feed.is_sharing = run.slots < SLOTS
+            run.mode = RunMode(is_sharing=run.slots < SLOTS)
             room = SLOTS - sum(map(len, self.out.values()))
             while len(self.out[n]) < min(run.slots, room + len(self.out[n])) and (
-                pack := run.feed.next_pack(f"{n}-{self.rounds}-{len(self.out[n])}")
+                pack := run.scheduler.next_pack(f"{n}-{self.rounds}-{len(self.out[n])}")
             ):
-                run.feed.started(pack.pack_id)
+                run.recorder.started(pack.pack_id)
                 self.out[n].append(pack)
                 room -= 1
-            run.writer.renew(wanted=run.feed.wanted, machines=MACHINES)
+            run.writer.renew(wanted=run.scheduler.wanted, machines=MACHINES)
 
 
 def test_a_small_study_ends_long_before_a_large_one_that_began_before_it(store: Store) -> None:
@@ -77,14 +78,14 @@ def test_a_small_study_ends_long_before_a_large_one_that_began_before_it(store: 
     machine.go_on()
     assert machine.held(large) == SLOTS, "alone it has the whole machine"
     small = machine.add("bob", 6)
-    while not small.feed.is_spent:
+    while not small.scheduler.is_finished:
         machine.go_on()
     assert machine.rounds <= 6, "six packs, two at once"
-    assert not large.feed.is_spent
+    assert not large.scheduler.is_finished
     machine.go_on()
     machine.go_on()
     assert machine.held(large) == SLOTS, "and has it again"
-    while not large.feed.is_spent:
+    while not large.scheduler.is_finished:
         machine.go_on()
     assert machine.rounds <= (60 + 6) / SLOTS + 4, "no slot was left idle for long"
 
@@ -102,7 +103,7 @@ def test_two_owners_of_equal_studies_end_together_however_many_one_submits(store
     machine = Machine(store)
     many = [machine.add("ada", 12) for _ in range(2)]
     one = machine.add("bob", 12)
-    while not one.feed.is_spent:
+    while not one.scheduler.is_finished:
         machine.go_on()
     done = [sum(state == "completed" for state in run.states()) for run in many]
     assert machine.rounds <= 8
@@ -118,14 +119,14 @@ def test_a_run_says_what_it_could_train_at_once(store: Store) -> None:
         resources={"max_pack_size": 1},
     )
     first, second = run.begin("a"), run.begin("b")
-    assert run.feed.wanted == 5
-    run.feed.is_draining = True
-    assert run.feed.next_pack("c") is None
-    assert run.feed.wanted == 2, "it begins no more"
-    run.feed.is_draining = False
+    assert run.scheduler.wanted == 5
+    run.mode = RunMode(is_paused=True)
+    assert run.scheduler.next_pack("c") is None
+    assert run.scheduler.wanted == 2, "it begins no more"
+    run.mode = RunMode()
     for pack in (first, second):
         run.finish(pack)
-    while (pack := run.feed.next_pack("d")) is not None:
-        run.feed.started("d")
+    while (pack := run.scheduler.next_pack("d")) is not None:
+        run.recorder.started("d")
         run.finish(pack)
-    assert run.feed.wanted == 0
+    assert run.scheduler.wanted == 0

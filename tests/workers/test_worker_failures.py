@@ -1,11 +1,11 @@
-"""Ray's words for the end of an actor, as version 2.60 says them, in people's words."""
+"""How Ray 2.60 reports the end of an actor, and the reasons that users read."""
 
 import cloudpickle
 import pytest
 from ray.exceptions import OutOfMemoryError, RayActorError
 
-from workers.tune import _OutOfMemory
-from workers.worker_failures import WorkerFailure, exhausted, hung, of_worker
+from workers.tune import _ActorOutOfMemory
+from workers.worker_failures import WorkerFailure, from_ray, hung, out_of_memory
 
 __all__: list[str] = []
 
@@ -31,18 +31,17 @@ MEMORY = (
 
 
 @pytest.mark.parametrize(
-    ("said", "loss"),
+    ("text", "failure"),
     [
         (
             DIED + KILLED,
             WorkerFailure(
-                "its worker was lost: the process was killed, as the system does "
-                "when memory runs out, or crashed"
+                "its worker was lost: the process crashed, or the system killed it because memory ran out"
             ),
         ),
         (
             DIED + NODE + "unexpectedly: health check failed",
-            WorkerFailure("its worker was lost: its machine 10.0.0.7 died or was cut off"),
+            WorkerFailure("its worker was lost: its machine 10.0.0.7 died or became unreachable"),
         ),
         (
             DIED + NODE + "expectedly: received SIGTERM",
@@ -52,35 +51,31 @@ MEMORY = (
         (
             MEMORY,
             WorkerFailure(
-                "its worker was lost: memory ran out on 10.0.0.7, where 30.10 GB of 31.40 GB were "
-                "in use, and its process was ended",
-                is_own=True,
+                "its worker was killed: 10.0.0.7 ran out of memory (30.10 of 31.40 GB in use)",
+                is_own_fault=True,
             ),
         ),
         (
             "",
             WorkerFailure(
-                "its worker was lost: the process was killed, as the system does "
-                "when memory runs out, or crashed"
+                "its worker was lost: the process crashed, or the system killed it because memory ran out"
             ),
         ),
     ],
 )
-def test_what_ray_says_of_an_actors_end_is_told_so_that_people_understand_it(
-    said: str, loss: WorkerFailure
-) -> None:
-    assert of_worker(said) == loss
+def test_rays_error_text_becomes_a_reason_that_users_understand(text: str, failure: WorkerFailure) -> None:
+    assert from_ray(text) == failure
 
 
-def test_a_pack_that_hung_or_ran_out_of_memory_has_itself_to_blame() -> None:
+def test_a_pack_that_hung_or_ran_out_of_memory_is_at_fault_itself() -> None:
     assert hung(600) == WorkerFailure(
-        "no epoch was finished within 600 s; its process was ended", is_own=True
+        "no epoch finished within 600 s, so its process was killed", is_own_fault=True
     )
-    assert exhausted("MemoryError: ").is_own
+    assert out_of_memory("MemoryError: ").is_own_fault
 
 
-def test_the_memory_monitors_error_is_the_loss_of_an_actor_which_tune_understands() -> None:
-    error = _OutOfMemory(MEMORY)
+def test_tune_treats_the_memory_monitors_error_as_a_lost_actor() -> None:
+    error = _ActorOutOfMemory(MEMORY)
     assert isinstance(error, OutOfMemoryError)
     assert isinstance(error, RayActorError)
     again = cloudpickle.loads(cloudpickle.dumps(error))

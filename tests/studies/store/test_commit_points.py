@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 from catalogs import study_body
 from commits import Killed, commits, lost_answers
-from feeding import Running
 from invariants import Told, broken
 from playing import Play, report
 from postgres_server import PostgresServer
+from running import Running
 
 from studies.errors import StoreUnavailable
 from studies.extension import parse_extension
@@ -46,9 +46,9 @@ def carry_out(running: Running) -> None:
     """Do what a run does from its first write to its last, and what its other threads do meanwhile."""
     running.writer.record_environment({"torch": "2.13"})
     packs = 0
-    while (pack := running.feed.next_pack(f"p{running.claim.attempt}-{packs}")) is not None:
+    while (pack := running.scheduler.next_pack(f"p{running.claim.attempt}-{packs}")) is not None:
         packs += 1
-        running.feed.started(pack.pack_id)
+        running.recorder.started(pack.pack_id)
         running.writer.renew(wanted=1, machines="here")
         running.finish(pack, value=value)
         running.writer.report_progress()
@@ -86,7 +86,7 @@ def killed_and_taken_over(store: Store, kill: Any) -> tuple[bool, list[tuple[Any
         store.release(running.claim)
         assert not [*between, *broken(store, told)], kill
         if store.study(running.study.id).state is StudyState.RUNNING:
-            running.feed = running.claimed()
+            running.claim_next()
             carry_out(running)
         store.complete_copies()
     return was_killed, outcome(store, running.study.id), broken(store, told, are_copies_due=True)

@@ -1,4 +1,4 @@
-"""A study on record and the feed of its run, its packs trained by hand.
+"""A stored study with the scheduler and the recorder of its run; its packs are trained by hand.
 
 Reports come from a rule, without torch and without Ray.
 """
@@ -15,61 +15,66 @@ from studies.store import Store
 from studies.trials import Claim, Measurement
 from studies.views import TrialView
 from workers.pack_protocol import EpochReport, MemberReport, Outcome, Pack, StackWidth
-from workers.scheduler import PackScheduler
+from workers.recorder import PackRecorder
+from workers.retry import DatabaseRetry
+from workers.scheduler import PackScheduler, RunMode
 
 __all__ = ["Running"]
 
 
 class Running:
-    """A study on record and the feed of its run."""
+    """A stored study with the scheduler and the recorder of its run."""
 
     def __init__(self, store: Store, *, slots: int = 2, **fields: Any) -> None:
-        """Submit a study, claim it and take it up.
-
-        Its search alone, unless the fields ask for a confirmation.
-        """
+        """Submit a study and claim it; it has no confirmation unless `fields` ask for one."""
         self.store = store
         self.slots = slots
+        # The time by which packs are charged.
+        self.seconds = 0.0
+        self.mode = RunMode()
         self.seconds = 0.0
         self.study = store.submit(
             parse_spec(study_body(**{"sampler": "random", "confirmation": {"seeds": 0}, **fields}))
         )
-        self.feed = self.claimed()
+        self.claim_next()
 
-    def claimed(self) -> PackScheduler:
-        """Claim the study and return its feed."""
+    def claim_next(self) -> None:
+        """Claim the study and load it."""
         claim = self.store.claim_next(dispatcher="here", lease_s=600.0)
         assert claim is not None
         self.claim: Claim = claim
-        return self.take_up()
+        self.reload()
 
     def close(self) -> None:
-        """End the study, as its run does."""
+        """Close the study, as its run does."""
         self.writer.close(StudyMove.FINISH)
 
     def extend(self, **totals: Any) -> None:
-        """Give the study, which must be closed, more of something, and take it up again."""
+        """Extend the study, which must be closed, and claim it again."""
         self.study = self.store.extend(self.study.id, parse_extension(totals))
-        self.feed = self.claimed()
+        self.claim_next()
 
-    def take_up(self) -> PackScheduler:
-        """Return a feed made from the record alone."""
+    def reload(self) -> None:
+        """Make scheduler and recorder anew, from the database alone."""
         self.writer = self.store.run_writer(self.claim, lease_s=600.0)
-        return PackScheduler(
+        plan = self.writer.plan()
+        self.recorder = PackRecorder(
+            self.study.spec, plan, writer=self.writer, retry=DatabaseRetry(1.0), clock=lambda: self.seconds
+        )
+        self.scheduler = PackScheduler(
             self.study.spec,
-            self.writer.plan(),
-            writer=self.writer,
+            plan,
+            self.recorder,
             checkpoints="/checkpoints/here",
             slots=lambda: self.slots,
-            patience_s=1.0,
-            clock=lambda: self.seconds,
+            mode=lambda: self.mode,
         )
 
     def begin(self, pack_id: str) -> Pack:
-        """Hand out the next pack and start it."""
-        pack = self.feed.next_pack(pack_id)
+        """Dispatch the next pack and start it."""
+        pack = self.scheduler.next_pack(pack_id)
         assert pack is not None
-        self.feed.started(pack_id)
+        self.recorder.started(pack_id)
         return pack
 
     def report(
@@ -79,11 +84,11 @@ class Running:
         epoch: int,
         value: Callable[[str, int], float | None],
         fit: StackWidth | None = None,
-        leaves: bool = False,
+        with_checkpoints: bool = False,
     ) -> None:
-        """Report one epoch of a pack's members, with their checkpoints if it `leaves` any.
+        """Report one epoch of a pack's members.
 
-        A trial whose value is None diverges then, and has no later report.
+        A trial whose value is None diverges, and has no later report.
         """
         members: list[MemberReport] = []
         for member in pack.members:
@@ -95,7 +100,7 @@ class Running:
                 outcome = Outcome(state="diverged", reason="training loss became nan")
             elif epoch == pack.epochs:
                 outcome = Outcome(state="completed", value=metric, best_epoch=epoch, test_value=metric)
-            elif leaves or epoch == pack.to_epoch:
+            elif with_checkpoints or epoch == pack.to_epoch:
                 checkpoint = f"{pack.checkpoints}/{member.trial_id}-{member.attempt}-{epoch}"
             measurement = Measurement(epoch=epoch, elapsed_s=float(epoch), validation_metric=metric)
             members.append(
@@ -107,7 +112,7 @@ class Running:
                     checkpoint=checkpoint,
                 )
             )
-        self.feed.reported(
+        self.recorder.reported(
             pack.pack_id,
             EpochReport(pack_id=pack.pack_id, epoch=epoch, members=tuple(members), fit=fit),
             worker="here:1",
@@ -119,23 +124,25 @@ class Running:
         """Report every epoch of a pack and end it."""
         for epoch in range(pack.from_epoch + 1, pack.to_epoch + 1):
             self.report(pack, epoch=epoch, value=value)
-        self.feed.ended(pack.pack_id)
+        self.recorder.ended(pack.pack_id)
 
     def train_all(self, *, value: Callable[[str, int], float | None], at_once: int = 2) -> list[Pack]:
-        """Train packs until none is left, so many at once, the one that began first ending first.
+        """Train packs until none is left, `at_once` at a time; the one that started first ends first.
 
-        Return them in the order they were handed out.
+        Return them in the order of dispatch.
         """
         packs: list[Pack] = []
-        going: list[Pack] = []
+        in_flight: list[Pack] = []
         while True:
-            while len(going) < at_once and (pack := self.feed.next_pack(f"p{len(packs)}")) is not None:
-                self.feed.started(pack.pack_id)
+            while (
+                len(in_flight) < at_once and (pack := self.scheduler.next_pack(f"p{len(packs)}")) is not None
+            ):
+                self.recorder.started(pack.pack_id)
                 packs.append(pack)
-                going.append(pack)
-            if not going:
+                in_flight.append(pack)
+            if not in_flight:
                 return packs
-            self.finish(going.pop(0), value=value)
+            self.finish(in_flight.pop(0), value=value)
 
     def trials(self) -> list[TrialView]:
         """Return the search's trials, by arm and number."""

@@ -1,0 +1,390 @@
+"""Records what workers report about packs: results, promotions, retries and failures.
+
+It writes to the database and keeps the arms' queues up to date. It knows nothing of Ray.
+"""
+
+__all__ = ["PackRecorder"]
+
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from studies.resolve import ResolvedStudy
+from studies.spec import StudySpec
+from studies.states import FINISHED_TRIAL_STATES, TrialState
+from studies.store import RunWriter
+from studies.trials import NewTrial, PendingTrial, Report
+from workers.arms import Arm
+from workers.pack_protocol import EpochReport, MemberReport
+from workers.packing import MeasuredWidths
+from workers.quarantine import Quarantine
+from workers.retry import DatabaseRetry
+from workers.trial_queue import TrialQueue
+from workers.worker_failures import WorkerFailure
+
+_log = logging.getLogger("tangent.run")
+# If this many trials fail and none has a result, the workload is broken in every configuration.
+_HOPELESS_AFTER = 10
+# More retries than a trial can use.
+_UNLIMITED = 2**31
+
+
+@dataclass
+class _PackInFlight:
+    """A dispatched pack, and those of its members that have not finished it."""
+
+    queue: TrialQueue
+    size: int
+    members: dict[str, PendingTrial]
+    is_started: bool = False
+    # When its worker started it, or when its last charged report arrived.
+    charged_at: float | None = None
+    last_epoch: int = 0
+
+    def charge_s(self, now: float, *, members: int) -> float:
+        """Charge the wall time since the last charge; return each member's part of it."""
+        before, self.charged_at = self.charged_at, now
+        return 0.0 if before is None else (now - before) / max(1, members)
+
+
+class PackRecorder:
+    """Stores what packs report and applies it to the queues of a study's arms.
+
+    Attributes:
+        arms: by name.
+        widths: the stack widths measured so far.
+    """
+
+    def __init__(
+        self,
+        spec: StudySpec,
+        plan: ResolvedStudy,
+        *,
+        writer: RunWriter,
+        retry: DatabaseRetry,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Load a study's trials from the database.
+
+        Args:
+            spec: the study as submitted.
+            plan: the study as resolved.
+            writer: writes to the study; no trial of it is running.
+            retry: how long to wait for the database.
+            clock: returns seconds, from which the wall time of packs is charged.
+        """
+        self._max_retries = spec.max_retries
+        self._writer = writer
+        self._retry = retry
+        self._clock = clock
+        self.arms = {arm.name: Arm(arm, spec=spec, study=plan) for arm in plan.arms}
+        self.widths = MeasuredWidths(
+            writer.stack_widths(plan.workload.name),
+            batch_size=plan.batch_size,
+            has_gpu=spec.resources.gpus_per_pack > 0,
+        )
+        self._packs: dict[str, _PackInFlight] = {}
+        self._quarantine = Quarantine(max_retries=spec.max_retries)
+        self._failed = 0
+        self._has_result = False
+        self._last_failure: str | None = None
+        self._outdated: deque[str] = deque()
+        self._load()
+
+    @property
+    def in_flight(self) -> int:
+        """How many packs are dispatched; some may still wait for a worker."""
+        return len(self._packs)
+
+    @property
+    def is_training(self) -> bool:
+        """Whether a worker has started one of the packs in flight."""
+        return any(pack.is_started for pack in self._packs.values())
+
+    @property
+    def is_hopeless(self) -> bool:
+        """Whether so many trials failed, and none has a result, that the rest would fail too."""
+        return self._failed >= _HOPELESS_AFTER and not self._has_result
+
+    def failure_reason(self) -> str | None:
+        """Return why the study has no result: every trial that ended has failed. None otherwise."""
+        if self._has_result or not self._failed:
+            return None
+        trials = "the only trial" if self._failed == 1 else f"each of {self._failed} trials"
+        return f"{trials} failed: {self._last_failure}"
+
+    def outdated_checkpoints(self) -> tuple[str, ...]:
+        """Return the URLs of checkpoints that are no longer needed, each URL in one call only.
+
+        Safe to call from another thread.
+        """
+        return tuple(self._outdated.popleft() for _ in range(len(self._outdated)))
+
+    def create(self, queue: TrialQueue, new: Sequence[NewTrial]) -> None:
+        """Store new trials and queue them."""
+        queue.enqueue(self._retry.persist(lambda: self._writer.create(new)))
+
+    def dispatched(self, pack_id: str, queue: TrialQueue, trials: Sequence[PendingTrial]) -> None:
+        """Note that a pack of these trials is in flight."""
+        self._packs[pack_id] = _PackInFlight(queue, len(trials), {trial.id: trial for trial in trials})
+
+    def started(self, pack_id: str) -> None:
+        """Record that a worker has started a pack."""
+        pack = self._packs.get(pack_id)
+        if pack is not None:
+            pack.is_started, pack.charged_at = True, self._clock()
+            self._retry.persist(lambda: self._writer.start(pack.members.values()))
+
+    def reported(self, pack_id: str, report: EpochReport, *, worker: str) -> None:
+        """Record one epoch of a pack's members, and promote or prune those at a rung."""
+        pack = self._packs.get(pack_id)
+        if pack is None:
+            return
+        width = report.fit
+        if width is not None and self.widths.add(width, pack.queue):
+            self._retry.persist(lambda: self._writer.record_stack_width(width.model_dump(mode="json")))
+        charged_s = 0.0
+        # A pack that leaves repeats its last report, and the store charges a report once.
+        if report.epoch > pack.last_epoch:
+            pack.last_epoch = report.epoch
+            charged_s = pack.charge_s(self._clock(), members=len(report.members))
+        reports = [
+            _as_report(member, worker=worker, pack_size=pack.size, charged_s=charged_s)
+            for member in report.members
+        ]
+        accepted = self._retry.persist(
+            lambda: self._writer.record(reports), read_back=lambda: self._stored(report)
+        )
+        has_changed = False
+        for member in report.members:
+            trial = pack.members.get(member.trial_id)
+            if (
+                trial is not None
+                and member.trial_id in accepted
+                and self._apply(pack, trial, member, epoch=report.epoch)
+            ):
+                has_changed = True
+                del pack.members[trial.id]
+        if has_changed:
+            self.settle([pack.queue])
+
+    def ended(
+        self,
+        pack_id: str,
+        *,
+        worker_failure: WorkerFailure | None = None,
+        error: str | None = None,
+        restart_reason: str | None = None,
+        unusable: Sequence[str] = (),
+    ) -> None:
+        """Record that a pack has ended, and requeue or fail the members that have not finished it.
+
+        A trial never fails because of its pack: after the last shared attempt it gets one alone.
+
+        Args:
+            pack_id: the pack.
+            worker_failure: why it ended without an outcome. Its members are retried from their checkpoints.
+            error: the Python error that ended it. A trial that was alone in the pack fails with it; others
+                are retried alone, uncharged.
+            restart_reason: why members cannot resume from their checkpoints. They start over, uncharged: a
+                trial that starts over reaches its next rung without a checkpoint.
+            unusable: ids of the trials whose checkpoints cannot be used; the others resume from theirs.
+        """
+        pack = self._packs.pop(pack_id, None)
+        if pack is None or not pack.members:
+            return
+        members = list(pack.members.values())
+        charged_s = pack.charge_s(self._clock(), members=len(members))
+        if error is not None and pack.size > 1:
+            self._quarantine.add_error(trial.id for trial in members)
+            self._requeue(pack.queue, members, reason=error, is_charged=False, charged_s=charged_s)
+        elif error is not None:
+            self._requeue(pack.queue, members, reason=error, max_retries=0, charged_s=charged_s)
+        elif restart_reason is not None:
+            _log.warning("%d trials start over: %s", len(unusable), restart_reason)
+            for is_from_start in (True, False):
+                self._requeue(
+                    pack.queue,
+                    [trial for trial in members if (trial.id in unusable) is is_from_start],
+                    reason=restart_reason,
+                    is_charged=False,
+                    is_from_start=is_from_start,
+                    charged_s=charged_s,
+                )
+        else:
+            failure = worker_failure or WorkerFailure("the pack ended without an outcome")
+            if failure.is_charged:
+                self._quarantine.add_failures(
+                    (trial.id for trial in members), is_own_fault=failure.is_own_fault
+                )
+            self._requeue(
+                pack.queue,
+                members,
+                reason=failure.reason,
+                max_retries=_UNLIMITED if pack.size > 1 else None,
+                is_charged=failure.is_charged,
+                charged_s=charged_s,
+            )
+        self.settle([pack.queue])
+
+    def requeue_all(self, *, reason: str) -> None:
+        """Requeue all packs in flight, uncharged: their workers are gone, but not because of a failure."""
+        while self._packs:
+            _, pack = self._packs.popitem()
+            members = list(pack.members.values())
+            charged_s = pack.charge_s(self._clock(), members=len(members))
+            self._requeue(pack.queue, members, reason=reason, is_charged=False, charged_s=charged_s)
+
+    def settle(self, queues: Iterable[TrialQueue]) -> None:
+        """Promote and prune waiting trials as far as results allow."""
+        promoted: list[tuple[PendingTrial, int]] = []
+        pruned: list[PendingTrial] = []
+        for queue in queues:
+            decided = queue.settle()
+            promoted += decided[0]
+            pruned += decided[1]
+        if not promoted and not pruned:
+            return
+        promotions = [(trial.id, trial.attempt, to_epoch) for trial, to_epoch in promoted]
+        prunings = [(trial.id, trial.attempt) for trial in pruned]
+        # The writer's return value is not used: after an outage it may be empty although all was written.
+        self._retry.persist(lambda: self._writer.settle(promoted=promotions, pruned=prunings))
+        for trial, to_epoch in promoted:
+            self._enqueue(self.arms[trial.arm].queue_of(trial), replace(trial, to_epoch=to_epoch))
+        for trial in pruned:
+            self._discard_checkpoint(trial)
+            self._quarantine.release(trial.id)
+
+    def _load(self) -> None:
+        stored, rung_values = self._writer.trials(), self._writer.rung_values()
+        queued = {trial.id: trial for trial in self._writer.queued_trials()}
+        for trial in sorted(stored, key=lambda t: (t.arm, t.phase != "search", t.number)):
+            if trial.state is TrialState.FAILED:
+                self._failed, self._last_failure = self._failed + 1, trial.reason
+            elif (
+                trial.state in FINISHED_TRIAL_STATES and trial.state is not TrialState.CANCELLED
+            ) or trial.is_waiting:
+                self._has_result = True
+            pending = queued.get(trial.id)
+            if pending is not None and not pending.is_waiting:
+                self._quarantine.add_failures([trial.id], count=trial.retries)
+            is_alone = self._quarantine.contains(trial.id)
+            self.arms[trial.arm].load(trial, pending, rung_values.get(trial.id, {}), is_alone=is_alone)
+        self.settle(search for arm in self.arms.values() for search in arm.searches)
+
+    def _apply(self, pack: _PackInFlight, trial: PendingTrial, member: MemberReport, *, epoch: int) -> bool:
+        """Apply a stored report; return whether the member has finished this pack."""
+        has_reached_rung = pack.queue.measured(trial, epoch, member.measurement.validation_metric)
+        if member.outcome is not None:
+            state = TrialState(member.outcome.state)
+            if state is TrialState.COMPLETED and member.outcome.value is None:
+                state = TrialState.DIVERGED
+            self._end(pack.queue, trial, state, member.outcome.value)
+            return True
+        if member.checkpoint is None:
+            return False
+        if member.checkpoint != trial.checkpoint:
+            self._discard_checkpoint(trial)
+        if not has_reached_rung:
+            # `epochs_done` stays as dispatched: an interruption subtracts from there.
+            pack.members[trial.id] = replace(trial, checkpoint=member.checkpoint)
+            pack.queue.checkpointed(trial)
+            return False
+        waiting = replace(trial, epochs_done=epoch, checkpoint=member.checkpoint)
+        pack.queue.reached_rung(waiting, member.measurement.validation_metric)
+        self._has_result = True
+        # It reached its rung, so it does not kill its worker.
+        self._quarantine.release(trial.id)
+        return True
+
+    def _stored(self, report: EpochReport) -> frozenset[str]:
+        """Return the ids of the trials whose part of a report is in the database."""
+        attempts = {(member.trial_id, member.attempt) for member in report.members}
+        return frozenset(
+            trial.id
+            for trial in self._writer.trials()
+            if (trial.id, trial.attempt) in attempts and trial.epochs_done >= report.epoch
+        )
+
+    def _requeue(
+        self,
+        queue: TrialQueue,
+        trials: Sequence[PendingTrial],
+        *,
+        reason: str,
+        max_retries: int | None = None,
+        is_charged: bool = True,
+        is_from_start: bool = False,
+        charged_s: float = 0.0,
+    ) -> None:
+        """Requeue trials that did not reach their target epoch; fail those without retries left."""
+        if not trials:
+            return
+        attempts = [(trial.id, trial.attempt) for trial in trials]
+        level = logging.WARNING if is_charged else logging.INFO
+        _log.log(level, "trials requeued: %s", reason, extra={"trial_ids": [trial.id for trial in trials]})
+        requeued = self._retry.persist(
+            lambda: self._writer.requeue(
+                attempts,
+                reason=reason,
+                max_retries=self._max_retries if max_retries is None else max_retries,
+                is_charged=is_charged,
+                from_start=is_from_start,
+                charged_s=charged_s,
+            ),
+            read_back=lambda: self._queued_attempts({(id_, attempt + 1) for id_, attempt in attempts}),
+        )
+        by_id = {trial.id: trial for trial in requeued}
+        for trial in trials:
+            again = by_id.get(trial.id)
+            queue.interrupted(trial, epochs_done=trial.epochs_done if again is None else again.epochs_done)
+            if again is None:
+                self._last_failure = reason
+                self._end(queue, trial, TrialState.FAILED, None)
+                continue
+            if is_from_start:
+                queue.restarted(trial)
+                self._discard_checkpoint(trial)
+            self._enqueue(queue, again)
+
+    def _queued_attempts(self, attempts: set[tuple[str, int]]) -> tuple[PendingTrial, ...]:
+        return tuple(trial for trial in self._writer.queued_trials() if (trial.id, trial.attempt) in attempts)
+
+    def _enqueue(self, queue: TrialQueue, trial: PendingTrial) -> None:
+        queue.enqueue([trial], is_alone=self._quarantine.contains(trial.id))
+
+    def _end(self, queue: TrialQueue, trial: PendingTrial, state: TrialState, value: float | None) -> None:
+        queue.ended(trial, state, value)
+        self._failed += int(state is TrialState.FAILED)
+        self._has_result |= state is not TrialState.FAILED
+        self._discard_checkpoint(trial)
+        self._quarantine.release(trial.id)
+
+    def _discard_checkpoint(self, trial: PendingTrial) -> None:
+        if trial.checkpoint is not None:
+            self._outdated.append(trial.checkpoint)
+
+
+def _as_report(member: MemberReport, *, worker: str, pack_size: int, charged_s: float) -> Report:
+    outcome = member.outcome
+    report = Report(
+        member.trial_id,
+        member.attempt,
+        member.measurement,
+        worker=worker,
+        checkpoint=member.checkpoint,
+        pack_size=pack_size,
+        charged_s=charged_s,
+    )
+    if outcome is None:
+        return report
+    return replace(
+        report,
+        ended=outcome.state,
+        value=outcome.value,
+        best_epoch=outcome.best_epoch,
+        test_value=outcome.test_value,
+        reason=outcome.reason,
+    )
