@@ -355,6 +355,15 @@ def resolve(spec: StudySpec, catalog: Catalog) -> ResolvedStudy:
                 "epochs, or use the pruner 'none'",
             )
         )
+    gpus = spec.resources.gpus_per_pack
+    if gpus > 1:
+        problems.append(
+            SpecProblem(
+                "/resources/gpus_per_pack",
+                f"expected at most 1 GPU, got {gpus:g}: a pack trains on one GPU, so the others would be "
+                "reserved and stay idle; set gpus_per_pack to 1 or less",
+            )
+        )
     if problems or workload is None:
         raise SpecInvalid(problems)
     return ResolvedStudy(

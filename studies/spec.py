@@ -268,9 +268,11 @@ class Resources(_Spec):
     gpus_per_pack: float = Field(
         default=0.0,
         ge=0,
+        # Stored studies may ask for more; `studies.resolve` refuses that in new ones.
         le=64,
+        json_schema_extra={"maximum": 1},
         allow_inf_nan=False,
-        description="GPUs that one pack occupies; fractions share one.",
+        description="GPUs that one pack occupies: a fraction lets packs share a GPU, and 1 is the most.",
     )
     max_concurrent_packs: int | None = Field(
         default=None,

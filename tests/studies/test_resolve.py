@@ -13,7 +13,7 @@ from studies.catalog import Catalog
 from studies.errors import CatalogEmpty, SpecInvalid
 from studies.resolve import ResolvedArm, ResolvedStudy, resolve
 from studies.space import Choices, Fixed, Range, every_point, without_inert
-from studies.spec import parse_spec
+from studies.spec import StudySpec, parse_spec
 
 __all__: list[str] = []
 
@@ -294,6 +294,21 @@ def test_an_arm_knows_what_lies_in_its_space() -> None:
     assert found.admits(inside)
     assert not found.admits(inside | {"lr": 0.1})
     assert not found.admits(found.defaults), "no decay lies below a logarithmic range"
+
+
+@pytest.mark.parametrize("gpus", [0, 0.5, 1])
+def test_a_pack_reserves_at_most_the_one_gpu_that_it_trains_on(gpus: float) -> None:
+    assert resolved(resources={"gpus_per_pack": gpus})
+
+
+@pytest.mark.parametrize("gpus", [1.5, 2])
+def test_a_pack_that_reserves_more_gpus_than_it_uses_is_refused(gpus: float) -> None:
+    assert set(problems(resources={"gpus_per_pack": gpus})) == {"/resources/gpus_per_pack"}
+
+
+def test_a_stored_study_with_several_gpus_per_pack_is_still_read() -> None:
+    stored = parse_spec(study_body(resources={"gpus_per_pack": 2})).model_dump(mode="json")
+    assert StudySpec.model_validate(stored).resources.gpus_per_pack == 2
 
 
 @pytest.mark.parametrize("kept", [{}, {"workloads": CATALOG.workloads}, {"optimizers": CATALOG.optimizers}])

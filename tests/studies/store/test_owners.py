@@ -30,7 +30,7 @@ __all__: list[str] = []
 SPEC = parse_spec(study_body())
 ADA, BOB = Actor(name="ada", role="submitter"), Actor(name="bob", role="submitter")
 VERA, ROOT = Actor(name="vera", role="viewer"), Actor(name="root", role="admin", address="10.0.0.1")
-GPU = {"gpus_per_pack": 2.0}
+GPU = {"gpus_per_pack": 1.0}
 
 
 def verbs(store: Store) -> list[tuple[str | None, str]]:
@@ -189,11 +189,11 @@ def test_once_its_gpu_hours_are_used_no_study_that_needs_a_gpu_begins(store: Sto
     study = store.submit(spec, by=ADA).id
     run = Play(store).claim()
     done, flying = run.begin(0, 1)
-    run.complete(done, 0.9, cost_s=800.0, charged_s=1200.0)
-    assert store.token("ada").gpu_hours == pytest.approx(2 * 1200 / 3600)
+    run.complete(done, 0.9, cost_s=1600.0, charged_s=2400.0)
+    assert store.token("ada").gpu_hours == pytest.approx(2400 / 3600)
     assert store.submit(spec, by=ADA).owner == "ada"
-    run.writer.record([report(flying, 1, elapsed_s=600.0, charged_s=900.0)])
-    assert store.token("ada").gpu_hours == pytest.approx(2 * 2100 / 3600)
+    run.writer.record([report(flying, 1, elapsed_s=1200.0, charged_s=1800.0)])
+    assert store.token("ada").gpu_hours == pytest.approx(4200 / 3600)
     with pytest.raises(QuotaExceeded, match="max_gpu_hours"):
         store.submit(spec, by=ADA)
     assert store.submit(SPEC, by=ADA).owner == "ada", "on CPUs it may go on"
