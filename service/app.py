@@ -24,8 +24,9 @@ from service.auth import check_exposure
 from service.closed_study_cache import ClosedStudyCache
 from service.dashboard.login_pages import login_router
 from service.dashboard.pages import dashboard_router, static_files
+from service.dashboard.rendering import login_html, problem_html
 from service.event_streams import EventStreams, StreamSettings
-from service.exception_handlers import install_exception_handlers
+from service.exception_handlers import ErrorPages, install_exception_handlers
 from service.maintenance import run_maintenance
 from service.metrics import Metrics
 from service.middleware import BodyLimit, CrossSiteCheck, ErrorBoundary, HostCheck, SecurityHeaders
@@ -170,7 +171,7 @@ def create_app(
             Middleware(
                 HostCheck,
                 hosts=_known_hosts(settings),
-                by_any_name=frozenset() if is_loopback(settings.host) else _FOR_MACHINERY,
+                exempt_paths=frozenset() if is_loopback(settings.host) else _FOR_MACHINERY,
             ),
             Middleware(CrossSiteCheck),
             Middleware(BodyLimit),
@@ -189,7 +190,7 @@ def create_app(
         app.state.analyses = AnalysisCache(store, pool=analysis_pool)
         app.state.closed_studies = ClosedStudyCache(store)
         watch(store)
-    install_exception_handlers(app)
+    install_exception_handlers(app, ErrorPages(problem=problem_html, login=login_html))
     app.include_router(health_router(app.version))
     app.include_router(metrics_router())
     app.include_router(api_router())

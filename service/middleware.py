@@ -1,8 +1,6 @@
-"""What every request passes before any route sees it.
+"""Middleware: security headers, host and cross-site checks, a limit on bodies, and a last error boundary.
 
-Security headers, known hosts, no foreign pages, a limit on bodies, no fault untold.
-
-Plain ASGI, so that event streams pass through unbuffered.
+It is plain ASGI, so that event streams pass through unbuffered.
 """
 
 __all__ = [
@@ -27,26 +25,23 @@ from service.exception_handlers import internal_error_response, problem_response
 from service.settings import is_loopback
 
 MAX_BODY_BYTES = 1 << 20
-"""No study needs more than a few kilobytes."""
+"""The largest body; no study needs more than a few kilobytes."""
 
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "font-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
 )
-"""What a page of ours may load.
-
-Nothing that the service does not serve itself, and no script or style written into a page.
-"""
+"""What the pages may load: only what the service itself serves, and no inline script or style."""
 
 _HEADERS = {
     "content-security-policy": CONTENT_SECURITY_POLICY,
     "x-content-type-options": "nosniff",
     "x-frame-options": "DENY",
-    # Not 'no-referrer': with it browsers send `Origin: null` on our own forms too.
+    # Not 'no-referrer': with it, browsers send `Origin: null` even from our own forms.
     "referrer-policy": "same-origin",
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
-    # What is read changes while trials run; a copy has to be asked about before it is used again.
+    # Studies change while their trials run, so a cached copy must be revalidated before it is used.
     "cache-control": "no-cache",
 }
 
@@ -54,13 +49,13 @@ _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 class SecurityHeaders:
-    """Adds the headers that a browser is told to be careful with; a header that a route has set stays."""
+    """Adds security headers to every response, except those that a route has set itself."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
+        """Handle one request."""
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -73,16 +68,16 @@ class SecurityHeaders:
 
 
 class ErrorBoundary:
-    """Answers a fault that nothing else took.
+    """Responds to exceptions that no handler took, inside the security headers.
 
-    Inside the security headers, where the framework's own is outside.
+    The framework's own error middleware is outside them.
     """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
+        """Handle one request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -98,44 +93,41 @@ class ErrorBoundary:
         except ClientDisconnect:
             return
         except Exception as error:
-            # An answer that was cut off in its middle must not look whole: the server closes the connection.
             response = internal_error_response(Request(scope), error)
+            # A response that was cut off must not look complete: the server closes the connection.
             if has_begun:
                 raise
             await response(scope, receive, send)
 
 
 class HostCheck:
-    """Refuses requests for a name that is not the service's own.
-
-    A foreign page that had its name point to this machine (DNS rebinding).
+    """Refuses requests whose `Host` is not one of the service's names, as after DNS rebinding.
 
     Args:
-        app: what is behind the fence.
-        hosts: names it goes by besides those of this machine; None lets every name pass, for a service that
-            asks each caller for a token.
-        by_any_name: paths that machinery asks for by whatever address a replica has at the moment.
+        app: the next application.
+        hosts: the service's names besides those of this machine; None accepts every name, for a service that
+            requires a token of each caller.
+        exempt_paths: paths that probes and scrapers request by whatever address a replica has.
     """
 
     def __init__(
-        self, app: ASGIApp, hosts: frozenset[str] | None, by_any_name: frozenset[str] = frozenset()
+        self, app: ASGIApp, hosts: frozenset[str] | None, exempt_paths: frozenset[str] = frozenset()
     ) -> None:
         self._app = app
         self._hosts = hosts
-        self._by_any_name = by_any_name
+        self._exempt_paths = exempt_paths
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
-        if scope["type"] == "http" and self._hosts is not None and scope["path"] not in self._by_any_name:
+        """Handle one request."""
+        if scope["type"] == "http" and self._hosts is not None and scope["path"] not in self._exempt_paths:
             host = _host_name(Headers(scope=scope).get("host", ""))
             if not (is_loopback(host) or host in self._hosts):
                 detail = (
-                    f"this service does not go by the name {host[:100]!r}; list it in "
-                    "TANGENT_ALLOWED_HOSTS if it should"
+                    f"{host[:100]!r} is not a host name of this service; if it should be, add it to "
+                    "TANGENT_ALLOWED_HOSTS"
                 )
-                await problem_response(Request(scope), problem_of(errors.HOST_REFUSED, detail))(
-                    scope, receive, send
-                )
+                response = problem_response(Request(scope), problem_of(errors.HOST_REFUSED, detail))
+                await response(scope, receive, send)
                 return
         await self._app(scope, receive, send)
 
@@ -148,55 +140,51 @@ def _host_name(authority: str) -> str:
 
 
 class CrossSiteCheck:
-    """Refuses changes that a browser asks for in the name of another site's page, with or without a token.
+    """Refuses changes that another site's page makes a browser request, with or without a token.
 
-    A browser adds by itself the password it was given once, and reaches services that only this machine can
-    reach. Programs send neither of the two headers and pass.
+    A browser attaches credentials by itself, and can reach services that listen only to its own machine.
+    Programs send neither of the two headers and pass.
     """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
+        """Handle one request."""
         if scope["type"] == "http" and scope["method"] not in _SAFE_METHODS:
             headers = Headers(scope=scope)
             origin, site = headers.get("origin"), headers.get("sec-fetch-site")
-            # Another port of the same machine is 'same-site': it is another program all the same.
+            # Another port of the same host counts as 'same-site', but it is another program.
             is_own = (
                 site in {"same-origin", "none"}
                 if site is not None
                 else origin is None or origin.partition("://")[2] == headers.get("host")
             )
             if not is_own:
-                detail = (
-                    f"a page of {'another site' if origin in {None, 'null'} else str(origin)[:100]} may "
-                    "not change anything here"
-                )
-                await problem_response(Request(scope), problem_of(errors.CROSS_SITE, detail))(
-                    scope, receive, send
-                )
+                sender = "another site" if origin in {None, "null"} else str(origin)[:100]
+                detail = f"a page of {sender} may not change anything here"
+                response = problem_response(Request(scope), problem_of(errors.CROSS_SITE, detail))
+                await response(scope, receive, send)
                 return
         await self._app(scope, receive, send)
 
 
 class BodyLimit:
-    """Refuses bodies above `MAX_BODY_BYTES`, whether they announce their size or come in chunks."""
+    """Refuses bodies above `MAX_BODY_BYTES`, with or without a `Content-Length`."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
+        """Handle one request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         detail = f"the body may have at most {MAX_BODY_BYTES} bytes"
-        announced = Headers(scope=scope).get("content-length", "0")
-        if not announced.isdecimal() or int(announced[:20]) > MAX_BODY_BYTES:
-            await problem_response(Request(scope), problem_of(errors.BODY_TOO_LARGE, detail))(
-                scope, receive, send
-            )
+        content_length = Headers(scope=scope).get("content-length", "0")
+        if not content_length.isdecimal() or int(content_length[:20]) > MAX_BODY_BYTES:
+            response = problem_response(Request(scope), problem_of(errors.BODY_TOO_LARGE, detail))
+            await response(scope, receive, send)
             return
         received = 0
 

@@ -2,12 +2,12 @@
 
 __all__ = ["follow_up_router"]
 
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Request, Response
 
 from service import errors
-from service.api.bodies import read_extension, read_patch, read_seeds
+from service.api.bodies import ExtensionBody, PatchBody, SeedsBody
 from service.api.etags import version_in
 from service.api.openapi import problem_responses
 from service.api.studies import (
@@ -24,7 +24,7 @@ from service.api.studies import (
 from service.auth import CurrentActor
 from service.cloning import clone_spec
 from service.schemas import StudyPlan
-from studies.extension import Extension, confirming
+from studies.extension import confirming
 from studies.store import Store
 from studies.views import StudyView
 
@@ -117,7 +117,7 @@ def _add_confirm(router: APIRouter) -> None:
         request: Request,
         caller: CurrentActor,
         study_id: StudyId,
-        seeds: Annotated[int | None, Depends(read_seeds)],
+        seeds: SeedsBody,
         if_match: IfMatch = None,
     ) -> Response:
         """Train each arm's best configuration and its defaults on more fresh seeds.
@@ -144,7 +144,7 @@ def _add_extend(router: APIRouter) -> None:
         request: Request,
         caller: CurrentActor,
         study_id: StudyId,
-        extension: Annotated[Extension, Depends(read_extension)],
+        extension: ExtensionBody,
         if_match: IfMatch = None,
         validate_only: ValidateOnly = False,  # noqa: FBT002 # a query parameter, given by name
     ) -> Response:
@@ -182,7 +182,7 @@ def _add_clone(router: APIRouter) -> None:
         request: Request,
         study_id: StudyId,
         caller: CurrentActor,
-        patch: Annotated[Any, Depends(read_patch)],
+        patch: PatchBody,
         idempotency_key: IdempotencyKey = None,
         validate_only: ValidateOnly = False,  # noqa: FBT002 # a query parameter, given by name
     ) -> Response:

@@ -1,4 +1,4 @@
-"""/problems: what each kind of problem means and what to do; where the `type` of every problem leads."""
+"""/problems: what each kind of problem means and what to do about it. The `type` of a problem leads here."""
 
 __all__ = ["problem_router"]
 
@@ -9,9 +9,8 @@ from starlette.responses import HTMLResponse
 
 from service import errors
 from service.api.openapi import problem_responses
-from service.dashboard.rendering import problem_html
 from service.errors import ProblemKind
-from service.exception_handlers import not_found_response, wants_html
+from service.exception_handlers import ErrorPages, not_found_response, wants_html
 from service.schemas import ProblemKindView
 
 
@@ -22,7 +21,7 @@ def _view(kind: ProblemKind) -> ProblemKindView:
 
 
 def problem_router() -> APIRouter:
-    """Return the routes; they ask for no token."""
+    """Return the routes, which need no token."""
     router = APIRouter(prefix="/problems", tags=["problems"])
 
     @router.get(
@@ -32,7 +31,7 @@ def problem_router() -> APIRouter:
         responses=problem_responses(is_open=True),
     )
     async def list_problem_kinds() -> tuple[ProblemKindView, ...]:
-        """Return every kind of problem that this service answers with."""
+        """Return every kind of problem that this service responds with."""
         return tuple(_view(kind) for kind in errors.KINDS.values())
 
     @router.get(
@@ -45,14 +44,14 @@ def problem_router() -> APIRouter:
         request: Request,
         slug: Annotated[str, Path(pattern=r"^[a-z-]{1,64}$", description="Last part of a problem's `type`.")],
     ) -> Response:
-        """Return what a kind of problem means and what to do; a page for browsers, else JSON."""
+        """Return what a kind of problem means and what to do: a page for browsers, JSON for programs."""
         kind = errors.KINDS.get(slug)
         if kind is None:
             return not_found_response(request)
         if wants_html(request):
-            return HTMLResponse(
-                problem_html(kind.title, kind.advice, f"For example: {kind.example}", f"HTTP {kind.status}")
-            )
+            pages: ErrorPages = request.app.state.error_pages
+            example = f"For example: {kind.example}"
+            return HTMLResponse(pages.problem(kind.title, kind.advice, example, f"HTTP {kind.status}"))
         return Response(_view(kind).model_dump_json(), media_type="application/json")
 
     _ = list_problem_kinds, get_problem_kind

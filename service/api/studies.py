@@ -20,11 +20,11 @@ __all__ = [
 from collections.abc import Callable, Hashable
 from typing import Annotated, Any, TypeVar
 
-from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
+from fastapi import APIRouter, Header, Path, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from service import errors
-from service.api.bodies import read_study
+from service.api.bodies import StudyBody
 from service.api.etags import IF_MATCH, etag_of, matches_etag, version_in
 from service.api.openapi import problem_responses
 from service.auth import CurrentActor
@@ -260,7 +260,7 @@ def _add_submission(router: APIRouter) -> None:
     def submit_study(
         request: Request,
         caller: CurrentActor,
-        spec: Annotated[StudySpec, Depends(read_study)],
+        spec: StudyBody,
         idempotency_key: IdempotencyKey = None,
         validate_only: ValidateOnly = False,  # noqa: FBT002 # a query parameter, given by name
     ) -> Response:

@@ -4,11 +4,11 @@ __all__ = ["WebhookId", "WebhookQuery", "describe_payloads", "webhook_router"]
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, FastAPI, Header, Path, Query, Request, Response
+from fastapi import APIRouter, FastAPI, Header, Path, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from service import errors
-from service.api.bodies import read_webhook
+from service.api.bodies import WebhookBody
 from service.api.openapi import problem_responses
 from service.api.studies import PageToken
 from service.auth import CurrentActor
@@ -16,7 +16,7 @@ from service.settings import ServiceSettings
 from service.webhooks.addresses import check_url
 from studies.store import Store
 from studies.views import Page
-from studies.webhooks import DeliveryView, Notice, Ping, WebhookDetail, WebhookMade, WebhookSpec, WebhookView
+from studies.webhooks import DeliveryView, Notice, Ping, WebhookDetail, WebhookMade, WebhookView
 
 WebhookId = Annotated[
     str, Path(pattern=r"^[a-z0-9]{1,16}$", description="Id of a webhook.", examples=["w7k3f9x2"])
@@ -88,9 +88,7 @@ def _add_making(router: APIRouter) -> None:
             ),
         },
     )
-    def create_webhook(
-        request: Request, caller: CurrentActor, spec: Annotated[WebhookSpec, Depends(read_webhook)]
-    ) -> Response:
+    def create_webhook(request: Request, caller: CurrentActor, spec: WebhookBody) -> Response:
         """Have what happens to studies sent to a URL from now on.
 
         A POST for each event, signed as Standard Webhooks has it, until it is taken.

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from service.analysis_cache import AnalysisCache
-from service.api.bodies import read_json
 from service.dashboard.rendering import render
 from service.errors import HTTPProblem
+from service.strict_json import read_json
 from studies.errors import NotFound, SpecInvalid, SpecProblem
 from studies.spec import StudySpec, parse_spec
 from studies.store import Store
