@@ -31,6 +31,7 @@ from service.maintenance import run_maintenance
 from service.metrics import Metrics
 from service.middleware import BodyLimit, CrossSiteCheck, ErrorBoundary, HostCheck, SecurityHeaders
 from service.rate_limits import RateLimits
+from service.recent_credentials import RecentCredentials
 from service.request_log import RequestLog
 from service.settings import ServiceSettings, is_loopback
 from service.tracing import start_tracing
@@ -72,6 +73,8 @@ _TAGS = [
 # More of them would take the interpreter from each other; fewer would make callers of a database that does
 # not answer wait in turn.
 _THREADS = 20
+# Callers that an attack from their own address does not lock out.
+_MAX_RECENT_CREDENTIALS = 10_000
 # From one address: a person needs one.
 _LOGINS_PER_S = 2.0
 # Of probes and scrapers, which find each replica by its address. None of these tells a page of another site
@@ -184,6 +187,7 @@ def create_app(
     app.state.streams = streams
     app.state.metrics = metrics
     app.state.rate_limits = RateLimits(settings.rate_per_s)
+    app.state.recent_credentials = RecentCredentials(max_entries=_MAX_RECENT_CREDENTIALS)
     app.state.login_limits = RateLimits(_LOGINS_PER_S)
     if store is not None:
         app.state.store = store

@@ -1,7 +1,4 @@
-"""Where a request came from.
-
-The address that connected, or, where that is a proxy which is trusted, the one that the proxy names.
-"""
+"""The address that a request came from: the peer's, or the one that a trusted proxy names."""
 
 __all__ = ["client_address", "neighbourhood"]
 
@@ -11,33 +8,33 @@ from functools import cache
 
 
 def client_address(peer: str | None, forwarded: Iterable[str], *, trusted: Sequence[str]) -> str | None:
-    """Return the address of whoever sent a request; None where nothing is known of it.
+    """Return the address of the sender of a request; None if it is unknown.
 
-    The last address of `X-Forwarded-For` that is no trusted proxy's: what stands before it the sender may
-    have made up.
+    That is the last address of `X-Forwarded-For` that does not belong to a trusted proxy. The sender may have
+    made up the addresses before it.
 
     Args:
         peer: the address that connected.
-        forwarded: the values of `X-Forwarded-For`, in their order.
-        trusted: addresses and networks of proxies, as `10.0.0.0/8`.
+        forwarded: the values of `X-Forwarded-For`, in order.
+        trusted: addresses and networks of trusted proxies, such as `10.0.0.0/8`.
     """
     found = None if peer is None else _address(peer)
     if found is None or not _is_among(found, trusted):
         return peer if found is None else str(found)
     for hop in reversed([part.strip() for value in forwarded for part in value.split(",")]):
-        further = _address(hop)
-        if further is None:
+        previous = _address(hop)
+        if previous is None:
             break
-        found = further
+        found = previous
         if not _is_among(found, trusted):
             break
     return str(found)
 
 
 def neighbourhood(address: str | None) -> str:
-    """Return what an address counts as where callers are counted.
+    """Return the key by which requests of an address are counted.
 
-    Of IPv6 its /64, for whoever has one address there has all of them.
+    For IPv6 it is the /64 network, because its owner has all addresses in it.
     """
     found = None if address is None else _address(address)
     if found is None or found.version == 4:
@@ -46,9 +43,9 @@ def neighbourhood(address: str | None) -> str:
 
 
 def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    """Return an address, or None for any other text.
+    """Return the address, or None if the text is not one.
 
-    One of IPv4 that a socket of IPv6 tells of, such as `::ffff:10.0.0.1`, is returned as what it is.
+    An IPv4 address in IPv6 notation, such as `::ffff:10.0.0.1`, is returned as the IPv4 address.
     """
     try:
         found = ipaddress.ip_address(text)

@@ -109,7 +109,9 @@ class Server(uvicorn.Server):
             app,
             # Uvicorn asks for a class, and only ever calls it.
             http=cast("type[TimedConnection]", partial(TimedConnection, timeouts=timeouts or Timeouts())),
-            # An upgrade would pass by every fence, and nothing here speaks it.
+            # Not "auto", which would change the loop as soon as uvloop is installed: it carries no more requests.
+            loop="asyncio",
+            # An upgrade would bypass the middleware, and nothing here uses WebSockets.
             ws="none",
             log_config=None,
             # Ours has the route, the request's id and the study: `service.request_log`.

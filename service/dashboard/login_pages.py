@@ -49,7 +49,7 @@ def _log_in(request: Request, form: Form) -> Response:
     store: Store = request.app.state.store
     limits: RateLimits = request.app.state.login_limits
     address, to = address_of(request), safe_redirect_path(form.get("next", "/"))
-    wait_s = limits.wait_s(neighbourhood(address))
+    wait_s = limits.take(neighbourhood(address))
     if wait_s:
         raise HTTPProblem(
             errors.RATE_LIMITED,

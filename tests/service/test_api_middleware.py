@@ -199,7 +199,7 @@ def test_a_fault_of_the_service_is_logged_and_not_shown(
 def test_people_get_a_page_and_programs_a_problem(http: httpx.Client) -> None:
     page = http.get("/nothing", headers={"accept": "text/html,application/xhtml+xml,*/*;q=0.8"})
     assert (page.status_code, page.headers["content-type"]) == (404, "text/html; charset=utf-8")
-    assert "There is nothing here" in page.text
+    assert "<h1>Not found</h1>" in page.text
     under_v1 = http.get("/v1/nothing", headers={"accept": "text/html"})
     assert under_v1.headers["content-type"] == "application/problem+json"
 

@@ -70,7 +70,7 @@ def test_no_parameter_may_be_null(described: dict[str, Any]) -> None:
 def test_an_extension_that_is_only_checked_is_answered_as_described(described: dict[str, Any]) -> None:
     operation = described["paths"]["/v1/studies/{study_id}:extend"]["post"]
     schema = operation["responses"]["200"]["content"]["application/json"]["schema"]
-    assert [shape["$ref"].rpartition("/")[2] for shape in schema["anyOf"]] == ["StudyView", "Plan"]
+    assert [shape["$ref"].rpartition("/")[2] for shape in schema["anyOf"]] == ["StudyView", "StudyPlan"]
     assert "$ref" not in schema, "beside others it would have to hold as well"
     assert operation["requestBody"]["required"]
 

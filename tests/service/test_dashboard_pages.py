@@ -365,7 +365,7 @@ def test_a_viewer_can_read_but_not_change_a_study(http: httpx.Client, store: Sto
     [
         ("GET", "/studies/nosuch", 404, "There is no such study"),
         ("GET", "/trials/nosuch.adamp.0", 404, "There is no such trial"),
-        ("GET", "/nowhere", 404, "There is nothing here"),
+        ("GET", "/nowhere", 404, "Not found"),
         ("POST", "/studies/STUDY/pause", 409, "Its state does not allow this"),
         ("GET", "/studies/STUDY?order=luck", 422, "A parameter cannot be used"),
         ("GET", "/studies/STUDY?arm=adam", 404, "The study has no such arm"),

@@ -81,7 +81,7 @@ def test_a_problem_says_what_the_error_says() -> None:
     problem = problem_of(kind_of(type(error)), error=error)
     assert problem.model_dump(exclude_none=True) == {
         "type": "/problems/illegal-move",
-        "title": "Its state does not allow this",
+        "title": KINDS["illegal-move"].title,
         "status": 409,
         "detail": "cannot pause",
         "state": "completed",

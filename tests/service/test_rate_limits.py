@@ -35,7 +35,7 @@ class Clock:
 
 
 def taken(limits: RateLimits, key: str, tries: int) -> int:
-    return sum(limits.wait_s(key) == 0 for _ in range(tries))
+    return sum(limits.take(key) == 0 for _ in range(tries))
 
 
 def test_four_seconds_worth_pass_at_once_and_then_as_many_as_the_limit_says() -> None:
@@ -51,11 +51,11 @@ def test_four_seconds_worth_pass_at_once_and_then_as_many_as_the_limit_says() ->
 def test_whoever_waits_as_long_as_told_is_let_in() -> None:
     clock = Clock()
     limits = RateLimits(0.2, clock=clock)
-    assert limits.wait_s("a") == 0
-    wait_s = limits.wait_s("a")
+    assert limits.take("a") == 0
+    wait_s = limits.take("a")
     assert wait_s == 5
     clock.now += wait_s
-    assert limits.wait_s("a") == 0
+    assert limits.take("a") == 0
 
 
 def test_asking_while_one_waits_does_not_lengthen_the_wait() -> None:
@@ -63,7 +63,7 @@ def test_asking_while_one_waits_does_not_lengthen_the_wait() -> None:
     limits = RateLimits(1.0, clock=clock)
     assert taken(limits, "a", 1000) == 4
     clock.now += 1.0
-    assert limits.wait_s("a") == 0
+    assert limits.take("a") == 0
 
 
 def test_one_does_not_take_from_another() -> None:
@@ -78,7 +78,7 @@ def test_zero_is_no_limit() -> None:
 def test_made_up_callers_do_not_fill_the_memory() -> None:
     limits = RateLimits(1.0, clock=Clock())
     for n in range(20_000):
-        limits.wait_s(str(n))
+        limits.take(str(n))
     assert len(limits._buckets) == 10_000
 
 
@@ -100,28 +100,49 @@ def test_a_token_that_asks_too_much_is_told_when_to_come_again(
         assert [answer.status_code for answer in answers[:4]] == [200] * 4
         assert (refused.status_code, refused.headers["content-type"]) == (429, "application/problem+json")
         assert refused.json()["type"] == "/problems/rate-limited"
-        assert (
-            "more than 1 requests a second came from token 'alice'; send the next in"
-            in refused.json()["detail"]
-        )
         assert int(refused.headers["retry-after"]) >= 1
         assert client.get("/v1/studies", headers=bob).status_code == 200, "it is not bob's fault"
         assert client.get("/healthz").status_code == 200
 
 
-def test_whoever_guesses_tokens_is_counted_by_address(
+def guess(client: httpx.Client, *, times: int) -> list[int]:
+    """Send invalid tokens and return the statuses of the responses."""
+    return [
+        client.get("/v1/studies", headers={"authorization": f"Bearer guess-{n}"}).status_code
+        for n in range(times)
+    ]
+
+
+def test_invalid_tokens_are_counted_by_address(
     slow: ServiceSettings, store: Store, client_of: ClientOf
 ) -> None:
-    secret = store.create_token("alice", role="viewer")
+    headers = {"authorization": f"Bearer {store.create_token('alice', role='viewer')}"}
     with client_of(create_app(slow, store)) as client:
-        answers = [
-            client.get("/v1/studies", headers={"authorization": f"Bearer guess-{n}"}).status_code
-            for n in range(10)
-        ]
-        assert (answers[:4], answers[-1]) == ([401] * 4, 429)
-        assert client.get("/v1/studies", headers={"authorization": f"Bearer {secret}"}).status_code == 200, (
-            "a valid token is not locked out"
+        assert client.get("/v1/studies", headers=headers).status_code == 200
+        statuses = guess(client, times=10)
+        assert (statuses[:4], statuses[-1]) == ([401] * 4, 429)
+        assert client.get("/v1/studies", headers=headers).status_code == 200, (
+            "a token that was accepted before is not locked out"
         )
+
+
+def test_a_flood_of_invalid_tokens_is_refused_without_a_database_query(
+    slow: ServiceSettings, store: Store, client_of: ClientOf
+) -> None:
+    store.create_token("alice", role="viewer")
+    statements: list[str] = []
+
+    def note(statement: str) -> Callable[[BaseException | None], None]:
+        statements.append(statement)
+        return lambda _error: None
+
+    with client_of(create_app(slow.model_copy(update={"rate_per_s": 0.1}), store)) as client:
+        assert guess(client, times=5)[-1] == 429
+        store.on_statement(note)
+        assert guess(client, times=20) == [429] * 20
+        assert client.get("/v1/studies", headers={"cookie": f"tangent={'x' * 43}"}).status_code == 429
+        assert client.get("/v1/studies").status_code == 429
+    assert not [statement for statement in statements if "tokens" in statement or "sessions" in statement]
 
 
 def test_an_open_house_sets_no_limit(slow: ServiceSettings, store: Store, client_of: ClientOf) -> None:
