@@ -121,8 +121,10 @@ def difference_interval(value: float, low: float | None, high: float | None, uni
     if not (_is_shown(low) and _is_shown(high)):
         sign = _MINUS if value < 0 else ""
         return f"{sign}{difference(value, 0, unit)}"
-    scale, suffix = (100, " points") if unit == "fraction" else (1, metric_unit(unit))
+    scale = 100 if unit == "fraction" else 1
     first, *ends = _with_equal_decimals(scale * value, scale * low, scale * high)
+    points = " point" if first in {"1", f"{_MINUS}1"} else " points"
+    suffix = points if unit == "fraction" else metric_unit(unit)
     return f"{first}{suffix} ({' to '.join(ends)})"
 
 

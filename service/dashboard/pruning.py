@@ -102,8 +102,7 @@ def rung_table(study: StudyView, arms: Sequence[ArmView], trials: Sequence[Trial
     return RungTable(
         caption=(
             f"How many of the trials that reached each rung were promoted.{in_brackets} "
-            f"{count(study.progress.pruned)} of {plural(len(trials), 'trial')} "
-            f"{'was' if study.progress.pruned == 1 else 'were'} pruned{so_far}.{left_out}"
+            f"Pruned{so_far}: {count(study.progress.pruned)} of {plural(len(trials), 'trial')}.{left_out}"
         ),
         headers=(
             "Arm",

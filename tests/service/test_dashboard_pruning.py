@@ -53,7 +53,7 @@ def test_a_pruned_study_shows_its_rungs_and_promotions(page: Callable[[str], str
     assert "rungs after epochs 1 and 3 of 9" in shown
     assert "1 of 9 completed, 1 diverged, 7 pruned" in shown
     assert "21 of 21" in shown
-    assert "14 of 18 trials were pruned" in shown
+    assert "Pruned: 14 of 18 trials" in shown
 
 
 def test_trials_at_a_rung_are_shown_as_waiting(page: Callable[[str], str], known: Store) -> None:

@@ -61,8 +61,7 @@ _PROBES: Final = (
         "Projected fraction by epoch",
         Axis(title="projected fraction", tick_format=".3~p", range=(-0.03, 1.03)),
         lambda m: m.projected_fraction,
-        "Fraction of steps, over all weights, whose update lost its radial part. Arms that never project "
-        "are left out.",
+        "Fraction of steps, over all weights, whose update lost its radial part.",
         lambda v: metric(v, "fraction"),
     ),
     _Quantity(
@@ -133,11 +132,14 @@ def _of_arms(
             )
             rows += [(arm.label, str(m.epoch), quantity.write(quantity.of(m))) for m in run]
         ends = "; ".join(f"{arm.label} {quantity.write(quantity.of(run[-1]))}" for arm, run in measured)
+        names = {arm.name for arm, _ in measured}
+        without = [arm.label for arm, _ in lines if arm.name not in names]
+        left_out = f" Not measured for {', '.join(without)}." if without else ""
         charts.append(
             Chart(
                 id=quantity.id,
                 title=quantity.title,
-                caption=f"{quantity.meaning} After the last epoch: {ends}.{faint}".strip(),
+                caption=f"{quantity.meaning} After the last epoch: {ends}.{left_out}{faint}".strip(),
                 headers=("Arm", "Epoch", quantity.axis.title.capitalize()),
                 rows=tuple(rows),
                 json=drawing.json(),

@@ -116,7 +116,7 @@ def _relative(suite: SuiteAnalysis, arms: Sequence[_ScoredArm]) -> Chart:
         id="relative",
         title="Relative performance on each study",
         caption=(
-            f"Best arm of a study: {_wins(arms)}, of {plural(len(studies), 'study', 'studies')}. In each "
+            f"Best arm: {_wins(arms)} of {plural(len(studies), 'study', 'studies')}. In each "
             "study, 0 is the mean test value of the worst arm and 1 that of the best. Only these relative "
             "values can be compared across studies."
         ),
