@@ -213,7 +213,7 @@ VERSION_CONFLICT = ProblemKind(
     "The study has changed",
     "`If-Match` names a version that is no longer current. Read the study, decide again, and send its new "
     "ETag.",
-    "study 'k3f9x2db' is at version 3, not 2; read it again before you change it",
+    "study 'k3f9x2db' is at version 3, not 2; read it again, then retry",
 )
 IDEMPOTENCY_CONFLICT = ProblemKind(
     # 422 as in the IETF draft on the Idempotency-Key header: repeating the request cannot help.
@@ -222,7 +222,7 @@ IDEMPOTENCY_CONFLICT = ProblemKind(
     "The Idempotency-Key was used for another study",
     "A key identifies one submission: the same key with the same body returns the same study, and the same "
     "key with another body is refused. Use a new key for a new study.",
-    "this Idempotency-Key made study 'k3f9x2db' from another body; use a new key for a new study",
+    "this Idempotency-Key was used for study 'k3f9x2db' with another body; use a new key for a new study",
 )
 SUPERSEDED = ProblemKind(
     409,

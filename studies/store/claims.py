@@ -1,4 +1,4 @@
-"""Claims: which dispatcher answers for which study, and what becomes of trials whose run was lost."""
+"""Claims of dispatchers on studies, and the recovery of studies and trials whose run was lost."""
 
 __all__ = [
     "claim_next",
@@ -32,24 +32,24 @@ from studies.views import EventKind
 
 
 def pending(row: Any, **changed: Any) -> PendingTrial:
-    """Return a trial's row, after `changed`, as one that is queued."""
+    """Return a queued trial from its row, with the fields in `changed` replaced."""
     return PendingTrial(
         **{name: changed.get(name, getattr(row, name)) for name in PendingTrial.__dataclass_fields__}
     )
 
 
 def claim_next(connection: Connection, *, dispatcher: str, lease_s: float) -> Claim | None:
-    """Claim the study whose turn it is, of those that no living run works on; None when there is none.
+    """Claim the first study in the queue, or return None if the queue is empty.
 
-    What runs have left behind is settled first.
+    Studies whose lease has lapsed are recovered first.
     """
     settle_lapsed_leases(connection)
     s = tables.study.c
     row = next(
         (
             row
-            for each in fair_share.waiting(connection)
-            if (row := _lock_free(connection, each.id)) is not None
+            for each in fair_share.claim_queue(connection)
+            if (row := _lock_claimable(connection, each.id)) is not None
         ),
         None,
     )
@@ -72,13 +72,11 @@ def claim_next(connection: Connection, *, dispatcher: str, lease_s: float) -> Cl
     return Claim(row.id, attempt, finished_trials=summaries.finished_trials(connection, row.id))
 
 
-def _lock_free(connection: Connection, study_id: str) -> Any:
-    """Return a study's row, locked, where it still can be claimed.
+def _lock_claimable(connection: Connection, study_id: str) -> Any:
+    """Return a study's row, locked, or None if another dispatcher has claimed it or is about to.
 
-    None where another dispatcher has it, or is taking it just now.
-
-    A lease that has lapsed since the others were settled, or could not be then, is not free: trials of its
-    run would stay running.
+    A study whose lease has lapsed but was not recovered yet cannot be claimed: trials of its run would stay
+    running.
     """
     s = tables.study.c
     query = select(tables.study).where(
@@ -90,11 +88,10 @@ def _lock_free(connection: Connection, study_id: str) -> Any:
 
 
 def settle_lapsed_leases(connection: Connection) -> None:
-    """Settle the studies whose lease has lapsed.
+    """Recover the studies whose lease has lapsed: requeue their running trials, or close them.
 
-    Trials in flight are queued again, and what was to be stopped or cancelled is closed.
-
-    Nobody holds the lease from here on: a run that only seemed to be dead is refused.
+    A study is closed if it was being stopped or cancelled. The lease is withdrawn, so that writes of a run
+    that only seemed to be dead are rejected.
     """
     s = tables.study.c
     query = select(tables.study).where(_is_lost(connection)).order_by(s.id)
@@ -102,16 +99,16 @@ def settle_lapsed_leases(connection: Connection) -> None:
         connection.execute(
             update(tables.study).where(s.id == row.id).values(lease_owner=None, lease_expires_at=None)
         )
-        _settle(connection, row)
+        _recover(connection, row)
 
 
 def has_lapsed_leases(connection: Connection) -> bool:
-    """Return whether there is anything for `settle_lapsed_leases` to do."""
+    """Return whether any study's lease has lapsed."""
     return bool(connection.execute(select(exists().where(_is_lost(connection)))).scalar_one())
 
 
 def _is_lost(connection: Connection) -> ColumnElement[bool]:
-    """Return whether a study's lease has lapsed."""
+    """Return the condition that a study's lease has lapsed."""
     s = tables.study.c
     return and_(
         s.state.not_in([state.value for state in CLOSED_STUDY_STATES]),
@@ -122,10 +119,10 @@ def _is_lost(connection: Connection) -> ColumnElement[bool]:
 def overdue_claims(
     connection: Connection, claims: Collection[Claim], *, closed_for_s: float
 ) -> tuple[Claim, ...]:
-    """Return those of some claims whose runs should have ended.
+    """Return the claims whose runs should have ended.
 
-    Another attempt has the study, or nobody has it: the lease has lapsed, and what such a run says is
-    refused. Or the study was closed so long ago that nothing is left to tidy up.
+    Either another attempt has the study, or the lease has lapsed and the run's writes are rejected, or the
+    study closed more than `closed_for_s` ago, and its run has had the time to clean up.
     """
     s, now = tables.study.c, clock.now(connection)
     query = select(s.id, s.attempt, s.state, s.lease_expires_at, s.ended_at).where(
@@ -142,8 +139,8 @@ def overdue_claims(
     return tuple(claim for claim in claims if is_overdue(claim))
 
 
-def _settle(connection: Connection, row: Any) -> None:
-    """Leave no trial running in a study that has no run, and close it if that is what its owner wants."""
+def _recover(connection: Connection, row: Any) -> None:
+    """Requeue the running trials of a study without a run; close it if it was being stopped or cancelled."""
     if StudyState(row.state) in {StudyState.STOPPING, StudyState.CANCELLING}:
         submissions.close_study(connection, row, StudyMove.FINISH, reason=None)
     else:
@@ -151,16 +148,15 @@ def _settle(connection: Connection, row: Any) -> None:
 
 
 def _requeue_in_flight(connection: Connection, row: Any) -> None:
-    """Queue the trials again that a run of this study, which is over, left in flight."""
+    """Requeue the running trials of a study without a run."""
     t = tables.trial.c
     in_flight = connection.execute(
         select(t.id, t.attempt).where(t.study_id == row.id, t.state == TrialState.RUNNING.value)
     ).all()
-    lost = [(trial.id, trial.attempt) for trial in in_flight]
     requeue(
         connection,
         row.id,
-        lost,
+        [(trial.id, trial.attempt) for trial in in_flight],
         reason="its run was lost",
         max_retries=row.spec["max_retries"],
         is_charged=True,
@@ -168,20 +164,19 @@ def _requeue_in_flight(connection: Connection, row: Any) -> None:
 
 
 def release(connection: Connection, claim: Claim, *, failure: str | None = None) -> None:
-    """Give a study back after its run has ended: at once to whoever claims next, or as failed for good.
+    """Return a study to the queue after its run has ended or, with a `failure`, close it as failed.
 
-    Does nothing when the study is closed or another attempt has it: a run that closed its own study has
-    nothing left to give.
+    Does nothing if the study is closed or another attempt has claimed it.
     """
     row = events.lock_study(connection, claim.study_id)
     if row.attempt != claim.attempt or StudyState(row.state) in CLOSED_STUDY_STATES:
         return
-    given_back = {"lease_owner": None, "lease_expires_at": None, "turn_at": clock.now(connection)}
-    connection.execute(update(tables.study).where(tables.study.c.id == claim.study_id).values(**given_back))
+    released = {"lease_owner": None, "lease_expires_at": None, "turn_at": clock.now(connection)}
+    connection.execute(update(tables.study).where(tables.study.c.id == claim.study_id).values(**released))
     if failure is not None:
         submissions.close_study(connection, row, StudyMove.FAIL, reason=failure)
     else:
-        _settle(connection, row)
+        _recover(connection, row)
 
 
 def requeue(
@@ -195,24 +190,21 @@ def requeue(
     from_start: bool = False,
     charged_s: float = 0.0,
 ) -> tuple[PendingTrial, ...]:
-    """Queue trials again at their next attempt, or fail those whose retries are used up.
-
-    See `RunWriter.requeue`.
-    """
+    """Requeue trials at their next attempt; fail those whose retries are used up. See `RunWriter.requeue`."""
     reason = tables.storable(reason)
     again: list[PendingTrial] = []
     changes: dict[str, dict[str, Any]] = {}
-    said: list[tuple[EventKind, Mapping[str, Any]]] = []
+    new_events: list[tuple[EventKind, Mapping[str, Any]]] = []
     rows = trial_rows(connection, study_id, [trial_id for trial_id, _ in trials])
-    in_hand = [
+    in_flight = [
         row
         for trial_id, attempt in trials
-        if (row := rows.pop(trial_id, None)) is not None and row.attempt == attempt and _is_in_hand(row)
+        if (row := rows.pop(trial_id, None)) is not None and row.attempt == attempt and _is_in_flight(row)
     ]
-    cost_s, now = _cost_at_checkpoint(connection, in_hand), clock.now(connection)
-    for row in in_hand:
+    cost_s, now = _cost_at_checkpoint(connection, in_flight), clock.now(connection)
+    for row in in_flight:
         if is_charged and row.retries >= max_retries:
-            why = reason if max_retries == 0 else f"{reason}; given up after {row.retries + 1} tries"
+            why = reason if max_retries == 0 else f"{reason}; given up after {row.retries + 1} attempts"
             after = move_trial(TrialState(row.state), TrialMove.FAIL)
             changes[row.id] = {
                 "state": after.value,
@@ -221,9 +213,9 @@ def requeue(
                 "charged_s": row.charged_s + charged_s,
                 **NO_CHECKPOINT,
             }
-            said.append(("trial.finished", events.trial_finished(row, after, value=None, reason=why)))
+            new_events.append(("trial.finished", events.trial_finished(row, after, value=None, reason=why)))
             continue
-        # Without a checkpoint the next attempt starts from nothing.
+        # Without a checkpoint the next attempt starts from the first epoch.
         checkpoint, epochs_done = (
             (None, 0) if from_start or row.checkpoint is None else (row.checkpoint, row.checkpoint_epoch)
         )
@@ -239,28 +231,28 @@ def requeue(
             "checkpoint_epoch": None if checkpoint is None else epochs_done,
         }
         again.append(pending(row, attempt=row.attempt + 1, epochs_done=epochs_done, checkpoint=checkpoint))
-        said.append(("trial.requeued", {"trial": row.id, "attempt": row.attempt + 1, "reason": reason}))
+        new_events.append(("trial.requeued", {"trial": row.id, "attempt": row.attempt + 1, "reason": reason}))
     m = tables.measurement.c
     if again:
-        # What this attempt measured beyond its checkpoint must not stand beside what the next one will.
-        lost = delete(tables.measurement).where(
+        # The next attempt repeats the epochs after the checkpoint and measures them again.
+        repeated = delete(tables.measurement).where(
             m.trial_id == bindparam("of_trial"), m.epoch > bindparam("epochs_kept")
         )
         connection.execute(
-            lost, [{"of_trial": trial.id, "epochs_kept": trial.epochs_done} for trial in again]
+            repeated, [{"of_trial": trial.id, "epochs_kept": trial.epochs_done} for trial in again]
         )
     change_trials(connection, changes)
-    events.append(connection, study_id, said)
+    events.append(connection, study_id, new_events)
     return tuple(again)
 
 
-def _is_in_hand(row: Any) -> bool:
-    """Return whether a worker can have lost a trial: it is running, or queued for one and not at a rung."""
+def _is_in_flight(row: Any) -> bool:
+    """Return whether a trial is running, or queued for a worker and not waiting at a rung."""
     return row.state in {TrialState.QUEUED.value, TrialState.RUNNING.value} and not is_waiting(row)
 
 
 def _cost_at_checkpoint(connection: Connection, rows: Sequence[Any]) -> dict[str, float]:
-    """Return what each trial that has a checkpoint had cost by then, in seconds."""
+    """Return the training seconds of each trial up to its checkpoint, by trial id."""
     m = tables.measurement.c
     found: dict[str, float] = {}
     for epoch in {row.checkpoint_epoch for row in rows if row.checkpoint is not None}:

@@ -1,7 +1,4 @@
-"""Extensions: a study that has completed gets more arms, trials, replicates or fresh seeds.
-
-It then waits for a run again.
-"""
+"""Extensions: a completed study gets more arms, trials, replicates or fresh seeds, and is queued again."""
 
 __all__ = ["extend", "planned"]
 
@@ -27,22 +24,22 @@ def extend(
     by: Actor,
     if_version: int | None,
 ) -> None:
-    """Store what a study is to have from now on, and queue it again; its trials stay as they are.
+    """Store a study's extended spec and plan, and queue the study again; its trials stay as they are.
 
     Raises:
-        StudyNotFound: there is none.
-        Unauthenticated, Forbidden, NotOwner: the actor may not change it.
-        QuotaExceeded: it is more than its owner may have.
-        VersionConflict: it changed since `if_version`.
-        IllegalMove: it has not completed.
+        StudyNotFound: the study does not exist.
+        Unauthenticated, Forbidden, NotOwner: the actor may not change the study.
+        QuotaExceeded: the extended study exceeds its owner's quota.
+        VersionConflict: the study changed since `if_version`.
+        IllegalMove: the study has not completed.
         CatalogEmpty, SpecInvalid: as `studies.extension.extended` does.
     """
     row = submissions.lock_version(connection, study_id, by=by, if_version=if_version)
     spec, plan = planned(connection, study_id, extension, catalog)
     quotas.check(connection, quotas.lock(connection, row.owner), spec, plan)
     _write(connection, study_id, spec, plan)
-    said = extension.model_dump(mode="json", exclude_none=True, exclude=None if extension.arms else {"arms"})
-    events.append(connection, study_id, [("study.extended", said)])
+    data = extension.model_dump(mode="json", exclude_none=True, exclude=None if extension.arms else {"arms"})
+    events.append(connection, study_id, [("study.extended", data)])
     submissions.change_state(
         connection, row, move_study(StudyState(row.state), StudyMove.EXTEND), reason=None
     )
@@ -52,11 +49,11 @@ def extend(
 def planned(
     connection: Connection, study_id: str, extension: Extension, catalog: Catalog
 ) -> tuple[StudySpec, ResolvedStudy]:
-    """Return a study and its plan as an extension would make them; nothing is stored.
+    """Return a study's spec and plan as an extension would make them, without storing anything.
 
     Raises:
-        StudyNotFound: there is none.
-        IllegalMove: it has not completed.
+        StudyNotFound: the study does not exist.
+        IllegalMove: the study has not completed.
         CatalogEmpty, SpecInvalid: as `studies.extension.extended` does.
     """
     now = queries.study(connection, study_id)
@@ -66,7 +63,7 @@ def planned(
 
 
 def _begun(connection: Connection, study_id: str) -> dict[str, int]:
-    """Return how many trials each arm's search has begun, in that of its replicates which has begun most."""
+    """Return the number of trials of each arm's search, in its largest replicate."""
     t = tables.trial.c
     counted = (
         select(t.arm, func.count().label("trials"))
@@ -81,7 +78,7 @@ def _begun(connection: Connection, study_id: str) -> dict[str, int]:
 
 def _write(connection: Connection, study_id: str, spec: StudySpec, plan: ResolvedStudy) -> None:
     a, s = tables.arm.c, tables.study.c
-    # The run that closed the study may not have ended yet: with a new attempt it has no say in it any more.
+    # The run that closed the study may still be alive: a new attempt rejects its writes.
     values: dict[str, Any] = {"attempt": s.attempt + 1, "queued_at": clock.now(connection)}
     values |= {
         "name": spec.name,
@@ -89,13 +86,13 @@ def _write(connection: Connection, study_id: str, spec: StudySpec, plan: Resolve
         "resolved": plan.model_dump(mode="json"),
     }
     connection.execute(update(tables.study).where(s.id == study_id).values(**values))
-    there = connection.execute(select(func.count()).where(a.study_id == study_id)).scalar_one()
+    stored = connection.execute(select(func.count()).where(a.study_id == study_id)).scalar_one()
     rows = [submissions.arm_row(study_id, n, arm, spec) for n, arm in enumerate(plan.arms)]
-    for arm in rows[:there]:
+    for arm in rows[:stored]:
         connection.execute(
             update(tables.arm)
             .where(a.study_id == study_id, a.position == arm["position"])
             .values(trials=arm["trials"])
         )
-    if rows[there:]:
-        connection.execute(insert(tables.arm), rows[there:])
+    if rows[stored:]:
+        connection.execute(insert(tables.arm), rows[stored:])

@@ -1,14 +1,12 @@
-"""Shares: what each study may have of machines that several want.
+"""Fair shares: how studies divide machines, by one rule for every dispatcher and every run.
 
-It is decided here so that every dispatcher and every run decides alike.
-
-Owners come first: each has the same claim, however many studies it submits, weighed by the highest priority
-among them; an owner's claim is divided among its studies by theirs. On an open service all studies have one
-owner, nobody. Shares are settled in two places: in the order in which studies are claimed, and in how many
-packs each run may have out while others could use the machines as well.
+Machines are divided among owners first, however many studies each submits: an owner's weight is that of its
+highest priority. An owner's fair share is then divided among its studies by their priorities. On an open
+service all studies belong to one owner, None. The rule applies in two places: to the order in which studies
+are claimed, and to the number of packs that a run may train while other runs could use the machines too.
 """
 
-__all__ = ["PRIORITIES", "Contender", "allot", "check_priority", "share", "should_yield", "waiting"]
+__all__ = ["PRIORITIES", "Contender", "allot", "check_priority", "claim_queue", "pack_limit", "should_yield"]
 
 import math
 from collections import Counter
@@ -26,18 +24,18 @@ from studies.states import CLOSED_STUDY_STATES, StudyState
 from studies.store import clock, tables
 
 PRIORITIES: dict[PriorityName, int] = {"low": 0, "normal": 1, "high": 2}
-"""The priorities as they are stored and compared."""
+"""The priorities as they are stored and compared; a higher number goes first."""
 
 _T = TypeVar("_T")
-# A priority's share is so many times that of the one below it.
-_STEP = 3
-# A place may be free already, and its process on its way.
-_PATIENCE = timedelta(seconds=15)
+# A priority weighs this many times as much as the one below it.
+_PRIORITY_FACTOR = 3
+# A run makes room only for a study that has waited this long: a place may be free, and its process starting.
+_YIELD_AFTER = timedelta(seconds=15)
 _CLAIMABLE = (StudyState.QUEUED.value, StudyState.RUNNING.value)
 _OPEN = tuple(state.value for state in StudyState if state not in CLOSED_STUDY_STATES)
 _NEVER = datetime.min.replace(tzinfo=UTC)
-# Without what was submitted, which is most of a row.
-_LIGHT = tuple(
+# Without the spec and the plan, which are most of a row.
+_COLUMNS = tuple(
     tables.study.c[name] for name in ("id", "owner", "priority", "turn_at", "queued_at", "created_at")
 )
 
@@ -47,10 +45,10 @@ class Contender:
     """A study that could use machines now.
 
     Attributes:
-        study_id: its id.
-        owner: its owner; None for all that have none.
+        study_id: the study.
+        owner: its owner; None on an open service.
         priority: see `PRIORITIES`.
-        wanted: packs it could have trained at once.
+        wanted: number of packs that it could train at once.
     """
 
     study_id: str
@@ -60,89 +58,86 @@ class Contender:
 
 
 def check_priority(spec: StudySpec, by: Actor) -> None:
-    """Return when somebody may give a study its priority.
-
-    Raises:
-        Forbidden: it is high, and they are no admin.
-    """
+    """Raise Forbidden unless the actor may set the study's priority; only admins may set `high`."""
     if spec.resources.priority == "high" and by.role != "admin":
         raise Forbidden(
             f"only an admin may submit studies of high priority, and token {by.name!r} is a {by.role}; "
-            "leave `priority` out, or ask an admin"
+            "leave out `priority`, or ask an admin"
         )
 
 
-def allot(studies: Sequence[Contender], slots: int, *, turn: int = 0) -> dict[str, int]:
-    """Return how many of so many slots each study may have, by id.
+def allot(studies: Sequence[Contender], slots: int, *, time_slice: int = 0) -> dict[str, int]:
+    """Divide slots among studies, and return the number of each by study id.
 
-    Nobody has more than it wants while another wants more.
+    No study gets more than it wants while another wants more.
 
-    One by one a slot goes to the owner who has least for its weight, and there to the study that has least
-    for its own (D'Hondt's method of dividing seats); but whoever has none comes first, and of these whoever
-    has the larger weight. Of those who are alike, another is first in each turn: where there are more studies
-    than slots, those of one priority take turns, and lower ones wait.
+    Each slot goes to the owner with the fewest slots for its weight, and there to the study with the fewest
+    for its own weight (D'Hondt's method of dividing seats). An owner or study without a slot comes before all
+    that have one; among those without, the larger weight comes first. Ties are broken by a rotation that
+    advances with each time slice: if there are more studies than slots, those of one priority take turns, and
+    those of lower priority wait.
+
+    Args:
+        studies: the studies, each once.
+        slots: number of packs that fit on the machines.
+        time_slice: number of the time slice.
     """
-    weights = {study.study_id: _STEP**study.priority for study in studies}
+    weights = {study.study_id: _PRIORITY_FACTOR**study.priority for study in studies}
     by_owner: dict[str | None, list[str]] = {}
     for study in sorted(studies, key=lambda study: (study.owner or "", study.study_id)):
         by_owner.setdefault(study.owner, []).append(study.study_id)
     owners = {owner: max(weights[study_id] for study_id in ids) for owner, ids in by_owner.items()}
-    rank = _ranks(owners, turn=turn)
-    # An owner who has a slot in every second turn would else have it for the same study each time.
+    rank = _ranks(owners, time_slice=time_slice)
+    # Otherwise an owner with a slot in every second time slice would give it to the same study each time.
     peers = Counter(owners.values())
     own_rank = {
         study_id: place
         for owner, ids in by_owner.items()
         for study_id, place in _ranks(
-            {study_id: weights[study_id] for study_id in ids}, turn=turn // peers[owners[owner]]
+            {study_id: weights[study_id] for study_id in ids}, time_slice=time_slice // peers[owners[owner]]
         ).items()
     }
-    seats: Counter[str] = Counter()
-    held: Counter[str | None] = Counter()
+    allotted: Counter[str] = Counter()
+    allotted_to_owner: Counter[str | None] = Counter()
 
-    def claim(study: Contender) -> tuple[bool, float, int, bool, float, int]:
-        of_owner, own = held[study.owner], seats[study.study_id]
+    def order(study: Contender) -> tuple[bool, float, int, bool, float, int]:
+        of_owner, own = allotted_to_owner[study.owner], allotted[study.study_id]
         of_all = (of_owner > 0, (of_owner + 1) / owners[study.owner], rank[study.owner])
         return *of_all, own > 0, (own + 1) / weights[study.study_id], own_rank[study.study_id]
 
     for _ in range(slots):
-        wanting = [study for study in studies if seats[study.study_id] < study.wanted]
+        wanting = [study for study in studies if allotted[study.study_id] < study.wanted]
         if not wanting:
             break
-        first = min(wanting, key=claim)
-        seats[first.study_id] += 1
-        held[first.owner] += 1
-    return {study.study_id: seats[study.study_id] for study in studies}
+        first = min(wanting, key=order)
+        allotted[first.study_id] += 1
+        allotted_to_owner[first.owner] += 1
+    return {study.study_id: allotted[study.study_id] for study in studies}
 
 
-def _ranks(weights: Mapping[_T, int], *, turn: int) -> dict[_T, int]:
-    """Return each one's place among those of the same weight, in this turn.
-
-    The first has 0, and in the next turn another is the first.
-    """
+def _ranks(weights: Mapping[_T, int], *, time_slice: int) -> dict[_T, int]:
+    """Return each key's place among those of the same weight, from 0; it rotates with every time slice."""
     alike: dict[int, list[_T]] = {}
     for one, weight in weights.items():
         alike.setdefault(weight, []).append(one)
-    return {one: (n - turn) % len(ones) for ones in alike.values() for n, one in enumerate(ones)}
+    return {one: (n - time_slice) % len(ones) for ones in alike.values() for n, one in enumerate(ones)}
 
 
-def share(
+def pack_limit(
     connection: Connection, study_id: str, *, slots: int, time_slice_s: float, now: datetime | None = None
 ) -> int:
-    """Return how many packs a study's run may have out at once.
+    """Return how many packs a study's run may train at once: its fair share of the machines.
 
-    It is told how many would fit were nothing else running.
-
-    It is 0 only where there are more studies than slots; then for a turn, or until those of higher priority
-    want less. Only studies on the same machines count, for one that needs GPUs only those that need them too;
-    and a run that has not said yet what it wants, and where, is not among them.
+    It is 0 only if there are more studies than slots, and then for a time slice, or until studies of higher
+    priority want less. Only studies on the same machines count, and for a study that needs GPUs only those
+    that need GPUs too. A run that has not reported yet how many packs it wants does not count.
 
     Args:
         connection: an open transaction.
         study_id: the study.
-        slots: packs of its kind that fit on its machines.
-        time_slice_s: seconds of a turn, where studies take turns: the same for all.
-        now: by default the present moment.
+        slots: number of packs of this kind that would fit on the machines if nothing else ran.
+        time_slice_s: seconds of a time slice; the same for all runs.
+        now: the current time by default.
     """
     s = tables.study.c
     gpus = s.spec["resources"]["gpus_per_pack"].as_float()
@@ -154,41 +149,42 @@ def share(
         s.machines == mine.machines,
         s.packs_wanted > 0,
         s.state == StudyState.RUNNING.value,
-        _is_held(connection),
+        _has_run(connection),
     )
     rows = connection.execute(query.where(gpus > 0) if mine.gpus else query)
     others = [Contender(row.id, row.owner, row.priority, row.packs_wanted) for row in rows]
     if not others or slots < 1:
         return slots
-    turn = int((now or clock.now(connection)).timestamp() // time_slice_s)
-    # What it said it wants is older than what it wants now; what it does not use goes to the others with its
-    # next word.
-    return allot([*others, Contender(study_id, mine.owner, mine.priority)], slots, turn=turn)[study_id]
+    time_slice = int((now or clock.now(connection)).timestamp() // time_slice_s)
+    # This study counts as wanting any number, because what it last reported may be outdated. The others get
+    # what it does not use after its next report.
+    contenders = [*others, Contender(study_id, mine.owner, mine.priority)]
+    return allot(contenders, slots, time_slice=time_slice)[study_id]
 
 
-def waiting(connection: Connection) -> list[Any]:
-    """Return the studies that no living run works on, as light rows, whose turn it is first.
+def claim_queue(connection: Connection) -> list[Any]:
+    """Return the rows of the studies that wait for a run, in the order in which they are to be claimed.
 
-    The highest priority goes first; then whose owner has the fewest runs, and of those the owner who has
-    waited longest since one of its studies was taken up or given back; then what was queued first.
+    The highest priority comes first, then the owner with the fewest runs, then the owner who has waited
+    longest since one of its studies was claimed or released, then the study that was queued first.
     """
     s = tables.study.c
-    found = connection.execute(select(*_LIGHT).where(s.state.in_(_CLAIMABLE), ~_is_held(connection))).all()
-    if len(found) < 2:
-        return list(found)
+    queued = connection.execute(select(*_COLUMNS).where(s.state.in_(_CLAIMABLE), ~_has_run(connection))).all()
+    if len(queued) < 2:
+        return list(queued)
     runs = Counter(
-        connection.execute(select(s.owner).where(s.state.in_(_OPEN), _is_held(connection))).scalars()
+        connection.execute(select(s.owner).where(s.state.in_(_OPEN), _has_run(connection))).scalars()
     )
-    served = {
+    last_turns = {
         row.owner: row.at
         for row in connection.execute(select(s.owner, func.max(s.turn_at).label("at")).group_by(s.owner))
     }
     return sorted(
-        found,
+        queued,
         key=lambda row: (
             -row.priority,
             runs[row.owner],
-            served[row.owner] or _NEVER,
+            last_turns[row.owner] or _NEVER,
             row.queued_at or row.created_at,
             row.created_at,
             row.id,
@@ -205,31 +201,31 @@ def should_yield(connection: Connection, study_id: str, *, time_slice_s: float) 
     room.
     """
     s, now = tables.study.c, clock.now(connection)
-    held = connection.execute(
-        select(*_LIGHT).where(s.state == StudyState.RUNNING.value, _is_held(connection))
+    running = connection.execute(
+        select(*_COLUMNS).where(s.state == StudyState.RUNNING.value, _has_run(connection))
     ).all()
-    runs = Counter(row.owner for row in held)
-    if study_id not in {row.id for row in held}:
+    runs = Counter(row.owner for row in running)
+    if study_id not in {row.id for row in running}:
         return False
-    queue = waiting(connection)
-    if any(row.turn_at is not None and now - row.turn_at < _PATIENCE for row in queue):
+    queue = claim_queue(connection)
+    if any(row.turn_at is not None and now - row.turn_at < _YIELD_AFTER for row in queue):
         return False
     for row in queue:
         since = max(row.queued_at or row.created_at, row.turn_at or row.created_at)
-        if now - since < _PATIENCE:
+        if now - since < _YIELD_AFTER:
             continue
-        rivals = [run for run in held if run.priority < row.priority]
-        if not rivals and not runs[row.owner]:
-            rivals = [
+        candidates = [run for run in running if run.priority < row.priority]
+        if not candidates and not runs[row.owner]:
+            candidates = [
                 run
-                for run in held
+                for run in running
                 if run.priority == row.priority
                 and (run.turn_at is None or now - run.turn_at > timedelta(seconds=time_slice_s))
             ]
-        if rivals:
+        if candidates:
             return (
                 min(
-                    rivals,
+                    candidates,
                     key=lambda run: (run.priority, -runs[run.owner], run.turn_at or run.created_at, run.id),
                 ).id
                 == study_id
@@ -237,6 +233,6 @@ def should_yield(connection: Connection, study_id: str, *, time_slice_s: float) 
     return False
 
 
-def _is_held(connection: Connection) -> ColumnElement[bool]:
-    """Return whether a study has a living run."""
+def _has_run(connection: Connection) -> ColumnElement[bool]:
+    """Return the condition that a study has a run with a valid lease."""
     return func.coalesce(tables.study.c.lease_expires_at >= clock.now(connection), False)  # SQL's function

@@ -1,7 +1,4 @@
-"""How far arms have come.
-
-Their search, counted by states, and apart from it the runs that confirm what it has found.
-"""
+"""Progress of arms: trials of the search by state and, counted apart, confirmation runs."""
 
 __all__ = ["ProgressCache", "arm_progress"]
 
@@ -27,49 +24,49 @@ from studies.views import Progress
 _CONFIRMING = frozenset({StudyState.QUEUED.value, StudyState.RUNNING.value, StudyState.PAUSED.value})
 _CLOSED = frozenset(state.value for state in CLOSED_STUDY_STATES)
 _T = TypeVar("_T")
-# Of each an entry of a few hundred bytes an arm.
-_REMEMBERED = 20_000
+# An entry takes a few hundred bytes per arm.
+_MAX_ENTRIES = 20_000
 
 
 class ProgressCache:
-    """What was counted of closed studies.
+    """Caches counts of closed studies, which change only with a study's version.
 
-    It changes no more until one is opened again, which its version tells. Safe to share between threads.
+    Safe to share between threads.
     """
 
     def __init__(self) -> None:
-        """Remember nothing yet."""
+        """Make an empty cache."""
         self._lock = threading.Lock()
-        self._known: OrderedDict[tuple[str, str, int], Any] = OrderedDict()
+        self._entries: OrderedDict[tuple[str, str, int], Any] = OrderedDict()
 
     def get_or_count(
-        self, what: str, rows: Sequence[Any], count: Callable[[Sequence[Any]], Mapping[str, _T]]
+        self, kind: str, rows: Sequence[Any], count: Callable[[Sequence[Any]], Mapping[str, _T]]
     ) -> dict[str, _T]:
-        """Return something of each of these studies, by id, counting only where that has to be.
+        """Return the counts of these studies by id, from the cache where they are there.
 
         Args:
-            what: names it.
-            rows: of the studies, each with id, state and version.
-            count: returns it of some of these rows, by id.
+            kind: what is counted.
+            rows: the studies' rows, each with id, state and version.
+            count: counts for some of these rows, and returns the counts by study id.
         """
         with self._lock:
             found: dict[str, _T] = {
-                row.id: self._known[key]
+                row.id: self._entries[key]
                 for row in rows
-                if (key := (what, row.id, row.version)) in self._known
+                if (key := (kind, row.id, row.version)) in self._entries
             }
         missing = [row for row in rows if row.id not in found]
         counted: Mapping[str, _T] = count(missing) if missing else {}
         with self._lock:
-            self._known.update(
+            self._entries.update(
                 {
-                    (what, row.id, row.version): counted[row.id]
+                    (kind, row.id, row.version): counted[row.id]
                     for row in rows
                     if row.id in counted and row.state in _CLOSED
                 }
             )
-            while len(self._known) > _REMEMBERED:
-                self._known.popitem(last=False)
+            while len(self._entries) > _MAX_ENTRIES:
+                self._entries.popitem(last=False)
         return {**found, **counted}
 
 
@@ -78,7 +75,7 @@ def arm_progress(connection: Connection, rows: Sequence[Any]) -> dict[str, dict[
 
     Args:
         connection: an open transaction.
-        rows: of the studies asked for, each with id, state, spec and resolved.
+        rows: the studies' rows, each with id, state, spec and resolved.
     """
     ids = [row.id for row in rows]
     searched, confirmed = _counts(connection, ids)
@@ -97,8 +94,8 @@ def arm_progress(connection: Connection, rows: Sequence[Any]) -> dict[str, dict[
             count, runs = searched[row.id, arm.name], confirmed[row.id, arm.name]
             finished = sum(count[state] for state in FINISHED_TRIAL_STATES)
             is_confirmed = seeds > 0 and row.state in _CONFIRMING
-            to_come = (
-                _to_come(connection, row, arm.position, spec, search=count, runs=runs["trials"])
+            missing = (
+                _count_missing_runs(connection, row, arm.position, spec, search=count, runs=runs["trials"])
                 if is_confirmed
                 else 0
             )
@@ -109,7 +106,7 @@ def arm_progress(connection: Connection, rows: Sequence[Any]) -> dict[str, dict[
                 epochs_done=count["epochs"],
                 epochs=replicates
                 * planned_epochs(spec.pruner, row.resolved["epochs"], trials=arm.trials // replicates),
-                confirmations=runs["trials"] + to_come,
+                confirmations=runs["trials"] + missing,
                 confirmations_finished=sum(runs[state] for state in FINISHED_TRIAL_STATES),
                 confirmations_running=runs[TrialState.RUNNING],
                 **{state: count[state] for state in (*FINISHED_TRIAL_STATES, TrialState.RUNNING)},
@@ -117,20 +114,20 @@ def arm_progress(connection: Connection, rows: Sequence[Any]) -> dict[str, dict[
     return found
 
 
-def _to_come(
+def _count_missing_runs(
     connection: Connection, row: Any, position: int, spec: StudySpec, *, search: Mapping[str, int], runs: int
 ) -> int:
-    """Return how many confirmation trials of an arm are still to be made.
+    """Return how many confirmation runs of an arm are still to be made.
 
-    As many as there can be while its search lasts, then to the number.
+    The largest possible number while the search lasts, and the exact number afterwards.
 
     Args:
         connection: an open transaction.
-        row: the study's.
-        position: the arm's place in it.
-        spec: the study's.
-        search: how many trials of its search there are in each state.
-        runs: how many confirmation trials there are.
+        row: the study's row.
+        position: the arm's place in the study.
+        spec: the study's spec.
+        search: number of trials of the arm's search in each state.
+        runs: number of confirmation runs that exist.
     """
     replicates = spec.budget.replicates
     arm = row.resolved["arms"][position]
@@ -161,9 +158,9 @@ def _to_come(
 def _counts(
     connection: Connection, ids: Sequence[str]
 ) -> tuple[dict[tuple[str, str], dict[str, int]], dict[tuple[str, str], dict[str, int]]]:
-    """Return what there is of each (study, arm): of its search by state, epochs and waiting.
+    """Return counts by (study, arm) of searches, and of confirmations.
 
-    Of its confirmation by state and trials.
+    A search's are trials by state, `epochs` and `waiting`; a confirmation's trials by state and `trials`.
     """
     t = tables.trial.c
     waiting = func.sum(case((IS_WAITING, 1), else_=0)).label("waiting")

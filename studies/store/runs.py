@@ -118,7 +118,7 @@ class RunWriter:
         Also whether to finish those and give the study back; see `studies.store.fair_share`.
         """
         with self._database.read() as connection:
-            may_have = fair_share.share(
+            may_have = fair_share.pack_limit(
                 connection, self._claim.study_id, slots=slots, time_slice_s=time_slice_s
             )
             return may_have, fair_share.should_yield(

@@ -1,4 +1,4 @@
-"""What users do to studies: submit one, and move it (pause, resume, stop, cancel)."""
+"""Users' changes to studies: submit, pause, resume, stop and cancel."""
 
 __all__ = ["AUDITED", "arm_row", "change_state", "close_study", "lock_version", "move", "submit"]
 
@@ -37,7 +37,7 @@ AUDITED: dict[StudyMove, AuditVerb] = {
     StudyMove.CANCEL: "cancel",
     StudyMove.EXTEND: "extend",
 }
-"""What the log calls each verb of an owner."""
+"""The audit log's name of each verb."""
 
 # No vowels and no look-alikes: an id is read aloud and typed.
 _ALPHABET = "23456789bcdfghjkmnpqrstvwxz"
@@ -53,33 +53,33 @@ def submit(
 ) -> str:
     """Store a study as queued and return its id.
 
-    The same key with the same spec returns the study it made before.
+    A repeated request with the same key and the same spec returns the id of the existing study.
 
     Args:
-        connection: an open transaction that may write.
-        spec: what to run.
-        resolve: returns what the spec means by the present catalogue; what it raises is raised. Not called
-            for a study that was made before.
-        by: who submits it.
-        idempotency_key: names the request.
+        connection: an open write transaction.
+        spec: the study.
+        resolve: resolves the spec against the current catalogue; its exceptions pass through. Not called for
+            a repeated request.
+        by: who submits the study.
+        idempotency_key: identifies the request.
 
     Raises:
-        Unauthenticated: the actor's token was revoked meanwhile.
-        Forbidden: the actor's role is too low, for any study or for its priority.
-        QuotaExceeded: it is more than the actor may have.
-        IdempotencyConflict: the key came before with another spec.
+        Unauthenticated: the actor's token was revoked during the request.
+        Forbidden: the actor's role is too low for studies, or for this priority.
+        QuotaExceeded: the study exceeds the actor's quota.
+        IdempotencyConflict: the key was used before with another spec.
     """
     check_role(by, "submitter")
     fair_share.check_priority(spec, by)
     owner = by.name
     quota = quotas.lock(connection, owner)
     token_validity.check_valid(connection, by)
-    # A key belongs to whoever used it; hashed, it may be as long and as strange as it likes.
+    # Keys are per owner, and hashed, so that a key may have any length and any characters.
     key = None if idempotency_key is None else _digest(json.dumps([owner, idempotency_key]))
     digest = _digest(spec.model_dump_json())
-    before = _made_before(connection, key, digest)
-    if before is not None:
-        return before
+    existing = _existing_study(connection, key, digest)
+    if existing is not None:
+        return existing
     plan = resolve()
     quotas.check(connection, quota, spec, plan)
     study_id = "".join(secrets.choice(_ALPHABET) for _ in range(8))
@@ -104,11 +104,11 @@ def submit(
         with connection.begin_nested():
             connection.execute(insert(tables.study).values(row))
     except IntegrityError:
-        # The same request, sent twice at once: the other has won.
-        before = _made_before(connection, key, digest)
-        if before is None:
+        # The same request was sent twice at once, and the other one was stored first.
+        existing = _existing_study(connection, key, digest)
+        if existing is None:
             raise
-        return before
+        return existing
     connection.execute(
         insert(tables.arm), [arm_row(study_id, n, arm, spec) for n, arm in enumerate(plan.arms)]
     )
@@ -137,43 +137,44 @@ def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _made_before(connection: Connection, key: str | None, digest: str) -> str | None:
-    """Return the id of the study that this key has made, or None.
+def _existing_study(connection: Connection, key: str | None, digest: str) -> str | None:
+    """Return the id of the study that was submitted with this key, or None.
 
     Raises:
-        IdempotencyConflict: it made it from another spec.
+        IdempotencyConflict: it was submitted with another spec.
     """
     if key is None:
         return None
     s = tables.study.c
-    before = connection.execute(
+    existing = connection.execute(
         select(s.id, s.idempotency_digest).where(s.idempotency_key == key)
     ).one_or_none()
-    if before is not None and before.idempotency_digest != digest:
+    if existing is not None and existing.idempotency_digest != digest:
         raise IdempotencyConflict(
-            f"this Idempotency-Key made study {before.id!r} from another body; use a new key for a new study"
+            f"this Idempotency-Key was used for study {existing.id!r} with another body; "
+            "use a new key for a new study"
         )
-    return None if before is None else before.id
+    return None if existing is None else existing.id
 
 
 def move(
     connection: Connection, study_id: str, verb: StudyMove, *, by: Actor, if_version: int | None
 ) -> None:
-    """Move a study; where no run works on it, a stop or cancel takes full effect at once.
+    """Pause, resume, stop or cancel a study; without a run, a stop or cancel takes full effect at once.
 
     Raises:
-        StudyNotFound: there is none.
-        Unauthenticated, Forbidden, NotOwner: the actor may not change it.
-        QuotaExceeded: it is to be resumed, and its owner's GPU-hours are used up.
-        VersionConflict: it changed since `if_version`.
-        IllegalMove: its state does not allow the verb, or the verb is not its owner's.
+        StudyNotFound: the study does not exist.
+        Unauthenticated, Forbidden, NotOwner: the actor may not change the study.
+        QuotaExceeded: the study is to be resumed, and its owner's GPU-hours are used up.
+        VersionConflict: the study changed since `if_version`.
+        IllegalMove: the study's state does not allow the verb, or users may not use it.
     """
     row = lock_version(connection, study_id, by=by, if_version=if_version)
     state = StudyState(row.state)
     if verb not in OWNERS_MOVES:
         verbs = allowed_verbs(state)
         raise IllegalMove(
-            f"{verb.value!r} is no verb of a study's owner; the study is {state.value}",
+            f"expected one of {', '.join(sorted(OWNERS_MOVES))}, got {verb.value!r}",
             state=state.value,
             allowed=verbs,
         )
@@ -190,27 +191,26 @@ def move(
 
 
 def lock_version(connection: Connection, study_id: str, *, by: Actor, if_version: int | None) -> Any:
-    """Return the study's row, locked, as `events.lock_study` does, for somebody who may change it.
+    """Return the study's row, locked as by `events.lock_study`, if the actor may change the study.
 
     Raises:
-        StudyNotFound: there is none.
-        Unauthenticated, Forbidden, NotOwner: the actor may not change it; a token that was revoked meanwhile
-            may change nothing.
-        VersionConflict: it changed since `if_version`.
+        StudyNotFound: the study does not exist.
+        Unauthenticated: the actor's token was revoked during the request.
+        Forbidden, NotOwner: the actor may not change the study.
+        VersionConflict: the study changed since `if_version`.
     """
     row = events.lock_study(connection, study_id)
     token_validity.check_valid(connection, by)
     check_may_change(by, study_id, row.owner)
     if if_version is not None and row.version != if_version:
         raise VersionConflict(
-            f"study {study_id!r} is at version {row.version}, not {if_version}; "
-            "read it again before you change it"
+            f"study {study_id!r} is at version {row.version}, not {if_version}; read it again, then retry"
         )
     return row
 
 
 def change_state(connection: Connection, row: Any, after: StudyState, *, reason: str | None) -> None:
-    """Write a study's new state and its event; nothing when it is in that state already."""
+    """Store a study's new state and its event, unless the study is in that state already."""
     if row.state == after.value:
         return
     now = clock.now(connection)
@@ -227,17 +227,16 @@ def change_state(connection: Connection, row: Any, after: StudyState, *, reason:
 
 
 def close_study(connection: Connection, row: Any, outcome: StudyMove, *, reason: str | None) -> StudyState:
-    """End a study: what is still queued or running is cancelled.
+    """Close a study and return its final state.
 
-    What waits at a rung of a study that has spent its budget is pruned.
-
-    The last progress is told, and the state is final; it is returned.
+    Queued and running trials are cancelled. Trials that wait at a rung are pruned if the study has spent its
+    budget. A last `progress` event is added.
 
     Args:
         connection: an open write transaction.
         row: the study's row, locked.
         outcome: `finish` or `fail`.
-        reason: why, where there is something to say; for a stop or cancel it is made here.
+        reason: why the study failed; None otherwise.
 
     Raises:
         IllegalMove: the study is closed already.
@@ -247,7 +246,7 @@ def close_study(connection: Connection, row: Any, outcome: StudyMove, *, reason:
     reason = None if reason is None else tables.storable(reason)
     t = tables.trial.c
     unfinished = (TrialState.QUEUED.value, TrialState.RUNNING.value)
-    why = {
+    cancelled_because = {
         StudyState.STOPPING: "the study was stopped",
         StudyState.CANCELLING: "the study was cancelled",
     }.get(before, reason or "the study ended")
@@ -259,24 +258,24 @@ def close_study(connection: Connection, row: Any, outcome: StudyMove, *, reason:
     for trial in connection.execute(
         select(*columns).where(t.study_id == row.id, t.state.in_(unfinished)).order_by(t.arm, *IN_ORDER)
     ).all():
-        # What waits at a rung when the budget is spent was not good enough to go on.
+        # A trial that waits at a rung when the budget is spent was not good enough to be promoted.
         move = (
             TrialMove.PRUNE
             if is_waiting(trial) and outcome is StudyMove.FINISH and not is_early
             else TrialMove.CANCEL
         )
         state = move_trial(TrialState(trial.state), move)
-        said_of_it = why if move is TrialMove.CANCEL else None
-        changes[trial.id] = {"state": state.value, "reason": said_of_it, "ended_at": now, **NO_CHECKPOINT}
-        ended.append(("trial.finished", events.trial_finished(trial, state, value=None, reason=said_of_it)))
+        trial_reason = cancelled_because if move is TrialMove.CANCEL else None
+        changes[trial.id] = {"state": state.value, "reason": trial_reason, "ended_at": now, **NO_CHECKPOINT}
+        ended.append(("trial.finished", events.trial_finished(trial, state, value=None, reason=trial_reason)))
     change_trials(connection, changes)
     events.append(connection, row.id, [*ended, ("progress", queries.progress(connection, row.id))])
-    said = reason or (
+    study_reason = reason or (
         "stopped before its budget was spent"
         if before is StudyState.STOPPING
         else None
         if not is_early
         else "cancelled by its owner"
     )
-    change_state(connection, row, after, reason=said)
+    change_state(connection, row, after, reason=study_reason)
     return after

@@ -87,7 +87,7 @@ def test_a_trial_that_loses_its_worker_once_is_tried_again_and_one_that_always_d
         assert (study.state, trial.state, trial.attempt) == (StudyState.FAILED, TrialState.FAILED, 2)
         assert trial.reason is not None
         assert "its worker was lost: the process crashed" in trial.reason
-        assert trial.reason.endswith("; given up after 2 tries")
+        assert trial.reason.endswith("; given up after 2 attempts")
 
 
 def test_nothing_goes_on_when_the_dispatcher_is_killed(own: Own) -> None:

@@ -89,14 +89,16 @@ def test_of_a_pack_that_dies_each_time_only_the_guilty_trial_fails(dispatcher: D
     study_id = dispatcher.submit("deadly-high-lr", **FOUR, max_retries=1, resources=ONE_PACK)
     guilty = only_the_guilty_fails(dispatcher, study_id)
     assert (guilty.attempt, guilty.retries) == (2, 1)
-    assert guilty.reason == f"{told(dispatcher, study_id)[0]}; given up after 2 tries"
+    assert guilty.reason == f"{told(dispatcher, study_id)[0]}; given up after 2 attempts"
     assert told(dispatcher, study_id)[0].startswith("its worker was lost: the process crashed")
 
 
 @pytest.mark.slow
 def test_a_trial_that_hangs_with_the_whole_interpreter_is_ended(dispatcher: DispatcherProcess) -> None:
     trial = one(dispatcher, "hanging-hard", seconds=5.0, max_retries=1)
-    assert trial.reason == "no epoch finished within 5 s, so its process was killed; given up after 2 tries"
+    assert (
+        trial.reason == "no epoch finished within 5 s, so its process was killed; given up after 2 attempts"
+    )
 
 
 @pytest.mark.slow
@@ -113,7 +115,9 @@ def test_of_a_pack_that_hangs_only_the_guilty_trial_fails(dispatcher: Dispatcher
         "hanging-high-lr", **FOUR, max_retries=1, resources={**ONE_PACK, "epoch_timeout_s": 5.0}
     )
     guilty = only_the_guilty_fails(dispatcher, study_id)
-    assert guilty.reason == "no epoch finished within 5 s, so its process was killed; given up after 2 tries"
+    assert (
+        guilty.reason == "no epoch finished within 5 s, so its process was killed; given up after 2 attempts"
+    )
 
 
 @pytest.mark.slow
@@ -134,7 +138,7 @@ def test_a_trial_that_asks_for_more_memory_than_there_is_fails_with_the_figure(
     assert trial.reason is not None
     assert trial.reason.startswith("out of memory: RuntimeError: ")
     assert "can't allocate memory: you tried to allocate 4503599627370496 bytes" in trial.reason
-    assert trial.reason.endswith("; given up after 2 tries")
+    assert trial.reason.endswith("; given up after 2 attempts")
 
 
 def _share_in_use() -> tuple[float, float]:

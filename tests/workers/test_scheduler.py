@@ -202,7 +202,7 @@ def test_a_pack_that_hung_or_ran_out_of_memory_is_taken_apart_at_once_so_that_on
     assert poisoned(running, lost) == [4, 1, 1, 1, 1, 1, 1]
     assert running.states() == ["completed", "completed", "failed", "completed"]
     assert [trial.retries for trial in running.trials()] == [1, 1, 3, 1]
-    assert running.trials()[2].reason == f"{lost.reason}; given up after 4 tries"
+    assert running.trials()[2].reason == f"{lost.reason}; given up after 4 attempts"
     assert running.recorder.failure_reason() is None
 
 

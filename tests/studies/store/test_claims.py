@@ -140,7 +140,7 @@ def test_a_trial_that_has_used_up_its_retries_is_failed(play: Play) -> None:
     third = play.claim()
     found = third.trial(trial)
     assert (found.state, found.attempt, found.retries) == (TrialState.FAILED, 2, 1)
-    assert found.reason == "its run was lost; given up after 2 tries"
+    assert found.reason == "its run was lost; given up after 2 attempts"
     assert found.ended_at is not None
     kind, data = third.every_event()[-1]
     assert (kind, data["trial"], data["state"], data["reason"]) == (

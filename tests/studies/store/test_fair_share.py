@@ -13,7 +13,7 @@ from studies.actors import Actor
 from studies.spec import parse_spec
 from studies.states import StudyMove
 from studies.store import Store
-from studies.store.fair_share import Contender, allot, share
+from studies.store.fair_share import Contender, allot, pack_limit
 from studies.store.tables import study
 
 __all__: list[str] = []
@@ -101,7 +101,7 @@ def test_where_there_are_more_studies_than_slots_they_take_turns(play: Play) -> 
     with play.store._database.read() as connection:
         turns = [
             [
-                share(
+                pack_limit(
                     connection,
                     each.claim.study_id,
                     slots=1,
@@ -167,7 +167,7 @@ def test_in_as_many_turns_as_there_are_studies_each_owner_is_served_alike(
     owners: int, studies: int, slots: int
 ) -> None:
     shares = [Contender(f"{owner}-{n}", str(owner), 1) for owner in range(owners) for n in range(studies)]
-    turns = [allot(shares, slots, turn=turn) for turn in range(owners * studies)]
+    turns = [allot(shares, slots, time_slice=turn) for turn in range(owners * studies)]
     sums = [
         sum(turn[each.study_id] for turn in turns for each in shares if each.owner == str(owner))
         for owner in range(owners)
@@ -180,7 +180,7 @@ def test_in_as_many_turns_as_there_are_studies_each_owner_is_served_alike(
 @pytest.mark.parametrize("owners", [("ada", "ada", "ada"), ("ada", "bob", "eve")])
 def test_what_a_higher_priority_leaves_the_others_have_in_equal_turns(owners: tuple[str, str, str]) -> None:
     high, *normal = (Contender(str(n), owner, 2 if n == 0 else 1) for n, owner in enumerate(owners))
-    turns = [allot([high, *normal], 2, turn=turn) for turn in range(60)]
+    turns = [allot([high, *normal], 2, time_slice=turn) for turn in range(60)]
     assert [sum(turn[each.study_id] for turn in turns) for each in (high, *normal)] == [60, 30, 30]
 
 

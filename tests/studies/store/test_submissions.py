@@ -96,9 +96,7 @@ def test_the_same_key_and_study_returns_the_first(store: Store) -> None:
 
 def test_a_key_serves_one_study_of_one_owner(store: Store) -> None:
     first = store.submit(SPEC, by=Actor(name="ada", role="submitter"), idempotency_key="k")
-    with pytest.raises(
-        IdempotencyConflict, match=f"made study '{first.id}' from another body; use a new key"
-    ):
+    with pytest.raises(IdempotencyConflict, match=first.id):
         store.submit(
             parse_spec(study_body(seed=1)), by=Actor(name="ada", role="submitter"), idempotency_key="k"
         )
@@ -221,7 +219,7 @@ def test_what_was_in_flight_is_cancelled_with_its_study_and_the_last_word_is_the
 def test_what_only_a_run_may_do_is_no_verb(store: Store) -> None:
     study = store.submit(SPEC)
     for verb in set(StudyMove) - set(OWNERS_MOVES):
-        with pytest.raises(IllegalMove, match=f"'{verb.value}' is no verb of a study's owner") as raised:
+        with pytest.raises(IllegalMove) as raised:
             store.move(study.id, verb)
         assert raised.value.allowed == ("pause", "stop", "cancel")
     assert store.study(study.id) == study
