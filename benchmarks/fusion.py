@@ -72,7 +72,7 @@ class _Contender:
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
         wall_s = time.perf_counter() - begun
-        self.fit = report.fit or self.fit
+        self.fit = report.stack_width or self.fit
         spent = [
             member.measurement.elapsed_s - self._elapsed.get(member.trial_id, 0.0)
             for member in report.members

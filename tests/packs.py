@@ -87,7 +87,7 @@ def pack_of(workload: Workload, optimizer: str, *members: Member, epochs: int = 
 
 
 def train(
-    pack: Pack, workload: Workload | None = None, data: Data | None = None, *, fits: WidthTuner | None = None
+    pack: Pack, workload: Workload | None = None, data: Data | None = None, *, tuner: WidthTuner | None = None
 ) -> list[EpochReport]:
     """Return all reports of a pack."""
     workload = workload or WORKLOADS[pack.workload]
@@ -98,7 +98,7 @@ def train(
             entry=OPTIMIZERS[pack.optimizer],
             data=data or data_of(workload),
             device=CPU,
-            fits=fits,
+            tuner=tuner,
         )
     )
 

@@ -114,7 +114,7 @@ class Running:
             )
         self.recorder.reported(
             pack.pack_id,
-            EpochReport(pack_id=pack.pack_id, epoch=epoch, members=tuple(members), fit=fit),
+            EpochReport(pack_id=pack.pack_id, epoch=epoch, members=tuple(members), stack_width=fit),
             worker="here:1",
         )
 

@@ -1,7 +1,4 @@
-"""How much memory a device has to spare for one worker, and how much a trial run took.
-
-Also which errors say that there was too little.
-"""
+"""Device memory: how much one worker may use, how much a trial run used, and which errors mean too little."""
 
 __all__ = ["MemoryMeter", "is_out_of_memory", "spare_bytes"]
 
@@ -9,51 +6,53 @@ import os
 import resource
 from pathlib import Path
 
+import psutil
 import torch
 
 _SHARE = 0.6
-"""Of what is free.
+"""Share of the free memory that a worker counts on.
 
-The rest is left to evaluation, other tenants of the device, and what an estimate misses.
+The rest is left for evaluation, other users of the device, and the error of an estimate.
 """
 _CGROUP = Path("/sys/fs/cgroup")
-_SIGNS = (
+_MESSAGES = (
     "DefaultCPUAllocator: can't allocate",
     "CUDA error: out of memory",
     "CUBLAS_STATUS_ALLOC_FAILED",
     "CUDNN_STATUS_ALLOC_FAILED",
 )
-"""What says so in errors that have no class of their own.
+"""Parts of error messages that mean out of memory where the error has no class of its own.
 
-The CPU's allocator's, the driver's and those of CUDA's libraries.
+They come from the CPU's allocator, the CUDA driver and CUDA's libraries.
 """
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Return whether an error says that the device's memory, or the machine's, could not hold a tensor."""
+    """Return whether an error means that the device or the machine ran out of memory."""
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(
-        sign in str(error) for sign in _SIGNS
+        message in str(error) for message in _MESSAGES
     )
 
 
 def spare_bytes(device: torch.device) -> int:
     """Return the bytes that one worker may count on.
 
-    On a GPU of its free memory, on the CPU of its share of the machine's, a worker to a core.
+    On a GPU that is a share of the free memory. On the CPU the machine's free memory is divided among as many
+    workers as its cores can run.
     """
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
-        idle = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-        return int(_SHARE * (free + idle))
+        cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return int(_SHARE * (free + cached))
     workers = max(1, (os.cpu_count() or 1) // torch.get_num_threads())
-    return int(_SHARE * _free_on_the_machine() / workers)
+    return int(_SHARE * _available_bytes() / workers)
 
 
 class MemoryMeter:
-    """Measures by how much memory in use grew at its highest, from its making on.
+    """Measures by how much the peak of the memory in use has grown since the meter was created.
 
-    On a GPU that is what torch allocated; on the CPU it is the process's resident set, whose highest mark
-    never falls: what fits under an earlier mark is not seen, so that a figure there is a lower bound.
+    On a GPU it counts what torch allocated. On the CPU it reads the process's peak resident set, which never
+    falls: memory that fits under an earlier peak is not seen, so the figure is a lower bound.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -63,7 +62,7 @@ class MemoryMeter:
         self._start = torch.cuda.memory_allocated(device) if device.type == "cuda" else _peak_resident_set()
 
     def grown(self) -> int:
-        """Return the bytes by which it grew."""
+        """Return the bytes by which the peak has grown."""
         peak = (
             torch.cuda.max_memory_allocated(self._device)
             if self._device.type == "cuda"
@@ -76,19 +75,19 @@ def _peak_resident_set() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def _free_on_the_machine() -> int:
-    """Return the bytes that the kernel says are available, within this container's limit where it has one."""
-    lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-    free = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
+def _available_bytes() -> int:
+    """Return the memory available to this process, within its container's limit if it has one."""
+    available = psutil.virtual_memory().available
+    # psutil does not know the limits of control groups.
     try:
-        limit, used, parts = (
+        limit, used, stat = (
             (_CGROUP / name).read_text(encoding="ascii").strip()
             for name in ("memory.max", "memory.current", "memory.stat")
         )
     except OSError:
-        return free
-    # What is in use counts every file that was read, which the kernel gives up for the asking.
+        return available
+    # The usage includes the page cache, which the kernel frees on demand.
     cached = next(
-        (int(line.split()[1]) for line in parts.splitlines() if line.startswith("inactive_file ")), 0
+        (int(line.split()[1]) for line in stat.splitlines() if line.startswith("inactive_file ")), 0
     )
-    return min(free, max(0, int(limit) - int(used) + cached)) if limit.isdigit() else free
+    return min(available, max(0, int(limit) - int(used) + cached)) if limit.isdigit() else available

@@ -1,18 +1,16 @@
-"""The pack protocol: what a run hands to a trainable and what comes back.
+"""The pack protocol: what a run sends to a worker, and what the worker reports, as plain JSON values.
 
-Both are plain values that travel as JSON.
-
-A pack is one or more trials of one arm trained together on one device. The run builds a `Pack`;
-`workers.training` turns it into a stream of `EpochReport`, one per epoch. A member's last measurement comes
-with its `Outcome` or, where the pack ends at a rung, with the place of its checkpoint. Others may come with
-one too: who loses its worker goes on from the last.
+A pack is one or more trials of one arm that are trained together on one device. The run builds a `Pack`, and
+`workers.training` turns it into a stream of `EpochReport`s, one per epoch. A member's last report comes with
+its `Outcome` or, if the pack ends at a rung, with the URL of its checkpoint. Earlier reports may come with a
+checkpoint too: a trial that loses its worker resumes from the latest.
 """
 
 __all__ = ["EpochReport", "Member", "MemberReport", "Outcome", "Pack", "StackWidth"]
 
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, model_validator
 
 from studies.space import Parameters
 from studies.spec import ScheduleName
@@ -30,7 +28,7 @@ class Member(_Message):
 
     trial_id: str
     attempt: int = Field(
-        ge=1, description="Which try of the trial this is; reports of an older attempt are refused."
+        ge=1, description="Number of this attempt; reports from superseded attempts are rejected."
     )
     parameters: Parameters = Field(
         description="The optimizer's full configuration: every hyperparameter of its card."
@@ -40,20 +38,20 @@ class Member(_Message):
     )
     checkpoint: str | None = Field(
         default=None,
-        description="Where its state after the epochs already done lies; None when there are none.",
+        description="URL of the checkpoint to resume from; None before the first epoch.",
     )
 
 
 class Pack(_Message):
-    """Trials of one arm to be trained together from one epoch to another."""
+    """Trials of one arm to train together, from one epoch to another."""
 
     pack_id: str
     workload: str
     optimizer: str
     members: tuple[Member, ...] = Field(min_length=1)
-    from_epoch: int = Field(ge=0, description="Epochs already done.")
+    from_epoch: int = Field(ge=0, description="Epochs already trained.")
     to_epoch: int = Field(gt=0, description="Epoch after which the pack ends.")
-    epochs: int = Field(gt=0, description="Epochs of a whole trial; the schedule spans them.")
+    epochs: int = Field(gt=0, description="Epochs of a whole trial, which the schedule spans.")
     batch_size: int = Field(gt=0)
     schedule: ScheduleName = "constant"
     warmup_fraction: float = Field(
@@ -70,51 +68,53 @@ class Pack(_Message):
     checkpoints: str | None = Field(
         default=None,
         description=(
-            "Folder (any fsspec URL) where members' states are left: at a rung, "
-            "and now and then. None leaves none."
+            "Folder (any fsspec URL) for the members' checkpoints, saved at rungs and every few seconds. "
+            "None saves none."
         ),
     )
     width: int | None = Field(
         default=None,
         ge=1,
-        description="Members stacked at once; None: the worker measures what is fastest, and reports it.",
+        description="Stack width; None: the worker measures the fastest one and reports it.",
     )
     steps_ahead: int = Field(
         default=0,
         ge=0,
         description=(
-            "Steps that trials of this arm still have to take, this pack's included: whether compiling pays."
+            "Steps left to train in this arm, including this pack; tells a worker whether compiling pays."
         ),
     )
 
     epoch_timeout_s: float = Field(
-        default=3600.0, gt=0, description="Seconds without a finished epoch after which it counts as hung."
+        default=3600.0,
+        gt=0,
+        description="Seconds without a finished epoch after which the pack counts as hung.",
     )
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if not self.from_epoch < self.to_epoch <= self.epochs:
             raise ValueError(
-                f"a pack trains forward, to its trials' last epoch at most: got {self.from_epoch} to "
-                f"{self.to_epoch} of {self.epochs}"
+                f"expected from_epoch < to_epoch <= epochs, got from_epoch={self.from_epoch}, "
+                f"to_epoch={self.to_epoch}, epochs={self.epochs}"
             )
         if any((member.checkpoint is None) != (self.from_epoch == 0) for member in self.members):
             raise ValueError(
-                "members need a checkpoint exactly when epochs are done already; this pack "
-                f"begins at epoch {self.from_epoch}"
+                "expected a checkpoint for each member if from_epoch > 0 and for none otherwise; "
+                f"from_epoch is {self.from_epoch}"
             )
         if self.to_epoch < self.epochs and self.checkpoints is None:
             raise ValueError(
-                f"a pack that ends at epoch {self.to_epoch} of {self.epochs} needs a "
-                "folder for its members' checkpoints"
+                f"a pack that ends at epoch {self.to_epoch} of {self.epochs} needs a folder for its members' "
+                "checkpoints; set checkpoints"
             )
         return self
 
     @property
     def start_timeout_s(self) -> float:
-        """Seconds within which its first epoch must begin.
+        """Seconds within which the first epoch must begin.
 
-        Imports, data, and measuring what fits take their time on a busy machine.
+        Imports, loading data and measuring stack widths take a while on a busy machine.
         """
         return self.epoch_timeout_s + _START_S
 
@@ -126,7 +126,7 @@ class Outcome(_Message):
     value: float | None = Field(
         default=None, description="Validation metric at the objective's epoch; None when diverged."
     )
-    best_epoch: int | None = Field(default=None, description="The epoch that `value` was measured at.")
+    best_epoch: int | None = Field(default=None, description="Epoch at which `value` was measured.")
     test_value: float | None = Field(default=None, description="Test metric at that epoch.")
     reason: str | None = Field(
         default=None,
@@ -142,38 +142,38 @@ class MemberReport(_Message):
     measurement: Measurement
     outcome: Outcome | None = None
     checkpoint: str | None = Field(
-        default=None, description="Where its state after this epoch was left, if it was."
+        default=None, description="URL of the checkpoint saved after this epoch, if any."
     )
 
 
 class StackWidth(_Message):
-    """How a workload and an optimizer fit on a device.
-
-    What a worker measured before it chose how many members to stack.
-    """
+    """The stack width that a worker chose for a workload and an optimizer, and what it measured."""
 
     workload: str
     optimizer: str
     batch_size: int = Field(gt=0)
     device: str = Field(description="'cpu', or the GPU's name.")
-    width: int = Field(ge=1, description="Members stacked at once.")
+    width: int = Field(ge=1, description="Number of trials in a stack.")
     reason: str | None = Field(
-        default=None, description="Why the width is 1, or was lowered; None where stacking pays."
+        default=None, description="Why the width is 1 or was lowered; None if stacking pays."
     )
     bytes_per_member: int | None = Field(
-        default=None, ge=0, description="Memory that one more member takes; None where it was not measured."
+        default=None, ge=0, description="Memory per trial; None if it was not measured."
     )
     trial_steps_per_s: dict[int, float] = Field(
-        default_factory=dict[int, float], description="Steps of all members together in a second, by width."
+        default_factory=dict[int, float], description="Steps of all trials together in a second, by width."
     )
 
 
 class EpochReport(_Message):
-    """What a pack says at the end of an epoch: a report for each member still alive when the epoch began."""
+    """A pack's report after an epoch, with one part for each member that was alive when the epoch began."""
 
     pack_id: str
     epoch: int
     members: tuple[MemberReport, ...]
-    fit: StackWidth | None = Field(
-        default=None, description="What the worker measured or had to change, where it did."
+    stack_width: StackWidth | None = Field(
+        default=None,
+        # Workers of earlier versions call it `fit`.
+        validation_alias=AliasChoices("stack_width", "fit"),
+        description="The stack width that the worker measured or had to change, if it did.",
     )

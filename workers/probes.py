@@ -1,7 +1,7 @@
-"""Probes: what AdamP's claim is about, measured at a few steps of an epoch without waiting for the device.
+"""Probes of the quantities in AdamP's claim, measured at a few steps of an epoch without blocking the device.
 
-Only weights of two or more dimensions are looked at, as AdamP and SGDP do. Every value stays on the device
-until the caller reads it with everything else at the epoch's end.
+Only weights of two or more dimensions are probed, as in AdamP and SGDP. All values stay on the device until
+the caller reads them with everything else at the end of the epoch.
 """
 
 __all__ = ["MAX_PROBED_STEPS", "Probe", "Projection", "probed_steps", "weight_norm", "weights_of"]
@@ -20,7 +20,7 @@ from adamp._projection import decide
 _norm = cast("Callable[[Tensor], Tensor]", torch.linalg.vector_norm)  # pyright: ignore[reportUnknownMemberType]
 
 MAX_PROBED_STEPS = 4
-"""Steps probed in an epoch at most: enough for a mean, few enough to cost little."""
+"""Largest number of steps probed in an epoch: enough for a mean, few enough to cost little."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +29,7 @@ class Projection:
 
     Attributes:
         delta: AdamP's and SGDP's threshold.
-        eps: what keeps their cosine from dividing by zero.
+        eps: lower bound of the norms that the cosine is divided by.
     """
 
     delta: float
@@ -37,10 +37,7 @@ class Projection:
 
 
 def probed_steps(steps: int) -> frozenset[int]:
-    """Return which of an epoch's steps, counted from 0, are probed.
-
-    At most four, evenly spaced, the first among them.
-    """
+    """Return the steps of an epoch to probe, from 0: at most four, evenly spaced, the first included."""
     probes = min(MAX_PROBED_STEPS, steps)
     return frozenset(index * steps // probes for index in range(probes))
 
@@ -51,17 +48,14 @@ def weights_of(model: nn.Module) -> list[nn.Parameter]:
 
 
 def weight_norm(weights: Sequence[Tensor]) -> Tensor:
-    """Return the L2 norm of all weights together, a scalar tensor; 0 when there is none."""
+    """Return the L2 norm of all weights together, a scalar tensor; 0 if there are none."""
     if not weights:
         return torch.zeros(())
     return _norm(torch.stack([_norm(weight.detach()) for weight in weights]))
 
 
 class Probe:
-    """Watches weights across single optimizer steps.
-
-    `before` and `after` are called around each step that is probed.
-    """
+    """Observes weights across single optimizer steps; call `before` and `after` around each probed step."""
 
     def __init__(self, weights: Sequence[nn.Parameter], *, projection: Projection | None) -> None:
         self._weights = weights
@@ -74,9 +68,9 @@ class Probe:
 
     @torch.no_grad()
     def before(self) -> None:
-        """Note each weight's direction, its angle with the gradient and whether it will be projected.
+        """Record each weight's direction, its angle to the gradient and whether its update will be projected.
 
-        Gradients must be in place.
+        The weights' gradients must be set.
         """
         self._directions = []
         for weight in self._weights:
@@ -93,18 +87,17 @@ class Probe:
 
     @torch.no_grad()
     def after(self) -> None:
-        """Note how far each weight's direction moved since `before`."""
+        """Record how far each weight's direction has moved since `before`."""
         for weight, direction in self._directions:
             self._effective_steps.append(_norm(_direction(weight) - direction))
 
     def read(self) -> Tensor:
-        """Return the means so far over all pairs of a probed step and a weight, and start anew.
+        """Return the means since the last call over all pairs of a probed step and a weight, and start again.
 
-        They are [3], on the weights' device.
-
-        They are the effective step, norm(w'/|w'| - w/|w|); the absolute cosine between gradient and weight,
-        each taken whole; and the share of pairs that were projected. NaN stands where there was no pair, or
-        no projection to watch.
+        Returns:
+            Tensor [3] on the weights' device: the effective step, norm(w'/|w'| - w/|w|); the absolute cosine
+            between gradient and weight as whole tensors; and the fraction of pairs that were projected. A
+            value is NaN if there was no pair, or no projection to observe.
         """
         values = torch.stack(
             [self._mean(pairs) for pairs in (self._effective_steps, self._cosines, self._decisions)]
@@ -121,5 +114,5 @@ class Probe:
 
 
 def _direction(tensor: Tensor) -> Tensor:
-    # Zero has no direction and stays zero; NaN stays NaN.
+    # A zero tensor has no direction and stays zero; NaN stays NaN.
     return tensor / _norm(tensor).clamp_min(torch.finfo(tensor.dtype).tiny)

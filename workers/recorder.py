@@ -142,7 +142,7 @@ class PackRecorder:
         pack = self._packs.get(pack_id)
         if pack is None:
             return
-        width = report.fit
+        width = report.stack_width
         if width is not None and self.widths.add(width, pack.queue):
             self._retry.persist(lambda: self._writer.record_stack_width(width.model_dump(mode="json")))
         charged_s = 0.0

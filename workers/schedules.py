@@ -11,25 +11,26 @@ from studies.spec import ScheduleName
 def factor(schedule: ScheduleName, *, step: int, total_steps: int, warmup_fraction: float) -> float:
     """Return the multiplier of the learning rate for one step, in [0, 1].
 
-    `constant` is 1. `cosine` falls from 1 as (1 + cos(pi t)) / 2, with t the share of the steps already
-    taken: it would reach 0 one step after the last, so that every step moves the weights. `warmup-cosine`
-    rises linearly over the first `warmup_fraction` of the steps, from one part of the rise at the first of
-    them to 1 at the last, and then falls as `cosine` does over what is left.
+    `constant` is 1. `cosine` falls from 1 as (1 + cos(pi t)) / 2, where t is the fraction of the steps
+    already taken: it would reach 0 one step after the last, so every step moves the weights. `warmup-cosine`
+    rises linearly over the first `warmup_fraction` of the steps, reaching 1 at the last of them, and then
+    falls like `cosine` over the remaining steps.
 
     Args:
-        schedule: its name.
+        schedule: name of the schedule.
         step: steps already taken, 0 <= step < total_steps.
         total_steps: steps of the whole trial, over all its epochs.
-        warmup_fraction: share of total_steps that warm up, rounded to whole steps; only for `warmup-cosine`.
+        warmup_fraction: share of total_steps that warm up, rounded to whole steps; used by `warmup-cosine`
+            only.
 
     Raises:
-        ValueError: step lies outside the trial.
+        ValueError: `step` is outside the trial.
 
     Source: Loshchilov and Hutter, SGDR (2017), equation 5 without restarts; the linear rise of Goyal et al.
     (2017), section 2.2.
     """
     if not 0 <= step < total_steps:
-        raise ValueError(f"a step must lie in [0, {total_steps}), got {step}")
+        raise ValueError(f"expected a step in [0, {total_steps}), got {step}")
     match schedule:
         case "constant":
             return 1.0

@@ -1,7 +1,4 @@
-"""One member trained by itself, an epoch at a time.
-
-The plain loop that every faster engine must agree with.
-"""
+"""One trial trained by itself, an epoch at a time: the plain loop that faster engines must agree with."""
 
 __all__ = ["CHECK_EVERY", "Solo", "on_cpu", "projection_of"]
 
@@ -26,29 +23,29 @@ from workers.seeding import epoch_order, initialisation_seed, noise_seed, seeded
 from workers.workloads import Data, Split, Workload
 
 CHECK_EVERY = 32
-"""Steps between two looks at the training loss on a device that works ahead of Python."""
+"""Steps between two checks of the training loss on a device that runs asynchronously."""
 
 
 class Solo:
-    """A member's model, optimizer and clock.
+    """The model, optimizer and clock of one member of a pack.
 
-    Members share nothing but the data, and each epoch draws from streams of the member's own: what a member
-    does depends on nothing beside it.
+    Members share nothing but the data, and each epoch draws from random streams of the member's own, so a
+    member's numbers depend on nothing beside it.
 
     Args:
         member: the trial.
-        pack: what its members share.
-        workload: what is trained.
+        pack: the settings that its members share.
+        workload: what to train.
         entry: the optimizer.
         data: the workload's data, on `device`.
         device: where to train.
-        state: what `checkpoint` returned after the last epoch done; None before the first.
-        check_every: steps between two looks at the training loss; each look waits for the device. By default
-            1 on the CPU, where nothing is waited for and a NaN is stopped before it reaches the weights, and
-            32 elsewhere.
+        state: what `checkpoint` returned after the last epoch trained; None before the first.
+        check_every: steps between two checks of the training loss; each check waits for the device. By
+            default 1 on the CPU, where there is nothing to wait for and a NaN is caught before it reaches the
+            weights, and 32 elsewhere.
 
     Raises:
-        CheckpointUnusable: the state is not that of such a member.
+        CheckpointUnusable: the state does not fit this model and optimizer.
     """
 
     def __init__(
@@ -73,7 +70,7 @@ class Solo:
         self._total_steps = self._steps * pack.epochs
         self._schedule: ScheduleName = "constant" if entry.card.schedule == "constant" else pack.schedule
         self._warmup_fraction = pack.warmup_fraction
-        # Built on the CPU whatever the device, so that a seed means the same start everywhere.
+        # Built on the CPU so that a seed gives the same initial values on every device.
         with seeded(initialisation_seed(member.seed), device=torch.device("cpu")):
             self._model = workload.build_model()
         self._model.to(device)
@@ -84,13 +81,13 @@ class Solo:
         self._elapsed_s = 0.0
         self._epoch = pack.from_epoch
         if state is not None:
-            self._take_up(state)
+            self._resume(state)
 
     def train_epoch(self, epoch: int) -> EpochResult:
-        """Return what one more epoch of training, counted from 1, and the evaluation after it showed.
+        """Train one more epoch, counted from 1, evaluate, and return the result.
 
-        The examples that do not fill a last batch sit the epoch out, so that every step has the same batch
-        size.
+        Examples that do not fill a last batch are left out of the epoch, so that every step has the same
+        batch size.
         """
         self._epoch = epoch
         with seeded(noise_seed(self._seed, epoch=epoch), device=self._device):
@@ -105,7 +102,7 @@ class Solo:
             self._elapsed_s += time.perf_counter() - started
             return epoch_result(
                 losses,
-                self._numbers() if all(map(math.isfinite, losses)) else None,
+                self._measure() if all(map(math.isfinite, losses)) else None,
                 epoch=epoch,
                 elapsed_s=self._elapsed_s,
                 lr=float(self._optimizer.param_groups[0]["lr"]),
@@ -113,20 +110,15 @@ class Solo:
             )
 
     def test(self) -> float:
-        """Return the test metric of the weights that the last epoch's validation saw.
-
-        Not finite when the metric is not.
-        """
+        """Return the test metric after the last epoch, which may not be finite."""
         with seeded(noise_seed(self._seed, epoch=self._epoch), device=self._device):
             return self._evaluate(self._data.test)[1].item()
 
     def checkpoint(self) -> dict[str, Any]:
-        """Return the state after the epoch just trained, a copy on the CPU.
+        """Return a copy of the state after the epoch just trained, on the CPU.
 
-        The model's and the optimizer's `state_dict`, and the clock.
-
-        Taken up, it goes on bit for bit as if nothing had happened. Buffers that the model declares
-        non-persistent are not in it.
+        It holds the model's and the optimizer's `state_dict` and the clock. Training resumes from it bit for
+        bit as if it had never stopped. Non-persistent buffers are not in it.
         """
         return {
             "model": on_cpu(self._model.state_dict()),
@@ -134,7 +126,7 @@ class Solo:
             "elapsed_s": self._elapsed_s,
         }
 
-    def _take_up(self, state: Mapping[str, Any]) -> None:
+    def _resume(self, state: Mapping[str, Any]) -> None:
         try:
             self._model.load_state_dict(state["model"])
             _restore(self._optimizer, state["optimizer"])
@@ -143,16 +135,18 @@ class Solo:
             if is_out_of_memory(error):
                 raise
             raise CheckpointUnusable(
-                "expected the state of a member with this model and optimizer, "
-                f"got one that does not fit: {error}"
+                f"expected the state of a trial with this model and optimizer, got one that does not fit: "
+                f"{error}"
             ) from error
 
     def _train(self, batches: Sequence[Tensor], *, done: int) -> list[float]:
-        """Return the losses of an epoch's steps, `done` steps having gone before.
+        """Train an epoch and return its losses, which end soon after one that is not finite.
 
-        They end soon after one that is not finite.
+        Args:
+            batches: the examples of each step.
+            done: steps trained before this epoch.
         """
-        self._to_training()
+        self._set_training_mode()
         train, model, optimizer, workload, probe = (
             self._data.train,
             self._model,
@@ -186,10 +180,10 @@ class Solo:
             optimizer.zero_grad()
         return losses
 
-    def _numbers(self) -> list[float]:
-        self._to_evaluation()
-        # One transfer for all of an epoch's numbers; a model without such weights has its norm and probes on
-        # the CPU.
+    def _measure(self) -> list[float]:
+        self._set_evaluation_mode()
+        # One transfer for all of an epoch's numbers. A model without weights of two or more dimensions has
+        # its norm and probes on the CPU.
         numbers = [
             self._evaluate(self._data.validation),
             weight_norm(self._weights).unsqueeze(0),
@@ -209,18 +203,18 @@ class Solo:
             sums=lambda inputs, targets: batch_sums(self._workload, self._model(inputs), targets),
         )
 
-    def _to_training(self) -> None:
+    def _set_training_mode(self) -> None:
         self._model.train()
-        # Schedule-free optimizers train at one point and are judged at another; their train() and eval() move
+        # Schedule-free optimizers train at one point and evaluate at another; their train() and eval() move
         # the weights between the two.
         if callable(train := getattr(self._optimizer, "train", None)):
             train()
 
-    def _to_evaluation(self) -> None:
+    def _set_evaluation_mode(self) -> None:
         self._model.eval()
-        # BatchNorm keeps the statistics of the point trained at. schedule_free's README would renew them with
-        # some forward passes; on digits-cnn that moved no validation loss by more than 0.005 after the first
-        # epoch, at three learning rates.
+        # BatchNorm keeps the statistics of the training point. schedule_free's README recommends recomputing
+        # them with some forward passes; on digits-cnn, at three learning rates, that changed no validation
+        # loss by more than 0.005 after the first epoch.
         if callable(evaluate := getattr(self._optimizer, "eval", None)):
             evaluate()
 
@@ -242,7 +236,7 @@ def _floats(tensor: Tensor) -> list[float]:
 
 
 def on_cpu(state: Any) -> Any:
-    """Return a copy of a state dictionary with every tensor on the CPU and free of what computed it."""
+    """Return a copy of a state dictionary with every tensor detached and on the CPU."""
     if isinstance(state, Tensor):
         return state.detach().to("cpu", copy=True)
     if isinstance(state, Mapping):
@@ -254,12 +248,12 @@ def on_cpu(state: Any) -> Any:
 
 
 def _restore(optimizer: Optimizer, saved: Mapping[str, Any]) -> None:
-    """Load an optimizer's state so that it goes on exactly where it was saved."""
-    # A copy: optimizers keep the very objects that they are given, and a state may be taken up twice.
+    """Load an optimizer's state so that training resumes exactly."""
+    # A copy: optimizers keep the objects that they load, and a state may be loaded twice.
     saved = on_cpu(saved)
     optimizer.load_state_dict(cast("dict[str, Any]", saved))
-    # torch casts what it loads to the weight's dtype, also counters that the optimizer keeps in float32
-    # whatever the weights (NAdam, QHAdam).
+    # torch casts loaded state to the weight's dtype, even counters that some optimizers keep in float32 for
+    # all weights (NAdam, QHAdam).
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     for index, entries in saved.get("state", {}).items():
         own = optimizer.state[parameters[index]]
@@ -269,10 +263,7 @@ def _restore(optimizer: Optimizer, saved: Mapping[str, Any]) -> None:
 
 
 def projection_of(entry: OptimizerEntry, member: Member) -> Projection | None:
-    """Return when this member's optimizer projects, or None where it never does.
-
-    Those that can are those that have a `delta`.
-    """
+    """Return the projection settings of a member's optimizer, or None if it never projects (no `delta`)."""
     if entry.card.hyperparameter("delta") is None:
         return None
     return Projection(delta=float(member.parameters["delta"]), eps=float(member.parameters.get("eps", 1e-8)))

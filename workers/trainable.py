@@ -1,7 +1,4 @@
-"""The Ray side of a pack.
-
-A class Trainable that serves pack after pack in one process, a step for each epoch.
-"""
+"""The Ray side of a pack: a Trainable that trains pack after pack in one process, one step per epoch."""
 
 __all__ = ["PackTrainable"]
 
@@ -27,8 +24,8 @@ from workers.pack_protocol import EpochReport, Pack
 from workers.parent_watchdog import LEAVE_SIGNAL, exit_without
 
 if TYPE_CHECKING:
-    # Imported where they are needed: the run that names this class needs no torch, and would wait for it
-    # before its first pack.
+    # Imported where they are used: the run that names this class does not need torch, and importing it would
+    # delay its first pack.
     import torch
 
     from workers.optimizers import OptimizerEntry
@@ -38,79 +35,76 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 # Ray's functions have no complete types.
 _ray = cast("Any", ray)
-# A process whose node is about to end waits no longer for its run to see that its pack is over.
+# How long a process whose node is shutting down waits for its run to read the last report.
 _IDLE_S = 1.0
 
 
 class PackTrainable(tune.Trainable):
-    """Trains the pack in its config.
-
-    With `reuse_actors` the process, its imports and its data outlive the pack.
-    """
+    """Trains the pack in its config; with `reuse_actors` its process, imports and data are reused."""
 
     def setup(self, config: dict[str, Any]) -> None:
-        """Begin the first pack."""
-        self._bench: _Bench | None = None
+        """Prepare the process and the first pack."""
+        self._resources: _Resources | None = None
         self._is_leaving = False
         self._is_last = False
-        # Only a process's main thread may; Ray runs actors there, tests need not.
+        # Only a process's main thread may set a handler. Ray runs actors there; tests may not.
         with suppress(ValueError):
             signal.signal(LEAVE_SIGNAL, lambda _number, _frame: self._leave_with_node())
         if _ray.is_initialized():
-            # On a machine that is cut off nobody else would end it, and nothing that it says or leaves counts
-            # any more.
+            # On a machine that is cut off nothing else ends this process, and its reports and checkpoints no
+            # longer count.
             exit_without(_ray.get_runtime_context().gcs_address)
         self._begin(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Begin another pack in the same process."""
+        """Prepare another pack in the same process."""
         self._begin(new_config)
         return True
 
     def leave(self) -> None:
-        """Let the pack end after its present epoch, and leave its members' states there."""
+        """End the pack after the current epoch, and save its members' checkpoints."""
         self._is_leaving = True
 
     def step(self) -> dict[str, Any]:
-        """Train one epoch; return its report, or what went wrong.
+        """Train one epoch and return its report, or what went wrong.
 
-        A Python error becomes a result with `failure`: Tune would only say that the trial failed, and end a
-        process that is fit to go on. What can be tried again becomes one with `lost`, or with `restart` and
-        the trials that have to begin anew. A pack that ends before its time, because its run or its node is
-        about to end, says so with `left`.
+        A Python error becomes a result with `failure`: Tune would only report that the trial failed, and end
+        a process that can go on. An error that a retry may fix becomes a result with `lost`, or with
+        `restart` and the trials that have to start again. A pack that ends early, because its run or its node
+        is shutting down, sets `left`.
         """
         if self._is_last and not self._is_begun:
-            # Whatever is handed out to this process now would be lost with its node, in a moment; so it is
-            # handed out elsewhere.
+            # A pack dispatched to this process now would soon be lost with its node, so another process must
+            # get it.
             _ray.actor.exit_actor()
-        said = self._train_epoch()
-        self._idle_at = time.monotonic() if said["done"] else math.inf
-        return said
+        result = self._train_epoch()
+        self._idle_at = time.monotonic() if result["done"] else math.inf
+        return result
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
-        """Save nothing: the pack itself leaves its members' checkpoints."""
+        """Save nothing: the pack itself saves its members' checkpoints."""
 
     def load_checkpoint(self, checkpoint: Any) -> None:
-        """Load nothing, for nothing is saved."""
+        """Load nothing, since nothing is saved."""
 
     def _train_epoch(self) -> dict[str, Any]:
         try:
             if self._reports is None:
                 with exit_after(self._pack.start_timeout_s):
-                    self._reports = self._started(self._pack)
+                    self._reports = self._train_pack(self._pack)
             with exit_after(self._pack.epoch_timeout_s):
                 report = next(self._reports, None)
         except CheckpointUnusable as error:
             return {"restart": str(error), "unusable": self._unusable(), "done": True}
         except CheckpointNotSaved as error:
             return {"lost": str(error), "done": True}
-        # Whatever a workload raises is the trial's failure, not this process's.
+        # An error that a workload raises fails the trial, not this process.
         except Exception as error:  # noqa: BLE001
-            said = f"{type(error).__name__}: {error}"[:2000]
+            message = f"{type(error).__name__}: {error}"[:2000]
             if _is_out_of_memory(error):
-                return {"exhausted": said, "done": True}
+                return {"exhausted": message, "done": True}
             lines = traceback.format_exc(limit=-4)
-            return {"failure": said, "traceback": lines[-8000:], "done": True}
+            return {"failure": message, "traceback": lines[-8000:], "done": True}
         if report is None:
             return {"left": True, "done": True}
         self._is_begun = True
@@ -122,12 +116,12 @@ class PackTrainable(tune.Trainable):
             and self._is_leaving
             and all(m.outcome is not None or m.checkpoint is not None for m in report.members)
         )
-        said = {
+        result = {
             "report": report.model_dump_json(),
             "worker": f"{socket.gethostname()}:{os.getpid()}",
             "done": is_over or has_left,
         }
-        return {**said, "left": True} if has_left else said
+        return {**result, "left": True} if has_left else result
 
     def _leave_with_node(self) -> None:
         self._is_leaving = self._is_last = True
@@ -148,8 +142,7 @@ class PackTrainable(tune.Trainable):
                     load(member.checkpoint)
             except CheckpointUnusable:
                 found.append(member.trial_id)
-        # One that can be read now may have been out of reach a moment ago, or does not fit its model: then
-        # none is trusted.
+        # If all can be read now, one was out of reach a moment ago or does not fit its model: trust none.
         return found or [member.trial_id for member in self._pack.members]
 
     def _begin(self, config: dict[str, Any]) -> None:
@@ -157,49 +150,49 @@ class PackTrainable(tune.Trainable):
         self._cpus, self._gpus = config["cpus"], config["gpus"]
         self._is_begun = False
         self._idle_at = math.inf
-        # Made with the first epoch: what goes wrong there, or never ends, is told like any fault of a pack.
+        # Created with the first epoch, so that an error or a hang there is reported like any other.
         self._reports: Iterator[EpochReport] | None = None
 
-    def _started(self, pack: Pack) -> Iterator[EpochReport]:
+    def _train_pack(self, pack: Pack) -> Iterator[EpochReport]:
         from workers.training import train_pack
 
-        bench = self._bench = self._bench or _bench(cpus=self._cpus, gpus=self._gpus)
-        workload = _known(pack.workload, bench.workloads, "workload")
-        entry = _known(pack.optimizer, bench.optimizers, "optimizer")
-        data = bench.data.load(workload, device=bench.device)
+        resources = self._resources = self._resources or _load_resources(cpus=self._cpus, gpus=self._gpus)
+        workload = _installed(pack.workload, resources.workloads, "workload")
+        entry = _installed(pack.optimizer, resources.optimizers, "optimizer")
+        data = resources.data.load(workload, device=resources.device)
         return train_pack(
             pack,
             workload=workload,
             entry=entry,
             data=data,
-            device=bench.device,
-            fits=bench.fits,
+            device=resources.device,
+            tuner=resources.tuner,
             is_leaving=lambda: self._is_leaving,
         )
 
 
 @dataclass(frozen=True)
-class _Bench:
-    """What a process loads once and keeps."""
+class _Resources:
+    """What a process loads once and keeps for its lifetime."""
 
     device: "torch.device"
     optimizers: "Mapping[str, OptimizerEntry]"
     workloads: "Mapping[str, Workload]"
     data: "DataCache"
-    fits: "WidthTuner"
+    tuner: "WidthTuner"
 
 
-def _bench(*, cpus: float, gpus: float) -> _Bench:
+def _load_resources(*, cpus: float, gpus: float) -> _Resources:
     import torch
 
     from workers.optimizers import load_optimizers
     from workers.stacked.width_tuning import WidthTuner
     from workers.workloads import DataCache, load_workloads
 
-    # One thread a core: two processes of one thread beat one of two nearly everywhere at these sizes.
+    # One thread per core: at these sizes two processes of one thread beat one of two nearly everywhere.
     torch.set_num_threads(max(1, int(cpus)))
     device = torch.device("cuda:0" if torch.cuda.is_available() and gpus > 0 else "cpu")
-    return _Bench(device, load_optimizers(), load_workloads(), DataCache(), WidthTuner())
+    return _Resources(device, load_optimizers(), load_workloads(), DataCache(), WidthTuner())
 
 
 def _is_out_of_memory(error: Exception) -> bool:
@@ -210,10 +203,10 @@ def _is_out_of_memory(error: Exception) -> bool:
     return is_out_of_memory(error)
 
 
-def _known(name: str, catalog: Mapping[str, T], kind: str) -> T:
+def _installed(name: str, catalog: Mapping[str, T], kind: str) -> T:
     if name not in catalog:
         raise LookupError(
-            f"{socket.gethostname()} has no {kind} {name!r}, though a dispatcher offers it; install the "
-            "package that adds it there as well"
+            f"{socket.gethostname()} has no {kind} {name!r}, although a dispatcher offers it; install the "
+            "package that adds it on this machine too"
         )
     return catalog[name]

@@ -1,10 +1,10 @@
-"""One pack's training: pure PyTorch, yields a report after each epoch; knows neither Ray nor SQL.
+"""The training loop of one pack: pure PyTorch, yields a report per epoch, imports neither Ray nor SQL.
 
-An engine trains the members; what their numbers mean (which epoch counts, who has diverged, what is told and
-what is kept) is decided here, once for every engine.
+An engine trains the members. What their numbers mean is decided here, once for every engine: which epoch
+counts, which member has diverged, what is reported and when checkpoints are saved.
 """
 
-__all__ = ["Engine", "OneByOne", "train_pack"]
+__all__ = ["Engine", "OneByOneEngine", "train_pack"]
 
 import logging
 import math
@@ -21,29 +21,26 @@ from workers.optimizers import OptimizerEntry
 from workers.pack_protocol import EpochReport, Member, MemberReport, Outcome, Pack, StackWidth
 from workers.results import EpochResult
 from workers.solo import Solo
-from workers.stacked.engine import Stacks
+from workers.stacked.engine import StackedEngine
 from workers.stacked.width_tuning import WidthTuner
 from workers.workloads import Data, Workload
 
 _log = logging.getLogger("tangent.training")
-# So often a pack leaves its members' states, where its folder is known, unless that would take more than one
-# part in so many of its time. A pack whose epochs are shorter can finish the present one when it is asked to
-# leave, and machines that are leaving are several times as slow.
-_LEAVE_EVERY_S = 1.5
-_LEAVE_SHARE = 10
+# Seconds between two checkpoints of a pack that names a folder. A pack with shorter epochs can finish the
+# current one when it is asked to end early, and machines that shut down are several times as slow.
+_CHECKPOINT_EVERY_S = 1.5
+# Checkpoints may take at most one part in this many of the pack's time.
+_CHECKPOINT_SHARE = 10
 
 State = Mapping[str, Any]
 """A member's state as an engine's `checkpoint` returns it."""
 
 
 class Engine(Protocol):
-    """Trains the members of one pack, which it names by their place in it."""
+    """Trains the members of one pack, which are named by their index in it."""
 
     def train_epoch(self, epoch: int, *, alive: Sequence[int]) -> list[EpochResult]:
-        """Return each living member's result of one more epoch, in the order of `alive`.
-
-        Epochs count from 1.
-        """
+        """Train one more epoch, counted from 1, and return the results in the order of `alive`."""
         ...
 
     def test(self, members: Sequence[int]) -> list[float]:
@@ -51,12 +48,12 @@ class Engine(Protocol):
         ...
 
     def checkpoint(self, member: int) -> State:
-        """Return a member's state after the epoch just trained, which any engine can take up."""
+        """Return a member's state after the epoch just trained, from which any engine can resume."""
         ...
 
 
-class OneByOne:
-    """The plain engine: one member after the other."""
+class OneByOneEngine:
+    """Trains one member after the other."""
 
     def __init__(
         self,
@@ -74,7 +71,7 @@ class OneByOne:
         ]
 
     def train_epoch(self, epoch: int, *, alive: Sequence[int]) -> list[EpochResult]:
-        """Return each living member's result of one more epoch, in the order of `alive`."""
+        """Train one more epoch, counted from 1, and return the results in the order of `alive`."""
         return [self._solos[member].train_epoch(epoch) for member in alive]
 
     def test(self, members: Sequence[int]) -> list[float]:
@@ -93,22 +90,27 @@ def train_pack(
     entry: OptimizerEntry,
     data: Data,
     device: torch.device,
-    fits: WidthTuner | None = None,
+    tuner: WidthTuner | None = None,
     is_leaving: Callable[[], bool] = lambda: False,
 ) -> Iterator[EpochReport]:
-    """Return an iterator that trains a pack and gives a report after each epoch.
+    """Return an iterator that trains a pack and yields a report after each epoch.
 
-    A report has one part for each member that was alive when the epoch began.
+    A report has one part for each member that was alive when the epoch began. A member's last part holds its
+    outcome: `completed` at its trial's last epoch, or `diverged` as soon as its training loss, weights or
+    validation values are not finite. The iterator ends when no member is left. If the pack ends before the
+    trial's last epoch, the last part holds the URL of the member's checkpoint instead of an outcome. A pack
+    that starts from these checkpoints continues from them, bit for bit as if it had never stopped if engine
+    and members are the same.
 
-    A member's last part holds its outcome: `completed` at its trial's last epoch, or `diverged` as soon as
-    its training loss, weights or validation values are not finite; the iterator ends when no member is left.
-    Where the pack ends before the trial's last epoch, the last part holds the URL of the member's checkpoint
-    instead. A pack that begins there goes on from it: with the same engine and members bit for bit as if it
-    had never stopped. What a member does depends on its own parameters and seed alone, and torch's global
-    generators are left as they were.
+    A member's numbers depend on its own parameters and seed alone. torch's global generators are left as they
+    were.
 
-    Where the pack names a folder, states are left there every few seconds as well, after an epoch, with that
-    epoch's report; a state that cannot be left then is no fault.
+    If the pack names a folder, checkpoints are also saved after an epoch every few seconds, and their URLs
+    come with that epoch's report. Such a checkpoint that cannot be saved is logged and skipped.
+
+    Members are stacked if the optimizer has a batched form, two members pass the equivalence check, and
+    stacking is faster. The stack width is the pack's own or, if it has none, is measured first, which takes
+    about a second. A width that was measured, or lowered because memory ran out, comes with the next report.
 
     Args:
         pack: what to train; its workload and optimizer must be the ones given here.
@@ -116,103 +118,103 @@ def train_pack(
         entry: the optimizer.
         data: the workload's data, on `device`.
         device: where to train.
-        fits: what this worker has measured so far, which is used and added to; measured anew where it is left
-            out.
-        is_leaving: asked after each epoch, and again when the next is asked for: whether to leave all states
-            now and train no further. In the second case the last report is given again, with the checkpoints;
-            none, where no epoch was trained.
-
-    Members are stacked where the optimizer has a batched form, a trial run of two members says the same
-    stacked and alone, and it pays; how many at once the pack says, or is measured first, which takes a second
-    or so. What was measured, or had to be lowered because memory ran out, comes with the next report.
+        tuner: the stack widths that this worker has measured, used and added to; a new one by default.
+        is_leaving: whether to save all checkpoints now and stop, asked after each epoch and again before the
+            next. In the second case the last report is repeated with the checkpoints, if there was one.
 
     Raises:
-        ValueError: the pack's batch holds more examples than the training split.
-        CheckpointUnusable: a member's checkpoint is missing, torn, or another's.
-        CheckpointNotSaved: from the iterator, where a member's state could not be left.
+        ValueError: the pack's batch size exceeds the training split.
+        CheckpointUnusable: a member's checkpoint is missing, damaged, or another member's.
+        CheckpointNotSaved: from the iterator, if a checkpoint at a rung could not be saved.
 
-    Whatever a workload or an optimizer raises about its configuration passes through.
+    Errors that a workload or an optimizer raises about its configuration pass through.
     """
     if pack.batch_size > len(data.train):
         raise ValueError(
-            f"{pack.workload} has {len(data.train)} training examples, got a batch "
-            f"size of {pack.batch_size}; lower it"
+            f"expected a batch size of at most {len(data.train)}, the number of training examples of "
+            f"{pack.workload}, got {pack.batch_size}; lower batch_size"
         )
-    states = [_state(member, pack) for member in pack.members]
+    states = [_load_state(member, pack) for member in pack.members]
     objectives = {
         index: _Objective(**state["objective"])
         for index, state in enumerate(states)
         if state and state["objective"]
     }
-    fits = fits or WidthTuner()
-    fit = fits.fit(pack, workload=workload, entry=entry, data=data, device=device)
-    engine: OneByOne | Stacks
-    if fit.width == 1 or len(pack.members) == 1:
-        engine = OneByOne(pack, workload=workload, entry=entry, data=data, device=device, states=states)
+    tuner = tuner or WidthTuner()
+    chosen = tuner.choose(pack, workload=workload, entry=entry, data=data, device=device)
+    engine: OneByOneEngine | StackedEngine
+    if chosen.width == 1 or len(pack.members) == 1:
+        engine = OneByOneEngine(pack, workload=workload, entry=entry, data=data, device=device, states=states)
     else:
-        engine = Stacks(
+        engine = StackedEngine(
             pack,
             workload=workload,
             entry=entry,
             data=data,
             device=device,
             states=states,
-            width=fit.width,
-            compiled=fits.compiled,
+            width=chosen.width,
+            compiled=tuner.compiled,
         )
-    return _with_fits(_reports(pack, engine, objectives, is_leaving), engine, fit, pack=pack, fits=fits)
+    reports = _train(pack, engine, objectives, is_leaving)
+    return _with_stack_widths(reports, engine, chosen, pack=pack, tuner=tuner)
 
 
-def _with_fits(
-    reports: Iterator[EpochReport], engine: Engine, fit: StackWidth, *, pack: Pack, fits: WidthTuner
+def _with_stack_widths(
+    reports: Iterator[EpochReport], engine: Engine, chosen: StackWidth, *, pack: Pack, tuner: WidthTuner
 ) -> Iterator[EpochReport]:
-    """Return the reports with the fit beside the first, and wherever it changed.
+    """Add the stack width to the first report, and to each report before which it was lowered.
 
-    It is beside the first where the pack did not say its width or could not have it.
+    The first report has none if the pack got the width that it brought.
     """
-    told = None if fit.width != pack.width else fit
+    reported = None if chosen.width != pack.width else chosen
     for report in reports:
-        if isinstance(engine, Stacks) and engine.ran_out_with is not None and engine.width < fit.width:
-            fit = fits.lower(fit, pack, width=engine.width, ran_out_with=engine.ran_out_with)
-        yield report if fit == told else report.model_copy(update={"fit": fit})
-        told = fit
+        if (
+            isinstance(engine, StackedEngine)
+            and engine.ran_out_with is not None
+            and engine.width < chosen.width
+        ):
+            chosen = tuner.lower(chosen, pack, width=engine.width, ran_out_with=engine.ran_out_with)
+        yield report if chosen == reported else report.model_copy(update={"stack_width": chosen})
+        reported = chosen
 
 
-def _state(member: Member, pack: Pack) -> State | None:
+def _load_state(member: Member, pack: Pack) -> State | None:
     if member.checkpoint is None:
         return None
     state = load(member.checkpoint)
     found = (state.get("trial_id"), state.get("epoch"))
     if found != (member.trial_id, pack.from_epoch):
         raise CheckpointUnusable(
-            f"expected the state of trial {member.trial_id} after epoch "
-            f"{pack.from_epoch} at {member.checkpoint}, got that of {found[0]} after "
-            f"epoch {found[1]}; train the trial from its start"
+            f"expected the state of trial {member.trial_id} after epoch {pack.from_epoch} at "
+            f"{member.checkpoint}, got that of {found[0]} after epoch {found[1]}; restart the trial from its "
+            "first epoch"
         )
     return state
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Objective:
-    """The validation value that counts so far, and the test value beside it."""
+    """The validation value that counts so far, its epoch, and the test value of that epoch."""
 
     value: float
     epoch: int
     test_value: float
 
 
-def _reports(
+def _train(
     pack: Pack, engine: Engine, objectives: dict[int, _Objective], is_leaving: Callable[[], bool]
 ) -> Iterator[EpochReport]:
     alive = list(range(len(pack.members)))
     report: EpochReport | None = None
-    left_at, left_in_s = time.monotonic(), 0.0
+    saved_at, saving_s = time.monotonic(), 0.0
     for epoch in range(pack.from_epoch + 1, pack.to_epoch + 1):
         if is_leaving():
             if report is not None and not all(
                 member.checkpoint for member in report.members if member.outcome is None
             ):
-                yield _with_checkpoints(report, _left_early(pack, alive, engine, objectives, epoch=epoch - 1))
+                urls = _try_to_save(pack, alive, engine, objectives, epoch=epoch - 1)
+                yield _with_checkpoints(report, urls)
             return
         results = dict(zip(alive, engine.train_epoch(epoch, alive=alive), strict=True))
         alive = [index for index in alive if results[index].divergence is None]
@@ -243,16 +245,16 @@ def _reports(
             report = _with_checkpoints(
                 report,
                 {
-                    pack.members[i].trial_id: _left(pack, i, engine, objectives.get(i), epoch=epoch)
+                    pack.members[i].trial_id: _save(pack, i, engine, objectives.get(i), epoch=epoch)
                     for i in alive
                 },
             )
         elif epoch < pack.epochs and (
-            is_leaving() or started - left_at > max(_LEAVE_EVERY_S, _LEAVE_SHARE * left_in_s)
+            is_leaving() or started - saved_at > max(_CHECKPOINT_EVERY_S, _CHECKPOINT_SHARE * saving_s)
         ):
-            report = _with_checkpoints(report, _left_early(pack, alive, engine, objectives, epoch=epoch))
-            left_at = time.monotonic()
-            left_in_s = left_at - started
+            report = _with_checkpoints(report, _try_to_save(pack, alive, engine, objectives, epoch=epoch))
+            saved_at = time.monotonic()
+            saving_s = saved_at - started
         yield report
         if not alive:
             return
@@ -265,38 +267,35 @@ def _with_checkpoints(report: EpochReport, urls: Mapping[str, str]) -> EpochRepo
     return report.model_copy(update={"members": members})
 
 
-def _left_early(
+def _try_to_save(
     pack: Pack, alive: Sequence[int], engine: Engine, objectives: Mapping[int, _Objective], *, epoch: int
 ) -> dict[str, str]:
-    """Return where members' states before their rung were left, by trial id.
-
-    Of as many as the place would take.
-    """
+    """Save checkpoints between rungs, and return their URLs by trial id, of as many as could be saved."""
     urls: dict[str, str] = {}
     if pack.checkpoints is None:
         return urls
     try:
         for index in alive:
-            urls[pack.members[index].trial_id] = _left(
+            urls[pack.members[index].trial_id] = _save(
                 pack, index, engine, objectives.get(index), epoch=epoch
             )
     except CheckpointNotSaved as error:
-        # Training goes on, with more to lose.
+        # Training continues; a lost worker would now cost more epochs.
         _log.warning("%s", error)
     return urls
 
 
-def _left(pack: Pack, index: int, engine: Engine, objective: _Objective | None, *, epoch: int) -> str:
-    """Return the URL at which a member's state after the epoch just trained was left."""
+def _save(pack: Pack, index: int, engine: Engine, objective: _Objective | None, *, epoch: int) -> str:
+    """Save a member's checkpoint after the epoch just trained, and return its URL."""
     assert pack.checkpoints is not None
     member = pack.members[index]
     url = checkpoint_url(pack.checkpoints, trial_id=member.trial_id, attempt=member.attempt, epoch=epoch)
-    kept = {
+    progress = {
         "trial_id": member.trial_id,
         "epoch": epoch,
         "objective": asdict(objective) if objective is not None else None,
     }
-    save(url, {**engine.checkpoint(index), **kept})
+    save(url, {**engine.checkpoint(index), **progress})
     return url
 
 
@@ -315,10 +314,7 @@ def _outcome(pack: Pack, result: EpochResult, *, epoch: int, objective: _Objecti
 
 
 def _counts(pack: Pack, result: EpochResult, *, epoch: int, before: _Objective | None) -> bool:
-    """Return whether this epoch's validation value is the one that counts as far as is known.
-
-    Of equals the first counts.
-    """
+    """Return whether this epoch's validation value is the one that counts so far; the first of equals."""
     if pack.objective_at == "last":
         return epoch == pack.epochs
     if before is None:

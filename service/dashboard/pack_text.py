@@ -5,8 +5,8 @@ __all__ = ["describe_pack", "describe_stacking"]
 from studies.formatting import ABSENT, count, number, plural
 from studies.views import StackWidthView, TrialView
 
-# The worker's prefix of a reason for a width of 1.
-_ONE_BY_ONE = "Members are trained one by one: "
+# The worker's prefix of a reason for a width of 1; earlier versions wrote the second.
+_ONE_BY_ONE = ("Trials are trained one by one: ", "Members are trained one by one: ")
 
 
 def describe_stacking(fit: StackWidthView | None) -> str:
@@ -21,8 +21,9 @@ def describe_stacking(fit: StackWidthView | None) -> str:
         alone, together = fit.trial_steps_per_s.get(1), fit.trial_steps_per_s.get(fit.width)
         gain = f": {number(together / alone, 2)}× the steps per second" if alone and together else ""
         return f"Trained {count(fit.width)} at a time on {fit.device}{gain}.{f' {reason}' if reason else ''}"
-    if reason.startswith(_ONE_BY_ONE):
-        return f"Trained one by one on {fit.device}: {reason.removeprefix(_ONE_BY_ONE).rstrip('.')}."
+    for prefix in _ONE_BY_ONE:
+        if reason.startswith(prefix):
+            return f"Trained one by one on {fit.device}: {reason.removeprefix(prefix).rstrip('.')}."
     return f"Trained one by one on {fit.device}.{f' {reason}' if reason else ''}"
 
 

@@ -11,8 +11,8 @@ from torch.nn import functional
 from workers.pack_protocol import Pack
 from workers.results import EVALUATION_BATCH
 from workers.solo import Solo
-from workers.stacked.engine import Stacks
-from workers.training import Engine, OneByOne
+from workers.stacked.engine import StackedEngine
+from workers.training import Engine, OneByOneEngine
 from workers.workloads import Data, Split, Workload
 
 __all__: list[str] = []
@@ -61,12 +61,12 @@ def pack() -> Pack:
 
 def one_by_one(workload: Workload) -> Engine:
     settings = {"workload": workload, "entry": OPTIMIZERS["adamw"], "data": workload.load_data(CPU)}
-    return OneByOne(pack(), device=CPU, states=[None, None], **settings)
+    return OneByOneEngine(pack(), device=CPU, states=[None, None], **settings)
 
 
 def stacked(workload: Workload) -> Engine:
     settings = {"workload": workload, "entry": OPTIMIZERS["adamw"], "data": workload.load_data(CPU)}
-    return Stacks(pack(), device=CPU, states=[None, None], width=2, **settings)
+    return StackedEngine(pack(), device=CPU, states=[None, None], width=2, **settings)
 
 
 @pytest.mark.parametrize("engine_of", [one_by_one, stacked])

@@ -78,8 +78,8 @@ def test_states_left_on_the_way_change_nothing_and_a_pack_goes_on_from_them_bitw
 ) -> None:
     members = [member("adamp", "a"), member("adamp", "b", lr=0.003)]
     whole = train(pack_of(MLP, "adamp", *members, epochs=3, width=width))
-    monkeypatch.setattr("workers.training._LEAVE_EVERY_S", -1.0)
-    monkeypatch.setattr("workers.training._LEAVE_SHARE", 0)
+    monkeypatch.setattr("workers.training._CHECKPOINT_EVERY_S", -1.0)
+    monkeypatch.setattr("workers.training._CHECKPOINT_SHARE", 0)
     pack = pack_of(MLP, "adamp", *members, epochs=3, width=width, checkpoints=str(tmp_path))
     left = train(pack)
     assert [[part.checkpoint is not None for part in report.members] for report in left] == [
@@ -99,11 +99,11 @@ def test_states_left_on_the_way_change_nothing_and_a_pack_goes_on_from_them_bitw
 def test_states_are_left_seldom_and_nowhere_without_a_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("workers.training._LEAVE_EVERY_S", 600.0)
+    monkeypatch.setattr("workers.training._CHECKPOINT_EVERY_S", 600.0)
     train(pack_of(MLP, "sgd", member("sgd", "a"), epochs=3, checkpoints=str(tmp_path)))
     assert not list(tmp_path.iterdir()), "three epochs are over before the first is due"
-    monkeypatch.setattr("workers.training._LEAVE_EVERY_S", -1.0)
-    monkeypatch.setattr("workers.training._LEAVE_SHARE", 0)
+    monkeypatch.setattr("workers.training._CHECKPOINT_EVERY_S", -1.0)
+    monkeypatch.setattr("workers.training._CHECKPOINT_SHARE", 0)
     assert all(
         part.checkpoint is None
         for report in train(pack_of(MLP, "sgd", member("sgd", "a"), epochs=3))
@@ -114,8 +114,8 @@ def test_states_are_left_seldom_and_nowhere_without_a_folder(
 def test_a_place_that_takes_no_state_on_the_way_stops_nobody(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("workers.training._LEAVE_EVERY_S", -1.0)
-    monkeypatch.setattr("workers.training._LEAVE_SHARE", 0)
+    monkeypatch.setattr("workers.training._CHECKPOINT_EVERY_S", -1.0)
+    monkeypatch.setattr("workers.training._CHECKPOINT_SHARE", 0)
     (tmp_path / "file").write_text("a file, where a folder is wanted")
     reports = train(
         pack_of(MLP, "sgd", member("sgd", "a"), epochs=3, checkpoints=str(tmp_path / "file" / "below"))
@@ -157,8 +157,8 @@ def test_a_pack_that_is_asked_to_leave_between_two_epochs_tells_the_last_again_w
 def test_a_pack_that_is_asked_to_leave_when_its_states_are_left_already_says_nothing_more(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("workers.training._LEAVE_EVERY_S", -1.0)
-    monkeypatch.setattr("workers.training._LEAVE_SHARE", 0)
+    monkeypatch.setattr("workers.training._CHECKPOINT_EVERY_S", -1.0)
+    monkeypatch.setattr("workers.training._CHECKPOINT_SHARE", 0)
     reports = left_after_two(tmp_path)
     assert [report.epoch for report in reports] == [1, 2]
     assert [part.checkpoint for part in reports[-1].members if part.trial_id == "a"] == [

@@ -1,10 +1,8 @@
-"""Stacked training: the members of a pack as one model.
+"""Stacked training: K members of a pack as one model whose tensors have a leading axis of K members.
 
-Its parameters, buffers and optimizer state carry a leading axis of K members.
-
-K members side by side in one tensor operation cost far less than K operations where a model is small. What a
-member computes is what it computes alone, to rounding: its neighbours and their number are no part of it,
-though the order in which sums are taken may be.
+Parameters, buffers and optimizer state are stacked. For small models one tensor operation over K members
+costs far less than K operations. A member's numbers are those of training it alone, to rounding: its
+neighbours and their number have no influence, except on the order in which sums are taken.
 """
 
 __all__: list[str] = []

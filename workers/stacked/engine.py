@@ -1,6 +1,6 @@
-"""The engine that trains a pack as one stack or several, and goes on in smaller ones when memory runs out."""
+"""The engine that trains a pack as one or more stacks, and continues with smaller ones if memory runs out."""
 
-__all__ = ["Stacks"]
+__all__ = ["StackedEngine"]
 
 import time
 from collections.abc import Mapping, Sequence
@@ -13,36 +13,36 @@ from workers.memory import is_out_of_memory
 from workers.optimizers import OptimizerEntry
 from workers.pack_protocol import Pack
 from workers.results import EpochResult
-from workers.stacked.compiled import Compiled
+from workers.stacked.compiled import CompiledSteps
 from workers.stacked.plan import StackPlan
 from workers.stacked.rows import Rows
 from workers.stacked.stack import Stack
 from workers.workloads import Data, Workload
 
 
-class Stacks:
+class StackedEngine:
     """Trains the members of a pack in stacks of about equal size, none wider than `width`.
 
-    Which members share a stack, how many, and whether its step is compiled, changes no member's numbers
-    beyond rounding. The same pack gives the same bits at the same width, compiled or not; both were chosen by
-    the clock.
+    Which members share a stack, how many they are, and whether the step is compiled changes no member's
+    numbers beyond rounding. The same pack gives the same bits at the same width, compiled or not; but the
+    width and the choice to compile depend on measured times.
 
     Args:
         pack: the members and their settings.
-        workload: what is trained.
+        workload: what to train.
         entry: an optimizer with a batched form.
         data: the workload's data, on `device`.
         device: where to train.
         states: each member's checkpoint; None for all of them before the first epoch.
-        width: members in a stack, at most.
+        width: largest number of members in a stack.
         compiled: the steps that this worker has compiled; None never compiles.
 
     Attributes:
-        width: as given, or what it was lowered to when memory ran out.
-        ran_out_with: members in the stack that memory ran out with last; None while it has not.
+        width: as given, or the width that it was lowered to when memory ran out.
+        ran_out_with: number of members in the last stack that ran out of memory; None if none did.
 
     Raises:
-        CheckpointUnusable: a state is not that of such a member.
+        CheckpointUnusable: a state does not fit this model and optimizer.
         NotStackable: the model cannot be stacked.
     """
 
@@ -56,7 +56,7 @@ class Stacks:
         device: torch.device,
         states: Sequence[Mapping[str, Any] | None],
         width: int,
-        compiled: Compiled | None = None,
+        compiled: CompiledSteps | None = None,
     ) -> None:
         self.width = width
         self.ran_out_with: int | None = None
@@ -64,20 +64,19 @@ class Stacks:
         self._plan = StackPlan(pack, workload=workload, entry=entry, data=data, device=device)
         known = [state for state in states if state is not None]
         rows = (
-            Rows.resumed(pack.members, known, self._plan) if known else Rows.begun(pack.members, self._plan)
+            Rows.resumed(pack.members, known, self._plan) if known else Rows.initial(pack.members, self._plan)
         )
-        self._groups = self._divided(list(range(len(pack.members))), rows, done=pack.from_epoch)
+        self._groups = self._split(list(range(len(pack.members))), rows, done=pack.from_epoch)
 
     def train_epoch(self, epoch: int, *, alive: Sequence[int]) -> list[EpochResult]:
-        """Return each living member's result of one more epoch, in the order of `alive`.
+        """Train one more epoch, counted from 1, and return the results in the order of `alive`.
 
-        The others' rows are given up.
-
-        Where memory runs out the width is halved and the stack's epoch begun again from where it stood. Of
-        several stacks only the one that is trained takes the device's memory.
+        The rows of other members are dropped. If memory runs out, the width is halved and the stack's epoch
+        starts again from the state before it. Of several stacks, only the one being trained uses the device's
+        memory.
         """
-        self._keep(alive)
-        self._groups = [(members, self._hastened(stack)) for members, stack in self._groups]
+        self._drop_all_but(alive)
+        self._groups = [(members, self._with_compiled_step(stack)) for members, stack in self._groups]
         waiting, trained = self._groups, list[tuple[list[int], Stack]]()
         results: dict[int, EpochResult] = {}
         while waiting:
@@ -85,7 +84,7 @@ class Stacks:
             before: Rows | None = None
             started = time.process_time()
             try:
-                before = stack.rows.select(range(stack.told))
+                before = stack.rows.select(range(stack.size))
                 found = stack.train_epoch(epoch)
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error) or len(members) == 1:
@@ -93,18 +92,18 @@ class Stacks:
                 self.ran_out_with = len(stack.members)
                 self.width = max(1, min(self.width, len(members)) // 2)
             else:
-                self._note(stack, time.process_time() - started)
+                self._record_speed(stack, time.process_time() - started)
                 results.update(zip(members, found, strict=True))
                 trained.append((members, stack))
                 if waiting or len(trained) > 1:
                     stack.park()
                 continue
-            # Here, and not in the except block, whose error keeps every tensor of the failed step alive.
-            kept = (before or stack.rows).to(torch.device("cpu"))
+            # Not in the except block, where the error keeps every tensor of the failed step alive.
+            saved = (before or stack.rows).to(torch.device("cpu"))
             del before, stack
             if self._plan.device.type == "cuda":
                 torch.cuda.empty_cache()
-            waiting = [*self._divided(members, kept, done=epoch - 1), *waiting]
+            waiting = [*self._split(members, saved, done=epoch - 1), *waiting]
         self._groups = trained
         return [results[member] for member in alive]
 
@@ -123,40 +122,41 @@ class Stacks:
         """Return a member's state after the epoch just trained."""
         return next(stack.checkpoint(group.index(member)) for group, stack in self._groups if member in group)
 
-    def _hastened(self, stack: Stack) -> Stack:
-        """Return the stack with a compiled step where that pays.
-
-        It is filled up to the width that the step is compiled for.
-        """
-        if self._compiled is None or stack.fast is not None or not self._is_about_full(stack):
+    def _with_compiled_step(self, stack: Stack) -> Stack:
+        """Return the stack with a compiled step if that pays, padded to the width that the step needs."""
+        if self._compiled is None or stack.compiled_step is not None or not self._is_nearly_full(stack):
             return stack
 
-        def filled_up() -> Stack:
-            return stack.select(range(stack.told), width=self.width)
+        def padded() -> Stack:
+            return stack.select(range(stack.size), width=self.width)
 
-        fast = self._compiled.step(
-            self._plan, width=self.width, is_paired=stack.is_paired, example=lambda: filled_up().example()
+        step = self._compiled.get(
+            self._plan, width=self.width, is_paired=stack.is_paired, example=lambda: padded().example()
         )
-        if fast is None:
-            return stack if stack.told == len(stack.members) else stack.select(range(stack.told))
-        stack = filled_up()
-        stack.fast = fast
+        if step is None:
+            return stack if stack.size == len(stack.members) else stack.select(range(stack.size))
+        stack = padded()
+        stack.compiled_step = step
         return stack
 
-    def _is_about_full(self, stack: Stack) -> bool:
-        # Spares cost as much as members do; and what a step takes in a smaller stack says nothing of one that
-        # is compiled for the width.
-        return self.width > 1 and 4 * stack.told >= 3 * self.width
+    def _is_nearly_full(self, stack: Stack) -> bool:
+        # Padding costs as much as members do, and the speed of a much smaller stack does not predict that of
+        # one compiled for the full width.
+        return self.width > 1 and 4 * stack.size >= 3 * self.width
 
-    def _note(self, stack: Stack, seconds: float) -> None:
-        if self._compiled is not None and not stack.is_random and self._is_about_full(stack):
-            share = seconds / (stack.told * self._plan.steps)
-            stack.fast = self._compiled.noted(
-                self._plan, stack.fast, width=self.width, is_paired=stack.is_paired, member_step_s=share
+    def _record_speed(self, stack: Stack, seconds: float) -> None:
+        if self._compiled is not None and not stack.is_random and self._is_nearly_full(stack):
+            share = seconds / (stack.size * self._plan.steps)
+            stack.compiled_step = self._compiled.record(
+                self._plan,
+                stack.compiled_step,
+                width=self.width,
+                is_paired=stack.is_paired,
+                member_step_s=share,
             )
 
-    def _keep(self, alive: Sequence[int]) -> None:
-        """Give up the rows of members that are not alive, and join stacks where fewer would do."""
+    def _drop_all_but(self, alive: Sequence[int]) -> None:
+        """Drop the rows of all other members, and join stacks if fewer would do."""
         living = set(alive)
         groups: list[tuple[list[int], Stack]] = []
         for members, stack in self._groups:
@@ -166,14 +166,14 @@ class Stacks:
             elif rows:
                 groups.append(([members[row] for row in rows], stack.select(rows)))
         if len(groups) > -(-len(living) // self.width):
-            joined = Rows.joined([stack.rows.select(range(stack.told)) for _, stack in groups])
-            groups = self._divided(
+            joined = Rows.concatenated([stack.rows.select(range(stack.size)) for _, stack in groups])
+            groups = self._split(
                 [member for members, _ in groups for member in members], joined, done=groups[0][1].done
             )
         self._groups = groups
 
-    def _divided(self, members: list[int], rows: Rows, *, done: int) -> list[tuple[list[int], Stack]]:
-        """Return members and their rows as few stacks of about equal size, none wider than the width."""
+    def _split(self, members: list[int], rows: Rows, *, done: int) -> list[tuple[list[int], Stack]]:
+        """Return members and rows in as few stacks as the width allows, of about equal size."""
         parts = -(-len(members) // self.width)
         ends = [len(members) * part // parts for part in range(parts + 1)]
         return [

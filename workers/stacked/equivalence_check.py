@@ -1,13 +1,14 @@
-"""The canary: two members, two steps, stacked and alone.
+"""The equivalence check: train two members for two steps, stacked and alone, and compare the numbers.
 
-Only where both say the same is a workload trained as a stack.
+A workload is trained as a stack only if both agree.
 """
 
-__all__ = ["refusal"]
+__all__ = ["why_not_stackable"]
 
 import math
+from collections.abc import Callable
 from dataclasses import astuple, replace
-from typing import Any
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -21,69 +22,79 @@ from workers.pack_protocol import Pack
 from workers.results import EpochResult
 from workers.solo import Solo
 from workers.stacked.plan import NotStackable, StackPlan
-from workers.stacked.rows import Rows
 from workers.stacked.stack import Stack
 from workers.workloads import Data, Workload
 from workers.workloads.float64 import in_float64
 
+T = TypeVar("T")
+
 _STEPS = 2
 _TOLERANCE = 1e-6
-"""Of two runs in float64, where rounding is ten orders of magnitude smaller; a wrong number is far larger."""
+"""Relative difference allowed in float64, where rounding is ten orders of magnitude smaller."""
 _NARROW_TOLERANCE = 1e-2
-"""Of two runs in the model's own dtype.
+"""Relative difference allowed in the model's own dtype.
 
-Adam's kind blows rounding noise in a gradient of zero up to whole steps.
+Optimizers of Adam's kind turn rounding noise in a gradient of zero into whole steps.
 """
 _SMALL = 1e-6
-"""Of numbers below it the difference counts, not its share: a cosine of 1e-17 is as good as one of 1e-16."""
-_LIVELY: Parameters = {"weight_decay": 0.01, "momentum": 0.9}
+"""Numbers below this are compared by absolute difference: a cosine of 1e-17 is as good as one of 1e-16."""
+_NONZERO: Parameters = {"weight_decay": 0.01, "momentum": 0.9}
+"""Used in place of defaults of 0, so that decay and momentum take part in the comparison."""
 
-_Seen = tuple[EpochResult, dict[str, Any]]
+
+class _Trained(NamedTuple):
+    result: EpochResult
+    model: dict[str, Tensor]
 
 
-def refusal(
+def why_not_stackable(
     pack: Pack, *, workload: Workload, entry: OptimizerEntry, data: Data, device: torch.device
 ) -> str | None:
-    """Return why members of this pack cannot be trained as a stack, or None where they can.
+    """Return a sentence that says why members of this pack cannot be stacked, or None if they can.
 
-    It is a sentence for people.
-
-    The members of the trial run share a seed where those of the pack do. It runs in float64, where rounding
-    hides nothing, or in the model's own precision where the model insists on it.
+    The check runs in float64, where rounding cannot hide a difference, or in the model's own precision if the
+    model cannot run in float64. Its two members share a seed if those of the pack do.
     """
     if entry.stacked is None:
-        return f"Members are trained one by one: {entry.card.title} has no batched form."
+        return _one_by_one(f"{entry.card.title} has no batched form")
     pack = _pair(pack, entry)
-    small = _small(data, pack.batch_size)
-    # Its own precision is looked at here, which the trial run below does not see.
-    plan = _attempted(lambda: StackPlan(pack, workload=workload, entry=entry, data=small, device=device))
+    small = Data(
+        train=data.train.head(_STEPS * pack.batch_size),
+        validation=data.validation.head(pack.batch_size),
+        test=data.test.head(pack.batch_size),
+    )
+    # Checks the model's own dtypes, which a run in float64 does not show.
+    plan = _attempt(lambda: StackPlan(pack, workload=workload, entry=entry, data=small, device=device))
     if isinstance(plan, NotStackable):
-        return f"Members are trained one by one: {plan}."
-    alone: list[_Seen] | Exception = []
+        return _one_by_one(str(plan))
+    alone: list[_Trained] | Exception = []
     for tolerance, (workload_, data_) in (
         (_TOLERANCE, in_float64(workload, small)),
         (_NARROW_TOLERANCE, (workload, small)),
     ):
-        # Called at once.
-        alone = _attempted(lambda: _alone(pack, workload_, entry, data_, device))  # noqa: B023
+        # The lambdas are called at once.
+        alone = _attempt(lambda: _train_alone(pack, workload_, entry, data_, device))  # noqa: B023
         if isinstance(alone, Exception):
             continue
-        # Called at once.
-        together = _attempted(lambda: _together(pack, workload_, entry, data_, device))  # noqa: B023
+        stacked = _attempt(lambda: _train_stacked(pack, workload_, entry, data_, device))  # noqa: B023
         why = (
-            _explained(together)
-            if isinstance(together, Exception)
-            else _difference(alone, together, tolerance)
+            _describe_error(stacked)
+            if isinstance(stacked, Exception)
+            else _describe_difference(alone, stacked, tolerance)
         )
-        return f"Members are trained one by one: {why}." if why is not None else None
-    return f"Members are trained one by one: two steps of a member alone ended in {type(alone).__name__}."
+        return _one_by_one(why) if why is not None else None
+    return _one_by_one(f"training one of them alone for {_STEPS} steps raised {type(alone).__name__}")
+
+
+def _one_by_one(why: str) -> str:
+    return f"Trials are trained one by one: {why}."
 
 
 def _pair(pack: Pack, entry: OptimizerEntry) -> Pack:
-    """Return a pack of two members at about the optimizer's defaults, with the settings of this one."""
+    """Return a pack of two members close to the optimizer's defaults, with this pack's settings."""
     parameters = {
         **entry.card.defaults,
-        **{name: value for name, value in _LIVELY.items() if name in entry.card.defaults},
+        **{name: value for name, value in _NONZERO.items() if name in entry.card.defaults},
     }
     try:
         check(entry.card, parameters)
@@ -91,6 +102,7 @@ def _pair(pack: Pack, entry: OptimizerEntry) -> Pack:
         parameters = entry.card.defaults
     first, *others = pack.members
     seeds = (first.seed, next((other.seed for other in others if other.seed != first.seed), first.seed))
+    lrs = (parameters["lr"], float(parameters["lr"]) / 2)
     members = tuple(
         first.model_copy(
             update={
@@ -100,30 +112,20 @@ def _pair(pack: Pack, entry: OptimizerEntry) -> Pack:
                 "parameters": {**parameters, "lr": lr},
             }
         )
-        for index, (seed, lr) in enumerate(
-            zip(seeds, (parameters["lr"], float(parameters["lr"]) / 2), strict=True)
-        )
+        for index, (seed, lr) in enumerate(zip(seeds, lrs, strict=True))
     )
     return pack.model_copy(update={"members": members, "from_epoch": 0, "to_epoch": 1, "epochs": 1})
 
 
-def _small(data: Data, batch_size: int) -> Data:
-    return Data(
-        train=data.train.head(_STEPS * batch_size),
-        validation=data.validation.head(batch_size),
-        test=data.test.head(batch_size),
-    )
-
-
-def _alone(
+def _train_alone(
     pack: Pack, workload: Workload, entry: OptimizerEntry, data: Data, device: torch.device
-) -> list[_Seen]:
+) -> list[_Trained]:
 
     def build(groups: list[ParameterGroup], parameters: Parameters) -> Optimizer:
         optimizer = entry.build(groups, parameters)
         for group in optimizer.param_groups:
             if "fused" in group:
-                # To compile the fused step in float64, for two steps, would take seconds.
+                # Compiling the fused step for float64 takes seconds, too long for two steps.
                 group["fused"] = False
         return optimizer
 
@@ -132,49 +134,49 @@ def _alone(
         Solo(member, pack=pack, workload=workload, entry=plain, data=data, device=device)
         for member in pack.members
     ]
-    return [(solo.train_epoch(1), solo.checkpoint()["model"]) for solo in solos]
+    return [_Trained(solo.train_epoch(1), solo.checkpoint()["model"]) for solo in solos]
 
 
-def _together(
+def _train_stacked(
     pack: Pack, workload: Workload, entry: OptimizerEntry, data: Data, device: torch.device
-) -> list[_Seen]:
-    plan = StackPlan(pack, workload=workload, entry=entry, data=data, device=device)
-    stack = Stack(pack.members, plan=plan, rows=Rows.begun(pack.members, plan), done=0)
-    return [(result, stack.checkpoint(row)["model"]) for row, result in enumerate(stack.train_epoch(1))]
+) -> list[_Trained]:
+    stack = Stack.initial(StackPlan(pack, workload=workload, entry=entry, data=data, device=device))
+    return [
+        _Trained(result, stack.checkpoint(row)["model"]) for row, result in enumerate(stack.train_epoch(1))
+    ]
 
 
-def _attempted(trial: Any) -> Any:
+def _attempt(run: Callable[[], T]) -> T | Exception:
     try:
-        return trial()
-    except Exception as error:  # noqa: BLE001 # whatever a workload or vmap raises means: not this way
+        return run()
+    except Exception as error:  # noqa: BLE001 # whatever a workload or vmap raises: it cannot run this way
         return error
 
 
-def _difference(alone: list[_Seen], together: list[_Seen], tolerance: float) -> str | None:
-    worst = max(_distance(one, other) for one, other in zip(alone, together, strict=True))
+def _describe_difference(alone: list[_Trained], stacked: list[_Trained], tolerance: float) -> str | None:
+    worst = max(_distance(one, other) for one, other in zip(alone, stacked, strict=True))
     if worst <= tolerance:
         return None
     return (
-        f"after {_STEPS} steps a stack of two had other numbers than each alone (relative difference "
-        f"{worst:.2g}); the model or the loss keeps something outside its parameters and buffers, leaves "
-        "parameters unused, or mixes examples with Python"
+        f"after {_STEPS} steps a stack of 2 differs from each trained alone (relative difference "
+        f"{worst:.2g}); the model or the loss keeps state outside its parameters and buffers, leaves "
+        "parameters unused, or mixes examples in Python"
     )
 
 
-def _distance(one: _Seen, other: _Seen) -> float:
+def _distance(one: _Trained, other: _Trained) -> float:
     """Return the largest relative difference between two members' measurements and tensors.
 
-    Infinite where only one is finite.
+    It is infinite if a number is finite in only one of them.
     """
-    (result, model), (result_, model_) = one, other
-    measured = zip(_measured(result), _measured(result_), strict=True)
+    measured = zip(_measurements(one.result), _measurements(other.result), strict=True)
     pairs = [(torch.tensor(mine), torch.tensor(theirs)) for mine, theirs in measured] + [
-        (tensor, model_[name]) for name, tensor in model.items()
+        (tensor, other.model[name]) for name, tensor in one.model.items()
     ]
     return max(_relative(mine.double(), theirs.double()) for mine, theirs in pairs)
 
 
-def _measured(result: EpochResult) -> list[float]:
+def _measurements(result: EpochResult) -> list[float]:
     return [value for value in astuple(replace(result, elapsed_s=0.0)) if isinstance(value, float)]
 
 
@@ -185,26 +187,26 @@ def _relative(mine: Tensor, theirs: Tensor) -> float:
     return distance if math.isfinite(distance) else math.inf
 
 
-def _explained(error: Exception) -> str:
-    """Return what about a workload torch.func cannot take, in words where its message is known."""
+def _describe_error(error: Exception) -> str:
+    """Return in words what torch.func could not handle, if its message is a known one."""
     text = str(error)
     if isinstance(error, NotStackable):
         return text
     if is_out_of_memory(error):
-        return "memory ran out with a stack of two"
+        return "a stack of 2 ran out of memory"
     if "randomness" in text:
         return (
-            "the model draws random numbers (dropout), and members with different "
-            "seeds cannot draw theirs in one stack"
+            "the model draws random numbers (dropout), which a stack cannot draw separately for trials with "
+            "different seeds"
         )
     if ".item()" in text or "data-dependent" in text or "dynamic shape" in text:
         return (
-            "the model or the loss looks at a tensor's value (a Python if, .item(), a mask of "
-            "booleans), which differs between members"
+            "the model or the loss looks at a tensor's value (a Python if, .item(), a boolean mask), which "
+            "differs between trials"
         )
     if "in-place" in text or "inplace" in text:
-        return "the model or the loss writes in place into a tensor that all members share"
+        return "the model or the loss writes in place into a tensor that all trials share"
     return (
-        f"torch.func.vmap cannot take the model or the loss ({type(error).__name__}: "
+        f"torch.func.vmap cannot run the model or the loss ({type(error).__name__}: "
         f"{' '.join(text.split())[:200]})"
     )

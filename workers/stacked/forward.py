@@ -1,6 +1,6 @@
-"""K models of one workload as one function.
+"""The forward pass of K models at once: the workload's own module and loss under vmap.
 
-The workload's own module and loss under vmap, on parameters and buffers with a members' axis.
+Parameters and buffers have a leading axis of members.
 """
 
 __all__ = ["Forward", "warm"]
@@ -19,16 +19,13 @@ from workers.stacked.plan import StackPlan
 from workers.workloads import Split
 
 _EVALUATED_AT_ONCE = 8 * EVALUATION_BATCH
-"""Examples evaluated at once by all members together.
-
-Enough to be quick, few enough for any memory that training fits into.
-"""
+"""Examples evaluated at once by all members together: fast, and no more memory than training needs."""
 
 
 def warm() -> None:
-    """Import what the first stack of a process would wait for, about a second.
+    """Import what the first stack of a process would otherwise wait about a second for.
 
-    torch.func's machinery, and torch's optimizers.
+    These are torch.func's machinery and torch's optimizers.
     """
     weights = torch.ones(2, 1, requires_grad=True)
     torch.autograd.grad(vmap(torch.sum)(weights).sum(), weights)
@@ -36,12 +33,11 @@ def warm() -> None:
 
 
 class Forward:
-    """The forward pass of K models, each of which sees inputs of its own, or all the same.
+    """The forward pass of K models, on inputs of their own or on shared ones.
 
     Args:
         plan: how the members are stacked.
-        is_paired: whether the members share one seed, and so their data and whatever else is random: then all
-            of them draw the same numbers.
+        is_paired: whether the members share one seed, and so their data and all random numbers.
     """
 
     def __init__(self, plan: StackPlan, *, is_paired: bool) -> None:
@@ -49,7 +45,7 @@ class Forward:
         self._batch_size = plan.pack.batch_size
         self._is_paired = is_paired
         names = [name for name, _ in plan.template.named_parameters(remove_duplicate=False)]
-        # Looking for parameters that go by several names takes longer than a small model.
+        # Searching for tied parameters on each call would take longer than a small model.
         self._has_ties = len(names) > len(list(plan.template.parameters()))
 
     def losses(
@@ -60,8 +56,8 @@ class Forward:
         Args:
             weights: [K, P].
             buffers: each [K, *shape].
-            inputs: [B, ...] where the members are paired, else [K, B, ...].
-            targets: likewise.
+            inputs: [B, ...] if the members are paired, else [K, B, ...].
+            targets: like inputs.
         """
         axis = None if self._is_paired else 0
         return self._mapped(self._loss, (0, axis, axis))(
@@ -70,10 +66,7 @@ class Forward:
 
     @torch.no_grad()
     def evaluate(self, weights: Tensor, buffers: Mapping[str, Tensor], split: Split) -> Tensor:
-        """Return each member's mean loss and mean metric over a split, [2, K].
-
-        The model must be in its evaluation form.
-        """
+        """Return each member's mean loss and mean metric over a split, [2, K]; set evaluation mode before."""
         size = max(self._batch_size, min(EVALUATION_BATCH, _EVALUATED_AT_ONCE // len(weights)))
         mapped = self._mapped(self._sums, (0, None, None), out_dims=1)
         state = {**self._layout.pieces(weights), **buffers}

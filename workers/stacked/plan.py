@@ -1,7 +1,4 @@
-"""What all stacks of a pack share.
-
-The model's code and layout, the members' starts, and the settings of the pack.
-"""
+"""What all stacks of a pack share: the model, its layout, the initial values and the pack's settings."""
 
 __all__ = ["NotStackable", "StackPlan"]
 
@@ -19,33 +16,34 @@ from workers.workloads import Data, Workload
 
 
 class NotStackable(Exception):
-    """A model cannot be stacked, for the reason that the message tells."""
+    """The model cannot be stacked; the message gives the reason."""
 
 
 class StackPlan:
     """How the members of a pack are stacked.
 
     Args:
-        pack: the members and their settings; every configuration is checked as for training alone.
-        workload: what is trained.
+        pack: the members and their settings; each configuration is checked as it is for training alone.
+        workload: what to train.
         entry: an optimizer with a batched form.
         data: the workload's data, on `device`.
         device: where to train.
 
     Attributes:
-        template: one model on `device`, which gives the code; its own numbers stand only for constants that
-            all members share.
-        layout: how trained parameters lie in a row.
-        kept: names of what else is stacked: frozen parameters, and buffers that belong to the model's state
-            or differ between members.
-        order: the trained parameters' names in the order of the optimizer's own groups.
-        names: every key of the model's state dictionary, with the name that its tensor has elsewhere here.
-        starts: every distinct seed's parameters and buffers as built, on the CPU.
-        optimizer: the batched form's class.
+        template: one model on `device`, for its code; its tensors are used only as constants that all members
+            share.
+        layout: where each trained parameter lies in a row.
+        trained_names: names of the trained parameters, in the order of the optimizer's own groups.
+        buffer_names: names of the other stacked tensors: frozen parameters, and buffers that are part of the
+            model's state or differ between members.
+        state_names: each key of the model's state dictionary, with the name that its tensor has here.
+        initial: parameters and buffers as built, on the CPU, for each distinct seed.
+        optimizer: class of the batched optimizer.
+        steps: steps in an epoch.
 
     Raises:
-        NotStackable: the trained parameters are of several dtypes, or of one too narrow to keep sums in.
-        ValueError: from the optimizer, for a configuration that is not legal.
+        NotStackable: the trained parameters have several dtypes, or one too narrow to accumulate sums in.
+        ValueError: from the optimizer, if a configuration is not legal.
     """
 
     def __init__(
@@ -64,27 +62,28 @@ class StackPlan:
             for member in pack.members
         ]
         names = {id(parameter): name for name, parameter in first.named_parameters()}
-        self.order = tuple(
+        self.trained_names = tuple(
             names[id(parameter)] for group in optimizers[0].param_groups for parameter in group["params"]
         )
-        self.starts = {seed: _tensors(model) for seed, model in models.items()}
+        self.initial = {seed: _tensors(model) for seed, model in models.items()}
         self.template = copy.deepcopy(first).to(device)
         self.layout = Layout(self.template, decay_1d=pack.decay_1d)
         self.dtype = _dtype(self.template)
-        self.names = _canonical(self.template)
+        self.state_names = _canonical(self.template)
         state, trained = set(first.state_dict()), {slot.name for slot in self.layout.slots}
-        # A constant that is no part of the state, such as an attention mask, would cost K times its memory
-        # for nothing.
-        self.kept = tuple(
+        # A constant outside the state, such as an attention mask, would cost K times its memory for nothing.
+        self.buffer_names = tuple(
             name
             for name, tensor in _tensors(first).items()
             if name not in trained
-            and (name in state or any(not torch.equal(tensor, start[name]) for start in self.starts.values()))
+            and (
+                name in state or any(not torch.equal(tensor, start[name]) for start in self.initial.values())
+            )
         )
         self.steps = len(data.train) // pack.batch_size
 
     def _build(self, seed: int) -> nn.Module:
-        # Built on the CPU whatever the device, so that a seed means the same start everywhere.
+        # Built on the CPU so that a seed gives the same initial values on every device.
         with seeded(initialisation_seed(seed), device=torch.device("cpu")):
             return self.workload.build_model()
 
@@ -94,10 +93,7 @@ def _tensors(model: nn.Module) -> dict[str, Tensor]:
 
 
 def _canonical(model: nn.Module) -> dict[str, str]:
-    """Return for each key of the state dictionary the first name of its tensor.
-
-    Tied parameters have several.
-    """
+    """Return each key of the state dictionary with its tensor's first name; tied parameters have several."""
     first: dict[int, str] = {}
     for name, tensor in (
         *model.named_parameters(remove_duplicate=False),
@@ -112,7 +108,7 @@ def _dtype(model: nn.Module) -> torch.dtype:
     if dtypes not in ({torch.float32}, {torch.float64}):
         found = " and ".join(sorted(str(dtype).removeprefix("torch.") for dtype in dtypes))
         raise NotStackable(
-            "only models whose trained parameters are all float32, or all "
-            f"float64, are stacked; these are {found}"
+            "the trained parameters of a stack must be all float32, or all float64; these are "
+            f"{found or 'missing'}"
         )
     return dtypes.pop()

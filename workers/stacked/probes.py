@@ -17,23 +17,20 @@ _norm = cast("Callable[..., Tensor]", torch.linalg.vector_norm)  # pyright: igno
 
 
 def weight_norms(weights: Tensor, layout: Layout) -> Tensor:
-    """Return each member's L2 norm of all its weights of two or more dimensions, [K].
-
-    0 where there is none.
-    """
+    """Return the L2 norm of each member's weights of two or more dimensions, [K]; 0 if there are none."""
     if not layout.matrices:
         return weights.new_zeros(len(weights))
     return _norm(weights[:, : layout.matrices[-1].stop], dim=1)
 
 
 class StackedProbe:
-    """Watches the weights of K members across single optimizer steps.
+    """Observes the weights of K members across single optimizer steps.
 
-    `before` and `after` are called around each step that is probed.
+    Call `before` and `after` around each probed step.
 
     Args:
-        layout: how parameters lie in a row.
-        projection: `delta` and `eps` of an optimizer that projects, each [K]; None for one that never does.
+        layout: where each parameter lies in a row.
+        projection: `delta` and `eps` of an optimizer that projects, each [K]; None for other optimizers.
     """
 
     def __init__(self, layout: Layout, *, projection: Mapping[str, Tensor] | None) -> None:
@@ -46,9 +43,11 @@ class StackedProbe:
 
     @torch.no_grad()
     def before(self, weights: Tensor, grads: Tensor) -> None:
-        """Note each weight's direction, its angle with the gradient and whether it will be projected.
+        """Record each weight's direction, its angle to the gradient and whether its update will be projected.
 
-        Both are [K, P].
+        Args:
+            weights: [K, P].
+            grads: [K, P].
         """
         self._directions = []
         for slot in self._layout.matrices:
@@ -63,16 +62,17 @@ class StackedProbe:
 
     @torch.no_grad()
     def after(self, weights: Tensor) -> None:
-        """Note how far each weight's direction moved since `before`."""
+        """Record how far each weight's direction has moved since `before`."""
         for slot, direction in zip(self._layout.matrices, self._directions, strict=True):
             self._effective_steps.append(
                 _norm(_direction(self._layout.rows_of(weights, slot)) - direction, dim=1)
             )
 
     def read(self, like: Tensor) -> Tensor:
-        """Return each member's means so far as `workers.probes.Probe.read` does, and start anew.
+        """Return each member's means as `workers.probes.Probe.read` does, [3, K], and start again.
 
-        They are [3, K], on the device of `like` [K, P].
+        Args:
+            like: [K, P], on the device of the result.
         """
         values = torch.stack(
             [_mean(pairs, like) for pairs in (self._effective_steps, self._cosines, self._decisions)]
@@ -90,9 +90,6 @@ def _mean(pairs: list[Tensor], like: Tensor) -> Tensor:
 
 
 def _direction(tensor: Tensor) -> Tensor:
-    """Return each member's tensor [K, ...] as a unit vector [K, n].
-
-    Zero has no direction and stays zero, NaN stays NaN.
-    """
+    """Return each member's tensor [K, ...] as a unit vector [K, n]; zero stays zero, NaN stays NaN."""
     rows = tensor.flatten(1)
     return rows / _norm(rows, dim=1, keepdim=True).clamp_min(torch.finfo(rows.dtype).tiny)

@@ -1,7 +1,4 @@
-"""The numbers of K members that training changes.
-
-Weights, moments, buffers and clocks, a row for each member.
-"""
+"""The state of K members that training changes: weights, moments, buffers and clocks, one row per member."""
 
 __all__ = ["Rows"]
 
@@ -24,8 +21,8 @@ class Rows:
 
     Attributes:
         weights: [K, P] trained parameters.
-        moments: each [K, P], the optimizer's.
-        buffers: each [K, *shape], what else the models keep.
+        moments: the optimizer's state tensors, each [K, P].
+        buffers: the models' other stacked tensors, each [K, *shape].
         elapsed_s: [K] training seconds so far, on the CPU.
     """
 
@@ -35,14 +32,14 @@ class Rows:
     elapsed_s: Tensor
 
     @classmethod
-    def begun(cls, members: Sequence[Member], plan: StackPlan) -> "Rows":
+    def initial(cls, members: Sequence[Member], plan: StackPlan) -> "Rows":
         """Return the members' rows before their first step, on the CPU."""
-        starts = [plan.starts[member.seed] for member in members]
+        starts = [plan.initial[member.seed] for member in members]
         weights = torch.stack([plan.layout.row(start) for start in starts])
         return cls(
             weights=weights,
             moments={name: torch.zeros_like(weights) for name in plan.optimizer.moments},
-            buffers={name: torch.stack([start[name] for start in starts]) for name in plan.kept},
+            buffers={name: torch.stack([start[name] for start in starts]) for name in plan.buffer_names},
             elapsed_s=torch.zeros(len(members), dtype=torch.float64),
         )
 
@@ -50,15 +47,20 @@ class Rows:
     def resumed(
         cls, members: Sequence[Member], states: Sequence[Mapping[str, Any]], plan: StackPlan
     ) -> "Rows":
-        """Return the rows of members whose `checkpoint`, of any engine, is taken up, on the CPU.
+        """Return the rows of members that resume from their checkpoints, on the CPU.
+
+        Args:
+            members: the trials.
+            states: what an engine's `checkpoint` returned for each of them; any engine's will do.
+            plan: how they are stacked.
 
         Raises:
-            CheckpointUnusable: a state is not that of a member with this model and optimizer.
+            CheckpointUnusable: a state does not fit this model and optimizer.
         """
         try:
             moments = [_moments(state["optimizer"], state["model"], plan) for state in states]
             pairs = [
-                (state["model"], plan.starts[member.seed])
+                (state["model"], plan.initial[member.seed])
                 for member, state in zip(members, states, strict=True)
             ]
             return cls(
@@ -68,8 +70,8 @@ class Rows:
                     for name in plan.optimizer.moments
                 },
                 buffers={
-                    name: torch.stack([_kept(model, start, name) for model, start in pairs])
-                    for name in plan.kept
+                    name: torch.stack([_buffer(model, start, name) for model, start in pairs])
+                    for name in plan.buffer_names
                 },
                 elapsed_s=torch.tensor([float(state["elapsed_s"]) for state in states], dtype=torch.float64),
             )
@@ -77,13 +79,13 @@ class Rows:
             if is_out_of_memory(error):
                 raise
             raise CheckpointUnusable(
-                "expected the state of a member with this model and optimizer, "
-                f"got one that does not fit: {error}"
+                f"expected the state of a trial with this model and optimizer, got one that does not fit: "
+                f"{error}"
             ) from error
 
     @classmethod
-    def joined(cls, parts: Sequence["Rows"]) -> "Rows":
-        """Return the rows of several stacks as one, in their order."""
+    def concatenated(cls, parts: Sequence["Rows"]) -> "Rows":
+        """Return the rows of several stacks as one stack, in the same order."""
         return cls(
             weights=torch.cat([part.weights.detach() for part in parts]),
             moments={name: torch.cat([part.moments[name] for part in parts]) for name in parts[0].moments},
@@ -92,14 +94,11 @@ class Rows:
         )
 
     def select(self, rows: Sequence[int]) -> "Rows":
-        """Return a copy of some rows, in this order; a row may come more than once."""
+        """Return a copy of some rows, in this order; a row may be repeated."""
         return self._each(lambda tensor: tensor.detach()[torch.tensor(rows, device=tensor.device)])
 
     def to(self, device: torch.device) -> "Rows":
-        """Return the rows on a device, the very same tensors where they are there already.
-
-        The clocks stay on the CPU.
-        """
+        """Return the rows on a device, without copying those already there; clocks stay on the CPU."""
         return replace(self._each(lambda tensor: tensor.detach().to(device)), elapsed_s=self.elapsed_s)
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> "Rows":
@@ -112,11 +111,11 @@ class Rows:
 
 
 def _moments(optimizer: Mapping[str, Any], model: Mapping[str, Tensor], plan: StackPlan) -> dict[str, Tensor]:
-    """Return one member's moments as rows [P].
+    """Return one member's moments as rows [P]; those that its optimizer does not keep are 0.
 
-    Those that its optimizer does not keep, such as SGD's without momentum, are 0.
+    SGD without momentum, for example, keeps none.
     """
-    entries = {name: optimizer["state"].get(index, {}) for index, name in enumerate(plan.order)}
+    entries = {name: optimizer["state"].get(index, {}) for index, name in enumerate(plan.trained_names)}
     return {
         moment: plan.layout.row(
             {name: entries[name].get(moment, torch.zeros_like(model[name])) for name in entries}
@@ -125,9 +124,9 @@ def _moments(optimizer: Mapping[str, Any], model: Mapping[str, Tensor], plan: St
     }
 
 
-def _kept(model: Mapping[str, Tensor], start: Mapping[str, Tensor], name: str) -> Tensor:
-    """Return a buffer as it was left, or as it was built where it is no part of the model's state."""
+def _buffer(model: Mapping[str, Tensor], start: Mapping[str, Tensor], name: str) -> Tensor:
+    """Return a buffer from the saved model, or as built if it is not part of the model's state."""
     found = model.get(name, start[name])
     if found.shape != start[name].shape:
-        raise ValueError(f"{name} has shape {list(start[name].shape)}, got {list(found.shape)}")
+        raise ValueError(f"expected {name} of shape {list(start[name].shape)}, got {list(found.shape)}")
     return found

@@ -1,7 +1,4 @@
-"""One stack: members of a pack trained side by side, an epoch at a time.
-
-`workers.solo.Solo` trains one in the same way.
-"""
+"""One stack: members of a pack trained side by side, in the way `workers.solo.Solo` trains one."""
 
 __all__ = ["Stack"]
 
@@ -34,32 +31,31 @@ class Stack:
         members: the trials, all of them members of the plan's pack.
         plan: how they are stacked.
         rows: their state, which training changes in place once it is on the plan's device.
-        done: epochs that they have been trained.
-        spares: how many of the members, the last ones, only fill a compiled step's width; their results are
-            not told.
+        done: epochs already trained.
+        padding: how many of the members, the last ones, only fill the width of a compiled step; they have no
+            results.
 
     Attributes:
         members: as given.
         plan: as given.
-        rows: as given, on the plan's device while the members are trained or tested, and until `park`.
+        rows: as given; on the plan's device while the members are trained or tested, and until `park`.
         done: epochs trained so far.
-        told: how many of the members have results: all but the spares.
-        is_paired: whether the members share one seed, and so their data and whatever else is random.
+        size: number of members without the padding.
+        is_paired: whether the members share one seed, and so their data and all random numbers.
         is_random: whether the last epoch drew random numbers; None before the first.
-        fast: the compiled step, where there is one: it takes the place of the plain one but for steps that
-            are probed.
+        compiled_step: replaces the plain step, except at probed steps; None if there is none.
     """
 
     def __init__(
-        self, members: Sequence[Member], *, plan: StackPlan, rows: Rows, done: int, spares: int = 0
+        self, members: Sequence[Member], *, plan: StackPlan, rows: Rows, done: int, padding: int = 0
     ) -> None:
         self.members = tuple(members)
         self.plan, self.done = plan, done
-        self._hold(rows)
+        self._set_rows(rows)
         self.is_paired = len({member.seed for member in members}) == 1
         self.is_random: bool | None = None
-        self.fast: CompiledStep | None = None
-        self.told = len(self.members) - spares
+        self.compiled_step: CompiledStep | None = None
+        self.size = len(self.members) - padding
         self._forward = Forward(plan, is_paired=self.is_paired)
         self._h = hyperparameters_of(plan.entry.card, [member.parameters for member in members])
         self._optimizer = plan.optimizer(self._h, plan.layout)
@@ -70,10 +66,16 @@ class Stack:
         )
         self._probe = StackedProbe(plan.layout, projection=projection)
 
+    @classmethod
+    def initial(cls, plan: StackPlan) -> "Stack":
+        """Return a stack of all members of the plan's pack before their first step."""
+        members = plan.pack.members
+        return cls(members, plan=plan, rows=Rows.initial(members, plan), done=0)
+
     def train_epoch(self, epoch: int) -> list[EpochResult]:
-        """Return each member's result of one more epoch, counted from 1, and of the evaluation after it."""
+        """Train one more epoch, counted from 1, evaluate, and return each member's result."""
         plan = self.plan
-        self._hold(self.rows.to(plan.device))
+        self._set_rows(self.rows.to(plan.device))
         rows = self.rows
         with seeded(noise_seed(self.members[0].seed, epoch=epoch), device=plan.device):
             before = _generator_states(plan.device)
@@ -82,7 +84,7 @@ class Stack:
             factors = self._factors(epoch)
             losses = self._train(epoch, factors)
             self._synchronize()
-            rows.elapsed_s.add_((time.perf_counter() - started) / self.told)
+            rows.elapsed_s.add_((time.perf_counter() - started) / self.size)
             self.is_random = any(
                 not torch.equal(one, other)
                 for one, other in zip(before, _generator_states(plan.device), strict=True)
@@ -110,31 +112,28 @@ class Stack:
                     initial_lr=initial_lr,
                 )
             )
-        return results[: self.told]
+        return results[: self.size]
 
     def test(self) -> list[float]:
         """Return each member's test metric after the epoch just trained."""
-        self._hold(self.rows.to(self.plan.device))
+        self._set_rows(self.rows.to(self.plan.device))
         with seeded(noise_seed(self.members[0].seed, epoch=self.done), device=self.plan.device):
-            return [value for [value] in _lists(self._evaluate("test")[1].unsqueeze(1))[: self.told]]
+            return [value for [value] in _lists(self._evaluate("test")[1].unsqueeze(1))[: self.size]]
 
     def park(self) -> None:
-        """Leave the device's memory to others until the next epoch or test."""
-        self._hold(self.rows.to(torch.device("cpu")))
+        """Free the device's memory until the next epoch or test."""
+        self._set_rows(self.rows.to(torch.device("cpu")))
 
     def select(self, rows: Sequence[int], *, width: int | None = None) -> "Stack":
-        """Return a stack of copies of some of the members, in this order.
-
-        It is filled up to a width by repeating the first of them.
-        """
-        spares = max(0, (width or 0) - len(rows))
-        chosen = [*rows, *([rows[0]] * spares)]
+        """Return a stack of copies of some members, padded to a width with copies of the first."""
+        padding = max(0, (width or 0) - len(rows))
+        chosen = [*rows, *([rows[0]] * padding)]
         return Stack(
             [self.members[row] for row in chosen],
             plan=self.plan,
             rows=self.rows.select(chosen),
             done=self.done,
-            spares=spares,
+            padding=padding,
         )
 
     def checkpoint(self, row: int) -> dict[str, Any]:
@@ -156,10 +155,10 @@ class Stack:
             self._optimizer.saved(
                 {moment: on_cpu(parts[name][row]) for moment, parts in moments.items()}, member=row, done=done
             )
-            for name in plan.order
+            for name in plan.trained_names
         ]
         return {
-            "model": {name: pieces[first] for name, first in plan.names.items()},
+            "model": {name: pieces[first] for name, first in plan.state_names.items()},
             "optimizer": {
                 "state": {index: entry for index, entry in enumerate(entries) if entry},
                 "param_groups": groups,
@@ -168,7 +167,7 @@ class Stack:
         }
 
     def example(self) -> tuple[Any, ...]:
-        """Return what a compiled step of this stack is called with, but for its coefficients."""
+        """Return the arguments of a compiled step of this stack, except the coefficients."""
         rows, train = self._batches(self.done)[0], self.plan.data.train
         return (
             self._weights.detach(),
@@ -178,36 +177,36 @@ class Stack:
             _gathered(train.targets, rows),
         )
 
-    def _hold(self, rows: Rows) -> None:
+    def _set_rows(self, rows: Rows) -> None:
         self.rows = rows
         self._weights = rows.weights.requires_grad_()
 
     def _train(self, epoch: int, factors: Sequence[float]) -> Tensor:
-        """Return the losses of an epoch's steps, [steps, K]; they end soon after none is finite any more."""
+        """Train an epoch and return its losses, [steps, K], which end soon after no member's is finite."""
         plan = self.plan
         plan.template.train()
         train, probed = plan.data.train, probed_steps(plan.steps)
         names, tables = self._tables(epoch, factors)
         losses: list[Tensor] = []
-        for step, (rows, table) in enumerate(zip(self._batches(epoch), tables, strict=True)):
-            inputs, targets = _gathered(train.inputs, rows), _gathered(train.targets, rows)
-            if self.fast is not None and step not in probed:
+        for step, (examples, table) in enumerate(zip(self._batches(epoch), tables, strict=True)):
+            inputs, targets = _gathered(train.inputs, examples), _gathered(train.targets, examples)
+            if self.compiled_step is not None and step not in probed:
                 weights = self._weights.detach()
-                losses.append(
-                    self.fast(weights, self.rows.moments, self.rows.buffers, inputs, targets, table)
-                )
+                rows = self.rows
+                losses.append(self.compiled_step(weights, rows.moments, rows.buffers, inputs, targets, table))
             else:
                 loss = self._forward.losses(self._weights, self.rows.buffers, inputs, targets)
-                # A member's loss depends on its own row alone, so the sum's gradient is each member's.
+                # A member's loss depends on its own row alone, so the gradient of the sum holds each
+                # member's.
                 [grads] = torch.autograd.grad(loss.sum(), self._weights)
-                self._move(grads, dict(zip(names, table.unbind(), strict=True)), is_probed=step in probed)
+                self._step(grads, dict(zip(names, table.unbind(), strict=True)), is_probed=step in probed)
                 losses.append(loss.detach())
             if step % CHECK_EVERY == CHECK_EVERY - 1 and not bool(losses[-1].isfinite().any()):
                 break
         return torch.stack(losses)
 
     @torch.no_grad()
-    def _move(self, grads: Tensor, coefficients: dict[str, Tensor], *, is_probed: bool) -> None:
+    def _step(self, grads: Tensor, coefficients: dict[str, Tensor], *, is_probed: bool) -> None:
         weights = self._weights.detach()
         if is_probed:
             self._probe.before(weights, grads)
@@ -216,7 +215,7 @@ class Stack:
             self._probe.after(weights)
 
     def _batches(self, epoch: int) -> tuple[Tensor, ...]:
-        """Return the examples of each step, int64 [B] where the members are paired, else [K, B]."""
+        """Return the numbers of each step's examples, int64 [B] if the members are paired, else [K, B]."""
         plan, size = self.plan, self.plan.pack.batch_size
         seeds = list(dict.fromkeys(member.seed for member in self.members))
         orders = {
@@ -229,10 +228,7 @@ class Stack:
         return each.view(len(self.members), plan.steps, size).unbind(dim=1)
 
     def _tables(self, epoch: int, factors: Sequence[float]) -> tuple[list[str], tuple[Tensor, ...]]:
-        """Return the names of the optimizer's coefficients, and their tensors.
-
-        For each step there is one of them all, [names, K, 1].
-        """
+        """Return the names of the coefficients, and for each step a tensor of them, [names, K, 1]."""
         steps = self.plan.steps
         lr = torch.tensor(factors, dtype=torch.float64).unsqueeze(1) * self._h["lr"]
         coefficients = self._optimizer.coefficients(lr, done=(epoch - 1) * steps)
@@ -262,8 +258,8 @@ class Stack:
 
 
 def _gathered(examples: Tensor, rows: Tensor) -> Tensor:
-    """Return examples [*rows, ...] of a split, by their numbers."""
-    # Quicker than indexing.
+    """Return the examples of a split with these numbers, [*rows, ...]."""
+    # Faster than indexing.
     return examples.index_select(0, rows.flatten()).view(*rows.shape, *examples.shape[1:])
 
 

@@ -1,7 +1,4 @@
-"""How many members to stack.
-
-Measured in a second or so on the device itself, and kept for the worker's next packs.
-"""
+"""How many trials to stack: measured on the device in about a second, and kept for later packs."""
 
 __all__ = ["MAX_WIDTH", "WidthTuner", "device_name"]
 
@@ -16,55 +13,51 @@ from workers.memory import MemoryMeter, is_out_of_memory, spare_bytes
 from workers.optimizers import OptimizerEntry
 from workers.pack_protocol import Pack, StackWidth
 from workers.solo import Solo
-from workers.stacked.compiled import Compiled
-from workers.stacked.equivalence_check import refusal
+from workers.stacked.compiled import CompiledSteps
+from workers.stacked.equivalence_check import why_not_stackable
 from workers.stacked.plan import StackPlan
-from workers.stacked.rows import Rows
 from workers.stacked.stack import Stack
 from workers.workloads import Data, Workload
 
 MAX_WIDTH = {"cpu": 32, "cuda": 64}
-"""Members that are stacked at most: beyond it a stack gains little, and stopping members early frees less."""
+"""Largest stack: a wider one gains little, and stopping some of its trials early frees less."""
 
-_PAYS = 1.05
-"""How much faster a stack must be than members one by one.
-
-The same goes for a stack of twice the width against one of half of it.
-"""
+_MIN_GAIN = 1.05
+"""Speed-up that makes a stack worth it over trials one by one, and a stack of twice the width over half."""
 _AS_GOOD = 0.97
-"""Of two widths whose rates differ by less the smaller one is kept.
+"""The smallest width that reaches this share of the best rate is chosen.
 
-More packs at once, and less lost with one.
+Smaller stacks mean more packs in parallel, and less work lost with one of them.
 """
 _SECONDS_A_WIDTH, _SECONDS = 0.1, 3.0
-_LEAST_STEPS, _MOST_STEPS = 2, 32
-_TRIES = 3
-"""Epochs of which the quickest counts.
+_MIN_STEPS, _MAX_STEPS = 2, 32
+_EPOCHS = 3
+"""Epochs trained per measurement; the fastest counts.
 
-The first one warms up, and what else the machine does may hold up another.
+The first one warms up, and other work on the machine may slow another one down.
 """
 
 
 class WidthTuner:
-    """What a worker has measured and compiled; it keeps one as long as it lives.
+    """The stack widths that a worker has measured; it keeps one tuner for its lifetime.
 
     Attributes:
-        compiled: the steps that it has compiled.
+        compiled: the steps that the worker has compiled, kept here for the same lifetime.
     """
 
     def __init__(self) -> None:
-        self.compiled = Compiled()
+        self.compiled = CompiledSteps()
         self._measured: dict[tuple[object, ...], StackWidth] = {}
         self._lowered: dict[tuple[object, ...], StackWidth] = {}
-        self._refusals: dict[tuple[object, ...], str | None] = {}
+        self._reasons: dict[tuple[object, ...], str | None] = {}
 
-    def fit(
+    def choose(
         self, pack: Pack, *, workload: Workload, entry: OptimizerEntry, data: Data, device: torch.device
     ) -> StackWidth:
-        """Return how this pack's members are best trained here.
+        """Return the stack width for this pack on this device.
 
-        A pack that says its width is only checked with two members, once for each kind of pack; for one that
-        does not, widths are tried. Neither gets more than memory has held here before.
+        Every kind of pack passes the equivalence check once. A pack with a width of its own then gets that
+        width; for any other, widths are measured. No pack gets a width that has run out of memory here.
         """
         alone = StackWidth(
             workload=pack.workload,
@@ -76,52 +69,55 @@ class WidthTuner:
         if pack.width == 1:
             return alone
         key = _key(alone, pack)
-        if key not in self._refusals:
-            self._refusals[key] = refusal(pack, workload=workload, entry=entry, data=data, device=device)
-        why = self._refusals[key]
-        if why is not None:
-            return alone.model_copy(update={"reason": why})
+        if key not in self._reasons:
+            self._reasons[key] = why_not_stackable(
+                pack, workload=workload, entry=entry, data=data, device=device
+            )
+        reason = self._reasons[key]
+        if reason is not None:
+            return alone.model_copy(update={"reason": reason})
         lowered = self._lowered.get(key)
         if lowered is not None and (pack.width is None or pack.width > lowered.width):
             return lowered
         if pack.width is not None:
             return alone.model_copy(update={"width": pack.width})
         if key not in self._measured:
-            self._measured[key] = _measured(
+            self._measured[key] = _measure(
                 alone, pack, workload=workload, entry=entry, data=data, device=device
             )
         return self._measured[key]
 
-    def lower(self, fit: StackWidth, pack: Pack, *, width: int, ran_out_with: int) -> StackWidth:
-        """Return the fit after memory ran out with so many members in a stack and the width was lowered.
+    def lower(self, chosen: StackWidth, pack: Pack, *, width: int, ran_out_with: int) -> StackWidth:
+        """Return the width to use, and keep it for the next packs, after a stack ran out of memory.
 
-        This worker's next packs begin with it.
+        Args:
+            chosen: what `choose` returned for the pack.
+            pack: the pack that was trained.
+            width: the width it was lowered to.
+            ran_out_with: number of members in the stack that ran out of memory.
         """
-        reason = (
-            f"Memory ran out with {ran_out_with} members in a stack: "
-            f"{'one by one' if width == 1 else f'{width} at a time'} from then on."
-        )
-        key = _key(fit, pack)
-        # A pack that said its width has a fit without figures, which must not take the place of those that
-        # were measured here.
-        self._lowered[key] = self._measured.get(key, fit).model_copy(
+        then = "they were trained one by one" if width == 1 else f"they were stacked {width} at a time"
+        reason = f"A stack of {ran_out_with} trials ran out of memory; from then on {then}."
+        key = _key(chosen, pack)
+        # The width of a pack that brought its own has no figures; those measured here must not be lost.
+        self._lowered[key] = self._measured.get(key, chosen).model_copy(
             update={"width": width, "reason": reason}
         )
         return self._lowered[key]
 
 
 def device_name(device: torch.device) -> str:
-    """Return what a fit calls a device: 'cpu', or the GPU's name."""
+    """Return the name of a device in a stack width: 'cpu', or the GPU's name."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
 
 
-def _key(fit: StackWidth, pack: Pack) -> tuple[object, ...]:
+def _key(chosen: StackWidth, pack: Pack) -> tuple[object, ...]:
     is_paired = len({member.seed for member in pack.members}) == 1
-    return fit.workload, fit.optimizer, fit.batch_size, fit.device, pack.decay_1d, is_paired
+    return chosen.workload, chosen.optimizer, chosen.batch_size, chosen.device, pack.decay_1d, is_paired
 
 
-def _measured(
-    fit: StackWidth,
+def _measure(
+    alone: StackWidth,
     pack: Pack,
     *,
     workload: Workload,
@@ -129,50 +125,46 @@ def _measured(
     data: Data,
     device: torch.device,
 ) -> StackWidth:
-    """Return the fit with the width that trained the most steps of all members together in a second."""
+    """Return the width at which all trials together take the most steps in a second, with the figures."""
     started = time.perf_counter()
-    trial = _Trial(pack, workload=workload, entry=entry, data=data, device=device)
-    rates = {1: trial.alone()}
+    trial = _TrialRun(pack, workload=workload, entry=entry, data=data, device=device)
+    rates = {1: trial.rate_alone()}
     bytes_per_member, reason, width = 0, None, 2
     while width <= MAX_WIDTH[device.type]:
         spare = spare_bytes(device)
         if width * bytes_per_member > spare:
             reason = (
-                f"Memory bounds the width: {width} members of {_mebibytes(bytes_per_member)} do not fit "
-                f"into the {_mebibytes(spare)} to spare."
+                f"Memory limits the stack width: {width} trials of {_mebibytes(bytes_per_member)} each need "
+                f"more than the {_mebibytes(spare)} available."
             )
             break
         try:
-            rates[width], grown = trial.stacked(width, step_s=1 / max(rates.values()))
+            rates[width], grown = trial.rate_stacked(width, step_s=1 / max(rates.values()))
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
-            reason = f"Memory bounds the width: it ran out with {width} members in a stack."
+            reason = f"Memory limits the stack width: a stack of {width} trials ran out of memory."
             break
         bytes_per_member = max(bytes_per_member, grown // width)
-        # Twice, for one measurement on a machine that others use is a guess.
+        # Two widths in a row must fail to gain: one measurement alone is unreliable on a shared machine.
         before = [rate for at, rate in rates.items() if 1 < at < width // 2]
-        has_peaked = bool(before) and max(rates[width], rates[width // 2]) < _PAYS * max(before)
+        has_peaked = bool(before) and max(rates[width], rates[width // 2]) < _MIN_GAIN * max(before)
         if has_peaked or time.perf_counter() - started > _SECONDS:
             break
         width *= 2
     if len(rates) > 1 and time.perf_counter() - started < _SECONDS:
-        # Once more for the two that are weighed against each other, for one measurement in a busy moment
-        # would decide for good.
-        fastest = max((width for width in rates if width > 1), key=lambda width: rates[width])
-        rates[1] = max(rates[1], trial.alone())
-        rates[fastest] = max(rates[fastest], trial.stacked(fastest, step_s=1 / max(rates.values()))[0])
+        # The two widths that are compared are measured again, so that one busy moment does not decide.
+        fastest = _fastest_stack(rates)
+        rates[1] = max(rates[1], trial.rate_alone())
+        rates[fastest] = max(rates[fastest], trial.rate_stacked(fastest, step_s=1 / max(rates.values()))[0])
     best = max(rates.values())
     chosen = min(width for width, rate in rates.items() if rate >= _AS_GOOD * best)
-    if chosen > 1 and rates[chosen] < _PAYS * rates[1]:
+    if chosen > 1 and rates[chosen] < _MIN_GAIN * rates[1]:
         chosen = 1
     if chosen == 1 and len(rates) > 1:
-        fastest = max((width for width in rates if width > 1), key=lambda width: rates[width])
-        reason = (
-            f"Members are trained one by one: a stack of {fastest} does {rates[fastest] / rates[1]:.2f} "
-            f"times as many steps in a second here, and must do {_PAYS:g} times as many to be worth it."
-        )
-    return fit.model_copy(
+        fastest = _fastest_stack(rates)
+        reason = _describe_slow_stack(fastest, rates[fastest] / rates[1])
+    return alone.model_copy(
         update={
             "width": chosen,
             "reason": reason,
@@ -182,28 +174,30 @@ def _measured(
     )
 
 
-class _Trial:
-    """Trains members at the optimizer's defaults for a few steps.
+def _fastest_stack(rates: dict[int, float]) -> int:
+    return max((width for width in rates if width > 1), key=lambda width: rates[width])
 
-    Those cannot diverge as an arm's own configurations may.
-    """
+
+def _describe_slow_stack(width: int, speed_up: float) -> str:
+    how = "slower" if speed_up < 1 else "barely faster"
+    return f"Trials are trained one by one: stacking {width} of them is {how} here ({speed_up:.2f}×)."
+
+
+class _TrialRun:
+    """Trains members for a few steps at the optimizer's defaults, which are unlikely to diverge."""
 
     def __init__(
         self, pack: Pack, *, workload: Workload, entry: OptimizerEntry, data: Data, device: torch.device
     ) -> None:
-        self._pack, self._workload, self._entry, self._data, self._device = (
-            pack,
-            workload,
-            entry,
-            data,
-            device,
-        )
+        self._pack, self._workload, self._entry = pack, workload, entry
+        self._data, self._device = data, device
+        self._max_steps = max(1, min(_MAX_STEPS, len(data.train) // pack.batch_size))
 
-    def alone(self) -> float:
-        """Return the steps that one member does in a second."""
-        steps = min(_LEAST_STEPS, self._most())
+    def rate_alone(self) -> float:
+        """Return the steps that one member takes in a second."""
+        steps = min(_MIN_STEPS, self._max_steps)
         while True:
-            data, pack = self._of(1, steps)
+            data, pack = self._shortened(1, steps)
             one = Solo(
                 pack.members[0],
                 pack=pack,
@@ -212,48 +206,46 @@ class _Trial:
                 data=data,
                 device=self._device,
             )
-            # Called at once.
-            step_s = self._fastest(lambda epoch: one.train_epoch(epoch).elapsed_s) / steps  # noqa: B023
-            if steps * step_s * 2 * _TRIES > _SECONDS_A_WIDTH or 2 * steps > self._most():
+            # The lambda is called at once.
+            step_s = self._fastest_epoch_s(lambda epoch: one.train_epoch(epoch).elapsed_s) / steps  # noqa: B023
+            if steps * step_s * 2 * _EPOCHS > _SECONDS_A_WIDTH or 2 * steps > self._max_steps:
                 return 1 / step_s
             steps *= 2
 
-    def stacked(self, width: int, *, step_s: float) -> tuple[float, int]:
-        """Return the steps that all members of a stack do together in a second, and the bytes that it took.
+    def rate_stacked(self, width: int, *, step_s: float) -> tuple[float, int]:
+        """Return the steps that all members of a stack take together in a second, and the bytes it used.
 
         Args:
-            width: members.
-            step_s: how long one step of one member took at the best width so far.
+            width: number of members.
+            step_s: seconds per step of one member at the best width so far.
         """
-        steps = max(_LEAST_STEPS, min(self._most(), int(_SECONDS_A_WIDTH / _TRIES / (width * step_s))))
-        data, pack = self._of(width, steps)
+        steps = max(_MIN_STEPS, min(self._max_steps, int(_SECONDS_A_WIDTH / _EPOCHS / (width * step_s))))
+        data, pack = self._shortened(width, steps)
         meter = MemoryMeter(self._device)
-        plan = StackPlan(pack, workload=self._workload, entry=self._entry, data=data, device=self._device)
-        stack = Stack(pack.members, plan=plan, rows=Rows.begun(pack.members, plan), done=0)
-        seconds = self._fastest(lambda epoch: width * stack.train_epoch(epoch)[0].elapsed_s)
+        stack = Stack.initial(
+            StackPlan(pack, workload=self._workload, entry=self._entry, data=data, device=self._device)
+        )
+        seconds = self._fastest_epoch_s(lambda epoch: width * stack.train_epoch(epoch)[0].elapsed_s)
         state = (stack.rows.weights, *stack.rows.moments.values(), *stack.rows.buffers.values())
-        # Twice, for an epoch begins with a copy to go back to, and the gradients and updates of a step.
+        # The state twice, since an epoch begins with a copy to fall back on, and a step's gradients and
+        # updates.
         least = sum(2 * tensor.nbytes for tensor in state) + 3 * stack.rows.weights.nbytes
-        return width * plan.steps / seconds, max(meter.grown(), least)
+        return width * stack.plan.steps / seconds, max(meter.grown(), least)
 
-    def _fastest(self, clock: Callable[[int], float]) -> float:
-        """Return the least seconds that an epoch took.
+    def _fastest_epoch_s(self, train_epoch: Callable[[int], float]) -> float:
+        """Return the seconds of the fastest epoch.
 
-        The clock that is given trains one and tells all seconds so far.
+        Args:
+            train_epoch: trains the epoch with this number and returns the seconds of all epochs so far.
         """
-        clocks = [0.0, *(clock(epoch) for epoch in range(1, _TRIES + 1))]
+        clocks = [0.0, *(train_epoch(epoch) for epoch in range(1, _EPOCHS + 1))]
         return min(after - before for before, after in pairwise(clocks))
 
-    def _most(self) -> int:
-        return max(1, min(_MOST_STEPS, len(self._data.train) // self._pack.batch_size))
-
-    def _of(self, members: int, steps: int) -> tuple[Data, Pack]:
-        """Return the pack's first batches, and a pack of so many members with the pattern of its seeds."""
+    def _shortened(self, members: int, steps: int) -> tuple[Data, Pack]:
+        """Return the first batches of the data, and a pack with this number of members and the same seeds."""
         size = self._pack.batch_size
         data = replace(
-            self._data,
-            train=self._data.train.head(steps * size),
-            validation=self._data.validation.head(size),
+            self._data, train=self._data.train.head(steps * size), validation=self._data.validation.head(size)
         )
         given = self._pack.members
         made = tuple(
@@ -263,7 +255,7 @@ class _Trial:
             for index in range(members)
         )
         return data, self._pack.model_copy(
-            update={"members": made, "from_epoch": 0, "to_epoch": _TRIES, "epochs": _TRIES}
+            update={"members": made, "from_epoch": 0, "to_epoch": _EPOCHS, "epochs": _EPOCHS}
         )
 
 

@@ -11,10 +11,9 @@ from torch import Tensor, nn
 
 from workers.pack_protocol import Pack
 from workers.stacked import compiled as compiling
-from workers.stacked.compiled import Compiled, CompiledStep
-from workers.stacked.engine import Stacks
+from workers.stacked.compiled import CompiledStep, CompiledSteps
+from workers.stacked.engine import StackedEngine
 from workers.stacked.plan import StackPlan
-from workers.stacked.rows import Rows
 from workers.stacked.stack import Stack
 from workers.stacked.width_tuning import WidthTuner
 from workers.workloads import Workload
@@ -46,8 +45,8 @@ def quiet_torch(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING, logger="torch")
 
 
-def steps_of(fits: WidthTuner) -> list[CompiledStep | None]:
-    return list(fits.compiled._steps.values())
+def steps_of(tuner: WidthTuner) -> list[CompiledStep | None]:
+    return list(tuner.compiled._steps.values())
 
 
 def test_a_compiled_step_gives_the_plain_steps_numbers_and_is_compiled_once_for_a_width(
@@ -55,7 +54,7 @@ def test_a_compiled_step_gives_the_plain_steps_numbers_and_is_compiled_once_for_
 ) -> None:
     workload, data = in_float64(TOY, data_of(TOY))
     plain = train(pack(workload, epochs=3, schedule="cosine", steps_ahead=0), workload, data)
-    fits = WidthTuner()
+    tuner = WidthTuner()
     # A stack of three, then one of four fifths of the width, whose missing member is filled up, and whose
     # results nobody hears of.
     for members, width in ((3, 3), (3, 4)):
@@ -63,7 +62,7 @@ def test_a_compiled_step_gives_the_plain_steps_numbers_and_is_compiled_once_for_
             pack(workload, members=members, width=width, epochs=3, schedule="cosine"),
             workload,
             data,
-            fits=fits,
+            tuner=tuner,
         )
         assert [len(report.members) for report in fast] == [members] * 3
         for index in range(members):
@@ -74,7 +73,7 @@ def test_a_compiled_step_gives_the_plain_steps_numbers_and_is_compiled_once_for_
                 assert theirs.weight_norm == pytest.approx(mine.weight_norm, rel=1e-9)
                 assert theirs.validation_metric == pytest.approx(mine.validation_metric, rel=1e-9)
                 assert (outcome is None) == (outcome_ is None)
-    assert len(steps_of(fits)) == 2
+    assert len(steps_of(tuner)) == 2
     assert [record.message for record in caplog.records if record.levelno > logging.INFO] == []
 
 
@@ -86,19 +85,19 @@ def test_the_graphs_own_code_gives_the_plain_steps_numbers_for_every_optimizer(
 ) -> None:
     # The code that is compiled, run as it stands: compiling it for each optimizer would take minutes.
     monkeypatch.setattr(torch, "compile", lambda function, **_: function)
-    monkeypatch.setattr(compiling.Compiled, "noted", noted_as_quick)
+    monkeypatch.setattr(compiling.CompiledSteps, "record", noted_as_quick)
     workload, data = in_float64(CNN, shortened(data_of(CNN), 320, 60))
     members = tuple(
         member(optimizer, str(index), seed=index // 2, lr=lr)
         for index, lr in enumerate((0.02, 0.005, 1e200, 0.01))
     )
     one = pack_of(CNN, optimizer, *members, epochs=3, width=4, schedule="cosine", decay_1d=False)
-    fits = WidthTuner()
+    tuner = WidthTuner()
     plain, fast = (
         train(one, workload, data),
-        train(one.model_copy(update={"steps_ahead": 10**9}), workload, data, fits=fits),
+        train(one.model_copy(update={"steps_ahead": 10**9}), workload, data, tuner=tuner),
     )
-    assert [type(step) for step in steps_of(fits)] == [CompiledStep]
+    assert [type(step) for step in steps_of(tuner)] == [CompiledStep]
     assert [len(report.members) for report in fast] == [len(report.members) for report in plain] == [4, 3, 3]
     for index in range(4):
         for (mine, outcome), (theirs, outcome_) in zip(
@@ -115,7 +114,7 @@ def test_the_graphs_own_code_gives_the_plain_steps_numbers_for_every_optimizer(
 
 
 def noted_as_quick(
-    self: Compiled,
+    self: CompiledSteps,
     plan: StackPlan,
     step: CompiledStep | None,
     *,
@@ -123,15 +122,15 @@ def noted_as_quick(
     is_paired: bool,
     member_step_s: float,
 ) -> CompiledStep | None:
-    """Learn as `Compiled.noted` does, but find every compiled step quick: uncompiled, it is not."""
+    """Learn as `CompiledSteps.record` does, but find every compiled step quick: uncompiled, it is not."""
     self._plain_s[compiling._key(plan, width, is_paired)] = member_step_s
     return step
 
 
 def test_few_steps_ahead_are_not_compiled_for() -> None:
-    fits = WidthTuner()
-    train(pack(TOY, steps_ahead=5_000), fits=fits)
-    assert steps_of(fits) == []
+    tuner = WidthTuner()
+    train(pack(TOY, steps_ahead=5_000), tuner=tuner)
+    assert steps_of(tuner) == []
 
 
 class Untraceable(nn.Module):
@@ -152,16 +151,16 @@ class Stubborn(Float64):
 
 def test_what_cannot_be_compiled_runs_plainly_and_the_log_says_why(caplog: pytest.LogCaptureFixture) -> None:
     workload, data = Stubborn(TOY), in_float64(TOY, data_of(TOY))[1]
-    fits = WidthTuner()
-    reports = train(pack(workload), workload, data, fits=fits)
-    assert steps_of(fits) == [None]
-    assert "the step of antipode-2d with adamp runs uncompiled: " in caplog.text
+    tuner = WidthTuner()
+    reports = train(pack(workload), workload, data, tuner=tuner)
+    assert steps_of(tuner) == [None]
+    assert "could not compile the step of antipode-2d with adamp" in caplog.text
     assert story(reports, "0") == story(train(pack(workload, steps_ahead=0), workload, data), "0")
 
 
 def test_a_compiled_step_that_is_no_faster_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     one = pack(TOY)
-    stacks = Stacks(
+    stacks = StackedEngine(
         one,
         workload=TOY,
         entry=OPTIMIZERS["adamp"],
@@ -170,29 +169,29 @@ def test_a_compiled_step_that_is_no_faster_is_given_up(monkeypatch: pytest.Monke
         states=[None] * 3,
         width=3,
     )
-    compiled, plan = Compiled(), stacks._plan
+    compiled, plan = CompiledSteps(), stacks._plan
     # Made, but never called: torch compiles a step when it is.
-    monkeypatch.setattr(compiling, "_made", lambda plan, **_: CompiledStep(plan, is_paired=True))
-    assert compiled.step(plan, width=3, is_paired=True, example=tuple) is None
-    assert compiled.noted(plan, None, width=3, is_paired=True, member_step_s=1.0) is None
-    step = compiled.step(plan, width=3, is_paired=True, example=tuple)
+    monkeypatch.setattr(compiling, "_compile", lambda plan, **_: CompiledStep(plan, is_paired=True))
+    assert compiled.get(plan, width=3, is_paired=True, example=tuple) is None
+    assert compiled.record(plan, None, width=3, is_paired=True, member_step_s=1.0) is None
+    step = compiled.get(plan, width=3, is_paired=True, example=tuple)
     assert step is not None
-    assert compiled.noted(plan, step, width=3, is_paired=True, member_step_s=0.5) is step
-    assert compiled.step(plan, width=3, is_paired=True, example=tuple) is step
-    assert compiled.noted(plan, step, width=3, is_paired=True, member_step_s=1.5) is None
-    assert compiled.step(plan, width=3, is_paired=True, example=tuple) is None
+    assert compiled.record(plan, step, width=3, is_paired=True, member_step_s=0.5) is step
+    assert compiled.get(plan, width=3, is_paired=True, example=tuple) is step
+    assert compiled.record(plan, step, width=3, is_paired=True, member_step_s=1.5) is None
+    assert compiled.get(plan, width=3, is_paired=True, example=tuple) is None
 
 
 def test_a_small_stack_says_nothing_of_a_full_one_and_a_slow_epoch_nothing_of_the_next() -> None:
-    fits = WidthTuner()
-    train(pack(TOY, members=2, width=3, steps_ahead=0), fits=fits)
-    assert fits.compiled._plain_s == {}
-    train(pack(TOY, members=3, width=3, steps_ahead=0), fits=fits)
-    [(key, seconds)] = fits.compiled._plain_s.items()
+    tuner = WidthTuner()
+    train(pack(TOY, members=2, width=3, steps_ahead=0), tuner=tuner)
+    assert tuner.compiled._plain_s == {}
+    train(pack(TOY, members=3, width=3, steps_ahead=0), tuner=tuner)
+    [(key, seconds)] = tuner.compiled._plain_s.items()
     one = pack(TOY)
     plan = StackPlan(one, workload=TOY, entry=OPTIMIZERS["adamp"], data=data_of(TOY), device=CPU)
-    fits.compiled.noted(plan, None, width=3, is_paired=True, member_step_s=100.0)
-    assert fits.compiled._plain_s == {key: seconds}
+    tuner.compiled.record(plan, None, width=3, is_paired=True, member_step_s=100.0)
+    assert tuner.compiled._plain_s == {key: seconds}
 
 
 def test_a_worker_compiles_as_many_steps_as_it_has_kinds_of_packs(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -205,8 +204,8 @@ def test_a_worker_compiles_as_many_steps_as_it_has_kinds_of_packs(monkeypatch: p
     for width in range(2, 12):
         one = pack(TOY, members=width, width=width)
         plan = StackPlan(one, workload=TOY, entry=OPTIMIZERS["adamp"], data=data_of(TOY), device=CPU)
-        stack = Stack(one.members, plan=plan, rows=Rows.begun(one.members, plan), done=0)
-        assert compiling._made(plan, is_paired=True, example=stack.example()) is not None, width
+        stack = Stack.initial(plan)
+        assert compiling._compile(plan, is_paired=True, example=stack.example()) is not None, width
 
 
 class Features(nn.Module):
@@ -230,17 +229,17 @@ def test_a_compiled_step_is_not_used_for_a_model_with_other_constants(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(torch, "compile", lambda function, **_: function)
-    monkeypatch.setattr(compiling.Compiled, "noted", noted_as_quick)
+    monkeypatch.setattr(compiling.CompiledSteps, "record", noted_as_quick)
     workload, data = Featured(MLP), in_float64(MLP, shortened(data_of(MLP), 160, 32))[1]
-    fits = WidthTuner()
+    tuner = WidthTuner()
     for seed in (1, 2):
         members = tuple(member("adamp", str(index), seed=seed, lr=0.05 / 2**index) for index in range(2))
         one = pack_of(MLP, "adamp", *members, width=2, steps_ahead=10**9, epochs=3)
         fast, plain = (
-            train(one, workload, data, fits=fits),
+            train(one, workload, data, tuner=tuner),
             train(one.model_copy(update={"steps_ahead": 0}), workload, data),
         )
-        assert [type(step) for step in steps_of(fits)] == [CompiledStep]
+        assert [type(step) for step in steps_of(tuner)] == [CompiledStep]
         for (mine, _), (theirs, _) in zip(story(plain, "0"), story(fast, "0"), strict=True):
             assert theirs.train_loss == pytest.approx(mine.train_loss, rel=1e-9)
 
@@ -251,6 +250,6 @@ def test_dropout_is_never_compiled_for_a_graph_draws_other_numbers() -> None:
             return nn.Sequential(nn.Flatten(), nn.Dropout(0.2), nn.Linear(64, 10)).double()
 
     workload, data = Dropping(MLP), in_float64(MLP, shortened(data_of(MLP), 96, 32))[1]
-    fits = WidthTuner()
-    train(pack(workload, epochs=3), workload, data, fits=fits)
-    assert steps_of(fits) == []
+    tuner = WidthTuner()
+    train(pack(workload, epochs=3), workload, data, tuner=tuner)
+    assert steps_of(tuner) == []

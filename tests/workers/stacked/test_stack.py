@@ -33,10 +33,10 @@ from workers.memory import is_out_of_memory
 from workers.optimizers.batched.layout import Layout
 from workers.pack_protocol import EpochReport, Member, Pack
 from workers.solo import Solo
-from workers.stacked.engine import Stacks
+from workers.stacked.engine import StackedEngine
 from workers.stacked.rows import Rows
 from workers.stacked.stack import Stack
-from workers.training import OneByOne, train_pack
+from workers.training import OneByOneEngine, train_pack
 from workers.workloads import Data, Workload
 from workers.workloads.float64 import in_float64
 
@@ -217,10 +217,10 @@ def test_a_member_can_go_on_in_the_other_engine(
         assert_close(mine.validation_loss, theirs.validation_loss, rel=1e-6)
 
 
-def engine(pack: Pack, *, width: int, data: Data | None = None) -> Stacks:
+def engine(pack: Pack, *, width: int, data: Data | None = None) -> StackedEngine:
     used = data or data_of(CNN)
     entry = OPTIMIZERS[pack.optimizer]
-    return Stacks(
+    return StackedEngine(
         pack, workload=CNN, entry=entry, data=used, device=CPU, states=[None] * len(pack.members), width=width
     )
 
@@ -274,7 +274,7 @@ def test_out_of_memory_halves_the_width_and_goes_on_from_where_it_stood(
     members = tuple(member("adamp", str(index), lr=0.001 * (1 + index)) for index in range(6))
     pack = pack_of(CNN, "adamp", *members, epochs=3, width=6)
     usual = train(pack)
-    move, steps = Stack._move, [0]
+    move, steps = Stack._step, [0]
 
     def short_of_memory(self: Stack, *given: Any, **named: Any) -> None:
         steps[0] += 1
@@ -287,11 +287,11 @@ def test_out_of_memory_halves_the_width_and_goes_on_from_where_it_stood(
             )
         move(self, *given, **named)
 
-    monkeypatch.setattr(Stack, "_move", short_of_memory)
+    monkeypatch.setattr(Stack, "_step", short_of_memory)
     reports = train(pack)
-    assert [report.fit and report.fit.width for report in reports] == [None, 1, None]
-    assert reports[1].fit is not None
-    assert reports[1].fit.reason == "Memory ran out with 3 members in a stack: one by one from then on."
+    assert [report.stack_width and report.stack_width.width for report in reports] == [None, 1, None]
+    assert reports[1].stack_width is not None
+    assert "A stack of 3 trials ran out of memory" in (reports[1].stack_width.reason or "")
     for index in range(6):
         for (mine, _), (theirs, _) in zip(story(usual, str(index)), story(reports, str(index)), strict=True):
             assert_close(mine.train_loss, theirs.train_loss, rel=0.02)
@@ -337,7 +337,9 @@ def test_memory_that_runs_out_when_a_checkpoint_is_taken_up_is_no_fault_of_the_c
     )
     resumed = pack.model_copy(update={"members": members, "from_epoch": 1})
     states = [load(str(one.checkpoint)) for one in members]
-    one: Callable[..., object] = OneByOne if width == 1 else functools.partial(Stacks, width=width)
+    one: Callable[..., object] = (
+        OneByOneEngine if width == 1 else functools.partial(StackedEngine, width=width)
+    )
     with pytest.raises(torch.OutOfMemoryError):
         one(resumed, workload=MLP, entry=OPTIMIZERS["adamw"], data=data_of(MLP), device=CPU, states=states)
 
@@ -435,4 +437,4 @@ def test_on_a_gpu_a_stack_says_what_each_member_says_alone(width: int | None, tm
     )
     assert_same(alone, together, rel=1e-6)
     assert all(part.checkpoint for part in together[-1].members)
-    assert (together[0].fit is None) == (width is not None)
+    assert (together[0].stack_width is None) == (width is not None)

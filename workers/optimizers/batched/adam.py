@@ -1,11 +1,11 @@
-"""Batched Adam, AdamW, AdamP, QHAdam and QHAdamW: one step, of which each is a choice of coefficients.
+"""Batched Adam, AdamW, AdamP, QHAdam and QHAdamW, which are one step with different coefficients.
 
     m += mean1 (g - m);  v += mean2 (g^2 - v)
     u = (m + own1 (g - m)) / (sqrt(v + own2 (g^2 - v)) / root2 + eps)
     w -= step u
 
-Adam's `own` are 0; AdamP's Nesterov direction has own1 = 1 - beta1; QHAdam has own = 1 - nu, and its means
-are debiased as they are taken.
+Adam's own1 and own2 are 0; AdamP's Nesterov direction has own1 = 1 - beta1; QHAdam has own = 1 - nu, and its
+running means are debiased as they are updated.
 """
 
 __all__ = ["StackedAdam", "StackedAdamP", "StackedAdamW", "StackedQHAdam", "StackedQHAdamW"]
@@ -32,7 +32,7 @@ class StackedAdam(StackedOptimizer):
         self._mixes = tuple(name in own and bool((own[name] != 0).any()) for name in ("own1", "own2"))
 
     def coefficients(self, lr: Tensor, *, done: int) -> dict[str, Tensor]:
-        """Return the step's numbers: bias is corrected by the step's length and the root's scale."""
+        """Return the numbers of the steps; the step size and the scale of the root correct the bias."""
         h = self._h
         t = torch.arange(done + 1, done + 1 + len(lr), dtype=torch.float64).unsqueeze(1)
         return {
@@ -59,15 +59,12 @@ class StackedAdam(StackedOptimizer):
         self.move(weights, update, grads, c)
 
     def saved(self, moments: Mapping[str, Tensor], *, member: int, done: int) -> dict[str, Any]:
-        """Return torch's entry, with its count of steps."""
+        """Return torch's entry, including the number of steps."""
         del member
         return {"step": torch.tensor(float(done)), **moments}
 
     def _own(self) -> dict[str, Tensor]:
-        """Return how much of the present gradient, and of its square, is mixed into the means.
-
-        That is when they are used; [K] each.
-        """
+        """Return own1 and own2, [K] each: how much of the current gradient is mixed into the means."""
         return {}
 
 
@@ -91,7 +88,7 @@ class StackedAdamP(StackedAdamW):
         }
 
     def saved(self, moments: Mapping[str, Tensor], *, member: int, done: int) -> dict[str, Any]:
-        """Return AdamP's entry; its count of steps is an int."""
+        """Return AdamP's entry, whose number of steps is an int."""
         del member
         return {"step": done, **moments}
 
@@ -102,7 +99,7 @@ class StackedAdamP(StackedAdamW):
 class StackedQHAdam(StackedAdam):
     """pytorch_optimizer.QHAdam, whose weight decay is an L2 penalty.
 
-    Like that class it counts the weights of its means, w = beta w + 1 from 0, in float32 whatever the dtype
+    Like that class it accumulates the weights of its means, w = beta w + 1 from 0, in float32 for any dtype
     of the model.
     """
 
@@ -113,7 +110,7 @@ class StackedQHAdam(StackedAdam):
         self._counts = torch.zeros_like(self._betas)
 
     def coefficients(self, lr: Tensor, *, done: int) -> dict[str, Tensor]:
-        """Return the step's numbers, with nothing left to correct."""
+        """Return the numbers of the steps; there is no bias left to correct."""
         h = self._h
         means = torch.stack(
             [self._count(done + 1 + index).reciprocal() for index in range(len(lr))]
@@ -130,22 +127,19 @@ class StackedQHAdam(StackedAdam):
         }
 
     def saved(self, moments: Mapping[str, Tensor], *, member: int, done: int) -> dict[str, Any]:
-        """Return pytorch_optimizer's entry, with the weights of its means."""
+        """Return pytorch_optimizer's entry, including the weights of its means."""
         count1, count2 = self._count(done)[:, member, None].unbind()
         return {"beta1_weight": count1.clone(), "beta2_weight": count2.clone(), **moments}
 
     def saved_group(self, *, done: int) -> dict[str, Any]:
-        """Return the group's count of steps."""
+        """Return the group's number of steps."""
         return {"step": done}
 
     def _own(self) -> dict[str, Tensor]:
         return {"own1": 1 - self._h["nu1"], "own2": 1 - self._h["nu2"]}
 
     def _count(self, done: int) -> Tensor:
-        """Return the means' weights after so many steps, float32 [2, K].
-
-        Counted on from the last that was asked for.
-        """
+        """Return the weights of the means after `done` steps, float32 [2, K], reusing the last call's."""
         if done < self._counted:
             self._counted, self._counts = 0, torch.zeros_like(self._betas)
         while self._counted < done:

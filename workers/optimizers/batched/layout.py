@@ -1,6 +1,6 @@
-"""How a model's trainable parameters lie in one row of a [K, P] tensor.
+"""Where a model's trained parameters lie in a row of a [K, P] tensor.
 
-So an optimizer's step is a handful of operations for all of them.
+With all parameters in one tensor, an optimizer's step takes a handful of operations.
 """
 
 __all__ = ["Layout", "Slot"]
@@ -15,11 +15,11 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True, kw_only=True)
 class Slot:
-    """Where one parameter lies.
+    """The columns of one parameter.
 
     Attributes:
         name: its name in the model.
-        shape: its own, without the members' axis.
+        shape: the parameter's shape, without the axis of members.
         start: its first column.
         stop: the column after its last.
     """
@@ -31,17 +31,17 @@ class Slot:
 
 
 class Layout:
-    """The columns of a [K, P] tensor.
+    """The columns of a [K, P] tensor: parameters of two or more dimensions first, then the others.
 
-    First the parameters of two or more dimensions, then the others, each in the model's order.
+    Both groups are in the model's order.
 
     Args:
-        model: whose trainable parameters are laid out; one that goes by several names is laid out once.
+        model: the model whose trained parameters are laid out; tied parameters are laid out once.
         decay_1d: False keeps weight decay off parameters of fewer than two dimensions.
 
     Attributes:
-        slots: every parameter.
-        matrices: those of two or more dimensions and at least one element.
+        slots: all parameters.
+        matrices: parameters of two or more dimensions and at least one element.
         size: P.
         decayed: the columns [0, decayed) are subject to weight decay.
     """
@@ -55,8 +55,8 @@ class Layout:
         slots: list[Slot] = []
         end = 0
         for name, shape in [
-            *(one for one in trained if len(one[1]) >= 2),
-            *(one for one in trained if len(one[1]) < 2),
+            *((name, shape) for name, shape in trained if len(shape) >= 2),
+            *((name, shape) for name, shape in trained if len(shape) < 2),
         ]:
             slots.append(Slot(name=name, shape=shape, start=end, stop=end + math.prod(shape)))
             end = slots[-1].stop
@@ -69,10 +69,7 @@ class Layout:
         self._widths = [slot.stop - slot.start for slot in slots]
 
     def pieces(self, flat: Tensor) -> dict[str, Tensor]:
-        """Return each parameter's part of a tensor [K, P] as a view [K, *shape].
-
-        Gradients flow back into the whole in one piece.
-        """
+        """Return each parameter's part of a tensor [K, P] as a differentiable view [K, *shape]."""
         parts = torch.split(flat, self._widths, dim=1)
         return {
             slot.name: part.view(len(flat), *slot.shape) for slot, part in zip(self.slots, parts, strict=True)
@@ -82,19 +79,16 @@ class Layout:
         """Return one member's tensors, each of its parameter's shape, as a row [P].
 
         Raises:
-            ValueError: a tensor has another shape than its parameter.
+            ValueError: a tensor's shape differs from its parameter's.
         """
         for slot in self.slots:
             if tuple(tensors[slot.name].shape) != slot.shape:
                 raise ValueError(
-                    f"{slot.name} has shape {list(slot.shape)}, got {list(tensors[slot.name].shape)}"
+                    f"expected {slot.name} of shape {list(slot.shape)}, got {list(tensors[slot.name].shape)}"
                 )
         return torch.cat([tensors[slot.name].detach().reshape(-1) for slot in self.slots])
 
     @staticmethod
     def rows_of(flat: Tensor, slot: Slot) -> Tensor:
-        """Return a parameter's part of a tensor [K, P] as a view [K, out, n].
-
-        The output channels, each as a row.
-        """
+        """Return a parameter's part of a tensor [K, P] as a view [K, out, n], one row per output channel."""
         return flat[:, slot.start : slot.stop].view(len(flat), slot.shape[0], -1)

@@ -1,6 +1,6 @@
-"""What a batched optimizer is.
+"""The interface of a batched optimizer: one step for K members, each with its own hyperparameters.
 
-One step for K members, each with hyperparameters of its own, on tensors [K, P].
+All tensors are [K, P], one row per member.
 """
 
 __all__ = ["Coefficients", "StackedOptimizer", "hyperparameters_of"]
@@ -18,13 +18,13 @@ from workers.optimizers.batched.layout import Layout
 from workers.optimizers.batched.projection import project
 
 Coefficients = Mapping[str, Tensor]
-"""Numbers of one step by name, each [K, 1] in the weights' dtype and on their device."""
+"""The numbers of one step by name, each [K, 1], in the weights' dtype and on their device."""
 
 
 def hyperparameters_of(card: OptimizerCard, members: Sequence[Parameters]) -> dict[str, Tensor]:
-    """Return every hyperparameter of the card, and the variant's switches, as float64 tensors [K].
+    """Return each hyperparameter and each numeric argument of the card as a float64 tensor [K].
 
-    The switches are those that make its variant; a switch is 0 or 1.
+    Arguments are the fixed settings that make the card's variant of its constructor; a bool becomes 0 or 1.
     """
     switches = {
         name: value for name, value in card.arguments.items() if isinstance(value, bool | int | float)
@@ -39,20 +39,21 @@ def hyperparameters_of(card: OptimizerCard, members: Sequence[Parameters]) -> di
 
 
 class StackedOptimizer(ABC):
-    """The batched form of one optimizer: what its own class computes, for K members at once and to rounding.
+    """The batched form of one optimizer: the same step as its own class, for K members at once, to rounding.
 
-    Weights and moments are the caller's, and no branch of a step depends on a tensor's value, so that it can
-    be compiled; what depends on the hyperparameters is decided in `coefficients`, ahead of an epoch. All
-    members have taken the same number of steps.
+    The caller owns weights and moments. No branch of a step depends on a tensor's value: whatever depends on
+    the hyperparameters is decided in `coefficients`, one epoch ahead. All members have taken the same number
+    of steps.
 
     Args:
         hyperparameters: each a float64 tensor [K] on the CPU.
-        layout: how the parameters lie in a row.
+        layout: where each parameter lies in a row.
 
     Attributes:
-        moments: names of the state that is as large as the weights, as the optimizer's own class calls them;
+        moments: names of the state tensors that are as large as the weights, as in the optimizer's own class;
             they start at 0.
-        is_decoupled: whether weight decay shrinks the weights, rather than being added to the gradient.
+        is_decoupled: whether weight decay shrinks the weights directly rather than being added to the
+            gradient.
         can_project: whether updates lose their component along scale-invariant weights (AdamP, SGDP).
     """
 
@@ -68,39 +69,37 @@ class StackedOptimizer(ABC):
 
     @abstractmethod
     def coefficients(self, lr: Tensor, *, done: int) -> dict[str, Tensor]:
-        """Return the numbers of the coming steps by name.
-
-        Each is float64 [steps, K], or [K] where it is the same at every step.
+        """Return the numbers of the next steps by name, each float64 [steps, K], or [K] if it is constant.
 
         Args:
             lr: learning rates after the schedule, float64 [steps, K].
-            done: steps that all members have taken before.
+            done: steps that the members have already taken.
         """
 
     @abstractmethod
     def step(self, weights: Tensor, grads: Tensor, moments: Mapping[str, Tensor], c: Coefficients) -> None:
-        """Move weights and moments [K, P] in place by one step along gradients [K, P].
-
-        It may overwrite the gradients.
-        """
+        """Update weights and moments [K, P] in place by one step; gradients [K, P] may be overwritten."""
 
     def saved(self, moments: Mapping[str, Tensor], *, member: int, done: int) -> dict[str, Any]:
         """Return one parameter's entry in the state dictionary of the optimizer's own class.
 
-        It is made of its part of the moments.
+        Args:
+            moments: the parameter's part of the member's moments.
+            member: index of the member.
+            done: steps taken.
         """
         del member, done
         return dict(moments)
 
     def saved_group(self, *, done: int) -> dict[str, Any]:
-        """Return what the optimizer's own class keeps in a parameter group besides its hyperparameters."""
+        """Return what the optimizer's own class keeps in a parameter group beside its hyperparameters."""
         del done
         return {}
 
     def with_l2(self, weights: Tensor, grads: Tensor, c: Coefficients) -> Tensor:
-        """Return the gradients [K, P] with those of the L2 penalty added in place.
+        """Add the L2 penalty's gradients in place if decay is not decoupled, and return the gradients [K, P].
 
-        They are added where decay is not decoupled; takes `weight_decay` of c.
+        It needs `weight_decay` in c.
         """
         if self.is_decoupled or not self._decays:
             return grads
@@ -109,16 +108,14 @@ class StackedOptimizer(ABC):
         return grads
 
     def move(self, weights: Tensor, update: Tensor, grads: Tensor, c: Coefficients) -> None:
-        """Project the update, decay the weights, and step by -`step` times the update.
-
-        It is projected where the optimizer does so, they decay where it decouples decay.
+        """Subtract `step` times the update from the weights, after projection and decoupled decay if any.
 
         Args:
             weights: [K, P]; changed in place.
-            update: [K, P]; changed in place where the optimizer projects.
-            grads: [K, P] the raw gradients.
-            c: `step`; `decay` where weights decay, decoupled; `delta`, `wd_ratio` and `eps` where updates are
-                projected.
+            update: [K, P]; changed in place if the optimizer projects.
+            grads: [K, P], the raw gradients.
+            c: `step`; also `decay` if weight decay is decoupled, and `delta`, `wd_ratio` and `eps` if the
+                optimizer projects.
         """
         if self.can_project:
             self._project_and_decay(weights, update, grads, c)

@@ -1,9 +1,8 @@
-"""AdamP's projection for K members at once.
+"""AdamP's projection for K members at once: `adamp._projection` with an axis of members and no branches.
 
-`adamp._projection` with a members' axis, and every decision a mask.
-
-Letters: w weight, g raw mini-batch gradient, u update, all [K, out, n]; a row is one output channel, the
-layer is all of a member's rows.
+Letters: w weight, g raw mini-batch gradient, u update, all [K, out, n]. A row is one output channel; the
+    layer
+is all rows of a member.
 """
 
 __all__ = ["decide", "project"]
@@ -20,9 +19,7 @@ _norm = cast("Callable[..., Tensor]", torch.linalg.vector_norm)  # pyright: igno
 
 
 def decide(weight: Tensor, grad: Tensor, *, delta: Tensor, eps: Tensor) -> Tensor:
-    """Return whether each member's update of this tensor would be projected, [K] bool.
-
-    That is in the channels' view or the layer's.
+    """Return whether each member's update would be projected, by channel or as a layer, [K] bool.
 
     Args:
         weight: [K, out, n] before decay and step.
@@ -35,9 +32,9 @@ def decide(weight: Tensor, grad: Tensor, *, delta: Tensor, eps: Tensor) -> Tenso
 
 
 def project(update: Tensor, weight: Tensor, grad: Tensor, *, delta: Tensor, eps: Tensor) -> Tensor:
-    """Return whether each member's `update` was projected, [K, 1] bool.
+    """Project each update that qualifies, and return which did, [K, 1] bool.
 
-    Where it was, its component along the weight has been removed in place.
+    Projecting removes the component along the weight.
 
     Args:
         update: [K, out, n]; changed in place.
@@ -61,9 +58,9 @@ def project(update: Tensor, weight: Tensor, grad: Tensor, *, delta: Tensor, eps:
 def _compare(
     weight: Tensor, grad: Tensor, delta: Tensor, eps: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return the channels' and the layer's test, [K, 1] bool each, and norm(w).
+    """Return the tests by channel and as a layer, and the norms of the weight's rows and of the layer.
 
-    The norms are of the rows [K, out] and of the layer [K, 1].
+    The shapes are [K, 1] bool, [K, 1] bool, [K, out] and [K, 1].
     """
     row_norms, grad_norms = _norm(weight, dim=2), _norm(grad, dim=2)
     row_dots = (weight * grad).sum(2)
@@ -73,7 +70,7 @@ def _compare(
     )
     row_cosines = row_dots / row_norms.clamp_min(eps) / grad_norms.clamp_min(eps)
     layer_cosine = row_dots.sum(1, keepdim=True) / layer_norm.clamp_min(eps) / layer_grad_norm.clamp_min(eps)
-    # amax is NaN if any row is: then the comparison is false.
+    # amax is NaN if any row is NaN, and then the comparison is false.
     channel = row_cosines.abs().amax(1, keepdim=True) < delta / math.sqrt(weight.size(2))
     layer = layer_cosine.abs() < delta / math.sqrt(weight.size(1) * weight.size(2))
     return channel, layer, row_norms, layer_norm

@@ -1,6 +1,4 @@
-"""Batched SGD, with heavy-ball or Nesterov momentum, and SGDP.
-
-One step, of which each is a choice of coefficients.
+"""Batched SGD (plain, heavy-ball or Nesterov) and SGDP, which are one step with different coefficients.
 
 b = keep b + take g
 u = weigh b + own g
@@ -20,7 +18,7 @@ from workers.optimizers.batched.optimizer import Coefficients, StackedOptimizer
 
 
 class StackedSGD(StackedOptimizer):
-    """torch.optim.SGD, whose weight decay is an L2 penalty and whose first gradient is not dampened."""
+    """torch.optim.SGD, with weight decay as an L2 penalty and an undampened first gradient."""
 
     moments = ("momentum_buffer",)
     is_decoupled = False
@@ -31,7 +29,7 @@ class StackedSGD(StackedOptimizer):
         self._mixes = bool(self._h["nesterov"].any())
 
     def coefficients(self, lr: Tensor, *, done: int) -> dict[str, Tensor]:
-        """Return the step's numbers."""
+        """Return the numbers of the steps."""
         h = self._h
         nesterov = h["nesterov"] != 0
         return {
@@ -52,7 +50,7 @@ class StackedSGD(StackedOptimizer):
         self.move(weights, update, grads, c)
 
     def saved(self, moments: Mapping[str, Tensor], *, member: int, done: int) -> dict[str, Any]:
-        """Return torch's entry, which has no buffer where there is no momentum."""
+        """Return torch's entry, which has no buffer if there is no momentum."""
         del done
         return dict(moments) if self._h["momentum"][member] != 0 else {}
 
@@ -75,7 +73,7 @@ class StackedSGDP(StackedSGD):
     can_project = True
 
     def coefficients(self, lr: Tensor, *, done: int) -> dict[str, Tensor]:
-        """Return SGD's numbers, the decay's and the projection's."""
+        """Return the numbers of SGD, of decay and of projection."""
         h = self._h
         decay = lr * h["weight_decay"] / (1 - h["momentum"])
         return {
@@ -92,7 +90,7 @@ class StackedSGDP(StackedSGD):
         return dict(moments)
 
     def _update_of(self, buffer: Tensor) -> Tensor:
-        # A copy, for the update is projected in place and the buffer must not be.
+        # A copy, because the update is projected in place and the buffer must not change.
         return buffer.clone()
 
     def _take(self, *, steps: int, done: int) -> Tensor:
