@@ -7,7 +7,7 @@ from typing import Any
 
 from service.transport import Transport, path_segment
 from studies.views import Page
-from studies.webhooks import DeliveryView, WebhookDetail, WebhookMade, WebhookSpec, WebhookView
+from studies.webhooks import DeliveryView, WebhookDetail, WebhookSpec, WebhookView, WebhookWithSecret
 
 
 class WebhookRequests:
@@ -15,14 +15,16 @@ class WebhookRequests:
 
     _transport: Transport
 
-    def create_webhook(self, spec: WebhookSpec | Mapping[str, Any]) -> WebhookMade:
+    def create_webhook(self, spec: WebhookSpec | Mapping[str, Any]) -> WebhookWithSecret:
         """Return a new webhook with its secret, which cannot be read again.
 
         Raises:
             ProblemError: the service refused it; `errors` names every fault.
         """
         body = dict(spec) if isinstance(spec, Mapping) else spec.model_dump(mode="json")
-        return self._transport.read(WebhookMade, self._transport.send("POST", "/v1/webhooks", json=body))
+        return self._transport.read(
+            WebhookWithSecret, self._transport.send("POST", "/v1/webhooks", json=body)
+        )
 
     def webhooks(self, *, page_size: int = 50, page_token: str | None = None) -> Page[WebhookView]:
         """Return a page of one's own webhooks, or for an admin of all, newest first."""

@@ -29,7 +29,7 @@ from service.dispatchers import alive
 from service.event_streams import EventStreams
 from studies.errors import StoreUnavailable
 from studies.store import MetricsReader, MetricsSnapshot, Store
-from studies.webhooks import Settlement
+from studies.webhooks import AttemptOutcome
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _TRANSACTION_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -160,7 +160,7 @@ class Metrics:
             ["outcome"],
             registry=registry,
         )
-        for outcome in get_args(Settlement):
+        for outcome in get_args(AttemptOutcome):
             self._deliveries.labels(outcome)
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
@@ -186,7 +186,7 @@ class Metrics:
         self._requests.labels(method, route, str(status)).inc()
         self._request_s.labels(method, route).observe(seconds)
 
-    def count_delivery(self, outcome: Settlement) -> None:
+    def count_delivery(self, outcome: AttemptOutcome) -> None:
         """Count an attempt to deliver to a webhook."""
         self._deliveries.labels(outcome).inc()
 

@@ -20,7 +20,7 @@ from service.connection_timeouts import TimedConnection, Timeouts
 from service.event_streams import EventStreams
 from service.settings import ServiceSettings, SettingsInvalid
 from studies.errors import TangentError
-from studies.logs import write_logs
+from studies.logs import configure_logging
 from studies.store import Store
 
 _GRACE_S = 10
@@ -31,7 +31,7 @@ def serve(settings: ServiceSettings) -> int:
 
     0 when it was told to (SIGINT, SIGTERM), 1 when it could not start.
     """
-    write_logs(settings.log_format, level=settings.log_level, process="service")
+    configure_logging(settings.log_format, level=settings.log_level, process="service")
     try:
         listener = _listen(settings.host, settings.port)
     except TangentError as error:
@@ -142,7 +142,7 @@ class Server(uvicorn.Server):
 
 def _run(settings: ServiceSettings, store: Store, listener: socket.socket) -> int:
     check_exposure(settings, store)
-    write = partial(write_logs, settings.log_format, level=settings.log_level, process="analysis")
+    write = partial(configure_logging, settings.log_format, level=settings.log_level, process="analysis")
     server = Server(
         create_app(settings, store, analysis_pool=ProcessAnalysisPool(settings.database_url, prepare=write))
     )

@@ -22,7 +22,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from studies.errors import TangentError
 from studies.logs import LogFormat, LogLevel
-from studies.secret_files import secret_in, with_password
+from studies.secret_files import read_secret, with_password
 
 _OTLP_ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
 
@@ -93,7 +93,7 @@ def _complete(url: str, info: ValidationInfo) -> str:
 
 def _or_from_file(token: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
     file: Path | None = info.data.get("token_file")
-    return SecretStr(secret_in(file)) if token is None and file is not None else token
+    return SecretStr(read_secret(file)) if token is None and file is not None else token
 
 
 class ServiceSettings(BaseSettings):

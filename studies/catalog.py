@@ -14,7 +14,7 @@ __all__ = [
     "Hyperparameter",
     "OptimizerCard",
     "WorkloadCard",
-    "nearest",
+    "suggest_name",
 ]
 
 import difflib
@@ -263,7 +263,7 @@ class Catalog(_Card):
     workloads: dict[str, WorkloadCard] = Field(default_factory=dict)
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
+def suggest_name(name: str, known: Iterable[str]) -> str:
     """Return a hint for whoever asked for a name that is not there: the closest known one, or all of them."""
     names = list(known)
     close = difflib.get_close_matches(name, names, n=1)

@@ -7,7 +7,7 @@ __all__ = ["as_parameters", "distributions", "searched"]
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from studies.space import AnyDimension, Choices, Condition, Fixed, Parameters, Range, Scalar, Space, active
+from studies.space import AnyDimension, Choices, Condition, Fixed, Parameters, Range, Scalar, Space, is_active
 
 
 def _distribution(dimension: AnyDimension) -> BaseDistribution | None:
@@ -36,7 +36,7 @@ def searched(space: Space, conditions: dict[str, Condition], parameters: Paramet
     return {
         name: parameters[name]
         for name in distributions(space)
-        if active(name, conditions, parameters) and space[name].contains(parameters[name])
+        if is_active(name, conditions, parameters) and space[name].contains(parameters[name])
     }
 
 

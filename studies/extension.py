@@ -3,7 +3,7 @@
 What is there stays as it is.
 """
 
-__all__ = ["Extension", "confirming", "ended_early", "extended", "parse_extension"]
+__all__ = ["Extension", "extended", "more_seeds", "parse_extension", "with_actual_budget"]
 
 from collections.abc import Mapping
 from typing import Annotated, Any
@@ -71,14 +71,14 @@ def parse_extension(data: Any) -> Extension:
         raise SpecInvalid(problems_of(error, data, of=Extension)) from None
 
 
-def confirming(spec: StudySpec, *, seeds: int | None = None) -> Extension:
+def more_seeds(spec: StudySpec, *, seeds: int | None = None) -> Extension:
     """Return the extension of a study to so many fresh seeds in all, by default five more than now."""
     return Extension(
         seeds=min(spec.confirmation.seeds + _MORE_SEEDS, _MOST_SEEDS) if seeds is None else seeds
     )
 
 
-def ended_early(
+def with_actual_budget(
     spec: StudySpec, plan: ResolvedStudy, begun: Mapping[str, int]
 ) -> tuple[StudySpec, ResolvedStudy]:
     """Return a completed study as it was run.

@@ -4,10 +4,10 @@ Lines for people, or one JSON object a line, each with the study, trial or reque
 
 What is logged goes through the standard library (`logging.getLogger("tangent.…")`), from libraries too;
 structlog writes it down. Fields come from `extra={…}` of one message, from `structlog.contextvars` for as
-long as something lasts, and from `write_logs` for the whole process.
+long as something lasts, and from `configure_logging` for the whole process.
 """
 
-__all__ = ["LogFormat", "LogLevel", "LogLines", "said", "write_logs"]
+__all__ = ["LogFormat", "LogLevel", "LogStream", "configure_logging", "message_of"]
 
 import io
 import json
@@ -36,10 +36,10 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 class _Handler(logging.StreamHandler[TextIO]):
-    """The handler that a second call of `write_logs` replaces."""
+    """The handler that a second call of `configure_logging` replaces."""
 
 
-def write_logs(form: LogFormat, *, level: LogLevel = "info", **always: str | int) -> None:
+def configure_logging(form: LogFormat, *, level: LogLevel = "info", **always: str | int) -> None:
     """Send what this process logs to standard error from now on; called again, it changes how.
 
     A process that has set up logging before, and a test, keeps its own handlers; then only the level of our
@@ -63,7 +63,7 @@ def write_logs(form: LogFormat, *, level: LogLevel = "info", **always: str | int
     logging.getLogger("tangent").setLevel(level.upper())
 
 
-class LogLines(io.TextIOBase):
+class LogStream(io.TextIOBase):
     """Standard output of a process whose libraries print: each line becomes a warning of a logger."""
 
     def __init__(self, logger: logging.Logger) -> None:
@@ -79,7 +79,7 @@ class LogLines(io.TextIOBase):
         return len(text)
 
 
-def said(line: str) -> str:
+def message_of(line: str) -> str:
     """Return what a line of a log tells a person.
 
     Of a JSON object the last line of its error, else its message; any other line as it is.

@@ -9,7 +9,7 @@ import json
 import re
 
 from studies.catalog import OptimizerCard
-from studies.space import Parameters, Scalar, active
+from studies.space import Parameters, Scalar, is_active
 
 Argument = Scalar | tuple[Scalar, ...]
 """What one keyword argument of an optimizer's constructor may be."""
@@ -114,7 +114,7 @@ def _telling(card: OptimizerCard, parameters: Parameters) -> set[str]:
     pair_of = _pair_of(card)
     telling = set(card.arguments)
     for h in card.hyperparameters:
-        if active(h.name, card.conditions, values) and (h.tuned or h.typed(values[h.name]) != h.default):
+        if is_active(h.name, card.conditions, values) and (h.tuned or h.typed(values[h.name]) != h.default):
             telling.add(pair_of.get(h.name, h.name))
     return telling
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from studies.catalog import Catalog, Hyperparameter, OptimizerCard, WorkloadCard, nearest
+from studies.catalog import Catalog, Hyperparameter, OptimizerCard, WorkloadCard, suggest_name
 from studies.errors import CatalogEmpty, SpecInvalid, SpecProblem, json_pointer
 from studies.promotion import rungs
 from studies.pruner import NoPruner
@@ -157,7 +157,7 @@ class _ArmResolver:
             parts = self._card.pairs.get(name)
             if parts is None and self._card.hyperparameter(name) is None:
                 known = [h.name for h in self._card.hyperparameters]
-                hint = nearest(name, [*known, *self._card.pairs])
+                hint = suggest_name(name, [*known, *self._card.pairs])
                 self._problem(
                     f"{self._card.name} has no hyperparameter {name!r}; it has {', '.join(known)}; {hint}",
                     entry=name,
@@ -302,7 +302,7 @@ def resolve_arms(
     for n, arm in enumerate(arms):
         card = catalog.optimizers.get(arm.optimizer)
         if card is None:
-            hint = nearest(arm.optimizer, catalog.optimizers)
+            hint = suggest_name(arm.optimizer, catalog.optimizers)
             problems.append(
                 SpecProblem(f"/arms/{n}/optimizer", f"there is no optimizer {arm.optimizer!r}; {hint}")
             )
@@ -330,7 +330,7 @@ def resolve(spec: StudySpec, catalog: Catalog) -> ResolvedStudy:
         problems.append(
             SpecProblem(
                 "/workload",
-                f"there is no workload {spec.workload!r}; {nearest(spec.workload, catalog.workloads)}",
+                f"there is no workload {spec.workload!r}; {suggest_name(spec.workload, catalog.workloads)}",
             )
         )
     problems += of_arms

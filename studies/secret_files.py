@@ -3,13 +3,13 @@
 An environment shows in listings of processes and containers, a file only to whom it is given.
 """
 
-__all__ = ["secret_in", "with_password"]
+__all__ = ["read_secret", "with_password"]
 
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
 
-def secret_in(file: Path) -> str:
+def read_secret(file: Path) -> str:
     """Return the secret that a file holds: its one line, without what surrounds it.
 
     Raises:
@@ -47,4 +47,4 @@ def with_password(url: str, file: Path | None) -> str:
             "postgresql+psycopg://USER@HOST/NAME"
         )
     user, _, host = parts.netloc.rpartition("@")
-    return parts._replace(netloc=f"{user}:{quote(secret_in(file), safe='')}@{host}").geturl()
+    return parts._replace(netloc=f"{user}:{quote(read_secret(file), safe='')}@{host}").geturl()

@@ -15,9 +15,9 @@ __all__ = [
     "Range",
     "Scalar",
     "Space",
-    "active",
     "configuration_key",
     "every_point",
+    "is_active",
     "size",
     "without_inert",
 ]
@@ -211,7 +211,7 @@ class Condition(_Value):
         return any(self.holds({self.parameter: value}) for value in values)
 
 
-def active(name: str, conditions: dict[str, Condition], parameters: Parameters) -> bool:
+def is_active(name: str, conditions: dict[str, Condition], parameters: Parameters) -> bool:
     """Return whether hyperparameter `name` has any effect under `parameters`."""
     condition = conditions.get(name)
     return condition is None or condition.holds(parameters)
@@ -225,7 +225,7 @@ def without_inert(
     Two that train alike become one.
     """
     return {
-        name: value if active(name, conditions, parameters) else defaults[name]
+        name: value if is_active(name, conditions, parameters) else defaults[name]
         for name, value in parameters.items()
     }
 

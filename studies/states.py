@@ -6,7 +6,7 @@ Which moves there are, and a typed error for every other one.
 __all__ = [
     "CLOSED_STUDY_STATES",
     "FINISHED_TRIAL_STATES",
-    "OWNERS_MOVES",
+    "OWNER_MOVES",
     "RESULT_STATES",
     "StudyMove",
     "StudyState",
@@ -104,7 +104,7 @@ FINISHED_TRIAL_STATES = frozenset(
 RESULT_STATES = frozenset({TrialState.COMPLETED, TrialState.PRUNED, TrialState.DIVERGED})
 """Finished states that say something about the trial's configuration; failed and cancelled do not."""
 
-OWNERS_MOVES = (StudyMove.PAUSE, StudyMove.RESUME, StudyMove.STOP, StudyMove.CANCEL)
+OWNER_MOVES = (StudyMove.PAUSE, StudyMove.RESUME, StudyMove.STOP, StudyMove.CANCEL)
 """The verbs of a study's owner that say all by themselves.
 
 An extension says what is added, and the other moves are its run's.
@@ -180,7 +180,7 @@ def allowed_verbs(state: StudyState) -> tuple[str, ...]:
     """
     moves = _STUDY_MOVES[state]
     return (
-        *(verb.value for verb in OWNERS_MOVES if verb in moves),
+        *(verb.value for verb in OWNER_MOVES if verb in moves),
         *(_VERBS_OF_AN_EXTENSION if StudyMove.EXTEND in moves else ()),
     )
 

@@ -8,28 +8,28 @@ up.
 """
 
 __all__ = [
-    "MOST_ATTEMPTS",
-    "MOST_OF_ONE_OWNER",
+    "MAX_ATTEMPTS",
+    "MAX_WEBHOOKS_PER_OWNER",
     "PING",
-    "Answer",
+    "AttemptOutcome",
+    "AttemptResult",
     "Delivery",
     "DeliveryEvent",
     "DeliveryState",
     "DeliveryView",
-    "Notice",
-    "Ping",
-    "PingNotice",
-    "Settlement",
-    "StudyNotice",
+    "PingData",
+    "PingPayload",
+    "StudyEventData",
     "WebhookDetail",
     "WebhookEvent",
-    "WebhookMade",
+    "WebhookPayload",
     "WebhookSpec",
     "WebhookView",
-    "is_asked_for",
+    "WebhookWithSecret",
+    "backoff_s",
+    "is_subscribed",
     "new_secret",
     "parse_webhook",
-    "wait_s",
 ]
 
 import base64
@@ -71,7 +71,7 @@ DeliveryEvent = Literal[
     "webhook.ping",
 ]
 DeliveryState = Literal["pending", "delivered", "failed"]
-Settlement = Literal["delivered", "retried", "given_up", "disabled", "superseded"]
+AttemptOutcome = Literal["delivered", "retried", "given_up", "disabled", "superseded"]
 """What became of one attempt; superseded.
 
 Somebody else has the delivery by now, or it is gone, and nothing was stored.
@@ -80,8 +80,8 @@ Somebody else has the delivery by now, or it is gone, and nothing was stored.
 PING: Final = "webhook.ping"
 """What is sent to try a webhook out; it is tried once."""
 
-MOST_ATTEMPTS: Final = 10
-MOST_OF_ONE_OWNER: Final = 20
+MAX_ATTEMPTS: Final = 10
+MAX_WEBHOOKS_PER_OWNER: Final = 20
 _FIRST_WAIT_S = 5.0
 _GROWTH = 4.0
 _LONGEST_WAIT_S = 8 * 3600.0
@@ -196,7 +196,7 @@ class WebhookView(WebhookSpec):
         )
 
 
-class WebhookMade(WebhookView):
+class WebhookWithSecret(WebhookView):
     """A new webhook with its secret, which is shown this once."""
 
     secret: str = Field(
@@ -239,7 +239,7 @@ class WebhookDetail(WebhookView):
     )
 
 
-class StudyNotice(_Value):
+class StudyEventData(_Value):
     """What a delivery says of a study; the rest is read with a token."""
 
     study_id: str = Field(description="Id of the study.")
@@ -261,28 +261,28 @@ class StudyNotice(_Value):
     path: str = Field(description="Path of the study on this service.")
 
 
-class Notice(_Value):
+class WebhookPayload(_Value):
     """The body of a delivery."""
 
     type: DeliveryEvent = Field(description="What happened.")
     timestamp: datetime = Field(
         description="When it happened; each attempt to tell it has a time of its own, in `webhook-timestamp`."
     )
-    data: StudyNotice = Field(description="To which study.")
+    data: StudyEventData = Field(description="To which study.")
 
 
-class PingNotice(_Value):
+class PingData(_Value):
     """What a ping says."""
 
     webhook_id: str = Field(description="Id of the webhook that is tried out.")
 
 
-class Ping(_Value):
+class PingPayload(_Value):
     """The body of a ping."""
 
     type: Literal["webhook.ping"] = Field(default=PING, description="Always `webhook.ping`.")
     timestamp: datetime = Field(description="When it was asked for.")
-    data: PingNotice = Field(description="What it is about.")
+    data: PingData = Field(description="What it is about.")
 
 
 @dataclass(frozen=True)
@@ -311,7 +311,7 @@ class Delivery:
 
 
 @dataclass(frozen=True)
-class Answer:
+class AttemptResult:
     """What came of an attempt.
 
     Attributes:
@@ -325,7 +325,7 @@ class Answer:
     retry_after_s: float = 0.0
 
     @property
-    def is_taken(self) -> bool:
+    def is_delivered(self) -> bool:
         """Whether the receiver took it."""
         return self.status_code is not None and 200 <= self.status_code < 300
 
@@ -344,7 +344,7 @@ def parse_webhook(data: Any) -> WebhookSpec:
         raise WebhookInvalid(problems_of(error, data, of=WebhookSpec)) from None
 
 
-def is_asked_for(event: str, events: Sequence[str]) -> bool:
+def is_subscribed(event: str, events: Sequence[str]) -> bool:
     """Return whether an event is among those that a webhook asks for."""
     return event in events or (event.startswith("study.") and "study.*" in events)
 
@@ -354,7 +354,7 @@ def new_secret() -> str:
     return f"whsec_{base64.b64encode(secrets.token_bytes(_SECRET_BYTES)).decode()}"
 
 
-def wait_s(attempts: int, *, luck: float) -> float:
+def backoff_s(attempts: int, *, luck: float) -> float:
     """Return the seconds to wait after so many failed attempts.
 
     5, 20, 80 and so on up to 8 hours, a fifth more or less.

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from studies.errors import TangentError
-from studies.logs import LogLines, write_logs
+from studies.logs import LogStream, configure_logging
 from studies.store import Store
 from workers.dispatcher import Dispatcher, announced
 from workers.local_ray import leave_ray, start_ray
@@ -80,9 +80,9 @@ def main() -> int:
     try:
         settings = _settings()
         exit_with_parent(settings.parent_pid)
-        write_logs(settings.log_format, process="dispatcher", dispatcher=settings.name)
+        configure_logging(settings.log_format, process="dispatcher", dispatcher=settings.name)
         # Ray prints what befalls its nodes.
-        sys.stdout = LogLines(logging.getLogger("tangent.ray"))
+        sys.stdout = LogStream(logging.getLogger("tangent.ray"))
         store = Store.open(settings.database)
         # A write that changes nothing: an unwritable database is told before Ray takes its seconds to start.
         store.sign_off(settings.name)

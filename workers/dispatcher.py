@@ -18,7 +18,7 @@ from pathlib import Path
 
 from studies.catalog import Catalog
 from studies.errors import StoreUnavailable
-from studies.logs import said
+from studies.logs import message_of
 from studies.store import Store
 from studies.trials import Claim
 from workers.checkpoint_gc import remove_closed_checkpoints
@@ -321,4 +321,4 @@ def _last_line(log: Path) -> str:
     if not log.exists():
         return "it ended before it began"
     lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
-    return said(lines[-1])[:300] if lines else "it said nothing"
+    return message_of(lines[-1])[:300] if lines else "it said nothing"

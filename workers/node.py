@@ -17,8 +17,8 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from studies.logs import write_logs
-from studies.secret_files import secret_in
+from studies.logs import configure_logging
+from studies.secret_files import read_secret
 from workers.node_process import OBJECT_STORE_BYTES, NodeFailed, NodeProcess
 from workers.settings import DispatcherSettings, fault
 
@@ -110,7 +110,7 @@ def main() -> int:
     )
     arguments = parser.parse_args()
     try:
-        write_logs(DispatcherSettings().log_format, process="worker", node=socket.gethostname())
+        configure_logging(DispatcherSettings().log_format, process="worker", node=socket.gethostname())
     except ValidationError as error:
         sys.stderr.write(f"error: {fault(error)}\n")
         return 1
@@ -168,7 +168,7 @@ def _check_token() -> None:
         return
     named = os.environ.get("RAY_AUTH_TOKEN_PATH")
     try:
-        secret_in(Path(named) if named else Path.home() / ".ray" / "auth_token")
+        read_secret(Path(named) if named else Path.home() / ".ray" / "auth_token")
     except ValueError as error:
         raise NodeFailed(
             f"{error}; set RAY_AUTH_TOKEN_PATH to the file with this cluster's token, the same on all its "

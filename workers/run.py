@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from studies.errors import StoreUnavailable, Superseded
-from studies.logs import write_logs
+from studies.logs import configure_logging
 from studies.store import Store
 from studies.trials import Claim
 from workers.local_ray import RayUnavailable, insufficient_resources, join_ray, leave_ray
@@ -57,7 +57,7 @@ def main() -> int:
     settings = DispatcherSettings()
     exit_with_parent(settings.parent_pid)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    write_logs(settings.log_format, process="run")
+    configure_logging(settings.log_format, process="run")
     logging.getLogger("ray.tune").setLevel(logging.ERROR)
     store = Store.open(settings.database, migrate=False)
     try:
@@ -72,7 +72,7 @@ def main() -> int:
         return 0
     study_id, attempt = words[0], int(words[1])
     _redirect_output(settings.log_of(study_id))
-    write_logs(settings.log_format, process="run", study_id=study_id, attempt=attempt)
+    configure_logging(settings.log_format, process="run", study_id=study_id, attempt=attempt)
     try:
         run = StudyRun(
             store,

@@ -38,9 +38,9 @@ from studies.space import (
     Range,
     Scalar,
     Space,
-    active,
     configuration_key,
     every_point,
+    is_active,
     size,
     without_inert,
 )
@@ -165,7 +165,7 @@ class ArmSampler:
         params = {
             name: parameters[name]
             for name in self._distributions
-            if active(name, self._arm.card.conditions, parameters)
+            if is_active(name, self._arm.card.conditions, parameters)
         }
         self._observations.begin(number, params, {name: self._distributions[name] for name in params})
         if rung_values:
@@ -257,7 +257,7 @@ class ArmSampler:
             together = sampler.sample_relative(study, trial, self._together)
             for name in self._names:
                 so_far = as_parameters(self._arm.space, self._arm.defaults, trial.params)
-                if active(name, self._arm.card.conditions, so_far):
+                if is_active(name, self._arm.card.conditions, so_far):
                     distribution = self._distributions[name]
                     value = (
                         together[name]
@@ -305,7 +305,7 @@ class ArmSampler:
         params = {
             name: parameters[name]
             for name in self._distributions
-            if active(name, self._arm.card.conditions, parameters)
+            if is_active(name, self._arm.card.conditions, parameters)
         }
         self._observations.begin(number, params, {name: self._distributions[name] for name in params})
 

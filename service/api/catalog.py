@@ -8,7 +8,7 @@ from fastapi import APIRouter, Path, Request
 
 from service import errors
 from service.api.openapi import problem_responses
-from studies.catalog import OptimizerCard, WorkloadCard, nearest
+from studies.catalog import OptimizerCard, WorkloadCard, suggest_name
 from studies.errors import NotFound
 from studies.store import Store
 from studies.views import Page
@@ -48,7 +48,7 @@ def catalog_router() -> APIRouter:
         store: Store = request.app.state.store
         cards = store.catalog().optimizers
         if name not in cards:
-            raise NotFound(f"there is no optimizer {name!r}; {nearest(name, cards)}")
+            raise NotFound(f"there is no optimizer {name!r}; {suggest_name(name, cards)}")
         return cards[name]
 
     @router.get(
@@ -74,7 +74,7 @@ def catalog_router() -> APIRouter:
         store: Store = request.app.state.store
         cards = store.catalog().workloads
         if name not in cards:
-            raise NotFound(f"there is no workload {name!r}; {nearest(name, cards)}")
+            raise NotFound(f"there is no workload {name!r}; {suggest_name(name, cards)}")
         return cards[name]
 
     _ = list_optimizers, get_optimizer, list_workloads, get_workload

@@ -24,7 +24,7 @@ from service.api.studies import (
 from service.auth import CurrentActor
 from service.cloning import clone_spec
 from service.schemas import StudyPlan
-from studies.extension import confirming
+from studies.extension import more_seeds
 from studies.store import Store
 from studies.views import StudyView
 
@@ -125,7 +125,7 @@ def _add_confirm(router: APIRouter) -> None:
         With them the verdict becomes surer. The study has to be completed.
         """
         store: Store = request.app.state.store
-        extension = confirming(store.study(study_id).spec, seeds=seeds)
+        extension = more_seeds(store.study(study_id).spec, seeds=seeds)
         return study_response(store.extend(study_id, extension, by=caller, if_version=version_in(if_match)))
 
     _ = confirm_study

@@ -16,7 +16,14 @@ from service.settings import ServiceSettings
 from service.webhooks.addresses import check_url
 from studies.store import Store
 from studies.views import Page
-from studies.webhooks import DeliveryView, Notice, Ping, WebhookDetail, WebhookMade, WebhookView
+from studies.webhooks import (
+    DeliveryView,
+    PingPayload,
+    WebhookDetail,
+    WebhookPayload,
+    WebhookView,
+    WebhookWithSecret,
+)
 
 WebhookId = Annotated[
     str, Path(pattern=r"^[a-z0-9]{1,16}$", description="Id of a webhook.", examples=["w7k3f9x2"])
@@ -72,7 +79,7 @@ def _add_making(router: APIRouter) -> None:
     @router.post(
         "/webhooks",
         status_code=201,
-        response_model=WebhookMade,
+        response_model=WebhookWithSecret,
         summary="Make a webhook",
         response_description="The webhook with its secret, which is shown this once; `Location` is its path.",
         openapi_extra=_BODY,
@@ -214,7 +221,9 @@ def describe_payloads(app: FastAPI) -> None:
         tags=["webhooks"],
         responses={200: taken},
     )
-    def study_changed(body: Notice, message: _Id, timestamp: _Timestamp, signature: _Signature) -> None:
+    def study_changed(
+        body: WebhookPayload, message: _Id, timestamp: _Timestamp, signature: _Signature
+    ) -> None:
         """Tell that a study came into a state in which it can stay; `type` names it, as `study.completed`."""
         del body, message, timestamp, signature
 
@@ -225,7 +234,7 @@ def describe_payloads(app: FastAPI) -> None:
         tags=["webhooks"],
         responses={200: taken},
     )
-    def webhook_tested(body: Ping, message: _Id, timestamp: _Timestamp, signature: _Signature) -> None:
+    def webhook_tested(body: PingPayload, message: _Id, timestamp: _Timestamp, signature: _Signature) -> None:
         """Tell nothing, so that a receiver can be tried out."""
         del body, message, timestamp, signature
 

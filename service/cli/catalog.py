@@ -45,9 +45,9 @@ def _one_to_show(
         return None
     card = found.get(name)
     if card is None:
-        from studies.catalog import nearest
+        from studies.catalog import suggest_name
 
-        raise CommandError(f"there is no {kind} {name!r}; {nearest(name, found)}", exit_code=BAD_INPUT)
+        raise CommandError(f"there is no {kind} {name!r}; {suggest_name(name, found)}", exit_code=BAD_INPUT)
     if as_json:
         print_json(card.model_dump(mode="json"))
         return None

@@ -149,10 +149,10 @@ class DispatcherSupervisor:
 
     def last_line(self) -> str:
         """Return the last line that the process wrote, or where to look if it wrote none."""
-        from studies.logs import said
-
         lines = [line.strip() for line in self._said().splitlines() if line.strip()]
-        return said(lines[-1]) if lines else f"it said nothing in {self.log}"
+        from studies.logs import message_of
+
+        return message_of(lines[-1]) if lines else f"it said nothing in {self.log}"
 
     def _said(self) -> str:
         """Return the end of what the process of the moment has written."""

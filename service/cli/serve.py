@@ -45,12 +45,12 @@ def migrate(*, first_token_file: FirstToken = None, home: Home = None, database:
     """
     from service.settings import ServiceSettings
     from studies.errors import SpecInvalid
-    from studies.secret_files import secret_in
+    from studies.secret_files import read_secret
     from studies.store import Store
 
     settings = ServiceSettings.load(home=home, database_url=database)
     try:
-        secret = secret_in(first_token_file) if first_token_file is not None else None
+        secret = read_secret(first_token_file) if first_token_file is not None else None
     except ValueError as error:
         raise CommandError(str(error)) from None
     store = Store.open(settings.database_url)

@@ -28,7 +28,7 @@ from service.errors import KIND_BY_ERROR
 from studies.actors import check_role, may_submit
 from studies.catalog import OptimizerCard
 from studies.errors import CatalogEmpty, Forbidden, QuotaExceeded, SpecInvalid
-from studies.extension import confirming
+from studies.extension import more_seeds
 from studies.formatting import scalar
 from studies.states import StudyMove, StudyState
 from studies.store import Store
@@ -225,7 +225,7 @@ def _confirm(request: Request, caller: CurrentActor, study_id: StudyId, form: Fo
     )
     store.extend(
         study_id,
-        confirming(store.study(study_id).spec, seeds=asked.seeds),
+        more_seeds(store.study(study_id).spec, seeds=asked.seeds),
         by=caller,
         if_version=version_of(form),
     )

@@ -21,7 +21,7 @@ from structlog.contextvars import bound_contextvars
 from service.webhooks.sending import Sender
 from studies.errors import StoreUnavailable
 from studies.store import Store
-from studies.webhooks import Delivery, Settlement
+from studies.webhooks import AttemptOutcome, Delivery
 
 _LOG = logging.getLogger("tangent.webhooks")
 _AT_ONCE = 64
@@ -66,7 +66,7 @@ class DeliveryWorker:
         *,
         allow: Sequence[str],
         version: str,
-        count: Callable[[Settlement], None],
+        count: Callable[[AttemptOutcome], None],
         settings: DeliverySettings | None = None,
     ) -> None:
         self._allow = allow
@@ -174,7 +174,7 @@ class DeliveryWorker:
                 _LOG.exception("%s could not be delivered", delivery.event)
                 return
             self._count(became)
-            told = logging.INFO if answer.is_taken else logging.WARNING
+            told = logging.INFO if answer.is_delivered else logging.WARNING
             _LOG.log(
                 told,
                 "%s to webhook %s, attempt %d: %s%s",
@@ -185,7 +185,7 @@ class DeliveryWorker:
                 _why(answer.error),
             )
 
-    async def _settle(self, note: Callable[[], Settlement]) -> Settlement:
+    async def _settle(self, note: Callable[[], AttemptOutcome]) -> AttemptOutcome:
         """Return what became of a delivery, asking a database that is just away several times.
 
         Forgotten, it would be sent again.

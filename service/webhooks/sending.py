@@ -18,7 +18,7 @@ import httpx
 
 from service.webhooks.addresses import AddressRefused, permitted_addresses
 from service.webhooks.signing import signed_headers
-from studies.webhooks import Answer, Delivery
+from studies.webhooks import AttemptResult, Delivery
 
 _CONNECT_S = 3.0
 _MOST_ADDRESSES = 3
@@ -66,21 +66,21 @@ class Sender:
         assert self._client is not None, "entered"
         await self._client.aclose()
 
-    async def send(self, delivery: Delivery) -> Answer:
+    async def send(self, delivery: Delivery) -> AttemptResult:
         """Return what came of sending a delivery once."""
         try:
             with anyio.fail_after(self._whole_s):
                 return await self._send(delivery)
         except TimeoutError:
-            return Answer(error=f"no answer within {self._whole_s:g} s")
+            return AttemptResult(error=f"no answer within {self._whole_s:g} s")
         except AddressRefused as error:
-            return Answer(error=str(error))
+            return AttemptResult(error=str(error))
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
-            return Answer(error=f"cannot connect: {_said(error)}")
+            return AttemptResult(error=f"cannot connect: {_said(error)}")
         except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
-            return Answer(error=f"the line broke before an answer came: {_said(error)}")
+            return AttemptResult(error=f"the line broke before an answer came: {_said(error)}")
 
-    async def _send(self, delivery: Delivery) -> Answer:
+    async def _send(self, delivery: Delivery) -> AttemptResult:
         url = httpx.URL(delivery.url)
         is_tls = url.scheme == "https"
         port = url.port or (443 if is_tls else 80)
@@ -94,7 +94,7 @@ class Sender:
                 return await self._post(delivery, url, host, address)
         return await self._post(delivery, url, host, last)
 
-    async def _post(self, delivery: Delivery, url: httpx.URL, host: str, address: str) -> Answer:
+    async def _post(self, delivery: Delivery, url: httpx.URL, host: str, address: str) -> AttemptResult:
         """Send a delivery to one address of its host, in the host's name."""
         assert self._client is not None, "entered"
         body = delivery.body.encode()
@@ -133,15 +133,17 @@ async def _read_on(response: httpx.Response) -> None:
         await response.aclose()
 
 
-def _answer(response: httpx.Response) -> Answer:
+def _answer(response: httpx.Response) -> AttemptResult:
     status = response.status_code
-    answer = Answer(status_code=status, retry_after_s=_seconds(response.headers.get("retry-after", "")))
-    if answer.is_taken:
+    answer = AttemptResult(
+        status_code=status, retry_after_s=_seconds(response.headers.get("retry-after", ""))
+    )
+    if answer.is_delivered:
         return answer
     error = f"the receiver answered {status} {_phrase(status)}".rstrip()
     if response.has_redirect_location:
         error += "; redirects are not followed: make a webhook of the address that it leads to"
-    return Answer(status_code=status, error=error, retry_after_s=answer.retry_after_s)
+    return AttemptResult(status_code=status, error=error, retry_after_s=answer.retry_after_s)
 
 
 def _phrase(status: int) -> str:

@@ -13,7 +13,7 @@ from studies.analysis.views import Check, Confirmed, PairVerdict
 from studies.analysis.wording import listed, settings
 from studies.errors import SpecInvalid
 from studies.formatting import count, difference, duration, percent, plural, scalar
-from studies.space import Fixed, active, size
+from studies.space import Fixed, is_active, size
 from studies.spec import StudySpec, parse_spec
 from studies.states import TrialState
 from studies.statistics.proportion import wilson_interval
@@ -213,7 +213,8 @@ def _inert(reading: StudyResults, arm: ArmResults, importance: Mapping[str, floa
     off = [
         name
         for name in searched
-        if len(best) == _BEST and not any(active(name, card.conditions, trial.parameters) for trial in best)
+        if len(best) == _BEST
+        and not any(is_active(name, card.conditions, trial.parameters) for trial in best)
     ]
     idle = [name for name in searched if name not in off and importance.get(name, 1.0) < _INERT]
     parts = [

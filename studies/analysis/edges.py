@@ -11,7 +11,7 @@ from studies.analysis.views import Check
 from studies.catalog import Hyperparameter
 from studies.errors import SpecInvalid
 from studies.formatting import percent, scalar
-from studies.space import AnyDimension, Choices, Fixed, Range, Scalar, active
+from studies.space import AnyDimension, Choices, Fixed, Range, Scalar, is_active
 from studies.spec import StudySpec, parse_spec
 from studies.statistics.sensitivity import edge_nearby
 
@@ -49,7 +49,7 @@ def edges(reading: StudyResults, arm: ArmResults, importance: Mapping[str, float
     for hyperparameter in card.hyperparameters:
         name = hyperparameter.name
         dimension, value = arm.view.space.get(name, Fixed(value=0)), best.get(name)
-        if value is None or isinstance(value, bool | str) or not active(name, card.conditions, best):
+        if value is None or isinstance(value, bool | str) or not is_active(name, card.conditions, best):
             continue
         edge = _edge(dimension, float(value))
         if edge is None:

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, func, insert, select, update
 
 from studies.actors import Actor
 from studies.catalog import Catalog
-from studies.extension import Extension, ended_early, extended
+from studies.extension import Extension, extended, with_actual_budget
 from studies.resolve import ResolvedStudy
 from studies.spec import StudySpec
 from studies.states import StudyMove, StudyState, move_study
@@ -58,7 +58,9 @@ def planned(
     """
     now = queries.study(connection, study_id)
     move_study(now.state, StudyMove.EXTEND)
-    as_run = ended_early(now.spec, queries.resolved(connection, study_id), _begun(connection, study_id))
+    as_run = with_actual_budget(
+        now.spec, queries.resolved(connection, study_id), _begun(connection, study_id)
+    )
     return extended(*as_run, extension, catalog)
 
 

@@ -28,15 +28,15 @@ from sqlalchemy import ColumnElement, Connection, and_, delete, func, insert, or
 from studies.states import StudyState
 from studies.store import clock, tables
 from studies.webhooks import (
-    MOST_ATTEMPTS,
+    MAX_ATTEMPTS,
     PING,
-    Answer,
+    AttemptOutcome,
+    AttemptResult,
     Delivery,
-    Notice,
-    Settlement,
-    StudyNotice,
-    is_asked_for,
-    wait_s,
+    StudyEventData,
+    WebhookPayload,
+    backoff_s,
+    is_subscribed,
 )
 
 _DISABLE_AFTER = timedelta(days=5)
@@ -64,7 +64,7 @@ def enqueue_events(connection: Connection, study_id: str, rows: Sequence[Mapping
     s, w = tables.study.c, tables.webhook.c
     study = connection.execute(select(s.name, s.workload, s.suite, s.owner).where(s.id == study_id)).one()
     is_own = w.owner.is_(None) if study.owner is None else w.owner == study.owner
-    is_subscribed = and_(
+    covers_study = and_(
         w.disabled_at.is_(None),
         or_(w.studies == "all", is_own),
         or_(w.suite.is_(None), w.suite == study.suite),
@@ -72,10 +72,10 @@ def enqueue_events(connection: Connection, study_id: str, rows: Sequence[Mapping
     # Locked until the transaction ends: if a webhook were deleted meanwhile, its delivery could not be
     # stored, and the event would be lost with it.
     subscribed = connection.execute(
-        select(w.id, w.events).where(is_subscribed).with_for_update(read=True, key_share=True)
+        select(w.id, w.events).where(covers_study).with_for_update(read=True, key_share=True)
     ).all()
     for row, (before, after, reason) in changes:
-        notice = StudyNotice(
+        notice = StudyEventData(
             study_id=study_id,
             **{name: getattr(study, name) for name in ("name", "workload", "suite", "owner")},
             state_before=before,
@@ -85,11 +85,11 @@ def enqueue_events(connection: Connection, study_id: str, rows: Sequence[Mapping
             path=f"/v1/studies/{study_id}",
         )
         event = f"study.{after.value}"
-        body = Notice.model_validate(
+        body = WebhookPayload.model_validate(
             {"type": event, "timestamp": row["at"], "data": notice}
         ).model_dump_json()
         for webhook in subscribed:
-            if is_asked_for(event, webhook.events):
+            if is_subscribed(event, webhook.events):
                 enqueue(connection, webhook.id, event, body, study_id=study_id)
 
 
@@ -199,7 +199,7 @@ def _is_same(claimed: Delivery) -> ColumnElement[bool]:
     return and_(d.id == claimed.id, d.attempts == claimed.attempt, d.state == "pending")
 
 
-def settle(connection: Connection, claimed: Delivery, answer: Answer) -> Settlement:
+def settle(connection: Connection, claimed: Delivery, answer: AttemptResult) -> AttemptOutcome:
     """Record the result of an attempt, and return what becomes of the delivery.
 
     If the receiver answers 410 Gone, or has accepted nothing for five days, its webhook is disabled.
@@ -212,22 +212,22 @@ def settle(connection: Connection, claimed: Delivery, answer: Answer) -> Settlem
     now = clock.now(connection)
     error = None if answer.error is None else tables.storable(answer.error)[:_MAX_ERROR_LENGTH]
     values: dict[str, Any] = {"status_code": answer.status_code, "error": error}
-    is_last = claimed.attempt >= MOST_ATTEMPTS or claimed.event == PING
-    if answer.is_taken:
+    is_last = claimed.attempt >= MAX_ATTEMPTS or claimed.event == PING
+    if answer.is_delivered:
         values |= {"state": "delivered", "due_at": None, "ended_at": now}
     elif is_last or answer.status_code == 410:
         values |= {"state": "failed", "due_at": None, "ended_at": now}
     else:
         asked_s = min(answer.retry_after_s, _MAX_RETRY_AFTER_S)
         # Jitter needs no cryptographic randomness.
-        wait = max(wait_s(claimed.attempt, luck=random.random()), asked_s)  # noqa: S311
+        wait = max(backoff_s(claimed.attempt, luck=random.random()), asked_s)  # noqa: S311
         values["due_at"] = now + timedelta(seconds=wait)
     if (
         webhook is None
         or connection.execute(update(tables.delivery).where(_is_same(claimed)).values(values)).rowcount == 0
     ):
         return "superseded"
-    if answer.is_taken:
+    if answer.is_delivered:
         connection.execute(
             update(tables.webhook).where(w.id == webhook.id).values(delivered_at=now, failing_since=None)
         )

@@ -17,7 +17,7 @@ from studies.resolve import ResolvedArm, ResolvedStudy
 from studies.spec import StudySpec
 from studies.states import (
     CLOSED_STUDY_STATES,
-    OWNERS_MOVES,
+    OWNER_MOVES,
     StudyMove,
     StudyState,
     TrialMove,
@@ -171,10 +171,10 @@ def move(
     """
     row = lock_version(connection, study_id, by=by, if_version=if_version)
     state = StudyState(row.state)
-    if verb not in OWNERS_MOVES:
+    if verb not in OWNER_MOVES:
         verbs = allowed_verbs(state)
         raise IllegalMove(
-            f"expected one of {', '.join(sorted(OWNERS_MOVES))}, got {verb.value!r}",
+            f"expected one of {', '.join(sorted(OWNER_MOVES))}, got {verb.value!r}",
             state=state.value,
             allowed=verbs,
         )

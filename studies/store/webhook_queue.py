@@ -10,14 +10,14 @@ from studies.store import outbox, webhooks
 from studies.store.engine import Database
 from studies.views import Page
 from studies.webhooks import (
-    Answer,
+    AttemptOutcome,
+    AttemptResult,
     Delivery,
     DeliveryView,
-    Settlement,
     WebhookDetail,
-    WebhookMade,
     WebhookSpec,
     WebhookView,
+    WebhookWithSecret,
 )
 
 
@@ -31,7 +31,7 @@ class WebhookQueue:
         """Wrap an open database whose schema is up to date."""
         self._database = database
 
-    def create_webhook(self, spec: WebhookSpec, *, by: Actor = OPERATOR) -> WebhookMade:
+    def create_webhook(self, spec: WebhookSpec, *, by: Actor = OPERATOR) -> WebhookWithSecret:
         """Create a webhook for the actor and return it with its secret, which cannot be read again.
 
         Raises:
@@ -116,7 +116,7 @@ class WebhookQueue:
                 connection, lease_s=lease_s, limit=limit, limit_per_webhook=limit_per_webhook, busy=busy
             )
 
-    def settle_delivery(self, claimed: Delivery, answer: Answer) -> Settlement:
+    def settle_delivery(self, claimed: Delivery, answer: AttemptResult) -> AttemptOutcome:
         """Record the result of an attempt, and return what becomes of the delivery."""
         with self._database.write() as connection:
             return outbox.settle(connection, claimed, answer)

@@ -18,15 +18,15 @@ from studies.store import audit, clock, outbox, quotas, tables, token_validity
 from studies.store.pagination import page
 from studies.views import Page
 from studies.webhooks import (
-    MOST_OF_ONE_OWNER,
+    MAX_WEBHOOKS_PER_OWNER,
     PING,
     DeliveryView,
-    Ping,
-    PingNotice,
+    PingData,
+    PingPayload,
     WebhookDetail,
-    WebhookMade,
     WebhookSpec,
     WebhookView,
+    WebhookWithSecret,
     new_secret,
 )
 
@@ -67,7 +67,7 @@ def _row(connection: Connection, webhook_id: str, by: Actor, *, is_locked: bool 
     return row
 
 
-def create(connection: Connection, spec: WebhookSpec, *, by: Actor) -> WebhookMade:
+def create(connection: Connection, spec: WebhookSpec, *, by: Actor) -> WebhookWithSecret:
     """Store a new webhook for the actor and return it with its secret, which cannot be read again.
 
     Raises:
@@ -82,10 +82,10 @@ def create(connection: Connection, spec: WebhookSpec, *, by: Actor) -> WebhookMa
     count = connection.execute(
         select(func.count()).select_from(tables.webhook).where(_is_own(by))
     ).scalar_one()
-    if count >= MOST_OF_ONE_OWNER:
+    if count >= MAX_WEBHOOKS_PER_OWNER:
         owner = "an open service" if by.name is None else f"token {by.name!r}"
         raise QuotaExceeded(
-            f"{owner} may have at most {MOST_OF_ONE_OWNER} webhooks and has {count}; "
+            f"{owner} may have at most {MAX_WEBHOOKS_PER_OWNER} webhooks and has {count}; "
             "remove one (`tangent webhook remove`)"
         )
     row: dict[str, Any] = {
@@ -97,7 +97,7 @@ def create(connection: Connection, spec: WebhookSpec, *, by: Actor) -> WebhookMa
     }
     connection.execute(insert(tables.webhook).values(row))
     audit.record(connection, by, "webhook.create", subject=row["id"])
-    return WebhookMade(**_fields(_row(connection, row["id"], by)), secret=row["secret"])
+    return WebhookWithSecret(**_fields(_row(connection, row["id"], by)), secret=row["secret"])
 
 
 def listed(
@@ -154,7 +154,9 @@ def ping(connection: Connection, webhook_id: str, *, by: Actor) -> DeliveryView:
     earlier = connection.execute(pending.limit(1)).one_or_none()
     if earlier is not None:
         return _delivery(earlier)
-    body = Ping(timestamp=clock.now(connection), data=PingNotice(webhook_id=webhook_id)).model_dump_json()
+    body = PingPayload(
+        timestamp=clock.now(connection), data=PingData(webhook_id=webhook_id)
+    ).model_dump_json()
     delivery_id = outbox.enqueue(connection, webhook_id, PING, body, study_id=None)
     audit.record(connection, by, "webhook.test", subject=webhook_id)
     return _delivery(connection.execute(select(tables.delivery).where(d.id == delivery_id)).one())

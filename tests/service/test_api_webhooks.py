@@ -21,7 +21,7 @@ from service.settings import ServiceSettings, SettingsInvalid
 from service.webhooks.deliveries import DeliverySettings
 from studies.spec import parse_spec
 from studies.store import Store
-from studies.webhooks import Answer, Notice
+from studies.webhooks import AttemptResult, WebhookPayload
 
 __all__: list[str] = []
 
@@ -188,7 +188,7 @@ def test_what_came_of_deliveries_can_be_read(http: httpx.Client, store: Store, b
     path = http.post("/v1/webhooks", json=URL).headers["location"]
     http.post("/v1/studies", json=body).raise_for_status()
     (delivery,) = store.claim_deliveries(lease_s=60.0)
-    store.settle_delivery(delivery, Answer(status_code=500, error="the receiver answered 500"))
+    store.settle_delivery(delivery, AttemptResult(status_code=500, error="the receiver answered 500"))
     ping = http.post(f"{path}:test")
     assert (ping.status_code, ping.json()["state"]) == (202, "pending")
     seen = http.get(path).json()
@@ -201,7 +201,7 @@ def test_what_came_of_deliveries_can_be_read(http: httpx.Client, store: Store, b
         ("study.queued", "pending", 1, 500, "the receiver answered 500"),
     ]
     (claimed,) = store.claim_deliveries(lease_s=60.0)
-    store.settle_delivery(claimed, Answer(status_code=410, error="gone"))
+    store.settle_delivery(claimed, AttemptResult(status_code=410, error="gone"))
     conflict = http.post(f"{path}:test")
     assert (conflict.status_code, conflict.json()["type"]) == (409, "/problems/conflict")
     assert http.post(f"{path}:enable").json()["disabled_at"] is None
@@ -219,9 +219,9 @@ def test_what_is_sent_is_described(open_app: FastAPI, store: Store) -> None:
     store.create_webhook(parse(URL))
     store.submit(parse_spec({"workload": "digits-mlp", "arms": ["adamp"], "budget": {"trials_per_arm": 1}}))
     (delivery,) = store.claim_deliveries(lease_s=60.0)
-    fields = described["components"]["schemas"]["StudyNotice"]["properties"]
+    fields = described["components"]["schemas"]["StudyEventData"]["properties"]
     assert set(json.loads(delivery.body)["data"]) == set(fields)
-    assert Notice.model_validate_json(delivery.body).type == "study.queued"
+    assert WebhookPayload.model_validate_json(delivery.body).type == "study.queued"
 
 
 def parse(body: Any) -> Any:

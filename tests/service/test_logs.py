@@ -22,7 +22,7 @@ from served import process, wait_until_it_answers
 from service.cli.dispatcher_supervisor import DispatcherSupervisor
 from service.request_log import REQUEST_ID, route_of
 from service.settings import ServiceSettings
-from studies.logs import said, write_logs
+from studies.logs import configure_logging, message_of
 from studies.spec import parse_spec
 from studies.store import Store
 
@@ -37,11 +37,11 @@ SERVED = """
 import anyio, httpx, logging, os, sys
 from service.app import create_app
 from service.settings import ServiceSettings
-from studies.logs import write_logs
+from studies.logs import configure_logging
 from studies.store import Store
 
 settings = ServiceSettings.load(home=os.environ["TANGENT_HOME"])
-write_logs(settings.log_format, level=settings.log_level, process="service")
+configure_logging(settings.log_format, level=settings.log_level, process="service")
 store = Store.open(settings.database_url, migrate=False)
 app = create_app(settings, store)
 
@@ -262,11 +262,11 @@ def test_a_level_above_keeps_requests_out_of_the_log_and_faults_in_it(served: Se
 def test_a_process_that_learns_its_study_names_it_in_every_thread_from_then_on() -> None:
     code = """
 import logging, threading
-from studies.logs import write_logs
+from studies.logs import configure_logging
 log = logging.getLogger("tangent.run")
-write_logs("json", process="run")
+configure_logging("json", process="run")
 log.info("ready")
-write_logs("json", process="run", study_id="k3f9x2db", attempt=2)
+configure_logging("json", process="run", study_id="k3f9x2db", attempt=2)
 thread = threading.Thread(
     target=lambda: log.warning("trials come back: %s", "lost", extra={"trial_ids": ["k3f9x2db.adamp.0"]})
 )
@@ -288,8 +288,8 @@ log.info("of another", extra={"study_id": "another"})
 def test_what_libraries_log_is_written_the_same_way_from_warnings_on() -> None:
     code = """
 import logging
-from studies.logs import write_logs
-write_logs("json")
+from studies.logs import configure_logging
+configure_logging("json")
 logging.getLogger("uvicorn.error").info("started")
 logging.getLogger("uvicorn.error").warning("odd: %s", {"a": 1}, extra={"color_message": "\\x1b[31modd"})
 """
@@ -301,8 +301,8 @@ logging.getLogger("uvicorn.error").warning("odd: %s", {"a": 1}, extra={"color_me
 def test_whatever_stands_in_a_field_a_line_stays_json() -> None:
     code = r"""
 import logging, pathlib, datetime
-from studies.logs import write_logs
-write_logs("json")
+from studies.logs import configure_logging
+configure_logging("json")
 log = logging.getLogger("tangent.service")
 log.info("odd", extra={"a": pathlib.Path("/x"), "b": datetime.datetime(2026, 1, 1), "c": float("nan"),
     "d": "\udcff\x00\u2028"})
@@ -315,7 +315,7 @@ def test_handlers_that_somebody_else_has_set_up_stay_alone() -> None:
     root, ours = logging.getLogger(), logging.getLogger("tangent")
     before, level = list(root.handlers), ours.level
     try:
-        write_logs("json")
+        configure_logging("json")
         assert root.handlers == before
         assert ours.level == logging.INFO
     finally:
@@ -337,7 +337,7 @@ def test_handlers_that_somebody_else_has_set_up_stay_alone() -> None:
     ],
 )
 def test_the_last_line_of_a_log_is_told_to_people_in_words(line: str, tells: str) -> None:
-    assert said(line) == tells
+    assert message_of(line) == tells
 
 
 def test_every_answer_has_its_requests_id(http: httpx.Client) -> None:
@@ -382,9 +382,9 @@ sys.exit(1)
 def test_what_a_library_prints_becomes_lines_of_the_log_without_colours() -> None:
     code = r"""
 import logging, sys
-from studies.logs import LogLines, write_logs
-write_logs("json")
-sys.stdout = LogLines(logging.getLogger("tangent.ray"))
+from studies.logs import LogStream, configure_logging
+configure_logging("json")
+sys.stdout = LogStream(logging.getLogger("tangent.ray"))
 print("\x1b[33m(raylet)\x1b[0m a node died\n\nof old", end="")
 print(" age", flush=True)
 """

@@ -34,7 +34,14 @@ from studies.catalog import Catalog
 from studies.spec import parse_spec
 from studies.states import StudyMove
 from studies.store import Store, tables
-from studies.webhooks import Answer, Delivery, DeliveryView, WebhookMade, new_secret, parse_webhook
+from studies.webhooks import (
+    AttemptResult,
+    Delivery,
+    DeliveryView,
+    WebhookWithSecret,
+    new_secret,
+    parse_webhook,
+)
 
 __all__: list[str] = []
 
@@ -63,12 +70,12 @@ def service(allowed: ServiceSettings, store: Store, serve_app: ServeApp) -> Gene
         yield found
 
 
-def make(store: Store, url: str, **fields: Any) -> WebhookMade:
+def make(store: Store, url: str, **fields: Any) -> WebhookWithSecret:
     return store.create_webhook(parse_webhook({"url": url, **fields}))
 
 
 def newest(
-    store: Store, webhook: WebhookMade, *, until: str = "delivered", within_s: float = 10.0
+    store: Store, webhook: WebhookWithSecret, *, until: str = "delivered", within_s: float = 10.0
 ) -> DeliveryView:
     """Return the newest delivery of a webhook, once it is in a state."""
     deadline = time.monotonic() + within_s
@@ -90,11 +97,11 @@ def make_due(store: Store) -> None:
         )
 
 
-def try_once(url: str, *, allow: tuple[str, ...] = LOOPBACK, whole_s: float = 2.0) -> Answer:
+def try_once(url: str, *, allow: tuple[str, ...] = LOOPBACK, whole_s: float = 2.0) -> AttemptResult:
     """Return what comes of one attempt."""
     delivery = Delivery("msg_1", "wh", None, "webhook.ping", url, new_secret(), "{}", 1)
 
-    async def send() -> Answer:
+    async def send() -> AttemptResult:
         async with Sender(allow=allow, version="1", lookups=4, whole_s=whole_s) as sender:
             return await sender.send(delivery)
 
@@ -248,7 +255,7 @@ def test_slow_receivers_keep_neither_requests_nor_other_receivers_waiting(
 def test_an_attempt_ends_when_its_time_is_over(hook: Receiver) -> None:
     hook.delay_s = 8.0
     began = time.monotonic()
-    assert try_once(hook.url, whole_s=0.2) == Answer(error="no answer within 0.2 s")
+    assert try_once(hook.url, whole_s=0.2) == AttemptResult(error="no answer within 0.2 s")
     assert time.monotonic() - began < 7.0
 
 
@@ -278,12 +285,12 @@ def test_a_receiver_that_answers_letter_by_letter_gains_no_time() -> None:
 
 def test_an_answer_counts_though_what_is_said_with_it_never_ends() -> None:
     with dripping(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n", b"x" * 1000) as url:
-        assert try_once(url, whole_s=0.3).is_taken
+        assert try_once(url, whole_s=0.3).is_delivered
 
 
 def test_of_an_answer_no_more_than_a_few_kilobytes_are_read(hook: Receiver) -> None:
     hook.body = b"x" * 50_000_000
-    assert try_once(hook.url).is_taken
+    assert try_once(hook.url).is_delivered
     assert hook.was_cut_off.wait(10)
 
 
@@ -302,7 +309,7 @@ def test_anything_but_success_is_told_and_no_redirect_is_followed(
     with receiver() as elsewhere:
         hook.status, hook.headers = status, {"location": elsewhere.url, "retry-after": "120"}
         answer = try_once(hook.url)
-        assert (answer.is_taken, answer.status_code, answer.retry_after_s) == (False, status, 120.0)
+        assert (answer.is_delivered, answer.status_code, answer.retry_after_s) == (False, status, 120.0)
         assert (answer.error or "").startswith(said)
         assert elsewhere.received == []
 
@@ -334,7 +341,7 @@ def test_a_name_is_looked_up_once_and_what_was_judged_is_called(
 
         monkeypatch.setattr(socket, "getaddrinfo", rebinding)
         port = hook.url.split(":")[2].partition("/")[0]
-        assert try_once(f"http://hooks.example:{port}/x", allow=("127.0.0.1",)).is_taken
+        assert try_once(f"http://hooks.example:{port}/x", allow=("127.0.0.1",)).is_delivered
         assert inner.received == []
     assert looked_up == ["hooks.example"]
     assert hook.received[0].headers["host"] == f"hooks.example:{port}"
@@ -344,7 +351,7 @@ def test_a_proxy_of_the_environment_is_not_used(hook: Receiver, monkeypatch: pyt
     with receiver() as proxy:
         for name in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
             monkeypatch.setenv(name, proxy.url.removesuffix("/hook"))
-        assert try_once(hook.url).is_taken
+        assert try_once(hook.url).is_delivered
         assert proxy.received == []
 
 
@@ -389,7 +396,7 @@ def test_the_certificate_has_to_be_the_names_and_not_the_addresss(
         unknown = try_once(f"https://hooks.example:{port}/")
         assert "self-signed certificate" in (unknown.error or "")
         monkeypatch.setenv("SSL_CERT_FILE", f"{certificate}.crt")
-        assert try_once(f"https://hooks.example:{port}/").is_taken
+        assert try_once(f"https://hooks.example:{port}/").is_delivered
         for other in ("other.example", "127.0.0.1"):
             answer = try_once(f"https://{other}:{port}/")
             assert "mismatch" in (answer.error or ""), other

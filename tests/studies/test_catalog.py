@@ -6,7 +6,7 @@ import pytest
 from catalogs import catalog
 from pydantic import ValidationError
 
-from studies.catalog import Bounds, Catalog, Constraint, Hyperparameter, OptimizerCard, nearest
+from studies.catalog import Bounds, Catalog, Constraint, Hyperparameter, OptimizerCard, suggest_name
 from studies.space import Choices, Condition, Fixed, Range, Scalar
 
 __all__: list[str] = []
@@ -161,6 +161,6 @@ def test_a_catalogue_survives_json() -> None:
 
 
 def test_a_name_that_is_not_there_is_answered_with_the_nearest_or_with_all() -> None:
-    assert nearest("adampp", ["sgd", "adamp"]) == "did you mean 'adamp'?"
-    assert nearest("zzz", ["sgd", "adamp"]) == "known: sgd, adamp"
-    assert nearest("zzz", []) == "known: none yet"
+    assert suggest_name("adampp", ["sgd", "adamp"]) == "did you mean 'adamp'?"
+    assert suggest_name("zzz", ["sgd", "adamp"]) == "known: sgd, adamp"
+    assert suggest_name("zzz", []) == "known: none yet"

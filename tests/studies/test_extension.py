@@ -10,7 +10,7 @@ from catalogs import catalog, study_body
 
 from studies.catalog import Catalog
 from studies.errors import CatalogEmpty, SpecInvalid
-from studies.extension import Extension, confirming, ended_early, extended, parse_extension
+from studies.extension import Extension, extended, more_seeds, parse_extension, with_actual_budget
 from studies.resolve import ResolvedStudy, resolve
 from studies.spec import StudySpec, parse_spec
 
@@ -161,19 +161,19 @@ def test_arms_need_a_catalogue_and_nothing_else_does() -> None:
 
 def test_to_confirm_is_five_seeds_more_unless_said_otherwise() -> None:
     spec, _ = resolved(confirmation={"seeds": 3})
-    assert (confirming(spec), confirming(spec, seeds=20)) == (Extension(seeds=8), Extension(seeds=20))
+    assert (more_seeds(spec), more_seeds(spec, seeds=20)) == (Extension(seeds=8), Extension(seeds=20))
 
 
 def test_the_last_five_seeds_are_as_many_as_there_are() -> None:
     spec, plan = resolved(confirmation={"seeds": 998})
-    assert confirming(spec) == Extension(seeds=1000)
+    assert more_seeds(spec) == Extension(seeds=1000)
     full = spec.model_copy(update={"confirmation": spec.confirmation.model_copy(update={"seeds": 1000})})
     with pytest.raises(SpecInvalid, match="the study has all of that already: seeds 1000; ask for more"):
-        extended(full, plan, confirming(full), catalog())
+        extended(full, plan, more_seeds(full), catalog())
 
 
 def test_a_search_that_ended_early_has_the_budget_that_it_has_begun() -> None:
-    spec, plan = ended_early(*resolved(), {"adamp": 2})
+    spec, plan = with_actual_budget(*resolved(), {"adamp": 2})
     assert [arm.trials for arm in plan.arms] == [2, 1]
     assert spec.budget.trials_per_arm == 2
     again, whole = extended(spec, plan, Extension(trials_per_arm=3), catalog())
@@ -182,7 +182,7 @@ def test_a_search_that_ended_early_has_the_budget_that_it_has_begun() -> None:
 
 def test_a_search_that_has_spent_its_budget_is_as_it_was() -> None:
     spec, plan = resolved()
-    assert ended_early(spec, plan, {"adamp": 3, "adamw": 4}) == (spec, plan)
+    assert with_actual_budget(spec, plan, {"adamp": 3, "adamw": 4}) == (spec, plan)
 
 
 def test_an_extension_survives_its_json() -> None:

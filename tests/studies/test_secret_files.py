@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from studies.secret_files import secret_in, with_password
+from studies.secret_files import read_secret, with_password
 
 __all__: list[str] = []
 
@@ -16,7 +16,7 @@ def file(tmp_path: Path) -> Path:
 
 
 def test_a_secret_is_the_files_one_line(file: Path) -> None:
-    assert secret_in(file) == "p@ss/w:rd"
+    assert read_secret(file) == "p@ss/w:rd"
 
 
 @pytest.mark.parametrize(
@@ -25,13 +25,13 @@ def test_a_secret_is_the_files_one_line(file: Path) -> None:
 def test_what_is_no_secret_is_refused_without_being_shown(tmp_path: Path, held: bytes, why: str) -> None:
     (tmp_path / "secret").write_bytes(held)
     with pytest.raises(ValueError, match=why) as refused:
-        secret_in(tmp_path / "secret")
+        read_secret(tmp_path / "secret")
     assert "two" not in str(refused.value)
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"none cannot be read: No such file"):
-        secret_in(tmp_path / "none")
+        read_secret(tmp_path / "none")
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,8 @@ from studies.space import (
     Range,
     Scalar,
     Space,
-    active,
     configuration_key,
+    is_active,
     size,
 )
 
@@ -122,6 +122,6 @@ def test_a_condition_can_hold_where_any_value_meets_it(dimension: AnyDimension, 
 
 def test_what_has_no_condition_always_matters() -> None:
     conditions = {"wd_ratio": Condition(parameter="weight_decay", above=0)}
-    assert active("lr", conditions, {"weight_decay": 0})
-    assert not active("wd_ratio", conditions, {"weight_decay": 0})
-    assert active("wd_ratio", conditions, {"weight_decay": 0.1})
+    assert is_active("lr", conditions, {"weight_decay": 0})
+    assert not is_active("wd_ratio", conditions, {"weight_decay": 0})
+    assert is_active("wd_ratio", conditions, {"weight_decay": 0.1})

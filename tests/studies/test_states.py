@@ -6,7 +6,7 @@ from studies.errors import IllegalMove
 from studies.states import (
     CLOSED_STUDY_STATES,
     FINISHED_TRIAL_STATES,
-    OWNERS_MOVES,
+    OWNER_MOVES,
     StudyMove,
     StudyState,
     TrialMove,
@@ -111,7 +111,7 @@ def test_no_move_leaves_a_final_state_but_for_the_extension_of_what_has_complete
 )
 def test_an_owner_is_told_the_verbs_and_no_other_move(state: StudyState, verbs: tuple[str, ...]) -> None:
     assert allowed_verbs(state) == verbs
-    assert set(verbs) <= {verb.value for verb in OWNERS_MOVES} | {"confirm", "extend"}
+    assert set(verbs) <= {verb.value for verb in OWNER_MOVES} | {"confirm", "extend"}
 
 
 def test_who_extends_too_early_or_too_late_is_told_what_to_do() -> None:

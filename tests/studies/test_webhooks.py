@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from studies.errors import WebhookInvalid
-from studies.webhooks import MOST_ATTEMPTS, is_asked_for, new_secret, parse_webhook, wait_s
+from studies.webhooks import MAX_ATTEMPTS, backoff_s, is_subscribed, new_secret, parse_webhook
 
 __all__: list[str] = []
 
@@ -86,15 +86,15 @@ def test_a_secret_has_the_form_of_the_standard_and_is_new_each_time() -> None:
 
 def test_the_last_attempt_comes_about_a_day_after_the_first() -> None:
     for luck, least_h, most_h in ((0.0, 18, 20), (0.5, 23, 24), (0.999, 27, 29)):
-        waits = [wait_s(n, luck=luck) for n in range(1, MOST_ATTEMPTS)]
+        waits = [backoff_s(n, luck=luck) for n in range(1, MAX_ATTEMPTS)]
         assert waits == sorted(waits)
         assert least_h < sum(waits) / 3600 < most_h
-    assert wait_s(1, luck=0.5) == 5.0
-    assert wait_s(10**6, luck=0.5) == 8 * 3600
+    assert backoff_s(1, luck=0.5) == 5.0
+    assert backoff_s(10**6, luck=0.5) == 8 * 3600
 
 
 def test_all_states_are_asked_for_at_once_and_pings_never() -> None:
-    assert is_asked_for("study.failed", ["study.*"])
-    assert is_asked_for("study.failed", ["study.completed", "study.failed"])
-    assert not is_asked_for("study.failed", ["study.completed"])
-    assert not is_asked_for("webhook.ping", ["study.*"])
+    assert is_subscribed("study.failed", ["study.*"])
+    assert is_subscribed("study.failed", ["study.completed", "study.failed"])
+    assert not is_subscribed("study.failed", ["study.completed"])
+    assert not is_subscribed("webhook.ping", ["study.*"])

@@ -20,7 +20,7 @@ from studies.states import StudyMove
 from studies.store import Store
 from studies.store.engine import VERSION_TABLE
 from studies.views import Quotas
-from studies.webhooks import Answer, parse_webhook
+from studies.webhooks import AttemptResult, parse_webhook
 
 __all__: list[str] = []
 
@@ -52,7 +52,7 @@ def main() -> None:
         )
         store.ping_webhook(store.webhooks().items[0].id, by=ada)
         (ping,) = store.claim_deliveries(lease_s=60.0)
-        store.settle_delivery(ping, Answer(status_code=204))
+        store.settle_delivery(ping, AttemptResult(status_code=204))
         store.ping_webhook(ping.webhook_id, by=ada)
         play = Play(store)
         finished = play.run(arms=["adamp"], name="Finished", suite="small", confirmation={"seeds": 1})

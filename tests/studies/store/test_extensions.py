@@ -5,7 +5,7 @@ from playing import Play
 from trained_studies import Trained
 
 from studies.errors import IllegalMove, SpecInvalid, StudyNotFound, SuiteNotFound, VersionConflict
-from studies.extension import Extension, confirming
+from studies.extension import Extension, more_seeds
 from studies.states import StudyMove, StudyState
 from studies.store import Store
 
@@ -154,7 +154,7 @@ def test_more_seeds_for_a_stopped_study_do_not_take_up_its_search(play: Play) ->
     play.store.move(run.claim.study_id, StudyMove.STOP)
     run.writer.close(StudyMove.FINISH)
     assert run.study.progress.trials == 100
-    study = play.store.extend(run.claim.study_id, confirming(run.study.spec))
+    study = play.store.extend(run.claim.study_id, more_seeds(run.study.spec))
     assert (study.state, study.spec.budget.trials_per_arm, study.progress.trials) == (StudyState.QUEUED, 3, 4)
     assert [arm.trials for arm in play.claim().writer.plan().arms] == [3, 1]
 

@@ -13,13 +13,13 @@ from catalogs import catalog
 from playing import Play
 from sqlalchemy import insert, select
 
-from studies.extension import confirming
+from studies.extension import more_seeds
 from studies.states import StudyState, TrialState
 from studies.store import Store, tables
 from studies.store.engine import VERSION_TABLE, Database
 from studies.store.tables import metadata
 from studies.views import Quotas
-from studies.webhooks import Answer
+from studies.webhooks import AttemptResult
 
 __all__: list[str] = []
 
@@ -133,7 +133,7 @@ def test_studies_from_before_there_were_confirmations_get_none(tmp_path: Path) -
         assert (record.study.suite, record.study.environment) == (
             ("small", {"python": "3.11.9"}) if seeds else (None, {})
         )
-        extended = store.extend(study.id, confirming(record.study.spec))
+        extended = store.extend(study.id, more_seeds(record.study.spec))
         assert (extended.state, extended.spec.confirmation.seeds) == (StudyState.QUEUED, seeds + 5)
         store.close()
 
@@ -248,6 +248,6 @@ def test_what_an_old_database_was_to_tell_is_told(tmp_path: Path) -> None:
     )
     (ping,) = store.claim_deliveries(lease_s=60.0)
     assert (ping.event, ping.secret.startswith("whsec_")) == ("webhook.ping", True)
-    assert store.settle_delivery(ping, Answer(status_code=200)) == "delivered"
+    assert store.settle_delivery(ping, AttemptResult(status_code=200)) == "delivered"
     assert [each.state for each in store.webhook(webhook.id).deliveries] == ["delivered", "delivered"]
     store.close()

@@ -18,7 +18,7 @@ from studies.errors import (
     VersionConflict,
 )
 from studies.spec import parse_spec
-from studies.states import OWNERS_MOVES, StudyMove, StudyState, TrialState
+from studies.states import OWNER_MOVES, StudyMove, StudyState, TrialState
 from studies.store import Store
 
 __all__: list[str] = []
@@ -218,7 +218,7 @@ def test_what_was_in_flight_is_cancelled_with_its_study_and_the_last_word_is_the
 
 def test_what_only_a_run_may_do_is_no_verb(store: Store) -> None:
     study = store.submit(SPEC)
-    for verb in set(StudyMove) - set(OWNERS_MOVES):
+    for verb in set(StudyMove) - set(OWNER_MOVES):
         with pytest.raises(IllegalMove) as raised:
             store.move(study.id, verb)
         assert raised.value.allowed == ("pause", "stop", "cancel")
@@ -237,7 +237,7 @@ def test_an_illegal_verb_changes_nothing(store: Store) -> None:
 
 def test_a_closed_study_moves_no_more(store: Store) -> None:
     study = store.move(store.submit(SPEC).id, StudyMove.CANCEL)
-    for verb in OWNERS_MOVES:
+    for verb in OWNER_MOVES:
         with pytest.raises(
             IllegalMove, match="nothing can change it any more; clone it, or submit a new study instead"
         ):

@@ -17,18 +17,25 @@ from studies.errors import Conflict, Forbidden, IllegalMove, QuotaExceeded, Spec
 from studies.spec import parse_spec
 from studies.states import StudyMove
 from studies.store import Store, events, tables
-from studies.webhooks import MOST_ATTEMPTS, MOST_OF_ONE_OWNER, Answer, Delivery, WebhookMade, parse_webhook
+from studies.webhooks import (
+    MAX_ATTEMPTS,
+    MAX_WEBHOOKS_PER_OWNER,
+    AttemptResult,
+    Delivery,
+    WebhookWithSecret,
+    parse_webhook,
+)
 
 __all__: list[str] = []
 
 ADA, BOB = Actor(name="ada", role="submitter"), Actor(name="bob", role="submitter")
 VERA, ROOT = Actor(name="vera", role="viewer"), Actor(name="root", role="admin")
 SPEC = parse_spec(study_body())
-TAKEN = Answer(status_code=200)
-BROKEN = Answer(status_code=500, error="the receiver answered 500")
+TAKEN = AttemptResult(status_code=200)
+BROKEN = AttemptResult(status_code=500, error="the receiver answered 500")
 
 
-def make(store: Store, *, by: Actor = ADA, **fields: object) -> WebhookMade:
+def make(store: Store, *, by: Actor = ADA, **fields: object) -> WebhookWithSecret:
     return store.create_webhook(parse_webhook({"url": "https://hooks.example/tangent", **fields}), by=by)
 
 
@@ -185,7 +192,7 @@ def test_a_secret_is_shown_once(store: Store) -> None:
 
 
 def test_a_person_has_so_many_webhooks_and_no_more(store: Store) -> None:
-    *_, last = [make(store) for _ in range(MOST_OF_ONE_OWNER)]
+    *_, last = [make(store) for _ in range(MAX_WEBHOOKS_PER_OWNER)]
     with pytest.raises(QuotaExceeded, match="20"):
         make(store)
     make(store, by=BOB)
@@ -265,11 +272,11 @@ def test_no_webhook_takes_all_the_room(store: Store) -> None:
 def test_what_was_not_taken_is_tried_again_later_and_given_up_after_a_day(store: Store) -> None:
     webhook = make(store, events=["study.queued"])
     store.submit(SPEC, by=ADA)
-    for attempt in range(1, MOST_ATTEMPTS + 1):
+    for attempt in range(1, MAX_ATTEMPTS + 1):
         (delivery,) = claim(store)
         assert delivery.attempt == attempt
-        became = store.settle_delivery(delivery, Answer(error="no answer within 10 s"))
-        assert became == ("retried" if attempt < MOST_ATTEMPTS else "given_up")
+        became = store.settle_delivery(delivery, AttemptResult(error="no answer within 10 s"))
+        assert became == ("retried" if attempt < MAX_ATTEMPTS else "given_up")
         assert claim(store) == [], "it is not due yet"
         if attempt == 1:
             (waiting,) = store.webhook(webhook.id, by=ADA).deliveries
@@ -296,13 +303,14 @@ def test_a_receiver_that_asks_to_be_left_alone_is(store: Store) -> None:
     webhook = make(store)
     store.submit(SPEC, by=ADA)
     store.settle_delivery(
-        claim(store)[0], Answer(status_code=429, error="the receiver answered 429", retry_after_s=3600.0)
+        claim(store)[0],
+        AttemptResult(status_code=429, error="the receiver answered 429", retry_after_s=3600.0),
     )
     (delivery,) = store.webhook(webhook.id, by=ADA).deliveries
     assert delivery.due_at is not None
     assert 3500 < (delivery.due_at - datetime.now(UTC)).total_seconds() < 3700
     age(store)
-    store.settle_delivery(claim(store)[0], Answer(status_code=503, error="x", retry_after_s=1e9))
+    store.settle_delivery(claim(store)[0], AttemptResult(status_code=503, error="x", retry_after_s=1e9))
     (delivery,) = store.webhook(webhook.id, by=ADA).deliveries
     assert delivery.due_at is not None
     assert (delivery.due_at - datetime.now(UTC)).total_seconds() < 8 * 3600 + 60
@@ -314,7 +322,9 @@ def test_a_receiver_that_is_gone_is_told_nothing_more_until_its_webhook_is_enabl
         store.submit(SPEC, by=ADA)
     delivery = claim(store)[0]
     assert (
-        store.settle_delivery(delivery, Answer(status_code=410, error="the receiver answered 410 Gone"))
+        store.settle_delivery(
+            delivery, AttemptResult(status_code=410, error="the receiver answered 410 Gone")
+        )
         == "disabled"
     )
     seen = store.webhook(webhook.id, by=ADA)
@@ -336,10 +346,10 @@ def test_a_receiver_that_has_taken_nothing_for_days_is_given_up(store: Store) ->
     webhook = make(store, events=["study.queued"])
     store.submit(SPEC, by=ADA)
     long_ago = datetime.now(UTC) - timedelta(days=6)
-    for attempt in range(1, MOST_ATTEMPTS + 1):
+    for attempt in range(1, MAX_ATTEMPTS + 1):
         (delivery,) = claim(store)
         became = store.settle_delivery(delivery, BROKEN)
-        assert became == ("retried" if attempt < MOST_ATTEMPTS else "disabled")
+        assert became == ("retried" if attempt < MAX_ATTEMPTS else "disabled")
         age(store, failing_since=long_ago)
     reason = store.webhook(webhook.id, by=ADA).disabled_reason or ""
     assert reason.startswith(f"its receiver has accepted nothing since {long_ago:%Y-%m-%d}")
