@@ -1,4 +1,4 @@
-"""What runs that were killed have left behind: checkpoints of studies that are closed by now."""
+"""Deletes checkpoints that killed runs have left: those of studies that are closed by now."""
 
 __all__ = ["remove_closed_checkpoints"]
 
@@ -13,23 +13,23 @@ from workers.checkpoints import discard
 
 
 def remove_closed_checkpoints(store: Store, folder: str) -> int:
-    """Remove the checkpoints of closed studies and return of how many.
+    """Delete the checkpoints of closed studies, and return the number of these studies.
 
-    Folders of studies that are not in this store stay as they are.
+    Folders of studies that are not in this database are left alone.
 
     Args:
-        store: the record.
-        folder: path or URL of the folder that has a folder for each study.
+        store: the database.
+        folder: path or URL of the folder that has one folder per study.
 
     Raises:
-        OSError: the folder cannot be read, or something in it cannot be removed.
-        StoreUnavailable: the database cannot be reached.
+        OSError: the folder cannot be read, or something in it cannot be deleted.
+        StoreUnavailable: the database is unavailable.
     """
     # Fsspec has no stubs.
     filesystem, path = cast("tuple[Any, str]", fsspec.url_to_fs(folder))  # pyright: ignore[reportUnknownMemberType]
     if not filesystem.isdir(path):
         return 0
-    found = 0
+    studies = 0
     for item in cast("list[str]", filesystem.ls(path, detail=False)):
         study_id = item.rstrip("/").rpartition("/")[2]
         try:
@@ -38,5 +38,5 @@ def remove_closed_checkpoints(store: Store, folder: str) -> int:
             continue
         if is_closed:
             discard(f"{folder}/{study_id}")
-            found += 1
-    return found
+            studies += 1
+    return studies

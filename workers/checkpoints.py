@@ -1,20 +1,21 @@
-"""Checkpoints: a member's state at a rung, as a torch file under any URL that fsspec knows.
+"""Checkpoints: one trial's state after an epoch, as a torch file at any URL that fsspec supports.
 
-That may be a folder, a shared volume or a bucket.
-
-torch is imported only where a state is written or read: the process that runs a study names and discards
-checkpoints without it.
+The URL may lead to a folder, a shared volume or a bucket. A state is streamed through a file, so saving or
+loading it takes no memory beyond the state itself. A remote place needs room for one checkpoint in the
+temporary folder. torch is imported only to read or write a state: the process that runs a study names and
+deletes checkpoints without it.
 """
 
 __all__ = ["CheckpointNotSaved", "CheckpointUnusable", "checkpoint_url", "discard", "load", "save"]
 
-import io
 import os
+import tempfile
 import uuid
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import IO, Any, cast
 
 import fsspec  # pyright: ignore[reportMissingTypeStubs]  # fsspec ships none
 
@@ -22,93 +23,86 @@ import fsspec  # pyright: ignore[reportMissingTypeStubs]  # fsspec ships none
 from fsspec.implementations.local import LocalFileSystem  # pyright: ignore[reportMissingTypeStubs]
 
 _FORMAT = "tangent member 1"
-"""What every checkpoint says of itself; another number is another layout."""
+"""The format that every checkpoint names; it changes with the layout."""
 
 
 class CheckpointUnusable(Exception):
-    """A checkpoint is missing, torn, or not that of this member.
-
-    Its trial starts again from the first epoch.
-    """
+    """A checkpoint is missing, damaged or not of this trial; the trial starts over."""
 
 
 class CheckpointNotSaved(Exception):
-    """A checkpoint could not be written.
-
-    The disk is full, or the place cannot be reached or may not be written to.
-    """
+    """A checkpoint could not be written: the disk is full, or the place cannot be reached or written to."""
 
 
 def checkpoint_url(folder: str, *, trial_id: str, attempt: int, epoch: int) -> str:
-    """Return where a trial's state after an epoch lies in a folder.
+    """Return where a trial's state after an epoch is saved in a folder.
 
-    A name of its own for each attempt, so that none overwrites another's.
+    Each attempt has names of its own, so that none overwrites another's.
     """
     return f"{folder.rstrip('/')}/{trial_id}-attempt{attempt}-epoch{epoch}.pt"
 
 
 def save(url: str, state: Mapping[str, Any]) -> None:
-    """Write a state of tensors, numbers, strings and containers of them, whole or not at all.
+    """Save a state completely or not at all, creating missing folders.
 
-    Missing folders are made.
+    On a local disk it is written under a temporary name and renamed. Elsewhere it is written to a temporary
+    file and sent in one upload, which only takes effect as a whole.
 
-    On a local disk it is written under a temporary name and renamed, elsewhere in one upload, which is whole
-    by itself.
+    Args:
+        url: where to save it.
+        state: tensors, numbers, strings, and containers of them.
 
     Raises:
         CheckpointNotSaved: the place cannot be written.
-        TypeError: the state holds something else, which `load` would refuse: its trial would begin again for
-            ever.
+        TypeError: the state holds anything else. `load` would reject it, and its trial would restart for
+        ever.
     """
-    import torch
-
-    file = io.BytesIO()
-    torch.save({"format": _FORMAT, **state}, file)
-    file.seek(0)
-    foreign = torch.serialization.get_unsafe_globals_in_checkpoint(file)
-    if foreign:
-        raise TypeError(
-            "expected the state of a model and an optimizer to hold tensors, Python's numbers, strings "
-            f"and containers of them, got what needs {', '.join(foreign)}; convert it in state_dict"
-        )
     try:
         filesystem, path = _place(url)
         if isinstance(filesystem, LocalFileSystem):
-            _write(Path(path), file.getbuffer())
+            target = Path(path)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            part = target.with_name(f"{target.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.part")
+            with _removed_at_the_end(part):
+                _write(part, state)
+                part.replace(target)
         else:
-            filesystem.makedirs(path.rpartition("/")[0], exist_ok=True)
-            filesystem.pipe_file(path, file.getvalue())
-    # Each store's client has exceptions of its own, not all of them kinds of OSError.
+            with _temporary_file() as part:
+                _write(part, state)
+                filesystem.makedirs(path.rpartition("/")[0], exist_ok=True)
+                filesystem.put_file(str(part), path)
+    except _StateRejected as error:
+        raise error.cause from None
+    # Each storage client has exceptions of its own, and not all of them are OSErrors.
     except Exception as error:
         raise CheckpointNotSaved(
-            f"expected to leave a checkpoint at {url}, got {type(error).__name__}: {error}; make "
-            "the place writable, or set another"
+            f"expected to save a checkpoint at {url}, got {type(error).__name__}: {error}; make the place "
+            "writable, or set another"
         ) from error
 
 
 def load(url: str) -> dict[str, Any]:
-    """Return the state that was saved at a URL, its tensors on the CPU; nothing in the file is run.
+    """Return the state saved at a URL, its tensors on the CPU; this runs no code from the file.
 
     Raises:
-        CheckpointUnusable: it is missing, cannot be read, is torn, or was not written by `save`.
+        CheckpointUnusable: it is missing, cannot be read, is damaged, or was not written by `save`.
     """
     import torch
 
     try:
-        filesystem, path = _place(url)
-        content = cast("bytes", filesystem.cat_file(path))
-        _check_whole(content)
-        found: Any = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    # torch raises whatever the torn place leads to: RuntimeError, EOFError, UnpicklingError, KeyError, ...
+        with _local_copy(url) as path:
+            _check_checksums(path)
+            found: Any = torch.load(path, map_location="cpu", weights_only=True)
+    # For a damaged file torch may raise anything: RuntimeError, EOFError, UnpicklingError, KeyError, ...
     except Exception as error:
         raise CheckpointUnusable(
-            f"expected a checkpoint at {url}, got {type(error).__name__}: "
-            f"{error}; train the trial from its start"
+            f"expected a checkpoint at {url}, got {type(error).__name__}: {error}; train the trial from its "
+            "start"
         ) from error
     if not isinstance(found, dict) or cast("dict[str, Any]", found).get("format") != _FORMAT:
         raise CheckpointUnusable(
-            f"expected a checkpoint of this version at {url}, got a torch file of another "
-            "kind; train the trial from its start"
+            f"expected a checkpoint of this version at {url}, got another kind of torch file; train the "
+            "trial from its start"
         )
     state = cast("dict[str, Any]", found)
     del state["format"]
@@ -116,10 +110,10 @@ def load(url: str) -> dict[str, Any]:
 
 
 def discard(url: str) -> None:
-    """Remove a checkpoint, or a folder and everything in it; return quietly when there is none.
+    """Delete a checkpoint, or a folder with everything in it, if it exists.
 
     Raises:
-        OSError: it is there and cannot be removed.
+        OSError: it exists and cannot be deleted.
     """
     filesystem, path = _place(url)
     try:
@@ -128,26 +122,100 @@ def discard(url: str) -> None:
         return
 
 
+class _StateRejected(Exception):
+    """A state cannot be saved, wherever that would be; `cause` says why."""
+
+    def __init__(self, cause: Exception) -> None:
+        super().__init__(str(cause))
+        self.cause = cause
+
+
+class _Writer:
+    """Passes on what torch writes until the file fails, and keeps that error.
+
+    torch calls it from C++ code that does not survive an exception.
+    """
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self.error: OSError | None = None
+
+    def write(self, data: bytes | memoryview) -> int:
+        if self.error is None:
+            try:
+                self._file.write(data)
+            except OSError as error:
+                self.error = error
+        return len(data)
+
+    def flush(self) -> None:
+        """Do nothing: closing the file flushes it."""
+
+
+def _write(path: Path, state: Mapping[str, Any]) -> None:
+    """Write a state to a local file.
+
+    Raises:
+        _StateRejected: the state cannot be saved.
+        OSError: the file cannot be written.
+    """
+    import torch
+
+    with path.open("wb") as file:
+        writer = _Writer(file)
+        try:
+            torch.save({"format": _FORMAT, **state}, cast("IO[bytes]", writer))
+        except Exception as error:
+            raise _StateRejected(error) from error
+        if writer.error is not None:
+            raise writer.error
+    foreign = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+    if foreign:
+        raise _StateRejected(
+            TypeError(
+                "expected the state of a model and an optimizer to hold tensors, Python's numbers, strings "
+                f"and containers of them, got one that needs {', '.join(foreign)}; convert it in state_dict"
+            )
+        )
+
+
 def _place(url: str) -> tuple[Any, str]:
     # Fsspec has no stubs.
     return cast("tuple[Any, str]", fsspec.url_to_fs(url))  # pyright: ignore[reportUnknownMemberType]
 
 
-def _check_whole(content: bytes) -> None:
-    # torch reads past a wrong checksum, and a machine that lost power may have left a file of the right
-    # length with holes in it.
-    with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        hole = archive.testzip()
-    if hole is not None:
-        raise ValueError(f"{hole} has another checksum than was written")
+@contextmanager
+def _local_copy(url: str) -> Generator[Path]:
+    """Yield a local file with what is at a URL: the file itself, or a temporary copy."""
+    filesystem, path = _place(url)
+    if isinstance(filesystem, LocalFileSystem):
+        yield Path(path)
+        return
+    with _temporary_file() as copy:
+        filesystem.get_file(path, str(copy))
+        yield copy
 
 
-def _write(path: Path, content: memoryview) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.part")
+@contextmanager
+def _temporary_file() -> Generator[Path]:
+    handle, name = tempfile.mkstemp(prefix="tangent-", suffix=".pt")
+    os.close(handle)
+    with _removed_at_the_end(Path(name)):
+        yield Path(name)
+
+
+@contextmanager
+def _removed_at_the_end(path: Path) -> Generator[None]:
     try:
-        temporary.write_bytes(content)
-        temporary.replace(path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _check_checksums(path: Path) -> None:
+    # torch ignores a wrong checksum, and a machine that loses power may leave a file of the right length with
+    # holes in it.
+    with zipfile.ZipFile(path) as archive:
+        damaged = archive.testzip()
+    if damaged is not None:
+        raise ValueError(f"{damaged} does not match its checksum")

@@ -1,4 +1,4 @@
-"""Checkpoints that killed runs have left: removed once their study is closed, and no others."""
+"""Leftover checkpoints are deleted once their study is closed, and no others."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from workers.settings import DispatcherSettings
 __all__: list[str] = []
 
 
-def test_only_the_checkpoints_of_closed_studies_are_removed(tmp_path: Path) -> None:
+def test_only_checkpoints_of_closed_studies_are_deleted(tmp_path: Path) -> None:
     store = Store.open(f"sqlite:///{tmp_path}/tangent.db")
     store.announce(catalog(), dispatcher="here")
     is_open, closed = (store.submit(parse_spec(study_body())).id for _ in range(2))
@@ -28,7 +28,7 @@ def test_only_the_checkpoints_of_closed_studies_are_removed(tmp_path: Path) -> N
     store.close()
 
 
-def test_checkpoints_lie_in_the_home_or_wherever_is_said(tmp_path: Path) -> None:
+def test_checkpoints_are_kept_in_home_unless_configured_otherwise(tmp_path: Path) -> None:
     assert DispatcherSettings(home=tmp_path).checkpoints_of("abc") == f"{tmp_path}/checkpoints/abc"
     assert (
         DispatcherSettings(home=tmp_path, checkpoints="s3://bucket/tangent/").checkpoints_of("abc")

@@ -68,7 +68,7 @@ def test_a_place_that_cannot_be_written_is_no_fault_of_the_trial(tmp_path: Path)
     (tmp_path / "file").write_text("a file, where a folder is wanted")
     result = PackTrainable(config(pack(tmp_path / "file" / "below"))).step()
     assert result["done"]
-    assert "expected to leave a checkpoint at" in result["lost"]
+    assert "expected to save a checkpoint at" in result["lost"]
 
 
 def test_an_unknown_optimizer_fails_the_pack_with_the_reason(tmp_path: Path) -> None:
