@@ -1,6 +1,3 @@
-"""The page: server-rendered HTML, figures built in Python, nothing inline.
-
-Reads the store and changes studies only by their four verbs.
-"""
+"""The dashboard: server-rendered HTML pages, with figures built in Python and nothing inline."""
 
 __all__: list[str] = []

@@ -1,7 +1,6 @@
-"""Scripts, styles and the icon.
+"""The static files: the dashboard's own scripts, styles and icon, and plotly.min.js from its package.
 
-The dashboard's own files and plotly.min.js from the installed wheel, under names that change with their
-content.
+Their names contain a hash of their content.
 """
 
 __all__ = ["Assets", "assets"]
@@ -17,19 +16,19 @@ from starlette.types import Receive, Scope, Send
 
 _OWN = Path(__file__).parent / "static"
 _FOREVER = "public, max-age=31536000, immutable"
-# Not from `mimetypes`, which asks the machine: under `nosniff` a script of another type does not run.
+# Not from `mimetypes`, which depends on the machine: with `nosniff`, a script of another type does not run.
 _TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 
 
 class Assets:
-    """An ASGI application, to be mounted at /static, and the map from names to addresses.
+    """An ASGI application for mounting at /static, and the map from names to addresses.
 
-    A file `style.css` is served as `style.1a2b3c4d5e.css`, which browsers may keep for good: other content
-    gets another name.
+    The file `style.css` is served as `style.1a2b3c4d5e.css`. Browsers may cache it forever, because changed
+    content gets another name.
     """
 
     def __init__(self) -> None:
-        """Read every file once; they live as long as the process, compressed and plain."""
+        """Read every file once, for the life of the process."""
         self._plain: dict[str, bytes] = {
             path.name: path.read_bytes() for path in sorted(_OWN.iterdir()) if path.suffix in _TYPES
         }
@@ -48,14 +47,14 @@ class Assets:
         return f"/static/{self._names[name]}"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer with the file of the path's last part."""
+        """Respond with the file that the last part of the path names."""
         await self._response(scope)(scope, receive, send)
 
     def _response(self, scope: Scope) -> Response:
-        asked = scope["path"].rsplit("/", 1)[-1]
-        name = next((name for name, hashed in self._names.items() if hashed == asked), None)
+        requested = scope["path"].rsplit("/", 1)[-1]
+        name = next((name for name, hashed in self._names.items() if hashed == requested), None)
         if name is None or scope["method"] not in {"GET", "HEAD"}:
-            return PlainTextResponse("there is no such file", status_code=404)
+            return PlainTextResponse("file not found", status_code=404)
         headers = {"Cache-Control": _FOREVER, "Vary": "Accept-Encoding", "X-Content-Type-Options": "nosniff"}
         accepted = dict(scope["headers"]).get(b"accept-encoding", b"").decode("latin-1")
         content = self._plain[name]
@@ -71,5 +70,5 @@ def _hashed(name: str, content: bytes) -> str:
 
 @cache
 def assets() -> Assets:
-    """Return the one `Assets` of the process: what it serves never changes while it runs."""
+    """Return the `Assets` of this process; the files do not change while it runs."""
     return Assets()

@@ -1,4 +1,4 @@
-"""What a form of the page sends: its fields as text, and the extension of a study that they describe."""
+"""The forms of the page: their fields as text, and the extension of a study that they describe."""
 
 __all__ = ["Form", "extension_of", "version_of"]
 
@@ -15,10 +15,10 @@ _TOTALS = ("trials_per_arm", "replicates", "seeds")
 
 
 async def _form(request: Request) -> dict[str, str]:
-    """Return the fields of a form that are filled in; of one that stands there twice the last.
+    """Return the fields of a form that are filled in; if a field appears twice, the last one.
 
     Raises:
-        SpecInvalid: these are no fields of ours.
+        SpecInvalid: the body is not a form, or has too many fields.
     """
     body = (await request.body()).decode("utf-8", "replace")
     try:
@@ -34,28 +34,28 @@ async def _form(request: Request) -> dict[str, str]:
 
 
 Form = Annotated[dict[str, str], Depends(_form)]
-"""A route's parameter: the fields of the form that was sent."""
+"""A route's parameter: the fields of the submitted form."""
 
 
 def extension_of(form: dict[str, str]) -> Extension:
-    """Return the extension of a study that a form asks for; fields that were left empty stay as they are.
+    """Return the extension of a study that a form describes; empty fields change nothing.
 
     Raises:
-        SpecInvalid: with every fault found.
+        SpecInvalid: the form is not valid; the error has every problem found.
     """
     data: dict[str, Any] = {name: _whole(form[name]) for name in _TOTALS if name in form}
     return parse_extension(data | ({"arms": [form["arm"]]} if "arm" in form else {}))
 
 
 def version_of(form: dict[str, str]) -> int | None:
-    """Return the version of the study that the form was drawn for, so that a form sent twice extends once.
+    """Return the version of the study that the form shows, or None if it has none.
 
-    None where it says none.
+    With it, a form that is sent twice extends the study once.
     """
     version = _whole(form.get("version", ""))
     return version if isinstance(version, int) else None
 
 
 def _whole(text: str) -> int | str:
-    """Return a whole number, or the text as it is: whoever checks it says what was expected."""
+    """Return a whole number, or the text as it is, which validation then rejects."""
     return int(text) if text.isascii() and text.isdecimal() and len(text) <= 18 else text

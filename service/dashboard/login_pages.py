@@ -1,4 +1,4 @@
-"""The pages on which a person shows a token once, sees what it may do, and logs out again."""
+"""The pages for logging in with a token, for the account of a token, and for logging out."""
 
 __all__ = ["login_router"]
 
@@ -29,7 +29,7 @@ _PRIVATE = {"cache-control": "no-store"}
 
 
 def login_router() -> APIRouter:
-    """Return the routes; only the account's own page asks for a token."""
+    """Return the routes; only the account page requires a token."""
     router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
     router.add_api_route("/login", _ask)
     router.add_api_route("/login", _log_in, methods=["POST"])
@@ -53,12 +53,12 @@ def _log_in(request: Request, form: Form) -> Response:
     if wait_s:
         raise HTTPProblem(
             errors.RATE_LIMITED,
-            f"too many logins came from address {address}; try again in {wait_s} s",
+            f"too many logins from address {address}; try again in {wait_s} s",
             headers={"retry-after": str(wait_s)},
         )
-    # What was copied from a terminal often has blanks around it.
-    given, lasts = form.get("token", "").strip(), timedelta(hours=settings.session_hours)
-    secret = store.log_in(given, lifetime=lasts, address=address) if given else None
+    # A token copied from a terminal often has spaces around it.
+    token, lasts = form.get("token", "").strip(), timedelta(hours=settings.session_hours)
+    secret = store.log_in(token, lifetime=lasts, address=address) if token else None
     if secret is None:
         problem = (
             "This token is not valid: it was revoked or never existed. "
@@ -69,7 +69,7 @@ def _log_in(request: Request, form: Form) -> Response:
             status_code=401,
             headers={**_PRIVATE, "www-authenticate": 'Bearer realm="Tangent"'},
         )
-    # 303: the browser reads that page next, and reloading it sends no token again.
+    # 303 makes the browser get that page, so that a reload does not send the token again.
     response = RedirectResponse(to, status_code=303, headers=_PRIVATE)
     set_session_cookie(request, response, secret, lasts=lasts)
     return response

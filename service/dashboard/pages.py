@@ -1,7 +1,4 @@
-"""The dashboard's routes: pages to read, and parts of them for live updates.
-
-A study's verbs and submissions are plain forms.
-"""
+"""The routes of the dashboard: pages, live updates of pages, and the forms that change studies."""
 
 __all__ = ["dashboard_router", "static_files"]
 
@@ -42,12 +39,12 @@ _STUDIES_PER_PAGE = 25
 
 
 def static_files() -> Assets:
-    """Return the ASGI application of scripts and styles, to be mounted at /static."""
+    """Return the ASGI application that serves scripts and styles, for mounting at /static."""
     return assets()
 
 
 def dashboard_router() -> APIRouter:
-    """Return the routes of all pages; they read `app.state.store` and ask `service.auth` who may."""
+    """Return the routes of all pages; they read `app.state.store`, and `service.auth` checks permissions."""
     router = APIRouter(
         dependencies=[Depends(authorize)], include_in_schema=False, default_response_class=HTMLResponse
     )
@@ -80,10 +77,10 @@ def _analyses(request: Request) -> AnalysisCache:
 
 def _page(request: Request, html: str, *, status: int = 200) -> Response:
     headers = {"Content-Security-Policy": CONTENT_SECURITY_POLICY, "Vary": "Accept-Encoding"}
-    # What somebody wrote may be quoted, halves of surrogate pairs in it, which UTF-8 cannot carry.
+    # Users' text may have lone surrogates, which UTF-8 cannot encode.
     content = html.encode("utf-8", "replace")
     if "gzip" in request.headers.get("accept-encoding", ""):
-        # Figures and tables shrink to a tenth; a page holds no secret that its length could tell.
+        # Figures and tables shrink to a tenth. A page has no secret that its length could reveal.
         content, headers["Content-Encoding"] = gzip.compress(content, compresslevel=5, mtime=0), "gzip"
     return Response(content, status_code=status, media_type="text/html; charset=utf-8", headers=headers)
 
@@ -203,8 +200,8 @@ def _csv(store: Store, study_id: str, query: StudyPageQuery) -> Response:
     return Response(trials_csv(wanted), media_type="text/csv; charset=utf-8", headers=headers)
 
 
-def _study_again(study_id: str) -> RedirectResponse:
-    # 303: the browser reads the page next, and reloading it repeats nothing.
+def _redirect_to_study(study_id: str) -> RedirectResponse:
+    # 303 makes the browser get the page, so that a reload does not repeat the request.
     return RedirectResponse(f"/studies/{study_id}", status_code=303)
 
 
@@ -215,7 +212,7 @@ def _move(
     verb: Literal["pause", "resume", "stop", "cancel"],
 ) -> RedirectResponse:
     _store(request).move(study_id, StudyMove(verb), by=caller)
-    return _study_again(study_id)
+    return _redirect_to_study(study_id)
 
 
 def _confirm(request: Request, caller: CurrentActor, study_id: StudyId, form: Form) -> RedirectResponse:
@@ -229,12 +226,12 @@ def _confirm(request: Request, caller: CurrentActor, study_id: StudyId, form: Fo
         by=caller,
         if_version=version_of(form),
     )
-    return _study_again(study_id)
+    return _redirect_to_study(study_id)
 
 
 def _extend(request: Request, caller: CurrentActor, study_id: StudyId, form: Form) -> RedirectResponse:
     _store(request).extend(study_id, extension_of(form), by=caller, if_version=version_of(form))
-    return _study_again(study_id)
+    return _redirect_to_study(study_id)
 
 
 def _suites(request: Request) -> Response:
@@ -263,7 +260,7 @@ async def _new(
     study: Annotated[str | None, Query(pattern=r"^[a-z0-9]{1,16}$")] = None,
     check: int | None = None,
 ) -> Response:
-    # Better told before the study is written than after.
+    # Refuse before the user has written the study, not after.
     check_role(caller, "submitter")
     store, analyses = _store(request), _analyses(request)
     return await analyses.run_limited(
@@ -278,11 +275,11 @@ def _submit(request: Request, caller: CurrentActor, form: Form) -> Response:
     if isinstance(spec, str):
         return _page(request, spec, status=422)
     try:
-        return _study_again(_store(request).submit(spec, by=caller).id)
+        return _redirect_to_study(_store(request).submit(spec, by=caller).id)
     except SpecInvalid as error:
         return _page(request, invalid_html(text, error.problems), status=422)
     except (CatalogEmpty, Forbidden, QuotaExceeded) as error:
-        # What was written stays, to be made smaller, or sent again.
+        # Keep the text, so that the user can change it or submit it again.
         return _page(request, refused_html(text, str(error)), status=KIND_BY_ERROR[type(error)].status)
 
 

@@ -1,4 +1,4 @@
-"""Templates to HTML: one Jinja environment with the page's filters; everything is escaped."""
+"""Rendering of templates to HTML, with one Jinja environment that escapes everything."""
 
 __all__ = ["address", "login_html", "problem_html", "render"]
 
@@ -30,8 +30,8 @@ from studies.formatting import (
 )
 
 _BACKTICKS = re.compile(r"`([^`]+)`")
-# What the frame of every page looks for.
-_FRAME: dict[str, Any] = {
+# Defaults of what base.html reads on every page.
+_DEFAULTS: dict[str, Any] = {
     "json_url": None,
     "more_json": (),
     "has_charts": False,
@@ -42,19 +42,19 @@ _FRAME: dict[str, Any] = {
 
 
 def address(path: str, **query: object) -> str:
-    """Return a path with those parts of a query that are set."""
+    """Return a path with a query, without its empty parameters."""
     given = {name: value for name, value in query.items() if value not in {None, ""}}
     return f"{path}?{urlencode(given)}" if given else path
 
 
 def _prose(text: str) -> Markup:
-    """Return a sentence as HTML, what stands in backticks as code."""
+    """Return a sentence as HTML, with text in backticks as code."""
     return Markup(_BACKTICKS.sub(r"<code>\1</code>", str(escape(text))))  # noqa: S704  # escaped just here
 
 
 @cache
 def _environment() -> Environment:
-    # Jinja types its tables by what it starts with.
+    # Any, because Jinja's types allow only its own filters and globals.
     environment: Any = Environment(
         loader=PackageLoader("service.dashboard"),
         autoescape=True,
@@ -86,13 +86,13 @@ def render(template: str, **context: Any) -> str:
     """Return a page, or a part of one, as HTML.
 
     Raises:
-        jinja2.UndefinedError: the template asks for something that was not given.
+        jinja2.UndefinedError: the template reads a variable that is missing.
     """
-    return _environment().get_template(template).render(_FRAME | context)
+    return _environment().get_template(template).render(_DEFAULTS | context)
 
 
 def problem_html(title: str, *paragraphs: str) -> str:
-    """Return the page that tells a person why a request was not done."""
+    """Return the page that explains why a request failed."""
     return render("problem.html", heading=title, paragraphs=paragraphs)
 
 
@@ -100,8 +100,8 @@ def login_html(to: str, *, problem: str | None = None, is_foreign: bool = False)
     """Return the page that asks for a token.
 
     Args:
-        to: path that a login leads to.
+        to: path to open after the login.
         problem: why the token was rejected.
-        is_foreign: whether a page of another site led here.
+        is_foreign: whether the request came from a page of another site.
     """
     return render("login.html", to=to, problem=problem, is_foreign=is_foreign)

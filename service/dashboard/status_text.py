@@ -55,11 +55,12 @@ def _describe_progress(study: StudyView) -> str:
 
 def _describe_end(study: StudyView) -> str:
     p = study.progress
-    after = (
-        f" after {duration((study.ended_at - study.started_at).total_seconds())}"
+    elapsed = (
+        duration((study.ended_at - study.started_at).total_seconds())
         if study.ended_at and study.started_at
         else ""
     )
+    after = f" after {elapsed}" if elapsed else ""
     reason = _sentence(study.state_reason) if study.state_reason else ""
     completed = f"{count(p.completed)} of {plural(p.trials, 'trial')} had completed."
     missing = p.trials - (p.completed + p.diverged + p.pruned + p.failed)
@@ -75,7 +76,8 @@ def _describe_end(study: StudyView) -> str:
                 if p.confirmations_finished
                 else ""
             )
-            return f"{plural(p.trials, 'trial')}{runs} finished{after}. {reason}".rstrip()
+            within = f" in {elapsed}" if elapsed else ""
+            return f"{plural(p.trials, 'trial')}{runs} finished{within}. {reason}".rstrip()
         case StudyState.FAILED:
             return f"Failed{after}: {reason or 'no reason was recorded.'} {completed}"
         case _:

@@ -1,4 +1,4 @@
-"""What a study's page shows, gathered from the store: the whole page at first, then only what has changed."""
+"""The page of a study: the whole page, or only what has changed."""
 
 __all__ = ["OUT_OF_BAND", "StudyPageQuery", "study_html", "study_update_html"]
 
@@ -45,15 +45,12 @@ OUT_OF_BAND = Markup(' hx-swap-oob="true"')
 
 
 def _none_if_empty(value: object) -> object:
-    # A form sends "all" as an empty text.
+    # A form sends "all" as an empty value.
     return None if value == "" else value
 
 
 class StudyPageQuery(BaseModel):
-    """What of a study its page shows.
-
-    Which trials the table has, and what the budget curves are drawn against.
-    """
+    """The query of a study's page: the filter and order of its trials, and the unit of the budget chart."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -65,14 +62,14 @@ class StudyPageQuery(BaseModel):
     against: Against = "trials"
 
     def address(self, path: str, **changes: object) -> str:
-        """Return the address of a path with this query, some of it changed; what is as always is left out."""
-        asked = self.model_dump(mode="json") | changes
-        usual = StudyPageQuery().model_dump(mode="json")
-        return address(path, **{name: value for name, value in asked.items() if value != usual.get(name)})
+        """Return the address of a path with this query and some changes; default values are left out."""
+        query = self.model_dump(mode="json") | changes
+        default = StudyPageQuery().model_dump(mode="json")
+        return address(path, **{name: value for name, value in query.items() if value != default.get(name)})
 
 
 @dataclass(frozen=True)
-class _Seen:
+class _PageVersion:
     """The version of a study that a page shows, so that an update costs one read if nothing has changed.
 
     Attributes:
@@ -86,7 +83,7 @@ class _Seen:
     evidence: str
 
     @classmethod
-    def of(cls, study: StudyView, *, has_dispatcher: bool) -> "_Seen":
+    def of(cls, study: StudyView, *, has_dispatcher: bool) -> "_PageVersion":
         p = study.progress
         # Figures of thousands of trials are slow to draw: draw them at most about 200 times in a study's
         # life, and once when it closes.
@@ -117,13 +114,13 @@ class _Seen:
 def study_html(
     store: Store, analyses: AnalysisCache, study_id: str, query: StudyPageQuery, *, reader: Actor
 ) -> str:
-    """Return a study's page, as it is for this reader: only who may change the study is offered to.
+    """Return a study's page, with buttons only for what this reader may do.
 
     Raises:
-        StudyNotFound, ArmNotFound: there is none.
-        SpecInvalid: an unknown order or page token.
+        StudyNotFound, ArmNotFound: the study or the arm of the query does not exist.
+        SpecInvalid: the order or page token is not valid.
     """
-    # The evidence first: an arm that is added meanwhile is then among the study's at least.
+    # The evidence first, so that the study has every arm of the analysis, even one added in between.
     evidence = _evidence(analyses, study_id, query.against)
     study, arms = store.study(study_id), store.arms(study_id)
     return render(
@@ -135,9 +132,9 @@ def study_html(
         more_json=[f"/v1/studies/{study_id}/{part}" for part in ("analysis", "arms", "trials", "events")],
         spec_json=study.spec.model_dump_json(indent=2),
         trial_states=[
-            asked.value
-            for asked in TrialFilter
-            if asked is not TrialFilter.WAITING or not isinstance(study.spec.pruner, NoPruner)
+            state.value
+            for state in TrialFilter
+            if state is not TrialFilter.WAITING or not isinstance(study.spec.pruner, NoPruner)
         ],
     )
 
@@ -145,15 +142,15 @@ def study_html(
 def study_update_html(
     store: Store, analyses: AnalysisCache, study_id: str, query: StudyPageQuery, *, reader: Actor, seen: str
 ) -> str | None:
-    """Return what has changed of a study's page since `seen`, or None when nothing has.
+    """Return the changed parts of a study's page, or None if nothing has changed since version `seen`.
 
-    The analysis and its figures only when a trial has finished.
+    The analysis and its figures are redrawn only after a trial has finished or the study has changed state.
 
     Raises:
         StudyNotFound, ArmNotFound, SpecInvalid: as for the page.
     """
     study = store.study(study_id)
-    now = _Seen.of(study, has_dispatcher=_has_dispatcher(store, study))
+    now = _PageVersion.of(study, has_dispatcher=_has_dispatcher(store, study))
     if seen == str(now):
         return None
     arms = store.arms(study_id)
@@ -174,16 +171,16 @@ def study_update_html(
 
 
 def _evidence(analyses: AnalysisCache, study_id: str, against: Against) -> dict[str, Any]:
-    """Return what of a page takes its time, made once for all readers."""
+    """Return the slow parts of a page, computed once for all readers."""
 
     def draw() -> Timed[dict[str, Any]]:
-        # The analysis first: an arm that is added meanwhile is then in the record at least.
-        return analyses.compute(partial(_drawn, analyses.study(study_id), against))
+        # The analysis first, so that the record has every arm of it, even one added in between.
+        return analyses.compute(partial(_draw_evidence, analyses.study(study_id), against))
 
     return analyses.get(("page", study_id, against), (study_id,), draw)
 
 
-def _drawn(analysis: StudyAnalysis, against: Against, store: Store) -> dict[str, Any]:
+def _draw_evidence(analysis: StudyAnalysis, against: Against, store: Store) -> dict[str, Any]:
     """Return the analysis, its tables, and the figures."""
     record = store.study_record(analysis.study_id)
     pruned = {arm.name: furthest_pruned(record.trials, arm, arms=len(record.arms)) for arm in record.arms}
@@ -211,10 +208,7 @@ def _drawn(analysis: StudyAnalysis, against: Against, store: Store) -> dict[str,
 
 
 def _has_dispatcher(store: Store, study: StudyView) -> bool:
-    """Return whether a dispatcher lives, as far as this study's page wants to know.
-
-    Only while it waits for one.
-    """
+    """Return whether a dispatcher is alive; always true for a study that does not wait for one."""
     return study.state is not StudyState.QUEUED or alive(store.dispatchers()) > 0
 
 
@@ -223,7 +217,7 @@ def _context(
 ) -> dict[str, Any]:
     verbs = study.verbs if may_change(reader, study.owner) else ()
     has_dispatcher = _has_dispatcher(store, study)
-    # Trials go on finishing while a study is paused, so only a closed one is done with.
+    # Trials still finish while a study is paused, so the page is live until the study is closed.
     is_live = study.state not in CLOSED_STUDY_STATES
     names = {arm.name for arm in arms}
     more = (
@@ -264,7 +258,7 @@ def _context(
         "searched": _searched,
         "is_live": is_live,
         "live_url": query.address(
-            f"/studies/{study.id}/live", seen=_Seen.of(study, has_dispatcher=has_dispatcher)
+            f"/studies/{study.id}/live", seen=_PageVersion.of(study, has_dispatcher=has_dispatcher)
         )
         if is_live
         else None,
@@ -272,7 +266,7 @@ def _context(
 
 
 def _searched(arm: ArmView, parameters: Parameters) -> Parameters:
-    """Return what tells one trial of an arm from another: lr, and all that is not fixed."""
+    """Return the parameters that differ between trials of an arm: lr, and all that are not fixed."""
     return {
         name: value
         for name, value in parameters.items()

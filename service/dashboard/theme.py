@@ -1,9 +1,7 @@
-"""How the page looks where Python decides it.
+"""The content security policy, and the colour, dash and marker of each arm.
 
-The content security policy, each arm's colour, dash and marker, and the look of a figure.
-
-Colours are names of CSS variables (`var(--arm-0)`), which `static/charts.js` looks up: style.css alone knows
-the light and the dark value.
+Colours are CSS variables (`var(--arm-0)`), which `static/charts.js` looks up, because only style.css has
+their values for the light and the dark theme.
 """
 
 __all__ = ["CONTENT_SECURITY_POLICY", "ArmStyle", "arm_style"]
@@ -12,9 +10,9 @@ import math
 from dataclasses import dataclass
 from typing import Final
 
-# plotly.min.js 4.1.1 always adds MapLibre's stylesheet, as one inline <style>; its hash keeps the browser's
-# console quiet. With another version of plotly the browser refuses that stylesheet, which only maps need.
-# Plotly's own rules are in static/plotly.css, to the same end.
+# plotly.min.js 4.1.1 always adds MapLibre's stylesheet as an inline <style>; allowing its hash avoids an
+# error in the browser's console. With another version of plotly the browser refuses that stylesheet, which
+# only maps need. Plotly's own rules are in static/plotly.css for the same reason.
 _MAPLIBRE_STYLE: Final = "'sha256-ji27qzEtxXZW+7dun6UwjHXJ18e6WAin1VvNtkzIE/o='"
 
 CONTENT_SECURITY_POLICY: Final = "; ".join(
@@ -29,13 +27,13 @@ CONTENT_SECURITY_POLICY: Final = "; ".join(
         "base-uri 'none'",
     )
 )
-"""What every page is served under: nothing inline, nothing from elsewhere.
+"""The policy of every page: nothing inline, nothing from other hosts.
 
-Figures keep to SVG scatter traces and plain text for it: heatmaps and `<b>` in labels need inline styles.
+So figures use only SVG scatter traces and plain text: heatmaps and `<b>` in labels need inline styles.
 """
 
 _COLOURS: Final = 8
-# Plotly's name of a dash, and the same for SVG's `stroke-dasharray` on the swatches beside names.
+# Plotly's name of a dash, and SVG's `stroke-dasharray` for the swatches beside names.
 _DASHES: Final = (
     ("solid", "none"),
     ("dash", "7 4"),
@@ -47,17 +45,14 @@ _DASHES: Final = (
 
 
 def _corners(n: int, *, first: float, inner: float | None = None) -> str:
-    """Return an SVG path round n corners, the first at this angle in degrees.
-
-    With `inner` a star's notches between them.
-    """
+    """Return an SVG path with n corners, the first at this angle in degrees; `inner` makes it a star."""
     radii = [4.6] if inner is None else [5.4, inner]
     steps = n * len(radii)
     at = [(radii[i % len(radii)], math.radians(first + 360 * i / steps)) for i in range(steps)]
     return "M" + "L".join(f"{r * math.cos(angle):.2f} {r * math.sin(angle):.2f}" for r, angle in at) + "Z"
 
 
-# Plotly's name of a symbol, and its outline round (0, 0).
+# Plotly's name of a symbol, and its outline around (0, 0).
 _MARKERS: Final = (
     ("circle", "M-3.8 0A3.8 3.8 0 1 0 3.8 0A3.8 3.8 0 1 0 -3.8 0Z"),
     ("square", _corners(4, first=45)),
@@ -72,16 +67,16 @@ _MARKERS: Final = (
 
 @dataclass(frozen=True, kw_only=True)
 class ArmStyle:
-    """How one arm is drawn everywhere, in charts and in tables.
+    """The style of one arm in all charts and tables.
 
     Attributes:
         number: which of the eight Okabe-Ito colours, from 0; the CSS class is `arm-{number}`.
         colour: the colour as a CSS variable.
-        faint: the same for what is filled, so that lines under it are seen.
+        faint: the same colour for areas, translucent.
         dash: Plotly's name of the line's dash.
         dash_array: the same as SVG's `stroke-dasharray`.
         marker: Plotly's name of the symbol.
-        outline: the same as an SVG path round (0, 0).
+        outline: the same as an SVG path around (0, 0).
     """
 
     number: int

@@ -1,4 +1,4 @@
-"""A study's trials as CSV, one row a trial, one column a hyperparameter."""
+"""Trials as CSV: one row per trial, one column per hyperparameter."""
 
 __all__ = ["trials_csv"]
 
@@ -36,10 +36,9 @@ _FIELDS = (
 
 
 def trials_csv(trials: Sequence[TrialView]) -> str:
-    """Return RFC 4180 text with a header row; numbers in full, missing values empty, times in ISO 8601.
+    """Return RFC 4180 text with a header row: numbers in full, missing values empty, times in ISO 8601.
 
-    Hyperparameters that any of the trials has follow the fixed columns; one that a trial lacks is empty
-    there.
+    After the fixed columns come the hyperparameters of all trials, empty for a trial that lacks them.
     """
     names = list(dict.fromkeys(name for trial in trials for name in trial.parameters))
     text = io.StringIO()
@@ -57,7 +56,7 @@ def trials_csv(trials: Sequence[TrialView]) -> str:
 
 
 def _cell(value: object) -> object:
-    # Spreadsheets run text that begins so as a formula; a reason may quote anything.
+    # Spreadsheets run text that starts like this as a formula, and a reason may quote any text.
     if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")):
         return f"'{value}"
     return value

@@ -29,7 +29,7 @@ _INLINE: Final = frozenset(
 # What differs from run to run: moments, and how long the run itself took.
 _VARYING: Final = (
     (r"\d{1,2} [A-Z][a-z]{2} \d{4}, \d\d:\d\d:\d\d UTC", "TIME"),
-    (r"(?<=finished after )[\d.]+ s", "DURATION"),
+    (r"(?<=finished in )[\d.]+ s", "DURATION"),
     (r"(?<=Took \| )[\d.]+ s|(?<=Elapsed \| )[\d.]+ s", "DURATION"),
 )
 

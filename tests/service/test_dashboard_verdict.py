@@ -14,7 +14,9 @@ from trained_studies import Trained
 from service.dashboard.tables import tables_of
 from studies.analysis.analyse import analyse
 from studies.formatting import change, interval, metric
+from studies.spec import parse_spec
 from studies.store import Store
+from studies.trials import NewTrial
 
 BUDGET = {"trials_per_arm": 8, "epochs": 3}
 FORM = {"content-type": "application/x-www-form-urlencoded", "sec-fetch-site": "same-origin"}
@@ -295,18 +297,56 @@ def test_a_viewer_cannot_submit_from_the_page(http: httpx.Client, known: Store) 
     assert post(http, "/new", spec="{}").status_code == 403
 
 
+def test_a_live_page_redraws_its_verdict_when_the_first_trials_start(
+    http: httpx.Client, known: Store
+) -> None:
+    http.headers["accept"] = "text/html"
+    body = {"workload": "digits-mlp", "arms": ["adamp"], "budget": {"trials_per_arm": 2, "epochs": 2}}
+    study_id = known.submit(parse_spec(body)).id
+    queued = http.get(f"/studies/{study_id}").text
+    assert "dispatcher" in finding_of(queued)
+    claim = known.claim_next(dispatcher="here", lease_s=600.0)
+    assert claim is not None
+    update = http.get(update_url(queued)).text
+    assert "dispatcher" not in finding_of(update)
+    writer = known.run_writer(claim, lease_s=600.0)
+    defaults = dict(known.arms(study_id)[0].defaults)
+    writer.start(writer.create([NewTrial("adamp", 0, "default", defaults, seed=1, replicate=0)]))
+    assert "1 trial in training" in finding_of(http.get(update_url(update)).text)
+
+
+def finding_of(html: str) -> str:
+    found = re.search(r'<p class="finding">(.*?)</p>', html)
+    assert found is not None, "the verdict is not part of this update"
+    return found[1]
+
+
+def update_url(html: str) -> str:
+    found = re.search(r'hx-get="([^"]+)"', html)
+    assert found is not None
+    return found[1].replace("&amp;", "&")
+
+
+def test_a_study_without_results_claims_no_clean_bill(http: httpx.Client, known: Store) -> None:
+    http.headers["accept"] = "text/html"
+
+    def checks(study_id: str) -> str:
+        html = http.get(f"/studies/{study_id}").text
+        return html[html.index('id="checks"') : html.index('id="confirmed"')]
+
+    assert "No problems found" not in checks(Trained(known).train(1).id)
+    plenty = {"trials_per_arm": 50, "epochs": 1}
+    done = Trained(known, width=8, arms=["adamw"], budget=plenty).train().close()
+    assert ("No problems found" in checks(done.id)) == (not analyse(known.study_record(done.id)).checks)
+
+
 def test_a_live_page_redraws_its_verdict_after_confirmation_runs(http: httpx.Client, known: Store) -> None:
     run = Trained(
         known, confirmation={"seeds": 2}, width=1, budget={"trials_per_arm": 2, "epochs": 1}
     ).train()
     http.headers["accept"] = "text/html"
 
-    def ask(html: str) -> str:
-        found = re.search(r'hx-get="([^"]+)"', html)
-        assert found is not None
-        return found[1].replace("&amp;", "&")
-
-    url = ask(http.get(f"/studies/{run.id}?against=epochs").text)
+    url = update_url(http.get(f"/studies/{run.id}?against=epochs").text)
     assert "against=epochs" in url
     assert http.get(url).status_code == 204
     run.confirm()
@@ -314,7 +354,7 @@ def test_a_live_page_redraws_its_verdict_after_confirmation_runs(http: httpx.Cli
     assert 'id="evidence" hx-swap-oob="true"' in update
     assert 'id="confirmed-runs-data"' in update
     assert "Best validation accuracy by epochs spent" in update
-    url = ask(update)
+    url = update_url(update)
     run.close()
     last = http.get(url).text
     assert "hx-trigger" not in last

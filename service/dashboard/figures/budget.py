@@ -223,7 +223,7 @@ def _method(curves: Sequence[BudgetCurve]) -> str:
     }
     methods = dict.fromkeys(explained[curve.method] for curve in curves)
     bands = dict.fromkeys(curve.band for curve in curves if curve.band)
-    band = f"Bands: {'; '.join(bands)}." if bands else "One search has no valid band."
+    band = f"Bands: {'; '.join(bands)}." if bands else "No bands: a single search gives no valid one."
     return f"{'; '.join(methods)}. {band}"
 
 

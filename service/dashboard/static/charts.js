@@ -1,5 +1,5 @@
 // Draws the page's figures: JSON in <script type="application/json" id="NAME-data">, drawn into <div class="plot" id="NAME">.
-// Colours arrive as CSS variables ("var(--arm-0)") and are looked up here, so the style sheet alone knows the themes.
+// Colours are CSS variables ("var(--arm-0)"), looked up here, so that only the style sheet has the themes.
 "use strict";
 
 (() => {
@@ -32,7 +32,7 @@
     for (const trace of figure.data) {
       trace.visible = !(trace.meta && hiddenArms.has(trace.meta.arm));
     }
-    // A finger that drags must scroll the page, not zoom a chart.
+    // On touch screens, dragging must scroll the page, not zoom a chart.
     figure.layout.dragmode = isTouch.matches ? false : "zoom";
     for (const [axis, range] of Object.entries(zooms.get(plot) ?? {})) {
       Object.assign(figure.layout[axis], { range: [...range], autorange: false });
@@ -41,7 +41,7 @@
     if (!zooms.has(plot)) watchZoom(plot);
   }
 
-  // Kept here, not by Plotly's `uirevision`: that gives a zoom up as soon as new data come with another range.
+  // Not Plotly's `uirevision`, which drops the zoom as soon as new data have another range.
   function watchZoom(plot) {
     zooms.set(plot, {});
     plot.on("plotly_relayout", (change) => {
@@ -68,7 +68,7 @@
     { rootMargin: "800px" },
   );
 
-  // New charts are drawn when they come near; those on the page take up new data in place, zoom and all.
+  // New charts are drawn when they come near the viewport; existing charts get new data and keep their zoom.
   function refresh(force) {
     for (const plot of drawn.keys()) {
       if (!plot.isConnected) {

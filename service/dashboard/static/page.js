@@ -1,4 +1,4 @@
-// What makes the page pleasant and is not needed to read it: buttons that copy, and live updates that leave the reader's place alone.
+// Optional comfort: copy buttons, and live updates that keep what the reader has opened.
 "use strict";
 
 (() => {
@@ -27,17 +27,17 @@
     }
   }
 
-  // Parts of the page are replaced while a study runs: whatever the reader has unfolded stays so.
-  let unfolded = [];
+  // Live updates replace parts of the page; keep the <details> that the reader has opened open.
+  let opened = [];
   document.addEventListener("htmx:beforeSwap", () => {
-    unfolded = [...document.querySelectorAll("details[id][open]")].map((details) => details.id);
+    opened = [...document.querySelectorAll("details[id][open]")].map((details) => details.id);
   });
   document.addEventListener("htmx:afterSettle", () => {
-    for (const id of unfolded) document.getElementById(id)?.setAttribute("open", "");
+    for (const id of opened) document.getElementById(id)?.setAttribute("open", "");
     addCopyButtons();
   });
 
-  // Said aloud are changes of state only: a count that changes every second would drown everything else.
+  // Announce only changes of state to screen readers; counts that change every second would be noise.
   const stateShown = () => document.querySelector(".title > .state")?.textContent;
   let announced = stateShown();
   document.addEventListener("htmx:afterSettle", () => {
@@ -46,7 +46,7 @@
     announced = state;
   });
 
-  // Nobody looks at a hidden page; it catches up when it is shown again.
+  // Do not poll while the page is hidden; it catches up when it is shown again.
   document.addEventListener("htmx:beforeRequest", (event) => {
     if (document.hidden && event.detail.elt.matches("[data-live]")) event.preventDefault();
   });
