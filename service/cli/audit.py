@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from service.client import Client
     from studies.views import AuditView
 
-# `studies.views.AuditVerb` over again, so that `tangent --help` need not import pydantic; pyright sees that
+# A copy of `studies.views.AuditVerb`, so that `tangent --help` does not import pydantic; pyright checks that
 # the two agree.
 Verb = Literal[
     "submit",
@@ -41,18 +41,19 @@ Verb = Literal[
 def audit(
     *,
     who: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Only what this token did.", show_default=False)
+        str | None,
+        typer.Option(metavar="NAME", help="Only changes made with this token.", show_default=False),
     ] = None,
-    verb: Annotated[Verb | None, typer.Option(help="Only this.", show_default=False)] = None,
+    verb: Annotated[Verb | None, typer.Option(help="Only this action.", show_default=False)] = None,
     study: Annotated[
-        str | None, typer.Option(metavar="ID", help="Only what was done to this study.", show_default=False)
+        str | None, typer.Option(metavar="ID", help="Only changes to this study.", show_default=False)
     ] = None,
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="At most so many.")] = 50,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="Maximum number to list.")] = 50,
     as_json: AsJson = False,
     url: Url = None,
     token: Token = None,
 ) -> None:
-    """Show who did what, when and from where, newest first; for admins. Times are UTC."""
+    """Show the audit log: who changed what, when and from where, newest first. For admins; times are UTC."""
     from service.cli import tables
 
     with connected(url, token) as service:
@@ -61,7 +62,7 @@ def audit(
     if as_json:
         print_json([entry.model_dump(mode="json") for entry in found])
     else:
-        console().print(tables.audit(found) if found else "Nobody did anything of the kind.")
+        console().print(tables.audit(found) if found else "No entries match.")
 
 
 def _entries(

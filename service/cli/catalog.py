@@ -1,4 +1,4 @@
-"""`tangent optimizers` and `tangent workloads`: what a study may name."""
+"""`tangent optimizers` and `tangent workloads`: the catalogue."""
 
 __all__ = ["optimizers", "workloads"]
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 C = TypeVar("C", "OptimizerCard", "WorkloadCard")
 Name = Annotated[
-    str | None, typer.Argument(metavar="NAME", help="Show this one in full.", show_default=False)
+    str | None, typer.Argument(metavar="NAME", help="Show only this one, in full.", show_default=False)
 ]
 
 
-def _one_to_show(
+def _selected_card(
     found: Mapping[str, C],
     name: str | None,
     *,
@@ -30,12 +30,10 @@ def _one_to_show(
     as_json: bool,
     table: "Callable[[Iterable[C]], Table]",
 ) -> C | None:
-    """Return the card to be shown in full.
-
-    None when all of them were listed, or JSON was asked for, and that is done.
+    """Return the card to show in full; None after listing all cards or printing JSON.
 
     Raises:
-        CommandError: there is no card of this name.
+        CommandError: no card has this name.
     """
     if name is None:
         if as_json:
@@ -57,11 +55,11 @@ def _one_to_show(
 
 
 def optimizers(name: Name = None, *, as_json: AsJson = False, url: Url = None, token: Token = None) -> None:
-    """List the optimizers that can be studied, or show one with all its hyperparameters."""
+    """List the optimizers, or show one with all its hyperparameters."""
     from service.cli import tables
 
     with connected(url, token) as service:
-        card = _one_to_show(
+        card = _selected_card(
             service.client.optimizers(), name, kind="optimizer", as_json=as_json, table=tables.optimizers
         )
     if card is None:
@@ -70,9 +68,9 @@ def optimizers(name: Name = None, *, as_json: AsJson = False, url: Url = None, t
     out.print(f"Source: {card.reference}")
     out.print(tables.hyperparameters(card.hyperparameters))
     for pair, parts in card.pairs.items():
-        out.print(f"{pair}: may be written as one fixed pair for {' and '.join(parts)}")
+        out.print(f"{pair}: a fixed pair that sets {' and '.join(parts)}")
     for constraint in card.constraints:
-        out.print(f"needs {constraint}: {constraint.reason}")
+        out.print(f"requires {constraint}: {constraint.reason}")
     for containment in card.contains:
         settings = ", ".join(f"{key}={value}" for key, value in containment.at.items())
         out.print(
@@ -83,11 +81,11 @@ def optimizers(name: Name = None, *, as_json: AsJson = False, url: Url = None, t
 
 
 def workloads(name: Name = None, *, as_json: AsJson = False, url: Url = None, token: Token = None) -> None:
-    """List the workloads that optimizers can be studied on, or show one in full."""
+    """List the workloads, or show one in full."""
     from service.cli import tables
 
     with connected(url, token) as service:
-        card = _one_to_show(
+        card = _selected_card(
             service.client.workloads(), name, kind="workload", as_json=as_json, table=tables.workloads
         )
     if card is None:
@@ -96,10 +94,10 @@ def workloads(name: Name = None, *, as_json: AsJson = False, url: Url = None, to
     out.print(f"Source: {card.source}")
     out.print(f"{tables.metric(card)}; a well-tuned run reaches {card.target:g}")
     out.print(
-        f"{card.parameters} trainable numbers; examples: "
+        f"{card.parameters} trainable parameters; examples: "
         + ", ".join(f"{count} {split}" for split, count in card.examples.items())
     )
     out.print(
-        f"By default {card.epochs} epochs at batch size {card.batch_size}, about "
+        f"Default: {card.epochs} epochs at batch size {card.batch_size}, about "
         f"{card.epoch_s:g} s each on one CPU thread."
     )

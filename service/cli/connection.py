@@ -1,7 +1,4 @@
-"""What commands that talk to a service have in common.
-
-Its address, the token, and ids that need not be typed in full.
-"""
+"""Options of commands that talk to a service: its URL, the token, and abbreviated study ids."""
 
 __all__ = ["AsJson", "Connection", "StudyId", "Token", "Url", "connected"]
 
@@ -17,11 +14,13 @@ from service.cli.errors import BAD_INPUT, CommandError
 if TYPE_CHECKING:
     from service.client import Client
 
-StudyId = Annotated[str, typer.Argument(metavar="ID", help="Id of a study, a beginning of it, or `last`.")]
+StudyId = Annotated[
+    str, typer.Argument(metavar="ID", help="Id of a study, a unique prefix of it, or `last`.")
+]
 Url = Annotated[
     str | None,
     typer.Option(
-        help="Address of the service.",
+        help="URL of the service.",
         envvar="TANGENT_URL",
         show_default="http://127.0.0.1:8780",
         metavar="URL",
@@ -30,40 +29,38 @@ Url = Annotated[
 Token = Annotated[
     str | None,
     typer.Option(
-        help="API token, where the service asks for one.",
+        help="API token, if the service requires one.",
         envvar="TANGENT_TOKEN",
         show_default=False,
         metavar="TOKEN",
     ),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Write JSON, as the API gives it.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, as the API returns it.")]
 
 _ID_LENGTH = 8
 
 
 @dataclass(frozen=True)
 class Connection:
-    """A service that can be asked.
+    """A connection to a service.
 
     Attributes:
-        client: talks to it.
-        url: its address, without a slash at the end.
+        client: the client.
+        url: the service's URL, without a trailing slash.
     """
 
     client: "Client"
     url: str
 
     def page(self, study_id: str) -> str:
-        """Return the address of a study's page on the dashboard."""
+        """Return the URL of a study's page on the dashboard."""
         return f"{self.url}/studies/{study_id}"
 
     def study_id(self, given: str) -> str:
-        """Return the whole id that `given` stands for.
-
-        Itself, the only study it begins, or the newest for `last`.
+        """Return the full id for a prefix, or of the newest study for `last`.
 
         Raises:
-            CommandError: there is no study at all, or several begin so.
+            CommandError: there are no studies, or several ids start with the prefix.
         """
         if given == "last":
             newest = self.client.studies(page_size=1).items
@@ -76,20 +73,20 @@ class Connection:
         if len(matching) > 1:
             shown = ", ".join(matching[:5]) + (" and others" if len(matching) > 5 else "")
             raise CommandError(
-                f"{given!r} begins several studies: {shown}; give more of the id", exit_code=BAD_INPUT
+                f"several study ids start with {given!r}: {shown}; type more of the id", exit_code=BAD_INPUT
             )
-        # With none the service says so, in the same words as for any other id.
+        # An unknown id goes to the service, so that the error is the same for all ids.
         return matching[0] if matching else given
 
 
 @contextmanager
 def connected(url: str | None, token: str | None) -> Generator[Connection]:
-    """Yield a connection to the service of the options or the environment; nothing is sent yet.
+    """Yield a connection to the service that the options or the environment name; nothing is sent yet.
 
     Raises:
-        SettingsInvalid: the address or the environment makes no sense.
+        SettingsInvalid: the URL or an environment variable is not valid.
     """
-    # Slow to import, and `--help` needs neither.
+    # Slow to import, and not needed for `--help`.
     from service.client import Client
     from service.settings import ServiceSettings
 

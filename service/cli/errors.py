@@ -1,16 +1,16 @@
-"""What a command says, and how it exits, when it cannot do what it was asked."""
+"""How commands report errors, and their exit statuses."""
 
 __all__ = ["BAD_INPUT", "FAILED", "CommandError"]
 
 FAILED = 1
-"""Exit status: what was asked for did not come about."""
+"""Exit status of a command that failed."""
 
 BAD_INPUT = 2
-"""Exit status: what was asked for makes no sense as written; also what Typer gives for unknown options."""
+"""Exit status for invalid input; Typer uses it for unknown options too."""
 
 
 class CommandError(Exception):
-    """A command cannot go on; its sentences are all that the user needs to read."""
+    """A command failed; its sentences are the whole message for the user."""
 
     def __init__(self, *sentences: str, exit_code: int = FAILED) -> None:
         self.sentences = sentences
@@ -19,13 +19,11 @@ class CommandError(Exception):
 
 
 def explain(error: Exception) -> CommandError | None:
-    """Return what to tell the user about an error of this house.
+    """Return the message for one of Tangent's own errors, or None for any other error, which is a bug.
 
-    None for any other, which is a fault to be reported.
-
-    A refused study is told fault by fault, each with its place, in the API's own words.
+    A rejected study gets one sentence per fault, each with its pointer, as the API worded it.
     """
-    # Slow to import, and only needed once something went wrong.
+    # Slow to import, and needed only after an error.
     from service.client import ProblemError
     from service.settings import SettingsInvalid
     from studies.errors import SpecInvalid, TangentError

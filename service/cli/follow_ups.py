@@ -8,7 +8,7 @@ import typer
 
 from service.cli.connection import AsJson, StudyId, Token, Url, connected
 from service.cli.errors import BAD_INPUT, CommandError
-from service.cli.submit import ValidateOnly, Watch, planned, told
+from service.cli.submit import ValidateOnly, Watch, show_plan, show_study
 
 Seeds = Annotated[
     int | None,
@@ -80,7 +80,7 @@ def confirm(
     """
     with connected(url, token) as service:
         after = service.client.confirm(service.study_id(study), seeds=seeds)
-        told(service, after, as_json=as_json, watch=watch)
+        show_study(service, after, as_json=as_json, watch=watch)
 
 
 def extend(
@@ -108,13 +108,13 @@ def extend(
     with connected(url, token) as service:
         study_id = service.study_id(study)
         if validate_only:
-            planned(
+            show_plan(
                 f"{study_id} can be extended so",
                 service.client.validate_extension(study_id, extension),
                 as_json=as_json,
             )
             return
-        told(service, service.client.extend(study_id, extension), as_json=as_json, watch=watch)
+        show_study(service, service.client.extend(study_id, extension), as_json=as_json, watch=watch)
 
 
 def clone(
@@ -138,10 +138,10 @@ def clone(
     with connected(url, token) as service:
         study_id = service.study_id(study)
         if validate_only:
-            planned(
+            show_plan(
                 f"{study_id} can be cloned so",
                 service.client.validate_clone(study_id, patch),
                 as_json=as_json,
             )
             return
-        told(service, service.client.clone(study_id, patch), as_json=as_json, watch=watch)
+        show_study(service, service.client.clone(study_id, patch), as_json=as_json, watch=watch)

@@ -16,17 +16,17 @@ def _move(study: str, verb: StudyMove, *, url: str | None, token: str | None) ->
 
 
 def pause(study: StudyId, *, url: Url = None, token: Token = None) -> None:
-    """Start no further trials; those in flight finish."""
+    """Pause a study: start no more trials, and let running ones finish."""
     _move(study, StudyMove.PAUSE, url=url, token=token)
 
 
 def resume(study: StudyId, *, url: Url = None, token: Token = None) -> None:
-    """Go on with a paused study."""
+    """Resume a paused study."""
     _move(study, StudyMove.RESUME, url=url, token=token)
 
 
 def stop(study: StudyId, *, url: Url = None, token: Token = None) -> None:
-    """End a study now and keep it as completed with what it has."""
+    """End a study now and keep its results; it counts as completed."""
     _move(study, StudyMove.STOP, url=url, token=token)
 
 

@@ -1,7 +1,4 @@
-"""How commands write: tables and colour for people, plain lines when nobody watches.
-
-Raw text for what is to be pasted.
-"""
+"""Output of commands: tables and colour in a terminal, plain lines in a pipe, raw text for pasting."""
 
 __all__ = ["console", "plain_spaces", "print_json", "print_raw", "table"]
 
@@ -19,19 +16,19 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 _PIPED_WIDTH = 200
-_TURNS = frozenset({"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"})
+_DIRECTION_MARKS = frozenset({"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"})
 
 
 def console(*, stderr: bool = False) -> "Console":
     """Return a console for standard output or error.
 
-    In a file or a pipe it is wide, for nobody's window is too narrow there.
+    In a file or a pipe it is wide, because no window limits it.
     """
-    # Only commands that have something to show pay for it.
+    # Imported here so that commands without output start faster.
     from rich.console import Console
 
-    class Careful(Console):
-        """Shows of any text only what a terminal takes for text."""
+    class SafeConsole(Console):
+        """A console that drops control characters and direction marks from all text."""
 
         def render_str(self, text: str, **options: Any) -> "Text":
             shown = "".join(character for character in plain_spaces(text) if _is_text(character))
@@ -39,25 +36,23 @@ def console(*, stderr: bool = False) -> "Console":
 
     stream = sys.stderr if stderr else sys.stdout
     width = None if stream.isatty() or "COLUMNS" in os.environ else _PIPED_WIDTH
-    # What studies are called is their users' text, and no markup of ours.
-    return Careful(stderr=stderr, width=width, highlight=False, markup=False, emoji=False)
+    # Names of studies are user text, not our markup.
+    return SafeConsole(stderr=stderr, width=width, highlight=False, markup=False, emoji=False)
 
 
 def _is_text(character: str) -> bool:
-    """Return False for control characters, and for marks that turn the direction of what follows.
-
-    Control characters may be commands to a terminal.
-    """
+    """Return whether a character is plain text, not a terminal command and not a direction mark."""
     return character in "\n\t" or (
-        unicodedata.category(character) != "Cc" and unicodedata.bidirectional(character) not in _TURNS
+        unicodedata.category(character) != "Cc"
+        and unicodedata.bidirectional(character) not in _DIRECTION_MARKS
     )
 
 
 def table(title: str | None, *columns: str, right: tuple[str, ...] = ()) -> "Table":
-    """Return an empty table with these columns; those named in `right` hold numbers."""
+    """Return an empty table with these columns; those named in `right` are aligned right, for numbers."""
     from rich.table import Table
 
-    made = Table(
+    result = Table(
         title=title,
         title_justify="left",
         title_style="bold",
@@ -67,17 +62,17 @@ def table(title: str | None, *columns: str, right: tuple[str, ...] = ()) -> "Tab
         header_style="dim",
     )
     for column in columns:
-        made.add_column(column, justify="right" if column in right else "left", overflow="fold")
-    return made
+        result.add_column(column, justify="right" if column in right else "left", overflow="fold")
+    return result
 
 
 def plain_spaces(text: str) -> str:
-    """Return text without no-break spaces, which a reader's `grep` would not find."""
+    """Return text with ordinary spaces for no-break spaces, which `grep` would not match."""
     return text.replace("\N{NO-BREAK SPACE}", " ")
 
 
 def print_raw(text: str) -> None:
-    """Write text as it is: never wrapped, never coloured."""
+    """Write text unchanged: not wrapped, not coloured."""
     typer.echo(text)
 
 

@@ -15,17 +15,17 @@ from studies.states import StudyState
 State = Annotated[StudyState | None, typer.Option(help="Only studies in this state.", show_default=False)]
 Workload = Annotated[str | None, typer.Option(help="Only studies of this workload.", show_default=False)]
 Suite = Annotated[str | None, typer.Option(help="Only studies of this suite.", show_default=False)]
-Limit = Annotated[int, typer.Option("--limit", "-n", min=1, help="At most so many.")]
+Limit = Annotated[int, typer.Option("--limit", "-n", min=1, help="Maximum number to list.")]
 ArmOnly = Annotated[
     str | None,
     typer.Option(
-        "--python", metavar="ARM", help="Print this arm's best configuration alone, as Python to paste."
+        "--python", metavar="ARM", help="Print only this arm's best configuration, as Python to paste."
     ),
 ]
 
 _CAVEAT = (
-    "Each arm's value is the best of its own search, which flatters every winner; `tangent verdict` tells "
-    "from runs on fresh seeds which is better."
+    "Each value is the best of its arm's search, so it looks better than it is. `tangent verdict` compares the "
+    "arms by runs on fresh seeds."
 )
 
 
@@ -43,7 +43,7 @@ def list_(
     from service.cli import tables
 
     with connected(url, token) as service:
-        # One more than asked for tells whether there are more.
+        # One more than requested shows whether there are more.
         found = list(
             islice(service.client.every_study(state=state, workload=workload, suite=suite), limit + 1)
         )
@@ -54,18 +54,18 @@ def list_(
     out = console()
     if not shown:
         out.print(
-            "There are no such studies."
+            "No studies match."
             if state or workload or suite
             else "There are no studies yet; submit one with `tangent submit FILE`."
         )
         return
     out.print(tables.studies(shown))
     if len(found) > limit:
-        out.print(f"These are the newest {limit}; --limit shows more.", style="dim")
+        out.print(f"Only the newest {limit} are shown; use --limit for more.", style="dim")
 
 
 def show(study: StudyId, *, as_json: AsJson = False, url: Url = None, token: Token = None) -> None:
-    """Show what a study is, how far it has come, and how its arms stand."""
+    """Show a study: its settings, progress and arms."""
     from service.cli import tables
 
     with connected(url, token) as service:
@@ -85,7 +85,7 @@ def show(study: StudyId, *, as_json: AsJson = False, url: Url = None, token: Tok
 def best(
     study: StudyId, *, python: ArmOnly = None, as_json: AsJson = False, url: Url = None, token: Token = None
 ) -> None:
-    """Show the best configuration of each arm, as Python that can be pasted."""
+    """Show the best configuration of each arm, as Python to paste."""
     from service.cli import tables
 
     with connected(url, token) as service:

@@ -1,7 +1,4 @@
-"""Reading a study from a file or standard input: JSON or YAML in, plain data out.
-
-What it means is the API's to check.
-"""
+"""Read a study from a file or standard input: JSON or YAML in, plain data out. The API validates it."""
 
 __all__ = ["read_document"]
 
@@ -18,49 +15,49 @@ from service.cli.errors import BAD_INPUT, CommandError
 
 
 class _Loader(yaml.SafeLoader):
-    """Safe YAML that reads `1e-4` as a number and refuses a key that stands twice."""
+    """A safe YAML loader that reads `1e-4` as a number and rejects duplicate keys."""
 
     # PyYAML's signature.
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:  # noqa: FBT001, FBT002
-        """Return the mapping, or raise where a key comes twice: PyYAML would silently keep the last."""
+        """Return the mapping; raise for a duplicate key, of which PyYAML would silently keep the last."""
         seen: set[Hashable] = set()
         for key_node, _ in node.value:
             if key_node.tag == "tag:yaml.org,2002:merge":
                 continue
-            # Its stub is open.
+            # Its type stub is incomplete.
             key = cast("object", self.construct_object(key_node, deep=True))  # pyright: ignore[reportUnknownMemberType]
             if not isinstance(key, Hashable):
                 raise yaml.constructor.ConstructorError(
-                    None, None, f"{key!r} cannot be a key", key_node.start_mark
+                    None, None, f"{key!r} cannot be a key; expected text", key_node.start_mark
                 )
             if key in seen:
                 raise yaml.constructor.ConstructorError(
-                    None, None, f"{key!r} stands here twice", key_node.start_mark
+                    None, None, f"the key {key!r} appears twice", key_node.start_mark
                 )
             seen.add(key)
         return super().construct_mapping(node, deep=deep)
 
 
-# YAML 1.1, which PyYAML follows, asks for a dot and a sign in `1.0e-4`; a learning rate is written `1e-4`,
-# and as text it would be refused.
-_Loader.add_implicit_resolver(  # pyright: ignore[reportUnknownMemberType] # its stub is open
+# YAML 1.1, which PyYAML follows, requires a dot and a sign, as in `1.0e-4`. It would read the usual `1e-4`
+# as text.
+_Loader.add_implicit_resolver(  # pyright: ignore[reportUnknownMemberType] # its type stub is incomplete
     "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
 )
 
 
 def _no_constant(name: str) -> float:
-    raise ValueError(f"{name} is not a number that JSON knows")
+    raise ValueError(f"{name} is not a JSON number; expected a finite number")
 
 
 def _check_numbers(text: str) -> None:
     json.loads(text, parse_constant=_no_constant)
 
 
-def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, value in pairs:
         if key in found:
-            raise ValueError(f"{key!r} stands in one object twice")
+            raise ValueError(f"the key {key!r} appears twice in one object")
         found[key] = value
     return found
 
@@ -79,30 +76,30 @@ def _text(file: str) -> str:
 def read_document(file: str) -> Any:
     """Return the plain data in a file, or in standard input for `-`.
 
-    JSON when the name ends in `.json` or the text starts with `{`, YAML otherwise.
+    The text is JSON if the name ends in `.json` or the text starts with `{`, and YAML otherwise.
 
     Raises:
-        CommandError: it cannot be read; with the file, the line and what is wrong there.
+        CommandError: the file cannot be read or parsed; names the file, the line and the fault.
     """
     text = _text(file)
     shown = "standard input" if file == "-" else file
     is_yaml = file.endswith((".yaml", ".yml"))
     try:
         if file.endswith(".json") or (text.lstrip().startswith("{") and not is_yaml):
-            data = json.loads(text, object_pairs_hook=_pairs, parse_constant=_no_constant)
+            data = json.loads(text, object_pairs_hook=_unique_keys, parse_constant=_no_constant)
         else:
             data = yaml.load(text, _Loader)  # noqa: S506 (a SafeLoader)
-        # YAML has dates, sets and .nan; what goes on from here is JSON.
+        # YAML has dates, sets and .nan; JSON does not.
         _check_numbers(json.dumps(data))
     except json.JSONDecodeError as error:
         raise CommandError(
-            f"{shown}, line {error.lineno}, column {error.colno}: not JSON: {error.msg.lower()}",
+            f"{shown}, line {error.lineno}, column {error.colno}: not valid JSON: {error.msg.lower()}",
             exit_code=BAD_INPUT,
         ) from None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise CommandError(f"{shown}{where}: not YAML: {error.problem}", exit_code=BAD_INPUT) from None
+        raise CommandError(f"{shown}{where}: not valid YAML: {error.problem}", exit_code=BAD_INPUT) from None
     except RecursionError:
         raise CommandError(f"{shown} is nested too deeply", exit_code=BAD_INPUT) from None
     except (yaml.YAMLError, ValueError, TypeError) as error:

@@ -1,6 +1,6 @@
 """`tangent submit`."""
 
-__all__ = ["ValidateOnly", "Watch", "planned", "submit", "told"]
+__all__ = ["ValidateOnly", "Watch", "show_plan", "show_study", "submit"]
 
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -15,16 +15,16 @@ if TYPE_CHECKING:
     from studies.views import StudyView
 
 File = Annotated[
-    str, typer.Argument(metavar="FILE", help="The study as JSON or YAML; `-` reads standard input.")
+    str, typer.Argument(metavar="FILE", help="The study as JSON or YAML; `-` for standard input.")
 ]
 Watch = Annotated[
-    bool, typer.Option("--watch", "-w", help="Then follow it to its end, as `tangent watch` does.")
+    bool, typer.Option("--watch", "-w", help="Then follow the study until it ends, like `tangent watch`.")
 ]
 ValidateOnly = Annotated[
-    bool, typer.Option("--validate-only", help="Check it against the service and store nothing.")
+    bool, typer.Option("--validate-only", help="Check the study with the service, but do not submit it.")
 ]
 Name = Annotated[
-    str | None, typer.Option(help="A title to use instead of the file's own.", show_default=False)
+    str | None, typer.Option(help="Name of the study, instead of the one in the file.", show_default=False)
 ]
 
 
@@ -33,15 +33,15 @@ def _study(file: str) -> dict[str, Any]:
 
     document = read_document(file)
     if not isinstance(document, dict):
-        # No study at all: refused here, in the words that the service would use.
+        # Not a study at all: reject it here with the service's own message.
         from studies.spec import parse_spec
 
         parse_spec(document)
     return cast("dict[str, Any]", document)
 
 
-def planned(opening: str, plan: "StudyPlan", *, as_json: bool) -> None:
-    """Show what a study would do."""
+def show_plan(opening: str, plan: "StudyPlan", *, as_json: bool) -> None:
+    """Show how much work a study would be."""
     if as_json:
         print_json(plan.model_dump(mode="json"))
         return
@@ -55,8 +55,8 @@ def planned(opening: str, plan: "StudyPlan", *, as_json: bool) -> None:
     )
 
 
-def told(service: Connection, study: "StudyView", *, as_json: bool, watch: bool) -> None:
-    """Show a study that was made or goes on, and follow it where that was asked for."""
+def show_study(service: Connection, study: "StudyView", *, as_json: bool, watch: bool) -> None:
+    """Show a study that was submitted or reopened, and follow it if requested."""
     if as_json:
         print_json(study.model_dump(mode="json"))
     else:
@@ -78,12 +78,12 @@ def submit(
     url: Url = None,
     token: Token = None,
 ) -> None:
-    """Submit a study; shows its id and its page on the dashboard."""
+    """Submit a study, and show its id and the URL of its page."""
     document = _study(file)
     if name is not None:
         document["name"] = name
     with connected(url, token) as service:
         if validate_only:
-            planned(f"{file} can be run as it stands", service.client.validate(document), as_json=as_json)
+            show_plan(f"{file} is valid", service.client.validate(document), as_json=as_json)
             return
-        told(service, service.client.submit(document), as_json=as_json, watch=watch)
+        show_study(service, service.client.submit(document), as_json=as_json, watch=watch)

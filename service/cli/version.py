@@ -17,5 +17,5 @@ def installed_version() -> str:
 
 
 def version() -> None:
-    """Show the version of Tangent and of Python."""
+    """Show the versions of Tangent and Python."""
     print_raw(f"tangent {installed_version()} (Python {platform.python_version()})")

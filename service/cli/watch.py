@@ -1,4 +1,4 @@
-"""`tangent watch`: a study's progress as it happens, and how its arms stand in the end."""
+"""`tangent watch`: follow a study's progress, then show its arms."""
 
 __all__ = ["follow", "watch"]
 
@@ -11,10 +11,7 @@ from studies.states import CLOSED_STUDY_STATES, StudyState
 
 
 def follow(service: Connection, study_id: str) -> int:
-    """Show a study's progress until it is closed, then its arms; return the exit status.
-
-    0 when it completed, else 1.
-    """
+    """Show a study's progress until it closes, then its arms; return 0 if it completed, else 1."""
     from service.cli import tables
     from service.cli.progress import reporter
 
@@ -39,6 +36,6 @@ def follow(service: Connection, study_id: str) -> int:
 
 
 def watch(study: StudyId, *, url: Url = None, token: Token = None) -> None:
-    """Follow a study to its end; exits with 0 when it completed, 1 when it failed or was cancelled."""
+    """Follow a study until it ends; exit with 0 if it completed, 1 if it failed or was cancelled."""
     with connected(url, token) as service:
         raise typer.Exit(follow(service, service.study_id(study)))
