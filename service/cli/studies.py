@@ -24,7 +24,7 @@ ArmOnly = Annotated[
 ]
 
 _CAVEAT = (
-    "Each value is the best of its arm's search, so it looks better than it is. `tangent verdict` compares the "
+    "Each value is the best of its arm's search and therefore too optimistic. `tangent verdict` compares the "
     "arms by runs on fresh seeds."
 )
 
