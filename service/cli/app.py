@@ -1,4 +1,4 @@
-"""The command `tangent`: every command in one list, and how their errors reach the user."""
+"""The command `tangent`: the list of its commands, and how their errors are shown."""
 
 __all__ = ["app", "main"]
 
@@ -30,16 +30,10 @@ from service.cli.errors import explain
 
 
 class _Commands(TyperGroup):
-    """Commands that say in a sentence what went wrong.
-
-    They never show a traceback for something a user can cause.
-    """
+    """Commands that show an expected error as one line instead of a traceback."""
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the command that was asked for.
-
-        Turn the errors of this house into sentences and an exit status.
-        """
+        """Run the command, and turn errors that a user can cause into messages and an exit status."""
         try:
             return super().invoke(ctx)
         except Exception as error:
@@ -54,22 +48,20 @@ class _Commands(TyperGroup):
 app = typer.Typer(
     name="tangent",
     cls=_Commands,
-    help=(
-        "Fair, repeatable comparisons of optimizers: submit studies, watch them, and read what came of them."
-    ),
+    help=("Fair, repeatable comparisons of optimizers: submit studies, follow them and read their verdicts."),
     epilog=(
-        "An ID may be shortened to any beginning that only one study has; `last` is the newest. Settings "
-        "come from options, then from the environment (TANGENT_URL, TANGENT_TOKEN, TANGENT_HOME, ...)."
+        "An ID can be shortened to any prefix that only one study has; `last` is the newest study. Options "
+        "take precedence over the environment (TANGENT_URL, TANGENT_TOKEN, TANGENT_HOME, ...)."
     ),
     no_args_is_help=True,
-    # A user's mistake gets a sentence; anything else is a fault of ours, whose plain traceback belongs into
-    # the report.
+    # A user's mistake gets a message. Anything else is a bug, and its plain traceback can be copied into a
+    # bug report.
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 _COMMANDS: dict[str, dict[str, Callable[..., None]]] = {
-    "The service": {"up": up.up, "serve": serve.serve, "migrate": serve.migrate},
+    "Service": {"up": up.up, "serve": serve.serve, "migrate": serve.migrate},
     "Studies": {
         "submit": submit.submit,
         "watch": watch.watch,
@@ -78,33 +70,33 @@ _COMMANDS: dict[str, dict[str, Callable[..., None]]] = {
         "best": studies.best,
         "trials": trials.trials,
     },
-    "What they found": {"verdict": verdict.verdict, "compare": verdict.compare, "suite": verdict.suite},
-    "Handing on what they found": {
+    "Results": {"verdict": verdict.verdict, "compare": verdict.compare, "suite": verdict.suite},
+    "Sharing results": {
         "report": reports.report,
         "export": reports.export,
         "replay": reports.replay,
     },
-    "Changing a study": {
+    "Control": {
         "pause": lifecycle.pause,
         "resume": lifecycle.resume,
         "stop": lifecycle.stop,
         "cancel": lifecycle.cancel,
     },
-    "Growing studies": {
+    "Following up": {
         "confirm": follow_ups.confirm,
         "extend": follow_ups.extend,
         "clone": follow_ups.clone,
     },
-    "What can be asked for": {"optimizers": catalog.optimizers, "workloads": catalog.workloads},
-    "This installation": {"audit": audit.audit, "version": version.version},
+    "Catalogue": {"optimizers": catalog.optimizers, "workloads": catalog.workloads},
+    "Administration": {"audit": audit.audit, "version": version.version},
 }
 
 for _panel, _commands in _COMMANDS.items():
     for _name, _command in _commands.items():
         app.command(_name, rich_help_panel=_panel)(_command)
-app.add_typer(worker.app, name="worker", rich_help_panel="The service")
-app.add_typer(webhooks.app, name="webhook", rich_help_panel="The service")
-app.add_typer(tokens.app, name="token", rich_help_panel="This installation")
+app.add_typer(worker.app, name="worker", rich_help_panel="Service")
+app.add_typer(webhooks.app, name="webhook", rich_help_panel="Service")
+app.add_typer(tokens.app, name="token", rich_help_panel="Administration")
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
-"""Keeps a dispatcher alive as a process of its own.
+"""Runs a dispatcher in a child process and restarts it when it exits.
 
-`service` may start `python -m workers`, but not import it.
+`service` may start `python -m workers` but must not import it.
 """
 
 __all__ = ["DispatcherSupervisor"]
@@ -19,87 +19,87 @@ _FIRST_DELAY_S = 1.0
 _MAX_DELAY_S = 60.0
 _TAIL_BYTES = 8192
 _READY = "ready on "
-"""What the dispatcher's log says once its database and its Ray are there.
+"""The dispatcher logs this once its database and Ray are up.
 
-The catalogue alone may be an earlier one's.
+A catalogue in the database does not show that, because an earlier dispatcher may have written it.
 """
 _STEADY_S = 120.0
-"""After so long without a fault a dispatcher counts as sound, and the next delay is the first again."""
+"""A dispatcher that ran for this long counts as healthy, and the next restart delay starts over."""
 
 
 class DispatcherSupervisor:
-    """One `python -m workers`, started again with a growing delay whenever it ends without being asked to.
+    """One `python -m workers` process, restarted with exponential backoff whenever it exits unexpectedly.
 
     Args:
-        environment: its settings, on top of this process's own environment.
-        log: file that gets all it writes.
-        say: called with one sentence whenever something unexpected happened; from another thread.
+        environment: settings of the dispatcher, added to this process's own environment.
+        log: file to which its output is appended.
+        warn: called with a message when the dispatcher exits or cannot be restarted, from another thread.
     """
 
-    def __init__(self, environment: Mapping[str, str], *, log: Path, say: Callable[[str], None]) -> None:
-        # The token and the address are this user's, for talking to services; nothing that a trial runs has
-        # any business with them.
+    def __init__(self, environment: Mapping[str, str], *, log: Path, warn: Callable[[str], None]) -> None:
+        # The user's API token is for this client only; code that runs in a trial must not see it.
         inherited = {
             name: value for name, value in os.environ.items() if name not in {"TANGENT_TOKEN", "TANGENT_URL"}
         }
         self._environment = {**inherited, **environment}
         self.log = log
-        self._say = say
+        self._warn = warn
         self._process: subprocess.Popen[bytes] | None = None
         self._log_offset = 0
         self._is_stopping = threading.Event()
         self._starting = threading.Lock()
-        self._keeper: threading.Thread | None = None
+        self._restarter: threading.Thread | None = None
 
     @property
     def is_stopping(self) -> bool:
-        """Whether a stop has been asked for."""
+        """Whether `stop` was called."""
         return self._is_stopping.is_set()
 
     @property
     def pid(self) -> int | None:
-        """Process id of the dispatcher of the moment, or None before the first start."""
+        """Process id of the current dispatcher, or None before the first start."""
         return self._process.pid if self._process else None
 
     def start(self) -> None:
-        """Start the process, unless a stop has been asked for; it is not ready yet."""
+        """Start the process, unless `stop` was called. Does not wait until it is ready."""
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self._starting, self.log.open("ab") as log:
             if self._is_stopping.is_set():
                 return
             self._log_offset = log.tell()
             self._process = subprocess.Popen(
-                # Without the folder of the moment on the path: it may hold somebody's own `workers`.
+                # -P keeps the current folder off the import path: it may hold another `workers` package.
                 [sys.executable, "-P", "-m", "workers"],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 env=self._environment,
-                # A Ctrl-C in the terminal reaches this process alone, which then ends the other in good
-                # order.
+                # Ctrl-C in the terminal must reach only this process, which then shuts the dispatcher down.
                 start_new_session=True,
             )
 
     def wait_until_ready(self, *, timeout_s: float) -> bool:
-        """Return True once it says that it is ready.
+        """Wait until the dispatcher is ready.
 
-        False if it ends, a stop is asked for, or time is up before.
+        Return False if it exits, `stop` is called or the timeout passes first.
         """
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline and not self.is_stopping:
-            if _READY in self._said():
+            if _READY in self._output_tail():
                 return True
             if self._process is None or self._process.poll() is not None:
                 return False
             time.sleep(0.2)
         return False
 
-    def keep(self) -> None:
-        """From now on start it again when it ends unasked, in a thread of its own."""
-        self._keeper = threading.Thread(target=self._keep, name="dispatcher-keeper", daemon=True)
-        self._keeper.start()
+    def keep_running(self) -> None:
+        """Start a thread that restarts the dispatcher whenever it exits unexpectedly."""
+        self._restarter = threading.Thread(
+            target=self._restart_on_exit, name="dispatcher-restarter", daemon=True
+        )
+        self._restarter.start()
 
-    def _keep(self) -> None:
+    def _restart_on_exit(self) -> None:
         delay_s = _FIRST_DELAY_S
         while not self._is_stopping.is_set():
             began = time.monotonic()
@@ -108,17 +108,17 @@ class DispatcherSupervisor:
                 return
             if time.monotonic() - began > _STEADY_S:
                 delay_s = _FIRST_DELAY_S
-            self._say(f"the dispatcher ended, {self._account(code)}; starting it again in {delay_s:g} s")
+            self._warn(f"the dispatcher {self._describe_exit(code)}; restarting it in {delay_s:g} s")
             if self._is_stopping.wait(delay_s):
                 return
             delay_s = min(_MAX_DELAY_S, 2 * delay_s)
             try:
                 self.start()
             except OSError as error:
-                self._say(f"the dispatcher cannot be started: {error}")
+                self._warn(f"cannot start the dispatcher: {error}")
 
     def stop(self, *, timeout_s: float) -> None:
-        """Ask the process to end, wait so long, then end it and its children by force."""
+        """Ask the process to exit; after the timeout, kill it and its children."""
         with self._starting:
             self._is_stopping.set()
         if self._process is None:
@@ -131,31 +131,31 @@ class DispatcherSupervisor:
         self._process.wait()
 
     def kill(self) -> None:
-        """End the process and what it left behind in its session, at once.
+        """Kill the process and everything left in its session.
 
-        For use after `stop` was called, even by a signal's handler.
+        Safe to call from a signal handler, and after `stop`.
         """
         if self._process is not None:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._process.pid, signal.SIGKILL)
 
-    def _account(self, code: int) -> str:
-        """Return how the process ended; what it said last explains an exit, but not a kill."""
+    def _describe_exit(self, code: int) -> str:
+        """Return how the process ended; its last line of output explains an exit, but not a kill."""
         return (
-            f"killed by {signal.Signals(-code).name}"
+            f"was killed by {signal.Signals(-code).name}"
             if code < 0
-            else f"with exit status {code} ({self.last_line()})"
+            else f"exited with status {code} ({self.last_line()})"
         )
 
     def last_line(self) -> str:
-        """Return the last line that the process wrote, or where to look if it wrote none."""
-        lines = [line.strip() for line in self._said().splitlines() if line.strip()]
+        """Return the last line of the process's output, or that there is none."""
         from studies.logs import message_of
 
-        return message_of(lines[-1]) if lines else f"it said nothing in {self.log}"
+        lines = [line.strip() for line in self._output_tail().splitlines() if line.strip()]
+        return message_of(lines[-1]) if lines else f"{self.log} is empty"
 
-    def _said(self) -> str:
-        """Return the end of what the process of the moment has written."""
+    def _output_tail(self) -> str:
+        """Return the end of the current process's output."""
         with self.log.open("rb") as log:
             log.seek(max(self._log_offset, self.log.stat().st_size - _TAIL_BYTES))
             return log.read().decode(errors="replace")

@@ -1,4 +1,4 @@
-"""`tangent confirm`, `extend` and `clone`: how studies grow out of studies."""
+"""`tangent confirm`, `extend` and `clone`: follow-up work on a study."""
 
 __all__ = ["clone", "confirm", "extend"]
 
@@ -12,22 +12,28 @@ from service.cli.submit import ValidateOnly, Watch, show_plan, show_study
 
 Seeds = Annotated[
     int | None,
-    typer.Option(min=1, help="Fresh seeds in all; by default five more than now.", show_default=False),
+    typer.Option(
+        min=1, help="Total number of fresh seeds; by default five more than now.", show_default=False
+    ),
 ]
 SeedsInAll = Annotated[
     int | None,
-    typer.Option("--seeds", min=0, help="Fresh seeds of the confirmation, in all.", show_default=False),
+    typer.Option(
+        "--seeds", min=0, help="Total number of fresh seeds for confirmation runs.", show_default=False
+    ),
 ]
-Trials = Annotated[int | None, typer.Option(min=1, help="Trials of every arm, in all.", show_default=False)]
+Trials = Annotated[
+    int | None, typer.Option(min=1, help="Total number of trials per arm.", show_default=False)
+]
 Replicates = Annotated[
-    int | None, typer.Option(min=1, help="Repetitions of every arm's search, in all.", show_default=False)
+    int | None, typer.Option(min=1, help="Total number of independent searches per arm.", show_default=False)
 ]
 Arms = Annotated[
     list[str] | None,
     typer.Option(
         "--arm",
         metavar="NAME",
-        help="Add this optimizer as its card has it; may be given again.",
+        help="Add an arm for this optimizer, with the search space of its card; may be repeated.",
         show_default=False,
     ),
 ]
@@ -36,7 +42,7 @@ ExtensionFile = Annotated[
     typer.Option(
         "--file",
         metavar="FILE",
-        help="What to add, as JSON or YAML; options go before it.",
+        help="The extension as JSON or YAML; options take precedence over it.",
         show_default=False,
     ),
 ]
@@ -45,15 +51,15 @@ PatchFile = Annotated[
     typer.Option(
         "--file",
         metavar="FILE",
-        help="What is to be different, as JSON or YAML: a merge patch.",
+        help="Changes to the spec, as a JSON merge patch in JSON or YAML.",
         show_default=False,
     ),
 ]
-Name = Annotated[str | None, typer.Option(help="A title for the clone.", show_default=False)]
+Name = Annotated[str | None, typer.Option(help="Name of the clone.", show_default=False)]
 
 
 def _object(file: str | None) -> dict[str, Any]:
-    """Return what a file says, or nothing without one."""
+    """Return the object in a file, or an empty one if no file was given."""
     from service.cli.study_files import read_document
 
     document: Any = {} if file is None else read_document(file)
@@ -76,7 +82,7 @@ def confirm(
 ) -> None:
     """Train each arm's best configuration and its defaults on more fresh seeds.
 
-    With them the verdict becomes surer.
+    More seeds narrow the intervals of the verdict.
     """
     with connected(url, token) as service:
         after = service.client.confirm(service.study_id(study), seeds=seeds)
@@ -97,19 +103,19 @@ def extend(
     url: Url = None,
     token: Token = None,
 ) -> None:
-    """Add arms, trials, replicates or seeds to a completed study; what is there stays as it is."""
+    """Add arms, trials, replicates or seeds to a completed study; existing results are kept."""
     extension = _object(file)
     given = {"trials_per_arm": trials, "replicates": replicates, "seeds": seeds}
     extension |= {field: total for field, total in given.items() if total is not None}
     if arm:
         listed = extension.get("arms", [])
-        # Anything else than a list is refused by the service, in its own words.
+        # The service rejects anything but a list, with its own message.
         extension["arms"] = [*cast("list[Any]", listed), *arm] if isinstance(listed, list) else listed
     with connected(url, token) as service:
         study_id = service.study_id(study)
         if validate_only:
             show_plan(
-                f"{study_id} can be extended so",
+                f"{study_id} can be extended",
                 service.client.validate_extension(study_id, extension),
                 as_json=as_json,
             )
@@ -128,9 +134,9 @@ def clone(
     url: Url = None,
     token: Token = None,
 ) -> None:
-    """Submit a study's spec anew, with what is to be different in it.
+    """Submit a copy of a study's spec with changes.
 
-    Shows the clone's id and its page on the dashboard.
+    Prints the clone's id and the URL of its page.
     """
     patch = _object(file)
     if name is not None:
@@ -139,7 +145,7 @@ def clone(
         study_id = service.study_id(study)
         if validate_only:
             show_plan(
-                f"{study_id} can be cloned so",
+                f"{study_id} can be cloned",
                 service.client.validate_clone(study_id, patch),
                 as_json=as_json,
             )

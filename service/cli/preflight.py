@@ -1,7 +1,4 @@
-"""What `tangent up` finds out before it starts anything.
-
-Whether port, folder and database can be had, and what the dispatcher has to know.
-"""
+"""What `tangent up` checks before it starts anything, and the dispatcher's environment."""
 
 __all__ = ["check", "dispatcher_environment", "local_url"]
 
@@ -15,12 +12,12 @@ from studies.store import Store
 
 
 def check(settings: ServiceSettings) -> None:
-    """Find what would keep the service from starting before anything is started.
+    """Check that the port, the log folder and the database can be used.
 
     Raises:
-        CommandError: the port or the folder of the logs cannot be had.
+        CommandError: the port is taken, or the log folder cannot be created.
         StoreUnavailable: the database cannot be opened.
-        NotPermitted: others could reach the service, and no token guards it.
+        NotPermitted: other machines could reach the service, and no API token exists.
     """
     try:
         with socket.create_server(
@@ -29,8 +26,8 @@ def check(settings: ServiceSettings) -> None:
             pass
     except OSError as error:
         raise CommandError(
-            f"cannot listen on port {settings.port} of {settings.host}: {_reason(error)}; end what uses "
-            "it, or choose another with --port"
+            f"cannot listen on port {settings.port} of {settings.host}: {_reason(error)}; stop the program "
+            "that uses it, or choose another port with --port"
         ) from None
     try:
         (settings.home / "logs").mkdir(parents=True, exist_ok=True)
@@ -46,26 +43,26 @@ def check(settings: ServiceSettings) -> None:
 
 
 def dispatcher_environment(settings: ServiceSettings) -> dict[str, str]:
-    """Return what the dispatcher has to know.
+    """Return the dispatcher's settings as environment variables.
 
-    Not as arguments, for a database's password would show in the list of processes.
+    They are not passed as arguments, because the list of processes would show the database's password.
     """
     return {
         "TANGENT_HOME": str(settings.home.absolute()),
         "TANGENT_DATABASE_URL": settings.database_url,
         "TANGENT_RAY_ADDRESS": settings.ray_address,
-        # It ends by itself once this process is gone, however that came about.
+        # The dispatcher exits by itself when this process is gone, however it ended.
         "TANGENT_PARENT_PID": str(os.getpid()),
     }
 
 
 def local_url(settings: ServiceSettings) -> str:
-    """Return where this machine reaches the service; unlike `settings.url` never a public name for it."""
-    # Looked up, not bound.
+    """Return the service's URL on this machine; unlike `settings.url`, it is never a public name."""
+    # Replaces the wildcard address; nothing is bound here.
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104
     return f"http://{f'[{host}]' if ':' in host else host}:{settings.port}"
 
 
 def _reason(error: OSError) -> str:
-    # In parentheses Python adds what it attempted, which the sentence says already.
+    # Python appends the attempted call in parentheses, which the message already names.
     return str(error.strerror or error).partition(" (")[0].lower()

@@ -1,4 +1,4 @@
-"""Progress while a study runs: bars in a terminal, one line an event anywhere else."""
+"""Progress of a running study: bars in a terminal, one line per event anywhere else."""
 
 __all__ = ["reporter"]
 
@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from service.cli.output import console
-from studies.formatting import significant
+from studies.formatting import plural, significant
 from studies.pruner import NoPruner
 from studies.views import ArmView, EventView, StudyView
 
@@ -19,7 +19,7 @@ Report = Callable[[EventView], None]
 
 @contextmanager
 def reporter(study: StudyView, arms: Sequence[ArmView]) -> Generator[Report]:
-    """Yield what shows a study's events."""
+    """Yield a function that shows one event of a study."""
     out = console()
     if not out.is_terminal:
         yield _Lines(out, study, arms)
@@ -34,24 +34,26 @@ def reporter(study: StudyView, arms: Sequence[ArmView]) -> Generator[Report]:
         yield _Bars(bars, study, arms)
 
 
-def _said(data: dict[str, object]) -> str:
+def _describe_state(data: dict[str, object]) -> str:
     reason = data.get("reason")
     return f"{data.get('to')}" + (f": {reason}" if reason else "")
 
 
-def _extension(data: Mapping[str, Any]) -> str:
-    """Return what was added to a study, in words."""
-    totals = {"trials_per_arm": "trials an arm", "replicates": "replicates", "seeds": "fresh seeds"}
+def _describe_extension(data: Mapping[str, Any]) -> str:
+    """Return what was added to a study, e.g. 'arm sgd, 9 fresh seeds in total'."""
+    totals = {"trials_per_arm": "trial", "replicates": "replicate", "seeds": "fresh seed"}
     added = [f"arm {arm['name']}" for arm in data.get("arms", ())]
-    return ", ".join(
-        [*added, *(f"{data[field]} {words} in all" for field, words in totals.items() if field in data)]
-    )
+    for field, noun in totals.items():
+        if field in data:
+            per_arm = " per arm" if field == "trials_per_arm" else ""
+            added.append(f"{plural(data[field], noun)}{per_arm} in total")
+    return ", ".join(added)
 
 
 class _Bars:
-    """One bar an arm, one for the whole study, one for its confirmation runs.
+    """One progress bar for the study, one per arm and one for the confirmation runs.
 
-    Of trials, with a pruner of epochs, for there most trials end early.
+    Bars count trials. With a pruner they count epochs, because most trials end early.
     """
 
     def __init__(self, bars: Progress, study: StudyView, arms: Sequence[ArmView]) -> None:
@@ -60,20 +62,20 @@ class _Bars:
         self._study_id = study.id
         self._metric = study.workload_card.metric
         now = study.progress.model_dump()
-        self._whole = bars.add_task(
-            f"{study.id} {study.state.value}", **self._place(now), note=self._note(now)
+        self._study_bar = bars.add_task(
+            f"{study.id} {study.state.value}", **self._progress(now), note=self._note(now)
         )
         self._arms: dict[str, TaskID] = {}
         for arm in arms:
             now = {**arm.progress.model_dump(), "best": arm.best.value if arm.best else None}
-            self._arms[arm.name] = bars.add_task(f"  {arm.name}", **self._place(now), note=self._note(now))
+            self._arms[arm.name] = bars.add_task(f"  {arm.name}", **self._progress(now), note=self._note(now))
 
         self._confirmation: TaskID | None = None
         self._show_confirmation(study.progress.model_dump())
 
     def _show_confirmation(self, now: Mapping[str, Any]) -> None:
-        """Move the bar of the runs on fresh seeds, which stands there from the first of them on."""
-        # An event that an older version wrote knows of none.
+        """Update the bar of the confirmation runs; it appears with the first of them."""
+        # Events that an older version wrote lack these counts.
         total, finished = now.get("confirmations", 0), now.get("confirmations_finished", 0)
         if self._confirmation is None and (finished or now.get("confirmations_running")):
             self._confirmation = self._bars.add_task(
@@ -82,11 +84,11 @@ class _Bars:
         elif self._confirmation is not None:
             self._bars.update(self._confirmation, completed=finished, total=total)
 
-    def _place(self, now: Mapping[str, Any]) -> dict[str, Any]:
-        """Return how far a bar is, of how much."""
+    def _progress(self, now: Mapping[str, Any]) -> dict[str, Any]:
+        """Return how much of a bar is done, and its total."""
         if not self._counts_epochs:
             return {"completed": now["finished"], "total": now["trials"]}
-        # Trials that died have left epochs untrained; once all have ended, nothing is to come.
+        # Trials that diverged or failed leave epochs untrained, so a finished bar is shown as full.
         is_done = now["finished"] == now["trials"]
         return {"completed": now["epochs"] if is_done else now["epochs_done"], "total": now["epochs"]}
 
@@ -95,63 +97,63 @@ class _Bars:
         parts = (
             "epochs" if self._counts_epochs else "",
             f"best {self._metric} {significant(best)}" if best is not None else "",
-            # An event that an older version wrote has not counted those that wait.
+            # Events that an older version wrote lack some of these counts.
             *(f"{now[word]} {word}" for word in ("waiting", "pruned", "diverged") if now.get(word)),
         )
         return ", ".join(part for part in parts if part)
 
     def __call__(self, event: EventView) -> None:
-        """Move the bars to where an event says."""
+        """Update the bars from an event."""
         if event.kind == "study.state":
-            self._bars.update(self._whole, description=f"{self._study_id} {_said(event.data)}")
+            self._bars.update(self._study_bar, description=f"{self._study_id} {_describe_state(event.data)}")
         elif event.kind == "progress":
-            whole = cast("dict[str, Any]", event.data["study"])
-            self._bars.update(self._whole, **self._place(whole), note=self._note(whole))
-            self._show_confirmation(whole)
+            counts = cast("dict[str, Any]", event.data["study"])
+            self._bars.update(self._study_bar, **self._progress(counts), note=self._note(counts))
+            self._show_confirmation(counts)
             for name, arm in cast("dict[str, dict[str, Any]]", event.data["arms"]).items():
                 if name in self._arms:
-                    self._bars.update(self._arms[name], **self._place(arm), note=self._note(arm))
+                    self._bars.update(self._arms[name], **self._progress(arm), note=self._note(arm))
 
 
 class _Lines:
-    """One line for each change of state and each trial that ended."""
+    """One line for each change of state and each trial that finished."""
 
     def __init__(self, out: Console, study: StudyView, arms: Sequence[ArmView]) -> None:
         self._out = out
         self._study_id = study.id
         self._metric = study.workload_card.metric
         self._trials = {arm.name: arm.progress.trials for arm in arms}
-        self._ended = dict.fromkeys(self._trials, 0)
+        self._finished = dict.fromkeys(self._trials, 0)
         self._runs = {arm.name: arm.progress.confirmations for arm in arms}
-        self._confirmed = dict.fromkeys(self._trials, 0)
+        self._finished_runs = dict.fromkeys(self._trials, 0)
 
     def __call__(self, event: EventView) -> None:
-        """Say what an event says."""
+        """Print a line for an event."""
         data = event.data
         if event.kind == "study.state":
-            self._say(f"{self._study_id} {_said(data)}")
+            self._print(f"{self._study_id} {_describe_state(data)}")
         elif event.kind == "study.extended":
-            self._say(f"{self._study_id} is extended: {_extension(data)}")
+            self._print(f"{self._study_id} extended: {_describe_extension(data)}")
         elif event.kind == "trial.requeued":
-            self._say(
-                f"{data['trial']} goes back to the queue: {data.get('reason') or 'its worker was lost'}"
-            )
+            self._print(f"{data['trial']} requeued: {data.get('reason') or 'its worker was lost'}")
         elif event.kind == "trial.promoted":
-            self._say(
-                f"{data['trial']} is promoted: from epoch {data['from_epoch']} to epoch {data['to_epoch']}"
+            self._print(
+                f"{data['trial']} promoted from epoch {data['from_epoch']} to epoch {data['to_epoch']}"
             )
         elif event.kind == "trial.finished":
             arm = str(data["arm"])
             is_search = data.get("phase", "search") == "search"
-            ended, total = (self._ended, self._trials) if is_search else (self._confirmed, self._runs)
-            ended[arm] = ended.get(arm, 0) + 1
+            finished, total = (
+                (self._finished, self._trials) if is_search else (self._finished_runs, self._runs)
+            )
+            finished[arm] = finished.get(arm, 0) + 1
             value = cast("float | None", data.get("value"))
             outcome = (
                 f"{self._metric} {significant(value)}" if value is not None else str(data.get("reason") or "")
             )
-            of = arm if is_search else f"{arm} confirmation"
-            self._say(f"{of} {ended[arm]}/{total.get(arm, '?')} {data['state']} {outcome}".rstrip())
+            label = arm if is_search else f"{arm} confirmation"
+            self._print(f"{label} {finished[arm]}/{total.get(arm, '?')} {data['state']} {outcome}".rstrip())
 
-    def _say(self, line: str) -> None:
+    def _print(self, line: str) -> None:
         self._out.print(line, soft_wrap=True)
         self._out.file.flush()

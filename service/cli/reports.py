@@ -1,4 +1,4 @@
-"""`tangent report`, `export` and `replay`: studies to hand on, and to run again from what was handed on."""
+"""`tangent report`, `export` and `replay`: share a study, and run it again from its bundle."""
 
 __all__ = ["DISAGREES", "export", "replay", "report"]
 
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from studies.resolve import ResolvedStudy
 
 DISAGREES = 3
-"""Exit status of `replay`: the study was run again, and does not agree with its bundle."""
+"""Exit status of `replay` if the new results disagree with the bundle."""
 
-_LONGEST_NAME = 200
-_REPLAYED = " (replay)"
+_MAX_NAME_LENGTH = 200
+_NAME_SUFFIX = " (replay)"
 
 
 class Form(StrEnum):
@@ -44,16 +44,20 @@ Output = Annotated[
     Path | None,
     typer.Option("--output", "-o", metavar="FILE", help="Write to this file.", show_default=False),
 ]
-Force = Annotated[bool, typer.Option("--force", help="Overwrite the file if it is there.")]
-Bundle = Annotated[Path, typer.Argument(metavar="BUNDLE", help="A bundle that `tangent export` wrote.")]
+Force = Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")]
+Bundle = Annotated[Path, typer.Argument(metavar="BUNDLE", help="A bundle written by `tangent export`.")]
 Wait = Annotated[
-    bool, typer.Option("--wait/--no-wait", help="Follow the study to its end and compare; or only submit it.")
+    bool,
+    typer.Option(
+        "--wait/--no-wait",
+        help="Follow the new study until it ends and compare the results, or only submit it.",
+    ),
 ]
 Against = Annotated[
     str | None,
     typer.Option(
         metavar="ID",
-        help="Submit nothing and compare with this study, a replay that was begun earlier.",
+        help="Submit nothing; compare with this study, an earlier replay.",
         show_default=False,
     ),
 ]
@@ -61,19 +65,19 @@ Against = Annotated[
 
 @contextmanager
 def _written(path: Path, *, force: bool) -> Generator[IO[bytes]]:
-    """Yield a file under a temporary name, which gets its own name once it is whole.
+    """Yield a temporary file that is renamed to `path` once it is complete.
 
     Raises:
-        CommandError: it is there already, or cannot be written.
+        CommandError: the file exists, or cannot be written.
     """
     if path.exists() and not path.is_file():
-        # A device above all would be gone, and an ordinary file in its place.
+        # Renaming would replace a device or a pipe by a regular file.
         raise CommandError(
             f"{path} is not a regular file; choose another name with --output", exit_code=BAD_INPUT
         )
     if path.exists() and not force:
         raise CommandError(
-            f"{path} is there already; choose another name with --output, or overwrite it with --force",
+            f"{path} already exists; choose another name with --output, or overwrite it with --force",
             exit_code=BAD_INPUT,
         )
     draft = path.with_name(f".{path.name}.{os.getpid()}.part")
@@ -97,7 +101,7 @@ def report(
     url: Url = None,
     token: Token = None,
 ) -> None:
-    """Write a study's report: its verdict, a paragraph on methods, and configurations as Python to paste."""
+    """Write a study's report: its verdict, its methods, and its configurations as Python to paste."""
     with connected(url, token) as service:
         text = service.client.report(service.study_id(study), form=form.value)
     if output is None:
@@ -111,9 +115,9 @@ def report(
 def export(
     study: StudyId, *, output: Output = None, force: Force = False, url: Url = None, token: Token = None
 ) -> None:
-    """Write a study's bundle: all its data, its report, and what is needed to run it again.
+    """Write a study's bundle: all its data, its report, and everything needed to run it again.
 
-    By default NAME-ID.tangent.zip.
+    The default file name is NAME-ID.tangent.zip.
     """
     from service.report.manifest import bundle_name
 
@@ -125,7 +129,7 @@ def export(
     print_raw(f"{path}")
     if view.state not in CLOSED_STUDY_STATES:
         console(stderr=True).print(
-            f"{view.id} is still {view.state.value}: the bundle holds what is there now.", soft_wrap=True
+            f"{view.id} is still {view.state.value}; the bundle holds its results so far.", soft_wrap=True
         )
 
 
@@ -138,9 +142,9 @@ def replay(
     url: Url = None,
     token: Token = None,
 ) -> None:
-    """Run a bundle's study again and say whether it agrees.
+    """Run a bundle's study again and check whether the results agree.
 
-    Exits with 0 when it does, 3 when not, 1 when the replay did not complete.
+    Exits with 0 if they agree, 3 if they disagree, and 1 if the new study did not complete.
     """
     from service.report.bundle_reader import BundleInvalid, open_bundle
 
@@ -149,43 +153,41 @@ def replay(
     except BundleInvalid as error:
         raise CommandError(str(error), exit_code=BAD_INPUT) from None
     if opened.manifest.state is not StudyState.COMPLETED:
-        was = opened.manifest.state.value
-        then = (
-            "submit its spec.json anew"
+        state = opened.manifest.state.value
+        advice = (
+            "submit its spec.json as a new study"
             if opened.manifest.state in CLOSED_STUDY_STATES
-            else "export it again once it is"
+            else "export the study again once it has completed"
         )
         raise CommandError(
-            f"{bundle} was written while its study was {was}: only a "
-            f"completed one can be agreed with; {then}",
+            f"{bundle} was exported while its study was {state}, and only a completed study can be compared "
+            f"with; {advice}",
             exit_code=BAD_INPUT,
         )
     with connected(url, token) as service:
-        study_id = _submitted(service, opened) if against is None else service.study_id(against)
+        study_id = _submit(service, opened) if against is None else service.study_id(against)
         if against is None and not as_json:
             console(stderr=True).print(
-                f"{opened.manifest.name}, again as {study_id}: {service.page(study_id)}", soft_wrap=True
+                f"replaying {opened.manifest.name} as {study_id}: {service.page(study_id)}", soft_wrap=True
             )
         if not wait and against is None:
-            _say_begun(bundle, study_id, as_json=as_json)
+            _print_submitted(bundle, study_id, as_json=as_json)
             return
         _compare(service, opened, study_id, as_json=as_json)
 
 
-def _submitted(service: Connection, opened: "OpenedBundle") -> str:
-    """Submit the study anew, and say what of its plan is another one here; return its id."""
-    name = opened.spec.name[: _LONGEST_NAME - len(_REPLAYED)] + _REPLAYED
-    # In its suite the study would be counted twice.
+def _submit(service: Connection, opened: "OpenedBundle") -> str:
+    """Submit the bundle's study again and return its id; note on standard error what differs here."""
+    name = opened.spec.name[: _MAX_NAME_LENGTH - len(_NAME_SUFFIX)] + _NAME_SUFFIX
+    # The replay would count twice in the suite of the original study.
     spec = opened.spec.model_copy(update={"name": name, "suite": None})
-    for what in _changed(opened.plan, service.client.validate(spec).study):
-        console(stderr=True).print(
-            f"note: {what} is not what it was when the bundle was written", soft_wrap=True
-        )
+    for part in _changed_parts(opened.plan, service.client.validate(spec).study):
+        console(stderr=True).print(f"note: {part} has changed since the bundle was written", soft_wrap=True)
     return service.client.submit(spec).id
 
 
-def _changed(before: "ResolvedStudy", now: "ResolvedStudy") -> list[str]:
-    """Return which parts of a plan differ: the workload, or arms by name."""
+def _changed_parts(before: "ResolvedStudy", now: "ResolvedStudy") -> list[str]:
+    """Return the parts of a plan that differ: the workload's card, and arms by name."""
     parts = [] if before.workload == now.workload else ["the workload's card"]
     arms = {arm.name: arm for arm in before.arms}
     return [
@@ -194,22 +196,22 @@ def _changed(before: "ResolvedStudy", now: "ResolvedStudy") -> list[str]:
     ]
 
 
-def _say_begun(bundle: Path, study_id: str, *, as_json: bool) -> None:
+def _print_submitted(bundle: Path, study_id: str, *, as_json: bool) -> None:
     if as_json:
         print_json({"study": study_id, "agreement": None})
         return
     print_raw(study_id)
     console(stderr=True).print(
-        f"Compare it once it has ended: tangent replay {bundle} --against {study_id}", soft_wrap=True
+        f"Once it has completed, compare: tangent replay {bundle} --against {study_id}", soft_wrap=True
     )
 
 
 def _compare(service: Connection, opened: "OpenedBundle", study_id: str, *, as_json: bool) -> None:
-    """Follow the replay to its end and say whether it agrees.
+    """Follow the replay until it ends and report whether its results agree.
 
     Raises:
         CommandError: the replay did not complete.
-        typer.Exit: it did, and disagrees.
+        typer.Exit: the results disagree.
     """
     from service.cli.watch import follow
     from studies.analysis.replay_agreement import agreement

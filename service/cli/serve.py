@@ -1,7 +1,4 @@
-"""`tangent serve`: the service alone, where dispatchers run elsewhere; `tangent migrate`.
-
-Its database, before any of them starts.
-"""
+"""`tangent serve`, the service without a dispatcher, and `tangent migrate`, which prepares its database."""
 
 __all__ = ["migrate", "serve"]
 
@@ -18,7 +15,7 @@ FirstToken = Annotated[
     Path | None,
     typer.Option(
         "--first-token-file",
-        help="Where no API token exists yet, make an admin's token `first` of the secret in this file.",
+        help="If no API token exists yet, create the admin token `first` with the secret in this file.",
         envvar="TANGENT_FIRST_TOKEN_FILE",
         show_default=False,
     ),
@@ -26,7 +23,7 @@ FirstToken = Annotated[
 
 
 def serve(*, host: Host = None, port: Port = None, home: Home = None, database: Database = None) -> None:
-    """Run the service alone until it is told to end; dispatchers on the same database run the studies."""
+    """Run the service without a dispatcher; dispatchers on the same database run the studies."""
     import logging
 
     from service.serve import serve as run
@@ -38,10 +35,10 @@ def serve(*, host: Host = None, port: Port = None, home: Home = None, database: 
 
 
 def migrate(*, first_token_file: FirstToken = None, home: Home = None, database: Database = None) -> None:
-    """Make the database, or bring it to this version's schema; does nothing where that is done.
+    """Create the database, or upgrade its schema to this version; does nothing if it is up to date.
 
-    The service and the dispatchers do the same when they start. By itself it is of use where several start
-    together, and before an upgrade's first.
+    The service and the dispatchers also do this when they start. Run it separately before several of them
+    start at once, and before the first start after an upgrade.
     """
     from service.settings import ServiceSettings
     from studies.errors import SpecInvalid
@@ -55,13 +52,11 @@ def migrate(*, first_token_file: FirstToken = None, home: Home = None, database:
         raise CommandError(str(error)) from None
     store = Store.open(settings.database_url)
     try:
-        made = secret is not None and store.create_first_token("first", secret=secret)
+        is_created = secret is not None and store.create_first_token("first", secret=secret)
     except SpecInvalid as error:
         raise CommandError(
-            f"{first_token_file} holds no secret of a token: {error.problems[0].message}"
+            f"{first_token_file} does not hold a token's secret: {error.problems[0].message}"
         ) from None
     finally:
         store.close()
-    print_raw(
-        "The database is up to date." + (" The first token, `first`, may do everything." if made else "")
-    )
+    print_raw("The database is up to date." + (" Created the admin token `first`." if is_created else ""))

@@ -1,4 +1,4 @@
-"""What studies, arms, trials and cards look like in a terminal."""
+"""Terminal tables of studies, arms, trials, cards, tokens and the audit log."""
 
 __all__ = [
     "arms",
@@ -23,26 +23,27 @@ from rich.text import Text
 from service.cli.output import table
 from service.pruner_text import describe_pruner
 from studies.catalog import Hyperparameter, OptimizerCard, WorkloadCard
-from studies.formatting import ABSENT, ago, duration, scalar, significant
+from studies.direction import rank_key, worst_value
+from studies.formatting import ABSENT, ago, count, duration, number, plural, scalar, significant
 from studies.space import Choices, Fixed, Parameters, Range
 from studies.spec import StudySpec
 from studies.states import TrialState
 from studies.views import ArmView, AuditView, Progress, StudySummary, StudyView, TokenView, TrialView
 
 
-def _share(progress: Progress) -> str:
+def _finished_of_all(progress: Progress) -> str:
     return f"{progress.finished}/{progress.trials}"
 
 
-def _troubles(progress: Progress) -> str:
+def _unsuccessful(progress: Progress) -> str:
     counts = {"diverged": progress.diverged, "failed": progress.failed, "cancelled": progress.cancelled}
     return ", ".join(f"{count} {word}" for word, count in counts.items() if count)
 
 
 def _state(trial: TrialView) -> str:
-    """Return where a trial stands, as people say it.
+    """Return a trial's state with its reason.
 
-    One at a rung is queued, and yet no worker is what it waits for.
+    A trial that waits at a rung is queued, but it waits for other trials rather than for a worker.
     """
     if trial.is_waiting:
         return f"waiting at epoch {trial.epochs_done}"
@@ -50,9 +51,9 @@ def _state(trial: TrialView) -> str:
 
 
 def _epochs(trial: TrialView) -> str:
-    """Return the epochs trained, and to which it is being trained where that is not its last."""
-    is_on_its_way = trial.state in {TrialState.QUEUED, TrialState.RUNNING} and not trial.is_waiting
-    return f"{trial.epochs_done} to {trial.to_epoch}" if is_on_its_way else str(trial.epochs_done)
+    """Return the number of epochs trained and, while a trial is being trained, the epoch it is trained to."""
+    is_training = trial.state in {TrialState.QUEUED, TrialState.RUNNING} and not trial.is_waiting
+    return f"{trial.epochs_done} to {trial.to_epoch}" if is_training else str(trial.epochs_done)
 
 
 def _parameters(parameters: Parameters) -> str:
@@ -60,14 +61,12 @@ def _parameters(parameters: Parameters) -> str:
 
 
 def _dimension(value: Range | Choices | Fixed) -> str:
-    """Return what one hyperparameter may be, in words."""
+    """Return a hyperparameter's search space, e.g. '0.0001 to 0.1 (log)'."""
     match value:
         case Range():
-            kind = "whole numbers, " if value.integer else ""
-            return (
-                f"{value.low:g} to "
-                f"{value.high:g}"
-                f"{' (' + kind + 'log)' if value.log else ' (' + kind[:-2] + ')' if kind else ''}"
+            kinds = [*(["integer"] if value.integer else []), *(["log"] if value.log else [])]
+            return f"{scalar(value.low)} to {scalar(value.high)}" + (
+                f" ({', '.join(kinds)})" if kinds else ""
             )
         case Choices():
             return " or ".join(scalar(choice) for choice in value.choices)
@@ -76,89 +75,100 @@ def _dimension(value: Range | Choices | Fixed) -> str:
 
 
 def metric(card: WorkloadCard) -> str:
-    """Return what a workload measures, in which unit, and which way is better."""
+    """Return a workload's metric with its unit and direction."""
     unit = "" if card.unit == "none" else f" ({card.unit})"
     return f"{card.metric}{unit}, {card.direction}"
 
 
-def studies(found: Iterable[StudySummary]) -> Table:
-    """Return one row a study."""
-    made = table(None, "id", "state", "trials", "workload", "arms", "submitted", "name", right=("trials",))
-    for s in found:
-        made.add_row(
-            s.id, s.state.value, _share(s.progress), s.workload, ", ".join(s.arms), ago(s.created_at), s.name
+def studies(rows: Iterable[StudySummary]) -> Table:
+    """Return a table with one row per study."""
+    result = table(None, "id", "state", "trials", "workload", "arms", "submitted", "name", right=("trials",))
+    for s in rows:
+        result.add_row(
+            s.id,
+            s.state.value,
+            _finished_of_all(s.progress),
+            s.workload,
+            ", ".join(s.arms),
+            ago(s.created_at),
+            s.name,
         )
-    return made
+    return result
 
 
 def _search(spec: StudySpec) -> str:
     replicates = f" in each of {spec.budget.replicates} replicates" if spec.budget.replicates > 1 else ""
-    return f"{spec.sampler}, at most {spec.budget.trials_per_arm} trials an arm{replicates}, seed {spec.seed}"
+    trials = plural(spec.budget.trials_per_arm, "trial")
+    return f"{spec.sampler}, at most {trials} per arm{replicates}, seed {spec.seed}"
 
 
-def _confirmation(found: StudyView) -> str:
-    """Return how far the runs on fresh seeds are."""
-    progress, seeds = found.progress, found.spec.confirmation.seeds
+def _confirmation(view: StudyView) -> str:
+    """Return how many of the confirmation runs have finished."""
+    progress, seeds = view.progress, view.spec.confirmation.seeds
     if not (seeds or progress.confirmations):
-        return "none asked for"
-    return f"{progress.confirmations_finished}/{progress.confirmations} runs finished, on {seeds} fresh seeds"
+        return "none"
+    finished = f"{progress.confirmations_finished}/{progress.confirmations} runs finished"
+    return f"{finished}, on {plural(seeds, 'fresh seed')}"
 
 
-def study(found: StudyView, *, page: str) -> Table:
-    """Return what there is to know of a study but its arms, one fact a row."""
-    made = table(None, "", "")
-    made.show_header = False
-    card = found.workload_card
-    spent = (
-        (found.ended_at - found.started_at).total_seconds() if found.started_at and found.ended_at else None
-    )
+def study(view: StudyView, *, page: str) -> Table:
+    """Return a table with one fact about a study per row, without its arms."""
+    result = table(None, "", "")
+    result.show_header = False
+    card = view.workload_card
+    spent = (view.ended_at - view.started_at).total_seconds() if view.started_at and view.ended_at else None
     rows = {
-        "id": found.id,
-        "name": found.name,
-        "state": found.state.value + (f": {found.state_reason}" if found.state_reason else ""),
-        "may": ", ".join(found.verbs) or "nothing can change it any more",
-        "workload": f"{found.workload}: {card.title}; {metric(card)}, target {card.target:g}",
+        "id": view.id,
+        "name": view.name,
+        "state": view.state.value + (f": {view.state_reason}" if view.state_reason else ""),
+        "actions": ", ".join(view.verbs) or "none",
+        "workload": f"{view.workload}: {card.title}; {metric(card)}, target {card.target:g}",
         "each trial": (
-            f"{found.epochs} epochs, batch size {found.batch_size}, {found.spec.training.schedule} schedule"
+            f"{plural(view.epochs, 'epoch')}, batch size {view.batch_size}, {view.spec.training.schedule} "
+            "schedule"
         ),
-        "search": _search(found.spec),
-        "pruner": describe_pruner(found),
-        **({"suite": found.suite} if found.suite else {}),
+        "search": _search(view.spec),
+        "pruner": describe_pruner(view),
+        **({"suite": view.suite} if view.suite else {}),
         "trials": "; ".join(
             part
             for part in (
-                f"{_share(found.progress)} finished",
-                f"{found.progress.pruned} pruned" if found.progress.pruned else "",
-                f"{found.progress.waiting} waiting at a rung" if found.progress.waiting else "",
-                _troubles(found.progress) or "none in trouble",
+                f"{_finished_of_all(view.progress)} finished",
+                f"{view.progress.pruned} pruned" if view.progress.pruned else "",
+                f"{view.progress.waiting} waiting at a rung" if view.progress.waiting else "",
+                _unsuccessful(view.progress),
             )
             if part
         ),
-        "epochs": f"{found.progress.epochs_done}/{found.progress.epochs} trained",
-        "confirmation": _confirmation(found),
-        "submitted": ago(found.created_at) + (f" by {found.owner}" if found.owner else ""),
+        "epochs": f"{view.progress.epochs_done}/{view.progress.epochs} trained",
+        "confirmation": _confirmation(view),
+        "submitted": ago(view.created_at) + (f" by {view.owner}" if view.owner else ""),
         "took": duration(spent),
         "page": page,
     }
     for name, value in rows.items():
-        made.add_row(Text(name, style="dim"), value)
-    return made
+        result.add_row(Text(name, style="dim"), value)
+    return result
 
 
-def ranked(found: Sequence[ArmView], card: WorkloadCard) -> list[ArmView]:
-    """Return the arms, best first; those without a value last, in the study's order."""
-    sign = -1.0 if card.direction == "maximize" else 1.0
+def ranked(arms: Sequence[ArmView], card: WorkloadCard) -> list[ArmView]:
+    """Return the arms, best first; arms without a value come last, in the study's order."""
+    worst = worst_value(card.direction)
     return sorted(
-        found, key=lambda arm: (arm.best is None, sign * arm.best.value if arm.best else 0.0, arm.position)
+        arms,
+        key=lambda arm: (
+            arm.best is None,
+            rank_key(arm.best.value if arm.best else worst, arm.position, card.direction),
+        ),
     )
 
 
-def arms(found: Sequence[ArmView], card: WorkloadCard) -> Table:
-    """Return one row an arm, best first; with a column of the pruned where any were."""
-    is_pruned = any(arm.progress.pruned for arm in found)
-    pruned = ("pruned", "epochs") if is_pruned else ()
+def arms(views: Sequence[ArmView], card: WorkloadCard) -> Table:
+    """Return a table with one row per arm, best first; columns about pruning appear if trials were pruned."""
+    has_pruned = any(arm.progress.pruned for arm in views)
+    pruned = ("pruned", "epochs") if has_pruned else ()
     value = f"validation {card.metric}"
-    made = table(
+    result = table(
         None,
         "arm",
         "trials",
@@ -166,25 +176,25 @@ def arms(found: Sequence[ArmView], card: WorkloadCard) -> Table:
         value,
         "test",
         "trial",
-        "in trouble",
+        "diverged or failed",
         right=("trials", *pruned, value, "test"),
     )
-    for arm in ranked(found, card):
+    for arm in ranked(views, card):
         best, progress = arm.best, arm.progress
-        made.add_row(
+        result.add_row(
             arm.name,
-            _share(progress),
-            *((str(progress.pruned), f"{progress.epochs_done}/{progress.epochs}") if is_pruned else ()),
+            _finished_of_all(progress),
+            *((str(progress.pruned), f"{progress.epochs_done}/{progress.epochs}") if has_pruned else ()),
             significant(best.value if best else None),
             significant(best.test_value if best else None),
             best.trial_id if best else ABSENT,
-            _troubles(progress) or ABSENT,
+            _unsuccessful(progress) or ABSENT,
         )
-    return made
+    return result
 
 
 def python(arm: ArmView, card: WorkloadCard) -> str:
-    """Return an arm's best configuration as Python to paste, under a comment that says how good it was."""
+    """Return an arm's best configuration as Python to paste, under a comment with its values."""
     best = arm.best
     if best is None:
         return f"# {arm.name}: no trial has completed"
@@ -195,15 +205,15 @@ def python(arm: ArmView, card: WorkloadCard) -> str:
     )
 
 
-def trials(found: Iterable[TrialView], card: WorkloadCard) -> Table:
-    """Return one row a trial."""
+def trials(rows: Iterable[TrialView], card: WorkloadCard) -> Table:
+    """Return a table with one row per trial."""
     right = (card.metric, "test", "epochs", "pack", "cost")
-    made = table(
+    result = table(
         None, "trial", "state", card.metric, "test", "epochs", "pack", "cost", "configuration", right=right
     )
-    for t in found:
+    for t in rows:
         pack = ABSENT if t.pack_size is None else str(t.pack_size)
-        made.add_row(
+        result.add_row(
             t.id,
             _state(t),
             significant(t.value),
@@ -213,25 +223,32 @@ def trials(found: Iterable[TrialView], card: WorkloadCard) -> Table:
             duration(t.cost_s),
             _parameters(t.parameters),
         )
-    return made
+    return result
 
 
-def optimizers(found: Iterable[OptimizerCard]) -> Table:
-    """Return one row an optimizer."""
-    made = table(None, "name", "title", "tuned by default", "what it is")
-    for card in found:
+def optimizers(rows: Iterable[OptimizerCard]) -> Table:
+    """Return a table with one row per optimizer."""
+    result = table(None, "name", "title", "tuned by default", "description")
+    for card in rows:
         tuned = ", ".join(h.name for h in card.hyperparameters if h.tuned)
-        made.add_row(card.name, card.title, tuned, card.description)
-    return made
+        result.add_row(card.name, card.title, tuned, card.description)
+    return result
 
 
-def hyperparameters(found: Iterable[Hyperparameter]) -> Table:
-    """Return one row a hyperparameter."""
-    made = table(
-        None, "hyperparameter", "default", "tuned", "usual range", "legal", "what it does", right=("default",)
+def hyperparameters(rows: Iterable[Hyperparameter]) -> Table:
+    """Return a table with one row per hyperparameter."""
+    result = table(
+        None,
+        "hyperparameter",
+        "default",
+        "tuned",
+        "search space",
+        "allowed",
+        "description",
+        right=("default",),
     )
-    for h in found:
-        made.add_row(
+    for h in rows:
+        result.add_row(
             h.name,
             scalar(h.default),
             "yes" if h.tuned else "no",
@@ -239,16 +256,16 @@ def hyperparameters(found: Iterable[Hyperparameter]) -> Table:
             str(h.bounds or ABSENT),
             h.description,
         )
-    return made
+    return result
 
 
-def workloads(found: Iterable[WorkloadCard]) -> Table:
-    """Return one row a workload."""
-    made = table(
-        None, "name", "metric", "target", "epochs", "about", "what it is", right=("target", "epochs", "about")
+def workloads(rows: Iterable[WorkloadCard]) -> Table:
+    """Return a table with one row per workload."""
+    result = table(
+        None, "name", "metric", "target", "epochs", "time", "description", right=("target", "epochs", "time")
     )
-    for card in found:
-        made.add_row(
+    for card in rows:
+        result.add_row(
             card.name,
             metric(card),
             f"{card.target:g}",
@@ -256,43 +273,43 @@ def workloads(found: Iterable[WorkloadCard]) -> Table:
             duration(card.epochs * card.epoch_s),
             card.description,
         )
-    return made
+    return result
 
 
-def tokens(found: Iterable[TokenView]) -> Table:
-    """Return one row a token."""
-    right = ("open studies", "trials a study", "GPU-hours")
-    made = table(None, "name", "role", "created", "last used", "state", *right, right=right)
-    for t in found:
+def tokens(rows: Iterable[TokenView]) -> Table:
+    """Return a table with one row per token."""
+    right = ("open studies", "trials per study", "GPU-hours")
+    result = table(None, "name", "role", "created", "last used", "state", *right, right=right)
+    for t in rows:
         bounds = t.quotas
-        made.add_row(
+        result.add_row(
             t.name,
             t.role,
             ago(t.created_at),
             ago(t.last_used_at),
             "revoked" if t.revoked_at else "valid",
             _used(t.open_studies, bounds.max_studies),
-            ABSENT if bounds.max_trials is None else f"at most {bounds.max_trials}",
+            ABSENT if bounds.max_trials is None else f"at most {count(bounds.max_trials)}",
             _used(t.gpu_hours, bounds.max_gpu_hours),
         )
-    return made
+    return result
 
 
-def _used(used: float | None, most: float | None) -> str:
-    """Return how much of a quota is used, and the quota where there is one."""
-    return ABSENT if used is None else f"{used:.3g}" + ("" if most is None else f" of {most:g}")
+def _used(used: float | None, quota: float | None) -> str:
+    """Return how much of a quota is used, and the quota if there is one."""
+    return ABSENT if used is None else number(used, 3) + ("" if quota is None else f" of {number(quota)}")
 
 
-def audit(found: Iterable[AuditView]) -> Table:
-    """Return one row a thing that somebody did."""
-    made = table(None, "when", "who", "what", "study, token or webhook", "from")
-    for entry in found:
+def audit(rows: Iterable[AuditView]) -> Table:
+    """Return a table with one row per entry of the audit log."""
+    result = table(None, "time (UTC)", "token", "action", "subject", "address")
+    for entry in rows:
         when = entry.at.strftime("%Y-%m-%d %H:%M:%S")
-        made.add_row(
+        result.add_row(
             when,
             entry.actor or ABSENT,
             entry.verb,
             entry.study_id or entry.subject or ABSENT,
             entry.address or ABSENT,
         )
-    return made
+    return result

@@ -1,6 +1,6 @@
 """`tangent token create | list | quota | revoke`.
 
-Works on the database itself, where no token is needed to make the first.
+These commands open the database directly, so that the first token can be created without a token.
 """
 
 __all__ = ["app"]
@@ -18,12 +18,13 @@ import typer
 from service.cli.connection import AsJson
 from service.cli.errors import BAD_INPUT, CommandError
 from service.cli.output import console, print_json, print_raw
+from studies.formatting import plural
 
 if TYPE_CHECKING:
     from studies.actors import Actor
     from studies.store import Store
 
-# `studies.views.Role` over again, so that `tangent --help` need not import pydantic; pyright sees that the
+# A copy of `studies.views.Role`, so that `tangent --help` does not import pydantic; pyright checks that the
 # two agree.
 Role = Literal["viewer", "submitter", "admin"]
 Home = Annotated[
@@ -37,13 +38,13 @@ Database = Annotated[
     ),
 ]
 Name = Annotated[
-    str, typer.Argument(metavar="NAME", help="Who or what the token is for, e.g. alice or nightly.")
+    str, typer.Argument(metavar="NAME", help="Name of the token's user or purpose, e.g. alice or nightly.")
 ]
 
 MaxStudies = Annotated[
     int | None,
     typer.Option(
-        min=0, max=1_000_000, help="Studies open at once; by default any number.", show_default=False
+        min=0, max=1_000_000, help="Maximum number of open studies; unlimited by default.", show_default=False
     ),
 ]
 MaxTrials = Annotated[
@@ -51,7 +52,7 @@ MaxTrials = Annotated[
     typer.Option(
         min=0,
         max=1_000_000_000,
-        help="Trials of one study, its confirmation runs among them; by default any number.",
+        help="Maximum number of trials in a study, including confirmation runs; unlimited by default.",
         show_default=False,
     ),
 ]
@@ -61,15 +62,15 @@ MaxGpuHours = Annotated[
         min=0,
         max=1e9,
         help=(
-            "GPU-hours of all its studies: once used, no study that needs a "
-            "GPU begins. By default any number."
+            "Maximum number of GPU-hours of all its studies; once they are used, no study that needs a GPU "
+            "starts. Unlimited by default."
         ),
         show_default=False,
     ),
 ]
 
 app = typer.Typer(
-    help="Make, list and revoke API tokens, and set their quotas; works on the database itself.",
+    help="Create, list and revoke API tokens, and set their quotas, directly in the database.",
     no_args_is_help=True,
 )
 
@@ -87,13 +88,13 @@ def _store(home: Path | None, database: str | None) -> "Generator[Store]":
 
 
 def _operator() -> "Actor":
-    """Return whoever works at the database, as the log knows them: the account and the machine."""
+    """Return the actor for the audit log: the operating system's user on this machine."""
     from studies.actors import Actor
 
     try:
         user = getpass.getuser()
     except (KeyError, OSError):
-        # An account that the machine has no name for, as in a container.
+        # The user id has no name on this machine, as in a container.
         user = str(os.getuid())
     return Actor(name=None, role="admin", address=f"{user}@{socket.gethostname()}")
 
@@ -105,7 +106,7 @@ def create(
     role: Annotated[
         Role,
         typer.Option(
-            help="viewer reads; submitter also submits studies and changes its own; admin may do everything."
+            help="viewer: read; submitter: also submit studies and control its own; admin: everything."
         ),
     ] = "submitter",
     max_studies: MaxStudies = None,
@@ -114,7 +115,7 @@ def create(
     home: Home = None,
     database: Database = None,
 ) -> None:
-    """Make a token and print its secret, which is never shown again."""
+    """Create a token and print its secret, which is not shown again."""
     from studies.errors import Conflict
     from studies.views import Quotas
 
@@ -129,14 +130,15 @@ def create(
         except Conflict as error:
             raise CommandError(str(error), exit_code=BAD_INPUT) from None
     typer.echo(
-        "This is shown once; hand it over as TANGENT_TOKEN, or as `Authorization: Bearer ...`:", err=True
+        "The secret is shown only once; pass it as TANGENT_TOKEN or as `Authorization: Bearer ...`:",
+        err=True,
     )
     print_raw(secret)
 
 
 @app.command("list")
 def list_(*, as_json: AsJson = False, home: Home = None, database: Database = None) -> None:
-    """List the tokens, without their secrets, with what they have used of their quotas."""
+    """List tokens, with their roles, quotas and usage, but without their secrets."""
     from service.cli import tables
 
     with _store(home, database) as store:
@@ -147,7 +149,7 @@ def list_(*, as_json: AsJson = False, home: Home = None, database: Database = No
         console().print(
             tables.tokens(found)
             if found
-            else "There are no tokens: whoever reaches the service may do everything."
+            else "There are no tokens; anyone who can reach the service has full access."
         )
 
 
@@ -161,7 +163,7 @@ def quota(
     home: Home = None,
     database: Database = None,
 ) -> None:
-    """Give a token other quotas; one that is left out is taken away. Studies that are open already go on."""
+    """Set a token's quotas; a quota that is not given is removed. Open studies continue."""
     from studies.views import Quotas
 
     with _store(home, database) as store:
@@ -170,14 +172,17 @@ def quota(
             Quotas(max_studies=max_studies, max_trials=max_trials, max_gpu_hours=max_gpu_hours),
             by=_operator(),
         )
-    bounds = {"open studies": max_studies, "trials of one study": max_trials, "GPU-hours": max_gpu_hours}
-    said = ", ".join(f"{most:g} {what}" for what, most in bounds.items() if most is not None)
-    print_raw(f"{name} may have at most {said}" if said else f"{name} has no quotas")
+    quotas = (
+        *([plural(max_studies, "open study", "open studies")] if max_studies is not None else []),
+        *([f"{plural(max_trials, 'trial')} per study"] if max_trials is not None else []),
+        *([f"{max_gpu_hours:g} GPU-hours"] if max_gpu_hours is not None else []),
+    )
+    print_raw(f"quotas of {name}: {', '.join(quotas)}" if quotas else f"{name} has no quotas")
 
 
 @app.command()
 def revoke(name: Name, *, home: Home = None, database: Database = None) -> None:
-    """Make a token worthless, at once and for good."""
+    """Revoke a token at once and permanently."""
     with _store(home, database) as store:
         store.revoke_token(name, by=_operator())
     print_raw(f"{name} is revoked")

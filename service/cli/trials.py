@@ -15,19 +15,19 @@ Arm = Annotated[str | None, typer.Option(help="Only trials of this arm.", show_d
 State = Annotated[
     TrialFilter | None,
     typer.Option(
-        help="Only trials in this state; `waiting`: those of the queued that wait at a rung.",
+        help="Only trials in this state; `waiting` means queued trials that wait at a rung.",
         show_default=False,
     ),
 ]
 Phase = Annotated[
     Literal["search", "confirmation", "all"],
-    typer.Option(help="Trials of the search, those that confirm what it found on fresh seeds, or all."),
+    typer.Option(help="Trials of the search, confirmation runs on fresh seeds, or all."),
 ]
 Sort = Annotated[
     str,
-    typer.Option(help="created, number, value (best first), cost or ended; `-` before it turns it round."),
+    typer.Option(help="created, number, value (best first), cost or ended; prefix with `-` to reverse."),
 ]
-Limit = Annotated[int, typer.Option("--limit", "-n", min=1, help="At most so many.")]
+Limit = Annotated[int, typer.Option("--limit", "-n", min=1, help="Maximum number to list.")]
 
 
 def trials(
@@ -48,7 +48,7 @@ def trials(
     with connected(url, token) as service:
         study_id = service.study_id(study)
         card = service.client.study(study_id).workload_card
-        # One more than asked for tells whether there are more.
+        # One more than requested shows whether there are more.
         found = list(
             islice(
                 service.client.every_trial(study_id, arm=arm, state=state, phase=phase, order=sort), limit + 1
@@ -59,6 +59,6 @@ def trials(
         print_json([trial.model_dump(mode="json") for trial in shown])
         return
     out = console()
-    out.print(tables.trials(shown, card) if shown else "There are no such trials.")
+    out.print(tables.trials(shown, card) if shown else "No trials match.")
     if len(found) > limit:
-        out.print(f"These are the first {limit}; --limit shows more.", style="dim")
+        out.print(f"Only the first {limit} are shown; use --limit for more.", style="dim")

@@ -1,4 +1,4 @@
-"""`tangent up`: the service in this process, a dispatcher beside it, and both ended together."""
+"""`tangent up`: the service in this process and a dispatcher in a child process."""
 
 __all__ = ["up"]
 
@@ -19,7 +19,7 @@ from service.cli.output import print_raw
 Host = Annotated[
     str | None,
     typer.Option(
-        help="Address to listen on; any but this machine's own needs a token.",
+        help="Address to listen on; any address but a loopback one requires an API token.",
         envvar="TANGENT_HOST",
         show_default="127.0.0.1",
     ),
@@ -44,7 +44,7 @@ Database = Annotated[
 Ray = Annotated[
     str | None,
     typer.Option(
-        help="`local` starts a Ray, HOST:PORT joins a running one.",
+        help="`local` starts Ray on this machine; HOST:PORT joins a running Ray cluster.",
         envvar="TANGENT_RAY_ADDRESS",
         show_default="local",
     ),
@@ -59,30 +59,30 @@ def up(
 ) -> None:
     """Run the service and a dispatcher on this machine until Ctrl-C.
 
-    Shows the dashboard's address once both are ready.
+    Prints the dashboard's URL once both are ready.
     """
     from service.cli.preflight import check, dispatcher_environment, local_url
     from service.serve import serve
     from service.settings import ServiceSettings
 
     settings = ServiceSettings.load(host=host, port=port, home=home, database_url=database, ray_address=ray)
-    # What it says of each opening of the database is of no use to whoever runs the service.
+    # Alembic logs each time that the database is opened; that does not help the user.
     logging.getLogger("alembic").setLevel(logging.WARNING)
-    # The dashboard's address is shown when it can be used.
+    # The URL is printed once the dispatcher is ready, so the service's own message would be too early.
     logging.getLogger("tangent.service").addFilter(lambda record: record.levelno > logging.INFO)
     if settings.log_format == "console":
-        # Whoever sits at the terminal looks for what goes wrong, not for every look of a browser.
+        # In a terminal, a line per request would hide the warnings.
         logging.getLogger("tangent.access").addFilter(lambda record: record.levelno > logging.INFO)
     check(settings)
     dispatcher = DispatcherSupervisor(
-        dispatcher_environment(settings), log=settings.home / "logs" / "dispatcher.log", say=_warn
+        dispatcher_environment(settings), log=settings.home / "logs" / "dispatcher.log", warn=_warn
     )
     starter = _Starter(dispatcher, url=local_url(settings))
     starter.start()
     try:
         code = serve(settings)
     finally:
-        # The service has let go of the signals; a second one ends the dispatcher by force.
+        # The service no longer handles signals. A second one kills the dispatcher.
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda _number, _frame: dispatcher.kill())
         dispatcher.stop(timeout_s=_STOP_WITHIN_S)
@@ -92,15 +92,15 @@ def up(
     raise typer.Exit(code)
 
 
-def _warn(sentence: str) -> None:
-    typer.echo(f"warning: {sentence}", err=True)
+def _warn(message: str) -> None:
+    typer.echo(f"warning: {message}", err=True)
 
 
 class _Starter(threading.Thread):
-    """Waits for the service, starts the dispatcher and says when both are ready.
+    """A thread that waits for the service, starts the dispatcher and reports when both are ready.
 
     Attributes:
-        failure: why that did not come about; the service is told to end then.
+        failure: why the dispatcher did not start, or None. On a failure, the service is stopped.
     """
 
     def __init__(self, dispatcher: DispatcherSupervisor, *, url: str) -> None:
@@ -111,7 +111,7 @@ class _Starter(threading.Thread):
 
     def run(self) -> None:
         """Start the dispatcher once the service answers."""
-        while not self._answers():
+        while not self._service_is_up():
             if self._dispatcher.is_stopping:
                 return
             time.sleep(0.1)
@@ -119,26 +119,26 @@ class _Starter(threading.Thread):
             self._dispatcher.start()
             is_ready = self._dispatcher.wait_until_ready(timeout_s=_READY_WITHIN_S)
         except OSError as error:
-            self._give_up(f"the dispatcher cannot be started: {error}")
+            self._fail(f"cannot start the dispatcher: {error}")
             return
         if is_ready:
-            self._dispatcher.keep()
-            print_raw(f"Dashboard: {self._url}/  (Ctrl-C ends the service and its dispatcher)")
+            self._dispatcher.keep_running()
+            print_raw(f"Dashboard: {self._url}/  (press Ctrl-C to stop)")
         elif not self._dispatcher.is_stopping:
-            self._give_up(
+            self._fail(
                 f"the dispatcher did not start: {self._dispatcher.last_line().removeprefix('error: ')} "
                 f"(log: {self._dispatcher.log})"
             )
 
-    def _give_up(self, failure: str) -> None:
+    def _fail(self, failure: str) -> None:
         self.failure = failure
-        # To this process itself: it ends the service in good order, and then everything else.
+        # The service in this process shuts down cleanly on SIGTERM, and `up` then stops everything else.
         os.kill(os.getpid(), signal.SIGTERM)
 
-    def _answers(self) -> bool:
+    def _service_is_up(self) -> bool:
         from http.client import HTTPConnection, HTTPException
 
-        # Not by urllib or httpx: a proxy of the environment cannot reach this machine's own address.
+        # urllib and httpx would use a proxy from the environment, which cannot reach this machine's loopback.
         connection = HTTPConnection(self._url.removeprefix("http://"), timeout=5)
         try:
             connection.request("GET", "/healthz")

@@ -1,4 +1,4 @@
-"""`tangent verdict`, `compare` and `suite`: what studies found, and how sure that is."""
+"""`tangent verdict`, `compare` and `suite`: findings of studies, with their uncertainty."""
 
 __all__ = ["compare", "suite", "verdict"]
 
@@ -9,6 +9,7 @@ import typer
 
 from service.cli.connection import AsJson, StudyId, Token, Url, connected
 from service.cli.output import console, print_json
+from studies.formatting import plural
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -18,60 +19,60 @@ if TYPE_CHECKING:
 StudyIds = Annotated[
     list[str],
     typer.Argument(
-        metavar="ID...", help="Ids of two or more studies of one workload, beginnings of them, or `last`."
+        metavar="ID...", help="Ids of two or more studies of one workload, unique prefixes of ids, or `last`."
     ),
 ]
 SuiteName = Annotated[
-    str | None, typer.Argument(metavar="NAME", help="Show this one in full.", show_default=False)
+    str | None, typer.Argument(metavar="NAME", help="Show this suite in full.", show_default=False)
 ]
 
 
-def _say(out: "Console", sentences: Iterable[str], *, style: str | None = None, mark: str = "") -> None:
-    for sentence in sentences:
-        out.print(f"{mark}{sentence}", style=style, soft_wrap=True)
+def _print_lines(out: "Console", lines: Iterable[str], *, style: str | None = None, prefix: str = "") -> None:
+    for line in lines:
+        out.print(f"{prefix}{line}", style=style, soft_wrap=True)
 
 
-def _say_finding(out: "Console", found: "Finding") -> None:
-    _say(out, [found.sentence], style="bold")
-    _say(out, found.limits, mark="- ")
+def _print_finding(out: "Console", finding: "Finding") -> None:
+    _print_lines(out, [finding.sentence], style="bold")
+    _print_lines(out, finding.limits, prefix="- ")
 
 
 def verdict(study: StudyId, *, as_json: AsJson = False, url: Url = None, token: Token = None) -> None:
-    """Show which arm is better, by how much and how sure.
+    """Show which arm is better, by how much and how certain that is.
 
-    From runs on fresh seeds, with what to know beside it.
+    The verdict rests on confirmation runs on fresh seeds. Warnings and notes follow the tables.
     """
     from service.cli import analysis_tables as tables
 
     with connected(url, token) as service:
-        found = service.client.analysis(service.study_id(study))
+        analysis = service.client.analysis(service.study_id(study))
     if as_json:
-        print_json(found.model_dump(mode="json"))
+        print_json(analysis.model_dump(mode="json"))
         return
     out = console()
-    _say_finding(out, found.finding)
+    _print_finding(out, analysis.finding)
     shown = (
-        (found.confirmed, tables.confirmed(found)),
-        # Without a run on both sides a pair says nothing.
-        (any(pair.n for pair in found.pairs), tables.pairs(found.pairs)),
-        (found.time_to_target, tables.targets(found)),
+        (analysis.confirmed, tables.confirmed(analysis)),
+        # A pair compares nothing unless both arms have confirmation runs.
+        (any(pair.n for pair in analysis.pairs), tables.pairs(analysis.pairs)),
+        (analysis.time_to_target, tables.targets(analysis)),
     )
-    for rows, made in shown:
+    for rows, table in shown:
         if rows:
             out.print()
-            out.print(made)
-    if found.checks or found.flips:
+            out.print(table)
+    if analysis.checks or analysis.flips:
         out.print()
-    _say(out, (check.sentence for check in found.checks if check.is_warning), mark="warning: ")
-    _say(
+    _print_lines(out, (check.sentence for check in analysis.checks if check.is_warning), prefix="warning: ")
+    _print_lines(
         out,
         (
-            f"from {flip.trials} trials on, {flip.after} leads instead of {flip.before} in the search"
-            for flip in found.flips
+            f"from {plural(flip.trials, 'trial')} on, {flip.after} leads the search instead of {flip.before}"
+            for flip in analysis.flips
         ),
-        mark="note: ",
+        prefix="note: ",
     )
-    _say(out, (check.sentence for check in found.checks if not check.is_warning), mark="note: ")
+    _print_lines(out, (check.sentence for check in analysis.checks if not check.is_warning), prefix="note: ")
 
 
 def compare(studies: StudyIds, *, as_json: AsJson = False, url: Url = None, token: Token = None) -> None:
@@ -79,47 +80,49 @@ def compare(studies: StudyIds, *, as_json: AsJson = False, url: Url = None, toke
     from service.cli import analysis_tables as tables
 
     with connected(url, token) as service:
-        found = service.client.comparison([service.study_id(given) for given in studies])
+        comparison = service.client.comparison([service.study_id(study) for study in studies])
     if as_json:
-        print_json(found.model_dump(mode="json"))
+        print_json(comparison.model_dump(mode="json"))
         return
     out = console()
-    out.print(tables.compared(found))
-    if found.pairs:
+    out.print(tables.compared(comparison))
+    if comparison.pairs:
         out.print()
-        out.print(tables.pairs(found.pairs))
-    if found.cautions:
+        out.print(tables.pairs(comparison.pairs))
+    if comparison.cautions:
         out.print()
-        _say(out, found.cautions, mark="warning: ")
+        _print_lines(out, comparison.cautions, prefix="warning: ")
 
 
 def suite(name: SuiteName = None, *, as_json: AsJson = False, url: Url = None, token: Token = None) -> None:
-    """List the suites, or show what the studies of one say together."""
+    """List the suites, or show the joint findings of one suite's studies."""
     from service.cli import analysis_tables as tables
 
     out = console()
     if name is None:
         with connected(url, token) as service:
-            listed = service.client.suites()
+            summaries = service.client.suites()
         if as_json:
-            print_json([one.model_dump(mode="json") for one in listed])
+            print_json([suite.model_dump(mode="json") for suite in summaries])
         else:
             out.print(
-                tables.suites(listed) if listed else "There are no suites yet; give studies a common `suite`."
+                tables.suites(summaries)
+                if summaries
+                else "There are no suites yet; studies with the same `suite` form one."
             )
         return
     with connected(url, token) as service:
-        found = service.client.suite(name)
+        analysis = service.client.suite(name)
     if as_json:
-        print_json(found.model_dump(mode="json"))
+        print_json(analysis.model_dump(mode="json"))
         return
-    _say_finding(out, found.finding)
+    _print_finding(out, analysis.finding)
     shown = (
-        (found.arms, tables.arms_of_suite(found)),
-        (found.wins, tables.wins(found)),
-        (found.studies, tables.studies_of_suite(found)),
+        (analysis.arms, tables.arms_of_suite(analysis)),
+        (analysis.wins, tables.wins(analysis)),
+        (analysis.studies, tables.studies_of_suite(analysis)),
     )
-    for rows, made in shown:
+    for rows, table in shown:
         if rows:
             out.print()
-            out.print(made)
+            out.print(table)

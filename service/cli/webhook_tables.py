@@ -1,4 +1,4 @@
-"""What webhooks and their deliveries look like in a terminal."""
+"""Terminal tables of webhooks and their deliveries."""
 
 __all__ = ["deliveries", "webhook", "webhooks"]
 
@@ -13,21 +13,21 @@ from studies.formatting import ABSENT, ago
 from studies.webhooks import DeliveryView, WebhookDetail, WebhookView
 
 
-def _moment(at: datetime | None) -> str:
+def _time(at: datetime | None) -> str:
     return ABSENT if at is None else f"{at:%Y-%m-%d %H:%M:%S} UTC"
 
 
-def _studies(found: WebhookView) -> str:
-    return ("everybody's" if found.studies == "all" else "own") + (
-        f", of suite {found.suite}" if found.suite else ""
+def _studies(webhook: WebhookView) -> str:
+    return ("all" if webhook.studies == "all" else "own") + (
+        f", in suite {webhook.suite}" if webhook.suite else ""
     )
 
 
-def webhooks(found: Iterable[WebhookView]) -> Table:
-    """Return one row a webhook."""
-    made = table(None, "id", "owner", "address", "events", "studies", "last taken", "state")
-    for each in found:
-        made.add_row(
+def webhooks(rows: Iterable[WebhookView]) -> Table:
+    """Return a table with one row per webhook."""
+    result = table(None, "id", "owner", "URL", "events", "studies", "last delivery", "state")
+    for each in rows:
+        result.add_row(
             each.id,
             each.owner or ABSENT,
             each.url,
@@ -36,42 +36,50 @@ def webhooks(found: Iterable[WebhookView]) -> Table:
             ago(each.delivered_at),
             each.standing,
         )
-    return made
+    return result
 
 
-def webhook(found: WebhookDetail) -> Table:
-    """Return what there is to know of a webhook but its deliveries, one fact a row."""
-    made = table(None, "", "")
-    made.show_header = False
+def webhook(detail: WebhookDetail) -> Table:
+    """Return a table with one fact about a webhook per row, without its deliveries."""
+    result = table(None, "", "")
+    result.show_header = False
     rows = {
-        "id": found.id,
-        "address": found.url,
-        "owner": found.owner or ABSENT,
-        "events": ", ".join(found.events),
-        "studies": _studies(found),
-        "made": ago(found.created_at),
-        "last taken": ago(found.delivered_at),
-        "state": found.standing,
+        "id": detail.id,
+        "URL": detail.url,
+        "owner": detail.owner or ABSENT,
+        "events": ", ".join(detail.events),
+        "studies": _studies(detail),
+        "created": ago(detail.created_at),
+        "last delivery": ago(detail.delivered_at),
+        "state": detail.standing,
     }
     for name, value in rows.items():
-        made.add_row(Text(name, style="dim"), value)
-    return made
+        result.add_row(Text(name, style="dim"), value)
+    return result
 
 
-def deliveries(found: Iterable[DeliveryView]) -> Table:
-    """Return one row a delivery."""
-    made = table(
-        None, "event", "study", "since", "state", "attempts", "answer", "next attempt", right=("attempts",)
+def deliveries(rows: Iterable[DeliveryView]) -> Table:
+    """Return a table with one row per delivery."""
+    result = table(
+        None,
+        "event",
+        "study",
+        "created",
+        "state",
+        "attempts",
+        "response",
+        "next attempt",
+        right=("attempts",),
     )
-    for each in found:
-        answer = each.error or (ABSENT if each.status_code is None else str(each.status_code))
-        made.add_row(
+    for each in rows:
+        response = each.error or (ABSENT if each.status_code is None else str(each.status_code))
+        result.add_row(
             each.event,
             each.study_id or ABSENT,
             ago(each.created_at),
             each.state,
             str(each.attempts),
-            answer,
-            _moment(each.due_at),
+            response,
+            _time(each.due_at),
         )
-    return made
+    return result

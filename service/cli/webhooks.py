@@ -24,56 +24,59 @@ WebhookId = Annotated[
 
 _POLL_S = 0.25
 
-app = typer.Typer(
-    help="Be told, at an address of your own, of what happens to studies.", no_args_is_help=True
-)
+app = typer.Typer(help="Send study events to your own URL.", no_args_is_help=True)
 
 
 @app.command()
 def create(
     address: Annotated[
         str,
-        typer.Argument(metavar="ADDRESS", help="Where to send it, such as https://hooks.example/tangent."),
+        typer.Argument(
+            metavar="ADDRESS", help="URL that receives the events, e.g. https://hooks.example/tangent."
+        ),
     ],
     *,
     event: Annotated[
         list[str] | None,
         typer.Option(
             help=(
-                "Tell of this; may be given several times: study.queued, study.running, study.paused, "
-                "study.completed, study.cancelled, study.failed. By default of all."
+                "Send only this event; may be repeated: study.queued, study.running, study.paused, "
+                "study.completed, study.cancelled, study.failed. All events by default."
             ),
             metavar="EVENT",
             show_default=False,
         ),
     ] = None,
     of_all: Annotated[
-        bool, typer.Option("--all", help="Tell of everybody's studies, not only of yours; for admins.")
+        bool, typer.Option("--all", help="Send events of all studies, not only of your own; for admins.")
     ] = False,
     suite: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="Tell only of studies with this label.", show_default=False),
+        typer.Option(metavar="NAME", help="Send only events of studies in this suite.", show_default=False),
     ] = None,
     as_json: AsJson = False,
     url: Url = None,
     token: Token = None,
 ) -> None:
-    """Make a webhook and print its secret, which is never shown again: receivers check signatures with it."""
-    asked = {"url": address, "studies": "all" if of_all else "own", "suite": suite} | (
+    """Create a webhook and print its signing secret, which is not shown again."""
+    request = {"url": address, "studies": "all" if of_all else "own", "suite": suite} | (
         {"events": event} if event else {}
     )
     with connected(url, token) as service:
-        made = service.client.create_webhook(asked)
+        created = service.client.create_webhook(request)
     if as_json:
-        print_json(made.model_dump(mode="json"))
+        print_json(created.model_dump(mode="json"))
         return
-    typer.echo(f"Webhook {made.id}. This is shown once; receivers check signatures with it:", err=True)
-    print_raw(made.secret)
+    typer.echo(
+        f"Created webhook {created.id}. Its secret is shown only once; receivers verify signatures with it:",
+        err=True,
+    )
+    print_raw(created.secret)
 
 
 @app.command("list")
 def list_(*, as_json: AsJson = False, url: Url = None, token: Token = None) -> None:
-    """List your webhooks; an admin's list has everybody's."""
+    """List your webhooks; admins see all webhooks."""
     from service.cli import webhook_tables
 
     with connected(url, token) as service:
@@ -84,7 +87,7 @@ def list_(*, as_json: AsJson = False, url: Url = None, token: Token = None) -> N
         console().print(
             webhook_tables.webhooks(found)
             if found
-            else "There are no webhooks; make one with `tangent webhook create ADDRESS`."
+            else "There are no webhooks; create one with `tangent webhook create ADDRESS`."
         )
 
 
@@ -100,7 +103,7 @@ def _every(client: "Client") -> "Iterator[WebhookView]":
 
 @app.command()
 def show(webhook: WebhookId, *, as_json: AsJson = False, url: Url = None, token: Token = None) -> None:
-    """Show a webhook and its newest deliveries: what came of each, and when it is tried again."""
+    """Show a webhook and its latest deliveries, with their responses and next attempts."""
     from service.cli import webhook_tables
 
     with connected(url, token) as service:
@@ -120,12 +123,12 @@ def send_ping(
     webhook: WebhookId,
     *,
     wait: Annotated[
-        float, typer.Option(metavar="SECONDS", min=0, max=600, help="Wait so long for what comes of it.")
+        float, typer.Option(metavar="SECONDS", min=0, max=600, help="How long to wait for the result.")
     ] = 20.0,
     url: Url = None,
     token: Token = None,
 ) -> None:
-    """Send a ping and tell what came of it."""
+    """Send a ping and show the result."""
     with connected(url, token) as service:
         ping = service.client.test_webhook(webhook)
         deadline = time.monotonic() + wait
@@ -134,29 +137,29 @@ def send_ping(
             ping = next(
                 (each for each in service.client.webhook(webhook).deliveries if each.id == ping.id), ping
             )
-    _tell(ping)
+    _print_result(ping)
 
 
-def _tell(ping: "DeliveryView") -> None:
+def _print_result(ping: "DeliveryView") -> None:
     match ping.state:
         case "delivered":
-            print_raw(f"the receiver took it: {ping.status_code}")
+            print_raw(f"delivered: the receiver answered {ping.status_code}")
         case "failed":
-            raise CommandError(f"the ping was not taken: {ping.error}")
+            raise CommandError(f"the ping was not delivered: {ping.error}")
         case _:
-            raise CommandError("the ping is still on its way; `tangent webhook show` tells what comes of it")
+            raise CommandError("the ping has not been delivered yet; `tangent webhook show` shows its state")
 
 
 @app.command()
 def enable(webhook: WebhookId, *, url: Url = None, token: Token = None) -> None:
-    """Enable a webhook that was disabled: it is told what happens from now on."""
+    """Enable a disabled webhook; it receives events from now on."""
     with connected(url, token) as service:
         print_raw(f"{service.client.enable_webhook(webhook).id} is enabled")
 
 
 @app.command()
 def remove(webhook: WebhookId, *, url: Url = None, token: Token = None) -> None:
-    """Remove a webhook, and what was still to be sent to it."""
+    """Remove a webhook and its pending deliveries."""
     with connected(url, token) as service:
         service.client.remove_webhook(webhook)
     print_raw(f"{webhook} is removed")

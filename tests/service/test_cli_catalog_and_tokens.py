@@ -190,7 +190,7 @@ def test_quotas_are_given_changed_and_shown(settings: ServiceSettings, store: St
     assert "0 of 3" in listed
     assert "0 of 10.5" in listed
     changed = tangent("token", "quota", "alice", "--max-trials", "200", *home)
-    assert changed.stdout == "alice may have at most 200 trials of one study\n"
+    assert changed.stdout == "quotas of alice: 200 trials per study\n"
     assert store.token("alice").quotas == Quotas(max_trials=200)
     assert tangent("token", "quota", "alice", *home).stdout == "alice has no quotas\n"
     assert json.loads(tangent("token", "list", "--json", *home).stdout)[0]["open_studies"] == 0

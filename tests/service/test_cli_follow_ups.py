@@ -66,9 +66,7 @@ def test_an_extension_may_stand_in_a_file_and_options_go_before_it(
         encoding="utf-8",
     )
     planned = run("extend", study, "--file", str(file), "--trials", "4", "--validate-only")
-    assert planned.stdout.startswith(
-        f"{study} can be extended so: 3 arms, 12 trials and 30 confirmation runs, "
-    )
+    assert planned.stdout.startswith(f"{study} can be extended: 3 arms, 12 trials and 30 confirmation runs, ")
     assert store.study(study).state.value == "completed"
     assert run("extend", study, "--file", str(file), "--trials", "4").exit_code == 0
     assert store.study(study).spec.budget.trials_per_arm == 4
@@ -143,7 +141,7 @@ def test_a_line_tells_confirmation_runs_from_trials_of_the_search(
     assert [line.rpartition(" completed")[0] for line in lines if "confirmation" in line] == [
         f"adamp confirmation {n}/18" for n in range(1, 5)
     ]
-    assert f"{study} is extended: 9 fresh seeds in all" in lines
+    assert f"{study} extended: 9 fresh seeds in total" in lines
 
 
 def test_a_bar_shows_the_confirmation_once_it_has_begun(
