@@ -229,7 +229,7 @@ SUPERSEDED = ProblemKind(
     "superseded",
     "Superseded by a later attempt",
     "Another run has taken over this study; reports from the earlier attempt are rejected.",
-    "study k3f9x2db: attempt 1 is over, attempt 2 has taken over",
+    "study k3f9x2db: attempt 1 is superseded by attempt 2",
 )
 CATALOG_EMPTY = ProblemKind(
     503,

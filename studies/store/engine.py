@@ -1,6 +1,6 @@
-"""Opening a database: SQLite as the embedded default, PostgreSQL for a cluster.
+"""Database access: SQLite as the embedded default, PostgreSQL for a cluster.
 
-Errors of both told as `StoreUnavailable`.
+Errors of both databases are raised as `StoreUnavailable`.
 """
 
 __all__ = ["VERSION_TABLE", "Database", "StatementWatcher", "TransactionKind", "TransactionWatcher"]
@@ -29,55 +29,54 @@ from studies.store.postgres_liveness import PostgresLiveness
 TransactionKind = Literal["read", "write"]
 
 TransactionWatcher = Callable[[TransactionKind, float], None]
-"""Told of each transaction when it has ended, in any way.
+"""Called after each transaction, however it ended.
 
-Its kind, and the seconds it took, waiting for a connection included.
+With the transaction's kind and its seconds, including the wait for a connection.
 """
 
 StatementWatcher = Callable[[str], Callable[[BaseException | None], None]]
-"""Told of each statement before it is sent, without its values.
+"""Called before each statement is sent, with the statement but without its values.
 
-What it returns is called with the error, or None, once the answer is there.
+It returns a function that is called with the error, or None, after the answer.
 """
 
 VERSION_TABLE = "tangent_version"
-"""Ours alone: Optuna keeps an Alembic table of its own in the same database."""
+"""Alembic's table for Tangent; Optuna has an Alembic table of its own in the same database."""
 
 _SQLITE_ARGUMENTS: dict[str, Any] = {"timeout": 60}
-# Values measured to notice a dead network within seconds, where the driver's defaults never do.
+# Measured to notice a dead network within seconds; with the driver's defaults it is never noticed.
 _POSTGRES_ARGUMENTS: dict[str, Any] = {
     "connect_timeout": 2,
     "keepalives_idle": 2,
     "keepalives_interval": 1,
     "keepalives_count": 3,
     "tcp_user_timeout": 4000,
-    # The server's side: what a machine leaves behind that was cut off or stopped in the middle of a
-    # transaction holds its locks.
+    # On the server: the transaction of a machine that was cut off or stopped would keep its locks.
     "options": (
         "-c statement_timeout=60000 -c lock_timeout=30000 -c "
         "idle_in_transaction_session_timeout=60000 -c tcp_user_timeout=10000 -c "
         "tcp_keepalives_idle=4 -c tcp_keepalives_interval=2 -c tcp_keepalives_count=3"
     ),
 }
-# Who waits for a connection waits no longer for the server then than others do.
+# The wait for a pooled connection is as long as the wait for an unreachable server.
 _POOL: dict[str, Any] = {"pool_pre_ping": True, "pool_size": 10, "max_overflow": 20, "pool_timeout": 4}
-# Tells our advisory locks apart from those of others in the same PostgreSQL database.
-_LOCKS = 727265
+# Separates our advisory locks from those of other programs in the same PostgreSQL database.
+_LOCK_NAMESPACE = 727265
 _EXPECTED_URL = "sqlite:///PATH or postgresql+psycopg://USER:PASSWORD@HOST/NAME"
 
 
 def _sqlite(url: URL) -> Engine:
     if not url.database or url.database == ":memory:":
         raise StoreUnavailable(
-            "a SQLite database in memory ends with its process, and several "
-            "share one here; use sqlite:///PATH"
+            "expected a SQLite file, got an in-memory database, which other processes cannot share; "
+            "use sqlite:///PATH"
         )
     path = Path(url.database).expanduser()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StoreUnavailable(
-            f"cannot make the folder {path.parent} for the database: {error.strerror}; choose another path"
+            f"cannot create the folder {path.parent} for the database: {error.strerror}; choose another path"
         ) from error
     url = url.set(database=str(path))
     engine = create_engine(url, connect_args=_SQLITE_ARGUMENTS)
@@ -85,8 +84,8 @@ def _sqlite(url: URL) -> Engine:
     @event.listens_for(engine, "connect")
     # Registered by the decorator.
     def _configure(connection: Any, _record: Any) -> None:  # pyright: ignore[reportUnusedFunction]
-        # Transactions are begun by hand below: the driver's own begin is deferred, and two readers that both
-        # go on to write deadlock.
+        # Transactions are begun explicitly below: the driver's own BEGIN is deferred, and two readers that
+        # both go on to write would deadlock.
         connection.isolation_level = None
         _write_ahead(connection)
         connection.execute("PRAGMA synchronous=NORMAL")
@@ -101,13 +100,13 @@ def _sqlite(url: URL) -> Engine:
     return engine
 
 
-def _postgresql(url: URL, pulse: PostgresLiveness) -> Engine:
-    engine = create_engine(url, creator=pulse.connection, **_POOL)
+def _postgresql(url: URL, liveness: PostgresLiveness) -> Engine:
+    engine = create_engine(url, creator=liveness.connection, **_POOL)
     _, named = engine.dialect.create_connect_args(url)
-    pulse.arguments = {**named, **_POSTGRES_ARGUMENTS}
+    liveness.arguments = {**named, **_POSTGRES_ARGUMENTS}
 
-    # Before SQLAlchemy asks its first question: where initdb found no locale the encoding is SQL_ASCII, and
-    # text comes back as bytes.
+    # Checked before SQLAlchemy's first statement: if initdb found no locale, the encoding is SQL_ASCII, and
+    # text would be read as bytes.
     @event.listens_for(engine, "connect", insert=True)
     # Registered by the decorator.
     def _check(connection: Any, _record: Any) -> None:  # pyright: ignore[reportUnusedFunction]
@@ -115,23 +114,20 @@ def _postgresql(url: URL, pulse: PostgresLiveness) -> Engine:
         if encoding != "UTF8":
             raise StoreUnavailable(
                 f"expected the database {url.render_as_string()} to have the encoding UTF8, got {encoding}; "
-                "make it anew with `createdb --encoding UTF8 --template template0`"
+                "recreate it with `createdb --encoding UTF8 --template template0`"
             )
 
     return engine
 
 
 def _write_ahead(connection: Any) -> None:
-    """Turn on the write-ahead log, which stays on.
-
-    Of processes that open a new database together one does it.
-    """
+    """Turn on the write-ahead log, which stays on; if processes open a new database together, one does it."""
     deadline = time.monotonic() + _SQLITE_ARGUMENTS["timeout"]
     while True:
         try:
             connection.execute("PRAGMA journal_mode=WAL")
         except sqlite3.OperationalError as error:
-            # For this one lock SQLite does not wait by itself.
+            # SQLite's own timeout does not apply to this lock.
             if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
                 raise
             time.sleep(0.01)
@@ -139,43 +135,42 @@ def _write_ahead(connection: Any) -> None:
             return
 
 
-def _engine(url: str, pulse: PostgresLiveness) -> Engine:
+def _engine(url: str, liveness: PostgresLiveness) -> Engine:
     try:
         parsed = make_url(url)
     except (ArgumentError, ValueError):
-        # A password may stand in it all the same.
+        # It may contain a password nevertheless.
         masked = re.sub(r"^((?:[^:/]*://)?[^:/@]*):.*@", r"\1:***@", url)
-        raise StoreUnavailable(f"{masked!r} is no database URL; expected {_EXPECTED_URL}") from None
+        raise StoreUnavailable(f"{masked!r} is not a valid database URL; expected {_EXPECTED_URL}") from None
     if "@" in (parsed.host or ""):
-        # What stands before it is the rest of a password, and would be shown as part of the host.
+        # The part before it is the rest of a password, which would be shown as part of the host.
         raise StoreUnavailable(
-            f"expected a database URL with one @, got several; in a password write it as %40: {_EXPECTED_URL}"
+            f"expected a database URL with one @, got several; write @ in a password as %40: {_EXPECTED_URL}"
         )
     match parsed.drivername:
         case "sqlite" | "sqlite+pysqlite":
             return _sqlite(parsed)
         case "postgresql" | "postgresql+psycopg":
-            return _postgresql(parsed.set(drivername="postgresql+psycopg"), pulse)
+            return _postgresql(parsed.set(drivername="postgresql+psycopg"), liveness)
         case other:
             raise StoreUnavailable(
-                "Tangent runs on SQLite and on PostgreSQL with psycopg, got "
-                f"{other!r}; expected {_EXPECTED_URL}"
+                f"expected SQLite, or PostgreSQL with psycopg, got {other!r}; use {_EXPECTED_URL}"
             )
 
 
 class Database:
-    """An engine with its two kinds of transaction and its migrations."""
+    """A database with read and write transactions, and its migrations."""
 
     def __init__(self, url: str) -> None:
-        """Open the database; nothing is read or written yet.
+        """Prepare the engine; the database is not read or written yet.
 
         Raises:
-            StoreUnavailable: the URL is wrong or its folder cannot be made.
+            StoreUnavailable: the URL is not valid or its folder cannot be created.
         """
-        self._pulse = PostgresLiveness()
-        self._engine = _engine(url, self._pulse)
-        # By default each statement of a PostgreSQL transaction sees a later state; on SQLite a transaction
-        # sees one anyway.
+        self._liveness = PostgresLiveness()
+        self._engine = _engine(url, self._liveness)
+        # By default each statement of a PostgreSQL transaction sees the newest state; on SQLite a whole
+        # transaction sees one state anyway.
         self._reader = (
             self._engine.execution_options(isolation_level="REPEATABLE READ")
             if self.is_postgresql
@@ -185,7 +180,7 @@ class Database:
         self._watchers: tuple[TransactionWatcher, ...] = ()
 
     def on_statement(self, watcher: StatementWatcher) -> None:
-        """Tell a watcher of each statement from now on, in the thread that sends it."""
+        """Call a watcher for each statement from now on, in the thread that sends it."""
 
         @event.listens_for(self._engine, "before_cursor_execute")
         def _begin(  # pyright: ignore[reportUnusedFunction] # registered by the decorator
@@ -202,29 +197,26 @@ class Database:
         @event.listens_for(self._engine, "handle_error")
         # Registered by the decorator.
         def _fail(failed: ExceptionContext) -> None:  # pyright: ignore[reportUnusedFunction]
-            # A connection that cannot be made has sent no statement.
+            # None if the error came from connecting, before any statement.
             ended = getattr(failed.execution_context, "tangent_ended", None)
             if ended is not None:
                 ended(failed.original_exception)
 
     def on_transaction(self, watcher: TransactionWatcher) -> None:
-        """Tell a watcher of each transaction from now on.
-
-        It is called in the thread of the transaction, and has to be quick.
-        """
+        """Call a watcher after each transaction from now on, in its thread; the watcher must be quick."""
         self._watchers = (*self._watchers, watcher)
 
     @property
     def url(self) -> str:
-        """The URL, password included: for handing on, never for showing."""
+        """The URL including the password, for other libraries that connect; never log or show it."""
         return self._engine.url.render_as_string(hide_password=False)
 
     @property
     def engine_arguments(self) -> dict[str, Any]:
-        """What an engine is made with, but for the URL: for whoever else opens this database."""
+        """The engine's arguments except the URL, for other libraries that open this database."""
         if not self.is_postgresql:
             return {"connect_args": dict(_SQLITE_ARGUMENTS)}
-        return {"creator": self._pulse.connection, **_POOL}
+        return {"creator": self._liveness.connection, **_POOL}
 
     @property
     def is_postgresql(self) -> bool:
@@ -233,7 +225,7 @@ class Database:
 
     @contextmanager
     def read(self) -> Generator[Connection]:
-        """Yield a connection in a transaction that sees one state of the database.
+        """Yield a connection in a transaction that reads one consistent state of the database.
 
         Raises:
             StoreUnavailable: the database cannot be reached.
@@ -248,9 +240,7 @@ class Database:
 
     @contextmanager
     def write(self) -> Generator[Connection]:
-        """Yield a connection in a transaction that may write.
-
-        On SQLite it holds the only write lock from its start.
+        """Yield a connection in a transaction that may write; on SQLite it holds the write lock throughout.
 
         Raises:
             StoreUnavailable: the database cannot be reached or written.
@@ -270,40 +260,39 @@ class Database:
             yield
         finally:
             took_s = time.perf_counter() - began
-            for tell in self._watchers:
-                tell(kind, took_s)
+            for watcher in self._watchers:
+                watcher(kind, took_s)
 
     @contextmanager
-    def exclusive(self, what: str) -> Generator[None]:
-        """Do something that one process at a time may do with this database, once nobody else does it.
+    def exclusive(self, name: str) -> Generator[None]:
+        """Hold a lock of this name, which one process on this database can hold at a time.
 
         Raises:
-            StoreUnavailable: the database cannot be reached, or the others take too long.
+            StoreUnavailable: the database cannot be reached, or the lock is not released in time.
         """
         if self.is_postgresql:
             with self.read() as connection:
                 connection.execute(
-                    text(f"SELECT pg_advisory_xact_lock({_LOCKS}, hashtext(:what))"), {"what": what}
+                    text(f"SELECT pg_advisory_xact_lock({_LOCK_NAMESPACE}, hashtext(:name))"), {"name": name}
                 )
                 yield
         else:
-            # A transaction would keep out what is to be done. The lock goes with its process, however that
-            # ends.
+            # A file lock: a write transaction would block the work itself. The lock ends with its process.
             with self.translated_errors(), Path(f"{self._engine.url.database}-lock").open("w") as file:
                 fcntl.flock(file, fcntl.LOCK_EX)
                 yield
 
     @contextmanager
     def translated_errors(self) -> Generator[None]:
-        """Turn the errors of a database that cannot be used into one sentence.
+        """Raise errors of a database that cannot be used as `StoreUnavailable`, with a message of one line.
 
         Raises:
-            StoreUnavailable: from the driver's error, or the system's.
+            StoreUnavailable: from an error of the driver or of the operating system.
         """
         try:
             yield
         except (IntegrityError, DataError):
-            # What was to be written is at fault, not the database.
+            # The data are at fault, not the database.
             raise
         except (DBAPIError, PoolTimeoutError, OSError) as error:
             source = error.orig if isinstance(error, DBAPIError) else error
@@ -311,9 +300,7 @@ class Database:
             raise StoreUnavailable(f"the database {self.label} cannot be used: {cause}") from error
 
     def revisions(self) -> tuple[str | None, str | None]:
-        """Return the schema's revision, and the newest that this version of Tangent knows.
-
-        The former is None before its first.
+        """Return the schema's revision (None if it has none yet), and the newest revision this version knows.
 
         Raises:
             StoreUnavailable: the database cannot be reached.
@@ -322,10 +309,10 @@ class Database:
             return _revision(connection), _newest_revision()
 
     def migrate(self) -> None:
-        """Bring the schema to the newest revision; does nothing when it is there already.
+        """Upgrade the schema to the newest revision, if it is older.
 
         Raises:
-            StoreUnavailable: the database cannot be written, or was made by a newer Tangent.
+            StoreUnavailable: the database cannot be written, or comes from a newer version of Tangent.
         """
         config = _migrations()
         script = ScriptDirectory.from_config(config)
@@ -340,29 +327,26 @@ class Database:
             )
         with self.write() as connection:
             if self.is_postgresql:
-                # Several processes may start at once; the first migrates, the others wait and find it done.
-                # On SQLite the write lock does the same.
-                connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCKS}, 0)")
+                # If several processes start at once, the first migrates and the others wait for it. On
+                # SQLite the write lock does the same.
+                connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK_NAMESPACE}, 0)")
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
 
     def close(self) -> None:
-        """Give every connection back."""
+        """Close every connection."""
         self._engine.dispose()
 
 
 @functools.cache
 def _newest_revision() -> str | None:
-    """Return the newest revision that this version knows, read from its files once.
-
-    Whoever waits for a service to be ready asks often.
-    """
+    """Return the newest revision that this version knows; cached, because readiness checks ask often."""
     return ScriptDirectory.from_config(_migrations()).get_current_head()
 
 
 def _migrations() -> Config:
     config = Config()
-    # Alembic takes a percent sign for the start of a reference.
+    # In Alembic's configuration a percent sign begins a reference.
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
     return config
 

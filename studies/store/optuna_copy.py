@@ -1,11 +1,11 @@
-"""Copies of finished trials in Optuna's own tables, in the same database, for Optuna's own tools.
+"""Copies of finished trials in Optuna's tables in the same database, for Optuna's own tools.
 
-Each trial is written once and whole, in its final state, so that no RUNNING trial of a dead worker ever lies
-there. Our tables stay the record: what is missing here is written on the next call. Where the schema of
-Optuna's tables is the one that `optuna_rows` knows, a batch of trials and our note of it are one transaction;
-into any other schema Optuna's public API writes them, one by one and many times as slowly. Optuna has no
-state for a trial that diverged; it is FAIL, as Optuna itself makes of a NaN, and `tangent_state` tells it
-apart from a fault.
+Each trial is written once, in its final state, so that there is never a RUNNING trial of a dead worker.
+Tangent's tables stay authoritative: a missing copy is written by the next call. If Optuna's tables have the
+schema that `optuna_rows` knows, a batch of copies and their `copy_state` are one transaction; for any other
+schema Optuna's public API writes them one by one, many times as slowly. Optuna has no state for a trial that
+diverged: it becomes FAIL, as with a NaN in Optuna itself, and the attribute `tangent_state` distinguishes it
+from a failure.
 """
 
 __all__ = ["OptunaCopy", "study_name"]
@@ -38,10 +38,10 @@ _STATES = {
     TrialState.DIVERGED: optuna.trial.TrialState.FAIL,
     TrialState.FAILED: optuna.trial.TrialState.FAIL,
 }
-# A copy made one by one has two steps (0 none, 1 done, 2 begun): after a crash only those begun need to be
-# looked for.
+# `copy_state`: 0 none, 1 done, 2 begun. Copying with the public API takes two steps; after a crash only
+# copies that were begun have to be looked up.
 _DONE, _BEGUN = 1, 2
-# Runs that confirm what a search has found are none of its trials.
+# Confirmation runs are not copied: they are not trials of the search.
 _IS_MISSING = (
     tables.trial.c.phase == "search",
     tables.trial.c.state.in_([state.value for state in _STATES]),
@@ -63,17 +63,17 @@ class OptunaCopy:
     """Writes finished trials into Optuna's storage."""
 
     def __init__(self, database: Database) -> None:
-        """Make a copier; Optuna's tables are made when the first trial is copied."""
+        """Make a copier; Optuna's tables are created with the first copy."""
         self._database = database
         self._storage: RDBStorage | None = None
         self._are_rows_known = False
 
     def copy_finished(self, study_id: str, *, within_s: float = math.inf) -> int:
-        """Copy the study's finished trials that are not there yet; return how many.
+        """Copy the study's finished trials that have no copy yet, and return how many were copied.
 
         Args:
             study_id: the study.
-            within_s: begin nothing more after so many seconds; what is left is copied by the next call.
+            within_s: start no further batch after this many seconds; the next call copies the rest.
 
         Raises:
             StoreUnavailable: the database cannot be used.
@@ -87,10 +87,7 @@ class OptunaCopy:
         return copied
 
     def closed_with_missing(self) -> tuple[str, ...]:
-        """Return the closed studies of which some finished trial has no copy yet.
-
-        Their runs ended before they could write it.
-        """
+        """Return the ids of closed studies that have finished trials without a copy."""
         s, t = tables.study.c, tables.trial.c
         query = (
             select(s.id)
@@ -101,7 +98,7 @@ class OptunaCopy:
             return tuple(connection.execute(query.order_by(s.id)).scalars())
 
     def close(self) -> None:
-        """Give every connection back."""
+        """Close every connection."""
         if self._storage is not None:
             self._storage.remove_session()
             self._storage.engine.dispose()
@@ -111,7 +108,7 @@ class OptunaCopy:
             if not connection.execute(select(_missing(study_id).exists())).scalar_one():
                 return 0
         storage = self._open_storage()
-        # A run whose lease has lapsed may still be at it.
+        # A run whose lease has lapsed may still be copying.
         with self._database.exclusive(f"optuna/{study_id}"):
             with self._database.read() as connection:
                 t = tables.trial.c
@@ -141,8 +138,7 @@ class OptunaCopy:
             )
         if self._are_rows_known:
             with self._database.write() as connection:
-                # A run that was held still in the middle of this, and has lost its turn since, finds that its
-                # successor has written them.
+                # If this run was frozen here and superseded, its successor has written these copies.
                 marked = _mark(connection, ids, _DONE)
                 optuna_rows.add_finished(
                     connection, name, [trial for trial_id, trial in frozen.items() if trial_id in marked]
@@ -168,20 +164,17 @@ class OptunaCopy:
         return found
 
     def _already_there(self, name: str) -> set[str]:
-        """Return the ids of the trials in an Optuna study.
-
-        A crash may have kept their copies from being noted.
-        """
+        """Return the ids of the trials in an Optuna study; after a crash `copy_state` may lag behind."""
         with self._database.read() as connection:
             return {json.loads(row.value_json) for row in connection.execute(_COPIES, {"name": name})}
 
     def _open_storage(self) -> RDBStorage:
         if self._storage is None:
-            # Optuna makes its tables without asking whether another process is making them.
+            # Optuna creates its tables without checking whether another process is creating them.
             with self._database.exclusive("optuna"), self._translated_errors():
                 storage = RDBStorage(self._database.url, engine_kwargs=self._database.engine_arguments)
             if not self._database.is_postgresql:
-                # After this the storage connects anew.
+                # So that the listener applies to all later connections.
                 storage.engine.dispose()
                 event.listen(storage.engine, "connect", _relax_sync)
             self._storage, self._are_rows_known = storage, storage.get_current_version() == optuna_rows.SCHEMA
@@ -193,7 +186,7 @@ class OptunaCopy:
             try:
                 yield
             except StorageInternalError as error:
-                # Optuna wraps what its driver raises.
+                # Optuna wraps its driver's errors.
                 if isinstance(error.__cause__, DBAPIError):
                     raise error.__cause__ from error
                 raise
@@ -205,18 +198,18 @@ def _missing(study_id: str) -> Select[Any]:
 
 
 def _mark(connection: Connection, ids: list[str], state: int) -> set[str]:
-    """Note how far the copies of some trials are; return the ids of those that were not done before."""
+    """Set `copy_state` of some trials, and return the ids of those that were not done before."""
     t = tables.trial.c
     change = update(tables.trial).where(t.id.in_(ids), t.copy_state != _DONE).values(copy_state=state)
     return set(connection.execute(change.returning(t.id)).scalars())
 
 
 def _frozen(arm: ResolvedArm, row: Any, intermediate: dict[int, float]) -> FrozenTrial:
-    """Return a trial as Optuna keeps it, with the validation metric of every epoch."""
+    """Return a trial in Optuna's form, with the validation metric of every epoch."""
     params = searched(arm.space, arm.card.conditions, row.parameters)
     known = distributions(arm.space)
     state = TrialState(row.state)
-    # As Optuna has it, a pruned trial's value is its last intermediate one.
+    # As in Optuna, the value of a pruned trial is its last intermediate value.
     values = {
         TrialState.COMPLETED: row.value,
         TrialState.PRUNED: intermediate[max(intermediate)] if intermediate else None,
@@ -244,13 +237,13 @@ def _frozen(arm: ResolvedArm, row: Any, intermediate: dict[int, float]) -> Froze
 
 
 def _local(at: datetime | None) -> datetime | None:
-    """Return an instant as Optuna keeps it: in local time, without a zone."""
+    """Return a time as Optuna stores it: in local time, without a zone."""
     return None if at is None else at.astimezone().replace(tzinfo=None)
 
 
 def _relax_sync(connection: Any, _record: Any) -> None:
-    """With the write-ahead log this loses nothing when a process dies.
+    """Set SQLite's `synchronous` to NORMAL for a connection of Optuna's.
 
-    A trial costs 71 ms instead of 423.
+    With the write-ahead log nothing is lost when a process dies, and a copy takes 71 ms instead of 423.
     """
     connection.execute("PRAGMA synchronous=NORMAL")

@@ -1,8 +1,8 @@
 """Finished trials as rows of Optuna's own tables: a batch in one transaction and a handful of statements.
 
-Optuna's public API adds trials one by one, each at some forty statements, most of which look for what cannot
-be there yet. Here Optuna's own models make the same rows. That holds for one revision of its schema; whoever
-finds another in the database adds trials by the public API.
+Optuna's public API adds trials one by one, each with some forty statements, most of which look for rows that
+cannot exist yet. This module makes the same rows with Optuna's own models. That works for one revision of its
+schema; for any other, callers use the public API.
 """
 
 __all__ = ["SCHEMA", "add_finished"]
@@ -18,22 +18,22 @@ from sqlalchemy import Connection, func, insert, select
 from sqlalchemy.orm import Session
 
 SCHEMA = "v3.2.0.a"
-"""The revision of Optuna's schema whose rows are made here."""
+"""The revision of Optuna's schema that this module writes."""
 
 
 def add_finished(connection: Connection, name: str, trials: Sequence[FrozenTrial]) -> None:
-    """Add finished trials to an Optuna study, with its next numbers and in this order.
+    """Add finished trials to an Optuna study in this order, with the study's next numbers.
 
     Args:
-        connection: an open transaction that may write.
-        name: the name of the study, which must be there and have one objective.
-        trials: what is to be added, each as Optuna's `create_trial` makes it and without system attributes.
+        connection: an open write transaction.
+        name: the name of the study, which must exist and have one objective.
+        trials: the trials, as Optuna's `create_trial` makes them, without system attributes.
     """
-    # Locked as Optuna does it, for numbers are counted.
+    # Locked as Optuna does it, because the next number is a count.
     study = select(models.StudyModel.study_id).where(models.StudyModel.study_name == name).with_for_update()
     with Session(connection) as session:
         study_id = session.execute(study).scalar_one()
-        there = session.execute(
+        count = session.execute(
             select(func.count()).where(models.TrialModel.study_id == study_id)
         ).scalar_one()
         rows: list[Any] = [
@@ -44,7 +44,7 @@ def add_finished(connection: Connection, name: str, trials: Sequence[FrozenTrial
                 datetime_start=trial.datetime_start,
                 datetime_complete=trial.datetime_complete,
             )
-            for number, trial in enumerate(trials, start=there)
+            for number, trial in enumerate(trials, start=count)
         ]
         session.add_all(rows)
         session.flush()

@@ -1,11 +1,9 @@
-"""Connections to PostgreSQL that never wait for good.
+"""Connections to PostgreSQL that notice a server that has stopped answering.
 
-A server that has stopped to answer is noticed, whatever its machine's kernel still says.
-
-The driver's own settings notice a server that refuses, and a network that is cut. A server that is frozen, or
-its whole machine but for the network card, takes bytes and answers nothing; its timeouts are frozen with it.
-So whoever has waited for a while asks in a second way whether anybody is there, and gives up where nobody is.
-A statement that only takes long is waited for.
+The driver's own settings notice a server that refuses connections, and a network that is cut. A frozen
+server, or a frozen machine whose network card still works, accepts bytes and never answers, and its own
+timeouts are frozen too. So a connection that has waited for a while probes the server with a second
+connection, and gives up if that is not answered either. A statement that merely takes long is waited for.
 """
 
 __all__ = ["PostgresLiveness"]
@@ -21,118 +19,122 @@ from typing import Any, TypeVar
 import psycopg
 
 T = TypeVar("T")
-_SILENT_S = 1.5
-_ANSWER_WITHIN_S = 1.5
-# Beyond the server's own limit of a statement: one that lives stops by itself.
-_LONGEST_S = 90.0
-# What a client asks first where it would like to encrypt; the server says in one byte whether it can.
-_MAY_I_ENCRYPT = struct.pack("!ii", 8, 80877103)
+_PROBE_AFTER_S = 1.5
+_PROBE_TIMEOUT_S = 1.5
+# Longer than the server's own statement timeout, by which a living server ends a statement.
+_MAX_WAIT_S = 90.0
+# PostgreSQL's SSLRequest, which a client may send first; the server answers with one byte.
+_SSL_REQUEST = struct.pack("!ii", 8, 80877103)
 _READY_NONE = 0
 
 
 class _Connection(psycopg.Connection[Any]):
-    """A connection whose statements are given up when its server does not answer any more."""
+    """A connection whose statements fail when its server has stopped answering."""
 
     is_alive: Callable[[socket.socket], bool]
 
     def wait(self, gen: Generator[Any, Any, T], *arguments: Any, **named: Any) -> T:
-        """Return what the server's answer makes of `gen`.
+        """Run psycopg's generator to its result.
 
         Raises:
-            OperationalError: the server has stopped to answer; the connection is closed.
+            OperationalError: the server has stopped answering; the connection is closed.
         """
         return super().wait(self._watched(gen), *arguments, **named)
 
     def _watched(self, gen: Generator[Any, Any, T]) -> Generator[Any, Any, T]:
-        began = heard = time.monotonic()
+        began = last_answer = time.monotonic()
         try:
             wanted = next(gen)
             while True:
                 ready = yield wanted
                 now = time.monotonic()
                 if ready != _READY_NONE:
-                    heard = now
-                elif now - began > _LONGEST_S or (now - heard > _SILENT_S and not self._is_answered()):
-                    # Nothing that comes later may be taken for an answer.
+                    last_answer = now
+                elif now - began > _MAX_WAIT_S or (
+                    now - last_answer > _PROBE_AFTER_S and not self._is_server_alive()
+                ):
+                    # Closed, so that a late answer is not taken for the answer to another statement.
                     self.pgconn.finish()
-                    raise psycopg.OperationalError(f"the server has not answered for {now - heard:.0f} s")
-                elif now - heard > _SILENT_S:
-                    heard = time.monotonic()
+                    raise psycopg.OperationalError(
+                        f"the server has not answered for {now - last_answer:.0f} s"
+                    )
+                elif now - last_answer > _PROBE_AFTER_S:
+                    last_answer = time.monotonic()
                 wanted = gen.send(ready)
-        except StopIteration as ended:
-            answer: T = ended.value
-            return answer
+        except StopIteration as stop:
+            result: T = stop.value
+            return result
 
-    def _is_answered(self) -> bool:
+    def _is_server_alive(self) -> bool:
         with socket.socket(fileno=socket.dup(self.pgconn.socket)) as peer:
             return self.is_alive(peer)
 
 
 class PostgresLiveness:
-    """Makes a database's connections, and knows whether its server is in doubt.
+    """Makes the connections to one server, and remembers whether the server seems to be down.
 
-    Then one of those who wait for it asks for all.
+    While it seems to be down, one thread at a time tries to connect, and the others share its result.
 
     Attributes:
-        arguments: what the driver connects with, by name.
+        arguments: the driver's connection arguments.
     """
 
     def __init__(self) -> None:
         """Make no connection yet."""
         self.arguments: Mapping[str, Any] = {}
         self._lock = threading.Lock()
-        self._look: Future[bool] | None = None
-        self._knock: Future[None] | None = None
-        self._is_in_doubt = False
+        self._probe: Future[bool] | None = None
+        self._reconnect: Future[None] | None = None
+        self._seems_down = False
 
     def connection(self) -> _Connection:
         """Return a new connection.
 
-        While the server is in doubt one thread at a time tries to make one, and those that come meanwhile
-        fail with it.
+        While the server seems to be down, one thread at a time tries to connect; if it fails, the threads
+        that wait for it fail too.
 
         Raises:
-            OperationalError: the server cannot be reached, or refuses.
+            OperationalError: the server cannot be reached, or refuses the connection.
         """
         with self._lock:
-            others, mine = self._knock, None
-            if others is None and self._is_in_doubt:
-                mine = self._knock = Future[None]()
+            others, mine = self._reconnect, None
+            if others is None and self._seems_down:
+                mine = self._reconnect = Future[None]()
         if others is not None:
-            failed = others.exception()
-            if failed is not None:
-                raise psycopg.OperationalError(str(failed)) from failed
+            error = others.exception()
+            if error is not None:
+                raise psycopg.OperationalError(str(error)) from error
         try:
-            made = self._made()
+            connection = self._connect()
         except BaseException as error:
-            self._conclude(mine, error)
+            self._finish_attempt(mine, error)
             raise
-        self._conclude(mine, None)
-        return made
+        self._finish_attempt(mine, None)
+        return connection
 
-    def _made(self) -> _Connection:
-        made = _Connection.connect(**self.arguments)
-        made.is_alive = self.is_alive
-        return made
+    def _connect(self) -> _Connection:
+        connection = _Connection.connect(**self.arguments)
+        connection.is_alive = self.is_alive
+        return connection
 
-    def _conclude(self, knock: Future[None] | None, error: BaseException | None) -> None:
+    def _finish_attempt(self, attempt: Future[None] | None, error: BaseException | None) -> None:
         with self._lock:
-            self._is_in_doubt = isinstance(error, psycopg.OperationalError)
-            self._knock = None if knock is not None else self._knock
-        if knock is not None and error is not None:
-            knock.set_exception(error)
-        elif knock is not None:
-            knock.set_result(None)
+            self._seems_down = isinstance(error, psycopg.OperationalError)
+            self._reconnect = None if attempt is not None else self._reconnect
+        if attempt is not None and error is not None:
+            attempt.set_exception(error)
+        elif attempt is not None:
+            attempt.set_result(None)
 
     def is_alive(self, connected: socket.socket) -> bool:
-        """Return whether the server that a connection leads to still answers others.
+        """Return whether the server of a connection still answers new connections.
 
-        Those who ask meanwhile get the same answer.
+        Threads that ask during a probe share its result.
         """
         with self._lock:
-            others, mine = self._look, Future[bool]()
+            others, mine = self._probe, Future[bool]()
             if others is None:
-                self._look = mine
+                self._probe = mine
         if others is not None:
             return others.result()
         answers = False
@@ -140,21 +142,21 @@ class PostgresLiveness:
             answers = _answers(connected)
         finally:
             with self._lock:
-                self._look = None
-                self._is_in_doubt = self._is_in_doubt or not answers
+                self._probe = None
+                self._seems_down = self._seems_down or not answers
             mine.set_result(answers)
         return answers
 
 
 def _answers(connected: socket.socket) -> bool:
-    """Return whether the other end of a connection takes another one, and says something there."""
-    deadline = time.monotonic() + _ANSWER_WITHIN_S
+    """Return whether the server of a connection accepts another connection and answers on it."""
+    deadline = time.monotonic() + _PROBE_TIMEOUT_S
     try:
-        with socket.socket(connected.family, socket.SOCK_STREAM) as asking:
-            asking.settimeout(_ANSWER_WITHIN_S)
-            asking.connect(connected.getpeername())
-            asking.settimeout(max(0.1, deadline - time.monotonic()))
-            asking.sendall(_MAY_I_ENCRYPT)
-            return bool(asking.recv(1))
+        with socket.socket(connected.family, socket.SOCK_STREAM) as probe:
+            probe.settimeout(_PROBE_TIMEOUT_S)
+            probe.connect(connected.getpeername())
+            probe.settimeout(max(0.1, deadline - time.monotonic()))
+            probe.sendall(_SSL_REQUEST)
+            return bool(probe.recv(1))
     except OSError:
         return False

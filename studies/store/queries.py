@@ -1,4 +1,4 @@
-"""Reading: studies, arms and trials as views; each function one or two queries on an open connection."""
+"""Reads of studies, arms and trials as views; each function makes one or two queries."""
 
 __all__ = [
     "arms",
@@ -47,19 +47,19 @@ from studies.views import (
 )
 
 _TRIAL_ORDERS = ("created", "number", "value", "cost", "ended")
-# Trials made at one time stand in the order of their numbers; as text, number 10 would come before number 2.
+# Breaks ties between trials that were created together, by number: by id, number 10 would precede number 2.
 _TIES = (tables.trial.c.number, tables.trial.c.id)
 
 
 _IS_SEARCH = tables.trial.c.phase == "search"
 _S = tables.study.c
-# A study's plan, its cards and spaces, is a hundred times as long as its row is otherwise.
+# A study's plan, with its cards and spaces, is a hundred times as long as the rest of its row.
 _PLANNED = (_S.id, _S.state, _S.spec, _S.resolved)
 _SUMMARY = tuple(column for column in _S if column.name not in {"spec", "resolved", "environment"})
 
 
 def _of_phase(query: Select[Any], phase: Phase | None) -> Select[Any]:
-    """Return a query of trials, kept to a phase."""
+    """Return a query of trials, restricted to a phase if one is given."""
     return query if phase is None else query.where(tables.trial.c.phase == phase)
 
 
@@ -71,10 +71,10 @@ def _study_row(connection: Connection, study_id: str) -> Any:
 
 
 def resolved(connection: Connection, study_id: str) -> ResolvedStudy:
-    """Return the study as it was resolved at submission.
+    """Return a study as it was resolved at submission.
 
     Raises:
-        StudyNotFound: there is none.
+        StudyNotFound: the study does not exist.
     """
     return ResolvedStudy.model_validate(_study_row(connection, study_id).resolved)
 
@@ -102,10 +102,10 @@ def _summary_fields(row: Any, progress: dict[str, Progress]) -> dict[str, Any]:
 
 
 def study(connection: Connection, study_id: str) -> StudyView:
-    """Return one study in full.
+    """Return a study with its spec and progress.
 
     Raises:
-        StudyNotFound: there is none.
+        StudyNotFound: the study does not exist.
     """
     row = _study_row(connection, study_id)
     plan, spec = ResolvedStudy.model_validate(row.resolved), StudySpec.model_validate(row.spec)
@@ -135,7 +135,7 @@ def studies(
     """Return a page of studies, newest first; counts of closed studies come from the cache.
 
     Raises:
-        SpecInvalid: the page token is none of ours, or belongs to another query.
+        SpecInvalid: the page token is invalid or belongs to another query.
     """
     s = tables.study.c
     query = select(*_SUMMARY)
@@ -157,10 +157,10 @@ def studies(
 
 
 def arms(connection: Connection, study_id: str) -> tuple[ArmView, ...]:
-    """Return the study's arms in order, each with its progress and its best trial.
+    """Return a study's arms in order, each with its progress and its best trial.
 
     Raises:
-        StudyNotFound: there is none.
+        StudyNotFound: the study does not exist.
     """
     row = _study_row(connection, study_id)
     plan, spec = ResolvedStudy.model_validate(row.resolved), StudySpec.model_validate(row.spec)
@@ -194,7 +194,7 @@ def progress(connection: Connection, study_id: str) -> dict[str, Any]:
     """Return the data of a `progress` event: the study's progress, and each arm's with its best value.
 
     Raises:
-        StudyNotFound: there is none.
+        StudyNotFound: the study does not exist.
     """
     row = _study_row(connection, study_id)
     direction = ResolvedStudy.model_validate(row.resolved).workload.direction
@@ -208,7 +208,7 @@ def progress(connection: Connection, study_id: str) -> dict[str, Any]:
 
 
 def _best_row(connection: Connection, study_id: str, arm: str, *, direction: Direction) -> Any:
-    """Return the row of the best completed trial of an arm's search, of equals the first, or None."""
+    """Return the row of the best completed trial of an arm's search (the first of equals), or None."""
     t = tables.trial.c
     query = (
         select(tables.trial)
@@ -251,10 +251,10 @@ def _trial_view(row: Any) -> TrialView:
 
 
 def trial(connection: Connection, trial_id: str) -> TrialView:
-    """Return one trial.
+    """Return a trial.
 
     Raises:
-        TrialNotFound: there is none.
+        TrialNotFound: the trial does not exist.
     """
     row = connection.execute(select(tables.trial).where(tables.trial.c.id == trial_id)).one_or_none()
     if row is None:
@@ -263,10 +263,10 @@ def trial(connection: Connection, trial_id: str) -> TrialView:
 
 
 def every_trial(connection: Connection, study_id: str, *, phase: Phase | None) -> tuple[TrialView, ...]:
-    """Return all trials of a study's phase, or of both, oldest first.
+    """Return all trials of one phase of a study, or of both phases (None), oldest first.
 
     Raises:
-        StudyNotFound: there is no such study.
+        StudyNotFound: the study does not exist.
     """
     _study_row(connection, study_id)
     t = tables.trial.c
@@ -292,17 +292,17 @@ def trials(
     Args:
         connection: an open transaction.
         study_id: the study.
-        arm: only this arm's.
-        state: only those in this state, or those that wait at a rung.
-        phase: only those of the search, or of its confirmation.
-        order: created, number, value (best first), cost or ended; a leading `-` turns it round. Missing
-            values come last.
-        page_size: at most so many.
-        page_token: where the last page ended.
+        arm: only this arm's trials.
+        state: only trials in this state, or trials that wait at a rung.
+        phase: only trials of the search, or of the confirmation.
+        order: created, number, value (best first), cost or ended; a leading `-` reverses it. Missing values
+            come last.
+        page_size: number of trials at most.
+        page_token: the `next_page_token` of the previous page.
 
     Raises:
-        StudyNotFound, ArmNotFound: there is none.
-        SpecInvalid: an unknown order or a page token that is none of ours.
+        StudyNotFound, ArmNotFound: the study or the arm does not exist.
+        SpecInvalid: the order is unknown, or the page token is invalid.
     """
     direction, names = summaries.direction(connection, study_id), summaries.arm_names(connection, study_id)
     if arm is not None and arm not in names:
@@ -342,10 +342,10 @@ def trials(
 
 
 def measurements(connection: Connection, trial_id: str) -> tuple[Measurement, ...]:
-    """Return a trial's measurements, epoch by epoch.
+    """Return a trial's measurements in order of their epochs.
 
     Raises:
-        TrialNotFound: there is no such trial.
+        TrialNotFound: the trial does not exist.
     """
     trial(connection, trial_id)
     m = tables.measurement.c
@@ -357,34 +357,34 @@ def measurements(connection: Connection, trial_id: str) -> tuple[Measurement, ..
 
 
 def study_record(connection: Connection, study_id: str) -> StudyRecord:
-    """Return all that an analysis of a study rests on.
+    """Return everything that an analysis of a study reads.
 
     Raises:
-        StudyNotFound: there is none.
+        StudyNotFound: the study does not exist.
     """
     found = study(connection, study_id)
     of_arms = arms(connection, study_id)
     both = every_trial(connection, study_id, phase=None)
     confirmations = tuple(trial for trial in both if trial.phase == "confirmation")
     best = [arm.best.trial_id for arm in of_arms if arm.best is not None]
-    told = (*best, *(trial.id for trial in confirmations))
-    measured = measurements_of(connection, told)
+    measured_ids = (*best, *(trial.id for trial in confirmations))
+    measured = measurements_of(connection, measured_ids)
     return StudyRecord(
         study=found,
         arms=of_arms,
         trials=tuple(trial for trial in both if trial.phase == "search"),
         confirmations=confirmations,
-        measurements={trial_id: measured.get(trial_id, ()) for trial_id in told},
+        measurements={trial_id: measured.get(trial_id, ()) for trial_id in measured_ids},
     )
 
 
 def curves(connection: Connection, study_id: str) -> tuple[Curve, ...]:
     """Return each arm's best value so far, after every trial of the search that completed or diverged.
 
-    The seconds of pruned ones count as well.
+    The seconds of pruned trials count too.
 
     Raises:
-        StudyNotFound: there is none.
+        StudyNotFound: the study does not exist.
     """
     direction, names = summaries.direction(connection, study_id), summaries.arm_names(connection, study_id)
     t = tables.trial.c
@@ -418,23 +418,21 @@ def curves(connection: Connection, study_id: str) -> tuple[Curve, ...]:
 
 
 def rung_values(connection: Connection, study_id: str) -> dict[str, dict[int, float | None]]:
-    """Return the objective at the rungs that trials of the search have reached: trial id, then epoch.
+    """Return the objective at the rungs that trials of the search have reached, by trial id, then epoch.
 
-    None where it is not finite.
-
-    Where a trial's best epoch counts, its value at the last checkpoint is there as well, for it goes on with
-    that.
+    A value that was not finite is None. If a trial's best epoch counts, its value at the last checkpoint is
+    included, because the trial resumes with that value.
 
     Raises:
-        StudyNotFound: there is none.
+        StudyNotFound: the study does not exist.
     """
     row = _study_row(connection, study_id)
     plan, spec = ResolvedStudy.model_validate(row.resolved), StudySpec.model_validate(row.spec)
-    of_bracket = [
+    rungs_of = [
         frozenset(rungs(spec.pruner, plan.epochs, bracket=bracket))
         for bracket in range(brackets(spec.pruner, plan.epochs))
     ]
-    if not of_bracket[0]:
+    if not rungs_of[0]:
         return {}
     t, m = tables.trial.c, tables.measurement.c
     value: ColumnElement[Any] = m.validation_metric
@@ -447,7 +445,7 @@ def rung_values(connection: Connection, study_id: str) -> dict[str, dict[int, fl
     query = query.where(t.study_id == study_id, _IS_SEARCH)
     found: dict[str, dict[int, float | None]] = {}
     for measured in connection.execute(query):
-        is_left = spec.objective.at == "best" and measured.epoch == measured.checkpoint_epoch
-        if is_left or measured.epoch in of_bracket[measured.bracket]:
+        is_checkpoint = spec.objective.at == "best" and measured.epoch == measured.checkpoint_epoch
+        if is_checkpoint or measured.epoch in rungs_of[measured.bracket]:
             found.setdefault(measured.trial_id, {})[measured.epoch] = measured.value
     return found

@@ -1,7 +1,7 @@
-"""What runs write: trials, and what packs report of them. One writer per study: its run.
+"""What a study's run writes: trials and their packs' reports. A study has one writer: its run.
 
-Every write of a run names the attempt that claimed the study, and every report the attempt of its trial:
-whoever has been superseded is refused, and nothing of what it said is stored.
+Every write names the attempt that claimed the study, and every report the attempt of its trial. Writes and
+reports of superseded attempts are rejected, and nothing of them is stored.
 """
 
 __all__ = ["RunWriter"]
@@ -31,15 +31,16 @@ from studies.store.trial_rows import IN_ORDER, NO_CHECKPOINT, change_trials, is_
 from studies.trials import Claim, NewTrial, PendingTrial, Report
 from studies.views import EventKind, StackWidthView, TrialView
 
-# What of a trial never changes, from its creation on.
-_LASTING = ("arm", "phase", "number", "confirms", "origin", "parameters", "replicate", "seed", "bracket")
+# Columns of a trial that never change after its creation.
+_IMMUTABLE = ("arm", "phase", "number", "confirms", "origin", "parameters", "replicate", "seed", "bracket")
 _MOVES = {"completed": TrialMove.COMPLETE, "pruned": TrialMove.PRUNE, "diverged": TrialMove.DIVERGE}
 
 
 class RunWriter:
-    """The one writer of a study, valid while its attempt is the newest.
+    """The only writer of a study, valid while its attempt is the newest.
 
-    Every method that writes raises `Superseded` when another attempt has claimed the study or it is closed.
+    Every method that writes raises `Superseded` if another attempt has claimed the study, its lease has
+    lapsed or it is closed.
     """
 
     def __init__(self, database: Database, claim: Claim, *, lease_s: float) -> None:
@@ -47,7 +48,7 @@ class RunWriter:
         self._database = database
         self._claim = claim
         self._lease_s = lease_s
-        self._said: dict[str, Any] = {}
+        self._last_progress: dict[str, Any] = {}
         self._epochs: int | None = None
 
     def plan(self) -> ResolvedStudy:
@@ -56,14 +57,14 @@ class RunWriter:
             return queries.resolved(connection, self._claim.study_id)
 
     def trials(self) -> tuple[TrialView, ...]:
-        """Return all trials on record, of the search and of its confirmation, oldest first."""
+        """Return all stored trials, of the search and of the confirmation, oldest first."""
         with self._database.read() as connection:
             return queries.every_trial(connection, self._claim.study_id, phase=None)
 
     def queued_trials(self) -> tuple[PendingTrial, ...]:
-        """Return the trials that are queued, those that wait at a rung among them, by arms.
+        """Return the queued trials, including those that wait at a rung.
 
-        The search before its confirmation, then by numbers.
+        They are ordered by arm, the search before the confirmation, then by number.
         """
         t = tables.trial.c
         with self._database.read() as connection:
@@ -73,31 +74,32 @@ class RunWriter:
             return tuple(pending(row) for row in connection.execute(query.order_by(t.arm, *IN_ORDER)))
 
     def rung_values(self) -> dict[str, dict[int, float | None]]:
-        """Return the study's objective at the rungs that trials have reached: trial id, then epoch.
+        """Return the objective's values at the rungs that trials have reached, by trial id, then epoch.
 
-        None where it is not finite.
+        A value that was not finite is None.
         """
         with self._database.read() as connection:
             return queries.rung_values(connection, self._claim.study_id)
 
     def stack_widths(self, workload: str) -> tuple[StackWidthView, ...]:
-        """Return what workers have measured of a workload's packs, the newest first."""
+        """Return the stack widths that workers have measured for a workload, the newest first."""
         with self._database.read() as connection:
             return stack_widths.read(connection, workload)
 
     def record_stack_width(self, card: Mapping[str, Any]) -> None:
-        """Keep what a worker has measured of packs of one optimizer, in place of what was measured before.
+        """Store a measured stack width, replacing the previous one of the same key.
 
-        `card` has the fields of `StackWidthView`.
+        `card` has the fields of `StackWidthView` except `measured_at`.
         """
         with self._database.write() as connection:
             self._lock(connection)
             stack_widths.write(connection, card)
 
     def renew(self, *, wanted: int | None = None, machines: str | None = None) -> StudyState:
-        """Prolong the lease and return the state that its owner wants the study in.
+        """Renew the lease and return the study's state, which its owner may have changed.
 
-        Others hear how many packs are `wanted` on which `machines`.
+        Also store how many packs the run could train (`wanted`) on which `machines`, for other runs' fair
+        shares.
         """
         with self._database.write() as connection:
             row = self._lock(connection)
@@ -113,20 +115,18 @@ class RunWriter:
             return StudyState(row.state)
 
     def pack_limit(self, *, slots: int, time_slice_s: float = 120.0) -> tuple[int, bool]:
-        """Return how many of so many packs may be out at once.
+        """Return how many packs the run may train at once, and whether it should yield.
 
-        Also whether to finish those and give the study back; see `studies.store.fair_share`.
+        A run that yields finishes its packs and releases the study; see `studies.store.fair_share`.
         """
         with self._database.read() as connection:
-            may_have = fair_share.pack_limit(
+            limit = fair_share.pack_limit(
                 connection, self._claim.study_id, slots=slots, time_slice_s=time_slice_s
             )
-            return may_have, fair_share.should_yield(
-                connection, self._claim.study_id, time_slice_s=time_slice_s
-            )
+            return limit, fair_share.should_yield(connection, self._claim.study_id, time_slice_s=time_slice_s)
 
     def resume_running(self) -> StudyState:
-        """Turn a study that was resumed while this run still drained it back to running; return its state."""
+        """Set a study to running that was resumed while this run was draining it, and return its state."""
         with self._database.write() as connection:
             row = self._lock(connection)
             state = StudyState(row.state)
@@ -136,9 +136,9 @@ class RunWriter:
             return state
 
     def create(self, new: Sequence[NewTrial]) -> tuple[PendingTrial, ...]:
-        """Record trials, of the search or of its confirmation, as queued and return them in the same order.
+        """Store trials of the search or of the confirmation as queued, and return them in the same order.
 
-        One that stands there just so already, because the answer to an earlier call was lost, is passed over.
+        A trial that is stored already, because the answer to an earlier call was lost, is skipped.
         """
         with self._database.write() as connection:
             study_id = self._lock(connection).id
@@ -169,13 +169,13 @@ class RunWriter:
                 }
                 for n in new
             ]
-            there = trial_rows(connection, study_id, [row["id"] for row in rows])
-            # Another trial of that number is no repetition, and the database refuses it.
+            stored = trial_rows(connection, study_id, [row["id"] for row in rows])
+            # A different trial with the same number is inserted too, and the database refuses it.
             missing = [
                 row
                 for row in rows
-                if (old := there.get(row["id"])) is None
-                or any(getattr(old, name) != row[name] for name in _LASTING)
+                if (old := stored.get(row["id"])) is None
+                or any(getattr(old, name) != row[name] for name in _IMMUTABLE)
             ]
             if missing:
                 connection.execute(insert(tables.trial), missing)
@@ -185,9 +185,9 @@ class RunWriter:
         )
 
     def start(self, trials: Iterable[PendingTrial]) -> None:
-        """Record that a worker has begun to train these trials.
+        """Set trials to running when a worker has begun to train them.
 
-        Those that are not queued at this attempt, or wait at a rung, are passed over.
+        Trials that are not queued at this attempt, or that wait at a rung, are skipped.
         """
         listed = list(trials)
         with self._database.write() as connection:
@@ -195,7 +195,7 @@ class RunWriter:
             now = clock.now(connection)
             rows = trial_rows(connection, self._claim.study_id, [trial.id for trial in listed])
             changes: dict[str, dict[str, Any]] = {}
-            said: list[tuple[EventKind, Mapping[str, Any]]] = []
+            new_events: list[tuple[EventKind, Mapping[str, Any]]] = []
             for trial in listed:
                 row = rows.pop(trial.id, None)
                 if (
@@ -205,26 +205,24 @@ class RunWriter:
                     or is_waiting(row)
                 ):
                     continue
-                # A trial that was promoted goes on with the attempt that brought it to its rung.
+                # A promoted trial keeps the attempt that brought it to its rung.
                 changes[row.id] = {
                     "state": move_trial(TrialState.QUEUED, TrialMove.START).value,
                     "started_at": row.started_at or now,
                 }
                 place = {**events.place_of(row), "attempt": trial.attempt}
-                said.append(("trial.started", {**place, "parameters": trial.parameters}))
+                new_events.append(("trial.started", {**place, "parameters": trial.parameters}))
             change_trials(connection, changes)
-            events.append(connection, self._claim.study_id, said)
+            events.append(connection, self._claim.study_id, new_events)
 
     def record(self, reports: Sequence[Report]) -> frozenset[str]:
-        """Store what trials reported, in one transaction.
+        """Store trials' reports in one transaction, and return the ids of trials whose reports were accepted.
 
-        Return the ids of the trials whose reports were taken.
-
-        A trial that has reached its `to_epoch`, a rung, and left a checkpoint there, waits from then on:
-        queued, at the same attempt. One that has left a checkpoint before goes on from there, should it lose
-        its worker. A report of an older attempt, or of a trial that is not running, is dropped: its trial was
-        given to another worker, waits or was cancelled. A measurement that comes again is taken as said
-        before. Numbers that are not finite are stored as None.
+        A trial that has reached its `to_epoch`, a rung, and saved a checkpoint there waits from then on: it
+        is queued at the same attempt. A trial with an earlier checkpoint resumes from it if it loses its
+        worker. A report of an older attempt, or of a trial that is not running, is dropped: another worker
+        trains the trial, or it waits or was cancelled. A repeated measurement is accepted but not stored
+        again. Numbers that are not finite are stored as None.
         """
         t, m = tables.trial.c, tables.measurement.c
         with self._database.write() as connection:
@@ -234,26 +232,26 @@ class RunWriter:
             rows = trial_rows(
                 connection, self._claim.study_id, {report.trial_id for report in reports}, *columns
             )
-            on_record = select(m.trial_id, m.epoch).where(
+            earlier = select(m.trial_id, m.epoch).where(
                 m.trial_id.in_(list(rows)), m.epoch.in_({report.measurement.epoch for report in reports})
             )
-            measured = {(row.trial_id, row.epoch) for row in connection.execute(on_record)}
-            taken: set[str] = set()
-            stopped: set[str] = set()
+            measured = {(row.trial_id, row.epoch) for row in connection.execute(earlier)}
+            accepted: set[str] = set()
+            no_longer_running: set[str] = set()
             new: list[dict[str, Any]] = []
             changes: dict[str, dict[str, Any]] = {}
-            said: list[tuple[EventKind, Mapping[str, Any]]] = []
+            new_events: list[tuple[EventKind, Mapping[str, Any]]] = []
             for report in reports:
                 row = rows.get(report.trial_id)
-                # Whatever else this batch says of a trial after its end comes too late.
+                # Later reports in this batch of a trial that has just ended are dropped too.
                 if (
                     row is None
                     or row.attempt != report.attempt
                     or row.state != TrialState.RUNNING.value
-                    or row.id in stopped
+                    or row.id in no_longer_running
                 ):
                     continue
-                taken.add(row.id)
+                accepted.add(row.id)
                 values = changes.setdefault(row.id, {})
                 epoch = report.measurement.epoch
                 if (row.id, epoch) not in measured:
@@ -262,7 +260,7 @@ class RunWriter:
                     values |= {
                         "epochs_done": epoch,
                         "cost_s": new[-1]["elapsed_s"],
-                        # A report that comes again is charged once.
+                        # A repeated report is charged once.
                         "charged_s": values.get("charged_s", row.charged_s) + report.charged_s,
                         "worker": report.worker and report.worker[:128],
                     }
@@ -271,7 +269,7 @@ class RunWriter:
                 if outcome is not None:
                     values |= {**outcome, "ended_at": now, **NO_CHECKPOINT}
                     state = TrialState(outcome["state"])
-                    said.append(
+                    new_events.append(
                         (
                             "trial.finished",
                             events.trial_finished(
@@ -283,25 +281,23 @@ class RunWriter:
                     values |= {"state": move_trial(TrialState.RUNNING, TrialMove.WAIT).value}
                 if outcome is None and report.checkpoint is not None:
                     values |= {"checkpoint": report.checkpoint, "checkpoint_epoch": epoch}
-                stopped |= {row.id} if "state" in values else set()
+                no_longer_running |= {row.id} if "state" in values else set()
             if new:
                 connection.execute(insert(tables.measurement), new)
             change_trials(connection, changes)
-            events.append(connection, self._claim.study_id, said)
-        return frozenset(taken)
+            events.append(connection, self._claim.study_id, new_events)
+        return frozenset(accepted)
 
     def settle(
         self, *, promoted: Sequence[tuple[str, int, int]], pruned: Sequence[tuple[str, int]]
     ) -> tuple[PendingTrial, ...]:
-        """Let trials that wait at a rung go on, or end them there, in one transaction.
+        """Promote or prune trials that wait at a rung, in one transaction, and return the promoted ones.
 
-        Return those that go on.
+        A trial that no longer waits, or waits at another attempt, is skipped.
 
         Args:
-            promoted: (trial id, attempt, epoch to be trained to) of each that goes on; the order is kept.
-            pruned: (trial id, attempt) of each that does not.
-
-        A trial that does not wait any more, or at another attempt, is passed over.
+            promoted: (trial id, attempt, epoch to train to) of each trial to promote; the order is kept.
+            pruned: (trial id, attempt) of each trial to prune.
         """
         with self._database.write() as connection:
             self._lock(connection)
@@ -311,16 +307,16 @@ class RunWriter:
             )
             waiting = {row.id: row for row in rows.values() if is_waiting(row)}
             changes: dict[str, dict[str, Any]] = {}
-            said: list[tuple[EventKind, Mapping[str, Any]]] = []
-            going: list[PendingTrial] = []
+            new_events: list[tuple[EventKind, Mapping[str, Any]]] = []
+            going_on: list[PendingTrial] = []
             for trial_id, attempt, to_epoch in promoted:
                 row = waiting.get(trial_id)
                 if row is None or row.attempt != attempt:
                     continue
                 del waiting[trial_id]
                 changes[row.id] = {"to_epoch": to_epoch}
-                going.append(pending(row, to_epoch=to_epoch))
-                said.append(
+                going_on.append(pending(row, to_epoch=to_epoch))
+                new_events.append(
                     (
                         "trial.promoted",
                         {**events.place_of(row), "from_epoch": row.epochs_done, "to_epoch": to_epoch},
@@ -332,10 +328,12 @@ class RunWriter:
                     continue
                 state = move_trial(TrialState.QUEUED, TrialMove.PRUNE)
                 changes[row.id] = {"state": state.value, "ended_at": now, **NO_CHECKPOINT}
-                said.append(("trial.finished", events.trial_finished(row, state, value=None, reason=None)))
+                new_events.append(
+                    ("trial.finished", events.trial_finished(row, state, value=None, reason=None))
+                )
             change_trials(connection, changes)
-            events.append(connection, self._claim.study_id, said)
-        return tuple(going)
+            events.append(connection, self._claim.study_id, new_events)
+        return tuple(going_on)
 
     def requeue(
         self,
@@ -347,23 +345,21 @@ class RunWriter:
         from_start: bool = False,
         charged_s: float = 0.0,
     ) -> tuple[PendingTrial, ...]:
-        """Re-queue trials that lost their worker, at their next attempt.
+        """Requeue trials that lost their worker at their next attempt, or fail those without retries left.
 
-        Those that have used up their retries are failed.
-
-        A trial with a checkpoint goes on from there; what it measured beyond is forgotten.
+        A trial with a checkpoint resumes from it; its later measurements are deleted.
 
         Args:
-            trials: (trial id, attempt) of each; one that has moved on, or waits at a rung, is passed over.
-            reason: what happened, for the record.
-            max_retries: how often a trial may be run again.
-            is_charged: False when the trial was given back on purpose, so that it costs no retry.
-            from_start: whether their checkpoints cannot be used, so that they start from their first epoch;
-                they keep their `to_epoch`.
+            trials: (trial id, attempt) of each; a trial at another attempt or at a rung is skipped.
+            reason: what happened, in words.
+            max_retries: the largest number of retries of a trial.
+            is_charged: whether this costs a retry; False if the trials were requeued on purpose.
+            from_start: whether the checkpoints are unusable, so that the trials start again from the first
+                epoch; they keep their `to_epoch`.
             charged_s: each trial's share of its pack's wall time since the pack's last report.
 
         Returns:
-            The trials that wait for a worker again.
+            The requeued trials.
         """
         with self._database.write() as connection:
             self._lock(connection)
@@ -379,36 +375,33 @@ class RunWriter:
             )
 
     def record_environment(self, environment: Mapping[str, str]) -> None:
-        """Record what trains the study: versions, processors.
+        """Store the environment that trains the study: versions and processors.
 
-        What an earlier run noted otherwise is kept beside it.
+        Values that earlier runs recorded are kept beside new ones.
         """
         with self._database.write() as connection:
             row = self._lock(connection)
-            noted = environments.merged(row.environment or {}, environment)
-            if noted != row.environment:
+            merged = environments.merged(row.environment or {}, environment)
+            if merged != row.environment:
                 connection.execute(
-                    update(tables.study).where(tables.study.c.id == row.id).values(environment=noted)
+                    update(tables.study).where(tables.study.c.id == row.id).values(environment=merged)
                 )
 
     def report_progress(self) -> None:
-        """Add a `progress` event, the study's and each arm's with its best value.
-
-        None if nothing has changed since the last.
-        """
+        """Add a `progress` event of the study and each arm, if anything has changed since the last one."""
         with self._database.write() as connection:
             self._lock(connection)
             now = queries.progress(connection, self._claim.study_id)
-            if now != self._said:
+            if now != self._last_progress:
                 events.append(connection, self._claim.study_id, [("progress", now)])
-                self._said = now
+                self._last_progress = now
 
     def close(self, outcome: StudyMove, *, reason: str | None = None) -> StudyState:
-        """End the study by `finish` or `fail`, cancelling what is unfinished; return its final state."""
+        """Close the study by `finish` or `fail`, cancel its unfinished trials, and return its final state."""
         with self._database.write() as connection:
             row = self._lock(connection)
             if StudyState(row.state) is StudyState.QUEUED:
-                # It was resumed after this run, which drained it, had looked last.
+                # It was resumed after this run, which was draining it, last read its state.
                 submissions.change_state(
                     connection, row, move_study(StudyState.QUEUED, StudyMove.START), reason=None
                 )
@@ -419,10 +412,10 @@ class RunWriter:
         row = events.lock_study(connection, self._claim.study_id)
         if row.attempt != self._claim.attempt:
             raise Superseded(
-                f"study {row.id}: attempt {self._claim.attempt} is over, attempt {row.attempt} has taken over"
+                f"study {row.id}: attempt {self._claim.attempt} is superseded by attempt {row.attempt}"
             )
         if StudyState(row.state) in CLOSED_STUDY_STATES:
-            raise Superseded(f"study {row.id} is {row.state} already")
+            raise Superseded(f"study {row.id} is closed: {row.state}")
         if row.lease_owner is None:
             raise Superseded(f"study {row.id}: the lease of attempt {self._claim.attempt} has lapsed")
         return row
@@ -442,7 +435,7 @@ def _finite(value: Any) -> Any:
 
 
 def _outcome(report: Report) -> dict[str, Any] | None:
-    """Return how a report ends its trial, as columns, or None where the trial goes on.
+    """Return the columns of a trial that ends with this report, or None if the trial goes on.
 
     Only a completed trial has a value.
     """

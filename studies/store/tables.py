@@ -1,6 +1,6 @@
-"""The tables: the record from which everything else can be rebuilt.
+"""The tables of the database, from which everything else can be rebuilt.
 
-Alembic's migrations make them; a test holds both in step.
+Alembic's migrations create them; a test checks that both agree.
 """
 
 __all__ = [
@@ -43,17 +43,17 @@ from sqlalchemy import (
 
 
 class _UtcTime(TypeDecorator[datetime]):
-    """Aware UTC instants; SQLite would hand them back without their zone."""
+    """Aware UTC datetimes; SQLite would return them without a zone."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
 
     # SQLAlchemy's signature.
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
-        """Return the instant in UTC.
+        """Return the datetime in UTC.
 
         Raises:
-            ValueError: the instant has no zone.
+            ValueError: the datetime has no zone.
         """
         if value is not None and value.tzinfo is None:
             raise ValueError(f"expected an aware datetime, got {value!r}")
@@ -61,15 +61,15 @@ class _UtcTime(TypeDecorator[datetime]):
 
     # SQLAlchemy's signature.
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
-        """Return the stored instant with its zone."""
+        """Return the stored datetime with its zone."""
         return value if value is None or value.tzinfo is not None else value.replace(tzinfo=UTC)
 
 
 class _Text(TypeDecorator[str]):
-    """Short text that either database can hold, and be asked for.
+    """Short text that both databases can store and look up.
 
-    PostgreSQL takes no NUL, and neither takes half a surrogate pair; each becomes a question mark, which
-    stands in no identifier of ours. So what is none is looked for and not found.
+    PostgreSQL rejects NUL, and both reject lone surrogates; each becomes a question mark, which no identifier
+    contains. So a malformed identifier is looked up and not found.
     """
 
     impl = String
@@ -77,12 +77,12 @@ class _Text(TypeDecorator[str]):
 
     # SQLAlchemy's signature.
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002
-        """Return the text as it can be stored."""
+        """Return the text in a form that can be stored."""
         return None if value is None else storable(value)
 
 
 def storable(text: str) -> str:
-    """Return text that either database can hold: NUL and halves of surrogate pairs become question marks."""
+    """Return text that both databases can store: NUL and lone surrogates become question marks."""
     return text.replace("\0", "?").encode("utf-8", "replace").decode("utf-8")
 
 
@@ -111,41 +111,45 @@ study = Table(
     Column("name", _Text(200), nullable=False),
     Column("workload", _Text(64), nullable=False, index=True),
     Column("suite", _Text(64), index=True),
-    Column("spec", JSON, nullable=False, doc="StudySpec, shorthands spelled out"),
+    Column("spec", JSON, nullable=False, doc="StudySpec, with shorthands expanded"),
     Column(
         "resolved",
         JSON,
         nullable=False,
-        doc="ResolvedStudy: the cards and spaces as they stood when each arm was submitted",
+        doc="ResolvedStudy: the cards and spaces at the time when each arm was submitted",
     ),
-    # An absent environment is SQL's NULL, not JSON's.
-    Column("environment", JSON(none_as_null=True), doc="what trained it: versions and processors by name"),
+    # An absent environment is SQL's NULL, not JSON's null.
+    Column(
+        "environment",
+        JSON(none_as_null=True),
+        doc="the environment that trained it: versions and processors by name",
+    ),
     Column("state", _Text(16), nullable=False, index=True),
     Column("state_reason", Text),
-    Column("version", Integer, nullable=False, doc="counts changes of state"),
+    Column("version", Integer, nullable=False, doc="number of changes of state"),
     Column("last_event", Integer, nullable=False, doc="number of the newest event"),
     Column("owner", _Text(64)),
     Column("idempotency_key", _Text(255), unique=True),
     Column("idempotency_digest", _Text(64)),
-    Column("lease_owner", _Text(128), doc="dispatcher whose run works on the study"),
+    Column("lease_owner", _Text(128), doc="dispatcher that has claimed the study"),
     Column("lease_expires_at", UTC_TIME),
-    Column("turn_at", UTC_TIME, doc="when a run took it up, or gave it back"),
+    Column("turn_at", UTC_TIME, doc="when it was last claimed or released"),
     # The default is for rows of older versions.
     Column("priority", Integer, nullable=False, server_default="1", doc="0 low, 1 normal, 2 high"),
     Column(
         "machines",
         _Text(128),
-        doc="the Ray that its present run, or the last, trains on; empty: not said yet",
+        doc="the Ray cluster of its current or last run; NULL: not reported yet",
     ),
-    Column("packs_wanted", Integer, doc="packs that its run could have trained at once; empty: not said yet"),
+    Column("packs_wanted", Integer, doc="packs that its run could train at once; NULL: not reported yet"),
     Column(
         "attempt",
         Integer,
         nullable=False,
-        doc="counts claims and extensions; a run of an older attempt is refused",
+        doc="number of claims and extensions; writes of older attempts are rejected",
     ),
     Column("created_at", UTC_TIME, nullable=False, index=True),
-    Column("queued_at", UTC_TIME, doc="when it was last extended, and so queued again; empty: never"),
+    Column("queued_at", UTC_TIME, doc="when it was last extended and so queued again; NULL: never"),
     Column("started_at", UTC_TIME),
     Column("ended_at", UTC_TIME),
     Index(None, "owner", "turn_at"),
@@ -158,7 +162,7 @@ arm = Table(
     Column("position", Integer, primary_key=True),
     Column("name", _Text(64), nullable=False),
     Column("optimizer", _Text(64), nullable=False),
-    Column("trials", Integer, nullable=False, doc="trials of its search in all replicates"),
+    Column("trials", Integer, nullable=False, doc="trials of its search, over all replicates"),
 )
 
 trial = Table(
@@ -167,17 +171,22 @@ trial = Table(
     Column("id", _Text(96), primary_key=True),
     _study_key(primary=False),
     Column("arm", _Text(64), nullable=False),
-    # The defaults are for rows of older versions: SQLite can add no other column that must not be empty.
+    # The defaults are for rows of older versions: SQLite can add a NOT NULL column only with a default.
     Column("phase", _Text(16), nullable=False, server_default="search", doc="search or confirmation"),
-    Column("number", Integer, nullable=False, doc="place in its arm and phase"),
-    Column("confirms", Integer, doc="number of the search's trial that a confirmation trains again"),
+    Column("number", Integer, nullable=False, doc="its place in its arm and phase"),
+    Column("confirms", Integer, doc="number of the search's trial that a confirmation run repeats"),
     Column("state", _Text(16), nullable=False),
     Column("origin", _Text(16), nullable=False),
     Column("parameters", JSON, nullable=False),
     Column("replicate", Integer, nullable=False),
     Column("seed", BigInteger, nullable=False),
-    Column("attempt", Integer, nullable=False, doc="which try this is; reports of an older one are refused"),
-    Column("retries", Integer, nullable=False, doc="tries that were lost to a fault"),
+    Column(
+        "attempt",
+        Integer,
+        nullable=False,
+        doc="number of the attempt; reports of older attempts are rejected",
+    ),
+    Column("retries", Integer, nullable=False, doc="attempts that were lost to a fault"),
     Column("value", Float),
     Column("best_epoch", Integer),
     Column("test_value", Float),
@@ -187,23 +196,23 @@ trial = Table(
         Integer,
         nullable=False,
         server_default="0",
-        doc="epoch to be trained to next: a rung, or the last; reached, the trial waits",
+        doc="epoch to train to next, a rung or the last; a trial that has reached a rung waits",
     ),
     Column(
         "bracket",
         Integer,
         nullable=False,
         server_default="0",
-        doc="Hyperband's bracket; 0 with every other pruner",
+        doc="Hyperband bracket; 0 for every other pruner",
     ),
-    Column("checkpoint", Text, doc="URL of its state after checkpoint_epoch epochs"),
+    Column("checkpoint", Text, doc="URL of its checkpoint after checkpoint_epoch epochs"),
     Column(
         "checkpoint_epoch",
         Integer,
-        doc="epoch from which a trial that is lost goes on; empty: from its first",
+        doc="epoch after which a lost trial resumes; NULL: it starts again",
     ),
-    Column("pack_size", Integer, doc="trials trained together in its last pack"),
-    Column("cost_s", Float, nullable=False, doc="training seconds behind its present state"),
+    Column("pack_size", Integer, doc="number of trials in its last pack"),
+    Column("cost_s", Float, nullable=False, doc="training seconds of its completed epochs"),
     # The default is for rows of older versions.
     Column(
         "charged_s",
@@ -214,7 +223,9 @@ trial = Table(
     ),
     Column("reason", Text),
     Column("worker", _Text(128)),
-    Column("copy_state", Integer, nullable=False, doc="copy in Optuna's storage: 0 none, 1 done, 2 begun"),
+    Column(
+        "copy_state", Integer, nullable=False, doc="its copy in Optuna's storage: 0 none, 1 done, 2 begun"
+    ),
     Column("created_at", UTC_TIME, nullable=False),
     Column("started_at", UTC_TIME),
     Column("ended_at", UTC_TIME),
@@ -270,7 +281,7 @@ fit = Table(
     Column("optimizer", _Text(64), primary_key=True),
     Column("batch_size", Integer, primary_key=True, autoincrement=False),
     Column("device", _Text(128), primary_key=True, doc="cpu, or the GPU's name"),
-    Column("card", JSON, nullable=False, doc="FitView, but for the key and the time"),
+    Column("card", JSON, nullable=False, doc="StackWidthView without the key and the time"),
     Column("measured_at", UTC_TIME, nullable=False),
 )
 
@@ -283,9 +294,9 @@ token = Table(
     Column("created_at", UTC_TIME, nullable=False),
     Column("revoked_at", UTC_TIME),
     Column("last_used_at", UTC_TIME),
-    Column("max_studies", Integer, doc="studies open at once; empty: any number"),
-    Column("max_trials", Integer, doc="trials of one study; empty: any number"),
-    Column("max_gpu_hours", Float, doc="GPU-hours of all its studies; empty: any number"),
+    Column("max_studies", Integer, doc="studies open at once; NULL: no limit"),
+    Column("max_trials", Integer, doc="trials of one study; NULL: no limit"),
+    Column("max_gpu_hours", Float, doc="GPU-hours of all its studies; NULL: no limit"),
 )
 
 session = Table(
@@ -306,11 +317,11 @@ audit = Table(
         "actor",
         _Text(64),
         index=True,
-        doc="name of the token; empty on an open service and at the database itself",
+        doc="name of the token; NULL on an open service and for commands on the database",
     ),
     Column("verb", _Text(32), nullable=False),
     Column("study_id", _Text(16), index=True),
-    Column("subject", _Text(64), doc="name of the token, or id of the webhook, that something was done to"),
+    Column("subject", _Text(64), doc="name of the token, or id of the webhook, that was changed"),
     Column("address", _Text(255)),
 )
 
@@ -318,17 +329,19 @@ webhook = Table(
     "webhook",
     metadata,
     Column("id", _Text(16), primary_key=True),
-    Column("owner", _Text(64), index=True, doc="name of the token that made it; empty on an open service"),
+    Column("owner", _Text(64), index=True, doc="name of the token that created it; NULL on an open service"),
     Column("url", Text, nullable=False),
-    # Not hashed, as a token's is: each signature is made with it.
+    # Not hashed like a token's: every signature needs it.
     Column("secret", _Text(64), nullable=False, doc="whsec_ and 32 random bytes in base64"),
-    Column("events", JSON, nullable=False, doc="names of the events that it tells of, or study.*"),
-    Column("studies", _Text(8), nullable=False, doc="own: only its owner's; all"),
-    Column("suite", _Text(64), doc="only studies with this label; empty: any"),
+    Column("events", JSON, nullable=False, doc="names of the events that it reports, or study.*"),
+    Column("studies", _Text(8), nullable=False, doc="own: only its owner's studies; all: everyone's"),
+    Column("suite", _Text(64), doc="only studies of this suite; NULL: any"),
     Column("created_at", UTC_TIME, nullable=False),
-    Column("delivered_at", UTC_TIME, doc="when its receiver last took something"),
-    Column("failing_since", UTC_TIME, doc="when the first attempt failed that no other has made good"),
-    Column("disabled_at", UTC_TIME, doc="empty: it is enabled"),
+    Column("delivered_at", UTC_TIME, doc="when its receiver last accepted a delivery"),
+    Column(
+        "failing_since", UTC_TIME, doc="time of the first failed attempt since the last accepted delivery"
+    ),
+    Column("disabled_at", UTC_TIME, doc="NULL: it is enabled"),
     Column("disabled_reason", Text),
 )
 
@@ -337,11 +350,11 @@ delivery = Table(
     metadata,
     Column("id", _Text(40), primary_key=True, doc="the webhook-id of the message"),
     Column("webhook_id", _Text(16), ForeignKey("webhook.id", ondelete="CASCADE"), nullable=False),
-    Column("study_id", _Text(16), doc="empty: a ping"),
+    Column("study_id", _Text(16), doc="NULL: a ping"),
     Column("event", _Text(32), nullable=False),
-    Column("body", Text, nullable=False, doc="what is sent, as it is signed"),
+    Column("body", Text, nullable=False, doc="the body, exactly as it is signed and sent"),
     Column("state", _Text(16), nullable=False, doc="pending, delivered or failed"),
-    Column("attempts", Integer, nullable=False, doc="attempts begun; an answer to an older one is refused"),
+    Column("attempts", Integer, nullable=False, doc="attempts begun; results of older attempts are ignored"),
     Column("status_code", Integer),
     Column("error", Text),
     Column("created_at", UTC_TIME, nullable=False),
@@ -349,8 +362,8 @@ delivery = Table(
         "due_at",
         UTC_TIME,
         index=True,
-        doc="when it is sent next; while an attempt is under way, its lease's end; empty: settled",
+        doc="when it is sent next or, during an attempt, when the lease ends; NULL: ended",
     ),
-    Column("ended_at", UTC_TIME, index=True, doc="when it was taken or given up"),
+    Column("ended_at", UTC_TIME, index=True, doc="when it was accepted or given up"),
     Index(None, "webhook_id", "created_at"),
 )

@@ -1,6 +1,7 @@
-"""Opening a database: every way in which it cannot be used is told in one sentence."""
+"""Opening a database: each reason that it cannot be used is one line of an error message."""
 
 import contextlib
+import re
 import socket
 import sqlite3
 import threading
@@ -21,36 +22,32 @@ from studies.trials import NewTrial
 
 __all__: list[str] = []
 
-EXPECTED = r"sqlite:///PATH or postgresql\+psycopg://USER:PASSWORD@HOST/NAME"
+EXPECTED = "sqlite:///PATH or postgresql+psycopg://USER:PASSWORD@HOST/NAME"
 
 
 @pytest.mark.parametrize(
-    ("url", "said"),
+    ("url", "shown"),
     [
-        ("", f"'' is no database URL; expected {EXPECTED}"),
-        ("tangent.db", f"'tangent.db' is no database URL; expected {EXPECTED}"),
-        (
-            "postgresql://host:port/name",
-            f"'postgresql://host:port/name' is no database URL; expected {EXPECTED}",
-        ),
-        (
-            "postgresql://me:secret:more@host:port/name",
-            f"'postgresql://me:[*]{{3}}@host:port/name' is no database URL; expected {EXPECTED}",
-        ),
-        (
-            "postgresql://me:sec@ret@host/name",
-            f"^expected a database URL with one @, got several; in a password write it as %40: {EXPECTED}",
-        ),
-        ("mysql://host/name", f"got 'mysql'; expected {EXPECTED}"),
-        ("postgresql+psycopg2://host/name", r"got 'postgresql\+psycopg2'"),
-        ("postgresql+asyncpg://host/name", r"got 'postgresql\+asyncpg'"),
-        ("sqlite+aiosqlite:///x.db", r"got 'sqlite\+aiosqlite'"),
-        ("sqlite://", "in memory ends with its process.*use sqlite:///PATH"),
-        ("sqlite:///:memory:", "in memory ends with its process.*use sqlite:///PATH"),
+        ("", "''"),
+        ("tangent.db", "'tangent.db'"),
+        ("postgresql://host:port/name", "'postgresql://host:port/name'"),
+        ("postgresql://me:secret:more@host:port/name", "'postgresql://me:***@host:port/name'"),
+        ("postgresql://me:sec@ret@host/name", "%40"),
+        ("mysql://host/name", "'mysql'"),
+        ("postgresql+psycopg2://host/name", "'postgresql+psycopg2'"),
+        ("postgresql+asyncpg://host/name", "'postgresql+asyncpg'"),
+        ("sqlite+aiosqlite:///x.db", "'sqlite+aiosqlite'"),
     ],
 )
-def test_a_wrong_url_is_told_with_the_right_form(url: str, said: str) -> None:
-    with pytest.raises(StoreUnavailable, match=said):
+def test_an_invalid_url_is_shown_with_the_expected_form(url: str, shown: str) -> None:
+    with pytest.raises(StoreUnavailable, match=re.escape(shown)) as raised:
+        Store.open(url)
+    assert EXPECTED in str(raised.value)
+
+
+@pytest.mark.parametrize("url", ["sqlite://", "sqlite:///:memory:"])
+def test_an_in_memory_database_is_refused(url: str) -> None:
+    with pytest.raises(StoreUnavailable, match="use sqlite:///PATH"):
         Store.open(url)
 
 
@@ -76,7 +73,7 @@ def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
         Path("/proc/tangent/tangent.db"),
     ):
         with pytest.raises(
-            StoreUnavailable, match=r"cannot make the folder .* for the database: .*; choose another path"
+            StoreUnavailable, match=r"cannot create the folder .* for the database: .*; choose another path"
         ):
             Store.open(f"sqlite:///{path}")
 
@@ -212,7 +209,7 @@ def test_a_database_that_cannot_hold_every_text_is_refused_in_a_sentence(
         with pytest.raises(
             StoreUnavailable,
             match=(
-                rf"in_.* to have the encoding UTF8, got {encoding}; make it anew "
+                rf"in_.* to have the encoding UTF8, got {encoding}; recreate it "
                 r"with `createdb --encoding UTF8 "
             ),
         ):

@@ -46,8 +46,8 @@ def play(server: PostgresServer) -> Iterator[Play]:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ask after a tenth of the time whether a silent server is there."""
-    monkeypatch.setattr(postgres_liveness, "_SILENT_S", 0.2)
-    monkeypatch.setattr(postgres_liveness, "_ANSWER_WITHIN_S", 0.3)
+    monkeypatch.setattr(postgres_liveness, "_PROBE_AFTER_S", 0.2)
+    monkeypatch.setattr(postgres_liveness, "_PROBE_TIMEOUT_S", 0.3)
 
 
 def given_up(call: Callable[[], object]) -> float:

@@ -387,7 +387,7 @@ def test_a_run_that_was_taken_over_is_told_so_and_stores_nothing(play: Play, wri
     new = play.claim(dispatcher="there")
     new.writer.start(new.writer.queued_trials())
     before = everything(new)
-    with pytest.raises(Superseded, match="attempt 1 is over, attempt 2 has taken over"):
+    with pytest.raises(Superseded, match="attempt 1 is superseded by attempt 2"):
         WRITES[write](old, trial)
     assert everything(new) == before
 
@@ -399,6 +399,6 @@ def test_a_run_of_a_closed_study_is_told_so_and_stores_nothing(play: Play, write
     play.store.move(run.claim.study_id, StudyMove.CANCEL)
     run.writer.close(StudyMove.FINISH)
     before = everything(run)
-    with pytest.raises(Superseded, match="is cancelled already"):
+    with pytest.raises(Superseded, match="is closed: cancelled"):
         WRITES[write](run, trial)
     assert everything(run) == before
