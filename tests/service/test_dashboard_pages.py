@@ -2,6 +2,7 @@ import itertools
 import json
 import re
 from collections.abc import Callable
+from html import unescape
 from html.parser import HTMLParser
 from typing import Any
 
@@ -380,7 +381,7 @@ def test_an_error_has_an_html_page_with_the_title_of_its_problem(
     assert answer.status_code == status
     problem = pages.request(method, path, headers={"accept": "application/json"}).json()
     assert problem["status"] == status
-    assert f"<h1>{problem['title']}</h1>" in answer.text
+    assert f"<h1>{problem['title']}</h1>" in unescape(answer.text)
     assert '<link rel="stylesheet" href="/static/style.' in answer.text
 
 
