@@ -45,7 +45,7 @@ from tables import Table, add_outputs, machine, publish
 from studies.actors import Actor
 from studies.spec import parse_spec
 from studies.store import Store
-from workers.dispatcher import announced
+from workers.catalog import installed_catalog
 
 __all__ = ["main"]
 
@@ -157,7 +157,7 @@ def _prepared(given: argparse.Namespace, home: Path) -> None:
     began = time.monotonic()
     with postgres(home) as server:
         store = Store.open(server.url)
-        store.announce(announced(), dispatcher="load")
+        store.announce(installed_catalog(), dispatcher="load")
         # Each may make 50 requests a second: so many callers together make 400.
         owners = [Actor(name=f"caller-{n}", role="submitter") for n in range(8)]
         for owner in owners:

@@ -33,7 +33,7 @@ from tables import Table, add_outputs, machine, publish
 
 from studies.spec import parse_spec
 from studies.store import Store
-from workers.dispatcher import announced
+from workers.catalog import installed_catalog
 
 __all__ = ["main"]
 
@@ -229,7 +229,7 @@ def main() -> None:
         if {"rates", "limit"} & set(given.parts):
             with postgres(home) as server:
                 store = Store.open(server.url)
-                store.announce(announced(), dispatcher="reports")
+                store.announce(installed_catalog(), dispatcher="reports")
                 cases = [("rates", 1, n, size, 1.0) for size in given.sizes for n in given.workers]
                 cases += [("limit", n, 16, size, 0.0) for size in given.sizes for n in given.runs]
                 for part, runs, packs, size, every_s in cases:

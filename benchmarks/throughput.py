@@ -44,7 +44,7 @@ from tables import Table, add_outputs, machine, publish
 
 from studies.resolve import ResolvedStudy, resolve
 from studies.spec import parse_spec
-from workers.dispatcher import announced
+from workers.catalog import installed_catalog
 
 __all__ = ["main"]
 
@@ -197,7 +197,7 @@ def main() -> None:
     for workload in given.workload:
         for pruner in given.pruner:
             body = _body(given, workload=workload, pruner=pruner)
-            plan = resolve(parse_spec(body), announced())
+            plan = resolve(parse_spec(body), installed_catalog())
             runs: dict[str, list[dict[str, Any]]] = {side: [] for side in _SIDES if side in given.sides}
             for n in range(given.repeats):
                 # Whatever else the machine does in the meantime should not always meet the same side.

@@ -1,4 +1,4 @@
-"""`python -m workers`: a dispatcher by itself, against any database and any Ray."""
+"""`python -m workers`: a dispatcher on any database and any Ray cluster."""
 
 __all__ = ["main"]
 
@@ -13,12 +13,13 @@ from pydantic import ValidationError
 from studies.errors import TangentError
 from studies.logs import LogStream, configure_logging
 from studies.store import Store
-from workers.dispatcher import Dispatcher, announced
+from workers.catalog import installed_catalog
+from workers.dispatcher import Dispatcher
 from workers.local_ray import leave_ray, start_ray
 from workers.node import check_token_mode, join, start_head
 from workers.node_process import NodeProcess
 from workers.parent_watchdog import exit_with_parent
-from workers.settings import JOIN, DispatcherSettings, fault
+from workers.settings import JOIN, DispatcherSettings, describe_invalid_setting
 
 
 def _settings() -> DispatcherSettings:
@@ -35,13 +36,16 @@ def _settings() -> DispatcherSettings:
         "--ray",
         dest="ray_address",
         help=(
-            "'local', 'head' (one that others can join), HOST:PORT of a head, or join:HOST:PORT "
+            "'local', 'head' (a cluster that others can join), HOST:PORT of a head, or join:HOST:PORT "
             "(TANGENT_RAY_ADDRESS; default: local)"
         ),
     )
     parser.add_argument(
         "--checkpoints",
-        help="folder or URL that all machines reach (TANGENT_CHECKPOINTS; default: a folder in TANGENT_HOME)",
+        help=(
+            "folder or URL that all machines can reach (TANGENT_CHECKPOINTS; default: a folder in "
+            "TANGENT_HOME)"
+        ),
     )
     parser.add_argument(
         "--cpus",
@@ -53,8 +57,8 @@ def _settings() -> DispatcherSettings:
     return DispatcherSettings(**given)
 
 
-def _node(settings: DispatcherSettings) -> NodeProcess | None:
-    """Return the Ray node that was started for these settings; None where they ask for none."""
+def _start_node(settings: DispatcherSettings) -> NodeProcess | None:
+    """Start the Ray node that these settings ask for; None if they ask for none."""
     if settings.ray_address == "head":
         check_token_mode()
         return start_head(port=settings.ray_port, node_address=settings.node_address, cpus=settings.cpus or 0)
@@ -66,36 +70,37 @@ def _node(settings: DispatcherSettings) -> NodeProcess | None:
     return None
 
 
-def _refuse(why: str) -> int:
-    sys.stderr.write(f"error: {why}\n")
+def _fail(reason: str) -> int:
+    sys.stderr.write(f"error: {reason}\n")
     return 1
 
 
 def main() -> int:
-    """Serve until SIGTERM or SIGINT.
+    """Run the dispatcher until SIGTERM or SIGINT.
 
-    Return 1, with one line on stderr, when the database or Ray cannot be used.
+    Return 1, with one line on stderr, if the database or Ray cannot be used.
     """
     node: NodeProcess | None = None
     try:
         settings = _settings()
         exit_with_parent(settings.parent_pid)
         configure_logging(settings.log_format, process="dispatcher", dispatcher=settings.name)
-        # Ray prints what befalls its nodes.
+        # Ray prints events of its nodes.
         sys.stdout = LogStream(logging.getLogger("tangent.ray"))
         store = Store.open(settings.database)
-        # A write that changes nothing: an unwritable database is told before Ray takes its seconds to start.
+        # A write that changes nothing, so that a read-only database is reported before Ray takes its seconds
+        # to start.
         store.sign_off(settings.name)
-        node = _node(settings)
+        node = _start_node(settings)
         ray_address = start_ray(
             node.address if node is not None else settings.ray_address, cpus=settings.cpus
         )
-        store.announce(announced(), dispatcher=settings.name)
+        store.announce(installed_catalog(), dispatcher=settings.name)
         return _serve(Dispatcher(settings, store, ray_address=ray_address), node, name=settings.name)
     except ValidationError as error:
-        return _refuse(fault(error))
+        return _fail(describe_invalid_setting(error))
     except TangentError as error:
-        return _refuse(str(error))
+        return _fail(str(error))
     finally:
         if node is not None:
             node.stop()
@@ -113,7 +118,7 @@ def _serve(dispatcher: Dispatcher, node: NodeProcess | None, *, name: str) -> in
     dispatcher.serve()
     if dispatcher.has_lost_ray:
         return 1
-    # Before its node ends: Ray ends a process, with status 1, whose node is gone.
+    # Before its node ends: Ray ends a process whose node is gone with status 1.
     leave_ray()
     return 0
 

@@ -1,7 +1,4 @@
-"""A time within which something must be done, or this process ends.
-
-Also where the interpreter itself is held up and no thread gets a turn.
-"""
+"""A deadline that ends the process, even if the interpreter itself is blocked and no thread can run."""
 
 __all__ = ["exit_after"]
 
@@ -14,11 +11,11 @@ _STANDARD_ERROR = 2
 
 @contextmanager
 def exit_after(seconds: float) -> Generator[None]:
-    """End this process, with status 1, unless what follows is done within so many seconds.
+    """End this process with status 1 unless the block finishes within `seconds`.
 
-    Where it was then goes to standard error.
+    The stack of every thread is then printed to standard error.
     """
-    # The descriptor itself, for `sys.stderr` may be anything by now. The clock is C's, so that it needs no
+    # The file descriptor, because `sys.stderr` may have been replaced. The timer runs in C, so it needs no
     # lock of Python's.
     faulthandler.dump_traceback_later(seconds, exit=True, file=_STANDARD_ERROR)
     try:

@@ -1,6 +1,6 @@
-"""What installed packages add to the catalogue.
+"""Loads what installed packages add to the catalogue, through Python entry points.
 
-Python entry points, loaded so that a broken one cannot take the rest down.
+A broken entry point is left out and does not affect the others.
 """
 
 __all__ = ["Carded", "by_name", "load_entries"]
@@ -14,11 +14,11 @@ from studies.catalog import OptimizerCard, WorkloadCard
 
 
 class Carded(Protocol):
-    """Anything that a card describes."""
+    """An optimizer or workload with its card."""
 
     @property
     def card(self) -> OptimizerCard | WorkloadCard:
-        """What it says of itself."""
+        """Its description in the catalogue."""
         ...
 
 
@@ -27,21 +27,21 @@ C = TypeVar("C", bound=Carded)
 
 
 def load_entries(group: str, kind: type[T]) -> list[T]:
-    """Return what the installed entry points of a group offer, in the order of their names.
+    """Return the entries of all installed entry points of a group, in the order of their names.
 
-    An entry point names one `kind`, a list or tuple of them, or something that returns either when called
-    without arguments, such as the class itself. One that cannot be imported, raises, or gives anything else
-    is left out, with a warning in the log that names it.
+    An entry point names an instance of `kind`, a list or tuple of instances, or a callable without arguments
+    that returns either, such as the class itself. One that cannot be imported, raises an error, or names
+    anything else is left out, and a warning names it.
 
     Args:
         group: entry point group, e.g. `tangent.workloads`.
-        kind: the class that every entry must be an instance of.
+        kind: the class of the entries.
     """
-    found: list[T] = []
+    entries: list[T] = []
     for point in sorted(entry_points(group=group), key=lambda point: (point.name, point.value)):
         try:
-            found += _offered(point, kind)
-        # A stranger's module may raise anything, and even exit, on import.
+            entries += _entries_of(point, kind)
+        # Importing a foreign module may raise anything, and may even exit.
         except (Exception, SystemExit) as error:  # noqa: BLE001
             logging.getLogger(__name__).warning(
                 "left out entry point %s = %s of %s: %s: %s; repair its package or uninstall it",
@@ -51,40 +51,42 @@ def load_entries(group: str, kind: type[T]) -> list[T]:
                 type(error).__name__,
                 error,
             )
-    return found
+    return entries
 
 
 def by_name(entries: Iterable[C], *, group: str) -> dict[str, C]:
-    """Return entries under the names on their cards, in the order given.
+    """Return entries by the names on their cards, in the given order.
 
-    Of two with one name the first is kept, and a warning in the log names both: put our own first, and no
-    package can replace them.
+    Of two entries with the same name the first is kept, and a warning names both. Pass our own entries first,
+    so that no package can replace them.
     """
     named: dict[str, C] = {}
     for entry in entries:
         name = entry.card.name
         if name in named:
             logging.getLogger(__name__).warning(
-                "left out %r of %s: its name %r is taken by %r; rename it on its card",
+                "left out %r of %s: %r already has the name %r; rename it on its card",
                 entry.card.title,
                 group,
-                name,
                 named[name].card.title,
+                name,
             )
         else:
             named[name] = entry
     return named
 
 
-def _offered(point: EntryPoint, kind: type[T]) -> list[T]:
+def _entries_of(point: EntryPoint, kind: type[T]) -> list[T]:
     loaded: object = point.load()
-    offered = (
+    value = (
         loaded if isinstance(loaded, kind) or not callable(loaded) else cast("Callable[[], object]", loaded)()
     )
-    several = cast("Sequence[object]", offered) if isinstance(offered, list | tuple) else [offered]
+    values = cast("Sequence[object]", value) if isinstance(value, list | tuple) else [value]
     entries: list[T] = []
-    for entry in several:
+    for entry in values:
         if not isinstance(entry, kind):
-            raise TypeError(f"expected {kind.__name__}, or a list of them, got {type(entry).__name__}")
+            raise TypeError(
+                f"expected an instance of {kind.__name__} or a list of them, got {type(entry).__name__}"
+            )
         entries.append(entry)
     return entries

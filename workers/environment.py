@@ -1,4 +1,4 @@
-"""What a study is trained with: versions and processors, as far as its run can see them."""
+"""What a study is trained with: package versions and processors, as far as its run can see them."""
 
 __all__ = ["environment"]
 
@@ -12,20 +12,20 @@ _CPU_INFO = Path("/proc/cpuinfo")
 
 
 def environment(*, accelerators: Sequence[str]) -> dict[str, str]:
-    """Return versions, the platform, this machine's processor and the accelerators that were named.
+    """Return versions, the platform, this machine's processor and the accelerators, by name.
 
-    Each stands under a word for it.
-
-    On a cluster this is the machine of the study's run; its workers are expected to have the same packages.
+    On a cluster this is the machine of the study's run. Its workers are expected to have the same packages.
 
     Args:
-        accelerators: names of the GPUs that packs may get, as Ray tells them.
+        accelerators: Ray's names of the GPUs that packs may use.
     """
+    versions = {name: _version(name) for name in _DISTRIBUTIONS}
     found = {
         "python": platform.python_version(),
-        **{name: found for name in _DISTRIBUTIONS if (found := _version(name)) is not None},
+        **{name: installed for name, installed in versions.items() if installed is not None},
+        "platform": platform.platform(),
+        "cpu": _cpu(),
     }
-    found |= {"platform": platform.platform(), "cpu": _cpu()}
     return found | ({"gpu": ", ".join(sorted(accelerators))} if accelerators else {})
 
 
@@ -37,7 +37,7 @@ def _version(distribution: str) -> str | None:
 
 
 def _cpu() -> str:
-    """Return the processor's name; the architecture's where the system does not tell it."""
+    """Return the processor's name, or its architecture if the system does not name it."""
     try:
         lines = _CPU_INFO.read_text(errors="replace").splitlines()
     except OSError:

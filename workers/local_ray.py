@@ -1,6 +1,6 @@
-"""Ray as runs and dispatchers meet it.
+"""Ray for runs and dispatchers: join a cluster, start one on this machine, and count what fits on it.
 
-Joined, or started on this machine, quiet and ended with the process that started it.
+A Ray that was started here ends with its process.
 """
 
 __all__ = [
@@ -24,28 +24,26 @@ import ray
 from studies.errors import TangentError
 from workers.node_process import OBJECT_STORE_BYTES, WORKER_ENVIRONMENT
 
-_ANSWER_WITHIN_S = 5.0
-# Ray gives a node with GPUs one unit of a resource with this name and the GPU's.
+_CONNECT_WITHIN_S = 5.0
+# Ray gives each node with GPUs a resource of this name, followed by the GPU's name.
 _ACCELERATOR = "accelerator_type:"
 # Ray's functions have no complete types.
 _ray = cast("Any", ray)
 
 
 class RayUnavailable(TangentError):
-    """No Ray could be started or reached; the message says why."""
+    """Ray could not be started or reached; the message says why."""
 
 
 def start_ray(address: str, *, cpus: int | None) -> str:
-    """Return the address of a running Ray.
-
-    The one given, or that of a new local one that lives as long as this process.
+    """Start a local Ray, or connect to a cluster; return its address.
 
     Args:
-        address: `local`, or `HOST:PORT` of a cluster's head.
-        cpus: cores of a local Ray; None takes all.
+        address: `local` for a Ray that ends with this process, or `HOST:PORT` of a cluster's head.
+        cpus: cores of a local Ray; None for all.
 
     Raises:
-        RayUnavailable: it cannot be started or reached.
+        RayUnavailable: Ray cannot be started or reached.
     """
     for name, value in WORKER_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
@@ -57,7 +55,7 @@ def start_ray(address: str, *, cpus: int | None) -> str:
 
 
 def join_ray(address: str) -> None:
-    """Join the Ray at an address.
+    """Connect to the Ray cluster at an address.
 
     Raises:
         RayUnavailable: none answers there.
@@ -74,70 +72,63 @@ def insufficient_resources(cpus: float, gpus: float) -> str | None:
     nodes = [node["Resources"] for node in _ray.nodes() if node["Alive"]]
     if len(nodes) != 1 or not nodes[0].get("CPU"):
         return None
-    there = {"CPU": float(nodes[0].get("CPU", 0)), "GPU": float(nodes[0].get("GPU", 0))}
-    short = [f"{wanted:g} {name}" for name, wanted in (("CPU", cpus), ("GPU", gpus)) if wanted > there[name]]
+    available = {"CPU": float(nodes[0].get("CPU", 0)), "GPU": float(nodes[0].get("GPU", 0))}
+    required = {"CPU": cpus, "GPU": gpus}
+    short = [f"{amount:g} {name}" for name, amount in required.items() if amount > available[name]]
     if not short:
         return None
-    has = " and ".join(f"{number:g} {name}" for name, number in there.items())
+    has = " and ".join(f"{amount:g} {name}" for name, amount in available.items())
     return (
-        f"each pack asks for {' and '.join(short)}, but this machine has {has}; "
-        "lower `resources` and submit again"
+        f"each pack needs {' and '.join(short)}, but this machine has {has}; lower `resources` and submit "
+        "again"
     )
 
 
 def slots(cpus: float, gpus: float) -> int:
-    """Return how many packs that need so many CPUs and GPUs fit on this Ray's machines together.
-
-    That is, were nothing else running there.
-    """
-    wanted = {name: amount for name, amount in (("CPU", cpus), ("GPU", gpus)) if amount > 0}
+    """Return how many packs with this many CPUs and GPUs each fit on the cluster if nothing else runs."""
+    required = {name: amount for name, amount in (("CPU", cpus), ("GPU", gpus)) if amount > 0}
     nodes = [node["Resources"] for node in _ray.nodes() if node["Alive"]]
-    # Rounding: three thirds are one.
+    # Three thirds must count as one despite rounding.
     return sum(
-        int(min(node.get(name, 0.0) / amount for name, amount in wanted.items()) + 1e-6) for node in nodes
+        int(min(node.get(name, 0.0) / amount for name, amount in required.items()) + 1e-6) for node in nodes
     )
 
 
 def accelerators() -> tuple[str, ...]:
-    """Return the kinds of GPU that the machines of this Ray have, each once; empty where there is none."""
-    named = {
+    """Return the kinds of GPU in the cluster, each once, sorted."""
+    kinds = {
         name.removeprefix(_ACCELERATOR)
         for node in _ray.nodes()
         if node["Alive"]
         for name in node["Resources"]
         if name.startswith(_ACCELERATOR)
     }
-    return tuple(sorted(named))
+    return tuple(sorted(kinds))
 
 
 def leave_ray() -> None:
-    """Leave Ray; what this process still ran there ends."""
+    """Disconnect from Ray; what this process still runs there ends."""
     _ray.shutdown()
 
 
-def _knock(address: str) -> None:
-    """Return when something listens at `HOST:PORT`; Ray itself would go on trying for minutes.
-
-    Raises:
-        OSError: nothing does.
-    """
+def _check_listening(address: str) -> None:
+    """Raise OSError unless something listens at `HOST:PORT`; Ray itself would retry for minutes."""
     host, colon, port = address.rpartition(":")
     if colon and port.isdecimal():
-        socket.create_connection((host.strip("[]"), int(port)), timeout=_ANSWER_WITHIN_S).close()
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_WITHIN_S).close()
 
 
 def _connect(address: str, **options: Any) -> str:
     warnings.filterwarnings("ignore", module=r"ray\..*")
     try:
-        _knock(address)
+        _check_listening(address)
         context = _ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False, **options)
     except (OSError, OverflowError, RuntimeError, ValueError) as error:
-        said = (
+        text = (
             (error.strerror if isinstance(error, OSError) else None)
             or str(error).strip()
             or type(error).__name__
         )
-        cause = said.splitlines()[0]
-        what = "a local Ray cannot start" if address == "local" else f"no Ray cluster answers at {address}"
-        raise RayUnavailable(f"{what}: {cause}") from error
+        problem = "cannot start a local Ray" if address == "local" else f"no Ray cluster answers at {address}"
+        raise RayUnavailable(f"{problem}: {text.splitlines()[0]}") from error
     return str(context.address_info["gcs_address"])

@@ -20,7 +20,7 @@ from pydantic import ValidationError
 from studies.logs import configure_logging
 from studies.secret_files import read_secret
 from workers.node_process import OBJECT_STORE_BYTES, NodeFailed, NodeProcess
-from workers.settings import DispatcherSettings, fault
+from workers.settings import DispatcherSettings, describe_invalid_setting
 
 _CONNECT_WITHIN_S = 5.0
 # Reserved for documentation (RFC 5737). Nothing is sent to it: the route to it shows which of this machine's
@@ -112,7 +112,7 @@ def main() -> int:
     try:
         configure_logging(DispatcherSettings().log_format, process="worker", node=socket.gethostname())
     except ValidationError as error:
-        sys.stderr.write(f"error: {fault(error)}\n")
+        sys.stderr.write(f"error: {describe_invalid_setting(error)}\n")
         return 1
     is_ending = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -1,6 +1,6 @@
-"""A process that must not outlive another.
+"""Ends a process when another one is gone: its parent, or the head of its Ray cluster.
 
-What a killed parent leaves behind would go on to train for nobody.
+Otherwise a killed parent would leave processes that train for nobody.
 """
 
 __all__ = ["LEAVE_SIGNAL", "exit_with_parent", "exit_without"]
@@ -12,57 +12,63 @@ import threading
 import time
 
 LEAVE_SIGNAL = signal.SIGUSR1
-"""What a node that is about to end sends those that train on it.
+"""The signal by which a node that is about to end warns the processes that train on it.
 
-Each leaves its pack's state after the present epoch, and begins nothing more.
+Each saves its pack's checkpoints after the current epoch and takes no further pack.
 """
 
-_LOOK_EVERY_S = 0.5
-# Ray counts a node as dead after 9 s without a sign of life, and gives what it trained to others.
-_KNOCK_EVERY_S = 3.0
+_POLL_S = 0.5
+# Ray counts a node as dead after 9 s without a heartbeat, and dispatches its packs elsewhere.
+_CONNECT_EVERY_S = 3.0
 _SILENT_FOR_S = 12.0
 
 
 def exit_with_parent(parent_pid: int | None, *, with_group: bool = False) -> None:
-    """End this process at once, or all of its process group, when its parent is no longer `parent_pid`.
+    """End this process at once when its parent is no longer `parent_pid`; None watches nothing.
 
-    None watches nothing.
+    It is a hard exit: after a SIGKILL of the parent there is nobody to report to, and the work resumes from
+    the database.
 
-    A hard exit: whoever lost its parent to a SIGKILL has nobody left to report to, and its work is taken up
-    from the record.
+    Args:
+        parent_pid: the parent's process id.
+        with_group: whether to kill the whole process group.
     """
     if parent_pid is None:
         return
 
     def watch() -> None:
         while os.getppid() == parent_pid:
-            time.sleep(_LOOK_EVERY_S)
+            time.sleep(_POLL_S)
         if with_group:
             os.killpg(0, signal.SIGKILL)
         os._exit(1)
 
-    threading.Thread(target=watch, name="lifeline", daemon=True).start()
+    threading.Thread(target=watch, name="parent-watchdog", daemon=True).start()
 
 
 def exit_without(
-    address: str, *, silent_for_s: float = _SILENT_FOR_S, knock_every_s: float = _KNOCK_EVERY_S
+    address: str, *, silent_for_s: float = _SILENT_FOR_S, connect_every_s: float = _CONNECT_EVERY_S
 ) -> None:
-    """End this process at once when nothing has listened at `HOST:PORT` for so long.
+    """End this process at once when nothing has listened at an address for some time.
 
-    A hard exit, as above: on a machine that is cut off from its Ray there is nobody left who would take what
-    it trains.
+    It is a hard exit, as above: on a machine that cannot reach its cluster, nobody receives what it trains.
+
+    Args:
+        address: `HOST:PORT`.
+        silent_for_s: seconds without a connection after which the process ends.
+        connect_every_s: seconds between attempts.
     """
     host, _, port = address.rpartition(":")
 
     def watch() -> None:
-        last_heard = time.monotonic()
-        while time.monotonic() - last_heard < silent_for_s:
+        last_connected = time.monotonic()
+        while time.monotonic() - last_connected < silent_for_s:
             try:
-                socket.create_connection((host.strip("[]"), int(port)), timeout=knock_every_s).close()
-                last_heard = time.monotonic()
+                socket.create_connection((host.strip("[]"), int(port)), timeout=connect_every_s).close()
+                last_connected = time.monotonic()
             except OSError:
                 pass
-            time.sleep(knock_every_s)
+            time.sleep(connect_every_s)
         os._exit(1)
 
-    threading.Thread(target=watch, name="lifeline", daemon=True).start()
+    threading.Thread(target=watch, name="head-watchdog", daemon=True).start()

@@ -1,7 +1,4 @@
-"""`python -m workers.ray_start …`.
-
-Ray's own `ray start`, in a process that ends with the one that started it.
-"""
+"""`python -m workers.ray_start …`: Ray's own `ray start`, in a process that ends with its parent."""
 
 __all__ = ["main"]
 
@@ -13,9 +10,9 @@ from workers.parent_watchdog import exit_with_parent
 
 
 def main() -> None:
-    """Start a node as the command line says; with `--block` this returns when the node has ended."""
-    # Not left to Ray's workers, which inherit the environment: their parent is another. A GCS that stayed
-    # behind would keep the port from the next.
+    """Start a node as the command line says; with `--block`, return when the node has ended."""
+    # Ray's workers inherit the environment but have another parent, so they must not see this variable. With
+    # the whole group, because a GCS that stays behind would keep the port.
     exit_with_parent(int(os.environ.pop("TANGENT_PARENT_PID")), with_group=True)
     from ray.scripts import scripts
 

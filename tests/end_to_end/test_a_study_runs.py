@@ -9,7 +9,7 @@ import pytest
 from dispatcher_process import DispatcherProcess, until
 
 from studies.states import StudyMove, StudyState, TrialState
-from workers.dispatcher import announced
+from workers.catalog import installed_catalog
 
 __all__: list[str] = []
 
@@ -141,7 +141,7 @@ def test_a_stopped_or_cancelled_study_ends_within_seconds_and_keeps_what_it_has(
 
 def test_what_a_dispatcher_announces_is_what_this_installation_has(dispatcher: DispatcherProcess) -> None:
     cards = dispatcher.store.catalog()
-    ours = announced()
+    ours = installed_catalog()
     assert cards.optimizers == ours.optimizers
     assert set(ours.workloads) | {"plane", "slow-plane", "broken", "deadly", "hanging", "greedy"} <= set(
         cards.workloads

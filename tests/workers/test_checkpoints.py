@@ -115,7 +115,7 @@ class Bucket(AbstractFileSystem):
     def isdir(self, path: str) -> bool:
         return Path(path).is_dir()
 
-    def _open(self, path: str, mode: str = "rb", **_: Any) -> Any:
+    def _open(self, path: str, mode: str = "rb", *_: Any, **__: Any) -> Any:
         return Counted(path, mode.removesuffix("b"))
 
 

@@ -1,4 +1,4 @@
-"""What takes too long ends its process, even where the interpreter gives nobody else a turn."""
+"""A deadline ends its process, even if the interpreter is blocked."""
 
 import subprocess
 import sys
@@ -12,31 +12,31 @@ __all__: list[str] = []
 
 
 @pytest.mark.parametrize("stuck", ["time.sleep(60)", "sum(range(10**13))"])
-def test_what_hangs_is_ended_and_its_place_told(stuck: str) -> None:
+def test_a_block_that_hangs_ends_the_process_and_prints_its_stack(stuck: str) -> None:
     program = f"""
 import time
-from workers.deadline import ended_after
-def the_place():
+from workers.deadline import exit_after
+def hanging_function():
     {stuck}
-with ended_after(0.5):
-    the_place()
+with exit_after(0.5):
+    hanging_function()
 """
     began = time.monotonic()
     ended = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=False
     )
     assert ended.returncode == 1
-    assert "in the_place" in ended.stderr
+    assert "in hanging_function" in ended.stderr
     assert time.monotonic() - began < 20
 
 
-def test_what_is_done_in_time_goes_on_however_long_the_rest_takes() -> None:
+def test_a_block_that_finishes_in_time_ends_the_deadline() -> None:
     with exit_after(0.2):
         pass
     time.sleep(0.5)
 
 
-def test_an_error_passes_and_stops_the_clock() -> None:
+def test_an_error_propagates_and_ends_the_deadline() -> None:
     with pytest.raises(ValueError, match="no such layer"), exit_after(0.2):
         raise ValueError("no such layer")
     time.sleep(0.5)

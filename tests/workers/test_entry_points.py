@@ -1,4 +1,4 @@
-"""Entry points of really installed packages: a distribution is its metadata folder on the path."""
+"""Entry points of installed packages; a package is simulated by a metadata folder on the path."""
 
 import logging
 from pathlib import Path
@@ -25,7 +25,7 @@ clash = named(Antipode2d, "digits-cnn")()
 number = 3
 
 
-def leaves():
+def exits():
     raise SystemExit("no licence")
 """
 
@@ -43,7 +43,7 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **points: str) -> N
     monkeypatch.syspath_prepend(tmp_path)
 
 
-def test_a_class_an_instance_and_a_list_are_all_offers(
+def test_an_entry_point_may_name_a_class_an_instance_or_a_list(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ours = load_workloads()
@@ -52,9 +52,9 @@ def test_a_class_an_instance_and_a_list_are_all_offers(
 
 
 @pytest.mark.parametrize(
-    ("target", "why"), [("number", "expected Workload"), ("leaves", "no licence"), ("missing", "missing")]
+    ("target", "why"), [("number", "instance of Workload"), ("exits", "no licence"), ("missing", "missing")]
 )
-def test_a_broken_entry_point_is_named_and_the_rest_still_load(
+def test_a_broken_entry_point_is_named_in_a_warning_and_the_others_load(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, target: str, why: str
 ) -> None:
     install(tmp_path, monkeypatch, broken=target, good="OneClass")
@@ -65,10 +65,10 @@ def test_a_broken_entry_point_is_named_and_the_rest_still_load(
     assert why in record.getMessage()
 
 
-def test_no_package_can_take_the_name_of_one_of_ours(
+def test_a_package_cannot_replace_one_of_our_entries(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     ours = load_workloads()["digits-cnn"]
     install(tmp_path, monkeypatch, clash="clash")
     assert type(load_workloads()["digits-cnn"]) is type(ours)
-    assert "'digits-cnn' is taken" in caplog.text
+    assert "already has the name 'digits-cnn'" in caplog.text

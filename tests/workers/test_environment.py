@@ -1,4 +1,4 @@
-"""What a run notes of the machine and the packages that train its study."""
+"""What a run records about its machine and packages."""
 
 import platform
 from importlib.metadata import version
@@ -8,7 +8,7 @@ from workers.environment import environment
 __all__: list[str] = []
 
 
-def test_versions_platform_and_processor_are_noted_in_words() -> None:
+def test_versions_platform_and_processor_are_recorded() -> None:
     found = environment(accelerators=())
     assert set(found) == {"python", "torch", "numpy", "optuna", "ray", "tangent-studies", "platform", "cpu"}
     assert found["python"] == platform.python_version()
@@ -16,5 +16,5 @@ def test_versions_platform_and_processor_are_noted_in_words() -> None:
     assert all(found.values())
 
 
-def test_gpus_are_named_where_packs_get_any() -> None:
+def test_gpus_are_recorded_if_packs_use_them() -> None:
     assert environment(accelerators=("L4", "H100"))["gpu"] == "H100, L4"

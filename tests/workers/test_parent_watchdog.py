@@ -1,4 +1,4 @@
-"""A process ends when what it depends on is gone, and not before."""
+"""A process ends once the address it depends on has been silent for some time, and not before."""
 
 import socket
 import subprocess
@@ -10,12 +10,12 @@ __all__: list[str] = []
 PROGRAM = """
 import sys, time
 from workers.parent_watchdog import exit_without
-exit_without(sys.argv[1], silent_for_s=1.0, knock_every_s=0.1)
+exit_without(sys.argv[1], silent_for_s=1.0, connect_every_s=0.1)
 time.sleep(60)
 """
 
 
-def test_a_process_ends_when_nothing_listens_any_more() -> None:
+def test_a_process_ends_some_time_after_its_address_stops_listening() -> None:
     listener = socket.create_server(("127.0.0.1", 0))
     address = f"127.0.0.1:{listener.getsockname()[1]}"
     process = subprocess.Popen([sys.executable, "-c", PROGRAM, address])
@@ -26,4 +26,4 @@ def test_a_process_ends_when_nothing_listens_any_more() -> None:
     listener.close()
     closed = time.monotonic()
     assert process.wait(20) == 1
-    assert time.monotonic() - closed >= 0.8, "a moment without an answer is nothing"
+    assert time.monotonic() - closed >= 0.8, "it ended too early"
