@@ -201,13 +201,15 @@ class AnalysisCache:
 
         Raises:
             StudyNotFound: one of them is none.
-            SpecInvalid: they are fewer than two, more than `MAX_COMPARED`, one stands there twice, or their
-                workloads differ.
+            SpecInvalid: they are fewer than two or more than `MAX_COMPARED`, one appears more than once, or
+                their workloads differ.
         """
         ids = tuple(study_ids)
         twice = next((study_id for n, study_id in enumerate(ids) if study_id in ids[:n]), None)
         if twice is not None:
-            raise SpecInvalid([SpecProblem("/study", f"{twice!r} stands there twice; name each study once")])
+            raise SpecInvalid(
+                [SpecProblem("/study", f"{twice!r} appears more than once; name each study once")]
+            )
         if not 2 <= len(ids) <= MAX_COMPARED:
             raise SpecInvalid(
                 [SpecProblem("/study", f"expected 2 to {MAX_COMPARED} studies to compare, got {len(ids)}")]

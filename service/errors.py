@@ -253,7 +253,8 @@ FORBIDDEN = ProblemKind(
     "The token's role is too low",
     "A viewer may read. A submitter may also submit studies and change their own. An admin may do "
     "everything.",
-    "token 'alice' is a viewer, and this needs a submitter",
+    "token 'alice' has the role viewer, but this needs the role submitter or higher; use another token, or "
+    "ask an admin",
 )
 NOT_OWNER = ProblemKind(
     403,

@@ -1,7 +1,4 @@
-"""Search spaces in Optuna's terms.
-
-For the samplers that propose trials, and for the copies that Optuna's own tools open.
-"""
+"""Search spaces as Optuna distributions, for samplers and for the copies that Optuna's tools open."""
 
 __all__ = ["as_parameters", "distributions", "searched"]
 
@@ -23,15 +20,15 @@ def _distribution(dimension: AnyDimension) -> BaseDistribution | None:
 
 
 def distributions(space: Space) -> dict[str, BaseDistribution]:
-    """Return the searched dimensions as Optuna distributions; fixed ones are left out."""
+    """Return the searched dimensions as Optuna distributions, without the fixed ones."""
     found = {name: _distribution(dimension) for name, dimension in space.items()}
     return {name: distribution for name, distribution in found.items() if distribution is not None}
 
 
 def searched(space: Space, conditions: dict[str, Condition], parameters: Parameters) -> dict[str, Scalar]:
-    """Return the part of a configuration that Optuna can hold: searched, active, and inside its dimension.
+    """Return the values of a configuration that Optuna can represent: searched, active and in range.
 
-    An arm's defaults may lie outside its space (weight decay 0 below a log range); such a value is left out.
+    An arm's defaults may lie outside its space (weight decay 0 below a log range); such values are left out.
     """
     return {
         name: parameters[name]
@@ -41,10 +38,7 @@ def searched(space: Space, conditions: dict[str, Condition], parameters: Paramet
 
 
 def as_parameters(space: Space, defaults: Parameters, chosen: dict[str, Scalar]) -> Parameters:
-    """Return the full configuration of what was chosen.
-
-    Fixed dimensions added, inert ones at their default.
-    """
+    """Return the full configuration: chosen values, fixed dimensions, and inert ones at their default."""
     return {
         name: chosen.get(name, dimension.value if isinstance(dimension, Fixed) else defaults[name])
         for name, dimension in space.items()

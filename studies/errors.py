@@ -1,15 +1,15 @@
-"""The domain's errors; none knows HTTP. `service/errors.py` maps each to an answer.
+"""Domain errors. They know nothing of HTTP; `service/errors.py` maps each to a response.
 
 TangentError
-├── SpecInvalid            a study's text asks for something that cannot be run; WebhookInvalid likewise
+├── SpecInvalid            the study cannot be run as written; WebhookInvalid for webhooks
 ├── NotFound               StudyNotFound, ArmNotFound, TrialNotFound, SuiteNotFound, TokenNotFound,
-                           WebhookNotFound
-├── IllegalMove            a verb or a state change that the present state does not allow
-├── Conflict               VersionConflict (ETag), IdempotencyConflict (same key, other body)
-├── Superseded             a writer whose lease or attempt has been taken over: what it says is refused
-├── CatalogEmpty           no dispatcher has announced what it can run
-├── NotPermitted           Unauthenticated (no valid token), Forbidden (a role too low), NotOwner,
-                           QuotaExceeded
+│                          WebhookNotFound
+├── IllegalMove            a state transition that the current state does not allow
+├── Conflict               VersionConflict (ETag), IdempotencyConflict (same key, different body)
+├── Superseded             a later attempt has taken over; this writer's reports are rejected
+├── CatalogEmpty           no dispatcher has announced its optimizers and workloads
+├── NotPermitted           Unauthenticated (no valid token), Forbidden (role too low), NotOwner,
+│                          QuotaExceeded
 └── StoreUnavailable       the database cannot be reached or written
 """
 
@@ -46,9 +46,9 @@ from typing import Any
 
 
 def json_pointer(*steps: int | str) -> str:
-    """Return the RFC 6901 JSON pointer of these steps.
+    """Return the RFC 6901 JSON pointer made of these steps.
 
-    Half a surrogate pair, which no JSON text can carry, becomes a question mark.
+    A lone surrogate, which JSON text cannot contain, becomes a question mark.
     """
     return (
         "".join(f"/{str(step).replace('~', '~0').replace('/', '~1')}" for step in steps)
@@ -58,37 +58,34 @@ def json_pointer(*steps: int | str) -> str:
 
 
 def shown(value: object) -> str:
-    """Return a value as a message quotes it: Python's own form, cut off after 80 characters."""
+    """Return a value as messages quote it: its `repr`, cut off after 80 characters."""
     try:
         text = repr(value)
     except (RecursionError, ValueError):
-        # Python refuses lists that are nested without end and whole numbers of more than 4,300 digits.
-        return f"{type(value).__name__} beyond measure"
+        # `repr` fails on very deeply nested lists and on integers of more than 4,300 digits.
+        return f"{type(value).__name__} too large to show"
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 class TangentError(Exception):
-    """Root of every error that a caller of Tangent can cause or meet."""
+    """Base class of every error that a caller of Tangent can cause or encounter."""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Let it go from one process to another as it is.
-
-        By default it would be made again, of its message alone.
-        """
-        return _remade, (type(self), self.args), self.__dict__
+        """Pickle with all attributes; by default, unpickling would call `__init__` with the message only."""
+        return _rebuild, (type(self), self.args), self.__dict__
 
 
-def _remade(kind: type[TangentError], arguments: tuple[Any, ...]) -> TangentError:
+def _rebuild(kind: type[TangentError], arguments: tuple[Any, ...]) -> TangentError:
     return kind.__new__(kind, *arguments)
 
 
 @dataclass(frozen=True)
 class SpecProblem:
-    """One fault in a study's text.
+    """One fault in a study as written.
 
     Attributes:
         pointer: RFC 6901 JSON pointer to the field, e.g. `/arms/0/space/lr`; empty for the whole body.
-        message: a sentence that says what was expected, what came and what to do.
+        message: what was expected, what came and what to do.
     """
 
     pointer: str
@@ -96,7 +93,7 @@ class SpecProblem:
 
 
 class SpecInvalid(TangentError):
-    """A study cannot be run as written; carries every fault found, not only the first."""
+    """A study cannot be run as written; carries every fault, not only the first."""
 
     def __init__(self, problems: list[SpecProblem]) -> None:
         self.problems = tuple(problems)
@@ -104,18 +101,18 @@ class SpecInvalid(TangentError):
 
 
 class WebhookInvalid(SpecInvalid):
-    """A webhook cannot be made as written; carries every fault found."""
+    """A webhook cannot be created as written; carries every fault."""
 
 
 class NotFound(TangentError):
-    """Nothing stands under the identifier asked for."""
+    """Nothing has the requested identifier."""
 
 
 class StudyNotFound(NotFound):
     """No study has this id."""
 
     def __init__(self, study_id: str) -> None:
-        super().__init__(f"there is no study {study_id!r}; `tangent list` shows those there are")
+        super().__init__(f"there is no study {study_id!r}; list studies with `tangent list`")
 
 
 class ArmNotFound(NotFound):
@@ -137,8 +134,8 @@ class SuiteNotFound(NotFound):
 
     def __init__(self, name: str) -> None:
         super().__init__(
-            f"there is no suite {shown(name)}; `tangent suite` lists those there are, and a "
-            "study joins one by its field `suite`"
+            f"there is no suite {shown(name)}; list suites with `tangent suite`, or set `suite` in a study "
+            "to start one"
         )
 
 
@@ -146,24 +143,24 @@ class TokenNotFound(NotFound):
     """No API token has this name."""
 
     def __init__(self, name: str) -> None:
-        super().__init__(f"there is no token {name!r}; `tangent token list` shows those there are")
+        super().__init__(f"there is no token {name!r}; list tokens with `tangent token list`")
 
 
 class WebhookNotFound(NotFound):
-    """Whoever asks has no webhook of this id."""
+    """The caller has no webhook with this id."""
 
     def __init__(self, webhook_id: str) -> None:
         super().__init__(
-            f"there is no webhook {webhook_id!r} of yours; `tangent webhook list` shows those there are"
+            f"you have no webhook {webhook_id!r}; list your webhooks with `tangent webhook list`"
         )
 
 
 class IllegalMove(TangentError):
-    """A state machine refuses a move.
+    """The current state does not allow this transition.
 
     Attributes:
-        state: the present state.
-        allowed: what the present state allows.
+        state: the current state.
+        allowed: the transitions or verbs that it allows.
     """
 
     def __init__(self, message: str, *, state: str, allowed: tuple[str, ...] = ()) -> None:
@@ -173,7 +170,7 @@ class IllegalMove(TangentError):
 
 
 class Conflict(TangentError):
-    """The request is at odds with what is stored."""
+    """The request conflicts with what is stored."""
 
 
 class VersionConflict(Conflict):
@@ -181,11 +178,11 @@ class VersionConflict(Conflict):
 
 
 class IdempotencyConflict(Conflict):
-    """The same Idempotency-Key came before with another body."""
+    """This Idempotency-Key was used before with a different body."""
 
 
 class Superseded(TangentError):
-    """A later attempt has taken over; this writer must stop. Nothing it said was stored."""
+    """A later attempt has taken over; this writer must stop, and nothing that it reported was stored."""
 
 
 class CatalogEmpty(TangentError):
@@ -193,7 +190,7 @@ class CatalogEmpty(TangentError):
 
     def __init__(self) -> None:
         super().__init__(
-            "no dispatcher has announced what it can run yet; start one with `tangent up` or "
+            "the catalogue is empty because no dispatcher has started yet; start one with `tangent up` or "
             "`python -m workers`, then submit again"
         )
 
@@ -203,7 +200,7 @@ class NotPermitted(TangentError):
 
 
 class Unauthenticated(NotPermitted):
-    """No valid API token came with the request."""
+    """The request has no valid API token."""
 
 
 class Forbidden(NotPermitted):
@@ -211,12 +208,12 @@ class Forbidden(NotPermitted):
 
 
 class NotOwner(NotPermitted):
-    """The study is another's, and only its owner or an admin may change it."""
+    """The study belongs to another token; only its owner or an admin may change it."""
 
 
 class QuotaExceeded(NotPermitted):
-    """What was asked for is beyond what the token may have; the message names the quota and what to do."""
+    """The request exceeds a quota of the token; the message names the quota and says what to do."""
 
 
 class StoreUnavailable(TangentError):
-    """The database cannot be opened, reached or written; the message names it and the cause."""
+    """The database cannot be opened, reached or written; the message gives its address and the cause."""

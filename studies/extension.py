@@ -1,7 +1,4 @@
-"""What is added to a study that has completed: arms, trials, replicates, fresh seeds.
-
-What is there stays as it is.
-"""
+"""Extensions of a completed study: more arms, trials, replicates or fresh seeds, never fewer."""
 
 __all__ = ["Extension", "extended", "more_seeds", "parse_extension", "with_actual_budget"]
 
@@ -16,13 +13,13 @@ from studies.resolve import ResolvedStudy, resolve_arms
 from studies.spec import ArmEntry, Confirmation, StudySpec, problems_of, title_of
 
 _MORE_SEEDS = 5
-_MOST_SEEDS = 1000
-_MOST_ARMS = 64
+_MAX_SEEDS = 1000
+_MAX_ARMS = 64
 _FIELDS = "arms, trials_per_arm, replicates and seeds"
 
 
 class Extension(BaseModel):
-    """What a study is to have from now on, as new totals; what is left out stays as it is."""
+    """New totals for a study; the fields that are left out stay as they are."""
 
     model_config = ConfigDict(
         frozen=True,
@@ -30,10 +27,10 @@ class Extension(BaseModel):
         json_schema_extra={"examples": [{"arms": ["sgdp"], "trials_per_arm": 24, "seeds": 10}]},
     )
 
-    arms: Annotated[tuple[ArmEntry, ...], Field(max_length=_MOST_ARMS)] = Field(
+    arms: Annotated[tuple[ArmEntry, ...], Field(max_length=_MAX_ARMS)] = Field(
         default=(),
         description=(
-            "Arms to be added, written as in a study; each needs a name that the study does not have yet."
+            "Arms to add, written as in a study; each needs a name that the study does not have yet."
         ),
     )
     trials_per_arm: int | None = Field(
@@ -41,25 +38,25 @@ class Extension(BaseModel):
         gt=0,
         le=100_000,
         strict=True,
-        description="Trials of every arm in each replicate from now on, those it has had among them.",
+        description="New total of trials per arm in each replicate, including those it has.",
     )
     replicates: int | None = Field(
-        default=None, ge=1, le=1000, strict=True, description="Replicates of every arm's search from now on."
+        default=None, ge=1, le=1000, strict=True, description="New total of replicates of every arm's search."
     )
     seeds: int | None = Field(
         default=None,
         ge=0,
-        le=_MOST_SEEDS,
+        le=_MAX_SEEDS,
         strict=True,
-        description="Fresh seeds of the confirmation from now on.",
+        description="New total of fresh seeds of the confirmation.",
     )
 
 
 def parse_extension(data: Any) -> Extension:
-    """Return the extension that plain data (parsed JSON or YAML) describes, shorthands spelled out.
+    """Parse plain data (from JSON or YAML) into an extension, with all shorthands expanded.
 
     Raises:
-        SpecInvalid: with every fault found, each with a JSON pointer.
+        SpecInvalid: the data is not an extension; carries every fault with its JSON pointer.
     """
     if not isinstance(data, Mapping):
         raise SpecInvalid(
@@ -72,26 +69,22 @@ def parse_extension(data: Any) -> Extension:
 
 
 def more_seeds(spec: StudySpec, *, seeds: int | None = None) -> Extension:
-    """Return the extension of a study to so many fresh seeds in all, by default five more than now."""
-    return Extension(
-        seeds=min(spec.confirmation.seeds + _MORE_SEEDS, _MOST_SEEDS) if seeds is None else seeds
-    )
+    """Return the extension of a study to `seeds` fresh seeds in all, by default five more than it has."""
+    return Extension(seeds=min(spec.confirmation.seeds + _MORE_SEEDS, _MAX_SEEDS) if seeds is None else seeds)
 
 
 def with_actual_budget(
     spec: StudySpec, plan: ResolvedStudy, begun: Mapping[str, int]
 ) -> tuple[StudySpec, ResolvedStudy]:
-    """Return a completed study as it was run.
+    """Return a completed study with its budget reduced to the trials that were started.
 
-    Where its search ended before the budget was spent, the budget is what was begun.
-
-    So whoever adds seeds to a study that was stopped does not start its search again. Replicates that are
-    behind are filled up to the first.
+    This makes a difference if the study was stopped: adding seeds to it then does not restart its search. If
+    replicates started different numbers of trials, the others are filled up to the largest number.
 
     Args:
         spec: the study.
-        plan: the same, resolved.
-        begun: trials that each arm has begun, in that of its replicates which has begun most.
+        plan: the same study, resolved.
+        begun: by arm, the trials started in the replicate that started the most.
     """
     arms = tuple(
         arm.model_copy(update={"trials": min(arm.trials, max(1, begun.get(arm.name, 0)))})
@@ -106,47 +99,47 @@ def with_actual_budget(
 def extended(
     spec: StudySpec, plan: ResolvedStudy, extension: Extension, catalog: Catalog
 ) -> tuple[StudySpec, ResolvedStudy]:
-    """Return a study and its plan with the extension added.
+    """Return a study and its plan with an extension applied.
 
-    Its arms keep the cards and spaces that they were submitted with.
+    The existing arms keep the cards and spaces with which they were submitted.
 
     Args:
         spec: the study.
-        plan: the same, resolved.
-        extension: what it is to have from now on.
+        plan: the same study, resolved.
+        extension: the new totals.
         catalog: where new arms are looked up.
 
     Raises:
-        CatalogEmpty: arms are to be added, and nothing has been announced yet.
-        SpecInvalid: with every fault found, each with a JSON pointer into the extension.
+        CatalogEmpty: the extension adds arms, and no dispatcher has announced a catalog yet.
+        SpecInvalid: the extension is not possible; carries every fault with its JSON pointer.
     """
     if extension == Extension():
-        raise SpecInvalid([SpecProblem("", f"nothing is to be added; expected any of {_FIELDS}")])
+        raise SpecInvalid([SpecProblem("", f"the extension adds nothing; expected any of {_FIELDS}")])
     budget = spec.budget
     now = {
         "trials_per_arm": budget.trials_per_arm,
         "replicates": budget.replicates,
         "seeds": spec.confirmation.seeds,
     }
-    asked = {name: total for name in now if (total := getattr(extension, name)) is not None}
+    requested = {name: total for name in now if (total := getattr(extension, name)) is not None}
     problems = [
         SpecProblem(
             f"/{name}",
-            f"expected at least the {now[name]} that the study has, for nothing can be taken away, "
-            f"got {total}; it is the new total",
+            f"expected at least {now[name]}, which the study has already, got {total}; "
+            "give the new total, not what to add",
         )
-        for name, total in asked.items()
+        for name, total in requested.items()
         if total < now[name]
     ]
-    problems += _faults_of_names(spec, extension)
-    totals = now | asked
+    problems += _arm_problems(spec, extension)
+    totals = now | requested
     trials = totals["trials_per_arm"]
-    new, of_arms = (
+    new, new_problems = (
         resolve_arms(extension.arms, catalog, sampler=spec.sampler, trials_per_arm=trials)
         if extension.arms
         else ((), [])
     )
-    problems += of_arms
+    problems += new_problems
     if problems:
         raise SpecInvalid(problems)
     arms = (*spec.arms, *extension.arms)
@@ -159,46 +152,48 @@ def extended(
         "confirmation": Confirmation(seeds=totals["seeds"], solo=spec.confirmation.solo),
     }
     try:
-        # Not a copy: what holds of the whole is checked again.
+        # Validated, not copied, so that the limits on the whole study are checked again.
         longer = StudySpec.model_validate(spec.model_copy(update=changed).model_dump())
     except ValidationError as error:
-        raise SpecInvalid([_as_of_extension(problem, asked) for problem in problems_of(error, {})]) from None
+        raise SpecInvalid(
+            [_point_into_extension(problem, requested) for problem in problems_of(error, {})]
+        ) from None
     old = plan.arms
-    if "trials_per_arm" in asked:
+    if "trials_per_arm" in requested:
         old = tuple(
             arm.model_copy(update={"trials": max(arm.trials, int(min(trials, arm.configurations())))})
             for arm in old
         )
     longer_plan = plan.model_copy(update={"arms": (*old, *new)})
     if (longer, longer_plan) == (spec, plan):
-        said = ", ".join(f"{name} {total}" for name, total in asked.items())
-        raise SpecInvalid([SpecProblem("", f"the study has all of that already: {said}; ask for more")])
+        present = ", ".join(f"{name} {total}" for name, total in requested.items())
+        raise SpecInvalid([SpecProblem("", f"the study already has {present}; give larger totals")])
     return longer, longer_plan
 
 
-def _faults_of_names(spec: StudySpec, extension: Extension) -> list[SpecProblem]:
-    """Return what is wrong with the names of new arms, and with how many there are."""
+def _arm_problems(spec: StudySpec, extension: Extension) -> list[SpecProblem]:
+    """Return the problems with the names of new arms, and with their number."""
     taken = [arm.name for arm in spec.arms]
     problems: list[SpecProblem] = []
     for n, arm in enumerate(extension.arms):
         if arm.name in taken:
-            said = (
-                f"the study has an arm {arm.name!r} already, and its space stays as it "
-                "is; give the new one another `name`"
+            message = (
+                f"the study already has an arm {arm.name!r}, whose space cannot change; give the new arm "
+                "another `name`"
             )
-            problems.append(SpecProblem(f"/arms/{n}/name", said))
+            problems.append(SpecProblem(f"/arms/{n}/name", message))
         taken.append(arm.name)
-    if len(taken) > _MOST_ARMS:
+    if len(taken) > _MAX_ARMS:
         problems.append(
             SpecProblem(
                 "/arms",
-                f"expected at most {_MOST_ARMS} arms in all, got {len(extension.arms)} "
-                f"for the {len(spec.arms)} there are",
+                f"expected at most {_MAX_ARMS} arms in all, got {len(spec.arms)} existing and "
+                f"{len(extension.arms)} new; add fewer",
             )
         )
     return problems
 
 
-def _as_of_extension(problem: SpecProblem, asked: Mapping[str, int]) -> SpecProblem:
-    """Return a fault of the whole study, pointing to what was asked for."""
-    return SpecProblem(f"/{next(iter(asked))}", problem.message)
+def _point_into_extension(problem: SpecProblem, requested: Mapping[str, int]) -> SpecProblem:
+    """Return a problem of the extended study with a pointer to a field of the extension."""
+    return SpecProblem(f"/{next(iter(requested))}", problem.message)

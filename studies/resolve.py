@@ -1,7 +1,4 @@
-"""A study checked against a catalog.
-
-Every arm's whole search space, its defaults and how many trials it will run.
-"""
+"""A study checked against a catalog: each arm's complete search space, its defaults and its trials."""
 
 __all__ = ["ResolvedArm", "ResolvedStudy", "resolve", "resolve_arms"]
 
@@ -29,37 +26,37 @@ from studies.space import (
 )
 from studies.spec import ArmSpec, Pair, SamplerName, SpaceEntry, StudySpec, Tune
 
-# A grid is written out, point by point, before its first trial.
-_MAX_GRID = 100_000
+# A grid is enumerated before its first trial.
+_MAX_GRID_POINTS = 100_000
 
 
 class ResolvedArm(BaseModel):
-    """One arm with nothing left to look up: what its run needs and what its page shows."""
+    """One arm with every name looked up: all that its run needs and its page shows."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = Field(description="Name of the arm in its study.")
-    card: OptimizerCard = Field(description="The optimizer's card, as it stood when the study was submitted.")
-    space: Space = Field(description="Every hyperparameter's dimension, in the card's order.")
+    card: OptimizerCard = Field(description="The optimizer's card when the study was submitted.")
+    space: Space = Field(description="The dimension of every hyperparameter, in the card's order.")
     defaults: Parameters = Field(
-        description="The first trial: the optimizer's defaults, with what the study fixes."
+        description="The first trial: the optimizer's defaults with the values that the study fixes."
     )
     trials: int = Field(
         gt=0,
         description=(
-            "Trials this arm runs in each replicate; fewer than the budget only when its "
-            "space holds fewer configurations."
+            "Trials that this arm runs in each replicate: the budget, or the number of configurations in its "
+            "space if there are fewer."
         ),
     )
 
     def admits(self, parameters: Parameters) -> bool:
-        """Return whether parameters lie in the arm's space."""
+        """Return whether the parameters lie in the arm's space."""
         return all(dimension.contains(parameters[name]) for name, dimension in self.space.items())
 
     def configurations(self) -> float:
-        """Return how many configurations train differently, the defaults among them.
+        """Return how many configurations train differently, including the defaults.
 
-        An upper bound where there are too many to go through.
+        This is an upper bound if there are too many to enumerate.
         """
         return _configurations(self.card, self.space, self.defaults) + (
             0 if self.admits(self.defaults) else 1
@@ -72,13 +69,13 @@ def _configurations(card: OptimizerCard, space: Space, defaults: Parameters) -> 
         for name, condition in card.conditions.items()
         if name in space and condition.parameter in space
     }
-    others = {condition.parameter for condition in conditions.values()}
+    controlling = {condition.parameter for condition in conditions.values()}
     total = size(space)
-    if not conditions or any(size({name: space[name]}) > _MAX_GRID for name in others):
+    if not conditions or any(size({name: space[name]}) > _MAX_GRID_POINTS for name in controlling):
         return total
-    if others & set(conditions):
-        # What a condition hangs on hangs on another itself: then each point is looked at.
-        if total > _MAX_GRID:
+    if controlling & set(conditions):
+        # A condition depends on a hyperparameter that has a condition itself, so look at every point.
+        if total > _MAX_GRID_POINTS:
             return total
         points = (without_inert(point, conditions, defaults) for point in every_point(space))
         return len({configuration_key(point) for point in points})
@@ -86,51 +83,49 @@ def _configurations(card: OptimizerCard, space: Space, defaults: Parameters) -> 
         {
             name: dimension
             for name, dimension in space.items()
-            if name not in others and name not in conditions
+            if name not in controlling and name not in conditions
         }
     )
-    for other in others:
-        # For each of its values: whatever it leaves without effect is one configuration, at the default.
-        hanging = [
+    for other in controlling:
+        # At each of its values, a hyperparameter that has no effect counts once, at its default.
+        dependent = [
             (name, size({name: space[name]}))
             for name, condition in conditions.items()
             if condition.parameter == other
         ]
         found *= sum(
-            math.prod(width if conditions[name].holds(point) else 1.0 for name, width in hanging)
+            math.prod(width if conditions[name].holds(point) else 1.0 for name, width in dependent)
             for point in every_point({other: space[other]})
         )
     return found
 
 
 class ResolvedStudy(BaseModel):
-    """A study that can be run as it stands."""
+    """A study that can be run: every name is looked up and every space is complete."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    workload: WorkloadCard = Field(
-        description="The workload's card, as it stood when the study was submitted."
-    )
-    arms: tuple[ResolvedArm, ...] = Field(description="The arms in the study's order.")
+    workload: WorkloadCard = Field(description="The workload's card when the study was submitted.")
+    arms: tuple[ResolvedArm, ...] = Field(description="The arms, in the study's order.")
     epochs: int = Field(gt=0, description="Epochs of each trial.")
     batch_size: int = Field(gt=0, description="Examples per step.")
 
 
 class _ArmResolver:
-    """Resolves one arm; collects every problem on the way."""
+    """Resolves one arm and collects every problem that it finds."""
 
     def __init__(self, arm: ArmSpec, card: OptimizerCard, *, pointer: str, sampler: SamplerName) -> None:
         self._arm = arm
         self._card = card
         self._pointer = pointer
         self._sampler: SamplerName = sampler
-        # The study's own entry that each hyperparameter comes from: its name, or that of its pair.
+        # The entry of the study that sets each hyperparameter: its own name, or the name of its pair.
         self._entry_of: dict[str, str] = {}
         self.problems: list[SpecProblem] = []
 
     def resolve(self, trials_per_arm: int) -> ResolvedArm | None:
-        """Return the arm, or None when problems were found."""
-        given = self._given()
+        """Return the arm, or None if there are problems."""
+        given = self._entries()
         space: Space = {h.name: self._dimension(h, given.get(h.name)) for h in self._card.hyperparameters}
         self._fix_inert(space, set(given))
         self._check_constraints(space)
@@ -146,12 +141,12 @@ class _ArmResolver:
         return arm.model_copy(update={"trials": int(min(trials_per_arm, arm.configurations()))})
 
     def _problem(self, message: str, *, entry: str | None = None) -> None:
-        """Note a problem with one entry of the space, or with the space as a whole."""
+        """Record a problem with one entry of the space, or with the whole space."""
         steps = ("space",) if entry is None else ("space", entry)
         self.problems.append(SpecProblem(self._pointer + json_pointer(*steps), message))
 
-    def _given(self) -> dict[str, SpaceEntry]:
-        """Return the study's own entries, pairs taken apart, unknown names reported."""
+    def _entries(self) -> dict[str, SpaceEntry]:
+        """Return the study's entries with pairs split, and record unknown names as problems."""
         given: dict[str, SpaceEntry] = {}
         for name, entry in self._arm.space.items():
             parts = self._card.pairs.get(name)
@@ -164,26 +159,27 @@ class _ArmResolver:
                 )
             elif parts is None and isinstance(entry, Pair):
                 self._problem(
-                    f"{name} takes one value; to choose between several write "
+                    f"expected one value for {name}, got a pair; to choose between the two, write "
                     f"{{'choices': {list(entry.values)}}}",
                     entry=name,
                 )
             elif parts is None:
-                self._give(given, name, entry, entry_name=name)
+                self._add(given, name, entry, entry_name=name)
             elif isinstance(entry, Pair):
                 for part, value in zip(parts, entry.values, strict=True):
-                    self._give(given, part, Fixed(value=value), entry_name=name)
+                    self._add(given, part, Fixed(value=value), entry_name=name)
             else:
                 self._problem(
-                    f"{name} takes two numbers, as in [0.9, 0.99]; to search them set {' and '.join(parts)}",
+                    f"expected two numbers for {name}, as in [0.9, 0.99]; to search them, set "
+                    f"{' and '.join(parts)}",
                     entry=name,
                 )
         return given
 
-    def _give(self, given: dict[str, SpaceEntry], name: str, entry: SpaceEntry, *, entry_name: str) -> None:
+    def _add(self, given: dict[str, SpaceEntry], name: str, entry: SpaceEntry, *, entry_name: str) -> None:
         if name in given:
             self._problem(
-                f"{name} is set twice, by {self._entry_of[name]} and by {entry_name}; leave one of them out",
+                f"{name} is set twice, by {self._entry_of[name]} and by {entry_name}; remove one of them",
                 entry=entry_name,
             )
         given[name] = entry
@@ -191,12 +187,12 @@ class _ArmResolver:
 
     def _dimension(self, hyperparameter: Hyperparameter, entry: SpaceEntry | None) -> AnyDimension:
         if entry is None:
-            # A grid searches only what it was given: the cards' ranges are continuous.
+            # A grid searches only what the study lists, because the ranges on cards are continuous.
             is_searched = hyperparameter.tuned and self._sampler != "grid"
             return hyperparameter.search if is_searched else Fixed(value=hyperparameter.default)
         if isinstance(entry, Tune):
             return hyperparameter.search
-        assert not isinstance(entry, Pair), "pairs are taken apart before"
+        assert not isinstance(entry, Pair), "pairs are split before"
         values: tuple[Scalar, ...]
         match entry:
             case Range():
@@ -219,7 +215,7 @@ class _ArmResolver:
         return entry
 
     def _fix_inert(self, space: Space, given: set[str]) -> None:
-        """Fix hyperparameters that can never matter here, so that no trial is spent on them."""
+        """Fix hyperparameters that cannot have an effect here, so that no trial is spent on them."""
         for name, condition in self._card.conditions.items():
             other = condition.parameter
             if isinstance(space[name], Fixed) or condition.can_hold(space[other]):
@@ -227,8 +223,8 @@ class _ArmResolver:
             if name in given:
                 self._problem(
                     (
-                        f"{name} has an effect only where {other} is above {condition.above:g}; "
-                        f"raise {other}, or leave {name} out"
+                        f"{name} has an effect only if {other} is above {condition.above:g}; "
+                        f"raise {other}, or remove {name}"
                     ),
                     entry=name,
                 )
@@ -237,7 +233,7 @@ class _ArmResolver:
             space[name] = Fixed(value=hyperparameter.default)
 
     def _check_constraints(self, space: Space) -> None:
-        """Report a constraint that no configuration of the space can meet."""
+        """Record every constraint that no configuration in the space meets."""
 
         def smallest(dimension: AnyDimension) -> Scalar:
             match dimension:
@@ -259,41 +255,39 @@ class _ArmResolver:
                 }
             ):
                 self._problem(
-                    f"{self._card.name} needs {constraint}, which no configuration of this "
-                    f"space meets: {constraint.reason}"
+                    f"{self._card.name} needs {constraint}, which no configuration in this space meets: "
+                    f"{constraint.reason}"
                 )
 
     def _check_grid(self, space: Space) -> None:
-        """Report a space that no grid can cover."""
+        """Record a problem if no grid can cover the space."""
         continuous = [
             name
             for name, dimension in space.items()
             if isinstance(dimension, Range) and not dimension.integer
         ]
         if continuous:
-            ranges = (
-                f"{', '.join(continuous)} "
-                f"{'is a continuous range' if len(continuous) == 1 else 'are continuous ranges'}"
-            )
+            ranges = "is a continuous range" if len(continuous) == 1 else "are continuous ranges"
             self._problem(
-                f"the grid sampler needs choices or whole numbers, but {ranges}; write {{'choices': [...]}}"
+                f"the grid sampler needs choices or whole numbers, but {', '.join(continuous)} {ranges}; "
+                "write {'choices': [...]}"
             )
-        elif size(space) > _MAX_GRID:
+        elif size(space) > _MAX_GRID_POINTS:
             self._problem(
-                f"a grid has at most {_MAX_GRID} points, this one has {size(space):.0f}; choose from "
-                "fewer values, or sample otherwise"
+                f"expected a grid of at most {_MAX_GRID_POINTS} points, got {size(space):.0f}; give fewer "
+                "values, or use another sampler"
             )
 
 
 def resolve_arms(
     arms: Sequence[ArmSpec], catalog: Catalog, *, sampler: SamplerName, trials_per_arm: int
 ) -> tuple[tuple[ResolvedArm, ...], list[SpecProblem]]:
-    """Return those arms that can be run, and what is wrong with the others.
+    """Return the arms that can be run, and the problems of the others.
 
-    Pointers begin with `/arms/` and the place among these arms.
+    Pointers are `/arms/N/...`, where N is the arm's index in `arms`.
 
     Raises:
-        CatalogEmpty: nothing has been announced yet.
+        CatalogEmpty: no dispatcher has announced a catalog yet.
     """
     if not catalog.workloads or not catalog.optimizers:
         raise CatalogEmpty
@@ -318,10 +312,10 @@ def resolve(spec: StudySpec, catalog: Catalog) -> ResolvedStudy:
     """Return the study with every name looked up and every arm's space complete.
 
     Raises:
-        CatalogEmpty: nothing has been announced yet.
-        SpecInvalid: with every fault found, each with a JSON pointer.
+        CatalogEmpty: no dispatcher has announced a catalog yet.
+        SpecInvalid: the study cannot be run; carries every fault with its JSON pointer.
     """
-    arms, of_arms = resolve_arms(
+    arms, arm_problems = resolve_arms(
         spec.arms, catalog, sampler=spec.sampler, trials_per_arm=spec.budget.trials_per_arm
     )
     problems: list[SpecProblem] = []
@@ -333,7 +327,7 @@ def resolve(spec: StudySpec, catalog: Catalog) -> ResolvedStudy:
                 f"there is no workload {spec.workload!r}; {suggest_name(spec.workload, catalog.workloads)}",
             )
         )
-    problems += of_arms
+    problems += arm_problems
     batch_size, limit = (
         spec.training.batch_size,
         workload.examples.get("train") if workload is not None else None,
@@ -342,7 +336,7 @@ def resolve(spec: StudySpec, catalog: Catalog) -> ResolvedStudy:
         problems.append(
             SpecProblem(
                 "/training/batch_size",
-                f"expected at most the {limit} examples that {spec.workload} trains on, got {batch_size}",
+                f"expected at most the {limit} training examples of {spec.workload}, got {batch_size}",
             )
         )
     epochs = spec.budget.epochs or (workload.epochs if workload is not None else None)
@@ -350,9 +344,9 @@ def resolve(spec: StudySpec, catalog: Catalog) -> ResolvedStudy:
         problems.append(
             SpecProblem(
                 "/pruner/min_epochs",
-                f"expected fewer than the {epochs} epochs of a trial, so that something is "
-                f"left to save, got {spec.pruner.min_epochs}; lower it, give the budget more "
-                "epochs, or use the pruner 'none'",
+                f"expected fewer than the {epochs} epochs of a trial, because pruning there saves nothing, "
+                f"got {spec.pruner.min_epochs}; lower it, raise the budget's epochs, or use the "
+                "pruner 'none'",
             )
         )
     gpus = spec.resources.gpus_per_pack

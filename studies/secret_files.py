@@ -1,6 +1,6 @@
-"""Secrets that lie in files.
+"""Secrets read from files.
 
-An environment shows in listings of processes and containers, a file only to whom it is given.
+Environment variables show in listings of processes and containers; a file is readable only by its owner.
 """
 
 __all__ = ["read_secret", "with_password"]
@@ -10,7 +10,7 @@ from urllib.parse import quote, urlsplit
 
 
 def read_secret(file: Path) -> str:
-    """Return the secret that a file holds: its one line, without what surrounds it.
+    """Return the secret in a file: its one line, without surrounding white space.
 
     Raises:
         ValueError: the file cannot be read, or does not hold one line of text.
@@ -18,23 +18,23 @@ def read_secret(file: Path) -> str:
     try:
         lines = file.read_text(encoding="utf-8").strip().splitlines()
     except OSError as error:
-        raise ValueError(f"the secret's file {file} cannot be read: {error.strerror}") from None
+        raise ValueError(f"cannot read the secret file {file}: {error.strerror}") from None
     except UnicodeDecodeError:
-        raise ValueError(f"the secret's file {file} holds no text; expected the secret on one line") from None
-    if len(lines) != 1:
         raise ValueError(
-            f"the secret's file {file} has {len(lines)} lines; expected the secret alone, on one line"
-        )
+            f"expected the secret as one line of UTF-8 text in {file}, got binary data"
+        ) from None
+    if len(lines) != 1:
+        raise ValueError(f"expected the secret as one line of text in {file}, got {len(lines)} lines")
     return lines[0]
 
 
 def with_password(url: str, file: Path | None) -> str:
-    """Return a database's URL with the password that a file holds.
+    """Return a database URL with the password from a file.
 
-    Unchanged where there is no file, or the URL has a password already.
+    The URL stays as it is if there is no file, or if it has a password already.
 
     Raises:
-        ValueError: the file holds no secret, or the URL names no user whose password it could be.
+        ValueError: the file cannot be read as a secret, or the URL has no user name.
     """
     if file is None:
         return url
@@ -43,8 +43,7 @@ def with_password(url: str, file: Path | None) -> str:
         return url
     if not parts.username:
         raise ValueError(
-            "a password's file goes with a database URL that names a user, such as "
-            "postgresql+psycopg://USER@HOST/NAME"
+            "a password file needs a database URL with a user name; write postgresql+psycopg://USER@HOST/NAME"
         )
     user, _, host = parts.netloc.rpartition("@")
     return parts._replace(netloc=f"{user}:{quote(read_secret(file), safe='')}@{host}").geturl()

@@ -1,8 +1,8 @@
-"""Search spaces: what one hyperparameter may be (a dimension), and conditions under which it matters.
+"""Search spaces: the dimension of each hyperparameter, and the conditions under which it has an effect.
 
-Written by users in JSON as `0.9` (fixed), `{"low": 1e-4, "high": 1e-1, "log": true}`, `{"low": 1, "high": 8,
-"integer": true}` or `{"choices": [0, 0.1]}`; here they are immutable values that know their members. Samplers
-live in `workers`.
+Users write a dimension in JSON as `0.9` (fixed), `{"low": 1e-4, "high": 1e-1, "log": true}`,
+`{"low": 1, "high": 8, "integer": true}` or `{"choices": [0, 0.1]}`. Here they are immutable values. The
+samplers are in `workers`.
 """
 
 __all__ = [
@@ -31,8 +31,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from studies.errors import shown
 
-# Beyond it, readers of JSON that keep numbers as 64-bit floats, JavaScript's among them, would round a whole
-# number.
+# JSON readers that keep numbers as 64-bit floats, such as JavaScript, round larger whole numbers.
 _LARGEST_WHOLE = 2**53
 _LONGEST_TEXT = 64
 
@@ -52,19 +51,16 @@ def _scalar(value: object) -> object:
 
 
 Scalar = Annotated[bool | int | float | str, BeforeValidator(_scalar)]
-"""A hyperparameter's value: finite, and of the type it was written in.
-
-`true` stays a switch, it is not 1.
-"""
+"""A hyperparameter's value: finite, and of the type in which it was written (`true` is not 1)."""
 
 Parameters = dict[str, Scalar]
-"""One configuration: hyperparameter name to value."""
+"""A configuration: hyperparameter name to value."""
 
 ConfigurationKey = tuple[tuple[str, bool, Scalar], ...]
 """The hashable identity of a configuration; see `configuration_key`."""
 
 
-def _no_switch(value: object) -> object:
+def _not_boolean(value: object) -> object:
     if isinstance(value, bool):
         raise ValueError(f"expected a number, got {value}")
     return value
@@ -76,7 +72,7 @@ def _finite(value: float) -> float:
     return value
 
 
-Finite = Annotated[float, BeforeValidator(_no_switch), AfterValidator(_finite)]
+Finite = Annotated[float, BeforeValidator(_not_boolean), AfterValidator(_finite)]
 
 
 class _Value(BaseModel):
@@ -84,7 +80,7 @@ class _Value(BaseModel):
 
 
 def _value_key(value: Scalar) -> tuple[bool, Scalar]:
-    # True == 1 in Python; as hyperparameters they are two values.
+    # True == 1 in Python, but they are different hyperparameter values.
     return isinstance(value, bool), value
 
 
@@ -113,37 +109,38 @@ class Range(_Value):
     def _ordered(self) -> Self:
         if self.low >= self.high:
             raise ValueError(
-                f"needs low < high, got low={self.low:g} and high={self.high:g}; for "
-                "one value write the number itself"
+                f"expected low < high, got low={self.low:g} and high={self.high:g}; "
+                "to fix one value, write the number itself"
             )
         if self.log and self.low <= 0:
             raise ValueError(
-                f"a log range needs low > 0, got low={self.low:g}; raise low or set log to false"
+                f"expected low > 0 in a log range, got low={self.low:g}; raise low, or set log to false"
             )
         if self.integer and not (self.low.is_integer() and self.high.is_integer()):
             raise ValueError(
-                f"an integer range needs whole bounds, got low={self.low:g} and high={self.high:g}"
+                f"expected whole numbers in an integer range, got low={self.low:g} and high={self.high:g}"
             )
         if self.integer and max(-self.low, self.high) > _LARGEST_WHOLE:
             raise ValueError(
-                f"an integer range lies between -2**53 and 2**53, got low={self.low:g} and high={self.high:g}"
+                f"expected an integer range between -2**53 and 2**53, got low={self.low:g} and "
+                f"high={self.high:g}"
             )
         if not math.isfinite(self.high - self.low):
             raise ValueError(
-                "a range must not be wider than the largest number, got "
+                "expected a range no wider than the largest number, got "
                 f"low={self.low:g} and high={self.high:g}"
             )
         return self
 
     def contains(self, value: Scalar) -> bool:
-        """Return whether value lies in the range; booleans and strings never do."""
+        """Return whether `value` lies in the range; booleans and strings never do."""
         if isinstance(value, bool | str):
             return False
         return self.low <= value <= self.high and (not self.integer or float(value).is_integer())
 
 
 class Choices(_Value):
-    """A few values without order."""
+    """A few values in no order."""
 
     kind: Literal["choices"] = "choices"
     choices: tuple[Scalar, ...] = Field(
@@ -158,49 +155,46 @@ class Choices(_Value):
         seen: list[Scalar] = []
         for choice in self.choices:
             if any(_is_same(choice, other) for other in seen):
-                raise ValueError(f"choices must differ, but {choice!r} stands there twice")
+                raise ValueError(f"expected different choices, but {choice!r} appears more than once")
             seen.append(choice)
         return self
 
     def contains(self, value: Scalar) -> bool:
-        """Return whether value is one of the choices."""
+        """Return whether `value` is one of the choices."""
         return any(_is_same(value, choice) for choice in self.choices)
 
 
 class Fixed(_Value):
-    """One value, not searched."""
+    """One value that is not searched."""
 
     kind: Literal["fixed"] = "fixed"
-    value: Scalar = Field(description="The value every trial gets.")
+    value: Scalar = Field(description="The value in every trial.")
 
     def contains(self, value: Scalar) -> bool:
-        """Return whether value is the fixed one."""
+        """Return whether `value` is the fixed value."""
         return _is_same(value, self.value)
 
 
 AnyDimension = Annotated[Range | Choices | Fixed, Field(discriminator="kind")]
-"""What one hyperparameter may be."""
+"""The values that one hyperparameter may take."""
 
 Space = dict[str, AnyDimension]
 """Hyperparameter name to dimension, in the order of the optimizer's card."""
 
 
 class Condition(_Value):
-    """A hyperparameter matters only while another is above a value (`wd_ratio` while `weight_decay` > 0)."""
+    """A hyperparameter has an effect only if another is above a value (`wd_ratio` if `weight_decay` > 0)."""
 
     parameter: str = Field(description="The other hyperparameter.")
-    above: float = Field(description="It must be larger than this.")
+    above: float = Field(description="The other must be larger than this.")
 
     def holds(self, parameters: Parameters) -> bool:
-        """Return whether the condition is met.
-
-        A parameter that is absent or not a number does not meet it.
-        """
+        """Return whether the condition is met; a missing or non-numeric value does not meet it."""
         value = parameters.get(self.parameter)
         return value is not None and not isinstance(value, str) and float(value) > self.above
 
     def can_hold(self, dimension: AnyDimension) -> bool:
-        """Return whether any value of the other hyperparameter's dimension meets the condition."""
+        """Return whether any value in the other hyperparameter's dimension meets the condition."""
         match dimension:
             case Range():
                 values: tuple[Scalar, ...] = (dimension.high,)
@@ -212,7 +206,7 @@ class Condition(_Value):
 
 
 def is_active(name: str, conditions: dict[str, Condition], parameters: Parameters) -> bool:
-    """Return whether hyperparameter `name` has any effect under `parameters`."""
+    """Return whether hyperparameter `name` has an effect in the configuration `parameters`."""
     condition = conditions.get(name)
     return condition is None or condition.holds(parameters)
 
@@ -220,9 +214,9 @@ def is_active(name: str, conditions: dict[str, Condition], parameters: Parameter
 def without_inert(
     parameters: Parameters, conditions: dict[str, Condition], defaults: Parameters
 ) -> Parameters:
-    """Return the configuration with whatever has no effect at its default.
+    """Return the configuration with every hyperparameter that has no effect at its default.
 
-    Two that train alike become one.
+    Configurations that train alike become equal.
     """
     return {
         name: value if is_active(name, conditions, parameters) else defaults[name]
@@ -231,7 +225,7 @@ def without_inert(
 
 
 def every_point(space: Space) -> Iterator[Parameters]:
-    """Yield every configuration of a finite space, one after the other.
+    """Yield every configuration of a finite space.
 
     Raises:
         ValueError: a dimension is a continuous range.
@@ -251,10 +245,7 @@ def every_point(space: Space) -> Iterator[Parameters]:
 
 
 def size(space: Space) -> float:
-    """Return how many configurations the space holds.
-
-    A product of choices, or inf with any continuous range.
-    """
+    """Return the number of configurations in a space; inf if any dimension is a continuous range."""
     total = 1.0
     for dimension in space.values():
         match dimension:

@@ -1,8 +1,8 @@
 """What a user submits: one frozen `StudySpec`, the same JSON over REST, CLI (YAML too) and Python.
 
-Shorthands are spelled out on the way in (an arm may be just `"adamp"`, a dimension just `0.9`), so that what
-is stored has one form. Whether optimizers, workloads and hyperparameters exist is checked against a catalog
-in `studies.resolve`.
+Shorthands are expanded while parsing (an arm may be just `"adamp"`, a dimension just `0.9`), so that every
+stored study has the same form. `studies.resolve` checks whether its optimizers, workloads and hyperparameters
+exist in the catalog.
 """
 
 __all__ = [
@@ -53,10 +53,10 @@ ScheduleName = Literal["constant", "cosine", "warmup-cosine"]
 
 _SLUG = r"^[a-z0-9][a-z0-9-]{0,63}$"
 _PRINTABLE = r"^[^\x00-\x1f\x7f]+$"
-# Of all replicates or seeds together, in one arm.
-_MOST_TRIALS = 100_000
+# In one arm, over all replicates or seeds.
+_MAX_TRIALS = 100_000
 # 30 days.
-_MOST_SECONDS = 2_592_000
+_MAX_SECONDS = 2_592_000
 
 
 class _Spec(BaseModel):
@@ -64,22 +64,19 @@ class _Spec(BaseModel):
 
 
 class Tune(_Spec):
-    """Search the hyperparameter over the range on its card; written `"tune"`."""
+    """Search the hyperparameter over the range on its card; written as `"tune"`."""
 
     kind: Literal["tune"] = "tune"
 
 
 class Pair(_Spec):
-    """Two hyperparameters that the optimizer takes as one argument, both fixed.
-
-    Written `"betas": [0.9, 0.99]`.
-    """
+    """Two fixed hyperparameters that the optimizer takes as one argument: `"betas": [0.9, 0.99]`."""
 
     kind: Literal["pair"] = "pair"
     values: tuple[Scalar, Scalar] = Field(description="The two values, in the optimizer's order.")
 
 
-def _spell_out_dimension(value: Any) -> Any:
+def _expand_dimension(value: Any) -> Any:
     if isinstance(value, BaseModel) or (isinstance(value, Mapping) and "kind" in value):
         return cast("Any", value)
     if isinstance(value, Mapping):
@@ -93,8 +90,8 @@ def _spell_out_dimension(value: Any) -> Any:
         if len(items) == 2:
             return {"kind": "pair", "values": items}
         raise ValueError(
-            f'a list of {len(items)} is not a dimension; write {{"choices": [...]}} for choices or two '
-            "numbers for a pair such as betas"
+            f"expected two numbers for a pair such as betas, got a list of length {len(items)}; "
+            'to choose between values, write {"choices": [...]}'
         )
     return {"kind": "fixed", "value": value}
 
@@ -102,11 +99,11 @@ def _spell_out_dimension(value: Any) -> Any:
 SpaceEntry = Annotated[
     Annotated[Range | Choices | Fixed | Tune | Pair, Field(discriminator="kind")],
     BeforeValidator(
-        _spell_out_dimension,
+        _expand_dimension,
         json_schema_input_type=Scalar | tuple[Scalar, Scalar] | Range | Choices | Fixed | Tune | Pair,
     ),
 ]
-"""What a study says of one hyperparameter."""
+"""How a study sets or searches one hyperparameter."""
 
 
 class ArmSpec(_Spec):
@@ -118,17 +115,16 @@ class ArmSpec(_Spec):
     name: str = Field(
         default="",
         pattern=r"^$|" + _SLUG,
-        description="Name of the arm in this study; by default the optimizer's.",
+        description="Name of the arm in this study; by default the optimizer's name.",
         examples=["adamp-wide"],
     )
     space: dict[Annotated[str, Field(max_length=64)], SpaceEntry] = Field(
         default_factory=dict,
         max_length=64,
         description=(
-            "Hyperparameters this study sets itself: a number fixes one, `{low, high, log}` searches a "
-            "range, `{choices}` a few values, "
-            '`"tune"` the range on its card. Those left out are searched or '
-            "fixed as the optimizer's card says."
+            "Hyperparameters that this study sets: a number fixes one, `{low, high, log}` searches a range, "
+            '`{choices}` searches a few values and `"tune"` searches the range on its card. The optimizer\'s '
+            "card decides the rest."
         ),
         examples=[
             {
@@ -142,27 +138,27 @@ class ArmSpec(_Spec):
     @model_validator(mode="after")
     def _named(self) -> Self:
         if not self.name:
-            # The model is frozen for its users; here it is still being made.
+            # The model is frozen for callers; here it is still being built.
             object.__setattr__(self, "name", self.optimizer)
         return self
 
 
-def _spell_out_arm(value: Any) -> Any:
+def _expand_arm(value: Any) -> Any:
     return {"optimizer": value} if isinstance(value, str) else value
 
 
-ArmEntry = Annotated[ArmSpec, BeforeValidator(_spell_out_arm, json_schema_input_type=str | ArmSpec)]
-"""An arm as it may be written: an object, or just the optimizer's name."""
+ArmEntry = Annotated[ArmSpec, BeforeValidator(_expand_arm, json_schema_input_type=str | ArmSpec)]
+"""An arm as users may write it: an object, or just the optimizer's name."""
 
 
 class Budget(_Spec):
-    """How much work a study may spend, the same for each arm."""
+    """How much work each arm of a study may spend."""
 
     trials_per_arm: int = Field(
         gt=0,
-        le=_MOST_TRIALS,
+        le=_MAX_TRIALS,
         strict=True,
-        description="Trials that each arm may start in one replicate, its defaults included.",
+        description="Trials that each arm may start in one replicate, including its defaults.",
         examples=[12],
     )
     epochs: int | None = Field(
@@ -170,7 +166,7 @@ class Budget(_Spec):
         gt=0,
         le=100_000,
         strict=True,
-        description="Epochs of each trial; by default the workload's own.",
+        description="Epochs of each trial; by default the workload's.",
         examples=[8],
     )
     replicates: int = Field(
@@ -179,8 +175,8 @@ class Budget(_Spec):
         le=1000,
         strict=True,
         description=(
-            "Independent repetitions of each arm's search, each with as many "
-            "trials of its own and a seed of its own."
+            "Independent repetitions of each arm's search, each with its own `trials_per_arm` trials and its "
+            "own seed."
         ),
     )
 
@@ -188,91 +184,88 @@ class Budget(_Spec):
     @classmethod
     def _not_too_many(cls, replicates: int, info: ValidationInfo) -> int:
         trials = info.data.get("trials_per_arm", 0)
-        if trials * replicates > _MOST_TRIALS:
+        if trials * replicates > _MAX_TRIALS:
             raise ValueError(
-                f"expected at most {_MOST_TRIALS} trials of an arm in all its replicates, got {trials} x "
-                f"{replicates} = {trials * replicates}; lower one of the two"
+                f"expected at most {_MAX_TRIALS} trials per arm over all replicates, got {trials} x "
+                f"{replicates} = {trials * replicates}; lower trials_per_arm or replicates"
             )
         return replicates
 
 
 class Confirmation(_Spec):
-    """How the search's findings are checked.
-
-    Each arm's best configuration and its defaults are trained again on fresh seeds.
-    """
+    """How the result of a search is checked: by training the best and the defaults again on fresh seeds."""
 
     seeds: int = Field(
         default=5,
         ge=0,
         le=1000,
         strict=True,
-        description="Fresh seeds, the same for every arm; 0 confirms nothing, and then there is no verdict.",
+        description="Fresh seeds, the same for every arm; with 0 there is no confirmation and no verdict.",
     )
     solo: bool = Field(
         default=False,
         strict=True,
         description=(
-            "True trains each of these runs by itself: slower, but its seconds "
-            "are its own, for claims about time."
+            "True trains each of these runs alone: slower, but its training time is not shared with other "
+            "trials, as claims about time require."
         ),
     )
 
 
 class Objective(_Spec):
-    """What a trial's value is."""
+    """Which validation value a trial is judged by."""
 
     at: Literal["last", "best"] = Field(
         default="last",
         description=(
-            "Which epoch's validation value counts: the last, or the best of all "
-            "(optimistic, as with early stopping)."
+            "Which epoch's validation value counts: the last, or the best of all epochs (optimistic, as "
+            "early stopping is)."
         ),
     )
 
 
 class Training(_Spec):
-    """How every trial is trained, whatever its arm."""
+    """How every trial of every arm is trained."""
 
     schedule: ScheduleName = Field(
         default="cosine",
-        description="Learning rate over a trial: constant, cosine to 0, or linear warm-up then cosine.",
+        description="Learning rate schedule: constant, cosine to 0, or linear warm-up, then cosine.",
     )
     warmup_fraction: float = Field(
         default=0.05,
         ge=0,
         lt=1,
         allow_inf_nan=False,
-        description="Share of the steps that warm up, for 'warmup-cosine'.",
+        description="Fraction of the steps used for warm-up, for 'warmup-cosine'.",
     )
     batch_size: int | None = Field(
         default=None,
         gt=0,
         le=1_000_000,
         strict=True,
-        description="Examples per step; by default the workload's own.",
+        description="Examples per step; by default the workload's.",
     )
     decay_1d: bool = Field(
         default=True,
         strict=True,
-        description="False: no weight decay on parameters of fewer than two dimensions (biases, norms).",
+        description="False: no weight decay for parameters of fewer than two dimensions (biases, norms).",
     )
 
 
 class Resources(_Spec):
-    """What each pack occupies, and how many may run at once."""
+    """What each pack occupies, and how many packs may run at once."""
 
     cpus_per_pack: float = Field(
-        default=1.0, gt=0, le=1024, allow_inf_nan=False, description="CPU cores that one pack occupies."
+        default=1.0, gt=0, le=1024, allow_inf_nan=False, description="CPU cores per pack."
     )
     gpus_per_pack: float = Field(
         default=0.0,
         ge=0,
-        # Stored studies may ask for more; `studies.resolve` refuses that in new ones.
+        # Stored studies may have more than 1; `studies.resolve` refuses that for new ones.
         le=64,
         json_schema_extra={"maximum": 1},
         allow_inf_nan=False,
-        description="GPUs that one pack occupies: a fraction lets packs share a GPU, and 1 is the most.",
+        description="GPUs per pack, at most 1; a fraction lets packs share a GPU.",
     )
     max_concurrent_packs: int | None = Field(
         default=None,
@@ -280,8 +273,8 @@ class Resources(_Spec):
         le=100_000,
         strict=True,
         description=(
-            "At most so many packs at once; 1, with `max_pack_size` 1, makes a study exactly "
-            "repeatable. By default all that fit."
+            "Most packs that run at once; by default as many as fit. Together with `max_pack_size` 1, a "
+            "value of 1 makes a study exactly repeatable."
         ),
     )
     max_pack_size: int | None = Field(
@@ -289,25 +282,25 @@ class Resources(_Spec):
         gt=0,
         le=100_000,
         strict=True,
-        description="At most so many trials in one pack; by default as many as the worker found fastest.",
+        description="Most trials in one pack; by default the number that the worker found fastest.",
     )
     epoch_timeout_s: float | None = Field(
         default=None,
         gt=0,
-        le=_MOST_SECONDS,
+        le=_MAX_SECONDS,
         allow_inf_nan=False,
         description=(
-            "Seconds without a finished epoch after which a pack counts as hung: it is ended, and its "
-            "trials are tried again. By default an hour, or twenty times what the workload's card says of "
-            "an epoch of all the pack's trials, where that is longer."
+            "Seconds without a finished epoch after which a pack counts as hung: its process is killed and "
+            "its trials are retried. By default an hour, or twenty times the epoch time on the workload's "
+            "card times the trials in the pack if that is longer."
         ),
         examples=[600],
     )
     priority: PriorityName = Field(
         default="normal",
         description=(
-            "Which studies go first where they wait for each other, and get the larger share of the "
-            "machines. Only an admin may say 'high'."
+            "Which studies run first and get the larger share of the machines when several wait. Only an "
+            "admin may set 'high'."
         ),
     )
 
@@ -337,12 +330,12 @@ class StudySpec(_Spec):
         default="",
         max_length=200,
         pattern=r"^$|" + _PRINTABLE,
-        description="A title for people; by default made from workload and arms.",
+        description="A title; by default made from the arms and the workload.",
     )
     suite: str | None = Field(
         default=None,
         pattern=_SLUG,
-        description="A label that studies of several workloads share, to be judged together.",
+        description="A label shared by studies of several workloads that are judged together.",
         examples=["small-vision"],
     )
     workload: str = Field(
@@ -351,17 +344,17 @@ class StudySpec(_Spec):
     arms: tuple[ArmEntry, ...] = Field(
         min_length=1,
         max_length=64,
-        description="The optimizers to compare; just a name searches what its card says.",
+        description="The optimizers to compare; a name alone searches the space on its card.",
     )
     budget: Budget = Field(description="How much work each arm may spend.")
     sampler: SamplerName = Field(
-        default="tpe", description="How configurations are chosen (Optuna's samplers)."
+        default="tpe", description="How configurations are chosen: one of Optuna's samplers."
     )
     pruner: Pruner = Field(
         default=NoPruner(),
         description=(
-            "How hopeless trials are stopped early: a name, or an object with `kind` and its numbers. "
-            "'none' trains every trial to its end."
+            "How hopeless trials are stopped early: a name, or an object with `kind` and its settings. "
+            "'none' trains every trial to its last epoch."
         ),
         examples=["asha", {"kind": "asha", "min_epochs": 1, "reduction_factor": 3}],
     )
@@ -369,9 +362,9 @@ class StudySpec(_Spec):
         default=Objective(), description="Which validation value a trial is judged by."
     )
     confirmation: Confirmation = Field(
-        default=Confirmation(), description="How the search's findings are checked on fresh seeds."
+        default=Confirmation(), description="How the result of the search is checked on fresh seeds."
     )
-    training: Training = Field(default=Training(), description="What all trials have in common.")
+    training: Training = Field(default=Training(), description="How all trials are trained.")
     resources: Resources = Field(default=Resources(), description="What each pack occupies.")
     seed: int = Field(
         default=0, ge=0, lt=2**31, strict=True, description="Fixes initialisation, data order and sampling."
@@ -381,7 +374,7 @@ class StudySpec(_Spec):
         ge=0,
         le=100,
         strict=True,
-        description="How often a trial that its machine lost is run again.",
+        description="How often a trial is retried after its worker or machine was lost.",
     )
 
     @field_validator("arms")
@@ -391,8 +384,8 @@ class StudySpec(_Spec):
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(
-                f"arms need different names, but {', '.join(map(repr, twice))} stands "
-                "there twice; give each its own `name`"
+                f"expected a different name for each arm, but {', '.join(map(repr, twice))} "
+                f"{'appears' if len(twice) == 1 else 'appear'} more than once; give each arm its own `name`"
             )
         return arms
 
@@ -401,9 +394,9 @@ class StudySpec(_Spec):
     def _not_too_many_runs(cls, confirmation: Confirmation, info: ValidationInfo) -> Confirmation:
         budget: Budget | None = info.data.get("budget")
         runs = 0 if budget is None else most_runs(replicates=budget.replicates, seeds=confirmation.seeds)
-        if runs > _MOST_TRIALS:
+        if runs > _MAX_TRIALS:
             raise ValueError(
-                f"expected at most {_MOST_TRIALS} confirmation runs of an arm, got {runs}: "
+                f"expected at most {_MAX_TRIALS} confirmation runs per arm, got {runs}: "
                 f"{confirmation.seeds} seeds for the defaults and for the best of each of "
                 f"{info.data['budget'].replicates} replicates; lower `seeds` or `replicates`"
             )
@@ -418,18 +411,18 @@ class StudySpec(_Spec):
 
 
 def title_of(workload: str, arms: Sequence[ArmSpec]) -> str:
-    """Return the title of a study that has been given none, at most 200 characters."""
+    """Return the title of a study that the user did not name, at most 200 characters."""
     return f"{', '.join(arm.name for arm in arms[:4])}{' …' if len(arms) > 4 else ''} on {workload}"[:200]
 
 
-# Steps that pydantic adds to a location: the variant of a discriminated union, and that it speaks of a key.
+# Steps that pydantic adds to a location: the variant of a discriminated union, and a marker for keys.
 _NOT_IN_DATA = frozenset(
     {"range", "choices", "fixed", "tune", "pair", "none", "asha", "hyperband", "median", "[key]"}
 )
 
 
 def _pointer(location: tuple[int | str, ...], data: Any) -> str:
-    """Return the JSON pointer of a pydantic location, leaving out steps that do not exist in the data."""
+    """Return the JSON pointer of a pydantic location, without the steps that do not exist in the data."""
     steps: list[int | str] = []
     node = data
     for n, step in enumerate(location):
@@ -445,14 +438,14 @@ def _pointer(location: tuple[int | str, ...], data: Any) -> str:
 
 
 def _models_in(annotation: Any) -> list[type[BaseModel]]:
-    """Return the models that a value of this annotation may be or hold."""
+    """Return the models that a value with this annotation may be or contain."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
     return [model for part in get_args(annotation) for model in _models_in(part)]
 
 
-def _no_such_field(location: tuple[int | str, ...], of: type[BaseModel]) -> str:
-    """Return what to say of an unknown field at a pydantic location: which fields there are."""
+def _describe_unknown_field(location: tuple[int | str, ...], of: type[BaseModel]) -> str:
+    """Return the message for an unknown field at a pydantic location, with the fields that exist there."""
     models = [of]
     for step in location[:-1]:
         if chosen := [
@@ -469,11 +462,11 @@ def _no_such_field(location: tuple[int | str, ...], of: type[BaseModel]) -> str:
             # A hyperparameter in a space may have the name of a dimension's field.
             models = [model for field in fields for model in _models_in(field.annotation)] or models
     names = dict.fromkeys(name for model in models for name in model.model_fields)
-    return f"there is no such field; there {'is' if len(names) == 1 else 'are'} {', '.join(names)}"
+    return f"unknown field; the {'only field is' if len(names) == 1 else 'fields are'} {', '.join(names)}"
 
 
-def _sentence(kind: str, message: str, context: Mapping[str, Any], given: Any) -> str:
-    """Return pydantic's message in the house's form: what was expected, what came."""
+def _describe(kind: str, message: str, context: Mapping[str, Any], given: Any) -> str:
+    """Return pydantic's message in our form: what was expected, then what came."""
     came = shown(given)
     match kind:
         case "missing":
@@ -483,9 +476,9 @@ def _sentence(kind: str, message: str, context: Mapping[str, Any], given: Any) -
         case "literal_error":
             return f"expected {context['expected']}, got {came}"
         case "too_short":
-            return f"needs at least {context['min_length']} entry, got {context['actual_length']}"
+            return f"expected at least {_entries(context['min_length'])}, got {context['actual_length']}"
         case "too_long":
-            return f"needs at most {context['max_length']} entries, got {len(given)}"
+            return f"expected at most {_entries(context['max_length'])}, got {len(given)}"
         case "tuple_type" | "list_type":
             return f"expected a list, got {came}"
         case "model_type" | "model_attributes_type":
@@ -496,34 +489,41 @@ def _sentence(kind: str, message: str, context: Mapping[str, Any], given: Any) -
             return f"{message[:1].lower()}{message[1:]}, got {came}"
 
 
-def problems_of(error: ValidationError, data: Any, *, of: type[BaseModel] = StudySpec) -> list[SpecProblem]:
-    """Return pydantic's findings as problems with JSON pointers into `data`.
+def _entries(count: int) -> str:
+    return f"{count} {'entry' if count == 1 else 'entries'}"
 
-    `data` was to be a model of type `of`.
+
+def problems_of(error: ValidationError, data: Any, *, of: type[BaseModel] = StudySpec) -> list[SpecProblem]:
+    """Return the faults that pydantic found, with JSON pointers into `data`.
+
+    Args:
+        error: pydantic's.
+        data: what was validated.
+        of: the model that it was validated as.
     """
-    # By pointer: a body may have tens of thousands of faults.
+    # Keyed by pointer, because a body may have tens of thousands of faults.
     found: dict[str, SpecProblem] = {}
     for item in error.errors(include_url=False):
         if item["type"] == "too_short" and len(item["input"]) >= item.get("ctx", {})["min_length"]:
-            # Long enough, but for its faulty entries, and those are told.
+            # Too short only because its faulty entries were dropped; those are reported themselves.
             continue
         is_unknown = item["type"] == "extra_forbidden"
-        said = (
-            _no_such_field(item["loc"], of)
+        message = (
+            _describe_unknown_field(item["loc"], of)
             if is_unknown
-            else _sentence(item["type"], item["msg"], item.get("ctx", {}), item["input"])
+            else _describe(item["type"], item["msg"], item.get("ctx", {}), item["input"])
         )
-        problem = SpecProblem(_pointer(item["loc"], data), said)
-        # A union reports each variant it tried; one message per place is enough.
+        problem = SpecProblem(_pointer(item["loc"], data), message)
+        # A union reports every variant that it tried; one message per pointer is enough.
         found.setdefault(problem.pointer, problem)
     return list(found.values())
 
 
 def parse_spec(data: Any) -> StudySpec:
-    """Return the study that plain data (parsed JSON or YAML) describes, shorthands spelled out.
+    """Parse plain data (from JSON or YAML) into a study, with all shorthands expanded.
 
     Raises:
-        SpecInvalid: with every fault found, each with a JSON pointer.
+        SpecInvalid: the data is not a study; carries every fault with its JSON pointer.
     """
     if not isinstance(data, Mapping):
         raise SpecInvalid(

@@ -35,7 +35,7 @@ _KNOWN_ONLY_TO_THE_RECORD = frozenset(
         "/problems/webhook-invalid",
     }
 )
-_SAID_OF_PARAMETERS = ("next_page_token", "stands there twice", "studies of one workload")
+_SAID_OF_PARAMETERS = ("next_page_token", "appears more than once", "studies of one workload")
 _IF_MATCH = re.compile(IF_MATCH)
 
 

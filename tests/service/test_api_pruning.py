@@ -55,10 +55,10 @@ def client(live_app: FastAPI, known: Store, serve_app: ServeApp) -> Generator[Cl
         (
             {"kind": "asha", "eta": 3},
             "/pruner/eta",
-            "there is no such field; there are min_epochs, reduction_factor, kind",
+            "unknown field; the fields are min_epochs, reduction_factor, kind",
         ),
         (None, "/pruner", 'or an object such as {"kind": "asha", "min_epochs": 1}, got None'),
-        ({"kind": "median", "reduction_factor": 3}, "/pruner/reduction_factor", "there is no such field"),
+        ({"kind": "median", "reduction_factor": 3}, "/pruner/reduction_factor", "unknown field"),
         ({"kind": "median", "min_trials": 0}, "/pruner/min_trials", "greater than 0, got 0"),
     ],
 )

@@ -140,7 +140,7 @@ def test_too_many_webhooks_are_refused(http: httpx.Client) -> None:
         (
             {"url": "https://a.example", "hook": 1},
             "/hook",
-            "there is no such field; there are url, events, studies, suite",
+            "unknown field; the fields are url, events, studies, suite",
         ),
     ],
 )

@@ -94,7 +94,10 @@ def test_a_token_comes_from_the_option_or_the_environment(
     viewer = tangent("submit", str(tmp_path / "study.json"), "--url", url, "--token", secret)
     assert (viewer.exit_code, viewer.stderr) == (
         1,
-        "error: token 'reader' is a viewer, and this needs a submitter\n",
+        (
+            "error: token 'reader' has the role viewer, but this needs the role submitter or higher; use "
+            "another token, or ask an admin\n"
+        ),
     )
 
 
@@ -220,7 +223,10 @@ def test_the_log_is_shown_to_admins(live: str, store: Store) -> None:
     refused = tangent("audit", "--url", live, "--token", reader)
     assert (refused.exit_code, refused.stderr) == (
         1,
-        "error: token 'reader' is a viewer, and this needs an admin\n",
+        (
+            "error: token 'reader' has the role viewer, but this needs the role admin or higher; use "
+            "another token, or ask an admin\n"
+        ),
     )
 
 

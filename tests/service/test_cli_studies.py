@@ -238,7 +238,7 @@ def test_an_id_may_be_shortened_or_last(run: Run, store: Store, body: dict[str, 
     unknown = run("show", "zzzzzzzz")
     assert (unknown.exit_code, unknown.stderr) == (
         1,
-        "error: there is no study 'zzzzzzzz'; `tangent list` shows those there are\n",
+        "error: there is no study 'zzzzzzzz'; list studies with `tangent list`\n",
     )
 
 

@@ -82,40 +82,28 @@ def test_a_finite_space_grows_no_further_than_it_goes() -> None:
 
 
 def test_the_same_arm_again_needs_a_name_of_its_own() -> None:
-    assert problems(
+    found = problems(
         {"arms": ["adamp", {"optimizer": "sgdp", "name": "mine"}, {"optimizer": "adamw", "name": "mine"}]}
-    ) == {
-        "/arms/0/name": (
-            "the study has an arm 'adamp' already, and its space stays as it "
-            "is; give the new one another `name`"
-        ),
-        "/arms/2/name": (
-            "the study has an arm 'mine' already, and its space stays as it "
-            "is; give the new one another `name`"
-        ),
-    }
+    )
+    assert set(found) == {"/arms/0/name", "/arms/2/name"}
+    assert "'mine'" in found["/arms/2/name"]
 
 
-def test_nothing_can_be_taken_away() -> None:
+def test_no_total_can_become_smaller() -> None:
     body = {"budget": {"trials_per_arm": 3, "replicates": 2}, "confirmation": {"seeds": 5}}
     found = problems({"trials_per_arm": 2, "replicates": 1, "seeds": 4}, **body)
-    assert found == {
-        f"/{name}": (
-            f"expected at least the {now} that the study has, for nothing can be taken away, "
-            f"got {now - 1}; it is the new total"
-        )
-        for name, now in (("trials_per_arm", 3), ("replicates", 2), ("seeds", 5))
-    }
+    assert set(found) == {"/trials_per_arm", "/replicates", "/seeds"}
+    assert found["/seeds"].startswith("expected at least 5, which the study has already, got 4")
 
 
 @pytest.mark.parametrize(
-    ("extension", "pointer", "said"),
+    ("extension", "pointer", "contains"),
     [
-        ({}, "", "nothing is to be added; expected any of arms, trials_per_arm, replicates and seeds"),
+        ({}, "", "the extension adds nothing; expected any of arms, trials_per_arm, replicates and seeds"),
         (
             {"seeds": 0, "trials_per_arm": 3},
             "",
-            "the study has all of that already: trials_per_arm 3, seeds 0; ask for more",
+            "the study already has trials_per_arm 3, seeds 0; give larger totals",
         ),
         ({"arms": ["adamx"]}, "/arms/0/optimizer", "there is no optimizer 'adamx'; did you mean 'adamw'?"),
         (
@@ -127,7 +115,7 @@ def test_nothing_can_be_taken_away() -> None:
         (
             {"arms": [{"optimizer": "sgdp", "name": f"a{n}"} for n in range(63)]},
             "/arms",
-            "expected at most 64 arms in all, got 63 for the 2 there are",
+            "expected at most 64 arms in all, got 2 existing and 63 new",
         ),
         ({"seeds": float("nan")}, "/seeds", "got nan"),
         ({"seeds": True}, "/seeds", "got True"),
@@ -136,43 +124,43 @@ def test_nothing_can_be_taken_away() -> None:
         (
             {"trials_per_arm": 1000, "replicates": 101},
             "/trials_per_arm",
-            "expected at most 100000 trials of an arm in all its replicates",
+            "got 1000 x 101 = 101000",
         ),
         ({"replicates": 0}, "/replicates", "greater than or equal to 1"),
         (
             {"replicates": 1000, "seeds": 1000},
             "/replicates",
-            "expected at most 100000 confirmation runs of an arm, got 1001000",
+            "got 1001000",
         ),
-        ({"seed": 7}, "/seed", "there is no such field; there are arms, trials_per_arm, replicates, seeds"),
+        ({"seed": 7}, "/seed", "unknown field; the fields are arms, trials_per_arm, replicates, seeds"),
         ([], "", "expected an object with any of arms, trials_per_arm, replicates and seeds, got list"),
         ({"arms": [{"name": "nameless"}]}, "/arms/0/optimizer", "this field is required"),
     ],
 )
-def test_a_fault_is_told_where_it_stands(extension: Any, pointer: str, said: str) -> None:
-    assert said in problems(extension)[pointer]
+def test_a_fault_is_reported_with_its_pointer(extension: Any, pointer: str, contains: str) -> None:
+    assert contains in problems(extension)[pointer]
 
 
-def test_arms_need_a_catalogue_and_nothing_else_does() -> None:
+def test_only_new_arms_need_a_catalogue() -> None:
     with pytest.raises(CatalogEmpty):
         extended(*resolved(), parse_extension({"arms": ["sgdp"]}), Catalog())
     assert extended(*resolved(), Extension(seeds=1), Catalog())[0].confirmation.seeds == 1
 
 
-def test_to_confirm_is_five_seeds_more_unless_said_otherwise() -> None:
+def test_confirming_adds_five_seeds_by_default() -> None:
     spec, _ = resolved(confirmation={"seeds": 3})
     assert (more_seeds(spec), more_seeds(spec, seeds=20)) == (Extension(seeds=8), Extension(seeds=20))
 
 
-def test_the_last_five_seeds_are_as_many_as_there_are() -> None:
+def test_confirming_adds_at_most_the_seeds_that_are_left() -> None:
     spec, plan = resolved(confirmation={"seeds": 998})
     assert more_seeds(spec) == Extension(seeds=1000)
     full = spec.model_copy(update={"confirmation": spec.confirmation.model_copy(update={"seeds": 1000})})
-    with pytest.raises(SpecInvalid, match="the study has all of that already: seeds 1000; ask for more"):
+    with pytest.raises(SpecInvalid, match="the study already has seeds 1000"):
         extended(full, plan, more_seeds(full), catalog())
 
 
-def test_a_search_that_ended_early_has_the_budget_that_it_has_begun() -> None:
+def test_a_stopped_search_has_the_budget_that_it_started() -> None:
     spec, plan = with_actual_budget(*resolved(), {"adamp": 2})
     assert [arm.trials for arm in plan.arms] == [2, 1]
     assert spec.budget.trials_per_arm == 2
@@ -180,7 +168,7 @@ def test_a_search_that_ended_early_has_the_budget_that_it_has_begun() -> None:
     assert (again, whole) == resolved()
 
 
-def test_a_search_that_has_spent_its_budget_is_as_it_was() -> None:
+def test_a_search_that_spent_its_budget_stays_as_it_is() -> None:
     spec, plan = resolved()
     assert with_actual_budget(spec, plan, {"adamp": 3, "adamw": 4}) == (spec, plan)
 

@@ -46,7 +46,7 @@ def arm_problems(optimizer: str = "adamp", *, sampler: str = "tpe", **space: Any
     return problems(arms=[{"optimizer": optimizer, "space": space}], sampler=sampler)
 
 
-def test_an_arm_that_says_nothing_searches_what_its_card_says() -> None:
+def test_an_arm_without_a_space_searches_the_one_on_its_card() -> None:
     found = arm()
     assert list(found.space) == [h.name for h in ADAMP.hyperparameters], "in the card's order"
     assert found.space == {
@@ -56,7 +56,7 @@ def test_an_arm_that_says_nothing_searches_what_its_card_says() -> None:
     assert (found.name, found.card, found.trials) == ("adamp", ADAMP, 12)
 
 
-def test_what_a_study_sets_takes_the_place_of_the_cards_range() -> None:
+def test_the_studys_dimensions_replace_those_on_the_card() -> None:
     found = arm(
         lr={"low": 1e-3, "high": 1e-2, "log": True},
         weight_decay={"choices": [0.01, 0.1]},
@@ -71,7 +71,7 @@ def test_what_a_study_sets_takes_the_place_of_the_cards_range() -> None:
     )
 
 
-def test_tune_searches_the_cards_range_of_what_is_not_tuned_by_default() -> None:
+def test_tune_searches_the_range_on_the_card() -> None:
     assert arm(beta1="tune").space["beta1"] == Range(low=0.8, high=0.99)
     assert arm(nesterov="tune").space["nesterov"] == Choices(choices=(False, True))
 
@@ -92,13 +92,13 @@ def test_the_workload_fills_in_what_the_study_leaves_out() -> None:
     assert (own.epochs, own.batch_size) == (7, 1000)
 
 
-def test_what_was_resolved_survives_json() -> None:
+def test_a_resolved_study_survives_json() -> None:
     found = resolved(arms=["adamp", "sgdp", {"optimizer": "stepper", "space": {"k": {"choices": [2, 3]}}}])
     assert ResolvedStudy.model_validate_json(found.model_dump_json()) == found
 
 
 @pytest.mark.parametrize(
-    ("fields", "pointer", "said"),
+    ("fields", "pointer", "message"),
     [
         (
             {"workload": "digits-mpl"},
@@ -119,18 +119,18 @@ def test_what_was_resolved_survives_json() -> None:
         (
             {"training": {"batch_size": 1001}},
             "/training/batch_size",
-            "expected at most the 1000 examples that digits-mlp trains on, got 1001",
+            "expected at most the 1000 training examples of digits-mlp, got 1001",
         ),
     ],
 )
-def test_a_name_that_is_not_there_brings_the_nearest_one(
-    fields: dict[str, Any], pointer: str, said: str
+def test_an_unknown_name_is_refused_with_the_closest_known_one(
+    fields: dict[str, Any], pointer: str, message: str
 ) -> None:
-    assert problems(**fields) == {pointer: said}
+    assert problems(**fields) == {pointer: message}
 
 
 @pytest.mark.parametrize(
-    ("optimizer", "space", "entry", "said"),
+    ("optimizer", "space", "entry", "contains"),
     [
         (
             "adamp",
@@ -154,41 +154,41 @@ def test_a_name_that_is_not_there_brings_the_nearest_one(
             "adamp",
             {"lr": [0.1, 0.2]},
             "lr",
-            "lr takes one value; to choose between several write {'choices': [0.1, 0.2]}",
+            "{'choices': [0.1, 0.2]}",
         ),
         (
             "adamp",
             {"betas": 0.9},
             "betas",
-            "betas takes two numbers, as in [0.9, 0.99]; to search them set beta1 and beta2",
+            "beta1 and beta2",
         ),
         ("adamp", {"betas": [0.9, 1.5]}, "betas", "beta2 must lie in [0, 1), got 1.5"),
         (
             "adamp",
             {"betas": [0.9, 0.99], "beta1": 0.8},
             "beta1",
-            "beta1 is set twice, by betas and by beta1; leave one of them out",
+            "beta1 is set twice, by betas and by beta1",
         ),
         (
             "adamp",
             {"beta2": 0.8, "betas": [0.9, 0.99]},
             "betas",
-            "beta2 is set twice, by beta2 and by betas; leave one of them out",
+            "beta2 is set twice, by beta2 and by betas",
         ),
         ("stepper", {"k": 2.5}, "k", "k is a whole number, got 2.5"),
         ("stepper", {"k": {"low": 2, "high": 2.5}}, "k", "k is a whole number, got 2.5"),
         ("stepper", {"rule": "odd"}, "rule", "rule is one of 'plain', 'signed', got 'odd'"),
     ],
 )
-def test_a_wrong_entry_is_pointed_at_and_says_what_is_right(
-    optimizer: str, space: dict[str, Any], entry: str, said: str
+def test_a_wrong_entry_is_reported_with_its_pointer(
+    optimizer: str, space: dict[str, Any], entry: str, contains: str
 ) -> None:
     found = arm_problems(optimizer, **space)
     assert list(found) == [f"/arms/0/space/{entry}"]
-    assert said in found[f"/arms/0/space/{entry}"]
+    assert contains in found[f"/arms/0/space/{entry}"]
 
 
-def test_all_faults_of_all_arms_are_told_at_once() -> None:
+def test_all_faults_of_all_arms_are_reported_at_once() -> None:
     arms = [
         {"optimizer": "adamp", "space": {"lr": 0, "x": 1}},
         "nothing",
@@ -204,33 +204,28 @@ def test_all_faults_of_all_arms_are_told_at_once() -> None:
     }
 
 
-def test_what_can_never_matter_is_not_searched() -> None:
+def test_a_hyperparameter_that_never_has_an_effect_is_not_searched() -> None:
     assert arm(weight_decay=0).space["wd_ratio"] == Fixed(value=0.1)
     assert arm(weight_decay={"choices": [0]}).space["wd_ratio"] == Fixed(value=0.1)
     assert isinstance(arm(weight_decay={"choices": [0, 0.1]}).space["wd_ratio"], Range)
 
 
-def test_searching_what_can_never_matter_is_refused() -> None:
+def test_searching_a_hyperparameter_that_never_has_an_effect_is_refused() -> None:
     found = arm_problems(weight_decay=0, wd_ratio={"low": 0.1, "high": 1})
-    assert found == {
-        "/arms/0/space/wd_ratio": (
-            "wd_ratio has an effect only where weight_decay is above 0; raise "
-            "weight_decay, or leave wd_ratio out"
-        )
-    }
+    assert set(found) == {"/arms/0/space/wd_ratio"}
     assert arm(weight_decay=0, wd_ratio=0.5).defaults["wd_ratio"] == 0.5, "fixing it costs no trial"
 
 
-def test_a_space_that_no_constraint_lets_in_is_refused() -> None:
+def test_a_space_in_which_no_configuration_meets_the_constraint_is_refused() -> None:
     found = arm_problems("sgdp", lr={"low": 0.5, "high": 1}, weight_decay={"choices": [0.9, 1]}, momentum=0.9)
-    said = "sgdp needs lr * weight_decay < 1 - momentum, which no configuration of this space meets"
-    assert found == {"/arms/0/space": f"{said}: the decay would turn the weights round"}
+    assert set(found) == {"/arms/0/space"}
+    assert "lr * weight_decay < 1 - momentum" in found["/arms/0/space"]
     assert arm("sgdp", lr={"low": 0.05, "high": 1}, weight_decay={"choices": [0.9, 1]}, momentum=0.9), (
         "some of it may break the constraint"
     )
 
 
-def test_a_grid_searches_only_what_it_was_given() -> None:
+def test_a_grid_searches_only_the_listed_values() -> None:
     found = arm(sampler="grid", lr={"choices": [0.1, 0.01]}, nesterov="tune")
     assert [name for name, dimension in found.space.items() if not isinstance(dimension, Fixed)] == [
         "lr",
@@ -239,36 +234,22 @@ def test_a_grid_searches_only_what_it_was_given() -> None:
 
 
 @pytest.mark.parametrize(
-    ("space", "said"),
+    ("space", "continuous"),
     [
-        (
-            {"lr": {"low": 0.1, "high": 1}},
-            (
-                "the grid sampler needs choices or whole numbers, but lr is a "
-                "continuous range; write {'choices': [...]}"
-            ),
-        ),
-        (
-            {"lr": "tune", "delta": "tune"},
-            (
-                "the grid sampler needs choices or whole numbers, but lr, delta are continuous "
-                "ranges; write {'choices': [...]}"
-            ),
-        ),
+        ({"lr": {"low": 0.1, "high": 1}}, "lr is a continuous range"),
+        ({"lr": "tune", "delta": "tune"}, "lr, delta are continuous ranges"),
     ],
 )
-def test_a_grid_over_a_continuous_range_is_refused(space: dict[str, Any], said: str) -> None:
-    assert arm_problems(sampler="grid", **space) == {"/arms/0/space": said}
+def test_a_grid_over_a_continuous_range_is_refused(space: dict[str, Any], continuous: str) -> None:
+    found = arm_problems(sampler="grid", **space)
+    assert set(found) == {"/arms/0/space"}
+    assert continuous in found["/arms/0/space"]
 
 
-def test_a_grid_without_end_is_refused() -> None:
+def test_a_grid_with_too_many_points_is_refused() -> None:
     found = arm_problems("stepper", sampler="grid", k={"low": 1, "high": 2**53})
-    assert found == {
-        "/arms/0/space": (
-            "a grid has at most 100000 points, this one has 9007199254740992; choose from "
-            "fewer values, or sample otherwise"
-        )
-    }
+    assert set(found) == {"/arms/0/space"}
+    assert "100000 points, got 9007199254740992" in found["/arms/0/space"]
     assert arm("stepper", sampler="grid", k={"low": 1, "high": 100_000})
 
 
@@ -312,10 +293,8 @@ def test_a_stored_study_with_several_gpus_per_pack_is_still_read() -> None:
 
 
 @pytest.mark.parametrize("kept", [{}, {"workloads": CATALOG.workloads}, {"optimizers": CATALOG.optimizers}])
-def test_without_a_catalogue_there_is_nothing_to_submit_to(kept: dict[str, Any]) -> None:
-    with pytest.raises(
-        CatalogEmpty, match="no dispatcher has announced what it can run yet; start one with `tangent up`"
-    ):
+def test_nothing_can_be_submitted_to_an_empty_catalogue(kept: dict[str, Any]) -> None:
+    with pytest.raises(CatalogEmpty):
         resolve(parse_spec(study_body()), Catalog(**kept))
 
 

@@ -1,4 +1,4 @@
-"""Secrets from files: read whole, put where they belong, refused in a sentence that does not show them."""
+"""Secrets from files: read, put into URLs, and never shown in an error."""
 
 from pathlib import Path
 
@@ -20,17 +20,19 @@ def test_a_secret_is_the_files_one_line(file: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("held", "why"), [(b"", "0 lines"), (b"one\ntwo\n", "2 lines"), (b"\xff\xfe", "no text")]
+    ("content", "why"), [(b"", "0 lines"), (b"one\ntwo\n", "2 lines"), (b"\xff\xfe", "binary data")]
 )
-def test_what_is_no_secret_is_refused_without_being_shown(tmp_path: Path, held: bytes, why: str) -> None:
-    (tmp_path / "secret").write_bytes(held)
+def test_a_file_without_one_line_of_text_is_refused_without_showing_it(
+    tmp_path: Path, content: bytes, why: str
+) -> None:
+    (tmp_path / "secret").write_bytes(content)
     with pytest.raises(ValueError, match=why) as refused:
         read_secret(tmp_path / "secret")
     assert "two" not in str(refused.value)
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"none cannot be read: No such file"):
+    with pytest.raises(ValueError, match=r"none: No such file"):
         read_secret(tmp_path / "none")
 
 
@@ -52,11 +54,11 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         ("postgresql+psycopg://tangent:other@db/tangent", "postgresql+psycopg://tangent:other@db/tangent"),
     ],
 )
-def test_a_password_is_put_into_a_url_that_has_none(file: Path, url: str, whole: str) -> None:
+def test_the_password_is_added_to_a_url_without_one(file: Path, url: str, whole: str) -> None:
     assert with_password(url, file) == whole
     assert with_password(url, None) == url
 
 
 def test_a_database_without_a_user_takes_no_password(file: Path) -> None:
-    with pytest.raises(ValueError, match="names a user"):
+    with pytest.raises(ValueError, match="user name"):
         with_password("sqlite:////var/lib/tangent.db", file)
