@@ -1,6 +1,7 @@
-"""The store: everything Tangent remembers, in SQLite or PostgreSQL. SQLAlchemy does not leave this package.
+"""The store: all persistent state, in SQLite or PostgreSQL. Only this package uses SQLAlchemy.
 
-`Store` is what users of studies see; `RunWriter`, from `Store.run_writer`, is what a study's run writes with.
+The service, the command line and dispatchers use `Store`. A study's run writes with a `RunWriter`, which
+`Store.run_writer` returns.
 """
 
 __all__ = ["MetricsReader", "MetricsSnapshot", "RunWriter", "Store"]
@@ -43,13 +44,13 @@ from studies.views import (
 
 
 class Store(Accounts, Dispatching, WebhookQueue):
-    """The record of all studies. Safe to share between threads; every method is one transaction.
+    """All studies, users and webhooks. Safe to share between threads; every method is one transaction.
 
-    Every method raises `StoreUnavailable` when the database cannot be reached or written.
+    Every method raises `StoreUnavailable` if the database cannot be reached or written.
     """
 
     def __init__(self, database: Database) -> None:
-        """Wrap an open database whose schema is up to date; most callers want `Store.open`."""
+        """Wrap an open database whose schema is up to date; most callers use `Store.open`."""
         super().__init__(database)
         self._optuna = OptunaCopy(database)
         self._progress_cache = ProgressCache()
@@ -57,14 +58,14 @@ class Store(Accounts, Dispatching, WebhookQueue):
 
     @classmethod
     def open(cls, url: str, *, migrate: bool = True) -> Self:
-        """Return the store at a database URL, its schema brought up to date.
+        """Open the store at a database URL, and upgrade its schema if needed.
 
         Args:
             url: `sqlite:///PATH` or `postgresql+psycopg://USER:PASSWORD@HOST/NAME`.
-            migrate: False leaves the schema as it is.
+            migrate: whether to upgrade the schema.
 
         Raises:
-            StoreUnavailable: the database cannot be reached, made or written.
+            StoreUnavailable: the database cannot be reached, created or written.
         """
         database = Database(url)
         try:
@@ -76,54 +77,48 @@ class Store(Accounts, Dispatching, WebhookQueue):
         return cls(database)
 
     def close(self) -> None:
-        """Give every connection back."""
+        """Close every connection."""
         self._optuna.close()
         self._database.close()
 
     def ping(self) -> None:
-        """Return when the database answers."""
+        """Raise StoreUnavailable unless the database answers."""
         with self._database.read() as connection:
             connection.exec_driver_sql("SELECT 1")
 
     def revisions(self) -> tuple[str | None, str | None]:
-        """Return the database's revision, and the one that this version of Tangent makes.
-
-        The former is None before its first.
-        """
+        """Return the schema's revision (None if it has none yet), and the newest that this version knows."""
         return self._database.revisions()
 
     def metrics_reader(self) -> MetricsReader:
-        """Return a counter of studies and trials, which remembers what cannot change.
-
-        Each of its users has one of their own.
-        """
+        """Return a new reader of metrics snapshots, with a cache; not safe to share between threads."""
         return MetricsReader(self._database)
 
     def on_transaction(self, watcher: TransactionWatcher) -> None:
-        """Tell a watcher of each transaction from now on: "read" or "write", and its seconds.
+        """Call a watcher after each transaction from now on, with "read" or "write" and its seconds.
 
-        From the transaction's own thread.
+        The call comes from the transaction's own thread.
         """
         self._database.on_transaction(watcher)
 
     def on_statement(self, watcher: StatementWatcher) -> None:
-        """Tell a watcher of each statement from now on, without its values.
+        """Call a watcher before each statement from now on, with the statement but without its values.
 
-        It returns what is called with the error, or None, at the end.
+        The watcher returns a function that is called with the error, or None, after the statement.
         """
         self._database.on_statement(watcher)
 
     def catalog(self) -> Catalog:
-        """Return the cards on offer."""
+        """Return the cards that dispatchers have announced."""
         with self._database.read() as connection:
             return self._catalog_of(connection)
 
     def _catalog_of(self, connection: Connection) -> Catalog:
-        """Return the cards on offer; reading them anew only where some dispatcher has announced since."""
-        stamp, known = catalog.stamp(connection), self._catalog
-        if known is None or known[0] != stamp:
-            known = self._catalog = stamp, catalog.catalog(connection)
-        return known[1]
+        """Return the announced cards, from the cache unless a dispatcher has announced some since."""
+        stamp, cached = catalog.stamp(connection), self._catalog
+        if cached is None or cached[0] != stamp:
+            cached = self._catalog = stamp, catalog.catalog(connection)
+        return cached[1]
 
     def submit(
         self, spec: StudySpec, *, by: Actor = OPERATOR, idempotency_key: str | None = None
@@ -131,17 +126,17 @@ class Store(Accounts, Dispatching, WebhookQueue):
         """Check a study against the catalogue and store it as queued.
 
         Args:
-            spec: what to run.
-            by: who submits it; the study is theirs.
-            idempotency_key: the same key, of the same owner and with the same spec, returns the study it made
-                before.
+            spec: the study.
+            by: who submits the study, and owns it.
+            idempotency_key: identifies the request; a repeated request of the same owner with the same key
+                and the same spec returns the existing study.
 
         Raises:
-            SpecInvalid: with every fault found.
-            CatalogEmpty: nothing has been announced yet.
-            Forbidden: the actor's role is too low, for any study or for its priority.
-            QuotaExceeded: it is more than the actor may have.
-            IdempotencyConflict: the key came before with another spec.
+            SpecInvalid: the spec does not fit the catalogue; the error holds every problem found.
+            CatalogEmpty: no dispatcher has announced any cards yet.
+            Forbidden: the actor's role is too low for studies, or for this priority.
+            QuotaExceeded: the study exceeds the actor's quota.
+            IdempotencyConflict: the key was used before with another spec.
         """
         with self._database.write() as connection:
             study_id = submissions.submit(
@@ -159,11 +154,11 @@ class Store(Accounts, Dispatching, WebhookQueue):
         """Pause, resume, stop or cancel a study.
 
         Raises:
-            StudyNotFound: there is none.
-            Forbidden, NotOwner: the actor may not change it.
-            QuotaExceeded: it is to be resumed, and its owner's GPU-hours are used up.
-            IllegalMove: its state does not allow the verb.
-            VersionConflict: it changed since `if_version`.
+            StudyNotFound: the study does not exist.
+            Forbidden, NotOwner: the actor may not change the study.
+            QuotaExceeded: the study is to be resumed, and its owner's GPU-hours are used up.
+            IllegalMove: the study's state does not allow the verb.
+            VersionConflict: the study changed since `if_version`.
         """
         with self._database.write() as connection:
             submissions.move(connection, study_id, verb, by=by, if_version=if_version)
@@ -172,21 +167,19 @@ class Store(Accounts, Dispatching, WebhookQueue):
     def extend(
         self, study_id: str, extension: Extension, *, by: Actor = OPERATOR, if_version: int | None = None
     ) -> StudyView:
-        """Give a study that has completed more arms, trials, replicates or fresh seeds, and queue it again.
+        """Add arms, trials, replicates or fresh seeds to a completed study, and queue it again.
 
-        Its trials stay as they are.
-
-        A study whose search ended before its budget was spent, because it was stopped, goes on with the
-        search only where more trials or replicates are asked for; else its budget is what it has begun.
+        Its trials stay as they are. If the study was stopped before its budget was spent, its search goes on
+        only if the extension adds trials or replicates; otherwise its budget becomes what it has begun.
 
         Raises:
-            StudyNotFound: there is none.
-            Forbidden, NotOwner: the actor may not change it.
-            QuotaExceeded: it is more than its owner may have.
-            IllegalMove: it has not completed.
-            VersionConflict: it changed since `if_version`.
-            SpecInvalid: with every fault found.
-            CatalogEmpty: arms are to be added, and nothing has been announced yet.
+            StudyNotFound: the study does not exist.
+            Forbidden, NotOwner: the actor may not change the study.
+            QuotaExceeded: the extended study exceeds its owner's quota.
+            IllegalMove: the study has not completed.
+            VersionConflict: the study changed since `if_version`.
+            SpecInvalid: the extension is not valid; the error holds every problem found.
+            CatalogEmpty: the extension adds arms, and no dispatcher has announced any cards yet.
         """
         with self._database.write() as connection:
             extensions.extend(
@@ -195,7 +188,7 @@ class Store(Accounts, Dispatching, WebhookQueue):
             return queries.study(connection, study_id)
 
     def plan_extension(self, study_id: str, extension: Extension) -> tuple[StudySpec, ResolvedStudy]:
-        """Return a study and its plan as an extension would make them; nothing is stored.
+        """Return a study's spec and plan as an extension would make them, without storing anything.
 
         Raises:
             StudyNotFound, IllegalMove, SpecInvalid, CatalogEmpty: as `extend` does.
@@ -207,7 +200,7 @@ class Store(Accounts, Dispatching, WebhookQueue):
         """Return a study.
 
         Raises:
-            StudyNotFound: there is none.
+            StudyNotFound: the study does not exist.
         """
         with self._database.read() as connection:
             return queries.study(connection, study_id)
@@ -224,7 +217,7 @@ class Store(Accounts, Dispatching, WebhookQueue):
         """Return a page of studies, newest first.
 
         Raises:
-            SpecInvalid: the page token is none of ours.
+            SpecInvalid: the page token is invalid or belongs to another query.
         """
         with self._database.read() as connection:
             return queries.studies(
@@ -238,32 +231,32 @@ class Store(Accounts, Dispatching, WebhookQueue):
             )
 
     def best_values(self, study_ids: Sequence[str]) -> dict[str, tuple[BestValue, ...]]:
-        """Return the best validation value of each arm's search that has one, by study id.
+        """Return the best validation values of each study's arms, by study id.
 
-        A study that does not exist is absent.
+        An arm without a value and a study that does not exist are absent.
         """
         with self._database.read() as connection:
             return summaries.best_values(connection, study_ids, cache=self._progress_cache)
 
     def state(self, study_id: str) -> StudyState:
-        """Return where a study stands, at a tenth of the price of the whole study.
+        """Return a study's state, at a tenth of the cost of the whole study.
 
         Raises:
-            StudyNotFound: there is none.
+            StudyNotFound: the study does not exist.
         """
         with self._database.read() as connection:
             return summaries.state(connection, study_id)
 
     def closed_study_stamp(self, study_id: str) -> tuple[int, int, datetime | None] | None:
-        """Return what changes with all that can be read of a closed study.
+        """Return a value that changes whenever anything that can be read of a closed study changes.
 
-        None while it is open, or where there is none.
+        None if the study is open or does not exist.
         """
         with self._database.read() as connection:
             return summaries.closed_study_stamp(connection, study_id)
 
     def suites(self) -> tuple[SuiteSummary, ...]:
-        """Return all suites, the one with the newest study first."""
+        """Return all suites, ordered by their newest study, latest first."""
         with self._database.read() as connection:
             return suites.suites(connection)
 
@@ -277,18 +270,15 @@ class Store(Accounts, Dispatching, WebhookQueue):
             return suites.study_ids_of_suite(connection, suite)
 
     def change_stamps(self, study_ids: Sequence[str]) -> dict[str, tuple[int, int]]:
-        """Return version and last event of those of the studies that exist, by id.
-
-        They change with all that happens to a study.
-        """
+        """Return version and last event of each study that exists, by id; they change whenever it does."""
         with self._database.read() as connection:
             return summaries.change_stamps(connection, study_ids)
 
     def study_record(self, study_id: str) -> StudyRecord:
-        """Return all that an analysis of a study rests on, as it stands at one moment.
+        """Return everything that an analysis of a study reads, from one consistent state of the database.
 
         Raises:
-            StudyNotFound: there is none.
+            StudyNotFound: the study does not exist.
         """
         with self._database.read() as connection:
             return queries.study_record(connection, study_id)
@@ -297,7 +287,7 @@ class Store(Accounts, Dispatching, WebhookQueue):
         """Return a study's arms in order.
 
         Raises:
-            StudyNotFound: there is none.
+            StudyNotFound: the study does not exist.
         """
         with self._database.read() as connection:
             return queries.arms(connection, study_id)
@@ -315,22 +305,26 @@ class Store(Accounts, Dispatching, WebhookQueue):
     ) -> Page[TrialView]:
         """Return a page of a study's trials.
 
-        `order` is created, number, value (best first), cost or ended, with `-` for the reverse.
-
-        They are those of its search unless another phase, or None for both, is asked for.
-        With `TrialFilter.WAITING` as `state` those that wait at a rung, which are queued.
+        Args:
+            study_id: the study.
+            arm: only this arm's trials.
+            state: only trials in this state; `TrialFilter.WAITING` selects queued trials that wait at a rung.
+            phase: the search, the confirmation, or None for both.
+            order: created, number, value (best first), cost or ended; a leading `-` reverses it.
+            page_size: number of trials at most.
+            page_token: the `next_page_token` of the previous page.
 
         Raises:
-            StudyNotFound, ArmNotFound: there is none.
-            SpecInvalid: an unknown order, or a page token that is none of ours.
+            StudyNotFound, ArmNotFound: the study or the arm does not exist.
+            SpecInvalid: the order is unknown, or the page token is invalid.
         """
-        asked = None if state is None else TrialFilter(state)
+        state_filter = None if state is None else TrialFilter(state)
         with self._database.read() as connection:
             return queries.trials(
                 connection,
                 study_id,
                 arm=arm,
-                state=asked,
+                state=state_filter,
                 phase=phase,
                 order=order,
                 page_size=page_size,
@@ -338,10 +332,10 @@ class Store(Accounts, Dispatching, WebhookQueue):
             )
 
     def every_trial(self, study_id: str, *, phase: Phase | None = "search") -> tuple[TrialView, ...]:
-        """Return all trials of a study's search, or of another phase, or of both (None), oldest first.
+        """Return all trials of a study's search, of its confirmation, or of both (None), oldest first.
 
         Raises:
-            StudyNotFound: there is none.
+            StudyNotFound: the study does not exist.
         """
         with self._database.read() as connection:
             return queries.every_trial(connection, study_id, phase=phase)
@@ -350,22 +344,22 @@ class Store(Accounts, Dispatching, WebhookQueue):
         """Return a trial.
 
         Raises:
-            TrialNotFound: there is none.
+            TrialNotFound: the trial does not exist.
         """
         with self._database.read() as connection:
             return queries.trial(connection, trial_id)
 
     def measurements(self, trial_id: str) -> tuple[Measurement, ...]:
-        """Return a trial's measurements, epoch by epoch.
+        """Return a trial's measurements in order of their epochs.
 
         Raises:
-            TrialNotFound: there is no such trial.
+            TrialNotFound: the trial does not exist.
         """
         with self._database.read() as connection:
             return queries.measurements(connection, trial_id)
 
     def measurements_of(self, trial_ids: Sequence[str]) -> dict[str, tuple[Measurement, ...]]:
-        """Return what these trials measured, epoch by epoch, by trial id.
+        """Return the measurements of these trials in order of their epochs, by trial id.
 
         A trial without a measurement is absent.
         """
@@ -373,10 +367,10 @@ class Store(Accounts, Dispatching, WebhookQueue):
             return exports.measurements_of(connection, trial_ids)
 
     def curves(self, study_id: str) -> tuple[Curve, ...]:
-        """Return the best value so far of each arm's search.
+        """Return the best value so far of each arm's search, as curves over trials.
 
         Raises:
-            StudyNotFound: there is none.
+            StudyNotFound: the study does not exist.
         """
         with self._database.read() as connection:
             return queries.curves(connection, study_id)
@@ -385,7 +379,7 @@ class Store(Accounts, Dispatching, WebhookQueue):
         """Return a study's events numbered above `after`, oldest first.
 
         Raises:
-            StudyNotFound: there is no such study.
+            StudyNotFound: the study does not exist.
         """
         with self._database.read() as connection:
             found = events.read_events(connection, study_id, after=after, limit=limit)
@@ -394,10 +388,10 @@ class Store(Accounts, Dispatching, WebhookQueue):
             return found
 
     def requeue_events(self, trial_id: str) -> tuple[EventView, ...]:
-        """Return the events that tell why a trial was queued again, oldest first.
+        """Return the events that say why a trial was requeued, oldest first.
 
         Raises:
-            TrialNotFound: there is no such trial.
+            TrialNotFound: the trial does not exist.
         """
         with self._database.read() as connection:
             return events.requeue_events(connection, queries.trial(connection, trial_id).study_id, trial_id)
@@ -407,19 +401,19 @@ class Store(Accounts, Dispatching, WebhookQueue):
         return RunWriter(self._database, claim, lease_s=lease_s)
 
     def complete_copies(self) -> int:
-        """Copy what closed studies lack in Optuna's storage, because their runs were killed too soon.
+        """Copy trials of closed studies that have no copy in Optuna's storage yet, because a run was killed.
 
-        Return how many trials.
+        Return the number of trials copied.
         """
         return sum(self._optuna.copy_finished(study_id) for study_id in self._optuna.closed_with_missing())
 
     def copy_to_optuna(self, study_id: str, *, within_s: float = math.inf) -> int:
-        """Copy finished trials that are not there yet into Optuna's storage in the same database.
+        """Copy finished trials that have no copy yet into Optuna's storage in the same database.
 
-        Return how many.
+        Return the number of trials copied.
 
         Args:
             study_id: the study.
-            within_s: begin no more of them after so many seconds; the next call goes on.
+            within_s: start no further batch after this many seconds; the next call copies the rest.
         """
         return self._optuna.copy_finished(study_id, within_s=within_s)

@@ -1,9 +1,8 @@
 """Kills a study's run at one of its commits.
 
-Python imports a module of this name when it starts, and tests put this folder on a dispatcher's path.
-
-A file `kill_at` in TANGENT_HOME names the commit, `before 7` or `after 7`; the first run that commits
-anything takes it. Nothing else is touched.
+Python imports a module of this name at startup; tests put this folder on a dispatcher's path. The file `kill_at`
+in TANGENT_HOME names the commit, as `before 7` or `after 7`. The first run that commits anything obeys it.
+Other processes are not affected.
 """
 
 import os
@@ -23,28 +22,28 @@ if "workers.run" in sys.orig_argv:
 
     order = Path(os.environ.get("TANGENT_HOME", "/nowhere")) / "kill_at"
     counter = itertools.count(1)
-    of_thread = threading.local()
-    taken: list[tuple[str, int]] = []
+    thread_state = threading.local()
+    targets: list[tuple[str, int]] = []
     do_commit = DefaultDialect.do_commit
 
-    def die_if(moment: str) -> None:
-        if taken == [(moment, getattr(of_thread, "number", 0))]:
+    def kill_if_ordered(moment: str) -> None:
+        if targets == [(moment, getattr(thread_state, "commit", 0))]:
             order.with_name("killed").touch()
             os.kill(os.getpid(), signal.SIGKILL)
 
-    def count(connection: Connection) -> None:
-        of_thread.number = 0
+    def count_commit(connection: Connection) -> None:
+        thread_state.commit = 0
         if connection.get_execution_options().get("tangent_write", False):
-            of_thread.number = next(counter)
-            if of_thread.number == 1 and order.exists():
+            thread_state.commit = next(counter)
+            if thread_state.commit == 1 and order.exists():
                 moment, number = order.read_text().split()
                 order.unlink()
-                taken.append((moment, int(number)))
-        die_if("before")
+                targets.append((moment, int(number)))
+        kill_if_ordered("before")
 
     def commit(self: DefaultDialect, dbapi_connection: Any) -> None:
         do_commit(self, dbapi_connection)
-        die_if("after")
+        kill_if_ordered("after")
 
-    event.listen(Engine, "commit", count)
+    event.listen(Engine, "commit", count_commit)
     DefaultDialect.do_commit = commit
