@@ -1,8 +1,8 @@
 """Kills a study's run at one of its commits.
 
-Python imports a module of this name at startup; tests put this folder on a dispatcher's path. The file `kill_at`
-in TANGENT_HOME names the commit, as `before 7` or `after 7`. The first run that commits anything obeys it.
-Other processes are not affected.
+Python imports a module of this name at startup, and tests put this folder on a dispatcher's path. The file
+`kill_at` in TANGENT_HOME names the commit, as `before 7` or `after 7`. The first run that commits anything
+obeys it. Other processes are not affected.
 """
 
 import os
