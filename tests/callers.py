@@ -1,8 +1,8 @@
-"""Those who ask a service that has tokens."""
+"""Authorization headers for requests."""
 
 __all__ = ["bearer"]
 
 
 def bearer(secret: str) -> dict[str, str]:
-    """Return the header with which the holder of a token asks."""
+    """Return the authorization header for a token."""
     return {"authorization": f"Bearer {secret}"}

@@ -1,7 +1,7 @@
-"""A small catalogue, written by hand, for tests that need cards and no torch.
+"""A small catalogue for tests that need cards but not torch.
 
-Between them the cards have everything that a card can have: log and plain ranges, whole numbers, switches,
-words, a pair, conditions, a constraint, a containment; one workload of each direction.
+Together the cards use every feature: log and linear ranges, integers, booleans, words, a pair, conditions, a
+constraint, a containment, and one workload of each direction.
 """
 
 from typing import Any
@@ -79,8 +79,9 @@ def _workload(name: str, *, metric: str, unit: str, direction: Direction, target
 
 
 def catalog() -> Catalog:
-    """Return four optimizers (adamp, adamw, sgdp, stepper) and two workloads (digits-mlp, to be maximized;
-    char-lm, to be minimized).
+    """Return four optimizers (adamp, adamw, sgdp, stepper) and two workloads.
+
+    The metric of digits-mlp is maximized, that of char-lm is minimized.
     """
     decayed = Condition(parameter="weight_decay", above=0)
     lr = _hyperparameter("lr", 1e-3, Range(low=1e-5, high=1e-1, log=True), bounds=POSITIVE)
@@ -146,9 +147,10 @@ def catalog() -> Catalog:
 
 
 def study_body(**fields: Any) -> dict[str, Any]:
-    """Return a study that can be run, as its JSON.
+    """Return the JSON of a valid study: two arms of three trials with two epochs each, without confirmation.
 
-    Two arms of three trials with two epochs each, nothing confirmed; `fields` replace or add.
+    Args:
+        fields: replace or add fields.
     """
     budget = {"trials_per_arm": 3, "epochs": 2}
     return {

@@ -1,7 +1,4 @@
-"""Ends a process, as far as its store can tell, at a commit.
-
-Just before it, just after it, or with only its answer lost.
-"""
+"""Simulate a process that dies at a commit: just before it, just after it, or with only the reply lost."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -18,25 +15,25 @@ __all__ = ["Commits", "Killed", "commits", "lost_answers"]
 Moment = Literal["before", "after"]
 
 
-class Killed(BaseException):  # it is no error of anybody's
-    """The process would have ended here; whoever tests catches it, and nothing else does."""
+class Killed(BaseException):  # so that no `except Exception` catches it
+    """The process would have died here; only the test catches this."""
 
 
 class Commits:
-    """Counts what a store commits.
+    """Counts a store's commits.
 
     Attributes:
-        count: commits so far of transactions that may write.
+        count: commits so far of write transactions.
     """
 
     def __init__(self) -> None:
-        """Count from nothing."""
+        """Start from zero."""
         self.count = 0
 
 
 @contextmanager
 def commits(store: Store, *, kill: tuple[Moment, int] | None = None) -> Iterator[Commits]:
-    """Yield a counter of a store's commits, at one of which, numbered from 1, `Killed` is raised."""
+    """Yield a counter of a store's commits; raise `Killed` at the given commit, numbered from 1."""
     engine = store._database._engine
     dialect: Any = engine.dialect
     do_commit, counted = dialect.do_commit, Commits()
@@ -63,10 +60,7 @@ def commits(store: Store, *, kill: tuple[Moment, int] | None = None) -> Iterator
 
 @contextmanager
 def lost_answers(store: Store, *, count: int) -> Iterator[None]:
-    """Let the answers to the next commits be lost.
-
-    They take place, and the driver says that the connection broke.
-    """
+    """Lose the replies to the next commits: they succeed, but the driver reports a broken connection."""
     dialect: Any = store._database._engine.dialect
     do_commit, left = dialect.do_commit, [None] * count
     error = (psycopg if store._database.is_postgresql else sqlite3).OperationalError

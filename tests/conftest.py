@@ -1,14 +1,11 @@
-"""What every test shares.
-
-One thread, repeatable examples, and a stated reason where a machine lacks what a marker needs.
-"""
+"""Settings shared by all tests: one thread, repeatable examples, and reasons for skipped tests."""
 
 import os
 import shutil
 from collections.abc import Iterator
 
-# Two cores are shared with Ray and the servers under test; set before the first import of numpy or torch,
-# which read it once.
+# Tests share two cores with Ray and the servers under test. Set before the first import of numpy or torch,
+# which read these variables once.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
@@ -20,19 +17,18 @@ from xdist.scheduler import LoadScopeScheduling
 
 __all__: list[str] = []
 
-# The same examples on every run: a failure in CI is a failure here, and the suite never fails by luck.
+# The same examples on every run, so that a failure in CI can be reproduced.
 hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None, database=None)
 hypothesis.settings.load_profile("repeatable")
 
-
-# Folders and files whose tests do.
+# Folders and files whose tests start Ray.
 _STARTS_RAY = ("tests/end_to_end/", "tests/service/test_cli_up.py")
 
 
 class _Lanes(LoadScopeScheduling):
-    """The tests of a file stay in one process of pytest-xdist, and all that start Ray in the same one.
+    """Runs each file's tests in one process of pytest-xdist, and all tests that start Ray in the same one.
 
-    Two Rays would share two cores.
+    Two Ray clusters would compete for two cores.
     """
 
     def _split_scope(self, nodeid: str) -> str:
@@ -41,18 +37,14 @@ class _Lanes(LoadScopeScheduling):
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:
-    """Let files be the lanes of a run in several processes.
-
-    pytest-xdist's own groups do not work with this pytest.
-    """
+    """Distribute whole files over the processes; pytest-xdist's own groups do not work with this pytest."""
     return _Lanes(config, log)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Skip a test that lacks its system package or its GPU, and say so.
+    """Skip a test whose system package or GPU is missing, with the reason.
 
-    In CI, where scripts/system-packages has brought the packages, a missing one fails the test: a suite that
-    skips is no proof.
+    In CI, where scripts/system-packages installs the packages, a missing one fails the test.
     """
     for marker, package, is_present in (
         ("browser", "chromium", shutil.which("chromium") is not None),
@@ -74,14 +66,14 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[PostgresServer]:
-    """A PostgreSQL server of this session; a test that uses it is marked `postgres`."""
+    """A PostgreSQL server for all tests; tests that use it have the marker `postgres`."""
     with postgres_server() as server:
         yield server
 
 
 @pytest.fixture
 def postgres_url(postgres: PostgresServer) -> Iterator[str]:
-    """The URL of an empty database of this test alone."""
+    """The URL of an empty database for this test."""
     name = postgres.create()
     yield postgres.url(name)
     postgres.drop(name)

@@ -1,6 +1,6 @@
-"""A real dispatcher in a process of its own, with a real Ray, a database and the workloads of `tests/plugin`.
+"""A real dispatcher process with a real Ray, a database and the workloads of `tests/plugin`.
 
-Started, killed, started again.
+Tests can start, kill and restart it.
 """
 
 import os
@@ -29,7 +29,7 @@ _ROOT = Path(__file__).parents[1]
 
 
 def until(is_true: Callable[[], Any], *, what: str, timeout_s: float = 60.0) -> Any:
-    """Return what the call returns as soon as that is true."""
+    """Call until the result is true, and return it."""
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
         found = is_true()
@@ -40,7 +40,7 @@ def until(is_true: Callable[[], Any], *, what: str, timeout_s: float = 60.0) -> 
 
 
 class DispatcherProcess:
-    """`python -m workers` on a database, its files in `home`."""
+    """`python -m workers` on a database, with its files in `home`."""
 
     def __init__(self, home: Path, *, database: str | None = None) -> None:
         """Open the store, by default SQLite in `home`; `start` starts the process."""
@@ -57,14 +57,14 @@ class DispatcherProcess:
 
     @property
     def log(self) -> str:
-        """What it and its runs said so far."""
+        """The output of the dispatcher and its runs so far."""
         files = [self.home / "dispatcher.log", *sorted((self.home / "logs").glob("*.log"))]
         return "\n".join(
             f"== {file.name}\n{file.read_text(errors='replace')}" for file in files if file.exists()
         )
 
     def start(self) -> Self:
-        """Start it and wait until it has announced what it can run."""
+        """Start the process and wait until it has announced its catalogue."""
         environment = {
             **os.environ,
             "TANGENT_HOME": str(self.home),
@@ -93,20 +93,20 @@ class DispatcherProcess:
         return self
 
     def kill(self) -> None:
-        """Kill it outright, as the system does when memory runs out."""
+        """Kill it with SIGKILL, as the system does when memory runs out."""
         assert self._process is not None
         self._process.kill()
         self._process.wait()
 
     def stop(self) -> int:
-        """Ask it to end and return its exit code."""
+        """Stop it with SIGTERM and return its exit code."""
         assert self._process is not None
         if self._process.poll() is None:
             self._process.terminate()
         return self._process.wait(30)
 
     def submit(self, workload: str, *, arms: list[Any] | None = None, trials: int = 3, **fields: Any) -> str:
-        """Submit a study and return its id; its search alone, unless the fields ask for a confirmation."""
+        """Submit a study and return its id; without confirmation unless the fields request it."""
         budget = {
             "trials_per_arm": trials,
             "epochs": fields.pop("epochs", None),
@@ -141,7 +141,7 @@ class DispatcherProcess:
         return copies_at(self.url, f"tangent/{study_id}/{arm}")
 
     def epochs(self, study_id: str, at_least: int) -> None:
-        """Wait until a study has trained so many epochs."""
+        """Wait until a study has trained at least this many epochs."""
         until(
             lambda: self.store.study(study_id).progress.epochs_done >= at_least,
             what=f"{at_least} epochs of {study_id}",
@@ -152,7 +152,7 @@ class DispatcherProcess:
         return below(self.pid, command=of)
 
     def run_of(self, study_id: str) -> int:
-        """Return the process that runs a study: the one whose output goes to the study's log."""
+        """Return the id of a study's run process, found by its log file."""
         log = self.home / "logs" / f"run-{study_id}.log"
         runs = [
             pid
@@ -174,7 +174,7 @@ class DispatcherProcess:
 def dispatcher_process(home: Path, *, database: str | None = None) -> Iterator[DispatcherProcess]:
     """Yield a running dispatcher, by default on SQLite in `home`, and end it afterwards.
 
-    Its record has to be sound then.
+    The database must satisfy all invariants at the end.
     """
     home.mkdir(parents=True, exist_ok=True)
     dispatcher = DispatcherProcess(home, database=database).start()

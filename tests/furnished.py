@@ -1,7 +1,4 @@
-"""A house worth breaking into.
-
-Tokens of every role, studies in several states with arms, trials and a suite, made once and copied.
-"""
+"""A populated store for attack tests: tokens of every role, studies in several states, and a suite."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -24,16 +21,15 @@ _ROLES: dict[str, Role] = {"root": "admin", "alice": "submitter", "bob": "submit
 
 @dataclass(frozen=True)
 class House:
-    """What stands in the house.
+    """The ids and secrets in a populated store.
 
     Attributes:
-        secrets: of each token, by its name: the admin root, the submitters alice and bob, the viewer vera.
-        completed: three studies that are completed and confirmed, two of them of one workload; all of the
-            suite `small`.
-        running: a study whose run has trials in flight.
-        queued: a study of alice's that waits.
-        cancelled: a study that stays closed, whatever is asked.
-        trials: trials of the first.
+        secrets: by token name: the admin root, the submitters alice and bob, the viewer vera.
+        completed: three completed and confirmed studies in the suite `small`, two of them of one workload.
+        running: a study with trials in training.
+        queued: a queued study that alice owns.
+        cancelled: a cancelled study.
+        trials: trials of the first completed study.
     """
 
     secrets: dict[str, str]
@@ -45,11 +41,11 @@ class House:
 
     @property
     def studies(self) -> list[str]:
-        """Every study."""
+        """The ids of all studies."""
         return [*self.completed, self.running, self.queued, self.cancelled]
 
     def bearer(self, name: str) -> dict[str, str]:
-        """Return the header of a token."""
+        """Return the authorization header for a token."""
         return {"authorization": f"Bearer {self.secrets[name]}"}
 
 
@@ -58,9 +54,9 @@ class Attacked:
     """A service under attack.
 
     Attributes:
-        url: where it listens.
-        house: what stands in it.
-        store: its record.
+        url: its URL.
+        house: the contents of its store.
+        store: its store.
         app: the application.
     """
 
@@ -71,18 +67,17 @@ class Attacked:
 
     @property
     def port(self) -> int:
-        """Where it listens on this machine."""
+        """The port it listens on."""
         return int(self.url.rpartition(":")[2])
 
     def client(self, name: str | None = None, **given: object) -> httpx.Client:
-        """Return a client with a token, or without one."""
+        """Return an HTTP client with or without a token."""
         headers = {} if name is None else self.house.bearer(name)
-        # As they are given.
         return httpx.Client(base_url=self.url, headers=headers, timeout=30, **given)  # pyright: ignore[reportArgumentType]
 
 
 def furnish(store: Store) -> House:
-    """Return what was put into an empty store."""
+    """Populate an empty store."""
     store.announce(catalog(), dispatcher="here")
     secrets = {name: store.create_token(name, role=role) for name, role in _ROLES.items()}
     budget = {"trials_per_arm": 4, "epochs": 3}

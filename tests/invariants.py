@@ -1,8 +1,7 @@
-"""What has to hold of the record after any fault.
+"""Invariants that must hold after any fault.
 
-Reads a database, and what its clients were told, and says what is broken.
-
-It reads one state of the database, of a service at work as well as of one that has ended.
+Compares one snapshot of a database with the responses that clients received. The service may be running or
+stopped.
 """
 
 import itertools
@@ -21,7 +20,7 @@ from studies.states import CLOSED_STUDY_STATES, FINISHED_TRIAL_STATES, StudyStat
 from studies.store import Store, tables
 from studies.views import StudyView, TrialView
 
-__all__ = ["Told", "broken"]
+__all__ = ["ClientView", "broken"]
 
 _CLOSED = frozenset(state.value for state in CLOSED_STUDY_STATES)
 _NO_RESULT = frozenset({"failed", "cancelled"})
@@ -33,13 +32,13 @@ _FINAL = tuple(
 
 
 @dataclass
-class Told:
-    """What clients were told and may rely on, whatever happens to any machine afterwards.
+class ClientView:
+    """The responses that clients received and may rely on, even if machines fail afterwards.
 
     Attributes:
-        studies: what each accepted study was to be, by id; None where only its id is known.
-        finished: trials that a client saw ended, by id, as it saw them first.
-        contradictions: what was told once so and once otherwise.
+        studies: the spec of each accepted study by id; None if only the id is known.
+        finished: ended trials by id, as a client first saw them.
+        contradictions: facts that clients received in two versions.
     """
 
     studies: dict[str, StudySpec | None] = field(default_factory=dict[str, StudySpec | None])
@@ -47,12 +46,12 @@ class Told:
     contradictions: list[str] = field(default_factory=list[str])
 
     def accepted(self, study: StudyView) -> str:
-        """Note the answer to a submission or an extension, and return the study's id."""
+        """Record the response to a submission or an extension, and return the study's id."""
         self.studies[study.id] = study.spec
         return study.id
 
     def saw(self, trials: Iterable[TrialView]) -> None:
-        """Note trials as a client has just seen them; those that have not ended may still become anything."""
+        """Record trials as a client sees them; trials that have not ended may still change."""
         for trial in trials:
             before = self.finished.get(trial.id)
             if before is not None:
@@ -78,9 +77,7 @@ class _Record:
 
     @property
     def ran_to_its_end(self) -> bool:
-        """Whether it has completed without having been cut short by its owner since it was last queued from
-        outside.
-        """
+        """Whether it completed and its owner has not stopped it since it was last queued."""
         begun = max(
             (n for n, event in enumerate(self.events) if event.kind in {"study.submitted", "study.extended"}),
             default=0,
@@ -89,16 +86,16 @@ class _Record:
         return self.row.state == StudyState.COMPLETED.value and not states & _CUT_SHORT
 
 
-def broken(source: Store | str, told: Told | None = None, *, are_copies_due: bool = False) -> list[str]:
-    """Return what is broken, a sentence each; nothing when all is well.
+def broken(source: Store | str, told: ClientView | None = None, *, are_copies_due: bool = False) -> list[str]:
+    """Return the violated invariants, one sentence each.
 
     Args:
-        source: a store, or a database's URL.
-        told: what clients rely on.
-        are_copies_due: whether closed studies must be whole in Optuna's tables by now; else they may be
-            behind, but never wrong.
+        source: a store or a database URL.
+        told: the responses that clients received.
+        are_copies_due: whether Optuna's tables must be complete for closed studies by now. Otherwise they may
+            be incomplete, but never wrong.
     """
-    told = told or Told()
+    told = told or ClientView()
     store = Store.open(source, migrate=False) if isinstance(source, str) else source
     try:
         with store._database.read() as connection:
@@ -145,24 +142,23 @@ def _records(connection: Connection) -> list[_Record]:
     ]
 
 
-def _of_clients(told: Told, records: Mapping[str, _Record]) -> Iterator[str]:
+def _of_clients(told: ClientView, records: Mapping[str, _Record]) -> Iterator[str]:
     for study_id, spec in told.studies.items():
         record = records.get(study_id)
         if record is None:
-            yield f"study {study_id}: it was accepted, and is not there"
+            yield f"study {study_id}: it was accepted but does not exist"
         elif (
             spec is not None
             and spec != record.spec
             and not any(event.kind == "study.extended" for event in record.events)
         ):
-            yield f"study {study_id}: it is not the study that was accepted"
+            yield f"study {study_id}: it differs from the accepted study"
     there = Counter(trial.id for record in records.values() for trial in record.trials)
     rows = {trial.id: trial for record in records.values() for trial in record.trials}
     for trial_id, seen in told.finished.items():
         if there[trial_id] != 1:
             yield (
-                f"trial {trial_id}: a client saw it {seen.state.value}, and it "
-                f"is there {there[trial_id]} times"
+                f"trial {trial_id}: a client saw it {seen.state.value}, but it exists {there[trial_id]} times"
             )
         else:
             yield from _changed(
@@ -197,7 +193,7 @@ def _of_study(record: _Record, *, are_copies_due: bool) -> Iterator[str]:
 
 
 def _whole(record: _Record) -> Iterator[str]:
-    """Every trial that it is to have is there once, and no other."""
+    """Every planned trial exists once, and no other trial exists."""
     replicates = record.spec.budget.replicates
     planned = [(arm.name, arm.trials * replicates) for arm in record.plan.arms]
     if [(arm.name, arm.trials) for arm in record.arms] != planned:
@@ -242,7 +238,7 @@ def _confirmed(
     record: _Record, arm: ResolvedArm, searched: Sequence[Any], runs: Sequence[Any]
 ) -> Iterator[str]:
     seeds = [confirmation_seed(record.spec.seed, index) for index in range(record.spec.confirmation.seeds)]
-    # What a stop cut short is made again.
+    # Runs that a stop cut short are repeated.
     made = Counter(
         (_key(run.parameters), run.seed) for run in runs if run.state != TrialState.CANCELLED.value
     )
@@ -293,7 +289,7 @@ def _key(parameters: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
 
 
 def _settled(record: _Record) -> Iterator[str]:
-    """Nothing is in flight where nobody works."""
+    """No trial is running if no run is."""
     row = record.row
     if (row.lease_owner is None) != (row.lease_expires_at is None):
         yield "half of a lease is left"
@@ -313,7 +309,7 @@ def _settled(record: _Record) -> Iterator[str]:
 
 
 def _told_in_order(record: _Record) -> Iterator[str]:
-    """Its events have no gap, and tell how it came to where it stands."""
+    """The events have no gap and lead to the current state."""
     row = record.row
     ids = [event.number for event in record.events]
     if ids != list(range(1, len(ids) + 1)) or row.last_event != len(ids):

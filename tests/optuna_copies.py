@@ -1,4 +1,4 @@
-"""Optuna's copies of studies, read as Optuna's own tools read them."""
+"""Read the copies of studies in Optuna's tables with Optuna's own tools."""
 
 __all__ = ["copies_at", "storage_at"]
 
@@ -12,7 +12,7 @@ from optuna.trial import FrozenTrial
 
 @contextmanager
 def storage_at(database_url: str) -> Iterator[RDBStorage]:
-    """Yield a database as Optuna's own tools open it."""
+    """Open a database with Optuna's own storage class."""
     storage = RDBStorage(database_url)
     yield storage
     storage.remove_session()
@@ -20,7 +20,7 @@ def storage_at(database_url: str) -> Iterator[RDBStorage]:
 
 
 def copies_at(database_url: str, study_name: str) -> list[FrozenTrial]:
-    """Return the trials of one of Optuna's studies; none where there is no such study yet."""
+    """Return the trials of an Optuna study; none if the study does not exist yet."""
     with storage_at(database_url) as storage:
-        is_there = study_name in optuna.get_all_study_names(storage=storage)
-        return optuna.load_study(study_name=study_name, storage=storage).trials if is_there else []
+        exists = study_name in optuna.get_all_study_names(storage=storage)
+        return optuna.load_study(study_name=study_name, storage=storage).trials if exists else []

@@ -1,4 +1,4 @@
-"""Packs for tests: small to write, and read as what their members measured."""
+"""Short ways to write packs and to read what their members measured."""
 
 __all__ = [
     "CPU",
@@ -60,7 +60,7 @@ def member(
     given: Parameters | None = None,
     **parameters: Scalar,
 ) -> Member:
-    """Return a member at the optimizer's defaults but for what is given."""
+    """Return a member with the optimizer's defaults, except for the given values."""
     return Member(
         trial_id=trial_id,
         attempt=1,
@@ -70,7 +70,7 @@ def member(
 
 
 def pack_of(workload: Workload, optimizer: str, *members: Member, epochs: int = 2, **settings: Any) -> Pack:
-    """Return a pack of whole trials, trained one by one unless the settings give another width."""
+    """Return a pack of complete trials, trained one by one unless the settings give another width."""
     given = {
         "pack_id": "p",
         "workload": workload.card.name,
@@ -106,9 +106,7 @@ def train(
 def rungs(
     pack: Pack, folder: Path, *epochs: int, workload: Workload | None = None, data: Data | None = None
 ) -> list[EpochReport]:
-    """Return the reports of a pack that stops at these epochs, and goes on each time with the members that
-    are left.
-    """
+    """Return the reports of a pack that stops at these epochs and continues with the remaining members."""
     reports: list[EpochReport] = []
     members, done = pack.members, 0
     for to_epoch in (*epochs, pack.epochs):
@@ -135,13 +133,13 @@ def rungs(
 
 
 def story(reports: list[EpochReport], trial_id: str = "t") -> list[tuple[Measurement, Outcome | None]]:
-    """Return what a member measured, without its clock, which is never twice the same."""
+    """Return a member's measurements without times, which differ between runs."""
     parts = [part for report in reports for part in report.members if part.trial_id == trial_id]
     return [(part.measurement.model_copy(update={"elapsed_s": 0.0}), part.outcome) for part in parts]
 
 
 def outcome_of(reports: list[EpochReport], trial_id: str = "t") -> Outcome:
-    """Return how a member ended, which it does once."""
+    """Return the outcome of a member, which has exactly one."""
     outcomes = [outcome for _, outcome in story(reports, trial_id) if outcome is not None]
     assert len(outcomes) == 1
     return outcomes[0]

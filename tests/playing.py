@@ -1,4 +1,4 @@
-"""Studies played through: what a dispatcher, a run and its workers say to the store, without any of them."""
+"""Simulated runs: send to the store what a dispatcher, a run and its workers would send."""
 
 __all__ = ["Play", "Run", "report"]
 
@@ -26,7 +26,7 @@ def report(
     validation_metric: float | None = 0.5,
     **fields: Any,
 ) -> Report:
-    """Return what a trial says after an epoch."""
+    """Return a trial's report of one epoch."""
     measurement = {
         "epoch": epoch,
         "elapsed_s": 0.5 * epoch if elapsed_s is None else elapsed_s,
@@ -37,7 +37,7 @@ def report(
 
 @dataclass(frozen=True)
 class Run:
-    """A claimed study, and what its run does."""
+    """A claimed study and the actions of its run."""
 
     store: Store
     claim: Claim
@@ -45,15 +45,15 @@ class Run:
 
     @property
     def study(self) -> StudyView:
-        """The study as it stands."""
+        """The current view of the study."""
         return self.store.study(self.claim.study_id)
 
     def trial(self, trial: PendingTrial) -> TrialView:
-        """Return a trial as it stands."""
+        """Return the current view of a trial."""
         return self.store.trial(trial.id)
 
     def lapse(self) -> None:
-        """Let the lease end."""
+        """Let the lease expire."""
         self.store.run_writer(self.claim, lease_s=-1.0).renew()
 
     def create(self, *numbers: int, arm: str = "adamp") -> tuple[PendingTrial, ...]:
@@ -75,9 +75,9 @@ class Run:
     def confirm(
         self, *numbers: int, seeds: int = 2, first: int = 0, arm: str = "adamp"
     ) -> tuple[PendingTrial, ...]:
-        """Create confirmation trials of an arm's trials of these numbers, each on so many fresh seeds.
+        """Create confirmation trials for trials with these numbers, each on `seeds` fresh seeds.
 
-        Their own numbers begin at `first`.
+        The new trials are numbered from `first`.
         """
         found = {
             trial.number: trial for trial in self.store.every_trial(self.claim.study_id) if trial.arm == arm
@@ -112,7 +112,7 @@ class Run:
     def complete(
         self, trial: PendingTrial, value: float, *, cost_s: float = 1.0, charged_s: float = 1.0
     ) -> None:
-        """Report a trial's two epochs, the last of which completes it."""
+        """Report both epochs of a trial; the second completes it."""
         half = {"charged_s": charged_s / 2}
         self.writer.record([report(trial, 1, elapsed_s=cost_s / 2, validation_metric=value / 2, **half)])
         ended = {"ended": "completed", "value": value, "best_epoch": 2, "test_value": value - 0.01}
@@ -121,19 +121,19 @@ class Run:
         )
 
     def diverge(self, trial: PendingTrial) -> None:
-        """Report that a trial's first epoch was its last."""
+        """Report that a trial diverged in its first epoch."""
         self.writer.record(
             [report(trial, 1, validation_metric=None, ended="diverged", reason="the loss became nan")]
         )
 
     def every_event(self) -> Sequence[tuple[str, dict[str, object]]]:
-        """Return kind and data of everything that happened to the study."""
+        """Return kind and data of all events of the study."""
         return [(event.kind, event.data) for event in self.store.events(self.claim.study_id)]
 
 
 @dataclass(frozen=True)
 class Play:
-    """Studies to be played through."""
+    """A store in which studies are submitted and claimed."""
 
     store: Store
 
@@ -142,13 +142,13 @@ class Play:
         return self.store.submit(parse_spec(study_body(**fields))).id
 
     def claim(self, *, dispatcher: str = "here", lease_s: float = LEASE_S) -> Run:
-        """Claim the next study, which must be there."""
+        """Claim the next study; there must be one."""
         claim = self.store.claim_next(dispatcher=dispatcher, lease_s=lease_s)
         assert claim is not None
         return self.of(claim)
 
     def extend(self, study_id: str, **fields: Any) -> StudyView:
-        """Extend a study; fields are those of the extension."""
+        """Extend a study by the given fields."""
         return self.store.extend(study_id, parse_extension(fields))
 
     def of(self, claim: Claim) -> Run:

@@ -1,4 +1,4 @@
-"""Addresses and ports for servers that tests start."""
+"""Addresses and ports for test servers."""
 
 __all__ = ["free_port", "own_address"]
 
@@ -8,16 +8,13 @@ import pytest
 
 
 def free_port() -> int:
-    """Return a port of the loopback address that nothing listens on."""
+    """Return a free port on the loopback address."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return listener.getsockname()[1]
 
 
 def own_address() -> str:
-    """Return an address of this machine that is not its loopback.
-
-    Ray takes that for one of its own choosing.
-    """
+    """Return a non-loopback address of this machine; Ray replaces a loopback address by its own choice."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
             # Reserved for documentation; nothing is sent.

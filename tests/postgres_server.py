@@ -1,7 +1,4 @@
-"""A real PostgreSQL server for tests.
-
-Started in a folder of its own, reached over a Unix socket, stopped by its own process id.
-"""
+"""A real PostgreSQL server for tests: in a temporary folder, on a Unix socket, stopped by its process id."""
 
 import contextlib
 import os
@@ -19,7 +16,7 @@ import psycopg
 
 __all__ = ["PostgresServer", "binaries", "postgres_server"]
 
-# Nothing that a test writes has to survive a power cut.
+# Test data need not survive a power cut.
 _SETTINGS = {
     "listen_addresses": "",
     "fsync": "off",
@@ -38,7 +35,7 @@ _STOP_S = 10
 
 
 def binaries() -> Path | None:
-    """Return the folder of the newest PostgreSQL that Debian's packages have installed, or None."""
+    """Return the folder of the newest PostgreSQL that Debian has installed, or None."""
     found = sorted(
         Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: float(path.parent.parent.name)
     )
@@ -46,7 +43,7 @@ def binaries() -> Path | None:
 
 
 class PostgresServer:
-    """A running server, of which every test gets a database of its own."""
+    """A running server with a separate database for each test."""
 
     def __init__(self, home: Path, settings: Mapping[str, str]) -> None:
         self._sockets = home
@@ -59,28 +56,28 @@ class PostgresServer:
         return f"postgresql+psycopg://postgres@/{database}?host={self._sockets}"
 
     def create(self, *, template: str = "template0") -> str:
-        """Make a database, empty or a copy of `template`, and return its name."""
+        """Create a database, empty or as a copy of `template`, and return its name."""
         self._made += 1
         name = f"tangent_{self._made}"
         self.run(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy")
         return name
 
     def drop(self, name: str) -> None:
-        """Remove a database, whoever is connected to it."""
+        """Drop a database and close its connections."""
         self.run(f"DROP DATABASE {name} WITH (FORCE)")
 
     def run(self, statement: str, *, database: str = "postgres") -> None:
-        """Run one statement outside of any transaction."""
+        """Run one statement outside a transaction."""
         with psycopg.connect(
             host=str(self._sockets), user="postgres", dbname=database, autocommit=True
         ) as connection:
             connection.execute(statement.encode())
 
     def start(self) -> None:
-        """Start it on its files, and wait until it answers.
+        """Start the server and wait until it answers.
 
         Raises:
-            RuntimeError: it does not come up; with what it said.
+            RuntimeError: it does not start; contains its output.
         """
         folder = binaries()
         assert folder is not None
@@ -91,29 +88,26 @@ class PostgresServer:
         _wait_until_ready(self._process, self._sockets)
 
     def stop(self) -> None:
-        """End it, and the connections that are still open."""
+        """Stop the server and close its connections."""
         assert self._process is not None
         self.thaw()
         _stop(self._process)
 
     def kill(self) -> None:
-        """Kill all its processes outright, as a machine does that is switched off."""
+        """Kill all its processes with SIGKILL, like a power cut."""
         assert self._process is not None
-        # Frozen it starts no others meanwhile.
+        # Frozen, it cannot start new processes meanwhile.
         self.freeze()
         for pid in list(self._pids()):
             os.kill(pid, signal.SIGKILL)
         self._process.wait()
 
     def freeze(self) -> None:
-        """Stop all its processes where they are.
-
-        The kernel goes on to take what is sent to them, and they answer nothing.
-        """
+        """Suspend all its processes: the kernel still accepts connections and data, but nothing answers."""
         self._signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
-        """Let its processes go on."""
+        """Resume its processes."""
         self._signal(signal.SIGCONT)
 
     def _signal(self, number: int) -> None:
@@ -122,7 +116,7 @@ class PostgresServer:
                 os.kill(pid, number)
 
     def _pids(self) -> Iterator[int]:
-        """Yield its main process, which starts all others, and then those."""
+        """Yield the ids of its main process and then of its child processes."""
         assert self._process is not None
         if self._process.poll() is None:
             yield self._process.pid
@@ -132,14 +126,14 @@ class PostgresServer:
 
 @contextlib.contextmanager
 def postgres_server(**settings: str) -> Iterator[PostgresServer]:
-    """Yield a server with a fresh cluster; it and its files are gone afterwards.
+    """Run a server on a new cluster, and delete its files afterwards.
 
     Args:
-        settings: of the server, over those that make tests quick.
+        settings: server settings that replace those for fast tests.
 
     Raises:
         FileNotFoundError: PostgreSQL is not installed.
-        RuntimeError: the server does not come up; with what it said.
+        RuntimeError: the server does not start; contains its output.
     """
     folder = binaries()
     if folder is None:
@@ -175,17 +169,14 @@ def postgres_server(**settings: str) -> Iterator[PostgresServer]:
 
 
 def _as_postgres() -> dict[str, Any]:
-    """Return how its programs are started.
-
-    PostgreSQL refuses to run as root, and Debian's package brings a user for it.
-    """
+    """Return subprocess options for the user of Debian's package; PostgreSQL refuses to run as root."""
     return {"user": "postgres", "group": "postgres", "extra_groups": []} if os.geteuid() == 0 else {}
 
 
 def _quick_folder() -> Path:
-    """Return where many small files are made quickly, and whose path is short.
+    """Return a folder that is fast for many small files and has a short path.
 
-    That of a socket may have 107 characters at most.
+    The path of a socket may have at most 107 characters.
     """
     memory = Path("/dev/shm")
     # Containers often have 64 MiB of it.

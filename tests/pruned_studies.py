@@ -1,7 +1,4 @@
-"""Studies whose hopeless trials are pruned.
-
-Packs trained from rung to rung by the real rules, with results as in `trained_studies`; no torch.
-"""
+"""Studies with a pruner: packs move from rung to rung by the real rules, with synthetic results."""
 
 import math
 from typing import Any, Self
@@ -22,13 +19,10 @@ _TOO_HOT = 0.05
 
 
 class Pruned:
-    """A study with a run that trains a pack of each arm in turn: promoted trials before new ones."""
+    """A study whose run trains a pack of each arm in turn, promoted trials first."""
 
     def __init__(self, store: Store, *, pack: int = 3, **fields: Any) -> None:
-        """Submit a study and claim it for its run.
-
-        Fields are those of the study, ASHA over 9 epochs by default.
-        """
+        """Submit a study with the given fields, by default ASHA over 9 epochs, and claim it."""
         self.store = store
         body = study_body(**{"pruner": "asha", "budget": {"trials_per_arm": 9, "epochs": 9}, **fields})
         self.study: StudyView = store.submit(parse_spec(body))
@@ -69,7 +63,7 @@ class Pruned:
         return self
 
     def train(self, packs: int | None = None) -> Self:
-        """Train so many packs of each arm, by default to the end."""
+        """Train this many packs of each arm; by default all."""
         done = 0
         while packs is None or done < packs:
             trained = [self.train_pack(arm) for arm in self._arms]
@@ -80,7 +74,7 @@ class Pruned:
         return self
 
     def begin_pack(self, arm: str) -> list[PendingTrial]:
-        """Choose an arm's next pack and start it: the promoted of one rung first."""
+        """Choose an arm's next pack and start it; trials promoted from one rung come first."""
         waiting, ladder = self._promoted[arm], self._ladders[arm]
         if waiting:
             to_epoch = waiting[0].to_epoch
@@ -98,10 +92,7 @@ class Pruned:
         return pack
 
     def train_pack(self, arm: str) -> bool:
-        """Train an arm's next pack to its trials' next stops, and carry out what the rules decide.
-
-        Return whether there was one.
-        """
+        """Train an arm's next pack to its next stops and apply the rules; return whether there was one."""
         pack = self.begin_pack(arm)
         for trial in pack:
             for epoch in range(trial.epochs_done + 1, trial.to_epoch + 1):
@@ -112,7 +103,7 @@ class Pruned:
         return bool(pack)
 
     def settle(self, arm: str) -> None:
-        """Carry out what the rules decide of an arm's waiting trials."""
+        """Apply the promotion rules to an arm's waiting trials."""
         decision = self._ladders[arm].settle()
         self._promoted[arm] += self.writer.settle(
             promoted=[(f"{self.id}.{arm}.{number}", 1, epoch) for number, epoch in decision.promoted],
@@ -144,10 +135,7 @@ class Pruned:
         return float(trial.parameters["lr"]) > _TOO_HOT
 
     def report(self, trial: PendingTrial, epoch: int, *, size: int) -> None:
-        """Report one epoch of a trial that is trained in a pack of this size.
-
-        `settle` tells what comes of it.
-        """
+        """Report one epoch of a trial in a pack of this size; `settle` decides what follows."""
         ladder, epochs = self._ladders[trial.arm], self.study.epochs
         best_lr = 3e-3 * (self._arms[trial.arm].position + 1)
         share = max(

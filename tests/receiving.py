@@ -1,7 +1,4 @@
-"""A receiver of webhooks.
-
-A real HTTP server on loopback that keeps what it was sent, and answers as a test likes.
-"""
+"""A webhook receiver: a real HTTP server on loopback that records requests and answers as configured."""
 
 __all__ = ["Received", "Receiver", "receiver"]
 
@@ -19,21 +16,19 @@ from standardwebhooks.webhooks import Webhook
 
 @dataclass(frozen=True)
 class Received:
-    """One request as it came."""
+    """One received request."""
 
     path: str
     headers: dict[str, str]
     body: bytes
 
     def verified(self, secret: str) -> Any:
-        """Return what the body says, once the signature was found right by the specification's own
-        library.
-        """
+        """Verify the signature with the specification's own library and return the parsed body."""
         return Webhook(secret).verify(self.body, self.headers)
 
 
 class Receiver:
-    """What a receiver was sent, and what it answers: `status`, with `headers`, after `delay_s`."""
+    """The received requests, and the response: `status` with `headers` after `delay_s`."""
 
     def __init__(self) -> None:
         self.received: list[Received] = []
@@ -45,11 +40,11 @@ class Receiver:
         self.url = ""
 
     def wait_for(self, count: int, *, within_s: float = 10.0) -> list[Received]:
-        """Return what was received, once it is so much."""
+        """Wait for at least `count` requests and return all of them."""
         deadline = time.monotonic() + within_s
         while len(self.received) < count and time.monotonic() < deadline:
             time.sleep(0.01)
-        assert len(self.received) >= count, f"{len(self.received)} of {count} came"
+        assert len(self.received) >= count, f"{len(self.received)} of {count} requests arrived"
         return self.received
 
 
@@ -75,16 +70,16 @@ def receiver(*, tls: ssl.SSLContext | None = None) -> Iterator[Receiver]:
             except OSError:
                 made.was_cut_off.set()
 
-        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 # the library calls it so
+        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 # the library's name
             pass
 
     class Server(ThreadingHTTPServer):
         daemon_threads = True
-        # Of twenty senders at once the default of five would let the system turn some away.
+        # With the default of five, the system would reject some of twenty senders.
         request_queue_size = 128
 
         def handle_error(self, request: Any, client_address: Any) -> None:
-            # A sender that goes away is what some tests are about.
+            # Some tests make senders disconnect.
             pass
 
     server = Server(("127.0.0.1", 0), Handler)

@@ -1,7 +1,4 @@
-"""Records of studies written by hand.
-
-What each trial of a search came to, and each confirmation run, without any store.
-"""
+"""Hand-written study records: the result of each search trial and confirmation run, without a store."""
 
 __all__ = ["Arm", "Outcome", "around", "falling", "record"]
 
@@ -31,37 +28,32 @@ _START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def falling(best: float, *, trials: int = 40, step: float = 0.0005) -> list[Outcome]:
-    """Return what a search came to whose trials lie `step` apart, the best of them somewhere in the
-    middle.
-    """
+    """Return search results that lie `step` apart, with the best in the middle of the trials."""
     return [best - step * ((7 * n + 3) % trials) for n in range(trials)]
 
 
 def around(mean: float, *, seeds: int = 5, turn: int = 0) -> list[Outcome]:
-    """Return runs a tenth of a point or so around a mean.
-
-    Those of another `turn` differ from them by amounts that vary.
-    """
+    """Return runs about a tenth of a point around a mean; another `turn` gives other deviations."""
     noise = (0.0, 0.001, -0.001, 0.0015, -0.0015, 0.0005, -0.0005)
     return [mean + noise[(n * (turn + 1) + turn) % len(noise)] for n in range(seeds)]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Arm:
-    """What an arm of a record came to.
+    """The results of one arm.
 
     Attributes:
-        search: what each trial of its search came to; with several replicates one sequence for each.
-        best: test values, or states, of its best configuration on fresh seeds; with several replicates one
+        search: the result of each search trial; with several replicates, one sequence for each.
+        best: test values, or states, of the best configuration on fresh seeds; with several replicates, one
             sequence for each.
-        defaults: the same of its defaults.
-        parameters: by trial number what differs from the builder's own choice.
-        shift: by how much the validation values of confirmation runs exceed their test values.
-        curves: validation values epoch by epoch of the best configuration's runs; by default they rise to the
-            run's value, or fall.
+        defaults: the same for the defaults.
+        parameters: parameters by trial number that differ from the builder's choice.
+        shift: validation value minus test value of confirmation runs.
+        curves: validation values of the best configuration's runs by epoch; by default they approach the
+            run's value.
         cost_s: seconds of each trial.
-        optimizer: its optimizer, where the arm is not named for it.
-        space: what the study sets itself.
+        optimizer: its optimizer, if the arm has another name.
+        space: the dimensions that the study sets.
     """
 
     search: Sequence[Outcome] | Sequence[Sequence[Outcome]] = ()

@@ -1,7 +1,4 @@
-"""A stored study with the scheduler and the recorder of its run; its packs are trained by hand.
-
-Reports come from a rule, without torch and without Ray.
-"""
+"""A stored study with the scheduler and recorder of its run, and synthetic reports, without Ray."""
 
 from collections.abc import Callable
 from typing import Any

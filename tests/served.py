@@ -1,7 +1,4 @@
-"""Real servers on ports of this machine.
-
-An app in a thread of its own, and `serve` in a process of its own.
-"""
+"""Real servers on local ports: an app in a thread, and `serve` in a process."""
 
 import socket
 import subprocess
@@ -29,7 +26,7 @@ _CODE = (
 
 @contextmanager
 def serving(app: FastAPI, port: int = 0, *, timeouts: Timeouts | None = None) -> Generator[str]:
-    """Yield the URL of an app behind a real server in a thread of its own."""
+    """Run an app behind a real server in a thread, and yield its URL."""
     listener = socket.socket()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.bind(("127.0.0.1", port))
@@ -50,7 +47,7 @@ def serving(app: FastAPI, port: int = 0, *, timeouts: Timeouts | None = None) ->
 
 @contextmanager
 def process(home: Path, **environment: str) -> Generator[subprocess.Popen[str]]:
-    """Start `serve` in a process of its own and end it afterwards."""
+    """Run `serve` in a separate process, and end it afterwards."""
     given = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(_ROOT), "TANGENT_HOME": str(home), **environment}
     started = subprocess.Popen(
         [sys.executable, "-c", _CODE],
@@ -68,7 +65,7 @@ def process(home: Path, **environment: str) -> Generator[subprocess.Popen[str]]:
 
 
 def wait_until_it_answers(port: int) -> None:
-    """Wait for a service on a port of this machine."""
+    """Wait until a service answers on a local port."""
     deadline = time.monotonic() + 30
     with Client(f"http://127.0.0.1:{port}") as client:
         while True:

@@ -1,6 +1,6 @@
-"""A regression problem small enough for every optimizer test.
+"""A small regression problem for optimizer tests.
 
-A float64 model with every kind of parameter that optimizers tell apart.
+Its float64 model has every kind of parameter that optimizers treat differently.
 """
 
 __all__ = ["build_model", "loss_of", "train"]
@@ -13,9 +13,9 @@ from torch.optim import Optimizer
 
 
 def build_model() -> nn.Module:
-    """Return the same model each time.
+    """Return the model, with the same weights on every call.
 
-    A scale-invariant convolution, its norm, a hidden matrix, an output matrix and biases.
+    It has a scale-invariant convolution, its norm, a hidden matrix, an output matrix and biases.
     """
     generator = torch.Generator().manual_seed(0)
     # No bias before the norm: its gradient would be rounding noise, which Adam's kind blows up to steps of
@@ -40,7 +40,7 @@ def build_model() -> nn.Module:
 
 
 def loss_of(model: nn.Module, *, rows: slice = slice(None)) -> Tensor:
-    """Return the mean squared error on these of the problem's 32 images of 4 by 4, in the model's dtype."""
+    """Return the mean squared error on these rows of the 32 images of 4x4 pixels, in the model's dtype."""
     generator = torch.Generator().manual_seed(1)
     images = torch.randn(32, 1, 4, 4, generator=generator, dtype=torch.float64).to(
         next(model.parameters()).dtype
@@ -52,7 +52,7 @@ def loss_of(model: nn.Module, *, rows: slice = slice(None)) -> Tensor:
 def train(model: nn.Module, optimizer: Optimizer | Sequence[Optimizer], *, steps: int) -> Tensor:
     """Return all parameters after each step on 8 images, [steps, parameters].
 
-    Several optimizers step one after the other.
+    Several optimizers take turns within each step.
     """
     optimizers = [optimizer] if isinstance(optimizer, Optimizer) else list(optimizer)
     trajectory: list[Tensor] = []

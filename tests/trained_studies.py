@@ -1,6 +1,6 @@
-"""Studies with results as training gives them.
+"""Studies with realistic synthetic results: rising curves, probes, a best lr, and divergence above it.
 
-Curves that rise, probes, an lr that is best, trials that diverge above it. No torch, no chance.
+Deterministic, without torch.
 """
 
 import math
@@ -33,10 +33,10 @@ class _InFlight:
 
 
 class Trained:
-    """A study with a run that trains so many trials side by side, an epoch at a time."""
+    """A study whose run trains `width` trials at a time, one epoch after another."""
 
     def __init__(self, store: Store, *, width: int = 2, **fields: Any) -> None:
-        """Submit a study and claim it for its run; fields are those of the study."""
+        """Submit a study with the given fields, and claim it."""
         self.store = store
         self.study: StudyView = store.submit(parse_spec(study_body(**fields)))
         claim = store.claim_next(dispatcher="here", lease_s=600.0)
@@ -57,16 +57,14 @@ class Trained:
         return self.study.id
 
     def train(self, epochs: int | None = None) -> Self:
-        """Train so many epochs of whatever is in flight; by default to the end."""
+        """Train this many epochs of the running trials; by default to the end."""
         done = 0
         while (epochs is None or done < epochs) and self._epoch():
             done += 1
         return self
 
     def confirm(self) -> Self:
-        """Train the best of each arm's replicates, and its defaults, once more on every fresh seed that the
-        study asks for.
-        """
+        """Retrain the best of each arm's replicates, and its defaults, on every fresh seed of the study."""
         known = {
             (trial.arm, trial.confirms, trial.seed)
             for trial in self.store.every_trial(self.id, phase="confirmation")
@@ -85,10 +83,7 @@ class Trained:
         return self.train()
 
     def _to_confirm(self, arm: str) -> list[TrialView]:
-        """Return the trials that are confirmed: the best of each replicate, then the defaults.
-
-        Of those that are configured alike the first.
-        """
+        """Return the trials to confirm: the best of each replicate, then the defaults, without duplicates."""
         sign = -1 if self.study.workload_card.direction == "maximize" else 1
         trials = [trial for trial in self.store.every_trial(self.id) if trial.arm == arm]
         done = [trial for trial in trials if trial.state is TrialState.COMPLETED]
@@ -123,7 +118,7 @@ class Trained:
         return bool(self._in_flight or self._waiting)
 
     def _new(self, arm: ArmView, number: int) -> NewTrial:
-        """Return a trial of the search: replicates take turns, and each begins with the defaults."""
+        """Return a search trial: replicates alternate, and each starts with the defaults."""
         replicates = self.study.spec.budget.replicates
         parameters: Parameters = dict(arm.defaults)
         is_default = number < replicates
@@ -149,12 +144,12 @@ class Trained:
         best_lr = 3e-3 * (position + 1)
         lr = float(new.parameters["lr"])
         share = 0.985 - 0.004 * position - 0.06 * math.log10(lr / best_lr) ** 2
-        # The search finds what was lucky; on a fresh seed luck is drawn anew, most of it alike for every arm.
+        # The search selects lucky trials. On a fresh seed luck is drawn again, mostly the same for every arm.
         if new.phase == "search":
             share -= 0.0007 * (new.number * 5 % 7)
         else:
             share += 0.001 * (new.seed % 7 - 5) + 0.0005 * (new.seed // 7 % 5 + position) % 0.002
-        # A validation set of 300 knows no finer steps; ties are common, and the page has to live with them.
+        # A validation set of 300 has no finer steps, so ties are common.
         value = round(300 * max(0.1, share)) / 300
         return _InFlight(
             trial,

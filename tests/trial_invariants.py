@@ -1,7 +1,4 @@
-"""What has to hold of one trial, and of an arm's copies in Optuna's tables.
-
-`invariants` reads the record and asks for all of it.
-"""
+"""Invariants of one trial, and of an arm's copies in Optuna's tables; used by `invariants`."""
 
 import itertools
 import json
@@ -64,14 +61,14 @@ def read_copies(connection: Connection, name: str) -> list[Copy]:
 def of_trial(
     trial: Any, about: Sequence[Any], measured: Sequence[Any], *, spec: StudySpec, plan: ResolvedStudy
 ) -> Iterator[str]:
-    """Yield what is broken of one trial.
+    """Yield the violated invariants of one trial.
 
     Args:
         trial: its row.
-        about: rows of the events that name it, in order.
+        about: rows of its events, in order.
         measured: rows of its measurements, by epoch.
-        spec: of its study.
-        plan: of its study.
+        spec: the study's spec.
+        plan: the study's plan.
     """
     yield from _counted(trial, spec=spec, plan=plan)
     yield from _measured(trial, measured, spec=spec, plan=plan)
@@ -177,13 +174,13 @@ def _said(trial: Any, about: Sequence[Any]) -> Iterator[str]:
 def of_copies(
     copies: Sequence[Copy], ours: Mapping[str, Any], measured: Mapping[str, Sequence[Any]], *, are_due: bool
 ) -> Iterator[str]:
-    """Yield where what Optuna's tools see of an arm is not what is on record.
+    """Yield the differences between Optuna's tables and ours for one arm.
 
     Args:
-        copies: as `read_copies` returns them.
-        ours: rows of the arm's search, by id.
-        measured: rows of what each trial measured, by its id.
-        are_due: whether every finished trial must be among them.
+        copies: the result of `read_copies`.
+        ours: rows of the arm's search trials, by id.
+        measured: rows of each trial's measurements, by trial id.
+        are_due: whether the copies must contain every finished trial.
     """
     there = Counter(copy.notes.get("tangent_trial") for copy in copies)
     if [copy.number for copy in copies] != list(range(len(copies))):

@@ -14,7 +14,7 @@ from http import HTTPStatus
 from typing import Any
 
 from cluster.lab import Lab
-from invariants import Told, broken
+from invariants import ClientView, broken
 
 from service.client import ProblemError, ServiceUnreachable
 from studies.states import CLOSED_STUDY_STATES, StudyState
@@ -81,7 +81,7 @@ class Story:
     def __init__(self, lab: Lab, body: Mapping[str, Any]) -> None:
         """Submit it and begin to watch."""
         self._lab = lab
-        self.told = Told()
+        self.told = ClientView()
         self.events: list[EventView] = []
         self.watching_failed: str | None = None
         self.seen: tuple[TrialView, ...] = ()

@@ -7,7 +7,7 @@ import random
 
 import pytest
 from dispatcher_process import DispatcherProcess
-from invariants import Told, broken
+from invariants import ClientView, broken
 
 from studies.states import StudyState
 
@@ -25,7 +25,7 @@ def killed_at(dispatcher: DispatcherProcess, moment: str, number: int) -> bool:
     killed = dispatcher.home / "killed"
     killed.unlink(missing_ok=True)
     (dispatcher.home / "kill_at").write_text(f"{moment} {number}")
-    told = Told()
+    told = ClientView()
     study_id = dispatcher.submit(
         "plane",
         arms=["adamp", "sgd"],

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from dispatcher_process import DispatcherProcess, dispatcher_process, until
-from invariants import Told, broken
+from invariants import ClientView, broken
 from postgres_server import PostgresServer, postgres_server
 from processes import is_alive
 
@@ -38,7 +38,7 @@ def there(server: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> I
 
 
 def test_a_study_on_postgresql_outlives_its_run_and_is_whole(there: DispatcherProcess) -> None:
-    told = Told()
+    told = ClientView()
     rungs = {"kind": "asha", "min_epochs": 2, "reduction_factor": 2}
     study_id = there.submit(
         "slow-plane", arms=["adamp", "sgd"], trials=3, epochs=4, pruner=rungs, confirmation={"seeds": 1}
@@ -86,7 +86,7 @@ def _freeze_for_long(server: PostgresServer) -> None:
 def test_a_study_outlives_an_outage_of_its_database(
     there: DispatcherProcess, server: PostgresServer, fail: Callable[[PostgresServer], None]
 ) -> None:
-    told = Told()
+    told = ClientView()
     study_id = there.submit(
         "slow-plane", arms=["adamp", "sgd"], trials=4, resources={"max_pack_size": 1}, max_retries=3
     )

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from catalogs import study_body
 from commits import Killed, commits, lost_answers
-from invariants import Told, broken
+from invariants import ClientView, broken
 from playing import Play, report
 from postgres_server import PostgresServer
 from running import Running
@@ -70,7 +70,7 @@ def killed_and_taken_over(store: Store, kill: Any) -> tuple[bool, list[tuple[Any
 
     Return whether it was, what it came to and what is broken.
     """
-    told = Told()
+    told = ClientView()
     running = Running(store, slots=1, **STUDY)
     told.accepted(running.study)
     was_killed = False

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from invariants import Told, broken
+from invariants import ClientView, broken
 from playing import Play, Run, report
 
 from studies.states import StudyMove
@@ -103,9 +103,9 @@ def closed(play: Play) -> Run:
     return close(play)
 
 
-def told_of(run: Run) -> Told:
+def told_of(run: Run) -> ClientView:
     """Return what a client of a study was told."""
-    told = Told()
+    told = ClientView()
     told.accepted(run.study)
     told.saw(run.store.every_trial(run.claim.study_id, phase=None))
     return told
@@ -144,7 +144,7 @@ def test_nothing_is_wrong_with_a_study_that_was_extended(closed: Run) -> None:
 
 
 @pytest.fixture(scope="module")
-def sound(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Told]:
+def sound(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ClientView]:
     """A database with a study that has completed, and what its client was told.
 
     Copied for each way to break it.
@@ -371,7 +371,7 @@ LOOSE = ("CREATE TABLE loose AS SELECT * FROM {0}", "DROP TABLE {0}", "ALTER TAB
     ],
 )
 def test_every_way_to_break_a_record_is_told(
-    sound: tuple[Path, Told], tmp_path: Path, statements: list[str], said: str
+    sound: tuple[Path, ClientView], tmp_path: Path, statements: list[str], said: str
 ) -> None:
     path, told = sound
     shutil.copy(path, tmp_path / "broken.db")

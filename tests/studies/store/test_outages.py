@@ -14,7 +14,7 @@ from typing import TypeVar
 
 import pytest
 from catalogs import catalog, study_body
-from invariants import Told, broken
+from invariants import ClientView, broken
 from playing import Play, Run
 from postgres_server import PostgresServer, postgres_server
 
@@ -68,7 +68,7 @@ def test_a_killed_server_is_told_at_once_and_the_first_call_after_its_restart_is
     server: PostgresServer, play: Play
 ) -> None:
     run = play.run()
-    told = Told()
+    told = ClientView()
     told.accepted(run.study)
     run.complete(run.begin(0)[0], 0.9)
     told.saw(play.store.every_trial(run.claim.study_id))
@@ -173,7 +173,7 @@ def persist(call: Callable[[], T]) -> T:
             time.sleep(0.1)
 
 
-def work(play: Play, told: Told, is_over: threading.Event) -> None:
+def work(play: Play, told: ClientView, is_over: threading.Event) -> None:
     """Submit studies and complete trials, trying each step until it is acknowledged, as clients and
     runs do.
     """
@@ -198,7 +198,7 @@ def work(play: Play, told: Told, is_over: threading.Event) -> None:
 @pytest.mark.timeout(400)
 def test_what_was_acknowledged_outlives_twenty_kills_and_freezes(server: PostgresServer, play: Play) -> None:
     chance = random.Random(7)
-    told, is_over = Told(), threading.Event()
+    told, is_over = ClientView(), threading.Event()
     with ThreadPoolExecutor(3) as pool:
         working = [pool.submit(work, play, told, is_over) for _ in range(3)]
         for n in range(20):
