@@ -255,7 +255,7 @@ def _confirmed(
         ):
             yield (
                 f"trial {run.id} confirms trial {run.confirms} of arm {arm.name}, which has "
-                "another configuration or is not there"
+                "another configuration or does not exist"
             )
     if not record.ran_to_its_end or all(trial.state in _NO_RESULT for trial in searched):
         return
@@ -329,7 +329,7 @@ def _told_in_order(record: _Record) -> Iterator[str]:
         )
     known = {trial.id for trial in record.trials}
     unknown = {event.data["trial"] for event in record.events if "trial" in event.data} - known
-    yield from (f"its events tell of trial {trial_id}, which is not there" for trial_id in sorted(unknown))
+    yield from (f"its events name trial {trial_id}, which does not exist" for trial_id in sorted(unknown))
     finished = 0
     for event in record.events:
         if event.kind == "progress":

@@ -185,16 +185,16 @@ def of_copies(
     there = Counter(copy.notes.get("tangent_trial") for copy in copies)
     if [copy.number for copy in copies] != list(range(len(copies))):
         yield f"its trials are numbered {[copy.number for copy in copies]}"
-    yield from (f"trial {trial_id} is there {count} times" for trial_id, count in there.items() if count > 1)
+    yield from (f"trial {trial_id} exists {count} times" for trial_id, count in there.items() if count > 1)
     for trial in ours.values():
         if not there[trial.id] and (trial.copy_state == 1 or (are_due and trial.state in _OPTUNAS)):
             yield f"trial {trial.id} is missing"
     for copy in copies:
         trial = ours.get(copy.notes.get("tangent_trial", ""))
         if trial is None:
-            yield f"number {copy.number} is no trial of its search"
+            yield f"number {copy.number} is not a trial of its search"
         elif trial.state not in _OPTUNAS:
-            yield f"trial {trial.id} is there as {copy.state}, and it is {trial.state}"
+            yield f"trial {trial.id} is stored as {copy.state} but is {trial.state}"
         else:
             yield from (f"trial {trial.id} {said}" for said in _alike(copy, trial, measured[trial.id]))
 
@@ -202,7 +202,7 @@ def of_copies(
 def _alike(copy: Copy, trial: Any, measured: Sequence[Any]) -> Iterator[str]:
     steps = {row.epoch: row.validation_metric for row in measured if row.validation_metric is not None}
     if copy.state != _OPTUNAS[trial.state] or copy.notes.get("tangent_state") != trial.state:
-        yield f"is there as {copy.state} and {copy.notes.get('tangent_state')}, and it is {trial.state}"
+        yield f"is stored as {copy.state} and {copy.notes.get('tangent_state')} but is {trial.state}"
     value = (
         trial.value
         if trial.state == "completed"
@@ -211,8 +211,8 @@ def _alike(copy: Copy, trial: Any, measured: Sequence[Any]) -> Iterator[str]:
         else None
     )
     if copy.value != value:
-        yield f"is there with value {copy.value}, and its own is {value}"
+        yield f"has value {copy.value}, ours is {value}"
     if copy.notes.get("parameters") != trial.parameters:
-        yield f"is there with {copy.notes.get('parameters')}, and its own are {trial.parameters}"
+        yield f"has {copy.notes.get('parameters')}, ours are {trial.parameters}"
     if copy.steps != steps:
-        yield f"is there with the values {dict(copy.steps)}, and it measured {steps}"
+        yield f"has the values {dict(copy.steps)}, ours measured {steps}"

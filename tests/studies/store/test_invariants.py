@@ -165,14 +165,14 @@ LOOSE = ("CREATE TABLE loose AS SELECT * FROM {0}", "DROP TABLE {0}", "ALTER TAB
 @pytest.mark.parametrize(
     ("statements", "said"),
     [
-        (["DELETE FROM study"], "study ID: it was accepted, and is not there"),
+        (["DELETE FROM study"], "study ID: it was accepted but does not exist"),
         (
             ["UPDATE study SET spec = json_set(spec, '$.seed', 5)"],
-            "study ID: it is not the study that was accepted",
+            "study ID: it differs from the accepted study",
         ),
         (
             ["DELETE FROM trial WHERE number = 3 AND phase = 'search'"],
-            "trial ID.adamp.3: a client saw it completed, and it is there 0 times",
+            "trial ID.adamp.3: a client saw it completed, but it exists 0 times",
         ),
         ([TRIAL.format("value = 0.95")], "a client saw it completed with value 0.9, and now it is 0.95"),
         ([TRIAL.format("state = 'queued', ended_at = NULL")], "a client saw it completed with state"),
@@ -183,7 +183,7 @@ LOOSE = ("CREATE TABLE loose AS SELECT * FROM {0}", "DROP TABLE {0}", "ALTER TAB
         (
             [part.format("trial") for part in LOOSE]
             + ["INSERT INTO trial SELECT * FROM trial WHERE number = 1"],
-            "and it is there 2 times",
+            "but it exists 2 times",
         ),
         (
             [part.format("trial") for part in LOOSE]
@@ -268,7 +268,7 @@ LOOSE = ("CREATE TABLE loose AS SELECT * FROM {0}", "DROP TABLE {0}", "ALTER TAB
         ),
         (
             ["UPDATE event SET data = json_set(data, '$.trial', 'x.y.9') WHERE kind = 'trial.promoted'"],
-            "its events tell of trial x.y.9, which is not there",
+            "its events name trial x.y.9, which does not exist",
         ),
         (
             [
@@ -339,11 +339,11 @@ LOOSE = ("CREATE TABLE loose AS SELECT * FROM {0}", "DROP TABLE {0}", "ALTER TAB
         ),
         (
             ["DELETE FROM trial_values"],
-            "Optuna's copy of arm adamp: trial ID.adamp.3 is there with value None, and its own is 0.9",
+            "Optuna's copy of arm adamp: trial ID.adamp.3 has value None, ours is 0.9",
         ),
         (
             ["UPDATE trials SET state = 'RUNNING' WHERE number = 0"],
-            "is there as RUNNING and pruned, and it is pruned",
+            "is stored as RUNNING and pruned but is pruned",
         ),
         (
             ["UPDATE trials SET number = 9 WHERE number = 0"],
@@ -351,7 +351,7 @@ LOOSE = ("CREATE TABLE loose AS SELECT * FROM {0}", "DROP TABLE {0}", "ALTER TAB
         ),
         (
             ["UPDATE trial_user_attributes SET value_json = '\"ID.adamp.0\"' WHERE key = 'tangent_trial'"],
-            "trial ID.adamp.0 is there 4 times",
+            "trial ID.adamp.0 exists 4 times",
         ),
         (["DELETE FROM trials WHERE number = 0"], "Optuna's copy of arm adamp: trial ID.adamp"),
         (
@@ -361,16 +361,16 @@ LOOSE = ("CREATE TABLE loose AS SELECT * FROM {0}", "DROP TABLE {0}", "ALTER TAB
                     "'tangent_trial' AND trial_id = 1"
                 )
             ],
-            "is no trial of its search",
+            "is not a trial of its search",
         ),
         (
             ["UPDATE trial_user_attributes SET value_json = '{}' WHERE key = 'parameters'"],
-            "is there with {}, and its own are",
+            "has {}, ours are",
         ),
         (["DELETE FROM trial_intermediate_values WHERE step = 2"], "and it measured {1:"),
     ],
 )
-def test_every_way_to_break_a_record_is_told(
+def test_every_violation_is_reported(
     sound: tuple[Path, ClientView], tmp_path: Path, statements: list[str], said: str
 ) -> None:
     path, told = sound
