@@ -1,10 +1,8 @@
-"""Analyses on demand: worked out from the record when somebody asks.
-
-They are kept until the record has changed, for API, dashboard and reports alike.
-"""
+"""Analyses, cached until their studies change, for the API, the dashboard and reports."""
 
 __all__ = ["MAX_COMPARED", "MAX_IN_SUITE", "AnalysisCache", "RefreshBudget"]
 
+import pickle
 import threading
 import time
 from collections import Counter, OrderedDict
@@ -26,31 +24,35 @@ from studies.errors import Conflict, SpecInvalid, SpecProblem, StudyNotFound
 from studies.store import Store
 
 MAX_COMPARED = 16
-"""Studies that one comparison may be of."""
+"""The most studies in one comparison."""
 
 MAX_IN_SUITE = 200
-"""Studies that a suite may have to be analysed."""
+"""The most studies in a suite that is analysed."""
 
-_KEPT = 128
+_MAX_BYTES = 256 * 2**20
+# A key, a lock and the bookkeeping of an entry.
+_ENTRY_BYTES = 2048
+# Measured: an analysis takes ten times the bytes of its pickle, a page with its charts six times.
+_OBJECT_OVERHEAD = 10
 _THREADS = 6
-_FILES = 2
-# Of one caller: what callers have given up is worked out all the same.
-_MOST_WAITING = 32
-# What nobody has asked for since needs no part of the allowance.
-_FORGOTTEN_AFTER_S = 60.0
+_FILE_THREADS = 2
+# Per caller: a job runs to its end even if the caller has gone.
+_MAX_WAITING = 32
+# An entry that was not refreshed for so long needs no part of the budget.
+_IDLE_AFTER_S = 60.0
 _T = TypeVar("_T")
 _Stamps = tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True)
 class RefreshBudget:
-    """How much of a processor's time may go into keeping things up to date while their studies run.
+    """The processor time that may be spent on keeping analyses of running studies up to date.
 
     Attributes:
-        seconds: that may be spent at once on each.
-        share: of a core, lastingly, on all together: each has an equal part of it. What takes a fifth of a
-            second is then at most `0.2 / share` seconds old where one thing is asked for, and `2 / share`
-            where ten are.
+        seconds: that an entry may spend at once.
+        share: of a core, sustained, of all entries together; each gets an equal part. An analysis that
+            takes 0.2 s is at most `0.2 / share` seconds old if it is the only one, and `2 / share` if there
+            are ten.
     """
 
     seconds: float = 0.5
@@ -58,98 +60,108 @@ class RefreshBudget:
 
 
 @dataclass
-class _Kept:
-    """What was worked out last under one key.
+class _Entry:
+    """The last value computed for a key.
 
     Attributes:
-        lock: held while it is worked out, so that whoever asks meanwhile gets the same.
-        users: how many hold or wait for the lock; guarded by the lock of all.
-        stamps: version and last event of each study that the value comes from.
-        value: what was worked out; meaningless while there are no stamps.
-        is_kept_up: whether it had been worked out before, of a record that has changed since.
-        left_s: what is left of its allowance.
-        at_s: when that was so.
+        lock: held while the value is computed, so that concurrent callers get the same value.
+        users: how many threads hold or wait for the lock; guarded by the cache's lock.
+        stamps: version and last event of each study at the time of the value; empty before the first value.
+        value: the value.
+        size: its estimated bytes.
+        is_refreshed: whether it was computed again after a change.
+        budget_left_s: what is left of its budget.
+        budget_at_s: when that was so.
     """
 
     lock: threading.Lock = field(default_factory=threading.Lock)
     users: int = 0
     stamps: _Stamps = ()
     value: Any = None
-    is_kept_up: bool = False
-    left_s: float = 0.0
-    at_s: float = 0.0
+    size: int = 0
+    is_refreshed: bool = False
+    budget_left_s: float = 0.0
+    budget_at_s: float = 0.0
 
-    def may_be_older(self, stamps: _Stamps, allowance: RefreshBudget) -> bool:
-        """Return whether the value, older than the record, may be given to whoever asks.
+    def may_be_stale(self, stamps: _Stamps, budget: RefreshBudget) -> bool:
+        """Return whether the value may be returned although its studies have changed.
 
-        What changes a study's state is never left out of it.
+        It may if the budget is spent, but never after a change of a study's state.
         """
-        is_moved = [version for version, _ in self.stamps] != [version for version, _ in stamps]
-        return not is_moved and self.left_s + allowance.share * (time.monotonic() - self.at_s) <= 0
+        has_new_state = [version for version, _ in self.stamps] != [version for version, _ in stamps]
+        left_s = self.budget_left_s + budget.share * (time.monotonic() - self.budget_at_s)
+        return not has_new_state and left_s <= 0
 
-    def spend(self, seconds: float, allowance: RefreshBudget) -> None:
-        """Note that working it out took so long."""
+    def spend(self, seconds: float, budget: RefreshBudget) -> None:
+        """Subtract the time of one computation from the budget."""
         now = time.monotonic()
-        before = (
-            allowance.seconds
-            if not self.stamps
-            else min(allowance.seconds, self.left_s + allowance.share * (now - self.at_s))
+        left_s = (
+            min(budget.seconds, self.budget_left_s + budget.share * (now - self.budget_at_s))
+            if self.stamps
+            else budget.seconds
         )
-        self.is_kept_up = bool(self.stamps)
-        self.left_s, self.at_s = before - seconds, now
+        self.is_refreshed = bool(self.stamps)
+        self.budget_left_s, self.budget_at_s = left_s - seconds, now
 
 
 class AnalysisCache:
-    """Analyses of a store's studies.
+    """Analyses of a store's studies. Safe to share between threads.
 
-    Safe to share between threads; each is worked out by one thread at a time, and again only after a change.
+    One thread computes a value while others wait for it, and it is computed again only after a change.
 
-    While a study runs it changes every second, and a large one's analysis can take as long. So each has an
-    allowance: once that is spent, whoever asks gets what was worked out last, which is then a little older
-    than the record; but not after the study's state has changed.
+    A running study changes every second, and the analysis of a large one can take as long. So each entry has
+    a budget. Once it is spent, callers get the last value, slightly stale, unless a study's state has
+    changed.
 
     Args:
-        store: where the record stands.
-        kept: at most so many are kept, those asked for last.
-        allowance: of all together.
-        workshop: where they are worked out; by default in the threads of those who ask.
+        store: the studies.
+        max_bytes: the most memory that the values may take, estimated; those unused for longest are dropped
+            first, and a larger value is not kept.
+        budget: of all entries together.
+        pool: where analyses are computed; by default in the threads of the callers.
     """
 
     def __init__(
         self,
         store: Store,
         *,
-        kept: int = _KEPT,
-        allowance: RefreshBudget | None = None,
+        max_bytes: int = _MAX_BYTES,
+        budget: RefreshBudget | None = None,
         pool: AnalysisPool | None = None,
     ) -> None:
         self._store = store
-        self._limit = kept
-        self._allowance = allowance or RefreshBudget()
+        self._max_bytes = max_bytes
+        self._budget = budget or RefreshBudget()
         self._threads: anyio.CapacityLimiter | None = None
-        # Touched by the event loop alone.
+        # Only the event loop uses it.
         self._waiting: Counter[str | None] = Counter()
-        self._filing: anyio.CapacityLimiter | None = None
+        self._file_threads: anyio.CapacityLimiter | None = None
         self._pool = pool or ThreadAnalysisPool(store)
-        self._kept: OrderedDict[tuple[str, ...], _Kept] = OrderedDict()
+        self._entries: OrderedDict[tuple[str, ...], _Entry] = OrderedDict()
+        self._bytes = 0
         self._guard = threading.Lock()
 
-    async def run_limited(self, work: Callable[[], _T], *, caller: str | None) -> _T:
-        """Return what some work returns that may wait for an analysis, done in threads of their own.
+    @property
+    def size(self) -> int:
+        """The estimated bytes of all values."""
+        return self._bytes
 
-        However many wait for a slow one, all other requests have theirs.
+    async def run_limited(self, work: Callable[[], _T], *, caller: str | None) -> _T:
+        """Run work that may wait for an analysis in threads of its own, and return its result.
+
+        However many requests wait for a slow analysis, other requests still get a thread.
 
         Args:
-            work: what is to be done.
-            caller: the token of whoever asks; None on an open service, which has no limits.
+            work: the work.
+            caller: name of the caller's token; None on an open service, which has no limits.
 
         Raises:
-            Refusal: so much of what this caller asked for waits already that others would have to.
+            HTTPProblem: too much work of this caller is waiting already.
         """
-        if caller is not None and self._waiting[caller] >= _MOST_WAITING:
+        if caller is not None and self._waiting[caller] >= _MAX_WAITING:
             detail = (
-                f"{_MOST_WAITING} analyses, pages or reports for token {caller!r} are being "
-                "worked out; wait for some of them"
+                f"token {caller!r} already waits for {_MAX_WAITING} analyses, pages or reports; "
+                "wait until some are done"
             )
             raise HTTPProblem(errors.RATE_LIMITED, detail, headers={"retry-after": "1"})
         self._threads = self._threads or anyio.CapacityLimiter(_THREADS)
@@ -162,92 +174,89 @@ class AnalysisCache:
                 del self._waiting[caller]
 
     async def run_file_job(self, work: Callable[[], _T]) -> _T:
-        """Return what some work returns that puts a large file together.
+        """Run work that assembles a large file, and return its result.
 
-        Two at a time, for each may hold all trials of a study in memory.
+        Two run at a time, because each may hold all trials of a study in memory.
         """
-        self._filing = self._filing or anyio.CapacityLimiter(_FILES)
-        return await anyio.to_thread.run_sync(work, limiter=self._filing)
+        self._file_threads = self._file_threads or anyio.CapacityLimiter(_FILE_THREADS)
+        return await anyio.to_thread.run_sync(work, limiter=self._file_threads)
 
     def close(self) -> None:
-        """End what is being worked out."""
+        """End the computations that are under way."""
         self._pool.close()
 
     def study(self, study_id: str) -> StudyAnalysis:
-        """Return what a study's record says of its arms.
-
-        Raises:
-            StudyNotFound: there is none.
-        """
-        return self.get(("study", study_id), (study_id,), lambda: self.compute(partial(_of_study, study_id)))
+        """Return the analysis of a study; raise StudyNotFound if there is none."""
+        return self.get(
+            ("study", study_id), (study_id,), lambda: self.compute(partial(_analyse_study, study_id))
+        )
 
     def suite(self, name: str) -> SuiteAnalysis:
-        """Return what the studies of a suite say together.
+        """Return the analysis of a suite.
 
         Raises:
             SuiteNotFound: no study has this label.
-            Conflict: too many have it.
+            Conflict: more than `MAX_IN_SUITE` studies have it.
         """
         ids = self._store.study_ids_of_suite(name)
         if len(ids) > MAX_IN_SUITE:
             raise Conflict(
                 f"suite {name!r} has {len(ids)} studies, and at most {MAX_IN_SUITE} are analysed "
-                "together; give new ones another label"
+                "together; give new studies another label"
             )
-        return self.get(("suite", name, *ids), ids, lambda: self.compute(partial(_of_suite, name, ids)))
+        return self.get(("suite", name, *ids), ids, lambda: self.compute(partial(_analyse_suite, name, ids)))
 
     def comparison(self, study_ids: Sequence[str]) -> Comparison:
         """Return the arms of several studies of one workload, side by side.
 
         Raises:
-            StudyNotFound: one of them is none.
-            SpecInvalid: they are fewer than two or more than `MAX_COMPARED`, one appears more than once, or
+            StudyNotFound: one of the studies does not exist.
+            SpecInvalid: there are fewer than two or more than `MAX_COMPARED` studies, one appears twice, or
                 their workloads differ.
         """
         ids = tuple(study_ids)
-        twice = next((study_id for n, study_id in enumerate(ids) if study_id in ids[:n]), None)
-        if twice is not None:
+        repeated = next((study_id for n, study_id in enumerate(ids) if study_id in ids[:n]), None)
+        if repeated is not None:
             raise SpecInvalid(
-                [SpecProblem("/study", f"{twice!r} appears more than once; name each study once")]
+                [SpecProblem("/study", f"{repeated!r} appears more than once; name each study once")]
             )
         if not 2 <= len(ids) <= MAX_COMPARED:
             raise SpecInvalid(
                 [SpecProblem("/study", f"expected 2 to {MAX_COMPARED} studies to compare, got {len(ids)}")]
             )
-        return self.get(("comparison", *ids), ids, lambda: self.compute(partial(_of_comparison, ids)))
+        return self.get(("comparison", *ids), ids, lambda: self.compute(partial(_compare, ids)))
 
-    def compute(self, work: Job[_T]) -> Timed[_T]:
-        """Return what some work makes of the record, in the workshop."""
-        return self._pool.run(work)
+    def compute(self, job: Job[_T]) -> Timed[_T]:
+        """Run a job in the pool and return its result with its processor time."""
+        return self._pool.run(job)
 
-    def get(self, key: tuple[str, ...], study_ids: Sequence[str], work_out: Callable[[], Timed[_T]]) -> _T:
-        """Return what is worked out of these studies' record.
-
-        It is kept under a key that stands for one kind of thing.
+    def get(self, key: tuple[str, ...], study_ids: Sequence[str], compute: Callable[[], Timed[_T]]) -> _T:
+        """Return the cached value of a key, computed again if its studies have changed.
 
         Args:
-            key: what it is kept under.
-            study_ids: studies that it comes from.
-            work_out: works it out, by `AnalysisCache.compute` in the end.
+            key: identifies the value.
+            study_ids: the studies that it depends on.
+            compute: computes it, by way of `AnalysisCache.compute`.
 
         Raises:
-            StudyNotFound: one of them is none.
+            StudyNotFound: one of the studies does not exist.
         """
-        with self._held(key) as kept:
-            # Before the record is read: what changes in between is then worked out again, never missed.
+        with self._locked(key) as entry:
+            # Read before the studies: a change in between causes one more computation, and is never missed.
             stamps = self._stamps(study_ids)
-            if kept.stamps != stamps and not kept.may_be_older(stamps, allowance := self._part()):
-                worked = work_out()
-                kept.spend(worked.seconds, allowance)
-                kept.value, kept.stamps = worked.value, stamps
-            return cast("_T", kept.value)
+            if entry.stamps != stamps and not entry.may_be_stale(stamps, budget := self._budget_per_entry()):
+                computed = compute()
+                entry.spend(computed.seconds, budget)
+                entry.value, entry.stamps = computed.value, stamps
+                self._resize(entry, _estimated_bytes(computed.value))
+            return cast("_T", entry.value)
 
-    def _part(self) -> RefreshBudget:
-        """Return what one thing may have of what is allowed for all that are kept up to date now."""
-        since = time.monotonic() - _FORGOTTEN_AFTER_S
+    def _budget_per_entry(self) -> RefreshBudget:
+        """Return the part of the budget that each recently refreshed entry gets."""
+        since = time.monotonic() - _IDLE_AFTER_S
         with self._guard:
-            kept_up = sum(one.is_kept_up and one.at_s > since for one in self._kept.values())
-        return replace(self._allowance, share=self._allowance.share / max(1, kept_up))
+            refreshed = sum(e.is_refreshed and e.budget_at_s > since for e in self._entries.values())
+        return replace(self._budget, share=self._budget.share / max(1, refreshed))
 
     def _stamps(self, study_ids: Sequence[str]) -> _Stamps:
         found = self._store.change_stamps(study_ids)
@@ -256,42 +265,69 @@ class AnalysisCache:
             raise StudyNotFound(missing)
         return tuple(found[study_id] for study_id in study_ids)
 
-    @contextmanager
-    def _held(self, key: tuple[str, ...]) -> Generator[_Kept]:
-        """Yield what is kept under a key, for this thread alone."""
+    def _resize(self, entry: _Entry, size: int) -> None:
         with self._guard:
-            kept = self._kept.setdefault(key, _Kept())
-            kept.users += 1
-            self._kept.move_to_end(key)
+            self._bytes += size - entry.size
+            entry.size = size
+
+    @contextmanager
+    def _locked(self, key: tuple[str, ...]) -> Generator[_Entry]:
+        """Yield the entry of a key to this thread alone, and drop entries above the limit afterwards."""
+        with self._guard:
+            entry = self._entries.setdefault(key, _Entry())
+            entry.users += 1
+            self._entries.move_to_end(key)
         try:
-            with kept.lock:
-                yield kept
+            with entry.lock:
+                yield entry
         finally:
             with self._guard:
-                kept.users -= 1
-                # What came to nothing, a study that does not exist above all, takes no room.
-                if kept.users == 0 and not kept.stamps:
-                    del self._kept[key]
-                idle = [other for other, one in self._kept.items() if one.users == 0]
-                for other in idle[: max(0, len(self._kept) - self._limit)]:
-                    del self._kept[other]
+                entry.users -= 1
+                # A failed computation, for example of a study that does not exist, leaves no entry.
+                if entry.users == 0 and not entry.stamps:
+                    self._drop(key)
+                for other in [key for key, entry in self._entries.items() if entry.users == 0]:
+                    if self._bytes <= self._max_bytes:
+                        break
+                    self._drop(other)
+
+    def _drop(self, key: tuple[str, ...]) -> None:
+        self._bytes -= self._entries.pop(key).size
 
 
-def _of_study(study_id: str, store: Store) -> StudyAnalysis:
-    # Here and below: statistics take a second to import, and a service that only submits and watches needs
-    # none.
+class _ByteCounter:
+    """A file that counts what is written to it."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def write(self, data: bytes) -> int:
+        self.count += len(data)
+        return len(data)
+
+
+def _estimated_bytes(value: object) -> int:
+    """Return about how much memory a value takes: `_OBJECT_OVERHEAD` times its pickled size."""
+    counter = _ByteCounter()
+    pickle.dump(value, counter, protocol=pickle.HIGHEST_PROTOCOL)
+    return _ENTRY_BYTES + int(_OBJECT_OVERHEAD * counter.count)
+
+
+def _analyse_study(study_id: str, store: Store) -> StudyAnalysis:
+    # Imported here and below: statistics take a second to import, and a service that only accepts and shows
+    # studies does not need them.
     from studies.analysis.analyse import analyse
 
     return analyse(store.study_record(study_id))
 
 
-def _of_suite(name: str, study_ids: Sequence[str], store: Store) -> SuiteAnalysis:
+def _analyse_suite(name: str, study_ids: Sequence[str], store: Store) -> SuiteAnalysis:
     from studies.analysis.suite import analyse_suite
 
     return analyse_suite(name, [store.study_record(study_id) for study_id in study_ids])
 
 
-def _of_comparison(study_ids: Sequence[str], store: Store) -> Comparison:
+def _compare(study_ids: Sequence[str], store: Store) -> Comparison:
     from studies.analysis.compare import compare
 
     return compare([store.study_record(study_id) for study_id in study_ids])

@@ -1,8 +1,7 @@
-"""Where analyses and figures are worked out: in processes of their own, or in this one's threads.
+"""Computes analyses and figures in a pool of processes, or in the threads of the callers.
 
-Python runs one thread of a process at a time. One that computes for a second takes turns from all that answer
-requests meanwhile, and each of these needs many turns: a service that computes in its threads is slow for
-everybody.
+Python runs one thread of a process at a time. A thread that computes for a second delays every thread that
+answers requests, so a service that computes in its own threads is slow for all callers.
 """
 
 __all__ = ["AnalysisPool", "Job", "ProcessAnalysisPool", "ThreadAnalysisPool", "Timed"]
@@ -21,23 +20,21 @@ from typing import Any, Generic, Protocol, TypeVar, cast
 from studies.store import Store
 
 _T = TypeVar("_T")
-_AT_ONCE = 2
+_WORKERS = 2
 _ATTEMPTS = 2
 
 Job = Callable[[Store], _T]
-"""Works something out of a store.
-
-To be done in another process it has to be picklable: a function of a module, or a `partial` of one.
-"""
+"""Computes a value from a store. For a pool of processes it must be picklable: a function of a module, or a
+`partial` of one."""
 
 
 @dataclass(frozen=True)
 class Timed(Generic[_T]):
-    """What was worked out.
+    """The result of a job.
 
     Attributes:
         value: the result.
-        seconds: processor time that it took.
+        seconds: the processor time that it took.
     """
 
     value: _T
@@ -45,49 +42,44 @@ class Timed(Generic[_T]):
 
 
 class AnalysisPool(Protocol):
-    """Works things out, two at a time. Safe to share between threads."""
+    """Runs jobs, two at a time. Safe to share between threads."""
 
-    def run(self, work: Job[_T]) -> Timed[_T]:
-        """Return what some work returns; raise what it raises."""
+    def run(self, job: Job[_T]) -> Timed[_T]:
+        """Return the result of a job, or raise its exception."""
         ...
 
     def close(self) -> None:
-        """End, and with it what is being worked out."""
+        """End the pool and the jobs that are running."""
         ...
 
 
-def _timed(work: Job[_T], store: Store) -> Timed[_T]:
+def _run_timed(job: Job[_T], store: Store) -> Timed[_T]:
     began = time.thread_time()
-    return Timed(work(store), time.thread_time() - began)
+    return Timed(job(store), time.thread_time() - began)
 
 
 class ThreadAnalysisPool:
-    """A workshop in the threads of those who ask.
-
-    For a service that lives in another program, a test's for example.
-    """
+    """Runs jobs in the threads of the callers, for a service embedded in another program or in a test."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._turns = threading.Semaphore(_AT_ONCE)
+        self._slots = threading.Semaphore(_WORKERS)
 
-    def run(self, work: Job[_T]) -> Timed[_T]:
-        """Return what some work returns."""
-        with self._turns:
-            return _timed(work, self._store)
+    def run(self, job: Job[_T]) -> Timed[_T]:
+        """Return the result of a job."""
+        with self._slots:
+            return _run_timed(job, self._store)
 
     def close(self) -> None:
-        """Nothing is left behind."""
+        """Do nothing: the pool has no threads of its own."""
 
 
 class ProcessAnalysisPool:
-    """A workshop in processes of its own, which are started when there is something to do.
-
-    They end with this one however it ends.
+    """Runs jobs in two processes, which start with the first job and end with this process.
 
     Args:
-        database_url: where they read.
-        prepare: called in each when it begins; picklable.
+        database_url: the database that the processes read.
+        prepare: called in each process when it starts; picklable.
     """
 
     def __init__(self, database_url: str, *, prepare: Callable[[], None] | None = None) -> None:
@@ -97,17 +89,17 @@ class ProcessAnalysisPool:
         self._pool: ProcessPoolExecutor | None = None
         self._is_closed = False
 
-    def run(self, work: Job[_T]) -> Timed[_T]:
-        """Return what some work returns; it is done once more where the system has killed its process.
+    def run(self, job: Job[_T]) -> Timed[_T]:
+        """Return the result of a job; run it once more if its process was killed.
 
         Raises:
-            BrokenProcessPool: that was killed as well, or the workshop is closed.
+            BrokenProcessPool: the second process was killed as well, or the pool is closed.
         """
         for attempt in range(1, _ATTEMPTS + 1):
-            pool = self._running()
+            pool = self._start()
             try:
-                # The executor knows nothing of its function's types.
-                return cast("Timed[_T]", pool.submit(_done, work).result())
+                # The executor does not keep the types of its function.
+                return cast("Timed[_T]", pool.submit(_run_in_process, job).result())
             except BrokenProcessPool:
                 self._drop(pool)
                 if attempt == _ATTEMPTS or self._is_closed:
@@ -120,18 +112,20 @@ class ProcessAnalysisPool:
             self._is_closed = True
             pool, self._pool = self._pool, None
         if pool is not None:
-            _end(pool)
+            _terminate(pool)
 
-    def _running(self) -> ProcessPoolExecutor:
+    def _start(self) -> ProcessPoolExecutor:
         with self._lock:
             if self._is_closed:
-                raise BrokenProcessPool("the workshop is closed")
+                raise BrokenProcessPool("the pool is closed")
             if self._pool is None:
-                # Not forked: a copy of a process with threads may wait for ever for locks that these have
-                # held.
+                # Not forked: the copy of a process with threads may wait for ever for locks that they held.
                 context = multiprocessing.get_context("spawn")
                 self._pool = ProcessPoolExecutor(
-                    _AT_ONCE, mp_context=context, initializer=_open, initargs=(self._url, self._prepare)
+                    _WORKERS,
+                    mp_context=context,
+                    initializer=_init_process,
+                    initargs=(self._url, self._prepare),
                 )
             return self._pool
 
@@ -142,34 +136,33 @@ class ProcessAnalysisPool:
         broken.shutdown(wait=False)
 
 
-def _end(pool: ProcessPoolExecutor) -> None:
+def _terminate(pool: ProcessPoolExecutor) -> None:
     pool.shutdown(wait=False, cancel_futures=True)
     for child in multiprocessing.active_children():
-        # Nobody waits for what it is about any more.
         child.terminate()
 
 
 _store: Store | None = None
 
 
-def _open(database_url: str, prepare: Callable[[], None] | None) -> None:
-    """Make this process a workshop's."""
-    global _store  # noqa: PLW0603 # a pool hands its tasks nothing else
-    # The terminal's Ctrl-C is for the service, which then ends this.
+def _init_process(database_url: str, prepare: Callable[[], None] | None) -> None:
+    """Prepare a process of the pool."""
+    global _store  # noqa: PLW0603 # the only way to pass it to the pool's tasks
+    # Ctrl-C in the terminal is for the service, which then ends this process.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_service, daemon=True).start()
+    threading.Thread(target=_exit_with_service, daemon=True).start()
     if prepare is not None:
         prepare()
     _store = Store.open(database_url, migrate=False)
 
 
-def _end_with_service() -> None:
+def _exit_with_service() -> None:
     service = multiprocessing.parent_process()
-    assert service is not None, "a pool's process has one"
+    assert service is not None, "a process of a pool has a parent"
     service.join()
     os._exit(0)
 
 
-def _done(work: Job[Any]) -> Timed[Any]:
-    assert _store is not None, "opened when the process began"
-    return _timed(work, _store)
+def _run_in_process(job: Job[Any]) -> Timed[Any]:
+    assert _store is not None, "opened when the process started"
+    return _run_timed(job, _store)

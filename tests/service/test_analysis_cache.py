@@ -2,8 +2,11 @@
 kept than fit.
 """
 
+import gc
+import pickle
 import threading
 import time
+import tracemalloc
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -34,20 +37,20 @@ Play = Callable[..., str]
 
 @pytest.fixture
 def analyses(store: Store) -> AnalysisCache:
-    return AnalysisCache(store, kept=3)
+    return AnalysisCache(store)
 
 
 @pytest.fixture
 def reads(store: Store, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Ids of the studies whose whole record was read, in that order."""
     found: list[str] = []
-    record = store.record
+    record = store.study_record
 
     def counted(study_id: str) -> Any:
         found.append(study_id)
         return record(study_id)
 
-    monkeypatch.setattr(store, "record", counted)
+    monkeypatch.setattr(store, "study_record", counted)
     return found
 
 
@@ -78,14 +81,14 @@ def test_what_is_asked_for_by_many_at_once_is_worked_out_once(
     store: Store, body: Body, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     study = store.submit(parse_spec(body)).id
-    analyses, record, reads = AnalysisCache(store), store.record, [0]
+    analyses, record, reads = AnalysisCache(store), store.study_record, [0]
 
     def slow(study_id: str) -> Any:
         reads[0] += 1
         time.sleep(0.2)
         return record(study_id)
 
-    monkeypatch.setattr(store, "record", slow)
+    monkeypatch.setattr(store, "study_record", slow)
     found: list[StudyAnalysis] = []
     askers = [threading.Thread(target=lambda: found.append(analyses.study(study))) for _ in range(8)]
     for asker in askers:
@@ -103,7 +106,7 @@ def test_one_study_does_not_wait_for_another(
     slow, quick = (store.submit(parse_spec(body)).id for _ in range(2))
     analyses, record, may_go_on, has_begun = (
         AnalysisCache(store),
-        store.record,
+        store.study_record,
         threading.Event(),
         threading.Event(),
     )
@@ -114,7 +117,7 @@ def test_one_study_does_not_wait_for_another(
             assert may_go_on.wait(10)
         return record(study_id)
 
-    monkeypatch.setattr(store, "record", waiting)
+    monkeypatch.setattr(store, "study_record", waiting)
     asker = threading.Thread(target=lambda: analyses.study(slow))
     asker.start()
     assert has_begun.wait(10)
@@ -123,18 +126,51 @@ def test_one_study_does_not_wait_for_another(
     asker.join()
 
 
-def test_only_so_many_are_kept_those_asked_for_last(
-    store: Store, analyses: AnalysisCache, reads: list[str], body: Body
+def test_analyses_take_a_bounded_number_of_bytes_and_the_oldest_are_dropped_first(
+    store: Store, reads: list[str], body: Body
 ) -> None:
     studies = [store.submit(parse_spec(body)).id for _ in range(4)]
+    measure = AnalysisCache(store)
+    for study in studies:
+        measure.study(study)
+    size = measure.size // 4
+    analyses = AnalysisCache(store, max_bytes=3 * size + size // 2)
     for study in studies:
         analyses.study(study)
+    assert 2 * size < analyses.size <= 3 * size + size // 2
     reads.clear()
     for study in studies[1:]:
         analyses.study(study)
     assert reads == []
     analyses.study(studies[0])
     assert reads == [studies[0]]
+
+
+def test_an_analysis_above_the_limit_is_returned_but_not_kept(
+    store: Store, reads: list[str], body: Body
+) -> None:
+    study = store.submit(parse_spec(body)).id
+    analyses = AnalysisCache(store, max_bytes=1000)
+    assert [analyses.study(study).study_id for _ in range(2)] == [study] * 2
+    assert analyses.size == 0
+    assert reads == [study] * 2
+
+
+def test_the_estimated_size_is_near_the_memory_that_an_analysis_takes(
+    store: Store, play: Play, body: Body
+) -> None:
+    study = play(body | {"budget": {"trials_per_arm": 50, "epochs": 2}}, confirm=3)
+    analyses = AnalysisCache(store)
+    content = pickle.dumps(analyses.study(study))
+    gc.collect()
+    tracemalloc.start()
+    try:
+        copy = pickle.loads(content)
+        memory, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert copy.study_id == study
+    assert memory / 2 < analyses.size < 2 * memory
 
 
 def test_what_does_not_exist_takes_no_room(
@@ -179,7 +215,7 @@ def test_what_costs_too_much_is_a_little_old_but_never_after_a_change_of_state(
     assert claim is not None
     writer = store.run_writer(claim, lease_s=60.0)
     spent, lavish = (
-        AnalysisCache(store, allowance=RefreshBudget(seconds=0.0, share=0.0)),
+        AnalysisCache(store, budget=RefreshBudget(seconds=0.0, share=0.0)),
         AnalysisCache(store),
     )
     first = spent.study(study)
@@ -205,7 +241,7 @@ def test_what_is_kept_up_to_date_shares_one_allowance(
 
     monkeypatch.setattr("service.analysis_cache.time", SimpleNamespace(monotonic=lambda: clock.now))
     monkeypatch.setattr("service.analysis_pool.time", SimpleNamespace(thread_time=thread_time))
-    analyses = AnalysisCache(store, allowance=RefreshBudget(seconds=0.0, share=0.5))
+    analyses = AnalysisCache(store, budget=RefreshBudget(seconds=0.0, share=0.5))
     runs = [Plays(store).run() for _ in range(2)]
     one, two = (run.claim.study_id for run in runs)
     numbers = iter(range(100))
@@ -233,13 +269,13 @@ def test_whoever_waits_for_a_slow_analysis_keeps_no_thread_from_others(
     store: Store, body: Body, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     study = store.submit(parse_spec(body)).id
-    analyses, record, may_go_on = AnalysisCache(store), store.record, threading.Event()
+    analyses, record, may_go_on = AnalysisCache(store), store.study_record, threading.Event()
 
     def waiting(study_id: str) -> Any:
         assert may_go_on.wait(30)
         return record(study_id)
 
-    monkeypatch.setattr(store, "record", waiting)
+    monkeypatch.setattr(store, "study_record", waiting)
     found: list[str] = []
 
     async def ask() -> None:
@@ -290,7 +326,7 @@ def test_two_are_worked_out_at_a_time_whoever_asks_for_whatever(
     studies = [store.submit(parse_spec(body)).id for _ in range(4)]
     analyses, record, at_work, seen, lock = (
         AnalysisCache(store),
-        store.record,
+        store.study_record,
         list[str](),
         set[int](),
         threading.Lock(),
@@ -305,7 +341,7 @@ def test_two_are_worked_out_at_a_time_whoever_asks_for_whatever(
             at_work.remove(study_id)
         return record(study_id)
 
-    monkeypatch.setattr(store, "record", slow)
+    monkeypatch.setattr(store, "study_record", slow)
 
     def page(study_id: str) -> str:
         return study_html(store, analyses, study_id, StudyPageQuery(), reader=OPERATOR)

@@ -240,13 +240,13 @@ def test_whatever_waits_for_an_analysis_keeps_nobody_else_waiting(
     monkeypatch: pytest.MonkeyPatch,
     path: str,
 ) -> None:
-    study, record, may_go_on = store.submit(parse_spec(body)).id, store.record, threading.Event()
+    study, record, may_go_on = store.submit(parse_spec(body)).id, store.study_record, threading.Event()
 
     def waiting(study_id: str) -> Any:
         assert may_go_on.wait(30)
         return record(study_id)
 
-    monkeypatch.setattr(store, "record", waiting)
+    monkeypatch.setattr(store, "study_record", waiting)
     with (
         serve_app(create_app(settings, store)) as url,
         httpx.Client(base_url=url, timeout=30) as client,
