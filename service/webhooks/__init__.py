@@ -1,3 +1,3 @@
-"""Sending what webhooks are told: to addresses that may be called, signed, and again until it is taken."""
+"""Webhook deliveries: checked addresses, signed requests, and retries."""
 
 __all__: list[str] = []

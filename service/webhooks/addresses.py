@@ -1,11 +1,9 @@
-"""Where a webhook may lead: to the internet, and to what the operator has allowed.
+"""The addresses that webhooks may call: the internet, and networks that the operator has allowed.
 
-To nothing else that this machine can reach.
-
-Whoever may submit studies names an address, and the service calls it. Without a fence that would be a way to
-every machine of the network behind it, to services that only listen to this machine, and to what a cloud
-tells its machines of their own keys. So a name is looked up once, each address that it has is judged, and the
-connection goes to an address that was found good: what the name stands for a moment later does not matter.
+A submitter names a URL, and the service calls it. Without this check they could reach every machine of the
+service's network, services that listen only to its own machine, and a cloud's metadata with its keys. So the
+name is looked up once, each of its addresses is checked, and the connection goes to an address that passed:
+a later change of the name (DNS rebinding) has no effect.
 """
 
 __all__ = ["AddressRefused", "check_url", "is_permitted", "permitted_addresses"]
@@ -20,33 +18,27 @@ from studies.errors import SpecProblem, WebhookInvalid
 
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
-# Of IPv6 only this is handed out to the internet; all else is special, or carries an IPv4 address in a way of
-# its own.
+# The only part of IPv6 that is assigned to the internet; the rest is special or embeds an IPv4 address in
+# some way.
 _GLOBAL_IPV6 = ipaddress.ip_network("2000::/3")
-# These look like any others: where Azure's machines, and Oracle's, ask for what concerns themselves; and
-# relays into other networks.
+# These look like any other address: metadata services of Azure and Oracle, and relays into other networks.
 _SPECIAL = tuple(
     ipaddress.ip_network(network) for network in ("168.63.129.16/32", "192.0.0.0/24", "192.88.99.0/24")
 )
-_ADVICE = "whoever runs the service can allow its network (TANGENT_WEBHOOK_ALLOW)"
+_ADVICE = "the operator of the service can allow its network (TANGENT_WEBHOOK_ALLOW)"
 
 
 class AddressRefused(Exception):
-    """This address may not be called, or there is none; the message says why, and not what it is.
-
-    That is not everybody's to know.
-    """
+    """A host has no address that may be called. The message does not reveal its addresses to the caller."""
 
 
 def is_permitted(address: str, *, is_tls: bool, allow: Sequence[str]) -> bool:
-    """Return whether an IP address may be called.
-
-    One of the internet by TLS, one in an allowed network in any way.
+    """Return whether an IP address may be called: any address of the internet with TLS, or an allowed one.
 
     Args:
         address: IPv4 or IPv6.
-        is_tls: whether what is sent can be read and changed by nobody on its way.
-        allow: addresses and networks, as `10.0.0.0/8`.
+        is_tls: whether the connection is encrypted.
+        allow: addresses and networks that are allowed with and without TLS, such as `10.0.0.0/8`.
     """
     found = _plain(address)
     if any(found in ipaddress.ip_network(network) for network in allow):
@@ -55,8 +47,8 @@ def is_permitted(address: str, *, is_tls: bool, allow: Sequence[str]) -> bool:
 
 
 def _plain(address: str) -> _Address:
-    # A link-local address may name its interface; an IPv4 address may be written as an IPv6 one, and leads to
-    # the same machine.
+    # A link-local address may name its interface. An IPv4 address may be written as an IPv6 address and then
+    # leads to the same machine.
     found = ipaddress.ip_address(address.partition("%")[0])
     return found.ipv4_mapped or found if isinstance(found, ipaddress.IPv6Address) else found
 
@@ -76,56 +68,48 @@ def _is_public(address: _Address) -> bool:
 
 
 def check_url(url: str, *, allow: Sequence[str]) -> None:
-    """Return when a webhook of this URL could be delivered.
-
-    That is as far as that can be told without looking its host up.
+    """Raise WebhookInvalid if a URL can never be called, as far as that is known without looking its host up.
 
     Raises:
-        WebhookInvalid: the URL is no address, is not https where that is needed, or names an address that may
-            not be called.
+        WebhookInvalid: the URL is not valid, does not use https outside the allowed networks, or names an
+            address that may not be called.
     """
     try:
         parsed = httpx.URL(url)
         host, is_tls = parsed.host, parsed.scheme == "https"
     except httpx.InvalidURL:
-        raise WebhookInvalid(
-            [SpecProblem("/url", "expected a URL such as https://hooks.example/tangent; its host is no name")]
+        raise _invalid(
+            "expected a URL such as https://hooks.example/tangent; its host is not a valid name"
         ) from None
     if not is_tls and not allow:
-        raise WebhookInvalid(
-            [
-                SpecProblem(
-                    "/url", f"expected https://; http:// only leads into allowed networks, and {_ADVICE}"
-                )
-            ]
-        )
+        raise _invalid(f"expected https://; http:// may only call allowed networks, and {_ADVICE}")
     try:
         is_refused = not is_permitted(host, is_tls=is_tls, allow=allow)
     except ValueError:
-        # A name: what it stands for is judged whenever something is sent.
+        # A name: its addresses are checked at each delivery.
         is_refused = host.lower().rstrip(".") in {"localhost", "localhost.localdomain"} and not allow
     if is_refused:
-        raise WebhookInvalid(
-            [SpecProblem("/url", f"{host} is no address of the internet that can be called so; {_ADVICE}")]
-        )
+        raise _invalid(f"{host} is not an address that a webhook may call; {_ADVICE}")
+
+
+def _invalid(message: str) -> WebhookInvalid:
+    return WebhookInvalid([SpecProblem("/url", message)])
 
 
 def permitted_addresses(host: str, port: int, *, is_tls: bool, allow: Sequence[str]) -> tuple[str, ...]:
-    """Return those of a host's addresses that may be called, at least one.
-
-    Waits for the name to be looked up.
+    """Look a host up and return those of its addresses that may be called, at least one.
 
     Raises:
-        AddressRefused: it has none, or none that may be called.
+        AddressRefused: the host has no address, or none that may be called.
     """
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP)
     except (OSError, UnicodeError):
-        raise AddressRefused(f"the name {host} cannot be looked up") from None
+        raise AddressRefused(f"the host name {host} cannot be resolved") from None
     addresses = dict.fromkeys(str(address[0]) for *_, address in found)
     permitted = tuple(address for address in addresses if is_permitted(address, is_tls=is_tls, allow=allow))
     if permitted:
         return permitted
     if not is_tls and any(is_permitted(address, is_tls=True, allow=allow) for address in addresses):
-        raise AddressRefused(f"{host} is outside the allowed networks, where only https:// is sent")
-    raise AddressRefused(f"{host} is no host of the internet; {_ADVICE}")
+        raise AddressRefused(f"{host} is outside the allowed networks and can only be called with https://")
+    raise AddressRefused(f"{host} has no address that a webhook may call; {_ADVICE}")

@@ -1,13 +1,13 @@
-"""One attempt to deliver: looked up, judged, signed and sent, and what came of it.
+"""One attempt at a delivery: resolve the host, check its addresses, sign, send, and read the result.
 
-It takes ten seconds at most and never raises.
+An attempt takes ten seconds at most and never raises.
 """
 
 __all__ = ["Sender"]
 
-import time
 from collections.abc import Sequence
 from contextlib import suppress
+from datetime import UTC, datetime
 from functools import partial
 from http import HTTPStatus
 from typing import Self
@@ -15,70 +15,70 @@ from typing import Self
 import anyio
 import anyio.to_thread
 import httpx
+from standardwebhooks.webhooks import Webhook
 
 from service.webhooks.addresses import AddressRefused, permitted_addresses
-from service.webhooks.signing import signed_headers
 from studies.webhooks import AttemptResult, Delivery
 
 _CONNECT_S = 3.0
-_MOST_ADDRESSES = 3
-# Nothing that a receiver says is of use; it may say so much before the line is cut, so that its own log shows
-# no fault.
+_MAX_ADDRESSES = 3
+# The receiver's response body is of no use. A little is read before the connection is closed, so that the
+# receiver does not log an error.
 _READ_BYTES = 4096
 _READ_S = 0.5
-_LONGEST_WAIT_SAID_S = 10**6
+_MAX_RETRY_AFTER_S = 10**6
 
 
 class Sender:
-    """Sends deliveries, each over a line of its own.
+    """Sends deliveries, each over a new connection.
 
-    Proxies of the environment are not used: what lies behind one cannot be judged.
+    It does not use proxies from the environment, because addresses behind a proxy cannot be checked.
 
     Args:
         allow: networks besides the internet that may be called.
-        version: version of the service, for its name.
-        lookups: at most so many names are looked up at once.
-        whole_s: how long an attempt may take.
+        version: version of the service, for the user agent.
+        lookups: the most host names that are resolved at once.
+        timeout_s: how long an attempt may take.
     """
 
-    def __init__(self, *, allow: Sequence[str], version: str, lookups: int, whole_s: float = 10.0) -> None:
+    def __init__(self, *, allow: Sequence[str], version: str, lookups: int, timeout_s: float = 10.0) -> None:
         self._allow = tuple(allow)
-        self._whole_s = whole_s
+        self._timeout_s = timeout_s
         self._lookups = anyio.CapacityLimiter(lookups)
-        self._agent = f"Tangent/{version} (webhooks)"
-        # A line that is kept is known by its address: the next receiver there, of another name, would be
-        # spoken to over it.
+        self._user_agent = f"Tangent/{version} (webhooks)"
+        # A pooled connection is identified by its address: another receiver at the same address but with
+        # another name would get its requests over it.
         self._limits = httpx.Limits(max_keepalive_connections=0)
         self._client: httpx.AsyncClient | None = None
 
     async def __aenter__(self) -> Self:
-        """Return the sender, ready to send."""
-        # Reads a few hundred certificates.
+        """Open the HTTP client."""
+        # In a thread, because it reads a few hundred certificates.
         tls = await anyio.to_thread.run_sync(httpx.create_ssl_context)
-        timeout = httpx.Timeout(self._whole_s, connect=_CONNECT_S)
+        timeout = httpx.Timeout(self._timeout_s, connect=_CONNECT_S)
         self._client = httpx.AsyncClient(
             verify=tls, trust_env=False, limits=self._limits, timeout=timeout, follow_redirects=False
         )
         return self
 
     async def __aexit__(self, *_exception: object) -> None:
-        """Close every line."""
+        """Close the HTTP client."""
         assert self._client is not None, "entered"
         await self._client.aclose()
 
     async def send(self, delivery: Delivery) -> AttemptResult:
-        """Return what came of sending a delivery once."""
+        """Send a delivery once and return the result."""
         try:
-            with anyio.fail_after(self._whole_s):
+            with anyio.fail_after(self._timeout_s):
                 return await self._send(delivery)
         except TimeoutError:
-            return AttemptResult(error=f"no answer within {self._whole_s:g} s")
+            return AttemptResult(error=f"no answer within {self._timeout_s:g} s")
         except AddressRefused as error:
             return AttemptResult(error=str(error))
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
-            return AttemptResult(error=f"cannot connect: {_said(error)}")
+            return AttemptResult(error=f"cannot connect: {_message(error)}")
         except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
-            return AttemptResult(error=f"the line broke before an answer came: {_said(error)}")
+            return AttemptResult(error=f"the connection failed before a response came: {_message(error)}")
 
     async def _send(self, delivery: Delivery) -> AttemptResult:
         url = httpx.URL(delivery.url)
@@ -86,42 +86,54 @@ class Sender:
         port = url.port or (443 if is_tls else 80)
         host = url.raw_host.decode("ascii")
         look_up = partial(permitted_addresses, host, port, is_tls=is_tls, allow=self._allow)
-        # A name server that does not answer must hold up no more than this attempt.
+        # A name server that does not answer must delay only this attempt.
         addresses = await anyio.to_thread.run_sync(look_up, limiter=self._lookups, abandon_on_cancel=True)
-        *others, last = addresses[:_MOST_ADDRESSES]
+        *others, last = addresses[:_MAX_ADDRESSES]
         for address in others:
             with suppress(httpx.ConnectError, httpx.ConnectTimeout):
                 return await self._post(delivery, url, host, address)
         return await self._post(delivery, url, host, last)
 
     async def _post(self, delivery: Delivery, url: httpx.URL, host: str, address: str) -> AttemptResult:
-        """Send a delivery to one address of its host, in the host's name."""
+        """Send a delivery to one address of its host."""
         assert self._client is not None, "entered"
-        body = delivery.body.encode()
         headers = {
             "host": url.netloc.decode("ascii"),
             "content-type": "application/json",
-            "user-agent": self._agent,
+            "user-agent": self._user_agent,
             "connection": "close",
-            **signed_headers(delivery.secret, message_id=delivery.id, timestamp=int(time.time()), body=body),
+            **_signed_headers(delivery, datetime.now(UTC)),
         }
-        # The certificate has to be the host's, whatever address it has.
+        # The certificate must be valid for the host, whatever its address.
         request = self._client.build_request(
             "POST",
             url.copy_with(host=address),
             headers=headers,
-            content=body,
+            content=delivery.body.encode(),
             extensions={"sni_hostname": host},
         )
         response = await self._client.send(request, stream=True)
-        # It has answered, and its time being over just now must not make that undone.
+        # The receiver has answered; a timeout at this moment must not discard the result.
         with anyio.move_on_after(_READ_S, shield=True):
-            await _read_on(response)
-        return _answer(response)
+            await _drain(response)
+        return _result(response)
 
 
-async def _read_on(response: httpx.Response) -> None:
-    """Read a little of what a receiver says, and close the line."""
+def _signed_headers(delivery: Delivery, at: datetime) -> dict[str, str]:
+    """Return the headers of Standard Webhooks 1.0.0.
+
+    The id is the same for every attempt, so that a receiver can drop duplicates; the timestamp is the
+    attempt's, because receivers refuse an old one as a replay.
+    """
+    return {
+        "webhook-id": delivery.id,
+        "webhook-timestamp": str(int(at.timestamp())),
+        "webhook-signature": Webhook(delivery.secret).sign(delivery.id, at, delivery.body),
+    }
+
+
+async def _drain(response: httpx.Response) -> None:
+    """Read a little of a response and close the connection."""
     try:
         read = 0
         with suppress(httpx.HTTPError):
@@ -133,16 +145,16 @@ async def _read_on(response: httpx.Response) -> None:
         await response.aclose()
 
 
-def _answer(response: httpx.Response) -> AttemptResult:
+def _result(response: httpx.Response) -> AttemptResult:
     status = response.status_code
     answer = AttemptResult(
-        status_code=status, retry_after_s=_seconds(response.headers.get("retry-after", ""))
+        status_code=status, retry_after_s=_retry_after_s(response.headers.get("retry-after", ""))
     )
     if answer.is_delivered:
         return answer
     error = f"the receiver answered {status} {_phrase(status)}".rstrip()
     if response.has_redirect_location:
-        error += "; redirects are not followed: make a webhook of the address that it leads to"
+        error += "; redirects are not followed: create a webhook with the address that it redirects to"
     return AttemptResult(status_code=status, error=error, retry_after_s=answer.retry_after_s)
 
 
@@ -153,14 +165,14 @@ def _phrase(status: int) -> str:
         return ""
 
 
-def _seconds(text: str) -> float:
-    """Return the seconds that `Retry-After` names; 0 where it names none, or a date."""
+def _retry_after_s(text: str) -> float:
+    """Return the seconds of a `Retry-After` header; 0 if it is missing, a date or not valid."""
     return (
-        float(min(int(text), _LONGEST_WAIT_SAID_S))
+        float(min(int(text), _MAX_RETRY_AFTER_S))
         if text.isascii() and text.isdecimal() and len(text) < 18
         else 0.0
     )
 
 
-def _said(error: Exception) -> str:
+def _message(error: Exception) -> str:
     return str(error).strip() or type(error).__name__

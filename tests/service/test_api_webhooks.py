@@ -38,7 +38,7 @@ def hook() -> Generator[Receiver]:
 @pytest.fixture
 def tangent(settings: ServiceSettings, store: Store, serve_app: ServeApp) -> Generator[Callable[..., Result]]:
     """Run `tangent` against a service that may call this machine."""
-    pace = DeliverySettings(poll_s=0.03, whole_s=2.0, grace_s=0.2)
+    pace = DeliverySettings(poll_s=0.03, timeout_s=2.0, grace_s=0.2)
     app = create_app(
         settings.model_copy(update={"webhook_allow": ("127.0.0.0/8",)}), store, delivery_settings=pace
     )
@@ -117,45 +117,25 @@ def test_too_many_webhooks_are_refused(http: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "pointer", "said"),
+    ("body", "pointer", "named"),
     [
-        ({}, "/url", "this field is required"),
-        (
-            {"url": "http://hooks.example/"},
-            "/url",
-            "expected https://; http:// only leads into allowed networks",
-        ),
-        (
-            {"url": "https://127.0.0.1/"},
-            "/url",
-            "127.0.0.1 is no address of the internet that can be called so; whoever runs the service",
-        ),
-        ({"url": "https://localhost:9/"}, "/url", "localhost is no address of the internet"),
-        (
-            {"url": "https://a.example", "events": ["progress"]},
-            "/events/0",
-            "expected 'study.*', 'study.queued'",
-        ),
-        ({"url": 7}, "/url", "should be a valid string"),
-        (
-            {"url": "https://a.example", "hook": 1},
-            "/hook",
-            "unknown field; the fields are url, events, studies, suite",
-        ),
+        ({}, "/url", "required"),
+        ({"url": "http://hooks.example/"}, "/url", "TANGENT_WEBHOOK_ALLOW"),
+        ({"url": "https://127.0.0.1/"}, "/url", "127.0.0.1"),
+        ({"url": "https://localhost:9/"}, "/url", "localhost"),
+        ({"url": "https://a.example", "events": ["progress"]}, "/events/0", "'study.queued'"),
+        ({"url": 7}, "/url", "string"),
+        ({"url": "https://a.example", "hook": 1}, "/hook", "url, events, studies, suite"),
     ],
 )
 def test_a_webhook_that_cannot_be_called_is_refused_with_every_fault(
-    http: httpx.Client, body: Any, pointer: str, said: str
+    http: httpx.Client, body: Any, pointer: str, named: str
 ) -> None:
     answer = http.post("/v1/webhooks", json=body)
-    assert (answer.status_code, answer.json()["type"], answer.json()["title"]) == (
-        422,
-        "/problems/webhook-invalid",
-        "The webhook cannot be made as written",
-    )
+    assert (answer.status_code, answer.json()["type"]) == (422, "/problems/webhook-invalid")
     (fault,) = answer.json()["errors"]
     assert (fault["pointer"], fault["where"]) == (pointer, "body")
-    assert said in fault["detail"]
+    assert named in fault["detail"]
 
 
 def test_a_body_that_is_no_json_is_refused(http: httpx.Client) -> None:

@@ -83,7 +83,8 @@ def test_what_the_operator_has_allowed_is_called_in_any_way() -> None:
 )
 def test_no_way_to_write_loopback_leads_there(host: str) -> None:
     with pytest.raises(
-        AddressRefused, match="is no host of the internet; whoever runs the service can allow its network"
+        AddressRefused,
+        match="TANGENT_WEBHOOK_ALLOW",
     ) as refused:
         permitted_addresses(host, 443, is_tls=True, allow=())
     if host == "localhost":
@@ -104,13 +105,13 @@ def test_of_a_name_with_several_addresses_those_that_may_be_called_are(
         "10.1.0.9",
         "1.1.1.1",
     )
-    with pytest.raises(AddressRefused, match="outside the allowed networks, where only https:// is sent"):
+    with pytest.raises(AddressRefused, match="https://"):
         permitted_addresses("mixed.example", 80, is_tls=False, allow=("10.9.0.0/16",))
 
 
 @pytest.mark.parametrize("host", ["no-such-name.invalid", "x" * 70 + ".example", "a..b"])
 def test_a_name_that_stands_for_nothing_is_told(host: str) -> None:
-    with pytest.raises(AddressRefused, match="cannot be looked up"):
+    with pytest.raises(AddressRefused, match="cannot be resolved"):
         permitted_addresses(host, 443, is_tls=True, allow=())
 
 
