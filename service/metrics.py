@@ -3,13 +3,13 @@
 One registry for each app.
 """
 
-__all__ = ["Metrics"]
+__all__ = ["Metrics", "count_live_dispatchers"]
 
 import threading
 import time
-from collections.abc import Iterator
-from datetime import UTC, datetime
-from typing import get_args
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Final, get_args
 
 from prometheus_client import (
     CollectorRegistry,
@@ -25,7 +25,6 @@ from prometheus_client import (
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from service.dispatchers import alive
 from service.event_streams import EventStreams
 from studies.errors import StoreUnavailable
 from studies.store import MetricsReader, MetricsSnapshot, Store
@@ -34,6 +33,18 @@ from studies.webhooks import AttemptOutcome
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _TRANSACTION_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _GOOD_FOR_S = 1.0
+_HEARTBEAT_WITHIN: Final = timedelta(seconds=30)
+
+
+def count_live_dispatchers(dispatchers: Mapping[str, datetime], *, now: datetime | None = None) -> int:
+    """Return how many dispatchers had a heartbeat in the last 30 seconds.
+
+    Args:
+        dispatchers: the time of each one's last heartbeat.
+        now: by default the current time.
+    """
+    moment = now or datetime.now(UTC)
+    return sum(moment - heartbeat < _HEARTBEAT_WITHIN for heartbeat in dispatchers.values())
 
 
 class _Record(Collector):
@@ -93,7 +104,7 @@ class _Record(Collector):
 
 def _dispatchers(now: MetricsSnapshot) -> Iterator[Metric]:
     moment = datetime.now(UTC)
-    count = alive(now.dispatchers, now=moment)
+    count = count_live_dispatchers(now.dispatchers, now=moment)
     yield GaugeMetricFamily(
         "tangent_dispatchers_alive", "Dispatchers heard of in the last 30 seconds.", value=count
     )

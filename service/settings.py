@@ -3,7 +3,7 @@
 One frozen `ServiceSettings`, read from the environment (`TANGENT_…`) once, at the start.
 """
 
-__all__ = ["ServiceSettings", "SettingsInvalid", "is_loopback"]
+__all__ = ["ServiceSettings", "SettingsInvalid", "is_loopback", "local_url"]
 
 import ipaddress
 from pathlib import Path
@@ -70,17 +70,20 @@ def _http(value: str) -> str:
     return value.rstrip("/")
 
 
-def _own_url(data: dict[str, Any]) -> str:
-    """Return where a program on this machine reaches the service.
+def local_url(host: str, port: int) -> str:
+    """Return the URL by which programs on this machine reach a service.
 
-    An address that stands for all of them is no destination.
+    Args:
+        host: the address that it listens on; for one that means every address, the loopback address is used.
+        port: its port.
     """
-    host: str = data.get("host", "127.0.0.1")
-    # Compared with, not bound to.
+    # Compared, not bound.
     host = {"0.0.0.0": "127.0.0.1", "::": "::1", "[::]": "::1"}.get(host, host)  # noqa: S104
-    return (
-        f"http://{f'[{host}]' if ':' in host and not host.startswith('[') else host}:{data.get('port', 8780)}"
-    )
+    return f"http://{f'[{host}]' if ':' in host and not host.startswith('[') else host}:{port}"
+
+
+def _default_url(data: dict[str, Any]) -> str:
+    return local_url(data.get("host", "127.0.0.1"), data.get("port", 8780))
 
 
 def _own_database(data: dict[str, Any]) -> str:
@@ -141,7 +144,7 @@ class ServiceSettings(BaseSettings):
         ),
     )
     url: Annotated[str, AfterValidator(_http)] = Field(
-        default_factory=_own_url,
+        default_factory=_default_url,
         description="Where the command line and the client find the service; by default `host` and `port`.",
     )
     token_file: Path | None = Field(

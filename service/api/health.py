@@ -13,8 +13,8 @@ from fastapi import APIRouter, Request
 
 from service import errors
 from service.api.openapi import problem_responses
-from service.dispatchers import alive
 from service.errors import HTTPProblem
+from service.metrics import count_live_dispatchers
 from service.schemas import Health, Readiness
 from studies.errors import StoreUnavailable
 from studies.formatting import duration
@@ -37,7 +37,7 @@ def _readiness(store: Store) -> Readiness:
         raise _not_ready((_revision(found, needed),))
     catalog = store.catalog()
     seen = store.dispatchers()
-    count = alive(seen)
+    count = count_live_dispatchers(seen)
     missing = (() if catalog.optimizers and catalog.workloads else (_CATALOGUE,)) + (
         () if count else (_dispatcher(seen),)
     )

@@ -1,6 +1,6 @@
 """What `tangent up` checks before it starts anything, and the dispatcher's environment."""
 
-__all__ = ["check", "dispatcher_environment", "local_url"]
+__all__ = ["check", "dispatcher_environment"]
 
 import os
 import socket
@@ -54,13 +54,6 @@ def dispatcher_environment(settings: ServiceSettings) -> dict[str, str]:
         # The dispatcher exits by itself when this process is gone, however it ended.
         "TANGENT_PARENT_PID": str(os.getpid()),
     }
-
-
-def local_url(settings: ServiceSettings) -> str:
-    """Return the service's URL on this machine; unlike `settings.url`, it is never a public name."""
-    # Replaces the wildcard address; nothing is bound here.
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104
-    return f"http://{f'[{host}]' if ':' in host else host}:{settings.port}"
 
 
 def _reason(error: OSError) -> str:

@@ -61,9 +61,9 @@ def up(
 
     Prints the dashboard's URL once both are ready.
     """
-    from service.cli.preflight import check, dispatcher_environment, local_url
+    from service.cli.preflight import check, dispatcher_environment
     from service.serve import serve
-    from service.settings import ServiceSettings
+    from service.settings import ServiceSettings, local_url
 
     settings = ServiceSettings.load(host=host, port=port, home=home, database_url=database, ray_address=ray)
     # Alembic logs each time that the database is opened; that does not help the user.
@@ -77,7 +77,7 @@ def up(
     dispatcher = DispatcherSupervisor(
         dispatcher_environment(settings), log=settings.home / "logs" / "dispatcher.log", warn=_warn
     )
-    starter = _Starter(dispatcher, url=local_url(settings))
+    starter = _Starter(dispatcher, url=local_url(settings.host, settings.port))
     starter.start()
     try:
         code = serve(settings)

@@ -28,7 +28,7 @@ from service.dashboard.pruning import describe_epochs, rung_table
 from service.dashboard.rendering import address, render
 from service.dashboard.status_text import describe_status
 from service.dashboard.tables import tables_of
-from service.dispatchers import alive
+from service.metrics import count_live_dispatchers
 from service.pruner_text import describe_pruner
 from studies.actors import Actor, may_change, may_submit
 from studies.analysis.views import StudyAnalysis
@@ -209,7 +209,7 @@ def _draw_evidence(analysis: StudyAnalysis, against: Against, store: Store) -> d
 
 def _has_dispatcher(store: Store, study: StudyView) -> bool:
     """Return whether a dispatcher is alive; always true for a study that does not wait for one."""
-    return study.state is not StudyState.QUEUED or alive(store.dispatchers()) > 0
+    return study.state is not StudyState.QUEUED or count_live_dispatchers(store.dispatchers()) > 0
 
 
 def _context(

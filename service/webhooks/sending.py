@@ -155,7 +155,7 @@ def _result(response: httpx.Response) -> AttemptResult:
     error = f"the receiver answered {status} {_phrase(status)}".rstrip()
     if response.has_redirect_location:
         error += "; redirects are not followed: create a webhook with the address that it redirects to"
-    return AttemptResult(status_code=status, error=error, retry_after_s=answer.retry_after_s)
+    return AttemptResult(status_code=status, error=error, retry_after_s=retry_after_s)
 
 
 def _phrase(status: int) -> str:

@@ -8,7 +8,7 @@ from trained_studies import Trained
 from service.dashboard.leader_text import describe_leader
 from service.dashboard.status_text import describe_status
 from service.dashboard.theme import arm_style
-from service.dispatchers import alive
+from service.metrics import count_live_dispatchers
 from studies.states import StudyMove, StudyState
 from studies.store import Store
 from studies.views import ArmView, Best, BestValue, StudyView
@@ -69,9 +69,9 @@ def test_the_lowest_value_leads_if_lower_is_better(known: Store) -> None:
 
 def test_a_queued_study_says_whether_a_dispatcher_is_running(known: Store) -> None:
     now = datetime.now(UTC)
-    assert alive({}, now=now) == 0
-    assert alive({"a": now - timedelta(minutes=2)}, now=now) == 0
-    assert alive({"a": now - timedelta(minutes=2), "b": now - timedelta(seconds=5)}) == 1
+    assert count_live_dispatchers({}, now=now) == 0
+    assert count_live_dispatchers({"a": now - timedelta(minutes=2)}, now=now) == 0
+    assert count_live_dispatchers({"a": now - timedelta(minutes=2), "b": now - timedelta(seconds=5)}) == 1
     study = Trained(known).study
     assert "tangent up" in describe_status(study, has_dispatcher=False)
     assert "tangent up" not in describe_status(study, has_dispatcher=True)
