@@ -147,9 +147,8 @@ async def _drain(response: httpx.Response) -> None:
 
 def _result(response: httpx.Response) -> AttemptResult:
     status = response.status_code
-    answer = AttemptResult(
-        status_code=status, retry_after_s=_retry_after_s(response.headers.get("retry-after", ""))
-    )
+    retry_after_s = _retry_after_s(response.headers.get("retry-after", ""))
+    answer = AttemptResult(status_code=status, retry_after_s=retry_after_s)
     if answer.is_delivered:
         return answer
     error = f"the receiver answered {status} {_phrase(status)}".rstrip()
