@@ -51,32 +51,32 @@ def url(
 
 @dataclass
 class Reader:
-    """A page in a browser, and all that the browser complained of."""
+    """A page in a browser, and its errors and warnings."""
 
     page: Page
-    complaints: list[str] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
 
     def note(self, message: ConsoleMessage) -> None:
-        """Keep an error or a warning; a violation of the content security policy is one."""
+        """Keep an error or a warning, such as a violation of the content security policy."""
         if message.type in {"error", "warning", "trace"}:
-            self.complaints.append(message.text)
+            self.errors.append(message.text)
 
 
 @pytest.fixture
 def reader(browser: Browser) -> Generator[Reader]:
-    """A reader at a desk."""
+    """A reader with a wide screen."""
     context = browser.new_context(viewport={"width": 1280, "height": 900})
     reading = Reader(context.new_page())
     reading.page.on("console", reading.note)
-    reading.page.on("pageerror", lambda error: reading.complaints.append(str(error)))
+    reading.page.on("pageerror", lambda error: reading.errors.append(str(error)))
     yield reading
     context.close()
 
 
 def eventually(page: Page, claim: str) -> None:
-    """Return once a JavaScript expression is true.
+    """Wait until a JavaScript expression is true.
 
-    Playwright's own waiting evaluates text, which the page's policy forbids.
+    Playwright's own way to wait evaluates text as code, which the page's policy forbids.
     """
     deadline = time.monotonic() + 8
     while not page.evaluate(claim):
@@ -85,14 +85,14 @@ def eventually(page: Page, claim: str) -> None:
 
 
 def within(chart: Locator, share: float) -> tuple[float, float]:
-    """Return a place in a chart, so far from its left."""
+    """Return a point in a chart, at this share of its width."""
     chart.scroll_into_view_if_needed()
     frame = chart.locator(".nsewdrag").first.bounding_box()
     assert frame is not None
     return frame["x"] + share * frame["width"], frame["y"] + frame["height"] / 2
 
 
-def test_every_chart_is_drawn_in_every_theme_and_width_without_a_complaint(
+def test_every_chart_is_drawn_in_every_theme_and_width_without_errors(
     reader: Reader, url: str, store: Store
 ) -> None:
     fields = {
@@ -120,7 +120,9 @@ def test_every_chart_is_drawn_in_every_theme_and_width_without_a_complaint(
         "the page itself must not scroll sideways"
     )
     page.goto(f"{url}/trials/{run.id}.adamp.1")
-    assert page.locator("#gradient-cosine .main-svg").count() == 0, "far below, and not needed yet"
+    assert page.locator("#gradient-cosine .main-svg").count() == 0, (
+        "charts far below the viewport are drawn later"
+    )
     page.locator("#gradient-cosine").scroll_into_view_if_needed()
     expect(page.locator("#gradient-cosine .main-svg").first).to_be_visible()
     for path in (
@@ -133,10 +135,10 @@ def test_every_chart_is_drawn_in_every_theme_and_width_without_a_complaint(
     ):
         page.goto(url + path)
         assert page.evaluate("document.documentElement.scrollWidth") <= 380, path
-    assert reader.complaints == []
+    assert reader.errors == []
 
 
-def test_a_live_page_follows_the_study_and_leaves_the_reader_alone(
+def test_a_live_page_updates_and_keeps_what_the_reader_has_changed(
     reader: Reader, url: str, store: Store
 ) -> None:
     run = Trained(store, budget={"trials_per_arm": 3, "epochs": 2}, width=2).train(2)
@@ -147,7 +149,7 @@ def test_a_live_page_follows_the_study_and_leaves_the_reader_alone(
     expect(chart.locator(".main-svg").first).to_be_visible()
     last = "Math.max(...document.getElementById('budget-curves').data.flatMap(trace => trace.x))"
     assert page.evaluate(last) == 1
-    # What the reader has done to the page: unfolded, zoomed, hidden an arm, put the focus on a button.
+    # The reader opens a <details>, zooms, hides an arm and focuses a button.
     page.locator("#python-adamp summary").click()
     page.mouse.move(*within(chart, 0.2))
     page.mouse.down()
@@ -174,15 +176,15 @@ def test_a_live_page_follows_the_study_and_leaves_the_reader_alone(
     expect(page.locator("#status .state")).to_have_text("completed", timeout=8000)
     expect(page.locator("#announcement")).to_have_text("Now completed")
     expect(page.locator("#live")).not_to_have_attribute("hx-trigger", "every 2s")
-    assert reader.complaints == []
+    assert reader.errors == []
 
 
-def test_a_study_that_prunes_is_followed_from_rung_to_rung(reader: Reader, url: str, store: Store) -> None:
+def test_a_live_page_shows_promotions_at_rungs(reader: Reader, url: str, store: Store) -> None:
     run = Pruned(store, arms=["adamp", "adamw"]).fit("adamp", width=8, w1=900.0, w8=5670.0).train(1)
     page = reader.page
     page.goto(f"{url}/studies/{run.id}")
     expect(page.locator("#status .title")).to_contain_text("4 waiting at a rung")
-    expect(page.locator("#rungs")).to_contain_text("1 of 3 (2 wait)")
+    expect(page.locator("#rungs")).to_contain_text("1 of 3 (2 waiting)")
     run.train(2)
     expect(page.locator("#rungs")).to_contain_text("3 of 9", timeout=8000)
     run.train().close()
@@ -193,22 +195,22 @@ def test_a_study_that_prunes_is_followed_from_rung_to_rung(reader: Reader, url: 
     page.emulate_media(color_scheme="dark")
     page.set_viewport_size({"width": 380, "height": 800})
     eventually(page, "document.documentElement.scrollWidth <= 380")
-    assert reader.complaints == []
+    assert reader.errors == []
 
 
 def test_charts_appear_when_the_first_trial_has_finished(reader: Reader, url: str, store: Store) -> None:
     run = Trained(store).train(1)
     page = reader.page
     page.goto(f"{url}/studies/{run.id}")
-    expect(page.locator("#charts")).to_contain_text("Charts appear when the first trial has finished.")
+    assert page.locator(".plot").count() == 0
     run.train(1)
     expect(page.locator("#by-lr")).to_be_attached(timeout=8000)
     page.locator("#by-lr").scroll_into_view_if_needed()
     expect(page.locator("#by-lr .main-svg").first).to_be_visible()
-    assert reader.complaints == []
+    assert reader.errors == []
 
 
-def test_folded_charts_are_drawn_when_they_are_unfolded(reader: Reader, url: str, store: Store) -> None:
+def test_collapsed_charts_are_drawn_when_they_are_opened(reader: Reader, url: str, store: Store) -> None:
     run = Trained(store).train().close()
     page = reader.page
     page.goto(f"{url}/studies/{run.id}#sensitivity")
@@ -218,10 +220,10 @@ def test_folded_charts_are_drawn_when_they_are_unfolded(reader: Reader, url: str
     width = page.locator("#weight-norm .main-svg").first.bounding_box()
     assert width is not None
     assert width["width"] > 200
-    assert reader.complaints == []
+    assert reader.errors == []
 
 
-def test_a_study_is_confirmed_and_cloned_with_the_mouse_alone(reader: Reader, url: str, store: Store) -> None:
+def test_a_study_can_be_confirmed_and_cloned_with_the_mouse(reader: Reader, url: str, store: Store) -> None:
     run = Trained(store, confirmation={"seeds": 2}, width=4).train().confirm().close()
     page = reader.page
     page.goto(f"{url}/studies/{run.id}")
@@ -230,10 +232,10 @@ def test_a_study_is_confirmed_and_cloned_with_the_mouse_alone(reader: Reader, ur
     expect(page.locator("#status .state")).to_have_text("queued")
     assert store.study(run.id).spec.confirmation.seeds == 7
     page.get_by_role("link", name="Clone …").click()
-    page.get_by_role("button", name="Submit this study").click()
+    page.get_by_role("button", name="Submit study").click()
     expect(page.locator("#status .state")).to_have_text("queued")
     assert store.studies().total == 2
-    assert reader.complaints == []
+    assert reader.errors == []
 
 
 def test_a_suite_and_a_comparison_fit_a_phone_and_draw_their_charts(
@@ -255,18 +257,18 @@ def test_a_suite_and_a_comparison_fit_a_phone_and_draw_their_charts(
     page.goto(f"{url}/")
     for study_id in (ids[0], ids[2]):
         page.locator(f"input[value='{study_id}']").check()
-    page.get_by_role("button", name="Compare the chosen studies").click()
+    page.get_by_role("button", name="Compare selected studies").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("Comparison on digits-mlp")
     assert page.evaluate("document.documentElement.scrollWidth") <= 380
-    assert reader.complaints == []
+    assert reader.errors == []
 
 
-def test_the_keyboard_reaches_the_content_and_the_verbs(reader: Reader, url: str, store: Store) -> None:
+def test_the_keyboard_reaches_the_content_and_the_buttons(reader: Reader, url: str, store: Store) -> None:
     run = Trained(store).train(1)
     page = reader.page
     page.goto(f"{url}/studies/{run.id}")
     page.keyboard.press("Tab")
-    expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
+    expect(page.get_by_role("link", name="Skip to content")).to_be_focused()
     page.keyboard.press("Enter")
     page.keyboard.press("Tab")
     page.keyboard.press("Tab")
@@ -274,7 +276,7 @@ def test_the_keyboard_reaches_the_content_and_the_verbs(reader: Reader, url: str
     page.keyboard.press("Enter")
     expect(page.locator("#status .state")).to_have_text("paused")
     assert store.study(run.id).state == "paused"
-    # What cannot be undone asks again.
+    # Actions that cannot be undone need a confirmation.
     page.locator("#confirm-cancel summary").focus()
     page.keyboard.press("Enter")
     page.keyboard.press("Tab")
@@ -283,10 +285,10 @@ def test_the_keyboard_reaches_the_content_and_the_verbs(reader: Reader, url: str
     expect(page.locator("#status .state")).to_have_text("cancelling")
     run.close(StudyMove.FINISH)
     expect(page.locator("#status .state")).to_have_text("cancelled", timeout=8000)
-    assert reader.complaints == []
+    assert reader.errors == []
 
 
-def test_a_service_that_is_gone_is_noticed_on_the_page(
+def test_the_page_says_that_the_service_is_not_responding(
     reader: Reader,
     settings: ServiceSettings,
     store: Store,

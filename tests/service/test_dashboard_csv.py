@@ -1,4 +1,4 @@
-"""Trials as CSV: a row each, a column for each hyperparameter, nothing that a spreadsheet would run."""
+"""Tests of trials as CSV: rows, columns of hyperparameters, and escaping of formulas."""
 
 import csv
 import io
@@ -19,9 +19,7 @@ def known(store: Store) -> Store:
     return store
 
 
-def test_the_table_downloads_as_csv_with_a_column_for_each_hyperparameter(
-    http: httpx.Client, known: Store
-) -> None:
+def test_trials_download_as_csv_with_a_column_per_hyperparameter(http: httpx.Client, known: Store) -> None:
     study_id = (
         Trained(known, arms=["adamp", "adamw", "sgdp", "stepper"], budget={"trials_per_arm": 6, "epochs": 3})
         .train()
@@ -42,7 +40,7 @@ def test_the_table_downloads_as_csv_with_a_column_for_each_hyperparameter(
     ] == ["sgdp"] * 6
 
 
-def test_a_formula_in_a_reason_is_text_in_csv(known: Store) -> None:
+def test_a_formula_in_a_reason_is_escaped(known: Store) -> None:
     run = Trained(known).train()
     trial = known.every_trial(run.id)[0].model_copy(update={"reason": "=HYPERLINK(1)", "worker": "-x"})
     assert "'=HYPERLINK(1)" in trials_csv([trial])

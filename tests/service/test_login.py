@@ -1,4 +1,4 @@
-"""A browser shows its token once, at /login; from then on a cookie stands for it."""
+"""Tests of the login: a browser sends its token once, and a cookie from then on."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -31,7 +31,7 @@ def log_in(http: httpx.Client, secret: str, *, to: str = "/", **headers: str) ->
     return http.post("/login", data={"token": secret, "next": to}, headers={**PAGE, **headers})
 
 
-def test_whoever_has_logged_in_needs_no_token_any_more(
+def test_a_user_who_has_logged_in_needs_no_token(
     http: httpx.Client, secret: str, body: dict[str, Any]
 ) -> None:
     assert http.get("/", headers=PAGE).status_code == 401
@@ -46,7 +46,7 @@ def test_whoever_has_logged_in_needs_no_token_any_more(
     assert http.get("/v1/account").json()["token"]["name"] == "alice"
 
 
-def test_no_script_and_no_other_site_gets_at_the_cookie(http: httpx.Client, secret: str) -> None:
+def test_scripts_and_other_sites_cannot_read_the_cookie(http: httpx.Client, secret: str) -> None:
     answer = log_in(http, secret)
     (cookie,) = SimpleCookie(answer.headers["set-cookie"]).values()
     assert (cookie.key, cookie["path"], cookie["samesite"], cookie["httponly"], cookie["secure"]) == (
@@ -61,7 +61,7 @@ def test_no_script_and_no_other_site_gets_at_the_cookie(http: httpx.Client, secr
     assert answer.headers["cache-control"] == "no-store"
 
 
-def test_behind_tls_the_cookie_is_secure_and_of_this_host_alone(
+def test_behind_tls_the_cookie_is_secure_and_for_this_host_only(
     http: httpx.Client, settings: ServiceSettings, store: Store, secret: str, client_of: ClientOf
 ) -> None:
     behind = settings.model_copy(update={"url": "https://tangent.example"})
@@ -85,14 +85,14 @@ def test_behind_tls_the_cookie_is_secure_and_of_this_host_alone(
 
 
 @pytest.mark.parametrize(
-    ("said", "is_secure"),
+    ("forwarded", "is_secure"),
     [("https, http", True), ("HTTPS", True), ("http, https", False), ("http", False), ("", False)],
 )
-def test_of_several_proxies_the_first_says_how_the_browser_came(
-    http: httpx.Client, secret: str, said: str, *, is_secure: bool
+def test_the_first_of_several_proxies_decides_whether_the_cookie_is_secure(
+    http: httpx.Client, secret: str, forwarded: str, *, is_secure: bool
 ) -> None:
     assert (
-        "Secure" in log_in(http, secret, **{"x-forwarded-proto": said}).headers["set-cookie"]
+        "Secure" in log_in(http, secret, **{"x-forwarded-proto": forwarded}).headers["set-cookie"]
     ) is is_secure
 
 
@@ -102,9 +102,7 @@ def test_logging_out_ends_the_session_everywhere(http: httpx.Client, store: Stor
     answer = http.post("/logout", headers=PAGE)
     assert (answer.status_code, answer.headers["location"]) == (303, "/login")
     assert http.cookies.get("tangent") is None
-    assert http.get("/v1/account", headers=cookie).status_code == 401, (
-        "the cookie is worth nothing, whoever kept it"
-    )
+    assert http.get("/v1/account", headers=cookie).status_code == 401, "a kept cookie must be useless"
     assert [(entry.actor, entry.verb) for entry in store.audit().items][:2] == [
         ("alice", "logout"),
         ("alice", "login"),
@@ -125,13 +123,13 @@ def test_a_session_expires(http: httpx.Client, store: Store, secret: str) -> Non
     log_in(http, secret)
     with store._database.read() as connection:
         assert connection.exec_driver_sql("SELECT COUNT(*) FROM session").scalar_one() == 1, (
-            "what has expired is removed"
+            "expired sessions are removed"
         )
 
 
 @pytest.mark.usefixtures("secret")
 @pytest.mark.parametrize("given", ["", "nothing", "tangent_" + "x" * 43, "\0", "é" * 50, "x" * 10_000])
-def test_a_made_up_token_begins_no_session(http: httpx.Client, store: Store, given: str) -> None:
+def test_an_unknown_token_starts_no_session(http: httpx.Client, store: Store, given: str) -> None:
     answer = log_in(http, given)
     assert answer.status_code == 401
     assert "not valid" in answer.text
@@ -142,7 +140,7 @@ def test_a_made_up_token_begins_no_session(http: httpx.Client, store: Store, giv
 
 
 @pytest.mark.usefixtures("secret")
-def test_refused_logins_alone_are_forgotten_after_a_while(http: httpx.Client, store: Store) -> None:
+def test_only_refused_logins_are_deleted_from_the_audit_log(http: httpx.Client, store: Store) -> None:
     log_in(http, "nothing")
     assert store.delete_refused_logins(older_than=timedelta(days=30)) == 0
     assert store.delete_refused_logins(older_than=timedelta(seconds=-1)) == 1
@@ -153,7 +151,7 @@ def test_refused_logins_alone_are_forgotten_after_a_while(http: httpx.Client, st
     "cookie",
     ["tangent=", "tangent=x", "tangent=" + "x" * 43, "tangent=" + "x" * 4000, 'tangent="\\"', "=;=;"],
 )
-def test_a_made_up_cookie_opens_nothing(http: httpx.Client, secret: str, cookie: str) -> None:
+def test_an_unknown_cookie_gives_no_access(http: httpx.Client, secret: str, cookie: str) -> None:
     assert http.get("/v1/account", headers={"cookie": cookie}).status_code == 401
     assert (
         http.get("/v1/account", headers={"cookie": cookie, "authorization": f"Bearer {secret}"}).status_code
@@ -161,7 +159,7 @@ def test_a_made_up_cookie_opens_nothing(http: httpx.Client, secret: str, cookie:
     )
 
 
-def test_a_token_that_is_sent_counts_before_the_cookie(http: httpx.Client, store: Store, secret: str) -> None:
+def test_a_token_takes_precedence_over_the_cookie(http: httpx.Client, store: Store, secret: str) -> None:
     log_in(http, secret)
     root = store.create_token("root", role="admin")
     assert (
@@ -170,7 +168,7 @@ def test_a_token_that_is_sent_counts_before_the_cookie(http: httpx.Client, store
     assert http.get("/v1/account", headers={"authorization": "Bearer wrong"}).status_code == 401
 
 
-def test_another_sites_page_can_neither_log_in_nor_out_nor_change_anything(
+def test_a_page_of_another_site_cannot_log_in_log_out_or_change_anything(
     http: httpx.Client, secret: str, body: dict[str, Any]
 ) -> None:
     log_in(http, secret)
@@ -192,21 +190,21 @@ def test_another_sites_page_can_neither_log_in_nor_out_nor_change_anything(
 
 
 @pytest.mark.usefixtures("secret")
-def test_a_page_that_a_link_elsewhere_led_to_asks_the_browser_once_more(http: httpx.Client) -> None:
+def test_a_link_from_another_site_makes_the_page_reload_once(http: httpx.Client) -> None:
     followed = http.get("/optimizers", headers={**PAGE, "sec-fetch-site": "cross-site"})
-    assert '<meta http-equiv="refresh" content="0">' in followed.text, "the browser kept its cookie back"
+    assert '<meta http-equiv="refresh" content="0">' in followed.text, "the browser withheld its cookie"
     again = http.get("/optimizers", headers={**PAGE, "sec-fetch-site": "same-origin"})
     assert "refresh" not in again.text
 
 
 @pytest.mark.usefixtures("secret")
-def test_a_live_page_whose_session_has_ended_comes_to_the_login(http: httpx.Client) -> None:
+def test_a_live_page_reloads_when_its_session_has_ended(http: httpx.Client) -> None:
     answer = http.get("/studies/abc23456/live", headers={"hx-request": "true"})
     assert (answer.status_code, answer.headers["hx-refresh"]) == (401, "true")
 
 
 @pytest.mark.parametrize(
-    ("asked", "led"),
+    ("requested", "redirect"),
     [
         ("/studies/k3f9x2db?arm=adamp", "/studies/k3f9x2db?arm=adamp"),
         ("//evil.example", "/"),
@@ -220,26 +218,24 @@ def test_a_live_page_whose_session_has_ended_comes_to_the_login(http: httpx.Clie
         ("/é", "/"),
     ],
 )
-def test_a_login_leads_nowhere_but_to_this_service(asked: str, led: str) -> None:
-    assert safe_redirect_path(asked) == led
+def test_a_login_redirects_only_within_this_service(requested: str, redirect: str) -> None:
+    assert safe_redirect_path(requested) == redirect
 
 
 @pytest.mark.usefixtures("secret")
-def test_what_a_login_is_to_lead_to_is_escaped(http: httpx.Client) -> None:
+def test_the_redirect_of_a_login_is_escaped(http: httpx.Client) -> None:
     page = http.get('/optimizers?x="><script>alert(1)</script>', headers=PAGE).text
     assert "<script>alert" not in page
 
 
-def test_an_open_house_has_no_login(http: httpx.Client) -> None:
+def test_an_open_service_has_no_login(http: httpx.Client) -> None:
     answer = http.get("/login", headers=PAGE)
     assert (answer.status_code, answer.headers["location"]) == (303, "/")
     assert "requires no token" in http.get("/account", headers=PAGE).text
 
 
 @pytest.mark.usefixtures("secret")
-def test_logins_that_come_too_fast_have_to_wait(
-    settings: ServiceSettings, store: Store, client_of: ClientOf
-) -> None:
+def test_logins_are_rate_limited(settings: ServiceSettings, store: Store, client_of: ClientOf) -> None:
     with client_of(create_app(settings, store)) as client:
         answers = [client.post("/login", data={"token": "wrong"}) for _ in range(20)]
     refused = [answer for answer in answers if answer.status_code == 429]

@@ -1,7 +1,4 @@
-"""Logging in with a real browser.
-
-No prompt of its own, a cookie that no script sees, and links from elsewhere that lead where they should.
-"""
+"""Tests of the login with a real browser: the form, the cookie, and links from other sites."""
 
 import shutil
 from collections.abc import Callable, Generator
@@ -30,7 +27,7 @@ _ARGUMENTS = (
 
 @pytest.fixture
 def page() -> Generator[Page]:
-    """A page of a browser that knows nothing yet."""
+    """A page of a browser without cookies."""
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=_ARGUMENTS)
         yield chromium.new_context(viewport={"width": 380, "height": 800}).new_page()
@@ -46,7 +43,7 @@ def url(
         yield address
 
 
-def test_a_person_logs_in_follows_links_and_logs_out(page: Page, url: str, store: Store) -> None:
+def test_a_user_logs_in_follows_links_and_logs_out(page: Page, url: str, store: Store) -> None:
     secret = store.create_token("alice", role="submitter")
     page.goto(f"{url}/optimizers")
     expect(page.get_by_role("heading", level=1)).to_have_text("Log in")
@@ -58,7 +55,7 @@ def test_a_person_logs_in_follows_links_and_logs_out(page: Page, url: str, store
     page.get_by_role("button", name="Log in").click()
     expect(page).to_have_url(f"{url}/optimizers")
     expect(page.get_by_role("heading", level=1)).to_contain_text("ptimizers")
-    assert page.evaluate("document.cookie") == "", "no script sees it"
+    assert page.evaluate("document.cookie") == "", "scripts cannot read the cookie"
     (cookie,) = page.context.cookies()
     assert (cookie.get("httpOnly"), cookie.get("sameSite")) == (True, "Strict")
     for path in ("/account", "/"):
@@ -80,7 +77,7 @@ def test_a_person_logs_in_follows_links_and_logs_out(page: Page, url: str, store
     ]
 
 
-def test_another_sites_form_changes_nothing_with_the_cookie(page: Page, url: str, store: Store) -> None:
+def test_a_form_of_another_site_cannot_use_the_cookie(page: Page, url: str, store: Store) -> None:
     secret = store.create_token("alice", role="submitter")
     page.goto(url)
     page.get_by_label("API token").fill(secret)
@@ -88,6 +85,6 @@ def test_another_sites_form_changes_nothing_with_the_cookie(page: Page, url: str
     expect(page).to_have_url(f"{url}/")
     page.goto(f'data:text/html,<form method="post" action="{url}/logout"><button>win</button></form>')
     page.get_by_role("button", name="win").click()
-    expect(page.get_by_role("heading", level=1)).to_contain_text("Another site")
+    expect(page.get_by_role("heading", level=1)).to_contain_text("Cross-site")
     page.goto(f"{url}/account")
     expect(page.get_by_role("heading", level=1)).to_have_text("Account")
