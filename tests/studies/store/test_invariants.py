@@ -367,7 +367,7 @@ LOOSE = ("CREATE TABLE loose AS SELECT * FROM {0}", "DROP TABLE {0}", "ALTER TAB
             ["UPDATE trial_user_attributes SET value_json = '{}' WHERE key = 'parameters'"],
             "has {}, ours are",
         ),
-        (["DELETE FROM trial_intermediate_values WHERE step = 2"], "and it measured {1:"),
+        (["DELETE FROM trial_intermediate_values WHERE step = 2"], ", ours measured {1:"),
     ],
 )
 def test_every_violation_is_reported(
