@@ -101,7 +101,7 @@ def searches_of_table(
     for n in range(searches):
         chooser = ArmSampler(problem.arm(trials), sampler=sampler, direction="maximize", seed=1000 * seed + n)
         points = [problem.point(middle := {axis: levels // 2 for axis, levels in problem.axes.items()})]
-        chooser.remember(0, middle, TrialState.QUEUED, None)
+        chooser.load(0, middle, TrialState.QUEUED, None)
         values: list[float] = []
         for number in range(trials):
             if number:
@@ -109,7 +109,7 @@ def searches_of_table(
                 assert proposed is not None, f"{name} has fewer than {trials} points"
                 points.append(problem.point(proposed))
             values.append(float(np.clip(true[points[-1]] + sd[points[-1]] * rng.normal(), 0, 1)))
-            chooser.tell(number, TrialState.COMPLETED, values[-1])
+            chooser.finish(number, TrialState.COMPLETED, values[-1])
         best = points[int(np.argmax(values))]
         tests = np.clip(tested[points] + sd[points] * rng.normal(size=trials), 0, 1)
         scores = np.clip(tested[best] + sd[best] * rng.normal(size=seeds), 0, 1)

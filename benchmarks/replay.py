@@ -175,8 +175,8 @@ class _Run:
         else:
             values = self._reached.setdefault(number, {})
             values[to_epoch] = float(curve[-1])
-            self._chooser.reach(number + 1, values)
+            self._chooser.set_rung_values(number + 1, values)
             self._ladder.wait(number, values[to_epoch])
 
     def _tell(self, number: int, state: TrialState, value: float | None = None) -> None:
-        self._chooser.tell(number + 1, state, value)
+        self._chooser.finish(number + 1, state, value)

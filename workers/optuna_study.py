@@ -1,9 +1,6 @@
-"""What Optuna's samplers see of an arm.
+"""An arm's trials as Optuna's samplers see them: an in-memory Optuna storage with one study.
 
-Every trial as the record has it, up to a number beyond which looking costs more than it teaches.
-
-It is an Optuna storage that holds one study and answers what samplers ask of a storage; nobody else writes to
-it.
+Beyond a certain number of trials it shows a selection, because looking at more costs more than it teaches.
 """
 
 __all__ = ["OptunaStudyView"]
@@ -23,41 +20,41 @@ from studies.direction import Direction, sign
 from studies.space import Scalar
 
 _NAME = "arm"
-# Of a trial only the order of its number counts; its times are never looked at.
+# Samplers use the order of numbers, never a trial's times.
 _SOME_TIME = datetime(2000, 1, 1)  # noqa: DTZ001 # Optuna keeps local times without a zone
 
 
 class OptunaStudyView(InMemoryStorage):
-    """The trials of one arm in Optuna's terms, numbered as in the arm.
+    """The trials of one search as Optuna trials, with the search's numbers.
 
-    Beyond `most` trials with a value, samplers are shown the best tenth of `most` and a sample of all that
-    fills up the rest: TPE never takes more than its 25 best for good, and what is bad it learns from a sample
-    as well. Which trials are in the sample depends on their numbers alone, so a run that takes over sees the
-    same. What can never be shown again is forgotten.
+    Beyond `max_shown` trials with a value, samplers see the best tenth of `max_shown`, and a sample of all
+    trials as the rest: TPE treats at most its 25 best as good, and a sample is enough to learn what is bad.
+    The sample depends only on trial numbers, so a run that takes over sees the same one. Trials that can
+    never be shown again are forgotten.
     """
 
-    def __init__(self, direction: Direction, *, most: int | None) -> None:
-        """Begin with nothing seen; `most` None shows everything."""
+    def __init__(self, direction: Direction, *, max_shown: int | None) -> None:
+        """Start without trials; with `max_shown` None all are shown."""
         super().__init__()
         self._sign = -float(sign(direction))
-        self._most = most
+        self._max_shown = max_shown
         self._open: dict[int, FrozenTrial] = {}
         self._ended: dict[int, FrozenTrial] = {}
         self._shown: list[FrozenTrial] | None = []
-        # Of those with a value; proposals asked one after the other change the others only.
+        # Among trials with a value. Successive proposals only add trials without one.
         self._selected: list[FrozenTrial] | None = []
         self.create_new_study(
             [StudyDirection.MAXIMIZE if direction == "maximize" else StudyDirection.MINIMIZE], _NAME
         )
 
     def study(self) -> optuna.Study:
-        """Return the study as it now stands; what it has read once it does not read again."""
+        """Return the current study, which caches what it has read."""
         return optuna.load_study(study_name=_NAME, storage=self)
 
-    def begin(
+    def add(
         self, number: int, params: Mapping[str, Scalar], distributions: Mapping[str, BaseDistribution]
     ) -> FrozenTrial:
-        """Add a trial that has no value yet and return it."""
+        """Add and return a trial without a value."""
         trial = FrozenTrial(
             trial_id=number,
             number=number,
@@ -75,15 +72,15 @@ class OptunaStudyView(InMemoryStorage):
         self._changed(has_value=False)
         return trial
 
-    def drop(self, number: int) -> None:
-        """Forget a trial that has no end yet; a number that is not here is passed over."""
+    def remove(self, number: int) -> None:
+        """Remove an open trial; unknown numbers are ignored."""
         trial = self._open.pop(number, None)
         self._changed(has_value=trial is not None and trial.state is not TrialState.RUNNING)
 
-    def reach(self, number: int, values: Mapping[int, float]) -> None:
-        """Note the values at the rungs that a trial has reached, by epoch.
+    def set_rung_values(self, number: int, values: Mapping[int, float]) -> None:
+        """Set the values of an open trial at the rungs that it has reached, by epoch.
 
-        As long as it has not ended it counts as pruned at the last of them.
+        Until it ends, it counts as pruned at the last of them.
         """
         trial = self._open.get(number)
         if trial is not None:
@@ -91,7 +88,7 @@ class OptunaStudyView(InMemoryStorage):
             trial.state = TrialState.PRUNED if values else TrialState.RUNNING
             self._changed(has_value=True)
 
-    def end(self, number: int, state: TrialState, value: float | None) -> None:
+    def finish(self, number: int, state: TrialState, value: float | None) -> None:
         """Note how a trial ended."""
         trial = self._open.pop(number, None)
         if trial is not None:
@@ -101,14 +98,14 @@ class OptunaStudyView(InMemoryStorage):
             self._ended[number] = trial
             self._changed(has_value=True)
 
-    # Optuna's signature; samplers take no copies.
+    # Optuna's signature; samplers need no copies.
     def get_all_trials(
         self,
         study_id: int,  # noqa: ARG002
         deepcopy: bool = True,  # noqa: ARG002, FBT001, FBT002
         states: Container[TrialState] | None = None,
     ) -> list[FrozenTrial]:
-        """Return the trials to be shown, in the order of their numbers."""
+        """Return the trials that samplers see, in the order of their numbers."""
         if self._shown is None:
             self._selected = self._select() if self._selected is None else self._selected
             running = (trial for trial in self._open.values() if trial.state is TrialState.RUNNING)
@@ -116,7 +113,7 @@ class OptunaStudyView(InMemoryStorage):
         return [trial for trial in self._shown if states is None or trial.state in states]
 
     def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
-        """Keep what a sampler notes on a trial it is asked for."""
+        """Store an attribute that a sampler sets on the trial that it proposes."""
         self._open[trial_id].system_attrs[key] = value
 
     def _changed(self, *, has_value: bool) -> None:
@@ -124,16 +121,16 @@ class OptunaStudyView(InMemoryStorage):
         self._selected = None if has_value else self._selected
 
     def _select(self) -> list[FrozenTrial]:
-        """Return the trials with a value that are to be shown, and forget those that never will be."""
+        """Select the trials with a value that are shown, and forget those that never will be."""
         valued = [
             *self._ended.values(),
             *(trial for trial in self._open.values() if trial.state is not TrialState.RUNNING),
         ]
-        if self._most is not None and len(valued) > self._most:
-            tenth = self._most // 10
+        if self._max_shown is not None and len(valued) > self._max_shown:
+            tenth = self._max_shown // 10
             ranked = sorted(valued, key=self._rank)
-            sample = sorted(valued, key=_lot)[: self._most - tenth]
-            # Trials that diverge or fail leave the best: the next ones are kept for that.
+            sample = sorted(valued, key=_sample_key)[: self._max_shown - tenth]
+            # Trials leave the best when they diverge or fail, so the next best are kept too.
             kept = _numbers(ranked[: 2 * tenth]) | _numbers(sample)
             self._ended = {number: trial for number, trial in self._ended.items() if number in kept}
             shown = _numbers(ranked[:tenth]) | _numbers(sample)
@@ -141,10 +138,7 @@ class OptunaStudyView(InMemoryStorage):
         return valued
 
     def _rank(self, trial: FrozenTrial) -> tuple[float, float, float]:
-        """Return a key that sorts as TPE does.
-
-        Completed ones first, then those pruned latest, each by value.
-        """
+        """Return a key that sorts as TPE does: completed, then latest pruned, each by value."""
         if trial.state is TrialState.COMPLETE and trial.value is not None:
             return 0, 0, self._sign * trial.value
         if trial.intermediate_values:
@@ -153,7 +147,7 @@ class OptunaStudyView(InMemoryStorage):
         return 2, 0, 0
 
 
-def _lot(trial: FrozenTrial) -> int:
+def _sample_key(trial: FrozenTrial) -> int:
     return zlib.crc32(trial.number.to_bytes(8))
 
 

@@ -1,14 +1,12 @@
-"""Choosing configurations: one `ArmSampler` for each search of an arm.
+"""Proposes configurations: one `ArmSampler` for each search of an arm, repeatable to the last digit.
 
-It is repeatable to the last digit and after any restart.
+A proposal depends only on the study's seed, the arm's name, the replicate, the trial's number in it and the
+results stored by then. No random state is carried from one proposal to the next, so a run that takes over
+continues as the last one would have. The exception is `cmaes`: Optuna keeps its covariance in memory, and a
+run that takes over starts it anew from the stored trials.
 
-A proposal depends on the study's seed, the arm's name, the replicate, the trial's number in it and what is on
-record of it by then, and on nothing else: no random state is carried from one proposal to the next, so a run
-that takes over goes on as the last one would have. The exception is `cmaes`: Optuna keeps its covariance
-beside the trials in memory, and a run that takes over starts it anew from the record.
-
-Trials whose value is not known yet count as bad (the constant liar), so proposals asked one after the other
-differ; yet they learn nothing from each other, and `at_once` says how many of them are worth asking for.
+A trial without a value yet counts as bad (the constant liar), so successive proposals differ. But they learn
+nothing from each other, and `recommended` limits how many of them are worth creating.
 """
 
 __all__ = ["ArmSampler"]
@@ -48,24 +46,23 @@ from studies.spec import ADAPTIVE_SAMPLERS, SamplerName
 from studies.states import FINISHED_TRIAL_STATES, TrialState
 from workers.optuna_study import OptunaStudyView
 
-# Proposals that repeat a configuration or break a constraint are asked anew, at most this often.
+# A proposal that repeats a configuration or breaks a constraint is replaced, at most this often.
 _MAX_REJECTED = 200
-# A model that proposes the same again and again is no longer asked: from then on configurations are drawn at
-# random.
+# After this many rejected proposals of a model, configurations are drawn at random instead.
 _MAX_MODEL_REJECTED = 20
-# TPE's time to propose grows with what it looks at; see `OptunaStudyView` for what it is shown beyond.
-_MOST_OBSERVED = 500
+# TPE's time per proposal grows with the trials that it sees. `OptunaStudyView` selects them beyond this
+# number.
+_MAX_OBSERVED = 500
 _OPTUNA_STATES = {
     TrialState.COMPLETED: optuna.trial.TrialState.COMPLETE,
     TrialState.PRUNED: optuna.trial.TrialState.PRUNED,
-    # Pruned without a value ranks last: the sampler learns to keep away, where a failed trial would teach it
-    # nothing.
+    # A pruned trial without a value ranks last, so the sampler learns to avoid it. It ignores failed trials.
     TrialState.DIVERGED: optuna.trial.TrialState.PRUNED,
 }
 
 
 def _quantile(dimension: AnyDimension, u: float) -> Scalar:
-    """Return the value below which a share `u` in [0, 1) of the dimension lies."""
+    """Return the value below which a fraction `u` in [0, 1) of the dimension lies."""
     match dimension:
         case Choices():
             return dimension.choices[int(u * len(dimension.choices))]
@@ -87,7 +84,7 @@ def _quantile(dimension: AnyDimension, u: float) -> Scalar:
 
 
 class ArmSampler:
-    """Proposes configurations for one search of an arm, each different from all before.
+    """Proposes configurations for one search of an arm, each different from all earlier ones.
 
     Trials are numbered from 0 within the search.
     """
@@ -95,53 +92,52 @@ class ArmSampler:
     def __init__(
         self, arm: ResolvedArm, *, sampler: SamplerName, direction: Direction, seed: int, replicate: int = 0
     ) -> None:
-        """Start with an empty record.
+        """Start without trials.
 
         Args:
-            arm: whose space is searched.
-            sampler: how.
+            arm: the arm, with its search space.
+            sampler: the method.
             direction: `maximize` or `minimize`.
             seed: the study's.
-            replicate: which of the arm's searches it is, from 0; each draws on its own.
+            replicate: index among the arm's searches, from 0; each draws its own numbers.
         """
         self._arm = arm
         self._sampler: SamplerName = sampler
         self._is_model = sampler in ADAPTIVE_SAMPLERS
-        # Of the first replicate only these two, so that asking for more leaves what it draws as it was.
+        # Without an index for the first replicate, so that more replicates do not change its proposals.
         self._seed = (seed, zlib.crc32(arm.name.encode()), *([replicate] if replicate else []))
         self._distributions = distributions(arm.space)
         self._searched = {name: arm.space[name] for name in self._distributions}
-        # Those with a condition last, so that what they depend on is known.
+        # Conditional dimensions come last, when the dimensions that they depend on are known.
         self._names = sorted(self._distributions, key=lambda name: name in arm.card.conditions)
-        self._together = self._proposed_together()
-        # Hashes, for whole configurations of many thousand trials would be kept twice.
+        self._joint_distributions = self._jointly_proposed()
+        # Hashes, because there may be many thousand configurations.
         self._seen: set[int] = set()
         self._order: np.ndarray | None = None
         self._unseen: Iterator[Parameters] | None = None
-        # A generation of CMA-ES is made of the trials that it asked for itself; none of them may be missing.
+        # CMA-ES builds its generations from its own trials, so none of them may be hidden.
         with _quietly():
             self._observations = OptunaStudyView(
-                direction, most=None if sampler == "cmaes" else _MOST_OBSERVED
+                direction, max_shown=None if sampler == "cmaes" else _MAX_OBSERVED
             )
 
-    def at_once(self, number: int, *, unanswered: int, at_hand: int) -> int:
-        """Return how many proposals from `number` on are worth asking for now.
+    def recommended(self, number: int, *, without_result: int, queued: int) -> int:
+        """Return how many proposals, from `number` on, are worth creating now.
 
-        The random ones with which every model begins cost nothing. Of the later ones at most an eighth of the
-        arm's trials should be without a value at a time, in whichever packs: so many cost a tenth of the
-        trials, twice as many a third (docs/performance.md). But a worker that has nothing else to do may
-        always have one.
+        The random trials with which every model starts are free. Later, at most an eighth of the arm's trials
+        should be without a value at any time: this costs a tenth of the trials, twice as many cost a third
+        (docs/performance.md). But an idle worker may always have one.
 
         Args:
-            number: of the next trial.
-            unanswered: trials proposed already of which no value is known yet.
-            at_hand: those of them that wait for a worker.
+            number: the next trial's number.
+            without_result: created trials that have no value yet.
+            queued: those of them that wait for a worker.
         """
         if not self._is_model:
             return self._arm.trials
-        return max(self._startup() + 1 - number, self._arm.trials // 8 - unanswered, 1 - at_hand, 0)
+        return max(self._startup() + 1 - number, self._arm.trials // 8 - without_result, 1 - queued, 0)
 
-    def remember(
+    def load(
         self,
         number: int,
         parameters: Parameters,
@@ -150,14 +146,14 @@ class ArmSampler:
         *,
         rung_values: Mapping[int, float] | None = None,
     ) -> None:
-        """Take up a trial from the record, in the order of numbers; it must not have been proposed here.
+        """Add a trial that was not proposed here. Call this in the order of numbers.
 
         Args:
             number: its number in the search.
             parameters: its configuration.
-            state: where it stands.
-            value: its value, where it is completed.
-            rung_values: its value at each rung it has reached, by epoch.
+            state: its state.
+            value: its value if it is completed.
+            rung_values: its value at each rung that it has reached, by epoch.
         """
         self._seen.add(_fingerprint(parameters))
         if not self._is_model or not self._arm.admits(parameters):
@@ -167,52 +163,43 @@ class ArmSampler:
             for name in self._distributions
             if is_active(name, self._arm.card.conditions, parameters)
         }
-        self._observations.begin(number, params, {name: self._distributions[name] for name in params})
+        self._observations.add(number, params, {name: self._distributions[name] for name in params})
         if rung_values:
-            self._observations.reach(number, rung_values)
+            self._observations.set_rung_values(number, rung_values)
         if state in FINISHED_TRIAL_STATES:
-            self.tell(number, state, value)
+            self.finish(number, state, value)
 
-    def reach(self, number: int, rung_values: Mapping[int, float]) -> None:
-        """Learn the values that a trial without an end has at the rungs it has reached, by epoch.
+    def set_rung_values(self, number: int, rung_values: Mapping[int, float]) -> None:
+        """Set an open trial's value at each rung that it has reached, by epoch; empty if it starts over."""
+        self._observations.set_rung_values(number, rung_values)
 
-        Empty when it begins again.
-        """
-        self._observations.reach(number, rung_values)
-
-    def tell(self, number: int, state: TrialState, value: float | None) -> None:
-        """Learn how a trial ended.
-
-        One that failed, or whose configuration lies outside the space, teaches nothing.
-        """
-        told = _OPTUNA_STATES.get(state)
-        if told is None:
-            self._observations.drop(number)
+    def finish(self, number: int, state: TrialState, value: float | None) -> None:
+        """Note how a trial ended; failed trials, and configurations outside the space, are ignored."""
+        optuna_state = _OPTUNA_STATES.get(state)
+        if optuna_state is None:
+            self._observations.remove(number)
         else:
             if state is TrialState.DIVERGED:
-                # However good it was at a rung: it ranks last all the same.
-                self._observations.reach(number, {})
-            self._observations.end(number, told, value if state is TrialState.COMPLETED else None)
+                # It ranks last, however good it was at a rung.
+                self._observations.set_rung_values(number, {})
+            self._observations.finish(number, optuna_state, value if state is TrialState.COMPLETED else None)
 
     def propose(self, number: int) -> Parameters | None:
-        """Return a configuration for the search's trial `number`, or None when the space holds no other."""
+        """Return a configuration for trial `number`, or None if the space contains no other."""
         for attempt in range(_MAX_REJECTED):
             parameters = self._complete(self._choose(number, attempt))
-            if self._take(parameters):
+            if self._accept(parameters):
                 if self._is_model and attempt >= _MAX_MODEL_REJECTED:
                     self._observe(number, parameters)
                 return parameters
-            self._observations.drop(number)
+            self._observations.remove(number)
         parameters = self._first_unseen()
         if parameters is not None and self._is_model:
             self._observe(number, parameters)
         return parameters
 
     def _choose(self, number: int, attempt: int) -> Mapping[str, Scalar]:
-        """Return values for the searched dimensions that are active.
-
-        A model notes its trial among the observations.
-        """
+        """Return values for the active searched dimensions; a model also observes its trial."""
         match self._sampler:
             case "random":
                 return self._random(number, attempt)
@@ -232,7 +219,7 @@ class ArmSampler:
         return self._at(rng.random(len(self._searched)))
 
     def _quasi_random(self, number: int, attempt: int) -> dict[str, Scalar]:
-        # Three quarters of a second to import, and only this sampler needs it.
+        # Its import takes three quarters of a second, and only this sampler needs it.
         from scipy.stats import qmc  # pyright: ignore[reportMissingTypeStubs] # scipy has none
 
         if not self._searched:
@@ -252,16 +239,16 @@ class ArmSampler:
                 int(np.random.SeedSequence([*self._seed, number, attempt]).generate_state(1)[0])
             )
             study = self._observations.study()
-            trial = self._observations.begin(number, {}, {})
+            trial = self._observations.add(number, {}, {})
             sampler.before_trial(study, trial)
-            together = sampler.sample_relative(study, trial, self._together)
+            joint = sampler.sample_relative(study, trial, self._joint_distributions)
             for name in self._names:
                 so_far = as_parameters(self._arm.space, self._arm.defaults, trial.params)
                 if is_active(name, self._arm.card.conditions, so_far):
                     distribution = self._distributions[name]
                     value = (
-                        together[name]
-                        if name in together
+                        joint[name]
+                        if name in joint
                         else sampler.sample_independent(study, trial, name, distribution)
                     )
                     trial.params = {**trial.params, name: _plain(value, distribution)}
@@ -277,10 +264,10 @@ class ArmSampler:
             case _:
                 return TPESampler(seed=seed, n_startup_trials=self._startup())
 
-    def _proposed_together(self) -> dict[str, BaseDistribution]:
-        """Return the dimensions that are active in every configuration, by name.
+    def _jointly_proposed(self) -> dict[str, BaseDistribution]:
+        """Return the dimensions that are proposed as one vector, by name: those that are always active.
 
-        They are proposed as one vector; CMA-ES takes numbers only.
+        For CMA-ES these are the numeric ones.
         """
         conditions = self._arm.card.conditions
         found = {
@@ -292,8 +279,8 @@ class ArmSampler:
         }
         return dict(sorted(found.items()))
 
-    def _take(self, parameters: Parameters) -> bool:
-        """Return whether a configuration is new and keeps the constraints; it is known from then on."""
+    def _accept(self, parameters: Parameters) -> bool:
+        """Return whether a configuration is new and meets the constraints, and remember it."""
         key = _fingerprint(parameters)
         if key in self._seen or not all(c.holds(parameters) for c in self._arm.card.constraints):
             return False
@@ -301,24 +288,21 @@ class ArmSampler:
         return True
 
     def _observe(self, number: int, parameters: Parameters) -> None:
-        """Note a configuration that no model has proposed."""
+        """Add a configuration that was not proposed by a model to the observations."""
         params = {
             name: parameters[name]
             for name in self._distributions
             if is_active(name, self._arm.card.conditions, parameters)
         }
-        self._observations.begin(number, params, {name: self._distributions[name] for name in params})
+        self._observations.add(number, params, {name: self._distributions[name] for name in params})
 
     def _complete(self, chosen: Mapping[str, Scalar]) -> Parameters:
-        """Return the whole configuration of what was chosen, whatever has no effect in it at its default."""
+        """Return the full configuration of chosen values, with inactive hyperparameters at their defaults."""
         whole = as_parameters(self._arm.space, self._arm.defaults, dict(chosen))
         return without_inert(whole, self._arm.card.conditions, self._arm.defaults)
 
     def _startup(self) -> int:
-        """Return how many random trials come first.
-
-        A quarter of the budget, at least 4 and at most Optuna's own 10.
-        """
+        """Return how many random trials come first: a quarter of the budget, but 4 to 10 (Optuna's own)."""
         return min(10, max(4, self._arm.trials // 4))
 
     def _at(self, point: np.ndarray) -> dict[str, Scalar]:
@@ -329,19 +313,16 @@ class ArmSampler:
         }
 
     def _first_unseen(self) -> Parameters | None:
-        """Return the first configuration of a finite space that is left.
-
-        What was passed over once is never looked at again.
-        """
+        """Return the first unused configuration of a finite space; each is examined only once."""
         if math.isinf(size(self._searched)):
             return None
         if self._unseen is None:
             self._unseen = (self._complete(point) for point in every_point(self._searched))
-        return next((parameters for parameters in self._unseen if self._take(parameters)), None)
+        return next((parameters for parameters in self._unseen if self._accept(parameters)), None)
 
 
 def _always(condition: Condition, space: Space) -> bool:
-    """Return whether a condition is met everywhere in a space."""
+    """Return whether a condition holds everywhere in a space."""
     match space[condition.parameter]:
         case Range() as dimension:
             return condition.holds({condition.parameter: dimension.low})
@@ -352,7 +333,7 @@ def _always(condition: Condition, space: Space) -> bool:
 
 
 def _point(space: Space, index: int) -> dict[str, Scalar]:
-    """Return the point of a finite space at a place in the order of `every_point`."""
+    """Return the point of a finite space at an index in the order of `every_point`."""
     found: dict[str, Scalar] = {}
     for name, dimension in reversed(space.items()):
         match dimension:
@@ -368,7 +349,7 @@ def _point(space: Space, index: int) -> dict[str, Scalar]:
 
 
 def _plain(value: Any, distribution: BaseDistribution) -> Scalar:
-    """Return a sampler's value as Python's own number."""
+    """Return a sampler's value as a plain Python number."""
     match distribution:
         case IntDistribution():
             return int(value)
@@ -379,13 +360,13 @@ def _plain(value: Any, distribution: BaseDistribution) -> Scalar:
 
 
 def _fingerprint(parameters: Parameters) -> int:
-    # Python has one hash for -1 and -2.
+    # In Python, -1 and -2 have the same hash.
     return hash((configuration_key(parameters), tuple(name for name in parameters if parameters[name] == -1)))
 
 
 @contextmanager
 def _quietly() -> Generator[None]:
-    """Keep Optuna's notes on experimental samplers, and its log of every study, out of the run's log."""
+    """Silence Optuna's warnings about experimental samplers and its log of every study."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
         optuna.logging.set_verbosity(optuna.logging.WARNING)

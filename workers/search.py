@@ -116,8 +116,8 @@ class Search(TrialQueue):
         """
         if self._is_space_exhausted:
             return 0
-        recommended = self._sampler.at_once(
-            self._created, unanswered=len(self._without_result), at_hand=self.queued_new
+        recommended = self._sampler.recommended(
+            self._created, without_result=len(self._without_result), queued=self.queued_new
         )
         return min(self.plan.trials - self._created, recommended)
 
@@ -164,7 +164,7 @@ class Search(TrialQueue):
         self._created += 1
         self._dispatched_epochs += trial.epochs_done
         finite = {epoch: value for epoch, value in rung_values.items() if value is not None}
-        self._sampler.remember(rank, trial.parameters, trial.state, trial.value, rung_values=finite)
+        self._sampler.load(rank, trial.parameters, trial.state, trial.value, rung_values=finite)
         self._ladder.take_up(
             rank, trial.state, epochs_done=trial.epochs_done, to_epoch=trial.to_epoch, values=rung_values
         )
@@ -227,7 +227,7 @@ class Search(TrialQueue):
         """Forget the results of a trial that has lost its checkpoint and starts over."""
         self._forget_values(trial.number)
         self._without_result.add(trial.number)
-        self._sampler.reach(self._ranks[trial.number], {})
+        self._sampler.set_rung_values(self._ranks[trial.number], {})
 
     def measured(self, trial: PendingTrial, epoch: int, metric: float | None) -> bool:
         """Note a trial's validation value; return whether the trial has reached a rung and waits there."""
@@ -250,7 +250,7 @@ class Search(TrialQueue):
         reached = self._rung_values.setdefault(trial.number, {})
         if value is not None:
             reached[trial.to_epoch] = value
-            self._sampler.reach(rank, reached)
+            self._sampler.set_rung_values(rank, reached)
         self._ladder.wait(rank, value)
         self._waiting[rank] = trial
 
@@ -281,7 +281,7 @@ class Search(TrialQueue):
             self._ladder.end_of_trials()
             return None
         if rank == 0:
-            self._sampler.remember(0, parameters, TrialState.RUNNING, None)
+            self._sampler.load(0, parameters, TrialState.RUNNING, None)
         number = self._next_number()
         self._created += 1
         self._ranks[number] = rank
@@ -303,7 +303,7 @@ class Search(TrialQueue):
         rank = self._ranks.pop(trial.number)
         self._without_result.discard(trial.number)
         self._forget_values(trial.number)
-        self._sampler.tell(rank, state, value)
+        self._sampler.finish(rank, state, value)
         self._note_result(trial, state, value, origin=_origin(rank))
 
     def _note_result(

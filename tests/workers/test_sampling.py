@@ -1,6 +1,4 @@
-"""Samplers: every one repeats itself, goes on after a restart as if there had been none, and never proposes a
-configuration twice.
-"""
+"""Samplers are repeatable, unaffected by a restart, and never propose a configuration twice."""
 
 import time
 from typing import Any, cast
@@ -39,20 +37,20 @@ def value_of(parameters: Parameters) -> tuple[TrialState, float | None]:
 def search(
     sampler: Any, arm: ResolvedArm, *, seed: int = 3, replicate: int = 0, restart_at: int | None = None
 ) -> list[Parameters]:
-    """Search one trial at a time; at `restart_at` begin anew from the record alone."""
+    """Search one trial at a time; at `restart_at`, continue with a sampler made from the stored trials."""
     searcher = ArmSampler(arm, sampler=sampler, direction="maximize", seed=seed, replicate=replicate)
-    record = [arm.defaults]
-    searcher.remember(0, arm.defaults, *value_of(arm.defaults))
+    trials = [arm.defaults]
+    searcher.load(0, arm.defaults, *value_of(arm.defaults))
     for number in range(1, arm.trials):
         if number == restart_at:
             searcher = ArmSampler(arm, sampler=sampler, direction="maximize", seed=seed)
-            for n, parameters in enumerate(record):
-                searcher.remember(n, parameters, *value_of(parameters))
+            for n, parameters in enumerate(trials):
+                searcher.load(n, parameters, *value_of(parameters))
         proposed = searcher.propose(number)
         assert proposed is not None
-        record.append(proposed)
-        searcher.tell(number, *value_of(proposed))
-    return record
+        trials.append(proposed)
+        searcher.finish(number, *value_of(proposed))
+    return trials
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
@@ -63,7 +61,7 @@ def test_the_same_seed_gives_the_same_search(sampler: str) -> None:
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
-def test_replicates_of_a_search_go_different_ways(sampler: str) -> None:
+def test_replicates_search_differently(sampler: str) -> None:
     arm = arm_of(sampler)
     found = [search(sampler, arm, replicate=replicate)[1:] for replicate in range(3)]
     assert found[0] == search(sampler, arm)[1:]
@@ -71,7 +69,7 @@ def test_replicates_of_a_search_go_different_ways(sampler: str) -> None:
 
 
 @pytest.mark.parametrize("sampler", [name for name in SAMPLERS if name != "cmaes"])
-def test_a_search_that_is_taken_over_goes_on_as_it_would_have(sampler: str) -> None:
+def test_a_search_continues_after_a_restart_as_without_one(sampler: str) -> None:
     arm = arm_of(sampler)
     assert search(sampler, arm, restart_at=8) == search(sampler, arm)
 
@@ -91,7 +89,7 @@ def test_every_proposal_is_new_complete_and_inside_the_space(sampler: str) -> No
             )
 
 
-def test_a_finite_space_is_searched_to_its_end_and_no_further() -> None:
+def test_a_finite_space_is_searched_completely() -> None:
     arm = arm_of(
         "random",
         space={
@@ -101,13 +99,13 @@ def test_a_finite_space_is_searched_to_its_end_and_no_further() -> None:
     )
     assert arm.trials <= 3
     searcher = ArmSampler(arm, sampler="random", direction="maximize", seed=0)
-    searcher.remember(0, arm.defaults, TrialState.COMPLETED, 0.5)
+    searcher.load(0, arm.defaults, TrialState.COMPLETED, 0.5)
     proposed = [searcher.propose(n) for n in range(1, arm.trials)]
     assert None not in proposed
     assert searcher.propose(arm.trials) is None
 
 
-def test_tpe_learns_where_it_is_good_and_keeps_away_from_what_diverged() -> None:
+def test_tpe_finds_good_regions_and_avoids_diverging_ones() -> None:
     arm = arm_of("tpe", trials=40)
     late = search("tpe", arm)[25:]
     assert sum(float(p["lr"]) > 0.5 for p in late) <= 1
@@ -115,7 +113,7 @@ def test_tpe_learns_where_it_is_good_and_keeps_away_from_what_diverged() -> None
     assert distances[len(distances) // 2] < 0.03
 
 
-def test_a_constraint_is_never_broken() -> None:
+def test_proposals_meet_the_constraints() -> None:
     arms = [
         {
             "optimizer": "sgdp",
@@ -128,51 +126,54 @@ def test_a_constraint_is_never_broken() -> None:
     assert all(c.holds(p) for p in search("random", arm) for c in arm.card.constraints)
 
 
-def test_trials_in_flight_do_not_stop_the_next_proposal() -> None:
+def test_proposals_differ_while_trials_are_in_flight() -> None:
     arm = arm_of("tpe", trials=12)
     searcher = ArmSampler(arm, sampler="tpe", direction="maximize", seed=0)
-    searcher.remember(0, arm.defaults, TrialState.RUNNING, None)
+    searcher.load(0, arm.defaults, TrialState.RUNNING, None)
     proposed = [searcher.propose(n) for n in range(1, 12)]
     assert len({str(p) for p in proposed}) == 11
 
 
-def test_values_at_a_rung_are_learnt_from_before_their_trials_end() -> None:
+def test_tpe_learns_from_values_at_rungs() -> None:
     arm = arm_of("tpe", trials=40)
     searcher = ArmSampler(arm, sampler="tpe", direction="maximize", seed=0)
-    searcher.remember(0, arm.defaults, TrialState.RUNNING, None)
+    searcher.load(0, arm.defaults, TrialState.RUNNING, None)
     late: list[float] = []
     for number in range(1, 40):
         parameters = searcher.propose(number)
         assert parameters is not None
         state, value = value_of(parameters)
         if value is None:
-            searcher.tell(number, state, None)
+            searcher.finish(number, state, None)
         else:
-            searcher.reach(number, {1: value})
+            searcher.set_rung_values(number, {1: value})
         late += [float(parameters["lr"])] if number >= 25 else []
     distances = sorted(abs(lr - 0.03) for lr in late)
     assert distances[len(distances) // 2] < 0.03
 
 
 @pytest.mark.parametrize("sampler", ["random", "qmc", "grid"])
-def test_samplers_that_learn_nothing_are_asked_for_everything_at_once(sampler: str) -> None:
+def test_a_sampler_that_does_not_learn_recommends_all_trials_at_once(sampler: str) -> None:
     arm = arm_of(sampler)
     assert (
-        ArmSampler(arm, sampler=cast("Any", sampler), direction="maximize", seed=0).at_once(
-            3, unanswered=3, at_hand=3
+        ArmSampler(arm, sampler=cast("Any", sampler), direction="maximize", seed=0).recommended(
+            3, without_result=3, queued=3
         )
         >= arm.trials
     )
 
 
-def test_a_model_is_asked_at_once_for_its_random_beginning_and_then_while_an_eighth_is_unanswered() -> None:
+def test_a_model_recommends_its_random_start_at_once_then_an_eighth_of_its_trials_without_results() -> None:
     searcher = ArmSampler(arm_of("tpe", trials=80), sampler="tpe", direction="maximize", seed=0)
-    assert [searcher.at_once(number, unanswered=number, at_hand=number) for number in (0, 1, 5)] == [
+    assert [searcher.recommended(number, without_result=number, queued=number) for number in (0, 1, 5)] == [
         11,
         10,
         6,
     ]
-    assert [searcher.at_once(40, unanswered=unanswered, at_hand=0) for unanswered in (0, 4, 9, 10, 20)] == [
+    assert [
+        searcher.recommended(40, without_result=without_result, queued=0)
+        for without_result in (0, 4, 9, 10, 20)
+    ] == [
         10,
         6,
         1,
@@ -180,7 +181,7 @@ def test_a_model_is_asked_at_once_for_its_random_beginning_and_then_while_an_eig
         1,
     ]
     searcher = ArmSampler(arm_of("tpe", trials=12), sampler="tpe", direction="maximize", seed=0)
-    assert [searcher.at_once(number, unanswered=0, at_hand=0) for number in (0, 1, 4, 5, 11)] == [
+    assert [searcher.recommended(number, without_result=0, queued=0) for number in (0, 1, 4, 5, 11)] == [
         5,
         4,
         1,
@@ -189,9 +190,9 @@ def test_a_model_is_asked_at_once_for_its_random_beginning_and_then_while_an_eig
     ]
 
 
-def test_a_worker_without_work_may_always_have_one_proposal_and_no_more_than_one() -> None:
+def test_an_idle_worker_always_gets_one_proposal_but_not_two() -> None:
     searcher = ArmSampler(arm_of("tpe", trials=16), sampler="tpe", direction="maximize", seed=0)
-    assert [searcher.at_once(9, unanswered=4, at_hand=at_hand) for at_hand in (0, 1, 2)] == [1, 0, 0]
+    assert [searcher.recommended(9, without_result=4, queued=queued) for queued in (0, 1, 2)] == [1, 0, 0]
 
 
 def _all_fixed() -> dict[str, Any]:
@@ -204,7 +205,7 @@ def _all_fixed() -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("sampler", ["random", "qmc", "grid", "tpe"])
-def test_no_budget_is_spent_on_configurations_that_train_alike(sampler: str) -> None:
+def test_configurations_that_differ_only_in_inactive_hyperparameters_are_proposed_once(sampler: str) -> None:
     space = {
         "lr": {"choices": [0.01, 0.1]},
         "delta": 0.1,
@@ -213,14 +214,14 @@ def test_no_budget_is_spent_on_configurations_that_train_alike(sampler: str) -> 
     }
     arm = arm_of(sampler, space=space, trials=50)
     searcher = ArmSampler(arm, sampler=cast("Any", sampler), direction="maximize", seed=1)
-    searcher.remember(0, arm.defaults, TrialState.COMPLETED, 0.5)
+    searcher.load(0, arm.defaults, TrialState.COMPLETED, 0.5)
     found = [searcher.propose(n) for n in range(1, arm.trials)]
     assert None not in found
     assert searcher.propose(arm.trials) is None
     assert all(p["wd_ratio"] == 0.1 for p in found if p is not None and p["weight_decay"] == 0.0)
 
 
-def test_a_long_record_is_taken_up_in_moments() -> None:
+def test_loading_a_thousand_trials_takes_less_than_a_lease() -> None:
     arm = arm_of("tpe", trials=1000)
     searcher = ArmSampler(arm, sampler="tpe", direction="maximize", seed=0)
     made = ArmSampler(arm, sampler="random", direction="maximize", seed=0)
@@ -228,13 +229,11 @@ def test_a_long_record_is_taken_up_in_moments() -> None:
     begun = time.process_time()
     for number, parameters in enumerate(record):
         assert parameters is not None
-        searcher.remember(number, parameters, *value_of(parameters))
-    assert time.process_time() - begun < 5.0, (
-        "linear in the trials: a run must not outlast its lease while it takes a study up"
-    )
+        searcher.load(number, parameters, *value_of(parameters))
+    assert time.process_time() - begun < 5.0, "loading is not linear in the number of trials"
 
 
-def test_minus_one_and_minus_two_are_two_configurations() -> None:
+def test_minus_one_and_minus_two_are_different_configurations() -> None:
     arm = arm_of("grid", trials=3)
     fixed = {name: Fixed(value=value) for name, value in arm.defaults.items()}
     arm = arm.model_copy(update={"space": {**fixed, "lr": Choices(choices=(-1, -2))}})
@@ -243,19 +242,19 @@ def test_minus_one_and_minus_two_are_two_configurations() -> None:
     assert {p["lr"] for p in proposed if p is not None} == {-1, -2}
 
 
-def test_a_trial_that_diverged_after_a_rung_teaches_what_any_that_diverged_does() -> None:
+def test_a_trial_that_diverges_counts_the_same_with_or_without_rung_values() -> None:
     arm = arm_of("tpe")
     seen: list[list[object]] = []
     for values in (dict[int, float](), {1: 0.5, 3: 0.9}):
         searcher = ArmSampler(arm, sampler="tpe", direction="maximize", seed=0)
-        searcher.remember(0, arm.defaults, TrialState.RUNNING, None)
+        searcher.load(0, arm.defaults, TrialState.RUNNING, None)
         record: list[object] = []
         for number in range(1, 14):
             parameters = searcher.propose(number)
             assert parameters is not None
             record.append(parameters)
             is_bad = number % 3 == 0
-            searcher.reach(number, values if is_bad else {1: -abs(float(parameters["lr"]) - 0.03)})
-            searcher.tell(number, TrialState.DIVERGED if is_bad else TrialState.PRUNED, None)
+            searcher.set_rung_values(number, values if is_bad else {1: -abs(float(parameters["lr"]) - 0.03)})
+            searcher.finish(number, TrialState.DIVERGED if is_bad else TrialState.PRUNED, None)
         seen.append(record)
     assert seen[0] == seen[1]
