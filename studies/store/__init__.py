@@ -19,10 +19,10 @@ from studies.extension import Extension
 from studies.resolve import ResolvedStudy, resolve
 from studies.spec import StudySpec
 from studies.states import StudyMove, StudyState, TrialFilter, TrialState
-from studies.store import catalog, events, exports, extensions, queries, submissions, suites, summaries
+from studies.store import catalog, events, exports, extensions, study_queries, submissions, suites, summaries
 from studies.store.accounts import Accounts
+from studies.store.database import Database, StatementWatcher, TransactionWatcher
 from studies.store.dispatching import Dispatching
-from studies.store.engine import Database, StatementWatcher, TransactionWatcher
 from studies.store.metrics_snapshot import MetricsReader, MetricsSnapshot
 from studies.store.optuna_copy import OptunaCopy
 from studies.store.progress import ProgressCache
@@ -146,7 +146,7 @@ class Store(Accounts, Dispatching, WebhookQueue):
                 by=by,
                 idempotency_key=idempotency_key,
             )
-            return queries.study(connection, study_id)
+            return study_queries.study(connection, study_id)
 
     def move(
         self, study_id: str, verb: StudyMove, *, by: Actor = OPERATOR, if_version: int | None = None
@@ -162,7 +162,7 @@ class Store(Accounts, Dispatching, WebhookQueue):
         """
         with self._database.write() as connection:
             submissions.move(connection, study_id, verb, by=by, if_version=if_version)
-            return queries.study(connection, study_id)
+            return study_queries.study(connection, study_id)
 
     def extend(
         self, study_id: str, extension: Extension, *, by: Actor = OPERATOR, if_version: int | None = None
@@ -185,7 +185,7 @@ class Store(Accounts, Dispatching, WebhookQueue):
             extensions.extend(
                 connection, study_id, extension, catalog.catalog(connection), by=by, if_version=if_version
             )
-            return queries.study(connection, study_id)
+            return study_queries.study(connection, study_id)
 
     def plan_extension(self, study_id: str, extension: Extension) -> tuple[StudySpec, ResolvedStudy]:
         """Return a study's spec and plan as an extension would make them, without storing anything.
@@ -203,7 +203,7 @@ class Store(Accounts, Dispatching, WebhookQueue):
             StudyNotFound: the study does not exist.
         """
         with self._database.read() as connection:
-            return queries.study(connection, study_id)
+            return study_queries.study(connection, study_id)
 
     def studies(
         self,
@@ -220,7 +220,7 @@ class Store(Accounts, Dispatching, WebhookQueue):
             SpecInvalid: the page token is invalid or belongs to another query.
         """
         with self._database.read() as connection:
-            return queries.studies(
+            return study_queries.studies(
                 connection,
                 state=state,
                 workload=workload,
@@ -281,7 +281,7 @@ class Store(Accounts, Dispatching, WebhookQueue):
             StudyNotFound: the study does not exist.
         """
         with self._database.read() as connection:
-            return queries.study_record(connection, study_id)
+            return study_queries.study_record(connection, study_id)
 
     def arms(self, study_id: str) -> tuple[ArmView, ...]:
         """Return a study's arms in order.
@@ -290,7 +290,7 @@ class Store(Accounts, Dispatching, WebhookQueue):
             StudyNotFound: the study does not exist.
         """
         with self._database.read() as connection:
-            return queries.arms(connection, study_id)
+            return study_queries.arms(connection, study_id)
 
     def trials(
         self,
@@ -320,7 +320,7 @@ class Store(Accounts, Dispatching, WebhookQueue):
         """
         state_filter = None if state is None else TrialFilter(state)
         with self._database.read() as connection:
-            return queries.trials(
+            return study_queries.trials(
                 connection,
                 study_id,
                 arm=arm,
@@ -338,7 +338,7 @@ class Store(Accounts, Dispatching, WebhookQueue):
             StudyNotFound: the study does not exist.
         """
         with self._database.read() as connection:
-            return queries.every_trial(connection, study_id, phase=phase)
+            return study_queries.every_trial(connection, study_id, phase=phase)
 
     def trial(self, trial_id: str) -> TrialView:
         """Return a trial.
@@ -347,7 +347,7 @@ class Store(Accounts, Dispatching, WebhookQueue):
             TrialNotFound: the trial does not exist.
         """
         with self._database.read() as connection:
-            return queries.trial(connection, trial_id)
+            return study_queries.trial(connection, trial_id)
 
     def measurements(self, trial_id: str) -> tuple[Measurement, ...]:
         """Return a trial's measurements in order of their epochs.
@@ -356,7 +356,7 @@ class Store(Accounts, Dispatching, WebhookQueue):
             TrialNotFound: the trial does not exist.
         """
         with self._database.read() as connection:
-            return queries.measurements(connection, trial_id)
+            return study_queries.measurements(connection, trial_id)
 
     def measurements_of(self, trial_ids: Sequence[str]) -> dict[str, tuple[Measurement, ...]]:
         """Return the measurements of these trials in order of their epochs, by trial id.
@@ -373,7 +373,7 @@ class Store(Accounts, Dispatching, WebhookQueue):
             StudyNotFound: the study does not exist.
         """
         with self._database.read() as connection:
-            return queries.curves(connection, study_id)
+            return study_queries.curves(connection, study_id)
 
     def events(self, study_id: str, *, after: int = 0, limit: int = 500) -> tuple[EventView, ...]:
         """Return a study's events numbered above `after`, oldest first.
@@ -384,7 +384,7 @@ class Store(Accounts, Dispatching, WebhookQueue):
         with self._database.read() as connection:
             found = events.read_events(connection, study_id, after=after, limit=limit)
             if not found:
-                queries.resolved(connection, study_id)
+                study_queries.resolved(connection, study_id)
             return found
 
     def requeue_events(self, trial_id: str) -> tuple[EventView, ...]:
@@ -394,7 +394,9 @@ class Store(Accounts, Dispatching, WebhookQueue):
             TrialNotFound: the trial does not exist.
         """
         with self._database.read() as connection:
-            return events.requeue_events(connection, queries.trial(connection, trial_id).study_id, trial_id)
+            return events.requeue_events(
+                connection, study_queries.trial(connection, trial_id).study_id, trial_id
+            )
 
     def run_writer(self, claim: Claim, *, lease_s: float) -> RunWriter:
         """Return the writer of a claimed study."""

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from studies.actors import OPERATOR, Actor
 from studies.store import audit, sessions, tokens
-from studies.store.engine import Database
+from studies.store.database import Database
 from studies.views import AuditVerb, AuditView, Page, Quotas, Role, TokenView
 
 

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from studies.catalog import Catalog
 from studies.store import catalog, claims, summaries
-from studies.store.engine import Database
+from studies.store.database import Database
 from studies.trials import Claim
 
 

@@ -12,7 +12,7 @@ from studies.extension import Extension, extended, with_actual_budget
 from studies.resolve import ResolvedStudy
 from studies.spec import StudySpec
 from studies.states import StudyMove, StudyState, move_study
-from studies.store import audit, clock, events, queries, quotas, submissions, tables
+from studies.store import audit, clock, events, quotas, study_queries, submissions, tables
 
 
 def extend(
@@ -56,10 +56,10 @@ def planned(
         IllegalMove: the study has not completed.
         CatalogEmpty, SpecInvalid: as `studies.extension.extended` does.
     """
-    now = queries.study(connection, study_id)
+    now = study_queries.study(connection, study_id)
     move_study(now.state, StudyMove.EXTEND)
     as_run = with_actual_budget(
-        now.spec, queries.resolved(connection, study_id), _begun(connection, study_id)
+        now.spec, study_queries.resolved(connection, study_id), _begun(connection, study_id)
     )
     return extended(*as_run, extension, catalog)
 

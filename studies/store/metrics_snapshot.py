@@ -12,7 +12,7 @@ from sqlalchemy import Connection, String, and_, case, cast, distinct, func, sel
 
 from studies.states import CLOSED_STUDY_STATES, StudyState, TrialState
 from studies.store import catalog, clock, tables
-from studies.store.engine import Database
+from studies.store.database import Database
 from studies.store.trial_rows import IS_WAITING
 
 _STUDIES_AT_ONCE = 1000

@@ -29,8 +29,8 @@ from studies.direction import Direction
 from studies.distributions import distributions, searched
 from studies.resolve import ResolvedArm
 from studies.states import CLOSED_STUDY_STATES, TrialState
-from studies.store import optuna_rows, queries, tables
-from studies.store.engine import Database
+from studies.store import optuna_rows, study_queries, tables
+from studies.store.database import Database
 
 _STATES = {
     TrialState.COMPLETED: optuna.trial.TrialState.COMPLETE,
@@ -117,7 +117,7 @@ class OptunaCopy:
                         _missing(study_id).order_by(t.ended_at, t.arm, t.number).limit(_BATCH)
                     ).all()
                 )
-                plan = queries.resolved(connection, study_id)
+                plan = study_queries.resolved(connection, study_id)
             for arm in plan.arms:
                 of_arm = [row for row in rows if row.arm == arm.name]
                 if of_arm:

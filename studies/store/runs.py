@@ -24,9 +24,18 @@ from studies.states import (
     move_study,
     move_trial,
 )
-from studies.store import clock, environments, events, fair_share, queries, stack_widths, submissions, tables
+from studies.store import (
+    clock,
+    environments,
+    events,
+    fair_share,
+    stack_widths,
+    study_queries,
+    submissions,
+    tables,
+)
 from studies.store.claims import pending, requeue
-from studies.store.engine import Database
+from studies.store.database import Database
 from studies.store.trial_rows import IN_ORDER, NO_CHECKPOINT, change_trials, is_waiting, trial_rows
 from studies.trials import Claim, NewTrial, PendingTrial, Report
 from studies.views import EventKind, StackWidthView, TrialView
@@ -54,12 +63,12 @@ class RunWriter:
     def plan(self) -> ResolvedStudy:
         """Return the study as resolved at submission."""
         with self._database.read() as connection:
-            return queries.resolved(connection, self._claim.study_id)
+            return study_queries.resolved(connection, self._claim.study_id)
 
     def trials(self) -> tuple[TrialView, ...]:
         """Return all stored trials, of the search and of the confirmation, oldest first."""
         with self._database.read() as connection:
-            return queries.every_trial(connection, self._claim.study_id, phase=None)
+            return study_queries.every_trial(connection, self._claim.study_id, phase=None)
 
     def queued_trials(self) -> tuple[PendingTrial, ...]:
         """Return the queued trials, including those that wait at a rung.
@@ -79,7 +88,7 @@ class RunWriter:
         A value that was not finite is None.
         """
         with self._database.read() as connection:
-            return queries.rung_values(connection, self._claim.study_id)
+            return study_queries.rung_values(connection, self._claim.study_id)
 
     def stack_widths(self, workload: str) -> tuple[StackWidthView, ...]:
         """Return the stack widths that workers have measured for a workload, the newest first."""
@@ -391,7 +400,7 @@ class RunWriter:
         """Add a `progress` event of the study and each arm, if anything has changed since the last one."""
         with self._database.write() as connection:
             self._lock(connection)
-            now = queries.progress(connection, self._claim.study_id)
+            now = study_queries.progress(connection, self._claim.study_id)
             if now != self._last_progress:
                 events.append(connection, self._claim.study_id, [("progress", now)])
                 self._last_progress = now
@@ -422,7 +431,7 @@ class RunWriter:
 
     def _last_epoch(self, connection: Connection) -> int:
         if self._epochs is None:
-            self._epochs = queries.resolved(connection, self._claim.study_id).epochs
+            self._epochs = study_queries.resolved(connection, self._claim.study_id).epochs
         return self._epochs
 
 

@@ -26,7 +26,7 @@ from studies.states import (
     move_study,
     move_trial,
 )
-from studies.store import audit, clock, events, fair_share, queries, quotas, tables, token_validity
+from studies.store import audit, clock, events, fair_share, quotas, study_queries, tables, token_validity
 from studies.store.trial_rows import IN_ORDER, NO_CHECKPOINT, change_trials, is_waiting
 from studies.views import AuditVerb, EventKind
 
@@ -269,7 +269,7 @@ def close_study(connection: Connection, row: Any, outcome: StudyMove, *, reason:
         changes[trial.id] = {"state": state.value, "reason": trial_reason, "ended_at": now, **NO_CHECKPOINT}
         ended.append(("trial.finished", events.trial_finished(trial, state, value=None, reason=trial_reason)))
     change_trials(connection, changes)
-    events.append(connection, row.id, [*ended, ("progress", queries.progress(connection, row.id))])
+    events.append(connection, row.id, [*ended, ("progress", study_queries.progress(connection, row.id))])
     study_reason = reason or (
         "stopped before its budget was spent"
         if before is StudyState.STOPPING

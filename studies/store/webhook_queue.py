@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from studies.actors import OPERATOR, Actor
 from studies.store import outbox, webhooks
-from studies.store.engine import Database
+from studies.store.database import Database
 from studies.views import Page
 from studies.webhooks import (
     AttemptOutcome,

@@ -2,7 +2,7 @@
 
 from alembic import context
 
-from studies.store.engine import VERSION_TABLE
+from studies.store.database import VERSION_TABLE
 from studies.store.tables import metadata
 
 context.configure(

@@ -18,7 +18,7 @@ from studies.actors import Actor
 from studies.catalog import Catalog
 from studies.states import StudyMove
 from studies.store import Store
-from studies.store.engine import VERSION_TABLE
+from studies.store.database import VERSION_TABLE
 from studies.views import Quotas
 from studies.webhooks import AttemptResult, parse_webhook
 

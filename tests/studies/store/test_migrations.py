@@ -16,7 +16,7 @@ from sqlalchemy import insert, select
 from studies.extension import more_seeds
 from studies.states import StudyState, TrialState
 from studies.store import Store, tables
-from studies.store.engine import VERSION_TABLE, Database
+from studies.store.database import VERSION_TABLE, Database
 from studies.store.tables import metadata
 from studies.views import Quotas
 from studies.webhooks import AttemptResult

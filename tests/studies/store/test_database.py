@@ -17,7 +17,7 @@ from sqlalchemy import make_url
 from studies.errors import StoreUnavailable
 from studies.spec import parse_spec
 from studies.store import Store
-from studies.store.engine import VERSION_TABLE
+from studies.store.database import VERSION_TABLE
 from studies.trials import NewTrial
 
 __all__: list[str] = []
