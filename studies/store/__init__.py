@@ -19,7 +19,16 @@ from studies.extension import Extension
 from studies.resolve import ResolvedStudy, resolve
 from studies.spec import StudySpec
 from studies.states import StudyMove, StudyState, TrialFilter, TrialState
-from studies.store import catalog, events, exports, extensions, study_queries, submissions, suites, summaries
+from studies.store import (
+    catalog,
+    events,
+    extensions,
+    study_queries,
+    submissions,
+    suites,
+    summaries,
+    trial_queries,
+)
 from studies.store.accounts import Accounts
 from studies.store.database import Database, StatementWatcher, TransactionWatcher
 from studies.store.dispatching import Dispatching
@@ -281,7 +290,7 @@ class Store(Accounts, Dispatching, WebhookQueue):
             StudyNotFound: the study does not exist.
         """
         with self._database.read() as connection:
-            return study_queries.study_record(connection, study_id)
+            return trial_queries.study_record(connection, study_id)
 
     def arms(self, study_id: str) -> tuple[ArmView, ...]:
         """Return a study's arms in order.
@@ -320,7 +329,7 @@ class Store(Accounts, Dispatching, WebhookQueue):
         """
         state_filter = None if state is None else TrialFilter(state)
         with self._database.read() as connection:
-            return study_queries.trials(
+            return trial_queries.trials(
                 connection,
                 study_id,
                 arm=arm,
@@ -338,7 +347,7 @@ class Store(Accounts, Dispatching, WebhookQueue):
             StudyNotFound: the study does not exist.
         """
         with self._database.read() as connection:
-            return study_queries.every_trial(connection, study_id, phase=phase)
+            return trial_queries.every_trial(connection, study_id, phase=phase)
 
     def trial(self, trial_id: str) -> TrialView:
         """Return a trial.
@@ -347,7 +356,7 @@ class Store(Accounts, Dispatching, WebhookQueue):
             TrialNotFound: the trial does not exist.
         """
         with self._database.read() as connection:
-            return study_queries.trial(connection, trial_id)
+            return trial_queries.trial(connection, trial_id)
 
     def measurements(self, trial_id: str) -> tuple[Measurement, ...]:
         """Return a trial's measurements in order of their epochs.
@@ -356,7 +365,7 @@ class Store(Accounts, Dispatching, WebhookQueue):
             TrialNotFound: the trial does not exist.
         """
         with self._database.read() as connection:
-            return study_queries.measurements(connection, trial_id)
+            return trial_queries.measurements(connection, trial_id)
 
     def measurements_of(self, trial_ids: Sequence[str]) -> dict[str, tuple[Measurement, ...]]:
         """Return the measurements of these trials in order of their epochs, by trial id.
@@ -364,7 +373,7 @@ class Store(Accounts, Dispatching, WebhookQueue):
         A trial without a measurement is absent.
         """
         with self._database.read() as connection:
-            return exports.measurements_of(connection, trial_ids)
+            return trial_queries.measurements_of(connection, trial_ids)
 
     def curves(self, study_id: str) -> tuple[Curve, ...]:
         """Return the best value so far of each arm's search, as curves over trials.
@@ -373,7 +382,7 @@ class Store(Accounts, Dispatching, WebhookQueue):
             StudyNotFound: the study does not exist.
         """
         with self._database.read() as connection:
-            return study_queries.curves(connection, study_id)
+            return trial_queries.curves(connection, study_id)
 
     def events(self, study_id: str, *, after: int = 0, limit: int = 500) -> tuple[EventView, ...]:
         """Return a study's events numbered above `after`, oldest first.
@@ -395,7 +404,7 @@ class Store(Accounts, Dispatching, WebhookQueue):
         """
         with self._database.read() as connection:
             return events.requeue_events(
-                connection, study_queries.trial(connection, trial_id).study_id, trial_id
+                connection, trial_queries.trial(connection, trial_id).study_id, trial_id
             )
 
     def run_writer(self, claim: Claim, *, lease_s: float) -> RunWriter:

@@ -33,6 +33,7 @@ from studies.store import (
     study_queries,
     submissions,
     tables,
+    trial_queries,
 )
 from studies.store.claims import pending, requeue
 from studies.store.database import Database
@@ -68,7 +69,7 @@ class RunWriter:
     def trials(self) -> tuple[TrialView, ...]:
         """Return all stored trials, of the search and of the confirmation, oldest first."""
         with self._database.read() as connection:
-            return study_queries.every_trial(connection, self._claim.study_id, phase=None)
+            return trial_queries.every_trial(connection, self._claim.study_id, phase=None)
 
     def queued_trials(self) -> tuple[PendingTrial, ...]:
         """Return the queued trials, including those that wait at a rung.
@@ -88,7 +89,7 @@ class RunWriter:
         A value that was not finite is None.
         """
         with self._database.read() as connection:
-            return study_queries.rung_values(connection, self._claim.study_id)
+            return trial_queries.rung_values(connection, self._claim.study_id)
 
     def stack_widths(self, workload: str) -> tuple[StackWidthView, ...]:
         """Return the stack widths that workers have measured for a workload, the newest first."""

@@ -3,7 +3,15 @@
 A pack's report, or the decisions at a rung, take a handful of statements, whatever the number of trials.
 """
 
-__all__ = ["IN_ORDER", "IS_WAITING", "NO_CHECKPOINT", "change_trials", "is_waiting", "trial_rows"]
+__all__ = [
+    "IN_ORDER",
+    "IS_SEARCH",
+    "IS_WAITING",
+    "NO_CHECKPOINT",
+    "change_trials",
+    "is_waiting",
+    "trial_rows",
+]
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
@@ -19,10 +27,13 @@ NO_CHECKPOINT: Mapping[str, None] = MappingProxyType({"checkpoint": None, "check
 """The columns of a trial without a checkpoint."""
 
 _T = tables.trial.c
+IS_SEARCH: ColumnElement[bool] = _T.phase == "search"
+"""The condition that a trial belongs to a search."""
+
 IS_WAITING: ColumnElement[bool] = and_(
     _T.state == TrialState.QUEUED.value, _T.epochs_done > 0, _T.epochs_done == _T.to_epoch
 )
-"""`is_waiting`, as a condition of a query."""
+"""The condition that a trial waits at a rung, as `is_waiting` tests it."""
 
 IN_ORDER = (_T.phase.desc(), _T.number)
 """The order of an arm's trials: the search before its confirmation, each by number."""

@@ -1,0 +1,132 @@
+"""SQLAlchemy engines: SQLite as the embedded default, PostgreSQL for a cluster."""
+
+__all__ = ["POOL", "SQLITE_ARGUMENTS", "make_engine"]
+
+import re
+import sqlite3
+import time
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError
+
+from studies.errors import StoreUnavailable
+from studies.store.postgres_liveness import PostgresLiveness
+
+SQLITE_ARGUMENTS: dict[str, Any] = {"timeout": 60}
+# Measured to notice a dead network within seconds; with the driver's defaults it is never noticed.
+_POSTGRES_ARGUMENTS: dict[str, Any] = {
+    "connect_timeout": 2,
+    "keepalives_idle": 2,
+    "keepalives_interval": 1,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 4000,
+    # On the server: the transaction of a machine that was cut off or stopped would keep its locks.
+    "options": (
+        "-c statement_timeout=60000 -c lock_timeout=30000 -c "
+        "idle_in_transaction_session_timeout=60000 -c tcp_user_timeout=10000 -c "
+        "tcp_keepalives_idle=4 -c tcp_keepalives_interval=2 -c tcp_keepalives_count=3"
+    ),
+}
+# The wait for a pooled connection is as long as the wait for an unreachable server.
+POOL: dict[str, Any] = {"pool_pre_ping": True, "pool_size": 10, "max_overflow": 20, "pool_timeout": 4}
+_EXPECTED_URL = "sqlite:///PATH or postgresql+psycopg://USER:PASSWORD@HOST/NAME"
+
+
+def _sqlite(url: URL) -> Engine:
+    if not url.database or url.database == ":memory:":
+        raise StoreUnavailable(
+            "expected a SQLite file, got an in-memory database, which other processes cannot share; "
+            "use sqlite:///PATH"
+        )
+    path = Path(url.database).expanduser()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreUnavailable(
+            f"cannot create the folder {path.parent} for the database: {error.strerror}; choose another path"
+        ) from error
+    url = url.set(database=str(path))
+    engine = create_engine(url, connect_args=SQLITE_ARGUMENTS)
+
+    @event.listens_for(engine, "connect")
+    # Registered by the decorator.
+    def _configure(connection: Any, _record: Any) -> None:  # pyright: ignore[reportUnusedFunction]
+        # Transactions are begun explicitly below: the driver's own BEGIN is deferred, and two readers that
+        # both go on to write would deadlock.
+        connection.isolation_level = None
+        _write_ahead(connection)
+        connection.execute("PRAGMA synchronous=NORMAL")
+        connection.execute("PRAGMA foreign_keys=ON")
+
+    @event.listens_for(engine, "begin")
+    # Registered by the decorator.
+    def _begin(connection: Connection) -> None:  # pyright: ignore[reportUnusedFunction]
+        is_write = connection.get_execution_options().get("tangent_write", False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if is_write else "BEGIN")
+
+    return engine
+
+
+def _postgresql(url: URL, liveness: PostgresLiveness) -> Engine:
+    engine = create_engine(url, creator=liveness.connection, **POOL)
+    _, named = engine.dialect.create_connect_args(url)
+    liveness.arguments = {**named, **_POSTGRES_ARGUMENTS}
+
+    # Checked before SQLAlchemy's first statement: if initdb found no locale, the encoding is SQL_ASCII, and
+    # text would be read as bytes.
+    @event.listens_for(engine, "connect", insert=True)
+    # Registered by the decorator.
+    def _check(connection: Any, _record: Any) -> None:  # pyright: ignore[reportUnusedFunction]
+        encoding = connection.info.parameter_status("server_encoding")
+        if encoding != "UTF8":
+            raise StoreUnavailable(
+                f"expected the database {url.render_as_string()} to have the encoding UTF8, got {encoding}; "
+                "recreate it with `createdb --encoding UTF8 --template template0`"
+            )
+
+    return engine
+
+
+def _write_ahead(connection: Any) -> None:
+    """Turn on the write-ahead log, which stays on; if processes open a new database together, one does it."""
+    deadline = time.monotonic() + SQLITE_ARGUMENTS["timeout"]
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            # SQLite's own timeout does not apply to this lock.
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+        else:
+            return
+
+
+def make_engine(url: str, liveness: PostgresLiveness) -> Engine:
+    """Return the engine of a database URL; nothing is read or written yet.
+
+    Raises:
+        StoreUnavailable: the URL is not valid or its folder cannot be created.
+    """
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):
+        # It may contain a password nevertheless.
+        masked = re.sub(r"^((?:[^:/]*://)?[^:/@]*):.*@", r"\1:***@", url)
+        raise StoreUnavailable(f"{masked!r} is not a valid database URL; expected {_EXPECTED_URL}") from None
+    if "@" in (parsed.host or ""):
+        # The part before it is the rest of a password, which would be shown as part of the host.
+        raise StoreUnavailable(
+            f"expected a database URL with one @, got several; write @ in a password as %40: {_EXPECTED_URL}"
+        )
+    match parsed.drivername:
+        case "sqlite" | "sqlite+pysqlite":
+            return _sqlite(parsed)
+        case "postgresql" | "postgresql+psycopg":
+            return _postgresql(parsed.set(drivername="postgresql+psycopg"), liveness)
+        case other:
+            raise StoreUnavailable(
+                f"expected SQLite, or PostgreSQL with psycopg, got {other!r}; use {_EXPECTED_URL}"
+            )
