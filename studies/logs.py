@@ -1,10 +1,8 @@
-"""Logs of every process of Tangent.
+"""Logging for every process of Tangent: readable lines, or one JSON object per line.
 
-Lines for people, or one JSON object a line, each with the study, trial or request that it is about.
-
-What is logged goes through the standard library (`logging.getLogger("tangent.…")`), from libraries too;
-structlog writes it down. Fields come from `extra={…}` of one message, from `structlog.contextvars` for as
-long as something lasts, and from `configure_logging` for the whole process.
+Our code and libraries log through the standard library (`logging.getLogger("tangent.…")`); structlog formats
+the records. Fields such as the study, trial or request come from `extra={…}` for one message, from
+`structlog.contextvars` for a scope, and from `configure_logging` for the whole process.
 """
 
 __all__ = ["LogFormat", "LogLevel", "LogStream", "configure_logging", "message_of"]
@@ -29,8 +27,8 @@ LogLevel = Annotated[Literal["critical", "error", "warning", "info", "debug"], B
 _Event = MutableMapping[str, Any]
 _Processor = Callable[[Any, str, _Event], _Event | str | bytes | bytearray | tuple[Any, ...]]
 
-# Written below their line, as they are.
-_LONG = frozenset({"exception", "stack"})
+# Fields that are written below their line, unescaped.
+_MULTILINE = frozenset({"exception", "stack"})
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
@@ -40,15 +38,15 @@ class _Handler(logging.StreamHandler[TextIO]):
 
 
 def configure_logging(form: LogFormat, *, level: LogLevel = "info", **always: str | int) -> None:
-    """Send what this process logs to standard error from now on; called again, it changes how.
+    """Log to standard error from now on; call again to change the format or level.
 
-    A process that has set up logging before, and a test, keeps its own handlers; then only the level of our
-    own messages is set.
+    If the process (or a test) has set up other handlers, they stay, and only the level of our own loggers
+    changes.
 
     Args:
-        form: `console` for people, `json` for machines.
-        level: how much of our own messages is written; of libraries' only warnings, unless it is `debug`.
-        always: fields of every line, such as `study_id`.
+        form: `console` for readable lines, `json` for log collectors.
+        level: of our own loggers; libraries log only warnings unless it is `debug`.
+        always: fields in every line, such as `study_id`.
     """
     root = logging.getLogger()
     for handler in root.handlers[:]:
@@ -58,21 +56,24 @@ def configure_logging(form: LogFormat, *, level: LogLevel = "info", **always: st
         handler = _Handler()
         handler.setFormatter(_formatter(form, always))
         root.addHandler(handler)
-        # What libraries have to say of their starting and ending is noise beside our own.
+        # Below warnings, libraries log mostly their own start and stop.
         root.setLevel("DEBUG" if level == "debug" else "WARNING")
     logging.getLogger("tangent").setLevel(level.upper())
 
 
 class LogStream(io.TextIOBase):
-    """Standard output of a process whose libraries print: each line becomes a warning of a logger."""
+    """A replacement for standard output that logs each printed line as a warning.
+
+    For processes whose libraries print.
+    """
 
     def __init__(self, logger: logging.Logger) -> None:
         self._logger = logger
-        self._begun = ""
+        self._partial = ""
 
     def write(self, text: str, /) -> int:
-        """Log the lines that this completes."""
-        *lines, self._begun = (self._begun + text).split("\n")
+        """Log every line that `text` completes."""
+        *lines, self._partial = (self._partial + text).split("\n")
         for line in lines:
             if line.strip():
                 self._logger.warning("%s", _COLOUR.sub("", line))
@@ -80,9 +81,10 @@ class LogStream(io.TextIOBase):
 
 
 def message_of(line: str) -> str:
-    """Return what a line of a log tells a person.
+    """Return the message of a log line.
 
-    Of a JSON object the last line of its error, else its message; any other line as it is.
+    For a JSON line this is the last line of its exception, or else its event; other lines are returned as
+    they are.
     """
     try:
         found = json.loads(line)
@@ -96,12 +98,11 @@ def message_of(line: str) -> str:
 
 
 def _formatter(form: LogFormat, always: dict[str, str | int]) -> logging.Formatter:
-    # Its import takes a tenth of a second, and the command line, which reads the same settings, needs none of
-    # it.
+    # The import takes a tenth of a second, and the command line, which reads the same settings, does not log.
     import structlog
 
     def add_always(_logger: Any, _method: str, event: _Event) -> _Event:
-        # What one message says of itself goes before what all say.
+        # Fields of the message override fields of the process.
         return {**always, **event}
 
     gather: list[_Processor] = [
@@ -116,38 +117,35 @@ def _formatter(form: LogFormat, always: dict[str, str | int]) -> logging.Formatt
         foreign_pre_chain=gather,
         processors=[
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-            _drop_foreign,
-            *_written(form),
+            _drop_library_fields,
+            *_renderers(form),
         ],
     )
 
 
-def _written(form: LogFormat) -> list[_Processor]:
+def _renderers(form: LogFormat) -> list[_Processor]:
     import structlog
 
     if form == "json":
         return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(default=str)]
-    # Its own way with exceptions shows the values of variables, and a token may be one.
+    # structlog's default traceback shows the values of variables, which may be tokens.
     show = structlog.dev.ConsoleRenderer(
         colors=False, pad_event_to=0, pad_level=False, exception_formatter=structlog.dev.plain_traceback
     )
     return [_on_one_line, show]
 
 
-def _drop_foreign(_logger: Any, _method: str, event: _Event) -> _Event:
-    """Leave out what libraries add to every record.
-
-    Uvicorn a copy with the terminal's colours, Ray a time of its own.
-    """
+def _drop_library_fields(_logger: Any, _method: str, event: _Event) -> _Event:
+    """Drop fields that libraries add to every record: Uvicorn's coloured copy and Ray's own timestamp."""
     for name in ("color_message", "_ray_timestamp_ns"):
         event.pop(name, None)
     return event
 
 
 def _on_one_line(_logger: Any, _method: str, event: _Event) -> _Event:
-    """Escape what would end a line or steer a terminal: parts of requests stand in messages."""
+    """Escape line breaks and terminal control characters, because messages may quote requests."""
     return {
-        name: _CONTROL.sub(_escaped, value) if isinstance(value, str) and name not in _LONG else value
+        name: _CONTROL.sub(_escaped, value) if isinstance(value, str) and name not in _MULTILINE else value
         for name, value in event.items()
     }
 

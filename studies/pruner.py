@@ -1,7 +1,4 @@
-"""What a study says of pruning: a rule by name, or with its numbers.
-
-What the rules decide is in `studies.promotion`.
-"""
+"""The pruning rules that a study can name, with their settings; `studies.promotion` applies them."""
 
 __all__ = ["Asha", "Hyperband", "Median", "NoPruner", "Pruner", "PrunerName"]
 
@@ -20,12 +17,12 @@ class _Rule(BaseModel):
 
 
 class NoPruner(_Rule):
-    """Train every trial to its last epoch; written `"none"`."""
+    """Train every trial to its last epoch; written as `"none"`."""
 
     kind: Literal["none"] = "none"
 
     def __str__(self) -> str:
-        """Return the rule as pages show it."""
+        """Return the rule in words, as pages show it."""
         return "none"
 
 
@@ -39,46 +36,38 @@ class _Halving(_Rule):
         le=100,
         strict=True,
         description=(
-            "One trial in so many goes on from each rung, and the next rung lies at so many times its epoch."
+            "One in this many trials is promoted from each rung, and the next rung is at this many times the "
+            "epoch."
         ),
         examples=[3],
     )
 
     def _from(self, kind: str) -> str:
-        return f"{kind}: from epoch {self.min_epochs} on, one in {self.reduction_factor} goes on"
+        return f"{kind}: from epoch {self.min_epochs} on, 1 in {self.reduction_factor} promoted"
 
 
 class Asha(_Halving):
-    """Compare the trials of an arm at a few epochs, the rungs (Li et al. 2020, "ASHA").
-
-    The best of each rung go on.
-    """
+    """Compare an arm's trials at a few epochs, the rungs, and promote the best (Li et al. 2020, "ASHA")."""
 
     kind: Literal["asha"] = "asha"
 
     def __str__(self) -> str:
-        """Return the rule as pages show it."""
+        """Return the rule in words, as pages show it."""
         return self._from(self.kind)
 
 
 class Hyperband(_Halving):
-    """ASHA in several brackets (Li et al. 2018, "Hyperband").
-
-    Each has its first rung one later than the one before.
-    """
+    """ASHA in several brackets, each starting one rung later (Li et al. 2018, "Hyperband")."""
 
     kind: Literal["hyperband"] = "hyperband"
 
     def __str__(self) -> str:
-        """Return the rule as pages show it."""
+        """Return the rule in words, as pages show it."""
         return self._from(self.kind)
 
 
 class Median(_Rule):
-    """Stop a trial that is worse than the median at its rung (Golovin et al. 2017, "Vizier").
-
-    The median is of those that came to the rung before it.
-    """
+    """Prune a trial that is worse than the median of those before it (Golovin et al. 2017, "Vizier")."""
 
     kind: Literal["median"] = "median"
     min_epochs: int = Field(
@@ -89,7 +78,7 @@ class Median(_Rule):
         gt=0,
         le=100_000,
         strict=True,
-        description="Trials that pass each rung unjudged.",
+        description="Trials that pass each rung without a comparison.",
         examples=[5],
     )
     every_epochs: int = Field(
@@ -97,19 +86,19 @@ class Median(_Rule):
         gt=0,
         le=100_000,
         strict=True,
-        description="Epochs from one rung to the next.",
+        description="Epochs between rungs.",
         examples=[1],
     )
 
     def __str__(self) -> str:
-        """Return the rule as pages show it."""
+        """Return the rule in words, as pages show it."""
         return (
-            f"median: from epoch {self.min_epochs} on, every "
-            f"{self.every_epochs}, after {self.min_trials} trials"
+            f"median: from epoch {self.min_epochs} on, every {self.every_epochs}, "
+            f"after {self.min_trials} trials"
         )
 
 
-def _spell_out(value: Any) -> Any:
+def _expand(value: Any) -> Any:
     if isinstance(value, _Rule):
         return value
     rule = {"kind": value} if isinstance(value, str) else value
@@ -125,6 +114,6 @@ def _spell_out(value: Any) -> Any:
 
 Pruner = Annotated[
     Annotated[NoPruner | Asha | Hyperband | Median, Field(discriminator="kind")],
-    BeforeValidator(_spell_out, json_schema_input_type=PrunerName | NoPruner | Asha | Hyperband | Median),
+    BeforeValidator(_expand, json_schema_input_type=PrunerName | NoPruner | Asha | Hyperband | Median),
 ]
 """How hopeless trials are stopped early."""

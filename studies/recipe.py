@@ -1,7 +1,4 @@
-"""A trial's optimizer as Python to paste.
-
-The same call, to the last digit, that the trial was trained with.
-"""
+"""Python code that builds the optimizer of a trial with exactly the trial's configuration."""
 
 __all__ = ["Argument", "arguments", "call", "recipe"]
 
@@ -12,7 +9,7 @@ from studies.catalog import OptimizerCard
 from studies.space import Parameters, Scalar, is_active
 
 Argument = Scalar | tuple[Scalar, ...]
-"""What one keyword argument of an optimizer's constructor may be."""
+"""The value of one keyword argument of an optimizer's constructor."""
 
 _PLACEHOLDER = re.compile(r"\{(params|args):([^}]*)\}")
 
@@ -22,12 +19,12 @@ def arguments(card: OptimizerCard, parameters: Parameters) -> dict[str, Argument
 
     Args:
         card: the optimizer.
-        parameters: one configuration; a hyperparameter that is absent takes the card's default.
-            Hyperparameters of a pair become one tuple (`betas=(beta1, beta2)`), and the arguments that make
-            the card's variant (`nesterov=True`) follow.
+        parameters: one configuration; missing hyperparameters take the card's default. Hyperparameters of a
+            pair become one tuple (`betas=(beta1, beta2)`), and the card's fixed arguments (`nesterov=True`)
+            follow.
 
     Raises:
-        ValueError: for a name that the card does not have.
+        ValueError: a name is not on the card.
     """
     unknown = [name for name in parameters if card.hyperparameter(name) is None]
     if unknown:
@@ -50,21 +47,20 @@ def call(card: OptimizerCard, parameters: Parameters, *, decay_1d: bool = True) 
 
     For example `AdamP(model.parameters(), lr=0.00312, weight_decay=0.01)`.
 
-    Left out is what cannot change the trial: hyperparameters without effect there (`wd_ratio` at weight decay
-    0), and those that are not tuned and stand at their default. Numbers are written in full, so that the
-    paste repeats the trial.
+    The call leaves out hyperparameters that have no effect (`wd_ratio` at weight decay 0), and untuned ones
+    at their default. Numbers are written in full, so that the call reproduces the trial.
 
     Args:
         card: the optimizer.
-        parameters: one configuration; a hyperparameter that is absent takes the card's default.
-        decay_1d: False gives parameters of fewer than two dimensions (biases, norms) weight decay 0, by a
-            parameter group of their own.
+        parameters: one configuration; missing hyperparameters take the card's default.
+        decay_1d: False puts parameters of fewer than two dimensions (biases, norms) into their own parameter
+            group with weight decay 0.
 
     Raises:
-        ValueError: for a name that the card does not have.
+        ValueError: a name is not on the card.
     """
     every = arguments(card, parameters)
-    shown = [name for name in every if name in _telling(card, parameters)]
+    shown = [name for name in every if name in _informative(card, parameters)]
     has_decay = card.hyperparameter("weight_decay") is not None
 
     def filled(placeholder: re.Match[str]) -> str:
@@ -78,20 +74,18 @@ def call(card: OptimizerCard, parameters: Parameters, *, decay_1d: bool = True) 
 
 
 def recipe(card: OptimizerCard, parameters: Parameters, *, decay_1d: bool = True) -> str:
-    """Return Python that builds the trial's optimizer for a `model`.
+    """Return Python code that builds the trial's optimizer for a `model`: imports, preparation and call.
 
-    The imports, what must be prepared, and the call.
-
-    It binds `optimizer`, or `optimizers` where the card's call is a list: then `step` and `zero_grad` go to
-    each of them.
+    The code binds `optimizer`, or `optimizers` if the card's call is a list: then call `step` and `zero_grad`
+    on each of them.
 
     Args:
         card: the optimizer.
-        parameters: one configuration; a hyperparameter that is absent takes the card's default.
+        parameters: one configuration; missing hyperparameters take the card's default.
         decay_1d: False gives parameters of fewer than two dimensions weight decay 0.
 
     Raises:
-        ValueError: for a name that the card does not have.
+        ValueError: a name is not on the card.
     """
     one_call = call(card, parameters, decay_1d=decay_1d)
     name = "optimizers" if one_call.startswith("[") else "optimizer"
@@ -100,7 +94,7 @@ def recipe(card: OptimizerCard, parameters: Parameters, *, decay_1d: bool = True
 
 
 def _python(value: Argument) -> str:
-    # Double quotes, as most formatters would have them; the shortest digits that read back as the same float.
+    # JSON has double quotes, as formatters do; repr has the shortest digits that read back as the same float.
     return json.dumps(value) if isinstance(value, str) else repr(value)
 
 
@@ -108,19 +102,19 @@ def _pair_of(card: OptimizerCard) -> dict[str, str]:
     return {part: pair for pair, parts in card.pairs.items() for part in parts}
 
 
-def _telling(card: OptimizerCard, parameters: Parameters) -> set[str]:
-    """Return the arguments that say something about this configuration."""
+def _informative(card: OptimizerCard, parameters: Parameters) -> set[str]:
+    """Return the arguments to show: those that have an effect and are tuned or not at their default."""
     values = card.defaults | parameters
     pair_of = _pair_of(card)
-    telling = set(card.arguments)
+    informative = set(card.arguments)
     for h in card.hyperparameters:
         if is_active(h.name, card.conditions, values) and (h.tuned or h.typed(values[h.name]) != h.default):
-            telling.add(pair_of.get(h.name, h.name))
-    return telling
+            informative.add(pair_of.get(h.name, h.name))
+    return informative
 
 
 def _groups(expression: str) -> str:
-    """Return two parameter groups: what weight decay applies to, and what it spares."""
+    """Return two parameter groups: with weight decay and without."""
     decayed = f'{{"params": [p for p in {expression} if p.ndim >= 2]}}'
-    spared = f'{{"params": [p for p in {expression} if p.ndim < 2], "weight_decay": 0.0}}'
-    return f"[{decayed}, {spared}]"
+    undecayed = f'{{"params": [p for p in {expression} if p.ndim < 2], "weight_decay": 0.0}}'
+    return f"[{decayed}, {undecayed}]"

@@ -1,4 +1,4 @@
-"""Seeds: what makes the trials of different arms comparable, and a study repeatable."""
+"""Seeds of trials: shared by all arms, so that arms are comparable and studies are repeatable."""
 
 __all__ = ["confirmation_seed", "confirmation_seeds", "trial_seed"]
 
@@ -6,18 +6,18 @@ import functools
 
 import numpy as np
 
-# Tell these draws apart from each other, and from all others that start from the same study seed.
+# Separate these streams from each other, and from all others that use the same study seed.
 _TRIALS = 727265
 _CONFIRMATION = 727266
 
 
 def trial_seed(study_seed: int, replicate: int) -> int:
-    """Return the seed of a study's trials in one replicate, the same for all its arms, in [0, 2**53).
+    """Return the seed of a study's trials in one replicate, in [0, 2**53), the same for all arms.
 
-    It fixes initialisation and data order: between two arms nothing differs but the optimizer.
+    It fixes initialisation and data order, so that only the optimizer differs between arms.
 
     Args:
-        study_seed: the study's own seed, at least 0.
+        study_seed: the study's seed, at least 0.
         replicate: which independent repetition, from 0.
 
     Raises:
@@ -25,21 +25,18 @@ def trial_seed(study_seed: int, replicate: int) -> int:
     """
     if study_seed < 0 or replicate < 0:
         raise ValueError(
-            "a study's seed and a replicate must be at least 0, got seed "
-            f"{study_seed} and replicate {replicate}"
+            f"expected a seed and a replicate of at least 0, got seed {study_seed} and replicate {replicate}"
         )
     return _drawn(study_seed, _TRIALS, replicate)
 
 
 def confirmation_seed(study_seed: int, index: int) -> int:
-    """Return the seed of a study's confirmation runs number `index`.
+    """Return fresh seed number `index` of a study's confirmation, in [0, 2**53); no search uses it.
 
-    It lies in [0, 2**53), and no search has seen it.
-
-    It is the same for all arms, and for an arm's best and its defaults: the runs of one index are paired.
+    It is the same for all arms, and for an arm's best and its defaults, so the runs of one index are paired.
 
     Args:
-        study_seed: the study's own seed, at least 0.
+        study_seed: the study's seed, at least 0.
         index: which of the fresh seeds, from 0.
 
     Raises:
@@ -47,7 +44,7 @@ def confirmation_seed(study_seed: int, index: int) -> int:
     """
     if study_seed < 0 or index < 0:
         raise ValueError(
-            f"a study's seed and an index must be at least 0, got seed {study_seed} and index {index}"
+            f"expected a seed and an index of at least 0, got seed {study_seed} and index {index}"
         )
     return _drawn(study_seed, _CONFIRMATION, index)
 
@@ -59,7 +56,7 @@ def confirmation_seeds(study_seed: int, count: int) -> tuple[int, ...]:
 
 
 def _drawn(study_seed: int, kind: int, index: int) -> int:
-    # 53 bits: a JSON number that every reader keeps exactly.
+    # 53 bits, because every JSON reader keeps such a number exactly.
     return int(
         np.random.SeedSequence(study_seed, spawn_key=(kind, index)).generate_state(1, np.uint64)[0]
         >> np.uint64(11)

@@ -1,7 +1,4 @@
-"""The state machines of a study and of a trial.
-
-Which moves there are, and a typed error for every other one.
-"""
+"""The state machines of studies and trials: the allowed moves, and IllegalMove for all others."""
 
 __all__ = [
     "CLOSED_STUDY_STATES",
@@ -24,7 +21,7 @@ from studies.errors import IllegalMove
 
 
 class StudyState(StrEnum):
-    """Where a study stands."""
+    """The state of a study."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -37,7 +34,7 @@ class StudyState(StrEnum):
 
 
 class StudyMove(StrEnum):
-    """What can happen to a study: the four plain verbs of its owner, an extension, then what its run does."""
+    """Transitions of a study: the owner's four verbs and the extension, then those that its run makes."""
 
     PAUSE = "pause"
     RESUME = "resume"
@@ -50,9 +47,9 @@ class StudyMove(StrEnum):
 
 
 class TrialState(StrEnum):
-    """Where a trial stands.
+    """The state of a trial.
 
-    Diverged (NaN, inf) is a result of the optimizer; failed is a fault of the machinery or the workload.
+    Diverged (NaN, inf) is a result of the optimizer; failed is a fault of the infrastructure or the workload.
     """
 
     QUEUED = "queued"
@@ -65,10 +62,7 @@ class TrialState(StrEnum):
 
 
 class TrialFilter(StrEnum):
-    """Which trials are asked for.
-
-    Those in a state, or `waiting`, no state but those of the queued that wait at a rung of the pruner.
-    """
+    """A filter for lists of trials: a state, or `waiting` for queued trials that wait at a rung."""
 
     QUEUED = "queued"
     WAITING = "waiting"
@@ -81,7 +75,7 @@ class TrialFilter(StrEnum):
 
 
 class TrialMove(StrEnum):
-    """What can happen to a trial."""
+    """Transitions of a trial."""
 
     START = "start"
     REQUEUE = "requeue"
@@ -94,23 +88,20 @@ class TrialMove(StrEnum):
 
 
 CLOSED_STUDY_STATES = frozenset({StudyState.COMPLETED, StudyState.CANCELLED, StudyState.FAILED})
-"""States in which nothing more happens by itself; only an extension leaves one of them, `completed`."""
+"""Final states of a study, except that an extension reopens a completed one."""
 
 FINISHED_TRIAL_STATES = frozenset(
     {TrialState.COMPLETED, TrialState.PRUNED, TrialState.DIVERGED, TrialState.FAILED, TrialState.CANCELLED}
 )
-"""States that no move leaves."""
+"""Final states of a trial."""
 
 RESULT_STATES = frozenset({TrialState.COMPLETED, TrialState.PRUNED, TrialState.DIVERGED})
 """Finished states that say something about the trial's configuration; failed and cancelled do not."""
 
 OWNER_MOVES = (StudyMove.PAUSE, StudyMove.RESUME, StudyMove.STOP, StudyMove.CANCEL)
-"""The verbs of a study's owner that say all by themselves.
+"""The verbs of a study's owner that need no arguments, unlike an extension."""
 
-An extension says what is added, and the other moves are its run's.
-"""
-
-_VERBS_OF_AN_EXTENSION = ("confirm", "extend")
+_EXTENSION_VERBS = ("confirm", "extend")
 
 _STUDY_MOVES: dict[StudyState, dict[StudyMove, StudyState]] = {
     StudyState.QUEUED: {
@@ -121,7 +112,7 @@ _STUDY_MOVES: dict[StudyState, dict[StudyMove, StudyState]] = {
         StudyMove.FAIL: StudyState.FAILED,
     },
     StudyState.RUNNING: {
-        # A dispatcher that takes over a lapsed lease starts a study that is running already.
+        # A dispatcher that takes over after an expired lease starts a study that is already running.
         StudyMove.START: StudyState.RUNNING,
         StudyMove.PAUSE: StudyState.PAUSED,
         StudyMove.STOP: StudyState.STOPPING,
@@ -133,7 +124,7 @@ _STUDY_MOVES: dict[StudyState, dict[StudyMove, StudyState]] = {
         StudyMove.RESUME: StudyState.QUEUED,
         StudyMove.STOP: StudyState.STOPPING,
         StudyMove.CANCEL: StudyState.CANCELLING,
-        # The last trials in flight can end, or the run can break down, after the pause was asked for.
+        # After the pause, the last trials in flight can end, or the run can fail.
         StudyMove.FINISH: StudyState.COMPLETED,
         StudyMove.FAIL: StudyState.FAILED,
     },
@@ -143,7 +134,7 @@ _STUDY_MOVES: dict[StudyState, dict[StudyMove, StudyState]] = {
         StudyMove.FAIL: StudyState.FAILED,
     },
     StudyState.CANCELLING: {StudyMove.FINISH: StudyState.CANCELLED, StudyMove.FAIL: StudyState.CANCELLED},
-    # Its run begins where the record ends.
+    # The next run continues from the stored trials.
     StudyState.COMPLETED: {StudyMove.EXTEND: StudyState.QUEUED},
     StudyState.CANCELLED: {},
     StudyState.FAILED: {},
@@ -152,16 +143,16 @@ _STUDY_MOVES: dict[StudyState, dict[StudyMove, StudyState]] = {
 _TRIAL_MOVES: dict[TrialState, dict[TrialMove, TrialState]] = {
     TrialState.QUEUED: {
         TrialMove.START: TrialState.RUNNING,
-        # Handed to a worker that was lost before it began.
+        # Dispatched to a worker that was lost before the trial began.
         TrialMove.REQUEUE: TrialState.QUEUED,
-        # It waited at a rung and is not promoted.
+        # It waited at a rung and was not promoted.
         TrialMove.PRUNE: TrialState.PRUNED,
         TrialMove.FAIL: TrialState.FAILED,
         TrialMove.CANCEL: TrialState.CANCELLED,
     },
     TrialState.RUNNING: {
         TrialMove.REQUEUE: TrialState.QUEUED,
-        # It has reached a rung: queued again, at the same attempt, until it is promoted or pruned.
+        # It reached a rung: queued at the same attempt until it is promoted or pruned.
         TrialMove.WAIT: TrialState.QUEUED,
         TrialMove.COMPLETE: TrialState.COMPLETED,
         TrialMove.PRUNE: TrialState.PRUNED,
@@ -174,14 +165,11 @@ _TRIAL_MOVES: dict[TrialState, dict[TrialMove, TrialState]] = {
 
 
 def allowed_verbs(state: StudyState) -> tuple[str, ...]:
-    """Return the verbs that a study's owner may use in this state.
-
-    `confirm` is an extension by fresh seeds.
-    """
+    """Return the verbs that a study's owner may use in this state; `confirm` is an extension by seeds."""
     moves = _STUDY_MOVES[state]
     return (
         *(verb.value for verb in OWNER_MOVES if verb in moves),
-        *(_VERBS_OF_AN_EXTENSION if StudyMove.EXTEND in moves else ()),
+        *(_EXTENSION_VERBS if StudyMove.EXTEND in moves else ()),
     )
 
 
@@ -189,15 +177,15 @@ def move_study(state: StudyState, move: StudyMove) -> StudyState:
     """Return the state after `move`.
 
     Raises:
-        IllegalMove: the state does not allow it; names the verbs that it does allow.
+        IllegalMove: the state does not allow the move; carries the verbs that it allows.
     """
     after = _STUDY_MOVES[state].get(move)
     if after is None:
         verbs = allowed_verbs(state)
         if not verbs:
-            hint = "nothing can change it any more; clone it, or submit a new study instead"
+            hint = "it can no longer be changed; clone it, or submit a new study"
         elif move is StudyMove.EXTEND:
-            hint = f"only one that has completed can be, so let it end first; it allows {', '.join(verbs)}"
+            hint = f"only a completed study can be extended; wait until it ends, or use {', '.join(verbs)}"
         else:
             hint = f"it allows {', '.join(verbs)}"
         raise IllegalMove(

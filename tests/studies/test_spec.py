@@ -89,8 +89,8 @@ def test_a_pruner_may_be_just_a_name_as_in_older_versions(written: Any, meant: P
     ("pruner", "shown"),
     [
         (NoPruner(), "none"),
-        (Asha(), "asha: from epoch 1 on, one in 3 goes on"),
-        (Hyperband(min_epochs=2), "hyperband: from epoch 2 on, one in 3 goes on"),
+        (Asha(), "asha: from epoch 1 on, 1 in 3 promoted"),
+        (Hyperband(min_epochs=2), "hyperband: from epoch 2 on, 1 in 3 promoted"),
         (Median(every_epochs=2), "median: from epoch 1 on, every 2, after 5 trials"),
     ],
 )

@@ -54,7 +54,7 @@ STUDY_CELLS = cells(STUDY_TABLE, StudyMove)
 TRIAL_CELLS = cells(TRIAL_TABLE, TrialMove)
 
 
-def test_the_tables_are_whole() -> None:
+def test_the_tables_cover_every_state_and_move() -> None:
     assert len(STUDY_CELLS) == len(StudyState) * len(StudyMove)
     assert len(TRIAL_CELLS) == len(TrialState) * len(TrialMove)
 
@@ -65,7 +65,7 @@ def test_a_study_moves(state: str, move: str, after: str) -> None:
 
 
 @pytest.mark.parametrize(("state", "move"), [cell[:2] for cell in STUDY_CELLS if cell[2] == "."])
-def test_a_study_refuses_every_other_move_and_names_its_verbs(state: str, move: str) -> None:
+def test_a_study_refuses_every_other_move_and_lists_its_verbs(state: str, move: str) -> None:
     with pytest.raises(IllegalMove, match=f"^cannot {move} a study that is {state}: ") as raised:
         move_study(StudyState(state), StudyMove(move))
     assert raised.value.state == state
@@ -85,7 +85,7 @@ def test_a_trial_refuses_every_other_move(state: str, move: str) -> None:
     assert raised.value.state == state
 
 
-def test_no_move_leaves_a_final_state_but_for_the_extension_of_what_has_completed() -> None:
+def test_only_an_extension_leaves_a_final_state() -> None:
     leaving = {
         (state, move) for state, move, after in STUDY_CELLS if state in CLOSED_STUDY_STATES and after != "."
     }
@@ -109,16 +109,13 @@ def test_no_move_leaves_a_final_state_but_for_the_extension_of_what_has_complete
         (StudyState.COMPLETED, ("confirm", "extend")),
     ],
 )
-def test_an_owner_is_told_the_verbs_and_no_other_move(state: StudyState, verbs: tuple[str, ...]) -> None:
+def test_the_allowed_verbs_are_the_owners(state: StudyState, verbs: tuple[str, ...]) -> None:
     assert allowed_verbs(state) == verbs
     assert set(verbs) <= {verb.value for verb in OWNER_MOVES} | {"confirm", "extend"}
 
 
-def test_who_extends_too_early_or_too_late_is_told_what_to_do() -> None:
-    with pytest.raises(
-        IllegalMove,
-        match="only one that has completed can be, so let it end first; it allows pause, stop, cancel",
-    ):
+def test_an_extension_that_comes_too_early_or_too_late_is_refused_with_what_to_do() -> None:
+    with pytest.raises(IllegalMove, match="only a completed study can be extended"):
         move_study(StudyState.RUNNING, StudyMove.EXTEND)
-    with pytest.raises(IllegalMove, match="clone it, or submit a new study instead"):
+    with pytest.raises(IllegalMove, match="clone it, or submit a new study"):
         move_study(StudyState.FAILED, StudyMove.EXTEND)

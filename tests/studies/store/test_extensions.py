@@ -76,30 +76,18 @@ def test_the_event_says_what_is_new(play: Play) -> None:
 
 
 @pytest.mark.parametrize(
-    ("move", "said"),
+    ("move", "message"),
     [
-        (
-            None,
-            (
-                "cannot extend a study that is queued: only one that has completed can be, so let it end "
-                "first; it allows pause, stop, cancel"
-            ),
-        ),
-        (StudyMove.PAUSE, "cannot extend a study that is paused: only one that has completed can be"),
-        (
-            StudyMove.CANCEL,
-            (
-                "cannot extend a study that is cancelled: nothing can change it any more; clone "
-                "it, or submit a new study instead"
-            ),
-        ),
+        (None, "cannot extend a study that is queued: .* pause, stop, cancel$"),
+        (StudyMove.PAUSE, "cannot extend a study that is paused: "),
+        (StudyMove.CANCEL, "cannot extend a study that is cancelled: "),
     ],
 )
-def test_only_what_has_completed_can_be_extended(play: Play, move: StudyMove | None, said: str) -> None:
+def test_only_a_completed_study_can_be_extended(play: Play, move: StudyMove | None, message: str) -> None:
     study_id = play.submit()
     if move is not None:
         play.store.move(study_id, move)
-    with pytest.raises(IllegalMove, match=said):
+    with pytest.raises(IllegalMove, match=message):
         play.extend(study_id, seeds=5)
 
 

@@ -238,9 +238,7 @@ def test_an_illegal_verb_changes_nothing(store: Store) -> None:
 def test_a_closed_study_moves_no_more(store: Store) -> None:
     study = store.move(store.submit(SPEC).id, StudyMove.CANCEL)
     for verb in OWNER_MOVES:
-        with pytest.raises(
-            IllegalMove, match="nothing can change it any more; clone it, or submit a new study instead"
-        ):
+        with pytest.raises(IllegalMove):
             store.move(study.id, verb)
     assert store.study(study.id) == study
 
