@@ -40,7 +40,7 @@ class Padded(Workload):
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         return functional.cross_entropy(outputs.flatten(0, 1), targets.flatten(), ignore_index=IGNORED)
 
-    def loss_weight(self, targets: Tensor) -> Tensor:
+    def loss_weight(self, targets: Tensor) -> Tensor | float:
         return (targets != IGNORED).sum()
 
     def metric_sum(self, outputs: Tensor, targets: Tensor) -> Tensor:

@@ -1,7 +1,4 @@
-"""The optimizers that studies may name.
-
-Those of this package, and what installed packages add under `tangent.optimizers`.
-"""
+"""The optimizers that studies may name: built-in ones, and entry points in `tangent.optimizers`."""
 
 __all__ = ["OptimizerEntry", "build_optimizer", "load_optimizers"]
 
@@ -40,10 +37,9 @@ _FAMILIES = (
 
 
 def load_optimizers() -> dict[str, OptimizerEntry]:
-    """Return every optimizer by name, ours first.
+    """Return all optimizers by name, the built-in ones first.
 
-    An entry point that is broken, or whose name is taken, is left out with a warning in the log that names
-    it.
+    An entry point that cannot be loaded, or whose name is taken, is skipped with a warning in the log.
     """
-    ours = chain.from_iterable(family.ENTRIES for family in _FAMILIES)
-    return by_name([*ours, *load_entries(_GROUP, OptimizerEntry)], group=_GROUP)
+    builtin = chain.from_iterable(family.ENTRIES for family in _FAMILIES)
+    return by_name([*builtin, *load_entries(_GROUP, OptimizerEntry)], group=_GROUP)

@@ -11,8 +11,8 @@ _ADAGRAD = OptimizerCard(
     name="adagrad",
     title="Adagrad",
     description=(
-        "Divides each gradient by the root of the sum of all its squares so far, so "
-        "that steps shrink by themselves."
+        "Divides each gradient by the square root of the sum of all its squares so far, so that steps shrink "
+        "over time."
     ),
     reference=(
         "Duchi, Hazan and Singer, Adaptive Subgradient Methods for Online Learning and "
@@ -25,13 +25,13 @@ _ADAGRAD = OptimizerCard(
             1e-2,
             low=1e-3,
             high=1.0,
-            source="torch's default is 1e-2; a decade below and two above, as its steps only shrink",
+            source="torch's default is 1e-2; one decade below and two above, because steps only shrink",
         ),
         Hyperparameter(
             name="lr_decay",
             description=(
-                "The learning rate at step t is lr / (1 + (t - 1) * lr_decay), on "
-                "top of the shrinking of its own."
+                "The learning rate at step t is lr / (1 + (t - 1) * lr_decay), in addition to Adagrad's own "
+                "shrinking."
             ),
             unit="per step",
             default=0.0,
@@ -43,15 +43,15 @@ _ADAGRAD = OptimizerCard(
         h.l2_decay(0.0),
         Hyperparameter(
             name="initial_accumulator_value",
-            description="Where the sum of squared gradients starts.",
+            description="Initial value of the sum of squared gradients.",
             unit="squared gradient",
             default=0.0,
             search=Range(low=1e-4, high=1.0, log=True),
-            source="TensorFlow starts at 0.1, torch at 0; decades around the former",
+            source="TensorFlow starts at 0.1, torch at 0; the range spans decades around 0.1",
             tuned=False,
             bounds=Bounds(low=0),
         ),
-        h.eps(1e-10, description="Added to the root of the sum of squared gradients."),
+        h.eps(1e-10, description="Added to the square root of the sum of squared gradients."),
     ),
 )
 
@@ -59,9 +59,9 @@ _ADAFACTOR = OptimizerCard(
     name="adafactor",
     title="Adafactor",
     description=(
-        "Keeps row and column means of squared gradients instead of all of them, has no momentum, and "
-        "steps in proportion to the size of the weights. torch's takes lr as an upper bound: the rate "
-        "at step t is min(lr, 1 / sqrt(t))."
+        "Keeps row and column means of the squared gradients instead of every value, has no momentum, and "
+        "scales steps by the size of the weights. In torch lr is an upper bound: the rate at step t is "
+        "min(lr, 1 / sqrt(t))."
     ),
     reference=(
         "Shazeer and Stern, Adafactor: Adaptive Learning Rates with Sublinear Memory Cost, ICML 2018, "
@@ -72,20 +72,22 @@ _ADAFACTOR = OptimizerCard(
     hyperparameters=(
         Hyperparameter(
             name="lr",
-            description="Learning rate: about the relative change of a weight in one step, at most.",
-            unit="share of the weight's RMS per step",
+            description=(
+                "Learning rate: upper bound of the relative change of a weight in one step, approximately."
+            ),
+            unit="fraction of the weight's RMS per step",
             default=1e-2,
             search=Range(low=1e-4, high=1e-1, log=True),
             source=(
-                "the paper's cap is 1e-2, AlgoPerf's Adafactor baseline searches 1e-4 to 1e-2; "
-                "a decade on top, for small models"
+                "the paper's cap is 1e-2, AlgoPerf's Adafactor baseline searches 1e-4 to 1e-2; one decade "
+                "more for small models"
             ),
             tuned=True,
             bounds=Bounds(low=0, low_open=True),
         ),
         Hyperparameter(
             name="beta2_decay",
-            description="The second moment's decay rate at step t is 1 - t ** beta2_decay.",
+            description="Sets the decay rate of the second moment, 1 - t ** beta2_decay at step t.",
             unit="none",
             default=-0.8,
             search=Range(low=-1.0, high=-0.5),
@@ -95,11 +97,11 @@ _ADAFACTOR = OptimizerCard(
         ),
         Hyperparameter(
             name="d",
-            description="Updates of a larger root mean square than this are scaled down to it.",
+            description="Updates whose root mean square exceeds this are scaled down to it.",
             unit="none",
             default=1.0,
             search=Range(low=1.0, high=4.0),
-            source="the paper uses 1; torch takes nothing smaller",
+            source="the paper uses 1, which is also torch's minimum",
             tuned=False,
             bounds=Bounds(low=1),
         ),

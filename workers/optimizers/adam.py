@@ -1,4 +1,4 @@
-"""Adam and its closest relatives as torch ships them: AdamW, NAdam, RAdam."""
+"""Adam and its closest relatives in torch: AdamW, NAdam and RAdam."""
 
 __all__ = ["ENTRIES"]
 
@@ -14,8 +14,8 @@ _ADAM = OptimizerCard(
     name="adam",
     title="Adam",
     description=(
-        "Steps along the running mean of the gradient over the root of the running mean of its square. "
-        "Its weight decay is an L2 penalty."
+        "Steps along the running mean of the gradient divided by the square root of the running mean of its "
+        "square. Weight decay is an L2 penalty."
     ),
     reference="Kingma and Ba, Adam: A Method for Stochastic Optimization, ICLR 2015, arXiv:1412.6980",
     import_line="from torch.optim import Adam",
@@ -28,7 +28,7 @@ _ADAM = OptimizerCard(
 _ADAMW = OptimizerCard(
     name="adamw",
     title="AdamW",
-    description="Adam with weight decay taken apart from the gradient.",
+    description="Adam with decoupled weight decay.",
     reference="Loshchilov and Hutter, Decoupled Weight Decay Regularization, ICLR 2019, arXiv:1711.05101",
     import_line="from torch.optim import AdamW",
     constructor="AdamW",
@@ -41,8 +41,8 @@ _NADAM = OptimizerCard(
     name="nadam",
     title="NAdam",
     description=(
-        "Adam with Nesterov momentum, its beta1 warmed up by momentum_decay. "
-        "Its weight decay is an L2 penalty."
+        "Adam with Nesterov momentum, whose beta1 warms up as set by momentum_decay. Weight decay is an L2 "
+        "penalty."
     ),
     reference="Dozat, Incorporating Nesterov Momentum into Adam, ICLR 2016 workshop; torch.optim.NAdam",
     import_line="from torch.optim import NAdam",
@@ -56,13 +56,13 @@ _NADAM = OptimizerCard(
         Hyperparameter(
             name="momentum_decay",
             description=(
-                "How fast the momentum grows: at step t it is beta1 * (1 - 0.5 "
-                "* 0.96 ** (t * momentum_decay))."
+                "Growth rate of the momentum, which at step t is beta1 * (1 - 0.5 * 0.96 ** (t * "
+                "momentum_decay))."
             ),
             unit="per step",
             default=4e-3,
             search=Range(low=1e-4, high=1e-1, log=True),
-            source="Dozat 2016 and torch use 4e-3; more than a decade on both sides",
+            source="Dozat 2016 and torch use 4e-3; the range adds more than a decade on both sides",
             tuned=False,
             bounds=Bounds(low=0),
         ),
@@ -74,8 +74,8 @@ _RADAM = OptimizerCard(
     name="radam",
     title="RAdam",
     description=(
-        "Adam whose first steps are those of momentum SGD, then rectified, until the variance of its "
-        "second moment is under control. Its weight decay is an L2 penalty."
+        "Adam that starts with steps of momentum SGD and rectifies its steps until the variance of the "
+        "second moment is under control. Weight decay is an L2 penalty."
     ),
     reference=(
         "Liu et al., On the Variance of the Adaptive Learning Rate and Beyond, ICLR 2020, arXiv:1908.03265"

@@ -1,4 +1,4 @@
-"""AdaBelief: Adam that trusts a gradient as far as it was expected."""
+"""AdaBelief: Adam that takes larger steps when the gradient is close to its running mean."""
 
 __all__ = ["ENTRIES"]
 
@@ -10,8 +10,8 @@ _ADABELIEF = OptimizerCard(
     name="adabelief",
     title="AdaBelief",
     description=(
-        "AdamW whose second moment is that of the gradient's deviation from its running mean. Weight "
-        "decay is decoupled; no rectification."
+        "AdamW whose second moment is that of the gradient's deviation from its running mean. Weight decay "
+        "is decoupled; there is no rectification."
     ),
     reference=(
         "Zhuang et al., AdaBelief Optimizer: Adapting Stepsizes by the Belief in Observed "
@@ -22,12 +22,12 @@ _ADABELIEF = OptimizerCard(
     hyperparameters=(
         h.adam_lr(1e-3),
         h.beta1(),
-        h.beta2(description="How much of the running mean of squared deviations is kept at each step."),
+        h.beta2(description="Decay rate of the running mean of squared deviations, per step."),
         h.eps(
             1e-16,
             low=1e-16,
             high=1e-8,
-            description="Added to the mean squared deviation at each step, and to its root.",
+            description="Added to the mean squared deviation at each step, and to its square root.",
         ),
         h.decoupled_decay(0.0),
     ),

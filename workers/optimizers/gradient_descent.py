@@ -9,14 +9,14 @@ from workers.optimizers.batched.sgd import StackedSGD
 from workers.optimizers.registry import OptimizerEntry, upstream
 
 _LR_SOURCE = (
-    "AlgoPerf's Nesterov baseline searches 2e-2 to 5 at momentum 0.9; moved down, as momentum up "
-    "to 0.99 multiplies the step by 100"
+    "AlgoPerf's Nesterov baseline searches 2e-2 to 5 at momentum 0.9; shifted down, because momentum up to "
+    "0.99 multiplies the step by 100"
 )
 
 _SGD = OptimizerCard(
     name="sgd",
     title="SGD",
-    description="Stochastic gradient descent with heavy-ball momentum. Its own default has no momentum.",
+    description="Stochastic gradient descent with heavy-ball momentum. The default has no momentum.",
     reference=(
         "Sutskever et al., On the importance of initialization and momentum in deep "
         "learning, ICML 2013; torch.optim.SGD"
@@ -28,7 +28,9 @@ _SGD = OptimizerCard(
         h.momentum(0.0),
         h.dampening(
             active_when=Condition(parameter="momentum", above=0),
-            description="Share of each gradient but the first that is kept out of the momentum buffer.",
+            description=(
+                "Fraction of each gradient, except the first, that does not enter the momentum buffer."
+            ),
         ),
         h.l2_decay(0.0),
     ),
@@ -38,8 +40,8 @@ _SGD_NESTEROV = OptimizerCard(
     name="sgd-nesterov",
     title="SGD with Nesterov momentum",
     description=(
-        "Stochastic gradient descent that steps along g + momentum * buffer, the gradient looked at one "
-        "step ahead. SGD's own default of no momentum is not legal here, so the first trial runs at 0.9."
+        "Stochastic gradient descent that looks one step ahead: it steps along g + momentum * buffer. SGD's "
+        "default of no momentum is not legal here, so the first trial runs at 0.9."
     ),
     reference=(
         "Sutskever et al., On the importance of initialization and momentum in deep "

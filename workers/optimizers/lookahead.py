@@ -18,8 +18,8 @@ _LOOKAHEAD_ADAMW = OptimizerCard(
     name="lookahead-adamw",
     title="Lookahead (AdamW)",
     description=(
-        "AdamW that every k steps goes back to a point between where it stands and where it last was, and "
-        "starts from there. Evaluated where AdamW stands, not at the slow weights."
+        "AdamW that every k steps moves its weights back towards slow weights, which follow it, and "
+        "continues from there. It is evaluated at AdamW's weights, not at the slow weights."
     ),
     reference=_PAPER,
     import_line="from pytorch_optimizer import Lookahead\nfrom torch.optim import AdamW",
@@ -33,21 +33,27 @@ _LOOKAHEAD_ADAMW = OptimizerCard(
         h.decoupled_decay(1e-2),
         Hyperparameter(
             name="k",
-            description="Steps of AdamW between two steps back.",
+            description="Steps of AdamW between two moves back to the slow weights.",
             unit="step",
             default=5,
             search=Range(low=5, high=20, integer=True),
-            source="5 is upstream's default and the paper's for ImageNet; the range is our choice",
+            source=(
+                "5 is the default of pytorch_optimizer and the paper's value for ImageNet; the range is our "
+                "choice"
+            ),
             tuned=True,
             bounds=Bounds(low=1),
         ),
         Hyperparameter(
             name="alpha",
-            description="How far from the slow weights (0) to AdamW's (1) it goes back to.",
+            description="Point to move back to, from the slow weights (0) to AdamW's weights (1).",
             unit="none",
             default=0.5,
             search=Range(low=0.2, high=0.8),
-            source="0.5 is upstream's default and the paper's for ImageNet; the range is our choice",
+            source=(
+                "0.5 is the default of pytorch_optimizer and the paper's value for ImageNet; the range is "
+                "our choice"
+            ),
             tuned=True,
             bounds=Bounds(low=0, low_open=True, high=1, high_open=True),
         ),
@@ -58,8 +64,8 @@ _LOOKAHEAD_ADAMW = OptimizerCard(
             optimizer="adamw",
             at={"k": 1_000_000_000},
             note=(
-                "Any k above the number of steps will do. alpha = 1 would be AdamW as well, "
-                "but pytorch_optimizer refuses it."
+                "Any k above the number of steps gives AdamW. So would alpha = 1, but pytorch_optimizer "
+                "rejects it."
             ),
         ),
     ),
@@ -67,7 +73,7 @@ _LOOKAHEAD_ADAMW = OptimizerCard(
 
 
 def _build(groups: list[ParameterGroup], parameters: Parameters) -> Optimizer:
-    # Imported here: pytorch_optimizer takes close to a second.
+    # Imported on use, because pytorch_optimizer takes nearly a second to import.
     from pytorch_optimizer import Lookahead
 
     settings: dict[str, Any] = {**arguments(_LOOKAHEAD_ADAMW, parameters)}

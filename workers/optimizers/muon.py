@@ -1,4 +1,4 @@
-"""Muon for a model's hidden matrices, AdamW for everything else, as one optimizer."""
+"""Muon for a model's hidden matrices and AdamW for all other parameters, as one optimizer."""
 
 __all__ = ["ENTRIES", "MuonAdamW", "hidden_matrices"]
 
@@ -27,10 +27,10 @@ _MUON = OptimizerCard(
     name="muon",
     title="Muon (AdamW for the rest)",
     description=(
-        "Hidden matrices step along their orthogonalised momentum (Muon, in bfloat16); embeddings, "
-        "the output layer, biases, norms and convolutions, whose weights have more than two "
-        "dimensions, step by AdamW, so that a network of convolutions and one linear layer is "
-        "AdamW's alone. One lr and weight decay serve both."
+        "Muon (in bfloat16) steps hidden matrices along their orthogonalised momentum. AdamW steps "
+        "embeddings, the output layer, biases, norms, and convolutions, whose weights have more than two "
+        "dimensions; a network of convolutions and one linear layer is therefore trained by AdamW alone. "
+        "Both share one lr and one weight decay."
     ),
     reference=(
         "Jordan et al., Muon: An optimizer for hidden layers in neural networks, 2024; Liu et al., Muon is "
@@ -38,21 +38,21 @@ _MUON = OptimizerCard(
     ),
     import_line="from torch import nn\nfrom torch.optim import AdamW, Muon",
     constructor="Muon",
-    # Without it Muon's steps would be larger than AdamW's by a factor that depends on the matrix, and one lr
-    # could not serve both.
+    # Without it Muon's steps would be larger than AdamW's by a factor that depends on the matrix, and the two
+    # could not share one lr.
     arguments={"adjust_lr_fn": "match_rms_adamw"},
     preparation=_PREPARATION,
     call='[Muon([{"params": hidden}], {args:lr weight_decay momentum nesterov ns_steps adjust_lr_fn}), '
     "AdamW({params:rest}, {args:lr betas weight_decay})]",
     hyperparameters=(
-        h.adam_lr(1e-3, note=" Muon's steps are scaled to the usual size of AdamW's."),
+        h.adam_lr(1e-3, note=" Muon's steps are scaled to the usual size of AdamW's steps."),
         h.decoupled_decay(0.1),
-        h.momentum(0.95, tuned=False, description="How much of Muon's momentum buffer is kept at each step."),
+        h.momentum(0.95, tuned=False, description="Decay rate of Muon's momentum buffer, per step."),
         h.nesterov(
             default=True,
             tuned=False,
-            source="a switch; Jordan et al. set it",
-            description="Orthogonalise g + momentum * buffer, not the buffer.",
+            source="a switch; Jordan et al. turn it on",
+            description="Orthogonalise g + momentum * buffer instead of the buffer.",
         ),
         Hyperparameter(
             name="ns_steps",
@@ -60,26 +60,22 @@ _MUON = OptimizerCard(
             unit="iteration",
             default=5,
             search=Range(low=3, high=8, integer=True),
-            source="Jordan et al. use 5; a few on both sides",
+            source="Jordan et al. use 5; a few more on both sides",
             tuned=False,
             bounds=Bounds(low=1, high=99),
         ),
-        h.beta1(description="AdamW's part: how much of the gradient's running mean is kept at each step."),
-        h.beta2(
-            description="AdamW's part: how much of the squared gradient's running mean is kept at each step."
-        ),
+        h.beta1(description="For AdamW: decay rate of the running mean of the gradient, per step."),
+        h.beta2(description="For AdamW: decay rate of the running mean of the squared gradient, per step."),
     ),
     pairs={"betas": ("beta1", "beta2")},
 )
 
 
 def hidden_matrices(model: nn.Module) -> list[nn.Parameter]:
-    """Return the model's 2-D weights but for embedding tables and its output.
+    """Return the model's 2-D weights except embedding tables and the output layer.
 
-    The weight of its last linear layer is taken as its output.
-
-    A 2-D parameter whose own name has no "weight" in it, such as learned positions, is a table and not a map
-    from one layer to the next.
+    The last linear layer counts as the output layer. A 2-D parameter without "weight" in its own name, such
+    as learned positions, counts as a table rather than a map between layers.
 
     Source: Jordan et al. 2024, which leave embeddings, the output layer, gains and biases to AdamW.
     """
@@ -94,11 +90,11 @@ def hidden_matrices(model: nn.Module) -> list[nn.Parameter]:
 
 
 class MuonAdamW(Optimizer):
-    """Steps groups marked `set_apart` by torch's Muon and the others by torch's AdamW.
+    """Uses torch's Muon for groups marked `set_apart` and torch's AdamW for the others.
 
     Both parts share this optimizer's groups and state, so schedules that write `group["lr"]`, `zero_grad`,
-    `state_dict` and `load_state_dict` work as on any torch optimizer, and each part does exactly what it does
-    alone.
+    `state_dict` and `load_state_dict` work as on any torch optimizer, and each part computes exactly what it
+    would compute alone.
 
     Args:
         groups: parameter groups; those with `set_apart=True` may hold only 2-D parameters, and either kind
@@ -139,25 +135,25 @@ class MuonAdamW(Optimizer):
         self._link()
 
     def _link(self) -> None:
-        """Make both parts anew on this optimizer's own group and state objects."""
+        """Create both parts on this optimizer's own group and state objects."""
         self._parts: list[Optimizer] = []
         for kind, is_apart in ((Muon, True), (AdamW, False)):
             mine = [g for g in self.param_groups if bool(g.get("set_apart")) == is_apart]
             if mine:
-                # torch keeps the very dicts it is given as groups and only adds to them what they lack.
+                # torch keeps the dicts that it gets as groups, and only adds missing keys to them.
                 part = kind(mine)
                 part.state = self.state
                 self._parts.append(part)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Take over loaded or unpickled groups and state, then link the parts to these."""
+        """Restore loaded or unpickled groups and state, and link the parts to them."""
         super().__setstate__(state)
         self._link()
 
     @torch.no_grad()
     # Torch overloads step by closure.
     def step(self, closure: Callable[[], Tensor] | None = None) -> Tensor | None:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Take one step of both parts, and return the closure's loss, or None without a closure."""
+        """Step both parts, and return the closure's loss, or None without a closure."""
         loss = None
         if closure is not None:
             with torch.enable_grad():

@@ -1,7 +1,4 @@
-"""AdamP and SGDP: momentum optimizers for scale-invariant weights.
-
-They take out of each step what would only lengthen such a weight.
-"""
+"""AdamP and SGDP: momentum optimizers that remove the radial part of steps on scale-invariant weights."""
 
 __all__ = ["ENTRIES"]
 
@@ -20,8 +17,8 @@ _ADAMP = OptimizerCard(
     name="adamp",
     title="AdamP",
     description=(
-        "AdamW whose steps lose their radial part on weights whose gradient is nearly orthogonal to them, "
-        "and whose weight decay is scaled by wd_ratio there."
+        "AdamW that removes the radial part of its steps on weights whose gradient is nearly orthogonal to "
+        "them, and scales their weight decay by wd_ratio."
     ),
     reference=_PAPER,
     import_line="from adamp import AdamP",
@@ -32,14 +29,15 @@ _ADAMP = OptimizerCard(
         h.beta2(),
         h.eps(
             description=(
-                "Added to the root of the second moment, and to the norms that the projection divides by."
+                "Added to the square root of the second moment, and to the norms that the projection divides "
+                "by."
             )
         ),
         h.decoupled_decay(
             0.0,
             formula=(
-                "w *= 1 - lr * weight_decay * f, apart from the gradient; f is "
-                "wd_ratio for a projected weight, else 1"
+                "w *= 1 - lr * weight_decay * f, separately from the gradient; f is wd_ratio for a projected "
+                "weight, else 1"
             ),
             source=(
                 "AdamP paper: 1e-2 recommended, 0.1 in AdamW's convention on ImageNet; AlgoPerf's "
@@ -58,9 +56,9 @@ _SGDP = OptimizerCard(
     name="sgdp",
     title="SGDP",
     description=(
-        "SGD with momentum whose steps lose their radial part on weights whose gradient is "
-        "nearly orthogonal to them. Its own default has no momentum; the paper runs it at "
-        "momentum 0.9, Nesterov, weight decay 1e-5."
+        "SGD with momentum that removes the radial part of its steps on weights whose gradient is nearly "
+        "orthogonal to them. The default has no momentum; the paper uses Nesterov momentum 0.9 and weight "
+        "decay 1e-5."
     ),
     reference=_PAPER,
     import_line="from adamp import SGDP",
@@ -68,27 +66,27 @@ _SGDP = OptimizerCard(
     hyperparameters=(
         h.gradient_lr(
             0.1,
-            source="AdamP paper: 0.1 recommended, a decade above and two below",
-            note=" The constructor has no default; 0.1 is the paper's.",
+            source="AdamP paper: 0.1 recommended; one decade above and two below",
+            note=" The constructor has no default; 0.1 is the paper's value.",
         ),
         h.momentum(0.0),
         h.dampening(
             active_when=None,
             description=(
-                "Share of each gradient, the first one's too, that is kept out of the momentum buffer."
+                "Fraction of each gradient, the first included, that does not enter the momentum buffer."
             ),
         ),
         h.decoupled_decay(
             0.0,
             formula=(
-                "w *= 1 - lr * weight_decay * f / (1 - momentum), apart from the gradient; f is "
+                "w *= 1 - lr * weight_decay * f / (1 - momentum), separately from the gradient; f is "
                 "wd_ratio for a projected weight, else 1"
             ),
             low=1e-6,
             high=1e-2,
             source=(
-                "AdamP paper: 1e-5 recommended; the range of the L2 penalty of "
-                "SGD, which decays as fast per step"
+                "AdamP paper: 1e-5 recommended; the range is that of SGD's L2 penalty, which decays as fast "
+                "per step"
             ),
         ),
         h.nesterov(tuned=True, description="Step along g + momentum * buffer instead of the buffer."),
@@ -101,13 +99,13 @@ _SGDP = OptimizerCard(
             optimizer="sgd",
             at={"delta": 0.0, "weight_decay": 0.0, "dampening": 0.0, "nesterov": False},
             requires={"weight_decay": 0.0, "dampening": 0.0},
-            note="SGDP decouples its weight decay and dampens the first gradient, SGD does neither.",
+            note="SGDP decouples weight decay and dampens the first gradient; SGD does neither.",
         ),
         Containment(
             optimizer="sgd-nesterov",
             at={"delta": 0.0, "weight_decay": 0.0, "dampening": 0.0, "nesterov": True},
             requires={"weight_decay": 0.0},
-            note="SGDP decouples its weight decay, SGD adds it to the gradient.",
+            note="SGDP decouples weight decay; SGD adds it to the gradient.",
         ),
     ),
     constraints=(
@@ -115,8 +113,8 @@ _SGDP = OptimizerCard(
             product=("lr", "weight_decay"),
             below_one_minus="momentum",
             reason=(
-                "weight decay multiplies the weights by 1 - lr * weight_decay / (1 - "
-                "momentum), which must stay above 0"
+                "weight decay multiplies the weights by 1 - lr * weight_decay / (1 - momentum), which must "
+                "stay above 0"
             ),
         ),
     ),

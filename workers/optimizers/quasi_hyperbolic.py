@@ -1,4 +1,4 @@
-"""QHAdam and QHAdamW: Adam whose moments are averaged with the current gradient before they are used."""
+"""QHAdam and QHAdamW: Adam that mixes the current gradient into its moments before using them."""
 
 __all__ = ["ENTRIES"]
 
@@ -10,8 +10,8 @@ from workers.optimizers.registry import OptimizerEntry, upstream
 
 _PAPER = "Ma and Yarats, Quasi-hyperbolic momentum and Adam for deep learning, ICLR 2019, arXiv:1810.06801"
 _ROUNDING = (
-    "pytorch_optimizer counts its averaging weights in float32, so in float64 the two "
-    "agree to 1e-7 per step, not to rounding."
+    "pytorch_optimizer keeps its averaging weights in float32, so in float64 the two agree to 1e-7 per step "
+    "rather than to rounding."
 )
 _FORMULA = "((1 - nu1) * g + nu1 * m) / (sqrt((1 - nu2) * g^2 + nu2 * v) + eps)"
 
@@ -34,7 +34,7 @@ def _card(name: str, title: str, description: str, *, is_decoupled: bool) -> Opt
         name=name,
         title=title,
         description=(
-            f"{description} Its defaults are those of Adam; the paper recommends nu1 0.7 with beta1 0.995."
+            f"{description} The defaults are Adam's; the paper recommends nu1 0.7 with beta1 0.995."
         ),
         reference=_PAPER,
         import_line="from pytorch_optimizer import QHAdam",
@@ -48,7 +48,7 @@ def _card(name: str, title: str, description: str, *, is_decoupled: bool) -> Opt
                 1,
                 "gradient",
                 is_tuned=True,
-                source="Ma and Yarats recommend 0.7; from there to Adam's 1, and as far below",
+                source="Ma and Yarats recommend 0.7; the range reaches Adam's 1, and goes about as far below",
             ),
             _nu(
                 2,

@@ -1,7 +1,4 @@
-"""What an entry of the catalogue is, and how one becomes a torch optimizer for a model.
-
-Which entries there are stands in `__init__`.
-"""
+"""Entries of the optimizer catalogue, and how an entry becomes a torch optimizer for a model."""
 
 __all__ = [
     "Build",
@@ -27,10 +24,10 @@ from studies.space import Parameters
 from workers.optimizers.batched.optimizer import StackedOptimizer
 
 ParameterGroup = dict[str, Any]
-"""A torch parameter group: `params`, and what differs from the optimizer's defaults in it."""
+"""A torch parameter group: `params`, and the settings that differ from the optimizer's defaults."""
 
 Build = Callable[[list[ParameterGroup], Parameters], Optimizer]
-"""Makes the optimizer of some parameter groups from a checked, whole configuration."""
+"""Returns the optimizer for some parameter groups and a complete, checked configuration."""
 
 
 @dataclass(frozen=True)
@@ -38,12 +35,12 @@ class OptimizerEntry:
     """One optimizer that studies may name.
 
     Attributes:
-        card: what it says of itself.
-        build: makes it.
-        set_apart: picks parameters of a model that must come in a group of their own, marked
-            `set_apart=True`; None where all are alike.
-        stacked: its batched form, which trains many members as one stack; None where there is none, and
-            members are trained one by one.
+        card: its description.
+        build: builds the optimizer.
+        set_apart: returns the parameters of a model that need a group of their own, marked
+            `set_apart=True`; None if all parameters are treated alike.
+        stacked: its batched form, which trains many members as one stack; None if it has none and members
+            are trained one by one.
     """
 
     card: OptimizerCard
@@ -57,10 +54,8 @@ def upstream(
 ) -> OptimizerEntry:
     """Return an entry whose class is `card.constructor` of an installed module.
 
-    It is imported when the first one is built.
-
-    The import waits because pytorch_optimizer takes close to a second to import, and most workers never need
-    it.
+    The module is imported when the first optimizer is built: pytorch_optimizer takes nearly a second to
+    import, and most workers never need it.
     """
 
     def build(groups: list[ParameterGroup], parameters: Parameters) -> Optimizer:
@@ -72,11 +67,10 @@ def upstream(
 
 
 def check(card: OptimizerCard, parameters: Parameters) -> None:
-    """Return when parameters are a whole and legal configuration of the card.
+    """Raise ValueError unless parameters are a complete and legal configuration of the card.
 
     Raises:
-        ValueError: for a name the card does not have, one that is missing, an illegal value, or a constraint
-            that is not met.
+        ValueError: a name is unknown or missing, a value is illegal, or a constraint is violated.
     """
     known = ", ".join(card.defaults)
     unknown = [name for name in parameters if card.hyperparameter(name) is None]
@@ -85,7 +79,7 @@ def check(card: OptimizerCard, parameters: Parameters) -> None:
     missing = [name for name in card.defaults if name not in parameters]
     if missing:
         raise ValueError(
-            f"{card.name} needs a value for {', '.join(missing)}; a configuration gives all of {known}"
+            f"{card.name} needs a value for {', '.join(missing)}; a configuration must set all of {known}"
         )
     for hyperparameter in card.hyperparameters:
         fault = hyperparameter.fault(parameters[hyperparameter.name])
@@ -102,15 +96,16 @@ def check(card: OptimizerCard, parameters: Parameters) -> None:
 def parameter_groups(
     model: nn.Module, *, spare_1d: bool, set_apart: Collection[nn.Parameter] = ()
 ) -> list[ParameterGroup]:
-    """Return the model's trainable parameters as groups, none of them empty, each in the model's order.
+    """Return the model's trainable parameters as non-empty groups, each in the model's order.
 
     Args:
-        model: what is trained.
-        spare_1d: parameters of fewer than two dimensions (biases, norms) get a group with `weight_decay=0`.
-        set_apart: parameters that get a group marked `set_apart=True`.
+        model: the model to train.
+        spare_1d: whether parameters of fewer than two dimensions (biases, norms) get groups with
+            `weight_decay=0`.
+        set_apart: parameters that get groups marked `set_apart=True`.
 
     Raises:
-        ValueError: when the model has nothing to train.
+        ValueError: the model has no trainable parameters.
     """
     apart = {id(p) for p in set_apart}
     groups: dict[tuple[bool, bool], ParameterGroup] = {}
@@ -124,8 +119,8 @@ def parameter_groups(
             )
     if not groups:
         raise ValueError(
-            f"expected a model with trainable parameters, got {type(model).__name__} "
-            "with none; set requires_grad on some"
+            f"expected a model with trainable parameters, got a {type(model).__name__} without any; set "
+            "requires_grad on some"
         )
     return list(groups.values())
 
@@ -133,22 +128,21 @@ def parameter_groups(
 def build_optimizer(
     entry: OptimizerEntry, model: nn.Module, parameters: Parameters, *, decay_1d: bool
 ) -> Optimizer:
-    """Return the optimizer of a model's trainable parameters.
+    """Return the optimizer for a model's trainable parameters.
 
-    Each group has its `initial_lr` for schedules to multiply.
-
-    Whoever trains calls `.train()` before training steps and `.eval()` before evaluation on any optimizer
-    that has these methods: schedule-free ones evaluate at averaged weights. Several of pytorch_optimizer's
-    overwrite `.grad` in `step`: read gradients before it.
+    Each group has an `initial_lr`, which schedules multiply. The caller must call `.train()` before training
+    and `.eval()` before evaluation on an optimizer that has these methods: schedule-free optimizers evaluate
+    at averaged weights. Several optimizers of pytorch_optimizer overwrite `.grad` in `step`, so read
+    gradients before it.
 
     Args:
         entry: the optimizer.
-        model: what is trained; groups go by the dimensions of its parameters.
-        parameters: a whole configuration: every hyperparameter of the card.
+        model: the model to train; its parameters are grouped by their number of dimensions.
+        parameters: a complete configuration, with every hyperparameter of the card.
         decay_1d: False gives parameters of fewer than two dimensions (biases, norms) weight decay 0.
 
     Raises:
-        ValueError: when the configuration is not whole and legal, or the model has nothing to train.
+        ValueError: the configuration is not complete and legal, or the model has no trainable parameters.
     """
     check(entry.card, parameters)
     has_decay = entry.card.hyperparameter("weight_decay") is not None

@@ -1,4 +1,4 @@
-"""Schedule-free AdamW: averaging in place of a learning-rate schedule."""
+"""Schedule-Free AdamW: averaging instead of a learning-rate schedule."""
 
 __all__ = ["ENTRIES"]
 
@@ -13,8 +13,8 @@ _SCHEDULE_FREE_ADAMW = OptimizerCard(
     name="schedule-free-adamw",
     title="Schedule-Free AdamW",
     description=(
-        "AdamW that takes gradients between its iterate and the running average of all iterates, and "
-        "evaluates at the average: it needs no schedule, but `optimizer.train()` before training and "
+        "AdamW that takes gradients at a point between its iterate and the running average of all iterates, "
+        "and evaluates at the average. It needs no schedule, but `optimizer.train()` before training and "
         "`optimizer.eval()` before evaluation."
     ),
     reference="Defazio et al., The Road Less Scheduled, NeurIPS 2024, arXiv:2405.15682",
@@ -27,16 +27,17 @@ _SCHEDULE_FREE_ADAMW = OptimizerCard(
     hyperparameters=(
         h.adam_lr(
             2.5e-3,
-            source=f"{_README}: 1 to 10 times the rate of AdamW, whose range this is: it has room above",
+            source=f"{_README}: 1 to 10 times AdamW's rate; the range is AdamW's, which has room above",
         ),
         h.beta1(
             bounds=Bounds(low=0, low_open=True, high=1, high_open=True),
-            description="Where between the iterate (0) and the average (1) gradients are taken.",
+            description="Point at which gradients are taken, from the iterate (0) to the average (1).",
         ),
         h.beta2(),
         h.eps(),
         h.decoupled_decay(
-            0.0, formula="lr * weight_decay * w is taken off, w being the point where the gradient is taken"
+            0.0,
+            formula=("subtracts lr * weight_decay * w, where w is the point at which the gradient is taken"),
         ),
         Hyperparameter(
             name="warmup_steps",
@@ -44,7 +45,9 @@ _SCHEDULE_FREE_ADAMW = OptimizerCard(
             unit="step",
             default=0,
             search=Range(low=0, high=1000, integer=True),
-            source=f"{_README} recommends warmup; the range is our choice, best set from the length of a run",
+            source=(
+                f"{_README} recommends warmup; the range is our choice and best set by the length of a run"
+            ),
             tuned=False,
             bounds=Bounds(low=0),
         ),

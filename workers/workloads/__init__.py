@@ -1,11 +1,9 @@
-"""The workloads that a worker can train.
+"""The workloads that a worker can train: the built-in ones, and those of entry points in `tangent.workloads`.
 
-Those of this package, and what installed packages offer under `tangent.workloads`.
-
-An entry point of that group is a `Workload`, class or instance, or a list of them. The target on each of our
-cards is the mean validation value over three fresh seeds of the better of AdamW and Nesterov SGD, each with
-the best of 8 to 12 random configurations, on the card's own epochs and batch size with a cosine schedule,
-rounded to the easier side; for `pydoc-lm`, AdamW's alone, at the best of a few learning rates.
+An entry point of that group is a `Workload`, as a class or an instance, or a list of them. The target on each
+built-in card is the mean validation value over three fresh seeds of the better of AdamW and Nesterov SGD,
+each at the best of 8 to 12 random configurations, with the card's own epochs and batch size and a cosine
+schedule, rounded to the easier side. For `pydoc-lm` it is AdamW's alone, at the best of a few learning rates.
 """
 
 __all__ = ["Data", "DataCache", "Split", "Workload", "load_workloads"]
@@ -21,10 +19,16 @@ _GROUP = "tangent.workloads"
 
 
 def load_workloads() -> dict[str, Workload]:
-    """Return every workload by name, ours first; data is loaded only when a workload is asked for it.
+    """Return all workloads by name, the built-in ones first, without loading their data.
 
-    An entry point that is broken or takes a name that is taken is left out, with a warning in the log that
-    names it.
+    An entry point that cannot be loaded, or whose name is taken, is skipped with a warning in the log.
     """
-    ours: list[Workload] = [DigitsMlp(), DigitsCnn(), Mnist5kCnn(), PydocLm(), Rosenbrock3d(), Antipode2d()]
-    return by_name([*ours, *load_entries(_GROUP, Workload)], group=_GROUP)
+    builtin: list[Workload] = [
+        DigitsMlp(),
+        DigitsCnn(),
+        Mnist5kCnn(),
+        PydocLm(),
+        Rosenbrock3d(),
+        Antipode2d(),
+    ]
+    return by_name([*builtin, *load_entries(_GROUP, Workload)], group=_GROUP)

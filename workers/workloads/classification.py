@@ -1,7 +1,4 @@
-"""What the image classification workloads share.
-
-Cross-entropy, accuracy, stratified splits, standardisation.
-"""
+"""Shared by image classification workloads: cross-entropy, accuracy, stratified and standardised splits."""
 
 __all__ = ["Classification", "classification_data"]
 
@@ -14,42 +11,34 @@ from torch.nn import functional
 from workers.workloads.workload import Data, Split, Workload
 
 SPLIT_SEED = 20210503
-"""Fixes which example lies in which split, for good.
-
-Results of two studies are comparable only with the same test split.
-"""
+"""Fixes the split of each example; never change it: results are comparable only on the same test split."""
 
 FOLDS = 5
-"""One fold is the validation split, one the test split, three are the training split."""
+"""One fold for the validation split, one for the test split, and three for the training split."""
 
 
 class Classification(Workload):
-    """Cross-entropy for a loss and accuracy for a metric.
-
-    Outputs are logits [B, classes], targets are int64 [B].
-    """
+    """Cross-entropy loss and accuracy metric, for logits [B, classes] and targets int64 [B]."""
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return the mean cross-entropy in nats."""
         return functional.cross_entropy(outputs, targets)
 
     def metric_sum(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Return the number of examples whose largest logit is the right one, as a float."""
+        """Return the number of correctly classified examples, as a float."""
         return (outputs.argmax(dim=-1) == targets).to(outputs.dtype).sum()
 
 
 def classification_data(inputs: NDArray[np.float64], targets: NDArray[np.int64]) -> Data:
-    """Return stratified splits of 60, 20 and 20 percent.
+    """Return stratified splits of 60, 20 and 20 percent, standardised by the training split.
 
-    They are standardised by one mean and one deviation of the training split.
-
-    The examples, shuffled within their class and laid out class after class, are dealt in turn to five folds:
-    so every fold holds each class in proportion, to within one example, and the splits add up to all
-    examples.
+    One mean and one standard deviation serve all inputs. The examples are shuffled within each class, laid
+    out class by class, and dealt in turn to five folds, so that each fold has every class in proportion, to
+    within one example.
 
     Args:
-        inputs: numbers [N, ...]; become float32.
-        targets: class numbers [N]; become int64.
+        inputs: numbers [N, ...]; converted to float32.
+        targets: class indices [N]; converted to int64.
     """
     shuffled = np.random.default_rng(SPLIT_SEED).permutation(len(targets))
     by_class = shuffled[np.argsort(targets[shuffled], kind="stable")]

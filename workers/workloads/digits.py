@@ -1,7 +1,4 @@
-"""Handwritten digits of 8x8 pixels from scikit-learn.
-
-The quick workloads, with and without batch normalisation.
-"""
+"""Fast workloads on scikit-learn's 8x8 handwritten digits, with and without batch normalisation."""
 
 __all__ = ["DigitsCnn", "DigitsMlp"]
 
@@ -25,7 +22,7 @@ _SOURCE = (
 class _Digits(Classification):
     def load_data(self, device: torch.device) -> Data:
         """Return 1,077, 360 and 360 images as floats [N, 1, 8, 8]."""
-        # Slow to import, and a worker that never meets this workload does not need it.
+        # Slow to import, and only needed by this workload.
         from sklearn import datasets  # pyright: ignore[reportMissingTypeStubs]  # scikit-learn ships none
 
         images, targets = cast(
@@ -35,17 +32,14 @@ class _Digits(Classification):
 
 
 class DigitsMlp(_Digits):
-    """Two hidden layers of 32, no normalisation.
-
-    No weight is scale-invariant, the control for AdamP's claim.
-    """
+    """Two hidden layers of 32 units without normalisation, so no weight is scale-invariant: a control."""
 
     card = WorkloadCard(
         name="digits-mlp",
         title="Digits, MLP",
         description=(
-            "8x8 grey digits, ten classes; two hidden layers of 32 units with ReLU and "
-            "no normalisation; cross-entropy."
+            "8x8 greyscale digits in ten classes. Two hidden layers of 32 units with ReLU and without "
+            "normalisation; cross-entropy loss."
         ),
         source=_SOURCE,
         metric="accuracy",
@@ -60,24 +54,21 @@ class DigitsMlp(_Digits):
     )
 
     def build_model(self) -> nn.Module:
-        """Return 64-32-32-10, in torch's default initialisation."""
+        """Return a 64-32-32-10 network with torch's default initialisation."""
         return nn.Sequential(
             nn.Flatten(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 32), nn.ReLU(), nn.Linear(32, 10)
         )
 
 
 class DigitsCnn(_Digits):
-    """Two convolutions with batch normalisation.
-
-    Their weights are scale-invariant, the case AdamP is made for.
-    """
+    """Two convolutions with batch normalisation, whose weights are scale-invariant: AdamP's intended case."""
 
     card = WorkloadCard(
         name="digits-cnn",
         title="Digits, CNN with batch normalisation",
         description=(
-            "8x8 grey digits, ten classes; two 3x3 convolutions of 8 and 16 channels, each with batch "
-            "normalisation and ReLU; cross-entropy."
+            "8x8 greyscale digits in ten classes. Two 3x3 convolutions of 8 and 16 channels, each with batch "
+            "normalisation and ReLU; cross-entropy loss."
         ),
         source=_SOURCE,
         metric="accuracy",

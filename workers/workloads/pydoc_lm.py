@@ -1,4 +1,4 @@
-"""A small character language model of the reference text that comes with Python itself."""
+"""A small character language model trained on the reference text that ships with Python."""
 
 __all__ = ["PydocLm"]
 
@@ -16,10 +16,10 @@ WINDOWS = {"train": 4000, "validation": 500, "test": 500}
 WIDTH = 32
 HEADS = 2
 BLOCKS = 2
-EMBEDDING_DEVIATION = 0.2  # of 0.02, 0.2 and 1 the one that AdamW learns from fastest at this width
+EMBEDDING_DEVIATION = 0.2  # of 0.02, 0.2 and 1, the one with which AdamW learns fastest at this width
 
 SYMBOLS = "\n" + "".join(chr(code) for code in range(32, 127))
-"""Every character the model tells apart; all others (curly quotes, dashes) share one more class."""
+"""The characters that the model distinguishes; all others (curly quotes, dashes) share one more class."""
 
 
 class PydocLm(Workload):
@@ -29,9 +29,10 @@ class PydocLm(Workload):
         name="pydoc-lm",
         title="Python reference text, character transformer",
         description=(
-            "The first 320,003 characters of Python's own help topics, cut into train, validation and test "
-            "without mixing; a causal transformer of two blocks, width 32, context 64, no dropout; "
-            "cross-entropy. The text differs a little between Python releases: compare within one."
+            "The first 320,003 characters of Python's own help topics, cut into consecutive training, "
+            "validation and test texts. A causal transformer of two blocks with width 32 and context 64, "
+            "without dropout; cross-entropy loss. The text differs slightly between Python releases, so "
+            "compare results within one release only."
         ),
         source="pydoc_data.topics of the running Python's standard library, PSF-2.0",
         metric="cross-entropy",
@@ -51,7 +52,7 @@ class PydocLm(Workload):
         The windows of a split do not overlap, and the splits are consecutive stretches of the text.
 
         Raises:
-            ValueError: this Python's topics are shorter than the text that is needed.
+            ValueError: this Python's help topics are too short.
         """
         from pydoc_data.topics import topics
 
@@ -59,8 +60,8 @@ class PydocLm(Workload):
         needed = sum(CONTEXT * windows + 1 for windows in WINDOWS.values())
         if len(text) < needed:
             raise ValueError(
-                f"pydoc-lm needs {needed} characters of pydoc_data.topics, but this Python has "
-                f"{len(text)}; use CPython 3.11 or later"
+                f"pydoc-lm needs {needed} characters of pydoc_data.topics, but this Python has {len(text)}; "
+                "use CPython 3.11 or later"
             )
         number = {symbol: index for index, symbol in enumerate(SYMBOLS)}
         codes = torch.tensor([number.get(symbol, len(SYMBOLS)) for symbol in text[:needed]])
@@ -71,18 +72,15 @@ class PydocLm(Workload):
         return Data(train=train, validation=validation, test=test).to(device)
 
     def build_model(self) -> nn.Module:
-        """Return the transformer; linear weights N(0, 1 / inputs), embeddings N(0, 0.2^2), biases 0."""
+        """Return the transformer; linear weights are N(0, 1 / inputs), embeddings N(0, 0.2^2), biases 0."""
         return _Transformer()
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Return the mean cross-entropy over all characters.
-
-        Outputs are logits [B, T, symbols], targets [B, T].
-        """
+        """Return the mean cross-entropy over all characters, of logits [B, T, symbols] and targets [B, T]."""
         return functional.cross_entropy(outputs.flatten(0, 1), targets.flatten())
 
     def metric_sum(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Return the sum over windows of their nats per character."""
+        """Return the nats per character of each window, summed over the windows."""
         return self.loss(outputs, targets) * targets.shape[0]
 
 
@@ -103,7 +101,7 @@ class _Block(nn.Module):
         states = states + self._attend(self.attention_norm(states), mask)
         return states + self.feedforward(self.feedforward_norm(states))
 
-    # Written out, for torch's own attention has no batching rule for its CPU backward pass under vmap.
+    # Written out, because torch's attention has no batching rule for its CPU backward pass under vmap.
     def _attend(self, states: Tensor, mask: Tensor) -> Tensor:
         batch, length, _ = states.shape
         query, key, value = (

@@ -150,13 +150,7 @@ def test_a_frozen_parameter_is_left_out_and_a_frozen_model_refused() -> None:
         (1,),
     ]
     model.requires_grad_(False)
-    with pytest.raises(
-        ValueError,
-        match=(
-            r"^expected a model with trainable parameters, got Sequential with "
-            r"none; set requires_grad on some$"
-        ),
-    ):
+    with pytest.raises(ValueError, match="expected a model with trainable parameters, got a Sequential"):
         parameter_groups(model, spare_1d=True)
 
 
