@@ -1,7 +1,4 @@
-"""A dispatcher as a user runs it.
-
-`python -m workers` in a process of its own, on SQLite in a folder of its own, with its own Ray.
-"""
+"""A dispatcher run as a user runs it: `python -m workers` in its own process, with its own SQLite and Ray."""
 
 __all__ = ["Dispatch", "dispatching"]
 
@@ -36,12 +33,12 @@ class Dispatch:
         self._process = process
 
     def ready(self) -> float:
-        """Wait until a run stands ready for the next study, its imports done.
+        """Wait until a run is ready for the next study, with its imports done.
 
         Return the monotonic time since when.
 
         Raises:
-            RuntimeError: the dispatcher has ended; what it said is the message.
+            RuntimeError: the dispatcher has ended; the message has its output.
         """
         while "ready on" not in self._said() or self.run_pid() is None:
             self._check()
@@ -100,7 +97,7 @@ def dispatching(home: Path, side: Side, *, cpus: int, paths: Sequence[Path] = ()
     Args:
         home: an empty folder.
         side: whose processes they are.
-        cpus: cores of its Ray: so many packs at once.
+        cpus: cores of its Ray, and thus packs at once.
         paths: folders from which its processes may import besides this repository, for workloads of a
             benchmark's own.
     """

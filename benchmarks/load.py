@@ -1,18 +1,16 @@
-"""The service under load.
-
-A large record, 200 requests a second, readers of event streams and running studies, on PostgreSQL.
+"""The service under load: a large database, 200 requests a second, event streams and running studies.
 
     .venv/bin/python benchmarks/load.py --keep /var/tmp/tangent-record --json load.json --markdown load.md
 
-fills 1,000 studies, 100,000 trials and 1,000,000 measurements (`load_record.py`), starts `tangent serve` with
-API tokens and four runs without Ray (`simulated_runs.py`), opens 20 event streams on their studies, and asks
-200 times a second for a minute, by an open schedule (`load_traffic.py`):
+It fills 1,000 studies, 100,000 trials and 1,000,000 measurements (`load_record.py`), starts `tangent serve`
+with API tokens and four runs without Ray (`simulated_runs.py`), opens 20 event streams on their studies, and
+sends 200 requests a second for a minute on an open schedule (`load_traffic.py`):
 
-    ms      from the moment at which a request was due to the last byte of its answer
-    lag ms  by how much the generator itself was late; it is part of the former
+    ms      from the moment a request was due to the last byte of its response
+    lag ms  how late the generator itself was; this is part of the former
 
-All of it shares this machine's cores. `--keep FOLDER` keeps the filled database for the next time: a copy of
-it is used, so every time begins alike.
+Everything shares this machine's cores. `--keep FOLDER` keeps the filled database; later runs use a copy of
+it, so that all start from the same state.
 """
 
 import argparse
@@ -158,7 +156,7 @@ def _prepared(given: argparse.Namespace, home: Path) -> None:
     with postgres(home) as server:
         store = Store.open(server.url)
         store.announce(installed_catalog(), dispatcher="load")
-        # Each may make 50 requests a second: so many callers together make 400.
+        # Each may make 50 requests a second, so together these callers may make 400.
         owners = [Actor(name=f"caller-{n}", role="submitter") for n in range(8)]
         for owner in owners:
             store.create_token(str(owner.name), role="submitter")
@@ -240,7 +238,7 @@ def _tables(answers: Sequence[Answer], found: dict[str, Any]) -> list[Table]:
         f"{len(answers) / found['seconds']:.0f} requests a second; cores used: {cores}.",
         f"Service: {', '.join(f'{found[name]:.0f} MB {when}' for name, when in _MEMORY)}.",
         (
-            f"{found['readers']} streams: {found['stream_events']} events told, {found['stream_gaps']} "
+            f"{found['readers']} streams: {found['stream_events']} events received, {found['stream_gaps']} "
             f"gaps, {found['stream_faults']} faults."
         ),
         (
@@ -324,7 +322,7 @@ def _services(
 
 
 def _beating(store: Store, stack: ExitStack) -> threading.Event:
-    """Say every few seconds that a dispatcher lives; return what is set when all is over."""
+    """Send a dispatcher's heartbeat every few seconds; return the event that ends it when set."""
     is_over = threading.Event()
     stack.callback(is_over.set)
 
@@ -462,23 +460,28 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--rate", type=float, default=200.0, help="requests a second (200)")
-    parser.add_argument("--seconds", type=float, default=60.0, help="for how long (60)")
+    parser.add_argument("--seconds", type=float, default=60.0, help="duration in seconds (60)")
     parser.add_argument(
-        "--warm-s", type=float, default=10.0, help="at a quarter of the rate before anything counts (10)"
+        "--warm-s",
+        type=float,
+        default=10.0,
+        help="seconds at a quarter of the rate first (10)",
     )
     parser.add_argument("--replicas", type=int, default=1, help="service processes (1)")
     parser.add_argument("--readers", type=int, default=20, help="open event streams (20)")
     parser.add_argument("--runs", type=int, default=4, help="running studies (4)")
-    parser.add_argument("--studies", type=int, default=1000, help="studies on record (1000)")
-    parser.add_argument("--large", type=int, default=10, help="of which so many have 2,000 trials (10)")
-    parser.add_argument("--giant-of", type=int, default=10, help="and one so many times that (10); 0: none")
+    parser.add_argument("--studies", type=int, default=1000, help="studies in the database (1000)")
+    parser.add_argument("--large", type=int, default=10, help="number of these with 2,000 trials (10)")
     parser.add_argument(
-        "--keep", type=Path, metavar="FOLDER", help="keep the filled database there, and use what was kept"
+        "--giant-of", type=int, default=10, help="size of one more study / 2,000 (10); 0: none"
+    )
+    parser.add_argument(
+        "--keep", type=Path, metavar="FOLDER", help="folder in which the filled database is kept and reused"
     )
     parser.add_argument(
         "--profile",
         metavar="PY-SPY",
-        help="a py-spy, to be let look at the service; its findings are left beside the JSON",
+        help="path of py-spy, to profile the service; the profile is written next to the JSON",
     )
     add_outputs(parser)
     given = parser.parse_args()

@@ -1,4 +1,4 @@
-"""What is asked of the service under load: who asks what, how often, of which studies."""
+"""The mix of requests in the load test: who requests what, how often, and of which studies."""
 
 __all__ = ["Mix"]
 
@@ -49,7 +49,7 @@ class Mix:
             server: where it lies.
             tokens: of callers, in turn.
             running: studies that run.
-            seed: fixes what is asked.
+            seed: fixes the requests.
         """
         self._rng = random.Random(seed)  # nothing secret
         self._tokens = list(tokens)

@@ -1,11 +1,8 @@
-"""A record to put a load on.
+"""The database for the load test: studies run by the real scheduler and writer, then copied many times.
 
-Studies that were played through by the product's own scheduler and writer, then copied under the names of
-many others.
-
-Every study was submitted for real. A few, one of each kind, were then trained by simulated packs; what these
-left in the tables of trials, measurements and events is copied, row by row and with ids, numbers, times and
-values of its own, to the others of its kind.
+Every study is really submitted. A few of them, one of each kind, are then trained by simulated packs. The
+rows that these leave in the tables of trials, measurements and events are copied to the other studies of
+their kind, with ids, numbers, times and values of their own.
 """
 
 __all__ = ["Contents", "Shape", "fill", "measure"]
@@ -42,10 +39,10 @@ class Shape:
 
     Attributes:
         name: what it is called.
-        body: what is submitted, but for name, workload and suite.
+        body: the submission without name, workload and suite.
         end: what becomes of its study: it completes, or is cancelled or paused when half of its trials have
             ended.
-        share: of so many studies one is of this kind; 0 for those that are counted one by one.
+        share: one in this many studies is of this kind; 0 for kinds with a fixed number.
         copies: how many copies of what was played make up one study.
     """
 
@@ -124,8 +121,8 @@ def fill(
         studies: how many there are to be.
         owners: who submits them, in turn.
         large: studies of 2,000 trials among them.
-        giant_of: one more is of so many times that many; 0 for none.
-        seed: fixes what is of which kind.
+        giant_of: size of one more study as a multiple of that; 0 for none.
+        seed: fixes the kind of each study.
     """
     rng = random.Random(seed)  # nothing secret
     kinds = [_LARGE] * large + (
@@ -181,13 +178,13 @@ def _play(store: Store, shape: Shape, *, by: Actor) -> str:
     )
     simulated = SimulatedPacks(every_s=0.0)
     half = _trials_per_arm(shape) * len(spec.arms) * 12 // 16
-    told = 0
+    progress_at = 0
 
     def is_over() -> bool:
-        nonlocal told
-        # As often as a run tells its progress when its trials take seconds.
-        if simulated.reports >= told + 20:
-            told = simulated.reports
+        nonlocal progress_at
+        # As often as a run reports its progress when its trials take seconds.
+        if simulated.reports >= progress_at + 20:
+            progress_at = simulated.reports
             writer.report_progress()
         return shape.end != "complete" and simulated.reports >= half
 

@@ -1,9 +1,8 @@
-"""Requests by a schedule, and readers of event streams.
+"""Requests on a schedule, and readers of event streams.
 
-A client as light as can be, for it shares two cores with what it measures.
-
-The loop is open: each request has its moment, whether those before it are answered or not, and its latency
-counts from that moment. So a service that stalls is charged for every request that would have come meanwhile.
+The client is lightweight, because it shares two cores with the service that it measures. The load is open:
+each request has its due time, whether or not earlier ones have been answered, and its latency counts from
+that time. A service that stalls is therefore charged for every request that falls due meanwhile.
 """
 
 __all__ = ["Answer", "Reader", "Request", "Traffic"]
@@ -136,7 +135,7 @@ class Traffic:
         self.faults: list[str] = []
 
     async def run(self, seconds: float) -> None:
-        """Ask for so long, then wait for what is still to be answered."""
+        """Send requests for the duration, then wait for the outstanding responses."""
         began = time.perf_counter()
         due, n = 0.0, 0
         asked: set[asyncio.Task[None]] = set()
@@ -160,7 +159,7 @@ class Traffic:
                 connection.close()
 
     def _free(self, port: int) -> _Connection | None:
-        """Return a connection that nobody uses.
+        """Return an idle connection.
 
         None where none is fresh enough that the service has not closed it.
         """
@@ -210,7 +209,7 @@ class Reader:
     Attributes:
         port, study_id, token: where, what and as whom it reads.
         after: number of the last event that it has.
-        events: how many it was told.
+        events: number of events received.
         gaps: how often a number did not follow on the one before.
         opened_after_s: seconds from its request to the stream's first byte; of the last time where it came
             back.

@@ -1,7 +1,4 @@
-"""A workload that trains nothing worth a millisecond.
-
-What a trial of it costs is what a study costs beyond training. For `overhead.py` alone.
-"""
+"""A workload that trains almost nothing, so that its trials show the overhead of a study."""
 
 __all__ = ["Nothing"]
 
@@ -18,7 +15,7 @@ class Nothing(Workload):
     card = WorkloadCard(
         name="nothing",
         title="Nothing",
-        description="One weight fitted to one example, a step an epoch.",
+        description="One weight fitted to one example; one step per epoch.",
         source="No data.",
         metric="squared error",
         unit="none",

@@ -1,27 +1,23 @@
-"""What a study costs beyond its training.
-
-Milliseconds a pack and a trial, and the memory of its run, by how many trials it has.
+"""What a study costs beyond its training: milliseconds per pack and per trial, and its run's memory, by size.
 
     .venv/bin/python benchmarks/overhead.py --json overhead.json --markdown overhead.md
     .venv/bin/python benchmarks/overhead.py --sizes 100 --sampler tpe
     .venv/bin/python benchmarks/overhead.py --sizes 60 --pack-size 1
 
 A dispatcher of its own, on SQLite in a temporary folder, runs studies of a workload that trains nothing
-(`nothing.py`: one step on one weight), in packs of `--pack-size`. A first small study is not counted; then,
-for every size, the service is let come to rest and a study submitted. Between the end of each worker's first
-pack, which waits for its imports, and the end of the last trial:
+(`nothing.py`: one step on one weight), in packs of `--pack-size`. A first small study does not count. Then,
+for each size, a study is submitted once the processes are idle. The figures cover the time from the end of
+each worker's first pack, which waits for its imports, to the end of the last trial:
 
-    ms a pack, ms a trial   the wall time less the seconds trained on each core, for each pack and each trial.
+    ms a pack, ms a trial   the wall time minus the seconds trained on each core, per pack and per trial.
                             Packs on several cores overlap.
-    first s                 from the submission to the end of the first trial, imports of the workers
-                            included.
-    run MB                  the resident memory of the study's run process: before it was told the study, and
-                            the most it had.
+    first s                 from the submission to the end of the first trial, including the workers' imports.
+    run MB                  the resident memory of the study's run process: before it got the study, and peak.
 
-Optuna's copy is told apart: a thread of the run writes it, aside, yet it takes its turn on a core and the
-database's lock. Each size has a study without it (see `without_copies.py`) and one with it. `copied` is how
-many trials of that one were copied when it was closed, `copy ms` what the copy of a trial takes by itself,
-measured for up to 10 s on the study that had none.
+Optuna's copy is measured separately. A thread of the run writes it in parallel, but competes for a core and
+for the database's lock. Each size has one study without the copy (see `without_copies.py`) and one with it.
+`copied` is the number of trials already copied when the study was closed, and `copy ms` is the time that the
+copy of one trial takes by itself, measured for up to 10 s on the study without a copy.
 
 100, 1,000 and 10,000 trials take about 10 minutes.
 """
@@ -113,14 +109,14 @@ def _pack_size(trial: TrialView) -> int:
 
 
 def _measure(dispatch: Dispatch, given: argparse.Namespace, size: int, *, has_copy: bool) -> dict[str, Any]:
-    """Return what a study of so many trials costs beyond its training."""
+    """Return what a study with this number of trials costs beyond its training."""
     sign = dispatch.home / SIGN
     sign.unlink(missing_ok=True)
     if not has_copy:
         sign.touch()
     dispatch.ready()
     pid = dispatch.run_pid()
-    assert pid is not None, "one stands ready"
+    assert pid is not None, "a run process is waiting for the study"
     memory = _Memory(pid)
     study = dispatch.carried_out(_body(given, trials=size))
     with contextlib.closing(sqlite3.connect(dispatch.home / "tangent.db")) as connection:
@@ -241,16 +237,16 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--sizes", nargs="+", type=int, default=[100, 1000, 10_000], help="trials of a study")
-    parser.add_argument("--pack-size", type=int, default=8, help="trials in a pack, at most (8)")
+    parser.add_argument("--pack-size", type=int, default=8, help="largest number of trials in a pack (8)")
     parser.add_argument("--arms", nargs="+", default=["adamp"], help="optimizers (adamp)")
     parser.add_argument("--sampler", default="random", help="how configurations are chosen (random)")
-    parser.add_argument("--cpus", type=int, default=2, help="packs at once (2)")
+    parser.add_argument("--cpus", type=int, default=2, help="packs trained at once (2)")
     parser.add_argument(
         "--copies",
         nargs="+",
         choices=["without", "with"],
         default=["without", "with"],
-        help="studies without the copy, and with it",
+        help="whether studies have the copy",
     )
     parser.add_argument("--repeats", type=int, default=1, help="studies of each size (1)")
     add_outputs(parser)

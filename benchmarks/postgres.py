@@ -1,7 +1,4 @@
-"""A PostgreSQL server of a benchmark's own, set up as one for a few cores is.
-
-It lies in a folder that may be kept for the next time.
-"""
+"""A PostgreSQL server for a benchmark, configured for a few cores, in a folder that can be reused."""
 
 __all__ = ["Postgres", "postgres"]
 
@@ -74,7 +71,7 @@ def postgres(home: Path) -> Iterator[Postgres]:
 
     Raises:
         FileNotFoundError: PostgreSQL is not installed.
-        RuntimeError: the server does not come up; with what it said.
+        RuntimeError: the server does not start; the message has its output.
     """
     found = sorted(
         Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: float(path.parent.parent.name)

@@ -1,11 +1,9 @@
-"""One side of a comparison as the system sees it.
+"""The processes of one side of a comparison: the processor seconds they use, and when they are idle.
 
-Every process that it started, the processor seconds they used, and when they rest.
-
-A process belongs to a side when its environment holds the side's mark, which children inherit however far
-they are detached: Ray's daemons and workers leave their session and their parent. Their seconds are read from
-/proc several times a second; what a process uses after its last reading before it ends, less than such an
-interval, is missed. That favours the side that starts more processes.
+A process belongs to a side if its environment holds the side's mark. Children inherit it however far they are
+detached: Ray's daemons and workers leave their session and their parent. The seconds are read from /proc
+several times a second. What a process uses between its last reading and its end, less than one interval, is
+missed, which favours the side that starts more processes.
 """
 
 __all__ = ["Side"]
@@ -105,7 +103,7 @@ class Side:
                 continue
 
     def _is_new(self, key: tuple[int, str], folder: Path) -> bool:
-        # Between fork and exec a child shows the environment of whoever starts it: a few looks settle what it
+        # Between fork and exec a child shows the environment of its parent: a few looks settle what it
         # is.
         if self._looks_at_strangers[key] >= _SETTLED_AFTER:
             return False

@@ -1,7 +1,4 @@
-"""Studies whose truth is known.
-
-Searches of a closed-form surface or of HPOBench's tables, confirmed and judged as a study's are.
-"""
+"""Studies with a known truth: confirmed searches of a closed-form surface or of HPOBench's tables."""
 
 __all__ = ["Outcomes", "Search", "Surface", "moved", "outcomes", "searches_of_table", "undoubted"]
 
@@ -77,7 +74,7 @@ class Surface:
 def searches_of_table(
     name: str, *, sampler: SamplerName, trials: int, searches: int, seeds: int, noise: float, seed: int
 ) -> list[Search]:
-    """Return independent searches of an HPOBench table by `ArmSampler`, each confirmed on so many seeds.
+    """Return independent searches of an HPOBench table by `ArmSampler`, each confirmed on `confirmed` seeds.
 
     A configuration's true value is the mean of the table's five seeds, and a run of it varies by their
     standard deviation times `noise`. On the test split it is truly worth something else, by a normal deviate
@@ -144,7 +141,7 @@ class Outcomes:
 def outcomes(
     studies: int, *, draw: Callable[[], Sequence[Sequence[Search]]], gap: float, adaptive: bool
 ) -> Outcomes:
-    """Return what becomes of so many studies of two arms.
+    """Return the outcomes of this number of studies of two arms.
 
     Args:
         studies: how many.

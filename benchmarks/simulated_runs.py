@@ -1,11 +1,9 @@
-"""Runs of studies without Ray.
-
-Packs that report by the clock, taken by the product's own scheduler and written by its own writer.
+"""Runs of studies without Ray: packs report on a clock, and the real scheduler and writer handle the reports.
 
     python benchmarks/simulated_runs.py DATABASE_URL STUDY ATTEMPT --packs 2 --every-s 1
 
-is a run as the dispatcher starts one, `workers.study_run.StudyRun` with its lease, its progress and its copy
-in Optuna's storage; only Ray Tune is not there: in its place `run_packs` below plays the workers.
+This is a run as the dispatcher starts one, `workers.study_run.StudyRun` with its lease, its progress and its
+copy in Optuna's storage. Only Ray Tune is missing: `run_packs` below simulates the workers in its place.
 """
 
 __all__ = ["SimulatedPacks"]
@@ -220,16 +218,16 @@ def main() -> int:
         "--every-s",
         type=float,
         default=1.0,
-        help="seconds of an epoch (1); 0: as fast as they are listened to",
+        help="seconds per epoch (1); 0: as fast as reports are handled",
     )
     parser.add_argument(
         "--for-s",
         type=float,
         default=math.inf,
-        help="leave so many seconds after all packs have begun; by default never",
+        help="end this many seconds after all packs have started; by default never",
     )
     parser.add_argument(
-        "--json", type=Path, metavar="FILE", help="write there how the reports of these seconds fared"
+        "--json", type=Path, metavar="FILE", help="file for the figures about the reports of these seconds"
     )
     given = parser.parse_args()
     simulated = SimulatedPacks(every_s=given.every_s, counts_from=given.packs, for_s=given.for_s)

@@ -1,9 +1,8 @@
-"""The reference's side of the timings.
+"""The reference side of the step timings: PyPI's `adamp`, in an environment and a process of its own.
 
-PyPI's `adamp` has our package's name, so it runs in an environment and a process of its own.
-
-Parent and child take turns over pipes, a JSON object a line: each waits, idle, while the other steps. The
-child is this file, run by the interpreter of the other environment.
+It needs its own environment because it has the same name as our package. Parent and child take turns over
+pipes, one JSON object per line: each is idle while the other steps. The child is this file, run by the other
+environment's interpreter.
 """
 
 __all__ = ["ReferenceProcess", "ReferenceSide", "main", "make_reference"]
@@ -46,7 +45,7 @@ def make_reference(folder: Path) -> Path:
 
 
 class ReferenceProcess:
-    """A child that steps the reference's optimizers when it is told to.
+    """A child process that steps the reference's optimizers on request.
 
     Attributes:
         checksum: that of its tensors, see `Tensors.checksum`.
@@ -66,7 +65,7 @@ class ReferenceProcess:
         self.checksum = float(self._next()["checksum"])
 
     def start(self, side: str) -> float:
-        """Return the seconds of the first step of one of `SIDES`, which then stands ready for its turns.
+        """Return the seconds of the first step of one of `SIDES`, which is then ready for its turns.
 
         Raises:
             ImportError: the child's interpreter lacks PyPI's `adamp`.
@@ -96,7 +95,9 @@ class ReferenceProcess:
         assert self._child.stdout is not None
         line = self._child.stdout.readline()
         if not line:
-            sys.exit(f"The reference's process ended with code {self._child.wait()}: its error stands above.")
+            sys.exit(
+                f"The reference process ended with code {self._child.wait()}; its error is printed above."
+            )
         return json.loads(line)
 
 

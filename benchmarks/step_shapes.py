@@ -1,10 +1,8 @@
-"""The parameters of the models on which an optimizer's step is timed.
-
-Their shapes, their order, and which of them a norm makes scale-invariant.
+"""The parameters of the models in the step timings: shapes, order, and which a norm makes scale-invariant.
 
 Sources: torchvision's resnet18 and resnet50; timm's vit_small_patch16_224 and vit_base_patch16_224;
-karpathy/nanoGPT at its settings for characters of Shakespeare (`gpt-10m`) and at GPT-2's, whose head is the
-token embedding. Every linear weight is (out, in), as in nn.Linear.
+karpathy/nanoGPT with its settings for characters of Shakespeare (`gpt-10m`) and with those of GPT-2, whose
+head is the token embedding. Every linear weight is (out, in), as in nn.Linear.
 """
 
 __all__ = ["CPU_SHAPES", "CUDA_SHAPES", "SHAPES", "Parameter", "parameters"]
@@ -33,7 +31,7 @@ def parameters(name: str) -> list[Parameter]:
     """Return the parameters of one of `SHAPES`, in the order of the model's `parameters()`.
 
     Raises:
-        ValueError: there is no model of that name.
+        ValueError: there is no model with this name.
         AssertionError: their elements do not add up to the model's published number of parameters.
     """
     if name not in SHAPES:

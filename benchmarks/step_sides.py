@@ -1,6 +1,6 @@
-"""The optimizers whose steps are timed against each other, all on one set of tensors, and the clock.
+"""The optimizers whose steps are timed against each other on one set of tensors, and the clock.
 
-This module needs torch alone: it also runs in the process that has PyPI's `adamp` where this one has ours.
+This module imports only torch, because it also runs in the process that has PyPI's `adamp` in place of ours.
 """
 
 __all__ = [
@@ -46,7 +46,7 @@ class Setting:
         shapes: a name among `step_shapes.SHAPES`.
         device: "cpu" or "cuda".
         threads: of the CPU.
-        allocator: "default" for the C library's, "keeping" for one told to keep what is freed.
+        allocator: "default" for the C library's, "keeping" for one set to keep freed memory.
         projected: which tensors AdamP and SGDP project: none, those of `Parameter.view`, or all of two
             dimensions or more.
         flips: share of the tensors of two dimensions or more that are projected on every second step only.

@@ -1,4 +1,4 @@
-"""From the turns of each side to the tables that people read, on a terminal or in Markdown."""
+"""Tables of the step timings, for a terminal or in Markdown."""
 
 __all__ = ["describe", "markdown", "show"]
 

@@ -1,24 +1,24 @@
-r"""Milliseconds of one optimizer step.
+r"""Milliseconds per optimizer step.
 
-torch's AdamW and SGD, pytorch_optimizer's AdamP and SGDP, PyPI's `adamp`, and ours on each of its paths.
+Compared are torch's AdamW and SGD, pytorch_optimizer's AdamP and SGDP, PyPI's `adamp`, and each path of ours.
 
     .venv/bin/python benchmarks/step_time.py --make-reference build/reference
     .venv/bin/python benchmarks/step_time.py --reference-python build/reference/bin/python \
         --markdown step_time.md --json step_time.json
     .venv/bin/python benchmarks/step_time.py --device cuda --json step_time.json
 
-Every setting (shapes, threads, allocator) has a process of its own, which starts with the environment that
-the allocator and the threads need. In it all sides step one set of float32 tensors with fixed random
-gradients and a learning rate that moves nothing, so that the same tensors are projected throughout; they take
+Every setting (shapes, threads, allocator) has its own process, started with the environment that the
+allocator and the threads need. All sides in it step one set of float32 tensors, with fixed random gradients
+and a learning rate too small to move anything, so that the same tensors are projected throughout. They take
 turns in a new order every round. A side's time is the median of its turns. Its ratio to torch's fused AdamW
-(for SGD and SGDP, fused SGD) is taken within a round; the median ratio is printed, with the quartiles, and so
-is the median of the reference's ratio to it. The first step, which allocates and may compile, or find in a
-cache what was compiled before, is told apart. GB/s counts what a fused step must read and write: 28 bytes an
+(for SGD and SGDP, fused SGD) is taken within a round; the median ratio is printed with its quartiles, and so
+is the median ratio of the reference to it. The first step, which allocates and may compile or load compiled
+code from a cache, is listed separately. GB/s counts the bytes that a fused step must read and write: 28 per
 element for AdamW and AdamP (weight, gradient and two moments read; all but the gradient written), 20 for SGD
-and SGDP with momentum; beside it stands what one large copy and one large addition in place reach.
+and SGDP with momentum. Next to it is the rate of one large copy and one large in-place addition.
 
-On a GPU every model's tensors are larger than the L2 cache, so that none stays in it from step to step (but
-for `tiny-62`, which measures launches). What cannot be imported is left out, and named.
+On a GPU, every model's tensors are larger than the L2 cache, so that none stays in it between steps (except
+`tiny-62`, which measures launches). Sides that cannot be imported are skipped and named.
 """
 
 import argparse
@@ -52,7 +52,7 @@ _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 def _measure(setting: Setting) -> dict[str, Any]:
     """Return the milliseconds of every turn of every side under one setting.
 
-    With them comes what is to be known beside them.
+    Notes that belong to them come with them.
     """
     torch.set_num_threads(setting.threads)
     reached = bandwidth(setting.device)
@@ -106,7 +106,9 @@ def _in_a_process(setting: Setting) -> dict[str, Any]:
     command = [sys.executable, __file__, "--setting", json.dumps(asdict(setting))]
     done = subprocess.run(command, check=False, env=environment, stdout=subprocess.PIPE, text=True)
     if done.returncode != 0:
-        sys.exit(f"Measuring {setting.shapes} failed with code {done.returncode}: the error stands above.")
+        sys.exit(
+            f"Measuring {setting.shapes} failed with code {done.returncode}; the error is printed above."
+        )
     return json.loads(done.stdout.splitlines()[-1])
 
 
@@ -164,26 +166,26 @@ def _arguments() -> argparse.Namespace:
         "--make-reference",
         type=Path,
         metavar="DIR",
-        help="make an environment with PyPI's adamp 0.3.0 that shares this torch, and end",
+        help="create an environment with PyPI's adamp 0.3.0 that shares this torch, and exit",
     )
     parser.add_argument(
         "--reference-python",
         metavar="PATH",
-        help="interpreter of that environment, or of any with torch and adamp 0.3.0",
+        help="interpreter of that environment, or of another one with torch and adamp 0.3.0",
     )
     parser.add_argument(
         "--shapes",
         nargs="+",
         choices=SHAPES,
-        help="default: four models and the tiny tensors, on a GPU larger models",
+        help="default: four models and the tiny tensors; on a GPU, larger models",
     )
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--threads", nargs="+", type=int, help="default: 1 2, on a GPU 1")
+    parser.add_argument("--threads", nargs="+", type=int, help="default: 1 2; on a GPU, 1")
     parser.add_argument(
         "--allocators",
         nargs="+",
         choices=("default", "keeping"),
-        help="default: both, on a GPU the default one",
+        help="default: both; on a GPU, the default one",
     )
     parser.add_argument(
         "--projected",
@@ -203,10 +205,10 @@ def _arguments() -> argparse.Namespace:
         "--sides",
         default="",
         metavar="REGEX",
-        help="only sides whose name matches; torch's fused ones are what ratios need",
+        help="only sides whose names match; ratios need torch's fused ones",
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write every turn there")
-    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables there")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="file for the times of every turn, as JSON")
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="file for the tables, as Markdown")
     parser.add_argument("--setting", help=argparse.SUPPRESS)
     return parser.parse_args()
 

@@ -1,14 +1,12 @@
-"""Hyperparameter search with Ray Tune alone, as its documentation has it.
+"""Hyperparameter search with Ray Tune alone, as in its documentation: the other side of `throughput.py`.
 
-The other side of `throughput.py`, which starts this in a process.
+`throughput.py` starts this in a process. There is one `Tuner` per arm, one after the other, because
+`OptunaSearch` searches one space, with a function trainable that reports every epoch and the optimizers of
+pytorch_optimizer and torch. Where there was a choice, the faster option was taken: the data stays in the
+worker's memory as one tensor and is indexed without a DataLoader, a diverged trial ends itself, Tune prints
+nothing, and Ray is configured as Tangent configures its own, with the same threads and the same allocator.
 
-One `Tuner` for each arm, one after the other, since `OptunaSearch` searches one space; a function trainable
-that reports every epoch; the optimizers of pytorch_optimizer and torch. Where there was a choice the quicker
-one was taken: the data stays in the worker's memory as one tensor and is indexed without a DataLoader, a
-diverged trial ends itself, Tune prints nothing, and Ray is the quiet one that Tangent starts for itself, with
-the same threads and the same allocator.
-
-It reads a line of JSON from standard input for each search, and answers with one.
+It reads one line of JSON per search from standard input and answers with one line.
 """
 
 __all__ = ["main"]

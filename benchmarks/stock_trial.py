@@ -1,9 +1,6 @@
-"""One trial of Ray Tune alone.
+"""One trial of Ray Tune alone: a function trainable as a user writes it, with ready-made optimizers.
 
-A function trainable as a user writes it, over torch's and pytorch_optimizer's own optimizers.
-
-A module of its own, so that Ray's workers import it and keep the data from one trial to the next where Tune
-reuses them.
+It has its own module so that Ray's workers import it and keep the data between trials if Tune reuses them.
 """
 
 __all__ = ["train"]

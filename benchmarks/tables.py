@@ -1,7 +1,4 @@
-"""What the benchmarks of studies print.
-
-A line about the machine, tables on a terminal and in Markdown, everything measured as JSON.
-"""
+"""Output of the study benchmarks: a line about the machine, tables, and all figures as JSON."""
 
 __all__ = ["Table", "add_outputs", "machine", "publish"]
 
@@ -42,8 +39,8 @@ class Table:
 
 def add_outputs(parser: argparse.ArgumentParser) -> None:
     """Add the options that every benchmark has."""
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write everything that was measured there")
-    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables there, as Markdown")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="file for all measurements")
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="file for the tables, as Markdown")
 
 
 def machine(*, device: str | None = None) -> dict[str, Any]:

@@ -1,30 +1,29 @@
-r"""The demo's study with Tangent and with Ray Tune alone.
-
-Wall seconds, processor seconds, best results, both sides in one run.
+r"""The demo's study with Tangent and with Ray Tune alone: wall seconds, processor seconds and best results.
 
     .venv/bin/python benchmarks/throughput.py
     .venv/bin/python benchmarks/throughput.py --workload digits-mlp --pruner asha \
         --json throughput.json --markdown throughput.md
-    # A minute: does it work?
+    # A quick check that takes a minute:
     .venv/bin/python benchmarks/throughput.py --trials 2 --epochs 1 --workload digits-mlp \
         --sides tangent reused
 
 Sides:
     tangent     a dispatcher on SQLite; the clock runs from a study's submission to its end.
-    stock       `ray.tune.Tuner` with `OptunaSearch` (TPE) and a function trainable, one Tuner for each arm:
-                see `stock.py`.
-    reused      the same with `reuse_actors=True`, which Tune leaves off by default: the quickest that Tune
-                alone can do.
+    stock       `ray.tune.Tuner` with `OptunaSearch` (TPE) and a function trainable, one Tuner per arm; see
+                `stock.py`.
+    reused      the same with `reuse_actors=True`, which Tune leaves off by default: the fastest that Tune
+                alone can be.
 
-All train the same arms (AdamP, AdamW, SGDP and SGD over the spaces of examples/digits.json), trials, epochs,
-batches and schedule of the same workload, `--cpus` trials or packs of one thread at once. Each round gives
-every side a new process with a Ray of its own, in another order. The clock starts when that process has come
-to rest, its Ray up; how long that took is told apart, and the table also has the wall time with it. Processor
-seconds are those of all processes of the side, Ray's and the workers' included, from the clock's start to its
-end. Medians of the rounds; the best validation value of each arm is that of the last round's.
+All sides train the same arms (AdamP, AdamW, SGDP and SGD over the spaces of examples/digits.json), trials,
+epochs, batches and schedule of the same workload, with `--cpus` trials or packs of one thread at once. Each
+round gives every side a new process with its own Ray, in a new order. The clock starts once that process is
+idle and its Ray is up; the time this takes is listed separately, and the table also has the wall time that
+includes it. Processor seconds are those of all processes of the side, including Ray's and the workers', while
+the clock runs. Figures are medians over the rounds; the best validation value of each arm is from the last
+round.
 
 The full run, 4 arms of 32 trials and 10 epochs, takes about 10 minutes for each workload and pruner, nearly
-all of it `stock`.
+all of it for `stock`.
 """
 
 import argparse
@@ -110,7 +109,7 @@ def _stock(
         "cpus": given.cpus,
         "reuse_actors": reuse_actors,
     }
-    with Side() as side, tempfile.TemporaryFile("w+") as said:
+    with Side() as side, tempfile.TemporaryFile("w+") as errors:
         begun = time.monotonic()
         command = [sys.executable, str(_HERE / "stock.py"), str(given.cpus)]
         process = subprocess.Popen(
@@ -118,30 +117,30 @@ def _stock(
             env=side.environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=said,
+            stderr=errors,
             text=True,
         )
         assert process.stdin is not None, "it is started with a pipe"
         assert process.stdout is not None, "it is started with a pipe"
         try:
             if process.stdout.readline().strip() != "ready":
-                raise _ended(said)
+                raise _ended(errors)
             start_s = side.rest() - begun
             used_before = side.cpu_s
             process.stdin.write(json.dumps(asked) + "\n")
             process.stdin.flush()
             answer = process.stdout.readline()
             if not answer:
-                raise _ended(said)
+                raise _ended(errors)
             return {"start_s": start_s, "cpu_s": side.cpu_s - used_before, **json.loads(answer)}
         finally:
             process.stdin.close()
             process.wait()
 
 
-def _ended(said: IO[str]) -> RuntimeError:
-    said.seek(0)
-    return RuntimeError(f"expected Ray Tune's side to answer, it has ended: {said.read()[-4000:]}")
+def _ended(errors: IO[str]) -> RuntimeError:
+    errors.seek(0)
+    return RuntimeError(f"expected a result from Ray Tune's side, but it ended: {errors.read()[-4000:]}")
 
 
 def _table(runs: Mapping[str, Sequence[Mapping[str, Any]]], *, title: str) -> Table:
@@ -187,8 +186,8 @@ def main() -> None:
     parser.add_argument("--arms", nargs="+", choices=_ARMS, default=_ARMS)
     parser.add_argument("--trials", type=int, default=32, help="trials of each arm (32)")
     parser.add_argument("--epochs", type=int, default=10, help="epochs of each trial (10)")
-    parser.add_argument("--cpus", type=int, default=2, help="trials, or packs, at once (2)")
-    parser.add_argument("--seed", type=int, default=0, help="of sampling, initialisation and data order (0)")
+    parser.add_argument("--cpus", type=int, default=2, help="trials or packs at once (2)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of samplers, models and data order (0)")
     parser.add_argument("--repeats", type=int, default=1, help="rounds (1)")
     add_outputs(parser)
     given = parser.parse_args()

@@ -1,6 +1,6 @@
-"""How often a verdict is right, wrong or undecided where the truth is known, and how often intervals hold it.
+"""How often verdicts are right, wrong or undecided when the truth is known, and intervals contain it.
 
-No training, all simulated.
+Everything is simulated; nothing is trained.
 
     .venv/bin/python benchmarks/verdicts.py --json verdicts.json --markdown verdicts.md
     .venv/bin/python benchmarks/verdicts.py --parts surface --studies 200
@@ -8,14 +8,14 @@ No training, all simulated.
 Parts:
     coverage    the interval of a mean over seeds: normal and skewed values, and accuracies on 360 examples,
                 which come in steps.
-    surface     studies of two arms that search a closed-form surface at random: one optimizer twice, or one
-                that is better by a known gap.
-    family      studies of four arms that are one optimizer: how often any of the six pairs is called.
+    surface     studies of two arms that search a closed-form surface at random: the same optimizer twice, or
+                one that is better by a known gap.
+    family      studies of four arms with the same optimizer: how often any of the six pairs is called.
     tables      the same as `surface` on HPOBench's tables of multilayer perceptrons with `ArmSampler`.
-                Searches of a table are made once and dealt into studies anew; the better arm's are the same,
-                a gap higher.
+                Searches of a table are made once and assigned to studies at random; the better arm's are
+                the same ones shifted by the gap.
 
-All parts take about ten minutes on one core, `tables` most of it.
+All parts take about ten minutes on one core, most of it for `tables`.
 """
 
 import argparse
@@ -83,7 +83,7 @@ def _coverage(given: argparse.Namespace) -> tuple[list[dict[str, Any]], Table]:
         rows.append(row)
     header = ["values", *(f"{seeds} seeds" for seeds in given.seeds)]
     return found, Table(
-        title=f"95 % intervals of a mean that hold it, {given.samples} samples", header=header, rows=rows
+        title=f"95 % intervals of a mean that contain it, {given.samples} samples", header=header, rows=rows
     )
 
 
@@ -204,12 +204,12 @@ def _tables(given: argparse.Namespace) -> tuple[list[dict[str, Any]], Table]:
 def _dealt(
     pools: Sequence[Sequence[Search]], rng: np.random.Generator, replicates: int, gap: float
 ) -> Callable[[], Sequence[Sequence[Search]]]:
-    """Return what deals searches of one table, drawn anew for each study, to two arms."""
+    """Return a function that assigns searches of one table, drawn for each study, to two arms."""
 
     def draw() -> Sequence[Sequence[Search]]:
         pool = pools[int(rng.integers(len(pools)))]
-        hand = [pool[place] for place in rng.permutation(len(pool))[: 2 * replicates]]
-        return [hand[:replicates], [moved(search, gap) for search in hand[replicates:]]]
+        drawn = [pool[place] for place in rng.permutation(len(pool))[: 2 * replicates]]
+        return [drawn[:replicates], [moved(search, gap) for search in drawn[replicates:]]]
 
     return draw
 
@@ -243,7 +243,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--parts", nargs="+", choices=_PARTS, default=_PARTS)
-    parser.add_argument("--studies", type=int, default=1000, help="simulated studies for each figure (1000)")
+    parser.add_argument("--studies", type=int, default=1000, help="simulated studies per figure (1000)")
     parser.add_argument(
         "--replicates", type=int, nargs="+", default=[1, 3], help="repetitions of each arm's search (1 3)"
     )
@@ -254,24 +254,26 @@ def main() -> None:
         type=float,
         nargs="+",
         default=[0.002, 0.005, 0.015],
-        help="of a run on the surface (0.002 0.005 0.015)",
+        help="noise of a run on the surface (0.002 0.005 0.015)",
     )
     parser.add_argument(
         "--gaps",
         type=float,
         nargs="+",
         default=[0.0, 0.01, 0.02, 0.05],
-        help="on the surface; the first is 0",
+        help="gaps between the arms on the surface; the first is 0",
     )
-    parser.add_argument("--samples", type=int, default=20_000, help="for each figure of `coverage` (20000)")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[3, 5, 10], help="of `coverage` (3 5 10)")
+    parser.add_argument("--samples", type=int, default=20_000, help="samples for `coverage` (20000)")
+    parser.add_argument(
+        "--seeds", type=int, nargs="+", default=[3, 5, 10], help="seeds for `coverage` (3 5 10)"
+    )
     parser.add_argument("--tables", nargs="+", metavar="NAME", help="HPOBench's tables (all eight)")
     parser.add_argument(
         "--table-gaps",
         type=float,
         nargs="+",
         default=[0.0, 0.02, 0.05, 0.1],
-        help="on the tables; the first is 0",
+        help="gaps between the arms on the tables; the first is 0",
     )
     parser.add_argument(
         "--samplers",
@@ -280,9 +282,13 @@ def main() -> None:
         default=["random", "tpe"],
     )
     parser.add_argument(
-        "--shares", type=float, nargs="+", default=[1.0, 0.1], help="of the tables' own noise (1 0.1)"
+        "--shares",
+        type=float,
+        nargs="+",
+        default=[1.0, 0.1],
+        help="shares of the tables' own noise (1 0.1)",
     )
-    parser.add_argument("--searches", type=int, default=50, help="of each table (50)")
+    parser.add_argument("--searches", type=int, default=50, help="searches per table (50)")
     add_outputs(parser)
     given = parser.parse_args()
     runs = {"coverage": _coverage, "surface": _surface, "family": _family, "tables": _tables}

@@ -1,8 +1,6 @@
-"""What `overhead.py` lets Python import first in every process it starts.
+"""Imported first in every process that `overhead.py` starts: leaves out Optuna's copy while a file says so.
 
-A run leaves Optuna's copy out while a file tells it so.
-
-The copy cannot be switched off otherwise, and its cost cannot be told apart while it is written beside
+The copy cannot be switched off otherwise, and its cost cannot be separated while it is written in parallel to
 everything else.
 """
 
