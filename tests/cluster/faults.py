@@ -39,7 +39,7 @@ class Fault:
     """A fault that comes over a study.
 
     Attributes:
-        told: what happens, for people.
+        description: what happens, for docs/reliability.md.
         strike: brings it about; given the node that trains a trial beyond its checkpoint. Returns when it is
             over.
         requeues: whether trials are lost by it: always, perhaps, or never.
@@ -49,7 +49,7 @@ class Fault:
         trials: how many trials of an arm one of these lasts for.
     """
 
-    told: str
+    description: str
     strike: Strike
     requeues: bool | None = True
     within_s: float | None = None
@@ -209,11 +209,11 @@ FAULTS = {
         "`kill -9` of the dispatcher, its head and runs with it", _kill_part("dispatcher"), trials=2
     ),
     "run-killed": Fault("`kill -9` of the study's run", _kill_run, within_s=_PROCESS_S, trials=2),
-    "worker-killed": Fault("`kill -9` of the process that trains a pack", _kill_worker, within_s=_PROCESS_S),
+    "worker-killed": Fault("`kill -9` of a training process", _kill_worker, within_s=_PROCESS_S),
     "raylet-killed": Fault("`kill -9` of a worker node's raylet", _kill_raylet, within_s=_NODE_S, trials=6),
     "head-killed": Fault("`kill -9` of the Ray head (GCS)", _kill_gcs, requeues=None, trials=2),
     "database-killed": Fault(
-        "`kill -9` of PostgreSQL, started again a second later",
+        "`kill -9` of PostgreSQL, restarted after a second",
         _kill_part("db"),
         requeues=None,
         hits_service=True,
@@ -222,16 +222,16 @@ FAULTS = {
         f"PostgreSQL stopped for {_AWAY_S:g} s", _stop_database, requeues=None, hits_service=True
     ),
     "database-frozen": Fault(
-        f"PostgreSQL held still for {_AWAY_S:g} s", _freeze_database, requeues=None, hits_service=True
+        f"PostgreSQL suspended for {_AWAY_S:g} s", _freeze_database, requeues=None, hits_service=True
     ),
     "database-cut": Fault(
-        f"the database's link cut for {_AWAY_S:g} s", _cut_database, requeues=None, hits_service=True
+        f"the database's network cut for {_AWAY_S:g} s", _cut_database, requeues=None, hits_service=True
     ),
-    "node-cut": Fault(f"a worker node's link cut for {_CUT_S:g} s", _cut, within_s=_NODE_S, trials=8),
-    "node-lost": Fault("a worker node cut off for good, and replaced", _lose, within_s=_NODE_S, trials=8),
+    "node-cut": Fault(f"a worker node's network cut for {_CUT_S:g} s", _cut, within_s=_NODE_S, trials=8),
+    "node-lost": Fault("a worker node cut off permanently, and replaced", _lose, within_s=_NODE_S, trials=8),
     "disk-full": Fault(f"the checkpoints' disk full for {_FULL_S:g} s", _fill, requeues=None),
     "run-frozen": Fault(
-        "a run held still: its lease lapses and another takes over",
+        "a run suspended until its lease expires and another takes over",
         _freeze_run,
         within_s=_LEASE_S + _PROCESS_S,
         trials=8,

@@ -1,4 +1,4 @@
-"""The table of docs/reliability.md, from the rows of its ledger, docs/reliability.jsonl."""
+"""Writes the table of docs/reliability.md from the rows of docs/reliability.jsonl."""
 
 __all__ = ["LEDGER", "PAGE", "page_with", "table"]
 
@@ -16,42 +16,45 @@ _BEGIN, _END = "<!-- table: written by scripts/reliability-table -->", "<!-- end
 _OTHERS = {
     "stop": "a study is stopped",
     "cancel": "a study is cancelled",
-    "stop-while-cut": "a study is stopped while a worker node is cut off",
-    "cancel-while-cut": "a study is cancelled while a worker node is cut off",
-    "trial-dies": "one trial of four kills its own process, each time",
-    "trial-hangs": "one trial of four hangs, each time (an epoch may take 5 s)",
-    "trial-out-of-memory": "one trial of four takes more memory than its node has, each time",
+    "stop-while-cut": "a study is stopped while a worker node is unreachable",
+    "cancel-while-cut": "a study is cancelled while a worker node is unreachable",
+    "trial-dies": "one trial of four kills its process in every attempt",
+    "trial-hangs": "one trial of four hangs in every attempt (`epoch_timeout_s` is 5)",
+    "trial-out-of-memory": "one trial of four needs more memory than its node has, in every attempt",
     "disk-full-for-good": "the checkpoints' disk stays full",
 }
 _HEAD = (
     "fault",
     "times",
-    "kept",
+    "passed",
     "noticed",
-    "went on",
-    "trials lost",
-    "tries charged",
+    "resumed",
+    "trials requeued",
+    "retries charged",
     "epochs lost",
     "epochs kept",
-    "slowest answer",
+    "slowest response",
 )
 _DECIMALS_BELOW = 10
 
 
 def table(rows: Sequence[Row]) -> str:
-    """Return the rows as a table, a line for each fault in its order, and how busy the machine was."""
+    """Return the table of all faults, in order, and the load of the machine below it."""
     lines = [_line(_HEAD), _line(["---"] * len(_HEAD))]
-    for name, told in {**{name: fault.told for name, fault in FAULTS.items()}, **_OTHERS}.items():
+    for name, description in {
+        **{name: fault.description for name, fault in FAULTS.items()},
+        **_OTHERS,
+    }.items():
         mine = [row for row in rows if row.fault == name]
         if mine:
-            lines.append(_line([told, *_cells(mine)]))
+            lines.append(_line([description, *_cells(mine)]))
     loads = [row.load for row in rows]
     return "\n".join(
         [
             *lines,
             "",
             (
-                "Load average of the machine, over a minute, when they struck: "
+                "One-minute load average of the machine when the faults were injected: "
                 f"{median(loads):g} / {max(loads):g}."
             ),
         ]
@@ -59,7 +62,7 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def page_with(text: str, written: str) -> str:
-    """Return the page with its table replaced."""
+    """Return a page with its table replaced."""
     before, _, rest = text.partition(_BEGIN)
     _, _, after = rest.partition(_END)
     return f"{before}{_BEGIN}\n\n{written}\n\n{_END}{after}"

@@ -1,4 +1,4 @@
-"""The page for users says of faults what was counted, no more."""
+"""The table of docs/reliability.md matches its rows."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from cluster.table import LEDGER, PAGE, page_with, table
 __all__: list[str] = []
 
 
-def test_rows_come_back_as_they_were_kept(tmp_path: Path) -> None:
+def test_rows_are_read_as_they_were_written(tmp_path: Path) -> None:
     rows = [
         Row("run-killed", outcome="completed", noticed_s=0.25, requeued=2, retries=2),
         Row("stop", broken=["it took 11 s"]),
@@ -18,20 +18,23 @@ def test_rows_come_back_as_they_were_kept(tmp_path: Path) -> None:
     assert read(tmp_path / "ledger") == rows
 
 
-def test_a_fault_is_told_with_the_median_and_the_worst_of_all_its_repetitions() -> None:
+def test_a_line_shows_the_median_and_the_worst_of_all_repetitions() -> None:
     rows = [
         Row("run-killed", noticed_s=seconds, resumed_s=20.0, requeued=2, load=3.5)
         for seconds in (0.2, 0.3, 4.0)
     ]
     rows[0].broken.append("late")
     *_, line, empty, load = table(rows).splitlines()
-    assert (empty, load) == ("", "Load average of the machine, over a minute, when they struck: 3.5 / 3.5.")
+    assert (empty, load) == (
+        "",
+        "One-minute load average of the machine when the faults were injected: 3.5 / 3.5.",
+    )
     assert line == (
-        f"| {FAULTS['run-killed'].told} | 3 | 2 | 0.3 / 4.0 s | 20 / 20 s | 2 "
+        f"| {FAULTS['run-killed'].description} | 3 | 2 | 0.3 / 4.0 s | 20 / 20 s | 2 "
         "/ 2 | 0 / 0 | 0 / 0 | 0 / 0 | – |"
     )
 
 
-def test_the_page_is_in_step_with_its_ledger() -> None:
+def test_the_page_is_up_to_date() -> None:
     page = PAGE.read_text(encoding="utf-8")
     assert page == page_with(page, table(read(LEDGER))), "run scripts/reliability-table"
