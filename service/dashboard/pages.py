@@ -104,14 +104,16 @@ def _studies(
     )
     catalog = store.catalog()
     cards, titles = catalog.workloads, {card.name: card.title for card in catalog.optimizers.values()}
-    begun = {study.id: study for study in page.items if study.progress.completed and study.workload in cards}
+    with_results = {
+        study.id: study for study in page.items if study.progress.completed and study.workload in cards
+    }
     leaders = {
-        study_id: describe_leader(best, cards[begun[study_id].workload], titles)
-        for study_id, best in store.best_values(list(begun)).items()
+        study_id: describe_leader(best, cards[with_results[study_id].workload], titles)
+        for study_id, best in store.best_values(list(with_results)).items()
     }
     context: dict[str, Any] = {
         "page": page,
-        "wanted": state and state.value,
+        "state_filter": state and state.value,
         "workload": workload,
         "suite": suite,
         "token": page_token,
@@ -192,12 +194,12 @@ async def _study_csv(
 
 def _csv(store: Store, study_id: str, query: StudyPageQuery) -> Response:
     every = store.every_trial(study_id, phase=query.phase)
-    wanted = [
+    trials = [
         t for t in every if query.arm in {None, t.arm} and (query.state is None or t.is_among(query.state))
     ]
     what = "trials" if query.phase == "search" else "confirmations"
     headers = {"Content-Disposition": f'attachment; filename="{study_id}-{what}.csv"'}
-    return Response(trials_csv(wanted), media_type="text/csv; charset=utf-8", headers=headers)
+    return Response(trials_csv(trials), media_type="text/csv; charset=utf-8", headers=headers)
 
 
 def _redirect_to_study(study_id: str) -> RedirectResponse:
@@ -216,13 +218,11 @@ def _move(
 
 
 def _confirm(request: Request, caller: CurrentActor, study_id: StudyId, form: Form) -> RedirectResponse:
-    store, asked = (
-        _store(request),
-        extension_of({name: text for name, text in form.items() if name == "seeds"}),
-    )
+    store = _store(request)
+    seeds = extension_of({name: text for name, text in form.items() if name == "seeds"}).seeds
     store.extend(
         study_id,
-        more_seeds(store.study(study_id).spec, seeds=asked.seeds),
+        more_seeds(store.study(study_id).spec, seeds=seeds),
         by=caller,
         if_version=version_of(form),
     )

@@ -308,7 +308,7 @@ def test_the_list_is_filtered_and_paged(pages: httpx.Client, store: Store) -> No
     assert "2 of 27 studies" in second
     assert "study 0" in second
     assert f"/studies/{other}" in read(pages, "/?workload=char-lm")
-    assert "No study is failed on char-lm" in read(pages, "/?state=failed&workload=char-lm")
+    assert "No failed studies on char-lm" in read(pages, "/?state=failed&workload=char-lm")
 
 
 def test_trials_are_filtered_sorted_and_paged(pages: httpx.Client, store: Store) -> None:

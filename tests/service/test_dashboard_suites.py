@@ -164,4 +164,4 @@ def test_the_list_of_studies_can_be_filtered_by_suite(http: httpx.Client, suite:
     html = read(http, "/?suite=small-nets")
     assert "3 of 3 studies" in html
     assert "alone" not in html
-    assert "No study of other" in http.get("/?suite=other", headers={"accept": "text/html"}).text
+    assert "No studies in suite other" in http.get("/?suite=other", headers={"accept": "text/html"}).text
