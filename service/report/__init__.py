@@ -1,6 +1,3 @@
-"""A study in a form to hand on.
-
-Reports as JSON, Markdown, HTML and LaTeX, and the bundle that holds everything needed to run it again.
-"""
+"""Reports of studies as JSON, Markdown, HTML and LaTeX, and bundles with everything to run a study again."""
 
 __all__: list[str] = []

@@ -1,6 +1,6 @@
-"""Reads a study's bundle and believes none of it.
+"""Reads and validates a study's bundle, which may come from an untrusted source.
 
-Every file is checked before any is used, and nothing is ever unpacked to the disk.
+Every file is checked before any is used, and nothing is unpacked to disk.
 """
 
 __all__ = ["BundleInvalid", "OpenedBundle", "open_bundle"]
@@ -17,40 +17,42 @@ from pydantic import BaseModel, ValidationError
 
 from service.report.manifest import FILES, FORMAT, MANIFEST, FileEntry, Manifest
 from studies.analysis.views import StudyAnalysis
+from studies.analysis.wording import listed
 from studies.errors import SpecInvalid, TangentError
 from studies.resolve import ResolvedStudy
 from studies.spec import StudySpec, parse_spec
 
 _CHUNK: Final = 1 << 20
-_MOST_READ: Final = 64 << 20
-"""What is read as a whole, spec, plan, analysis and manifest, is at most so large."""
-_MOST_BYTES: Final = 16 << 30
-"""Nobody's study is larger, unpacked; whoever says so means to keep this machine busy."""
-_MOST_RATIO: Final = 200
-"""Tables of numbers shrink to a third, text to a tenth."""
-_FREE_OF_RATIO: Final = 1 << 20
+_MAX_JSON_BYTES: Final = 64 << 20
+"""Maximum size of the files that are read as a whole: spec, plan, analysis and manifest."""
+_MAX_BYTES: Final = 16 << 30
+"""Maximum total size, unpacked. No real study is larger; a larger bundle is an attack on this machine."""
+_MAX_RATIO: Final = 200
+"""Maximum compression ratio. Tables of numbers shrink to a third, text to a tenth."""
+_EXEMPT_BYTES: Final = 1 << 20
+"""Files up to this size may have any compression ratio."""
 _ENCRYPTED: Final = 0x1
 
 
-class _Stamp(BaseModel):
-    """What every format of the manifest has."""
+class _FormatOnly(BaseModel):
+    """The one field that every version of the manifest has."""
 
     format: int
 
 
 class BundleInvalid(TangentError):
-    """A file is no bundle, or one that cannot be trusted or read."""
+    """A file is not a bundle, or cannot be trusted or read."""
 
 
 @dataclass(frozen=True)
 class OpenedBundle:
-    """What a bundle holds, once every file in it has proved to be what the manifest says.
+    """The content of a bundle whose files all match the manifest.
 
     Attributes:
-        manifest: what it is the bundle of.
-        spec: the study as it finally stood.
-        plan: what that came to.
-        analysis: what was found.
+        manifest: the manifest.
+        spec: the study's spec, with all extensions.
+        plan: the study that was resolved from the spec and the cards of its time.
+        analysis: the study's analysis.
     """
 
     manifest: Manifest
@@ -63,8 +65,8 @@ def open_bundle(path: Path) -> OpenedBundle:
     """Return a bundle's content.
 
     Raises:
-        BundleInvalid: it is none, or damaged, tampered with, dangerous or of a version that this one cannot
-            read.
+        BundleInvalid: the file is not a bundle, is damaged, was changed, is dangerous, or has a version that
+            this version of Tangent cannot read.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -72,11 +74,11 @@ def open_bundle(path: Path) -> OpenedBundle:
     except OSError as error:
         raise BundleInvalid(f"cannot read {path}: {(error.strerror or str(error)).lower()}") from None
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
-        # What zipfile raises for damage: RuntimeError for encryption, NotImplementedError for a compression
-        # it lacks, ValueError for an offset.
+        # zipfile raises RuntimeError for encryption, NotImplementedError for an unknown compression method,
+        # and ValueError for a bad offset.
         raise BundleInvalid(
-            f"{path} is no bundle, or a damaged one: "
-            f"{str(error) or 'it ends too early'}; export the study again"
+            f"{path} is not a bundle, or is damaged: "
+            f"{str(error) or 'the file ends too early'}; export the study again"
         ) from None
 
 
@@ -92,71 +94,66 @@ def _read(path: Path, archive: zipfile.ZipFile) -> OpenedBundle:
     except (SpecInvalid, ValidationError, ValueError, RecursionError) as error:
         first = str(error).splitlines()[0]
         raise BundleInvalid(
-            f"{path} was written by {manifest.written_by}, and this version cannot make sense of it: {first}"
+            f"{path} was written by {manifest.written_by} and cannot be read by this version: {first}"
         ) from None
     return OpenedBundle(manifest, spec, plan, analysis)
 
 
 def _checked_names(path: Path, archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
-    """Return the files by name, once names, sizes and kinds are such as a bundle has."""
+    """Return the archive's entries by name, after checking their names, sizes and compression."""
     infos: dict[str, zipfile.ZipInfo] = {}
     for info in archive.infolist():
         if info.filename not in FILES and info.filename != MANIFEST:
             raise BundleInvalid(
-                f"{path} is no bundle, or one that was tampered with: no bundle "
-                f"holds a file {info.filename[:100]!r}"
+                f"{path} is not a bundle, or was changed: a bundle has no file {info.filename[:100]!r}"
             )
         if info.filename in infos:
-            raise BundleInvalid(f"{path} was tampered with: {info.filename} is in it twice")
+            raise BundleInvalid(f"{path} was changed: it contains {info.filename} twice")
         if info.flag_bits & _ENCRYPTED or info.compress_type not in {
             zipfile.ZIP_STORED,
             zipfile.ZIP_DEFLATED,
         }:
             raise BundleInvalid(
-                f"{path} was tampered with: {info.filename} is encrypted, or "
-                "packed in a way that no bundle is"
+                f"{path} was changed: {info.filename} is encrypted, or compressed in an unexpected way"
             )
         infos[info.filename] = info
     missing = [name for name in (MANIFEST, *FILES) if name not in infos]
     if missing:
-        raise BundleInvalid(
-            f"{path} is no bundle, or not a whole one: "
-            f"{', '.join(missing[:3])}{' and others are' if missing[3:] else ' is'} missing"
-        )
+        raise BundleInvalid(f"{path} is not a complete bundle: it lacks {listed(missing, most=3)}")
     total = sum(info.file_size for info in infos.values())
-    swollen = [
+    oversized = [
         name
         for name, info in infos.items()
-        if info.file_size > _FREE_OF_RATIO and info.file_size > _MOST_RATIO * info.compress_size
+        if info.file_size > _EXEMPT_BYTES and info.file_size > _MAX_RATIO * info.compress_size
     ]
-    if total > _MOST_BYTES or swollen:
-        what = (
-            f"{total} bytes"
-            if total > _MOST_BYTES
-            else f"{swollen[0]} more than {_MOST_RATIO} times its packed size"
+    if total > _MAX_BYTES or oversized:
+        reason = (
+            f"it would unpack to {total} bytes"
+            if total > _MAX_BYTES
+            else f"{oversized[0]} would unpack to more than {_MAX_RATIO} times its compressed size"
         )
-        raise BundleInvalid(f"{path} looks like a zip bomb, unpacked it would have {what}; it was not opened")
+        raise BundleInvalid(f"{path} looks like a zip bomb and was not opened: {reason}")
     return infos
 
 
 def _manifest(path: Path, content: bytes) -> Manifest:
     try:
-        written = _Stamp.model_validate_json(content).format
+        written = _FormatOnly.model_validate_json(content).format
         if written != FORMAT:
             raise BundleInvalid(
-                f"{path} has the bundle format {written}, and this version reads {FORMAT}; use the "
-                "Tangent that VERSION in it names"
+                f"{path} has bundle format {written}, but this version reads format {FORMAT}; use the "
+                "version of Tangent named in its file VERSION"
             )
         manifest = Manifest.model_validate_json(content)
     except (ValueError, RecursionError):
-        raise BundleInvalid(f"{path} is no bundle: its {MANIFEST} makes no sense") from None
+        raise BundleInvalid(f"{path} is not a bundle: its {MANIFEST} is not valid") from None
     if set(manifest.files) != set(FILES):
-        raise BundleInvalid(f"{path} was tampered with: its {MANIFEST} does not name the files of a bundle")
+        raise BundleInvalid(f"{path} was changed: its {MANIFEST} does not list the files of a bundle")
     return manifest
 
 
 def _check(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo, entry: FileEntry) -> None:
-    """Read a file to its end, keeping nothing, and compare it with what the manifest says."""
+    """Read a file to its end and compare its size and digest with the manifest."""
     digest, size = hashlib.sha256(), 0
     with archive.open(info) as file:
         while size <= entry.bytes and (piece := file.read(_CHUNK)):
@@ -164,15 +161,15 @@ def _check(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo, entry: F
             size += len(piece)
     if size != entry.bytes or digest.hexdigest() != entry.sha256:
         raise BundleInvalid(
-            f"{path} was damaged or tampered with: {info.filename} is not what {MANIFEST} "
-            "says it is; export the study again"
+            f"{path} is damaged or was changed: {info.filename} does not match {MANIFEST}; export the study "
+            "again"
         )
 
 
 def _whole(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
     """Return a small file's content."""
     with archive.open(info) as file:
-        content = file.read(_MOST_READ + 1)
-    if len(content) > _MOST_READ:
-        raise BundleInvalid(f"{path} is no bundle: {info.filename} has more than {_MOST_READ} bytes")
+        content = file.read(_MAX_JSON_BYTES + 1)
+    if len(content) > _MAX_JSON_BYTES:
+        raise BundleInvalid(f"{path} is not a bundle: {info.filename} is larger than {_MAX_JSON_BYTES} bytes")
     return content

@@ -1,8 +1,6 @@
-"""Writes a study's bundle.
+"""Writes a study's bundle: a zip file to read the study without Tangent, and to run it again with Tangent.
 
-A zip file with all that is needed to read the study without Tangent, and to run it again with it.
-
-The same record gives the same bytes: files in a fixed order, under a fixed time.
+The same stored study always gives the same bytes, because files have a fixed order and a fixed time.
 """
 
 __all__ = ["write_bundle"]
@@ -21,22 +19,38 @@ from service.report.html import html
 from service.report.latex import latex
 from service.report.manifest import FILES, FORMAT, MANIFEST, FileEntry, Manifest
 from service.report.markdown import markdown
-from service.report.planned import planned
+from service.report.planned import planned_arm
 from service.report.study_report import StudyReport
 from studies.resolve import ResolvedStudy
 from studies.seeds import confirmation_seeds, trial_seed
 from studies.store import Store
 from studies.views import StudyView, TrialView
 
-# The first instant that a zip file can name.
+# The earliest time that a zip file can store.
 _TIME: Final = (1980, 1, 1, 0, 0, 0)
 _CHUNK: Final = 1 << 20
-# Rows of measurements that are held at a time, roughly.
-_ROWS: Final = 50_000
+# Approximate number of measurements held in memory at a time.
+_ROWS_IN_MEMORY: Final = 50_000
 
 
-class _Counted:
-    """A file in the zip that is being written; knows its size and digest afterwards."""
+_README: Final = """\
+Study {study_id}: a comparison of optimizers made with Tangent.
+When this bundle was written, the study was {state}.
+
+To run it again and check whether the results agree:
+
+    tangent replay FILE.tangent.zip
+
+{files}
+
+Times in seconds are training time. A trial that was trained in a pack with others has its share of the
+pack's time. In CSV files an empty value means that there is none, and text that a spreadsheet would read as
+a formula starts with an apostrophe.
+"""
+
+
+class _HashedFile:
+    """A file of the bundle that records its size and SHA-256 digest while it is written."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
@@ -51,28 +65,28 @@ class _Counted:
 
     @property
     def entry(self) -> FileEntry:
-        """What the manifest says of it."""
+        """The file's entry in the manifest."""
         return FileEntry(bytes=self._bytes, sha256=self._digest.hexdigest())
 
 
-class _Zip:
-    """The bundle in the making."""
+class _BundleArchive:
+    """The zip file of a bundle, with an entry for the manifest per file written."""
 
     def __init__(self, archive: zipfile.ZipFile) -> None:
         self._archive = archive
         self.entries: dict[str, FileEntry] = {}
 
     @contextmanager
-    def adding(self, name: str) -> Generator[_Counted]:
+    def adding(self, name: str) -> Generator[_HashedFile]:
         info = zipfile.ZipInfo(name, _TIME)
         # Parquet is compressed already.
         info.compress_type = zipfile.ZIP_STORED if name.endswith(".parquet") else zipfile.ZIP_DEFLATED
         info.create_system = 3
         info.external_attr = 0o100644 << 16
         with self._archive.open(info, "w", force_zip64=True) as file:
-            counted = _Counted(file)
-            yield counted
-        self.entries[name] = counted.entry
+            hashed = _HashedFile(file)
+            yield hashed
+        self.entries[name] = hashed.entry
 
     def text(self, name: str, content: str) -> None:
         with self.adding(name) as file:
@@ -91,10 +105,10 @@ class _Zip:
 def write_bundle(store: Store, report: StudyReport, into: IO[bytes]) -> None:
     """Write a study's bundle into an open file.
 
-    Trials are held in memory, measurements only some ten thousand at a time.
+    All trials are held in memory, but only some ten thousand measurements at a time.
 
     Args:
-        store: where the trials and their measurements stand.
+        store: where the trials and their measurements are stored.
         report: the study's report.
         into: an empty binary file.
 
@@ -105,7 +119,7 @@ def write_bundle(store: Store, report: StudyReport, into: IO[bytes]) -> None:
 
     study = report.study
     places = {arm.name: arm.position for arm in report.arms}
-    # A study that was extended meanwhile has trials of arms that this report does not know yet.
+    # If the study has been extended since, it has trials of arms that this report lacks.
     known = (trial for trial in store.every_trial(study.id, phase=None) if trial.arm in places)
     trials = sorted(known, key=lambda t: (places[t.arm], t.phase != "search", t.number))
     with (
@@ -113,7 +127,7 @@ def write_bundle(store: Store, report: StudyReport, into: IO[bytes]) -> None:
         tempfile.TemporaryFile() as parquet,
         tempfile.TemporaryFile() as text,
     ):
-        written = _Zip(archive)
+        written = _BundleArchive(archive)
         written.text("README.txt", _readme(study))
         written.json("spec.json", study.spec.model_dump(mode="json"))
         written.json("plan.json", _plan(report).model_dump(mode="json"))
@@ -132,7 +146,7 @@ def write_bundle(store: Store, report: StudyReport, into: IO[bytes]) -> None:
         written.json("environment.json", dict(sorted(study.environment.items())))
         written.json("seeds.json", _seeds(study))
         written.text("VERSION", f"{code_version()}\nbundle format {FORMAT}\n")
-        assert list(written.entries) == list(FILES), "every file is explained"
+        assert list(written.entries) == list(FILES), "every file is listed in FILES"
         manifest = Manifest(
             written_by=code_version(),
             study_id=study.id,
@@ -151,15 +165,15 @@ def _measurements(
     # pyarrow is slow to import, and only bundles need it.
     from service.report.columns import MeasurementFiles
 
-    at_a_time = max(1, _ROWS // study.epochs)
+    chunk_size = max(1, _ROWS_IN_MEMORY // study.epochs)
     with MeasurementFiles(parquet, text) as files:
-        for first in range(0, len(trials), at_a_time):
-            some = trials[first : first + at_a_time]
-            found = store.measurements_of([trial.id for trial in some])
-            # A study that is still trained has moved on since its trials were read.
+        for first in range(0, len(trials), chunk_size):
+            chunk = trials[first : first + chunk_size]
+            found = store.measurements_of([trial.id for trial in chunk])
+            # If the study is still running, it has new measurements since its trials were read.
             files.write(
                 (trial, [m for m in found.get(trial.id, ()) if m.epoch <= trial.epochs_done])
-                for trial in some
+                for trial in chunk
             )
 
 
@@ -167,7 +181,7 @@ def _plan(report: StudyReport) -> ResolvedStudy:
     study = report.study
     return ResolvedStudy(
         workload=study.workload_card,
-        arms=tuple(planned(arm, replicates=study.spec.budget.replicates) for arm in report.arms),
+        arms=tuple(planned_arm(arm, replicates=study.spec.budget.replicates) for arm in report.arms),
         epochs=study.epochs,
         batch_size=study.batch_size,
     )
@@ -183,32 +197,7 @@ def _seeds(study: StudyView) -> dict[str, Any]:
 
 
 def _readme(study: StudyView) -> str:
-    wide = max(len(name) for name in (*FILES, MANIFEST))
-    lines = [
-        f"{name:<{wide}}  {said}"
-        for name, said in (*FILES.items(), (MANIFEST, "Size and SHA-256 of every other file."))
-    ]
-    return "\n".join(
-        (
-            (
-                f"Study {study.id}, a comparison of optimizers made with Tangent; it was "
-                f"{study.state.value} when this was written."
-            ),
-            "",
-            "To run it again and see whether it comes out the same:",
-            "",
-            "    tangent replay FILE.tangent.zip",
-            "",
-            *lines,
-            "",
-            (
-                "Times in seconds are training time; where trials were trained together, each has its "
-                "share. In CSV files a value is empty where"
-            ),
-            (
-                "there is none, and text that a spreadsheet would take for a "
-                "formula has an apostrophe before it."
-            ),
-            "",
-        )
-    )
+    width = max(len(name) for name in (*FILES, MANIFEST))
+    descriptions = FILES | {MANIFEST: "The size and SHA-256 digest of every other file."}
+    files = "\n".join(f"{name:<{width}}  {description}" for name, description in descriptions.items())
+    return _README.format(study_id=study.id, state=study.state.value, files=files)

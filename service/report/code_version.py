@@ -1,4 +1,4 @@
-"""Which code this is: the installed version, and the commit where the installation knows one."""
+"""The installed version of Tangent, and its git commit if known."""
 
 __all__ = ["CodeVersion", "code_version"]
 
@@ -20,19 +20,17 @@ class CodeVersion(BaseModel):
 
     version: str = Field(description="Version of the distribution `tangent-studies`.")
     commit: str | None = Field(
-        description=(
-            "Git commit that it was installed from or is checked out at; none where that is not known."
-        )
+        description=("Git commit that it was installed from or is checked out at; null if unknown.")
     )
 
     def __str__(self) -> str:
-        """Return the version in words."""
+        """Return the version as text."""
         return f"{_DISTRIBUTION} {self.version}" + (f", commit {self.commit}" if self.commit else "")
 
 
 @cache
 def code_version() -> CodeVersion:
-    """Return the version of the code that runs here; it cannot change while it does."""
+    """Return the version of the running code."""
     try:
         installed = distribution(_DISTRIBUTION)
     except PackageNotFoundError:
@@ -41,29 +39,26 @@ def code_version() -> CodeVersion:
 
 
 def _installed_from(installed: Distribution) -> str | None:
-    """Return the commit that pip has noted (PEP 610's direct_url.json).
+    """Return the commit that pip recorded (PEP 610's direct_url.json).
 
-    For an editable installation, that of the checkout which it runs from.
+    For an editable installation, return the commit of its checkout.
     """
     try:
-        noted: dict[str, Any] = json.loads(installed.read_text("direct_url.json") or "{}")
+        direct_url: dict[str, Any] = json.loads(installed.read_text("direct_url.json") or "{}")
     except ValueError:
         return None
-    commit = noted.get("vcs_info", {}).get("commit_id")
+    commit = direct_url.get("vcs_info", {}).get("commit_id")
     return (
         commit
         if commit is not None
         else _checked_out()
-        if noted.get("dir_info", {}).get("editable")
+        if direct_url.get("dir_info", {}).get("editable")
         else None
     )
 
 
 def _checked_out() -> str | None:
-    """Return the commit of the checkout that this file lies in, read from git's own files.
-
-    None where there is none.
-    """
+    """Return the commit of this file's git checkout, read from git's files, or None outside a checkout."""
     git = Path(__file__).parents[2] / ".git"
     try:
         head = (git / "HEAD").read_text(encoding="ascii").strip()

@@ -1,7 +1,4 @@
-"""Trials and measurements in columns.
-
-Parquet with types, and measurements as CSV beside it in the same pass.
-"""
+"""Trials and measurements as Parquet files; measurements also as CSV, written in the same pass."""
 
 __all__ = ["MeasurementFiles", "trial_table"]
 
@@ -17,7 +14,7 @@ from studies.space import Scalar
 from studies.trials import Measurement
 from studies.views import TrialView
 
-# Without stubs all that comes of them is of an unknown type; of these names it is of any.
+# pyarrow has no type stubs, so everything imported from it is of unknown type; Any avoids a warning per use.
 _pa: Any = pa
 _pq: Any = parquet
 
@@ -60,10 +57,7 @@ def _type(name: str) -> Any:
 
 
 def _kind(values: Sequence[Scalar]) -> str:
-    """Return the narrowest type that holds all of a hyperparameter's values.
-
-    Switches, whole numbers, numbers, or else text.
-    """
+    """Return the narrowest type that holds all of a hyperparameter's values: bool, int64, float64 or text."""
     if all(isinstance(value, bool) for value in values):
         return "bool"
     if any(isinstance(value, bool | str) for value in values):
@@ -72,7 +66,7 @@ def _kind(values: Sequence[Scalar]) -> str:
 
 
 def trial_table(trials: Sequence[TrialView], into: IO[bytes]) -> None:
-    """Write trials as a Parquet file, one row a trial, one column `parameters.NAME` a hyperparameter."""
+    """Write a Parquet file with one row per trial and one column `parameters.NAME` per hyperparameter."""
     columns: dict[str, Any] = {
         name: _pa.array([_stored(getattr(trial, name)) for trial in trials], _type(kind))
         for name, kind in _TRIAL.items()
@@ -87,15 +81,16 @@ def trial_table(trials: Sequence[TrialView], into: IO[bytes]) -> None:
 
 
 def _stored(value: Any) -> Any:
-    # States are words; `str` would do, were it not for None.
+    # States are enums; their values are stored. None stays None.
     return getattr(value, "value", value)
 
 
 class MeasurementFiles:
-    """Measurements as Parquet and as CSV, some trials at a time.
+    """A Parquet file and a CSV file of measurements, written a few trials at a time.
 
     Args:
-        binary, text: empty binary files, which stay open.
+        binary: empty binary file for Parquet; it stays open.
+        text: empty binary file for CSV; it stays open.
     """
 
     def __init__(self, binary: IO[bytes], text: IO[bytes]) -> None:
@@ -115,13 +110,13 @@ class MeasurementFiles:
         return self
 
     def __exit__(self, *_exception: object) -> None:
-        """Complete both files; they stay open."""
+        """Complete both files but leave them open."""
         self._parquet.close()
         self._text.flush()
         self._text.detach()
 
     def write(self, measured: Iterable[tuple[TrialView, Sequence[Measurement]]]) -> None:
-        """Write the measurements of some trials, trial by trial, epoch by epoch."""
+        """Append measurements, by trial and epoch."""
         rows = [
             (trial.id, trial.arm, m.epoch, *(getattr(m, name) for name in _MEASURED))
             for trial, measurements in measured
@@ -129,7 +124,7 @@ class MeasurementFiles:
         ]
         if not rows:
             return
-        # Numbers, ids and names of arms: nothing here that a spreadsheet would take for a formula.
+        # Ids, arm names and numbers cannot be formulas in a spreadsheet, so nothing is escaped.
         self._csv.writerows(rows)
         columns = [
             _pa.array(column, field.type)

@@ -1,6 +1,6 @@
-"""A report as one HTML file that needs nothing else.
+"""A report as one self-contained HTML file.
 
-Its style and its charts are in it, and its own policy forbids all others.
+It includes its style sheet and charts, and its Content-Security-Policy forbids everything else.
 """
 
 __all__ = ["CONTENT_SECURITY_POLICY", "html"]
@@ -21,10 +21,7 @@ from service.report.svg import budget_svg, confirmed_svg
 
 
 def _style() -> str:
-    """Return the style sheet.
-
-    The dashboard's colours, which its own sheet opens with, then the report's rules.
-    """
+    """Return the style sheet: the dashboard's colours, which start its own sheet, then the report's rules."""
     colours = (
         files("service.dashboard")
         .joinpath("static/style.css")
@@ -42,12 +39,12 @@ _DIGEST: Final = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).deco
 CONTENT_SECURITY_POLICY: Final = (
     f"default-src 'none'; style-src 'sha256-{_DIGEST}'; base-uri 'none'; form-action 'none'"
 )
-"""What the file is shown under: its one style sheet and nothing else, wherever it is opened."""
+"""The policy of the file: it allows only the included style sheet, wherever the file is opened."""
 
 
 @cache
 def _environment() -> Environment:
-    # Jinja types its tables by what it starts with.
+    # Jinja's types for `filters` cover only the built-in ones.
     environment: Any = Environment(
         loader=PackageLoader("service.report"),
         autoescape=True,
@@ -60,7 +57,7 @@ def _environment() -> Environment:
 
 
 def html(report: StudyReport) -> str:
-    """Return the report as a page of its own."""
+    """Return the report as a self-contained page."""
     charts = {"confirmed": confirmed_svg, "budget": budget_svg}
     kinds = {Paragraph: "paragraph", Items: "items", Table: "table", Code: "code", ReportChart: "chart"}
     parts = [
@@ -83,8 +80,8 @@ def html(report: StudyReport) -> str:
         .render(
             name=heading(report.study),
             policy=CONTENT_SECURITY_POLICY,
-            # Ours, and its hash is taken of it as it stands.
-            style=Markup(_STYLE),  # noqa: S704  # no text of a study is in it
+            # The policy contains the hash of exactly this text.
+            style=Markup(_STYLE),  # noqa: S704  # it contains no user text
             sections=parts,
         )
     )

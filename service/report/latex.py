@@ -1,6 +1,6 @@
-"""A study's result as a LaTeX table for a paper.
+"""A study's results as a LaTeX table for a paper.
 
-Needs the package booktabs and nothing else, with pdfTeX, XeTeX and LuaTeX alike.
+It needs only the package booktabs, and works with pdfTeX, XeTeX and LuaTeX.
 """
 
 __all__ = ["escaped", "latex"]
@@ -12,7 +12,7 @@ from service.report.rows import ArmRow, arm_rows
 from service.report.sanitize import heading, plain
 from service.report.study_report import StudyReport
 from studies.direction import higher_or_lower
-from studies.formatting import count
+from studies.formatting import count, number
 from studies.views import StudyView
 
 _SPECIAL: Final = {
@@ -45,7 +45,7 @@ _SPECIAL: Final = {
     "Ł": r"\L{}",
     **{character: f"\\{character}" for character in "&%$#_{}"},
 }
-# Combining marks and the commands that set them on a letter.
+# Combining marks and their LaTeX commands.
 _ACCENTS: Final = {
     "\u0300": r"\`",
     "\u0301": r"\'",
@@ -60,26 +60,25 @@ _ACCENTS: Final = {
     "\u030c": r"\v",
     "\u0327": r"\c",
 }
-# Two characters that some font sets as one other: a dash, a quotation mark, a sign turned upside down.
+# Pairs of characters that fonts replace by one glyph: a dash, a quotation mark, an inverted sign.
 _LIGATURES: Final = frozenset({"--", ",,", "''", "``", "?`", "!`"})
-# An accent takes the place of the dot.
+# Accents go on the dotless letters.
 _DOTLESS: Final = {"i": r"\i", "j": r"\j"}
 
 
 def escaped(text: str) -> str:
-    """Return text as LaTeX sets it, in ASCII: every font has that, and no character of it is a command.
+    """Return text escaped for LaTeX, in ASCII, which every font has; no character acts as a command.
 
-    Letters with accents keep them; what plain LaTeX cannot set, such as Chinese or emoji, becomes a question
-    mark.
+    Accents are kept. Characters that plain LaTeX cannot set, such as Chinese or emoji, become question marks.
     """
-    told = unicodedata.normalize("NFC", plain(text))
+    composed = unicodedata.normalize("NFC", plain(text))
     return "".join(
-        f"{'{}' if before + character in _LIGATURES else ''}{_set(character)}"
-        for before, character in zip(f" {told}", told, strict=False)
+        f"{'{}' if before + character in _LIGATURES else ''}{_escape_character(character)}"
+        for before, character in zip(f" {composed}", composed, strict=False)
     )
 
 
-def _set(character: str) -> str:
+def _escape_character(character: str) -> str:
     if character in _SPECIAL:
         return _SPECIAL[character]
     if character.isascii():
@@ -93,20 +92,17 @@ def _set(character: str) -> str:
 
 
 def latex(report: StudyReport) -> str:
-    """Return the arms as a table.
-
-    Confirmed mean with its interval, n, budget, place and whom each is better than.
-    """
+    """Return a table of the arms: confirmed mean with interval, n, budget, rank and better-than list."""
     study = report.study
     rows = arm_rows(report)
     head = (
         "",
         "Optimizer",
-        _measured("Test", study),
+        _column_title("Test", study),
         "$n$",
         "Trials",
         "Epochs",
-        _measured("Search", study),
+        _column_title("Search", study),
         "Rank",
         "Better than",
     )
@@ -131,7 +127,7 @@ def latex(report: StudyReport) -> str:
     )
 
 
-def _measured(split: str, study: StudyView) -> str:
+def _column_title(split: str, study: StudyView) -> str:
     unit = study.workload_card.unit
     return (
         split
@@ -164,19 +160,15 @@ def _cells(row: ArmRow, report: StudyReport) -> tuple[str, ...]:
 
 
 def _rank(row: ArmRow) -> str:
-    if row.rank is None:
-        return "--"
-    return (
-        f"{row.rank:g}"
-        if row.rank_low == row.rank_high
-        else f"{row.rank:g} ({row.rank_low}--{row.rank_high})"
-    )
+    ranks = row.possible_ranks
+    return "--" if row.rank is None else number(row.rank) + (f" ({ranks[0]}--{ranks[1]})" if ranks else "")
 
 
 def _number(value: float | None, unit: str, *, like: float | None = None) -> str:
-    """Return a number for LaTeX's mathematics.
+    """Return a number for LaTeX's math mode.
 
-    Percent with two digits after the point, else with as many as `like` has with four in all.
+    A fraction is shown in percent with two decimals. Other numbers have as many decimals as `like`, or the
+    value itself, has with four significant digits.
     """
     if value is None:
         return "--"
@@ -193,13 +185,14 @@ def _caption(report: StudyReport) -> str:
     study, card = report.study, report.study.workload_card
     replicates = study.spec.budget.replicates
     of = "replicates of the whole search" if replicates > 1 else "fresh seeds"
+    test = "comparison of replicates" if replicates > 1 else "paired comparison"
     direction = higher_or_lower(card.direction)
     return (
         f"{escaped(heading(study))}. Test {escaped(card.metric)} on {escaped(card.name)} ({direction} is "
         f"better): mean over $n$ {of} of each optimizer's best configuration by validation, $\\pm$ half "
-        "the width of its 95\\,\\% interval (Student's $t$). Trials and epochs are those of the search, "
-        "and its best validation value stands under Search. Rank: place by mean, with the places that are "
-        "possible. Better than: the optimizers, by their numbers, that are worse beyond doubt (paired "
-        "comparison, Holm-corrected $p < 0.05$); all others are undecided or better."
+        "the width of its 95\\,\\% interval (Student's $t$). Trials, Epochs and Search give the number of "
+        "trials and epochs of the search and its best validation value. Rank: position by mean, with the "
+        "range of ranks that the data allow. Better than: numbers of the optimizers that are significantly "
+        f"worse ({test}, Holm-corrected $p < 0.05$); all others are undecided or better."
         + (" No configuration has been confirmed on fresh seeds." if not report.analysis.confirmed else "")
     )

@@ -1,4 +1,4 @@
-"""What a bundle is: the names of its files, and the manifest that says what each of them must be."""
+"""The files of a bundle and its manifest, with the size and digest of each file."""
 
 __all__ = ["FILES", "FORMAT", "MANIFEST", "FileEntry", "Manifest", "bundle_name"]
 
@@ -12,75 +12,80 @@ from service.report.code_version import CodeVersion
 from studies.states import StudyState
 
 FORMAT: Final = 1
-"""Counts the changes after which an older Tangent could not read a bundle."""
+"""Version of the format; raised by each change that older versions of Tangent cannot read."""
 
 MANIFEST: Final = "manifest.json"
 
 FILES: Final[dict[str, str]] = {
-    "README.txt": "What this is, and what each file is.",
+    "README.txt": "What this bundle is, and what each file contains.",
     "spec.json": (
-        "The study as it finally stood, extensions included; `tangent submit` takes "
-        "it, `tangent replay` submits it."
+        "The study's spec with all extensions; `tangent submit` accepts it, and `tangent replay` submits it."
     ),
     "plan.json": (
-        "What the spec came to with the cards of its day: every arm's whole search space, defaults, "
+        "The spec resolved with the cards of its time: every arm's full search space, defaults, number of "
         "trials and card; the workload's card."
     ),
     "analysis.json": (
-        "What the record says of the arms: verdict, confirmed means, pairs, curves, checks, sensitivity."
+        "The analysis: verdict, confirmed means, pairs of arms, budget curves, checks, sensitivity."
     ),
     "report.md": "The report in Markdown.",
-    "report.html": "The report with its charts, as one page that needs nothing else.",
-    "table.tex": "The result as a LaTeX table (booktabs).",
+    "report.html": "The report with its charts, as one self-contained page.",
+    "table.tex": "The results as a LaTeX table (booktabs).",
     "trials.parquet": (
-        "Every trial, search and confirmation; a hyperparameter NAME is the column `parameters.NAME`."
+        "Every trial of the search and every confirmation run; hyperparameter NAME is the column "
+        "`parameters.NAME`."
     ),
-    "trials.csv": "The same as text; hyperparameters follow the fixed columns under their own names.",
+    "trials.csv": "The same as CSV; hyperparameters follow the fixed columns under their own names.",
     "measurements.parquet": (
-        "What every trial measured at the end of every epoch; empty where it "
-        "was not finite or does not apply."
+        "The measurements of every trial after every epoch; empty if a value was not finite or does not "
+        "apply."
     ),
-    "measurements.csv": "The same as text.",
+    "measurements.csv": "The same as CSV.",
     "environment.json": (
-        "What trained the study: versions of software, processors, as its runs recorded them."
+        "The software versions and processors that trained the study, as recorded by its runs."
     ),
     "seeds.json": (
-        "The study's seed and what derives from it: the seed of each replicate's "
-        "trials, and of each confirmation run."
+        "The study's seed and the seeds derived from it: one per replicate of the search and one per "
+        "confirmation run."
     ),
-    "VERSION": "The version of Tangent that wrote this, with its commit where that is known.",
+    "VERSION": "The version of Tangent that wrote this bundle, with its commit if known.",
 }
-"""Every file of a bundle but the manifest, with what it is, in the order in which they lie in it."""
+"""Every file of a bundle except the manifest, in the order of the archive, with its description."""
 
 
 class FileEntry(BaseModel):
-    """What a file of the bundle must be."""
+    """The expected size and digest of a file."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    bytes: int = Field(ge=0, description="Its size.")
+    bytes: int = Field(ge=0, description="Size of the file.")
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$", description="SHA-256 of its content, in hexadecimal.")
 
 
 class Manifest(BaseModel):
-    """What a bundle holds. It tells damage and mix-ups; whoever forges a file can forge it too."""
+    """The manifest of a bundle.
+
+    It detects damage and mix-ups. It is not a signature: it can be forged along with a file.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    kind: Literal["tangent-bundle"] = Field(default="tangent-bundle", description="Always the same.")
+    kind: Literal["tangent-bundle"] = Field(
+        default="tangent-bundle", description="Constant that identifies the format."
+    )
     format: int = Field(default=FORMAT, ge=1, description="Version of the format.")
-    written_by: CodeVersion = Field(description="What wrote it.")
-    study_id: str = Field(description="Id that the study had.")
-    name: str = Field(description="Its title.")
-    state: StudyState = Field(description="Where it stood.")
-    created_at: datetime = Field(description="When it was submitted.")
-    files: dict[str, FileEntry] = Field(description="Every file but this one.")
+    written_by: CodeVersion = Field(description="Version of Tangent that wrote the bundle.")
+    study_id: str = Field(description="Id of the study.")
+    name: str = Field(description="Name of the study.")
+    state: StudyState = Field(description="State of the study.")
+    created_at: datetime = Field(description="When the study was submitted.")
+    files: dict[str, FileEntry] = Field(description="Every file except the manifest.")
 
 
 def bundle_name(study_id: str, name: str) -> str:
-    """Return the name of a study's bundle as a file, `NAME-ID.tangent.zip`.
+    """Return the file name of a study's bundle, `NAME-ID.tangent.zip`.
 
-    NAME is the study's title in small letters, digits and dashes.
+    NAME is the study's name in lower-case letters, digits and dashes.
     """
     slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:60].strip("-")
     return f"{slug or 'study'}-{study_id}.tangent.zip"

@@ -1,6 +1,6 @@
 """A report as Markdown (CommonMark with GitHub's tables), for a paper's appendix or an issue.
 
-Nothing of it runs, links or calls anybody.
+User text in it creates no markup, links or mentions.
 """
 
 __all__ = ["escaped", "markdown"]
@@ -11,7 +11,7 @@ from service.report.sanitize import heading, plain
 from service.report.sections import Block, Code, Items, Paragraph, ReportChart, Section, Table, sections
 from service.report.study_report import StudyReport
 
-# A colon matters only within a word: in an address, or in GitHub's names of emoji.
+# A colon matters only within a word: in a URL, or in GitHub's emoji names.
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~!&$]|:(?=\S))")
 _WWW = re.compile(r"(?i)\b(www)\.")
 _MENTION = re.compile(r"(@|#(?=\d))")
@@ -19,7 +19,7 @@ _BACKTICKS = re.compile(r"`+")
 
 
 def markdown(report: StudyReport) -> str:
-    """Return the report as Markdown; its charts are left out, for their numbers stand in the tables."""
+    """Return the report as Markdown, without charts; the tables contain their numbers."""
     return (
         "\n\n".join(
             (f"# {escaped(heading(report.study))}", *(_section(section) for section in sections(report)))
@@ -29,10 +29,10 @@ def markdown(report: StudyReport) -> str:
 
 
 def escaped(text: str) -> str:
-    """Return text as Markdown shows it, letter by letter.
+    """Return text escaped for Markdown, so that it is shown literally.
 
-    Addresses do not become links, and nobody is mentioned: GitHub looks for `@name` and `#1` after everything
-    else, so a space of no width follows the sign.
+    URLs do not become links. GitHub looks for `@name` and `#1` after unescaping, so a zero-width space
+    follows the sign to prevent mentions and references.
     """
     return _MENTION.sub("\\1\u200b", _WWW.sub(r"\1\\.", _SPECIAL.sub(r"\\\1", plain(text))))
 
@@ -55,7 +55,7 @@ def _block(block: Block) -> str:
         case Table():
             return f"{escaped(block.caption)}\n\n{_table(block)}"
         case Code():
-            # Longer than any run of backticks in it: nothing can end the block but its own fence.
+            # The fence is longer than any run of backticks in the code, so the code cannot close it.
             fence = "`" * (1 + max(2, *map(len, _BACKTICKS.findall(block.python)), 0))
             return f"{escaped(block.title)}\n\n{fence}python\n{block.python.rstrip()}\n{fence}"
         case ReportChart():

@@ -1,121 +1,126 @@
-"""How configurations were found, in words: sampler, budget, replicates and packs."""
+"""How configurations were found, as sentences: sampler, budget, replicates and packs."""
 
-__all__ = ["budget_said", "sampler_said"]
+__all__ = ["describe_budget", "describe_sampler"]
 
 from collections.abc import Sequence
 
-from service.report.planned import planned
+from service.report.planned import planned_arm
 from service.report.references import Citations
 from studies.analysis.wording import listed
 from studies.formatting import count, plural
 from studies.pruner import Median
 from studies.spec import ADAPTIVE_SAMPLERS
 from studies.states import CLOSED_STUDY_STATES
-from studies.views import ArmView, StudyView
+from studies.views import ArmView, Progress, StudyView
 
-# The rule is the run's own (workers/sampling.py); a test holds both in step.
-_STARTUP = "random until a quarter of the arm's trials, at least 4 and at most 10, had been proposed"
-
-
-def _by_optuna(cite: Citations) -> str:
-    return f"in Optuna's implementation {cite('optuna')}"
+# The rule is that of workers/sampling.py; a test checks that the two agree.
+_STARTUP = "after a random start of a quarter of the arm's trials, at least 4 and at most 10"
 
 
-def sampler_said(study: StudyView, arms: Sequence[ArmView], cite: Citations) -> tuple[str, ...]:
-    """Return how configurations were chosen, a sentence each."""
+def describe_sampler(study: StudyView, arms: Sequence[ArmView], cite: Citations) -> tuple[str, ...]:
+    """Return how configurations were chosen, one sentence each."""
     match study.spec.sampler:
         case "tpe":
             how = (
-                f"by the tree-structured Parzen estimator {cite('tpe')}, multivariate, "
-                f"{_by_optuna(cite)}; it was {_STARTUP}"
+                f"by the multivariate tree-structured Parzen estimator {cite('tpe')} "
+                f"{_in_optuna(cite)}, {_STARTUP}"
             )
         case "gp":
             acquisition = f"the logarithm of expected improvement {cite('logei')}"
             how = (
-                f"by Bayesian optimization with a Gaussian process and {acquisition}, "
-                f"{_by_optuna(cite)}; it was {_STARTUP}"
+                f"by Bayesian optimization with a Gaussian process and {acquisition} "
+                f"{_in_optuna(cite)}, {_STARTUP}"
             )
         case "cmaes":
             strategy = f"by the covariance matrix adaptation evolution strategy {cite('cmaes')}"
-            how = f"{strategy}, {_by_optuna(cite)}; what is not a number was drawn at random"
+            how = f"{strategy} {_in_optuna(cite)}; hyperparameters that are not numbers were drawn at random"
         case "random":
             how = f"independently and at random {cite('random')}"
         case "qmc":
             how = f"as successive points of a scrambled Sobol' sequence {cite('sobol')}"
         case "grid":
             how = "from the grid of all combinations, in random order"
-    parts = [f"The first trial of each arm was its optimizer at its defaults; the others were chosen {how}."]
+    sentences = [
+        "The first trial of each arm used its optimizer's defaults.",
+        f"The other configurations were chosen {how}.",
+    ]
     if study.spec.sampler in {"random", "qmc"} and any(arm.optimizer.constraints for arm in arms):
-        parts.append("Configurations that an optimizer cannot run were drawn anew.")
-    parts.append("No configuration was tried twice in one search.")
+        sentences.append("Configurations that violate a constraint of their optimizer were drawn again.")
+    sentences.append("No configuration was tried twice within one search.")
     if study.spec.sampler in ADAPTIVE_SAMPLERS:
-        parts.append(
-            "Trials of which no value was known yet counted as bad while the next were chosen, and a "
-            "trial that diverged ranked last."
+        sentences.append(
+            "While a configuration was being chosen, trials without a value counted as bad, and trials that "
+            "had diverged ranked last."
         )
-    return tuple(parts)
+    return tuple(sentences)
 
 
-def budget_said(study: StudyView, arms: Sequence[ArmView]) -> tuple[str, ...]:
-    """Return what each arm might spend and how often the search was repeated.
+def _in_optuna(cite: Citations) -> str:
+    return f"as implemented in Optuna {cite('optuna')}"
 
-    Then what became of the trials; a sentence each.
-    """
-    spec, progress = study.spec, study.progress
+
+def describe_budget(study: StudyView, arms: Sequence[ArmView]) -> tuple[str, ...]:
+    """Return each arm's budget, the number of searches and the outcomes of the trials, one sentence each."""
+    spec = study.spec
     replicates = spec.budget.replicates
-    most = spec.budget.trials_per_arm
-    shorter = [plan for plan in (planned(arm, replicates=replicates) for arm in arms) if plan.trials < most]
-    # An arm whose search was stopped before the study was extended has fewer trials as well, though its space
-    # holds more.
+    max_trials = spec.budget.trials_per_arm
+    plans = (planned_arm(arm, replicates=replicates) for arm in arms)
+    shorter = [plan for plan in plans if plan.trials < max_trials]
+    # An arm whose search was stopped before the study was extended also has fewer trials, although its space
+    # contains more configurations.
     smaller = [
         f"{plan.name} ({count(plan.trials)})" for plan in shorter if plan.configurations() <= plan.trials
     ]
     stopped = [
         f"{plan.name} ({count(plan.trials)})" for plan in shorter if plan.configurations() > plan.trials
     ]
-    budget = f"of {plural(most, 'trial')} of at most {plural(study.epochs, 'epoch')}"
-    said = [f"Arms had budgets {budget}, less where their search had been stopped: {', '.join(stopped)}."]
-    if not stopped:
-        said = [f"Each arm had the same budget {budget}."]
+    budget = f"a budget of {plural(max_trials, 'trial')} of at most {plural(study.epochs, 'epoch')}"
+    sentences = [f"Each arm had the same budget: {budget.removeprefix('a budget of ')}."]
+    if stopped:
+        sentences = [
+            f"Each arm had {budget}, or fewer trials if its search was stopped: {', '.join(stopped)}."
+        ]
     if smaller:
-        said.append(
-            "Smaller spaces hold fewer configurations, and all of those were to "
-            f"be tried: {', '.join(smaller)}."
+        sentences.append(
+            "The following arms have smaller search spaces, and the plan was to try every configuration: "
+            f"{', '.join(smaller)}."
         )
     if isinstance(spec.pruner, Median):
-        said.append("With the median rule, arms may train different numbers of epochs.")
+        sentences.append("With the median rule, arms may have been trained for different numbers of epochs.")
     if replicates > 1:
-        said.append(
-            f"The search of each arm was repeated {replicates} times with that budget each, independently "
-            "and on a training seed of its own; arms share the seed of a replicate."
+        sentences.append(
+            f"The search of each arm was repeated {replicates} times, each time with this budget, "
+            "independently and with a different training seed; in each replicate, all arms share the seed."
         )
-    fates = [
-        f"{count(n)} {word}"
-        for n, word in ((progress.completed, "completed"), (progress.pruned, "were pruned"))
-    ]
-    fates += [
-        f"{count(n)} {word}"
-        for n, word in ((progress.diverged, "diverged"), (progress.failed, "failed"))
-        if n
-    ]
-    fates += [f"{count(progress.cancelled)} were cancelled"] if progress.cancelled else []
-    told = [fate for fate in fates if not fate.startswith("0 ")]
-    is_closed = study.state in CLOSED_STUDY_STATES
-    if is_closed and progress.finished < progress.trials:
-        fate = listed(told, most=len(told)) if told else "none was run"
-        said.append(f"It ended before that was spent: of {plural(progress.trials, 'trial')} planned, {fate}.")
-    elif told:
-        said.append(
-            f"Of {plural(progress.trials, 'trial')} in all, "
-            f"{listed(told, most=len(told))}{'' if is_closed else ' so far'}."
-        )
-    said.append(
-        "Divergence (a loss or a weight that is not finite) was charged to the arm; a trial lost to a "
-        f"fault of its machine was run again, at most {plural(spec.max_retries, 'time')}, and not charged."
+    sentences += _describe_outcomes(study.progress, is_closed=study.state in CLOSED_STUDY_STATES)
+    sentences.append(
+        "A trial that diverged (a loss or a weight that is not finite) counted towards its arm's budget. A "
+        f"trial lost to a machine failure was retried, at most {plural(spec.max_retries, 'time')}, and did "
+        "not count."
     )
     if spec.resources.max_pack_size != 1:
-        said.append(
-            "Trials of one arm could be trained together on one device, as one stacked model: each follows "
-            "the run by itself to within rounding, and its seconds are its share of the stack's."
+        sentences.append(
+            "Trials of one arm could be trained together on one device as one stacked model: each follows "
+            "its separate run up to rounding, and its training time is its share of the stack's."
         )
-    return tuple(said)
+    return tuple(sentences)
+
+
+def _describe_outcomes(progress: Progress, *, is_closed: bool) -> list[str]:
+    """Return how many trials completed, were pruned, diverged, failed or were cancelled."""
+    outcomes = [
+        *([f"{count(progress.completed)} completed"] if progress.completed else []),
+        *([f"{_were(progress.pruned)} pruned"] if progress.pruned else []),
+        *([f"{count(progress.diverged)} diverged"] if progress.diverged else []),
+        *([f"{count(progress.failed)} failed"] if progress.failed else []),
+        *([f"{_were(progress.cancelled)} cancelled"] if progress.cancelled else []),
+    ]
+    listing = listed(outcomes, most=len(outcomes)) if outcomes else "none was run"
+    trials = plural(progress.trials, "trial")
+    if is_closed and progress.finished < progress.trials:
+        return [f"The study ended before this budget was used: of the {trials} planned, {listing}."]
+    return [f"Of {trials}, {listing}{'' if is_closed else ' so far'}."] if outcomes else []
+
+
+def _were(value: int) -> str:
+    return f"{count(value)} {'was' if value == 1 else 'were'}"

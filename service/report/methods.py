@@ -1,6 +1,6 @@
-"""How a study was done, in English for a paper's section on methods, written from its spec and plan.
+"""The methods section of a report, in the English of a paper, written from a study's spec and plan.
 
-Nothing here is a result.
+It contains no results.
 """
 
 __all__ = ["Methods", "methods"]
@@ -10,61 +10,59 @@ from collections.abc import Sequence
 from pydantic import BaseModel, ConfigDict, Field
 
 from service.pruner_text import describe_pruning_method
-from service.report.method_of_search import budget_said, sampler_said
-from service.report.method_of_verdict import confirmation_said, curves_said, verdict_said
+from service.report.method_of_search import describe_budget, describe_sampler
+from service.report.method_of_verdict import describe_comparison, describe_confirmation, describe_curves
 from service.report.references import Citations
 from studies.analysis.views import StudyAnalysis
 from studies.analysis.wording import listed
 from studies.direction import higher_or_lower
-from studies.formatting import count, plural, scalar
+from studies.formatting import count, percent, plural, scalar
 from studies.space import AnyDimension, Choices, Fixed, Range
 from studies.states import CLOSED_STUDY_STATES
 from studies.views import ArmView, StudyView
 
 
 class Methods(BaseModel):
-    """How a study was done."""
+    """The methods section of a report."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    paragraphs: tuple[str, ...] = Field(description="The text, in plain English without markup.")
-    references: tuple[str, ...] = Field(description="What the text cites, in the order of first mention.")
+    paragraphs: tuple[str, ...] = Field(description="The paragraphs, in plain English without markup.")
+    references: tuple[str, ...] = Field(
+        description="The works that the text cites, in order of first mention."
+    )
 
 
 def methods(study: StudyView, arms: Sequence[ArmView], analysis: StudyAnalysis) -> Methods:
-    """Return the methods of a study; of one that is still open, as far as it has come."""
+    """Return the methods of a study; those of an open study describe its progress so far."""
     cite = Citations()
     paragraphs = (
-        _workload(study, arms),
-        _training(study, arms, cite),
-        _spaces(arms),
+        _describe_workload(study, arms),
+        _describe_training(study, arms, cite),
+        _describe_spaces(arms),
         " ".join(
             (
-                *sampler_said(study, arms, cite),
+                *describe_sampler(study, arms, cite),
                 *describe_pruning_method(study, cite),
-                *budget_said(study, arms),
+                *describe_budget(study, arms),
             )
         ),
-        " ".join(confirmation_said(study, analysis)),
-        " ".join((*verdict_said(analysis, cite), *curves_said(analysis, cite))),
-        _software(study),
+        " ".join(describe_confirmation(study, analysis)),
+        " ".join((*describe_comparison(analysis, cite), *describe_curves(analysis, cite))),
+        _describe_software(study),
     )
     return Methods(paragraphs=tuple(text for text in paragraphs if text), references=cite.references)
 
 
-def _workload(study: StudyView, arms: Sequence[ArmView]) -> str:
+def _describe_workload(study: StudyView, arms: Sequence[ArmView]) -> str:
     card = study.workload_card
     names = listed([arm.label for arm in arms], most=len(arms))
     what = f"We studied {names}" if len(arms) == 1 else f"We compared {names}"
-    epoch = (
-        "after its last epoch"
-        if study.spec.objective.at == "last"
-        else "at the epoch, of all, where it was best"
-    )
+    epoch = "after its last epoch" if study.spec.objective.at == "last" else "at the epoch where it was best"
     unit = (
         ""
         if card.unit in {"", "none"}
-        else f", in {'fractions of 1' if card.unit == 'fraction' else card.unit}"
+        else f", {'as a fraction of 1' if card.unit == 'fraction' else f'in {card.unit}'}"
     )
     state = (
         ""
@@ -72,70 +70,71 @@ def _workload(study: StudyView, arms: Sequence[ArmView]) -> str:
         else f" The study is not finished: it is {study.state.value}."
     )
     splits = (
-        "The examples are split once, the same for every trial, into "
+        "The examples are split once, in the same way for every trial, into "
         f"{count(card.examples['train'])} training, {count(card.examples['validation'])} "
-        f"validation and {count(card.examples['test'])} test examples; the"
+        f"validation and {count(card.examples['test'])} test examples. "
     )
-    # A function of the weights alone has no examples: all there is to split is the function itself.
-    begun = splits if card.examples["test"] > 1 else "The"
+    # A function of the weights alone has no examples to split.
+    if card.examples["test"] <= 1:
+        splits = ""
     return (
-        f"{what} on the workload {card.name}: {_ended(card.description)} Data: {_ended(card.source)} "
-        f"{begun} model has {count(card.parameters)} trainable parameters. A trial's value is the "
+        f"{what} on the workload {card.name}: {_with_full_stop(card.description)} "
+        f"Data: {_with_full_stop(card.source)} {splits}"
+        f"The model has {plural(card.parameters, 'trainable parameter')}. A trial's value is the "
         f"{card.metric} on the validation split {epoch} "
         f"({higher_or_lower(card.direction)} is better{unit}). Configurations were "
-        f"chosen by validation alone; the test split served for reporting only, at the same epoch.{state}"
+        f"chosen by their validation values only; the test split was used only for reporting, at the same "
+        f"epoch.{state}"
     )
 
 
-def _ended(text: str) -> str:
+def _with_full_stop(text: str) -> str:
     return text if text.endswith((".", "!", "?")) else f"{text}."
 
 
-def _training(study: StudyView, arms: Sequence[ArmView], cite: Citations) -> str:
+def _describe_training(study: StudyView, arms: Sequence[ArmView], cite: Citations) -> str:
     training = study.spec.training
     match training.schedule:
         case "constant":
             schedule = "a constant learning rate"
         case "cosine":
-            schedule = f"a learning rate that falls to zero along a cosine {cite('cosine')}"
+            schedule = f"a learning rate that decays to zero along a cosine {cite('cosine')}"
         case "warmup-cosine":
-            share = f"{100 * training.warmup_fraction:g} %"
+            warm_up = percent(training.warmup_fraction)
             schedule = (
-                f"a learning rate that rises linearly over the first {share} of the steps "
-                f"{cite('warm-up')} and then falls to zero along a cosine "
+                f"a learning rate that rises linearly over the first {warm_up} of the steps "
+                f"{cite('warm-up')} and then decays to zero along a cosine "
             )
             schedule += cite("cosine")
-    said = [
+    sentences = [
         (
-            f"Every trial was trained for {plural(study.epochs, 'epoch')} at batch size "
-            f"{count(study.batch_size)} with {schedule}."
+            f"Every trial was trained for {plural(study.epochs, 'epoch')} with batch size "
+            f"{count(study.batch_size)} and {schedule}."
         )
     ]
     own = [arm.label for arm in arms if arm.optimizer.schedule == "constant"]
     if own and training.schedule != "constant":
-        have = (
-            "has a schedule of its own and was" if len(own) == 1 else "have schedules of their own and were"
-        )
-        said.append(f"{listed(own, most=len(own))} {have} run without it.")
+        have = "has its own schedule and was" if len(own) == 1 else "have their own schedules and were"
+        sentences.append(f"{listed(own, most=len(own))} {have} trained without this one.")
     if not training.decay_1d:
-        said.append(
-            "Weight decay was not applied to parameters of fewer than two dimensions, such as biases "
-            "and the scales of normalisation."
+        sentences.append(
+            "Weight decay was not applied to parameters with fewer than two dimensions, such as biases and "
+            "normalisation scales."
         )
-    said.append(
-        "A trial's seed fixes its initialisation and the order of its batches. Both were the same in "
-        "every arm, so that nothing but the optimizer differs between arms; all seeds derive from the "
-        f"study's seed {study.spec.seed}."
+    sentences.append(
+        "A trial's seed determines its initialisation and the order of its batches. Both were the same in "
+        "every arm, so that arms differ only in the optimizer; all seeds derive from the study's seed "
+        f"{study.spec.seed}."
     )
-    return " ".join(said)
+    return " ".join(sentences)
 
 
-def _spaces(arms: Sequence[ArmView]) -> str:
-    return " ".join(("The search spaces were:", *(_space(arm) for arm in arms)))
+def _describe_spaces(arms: Sequence[ArmView]) -> str:
+    return " ".join(("The search spaces were:", *(_describe_space(arm) for arm in arms)))
 
 
-def _space(arm: ArmView) -> str:
-    """Return an arm's optimizer and space in one sentence."""
+def _describe_space(arm: ArmView) -> str:
+    """Return one sentence on an arm's optimizer and search space."""
     card = arm.optimizer
     searched = [
         f"{name} {_dimension(dimension)}"
@@ -148,18 +147,18 @@ def _space(arm: ArmView) -> str:
         if isinstance(dimension, Fixed)
     ]
     settings = [f"{name} = {scalar(value)}" for name, value in card.arguments.items()]
-    shown = arm.label if arm.label == card.title else f"{card.title}, here called {arm.label}"
+    shown = arm.label if arm.label == card.title else f"{card.title}, called {arm.label} here"
     parts = [
         f"{shown} ({card.reference}), searched over {', '.join(searched)}"
         if searched
-        else f"{shown} ({card.reference}), nothing searched",
+        else f"{shown} ({card.reference}), without searched hyperparameters",
         *([f"fixed: {', '.join((*fixed, *settings))}"] if fixed or settings else []),
         *(
-            f"{name} searched only where {c.parameter} is above {c.above:g}"
+            f"{name} searched only if {c.parameter} is above {scalar(c.above)}"
             for name, c in card.conditions.items()
             if not isinstance(arm.space[name], Fixed)
         ),
-        *(f"configurations kept to {constraint}" for constraint in card.constraints),
+        *(f"subject to {constraint}" for constraint in card.constraints),
     ]
     return f"{'; '.join(parts)}."
 
@@ -168,10 +167,10 @@ def _dimension(dimension: AnyDimension) -> str:
     match dimension:
         case Range():
             kinds = (
-                *(["whole numbers"] if dimension.integer else []),
+                *(["integers"] if dimension.integer else []),
                 *(["log scale"] if dimension.log else []),
             )
-            return f"from {dimension.low:g} to {dimension.high:g}" + (
+            return f"from {scalar(dimension.low)} to {scalar(dimension.high)}" + (
                 f" ({', '.join(kinds)})" if kinds else ""
             )
         case Choices():
@@ -180,10 +179,10 @@ def _dimension(dimension: AnyDimension) -> str:
             return f"= {scalar(dimension.value)}"
 
 
-def _software(study: StudyView) -> str:
+def _describe_software(study: StudyView) -> str:
     if not study.environment:
-        return "The versions of the software that trained it are not on record."
+        return "The versions of the software were not recorded."
     return (
-        "Software and machines, as the runs recorded them: "
+        "Software and hardware, as recorded by the runs: "
         f"{', '.join(f'{name} {value}' for name, value in sorted(study.environment.items()))}."
     )

@@ -1,13 +1,13 @@
-"""An arm of a study as its plan has it."""
+"""An arm as the study's plan has it, from the view of a stored arm."""
 
-__all__ = ["planned"]
+__all__ = ["planned_arm"]
 
 from studies.resolve import ResolvedArm
 from studies.views import ArmView
 
 
-def planned(arm: ArmView, *, replicates: int) -> ResolvedArm:
-    """Return an arm with the trials that each of so many replicates has."""
+def planned_arm(arm: ArmView, *, replicates: int) -> ResolvedArm:
+    """Return an arm of the plan, with the number of trials of one replicate."""
     return ResolvedArm(
         name=arm.name,
         card=arm.optimizer,

@@ -1,13 +1,10 @@
-"""The literature that reports cite.
-
-Each work under a short name, cited by author and year, listed at the end in the order of first mention.
-"""
+"""The literature that reports cite, by author and year."""
 
 __all__ = ["Citations"]
 
 from typing import Final
 
-# Citation, then the entry in the list of references.
+# Short name -> citation, entry in the list of references.
 _WORKS: Final[dict[str, tuple[str, str]]] = {
     "optuna": (
         "Akiba et al., 2019",
@@ -113,17 +110,17 @@ _WORKS: Final[dict[str, tuple[str, str]]] = {
 
 
 class Citations:
-    """Collects what a text cites while it is written."""
+    """Collects the works that a text cites, in order of first mention."""
 
     def __init__(self) -> None:
         self._cited: list[str] = []
 
     def __call__(self, *names: str) -> str:
-        """Return works as they are cited in brackets, e.g. `(Li et al., 2020)`, and note that they were."""
+        """Return a citation in parentheses, e.g. `(Li et al., 2020)`, and add the works to the references."""
         self._cited += [name for name in names if name not in self._cited]
         return f"({'; '.join(_WORKS[name][0] for name in names)})"
 
     @property
     def references(self) -> tuple[str, ...]:
-        """The list of what was cited."""
+        """The list of references."""
         return tuple(_WORKS[name][1] for name in self._cited)

@@ -1,4 +1,4 @@
-"""How each arm came out, in figures: one row an arm, best first, for the tables of every report."""
+"""The results of each arm, one row per arm, best first, for the tables of every report."""
 
 __all__ = ["ArmRow", "arm_rows"]
 
@@ -13,23 +13,24 @@ from studies.views import ArmView
 
 @dataclass(frozen=True, kw_only=True)
 class ArmRow:
-    """One arm.
+    """The results of one arm.
 
     Attributes:
-        mark: its number in the table, from 1, by which other rows name it.
+        mark: the arm's number in the table, from 1, by which other rows refer to it.
         arm: the arm.
-        label: its name for people.
-        mean, low, high: mean confirmed test value of its best configuration with the 95 % interval; with
-            replicates, over their means.
-        n: what the mean is over: runs, or replicates where the search was repeated.
-        runs: confirmation runs of its best configurations that completed.
-        diverged: those that diverged.
-        defaults_mean: mean confirmed test value of its defaults.
-        search_value: best validation value of its search.
-        shrinkage: mean over replicates of how much the search flattered it.
-        rank, rank_low, rank_high: its place; None until every arm has one.
-        better_than, undecided_with: marks of the arms that it is better than beyond doubt, and of those where
-            that is undecided.
+        label: the arm's display name.
+        mean, low, high: mean confirmed test value of the best configuration with its 95 % interval; with
+            replicates, the mean of their means.
+        n: number of values in the mean: runs, or replicates if the search was repeated.
+        runs: completed confirmation runs of the best configurations.
+        diverged: diverged confirmation runs of the best configurations.
+        defaults_mean: mean confirmed test value of the defaults.
+        search_value: best validation value of the search.
+        shrinkage: how much the search overestimated the arm, as a mean over replicates.
+        rank, rank_low, rank_high: the arm's rank and the range of ranks the data allow; None until every arm
+            has a rank.
+        better_than, undecided_with: marks of the arms that this arm is better than, and of those for which
+            the comparison is undecided.
     """
 
     mark: int
@@ -51,13 +52,20 @@ class ArmRow:
     undecided_with: tuple[int, ...]
 
     @property
+    def possible_ranks(self) -> tuple[int, int] | None:
+        """The lowest and the highest rank that the data allow, or None if there is only one."""
+        if self.rank_low is None or self.rank_high is None or self.rank_low == self.rank_high:
+            return None
+        return self.rank_low, self.rank_high
+
+    @property
     def half_width(self) -> float | None:
         """Half the width of the interval; it is symmetric."""
         return None if self.low is None or self.high is None else (self.high - self.low) / 2
 
 
 def arm_rows(report: StudyReport) -> tuple[ArmRow, ...]:
-    """Return the arms' rows, those with a place by it, the others after them in the study's order."""
+    """Return one row per arm: ranked arms by rank, then the others in the study's order."""
     analysis = report.analysis
     places = {rank.arm: place for place, rank in enumerate(analysis.ranks)}
     ordered = sorted(report.arms, key=lambda arm: (places.get(arm.name, len(places)), arm.position))
@@ -71,7 +79,7 @@ def _row(arm: ArmView, analysis: StudyAnalysis, marks: dict[str, int]) -> ArmRow
     defaults = next((found for found in own if found.configuration == "defaults"), None)
     rank = next((rank for rank in analysis.ranks if rank.arm == arm.name), None)
     mean, low, high, n = _mean(best)
-    flattered = [found.shrinkage for found in best if found.shrinkage is not None]
+    shrinkages = [found.shrinkage for found in best if found.shrinkage is not None]
     return ArmRow(
         mark=marks[arm.name],
         arm=arm,
@@ -84,7 +92,7 @@ def _row(arm: ArmView, analysis: StudyAnalysis, marks: dict[str, int]) -> ArmRow
         diverged=sum(found.diverged for found in best),
         defaults_mean=None if defaults is None else defaults.test_mean,
         search_value=None if arm.best is None else arm.best.value,
-        shrinkage=sum(flattered) / len(flattered) if flattered else None,
+        shrinkage=sum(shrinkages) / len(shrinkages) if shrinkages else None,
         rank=None if rank is None else rank.rank,
         rank_low=None if rank is None else rank.low,
         rank_high=None if rank is None else rank.high,
@@ -94,10 +102,7 @@ def _row(arm: ArmView, analysis: StudyAnalysis, marks: dict[str, int]) -> ArmRow
 
 
 def _mean(best: list[Confirmed]) -> tuple[float | None, float | None, float | None, int]:
-    """Return mean, interval and n.
-
-    Of the runs of one configuration, or of the means of several replicates' configurations.
-    """
+    """Return mean, interval and n over the runs of one configuration, or over the replicates' means."""
     if len(best) == 1:
         return best[0].test_mean, best[0].test_low, best[0].test_high, best[0].completed
     found = mean_interval([one.test_mean for one in best if one.test_mean is not None])
@@ -108,10 +113,10 @@ def _mean(best: list[Confirmed]) -> tuple[float | None, float | None, float | No
 def _marks_of(
     arm: str, analysis: StudyAnalysis, marks: dict[str, int], *, undecided: bool
 ) -> tuple[int, ...]:
-    """Return the marks of the arms that one is better than, or of those where that is undecided."""
+    """Return the marks of the arms that `arm` is better than, or undecided against."""
     found: list[int] = []
     for pair in analysis.pairs:
-        # Where neither has been run on fresh seeds, nothing was compared.
+        # Without confirmation runs nothing was compared.
         if pair.n == 0 or arm not in {pair.first, pair.second}:
             continue
         other = pair.second if pair.first == arm else pair.first

@@ -1,4 +1,4 @@
-"""Text that others wrote, before it goes into any report: one line, nothing invisible in it."""
+"""Sanitizes user text for reports: one line, without invisible characters."""
 
 __all__ = ["heading", "plain"]
 
@@ -6,28 +6,22 @@ import unicodedata
 
 from studies.views import StudyView
 
-# Zero-width joiners hold emoji and the letters of some scripts together; figures and their units have a space
-# that does not break.
+# Zero-width joiners belong to emoji and to some scripts; a no-break space joins a number and its unit.
 _KEPT = frozenset("\u200c\u200d\N{NO-BREAK SPACE}")
 
 
 def plain(text: str) -> str:
-    """Return text on one line, without control characters and their like.
+    """Return text on one line, without control characters, unpaired surrogates and direction marks.
 
-    Halves of surrogate pairs and marks that turn the direction of writing go too.
-
-    The names of studies are their users' own: a name must neither begin a new line of a document nor
-    rearrange the one it stands in.
+    Names of studies are user text: a name must not start a new line of a document or reorder the line that
+    contains it.
     """
     kept = "".join(" " if _is_break(character) else character for character in text if _is_visible(character))
     return " ".join(part for part in kept.split(" ") if part)
 
 
 def heading(study: StudyView) -> str:
-    """Return what a report is headed with.
-
-    The study's title, or its id where nothing of the title can be seen.
-    """
+    """Return the heading of a report: the study's name, or its id if the name has no visible characters."""
     return study.name if plain(study.name).strip("\u200c\u200d\N{NO-BREAK SPACE}") else study.id
 
 

@@ -1,7 +1,4 @@
-"""A report as sections of text, tables and code, before anything is escaped.
-
-Markdown and HTML write the same ones.
-"""
+"""The sections of a report as text, tables and code, before escaping; Markdown and HTML share them."""
 
 __all__ = ["Block", "Code", "Items", "Paragraph", "ReportChart", "Section", "Table", "measured", "sections"]
 
@@ -24,6 +21,7 @@ from studies.formatting import (
     metric_unit,
     number,
     p_value,
+    percent,
     plural,
 )
 
@@ -55,7 +53,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Code:
-    """Python under a title."""
+    """Python code under a title."""
 
     title: str
     python: str
@@ -63,7 +61,7 @@ class Code:
 
 @dataclass(frozen=True)
 class ReportChart:
-    """Where a chart stands in a format that has charts; the table beside it has its numbers."""
+    """The place of a chart, in formats that have charts; the table next to it has its numbers."""
 
     name: Literal["confirmed", "budget"]
 
@@ -80,13 +78,10 @@ class Section:
 
 
 def sections(report: StudyReport) -> tuple[Section, ...]:
-    """Return what a report says, in the order in which a reader wants it.
-
-    A section with nothing to say is left out.
-    """
+    """Return the sections of a report in reading order, without empty sections."""
     rows = arm_rows(report)
     labels = {row.arm.name: row.label for row in rows}
-    found = (
+    result = (
         Section("Finding", _finding(report)),
         Section("Arms", _arms(report, rows)),
         Section("Pairs of arms", _pairs(report, labels)),
@@ -100,9 +95,9 @@ def sections(report: StudyReport) -> tuple[Section, ...]:
             (Items(report.methods.references, is_numbered=True),) if report.methods.references else (),
         ),
         Section("Configurations", _configurations(report, labels)),
-        Section("The study", _study(report)),
+        Section("Study", _study(report)),
     )
-    return tuple(section for section in found if section.blocks)
+    return tuple(section for section in result if section.blocks)
 
 
 def _finding(report: StudyReport) -> tuple[Block, ...]:
@@ -111,7 +106,7 @@ def _finding(report: StudyReport) -> tuple[Block, ...]:
 
 
 def measured(card: WorkloadCard) -> str:
-    """Return what a workload's values measure, with their unit where percent does not say it."""
+    """Return a workload's metric, with its unit unless values are shown in percent."""
     unit = metric_unit(card.unit)
     return f"{card.metric} ({unit.strip()})" if unit else card.metric
 
@@ -121,9 +116,9 @@ def _arms(report: StudyReport, rows: Sequence[ArmRow]) -> tuple[Block, ...]:
     replicates = report.study.spec.budget.replicates
     of = "replicates" if replicates > 1 else "fresh seeds"
     caption = (
-        f"Mean test {measured(card)} of each arm's best configuration with its 95 % interval over n {of}; "
-        "under search stands the best validation value of the search, which flatters. An arm is better "
-        "than, or undecided against, the arms with these numbers."
+        f"Mean test {measured(card)} of each arm's best configuration over n {of}, with its 95 % interval. "
+        "The column 'search' is the best validation value of the search, which is optimistic. 'better than' "
+        "and 'undecided' list other arms by number."
     )
     headers = (
         "#",
@@ -161,13 +156,8 @@ def _arms(report: StudyReport, rows: Sequence[ArmRow]) -> tuple[Block, ...]:
 
 
 def _rank(row: ArmRow) -> str:
-    if row.rank is None:
-        return ABSENT
-    return (
-        f"{row.rank:g}"
-        if row.rank_low == row.rank_high
-        else f"{row.rank:g} ({row.rank_low} to {row.rank_high})"
-    )
+    ranks = row.possible_ranks
+    return number(row.rank) + (f" ({ranks[0]} to {ranks[1]})" if ranks else "")
 
 
 def _pairs(report: StudyReport, labels: dict[str, str]) -> tuple[Block, ...]:
@@ -198,17 +188,17 @@ def _pairs(report: StudyReport, labels: dict[str, str]) -> tuple[Block, ...]:
         )
         for pair in pairs
     )
-    table = Table(f"{of}, first less second{in_unit}.", headers, rows, numeric_from=3)
+    table = Table(f"{of}, first minus second{in_unit}.", headers, rows, numeric_from=3)
     return (table, Items(tuple(pair.reason for pair in pairs)))
 
 
 def _budget(report: StudyReport, labels: dict[str, str]) -> tuple[Block, ...]:
     analysis, unit = report.analysis, report.study.workload_card.unit
-    drawn = [curve for curve in analysis.curves if curve.points]
-    if not drawn:
+    curves = [curve for curve in analysis.curves if curve.points]
+    if not curves:
         return ()
-    most = max(point.trials for curve in drawn for point in curve.points)
-    shown = sorted({1, most, *(2**n for n in range(1, most.bit_length()))} - {0})
+    max_trials = max(point.trials for curve in curves for point in curve.points)
+    shown = sorted({1, max_trials, *(2**n for n in range(1, max_trials.bit_length()))} - {0})
     headers = ("arm", "method", *(plural(trials, "trial") for trials in shown))
     rows = tuple(
         (
@@ -219,26 +209,26 @@ def _budget(report: StudyReport, labels: dict[str, str]) -> tuple[Block, ...]:
                 for trials in shown
             ),
         )
-        for curve in drawn
+        for curve in curves
     )
     card = report.study.workload_card
     table = Table(
-        f"Best validation {measured(card)} that so many trials reach.", headers, rows, numeric_from=2
+        f"Best validation {measured(card)} reached within a number of trials.", headers, rows, numeric_from=2
     )
     flips = tuple(
-        f"From {plural(flip.trials, 'trial')} on {labels[flip.after]} leads; "
-        f"with fewer, {labels[flip.before]} does."
+        f"From {plural(flip.trials, 'trial')} on, {labels[flip.after]} leads; with fewer, "
+        f"{labels[flip.before]} leads."
         for flip in analysis.flips
     )
-    has_values = any(point.value is not None for curve in drawn for point in curve.points)
+    has_values = any(point.value is not None for curve in curves for point in curve.points)
     return (*((ReportChart("budget"),) if has_values else ()), table, *((Items(flips),) if flips else ()))
 
 
 def _checks(report: StudyReport) -> tuple[Block, ...]:
-    said = tuple(
+    sentences = tuple(
         f"{'Warning: ' if check.is_warning else ''}{check.sentence}" for check in report.analysis.checks
     )
-    return (Items(said),) if said else ()
+    return (Items(sentences),) if sentences else ()
 
 
 def _targets(report: StudyReport, labels: dict[str, str]) -> tuple[Block, ...]:
@@ -251,15 +241,16 @@ def _targets(report: StudyReport, labels: dict[str, str]) -> tuple[Block, ...]:
             f"{count(one.reached)} of {count(one.runs)}",
             number(one.epochs_median),
             duration(one.elapsed_s_median),
-            "own" if one.is_solo else "share of a pack's",
+            "own" if one.is_solo else "share of a shared pack",
         )
         for one in found
     )
     caption = (
-        f"Until validation {card.metric} reaches {metric(card.target, card.unit)}{metric_unit(card.unit)}: "
-        "medians over confirmation runs, a miss counted as never."
+        f"Training until validation {card.metric} reaches {metric(card.target, card.unit)}"
+        f"{metric_unit(card.unit)}: medians over confirmation runs, in which a run that misses the target "
+        "counts as infinitely long."
     )
-    return (Table(caption, ("arm", "reached by", "median epochs", "median time", "seconds are"), rows),)
+    return (Table(caption, ("arm", "reached by", "median epochs", "median time", "time is"), rows),)
 
 
 def _sensitivity(report: StudyReport, labels: dict[str, str]) -> tuple[Block, ...]:
@@ -270,7 +261,7 @@ def _sensitivity(report: StudyReport, labels: dict[str, str]) -> tuple[Block, ..
             ABSENT
             if one.good_range is None
             else f"{number(one.good_range.low, 3)} to {number(one.good_range.high, 3)}",
-            ABSENT if one.good_range is None else f"{number(100 * one.good_range.within, 3)} %",
+            ABSENT if one.good_range is None else percent(one.good_range.within),
             ABSENT if one.tunability.defaults_rank is None else count(one.tunability.defaults_rank),
             change(one.tunability.gain, unit),
             ", ".join(f"{name} {number(share, 2)}" for name, share in one.importances.items()) or ABSENT,
@@ -282,13 +273,15 @@ def _sensitivity(report: StudyReport, labels: dict[str, str]) -> tuple[Block, ..
         "good learning rates",
         "within",
         "rank of the defaults",
-        "gain over them",
+        "gain over the defaults",
         "importances",
     )
     return (
         (
             Table(
-                "How results hang on hyperparameters, by the validation values of the search.", headers, rows
+                "How results depend on hyperparameters, by the validation values of the search.",
+                headers,
+                rows,
             ),
         )
         if rows
@@ -300,7 +293,7 @@ def _configurations(report: StudyReport, labels: dict[str, str]) -> tuple[Block,
     return tuple(
         Code(
             f"{labels[one.arm]}: "
-            f"{'the best of its search' if one.configuration == 'best' else 'its defaults'} (trial "
+            f"{'best of the search' if one.configuration == 'best' else 'defaults'} (trial "
             f"{one.number}"
             f"{'' if one.replicate is None or report.study.spec.budget.replicates == 1 else f', replicate {one.replicate}'})",  # noqa: E501
             one.python,
@@ -331,4 +324,4 @@ def _study(report: StudyReport) -> tuple[Block, ...]:
         ("epochs of the search", count(progress.epochs_done)),
         *((("suite", study.suite),) if study.suite else ()),
     )
-    return (Table("What this report is of.", ("", ""), facts, numeric_from=2),)
+    return (Table("The study behind this report.", ("", ""), facts, numeric_from=2),)

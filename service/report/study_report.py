@@ -1,6 +1,6 @@
-"""What every report of a study says, whatever its format.
+"""The content of a study's report, independent of its format.
 
-The study, its analysis, how it was done, and configurations to paste.
+It holds the study, its analysis, its methods section, and its configurations as Python code.
 """
 
 __all__ = ["ReportedConfiguration", "StudyReport", "report_of"]
@@ -22,36 +22,36 @@ class _Part(BaseModel):
 
 
 class ReportedConfiguration(_Part):
-    """One configuration that stands for its arm."""
+    """One configuration of an arm: its best one or its defaults."""
 
     arm: str = Field(description="Name of the arm.")
-    optimizer: str = Field(description="Name of its optimizer.")
+    optimizer: str = Field(description="Name of the arm's optimizer.")
     configuration: Literal["best", "defaults"] = Field(
         description="The best of the search by validation, or the arm's defaults."
     )
     replicate: int | None = Field(
-        description="The repetition of the search that found it, from 0; none where it was not confirmed."
+        description="The replicate of the search that found it, from 0; null if it was not confirmed."
     )
-    number: int = Field(description="Number of the search's trial that it comes from.")
-    parameters: Parameters = Field(description="The configuration.")
+    number: int = Field(description="Number of the trial of the search that it comes from.")
+    parameters: Parameters = Field(description="The hyperparameters.")
     call: str = Field(description="The optimizer's constructor call alone, on one line.")
     python: str = Field(description="Python that builds the optimizer for `model`, ready to paste.")
 
 
 class StudyReport(_Part):
-    """A study, what came of it and how it was done."""
+    """A study with its results and methods."""
 
     study: StudyView = Field(description="The study.")
-    arms: tuple[ArmView, ...] = Field(description="Its arms, with their spaces.")
-    analysis: StudyAnalysis = Field(description="What its record says of its arms.")
-    methods: Methods = Field(description="How it was done, for a paper's section on methods.")
+    arms: tuple[ArmView, ...] = Field(description="The arms, with their search spaces.")
+    analysis: StudyAnalysis = Field(description="The analysis of the study.")
+    methods: Methods = Field(description="The methods section, for a paper.")
     configurations: tuple[ReportedConfiguration, ...] = Field(
-        description="Arm by arm the best configuration, one for each replicate, then the defaults."
+        description="For each arm its best configuration, one per replicate, then its defaults."
     )
 
 
 def report_of(study: StudyView, arms: Sequence[ArmView], analysis: StudyAnalysis) -> StudyReport:
-    """Return the report of a study, as its record stands."""
+    """Return the report of a study in its current state."""
     return StudyReport(
         study=study,
         arms=tuple(arms),
@@ -62,10 +62,7 @@ def report_of(study: StudyView, arms: Sequence[ArmView], analysis: StudyAnalysis
 
 
 def _configurations(study: StudyView, arm: ArmView, analysis: StudyAnalysis) -> list[ReportedConfiguration]:
-    """Return an arm's configurations: those that were confirmed, or else the best of the search.
-
-    At last the defaults.
-    """
+    """Return an arm's confirmed configurations, or else the best of its search, followed by its defaults."""
     confirmed = [
         found for found in analysis.confirmed if found.arm == arm.name and found.configuration == "best"
     ]

@@ -1,8 +1,7 @@
-"""The few charts of a report as SVG drawn by hand.
+"""The charts of a report as SVG, without scripts and external resources.
 
-No script, no external resource, readable in light and dark and by a screen reader.
-
-Colours, dashes and markers are those of the dashboard, by the classes `arm-0` to `arm-7` of the style sheet.
+They support light and dark mode and screen readers. Colours, dashes and markers are those of the dashboard,
+by the classes `arm-0` to `arm-7` of its style sheet.
 """
 
 __all__ = ["budget_svg", "confirmed_svg"]
@@ -20,7 +19,7 @@ from service.report.sanitize import plain
 from service.report.sections import measured
 from service.report.study_report import StudyReport
 from studies.analysis.views import BudgetCurve, BudgetPoint
-from studies.formatting import interval, metric
+from studies.formatting import interval, metric, plural
 
 _WIDTH = 720
 _ROW = 34
@@ -40,13 +39,13 @@ class _Axis:
     is_log: bool = False
 
     def at(self, value: float) -> float:
-        """Return the pixel of a value."""
+        """Return the position of a value in pixels."""
         low, high, x = (math.log(v) if self.is_log else v for v in (self.low, self.high, value))
         return self.first + (self.last - self.first) * (x - low) / (high - low)
 
     @property
     def ticks(self) -> list[float]:
-        """Round values inside, about five."""
+        """About five round values within the axis."""
         if self.is_log:
             powers = range(math.ceil(math.log2(self.low)), math.floor(math.log2(self.high)) + 1)
             step = max(1, round(len(powers) / 6))
@@ -58,7 +57,7 @@ class _Axis:
 
 
 def _spanning(values: Sequence[float], *, first: float, last: float) -> _Axis:
-    """Return the axis that holds these values with some room at both ends."""
+    """Return a linear axis that covers the values, with a margin at both ends."""
     low, high = min(values), max(values)
     room = 0.06 * (high - low) or abs(high) * 0.01 or 1.0
     return _Axis(low - room, high + room, first, last)
@@ -67,52 +66,52 @@ def _spanning(values: Sequence[float], *, first: float, last: float) -> _Axis:
 def confirmed_svg(report: StudyReport) -> Markup:
     """Return a chart of the arms' confirmed mean test values with their intervals, best first.
 
-    The defaults' means are hollow.
+    Hollow markers show the means of the defaults.
     """
     card = report.study.workload_card
     rows = [row for row in arm_rows(report) if row.mean is not None]
     values = [v for row in rows for v in (row.mean, row.low, row.high, row.defaults_mean) if v is not None]
     height = _ROW * len(rows) + 56
     axis = _spanning(values, first=_LEFT, last=_WIDTH - _RIGHT)
-    parts = [_vertical(axis, bottom=height - 46, said=lambda value: metric(value, card.unit))]
+    parts = [_vertical(axis, bottom=height - 46, label=lambda value: metric(value, card.unit))]
     parts += [_mean(row, axis, y=18 + _ROW * n) for n, row in enumerate(rows)]
     parts.append(
         _text(f"test {measured(card)}", x=(_LEFT + _WIDTH - _RIGHT) / 2, y=height - 8, anchor="middle")
     )
-    said = "; ".join(
+    description = "; ".join(
         f"{row.label} {metric(row.mean, card.unit)} ({interval(row.low, row.high, card.unit)}, n = {row.n})"
         for row in rows
     )
     title = (
         f"Confirmed test {card.metric} of each arm's best configuration, with "
-        "95 % intervals; its defaults hollow"
+        "95 % intervals; hollow markers show its defaults"
     )
-    return _svg("confirmed", title, said, height, parts)
+    return _svg("confirmed", title, description, height, parts)
 
 
 def _mean(row: ArmRow, axis: _Axis, *, y: float) -> Markup:
-    assert row.mean is not None, "only such rows are drawn"
+    assert row.mean is not None, "only rows with a mean are drawn"
     style = arm_style(row.arm.position)
-    drawn = [_text(_short(row.label), x=_LEFT - 14, y=y + 4, anchor="end")]
+    parts = [_text(_short(row.label), x=_LEFT - 14, y=y + 4, anchor="end")]
     if row.low is not None and row.high is not None:
         path = f"M{axis.at(row.low):.1f} {y - 5}v10m0 -5H{axis.at(row.high):.1f}m0 -5v10"
-        drawn.append(Markup('<path class="line arm-{}" d="{}"/>').format(style.number, path))
+        parts.append(Markup('<path class="line arm-{}" d="{}"/>').format(style.number, path))
     if row.defaults_mean is not None:
         where = f"translate({axis.at(row.defaults_mean):.1f} {y})"
-        drawn.append(
+        parts.append(
             Markup('<path class="hollow arm-{}" transform="{}" d="{}"/>').format(
                 style.number, where, style.outline
             )
         )
     where = f"translate({axis.at(row.mean):.1f} {y}) scale(1.3)"
-    drawn.append(
+    parts.append(
         Markup('<path class="full arm-{}" transform="{}" d="{}"/>').format(style.number, where, style.outline)
     )
-    return Markup().join(drawn)
+    return Markup().join(parts)
 
 
 def budget_svg(report: StudyReport) -> Markup:
-    """Return a chart of what each arm's search reaches by its trials, with the bands that are valid."""
+    """Return a chart of each arm's best value by number of trials, with bands where they are valid."""
     card = report.study.workload_card
     curves = [
         curve for curve in report.analysis.curves if any(point.value is not None for point in curve.points)
@@ -134,8 +133,8 @@ def budget_svg(report: StudyReport) -> Markup:
         last=10,
     )
     parts = [
-        _vertical(x, bottom=bottom, said=lambda value: f"{value:g}"),
-        _horizontal(y, left=70, said=lambda value: metric(value, card.unit)),
+        _vertical(x, bottom=bottom, label=lambda value: f"{value:g}"),
+        _horizontal(y, left=70, label=lambda value: metric(value, card.unit)),
     ]
     for n, curve in enumerate(curves):
         parts += [
@@ -147,12 +146,17 @@ def budget_svg(report: StudyReport) -> Markup:
         (arms[curve.arm].label, next(p for p in reversed(curve.points) if p.value is not None))
         for curve in curves
     )
-    said = "; ".join(
-        f"{name} reaches {metric(point.value, card.unit)} by {point.trials} trials" for name, point in ends
+    description = "; ".join(
+        f"{name} reaches {metric(point.value, card.unit)} within {plural(point.trials, 'trial')}"
+        for name, point in ends
     )
     methods = ", ".join(dict.fromkeys(curve.method for curve in curves))
     return _svg(
-        "budget", f"Best validation {measured(card)} by the trials spent ({methods})", said, height, parts
+        "budget",
+        f"Best validation {measured(card)} by number of trials ({methods})",
+        description,
+        height,
+        parts,
     )
 
 
@@ -189,7 +193,7 @@ def _band(points: Sequence[BudgetPoint], x: _Axis, y: _Axis, *, number: int, is_
 
 
 def _corners(points: Sequence[tuple[float, float]], *, is_step: bool) -> list[tuple[float, float]]:
-    """Return the points, with those between where a value holds until the next."""
+    """Return the points of a line; for a step line, also the corner before each point."""
     if not is_step:
         return list(points)
     return [
@@ -211,22 +215,22 @@ def _key(row: ArmRow, n: int, *, top: float) -> Markup:
     return swatch + _text(_short(row.label), x=left + 32, y=y + 4)
 
 
-def _vertical(axis: _Axis, *, bottom: float, said: Callable[[float], str]) -> Markup:
-    """Return grid lines and labels of an axis that runs along the bottom."""
+def _vertical(axis: _Axis, *, bottom: float, label: Callable[[float], str]) -> Markup:
+    """Return the grid lines and labels of the horizontal axis."""
     line = Markup('<path class="grid" d="M{0} 6V{1}"/>')
     ticks = [(f"{axis.at(tick):.1f}", tick) for tick in axis.ticks]
     return Markup().join(
-        line.format(x, bottom) + _text(said(tick), x=float(x), y=bottom + 16, anchor="middle")
+        line.format(x, bottom) + _text(label(tick), x=float(x), y=bottom + 16, anchor="middle")
         for x, tick in ticks
     )
 
 
-def _horizontal(axis: _Axis, *, left: float, said: Callable[[float], str]) -> Markup:
-    """Return grid lines and labels of an axis that runs up the left side."""
+def _horizontal(axis: _Axis, *, left: float, label: Callable[[float], str]) -> Markup:
+    """Return the grid lines and labels of the vertical axis."""
     line = Markup('<path class="grid" d="M{0} {1}H{2}"/>')
     ticks = [(f"{axis.at(tick):.1f}", tick) for tick in axis.ticks]
     return Markup().join(
-        line.format(left, y, _WIDTH - _RIGHT) + _text(said(tick), x=left - 6, y=float(y) + 4, anchor="end")
+        line.format(left, y, _WIDTH - _RIGHT) + _text(label(tick), x=left - 6, y=float(y) + 4, anchor="end")
         for y, tick in ticks
     )
 

@@ -151,7 +151,7 @@ def test_measurements_are_the_same_however_few_are_held_at_a_time(
                 ).to_pylist()
 
     at_once = measured()
-    monkeypatch.setattr(bundle_writer, "_ROWS", 5)
+    monkeypatch.setattr(bundle_writer, "_ROWS_IN_MEMORY", 5)
     assert measured() == at_once
 
 

@@ -1,10 +1,11 @@
-"""The wording of the command line, one whole output per kind, kept in `golden/`.
+"""The wording of the command line and of reports, one whole output per kind, kept in `golden/`.
 
 `tests/golden_text.py` says how to rewrite the files. Help texts are kept in docs/cli.md instead.
 """
 
 import json
 import re
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -64,3 +65,27 @@ def test_errors_read_as_kept(run: Callable[..., Result], body: dict[str, Any], t
         shown = _stable(result.stderr, folder=str(tmp_path))
         parts.append(f"# {title} (exit status {result.exit_code})\n{shown}")
     assert_golden(GOLDEN / "cli-errors.txt", "\n".join(parts))
+
+
+@pytest.mark.parametrize(("form", "suffix"), [("markdown", "md"), ("latex", "tex")])
+def test_the_report_of_a_confirmed_study_reads_as_kept(
+    form: str,
+    suffix: str,
+    run: Callable[..., Result],
+    play: Callable[..., str],
+    body: dict[str, Any],
+) -> None:
+    study = play(body | {"name": "Digits", "budget": {"trials_per_arm": 5, "epochs": 2}}, confirm=5)
+    shown = _stable(run("report", study, "--format", form).stdout, study=study)
+    shown = re.sub(r"\d+ \w+ \d{4}, [\d:\\]+ UTC", "1 Jan 2026, 00:00:00 UTC", shown)
+    assert_golden(GOLDEN / f"report.{suffix}", shown)
+
+
+def test_the_readme_of_a_bundle_reads_as_kept(
+    run: Callable[..., Result], play: Callable[..., str], body: dict[str, Any], tmp_path: Path
+) -> None:
+    study = play(body | {"name": "Digits"}, confirm=5)
+    run("export", study, "-o", str(tmp_path / "bundle.zip"))
+    with zipfile.ZipFile(tmp_path / "bundle.zip") as archive:
+        readme = archive.read("README.txt").decode()
+    assert_golden(GOLDEN / "bundle-readme.txt", _stable(readme, study=study))

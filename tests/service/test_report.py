@@ -113,7 +113,7 @@ def test_a_study_without_confirmation_says_so(
 ) -> None:
     study = play(body | {"confirmation": {"seeds": 0}})
     assert re.search(
-        r"(no|No) configuration (was trained again|has been confirmed) on fresh seeds",
+        r"No configuration (was retrained|has been confirmed) on fresh seeds",
         report_of(http, study, form),
     )
 
@@ -361,8 +361,8 @@ def test_differences_in_a_metric_without_a_unit_are_in_no_unit(
     found = StudyReport.model_validate_json(report_of(http, study, "json"))
     card = found.study.workload_card.model_copy(update={"unit": "none"})
     pure = found.model_copy(update={"study": found.study.model_copy(update={"workload_card": card})})
-    assert "first less second.\n" in markdown.markdown(pure)
-    assert "first less second, in percentage points.\n" in markdown.markdown(found)
+    assert "first minus second.\n" in markdown.markdown(pure)
+    assert "first minus second, in percentage points.\n" in markdown.markdown(found)
 
 
 def test_searches_that_were_repeated_are_not_said_to_be_paired(

@@ -46,7 +46,7 @@ def of(store: Store, study: str) -> Methods:
 
 
 def text_of(found: Methods) -> str:
-    return " ".join(found.paragraphs)
+    return " ".join(found.paragraphs).replace("\N{NO-BREAK SPACE}", " ")
 
 
 def check(found: Methods) -> None:
@@ -124,9 +124,9 @@ def test_every_pruner_is_described_with_its_rungs(
 @pytest.mark.parametrize(
     ("schedule", "said"),
     [
-        ("constant", "with a constant learning rate."),
-        ("cosine", "falls to zero along a cosine (Loshchilov and Hutter, 2017)."),
-        ("warmup-cosine", "rises linearly over the first 10 % of the steps (Goyal et al., 2017)"),
+        ("constant", "a constant learning rate."),
+        ("cosine", "cosine (Loshchilov and Hutter, 2017)."),
+        ("warmup-cosine", "first 10 % of the steps (Goyal et al., 2017)"),
     ],
 )
 def test_every_schedule_is_described(written: Callable[..., Methods], schedule: str, said: str) -> None:
@@ -145,10 +145,10 @@ def test_splits_spaces_and_seeds_are_told(written: Callable[..., Methods]) -> No
             "weight_decay from 0.0001 to 1 (log scale)"
         ),
         "fixed: beta1 = 0.9, beta2 = 0.999",
-        "configurations kept to lr * weight_decay < 1 - beta1",
+        "lr * weight_decay < 1 - beta1",
         "the study's seed 7",
-        "budget of 3 trials of at most 2 epochs",
-        "trained anew on 5 fresh seeds",
+        "3 trials of at most 2 epochs",
+        "5 fresh seeds",
     ):
         assert said in found
 
@@ -162,24 +162,24 @@ def test_a_smaller_space_is_told_with_its_trials(written: Callable[..., Methods]
 def test_replicates_are_told_apart_from_trials(written: Callable[..., Methods]) -> None:
     found = written(budget={"trials_per_arm": 3, "epochs": 1, "replicates": 4})
     check(found)
-    assert "budget of 3 trials" in text_of(found)
+    assert "3 trials" in text_of(found)
     assert "repeated 4 times" in text_of(found)
     assert "best configuration by validation in each replicate" in text_of(found)
 
 
 def test_confirmation_alone_is_told_when_it_was_asked_for(written: Callable[..., Methods]) -> None:
-    assert "its seconds are its own" in text_of(written(confirmation={"seeds": 1, "solo": True}))
-    assert "1 fresh seed," in text_of(written(confirmation={"seeds": 1}))
+    assert "trained alone" in text_of(written(confirmation={"seeds": 1, "solo": True}))
+    assert "1 fresh seed." in text_of(written(confirmation={"seeds": 1}))
     nothing = written(confirmation={"seeds": 0})
     check(nothing)
-    assert "No configuration was trained again on fresh seeds" in text_of(nothing)
+    assert "No configuration was retrained on fresh seeds" in text_of(nothing)
 
 
 def test_a_verdict_is_told_with_its_tests(store: Store, play: Play, body: dict[str, Any]) -> None:
     found = of(store, play(body | {"budget": {"trials_per_arm": 12, "epochs": 2}}, confirm=5))
     check(found)
     assert "Holm's method over all pairs (Holm, 1979)" in text_of(found)
-    assert "Of 24 trials in all, 22 completed and 2 diverged." in text_of(found)
+    assert "Of 24 trials, 22 completed and 2 diverged." in text_of(found)
 
 
 def test_an_open_study_says_that_it_is_not_finished(written: Callable[..., Methods]) -> None:
@@ -251,23 +251,20 @@ def test_a_study_that_was_stopped_claims_neither_its_whole_budget_nor_runs_that_
 ) -> None:
     found = of(store, stopped(store, body))
     check(found)
-    assert "planned" in text_of(found)
-    assert "It ended before that was spent: of 6 trials planned, 2 completed." in text_of(found)
-    assert "were trained anew" not in text_of(found)
-    assert "to be trained anew on 5 fresh seeds, and none was" in text_of(found)
+    assert "6 trials planned, 2 completed." in text_of(found)
+    assert "were retrained" not in text_of(found)
+    assert "were to be retrained on 5 fresh seeds" in text_of(found)
 
 
 def test_runs_on_fresh_seeds_that_a_stop_cut_short_are_counted(store: Store, body: dict[str, Any]) -> None:
     found = of(store, stopped(store, body, confirmed=2))
     check(found)
-    assert "were trained anew on 5 fresh seeds" in text_of(found)
-    assert "Not all of these runs were trained to an end: 2 of them count." in text_of(found)
+    assert "were retrained on 5 fresh seeds" in text_of(found)
+    assert "Not all of these runs were finished: 2 of them count." in text_of(found)
 
 
 def test_an_open_study_counts_its_trials_so_far(store: Store, play: Play, body: dict[str, Any]) -> None:
-    assert "Of 6 trials in all, 4 completed and 2 diverged so far." in text_of(
-        of(store, play(body, close=False))
-    )
+    assert "Of 6 trials, 4 completed and 2 diverged so far." in text_of(of(store, play(body, close=False)))
 
 
 def test_a_workload_that_is_a_function_is_not_said_to_be_split(store: Store, body: dict[str, Any]) -> None:
@@ -294,8 +291,8 @@ def test_an_arm_whose_search_was_stopped_is_not_said_to_have_a_small_space(
     fewer = arms[0].model_copy(update={"progress": arms[0].progress.model_copy(update={"trials": 1})})
     found = methods(study, (fewer, *arms[1:]), AnalysisCache(store).study(study.id))
     check(found)
-    assert "less where their search had been stopped: adamp (1)." in text_of(found)
-    assert "Smaller spaces" not in text_of(found)
+    assert "stopped: adamp (1)." in text_of(found)
+    assert "smaller search spaces" not in text_of(found)
     assert "the same budget" not in text_of(found)
 
 
