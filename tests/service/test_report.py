@@ -437,7 +437,7 @@ def test_what_a_caller_refuses_outright_it_does_not_get(http: httpx.Client, stud
     )
 
 
-@pytest.mark.parametrize("when", ["study", "arms", "record", "every_trial"])
+@pytest.mark.parametrize("when", ["study", "arms", "study_record", "every_trial"])
 @pytest.mark.parametrize("path", ["report?format=markdown", "report?format=html", "bundle"])
 def test_a_study_that_is_extended_meanwhile_has_a_report_and_a_bundle(
     http: httpx.Client,
