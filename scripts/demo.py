@@ -1,7 +1,7 @@
-"""The demo: a service of its own under .demo/, one study of a few minutes, and what came of it.
+"""The demo: starts a service under .demo/, runs a study of a few minutes and shows its results.
 
-`demo.py` starts the service, or goes on with the one it started before, and leaves it running; `demo.py stop`
-ends exactly that one.
+`demo.py` starts the service, or reuses one that an earlier run started, and leaves it running. `demo.py stop`
+stops that service and no other process.
 """
 
 import contextlib
@@ -29,18 +29,17 @@ STOP_S = 60
 
 
 class DemoError(Exception):
-    """The demo cannot go on; the message says why and where to look."""
+    """The demo failed; the message gives the reason and the log to read."""
 
 
 @dataclass(frozen=True)
 class Service:
-    """A service that an earlier run, or this one, started.
+    """A service that this run or an earlier one started.
 
     Attributes:
-        pid: of `tangent up`.
-        born: when that process started, as the system writes it; a process id alone may by now be another
-            program's.
-        port: on 127.0.0.1.
+        pid: process id of `tangent up`.
+        born: start time of that process in kernel ticks, because the system may reuse a process id.
+        port: its port on 127.0.0.1.
     """
 
     pid: int
@@ -49,30 +48,27 @@ class Service:
 
     @property
     def url(self) -> str:
-        """Its address."""
+        """The URL of the service."""
         return f"http://127.0.0.1:{self.port}"
 
     def is_alive(self) -> bool:
-        """Return whether this very process still runs."""
-        return birth(self.pid) == self.born
+        """Return whether the process is still running."""
+        return start_time(self.pid) == self.born
 
 
-def birth(pid: int) -> str | None:
-    """Return when a process started, in the kernel's own ticks.
-
-    None when there is none, or only what its parent has not collected.
-    """
+def start_time(pid: int) -> str | None:
+    """Return a process's start time in kernel ticks, or None if it is not running or is a zombie."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
         return None
-    # The name in parentheses may hold spaces; after it come the state and 18 numbers before the start time.
+    # The command name in parentheses may contain spaces. After it come the state, 18 numbers, the start time.
     fields = stat.rpartition(")")[2].split()
     return None if fields[0] == "Z" else fields[19]
 
 
 def recorded() -> Service | None:
-    """Return the service of the record if it still runs; a stale record is removed."""
+    """Return the recorded service if it is still running; remove a stale record."""
     try:
         service = Service(**json.loads(RECORD.read_text()))
     except (OSError, ValueError, TypeError):
@@ -85,8 +81,8 @@ def recorded() -> Service | None:
 
 
 def is_ready(service: Service) -> bool:
-    """Return whether the service answers and has a dispatcher to run studies."""
-    # Not by urllib: a proxy of the environment cannot reach this machine's own address.
+    """Return whether the service responds and has a dispatcher."""
+    # urllib would use a proxy from the environment, which cannot reach this machine's loopback.
     connection = HTTPConnection("127.0.0.1", service.port, timeout=5)
     try:
         connection.request("GET", "/readyz")
@@ -98,14 +94,16 @@ def is_ready(service: Service) -> bool:
 
 
 def free_port() -> int:
-    """Return the first port from 8780 that nothing listens on."""
+    """Return the first free port from 8780 on."""
     for port in range(FIRST_PORT, FIRST_PORT + 100):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             with contextlib.suppress(OSError):
                 probe.bind(("127.0.0.1", port))
                 return port
-    raise DemoError(f"no port from {FIRST_PORT} to {FIRST_PORT + 99} is free on 127.0.0.1")
+    raise DemoError(
+        f"no port from {FIRST_PORT} to {FIRST_PORT + 99} is free on 127.0.0.1; stop a program that uses one"
+    )
 
 
 def last_lines(count: int) -> str:
@@ -115,13 +113,13 @@ def last_lines(count: int) -> str:
 
 
 def start() -> Service:
-    """Start the service in a session of its own, so that it outlives this terminal.
+    """Start the service and wait until it can run studies.
 
-    Return it once it can run studies.
+    It runs in its own session, so that it keeps running when this terminal is closed.
     """
     LOG.parent.mkdir(parents=True, exist_ok=True)
     port = free_port()
-    # The demo is the same for everyone: settings in the environment are for real services.
+    # Settings in the environment are for real services; the demo always uses the defaults.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("TANGENT_")}
     command = [
         sys.executable,
@@ -146,7 +144,7 @@ def start() -> Service:
             stderr=log,
             start_new_session=True,
         )
-    service = Service(pid=process.pid, born=birth(process.pid) or "", port=port)
+    service = Service(pid=process.pid, born=start_time(process.pid) or "", port=port)
     RECORD.write_text(json.dumps(asdict(service)))
     deadline = time.monotonic() + READY_S
     try:
@@ -163,66 +161,64 @@ def start() -> Service:
                 )
             time.sleep(0.3)
     except BaseException:
-        end(service)
+        stop(service)
         raise
     return service
 
 
-def end(service: Service) -> None:
-    """End a service in good order, by force if it takes too long."""
-    for sign, patience_s in ((signal.SIGTERM, STOP_S), (signal.SIGTERM, 5), (signal.SIGKILL, 5)):
+def stop(service: Service) -> None:
+    """Stop a service, and kill it if it takes too long."""
+    for number, timeout_s in ((signal.SIGTERM, STOP_S), (signal.SIGTERM, 5), (signal.SIGKILL, 5)):
         if not service.is_alive():
             break
-        os.kill(service.pid, sign)
-        deadline = time.monotonic() + patience_s
+        os.kill(service.pid, number)
+        deadline = time.monotonic() + timeout_s
         while service.is_alive() and time.monotonic() < deadline:
             time.sleep(0.1)
     RECORD.unlink(missing_ok=True)
 
 
-def tangent(service: Service, *arguments: str, shown: bool = True) -> list[str]:
-    """Return the command line of a `tangent` command against the service.
-
-    Show it as one would type it.
-    """
-    if shown:
-        print(f"\n$ tangent {' '.join(arguments)}", flush=True)
+def tangent_command(service: Service, *arguments: str) -> list[str]:
+    """Return the command line of a `tangent` command against the service, and print its short form."""
+    print(f"\n$ tangent {' '.join(arguments)}", flush=True)
     return [sys.executable, "-m", "service", *arguments, "--url", service.url]
 
 
 def run(service: Service) -> None:
-    """Submit the study, show its progress and what came of it."""
+    """Submit the study, show its progress and its results."""
     submitted = subprocess.run(
-        tangent(service, "submit", STUDY, "--json"), cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False
+        tangent_command(service, "submit", STUDY, "--json"),
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
     )
     if submitted.returncode != 0:
-        raise DemoError(f"the study was refused; the service's log is {LOG.relative_to(ROOT)}")
+        raise DemoError(f"the study was rejected; read {LOG.relative_to(ROOT)}")
     study = json.loads(submitted.stdout)["id"]
     page = f"{service.url}/studies/{study}"
     print(f"Study {study}; follow it at {page}", flush=True)
     try:
-        watched = subprocess.run(tangent(service, "watch", study), cwd=ROOT, check=False)
+        watched = subprocess.run(tangent_command(service, "watch", study), cwd=ROOT, check=False)
     except KeyboardInterrupt:
         print(
-            f"\nThe study goes on: `tangent watch {study} --url {service.url}`, or look at {page}; "
-            "`make demo-stop` ends everything."
+            f"\nThe study is still running. Follow it with `tangent watch {study} --url {service.url}` or at "
+            f"{page}; `make demo-stop` stops everything."
         )
         raise
     if watched.returncode != 0:
-        raise DemoError(
-            f"the study did not complete; read {HOME.name}/logs/dispatcher.log, or look at {page}"
-        )
-    subprocess.run(tangent(service, "best", study), cwd=ROOT, check=True)
+        raise DemoError(f"the study did not complete; read {HOME.name}/logs/dispatcher.log or see {page}")
+    subprocess.run(tangent_command(service, "best", study), cwd=ROOT, check=True)
     print(f"\nDashboard: {page}")
     print("The service keeps running; stop it with: make demo-stop")
 
 
 @contextlib.contextmanager
-def alone() -> Iterator[None]:
-    """Hold the demo's lock: two runs at once must not both start a service."""
+def lock() -> Iterator[None]:
+    """Hold the demo's lock, so that two runs at once do not both start a service."""
     HOME.mkdir(exist_ok=True)
-    with (HOME / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with (HOME / "lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 
@@ -232,21 +228,21 @@ def main(arguments: list[str]) -> int:
         print("usage: scripts/demo [stop]", file=sys.stderr)
         return 2
     try:
-        with alone():
+        with lock():
             service = recorded()
             if arguments == ["stop"]:
                 if service is None:
                     print("The demo's service is not running.")
                 else:
-                    end(service)
+                    stop(service)
                     print(
                         f"Stopped the demo's service (process {service.pid}). "
-                        f"Its studies stay in {HOME.name}/."
+                        f"Its studies are kept in {HOME.name}/."
                     )
                 return 0
             if service is not None and not is_ready(service):
-                print("The demo's service does not answer any more; starting it anew ...", flush=True)
-                end(service)
+                print("The demo's service does not respond; restarting it ...", flush=True)
+                stop(service)
                 service = None
             service = service or start()
         run(service)

@@ -43,7 +43,7 @@ def test_before_the_first_trial_it_says_what_is_missing(postgres_url: str) -> No
     Store.open(postgres_url).close()
     done = run_script(postgres_url)
     assert done.returncode != 0
-    assert "finish a study, then start this again" in done.stderr
+    assert "finish a trial, then run this again" in done.stderr
 
 
 @pytest.mark.postgres

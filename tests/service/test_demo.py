@@ -55,7 +55,7 @@ def record(demo: ModuleType, pid: int, *, born: str) -> None:
 def test_a_service_that_runs_is_found_again_and_stop_ends_it(
     demo: ModuleType, sleeper: subprocess.Popen[bytes]
 ) -> None:
-    born = demo.birth(sleeper.pid)
+    born = demo.start_time(sleeper.pid)
     assert born is not None
     record(demo, sleeper.pid, born=born)
     assert demo.recorded() == demo.Service(pid=sleeper.pid, born=born, port=8780)
@@ -87,7 +87,7 @@ def test_stop_without_a_service_says_so(demo: ModuleType, capsys: pytest.Capture
 def test_a_dead_process_was_not_born(demo: ModuleType, sleeper: subprocess.Popen[bytes]) -> None:
     os.kill(sleeper.pid, signal.SIGKILL)
     os.waitid(os.P_PID, sleeper.pid, os.WEXITED | os.WNOWAIT)
-    assert demo.birth(sleeper.pid) is None
+    assert demo.start_time(sleeper.pid) is None
 
 
 def test_the_next_free_port_is_taken(demo: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
