@@ -1,6 +1,6 @@
-"""How a study is asked for and looked at: REST, dashboard, command line and Python client.
+"""The REST API, dashboard, command line and Python client.
 
-No torch, no Ray, no SQL of its own.
+The package imports no torch and no Ray, and has no SQL of its own.
 """
 
 __all__: list[str] = []

@@ -1,4 +1,4 @@
-"""`tangent`, also as `python -m service`."""
+"""The command `tangent`, also available as `python -m service`."""
 
 __all__ = ["app", "main"]
 

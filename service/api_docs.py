@@ -1,7 +1,4 @@
-"""/docs: the API's description for people, with Swagger UI served from here.
-
-No script of it lies elsewhere.
-"""
+"""/docs: the API documentation, with a copy of Swagger UI that the service itself serves."""
 
 __all__ = ["add_docs"]
 
@@ -21,7 +18,7 @@ _PAGE = """<!doctype html>
 <link rel="icon" type="image/png" href="/docs/swagger/favicon-32x32.png">
 <div id="swagger-ui"></div>
 <noscript>This page needs JavaScript; \
-<a href="/openapi.json">/openapi.json</a> holds the same for programs.</noscript>
+<a href="/openapi.json">/openapi.json</a> has the same content for programs.</noscript>
 <script src="/docs/swagger/swagger-ui-bundle.js"></script>
 <script src="/docs/swagger/start.js"></script>
 </html>
@@ -29,17 +26,17 @@ _PAGE = """<!doctype html>
 
 
 def add_docs(app: FastAPI) -> None:
-    """Add the page, what it loads, and the description that it shows."""
+    """Add the page, its scripts and the OpenAPI description."""
     app.mount("/docs/swagger", StaticFiles(directory=Path(__file__).parent / "static" / "swagger"))
 
-    described: list[bytes] = []
+    cached: list[bytes] = []
 
     @app.get("/openapi.json", include_in_schema=False)
     async def get_description() -> Response:
-        """Return the API's description, written once: it is long, and anybody may ask for it."""
-        if not described:
-            described.append(json.dumps(app.openapi(), ensure_ascii=False).encode())
-        return Response(described[0], media_type="application/json")
+        """Return the OpenAPI description. It is long and needs no token, so it is written only once."""
+        if not cached:
+            cached.append(json.dumps(app.openapi(), ensure_ascii=False).encode())
+        return Response(cached[0], media_type="application/json")
 
     @app.get("/docs", include_in_schema=False)
     async def get_docs() -> HTMLResponse:

@@ -1,4 +1,4 @@
-"""The application: the store it reads, the fences around it, the API and the dashboard in it."""
+"""The ASGI application: store, middleware, API and dashboard."""
 
 __all__ = ["create_app"]
 
@@ -39,47 +39,47 @@ from service.webhooks.deliveries import DeliverySettings, DeliveryWorker
 from studies.store import Store
 
 _DESCRIPTION = """
-Compare optimizers fairly: submit a **study** (a workload, several **arms**, one budget for each), \
-watch its **trials**, read its best.
+Compare optimizers fairly: submit a **study** (a workload, several **arms**, the same budget for each), \
+watch its **trials**, and read its verdict.
 
-* Errors are `application/problem+json` (RFC 9457); their `type` leads to an explanation under `/problems`.
-* Lists have `next_page_token`; give it back as `page_token`.
-* `POST /v1/studies` takes an `Idempotency-Key`, so that a request can be repeated, \
+* Errors are `application/problem+json` (RFC 9457); their `type` is a path that explains the problem.
+* Lists are paged: send the `next_page_token` of a page as `page_token`.
+* `POST /v1/studies` accepts an `Idempotency-Key`, so that a request can be retried, \
 and `validate_only=true`, which stores nothing.
-* `GET /v1/studies/{study_id}/analysis` says which arm is better, by how much and how sure that is: \
-from runs on fresh seeds, not from the search.
-* A study's `ETag` can be sent back in `If-None-Match` and `If-Match`.
-* `GET /v1/studies/{study_id}/events` streams what happens; `Last-Event-ID` goes on \
-where a reader was cut off.
-* `POST /v1/webhooks` has it sent to an address of yours, signed.
-* While no API token exists, the service listens to its own machine only and needs none; \
-with one, every request needs one.
+* `GET /v1/studies/{study_id}/analysis` says which arm is better, by how much and how certain that is. \
+It uses runs on fresh seeds, not the search.
+* Send a study's `ETag` in `If-None-Match` and `If-Match`.
+* `GET /v1/studies/{study_id}/events` streams events as they happen; `Last-Event-ID` continues \
+after a disconnect.
+* `POST /v1/webhooks` sends signed events to your own URL.
+* While no API token exists, the service listens only to its own machine and needs no token. \
+Once one exists, every request needs a token.
 """
 _TAGS = [
     {
         "name": "studies",
         "description": "Submit, watch, pause, resume, stop, cancel, confirm, extend and clone studies.",
     },
-    {"name": "analysis", "description": "What studies found, each by itself, as a suite or side by side."},
-    {"name": "trials", "description": "Configurations that were trained, and what they measured."},
-    {"name": "catalogue", "description": "What can be asked for."},
-    {"name": "webhooks", "description": "Be told, at an address of your own, of what happens to studies."},
-    {"name": "users", "description": "Who is calling, and what everybody did."},
-    {"name": "index", "description": "Where to begin."},
-    {"name": "health", "description": "For machinery."},
-    {"name": "problems", "description": "What the types of problems mean."},
+    {"name": "analysis", "description": "Analyses of a study, of a suite, or of studies side by side."},
+    {"name": "trials", "description": "The configurations that were trained, and their measurements."},
+    {"name": "catalogue", "description": "The available optimizers and workloads."},
+    {"name": "webhooks", "description": "Send events of studies to your own URL."},
+    {"name": "users", "description": "The caller's account, and the audit log."},
+    {"name": "index", "description": "The entry points."},
+    {"name": "health", "description": "For probes and Prometheus."},
+    {"name": "problems", "description": "The kinds of problems, explained."},
 ]
 
-# More of them would take the interpreter from each other; fewer would make callers of a database that does
-# not answer wait in turn.
+# More threads would compete for the interpreter; with fewer, requests would queue while the database does not
+# answer.
 _THREADS = 20
 # Callers that an attack from their own address does not lock out.
 _MAX_RECENT_CREDENTIALS = 10_000
-# From one address: a person needs one.
+# From one address; a person needs one.
 _LOGINS_PER_S = 2.0
-# Of probes and scrapers, which find each replica by its address. None of these tells a page of another site
-# what its user may not.
-_FOR_MACHINERY = frozenset({"/healthz", "/readyz", "/metrics"})
+# Requested by probes and scrapers, which know each replica by its address. They reveal nothing to a page of
+# another site that its user could not see.
+_PROBE_PATHS = frozenset({"/healthz", "/readyz", "/metrics"})
 
 
 def _version() -> str:
@@ -90,9 +90,9 @@ def _version() -> str:
 
 
 def _known_hosts(settings: ServiceSettings) -> frozenset[str] | None:
-    """Return the names the service goes by besides the machine's own.
+    """Return the host names of the service besides the machine's own.
 
-    None for all, where tokens guard it and no names were given.
+    None means any name: tokens guard the service, and no names are set.
     """
     if not is_loopback(settings.host) and not settings.allowed_hosts:
         return None
@@ -111,8 +111,8 @@ def create_app(
 
     Args:
         settings: where it listens and which database it opens.
-        store: an open store, which stays its owner's to close; by default one is opened at start-up and
-            closed at shutdown.
+        store: an open store, which the caller closes; by default one is opened at startup and closed at
+            shutdown.
         stream_settings: how often event streams poll the store and send heartbeats.
         delivery_settings: how often due webhook deliveries are looked for.
         analysis_pool: where analyses are computed; by default in the threads of the callers. It is closed at
@@ -128,10 +128,10 @@ def create_app(
     )
     tracing = start_tracing(settings)
 
-    def watch(opened: Store) -> None:
-        metrics.watch(opened)
+    def observe(opened: Store) -> None:
+        metrics.observe_transactions(opened)
         if tracing is not None:
-            tracing.watch(opened)
+            tracing.trace_statements(opened)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
@@ -139,7 +139,7 @@ def create_app(
             app.state.store = await run_in_threadpool(Store.open, settings.database_url)
             app.state.analyses = AnalysisCache(app.state.store, pool=analysis_pool)
             app.state.closed_studies = ClosedStudyCache(app.state.store)
-            watch(app.state.store)
+            observe(app.state.store)
         current_default_thread_limiter().total_tokens = _THREADS
         try:
             await run_in_threadpool(check_exposure, settings, app.state.store)
@@ -160,7 +160,7 @@ def create_app(
         description=_DESCRIPTION,
         version=_version(),
         openapi_tags=_TAGS,
-        # `service.api_docs` has both.
+        # `service.api_docs` adds these.
         openapi_url=None,
         docs_url=None,
         redoc_url=None,
@@ -174,13 +174,13 @@ def create_app(
             Middleware(
                 HostCheck,
                 hosts=_known_hosts(settings),
-                exempt_paths=frozenset() if is_loopback(settings.host) else _FOR_MACHINERY,
+                exempt_paths=frozenset() if is_loopback(settings.host) else _PROBE_PATHS,
             ),
             Middleware(CrossSiteCheck),
             Middleware(BodyLimit),
         ],
         generate_unique_id_function=lambda route: route.name,
-        # Its own reading of the environment has no sentence for what is missing.
+        # FastAPI's own reading of the environment does not explain what is missing.
         telemetry={"auto_configure": False} if tracing is None else tracing.telemetry,
     )
     app.state.settings = settings
@@ -193,7 +193,7 @@ def create_app(
         app.state.store = store
         app.state.analyses = AnalysisCache(store, pool=analysis_pool)
         app.state.closed_studies = ClosedStudyCache(store)
-        watch(store)
+        observe(store)
     install_exception_handlers(app, ErrorPages(problem=problem_html, login=login_html))
     app.include_router(health_router(app.version))
     app.include_router(metrics_router())
@@ -204,10 +204,10 @@ def create_app(
     app.mount("/static", static_files())
     app.include_router(login_router())
     app.include_router(dashboard_router())
-    app.openapi = lambda: _described(app)
+    app.openapi = lambda: _openapi(app)
     return app
 
 
-def _described(app: FastAPI) -> dict[str, object]:
+def _openapi(app: FastAPI) -> dict[str, object]:
     app.openapi_schema = app.openapi_schema or describe(app)
     return app.openapi_schema

@@ -1,11 +1,12 @@
-"""A Python client of the service, which the command line uses too.
+"""The Python client of the service, which the command line uses too.
 
+    spec = {"workload": "digits-mlp", "arms": ["adamp", "adamw"], "budget": {"trials_per_arm": 8}}
     with Client("http://127.0.0.1:8780") as client:
-        study = client.submit({"workload": "digits-mlp", "arms": ["adamp", "adamw"], "budget":
-        {"trials_per_arm": 8}}) for event in client.watch(study.id):
+        study = client.submit(spec)
+        for event in client.watch(study.id):
             print(event.kind)
 
-Errors: `ProblemError` is what the service said; `ServiceUnreachable` that it said nothing.
+Methods raise `ProblemError` if the service refuses a request, and `ServiceUnreachable` if it does not answer.
 """
 
 __all__ = ["Client", "ProblemError", "ServiceUnreachable"]
@@ -45,22 +46,22 @@ from studies.views import (
 _PAGE_SIZE = 500
 _RETRY_S = 0.5
 _MAX_WAIT_S = 5.0
-# The analysis of a large study is more than one look into the database.
-_ANALYSIS_S = 300.0
+# The analysis of a large study takes longer than a database query.
+_ANALYSIS_TIMEOUT_S = 300.0
 
 
 class Client(WebhookRequests):
-    """Talks to one service. Keep it open: it reuses its connections.
+    """A client of one service. Keep it open, because it reuses its connections.
 
-    Not to be shared between threads while one watches.
+    Do not share it between threads while one of them watches a study.
 
     Args:
-        url: where the service listens, e.g. `http://127.0.0.1:8780`.
+        url: URL of the service, e.g. `http://127.0.0.1:8780`.
         token: API token; None for a service that needs none.
-        timeout_s: longest wait for an answer.
+        timeout_s: longest wait for a response.
 
     Raises:
-        ServiceUnreachable: the URL is no address.
+        ServiceUnreachable: the URL or the token is not valid.
     """
 
     def __init__(self, url: str, token: str | None = None, *, timeout_s: float = 30.0) -> None:
@@ -76,37 +77,39 @@ class Client(WebhookRequests):
         self.close()
 
     def close(self) -> None:
-        """Give the connections back."""
+        """Close the connections."""
         self._transport.close()
 
     def submit(self, spec: StudySpec | Mapping[str, Any], *, idempotency_key: str | None = None) -> StudyView:
-        """Return the study that was made of this spec.
+        """Submit a study and return it.
 
-        Asked again over a broken line, it is made once all the same.
+        The request is retried if the connection breaks, and the study is created only once.
 
         Args:
-            spec: what to run; a mapping may use the shorthands.
-            idempotency_key: names this submission; the same key with the same spec returns the same study. By
-                default a new one.
+            spec: the study; a mapping may use the shorthands.
+            idempotency_key: identifies this submission: the same key with the same spec returns the same
+                study. By default a new key.
 
         Raises:
-            ProblemError: the service refused it; `errors` names every fault.
+            ProblemError: the service refused the study; `errors` lists every fault.
             ServiceUnreachable: no service answers.
         """
         headers = {"idempotency-key": idempotency_key or str(uuid.uuid4())}
         return self._transport.read(
-            StudyView, self._transport.send("POST", "/v1/studies", json=_plain(spec), headers=headers)
+            StudyView, self._transport.send("POST", "/v1/studies", json=_to_json(spec), headers=headers)
         )
 
     def validate(self, spec: StudySpec | Mapping[str, Any]) -> StudyPlan:
         """Return what a study would do; nothing is stored.
 
         Raises:
-            ProblemError: it cannot be run as written; `errors` names every fault.
+            ProblemError: the study cannot be run as written; `errors` lists every fault.
         """
         return self._transport.read(
             StudyPlan,
-            self._transport.send("POST", "/v1/studies", json=_plain(spec), params={"validate_only": "true"}),
+            self._transport.send(
+                "POST", "/v1/studies", json=_to_json(spec), params={"validate_only": "true"}
+            ),
         )
 
     def study(self, study_id: str) -> StudyView:
@@ -123,19 +126,19 @@ class Client(WebhookRequests):
         page_token: str | None = None,
     ) -> Page[StudySummary]:
         """Return a page of studies, newest first."""
-        asked = {
+        query = {
             "state": state,
             "workload": workload,
             "suite": suite,
             "page_size": page_size,
             "page_token": page_token,
         }
-        return self._transport.get(Page[StudySummary], "/v1/studies", asked)
+        return self._transport.get(Page[StudySummary], "/v1/studies", query)
 
     def every_study(
         self, *, state: StudyState | None = None, workload: str | None = None, suite: str | None = None
     ) -> Iterator[StudySummary]:
-        """Yield all studies, newest first; pages are fetched as they are needed."""
+        """Yield all studies, newest first; fetch pages as needed."""
         token: str | None = None
         while True:
             page = self.studies(
@@ -147,7 +150,7 @@ class Client(WebhookRequests):
                 return
 
     def account(self) -> Account:
-        """Return who this client is to the service: role, token, quotas."""
+        """Return the caller's role, token and quotas."""
         return self._transport.get(Account, "/v1/account")
 
     def audit(
@@ -159,18 +162,18 @@ class Client(WebhookRequests):
         page_size: int = 100,
         page_token: str | None = None,
     ) -> Page[AuditView]:
-        """Return a page of what everybody did, newest first; for admins."""
-        asked = {
+        """Return a page of the audit log, newest first; only for admins."""
+        query = {
             "actor": actor,
             "verb": verb,
             "study_id": study_id,
             "page_size": page_size,
             "page_token": page_token,
         }
-        return self._transport.get(Page[AuditView], "/v1/audit", asked)
+        return self._transport.get(Page[AuditView], "/v1/audit", query)
 
     def arms(self, study_id: str) -> tuple[ArmView, ...]:
-        """Return a study's arms in their order."""
+        """Return a study's arms in order."""
         return self._transport.get(Page[ArmView], f"/v1/studies/{path_segment(study_id)}/arms").items
 
     def best(self, study_id: str) -> tuple[ArmBest, ...]:
@@ -194,12 +197,16 @@ class Client(WebhookRequests):
     ) -> Page[TrialView]:
         """Return a page of a study's trials.
 
-        `order` is created, number, value (best first), cost or ended, with `-` before it for the reverse.
-
-        With `TrialFilter.WAITING` as `state` those that wait at a rung, which are queued; `phase` is search,
-        confirmation or all.
+        Args:
+            study_id: the study.
+            arm: only trials of this arm.
+            state: only trials in this state; `TrialFilter.WAITING` selects queued trials that wait at a rung.
+            phase: search, confirmation or all.
+            order: created, number, value (best first), cost or ended; a leading `-` reverses the order.
+            page_size: most trials on the page.
+            page_token: the `next_page_token` of the previous page.
         """
-        asked = {
+        query = {
             "arm": arm,
             "state": state,
             "phase": phase,
@@ -207,7 +214,7 @@ class Client(WebhookRequests):
             "page_size": page_size,
             "page_token": page_token,
         }
-        return self._transport.get(Page[TrialView], f"/v1/studies/{path_segment(study_id)}/trials", asked)
+        return self._transport.get(Page[TrialView], f"/v1/studies/{path_segment(study_id)}/trials", query)
 
     def every_trial(
         self,
@@ -218,7 +225,7 @@ class Client(WebhookRequests):
         phase: str = "search",
         order: str = "created",
     ) -> Iterator[TrialView]:
-        """Yield all of a study's trials; pages are fetched as they are needed."""
+        """Yield all of a study's trials; fetch pages as needed."""
         token: str | None = None
         while True:
             page = self.trials(
@@ -240,17 +247,17 @@ class Client(WebhookRequests):
         return self._transport.get(TrialView, f"/v1/trials/{path_segment(trial_id)}")
 
     def measurements(self, trial_id: str) -> tuple[Measurement, ...]:
-        """Return what a trial measured, epoch by epoch."""
+        """Return a trial's measurements, one for each epoch."""
         return self._transport.get(
             Page[Measurement], f"/v1/trials/{path_segment(trial_id)}/measurements"
         ).items
 
     def optimizers(self) -> dict[str, OptimizerCard]:
-        """Return the cards of the optimizers on offer, by name."""
+        """Return the cards of the optimizers in the catalogue, by name."""
         return {card.name: card for card in self._transport.get(Page[OptimizerCard], "/v1/optimizers").items}
 
     def workloads(self) -> dict[str, WorkloadCard]:
-        """Return the cards of the workloads on offer, by name."""
+        """Return the cards of the workloads in the catalogue, by name."""
         return {card.name: card for card in self._transport.get(Page[WorkloadCard], "/v1/workloads").items}
 
     def move(self, study_id: str, verb: StudyMove, *, if_version: int | None = None) -> StudyView:
@@ -258,11 +265,12 @@ class Client(WebhookRequests):
 
         Args:
             study_id: the study.
-            verb: what to do with it.
-            if_version: do it only if its state has not changed since this version.
+            verb: the change.
+            if_version: change the study only if its state has not changed since this version.
 
         Raises:
-            ProblemError: `illegal-move` when its state does not allow it, `version-conflict` when it changed.
+            ProblemError: `illegal-move` if its state does not allow the change, `version-conflict` if its
+                state has changed.
         """
         return self._transport.read(
             StudyView,
@@ -272,14 +280,14 @@ class Client(WebhookRequests):
         )
 
     def pause(self, study_id: str, *, if_version: int | None = None) -> StudyView:
-        """Start no more of a study's trials; those being trained are finished.
+        """Start no more of a study's trials; running trials are finished.
 
-        With `if_version`, only if its state has not changed since.
+        With `if_version`, only if its state has not changed since then.
         """
         return self.move(study_id, StudyMove.PAUSE, if_version=if_version)
 
     def resume(self, study_id: str, *, if_version: int | None = None) -> StudyView:
-        """Go on with a paused study."""
+        """Continue a paused study."""
         return self.move(study_id, StudyMove.RESUME, if_version=if_version)
 
     def stop(self, study_id: str, *, if_version: int | None = None) -> StudyView:
@@ -293,39 +301,39 @@ class Client(WebhookRequests):
     def extend(
         self, study_id: str, extension: Extension | Mapping[str, Any], *, if_version: int | None = None
     ) -> StudyView:
-        """Add arms, trials, replicates or seeds to a completed study, which goes on where it ended.
+        """Add arms, trials, replicates or seeds to a completed study, which continues where it ended.
 
         Args:
             study_id: the study.
-            extension: what it is to have in all; a mapping may use the shorthands.
-            if_version: do it only if its state has not changed since this version.
+            extension: what the study should have in total; a mapping may use the shorthands.
+            if_version: extend it only if its state has not changed since this version.
 
         Raises:
-            ProblemError: `spec-invalid` names every fault; `illegal-move` when its state does not allow it,
-                `version-conflict` when it changed.
+            ProblemError: `spec-invalid` lists every fault; `illegal-move` if its state does not allow it,
+                `version-conflict` if its state has changed.
         """
         path = f"/v1/studies/{path_segment(study_id)}:extend"
         return self._transport.read(
             StudyView,
-            self._transport.send("POST", path, json=_plain(extension), headers=_if_match(if_version)),
+            self._transport.send("POST", path, json=_to_json(extension), headers=_if_match(if_version)),
         )
 
     def validate_extension(self, study_id: str, extension: Extension | Mapping[str, Any]) -> StudyPlan:
-        """Return what a study would do in all once extended; nothing is stored.
+        """Return what a study would do in total once extended; nothing is stored.
 
         Raises:
-            ProblemError: it cannot be extended so.
+            ProblemError: the study cannot be extended this way.
         """
         path = f"/v1/studies/{path_segment(study_id)}:extend"
         return self._transport.read(
             StudyPlan,
-            self._transport.send("POST", path, json=_plain(extension), params={"validate_only": "true"}),
+            self._transport.send("POST", path, json=_to_json(extension), params={"validate_only": "true"}),
         )
 
     def confirm(self, study_id: str, *, seeds: int | None = None, if_version: int | None = None) -> StudyView:
-        """Train each arm's best configuration and its defaults on more fresh seeds.
+        """Train each arm's best and default configurations on more fresh seeds.
 
-        `seeds` in all, by default five more than now.
+        `seeds` is the total number, by default five more than now.
 
         Raises:
             ProblemError: as for `extend`.
@@ -339,15 +347,15 @@ class Client(WebhookRequests):
     def clone(
         self, study_id: str, patch: Mapping[str, Any] | None = None, *, idempotency_key: str | None = None
     ) -> StudyView:
-        """Return a new study made of another's spec.
+        """Submit the spec of another study again and return the new study.
 
         Args:
-            study_id: the study whose spec it is.
-            patch: what is to be different, as a JSON merge patch: fields to set, None for those to leave out.
+            study_id: the study to clone.
+            patch: the changes, as a JSON merge patch: fields to set, and None for fields to remove.
             idempotency_key: as for `submit`.
 
         Raises:
-            ProblemError: the service refused it; `errors` names every fault.
+            ProblemError: the service refused the study; `errors` lists every fault.
         """
         headers = {"idempotency-key": idempotency_key or str(uuid.uuid4())}
         path = f"/v1/studies/{path_segment(study_id)}:clone"
@@ -359,7 +367,7 @@ class Client(WebhookRequests):
         """Return what a clone would do; nothing is stored.
 
         Raises:
-            ProblemError: it cannot be run; `errors` names every fault.
+            ProblemError: the clone cannot be run; `errors` lists every fault.
         """
         path = f"/v1/studies/{path_segment(study_id)}:clone"
         return self._transport.read(
@@ -368,65 +376,70 @@ class Client(WebhookRequests):
         )
 
     def analysis(self, study_id: str) -> StudyAnalysis:
-        """Return what a study's record says of its arms: the verdict, curves, checks and sensitivity."""
+        """Return a study's analysis: the verdict, curves, checks and sensitivity."""
         return self._transport.get(
-            StudyAnalysis, f"/v1/studies/{path_segment(study_id)}/analysis", timeout_s=_ANALYSIS_S
+            StudyAnalysis, f"/v1/studies/{path_segment(study_id)}/analysis", timeout_s=_ANALYSIS_TIMEOUT_S
         )
 
     def report(self, study_id: str, *, form: str = "markdown") -> str:
         """Return a study's report as text: `markdown`, `html`, `latex` or `json`."""
         path = f"/v1/studies/{path_segment(study_id)}/report"
-        return self._transport.send("GET", path, params={"format": form}, timeout=_ANALYSIS_S).text
+        return self._transport.send("GET", path, params={"format": form}, timeout=_ANALYSIS_TIMEOUT_S).text
 
     def bundle(self, study_id: str, into: IO[bytes]) -> None:
-        """Write a study's bundle, a zip file with all that is needed to run it again, into an open file."""
-        self._transport.download(f"/v1/studies/{path_segment(study_id)}/bundle", into, timeout_s=_ANALYSIS_S)
+        """Write a study's bundle, a zip file with everything needed to run it again, into an open file."""
+        self._transport.download(
+            f"/v1/studies/{path_segment(study_id)}/bundle", into, timeout_s=_ANALYSIS_TIMEOUT_S
+        )
 
     def suites(self) -> tuple[SuiteSummary, ...]:
-        """Return the suites there are."""
+        """Return all suites."""
         return self._transport.get(Page[SuiteSummary], "/v1/suites").items
 
     def suite(self, name: str) -> SuiteAnalysis:
-        """Return what the studies of a suite say together."""
-        return self._transport.get(SuiteAnalysis, f"/v1/suites/{path_segment(name)}", timeout_s=_ANALYSIS_S)
+        """Return the analysis of a suite."""
+        return self._transport.get(
+            SuiteAnalysis, f"/v1/suites/{path_segment(name)}", timeout_s=_ANALYSIS_TIMEOUT_S
+        )
 
     def comparison(self, study_ids: Sequence[str]) -> Comparison:
         """Return the arms of several studies of one workload, side by side."""
         return self._transport.get(
-            Comparison, "/v1/comparison", {"study": list(study_ids)}, timeout_s=_ANALYSIS_S
+            Comparison, "/v1/comparison", {"study": list(study_ids)}, timeout_s=_ANALYSIS_TIMEOUT_S
         )
 
     def health(self) -> Health:
-        """Return that the process is up."""
+        """Return the state of a process that is up."""
         return self._transport.get(Health, "/healthz")
 
     def readiness(self) -> Readiness:
-        """Return that studies can be run.
+        """Return the state of a service that is ready to run studies.
 
         Raises:
-            ProblemError: they cannot; its `problem.missing` says what is missing.
+            ProblemError: the service is not ready; its `problem.missing` lists what is missing.
         """
         return self._transport.get(Readiness, "/readyz")
 
     def events(self, study_id: str, *, after: int = 0) -> EventList:
-        """Return those of a study's events that stand there now, numbered above `after`, at most 500."""
+        """Return a study's events so far, numbered above `after`, at most 500."""
         return self._transport.get(
             EventList, f"/v1/studies/{path_segment(study_id)}/events", {"after": after}
         )
 
     def watch(self, study_id: str, *, after: int = 0, patience_s: float = 60.0) -> Iterator[EventView]:
-        """Yield a study's events as they happen, none twice and none missing, until it is closed.
+        """Yield a study's events as they happen, each exactly once, until the study is closed.
 
-        A cut line is taken up again where it broke.
+        After a disconnect the stream continues with the next event.
 
         Args:
             study_id: the study.
             after: number of the last event already known.
-            patience_s: how long to go on trying once the service has stopped answering.
+            patience_s: how long to try to reconnect after the service has stopped answering.
 
         Raises:
-            ProblemError: the service refused.
-            ServiceUnreachable: it did not answer at first, or not again for `patience_s`.
+            ProblemError: the service refused the request.
+            ServiceUnreachable: the service did not answer at first, or did not answer again within
+                `patience_s`.
         """
         lost_at: float | None = None
         has_begun = is_closed = False
@@ -445,7 +458,7 @@ class Client(WebhookRequests):
                         yield event
                         if event.kind == "study.state":
                             is_closed = event.data.get("to") in CLOSED_STUDY_STATES
-                # Not at the event itself: a study that was extended has been completed before.
+                # Not at the event itself: an extended study has earlier events of its completion.
                 if is_closed:
                     return
             except httpx.TransportError as error:
@@ -453,8 +466,7 @@ class Client(WebhookRequests):
                 if not has_begun or time.monotonic() - lost_at > patience_s:
                     raise self._transport.unreachable(error) from error
             except ProblemError as error:
-                # A service that restarts, or whose database does, says so with a 503; one that is asked too
-                # much with a 429.
+                # A restart of the service or its database causes a 503, and the rate limit a 429.
                 lost_at = time.monotonic() if lost_at is None else lost_at
                 if (
                     error.status not in {HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS}
@@ -465,8 +477,8 @@ class Client(WebhookRequests):
             wait_s = min(2 * wait_s, _MAX_WAIT_S)
 
 
-def _plain(given: StudySpec | Extension | Mapping[str, Any]) -> dict[str, Any]:
-    return dict(given) if isinstance(given, Mapping) else given.model_dump(mode="json")
+def _to_json(value: StudySpec | Extension | Mapping[str, Any]) -> dict[str, Any]:
+    return dict(value) if isinstance(value, Mapping) else value.model_dump(mode="json")
 
 
 def _if_match(version: int | None) -> dict[str, str]:

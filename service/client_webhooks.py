@@ -11,15 +11,15 @@ from studies.webhooks import DeliveryView, WebhookDetail, WebhookSpec, WebhookVi
 
 
 class WebhookRequests:
-    """The part of the client that asks to be told of what happens to studies."""
+    """The methods of the client that manage webhooks."""
 
     _transport: Transport
 
     def create_webhook(self, spec: WebhookSpec | Mapping[str, Any]) -> WebhookWithSecret:
-        """Return a new webhook with its secret, which cannot be read again.
+        """Create a webhook and return it with its secret, which cannot be read again.
 
         Raises:
-            ProblemError: the service refused it; `errors` names every fault.
+            ProblemError: the service refused it; `errors` lists every fault.
         """
         body = dict(spec) if isinstance(spec, Mapping) else spec.model_dump(mode="json")
         return self._transport.read(
@@ -27,7 +27,7 @@ class WebhookRequests:
         )
 
     def webhooks(self, *, page_size: int = 50, page_token: str | None = None) -> Page[WebhookView]:
-        """Return a page of one's own webhooks, or for an admin of all, newest first."""
+        """Return a page of the caller's webhooks, or of all webhooks for an admin, newest first."""
         return self._transport.get(
             Page[WebhookView], "/v1/webhooks", {"page_size": page_size, "page_token": page_token}
         )
@@ -37,17 +37,17 @@ class WebhookRequests:
         return self._transport.get(WebhookDetail, f"/v1/webhooks/{path_segment(webhook_id)}")
 
     def test_webhook(self, webhook_id: str) -> DeliveryView:
-        """Have a ping sent and return it; what came of it stands among the webhook's deliveries."""
+        """Send a ping and return its delivery; the outcome will be among the webhook's deliveries."""
         return self._transport.read(
             DeliveryView, self._transport.send("POST", f"/v1/webhooks/{path_segment(webhook_id)}:test")
         )
 
     def enable_webhook(self, webhook_id: str) -> WebhookView:
-        """Have a webhook told again what happens from now on."""
+        """Enable a disabled webhook, which then receives events from now on."""
         return self._transport.read(
             WebhookView, self._transport.send("POST", f"/v1/webhooks/{path_segment(webhook_id)}:enable")
         )
 
     def remove_webhook(self, webhook_id: str) -> None:
-        """Remove a webhook, and what it was still to be told."""
+        """Remove a webhook and its pending deliveries."""
         self._transport.send("DELETE", f"/v1/webhooks/{path_segment(webhook_id)}")

@@ -1,9 +1,7 @@
-"""Connections that wait only so long.
+"""Timeouts for slow clients: for a request's headers, for its body, and for reading the response.
 
-For a request to arrive, for its body, and for a reader to take what it was sent.
-
-Uvicorn itself closes a connection that is idle between two requests, and no other: whoever opens hundreds and
-sends a byte now and then would keep them all.
+Uvicorn itself closes only connections that are idle between two requests. A client could keep hundreds of
+connections open by sending a byte now and then.
 """
 
 __all__ = ["TimedConnection", "Timeouts"]
@@ -19,13 +17,13 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 @dataclass(frozen=True)
 class Timeouts:
-    """How long a connection waits for its other end.
+    """How long a connection waits for its client.
 
     Attributes:
-        head_s: from a connection's beginning, or a request's first byte, to the end of the request's headers.
-        body_s: from there to the end of its body, which has 1 MiB at most.
-        unread_s: in so many seconds a reader takes at least `least_bytes` of what waits for it.
-        least_bytes: what a reader takes at least.
+        head_s: from the start of a connection, or the first byte of a request, to the end of the headers.
+        body_s: from there to the end of the body, which has 1 MiB at most.
+        unread_s: the time in which a client must read at least `least_bytes` of a pending response.
+        least_bytes: the bytes that a client must read in `unread_s`.
     """
 
     head_s: float = 15.0
@@ -35,27 +33,27 @@ class Timeouts:
 
 
 class TimedConnection(H11Protocol):
-    """One connection of HTTP/1.1, of which uvicorn makes each.
+    """An HTTP/1.1 connection with timeouts; uvicorn creates one for each client.
 
     Args:
-        patience: how long it waits.
-        given: what uvicorn gives.
+        timeouts: how long it waits for the client.
+        arguments: uvicorn's arguments.
     """
 
-    def __init__(self, *, timeouts: Timeouts, **given: Any) -> None:
-        super().__init__(**given)
-        # Ours leaves out the query, in which somebody may have sent a token: `service.request_log`.
+    def __init__(self, *, timeouts: Timeouts, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        # `service.request_log` writes the access log, without the query, which may contain a token.
         self.access_log = False
         self._timeouts = timeouts
-        self._awaited: float | None = None
-        self._reading: asyncio.TimerHandle | None = None
-        self._writing: asyncio.TimerHandle | None = None
+        self._read_timeout_s: float | None = None
+        self._read_timer: asyncio.TimerHandle | None = None
+        self._write_timer: asyncio.TimerHandle | None = None
 
-    # As uvicorn's own.
+    # The same signature as in uvicorn.
     def connection_made(self, transport: asyncio.Transport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Begin to wait for the first request."""
+        """Start to wait for the first request."""
         super().connection_made(transport)
-        # Linux ends by itself what takes nothing at all, also the last bytes before an end.
+        # Linux itself ends a connection that acknowledges nothing, even after the last write.
         connection = transport.get_extra_info("socket")
         if (
             connection is not None
@@ -65,54 +63,54 @@ class TimedConnection(H11Protocol):
             connection.setsockopt(
                 socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(1000 * self._timeouts.unread_s)
             )
-        self._wait(self._timeouts.head_s)
+        self._set_read_timeout(self._timeouts.head_s)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """End."""
-        self._wait(None)
-        if self._writing is not None:
-            self._writing.cancel()
+        """Cancel the timers."""
+        self._set_read_timeout(None)
+        if self._write_timer is not None:
+            self._write_timer.cancel()
         super().connection_lost(exc)
 
     def handle_events(self) -> None:
-        """Take what has arrived, and wait for what is still missing of a request."""
+        """Handle received data, and wait for the rest of the request."""
         super().handle_events()
         match self.conn.their_state:
             case h11.SEND_BODY:
-                self._wait(self._timeouts.body_s)
+                self._set_read_timeout(self._timeouts.body_s)
             case h11.IDLE if not self.headers or self.conn.trailing_data[0]:
-                self._wait(self._timeouts.head_s)
+                self._set_read_timeout(self._timeouts.head_s)
             case _:
-                # The request is whole; or the next has not begun, and uvicorn waits for it.
-                self._wait(None)
+                # The request is complete, or the next has not started and uvicorn waits for it.
+                self._set_read_timeout(None)
 
-    def _wait(self, seconds: float | None) -> None:
-        """Wait so long for the same thing, whatever arrives of it; None for nothing."""
-        if seconds == self._awaited:
+    def _set_read_timeout(self, seconds: float | None) -> None:
+        """Set the read timeout. Data that arrives meanwhile does not extend it; None removes it."""
+        if seconds == self._read_timeout_s:
             return
-        if self._reading is not None:
-            self._reading.cancel()
-        self._awaited = seconds
-        self._reading = None if seconds is None else self.loop.call_later(seconds, self.transport.close)
+        if self._read_timer is not None:
+            self._read_timer.cancel()
+        self._read_timeout_s = seconds
+        self._read_timer = None if seconds is None else self.loop.call_later(seconds, self.transport.close)
 
     def pause_writing(self) -> None:
-        """Begin to look whether the reader reads: more waits for it than is written ahead."""
+        """Start to check whether the client reads: the write buffer is full."""
         super().pause_writing()
-        self._look(None)
+        self._check_client(None)
 
     def resume_writing(self) -> None:
-        """Write on."""
+        """Stop the check: the client has read enough."""
         super().resume_writing()
-        if self._writing is not None and not self.transport.is_closing():
-            self._writing.cancel()
-            self._writing = None
+        if self._write_timer is not None and not self.transport.is_closing():
+            self._write_timer.cancel()
+            self._write_timer = None
 
-    def _look(self, before: int | None) -> None:
+    def _check_client(self, before: int | None) -> None:
         left = self.transport.get_write_buffer_size()
         if before is not None and left and left > before - self._timeouts.least_bytes:
-            # Not closed: that would wait for the reader to take the rest.
+            # Not close(), which would wait for the client to read the rest.
             self.transport.abort()
             return
-        if self._writing is not None:
-            self._writing.cancel()
-        self._writing = self.loop.call_later(self._timeouts.unread_s, self._look, left)
+        if self._write_timer is not None:
+            self._write_timer.cancel()
+        self._write_timer = self.loop.call_later(self._timeouts.unread_s, self._check_client, left)

@@ -1,7 +1,4 @@
-"""Event streams: a study's events as they happen, told to each reader from the store.
-
-There is a bound on how many readers there are.
-"""
+"""Event streams: a study's events, read from the store as they happen, for a bounded number of readers."""
 
 __all__ = ["EventStreams", "StreamSettings"]
 
@@ -30,13 +27,13 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True)
 class StreamSettings:
-    """How often a stream looks and speaks, in seconds.
+    """The intervals of a stream, in seconds.
 
     Attributes:
-        poll_s: between two looks at the store while events come.
-        max_poll_s: the same while none come; it grows from the one to the other.
-        heartbeat_s: at most so long without a word, for proxies cut off whoever is silent.
-        recheck_s: between two looks whether the reader may still read.
+        poll_s: between two reads of the store while events come.
+        max_poll_s: the same without events; the interval grows from `poll_s` to this.
+        heartbeat_s: the longest silence, because proxies close silent connections.
+        recheck_s: between two checks whether the reader is still authorized.
     """
 
     poll_s: float = 0.3
@@ -49,8 +46,8 @@ class EventStreams:
     """All open event streams of one service.
 
     Args:
-        pace: how often each looks and speaks.
-        limit: at most so many at once; of them a quarter for one token.
+        settings: the intervals of each.
+        limit: the most streams at once; one token gets a quarter of them.
     """
 
     def __init__(self, *, settings: StreamSettings | None = None, limit: int = 200) -> None:
@@ -59,18 +56,18 @@ class EventStreams:
         self._open: Counter[str | None] = Counter()
         self._closing = asyncio.Event()
         self._threads: anyio.CapacityLimiter | None = None
-        self._looks: dict[tuple[str, int], asyncio.Task[tuple[EventView, ...] | None]] = {}
+        self._reads: dict[tuple[str, int], asyncio.Task[tuple[EventView, ...] | None]] = {}
 
     @property
     def open(self) -> int:
-        """How many readers watch now."""
+        """The number of open streams."""
         return self._open.total()
 
     def refusal_reason(self, reader: str | None) -> str | None:
-        """Return why no further stream is opened for a reader; None where one is.
+        """Return why a reader may not open another stream; None if they may.
 
         Args:
-            reader: name of the reader's token; None on an open service, whose readers all look alike.
+            reader: name of the reader's token; None on an open service, which cannot tell readers apart.
         """
         if self.open >= self.limit:
             return f"{self.open} event streams are open already"
@@ -82,15 +79,15 @@ class EventStreams:
         )
 
     def close(self) -> None:
-        """End every stream soon, so that the service can; to be called from the event loop.
+        """End every stream, so that the service can shut down. Call it from the event loop.
 
-        Readers come back with the last id they saw.
+        Readers reconnect with the last id they received.
         """
         self._closing.set()
 
     @contextmanager
     def count_open(self, reader: str | None) -> Generator[None]:
-        """Count a reader's stream as open while it lasts."""
+        """Count a reader's stream as open within the context."""
         self._open[reader] += 1
         try:
             yield
@@ -106,62 +103,59 @@ class EventStreams:
         is_closed: bool,
         may_read: Callable[[], bool] = lambda: True,
     ) -> AsyncIterator[bytes]:
-        """Yield the events numbered above `after` as server-sent events.
-
-        They go on until the study has closed and its last event is told.
+        """Yield the events numbered above `after` as server-sent events, until a closed study's last event.
 
         Args:
-            store: where they stand.
+            store: the store.
             study_id: the study.
             after: number of the last event that the reader has.
-            is_closed: whether the study is known to be closed, so that no event can follow those that stand
-                there.
-            may_read: asked now and then; the stream ends once it says no.
+            is_closed: whether the study is known to be closed, so that no further events can follow.
+            may_read: whether the reader is still authorized; checked regularly, and False ends the stream.
         """
         settings = self._settings
         yield b"retry: 2000\n\n"
-        delay_s, said_at, asked_at = settings.poll_s, time.monotonic(), time.monotonic()
+        delay_s, sent_at, checked_at = settings.poll_s, time.monotonic(), time.monotonic()
         while not self._closing.is_set():
-            if time.monotonic() - asked_at >= settings.recheck_s:
+            if time.monotonic() - checked_at >= settings.recheck_s:
                 if not await self._is_true(may_read):
                     return
-                asked_at = time.monotonic()
-            batch = await self._look(store, study_id, after=after)
+                checked_at = time.monotonic()
+            batch = await self._read_shared(store, study_id, after=after)
             for event in batch or ():
                 yield encode_event(event)
                 after, is_closed = event.id, closes_study(event) if event.kind == "study.state" else is_closed
             if batch:
-                delay_s, said_at = settings.poll_s, time.monotonic()
+                delay_s, sent_at = settings.poll_s, time.monotonic()
             if batch is not None and is_closed and len(batch) < _BATCH:
                 return
             if batch is not None and len(batch) == _BATCH:
                 continue
-            if time.monotonic() - said_at >= settings.heartbeat_s:
+            if time.monotonic() - sent_at >= settings.heartbeat_s:
                 yield b": heartbeat\n\n"
-                said_at = time.monotonic()
-                # A reader that asks for what lies beyond the last event would never see the study close.
+                sent_at = time.monotonic()
+                # A reader with an `after` beyond the last event would never see the study close.
                 is_closed = await self._is_closed(store, study_id)
             with suppress(TimeoutError):
-                # On the beat of a common clock, so that readers of one study look together.
+                # At multiples of the interval, so that readers of a study share each read of the store.
                 await asyncio.wait_for(
                     self._closing.wait(), min(delay_s - time.monotonic() % delay_s, settings.heartbeat_s)
                 )
             delay_s = min(delay_s * 1.5, settings.max_poll_s)
 
-    async def _look(self, store: Store, study_id: str, *, after: int) -> tuple[EventView, ...] | None:
+    async def _read_shared(self, store: Store, study_id: str, *, after: int) -> tuple[EventView, ...] | None:
         """Return the next events, or None while the database does not answer.
 
-        Whoever asks for the same meanwhile waits for the same answer.
+        Concurrent readers of the same events share one read.
         """
         key = (study_id, after)
-        if key not in self._looks:
-            self._looks[key] = asyncio.create_task(self._read(store, study_id, after=after))
-            self._looks[key].add_done_callback(lambda _: self._looks.pop(key, None))
-        # A reader that goes away takes nothing from the others.
-        return await asyncio.shield(self._looks[key])
+        if key not in self._reads:
+            self._reads[key] = asyncio.create_task(self._read(store, study_id, after=after))
+            self._reads[key].add_done_callback(lambda _: self._reads.pop(key, None))
+        # Shielded: a reader that disconnects must not cancel the read of the others.
+        return await asyncio.shield(self._reads[key])
 
     async def _read(self, store: Store, study_id: str, *, after: int) -> tuple[EventView, ...] | None:
-        # None is nothing that a reader need know of: the database is back soon.
+        # The reader is not told: the database may soon be back.
         try:
             return await self._in_thread(lambda: store.events(study_id, after=after, limit=_BATCH))
         except StoreUnavailable:
@@ -171,7 +165,7 @@ class EventStreams:
         try:
             return await self._in_thread(may_read)
         except StoreUnavailable:
-            # Nothing is told meanwhile either.
+            # No events are sent meanwhile either.
             return True
 
     async def _is_closed(self, store: Store, study_id: str) -> bool:
@@ -181,19 +175,16 @@ class EventStreams:
             return False
 
     async def _in_thread(self, look: Callable[[], _T]) -> _T:
-        # Threads of their own: readers who wait for a slow database must not keep others from being served.
+        # Its own threads: streams that wait for a slow database must not delay requests.
         self._threads = self._threads or anyio.CapacityLimiter(_THREADS)
         return await anyio.to_thread.run_sync(look, limiter=self._threads)
 
 
 def encode_event(event: EventView) -> bytes:
-    """Return an event as it goes over the wire.
-
-    `id`, `event` (its kind) and `data` (the whole event as JSON).
-    """
+    """Return an event as a server-sent event: `id`, `event` (its kind) and `data` (the event as JSON)."""
     return format_sse_event(data_str=event.model_dump_json(), event=event.kind, id=str(event.id))
 
 
 def closes_study(event: EventView) -> bool:
-    """Return whether a study is closed after this event: nothing follows, unless it is extended."""
+    """Return whether an event closes its study. No event follows unless the study is extended."""
     return event.kind == "study.state" and event.data.get("to") in _CLOSED

@@ -1,6 +1,6 @@
-"""What Prometheus is told: how the record stands, what requests and transactions take, how the process fares.
+"""Prometheus metrics of the studies in the database, of requests and transactions, and of the process.
 
-One registry for each app.
+Each app has its own registry.
 """
 
 __all__ = ["Metrics", "count_live_dispatchers"]
@@ -32,7 +32,7 @@ from studies.webhooks import AttemptOutcome
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _TRANSACTION_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-_GOOD_FOR_S = 1.0
+_FRESH_FOR_S = 1.0
 _HEARTBEAT_WITHIN: Final = timedelta(seconds=30)
 
 
@@ -47,11 +47,11 @@ def count_live_dispatchers(dispatchers: Mapping[str, datetime], *, now: datetime
     return sum(moment - heartbeat < _HEARTBEAT_WITHIN for heartbeat in dispatchers.values())
 
 
-class _Record(Collector):
-    """Tells how the record stood when it was last looked at; of a database that does not answer only that.
+class _DatabaseCollector(Collector):
+    """Metrics from the last snapshot of the database; without an answer, only that it is down.
 
-    A count of epochs goes back when a lost trial begins anew, and Prometheus would take that for a restart of
-    the service, at which everything was counted again: it is told the highest count so far.
+    The count of epochs falls when a lost trial starts again. Prometheus would take that for a restart of the
+    counter, so the highest count so far is reported.
     """
 
     def __init__(self) -> None:
@@ -77,26 +77,26 @@ class _Record(Collector):
             trials.add_metric([trial_state.value], count)
         yield trials
         yield GaugeMetricFamily(
-            "tangent_trials_waiting", "Trials among the queued that wait at a rung.", value=now.waiting
+            "tangent_trials_waiting", "Queued trials that wait at a rung.", value=now.waiting
         )
         yield GaugeMetricFamily(
             "tangent_packs_in_flight",
-            "Packs that workers have in hand, as of their last reports.",
+            "Packs in training, according to the last reports.",
             value=now.packs,
         )
         self._epochs = max(self._epochs, now.epochs)
-        yield CounterMetricFamily("tangent_epochs", "Epochs on record.", value=self._epochs)
+        yield CounterMetricFamily("tangent_epochs", "Epochs of all trials.", value=self._epochs)
         yield CounterMetricFamily(
-            "tangent_trial_retries", "Tries of trials that were lost to a fault.", value=now.retries
+            "tangent_trial_retries", "Attempts at trials that were lost to a fault.", value=now.retries
         )
         yield GaugeMetricFamily(
             "tangent_queue_age_seconds",
-            "How long the oldest queued study has waited; 0: none waits.",
+            "How long the oldest queued study has waited; 0 if none waits.",
             value=now.queued_for_s or 0.0,
         )
         yield GaugeMetricFamily(
             "tangent_event_lag_seconds",
-            "Longest silence of a running study: since its newest event; 0: none runs.",
+            "Longest time since the newest event of a running study; 0 if none runs.",
             value=now.silent_for_s or 0.0,
         )
         yield from _dispatchers(now)
@@ -106,19 +106,19 @@ def _dispatchers(now: MetricsSnapshot) -> Iterator[Metric]:
     moment = datetime.now(UTC)
     count = count_live_dispatchers(now.dispatchers, now=moment)
     yield GaugeMetricFamily(
-        "tangent_dispatchers_alive", "Dispatchers heard of in the last 30 seconds.", value=count
+        "tangent_dispatchers_alive", "Dispatchers with a heartbeat in the last 30 seconds.", value=count
     )
     if now.dispatchers:
         age_s = max(0.0, (moment - max(now.dispatchers.values())).total_seconds())
         yield GaugeMetricFamily(
             "tangent_dispatcher_seen_seconds",
-            "Seconds since any dispatcher was heard of; absent: none ever was.",
+            "Seconds since the last heartbeat of any dispatcher; absent if there was none.",
             value=age_s,
         )
 
 
 class Metrics:
-    """Everything that one service counts.
+    """The metrics of one service.
 
     Args:
         streams: its event streams.
@@ -126,24 +126,23 @@ class Metrics:
     """
 
     def __init__(self, streams: EventStreams, *, version: str) -> None:
-        # Beside every counter and histogram the library would tell when it was made: half of all lines, and
-        # nobody asks.
+        # By default each counter and histogram has a metric of its creation time: half of all lines, unused.
         disable_created_metrics()
         self._registry = registry = CollectorRegistry(auto_describe=False)
-        self._looking = threading.Lock()
-        self._looked_at = -_GOOD_FOR_S
+        self._lock = threading.Lock()
+        self._read_at = -_FRESH_FOR_S
         self._tally: tuple[Store, MetricsReader] | None = None
-        self._record = _Record()
-        registry.register(self._record)
+        self._database = _DatabaseCollector()
+        registry.register(self._database)
         build = Gauge(
-            "tangent_build_info", "Always 1; which version this is.", ["version"], registry=registry
+            "tangent_build_info", "Always 1; the version of the service.", ["version"], registry=registry
         )
         build.labels(version).set(1)
-        clients = Gauge("tangent_event_stream_clients", "Readers of event streams.", registry=registry)
+        clients = Gauge("tangent_event_stream_clients", "Open event streams.", registry=registry)
         clients.set_function(lambda: streams.open)
         self._in_flight = Gauge(
             "tangent_http_requests_in_flight",
-            "Requests being answered, event streams among them.",
+            "Requests in progress, including event streams.",
             registry=registry,
         )
         self._requests = Counter(
@@ -151,14 +150,14 @@ class Metrics:
         )
         self._request_s = Histogram(
             "tangent_http_request_seconds",
-            "Time to answer a request; of an event stream, to begin it.",
+            "Time until the response; for an event stream, until its start.",
             ["method", "route"],
             buckets=_SECONDS,
             registry=registry,
         )
         self._transaction_s = Histogram(
             "tangent_database_transaction_seconds",
-            "Time of a transaction of this service, waiting for a connection included.",
+            "Time of a transaction of this service, including the wait for a connection.",
             ["kind"],
             buckets=_TRANSACTION_SECONDS,
             registry=registry,
@@ -167,7 +166,7 @@ class Metrics:
             self._transaction_s.labels(kind)
         self._deliveries = Counter(
             "tangent_webhook_deliveries",
-            "Attempts of this service to deliver to webhooks, by what became of them.",
+            "Delivery attempts of this service to webhooks, by outcome.",
             ["outcome"],
             registry=registry,
         )
@@ -177,46 +176,42 @@ class Metrics:
         PlatformCollector(registry=registry)
         GCCollector(registry=registry)
 
-    def watch(self, store: Store) -> None:
-        """Count the transactions of a store from now on."""
+    def observe_transactions(self, store: Store) -> None:
+        """Measure the transactions of a store from now on."""
         store.on_transaction(lambda kind, seconds: self._transaction_s.labels(kind).observe(seconds))
 
     def request_started(self) -> None:
-        """Count a request as being answered."""
+        """Count a request as in progress."""
         self._in_flight.inc()
 
     def request_finished(self) -> None:
-        """Count a request as no longer being answered."""
+        """Count a request as no longer in progress."""
         self._in_flight.dec()
 
     def count_response(self, method: str, route: str, status: int, *, seconds: float) -> None:
-        """Count a request that was answered, in a route's template.
-
-        Paths as they come would be without number.
-        """
+        """Count a response by the template of its route, because the number of paths is unbounded."""
         self._requests.labels(method, route, str(status)).inc()
         self._request_s.labels(method, route).observe(seconds)
 
     def count_delivery(self, outcome: AttemptOutcome) -> None:
-        """Count an attempt to deliver to a webhook."""
+        """Count a delivery attempt."""
         self._deliveries.labels(outcome).inc()
 
     def render(self, store: Store | None) -> bytes:
         """Return all metrics in Prometheus's text format.
 
         Args:
-            store: the record; it is looked at once a second at the most, whoever asks. None when it is known
-                not to answer.
+            store: the database, which is read once a second at most. None if it is known not to answer.
         """
-        with self._looking:
+        with self._lock:
             if store is None:
-                self._record.standing = None
-            elif time.monotonic() - self._looked_at >= _GOOD_FOR_S:
-                self._record.standing = self._look(store)
-                self._looked_at = time.monotonic()
+                self._database.standing = None
+            elif time.monotonic() - self._read_at >= _FRESH_FOR_S:
+                self._database.standing = self._read(store)
+                self._read_at = time.monotonic()
             return generate_latest(self._registry)
 
-    def _look(self, store: Store) -> MetricsSnapshot | None:
+    def _read(self, store: Store) -> MetricsSnapshot | None:
         if self._tally is None or self._tally[0] is not store:
             self._tally = (store, store.metrics_reader())
         try:

@@ -1,8 +1,6 @@
-"""What every request passes first.
+"""Middleware that gives each request an id, counts it, and logs one line when it is done.
 
-It gets an id, is counted, and leaves one line in the log when it has been answered.
-
-Plain ASGI, so that event streams pass through unbuffered.
+It is plain ASGI, so that event streams pass through unbuffered.
 """
 
 __all__ = ["REQUEST_ID", "RequestLog", "route_of"]
@@ -19,30 +17,30 @@ from structlog.contextvars import bound_contextvars
 from service.metrics import Metrics
 
 REQUEST_ID = "x-request-id"
-"""The header that a caller, or a proxy, may name a request in; the answer brings it back."""
+"""The header with a request's id; a caller or a proxy may set it, and the response returns it."""
 
 _LOG = logging.getLogger("tangent.access")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
-# Ids as the API's own routes know them; a trial's begins with its study's.
+# Ids in the form of the API's routes; a trial's id starts with its study's.
 _SUBJECT = re.compile(
     r"(?:/v1)?/(?P<kind>studies|trials)/(?P<id>(?P<study>[a-z0-9]{1,16})"
     r"(?:\.[A-Za-z0-9._-]{1,80})?)(?=[/:]|$)"
 )
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _API = "/v1"
-_PATH_TOLD = 200
-# Asked every few seconds by machinery, or once for every page.
+_MAX_PATH = 200
+# Requested every few seconds by probes, or with every page.
 _QUIET = frozenset({"/healthz", "/readyz", "/metrics", "/static/*", "/docs/swagger/*"})
-# Nobody has sent it: the caller left before there was an answer. The number is nginx's.
-_CALLER_LEFT = 499
+# No response was sent, because the caller disconnected first. nginx uses the same number.
+_CLIENT_CLOSED_REQUEST = 499
 
 
 class RequestLog:
     """Names, counts and logs requests.
 
     Args:
-        app: what answers them.
-        metrics: where they are counted.
+        app: the next application.
+        metrics: counts them.
     """
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
@@ -50,14 +48,14 @@ class RequestLog:
         self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
+        """Handle one request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        given = Headers(scope=scope).get(REQUEST_ID, "")
-        request_id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+        sent = Headers(scope=scope).get(REQUEST_ID, "")
+        request_id = sent if _REQUEST_ID.fullmatch(sent) else uuid.uuid4().hex
         method = scope["method"] if scope["method"] in _METHODS else "other"
-        status, is_counted, began = _CALLER_LEFT, False, time.perf_counter()
+        status, is_counted, began = _CLIENT_CLOSED_REQUEST, False, time.perf_counter()
 
         def count() -> None:
             nonlocal is_counted
@@ -73,13 +71,12 @@ class RequestLog:
                 status = message["status"]
                 headers = MutableHeaders(scope=message)
                 headers[REQUEST_ID] = request_id
-                # A stream lasts as long as its reader likes: only its beginning says anything of the service.
+                # The reader decides how long a stream lasts; only the time to its start is the service's.
                 if headers.get("content-type", "").startswith("text/event-stream"):
                     count()
             await send(message)
 
-        # Where the path says more than what it was asked for, the log's other lines of this request say it
-        # too.
+        # All log lines of this request name the study or the trial in its path.
         with bound_contextvars(request_id=request_id, **_subject(scope["path"])):
             self._metrics.request_started()
             try:
@@ -100,26 +97,22 @@ class RequestLog:
 
 
 def route_of(scope: Scope) -> str:
-    """Return the template of the route that answered a request, such as `/v1/studies/{study_id}`.
-
-    Of what none did, `unmatched`.
-    """
+    """Return the template of a request's route, such as `/v1/studies/{study_id}`; `unmatched` without one."""
     route = getattr(scope.get("route"), "path", None)
     if isinstance(route, str):
-        # A route knows its path without the prefix that it was included under.
+        # The path of an included route does not have the prefix.
         is_prefixed = f"{scope['path']}/".startswith(f"{_API}/") and not route.startswith(_API)
         return f"{_API}{route}" if is_prefixed else route
     mount = str(scope.get("root_path", "")).removeprefix(str(scope.get("app_root_path", "")))
     if mount:
         return f"{mount}/*"
-    # The framework's own routes, such as /openapi.json, say nothing of themselves; what has no parameters is
-    # its own template.
+    # Some routes, such as /openapi.json, are not in the scope. A path without parameters is its own template.
     is_plain = "endpoint" in scope and not scope.get("path_params")
     return scope["path"] if is_plain else "unmatched"
 
 
 def _subject(path: str) -> dict[str, str]:
-    """Return the study, and the trial, that a path names."""
+    """Return the ids of the study and the trial in a path."""
     found = _SUBJECT.match(path)
     if found is None:
         return {}
@@ -127,13 +120,12 @@ def _subject(path: str) -> dict[str, str]:
 
 
 def _write(scope: Scope, *, method: str, route: str, status: int, took_s: float) -> None:
-    # As it came over the wire, percent signs and all, and without its query: nothing in it can look like
-    # another line.
+    # Still percent-encoded and without the query, so that it cannot look like another line.
     path = (
-        bytes(scope.get("raw_path") or b"").partition(b"?")[0].decode("ascii", "replace")[:_PATH_TOLD]
-        or scope["path"][:_PATH_TOLD]
+        bytes(scope.get("raw_path") or b"").partition(b"?")[0].decode("ascii", "replace")[:_MAX_PATH]
+        or scope["path"][:_MAX_PATH]
     )
-    # That a service is not ready yet is an answer of /readyz, no fault.
+    # A 503 of /readyz is a normal response, not a fault.
     level = (
         logging.DEBUG
         if route in _QUIET and status != 500

@@ -1,7 +1,4 @@
-"""What the API answers with besides the views of `studies`.
-
-Plans, bests, lists of events, health, kinds of problems.
-"""
+"""Response models of the API besides the views of `studies`."""
 
 __all__ = ["Account", "ArmBest", "EventList", "Health", "ProblemKindView", "Readiness", "StudyPlan"]
 
@@ -17,29 +14,27 @@ from studies.spec import StudySpec
 from studies.views import Best, EventView, Role, TokenView
 
 
-class _Answer(BaseModel):
+class _ResponseModel(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class StudyPlan(_Answer):
-    """What a study would do, worked out without storing anything."""
+class StudyPlan(_ResponseModel):
+    """What a study would do; nothing is stored."""
 
-    spec: StudySpec = Field(description="What was sent, shorthands spelled out.")
+    spec: StudySpec = Field(description="The submitted spec, shorthands expanded.")
     study: ResolvedStudy = Field(
-        description="Every arm's whole space and defaults, and the cards they come from."
+        description="Every arm's complete space and defaults, and the cards that they come from."
     )
-    trials: int = Field(description="Trials that its search would run in all, replicates together.")
-    confirmations: int = Field(
-        description="Runs on fresh seeds that would confirm what the search finds: at most so many."
-    )
+    trials: int = Field(description="Total number of trials of the search, all replicates together.")
+    confirmations: int = Field(description="Most confirmation runs on fresh seeds.")
     epochs: int = Field(
         description=(
-            "Epochs that both would train in all, when no trial ends early; with the pruner "
-            "`median` the most that it can be."
+            "Total epochs of the search and the confirmation if no trial ends early; with the pruner "
+            "`median`, the maximum."
         )
     )
     estimate_cpu_s: float = Field(
-        description="Rough seconds of training on one CPU thread, from the workload's card; packs take less."
+        description="Estimated training seconds on one CPU thread, from the workload's card; packs need less."
     )
 
     @classmethod
@@ -62,66 +57,60 @@ class StudyPlan(_Answer):
         )
 
 
-class ArmBest(_Answer):
+class ArmBest(_ResponseModel):
     """The best configuration of one arm."""
 
     arm: str = Field(description="Name of the arm.")
     optimizer: str = Field(description="Name of its optimizer.")
     best: Best | None = Field(
-        description="Its best completed trial by validation; none until one has completed."
+        description="Its best completed trial by validation value; null until a trial has completed."
     )
 
 
-class EventList(_Answer):
+class EventList(_ResponseModel):
     """Some of a study's events, oldest first."""
 
     items: tuple[EventView, ...] = Field(description="The events numbered above `after`.")
-    after: int = Field(description="Number of the last one here: give it back as `after` to go on.")
-    is_last: bool = Field(
-        description="True when the study is closed: nothing follows these unless it is extended."
-    )
+    after: int = Field(description="Number of the last event in the list; send it as `after` to continue.")
+    is_last: bool = Field(description="True if the study is closed: no events follow unless it is extended.")
 
 
-class Account(_Answer):
-    """Whoever asks."""
+class Account(_ResponseModel):
+    """The caller."""
 
-    role: Role = Field(description="What they may do; on an open service everybody is an admin.")
+    role: Role = Field(description="The caller's role; on an open service every caller is an admin.")
     token: TokenView | None = Field(
-        description="Their token, with its quotas and what it has used of them; none on an open service."
+        description="The caller's token, with its quotas and their use; null on an open service."
     )
 
 
-class Health(_Answer):
+class Health(_ResponseModel):
     """The process is up."""
 
     status: Literal["up"] = Field(
-        default="up", description="Always `up`: a process that is not cannot answer."
+        default="up", description="Always `up`: a process that is down cannot respond."
     )
     version: str = Field(description="Version of the service.")
 
 
-class Readiness(_Answer):
+class Readiness(_ResponseModel):
     """Studies can be submitted, and will be run."""
 
     status: Literal["ready"] = Field(
-        default="ready", description="Always `ready`; anything else is the problem `not-ready`."
+        default="ready", description="Always `ready`; otherwise the response is the problem `not-ready`."
     )
-    optimizers: int = Field(description="How many optimizers are on offer.")
-    workloads: int = Field(description="How many workloads are on offer.")
-    dispatchers: int = Field(description="How many dispatchers were heard of in the last 30 seconds.")
-    dispatcher_seen_at: datetime = Field(description="When a dispatcher was heard of last.")
-    revision: str = Field(
-        description="The revision that the database is at: the one that this version needs."
-    )
+    optimizers: int = Field(description="Number of optimizers in the catalogue.")
+    workloads: int = Field(description="Number of workloads in the catalogue.")
+    dispatchers: int = Field(description="Number of dispatchers with a heartbeat in the last 30 seconds.")
+    dispatcher_seen_at: datetime = Field(description="Time of the last heartbeat of any dispatcher.")
+    revision: str = Field(description="Revision of the database, which is the one that this version needs.")
 
 
-class ProblemKindView(_Answer):
+class ProblemKindView(_ResponseModel):
     """A kind of problem, explained."""
 
-    type: str = Field(
-        description="The `type` that problems of this kind carry.", examples=["/problems/study-not-found"]
-    )
-    title: str = Field(description="What it is, in a few words.")
-    status: int = Field(description="The HTTP status that comes with it.")
+    type: str = Field(description="The `type` of such problems.", examples=["/problems/study-not-found"])
+    title: str = Field(description="A short name.")
+    status: int = Field(description="The HTTP status.")
     advice: str = Field(description="What causes it and what to do.")
     example: str = Field(description="The detail of one occurrence.")

@@ -1,4 +1,4 @@
-"""Runs the service until it is told to end; whatever keeps it from starting is one line on standard error."""
+"""Runs the service until a signal ends it. An error at startup is one line on standard error."""
 
 __all__ = ["Server", "serve"]
 
@@ -27,29 +27,26 @@ _GRACE_S = 10
 
 
 def serve(settings: ServiceSettings) -> int:
-    """Return the exit status once the service has ended.
-
-    0 when it was told to (SIGINT, SIGTERM), 1 when it could not start.
-    """
+    """Run the service and return its exit status: 0 after SIGINT or SIGTERM, 1 if it could not start."""
     configure_logging(settings.log_format, level=settings.log_level, process="service")
     try:
         listener = _listen(settings.host, settings.port)
     except TangentError as error:
-        return _refuse(error)
+        return _report(error)
     with listener:
         try:
             store = Store.open(settings.database_url)
         except TangentError as error:
-            return _refuse(error)
+            return _report(error)
         try:
             return _run(settings, store, listener)
         except TangentError as error:
-            return _refuse(error)
+            return _report(error)
         finally:
             store.close()
 
 
-def _refuse(error: TangentError) -> int:
+def _report(error: TangentError) -> int:
     sys.stderr.write(f"tangent: {' '.join(str(error).split())}\n")
     return 1
 
@@ -57,10 +54,10 @@ def _refuse(error: TangentError) -> int:
 def _listen(host: str, port: int) -> socket.socket:
     """Return a listening socket.
 
-    Taken before anything else is opened, and kept, so that nobody takes the port in between.
+    It is opened first and kept open, so that no other process can take the port meanwhile.
 
     Raises:
-        SettingsInvalid: the address cannot be listened on.
+        SettingsInvalid: the service cannot listen at this address.
     """
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
@@ -68,74 +65,74 @@ def _listen(host: str, port: int) -> socket.socket:
         )[0]
     except (socket.gaierror, UnicodeError):
         raise SettingsInvalid(
-            f"there is no address {host!r} to listen on; set TANGENT_HOST to one of "
-            "this machine's, such as 127.0.0.1"
+            f"cannot resolve the address {host!r}; set TANGENT_HOST to an address of "
+            "this machine, such as 127.0.0.1"
         ) from None
     listener = socket.socket(family, kind, protocol)
-    # Else the port stays taken for a minute after the last service has ended.
+    # Otherwise the port stays in use for a minute after the previous service has ended.
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind(address)
         listener.listen()
     except OSError as error:
         listener.close()
-        raise SettingsInvalid(_why_not(error, host, port)) from None
+        raise SettingsInvalid(_listen_error(error, host, port)) from None
     return listener
 
 
-def _why_not(error: OSError, host: str, port: int) -> str:
+def _listen_error(error: OSError, host: str, port: int) -> str:
     match error.errno:
         case errno.EADDRINUSE:
-            return f"port {port} on {host} is in use; end what listens there, or set TANGENT_PORT to another"
+            return f"port {port} on {host} is in use; stop the other program, or change TANGENT_PORT"
         case errno.EACCES:
-            return f"port {port} on {host} is not this user's to take; set TANGENT_PORT to one above 1023"
+            return f"this user may not listen on port {port} of {host}; set TANGENT_PORT to a port above 1023"
         case errno.EADDRNOTAVAIL:
-            return f"{host} is no address of this machine; set TANGENT_HOST to one that is, such as 127.0.0.1"
+            return f"{host} is not an address of this machine; set TANGENT_HOST to one, such as 127.0.0.1"
         case _:
             return f"cannot listen on {host} port {port}: {error.strerror}"
 
 
 class Server(uvicorn.Server):
-    """A server that ends its event streams when it is told to end, and leaves what comes after to its caller.
+    """A uvicorn server that ends event streams at shutdown and returns to its caller after a signal.
 
     Args:
-        app: what `create_app` returned.
-        patience: how long connections wait for their other end.
+        app: the result of `create_app`.
+        timeouts: how long connections wait for their clients.
     """
 
     def __init__(self, app: FastAPI, *, timeouts: Timeouts | None = None) -> None:
         self._streams: EventStreams = app.state.streams
         config = uvicorn.Config(
             app,
-            # Uvicorn asks for a class, and only ever calls it.
+            # Uvicorn's type is a class, but any callable works.
             http=cast("type[TimedConnection]", partial(TimedConnection, timeouts=timeouts or Timeouts())),
             # Not "auto", which would use uvloop once it is installed, without a measurable gain.
             loop="asyncio",
             # An upgrade would bypass the middleware, and nothing here uses WebSockets.
             ws="none",
             log_config=None,
-            # Ours has the route, the request's id and the study: `service.request_log`.
+            # `service.request_log` logs the route, the request's id and the study too.
             access_log=False,
             server_header=False,
-            # Nothing here asks for the caller's address or scheme, so no header of a proxy need be believed.
+            # `service.client_address` and `service.session_cookie` read the headers of trusted proxies.
             proxy_headers=False,
             lifespan="on",
             timeout_graceful_shutdown=_GRACE_S,
-            # Else the lines of a connection's next request name the study of the last.
+            # Otherwise log lines of a connection's next request would name the study of the previous one.
             reset_contextvars=True,
         )
         super().__init__(config)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Stop taking requests, and wait for those that are being answered."""
+        """Stop accepting requests, and wait for the requests in progress."""
         self._streams.close()
         await super().shutdown(sockets)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Note that the service is to end; a second signal ends it at once."""
+        """Start the shutdown; a second signal ends the service at once."""
         del sig, frame
-        # Uvicorn's own would send the signal once more afterwards, which ends the process before its caller
-        # can clean up.
+        # Uvicorn's own method would raise the signal again after the shutdown, which would end the process
+        # before the caller can clean up.
         self.force_exit = self.should_exit
         self.should_exit = True
 

@@ -1,10 +1,8 @@
-"""The cookie by which a browser is known once its user has shown a token.
+"""The session cookie of a browser that has logged in with a token.
 
-What it is called, how it is set, read and taken back.
-
-`HttpOnly`: no script reads it. `SameSite=Strict`: no page of another site sends it. Behind TLS it is
-`Secure`, and its name's prefix keeps neighbouring hosts from planting one. What it holds is a random secret
-and says nothing; `studies.store.sessions` knows whose it is.
+`HttpOnly`: scripts cannot read it. `SameSite=Strict`: pages of other sites cannot send it. With TLS it is
+`Secure`, and the prefix of its name keeps neighbouring hosts from setting it. Its value is a random secret;
+`studies.store.sessions` knows whose it is.
 """
 
 __all__ = ["clear_session_cookie", "safe_redirect_path", "session_secret", "set_session_cookie"]
@@ -19,29 +17,29 @@ from service.settings import ServiceSettings
 _NAME = "tangent"
 _SECURE_NAME = "__Host-tangent"
 _SECRET = re.compile(r"[A-Za-z0-9_-]{43}")
-# A path of this service and nothing that a browser could take for another's address.
+# A path of this service, and never a text that a browser could take for another site's address.
 _PATH = re.compile(r"/(?![/\\])[\x21-\x5b\x5d-\x7e]{0,1000}")
 
 
 def _is_tls(request: Request) -> bool:
-    """Return whether the browser speaks TLS, with us or with a proxy before us.
+    """Return whether the browser uses TLS, with the service or with a proxy in front of it.
 
-    Whoever makes the proxy's header up only gets a cookie that is of less use to them.
+    A client that forges the proxy's header only gets a cookie that is less useful to it.
     """
     settings: ServiceSettings = request.app.state.settings
-    # Of several proxies each may add how it was reached: the first, how the browser reached them.
+    # Each of several proxies may append its own scheme; the first is the scheme that the browser used.
     outermost = request.headers.get("x-forwarded-proto", "").partition(",")[0].strip().lower()
     return "https" in {request.url.scheme, outermost} or settings.url.startswith("https://")
 
 
 def session_secret(request: Request) -> str | None:
-    """Return the secret of the session that came with a request; None when none did."""
+    """Return the session secret in a request's cookie; None without one."""
     given = request.cookies.get(_SECURE_NAME if _is_tls(request) else _NAME, "")
     return given if _SECRET.fullmatch(given) else None
 
 
 def set_session_cookie(request: Request, response: Response, secret: str, *, lasts: timedelta) -> None:
-    """Have the browser send the session's secret from now on."""
+    """Set the session cookie in the browser."""
     is_tls = _is_tls(request)
     name = _SECURE_NAME if is_tls else _NAME
     response.set_cookie(
@@ -56,16 +54,13 @@ def set_session_cookie(request: Request, response: Response, secret: str, *, las
 
 
 def clear_session_cookie(request: Request, response: Response) -> None:
-    """Have the browser forget the session's secret."""
+    """Delete the session cookie in the browser."""
     is_tls = _is_tls(request)
     response.delete_cookie(
         _SECURE_NAME if is_tls else _NAME, path="/", secure=is_tls, httponly=True, samesite="strict"
     )
 
 
-def safe_redirect_path(asked: str) -> str:
-    """Return the path, with its query, that a login was asked to lead to.
-
-    The first page where it is none of this service's.
-    """
-    return asked if _PATH.fullmatch(asked) and not asked.startswith(("/login", "/logout")) else "/"
+def safe_redirect_path(path: str) -> str:
+    """Return the path, with its query, to open after a login; `/` if it is not a path of this service."""
+    return path if _PATH.fullmatch(path) and not path.startswith(("/login", "/logout")) else "/"

@@ -1,7 +1,4 @@
-"""Where the service listens and what it serves.
-
-One frozen `ServiceSettings`, read from the environment (`TANGENT_…`) once, at the start.
-"""
+"""The settings of the service and its client, read once from the environment (`TANGENT_…`)."""
 
 __all__ = ["ServiceSettings", "SettingsInvalid", "is_loopback", "local_url"]
 
@@ -28,17 +25,11 @@ _OTLP_ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
 
 
 class SettingsInvalid(TangentError):
-    """A setting, from the environment or an option, cannot be used.
-
-    The message names each on the one line.
-    """
+    """A setting from the environment or an option is not valid. The message lists every fault on one line."""
 
 
 def is_loopback(host: str) -> bool:
-    """Return whether only this machine can reach an address.
-
-    A name other than localhost counts as reachable by others.
-    """
+    """Return whether only this machine can reach a host; False for every name except localhost."""
     if host.lower() == "localhost":
         return True
     try:
@@ -100,7 +91,7 @@ def _or_from_file(token: SecretStr | None, info: ValidationInfo) -> SecretStr | 
 
 
 class ServiceSettings(BaseSettings):
-    """Everything that the environment can say to the service, its command line and its client."""
+    """The settings of the service, its command line and its client."""
 
     model_config: ClassVar[SettingsConfigDict] = SettingsConfigDict(
         env_prefix="TANGENT_", env_ignore_empty=True, frozen=True, extra="forbid"
@@ -109,10 +100,10 @@ class ServiceSettings(BaseSettings):
     home: Annotated[Path, AfterValidator(Path.expanduser)] = Field(
         default=Path("~/.tangent"),
         validate_default=True,
-        description="Folder of the embedded database and of logs.",
+        description="Folder of the embedded database and the logs.",
     )
     database_password_file: Path | None = Field(
-        default=None, description="File with the database's password, for a `database_url` that has none."
+        default=None, description="File with the database's password, for a `database_url` without one."
     )
     database_url: Annotated[str, AfterValidator(_complete)] = Field(
         default_factory=_own_database,
@@ -126,29 +117,29 @@ class ServiceSettings(BaseSettings):
         default="127.0.0.1",
         min_length=1,
         max_length=255,
-        description="Address to listen on; any but loopback needs an API token to exist.",
+        description="Address to listen on. Any address but loopback requires an API token.",
     )
     port: int = Field(default=8780, ge=1, le=65535, description="Port to listen on.")
     allowed_hosts: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)] = Field(
         default=(),
         description=(
-            "Names that the service may be called by, apart by commas; loopback names always count, and "
-            "while none are given any name does for a service that others can reach."
+            "Host names of the service, separated by commas. Loopback names are always accepted. Without "
+            "this setting, a service that other machines can reach accepts any name."
         ),
     )
     ray_address: str = Field(
         default="local",
         description=(
-            "For the dispatcher: 'local' starts a Ray of its own, 'head' one that other machines "
-            "can join, else the address of one."
+            "For the dispatcher: 'local' starts its own Ray, 'head' starts a Ray that other machines "
+            "can join, and anything else is the address of a running one."
         ),
     )
     url: Annotated[str, AfterValidator(_http)] = Field(
         default_factory=_default_url,
-        description="Where the command line and the client find the service; by default `host` and `port`.",
+        description="URL of the service for its clients; by default from `host` and `port`.",
     )
     token_file: Path | None = Field(
-        default=None, description="File with the API token, where `token` is not given."
+        default=None, description="File with the API token, if `token` is not set."
     )
     token: Annotated[SecretStr | None, AfterValidator(_or_from_file)] = Field(
         default=None, validate_default=True, description="API token of the command line and the client."
@@ -158,8 +149,8 @@ class ServiceSettings(BaseSettings):
     ] = Field(
         default=(),
         description=(
-            "Addresses and networks of proxies before the service, apart by commas: what they say in "
-            "X-Forwarded-For of where a request came from is believed."
+            "Addresses and networks of proxies in front of the service, separated by commas. The service "
+            "trusts their X-Forwarded-For."
         ),
     )
     webhook_allow: Annotated[
@@ -167,7 +158,7 @@ class ServiceSettings(BaseSettings):
     ] = Field(
         default=(),
         description=(
-            "Addresses and networks besides the internet that webhooks may lead to, apart by commas, "
+            "Addresses and networks besides the internet that webhooks may call, separated by commas, "
             "such as 127.0.0.0/8 or 10.1.0.0/16."
         ),
     )
@@ -184,52 +175,51 @@ class ServiceSettings(BaseSettings):
         le=1e6,
         allow_inf_nan=False,
         description=(
-            "Requests a second that a token, or an address without one, may make "
-            "of this service; 0 for any number."
+            "Requests per second that a token, or an address without a valid one, may make; 0 means no limit."
         ),
     )
-    log_level: LogLevel = Field(default="info", description="How much the service writes to its log.")
+    log_level: LogLevel = Field(default="info", description="Level of the service's log.")
     log_format: LogFormat = Field(
         default="console",
-        description="How it is written: `console`, lines for people, or `json`, one object a line.",
+        description="Format of the log: `console` for readers, or `json` with one object per line.",
     )
     otlp_endpoint: Annotated[str, AfterValidator(_http)] | None = Field(
         default=None,
         validation_alias=AliasChoices("otlp_endpoint", _OTLP_ENDPOINT),
         description=(
-            "Base URL of an OpenTelemetry collector that gets traces (OTLP over HTTP); needs "
+            "Base URL of the OpenTelemetry collector for traces (OTLP over HTTP); needs "
             "the extra `otel`. By default none."
         ),
     )
 
     @classmethod
     def load(cls, **given: Any) -> Self:
-        """Return the settings of the environment; whatever is given here, and not None, goes before it.
+        """Return the settings from the environment; arguments that are not None override it.
 
         Raises:
-            SettingsInvalid: with every fault, on one line.
+            SettingsInvalid: a setting is not valid; the message lists every fault on one line.
         """
         try:
             return cls(**{name: value for name, value in given.items() if value is not None})
         except ValidationError as error:
-            # A default made from a faulty setting is no fault of its own.
+            # A default that depends on an invalid setting is not a fault of its own.
             faults = [
                 item
                 for item in error.errors(include_url=False)
                 if item["type"] != "default_factory_not_called"
             ]
             raise SettingsInvalid(
-                "; ".join(f"{_variable(str(item['loc'][0]))}: {_sentence(item)}" for item in faults)
+                "; ".join(f"{_variable(str(item['loc'][0]))}: {_describe_fault(item)}" for item in faults)
             ) from None
 
 
 def _variable(name: str) -> str:
-    """Return the environment variable of a setting; one belongs to OpenTelemetry."""
+    """Return the environment variable of a setting; one of them is OpenTelemetry's."""
     return _OTLP_ENDPOINT if name in {"otlp_endpoint", _OTLP_ENDPOINT} else f"TANGENT_{name.upper()}"
 
 
-def _sentence(item: Any) -> str:
-    name, given = str(item["loc"][0]), item["input"]
-    came = "" if name in {"token", "database_url"} else f", got {str(given)[:80]!r}"
+def _describe_fault(item: Any) -> str:
+    name, text = str(item["loc"][0]), item["input"]
+    value = "" if name in {"token", "database_url"} else f", got {str(text)[:80]!r}"
     message = str(item["ctx"]["error"]) if item["type"] == "value_error" else str(item["msg"])
-    return f"{message[:1].lower()}{message[1:]}{came}"
+    return f"{message[:1].lower()}{message[1:]}{value}"

@@ -1,4 +1,4 @@
-"""Server-sent events as a reader meets them: lines in, events out."""
+"""Parses server-sent events on the client."""
 
 __all__ = ["parse_events"]
 
@@ -8,9 +8,10 @@ from studies.views import EventView
 
 
 def parse_events(lines: Iterable[str]) -> Iterator[EventView]:
-    """Yield the events in a stream's lines; comments and fields that say nothing of an event are passed over.
+    """Yield the events in a stream's lines, without comments and other fields.
 
-    Source: HTML Living Standard, section 9.2.6. An event that was cut off before its empty line is none.
+    Source: HTML Living Standard, section 9.2.6. An event without its final empty line is
+    incomplete and dropped.
     """
     data: list[str] = []
     for line in lines:

@@ -1,10 +1,8 @@
-"""Traces by OpenTelemetry, where OTEL_EXPORTER_OTLP_ENDPOINT says where to send them.
+"""OpenTelemetry traces, sent to OTEL_EXPORTER_OTLP_ENDPOINT: a span for each request and each SQL statement.
 
-A span for each request, and in it one for each statement.
-
-The framework makes the spans of requests; those of statements are made here, for OpenTelemetry's own
-instrumentation of SQLAlchemy refuses its version 2.1. The exporter is the extra `otel`, and nothing of it is
-imported before it is asked for.
+FastAPI creates the spans of requests. The spans of statements are created here, because OpenTelemetry's
+instrumentation of SQLAlchemy does not accept version 2.1. The exporter is in the extra `otel`, which is
+imported only if an endpoint is set.
 """
 
 __all__ = ["Tracing", "start_tracing"]
@@ -20,14 +18,11 @@ from studies.store import Store
 
 _NAME = "tangent"
 _QUIET = frozenset({"/healthz", "/readyz", "/metrics"})
-_STATEMENT_TOLD = 2000
+_MAX_STATEMENT = 2000
 
 
 def _is_quiet(scope: MutableMapping[str, Any]) -> bool:
-    """Return whether a request is not worth a trace.
-
-    Machinery asks it all the time, or it is a stream that lasts for hours.
-    """
+    """Return whether a request is not traced: probes are frequent, and streams last for hours."""
     return (
         scope["path"] in _QUIET
         or scope["path"].endswith("/events")
@@ -35,12 +30,12 @@ def _is_quiet(scope: MutableMapping[str, Any]) -> bool:
     )
 
 
-def _unwatched(_error: BaseException | None) -> None:
-    """End a statement that belongs to no request."""
+def _ignore(_error: BaseException | None) -> None:
+    """End a statement that belongs to no traced request."""
 
 
 class Tracing:
-    """Sends the spans of one service to a collector, in batches, from a thread of its own.
+    """Sends the spans of a service to a collector, in batches, from a thread of its own.
 
     Args:
         endpoint: the collector's base URL, `http://HOST:4318`.
@@ -60,7 +55,7 @@ class Tracing:
                 f"OTEL_EXPORTER_OTLP_ENDPOINT is set, but OpenTelemetry is not installed ({error}); "
                 "install it with `pip install 'tangent-studies[otel]'`, or unset the variable"
             ) from None
-        # What OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES say goes before it.
+        # OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES override the name.
         resource = Resource.create()
         if str(resource.attributes.get(SERVICE_NAME, "unknown_service")).startswith("unknown_service"):
             resource = resource.merge(Resource({SERVICE_NAME: _NAME}))
@@ -72,7 +67,7 @@ class Tracing:
 
     @property
     def telemetry(self) -> TelemetryConfig:
-        """What the framework has to know."""
+        """The configuration for FastAPI."""
         return TelemetryConfig(
             tracer_provider=self._provider,
             metrics=False,
@@ -82,24 +77,21 @@ class Tracing:
             exclude=_is_quiet,
         )
 
-    def watch(self, store: Store) -> None:
-        """Trace the statements of a store from now on.
-
-        Those of requests that are traced, by their text and without their values.
-        """
+    def trace_statements(self, store: Store) -> None:
+        """Trace a store's statements in traced requests from now on: their text without the values."""
         store.on_statement(self._begin)
 
     def _begin(self, statement: str) -> Callable[[BaseException | None], None]:
         if not get_current_span().is_recording():
-            return _unwatched
+            return _ignore
         verb = statement.split(maxsplit=1)[0].upper() if statement.strip() else "SQL"
         span = self._tracer.start_span(
-            verb, kind=SpanKind.CLIENT, attributes={"db.query.text": statement[:_STATEMENT_TOLD]}
+            verb, kind=SpanKind.CLIENT, attributes={"db.query.text": statement[:_MAX_STATEMENT]}
         )
 
         def end(error: BaseException | None) -> None:
             if error is not None:
-                # By its kind: what a database says of an error may quote values.
+                # Only the class of the error, because its message may quote values.
                 span.set_attribute("error.type", type(error).__qualname__)
                 span.set_status(StatusCode.ERROR)
             span.end()
@@ -107,15 +99,15 @@ class Tracing:
         return end
 
     def close(self) -> None:
-        """Send what has not been sent, and end; a collector that does not answer is not waited for long."""
+        """Send the remaining spans and stop; wait two seconds at most for the collector."""
         self._provider.force_flush(timeout_millis=2000)
         self._provider.shutdown()
 
 
 def start_tracing(settings: ServiceSettings) -> Tracing | None:
-    """Return what traces a service; None where no collector is set.
+    """Return the tracing of a service; None if no collector is set.
 
     Raises:
-        SettingsInvalid: one is set, and the extra `otel` is not installed.
+        SettingsInvalid: a collector is set, but the extra `otel` is not installed.
     """
     return None if settings.otlp_endpoint is None else Tracing(settings.otlp_endpoint)

@@ -1,8 +1,6 @@
-"""The line between the client and a service.
+"""The client's HTTP transport: safe retries, responses as models, problems as exceptions.
 
-Requests that are repeated where that is safe, answers read as models, refusals raised.
-
-`ProblemError` is what the service said; `ServiceUnreachable` that it said nothing.
+`ProblemError` is an error response of the service. `ServiceUnreachable` means that no service responded.
 """
 
 __all__ = ["ProblemError", "ServiceUnreachable", "Transport", "path_segment"]
@@ -21,21 +19,22 @@ from pydantic import BaseModel, ValidationError
 from service.errors import PROBLEM_JSON, STORE_UNAVAILABLE, FieldError, Problem
 from service.settings import is_loopback
 from studies.errors import TangentError
+from studies.formatting import plural
 
 _T = TypeVar("_T", bound=BaseModel)
 _ATTEMPTS = 3
 _RETRY_S = 0.5
-# For so long a submission whose answer was lost is sent again.
-_UNKNOWN_S = 30.0
-# A service that is asked too much says for how long to wait.
-_MOST_PATIENCE_S = 10.0
-# Longer than three of the service's heartbeats: silence beyond it means that the line is dead.
-_SILENCE_S = 50.0
-_NOTHING_THERE = (httpx.ConnectError, httpx.ConnectTimeout, httpx.UnsupportedProtocol)
+# How long a submission whose response was lost is retried.
+_RETRY_SUBMISSION_S = 30.0
+# The longest wait that a service may ask for.
+_MAX_RETRY_AFTER_S = 10.0
+# More than three heartbeats of the service: after a longer silence the connection is dead.
+_STREAM_TIMEOUT_S = 50.0
+_NOT_CONNECTED = (httpx.ConnectError, httpx.ConnectTimeout, httpx.UnsupportedProtocol)
 
 
 class ServiceUnreachable(TangentError):
-    """No service answers at the URL, or what answers is none of ours."""
+    """No service answers at the URL, or it is not a Tangent service."""
 
 
 class ProblemError(TangentError):
@@ -44,10 +43,10 @@ class ProblemError(TangentError):
     Attributes:
         status: HTTP status.
         slug: the kind of problem, e.g. `study-not-found`; stable.
-        title: the kind, in a few words.
-        detail: what happened this time.
+        title: a short name of the kind.
+        detail: what went wrong.
         errors: each fault in the request, with a pointer to it.
-        problem: everything the service said.
+        problem: the complete response.
     """
 
     def __init__(self, problem: Problem) -> None:
@@ -61,15 +60,15 @@ class ProblemError(TangentError):
 
 
 class Transport:
-    """A line to one service.
+    """The connections to one service.
 
     Args:
-        url: where the service listens, without a slash at the end.
+        url: URL of the service, without a slash at the end.
         token: API token; None for a service that needs none.
-        timeout_s: longest wait for an answer.
+        timeout_s: longest wait for a response.
 
     Raises:
-        ServiceUnreachable: the URL is no address, or the token no token.
+        ServiceUnreachable: the URL or the token is not valid.
     """
 
     def __init__(self, url: str, token: str | None, *, timeout_s: float) -> None:
@@ -77,23 +76,24 @@ class Transport:
         self._timeout_s = timeout_s
         if token is not None and not (token.isascii() and token.isprintable()):
             raise ServiceUnreachable(
-                "the API token holds what no token can; expected the text that `tangent token create` printed"
+                "the API token has characters that no token has; expected the text "
+                "that `tangent token create` printed"
             )
         headers = {
             "accept": "application/json",
             **({} if token is None else {"authorization": f"Bearer {token}"}),
         }
         try:
-            # A proxy of the environment cannot reach this machine's own address.
+            # A proxy from the environment cannot reach this machine's loopback address.
             trusts_proxies = not is_loopback(urlsplit(self.url).hostname or "")
             self._http = httpx.Client(
                 base_url=self.url, headers=headers, timeout=timeout_s, trust_env=trusts_proxies
             )
         except (httpx.InvalidURL, ValueError):
-            raise self._no_address() from None
+            raise self._invalid_url() from None
 
     def close(self) -> None:
-        """Give the connections back."""
+        """Close the connections."""
         self._http.close()
 
     def get(
@@ -104,13 +104,13 @@ class Transport:
         *,
         timeout_s: float | None = None,
     ) -> _T:
-        """Return what stands under a path; parameters that are None are left out."""
-        given = {name: value for name, value in (params or {}).items() if value is not None}
-        patience = {} if timeout_s is None else {"timeout": max(timeout_s, self._timeout_s)}
-        return self.read(model, self.send("GET", path, params=given, **patience))
+        """Return the value at a path; parameters that are None are left out."""
+        query = {name: value for name, value in (params or {}).items() if value is not None}
+        timeout = {} if timeout_s is None else {"timeout": max(timeout_s, self._timeout_s)}
+        return self.read(model, self.send("GET", path, params=query, **timeout))
 
     def send(self, method: str, path: str, **request: Any) -> httpx.Response:
-        """Return the answer to a request, which is sent again only where that can do no harm.
+        """Send a request and return the response. Retry only if that is safe.
 
         Raises:
             ProblemError: the service refused it.
@@ -122,19 +122,19 @@ class Transport:
             try:
                 response = self._http.request(method, path, **request)
             except httpx.TransportError as error:
-                # Whether the request was done is unknown unless nothing answered; reading, or a submission
-                # with its key, may be sent again.
-                if not isinstance(error, _NOTHING_THERE) and unknown_since is None:
+                # Without a connection the request was not processed; otherwise that is unknown. A read, or a
+                # submission with its key, may be repeated.
+                if not isinstance(error, _NOT_CONNECTED) and unknown_since is None:
                     unknown_since = time.monotonic()
-                # A service that died before its answer is soon started again.
+                # A service that died before its response is usually restarted soon.
                 if has_key and unknown_since is not None:
-                    if time.monotonic() - unknown_since > _UNKNOWN_S:
-                        raise self._unknown(error) from error
-                elif isinstance(error, _NOTHING_THERE) or method != "GET" or attempt >= _ATTEMPTS:
+                    if time.monotonic() - unknown_since > _RETRY_SUBMISSION_S:
+                        raise self._unknown_outcome(error) from error
+                elif isinstance(error, _NOT_CONNECTED) or method != "GET" or attempt >= _ATTEMPTS:
                     raise self.unreachable(error) from error
                 time.sleep(min(attempt, _ATTEMPTS) * _RETRY_S)
             except httpx.InvalidURL:
-                raise self._no_address() from None
+                raise self._invalid_url() from None
             else:
                 if (wait_s := _wait_s(response, attempt, has_key=has_key)) is not None:
                     time.sleep(wait_s)
@@ -144,31 +144,28 @@ class Transport:
         raise AssertionError("the last attempt returns or raises")
 
     def read(self, model: type[_T], response: httpx.Response) -> _T:
-        """Return the value in an answer.
+        """Return the value in a response.
 
         Raises:
-            ServiceUnreachable: it is no such value.
+            ServiceUnreachable: the response has another form.
         """
         try:
             return model.model_validate_json(response.content)
         except ValidationError as error:
-            raise ServiceUnreachable(
-                f"what answers at {self.url} is no Tangent, or one of another "
-                f"version: {error.error_count()} faults"
-            ) from error
+            raise self._not_tangent(f"its response has {plural(error.error_count(), 'fault')}") from error
 
     def stream(self, path: str, *, after: int) -> AbstractContextManager[httpx.Response]:
-        """Return a stream of server-sent events from behind the last one that is known."""
+        """Return a stream of the server-sent events after a known one."""
         headers = {"accept": f"text/event-stream, {PROBLEM_JSON}", "last-event-id": str(after)}
-        timeout = httpx.Timeout(self._http.timeout.connect, read=_SILENCE_S)
+        timeout = httpx.Timeout(self._http.timeout.connect, read=_STREAM_TIMEOUT_S)
         return self._http.stream("GET", path, headers=headers, timeout=timeout)
 
     def download(self, path: str, into: IO[bytes], *, timeout_s: float) -> None:
-        """Write what stands under a path into an open file, piece by piece.
+        """Write the content at a path into an open file, in pieces.
 
         Raises:
-            ProblemError: the service refused it.
-            ServiceUnreachable: no service answers, or the line broke on the way.
+            ProblemError: the service refused the request.
+            ServiceUnreachable: no service answers, or the connection broke.
         """
         for attempt in range(1, _ATTEMPTS + 1):
             try:
@@ -183,69 +180,71 @@ class Transport:
             except httpx.TransportError as error:
                 raise self.unreachable(error) from error
             except httpx.InvalidURL:
-                raise self._no_address() from None
+                raise self._invalid_url() from None
             time.sleep(wait_s)
 
     def raise_for_problem(self, response: httpx.Response) -> None:
-        """Return when the service did what it was asked.
+        """Raise the problem in an error response.
 
         Raises:
-            ProblemError: it refused.
-            ServiceUnreachable: what answered is no Tangent.
+            ProblemError: the service refused the request.
+            ServiceUnreachable: the response is not from a Tangent service.
         """
         if response.is_success:
             return
         with suppress(ValidationError):
             raise ProblemError(Problem.model_validate_json(response.read()))
-        raise ServiceUnreachable(
-            f"what answers at {self.url} is no Tangent: it said "
-            f"{response.status_code} {response.reason_phrase}"
-        )
+        raise self._not_tangent(f"it answered {response.status_code} {response.reason_phrase}".rstrip())
 
     def unreachable(self, error: httpx.TransportError) -> ServiceUnreachable:
-        """Return what a broken line means."""
+        """Return the exception for a transport error."""
         match error:
             case httpx.ConnectError() | httpx.ConnectTimeout():
                 return ServiceUnreachable(f"no service answers at {self.url}; start one with `tangent up`")
             case httpx.UnsupportedProtocol():
-                return self._no_address()
+                return self._invalid_url()
             case httpx.TimeoutException():
                 return ServiceUnreachable(f"the service at {self.url} did not answer in time")
             case _:
-                return ServiceUnreachable(f"the line to {self.url} broke: {error}")
+                return ServiceUnreachable(f"the connection to {self.url} broke: {error}")
 
-    def _unknown(self, error: httpx.TransportError) -> ServiceUnreachable:
+    def _unknown_outcome(self, error: httpx.TransportError) -> ServiceUnreachable:
         return ServiceUnreachable(
-            f"{self.unreachable(error)}; whether it took the study before is unknown: look "
-            "for it before you submit it again"
+            f"{self.unreachable(error)}; the study may have been submitted: look for it before you submit it "
+            "again"
         )
 
-    def _no_address(self) -> ServiceUnreachable:
+    def _not_tangent(self, reason: str) -> ServiceUnreachable:
         return ServiceUnreachable(
-            f"{self.url!r} is no address of a service; expected one such as http://127.0.0.1:8780"
+            f"{self.url} is not a Tangent service, or runs an incompatible version: {reason}"
+        )
+
+    def _invalid_url(self) -> ServiceUnreachable:
+        return ServiceUnreachable(
+            f"{self.url!r} is not a valid URL of a service; expected one such as http://127.0.0.1:8780"
         )
 
 
 def path_segment(name: str) -> str:
-    """Return a name as one part of a path, whatever is in it."""
+    """Return a name quoted as one segment of a path."""
     quoted = quote(name, safe="") or "-"
-    # Dots alone would lead up the path.
+    # A segment of dots would lead up the path.
     return quoted if quoted.strip(".") else quoted.replace(".", "%2E")
 
 
 def _wait_s(response: httpx.Response, attempt: int, *, has_key: bool = False) -> float | None:
-    """Return for how long to wait before a request is sent again; None where it is not.
+    """Return how long to wait before a retry; None for no retry.
 
-    One that came too soon was not done, whatever it is. While the database is away nobody knows; a key makes
-    that no matter.
+    A request over the rate limit was not processed, so any may be repeated. While the database is away the
+    outcome is unknown, so only a submission with a key may be.
     """
-    is_too_soon = response.status_code == HTTPStatus.TOO_MANY_REQUESTS
-    is_away = (
+    is_rate_limited = response.status_code == HTTPStatus.TOO_MANY_REQUESTS
+    is_database_down = (
         has_key
         and response.status_code == HTTPStatus.SERVICE_UNAVAILABLE
         and STORE_UNAVAILABLE.slug in response.text
     )
-    if not (is_too_soon or is_away) or attempt >= _ATTEMPTS:
+    if not (is_rate_limited or is_database_down) or attempt >= _ATTEMPTS:
         return None
-    said = response.headers.get("retry-after", "")
-    return min(_MOST_PATIENCE_S, float(said)) if said.isascii() and said.isdecimal() else _RETRY_S
+    wait = response.headers.get("retry-after", "")
+    return min(_MAX_RETRY_AFTER_S, float(wait)) if wait.isascii() and wait.isdecimal() else _RETRY_S

@@ -1,4 +1,4 @@
-"""The REST API under /v1, and the two questions that machinery asks: is the process up, is it ready."""
+"""The REST API under /v1, and the endpoints for probes and Prometheus."""
 
 __all__ = ["api_router"]
 
@@ -18,7 +18,7 @@ from service.auth import authorize
 
 
 def api_router() -> APIRouter:
-    """Return every route under /v1; each asks first who is calling."""
+    """Return every route under /v1; each authorizes the caller first."""
     router = APIRouter(dependencies=[Depends(authorize)])
     parts = (
         index_router(),

@@ -1,4 +1,4 @@
-"""Who is calling, and what everybody did."""
+"""The caller's account, and the audit log."""
 
 __all__ = ["AuditQuery", "account_router"]
 
@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from service import errors
 from service.api.openapi import problem_responses
-from service.api.studies import PageToken
+from service.api.parameters import STUDY_ID, PageToken
 from service.auth import CurrentActor, CurrentAdmin
 from service.schemas import Account
 from studies.store import Store
@@ -17,21 +17,25 @@ from studies.views import AuditVerb, AuditView, Page
 
 
 class AuditQuery(BaseModel):
-    """Which entries of the log to list."""
+    """Which entries of the audit log to list."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     actor: str | None = Field(
-        default=None, min_length=1, max_length=64, description="Only what this token did.", examples=["alice"]
+        default=None,
+        min_length=1,
+        max_length=64,
+        description="Only actions of this token.",
+        examples=["alice"],
     )
-    verb: AuditVerb | None = Field(default=None, description="Only this.")
+    verb: AuditVerb | None = Field(default=None, description="Only this action.")
     study_id: str | None = Field(
         default=None,
-        pattern=r"^[a-z0-9]{1,16}$",
-        description="Only what was done to this study.",
+        pattern=STUDY_ID,
+        description="Only actions on this study.",
         examples=["k3f9x2db"],
     )
-    page_size: int = Field(default=100, ge=1, le=500, description="At most so many.")
+    page_size: int = Field(default=100, ge=1, le=500, description="Most entries on the page.")
     page_token: PageToken = None
 
 
@@ -39,24 +43,27 @@ def account_router() -> APIRouter:
     """Return the routes."""
     router = APIRouter(tags=["users"])
 
-    @router.get("/account", response_model=Account, summary="Who is calling", responses=problem_responses())
+    @router.get(
+        "/account", response_model=Account, summary="The caller's account", responses=problem_responses()
+    )
     def get_account(request: Request, actor: CurrentActor) -> Account:
-        """Return the role of whoever asks, and the token with its quotas and what it has used of them."""
+        """Return the caller's role, and their token with its quotas and their use."""
         store: Store = request.app.state.store
         return Account(role=actor.role, token=None if actor.name is None else store.token(actor.name))
 
     @router.get(
         "/audit",
         response_model=Page[AuditView],
-        summary="What everybody did, newest first",
+        summary="The audit log, newest first",
         responses=problem_responses(errors.PARAMETER_INVALID),
     )
     def list_audit(
         request: Request, _admin: CurrentAdmin, query: Annotated[AuditQuery, Query()]
     ) -> Page[AuditView]:
-        """Return a page of the log, for admins.
+        """Return a page of the audit log. Only for admins.
 
-        Who submitted and changed studies, made and revoked tokens, logged in, and from where.
+        It records who submitted and changed studies, created and revoked tokens and logged in, and from
+        which address.
         """
         store: Store = request.app.state.store
         return store.audit(

@@ -1,4 +1,4 @@
-"""What studies found: one by itself, those of a suite together, several of one workload side by side."""
+"""Analyses of a study, of a suite, and of several studies of one workload side by side."""
 
 __all__ = ["ComparisonQuery", "analysis_router"]
 
@@ -10,14 +10,15 @@ from pydantic import BaseModel, ConfigDict, Field
 from service import errors
 from service.analysis_cache import MAX_COMPARED, AnalysisCache
 from service.api.openapi import problem_responses
-from service.api.studies import SLUG, StudyId
+from service.api.parameters import NAME, STUDY_ID, StudyId
+from service.api.responses import json_response, one_page
 from service.auth import caller_of
 from studies.analysis.multi_study_views import Comparison, SuiteAnalysis
 from studies.analysis.views import StudyAnalysis
 from studies.store import Store
 from studies.views import Page, SuiteSummary
 
-SuiteName = Annotated[str, Path(pattern=SLUG, description="Name of a suite.", examples=["small-vision"])]
+SuiteName = Annotated[str, Path(pattern=NAME, description="Name of a suite.", examples=["small-vision"])]
 
 
 class ComparisonQuery(BaseModel):
@@ -25,17 +26,12 @@ class ComparisonQuery(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    study: list[Annotated[str, Field(pattern=r"^[a-z0-9]{1,16}$")]] = Field(
+    study: list[Annotated[str, Field(pattern=STUDY_ID)]] = Field(
         min_length=2,
         max_length=MAX_COMPARED,
-        description="Id of a study; once for each, all of one workload.",
+        description="Id of a study. Repeat it for each study; all must have the same workload.",
         examples=[["k3f9x2db", "w7c4m9zt"]],
     )
-
-
-def _written(analysis: BaseModel) -> Response:
-    # By pydantic itself, which writes null for what no JSON number can be.
-    return Response(analysis.model_dump_json(), media_type="application/json")
 
 
 def analysis_router() -> APIRouter:
@@ -45,43 +41,39 @@ def analysis_router() -> APIRouter:
     @router.get(
         "/studies/{study_id}/analysis",
         response_model=StudyAnalysis,
-        summary="What a study found",
+        summary="Analysis of a study",
         responses=problem_responses(errors.STUDY_NOT_FOUND),
     )
     async def get_analysis(request: Request, study_id: StudyId) -> Response:
         """Return the verdict for every pair of arms with its interval.
 
-        Also budget curves, checks, sensitivity and time to target.
+        The analysis also has budget curves, checks, sensitivity and time to target.
 
-        The verdict rests on runs on fresh seeds alone, never on the search's own best values. What each
-        number means is in docs/statistics.md.
+        The verdict uses only runs on fresh seeds, never the best values of the search. docs/statistics.md
+        explains each number.
         """
         analyses: AnalysisCache = request.app.state.analyses
         return await analyses.run_limited(
-            lambda: _written(analyses.study(study_id)), caller=caller_of(request)
+            lambda: json_response(analyses.study(study_id)), caller=caller_of(request)
         )
 
     @router.get("/suites", response_model=Page[SuiteSummary], summary="Suites", responses=problem_responses())
     def list_suites(request: Request) -> Page[SuiteSummary]:
-        """Return the suites, on one page: labels that studies of several workloads share."""
+        """Return all suites, on one page. A suite is a label that studies of several workloads share."""
         store: Store = request.app.state.store
-        found = store.suites()
-        return Page[SuiteSummary](items=found, next_page_token=None, total=len(found))
+        return one_page(Page[SuiteSummary], store.suites())
 
     @router.get(
         "/suites/{suite_name}",
         response_model=SuiteAnalysis,
-        summary="What a suite found",
+        summary="Analysis of a suite",
         responses=problem_responses(errors.SUITE_NOT_FOUND, errors.CONFLICT),
     )
     async def get_suite(request: Request, suite_name: SuiteName) -> Response:
-        """Return what the studies of a suite say of the arms that they have in common.
-
-        It covers all their workloads.
-        """
+        """Return the comparison of the arms that a suite's studies have in common, across their workloads."""
         analyses: AnalysisCache = request.app.state.analyses
         return await analyses.run_limited(
-            lambda: _written(analyses.suite(suite_name)), caller=caller_of(request)
+            lambda: json_response(analyses.suite(suite_name)), caller=caller_of(request)
         )
 
     @router.get(
@@ -93,11 +85,12 @@ def analysis_router() -> APIRouter:
     async def get_comparison(request: Request, query: Annotated[ComparisonQuery, Query()]) -> Response:
         """Return the arms of several studies of one workload.
 
-        With a verdict for every pair and a caution for all in which the studies differ.
+        The comparison has a verdict for every pair of arms, and a caution for each difference between the
+        studies.
         """
         analyses: AnalysisCache = request.app.state.analyses
         return await analyses.run_limited(
-            lambda: _written(analyses.comparison(query.study)), caller=caller_of(request)
+            lambda: json_response(analyses.comparison(query.study)), caller=caller_of(request)
         )
 
     _ = get_analysis, list_suites, get_suite, get_comparison

@@ -1,4 +1,4 @@
-"""What can be asked for: the optimizers and workloads that dispatchers have announced."""
+"""The catalogue: the optimizers and workloads that dispatchers have announced."""
 
 __all__ = ["catalog_router"]
 
@@ -8,14 +8,15 @@ from fastapi import APIRouter, Path, Request
 
 from service import errors
 from service.api.openapi import problem_responses
+from service.api.parameters import NAME
+from service.api.responses import one_page
 from studies.catalog import OptimizerCard, WorkloadCard, suggest_name
 from studies.errors import NotFound
 from studies.store import Store
 from studies.views import Page
 
-_SLUG = r"^[a-z0-9][a-z0-9-]{0,63}$"
-OptimizerName = Annotated[str, Path(pattern=_SLUG, description="Name of an optimizer.", examples=["adamp"])]
-WorkloadName = Annotated[str, Path(pattern=_SLUG, description="Name of a workload.", examples=["digits-mlp"])]
+OptimizerName = Annotated[str, Path(pattern=NAME, description="Name of an optimizer.", examples=["adamp"])]
+WorkloadName = Annotated[str, Path(pattern=NAME, description="Name of a workload.", examples=["digits-mlp"])]
 
 
 def catalog_router() -> APIRouter:
@@ -25,17 +26,16 @@ def catalog_router() -> APIRouter:
     @router.get(
         "/optimizers",
         response_model=Page[OptimizerCard],
-        summary="Optimizers on offer",
+        summary="All optimizers",
         responses=problem_responses(),
     )
     def list_optimizers(request: Request) -> Page[OptimizerCard]:
         """Return every optimizer's card by name, on one page.
 
-        Its hyperparameters, defaults, usual ranges and what it contains.
+        A card has the optimizer's hyperparameters, defaults, usual ranges and features.
         """
         store: Store = request.app.state.store
-        cards = tuple(store.catalog().optimizers.values())
-        return Page[OptimizerCard](items=cards, next_page_token=None, total=len(cards))
+        return one_page(Page[OptimizerCard], tuple(store.catalog().optimizers.values()))
 
     @router.get(
         "/optimizers/{name}",
@@ -54,14 +54,16 @@ def catalog_router() -> APIRouter:
     @router.get(
         "/workloads",
         response_model=Page[WorkloadCard],
-        summary="Workloads on offer",
+        summary="All workloads",
         responses=problem_responses(),
     )
     def list_workloads(request: Request) -> Page[WorkloadCard]:
-        """Return every workload's card by name, on one page: its data, metric, direction, target and size."""
+        """Return every workload's card by name, on one page.
+
+        A card has the workload's data, metric, direction, target and size.
+        """
         store: Store = request.app.state.store
-        cards = tuple(store.catalog().workloads.values())
-        return Page[WorkloadCard](items=cards, next_page_token=None, total=len(cards))
+        return one_page(Page[WorkloadCard], tuple(store.catalog().workloads.values()))
 
     @router.get(
         "/workloads/{name}",

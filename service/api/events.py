@@ -11,7 +11,8 @@ from starlette.types import Receive, Scope, Send
 
 from service import errors
 from service.api.openapi import problem_responses
-from service.api.studies import StudyId
+from service.api.parameters import StudyId
+from service.api.responses import json_response
 from service.auth import CurrentActor, is_still_authorized
 from service.errors import HTTPProblem
 from service.event_streams import EventStreams
@@ -29,7 +30,7 @@ _EXAMPLE = (
     "id: 7\n\n"
 )
 
-# As OpenAPI 3.2 has it, and FastAPI for streams that it writes itself: of each event, not of the whole.
+# The schema of each event, not of the whole stream, as in OpenAPI 3.2 and in FastAPI's own streams.
 _EVENT = {
     "type": "object",
     "properties": {
@@ -44,7 +45,11 @@ _EVENT = {
             "pattern": "^[0-9]+$",
             "description": "Number of the event, for `Last-Event-ID`.",
         },
-        "retry": {"type": "integer", "minimum": 0, "description": "Milliseconds to wait before coming back."},
+        "retry": {
+            "type": "integer",
+            "minimum": 0,
+            "description": "Milliseconds to wait before reconnecting.",
+        },
     },
 }
 
@@ -54,7 +59,7 @@ LastEventId = Annotated[
         alias="Last-Event-ID",
         ge=0,
         lt=2**31,
-        description="Number of the last event that the reader has; goes before `after`. Browsers send it.",
+        description="Number of the last event that the reader has; overrides `after`. Browsers send it.",
     ),
 ]
 
@@ -64,12 +69,12 @@ class EventQuery(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    after: int = Field(default=0, ge=0, lt=2**31, description="Only events numbered above this.")
-    page_size: int = Field(default=500, ge=1, le=500, description="At most so many; for JSON only.")
+    after: int = Field(default=0, ge=0, lt=2**31, description="Only events with a number above this.")
+    page_size: int = Field(default=500, ge=1, le=500, description="Most events in the list; only for JSON.")
 
 
 class _EventStream(EventSourceResponse):
-    """A response that counts among the open streams from its first byte until its reader has gone."""
+    """A response that counts as an open stream until its reader disconnects."""
 
     def __init__(
         self, request: Request, reader: Actor, study_id: str, *, after: int, is_closed: bool
@@ -91,17 +96,17 @@ class _EventStream(EventSourceResponse):
 
 
 def event_router() -> APIRouter:
-    """Return the route of a study's events."""
+    """Return the route."""
     router = APIRouter(tags=["studies"])
 
     @router.get(
         "/studies/{study_id}/events",
         response_model=EventList,
-        summary="What happens to a study",
+        summary="Events of a study",
         response_description="A stream of server-sent events, or with `Accept: application/json` a list.",
         responses={
             200: {"content": {_STREAM: {"itemSchema": _EVENT, "example": _EXAMPLE}}},
-            204: {"description": "The study is closed and the reader has all its events: do not come back."},
+            204: {"description": "The study is closed and the reader has all its events: do not reconnect."},
             **problem_responses(errors.STUDY_NOT_FOUND, errors.PARAMETER_INVALID, errors.TOO_MANY_STREAMS),
         },
     )
@@ -114,35 +119,35 @@ def event_router() -> APIRouter:
     ) -> Response:
         """Stream a study's events as they happen.
 
-        Each has its number as `id`, its kind as `event` and the whole of it as JSON in `data`.
+        Each event has its number as `id`, its kind as `event` and itself as JSON in `data`.
 
         Kinds: `study.submitted`, `study.state`, `study.extended` (with what was added), `trial.started`,
-        `trial.requeued`, `trial.promoted` (from one rung of the pruner towards the next, `from_epoch` and
-        `to_epoch`), `trial.finished` (in any way, pruned among them) and `progress`. A trial's `phase` tells
-        the search from its confirmation.
+        `trial.requeued`, `trial.promoted` (from one rung of the pruner to the next, with `from_epoch` and
+        `to_epoch`), `trial.finished` (in any state, including pruned) and `progress`. The `phase` of a trial
+        distinguishes the search from the confirmation.
 
-        The stream says something at least every 15 seconds and ends after a closed study's last event. A
-        reader that was cut off goes on with `Last-Event-ID` and misses nothing. With `Accept:
-        application/json` those events that stand there now come as a list.
+        The stream sends a heartbeat at least every 15 seconds and ends after the last event of a closed
+        study. A reader that was disconnected continues with `Last-Event-ID` and misses no event. With
+        `Accept: application/json` the response is a list of the events so far.
         """
         store: Store = request.app.state.store
         streams: EventStreams = request.app.state.streams
         after = query.after if last_event_id is None else last_event_id
         accepted = request.headers.get("accept", "")
-        # Before the events: whatever had been said when the study was closed is then among them.
+        # Read before the events, so that a closed study's last event is among them.
         is_closed = store.state(study_id) in CLOSED_STUDY_STATES
         if "application/json" in accepted and _STREAM not in accepted:
             items = store.events(study_id, after=after, limit=query.page_size)
             is_last = is_closed and len(items) < query.page_size
             found = EventList(items=items, after=items[-1].id if items else after, is_last=is_last)
-            return Response(found.model_dump_json(), media_type="application/json")
+            return json_response(found)
         if is_closed and not store.events(study_id, after=after, limit=1):
             return Response(status_code=204)
-        full = streams.refusal_reason(reader.name)
-        if full is not None:
+        reason = streams.refusal_reason(reader.name)
+        if reason is not None:
             raise HTTPProblem(
                 errors.TOO_MANY_STREAMS,
-                f"{full}; close one or ask for application/json",
+                f"{reason}; close one or ask for application/json",
                 headers={"retry-after": "10"},
             )
         return _EventStream(request, reader, study_id, after=after, is_closed=is_closed)

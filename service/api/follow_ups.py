@@ -1,26 +1,16 @@
-"""Going on from a study: confirm it on more seeds, extend it, or clone it into a new one."""
+"""Follow-ups of a study: confirm it on more seeds, extend it, or clone it."""
 
 __all__ = ["follow_up_router"]
-
-from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
 from service import errors
 from service.api.bodies import ExtensionBody, PatchBody, SeedsBody
 from service.api.etags import version_in
-from service.api.openapi import problem_responses
-from service.api.studies import (
-    ETAG,
-    LOCATION,
-    IdempotencyKey,
-    IfMatch,
-    StudyId,
-    ValidateOnly,
-    plan_response,
-    study_response,
-    submit_response,
-)
+from service.api.openapi import BODY_FAULTS, body_description, problem_responses
+from service.api.parameters import ETAG, LOCATION, IdempotencyKey, IfMatch, StudyId, ValidateOnly
+from service.api.responses import json_response, study_response
+from service.api.studies import submit_response
 from service.auth import CurrentActor
 from service.cloning import clone_spec
 from service.schemas import StudyPlan
@@ -28,44 +18,21 @@ from studies.extension import more_seeds
 from studies.store import Store
 from studies.views import StudyView
 
-_BODY_FAULTS = (
-    errors.NOT_JSON,
-    errors.BODY_TOO_LARGE,
-    errors.UNSUPPORTED_MEDIA_TYPE,
-    errors.SPEC_INVALID,
-    errors.PARAMETER_INVALID,
-)
-_GROWTH_FAULTS = (
+_FOLLOW_UP_FAULTS = (
     errors.STUDY_NOT_FOUND,
     errors.ILLEGAL_MOVE,
     errors.VERSION_CONFLICT,
-    *_BODY_FAULTS,
+    *BODY_FAULTS,
     errors.CROSS_SITE,
     errors.NOT_OWNER,
     errors.QUOTA_EXCEEDED,
 )
-_PLANNED = {
+_PLAN = {
     "model": StudyPlan,
-    "description": "With `validate_only`: what the study would do in all. Nothing was stored.",
+    "description": "With `validate_only`: what the study would do in total. Nothing was stored.",
 }
-
-
-def _body(
-    description: str,
-    schema: dict[str, Any],
-    examples: dict[str, tuple[str, Any]],
-    *,
-    types: tuple[str, ...] = ("application/json",),
-    is_required: bool = False,
-) -> Any:
-    """Return the description of a body that is read by hand."""
-    shown = {name: {"summary": summary, "value": value} for name, (summary, value) in examples.items()}
-    content = {kind: {"schema": schema, "examples": shown} for kind in types}
-    return {"requestBody": {"description": description, "required": is_required, "content": content}}
-
-
-_EXTENSION = _body(
-    "What the study is to have in all; what is left out stays as it is.",
+_EXTENSION = body_description(
+    "What the study should have in total; fields that are left out do not change.",
     {"$ref": "#/components/schemas/Extension-Input"},
     {
         "arm": ("One more arm", {"arms": ["adamp"]}),
@@ -82,21 +49,20 @@ _EXTENSION = _body(
     },
     is_required=True,
 )
-_SEEDS = _body(
-    "On how many seeds in all; may be left out.",
+_SEEDS = body_description(
+    "The total number of seeds; optional.",
     {"$ref": "#/components/schemas/MoreSeeds-Input"},
-    {"default": ("Five more than now", {}), "given": ("On ten in all", {"seeds": 10})},
+    {"default": ("Five more than now", {}), "given": ("Ten in total", {"seeds": 10})},
 )
-_PATCH = _body(
-    "A JSON merge patch (RFC 7396) over the study's `spec`: fields to set, null for those to "
-    "leave out; a list takes the place of the other, and objects are merged: to have another "
-    "`pruner`, name it (`median`) instead of changing the `kind` of the one there is. Without "
-    "a body the clone is exactly alike.",
+_PATCH = body_description(
+    "A JSON merge patch (RFC 7396) for the study's `spec`: fields to set, and null for fields to remove. A "
+    "list replaces the old list, and objects are merged; so set `pruner` to a name (`median`) instead of "
+    "changing the `kind` of the old one. Without a body the clone has the same spec.",
     {"type": "object", "additionalProperties": True},
     {
-        "seed": ("Everything alike but the seed", {"seed": 1}),
+        "seed": ("The same study with another seed", {"seed": 1}),
         "workload": (
-            "The same question on another workload",
+            "The same comparison on another workload",
             {"workload": "digits-mlp", "name": None, "budget": {"epochs": 2}},
         ),
     },
@@ -111,7 +77,7 @@ def _add_confirm(router: APIRouter) -> None:
         summary="Confirm a study on more seeds",
         response_description="The study, queued again.",
         openapi_extra=_SEEDS,
-        responses={200: {"headers": ETAG}, **problem_responses(*_GROWTH_FAULTS)},
+        responses={200: {"headers": ETAG}, **problem_responses(*_FOLLOW_UP_FAULTS)},
     )
     def confirm_study(
         request: Request,
@@ -120,9 +86,9 @@ def _add_confirm(router: APIRouter) -> None:
         seeds: SeedsBody,
         if_match: IfMatch = None,
     ) -> Response:
-        """Train each arm's best configuration and its defaults on more fresh seeds.
+        """Train each arm's best and default configurations on more fresh seeds.
 
-        With them the verdict becomes surer. The study has to be completed.
+        More seeds make the verdict more certain. The study must be completed.
         """
         store: Store = request.app.state.store
         extension = more_seeds(store.study(study_id).spec, seeds=seeds)
@@ -138,7 +104,10 @@ def _add_extend(router: APIRouter) -> None:
         summary="Add arms, trials, replicates or seeds to a study",
         response_description="The study, queued again; or with `validate_only` what it would do.",
         openapi_extra=_EXTENSION,
-        responses={200: {"headers": ETAG}, **problem_responses(*_GROWTH_FAULTS, errors.CATALOG_EMPTY)},
+        responses={
+            200: {"headers": ETAG},
+            **problem_responses(*_FOLLOW_UP_FAULTS, errors.CATALOG_EMPTY),
+        },
     )
     def extend_study(
         request: Request,
@@ -148,10 +117,10 @@ def _add_extend(router: APIRouter) -> None:
         if_match: IfMatch = None,
         validate_only: ValidateOnly = False,  # noqa: FBT002 # a query parameter, given by name
     ) -> Response:
-        """Add to a completed study: what is there stays as it is, and the search goes on where it ended."""
+        """Extend a completed study: its trials remain, and the search continues where it ended."""
         store: Store = request.app.state.store
         if validate_only:
-            return plan_response(StudyPlan.of(*store.plan_extension(study_id, extension)))
+            return json_response(StudyPlan.of(*store.plan_extension(study_id, extension)))
         return study_response(store.extend(study_id, extension, by=caller, if_version=version_in(if_match)))
 
     _ = extend_study
@@ -162,15 +131,15 @@ def _add_clone(router: APIRouter) -> None:
         "/studies/{study_id}:clone",
         status_code=201,
         response_model=StudyView,
-        summary="Make a new study of another's spec",
+        summary="Create a new study from another's spec",
         response_description="The clone is stored and queued; `Location` is its path.",
         openapi_extra=_PATCH,
         responses={
-            200: _PLANNED,
+            200: _PLAN,
             201: {"headers": {**LOCATION, **ETAG}},
             **problem_responses(
                 errors.STUDY_NOT_FOUND,
-                *_BODY_FAULTS,
+                *BODY_FAULTS,
                 errors.IDEMPOTENCY_CONFLICT,
                 errors.CATALOG_EMPTY,
                 errors.CROSS_SITE,
@@ -186,9 +155,9 @@ def _add_clone(router: APIRouter) -> None:
         idempotency_key: IdempotencyKey = None,
         validate_only: ValidateOnly = False,  # noqa: FBT002 # a query parameter, given by name
     ) -> Response:
-        """Submit a study's spec anew with a merge patch applied, whatever state that study is in.
+        """Submit the spec of a study in any state again, with a merge patch applied.
 
-        It is checked against the present catalogue.
+        It is checked against the current catalogue.
         """
         store: Store = request.app.state.store
         spec = clone_spec(store.study(study_id).spec, patch)
@@ -200,7 +169,7 @@ def _add_clone(router: APIRouter) -> None:
 
 
 def follow_up_router() -> APIRouter:
-    """Return the routes by which studies grow out of studies."""
+    """Return the routes of follow-ups."""
     router = APIRouter(tags=["studies"])
     _add_confirm(router)
     _add_extend(router)

@@ -1,7 +1,4 @@
-"""What machinery asks: /healthz, is the process up.
-
-/readyz, can studies be submitted and will they be run.
-"""
+"""Probes: /healthz tells whether the process is up, /readyz whether submitted studies will be run."""
 
 __all__ = ["health_router"]
 
@@ -25,7 +22,7 @@ _CATALOGUE = "a catalogue: no dispatcher has announced optimizers and workloads"
 
 
 def _readiness(store: Store) -> Readiness:
-    """Return what is there.
+    """Return the state of a service that is ready.
 
     Raises:
         Refusal: something is missing; names all of it.
@@ -33,13 +30,13 @@ def _readiness(store: Store) -> Readiness:
     """
     found, needed = store.revisions()
     if found is None or found != needed:
-        # What its tables hold cannot be asked for by their names of today.
-        raise _not_ready((_revision(found, needed),))
+        # The other queries need the tables of this version.
+        raise _not_ready((_describe_revision(found, needed),))
     catalog = store.catalog()
     seen = store.dispatchers()
     count = count_live_dispatchers(seen)
     missing = (() if catalog.optimizers and catalog.workloads else (_CATALOGUE,)) + (
-        () if count else (_dispatcher(seen),)
+        () if count else (_describe_dispatchers(seen),)
     )
     if missing:
         raise _not_ready(missing)
@@ -52,41 +49,41 @@ def _readiness(store: Store) -> Readiness:
     )
 
 
-def _revision(found: str | None, needed: str | None) -> str:
+def _describe_revision(found: str | None, needed: str | None) -> str:
     if found is not None and needed is not None and found > needed:
         return (
-            f"a service of the database's version: that is at revision {found}, and "
-            f"this one knows {needed}; upgrade it"
+            f"a service of the database's version: the database is at revision {found}, and "
+            f"this service needs {needed}; upgrade the service"
         )
-    is_at = "has no tables yet" if found is None else f"is at revision {found}"
+    current = "has no tables yet" if found is None else f"is at revision {found}"
     return (
-        f"the tables of this version: the database {is_at} and {needed} is needed; `tangent migrate` of "
-        "the newer version brings it there"
+        f"the tables of this version: the database {current}, and this service needs {needed}; run "
+        "`tangent migrate` of this version"
     )
 
 
-def _dispatcher(seen: Mapping[str, datetime]) -> str:
+def _describe_dispatchers(seen: Mapping[str, datetime]) -> str:
     advice = "start one with `tangent up` or `python -m workers`"
     if not seen:
-        return f"a dispatcher: none runs; {advice}"
-    # Not by its name, which is that of a machine: nobody is asked for a token here.
+        return f"a dispatcher: none has started; {advice}"
+    # Without its name, which is the name of a machine: this endpoint needs no token.
     ago = duration((datetime.now(UTC) - max(seen.values())).total_seconds()).replace(
         "\N{NO-BREAK SPACE}", " "
     )
-    return f"a dispatcher: the last was heard of {ago} ago; {advice}"
+    return f"a dispatcher: the last heartbeat was {ago} ago; {advice}"
 
 
 def _not_ready(missing: tuple[str, ...]) -> HTTPProblem:
     return HTTPProblem(
         errors.NOT_READY,
-        f"not ready, for it lacks {'; and '.join(missing)}",
+        f"not ready; missing: {'; and '.join(missing)}",
         missing=missing,
         headers={"retry-after": "5"},
     )
 
 
 def health_router(version: str) -> APIRouter:
-    """Return the two routes; neither asks for a token.
+    """Return the two routes, which need no token.
 
     Args:
         version: version of the service.
@@ -96,25 +93,25 @@ def health_router(version: str) -> APIRouter:
     @router.get(
         "/healthz",
         response_model=Health,
-        summary="Is the process up",
+        summary="Whether the process is up",
         responses=problem_responses(is_open=True),
     )
     async def get_health() -> Health:
-        """Return at once, whatever the database does."""
+        """Return at once, whatever the state of the database."""
         return Health(version=version)
 
     @router.get(
         "/readyz",
         response_model=Readiness,
-        summary="Can studies be run",
+        summary="Whether studies can be run",
         responses=problem_responses(errors.NOT_READY, is_open=True),
     )
     def get_readiness(request: Request) -> Readiness:
-        """Return when the database, a catalogue and a dispatcher are there.
+        """Return the state of a service that is ready.
 
-        The database answers at the right revision, a catalogue was announced and a dispatcher lives.
-
-        Else a problem whose `missing` names each that is not so.
+        It is ready if the database answers and is at the right revision, there is a catalogue, and a
+        dispatcher had a heartbeat in the last 30 seconds. Otherwise the response is a problem whose `missing`
+        lists everything that is missing.
         """
         store: Store = request.app.state.store
         try:

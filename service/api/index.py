@@ -1,4 +1,4 @@
-"""GET /v1: where to begin."""
+"""GET /v1: the entry points of the API."""
 
 __all__ = ["Links", "index_router"]
 
@@ -9,7 +9,7 @@ from service.api.openapi import problem_responses
 
 
 class Links(BaseModel):
-    """Paths of this service to begin with; those in braces are to be filled in."""
+    """The entry points of this service; replace the names in braces."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -17,15 +17,15 @@ class Links(BaseModel):
     study: str = Field(default="/v1/studies/{study_id}", description="One study.")
     analysis: str = Field(
         default="/v1/studies/{study_id}/analysis",
-        description="What a study's record says: the verdict, curves, checks.",
+        description="Analysis of a study: the verdict, curves, checks.",
     )
     report: str = Field(
         default="/v1/studies/{study_id}/report",
-        description="The same to read and to hand on, in several formats.",
+        description="The analysis as a report, in several formats.",
     )
     bundle: str = Field(
         default="/v1/studies/{study_id}/bundle",
-        description="All data of a study, its report, and what is needed to run it again.",
+        description="All data of a study, its report, and everything needed to run it again.",
     )
     suites: str = Field(
         default="/v1/suites", description="Suites: studies of several workloads that share a label."
@@ -37,29 +37,27 @@ class Links(BaseModel):
     workloads: str = Field(default="/v1/workloads", description="Workloads that a study can train on.")
     webhooks: str = Field(
         default="/v1/webhooks",
-        description="Addresses that are told what happens to studies: list them, or POST one.",
+        description="Webhooks that receive events of studies: list them, or POST one.",
     )
-    account: str = Field(
-        default="/v1/account", description="Who is calling: role, quotas and what is used of them."
-    )
-    audit: str = Field(default="/v1/audit", description="What everybody did; for admins.")
+    account: str = Field(default="/v1/account", description="The caller's role and quotas.")
+    audit: str = Field(default="/v1/audit", description="The audit log; only for admins.")
     problems: str = Field(
-        default="/problems", description="Every kind of problem that the service answers with."
+        default="/problems", description="Every kind of problem that the service responds with."
     )
-    openapi: str = Field(default="/openapi.json", description="The API's description for programs.")
-    docs: str = Field(default="/docs", description="The API's description for people.")
+    openapi: str = Field(default="/openapi.json", description="The OpenAPI description.")
+    docs: str = Field(default="/docs", description="The documentation of the API.")
     health: str = Field(default="/healthz", description="Whether the process is up.")
     ready: str = Field(default="/readyz", description="Whether studies can be run.")
     metrics: str = Field(default="/metrics", description="Metrics for Prometheus.")
 
 
 def index_router() -> APIRouter:
-    """Return the route of the index."""
+    """Return the route."""
     router = APIRouter(tags=["index"])
 
-    @router.get("", response_model=Links, summary="Where to begin", responses=problem_responses())
+    @router.get("", response_model=Links, summary="Entry points", responses=problem_responses())
     def get_index() -> Links:
-        """Return the paths to begin with."""
+        """Return the entry points of the API."""
         return Links()
 
     _ = get_index

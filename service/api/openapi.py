@@ -1,9 +1,6 @@
-"""The API's description: problems where they can occur, bodies with their shorthands.
+"""The OpenAPI description: problems of each route, bodies with shorthands, and authentication."""
 
-Also the two ways to bring a token.
-"""
-
-__all__ = ["describe", "problem_responses"]
+__all__ = ["BODY_FAULTS", "body_description", "describe", "problem_responses"]
 
 from collections import defaultdict
 from collections.abc import Iterable
@@ -21,10 +18,10 @@ from studies.extension import Extension
 from studies.spec import StudySpec
 from studies.webhooks import WebhookSpec
 
-_FASTAPIS_OWN = frozenset({"HTTPValidationError", "ValidationError"})
+_UNUSED_SCHEMAS = frozenset({"HTTPValidationError", "ValidationError"})
 _REF = "#/components/schemas/{model}"
 # Any request under /v1 can meet these.
-_EVERYWHERE = (
+_COMMON_KINDS = (
     errors.UNAUTHENTICATED,
     errors.FORBIDDEN,
     errors.RATE_LIMITED,
@@ -33,19 +30,26 @@ _EVERYWHERE = (
     errors.STORE_UNAVAILABLE,
 )
 
+BODY_FAULTS = (
+    errors.NOT_JSON,
+    errors.BODY_TOO_LARGE,
+    errors.UNSUPPORTED_MEDIA_TYPE,
+    errors.SPEC_INVALID,
+    errors.PARAMETER_INVALID,
+)
+"""The problems of a request with a study, an extension or a patch in its body."""
+
 
 def problem_responses(*kinds: ProblemKind, is_open: bool = False) -> dict[int | str, dict[str, Any]]:
-    """Return the `responses` of a route.
-
-    These kinds of problem, each with an example, besides those that any request can meet.
+    """Return the `responses` of a route: its problems, each with an example, and those of every request.
 
     Args:
-        kinds: what this route's own work can run into.
-        is_open: True for a route that asks for no token and no database.
+        kinds: the problems of this route.
+        is_open: True for a route that needs neither a token nor the database.
     """
     by_status: dict[int, list[ProblemKind]] = defaultdict(list)
-    everywhere = (errors.HOST_REFUSED, errors.INTERNAL) if is_open else _EVERYWHERE
-    for kind in dict.fromkeys((*kinds, *everywhere)):
+    common = (errors.HOST_REFUSED, errors.INTERNAL) if is_open else _COMMON_KINDS
+    for kind in dict.fromkeys((*kinds, *common)):
         by_status[kind.status].append(kind)
     return {status: _response(by_status[status]) for status in sorted(by_status)}
 
@@ -62,9 +66,31 @@ def _response(kinds: list[ProblemKind]) -> dict[str, Any]:
     return {"description": "; ".join(kind.title for kind in kinds) + ".", "content": content}
 
 
+def body_description(
+    description: str,
+    schema: dict[str, Any],
+    examples: dict[str, tuple[str, Any]],
+    *,
+    types: tuple[str, ...] = ("application/json",),
+    is_required: bool = False,
+) -> dict[str, Any]:
+    """Return the `openapi_extra` of a route whose body FastAPI does not read (`service.api.bodies`).
+
+    Args:
+        description: what the body contains.
+        schema: its JSON schema.
+        examples: a summary and a value for each name.
+        types: accepted media types.
+        is_required: whether the body may be left out.
+    """
+    by_name = {name: {"summary": summary, "value": value} for name, (summary, value) in examples.items()}
+    content = {kind: {"schema": schema, "examples": by_name} for kind in types}
+    return {"requestBody": {"required": is_required, "description": description, "content": content}}
+
+
 def describe(app: FastAPI) -> dict[str, Any]:
     """Return the OpenAPI description of the app's routes."""
-    described = get_openapi(
+    description = get_openapi(
         title=app.title,
         version=app.version,
         summary=app.summary,
@@ -73,58 +99,51 @@ def describe(app: FastAPI) -> dict[str, Any]:
         webhooks=app.webhooks.routes,
         tags=app.openapi_tags,
     )
-    components = described.setdefault("components", {})
+    components = description.setdefault("components", {})
     schemas = components.setdefault("schemas", {})
     _, problem = models_json_schema([(Problem, "serialization")], ref_template=_REF)
     schemas |= problem["$defs"]
-    # Bodies are read by hand, for messages better than FastAPI's; their schemas have shorthands that the
-    # stored form lacks.
-    read_by_hand: list[type[BaseModel]] = [StudySpec, Extension, MoreSeeds, WebhookSpec]
-    _, submission = models_json_schema(
-        [(model, "validation") for model in read_by_hand], ref_template="#/components/schemas/{model}-Input"
+    # FastAPI does not read these bodies. Their schemas have shorthands, which the stored form does not have.
+    body_models: list[type[BaseModel]] = [StudySpec, Extension, MoreSeeds, WebhookSpec]
+    _, bodies = models_json_schema(
+        [(model, "validation") for model in body_models], ref_template="#/components/schemas/{model}-Input"
     )
-    schemas |= {f"{name}-Input": schema for name, schema in submission["$defs"].items()}
+    schemas |= {f"{name}-Input": schema for name, schema in bodies["$defs"].items()}
     components["schemas"] = {
-        name: schema for name, schema in sorted(schemas.items()) if name not in _FASTAPIS_OWN
+        name: schema for name, schema in sorted(schemas.items()) if name not in _UNUSED_SCHEMAS
     }
     components["securitySchemes"] = {
         "token": {
             "type": "http",
             "scheme": "bearer",
-            "description": "An API token; not needed while no token exists and only this machine can call.",
+            "description": "An API token. Not needed while no token exists and the service is local.",
         },
         "password": {
             "type": "http",
             "scheme": "basic",
-            "description": "The API token as password; the user name does not matter.",
+            "description": "The API token as the password; the user name is ignored.",
+        },
+        "session": {
+            "type": "apiKey",
+            "in": "cookie",
+            "name": "tangent",
+            "description": "For browsers: set by /login. With TLS its name is `__Host-tangent`.",
         },
     }
-    components["securitySchemes"]["session"] = {
-        "type": "apiKey",
-        "in": "cookie",
-        "name": "tangent",
-        "description": (
-            "For browsers: set by /login, after the token was shown there. Behind "
-            "TLS it is called `__Host-tangent`."
-        ),
-    }
-    for item in described["webhooks"].values():
+    for item in description["webhooks"].values():
         for operation in item.values():
             _drop_default_422(operation["responses"])
-    for path, item in described["paths"].items():
+    for path, item in description["paths"].items():
         for operation in item.values():
             _drop_default_422(operation["responses"])
             _drop_null(operation.get("parameters", ()))
             if path.startswith(("/v1", "/metrics")):
                 operation["security"] = [{"token": []}, {"password": []}, {"session": []}, {}]
-    return described
+    return description
 
 
 def _drop_null(parameters: Iterable[dict[str, Any]]) -> None:
-    """Drop the null of parameters that may be left out.
-
-    No query and no header can send one, and the word `null` is refused.
-    """
+    """Drop null from optional parameters: a query or a header cannot express it, and `null` is refused."""
     for parameter in parameters:
         match parameter["schema"]:
             case {"anyOf": [shape, {"type": "null"}], **rest}:
@@ -134,9 +153,9 @@ def _drop_null(parameters: Iterable[dict[str, Any]]) -> None:
 
 
 def _drop_default_422(responses: dict[str, Any]) -> None:
-    """Drop the answer that FastAPI describes wherever there are parameters.
+    """Drop the 422 that FastAPI adds to every route with parameters.
 
-    Where only the path has them, it is a 404 here.
+    Problems replace it, and an invalid path parameter is a 404 here.
     """
     if "application/json" in responses.get("422", {}).get("content", {}):
         del responses["422"]

@@ -1,4 +1,4 @@
-"""A study to hand on: its report in several formats, and its bundle."""
+"""A study's report, in several formats, and its bundle."""
 
 __all__ = ["ReportFormat", "report_router"]
 
@@ -8,14 +8,14 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import IO, Annotated, Literal
 
-from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 from starlette.responses import StreamingResponse
 
 from service import errors
 from service.analysis_cache import AnalysisCache
 from service.api.etags import etag_of, matches_etag
 from service.api.openapi import problem_responses
-from service.api.studies import StudyId
+from service.api.parameters import IfNoneMatch, StudyId
 from service.auth import caller_of
 from service.report.bundle_writer import write_bundle
 from service.report.html import CONTENT_SECURITY_POLICY, html
@@ -38,38 +38,32 @@ _WEIGHT = re.compile(r"(?:^|;)\s*q\s*=\s*(0(?:\.\d{0,3})?|1(?:\.0{0,3})?)\s*(?:;
 
 Format = Annotated[
     ReportFormat | None,
-    Query(alias="format", description="The format; left out, what `Accept` asks for, else JSON."),
-]
-IfNoneMatch = Annotated[
-    str | None, Header(max_length=2000, description="ETag of the copy at hand: 304 when it is still right.")
+    Query(alias="format", description="The format; by default the one in `Accept`, or JSON."),
 ]
 
 
 def _accepted(accept: str) -> ReportFormat:
-    """Return the format that an `Accept` header likes best, of several the first.
-
-    JSON where it names none of them.
-    """
-    liked: dict[ReportFormat, float] = {}
+    """Return the format that an `Accept` header prefers, the first if several are equal, or JSON."""
+    weights: dict[ReportFormat, float] = {}
     for part in accept.split(","):
         media, _, parameters = part.partition(";")
-        asked: list[ReportFormat] = [
+        formats: list[ReportFormat] = [
             name for name, known in _TYPES.items() if known.partition(";")[0] == media.strip().lower()
         ]
-        liked |= {name: _weight(parameters) for name in asked}
-    return max(liked, key=lambda name: liked[name]) if any(liked.values()) else "json"
+        weights |= {name: _weight(parameters) for name in formats}
+    return max(weights, key=lambda name: weights[name]) if any(weights.values()) else "json"
 
 
 def _weight(parameters: str) -> float:
-    """Return the weight `q` among the parameters of a media type; 1 without one, or where it is none."""
+    """Return the weight `q` among the parameters of a media type; 1 if it is missing or not valid."""
     found = _WEIGHT.search(parameters)
     return 1.0 if found is None else float(found[1])
 
 
-def _written(report: StudyReport, form: ReportFormat) -> str:
+def _render(report: StudyReport, form: ReportFormat) -> str:
     match form:
         case "json":
-            # By pydantic itself, which writes null for what no JSON number can be.
+            # Written by pydantic, which writes null for numbers that JSON cannot express.
             return report.model_dump_json()
         case "markdown":
             return markdown(report)
@@ -79,17 +73,16 @@ def _written(report: StudyReport, form: ReportFormat) -> str:
             return latex(report)
 
 
-def _report(request: Request, study_id: str) -> StudyReport:
+def _read_report(request: Request, study_id: str) -> StudyReport:
     store: Store = request.app.state.store
     analyses: AnalysisCache = request.app.state.analyses
-    # Arms are only ever added: read in this order, every arm that the analysis or the spec speaks of is among
-    # them.
+    # Arms are only ever added, so in this order the arms include every arm of the analysis and the spec.
     analysis, study = analyses.study(study_id), store.study(study_id)
     return report_of(study, store.arms(study_id), analysis)
 
 
-def _answered(report: StudyReport, form: ReportFormat, *, if_none_match: str | None) -> Response:
-    body = _written(report, form).encode("utf-8", "replace")
+def _report_response(report: StudyReport, form: ReportFormat, *, if_none_match: str | None) -> Response:
+    body = _render(report, form).encode("utf-8", "replace")
     headers = {"etag": etag_of(report.study.version, body), "vary": "Accept"}
     if matches_etag(if_none_match, headers["etag"]):
         return Response(status_code=304, headers=headers)
@@ -98,8 +91,8 @@ def _answered(report: StudyReport, form: ReportFormat, *, if_none_match: str | N
     return Response(body, media_type=_TYPES[form], headers=headers)
 
 
-def _bundled(store: Store, report: StudyReport) -> Response:
-    # Written whole before its first byte is sent: a fault on the way is an answer, not half a file.
+def _bundle_response(store: Store, report: StudyReport) -> Response:
+    # Written completely before the first byte is sent, so that a failure is not half a file.
     with ExitStack() as stack:
         file = stack.enter_context(tempfile.TemporaryFile())
         write_bundle(store, report, file)
@@ -108,10 +101,10 @@ def _bundled(store: Store, report: StudyReport) -> Response:
         closing = stack.pop_all()
     name = bundle_name(report.study.id, report.study.name)
     headers = {"content-disposition": f'attachment; filename="{name}"', "content-length": str(size)}
-    return StreamingResponse(_pieces(file, closing), media_type="application/zip", headers=headers)
+    return StreamingResponse(_chunks(file, closing), media_type="application/zip", headers=headers)
 
 
-def _pieces(file: IO[bytes], closing: ExitStack) -> Iterator[bytes]:
+def _chunks(file: IO[bytes], closing: ExitStack) -> Iterator[bytes]:
     with closing:
         while piece := file.read(_CHUNK):
             yield piece
@@ -125,7 +118,7 @@ def report_router() -> APIRouter:
         "/studies/{study_id}/report",
         response_model=StudyReport,
         summary="A study's report",
-        response_description="The report, in the format that was asked for.",
+        response_description="The report in the requested format.",
         responses={
             200: {
                 "content": {
@@ -135,29 +128,27 @@ def report_router() -> APIRouter:
                 },
                 "headers": {
                     "ETag": {
-                        "description": "Changes with the report; send it back in `If-None-Match`.",
+                        "description": "Changes with the report; send it in `If-None-Match`.",
                         "schema": {"type": "string"},
                     }
                 },
             },
-            304: {"description": "The copy named in `If-None-Match` is still right."},
+            304: {"description": "The copy named in `If-None-Match` is current."},
             **problem_responses(errors.STUDY_NOT_FOUND, errors.PARAMETER_INVALID),
         },
     )
     async def get_report(
         request: Request, study_id: StudyId, form: Format = None, if_none_match: IfNoneMatch = None
     ) -> Response:
-        """Return what a study found and how it was done.
+        """Return a study's report: the verdict, a methods paragraph for a paper, and the best configurations.
 
-        The verdict, a paragraph on methods for a paper, configurations as Python to paste.
-
-        Markdown suits an appendix or an issue; HTML is one file that needs nothing else, with its charts in
-        it; LaTeX is a table (booktabs).
+        Markdown suits an appendix or an issue. HTML is a single self-contained file with charts. LaTeX is a
+        table (booktabs).
         """
         analyses: AnalysisCache = request.app.state.analyses
         chosen = form or _accepted(request.headers.get("accept", ""))
         return await analyses.run_limited(
-            lambda: _answered(_report(request, study_id), chosen, if_none_match=if_none_match),
+            lambda: _report_response(_read_report(request, study_id), chosen, if_none_match=if_none_match),
             caller=caller_of(request),
         )
 
@@ -171,7 +162,7 @@ def report_router() -> APIRouter:
                 "content": {"application/zip": {"schema": {"type": "string", "format": "binary"}}},
                 "headers": {
                     "Content-Disposition": {
-                        "description": "Its name as a file.",
+                        "description": "The name of the file.",
                         "schema": {"type": "string"},
                     }
                 },
@@ -180,17 +171,17 @@ def report_router() -> APIRouter:
         },
     )
     async def get_bundle(request: Request, study_id: StudyId) -> Response:
-        """Return all that is needed to read a study without Tangent.
+        """Return a zip file with all data of a study, for use without Tangent or with `tangent replay`.
 
-        It is also what it takes to run it again with `tangent replay`.
-
-        A zip file of spec, plan, trials and measurements (Parquet and CSV), environment, seeds, version,
-        analysis and report; its `manifest.json` has the SHA-256 of each. The bundle of a study that is still
-        open holds what is there now.
+        It contains the spec, the plan, trials and measurements (Parquet and CSV), environment, seeds,
+        version, analysis and report; `manifest.json` has the SHA-256 of each file. The bundle of an open
+        study contains what has been stored so far.
         """
         analyses: AnalysisCache = request.app.state.analyses
-        report = await analyses.run_limited(lambda: _report(request, study_id), caller=caller_of(request))
-        return await analyses.run_file_job(lambda: _bundled(request.app.state.store, report))
+        report = await analyses.run_limited(
+            lambda: _read_report(request, study_id), caller=caller_of(request)
+        )
+        return await analyses.run_file_job(lambda: _bundle_response(request.app.state.store, report))
 
     _ = get_report, get_bundle
     return router

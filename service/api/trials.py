@@ -1,4 +1,4 @@
-"""A study's trials and what each measured."""
+"""A study's trials and their measurements."""
 
 __all__ = ["PhaseFilter", "TrialOrder", "TrialQuery", "trial_router"]
 
@@ -9,7 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from service import errors
 from service.api.openapi import problem_responses
-from service.api.studies import PageToken, StudyId, cached_response
+from service.api.parameters import NAME, PageToken, StudyId
+from service.api.responses import cached_response, one_page
 from studies.states import TrialFilter
 from studies.store import Store
 from studies.trials import Measurement
@@ -25,7 +26,7 @@ TrialId = Annotated[
     Path(
         pattern=r"^[a-z0-9]{1,16}\.[a-z0-9][a-z0-9-]{0,63}\.c?[0-9]{1,9}$",
         description=(
-            "Id of a trial: study, arm and number, with a `c` before the number of one that confirms another."
+            "Id of a trial: study, arm and number. The number of a confirmation run has the prefix `c`."
         ),
         examples=["k3f9x2db.adamp.7"],
     ),
@@ -38,28 +39,28 @@ class TrialQuery(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     arm: str | None = Field(
-        default=None, pattern=r"^[a-z0-9][a-z0-9-]{0,63}$", description="Only this arm's.", examples=["adamp"]
+        default=None, pattern=NAME, description="Only trials of this arm.", examples=["adamp"]
     )
     state: TrialFilter | None = Field(
         default=None,
         description=(
-            "Only those in this state. `waiting` is a filter, not a state: it picks those of the `queued` "
-            "that wait at a rung of the pruner, each with `epochs_done` equal to its `to_epoch`, while "
-            "`queued` picks them and all others that no worker trains."
+            "Only trials in this state. `waiting` is a filter, not a state: it selects queued trials that "
+            "wait at a rung of the pruner, whose `epochs_done` equals their `to_epoch`. `queued` selects "
+            "those and all other trials that no worker trains."
         ),
     )
     phase: PhaseFilter = Field(
         default="search",
-        description="Those of the search, those that confirm what it found on fresh seeds, or all.",
+        description="Trials of the search, confirmation runs on fresh seeds, or all.",
     )
     order: TrialOrder = Field(
         default="created",
         description=(
-            "`value` puts the best first, whichever way the metric runs; a leading `-` "
-            "reverses. Trials without it come last."
+            "`value` lists the best first, for either direction of the metric; a leading `-` "
+            "reverses the order. Trials without a value come last."
         ),
     )
-    page_size: int = Field(default=100, ge=1, le=500, description="At most so many.")
+    page_size: int = Field(default=100, ge=1, le=500, description="Most trials on the page.")
     page_token: PageToken = None
 
 
@@ -104,14 +105,13 @@ def trial_router() -> APIRouter:
     @router.get(
         "/trials/{trial_id}/measurements",
         response_model=Page[Measurement],
-        summary="What a trial measured",
+        summary="Measurements of a trial",
         responses=problem_responses(errors.TRIAL_NOT_FOUND),
     )
     def list_measurements(request: Request, trial_id: TrialId) -> Page[Measurement]:
-        """Return what a trial measured at the end of each epoch, in order, on one page."""
+        """Return a trial's measurements, one for each epoch, in order, on one page."""
         store: Store = request.app.state.store
-        found = store.measurements(trial_id)
-        return Page[Measurement](items=found, next_page_token=None, total=len(found))
+        return one_page(Page[Measurement], store.measurements(trial_id))
 
     _ = list_trials, get_trial, list_measurements
     return router

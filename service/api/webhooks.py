@@ -1,16 +1,16 @@
-"""Webhooks: have what happens to studies sent to an address of one's own."""
+"""Webhooks: send events of studies to a URL."""
 
 __all__ = ["WebhookId", "WebhookQuery", "describe_payloads", "webhook_router"]
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, FastAPI, Header, Path, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from service import errors
 from service.api.bodies import WebhookBody
-from service.api.openapi import problem_responses
-from service.api.studies import PageToken
+from service.api.openapi import body_description, problem_responses
+from service.api.parameters import STUDY_ID, PageToken
 from service.auth import CurrentActor
 from service.settings import ServiceSettings
 from service.webhooks.addresses import check_url
@@ -25,35 +25,24 @@ from studies.webhooks import (
     WebhookWithSecret,
 )
 
-WebhookId = Annotated[
-    str, Path(pattern=r"^[a-z0-9]{1,16}$", description="Id of a webhook.", examples=["w7k3f9x2"])
-]
+WebhookId = Annotated[str, Path(pattern=STUDY_ID, description="Id of a webhook.", examples=["w7k3f9x2"])]
 _LOCATION = {"Location": {"description": "Path of the webhook.", "schema": {"type": "string"}}}
-_BODY: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "description": "Where to send what.",
-        "content": {
-            "application/json": {
-                "schema": {"$ref": "#/components/schemas/WebhookSpec-Input"},
-                "examples": {
-                    "all": {
-                        "summary": "Everything of one's own studies",
-                        "value": {"url": "https://hooks.example/tangent"},
-                    },
-                    "ends": {
-                        "summary": "How the studies of a suite end",
-                        "value": {
-                            "url": "https://hooks.example/tangent",
-                            "events": ["study.completed", "study.failed", "study.cancelled"],
-                            "suite": "small-vision",
-                        },
-                    },
-                },
-            }
-        },
-    }
-}
+_BODY = body_description(
+    "The URL and the events to send.",
+    {"$ref": "#/components/schemas/WebhookSpec-Input"},
+    {
+        "all": ("All events of your own studies", {"url": "https://hooks.example/tangent"}),
+        "ends": (
+            "The end of each study of a suite",
+            {
+                "url": "https://hooks.example/tangent",
+                "events": ["study.completed", "study.failed", "study.cancelled"],
+                "suite": "small-vision",
+            },
+        ),
+    },
+    is_required=True,
+)
 
 
 class WebhookQuery(BaseModel):
@@ -61,27 +50,27 @@ class WebhookQuery(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    page_size: int = Field(default=50, ge=1, le=500, description="At most so many.")
+    page_size: int = Field(default=50, ge=1, le=500, description="Most webhooks on the page.")
     page_token: PageToken = None
 
 
 def webhook_router() -> APIRouter:
     """Return the routes."""
     router = APIRouter(tags=["webhooks"])
-    _add_making(router)
-    # Before the reads: a verb's path would also fit theirs.
+    _add_create(router)
+    # Before the reads, because the path of a verb also matches theirs.
     _add_verbs(router)
     _add_reads(router)
     return router
 
 
-def _add_making(router: APIRouter) -> None:
+def _add_create(router: APIRouter) -> None:
     @router.post(
         "/webhooks",
         status_code=201,
         response_model=WebhookWithSecret,
-        summary="Make a webhook",
-        response_description="The webhook with its secret, which is shown this once; `Location` is its path.",
+        summary="Create a webhook",
+        response_description="The webhook with its secret, which is shown only now; `Location` is its path.",
         openapi_extra=_BODY,
         responses={
             201: {"headers": _LOCATION},
@@ -96,12 +85,13 @@ def _add_making(router: APIRouter) -> None:
         },
     )
     def create_webhook(request: Request, caller: CurrentActor, spec: WebhookBody) -> Response:
-        """Have what happens to studies sent to a URL from now on.
+        """Send events of studies to a URL from now on.
 
-        A POST for each event, signed as Standard Webhooks has it, until it is taken.
+        Each event is a POST request, signed according to Standard Webhooks.
 
-        A receiver takes one with any status from 200 to 299 within ten seconds. Else it is sent again, ten
-        times within about a day. One may be sent twice: its `webhook-id` stays the same.
+        A receiver accepts a delivery with a status from 200 to 299 within ten seconds. Otherwise the delivery
+        is retried, up to ten attempts within about a day. A delivery may arrive twice, with the same
+        `webhook-id`.
         """
         store: Store = request.app.state.store
         settings: ServiceSettings = request.app.state.settings
@@ -123,11 +113,11 @@ def _add_verbs(router: APIRouter) -> None:
         status_code=202,
         response_model=DeliveryView,
         summary="Send a ping to a webhook",
-        response_description="The ping, on its way; what came of it stands among the webhook's deliveries.",
+        response_description="The ping; its outcome will be among the webhook's deliveries.",
         responses=answers,
     )
     def test_webhook(request: Request, caller: CurrentActor, webhook_id: WebhookId) -> DeliveryView:
-        """Send a ping (`webhook.ping`), once. One that is still on its way is returned instead."""
+        """Send a ping (`webhook.ping`) without retries. A ping that is still pending is returned instead."""
         store: Store = request.app.state.store
         return store.ping_webhook(webhook_id, by=caller)
 
@@ -139,9 +129,9 @@ def _add_verbs(router: APIRouter) -> None:
         responses=answers,
     )
     def enable_webhook(request: Request, caller: CurrentActor, webhook_id: WebhookId) -> WebhookView:
-        """Send again what happens from now on, after the webhook was disabled.
+        """Send events from now on to a webhook that was disabled.
 
-        Its receiver had answered 410, or taken nothing for five days.
+        A webhook is disabled when its receiver responds with 410, or accepts no delivery for five days.
         """
         store: Store = request.app.state.store
         return store.enable_webhook(webhook_id, by=caller)
@@ -159,7 +149,7 @@ def _add_reads(router: APIRouter) -> None:
     def list_webhooks(
         request: Request, caller: CurrentActor, query: Annotated[WebhookQuery, Query()]
     ) -> Page[WebhookView]:
-        """Return a page of the webhooks of whoever asks, or for an admin of all."""
+        """Return a page of the caller's webhooks, or of all webhooks for an admin."""
         store: Store = request.app.state.store
         return store.webhooks(by=caller, page_size=query.page_size, page_token=query.page_token)
 
@@ -170,7 +160,7 @@ def _add_reads(router: APIRouter) -> None:
         responses=problem_responses(errors.WEBHOOK_NOT_FOUND),
     )
     def get_webhook(request: Request, caller: CurrentActor, webhook_id: WebhookId) -> WebhookDetail:
-        """Return a webhook with its newest deliveries: what came of each, and when it is tried again."""
+        """Return a webhook with its newest deliveries, their outcomes and the times of the next attempts."""
         store: Store = request.app.state.store
         return store.webhook(webhook_id, by=caller)
 
@@ -178,11 +168,11 @@ def _add_reads(router: APIRouter) -> None:
         "/webhooks/{webhook_id}",
         status_code=204,
         summary="Remove a webhook",
-        response_description="It is gone, and with it what was still to be sent.",
+        response_description="The webhook and its pending deliveries are removed.",
         responses=problem_responses(errors.WEBHOOK_NOT_FOUND, errors.CROSS_SITE),
     )
     def remove_webhook(request: Request, caller: CurrentActor, webhook_id: WebhookId) -> None:
-        """Remove a webhook; what is on its way at this moment may still arrive."""
+        """Remove a webhook. A delivery that is being sent at this moment may still arrive."""
         store: Store = request.app.state.store
         store.remove_webhook(webhook_id, by=caller)
 
@@ -190,52 +180,52 @@ def _add_reads(router: APIRouter) -> None:
 
 
 _Id = Annotated[
-    str, Header(alias="webhook-id", description="Id of the message: the same at every attempt to deliver it.")
+    str, Header(alias="webhook-id", description="Id of the delivery; the same for every attempt.")
 ]
 _Timestamp = Annotated[
-    int, Header(alias="webhook-timestamp", description="Seconds since 1970 of this attempt.")
+    int, Header(alias="webhook-timestamp", description="Unix time of this attempt, in seconds.")
 ]
 _Signature = Annotated[
     str,
     Header(
         alias="webhook-signature",
         description=(
-            "`v1,` and the HMAC-SHA256 in base64 of id, timestamp and body with full stops between them."
+            "`v1,` and the base64 of the HMAC-SHA256 of id, timestamp and body, joined with full stops."
         ),
     ),
 ]
 
 
 def describe_payloads(app: FastAPI) -> None:
-    """Describe in the app's OpenAPI what webhooks are sent."""
-    taken = {
+    """Describe the requests that webhooks receive in the OpenAPI description."""
+    accepted = {
         "description": (
-            "The receiver has taken it; with any other status, or none within ten seconds, it is sent again."
+            "The receiver accepts the delivery. It is retried after any other status, or none within 10 s."
         )
     }
 
     @app.webhooks.post(
         "study",
         operation_id="study_changed",
-        summary="A study came into another state",
+        summary="A study entered another state",
         tags=["webhooks"],
-        responses={200: taken},
+        responses={200: accepted},
     )
     def study_changed(
         body: WebhookPayload, message: _Id, timestamp: _Timestamp, signature: _Signature
     ) -> None:
-        """Tell that a study came into a state in which it can stay; `type` names it, as `study.completed`."""
+        """Report that a study entered a state; `type` names the state, for example `study.completed`."""
         del body, message, timestamp, signature
 
     @app.webhooks.post(
         "ping",
         operation_id="webhook_tested",
-        summary="A webhook is tried out",
+        summary="A webhook is tested",
         tags=["webhooks"],
-        responses={200: taken},
+        responses={200: accepted},
     )
     def webhook_tested(body: PingPayload, message: _Id, timestamp: _Timestamp, signature: _Signature) -> None:
-        """Tell nothing, so that a receiver can be tried out."""
+        """Report nothing; for testing a receiver."""
         del body, message, timestamp, signature
 
     _ = study_changed, webhook_tested

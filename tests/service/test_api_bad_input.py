@@ -37,15 +37,15 @@ FAULTY_STUDIES: dict[str, tuple[Any, str, str]] = {
         "did you mean 'weight_decay'?",
     ),
     "unknown sampler": (whole(sampler="cma-es"), "/sampler", "'cmaes'"),
-    "unknown field": (whole(optimizers=["adamp"]), "/optimizers", "no such field"),
+    "unknown field": (whole(optimizers=["adamp"]), "/optimizers", "workload"),
     "no arms": (whole(arms=[]), "/arms", "at least 1"),
-    "two arms of one name": (whole(arms=["adamp", "adamp"]), "/arms", "different names"),
+    "two arms of one name": (whole(arms=["adamp", "adamp"]), "/arms", "'adamp'"),
     "low above high": (arm(lr={"low": 1.0, "high": 0.1}), "/arms/0/space/lr", "low < high"),
     "low equal to high": (arm(lr={"low": 0.1, "high": 0.1}), "/arms/0/space/lr", "low < high"),
     "log at 0": (arm(lr={"low": 0, "high": 0.1, "log": True}), "/arms/0/space/lr", "low > 0"),
     "no choices": (arm(lr={"choices": []}), "/arms/0/space/lr/choices", "at least 1"),
-    "value outside its bounds": (arm(lr=-1), "/arms/0/space/lr", "must lie in"),
-    "list that is no pair": (arm(betas=[0.9]), "/arms/0/space/betas", "not a dimension"),
+    "value outside its bounds": (arm(lr=-1), "/arms/0/space/lr", "-1"),
+    "list that is no pair": (arm(betas=[0.9]), "/arms/0/space/betas", "two numbers"),
     "negative budget": (whole(budget={"trials_per_arm": -1}), "/budget/trials_per_arm", "greater than 0"),
     "no budget": ({"workload": "digits-mlp", "arms": ["adamp"]}, "/budget", "required"),
     "budget in words": (whole(budget={"trials_per_arm": "ten"}), "/budget/trials_per_arm", "integer"),
@@ -331,12 +331,10 @@ def test_a_comparison_of_too_few_or_too_many_studies_is_refused_with_the_limit(
     assert tuple(word for word in fault["detail"].replace(",", "").split() if word.isdecimal()) == numbers
 
 
-@pytest.mark.parametrize(
-    ("arms", "said"),
-    [("sgd", "expected a list, got 'sgd'"), (["adamw"] * 65, "needs at most 64 entries, got 65")],
-)
-def test_a_list_of_arms_that_is_none_is_told_in_words(
-    http: httpx.Client, body: dict[str, Any], arms: Any, said: str
+@pytest.mark.parametrize(("arms", "words"), [("sgd", ("list", "'sgd'")), (["adamw"] * 65, ("64", "65"))])
+def test_a_list_of_arms_must_be_a_list_of_at_most_64(
+    http: httpx.Client, body: dict[str, Any], arms: Any, words: tuple[str, ...]
 ) -> None:
-    answer = http.post("/v1/studies", json=body | {"arms": arms})
-    assert (answer.status_code, answer.json()["errors"][0]["detail"]) == (422, said)
+    (fault,) = problem(http.post("/v1/studies", json=body | {"arms": arms}), 422, "spec-invalid")["errors"]
+    assert fault["pointer"] == "/arms"
+    assert [word for word in words if word not in fault["detail"]] == []

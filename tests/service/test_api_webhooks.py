@@ -259,13 +259,13 @@ def test_the_command_line_makes_tries_out_and_removes_a_webhook(
     assert hook.url in tangent("webhook", "list").stdout
     assert tangent("webhook", "remove", webhook["id"]).stdout == f"{webhook['id']} is removed\n"
     gone = tangent("webhook", "show", webhook["id"])
-    assert (gone.exit_code, gone.stderr.startswith("error: there is no webhook")) == (1, True)
+    assert (gone.exit_code, webhook["id"] in gone.stderr) == (1, True)
 
 
 def test_a_faulty_webhook_is_bad_input_on_the_command_line(tangent: Callable[..., Result]) -> None:
     refused = tangent("webhook", "create", "ftp://hooks.example")
     assert refused.exit_code == 2
-    assert refused.stderr.startswith("error: /url: expected a URL such as")
+    assert refused.stderr.startswith("error: /url: ")
     assert tangent("webhook", "create", "https://hooks.example", "--event", "trial.finished").exit_code == 2
     everybodys = json.loads(tangent("webhook", "create", "https://hooks.example", "--all", "--json").stdout)
     assert (everybodys["studies"], everybodys["events"]) == ("all", ["study.*"])

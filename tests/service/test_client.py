@@ -217,7 +217,7 @@ def test_what_is_no_tangent_is_told_from_one(serve_app: ServeApp, settings: Serv
 
     with serve_app(other) as url, Client(url) as client:
         for ask in (client.studies, client.optimizers):
-            with pytest.raises(ServiceUnreachable, match="is no Tangent"):
+            with pytest.raises(ServiceUnreachable, match="not a Tangent service"):
                 ask()
 
 
@@ -335,12 +335,12 @@ def test_a_submission_whose_service_is_away_after_it_took_it_is_made_once(
 def test_a_submission_whose_service_stays_away_says_what_is_unknown(
     live: str, body: Body, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("service.transport._UNKNOWN_S", 0.1)
+    monkeypatch.setattr("service.transport._RETRY_SUBMISSION_S", 0.1)
     line = Cutting(int(live.rsplit(":", 1)[1]), [0] * 9)
     with (
         closing(line),
         Client(line.url) as client,
-        pytest.raises(ServiceUnreachable, match="whether it took the study before is unknown"),
+        pytest.raises(ServiceUnreachable, match="look for it before you submit it again"),
     ):
         client.submit(body)
 

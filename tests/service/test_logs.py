@@ -372,7 +372,7 @@ sys.exit(1)
 """
     (tmp_path / "workers.py").write_text(text)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    dispatcher = DispatcherSupervisor({}, log=tmp_path / "dispatcher.log", say=print)
+    dispatcher = DispatcherSupervisor({}, log=tmp_path / "dispatcher.log", warn=print)
     dispatcher.start()
     assert dispatcher.wait_until_ready(timeout_s=20)
     dispatcher.stop(timeout_s=5)

@@ -89,7 +89,7 @@ def test_forty_callers_of_a_frozen_database_are_told_within_eight_seconds_and_th
 def test_a_submission_while_the_database_restarts_is_made_once(
     server: PostgresServer, url: str, body: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("service.transport._MOST_PATIENCE_S", 1.0)
+    monkeypatch.setattr("service.transport._MAX_RETRY_AFTER_S", 1.0)
     # The tests' server leaves what is young in memory.
     server.run("CHECKPOINT")
     server.kill()
