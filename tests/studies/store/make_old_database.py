@@ -1,9 +1,8 @@
-"""Write `revision-NNNN.sql`: a small SQLite database as this version of Tangent makes it, for later versions
-to open.
+"""Write `revision-NNNN.sql`: a small SQLite database in this version's schema, for tests of later versions.
 
-Run once for each revision, by the version that introduced it: `python
-tests/studies/store/make_old_database.py` from the repository's root, with `PYTHONPATH=.:tests`. The files are
-never made anew: they are what users have.
+Run it from the repository's root with the version that introduces a revision: `PYTHONPATH=.:tests python
+tests/studies/store/make_old_database.py`. Tests keep the oldest revision and the newest; a file is never
+regenerated, because it stands for users' databases.
 """
 
 import sqlite3
@@ -26,7 +25,7 @@ __all__: list[str] = []
 
 
 def main() -> None:
-    """Play three studies, one finished, one running, one waiting, and write their database down."""
+    """Write a database with a finished, a running and a queued study to its SQL file."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "tangent.db"
         store = Store.open(f"sqlite:///{path}")

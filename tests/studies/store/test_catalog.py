@@ -1,4 +1,4 @@
-"""The catalogue by announcement, and which dispatchers live."""
+"""Announced cards and dispatchers' heartbeats."""
 
 import threading
 from datetime import UTC, datetime, timedelta
@@ -11,7 +11,7 @@ from studies.store import Store
 __all__: list[str] = []
 
 
-def test_what_was_announced_is_on_offer_by_name(store: Store) -> None:
+def test_announced_cards_are_in_the_catalog_by_name(store: Store) -> None:
     assert store.catalog() == Catalog(
         optimizers=dict(sorted(catalog().optimizers.items())),
         workloads=dict(sorted(catalog().workloads.items())),
@@ -19,14 +19,14 @@ def test_what_was_announced_is_on_offer_by_name(store: Store) -> None:
     assert list(store.catalog().workloads) == ["char-lm", "digits-mlp"]
 
 
-def test_nothing_is_on_offer_at_first(empty_url: str) -> None:
+def test_the_catalog_is_empty_at_first(empty_url: str) -> None:
     store = Store.open(empty_url)
     assert store.catalog() == Catalog()
     assert store.dispatchers() == {}
     store.close()
 
 
-def test_a_card_announced_again_takes_the_place_of_the_older(store: Store) -> None:
+def test_a_newer_card_replaces_the_older_one(store: Store) -> None:
     newer = catalog().optimizers["adamp"].model_copy(update={"title": "AdamP, newer"})
     own = catalog().workloads["char-lm"].model_copy(update={"name": "my-own"})
     store.announce(Catalog(optimizers={"adamp": newer}, workloads={"my-own": own}), dispatcher="there")
@@ -36,7 +36,7 @@ def test_a_card_announced_again_takes_the_place_of_the_older(store: Store) -> No
     assert list(cards.workloads) == ["char-lm", "digits-mlp", "my-own"]
 
 
-def test_a_dispatcher_is_heard_of_until_it_signs_off(store: Store) -> None:
+def test_a_dispatcher_is_listed_until_it_signs_off(store: Store) -> None:
     first = store.dispatchers()["here"]
     assert abs(datetime.now(UTC) - first) < timedelta(minutes=5)
     store.heartbeat("here")
@@ -55,7 +55,7 @@ def test_dispatchers_that_start_together_announce_the_same_cards(empty_url: str)
     raised: list[BaseException] = []
     barrier = threading.Barrier(6)
     cards = catalog()
-    # In another order: whoever updates rows in different orders can wait for each other for ever.
+    # In another order: updating the same rows in different orders could deadlock.
     turned = Catalog(
         optimizers=dict(reversed(cards.optimizers.items())), workloads=dict(reversed(cards.workloads.items()))
     )

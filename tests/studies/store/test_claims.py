@@ -1,4 +1,4 @@
-"""Claims: one run for each study, and what becomes of a study whose run was lost."""
+"""Claims: each study has one run, and a study whose run was lost is recovered."""
 
 import threading
 import time
@@ -34,7 +34,7 @@ def test_a_claimed_study_is_running(play: Play) -> None:
     assert run.every_event()[-1] == ("study.state", {"from": "queued", "to": "running", "reason": None})
 
 
-def test_a_lease_is_respected_until_it_lapses_and_as_long_as_it_is_renewed(play: Play) -> None:
+def test_a_study_cannot_be_claimed_until_its_lease_lapses(play: Play) -> None:
     run = play.run()
     assert play.store.claim_next(dispatcher="there", lease_s=60) is None
     run.lapse()
@@ -44,13 +44,13 @@ def test_a_lease_is_respected_until_it_lapses_and_as_long_as_it_is_renewed(play:
     assert play.store.claim_next(dispatcher="there", lease_s=60) == Claim(run.claim.study_id, 2)
 
 
-def test_a_lease_is_as_long_as_it_was_asked_for(play: Play) -> None:
+def test_a_lease_lasts_as_long_as_requested(play: Play) -> None:
     play.submit()
     run = play.claim(lease_s=-1)
     assert play.claim(lease_s=-1).claim.attempt == run.claim.attempt + 1
 
 
-def test_a_lease_that_lapses_while_others_are_settled_is_settled_before_its_study_is_claimed(
+def test_a_lease_that_lapses_during_recovery_is_recovered_before_its_study_is_claimed(
     play: Play,
 ) -> None:
     run = play.run()
@@ -58,7 +58,7 @@ def test_a_lease_that_lapses_while_others_are_settled_is_settled_before_its_stud
     slept: list[str] = []
 
     def sleep_after_settling(statement: str) -> Callable[[BaseException | None], None]:
-        # The first that asks for leases looks for those that have lapsed.
+        # The first query for leases looks for lapsed ones.
         is_first = "lease_expires_at <" in statement and not slept
         slept.extend([statement] * is_first)
         return lambda _error: time.sleep(1.0 if is_first else 0.0)
@@ -71,7 +71,9 @@ def test_a_lease_that_lapses_while_others_are_settled_is_settled_before_its_stud
     assert (run.trial(flying).state, run.trial(flying).attempt) == (TrialState.QUEUED, 2)
 
 
-def test_a_run_is_overdue_when_its_study_is_anothers_or_nobodys_or_was_closed_long_ago(play: Play) -> None:
+def test_a_run_is_overdue_if_its_claim_is_superseded_or_lapsed_or_its_study_closed_long_ago(
+    play: Play,
+) -> None:
     held, lapsed, stale, closed, paused = (play.run() for _ in range(5))
     lapsed.lapse()
     play.store.settle_lapsed_leases()
@@ -92,7 +94,7 @@ def test_a_run_is_overdue_when_its_study_is_anothers_or_nobodys_or_was_closed_lo
     }
 
 
-def test_taking_over_a_running_study_is_no_change_of_its_state(play: Play) -> None:
+def test_claiming_a_running_study_again_does_not_change_its_state(play: Play) -> None:
     run = play.run()
     before = run.study
     run.lapse()
@@ -104,7 +106,9 @@ def test_taking_over_a_running_study_is_no_change_of_its_state(play: Play) -> No
     )
 
 
-def test_trials_in_flight_are_queued_again_with_the_same_parameters_and_a_retry_charged(play: Play) -> None:
+def test_running_trials_of_a_lost_run_are_requeued_with_the_same_parameters_and_cost_a_retry(
+    play: Play,
+) -> None:
     run = play.run(max_retries=3)
     done, flying = run.begin(0, 1)
     waiting = run.create(2)[0]
@@ -130,7 +134,7 @@ def test_trials_in_flight_are_queued_again_with_the_same_parameters_and_a_retry_
     ]
 
 
-def test_a_trial_that_has_used_up_its_retries_is_failed(play: Play) -> None:
+def test_a_trial_without_retries_left_fails(play: Play) -> None:
     run = play.run(max_retries=1)
     trial = run.begin(0)[0]
     run.lapse()
@@ -161,7 +165,7 @@ def test_without_retries_the_first_loss_fails_a_trial(play: Play) -> None:
     )
 
 
-def test_a_paused_study_keeps_its_run_until_that_has_drained(play: Play) -> None:
+def test_a_paused_study_keeps_its_run_until_the_run_has_drained(play: Play) -> None:
     run = play.run()
     trial = run.begin(0)[0]
     play.store.move(run.claim.study_id, StudyMove.PAUSE)
@@ -171,7 +175,7 @@ def test_a_paused_study_keeps_its_run_until_that_has_drained(play: Play) -> None
     assert run.trial(trial).state is TrialState.COMPLETED
 
 
-def test_a_paused_study_whose_run_was_lost_is_tidied_and_stays_paused(play: Play) -> None:
+def test_a_paused_study_whose_run_was_lost_is_recovered_and_stays_paused(play: Play) -> None:
     run = play.run()
     trial = run.begin(0)[0]
     play.store.move(run.claim.study_id, StudyMove.PAUSE)
@@ -188,7 +192,7 @@ def test_a_paused_study_whose_run_was_lost_is_tidied_and_stays_paused(play: Play
     assert play.claim().claim.attempt == run.claim.attempt + 1
 
 
-def test_a_paused_study_whose_run_ended_early_shows_nothing_running(play: Play) -> None:
+def test_a_paused_study_whose_run_ended_early_has_no_running_trials(play: Play) -> None:
     run = play.run()
     trial = run.begin(0)[0]
     play.store.move(run.claim.study_id, StudyMove.PAUSE)
@@ -196,7 +200,7 @@ def test_a_paused_study_whose_run_ended_early_shows_nothing_running(play: Play) 
     assert (run.study.state, run.trial(trial).state) == (StudyState.PAUSED, TrialState.QUEUED)
 
 
-def test_a_stop_or_cancel_that_its_dead_run_could_not_carry_out_is_carried_out(play: Play) -> None:
+def test_a_stop_or_cancel_takes_effect_though_the_run_died_before(play: Play) -> None:
     runs = [play.run(), play.run()]
     for run, verb in zip(runs, (StudyMove.STOP, StudyMove.CANCEL), strict=True):
         run.begin(0)
@@ -207,7 +211,7 @@ def test_a_stop_or_cancel_that_its_dead_run_could_not_carry_out_is_carried_out(p
     assert all(trial.state is TrialState.CANCELLED for run in runs for trial in run.writer.trials())
 
 
-def test_studies_that_only_need_tidying_keep_no_other_waiting(play: Play) -> None:
+def test_studies_to_recover_do_not_delay_other_claims(play: Play) -> None:
     lost = [play.run(), play.run()]
     waiting = play.submit()
     for run, verb in zip(lost, (StudyMove.STOP, StudyMove.PAUSE), strict=True):
@@ -226,7 +230,7 @@ def test_a_released_study_can_be_claimed_at_once(play: Play) -> None:
     assert (run.trial(trial).attempt, run.trial(trial).retries) == (2, 1), "and its trials are charged once"
 
 
-def test_a_study_given_up_is_failed_with_the_reason(play: Play) -> None:
+def test_a_study_that_is_released_with_a_failure_fails_with_that_reason(play: Play) -> None:
     run = play.run()
     trial = run.begin(0)[0]
     play.store.release(run.claim, failure="its run broke down 3 times\0\ud800")
@@ -236,14 +240,14 @@ def test_a_study_given_up_is_failed_with_the_reason(play: Play) -> None:
     assert play.store.claim_next(dispatcher="there", lease_s=60) is None
 
 
-def test_giving_up_a_study_that_was_to_be_cancelled_cancels_it(play: Play) -> None:
+def test_releasing_a_study_with_a_failure_that_was_being_cancelled_cancels_it(play: Play) -> None:
     run = play.run()
     play.store.move(run.claim.study_id, StudyMove.CANCEL)
     play.store.release(run.claim, failure="it broke down")
     assert (run.study.state, run.study.state_reason) == (StudyState.CANCELLED, "it broke down")
 
 
-def test_whoever_has_been_superseded_releases_nothing(play: Play) -> None:
+def test_a_superseded_claim_releases_nothing(play: Play) -> None:
     old = play.run()
     old.lapse()
     new = play.claim(dispatcher="there")
@@ -261,7 +265,7 @@ def test_releasing_a_closed_study_does_nothing(play: Play) -> None:
     assert run.study == before
 
 
-def test_the_run_that_closed_a_study_has_no_say_in_it_once_it_is_extended(play: Play) -> None:
+def test_writes_of_the_run_that_closed_a_study_are_rejected_after_an_extension(play: Play) -> None:
     old = play.run()
     old.writer.close(StudyMove.FINISH)
     play.extend(old.claim.study_id, seeds=9)
@@ -281,7 +285,7 @@ def test_the_run_that_closed_a_study_has_no_say_in_it_once_it_is_extended(play: 
     assert (new.study.state, new.claim.attempt > old.claim.attempt) == (StudyState.RUNNING, True)
 
 
-def test_an_extended_study_waits_behind_those_that_were_submitted_before_its_extension(play: Play) -> None:
+def test_an_extended_study_is_queued_behind_studies_submitted_before_the_extension(play: Play) -> None:
     old = play.run()
     old.writer.close(StudyMove.FINISH)
     waiting = play.submit()
@@ -290,13 +294,13 @@ def test_an_extended_study_waits_behind_those_that_were_submitted_before_its_ext
     assert [play.claim().claim.study_id for _ in range(3)] == [waiting, old.claim.study_id, later]
 
 
-def test_dispatchers_that_race_never_claim_one_study_twice(play: Play, database_url: str) -> None:
+def test_racing_dispatchers_never_claim_one_study_twice(play: Play, database_url: str) -> None:
     submitted = {play.submit() for _ in range(12)}
     claims: list[Claim] = []
     barrier = threading.Barrier(4)
 
     def claim_all(name: str) -> None:
-        # Each dispatcher has connections of its own, as in life.
+        # Each dispatcher has connections of its own, as in production.
         store = Store.open(database_url, migrate=False)
         barrier.wait()
         deadline = datetime.now(UTC) + timedelta(seconds=30)
@@ -316,7 +320,7 @@ def test_dispatchers_that_race_never_claim_one_study_twice(play: Play, database_
     assert {claim.attempt for claim in claims} == {1}
 
 
-def test_dispatchers_that_race_for_one_lapsed_study_make_one_attempt(play: Play, database_url: str) -> None:
+def test_racing_dispatchers_make_one_attempt_of_a_lapsed_study(play: Play, database_url: str) -> None:
     run = play.run()
     trial = run.begin(0)[0]
     run.lapse()
@@ -341,7 +345,7 @@ def test_dispatchers_that_race_for_one_lapsed_study_make_one_attempt(play: Play,
 @pytest.mark.parametrize(
     ("verb", "after"), [(StudyMove.STOP, StudyState.COMPLETED), (StudyMove.CANCEL, StudyState.CANCELLED)]
 )
-def test_a_study_that_was_to_end_is_ended_when_its_run_is_released(
+def test_a_study_that_was_being_stopped_or_cancelled_is_closed_when_it_is_released(
     play: Play, verb: StudyMove, after: StudyState
 ) -> None:
     run = play.run()
@@ -352,7 +356,7 @@ def test_a_study_that_was_to_end_is_ended_when_its_run_is_released(
     assert run.study.progress.running == 0
 
 
-def test_a_lost_run_leaves_nothing_running_though_nobody_has_room_for_its_study(play: Play) -> None:
+def test_a_lost_run_leaves_no_running_trials_even_if_no_dispatcher_can_claim_its_study(play: Play) -> None:
     run = play.run()
     trial = run.begin(0)[0]
     run.lapse()

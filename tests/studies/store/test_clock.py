@@ -1,7 +1,4 @@
-"""Leases and signs of life by one clock, the database's.
-
-A machine whose own is wrong takes nothing from anybody, and loses nothing.
-"""
+"""Leases, sessions and heartbeats use the database's clock, whatever a machine's own clock says."""
 
 import subprocess
 import sys
@@ -24,7 +21,7 @@ __all__: list[str] = []
 pytestmark = pytest.mark.postgres
 
 _ROOT = Path(__file__).parents[3]
-# Found before the server's own function of that name.
+# Found before the server's own function of the same name.
 _SHIFTED = (
     "CREATE SCHEMA shifted",
     (
@@ -37,7 +34,7 @@ _SHIFTED = (
 
 @pytest.fixture(params=[-5, 5])
 def play(request: pytest.FixtureRequest, postgres: PostgresServer, postgres_template: str) -> Iterator[Play]:
-    """Studies in a database whose clock is hours before, or behind, this machine's."""
+    """A store on a database whose clock is hours ahead of, or behind, this machine's."""
     name = postgres.create(template=postgres_template)
     for statement in _SHIFTED:
         postgres.run(statement.format(hours=request.param, name=name), database=name)
@@ -50,7 +47,7 @@ def play(request: pytest.FixtureRequest, postgres: PostgresServer, postgres_temp
     postgres.drop(name)
 
 
-def test_a_lease_lasts_as_long_as_it_was_asked_for_whatever_this_machines_clock_says(play: Play) -> None:
+def test_a_lease_lasts_as_long_as_requested_whatever_this_machines_clock_says(play: Play) -> None:
     run = play.run()
     run.begin(0)
     play.store.settle_lapsed_leases()
@@ -61,7 +58,7 @@ def test_a_lease_lasts_as_long_as_it_was_asked_for_whatever_this_machines_clock_
     assert play.store.claim_next(dispatcher="there", lease_s=60) == Claim(run.claim.study_id, 2)
 
 
-def test_a_study_that_is_stopped_waits_for_its_living_run(play: Play) -> None:
+def test_a_stopped_study_waits_for_its_run(play: Play) -> None:
     run = play.run()
     assert play.store.move(run.claim.study_id, StudyMove.STOP).state is StudyState.STOPPING
     run.lapse()
@@ -69,7 +66,7 @@ def test_a_study_that_is_stopped_waits_for_its_living_run(play: Play) -> None:
     assert run.study.state is StudyState.COMPLETED
 
 
-def test_a_dispatcher_was_heard_of_when_it_was_by_this_machines_clock(play: Play) -> None:
+def test_heartbeats_are_converted_to_this_machines_clock(play: Play) -> None:
     play.store.heartbeat("here")
     for found in (play.store.dispatchers(), play.store.metrics_reader().snapshot().dispatchers):
         assert abs(datetime.now(UTC) - found["here"]) < timedelta(seconds=30)
@@ -79,7 +76,7 @@ def test_a_dispatcher_was_heard_of_when_it_was_by_this_machines_clock(play: Play
     assert 0 <= waited < 30
 
 
-def test_a_session_lasts_as_long_as_it_was_begun_for(play: Play) -> None:
+def test_a_session_lasts_as_long_as_requested(play: Play) -> None:
     secret = play.store.create_token("alice", role="viewer")
     long, short = (
         play.store.log_in(secret, lifetime=timedelta(seconds=seconds), address=None) for seconds in (60, 0.2)
@@ -91,7 +88,7 @@ def test_a_session_lasts_as_long_as_it_was_begun_for(play: Play) -> None:
     assert play.store.session_owner(short) is None
 
 
-def test_what_happens_is_told_in_order_though_each_machine_has_a_clock_of_its_own(play: Play) -> None:
+def test_events_are_in_order_though_machines_clocks_differ(play: Play) -> None:
     run = play.run()
     run.complete(run.begin(0)[0], 0.5)
     run.writer.close(StudyMove.FINISH)

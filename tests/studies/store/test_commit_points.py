@@ -1,7 +1,4 @@
-"""A process that dies at any commit.
-
-Of what it did in one transaction all is there or nothing, and whoever comes next goes on from it.
-"""
+"""A process killed at any commit: each transaction is stored completely or not at all, and a new run resumes."""
 
 import itertools
 import random
@@ -27,7 +24,7 @@ from studies.trials import NewTrial
 
 __all__: list[str] = []
 
-# Two arms, rungs, a confirmation: each kind of write that a run makes.
+# Two arms, rungs and a confirmation, so that a run makes every kind of write.
 STUDY: dict[str, Any] = {
     "budget": {"trials_per_arm": 3, "epochs": 4},
     "pruner": {"kind": "asha", "min_epochs": 1, "reduction_factor": 2},
@@ -37,13 +34,13 @@ STUDY: dict[str, Any] = {
 
 
 def value(trial_id: str, epoch: int) -> float | None:
-    """Return what a trial measures: the same in every attempt, and one of them diverges."""
+    """Return a trial's validation value, the same in every attempt; one trial diverges."""
     chance = random.Random(trial_id.partition(".")[2])
     return None if trial_id.endswith("adamw.1") and epoch > 1 else round(chance.random() + epoch / 10, 6)
 
 
 def carry_out(running: Running) -> None:
-    """Do what a run does from its first write to its last, and what its other threads do meanwhile."""
+    """Make all writes of a run, including those of its other threads."""
     running.writer.record_environment({"torch": "2.13"})
     packs = 0
     while (pack := running.scheduler.next_pack(f"p{running.claim.attempt}-{packs}")) is not None:
@@ -58,7 +55,7 @@ def carry_out(running: Running) -> None:
 
 
 def outcome(store: Store, study_id: str) -> list[tuple[Any, ...]]:
-    """Return what a study came to, but for the number of tries."""
+    """Return a study's results without the numbers of attempts."""
     trials = store.every_trial(study_id, phase=None)
     return sorted(
         (t.arm, t.phase, t.number, t.seed, t.state.value, str(t.value), t.epochs_done) for t in trials
@@ -81,8 +78,8 @@ def killed_and_taken_over(store: Store, kill: Any) -> tuple[bool, list[tuple[Any
         was_killed = True
         between = broken(store, told)
         told.saw(store.every_trial(running.study.id, phase=None))
-        # The dispatcher finds its process dead and gives the study back; where it closed it just before, that
-        # does nothing.
+        # The dispatcher finds the dead process and releases the study; that does nothing if the run had just
+        # closed the study.
         store.release(running.claim)
         assert not [*between, *broken(store, told)], kill
         if store.study(running.study.id).state is StudyState.RUNNING:
@@ -117,7 +114,7 @@ def killed_at_points(fresh: Callable[[], Store], part: slice) -> int:
 
 @pytest.fixture
 def fresh(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], Store]:
-    """Opens another database of the test's kind, with its schema and a catalogue, each time."""
+    """Return a function that opens a new database with schema and catalogue each time."""
     count = itertools.count()
 
     def opened() -> Store:
@@ -137,7 +134,7 @@ SQLITE, POSTGRESQL = "sqlite", pytest.param("postgresql", marks=pytest.mark.post
 
 
 @pytest.mark.parametrize("fresh", [SQLITE], indirect=True)
-def test_a_run_killed_at_a_commit_is_taken_over_and_comes_to_the_same(fresh: Callable[[], Store]) -> None:
+def test_a_run_killed_at_a_commit_is_resumed_to_the_same_result(fresh: Callable[[], Store]) -> None:
     assert killed_at_points(fresh, slice(4)) > 100
 
 
@@ -145,7 +142,7 @@ def test_a_run_killed_at_a_commit_is_taken_over_and_comes_to_the_same(fresh: Cal
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("fresh", [SQLITE, POSTGRESQL], indirect=True)
 @pytest.mark.parametrize("part", range(4))
-def test_a_run_killed_at_any_commit_is_taken_over_and_comes_to_the_same(
+def test_a_run_killed_at_any_commit_is_resumed_to_the_same_result(
     fresh: Callable[[], Store], part: int
 ) -> None:
     assert killed_at_points(fresh, slice(part, None, 4)) > 100
@@ -172,7 +169,7 @@ def _settle(play: Play, _closed: str, _waiting: str) -> None:
 
 
 @pytest.mark.parametrize("do", [_submit, _extend, _cancel, _claim, _settle])
-def test_what_users_and_dispatchers_do_is_there_whole_or_not_at_all(
+def test_changes_of_users_and_dispatchers_are_stored_completely_or_not_at_all(
     play: Play, do: Callable[[Play, str, str], object]
 ) -> None:
     closed = play.run(arms=["adamp"], budget={"trials_per_arm": 1, "epochs": 2})
@@ -203,7 +200,7 @@ def test_what_users_and_dispatchers_do_is_there_whole_or_not_at_all(
 
 
 @pytest.mark.parametrize("answers", [1, 2])
-def test_a_submission_whose_answer_was_lost_is_found_by_its_key(play: Play, answers: int) -> None:
+def test_a_submission_whose_answer_was_lost_is_found_by_its_idempotency_key(play: Play, answers: int) -> None:
     spec = parse_spec(study_body())
     for _ in range(answers):
         with lost_answers(play.store, count=1), pytest.raises(StoreUnavailable):
@@ -212,7 +209,7 @@ def test_a_submission_whose_answer_was_lost_is_found_by_its_key(play: Play, answ
     assert [one.id for one in play.store.studies().items] == [study.id]
 
 
-def test_whatever_a_run_writes_can_be_written_again_when_its_answer_was_lost(play: Play) -> None:
+def test_every_write_of_a_run_can_be_repeated_after_its_answer_was_lost(play: Play) -> None:
     run = play.run(arms=["adamp"], pruner="asha", budget={"trials_per_arm": 4, "epochs": 9})
     defaults = run.writer.plan().arms[0].defaults
     new = [NewTrial("adamp", n, "sampled", defaults, seed=7, to_epoch=1) for n in range(3)]

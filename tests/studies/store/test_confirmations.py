@@ -1,6 +1,4 @@
-"""Confirmation trials stand beside the search and are never taken for it, and what trained a study is
-kept.
-"""
+"""Confirmation runs are stored beside the search and kept apart from it."""
 
 import pytest
 from playing import Play, report
@@ -16,7 +14,7 @@ __all__: list[str] = []
 CONFIRMED = {"confirmation": {"seeds": 2}}
 
 
-def test_a_confirmation_has_a_number_and_an_id_of_its_own_and_all_else_from_its_trial(play: Play) -> None:
+def test_a_confirmation_run_has_its_own_number_and_id_and_its_trials_configuration(play: Play) -> None:
     run = play.run(**CONFIRMED)
     run.complete(run.begin(0, 1)[1], 0.9)
     made = run.confirm(1, 0)
@@ -37,12 +35,12 @@ def test_a_confirmation_has_a_number_and_an_id_of_its_own_and_all_else_from_its_
     assert made[0].phase == "confirmation"
 
 
-def test_the_writer_sees_both_phases_and_readers_the_search_unless_they_ask(play: Play) -> None:
+def test_the_writer_reads_both_phases_and_others_the_search_by_default(play: Play) -> None:
     run = play.run(**CONFIRMED)
     run.create(0, 1)
     run.confirm(0)
     study_id, store = run.claim.study_id, play.store
-    # The search comes first, whichever way the phases are spelled.
+    # The search comes first, although its name sorts last.
     assert [(trial.phase, trial.number) for trial in run.writer.queued_trials()] == [
         ("search", 0),
         ("search", 1),
@@ -61,7 +59,7 @@ def test_the_writer_sees_both_phases_and_readers_the_search_unless_they_ask(play
     assert store.trials(study_id, phase="confirmation", state=TrialFilter.QUEUED, arm="adamp").total == 2
 
 
-def test_pending_confirmations_and_replicates_come_back_from_the_record_as_they_were_made(play: Play) -> None:
+def test_queued_confirmation_runs_and_replicates_are_read_back_as_created(play: Play) -> None:
     run = play.run(budget={"trials_per_arm": 1, "replicates": 2, "epochs": 2}, **CONFIRMED)
     defaults = run.writer.plan().arms[0].defaults
     made = run.writer.create(
@@ -75,7 +73,7 @@ def test_pending_confirmations_and_replicates_come_back_from_the_record_as_they_
     assert [trial.replicate for trial in made] == [0, 1, 1, 1]
 
 
-def test_no_confirmation_is_the_best_or_on_a_curve(play: Play) -> None:
+def test_confirmation_runs_are_neither_the_best_trial_nor_on_a_curve(play: Play) -> None:
     run = play.run(**CONFIRMED)
     run.complete(run.begin(0)[0], 0.8)
     before = run.store.curves(run.claim.study_id)
@@ -88,7 +86,7 @@ def test_no_confirmation_is_the_best_or_on_a_curve(play: Play) -> None:
     assert run.store.curves(run.claim.study_id) == before
 
 
-def test_what_confirmations_measure_at_rungs_concerns_no_pruner(play: Play) -> None:
+def test_confirmation_runs_have_no_rung_values(play: Play) -> None:
     run = play.run(pruner="asha", budget={"trials_per_arm": 3, "epochs": 4}, **CONFIRMED)
     [first] = run.begin(0)
     run.writer.record([report(first, 1, checkpoint="file:///kept")])
@@ -98,7 +96,7 @@ def test_what_confirmations_measure_at_rungs_concerns_no_pruner(play: Play) -> N
     assert run.writer.rung_values() == {first.id: {1: 0.5}}
 
 
-def test_progress_counts_the_search_and_its_confirmation_apart(play: Play) -> None:
+def test_progress_counts_search_and_confirmation_separately(play: Play) -> None:
     run = play.run(**CONFIRMED)
     progress = run.study.progress
     assert (progress.trials, progress.epochs, progress.confirmations) == (6, 12, 8)
@@ -109,14 +107,14 @@ def test_progress_counts_the_search_and_its_confirmation_apart(play: Play) -> No
     run.complete(first, 0.8)
     adamp, adamw = (arm.progress for arm in run.store.arms(run.claim.study_id))
     assert (adamp.finished, adamp.completed, adamp.running, adamp.epochs_done) == (3, 3, 0, 6)
-    # Its best is its defaults: with a run of them on each seed the arm has all of its runs.
+    # The defaults are the best configuration too, so one run on each seed is all that the arm needs.
     assert (adamp.confirmations, adamp.confirmations_finished, adamp.confirmations_running) == (2, 1, 1)
     assert (adamw.confirmations, adamw.confirmations_finished) == (4, 0)
     assert run.study.progress.confirmations == 6
 
 
 @pytest.mark.parametrize("end", [StudyMove.STOP, StudyMove.CANCEL])
-def test_a_search_that_was_cut_off_is_not_to_be_confirmed(play: Play, end: StudyMove) -> None:
+def test_a_search_that_was_stopped_or_cancelled_is_not_confirmed(play: Play, end: StudyMove) -> None:
     run = play.run(**CONFIRMED)
     run.store.move(run.claim.study_id, end)
     assert run.study.progress.confirmations == 0
@@ -124,7 +122,7 @@ def test_a_search_that_was_cut_off_is_not_to_be_confirmed(play: Play, end: Study
     assert run.study.progress.confirmations == 0
 
 
-def test_a_closed_study_counts_the_confirmations_that_it_has(play: Play) -> None:
+def test_a_closed_study_counts_its_existing_confirmation_runs(play: Play) -> None:
     run = play.run(**CONFIRMED)
     run.begin(0)
     [_, lost] = run.confirm(0)
@@ -140,18 +138,18 @@ def test_a_closed_study_counts_the_confirmations_that_it_has(play: Play) -> None
     assert run.trial(lost).state is TrialState.CANCELLED
 
 
-def test_replicates_multiply_what_is_planned(play: Play) -> None:
+def test_replicates_multiply_the_planned_trials(play: Play) -> None:
     budget = {"trials_per_arm": 9, "epochs": 9, "replicates": 3}
     once, thrice = (
         play.store.study(play.submit(pruner="asha", budget={**budget, "replicates": n}, **CONFIRMED)).progress
         for n in (1, 3)
     )
     assert (thrice.trials, thrice.epochs) == (3 * once.trials, 3 * once.epochs)
-    # The defaults once, and the best of each replicate.
+    # The defaults once, and the best configuration of each replicate.
     assert (once.confirmations, thrice.confirmations) == (2 * 2 * 2, 2 * 4 * 2)
 
 
-def test_a_lost_confirmation_is_queued_again_like_any_trial(play: Play) -> None:
+def test_a_lost_confirmation_run_is_requeued_like_any_trial(play: Play) -> None:
     run = play.run(**CONFIRMED)
     run.begin(0)
     [trial, _] = run.confirm(0)
@@ -168,7 +166,7 @@ def test_a_lost_confirmation_is_queued_again_like_any_trial(play: Play) -> None:
     assert run.writer.requeue([(failed.id, 1)], reason="it broke", max_retries=0) == ()
 
 
-def test_events_tell_the_phases_apart(play: Play) -> None:
+def test_events_name_the_phase(play: Play) -> None:
     run = play.run(**CONFIRMED)
     run.complete(run.begin(0)[0], 0.9)
     [trial, _] = run.confirm(0)
@@ -183,7 +181,7 @@ def test_events_tell_the_phases_apart(play: Play) -> None:
     assert said[0][2] == "search"
 
 
-def test_a_record_holds_both_phases_and_what_an_analysis_reads_of_them(store: Store) -> None:
+def test_a_study_record_holds_both_phases_and_their_measurements(store: Store) -> None:
     study = (
         Trained(store, budget={"trials_per_arm": 4, "epochs": 3, "replicates": 2}, confirmation={"seeds": 3})
         .train()
@@ -209,7 +207,7 @@ def test_a_record_holds_both_phases_and_what_an_analysis_reads_of_them(store: St
         assert 0 in {trial.confirms for trial in runs}
 
 
-def test_the_environment_is_kept_and_what_changed_stands_beside_it(play: Play) -> None:
+def test_environments_of_several_runs_are_merged(play: Play) -> None:
     run = play.run()
     assert run.study.environment == {}
     run.writer.record_environment({"python": "3.11.9", "cpu": "A; B\0"})
@@ -218,7 +216,7 @@ def test_the_environment_is_kept_and_what_changed_stands_beside_it(play: Play) -
     assert run.study.environment == {"python": "3.11.9; 3.12.1", "cpu": "A, B?", "torch": "2.13"}
 
 
-def test_a_suite_is_its_studies_in_the_order_of_their_submission(play: Play) -> None:
+def test_a_suite_lists_its_studies_in_the_order_of_submission(play: Play) -> None:
     first = play.submit(suite="small")
     second = play.submit(suite="small", workload="char-lm")
     play.submit(suite="tiny")

@@ -59,13 +59,13 @@ def test_an_in_memory_database_is_refused(url: str) -> None:
         "postgresql://ada:hidden@host:port/name",
     ],
 )
-def test_no_error_tells_the_password(url: str) -> None:
+def test_no_error_shows_the_password(url: str) -> None:
     with pytest.raises(StoreUnavailable) as raised:
         Store.open(url)
     assert "hidden" not in str(raised.value)
 
 
-def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_created_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     for path in (
         tmp_path / "file" / "tangent.db",
@@ -78,7 +78,7 @@ def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
             Store.open(f"sqlite:///{path}")
 
 
-def test_a_path_that_is_no_database_is_told(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_database_is_reported(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "letter").write_text(
         "Dear reader, this is no database, and it is longer than its header would be. " * 20
@@ -90,7 +90,7 @@ def test_a_path_that_is_no_database_is_told(tmp_path: Path) -> None:
             Store.open(f"sqlite:///{tmp_path}/{name}")
 
 
-def test_folders_on_the_way_are_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_folders_are_created(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     for path in ("~/deep/er/tangent.db", f"{tmp_path}/with space & 100% #1/tangent.db"):
         store = Store.open(f"sqlite:///{path}")
@@ -100,7 +100,7 @@ def test_folders_on_the_way_are_made(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert (tmp_path / "with space & 100% #1" / "tangent.db").is_file()
 
 
-def test_a_host_that_refuses_is_told_at_once() -> None:
+def test_a_host_that_refuses_connections_is_reported_at_once() -> None:
     began = time.monotonic()
     with pytest.raises(
         StoreUnavailable,
@@ -110,7 +110,7 @@ def test_a_host_that_refuses_is_told_at_once() -> None:
     assert time.monotonic() - began < 5
 
 
-def test_a_host_that_says_nothing_is_given_up_after_seconds() -> None:
+def test_connecting_to_a_silent_host_times_out_after_seconds() -> None:
     with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as silent:
         port = silent.getsockname()[1]
         began = time.monotonic()
@@ -119,7 +119,7 @@ def test_a_host_that_says_nothing_is_given_up_after_seconds() -> None:
         assert time.monotonic() - began < 15
 
 
-def test_a_database_without_tables_is_told_when_it_is_used(empty_url: str) -> None:
+def test_a_database_without_tables_is_reported_on_first_use(empty_url: str) -> None:
     store = Store.open(empty_url, migrate=False)
     store.ping()
     with pytest.raises(StoreUnavailable, match=r"cannot be used: .*study"):
@@ -127,7 +127,7 @@ def test_a_database_without_tables_is_told_when_it_is_used(empty_url: str) -> No
     store.close()
 
 
-def test_a_database_of_a_newer_tangent_is_left_alone(store: Store, database_url: str) -> None:
+def test_a_database_of_a_newer_version_is_left_unchanged(store: Store, database_url: str) -> None:
     with store._database.write() as connection:
         connection.exec_driver_sql(f"UPDATE {VERSION_TABLE} SET version_num = '9999'")
     with pytest.raises(
@@ -137,7 +137,7 @@ def test_a_database_of_a_newer_tangent_is_left_alone(store: Store, database_url:
         Store.open(database_url)
 
 
-def test_what_is_wrong_with_what_is_written_is_not_blamed_on_the_database(play: Play) -> None:
+def test_invalid_data_is_not_reported_as_an_unavailable_database(play: Play) -> None:
     run = play.run()
     run.create(0)
     with pytest.raises(Exception, match=r"UNIQUE|unique") as raised:
@@ -147,13 +147,13 @@ def test_what_is_wrong_with_what_is_written_is_not_blamed_on_the_database(play: 
 
 
 @pytest.mark.postgres
-def test_a_database_that_is_not_there_is_told(postgres: PostgresServer) -> None:
+def test_a_missing_database_is_reported(postgres: PostgresServer) -> None:
     with pytest.raises(StoreUnavailable, match=r'cannot be used: .*database "nowhere" does not exist'):
         Store.open(postgres.url("nowhere"))
 
 
 @pytest.mark.postgres
-def test_a_store_outlives_a_restart_of_its_server(postgres: PostgresServer, postgres_url: str) -> None:
+def test_a_store_survives_a_restart_of_its_server(postgres: PostgresServer, postgres_url: str) -> None:
     store = Store.open(postgres_url)
     name = make_url(postgres_url).database
     postgres.run(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'")
@@ -164,9 +164,7 @@ def test_a_store_outlives_a_restart_of_its_server(postgres: PostgresServer, post
 
 
 @pytest.mark.postgres
-def test_a_database_that_only_reads_is_told_when_it_should_write(
-    postgres: PostgresServer, postgres_url: str
-) -> None:
+def test_writing_to_a_read_only_database_is_reported(postgres: PostgresServer, postgres_url: str) -> None:
     Store.open(postgres_url).close()
     postgres.run(f"ALTER DATABASE {make_url(postgres_url).database} SET default_transaction_read_only = on")
     store = Store.open(postgres_url)
@@ -176,17 +174,17 @@ def test_a_database_that_only_reads_is_told_when_it_should_write(
     store.close()
 
 
-def test_a_plain_postgresql_url_means_psycopg() -> None:
+def test_a_postgresql_url_without_a_driver_uses_psycopg() -> None:
     with pytest.raises(StoreUnavailable, match=r"postgresql\+psycopg://127\.0\.0\.1:1/x"):
         Store.open("postgresql://127.0.0.1:1/x")
 
 
-def test_a_store_that_was_closed_opens_again_when_it_is_used(store: Store) -> None:
+def test_a_closed_store_reopens_when_it_is_used(store: Store) -> None:
     store.close()
     assert store.submit(parse_spec(study_body())).id
 
 
-def test_a_new_database_that_another_process_is_making_is_waited_for(tmp_path: Path) -> None:
+def test_opening_waits_for_another_process_that_creates_the_database(tmp_path: Path) -> None:
     with contextlib.closing(
         sqlite3.connect(tmp_path / "tangent.db", isolation_level=None, check_same_thread=False)
     ) as other:
@@ -200,9 +198,7 @@ def test_a_new_database_that_another_process_is_making_is_waited_for(tmp_path: P
 
 @pytest.mark.postgres
 @pytest.mark.parametrize("encoding", ["SQL_ASCII", "LATIN1"])
-def test_a_database_that_cannot_hold_every_text_is_refused_in_a_sentence(
-    postgres: PostgresServer, encoding: str
-) -> None:
+def test_a_database_without_utf8_is_refused(postgres: PostgresServer, encoding: str) -> None:
     name = f"in_{encoding.lower()}"
     postgres.run(f"CREATE DATABASE {name} TEMPLATE template0 ENCODING {encoding} LOCALE 'C'")
     try:

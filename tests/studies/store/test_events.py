@@ -1,4 +1,4 @@
-"""Events: numbered from 1 without gaps, whoever writes."""
+"""Events are numbered from 1 without gaps, however many writers there are."""
 
 import threading
 
@@ -10,7 +10,7 @@ from studies.store import Store
 __all__: list[str] = []
 
 
-def test_a_study_played_through_tells_its_story_in_order(play: Play) -> None:
+def test_a_studys_events_are_in_order(play: Play) -> None:
     run = play.run(arms=["adamp"], budget={"trials_per_arm": 1, "epochs": 2})
     trial = run.begin(0)[0]
     run.complete(trial, 0.9)
@@ -31,7 +31,7 @@ def test_a_study_played_through_tells_its_story_in_order(play: Play) -> None:
     assert progress["arms"] == {"adamp": {**run.study.progress.model_dump(), "best": 0.9}}
 
 
-def test_progress_without_a_result_has_no_best(play: Play) -> None:
+def test_progress_without_a_result_has_no_best_value(play: Play) -> None:
     run = play.run()
     run.writer.report_progress()
     kind, data = run.every_event()[-1]
@@ -44,7 +44,7 @@ def test_progress_without_a_result_has_no_best(play: Play) -> None:
     ]
 
 
-def test_a_reader_goes_on_where_it_stood(play: Play) -> None:
+def test_a_reader_resumes_after_its_last_event(play: Play) -> None:
     run = play.run()
     run.begin(*range(10))
     study_id = run.claim.study_id
@@ -55,7 +55,7 @@ def test_a_reader_goes_on_where_it_stood(play: Play) -> None:
     assert play.store.events(study_id, after=10**9) == ()
 
 
-def test_writers_at_once_leave_no_gap_and_a_reader_never_sees_one(play: Play, database_url: str) -> None:
+def test_concurrent_writers_leave_no_gap_in_the_event_numbers(play: Play, database_url: str) -> None:
     run = play.run(budget={"trials_per_arm": 100, "epochs": 2})
     study_id = run.claim.study_id
     trials = run.begin(*range(40))

@@ -1,4 +1,4 @@
-"""A study that has completed is extended: it waits for a run again, and nothing of its record changes."""
+"""Extending a completed study: it is queued again, and none of its trials change."""
 
 import pytest
 from playing import Play
@@ -13,7 +13,7 @@ __all__: list[str] = []
 
 
 def finished(play: Play, **fields: object) -> str:
-    """Return the id of a completed study; fields are those of the study."""
+    """Return the id of a completed study with these fields."""
     run = play.run(**fields)
     for arm in run.writer.plan().arms:
         for trial in run.begin(*range(run.study.spec.budget.trials_per_arm), arm=arm.name):
@@ -47,7 +47,7 @@ def test_an_extended_study_is_queued_and_claimed_like_any_other(play: Play) -> N
     assert run.study.ended_at is not None
 
 
-def test_nothing_on_record_changes(play: Play) -> None:
+def test_an_extension_changes_no_stored_trial(play: Play) -> None:
     study_id = finished(play)
     before = play.store.study_record(study_id)
     play.extend(study_id, replicates=2)
@@ -62,7 +62,7 @@ def test_nothing_on_record_changes(play: Play) -> None:
     ]
 
 
-def test_the_event_says_what_is_new(play: Play) -> None:
+def test_the_event_of_an_extension_holds_what_was_added(play: Play) -> None:
     study_id = finished(play)
     play.extend(study_id, seeds=5, arms=[{"optimizer": "adamw", "name": "fixed", "space": {"lr": 0.1}}])
     *_, extended, moved = play.store.events(study_id)
@@ -91,7 +91,7 @@ def test_only_a_completed_study_can_be_extended(play: Play, move: StudyMove | No
         play.extend(study_id, seeds=5)
 
 
-def test_what_is_refused_leaves_the_study_as_it_was(play: Play) -> None:
+def test_a_refused_extension_leaves_the_study_unchanged(play: Play) -> None:
     study_id = finished(play)
     before = play.store.study(study_id)
     with pytest.raises(VersionConflict):
@@ -106,7 +106,7 @@ def test_what_is_refused_leaves_the_study_as_it_was(play: Play) -> None:
     )
 
 
-def test_an_extension_can_be_looked_at_before_it_is_made(play: Play) -> None:
+def test_planning_an_extension_stores_nothing(play: Play) -> None:
     study_id = finished(play)
     before, stamp = play.store.study(study_id), play.store.change_stamps([study_id, "nothing"])
     spec, plan = play.store.plan_extension(study_id, Extension(trials_per_arm=5))
@@ -119,13 +119,13 @@ def test_an_extension_can_be_looked_at_before_it_is_made(play: Play) -> None:
         play.store.plan_extension(study_id, Extension(seeds=5))
 
 
-def test_an_extension_is_no_verb_that_says_all_by_itself(play: Play) -> None:
+def test_a_study_cannot_be_moved_by_extend(play: Play) -> None:
     study_id = finished(play)
     with pytest.raises(IllegalMove, match="expected one of cancel, pause, resume, stop, got 'extend'"):
         play.store.move(study_id, StudyMove.EXTEND)
 
 
-def test_whoever_asks_for_what_is_not_there_is_told_so(play: Play) -> None:
+def test_reading_or_extending_what_is_missing_raises(play: Play) -> None:
     with pytest.raises(StudyNotFound):
         play.extend("nothing\0", seeds=5)
     with pytest.raises(StudyNotFound):
@@ -134,7 +134,7 @@ def test_whoever_asks_for_what_is_not_there_is_told_so(play: Play) -> None:
         play.store.study_ids_of_suite("nowhere")
 
 
-def test_more_seeds_for_a_stopped_study_do_not_take_up_its_search(play: Play) -> None:
+def test_more_seeds_for_a_stopped_study_do_not_resume_its_search(play: Play) -> None:
     run = play.run(budget={"trials_per_arm": 50, "epochs": 2})
     for trial in run.begin(0, 1, 2):
         run.complete(trial, 0.9)
@@ -147,7 +147,7 @@ def test_more_seeds_for_a_stopped_study_do_not_take_up_its_search(play: Play) ->
     assert [arm.trials for arm in play.claim().writer.plan().arms] == [3, 1]
 
 
-def test_a_stopped_study_goes_on_to_its_budget_where_that_is_asked_for(play: Play) -> None:
+def test_more_trials_for_a_stopped_study_resume_its_search(play: Play) -> None:
     run = play.run(budget={"trials_per_arm": 50, "epochs": 2})
     run.begin(0)
     play.store.move(run.claim.study_id, StudyMove.STOP)
@@ -156,7 +156,7 @@ def test_a_stopped_study_goes_on_to_its_budget_where_that_is_asked_for(play: Pla
     assert (study.spec.budget.trials_per_arm, study.progress.trials) == (50, 100)
 
 
-def test_a_stopped_study_is_extended_with_new_arms_of_the_budget_it_had(play: Play) -> None:
+def test_new_arms_of_a_stopped_study_get_the_budget_that_it_used(play: Play) -> None:
     run = play.run(budget={"trials_per_arm": 50, "epochs": 2})
     run.begin(0, 1)
     run.begin(0, 1, arm="adamw")
@@ -166,7 +166,7 @@ def test_a_stopped_study_is_extended_with_new_arms_of_the_budget_it_had(play: Pl
     assert [arm.progress.trials for arm in play.store.arms(run.claim.study_id)] == [2, 2, 2]
 
 
-def test_confirmations_that_a_stop_cut_short_are_still_to_come_after_an_extension(play: Play) -> None:
+def test_confirmation_runs_that_a_stop_cancelled_are_missing_after_an_extension(play: Play) -> None:
     run = play.run(arms=["adamp"], confirmation={"seeds": 2})
     for trial in run.begin(0, 1, 2):
         run.complete(trial, 0.9)
@@ -184,7 +184,7 @@ def test_confirmations_that_a_stop_cut_short_are_still_to_come_after_an_extensio
     assert run.study.progress.confirmations == 2 + 4
 
 
-def test_confirmations_made_before_an_extension_count_after_it(store: Store) -> None:
+def test_confirmation_runs_from_before_an_extension_count_after_it(store: Store) -> None:
     study = Trained(store, confirmation={"seeds": 2}).train().confirm().close()
     before = store.study(study.id).progress
     after = store.extend(study.id, Extension(seeds=3)).progress

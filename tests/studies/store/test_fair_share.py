@@ -1,4 +1,4 @@
-"""Shares: whose turn it is, how many packs each run may have out, and who makes room for whom."""
+"""Fair shares: the order of the queue, how many packs each run may train, and which run yields."""
 
 import math
 from datetime import UTC, datetime, timedelta
@@ -30,7 +30,7 @@ def submit(play: Play, owner: str | None, priority: str = "normal") -> str:
 def run(
     play: Play, owner: str | None, priority: str = "normal", *, wanted: int = 100, machines: str = MACHINES
 ) -> Run:
-    """Submit a study, claim it and say what it wants."""
+    """Submit a study, claim it and report how many packs it wants."""
     study_id = submit(play, owner, priority)
     found = play.claim()
     assert found.claim.study_id == study_id
@@ -38,18 +38,18 @@ def run(
     return found
 
 
-def seats(*runs: Run, slots: int = 8) -> list[int]:
-    """Return how many packs each run may have out."""
+def limits(*runs: Run, slots: int = 8) -> list[int]:
+    """Return how many packs each run may train."""
     return [each.writer.pack_limit(slots=slots)[0] for each in runs]
 
 
 def yielding(*runs: Run) -> list[bool]:
-    """Return which runs should make room."""
+    """Return which runs should yield."""
     return [each.writer.pack_limit(slots=8)[1] for each in runs]
 
 
 def age(store: Store, seconds: float, *study_ids: str) -> None:
-    """Let time pass for some studies, or for all."""
+    """Move the times of some or all studies into the past."""
     with store._database.write() as connection:
         for row in connection.execute(study.select()).all():
             if row.id in study_ids or not study_ids:
@@ -60,42 +60,42 @@ def age(store: Store, seconds: float, *study_ids: str) -> None:
                 connection.execute(study.update().where(study.c.id == row.id).values(**past))
 
 
-def test_alone_a_study_has_all_machines(play: Play) -> None:
-    assert seats(run(play, "ada")) == [8]
+def test_a_single_study_gets_all_machines(play: Play) -> None:
+    assert limits(run(play, "ada")) == [8]
 
 
-def test_two_owners_share_alike(play: Play) -> None:
-    assert seats(run(play, "ada"), run(play, "bob")) == [4, 4]
+def test_two_owners_get_equal_shares(play: Play) -> None:
+    assert limits(run(play, "ada"), run(play, "bob")) == [4, 4]
 
 
 def test_an_owner_gains_nothing_by_submitting_more_studies(play: Play) -> None:
     runs = [run(play, owner) for owner in ("ada", "ada", "ada", "bob")]
-    *adas, bobs = seats(*runs, slots=12)
+    *adas, bobs = limits(*runs, slots=12)
     assert (sum(adas), bobs) == (6, 6)
     assert sorted(adas) == [2, 2, 2]
 
 
-def test_on_an_open_service_studies_share_alike(play: Play) -> None:
-    assert seats(run(play, None), run(play, None)) == [4, 4]
+def test_studies_on_an_open_service_get_equal_shares(play: Play) -> None:
+    assert limits(run(play, None), run(play, None)) == [4, 4]
 
 
 def test_a_small_study_is_not_starved_by_a_large_one(play: Play) -> None:
     large, small = run(play, "ada", wanted=10_000), run(play, "bob", wanted=2)
-    assert seats(large, small) == [6, 4], (
+    assert limits(large, small) == [6, 4], (
         "what the small one does not want the large one has; it may always ask for more"
     )
     small.writer.renew(wanted=0)
-    assert seats(large) == [8]
+    assert limits(large) == [8]
     small.writer.renew(wanted=50)
-    assert seats(large, small) == [4, 4]
+    assert limits(large, small) == [4, 4]
 
 
-def test_priorities_weigh(play: Play) -> None:
+def test_a_priority_weighs_three_times_the_one_below(play: Play) -> None:
     runs = [run(play, "ada", priority) for priority in ("high", "normal", "low")]
-    assert seats(*runs, slots=13) == [9, 3, 1]
+    assert limits(*runs, slots=13) == [9, 3, 1]
 
 
-def test_where_there_are_more_studies_than_slots_they_take_turns(play: Play) -> None:
+def test_more_studies_than_slots_take_turns(play: Play) -> None:
     runs = [run(play, owner) for owner in ("ada", "bob", "eve")]
     start = datetime(2026, 1, 1, tzinfo=UTC)
     with play.store._database.read() as connection:
@@ -122,22 +122,22 @@ def test_a_study_that_needs_gpus_shares_them_only_with_those_that_need_them_too(
     play.store.submit(spec, by=Actor(name="bob", role="submitter"))
     bob = play.claim()
     bob.writer.renew(wanted=1, machines=MACHINES)
-    assert seats(bob, slots=1) == [1]
-    assert seats(ada, slots=8) == [7], "the GPU's pack takes a core"
+    assert limits(bob, slots=1) == [1]
+    assert limits(ada, slots=8) == [7], "the GPU's pack takes a core"
 
 
-def test_runs_on_other_machines_take_nothing(play: Play) -> None:
+def test_runs_on_other_machines_do_not_count(play: Play) -> None:
     here, there = run(play, "ada"), run(play, "bob", machines="10.0.0.2:6379")
-    assert seats(here, there) == [8, 8]
+    assert limits(here, there) == [8, 8]
 
 
-def test_a_run_that_is_lost_paused_or_has_not_begun_takes_nothing(play: Play) -> None:
+def test_a_run_that_is_lost_paused_or_has_not_reported_yet_does_not_count(play: Play) -> None:
     here, lost = run(play, "ada"), run(play, "bob")
     lost.lapse()
-    assert seats(here) == [8]
+    assert limits(here) == [8]
     submit(play, "eve")
     play.claim(lease_s=600.0)
-    assert seats(here) == [8], "it has not said yet what it wants"
+    assert limits(here) == [8], "it has not said yet what it wants"
 
 
 @given(
@@ -151,7 +151,7 @@ def test_a_run_that_is_lost_paused_or_has_not_begun_takes_nothing(play: Play) ->
     ),
     st.integers(0, 20),
 )
-def test_nothing_is_given_twice_nothing_wanted_is_left_and_nobody_has_more_than_it_wants(
+def test_allotments_use_every_wanted_slot_once_and_never_exceed_what_a_study_wants(
     drawn: list[tuple[str | None, int, float]], slots: int
 ) -> None:
     studies = [
@@ -163,7 +163,7 @@ def test_nothing_is_given_twice_nothing_wanted_is_left_and_nobody_has_more_than_
 
 
 @given(st.integers(1, 4), st.integers(1, 3), st.integers(1, 4))
-def test_in_as_many_turns_as_there_are_studies_each_owner_is_served_alike(
+def test_owners_are_served_equally_over_a_full_rotation_of_time_slices(
     owners: int, studies: int, slots: int
 ) -> None:
     shares = [Contender(f"{owner}-{n}", str(owner), 1) for owner in range(owners) for n in range(studies)]
@@ -178,7 +178,9 @@ def test_in_as_many_turns_as_there_are_studies_each_owner_is_served_alike(
 
 
 @pytest.mark.parametrize("owners", [("ada", "ada", "ada"), ("ada", "bob", "eve")])
-def test_what_a_higher_priority_leaves_the_others_have_in_equal_turns(owners: tuple[str, str, str]) -> None:
+def test_slots_that_a_higher_priority_leaves_rotate_equally_among_the_others(
+    owners: tuple[str, str, str],
+) -> None:
     high, *normal = (Contender(str(n), owner, 2 if n == 0 else 1) for n, owner in enumerate(owners))
     turns = [allot([high, *normal], 2, time_slice=turn) for turn in range(60)]
     assert [sum(turn[each.study_id] for turn in turns) for each in (high, *normal)] == [60, 30, 30]
@@ -198,7 +200,7 @@ def test_owners_of_one_priority_differ_by_at_most_one_pack(drawn: list[tuple[str
     assert max(sums) - min(sums) <= 1
 
 
-def test_the_owner_who_has_no_run_is_served_before_one_who_has(play: Play) -> None:
+def test_an_owner_without_a_run_is_claimed_before_one_with_a_run(play: Play) -> None:
     first, second = submit(play, "ada"), submit(play, "ada")
     third = submit(play, "bob")
     assert [play.claim().claim.study_id for _ in range(3)] == [first, third, second]
@@ -219,7 +221,7 @@ def test_owners_take_turns(play: Play) -> None:
     assert claimed == [adas[0], bobs[0], adas[1], bobs[1], adas[2], bobs[2]]
 
 
-def test_whoever_has_two_runs_makes_room_for_an_owner_who_has_none(play: Play) -> None:
+def test_an_owner_with_two_runs_yields_to_an_owner_without_one(play: Play) -> None:
     first, second, third = run(play, "ada"), run(play, "bob"), run(play, "ada")
     submit(play, "eve")
     assert yielding(first, second, third) == [False] * 3, "a place may be on its way"
@@ -232,7 +234,7 @@ def test_whoever_has_two_runs_makes_room_for_an_owner_who_has_none(play: Play) -
     assert yielding(second, third) == [False, False]
 
 
-def test_after_its_turn_the_one_who_made_room_waits_for_the_next(play: Play) -> None:
+def test_a_run_that_yielded_waits_for_the_next_time_slice(play: Play) -> None:
     ada = run(play, "ada")
     submit(play, "bob")
     age(play.store, 200.0)
@@ -245,21 +247,21 @@ def test_after_its_turn_the_one_who_made_room_waits_for_the_next(play: Play) -> 
     assert yielding(bob) == [True]
 
 
-def test_nobody_makes_room_for_an_owner_who_has_a_run_or_when_all_are_the_same(play: Play) -> None:
+def test_no_run_yields_to_an_owner_who_has_a_run(play: Play) -> None:
     runs = [run(play, "ada"), run(play, "bob")]
     submit(play, "ada")
     age(play.store, 500.0)
     assert yielding(*runs) == [False, False]
 
 
-def test_on_an_open_service_nobody_makes_room(play: Play) -> None:
+def test_no_run_yields_on_an_open_service(play: Play) -> None:
     runs = [run(play, None), run(play, None)]
     submit(play, None)
     age(play.store, 500.0)
     assert yielding(*runs) == [False, False]
 
 
-def test_the_lowest_priority_makes_room_for_a_higher_one_without_a_turn(play: Play) -> None:
+def test_the_lowest_priority_yields_to_a_higher_one_before_its_time_slice_ends(play: Play) -> None:
     low, normal = run(play, "ada", "low"), run(play, "ada")
     waiting = submit(play, "ada", "high")
     age(play.store, 20.0, waiting)
@@ -268,7 +270,7 @@ def test_the_lowest_priority_makes_room_for_a_higher_one_without_a_turn(play: Pl
     assert play.claim().claim.study_id == waiting
 
 
-def test_only_one_makes_room_while_the_place_it_made_is_not_taken(play: Play) -> None:
+def test_only_one_run_yields_until_its_place_is_taken(play: Play) -> None:
     first, second = run(play, "ada", "low"), run(play, "ada", "low")
     waiting = submit(play, "ada", "high")
     age(play.store, 20.0, waiting)
@@ -279,7 +281,7 @@ def test_only_one_makes_room_while_the_place_it_made_is_not_taken(play: Play) ->
     assert yielding(second) == [True], "none came"
 
 
-def test_a_low_priority_never_drives_out_a_higher_one(play: Play) -> None:
+def test_a_lower_priority_never_displaces_a_higher_one(play: Play) -> None:
     runs = [run(play, "ada"), run(play, "ada", "high")]
     submit(play, "bob", "low")
     age(play.store, 500.0)
@@ -287,7 +289,7 @@ def test_a_low_priority_never_drives_out_a_higher_one(play: Play) -> None:
 
 
 @pytest.mark.parametrize("owner", ["ada", None])
-def test_what_was_taken_up_last_is_no_newer_than_now(play: Play, owner: str | None) -> None:
+def test_a_studys_turn_is_never_in_the_future(play: Play, owner: str | None) -> None:
     found = run(play, owner)
     with play.store._database.read() as connection:
         (at,) = connection.execute(

@@ -1,7 +1,4 @@
-"""The checker of what has to hold after a fault.
-
-It finds nothing wrong with a sound record, and each way to break one.
-"""
+"""The checker of invariants finds nothing in an intact database, and each way to break one."""
 
 import contextlib
 import shutil
@@ -30,7 +27,7 @@ BODY = {
 
 
 def train(run: Run, trial: PendingTrial, *, value: float) -> None:
-    """Report a trial up to its rung, or its end."""
+    """Report a trial's epochs up to its rung or its end."""
     for epoch in range(trial.epochs_done + 1, trial.to_epoch + 1):
         ended: dict[str, Any] = (
             {"ended": "completed", "value": value, "best_epoch": 9, "test_value": value} if epoch == 9 else {}
@@ -77,7 +74,7 @@ def search(run: Run) -> None:
 
 
 def close(play: Play) -> Run:
-    """Play a study to its end: searched, confirmed, and copied to Optuna's tables."""
+    """Complete a study with its search, its confirmation and its copies in Optuna's tables."""
     run = play.run(**BODY)
     search(run)
     defaults = run.writer.plan().arms[0].defaults
@@ -103,23 +100,23 @@ def closed(play: Play) -> Run:
     return close(play)
 
 
-def told_of(run: Run) -> ClientView:
-    """Return what a client of a study was told."""
+def client_view(run: Run) -> ClientView:
+    """Return what a client has seen of a study."""
     told = ClientView()
     told.accepted(run.study)
     told.saw(run.store.every_trial(run.claim.study_id, phase=None))
     return told
 
 
-def test_a_sound_record_has_nothing_wrong_with_it(closed: Run) -> None:
-    assert broken(closed.store, told_of(closed), are_copies_due=True) == []
+def test_an_intact_database_has_no_violations(closed: Run) -> None:
+    assert broken(closed.store, client_view(closed), are_copies_due=True) == []
 
 
-def test_it_can_be_asked_for_a_database_by_its_url(closed: Run, database_url: str) -> None:
-    assert broken(database_url, told_of(closed)) == []
+def test_the_checker_takes_a_database_url(closed: Run, database_url: str) -> None:
+    assert broken(database_url, client_view(closed)) == []
 
 
-def test_nothing_is_wrong_with_a_study_in_the_middle_of_anything(play: Play) -> None:
+def test_a_study_in_any_intermediate_state_has_no_violations(play: Play) -> None:
     empty = play.submit(**BODY)
     run = play.run(arms=["adamp", "adamw"]) if play.claim().claim.study_id == empty else play.run()
     done, flying, diverged = run.begin(0, 1, 2)
@@ -129,16 +126,16 @@ def test_nothing_is_wrong_with_a_study_in_the_middle_of_anything(play: Play) -> 
     run.writer.record([report(flying, 1)])
     run.create(0, arm="adamw")
     run.writer.report_progress()
-    assert broken(play.store, told_of(run)) == []
+    assert broken(play.store, client_view(run)) == []
     run.store.copy_to_optuna(run.claim.study_id)
     play.store.release(run.claim)
-    assert broken(play.store, told_of(run)) == []
+    assert broken(play.store, client_view(run)) == []
     play.store.move(run.claim.study_id, StudyMove.STOP)
-    assert broken(play.store, told_of(run)) == []
+    assert broken(play.store, client_view(run)) == []
 
 
-def test_nothing_is_wrong_with_a_study_that_was_extended(closed: Run) -> None:
-    told = told_of(closed)
+def test_an_extended_study_has_no_violations(closed: Run) -> None:
+    told = client_view(closed)
     Play(closed.store).extend(closed.claim.study_id, trials_per_arm=6, seeds=3)
     assert broken(closed.store, told) == []
 
@@ -152,13 +149,13 @@ def sound(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> tu
     path = tmp_path_factory.mktemp("sound") / "tangent.db"
     shutil.copy(sqlite_template, path)
     store = Store.open(f"sqlite:///{path}", migrate=False)
-    told = told_of(close(Play(store)))
+    told = client_view(close(Play(store)))
     store.close()
     return path, told
 
 
 TRIAL = "UPDATE trial SET {} WHERE number = 3 AND phase = 'search'"
-# Without its keys, so that a row can be there twice.
+# Without keys, so that a row can exist twice.
 LOOSE = ("CREATE TABLE loose AS SELECT * FROM {0}", "DROP TABLE {0}", "ALTER TABLE loose RENAME TO {0}")
 
 
@@ -383,8 +380,8 @@ def test_every_violation_is_reported(
     assert any(said.replace("ID", study_id) in sentence for sentence in found), found
 
 
-def test_a_trial_that_a_client_saw_end_twice_in_two_ways_is_told(closed: Run) -> None:
-    told = told_of(closed)
+def test_a_trial_that_a_client_saw_end_in_two_ways_is_reported(closed: Run) -> None:
+    told = client_view(closed)
     trials = closed.store.every_trial(closed.claim.study_id)
     told.saw(trial.model_copy(update={"value": 0.1}) for trial in trials if trial.number == 3)
     assert broken(closed.store, told) == [
@@ -395,7 +392,7 @@ def test_a_trial_that_a_client_saw_end_twice_in_two_ways_is_told(closed: Run) ->
     ]
 
 
-def test_a_copy_that_is_behind_is_wrong_only_once_it_is_due(play: Play) -> None:
+def test_a_missing_copy_is_a_violation_only_once_it_is_due(play: Play) -> None:
     run = play.run(arms=["adamp"], budget={"trials_per_arm": 1, "epochs": 2})
     run.complete(run.begin(0)[0], 0.5)
     run.writer.close(StudyMove.FINISH)

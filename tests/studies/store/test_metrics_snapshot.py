@@ -1,6 +1,4 @@
-"""The tally: everything is counted once, waiting and silence are told in seconds, and what cannot change is
-not counted again.
-"""
+"""Metrics snapshots: counts by state, waiting times, and the cache of closed studies."""
 
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -21,7 +19,7 @@ __all__: list[str] = []
 
 @pytest.fixture
 def statements(store: Store) -> list[str]:
-    """Every statement that the store sends from now on."""
+    """The statements that the store sends from now on."""
     sent: list[str] = []
 
     def note(statement: str) -> Callable[[BaseException | None], None]:
@@ -34,7 +32,7 @@ def statements(store: Store) -> list[str]:
 
 @pytest.fixture
 def change(database_url: str) -> Iterator[Callable[..., None]]:
-    """`change(statement, …)`: change the database behind the store's back."""
+    """A function that changes the database without the store: `change(statement, …)`."""
     engine = create_engine(database_url)
 
     def execute(statement: str, **values: Any) -> None:
@@ -45,7 +43,7 @@ def change(database_url: str) -> Iterator[Callable[..., None]]:
     engine.dispose()
 
 
-def test_a_house_without_studies_names_every_state_and_no_waiting(store: Store) -> None:
+def test_a_snapshot_without_studies_has_every_state_and_no_waits(store: Store) -> None:
     now = store.metrics_reader().snapshot()
     assert now.studies == dict.fromkeys(StudyState, 0)
     assert now.trials == dict.fromkeys(TrialState, 0)
@@ -60,7 +58,7 @@ def test_a_house_without_studies_names_every_state_and_no_waiting(store: Store) 
     assert list(now.dispatchers) == ["here"]
 
 
-def test_studies_and_trials_are_counted_by_state_those_of_confirmations_too(play: Play) -> None:
+def test_studies_and_trials_of_both_phases_are_counted_by_state(play: Play) -> None:
     run = play.run()
     done, diverged, flying = run.begin(0, 1, 2)
     run.create(3)
@@ -79,7 +77,7 @@ def test_studies_and_trials_are_counted_by_state_those_of_confirmations_too(play
     assert now.epochs == 2 + 1 + 1
 
 
-def test_a_pack_is_counted_once_from_its_start_on_and_by_its_worker_once_that_has_spoken(play: Play) -> None:
+def test_a_pack_is_counted_once_before_and_after_its_first_report(play: Play) -> None:
     run, tally = play.run(), play.store.metrics_reader()
     first = run.begin(0, 1)
     second = run.begin(2, 3)
@@ -94,7 +92,7 @@ def test_a_pack_is_counted_once_from_its_start_on_and_by_its_worker_once_that_ha
     assert tally.snapshot().packs == 1
 
 
-def test_a_lost_try_is_counted_and_its_epochs_are_not(play: Play) -> None:
+def test_a_lost_attempt_counts_as_a_retry_and_its_epochs_do_not_count(play: Play) -> None:
     run, tally = play.run(max_retries=2), play.store.metrics_reader()
     (trial,) = run.begin(0)
     run.writer.record([report(trial, 1)])
@@ -103,7 +101,7 @@ def test_a_lost_try_is_counted_and_its_epochs_are_not(play: Play) -> None:
     assert (tally.snapshot().epochs, tally.snapshot().retries) == (0, 1)
 
 
-def test_the_oldest_of_the_queue_is_told_from_when_it_came_into_it(
+def test_the_longest_wait_counts_from_when_the_study_was_queued(
     play: Play, change: Callable[..., None]
 ) -> None:
     tally = play.store.metrics_reader()
@@ -114,14 +112,14 @@ def test_the_oldest_of_the_queue_is_told_from_when_it_came_into_it(
         study=first,
     )
     assert tally.snapshot().queued_for_s == pytest.approx(90, abs=5)
-    # Queued anew it has waited since then, not since it was submitted.
+    # A study that was queued again has waited since then, not since its submission.
     play.store.move(first, StudyMove.PAUSE)
     assert tally.snapshot().queued_for_s == pytest.approx(0, abs=5)
     play.store.move(first, StudyMove.RESUME)
     assert tally.snapshot().queued_for_s == pytest.approx(0, abs=5)
 
 
-def test_the_silence_of_a_running_study_grows_until_it_says_something(
+def test_the_silence_of_a_running_study_grows_until_its_next_event(
     play: Play, change: Callable[..., None]
 ) -> None:
     run, tally = play.run(), play.store.metrics_reader()
@@ -133,13 +131,13 @@ def test_the_silence_of_a_running_study_grows_until_it_says_something(
     assert tally.snapshot().silent_for_s is None
 
 
-def test_a_clock_that_is_ahead_is_no_negative_wait(play: Play, change: Callable[..., None]) -> None:
+def test_a_clock_that_is_ahead_does_not_make_waits_negative(play: Play, change: Callable[..., None]) -> None:
     play.submit()
     change("UPDATE event SET at = :at", at=datetime.now(UTC) + timedelta(seconds=40))
     assert play.store.metrics_reader().snapshot().queued_for_s == 0
 
 
-def test_the_trials_of_a_closed_study_are_counted_once_and_again_when_it_is_extended(
+def test_the_trials_of_a_closed_study_are_counted_again_only_after_an_extension(
     play: Play, statements: list[str]
 ) -> None:
     run, tally = play.run(), play.store.metrics_reader()
@@ -158,19 +156,17 @@ def test_the_trials_of_a_closed_study_are_counted_once_and_again_when_it_is_exte
     assert after.epochs == before.epochs + 2
 
 
-def test_counting_takes_three_queries_however_many_studies_there_are(
-    play: Play, statements: list[str]
-) -> None:
+def test_a_snapshot_takes_three_queries_for_any_number_of_studies(play: Play, statements: list[str]) -> None:
     for _ in range(5):
         play.submit()
     tally = play.store.metrics_reader()
     statements.clear()
     tally.snapshot()
-    # Asking what time it is counts nothing.
+    # The query for the time does not count.
     assert len([one for one in statements if one.lstrip().startswith("SELECT") and "FROM" in one]) == 3
 
 
-def test_a_transaction_is_told_with_its_kind_and_its_time_even_when_it_fails(store: Store) -> None:
+def test_watchers_get_kind_and_seconds_of_every_transaction_even_if_it_fails(store: Store) -> None:
     told: list[tuple[str, float]] = []
     store.on_transaction(lambda kind, seconds: told.append((kind, seconds)))
     store.catalog()
@@ -181,7 +177,7 @@ def test_a_transaction_is_told_with_its_kind_and_its_time_even_when_it_fails(sto
     assert all(0 < seconds < 10 for _, seconds in told)
 
 
-def test_a_statement_is_told_before_it_is_sent_and_when_it_is_answered_without_its_values(
+def test_watchers_get_each_statement_without_its_values_and_its_end(
     store: Store,
 ) -> None:
     told: list[tuple[str, BaseException | str | None]] = []
@@ -197,7 +193,7 @@ def test_a_statement_is_told_before_it_is_sent_and_when_it_is_answered_without_i
     assert not any("a-dispatcher-of-this-test" in statement for statement, _ in told)
 
 
-def test_a_statement_that_fails_is_told_with_its_error(play: Play) -> None:
+def test_watchers_get_the_error_of_a_failed_statement(play: Play) -> None:
     errors: list[BaseException] = []
 
     def watch(_statement: str) -> Callable[[BaseException | None], None]:
@@ -206,13 +202,13 @@ def test_a_statement_that_fails_is_told_with_its_error(play: Play) -> None:
     run = play.run()
     run.create(0)
     play.store.on_statement(watch)
-    # Another trial of that number is no repetition: the database refuses it.
+    # A different trial with the same number: the database refuses it.
     with pytest.raises(IntegrityError):
         run.writer.create([NewTrial("adamp", 0, "sampled", {"lr": 0.5}, seed=8)])
     assert len(errors) == 1
 
 
-def test_the_revisions_of_a_new_store_are_the_same(store: Store) -> None:
+def test_a_new_store_has_the_newest_revision(store: Store) -> None:
     found, needed = store.revisions()
     assert found is not None
     assert found == needed

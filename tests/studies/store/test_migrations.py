@@ -1,4 +1,4 @@
-"""Migrations make the tables that the code expects, once, and open what older versions have made."""
+"""Migrations create the tables that the code expects, and upgrade databases of older versions."""
 
 import sqlite3
 from datetime import UTC, datetime
@@ -27,13 +27,13 @@ OLD_DATABASES = sorted(Path(__file__).parent.glob("revision-*.sql"))
 
 
 def differences(database: Database) -> list[object]:
-    """Return in what the tables differ from the code's."""
+    """Return the differences between the database's tables and the code's."""
     with database.read() as connection:
         options = {"version_table": VERSION_TABLE, "compare_type": True, "compare_server_default": True}
         return list(compare_metadata(MigrationContext.configure(connection, opts=options), metadata))
 
 
-def test_migrations_make_exactly_the_tables_of_the_code(empty_url: str) -> None:
+def test_migrations_create_exactly_the_tables_of_the_code(empty_url: str) -> None:
     database = Database(empty_url)
     database.migrate()
     assert differences(database) == []
@@ -50,7 +50,7 @@ def test_migrating_again_changes_nothing(empty_url: str) -> None:
     again.close()
 
 
-def test_optunas_tables_and_ours_keep_versions_of_their_own(play: Play) -> None:
+def test_optuna_and_tangent_have_separate_alembic_tables(play: Play) -> None:
     run = play.run()
     run.complete(run.begin(0)[0], 0.9)
     assert play.store.copy_to_optuna(run.claim.study_id) == 1
@@ -64,7 +64,7 @@ def test_optunas_tables_and_ours_keep_versions_of_their_own(play: Play) -> None:
 
 
 def restore(path: Path, revision: str) -> None:
-    """Make the committed database of a revision."""
+    """Restore the committed database of a revision."""
     with sqlite3.connect(path) as connection:
         connection.executescript(
             Path(__file__).with_name(f"revision-{revision}.sql").read_text(encoding="utf-8")
@@ -81,7 +81,7 @@ def test_the_oldest_and_the_newest_database_are_kept() -> None:
 
 
 @pytest.mark.parametrize("old", OLD_DATABASES, ids=lambda path: path.stem)
-def test_an_old_database_opens_and_goes_on(old: Path, tmp_path: Path) -> None:
+def test_an_old_database_opens_and_its_studies_go_on(old: Path, tmp_path: Path) -> None:
     restore(tmp_path / "tangent.db", old.stem.removeprefix("revision-"))
     store = Store.open(f"sqlite:///{tmp_path}/tangent.db")
     assert differences(store._database) == []
@@ -117,7 +117,7 @@ def test_an_old_database_opens_and_goes_on(old: Path, tmp_path: Path) -> None:
     store.close()
 
 
-def test_studies_from_before_there_were_confirmations_get_none(tmp_path: Path) -> None:
+def test_studies_from_before_confirmations_have_none(tmp_path: Path) -> None:
     for revision, seeds in (("0001", 0), ("0006", 1)):
         path = tmp_path / f"{revision}.db"
         restore(path, revision)
@@ -235,7 +235,7 @@ def test_trials_from_before_charged_seconds_are_charged_their_training(empty_url
     store.close()
 
 
-def test_what_an_old_database_was_to_tell_is_told(tmp_path: Path) -> None:
+def test_pending_deliveries_of_an_old_database_are_sent(tmp_path: Path) -> None:
     path = tmp_path / "tangent.db"
     restore(path, "0006")
     store = Store.open(f"sqlite:///{path}")

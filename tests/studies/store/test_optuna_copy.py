@@ -1,7 +1,4 @@
-"""Copies in Optuna's tables.
-
-Every finished trial once, whole and in its final state, whatever breaks down on the way.
-"""
+"""Copies in Optuna's tables: each finished trial once, in its final state, through every crash."""
 
 import re
 import threading
@@ -39,13 +36,13 @@ def quietly() -> Iterator[None]:
 
 
 def copies(run: Run, database_url: str) -> list[FrozenTrial]:
-    """Return the trials of the first arm that Optuna's own API finds, by number in the arm."""
+    """Return the trials of the first arm as Optuna's API reads them, by number."""
     found = copies_at(database_url, study_name(run.claim.study_id, "adamp"))
     return sorted(found, key=lambda trial: trial.user_attrs["tangent_trial"])
 
 
 def mark(run: Run, copy_state: int) -> None:
-    """Set what our record notes of the copies of all finished trials."""
+    """Set `copy_state` of all finished trials."""
     with run.store._database.write() as connection:
         connection.exec_driver_sql(f"UPDATE trial SET copy_state = {copy_state} WHERE ended_at IS NOT NULL")
 
@@ -119,7 +116,7 @@ def test_optuna_knows_direction_and_best_trial(played: Run, database_url: str) -
         )
 
 
-def test_a_study_to_be_minimized_is_minimized_there(play: Play, database_url: str) -> None:
+def test_a_copy_has_the_studys_direction(play: Play, database_url: str) -> None:
     run = play.run(workload="char-lm")
     for trial, value in zip(run.begin(0, 1), (2.0, 1.0), strict=True):
         run.complete(trial, value)
@@ -129,12 +126,10 @@ def test_a_study_to_be_minimized_is_minimized_there(play: Play, database_url: st
         assert (study.direction.name, study.best_value) == ("MINIMIZE", 1.0)
 
 
-def test_parameters_are_what_was_searched_and_defaults_outside_the_space_are_no_lie(
-    played: Run, database_url: str
-) -> None:
+def test_copies_hold_only_searched_parameters_inside_the_space(played: Run, database_url: str) -> None:
     played.store.copy_to_optuna(played.claim.study_id)
     default = copies(played, database_url)[0]
-    # No decay lies below its logarithmic range, and without decay the ratio has no effect.
+    # A weight decay of 0 is outside its logarithmic range, and without it the ratio has no effect.
     assert default.params == {"lr": 0.001, "delta": 0.1}
     assert default.distributions["lr"] == optuna.distributions.FloatDistribution(1e-5, 1e-1, log=True)
     assert default.user_attrs["parameters"] == played.writer.trials()[0].parameters, (
@@ -142,13 +137,13 @@ def test_parameters_are_what_was_searched_and_defaults_outside_the_space_are_no_
     )
 
 
-def test_times_are_in_optunas_own_terms(played: Run, database_url: str) -> None:
+def test_times_are_local_as_in_optuna(played: Run, database_url: str) -> None:
     played.store.copy_to_optuna(played.claim.study_id)
     ours = played.writer.trials()[0]
     trial = copies(played, database_url)[0]
     assert trial.datetime_start is not None
     assert trial.datetime_complete is not None
-    # As Optuna has it.
+    # As in Optuna.
     assert abs(trial.datetime_complete - datetime.now()) < timedelta(minutes=5), "local time, without a zone"  # noqa: DTZ005
     assert ours.ended_at is not None
     assert ours.started_at is not None
@@ -166,7 +161,7 @@ def test_each_call_copies_what_has_finished_since(played: Run, database_url: str
     assert names(copies(played, database_url)) == ["0", "1", "2", "3", "4", "7"]
 
 
-def test_a_study_without_finished_trials_leaves_no_trace(play: Play) -> None:
+def test_a_study_without_finished_trials_is_not_copied(play: Play) -> None:
     run = play.run()
     run.begin(0)
     assert play.store.copy_to_optuna(run.claim.study_id) == 0
@@ -181,7 +176,7 @@ def test_cancelled_trials_are_not_copied(played: Run, database_url: str) -> None
     assert names(copies(played, database_url)) == ["0", "1", "2", "3", "4"]
 
 
-def test_a_crash_after_the_copies_and_before_their_note_neither_loses_nor_doubles(
+def test_a_crash_between_copies_and_copy_state_neither_loses_nor_duplicates_a_copy(
     played: Run, database_url: str
 ) -> None:
     played.store.copy_to_optuna(played.claim.study_id)
@@ -195,12 +190,12 @@ def test_a_crash_after_the_copies_and_before_their_note_neither_loses_nor_double
 
 @pytest.fixture
 def one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A database whose schema of Optuna's tables is not the one whose rows we can make."""
+    """Make the store use Optuna's public API, as for an unknown schema."""
     monkeypatch.setattr(optuna_rows, "SCHEMA", "another")
 
 
 @pytest.mark.usefixtures("one_by_one")
-def test_a_crash_amid_the_copies_neither_loses_nor_doubles(
+def test_a_crash_while_copying_neither_loses_nor_duplicates_a_copy(
     played: Run, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     add = optuna.Study.add_trial
@@ -227,20 +222,20 @@ def test_a_crash_before_the_first_copy_loses_nothing(played: Run, database_url: 
     assert names(copies(played, database_url)) == ["0", "1", "2", "3", "4"]
 
 
-def test_other_trials_in_optunas_tables_are_left_alone(played: Run, database_url: str) -> None:
+def test_other_trials_in_optunas_tables_are_left_unchanged(played: Run, database_url: str) -> None:
     with storage_at(database_url) as storage:
         own = optuna.create_study(storage=storage, study_name="somebody's own")
         own.add_trial(create_trial(value=1.0))
         played.store.copy_to_optuna(played.claim.study_id)
         ours = optuna.load_study(study_name=study_name(played.claim.study_id, "adamp"), storage=storage)
-        # A user tries one more, with Optuna's own tools.
+        # A user adds a trial with Optuna's own tools.
         ours.add_trial(create_trial(value=1.0, user_attrs={"note": "mine"}))
         mark(played, copy_state=2)
         played.store.copy_to_optuna(played.claim.study_id)
         assert (len(ours.trials), len(own.trials)) == (6, 1)
 
 
-def test_two_copiers_at_once_make_each_copy_once(played: Run, database_url: str) -> None:
+def test_concurrent_copiers_make_each_copy_once(played: Run, database_url: str) -> None:
     raised: list[BaseException] = []
     barrier = threading.Barrier(3)
 
@@ -262,7 +257,7 @@ def test_two_copiers_at_once_make_each_copy_once(played: Run, database_url: str)
     assert names(copies(played, database_url)) == ["0", "1", "2", "3", "4"]
 
 
-def test_a_crash_before_a_batch_is_noted_leaves_none_of_it(
+def test_a_crash_within_a_batch_leaves_none_of_its_copies(
     played: Run, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     add = optuna_rows.add_finished
@@ -280,7 +275,7 @@ def test_a_crash_before_a_batch_is_noted_leaves_none_of_it(
     assert names(copies(played, database_url)) == ["0", "1", "2", "3", "4"]
 
 
-def test_optunas_tables_have_the_schema_whose_rows_we_can_make(played: Run, database_url: str) -> None:
+def test_the_installed_optuna_has_the_schema_that_the_store_writes(played: Run, database_url: str) -> None:
     played.store.copy_to_optuna(played.claim.study_id)
     with storage_at(database_url) as storage:
         found = storage.get_current_version()
@@ -289,7 +284,7 @@ def test_optunas_tables_have_the_schema_whose_rows_we_can_make(played: Run, data
     )
 
 
-def test_our_rows_are_those_that_optuna_itself_writes(
+def test_the_stores_rows_equal_those_that_optuna_writes(
     play: Play, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     space = {
@@ -337,7 +332,7 @@ def test_our_rows_are_those_that_optuna_itself_writes(
             return found
 
     def _comparable(value: Any) -> Any:
-        # What differs between two studies played one after the other: their ids, and the seconds between.
+        # Two studies completed one after the other differ in their ids and times.
         if isinstance(value, datetime):
             return (
                 "at some time"
@@ -362,7 +357,7 @@ def test_our_rows_are_those_that_optuna_itself_writes(
 
 
 @pytest.mark.parametrize("schema", [optuna_rows.SCHEMA, "another"])
-def test_nobody_ever_sees_a_running_trial_there(
+def test_a_copy_is_never_visible_as_running(
     play: Play, database_url: str, schema: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(optuna_rows, "SCHEMA", schema)
@@ -398,7 +393,7 @@ def test_nobody_ever_sees_a_running_trial_there(
     assert states <= {"COMPLETE"}
 
 
-def test_a_copier_with_little_time_goes_on_at_the_next_call(play: Play, database_url: str) -> None:
+def test_a_copier_that_ran_out_of_time_continues_at_the_next_call(play: Play, database_url: str) -> None:
     run = play.run(budget={"trials_per_arm": 60, "epochs": 2})
     for trial in run.begin(*range(60)):
         run.complete(trial, 0.5)
@@ -409,7 +404,7 @@ def test_a_copier_with_little_time_goes_on_at_the_next_call(play: Play, database
     assert len(copies(run, database_url)) == 60
 
 
-def test_optuna_tables_that_cannot_be_used_are_told(played: Run) -> None:
+def test_unusable_optuna_tables_are_reported(played: Run) -> None:
     study_id = played.claim.study_id
     played.store.copy_to_optuna(study_id)
     late = played.begin(7)[0]
@@ -420,7 +415,7 @@ def test_optuna_tables_that_cannot_be_used_are_told(played: Run) -> None:
         played.store.copy_to_optuna(study_id)
 
 
-def test_the_copy_holds_the_search_alone_and_tells_its_replicates(play: Play, database_url: str) -> None:
+def test_copies_hold_the_search_only_with_its_replicates(play: Play, database_url: str) -> None:
     run = play.run(budget={"trials_per_arm": 1, "replicates": 2, "epochs": 2}, confirmation={"seeds": 2})
     defaults = run.writer.plan().arms[0].defaults
     trials = run.writer.create(
@@ -436,7 +431,7 @@ def test_the_copy_holds_the_search_alone_and_tells_its_replicates(play: Play, da
     assert [trial.user_attrs["tangent_replicate"] for trial in copies(run, database_url)] == [0, 1]
 
 
-def test_an_extended_study_is_copied_on_where_the_copy_ended(play: Play, database_url: str) -> None:
+def test_new_trials_of_an_extended_study_are_copied(play: Play, database_url: str) -> None:
     run = play.run(arms=["adamp"], budget={"trials_per_arm": 1, "epochs": 2})
     run.complete(run.begin(0)[0], 0.8)
     run.writer.close(StudyMove.FINISH)
@@ -449,9 +444,7 @@ def test_an_extended_study_is_copied_on_where_the_copy_ended(play: Play, databas
     assert [trial.value for trial in copies(run, database_url)] == [0.8, 0.9]
 
 
-def test_a_copier_that_was_held_still_while_another_wrote_adds_nothing(
-    played: Run, database_url: str
-) -> None:
+def test_a_copier_that_was_frozen_while_another_wrote_adds_nothing(played: Run, database_url: str) -> None:
     with played.store._database.read() as connection:
         rows = list(
             connection.execute(_missing(played.claim.study_id).where(trial_table.c.arm == "adamp")).all()

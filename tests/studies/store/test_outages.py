@@ -1,7 +1,4 @@
-"""A PostgreSQL that goes away: killed, frozen, restarted.
-
-Nothing waits for good, nothing that was acknowledged is lost, and it is found again.
-"""
+"""A PostgreSQL server that is killed, frozen or restarted: calls time out, and acknowledged writes survive."""
 
 import contextlib
 import random
@@ -29,14 +26,14 @@ pytestmark = pytest.mark.postgres
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[PostgresServer]:
-    """A server of this file's own, to be treated badly; what it has acknowledged it keeps."""
+    """A server for this file only, which the tests kill and freeze; it is durable."""
     with postgres_server(synchronous_commit="on") as started:
         yield started
 
 
 @pytest.fixture
 def play(server: PostgresServer) -> Iterator[Play]:
-    """Studies on that server, in a database of their own."""
+    """A store in a new database on that server."""
     store = Store.open(server.url(server.create()))
     store.announce(catalog(), dispatcher="here")
     yield Play(store)
@@ -45,13 +42,13 @@ def play(server: PostgresServer) -> Iterator[Play]:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ask after a tenth of the time whether a silent server is there."""
+    """Probe a silent server after a tenth of the usual time."""
     monkeypatch.setattr(postgres_liveness, "_PROBE_AFTER_S", 0.2)
     monkeypatch.setattr(postgres_liveness, "_PROBE_TIMEOUT_S", 0.3)
 
 
 def given_up(call: Callable[[], object]) -> float:
-    """Return after how many seconds a call gives the database up."""
+    """Return the seconds until a call raises StoreUnavailable."""
     began = time.monotonic()
     with pytest.raises(StoreUnavailable):
         call()
@@ -64,7 +61,7 @@ def sleep(store: Store, seconds: float) -> None:
         connection.exec_driver_sql(f"SELECT pg_sleep({seconds})")
 
 
-def test_a_killed_server_is_told_at_once_and_the_first_call_after_its_restart_is_answered(
+def test_a_killed_server_is_reported_at_once_and_the_first_call_after_its_restart_succeeds(
     server: PostgresServer, play: Play
 ) -> None:
     run = play.run()
@@ -81,9 +78,7 @@ def test_a_killed_server_is_told_at_once_and_the_first_call_after_its_restart_is
     assert broken(play.store, told) == []
 
 
-def test_a_server_that_was_restarted_unnoticed_is_found_again_by_the_first_call(
-    server: PostgresServer, play: Play
-) -> None:
+def test_the_first_call_after_an_unnoticed_restart_succeeds(server: PostgresServer, play: Play) -> None:
     with ThreadPoolExecutor(5) as pool:
         list(pool.map(lambda _: play.store.ping(), range(5)))
     server.kill()
@@ -93,13 +88,11 @@ def test_a_server_that_was_restarted_unnoticed_is_found_again_by_the_first_call(
 
 
 @pytest.mark.usefixtures("impatient")
-def test_a_frozen_server_is_given_up_in_the_middle_of_a_statement_and_before_one(
-    server: PostgresServer, play: Play
-) -> None:
+def test_a_frozen_server_is_noticed_during_and_before_a_statement(server: PostgresServer, play: Play) -> None:
     run = play.run()
     run.begin(0)
     with ThreadPoolExecutor(5) as pool:
-        # The pool has connections to be tried, and one that is in use.
+        # The pool has idle connections, and one in use.
         list(pool.map(lambda _: play.store.ping(), range(4)))
         sleeping = pool.submit(given_up, lambda: sleep(play.store, 60.0))
         time.sleep(0.2)
@@ -114,19 +107,19 @@ def test_a_frozen_server_is_given_up_in_the_middle_of_a_statement_and_before_one
             waits = [*pool.map(given_up, calls), sleeping.result()]
         finally:
             server.thaw()
-    # To connect takes the 2 s that it may.
+    # Connecting takes its timeout of 2 s.
     assert max(waits) < 4
     assert run.writer.renew().value == "running"
     assert broken(play.store) == []
 
 
 @pytest.mark.usefixtures("impatient")
-def test_a_statement_that_takes_long_is_waited_for(play: Play) -> None:
+def test_a_slow_statement_is_waited_for(play: Play) -> None:
     sleep(play.store, 1.0)
 
 
 @pytest.mark.usefixtures("impatient")
-def test_who_waits_for_a_lock_is_no_outage(play: Play) -> None:
+def test_waiting_for_a_lock_is_not_an_outage(play: Play) -> None:
     run = play.run()
     with ThreadPoolExecutor(1) as pool:
         with play.store._database.write() as connection:
@@ -137,10 +130,10 @@ def test_who_waits_for_a_lock_is_no_outage(play: Play) -> None:
         assert renewed.result(5).value == "running"
 
 
-def test_a_port_that_takes_no_connection_is_given_up_after_seconds() -> None:
+def test_connecting_to_a_port_that_accepts_nothing_times_out_after_seconds() -> None:
     with contextlib.closing(socket.create_server(("127.0.0.1", 0), backlog=0)) as deaf:
         port = deaf.getsockname()[1]
-        # The kernel answers as many as may wait, and then nobody any more, as if the network were cut.
+        # The kernel accepts connections up to its backlog and then none, as if the network were cut.
         waiting = [socket.socket() for _ in range(4)]
         for one in waiting:
             one.setblocking(False)
@@ -151,7 +144,7 @@ def test_a_port_that_takes_no_connection_is_given_up_after_seconds() -> None:
             one.close()
 
 
-def test_of_many_that_wait_for_a_server_that_came_back_all_are_answered(
+def test_all_threads_that_wait_for_a_returning_server_are_answered(
     server: PostgresServer, play: Play
 ) -> None:
     server.kill()
@@ -165,7 +158,7 @@ T = TypeVar("T")
 
 
 def persist(call: Callable[[], T]) -> T:
-    """Return what a call returns once the database takes it."""
+    """Retry a call until the database is available, and return its result."""
     while True:
         try:
             return call()
@@ -196,7 +189,7 @@ def work(play: Play, told: ClientView, is_over: threading.Event) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(400)
-def test_what_was_acknowledged_outlives_twenty_kills_and_freezes(server: PostgresServer, play: Play) -> None:
+def test_acknowledged_writes_survive_twenty_kills_and_freezes(server: PostgresServer, play: Play) -> None:
     chance = random.Random(7)
     told, is_over = ClientView(), threading.Event()
     with ThreadPoolExecutor(3) as pool:

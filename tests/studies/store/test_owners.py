@@ -1,4 +1,4 @@
-"""Owners, quotas and the log, in the same transaction as what they are about, on each database."""
+"""Owners, quotas and the audit log, on each database."""
 
 import threading
 from collections.abc import Callable
@@ -34,7 +34,7 @@ GPU = {"gpus_per_pack": 1.0}
 
 
 def verbs(store: Store) -> list[tuple[str | None, str]]:
-    """Return who did what, the first first."""
+    """Return actors and verbs of the audit log, oldest first."""
     return [(entry.actor, entry.verb) for entry in reversed(store.audit().items)]
 
 
@@ -49,7 +49,7 @@ def test_only_its_owner_or_an_admin_moves_a_study(store: Store) -> None:
     assert verbs(store) == [("ada", "submit"), ("ada", "pause"), ("root", "cancel")]
 
 
-def test_a_viewer_submits_nothing(store: Store) -> None:
+def test_a_viewer_cannot_submit(store: Store) -> None:
     with pytest.raises(Forbidden, match="'vera' has the role viewer, but this needs the role submitter"):
         store.submit(SPEC, by=VERA)
     assert (store.studies().total, verbs(store)) == (0, [])
@@ -68,20 +68,20 @@ def test_only_its_owner_or_an_admin_extends_a_study(store: Store) -> None:
     )
 
 
-def test_what_was_refused_is_not_in_the_log(store: Store) -> None:
+def test_refused_requests_are_not_in_the_audit_log(store: Store) -> None:
     study = store.submit(SPEC, by=ADA).id
     with pytest.raises(VersionConflict):
         store.move(study, StudyMove.PAUSE, by=ADA, if_version=9)
     assert verbs(store) == [("ada", "submit")]
 
 
-def test_a_study_submitted_twice_with_one_key_is_in_the_log_once(store: Store) -> None:
+def test_a_repeated_submission_is_in_the_audit_log_once(store: Store) -> None:
     for _ in range(2):
         store.submit(SPEC, by=ADA, idempotency_key="k")
     assert verbs(store) == [("ada", "submit")]
 
 
-def test_the_log_can_be_read_by_actor_verb_and_study_page_by_page(store: Store) -> None:
+def test_the_audit_log_can_be_filtered_and_paged(store: Store) -> None:
     first, second = store.submit(SPEC, by=ADA).id, store.submit(SPEC, by=BOB).id
     store.move(first, StudyMove.PAUSE, by=ROOT)
     assert [entry.verb for entry in store.audit(study_id=first).items] == ["pause", "submit"]
@@ -94,12 +94,12 @@ def test_the_log_can_be_read_by_actor_verb_and_study_page_by_page(store: Store) 
         store.audit(actor="ada", page_token=page.next_page_token)
 
 
-def test_an_address_of_any_length_fits_the_log(store: Store) -> None:
+def test_a_long_address_is_shortened_in_the_audit_log(store: Store) -> None:
     store.submit(SPEC, by=Actor(name="ada", role="submitter", address="x" * 5000 + "\0"))
     assert store.audit().items[0].address == "x" * 255
 
 
-def test_only_an_admin_makes_changes_and_revokes_tokens(store: Store) -> None:
+def test_only_an_admin_creates_changes_and_revokes_tokens(store: Store) -> None:
     for call in (
         lambda: store.create_token("eve", role="admin", by=ADA),
         lambda: store.set_quotas("ada", Quotas(), by=ADA),
@@ -117,7 +117,7 @@ def test_only_an_admin_makes_changes_and_revokes_tokens(store: Store) -> None:
     ]
 
 
-def test_whose_token_was_revoked_meanwhile_changes_nothing_any_more(store: Store) -> None:
+def test_a_request_whose_token_was_revoked_meanwhile_changes_nothing(store: Store) -> None:
     store.create_token("ada", role="submitter")
     done, open_one = store.submit(SPEC, by=ADA).id, store.submit(SPEC, by=ADA).id
     Play(store).claim().writer.close(StudyMove.FINISH)
@@ -133,7 +133,7 @@ def test_whose_token_was_revoked_meanwhile_changes_nothing_any_more(store: Store
     assert verbs(store)[-1] == (None, "token.revoke")
 
 
-def test_a_token_has_room_for_as_many_open_studies_as_its_quota_says(store: Store) -> None:
+def test_a_token_may_have_as_many_open_studies_as_its_quota(store: Store) -> None:
     store.create_token("ada", role="submitter", quotas=Quotas(max_studies=2))
     first = store.submit(SPEC, by=ADA).id
     store.submit(SPEC, by=ADA, idempotency_key="k")
@@ -155,7 +155,7 @@ def test_quotas_of_zero_refuse_everything(store: Store) -> None:
         store.submit(SPEC, by=ADA)
 
 
-def test_a_study_may_have_as_many_trials_as_its_owners_quota_says(store: Store) -> None:
+def test_a_study_may_have_as_many_trials_as_its_owners_quota(store: Store) -> None:
     store.create_token("ada", role="submitter", quotas=Quotas(max_trials=10))
     # Two arms of three trials.
     study = store.submit(SPEC, by=ADA).id
@@ -173,7 +173,7 @@ def test_a_study_may_have_as_many_trials_as_its_owners_quota_says(store: Store) 
     assert store.extend(study, parse_extension({"trials_per_arm": 5}), by=ADA).state is StudyState.QUEUED
 
 
-def test_an_arm_with_fewer_configurations_than_trials_counts_as_what_it_runs(store: Store) -> None:
+def test_an_arm_with_few_configurations_counts_with_those(store: Store) -> None:
     store.create_token("ada", role="submitter", quotas=Quotas(max_trials=10))
     fixed = {"optimizer": "adamw", "space": {"lr": 0.001, "betas": [0.9, 0.999], "weight_decay": 0.01}}
     spec = parse_spec(study_body(arms=[fixed], budget={"trials_per_arm": 50, "epochs": 2}))
@@ -181,7 +181,7 @@ def test_an_arm_with_fewer_configurations_than_trials_counts_as_what_it_runs(sto
     assert store.study(study).progress.trials == 1
 
 
-def test_once_its_gpu_hours_are_used_no_study_that_needs_a_gpu_begins(store: Store) -> None:
+def test_a_study_that_needs_a_gpu_is_refused_once_the_gpu_hours_are_used(store: Store) -> None:
     store.create_token("ada", role="submitter", quotas=Quotas(max_gpu_hours=1.0))
     spec = parse_spec(study_body(resources=GPU))
     study = store.submit(spec, by=ADA).id
@@ -246,16 +246,14 @@ def test_a_study_on_cpus_uses_no_gpu_hours(store: Store) -> None:
     assert store.token("ada").gpu_hours == 0.0
 
 
-def test_studies_that_are_submitted_at_once_do_not_pass_a_quota_together(
-    store: Store, database_url: str
-) -> None:
+def test_concurrent_submissions_cannot_exceed_a_quota(store: Store, database_url: str) -> None:
     store.create_token("ada", role="submitter", quotas=Quotas(max_studies=2))
     taken: list[str] = []
     refused: list[QuotaExceeded] = []
     barrier = threading.Barrier(6)
 
     def submit() -> None:
-        # Each service has connections of its own.
+        # Each service has its own connections.
         other = Store.open(database_url, migrate=False)
         barrier.wait()
         try:
@@ -268,7 +266,7 @@ def test_studies_that_are_submitted_at_once_do_not_pass_a_quota_together(
     assert (len(taken), len(refused), store.token("ada").open_studies) == (2, 4, 2)
 
 
-def test_one_key_sent_to_several_services_at_once_makes_one_study(store: Store, database_url: str) -> None:
+def test_concurrent_submissions_with_one_key_create_one_study(store: Store, database_url: str) -> None:
     store.create_token("ada", role="submitter", quotas=Quotas(max_studies=1))
     made: list[str] = []
     barrier = threading.Barrier(6)
@@ -283,14 +281,14 @@ def test_one_key_sent_to_several_services_at_once_makes_one_study(store: Store, 
     assert (len(made), len(set(made)), verbs(store)[1:]) == (6, 1, [("ada", "submit")])
 
 
-def test_quotas_of_a_token_that_is_not_there_cannot_be_set(store: Store) -> None:
+def test_quotas_of_a_missing_token_cannot_be_set(store: Store) -> None:
     with pytest.raises(TokenNotFound):
         store.set_quotas("nobody", Quotas())
     with pytest.raises(TokenNotFound):
         store.token("nobody")
 
 
-def test_only_an_admin_says_that_a_study_is_of_high_priority(store: Store) -> None:
+def test_only_an_admin_may_submit_high_priority(store: Store) -> None:
     high = parse_spec(study_body(resources={"priority": "high"}))
     with pytest.raises(
         Forbidden,
@@ -310,7 +308,7 @@ def test_only_an_admin_says_that_a_study_is_of_high_priority(store: Store) -> No
     )
 
 
-def test_a_session_is_known_to_every_service_until_it_ends(store: Store, database_url: str) -> None:
+def test_every_service_accepts_a_session_until_it_ends(store: Store, database_url: str) -> None:
     secret = store.create_token("ada", role="submitter")
     session = store.log_in(secret, lifetime=timedelta(hours=1), address="10.0.0.9")
     assert session is not None
@@ -327,7 +325,7 @@ def test_a_session_is_known_to_every_service_until_it_ends(store: Store, databas
     other.close()
 
 
-def test_no_secret_of_a_session_is_stored(store: Store) -> None:
+def test_the_secret_of_a_session_is_not_stored(store: Store) -> None:
     session = store.log_in(
         store.create_token("ada", role="submitter"), lifetime=timedelta(hours=1), address=None
     )

@@ -1,4 +1,4 @@
-"""Many processes on one database at once: nobody is told that it is locked, and nothing is lost."""
+"""Many processes use one database at once: none sees a locked database, and nothing is lost."""
 
 import json
 import multiprocessing
@@ -22,7 +22,7 @@ CLAIMERS = 6
 
 def in_processes(count: int, do: Callable[..., Any], *arguments: Any) -> Sequence[str | None]:
     """Run `do(n, *arguments)` in that many processes; return the traceback of each, or None."""
-    # Forked, for importing everything anew would take longer than the test; no connection is open here.
+    # Forked: importing everything again would take longer than the test, and no connection is open here.
     context = multiprocessing.get_context("fork")
     pipes = [context.Pipe(duplex=False) for _ in range(count)]
     processes = [
@@ -72,7 +72,7 @@ def claim_all(n: int, url: str, folder: str) -> None:
         time.sleep(0.01)
     found: list[tuple[str, int]] = []
     quiet = 0
-    # Of two that look at the same moment one finds nothing, though something is left.
+    # Of two claims at the same moment one may find nothing although studies are left.
     while quiet < 5:
         claim = store.claim_next(dispatcher=f"d{n}", lease_s=60)
         quiet = quiet + 1 if claim is None else 0
@@ -81,7 +81,7 @@ def claim_all(n: int, url: str, folder: str) -> None:
     store.close()
 
 
-def test_of_processes_that_claim_at_once_each_study_goes_to_one(empty_url: str, tmp_path: Path) -> None:
+def test_concurrent_processes_claim_each_study_once(empty_url: str, tmp_path: Path) -> None:
     store = Store.open(empty_url)
     store.announce(catalog(), dispatcher="here")
     submitted = {Play(store).submit() for _ in range(24)}
@@ -91,14 +91,14 @@ def test_of_processes_that_claim_at_once_each_study_goes_to_one(empty_url: str, 
     assert sorted(claims) == sorted([study_id, 1] for study_id in submitted)
 
 
-def test_processes_that_open_a_new_database_together_all_succeed(empty_url: str) -> None:
+def test_processes_can_create_a_database_together(empty_url: str) -> None:
     assert list(in_processes(6, open_and_close, empty_url)) == [None] * 6
     store = Store.open(empty_url)
     assert store.studies().total == 0
     store.close()
 
 
-def test_eight_processes_write_to_one_database_at_once(empty_url: str) -> None:
+def test_eight_processes_can_write_to_one_database(empty_url: str) -> None:
     assert list(in_processes(8, play_studies, empty_url)) == [None] * 8
     store = Store.open(empty_url)
     page = store.studies(page_size=50)

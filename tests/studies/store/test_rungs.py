@@ -1,6 +1,4 @@
-"""Rungs on record: trials wait, go on or are pruned there, and a run that is killed at any moment leaves what
-the next one needs.
-"""
+"""Trials that wait at rungs are promoted or pruned, and a run killed at any moment loses no decision."""
 
 from typing import Any
 
@@ -43,7 +41,7 @@ def begin(run: Run, *numbers: int, to_epoch: int = 1) -> tuple[PendingTrial, ...
 
 
 def reach(run: Run, trial: PendingTrial, value: float | None, *, pack_size: int = 1) -> None:
-    """Report every epoch of a trial up to the one it is trained to, a rung, and its checkpoint there."""
+    """Report a trial's epochs up to its rung, with a checkpoint there."""
     for epoch in range(trial.epochs_done + 1, trial.to_epoch + 1):
         left = f"file:///checkpoints/{trial.id}-{epoch}.pt" if epoch == trial.to_epoch else None
         run.writer.record(
@@ -57,7 +55,7 @@ def promote(run: Run, trial: PendingTrial, to_epoch: int) -> PendingTrial:
 
 
 def ladder_of(run: Run, *, trials: int = 6) -> Ladder:
-    """Return a ladder filled from the record, as a run that takes the study up fills it."""
+    """Return a ladder filled from the database, as a run that resumes the study fills it."""
     ladder = Ladder(run.study.spec.pruner, epochs=EPOCHS, trials=trials, maximize=True)
     values = run.writer.rung_values()
     for trial in run.writer.trials():
@@ -89,7 +87,7 @@ def everything(run: Run) -> object:
     )
 
 
-def test_a_new_trial_says_how_far_it_is_trained_first(play: Play) -> None:
+def test_a_new_trial_has_its_first_rung(play: Play) -> None:
     run = asha(play)
     first, second = run.writer.create(
         [
@@ -109,7 +107,7 @@ def test_a_new_trial_says_how_far_it_is_trained_first(play: Play) -> None:
     assert run.writer.queued_trials() == (first, second)
 
 
-def test_a_trial_that_has_reached_its_rung_waits_there_with_its_checkpoint(play: Play) -> None:
+def test_a_trial_waits_at_its_rung_with_its_checkpoint(play: Play) -> None:
     run = asha(play)
     (trial,) = begin(run, 0, to_epoch=3)
     reach(run, trial, 0.5, pack_size=4)
@@ -140,7 +138,7 @@ def test_without_a_checkpoint_a_trial_does_not_wait(play: Play) -> None:
     assert (again.epochs_done, again.attempt) == (0, 2)
 
 
-def test_a_trial_that_ends_at_a_rung_has_ended_and_waits_for_nothing(play: Play) -> None:
+def test_a_trial_that_ends_at_a_rung_does_not_wait(play: Play) -> None:
     run = asha(play)
     (trial,) = begin(run, 0)
     run.writer.record([report(trial, 1, ended="diverged", reason="nan", checkpoint="file:///never")])
@@ -148,14 +146,14 @@ def test_a_trial_that_ends_at_a_rung_has_ended_and_waits_for_nothing(play: Play)
     assert run.writer.queued_trials() == ()
 
 
-def test_a_last_epoch_is_no_rung(play: Play) -> None:
+def test_the_last_epoch_is_not_a_rung(play: Play) -> None:
     run = asha(play)
     (trial,) = begin(run, 0, to_epoch=EPOCHS)
     run.writer.record([report(trial, EPOCHS, checkpoint="file:///never")])
     assert run.trial(trial).state is TrialState.RUNNING
 
 
-def test_what_a_batch_says_of_a_trial_that_waits_is_dropped(play: Play) -> None:
+def test_later_reports_of_a_waiting_trial_are_dropped(play: Play) -> None:
     run = asha(play)
     (trial,) = begin(run, 0)
     here = report(trial, 1, checkpoint="file:///here")
@@ -164,7 +162,7 @@ def test_what_a_batch_says_of_a_trial_that_waits_is_dropped(play: Play) -> None:
     assert (run.trial(trial).epochs_done, len(run.store.measurements(trial.id))) == (1, 1)
 
 
-def test_a_promoted_trial_goes_on_at_the_same_attempt_from_its_checkpoint(play: Play) -> None:
+def test_a_promoted_trial_resumes_from_its_checkpoint_at_the_same_attempt(play: Play) -> None:
     run = asha(play)
     (trial,) = begin(run, 0)
     reach(run, trial, 0.5)
@@ -180,7 +178,7 @@ def test_a_promoted_trial_goes_on_at_the_same_attempt_from_its_checkpoint(play: 
     assert (run.trial(trial).epochs_done, run.trial(trial).is_waiting) == (3, True)
 
 
-def test_a_pruned_trial_has_ended_without_a_value(play: Play) -> None:
+def test_a_trial_pruned_at_a_rung_has_no_value(play: Play) -> None:
     run = asha(play)
     (trial,) = begin(run, 0)
     reach(run, trial, 0.5)
@@ -196,7 +194,7 @@ def test_a_pruned_trial_has_ended_without_a_value(play: Play) -> None:
     assert run.study.progress.pruned == 1
 
 
-def test_only_what_waits_at_the_attempt_that_is_named_is_settled(play: Play) -> None:
+def test_only_trials_waiting_at_the_named_attempt_are_promoted_or_pruned(play: Play) -> None:
     run = asha(play)
     new = run.writer.create([NewTrial("adamp", 9, "sampled", {"lr": 0.1}, seed=7, to_epoch=1)])[0]
     running, waiting, gone = begin(run, 0, 1, 2)
@@ -212,7 +210,7 @@ def test_only_what_waits_at_the_attempt_that_is_named_is_settled(play: Play) -> 
     assert (everything(run), everything(foreign)) == before
 
 
-def test_what_is_both_promoted_and_pruned_goes_on(play: Play) -> None:
+def test_a_trial_both_promoted_and_pruned_is_promoted(play: Play) -> None:
     run = asha(play)
     (trial,) = begin(run, 0)
     reach(run, trial, 0.5)
@@ -220,7 +218,7 @@ def test_what_is_both_promoted_and_pruned_goes_on(play: Play) -> None:
     assert run.trial(trial).state is TrialState.QUEUED
 
 
-def test_a_waiting_trial_is_neither_started_nor_given_back(play: Play) -> None:
+def test_a_waiting_trial_is_neither_started_nor_requeued(play: Play) -> None:
     run = asha(play)
     (trial,) = begin(run, 0)
     reach(run, trial, 0.5)
@@ -233,7 +231,7 @@ def test_a_waiting_trial_is_neither_started_nor_given_back(play: Play) -> None:
     assert everything(run) == before
 
 
-def test_a_lost_trial_goes_on_from_its_checkpoint(play: Play) -> None:
+def test_a_lost_trial_resumes_from_its_checkpoint(play: Play) -> None:
     run = asha(play)
     (trial,) = begin(run, 0)
     reach(run, trial, 0.5)
@@ -254,7 +252,7 @@ def test_a_lost_trial_goes_on_from_its_checkpoint(play: Play) -> None:
     assert [m.epoch for m in run.store.measurements(trial.id)] == [1, 2, 3]
 
 
-def test_a_trial_whose_checkpoint_cannot_be_used_starts_again_and_keeps_its_promotion(play: Play) -> None:
+def test_a_trial_with_an_unusable_checkpoint_starts_again_and_keeps_its_promotion(play: Play) -> None:
     run = asha(play)
     (trial,) = begin(run, 0)
     reach(run, trial, 0.5)
@@ -270,7 +268,7 @@ def test_a_trial_whose_checkpoint_cannot_be_used_starts_again_and_keeps_its_prom
     assert (lost.epochs_done, lost.checkpoint) == (0, None)
 
 
-def test_two_that_give_one_trial_back_give_it_back_once(play: Play) -> None:
+def test_a_trial_requeued_twice_is_requeued_once(play: Play) -> None:
     run = asha(play)
     (trial,) = begin(run, 0)
     reach(run, trial, 0.5)
@@ -281,7 +279,7 @@ def test_two_that_give_one_trial_back_give_it_back_once(play: Play) -> None:
     assert (run.trial(trial).attempt, run.trial(trial).epochs_done) == (2, 1)
 
 
-def test_a_late_report_of_a_trial_that_was_lost_and_promoted_since_is_refused(play: Play) -> None:
+def test_a_late_report_of_a_superseded_attempt_is_dropped_after_a_promotion(play: Play) -> None:
     run = asha(play)
     (trial,) = begin(run, 0)
     (again,) = run.writer.requeue([(trial.id, 1)], reason="its worker went silent", max_retries=3)
@@ -297,7 +295,7 @@ def test_a_late_report_of_a_trial_that_was_lost_and_promoted_since_is_refused(pl
     assert everything(run) == before
 
 
-def test_a_run_killed_before_it_settled_leaves_the_same_decision_to_the_next(play: Play) -> None:
+def test_a_run_killed_before_a_decision_leaves_it_to_the_next(play: Play) -> None:
     run = asha(play)
     trials = begin(run, 0, 1, 2, 3)
     ladder = ladder_of(run)
@@ -322,7 +320,7 @@ def test_a_run_killed_before_it_settled_leaves_the_same_decision_to_the_next(pla
     assert ladder_of(again).settle() == PromotionDecision(), "once settled it stays settled"
 
 
-def test_a_run_killed_after_it_settled_promotes_nobody_twice(play: Play) -> None:
+def test_a_run_killed_after_a_decision_promotes_no_trial_twice(play: Play) -> None:
     run = asha(play)
     trials = begin(run, 0, 1, 2)
     for trial, value in zip(trials, (0.2, 0.9, 0.5), strict=True):
@@ -345,7 +343,7 @@ def test_a_rungs_value_is_the_studys_objective_there(play: Play, at: str, expect
     assert run.writer.rung_values() == {trial.id: expected}
 
 
-def test_where_less_is_better_the_best_so_far_is_the_smallest(play: Play) -> None:
+def test_the_best_so_far_of_a_minimized_metric_is_the_smallest(play: Play) -> None:
     run = asha(play, workload="char-lm", objective={"at": "best"})
     (trial,) = begin(run, 0, to_epoch=3)
     for epoch, value in enumerate((2.0, 1.5, 1.8), start=1):
@@ -371,7 +369,7 @@ def test_without_a_pruner_there_are_no_rungs(play: Play) -> None:
     assert run.writer.rung_values() == {}
 
 
-def test_what_still_waits_when_a_study_has_spent_its_budget_is_pruned(play: Play) -> None:
+def test_trials_still_waiting_when_the_budget_is_spent_are_pruned(play: Play) -> None:
     run = asha(play)
     waiting, running = begin(run, 0, 1)
     reach(run, waiting, 0.5)
@@ -381,7 +379,7 @@ def test_what_still_waits_when_a_study_has_spent_its_budget_is_pruned(play: Play
 
 
 @pytest.mark.parametrize("verb", [StudyMove.STOP, StudyMove.CANCEL])
-def test_what_waits_when_its_owner_ends_a_study_is_cancelled(play: Play, verb: StudyMove) -> None:
+def test_waiting_trials_of_a_stopped_or_cancelled_study_are_cancelled(play: Play, verb: StudyMove) -> None:
     run = asha(play)
     (waiting,) = begin(run, 0)
     reach(run, waiting, 0.5)
@@ -390,7 +388,7 @@ def test_what_waits_when_its_owner_ends_a_study_is_cancelled(play: Play, verb: S
     assert run.trial(waiting).state is TrialState.CANCELLED
 
 
-def test_what_waits_in_a_study_that_fails_is_cancelled(play: Play) -> None:
+def test_waiting_trials_of_a_failed_study_are_cancelled(play: Play) -> None:
     run = asha(play)
     (waiting,) = begin(run, 0)
     reach(run, waiting, 0.5)
@@ -398,7 +396,7 @@ def test_what_waits_in_a_study_that_fails_is_cancelled(play: Play) -> None:
     assert (run.trial(waiting).state, run.trial(waiting).reason) == (TrialState.CANCELLED, "it broke down")
 
 
-def test_a_pruned_trial_is_no_best_and_no_point_of_a_curve_but_its_seconds_are_spent(play: Play) -> None:
+def test_a_pruned_trial_is_not_on_a_curve_but_its_seconds_count(play: Play) -> None:
     run = asha(play)
     pruned, done = begin(run, 0, 1)
     reach(run, pruned, 0.99)
@@ -419,7 +417,7 @@ def test_progress_counts_the_epochs_that_the_pruner_leaves(play: Play) -> None:
     assert run.study.progress.epochs == 9 * 1 + 3 * 2 + 1 * 6
 
 
-def test_a_fit_is_remembered_until_it_is_measured_anew(play: Play) -> None:
+def test_a_stack_width_is_stored_until_it_is_measured_again(play: Play) -> None:
     run = asha(play)
     run.writer.record_stack_width({**FIT, "reason": "too slow", "bytes_per_member": 100})
     run.writer.record_stack_width(FIT)
@@ -437,7 +435,7 @@ def test_a_fit_is_remembered_until_it_is_measured_anew(play: Play) -> None:
     assert run.writer.stack_widths("nothing") == ()
 
 
-def test_an_arm_shows_the_newest_fit_of_its_optimizer_and_batch_size(play: Play) -> None:
+def test_an_arm_shows_the_newest_stack_width_of_its_optimizer_and_batch_size(play: Play) -> None:
     run = asha(play, arms=["adamp", "adamw"])
     assert [arm.fit for arm in play.store.arms(run.claim.study_id)] == [None, None]
     run.writer.record_stack_width(FIT)
@@ -447,14 +445,14 @@ def test_an_arm_shows_the_newest_fit_of_its_optimizer_and_batch_size(play: Play)
     assert (first.fit.width, second.fit) == (8, None)
 
 
-def test_a_fit_that_makes_no_sense_is_refused(play: Play) -> None:
+def test_an_invalid_stack_width_is_refused(play: Play) -> None:
     run = asha(play)
     with pytest.raises(ValueError, match="width"):
         run.writer.record_stack_width({name: value for name, value in FIT.items() if name != "width"})
     assert run.writer.stack_widths("digits-mlp") == ()
 
 
-def test_thousands_of_trials_are_settled_at_once(store: Store) -> None:
+def test_thousands_of_trials_are_promoted_in_one_call(store: Store) -> None:
     play = Play(store)
     run = asha(play, trials=2500)
     trials = begin(run, *range(2500))

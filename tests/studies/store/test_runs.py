@@ -1,4 +1,4 @@
-"""What a run writes: trials, reports, and that nothing of what a superseded writer says is stored."""
+"""What a run writes: trials and reports; writes of superseded runs are rejected."""
 
 import math
 from collections.abc import Callable
@@ -30,7 +30,7 @@ def test_a_created_trial_waits_with_its_configuration(play: Play) -> None:
     assert list(found.parameters) == list(pending[1].parameters), "in the card's order"
 
 
-def test_parameters_come_back_as_they_were_given(play: Play) -> None:
+def test_parameters_are_read_back_as_created(play: Play) -> None:
     run = play.run()
     parameters = {
         "lr": 0.1 + 0.2,
@@ -55,7 +55,7 @@ def test_creating_nothing_creates_nothing(play: Play) -> None:
     assert run.writer.trials() == ()
 
 
-def test_a_started_trial_is_running_and_said_to_be(play: Play) -> None:
+def test_a_started_trial_is_running_and_has_an_event(play: Play) -> None:
     run = play.run()
     trial = run.begin(0)[0]
     assert run.trial(trial).state is TrialState.RUNNING
@@ -160,7 +160,7 @@ def test_a_pruned_trial_has_no_value(play: Play) -> None:
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, None])
-def test_no_trial_completes_with_a_value_that_is_no_number(play: Play, value: float | None) -> None:
+def test_a_trial_with_a_value_that_is_not_finite_diverges(play: Play, value: float | None) -> None:
     run = play.run()
     trial = run.begin(0)[0]
     run.writer.record([report(trial, 1, ended="completed", value=value, best_epoch=1)])
@@ -184,7 +184,7 @@ def test_a_measurement_that_is_not_finite_is_stored_as_none(play: Play) -> None:
     assert (found.train_loss, found.weight_norm, found.validation_loss, found.lr) == (None, None, None, 0.1)
 
 
-def test_a_pack_reports_in_one_breath(play: Play) -> None:
+def test_a_packs_report_is_one_transaction(play: Play) -> None:
     run = play.run()
     trials = run.begin(0, 1, 2)
     ended = {"ended": "completed", "value": 0.9, "best_epoch": 2}
@@ -199,7 +199,7 @@ def test_a_pack_reports_in_one_breath(play: Play) -> None:
     ]
 
 
-def test_a_report_that_comes_twice_is_stored_once(play: Play) -> None:
+def test_a_repeated_report_is_stored_once(play: Play) -> None:
     run = play.run()
     trial = run.begin(0)[0]
     other = run.begin(1)[0]
@@ -217,7 +217,7 @@ def test_a_report_that_comes_twice_is_stored_once(play: Play) -> None:
     assert run.trial(trial).state is TrialState.COMPLETED
 
 
-def test_an_ending_that_comes_twice_ends_once(play: Play) -> None:
+def test_a_repeated_outcome_is_stored_once(play: Play) -> None:
     run = play.run()
     trial = run.begin(0)[0]
     last = report(trial, 1, ended="completed", value=0.9, best_epoch=1)
@@ -226,7 +226,7 @@ def test_an_ending_that_comes_twice_ends_once(play: Play) -> None:
     assert [kind for kind, _ in run.every_event()].count("trial.finished") == 1
 
 
-def test_an_ending_is_taken_though_its_epoch_was_reported_before(play: Play) -> None:
+def test_an_outcome_is_accepted_though_its_epoch_was_reported_before(play: Play) -> None:
     run = play.run()
     trial = run.begin(0)[0]
     run.writer.record([report(trial, 1)])
@@ -234,7 +234,7 @@ def test_an_ending_is_taken_though_its_epoch_was_reported_before(play: Play) -> 
     assert run.trial(trial).state is TrialState.PRUNED
 
 
-def test_what_a_batch_says_of_a_trial_after_its_end_is_dropped(play: Play) -> None:
+def test_later_reports_of_a_finished_trial_in_a_batch_are_dropped(play: Play) -> None:
     run = play.run()
     trial = run.begin(0)[0]
     run.writer.record(
@@ -244,7 +244,7 @@ def test_what_a_batch_says_of_a_trial_after_its_end_is_dropped(play: Play) -> No
     assert len(run.store.measurements(trial.id)) == 1
 
 
-def test_a_report_of_an_older_try_is_dropped(play: Play) -> None:
+def test_a_report_of_a_superseded_attempt_is_dropped(play: Play) -> None:
     run = play.run()
     trial = run.begin(0)[0]
     again = run.writer.requeue([(trial.id, 1)], reason="its worker was lost", max_retries=3)
@@ -270,7 +270,7 @@ def test_a_report_of_a_trial_that_is_not_running_is_dropped(play: Play) -> None:
     )
 
 
-def test_a_trial_given_back_waits_for_its_next_try(play: Play) -> None:
+def test_a_requeued_trial_waits_for_its_next_attempt(play: Play) -> None:
     run = play.run()
     trial = run.begin(0)[0]
     run.writer.record([report(trial, 1)])
@@ -284,7 +284,7 @@ def test_a_trial_given_back_waits_for_its_next_try(play: Play) -> None:
     )
 
 
-def test_a_trial_given_back_on_purpose_costs_no_retry(play: Play) -> None:
+def test_requeueing_on_purpose_costs_no_retry(play: Play) -> None:
     run = play.run()
     trial = run.begin(0)[0]
     (again,) = run.writer.requeue(
@@ -293,7 +293,7 @@ def test_a_trial_given_back_on_purpose_costs_no_retry(play: Play) -> None:
     assert (again.attempt, run.trial(trial).retries, run.trial(trial).state) == (2, 0, TrialState.QUEUED)
 
 
-def test_a_trial_that_cannot_be_retried_is_failed_with_the_reason(play: Play) -> None:
+def test_a_trial_without_retries_fails_with_the_reason(play: Play) -> None:
     run = play.run()
     trial = run.begin(0)[0]
     assert run.writer.requeue([(trial.id, 1)], reason="ValueError: no such layer", max_retries=0) == ()
@@ -303,7 +303,7 @@ def test_a_trial_that_cannot_be_retried_is_failed_with_the_reason(play: Play) ->
     )
 
 
-def test_giving_back_what_has_moved_on_does_nothing(play: Play) -> None:
+def test_requeueing_a_trial_that_has_moved_on_does_nothing(play: Play) -> None:
     run = play.run()
     done, twice = run.begin(0, 1)
     run.complete(done, 0.9)
@@ -314,7 +314,7 @@ def test_giving_back_what_has_moved_on_does_nothing(play: Play) -> None:
     assert (run.trial(done).state, run.trial(twice).attempt) == (TrialState.COMPLETED, 2)
 
 
-def test_a_study_that_has_spent_its_budget_is_completed(play: Play) -> None:
+def test_a_finished_study_is_completed(play: Play) -> None:
     run = play.run()
     trial = run.begin(0)[0]
     run.complete(trial, 0.9)
@@ -324,7 +324,7 @@ def test_a_study_that_has_spent_its_budget_is_completed(play: Play) -> None:
     assert run.every_event()[-1] == ("study.state", {"from": "running", "to": "completed", "reason": None})
 
 
-def test_a_run_can_give_up_its_study(play: Play) -> None:
+def test_a_run_can_fail_its_study(play: Play) -> None:
     run = play.run()
     assert (
         run.writer.close(StudyMove.FAIL, reason="no workload of this name is installed") is StudyState.FAILED
@@ -332,7 +332,7 @@ def test_a_run_can_give_up_its_study(play: Play) -> None:
     assert run.study.state_reason == "no workload of this name is installed"
 
 
-def test_a_run_hears_what_its_owner_wants(play: Play) -> None:
+def test_renewing_the_lease_returns_the_state_that_the_owner_set(play: Play) -> None:
     run = play.run()
     assert run.writer.renew() is StudyState.RUNNING
     for verb, wanted in ((StudyMove.PAUSE, StudyState.PAUSED), (StudyMove.RESUME, StudyState.QUEUED)):
@@ -380,7 +380,7 @@ def everything(run: Run) -> object:
 
 
 @pytest.mark.parametrize("write", WRITES)
-def test_a_run_that_was_taken_over_is_told_so_and_stores_nothing(play: Play, write: str) -> None:
+def test_a_superseded_run_stores_nothing(play: Play, write: str) -> None:
     old = play.run()
     trial = old.begin(0)[0]
     old.lapse()
@@ -393,7 +393,7 @@ def test_a_run_that_was_taken_over_is_told_so_and_stores_nothing(play: Play, wri
 
 
 @pytest.mark.parametrize("write", WRITES)
-def test_a_run_of_a_closed_study_is_told_so_and_stores_nothing(play: Play, write: str) -> None:
+def test_a_run_of_a_closed_study_stores_nothing(play: Play, write: str) -> None:
     run = play.run()
     trial = run.begin(0)[0]
     play.store.move(run.claim.study_id, StudyMove.CANCEL)

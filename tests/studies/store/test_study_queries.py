@@ -1,4 +1,4 @@
-"""Reading: pages, orders, progress, bests and curves."""
+"""Reading studies and trials: pages, orders, progress, best values and curves."""
 
 import base64
 import itertools
@@ -18,7 +18,7 @@ __all__: list[str] = []
 
 
 def every_page(store: Store, study_id: str, *, page_size: int, **asked: Any) -> list[TrialView]:
-    """Return all trials, page by page; each page must say how many there are in all."""
+    """Return all trials, page by page, and check each page's total."""
     found: list[TrialView] = []
     token: str | None = None
     while True:
@@ -65,7 +65,7 @@ def test_pages_hold_every_trial_once_in_every_order(played: Run, page_size: int)
         )
 
 
-def test_each_order_is_what_it_says(played: Run) -> None:
+def test_trials_are_returned_in_each_order(played: Run) -> None:
     def ordered(order: str) -> list[int]:
         return numbers(every_page(played.store, played.claim.study_id, page_size=5, arm="adamp", order=order))
 
@@ -97,7 +97,7 @@ def test_the_best_value_is_the_lowest_where_the_metric_is_minimized(play: Play) 
     assert [point.value for point in play.store.curves(study_id)[0].points] == [2.0, 1.0, 1.0]
 
 
-def test_trials_can_be_narrowed_to_an_arm_and_a_state(played: Run) -> None:
+def test_trials_can_be_filtered_by_arm_and_state(played: Run) -> None:
     study_id = played.claim.study_id
     assert len(every_page(played.store, study_id, page_size=4, arm="adamw")) == 1
     assert numbers(every_page(played.store, study_id, page_size=4, state=TrialState.DIVERGED)) == [10]
@@ -120,7 +120,7 @@ def encoded(text: str) -> str:
     return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
 
-def test_a_page_token_of_another_query_or_of_nobody_is_refused(played: Run) -> None:
+def test_an_invalid_page_token_or_one_of_another_query_is_refused(played: Run) -> None:
     study_id = played.claim.study_id
     token = played.store.trials(study_id, page_size=2).next_page_token
     assert token is not None
@@ -166,7 +166,7 @@ def test_studies_come_newest_first_page_by_page(play: Play) -> None:
     assert play.store.studies(page_size=7).next_page_token is None, "a page that is just full is the last"
 
 
-def test_studies_can_be_narrowed_to_a_state_and_a_workload(play: Play) -> None:
+def test_studies_can_be_filtered_by_state_and_workload(play: Play) -> None:
     digits, text = play.submit(), play.submit(workload="char-lm")
     play.store.move(digits, StudyMove.PAUSE)
     assert [study.id for study in play.store.studies(state=StudyState.PAUSED).items] == [digits]
@@ -176,7 +176,7 @@ def test_studies_can_be_narrowed_to_a_state_and_a_workload(play: Play) -> None:
         assert play.store.studies(workload=workload).total == 0
 
 
-def test_a_summary_says_what_the_study_itself_says(played: Run) -> None:
+def test_a_summary_agrees_with_its_study(played: Run) -> None:
     (summary,) = played.store.studies().items
     study = played.study.model_dump()
     assert summary.model_dump() == {name: study[name] for name in summary.model_dump()}
@@ -192,7 +192,7 @@ def test_progress_counts_every_state_and_epoch(played: Run) -> None:
     assert {name: a + getattr(adamw.progress, name) for name, a in adamp.progress} == progress.model_dump()
 
 
-def test_an_arm_shows_its_space_and_its_best_trial_of_equals_the_first(played: Run) -> None:
+def test_an_arm_shows_its_space_and_the_first_of_its_best_trials(played: Run) -> None:
     adamp, adamw = played.store.arms(played.claim.study_id)
     assert [arm.position for arm in (adamp, adamw)] == [0, 1]
     assert adamp.space == played.writer.plan().arms[0].space
@@ -209,7 +209,7 @@ def test_an_arm_without_a_completed_trial_has_no_best(play: Play) -> None:
     assert [arm.best for arm in play.store.arms(run.claim.study_id)] == [None, None]
 
 
-def test_a_curve_counts_what_was_spent_and_never_gets_worse(played: Run) -> None:
+def test_a_curve_counts_trials_and_seconds_and_never_gets_worse(played: Run) -> None:
     adamp, adamw = played.store.curves(played.claim.study_id)
     assert [point.trials for point in adamp.points] == list(range(1, 12)), (
         "the diverged is counted, the running is not"
@@ -220,7 +220,7 @@ def test_a_curve_counts_what_was_spent_and_never_gets_worse(played: Run) -> None
     assert len(adamw.points) == 1
 
 
-def test_a_curve_has_no_value_while_all_have_diverged(play: Play) -> None:
+def test_a_curve_has_no_value_while_all_trials_have_diverged(play: Play) -> None:
     run = play.run()
     lost, found = run.begin(0, 1)
     run.diverge(lost)
@@ -230,7 +230,7 @@ def test_a_curve_has_no_value_while_all_have_diverged(play: Play) -> None:
     assert adamw == Curve(arm="adamw", points=())
 
 
-def test_all_trials_come_in_one_go_oldest_first(played: Run) -> None:
+def test_every_trial_is_returned_oldest_first(played: Run) -> None:
     trials = played.store.every_trial(played.claim.study_id)
     assert [(trial.arm, trial.number) for trial in trials] == [
         *(("adamp", n) for n in range(12)),
@@ -240,7 +240,7 @@ def test_all_trials_come_in_one_go_oldest_first(played: Run) -> None:
     assert all(played.store.trial(trial.id) == trial for trial in trials)
 
 
-def test_a_trial_that_is_not_there_is_said_to_be_missing(played: Run) -> None:
+def test_reading_a_missing_trial_raises(played: Run) -> None:
     for trial_id in ("nothing", f"{played.claim.study_id}.adamp.99", "a\0b", "\ud800", "x" * 10_000):
         with pytest.raises(TrialNotFound):
             played.store.trial(trial_id)
@@ -265,7 +265,7 @@ def test_a_reader_sees_one_state_of_the_database(played: Run, database_url: str)
     other.close()
 
 
-def test_a_list_counts_a_study_anew_that_was_opened_again(play: Play) -> None:
+def test_a_reopened_study_is_counted_again(play: Play) -> None:
     run = play.run(budget={"trials_per_arm": 2, "epochs": 2}, confirmation={"seeds": 0})
     for n in range(2):
         run.complete(run.begin(n)[0], 0.5)

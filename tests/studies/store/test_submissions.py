@@ -1,4 +1,4 @@
-"""Submitting studies and moving them: what their users do."""
+"""Submitting and moving studies."""
 
 import threading
 from collections.abc import Callable
@@ -30,7 +30,7 @@ def kinds(store: Store, study_id: str) -> list[str]:
     return [event.kind for event in store.events(study_id)]
 
 
-def test_a_submitted_study_waits_with_everything_its_run_will_need(store: Store) -> None:
+def test_a_submitted_study_is_stored_with_its_plan(store: Store) -> None:
     study = store.submit(SPEC, by=Actor(name="ada", role="submitter"))
     assert (study.state, study.version, study.owner, study.state_reason) == (
         StudyState.QUEUED,
@@ -62,14 +62,14 @@ def test_ids_are_short_and_all_different(store: Store) -> None:
     assert all(len(study_id) == 8 and study_id.isalnum() for study_id in ids)
 
 
-def test_a_study_that_cannot_be_run_is_not_stored(store: Store) -> None:
+def test_an_invalid_study_is_not_stored(store: Store) -> None:
     with pytest.raises(SpecInvalid, match="did you mean 'adamp'"):
         store.submit(parse_spec(study_body(arms=["adam-p"])), idempotency_key="k")
     assert store.studies().total == 0
     assert store.submit(SPEC, idempotency_key="k"), "a refused study does not use up its key"
 
 
-def test_a_key_finds_its_study_though_the_catalogue_has_changed_since(store: Store) -> None:
+def test_a_key_finds_its_study_after_the_catalog_has_changed(store: Store) -> None:
     first = store.submit(SPEC, idempotency_key="k")
     with store._database.write() as connection:
         connection.exec_driver_sql(f"DELETE FROM offer WHERE name = '{SPEC.workload}'")
@@ -85,7 +85,7 @@ def test_nothing_can_be_submitted_before_a_dispatcher_has_announced_itself(empty
     store.close()
 
 
-def test_the_same_key_and_study_returns_the_first(store: Store) -> None:
+def test_a_repeated_request_returns_the_existing_study(store: Store) -> None:
     first = store.submit(SPEC, by=Actor(name="ada", role="submitter"), idempotency_key="k")
     store.move(first.id, StudyMove.PAUSE)
     again = store.submit(SPEC, by=Actor(name="ada", role="submitter"), idempotency_key="k")
@@ -94,7 +94,7 @@ def test_the_same_key_and_study_returns_the_first(store: Store) -> None:
     assert kinds(store, first.id) == ["study.submitted", "study.state"]
 
 
-def test_a_key_serves_one_study_of_one_owner(store: Store) -> None:
+def test_a_key_identifies_one_study_of_one_owner(store: Store) -> None:
     first = store.submit(SPEC, by=Actor(name="ada", role="submitter"), idempotency_key="k")
     with pytest.raises(IdempotencyConflict, match=first.id):
         store.submit(
@@ -117,7 +117,7 @@ def test_a_key_may_be_any_text(store: Store) -> None:
 
 
 def at_once(count: int, do: Callable[[int], None]) -> list[BaseException]:
-    """Run `do` in that many threads at one moment; return what they raised."""
+    """Run `do` in this many threads at the same moment, and return the errors."""
     barrier = threading.Barrier(count)
     raised: list[BaseException] = []
 
@@ -136,14 +136,14 @@ def at_once(count: int, do: Callable[[int], None]) -> list[BaseException]:
     return raised
 
 
-def test_one_request_sent_many_times_at_once_makes_one_study(store: Store) -> None:
+def test_one_request_sent_concurrently_creates_one_study(store: Store) -> None:
     ids: list[str] = []
     raised = at_once(8, lambda _: ids.append(store.submit(SPEC, idempotency_key="k").id))
     assert not raised
     assert (len(ids), len(set(ids)), store.studies().total) == (8, 1, 1)
 
 
-def test_two_requests_with_one_key_sent_at_once_make_one_study_and_one_conflict(store: Store) -> None:
+def test_two_concurrent_requests_with_one_key_create_one_study_and_one_conflict(store: Store) -> None:
     specs = [SPEC, parse_spec(study_body(seed=1))]
     raised = at_once(2, lambda n: store.submit(specs[n], idempotency_key="k") and None)
     assert [type(error) for error in raised] == [IdempotencyConflict]
@@ -158,7 +158,7 @@ def test_two_requests_with_one_key_sent_at_once_make_one_study_and_one_conflict(
         (StudyMove.CANCEL, StudyState.CANCELLED, "cancelled by its owner"),
     ],
 )
-def test_where_no_run_works_on_a_study_a_verb_takes_effect_at_once(
+def test_a_verb_takes_effect_at_once_on_a_study_without_a_run(
     store: Store, verb: StudyMove, after: StudyState, reason: str | None
 ) -> None:
     study = store.submit(SPEC)
@@ -181,9 +181,7 @@ def test_a_paused_study_can_be_resumed(store: Store) -> None:
 @pytest.mark.parametrize(
     ("verb", "between"), [(StudyMove.STOP, StudyState.STOPPING), (StudyMove.CANCEL, StudyState.CANCELLING)]
 )
-def test_a_study_with_a_living_run_is_closed_by_that_run(
-    play: Play, verb: StudyMove, between: StudyState
-) -> None:
+def test_a_study_with_a_run_is_closed_by_its_run(play: Play, verb: StudyMove, between: StudyState) -> None:
     run = play.run()
     trial = run.begin(0)[0]
     assert play.store.move(run.claim.study_id, verb).state is between
@@ -191,7 +189,7 @@ def test_a_study_with_a_living_run_is_closed_by_that_run(
     assert run.writer.renew() is between, "so its run hears of it"
 
 
-def test_what_was_in_flight_is_cancelled_with_its_study_and_the_last_word_is_the_state(play: Play) -> None:
+def test_running_trials_are_cancelled_with_their_study_and_the_last_event_is_its_state(play: Play) -> None:
     run = play.run()
     done, running = run.begin(0, 1)
     queued = run.create(2)[0]
@@ -216,7 +214,7 @@ def test_what_was_in_flight_is_cancelled_with_its_study_and_the_last_word_is_the
     )
 
 
-def test_what_only_a_run_may_do_is_no_verb(store: Store) -> None:
+def test_moves_of_runs_are_refused_to_users(store: Store) -> None:
     study = store.submit(SPEC)
     for verb in set(StudyMove) - set(OWNER_MOVES):
         with pytest.raises(IllegalMove) as raised:
@@ -235,7 +233,7 @@ def test_an_illegal_verb_changes_nothing(store: Store) -> None:
     assert kinds(store, study.id) == ["study.submitted"]
 
 
-def test_a_closed_study_moves_no_more(store: Store) -> None:
+def test_a_closed_study_cannot_be_moved(store: Store) -> None:
     study = store.move(store.submit(SPEC).id, StudyMove.CANCEL)
     for verb in OWNER_MOVES:
         with pytest.raises(IllegalMove):
@@ -243,7 +241,7 @@ def test_a_closed_study_moves_no_more(store: Store) -> None:
     assert store.study(study.id) == study
 
 
-def test_a_change_can_be_bound_to_the_version_that_was_read(store: Store) -> None:
+def test_a_change_of_an_older_version_conflicts(store: Store) -> None:
     study = store.submit(SPEC)
     paused = store.move(study.id, StudyMove.PAUSE, if_version=study.version)
     assert paused.version == study.version + 1
@@ -254,14 +252,14 @@ def test_a_change_can_be_bound_to_the_version_that_was_read(store: Store) -> Non
     assert store.study(study.id) == paused
 
 
-def test_of_two_changes_to_one_version_at_once_one_is_made(store: Store) -> None:
+def test_of_two_concurrent_changes_to_one_version_one_succeeds(store: Store) -> None:
     study = store.submit(SPEC)
     raised = at_once(6, lambda _: store.move(study.id, StudyMove.PAUSE, if_version=study.version) and None)
     assert [type(error) for error in raised] == [VersionConflict] * 5
     assert store.study(study.id).version == study.version + 1
 
 
-def test_a_study_that_is_not_there_cannot_be_moved_or_read(store: Store) -> None:
+def test_a_missing_study_cannot_be_moved_or_read(store: Store) -> None:
     asks = (
         store.study,
         store.arms,

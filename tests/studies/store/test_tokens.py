@@ -1,4 +1,4 @@
-"""API tokens: the secret is told once and stored nowhere."""
+"""API tokens: a secret is shown once and never stored."""
 
 import threading
 from pathlib import Path
@@ -11,7 +11,7 @@ from studies.store import Store
 __all__: list[str] = []
 
 
-def test_a_token_lets_its_owner_in(store: Store) -> None:
+def test_a_secret_authenticates_its_token(store: Store) -> None:
     secret = store.create_token("ada", role="submitter")
     found = store.authenticate(secret)
     assert found is not None
@@ -44,7 +44,7 @@ def test_no_file_of_the_database_holds_the_secret(tmp_path: Path) -> None:
     store.close()
 
 
-def test_no_other_text_lets_anybody_in(store: Store) -> None:
+def test_no_other_text_authenticates(store: Store) -> None:
     secret = store.create_token("ada", role="admin")
     for wrong in (
         "",
@@ -60,7 +60,7 @@ def test_no_other_text_lets_anybody_in(store: Store) -> None:
         assert store.authenticate(wrong) is None
 
 
-def test_a_revoked_token_lets_nobody_in_and_stays_listed(store: Store) -> None:
+def test_a_revoked_token_does_not_authenticate_and_stays_listed(store: Store) -> None:
     secret, other = store.create_token("ada", role="admin"), store.create_token("bob", role="viewer")
     store.revoke_token("ada")
     assert store.authenticate(secret) is None
@@ -72,7 +72,7 @@ def test_a_revoked_token_lets_nobody_in_and_stays_listed(store: Store) -> None:
     assert store.tokens()[0].revoked_at == ada.revoked_at, "when it was first revoked"
 
 
-def test_use_is_noted_once_a_minute(store: Store) -> None:
+def test_last_used_at_is_updated_once_a_minute(store: Store) -> None:
     secret = store.create_token("ada", role="viewer")
     assert store.tokens()[0].last_used_at is None
     store.authenticate(secret)
@@ -82,7 +82,7 @@ def test_use_is_noted_once_a_minute(store: Store) -> None:
     assert store.tokens()[0].last_used_at == first
 
 
-def test_a_name_is_taken_for_good(store: Store) -> None:
+def test_the_name_of_a_revoked_token_stays_taken(store: Store) -> None:
     store.create_token("ada", role="viewer")
     store.revoke_token("ada")
     with pytest.raises(Conflict, match="'ada'"):
@@ -90,7 +90,7 @@ def test_a_name_is_taken_for_good(store: Store) -> None:
     assert len(store.tokens()) == 1
 
 
-def test_one_name_asked_for_twice_at_once_is_given_once(store: Store) -> None:
+def test_concurrent_requests_for_one_name_create_one_token(store: Store) -> None:
     secrets: list[str] = []
     raised: list[BaseException] = []
     barrier = threading.Barrier(4)
@@ -119,13 +119,13 @@ def test_a_name_that_cannot_be_printed_or_stored_is_refused(store: Store) -> Non
     assert store.create_token("Ada's laptop 🐙", role="viewer")
 
 
-def test_a_token_that_is_not_there_cannot_be_revoked(store: Store) -> None:
+def test_a_missing_token_cannot_be_revoked(store: Store) -> None:
     for name in ("nobody", "", "a\0b"):
         with pytest.raises(TokenNotFound):
             store.revoke_token(name)
 
 
-def test_a_token_is_revoked_once_and_noted_once(store: Store) -> None:
+def test_revoking_a_token_twice_changes_nothing(store: Store) -> None:
     store.create_token("ada", role="submitter")
     store.revoke_token("ada")
     (first,) = store.tokens()

@@ -1,7 +1,4 @@
-"""Webhooks on record, and their outbox.
-
-What is to be told stands with what happened, and is told once by services that live.
-"""
+"""Stored webhooks and their outbox."""
 
 import json
 import threading
@@ -43,8 +40,8 @@ def claim(store: Store, *, limit: int = 64, limit_per_webhook: int = 2) -> list[
     return list(store.claim_deliveries(lease_s=60.0, limit=limit, limit_per_webhook=limit_per_webhook))
 
 
-def told(store: Store) -> list[tuple[str, str]]:
-    """Take on everything that is due, and return for each the webhook and the event."""
+def claimed_events(store: Store) -> list[tuple[str, str]]:
+    """Claim all due deliveries, and return the webhook and the event of each."""
     found: list[tuple[str, str]] = []
     while batch := store.claim_deliveries(lease_s=60.0, limit_per_webhook=100):
         for delivery in batch:
@@ -54,7 +51,7 @@ def told(store: Store) -> list[tuple[str, str]]:
 
 
 def age(store: Store, *, due: bool = True, **columns: datetime) -> None:
-    """Let pending deliveries be due now, and the webhook's columns lie in the past."""
+    """Make pending deliveries due now, and set the webhook's columns to these times."""
     with store._database.write() as connection:
         if due:
             now = datetime.now(UTC) - timedelta(seconds=1)
@@ -65,7 +62,7 @@ def age(store: Store, *, due: bool = True, **columns: datetime) -> None:
             connection.execute(update(tables.webhook).values(**columns))
 
 
-def test_a_study_tells_of_each_state_in_which_it_stays(store: Store) -> None:
+def test_webhooks_report_each_state_except_stopping_and_cancelling(store: Store) -> None:
     webhook = make(store)
     study = store.submit(SPEC, by=ADA).id
     run = Play(store).claim()
@@ -114,10 +111,10 @@ def test_a_study_tells_of_each_state_in_which_it_stays(store: Store) -> None:
     assert store.webhook(webhook.id, by=ADA).deliveries[0].study_id == study
 
 
-def test_what_did_not_happen_is_not_told(store: Store) -> None:
+def test_rolled_back_events_are_not_reported(store: Store) -> None:
     make(store)
     study = store.submit(SPEC, by=ADA).id
-    assert len(told(store)) == 1
+    assert len(claimed_events(store)) == 1
     with pytest.raises(IllegalMove):
         store.move(study, StudyMove.RESUME, by=ADA)
     with store._database.write() as connection:
@@ -131,30 +128,30 @@ def test_what_did_not_happen_is_not_told(store: Store) -> None:
             == 1
         )
         connection.rollback()
-    assert told(store) == []
+    assert claimed_events(store) == []
 
 
-def test_a_submitter_is_told_of_their_own_studies_and_an_admin_may_be_of_all(store: Store) -> None:
+def test_a_submitters_webhook_reports_their_studies_and_an_admins_may_report_all(store: Store) -> None:
     adas, roots, everybodys = make(store), make(store, by=ROOT), make(store, by=ROOT, studies="all")
     nobodys = make(store, by=Actor(name=None, role="admin"))
     for owner in (ADA, BOB, ROOT, Actor(name=None, role="admin")):
         store.submit(SPEC, by=owner)
-    found = sorted(webhook for webhook, _ in told(store))
+    found = sorted(webhook for webhook, _ in claimed_events(store))
     assert found == sorted([adas.id, roots.id, nobodys.id, *[everybodys.id] * 4])
     with pytest.raises(Forbidden, match="needs an admin"):
         make(store, studies="all")
 
 
-def test_only_what_was_asked_for_is_told(store: Store) -> None:
+def test_a_webhook_reports_only_its_events_and_suite(store: Store) -> None:
     ends = make(store, events=["study.cancelled", "study.failed"])
     suite = make(store, suite="small", events=["study.queued"])
     study = store.submit(SPEC, by=ADA).id
     store.submit(parse_spec(study_body(suite="small")), by=ADA)
     store.move(study, StudyMove.CANCEL, by=ADA)
-    assert sorted(told(store)) == sorted([(suite.id, "study.queued"), (ends.id, "study.cancelled")])
+    assert sorted(claimed_events(store)) == sorted([(suite.id, "study.queued"), (ends.id, "study.cancelled")])
 
 
-def test_its_maker_and_admins_see_a_webhook_and_nobody_else(store: Store) -> None:
+def test_only_its_owner_and_admins_see_a_webhook(store: Store) -> None:
     webhook = make(store)
     for actor in (BOB, VERA, Actor(name="ada", role="viewer")):
         for forbidden in (store.webhook, store.ping_webhook, store.enable_webhook, store.remove_webhook):
@@ -191,7 +188,7 @@ def test_a_secret_is_shown_once(store: Store) -> None:
     assert all(webhook.secret not in repr(each) for each in seen)
 
 
-def test_a_person_has_so_many_webhooks_and_no_more(store: Store) -> None:
+def test_the_number_of_webhooks_of_an_owner_is_bounded(store: Store) -> None:
     *_, last = [make(store) for _ in range(MAX_WEBHOOKS_PER_OWNER)]
     with pytest.raises(QuotaExceeded, match="20"):
         make(store)
@@ -209,9 +206,7 @@ def test_a_person_has_so_many_webhooks_and_no_more(store: Store) -> None:
         store.webhooks(by=BOB, page_token=page.next_page_token)
 
 
-def test_what_one_service_has_taken_on_no_other_does_until_its_lease_ends(
-    store: Store, database_url: str
-) -> None:
+def test_a_claimed_delivery_cannot_be_claimed_until_its_lease_ends(store: Store, database_url: str) -> None:
     make(store)
     store.submit(SPEC, by=ADA)
     other = Store.open(database_url, migrate=False)
@@ -228,7 +223,7 @@ def test_what_one_service_has_taken_on_no_other_does_until_its_lease_ends(
     other.close()
 
 
-def test_services_that_ask_at_once_never_take_the_same_on(store: Store, database_url: str) -> None:
+def test_concurrent_services_never_claim_the_same_delivery(store: Store, database_url: str) -> None:
     for _ in range(5):
         make(store)
     for _ in range(6):
@@ -257,7 +252,7 @@ def test_services_that_ask_at_once_never_take_the_same_on(store: Store, database
     assert (len(taken), len(set(taken))) == (30, 30)
 
 
-def test_no_webhook_takes_all_the_room(store: Store) -> None:
+def test_one_webhook_cannot_take_all_claims(store: Store) -> None:
     many = make(store)
     for _ in range(10):
         store.submit(SPEC, by=ADA)
@@ -269,7 +264,7 @@ def test_no_webhook_takes_all_the_room(store: Store) -> None:
     assert len(claim(store, limit_per_webhook=100)) == 8
 
 
-def test_what_was_not_taken_is_tried_again_later_and_given_up_after_a_day(store: Store) -> None:
+def test_a_failed_delivery_is_retried_and_given_up_after_a_day(store: Store) -> None:
     webhook = make(store, events=["study.queued"])
     store.submit(SPEC, by=ADA)
     for attempt in range(1, MAX_ATTEMPTS + 1):
@@ -295,11 +290,11 @@ def test_what_was_not_taken_is_tried_again_later_and_given_up_after_a_day(store:
     assert delivery.ended_at is not None
     assert seen.failing_since is not None
     store.submit(SPEC, by=ADA)
-    assert len(told(store)) == 1
+    assert len(claimed_events(store)) == 1
     assert store.webhook(webhook.id, by=ADA).failing_since is None
 
 
-def test_a_receiver_that_asks_to_be_left_alone_is(store: Store) -> None:
+def test_retry_after_is_respected(store: Store) -> None:
     webhook = make(store)
     store.submit(SPEC, by=ADA)
     store.settle_delivery(
@@ -316,7 +311,7 @@ def test_a_receiver_that_asks_to_be_left_alone_is(store: Store) -> None:
     assert (delivery.due_at - datetime.now(UTC)).total_seconds() < 8 * 3600 + 60
 
 
-def test_a_receiver_that_is_gone_is_told_nothing_more_until_its_webhook_is_enabled(store: Store) -> None:
+def test_a_410_disables_a_webhook_until_it_is_enabled(store: Store) -> None:
     webhook = make(store, events=["study.queued"])
     for _ in range(3):
         store.submit(SPEC, by=ADA)
@@ -334,15 +329,15 @@ def test_a_receiver_that_is_gone_is_told_nothing_more_until_its_webhook_is_enabl
     )
     store.submit(SPEC, by=ADA)
     age(store)
-    assert told(store) == []
+    assert claimed_events(store) == []
     with pytest.raises(Conflict, match="is disabled: its receiver answered 410 Gone; enable it first"):
         store.ping_webhook(webhook.id, by=ADA)
     assert store.enable_webhook(webhook.id, by=ADA).disabled_at is None
     store.submit(SPEC, by=ADA)
-    assert told(store) == [(webhook.id, "study.queued")]
+    assert claimed_events(store) == [(webhook.id, "study.queued")]
 
 
-def test_a_receiver_that_has_taken_nothing_for_days_is_given_up(store: Store) -> None:
+def test_a_webhook_is_disabled_after_days_without_an_accepted_delivery(store: Store) -> None:
     webhook = make(store, events=["study.queued"])
     store.submit(SPEC, by=ADA)
     long_ago = datetime.now(UTC) - timedelta(days=6)
@@ -369,7 +364,7 @@ def test_a_ping_is_sent_once(store: Store) -> None:
     assert store.ping_webhook(webhook.id, by=ADA).id != ping.id
 
 
-def test_a_service_that_ends_gives_back_what_it_has_not_sent(store: Store) -> None:
+def test_a_released_delivery_is_due_at_once(store: Store) -> None:
     make(store)
     store.submit(SPEC, by=ADA)
     (delivery,) = claim(store)
@@ -381,7 +376,7 @@ def test_a_service_that_ends_gives_back_what_it_has_not_sent(store: Store) -> No
     assert claim(store) == []
 
 
-def test_a_webhook_that_is_removed_takes_what_it_was_to_tell_with_it(store: Store) -> None:
+def test_removing_a_webhook_deletes_its_deliveries(store: Store) -> None:
     webhook = make(store)
     store.submit(SPEC, by=ADA)
     (delivery,) = claim(store)
@@ -391,7 +386,7 @@ def test_a_webhook_that_is_removed_takes_what_it_was_to_tell_with_it(store: Stor
     assert claim(store) == []
 
 
-def test_a_revoked_token_is_told_nothing_more(store: Store) -> None:
+def test_revoking_a_token_disables_its_webhooks(store: Store) -> None:
     store.create_token("ada", role="submitter")
     webhook = make(store)
     store.submit(SPEC, by=ADA)
@@ -401,24 +396,22 @@ def test_a_revoked_token_is_told_nothing_more(store: Store) -> None:
         "the token that created it was revoked",
         ["failed"],
     )
-    assert told(store) == []
+    assert claimed_events(store) == []
     with pytest.raises(Conflict, match="belongs to token 'ada', which is revoked"):
         store.enable_webhook(webhook.id, by=ROOT)
 
 
-def test_what_was_settled_long_ago_is_forgotten(store: Store) -> None:
+def test_old_deliveries_are_deleted(store: Store) -> None:
     webhook = make(store)
     store.submit(SPEC, by=ADA)
-    told(store)
+    claimed_events(store)
     store.submit(SPEC, by=ADA)
     assert store.delete_settled_deliveries(older_than=timedelta(days=1)) == 0
     assert store.delete_settled_deliveries(older_than=timedelta(seconds=-1)) == 1
     assert [each.state for each in store.webhook(webhook.id, by=ADA).deliveries] == ["pending"]
 
 
-def test_a_ping_while_its_webhook_is_removed_is_made_once_or_not_at_all(
-    store: Store, database_url: str
-) -> None:
+def test_a_ping_during_a_removal_is_queued_once_or_not_at_all(store: Store, database_url: str) -> None:
     other = Store.open(database_url, migrate=False)
     made: list[str] = []
 
@@ -442,9 +435,7 @@ def test_a_ping_while_its_webhook_is_removed_is_made_once_or_not_at_all(
     other.close()
 
 
-def test_removing_webhooks_while_studies_tell_of_themselves_breaks_neither(
-    store: Store, database_url: str
-) -> None:
+def test_removing_webhooks_while_events_are_added_breaks_neither(store: Store, database_url: str) -> None:
     faults: list[Exception] = []
     done = threading.Event()
 
