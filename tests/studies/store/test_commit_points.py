@@ -1,4 +1,4 @@
-"""A process killed at any commit: each transaction is stored completely or not at all, and a new run resumes."""
+"""A process killed at any commit: each transaction is stored completely or not at all, and a run resumes."""
 
 import itertools
 import random

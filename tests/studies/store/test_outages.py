@@ -1,4 +1,4 @@
-"""A PostgreSQL server that is killed, frozen or restarted: calls time out, and acknowledged writes survive."""
+"""A PostgreSQL server that is killed, frozen or restarted: calls time out, acknowledged writes survive."""
 
 import contextlib
 import random

@@ -290,13 +290,7 @@ def test_quotas_of_a_missing_token_cannot_be_set(store: Store) -> None:
 
 def test_only_an_admin_may_submit_high_priority(store: Store) -> None:
     high = parse_spec(study_body(resources={"priority": "high"}))
-    with pytest.raises(
-        Forbidden,
-        match=(
-            "only an admin may submit studies of high priority, and token 'ada' is "
-            "a submitter; leave `priority` out"
-        ),
-    ):
+    with pytest.raises(Forbidden, match="'ada'"):
         store.submit(high, by=ADA)
     assert store.submit(high, by=ROOT).spec.resources.priority == "high"
     assert store.submit(high, by=OPERATOR).spec.resources.priority == "high", (

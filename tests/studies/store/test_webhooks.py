@@ -138,7 +138,7 @@ def test_a_submitters_webhook_reports_their_studies_and_an_admins_may_report_all
         store.submit(SPEC, by=owner)
     found = sorted(webhook for webhook, _ in claimed_events(store))
     assert found == sorted([adas.id, roots.id, nobodys.id, *[everybodys.id] * 4])
-    with pytest.raises(Forbidden, match="needs an admin"):
+    with pytest.raises(Forbidden):
         make(store, studies="all")
 
 
