@@ -120,7 +120,7 @@ def attack(
     return found
 
 
-def test_the_service_keeps_its_own_description(attacked: Attacked, tmp_path: Path) -> None:
+def test_the_service_conforms_to_its_description(attacked: Attacked, tmp_path: Path) -> None:
     found = attack(attacked, tmp_path, examples=1, seed=1, phases=("examples", "fuzzing"))
     assert found["test_cases"]["generated"] > 100
 
@@ -154,7 +154,7 @@ def copied(template: Any, folder: Path) -> Generator[str]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(0)
-def test_ten_thousand_requests_find_no_fault(
+def test_ten_thousand_generated_requests_find_no_error(
     template: tuple[Any, House], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in [name for name in os.environ if name.startswith("TANGENT_")]:

@@ -64,7 +64,9 @@ def trickle(
         ),
     ],
 )
-def test_fifty_slow_clients_are_let_go_and_others_answered_meanwhile(attacked: Attacked, kind: str) -> None:
+def test_fifty_slow_clients_are_disconnected_and_others_served_meanwhile(
+    attacked: Attacked, kind: str
+) -> None:
     head = b"POST /v1/studies HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
     token = f"Authorization: Bearer {attacked.house.secrets['alice']}\r\n".encode()
     begun = {
@@ -95,7 +97,7 @@ def test_fifty_slow_clients_are_let_go_and_others_answered_meanwhile(attacked: A
     assert max(waits) < 3.0
 
 
-def test_an_endless_body_is_cut_off_though_it_was_refused_already(attacked: Attacked) -> None:
+def test_a_refused_endless_body_is_cut_off(attacked: Attacked) -> None:
     began = time.monotonic()
     with ExitStack() as stack:
         [one] = opened(attacked, stack)
@@ -137,7 +139,7 @@ def test_ten_megabytes_are_refused_everywhere(attacked: Attacked, path: str, is_
     assert (answer.status_code, answer.json()["type"]) == (413, "/problems/body-too-large")
 
 
-def test_nothing_that_is_packed_is_unpacked(attacked: Attacked) -> None:
+def test_compressed_bodies_are_not_decompressed(attacked: Attacked) -> None:
     bomb = gzip.compress(b" " * 100_000_000)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with attacked.client("alice") as client:
@@ -210,7 +212,7 @@ DEAR = {
 
 
 @pytest.mark.parametrize("name", DEAR)
-def test_what_is_dear_to_look_at_is_answered_soon(attacked: Attacked, name: str) -> None:
+def test_expensive_requests_are_answered_quickly(attacked: Attacked, name: str) -> None:
     began = time.process_time()
     with attacked.client("alice") as client:
         answer = client.post("/v1/studies?validate_only=true", content=DEAR[name], headers=JSON)
@@ -219,7 +221,7 @@ def test_what_is_dear_to_look_at_is_answered_soon(attacked: Attacked, name: str)
     assert time.process_time() - began < 5.0
 
 
-def test_a_reader_who_never_reads_is_let_go(attacked: Attacked) -> None:
+def test_a_stream_reader_that_never_reads_is_disconnected(attacked: Attacked) -> None:
     streams = attacked.app.state.streams
     head = (
         f"GET /v1/studies/{attacked.house.running}/events HTTP/1.1\r\nHost: localhost\r\nAuthorization: "
@@ -243,7 +245,7 @@ def test_a_reader_who_never_reads_is_let_go(attacked: Attacked) -> None:
         assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000
 
 
-def test_a_large_answer_that_nobody_reads_is_thrown_away(attacked: Attacked) -> None:
+def test_a_client_that_does_not_read_a_large_response_is_disconnected(attacked: Attacked) -> None:
     path = assets().url("plotly.min.js")
     with attacked.client() as client:
         size = len(client.get(path, headers={"accept-encoding": "identity"}).content)
@@ -261,7 +263,7 @@ def test_a_large_answer_that_nobody_reads_is_thrown_away(attacked: Attacked) -> 
         assert 0 < received < size, "what waits for a reader is not kept for ever"
 
 
-def test_one_token_holds_no_more_than_a_quarter_of_the_streams(attacked: Attacked) -> None:
+def test_one_token_gets_a_quarter_of_the_streams(attacked: Attacked) -> None:
     streams = attacked.app.state.streams
     assert streams.refusal_reason("vera") is None
     with ExitStack() as stack:
@@ -273,7 +275,7 @@ def test_one_token_holds_no_more_than_a_quarter_of_the_streams(attacked: Attacke
     assert streams.open == 0
 
 
-def test_a_head_of_a_megabyte_is_refused(attacked: Attacked) -> None:
+def test_headers_of_a_megabyte_are_refused(attacked: Attacked) -> None:
     with attacked.client("vera") as client:
         for header in ("x-large", "cookie", "if-none-match", "idempotency-key", "authorization"):
             # Or it is closed before all was sent.

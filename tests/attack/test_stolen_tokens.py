@@ -105,7 +105,7 @@ def test_a_stolen_viewers_token_changes_nothing_by_any_verb(attacked: Attacked, 
         assert rows(attacked.store) == before
 
 
-def test_whoever_has_no_token_learns_nothing_and_changes_nothing(attacked: Attacked) -> None:
+def test_without_a_token_nothing_can_be_read_or_changed(attacked: Attacked) -> None:
     # Whether it is ready depends on how long ago its dispatcher was heard of; anyone may ask.
     public = {"/healthz": {200}, "/readyz": {200, 503}, "/problems": {200}, "/problems/{slug}": {200}}
     before = rows(attacked.store)
@@ -140,7 +140,7 @@ def test_whoever_has_no_token_learns_nothing_and_changes_nothing(attacked: Attac
     assert rows(attacked.store) == before
 
 
-def test_a_submitter_cannot_touch_anothers_studies_nor_use_anothers_key(attacked: Attacked) -> None:
+def test_a_submitter_cannot_change_other_users_studies_or_use_their_keys(attacked: Attacked) -> None:
     body = {"workload": "digits-mlp", "arms": ["adamw"], "budget": {"trials_per_arm": 1}}
     with attacked.client("alice") as alice, attacked.client("bob") as bob:
         mine = alice.post("/v1/studies", json=body, headers={"idempotency-key": "k"}).json()
@@ -215,7 +215,7 @@ def test_a_stream_ends_with_its_session(attacked: Attacked) -> None:
 
 
 @pytest.mark.parametrize("parameter", ["token", "access_token", "api_key", "authorization", "auth"])
-def test_a_token_in_the_address_opens_nothing_and_is_told_nobody(
+def test_a_token_in_the_url_is_ignored_and_not_logged(
     attacked: Attacked, parameter: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     secret = attacked.house.secrets["root"]
@@ -257,7 +257,7 @@ MADE_UP = [
 
 
 @pytest.mark.parametrize("secret", MADE_UP)
-def test_made_up_tokens_open_nothing(attacked: Attacked, secret: str) -> None:
+def test_invalid_tokens_are_refused(attacked: Attacked, secret: str) -> None:
     with attacked.client() as client:
         for scheme in (b"Bearer ", b"bearer ", b"Basic ", b"Token ", b"Digest ", b""):
             raw = scheme + secret.encode("utf-8")
@@ -269,7 +269,7 @@ def test_made_up_tokens_open_nothing(attacked: Attacked, secret: str) -> None:
             assert answer.status_code in {400, 401}, raw
 
 
-def test_a_digest_is_compared_by_the_database_never_letter_by_letter() -> None:
+def test_token_digests_are_compared_by_the_database() -> None:
     # What is looked up is the SHA-256 of what was sent: how soon two texts differ says nothing of the secret.
     source = (Path(__file__).parents[2] / "studies" / "store" / "tokens.py").read_text(encoding="utf-8")
     assert "sha256" in source
@@ -303,7 +303,7 @@ KINDS = (
 
 
 @pytest.mark.parametrize("headers", FOREIGN)
-def test_a_form_of_another_site_with_the_cookie_changes_nothing(
+def test_a_cross_site_form_with_the_cookie_changes_nothing(
     attacked: Attacked, session: httpx.Client, headers: dict[str, str]
 ) -> None:
     before = rows(attacked.store)
@@ -322,7 +322,7 @@ def test_a_form_of_another_site_with_the_cookie_changes_nothing(
     assert rows(attacked.store) == before
 
 
-def test_no_other_origin_may_read_an_answer(session: httpx.Client) -> None:
+def test_no_other_origin_may_read_a_response(session: httpx.Client) -> None:
     for headers in (
         {"origin": "http://evil.example"},
         {"origin": "null"},
@@ -346,7 +346,7 @@ def test_no_other_origin_may_read_an_answer(session: httpx.Client) -> None:
         "0",
     ],
 )
-def test_a_name_that_points_here_reaches_nothing(attacked: Attacked, host: str) -> None:
+def test_a_foreign_host_name_reaches_nothing(attacked: Attacked, host: str) -> None:
     with attacked.client("root") as client:
         answer = client.get("/v1/studies", headers={"host": host})
         assert (answer.status_code, answer.json()["type"]) == (421, "/problems/host-refused")
@@ -359,7 +359,7 @@ def test_two_hosts_or_none_are_refused(attacked: Attacked) -> None:
             assert one.recv(100).startswith((b"HTTP/1.1 400", b"HTTP/1.1 421"))
 
 
-def test_a_session_is_never_the_one_that_came(attacked: Attacked) -> None:
+def test_a_login_never_reuses_the_clients_session(attacked: Attacked) -> None:
     planted = "A" * 43
     with attacked.client() as client:
         answer = client.post(
@@ -399,7 +399,7 @@ TO = [
         "https:/evil.example",
     ],
 )
-def test_a_login_leads_to_this_service_alone(attacked: Attacked, to: str) -> None:
+def test_a_login_redirects_only_within_the_service(attacked: Attacked, to: str) -> None:
     with attacked.client() as client:
         answer = client.post("/login", data={"token": attacked.house.secrets["vera"], "next": to})
         assert answer.status_code == 303

@@ -54,7 +54,7 @@ def reads(store: Store, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return found
 
 
-def test_an_analysis_is_worked_out_again_only_after_a_change(
+def test_an_analysis_is_computed_again_only_after_a_change(
     store: Store, analyses: AnalysisCache, reads: list[str], body: Body
 ) -> None:
     study = store.submit(parse_spec(body)).id
@@ -66,7 +66,7 @@ def test_an_analysis_is_worked_out_again_only_after_a_change(
     assert reads == [study, study]
 
 
-def test_a_trial_that_ends_is_a_change(
+def test_a_finished_trial_is_a_change(
     analyses: AnalysisCache, reads: list[str], body: Body, play: Play, store: Store
 ) -> None:
     study = play(body | {"arms": ["adamp", "adamw"]}, confirm=3)
@@ -77,7 +77,7 @@ def test_a_trial_that_ends_is_a_change(
     assert reads == [study]
 
 
-def test_what_is_asked_for_by_many_at_once_is_worked_out_once(
+def test_concurrent_requests_share_one_computation(
     store: Store, body: Body, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     study = store.submit(parse_spec(body)).id
@@ -100,7 +100,7 @@ def test_what_is_asked_for_by_many_at_once_is_worked_out_once(
     assert all(one is found[0] for one in found)
 
 
-def test_one_study_does_not_wait_for_another(
+def test_studies_do_not_wait_for_each_other(
     store: Store, body: Body, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slow, quick = (store.submit(parse_spec(body)).id for _ in range(2))
@@ -173,7 +173,7 @@ def test_the_estimated_size_is_near_the_memory_that_an_analysis_takes(
     assert memory / 2 < analyses.size < 2 * memory
 
 
-def test_what_does_not_exist_takes_no_room(
+def test_failed_computations_leave_no_entry(
     store: Store, analyses: AnalysisCache, reads: list[str], body: Body
 ) -> None:
     study = store.submit(parse_spec(body)).id
@@ -189,7 +189,7 @@ def test_what_does_not_exist_takes_no_room(
     assert reads == [study]
 
 
-def test_a_study_that_joins_a_suite_changes_it(store: Store, analyses: AnalysisCache, body: Body) -> None:
+def test_a_new_study_changes_its_suite(store: Store, analyses: AnalysisCache, body: Body) -> None:
     first = store.submit(parse_spec(body | {"suite": "small"})).id
     before = analyses.suite("small")
     assert analyses.suite("small") is before
@@ -197,7 +197,7 @@ def test_a_study_that_joins_a_suite_changes_it(store: Store, analyses: AnalysisC
     assert [study.study_id for study in analyses.suite("small").studies] == [first, second]
 
 
-def test_a_comparison_is_of_two_to_so_many_different_studies(
+def test_a_comparison_needs_two_to_sixteen_different_studies(
     store: Store, analyses: AnalysisCache, body: Body
 ) -> None:
     studies = [store.submit(parse_spec(body)).id for _ in range(2)]
@@ -207,7 +207,7 @@ def test_a_comparison_is_of_two_to_so_many_different_studies(
             analyses.comparison(wrong)
 
 
-def test_what_costs_too_much_is_a_little_old_but_never_after_a_change_of_state(
+def test_an_expensive_analysis_may_be_stale_but_not_after_a_change_of_state(
     store: Store, reads: list[str], body: Body
 ) -> None:
     study = store.submit(parse_spec(body)).id
@@ -229,7 +229,7 @@ def test_what_costs_too_much_is_a_little_old_but_never_after_a_change_of_state(
     assert spent.study(study).state.value == "paused"
 
 
-def test_what_is_kept_up_to_date_shares_one_allowance(
+def test_refreshed_entries_share_one_budget(
     store: Store, reads: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = SimpleNamespace(now=100.0, spent=0.0)
@@ -265,7 +265,7 @@ def test_what_is_kept_up_to_date_shares_one_allowance(
     assert is_read_again_after(0.2, one, two)
 
 
-def test_whoever_waits_for_a_slow_analysis_keeps_no_thread_from_others(
+def test_callers_that_wait_for_an_analysis_block_no_other_threads(
     store: Store, body: Body, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     study = store.submit(parse_spec(body)).id
@@ -295,7 +295,7 @@ def test_whoever_waits_for_a_slow_analysis_keeps_no_thread_from_others(
     assert found == [study] * 60
 
 
-def test_one_caller_has_so_much_waiting_at_most_and_others_are_let_in(analyses: AnalysisCache) -> None:
+def test_the_waiting_work_of_one_caller_is_bounded(analyses: AnalysisCache) -> None:
     may_go_on, refused, done = threading.Event(), list[HTTPProblem](), list[str]()
 
     async def ask(caller: str | None) -> None:
@@ -320,9 +320,7 @@ def test_one_caller_has_so_much_waiting_at_most_and_others_are_let_in(analyses: 
     assert Counter(done) == {"ada": 33, "None": 40, "bob": 1}
 
 
-def test_two_are_worked_out_at_a_time_whoever_asks_for_whatever(
-    store: Store, body: Body, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_two_jobs_run_at_a_time(store: Store, body: Body, monkeypatch: pytest.MonkeyPatch) -> None:
     studies = [store.submit(parse_spec(body)).id for _ in range(4)]
     analyses, record, at_work, seen, lock = (
         AnalysisCache(store),

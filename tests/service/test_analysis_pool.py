@@ -40,7 +40,7 @@ def pool(settings: ServiceSettings) -> Iterator[ProcessAnalysisPool]:
     made.close()
 
 
-def test_what_another_process_works_out_is_the_same(
+def test_another_process_computes_the_same_result(
     store: Store, pool: ProcessAnalysisPool, play: Play, body: dict[str, Any]
 ) -> None:
     first, second = (play(body | {"suite": "small", "seed": seed}) for seed in (1, 2))
@@ -84,7 +84,7 @@ def dies(_store: Store) -> None:
 
 
 @pytest.mark.usefixtures("store")
-def test_work_whose_process_is_killed_is_done_once_more(pool: ProcessAnalysisPool, tmp_path: Path) -> None:
+def test_a_job_of_a_killed_process_is_run_once_more(pool: ProcessAnalysisPool, tmp_path: Path) -> None:
     assert pool.run(partial(dies_once, tmp_path / "mark")).value == "lived"
     with pytest.raises(RuntimeError, match="terminated abruptly"):
         pool.run(dies)
@@ -92,7 +92,7 @@ def test_work_whose_process_is_killed_is_done_once_more(pool: ProcessAnalysisPoo
 
 
 @pytest.mark.usefixtures("store")
-def test_a_workshop_that_closes_leaves_no_process(pool: ProcessAnalysisPool, tmp_path: Path) -> None:
+def test_a_closed_pool_leaves_no_process(pool: ProcessAnalysisPool, tmp_path: Path) -> None:
     (tmp_path / "mark").touch()
     pool.run(partial(dies_once, tmp_path / "mark"))
     children = multiprocessing.active_children()
@@ -111,7 +111,7 @@ def lingers(mark: Path, _store: Store) -> None:
 
 
 @pytest.mark.usefixtures("store")
-def test_a_workshop_that_closes_begins_nothing_anew(pool: ProcessAnalysisPool, tmp_path: Path) -> None:
+def test_a_closed_pool_starts_no_jobs(pool: ProcessAnalysisPool, tmp_path: Path) -> None:
     mark = tmp_path / "mark"
     with ThreadPoolExecutor(1) as callers:
         asked = callers.submit(pool.run, partial(lingers, mark))

@@ -75,9 +75,7 @@ def test_api_and_dashboard_share_the_analyses(
         assert client.get(f"/v1/studies/{study}/analysis").json() == kept.model_dump(mode="json")
 
 
-def test_trials_are_those_of_the_search_unless_others_are_asked_for(
-    http: httpx.Client, body: Body, play: Play
-) -> None:
+def test_trials_are_those_of_the_search_by_default(http: httpx.Client, body: Body, play: Play) -> None:
     study = play(body, confirm=2)
     path = f"/v1/studies/{study}/trials"
     assert http.get(path).json()["total"] == 6
@@ -97,16 +95,14 @@ def test_trials_are_those_of_the_search_unless_others_are_asked_for(
 @pytest.mark.parametrize(
     "trial", ["adamp.c99", "adamp.cc1", "adamp.c", "adamp.c-1", f"adamp.c{10**12}", "c1", "sgd.c0"]
 )
-def test_a_confirmation_that_is_not_there_is_said_to_be_missing(
+def test_confirmation_runs_of_an_unknown_study_are_not_found(
     http: httpx.Client, body: Body, play: Play, trial: str
 ) -> None:
     answer = http.get(f"/v1/trials/{play(body, confirm=2)}.{trial}")
     assert (answer.status_code, answer.json()["type"]) == (404, "/problems/trial-not-found")
 
 
-def test_a_suite_is_listed_and_says_what_its_studies_say_together(
-    http: httpx.Client, body: Body, play: Play, store: Store
-) -> None:
+def test_a_suite_is_listed_and_analysed(http: httpx.Client, body: Body, play: Play, store: Store) -> None:
     assert http.get("/v1/suites").json() == {"items": [], "next_page_token": None, "total": 0}
     first = play(body | {"suite": "small"}, confirm=3)
     second = play(body | {"suite": "small", "workload": "char-lm"}, confirm=3)
@@ -129,13 +125,13 @@ def test_a_suite_is_listed_and_says_what_its_studies_say_together(
 @pytest.mark.parametrize(
     "name", ["none", "No-Slug", "a b", "ü", "%00", "a" * 65, "a" * 5000, "'; drop table study; --", "-a"]
 )
-def test_a_suite_that_is_not_there_is_said_to_be_missing(http: httpx.Client, name: str) -> None:
+def test_an_unknown_suite_is_not_found(http: httpx.Client, name: str) -> None:
     answer = http.get(f"/v1/suites/{name}")
     assert answer.status_code == 404
     assert answer.json()["type"] in {"/problems/suite-not-found", "/problems/not-found"}
 
 
-def test_studies_of_one_workload_stand_side_by_side(http: httpx.Client, body: Body, play: Play) -> None:
+def test_studies_of_one_workload_are_compared(http: httpx.Client, body: Body, play: Play) -> None:
     first, second = play(body, confirm=3), play(body | {"arms": ["adamw"], "seed": 1}, confirm=3)
     found = http.get("/v1/comparison", params={"study": [first, second]})
     assert found.status_code == 200
@@ -187,13 +183,13 @@ def test_studies_of_different_workloads_are_not_compared(
         "too long",
     ],
 )
-def test_a_comparison_of_anything_else_is_refused(http: httpx.Client, query: str) -> None:
+def test_an_invalid_comparison_is_refused(http: httpx.Client, query: str) -> None:
     answer = http.get(f"/v1/comparison?{query}")
     assert (answer.status_code, answer.json()["type"]) == (422, "/problems/parameter-invalid")
     assert len(answer.content) < 20_000
 
 
-def test_a_comparison_with_no_study_names_it(http: httpx.Client, store: Store, body: Body) -> None:
+def test_a_comparison_with_an_unknown_study_names_it(http: httpx.Client, store: Store, body: Body) -> None:
     answer = http.get("/v1/comparison", params={"study": [store.submit(parse_spec(body)).id, "zzzzzzzz"]})
     assert (answer.status_code, answer.json()["type"]) == (404, "/problems/study-not-found")
     assert "zzzzzzzz" in answer.json()["detail"]
@@ -211,7 +207,7 @@ def test_a_label_that_no_suite_can_have_is_refused(http: httpx.Client, suite: st
     assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, "/suite")
 
 
-def test_a_viewer_may_read_what_studies_found(
+def test_a_viewer_may_read_analyses(
     settings: ServiceSettings, store: Store, body: Body, play: Play, client_of: ClientOf
 ) -> None:
     studies = [play(body | {"suite": "small"}), play(body)]
@@ -232,7 +228,7 @@ def test_a_viewer_may_read_what_studies_found(
 @pytest.mark.parametrize(
     "path", ["/v1/studies/{study}/report", "/v1/studies/{study}/bundle", "/new?study={study}&check=0"]
 )
-def test_whatever_waits_for_an_analysis_keeps_nobody_else_waiting(
+def test_requests_that_wait_for_an_analysis_do_not_delay_others(
     settings: ServiceSettings,
     store: Store,
     serve_app: Callable[..., AbstractContextManager[str]],

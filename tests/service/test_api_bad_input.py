@@ -96,7 +96,7 @@ def test_a_faulty_study_is_answered_with_a_pointer_to_its_fault(http: httpx.Clie
 
 
 @pytest.mark.parametrize("literal", ["NaN", "Infinity", "-Infinity", "1e999", "-1e999"])
-def test_numbers_that_are_not_finite_are_refused_where_they_stand(http: httpx.Client, literal: str) -> None:
+def test_numbers_that_are_not_finite_are_refused_with_a_pointer(http: httpx.Client, literal: str) -> None:
     text = json.dumps(arm(lr={"low": 0.1, "high": 0.2})).replace("0.2", literal)
     answer = http.post("/v1/studies", content=text, headers={"content-type": "application/json"})
     faults = problem(answer, 422, "spec-invalid")["errors"]
@@ -104,7 +104,7 @@ def test_numbers_that_are_not_finite_are_refused_where_they_stand(http: httpx.Cl
     assert "finite" in faults[0]["detail"]
 
 
-def test_every_fault_is_told_at_once(http: httpx.Client) -> None:
+def test_all_faults_are_reported_at_once(http: httpx.Client) -> None:
     body = whole(
         workload="nothing", arms=["adampp", {"optimizer": "adamw", "space": {"lr": -1, "momentum": 0.9}}]
     )
@@ -117,7 +117,7 @@ def test_every_fault_is_told_at_once(http: httpx.Client) -> None:
     ]
 
 
-def test_a_thousand_faults_are_told_in_short(http: httpx.Client) -> None:
+def test_a_thousand_faults_are_summarised(http: httpx.Client) -> None:
     said = problem(
         http.post("/v1/studies", json=whole(**{f"field{n}": n for n in range(1000)})), 422, "spec-invalid"
     )
@@ -156,7 +156,7 @@ def test_a_thousand_faults_are_told_in_short(http: httpx.Client) -> None:
         "endless",
     ],
 )
-def test_a_body_that_is_no_json_is_refused_with_the_place(
+def test_a_body_that_is_not_valid_json_is_refused_with_the_position(
     http: httpx.Client, text: bytes, words: str
 ) -> None:
     answer = http.post("/v1/studies", content=text, headers={"content-type": "application/json"})
@@ -199,7 +199,7 @@ def test_a_body_of_10_megabytes_is_refused_over_the_wire(live: str, is_chunked: 
 
 
 @pytest.mark.parametrize("size", ["-1", "1e3", "nonsense", "9" * 40])
-def test_a_made_up_content_length_is_refused(http: httpx.Client, size: str) -> None:
+def test_an_invalid_content_length_is_refused(http: httpx.Client, size: str) -> None:
     answer = http.post(
         "/v1/studies", content=b"{}", headers={"content-type": "application/json", "content-length": size}
     )
@@ -277,14 +277,14 @@ MISSING = {
 
 
 @pytest.mark.parametrize("name", MISSING)
-def test_what_is_not_there_is_said_to_be_missing(http: httpx.Client, name: str) -> None:
+def test_unknown_resources_are_not_found(http: httpx.Client, name: str) -> None:
     path, slug = MISSING[name]
     method, _, path = path.rpartition(" ")
     problem(http.request(method or "GET", path), 404, slug)
 
 
 @pytest.mark.parametrize("verb", ["pause", "resume", "stop", "cancel"])
-def test_a_verb_for_no_study_is_refused(http: httpx.Client, verb: str) -> None:
+def test_a_verb_of_an_unknown_study_is_refused(http: httpx.Client, verb: str) -> None:
     problem(http.post(f"/v1/studies/zzzzzzzz:{verb}"), 404, "study-not-found")
 
 
@@ -298,7 +298,7 @@ def test_a_verb_for_no_study_is_refused(http: httpx.Client, verb: str) -> None:
         ("TRACE", "/v1/optimizers", "GET"),
     ],
 )
-def test_an_unknown_method_is_told_the_known_ones(
+def test_an_unknown_method_is_refused_with_the_allowed_ones(
     http: httpx.Client, method: str, path: str, allowed: str
 ) -> None:
     answer = http.request(method, path)
@@ -306,7 +306,7 @@ def test_an_unknown_method_is_told_the_known_ones(
     assert answer.headers["allow"] == allowed
 
 
-def test_tens_of_thousands_of_faults_are_told_in_no_time(http: httpx.Client, body: dict[str, Any]) -> None:
+def test_tens_of_thousands_of_faults_are_reported_quickly(http: httpx.Client, body: dict[str, Any]) -> None:
     began = time.perf_counter()
     answer = http.post("/v1/studies", json=body | {f"k{n}": 1 for n in range(30_000)})
     assert answer.status_code == 422
@@ -314,7 +314,7 @@ def test_tens_of_thousands_of_faults_are_told_in_no_time(http: httpx.Client, bod
     assert time.perf_counter() - began < 10.0
 
 
-def test_control_characters_of_eight_bits_are_in_no_name(http: httpx.Client, body: dict[str, Any]) -> None:
+def test_names_cannot_contain_c1_control_characters(http: httpx.Client, body: dict[str, Any]) -> None:
     answer = http.post("/v1/studies", json=body | {"name": "a\x9b2Jb"})
     assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, "/name")
 

@@ -7,7 +7,7 @@ __all__: list[str] = []
 
 
 @pytest.mark.browser
-def test_the_api_can_be_read_and_tried_in_a_browser(live: str) -> None:
+def test_the_api_documentation_works_in_a_browser(live: str) -> None:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
         page = browser.new_page()

@@ -63,7 +63,9 @@ def read(url: str, study: str, **headers: str) -> list[dict[str, str]]:
         return [fields for fields in told(answer.iter_lines()) if "id" in fields]
 
 
-def test_a_closed_study_tells_all_its_events_and_ends(url: str, store: Store, body: Body, play: Play) -> None:
+def test_the_stream_of_a_closed_study_sends_all_events_and_ends(
+    url: str, store: Store, body: Body, play: Play
+) -> None:
     study = play(body)
     events = read(url, study)
     stored = store.events(study)
@@ -78,7 +80,7 @@ def test_a_closed_study_tells_all_its_events_and_ends(url: str, store: Store, bo
 
 
 @pytest.mark.parametrize("way", ["header", "query", "both"])
-def test_a_reader_goes_on_where_it_was_cut_off(url: str, body: Body, play: Play, way: str) -> None:
+def test_a_reader_continues_after_a_disconnect(url: str, body: Body, play: Play, way: str) -> None:
     study = play(body)
     whole = read(url, study)
     headers = {} if way == "query" else {"last_event_id": "5"}
@@ -93,7 +95,7 @@ def test_a_reader_goes_on_where_it_was_cut_off(url: str, body: Body, play: Play,
     assert rest == whole[5:]
 
 
-def test_a_reader_who_has_everything_of_a_closed_study_is_told_not_to_come_back(
+def test_a_reader_with_all_events_of_a_closed_study_gets_204(
     url: str, store: Store, body: Body, play: Play
 ) -> None:
     study = play(body)
@@ -102,7 +104,7 @@ def test_a_reader_who_has_everything_of_a_closed_study_is_told_not_to_come_back(
     assert (answer.status_code, answer.content) == (204, b"")
 
 
-def test_events_arrive_while_the_study_goes_on(url: str, store: Store, body: Body) -> None:
+def test_events_arrive_while_the_study_runs(url: str, store: Store, body: Body) -> None:
     study = store.submit(parse_spec(body)).id
     with httpx.stream("GET", f"{url}/v1/studies/{study}/events", headers=STREAM, timeout=10) as answer:
         events = (fields for fields in told(answer.iter_lines()) if "id" in fields)
@@ -117,7 +119,7 @@ def test_events_arrive_while_the_study_goes_on(url: str, store: Store, body: Bod
         ] == ["cancelling", "cancelled"]
 
 
-def test_a_quiet_stream_gives_signs_of_life(url: str, store: Store, body: Body) -> None:
+def test_a_quiet_stream_sends_heartbeats(url: str, store: Store, body: Body) -> None:
     study = store.submit(parse_spec(body)).id
     with httpx.stream("GET", f"{url}/v1/studies/{study}/events", headers=STREAM, timeout=10) as answer:
         comments = (fields for fields in told(answer.iter_lines()) if "" in fields)
@@ -137,7 +139,9 @@ def test_a_reader_beyond_the_last_event_still_sees_the_study_close(
         assert not [fields for fields in told(lines) if "id" in fields]
 
 
-def test_a_reader_who_leaves_leaves_nothing_behind(app: FastAPI, url: str, store: Store, body: Body) -> None:
+def test_a_stream_is_closed_when_its_reader_disconnects(
+    app: FastAPI, url: str, store: Store, body: Body
+) -> None:
     study = store.submit(parse_spec(body)).id
     streams: EventStreams = app.state.streams
     with httpx.Client(timeout=10) as client:
@@ -149,7 +153,7 @@ def test_a_reader_who_leaves_leaves_nothing_behind(app: FastAPI, url: str, store
             wait_until(lambda: streams.open == 0)
 
 
-def test_a_full_house_takes_no_further_reader(app: FastAPI, url: str, store: Store, body: Body) -> None:
+def test_streams_above_the_limit_are_refused(app: FastAPI, url: str, store: Store, body: Body) -> None:
     study = store.submit(parse_spec(body)).id
     streams: EventStreams = app.state.streams
     streams.limit = 1
@@ -183,7 +187,7 @@ def test_many_readers_see_the_same(url: str, body: Body, store: Store) -> None:
     assert all(one == seen[0] for one in seen)
 
 
-def test_readers_who_wait_for_the_same_events_look_together(
+def test_readers_of_the_same_events_share_each_read(
     store: Store, body: Body, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     study, events, looks = store.submit(parse_spec(body)).id, store.events, [0]
@@ -214,9 +218,7 @@ def test_readers_who_wait_for_the_same_events_look_together(
     assert looks[0] < 30
 
 
-def test_a_service_that_ends_lets_its_readers_go(
-    app: FastAPI, serve_app: ServeApp, store: Store, body: Body
-) -> None:
+def test_shutdown_ends_all_streams(app: FastAPI, serve_app: ServeApp, store: Store, body: Body) -> None:
     study = store.submit(parse_spec(body)).id
     ended = threading.Event()
 
@@ -234,7 +236,7 @@ def test_a_service_that_ends_lets_its_readers_go(
     assert time.monotonic() - began < 5
 
 
-def test_the_same_events_come_as_json(http: httpx.Client, store: Store, body: Body, play: Play) -> None:
+def test_events_are_available_as_json(http: httpx.Client, store: Store, body: Body, play: Play) -> None:
     study = play(body)
     path = f"/v1/studies/{study}/events"
     whole = http.get(path, headers={"accept": "application/json"}).json()

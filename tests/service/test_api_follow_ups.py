@@ -43,16 +43,14 @@ def test_a_completed_study_is_confirmed_on_five_more_seeds_by_default(
 
 
 @pytest.mark.parametrize("given", [{}, {"seeds": None}])
-def test_a_confirmation_may_leave_its_seeds_open(
+def test_the_number_of_seeds_of_a_confirmation_is_optional(
     http: httpx.Client, body: Body, play: Play, given: Body
 ) -> None:
     study = play(body | {"confirmation": {"seeds": 0}})
     assert http.post(f"/v1/studies/{study}:confirm", json=given).json()["spec"]["confirmation"]["seeds"] == 5
 
 
-def test_a_confirmation_on_so_many_seeds_is_their_new_total(
-    http: httpx.Client, body: Body, play: Play
-) -> None:
+def test_the_seeds_of_a_confirmation_are_the_new_total(http: httpx.Client, body: Body, play: Play) -> None:
     assert (
         http.post(f"/v1/studies/{play(body)}:confirm", json={"seeds": 7}).json()["spec"]["confirmation"][
             "seeds"
@@ -62,7 +60,7 @@ def test_a_confirmation_on_so_many_seeds_is_their_new_total(
 
 
 @pytest.mark.parametrize("seeds", [0, -1, 4, 5, 1001, 10**30, 1e300, 2.5, "ten", True, [], {}])
-def test_seeds_that_add_nothing_or_are_no_number_are_refused(
+def test_seeds_that_add_nothing_or_are_not_a_number_are_refused(
     http: httpx.Client, body: Body, play: Play, seeds: Any
 ) -> None:
     study = play(body)
@@ -72,7 +70,7 @@ def test_seeds_that_add_nothing_or_are_no_number_are_refused(
     assert http.get(f"/v1/studies/{study}").json()["state"] == "completed"
 
 
-def test_a_study_with_all_the_seeds_there_can_be_cannot_have_five_more(
+def test_a_study_with_the_maximum_of_seeds_cannot_have_five_more(
     http: httpx.Client, body: Body, play: Play
 ) -> None:
     answer = http.post(f"/v1/studies/{play(body | {'confirmation': {'seeds': 1000}})}:confirm")
@@ -111,7 +109,7 @@ def test_an_arm_may_be_added_by_its_name_alone(http: httpx.Client, body: Body, p
     assert answer.json()["arms"] == ["adamp", "adamw"]
 
 
-def test_validating_an_extension_tells_its_size_and_stores_nothing(
+def test_validating_an_extension_returns_its_size_and_stores_nothing(
     http: httpx.Client, body: Body, play: Play
 ) -> None:
     study = play(body)
@@ -158,7 +156,7 @@ def test_validating_an_extension_tells_its_size_and_stores_nothing(
         ({"sampler": "random"}, "/sampler"),
     ],
 )
-def test_an_extension_that_makes_no_sense_is_refused_with_the_place(
+def test_an_invalid_extension_is_refused_with_a_pointer(
     http: httpx.Client, body: Body, play: Play, extension: Any, pointer: str | None
 ) -> None:
     study = play(body)
@@ -173,7 +171,9 @@ def test_an_extension_that_makes_no_sense_is_refused_with_the_place(
 
 
 @pytest.mark.parametrize("verb", ["confirm", "extend"])
-def test_only_a_completed_study_grows(http: httpx.Client, store: Store, body: Body, verb: str) -> None:
+def test_only_a_completed_study_can_be_extended(
+    http: httpx.Client, store: Store, body: Body, verb: str
+) -> None:
     study = store.submit(parse_spec(body)).id
     sent, said = {"seeds": 9}, ""
     for state in ("queued", "cancelled"):
@@ -191,7 +191,7 @@ def test_only_a_completed_study_grows(http: httpx.Client, store: Store, body: Bo
 
 
 @pytest.mark.parametrize("verb", ["confirm", "extend"])
-def test_growth_goes_ahead_on_the_version_it_names_only(
+def test_an_extension_is_refused_on_another_version(
     http: httpx.Client, body: Body, play: Play, verb: str
 ) -> None:
     study = play(body)
@@ -205,7 +205,7 @@ def test_growth_goes_ahead_on_the_version_it_names_only(
 
 
 @pytest.mark.parametrize("verb", ["confirm", "extend", "clone"])
-def test_nothing_grows_out_of_no_study(http: httpx.Client, verb: str) -> None:
+def test_follow_ups_of_an_unknown_study_are_not_found(http: httpx.Client, verb: str) -> None:
     answer = http.post(f"/v1/studies/zzzzzzzz:{verb}", json={"seeds": 9})
     assert (answer.status_code, answer.json()["type"]) == (404, "/problems/study-not-found")
 
@@ -227,7 +227,7 @@ def test_nothing_grows_out_of_no_study(http: httpx.Client, verb: str) -> None:
         (b" " * 2_000_000, "application/json", 413, "body-too-large"),
     ],
 )
-def test_a_body_that_cannot_be_used_is_refused(
+def test_an_invalid_body_is_refused(
     http: httpx.Client, body: Body, play: Play, verb: str, content: bytes, kind: str, status: int, slug: str
 ) -> None:
     study = play(body)
@@ -236,7 +236,7 @@ def test_a_body_that_cannot_be_used_is_refused(
     assert http.get("/v1/studies").json()["total"] == 1
 
 
-def test_an_extension_has_to_be_sent(http: httpx.Client, body: Body, play: Play) -> None:
+def test_an_extension_needs_a_body(http: httpx.Client, body: Body, play: Play) -> None:
     answer = http.post(f"/v1/studies/{play(body)}:extend", headers={"content-type": "application/json"})
     assert (answer.status_code, answer.json()["type"]) == (400, "/problems/not-json")
 
@@ -256,12 +256,14 @@ def test_a_clone_is_a_new_study_that_differs_by_its_patch(
     assert store.study(study).state.value == "completed"
 
 
-def test_a_clone_without_a_patch_is_exactly_alike(http: httpx.Client, store: Store, body: Body) -> None:
+def test_a_clone_without_a_patch_has_the_same_spec(http: httpx.Client, store: Store, body: Body) -> None:
     study = store.submit(parse_spec(body))
     assert http.post(f"/v1/studies/{study.id}:clone").json()["spec"] == study.spec.model_dump(mode="json")
 
 
-def test_a_patch_may_be_announced_as_one(http: httpx.Client, store: Store, body: Body) -> None:
+def test_a_patch_may_have_the_media_type_of_merge_patches(
+    http: httpx.Client, store: Store, body: Body
+) -> None:
     study = store.submit(parse_spec(body)).id
     answer = http.post(
         f"/v1/studies/{study}:clone",
@@ -271,7 +273,7 @@ def test_a_patch_may_be_announced_as_one(http: httpx.Client, store: Store, body:
     assert (answer.status_code, answer.json()["spec"]["seed"]) == (201, 3)
 
 
-def test_validating_a_clone_tells_its_size_and_stores_nothing(
+def test_validating_a_clone_returns_its_size_and_stores_nothing(
     http: httpx.Client, store: Store, body: Body
 ) -> None:
     study = store.submit(parse_spec(body)).id
@@ -286,7 +288,7 @@ def test_validating_a_clone_tells_its_size_and_stores_nothing(
     assert http.get("/v1/studies").json()["total"] == 1
 
 
-def test_a_key_makes_a_clone_once(http: httpx.Client, store: Store, body: Body) -> None:
+def test_a_key_creates_one_clone(http: httpx.Client, store: Store, body: Body) -> None:
     study = store.submit(parse_spec(body)).id
     path, headers = f"/v1/studies/{study}:clone", {"idempotency-key": "one"}
     first, second = (http.post(path, json={"seed": 3}, headers=headers).json()["id"] for _ in range(2))
@@ -309,7 +311,7 @@ def test_a_key_makes_a_clone_once(http: httpx.Client, store: Store, body: Body) 
         (None, ""),
     ],
 )
-def test_a_clone_that_cannot_be_run_is_refused_with_the_place(
+def test_a_clone_that_cannot_be_run_is_refused_with_a_pointer(
     http: httpx.Client, store: Store, body: Body, patch: Any, pointer: str
 ) -> None:
     study = store.submit(parse_spec(body)).id
@@ -320,7 +322,7 @@ def test_a_clone_that_cannot_be_run_is_refused_with_the_place(
 
 
 @pytest.mark.parametrize("verb", ["confirm", "extend", "clone"])
-def test_a_viewer_may_not_grow_studies(
+def test_a_viewer_may_not_extend_studies(
     settings: ServiceSettings, store: Store, body: Body, play: Play, client_of: ClientOf, verb: str
 ) -> None:
     study = play(body)

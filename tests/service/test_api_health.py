@@ -51,19 +51,19 @@ def test_a_service_with_everything_is_ready(http: httpx.Client, store: Store) ->
     assert http.get("/healthz").json()["status"] == "up"
 
 
-def test_the_client_reads_what_is_ready(live: str) -> None:
+def test_the_client_reads_readiness(live: str) -> None:
     with Client(live) as client:
         assert client.readiness().dispatchers == 1
 
 
-def test_a_service_without_dispatcher_says_so(http: httpx.Client, store: Store) -> None:
+def test_a_service_without_a_dispatcher_is_not_ready(http: httpx.Client, store: Store) -> None:
     store.sign_off("here")
     (what,) = missing(http)
     assert what.startswith("a dispatcher: ")
     assert http.get("/healthz").status_code == 200
 
 
-def test_a_dispatcher_that_fell_silent_is_told_with_how_long_ago_and_not_by_its_machine(
+def test_a_silent_dispatcher_is_reported_with_its_age_and_without_its_machine(
     http: httpx.Client, settings: ServiceSettings
 ) -> None:
     earlier = (datetime.now(UTC) - timedelta(seconds=75)).replace(tzinfo=None).isoformat(" ")
@@ -74,7 +74,7 @@ def test_a_dispatcher_that_fell_silent_is_told_with_how_long_ago_and_not_by_its_
     assert "node-7" not in what
 
 
-def test_a_service_without_catalogue_says_so(
+def test_a_service_without_a_catalogue_is_not_ready(
     settings: ServiceSettings, empty_store: Store, client_of: ClientOf
 ) -> None:
     empty_store.announce(Catalog(), dispatcher="here")
@@ -83,7 +83,7 @@ def test_a_service_without_catalogue_says_so(
         assert what.startswith("a catalogue")
 
 
-def test_everything_that_is_missing_is_named_at_once(
+def test_everything_that_is_missing_is_listed(
     settings: ServiceSettings, empty_store: Store, client_of: ClientOf
 ) -> None:
     with client_of(create_app(settings, empty_store)) as client:
@@ -94,7 +94,7 @@ def test_everything_that_is_missing_is_named_at_once(
     ("revision", "lacks"),
     [("0001", "the tables of this version: "), ("9999", "a service of the database's version: ")],
 )
-def test_whichever_is_older_of_database_and_service_is_what_is_missing(
+def test_the_older_one_of_database_and_service_is_reported(
     http: httpx.Client, settings: ServiceSettings, revision: str, lacks: str
 ) -> None:
     change(settings, "UPDATE tangent_version SET version_num = ?", revision)
@@ -112,7 +112,7 @@ def test_a_database_without_tables_is_not_ready(tmp_path: Path, client_of: Clien
     assert "has no tables yet" in what
 
 
-def test_a_service_without_database_says_so_and_not_where_it_was(
+def test_a_service_without_a_database_is_not_ready_and_hides_its_address(
     http: httpx.Client, settings: ServiceSettings, store: Store
 ) -> None:
     store.close()
@@ -129,7 +129,7 @@ def test_a_service_without_database_says_so_and_not_where_it_was(
 
 
 @pytest.mark.postgres
-def test_a_postgresql_that_has_gone_is_told_within_eight_seconds(
+def test_a_lost_postgresql_is_reported_within_eight_seconds(
     settings: ServiceSettings, postgres: PostgresServer, client_of: ClientOf, catalog: Catalog
 ) -> None:
     name = postgres.create()
@@ -145,7 +145,7 @@ def test_a_postgresql_that_has_gone_is_told_within_eight_seconds(
     store.close()
 
 
-def test_neither_needs_a_token(http: httpx.Client, store: Store) -> None:
+def test_probes_need_no_token(http: httpx.Client, store: Store) -> None:
     store.create_token("alice", role="viewer")
     assert http.get("/v1").status_code == 401
     assert (http.get("/healthz").status_code, http.get("/readyz").status_code) == (200, 200)

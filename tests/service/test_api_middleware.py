@@ -36,7 +36,7 @@ ClientOf = Callable[..., AbstractContextManager[httpx.Client]]
     ],
 )
 @pytest.mark.parametrize("accept", ["application/json", "text/html"])
-def test_every_answer_tells_browsers_to_be_careful(http: httpx.Client, path: str, accept: str) -> None:
+def test_every_response_has_the_security_headers(http: httpx.Client, path: str, accept: str) -> None:
     headers = http.get(path, headers={"accept": accept}).headers
     assert headers["content-security-policy"] in {CONTENT_SECURITY_POLICY, PAGE_POLICY}
     assert headers["x-content-type-options"] == "nosniff"
@@ -46,7 +46,7 @@ def test_every_answer_tells_browsers_to_be_careful(http: httpx.Client, path: str
 
 
 @pytest.mark.parametrize("policy", [CONTENT_SECURITY_POLICY, PAGE_POLICY], ids=["API", "pages"])
-def test_the_policy_trusts_nothing_but_the_service_itself(policy: str) -> None:
+def test_the_content_security_policy_allows_only_the_service_itself(policy: str) -> None:
     parts = dict(part.strip().split(" ", 1) for part in policy.split(";"))
     assert parts["default-src"] == "'none'"
     assert parts["script-src"] == "'self'"
@@ -58,7 +58,7 @@ def test_the_policy_trusts_nothing_but_the_service_itself(policy: str) -> None:
 @pytest.mark.parametrize(
     "host", ["localhost", "localhost:8780", "127.0.0.1", "127.9.9.9:1", "[::1]:8780", "LOCALHOST"]
 )
-def test_the_machine_itself_is_known_by_its_names(http: httpx.Client, host: str) -> None:
+def test_loopback_names_are_accepted(http: httpx.Client, host: str) -> None:
     assert http.get("/v1/studies", headers={"host": host}).status_code == 200
 
 
@@ -76,12 +76,14 @@ def test_the_machine_itself_is_known_by_its_names(http: httpx.Client, host: str)
         "example.com/localhost",
     ],
 )
-def test_a_foreign_name_is_refused(http: httpx.Client, host: str) -> None:
+def test_an_unknown_host_name_is_refused(http: httpx.Client, host: str) -> None:
     answer = http.get("/v1/studies", headers={"host": host})
     assert (answer.status_code, answer.json()["type"]) == (421, "/problems/host-refused")
 
 
-def test_a_configured_name_is_known(settings: ServiceSettings, store: Store, client_of: ClientOf) -> None:
+def test_a_configured_host_name_is_accepted(
+    settings: ServiceSettings, store: Store, client_of: ClientOf
+) -> None:
     named = settings.model_copy(update={"allowed_hosts": ("Tangent.example",)})
     with client_of(create_app(named, store)) as client:
         assert client.get("/v1", headers={"host": "tangent.example:8780"}).status_code == 200
@@ -92,7 +94,7 @@ def test_a_configured_name_is_known(settings: ServiceSettings, store: Store, cli
     ("path", "status"),
     [("/healthz", 200), ("/readyz", 200), ("/metrics", 401), ("/v1", 421), ("/", 421), ("/healthz/", 421)],
 )
-def test_probes_and_scrapers_call_a_guarded_service_by_its_address(
+def test_probes_and_scrapers_may_use_any_host_name(
     settings: ServiceSettings, store: Store, client_of: ClientOf, path: str, status: int
 ) -> None:
     store.create_token("first", role="admin")
@@ -102,7 +104,7 @@ def test_probes_and_scrapers_call_a_guarded_service_by_its_address(
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics"])
-def test_a_page_whose_name_points_to_an_open_service_is_told_nothing(http: httpx.Client, path: str) -> None:
+def test_dns_rebinding_reveals_nothing(http: httpx.Client, path: str) -> None:
     assert http.get(path, headers={"host": "evil.example"}).status_code == 421
 
 
@@ -125,7 +127,7 @@ OWN: list[dict[str, str]] = [
 
 
 @pytest.mark.parametrize("headers", FOREIGN)
-def test_a_page_of_another_site_changes_nothing(
+def test_a_page_of_another_site_cannot_change_anything(
     http: httpx.Client, store: Store, body: Body, headers: dict[str, str]
 ) -> None:
     study = store.submit(parse_spec(body)).id
@@ -144,7 +146,7 @@ def test_programs_and_pages_of_the_service_may_change_things(
     assert http.post("/v1/studies", json=body, headers=headers).status_code == 201
 
 
-def test_reading_is_not_refused_across_sites(http: httpx.Client) -> None:
+def test_cross_site_reads_are_not_refused(http: httpx.Client) -> None:
     # What comes back stays unread: no header allows another origin to see it.
     answer = http.get("/v1/studies", headers={"origin": "http://example.com", "sec-fetch-site": "cross-site"})
     assert answer.status_code == 200
@@ -176,7 +178,7 @@ def broken(settings: ServiceSettings, client_of: ClientOf) -> Generator[httpx.Cl
 
 
 @pytest.mark.parametrize("accept", ["application/json", "text/html"])
-def test_a_fault_of_the_service_is_logged_and_not_shown(
+def test_an_internal_error_is_logged_and_not_revealed(
     broken: httpx.Client, caplog: pytest.LogCaptureFixture, accept: str
 ) -> None:
     with caplog.at_level(logging.ERROR):
@@ -196,7 +198,7 @@ def test_a_fault_of_the_service_is_logged_and_not_shown(
     assert len(caplog.records) == 1
 
 
-def test_people_get_a_page_and_programs_a_problem(http: httpx.Client) -> None:
+def test_browsers_get_a_page_and_programs_a_problem(http: httpx.Client) -> None:
     page = http.get("/nothing", headers={"accept": "text/html,application/xhtml+xml,*/*;q=0.8"})
     assert (page.status_code, page.headers["content-type"]) == (404, "text/html; charset=utf-8")
     assert "<h1>Not found</h1>" in page.text
@@ -204,7 +206,7 @@ def test_people_get_a_page_and_programs_a_problem(http: httpx.Client) -> None:
     assert under_v1.headers["content-type"] == "application/problem+json"
 
 
-def test_what_came_with_the_request_is_escaped_in_pages(http: httpx.Client) -> None:
+def test_quoted_requests_are_escaped_in_pages(http: httpx.Client) -> None:
     page = http.get("/<script>alert(1)</script>", headers={"accept": "text/html"})
     assert "<script>alert" not in page.text
     assert "&lt;script&gt;" in page.text

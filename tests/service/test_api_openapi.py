@@ -34,7 +34,7 @@ def operations(described: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     ]
 
 
-def test_every_operation_has_a_clean_name_and_says_what_it_does(described: dict[str, Any]) -> None:
+def test_every_operation_has_a_name_and_a_description(described: dict[str, Any]) -> None:
     names = [operation["operationId"] for _, operation in operations(described)]
     assert len(names) == len(set(names))
     for where, operation in operations(described):
@@ -60,14 +60,14 @@ def test_every_parameter_is_described_and_bounded(described: dict[str, Any]) -> 
                 assert is_bounded, (where, parameter["name"], shape)
 
 
-def test_no_parameter_may_be_null(described: dict[str, Any]) -> None:
+def test_no_parameter_accepts_null(described: dict[str, Any]) -> None:
     # No query and no header can say null, and the word is refused.
     for where, operation in operations(described):
         for parameter in operation.get("parameters", []):
             assert '"null"' not in json.dumps(parameter["schema"]), (where, parameter["name"])
 
 
-def test_an_extension_that_is_only_checked_is_answered_as_described(described: dict[str, Any]) -> None:
+def test_the_response_to_a_checked_extension_is_described(described: dict[str, Any]) -> None:
     operation = described["paths"]["/v1/studies/{study_id}:extend"]["post"]
     schema = operation["responses"]["200"]["content"]["application/json"]["schema"]
     assert [shape["$ref"].rpartition("/")[2] for shape in schema["anyOf"]] == ["StudyView", "StudyPlan"]
@@ -75,7 +75,7 @@ def test_an_extension_that_is_only_checked_is_answered_as_described(described: d
     assert operation["requestBody"]["required"]
 
 
-def test_every_answer_is_described_and_problems_have_examples(described: dict[str, Any]) -> None:
+def test_every_response_is_described_and_problems_have_examples(described: dict[str, Any]) -> None:
     for where, operation in operations(described):
         for status, answer in operation["responses"].items():
             assert answer["description"], (where, status)
@@ -99,7 +99,7 @@ def test_every_field_is_described(described: dict[str, Any]) -> None:
     assert bare == []
 
 
-def test_every_reference_leads_somewhere(described: dict[str, Any]) -> None:
+def test_every_reference_resolves(described: dict[str, Any]) -> None:
     named = set(re.findall(r'"#/components/schemas/([^"]+)"', json.dumps(described)))
     assert named <= set(described["components"]["schemas"])
 
@@ -110,7 +110,7 @@ def test_examples_of_studies_can_be_submitted(described: dict[str, Any], http: h
         assert http.post("/v1/studies", json=example["value"]).status_code == 201
 
 
-def test_examples_of_growth_can_be_sent(
+def test_examples_of_follow_ups_can_be_sent(
     described: dict[str, Any], http: httpx.Client, play: Any, body: dict[str, Any]
 ) -> None:
     for verb, status in (("confirm", 200), ("extend", 200), ("clone", 201)):
@@ -135,7 +135,7 @@ def test_the_body_of_a_submission_may_use_shorthands(described: dict[str, Any]) 
     assert {"type": "string"} in [{"type": shape.get("type")} for shape in arms["anyOf"]]
 
 
-def test_every_problem_leads_to_its_explanation(http: httpx.Client) -> None:
+def test_every_problem_type_resolves_to_its_explanation(http: httpx.Client) -> None:
     for slug, kind in KINDS.items():
         explained = http.get(kind.type).json()
         assert (explained["type"], explained["status"], explained["title"]) == (
@@ -147,7 +147,7 @@ def test_every_problem_leads_to_its_explanation(http: httpx.Client) -> None:
     assert len(http.get("/problems").json()) == len(KINDS)
 
 
-def test_statuses_that_are_sent_are_described(
+def test_all_response_statuses_are_described(
     described: dict[str, Any], http: httpx.Client, store: Store, body: dict[str, Any]
 ) -> None:
     study = store.submit(parse_spec(body)).id
@@ -163,13 +163,13 @@ def test_statuses_that_are_sent_are_described(
         assert str(answer.status_code) in described["paths"][path][method]["responses"], path
 
 
-def test_the_vendored_files_are_those_of_their_release() -> None:
+def test_the_vendored_files_match_their_release() -> None:
     for line in (SWAGGER / "SHA256SUMS").read_text(encoding="utf-8").splitlines():
         digest, name = line.split()
         assert hashlib.sha256((SWAGGER / name).read_bytes()).hexdigest() == digest, name
 
 
-def test_the_page_of_the_api_loads_nothing_from_elsewhere(http: httpx.Client) -> None:
+def test_the_api_documentation_loads_nothing_from_other_hosts(http: httpx.Client) -> None:
     page = http.get("/docs").text
     loaded = re.findall(r'(?:src|href)="([^"]+)"', page)
     assert not [address for address in loaded if not address.startswith("/")]

@@ -62,7 +62,7 @@ def client(live_app: FastAPI, known: Store, serve_app: ServeApp) -> Generator[Cl
         ({"kind": "median", "min_trials": 0}, "/pruner/min_trials", "greater than 0, got 0"),
     ],
 )
-def test_a_pruner_that_cannot_work_is_refused_where_it_is_wrong(
+def test_an_invalid_pruner_is_refused_with_a_pointer(
     http: httpx.Client, body: Body, pruner: Any, pointer: str, words: str
 ) -> None:
     answer = http.post("/v1/studies", json=body | {"budget": NINE, "pruner": pruner})
@@ -82,7 +82,7 @@ def test_a_pruner_that_cannot_work_is_refused_where_it_is_wrong(
         ("hyperband", 74),
     ],
 )
-def test_a_plan_tells_the_epochs_that_pruning_leaves(
+def test_a_plan_has_the_epochs_that_remain_after_pruning(
     http: httpx.Client, body: Body, pruner: Any, epochs: int
 ) -> None:
     plan = http.post(
@@ -94,13 +94,13 @@ def test_a_plan_tells_the_epochs_that_pruning_leaves(
     assert plan["estimate_cpu_s"] == pytest.approx(0.1 * epochs)
 
 
-def test_a_pruner_by_name_is_spelled_out_and_can_be_submitted_again(http: httpx.Client, body: Body) -> None:
+def test_a_pruner_by_name_is_expanded_and_can_be_submitted_again(http: httpx.Client, body: Body) -> None:
     spec = http.post("/v1/studies", json=body | {"budget": NINE, "pruner": "asha"}).json()["spec"]
     assert spec["pruner"] == {"kind": "asha", "min_epochs": 1, "reduction_factor": 3}
     assert http.post("/v1/studies", json=spec).json()["spec"] == spec
 
 
-def test_trials_tell_where_they_stop_next_and_are_found_by_state(client: Client, known: Store) -> None:
+def test_trials_have_their_next_rung_and_can_be_filtered_by_state(client: Client, known: Store) -> None:
     run = Pruned(known).train(1)
     raw = httpx.get(f"{client.url}/v1/studies/{run.id}/trials?state=queued").json()
     assert {(t["epochs_done"], t["to_epoch"], t["bracket"], t["pack_size"]) for t in raw["items"]} == {
@@ -124,7 +124,7 @@ def test_trials_tell_where_they_stop_next_and_are_found_by_state(client: Client,
     assert (progress.epochs_done, progress.waiting) == (progress.epochs, 0) == (42, 0)
 
 
-def test_an_arm_tells_how_its_trials_fit(client: Client, known: Store) -> None:
+def test_an_arm_has_its_stack_widths(client: Client, known: Store) -> None:
     run = Pruned(known).fit("adamp", width=8, w1=900.0, w8=5670.0)
     fitted, unknown = client.arms(run.id)
     assert fitted.fit is not None
@@ -153,7 +153,7 @@ def test_a_watcher_sees_each_promotion_and_each_end(client: Client, known: Store
         assert "event: trial.promoted" in list(stream.iter_lines())
 
 
-def test_the_description_tells_of_pruning(http: httpx.Client) -> None:
+def test_the_description_documents_pruning(http: httpx.Client) -> None:
     described = http.get("/openapi.json").json()
     schemas = described["components"]["schemas"]
     assert {"Asha-Input", "Hyperband-Input", "Median-Input", "NoPruner-Input", "Asha", "FitView"} <= set(

@@ -46,7 +46,7 @@ def refused(settings: ServiceSettings, capsys: pytest.CaptureFixture[str]) -> Ge
 
 
 @pytest.mark.parametrize("told", [signal.SIGTERM, signal.SIGINT])
-def test_a_service_ends_in_good_order_while_it_is_being_watched(
+def test_a_service_with_open_streams_shuts_down_cleanly(
     tmp_path: Path, told: signal.Signals, catalog: Catalog, body: dict[str, Any]
 ) -> None:
     port = free_port()
@@ -79,7 +79,7 @@ def test_a_service_ends_in_good_order_while_it_is_being_watched(
     assert f"listening at http://127.0.0.1:{port}" in err
 
 
-def test_a_port_in_use_is_one_line_and_nothing_is_made(refused: Refused, tmp_path: Path) -> None:
+def test_a_port_in_use_is_a_one_line_error_and_creates_nothing(refused: Refused, tmp_path: Path) -> None:
     with closing(socket.create_server(("127.0.0.1", 0))) as taken:
         port = taken.getsockname()[1]
         assert f"port {port} on 127.0.0.1 is in use" in refused(port=port)
@@ -87,32 +87,32 @@ def test_a_port_in_use_is_one_line_and_nothing_is_made(refused: Refused, tmp_pat
 
 
 @pytest.mark.parametrize("host", ["192.0.2.1", "no.such.name.invalid"])
-def test_an_address_that_cannot_be_listened_on_is_one_line(refused: Refused, host: str) -> None:
+def test_an_unusable_address_is_a_one_line_error(refused: Refused, host: str) -> None:
     message = refused(host=host, port=free_port())
     assert host in message
     assert "TANGENT_HOST" in message
 
 
-def test_a_folder_for_a_database_is_one_line(refused: Refused, tmp_path: Path) -> None:
+def test_a_folder_in_place_of_the_database_is_a_one_line_error(refused: Refused, tmp_path: Path) -> None:
     (tmp_path / "tangent.db").mkdir()
     assert "the database" in refused(port=free_port())
 
 
-def test_a_file_that_is_no_database_is_one_line(refused: Refused, tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_database_is_a_one_line_error(refused: Refused, tmp_path: Path) -> None:
     (tmp_path / "tangent.db").write_text("nothing of the kind " * 100, encoding="utf-8")
     assert "the database" in refused(port=free_port())
 
 
-def test_a_home_that_cannot_be_made_is_one_line(refused: Refused) -> None:
+def test_a_home_that_cannot_be_created_is_a_one_line_error(refused: Refused) -> None:
     assert "/proc/nowhere" in refused(database_url="sqlite:////proc/nowhere/tangent.db", port=free_port())
 
 
 @pytest.mark.parametrize("url", ["nonsense", "mysql://here/tangent"])
-def test_a_url_of_no_database_of_ours_is_one_line(refused: Refused, url: str) -> None:
+def test_an_unsupported_database_url_is_a_one_line_error(refused: Refused, url: str) -> None:
     assert "postgresql+psycopg://" in refused(database_url=url, port=free_port())
 
 
-def test_an_unreachable_database_is_one_line_without_its_password(refused: Refused) -> None:
+def test_an_unreachable_database_is_a_one_line_error_without_its_password(refused: Refused) -> None:
     said = refused(
         database_url=f"postgresql+psycopg://tangent:hush-hush@127.0.0.1:{free_port()}/tangent",
         port=free_port(),
@@ -121,11 +121,11 @@ def test_an_unreachable_database_is_one_line_without_its_password(refused: Refus
     assert "hush-hush" not in said
 
 
-def test_a_service_that_others_would_reach_does_not_start_without_a_token(refused: Refused) -> None:
+def test_an_exposed_service_does_not_start_without_a_token(refused: Refused) -> None:
     assert "`tangent token create" in refused(host="0.0.0.0", port=free_port())
 
 
-def test_a_service_that_others_reach_starts_with_a_token(tmp_path: Path) -> None:
+def test_an_exposed_service_starts_with_a_token(tmp_path: Path) -> None:
     store = Store.open(f"sqlite:///{tmp_path / 'tangent.db'}")
     secret = store.create_token("alice", role="viewer")
     store.close()

@@ -36,7 +36,7 @@ def test_a_list_pages_through_every_study_once_newest_first(
     assert found == made[::-1]
 
 
-def test_a_list_can_be_narrowed_by_state_and_workload(http: httpx.Client, store: Store, body: Body) -> None:
+def test_studies_can_be_filtered_by_state_and_workload(http: httpx.Client, store: Store, body: Body) -> None:
     store.submit(parse_spec(body))
     other = store.submit(parse_spec(body | {"workload": "char-lm"})).id
     http.post(f"/v1/studies/{other}:pause").raise_for_status()
@@ -56,7 +56,7 @@ def test_a_page_token_of_another_query_is_refused(http: httpx.Client, store: Sto
     ]
 
 
-def test_a_study_is_not_sent_again_until_it_changes(http: httpx.Client, store: Store, body: Body) -> None:
+def test_an_unchanged_study_is_answered_with_304(http: httpx.Client, store: Store, body: Body) -> None:
     study = store.submit(parse_spec(body)).id
     tag = http.get(f"/v1/studies/{study}").headers["etag"]
     for given in (tag, f"W/{tag}", f'"other", {tag}', "*"):
@@ -67,9 +67,7 @@ def test_a_study_is_not_sent_again_until_it_changes(http: httpx.Client, store: S
     assert (answer.status_code, answer.json()["state"]) == (200, "paused")
 
 
-def test_progress_alone_changes_the_tag_and_blocks_no_move(
-    http: httpx.Client, body: Body, play: Play
-) -> None:
+def test_progress_changes_the_etag_but_not_the_version(http: httpx.Client, body: Body, play: Play) -> None:
     study = play(body, close=False)
     before = http.get(f"/v1/studies/{study}")
     # The version is the same as when the run began, the progress is not.
@@ -90,7 +88,7 @@ def test_a_study_can_be_paused_resumed_and_cancelled(http: httpx.Client, store: 
         assert answer.headers["etag"] == http.get(f"/v1/studies/{study}").headers["etag"]
 
 
-def test_a_move_that_the_state_forbids_names_those_it_allows(
+def test_an_illegal_move_is_refused_with_the_allowed_ones(
     http: httpx.Client, store: Store, body: Body
 ) -> None:
     study = store.submit(parse_spec(body)).id
@@ -105,7 +103,9 @@ def test_a_move_that_the_state_forbids_names_those_it_allows(
     assert store.study(study).version == 1
 
 
-def test_a_completed_study_can_only_grow(http: httpx.Client, body: Body, play: Play) -> None:
+def test_a_completed_study_can_only_be_confirmed_or_extended(
+    http: httpx.Client, body: Body, play: Play
+) -> None:
     study = play(body)
     problem = http.post(f"/v1/studies/{study}:stop").json()
     assert (problem["status"], problem["state"], problem["allowed"]) == (
@@ -123,7 +123,7 @@ def test_a_cancelled_study_cannot_be_moved(http: httpx.Client, store: Store, bod
 
 
 @pytest.mark.parametrize("tag", ['"1"', '"{now}"', "{etag}", "*"])
-def test_a_move_goes_ahead_on_the_version_it_names(
+def test_a_move_succeeds_on_the_version_in_if_match(
     http: httpx.Client, store: Store, body: Body, tag: str
 ) -> None:
     study = store.submit(parse_spec(body)).id
@@ -143,9 +143,7 @@ def test_a_move_on_another_version_is_refused(http: httpx.Client, store: Store, 
 
 
 @pytest.mark.parametrize("tag", ["1", '"one"', '"1", "2"', '"99999999999999999999"', '""', '"1-short"', ""])
-def test_a_tag_that_no_study_ever_had_is_refused(
-    http: httpx.Client, store: Store, body: Body, tag: str
-) -> None:
+def test_an_invalid_if_match_is_refused(http: httpx.Client, store: Store, body: Body, tag: str) -> None:
     study = store.submit(parse_spec(body)).id
     answer = http.post(f"/v1/studies/{study}:pause", headers={"if-match": tag})
     assert (answer.status_code, answer.json()["type"]) == (422, "/problems/parameter-invalid")
@@ -155,7 +153,7 @@ def test_a_tag_that_no_study_ever_had_is_refused(
     assert store.study(study).version == 1
 
 
-def test_arms_stand_in_their_order_with_progress_and_best(http: httpx.Client, body: Body, play: Play) -> None:
+def test_arms_are_in_order_with_progress_and_best(http: httpx.Client, body: Body, play: Play) -> None:
     study = play(body)
     page = http.get(f"/v1/studies/{study}/arms").json()
     assert [(arm["name"], arm["position"], arm["progress"]["diverged"]) for arm in page["items"]] == [
@@ -166,7 +164,7 @@ def test_arms_stand_in_their_order_with_progress_and_best(http: httpx.Client, bo
     assert page["items"][0]["space"]["lr"]["kind"] == "range"
 
 
-def test_the_best_of_each_arm_can_be_pasted(http: httpx.Client, body: Body, play: Play) -> None:
+def test_the_best_of_each_arm_comes_as_python_code(http: httpx.Client, body: Body, play: Play) -> None:
     first = http.get(f"/v1/studies/{play(body)}/best").json()["items"][0]
     assert (first["arm"], first["optimizer"], first["best"]["number"]) == ("adamp", "adamp", 1)
     assert first["best"]["test_value"] == pytest.approx(first["best"]["value"] - 0.02)
@@ -179,13 +177,13 @@ def test_an_arm_without_a_completed_trial_has_no_best(http: httpx.Client, store:
     assert [item["best"] for item in http.get(f"/v1/studies/{study}/best").json()["items"]] == [None, None]
 
 
-def test_curves_tell_the_best_so_far(http: httpx.Client, body: Body, play: Play) -> None:
+def test_curves_have_the_best_value_so_far(http: httpx.Client, body: Body, play: Play) -> None:
     curves = http.get(f"/v1/studies/{play(body)}/curves").json()["items"]
     assert [curve["arm"] for curve in curves] == ["adamp", "adamw"]
     assert [point["value"] for point in curves[0]["points"]] == pytest.approx([0.52, 0.62, 0.62])
 
 
-def test_trials_can_be_narrowed_ordered_and_paged(http: httpx.Client, body: Body, play: Play) -> None:
+def test_trials_can_be_filtered_ordered_and_paged(http: httpx.Client, body: Body, play: Play) -> None:
     path = f"/v1/studies/{play(body)}/trials"
     diverged = http.get(path, params={"state": "diverged"}).json()["items"]
     assert [(trial["arm"], trial["reason"]) for trial in diverged] == [
@@ -200,13 +198,13 @@ def test_trials_can_be_narrowed_ordered_and_paged(http: httpx.Client, body: Body
     assert not {trial["id"] for trial in page["items"]} & {trial["id"] for trial in rest["items"]}
 
 
-def test_an_unknown_arm_is_told_the_known_ones(http: httpx.Client, body: Body, play: Play) -> None:
+def test_an_unknown_arm_is_refused_with_the_known_ones(http: httpx.Client, body: Body, play: Play) -> None:
     answer = http.get(f"/v1/studies/{play(body)}/trials", params={"arm": "sgd"})
     assert (answer.status_code, answer.json()["type"]) == (404, "/problems/arm-not-found")
     assert "adamp, adamw" in answer.json()["detail"]
 
 
-def test_a_trial_and_what_it_measured_can_be_read(http: httpx.Client, body: Body, play: Play) -> None:
+def test_a_trial_and_its_measurements_can_be_read(http: httpx.Client, body: Body, play: Play) -> None:
     study = play(body)
     trial = http.get(f"/v1/trials/{study}.adamp.2").json()
     assert (trial["study_id"], trial["state"], trial["value"]) == (study, "diverged", None)
@@ -219,7 +217,7 @@ def test_a_trial_and_what_it_measured_can_be_read(http: httpx.Client, body: Body
     )
 
 
-def test_the_index_leads_to_what_exists(http: httpx.Client) -> None:
+def test_every_entry_point_exists(http: httpx.Client) -> None:
     links = http.get("/v1").json()
     for name, path in links.items():
         if "{" not in path:

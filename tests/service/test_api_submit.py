@@ -18,7 +18,7 @@ Body = dict[str, Any]
 ClientOf = Callable[..., AbstractContextManager[httpx.Client]]
 
 
-def test_a_submitted_study_is_stored_and_its_path_told(http: httpx.Client, store: Store, body: Body) -> None:
+def test_a_submitted_study_is_stored_and_located(http: httpx.Client, store: Store, body: Body) -> None:
     answer = http.post("/v1/studies", json=body)
     assert answer.status_code == 201
     study = answer.json()
@@ -29,7 +29,7 @@ def test_a_submitted_study_is_stored_and_its_path_told(http: httpx.Client, store
     assert store.study(study["id"]).state is StudyState.QUEUED
 
 
-def test_shorthands_are_spelled_out(http: httpx.Client, body: Body) -> None:
+def test_shorthands_are_expanded(http: httpx.Client, body: Body) -> None:
     arm = {
         "optimizer": "adamp",
         "space": {
@@ -49,12 +49,12 @@ def test_shorthands_are_spelled_out(http: httpx.Client, body: Body) -> None:
     }
 
 
-def test_what_is_stored_can_be_submitted_again(http: httpx.Client, body: Body) -> None:
+def test_a_stored_spec_can_be_submitted_again(http: httpx.Client, body: Body) -> None:
     spec = http.post("/v1/studies", json=body).json()["spec"]
     assert http.post("/v1/studies", json=spec).json()["spec"] == spec
 
 
-def test_validating_says_what_would_be_done_and_stores_nothing(http: httpx.Client, body: Body) -> None:
+def test_validating_returns_a_plan_and_stores_nothing(http: httpx.Client, body: Body) -> None:
     answer = http.post("/v1/studies", params={"validate_only": "true"}, json=body)
     assert answer.status_code == 200
     plan = answer.json()
@@ -69,13 +69,13 @@ def test_validating_says_what_would_be_done_and_stores_nothing(http: httpx.Clien
     assert http.get("/v1/studies").json()["total"] == 0
 
 
-def test_validating_finds_what_submitting_would_refuse(http: httpx.Client, body: Body) -> None:
+def test_validating_refuses_the_same_studies_as_submitting(http: httpx.Client, body: Body) -> None:
     answer = http.post("/v1/studies", params={"validate_only": "true"}, json=body | {"workload": "digits"})
     assert answer.status_code == 422
     assert answer.json()["errors"][0]["pointer"] == "/workload"
 
 
-def test_a_key_makes_a_study_once(http: httpx.Client, body: Body) -> None:
+def test_a_key_creates_one_study(http: httpx.Client, body: Body) -> None:
     first, second = (
         http.post("/v1/studies", json=body, headers={"idempotency-key": "one"}) for _ in range(2)
     )
@@ -92,7 +92,7 @@ def test_a_key_with_another_body_is_refused(http: httpx.Client, body: Body) -> N
     assert http.get("/v1/studies").json()["total"] == 1
 
 
-def test_a_key_may_differ_in_shorthands_only(http: httpx.Client, body: Body) -> None:
+def test_a_key_accepts_the_same_study_in_shorthand(http: httpx.Client, body: Body) -> None:
     long = body | {"arms": [{"optimizer": "adamp"}, {"optimizer": "adamw", "name": "adamw"}]}
     first, second = (
         http.post("/v1/studies", json=given, headers={"idempotency-key": "one"}) for given in (body, long)
@@ -100,7 +100,7 @@ def test_a_key_may_differ_in_shorthands_only(http: httpx.Client, body: Body) -> 
     assert first.json()["id"] == second.json()["id"]
 
 
-def test_json_may_repeat_a_field(http: httpx.Client) -> None:
+def test_the_last_of_repeated_json_fields_counts(http: httpx.Client) -> None:
     text = (
         '{"workload": "nothing", "workload": "digits-mlp", "arms": ["adamp"], '
         '"budget": {"trials_per_arm": 1}}'
@@ -111,7 +111,7 @@ def test_json_may_repeat_a_field(http: httpx.Client) -> None:
     assert answer.json()["workload"] == "digits-mlp"
 
 
-def test_names_in_any_script_survive(http: httpx.Client, body: Body) -> None:
+def test_names_in_any_script_are_kept(http: httpx.Client, body: Body) -> None:
     name = "Δ größer als 勾配 🙂"
     study = http.post("/v1/studies", json=body | {"name": name}).json()
     assert http.get(f"/v1/studies/{study['id']}").json()["name"] == name
@@ -127,7 +127,7 @@ def test_without_a_catalogue_nothing_can_be_submitted(
         assert answer.headers["retry-after"]
 
 
-def test_a_key_sent_by_many_at_once_makes_one_study(live: str, store: Store, body: Body) -> None:
+def test_a_key_in_concurrent_requests_creates_one_study(live: str, store: Store, body: Body) -> None:
     def submit() -> None:
         answer = httpx.post(f"{live}/v1/studies", json=body, headers={"idempotency-key": "one"}, timeout=30)
         made.append((answer.status_code, answer.json()["id"]))

@@ -52,7 +52,7 @@ def tangent(settings: ServiceSettings, store: Store, serve_app: ServeApp) -> Gen
         yield ran
 
 
-def test_a_webhook_is_made_looked_at_and_removed(http: httpx.Client) -> None:
+def test_a_webhook_can_be_created_read_and_removed(http: httpx.Client) -> None:
     made = http.post("/v1/webhooks", json=URL | {"events": ["study.failed"], "suite": "small"})
     assert (made.status_code, made.headers["cache-control"]) == (201, "no-store")
     webhook, path = made.json(), made.headers["location"]
@@ -83,7 +83,7 @@ def test_a_webhook_is_made_looked_at_and_removed(http: httpx.Client) -> None:
     assert (gone.status_code, gone.json()["type"]) == (404, "/problems/webhook-not-found")
 
 
-def test_each_has_their_own_webhooks_and_an_admin_all(http: httpx.Client, secrets: dict[str, str]) -> None:
+def test_users_see_their_own_webhooks_and_an_admin_all(http: httpx.Client, secrets: dict[str, str]) -> None:
     paths = {
         name: http.post("/v1/webhooks", json=URL, headers=bearer(secrets[name])).headers["location"]
         for name in ("alice", "bob", "root")
@@ -149,7 +149,7 @@ def test_a_body_that_is_no_json_is_refused(http: httpx.Client) -> None:
         )
 
 
-def test_what_is_no_id_or_no_method_is_told(http: httpx.Client) -> None:
+def test_unknown_webhooks_and_methods_are_refused(http: httpx.Client) -> None:
     assert http.get("/v1/webhooks/NO%20ID").json()["type"] == "/problems/webhook-not-found"
     refused = http.put("/v1/webhooks/w7k3f9x2")
     assert (refused.status_code, refused.headers["allow"]) == (405, "GET, DELETE")
@@ -157,14 +157,14 @@ def test_what_is_no_id_or_no_method_is_told(http: httpx.Client) -> None:
     assert http.get("/v1/webhooks?page_size=0").json()["type"] == "/problems/parameter-invalid"
 
 
-def test_another_sites_page_can_make_and_remove_no_webhook(http: httpx.Client) -> None:
+def test_a_page_of_another_site_cannot_create_or_remove_webhooks(http: httpx.Client) -> None:
     path = http.post("/v1/webhooks", json=URL).headers["location"]
     for asked, at in (("POST", "/v1/webhooks"), ("DELETE", path), ("POST", f"{path}:test")):
         answer = http.request(asked, at, json=URL, headers={"sec-fetch-site": "cross-site"})
         assert answer.json()["type"] == "/problems/cross-site"
 
 
-def test_what_came_of_deliveries_can_be_read(http: httpx.Client, store: Store, body: dict[str, Any]) -> None:
+def test_outcomes_of_deliveries_can_be_read(http: httpx.Client, store: Store, body: dict[str, Any]) -> None:
     path = http.post("/v1/webhooks", json=URL).headers["location"]
     http.post("/v1/studies", json=body).raise_for_status()
     (delivery,) = store.claim_deliveries(lease_s=60.0)
@@ -189,7 +189,7 @@ def test_what_came_of_deliveries_can_be_read(http: httpx.Client, store: Store, b
     assert verbs == ["webhook.enable", "webhook.test", "submit", "webhook.create"]
 
 
-def test_what_is_sent_is_described(open_app: FastAPI, store: Store) -> None:
+def test_payloads_are_described(open_app: FastAPI, store: Store) -> None:
     described = json.loads(json.dumps(open_app.openapi()))
     assert set(described["webhooks"]) == {"study", "ping"}
     for item in described["webhooks"].values():
@@ -210,7 +210,7 @@ def parse(body: Any) -> Any:
     return parse_webhook(body)
 
 
-def test_networks_that_webhooks_may_lead_to_are_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_allowed_networks_are_validated(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TANGENT_WEBHOOK_ALLOW", "127.0.0.0/8, fd00::/8")
     assert ServiceSettings.load().webhook_allow == ("127.0.0.0/8", "fd00::/8")
     monkeypatch.setenv("TANGENT_WEBHOOK_ALLOW", "example.com")
@@ -218,7 +218,7 @@ def test_networks_that_webhooks_may_lead_to_are_checked(monkeypatch: pytest.Monk
         ServiceSettings.load()
 
 
-def test_the_command_line_makes_tries_out_and_removes_a_webhook(
+def test_the_command_line_creates_tests_and_removes_a_webhook(
     tangent: Callable[..., Result], hook: Receiver
 ) -> None:
     assert "There are no webhooks" in tangent("webhook", "list").stdout
@@ -271,7 +271,7 @@ def test_a_faulty_webhook_is_bad_input_on_the_command_line(tangent: Callable[...
     assert (everybodys["studies"], everybodys["events"]) == ("all", ["study.*"])
 
 
-def test_the_account_shows_ones_webhooks(http: httpx.Client, secrets: dict[str, str]) -> None:
+def test_the_account_page_shows_the_users_webhooks(http: httpx.Client, secrets: dict[str, str]) -> None:
     for name in ("alice", "bob"):
         http.post(
             "/v1/webhooks", json={"url": f"https://{name}.example/<b>"}, headers=bearer(secrets[name])

@@ -42,7 +42,7 @@ def routes(app: FastAPI) -> list[tuple[str, str]]:
     return found
 
 
-def test_without_tokens_this_machine_may_do_everything(http: httpx.Client, body: Body) -> None:
+def test_without_tokens_local_callers_may_do_everything(http: httpx.Client, body: Body) -> None:
     study = http.post("/v1/studies", json=body).json()
     assert study["owner"] is None
     assert http.post(f"/v1/studies/{study['id']}:cancel").status_code == 200
@@ -64,7 +64,7 @@ def test_one_token_locks_every_route(http: httpx.Client, open_app: FastAPI, stor
 @pytest.mark.parametrize(
     "path", ["/", "/optimizers", "/workloads", "/studies/abc23456", "/trials/abc23456.adamp.0", "/account"]
 )
-def test_one_token_locks_every_page_and_asks_for_it(http: httpx.Client, store: Store, path: str) -> None:
+def test_one_token_locks_every_page_and_shows_the_login(http: httpx.Client, store: Store, path: str) -> None:
     store.create_token("alice", role="viewer")
     answer = http.get(path, headers={"accept": "text/html"})
     assert answer.status_code == 401
@@ -76,7 +76,7 @@ def test_one_token_locks_every_page_and_asks_for_it(http: httpx.Client, store: S
 
 
 @pytest.mark.parametrize("scheme", [bearer, basic])
-def test_a_token_opens_by_either_scheme(
+def test_a_token_is_accepted_as_bearer_and_basic(
     http: httpx.Client, store: Store, scheme: Callable[[str], dict[str, str]]
 ) -> None:
     secret = store.create_token("alice", role="viewer")
@@ -88,7 +88,7 @@ def test_a_token_opens_by_either_scheme(
     ("role", "may_read", "may_change"),
     [("viewer", True, False), ("submitter", True, True), ("admin", True, True)],
 )
-def test_a_role_may_do_what_it_is_for(
+def test_each_role_has_its_permissions(
     http: httpx.Client, store: Store, body: Body, role: Role, may_read: bool, may_change: bool
 ) -> None:
     secret = store.create_token("alice", role=role)
@@ -103,12 +103,12 @@ def test_a_role_may_do_what_it_is_for(
     assert (store.study(study).version > 1) is may_change
 
 
-def test_a_study_belongs_to_the_token_it_came_with(http: httpx.Client, store: Store, body: Body) -> None:
+def test_a_study_belongs_to_the_token_that_submitted_it(http: httpx.Client, store: Store, body: Body) -> None:
     secret = store.create_token("alice", role="submitter")
     assert http.post("/v1/studies", json=body, headers=bearer(secret)).json()["owner"] == "alice"
 
 
-def test_keys_of_two_tokens_do_not_meet(http: httpx.Client, store: Store, body: Body) -> None:
+def test_idempotency_keys_are_separate_for_each_token(http: httpx.Client, store: Store, body: Body) -> None:
     secrets = [store.create_token(name, role="submitter") for name in ("alice", "bob")]
     made = {
         http.post("/v1/studies", json=body, headers={**bearer(secret), "idempotency-key": "one"}).json()["id"]
@@ -117,7 +117,7 @@ def test_keys_of_two_tokens_do_not_meet(http: httpx.Client, store: Store, body: 
     assert len(made) == 2
 
 
-def test_a_revoked_token_opens_nothing_and_leaves_the_house_locked(http: httpx.Client, store: Store) -> None:
+def test_a_revoked_token_is_refused_and_does_not_reopen_the_service(http: httpx.Client, store: Store) -> None:
     secret = store.create_token("alice", role="admin")
     store.revoke_token("alice")
     assert http.get("/v1/studies", headers=bearer(secret)).status_code == 401
@@ -143,26 +143,24 @@ def test_a_revoked_token_opens_nothing_and_leaves_the_house_locked(http: httpx.C
         "Bearer \xff\xfe",
     ],
 )
-def test_a_made_up_token_opens_nothing(http: httpx.Client, store: Store, authorization: str) -> None:
+def test_an_invalid_token_is_refused(http: httpx.Client, store: Store, authorization: str) -> None:
     store.create_token("alice", role="admin")
     answer = http.get("/v1/studies", headers=[(b"authorization", authorization.encode("latin-1"))])
     assert (answer.status_code, answer.json()["type"]) == (401, "/problems/unauthenticated")
 
 
-def test_the_token_comes_before_the_body(http: httpx.Client, store: Store) -> None:
+def test_the_token_is_checked_before_the_body(http: httpx.Client, store: Store) -> None:
     store.create_token("alice", role="submitter")
     answer = http.post("/v1/studies", content="{", headers={"content-type": "application/json"})
     assert answer.status_code == 401
 
 
-def test_a_token_that_nobody_asks_for_does_no_harm(http: httpx.Client) -> None:
+def test_an_open_service_ignores_tokens(http: httpx.Client) -> None:
     assert http.get("/v1/studies", headers=bearer("left over in the environment")).status_code == 200
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.1", "tangent.example"])
-def test_a_service_that_others_reach_needs_a_token(
-    settings: ServiceSettings, store: Store, host: str
-) -> None:
+def test_an_exposed_service_needs_a_token(settings: ServiceSettings, store: Store, host: str) -> None:
     exposed = settings.model_copy(update={"host": host})
     with pytest.raises(NotPermitted, match="tangent token create"):
         check_exposure(exposed, store)
@@ -173,11 +171,11 @@ def test_a_service_that_others_reach_needs_a_token(
         check_exposure(exposed, store)
 
 
-def test_this_machine_needs_none(settings: ServiceSettings, store: Store) -> None:
+def test_a_local_service_needs_no_token(settings: ServiceSettings, store: Store) -> None:
     check_exposure(settings, store)
 
 
-def test_a_service_that_others_reach_is_never_open(
+def test_an_exposed_service_is_never_open(
     settings: ServiceSettings, store: Store, client_of: ClientOf
 ) -> None:
     with client_of(create_app(settings.model_copy(update={"host": "0.0.0.0"}), store)) as client:

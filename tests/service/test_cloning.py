@@ -31,9 +31,7 @@ CASES: list[tuple[Any, Any, Any]] = [
 
 
 @pytest.mark.parametrize(("target", "patch", "expected"), CASES)
-def test_a_merge_patch_does_what_its_rfc_says_and_changes_neither_side(
-    target: Any, patch: Any, expected: Any
-) -> None:
+def test_merge_patches_follow_the_rfc_and_change_no_argument(target: Any, patch: Any, expected: Any) -> None:
     before = (repr(target), repr(patch))
     assert merge_patch(target, patch) == expected
     assert (repr(target), repr(patch)) == before
@@ -46,12 +44,12 @@ BODY: dict[str, Any] = {
 }
 
 
-def test_an_empty_patch_makes_the_same_study() -> None:
+def test_an_empty_patch_keeps_the_spec() -> None:
     spec = parse_spec(BODY | {"pruner": "asha", "budget": {"trials_per_arm": 3, "epochs": 9}})
     assert clone_spec(spec, {}) == spec
 
 
-def test_a_title_that_was_made_follows_the_study_and_one_that_was_given_stays() -> None:
+def test_a_derived_name_changes_with_the_study_and_a_given_name_stays() -> None:
     assert clone_spec(parse_spec(BODY), {"workload": "char-lm"}).name == "adamp, adamw on char-lm"
     assert clone_spec(parse_spec(BODY | {"name": "Mine"}), {"workload": "char-lm"}).name == "Mine"
     assert (
@@ -60,7 +58,7 @@ def test_a_title_that_was_made_follows_the_study_and_one_that_was_given_stays() 
     assert clone_spec(parse_spec(BODY), {"name": "Yours"}).name == "Yours"
 
 
-def test_shorthands_of_a_patch_are_spelled_out() -> None:
+def test_shorthands_of_a_patch_are_expanded() -> None:
     spec = clone_spec(parse_spec(BODY), {"arms": ["adamw"], "pruner": "asha"})
     assert [arm.name for arm in spec.arms] == ["adamw"]
     assert spec.pruner.kind == "asha"
@@ -76,7 +74,7 @@ def test_shorthands_of_a_patch_are_spelled_out() -> None:
         {"arms": []},
     ],
 )
-def test_a_patch_that_leaves_no_study_is_refused(patch: Any) -> None:
+def test_a_patch_with_an_invalid_result_is_refused(patch: Any) -> None:
     with pytest.raises(SpecInvalid) as raised:
         clone_spec(parse_spec(BODY), patch)
     assert raised.value.problems[0].pointer.strip("/").partition("/")[0] in patch

@@ -33,9 +33,7 @@ def test_a_closed_study_is_read_once(
     assert again.headers["content-type"] == "application/json"
 
 
-def test_a_study_that_is_open_again_is_read_again(
-    http: httpx.Client, store: Store, body: Body, play: Play
-) -> None:
+def test_a_reopened_study_is_read_again(http: httpx.Client, store: Store, body: Body, play: Play) -> None:
     study = play(body)
     before = http.get(f"/v1/studies/{study}/arms").json()["items"][0]["progress"]
     store.extend(study, Extension(trials_per_arm=body["budget"]["trials_per_arm"] + 3))
@@ -46,7 +44,7 @@ def test_a_study_that_is_open_again_is_read_again(
     assert closed_again["trials"] == before["trials"] + 3
 
 
-def test_what_another_study_measured_is_told_of_a_closed_one(
+def test_a_change_of_another_study_is_seen_in_a_closed_one(
     http: httpx.Client, store: Store, body: Body, play: Play
 ) -> None:
     study = play(body)
@@ -67,7 +65,7 @@ def test_what_another_study_measured_is_told_of_a_closed_one(
     assert found["adamp"]["width"] == 8
 
 
-def test_so_much_is_kept_at_most(store: Store, body: Body, play: Play) -> None:
+def test_the_cache_is_bounded_by_bytes(store: Store, body: Body, play: Play) -> None:
     study = play(body)
     answers, written = ClosedStudyCache(store, max_bytes=5000), list[int]()
 

@@ -17,7 +17,7 @@ CLASSES = [
 
 
 @pytest.mark.parametrize("error", CLASSES, ids=lambda error: error.__name__)
-def test_every_error_of_the_domain_has_an_answer_of_its_own(error: type[errors.TangentError]) -> None:
+def test_every_domain_error_has_its_own_kind(error: type[errors.TangentError]) -> None:
     assert error in KIND_BY_ERROR
     assert 400 <= KIND_BY_ERROR[error].status < 600
 
@@ -27,11 +27,11 @@ def test_no_two_errors_share_a_kind() -> None:
     assert len(slugs) == len(set(slugs))
 
 
-def test_the_table_knows_no_error_that_is_gone() -> None:
+def test_the_table_has_no_removed_errors() -> None:
     assert set(KIND_BY_ERROR) == set(CLASSES)
 
 
-def test_an_error_that_is_not_in_the_table_is_answered_like_its_parent() -> None:
+def test_an_error_outside_the_table_has_its_parents_kind() -> None:
     class Other(errors.VersionConflict):
         pass
 
@@ -76,7 +76,7 @@ def test_slugs_never_change() -> None:
     }
 
 
-def test_a_problem_says_what_the_error_says() -> None:
+def test_a_problem_has_the_errors_message_and_fields() -> None:
     error = errors.IllegalMove("cannot pause", state="completed", allowed=("stop",))
     problem = problem_of(kind_of(type(error)), error=error)
     assert problem.model_dump(exclude_none=True) == {

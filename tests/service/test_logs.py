@@ -106,9 +106,7 @@ def as_json(lines: list[str]) -> list[dict[str, Any]]:
     return [json.loads(line) for line in lines]
 
 
-def test_each_request_is_one_json_line_with_what_was_asked_and_what_came(
-    served: Served, play: Played, body: Body
-) -> None:
+def test_each_request_is_one_json_line(served: Served, play: Played, body: Body) -> None:
     study = play(body)
     answers, log = served(f"GET /v1/studies/{study}?secret=hush", "GET /nothing", TANGENT_LOG_FORMAT="json")
     first, second = as_json(log)
@@ -129,7 +127,7 @@ def test_each_request_is_one_json_line_with_what_was_asked_and_what_came(
     assert not any("hush" in line for line in log)
 
 
-def test_a_line_names_the_token_that_asked_even_in_vain_and_shows_no_secret(
+def test_a_line_names_the_token_of_refused_requests_too_and_shows_no_secret(
     served: Served, store: Store
 ) -> None:
     secret = store.log_in(
@@ -161,7 +159,7 @@ def test_lines_about_a_trial_name_it_and_its_study(served: Served, play: Played,
     ] * 2
 
 
-def test_a_request_keeps_the_id_that_it_came_with_and_only_if_it_is_one(served: Served) -> None:
+def test_a_valid_request_id_is_kept(served: Served) -> None:
     answers, log = served(
         "GET /v1 X-Request-ID=from-a-proxy.7",
         "GET /v1 X-Request-ID=" + "a" * 65,
@@ -174,7 +172,7 @@ def test_a_request_keeps_the_id_that_it_came_with_and_only_if_it_is_one(served: 
     assert [line["request_id"] for line in as_json(log)] == ids
 
 
-def test_a_fault_is_found_by_its_request_with_its_cause_and_without_values(served: Served) -> None:
+def test_an_internal_error_is_logged_with_its_request_and_cause_but_no_values(served: Served) -> None:
     ((status, request_id),), log = served("GET /broken/thing", TANGENT_LOG_FORMAT="json")
     lines = as_json(log)
     assert status == "500"
@@ -189,7 +187,7 @@ def test_a_fault_is_found_by_its_request_with_its_cause_and_without_values(serve
     assert not any("hush-hush" in line and "password =" not in line for line in log)
 
 
-def test_for_people_a_line_is_a_line_and_an_error_stands_below_it(served: Served) -> None:
+def test_console_logs_have_one_line_per_entry_and_tracebacks_below(served: Served) -> None:
     _, log = served("GET /v1", "GET /broken/thing")
     assert "GET /v1 200" in log[0]
     assert "[info]" in log[0]
@@ -199,7 +197,7 @@ def test_for_people_a_line_is_a_line_and_an_error_stands_below_it(served: Served
 
 
 @pytest.mark.parametrize("form", ["console", "json"])
-def test_no_caller_can_write_a_line_of_the_log(served: Served, form: str) -> None:
+def test_no_caller_can_inject_a_log_line(served: Served, form: str) -> None:
     _, log = served(
         "GET /x%0a2026-01-01T00:00:00Z%20[info]%20all%20is%20well%1b[2J",
         "GET /broken/%0aforged%20line",
@@ -209,7 +207,7 @@ def test_no_caller_can_write_a_line_of_the_log(served: Served, form: str) -> Non
     assert not any("\x1b" in line for line in log)
 
 
-def test_a_connections_next_request_is_told_without_the_study_of_the_last(
+def test_the_next_request_of_a_connection_does_not_inherit_its_study(
     settings: ServiceSettings, store: Store, tmp_path: Path, body: Body
 ) -> None:
     study, port = store.submit(parse_spec(body)).id, free_port()
@@ -237,9 +235,7 @@ def test_a_connections_next_request_is_told_without_the_study_of_the_last(
     assert "study_id" not in told["/v1/optimizers"]
 
 
-def test_what_machinery_asks_all_the_time_is_told_only_when_everything_is(
-    served: Served, store: Store
-) -> None:
+def test_probes_are_logged_only_at_debug(served: Served, store: Store) -> None:
     asked = ("GET /healthz", "GET /readyz", "GET /metrics", "GET /static/none.css")
     assert served(*asked)[1] == []
     # Not being ready is an answer too.
@@ -254,12 +250,12 @@ def test_what_machinery_asks_all_the_time_is_told_only_when_everything_is(
     ]
 
 
-def test_a_level_above_keeps_requests_out_of_the_log_and_faults_in_it(served: Served) -> None:
+def test_a_higher_level_drops_requests_and_keeps_errors(served: Served) -> None:
     _, log = served("GET /v1", "GET /broken/thing", TANGENT_LOG_FORMAT="json", TANGENT_LOG_LEVEL="warning")
     assert [line["level"] for line in as_json(log)] == ["error", "warning"]
 
 
-def test_a_process_that_learns_its_study_names_it_in_every_thread_from_then_on() -> None:
+def test_a_process_can_add_its_study_to_all_later_lines() -> None:
     code = """
 import logging, threading
 from studies.logs import configure_logging
@@ -285,7 +281,7 @@ log.info("of another", extra={"study_id": "another"})
     assert third["study_id"] == "another"
 
 
-def test_what_libraries_log_is_written_the_same_way_from_warnings_on() -> None:
+def test_warnings_of_libraries_have_the_same_format() -> None:
     code = """
 import logging
 from studies.logs import configure_logging
@@ -298,7 +294,7 @@ logging.getLogger("uvicorn.error").warning("odd: %s", {"a": 1}, extra={"color_me
     assert "color_message" not in line
 
 
-def test_whatever_stands_in_a_field_a_line_stays_json() -> None:
+def test_a_line_is_valid_json_whatever_its_fields_contain() -> None:
     code = r"""
 import logging, pathlib, datetime
 from studies.logs import configure_logging
@@ -311,7 +307,7 @@ log.info("odd", extra={"a": pathlib.Path("/x"), "b": datetime.datetime(2026, 1, 
     assert (line["a"], line["b"], line["d"]) == ("/x", "2026-01-01 00:00:00", "\udcff\x00\u2028")
 
 
-def test_handlers_that_somebody_else_has_set_up_stay_alone() -> None:
+def test_existing_log_handlers_are_kept() -> None:
     root, ours = logging.getLogger(), logging.getLogger("tangent")
     before, level = list(root.handlers), ours.level
     try:
@@ -336,11 +332,11 @@ def test_handlers_that_somebody_else_has_set_up_stay_alone() -> None:
         ("", ""),
     ],
 )
-def test_the_last_line_of_a_log_is_told_to_people_in_words(line: str, tells: str) -> None:
+def test_the_last_log_line_is_shown_as_text(line: str, tells: str) -> None:
     assert message_of(line) == tells
 
 
-def test_every_answer_has_its_requests_id(http: httpx.Client) -> None:
+def test_every_response_has_its_request_id(http: httpx.Client) -> None:
     ids = {
         http.get(path).headers[REQUEST_ID]
         for path in ("/", "/v1", "/nothing", "/healthz", "/static/none.css")
@@ -349,7 +345,7 @@ def test_every_answer_has_its_requests_id(http: httpx.Client) -> None:
     assert http.get("/v1", headers={"host": "example.com"}).headers[REQUEST_ID]
 
 
-def test_a_route_is_told_by_its_template() -> None:
+def test_a_route_is_logged_as_its_template() -> None:
     assert route_of({"type": "http", "path": "/nothing"}) == "unmatched"
     assert (
         route_of({"type": "http", "path": "/openapi.json", "endpoint": print, "path_params": {}})
@@ -361,7 +357,7 @@ def test_a_route_is_told_by_its_template() -> None:
     )
 
 
-def test_a_dispatcher_that_logs_json_is_heard_and_quoted_in_words(
+def test_a_dispatchers_json_log_is_read_and_quoted_as_text(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     text = """
@@ -379,7 +375,7 @@ sys.exit(1)
     assert dispatcher.last_line() == "the local Ray has died"
 
 
-def test_what_a_library_prints_becomes_lines_of_the_log_without_colours() -> None:
+def test_printed_lines_become_log_lines_without_colours() -> None:
     code = r"""
 import logging, sys
 from studies.logs import LogStream, configure_logging

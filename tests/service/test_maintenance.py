@@ -11,9 +11,7 @@ from studies.store import Store
 __all__: list[str] = []
 
 
-def test_a_study_is_stopped_though_its_dispatcher_has_died_and_no_other_lives(
-    live: str, store: Store
-) -> None:
+def test_a_study_is_stopped_without_any_dispatcher(live: str, store: Store) -> None:
     play = Play(store)
     run = play.run()
     ended, flying = run.begin(0, 1)

@@ -75,7 +75,7 @@ def lose_database(settings: ServiceSettings, store: Store) -> None:
     (settings.home / "tangent.db").mkdir()
 
 
-def test_every_state_is_named_from_the_first_scrape_on(http: httpx.Client) -> None:
+def test_the_first_scrape_has_every_state(http: httpx.Client) -> None:
     found = scraped(http)
     assert {value(found, "tangent_studies", state=state.value) for state in StudyState} == {0}
     assert {value(found, "tangent_trials", state=state.value) for state in TrialState} == {0}
@@ -85,7 +85,7 @@ def test_every_state_is_named_from_the_first_scrape_on(http: httpx.Client) -> No
     assert value(found, "tangent_database_up") == 1
 
 
-def test_what_studies_did_is_counted_from_the_record(
+def test_studies_are_counted_from_the_database(
     http: httpx.Client, store: Store, play: Play, body: Body
 ) -> None:
     play(body)
@@ -122,7 +122,7 @@ def test_a_running_study_has_packs_in_flight_and_a_lag(
     assert store.study(study).state is StudyState.RUNNING
 
 
-def test_epochs_are_never_told_as_fewer_than_before(http: httpx.Client, store: Store, body: Body) -> None:
+def test_the_count_of_epochs_never_falls(http: httpx.Client, store: Store, body: Body) -> None:
     store.submit(parse_spec(body))
     claim = store.claim_next(dispatcher="here", lease_s=60)
     assert claim is not None
@@ -183,7 +183,7 @@ def test_requests_are_counted_by_template_method_and_status(
     ) > 0
 
 
-def test_whatever_is_asked_for_makes_no_new_series(http: httpx.Client) -> None:
+def test_unknown_paths_create_no_series(http: httpx.Client) -> None:
     for path in ("/a", "/b", "/wp-login.php", "/v2/studies", "/%0a%00", "/v1/nothing/at/all"):
         http.get(path)
     http.request("BREW", "/coffee")
@@ -212,9 +212,7 @@ def test_transactions_are_timed_by_kind(http: httpx.Client, store: Store) -> Non
     assert 2 <= grown("read") <= 4
 
 
-def test_a_reader_of_events_is_counted_while_it_reads(
-    live_app: FastAPI, live: str, play: Play, body: Body
-) -> None:
+def test_an_open_stream_is_counted(live_app: FastAPI, live: str, play: Play, body: Body) -> None:
     study = play(body, close=False)
     with httpx.Client(base_url=live, timeout=10) as client:
         assert value(scraped(client), "tangent_event_stream_clients") == 0
@@ -241,7 +239,7 @@ def test_a_reader_of_events_is_counted_while_it_reads(
         assert value(found, "tangent_http_requests_total", status="200", **events) == 1
 
 
-def test_the_record_is_looked_at_once_a_second_whoever_asks(http: httpx.Client, store: Store) -> None:
+def test_the_database_is_read_once_a_second_at_most(http: httpx.Client, store: Store) -> None:
     scraped(http)
     reads: list[float] = []
     store.on_transaction(lambda _kind, seconds: reads.append(seconds))
@@ -269,7 +267,7 @@ def test_each_service_counts_for_itself(settings: ServiceSettings, store: Store,
         )
 
 
-def test_with_tokens_a_scrape_needs_one_and_a_viewers_is_enough(http: httpx.Client, store: Store) -> None:
+def test_once_tokens_exist_a_scrape_needs_a_viewers_token(http: httpx.Client, store: Store) -> None:
     secret = store.create_token("prometheus", role="viewer")
     refused = http.get("/metrics")
     assert (refused.status_code, refused.json()["type"]) == (401, "/problems/unauthenticated")
@@ -280,7 +278,7 @@ def test_with_tokens_a_scrape_needs_one_and_a_viewers_is_enough(http: httpx.Clie
     assert http.get("/metrics", headers=bearer(secret)).status_code == 401
 
 
-def test_without_its_database_a_service_tells_whom_it_knows_that_it_is_gone(
+def test_recent_scrapers_see_that_the_database_is_down(
     http: httpx.Client, settings: ServiceSettings, store: Store
 ) -> None:
     secret = store.create_token("prometheus", role="viewer")
@@ -312,7 +310,7 @@ def test_a_token_that_was_refused_stays_refused_without_the_database(
     assert http.get("/metrics", headers=bearer(secret)).status_code == 503
 
 
-def test_nothing_of_a_study_but_counts_is_told(http: httpx.Client, play: Play, body: Body) -> None:
+def test_metrics_contain_only_counts_of_studies(http: httpx.Client, play: Play, body: Body) -> None:
     study = play(body | {"name": "a secret of ours"})
     http.get(f"/v1/studies/{study}")
     text = http.get("/metrics").text
@@ -320,9 +318,7 @@ def test_nothing_of_a_study_but_counts_is_told(http: httpx.Client, play: Play, b
     assert "secret" not in text
 
 
-def test_a_caller_that_leaves_before_its_body_has_come_is_no_fault_of_the_service(
-    app: FastAPI, serve_app: ServeApp
-) -> None:
+def test_a_client_that_disconnects_during_its_body_is_not_an_error(app: FastAPI, serve_app: ServeApp) -> None:
     with serve_app(app) as url:
         head = (
             "POST /v1/studies HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: "

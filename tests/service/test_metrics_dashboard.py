@@ -75,7 +75,7 @@ def offered(settings: ServiceSettings, store: Store, client_of: ClientOf) -> dic
     return found | {"up": set()}
 
 
-def test_every_name_in_a_query_is_offered(offered: dict[str, set[str]]) -> None:
+def test_every_metric_in_a_query_exists(offered: dict[str, set[str]]) -> None:
     asked = {where: set(NAME.findall(expression)) for where, expression in expressions().items()}
     assert all(asked.values())
     assert {
@@ -83,7 +83,7 @@ def test_every_name_in_a_query_is_offered(offered: dict[str, set[str]]) -> None:
     } == {}
 
 
-def test_every_label_in_a_query_is_one_that_its_metric_has(offered: dict[str, set[str]]) -> None:
+def test_every_label_in_a_query_exists(offered: dict[str, set[str]]) -> None:
     # What Prometheus adds to whatever it scrapes.
     added = {"job", "instance"}
     for where, expression in expressions().items():
@@ -95,7 +95,7 @@ def test_every_label_in_a_query_is_one_that_its_metric_has(offered: dict[str, se
         assert used <= known, where
 
 
-def test_every_state_in_a_query_is_a_state() -> None:
+def test_every_state_in_a_query_exists() -> None:
     for where, expression in expressions().items():
         for name, states in re.findall(
             r"(tangent_studies|tangent_trials)\{[^}]*state=~?\"([^\"]+)\"", expression
@@ -103,7 +103,7 @@ def test_every_state_in_a_query_is_a_state() -> None:
             assert set(states.split("|")) <= STATES[name], where
 
 
-def test_every_metric_of_ours_is_shown_on_the_dashboard(offered: dict[str, set[str]]) -> None:
+def test_every_metric_is_on_the_dashboard(offered: dict[str, set[str]]) -> None:
     shown = {
         name for panel in panels() for target in panel["targets"] for name in NAME.findall(target["expr"])
     }
@@ -115,7 +115,7 @@ def test_every_metric_of_ours_is_shown_on_the_dashboard(offered: dict[str, set[s
     assert "tangent_build_info" in json.dumps(dashboard()["templating"])
 
 
-def test_the_dashboard_is_whole_and_no_panel_lies_on_another() -> None:
+def test_the_dashboard_is_complete_and_no_panels_overlap() -> None:
     whole = dashboard()
     ids = [panel["id"] for panel in whole["panels"]]
     assert len(ids) == len(set(ids))
@@ -135,7 +135,7 @@ def test_the_dashboard_is_whole_and_no_panel_lies_on_another() -> None:
         assert panel["description"], panel["title"]
 
 
-def test_prometheus_scrapes_where_the_service_answers_and_reads_the_rules() -> None:
+def test_prometheus_scrapes_the_service_and_loads_the_rules() -> None:
     configured = yaml.safe_load((DEPLOY / "prometheus.yml").read_text(encoding="utf-8"))
     (job,) = configured["scrape_configs"]
     assert (job["job_name"], job["metrics_path"]) == ("tangent", "/metrics")
@@ -144,14 +144,14 @@ def test_prometheus_scrapes_where_the_service_answers_and_reads_the_rules() -> N
     assert all((DEPLOY / name).is_file() for name in configured["rule_files"])
 
 
-def test_every_alert_says_what_is_wrong_and_how_urgent_it_is() -> None:
+def test_every_alert_has_a_summary_and_a_severity() -> None:
     assert rules()
     for rule in rules():
         assert rule["annotations"]["summary"], rule["alert"]
         assert rule["labels"]["severity"] in {"page", "ticket"}, rule["alert"]
 
 
-def test_every_metric_of_ours_is_explained(offered: dict[str, set[str]]) -> None:
+def test_every_metric_is_documented(offered: dict[str, set[str]]) -> None:
     explained = (ROOT / "docs" / "watching.md").read_text(encoding="utf-8")
     ours = {re.sub(r"_(bucket|sum|count)$", "", name) for name in offered if name.startswith("tangent_")}
     assert [name for name in sorted(ours) if f"`{name}`" not in explained] == []

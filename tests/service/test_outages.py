@@ -56,7 +56,7 @@ def ask(url: str) -> tuple[int, float]:
     return status, time.monotonic() - began
 
 
-def test_forty_callers_of_a_frozen_database_are_told_within_eight_seconds_and_the_service_lives_on(
+def test_a_frozen_database_is_reported_to_forty_callers_within_eight_seconds(
     server: PostgresServer, url: str
 ) -> None:
     places = ["/v1/studies", "/v1/optimizers", "/", "/readyz"]
@@ -86,7 +86,7 @@ def test_forty_callers_of_a_frozen_database_are_told_within_eight_seconds_and_th
     assert ask(f"{url}/v1/studies")[0] == 200
 
 
-def test_a_submission_while_the_database_restarts_is_made_once(
+def test_a_submission_during_a_database_restart_creates_one_study(
     server: PostgresServer, url: str, body: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("service.transport._MAX_RETRY_AFTER_S", 1.0)

@@ -29,7 +29,7 @@ CHANGES = [f"/v1/studies/{{}}:{verb}" for verb in ("pause", "resume", "stop", "c
 FORMS = [f"/studies/{{}}/{verb}" for verb in ("pause", "resume", "stop", "cancel", "confirm", "extend")]
 
 
-def test_these_are_all_requests_that_change_a_study(open_app: FastAPI) -> None:
+def test_the_list_of_changing_requests_is_complete(open_app: FastAPI) -> None:
     described = {
         path for path, item in open_app.openapi()["paths"].items() if "post" in item and "{study_id}" in path
     }
@@ -39,7 +39,7 @@ def test_these_are_all_requests_that_change_a_study(open_app: FastAPI) -> None:
 
 
 @pytest.mark.parametrize("path", [*CHANGES, *FORMS])
-def test_nobody_but_its_owner_and_an_admin_changes_a_study(
+def test_only_its_owner_and_an_admin_may_change_a_study(
     http: httpx.Client, store: Store, secrets: dict[str, str], body: Body, path: str
 ) -> None:
     study = store.submit(parse_spec(body), by=ALICE)
@@ -57,7 +57,7 @@ def test_nobody_but_its_owner_and_an_admin_changes_a_study(
         assert answer.status_code != 403, answer.text
 
 
-def test_a_study_from_an_open_house_is_changed_by_admins_alone(
+def test_only_admins_may_change_a_study_without_an_owner(
     http: httpx.Client, store: Store, secrets: dict[str, str], body: Body
 ) -> None:
     study = store.submit(parse_spec(body)).id
@@ -66,7 +66,7 @@ def test_a_study_from_an_open_house_is_changed_by_admins_alone(
     assert http.post(f"/v1/studies/{study}:pause", headers=bearer(secrets["root"])).status_code == 200
 
 
-def test_a_submitter_may_clone_what_is_anothers_and_owns_the_clone(
+def test_a_submitter_may_clone_any_study_and_owns_the_clone(
     http: httpx.Client, store: Store, secrets: dict[str, str], body: Body
 ) -> None:
     study = store.submit(parse_spec(body), by=ALICE).id
@@ -75,13 +75,11 @@ def test_a_submitter_may_clone_what_is_anothers_and_owns_the_clone(
     assert http.post(f"/v1/studies/{clone['id']}:cancel", headers=bearer(secrets["bob"])).status_code == 200
 
 
-def test_a_study_that_is_not_there_is_not_found_rather_than_anothers(
-    http: httpx.Client, secrets: dict[str, str]
-) -> None:
+def test_an_unknown_study_is_not_found_for_every_role(http: httpx.Client, secrets: dict[str, str]) -> None:
     assert http.post("/v1/studies/nothere2:pause", headers=bearer(secrets["bob"])).status_code == 404
 
 
-def test_the_log_tells_who_did_what_to_which_study_and_from_where(
+def test_the_audit_log_has_actor_verb_study_and_address(
     http: httpx.Client, secrets: dict[str, str], body: Body
 ) -> None:
     study = http.post("/v1/studies", json=body, headers=bearer(secrets["alice"])).json()["id"]
@@ -110,12 +108,12 @@ def test_the_log_tells_who_did_what_to_which_study_and_from_where(
 
 
 @pytest.mark.parametrize("name", ["alice", "vera"])
-def test_only_an_admin_reads_the_log(http: httpx.Client, secrets: dict[str, str], name: str) -> None:
+def test_only_an_admin_may_read_the_audit_log(http: httpx.Client, secrets: dict[str, str], name: str) -> None:
     answer = http.get("/v1/audit", headers=bearer(secrets[name]))
     assert (answer.status_code, answer.json()["type"]) == (403, "/problems/forbidden")
 
 
-def test_growing_a_study_is_noted_as_its_owners(
+def test_an_extension_by_an_admin_is_audited_and_keeps_the_owner(
     http: httpx.Client, store: Store, secrets: dict[str, str], body: Body, play: Play
 ) -> None:
     study = play(body)
@@ -131,9 +129,7 @@ def test_growing_a_study_is_noted_as_its_owners(
     ]
 
 
-def test_an_open_house_notes_what_nobody_in_particular_did(
-    http: httpx.Client, store: Store, body: Body
-) -> None:
+def test_an_open_service_audits_without_a_name(http: httpx.Client, store: Store, body: Body) -> None:
     study = http.post("/v1/studies", json=body).json()["id"]
     store.move(study, StudyMove.CANCEL)
     assert [(entry.actor, entry.verb) for entry in store.audit().items] == [
@@ -144,7 +140,7 @@ def test_an_open_house_notes_what_nobody_in_particular_did(
     assert http.get("/v1/account").json() == {"role": "admin", "token": None}
 
 
-def test_what_a_viewer_may_not_submit_is_not_offered(
+def test_a_viewer_sees_no_form_for_submissions(
     http: httpx.Client, store: Store, secrets: dict[str, str], body: Body
 ) -> None:
     study = store.submit(parse_spec(body), by=ALICE).id
@@ -162,7 +158,7 @@ def test_what_a_viewer_may_not_submit_is_not_offered(
         ({"resources": {"priority": "high"}}, "only an admin may submit studies of high priority"),
     ],
 )
-def test_a_study_that_the_page_refuses_stays_written(
+def test_a_refused_study_stays_in_the_form(
     http: httpx.Client, store: Store, body: Body, more: Body, why: str
 ) -> None:
     secret = store.create_token("ann", role="submitter", quotas=Quotas(max_studies=0))
@@ -174,7 +170,7 @@ def test_a_study_that_the_page_refuses_stays_written(
     assert store.studies().total == 0
 
 
-def test_the_page_offers_a_change_only_to_whom_it_is_allowed(
+def test_the_page_offers_only_permitted_changes(
     http: httpx.Client, store: Store, secrets: dict[str, str], body: Body
 ) -> None:
     study = store.submit(parse_spec(body), by=ALICE).id

@@ -38,7 +38,7 @@ def taken(limits: RateLimits, key: str, tries: int) -> int:
     return sum(limits.take(key) == 0 for _ in range(tries))
 
 
-def test_four_seconds_worth_pass_at_once_and_then_as_many_as_the_limit_says() -> None:
+def test_a_burst_of_four_seconds_passes_and_then_the_sustained_rate() -> None:
     clock = Clock()
     limits = RateLimits(5.0, clock=clock)
     assert taken(limits, "a", 100) == 20
@@ -48,7 +48,7 @@ def test_four_seconds_worth_pass_at_once_and_then_as_many_as_the_limit_says() ->
     assert taken(limits, "a", 100) == 20, "no more than that is saved up"
 
 
-def test_whoever_waits_as_long_as_told_is_let_in() -> None:
+def test_a_caller_that_waits_as_told_is_accepted() -> None:
     clock = Clock()
     limits = RateLimits(0.2, clock=clock)
     assert limits.take("a") == 0
@@ -58,7 +58,7 @@ def test_whoever_waits_as_long_as_told_is_let_in() -> None:
     assert limits.take("a") == 0
 
 
-def test_asking_while_one_waits_does_not_lengthen_the_wait() -> None:
+def test_refused_requests_do_not_extend_the_wait() -> None:
     clock = Clock()
     limits = RateLimits(1.0, clock=clock)
     assert taken(limits, "a", 1000) == 4
@@ -66,7 +66,7 @@ def test_asking_while_one_waits_does_not_lengthen_the_wait() -> None:
     assert limits.take("a") == 0
 
 
-def test_one_does_not_take_from_another() -> None:
+def test_buckets_are_independent() -> None:
     limits = RateLimits(1.0, clock=Clock())
     assert (taken(limits, "a", 9), taken(limits, "b", 9)) == (4, 4)
 
@@ -75,7 +75,7 @@ def test_zero_is_no_limit() -> None:
     assert taken(RateLimits(0.0, clock=Clock()), "a", 1000) == 1000
 
 
-def test_made_up_callers_do_not_fill_the_memory() -> None:
+def test_the_number_of_buckets_is_bounded() -> None:
     limits = RateLimits(1.0, clock=Clock())
     for n in range(20_000):
         limits.take(str(n))
@@ -88,7 +88,7 @@ def slow(settings: ServiceSettings) -> ServiceSettings:
     return settings.model_copy(update={"rate_per_s": 1.0})
 
 
-def test_a_token_that_asks_too_much_is_told_when_to_come_again(
+def test_a_token_over_its_limit_gets_429_with_retry_after(
     slow: ServiceSettings, store: Store, client_of: ClientOf
 ) -> None:
     alice, bob = (
@@ -145,7 +145,7 @@ def test_a_flood_of_invalid_tokens_is_refused_without_a_database_query(
     assert not [statement for statement in statements if "tokens" in statement or "sessions" in statement]
 
 
-def test_an_open_house_sets_no_limit(slow: ServiceSettings, store: Store, client_of: ClientOf) -> None:
+def test_an_open_service_has_no_rate_limit(slow: ServiceSettings, store: Store, client_of: ClientOf) -> None:
     with client_of(create_app(slow, store)) as client:
         assert {client.get("/v1/account").status_code for _ in range(20)} == {200}
 
@@ -168,7 +168,7 @@ def test_an_open_house_sets_no_limit(slow: ServiceSettings, store: Store, client
         ("testclient", ["198.51.100.1"], "testclient"),
     ],
 )
-def test_only_a_trusted_proxy_says_where_a_request_came_from(
+def test_only_trusted_proxies_may_name_the_client_address(
     peer: str | None, forwarded: list[str], found: str | None
 ) -> None:
     assert client_address(peer, forwarded, trusted=("10.0.0.0/8", "::1")) == found
@@ -185,13 +185,13 @@ def test_only_a_trusted_proxy_says_where_a_request_came_from(
         (None, None, True),
     ],
 )
-def test_all_addresses_of_one_network_of_ipv6_count_as_one(
+def test_ipv6_addresses_of_one_64_network_count_as_one(
     one: str | None, other: str | None, *, is_one: bool
 ) -> None:
     assert (neighbourhood(one) == neighbourhood(other)) is is_one
 
 
-def test_behind_a_trusted_proxy_each_address_is_counted_by_itself(
+def test_addresses_behind_a_trusted_proxy_are_counted_separately(
     slow: ServiceSettings, store: Store, client_of: ClientOf
 ) -> None:
     store.create_token("alice", role="viewer")
@@ -204,7 +204,7 @@ def test_behind_a_trusted_proxy_each_address_is_counted_by_itself(
             assert answers[-1] == last
 
 
-def test_what_is_no_address_is_no_proxy() -> None:
+def test_a_trusted_proxy_must_be_an_address() -> None:
     with pytest.raises(
         SettingsInvalid,
         match=(
@@ -216,15 +216,13 @@ def test_what_is_no_address_is_no_proxy() -> None:
     assert ServiceSettings.load(trusted_proxies="10.0.0.1, ::1").trusted_proxies == ("10.0.0.1", "::1")
 
 
-def test_the_client_waits_as_long_as_it_is_told(
-    slow: ServiceSettings, store: Store, serve_app: ServeApp
-) -> None:
+def test_the_client_respects_retry_after(slow: ServiceSettings, store: Store, serve_app: ServeApp) -> None:
     secret = store.create_token("alice", role="viewer")
     with serve_app(create_app(slow, store)) as url, Client(url, secret) as client:
         assert [client.studies().total for _ in range(6)] == [0] * 6
 
 
-def test_whoever_downloads_or_watches_waits_too(
+def test_downloads_and_watches_respect_retry_after(
     slow: ServiceSettings, store: Store, body: Body, serve_app: ServeApp
 ) -> None:
     study = store.submit(parse_spec(body)).id

@@ -36,7 +36,7 @@ def replicas(
         store.close()
 
 
-def test_one_key_sent_to_both_makes_one_study(
+def test_a_key_sent_to_two_replicas_creates_one_study(
     replicas: tuple[httpx.Client, httpx.Client], body: Body
 ) -> None:
     headers = {"idempotency-key": "once"}
@@ -47,7 +47,7 @@ def test_one_key_sent_to_both_makes_one_study(
     assert (other.status_code, other.json()["type"]) == (422, "/problems/idempotency-conflict")
 
 
-def test_one_key_sent_to_both_at_once_makes_one_study(
+def test_a_key_sent_to_two_replicas_at_once_creates_one_study(
     replicas: tuple[httpx.Client, httpx.Client], body: Body
 ) -> None:
     def send(n: int) -> httpx.Response:
@@ -60,9 +60,7 @@ def test_one_key_sent_to_both_at_once_makes_one_study(
     assert replicas[0].get("/v1/studies").json()["total"] == 1
 
 
-def test_a_tag_from_one_is_understood_by_the_other(
-    replicas: tuple[httpx.Client, httpx.Client], body: Body
-) -> None:
+def test_replicas_share_etags(replicas: tuple[httpx.Client, httpx.Client], body: Body) -> None:
     one, two = replicas
     made = one.post("/v1/studies", json=body)
     path, tag = f"/v1/studies/{made.json()['id']}", made.headers["etag"]
@@ -74,7 +72,7 @@ def test_a_tag_from_one_is_understood_by_the_other(
     assert two.get(path, headers={"if-none-match": tag}).status_code == 200
 
 
-def test_of_two_changes_that_rest_on_one_tag_one_is_made(
+def test_only_one_of_two_changes_with_the_same_etag_succeeds(
     replicas: tuple[httpx.Client, httpx.Client], body: Body
 ) -> None:
     for _ in range(3):
@@ -88,9 +86,7 @@ def test_of_two_changes_that_rest_on_one_tag_one_is_made(
             assert sorted(pool.map(pause, range(4))) == [200, 412, 412, 412]
 
 
-def test_a_login_at_one_is_known_to_the_other(
-    replicas: tuple[httpx.Client, httpx.Client], database_url: str
-) -> None:
+def test_replicas_share_logins(replicas: tuple[httpx.Client, httpx.Client], database_url: str) -> None:
     one, two = replicas
     store = Store.open(database_url, migrate=False)
     secret = store.create_token("alice", role="viewer")
@@ -102,7 +98,7 @@ def test_a_login_at_one_is_known_to_the_other(
     store.close()
 
 
-def test_a_quota_is_not_passed_by_asking_both(
+def test_replicas_share_quotas(
     replicas: tuple[httpx.Client, httpx.Client], database_url: str, body: Body
 ) -> None:
     store = Store.open(database_url, migrate=False)

@@ -33,14 +33,14 @@ def test_the_databases_password_is_read_from_its_file() -> None:
     assert workers.settings.DispatcherSettings().database == whole
 
 
-def test_a_dispatcher_hands_on_a_url_without_the_password() -> None:
+def test_a_dispatcher_passes_on_a_url_without_the_password() -> None:
     settings = workers.settings.DispatcherSettings()
     assert settings.database_url == URL
     assert "geheim" not in repr(settings)
     assert "geheim" not in repr(ServiceSettings.load())
 
 
-def test_a_token_is_read_from_its_file_unless_one_is_given(
+def test_a_token_is_read_from_its_file_unless_it_is_set(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "token").write_text("from-a-file\n")
@@ -53,7 +53,7 @@ def test_a_token_is_read_from_its_file_unless_one_is_given(
     assert given.get_secret_value() == "given"
 
 
-def test_a_file_that_cannot_be_read_is_told_in_one_line(password_file: Path) -> None:
+def test_an_unreadable_secret_file_is_a_one_line_error(password_file: Path) -> None:
     password_file.unlink()
     with pytest.raises(
         SettingsInvalid,
@@ -67,7 +67,7 @@ def test_a_file_that_cannot_be_read_is_told_in_one_line(password_file: Path) -> 
         workers.settings.DispatcherSettings()
 
 
-def test_a_password_for_the_embedded_database_is_a_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_password_for_the_embedded_database_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TANGENT_DATABASE_URL")
     with pytest.raises(SettingsInvalid, match="names a user"):
         ServiceSettings.load()

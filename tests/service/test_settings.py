@@ -16,7 +16,7 @@ def _silent_environment(settings: ServiceSettings) -> None:
     del settings
 
 
-def test_by_default_only_this_machine_is_served_from_the_users_own_folder() -> None:
+def test_defaults_are_local_and_in_the_users_home() -> None:
     settings = ServiceSettings.load()
     assert is_loopback(settings.host)
     assert settings.home == Path("~/.tangent").expanduser()
@@ -43,7 +43,7 @@ def test_the_environment_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     assert settings.token.get_secret_value() == "secret"
 
 
-def test_what_is_given_goes_before_the_environment_and_none_is_nothing_given(
+def test_arguments_override_the_environment_unless_they_are_none(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("TANGENT_PORT", "9000")
@@ -51,13 +51,13 @@ def test_what_is_given_goes_before_the_environment_and_none_is_nothing_given(
     assert ServiceSettings.load(port=None).port == 9000
 
 
-def test_an_empty_variable_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_empty_variable_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TANGENT_TOKEN", "")
     monkeypatch.setenv("TANGENT_PORT", "")
     assert (ServiceSettings.load().token, ServiceSettings.load().port) == (None, 8780)
 
 
-def test_variables_of_other_parts_do_not_disturb(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_variables_of_other_programs_are_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TANGENT_PARENT_PID", "1")
     ServiceSettings.load()
 
@@ -66,7 +66,7 @@ def test_variables_of_other_parts_do_not_disturb(monkeypatch: pytest.MonkeyPatch
     ("host", "url"),
     [("0.0.0.0", "http://127.0.0.1:8780"), ("::", "http://[::1]:8780"), ("10.1.2.3", "http://10.1.2.3:8780")],
 )
-def test_the_client_finds_a_service_that_listens_everywhere(host: str, url: str) -> None:
+def test_the_default_url_of_a_service_on_all_addresses_is_loopback(host: str, url: str) -> None:
     assert ServiceSettings.load(host=host).url == url
 
 
@@ -81,7 +81,7 @@ def test_the_client_finds_a_service_that_listens_everywhere(host: str, url: str)
         ("HOST", "a" * 300, "255"),
     ],
 )
-def test_a_faulty_variable_is_one_line_with_its_name(
+def test_an_invalid_variable_is_a_one_line_error_with_its_name(
     monkeypatch: pytest.MonkeyPatch, name: str, value: str, words: str
 ) -> None:
     monkeypatch.setenv(f"TANGENT_{name}", value)
@@ -94,7 +94,7 @@ def test_a_faulty_variable_is_one_line_with_its_name(
     assert value[:60] in said
 
 
-def test_every_faulty_variable_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_invalid_variable_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TANGENT_PORT", "abc")
     monkeypatch.setenv("TANGENT_LOG_LEVEL", "loud")
     with pytest.raises(SettingsInvalid) as raised:
@@ -132,5 +132,5 @@ def test_settings_are_frozen_and_show_no_secret() -> None:
         ("127.1", False),
     ],
 )
-def test_only_loopback_counts_as_this_machine(host: str, is_own: bool) -> None:
+def test_only_loopback_hosts_are_local(host: str, is_own: bool) -> None:
     assert is_loopback(host) is is_own

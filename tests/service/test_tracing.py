@@ -88,7 +88,7 @@ def attributes(span: Any) -> dict[str, Any]:
     return {pair.key: pair.value.string_value or pair.value.int_value for pair in span.attributes}
 
 
-def test_a_request_is_one_trace_with_its_statements_in_it(
+def test_a_request_is_one_trace_with_its_statements(
     collector: Collector, settings: ServiceSettings, store: Store, play: Play, body: Body, serve_app: ServeApp
 ) -> None:
     study = play(body)
@@ -126,7 +126,7 @@ def test_no_value_of_a_statement_is_sent(
 
 
 @pytest.mark.usefixtures("exporter")
-def test_a_collector_that_does_not_answer_keeps_no_one_waiting(
+def test_an_unreachable_collector_delays_no_request(
     settings: ServiceSettings, store: Store, serve_app: ServeApp
 ) -> None:
     traced = settings.model_copy(update={"otlp_endpoint": "http://127.0.0.1:9"})
@@ -138,7 +138,7 @@ def test_a_collector_that_does_not_answer_keeps_no_one_waiting(
     assert time.monotonic() - began < 10
 
 
-def test_where_no_collector_is_set_nothing_of_opentelemetry_is_loaded_beyond_its_interface(
+def test_without_a_collector_only_the_opentelemetry_api_is_imported(
     settings: ServiceSettings,
 ) -> None:
     assert start_tracing(settings) is None
@@ -157,7 +157,7 @@ def test_where_no_collector_is_set_nothing_of_opentelemetry_is_loaded_beyond_its
     assert done.stdout.strip() == ""
 
 
-def test_without_the_extra_the_service_says_what_to_install_in_one_line(tmp_path: Path) -> None:
+def test_a_missing_extra_is_a_one_line_error_with_the_remedy(tmp_path: Path) -> None:
     # Whoever has the extra cannot show what happens without it, unless its import fails.
     code = (
         "import sys; sys.modules['opentelemetry.sdk.trace'] = None; from service.serve import serve; from "
@@ -184,7 +184,7 @@ def test_without_the_extra_the_service_says_what_to_install_in_one_line(tmp_path
     assert "pip install 'tangent-studies[otel]'" in done.stderr
 
 
-def test_the_collector_is_the_one_that_opentelemetrys_own_variable_names(
+def test_the_collector_comes_from_opentelemetrys_own_variable(
     settings: ServiceSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert settings.otlp_endpoint is None

@@ -58,18 +58,18 @@ INNER = [
 
 
 @pytest.mark.parametrize("address", INNER)
-def test_no_address_of_this_machine_its_network_or_its_cloud_is_called(address: str) -> None:
+def test_addresses_of_the_machine_its_network_and_cloud_are_refused(address: str) -> None:
     assert not is_permitted(address, is_tls=True, allow=())
     assert not is_permitted(address, is_tls=False, allow=())
 
 
 @pytest.mark.parametrize("address", PUBLIC)
-def test_the_internet_is_called_by_tls_alone(address: str) -> None:
+def test_the_internet_may_be_called_only_with_tls(address: str) -> None:
     assert is_permitted(address, is_tls=True, allow=())
     assert not is_permitted(address, is_tls=False, allow=("10.0.0.0/8",))
 
 
-def test_what_the_operator_has_allowed_is_called_in_any_way() -> None:
+def test_allowed_networks_may_be_called_with_and_without_tls() -> None:
     allow = ("10.1.0.0/16", "fd00::/8", "192.168.1.7")
     for address in ("10.1.2.3", "::ffff:10.1.2.3", "fd12::1", "192.168.1.7"):
         assert is_permitted(address, is_tls=False, allow=allow)
@@ -81,7 +81,7 @@ def test_what_the_operator_has_allowed_is_called_in_any_way() -> None:
     "host",
     ["localhost", "127.0.0.1", "127.1", "2130706433", "0x7f.1", "0177.0.0.1", "::1", "0", "::ffff:7f00:1"],
 )
-def test_no_way_to_write_loopback_leads_there(host: str) -> None:
+def test_every_spelling_of_loopback_is_refused(host: str) -> None:
     with pytest.raises(
         AddressRefused,
         match="TANGENT_WEBHOOK_ALLOW",
@@ -91,7 +91,7 @@ def test_no_way_to_write_loopback_leads_there(host: str) -> None:
         assert "127.0.0.1" not in str(refused.value), "what a name stands for inside is nobody's business"
 
 
-def test_of_a_name_with_several_addresses_those_that_may_be_called_are(
+def test_only_permitted_addresses_of_a_name_are_used(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     found = ["127.0.0.1", "10.1.0.9", "1.1.1.1", "10.1.0.9"]
@@ -110,7 +110,7 @@ def test_of_a_name_with_several_addresses_those_that_may_be_called_are(
 
 
 @pytest.mark.parametrize("host", ["no-such-name.invalid", "x" * 70 + ".example", "a..b"])
-def test_a_name_that_stands_for_nothing_is_told(host: str) -> None:
+def test_an_unknown_name_is_refused(host: str) -> None:
     with pytest.raises(AddressRefused, match="cannot be resolved"):
         permitted_addresses(host, 443, is_tls=True, allow=())
 
@@ -130,7 +130,7 @@ def test_a_name_that_stands_for_nothing_is_told(host: str) -> None:
         ("https://169.254.169.254/latest/meta-data", ("10.0.0.0/8",)),
     ],
 )
-def test_what_can_never_be_called_is_refused_when_it_is_named(url: str, allow: tuple[str, ...]) -> None:
+def test_urls_that_can_never_be_called_are_refused_at_creation(url: str, allow: tuple[str, ...]) -> None:
     with pytest.raises(WebhookInvalid) as refused:
         check_url(url, allow=allow)
     assert [problem.pointer for problem in refused.value.problems] == ["/url"]
@@ -147,5 +147,5 @@ def test_what_can_never_be_called_is_refused_when_it_is_named(url: str, allow: t
         ("https://10.0.0.1/", ("10.0.0.1",)),
     ],
 )
-def test_what_may_be_callable_can_be_named(url: str, allow: tuple[str, ...]) -> None:
+def test_urls_that_may_be_callable_are_accepted(url: str, allow: tuple[str, ...]) -> None:
     check_url(url, allow=allow)

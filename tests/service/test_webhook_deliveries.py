@@ -109,7 +109,7 @@ def try_once(url: str, *, allow: tuple[str, ...] = LOOPBACK, timeout_s: float = 
 
 
 @pytest.mark.usefixtures("service")
-def test_a_receiver_gets_what_happened_signed(store: Store, hook: Receiver, body: Body) -> None:
+def test_a_receiver_gets_signed_events(store: Store, hook: Receiver, body: Body) -> None:
     webhook = make(store, hook.url + "?from=tangent", events=["study.queued", "study.cancelled"])
     study = store.submit(parse_spec(body)).id
     (first,) = hook.wait_for(1)
@@ -149,7 +149,7 @@ def test_a_receiver_gets_what_happened_signed(store: Store, hook: Receiver, body
 
 
 @pytest.mark.usefixtures("service")
-def test_what_was_not_taken_comes_again_as_the_same_message(store: Store, hook: Receiver, body: Body) -> None:
+def test_a_retry_has_the_same_message_id(store: Store, hook: Receiver, body: Body) -> None:
     hook.status = 500
     webhook = make(store, hook.url)
     store.submit(parse_spec(body))
@@ -170,7 +170,7 @@ def test_what_was_not_taken_comes_again_as_the_same_message(store: Store, hook: 
     assert newest(store, webhook).attempts == 2
 
 
-def test_two_services_on_one_database_send_each_message_once(
+def test_two_services_send_each_delivery_once(
     allowed: ServiceSettings, database_url: str, hook: Receiver, serve_app: ServeApp, body: Body
 ) -> None:
     hook.delay_s = 0.02
@@ -200,7 +200,7 @@ def sent_by(app: FastAPI) -> float:
     return app.state.metrics._deliveries.labels("delivered")._value.get()
 
 
-def test_what_happened_while_no_service_ran_is_sent_by_the_next(
+def test_events_without_a_running_service_are_sent_by_the_next_one(
     allowed: ServiceSettings, database_url: str, hook: Receiver, serve_app: ServeApp, body: Body
 ) -> None:
     store = Store.open(database_url, migrate=False)
@@ -215,7 +215,7 @@ def test_what_happened_while_no_service_ran_is_sent_by_the_next(
     store.close()
 
 
-def test_a_service_that_ends_gives_back_what_is_under_way(
+def test_shutdown_releases_running_deliveries(
     allowed: ServiceSettings, store: Store, hook: Receiver, serve_app: ServeApp, body: Body
 ) -> None:
     hook.delay_s = 8.0
@@ -234,7 +234,7 @@ def test_a_service_that_ends_gives_back_what_is_under_way(
         newest(store, webhook)
 
 
-def test_slow_receivers_keep_neither_requests_nor_other_receivers_waiting(
+def test_slow_receivers_delay_neither_requests_nor_other_receivers(
     store: Store, service: str, hook: Receiver, body: Body
 ) -> None:
     hook.delay_s = 8.0
@@ -252,7 +252,7 @@ def test_slow_receivers_keep_neither_requests_nor_other_receivers_waiting(
     assert sum(each.attempts for each in under_way) <= 20, "two of each webhook, and the rest waits"
 
 
-def test_an_attempt_ends_when_its_time_is_over(hook: Receiver) -> None:
+def test_an_attempt_times_out(hook: Receiver) -> None:
     hook.delay_s = 8.0
     began = time.monotonic()
     assert try_once(hook.url, timeout_s=0.2) == AttemptResult(error="no answer within 0.2 s")
@@ -276,19 +276,19 @@ def dripping(at_once: bytes, then: bytes) -> Generator[str]:
         yield f"http://127.0.0.1:{listener.getsockname()[1]}/"
 
 
-def test_a_receiver_that_answers_letter_by_letter_gains_no_time() -> None:
+def test_a_trickling_response_does_not_extend_the_timeout() -> None:
     with dripping(b"", b"HTTP/1.1 200 OK\r\n" + b"x: y\r\n" * 100) as url:
         began = time.monotonic()
         assert try_once(url, timeout_s=0.4).error == "no answer within 0.4 s"
         assert time.monotonic() - began < 10.0
 
 
-def test_an_answer_counts_though_what_is_said_with_it_never_ends() -> None:
+def test_a_response_counts_even_if_its_body_never_ends() -> None:
     with dripping(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n", b"x" * 1000) as url:
         assert try_once(url, timeout_s=0.3).is_delivered
 
 
-def test_of_an_answer_no_more_than_a_few_kilobytes_are_read(hook: Receiver) -> None:
+def test_only_a_few_kilobytes_of_a_response_are_read(hook: Receiver) -> None:
     hook.body = b"x" * 50_000_000
     assert try_once(hook.url).is_delivered
     assert hook.was_cut_off.wait(10)
@@ -303,9 +303,7 @@ def test_of_an_answer_no_more_than_a_few_kilobytes_are_read(hook: Receiver) -> N
         (599, "the receiver answered 599"),
     ],
 )
-def test_anything_but_success_is_told_and_no_redirect_is_followed(
-    hook: Receiver, status: int, said: str
-) -> None:
+def test_failures_are_reported_and_redirects_are_not_followed(hook: Receiver, status: int, said: str) -> None:
     with receiver() as elsewhere:
         hook.status, hook.headers = status, {"location": elsewhere.url, "retry-after": "120"}
         answer = try_once(hook.url)
@@ -314,7 +312,7 @@ def test_anything_but_success_is_told_and_no_redirect_is_followed(
         assert elsewhere.received == []
 
 
-def test_nothing_is_sent_to_this_machine_unless_that_is_allowed(hook: Receiver) -> None:
+def test_loopback_is_called_only_if_allowed(hook: Receiver) -> None:
     port = hook.url.split(":")[2]
     for host in ("127.0.0.1", "localhost", "127.1", "2130706433", "[::ffff:127.0.0.1]"):
         answer = try_once(f"http://{host}:{port}", allow=("10.0.0.0/8",))
@@ -324,7 +322,7 @@ def test_nothing_is_sent_to_this_machine_unless_that_is_allowed(hook: Receiver) 
     assert hook.received == []
 
 
-def test_a_name_is_looked_up_once_and_what_was_judged_is_called(
+def test_a_name_is_resolved_once_and_the_checked_address_is_called(
     hook: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A name that stands for another address a moment later (DNS rebinding) gains nothing by it."""
@@ -347,7 +345,7 @@ def test_a_name_is_looked_up_once_and_what_was_judged_is_called(
     assert hook.received[0].headers["host"] == f"hooks.example:{port}"
 
 
-def test_a_proxy_of_the_environment_is_not_used(hook: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_proxies_from_the_environment_are_not_used(hook: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
     with receiver() as proxy:
         for name in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
             monkeypatch.setenv(name, proxy.url.removesuffix("/hook"))
@@ -378,9 +376,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_the_certificate_has_to_be_the_names_and_not_the_addresss(
-    certificate: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_certificate_must_match_the_host_name(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     tls.load_cert_chain(certificate)
     genuine = socket.getaddrinfo
@@ -403,7 +399,7 @@ def test_the_certificate_has_to_be_the_names_and_not_the_addresss(
         assert len(hook.received) == 1
 
 
-def test_whoever_does_not_listen_is_told_in_a_sentence() -> None:
+def test_an_unreachable_receiver_is_reported_in_one_sentence() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     assert (try_once(f"http://127.0.0.1:{port}/").error or "").startswith("cannot connect: ")
@@ -411,7 +407,7 @@ def test_whoever_does_not_listen_is_told_in_a_sentence() -> None:
 
 
 @pytest.mark.usefixtures("service")
-def test_a_receiver_that_is_gone_disables_its_webhook(store: Store, hook: Receiver, body: Body) -> None:
+def test_a_410_disables_the_webhook(store: Store, hook: Receiver, body: Body) -> None:
     hook.status = 410
     webhook = make(store, hook.url)
     store.submit(parse_spec(body))
@@ -419,7 +415,7 @@ def test_a_receiver_that_is_gone_disables_its_webhook(store: Store, hook: Receiv
     assert store.webhook(webhook.id).disabled_reason == "its receiver answered 410 Gone"
 
 
-def test_no_secret_and_no_path_of_an_address_is_in_the_log(
+def test_the_log_contains_no_secret_and_no_path_of_a_url(
     allowed: ServiceSettings,
     store: Store,
     hook: Receiver,
@@ -445,9 +441,7 @@ def test_no_secret_and_no_path_of_an_address_is_in_the_log(
     assert "hidden" not in "".join(lines)
 
 
-def test_attempts_are_counted_by_what_became_of_them(
-    store: Store, service: str, hook: Receiver, body: Body
-) -> None:
+def test_attempts_are_counted_by_outcome(store: Store, service: str, hook: Receiver, body: Body) -> None:
     webhook = make(store, hook.url)
     store.submit(parse_spec(body))
     newest(store, webhook)
@@ -457,7 +451,7 @@ def test_attempts_are_counted_by_what_became_of_them(
 
 
 @pytest.mark.postgres
-def test_deliveries_go_on_when_the_database_is_back(
+def test_deliveries_resume_when_the_database_is_back(
     allowed: ServiceSettings,
     postgres_url: str,
     postgres: PostgresServer,

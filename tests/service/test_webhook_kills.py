@@ -81,7 +81,7 @@ def start(home: Path, url: str) -> subprocess.Popen[bytes]:
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.postgres
-def test_every_message_arrives_however_often_services_are_killed(
+def test_every_message_arrives_although_services_are_killed(
     tmp_path: Path, postgres_url: str, catalog: Catalog, body: dict[str, Any]
 ) -> None:
     store = Store.open(postgres_url)
