@@ -1,4 +1,4 @@
-"""A furnished house behind a real server, on SQLite; each file of tests has one of its own."""
+"""A service with data behind a real server, on SQLite; one for each test module."""
 
 import os
 import shutil
@@ -21,7 +21,7 @@ __all__: list[str] = []
 
 @pytest.fixture(scope="session")
 def furnished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, House]:
-    """A database to copy, and what stands in it."""
+    """A database to copy, and its contents."""
     path = tmp_path_factory.mktemp("furnished") / "tangent.db"
     store = Store.open(f"sqlite:///{path}")
     house = furnish(store)
@@ -31,10 +31,7 @@ def furnished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, House]:
 
 @pytest.fixture(scope="module")
 def attacked(furnished: tuple[Path, House], tmp_path_factory: pytest.TempPathFactory) -> Generator[Attacked]:
-    """A service in whose house nothing is ever put back.
-
-    Without a limit of requests, and with little patience.
-    """
+    """A service without rate limits and with short timeouts, whose database is shared by the tests."""
     path, house = furnished
     home = tmp_path_factory.mktemp("attacked")
     shutil.copy(path, home / "tangent.db")
@@ -48,7 +45,7 @@ def attacked(furnished: tuple[Path, House], tmp_path_factory: pytest.TempPathFac
         store,
         stream_settings=StreamSettings(poll_s=0.02, max_poll_s=0.05, heartbeat_s=0.2, recheck_s=0.2),
     )
-    # What it counts has tests of its own; here it would count one test against the next.
+    # The limits have their own tests; here one test would affect the next.
     app.state.login_limits = RateLimits(0)
     with serving(app, timeouts=Timeouts(head_s=1.5, body_s=2.0, unread_s=1.5)) as url:
         yield Attacked(url, house, store, app)

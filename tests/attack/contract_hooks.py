@@ -1,8 +1,6 @@
-"""What schemathesis is told of the service under attack.
+"""Hooks for schemathesis: ids that exist, and responses that only look like violations.
 
-Ids that exist, and what is no breach though it looks like one.
-
-Loaded by `st` through SCHEMATHESIS_HOOKS; CONTRACT_FACTS names a JSON file with the ids.
+`st` loads them through SCHEMATHESIS_HOOKS; CONTRACT_FACTS is the path of a JSON file with the ids.
 """
 
 import json
@@ -22,7 +20,7 @@ from service.api.etags import IF_MATCH
 __all__: list[str] = []
 
 FACTS: dict[str, list[str]] = json.loads(Path(os.environ["CONTRACT_FACTS"]).read_text(encoding="utf-8"))
-# Of eight ids that are sent seven are there.
+# Seven of eight ids exist.
 _MADE_UP = 8
 _STREAM = "/v1/studies/{study_id}/events"
 # What a schema cannot say: names of the catalogue, versions and keys as they stand, which two pages belong
@@ -41,10 +39,7 @@ _IF_MATCH = re.compile(IF_MATCH)
 
 @schemathesis.hook
 def before_load_schema(context: Any, raw_schema: dict[str, Any]) -> None:
-    """Have every operation that may be open on a service without tokens need one.
-
-    The service under attack has some.
-    """
+    """Require a token for every operation, because the attacked service has tokens."""
     del context
     for item in raw_schema["paths"].values():
         for operation in item.values():
@@ -54,9 +49,9 @@ def before_load_schema(context: Any, raw_schema: dict[str, Any]) -> None:
 
 @schemathesis.hook
 def map_case(context: Any, case: Any) -> Any:
-    """Give most requests ids and names that are there, chosen by those that were made up.
+    """Replace most generated ids and names by existing ones.
 
-    What is to be refused for one of them keeps it.
+    Requests that are invalid because of them keep theirs.
     """
     del context
 
@@ -76,15 +71,13 @@ def map_case(context: Any, case: Any) -> Any:
 
 
 def _known(value: Any, known: list[str]) -> Any:
-    """Return one of those that are known in the place of one that was made up; now and then the latter."""
+    """Return an existing value for most generated values, and the generated value for the rest."""
     chance = zlib.crc32(str(value).encode("utf-8", "replace"))
     return known[chance // _MADE_UP % len(known)] if known and chance % _MADE_UP else value
 
 
 def _name_what_there_is(body: dict[str, Any]) -> None:
-    """Name workload, optimizers and hyperparameters of the catalogue in a study, so that more than its names
-    is looked at.
-    """
+    """Use names of the catalogue in a study, so that the service validates more than the names."""
     if isinstance(body.get("workload"), str):
         body["workload"] = _known(body["workload"], FACTS["workload"])
     arms = body.get("arms")
@@ -101,7 +94,7 @@ def _name_what_there_is(body: dict[str, Any]) -> None:
 
 @schemathesis.hook
 def before_call(context: Any, case: Any, kwargs: dict[str, Any]) -> None:
-    """Ask for a list where a stream would not end: of every study but the one that stays closed."""
+    """Request a list of events instead of a stream, except for the study that stays closed."""
     del context, kwargs
     if (
         case.operation.path == _STREAM
@@ -112,13 +105,13 @@ def before_call(context: Any, case: Any, kwargs: dict[str, Any]) -> None:
 
 @schemathesis.hook
 def filter_failure(context: Any, failure: Failure, case: Any, response: Any) -> bool:
-    """Return whether a failure is one."""
+    """Return whether a reported failure is a real one."""
     del context, case
     match failure:
         case RejectedPositiveData():
             problem = response.json()
             is_of_the_record = problem["type"] in _KNOWN_ONLY_TO_THE_RECORD
-            # Its coverage phase takes the quotes off a tag, and then calls it sound.
+            # The coverage phase removes the quotes of an ETag and then expects it to be valid.
             tag = response.request.headers.get("if-match")
             is_no_tag = tag is not None and not _IF_MATCH.fullmatch(
                 tag if isinstance(tag, str) else tag.decode("latin-1")
@@ -129,10 +122,10 @@ def filter_failure(context: Any, failure: Failure, case: Any, response: Any) -> 
                 or any(words in problem["detail"] for words in _SAID_OF_PARAMETERS)
             )
         case AcceptedNegativeData():
-            # HTTP has every server pass over headers that it does not know.
+            # HTTP servers must ignore unknown headers.
             return "x-schemathesis-unknown-property" not in response.request.headers
         case ServerError():
-            # That a service without a dispatcher is not ready is an answer of /readyz, and no fault.
+            # A 503 of /readyz is a normal response of a service without a dispatcher.
             return response.json()["type"] != "/problems/not-ready"
         case _:
             return True

@@ -1,8 +1,6 @@
-"""What the OpenAPI promises, the service keeps.
+"""The service conforms to its OpenAPI description: thousands of generated requests, valid and invalid.
 
-Thousands of requests made of its own description, sound ones and broken ones, by schemathesis.
-
-CONTRACT_CASES says how many requests the slow run makes on each database at least (10,000).
+CONTRACT_CASES is the minimum number of requests of the slow run on each database (10,000).
 """
 
 import json
@@ -30,10 +28,10 @@ from studies.store import Store
 __all__: list[str] = []
 
 CASES = int(os.environ.get("CONTRACT_CASES", "10000"))
-# Of each operation in one go; then the database has grown enough, and the next begins anew.
+# For each operation in one slice; then the database has grown, and the next slice starts with a new copy.
 IN_ONE_GO = 30
 PHASES = ("examples", "coverage", "fuzzing", "stateful")
-# A rate is judged by people; what it compares is judged by tests of its own.
+# Not asserted: the rate depends on the machine.
 NO_CHECKS = "object_level_authorization"
 
 
@@ -61,7 +59,7 @@ def facts(house: House) -> dict[str, Sequence[str]]:
 def attack(
     attacked: Attacked, folder: Path, *, examples: int, seed: int, phases: Sequence[str] = PHASES
 ) -> dict[str, Any]:
-    """Return schemathesis's report on a service."""
+    """Run schemathesis against a service and return its report."""
     known, report = folder / f"facts-{seed}.json", folder / f"report-{seed}.json"
     known.write_text(json.dumps(facts(attacked.house)), encoding="utf-8")
     here = Path(__file__).parent
@@ -140,7 +138,7 @@ def template(request: pytest.FixtureRequest, furnished: tuple[Path, House]) -> t
 
 @contextmanager
 def copied(template: Any, folder: Path) -> Generator[str]:
-    """Yield the URL of a fresh copy of a database."""
+    """Yield the URL of a new copy of a database."""
     if isinstance(template, Path):
         shutil.copy(template, folder / "tangent.db")
         yield f"sqlite:///{folder}/tangent.db"

@@ -1,7 +1,4 @@
-"""Numbers, letters and names that are meant to break something.
-
-In bodies, queries, headers and paths, and wherever they come out again.
-"""
+"""Hostile numbers, characters and names in bodies, queries, headers, paths, and wherever they are shown."""
 
 import csv
 import io
@@ -37,7 +34,7 @@ NUMBERS = [
     "1e-999",
     "1e308",
 ]
-# Where a number goes in a study, with X in its place.
+# Every place of a number in a study, marked with X.
 PLACES = [
     '{"seed": X}',
     '{"max_retries": X}',
@@ -58,7 +55,7 @@ PLACES = [
 
 
 def no_constant(literal: str) -> None:
-    """Take no NaN in an answer."""
+    """Refuse NaN in a response."""
     pytest.fail(f"{literal} in an answer")
 
 
@@ -74,7 +71,7 @@ def test_hostile_numbers_cause_no_internal_error(attacked: Attacked, number: str
             ):
                 answer = client.post(path, content=sent, headers=JSON)
                 assert answer.status_code in {200, 409, 422}, (path, sent, answer.text)
-                # Strictly: Python would read NaN.
+                # Strict, because Python reads NaN.
                 json.loads(answer.text, parse_constant=no_constant)
         for path, name in (
             ("extend", "trials_per_arm"),
@@ -216,7 +213,7 @@ def test_a_hostile_name_is_refused_or_shown_as_text_everywhere(attacked: Attacke
 
 
 def assert_inert(page: str) -> None:
-    """Check that nothing of a name has become a tag, an attribute or a sum."""
+    """Check that no part of a name has become a tag, an attribute or a formula."""
     assert "<script>alert" not in page
     assert "<img src=x" not in page
     assert '" onmouseover="' not in page
@@ -392,7 +389,7 @@ def test_sql_in_a_parameter_is_not_executed(attacked: Attacked, text: str) -> No
 )
 def test_no_path_escapes_the_static_folders(attacked: Attacked, below: str, path: str) -> None:
     with socket.create_connection(("127.0.0.1", attacked.port), timeout=60) as one:
-        # By hand: a client would tidy the path up.
+        # By hand, because a client would normalise the path.
         token = attacked.house.secrets["vera"]
         one.sendall(
             (

@@ -1,7 +1,4 @@
-"""Slow clients, large bodies, deep bodies, endless bodies.
-
-Each ends in bounded time and memory, and others are answered meanwhile.
-"""
+"""Slow clients and large, deep or endless bodies end in bounded time and memory, while others are served."""
 
 import gzip
 import json
@@ -35,7 +32,7 @@ def opened(attacked: Attacked, stack: ExitStack, count: int = 1) -> list[socket.
 def trickle(
     sockets: list[socket.socket], byte: Callable[[int], bytes], *, meanwhile: Callable[[], None], for_s: float
 ) -> int:
-    """Send each a byte now and then until the other end has closed all; return how many it closed in time."""
+    """Send bytes slowly until the service has closed all connections; return how many it closed in time."""
     left, n, began = set(sockets), 0, time.monotonic()
     while left and time.monotonic() - began < for_s:
         readable, _, _ = select.select(list(left), [], [], 0)
@@ -177,7 +174,7 @@ GRID = {
         "delta": {"choices": [0.1 * n for n in range(1, 6)]},
     },
 }
-# Each as large as a body may be, or as dear to look at as it can be.
+# Each is as large, or as expensive to validate, as a body may be.
 DEAR = {
     "10,000 arms": large(arms=["adamp"] * 10_000),
     "100,000 arms of one letter": large(arms=["a"] * 100_000),
@@ -217,7 +214,7 @@ def test_expensive_requests_are_answered_quickly(attacked: Attacked, name: str) 
     with attacked.client("alice") as client:
         answer = client.post("/v1/studies?validate_only=true", content=DEAR[name], headers=JSON)
     assert answer.status_code in {200, 400, 422}, answer.text
-    # Of this process, which is the server's: whatever else the machine does.
+    # CPU time of this process, which runs the server, independent of other load.
     assert time.process_time() - began < 5.0
 
 
@@ -231,7 +228,7 @@ def test_a_stream_reader_that_never_reads_is_disconnected(attacked: Attacked) ->
     with ExitStack() as stack:
         silent = [stack.enter_context(socket.socket()) for _ in range(20)]
         for one in silent:
-            # Little fits between the two ends, so the server soon has to wait.
+            # The socket buffers are small, so the server soon has to wait.
             one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024)
             one.connect(("127.0.0.1", attacked.port))
             one.sendall(f"{head}Accept: text/event-stream\r\n\r\n".encode())
@@ -278,7 +275,7 @@ def test_one_token_gets_a_quarter_of_the_streams(attacked: Attacked) -> None:
 def test_headers_of_a_megabyte_are_refused(attacked: Attacked) -> None:
     with attacked.client("vera") as client:
         for header in ("x-large", "cookie", "if-none-match", "idempotency-key", "authorization"):
-            # Or it is closed before all was sent.
+            # Or the connection is closed before everything was sent.
             with suppress(httpx.TransportError):
                 assert client.get("/v1/studies", headers={header: "x" * 1_000_000}).status_code in {400, 431}
         assert client.get("/healthz").status_code == 200

@@ -1,7 +1,4 @@
-"""Whoever holds a token can do what it allows and no more.
-
-Each verb of the API tried with a viewer's, each study's with another's.
-"""
+"""A token's owner can do only what its role allows: every verb of the API is tried with a stolen token."""
 
 import json
 import socket
@@ -19,14 +16,14 @@ from studies.store import Store
 __all__: list[str] = []
 
 METHODS = ("POST", "PUT", "PATCH", "DELETE")
-# What a body may be of is told by the description; of the dashboard's forms none is described.
+# The description has the bodies of the API; the dashboard's forms are not described.
 FORMS = [
     f"/studies/{{study_id}}/{verb}" for verb in ("pause", "resume", "stop", "cancel", "confirm", "extend")
 ] + ["/new"]
 
 
 def rows(store: Store) -> dict[str, list[tuple[Any, ...]]]:
-    """Return the whole database but for when each token was used last."""
+    """Return the whole database without the times of the last use of tokens."""
     with store._database.read() as connection:
         names = [
             name
@@ -48,7 +45,7 @@ def rows(store: Store) -> dict[str, list[tuple[Any, ...]]]:
 
 
 def unsafe(attacked: Attacked) -> Iterator[tuple[str, str, Any]]:
-    """Yield method, path and a sound body of everything that changes something, with ids that are there."""
+    """Yield method, path and a valid body of every changing request, with existing ids."""
     described = json.loads(json.dumps(attacked.app.openapi()))
     for template, item in described["paths"].items():
         for method, operation in item.items():
@@ -106,7 +103,7 @@ def test_a_stolen_viewers_token_changes_nothing_by_any_verb(attacked: Attacked, 
 
 
 def test_without_a_token_nothing_can_be_read_or_changed(attacked: Attacked) -> None:
-    # Whether it is ready depends on how long ago its dispatcher was heard of; anyone may ask.
+    # Readiness depends on the dispatcher's last heartbeat, and needs no token.
     public = {"/healthz": {200}, "/readyz": {200, 503}, "/problems": {200}, "/problems/{slug}": {200}}
     before = rows(attacked.store)
     with attacked.client() as client:
@@ -171,7 +168,7 @@ def test_a_submitter_cannot_change_other_users_studies_or_use_their_keys(attacke
 
 
 class Reader:
-    """A reader of an event stream in a thread of its own; knows when it ended."""
+    """A reader of an event stream in its own thread, which records the time of its end."""
 
     def __init__(self, client: httpx.Client, study: str) -> None:
         self.lines: list[str] = []
@@ -264,13 +261,13 @@ def test_invalid_tokens_are_refused(attacked: Attacked, secret: str) -> None:
             try:
                 answer = client.get("/v1/account", headers=[(b"authorization", raw)])
             except httpx.LocalProtocolError:
-                # No header can hold it.
+                # It is not valid in a header.
                 continue
             assert answer.status_code in {400, 401}, raw
 
 
 def test_token_digests_are_compared_by_the_database() -> None:
-    # What is looked up is the SHA-256 of what was sent: how soon two texts differ says nothing of the secret.
+    # The SHA-256 of the token is looked up, so timing reveals nothing about the secret.
     source = (Path(__file__).parents[2] / "studies" / "store" / "tokens.py").read_text(encoding="utf-8")
     assert "sha256" in source
     assert "digest ==" in source

@@ -1,5 +1,5 @@
-"""A service to ask: a real store on SQLite, a small catalogue, studies played through by a run, the app in
-process or behind a real server.
+"""Fixtures: a real store on SQLite, a small catalogue, studies played by a run, and the app in process or
+behind a real server.
 """
 
 import os
@@ -118,7 +118,7 @@ def _workload(name: str, *, metric: str = "accuracy", minimize: bool = False) ->
 
 @pytest.fixture(scope="session")
 def catalog() -> Catalog:
-    """Two optimizers, one of which contains the other, and two workloads, one of each direction."""
+    """Two optimizers, one a special case of the other, and two workloads, one of each direction."""
     decayed = Condition(parameter="weight_decay", above=0.0)
     nesterov = Hyperparameter(
         name="nesterov",
@@ -147,10 +147,7 @@ def catalog() -> Catalog:
 
 @pytest.fixture(scope="session")
 def fresh_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An empty database with its schema.
-
-    Copied for each test, because migrating takes longer than most of them.
-    """
+    """An empty database with its schema, copied for each test because a migration is slow."""
     path = tmp_path_factory.mktemp("fresh") / "tangent.db"
     Store.open(f"sqlite:///{path}").close()
     return path
@@ -158,7 +155,7 @@ def fresh_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ServiceSettings:
-    """The settings of an environment that says nothing."""
+    """The settings of an empty environment."""
     for name in [name for name in os.environ if name.startswith("TANGENT_")]:
         monkeypatch.delenv(name)
     return ServiceSettings.load(home=tmp_path)
@@ -166,7 +163,7 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ServiceSettings
 
 @pytest.fixture
 def empty_store(settings: ServiceSettings, fresh_database: Path) -> Generator[Store]:
-    """A store to which nothing was announced."""
+    """A store without a catalogue."""
     shutil.copy(fresh_database, settings.home / "tangent.db")
     store = Store.open(settings.database_url, migrate=False)
     yield store
@@ -337,13 +334,13 @@ def _report(trial_id: str, number: int, epoch: int, *, of: int, diverges: bool) 
 
 
 class InProcess(httpx.BaseTransport):
-    """Hands a request straight to an app, each in an event loop of its own."""
+    """A transport that passes each request to an app in its own event loop."""
 
     def __init__(self, app: FastAPI) -> None:
         self._transport = httpx.ASGITransport(app, raise_app_exceptions=False)
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        """Return the app's answer, read to its end."""
+        """Return the complete response of the app."""
 
         async def handle() -> httpx.Response:
             assert isinstance(request.stream, httpx.SyncByteStream)
@@ -355,7 +352,7 @@ class InProcess(httpx.BaseTransport):
                 extensions=request.extensions,
             )
             response = await self._transport.handle_async_request(whole)
-            # As they came: decoding is the client's.
+            # Not decoded, because the client does that.
             content = b"".join([part async for part in response.aiter_raw()])
             return httpx.Response(response.status_code, headers=response.headers, content=content)
 
@@ -377,7 +374,7 @@ def client_of() -> Callable[..., AbstractContextManager[httpx.Client]]:
 
 @pytest.fixture(scope="session")
 def open_app() -> FastAPI:
-    """An open service without a store, made once: it is the largest part of a small test."""
+    """An open service without a store, created once because it takes most of the time of a small test."""
     return create_app(ServiceSettings.load(host="127.0.0.1", port=8780))
 
 
@@ -387,7 +384,7 @@ def http(open_app: FastAPI, store: Store) -> Generator[httpx.Client]:
     open_app.state.store = store
     open_app.state.analyses = AnalysisCache(store)
     open_app.state.closed_studies = ClosedStudyCache(store)
-    # What earlier tests asked of the same app must not count against this one.
+    # Requests of earlier tests must not count for this one.
     open_app.state.rate_limits, open_app.state.login_limits = RateLimits(50.0), RateLimits(2.0)
     with in_process(open_app) as client:
         yield client
@@ -395,7 +392,7 @@ def http(open_app: FastAPI, store: Store) -> Generator[httpx.Client]:
 
 @pytest.fixture
 def pace() -> StreamSettings:
-    """Streams that need not be waited for."""
+    """Streams with short intervals."""
     return StreamSettings(poll_s=0.02, max_poll_s=0.05, heartbeat_s=0.3)
 
 

@@ -1,6 +1,4 @@
-"""Analyses on demand: worked out once until the record changes, by one thread at a time, and not more of them
-kept than fit.
-"""
+"""The analysis cache: one computation for each change, and a bound in bytes."""
 
 import gc
 import pickle
@@ -42,7 +40,7 @@ def analyses(store: Store) -> AnalysisCache:
 
 @pytest.fixture
 def reads(store: Store, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Ids of the studies whose whole record was read, in that order."""
+    """Ids of the studies that were read completely, in order."""
     found: list[str] = []
     record = store.study_record
 
@@ -283,7 +281,7 @@ def test_callers_that_wait_for_an_analysis_block_no_other_threads(
 
     async def main() -> None:
         async with anyio.create_task_group() as tasks:
-            # More than a service has threads.
+            # More than the threads of a service.
             for _ in range(60):
                 tasks.start_soon(ask)
             with anyio.fail_after(10):

@@ -1,7 +1,4 @@
-"""Analyses in processes of their own.
-
-The same as in threads, whatever happens to these processes, and nothing of them stays behind.
-"""
+"""Analyses in a pool of processes: the same results as in threads, and no process left behind."""
 
 import multiprocessing
 import os
@@ -34,7 +31,7 @@ Play = Callable[..., str]
 
 @pytest.fixture
 def pool(settings: ServiceSettings) -> Iterator[ProcessAnalysisPool]:
-    """Processes that read the store."""
+    """A pool of processes that read the store."""
     made = ProcessAnalysisPool(settings.database_url)
     yield made
     made.close()
@@ -53,7 +50,7 @@ def test_another_process_computes_the_same_result(
 
 
 def fails(error: TangentError, _store: Store) -> None:
-    """Fail, wherever that is done."""
+    """Raise an error of the domain."""
     raise error
 
 
@@ -70,7 +67,7 @@ def test_an_error_comes_back_as_it_was_raised(
 
 
 def dies_once(mark: Path, _store: Store) -> str:
-    """Die, but not a second time."""
+    """Kill the process, but only once."""
     if mark.exists():
         return "lived"
     mark.touch()
@@ -79,7 +76,7 @@ def dies_once(mark: Path, _store: Store) -> str:
 
 
 def dies(_store: Store) -> None:
-    """Die."""
+    """Kill the process."""
     os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -104,7 +101,7 @@ def test_a_closed_pool_leaves_no_process(pool: ProcessAnalysisPool, tmp_path: Pa
 
 
 def lingers(mark: Path, _store: Store) -> None:
-    """Note that it has begun, and go on for long."""
+    """Leave a mark and run for a long time."""
     with mark.open("a") as file:
         file.write("begun\n")
     time.sleep(600)

@@ -1,7 +1,4 @@
-"""What studies found, over REST: one by itself, a suite, several side by side.
-
-Whatever is asked, never a fault of the service.
-"""
+"""Analyses of a study, of a suite and of several studies over REST."""
 
 import threading
 import time
@@ -248,7 +245,7 @@ def test_requests_that_wait_for_an_analysis_do_not_delay_others(
         httpx.Client(base_url=url, timeout=30) as client,
         ThreadPoolExecutor(30) as pool,
     ):
-        # More than the service has threads.
+        # More than the threads of a service.
         asked = [pool.submit(client.get, path.format(study=study)) for _ in range(30)]
         time.sleep(0.5)
         assert client.get("/v1/optimizers", timeout=5).status_code == 200

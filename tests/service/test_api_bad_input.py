@@ -1,6 +1,4 @@
-"""Whatever is sent, the answer is a problem of a stable type that points to the fault, and nothing is
-stored.
-"""
+"""Every invalid request is answered with a problem of a stable type, with pointers, and stores nothing."""
 
 import json
 import time
@@ -27,7 +25,7 @@ def arm(**space: Any) -> Body:
     return whole(arms=[{"optimizer": "adamp", "space": space}])
 
 
-# The request's body, the pointer to the fault, and words of its message.
+# The body, the pointer to the fault, and a word of its message.
 FAULTY_STUDIES: dict[str, tuple[Any, str, str]] = {
     "unknown optimizer": (whole(arms=["adampp"]), "/arms/0/optimizer", "did you mean 'adamp'?"),
     "unknown workload": (whole(workload="digits-mpl"), "/workload", "did you mean 'digits-mlp'?"),
@@ -76,7 +74,7 @@ def _nothing_is_stored(store: Store) -> Generator[None]:
 
 
 def problem(answer: httpx.Response, status: int, slug: str) -> dict[str, Any]:
-    """Return the problem in an answer, checked for what every problem has."""
+    """Return the problem in a response, after checking what every problem has."""
     said = answer.json()
     assert answer.headers["content-type"] == "application/problem+json"
     assert (answer.status_code, said["status"], said["type"]) == (status, status, f"/problems/{slug}")
@@ -310,7 +308,7 @@ def test_tens_of_thousands_of_faults_are_reported_quickly(http: httpx.Client, bo
     began = time.perf_counter()
     answer = http.post("/v1/studies", json=body | {f"k{n}": 1 for n in range(30_000)})
     assert answer.status_code == 422
-    # Each compared with every other took a minute.
+    # Comparing each with every other took a minute.
     assert time.perf_counter() - began < 10.0
 
 

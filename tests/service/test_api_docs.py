@@ -1,4 +1,4 @@
-"""/docs in a real browser, under the service's own policy."""
+"""/docs in a real browser, under the service's content security policy."""
 
 import pytest
 from playwright.sync_api import sync_playwright

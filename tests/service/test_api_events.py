@@ -1,7 +1,4 @@
-"""The event stream over a real connection.
-
-Nothing missing, nothing twice, an end, a sign of life, and nothing left behind.
-"""
+"""Event streams over real connections: each event once, heartbeats, an end, and no leaks."""
 
 import asyncio
 import json
@@ -42,7 +39,7 @@ def url(app: FastAPI, serve_app: ServeApp) -> Generator[str]:
 
 
 def told(lines: Iterator[str]) -> Iterator[dict[str, str]]:
-    """Yield each event's fields as they stand in the stream; comments come as the field ''."""
+    """Yield each event's fields as in the stream; comments have the field name ''."""
     fields: dict[str, str] = {}
     for line in lines:
         if not line:
@@ -84,7 +81,7 @@ def test_a_reader_continues_after_a_disconnect(url: str, body: Body, play: Play,
     study = play(body)
     whole = read(url, study)
     headers = {} if way == "query" else {"last_event_id": "5"}
-    # A browser repeats the address it began with and adds the header, which is the newer.
+    # A browser repeats its first URL and adds the header, which is newer.
     query = {"header": "", "query": "?after=5", "both": "?after=2"}[way]
     with httpx.stream(
         "GET",
@@ -158,7 +155,7 @@ def test_streams_above_the_limit_are_refused(app: FastAPI, url: str, store: Stor
     streams: EventStreams = app.state.streams
     streams.limit = 1
     with httpx.stream("GET", f"{url}/v1/studies/{study}/events", headers=STREAM, timeout=10) as answer:
-        # Kept: a reader's end is the end of its lines too.
+        # Kept, because the end of a reader is also the end of its lines.
         lines = answer.iter_lines()
         next(lines)
         refused = httpx.get(f"{url}/v1/studies/{study}/events", headers=STREAM)
@@ -202,13 +199,13 @@ def test_readers_of_the_same_events_share_each_read(
 
     async def read() -> None:
         async for frame in streams.frames(store, study, after=0, is_closed=False):
-            # One by one: whoever leaves has had what came before.
+            # One by one: each reader that leaves has the earlier events.
             told.append(frame)  # noqa: PERF401
 
     async def main() -> None:
         readers = [asyncio.create_task(read()) for _ in range(30)]
         await asyncio.sleep(1.1)
-        # Who leaves takes nothing from the others.
+        # A reader that leaves does not affect the others.
         readers[0].cancel()
         streams.close()
         await asyncio.gather(*readers, return_exceptions=True)
@@ -259,7 +256,7 @@ def test_an_open_study_has_no_last_event(http: httpx.Client, store: Store, body:
 
 
 def wait_until(holds: Callable[[], bool]) -> None:
-    """Return once it holds; fail after five seconds."""
+    """Wait until the condition holds; fail after five seconds."""
     deadline = time.monotonic() + 5
     while not holds():
         assert time.monotonic() < deadline

@@ -1,7 +1,4 @@
-"""Growing studies over REST: confirmed on more seeds, extended, cloned.
-
-Whatever comes in, never a fault of the service.
-"""
+"""Follow-ups over REST: confirm on more seeds, extend, clone."""
 
 import json
 from collections.abc import Callable

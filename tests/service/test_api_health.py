@@ -1,4 +1,4 @@
-"""Health and readiness: what is missing is named, and neither question needs a token."""
+"""Health and readiness: everything that is missing is listed, and neither endpoint needs a token."""
 
 import sqlite3
 import time
@@ -31,7 +31,7 @@ def change(settings: ServiceSettings, statement: str, *values: str) -> None:
 
 
 def missing(http: httpx.Client) -> list[str]:
-    """Return what a service that is not ready lacks."""
+    """Return what is missing from a service that is not ready."""
     answer = http.get("/readyz")
     assert (answer.status_code, answer.headers["content-type"], answer.json()["type"]) == (
         503,
@@ -137,7 +137,7 @@ def test_a_lost_postgresql_is_reported_within_eight_seconds(
     store.announce(catalog, dispatcher="here")
     with client_of(create_app(settings, store)) as client:
         assert client.get("/readyz").status_code == 200
-        # Dropped under its connections: whoever comes next finds no such database.
+        # Dropped under its connections; the next connection finds no such database.
         postgres.drop(name)
         began = time.monotonic()
         assert missing(client) == ["a database that answers"]

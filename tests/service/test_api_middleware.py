@@ -1,4 +1,4 @@
-"""What a hostile page or client meets before any route does."""
+"""Middleware: security headers, host names, cross-site requests and internal errors."""
 
 import logging
 from collections.abc import Callable, Generator
@@ -147,7 +147,7 @@ def test_programs_and_pages_of_the_service_may_change_things(
 
 
 def test_cross_site_reads_are_not_refused(http: httpx.Client) -> None:
-    # What comes back stays unread: no header allows another origin to see it.
+    # No header allows another origin to read the response.
     answer = http.get("/v1/studies", headers={"origin": "http://example.com", "sec-fetch-site": "cross-site"})
     assert answer.status_code == 200
     assert not [name for name in answer.headers if name.startswith("access-control")]
@@ -162,10 +162,10 @@ def test_a_preflight_is_not_granted(http: httpx.Client) -> None:
 
 
 class _Broken(Store):
-    """A store with a fault of ours in it."""
+    """A store with a bug."""
 
     def studies(self, **_asked: object) -> Any:
-        """Raise what no route expects."""
+        """Raise an unexpected exception."""
         raise ZeroDivisionError("the secret is 42")
 
 

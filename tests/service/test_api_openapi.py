@@ -1,4 +1,4 @@
-"""The API's description is complete: whoever reads it alone knows what to send and what may come back."""
+"""The OpenAPI description is complete: it alone suffices to send requests and to read responses."""
 
 import hashlib
 import html
@@ -61,7 +61,7 @@ def test_every_parameter_is_described_and_bounded(described: dict[str, Any]) -> 
 
 
 def test_no_parameter_accepts_null(described: dict[str, Any]) -> None:
-    # No query and no header can say null, and the word is refused.
+    # A query or a header cannot express null, and the word is refused.
     for where, operation in operations(described):
         for parameter in operation.get("parameters", []):
             assert '"null"' not in json.dumps(parameter["schema"]), (where, parameter["name"])
@@ -93,7 +93,7 @@ def test_every_field_is_described(described: dict[str, Any]) -> None:
         f"{name}.{field}"
         for name, schema in described["components"]["schemas"].items()
         for field, shape in schema.get("properties", {}).items()
-        # What tells the kinds of dimension apart says all in its one value.
+        # The discriminator of dimensions is explained by its single value.
         if field != "kind" and not shape.get("description")
     ]
     assert bare == []
@@ -124,7 +124,7 @@ def test_examples_of_follow_ups_can_be_sent(
                     headers={"content-type": kind},
                 )
                 assert answer.status_code == status, (verb, name, answer.text)
-                # What waits for a run would be the next that is played.
+                # A queued study would be the next one that is played.
                 http.post(
                     f"{answer.headers.get('location', f'/v1/studies/{study}')}:cancel"
                 ).raise_for_status()

@@ -1,4 +1,4 @@
-"""Pruning over REST: what is submitted and refused, what is planned, which fields and events tell of it."""
+"""Pruning over REST: validation, plans, fields and events."""
 
 import json
 from collections.abc import Callable, Generator

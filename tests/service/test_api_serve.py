@@ -1,4 +1,4 @@
-"""`serve` as a process: it starts, ends in good order, and says in one line what keeps it from starting."""
+"""`serve` as a process: it starts, shuts down cleanly, and reports a failed start in one line."""
 
 import logging
 import signal
@@ -29,7 +29,7 @@ Refused = Callable[..., str]
 
 @pytest.fixture
 def refused(settings: ServiceSettings, capsys: pytest.CaptureFixture[str]) -> Generator[Refused]:
-    """The one line that a service says that cannot start."""
+    """Start a service that cannot start, and return its one line of output."""
     log = logging.getLogger("tangent")
     level = log.level
 
@@ -59,7 +59,7 @@ def test_a_service_with_open_streams_shuts_down_cleanly(
 
     with process(tmp_path, TANGENT_PORT=str(port)) as started:
         wait_until_it_answers(port)
-        # A second reader of the same database, as the dispatcher is one.
+        # A second reader of the same database, like the dispatcher.
         store = Store.open(f"sqlite:///{tmp_path / 'tangent.db'}", migrate=False)
         store.announce(catalog, dispatcher="here")
         study = store.submit(parse_spec(body)).id

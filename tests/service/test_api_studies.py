@@ -1,7 +1,4 @@
-"""Reading studies and moving them.
-
-Lists page, tags change with what they tag, moves keep to the state machine.
-"""
+"""Reading and moving studies: pages, ETags and the state machine."""
 
 from collections.abc import Callable
 from typing import Any
@@ -211,7 +208,7 @@ def test_a_trial_and_its_measurements_can_be_read(http: httpx.Client, body: Body
     measured = http.get(f"/v1/trials/{study}.adamp.1/measurements").json()
     assert [row["epoch"] for row in measured["items"]] == [1, 2]
     assert measured["items"][1]["validation_metric"] == pytest.approx(0.62)
-    # A value that was not finite is null, which JSON can say.
+    # A value that is not finite is null in JSON.
     assert (
         http.get(f"/v1/trials/{study}.adamp.2/measurements").json()["items"][0]["validation_metric"] is None
     )

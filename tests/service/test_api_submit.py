@@ -1,4 +1,4 @@
-"""Submitting: shorthands are spelled out, a key makes a study once, validating stores nothing."""
+"""Submitting studies: shorthands, idempotency keys and validation."""
 
 import threading
 from collections.abc import Callable

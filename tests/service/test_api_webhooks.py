@@ -1,7 +1,4 @@
-"""Webhooks over REST and on the command line.
-
-Made, listed, tried out, enabled and removed by whom they belong to.
-"""
+"""Webhooks over REST and on the command line."""
 
 import json
 from collections.abc import Callable, Generator

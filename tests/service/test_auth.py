@@ -1,4 +1,4 @@
-"""Who may do what: an open house on this machine alone, and with one token a locked one."""
+"""Authentication and roles: open and local without tokens, locked once a token exists."""
 
 import base64
 from collections.abc import Callable

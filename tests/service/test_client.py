@@ -1,7 +1,4 @@
-"""The Python client against a real service.
-
-It says what the service says, repeats what may be repeated, and follows a study over cut lines.
-"""
+"""The Python client against a real service: values, safe retries, and watches over broken connections."""
 
 import socket
 import threading
@@ -40,7 +37,7 @@ def client(live: str) -> Generator[Client]:
         yield client
 
 
-def test_what_is_read_is_what_is_stored(client: Client, store: Store, body: Body, play: Play) -> None:
+def test_the_client_reads_what_is_stored(client: Client, store: Store, body: Body, play: Play) -> None:
     study = play(body)
     assert client.study(study) == store.study(study)
     assert client.studies() == store.studies()
@@ -66,7 +63,7 @@ def test_a_study_can_be_submitted_as_a_spec_or_with_shorthands(client: Client, b
     assert first.spec == second.spec == parse_spec(body)
 
 
-def test_what_studies_found_is_what_the_service_works_out(
+def test_the_client_reads_the_services_analyses(
     client: Client, live_app: FastAPI, body: Body, play: Play, store: Store
 ) -> None:
     first, second = play(body | {"suite": "small"}, confirm=3), play(body, confirm=3)
@@ -101,9 +98,7 @@ def test_a_study_can_be_confirmed_and_extended(client: Client, store: Store, bod
     )
 
 
-def test_a_study_can_be_cloned_and_a_clone_of_ones_own_key_is_made_once(
-    client: Client, store: Store, body: Body
-) -> None:
+def test_a_study_can_be_cloned_and_a_key_creates_one_clone(client: Client, store: Store, body: Body) -> None:
     study = store.submit(parse_spec(body)).id
     assert client.clone(study).spec == parse_spec(body)
     first, second = (client.clone(study, {"seed": 3}, idempotency_key="one") for _ in range(2))
@@ -112,7 +107,7 @@ def test_a_study_can_be_cloned_and_a_clone_of_ones_own_key_is_made_once(
     assert store.studies().total == 3
 
 
-def test_a_watch_of_an_extended_study_does_not_end_where_it_was_first_completed(
+def test_a_watch_of_an_extended_study_continues_past_its_first_completion(
     client: Client, store: Store, body: Body, play: Play
 ) -> None:
     study = play(body)
@@ -123,7 +118,7 @@ def test_a_watch_of_an_extended_study_does_not_end_where_it_was_first_completed(
     assert [event.data["to"] for event in seen if event.kind == "study.state"].count("completed") == 2
 
 
-def test_a_submission_of_ones_own_key_is_made_once(client: Client, body: Body) -> None:
+def test_a_submission_with_a_key_creates_one_study(client: Client, body: Body) -> None:
     assert client.submit(body, idempotency_key="one").id == client.submit(body, idempotency_key="one").id
 
 
@@ -147,7 +142,7 @@ def test_every_study_and_every_trial_come_page_by_page(
     assert len(list(client.every_trial(study, state=TrialState.DIVERGED))) == 2
 
 
-def test_a_study_can_be_moved(client: Client, store: Store, body: Body) -> None:
+def test_a_study_can_be_paused_and_cancelled_by_the_client(client: Client, store: Store, body: Body) -> None:
     study = store.submit(parse_spec(body)).id
     assert client.pause(study).state is StudyState.PAUSED
     assert client.resume(study).state is StudyState.QUEUED
@@ -159,7 +154,7 @@ def test_a_study_can_be_moved(client: Client, store: Store, body: Body) -> None:
     assert client.move(client.submit(body).id, StudyMove.PAUSE).verbs == ("resume", "stop", "cancel")
 
 
-def test_a_refusal_says_what_the_service_said(client: Client, body: Body) -> None:
+def test_a_problem_is_raised_with_all_its_fields(client: Client, body: Body) -> None:
     with pytest.raises(ProblemError) as raised:
         client.submit(body | {"arms": ["adampp"], "workload": "nothing"})
     error = raised.value
@@ -172,7 +167,7 @@ def test_a_refusal_says_what_the_service_said(client: Client, body: Body) -> Non
 @pytest.mark.parametrize(
     "study_id", ["zzzzzzzz", "", "a/b", "../../etc", "a b", "ü", "%00", ":pause", "x" * 300]
 )
-def test_an_id_is_one_part_of_a_path_whatever_is_in_it(client: Client, study_id: str) -> None:
+def test_an_id_is_quoted_as_one_path_segment(client: Client, study_id: str) -> None:
     with pytest.raises(ProblemError) as raised:
         client.study(study_id)
     assert raised.value.status == 404
@@ -187,7 +182,7 @@ def test_a_token_is_sent(live: str, store: Store) -> None:
         assert client.studies().total == 0
 
 
-def test_where_no_service_answers_one_sentence_says_so() -> None:
+def test_a_missing_service_is_a_one_line_error() -> None:
     url = f"http://127.0.0.1:{free_port()}"
     with Client(url) as client:
         for ask in (client.studies, lambda: client.submit({}), lambda: next(client.watch("abc23456"))):
@@ -201,13 +196,13 @@ def test_where_no_service_answers_one_sentence_says_so() -> None:
     "url",
     ["nonsense", "127.0.0.1:8780", "ftp://127.0.0.1", "http://", "http://[::1", "http://127.0.0.1:port"],
 )
-def test_an_address_that_is_none_is_told_in_one_sentence(url: str) -> None:
+def test_an_invalid_url_is_a_one_line_error(url: str) -> None:
     with pytest.raises(ServiceUnreachable) as raised, Client(url) as client:
         client.studies()
     assert "\n" not in str(raised.value)
 
 
-def test_what_is_no_tangent_is_told_from_one(serve_app: ServeApp, settings: ServiceSettings) -> None:
+def test_another_service_is_not_taken_for_tangent(serve_app: ServeApp, settings: ServiceSettings) -> None:
     other = FastAPI()
     other.state.streams = create_app(settings).state.streams
 
@@ -222,15 +217,13 @@ def test_what_is_no_tangent_is_told_from_one(serve_app: ServeApp, settings: Serv
 
 
 class Cutting:
-    """A line to a service that breaks.
-
-    Takes connections, passes bytes on, and cuts the answer after so many of them.
+    """A proxy to a service that breaks its connections.
 
     Args:
         target: port of the service.
-        cuts: after how many bytes of answer each connection is cut, in turn; None lets all through, as do all
+        cuts: after how many bytes of response each connection is cut; None for no cut, as for all
             connections after these.
-        port: where it listens; by default at one that is free.
+        port: its own port; by default a free one.
     """
 
     def __init__(self, target: int, cuts: list[int | None], *, port: int = 0) -> None:
@@ -242,12 +235,12 @@ class Cutting:
 
     @property
     def url(self) -> str:
-        """Where to connect."""
+        """Its URL."""
         return f"http://127.0.0.1:{self._listener.getsockname()[1]}"
 
     def close(self) -> None:
-        """Take no more connections."""
-        # Else it takes one more: somebody waits for that.
+        """Accept no more connections."""
+        # Otherwise it would accept the connection that is being set up.
         with suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
@@ -282,24 +275,26 @@ class Cutting:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Try again at once."""
+    """Retry at once."""
     monkeypatch.setattr("service.client._RETRY_S", 0.02)
 
 
 @pytest.mark.usefixtures("impatient")
-def test_a_watch_over_a_line_that_keeps_breaking_misses_and_repeats_nothing(
+def test_a_watch_over_a_breaking_connection_yields_each_event_once(
     live: str, store: Store, body: Body, play: Play
 ) -> None:
     study = play(body)
     line = Cutting(int(live.rsplit(":", 1)[1]), [900, 0, 1500, 700, 2500, 1])
     with closing(line), Client(line.url) as client:
-        # The first connection has to bring something: a service that never answered is told at once.
+        # The first connection must deliver something: a service that never answers is an error at once.
         assert tuple(client.watch(study)) == store.events(study)
         assert line.connections > 4
 
 
 @pytest.mark.usefixtures("impatient")
-def test_a_submission_over_a_line_that_breaks_is_made_once(live: str, store: Store, body: Body) -> None:
+def test_a_submission_over_a_breaking_connection_creates_one_study(
+    live: str, store: Store, body: Body
+) -> None:
     line = Cutting(int(live.rsplit(":", 1)[1]), [40, 0])
     with closing(line), Client(line.url) as client:
         study = client.submit(body)
@@ -307,9 +302,7 @@ def test_a_submission_over_a_line_that_breaks_is_made_once(live: str, store: Sto
     assert [found.id for found in store.studies().items] == [study.id]
 
 
-def test_a_submission_whose_service_is_away_after_it_took_it_is_made_once(
-    live: str, store: Store, body: Body
-) -> None:
+def test_a_submission_before_a_restart_creates_one_study(live: str, store: Store, body: Body) -> None:
     target = int(live.rsplit(":", 1)[1])
     breaks = Cutting(target, [40] * 9)
     port = int(breaks.url.rsplit(":", 1)[1])
@@ -332,7 +325,7 @@ def test_a_submission_whose_service_is_away_after_it_took_it_is_made_once(
     assert [found.id for found in store.studies().items] == [study.id]
 
 
-def test_a_submission_whose_service_stays_away_says_what_is_unknown(
+def test_a_submission_with_an_unknown_outcome_says_so(
     live: str, body: Body, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("service.transport._RETRY_SUBMISSION_S", 0.1)
@@ -346,7 +339,7 @@ def test_a_submission_whose_service_stays_away_says_what_is_unknown(
 
 
 @pytest.mark.usefixtures("impatient")
-def test_a_move_over_a_line_that_breaks_is_not_made_twice(live: str, store: Store, body: Body) -> None:
+def test_a_move_over_a_breaking_connection_is_not_repeated(live: str, store: Store, body: Body) -> None:
     study = store.submit(parse_spec(body)).id
     line = Cutting(int(live.rsplit(":", 1)[1]), [40])
     with closing(line), Client(line.url) as client:
@@ -405,15 +398,13 @@ def test_a_watch_of_a_closed_study_ends_and_one_beyond_its_end_is_empty(
     assert tuple(client.watch(study, after=whole[4].id)) == whole[5:]
 
 
-def test_a_watch_of_no_study_is_refused(client: Client) -> None:
+def test_a_watch_of_an_unknown_study_is_refused(client: Client) -> None:
     with pytest.raises(ProblemError) as raised:
         next(client.watch("zzzzzzzz"))
     assert raised.value.slug == "study-not-found"
 
 
-def test_a_proxy_of_the_environment_is_not_asked_for_this_machine(
-    live: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_proxies_are_not_used_for_this_machine(live: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
         monkeypatch.setenv(name, f"http://127.0.0.1:{free_port()}")
     for name in ("NO_PROXY", "no_proxy"):

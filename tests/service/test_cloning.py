@@ -1,4 +1,4 @@
-"""Clones: a merge patch does what RFC 7396 says, and a title that was made is made anew."""
+"""Clones: merge patches follow RFC 7396, and derived names are derived again."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Answers about closed studies: read and written once, and never older than the study."""
+"""Responses about closed studies are read and written once, and are never stale."""
 
 from collections.abc import Callable
 from typing import Any
@@ -78,7 +78,7 @@ def test_the_cache_is_bounded_by_bytes(store: Store, body: Body, play: Play) -> 
 
     for n in (1, 2, 1, 3, 1, 2):
         assert len(answer(n)) == 100
-    # The third was kept in place of the second, which was asked for longest ago.
+    # The third replaced the second, which had been unused for longest.
     assert written == [1, 2, 3, 2]
 
 

@@ -1,4 +1,4 @@
-"""The table of errors: every class of the domain has its answer."""
+"""The table of errors: every domain error has its kind of problem."""
 
 import inspect
 

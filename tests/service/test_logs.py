@@ -1,7 +1,4 @@
-"""Logs: one line for each thing, for people or as JSON, with the ids it is about.
-
-Nothing that a caller sends can look like another line.
-"""
+"""Logs: one line for each entry, as text or JSON, with its ids. No caller can forge a line."""
 
 import json
 import logging
@@ -32,7 +29,7 @@ ROOT = Path(__file__).parents[2]
 Body = dict[str, Any]
 Played = Callable[..., str]
 
-# A service in a process of its own: logging belongs to a process, and that of the tests is pytest's.
+# A service in its own process, because pytest configures the logging of this one.
 SERVED = """
 import anyio, httpx, logging, os, sys
 from service.app import create_app
@@ -67,7 +64,7 @@ store.close()
 
 
 def run(code: str, *arguments: str, **environment: str) -> tuple[list[str], list[str]]:
-    """Return the lines that a program writes to standard output, and those to standard error."""
+    """Return the lines that a program writes to standard output and to standard error."""
     given = {
         "PATH": "/usr/bin:/bin",
         "PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "tests"))),
@@ -238,7 +235,7 @@ def test_the_next_request_of_a_connection_does_not_inherit_its_study(
 def test_probes_are_logged_only_at_debug(served: Served, store: Store) -> None:
     asked = ("GET /healthz", "GET /readyz", "GET /metrics", "GET /static/none.css")
     assert served(*asked)[1] == []
-    # Not being ready is an answer too.
+    # 503 of /readyz is a normal response.
     store.sign_off("here")
     assert served("GET /readyz")[1] == []
     told = as_json(served(*asked, TANGENT_LOG_FORMAT="json", TANGENT_LOG_LEVEL="debug")[1])

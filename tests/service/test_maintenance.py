@@ -1,4 +1,4 @@
-"""Studies whose dispatcher has died: what their owners want of them is done all the same."""
+"""Studies whose dispatcher has died still end when their owner stops them."""
 
 import time
 

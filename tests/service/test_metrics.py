@@ -1,6 +1,5 @@
-"""/metrics: what it counts is what the record and the requests say.
-
-A scrape costs little, needs a token where all do, and outlives the database.
+"""/metrics: its numbers match the database and the requests. A scrape is cheap, and works while the database
+is down.
 """
 
 import socket
@@ -34,7 +33,7 @@ Sample = tuple[str, tuple[tuple[str, str], ...]]
 
 @pytest.fixture
 def app(settings: ServiceSettings, store: Store) -> FastAPI:
-    """A service of this test's own: what it counts begins at nothing."""
+    """A new service for each test, whose counters start at zero."""
     return create_app(settings, store)
 
 
@@ -64,7 +63,7 @@ def scraped(http: httpx.Client, *, is_again: bool = False, **given: Any) -> dict
 
 
 def value(samples: dict[Sample, float], name: str, **labels: str) -> float | None:
-    """Return one sample's value; None when there is none."""
+    """Return the value of a sample; None if it is absent."""
     return samples.get((name, tuple(sorted(labels.items()))))
 
 
@@ -208,7 +207,7 @@ def test_transactions_are_timed_by_kind(http: httpx.Client, store: Store) -> Non
         return (value(after, name, kind=kind) or 0) - (value(before, name, kind=kind) or 0)
 
     assert grown("write") == 1
-    # What was read, and the scrape's own look at the record and at the tokens.
+    # The reads above, and the scrape's own reads of the database and the tokens.
     assert 2 <= grown("read") <= 4
 
 
@@ -225,9 +224,9 @@ def test_an_open_stream_is_counted(live_app: FastAPI, live: str, play: Play, bod
             assert live_app.state.streams.open == 1
             found = scraped(client)
             assert value(found, "tangent_event_stream_clients") == 1
-            # The scrape itself is the other.
+            # The other one is the scrape itself.
             assert value(found, "tangent_http_requests_in_flight") == 2
-            # However long it will be read, what counts is how long it took to begin.
+            # Only the time to its start counts, however long it is read.
             events = {"method": "GET", "route": "/v1/studies/{study_id}/events"}
             assert value(found, "tangent_http_request_seconds_count", **events) == 1
             assert value(found, "tangent_http_requests_total", status="200", **events) == 1
@@ -287,7 +286,7 @@ def test_recent_scrapers_see_that_the_database_is_down(
     found = scraped(http, is_again=True, headers=bearer(secret))
     assert value(found, "tangent_database_up") == 0
     assert (value(found, "process_resident_memory_bytes") or 0) > 1e6
-    # What cannot be known is not told: an old number would look like a new one.
+    # Unknown values are absent: an old value would look like a current one.
     assert not [
         name
         for name, _ in found

@@ -1,7 +1,4 @@
-"""What Grafana and Prometheus are given to read is offered by /metrics.
-
-No panel, no alert asks for a name, label or state that is not there.
-"""
+"""The Grafana dashboard and the Prometheus rules use only metrics, labels and states that exist."""
 
 import json
 import re
@@ -26,7 +23,7 @@ __all__: list[str] = []
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
 DASHBOARD = DEPLOY / "grafana" / "tangent.json"
-# `up` is what Prometheus itself makes of a scrape.
+# Prometheus itself creates `up` for each scrape.
 NAME = re.compile(r"\b(?:(?:tangent|process|python)_[a-z_]+|up(?=\{))")
 STATES = {
     "tangent_studies": {state.value for state in StudyState},
@@ -53,7 +50,7 @@ def rules() -> list[dict[str, Any]]:
 
 
 def expressions() -> dict[str, str]:
-    """Return every query, by where it stands."""
+    """Return every query, by its location."""
     asked = {
         f"panel {panel['title']}, {target['refId']}": target["expr"]
         for panel in panels()
@@ -84,7 +81,7 @@ def test_every_metric_in_a_query_exists(offered: dict[str, set[str]]) -> None:
 
 
 def test_every_label_in_a_query_exists(offered: dict[str, set[str]]) -> None:
-    # What Prometheus adds to whatever it scrapes.
+    # Prometheus adds these labels to every metric.
     added = {"job", "instance"}
     for where, expression in expressions().items():
         names = NAME.findall(expression)
@@ -107,7 +104,7 @@ def test_every_metric_is_on_the_dashboard(offered: dict[str, set[str]]) -> None:
     shown = {
         name for panel in panels() for target in panel["targets"] for name in NAME.findall(target["expr"])
     }
-    # A histogram is shown by any of its three; the version is what the list of jobs is made from.
+    # One of a histogram's three metrics suffices; the version is used for the list of jobs.
     ours = {re.sub(r"_(bucket|sum|count)$", "", name) for name in offered if name.startswith("tangent_")} - {
         "tangent_build_info"
     }

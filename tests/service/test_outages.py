@@ -1,7 +1,4 @@
-"""A service whose PostgreSQL is frozen, killed and started again.
-
-Whoever asks is told within eight seconds, and nobody else notices.
-"""
+"""A service whose PostgreSQL is frozen, killed and restarted responds within eight seconds."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -29,7 +26,7 @@ CALLERS = 40
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[PostgresServer]:
-    """A server of this file's own, to be treated badly."""
+    """A PostgreSQL server for this module only, which the tests freeze and kill."""
     with postgres_server() as started:
         yield started
 
@@ -50,7 +47,7 @@ def url(
 
 
 def ask(url: str) -> tuple[int, float]:
-    """Return the status of an answer and after how many seconds it came."""
+    """Return the status of a response and its duration in seconds."""
     began = time.monotonic()
     status = httpx.get(url, timeout=30).status_code
     return status, time.monotonic() - began
@@ -90,7 +87,7 @@ def test_a_submission_during_a_database_restart_creates_one_study(
     server: PostgresServer, url: str, body: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("service.transport._MAX_RETRY_AFTER_S", 1.0)
-    # The tests' server leaves what is young in memory.
+    # The tests' server keeps recent writes in memory.
     server.run("CHECKPOINT")
     server.kill()
     with Client(url) as client, ThreadPoolExecutor(1) as pool:

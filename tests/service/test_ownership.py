@@ -1,7 +1,4 @@
-"""Studies have owners: a submitter changes their own, an admin all, a viewer none.
-
-And each change is noted.
-"""
+"""Ownership: a submitter changes their own studies, an admin all, a viewer none; each change is audited."""
 
 import json
 from collections.abc import Callable
@@ -24,7 +21,7 @@ Body = dict[str, Any]
 Play = Callable[..., str]
 
 ALICE = Actor(name="alice", role="submitter")
-# Every request that changes a study which is there already, over REST and from the page.
+# Every request that changes an existing study, over REST and from the page.
 CHANGES = [f"/v1/studies/{{}}:{verb}" for verb in ("pause", "resume", "stop", "cancel", "confirm", "extend")]
 FORMS = [f"/studies/{{}}/{verb}" for verb in ("pause", "resume", "stop", "cancel", "confirm", "extend")]
 

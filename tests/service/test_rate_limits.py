@@ -1,4 +1,4 @@
-"""Too many requests are told to wait, each token and each address by itself."""
+"""Rate limits of tokens and addresses."""
 
 import io
 from collections.abc import Callable
@@ -25,7 +25,7 @@ Body = dict[str, Any]
 
 
 class Clock:
-    """A clock that is set by hand."""
+    """A clock that the test sets."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -84,7 +84,7 @@ def test_the_number_of_buckets_is_bounded() -> None:
 
 @pytest.fixture
 def slow(settings: ServiceSettings) -> ServiceSettings:
-    """Settings of a service that lets four requests pass at once."""
+    """Settings of a service that allows a burst of four requests."""
     return settings.model_copy(update={"rate_per_s": 1.0})
 
 
@@ -161,7 +161,7 @@ def test_an_open_service_has_no_rate_limit(slow: ServiceSettings, store: Store, 
         ("10.0.0.1", ["<script>"], "10.0.0.1"),
         ("10.0.0.1", ["198.51.100.1, x, 10.0.0.2"], "10.0.0.2"),
         ("10.0.0.1", ["2001:db8::1"], "2001:db8::1"),
-        # A socket that takes both families tells of IPv4 like this.
+        # A dual-stack socket reports IPv4 addresses like this.
         ("::ffff:10.0.0.1", ["::ffff:198.51.100.1"], "198.51.100.1"),
         ("::ffff:203.0.113.9", ["198.51.100.1"], "203.0.113.9"),
         (None, ["198.51.100.1"], None),

@@ -1,4 +1,4 @@
-"""Two services on one database are one: keys, tags, sessions and quotas hold across them."""
+"""Two services on one database act as one: keys, ETags, sessions and quotas hold across them."""
 
 from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
@@ -24,12 +24,12 @@ ClientOf = Callable[..., AbstractContextManager[httpx.Client]]
 def replicas(
     settings: ServiceSettings, database_url: str, client_of: ClientOf
 ) -> Generator[tuple[httpx.Client, httpx.Client]]:
-    """Clients of two services, each with a store of its own, that share a database."""
+    """Clients of two services with a shared database, each with its own store."""
     stores = [Store.open(database_url, migrate=False) for _ in range(2)]
     first, second = (create_app(settings, store) for store in stores)
     with client_of(first) as one, client_of(second) as two:
-        # FastAPI makes its routes ready with the first request; here, other than behind a server, several
-        # event loops would do so at once.
+        # FastAPI prepares its routes at the first request. Here, unlike behind a server, several event loops
+        # would do so at once.
         assert [client.get("/nothing").status_code for client in (one, two)] == [404, 404]
         yield one, two
     for store in stores:

@@ -1,7 +1,4 @@
-"""The database's password and the token may lie in files, for the service and for the dispatcher alike.
-
-Both are told in one line what is wrong.
-"""
+"""The database's password and the token may be in files, for the service and for the dispatcher."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Settings: safe defaults, one line for every fault, nothing secret shown."""
+"""Settings: safe defaults, one line for every fault, and no secret shown."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ __all__: list[str] = []
 
 @pytest.fixture(autouse=True)
 def _silent_environment(settings: ServiceSettings) -> None:
-    """Forget what the environment of the tests says (`settings` does it)."""
+    """Remove the settings from the environment (`settings` does it)."""
     del settings
 
 
@@ -128,7 +128,7 @@ def test_settings_are_frozen_and_show_no_secret() -> None:
         ("example.com", False),
         ("localhost.example.com", False),
         ("", False),
-        # An old way to write 127.0.0.1 that not everyone reads the same way.
+        # An old notation of 127.0.0.1 that programs read in different ways.
         ("127.1", False),
     ],
 )

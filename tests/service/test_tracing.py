@@ -1,7 +1,4 @@
-"""Traces: one for each request, its SQL in it, sent to the collector that the environment names.
-
-Without the extra a sentence, no traceback.
-"""
+"""Traces: one for each request, with its SQL statements, sent to the configured collector."""
 
 import os
 import subprocess
@@ -33,7 +30,7 @@ ServeApp = Callable[..., AbstractContextManager[str]]
 
 
 class Collector:
-    """A collector: takes spans by OTLP over HTTP and keeps them."""
+    """A collector that receives spans by OTLP over HTTP and keeps them."""
 
     def __init__(self) -> None:
         self.spans: list[Any] = []
@@ -158,7 +155,7 @@ def test_without_a_collector_only_the_opentelemetry_api_is_imported(
 
 
 def test_a_missing_extra_is_a_one_line_error_with_the_remedy(tmp_path: Path) -> None:
-    # Whoever has the extra cannot show what happens without it, unless its import fails.
+    # The extra is installed here, so its import is made to fail.
     code = (
         "import sys; sys.modules['opentelemetry.sdk.trace'] = None; from service.serve import serve; from "
         f"service.settings import ServiceSettings; sys.exit(serve(ServiceSettings.load(port={free_port()})))"

@@ -1,7 +1,4 @@
-"""Where webhooks may lead.
-
-To the internet by TLS, and to what the operator has allowed, whatever name it goes by.
-"""
+"""The addresses that webhooks may call: the internet with TLS, and allowed networks."""
 
 import socket
 

@@ -1,7 +1,4 @@
-"""Deliveries over real lines.
-
-Signed, sent by one of several services, again until they are taken, and to nobody who may not be called.
-"""
+"""Webhook deliveries over real connections: signatures, retries, several services and refused addresses."""
 
 import logging
 import shutil
@@ -59,13 +56,13 @@ def hook() -> Generator[Receiver]:
 
 @pytest.fixture
 def allowed(settings: ServiceSettings) -> ServiceSettings:
-    """Settings that let webhooks lead to this machine."""
+    """Settings that allow webhooks to call this machine."""
     return settings.model_copy(update={"webhook_allow": LOOPBACK})
 
 
 @pytest.fixture
 def service(allowed: ServiceSettings, store: Store, serve_app: ServeApp) -> Generator[str]:
-    """The URL of a service that sends to this machine."""
+    """The URL of a service that may call this machine."""
     with serve_app(create_app(allowed, store, delivery_settings=PACE)) as found:
         yield found
 
@@ -77,7 +74,7 @@ def make(store: Store, url: str, **fields: Any) -> WebhookWithSecret:
 def newest(
     store: Store, webhook: WebhookWithSecret, *, until: str = "delivered", within_s: float = 10.0
 ) -> DeliveryView:
-    """Return the newest delivery of a webhook, once it is in a state."""
+    """Wait until the newest delivery of a webhook is in a state, and return it."""
     deadline = time.monotonic() + within_s
     while time.monotonic() < deadline:
         found = store.webhook(webhook.id).deliveries
@@ -88,7 +85,7 @@ def newest(
 
 
 def make_due(store: Store) -> None:
-    """Let what is to be tried again later be due now."""
+    """Make scheduled retries due now."""
     with store._database.write() as connection:
         connection.execute(
             update(tables.delivery)
@@ -98,7 +95,7 @@ def make_due(store: Store) -> None:
 
 
 def try_once(url: str, *, allow: tuple[str, ...] = LOOPBACK, timeout_s: float = 2.0) -> AttemptResult:
-    """Return what comes of one attempt."""
+    """Return the result of one attempt."""
     delivery = Delivery("msg_1", "wh", None, "webhook.ping", url, new_secret(), "{}", 1)
 
     async def send() -> AttemptResult:
@@ -183,7 +180,7 @@ def test_two_services_send_each_delivery_once(
         hook.wait_for(24, within_s=30)
         for webhook in webhooks:
             newest(stores[1], webhook)
-        # Longer than either would take to look again.
+        # Longer than the poll interval of either.
         time.sleep(0.2)
     ids = [each.headers["webhook-id"] for each in hook.received]
     assert (len(ids), len(set(ids))) == (24, 24)
@@ -206,7 +203,7 @@ def test_events_without_a_running_service_are_sent_by_the_next_one(
     store = Store.open(database_url, migrate=False)
     webhook = make(store, hook.url)
     store.submit(parse_spec(body))
-    # One service took it on and was killed before it sent it; it can give nothing back.
+    # One service claimed it and was killed before it sent it, so it is not released.
     (lost,) = store.claim_deliveries(lease_s=0.5)
     with serve_app(create_app(allowed, store, delivery_settings=PACE)):
         (came,) = hook.wait_for(1)
@@ -261,7 +258,7 @@ def test_an_attempt_times_out(hook: Receiver) -> None:
 
 @contextmanager
 def dripping(at_once: bytes, then: bytes) -> Generator[str]:
-    """Yield the URL of a receiver that says something at once, and the rest letter by letter."""
+    """Yield the URL of a receiver that sends a first part at once and then byte by byte."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def drip() -> None:
@@ -325,7 +322,7 @@ def test_loopback_is_called_only_if_allowed(hook: Receiver) -> None:
 def test_a_name_is_resolved_once_and_the_checked_address_is_called(
     hook: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A name that stands for another address a moment later (DNS rebinding) gains nothing by it."""
+    """DNS rebinding has no effect."""
     looked_up: list[str] = []
     genuine = socket.getaddrinfo
     with receiver() as inner:
@@ -355,7 +352,7 @@ def test_proxies_from_the_environment_are_not_used(hook: Receiver, monkeypatch: 
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A certificate of hooks.example with its key, signed by itself."""
+    """A self-signed certificate of hooks.example with its key."""
     if shutil.which("openssl") is None:
         pytest.skip("needs Debian's package 'openssl'")
     path = tmp_path_factory.mktemp("tls") / "hooks.example.pem"

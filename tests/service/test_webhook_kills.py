@@ -1,7 +1,4 @@
-"""Services that are killed in the middle of their deliveries.
-
-Every message arrives, and comes twice only where a service died over it.
-"""
+"""Services that are killed during deliveries: every message arrives, and is duplicated only by a kill."""
 
 import logging
 import os
@@ -31,7 +28,7 @@ __all__: list[str] = []
 
 KILLS = 8
 STUDIES = 64
-# As many as a service can have under way.
+# As many as a service sends at once.
 LOST_AT_A_KILL = 8
 
 
@@ -42,7 +39,7 @@ def free_port() -> int:
 
 @contextmanager
 def services(home: Path, url: str) -> Generator[list[subprocess.Popen[bytes]]]:
-    """Yield two services on one database, which a test may kill and replace."""
+    """Yield two services on one database that a test may kill and replace."""
     started = [start(home, url), start(home, url)]
     try:
         yield started
@@ -53,7 +50,7 @@ def services(home: Path, url: str) -> Generator[list[subprocess.Popen[bytes]]]:
 
 
 def start(home: Path, url: str) -> subprocess.Popen[bytes]:
-    """Return a service that answers."""
+    """Start a service and wait until it answers."""
     port = free_port()
     environment = {name: value for name, value in os.environ.items() if not name.startswith("TANGENT_")}
     given = {
