@@ -80,7 +80,7 @@ class FieldError(BaseModel):
     )
     detail: str = Field(
         description="What was expected, what was sent, and what to do.",
-        examples=["lr must lie in (0, inf), got -1"],
+        examples=["expected lr in (0, inf), got -1"],
     )
     where: Literal["body", "path", "query", "header"] = Field(
         default="body", description="The part of the request that the pointer refers to."

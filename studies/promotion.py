@@ -1,11 +1,9 @@
-"""Which trials go on from a rung, and which are pruned there.
+"""Which trials are promoted from a rung and which are pruned: pure rules, no SQL and no training.
 
-Pure rules over one arm's trials, no SQL and no training.
-
-A rung is an epoch at which trials stop to be compared. A trial that has reached one waits there until it is
-promoted, to the next rung or to its last epoch, or pruned. A `Ladder` follows the trials of one arm. What it
-decides hangs on which trials stand where and on nothing else, so that a ladder filled from the record decides
-as the one that was lost with its run would have.
+A rung is an epoch at which trials stop to be compared. A trial that reaches one waits there until it is
+promoted (to the next rung or to its last epoch) or pruned. A `Ladder` follows the trials of one arm. Its
+decisions depend only on the positions of the trials, so a ladder that is restored from the database decides
+exactly as the one that was lost with its run.
 """
 
 __all__ = ["Ladder", "PromotionDecision", "bracket_of", "brackets", "planned_epochs", "rungs"]
@@ -25,12 +23,12 @@ _Key = tuple[float, int]
 
 @dataclass(frozen=True)
 class PromotionDecision:
-    """What becomes of waiting trials.
+    """Decisions about waiting trials.
 
     Attributes:
-        promoted: number of each trial that goes on, and the epoch it goes on to; those from the highest rung
-            first, of a rung the best first.
-        pruned: numbers of those that do not.
+        promoted: number of each promoted trial and the epoch at which it stops next; from the highest rung
+            first, and within a rung the best first.
+        pruned: numbers of the pruned trials.
     """
 
     promoted: tuple[tuple[int, int], ...] = ()
@@ -38,10 +36,7 @@ class PromotionDecision:
 
 
 def rungs(pruner: Pruner, epochs: int, *, bracket: int = 0) -> tuple[int, ...]:
-    """Return the epochs at which trials of a bracket stop to be compared, ascending.
-
-    The last epoch is none of them.
-    """
+    """Return the epochs at which a bracket's trials stop to be compared, ascending, without the last."""
     match pruner:
         case NoPruner():
             return ()
@@ -57,27 +52,24 @@ def rungs(pruner: Pruner, epochs: int, *, bracket: int = 0) -> tuple[int, ...]:
 
 
 def brackets(pruner: Pruner, epochs: int) -> int:
-    """Return how many brackets an arm's trials are divided into.
-
-    One more than there are rungs with Hyperband, else one.
-    """
+    """Return the number of brackets of an arm: one more than rungs with Hyperband, else one."""
     return len(rungs(pruner, epochs)) + 1 if isinstance(pruner, Hyperband) else 1
 
 
 def _shares(pruner: Pruner, epochs: int) -> list[int]:
-    """Return in which proportion brackets get trials.
+    """Return the proportions in which brackets get trials.
 
     `ceil(B / (s + 1) * eta**s)` with s rungs (Li et al. 2018, algorithm 1).
     """
     count = brackets(pruner, epochs)
     if not isinstance(pruner, Hyperband):
         return [1]
-    # Whole numbers: eta**s soon is more than a float can tell apart.
+    # Integers, because eta**s soon exceeds the precision of a float.
     return [-(-count * pruner.reduction_factor**s // (s + 1)) for s in reversed(range(count))]
 
 
 def _first(total: int, share: int, rest: int) -> int:
-    """Return how many of `total` trials fall to the first of two parties."""
+    """Return how many of `total` trials go to the first of two parts."""
     return -(-total * share // (share + rest))
 
 
@@ -109,10 +101,7 @@ def _trials_in(pruner: Pruner, epochs: int, *, trials: int) -> list[int]:
 
 
 def planned_epochs(pruner: Pruner, epochs: int, *, trials: int) -> int:
-    """Return the epochs that an arm trains in all when none of its trials diverges or fails.
-
-    With `median` the most that it can be.
-    """
+    """Return the epochs that an arm trains in all if no trial diverges or fails; with `median` a maximum."""
     if isinstance(pruner, NoPruner | Median):
         return trials * epochs
     total = 0
@@ -127,7 +116,7 @@ def planned_epochs(pruner: Pruner, epochs: int, *, trials: int) -> int:
 
 @dataclass
 class _Rung:
-    """One rung of one bracket: who waits there, and how many have come and gone on."""
+    """One rung of one bracket: its waiting trials, and how many have arrived and been promoted."""
 
     epoch: int
     next_stop: int
@@ -135,7 +124,7 @@ class _Rung:
     promoted: int = 0
     # Best first.
     waiting: list[_Key] = field(default_factory=list[_Key])
-    # Values of all whose place is decided, ascending; for the median only.
+    # Costs of all decided trials, ascending; only for the median.
     decided: list[float] = field(default_factory=list[float])
 
 
@@ -146,28 +135,29 @@ class _Bracket:
     expected: int
     begun: int = 0
     completed: int = 0
-    # Trials on their way, by the epoch at which they stop next.
-    flying: Counter[int] = field(default_factory=Counter[int])
+    # Number of trials in training, by the epoch at which they stop next.
+    in_flight: Counter[int] = field(default_factory=Counter[int])
 
 
 class Ladder:
     """The rungs of one arm.
 
-    `asha`, and `hyperband` in each bracket: of the m trials that have come to a rung the best floor(m /
-    reduction_factor) go on, as soon as that is known; a trial that diverged or failed on its way there has
-    come, as the worst. Equal values stand in the order of the trials' numbers.
+    `asha`, and `hyperband` in each bracket: of the m trials that have reached a rung, the best floor(m /
+    reduction_factor) are promoted as soon as that is known. A trial that diverged or failed on its way to a
+    rung counts as the worst there. Equal values are ordered by the trials' numbers.
 
-    Deviations from Li et al. 2020: never more than floor(m / reduction_factor) go on from a rung, even where
-    one that went on early has fallen behind since, so that arms with equal trials train equal epochs; and
-    when everything has stopped without a single trial having reached its last epoch, the best of the highest
-    rung goes on, so that every arm in which anything lives has a completed trial. Until one has, nobody is
-    pruned; from then on a waiting trial is pruned as soon as so many better ones wait that it can never go
-    on.
+    Deviations from Li et al. 2020: never more than floor(m / reduction_factor) trials are promoted from a
+    rung, even if one that was promoted early has fallen behind since, so that arms with equal trials train
+    equal epochs. And if everything has stopped before any trial reached its last epoch, the best trial of the
+    highest rung is promoted, so that every arm with a live trial has a completed one. Until one has
+    completed, no trial is pruned; after that, a waiting trial is pruned as soon as so many better ones wait
+    that it can never be promoted.
 
-    `median`: a trial is pruned at a rung when it is worse than the median of all that came there before it,
-    those diverged or failed on their way as the worst; the first `min_trials` pass. Deviation from Golovin et
-    al. 2017: their trial is judged by its best value so far against the others' running averages; here by the
-    study's objective at that epoch. Trials that arrive together are judged in the order of their numbers.
+    `median`: a trial is pruned at a rung if it is worse than the median of all that reached it before, where
+    those that diverged or failed on their way count as the worst; the first `min_trials` pass. Deviation from
+    Golovin et al. 2017: they compare a trial's best value so far with the running averages of the others;
+    here the study's objective at that epoch is compared. Trials that arrive together are judged in the order
+    of their numbers.
     """
 
     def __init__(self, pruner: Pruner, *, epochs: int, trials: int, maximize: bool) -> None:
@@ -176,7 +166,7 @@ class Ladder:
         Args:
             pruner: the rule.
             epochs: epochs of a whole trial.
-            trials: how many trials the arm will have in all; `end_of_trials` tells when there are fewer.
+            trials: how many trials the arm will have in all; call `end_of_trials` if there are fewer.
             maximize: whether larger values are better.
         """
         self._pruner = pruner
@@ -194,34 +184,27 @@ class Ladder:
         return bracket_of(self._pruner, self._epochs, number=number)
 
     def first_stop(self, number: int) -> int:
-        """Return the epoch that a new trial is trained to.
-
-        Its bracket's first rung, or its last epoch where there is none.
-        """
+        """Return the epoch at which a new trial stops first: its first rung, else its last epoch."""
         return next(iter(self._brackets[self.bracket(number)].rungs), self._epochs)
 
     def begin(self, number: int) -> None:
-        """Note a new trial, on its way to its first stop."""
+        """Record a new trial on its way to its first stop."""
         self._enter(number, self.first_stop(number))
 
     def wait(self, number: int, value: float | None) -> None:
-        """Note that a trial has come to its rung and waits there.
+        """Record that a trial has reached its rung and waits there.
 
         Args:
             number: the trial.
-            value: the study's objective at that epoch; None where it is not finite, which is worse than any
-                number.
+            value: the study's objective at that epoch; None if it is not finite: worse than any number.
         """
         _, rung = self._leave(number)
-        assert rung is not None, "a trial's last epoch is no rung"
+        assert rung is not None, "the last epoch of a trial is not a rung"
         rung.arrived += 1
         bisect.insort(rung.waiting, (self._cost(value), number))
 
     def end(self, number: int, *, completed: bool) -> None:
-        """Note that a trial on its way has ended.
-
-        At its last epoch, or, diverged or failed, as the worst of the rung it was on its way to.
-        """
+        """Record that a trial in training completed, or else ended as the worst of its next rung."""
         bracket, rung = self._leave(number)
         del self._stop[number]
         bracket.completed += int(completed)
@@ -230,11 +213,11 @@ class Ladder:
             self._judge(rung, math.inf)
 
     def end_of_trials(self) -> None:
-        """Note that no further trial will begin, though the arm was to have more."""
+        """Record that no further trial will begin, although more were planned."""
         for bracket in self._brackets:
             bracket.expected = bracket.begun
 
-    def take_up(
+    def restore(
         self,
         number: int,
         state: TrialState,
@@ -243,14 +226,14 @@ class Ladder:
         to_epoch: int,
         values: Mapping[int, float | None],
     ) -> None:
-        """Note a trial that stands on record; what is to be decided of it comes with the next `settle`.
+        """Record a stored trial; the next `settle` decides about it if it waits.
 
         Args:
-            number: the trial, each of them once.
-            state: where it stands.
-            epochs_done: epochs it has trained.
-            to_epoch: the epoch that it was to be trained to.
-            values: the study's objective by epoch, of the rungs it has reached.
+            number: the trial; call once for each.
+            state: its state.
+            epochs_done: epochs that it has trained.
+            to_epoch: the epoch at which it was to stop next.
+            values: the study's objective by epoch, at the rungs that it has reached.
         """
         bracket = self._brackets[self.bracket(number)]
         self._enter(number, to_epoch)
@@ -258,8 +241,8 @@ class Ladder:
             if rung.epoch < to_epoch:
                 rung.arrived += 1
                 rung.promoted += 1
-                # Its value is unknown while a trial that lost its checkpoint is trained anew; it was good
-                # enough.
+                # The value is unknown while a trial that lost its checkpoint is trained again from the start;
+                # it was good enough to be promoted.
                 self._judge(rung, self._cost(values[rung.epoch]) if rung.epoch in values else -math.inf)
         if state is TrialState.PRUNED:
             _, rung = self._leave(number)
@@ -273,9 +256,9 @@ class Ladder:
             self.wait(number, values.get(to_epoch))
 
     def settle(self) -> PromotionDecision:
-        """Return what becomes of the waiting trials by now, taken as done.
+        """Decide about the waiting trials, and record the decisions as carried out.
 
-        Call it after every report, and carry it out.
+        Call it after every report, and carry the decisions out.
         """
         promoted: list[tuple[int, int]] = []
         pruned: list[int] = []
@@ -286,7 +269,7 @@ class Ladder:
                 self._settle_by_rank(bracket, self._pruner.reduction_factor, promoted, pruned)
         for number in pruned:
             del self._stop[number]
-        # From the sort's stability those of one rung stay in the order in which they were promoted.
+        # The sort is stable, so trials of one rung stay in the order in which they were promoted.
         promoted.sort(key=lambda going: -going[1])
         return PromotionDecision(tuple(promoted), tuple(pruned))
 
@@ -296,17 +279,17 @@ class Ladder:
         for rung in bracket.rungs.values():
             while rung.waiting and rung.promoted < rung.arrived // eta:
                 promoted.append(self._promote(bracket, rung, rung.waiting.pop(0)[1]))
-        has_stopped = bracket.begun == bracket.expected and not bracket.flying.total()
+        has_stopped = bracket.begun == bracket.expected and not bracket.in_flight.total()
         if has_stopped and not bracket.completed:
             highest = next((rung for rung in reversed(bracket.rungs.values()) if rung.waiting), None)
             promoted += (
                 [] if highest is None else [self._promote(bracket, highest, highest.waiting.pop(0)[1])]
             )
         if bracket.completed:
-            # How many may still come to each rung, at most.
+            # The most trials that may still reach each rung.
             coming = bracket.expected - bracket.begun
             for rung in bracket.rungs.values():
-                coming += bracket.flying[rung.epoch]
+                coming += bracket.in_flight[rung.epoch]
                 room = max(0, (rung.arrived + coming) // eta - rung.promoted)
                 pruned += [number for _, number in rung.waiting[room:]]
                 del rung.waiting[room:]
@@ -326,24 +309,21 @@ class Ladder:
 
     def _promote(self, bracket: _Bracket, rung: _Rung, number: int) -> tuple[int, int]:
         rung.promoted += 1
-        bracket.flying[rung.next_stop] += 1
+        bracket.in_flight[rung.next_stop] += 1
         self._stop[number] = rung.next_stop
         return number, rung.next_stop
 
     def _enter(self, number: int, stop: int) -> None:
         bracket = self._brackets[self.bracket(number)]
         bracket.begun += 1
-        bracket.flying[stop] += 1
+        bracket.in_flight[stop] += 1
         self._stop[number] = stop
 
     def _leave(self, number: int) -> tuple[_Bracket, _Rung | None]:
-        """Return a trial's bracket and the rung it was on its way to, None for its last epoch.
-
-        It is on its way no more.
-        """
+        """Return a trial's bracket and the rung that it has reached (None: its last epoch)."""
         bracket = self._brackets[self.bracket(number)]
         stop = self._stop[number]
-        bracket.flying[stop] -= 1
+        bracket.in_flight[stop] -= 1
         return bracket, bracket.rungs.get(stop)
 
     def _judge(self, rung: _Rung, cost: float) -> None:
@@ -351,12 +331,12 @@ class Ladder:
             bisect.insort(rung.decided, cost)
 
     def _cost(self, value: float | None) -> float:
-        """Return a value such that less is better."""
+        """Return the value as a cost, where lower is better."""
         return math.inf if value is None or not math.isfinite(value) else self._sign * value
 
 
 def _median(ascending: list[float]) -> float:
-    """Return the median of sorted numbers, of an even count the mean of the middle two."""
+    """Return the median of sorted numbers; for an even count, the mean of the middle two."""
     middle = len(ascending) // 2
     if len(ascending) % 2:
         return ascending[middle]

@@ -1,7 +1,4 @@
-"""What readers get: immutable views of studies, arms, trials, measurements and events.
-
-They are the same for REST, CLI, client and page.
-"""
+"""Immutable views of studies, arms, trials and events, shared by REST, CLI, client and dashboard."""
 
 __all__ = [
     "ArmView",
@@ -74,95 +71,90 @@ class _View(BaseModel):
 
 
 class Progress(_View):
-    """How far a study, or one arm of it, has come.
+    """The progress of a study or of one arm: of its search and, separately, of its confirmation."""
 
-    Its search, and apart from it the runs that confirm what was found.
-    """
-
-    trials: int = Field(description="Trials of the search to be run in all, replicates together.")
-    finished: int = Field(description="Trials that ended in any way.")
+    trials: int = Field(description="Planned trials of the search, over all replicates.")
+    finished: int = Field(description="Trials that ended, in any state.")
     completed: int = Field(description="Trials trained to their last epoch.")
     diverged: int = Field(description="Trials whose loss or weights stopped being finite.")
     pruned: int = Field(description="Trials stopped early by the pruner.")
-    failed: int = Field(description="Trials lost to a fault of machinery or workload.")
+    failed: int = Field(description="Trials lost to a fault of the infrastructure or the workload.")
     cancelled: int = Field(description="Trials ended by a stop or a cancel.")
     running: int = Field(description="Trials being trained now.")
     waiting: int = Field(
-        description="Trials that came to a rung and wait to be promoted or pruned; their state is `queued`."
+        description="Trials that wait at a rung to be promoted or pruned; their state is `queued`."
     )
     epochs_done: int = Field(
-        description="Epochs trained so far, over all trials; what was lost and trained again counts once."
+        description="Epochs trained so far, over all trials; epochs that were trained again count once."
     )
     epochs: int = Field(
         description=(
-            "Epochs to be trained in all, when no trial ends early; with the pruner "
-            "`median` the most that it can be."
+            "Planned epochs if no trial diverges or fails; with the pruner `median`, the most that are "
+            "possible."
         )
     )
     confirmations: int = Field(
         default=0,
-        description="Confirmation runs in all: while some are still to come, the most that it can be.",
+        description="Planned confirmation runs: an upper bound until the search has ended.",
     )
-    confirmations_finished: int = Field(default=0, description="Confirmation runs that ended in any way.")
+    confirmations_finished: int = Field(default=0, description="Confirmation runs that ended, in any state.")
     confirmations_running: int = Field(default=0, description="Confirmation runs being trained now.")
 
 
 class Best(_View):
-    """The best completed trial of an arm's search, by validation, over all its replicates."""
+    """The best completed trial of an arm's search by validation value, over all replicates."""
 
     trial_id: str = Field(description="Id of the trial.")
     number: int = Field(description="The trial's number in its arm, from 0.")
     value: float = Field(description="Validation metric at the objective's epoch.")
     test_value: float | None = Field(
-        description="Test metric at the same epoch; for reporting, never for choosing."
+        description="Test metric at the same epoch; only for reporting, never for choosing."
     )
-    epoch: int | None = Field(description="The epoch both were measured at.")
+    epoch: int | None = Field(description="The epoch at which both were measured.")
     parameters: Parameters = Field(description="The configuration.")
-    python: str = Field(description="Python that builds this optimizer for `model`, ready to paste.")
-    call: str = Field(description="The constructor's call alone, on one line.")
+    python: str = Field(description="Python code that builds this optimizer for `model`, ready to paste.")
+    call: str = Field(description="Only the constructor call, on one line.")
 
 
 class BestValue(_View):
-    """The best validation value of an arm's search, whichever way its metric runs."""
+    """The extreme validation values of an arm's search; which is the best depends on the metric."""
 
     arm: str = Field(description="Name of the arm.")
     optimizer: str = Field(description="Name of its optimizer.")
     highest: float = Field(description="Highest value of a completed trial.")
-    lowest: float = Field(description="Lowest value of one.")
+    lowest: float = Field(description="Lowest value of a completed trial.")
 
 
 class StackWidthView(_View):
-    """How trials of an optimizer fit on a device when they are trained together: what a worker measured."""
+    """The number of trials that a worker found fastest to train together on a device."""
 
     workload: str = Field(description="Name of the workload.")
     optimizer: str = Field(description="Name of the optimizer.")
     batch_size: int = Field(description="Examples per step.")
     device: str = Field(description="'cpu', or the GPU's name.")
-    width: int = Field(description="Trials stacked at once, as many as were fastest.")
+    width: int = Field(description="Trials that are stacked: the fastest number.")
     reason: str | None = Field(
-        default=None, description="Why the width is 1, or was lowered; none where stacking pays."
+        default=None, description="Why the width is 1 or was lowered; none if stacking is faster."
     )
     bytes_per_member: int | None = Field(
-        default=None, description="Memory that one more trial takes; none where it was not measured."
+        default=None, description="Memory for each additional trial; none if not measured."
     )
     trial_steps_per_s: dict[int, float] = Field(
-        default_factory=dict[int, float], description="Steps of all trials together in a second, by width."
+        default_factory=dict[int, float], description="Steps per second of all trials together, by width."
     )
     measured_at: datetime = Field(description="When it was measured.")
 
 
 class ArmView(_View):
-    """One arm: an optimizer, its space, how far it is and its best configuration."""
+    """One arm: an optimizer, its space, its progress and its best configuration."""
 
-    name: str = Field(description="Name of the arm, unlike any other in its study.")
+    name: str = Field(description="Name of the arm, unique in its study.")
     position: int = Field(description="Place in the study, from 0; fixes its colour on the page.")
-    optimizer: OptimizerCard = Field(
-        description="The optimizer's card, as it stood when the study was submitted."
-    )
-    space: Space = Field(description="Every hyperparameter's dimension.")
+    optimizer: OptimizerCard = Field(description="The optimizer's card when the study was submitted.")
+    space: Space = Field(description="The dimension of every hyperparameter.")
     defaults: Parameters = Field(description="Configuration of the arm's first trial.")
-    progress: Progress = Field(description="How far this arm has come.")
-    best: Best | None = Field(description="None until a trial has completed.")
+    progress: Progress = Field(description="Progress of this arm.")
+    best: Best | None = Field(description="The best completed trial; none until one has completed.")
     fit: StackWidthView | None = Field(
         description="How its trials fit on the device that measured last; none while no worker has measured."
     )
@@ -176,138 +168,126 @@ class ArmView(_View):
 class StudySummary(_View):
     """A study in a list."""
 
-    id: str = Field(description="Its id, made when it was submitted.")
-    name: str = Field(description="A title for people.")
-    state: StudyState = Field(description="Where it stands.")
-    state_reason: str | None = Field(
-        description="Why the study is in this state, when there is something to say."
-    )
+    id: str = Field(description="Id of the study.")
+    name: str = Field(description="Title of the study.")
+    state: StudyState = Field(description="State of the study.")
+    state_reason: str | None = Field(description="Why the study is in this state, if there is a reason.")
     workload: str = Field(description="Name of its workload.")
-    suite: str | None = Field(default=None, description="Label of the suite that it belongs to.")
+    suite: str | None = Field(default=None, description="Label of its suite.")
     arms: tuple[str, ...] = Field(description="Names of its arms.")
-    owner: str | None = Field(description="Name of the token it was submitted with; none on an open service.")
-    progress: Progress = Field(description="How far it has come, all arms together.")
+    owner: str | None = Field(description="Name of the token that submitted it; none on an open service.")
+    progress: Progress = Field(description="Progress of all arms together.")
     created_at: datetime = Field(description="When it was submitted.")
-    started_at: datetime | None = Field(
-        description="When a run first began to work on it; none while it waits."
-    )
-    ended_at: datetime | None = Field(
-        description="When it was closed; none while it is open, again or still."
-    )
+    started_at: datetime | None = Field(description="When its first run started; none before that.")
+    ended_at: datetime | None = Field(description="When it was closed; none while it is open.")
 
 
 class StudyView(StudySummary):
-    """A study in full, its arms apart."""
+    """A study in full, without its arms."""
 
-    version: int = Field(description="Counts the changes of state; the ETag.")
+    version: int = Field(description="Counts the state changes; used as the ETag.")
     verbs: tuple[str, ...] = Field(
-        description="What may be done with it now: pause, resume, stop, cancel, confirm, extend."
+        description="The verbs that are allowed now, of pause, resume, stop, cancel, confirm and extend."
     )
-    workload_card: WorkloadCard = Field(
-        description="The workload's card, as it stood when the study was submitted."
-    )
+    workload_card: WorkloadCard = Field(description="The workload's card when the study was submitted.")
     epochs: int = Field(description="Epochs of each trial.")
     batch_size: int = Field(description="Examples per step.")
-    spec: StudySpec = Field(description="What was submitted, shorthands spelled out and extensions added.")
+    spec: StudySpec = Field(
+        description="The study as submitted, with shorthands expanded and extensions applied."
+    )
     environment: dict[str, str] = Field(
         default_factory=dict[str, str],
         description=(
-            "What trained it: versions, processors; of each all that were seen, in "
-            "that order. Empty while unknown."
+            "Software versions and processors that trained it; if several were used, all of them in order. "
+            "Empty until the first run starts."
         ),
     )
 
 
 class TrialView(_View):
-    """One configuration trained once."""
+    """A trial: one configuration, trained once."""
 
     id: str = Field(
         description=(
-            "Its id: the study's, the arm's name and the number, with dots between; a `c` "
-            "precedes a confirmation's number."
+            "Its id: the study's id, the arm's name and the number, joined by dots; the number of a "
+            "confirmation run starts with a `c`."
         )
     )
     study_id: str = Field(description="Id of its study.")
     arm: str = Field(description="Name of its arm.")
     phase: Phase = Field(
         default="search",
-        description="Whether it belongs to the search, or confirms on a fresh seed what that has found.",
+        description="Whether it belongs to the search or is a confirmation run on a fresh seed.",
     )
     number: int = Field(description="Number in its arm and phase, from 0.")
     confirms: int | None = Field(
         default=None,
-        description="Number of the search's trial that it trains again; none in the search itself.",
+        description="Number of the trial of the search that it trains again; none in the search.",
     )
-    state: TrialState = Field(description="Where it stands; diverged is a result, failed is not.")
+    state: TrialState = Field(description="State of the trial; diverged is a result, failed is not.")
     origin: Literal["default", "sampled"] = Field(
-        description="The optimizer's defaults, or chosen by the sampler."
+        description="Whether its configuration is the optimizer's default or was sampled."
     )
     parameters: Parameters = Field(description="The configuration that was trained.")
-    replicate: int = Field(description="Which independent repetition of the search it belongs to, from 0.")
-    seed: int = Field(description="Seed of initialisation and data order; the same in every arm.")
-    attempt: int = Field(description="Which try this is, from 1.")
-    retries: int = Field(description="How many tries were lost to a fault of the machinery.")
+    replicate: int = Field(description="Replicate of the search, from 0.")
+    seed: int = Field(description="Seed of initialisation and data order, the same in every arm.")
+    attempt: int = Field(description="Number of the current attempt, from 1.")
+    retries: int = Field(description="How many attempts were lost to a fault of the infrastructure.")
     value: float | None = Field(
         description="Validation metric at the objective's epoch; none unless completed."
     )
-    best_epoch: int | None = Field(description="The epoch that value was measured at.")
+    best_epoch: int | None = Field(description="The epoch at which `value` was measured.")
     test_value: float | None = Field(description="Test metric at that epoch.")
     epochs_done: int = Field(description="Epochs trained so far.")
-    to_epoch: int = Field(
-        description="Epoch that it is to be trained to next: a rung of the pruner, or its last."
-    )
+    to_epoch: int = Field(description="The epoch at which it stops next: a rung of the pruner, or its last.")
     bracket: int = Field(
-        description="Hyperband's bracket, from 0, the one with the most rungs; 0 with every other pruner."
+        description="Hyperband's bracket, where 0 has the most rungs; 0 with every other pruner."
     )
     pack_size: int | None = Field(
-        description=(
-            "Trials that were trained together in its last pack, itself counted; none before its first epoch."
-        )
+        description=("Number of trials in its last pack, including itself; none before its first epoch.")
     )
     cost_s: float = Field(
-        description="Training seconds of the trial, its share where it was packed with others."
+        description="Training seconds of the trial: its part of the pack's time if it shared a pack."
     )
     reason: str | None = Field(description="Why it diverged, failed or was cancelled.")
-    worker: str | None = Field(description="Where it ran: host and process.")
+    worker: str | None = Field(description="Host and process that trained it.")
     created_at: datetime = Field(description="When its configuration was chosen.")
-    started_at: datetime | None = Field(
-        description="When its present attempt began; none while it waits for it."
-    )
-    ended_at: datetime | None = Field(description="When it ended; none while it has not.")
+    started_at: datetime | None = Field(description="When its current attempt started; none while it waits.")
+    ended_at: datetime | None = Field(description="When it ended; none before that.")
 
     @property
     def is_waiting(self) -> bool:
-        """Whether it has come to a rung, at `epochs_done`, and waits to be promoted or pruned."""
+        """Whether it waits at a rung to be promoted or pruned."""
         return self.state is TrialState.QUEUED and 0 < self.epochs_done == self.to_epoch
 
-    def is_among(self, asked: TrialFilter) -> bool:
-        """Return whether it is one of those that are asked for."""
-        return self.is_waiting if asked is TrialFilter.WAITING else self.state.value == asked.value
+    def matches(self, trial_filter: TrialFilter) -> bool:
+        """Return whether the trial passes a filter."""
+        if trial_filter is TrialFilter.WAITING:
+            return self.is_waiting
+        return self.state.value == trial_filter.value
 
 
 class CurvePoint(_View):
-    """Best value so far, after one more trial has finished."""
+    """The best value so far after one more trial has finished."""
 
     trials: int = Field(
-        description="Trials of the arm finished so far, from 1: the diverged counted, the pruned not."
+        description="Finished trials of the arm so far, from 1, including diverged but not pruned ones."
     )
     elapsed_s: float = Field(
-        description="Training seconds that the arm had spent by then, those of pruned trials among them."
+        description="Training seconds of the arm so far, including those of pruned trials."
     )
-    value: float | None = Field(description="Best validation value among them; none while all have diverged.")
+    value: float | None = Field(description="Best validation value so far; none while all have diverged.")
 
 
 class Curve(_View):
-    """Best so far of one arm, in the order in which its trials finished."""
+    """The best value so far of one arm, in the order in which its trials finished."""
 
     arm: str = Field(description="Name of the arm.")
-    points: tuple[CurvePoint, ...] = Field(
-        description="One point for each trial that finished, in that order."
-    )
+    points: tuple[CurvePoint, ...] = Field(description="One point for each finished trial, in order.")
 
 
 class StudyRecord(_View):
-    """All that an analysis of a study rests on, as it stood at one moment."""
+    """The data that an analysis of a study uses, all read at one moment."""
 
     study: StudyView = Field(description="The study.")
     arms: tuple[ArmView, ...] = Field(description="Its arms in order.")
@@ -315,74 +295,77 @@ class StudyRecord(_View):
     confirmations: tuple[TrialView, ...] = Field(description="Confirmation trials, oldest first.")
     measurements: dict[str, tuple[Measurement, ...]] = Field(
         description=(
-            "Epoch by epoch, by trial id: of every confirmation trial, and of the "
-            "best trial of each arm's search."
+            "Measurements by trial id, in order of epochs: of every confirmation run, and of the best trial "
+            "of each arm's search."
         )
     )
 
 
 class SuiteSummary(_View):
-    """A suite in a list: studies that share a label."""
+    """A suite in a list: the studies that share a label."""
 
     name: str = Field(description="The label.")
-    studies: int = Field(description="How many studies have it.")
+    studies: int = Field(description="Number of studies.")
     workloads: tuple[str, ...] = Field(description="Their workloads, in alphabetical order.")
     last_at: datetime = Field(description="When the newest of them was submitted.")
 
 
 class EventView(_View):
-    """Something that happened to a study."""
+    """An event of a study."""
 
     id: int = Field(
-        description="Number in its study, from 1 without gaps; the `Last-Event-ID` of the stream."
+        description="Number in its study, from 1 without gaps; the `Last-Event-ID` of the event stream."
     )
     kind: EventKind = Field(description="What happened.")
     at: datetime = Field(description="When it happened.")
     data: dict[str, object] = Field(
-        description="Details; for `progress` the study's and each arm's progress."
+        description="Details; for `progress`, the progress of the study and of each arm."
     )
 
 
 class Quotas(_View):
-    """How much a token may have; none sets no bound."""
+    """Limits of a token; none means no limit."""
 
     max_studies: int | None = Field(
         default=None,
         ge=0,
         le=1_000_000,
-        description="Studies that are not closed, at once; a paused one counts.",
+        description="Studies that may be open at once; paused ones count.",
     )
     max_trials: int | None = Field(
         default=None,
         ge=0,
         le=1_000_000_000,
-        description="Trials of one study, its confirmation runs among them.",
+        description="Trials of one study, including its confirmation runs.",
     )
     max_gpu_hours: float | None = Field(
         default=None,
         ge=0,
         le=1e9,
         allow_inf_nan=False,
-        description="GPU-hours of all its studies; once they are used, no study that needs a GPU begins.",
+        description="GPU-hours of all its studies; when they are used up, no study that needs a GPU starts.",
     )
 
 
 class AuditView(_View):
-    """Something that somebody did."""
+    """An entry of the audit log."""
 
     id: int = Field(description="Number of the entry; later ones are larger.")
     at: datetime = Field(description="When it was done.")
     actor: str | None = Field(
-        description="Name of the token; none on an open service and at the database itself."
+        description="Name of the token; none on an open service and for direct access to the database."
     )
-    verb: AuditVerb = Field(description="What was done; confirming is `extend`, cloning is `submit`.")
-    study_id: str | None = Field(description="To which study; none where it was no study's.")
+    verb: AuditVerb = Field(description="The action; confirming is `extend`, cloning is `submit`.")
+    study_id: str | None = Field(
+        description="Id of the study concerned; none if the action concerns no study."
+    )
     subject: str | None = Field(
-        description="To which token, or to which webhook by its id; none where it was neither's."
+        description="Name of the token or id of the webhook concerned; none otherwise."
     )
     address: str | None = Field(
         description=(
-            "Where the request came from: an IP address, or the account at the database's own machine."
+            "Where the request came from: an IP address, or the operating system account for direct access "
+            "to the database."
         )
     )
 
@@ -390,17 +373,17 @@ class AuditView(_View):
 class TokenView(_View):
     """An API token, without its secret."""
 
-    name: str = Field(description="Who or what it is for.")
+    name: str = Field(description="Name of the token's user or purpose.")
     role: Role = Field(description="What it permits.")
     created_at: datetime = Field(description="When it was made.")
-    revoked_at: datetime | None = Field(description="When it was made worthless; none while it is valid.")
+    revoked_at: datetime | None = Field(description="When it was revoked; none while it is valid.")
     last_used_at: datetime | None = Field(description="When it was last used, to the minute; none if never.")
-    quotas: Quotas = Field(default=Quotas(), description="How much it may have.")
+    quotas: Quotas = Field(default=Quotas(), description="Its limits.")
     open_studies: int | None = Field(
-        default=None, description="Its studies that are not closed; none where it was not asked for."
+        default=None, description="Number of its open studies; none if not requested."
     )
     gpu_hours: float | None = Field(
-        default=None, description="GPU-hours that its studies have used; none where it was not asked for."
+        default=None, description="GPU-hours that its studies have used; none if not requested."
     )
 
 
@@ -409,6 +392,6 @@ class Page(_View, Generic[T]):
 
     items: tuple[T, ...] = Field(description="The items of this page.")
     next_page_token: str | None = Field(
-        description="Give it back as `page_token` to go on; none on the last page."
+        description="Pass it as `page_token` to get the next page; none on the last page."
     )
-    total: int = Field(description="How many there are on all pages.")
+    total: int = Field(description="Number of items on all pages.")

@@ -1,10 +1,7 @@
-"""Webhooks: what is told of studies to an address that somebody named.
+"""Webhooks: what users can subscribe to, the payloads that are sent, and the backoff between retries.
 
-Also in which words, and when a telling that failed is tried again.
-
-What is sent follows Standard Webhooks 1.0.0 (https://github.com/standard-webhooks/standard-webhooks,
-spec/standard-webhooks.md): its payload, its form of secrets, its advice on when to try again and when to give
-up.
+The payload, the form of secrets and the retry policy follow Standard Webhooks 1.0.0
+(https://github.com/standard-webhooks/standard-webhooks, spec/standard-webhooks.md).
 """
 
 __all__ = [
@@ -56,9 +53,9 @@ WebhookEvent = Literal[
     "study.cancelled",
     "study.failed",
 ]
-"""What can be asked for: that a study has come into a state in which it stays, or `study.*`.
+"""The events that a webhook can subscribe to: a study enters a stable state.
 
-The latter is for all of them, those of later versions too.
+`study.*` subscribes to all of them, including those that later versions add.
 """
 
 DeliveryEvent = Literal[
@@ -72,13 +69,13 @@ DeliveryEvent = Literal[
 ]
 DeliveryState = Literal["pending", "delivered", "failed"]
 AttemptOutcome = Literal["delivered", "retried", "given_up", "disabled", "superseded"]
-"""What became of one attempt; superseded.
+"""The outcome of one delivery attempt.
 
-Somebody else has the delivery by now, or it is gone, and nothing was stored.
+`superseded`: another service has claimed the delivery, or it was deleted, so nothing was stored.
 """
 
 PING: Final = "webhook.ping"
-"""What is sent to try a webhook out; it is tried once."""
+"""The event that tests a webhook; it is never retried."""
 
 MAX_ATTEMPTS: Final = 10
 MAX_WEBHOOKS_PER_OWNER: Final = 20
@@ -91,22 +88,22 @@ _LONGEST_URL = 2000
 _URL = re.compile(r"[\x21-\x7e]+")
 
 
-def _callable(url: str) -> str:
-    """Return the URL, when it is one that a webhook can have."""
+def _valid_url(url: str) -> str:
+    """Return the URL if a webhook may have it; else raise ValueError."""
     if not _URL.fullmatch(url):
         raise ValueError(
-            "expected a URL of printable ASCII characters, as a browser's address "
-            f"line gives it, got {shown(url)}"
+            "expected a URL of printable ASCII characters, as copied from a browser's address bar, got "
+            f"{shown(url)}"
         )
     if "#" in url:
-        raise ValueError("expected a URL without a fragment (#...), which is never sent")
+        raise ValueError("expected a URL without a fragment (#...), because fragments are never sent")
     parts = _parts(url)
     if not url.startswith(("https://", "http://")) or not parts.hostname:
         raise ValueError(f"expected a URL such as https://hooks.example/tangent, got {shown(url)}")
     if "@" in parts.netloc:
-        # It would stand in lists, and be sent along with every delivery.
+        # Lists would show it, and every delivery would send it.
         raise ValueError(
-            "expected a URL without a user's name or password; the signature tells the receiver who sends"
+            "expected a URL without a user name or password; the receiver can check the signature instead"
         )
     return url
 
@@ -114,7 +111,7 @@ def _callable(url: str) -> str:
 def _parts(url: str) -> SplitResult:
     try:
         parts = urlsplit(url)
-        # Reading the port checks it.
+        # Reading the port validates it.
         if parts.port != 0:
             return parts
     except ValueError:
@@ -126,7 +123,7 @@ def _each_once(events: tuple[WebhookEvent, ...]) -> tuple[WebhookEvent, ...]:
     return tuple(dict.fromkeys(events))
 
 
-Url = Annotated[str, AfterValidator(_callable)]
+Url = Annotated[str, AfterValidator(_valid_url)]
 
 
 class _Value(BaseModel):
@@ -134,16 +131,16 @@ class _Value(BaseModel):
 
 
 class WebhookSpec(_Value):
-    """What is to be told, and where."""
+    """The events that a webhook subscribes to, and the URL to which they are sent."""
 
     url: Url = Field(
         min_length=1,
         max_length=_LONGEST_URL,
-        # As far as a pattern can say it; whoever gets it wrong is told more than the pattern.
+        # The pattern is an approximation; the error messages say more.
         json_schema_extra={"pattern": r"^https?://[\x21\x22\x24-\x7e]+$"},
         description=(
-            "Where it is sent, by POST: an https:// address on the internet, or any address in a network "
-            "that the operator has allowed (TANGENT_WEBHOOK_ALLOW), by http:// too."
+            "The URL that receives deliveries by POST: an https:// address on the internet, or an http:// or "
+            "https:// address in a network that the operator allows (TANGENT_WEBHOOK_ALLOW)."
         ),
         examples=["https://hooks.example/tangent"],
     )
@@ -151,20 +148,20 @@ class WebhookSpec(_Value):
         default=("study.*",),
         min_length=1,
         max_length=16,
-        description="Of which states of a study it tells; by default of all in which one can stay.",
+        description="The events to deliver; by default all of them.",
         examples=[["study.completed", "study.failed"]],
     )
     studies: Literal["own", "all"] = Field(
         default="own",
         description=(
-            "Of whose studies it tells: its maker's own (on an open service "
-            "nobody's), or, for an admin, everybody's."
+            "Whose studies it covers: those of the token that created it (on an open service, studies "
+            "without an owner), or, for an admin, all."
         ),
     )
     suite: str | None = Field(
         default=None,
         pattern=r"^[a-z0-9][a-z0-9-]{0,63}$",
-        description="Only of studies with this label.",
+        description="Only studies with this label.",
         examples=["small-vision"],
     )
 
@@ -172,21 +169,21 @@ class WebhookSpec(_Value):
 class WebhookView(WebhookSpec):
     """A webhook, without its secret."""
 
-    id: str = Field(description="Its id, made with it.")
-    owner: str | None = Field(description="Name of the token that made it; none on an open service.")
-    created_at: datetime = Field(description="When it was made.")
-    delivered_at: datetime | None = Field(description="When its receiver last took something; none if never.")
+    id: str = Field(description="The webhook's id.")
+    owner: str | None = Field(description="Name of the token that created it; none on an open service.")
+    created_at: datetime = Field(description="When it was created.")
+    delivered_at: datetime | None = Field(
+        description="When its receiver last accepted a delivery; none if never."
+    )
     failing_since: datetime | None = Field(
-        description="Since when nothing has been taken that was sent; none while all is well."
+        description="Since when every delivery has failed; none if the last one succeeded."
     )
-    disabled_at: datetime | None = Field(
-        description="Since when nothing is sent any more; none while it is enabled."
-    )
-    disabled_reason: str | None = Field(description="Why nothing is sent any more.")
+    disabled_at: datetime | None = Field(description="When it was disabled; none while it is enabled.")
+    disabled_reason: str | None = Field(description="Why it was disabled.")
 
     @property
     def standing(self) -> str:
-        """How it fares, in words."""
+        """Its status in words: enabled, failing or disabled."""
         if self.disabled_at is not None:
             return f"disabled: {self.disabled_reason}"
         return (
@@ -197,107 +194,102 @@ class WebhookView(WebhookSpec):
 
 
 class WebhookWithSecret(WebhookView):
-    """A new webhook with its secret, which is shown this once."""
+    """A new webhook with its secret, which is shown only once."""
 
     secret: str = Field(
-        description=(
-            "What the signature is made with: `whsec_` and 32 random bytes in "
-            "base64. It cannot be read again."
-        )
+        description=("The signing secret: `whsec_` and 32 random bytes in base64. It cannot be read again.")
     )
 
 
 class DeliveryView(_Value):
-    """Something that a webhook has told, or is to tell."""
+    """One event that was or will be sent to a webhook."""
 
-    id: str = Field(description="The `webhook-id` that it is sent with, the same at every attempt.")
-    event: DeliveryEvent = Field(description="What it tells.")
-    study_id: str | None = Field(description="Of which study; none for a ping.")
+    id: str = Field(description="The `webhook-id` header, the same at every attempt.")
+    event: DeliveryEvent = Field(description="The event.")
+    study_id: str | None = Field(description="Id of the study; none for a ping.")
     state: DeliveryState = Field(
-        description="Still to be taken, taken by the receiver (any 2xx), or given up."
+        description="`pending`, `delivered` (the receiver answered 2xx) or `failed` (given up)."
     )
-    attempts: int = Field(description="How many attempts were begun.")
+    attempts: int = Field(description="Number of attempts started.")
     status_code: int | None = Field(
-        description="What the receiver answered to the last of them; none if it did not."
+        description="HTTP status of the last attempt; none if there was no response."
     )
-    error: str | None = Field(description="What was wrong with the last of them; none if nothing was.")
-    created_at: datetime = Field(description="When there was something to tell.")
+    error: str | None = Field(description="Error of the last attempt; none if it succeeded.")
+    created_at: datetime = Field(description="When the event happened.")
     due_at: datetime | None = Field(
         description=(
-            "When it is sent next; while an attempt is under way, when that counts "
-            "as lost. None once it is settled."
+            "When the next attempt starts; during an attempt, when that attempt counts as lost. None after "
+            "the delivery succeeded or was given up."
         )
     )
-    ended_at: datetime | None = Field(description="When it was taken or given up; none before.")
+    ended_at: datetime | None = Field(description="When it was delivered or given up; none before.")
 
 
 class WebhookDetail(WebhookView):
     """A webhook with its newest deliveries."""
 
     deliveries: tuple[DeliveryView, ...] = Field(
-        description="The newest twenty of the last thirty days, newest first."
+        description="The 20 newest deliveries of the last 30 days, newest first."
     )
 
 
 class StudyEventData(_Value):
-    """What a delivery says of a study; the rest is read with a token."""
+    """The study's part of a payload; receivers read the rest through the API with a token."""
 
     study_id: str = Field(description="Id of the study.")
-    name: str = Field(description="Its title for people.")
+    name: str = Field(description="Its title.")
     workload: str = Field(description="Name of its workload.")
     suite: str | None = Field(description="Label of the suite that it belongs to.")
     owner: str | None = Field(description="Name of the token it was submitted with; none on an open service.")
-    state_before: StudyState | None = Field(
-        description="The state that it left; none for a study that was just submitted."
-    )
-    state: StudyState = Field(description="The state that it has come into.")
-    state_reason: str | None = Field(description="Why, when there is something to say.")
+    state_before: StudyState | None = Field(description="The previous state; none for a new study.")
+    state: StudyState = Field(description="The new state.")
+    state_reason: str | None = Field(description="The reason, if there is one.")
     event: int = Field(
         description=(
-            "Number of this event in the study: deliveries may arrive in another order. "
-            "Its events can be read from here."
+            "Number of this event in its study, because deliveries may arrive out of order. The event stream "
+            "can be read from this number on."
         )
     )
     path: str = Field(description="Path of the study on this service.")
 
 
 class WebhookPayload(_Value):
-    """The body of a delivery."""
+    """The body of a delivery about a study."""
 
-    type: DeliveryEvent = Field(description="What happened.")
+    type: DeliveryEvent = Field(description="The event.")
     timestamp: datetime = Field(
-        description="When it happened; each attempt to tell it has a time of its own, in `webhook-timestamp`."
+        description="When the event happened; the header `webhook-timestamp` is the time of the attempt."
     )
-    data: StudyEventData = Field(description="To which study.")
+    data: StudyEventData = Field(description="The study.")
 
 
 class PingData(_Value):
-    """What a ping says."""
+    """The webhook's part of a ping payload."""
 
-    webhook_id: str = Field(description="Id of the webhook that is tried out.")
+    webhook_id: str = Field(description="Id of the webhook that is tested.")
 
 
 class PingPayload(_Value):
     """The body of a ping."""
 
     type: Literal["webhook.ping"] = Field(default=PING, description="Always `webhook.ping`.")
-    timestamp: datetime = Field(description="When it was asked for.")
-    data: PingData = Field(description="What it is about.")
+    timestamp: datetime = Field(description="When the test was requested.")
+    data: PingData = Field(description="The webhook.")
 
 
 @dataclass(frozen=True)
 class Delivery:
-    """One attempt to deliver that this process has taken on.
+    """One delivery attempt that this process has claimed.
 
     Attributes:
-        id: the message's, the same at every attempt.
-        webhook_id: whose it is.
-        study_id: the study that it is about; None for a ping.
-        event: what it tells.
+        id: id of the message, the same at every attempt.
+        webhook_id: the webhook.
+        study_id: the study; None for a ping.
+        event: the event's type.
         url: where it is sent.
-        secret: what it is signed with.
-        body: what is sent.
-        attempt: which attempt this is, from 1; what an earlier one still says is refused.
+        secret: the signing secret.
+        body: the payload as JSON.
+        attempt: number of the attempt, from 1; results of earlier attempts are rejected.
     """
 
     id: str
@@ -312,12 +304,12 @@ class Delivery:
 
 @dataclass(frozen=True)
 class AttemptResult:
-    """What came of an attempt.
+    """The result of one delivery attempt.
 
     Attributes:
-        status_code: what the receiver answered; None if it did not.
-        error: what was wrong, in a sentence; None if the receiver took it.
-        retry_after_s: how long the receiver asked to be left alone.
+        status_code: HTTP status of the response; None if there was none.
+        error: what went wrong, in one sentence; None if the receiver accepted the delivery.
+        retry_after_s: the receiver's Retry-After, in seconds.
     """
 
     status_code: int | None = None
@@ -326,15 +318,15 @@ class AttemptResult:
 
     @property
     def is_delivered(self) -> bool:
-        """Whether the receiver took it."""
+        """Whether the receiver accepted the delivery, with any 2xx status."""
         return self.status_code is not None and 200 <= self.status_code < 300
 
 
 def parse_webhook(data: Any) -> WebhookSpec:
-    """Return the webhook that plain data describes.
+    """Parse plain data into a webhook.
 
     Raises:
-        WebhookInvalid: with every fault found, each with a JSON pointer.
+        WebhookInvalid: the data is not a webhook; carries every fault with its JSON pointer.
     """
     if not isinstance(data, Mapping):
         raise WebhookInvalid([SpecProblem("", f"expected an object with a url, got {shown(data)}")])
@@ -345,25 +337,23 @@ def parse_webhook(data: Any) -> WebhookSpec:
 
 
 def is_subscribed(event: str, events: Sequence[str]) -> bool:
-    """Return whether an event is among those that a webhook asks for."""
+    """Return whether a webhook that subscribes to `events` receives `event`."""
     return event in events or (event.startswith("study.") and "study.*" in events)
 
 
 def new_secret() -> str:
-    """Return a new secret to sign with: `whsec_` and 32 random bytes in base64."""
+    """Return a new signing secret: `whsec_` and 32 random bytes in base64."""
     return f"whsec_{base64.b64encode(secrets.token_bytes(_SECRET_BYTES)).decode()}"
 
 
 def backoff_s(attempts: int, *, luck: float) -> float:
-    """Return the seconds to wait after so many failed attempts.
+    """Return the seconds to wait after a number of failed attempts: 5, 20, 80 and so on up to 8 hours, ±20 %.
 
-    5, 20, 80 and so on up to 8 hours, a fifth more or less.
-
-    The tenth attempt, the last, comes about a day after the first.
+    The tenth and last attempt comes about a day after the first.
 
     Args:
-        attempts: from 1.
-        luck: uniform in [0, 1): spreads what failed together.
+        attempts: failed attempts so far, at least 1.
+        luck: a uniform random number in [0, 1) that spreads out retries of deliveries that failed together.
     """
     wait = min(_LONGEST_WAIT_S, _FIRST_WAIT_S * _GROWTH ** min(attempts - 1, 30))
     return wait * (1.0 + _JITTER * (2.0 * luck - 1.0))

@@ -165,7 +165,7 @@ class Search(TrialQueue):
         self._dispatched_epochs += trial.epochs_done
         finite = {epoch: value for epoch, value in rung_values.items() if value is not None}
         self._sampler.load(rank, trial.parameters, trial.state, trial.value, rung_values=finite)
-        self._ladder.take_up(
+        self._ladder.restore(
             rank, trial.state, epochs_done=trial.epochs_done, to_epoch=trial.to_epoch, values=rung_values
         )
         if pending is None:

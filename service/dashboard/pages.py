@@ -195,7 +195,7 @@ async def _study_csv(
 def _csv(store: Store, study_id: str, query: StudyPageQuery) -> Response:
     every = store.every_trial(study_id, phase=query.phase)
     trials = [
-        t for t in every if query.arm in {None, t.arm} and (query.state is None or t.is_among(query.state))
+        t for t in every if query.arm in {None, t.arm} and (query.state is None or t.matches(query.state))
     ]
     what = "trials" if query.phase == "search" else "confirmations"
     headers = {"Content-Disposition": f'attachment; filename="{study_id}-{what}.csv"'}

@@ -37,18 +37,18 @@ def test_bounds_admit_what_they_say(
     [
         ("adamp", "lr", 0.1, None),
         ("adamp", "lr", 1, None),
-        ("adamp", "lr", 0, "lr must lie in (0, inf), got 0"),
-        ("adamp", "lr", True, "lr is a number, got True"),
-        ("adamp", "lr", "0.1", "lr is a number, got '0.1'"),
-        ("adamp", "lr", float("nan"), "lr is a finite number, got nan"),
+        ("adamp", "lr", 0, "expected lr in (0, inf), got 0"),
+        ("adamp", "lr", True, "expected a number for lr, got True"),
+        ("adamp", "lr", "0.1", "expected a number for lr, got '0.1'; write lr: 0.1"),
+        ("adamp", "lr", float("nan"), "expected a finite number for lr, got nan"),
         ("adamp", "nesterov", True, None),
-        ("adamp", "nesterov", 1, "nesterov is one of False, True, got 1"),
+        ("adamp", "nesterov", 1, "expected nesterov to be False or True, got 1"),
         ("stepper", "k", 3, None),
         ("stepper", "k", 3.0, None),
-        ("stepper", "k", 3.5, "k is a whole number, got 3.5"),
-        ("stepper", "k", 0, "k must lie in [1, inf), got 0"),
+        ("stepper", "k", 3.5, "expected a whole number for k, got 3.5"),
+        ("stepper", "k", 0, "expected k in [1, inf), got 0"),
         ("stepper", "rule", "signed", None),
-        ("stepper", "rule", "other", "rule is one of 'plain', 'signed', got 'other'"),
+        ("stepper", "rule", "other", "expected rule to be 'plain' or 'signed', got 'other'"),
     ],
 )
 def test_a_hyperparameter_says_what_is_wrong_with_a_value(
@@ -102,10 +102,10 @@ def hyperparameter(**fields: Any) -> Hyperparameter:
     [
         ({"search": Fixed(value=0.1)}, "the search dimension must be a range or choices"),
         ({"bounds": None}, "a number needs bounds"),
-        ({"default": -0.1}, "lr must lie in"),
-        ({"search": Range(low=-1, high=1)}, "lr must lie in"),
-        ({"default": 3, "search": Range(low=1.5, high=2)}, "lr is a whole number, got 1.5"),
-        ({"default": "a", "search": Choices(choices=("b",))}, "lr is one of 'b', got 'a'"),
+        ({"default": -0.1}, "expected lr in"),
+        ({"search": Range(low=-1, high=1)}, "expected lr in"),
+        ({"default": 3, "search": Range(low=1.5, high=2)}, "expected a whole number for lr, got 1.5"),
+        ({"default": "a", "search": Choices(choices=("b",))}, "expected lr to be 'b', got 'a'"),
     ],
 )
 def test_a_hyperparameter_at_odds_with_itself_is_refused(fields: dict[str, Any], said: str) -> None:
@@ -117,10 +117,10 @@ def test_a_hyperparameter_at_odds_with_itself_is_refused(fields: dict[str, Any],
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ({"hyperparameters": (hyperparameter(), hyperparameter())}, "hyperparameters need different names"),
+        ({"hyperparameters": (hyperparameter(), hyperparameter())}, "different hyperparameter names"),
         (
             {"pairs": {"betas": ("lr", "beta2")}},
-            "a pair names 'beta2', which is no hyperparameter of its own; it has lr",
+            "a pair names 'beta2', which is not a hyperparameter of this card; it has lr",
         ),
         (
             {"hyperparameters": (hyperparameter(active_when=Condition(parameter="wd", above=0)),)},
@@ -135,7 +135,7 @@ def test_a_hyperparameter_at_odds_with_itself_is_refused(fields: dict[str, Any],
                 "hyperparameters": (hyperparameter(default=True, search=Choices(choices=(True, False))),),
                 "constraints": (Constraint(product=("lr",), below_one_minus="lr", reason="r"),),
             },
-            "a constraint names 'lr', which is no number of its own",
+            "a constraint names 'lr', which is not a number of this card",
         ),
     ],
 )

@@ -95,7 +95,7 @@ class Arm:
         """Return a ladder filled from the record."""
         ladder = self.empty()
         for number, trial in self.record.items():
-            ladder.take_up(
+            ladder.restore(
                 number,
                 trial.state,
                 epochs_done=trial.epochs_done,
@@ -456,9 +456,9 @@ def test_without_a_pruner_every_trial_goes_to_its_end() -> None:
 
 def test_a_promoted_trial_that_lost_its_checkpoint_counts_as_promoted() -> None:
     ladder = Ladder(ASHA, epochs=9, trials=3, maximize=True)
-    ladder.take_up(0, TrialState.QUEUED, epochs_done=0, to_epoch=3, values={})
+    ladder.restore(0, TrialState.QUEUED, epochs_done=0, to_epoch=3, values={})
     for number in (1, 2):
-        ladder.take_up(number, TrialState.QUEUED, epochs_done=1, to_epoch=1, values={1: 0.9})
+        ladder.restore(number, TrialState.QUEUED, epochs_done=1, to_epoch=1, values={1: 0.9})
     assert ladder.settle() == PromotionDecision(), "one of three has gone on already"
     ladder.wait(0, 0.1)
     assert ladder.settle() == PromotionDecision(promoted=((0, 9),))

@@ -38,7 +38,7 @@ def test_an_event_that_is_named_twice_is_asked_for_once() -> None:
         ("https://hooks.example:99999/", "expected a URL such as"),
         ("https://hooks.example:0/", "expected a URL such as"),
         ("https://[::1/", "expected a URL such as"),
-        ("https://user:secret@hooks.example/", "without a user's name"),
+        ("https://user:secret@hooks.example/", "without a user name"),
         ("https://hooks.example/#here", "without a fragment"),
         ("https://hooks.example/#", "without a fragment"),
         ("https://bücher.example/", "printable ASCII"),

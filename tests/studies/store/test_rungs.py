@@ -59,7 +59,7 @@ def ladder_of(run: Run, *, trials: int = 6) -> Ladder:
     ladder = Ladder(run.study.spec.pruner, epochs=EPOCHS, trials=trials, maximize=True)
     values = run.writer.rung_values()
     for trial in run.writer.trials():
-        ladder.take_up(
+        ladder.restore(
             trial.number,
             trial.state,
             epochs_done=trial.epochs_done,

@@ -237,9 +237,9 @@ def test_what_cannot_be_run_is_refused_in_words(entry: OptimizerEntry) -> None:
             {n: v for n, v in defaults.items() if n != "lr"},
             rf"^{name} needs a value for lr; a configuration gives all of lr, ",
         ),
-        ({**defaults, "lr": -1.0}, rf"^{name}: lr must lie in \(0, inf\), got -1; its default is "),
-        ({**defaults, "lr": float("nan")}, rf"^{name}: lr is a finite number, got nan; its default is "),
-        ({**defaults, "lr": True}, rf"^{name}: lr is a number, got True; its default is "),
+        ({**defaults, "lr": -1.0}, rf"^{name}: expected lr in \(0, inf\), got -1; its default is "),
+        ({**defaults, "lr": float("nan")}, rf"^{name}: expected a finite number for lr, got nan; its "),
+        ({**defaults, "lr": True}, rf"^{name}: expected a number for lr, got True; its default is "),
     ]
     for parameters, message in bad:
         with pytest.raises(ValueError, match=message):

@@ -111,22 +111,37 @@ def test_sgdp_refuses_a_decay_that_would_turn_weights_around() -> None:
 @pytest.mark.parametrize(
     ("name", "parameter", "value", "message"),
     [
-        ("adamp", "nesterov", 1, r"^adamp: nesterov is one of False, True, got 1; its default is False$"),
-        ("adamp", "wd_ratio", 1.5, r"^adamp: wd_ratio must lie in \[0, 1\], got 1.5; its default is 0.1$"),
+        (
+            "adamp",
+            "nesterov",
+            1,
+            r"^adamp: expected nesterov to be False or True, got 1; its default is False$",
+        ),
+        ("adamp", "wd_ratio", 1.5, r"^adamp: expected wd_ratio in \[0, 1\], got 1.5; its default is 0.1$"),
         (
             "sgd-nesterov",
             "momentum",
             0.0,
-            r"^sgd-nesterov: momentum must lie in \(0, 1\), got 0; its default is 0.9$",
+            r"^sgd-nesterov: expected momentum in \(0, 1\), got 0; its default is 0.9$",
         ),
-        ("lookahead-adamw", "k", 2.5, r"^lookahead-adamw: k is a whole number, got 2.5; its default is 5$"),
+        (
+            "lookahead-adamw",
+            "k",
+            2.5,
+            r"^lookahead-adamw: expected a whole number for k, got 2.5; its default is 5$",
+        ),
         (
             "adafactor",
             "beta2_decay",
             0.1,
-            r"^adafactor: beta2_decay must lie in \(-inf, 0\], got 0.1; its default is -0.8$",
+            r"^adafactor: expected beta2_decay in \(-inf, 0\], got 0.1; its default is -0.8$",
         ),
-        ("lion", "lr", "1e-3", r"^lion: lr is a number, got '1e-3'; its default is 0.0001$"),
+        (
+            "lion",
+            "lr",
+            "1e-3",
+            r"^lion: expected a number for lr, got '1e-3'; write lr: 0.001; its default is 0.0001$",
+        ),
     ],
 )
 def test_an_illegal_value_is_refused_in_words(
