@@ -10,6 +10,7 @@ import typer
 from service.cli.connection import AsJson, Token, Url, connected
 from service.cli.errors import BAD_INPUT, CommandError
 from service.cli.output import console, print_json
+from studies.formatting import count, duration, number, plural, scalar
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -20,10 +21,11 @@ C = TypeVar("C", "OptimizerCard", "WorkloadCard")
 Name = Annotated[
     str | None, typer.Argument(metavar="NAME", help="Show only this one, in full.", show_default=False)
 ]
+_EMPTY = "The catalogue is empty because no dispatcher has started yet; start one with `tangent up`."
 
 
 def _selected_card(
-    found: Mapping[str, C],
+    cards: Mapping[str, C],
     name: str | None,
     *,
     kind: str,
@@ -37,15 +39,15 @@ def _selected_card(
     """
     if name is None:
         if as_json:
-            print_json([card.model_dump(mode="json") for card in found.values()])
+            print_json([card.model_dump(mode="json") for card in cards.values()])
         else:
-            console().print(table(found.values()))
+            console().print(table(cards.values()) if cards else _EMPTY)
         return None
-    card = found.get(name)
+    card = cards.get(name)
     if card is None:
         from studies.catalog import suggest_name
 
-        raise CommandError(f"there is no {kind} {name!r}; {suggest_name(name, found)}", exit_code=BAD_INPUT)
+        raise CommandError(f"there is no {kind} {name!r}; {suggest_name(name, cards)}", exit_code=BAD_INPUT)
     if as_json:
         print_json(card.model_dump(mode="json"))
         return None
@@ -72,12 +74,9 @@ def optimizers(name: Name = None, *, as_json: AsJson = False, url: Url = None, t
     for constraint in card.constraints:
         out.print(f"requires {constraint}: {constraint.reason}")
     for containment in card.contains:
-        settings = ", ".join(f"{key}={value}" for key, value in containment.at.items())
-        out.print(
-            f"is {containment.optimizer} at {settings or 'its defaults'}; {containment.note}".removesuffix(
-                "; "
-            )
-        )
+        settings = ", ".join(f"{key} = {scalar(value)}" for key, value in containment.at.items())
+        note = f"; {containment.note}" if containment.note else ""
+        out.print(f"equals {containment.optimizer} at {settings or 'its defaults'}{note}")
 
 
 def workloads(name: Name = None, *, as_json: AsJson = False, url: Url = None, token: Token = None) -> None:
@@ -92,12 +91,12 @@ def workloads(name: Name = None, *, as_json: AsJson = False, url: Url = None, to
         return
     out = console()
     out.print(f"Source: {card.source}")
-    out.print(f"{tables.metric(card)}; a well-tuned run reaches {card.target:g}")
+    out.print(f"{tables.metric(card)}; a well-tuned run reaches {number(card.target)}")
     out.print(
-        f"{card.parameters} trainable parameters; examples: "
-        + ", ".join(f"{count} {split}" for split, count in card.examples.items())
+        f"{plural(card.parameters, 'trainable parameter')}; examples: "
+        + ", ".join(f"{count(examples)} {split}" for split, examples in card.examples.items())
     )
     out.print(
-        f"Default: {card.epochs} epochs at batch size {card.batch_size}, about "
-        f"{card.epoch_s:g} s each on one CPU thread."
+        f"Default: {plural(card.epochs, 'epoch')} with batch size {card.batch_size}, about "
+        f"{duration(card.epoch_s)} each on one CPU core."
     )

@@ -35,6 +35,10 @@ def explain(error: Exception) -> CommandError | None:
             return CommandError(
                 *(f"{fault.pointer or '/'}: {fault.detail}" for fault in faults), exit_code=_exit_code(status)
             )
+        case ProblemError(status=401):
+            # The API names its header; a user of the command line passes the token in another way.
+            reason = error.detail.partition(";")[0]
+            return CommandError(f"{reason}; pass a token with --token or in TANGENT_TOKEN")
         case ProblemError(status=status):
             return CommandError(error.detail, exit_code=_exit_code(status))
         case SpecInvalid(problems=problems):

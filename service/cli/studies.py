@@ -113,6 +113,7 @@ def best(
         return
     out = console()
     out.print(tables.arms(arms, card))
-    out.print(_CAVEAT, style="dim")
+    if any(arm.best for arm in arms):
+        out.print(_CAVEAT, style="dim")
     for arm in tables.ranked(arms, card):
         print_raw(f"\n{tables.python(arm, card)}")

@@ -24,8 +24,22 @@ Phase = Annotated[
     typer.Option(help="Trials of the search, confirmation runs on fresh seeds, or all."),
 ]
 Sort = Annotated[
-    str,
-    typer.Option(help="created, number, value (best first), cost or ended; prefix with `-` to reverse."),
+    Literal[
+        "created",
+        "-created",
+        "number",
+        "-number",
+        "value",
+        "-value",
+        "cost",
+        "-cost",
+        "ended",
+        "-ended",
+    ],
+    typer.Option(
+        metavar="ORDER",
+        help="created, number, value (best first), cost or ended; prefix with `-` to reverse.",
+    ),
 ]
 Limit = Annotated[int, typer.Option("--limit", "-n", min=1, help="Maximum number to list.")]
 
@@ -59,6 +73,14 @@ def trials(
         print_json([trial.model_dump(mode="json") for trial in shown])
         return
     out = console()
-    out.print(tables.trials(shown, card) if shown else "No trials match.")
+    out.print(
+        tables.trials(shown, card)
+        if shown
+        else _describe_nothing(is_filtered=bool(arm or state or phase != "search"))
+    )
     if len(found) > limit:
         out.print(f"Only the first {limit} are shown; use --limit for more.", style="dim")
+
+
+def _describe_nothing(*, is_filtered: bool) -> str:
+    return "No trials match." if is_filtered else "No trial has started yet."

@@ -267,6 +267,7 @@ def _sensitivity(report: StudyReport, labels: dict[str, str]) -> tuple[Block, ..
             ", ".join(f"{name} {number(share, 2)}" for name, share in one.importances.items()) or ABSENT,
         )
         for one in found
+        if one.good_range is not None or one.tunability.defaults_rank is not None or one.importances
     )
     headers = (
         "arm",

@@ -41,12 +41,12 @@ def test_optimizers_and_workloads_are_listed_and_shown(live: str, catalog: Catal
         "AdamP (adamp)",
         "wd_ratio",
         "lr * weight_decay < 1 - beta1",
-        "adamw at delta=0.0",
+        "adamw at delta = 0",
         "betas: ",
     ):
         assert part in one
     assert "accuracy (fraction), maximize" in tangent("workloads", "--url", live).stdout
-    assert "1000 train, 300 validation, 300 test" in tangent("workloads", "digits-mlp", "--url", live).stdout
+    assert "1,000 train, 300 validation, 300 test" in tangent("workloads", "digits-mlp", "--url", live).stdout
 
 
 def test_cards_as_json_are_what_the_api_gives(live: str, catalog: Catalog) -> None:
@@ -88,6 +88,8 @@ def test_a_token_comes_from_the_option_or_the_environment(
     refused = tangent("list", "--url", url)
     assert (refused.exit_code, refused.stdout) == (1, "")
     assert refused.stderr.startswith("error: this service needs an API token")
+    assert "TANGENT_TOKEN" in refused.stderr
+    assert "Bearer" not in refused.stderr
     assert tangent("list", "--url", url, "--token", secret).exit_code == 0
     assert tangent("list", TANGENT_URL=url, TANGENT_TOKEN=secret).exit_code == 0
     (tmp_path / "study.json").write_text(json.dumps(body))
