@@ -1,7 +1,6 @@
 """AdamP and SGDP for PyTorch: a drop-in for PyPI's `adamp` 0.3.0 that never waits for the device.
 
-Here are the two optimizers, and `decide`, which tells where they project (for probes). Nothing but torch is
-needed.
+It holds the two optimizers and `decide`, which returns where they project (for probes), and needs only torch.
 """
 
 __all__ = ["SGDP", "AdamP", "Decision", "decide"]

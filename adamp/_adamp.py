@@ -1,7 +1,4 @@
-"""AdamP: Adam with decoupled weight decay, made for scale-invariant weights.
-
-Its step on such a weight keeps off the weight's own direction.
-"""
+"""AdamP: Adam with decoupled weight decay, whose step on a scale-invariant weight has no radial part."""
 
 __all__ = ["AdamP"]
 

@@ -1,7 +1,4 @@
-"""What AdamP and SGDP refuse.
-
-Hyperparameters out of range when a group is added, gradients of a kind they cannot step with.
-"""
+"""The checks of AdamP and SGDP: ranges of hyperparameters when a group is added, and kinds of gradients."""
 
 __all__ = ["check_gradient", "check_lr", "check_moments_dtype", "check_number", "check_projection"]
 

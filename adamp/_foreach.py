@@ -1,9 +1,7 @@
-"""The step of AdamP and SGDP in torch's operations on lists.
+"""The step of AdamP and SGDP in torch's foreach operations, for accelerators without a kernel of our own.
 
-For accelerators without a kernel of ours, where launches cost more than memory.
-
-What goes element by element is done for all tensors at once; the sums over rows, for which torch has no
-operation on lists, one by one.
+On these, launches cost more than memory. Elementwise work is done for all tensors at once; sums over rows,
+for which torch has no foreach operation, are done one tensor at a time.
 """
 
 __all__ = ["adamp_step", "sgdp_step"]
@@ -89,7 +87,7 @@ def sgdp_step(
     downhill = _neg(grads) if maximize else grads
     _mul_(buffers, momentum)
     _add_(buffers, downhill, alpha=1 - dampening)
-    # New tensors, for updates are projected in place and buffers must not be.
+    # New tensors, because updates are projected in place and buffers must not change.
     updates = _mul(buffers, momentum if nesterov else 1.0)
     if nesterov:
         _add_(updates, downhill)

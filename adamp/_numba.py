@@ -1,8 +1,7 @@
-"""The step of AdamP and SGDP on a CPU.
+"""The step of AdamP and SGDP on a CPU: one call of a compiled kernel for all tensors of a group.
 
-All tensors of a group in one call of a compiled kernel, shared among threads where it is long.
-
-How a step goes, and why a wrong guess changes no bit, is written in `adamp._numba_kernels`.
+Threads share a long step. `adamp._numba_kernels` explains how a step works, and why a wrong guess changes no
+bit.
 """
 
 __all__ = ["adamp_step", "sgdp_step"]
@@ -24,8 +23,8 @@ from adamp._numba_loops import ADAM, SGD
 from adamp._numba_plan import NumbaPlan
 from adamp._settings import AdamPSettings, SGDPSettings
 
-_SHARED = 1 << 18  # elements from which on threads are worth their start
-_PARTS = 4  # for each thread, so that one that is held up holds up little
+_SHARED = 1 << 18  # elements from which threads are worth their start-up
+_PARTS = 4  # per thread, so that a delayed thread delays the others little
 
 
 def adamp_step(
@@ -160,12 +159,12 @@ def _run(plan: NumbaPlan, kind: int, lists: tuple[Sequence[Tensor], ...], number
 
 
 def _drain(run: Any, phase: int, parts: Iterator[tuple[int, int]], scratch: Any) -> None:
-    """Take parts until none is left."""
+    """Process parts until none is left."""
     for first, last in parts:
         run(phase, first, last, scratch)
 
 
 @functools.lru_cache(maxsize=8)
 def _pool(process: int, threads: int) -> ThreadPoolExecutor:
-    """Return threads for this process: those of a parent are not there after a fork."""
+    """Return a thread pool for this process, since a parent's threads do not survive a fork."""
     return ThreadPoolExecutor(threads, thread_name_prefix=f"adamp-{process}")

@@ -1,4 +1,4 @@
-"""How the CPU's kernels reach tensors: by address, in loops that vectorise."""
+"""Access to tensors in the CPU's kernels: by address, in loops that vectorise."""
 
 __all__ = [
     "function",
@@ -27,7 +27,7 @@ from numba.extending import intrinsic
 # read after.
 _ARRAYS = ("w", "g", "m", "v", "u", "n")
 function = cast("Callable[[Callable[..., Any]], Callable[..., Any]]", njit(nogil=True, error_model="numpy"))
-# For what is called once a row: a call would cost more than a short row.
+# For functions called once per row: a call would cost more than a short row.
 inlined = cast(
     "Callable[[Callable[..., Any]], Callable[..., Any]]",
     njit(nogil=True, error_model="numpy", forceinline=True),
@@ -90,7 +90,7 @@ _, store_n = _access("n")
 
 @_intrinsic
 def plus(_typing: Any, total: Any, _term: Any) -> Any:
-    """Return a sum that may be reassociated with others like it."""
+    """Return a sum that the compiler may reassociate with others of its kind."""
 
     def generate(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
         return builder.fadd(args[0], args[1], flags=("reassoc", "contract", "nsz"))
@@ -100,7 +100,7 @@ def plus(_typing: Any, total: Any, _term: Any) -> Any:
 
 @_intrinsic
 def times(_typing: Any, left: Any, _right: Any) -> Any:
-    """Return a product that may be fused with the sum it goes into."""
+    """Return a product that the compiler may fuse with the sum that it enters."""
 
     def generate(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
         return builder.fmul(args[0], args[1], flags=("contract",))

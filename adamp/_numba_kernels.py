@@ -1,44 +1,42 @@
-"""The compiled half of the CPU path.
-
-Each tensor is swept, its decision is taken, and what the sweep could not finish is finished.
+"""The compiled half of the CPU path: sweep each tensor, decide about its projection, and finish the rest.
 
 Letters as in `adamp._projection`: w weight, g gradient, u update. Of every row the sweep takes
 
     D = <w, g>    P = <w, w>    G = <g, g>    U = <w, u>
 
-in the pass that updates the moments and makes u. The step is then w - (c w + alpha u), with
+in the pass that updates the moments and computes u. The step is then w - (c w + alpha u), with
 
     channel  c = decay wd_ratio - alpha U / (sqrt(P) + eps)^2       U and P of the row
     none     c = decay
     layer    c = decay wd_ratio - alpha U / (sqrt(P) + eps)^2       U and P of the tensor
 
 **One pass over memory, and no bit depends on luck.** Which of the three holds is certain when all rows have
-been summed, and by then the first rows have left the cache. So the sweep writes each row at once, as what it
-may still be:
+been summed, and by then the first rows have left the cache. So the sweep writes each row at once, in the form
+that it may still have:
 
     early  rows of an item before the first one whose cosine is too large for the channel view: written as
            `channel`
     late   that row and all after it in the item, for which `channel` is out of the question: written as
            `none`
 
-Where all rows pass, and where the first refutes, as nearly always, that is right and done. Otherwise a second
-sweep *walks* the row from where it was left to where it belongs: with t = alpha u and c' the coefficient it
-was written with, s = w + t and x = s + s c' / (1 - c') is the old weight but for rounding, and x - (c x + t)
-the new one. It costs roundings of the size of max(|w|, |alpha u|), as the step itself. What a row is written
-as, and so every bit of where it ends, follows from the data and the cut into items alone, which follows from
-the shapes.
+If all rows pass, or the first one fails, as is nearly always the case, the result is final. Otherwise a
+second sweep *walks* the row from where it was left to where it belongs: with t = alpha u and c' the
+coefficient it was written with, s = w + t and x = s + s c' / (1 - c') is the old weight but for rounding, and
+x - (c x + t) the new one. It costs roundings of the size of max(|w|, |alpha u|), as the step itself. What a
+row is written as, and so every bit of where it ends, follows from the data and the cut into items alone,
+which follows from the shapes.
 
-A tensor that was projected as a layer in its last step is guessed to be so again; its rows are then left
+A tensor that was projected as a layer in its last step is assumed to be so again; its rows are then left
 untouched, and the second sweep makes both moves at once, the same operations. The guess decides how often
-memory is read, not what is written. With it the updates of a tensor that one thread steps alone are kept, if
-they are not too many, so that the second sweep reads w and u instead of g and the moments.
+memory is read, not what is written. If a single thread steps the tensor, its updates are kept if they are not
+too many, so that the second sweep reads w and u instead of g and the moments.
 
-Held rows are left untouched under every guess and stepped without a detour: early ones that the way back
-could harm (|c| not small, or a sum not finite), all where decay is not small, and rows too long for the
-cache, which are cut into segments.
+Held rows are left untouched under every guess and stepped directly: early rows that the walk could harm (|c|
+not small, or a sum not finite), all rows if decay is not small, and rows too long for the cache, which are
+cut into segments.
 
-A late row behind another needs no room for its updates: its coefficient is known before its sums, and each
-tile is written as it is read.
+A late row after another one needs no buffer for its updates: its coefficient is known before its sums, and
+each tile is written as it is read.
 
 A tile is summed in the tensor's dtype, rows and layers in float64 in one order: any number of threads gives
 the same bits.
@@ -92,13 +90,13 @@ def _coefficient(updates: Any, weights: Any, alpha: Any, group: Any) -> Any:
     """Return c of a projected row or layer: decay wd_ratio - alpha U / (sqrt(P) + eps)^2."""
     decay, wd_ratio, _, eps = group
     norm = math.sqrt(weights) + eps
-    # Two divisions, for norm squared may leave the range.
+    # Two divisions, because the squared norm may leave the range.
     return decay * wd_ratio - alpha * (updates / norm / norm)
 
 
 @inlined
 def _passes(dot: Any, weights: Any, grads: Any, length: Any, group: Any) -> Any:
-    """Return whether |cos(g, w)| < delta / sqrt(length); not where it is NaN."""
+    """Return whether |cos(g, w)| < delta / sqrt(length); false for NaN."""
     _, _, delta, eps = group
     return abs(dot / max(math.sqrt(weights), eps) / max(math.sqrt(grads), eps)) < delta / math.sqrt(length)
 
@@ -273,7 +271,7 @@ def _is_done(stage: Any, view: Any) -> Any:
 
 @function
 def _decide(tensor: Any, table: Any, scalars: Any, memory: Any, group: Any, like: Any) -> None:
-    """Note a tensor's view, its layer's coefficient, and whether some rows are not where they belong."""
+    """Record a tensor's view, its layer's coefficient, and whether some rows still need the second sweep."""
     views, sums, stages, _, is_unfinished = memory
     rows, length, slot, segments = table[tensor, 4], table[tensor, 5], table[tensor, 6], table[tensor, 7]
     dot, weights, grads, updates = 0.0, 0.0, 0.0, 0.0

@@ -1,10 +1,8 @@
-"""The compiled loops over elements.
-
-What one tile of a tensor goes through, each loop vectorised, none with a decision in it.
+"""The compiled loops over the elements of a tile: vectorised, and without branches on data.
 
 Letters: w weight, g gradient, m and v the moments (SGDP: m the buffer), u the update; x is g with its sign.
-Elementwise arithmetic is strict: a loop that makes u again must make the same bits. Only the additions of the
-four sums may be reassociated, which is what vectorises them; nothing is assumed of NaN and infinity.
+Elementwise arithmetic is strict: a loop that computes u again must give the same bits. Only the additions of
+the four sums may be reassociated, so that they vectorise; nothing is assumed about NaN and infinity.
 
 A `rule` is (sign, keep, take, keep_second, take_second, eps, stay, look, nesterov) in the tensor's dtype: m =
 keep m + take x, v = keep_second v + take_second x^2; AdamP's u is (stay m + look x) / (root sqrt(v) + eps),
@@ -153,7 +151,7 @@ def walk(w: Any, u: Any, count: Any, alpha: Any, back: Any, c: Any) -> None:
 
 @function
 def apply_and_walk(w: Any, u: Any, count: Any, alpha: Any, first: Any, back: Any, c: Any) -> None:
-    """`apply` with `first`, then `walk`, in one go: the same operations."""
+    """`apply` with `first`, then `walk`, in one pass, with the same operations."""
     for i in range(count):
         t = alpha * load_u(u, i, c)
         a = load_w(w, i, c)

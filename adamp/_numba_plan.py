@@ -1,9 +1,6 @@
-"""How the CPU's kernel is told where tensors lie and how their work is cut.
+"""Plans for the CPU's kernel: tensors' addresses, how their work is cut, and what is kept between steps."""
 
-Also what is remembered of them from step to step.
-"""
-
-__all__ = ["NumbaPlan", "NumbaPlans", "have_equal_strides", "lie_as_ever"]
+__all__ = ["NumbaPlan", "NumbaPlans", "are_laid_out_as_before", "have_equal_strides"]
 
 import functools
 import itertools
@@ -22,7 +19,7 @@ from adamp._numba_loops import TILE
 _DTYPES = (torch.float32, torch.float64)
 _PLAIN_TYPES = {Tensor, Parameter}
 _MAX_PLANS = 32
-_ITEM = 1 << 16  # elements that one thread takes at least
+_ITEM = 1 << 16  # smallest number of elements per thread
 _shape, _dtype, _layout, _is_cpu = (
     attrgetter("shape"),
     attrgetter("dtype"),
@@ -32,7 +29,7 @@ _shape, _dtype, _layout, _is_cpu = (
 
 
 class NumbaPlan:
-    """What the kernel reads of one list of tensors.
+    """The kernel's tables for one list of tensors.
 
     Attributes:
         table: [tensors, 10] int64, the addresses of weight, gradient and moments; rows, their length, their
@@ -48,7 +45,7 @@ class NumbaPlan:
     """
 
     def __init__(self, weights: Sequence[Tensor], *, projects: bool) -> None:
-        """Cut the tensors into items; the cut depends on nothing but their shapes."""
+        """Cut the tensors into items; the cut depends on their shapes alone."""
         self.table = np.zeros((len(weights), 10), np.int64)
         self.scalars = np.zeros((len(weights), 3))
         self.elements = sum(weight.numel() for weight in weights)
@@ -128,11 +125,11 @@ class NumbaPlans:
     """
 
     def __init__(self) -> None:
-        """Keep nothing yet."""
+        """Start without plans."""
         self._plans: dict[tuple[int, ...], NumbaPlan] = {}
 
     def __reduce__(self) -> tuple[type["NumbaPlans"], tuple[()]]:
-        """Give copies no addresses: their tensors lie elsewhere."""
+        """Drop the addresses from copies, whose tensors are elsewhere."""
         return NumbaPlans, ()
 
     def known(self, weights: Sequence[Tensor], *, projects: bool) -> NumbaPlan | None:
@@ -189,7 +186,7 @@ def have_equal_strides(weight: Tensor, *moments: Tensor) -> bool:
     return weight.is_contiguous() or weight.numel() == 0 or _has_rows(weight.shape, stride)
 
 
-def lie_as_ever(
+def are_laid_out_as_before(
     plan: NumbaPlan, weights: Sequence[Tensor], grads: Sequence[Tensor], moments: Sequence[Sequence[Tensor]]
 ) -> bool:
     """Return whether the tensors of a plan are such as the kernel takes, asked of all at once.

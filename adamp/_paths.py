@@ -1,11 +1,11 @@
-"""Which of the ways to take a step is taken.
+"""The choice of a path for a step.
 
-`foreach` and `fused` as torch's optimizers understand them, None for the fastest that fits.
+`foreach` and `fused` mean what they mean in torch's optimizers; None chooses the fastest path that fits.
 
-plain     any device and layout, tensor by tensor; what torch.compile traces
-foreach   torch's operations on lists
-numba     float32 and float64 on a CPU, where numba is installed
-triton    float64, float32, bfloat16 and float16 on a CUDA device, where triton is
+plain     any device and layout, tensor by tensor; traced by torch.compile
+foreach   torch's foreach operations
+numba     float32 and float64 on a CPU, if numba is installed
+triton    float64, float32, bfloat16 and float16 on a CUDA device, if triton is installed
 """
 
 __all__ = ["Path", "check_flags", "choose"]
@@ -26,7 +26,7 @@ _KERNELS: dict[str, tuple[Path, str]] = {"cpu": ("numba", "numba"), "cuda": ("tr
 
 
 def check_flags(optimizer: str, group: Mapping[str, Any]) -> None:
-    """Raise for flags that contradict each other or that no optimizer here has.
+    """Raise an error for flags that contradict each other or are not supported.
 
     Raises:
         RuntimeError: `differentiable`, or both `fused` and `foreach`, as in torch.

@@ -1,7 +1,4 @@
-"""The step of AdamP and SGDP in plain PyTorch, tensor by tensor.
-
-For any device and layout, and what torch.compile traces.
-"""
+"""The step of AdamP and SGDP in plain PyTorch, tensor by tensor: for any layout, and torch.compile."""
 
 __all__ = ["adamp_step", "sgdp_step"]
 
@@ -79,7 +76,7 @@ def sgdp_step(
         if maximize:
             grad = -grad
         buffer.mul_(momentum).add_(grad, alpha=1 - dampening)
-        # A copy, for the update is projected in place and the buffer must not be.
+        # A copy, because the update is projected in place and the buffer must not change.
         update = torch.add(grad, buffer, alpha=momentum) if nesterov else buffer.clone()
         project_and_decay(
             update,
@@ -95,14 +92,14 @@ def sgdp_step(
 
 
 def _put_back(*pairs: tuple[Tensor, Tensor]) -> None:
-    """Write to the first of each pair what the second, a wider copy of it or itself, has become."""
+    """Copy each pair's second tensor, a wider copy of the first or the first itself, back to the first."""
     for tensor, wide in pairs:
         if wide is not tensor:
             tensor.copy_(wide)
 
 
 def _take(weight: Tensor, update: Tensor, size: float | Tensor) -> None:
-    """Go `size` times the update down from the weight, in place; the update may be overwritten."""
+    """Subtract `size` times the update from the weight in place; the update may be overwritten."""
     if isinstance(size, Tensor):
         weight.sub_(update.mul_(size))
     else:

@@ -1,4 +1,4 @@
-"""The projection that AdamP and SGDP share: which tensors it touches, and what it takes away.
+"""The projection that AdamP and SGDP share: which tensors it applies to, and what it removes.
 
 No Python branch reads a tensor's value.
 
@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 _NARROW = (torch.bfloat16, torch.float16)
-# Torch has no stub of it.
+# torch has no type stub for it.
 _norm = cast("Callable[..., Tensor]", torch.linalg.vector_norm)  # pyright: ignore[reportUnknownMemberType]
 
 
@@ -87,7 +87,7 @@ def project(update: Tensor, weight: Tensor, grad: Tensor, *, delta: float, eps: 
         eps: floor of the norms in `decide`, and added to norm(w) here.
     """
     if update.dtype in _NARROW:
-        # Sums rounded to 16 bits would move a cosine by a good part of the threshold it is compared with.
+        # Sums rounded to 16 bits would shift a cosine by a large part of the threshold.
         wide = update.float()
         projected = project(wide, weight.float(), grad.float(), delta=delta, eps=eps)
         update.copy_(wide)
@@ -97,8 +97,8 @@ def project(update: Tensor, weight: Tensor, grad: Tensor, *, delta: float, eps: 
     norm = torch.where(channel, row_norms, layer_norm).add_(eps)
     dot = torch.where(channel, row_dots, row_dots.sum())
     projected = channel | layer
-    # Two divisions, for norm squared may leave float32's range; the outer where keeps a NaN dot out of rows
-    # that are not projected.
+    # Two divisions, because the squared norm may leave float32's range; the outer where keeps a NaN dot out
+    # of rows that are not projected.
     update.addcmul_(weight, torch.where(projected, dot.div_(norm).div_(norm), 0.0), value=-1.0)
     return projected
 
@@ -154,7 +154,7 @@ def _compare(weight: Tensor, grad: Tensor, delta: float, eps: float) -> tuple[Te
     # cosine does not.
     row_cosines = row_dots.div_(row_norms.clamp_min(eps)).div_(grad_norms.clamp_min_(eps))
     layer_cosine = layer_dot.div_(layer_norm.clamp_min(eps)).div_(layer_grad_norm.clamp_min_(eps))
-    # The infinity norm is max |cos| in one pass, and NaN if any row is: then the comparison is false.
+    # The infinity norm is max |cos| in one pass, and NaN if any row is NaN, so that the comparison is false.
     channel = _norm(row_cosines, math.inf) < delta / math.sqrt(weight.numel() // weight.size(0))
     layer = layer_cosine.abs_() < delta / math.sqrt(weight.numel())
     return channel, layer, row_norms, layer_norm

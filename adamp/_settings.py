@@ -1,4 +1,4 @@
-"""What every path takes of a parameter group: its hyperparameters, as one value."""
+"""A parameter group's hyperparameters as one value, which every path takes."""
 
 __all__ = ["AdamPSettings", "SGDPSettings"]
 

@@ -1,4 +1,4 @@
-"""SGDP: SGD with momentum whose step on a scale-invariant weight keeps off the weight's own direction."""
+"""SGDP: SGD with momentum, whose step on a scale-invariant weight has no radial part."""
 
 __all__ = ["SGDP"]
 

@@ -1,7 +1,4 @@
-"""What AdamP and SGDP share as torch optimizers.
-
-Groups checked before they are added, old states taken over, each tensor sent down its path.
-"""
+"""Shared by AdamP and SGDP as torch optimizers: checks of groups, loading old states, choice of path."""
 
 __all__ = ["ProjectedOptimizer"]
 
@@ -35,7 +32,7 @@ class _Item(NamedTuple):
 
 
 class ProjectedOptimizer(Optimizer):
-    """An optimizer whose arithmetic is its own, and everything around it this class's."""
+    """Base class of the two optimizers: everything except their arithmetic."""
 
     _moments: ClassVar[tuple[str, ...]]
     _counts_steps: ClassVar[bool]
@@ -43,11 +40,11 @@ class ProjectedOptimizer(Optimizer):
 
     @abstractmethod
     def _check_group(self, group: Mapping[str, Any]) -> None:
-        """Raise ValueError for a hyperparameter out of range, RuntimeError for flags that cannot be."""
+        """Raise ValueError for a hyperparameter out of range, RuntimeError for flags that conflict."""
 
     @abstractmethod
     def _settings(self, group: Mapping[str, Any]) -> AdamPSettings | SGDPSettings:
-        """Return what every path takes of a group."""
+        """Return a group's settings for any path."""
 
     @property
     def _step_supports_amp_scaling(self) -> bool:
@@ -73,14 +70,14 @@ class ProjectedOptimizer(Optimizer):
             given = group["params"]
             params: list[Any] = [given] if isinstance(given, Tensor) else list(given)
             param_group = {**param_group, "params": params}
-            # A parameter that comes with its name is the last of two.
+            # A named parameter is a pair whose second item is the parameter.
             weights: list[Any] = [named if isinstance(named, Tensor) else named[-1] for named in params]
             for device in {weight.device for weight in weights}:
                 choose(type(self).__name__, group, device)
         super().add_param_group(param_group)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Take over a pickled or loaded state, also one of the reference.
+        """Restore a pickled or loaded state, including one of the reference.
 
         Hyperparameters that it lacks get their defaults.
         """
@@ -107,7 +104,7 @@ class ProjectedOptimizer(Optimizer):
             ValueError: the groups do not fit.
         """
         loaded: list[dict[str, Any]] = []
-        # The last of the hooks, so that it sees what those of the user have made of the checkpoint.
+        # The last of the hooks, so that it sees the checkpoint as the user's hooks have changed it.
         handle = self.register_load_state_dict_pre_hook(lambda _, final: loaded.append(final))
         try:
             super().load_state_dict(state_dict)
@@ -148,7 +145,7 @@ class ProjectedOptimizer(Optimizer):
         name = type(self).__name__
         names = self._moments
         for group in self.param_groups:
-            if not torch.compiler.is_compiling() and self._step_as_ever(group):
+            if not torch.compiler.is_compiling() and self._step_as_before(group):
                 continue
             alike: dict[tuple[torch.device, torch.dtype], list[_Item]] = {}
             for weight in group["params"]:
@@ -167,7 +164,7 @@ class ProjectedOptimizer(Optimizer):
                 self._step_alike(choose(name, group, device), items, group)
         return loss
 
-    def _step_as_ever(self, group: Mapping[str, Any]) -> bool:
+    def _step_as_before(self, group: Mapping[str, Any]) -> bool:
         """Step a group with numba and return True, if that can be done as before.
 
         All of it must have been stepped so before, and nothing that matters have changed since.
@@ -180,7 +177,7 @@ class ProjectedOptimizer(Optimizer):
         ):
             return False
         from adamp import _numba
-        from adamp._numba_plan import lie_as_ever
+        from adamp._numba_plan import are_laid_out_as_before
 
         weights, grads = group["params"], [*map(_grad, group["params"])]
         if type(None) in {*map(type, grads)}:
@@ -193,7 +190,7 @@ class ProjectedOptimizer(Optimizer):
         if not all(states):
             return False
         moments: list[list[Tensor]] = [[state[name] for state in states] for name in self._moments]
-        if not lie_as_ever(plan, weights, grads, moments):
+        if not are_laid_out_as_before(plan, weights, grads, moments):
             return False
         counts: list[list[int]] = []
         if self._counts_steps:
@@ -208,7 +205,7 @@ class ProjectedOptimizer(Optimizer):
         return True
 
     def _start(self, state: dict[str, Any], weight: Tensor, group: Mapping[str, Any]) -> None:
-        """Fill an empty state; what must be refused has been."""
+        """Fill an empty state; the checks have passed."""
         if self._counts_steps:
             state["step"] = (
                 torch.zeros((), device=weight.device)
@@ -219,7 +216,7 @@ class ProjectedOptimizer(Optimizer):
             state[name] = torch.zeros_like(weight, dtype=group["moments_dtype"])
 
     def _step_alike(self, path: Path, items: list[_Item], group: Mapping[str, Any]) -> None:
-        """Step tensors of one device and dtype: those that fit the path together, the rest in plain."""
+        """Step tensors of one device and dtype: together if they fit the path, else with the plain one."""
         fits = _FITS[path]
         answers = [fits(item) for item in items]
         fast = (
@@ -235,7 +232,7 @@ class ProjectedOptimizer(Optimizer):
             self._step_triton(fast, settings, scale, found_inf)
             fast = []
         # Only GradScaler with fused=True scales, and the kernels of a GPU read `found_inf` themselves:
-        # nothing here waits for a GPU unless a tensor on it could not go their way.
+        # nothing here waits for a GPU unless one of its tensors cannot take that path.
         if not (fast or rest) or (found_inf is not None and bool(found_inf)):
             return
         if fast and path == "numba":

@@ -1,24 +1,22 @@
-"""The step of AdamP and SGDP on a CUDA device.
+"""The step of AdamP and SGDP on a CUDA device: a few Triton launches per group, never waiting for the device.
 
-All tensors of a group in one handful of Triton launches, never waiting for the device.
-
-Five kernels; the first and third are launched once for each shape of tile that the rows need:
+There are five kernels; the first and third are launched once for each shape of tile that the rows need:
 
     sum       reads w, g          <w, g>, <w, w>, <g, g> of each row
     decide    reads the sums      finds channel, layer or none, counts the step, corrects the bias: one
               program a tensor
-    update    reads w, g, m, v    writes m, v, and w but for tensors projected as a layer and projected rows
-              that were cut
-    settle    reads <w, u>        the coefficients of what `update` left: returns at once for all others
-    apply     reads w, m, v       writes w of what `update` left: returns at once for all others
+    update    reads w, g, m, v    writes m, v, and w except for tensors projected as a layer and projected
+              rows that were cut
+    settle    reads <w, u>        finds the coefficients of what `update` left; returns at once for others
+    apply     reads w, m, v       writes w of what `update` left; returns at once for others
 
-In float32 that is 36 bytes of traffic an element for AdamP where the test is taken (8 for the sums, 28 as a
-fused AdamW has), 28 where it is not (delta=0, one dimension), 48 for a tensor that `update` left to `apply`.
-No atomics, each sum in a fixed order: equal inputs give equal bits, whatever came before.
+In float32 that is 36 bytes of traffic per element for AdamP with the test (8 for the sums, 28 as in a fused
+AdamW), 28 without it (delta=0, one dimension), and 48 for a tensor that `update` left to `apply`. There are
+no atomics and each sum has a fixed order, so equal inputs give equal bits.
 
 The kernels take pointers from tables on the device. Tables of weights and states are built once; the
-gradients' pointers and the hyperparameters are sent together, by one copy that nobody waits for, when one of
-them has changed.
+gradients' pointers and the hyperparameters are sent together, in one asynchronous copy, when one of them has
+changed.
 """
 
 __all__ = ["TritonPlans", "adamp_step", "have_equal_rows", "sgdp_step"]
@@ -35,8 +33,8 @@ from adamp._settings import AdamPSettings, SGDPSettings
 from adamp._triton_plan import CHUNK, TritonPlan
 
 _MAX_PLANS = 32
-_BLOCK = 2048  # elements of a tile of `apply`
-_ROWS = 2048  # rows that `decide` and `settle` look at together
+_BLOCK = 2048  # elements in a tile of `apply`
+_ROWS = 2048  # rows that `decide` and `settle` read together
 
 
 class Hyperparameters(NamedTuple):
@@ -70,11 +68,11 @@ class TritonPlans:
     """
 
     def __init__(self) -> None:
-        """Keep nothing yet."""
+        """Start without plans."""
         self._plans: dict[tuple[Any, ...], TritonPlan] = {}
 
     def __reduce__(self) -> tuple[type["TritonPlans"], tuple[()]]:
-        """Give copies no addresses: their tensors lie elsewhere."""
+        """Drop the addresses from copies, whose tensors are elsewhere."""
         return TritonPlans, ()
 
     def plan(
@@ -221,7 +219,7 @@ def sgdp_step(
 
 
 def have_equal_rows(weight: Tensor, *others: Tensor) -> bool:
-    """Return whether the tensors fill their memory without gaps, and all lie alike.
+    """Return whether the tensors fill their memory without gaps, all in the same layout.
 
     Row [i, ...] comes after row; they are contiguous, channels_last, ...
 

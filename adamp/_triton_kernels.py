@@ -3,7 +3,7 @@
 # pyright: basic, reportArgumentType=false
 """The Triton kernels of AdamP and SGDP: sums, decision, update.
 
-`adamp._triton` tells how they follow one another, `_triton_plan` fills the tables.
+`adamp._triton` explains their sequence, and `_triton_plan` fills the tables.
 
 Importing this needs Triton. Letters: w weight, g gradient, m first moment (or momentum buffer), v second
 moment, u update before the projection. A row may be cut into parts; every part of every row has one slot in
@@ -15,7 +15,7 @@ __all__ = ["apply", "decide", "settle", "sum_rows", "update"]
 import triton
 import triton.language as tl
 
-# What `_triton_plan.Plan` writes down of each tensor, int64: four addresses, then the shape.
+# What `_triton_plan.TritonPlan` stores for each tensor, int64: four addresses, then the shape.
 FIELDS = tl.constexpr(9)
 WEIGHT = tl.constexpr(0)
 FIRST = tl.constexpr(1)
@@ -47,7 +47,7 @@ WEIGHT_SQUARE = tl.constexpr(1)
 GRAD_SQUARE = tl.constexpr(2)
 RADIAL = tl.constexpr(3)
 
-# What `decide` finds out about each tensor: the view, and four coefficients.
+# What `decide` computes for each tensor: the view, and four coefficients.
 NONE = tl.constexpr(0)
 CHANNEL = tl.constexpr(1)
 LAYER = tl.constexpr(2)
@@ -77,7 +77,7 @@ def _at(address, offset, DTYPE: tl.constexpr, VECTOR: tl.constexpr):
     """
     pointer = address.to(tl.pointer_type(DTYPE), bitcast=True) + offset
     if VECTOR > 1:
-        # Said of the sum, for Triton 3.6 forgets it of a pointer made from a number.
+        # A hint on the sum, because Triton 3.6 loses it on a pointer made from a number.
         pointer = tl.multiple_of(pointer, 16)
     return pointer
 
@@ -212,7 +212,7 @@ def decide(
                     dot += tl.load(slot + DOT * slots, inside, 0.0)
                     weight_square += tl.load(slot + WEIGHT_SQUARE * slots, inside, 0.0)
                     grad_square += tl.load(slot + GRAD_SQUARE * slots, inside, 0.0)
-                # Negated, for a NaN compares false: such a row fails.
+                # Negated, because a NaN compares false and its row must fail.
                 failures += tl.where(
                     inside & ~(_cosine(dot, weight_square, grad_square, eps) < row_bound), 1, 0
                 )
@@ -254,7 +254,7 @@ def update(
     """
     if _is_skipped(found_inf):
         return
-    # Backwards: what `sum_rows` read last is still in the cache.
+    # In reverse order: what `sum_rows` read last is still in the cache.
     item = items + 3 * (first + tl.num_programs(0) - 1 - tl.program_id(0))
     tensor, first_row, part = tl.load(item), tl.load(item + 1), tl.load(item + 2)
     row = first_row + tl.arange(0, ROWS)

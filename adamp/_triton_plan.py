@@ -1,7 +1,4 @@
-"""The tables from which the kernels learn where tensors lie and how their rows are shared out.
-
-Also how they get to the device without a wait.
-"""
+"""The kernels' tables of tensors' addresses and of how rows are divided, and their asynchronous transfer."""
 
 __all__ = ["Launch", "TritonPlan"]
 
@@ -53,7 +50,7 @@ class Launch(NamedTuple):
 
 
 class TritonPlan:
-    """Tables of one list of tensors of the same dtypes; it stands as long as they stay where they are.
+    """Tables of one list of tensors of the same dtypes; valid while they stay in place.
 
     Attributes:
         table: [tensors, 9] int64, the fields named in `_triton_kernels`.
