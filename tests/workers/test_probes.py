@@ -37,7 +37,7 @@ def test_a_plane_weight_gives_the_numbers_worked_out_by_hand() -> None:
     assert projected == 0.5
 
 
-def test_several_steps_are_averaged_and_reading_starts_anew() -> None:
+def test_several_steps_are_averaged_and_reading_resets_the_mean() -> None:
     weight = parameter(1.0, 0.0, gradient=(1.0, 0.0))
     probe = Probe([weight], projection=None)
     for row in ((1.0, 0.0), (0.0, 1.0)):

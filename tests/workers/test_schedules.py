@@ -48,13 +48,13 @@ def test_a_trial_of_one_step_uses_the_whole_learning_rate() -> None:
 
 @pytest.mark.parametrize("schedule", ["constant", "cosine", "warmup-cosine"])
 @pytest.mark.parametrize("warmup_fraction", [0.0, 0.3, 0.999])
-def test_no_factor_leaves_the_unit_interval(schedule: ScheduleName, warmup_fraction: float) -> None:
+def test_every_factor_is_in_the_unit_interval(schedule: ScheduleName, warmup_fraction: float) -> None:
     assert all(
         0.0 < value <= 1.0 for total in (1, 2, 7, 100) for value in curve(schedule, total, warmup_fraction)
     )
 
 
 @pytest.mark.parametrize("step", [-1, 10])
-def test_a_step_outside_the_trial_is_refused(step: int) -> None:
+def test_a_step_outside_the_trial_is_rejected(step: int) -> None:
     with pytest.raises(ValueError, match=r"\[0, 10\)"):
         factor("constant", step=step, total_steps=10, warmup_fraction=0.0)

@@ -37,7 +37,7 @@ def test_the_order_depends_on_neither_threads_nor_the_global_generator() -> None
         torch.set_num_threads(threads)
 
 
-def test_a_seeded_block_draws_the_same_numbers_and_leaves_the_callers_alone() -> None:
+def test_a_seeded_block_draws_the_same_numbers_and_restores_the_callers_generator() -> None:
     before = torch.get_rng_state()
     with seeded(3, device=CPU):
         first = torch.rand(4)

@@ -1,4 +1,4 @@
-"""What a Ray worker answers with when a pack cannot be trained to its end, without Ray around it."""
+"""The results of a Ray worker when a pack cannot be trained to its end, tested without Ray."""
 
 import subprocess
 import sys
@@ -41,7 +41,7 @@ def pack(folder: Path, *, checkpoints: tuple[str | None, ...] = (None, None), **
     )
 
 
-def test_a_pack_that_ends_at_a_rung_says_where_it_left_its_members(tmp_path: Path) -> None:
+def test_a_pack_that_ends_at_a_rung_reports_its_checkpoints(tmp_path: Path) -> None:
     worker = PackTrainable(config(pack(tmp_path)))
     result = worker.step()
     assert result["done"]
@@ -50,7 +50,7 @@ def test_a_pack_that_ends_at_a_rung_says_where_it_left_its_members(tmp_path: Pat
     assert all(member.checkpoint is not None and load(member.checkpoint) for member in report.members)
 
 
-def test_a_worker_tells_which_members_have_lost_their_checkpoints_and_serves_on(tmp_path: Path) -> None:
+def test_a_worker_reports_unusable_checkpoints_and_trains_the_next_pack(tmp_path: Path) -> None:
     worker = PackTrainable(config(pack(tmp_path)))
     left = [member.checkpoint for member in EpochReport.model_validate_json(worker.step()["report"]).members]
     assert left[1] is not None
@@ -64,8 +64,8 @@ def test_a_worker_tells_which_members_have_lost_their_checkpoints_and_serves_on(
     assert (report.epoch, len(report.members)) == (2, 1)
 
 
-def test_a_place_that_cannot_be_written_is_no_fault_of_the_trial(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("a file, where a folder is wanted")
+def test_an_unwritable_checkpoint_folder_does_not_fail_the_trial(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("a file in place of a folder")
     result = PackTrainable(config(pack(tmp_path / "file" / "below"))).step()
     assert result["done"]
     assert "expected to save a checkpoint at" in result["lost"]
@@ -76,7 +76,7 @@ def test_an_unknown_optimizer_fails_the_pack_with_the_reason(tmp_path: Path) -> 
     assert "has no optimizer 'adamq'" in result["failure"]
 
 
-def test_a_worker_that_is_asked_to_leave_ends_its_pack_after_the_present_epoch_and_leaves_its_state(
+def test_a_worker_that_must_leave_ends_its_pack_after_the_current_epoch_with_checkpoints(
     tmp_path: Path,
 ) -> None:
     worker = PackTrainable(config(pack(tmp_path, to_epoch=3)))
@@ -89,24 +89,22 @@ def test_a_worker_that_is_asked_to_leave_ends_its_pack_after_the_present_epoch_a
     assert all(member.checkpoint is not None and load(member.checkpoint) for member in report.members)
 
 
-def test_a_worker_that_is_asked_to_leave_before_its_first_epoch_trains_nothing(tmp_path: Path) -> None:
+def test_a_worker_that_must_leave_before_its_first_epoch_trains_nothing(tmp_path: Path) -> None:
     worker = PackTrainable(config(pack(tmp_path, to_epoch=3)))
     worker.leave()
     assert worker.step() == {"left": True, "done": True}
 
 
-def test_what_cannot_be_left_is_no_reason_to_stay(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("a file, where a folder is wanted")
+def test_a_worker_leaves_even_if_checkpoints_cannot_be_saved(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("a file in place of a folder")
     worker = PackTrainable(config(pack(tmp_path / "file" / "below", to_epoch=3)))
     worker.step()
     worker.leave()
-    assert not worker.step()["done"], "told again, without checkpoints"
+    assert not worker.step()["done"], "the last report is repeated, without checkpoints"
     assert worker.step() == {"left": True, "done": True}
 
 
-def test_a_workload_that_asks_for_more_memory_than_there_is_is_told_as_such(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_out_of_memory_error_is_reported_as_such(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     worker = PackTrainable(config(pack(tmp_path)))
 
     def greedy(_self: object) -> None:
@@ -118,7 +116,7 @@ def test_a_workload_that_asks_for_more_memory_than_there_is_is_told_as_such(
     assert "can't allocate" in result["exhausted"]
 
 
-def test_an_epoch_that_takes_too_long_ends_the_process_and_says_where_it_was(tmp_path: Path) -> None:
+def test_an_epoch_that_takes_too_long_ends_the_process_with_a_traceback(tmp_path: Path) -> None:
     program = f"""
 import sys
 sys.path[:0] = {[str(Path(__file__).parents[1]), str(Path(__file__).parents[1] / "plugin")]!r}

@@ -369,20 +369,20 @@ def test_the_clock_counts_a_members_own_training_and_only_grows() -> None:
         assert 0.0 < seconds[0] < seconds[1] < seconds[2]
 
 
-def test_a_batch_larger_than_the_training_split_is_refused_before_anything_starts() -> None:
+def test_a_batch_larger_than_the_training_split_is_rejected_at_once() -> None:
     pack = pack_of(CNN, "adamw", member("adamw"), batch_size=1078)
     with pytest.raises(ValueError, match=r"batch size of at most 1077\b.*, got 1078"):
         train_pack(pack, workload=CNN, entry=OPTIMIZERS["adamw"], data=data_of(CNN), device=CPU)
 
 
-def test_an_illegal_configuration_is_refused_before_any_member_trains() -> None:
+def test_an_illegal_configuration_is_rejected_before_any_member_trains() -> None:
     pack = pack_of(CNN, "adamw", member("adamw", "good"), member("adamw", "bad", lr=-1.0))
     with pytest.raises(ValueError, match="lr"):
         train_pack(pack, workload=CNN, entry=OPTIMIZERS["adamw"], data=data_of(CNN), device=CPU)
 
 
 @pytest.mark.gpu
-def test_a_gpu_tells_the_same_story_but_for_rounding() -> None:
+def test_a_gpu_gives_the_same_results_to_rounding() -> None:
     one = member("adamp", lr=0.01)
     device = torch.device("cuda")
     pack = pack_of(CNN, "adamp", one, epochs=3)

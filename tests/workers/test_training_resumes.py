@@ -1,6 +1,4 @@
-"""Packs that stop at a rung, on the way or when they are asked to, and go on from there as if they
-never had.
-"""
+"""Packs that stop at a rung or on request resume as if they had never stopped."""
 
 from pathlib import Path
 from typing import Any
@@ -39,7 +37,7 @@ def lively(optimizer: str) -> Parameters:
     return {name: value for name, value in livelier.items() if name in OPTIMIZERS[optimizer].card.defaults}
 
 
-def test_a_pack_that_ends_at_a_rung_says_where_it_left_its_members(tmp_path: Path) -> None:
+def test_a_pack_that_ends_at_a_rung_reports_its_checkpoints(tmp_path: Path) -> None:
     wild = member("sgd", "wild", lr=1e8)
     pack = pack_of(MLP, "sgd", member("sgd", "a"), wild, epochs=3, to_epoch=2, checkpoints=str(tmp_path))
     first, second = train(pack)
@@ -73,7 +71,7 @@ def test_in_float64_stopping_changes_no_bit_either(optimizer: str, tmp_path: Pat
 
 
 @pytest.mark.parametrize("width", [1, 2])
-def test_states_left_on_the_way_change_nothing_and_a_pack_goes_on_from_them_bitwise(
+def test_checkpoints_between_rungs_change_nothing_and_a_pack_resumes_from_them_bitwise(
     width: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     members = [member("adamp", "a"), member("adamp", "b", lr=0.003)]
@@ -96,12 +94,12 @@ def test_states_left_on_the_way_change_nothing_and_a_pack_goes_on_from_them_bitw
     assert [story(rest, each) for each in "ab"] == [story(whole, each)[2:] for each in "ab"]
 
 
-def test_states_are_left_seldom_and_nowhere_without_a_folder(
+def test_checkpoints_are_saved_rarely_and_never_without_a_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("workers.training._CHECKPOINT_EVERY_S", 600.0)
     train(pack_of(MLP, "sgd", member("sgd", "a"), epochs=3, checkpoints=str(tmp_path)))
-    assert not list(tmp_path.iterdir()), "three epochs are over before the first is due"
+    assert not list(tmp_path.iterdir()), "three epochs end before the first is due"
     monkeypatch.setattr("workers.training._CHECKPOINT_EVERY_S", -1.0)
     monkeypatch.setattr("workers.training._CHECKPOINT_SHARE", 0)
     assert all(
@@ -111,62 +109,60 @@ def test_states_are_left_seldom_and_nowhere_without_a_folder(
     )
 
 
-def test_a_place_that_takes_no_state_on_the_way_stops_nobody(
+def test_training_continues_if_a_checkpoint_between_rungs_cannot_be_saved(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("workers.training._CHECKPOINT_EVERY_S", -1.0)
     monkeypatch.setattr("workers.training._CHECKPOINT_SHARE", 0)
-    (tmp_path / "file").write_text("a file, where a folder is wanted")
+    (tmp_path / "file").write_text("a file in place of a folder")
     reports = train(
         pack_of(MLP, "sgd", member("sgd", "a"), epochs=3, checkpoints=str(tmp_path / "file" / "below"))
     )
     assert outcome_of(reports, "a").state == "completed"
 
 
-def left_after_two(folder: Path) -> list[EpochReport]:
-    """Return what a pack of two, one of which diverges, reports until it leaves, asked to after its second
-    epoch of five.
-    """
+def leave_after_two(folder: Path) -> list[EpochReport]:
+    """Return the reports of two members, one of which diverges, that must leave after two epochs of five."""
     pack = pack_of(
         MLP, "sgd", member("sgd", "a"), member("sgd", "wild", lr=1e18), epochs=5, checkpoints=str(folder)
     )
-    is_asked, reports = [False], list[EpochReport]()
+    must_leave, reports = [False], list[EpochReport]()
     for report in train_pack(
         pack,
         workload=MLP,
         entry=OPTIMIZERS["sgd"],
         data=data_of(MLP),
         device=CPU,
-        is_leaving=lambda: is_asked[0],
+        is_leaving=lambda: must_leave[0],
     ):
         reports.append(report)
-        is_asked[0] = report.epoch == 2
+        must_leave[0] = report.epoch == 2
     return reports
 
 
-def test_a_pack_that_is_asked_to_leave_between_two_epochs_tells_the_last_again_with_its_checkpoints(
+def test_a_pack_that_must_leave_between_epochs_repeats_its_last_report_with_checkpoints(
     tmp_path: Path,
 ) -> None:
-    reports = left_after_two(tmp_path)
+    reports = leave_after_two(tmp_path)
     assert [report.epoch for report in reports] == [1, 2, 2]
-    assert [part.trial_id for part in reports[-1].members] == ["a"], "who has diverged is over"
+    assert [part.trial_id for part in reports[-1].members] == ["a"], "a diverged member has ended"
     assert reports[-1].members[0].checkpoint == str(tmp_path / "a-attempt1-epoch2.pt")
     assert reports[-1].members[0].measurement == reports[-2].members[0].measurement
 
 
-def test_a_pack_that_is_asked_to_leave_when_its_states_are_left_already_says_nothing_more(
+def test_a_pack_that_must_leave_just_after_saving_checkpoints_reports_nothing_more(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("workers.training._CHECKPOINT_EVERY_S", -1.0)
     monkeypatch.setattr("workers.training._CHECKPOINT_SHARE", 0)
-    reports = left_after_two(tmp_path)
+    reports = leave_after_two(tmp_path)
     assert [report.epoch for report in reports] == [1, 2]
     assert [part.checkpoint for part in reports[-1].members if part.trial_id == "a"] == [
         str(tmp_path / "a-attempt1-epoch2.pt")
     ]
 
 
-def test_a_pack_that_is_asked_to_leave_before_it_began_says_nothing(tmp_path: Path) -> None:
+def test_a_pack_that_must_leave_before_it_starts_reports_nothing(tmp_path: Path) -> None:
     pack = pack_of(MLP, "sgd", member("sgd", "a"), epochs=5, checkpoints=str(tmp_path))
     assert not list(
         train_pack(
@@ -180,8 +176,8 @@ def test_a_pack_that_is_asked_to_leave_before_it_began_says_nothing(tmp_path: Pa
     )
 
 
-def test_the_clock_and_the_objective_go_on_after_a_rung(tmp_path: Path) -> None:
-    # Warm-up to a rate far too high: the best epoch lies before the rung.
+def test_the_clock_and_the_objective_continue_after_a_rung(tmp_path: Path) -> None:
+    # Warm-up to a learning rate that is far too high: the best epoch is before the rung.
     settings: dict[str, Any] = {
         "epochs": 6,
         "schedule": "warmup-cosine",

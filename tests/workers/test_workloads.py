@@ -1,4 +1,4 @@
-"""Every workload keeps what its card promises, trains, and can be stacked."""
+"""Every workload matches its card, trains, and can be stacked."""
 
 import functools
 
@@ -35,7 +35,7 @@ def batch_of(workload: Workload) -> tuple[Tensor, Tensor]:
 
 
 @every_workload
-def test_the_card_tells_the_true_sizes(workload: Workload) -> None:
+def test_the_card_has_the_true_sizes(workload: Workload) -> None:
     data = data_of(workload)
     assert workload.card.examples == {
         "train": len(data.train),
@@ -72,7 +72,7 @@ def test_a_seed_fixes_the_model_and_another_gives_another(workload: Workload) ->
 
 
 @images
-def test_no_image_lies_in_two_splits_and_every_class_in_all(name: str) -> None:
+def test_splits_share_no_image_and_contain_every_class(name: str) -> None:
     data = data_of(WORKLOADS[name])
     splits = (data.train, data.validation, data.test)
     counts = torch.stack([split.targets.bincount() for split in splits]).double()
@@ -123,7 +123,7 @@ def test_a_toy_does_not_depend_on_its_weights_norm(name: str) -> None:
     assert workload.loss(model(inputs), targets).item() == pytest.approx(loss.item(), rel=1e-5)
 
 
-def test_the_toys_have_their_minima_where_they_say() -> None:
+def test_the_toys_have_their_documented_minima() -> None:
     for name, at in (("rosenbrock-3d", [0.5, 0.5, 0.5**0.5]), ("antipode-2d", [1.0, 1.0])):
         model = build(WORKLOADS[name])
         with torch.no_grad():

@@ -82,7 +82,7 @@ def test_theirs_has_a_default_learning_rate_for_sgdp_and_ours_asks_for_one() -> 
 
 
 @pytest.mark.parametrize("name", ["AdamP", "SGDP"])
-def test_theirs_refuses_to_decay_projected_weights_in_full_and_ours_does_it(name: str) -> None:
+def test_pytorch_optimizer_cannot_decay_projected_weights_in_full_and_ours_can(name: str) -> None:
     with pytest.raises(ValueError, match="wd_ratio must be in the range"):
         getattr(pytorch_optimizer, name)([one_weight(torch.ones(2, 2))], lr=0.1, wd_ratio=1.0)
     assert (
@@ -91,7 +91,7 @@ def test_theirs_refuses_to_decay_projected_weights_in_full_and_ours_does_it(name
     )
 
 
-def test_theirs_lets_a_large_decay_turn_weights_around_and_ours_refuses_it() -> None:
+def test_pytorch_optimizer_accepts_a_decay_that_flips_weights_and_ours_rejects_it() -> None:
     settings: dict[str, Any] = {"lr": 1.0, "weight_decay": 0.5, "momentum": 0.9}
     weight = one_weight(torch.zeros(2, 2))
     pytorch_optimizer.SGDP([weight], delta=0.0, **settings).step()
@@ -111,7 +111,7 @@ def test_theirs_fails_on_channels_last_gradients_and_ours_does_not(name: str) ->
     torch.testing.assert_close(weight, plain)
 
 
-def test_theirs_overwrites_the_gradient_when_maximizing_and_ours_leaves_it() -> None:
+def test_pytorch_optimizer_overwrites_the_gradient_when_maximizing_and_ours_does_not() -> None:
     gradient = torch.tensor([[0.3, -0.2], [0.1, 0.4]])
     theirs, ours = one_weight(gradient), one_weight(gradient)
     pytorch_optimizer.AdamP([theirs], maximize=True).step()

@@ -108,6 +108,6 @@ def test_the_closures_loss_is_returned() -> None:
     assert built(model).step(lambda: torch.tensor(2.5)) == 2.5
 
 
-def test_a_convolution_set_apart_for_muon_is_refused() -> None:
+def test_muon_rejects_a_convolution() -> None:
     with pytest.raises(ValueError, match="Muon only supports 2D parameters"):
         MuonAdamW([{"params": [nn.Parameter(torch.zeros(2, 2, 3, 3))], "set_apart": True}])

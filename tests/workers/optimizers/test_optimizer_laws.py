@@ -84,13 +84,13 @@ def test_a_card_survives_json(entry: OptimizerEntry) -> None:
     assert OptimizerCard.model_validate_json(entry.card.model_dump_json()) == entry.card
 
 
-def test_learning_rate_and_weight_decay_are_tuned_unless_told_otherwise(entry: OptimizerEntry) -> None:
+def test_learning_rate_and_weight_decay_are_tuned_by_default(entry: OptimizerEntry) -> None:
     tuned = {h.name for h in entry.card.hyperparameters if h.tuned}
     assert {"lr", "weight_decay"} <= tuned
     assert not {"beta1", "beta2", "eps"} & tuned
 
 
-def test_weight_decay_says_of_which_kind_it_is(entry: OptimizerEntry) -> None:
+def test_the_card_names_the_kind_of_weight_decay(entry: OptimizerEntry) -> None:
     hyperparameter = entry.card.hyperparameter("weight_decay")
     assert hyperparameter is not None
     assert hyperparameter.description.startswith(("Decoupled weight decay: ", "L2 penalty: "))
@@ -142,7 +142,7 @@ def test_every_hyperparameter_changes_what_the_optimizer_does(entry: OptimizerEn
         )
 
 
-def test_a_hyperparameter_has_no_effect_when_its_condition_says_so(entry: OptimizerEntry) -> None:
+def test_a_hyperparameter_has_no_effect_unless_its_condition_holds(entry: OptimizerEntry) -> None:
     for name, condition in entry.card.conditions.items():
         parameters = {**lively(entry.card), condition.parameter: condition.above}
         hyperparameter = entry.card.hyperparameter(name)
@@ -229,7 +229,7 @@ def test_a_checkpoint_taken_after_evaluation_continues_as_well(entry: OptimizerE
     assert torch.equal(train(resumed_model, resumed, steps=3), train(model, optimizer, steps=3))
 
 
-def test_what_cannot_be_run_is_refused_in_words(entry: OptimizerEntry) -> None:
+def test_a_configuration_that_cannot_run_is_rejected_with_a_reason(entry: OptimizerEntry) -> None:
     name, defaults = entry.card.name, entry.card.defaults
     bad: list[tuple[Parameters, str]] = [
         ({**defaults, "zeta": 1.0}, rf"^{name} has no hyperparameter 'zeta'; it has lr, "),

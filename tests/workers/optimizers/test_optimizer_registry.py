@@ -65,7 +65,7 @@ def test_a_package_adds_optimizers_by_entry_points(tmp_path: Path, monkeypatch: 
 @pytest.mark.parametrize(
     "line", ["broken = plugin_that_is_not_there:one", "broken = plugin:missing", "broken = plugin:wrong"]
 )
-def test_a_broken_package_is_named_and_left_out(
+def test_a_broken_package_is_skipped_with_a_warning(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, line: str
 ) -> None:
     install(tmp_path, monkeypatch, line, "fine = plugin:one")
@@ -97,7 +97,7 @@ def test_listing_the_catalogue_does_not_wait_for_slow_imports() -> None:
     assert done.stdout.strip() == "False"
 
 
-def test_sgdp_refuses_a_decay_that_would_turn_weights_around() -> None:
+def test_sgdp_rejects_a_decay_that_would_flip_weights() -> None:
     card = ENTRIES["sgdp"].card
     parameters = {**card.defaults, "lr": 1.0, "weight_decay": 0.5, "momentum": 0.9}
     message = (
@@ -144,7 +144,7 @@ def test_sgdp_refuses_a_decay_that_would_turn_weights_around() -> None:
         ),
     ],
 )
-def test_an_illegal_value_is_refused_in_words(
+def test_an_illegal_value_is_rejected_with_a_reason(
     name: str, parameter: str, value: float | str, message: str
 ) -> None:
     card = ENTRIES[name].card
@@ -152,12 +152,12 @@ def test_an_illegal_value_is_refused_in_words(
         check(card, {**card.defaults, parameter: value})
 
 
-def test_whole_numbers_and_floats_are_told_apart_by_the_card_not_by_json() -> None:
+def test_the_card_and_not_json_decides_what_is_an_integer() -> None:
     entry = ENTRIES["lookahead-adamw"]
     build_optimizer(entry, build_model(), {**entry.card.defaults, "k": 6.0, "lr": 1}, decay_1d=True)
 
 
-def test_a_frozen_parameter_is_left_out_and_a_frozen_model_refused() -> None:
+def test_a_frozen_parameter_is_skipped_and_a_frozen_model_rejected() -> None:
     model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 1))
     model[0].requires_grad_(False)
     assert [p.shape for group in parameter_groups(model, spare_1d=True) for p in group["params"]] == [

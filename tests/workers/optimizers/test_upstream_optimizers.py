@@ -42,7 +42,7 @@ def test_upstreams_lamb_would_start_ten_times_as_fast() -> None:
     assert first_relative_steps(optimizer, weights) == pytest.approx([1e-2] * len(weights), rel=1e-3)
 
 
-def test_lookahead_refuses_alpha_1_so_that_its_card_must_too() -> None:
+def test_lookahead_rejects_alpha_1_and_so_must_its_card() -> None:
     with pytest.raises(ValueError, match="alpha must be in the range"):
         Lookahead(AdamW(build_model().parameters()), alpha=1.0)
 
@@ -54,7 +54,7 @@ def test_qhadam_counts_its_averaging_weights_in_float32() -> None:
     assert {state["beta1_weight"].dtype for state in optimizer.state.values()} == {torch.float32}
 
 
-def test_lars_leaves_biases_and_norms_without_weight_decay() -> None:
+def test_lars_applies_no_weight_decay_to_biases_and_norms() -> None:
     runs: list[Tensor] = []
     for weight_decay in (0.0, 0.1):
         model = build_model()

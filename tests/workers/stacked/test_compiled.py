@@ -1,4 +1,4 @@
-"""The compiled step: the plain step's numbers, taken only where it pays, and never what a pack depends on."""
+"""The compiled step gives the plain step's numbers, is used only if it pays, and can always be replaced."""
 
 import logging
 import sys
@@ -39,9 +39,7 @@ def pack(
 
 @pytest.fixture(autouse=True)
 def quiet_torch(caplog: pytest.LogCaptureFixture) -> None:
-    """Keep torch's compiler, which says a great deal to a handler that listens to all, out of the captured
-    log.
-    """
+    """Keep the verbose messages of torch's compiler out of the captured log."""
     caplog.set_level(logging.WARNING, logger="torch")
 
 
@@ -55,8 +53,8 @@ def test_a_compiled_step_gives_the_plain_steps_numbers_and_is_compiled_once_for_
     workload, data = in_float64(TOY, data_of(TOY))
     plain = train(pack(workload, epochs=3, schedule="cosine", steps_ahead=0), workload, data)
     tuner = WidthTuner()
-    # A stack of three, then one of four fifths of the width, whose missing member is filled up, and whose
-    # results nobody hears of.
+    # A stack of three, then one of three quarters of the width, padded with a member whose results are not
+    # reported.
     for members, width in ((3, 3), (3, 4)):
         fast = train(
             pack(workload, members=members, width=width, epochs=3, schedule="cosine"),
@@ -83,9 +81,9 @@ def test_a_compiled_step_gives_the_plain_steps_numbers_and_is_compiled_once_for_
 def test_the_graphs_own_code_gives_the_plain_steps_numbers_for_every_optimizer(
     optimizer: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # The code that is compiled, run as it stands: compiling it for each optimizer would take minutes.
+    # The code that would be compiled, run uncompiled: compiling it for each optimizer would take minutes.
     monkeypatch.setattr(torch, "compile", lambda function, **_: function)
-    monkeypatch.setattr(compiling.CompiledSteps, "record", noted_as_quick)
+    monkeypatch.setattr(compiling.CompiledSteps, "record", record_as_fast)
     workload, data = in_float64(CNN, shortened(data_of(CNN), 320, 60))
     members = tuple(
         member(optimizer, str(index), seed=index // 2, lr=lr)
@@ -113,7 +111,7 @@ def test_the_graphs_own_code_gives_the_plain_steps_numbers_for_every_optimizer(
                 assert theirs.weight_norm == pytest.approx(mine.weight_norm, rel=1e-6)
 
 
-def noted_as_quick(
+def record_as_fast(
     self: CompiledSteps,
     plan: StackPlan,
     step: CompiledStep | None,
@@ -122,12 +120,12 @@ def noted_as_quick(
     is_paired: bool,
     member_step_s: float,
 ) -> CompiledStep | None:
-    """Learn as `CompiledSteps.record` does, but find every compiled step quick: uncompiled, it is not."""
+    """Record as `CompiledSteps.record` does, but accept every compiled step: uncompiled, it is slower."""
     self._plain_s[compiling._key(plan, width, is_paired)] = member_step_s
     return step
 
 
-def test_few_steps_ahead_are_not_compiled_for() -> None:
+def test_a_step_is_not_compiled_for_a_few_steps() -> None:
     tuner = WidthTuner()
     train(pack(TOY, steps_ahead=5_000), tuner=tuner)
     assert steps_of(tuner) == []
@@ -139,7 +137,7 @@ class Untraceable(nn.Module):
         self.inner = inner
 
     def forward(self, inputs: Tensor) -> Tensor:
-        # A graph cannot hold what is printed between its parts.
+        # A graph cannot contain output between its parts.
         sys.stderr.flush()
         return self.inner(inputs)
 
@@ -149,7 +147,9 @@ class Stubborn(Float64):
         return Untraceable(super().build_model())
 
 
-def test_what_cannot_be_compiled_runs_plainly_and_the_log_says_why(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_step_that_cannot_be_compiled_runs_uncompiled_with_a_warning(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     workload, data = Stubborn(TOY), in_float64(TOY, data_of(TOY))[1]
     tuner = WidthTuner()
     reports = train(pack(workload), workload, data, tuner=tuner)
@@ -158,7 +158,7 @@ def test_what_cannot_be_compiled_runs_plainly_and_the_log_says_why(caplog: pytes
     assert story(reports, "0") == story(train(pack(workload, steps_ahead=0), workload, data), "0")
 
 
-def test_a_compiled_step_that_is_no_faster_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_compiled_step_that_is_not_faster_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
     one = pack(TOY)
     stacks = StackedEngine(
         one,
@@ -170,7 +170,7 @@ def test_a_compiled_step_that_is_no_faster_is_given_up(monkeypatch: pytest.Monke
         width=3,
     )
     compiled, plan = CompiledSteps(), stacks._plan
-    # Made, but never called: torch compiles a step when it is.
+    # Created but never called, so that torch does not compile it.
     monkeypatch.setattr(compiling, "_compile", lambda plan, **_: CompiledStep(plan, is_paired=True))
     assert compiled.get(plan, width=3, is_paired=True, example=tuple) is None
     assert compiled.record(plan, None, width=3, is_paired=True, member_step_s=1.0) is None
@@ -182,7 +182,7 @@ def test_a_compiled_step_that_is_no_faster_is_given_up(monkeypatch: pytest.Monke
     assert compiled.get(plan, width=3, is_paired=True, example=tuple) is None
 
 
-def test_a_small_stack_says_nothing_of_a_full_one_and_a_slow_epoch_nothing_of_the_next() -> None:
+def test_speed_is_recorded_for_nearly_full_stacks_only_and_the_fastest_epoch_counts() -> None:
     tuner = WidthTuner()
     train(pack(TOY, members=2, width=3, steps_ahead=0), tuner=tuner)
     assert tuner.compiled._plain_s == {}
@@ -194,9 +194,9 @@ def test_a_small_stack_says_nothing_of_a_full_one_and_a_slow_epoch_nothing_of_th
     assert tuner.compiled._plain_s == {key: seconds}
 
 
-def test_a_worker_compiles_as_many_steps_as_it_has_kinds_of_packs(monkeypatch: pytest.MonkeyPatch) -> None:
-    # All but the making of machine code, which takes seconds each; torch itself counts versions of one
-    # function, and stops at eight.
+def test_a_worker_can_compile_more_than_eight_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Everything except generating machine code, which takes seconds each. torch itself stops after eight
+    # versions of one function.
     compiler = torch.compile
     monkeypatch.setattr(
         torch, "compile", lambda function, **options: compiler(function, backend="eager", **options)
@@ -209,7 +209,7 @@ def test_a_worker_compiles_as_many_steps_as_it_has_kinds_of_packs(monkeypatch: p
 
 
 class Features(nn.Module):
-    """Random features that nobody registered: another seed has others."""
+    """Unregistered random features, which differ between seeds."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -229,7 +229,7 @@ def test_a_compiled_step_is_not_used_for_a_model_with_other_constants(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(torch, "compile", lambda function, **_: function)
-    monkeypatch.setattr(compiling.CompiledSteps, "record", noted_as_quick)
+    monkeypatch.setattr(compiling.CompiledSteps, "record", record_as_fast)
     workload, data = Featured(MLP), in_float64(MLP, shortened(data_of(MLP), 160, 32))[1]
     tuner = WidthTuner()
     for seed in (1, 2):
@@ -244,7 +244,7 @@ def test_a_compiled_step_is_not_used_for_a_model_with_other_constants(
             assert theirs.train_loss == pytest.approx(mine.train_loss, rel=1e-9)
 
 
-def test_dropout_is_never_compiled_for_a_graph_draws_other_numbers() -> None:
+def test_a_model_with_dropout_is_never_compiled() -> None:
     class Dropping(Float64):
         def build_model(self) -> nn.Module:
             return nn.Sequential(nn.Flatten(), nn.Dropout(0.2), nn.Linear(64, 10)).double()

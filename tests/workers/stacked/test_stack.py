@@ -1,7 +1,4 @@
-"""Stacks against members trained alone.
-
-The same numbers to rounding, in every way that a pack can be trained.
-"""
+"""A stack gives its members the numbers of training alone, to rounding, however the pack is trained."""
 
 import functools
 from collections.abc import Callable
@@ -49,7 +46,7 @@ LIVELY: Parameters = {"weight_decay": 0.02, "momentum": 0.9, "nesterov": True, "
 
 
 def three(optimizer: str, *, seeds: tuple[int, int, int] = (1, 1, 1)) -> tuple[Member, ...]:
-    """Return members of which each has another lr, and the second more that is not at its default."""
+    """Return members with different learning rates; the second has other non-default values too."""
     defaults = OPTIMIZERS[optimizer].card.defaults
     lively = {name: value for name, value in LIVELY.items() if name in defaults}
     lr = 0.02
@@ -61,7 +58,7 @@ def three(optimizer: str, *, seeds: tuple[int, int, int] = (1, 1, 1)) -> tuple[M
 
 
 def both(workload: Workload, pack: Pack, *, wide: bool = True) -> tuple[list[EpochReport], list[EpochReport]]:
-    """Return the reports of a pack trained one by one, and as stacks of the width it says."""
+    """Return the reports of a pack trained one by one, and in stacks of its width."""
     small = shortened(data_of(workload), *SMALL[workload])
     used, data = in_float64(workload, small) if wide else (workload, small)
     assert pack.width != 1
@@ -101,7 +98,7 @@ def assert_close(mine: float | None, theirs: float | None, *, rel: float) -> Non
     ],
     ids=lambda given: given if isinstance(given, str) else given.card.name,
 )
-def test_a_member_of_a_stack_does_in_float64_what_it_does_alone(workload: Workload, optimizer: str) -> None:
+def test_a_stacked_member_matches_training_alone_in_float64(workload: Workload, optimizer: str) -> None:
     pack = pack_of(workload, optimizer, *three(optimizer), epochs=2, schedule="cosine", width=3)
     assert_same(*both(workload, pack), rel=1e-6)
 
@@ -111,7 +108,7 @@ def test_a_member_of_a_stack_does_in_float64_what_it_does_alone(workload: Worklo
     "settings",
     [{"decay_1d": False}, {"objective_at": "best"}, {"schedule": "warmup-cosine", "warmup_fraction": 0.5}],
 )
-def test_members_with_orders_of_their_own_and_other_settings_do_so_too(
+def test_members_with_different_seeds_and_settings_match_training_alone(
     optimizer: str, settings: dict[str, Any]
 ) -> None:
     members = three(optimizer, seeds=(1, 2, 2))
@@ -135,7 +132,7 @@ def test_the_best_and_the_defaults_on_several_fresh_seeds_are_one_exact_stack(
     )
 
 
-def test_in_float32_it_does_so_to_rounding() -> None:
+def test_a_stacked_member_matches_training_alone_in_float32_to_rounding() -> None:
     assert_same(*both(MLP, pack_of(MLP, "adamp", *three("adamp"), width=3), wide=False), rel=1e-3)
 
 
@@ -145,13 +142,13 @@ def test_the_same_pack_twice_is_bitwise_equal() -> None:
     assert stories[0] == stories[1]
 
 
-def test_torchs_generator_is_left_alone() -> None:
+def test_torchs_generator_is_unchanged() -> None:
     before = torch.get_rng_state()
     train(pack_of(MLP, "adamp", *three("adamp", seeds=(1, 2, 3)), width=3))
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_a_lost_member_leaves_the_bits_of_the_others_and_frees_its_row() -> None:
+def test_a_diverged_member_frees_its_row_and_does_not_change_the_others() -> None:
     calm, wild, tame = (
         member("sgd", "calm", lr=0.05),
         member("sgd", "wild", lr=1e8),
@@ -167,7 +164,7 @@ def test_a_lost_member_leaves_the_bits_of_the_others_and_frees_its_row() -> None
     assert outcome_of(lost, "calm").state == "completed"
 
 
-def test_a_pack_whose_members_are_all_lost_ends() -> None:
+def test_a_pack_ends_when_all_members_have_diverged() -> None:
     [report] = train(pack_of(MLP, "sgd", *(member("sgd", name, lr=1e8) for name in "ab"), epochs=4, width=2))
     assert [part.outcome.state for part in report.members if part.outcome] == ["diverged", "diverged"]
 
@@ -194,7 +191,7 @@ def test_a_stack_that_stops_at_rungs_is_bitwise_the_one_that_never_stopped(
 
 @pytest.mark.parametrize("optimizer", STACKED)
 @pytest.mark.parametrize("widths", [(1, 3), (3, 1)])
-def test_a_member_can_go_on_in_the_other_engine(
+def test_a_member_can_resume_in_the_other_engine(
     optimizer: str, widths: tuple[int, int], tmp_path: Path
 ) -> None:
     workload, data = in_float64(CNN, shortened(data_of(CNN), 160, 60))
@@ -248,7 +245,7 @@ def form(state: Any) -> Any:
     return type(state)
 
 
-def test_packs_wider_than_the_width_are_stacks_of_about_equal_size_and_say_the_same() -> None:
+def test_a_pack_wider_than_the_width_is_split_evenly_with_equal_results() -> None:
     members = tuple(member("adamw", str(index), lr=0.001 * (1 + index)) for index in range(7))
     wide, narrow = (train(pack_of(MLP, "adamw", *members, epochs=1, width=width)) for width in (7, 3))
     for index in range(7):
@@ -268,7 +265,7 @@ def test_stacks_are_joined_when_fewer_would_do() -> None:
     assert len(stacks.test([4, 0])) == 2
 
 
-def test_out_of_memory_halves_the_width_and_goes_on_from_where_it_stood(
+def test_out_of_memory_halves_the_width_and_repeats_the_epoch(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     members = tuple(member("adamp", str(index), lr=0.001 * (1 + index)) for index in range(6))
@@ -278,7 +275,7 @@ def test_out_of_memory_halves_the_width_and_goes_on_from_where_it_stood(
 
     def short_of_memory(self: Stack, *given: Any, **named: Any) -> None:
         steps[0] += 1
-        # In the midst of the second epoch, with half of a step taken.
+        # In the middle of the second epoch, after part of a step.
         if len(self.members) > 2 and steps[0] > 40:
             move(self, *given, **named)
             raise RuntimeError(
@@ -321,7 +318,7 @@ def test_out_of_memory_before_the_first_step_of_an_epoch_halves_the_width_too(
 
 
 @pytest.mark.parametrize("width", [1, 2])
-def test_memory_that_runs_out_when_a_checkpoint_is_taken_up_is_no_fault_of_the_checkpoint(
+def test_out_of_memory_while_resuming_does_not_make_the_checkpoint_unusable(
     width: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def short_of_memory(*_: Any, **__: Any) -> None:
@@ -344,7 +341,7 @@ def test_memory_that_runs_out_when_a_checkpoint_is_taken_up_is_no_fault_of_the_c
         one(resumed, workload=MLP, entry=OPTIMIZERS["adamw"], data=data_of(MLP), device=CPU, states=states)
 
 
-def test_an_allocation_that_the_machine_refuses_is_told_from_other_errors() -> None:
+def test_out_of_memory_errors_are_recognised() -> None:
     with pytest.raises(RuntimeError) as caught:
         torch.empty(1 << 60, dtype=torch.uint8)
     assert is_out_of_memory(caught.value)
@@ -355,7 +352,7 @@ def test_an_allocation_that_the_machine_refuses_is_told_from_other_errors() -> N
     assert not is_out_of_memory(RuntimeError("shape mismatch"))
 
 
-def test_a_members_clock_is_its_share_and_goes_on_after_a_rung(tmp_path: Path) -> None:
+def test_a_members_clock_is_its_share_of_the_stack_and_continues_after_a_rung(tmp_path: Path) -> None:
     pack = pack_of(CNN, "adamw", *(member("adamw", name) for name in "ab"), epochs=3, width=2)
     reports = rungs(pack, tmp_path, 1)
     for name in "ab":
@@ -369,10 +366,7 @@ def test_a_members_clock_is_its_share_and_goes_on_after_a_rung(tmp_path: Path) -
 
 
 class Tied(Workload):
-    """The digits with a model that has what few have.
-
-    Tied weights, a frozen parameter, a buffer beside the state, a scalar parameter.
-    """
+    """The digits with tied weights, a frozen parameter, a non-persistent buffer and a scalar parameter."""
 
     card = MLP.card
 
@@ -420,7 +414,7 @@ def test_tied_weights_frozen_ones_and_buffers_beside_the_state_are_stacked_as_we
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("width", [3, 2, None])
-def test_on_a_gpu_a_stack_says_what_each_member_says_alone(width: int | None, tmp_path: Path) -> None:
+def test_a_stacked_member_matches_training_alone_on_a_gpu(width: int | None, tmp_path: Path) -> None:
     device = torch.device("cuda")
     workload, data = in_float64(CNN, shortened(data_of(CNN), 160, 60))
     data = data.to(device)

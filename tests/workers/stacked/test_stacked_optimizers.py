@@ -143,7 +143,7 @@ def test_no_member_is_the_same_as_another(entry: OptimizerEntry) -> None:
     assert len({tuple(row.tolist()) for row in together}) == MEMBERS
 
 
-def test_a_member_that_is_lost_leaves_the_bits_of_the_others(entry: OptimizerEntry) -> None:
+def test_a_diverged_member_does_not_change_the_others(entry: OptimizerEntry) -> None:
     layout = Layout(model(), decay_1d=True)
     members = configurations(entry)
     start = torch.ones(layout.size, dtype=torch.float64)

@@ -44,14 +44,14 @@ def test_small_models_are_stacked_and_the_figures_are_reported() -> None:
     assert StackWidth.model_validate_json(chosen.model_dump_json()) == chosen
 
 
-def test_it_is_measured_once_and_told_with_the_first_report_of_each_pack_that_asked() -> None:
+def test_the_width_is_measured_once_and_comes_with_the_first_report_of_each_pack() -> None:
     tuner = WidthTuner()
     first, second = (train(pack(), tuner=tuner) for _ in range(2))
     assert first[0].stack_width == second[0].stack_width is not None
     assert first[1].stack_width is second[1].stack_width is None
 
 
-def test_a_pack_that_says_its_width_is_not_measured_and_tells_nothing() -> None:
+def test_a_pack_with_a_width_of_its_own_is_not_measured_and_reports_none() -> None:
     assert [report.stack_width for width in (1, 2) for report in train(pack(width=width))] == [None] * 4
 
 
@@ -128,7 +128,7 @@ def test_an_epoch_of_one_step_counts_as_one(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_a_busy_moment_does_not_decide(monkeypatch: pytest.MonkeyPatch) -> None:
-    # Members alone were held up the first time, and in truth no stack is quicker.
+    # The first measurement of a member alone was slow; in truth no stack is faster.
     alone, stacked = iter([10.0, 1000.0]), {2: 200.0, 4: 400.0, 8: 390.0, 16: 380.0}
     monkeypatch.setattr(_TrialRun, "rate_alone", lambda _: next(alone))
     monkeypatch.setattr(_TrialRun, "rate_stacked", lambda _, width, **__: (stacked[width], 1))
