@@ -16,7 +16,7 @@ that it may still have:
 
     early  rows of an item before the first one whose cosine is too large for the channel view: written as
            `channel`
-    late   that row and all after it in the item, for which `channel` is out of the question: written as
+    late   that row and all after it in the item, for which `channel` is impossible: written as
            `none`
 
 If all rows pass, or the first one fails, as is nearly always the case, the result is final. Otherwise a
@@ -448,11 +448,10 @@ def _step(
 
 @functools.cache
 def compiled_step() -> Callable[..., None]:
-    """Return `_step` compiled, from the cache on disk where there is one.
+    """Return the compiled `_step`, from the cache on disk if there is one.
 
-    Beside this file, or in the user's own where that cannot be written.
-
-    Where neither can be written each process compiles for itself.
+    The cache is next to this file, or in the user's cache folder if this one is not writable. If neither is,
+    each process compiles for itself.
     """
     options: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
     try:

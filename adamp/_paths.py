@@ -62,8 +62,8 @@ def choose(optimizer: str, group: Mapping[str, Any], device: torch.device) -> Pa
         return "plain"
     if foreach is None and fused is None:
         path, module = _KERNELS.get(device.type, ("plain", ""))
-        # On a CPU `capturable` is there for torch.compile: what is stepped before it is compiled should be
-        # what is compiled.
+        # On a CPU `capturable` is for torch.compile: a step before compiling should take the path that is
+        # compiled.
         if module and _failure(module) is None and not (device.type == "cpu" and group.get("capturable")):
             return path
         return "foreach" if device.type != "cpu" and device.type in _foreach_devices() else "plain"

@@ -53,11 +53,11 @@ class SGDP(ProjectedOptimizer):
 
     Raises:
         ValueError: a hyperparameter is out of range, in the call or in a group; or lr weight_decay / (1 -
-            momentum), times wd_ratio where that is above 1, reaches 1, for the decay would then turn the
-            weight over.
-        RuntimeError: for flags that exclude each other or ask for what is not installed; at a step, for a
-            sparse gradient.
-        TypeError: at a step, for a complex gradient.
+            momentum), times wd_ratio if that is above 1, reaches 1, because the decay would then flip the
+            weight.
+        RuntimeError: flags conflict or need a package that is not installed; at a step, a gradient is
+            sparse.
+        TypeError: at a step, a gradient is complex.
 
     Example:
         >>> import torch
@@ -133,7 +133,7 @@ class SGDP(ProjectedOptimizer):
         super().__init__(params, defaults)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Take over a pickled or loaded state.
+        """Restore a pickled or loaded state.
 
         It may be one of the reference or of torch's SGD, which has another name for the buffer.
         """

@@ -94,7 +94,7 @@ class ProjectedOptimizer(Optimizer):
 
         It may come from any path, from the reference, or of torch's AdamW (AdamP) or SGD (SGDP).
 
-        torch casts moments to the parameter's dtype; here they get `moments_dtype` where the group has one,
+        torch casts moments to the parameter's dtype; here they get `moments_dtype` if the group has one,
         from the checkpoint's own values.
 
         Args:
@@ -130,7 +130,7 @@ class ProjectedOptimizer(Optimizer):
         """Return the closure's loss, or None without one, having updated every parameter that has a gradient.
 
         Args:
-            closure: computes the loss and the gradients anew; called once, before the update.
+            closure: recomputes the loss and the gradients; called once, before the update.
 
         Raises:
             RuntimeError: a gradient is sparse; or a CUDA graph is captured and a group is not capturable.
@@ -287,7 +287,7 @@ class ProjectedOptimizer(Optimizer):
         return lists
 
     def _kept(self, path: Path) -> Any:
-        """Return what a path remembers from step to step.
+        """Return what a path keeps between steps.
 
         It is no part of the state, and copies start without it.
         """
@@ -319,7 +319,7 @@ def _count_on(state: dict[str, Any], weight: Tensor, *, on_device: bool) -> None
 
 
 def _unscaled(item: _Item, scale: Tensor) -> Tensor:
-    """Return the gradient [*] divided by the scale, in the moments' precision where it is wider.
+    """Return the gradient [*] divided by the scale, in the moments' precision if that is wider.
 
     In float16 the quotient may underflow.
     """

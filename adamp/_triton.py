@@ -63,8 +63,8 @@ class TritonPlans:
 
     A copy of it, and a pickled one, is empty.
 
-    Each list of tensors gets a plan. One that a CUDA graph uses stays, for the graph holds its addresses; of
-    others the oldest goes.
+    Each list of tensors gets a plan. One that a CUDA graph uses is kept, because the graph holds its
+    addresses; of the others the oldest is dropped.
     """
 
     def __init__(self) -> None:
@@ -246,7 +246,7 @@ _Lists = tuple[Sequence[Tensor], Sequence[Tensor], Sequence[Tensor], Sequence[Te
 
 
 def _step(plans: TritonPlans, lists: _Lists, hyperparameters: Hyperparameters, **options: Any) -> None:
-    """Step the tensors of each combination of dtypes, for a kernel takes one."""
+    """Step the tensors of each combination of dtypes separately, since a kernel takes only one."""
     weights, grads, firsts, _, _ = lists
     if not weights:
         return
