@@ -23,10 +23,10 @@ _ROOT = Path(__file__).parents[1]
 
 
 class Dispatch:
-    """A dispatcher that is up."""
+    """A running dispatcher."""
 
     def __init__(self, home: Path, side: Side, process: subprocess.Popen[bytes]) -> None:
-        """Take up a dispatcher that was started."""
+        """Connect to a dispatcher that was started."""
         self.store = Store.open(f"sqlite:///{home}/tangent.db")
         self.home = home
         self._side = side
@@ -35,7 +35,7 @@ class Dispatch:
     def ready(self) -> float:
         """Wait until a run is ready for the next study, with its imports done.
 
-        Return the monotonic time since when.
+        Returns the monotonic time at which it became ready.
 
         Raises:
             RuntimeError: the dispatcher has ended; the message has its output.
@@ -46,7 +46,7 @@ class Dispatch:
         return self._side.rest()
 
     def carried_out(self, body: Mapping[str, Any]) -> StudyView:
-        """Submit a study and return it when it is closed.
+        """Submit a study, wait until it is closed, and return it.
 
         Raises:
             RuntimeError: it did not complete, or the dispatcher has ended.
@@ -66,7 +66,7 @@ class Dispatch:
     def run_pid(self) -> int | None:
         """Return the youngest of the dispatcher's processes for runs, which waits for the next study.
 
-        None while there is none.
+        None if there is none.
         """
         return max(self.runs(), default=None)
 
@@ -92,11 +92,11 @@ class Dispatch:
 
 @contextmanager
 def dispatching(home: Path, side: Side, *, cpus: int, paths: Sequence[Path] = ()) -> Iterator[Dispatch]:
-    """Start a dispatcher on a database in `home`, its processes marked as a side's; end it afterwards.
+    """Start a dispatcher on a database in `home`, mark its processes as a side's, and stop it afterwards.
 
     Args:
         home: an empty folder.
-        side: whose processes they are.
+        side: the side that its processes belong to.
         cpus: cores of its Ray, and thus packs at once.
         paths: folders from which its processes may import besides this repository, for workloads of a
             benchmark's own.

@@ -60,13 +60,13 @@ _MEMORY = (
 
 @dataclass(frozen=True)
 class _Process:
-    """A process that was started here."""
+    """A process started by this benchmark."""
 
     process: subprocess.Popen[bytes]
 
     @property
     def cpu_s(self) -> float:
-        """Processor seconds so far, of children that have ended too."""
+        """Processor seconds so far, including those of children that have ended."""
         fields = Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
         own = sum(int(field) for field in fields[11:15]) / _TICKS_PER_S
         return own + sum(_cpu_s(int(pid)) for pid in self.children)
@@ -78,7 +78,7 @@ class _Process:
 
     @property
     def children(self) -> list[str]:
-        """Process ids of its children, whichever of its threads has started them."""
+        """Process ids of its children, started by any of its threads."""
         return [
             pid
             for task in Path(f"/proc/{self.process.pid}/task").glob("*/children")
@@ -106,7 +106,7 @@ def _rss_mb(pid: int) -> float:
 
 @contextlib.contextmanager
 def _started(command: Sequence[str | Path], log: Path, environment: dict[str, str]) -> Iterator[_Process]:
-    """Start a process in a group of its own, end it afterwards."""
+    """Start a process in a group of its own, and end it afterwards."""
     with log.open("wb") as file:
         process = subprocess.Popen(
             command,
@@ -147,7 +147,7 @@ def _wait_for(port: int, served: _Process, log: Path) -> None:
 
 
 def _prepared(given: argparse.Namespace, home: Path) -> None:
-    """Fill a database in `home`, unless one is kept that can be copied there."""
+    """Fill a database in `home`, or copy a kept one there."""
     kept: Path | None = given.keep
     if kept is not None and (kept / "data").exists():
         subprocess.run(["cp", "-a", "--reflink=auto", f"{kept}/.", home], check=True)
@@ -169,7 +169,7 @@ def _prepared(given: argparse.Namespace, home: Path) -> None:
 
 
 def _submitted(store: Store, count: int) -> list[str]:
-    """Submit the studies that will run; they go before all that are queued."""
+    """Submit the studies that will run, ahead of all queued ones."""
     found: list[str] = []
     for n in range(count):
         body = {
@@ -188,9 +188,9 @@ def _submitted(store: Store, count: int) -> list[str]:
 async def _load(
     given: argparse.Namespace, ports: list[int], mix: Mix, readers: list[Reader]
 ) -> tuple[Traffic, tuple[float, float]]:
-    """Ask for a while before anything counts, then for as long as was asked; return what came of it.
+    """Warm up, send requests for the given time, and return the results.
 
-    With it come the seconds until the last answer, and the generator's own processor seconds.
+    The seconds until the last response and the generator's own processor seconds are returned too.
     """
     reading = [asyncio.create_task(reader.read()) for reader in readers]
     warm = Traffic(ports, mix.choose, rate=given.rate / 4, seed=1)
@@ -255,7 +255,7 @@ def _sum_of(text: str, name: str) -> float:
 
 
 def _statements(server: Postgres) -> list[dict[str, Any]]:
-    """Return the statements that took longest in all, longest first."""
+    """Return the statements with the longest total time, longest first."""
     with server.connect() as connection:
         rows = connection.execute(
             b"SELECT query, calls, total_exec_time + total_plan_time, mean_exec_time, rows FROM "
@@ -303,7 +303,7 @@ def _log(file: Path) -> str:
 def _services(
     given: argparse.Namespace, server: Postgres, home: Path, stack: ExitStack
 ) -> dict[int, _Process]:
-    """Start the service, as often as was asked; return its processes by port."""
+    """Start the replicas of the service, and return their processes by port."""
     ports = [_free_port() for _ in range(given.replicas)]
     served: dict[int, _Process] = {}
     for port in ports:
@@ -419,7 +419,7 @@ def _measured(given: argparse.Namespace, server: Postgres, home: Path, stack: Ex
 
 
 def _profile(given: argparse.Namespace, served: _Process, home: Path) -> None:
-    """Let py-spy look at a service while it works."""
+    """Profile a service with py-spy while it works."""
     command = [
         given.profile,
         "record",
@@ -455,7 +455,7 @@ def _scraped(port: int, token: str) -> str:
 
 
 def main() -> None:
-    """Fill, start, ask, print."""
+    """Fill the database, start the services, send the requests and print the results."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

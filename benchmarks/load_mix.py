@@ -24,7 +24,7 @@ _NEW = {
 
 
 def _pages(store: Store, study_id: str) -> list[str]:
-    """Return what leads to every fifth page of a study's trials."""
+    """Return the cursors of every fifth page of a study's trials."""
     found: list[str] = []
     page = store.trials(study_id, page_size=500)
     while page.next_page_token is not None:
@@ -36,19 +36,19 @@ def _pages(store: Store, study_id: str) -> list[str]:
 class Mix:
     """Chooses requests as users make them.
 
-    A third of those about a study are about one that runs, most others about a few that many look at.
+    A third of those about a study concern a running one, most others a few popular ones.
     """
 
     def __init__(
         self, store: Store, server: Postgres, tokens: Sequence[str], *, running: Sequence[str], seed: int = 3
     ) -> None:
-        """Look at the record.
+        """Read what the mix needs from the database.
 
         Args:
-            store: the record.
-            server: where it lies.
-            tokens: of callers, in turn.
-            running: studies that run.
+            store: the database.
+            server: its server.
+            tokens: tokens of the callers, used in turn.
+            running: ids of the running studies.
             seed: fixes the requests.
         """
         self._rng = random.Random(seed)  # nothing secret
@@ -108,7 +108,7 @@ class Mix:
         self._kinds = [make for _, make in kinds]
 
     def begin(self) -> None:
-        """Note that from here on it counts."""
+        """Mark the start of the measurement."""
         self.on_begin()
 
     def choose(self) -> Request:

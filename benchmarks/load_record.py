@@ -38,9 +38,9 @@ class Shape:
     """A kind of study.
 
     Attributes:
-        name: what it is called.
+        name: its name.
         body: the submission without name, workload and suite.
-        end: what becomes of its study: it completes, or is cancelled or paused when half of its trials have
+        end: how its study ends: it completes, or is cancelled or paused when half of its trials have
             ended.
         share: one in this many studies is of this kind; 0 for kinds with a fixed number.
         copies: how many copies of what was played make up one study.
@@ -77,11 +77,11 @@ _LARGE = Shape("large", _body(_FOUR, 500, 12))
 
 @dataclass(frozen=True)
 class Contents:
-    """What the record holds.
+    """The contents of the database.
 
     Attributes:
         studies, trials, measurements, events: how many of each.
-        megabytes: what they take up, with their indexes.
+        megabytes: their size, including indexes.
     """
 
     studies: int
@@ -92,7 +92,7 @@ class Contents:
 
 
 def measure(server: Postgres) -> Contents:
-    """Return what a record holds."""
+    """Return the contents of the database."""
     with server.connect() as connection:
         counts = [
             connection.execute(f"SELECT count(*) FROM {name}".encode()).fetchone()
@@ -113,12 +113,12 @@ def fill(
     giant_of: int = 10,
     seed: int = 0,
 ) -> None:
-    """Fill an empty record.
+    """Fill an empty database.
 
     Args:
-        store: the record, with a catalogue.
-        server: the server that it lies on.
-        studies: how many there are to be.
+        store: the database, with a catalogue.
+        server: its server.
+        studies: number of studies.
         owners: who submits them, in turn.
         large: studies of 2,000 trials among them.
         giant_of: size of one more study as a multiple of that; 0 for none.
@@ -204,7 +204,7 @@ def _play(store: Store, shape: Shape, *, by: Actor) -> str:
 
 
 def _copy(server: Postgres, copies: Sequence[tuple[str, str, int, int]]) -> None:
-    """Give studies the trials, measurements and events of those that were played.
+    """Copy the trials, measurements and events of the simulated studies to others.
 
     (study, of whom, which copy, by how much numbers are shifted).
     """

@@ -22,12 +22,12 @@ _FRESH_S = 3.0
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked.
+    """A request to send.
 
     Attributes:
-        kind: under which name it is counted.
-        path: with its query.
-        token: whose it is.
+        kind: name under which it is counted.
+        path: path and query.
+        token: the caller's token.
         method, headers, body: the rest of it.
         then: called with the answer's status, headers (names in lower case) and body.
     """
@@ -43,12 +43,12 @@ class Request:
 
 @dataclass(frozen=True)
 class Answer:
-    """How a request fared.
+    """The result of a request.
 
     Attributes:
         kind: its kind.
-        status: of the answer; 0 where none came.
-        due_s: when it was to be sent, from the beginning.
+        status: status of the response; 0 if there was none.
+        due_s: due time, in seconds from the start.
         lag_s: by how much later than due it was sent: the generator's own fault.
         latency_s: from when it was due to the last byte of its answer.
         size: bytes of the answer's body.
@@ -91,7 +91,7 @@ class _Connection:
 
 
 async def read_head(reader: asyncio.StreamReader) -> tuple[int, dict[str, str]]:
-    """Return status and headers of an answer, names in lower case."""
+    """Return status and headers of a response, names in lower case."""
     head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
     first, *lines = head.split("\r\n")
     headers = {
@@ -101,7 +101,7 @@ async def read_head(reader: asyncio.StreamReader) -> tuple[int, dict[str, str]]:
 
 
 def head_of(request: Request, host: str) -> bytes:
-    """Return a request as it goes over the wire."""
+    """Return a request as bytes to send."""
     lines = [
         f"{request.method} {request.path} HTTP/1.1",
         f"Host: {host}",
@@ -114,7 +114,7 @@ def head_of(request: Request, host: str) -> bytes:
 
 
 class Traffic:
-    """Asks by a schedule of its own, at several ports in turn."""
+    """Sends requests on a schedule to several ports in turn."""
 
     def __init__(self, ports: list[int], choose: Callable[[], Request], *, rate: float, seed: int) -> None:
         """Prepare.
@@ -161,7 +161,7 @@ class Traffic:
     def _free(self, port: int) -> _Connection | None:
         """Return an idle connection.
 
-        None where none is fresh enough that the service has not closed it.
+        None if none is recent enough to be still open.
         """
         while self._idle[port]:
             connection = self._idle[port].pop()
@@ -207,7 +207,7 @@ class Reader:
     """One reader of a study's events.
 
     Attributes:
-        port, study_id, token: where, what and as whom it reads.
+        port, study_id, token: service, study and caller.
         after: number of the last event that it has.
         events: number of events received.
         gaps: how often a number did not follow on the one before.

@@ -49,7 +49,7 @@ _COPY_FOR_S = 10.0
 
 
 class _Memory:
-    """The resident memory of a process in MB, read as long as it lives: at first, and the most it had."""
+    """The resident memory of a process in MB, read while it lives: initial and peak."""
 
     def __init__(self, pid: int) -> None:
         self._status = Path(f"/proc/{pid}/status")
@@ -71,7 +71,7 @@ class _Memory:
 def _beyond_training(trials: Sequence[TrialView]) -> dict[str, float]:
     """Return the milliseconds beyond training of each pack and trial.
 
-    That is once every worker has ended its first pack.
+    Counted once every worker has finished its first pack.
     """
     ended = sorted(
         ((trial.ended_at, trial) for trial in trials if trial.ended_at is not None), key=lambda item: item[0]
@@ -145,9 +145,9 @@ def _measure(dispatch: Dispatch, given: argparse.Namespace, size: int, *, has_co
 
 
 def _fix_width(home: Path, width: int) -> None:
-    """Let packs be as large as asked, whatever a worker measured.
+    """Set the pack size, in place of the measured stack widths.
 
-    Where there is nothing to train, it measures chance.
+    With nothing to train, the measured speeds are noise.
     """
     with contextlib.closing(sqlite3.connect(home / "tangent.db")) as connection:
         connection.execute("UPDATE fit SET card = json_set(card, '$.width', ?)", [width])
@@ -166,9 +166,9 @@ def _body(given: argparse.Namespace, *, trials: int) -> dict[str, Any]:
 
 
 def _installed(folder: Path) -> Path:
-    """Return a folder with what an installed package would leave there to offer the workload.
+    """Return a folder like that of an installed package that offers the workload.
 
-    It also holds what Python runs first when it starts.
+    It also holds the module that Python imports at startup.
     """
     metadata = folder / "tangent_nothing-1.0.dist-info"
     metadata.mkdir(parents=True)
@@ -232,7 +232,7 @@ def _table(found: Sequence[dict[str, Any]], *, title: str) -> Table:
 
 
 def main() -> None:
-    """Start a dispatcher, measure, print."""
+    """Start a dispatcher, measure and print."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

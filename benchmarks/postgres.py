@@ -41,16 +41,16 @@ class Postgres:
 
     @property
     def url(self) -> str:
-        """The database's URL, as Tangent takes it."""
+        """The database's URL in Tangent's format."""
         return f"postgresql+psycopg://postgres@/tangent?host={self.sockets}"
 
     def connect(self, database: str = "tangent") -> psycopg.Connection[tuple[Any, ...]]:
-        """Return a connection of the driver's own, each statement its own transaction."""
+        """Return a connection of the driver, in autocommit mode."""
         return psycopg.connect(host=str(self.sockets), user="postgres", dbname=database, autocommit=True)
 
     @property
     def cpu_s(self) -> float:
-        """Processor seconds of all its processes that live, and of those that have ended."""
+        """Processor seconds of all its processes, running or ended."""
         children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
         return _cpu_s(self.pid, with_dead=True) + sum(_cpu_s(int(child)) for child in children)
 
@@ -65,7 +65,7 @@ def _cpu_s(pid: int, *, with_dead: bool = False) -> float:
 
 @contextlib.contextmanager
 def postgres(home: Path) -> Iterator[Postgres]:
-    """Yield a server on the cluster in `home`, made if there is none.
+    """Yield a server on the cluster in `home`, which is created if missing.
 
     It is stopped afterwards, and its files stay.
 

@@ -27,7 +27,7 @@ class Side:
     """Watches the processes that are started with `environment`, from `with` to its end."""
 
     def __init__(self) -> None:
-        """Make a new mark; nothing is watched yet."""
+        """Create a new mark, without watching anything yet."""
         self._mark = uuid.uuid4().hex
         self._looks_at_strangers: Counter[tuple[int, str]] = Counter()
         self._used_s: dict[tuple[int, str], float] = {}
@@ -52,14 +52,14 @@ class Side:
 
     @property
     def cpu_s(self) -> float:
-        """Processor seconds of all its processes so far, of those that have ended too."""
+        """Processor seconds so far of all its processes, running or ended."""
         with self._lock:
             self._look()
             return sum(self._used_s.values())
 
     @property
     def processes(self) -> int:
-        """How many processes it has started so far."""
+        """Number of processes that it has started so far."""
         return len(self._used_s)
 
     def rest(self, *, within_s: float = 90.0, still_s: float = 2.0, busy: float = 0.15) -> float:

@@ -115,13 +115,13 @@ def searches_of_table(
 
 
 def moved(search: Search, by: float) -> Search:
-    """Return a search of an optimizer that is better by so much everywhere."""
+    """Return a search of an optimizer that is better by the gap everywhere."""
     return replace(search, values=search.values + by, tests=search.tests + by, scores=search.scores + by)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Outcomes:
-    """What became of studies of two arms, as shares of them.
+    """The outcomes of studies of two arms, as fractions of all.
 
     The second arm is truly better by a gap, or the arms are one optimizer.
 
@@ -144,7 +144,7 @@ def outcomes(
     """Return the outcomes of this number of studies of two arms.
 
     Args:
-        studies: how many.
+        studies: number of studies.
         draw: returns a study's two arms, of each its searches, one for each replicate.
         gap: by how much the second is truly better; 0: the arms are one optimizer.
         adaptive: whether the searches are.
@@ -168,7 +168,7 @@ def outcomes(
 
 
 def undoubted(studies: int, *, draw: Callable[[], Sequence[Sequence[Search]]]) -> float:
-    """Return the share of studies, of any number of arms, in which at least one pair was called."""
+    """Return the fraction of studies, of any number of arms, in which at least one pair was called."""
     return (
         sum(
             any(pair.word != "undecided" for pair in _judged(draw(), adaptive=False).pairs)

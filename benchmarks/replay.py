@@ -20,7 +20,7 @@ from workers.sampling import ArmSampler
 
 @dataclass
 class Search:
-    """What a search found.
+    """The result of a search.
 
     Attributes:
         by_number: regret of each trial's configuration, in the order of numbers.
@@ -40,7 +40,7 @@ class Search:
     def after_cost(self, cost: float) -> float:
         """Return the lowest regret of a trial completed by then.
 
-        1, that of the median configuration, while none is.
+        Before that it is 1, the regret of the median configuration.
         """
         return min((regret for spent, regret in self.found if spent <= cost), default=1.0)
 
@@ -52,7 +52,7 @@ class Search:
 def trials_for(pruner: Pruner, *, epochs: int, budget: int) -> int:
     """Return how many trials a rule can afford with the epochs of `budget` whole trials.
 
-    With `median` more than it can.
+    For `median` this is an upper bound.
     """
     if isinstance(pruner, Median):
         # How many it stops is not known beforehand; what a search spends beyond the budget is not looked at.
@@ -76,10 +76,10 @@ def replay(
     """Return a search with this number of trials.
 
     Args:
-        problem: where.
+        problem: the table to search.
         sampler: how configurations are proposed.
-        pruner: which trials go on.
-        trials: how many begin.
+        pruner: which trials continue.
+        trials: number of trials started.
         batch: most trials in a pack; those of a new one are proposed together, before any of them has a
             value.
         workers: packs in flight at once; they end in the order in which they began.
@@ -102,7 +102,7 @@ _Pack = list[tuple[int, int]]
 
 
 class _Run:
-    """A study's part of the search: which trials go into the next pack, and what their ends mean."""
+    """The study's part of a search: which trials the next pack gets, and what follows when they end."""
 
     def __init__(
         self, problem: Problem, *, chooser: ArmSampler, ladder: Ladder, trials: int, batch: int
@@ -122,7 +122,7 @@ class _Run:
     def next_pack(self) -> _Pack:
         """Return the next pack: promoted trials before new ones, those that have come furthest first.
 
-        Empty when there is none now.
+        It is empty if there is nothing to train now.
         """
         if not self._ready:
             return self._new()
@@ -134,7 +134,7 @@ class _Run:
         return taken
 
     def end(self, pack: _Pack) -> None:
-        """Let a pack end, and settle what becomes of those that wait."""
+        """End a pack, and decide about the trials that wait."""
         for number, to_epoch in pack:
             self._end(number, to_epoch)
         decision = self._ladder.settle()

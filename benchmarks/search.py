@@ -53,7 +53,7 @@ _SAMPLERS: tuple[SamplerName, ...] = ("random", "qmc", "tpe")
 
 
 def _stops(trials: int) -> tuple[int, int, int]:
-    """Return where regret is read: a sixth, a half and all of the trials, 10, 30 and 60 of 60."""
+    """Return the trials at which regret is read: a sixth, half and all of them, or 10, 30 and 60 of 60."""
     return max(1, trials // 6), max(1, trials // 2), trials
 
 

@@ -38,11 +38,11 @@ _GRID: Mapping[str, tuple[float, float, bool]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Problem:
-    """A table over a grid, more being better.
+    """A table over a grid, where larger values are better.
 
     Attributes:
-        name: of what was tabulated.
-        axes: how many levels each hyperparameter has, by name; its levels are in order.
+        name: name of the problem.
+        axes: number of levels of each hyperparameter, by name; levels are in order.
         values: validation value after each epoch [N, E], the points in the order of `itertools.product`; NaN
             where a point has diverged.
         costs: cost of each epoch of each point [N, E]: seconds, or 1.
@@ -68,9 +68,9 @@ class Problem:
 
     @cached_property
     def regrets(self) -> NDArray[np.float64]:
-        """What each point lacks of the best at its last epoch [N], in units of what the median point lacks.
+        """The regret of each point at its last epoch [N], in units of the median point's.
 
-        1 at most counts what diverged.
+        Diverged points count as 1 or more.
         """
         last = self.values[:, -1]
         best, median = float(np.nanmax(last)), float(np.median(np.nan_to_num(last, nan=-math.inf)))
@@ -154,7 +154,7 @@ def trained_grid(
 ) -> Problem:
     """Return a workload's validation curves over a grid of AdamW's configurations.
 
-    They are trained once and kept in a folder.
+    They are trained once and cached in a folder.
 
     Args:
         workload_name: a workload whose metric is to be maximized.
@@ -204,7 +204,7 @@ def _trained(
 ) -> NDArray[np.float64]:
     """Return the validation metric and the validation loss of each configuration after each epoch [2, N, E].
 
-    NaN once it has diverged.
+    Values are NaN after it has diverged.
     """
     curves = np.full((2, len(configurations), epochs), np.nan)
     device = torch.device("cpu")

@@ -36,14 +36,14 @@ _IDLE_S = 0.05
 
 
 def _noise(*of: object) -> float:
-    """Return a number from -1 to 1 that hangs on nothing but its arguments."""
+    """Return a number from -1 to 1 that depends on its arguments alone."""
     return int.from_bytes(hashlib.blake2b(repr(of).encode(), digest_size=4).digest()) / 2**31 - 1
 
 
 def _metric(pack: Pack, member: Member, epoch: int) -> float | None:
-    """Return a validation value that follows the learning rate, with luck.
+    """Return a validation value that depends on the learning rate, with noise.
 
-    None where the trial has diverged.
+    It is None if the trial has diverged.
     """
     off = math.log10(float(member.parameters.get("lr") or 1e-3)) + 2.5 + 0.2 * _noise(pack.optimizer)
     if off > 2.2:
@@ -113,10 +113,10 @@ class _InTraining:
 
 @dataclass
 class SimulatedPacks:
-    """Plays the workers of one run.
+    """Simulates the workers of one run.
 
     Attributes:
-        every_s: seconds of an epoch; 0 for packs that report as fast as they are listened to.
+        every_s: seconds of an epoch; 0 for packs that report as fast as reports are handled.
         packs, reports, members: how many packs were begun, how many reports came and of how many trials in
             all.
         late_s: of each report the seconds between the moment it was due and the moment it was taken.
@@ -206,7 +206,7 @@ class SimulatedPacks:
 
 
 def main() -> int:
-    """Run one claimed study and return 0 once it is settled."""
+    """Run one claimed study and return 0 when it is closed."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

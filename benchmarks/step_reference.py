@@ -48,7 +48,7 @@ class ReferenceProcess:
     """A child process that steps the reference's optimizers on request.
 
     Attributes:
-        checksum: that of its tensors, see `Tensors.checksum`.
+        checksum: checksum of its tensors; see `Tensors.checksum`.
     """
 
     def __init__(self, setting: Setting) -> None:

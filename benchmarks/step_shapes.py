@@ -17,7 +17,7 @@ class Parameter(NamedTuple):
     """One tensor of a model.
 
     Attributes:
-        shape: as the model's own code makes it.
+        shape: as in the model's own code.
         view: how AdamP projects it once the model trains: "channel" for a weight before BatchNorm, which is
             exactly scale-invariant; "layer" for one that writes into the residual stream that a LayerNorm
             reads, which is so only nearly; "none" for all others.

@@ -40,12 +40,12 @@ _DELTA = 0.1
 
 @dataclass(frozen=True)
 class Setting:
-    """What a process of its own measures.
+    """The setting that one process measures.
 
     Attributes:
         shapes: a name among `step_shapes.SHAPES`.
         device: "cpu" or "cuda".
-        threads: of the CPU.
+        threads: CPU threads.
         allocator: "default" for the C library's, "keeping" for one set to keep freed memory.
         projected: which tensors AdamP and SGDP project: none, those of `Parameter.view`, or all of two
             dimensions or more.
@@ -69,10 +69,10 @@ class Setting:
 
 
 class Tensors:
-    """One model's weights and gradients, float32, the same numbers in every process.
+    """One model's weights and gradients, float32, with the same numbers in every process.
 
     Attributes:
-        weights: with their gradients in place.
+        weights: the parameters, with gradients set.
     """
 
     def __init__(self, setting: Setting) -> None:
@@ -98,18 +98,18 @@ class Tensors:
 
     @property
     def elements(self) -> int:
-        """How many numbers the weights hold."""
+        """Number of elements of all weights."""
         return sum(weight.numel() for weight in self.weights)
 
     @property
     def checksum(self) -> float:
-        """A number that two processes share when they drew the same gradients."""
+        """A checksum that is equal in two processes if they drew the same gradients."""
         return sum(
             float(weight.grad.double().abs().sum()) for weight in self.weights if weight.grad is not None
         )
 
     def next_gradients(self) -> None:
-        """Give the tensors that flip their other gradient."""
+        """Swap the gradients of the tensors whose projection changes."""
         self._steps += 1
         for weight, grads in self._turns:
             weight.grad = grads[self._steps % 2]
@@ -145,13 +145,13 @@ def _turned(grad: Tensor, weight: Tensor, view: Literal["channel", "layer", "non
 
 
 class Clock:
-    """The time that the device takes: the wall's on a CPU, that between two events on a GPU."""
+    """The device's time: wall time on a CPU, the time between two events on a GPU."""
 
     def __init__(self, device: str) -> None:
         self._cuda = device == "cuda"
 
     def seconds(self, run: Callable[[], object]) -> float:
-        """Return the seconds until all that `run` asks for has been done."""
+        """Return the seconds until the device has finished what `run` starts."""
         if not self._cuda:
             begun = time.perf_counter()
             run()
@@ -183,7 +183,7 @@ class LocalSide:
     def turn(self) -> float:
         """Return the milliseconds of one step, the mean of a turn.
 
-        A step before it, not counted, fills the caches again.
+        An uncounted step before it warms the caches.
         """
         self._step()
         return 1000 * self._clock.seconds(self._steps_in_a_row) / self._steps
@@ -199,7 +199,7 @@ class LocalSide:
 
 @contextmanager
 def _our_package() -> Iterator[None]:
-    """Make `import adamp` find this repository's, installed or not, PyPI's beside it or not."""
+    """Make `import adamp` import this repository's package rather than PyPI's."""
     root = str(Path(__file__).parents[1])
     sys.path.insert(0, root)
     try:
@@ -281,7 +281,7 @@ def make_optimizer(side: str, tensors: Tensors) -> Optimizer:
     """Return the optimizer of one of `SIDES` on these tensors.
 
     Raises:
-        ImportError: its package, or this way of stepping, is not there.
+        ImportError: its package or this path is not installed.
     """
     return SIDES[side](tensors.weights)
 
@@ -289,7 +289,7 @@ def make_optimizer(side: str, tensors: Tensors) -> Optimizer:
 def projected_share(tensors: Tensors) -> tuple[float, float]:
     """Return the shares of tensors and of elements that AdamP would project with these gradients.
 
-    The gradients are in place.
+    The gradients must be set.
     """
     with _our_package():
         from adamp import decide

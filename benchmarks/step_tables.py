@@ -19,7 +19,7 @@ def describe(machine: Mapping[str, Any]) -> str:
 
 
 def markdown(measured: Mapping[str, Any]) -> str:
-    """Return one setting's title, its table and what was left out, as Markdown."""
+    """Return one setting's title, its table and the skipped sides, as Markdown."""
     lines = [
         f"**{_title(measured)}**",
         "",
@@ -31,7 +31,7 @@ def markdown(measured: Mapping[str, Any]) -> str:
 
 
 def show(measured: Mapping[str, Any]) -> None:
-    """Print one setting: with rich as a table, without it as Markdown."""
+    """Print one setting, as a table if rich is installed and as Markdown otherwise."""
     try:
         from rich.console import Console
         from rich.table import Table
@@ -105,7 +105,7 @@ def _rows(measured: Mapping[str, Any]) -> list[tuple[str, ...]]:
 def _ratios(above: Sequence[float] | None, below: Sequence[float] | None) -> list[float]:
     """Return the ratios of the turns that two sides had in the same rounds.
 
-    None where a side was left out.
+    It is None if a side was skipped.
     """
     return [a / b for a, b in zip(above, below, strict=True)] if above and below else []
 

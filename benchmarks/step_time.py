@@ -98,7 +98,7 @@ def _measure(setting: Setting) -> dict[str, Any]:
 
 
 def _in_a_process(setting: Setting) -> dict[str, Any]:
-    """Return `_measure` of a setting from a process whose environment it needs."""
+    """Return `_measure` of a setting, run in a process with the environment that it needs."""
     environment = {name: value for name, value in os.environ.items() if name not in _KEEPING}
     environment |= dict.fromkeys(_THREAD_VARIABLES, str(setting.threads))
     if setting.allocator == "keeping":
@@ -214,7 +214,7 @@ def _arguments() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Measure every setting, print its table, write the files that were asked for."""
+    """Measure every setting, print its table, and write the requested files."""
     given = _arguments()
     if given.make_reference is not None:
         print(make_reference(given.make_reference))

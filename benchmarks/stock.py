@@ -43,7 +43,7 @@ def _domain(dimension: AnyDimension) -> Any:
 
 
 def _search(asked: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what one search took and found.
+    """Return the time and the results of one search.
 
     Wall seconds, and for each arm its best validation value and epochs.
     """
@@ -99,7 +99,7 @@ def _search(asked: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Start Ray, say so, and search as often as asked."""
+    """Start Ray, report that it is up, and run the requested searches."""
     start_ray("local", cpus=int(sys.argv[1]))
     # What Tune prints, whatever it is told, must not lie between the answers.
     answers, sys.stdout = sys.stdout, sys.stderr

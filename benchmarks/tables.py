@@ -17,7 +17,7 @@ _VERSIONS = ("torch", "numpy", "ray", "optuna", "pytorch_optimizer", "simple-hpo
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """Figures with their names; the first column holds names, the others numbers."""
+    """A titled table whose first column holds names and the others numbers."""
 
     title: str
     header: Sequence[str]
@@ -44,9 +44,9 @@ def add_outputs(parser: argparse.ArgumentParser) -> None:
 
 
 def machine(*, device: str | None = None) -> dict[str, Any]:
-    """Return what a reader must know of the machine: processor, cores, versions.
+    """Return the facts about the machine: processor, cores, versions.
 
-    The GPU too where one was used.
+    The GPU is included if one was used.
     """
     versions: dict[str, str] = {}
     for name in _VERSIONS:
@@ -75,9 +75,9 @@ def machine(*, device: str | None = None) -> dict[str, Any]:
 
 
 def publish(given: argparse.Namespace, measured: Mapping[str, Any], tables: Sequence[Table]) -> None:
-    """Print the tables, with rich where it is installed.
+    """Print the tables, with rich if it is installed.
 
-    Write what the options of `add_outputs` ask for.
+    Write the files requested by the options of `add_outputs`.
     """
     about = _about(measured["machine"])
     try:

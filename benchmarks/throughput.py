@@ -68,7 +68,7 @@ def _body(given: argparse.Namespace, *, workload: str, pruner: str) -> dict[str,
 
 
 def _tangent(given: argparse.Namespace, body: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a study took with Tangent."""
+    """Return the time and the results of the study with Tangent."""
     with tempfile.TemporaryDirectory(prefix="tangent-throughput-") as folder, Side() as side:
         begun = time.monotonic()
         with dispatching(Path(folder), side, cpus=given.cpus) as dispatch:
@@ -101,7 +101,7 @@ def _tangent(given: argparse.Namespace, body: Mapping[str, Any]) -> dict[str, An
 def _stock(
     given: argparse.Namespace, plan: ResolvedStudy, *, pruner: str, reuse_actors: bool
 ) -> dict[str, Any]:
-    """Return what the same search took with Ray Tune alone."""
+    """Return the time and the results of the same search with Ray Tune alone."""
     asked = {
         "plan": plan.model_dump(mode="json"),
         "pruner": pruner,

@@ -16,7 +16,7 @@ SIGN = "no-copies"
 
 
 def install() -> None:
-    """Make a process that carries a study out look for the file before each copy."""
+    """Make a process that runs a study check for the file before each copy."""
     if "workers.run" not in sys.orig_argv:
         return
     from studies.store import Store
