@@ -1,4 +1,4 @@
-"""One cluster for all tests that need one: it takes as long to start as most of them last."""
+"""One cluster for all tests that need one: its start takes as long as most of them."""
 
 from collections.abc import Iterator
 
@@ -12,7 +12,7 @@ __all__: list[str] = []
 
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Lab]:
-    """A cluster of five hosts; every test leaves it whole."""
+    """A cluster of five hosts; every test leaves it healthy."""
     reason = why_not_here() or (None if binaries() else "needs Debian's package 'postgresql'")
     if reason is not None:
         pytest.skip(reason)

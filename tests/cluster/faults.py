@@ -1,6 +1,4 @@
-"""The faults: how each is brought about, what it is to end with, and within how many seconds it has to be
-noticed.
-"""
+"""The faults: how each is injected, and what must happen within how many seconds."""
 
 __all__ = ["FAULTS", "Fault"]
 
@@ -124,7 +122,7 @@ def _stop_database(lab: Lab, _story: Story, _node: str) -> None:
 
 
 def _freeze_database(lab: Lab, _story: Story, _node: str) -> None:
-    """Hold the whole server still: its machine takes what it is sent, and nobody answers."""
+    """Suspend the whole server: its machine accepts packets, but nothing answers."""
     pids = list(lab.hosts["db"].processes())
     for pid in pids:
         os.kill(pid, signal.SIGSTOP)
@@ -153,7 +151,7 @@ def _cut(lab: Lab, _story: Story, node: str) -> None:
 
 
 def _lose(lab: Lab, story: Story, node: str) -> None:
-    """Cut a machine off for good; another takes its place and its address once it is given up."""
+    """Cut a machine off permanently; another takes its place and address once it counts as dead."""
     part, began = lab.parts[node], time.time()
     part.is_kept = False
     lab.hosts[node].cut()
@@ -175,7 +173,7 @@ def _fill(lab: Lab, _story: Story, _node: str) -> None:
 
 
 def _freeze_run(lab: Lab, story: Story, _node: str) -> None:
-    """Hold a run still until another has taken its study; then say something under its number."""
+    """Suspend a run until another has claimed its study; then report something under its attempt."""
     pid, began = lab.run_of(story.id), time.time()
     assert pid is not None
     attempt = story.rows("SELECT attempt FROM study WHERE id = %s", story.id)[0][0]

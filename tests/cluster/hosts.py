@@ -1,6 +1,6 @@
-"""Hosts of a network as this machine's network namespaces.
+"""Hosts of a network, as network namespaces on this machine.
 
-Each with an address, a name, a /tmp and a cable of its own, all on one switch.
+Each has its own address, name, /tmp and cable; all are connected to one switch.
 """
 
 import contextlib
@@ -26,7 +26,7 @@ def _ip(*arguments: str) -> str:
 
 
 def _sweep() -> None:
-    """Remove what processes have left that were killed before they could."""
+    """Remove what killed test processes have left."""
     for line in _ip("-o", "link", "show", "type", "bridge").splitlines():
         bridge = line.split(":")[1].strip()
         owner = line.rpartition(f"alias {_OWNER}")[2].strip()
@@ -38,10 +38,7 @@ def _sweep() -> None:
 
 
 def _memory_of(name: str, mib: int) -> Path | None:
-    """Return a control group with so much memory, of either version of the kernel's.
-
-    None where there can be none.
-    """
+    """Return a control group with a memory limit, of either kernel version; None if that is not possible."""
     for root, limit in (
         (Path("/sys/fs/cgroup/memory"), "memory.limit_in_bytes"),
         (Path("/sys/fs/cgroup"), "memory.max"),
@@ -67,7 +64,7 @@ def _remove_group(group: Path) -> None:
 
 
 def why_not_here() -> str | None:
-    """Return why this machine cannot make hosts; None where it can."""
+    """Return why this machine cannot create hosts; None if it can."""
     if os.geteuid() != 0:
         return "needs root, to make hosts as network namespaces"
     if Path(__file__).is_relative_to("/tmp"):
@@ -118,7 +115,7 @@ class Host:
         self.plug_in()
 
     def cut(self) -> None:
-        """Take the cable out of the switch: nobody is told, packets just end nowhere."""
+        """Pull the cable: packets are lost without notice."""
         _ip("link", "set", self._port, "nomaster")
 
     def plug_in(self) -> None:
@@ -128,10 +125,7 @@ class Host:
     def start(
         self, command: Sequence[str], *, log: IO[bytes], environment: dict[str, str], user: str | None = None
     ) -> subprocess.Popen[bytes]:
-        """Start a process on this host, in a session of its own.
-
-        It is killed if the process of this test should die.
-        """
+        """Start a process on this host, in a session of its own, which ends with the test process."""
         as_user = [] if user is None else [f"--reuid={user}", f"--regid={user}", "--clear-groups"]
         # The shell only sets the host up and becomes the command. What a host writes to /tmp is its own.
         remember = "" if self._memory is None else f"echo $$ > {self._memory}/cgroup.procs && "
@@ -163,11 +157,11 @@ class Host:
 
     @property
     def is_bounded(self) -> bool:
-        """Whether its memory is: who takes more there is killed by the system."""
+        """Whether its memory is limited: the system kills processes that use more."""
         return self._memory is not None
 
     def processes(self) -> dict[int, str]:
-        """Return the command line of every process on this host, by its id."""
+        """Return the command line of every process on this host, by process id."""
         found: dict[int, str] = {}
         for pid in _ip("netns", "pids", self._space).split():
             with contextlib.suppress(OSError):
@@ -175,7 +169,7 @@ class Host:
         return found
 
     def remove(self) -> None:
-        """Kill whatever still runs here and remove the host."""
+        """Kill everything that still runs here and remove the host."""
         for pid in self.processes():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, 9)
@@ -187,7 +181,7 @@ class Host:
 
 
 class Network:
-    """A switch and the hosts on it; this process is on it too, at `address`."""
+    """A switch and its hosts; this process is connected at `address`."""
 
     def __init__(self, folder: Path) -> None:
         """Make a switch without hosts; what hosts write to their /tmp goes to folders in `folder`."""
@@ -203,7 +197,7 @@ class Network:
         _ip("link", "set", self._bridge, "up")
 
     def add(self, name: str, *, memory_mib: int | None = None) -> Host:
-        """Return a new host, which has so much memory where this machine can bound it."""
+        """Return a new host, with this much memory if the machine can limit it."""
         address = f"{self._net}.{len(self.hosts) + 2}"
         host = Host(name, address=address, bridge=self._bridge, folder=self._folder, memory_mib=memory_mib)
         self.hosts[name] = host
@@ -218,7 +212,7 @@ class Network:
 
 @contextlib.contextmanager
 def network(folder: Path) -> Iterator[Network]:
-    """Yield a network and remove it, with all that runs on its hosts, whatever happens."""
+    """Yield a network; remove it afterwards, with everything that runs on its hosts."""
     made = Network(folder)
     try:
         yield made

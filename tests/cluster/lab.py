@@ -1,6 +1,6 @@
-"""A cluster on hosts of its own: database, service, a dispatcher with the Ray head, two workers.
+"""A cluster on its own hosts: database, service, a dispatcher with the Ray head, two workers.
 
-Whatever ends is started again, as systemd would.
+Every process that ends is restarted, as systemd would do.
 """
 
 import contextlib
@@ -89,19 +89,19 @@ class Part:
 
     @property
     def said(self) -> str:
-        """What it has said since its last start."""
+        """What it has printed since its last start."""
         with self.log.open("rb") as file:
             file.seek(self._offset)
             return file.read().decode(errors="replace")
 
     @property
     def lives(self) -> bool:
-        """Whether its process runs."""
+        """Whether its process is alive."""
         return self.process is not None and self.process.poll() is None
 
     @property
     def works(self) -> bool:
-        """Whether it runs and is ready."""
+        """Whether it is alive and ready."""
         return self.lives and self.is_ready(self.said)
 
     def start(self) -> None:
@@ -121,10 +121,10 @@ class Part:
 
 
 class Lab:
-    """The whole cluster, and the way in for its clients."""
+    """The whole cluster, and access for its clients."""
 
     def __init__(self, folder: Path, hosts: Network) -> None:
-        """Lay it out; `start` starts it."""
+        """Prepare the cluster; `start` starts it."""
         self.folder = folder
         self.hosts = {name: hosts.add(name) for name in ("db", "service", "head")}
         self.hosts |= {name: hosts.add(name, memory_mib=_NODE_MIB) for name in NODES}
@@ -205,7 +205,7 @@ class Lab:
             yield part(node, node, join, of_ray, lambda said: "Ray runtime started" in said)
 
     def start(self) -> Self:
-        """Start everything and wait until it works."""
+        """Start everything and wait until it is ready."""
         self._make_database()
         self.parts["db"].start()
         self.until(self._answers, what="a database that answers", timeout_s=30)
@@ -261,7 +261,7 @@ class Lab:
             file.write("host all all 10.0.0.0/8 trust\n")
 
     def supervise(self) -> None:
-        """Start again what has ended a second ago."""
+        """Restart what ended a second ago."""
         now = time.monotonic()
         for part in self.parts.values():
             if part.is_kept and part.process is not None and part.process.poll() is not None:
@@ -270,7 +270,7 @@ class Lab:
                     part.start()
 
     def until(self, is_true: Callable[[], Any], *, what: str, timeout_s: float = 60.0) -> Any:
-        """Return what the call returns as soon as that is true; whatever ends meanwhile is started again."""
+        """Return the first true result of a call; what ends meanwhile is restarted."""
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
             self.supervise()
@@ -282,7 +282,7 @@ class Lab:
         raise AssertionError(f"waited {timeout_s:g} s in vain for {what}\n{self.logs()}")
 
     def healed(self) -> None:
-        """Return when every part works."""
+        """Wait until every part is ready."""
         for part in self.parts.values():
             self.until(lambda part=part: part.works, what=f"{part.name} to work", timeout_s=_READY_WITHIN_S)
 
@@ -291,10 +291,7 @@ class Lab:
         return Client(self.service_url, self.token, timeout_s=15.0)
 
     def asked(self, path: str, *, timeout_s: float) -> tuple[int, str]:
-        """Return the status and the body with which the service answers over a connection of its own.
-
-        Status 0 is no answer.
-        """
+        """Return the status and body of the service's answer on a new connection; status 0 for no answer."""
         connection = HTTPConnection(self.hosts["service"].address, 8780, timeout=timeout_s)
         try:
             connection.request("GET", path, headers={"authorization": f"Bearer {self.token}"})
@@ -318,7 +315,7 @@ class Lab:
             yield connection
 
     def run_of(self, study_id: str) -> int | None:
-        """Return the process that runs a study: the one whose output goes to the study's log."""
+        """Return the process that runs a study: the one that writes to the study's log."""
         log = (self.folder / "home" / "logs" / f"run-{study_id}.log").resolve()
         for pid, command in self.hosts["head"].processes().items():
             with contextlib.suppress(OSError):
@@ -327,7 +324,7 @@ class Lab:
         return None
 
     def pid(self, host: str, program: str) -> int | None:
-        """Return a process of a host by the name of its program, or what Ray calls it."""
+        """Return a process of a host by the name of its program, or by its Ray title."""
         for pid, command in self.hosts[host].processes().items():
             name = command.partition(" ")[0].rpartition("/")[2]
             if name.startswith(program):
@@ -335,7 +332,7 @@ class Lab:
         return None
 
     def fill_disk(self) -> None:
-        """Leave no room where checkpoints go."""
+        """Fill the checkpoints' disk."""
         with contextlib.suppress(OSError), self._filler.open("wb", buffering=0) as file:
             while True:
                 file.write(bytes(2**16))
@@ -344,17 +341,17 @@ class Lab:
                 file.write(b"\0")
 
     def free_disk(self) -> None:
-        """Make room again."""
+        """Free the checkpoints' disk."""
         self._filler.unlink(missing_ok=True)
 
     def logs(self) -> str:
-        """What everything said last."""
+        """Return the end of every log."""
         runs = sorted((self.folder / "home" / "logs").glob("*.log"), key=lambda file: file.stat().st_mtime)
         files = [*(part.log for part in self.parts.values()), *runs[-2:]]
         return "\n".join(f"== {file.name}\n{file.read_text(errors='replace')[-1500:]}" for file in files)
 
     def end(self) -> None:
-        """End everything, by force: nothing of it is asked for again."""
+        """Kill everything."""
         for part in self.parts.values():
             part.is_kept = False
             if part.process is not None:
@@ -374,7 +371,7 @@ class Lab:
 
 @contextlib.contextmanager
 def lab() -> Iterator[Lab]:
-    """Yield a cluster that works, and leave nothing of it."""
+    """Yield a healthy cluster, and remove it completely afterwards."""
     # Not in /tmp, for each host has its own.
     folder = Path(tempfile.mkdtemp(prefix="tangent-cluster-", dir="/var/tmp"))
     folder.chmod(0o755)

@@ -1,4 +1,4 @@
-"""What each repetition of a fault came to, a line of JSON each."""
+"""The result of each repetition of a fault, one JSON object per line."""
 
 __all__ = ["Row", "append", "read"]
 

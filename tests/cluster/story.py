@@ -1,7 +1,4 @@
-"""A study that is told by three witnesses while faults come over it.
-
-A client that watches its events, one that asks for it, and the database.
-"""
+"""A study under faults, seen by three witnesses: an event reader, a polling client, and the database."""
 
 __all__ = ["Again", "Answer", "Probe", "Story"]
 
@@ -28,7 +25,7 @@ _GIVE_UP_AFTER_S = 30.0
 
 @dataclass(frozen=True)
 class Answer:
-    """What a client got; status 0 is none."""
+    """What a client got; status 0 for no answer."""
 
     asked_at: float
     took_s: float
@@ -37,7 +34,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Again:
-    """A trial that was queued again, as the database saw it."""
+    """A requeued trial, as the database saw it."""
 
     trial_id: str
     attempt: int
@@ -48,10 +45,10 @@ class Again:
 
 
 class Probe:
-    """Asks for a study again and again."""
+    """Polls the service for a study."""
 
     def __init__(self, lab: Lab, study_id: str) -> None:
-        """Begin at once."""
+        """Start polling."""
         self.answers: list[Answer] = []
         self._lab = lab
         self._path = f"/v1/studies/{study_id}"
@@ -60,12 +57,12 @@ class Probe:
         self._thread.start()
 
     def end(self) -> None:
-        """Ask no more."""
+        """Stop polling."""
         self._is_done.set()
         self._thread.join(_GIVE_UP_AFTER_S)
 
     def since(self, at: float) -> list[Answer]:
-        """Return what was asked after a time."""
+        """Return the answers after a time."""
         return [answer for answer in list(self.answers) if answer.asked_at >= at]
 
     def _ask(self) -> None:
@@ -76,10 +73,10 @@ class Probe:
 
 
 class Story:
-    """A study, from its submission to what is left of it in the end."""
+    """A study, from its submission to the checks after its end."""
 
     def __init__(self, lab: Lab, body: Mapping[str, Any]) -> None:
-        """Submit it and begin to watch."""
+        """Submit the study and start watching."""
         self._lab = lab
         self.told = ClientView()
         self.events: list[EventView] = []
@@ -103,7 +100,7 @@ class Story:
 
     @property
     def state(self) -> StudyState:
-        """Its state on record."""
+        """Its state in the database."""
         return StudyState(self.rows("SELECT state FROM study WHERE id = %s", self.id)[0][0])
 
     @property
@@ -113,12 +110,12 @@ class Story:
 
     @property
     def is_held(self) -> bool:
-        """Whether a living run has it: its lease, of ten seconds, was renewed a moment ago."""
+        """Whether a live run holds it: its lease of ten seconds was renewed a moment ago."""
         fresh = "SELECT lease_expires_at > clock_timestamp() + interval '8 seconds' FROM study WHERE id = %s"
         return bool(self.rows(fresh, self.id)[0][0])
 
     def rows(self, query: str, *values: Any) -> list[Any]:
-        """Return what the database answers, as soon as it does."""
+        """Return the result of a query, once the database answers."""
         return self._lab.until(lambda: (self._rows(query, values),), what="the database to answer")[0]
 
     def _rows(self, query: str, values: tuple[Any, ...]) -> list[Any]:
@@ -126,10 +123,7 @@ class Story:
             return connection.execute(query.encode(), values).fetchall()
 
     def victim(self) -> str | None:
-        """Return the node that trains a trial beyond its checkpoint, while the study has more to come.
-
-        None when there is none just now.
-        """
+        """Return a node that trains a trial beyond its checkpoint while more work remains, or None."""
         query = (
             "SELECT split_part(worker, ':', 1) FROM trial WHERE study_id = %s AND state = 'running' "
             "AND epochs_done > checkpoint_epoch"
@@ -139,7 +133,7 @@ class Story:
         return found[0][0] if found else None
 
     def again(self, since: float) -> list[Again]:
-        """Return the trials that were queued again after a time, oldest first."""
+        """Return the trials that were requeued after a time, oldest first."""
         query = (
             "SELECT trial_id, attempt, is_charged, epochs_before, epochs_after, extract(epoch FROM "
             "at)::float8 FROM witness.attempt"
@@ -148,14 +142,14 @@ class Story:
         return [Again(*row) for row in self.rows(query, f"{self.id}.%", since)]
 
     def was_hit(self, since: float) -> bool:
-        """Return whether a trial is in flight, or was queued again since a fault came."""
+        """Return whether a trial is in flight, or was requeued since a fault."""
         return bool(
             self.rows("SELECT 1 FROM trial WHERE study_id = %s AND state = 'running'", self.id)
             or self.again(since)
         )
 
     def reasons(self, trials: list[Again]) -> set[str]:
-        """Return why these trials were queued again, as the study's events say it."""
+        """Return why these trials were requeued, according to the study's events."""
         query = (
             "SELECT data ->> 'reason' FROM event WHERE study_id = %s AND kind = 'trial.requeued'"
             " AND data ->> 'trial' = %s AND data ->> 'attempt' = %s"
@@ -167,7 +161,7 @@ class Story:
         }
 
     def trained_again(self, trials: list[Again]) -> float | None:
-        """Return when one of these trials had trained an epoch more; None before that."""
+        """Return when one of these trials had trained one more epoch; None before that."""
         query = (
             "SELECT extract(epoch FROM min(e.at))::float8 FROM witness.epoch e JOIN witness.attempt a ON "
             "a.trial_id = e.trial_id AND e.at > a.at"
@@ -181,13 +175,13 @@ class Story:
         )
 
     def see(self) -> None:
-        """Let a client look at all trials, and rely on what it is told."""
+        """Let a client read all trials and rely on the answer."""
         with contextlib.suppress(ServiceUnreachable, ProblemError), self._lab.client() as client:
             self.seen = tuple(client.every_trial(self.id))
             self.told.saw(self.seen)
 
     def finish(self) -> StudyView:
-        """Wait until it is closed, and return it."""
+        """Wait until the study is closed, and return it."""
         self._lab.until(
             lambda: self.is_closed,
             what=f"study {self.id} to close: {self._standing()}",
@@ -201,19 +195,19 @@ class Story:
             return client.study(self.id)
 
     def stop(self) -> None:
-        """Let it end with what it has."""
+        """Stop the study, keeping its results."""
         self._lab.healed()
         with self._lab.client() as client:
             client.stop(self.id)
 
     def give_up(self) -> None:
-        """Let it be in nobody's way any more."""
+        """End the study, so that it does not disturb other tests."""
         with contextlib.suppress(ServiceUnreachable, ProblemError), self._lab.client() as client:
             client.cancel(self.id)
         self.probe.end()
 
     def faults(self) -> list[str]:
-        """Return what is wrong with what is left, a sentence each."""
+        """Return the violated guarantees, one sentence each."""
         deadline = time.monotonic() + _COPIED_WITHIN_S
         while True:
             self._lab.supervise()
@@ -235,7 +229,7 @@ class Story:
         return [*found, *self._untold()]
 
     def _untold(self) -> Iterator[str]:
-        """Yield what the pages of the study and of a trial that was queued again do not say."""
+        """Yield what the pages of the study and of a requeued trial do not show."""
         status, page = self._lab.asked(f"/studies/{self.id}", timeout_s=_GIVE_UP_AFTER_S)
         if status != HTTPStatus.OK or self.state.value not in page:
             yield f"the study's page answers {status} and does not say that it is {self.state.value}"

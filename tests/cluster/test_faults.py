@@ -1,9 +1,7 @@
-"""Faults in the middle of a study, one at a time, on a cluster of hosts.
-
-What is promised holds under each, time and again.
+"""Faults during a study, one at a time, on a cluster of hosts: every guarantee holds, repeatedly.
 
 `TANGENT_REPETITIONS=20 TANGENT_LEDGER=rows.jsonl python -m pytest -m cluster tests/cluster` repeats each
-fault and keeps what came of it.
+fault and stores the results.
 """
 
 import os
@@ -48,7 +46,7 @@ def study(name: str, *, trials: int, retries: int) -> dict[str, Any]:
 
 
 def repeat(cluster: Lab, story: Story, name: str, fault: Fault) -> Row | None:
-    """Strike once and watch; None where the study has ended before."""
+    """Inject a fault once and watch; None if the study ended before."""
     cluster.healed()
     node = cluster.until(
         lambda: story.victim() or (story.is_closed and "none"),
@@ -124,10 +122,7 @@ def _broken(row: Row, fault: Fault, statuses: set[int]) -> list[str]:
 
 
 def outlives(cluster: Lab, names: list[str], *, trials: int, retries: int = 3) -> list[Row]:
-    """Let faults come over one study, one after the other, as long as it lasts.
-
-    Return what came of those that did.
-    """
+    """Inject faults into one study, one after another, as long as it runs; return their results."""
     story, rows = Story(cluster, study(", ".join(names)[:200], trials=trials, retries=retries)), list[Row]()
     try:
         for name in names:
@@ -156,7 +151,7 @@ def outlives(cluster: Lab, names: list[str], *, trials: int, retries: int = 3) -
 
 @pytest.mark.timeout(420, func_only=True)
 @pytest.mark.parametrize("name", FAULTS)
-def test_a_study_outlives(cluster: Lab, name: str) -> None:
+def test_a_study_survives_a_fault(cluster: Lab, name: str) -> None:
     (row,) = outlives(cluster, [name], trials=4 + FAULTS[name].trials)
     assert not row.broken
 
@@ -165,7 +160,7 @@ def test_a_study_outlives(cluster: Lab, name: str) -> None:
 @pytest.mark.skipif(
     _REPETITIONS == 1 and not _IN_TURN, reason="repeats what is tested above; set TANGENT_REPETITIONS"
 )
-def test_studies_outlive_all_faults_in_turn_time_and_again(cluster: Lab) -> None:
+def test_studies_survive_all_faults_in_turn(cluster: Lab) -> None:
     waiting, rows = (_IN_TURN or list(FAULTS)) * max(1, _REPETITIONS - 1), list[Row]()
     while waiting and time.monotonic() < _STRIKE_UNTIL:
         mine = waiting[:_MOST_IN_ONE_STUDY]

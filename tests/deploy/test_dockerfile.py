@@ -1,7 +1,4 @@
-"""The images' promises, read off the Dockerfile.
-
-No root, everything pinned, no torch where none is needed, any builder.
-"""
+"""The guarantees of the images, checked against the Dockerfile."""
 
 import re
 import tomllib
@@ -18,7 +15,7 @@ TARGETS = ["optuna-dashboard", "service", "worker", "worker-cuda"]
 
 
 def stages() -> dict[str, list[str]]:
-    """Return the instructions of each stage, one a line, without comments."""
+    """Return the instructions of each stage, one per line, without comments."""
     text = "\n".join(
         line for line in (ROOT / "Dockerfile").read_text().splitlines() if not line.lstrip().startswith("#")
     )
@@ -35,9 +32,7 @@ def stages() -> dict[str, list[str]]:
 
 
 def closure(names: list[str]) -> set[str]:
-    """Return the names of all distributions that the given requirements bring, as far as they are
-    installed.
-    """
+    """Return the names of all installed distributions that the requirements depend on."""
     seen: set[str] = set()
     left = [Requirement(name) for name in names]
     while left:
@@ -65,12 +60,12 @@ def closure(names: list[str]) -> set[str]:
     return {key.partition("[")[0] for key in seen}
 
 
-def test_the_targets_are_there() -> None:
+def test_the_dockerfile_has_every_target() -> None:
     assert set(TARGETS) <= stages().keys()
 
 
 @pytest.mark.parametrize("target", TARGETS)
-def test_an_image_ends_without_root_and_says_how_it_fares(target: str) -> None:
+def test_an_image_does_not_run_as_root_and_has_a_health_check(target: str) -> None:
     instructions = stages()[target]
     user = max(position for position, line in enumerate(instructions) if line.startswith("USER "))
     assert instructions[user] == "USER 10001:10001"
@@ -94,7 +89,7 @@ def test_everything_that_pip_installs_is_pinned() -> None:
         ), command
 
 
-def test_what_the_images_install_is_in_the_constraints() -> None:
+def test_constraints_contain_everything_that_images_install() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     pinned = {
         line.partition("==")[0].lower().replace("_", "-")
@@ -112,7 +107,7 @@ def test_what_the_images_install_is_in_the_constraints() -> None:
     assert not {Requirement(name).name.lower().replace("_", "-") for name in asked} - pinned
 
 
-def test_the_service_brings_neither_torch_nor_ray() -> None:
+def test_the_service_image_has_neither_torch_nor_ray() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     brought = closure([*project["dependencies"], *project["optional-dependencies"]["service"]])
     assert {"fastapi", "sqlalchemy", "optuna", "psycopg-binary"} <= brought
@@ -120,26 +115,26 @@ def test_the_service_brings_neither_torch_nor_ray() -> None:
     assert not [line for line in stages()["service"] if "workers.txt" in line]
 
 
-def test_torch_is_installed_before_what_could_choose_another() -> None:
+def test_torch_is_installed_before_packages_that_depend_on_it() -> None:
     for target in ("worker", "worker-cuda"):
         installs = [line for line in stages()[target] if "pip install" in line]
         assert installs[0].endswith("torch")
         assert "workers.txt" in installs[1]
 
 
-def test_what_changes_with_every_commit_is_the_last_layer() -> None:
+def test_the_source_code_is_the_last_layer() -> None:
     for target in ("service", "worker", "worker-cuda"):
         changes = [line for line in stages()[target] if line.startswith(("RUN", "COPY"))]
         assert [line.partition(" ")[0] for line in changes[-2:]] == ["COPY", "RUN"]
         assert "/wheel" in changes[-1]
 
 
-def test_a_builder_without_buildkit_understands_it() -> None:
+def test_the_dockerfile_builds_without_buildkit() -> None:
     text = (ROOT / "Dockerfile").read_text()
     assert not re.findall(r"^# *syntax=|RUN --|COPY --(?!from)|<<", text, flags=re.MULTILINE)
 
 
-def test_every_file_that_an_image_is_made_of_is_let_through() -> None:
+def test_dockerignore_lets_every_copied_file_through() -> None:
     allowed = {
         line.removeprefix("!")
         for line in (ROOT / ".dockerignore").read_text().splitlines()

@@ -1,7 +1,4 @@
-"""A Ray of several nodes, each a process of this machine.
-
-A dispatcher with the head, and a worker that joins it by the command of bare machines.
-"""
+"""A Ray cluster of several nodes, each a process on this machine."""
 
 import os
 import secrets
@@ -27,10 +24,10 @@ ROOT = Path(__file__).parents[2]
 
 
 class Cluster:
-    """What is started here, with logs, and ended whatever happens."""
+    """Processes of one cluster, with logs; all of them are stopped at the end."""
 
     def __init__(self, home: Path) -> None:
-        """Make the token and choose the port; nothing is started yet."""
+        """Create the token and choose the port; nothing starts yet."""
         self.home = home
         self.address = own_address()
         (home / "token").write_text(secrets.token_hex(32))
@@ -60,7 +57,7 @@ class Cluster:
         return self._processes[-1]
 
     def log(self, name: str) -> str:
-        """What a process said so far."""
+        """Return what a process has printed so far."""
         return (self.home / f"{name}.log").read_text(errors="replace")
 
     def dispatcher(self) -> subprocess.Popen[bytes]:
@@ -94,7 +91,7 @@ class Cluster:
         )
 
     def end(self) -> None:
-        """End everything; nodes end by themselves once those that started them are gone."""
+        """Stop everything; nodes end with the processes that started them."""
         for process in self._processes:
             process.terminate()
         for process in self._processes:
@@ -115,7 +112,7 @@ def cluster(tmp_path: Path) -> Iterator[Cluster]:
 @pytest.mark.ray
 @pytest.mark.slow
 @pytest.mark.timeout(420)
-def test_a_study_waits_for_a_worker_that_joins_runs_on_it_and_each_ends_with_its_node(
+def test_a_study_waits_for_a_worker_and_dispatcher_and_worker_end_with_their_nodes(
     cluster: Cluster,
 ) -> None:
     dispatcher = cluster.dispatcher()
@@ -154,7 +151,7 @@ def test_a_study_waits_for_a_worker_that_joins_runs_on_it_and_each_ends_with_its
 @pytest.mark.ray
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-def test_a_worker_with_another_token_is_not_let_in_and_one_whose_head_is_killed_ends(
+def test_a_worker_with_a_wrong_token_is_rejected_and_one_whose_head_dies_exits(
     cluster: Cluster,
 ) -> None:
     dispatcher = cluster.dispatcher()

@@ -1,7 +1,4 @@
-"""The role of scripts/compose-reader.sql.
-
-Optuna's tools can read with it, and neither change anything nor see our tables.
-"""
+"""The database role of scripts/compose-reader.sql: it reads Optuna's tables and has no other access."""
 
 import subprocess
 from pathlib import Path
@@ -39,7 +36,7 @@ def run_script(url: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.postgres
-def test_before_the_first_trial_it_says_what_is_missing(postgres_url: str) -> None:
+def test_before_the_first_trial_the_script_names_the_missing_tables(postgres_url: str) -> None:
     Store.open(postgres_url).close()
     done = run_script(postgres_url)
     assert done.returncode != 0
@@ -47,9 +44,7 @@ def test_before_the_first_trial_it_says_what_is_missing(postgres_url: str) -> No
 
 
 @pytest.mark.postgres
-def test_the_reader_reads_optunas_tables_and_can_do_nothing_else(
-    postgres: PostgresServer, postgres_url: str
-) -> None:
+def test_the_reader_may_only_read_optunas_tables(postgres: PostgresServer, postgres_url: str) -> None:
     Store.open(postgres_url).close()
     writer = RDBStorage(postgres_url)
     optuna.create_study(storage=writer, study_name="tangent/1/adamp").add_trial(

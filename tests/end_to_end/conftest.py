@@ -1,6 +1,6 @@
-"""One dispatcher with its Ray for all tests that leave it alive.
+"""One dispatcher with its Ray for all tests that leave it alive; their start takes longer than most studies.
 
-Starting them takes longer than most studies. With `-m slow`, PostgreSQL as well.
+With `-m slow`, PostgreSQL as well.
 """
 
 from collections.abc import Callable, Iterator
@@ -19,7 +19,7 @@ __all__: list[str] = []
     params=["sqlite", pytest.param("postgresql", marks=[pytest.mark.postgres, pytest.mark.slow])],
 )
 def database(request: pytest.FixtureRequest) -> Callable[[Path], str]:
-    """Makes a database for a dispatcher with this home, and returns its URL."""
+    """Creates a dispatcher's database and returns its URL."""
     if request.param == "sqlite":
         return lambda home: f"sqlite:///{home}/tangent.db"
     server: PostgresServer = request.getfixturevalue("postgres")
@@ -30,7 +30,7 @@ def database(request: pytest.FixtureRequest) -> Callable[[Path], str]:
 def dispatcher(
     tmp_path_factory: pytest.TempPathFactory, database: Callable[[Path], str]
 ) -> Iterator[DispatcherProcess]:
-    """A dispatcher that tests share; who kills it takes one of its own."""
+    """A shared dispatcher; a test that kills its dispatcher uses `own`."""
     home = tmp_path_factory.mktemp("dispatcher")
     with dispatcher_process(home, database=database(home)) as running:
         yield running

@@ -1,4 +1,4 @@
-"""A study goes in and the best configuration of each arm comes out: real dispatcher, Ray, SQLite, data."""
+"""Whole studies with a real dispatcher, Ray, SQLite and data."""
 
 import itertools
 import time
@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.ray, pytest.mark.timeout(240)]
 ONE = {"max_pack_size": 1}
 
 
-def test_a_study_on_real_data_ends_with_a_best_configuration_of_each_arm_and_every_epoch_on_record(
+def test_a_study_on_real_data_finds_each_arms_best_and_stores_every_epoch(
     dispatcher: DispatcherProcess,
 ) -> None:
     study_id = dispatcher.submit(
@@ -56,7 +56,7 @@ def test_a_study_on_real_data_ends_with_a_best_configuration_of_each_arm_and_eve
         assert trial.worker is not None
 
 
-def test_packs_trained_one_after_the_other_give_the_same_trials_again(dispatcher: DispatcherProcess) -> None:
+def test_packs_trained_one_after_another_are_reproducible(dispatcher: DispatcherProcess) -> None:
     resources = {"max_concurrent_packs": 1}
     # How many trials train fastest together is measured once and remembered; what is known from the start
     # cannot change in the middle.
@@ -84,7 +84,7 @@ def test_packs_trained_one_after_the_other_give_the_same_trials_again(dispatcher
     assert outcomes[0] == outcomes[1]
 
 
-def test_a_workload_that_raises_fails_its_trials_and_says_why(dispatcher: DispatcherProcess) -> None:
+def test_a_workload_that_raises_fails_its_trials_with_the_error(dispatcher: DispatcherProcess) -> None:
     study = dispatcher.closed(dispatcher.submit("broken", trials=2))
     assert study.state is StudyState.FAILED
     assert study.state_reason is not None
@@ -120,7 +120,7 @@ def test_a_paused_study_trains_nothing_until_it_is_resumed(dispatcher: Dispatche
 @pytest.mark.parametrize(
     ("verb", "after"), [(StudyMove.STOP, StudyState.COMPLETED), (StudyMove.CANCEL, StudyState.CANCELLED)]
 )
-def test_a_stopped_or_cancelled_study_ends_within_seconds_and_keeps_what_it_has(
+def test_a_stopped_or_cancelled_study_ends_within_seconds_and_keeps_its_results(
     dispatcher: DispatcherProcess, verb: StudyMove, after: StudyState
 ) -> None:
     study_id = dispatcher.submit("slow-plane", trials=50, resources=ONE, confirmation={"seeds": 2})
@@ -139,7 +139,7 @@ def test_a_stopped_or_cancelled_study_ends_within_seconds_and_keeps_what_it_has(
     assert not dispatcher.store.every_trial(study_id, phase="confirmation"), "nobody asked for more"
 
 
-def test_what_a_dispatcher_announces_is_what_this_installation_has(dispatcher: DispatcherProcess) -> None:
+def test_a_dispatcher_announces_the_installed_catalogue(dispatcher: DispatcherProcess) -> None:
     cards = dispatcher.store.catalog()
     ours = installed_catalog()
     assert cards.optimizers == ours.optimizers
@@ -148,7 +148,7 @@ def test_what_a_dispatcher_announces_is_what_this_installation_has(dispatcher: D
     )
 
 
-def test_a_dispatcher_that_is_asked_to_end_hands_its_study_over(own: Own) -> None:
+def test_a_dispatcher_that_stops_hands_its_study_over(own: Own) -> None:
     with own() as dispatcher:
         study_id = dispatcher.submit("slow-plane", trials=6, resources=ONE)
         dispatcher.epochs(study_id, 3)

@@ -1,6 +1,6 @@
-"""A study's run is killed at each of its commits in turn: real dispatcher, Ray, database.
+"""A study's run is killed at each of its commits in turn, and the next run loses and duplicates nothing.
 
-The next run takes over, and nothing is lost or doubled.
+Real dispatcher, Ray and database.
 """
 
 import random
@@ -21,7 +21,7 @@ MOST = 400
 
 
 def killed_at(dispatcher: DispatcherProcess, moment: str, number: int) -> bool:
-    """Run a study whose first run is killed at a commit; return whether it came so far."""
+    """Run a study whose first run is killed at a commit; return whether it reached that commit."""
     killed = dispatcher.home / "killed"
     killed.unlink(missing_ok=True)
     (dispatcher.home / "kill_at").write_text(f"{moment} {number}")
@@ -48,18 +48,16 @@ def killed_at(dispatcher: DispatcherProcess, moment: str, number: int) -> bool:
 
 
 @pytest.mark.slow
-def test_a_study_outlives_the_death_of_its_run_at_a_commit(dispatcher: DispatcherProcess) -> None:
+def test_a_study_survives_the_death_of_its_run_at_a_commit(dispatcher: DispatcherProcess) -> None:
     assert killed_at(dispatcher, "after", random.Random(6).randint(4, 9))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("part", range(8))
-def test_a_study_outlives_the_death_of_its_run_at_any_commit(
+def test_a_study_survives_the_death_of_its_run_at_any_commit(
     dispatcher: DispatcherProcess, part: int
 ) -> None:
-    """Each part kills at every fourth commit, those of the first four before it and those of the others after
-    it.
-    """
+    """Each part kills at every fourth commit, the first four parts before it and the others after it."""
     moment, first = ("before", "after")[part // 4], part % 4 + 1
     tried = 0
     for number in range(first, MOST, 4):

@@ -1,6 +1,6 @@
-"""Studies whose findings are confirmed.
+"""Confirmed studies, and what happens to confirmations when a run is killed or the owner acts.
 
-Real dispatcher, Ray, SQLite, and what becomes of confirmations when a run is killed or its owner acts.
+Real dispatcher, Ray and SQLite.
 """
 
 import os
@@ -26,7 +26,7 @@ def confirmations(dispatcher: DispatcherProcess, study_id: str) -> tuple[TrialVi
     return dispatcher.store.every_trial(study_id, phase="confirmation")
 
 
-def test_every_arm_is_confirmed_on_the_same_fresh_seeds_and_the_study_says_what_trained_it(
+def test_every_arm_is_confirmed_on_the_same_fresh_seeds_and_the_environment_is_stored(
     dispatcher: DispatcherProcess,
 ) -> None:
     study_id = dispatcher.submit(
@@ -50,7 +50,7 @@ def test_every_arm_is_confirmed_on_the_same_fresh_seeds_and_the_study_says_what_
     assert (pair.covers, pair.n) == ("replicates", 2)
 
 
-def test_a_killed_run_confirms_nothing_twice_and_the_study_can_grow_afterwards(
+def test_a_killed_run_confirms_nothing_twice_and_its_study_can_be_extended(
     dispatcher: DispatcherProcess,
 ) -> None:
     study_id = dispatcher.submit("slow-plane", trials=2, resources=ONE, confirmation={"seeds": 2})

@@ -1,4 +1,4 @@
-"""Studies of several owners on one Ray: none waits for another's end."""
+"""Studies of several owners on one Ray cluster: none waits for another's end."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(240)]
 
 
 def submit(dispatcher: DispatcherProcess, owner: str, trials: int, **resources: float) -> str:
-    """Submit a study of an owner, every trial a pack of its own."""
+    """Submit a study of an owner, with every trial in a pack of its own."""
     budget = {"trials_per_arm": trials}
     body = {
         "workload": "slow-plane",
@@ -33,7 +33,7 @@ def finished(dispatcher: DispatcherProcess, study_id: str) -> int:
 
 
 def ends_before(dispatcher: DispatcherProcess, small: str, large: str) -> None:
-    """Return once a small study has completed; the large one must go on still, nothing of it lost."""
+    """Wait until a small study has completed while a large one continues without losses."""
     assert dispatcher.closed(small).state is StudyState.COMPLETED
     assert dispatcher.store.study(large).state is StudyState.RUNNING
     assert all(trial.retries == 0 for trial in dispatcher.store.every_trial(large))
@@ -42,7 +42,7 @@ def ends_before(dispatcher: DispatcherProcess, small: str, large: str) -> None:
     dispatcher.stop()
 
 
-def test_a_small_study_ends_while_a_large_one_goes_on(tmp_path: Path) -> None:
+def test_a_small_study_ends_while_a_large_one_continues(tmp_path: Path) -> None:
     with dispatcher_process(tmp_path) as dispatcher:
         large = submit(dispatcher, "ada", 200)
         until(lambda: finished(dispatcher, large) >= 2, what="the large study to have begun")
@@ -50,7 +50,7 @@ def test_a_small_study_ends_while_a_large_one_goes_on(tmp_path: Path) -> None:
         ends_before(dispatcher, small, large)
 
 
-def test_where_one_pack_fits_studies_take_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_if_only_one_pack_fits_studies_alternate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TANGENT_TURN_S", "12")
     with dispatcher_process(tmp_path) as dispatcher:
         large = submit(dispatcher, "ada", 200, cpus_per_pack=2)
@@ -59,7 +59,7 @@ def test_where_one_pack_fits_studies_take_turns(tmp_path: Path, monkeypatch: pyt
         ends_before(dispatcher, small, large)
 
 
-def test_a_run_makes_room_for_an_owner_who_has_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_yields_to_an_owner_without_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TANGENT_TURN_S", "12")
     with dispatcher_process(tmp_path) as dispatcher:
         large = [submit(dispatcher, "ada", 200) for _ in range(2)]

@@ -1,7 +1,4 @@
-"""Faults in the middle of a study.
-
-Whatever is killed, no completed trial is lost, none counts twice, none stays running.
-"""
+"""Faults during a study: no completed trial is lost, none counts twice, none stays running."""
 
 import os
 import signal
@@ -41,7 +38,7 @@ def _kill_worker(dispatcher: DispatcherProcess, _study_id: str) -> None:
     "kill",
     [_kill_dispatcher, *(pytest.param(kill, marks=pytest.mark.slow) for kill in (_kill_run, _kill_worker))],
 )
-def test_a_study_outlives_a_kill(own: Own, kill: Callable[[DispatcherProcess, str], None]) -> None:
+def test_a_study_survives_a_kill(own: Own, kill: Callable[[DispatcherProcess, str], None]) -> None:
     with own() as dispatcher:
         study_id = dispatcher.submit(
             "slow-plane", arms=["adamp", "sgd"], trials=4, resources={"max_pack_size": 1}
@@ -70,7 +67,7 @@ def test_a_study_outlives_a_kill(own: Own, kill: Callable[[DispatcherProcess, st
 
 
 @pytest.mark.slow
-def test_a_trial_that_loses_its_worker_once_is_tried_again_and_one_that_always_does_is_given_up(
+def test_a_trial_whose_worker_dies_once_is_retried_and_one_whose_worker_always_dies_fails(
     own: Own,
 ) -> None:
     with own() as dispatcher:
@@ -90,7 +87,7 @@ def test_a_trial_that_loses_its_worker_once_is_tried_again_and_one_that_always_d
         assert trial.reason.endswith("; given up after 2 attempts")
 
 
-def test_nothing_goes_on_when_the_dispatcher_is_killed(own: Own) -> None:
+def test_a_killed_dispatcher_leaves_no_process(own: Own) -> None:
     with own() as dispatcher:
         study_id = dispatcher.submit("slow-plane", trials=20, resources={"max_pack_size": 1})
         dispatcher.epochs(study_id, 2)

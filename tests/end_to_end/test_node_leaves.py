@@ -1,7 +1,4 @@
-"""A worker's machine that is asked to end in mid-epoch.
-
-What it trained goes on elsewhere, no finished epoch lost and no retry charged.
-"""
+"""A worker's machine stops during an epoch: no finished epoch is lost and no retry is charged."""
 
 import os
 import secrets
@@ -29,7 +26,7 @@ ROOT = Path(__file__).parents[2]
 
 @contextmanager
 def started(home: Path, name: str, *command: str, port: int) -> Iterator[subprocess.Popen[bytes]]:
-    """Yield a process that writes to `NAME.log`, and end it afterwards."""
+    """Yield a process that writes to `NAME.log`, and stop it afterwards."""
     inherited = {
         variable: value
         for variable, value in os.environ.items()
@@ -59,7 +56,7 @@ def started(home: Path, name: str, *command: str, port: int) -> Iterator[subproc
 @pytest.mark.ray
 @pytest.mark.slow
 @pytest.mark.timeout(240)
-def test_a_node_that_is_asked_to_end_loses_no_finished_epoch(tmp_path: Path) -> None:
+def test_a_node_that_stops_loses_no_finished_epoch(tmp_path: Path) -> None:
     with socket.create_server((own_address(), 0)) as free:
         port = int(free.getsockname()[1])
     (tmp_path / "token").write_text(secrets.token_hex(32))

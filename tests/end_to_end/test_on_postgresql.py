@@ -1,7 +1,4 @@
-"""A study on a cluster's database.
-
-Real dispatcher, Ray and PostgreSQL, through kills of a run and outages of the server.
-"""
+"""Studies on PostgreSQL, with a real dispatcher and Ray, while runs are killed and the server is away."""
 
 import os
 import signal
@@ -23,7 +20,7 @@ pytestmark = [pytest.mark.ray, pytest.mark.postgres, pytest.mark.timeout(300)]
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[PostgresServer]:
-    """A server of this file's own, to be treated badly; what it has acknowledged it keeps."""
+    """This file's own server, which keeps whatever it has acknowledged."""
     with postgres_server(synchronous_commit="on") as started:
         yield started
 
@@ -37,7 +34,7 @@ def there(server: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> I
         yield running
 
 
-def test_a_study_on_postgresql_outlives_its_run_and_is_whole(there: DispatcherProcess) -> None:
+def test_a_study_on_postgresql_survives_the_death_of_its_run(there: DispatcherProcess) -> None:
     told = ClientView()
     rungs = {"kind": "asha", "min_epochs": 2, "reduction_factor": 2}
     study_id = there.submit(
@@ -83,7 +80,7 @@ def _freeze_for_long(server: PostgresServer) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("fail", [_kill, _kill_for_long, _freeze, _freeze_for_long])
-def test_a_study_outlives_an_outage_of_its_database(
+def test_a_study_survives_an_outage_of_its_database(
     there: DispatcherProcess, server: PostgresServer, fail: Callable[[PostgresServer], None]
 ) -> None:
     told = ClientView()

@@ -1,7 +1,4 @@
-"""Packs that are trained together and stopped at rungs.
-
-Real dispatcher, Ray, SQLite, checkpoints on disk, and what becomes of them under faults.
-"""
+"""Shared packs, rungs and checkpoints under faults, with a real dispatcher, Ray and SQLite."""
 
 import os
 import signal
@@ -25,7 +22,7 @@ def checkpoints(dispatcher: DispatcherProcess) -> list[Path]:
     return sorted((dispatcher.home / "checkpoints").rglob("*.pt"))
 
 
-def test_a_member_that_diverges_takes_nobody_with_it(dispatcher: DispatcherProcess) -> None:
+def test_a_member_that_diverges_does_not_affect_the_others(dispatcher: DispatcherProcess) -> None:
     space = {"lr": {"choices": [1e18, 0.05, 0.1]}, "momentum": 0.9, "weight_decay": 0.0}
     one_pack = {"max_concurrent_packs": 1}
     study_id = dispatcher.submit(
@@ -51,7 +48,7 @@ def test_a_member_that_diverges_takes_nobody_with_it(dispatcher: DispatcherProce
     assert "lr" in diverged.reason
 
 
-def test_with_asha_every_arm_trains_equal_epochs_and_what_is_pruned_is_told_as_such(
+def test_with_asha_every_arm_trains_equal_epochs_and_pruned_trials_are_stored_as_such(
     dispatcher: DispatcherProcess,
 ) -> None:
     study_id = dispatcher.submit(
@@ -91,7 +88,7 @@ def test_with_asha_every_arm_trains_equal_epochs_and_what_is_pruned_is_told_as_s
             assert copy.intermediate_values == {m.epoch: m.validation_metric for m in measured}
 
 
-def test_a_study_stopped_at_its_rungs_leaves_no_checkpoint_and_no_open_trial(
+def test_a_study_stopped_at_rungs_leaves_no_checkpoint_and_no_open_trial(
     dispatcher: DispatcherProcess,
 ) -> None:
     study_id = dispatcher.submit(
@@ -122,7 +119,7 @@ def _kill_worker(dispatcher: DispatcherProcess, _study_id: str) -> None:
 
 
 @pytest.mark.parametrize("kill", [_kill_worker, _kill_run])
-def test_whoever_is_killed_past_a_rung_its_trials_go_on_from_there(
+def test_trials_resume_from_their_rung_after_a_kill(
     dispatcher: DispatcherProcess, kill: Callable[[DispatcherProcess, str], None]
 ) -> None:
     rungs = {"kind": "asha", "min_epochs": 2, "reduction_factor": 2}

@@ -1,4 +1,4 @@
-"""A study is run, exported, run again from its bundle alone, and agrees.
+"""A study is run, exported, repeated from its bundle alone, and agrees.
 
 Real dispatcher, Ray, training, service and command line.
 """
@@ -48,7 +48,7 @@ def tangent(url: str, *arguments: str) -> Result:
     return CliRunner(env={"TANGENT_URL": url, "COLUMNS": "200"}).invoke(app, list(arguments))
 
 
-def test_a_study_that_trains_one_trial_at_a_time_is_repeated_to_the_last_digit(
+def test_a_replay_of_a_study_without_shared_packs_is_exact(
     dispatcher: DispatcherProcess, url: str, tmp_path: Path
 ) -> None:
     study_id = dispatcher.submit(

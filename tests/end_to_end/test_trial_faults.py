@@ -1,7 +1,4 @@
-"""Trials that hang, run out of memory or kill their own process.
-
-Only the guilty one fails, with a reason, and nobody's finished epochs are lost.
-"""
+"""Trials that hang, run out of memory or kill their process: only they fail, with a reason."""
 
 import os
 import signal
@@ -32,7 +29,7 @@ def one(
     max_retries: int = 0,
     within_s: float = 90.0,
 ) -> TrialView:
-    """Return the only trial of a study, which must have failed with its reason."""
+    """Return the only trial of a study, which must have failed with a reason."""
     resources = {} if seconds is None else {"epoch_timeout_s": seconds}
     study = dispatcher.closed(
         dispatcher.submit(workload, trials=1, max_retries=max_retries, resources=resources),
@@ -47,10 +44,7 @@ def one(
 
 
 def only_the_guilty_fails(dispatcher: DispatcherProcess, study_id: str) -> TrialView:
-    """Return the guilty one of four trials that were packed together.
-
-    The others must have completed, each epoch of theirs on record.
-    """
+    """Return the one trial of four in a pack that failed; the others must have completed all epochs."""
     study = dispatcher.closed(study_id, timeout_s=150.0)
     assert study.state is StudyState.COMPLETED, study.state_reason
     trials = dispatcher.store.every_trial(study_id)
@@ -65,11 +59,11 @@ def only_the_guilty_fails(dispatcher: DispatcherProcess, study_id: str) -> Trial
 
 
 def told(dispatcher: DispatcherProcess, study_id: str) -> list[str]:
-    """Return why trials came back to the queue, as the event stream has it."""
+    """Return why trials were requeued, according to the event stream."""
     return [str(e.data["reason"]) for e in dispatcher.store.events(study_id) if e.kind == "trial.requeued"]
 
 
-def test_a_trial_that_hangs_is_ended_and_says_so(dispatcher: DispatcherProcess) -> None:
+def test_a_trial_that_hangs_is_killed_with_the_reason(dispatcher: DispatcherProcess) -> None:
     trial = one(dispatcher, "hanging", seconds=3.0)
     assert trial.reason == "no epoch finished within 3 s, so its process was killed"
 
@@ -85,7 +79,7 @@ def test_a_dead_process_is_noticed_within_five_seconds(dispatcher: DispatcherPro
     dispatcher.closed(study_id)
 
 
-def test_of_a_pack_that_dies_each_time_only_the_guilty_trial_fails(dispatcher: DispatcherProcess) -> None:
+def test_only_the_trial_that_kills_its_pack_fails(dispatcher: DispatcherProcess) -> None:
     study_id = dispatcher.submit("deadly-high-lr", **FOUR, max_retries=1, resources=ONE_PACK)
     guilty = only_the_guilty_fails(dispatcher, study_id)
     assert (guilty.attempt, guilty.retries) == (2, 1)
@@ -94,7 +88,7 @@ def test_of_a_pack_that_dies_each_time_only_the_guilty_trial_fails(dispatcher: D
 
 
 @pytest.mark.slow
-def test_a_trial_that_hangs_with_the_whole_interpreter_is_ended(dispatcher: DispatcherProcess) -> None:
+def test_a_trial_that_blocks_the_interpreter_is_killed(dispatcher: DispatcherProcess) -> None:
     trial = one(dispatcher, "hanging-hard", seconds=5.0, max_retries=1)
     assert (
         trial.reason == "no epoch finished within 5 s, so its process was killed; given up after 2 attempts"
@@ -102,7 +96,7 @@ def test_a_trial_that_hangs_with_the_whole_interpreter_is_ended(dispatcher: Disp
 
 
 @pytest.mark.slow
-def test_a_pack_that_never_gets_its_data_is_ended_after_two_minutes_more(
+def test_a_pack_that_never_loads_its_data_is_killed_after_two_more_minutes(
     dispatcher: DispatcherProcess,
 ) -> None:
     trial = one(dispatcher, "hanging-in-data", seconds=5.0, within_s=180.0)
@@ -110,7 +104,7 @@ def test_a_pack_that_never_gets_its_data_is_ended_after_two_minutes_more(
 
 
 @pytest.mark.slow
-def test_of_a_pack_that_hangs_only_the_guilty_trial_fails(dispatcher: DispatcherProcess) -> None:
+def test_only_the_trial_that_makes_its_pack_hang_fails(dispatcher: DispatcherProcess) -> None:
     study_id = dispatcher.submit(
         "hanging-high-lr", **FOUR, max_retries=1, resources={**ONE_PACK, "epoch_timeout_s": 5.0}
     )
@@ -121,7 +115,7 @@ def test_of_a_pack_that_hangs_only_the_guilty_trial_fails(dispatcher: Dispatcher
 
 
 @pytest.mark.slow
-def test_a_worker_that_was_stopped_is_ended_by_its_run(dispatcher: DispatcherProcess) -> None:
+def test_a_suspended_worker_is_killed_by_its_run(dispatcher: DispatcherProcess) -> None:
     study_id = dispatcher.submit("slow-plane", trials=1, resources={"epoch_timeout_s": 10.0})
     dispatcher.epochs(study_id, 2)
     for pid in dispatcher.processes("ray::ResourceTrainable"):
@@ -131,7 +125,7 @@ def test_a_worker_that_was_stopped_is_ended_by_its_run(dispatcher: DispatcherPro
 
 
 @pytest.mark.slow
-def test_a_trial_that_asks_for_more_memory_than_there_is_fails_with_the_figure(
+def test_a_trial_that_allocates_too_much_memory_fails_with_the_amount(
     dispatcher: DispatcherProcess,
 ) -> None:
     trial = one(dispatcher, "greedy-at-once", max_retries=1)
@@ -142,7 +136,7 @@ def test_a_trial_that_asks_for_more_memory_than_there_is_fails_with_the_figure(
 
 
 def _share_in_use() -> tuple[float, float]:
-    """Return the share of this machine's memory that is in use, and what share a gibibyte is."""
+    """Return the fraction of this machine's memory in use, and the fraction that a gibibyte is."""
     kibibytes = {
         line.split(":")[0]: int(line.split()[1]) for line in Path("/proc/meminfo").read_text().splitlines()
     }
@@ -150,7 +144,7 @@ def _share_in_use() -> tuple[float, float]:
 
 
 @pytest.mark.slow
-def test_whoever_takes_a_machines_memory_is_ended_and_takes_nobody_with_it(
+def test_only_the_trial_that_exhausts_its_machines_memory_fails(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     in_use, gibibyte = _share_in_use()
@@ -165,7 +159,7 @@ def test_whoever_takes_a_machines_memory_is_ended_and_takes_nobody_with_it(
 
 
 @pytest.mark.slow
-def test_a_run_that_is_asked_to_end_loses_no_finished_epoch(dispatcher: DispatcherProcess) -> None:
+def test_a_run_that_stops_loses_no_finished_epoch(dispatcher: DispatcherProcess) -> None:
     study_id = dispatcher.submit("slow-plane", trials=2, epochs=40, resources={"max_pack_size": 1})
     dispatcher.epochs(study_id, 10)
     before = {t.id: t.epochs_done for t in dispatcher.store.every_trial(study_id)}
@@ -186,7 +180,7 @@ def test_a_run_that_is_asked_to_end_loses_no_finished_epoch(dispatcher: Dispatch
 
 @pytest.mark.slow
 @pytest.mark.parametrize("verb", [StudyMove.STOP, StudyMove.CANCEL])
-def test_a_study_whose_trials_hang_can_be_stopped_and_cancelled_within_ten_seconds(
+def test_a_study_whose_trials_hang_stops_or_cancels_within_ten_seconds(
     dispatcher: DispatcherProcess, verb: StudyMove
 ) -> None:
     study_id = dispatcher.submit("hanging-hard", trials=2)

@@ -32,7 +32,7 @@ def charged(running: Running) -> list[float]:
         )
 
 
-def test_members_share_the_time_from_their_workers_start_to_the_last_report(running: Running) -> None:
+def test_members_share_the_wall_time_from_the_workers_start_to_the_last_report(running: Running) -> None:
     pack = running.begin("p")
     assert len(pack.members) == 2
     # Loading data, measuring widths and compiling come before the first report.
@@ -45,7 +45,7 @@ def test_members_share_the_time_from_their_workers_start_to_the_last_report(runn
     assert charged(running) == [35.0, 35.0]
 
 
-def test_a_member_that_diverged_leaves_its_share_to_the_others(running: Running) -> None:
+def test_the_other_members_are_charged_for_a_diverged_ones_part(running: Running) -> None:
     pack = running.begin("p")
     first, second = (member.trial_id for member in pack.members)
     values = {first: None, second: 0.5}
@@ -56,7 +56,7 @@ def test_a_member_that_diverged_leaves_its_share_to_the_others(running: Running)
     assert sorted(charged(running)) == [5.0, 15.0]
 
 
-def test_a_lost_pack_is_charged_up_to_its_loss_and_again_when_it_is_repeated(running: Running) -> None:
+def test_a_failed_pack_is_charged_until_its_failure_and_again_when_it_is_repeated(running: Running) -> None:
     pack = running.begin("p")
     running.seconds += 10.0
     running.report(pack, epoch=1, value=lambda *_: 0.5)
@@ -70,14 +70,14 @@ def test_a_lost_pack_is_charged_up_to_its_loss_and_again_when_it_is_repeated(run
     assert charged(running) == [9.0 + 20.0 / len(again.members)] * 2
 
 
-def test_a_pack_that_waits_for_its_worker_is_charged_nothing(running: Running) -> None:
+def test_a_pack_that_waits_for_a_worker_is_not_charged(running: Running) -> None:
     assert running.scheduler.next_pack("p") is not None
     running.seconds += 60.0
     running.scheduler.requeue_all(reason="the run ends")
     assert charged(running) == [0.0, 0.0]
 
 
-def test_the_last_report_given_again_with_checkpoints_is_charged_once(running: Running) -> None:
+def test_a_repeated_last_report_is_charged_once(running: Running) -> None:
     pack = running.begin("p")
     running.seconds += 10.0
     running.report(pack, epoch=1, value=lambda *_: 0.5)

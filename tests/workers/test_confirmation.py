@@ -1,6 +1,4 @@
-"""Confirmation: what a search found is trained again on fresh seeds, after it and beside nothing, whatever
-happens to run or study meanwhile.
-"""
+"""Confirmation: a search's best configurations are retrained on fresh seeds, whatever happens to the run."""
 
 from collections.abc import Callable
 from typing import Any
@@ -22,7 +20,7 @@ TWO = {"seeds": 2}
 
 
 def by_number(*best: int) -> Callable[[str, int], float]:
-    """Return values of which those of these numbers of the search are best, the first of them most."""
+    """Return a rule by which the given trials of the search are best, the first of them most."""
 
     def value(trial: str, _epoch: int) -> float:
         number = trial.rpartition(".")[2]
@@ -32,9 +30,7 @@ def by_number(*best: int) -> Callable[[str, int], float]:
 
 
 def confirmed(running: Running, arm: str) -> list[tuple[int | None, int]]:
-    """Return which trial of the search each confirmation of an arm trains again, and on which of the fresh
-    seeds.
-    """
+    """Return which trial each confirmation of an arm retrains, and the index of its seed."""
     seeds = {
         confirmation_seed(running.study.spec.seed, index): index
         for index in range(running.study.spec.confirmation.seeds)
@@ -46,7 +42,7 @@ def is_confirmation(pack: Pack) -> bool:
     return all(".c" in member.trial_id for member in pack.members)
 
 
-def test_an_arms_best_and_its_defaults_are_trained_again_on_fresh_seeds_that_all_arms_share(
+def test_an_arms_best_and_its_defaults_are_confirmed_on_seeds_that_all_arms_share(
     store: Store,
 ) -> None:
     running = Running(store, confirmation=TWO)
@@ -70,7 +66,7 @@ def test_an_arms_best_and_its_defaults_are_trained_again_on_fresh_seeds_that_all
 
 
 @pytest.mark.parametrize(("workload", "better"), [("digits-mlp", 0.6), ("char-lm", 0.4)])
-def test_best_is_what_the_metrics_direction_says_and_of_equals_the_first(
+def test_the_best_follows_the_metrics_direction_and_ties_go_to_the_first(
     store: Store, workload: str, better: float
 ) -> None:
     running = Running(
@@ -84,13 +80,13 @@ def test_best_is_what_the_metrics_direction_says_and_of_equals_the_first(
     assert confirmed(running, "adamp") == [(0, 0), (1, 0)]
 
 
-def test_a_best_that_is_the_defaults_is_trained_once_on_each_seed(store: Store) -> None:
+def test_defaults_that_are_also_the_best_are_confirmed_once_per_seed(store: Store) -> None:
     running = Running(store, arms=["adamp"], confirmation=TWO)
     running.train_all(value=by_number(0))
     assert confirmed(running, "adamp") == [(0, 0), (0, 1)]
 
 
-def test_search_goes_first_but_nobody_is_idle_while_a_confirmation_is_at_hand(store: Store) -> None:
+def test_search_goes_first_but_an_idle_worker_gets_a_confirmation(store: Store) -> None:
     running = Running(
         store,
         slots=2,
@@ -113,7 +109,9 @@ def test_search_goes_first_but_nobody_is_idle_while_a_confirmation_is_at_hand(st
     assert (again.optimizer, is_confirmation(again)) == ("adamw", False)
 
 
-def test_a_pack_of_them_mixes_configurations_and_seeds_and_is_trained_to_the_last_epoch(store: Store) -> None:
+def test_a_confirmation_pack_mixes_configurations_and_seeds_and_trains_to_the_last_epoch(
+    store: Store,
+) -> None:
     running = Running(
         store,
         slots=1,
@@ -135,7 +133,7 @@ def test_a_pack_of_them_mixes_configurations_and_seeds_and_is_trained_to_the_las
     assert last.steps_ahead == 6 * 9 * (1000 // 32)
 
 
-def test_each_is_trained_by_itself_where_the_study_asks_for_it(store: Store) -> None:
+def test_solo_confirmation_runs_are_packed_alone(store: Store) -> None:
     running = Running(
         store,
         slots=1,
@@ -147,7 +145,7 @@ def test_each_is_trained_by_itself_where_the_study_asks_for_it(store: Store) -> 
     assert [(len(pack.members), pack.width) for pack in packs] == [(4, None), *[(1, 1)] * 6]
 
 
-def test_what_a_worker_says_of_a_pack_with_several_seeds_says_nothing_of_the_search(store: Store) -> None:
+def test_a_width_measured_in_a_confirmation_is_not_used_in_the_search(store: Store) -> None:
     running = Running(
         store, slots=1, arms=["adamp"], confirmation={"seeds": 8}, budget={"trials_per_arm": 8, "epochs": 1}
     )
@@ -172,7 +170,7 @@ def test_what_a_worker_says_of_a_pack_with_several_seeds_says_nothing_of_the_sea
 
 
 @pytest.mark.parametrize("sampler", ["random", "tpe", "cmaes"])
-def test_nothing_of_it_reaches_sampler_or_rungs(store: Store, sampler: str) -> None:
+def test_confirmation_results_reach_neither_the_sampler_nor_the_rungs(store: Store, sampler: str) -> None:
     fields: dict[str, Any] = {
         "sampler": sampler,
         "pruner": "asha",
@@ -191,7 +189,7 @@ def test_nothing_of_it_reaches_sampler_or_rungs(store: Store, sampler: str) -> N
     assert (len(with_.confirmations()), without.confirmations()) == (12, [])
 
 
-def test_a_run_that_takes_over_at_any_moment_makes_none_twice_and_forgets_none(store: Store) -> None:
+def test_a_new_run_creates_every_missing_confirmation_exactly_once(store: Store) -> None:
     running = Running(
         store, confirmation={"seeds": 4}, resources={"max_pack_size": 3, "max_concurrent_packs": 1}
     )
@@ -211,7 +209,7 @@ def test_a_run_that_takes_over_at_any_moment_makes_none_twice_and_forgets_none(s
     assert [t.number for t in running.confirmations("adamp")] == list(range(8))
 
 
-def test_a_lost_worker_and_a_python_error_mean_what_they_mean_in_a_search(store: Store) -> None:
+def test_worker_failures_and_python_errors_are_handled_as_in_a_search(store: Store) -> None:
     running = Running(store, slots=1, arms=["adamp"], confirmation={"seeds": 4}, max_retries=1)
     running.finish(running.begin("a"), value=by_number(1))
     lost = running.begin("b")
@@ -238,20 +236,20 @@ def test_a_lost_worker_and_a_python_error_mean_what_they_mean_in_a_search(store:
     assert running.recorder.failure_reason() is None
 
 
-def test_a_confirmation_that_diverges_is_a_result(store: Store) -> None:
+def test_a_diverged_confirmation_counts_as_a_result(store: Store) -> None:
     running = Running(store, arms=["adamp"], confirmation=TWO)
     running.train_all(value=lambda trial, _epoch: None if ".c" in trial else 0.5)
     assert running.scheduler.is_finished
     assert {t.state for t in running.confirmations()} == {TrialState.DIVERGED}
 
 
-def test_an_arm_in_which_everything_diverged_confirms_its_defaults_alone(store: Store) -> None:
+def test_an_arm_whose_trials_all_diverged_confirms_only_its_defaults(store: Store) -> None:
     running = Running(store, arms=["adamp"], confirmation=TWO)
     running.train_all(value=lambda _trial, _epoch: None)
     assert confirmed(running, "adamp") == [(0, 0), (0, 1)]
 
 
-def test_defaults_that_failed_are_tried_again_where_others_did_not(store: Store) -> None:
+def test_defaults_that_failed_are_confirmed_if_other_trials_succeeded(store: Store) -> None:
     running = Running(store, slots=1, arms=["adamp"], confirmation=TWO, resources=ONE)
     running.begin("a")
     running.recorder.ended("a", error="ValueError: no such layer")
@@ -259,7 +257,7 @@ def test_defaults_that_failed_are_tried_again_where_others_did_not(store: Store)
     assert confirmed(running, "adamp") == [(0, 0), (0, 1), (1, 0), (1, 1)]
 
 
-def test_an_arm_in_which_everything_failed_confirms_nothing_and_holds_nobody_up(store: Store) -> None:
+def test_an_arm_whose_trials_all_failed_confirms_nothing_and_delays_no_other_arm(store: Store) -> None:
     running = Running(store, slots=1, confirmation=TWO, resources=ONE)
     packs = 0
     while (pack := running.scheduler.next_pack(f"p{packs}")) is not None:
@@ -273,7 +271,7 @@ def test_an_arm_in_which_everything_failed_confirms_nothing_and_holds_nobody_up(
     assert (confirmed(running, "adamp"), len(confirmed(running, "adamw"))) == ([], 4)
 
 
-def test_a_workload_that_only_fails_is_not_tried_on_fresh_seeds(store: Store) -> None:
+def test_a_workload_that_always_fails_has_no_confirmation(store: Store) -> None:
     running = Running(store, slots=1, arms=["adamp"], confirmation=TWO, resources=ONE)
     for _ in range(3):
         running.begin("a")
@@ -282,7 +280,7 @@ def test_a_workload_that_only_fails_is_not_tried_on_fresh_seeds(store: Store) ->
     assert running.recorder.failure_reason() == "each of 3 trials failed: ValueError: no such layer"
 
 
-def test_a_space_that_is_used_up_early_is_confirmed_like_any_other(store: Store) -> None:
+def test_an_arm_whose_space_is_exhausted_early_is_confirmed(store: Store) -> None:
     space = {
         "lr": 0.1,
         "weight_decay": {"choices": [0.1, 1.0]},
@@ -301,7 +299,7 @@ def test_a_space_that_is_used_up_early_is_confirmed_like_any_other(store: Store)
     assert confirmed(running, "sgdp") == [(0, 0), (0, 1), (1, 0), (1, 1)]
 
 
-def test_a_study_that_is_paused_and_resumed_goes_on_confirming(store: Store) -> None:
+def test_a_paused_confirmation_continues_after_a_resume(store: Store) -> None:
     running = Running(store, slots=1, arms=["adamp"], confirmation=TWO, resources=ONE)
     for _ in range(4):
         running.finish(running.begin("a"), value=by_number(1))
@@ -316,7 +314,7 @@ def test_a_study_that_is_paused_and_resumed_goes_on_confirming(store: Store) -> 
     assert confirmed(running, "adamp") == [(0, 0), (0, 1), (1, 0), (1, 1)]
 
 
-def test_more_seeds_later_add_what_is_missing_and_leave_what_is_there(store: Store) -> None:
+def test_more_seeds_add_only_the_missing_confirmations(store: Store) -> None:
     running = Running(store, confirmation=TWO)
     running.train_all(value=by_number(1))
     running.close()
@@ -330,7 +328,7 @@ def test_more_seeds_later_add_what_is_missing_and_leave_what_is_there(store: Sto
     assert len(running.trials()) == 6, "nothing is searched again"
 
 
-def test_a_study_that_was_stopped_before_any_result_and_then_only_fails_has_failed(store: Store) -> None:
+def test_a_study_stopped_before_any_result_fails_if_all_later_trials_fail(store: Store) -> None:
     running = Running(store, slots=1, arms=["adamp"], confirmation=TWO, resources=ONE)
     running.begin("a")
     store.move(running.study.id, StudyMove.STOP)
@@ -345,7 +343,7 @@ def test_a_study_that_was_stopped_before_any_result_and_then_only_fails_has_fail
 
 @pytest.mark.parametrize("size", [1, 3, 8])
 @pytest.mark.parametrize("seeds", [1, 2, 4])
-def test_what_is_still_to_be_confirmed_is_known_from_the_end_of_the_search_on(
+def test_progress_counts_missing_confirmations_once_the_search_is_over(
     store: Store, size: int, seeds: int
 ) -> None:
     running = Running(
@@ -367,7 +365,7 @@ def test_what_is_still_to_be_confirmed_is_known_from_the_end_of_the_search_on(
     assert sorted({total for total, _ in planned}) == [2 * seeds, 3 * seeds, 3 * seeds + 2]
 
 
-def test_confirmations_that_a_stop_cut_short_count_as_ended_beside_those_made_again(store: Store) -> None:
+def test_cancelled_confirmations_count_as_ended_beside_their_repetitions(store: Store) -> None:
     running = Running(store, slots=1, arms=["adamp"], confirmation={"seeds": 3})
     running.finish(running.begin("a"), value=by_number(1))
     running.begin("b")
@@ -381,7 +379,7 @@ def test_confirmations_that_a_stop_cut_short_count_as_ended_beside_those_made_ag
     assert (progress.confirmations_finished, progress.confirmations) == (14, 14)
 
 
-def test_a_longer_search_goes_on_where_it_ended_and_its_new_best_is_confirmed(store: Store) -> None:
+def test_an_extended_search_continues_and_its_new_best_is_confirmed(store: Store) -> None:
     fields: dict[str, Any] = {"arms": ["adamp"], "confirmation": TWO, "resources": ONE}
     running = Running(store, budget={"trials_per_arm": 3, "epochs": 2}, **fields)
     running.train_all(value=by_number(4, 1))
@@ -397,7 +395,7 @@ def test_a_longer_search_goes_on_where_it_ended_and_its_new_best_is_confirmed(st
     assert confirmed(running, "adamw") == [(number, seed) for number in (0, 4) for seed in range(2)]
 
 
-def test_what_a_stop_cut_short_is_tried_again_when_the_study_is_extended(store: Store) -> None:
+def test_cancelled_confirmations_are_repeated_when_the_study_is_extended(store: Store) -> None:
     running = Running(store, slots=1, arms=["adamp"], confirmation=TWO, resources=ONE)
     for _ in range(4):
         running.finish(running.begin("a"), value=by_number(1))

@@ -1,4 +1,4 @@
-"""Replicates: independent repetitions of an arm's search, each of which goes as if it were alone."""
+"""Replicates: independent repetitions of an arm's search."""
 
 from collections import Counter
 from typing import Any
@@ -25,11 +25,11 @@ def of(running: Running, arm: str, replicate: int) -> list[TrialView]:
 
 
 def by_lr(store: Store, trial: str, epoch: int) -> float:
-    """Return a value that hangs on the configuration alone."""
+    """Return a value that depends on the configuration only."""
     return -abs(float(store.trial(trial).parameters["lr"]) - 0.01) + epoch / 1000
 
 
-def test_each_replicate_has_a_seed_of_its_own_begins_with_the_defaults_and_draws_on_its_own(
+def test_each_replicate_has_its_own_seed_and_draws_and_starts_with_the_defaults(
     store: Store,
 ) -> None:
     running = Running(store, **study(replicates=3))
@@ -53,7 +53,7 @@ def test_each_replicate_has_a_seed_of_its_own_begins_with_the_defaults_and_draws
 @pytest.mark.parametrize(
     ("sampler", "pruner"), [("random", "none"), ("qmc", "none"), ("tpe", "asha"), ("random", "hyperband")]
 )
-def test_the_first_replicate_of_several_is_the_search_that_there_would_be_without_the_others(
+def test_the_first_of_several_replicates_equals_a_search_without_the_others(
     store: Store, sampler: str, pruner: str
 ) -> None:
     fields: dict[str, Any] = {
@@ -72,7 +72,7 @@ def test_the_first_replicate_of_several_is_the_search_that_there_would_be_withou
     assert any(t.parameters != e[0] for t, e in zip(of(several, "adamp", 1), expected, strict=True))
 
 
-def test_packs_are_of_one_replicate_and_arms_and_replicates_advance_side_by_side(store: Store) -> None:
+def test_packs_hold_one_replicate_while_arms_and_replicates_advance_together(store: Store) -> None:
     running = Running(store, slots=1, **study(trials=8, epochs=1, resources={"max_pack_size": 4}))
     packs = running.train_all(value=lambda _trial, _epoch: 0.5, at_once=1)
     assert {len({member.seed for member in pack.members}) for pack in packs} == {1}
@@ -81,9 +81,7 @@ def test_packs_are_of_one_replicate_and_arms_and_replicates_advance_side_by_side
 
 
 @pytest.mark.parametrize("pruner", ["none", "asha"])
-def test_a_run_that_takes_over_at_any_moment_goes_on_as_the_last_one_would_have(
-    store: Store, pruner: str
-) -> None:
+def test_replicates_loaded_at_any_moment_continue_as_before(store: Store, pruner: str) -> None:
     fields = study(
         trials=9,
         epochs=4,
@@ -111,7 +109,7 @@ def test_a_run_that_takes_over_at_any_moment_goes_on_as_the_last_one_would_have(
         ] == expected
 
 
-def test_a_trial_that_rests_at_a_rung_is_known_by_its_place_in_its_own_replicate(store: Store) -> None:
+def test_rungs_rank_a_trial_within_its_own_replicate(store: Store) -> None:
     running = Running(
         store,
         **study(
@@ -129,7 +127,7 @@ def test_a_trial_that_rests_at_a_rung_is_known_by_its_place_in_its_own_replicate
         assert best.value == max(by_lr(store, t.id, 9) for t in trials)
 
 
-def test_the_best_of_each_replicate_is_confirmed_and_what_is_equal_once(store: Store) -> None:
+def test_the_best_of_each_replicate_is_confirmed_and_equal_ones_once(store: Store) -> None:
     space = {"optimizer": "stepper", "space": {"lr": 0.01, "k": {"choices": [2, 3, 4]}, "rule": "plain"}}
     fields: dict[str, Any] = {"arms": [space], "confirmation": {"seeds": 2}, "sampler": "grid"}
 
@@ -153,7 +151,7 @@ def test_the_best_of_each_replicate_is_confirmed_and_what_is_equal_once(store: S
             )
 
 
-def test_more_replicates_later_leave_those_that_are_there(store: Store) -> None:
+def test_adding_replicates_leaves_existing_ones_unchanged(store: Store) -> None:
     running = Running(
         store, **study(trials=4, arms=["adamp"], confirmation={"seeds": 2}, resources=ONE_AT_A_TIME)
     )

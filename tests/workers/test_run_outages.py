@@ -1,7 +1,4 @@
-"""A run whose database goes away when it is about to end: it waits, and ends its study once.
-
-And one whose Ray does not answer.
-"""
+"""A run whose database goes away while it closes its study, and one whose Ray does not answer."""
 
 import subprocess
 import sys
@@ -26,7 +23,7 @@ __all__: list[str] = []
 
 
 def trained(store: Store, *, lease_s: float = 600.0) -> tuple[Running, StudyRun]:
-    """Return a study whose trials have all been trained, and the run that is about to close it."""
+    """Return a study whose trials have all ended, and the run that is about to close it."""
     running = Running(store)
     running.train_all(value=lambda _trial, _epoch: 0.5)
     return running, _run(store, running.claim, lease_s=lease_s)
@@ -36,14 +33,14 @@ def _run(store: Store, claim: Claim, *, lease_s: float) -> StudyRun:
     return StudyRun(store, claim, lease_s=lease_s, checkpoints="/nowhere", machines="here", turn_s=60.0)
 
 
-def test_a_study_that_was_closed_though_the_answer_was_lost_is_closed_once(store: Store) -> None:
+def test_a_study_whose_closing_lost_its_answer_is_closed_once(store: Store) -> None:
     running, run = trained(store)
     with lost_answers(store, count=1):
         assert run._close(running.scheduler, StudyState.RUNNING) is StudyState.COMPLETED
     assert broken(store) == []
 
 
-def test_a_study_that_another_has_taken_over_is_not_taken_for_one_that_was_closed(store: Store) -> None:
+def test_a_superseded_run_cannot_close_its_study(store: Store) -> None:
     running, run = trained(store)
     store.release(running.claim)
     running.claim_next()
@@ -55,7 +52,7 @@ def test_a_study_that_another_has_taken_over_is_not_taken_for_one_that_was_close
 
 
 @pytest.mark.postgres
-def test_a_run_waits_for_its_database_before_it_closes_its_study_but_not_for_ever() -> None:
+def test_a_run_waits_for_its_database_to_close_its_study_but_no_longer_than_a_lease() -> None:
     with postgres_server(synchronous_commit="on") as server:
         store = Store.open(server.url(server.create()))
         store.announce(catalog(), dispatcher="here")
@@ -76,9 +73,7 @@ def test_a_run_waits_for_its_database_before_it_closes_its_study_but_not_for_eve
         store.close()
 
 
-def test_a_run_that_ray_keeps_from_ending_is_ended_once_its_study_is_stopped(
-    store: Store, tmp_path: Path
-) -> None:
+def test_a_run_stuck_in_ray_exits_once_its_study_is_stopped(store: Store, tmp_path: Path) -> None:
     running = Running(store)
     program = f"""
 import time

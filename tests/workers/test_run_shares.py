@@ -1,7 +1,4 @@
-"""A run and its share, without Ray.
-
-It rests while it has none, drains before it makes room, and wants as much as would fit.
-"""
+"""A run and its fair share, without Ray: it waits without one, and drains before it yields."""
 
 import threading
 import time
@@ -24,9 +21,7 @@ LONG_S = 10.0**9
 
 
 def begun(play: Play, owner: str, *, fitting: int = 1, turn_s: float = LONG_S, **resources: Any) -> StudyRun:
-    """Return the run of a new study of an owner, taken up as its process does, on machines that so many packs
-    fit on.
-    """
+    """Return the run of an owner's new study, on a cluster with `fitting` slots."""
     play.store.submit(
         parse_spec(study_body(sampler="random", resources=resources)), by=Actor(name=owner, role="submitter")
     )
@@ -50,7 +45,7 @@ def scheduler(made: StudyRun) -> PackScheduler:
     return made._scheduler
 
 
-def test_where_one_pack_fits_one_run_has_it_and_the_other_rests(play: Play) -> None:
+def test_if_only_one_pack_fits_one_run_has_it_and_the_other_has_no_share(play: Play) -> None:
     runs = [begun(play, "ada"), begun(play, "bob")]
     packs = [scheduler(made).next_pack("p") for made in runs]
     assert sorted(made.mode.has_no_share for made in runs) == [False, True]
@@ -60,7 +55,7 @@ def test_where_one_pack_fits_one_run_has_it_and_the_other_rests(play: Play) -> N
         assert scheduler(made).wanted >= 1, "whoever rests wants all the same"
 
 
-def test_a_rest_ends_when_the_other_has_ended(play: Play) -> None:
+def test_a_run_gets_a_share_once_the_other_has_ended(play: Play) -> None:
     runs = [begun(play, "ada"), begun(play, "bob")]
     for made in runs:
         made._count_slots()
@@ -76,7 +71,7 @@ def test_a_rest_ends_when_the_other_has_ended(play: Play) -> None:
     assert not resting.mode.is_draining
 
 
-def test_a_rest_ends_when_the_run_has_to_leave(play: Play) -> None:
+def test_a_run_stops_waiting_for_a_share_when_it_must_leave(play: Play) -> None:
     runs = [begun(play, "ada"), begun(play, "bob")]
     for made in runs:
         made._count_slots()
@@ -86,7 +81,7 @@ def test_a_rest_ends_when_the_run_has_to_leave(play: Play) -> None:
     assert resting._requeue_reason() == "its run was asked to leave"
 
 
-def test_a_run_that_makes_room_begins_no_more_packs_and_finishes_those_that_are_out(play: Play) -> None:
+def test_a_yielding_run_dispatches_no_packs_and_finishes_those_in_flight(play: Play) -> None:
     made = begun(play, "ada", fitting=2, turn_s=1.0, max_pack_size=1)
     assert scheduler(made).next_pack("a") is not None
     scheduler(made).recorder.started("a")
@@ -106,13 +101,13 @@ def test_a_run_that_makes_room_begins_no_more_packs_and_finishes_those_that_are_
     assert made._requeue_reason() == "its run made room for another study"
 
 
-def test_alone_a_run_has_everything_and_keeps_a_pack_in_waiting(play: Play) -> None:
+def test_a_run_without_competition_uses_all_slots_and_keeps_a_pack_waiting(play: Play) -> None:
     made = begun(play, "ada", fitting=2, max_pack_size=1)
     assert [scheduler(made).next_pack(f"p{n}") is not None for n in range(4)] == [True, True, True, False]
     assert not made.mode.is_sharing
 
 
-def test_sharing_a_run_keeps_none_in_waiting(play: Play) -> None:
+def test_a_sharing_run_keeps_no_pack_waiting(play: Play) -> None:
     runs = [begun(play, owner, fitting=4, max_pack_size=1) for owner in ("ada", "bob")]
     for made in runs:
         assert [scheduler(made).next_pack(f"p{n}") is not None for n in range(3)] == [True, True, False]

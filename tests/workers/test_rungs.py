@@ -1,6 +1,4 @@
-"""Rungs: which trials the feed lets go on, that every arm gets equal epochs, and that no loss and no restart
-changes it.
-"""
+"""Rungs: which trials are promoted, and that worker failures and restarts do not change it."""
 
 from collections.abc import Callable
 from typing import Any
@@ -19,7 +17,7 @@ ASHA = {"kind": "asha", "min_epochs": 1, "reduction_factor": 3}
 
 
 def value(trial: str, epoch: int) -> float:
-    """Improves with the epochs; which trial is best is spread over the numbers."""
+    """Return a value that grows with the epochs; the numbers of good trials are spread out."""
     return (int(trial.rpartition(".")[2]) * 7 % 27) / 27 + epoch / 100
 
 
@@ -29,7 +27,7 @@ def study(**fields: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize("pruner", ["asha", "hyperband", "median", ASHA])
 @pytest.mark.parametrize("sampler", ["random", "tpe"])
-def test_every_trial_ends_and_every_arm_has_a_completed_one(store: Store, pruner: Any, sampler: str) -> None:
+def test_every_trial_ends_and_every_arm_completes_one(store: Store, pruner: Any, sampler: str) -> None:
     running = Running(store, **study(pruner=pruner, sampler=sampler))
     running.train_all(value=value)
     assert running.scheduler.is_finished
@@ -38,14 +36,14 @@ def test_every_trial_ends_and_every_arm_has_a_completed_one(store: Store, pruner
         assert any(t.state is TrialState.COMPLETED for t in running.trials() if t.arm == arm)
 
 
-def test_equal_trials_train_equal_epochs_in_every_arm(store: Store) -> None:
+def test_arms_with_equal_trials_train_equal_epochs(store: Store) -> None:
     running = Running(store, **study())
     running.train_all(value=value)
     epochs = {arm: sum(t.epochs_done for t in running.trials() if t.arm == arm) for arm in ("adamp", "adamw")}
     assert epochs == {"adamp": 27 + 9 * 2 + 3 * 6, "adamw": 27 + 9 * 2 + 3 * 6}
 
 
-def test_promoted_trials_are_handed_out_before_new_ones_and_go_on_from_their_checkpoints(
+def test_promoted_trials_go_before_new_ones_and_resume_from_their_checkpoints(
     store: Store,
 ) -> None:
     running = Running(store, slots=1, **study(arms=["adamp"], resources={"max_pack_size": 9}))
@@ -63,7 +61,7 @@ def test_promoted_trials_are_handed_out_before_new_ones_and_go_on_from_their_che
     assert (third.from_epoch, third.to_epoch, len(third.members)) == (3, 9, 1)
 
 
-def test_a_checkpoint_is_given_up_when_its_trial_has_ended_or_passed_its_next_rung(store: Store) -> None:
+def test_a_checkpoint_is_outdated_once_its_trial_has_ended_or_passed_its_next_rung(store: Store) -> None:
     running = Running(store, slots=1, **study(arms=["adamp"], resources={"max_pack_size": 9}))
     running.finish(running.begin("a"), value=value)
     assert running.recorder.outdated_checkpoints() == ()
@@ -76,7 +74,7 @@ def test_a_checkpoint_is_given_up_when_its_trial_has_ended_or_passed_its_next_ru
     assert len(given_up) == len(set(given_up)) == 27 + 9 - 3
 
 
-def test_a_trial_that_is_lost_on_its_way_goes_on_from_its_last_rung(store: Store) -> None:
+def test_a_trial_whose_worker_failed_resumes_from_its_last_rung(store: Store) -> None:
     running = Running(store, slots=1, **study(arms=["adamp"], resources={"max_pack_size": 9}))
     running.finish(running.begin("a"), value=value)
     second = running.begin("b")
@@ -93,7 +91,7 @@ def test_a_trial_that_is_lost_on_its_way_goes_on_from_its_last_rung(store: Store
         assert [m.epoch for m in store.measurements(trial.id)] == list(range(1, trial.epochs_done + 1))
 
 
-def test_only_members_whose_checkpoints_cannot_be_used_begin_again(store: Store) -> None:
+def test_only_members_with_unusable_checkpoints_start_over(store: Store) -> None:
     running = Running(store, slots=1, **study(arms=["adamp"], resources={"max_pack_size": 9}))
     running.finish(running.begin("a"), value=value)
     second = running.begin("b")
@@ -116,7 +114,7 @@ def test_only_members_whose_checkpoints_cannot_be_used_begin_again(store: Store)
 
 @pytest.mark.parametrize("pruner", ["asha", "hyperband", "median"])
 @pytest.mark.parametrize("at", ["last", "best"])
-def test_a_feed_made_from_the_record_at_any_moment_goes_on_as_the_last_one_would_have(
+def test_a_scheduler_loaded_at_any_rung_continues_as_the_previous_one(
     store: Store, pruner: str, at: str
 ) -> None:
     fields = study(
@@ -149,7 +147,7 @@ def test_a_feed_made_from_the_record_at_any_moment_goes_on_as_the_last_one_would
     assert cut.states() == whole.states()
 
 
-def test_a_run_that_leaves_hands_trials_back_to_their_rungs(store: Store) -> None:
+def test_a_run_that_leaves_requeues_trials_from_their_rungs(store: Store) -> None:
     running = Running(store, slots=2, **study(arms=["adamp"], resources={"max_pack_size": 9}))
     running.finish(running.begin("a"), value=value)
     running.report(running.begin("b"), epoch=2, value=value)
@@ -162,7 +160,7 @@ def test_a_run_that_leaves_hands_trials_back_to_their_rungs(store: Store) -> Non
     assert {t.retries for t in running.trials()} == {0}
 
 
-def test_a_study_in_which_everything_diverges_after_its_first_rung_ends(store: Store) -> None:
+def test_a_study_ends_if_every_trial_diverges_after_its_first_rung(store: Store) -> None:
     running = Running(store, **study())
     running.train_all(value=lambda trial, epoch: value(trial, epoch) if epoch == 1 else None)
     assert running.scheduler.is_finished
@@ -171,7 +169,7 @@ def test_a_study_in_which_everything_diverges_after_its_first_rung_ends(store: S
 
 
 def answer_lost(write: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a write whose first answer does not arrive, though it was written."""
+    """Return a write that takes effect but loses its first answer."""
     is_first = True
 
     def written(*args: Any, **options: Any) -> Any:
@@ -185,7 +183,7 @@ def answer_lost(write: Callable[..., Any]) -> Callable[..., Any]:
     return written
 
 
-def test_a_report_whose_answer_was_lost_brings_its_trials_to_their_rung_all_the_same(
+def test_a_stored_report_whose_answer_was_lost_still_brings_its_trials_to_their_rung(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     running = Running(store, **study())
@@ -196,7 +194,7 @@ def test_a_report_whose_answer_was_lost_brings_its_trials_to_their_rung_all_the_
     assert running.states() == undisturbed.states()
 
 
-def test_trials_created_though_the_answer_was_lost_are_created_once(
+def test_trials_whose_creation_lost_its_answer_are_created_once(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     running, undisturbed = (Running(store, confirmation={"seeds": 2}, **study()) for _ in range(2))
@@ -209,7 +207,7 @@ def test_trials_created_though_the_answer_was_lost_are_created_once(
     assert len(running.confirmations()) == len(undisturbed.confirmations()) > 0
 
 
-def test_trials_given_back_though_the_answer_was_lost_are_tried_again(
+def test_trials_whose_requeueing_lost_its_answer_are_retried(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     running = Running(store, **study())

@@ -1,4 +1,4 @@
-"""The feed that hands out packs: fair between arms, fed by a real store, taken up where its record stands."""
+"""The scheduler and the recorder: fair between arms, on a real database, and able to continue from it."""
 
 from typing import Any
 
@@ -36,14 +36,14 @@ def diverging(_trial: str, _epoch: int) -> None:
 @pytest.mark.parametrize(
     ("resources", "size", "seconds"), [({}, 1, 3600.0), ({"epoch_timeout_s": 90}, 4, 90.0)]
 )
-def test_a_pack_says_how_long_it_may_be_silent(
+def test_a_pack_carries_the_studys_epoch_timeout(
     store: Store, resources: dict[str, float], size: int, seconds: float
 ) -> None:
     running = Running(store, slots=1, arms=["adamp"], resources={"max_pack_size": size, **resources})
     assert running.begin("a").epoch_timeout_s == seconds
 
 
-def test_arms_take_turns_and_each_begins_with_its_defaults(store: Store) -> None:
+def test_arms_alternate_and_each_starts_with_its_defaults(store: Store) -> None:
     running = Running(store, slots=6, resources=ONE)
     packs = [running.begin(f"p{n}") for n in range(6)]
     assert [pack.optimizer for pack in packs] == ["adamp", "adamw"] * 3
@@ -66,7 +66,7 @@ def test_arms_take_turns_and_each_begins_with_its_defaults(store: Store) -> None
     assert running.states() == ["completed"] * 6
 
 
-def test_a_trial_is_queued_until_its_pack_really_starts(store: Store) -> None:
+def test_a_trial_stays_queued_until_a_worker_starts_its_pack(store: Store) -> None:
     running = Running(store, resources=ONE)
     assert running.scheduler.next_pack("p") is not None
     assert running.states() == ["queued"]
@@ -74,7 +74,7 @@ def test_a_trial_is_queued_until_its_pack_really_starts(store: Store) -> None:
     assert running.states() == ["running"]
 
 
-def test_a_pack_has_as_many_members_as_its_worker_found_fastest(store: Store) -> None:
+def test_a_pack_is_as_large_as_the_fastest_stack_width(store: Store) -> None:
     running = Running(store, slots=1, arms=["adamp"], budget={"trials_per_arm": 100, "epochs": 1})
     first = running.begin("a")
     assert (len(first.members), first.width) == (16, None), "nothing is measured yet"
@@ -87,7 +87,7 @@ def test_a_pack_has_as_many_members_as_its_worker_found_fastest(store: Store) ->
     assert (len(again.members), again.width) == (5, 5), "it is remembered"
 
 
-def test_what_was_measured_on_another_kind_of_device_or_batch_says_nothing(store: Store) -> None:
+def test_a_width_measured_on_another_device_or_batch_size_is_ignored(store: Store) -> None:
     running = Running(store, slots=1, arms=["adamp"], budget={"trials_per_arm": 100, "epochs": 1})
     for other in (fit(3, device="NVIDIA H100"), fit(4, batch_size=64), fit(5, optimizer="adamw")):
         running.writer.record_stack_width(other.model_dump(mode="json"))
@@ -95,7 +95,7 @@ def test_what_was_measured_on_another_kind_of_device_or_batch_says_nothing(store
     assert running.begin("a").width is None
 
 
-def test_no_pack_is_larger_than_the_study_allows_and_who_trains_alone_measures_nothing(store: Store) -> None:
+def test_max_pack_size_limits_packs_and_a_single_trial_measures_no_width(store: Store) -> None:
     running = Running(
         store, slots=1, resources={"max_pack_size": 2}, budget={"trials_per_arm": 3, "epochs": 1}
     )
@@ -110,18 +110,18 @@ def test_no_pack_is_larger_than_the_study_allows_and_who_trains_alone_measures_n
     ]
 
 
-def test_packs_shrink_so_that_no_worker_is_left_without_one(store: Store) -> None:
+def test_packs_shrink_so_that_every_worker_gets_one(store: Store) -> None:
     running = Running(store, slots=4, arms=["adamp"], budget={"trials_per_arm": 10, "epochs": 1})
     assert [len(running.begin(f"p{n}").members) for n in range(4)] == [3, 3, 2, 2]
 
 
-def test_near_the_end_packs_get_smaller_but_not_tiny(store: Store) -> None:
+def test_near_the_end_packs_shrink_but_stay_above_a_minimum(store: Store) -> None:
     running = Running(store, slots=2, arms=["adamp"], budget={"trials_per_arm": 60, "epochs": 1})
     sizes = [len(pack.members) for pack in running.train_all(value=lambda _trial, _epoch: 0.5)]
     assert sizes == [16, 16, 14, 7, 4, 3]
 
 
-def test_a_model_is_asked_for_few_trials_at_once_but_for_its_random_beginning(store: Store) -> None:
+def test_an_adaptive_sampler_creates_few_trials_at_once_after_its_random_start(store: Store) -> None:
     running = Running(
         store, slots=1, arms=["adamp"], sampler="tpe", budget={"trials_per_arm": 32, "epochs": 1}
     )
@@ -129,7 +129,7 @@ def test_a_model_is_asked_for_few_trials_at_once_but_for_its_random_beginning(st
     assert sizes == [9, 4, 4, 4, 4, 4, 3]
 
 
-def test_a_checkpoint_that_is_told_twice_is_still_needed(store: Store) -> None:
+def test_a_checkpoint_that_is_reported_twice_is_not_outdated(store: Store) -> None:
     running = Running(
         store, slots=1, arms=["adamp"], resources=ONE, budget={"trials_per_arm": 1, "epochs": 4}
     )
@@ -141,7 +141,7 @@ def test_a_checkpoint_that_is_told_twice_is_still_needed(store: Store) -> None:
     assert [url.rpartition("-")[2] for url in running.recorder.outdated_checkpoints()] == ["1"]
 
 
-def test_the_members_of_a_pack_differ(store: Store) -> None:
+def test_the_members_of_a_pack_have_different_learning_rates(store: Store) -> None:
     running = Running(
         store, slots=1, arms=["adamp"], sampler="tpe", budget={"trials_per_arm": 96, "epochs": 1}
     )
@@ -152,7 +152,7 @@ def test_the_members_of_a_pack_differ(store: Store) -> None:
         assert len(set(rates)) == len(rates)
 
 
-def test_a_lost_worker_returns_its_trial_to_the_head_of_the_queue(store: Store) -> None:
+def test_a_trial_whose_worker_failed_goes_first(store: Store) -> None:
     running = Running(store, resources=ONE)
     first = running.begin("a")
     running.recorder.ended("a", worker_failure=WorkerFailure("its worker was lost"))
@@ -162,7 +162,7 @@ def test_a_lost_worker_returns_its_trial_to_the_head_of_the_queue(store: Store) 
     assert again.members[0].attempt == 2
 
 
-def test_a_pack_that_is_lost_twice_is_taken_apart_so_that_only_the_culprit_fails(store: Store) -> None:
+def test_after_two_worker_failures_members_run_alone_and_only_the_cause_fails(store: Store) -> None:
     running = Running(
         store, slots=1, arms=["adamp"], budget={"trials_per_arm": 4, "epochs": 1}, max_retries=3
     )
@@ -180,7 +180,7 @@ def test_a_pack_that_is_lost_twice_is_taken_apart_so_that_only_the_culprit_fails
 
 
 def poisoned(running: Running, lost: WorkerFailure) -> list[int]:
-    """Train all packs, each lost in which the third trial is; return their sizes."""
+    """Train all packs; every pack with the third trial fails. Return the sizes of the packs."""
     sizes: list[int] = []
     while (pack := running.scheduler.next_pack(f"p{len(sizes)}")) is not None:
         running.recorder.started(pack.pack_id)
@@ -193,7 +193,7 @@ def poisoned(running: Running, lost: WorkerFailure) -> list[int]:
 
 
 @pytest.mark.parametrize("lost", [hung(600), out_of_memory("RuntimeError: can't allocate")])
-def test_a_pack_that_hung_or_ran_out_of_memory_is_taken_apart_at_once_so_that_only_the_culprit_fails(
+def test_after_a_hang_or_out_of_memory_members_run_alone_at_once_and_only_the_cause_fails(
     store: Store, lost: WorkerFailure
 ) -> None:
     running = Running(
@@ -206,7 +206,7 @@ def test_a_pack_that_hung_or_ran_out_of_memory_is_taken_apart_at_once_so_that_on
     assert running.recorder.failure_reason() is None
 
 
-def test_without_retries_too_nobody_fails_for_what_happened_in_company(store: Store) -> None:
+def test_a_trial_never_fails_because_of_its_pack_even_without_retries(store: Store) -> None:
     running = Running(
         store, slots=1, arms=["adamp"], budget={"trials_per_arm": 4, "epochs": 1}, max_retries=0
     )
@@ -215,7 +215,7 @@ def test_without_retries_too_nobody_fails_for_what_happened_in_company(store: St
     assert (running.trials()[2].reason, running.trials()[2].attempt) == ("its worker was lost", 2)
 
 
-def test_what_leaves_on_purpose_costs_no_retry_and_makes_nobody_a_suspect(store: Store) -> None:
+def test_a_graceful_end_of_a_pack_costs_no_retry_and_quarantines_no_trial(store: Store) -> None:
     running = Running(store, slots=1, arms=["adamp"], budget={"trials_per_arm": 4, "epochs": 1})
     for n in range(4):
         running.recorder.ended(
@@ -227,7 +227,7 @@ def test_what_leaves_on_purpose_costs_no_retry_and_makes_nobody_a_suspect(store:
 
 
 @pytest.mark.parametrize("is_taken_up", [False, True])
-def test_a_trial_that_is_lost_goes_on_from_the_last_state_it_left_and_older_ones_are_given_up(
+def test_a_requeued_trial_resumes_from_its_last_checkpoint_and_older_ones_become_outdated(
     store: Store, is_taken_up: bool
 ) -> None:
     running = Running(store, slots=1, arms=["adamp"], budget={"trials_per_arm": 2, "epochs": 9})
@@ -252,7 +252,7 @@ def test_a_trial_that_is_lost_goes_on_from_the_last_state_it_left_and_older_ones
 
 
 @pytest.mark.parametrize("is_taken_up", [False, True])
-def test_the_best_epoch_before_a_state_that_was_left_still_counts_at_the_next_rung(
+def test_the_best_epoch_before_a_checkpoint_still_counts_at_the_next_rung(
     store: Store, is_taken_up: bool
 ) -> None:
     running = Running(
@@ -281,7 +281,7 @@ def test_the_best_epoch_before_a_state_that_was_left_still_counts_at_the_next_ru
     assert [member.trial_id.rpartition(".")[2] for member in third.members] == ["1"]
 
 
-def test_the_last_try_is_made_alone(store: Store) -> None:
+def test_the_last_attempt_runs_alone(store: Store) -> None:
     running = Running(
         store, slots=1, arms=["adamp"], budget={"trials_per_arm": 3, "epochs": 1}, max_retries=1
     )
@@ -293,7 +293,7 @@ def test_the_last_try_is_made_alone(store: Store) -> None:
     assert len(running.begin("c").members) == 1, "the record knows who has lost a worker"
 
 
-def test_what_a_lost_worker_still_says_is_refused(store: Store) -> None:
+def test_reports_of_a_superseded_attempt_are_rejected(store: Store) -> None:
     running = Running(store, resources=ONE)
     lost = running.begin("a")
     running.recorder.ended("a", worker_failure=WorkerFailure("its worker was lost"))
@@ -303,7 +303,7 @@ def test_what_a_lost_worker_still_says_is_refused(store: Store) -> None:
     assert (trial.state, trial.value, trial.epochs_done) == (TrialState.RUNNING, None, 0)
 
 
-def test_a_python_error_fails_the_trial_without_a_second_try(store: Store) -> None:
+def test_a_python_error_fails_a_trial_without_a_retry(store: Store) -> None:
     running = Running(store, resources=ONE)
     running.begin("a")
     running.recorder.ended("a", error="ValueError: no such layer")
@@ -312,7 +312,7 @@ def test_a_python_error_fails_the_trial_without_a_second_try(store: Store) -> No
     assert running.recorder.failure_reason() == "the only trial failed: ValueError: no such layer"
 
 
-def test_members_of_a_pack_that_a_python_error_ended_are_tried_alone_and_only_the_culprit_fails(
+def test_after_a_python_error_members_run_alone_and_only_the_cause_fails(
     store: Store,
 ) -> None:
     running = Running(
@@ -331,7 +331,7 @@ def test_members_of_a_pack_that_a_python_error_ended_are_tried_alone_and_only_th
     assert {trial.retries for trial in running.trials()} == {0}, "what was not their fault is not charged"
 
 
-def test_a_workload_that_only_fails_is_given_up_before_the_whole_budget_is_spent(store: Store) -> None:
+def test_a_study_whose_first_ten_trials_all_fail_ends_early(store: Store) -> None:
     running = Running(store, budget={"trials_per_arm": 40, "epochs": 1})
     packs = 0
     while (pack := running.scheduler.next_pack(f"p{packs}")) is not None:
@@ -343,14 +343,14 @@ def test_a_workload_that_only_fails_is_given_up_before_the_whole_budget_is_spent
     assert running.recorder.failure_reason() == "each of 10 trials failed: ValueError: no such layer"
 
 
-def test_divergence_is_a_result_and_is_charged(store: Store) -> None:
+def test_a_diverged_trial_counts_as_a_result(store: Store) -> None:
     running = Running(store)
     running.train_all(value=diverging)
     assert running.scheduler.is_finished
     assert running.states() == ["diverged"] * 6
 
 
-def test_no_more_packs_than_the_study_allows_are_in_flight(store: Store) -> None:
+def test_max_concurrent_packs_limits_packs_in_flight(store: Store) -> None:
     running = Running(store, resources={"max_concurrent_packs": 1, **ONE})
     pack = running.begin("a")
     assert running.scheduler.next_pack("b") is None
@@ -359,7 +359,7 @@ def test_no_more_packs_than_the_study_allows_are_in_flight(store: Store) -> None
 
 
 @pytest.mark.parametrize(("sampler", "most"), [("random", 3), ("tpe", 2)])
-def test_a_pack_waits_for_its_worker_only_where_it_would_not_be_chosen_better_later(
+def test_only_a_sampler_that_does_not_learn_keeps_a_pack_waiting_for_a_worker(
     store: Store, sampler: str, most: int
 ) -> None:
     running = Running(store, slots=2, sampler=sampler, budget={"trials_per_arm": 40, "epochs": 1})
@@ -369,7 +369,7 @@ def test_a_pack_waits_for_its_worker_only_where_it_would_not_be_chosen_better_la
     assert packs == most
 
 
-def test_a_study_that_allows_more_packs_than_fit_hands_out_no_more_than_one_that_says_nothing(
+def test_a_limit_above_the_clusters_slots_dispatches_no_more_packs_than_no_limit(
     store: Store,
 ) -> None:
     running = Running(
@@ -384,7 +384,7 @@ def test_a_study_that_allows_more_packs_than_fit_hands_out_no_more_than_one_that
     assert packs == 3
 
 
-def test_a_draining_feed_hands_out_nothing(store: Store) -> None:
+def test_a_draining_scheduler_dispatches_nothing(store: Store) -> None:
     running = Running(store)
     running.mode = RunMode(is_paused=True)
     assert running.scheduler.next_pack("a") is None
@@ -393,7 +393,9 @@ def test_a_draining_feed_hands_out_nothing(store: Store) -> None:
 
 
 @pytest.mark.parametrize("sampler", ["random", "tpe"])
-def test_a_feed_made_from_the_record_goes_on_as_the_last_one_would_have(store: Store, sampler: str) -> None:
+def test_a_scheduler_loaded_from_the_database_continues_as_the_previous_one(
+    store: Store, sampler: str
+) -> None:
     fields: dict[str, Any] = {
         "sampler": sampler,
         "budget": {"trials_per_arm": 24, "epochs": 2},
@@ -416,7 +418,7 @@ def test_a_feed_made_from_the_record_goes_on_as_the_last_one_would_have(store: S
     assert got == expected
 
 
-def test_trials_that_the_record_holds_as_queued_come_first(store: Store) -> None:
+def test_stored_queued_trials_go_first(store: Store) -> None:
     running = Running(store, resources=ONE)
     pack = running.begin("a")
     running.writer.requeue(

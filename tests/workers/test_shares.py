@@ -1,7 +1,4 @@
-"""Several runs on one machine.
-
-Each has its share of the packs that fit, and a small study ends long before a large one.
-"""
+"""Several runs on one machine: each has its fair share, and small studies end long before large ones."""
 
 from typing import Any
 
@@ -19,10 +16,7 @@ MACHINES = "10.0.0.1:6379"
 
 
 class Machine:
-    """A machine on which so many packs are trained at once.
-
-    Who asks first is served first, and every pack takes as long as any other.
-    """
+    """A machine with a fixed number of slots, on which all packs take equally long."""
 
     def __init__(self, store: Store) -> None:
         self.store = store
@@ -31,7 +25,7 @@ class Machine:
         self.rounds = 0
 
     def add(self, owner: str | None, trials: int, **resources: Any) -> Running:
-        """Begin a study of one arm of an owner, every trial a pack of its own."""
+        """Start an owner's study of one arm, with every trial in a pack of its own."""
         arm = {"arms": ["adamp"], "budget": {"trials_per_arm": trials, "epochs": 1}}
         run = Running(self.store, slots=1, **arm, resources={"max_pack_size": 1, **resources})
         with self.store._database.write() as connection:
@@ -46,11 +40,11 @@ class Machine:
             run.close()
 
     def held(self, run: Running) -> int:
-        """Return how many packs of a run are being trained."""
+        """Return how many packs of a run are training."""
         return len(self.out[self.runs.index(run)])
 
     def go_on(self) -> None:
-        """Train until every pack that is out has ended, and hand out the next."""
+        """Train all packs in flight to their end, and dispatch the next ones."""
         self.rounds += 1
         for n, run in enumerate(self.runs):
             for pack in self.out[n]:
@@ -72,7 +66,7 @@ class Machine:
             run.writer.renew(wanted=run.scheduler.wanted, machines=MACHINES)
 
 
-def test_a_small_study_ends_long_before_a_large_one_that_began_before_it(store: Store) -> None:
+def test_a_small_study_ends_long_before_an_earlier_large_one(store: Store) -> None:
     machine = Machine(store)
     large = machine.add("ada", 60)
     machine.go_on()
@@ -90,7 +84,7 @@ def test_a_small_study_ends_long_before_a_large_one_that_began_before_it(store: 
     assert machine.rounds <= (60 + 6) / SLOTS + 4, "no slot was left idle for long"
 
 
-def test_what_one_study_cannot_use_another_has(store: Store) -> None:
+def test_slots_that_one_study_cannot_use_go_to_another(store: Store) -> None:
     machine = Machine(store)
     narrow = machine.add("ada", 12, max_concurrent_packs=1)
     wide = machine.add("bob", 30)
@@ -99,7 +93,7 @@ def test_what_one_study_cannot_use_another_has(store: Store) -> None:
     assert (machine.held(narrow), machine.held(wide)) == (1, 3)
 
 
-def test_two_owners_of_equal_studies_end_together_however_many_one_submits(store: Store) -> None:
+def test_owners_share_equally_however_many_studies_one_submits(store: Store) -> None:
     machine = Machine(store)
     many = [machine.add("ada", 12) for _ in range(2)]
     one = machine.add("bob", 12)
@@ -110,7 +104,7 @@ def test_two_owners_of_equal_studies_end_together_however_many_one_submits(store
     assert 10 <= sum(done) <= 16, "both of ada's together have come about as far as bob's"
 
 
-def test_a_run_says_what_it_could_train_at_once(store: Store) -> None:
+def test_a_scheduler_counts_the_packs_that_could_train_at_once(store: Store) -> None:
     run = Running(
         store,
         slots=2,
