@@ -18,12 +18,11 @@ from studies.errors import Superseded
 from studies.store import Store
 from studies.trials import Claim
 
-# The service promises 5 s for a process, 15 s for a node; a run's lease is 10 s, and its successor has to
-# start.
+# The guarantee is 5 s for a process and 15 s for a node. A run's lease is 10 s, and its successor must start.
 _PROCESS_S = 5.0
 _NODE_S = 15.0
 _LEASE_S = 10.0
-# What docs/cluster.md has systemd wait for.
+# The stop timeout of systemd in docs/cluster.md.
 _END_S = 30.0
 _AWAY_S = 10.0
 _CUT_S = 20.0
@@ -34,17 +33,17 @@ Strike = Callable[[Lab, Story, str], None]
 
 @dataclass(frozen=True)
 class Fault:
-    """A fault that comes over a study.
+    """A fault that is injected into a running study.
 
     Attributes:
         description: what happens, for docs/reliability.md.
-        strike: brings it about; given the node that trains a trial beyond its checkpoint. Returns when it is
+        strike: injects it, given the node that trains a trial beyond its checkpoint, and returns when it is
             over.
-        requeues: whether trials are lost by it: always, perhaps, or never.
-        within_s: seconds within which that has to be noticed; None where nothing is promised.
-        is_charged: whether those tries count.
+        requeues: whether it requeues trials: True for always, None for sometimes, False for never.
+        within_s: seconds within which it must be noticed; None without a guarantee.
+        is_charged: whether these requeues count as retries.
         hits_service: whether the service may answer 503 or nothing meanwhile.
-        trials: how many trials of an arm one of these lasts for.
+        trials: how many trials per arm a study needs to outlast it.
     """
 
     description: str
@@ -246,4 +245,4 @@ FAULTS = {
 }
 """By name."""
 
-assert len(NODES) == 2, "while one is away the other goes on"
+assert len(NODES) == 2, "one node continues while the other is away"

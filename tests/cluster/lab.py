@@ -67,11 +67,11 @@ CREATE TRIGGER witness AFTER INSERT ON public.measurement FOR EACH ROW
 
 @dataclass
 class Part:
-    """One of the programs that are kept running.
+    """A program of the cluster.
 
     Attributes:
-        is_ready: tells, of what it has said since its last start, whether it works.
-        is_kept: whether it is started again when it has ended.
+        is_ready: returns, given its output since its last start, whether it is ready.
+        is_kept: whether it is restarted when it ends.
     """
 
     name: str
@@ -279,7 +279,7 @@ class Lab:
                 if found:
                     return found
             time.sleep(0.05)
-        raise AssertionError(f"waited {timeout_s:g} s in vain for {what}\n{self.logs()}")
+        raise AssertionError(f"waited {timeout_s:g} s for {what}\n{self.logs()}")
 
     def healed(self) -> None:
         """Wait until every part is ready."""

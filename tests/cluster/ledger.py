@@ -15,19 +15,16 @@ class Row:
 
     Attributes:
         fault: its name.
-        outcome: how the study ended, with its reason where it has one.
-        noticed_s: seconds until the record said so: a trial queued again, or an answer 503.
-        resumed_s: seconds until what was hit went on: a trial that was queued again trained an epoch, or the
-            service answered as before.
-        requeued: trials that were queued again.
-        retries: how many of those tries were charged.
+        outcome: how the study ended, with the reason if it has one.
+        noticed_s: seconds until a trial was requeued, or until the service answered 503.
+        resumed_s: seconds until a requeued trial had trained an epoch, or the service answered as before.
+        requeued: trials that were requeued.
+        retries: how many of these requeues were charged.
         lost_epochs: epochs that had been measured and were trained again.
-        kept_epochs: epochs that trials which were queued again did not train again, thanks to their
-            checkpoints.
-        slowest_s: the slowest answer that a client got meanwhile.
-        load: programs that wanted one of this machine's cores when it struck, as the kernel averages them
-            over a minute.
-        broken: what was not as promised, a sentence each.
+        kept_epochs: epochs of requeued trials that were not trained again, thanks to checkpoints.
+        slowest_s: the slowest response that a client got meanwhile.
+        load: one-minute load average when the fault was injected.
+        broken: violated guarantees, one sentence each.
     """
 
     fault: str

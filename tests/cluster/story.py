@@ -92,7 +92,7 @@ class Story:
     def _watch(self) -> None:
         try:
             with self._lab.client() as client:
-                # It goes on with Last-Event-ID wherever it is cut off.
+                # After a lost connection it resumes with Last-Event-ID.
                 for event in client.watch(self.id):
                     self.events.append(event)
         except (ProblemError, ServiceUnreachable) as error:

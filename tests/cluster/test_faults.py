@@ -77,7 +77,7 @@ def repeat(cluster: Lab, story: Story, name: str, fault: Fault) -> Row | None:
     if again:
         row.resumed_s = (
             cluster.until(
-                lambda: story.trained_again(again), what="a trial to go on", timeout_s=_GOES_ON_WITHIN_S
+                lambda: story.trained_again(again), what="a trial to resume", timeout_s=_GOES_ON_WITHIN_S
             )
             - began
         )
@@ -97,7 +97,7 @@ def repeat(cluster: Lab, story: Story, name: str, fault: Fault) -> Row | None:
     row.broken += _broken(row, fault, {answer.status for answer in answers})
     if not fault.is_charged and row.retries:
         why = story.reasons([trial for trial in again if trial.is_charged])
-        row.broken.append(f"{row.retries} tries were charged for a graceful stop: {'; '.join(sorted(why))}")
+        row.broken.append(f"{row.retries} retries were charged for a graceful stop: {'; '.join(sorted(why))}")
     return row
 
 
@@ -139,7 +139,7 @@ def outlives(cluster: Lab, names: list[str], *, trials: int, retries: int = 3) -
     except AssertionError as error:
         left = [str(error)]
         story.give_up()
-        # Of those before it nobody knows whether the study would have ended well.
+        # Whether the study would have survived the earlier faults is unknown.
         rows = [Row(names[min(len(rows), len(names) - 1)])]
     for row in rows:
         row.outcome = "broken" if left else "completed"

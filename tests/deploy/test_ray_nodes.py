@@ -142,7 +142,7 @@ def test_a_study_waits_for_a_worker_and_dispatcher_and_worker_end_with_their_nod
 
     (head,) = below(dispatcher.pid, command="ray_start")
     os.kill(head, signal.SIGKILL)
-    # It says so, and whoever keeps it alive starts it again, with a head of its own.
+    # It reports this, and a supervisor would restart it with a new head.
     assert dispatcher.wait(60) == 1
     assert "has ended; this dispatcher ends" in cluster.log("dispatcher")
     store.close()

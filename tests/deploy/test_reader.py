@@ -50,7 +50,7 @@ def test_the_reader_may_only_read_optunas_tables(postgres: PostgresServer, postg
     optuna.create_study(storage=writer, study_name="tangent/1/adamp").add_trial(
         optuna.create_trial(value=0.5)
     )
-    # Twice: whoever starts the profile again runs it again.
+    # Twice, because it runs again whenever the profile starts.
     for _ in range(2):
         done = run_script(postgres_url)
         assert done.returncode == 0, done.stderr

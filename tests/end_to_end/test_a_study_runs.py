@@ -136,7 +136,7 @@ def test_a_stopped_or_cancelled_study_ends_within_seconds_and_keeps_its_results(
         TrialState.COMPLETED,
         TrialState.CANCELLED,
     }
-    assert not dispatcher.store.every_trial(study_id, phase="confirmation"), "nobody asked for more"
+    assert not dispatcher.store.every_trial(study_id, phase="confirmation"), "no confirmation was requested"
 
 
 def test_a_dispatcher_announces_the_installed_catalogue(dispatcher: DispatcherProcess) -> None:

@@ -38,7 +38,7 @@ def ends_before(dispatcher: DispatcherProcess, small: str, large: str) -> None:
     assert dispatcher.store.study(large).state is StudyState.RUNNING
     assert all(trial.retries == 0 for trial in dispatcher.store.every_trial(large))
     before = finished(dispatcher, large)
-    until(lambda: finished(dispatcher, large) > before, what="the large study to go on")
+    until(lambda: finished(dispatcher, large) > before, what="the large study to continue")
     dispatcher.stop()
 
 
