@@ -28,17 +28,17 @@ def write(connection: Connection, card: Mapping[str, Any]) -> None:
     }
     # In one statement: two studies of the same workload may measure at the same time.
     insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
-    row = insert(tables.fit).values(**measured.model_dump(include=set(_KEY)), **values)
+    row = insert(tables.stack_width).values(**measured.model_dump(include=set(_KEY)), **values)
     connection.execute(row.on_conflict_do_update(index_elements=list(_KEY), set_=values))
 
 
 def read(connection: Connection, workload: str) -> tuple[StackWidthView, ...]:
     """Return all measured stack widths of a workload, the newest first."""
-    f = tables.fit.c
+    w = tables.stack_width.c
     rows = connection.execute(
-        select(tables.fit)
-        .where(f.workload == workload)
-        .order_by(f.measured_at.desc(), f.optimizer, f.batch_size, f.device)
+        select(tables.stack_width)
+        .where(w.workload == workload)
+        .order_by(w.measured_at.desc(), w.optimizer, w.batch_size, w.device)
     )
     return tuple(
         StackWidthView(**{name: getattr(row, name) for name in _KEY}, **row.card, measured_at=row.measured_at)

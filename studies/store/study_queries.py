@@ -153,9 +153,9 @@ def arms(connection: Connection, study_id: str) -> tuple[ArmView, ...]:
             ),
             fit=next(
                 (
-                    fit
-                    for fit in measured
-                    if (fit.optimizer, fit.batch_size) == (part.card.name, plan.batch_size)
+                    width
+                    for width in measured
+                    if (width.optimizer, width.batch_size) == (part.card.name, plan.batch_size)
                 ),
                 None,
             ),

@@ -51,7 +51,7 @@ def closed_study_stamp(connection: Connection, study_id: str) -> tuple[int, int,
     None if the study is open or does not exist.
     """
     # An arm shows its stack width on a device, which workers of other studies may measure later.
-    measured_at = select(func.max(tables.fit.c.measured_at)).scalar_subquery()
+    measured_at = select(func.max(tables.stack_width.c.measured_at)).scalar_subquery()
     is_closed = _S.state.in_([state.value for state in CLOSED_STUDY_STATES])
     row = connection.execute(
         select(_S.version, _S.last_event, measured_at.label("at")).where(_S.id == study_id, is_closed)

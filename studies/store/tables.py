@@ -9,11 +9,11 @@ __all__ = [
     "audit",
     "delivery",
     "event",
-    "fit",
     "measurement",
     "metadata",
     "offer",
     "session",
+    "stack_width",
     "storable",
     "study",
     "token",
@@ -274,7 +274,8 @@ offer = Table(
     Column("seen_at", UTC_TIME, nullable=False),
 )
 
-fit = Table(
+# Named `fit` in the database.
+stack_width = Table(
     "fit",
     metadata,
     Column("workload", _Text(64), primary_key=True),

@@ -1,4 +1,4 @@
-"""Alembic's entry: runs on the connection it is handed, in that connection's transaction."""
+"""Alembic's entry point: runs the migrations in the transaction of the connection that it is given."""
 
 from alembic import context
 

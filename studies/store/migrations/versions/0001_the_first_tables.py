@@ -1,4 +1,4 @@
-"""Make the first tables: study, arm, trial, measurement, event, offer, token."""
+"""Create the first tables: study, arm, trial, measurement, event, offer, token."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,7 +10,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Make the tables."""
+    """Create the tables."""
     op.create_table(
         "offer",
         sa.Column("kind", sa.String(length=16), nullable=False),
@@ -133,7 +133,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Drop them."""
+    """Drop the tables."""
     op.drop_table("measurement")
     op.drop_index(op.f("ix_trial_study_id_state"), table_name="trial")
     op.drop_index(op.f("ix_trial_study_id_arm_number"), table_name="trial")

@@ -1,4 +1,4 @@
-"""Give trials their rungs and checkpoints, and keep what workers measure of packs."""
+"""Give trials rungs and checkpoints, and store the stack widths that workers measure."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,7 +10,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Add the columns and the table; trials on record were to be trained to their last epoch."""
+    """Add the columns and the table; existing trials are trained to their last epoch."""
     op.create_table(
         "fit",
         sa.Column("workload", sa.String(length=64), nullable=False),
@@ -21,7 +21,7 @@ def upgrade() -> None:
         sa.Column("measured_at", sa.DateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("workload", "optimizer", "batch_size", "device", name=op.f("pk_fit")),
     )
-    # Added one by one: to make the table anew, SQLite would drop the old one, and every measurement with it.
+    # Added one by one: recreating the table on SQLite would drop the old one, and every measurement with it.
     op.add_column("trial", sa.Column("to_epoch", sa.Integer(), server_default="0", nullable=False))
     op.add_column("trial", sa.Column("bracket", sa.Integer(), server_default="0", nullable=False))
     op.add_column("trial", sa.Column("checkpoint", sa.Text(), nullable=True))
@@ -37,7 +37,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Drop them."""
+    """Drop the columns and the table."""
     for name in ("pack_size", "checkpoint_epoch", "checkpoint", "bracket", "to_epoch"):
         op.drop_column("trial", name)
     op.drop_table("fit")

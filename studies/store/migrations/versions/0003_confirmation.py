@@ -1,4 +1,4 @@
-"""Tell the search's trials from those that confirm it, give studies a suite, and keep what trained them."""
+"""Distinguish trials of the search from confirmation runs, and give studies a suite and an environment."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,8 +10,8 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Add the columns; studies on record were submitted without a confirmation, and get none."""
-    # Added one by one: to make the table anew, SQLite would drop the old one, and every measurement with it.
+    """Add the columns; existing studies were submitted without a confirmation, and get none."""
+    # Added one by one: recreating the table on SQLite would drop the old one, and every measurement with it.
     op.add_column("trial", sa.Column("phase", sa.String(length=16), server_default="search", nullable=False))
     op.add_column("trial", sa.Column("confirms", sa.Integer(), nullable=True))
     op.drop_index(op.f("ix_trial_study_id_arm_number"), table_name="trial")
@@ -33,7 +33,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Drop them, and the trials that have no place without them."""
+    """Drop the columns, and delete the confirmation runs."""
     trial = sa.table("trial", sa.column("phase", sa.String))
     op.execute(sa.delete(trial).where(trial.c.phase == "confirmation"))
     op.drop_index(op.f("ix_study_suite"), table_name="study")

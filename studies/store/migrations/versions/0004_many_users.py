@@ -1,4 +1,4 @@
-"""Give tokens quotas and sessions, studies their share of the machines, and keep a log of who did what."""
+"""Give tokens quotas and sessions and studies fair shares of machines, and add an audit log."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,8 +10,8 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Add the columns and the tables; tokens on record have no quotas, and studies the priority `normal`."""
-    # Added one by one: to make the table anew, SQLite would drop the old one, and every measurement with it.
+    """Add the columns and tables; existing tokens get no quotas, existing studies the priority `normal`."""
+    # Added one by one: recreating the table on SQLite would drop the old one, and every measurement with it.
     op.add_column("token", sa.Column("max_studies", sa.Integer(), nullable=True))
     op.add_column("token", sa.Column("max_trials", sa.Integer(), nullable=True))
     op.add_column("token", sa.Column("max_gpu_hours", sa.Float(), nullable=True))
@@ -46,7 +46,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Drop them."""
+    """Drop the columns and the tables."""
     op.drop_table("audit")
     op.drop_table("session")
     op.drop_index(op.f("ix_study_owner_turn_at"), table_name="study")

@@ -1,4 +1,4 @@
-"""Keep webhooks, and what is to be delivered to them until it was."""
+"""Store webhooks and their pending deliveries."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,7 +10,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Add the tables; nobody has a webhook yet."""
+    """Add the tables, empty."""
     op.create_table(
         "webhook",
         sa.Column("id", sa.String(length=16), nullable=False),
@@ -55,6 +55,6 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Drop them."""
+    """Drop the tables."""
     op.drop_table("delivery")
     op.drop_table("webhook")
