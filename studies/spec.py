@@ -359,7 +359,7 @@ class StudySpec(_Spec):
         examples=["asha", {"kind": "asha", "min_epochs": 1, "reduction_factor": 3}],
     )
     objective: Objective = Field(
-        default=Objective(), description="Which validation value a trial is judged by."
+        default=Objective(), description="The validation value that counts as a trial's result."
     )
     confirmation: Confirmation = Field(
         default=Confirmation(), description="How the result of the search is checked on fresh seeds."
