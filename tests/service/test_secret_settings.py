@@ -52,7 +52,7 @@ def test_a_token_is_read_from_its_file_unless_it_is_set(
 
 def test_an_unreadable_secret_file_is_a_one_line_error(password_file: Path) -> None:
     password_file.unlink()
-    pattern = "^TANGENT_DATABASE_URL: .*password: No such file or directory$"
+    pattern = r"^TANGENT_DATABASE_URL: .*password: No such file or directory$"
     with pytest.raises(SettingsInvalid, match=pattern):
         ServiceSettings.load()
     with pytest.raises(ValidationError, match="No such file or directory"):
@@ -61,5 +61,5 @@ def test_an_unreadable_secret_file_is_a_one_line_error(password_file: Path) -> N
 
 def test_a_password_for_the_embedded_database_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TANGENT_DATABASE_URL")
-    with pytest.raises(SettingsInvalid, match="^TANGENT_DATABASE_URL: .*USER@HOST"):
+    with pytest.raises(SettingsInvalid, match=r"^TANGENT_DATABASE_URL: .*USER@HOST"):
         ServiceSettings.load()
