@@ -1,4 +1,4 @@
-"""What the tests of studies share: a store on each database."""
+"""Fixtures for the tests of studies: a store on each database."""
 
 import shutil
 from collections.abc import Iterator

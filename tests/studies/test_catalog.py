@@ -1,4 +1,4 @@
-"""Cards: what values they admit, and that a card at odds with itself is refused where it is made."""
+"""Cards: the values that they admit, and that inconsistent cards are refused."""
 
 from typing import Any
 
@@ -24,7 +24,7 @@ CARDS = catalog().optimizers
         (Bounds(high=1), "(-inf, 1]", (-5, 1), (1.1,)),
     ],
 )
-def test_bounds_admit_what_they_say(
+def test_bounds_admit_the_values_between_them(
     bounds: Bounds, text: str, inside: tuple[float, ...], outside: tuple[float, ...]
 ) -> None:
     assert str(bounds) == text
@@ -51,7 +51,7 @@ def test_bounds_admit_what_they_say(
         ("stepper", "rule", "other", "expected rule to be 'plain' or 'signed', got 'other'"),
     ],
 )
-def test_a_hyperparameter_says_what_is_wrong_with_a_value(
+def test_a_wrong_value_of_a_hyperparameter_is_explained(
     optimizer: str, name: str, value: Scalar, said: str | None
 ) -> None:
     hyperparameter = CARDS[optimizer].hyperparameter(name)
@@ -108,7 +108,7 @@ def hyperparameter(**fields: Any) -> Hyperparameter:
         ({"default": "a", "search": Choices(choices=("b",))}, "expected lr to be 'b', got 'a'"),
     ],
 )
-def test_a_hyperparameter_at_odds_with_itself_is_refused(fields: dict[str, Any], said: str) -> None:
+def test_an_inconsistent_hyperparameter_is_refused(fields: dict[str, Any], said: str) -> None:
     with pytest.raises(ValidationError) as raised:
         hyperparameter(**fields)
     assert said in str(raised.value)
@@ -139,7 +139,7 @@ def test_a_hyperparameter_at_odds_with_itself_is_refused(fields: dict[str, Any],
         ),
     ],
 )
-def test_a_card_at_odds_with_itself_is_refused(fields: dict[str, Any], said: str) -> None:
+def test_an_inconsistent_card_is_refused(fields: dict[str, Any], said: str) -> None:
     complete: dict[str, Any] = {
         "name": "toy",
         "title": "Toy",
@@ -160,7 +160,7 @@ def test_a_catalogue_survives_json() -> None:
     assert Catalog.model_validate_json(cards.model_dump_json()) == cards
 
 
-def test_a_name_that_is_not_there_is_answered_with_the_nearest_or_with_all() -> None:
+def test_an_unknown_name_gets_a_suggestion() -> None:
     assert suggest_name("adampp", ["sgd", "adamp"]) == "did you mean 'adamp'?"
     assert suggest_name("zzz", ["sgd", "adamp"]) == "known: sgd, adamp"
     assert suggest_name("zzz", []) == "known: none yet"

@@ -1,4 +1,4 @@
-"""Spaces in Optuna's terms: what it is told of a space, and what it makes of a configuration."""
+"""Spaces as Optuna distributions, and configurations made from what Optuna chose."""
 
 import pytest
 from catalogs import catalog, study_body
@@ -38,11 +38,11 @@ def test_each_dimension_is_a_distribution(dimension: AnyDimension, distribution:
     assert distributions({"x": dimension}) == {"x": distribution}
 
 
-def test_what_is_fixed_is_not_searched() -> None:
+def test_fixed_dimensions_are_not_searched() -> None:
     assert list(distributions(SPACE)) == ["lr", "weight_decay", "ratio", "k", "rule"]
 
 
-def test_optuna_is_told_what_is_searched_active_and_inside() -> None:
+def test_optuna_gets_the_values_that_are_searched_active_and_in_range() -> None:
     assert searched(SPACE, CONDITIONS, DEFAULTS) == {"lr": 1e-3, "k": 5, "rule": "plain"}, (
         "no decay lies outside, and the ratio has no effect"
     )
@@ -55,7 +55,7 @@ def test_optuna_is_told_what_is_searched_active_and_inside() -> None:
     }
 
 
-def test_a_configuration_is_whole_whatever_was_chosen() -> None:
+def test_a_configuration_is_complete_for_any_choice() -> None:
     assert as_parameters(SPACE, DEFAULTS, {"lr": 0.01, "k": 3}) == DEFAULTS | {"lr": 0.01, "k": 3}
     assert list(as_parameters(SPACE, DEFAULTS, {"k": 3})) == list(SPACE)
 
@@ -66,7 +66,7 @@ def every_arm() -> list[ResolvedArm]:
 
 
 @pytest.mark.parametrize("arm", every_arm(), ids=lambda arm: arm.name)
-def test_optuna_takes_the_defaults_of_every_arm(arm: ResolvedArm) -> None:
+def test_optuna_accepts_the_defaults_of_every_arm(arm: ResolvedArm) -> None:
     params = searched(arm.space, arm.card.conditions, arm.defaults)
     known = distributions(arm.space)
     trial = create_trial(

@@ -1,4 +1,4 @@
-"""The errors: one tree, written down where it is made, and words that can be sent."""
+"""Domain errors: one documented tree, and messages that can be sent as JSON."""
 
 import re
 from typing import Any
@@ -16,7 +16,7 @@ CLASSES = [
 
 
 @pytest.mark.parametrize("error", CLASSES)
-def test_every_error_is_exported_and_stands_in_the_tree_that_the_module_shows(
+def test_every_error_is_exported_and_listed_in_the_modules_tree(
     error: type[TangentError],
 ) -> None:
     assert error.__name__ in errors.__all__
@@ -65,5 +65,5 @@ def deep() -> list[Any]:
     ],
     ids=["number", "text", "long", "cyclic", "deep", "huge"],
 )
-def test_whatever_came_can_be_quoted(value: object, text: str) -> None:
+def test_any_value_can_be_quoted(value: object, text: str) -> None:
     assert shown(value) == text

@@ -1,7 +1,4 @@
-"""What is added to a completed study.
-
-Totals grow, names differ, what is there keeps its card and its space, and faults are told.
-"""
+"""Extending a completed study: totals grow, existing arms stay as they are, and faults are reported."""
 
 from typing import Any
 
@@ -30,7 +27,7 @@ def problems(extension: Any, **fields: Any) -> dict[str, str]:
     return {problem.pointer: problem.message for problem in raised.value.problems}
 
 
-def test_an_extension_says_new_totals() -> None:
+def test_an_extension_holds_new_totals() -> None:
     spec, plan = extended(
         *resolved(), parse_extension({"trials_per_arm": 8, "replicates": 2, "seeds": 7}), catalog()
     )
@@ -43,7 +40,7 @@ def test_an_extension_says_new_totals() -> None:
     assert [arm.trials for arm in plan.arms] == [8, 8]
 
 
-def test_what_is_left_out_stays_as_it_is() -> None:
+def test_fields_that_are_left_out_stay_as_they_are() -> None:
     before, plan = resolved(confirmation={"seeds": 3, "solo": True})
     spec, longer = extended(before, plan, Extension(seeds=4), catalog())
     assert spec.confirmation.solo
@@ -51,7 +48,7 @@ def test_what_is_left_out_stays_as_it_is() -> None:
     assert longer == plan
 
 
-def test_a_new_arm_is_looked_up_and_the_old_keep_their_cards() -> None:
+def test_new_arms_are_looked_up_and_existing_ones_keep_their_cards() -> None:
     spec, plan = resolved()
     cards = catalog()
     changed = {
@@ -66,13 +63,13 @@ def test_a_new_arm_is_looked_up_and_the_old_keep_their_cards() -> None:
     assert (longer_plan.arms[2].card.title, longer_plan.arms[2].trials) == ("another", 3)
 
 
-def test_a_title_that_was_made_is_made_anew_and_a_given_one_kept() -> None:
+def test_a_default_title_is_updated_and_a_given_one_kept() -> None:
     for title, expected in (("", "adamp, adamw, sgdp on digits-mlp"), ("Mine", "Mine")):
         spec, _ = extended(*resolved(name=title), parse_extension({"arms": ["sgdp"]}), catalog())
         assert spec.name == expected
 
 
-def test_a_finite_space_grows_no_further_than_it_goes() -> None:
+def test_an_arm_never_gets_more_trials_than_its_space_has_configurations() -> None:
     body = {
         "arms": [{"optimizer": "stepper", "space": {"lr": 0.1, "k": {"choices": [2, 3]}, "rule": "plain"}}]
     }
@@ -81,7 +78,7 @@ def test_a_finite_space_grows_no_further_than_it_goes() -> None:
     assert plan.arms[0].trials == 3
 
 
-def test_the_same_arm_again_needs_a_name_of_its_own() -> None:
+def test_new_arms_need_new_names() -> None:
     found = problems(
         {"arms": ["adamp", {"optimizer": "sgdp", "name": "mine"}, {"optimizer": "adamw", "name": "mine"}]}
     )

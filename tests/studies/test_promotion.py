@@ -1,6 +1,4 @@
-"""Rungs: who goes on, who is pruned, that arms train alike, and that a ladder filled from the record decides
-as the lost one would have.
-"""
+"""Rungs: promotion and pruning, equal epochs for equal trials, and decisions of a restored ladder."""
 
 import math
 import random
@@ -25,7 +23,7 @@ DEAD = frozenset({TrialState.DIVERGED, TrialState.FAILED})
 
 @dataclass
 class Trained:
-    """What the record says of one trial."""
+    """One trial as stored."""
 
     state: TrialState
     to_epoch: int
@@ -38,7 +36,7 @@ class Trained:
 
 
 class Arm:
-    """An arm whose trials arrive in whatever order; `values` and `dies` say what training them would give."""
+    """An arm whose trials arrive in any order; `values` and `dies` are the results of training them."""
 
     def __init__(
         self,
@@ -66,7 +64,7 @@ class Arm:
         self.ladder.begin(number)
 
     def arrive(self, number: int) -> None:
-        """Train a trial to its next stop, or to its death before it."""
+        """Train a trial to its next stop, or until it ends before that."""
         trial = self.record[number]
         dies = self.dies.get(number, math.inf)
         if dies <= trial.to_epoch:
@@ -92,7 +90,7 @@ class Arm:
         return decision
 
     def reborn(self) -> Ladder:
-        """Return a ladder filled from the record."""
+        """Return a ladder restored from the stored trials."""
         ladder = self.empty()
         for number, trial in self.record.items():
             ladder.restore(
@@ -112,7 +110,7 @@ class Arm:
         ]
 
     def run(self, seed: int, *, restarts: bool = False) -> None:
-        """Let trials begin and arrive in an order drawn from a seed, until nothing moves any more."""
+        """Start trials and let them arrive in a random order, until no trial can move."""
         draw = random.Random(seed)
         while True:
             flying = self.in_flight()
@@ -134,7 +132,7 @@ class Arm:
         return sum(trial.epochs_done for trial in self.record.values())
 
     def arrived(self, rung: int, *, bracket: int = 0) -> list[int]:
-        """Return the trials of a bracket that came to a rung or died on their way to it."""
+        """Return the trials of a bracket that reached a rung or ended on their way to it."""
         mine = [number for number in self.record if self.ladder.bracket(number) == bracket]
         return [
             n
@@ -182,7 +180,7 @@ DEATHS = st.dictionaries(st.integers(0, 39), st.integers(1, 30), max_size=20)
         (Median(min_epochs=2, every_epochs=3), 9, (2, 5, 8)),
     ],
 )
-def test_rungs_lie_below_the_last_epoch(pruner: Pruner, epochs: int, expected: tuple[int, ...]) -> None:
+def test_rungs_are_before_the_last_epoch(pruner: Pruner, epochs: int, expected: tuple[int, ...]) -> None:
     assert rungs(pruner, epochs) == expected
 
 
@@ -214,7 +212,7 @@ def test_hyperbands_proportions_hold_up_to_any_number(pruner: Hyperband, epochs:
     assert drawn[0] == 0
 
 
-def test_of_three_the_best_goes_on_at_once_and_none_waits_for_the_others() -> None:
+def test_the_best_of_three_is_promoted_at_once() -> None:
     arm = Arm(ASHA, epochs=9, trials=9, values={(0, 1): 0.2, (1, 1): 0.9, (2, 1): 0.5})
     for number in range(3):
         arm.begin()
@@ -224,7 +222,7 @@ def test_of_three_the_best_goes_on_at_once_and_none_waits_for_the_others() -> No
     assert arm.settle() == PromotionDecision(), "what was decided is done"
 
 
-def test_where_less_is_better_the_smallest_goes_on() -> None:
+def test_the_smallest_value_is_promoted_when_minimizing() -> None:
     arm = Arm(ASHA, epochs=9, trials=9, values={(0, 1): 0.2, (1, 1): 0.9, (2, 1): 0.5}, maximize=False)
     for number in range(3):
         arm.begin()
@@ -232,7 +230,7 @@ def test_where_less_is_better_the_smallest_goes_on() -> None:
     assert arm.settle().promoted == ((0, 3),)
 
 
-def test_of_equals_the_first_number_goes_on() -> None:
+def test_of_equal_values_the_lowest_number_is_promoted() -> None:
     arm = Arm(ASHA, epochs=9, trials=6, values={(n, 1): 0.5 for n in range(6)})
     for _ in range(6):
         arm.begin()
@@ -241,7 +239,7 @@ def test_of_equals_the_first_number_goes_on() -> None:
     assert arm.settle().promoted == ((0, 3), (1, 3))
 
 
-def test_a_value_that_is_no_number_is_worse_than_any() -> None:
+def test_a_value_that_is_not_finite_is_worse_than_any_number() -> None:
     arm = Arm(ASHA, epochs=9, trials=3, values={(0, 1): None, (1, 1): math.nan, (2, 1): -1e300})
     for number in range(3):
         arm.begin()
@@ -249,7 +247,7 @@ def test_a_value_that_is_no_number_is_worse_than_any() -> None:
     assert arm.settle().promoted == ((2, 3),)
 
 
-def test_a_trial_that_died_on_its_way_has_arrived_as_the_worst() -> None:
+def test_a_trial_that_ends_early_counts_as_the_worst_at_its_next_rung() -> None:
     arm = Arm(ASHA, epochs=9, trials=9, dies={0: 1, 1: 1})
     for number in range(3):
         arm.begin()
@@ -257,7 +255,7 @@ def test_a_trial_that_died_on_its_way_has_arrived_as_the_worst() -> None:
     assert arm.settle().promoted == ((2, 3),)
 
 
-def test_promotions_from_higher_rungs_are_told_first() -> None:
+def test_promotions_from_higher_rungs_come_first() -> None:
     arm = Arm(Asha(reduction_factor=2), epochs=4, trials=6)
     for number in range(4):
         arm.begin()
@@ -270,7 +268,7 @@ def test_promotions_from_higher_rungs_are_told_first() -> None:
     assert arm.settle().promoted == ((3, 4), (5, 2))
 
 
-def test_one_that_went_on_early_takes_its_place_from_a_better_one_that_comes_later() -> None:
+def test_an_early_promotion_uses_the_place_of_a_better_trial_that_arrives_later() -> None:
     arm = Arm(Asha(reduction_factor=2), epochs=2, trials=4)
     for number in range(2):
         arm.begin()
@@ -284,7 +282,7 @@ def test_one_that_went_on_early_takes_its_place_from_a_better_one_that_comes_lat
     )
 
 
-def test_nobody_is_pruned_before_a_trial_has_completed_and_then_whoever_has_no_chance() -> None:
+def test_trials_without_a_chance_are_pruned_once_a_trial_has_completed() -> None:
     arm = Arm(Asha(reduction_factor=2), epochs=2, trials=6)
     for _ in range(4):
         arm.begin()
@@ -303,7 +301,7 @@ def test_nobody_is_pruned_before_a_trial_has_completed_and_then_whoever_has_no_c
     assert arm.settle() == PromotionDecision(promoted=((5, 2),), pruned=(4,))
 
 
-def test_when_all_that_went_on_died_the_next_best_goes_on() -> None:
+def test_the_next_best_is_promoted_when_all_promoted_trials_have_failed() -> None:
     arm = Arm(ASHA, epochs=9, trials=4, dies={3: 2, 2: 5})
     arm.run(0)
     assert [arm.record[n].state for n in range(4)] == [
@@ -314,13 +312,13 @@ def test_when_all_that_went_on_died_the_next_best_goes_on() -> None:
     ]
 
 
-def test_an_arm_of_which_nothing_lives_ends() -> None:
+def test_an_arm_without_live_trials_ends() -> None:
     arm = Arm(ASHA, epochs=9, trials=5, dies=dict.fromkeys(range(5), 1))
     arm.run(0)
     assert states(arm) == {TrialState.DIVERGED: 5}
 
 
-def test_an_arm_that_runs_out_of_trials_is_settled_with_those_it_has() -> None:
+def test_an_arm_with_fewer_trials_than_planned_is_decided_with_those_it_has() -> None:
     arm = Arm(ASHA, epochs=9, trials=9)
     for number in range(2):
         arm.begin()
@@ -341,7 +339,7 @@ def test_equal_trials_train_equal_epochs_whatever_their_values_and_the_order_of_
 
 
 @given(HALVING | BRACKETED, EPOCHS, TRIALS, SEEDS, VALUES, DEATHS)
-def test_no_more_than_one_in_eta_goes_on_from_a_rung_and_one_completes_if_any_lives(
+def test_at_most_one_in_eta_is_promoted_from_a_rung_and_one_completes_if_any_lives(
     pruner: Asha | Hyperband,
     epochs: int,
     trials: int,
@@ -361,12 +359,12 @@ def test_no_more_than_one_in_eta_goes_on_from_a_rung_and_one_completes_if_any_li
         for rung in rungs(pruner, epochs, bracket=bracket):
             going = arm.promoted(rung, bracket=bracket)
             limit = len(arm.arrived(rung, bracket=bracket)) // pruner.reduction_factor
-            # Beyond the limit only while all the others have died.
+            # More than the limit only if all the others have ended.
             assert len(going) <= max(limit, 1 + len(dead & set(going)))
 
 
 @given(HALVING | BRACKETED | MEDIAN, EPOCHS, TRIALS, SEEDS, VALUES, DEATHS)
-def test_a_ladder_filled_from_the_record_decides_as_the_lost_one(
+def test_a_restored_ladder_decides_as_the_lost_one(
     pruner: Pruner,
     epochs: int,
     trials: int,
@@ -379,7 +377,7 @@ def test_a_ladder_filled_from_the_record_decides_as_the_lost_one(
 
 
 @given(HALVING | BRACKETED, EPOCHS, TRIALS, SEEDS, VALUES, DEATHS, st.integers(0, 60))
-def test_a_study_goes_on_with_a_ladder_filled_from_the_record(
+def test_a_study_continues_with_a_restored_ladder(
     pruner: Pruner,
     epochs: int,
     trials: int,
@@ -398,7 +396,7 @@ def test_a_study_goes_on_with_a_ladder_filled_from_the_record(
             arm.arrive(draw.choice(flying))
             arm.settle()
     assume(arm.in_flight())
-    # The run is lost; what was in flight is queued again and counts as before.
+    # The run is lost; trials in flight are requeued and count as before.
     arm.ladder = arm.reborn()
     arm.run(seed)
     assert set(states(arm)) <= {TrialState.COMPLETED, TrialState.PRUNED, *DEAD}
@@ -407,7 +405,7 @@ def test_a_study_goes_on_with_a_ladder_filled_from_the_record(
 
 
 @given(MEDIAN, EPOCHS, TRIALS, SEEDS, VALUES, st.booleans())
-def test_the_median_rule_is_what_its_definition_says(
+def test_the_median_rule_follows_its_definition(
     pruner: Median,
     epochs: int,
     trials: int,
@@ -438,7 +436,7 @@ def test_the_median_rule_is_what_its_definition_says(
         before.append(cost)
 
 
-def test_under_the_median_rule_the_dead_are_among_those_compared() -> None:
+def test_the_median_includes_trials_that_ended_early() -> None:
     arm = Arm(Median(min_trials=2), epochs=3, trials=4, dies={0: 1, 1: 1}, values={(2, 1): 0.1, (3, 1): 0.05})
     for number in range(4):
         arm.begin()
@@ -447,7 +445,7 @@ def test_under_the_median_rule_the_dead_are_among_those_compared() -> None:
     assert arm.record[2].to_epoch == arm.record[3].to_epoch == 2
 
 
-def test_without_a_pruner_every_trial_goes_to_its_end() -> None:
+def test_without_a_pruner_every_trial_is_trained_to_its_last_epoch() -> None:
     arm = Arm(NoPruner(), epochs=9, trials=5)
     arm.run(0)
     assert states(arm) == {TrialState.COMPLETED: 5}
@@ -471,7 +469,7 @@ def test_planned_epochs_lie_between_one_whole_trial_and_all(pruner: Pruner, epoc
 
 
 @pytest.mark.parametrize("pruner", [Asha(), Hyperband(), Median()], ids=lambda pruner: pruner.kind)
-def test_ten_thousand_trials_are_followed_quickly(pruner: Pruner) -> None:
+def test_a_ladder_of_ten_thousand_trials_is_fast(pruner: Pruner) -> None:
     trials, draw = 10_000, random.Random(0)
     ladder = Ladder(pruner, epochs=27, trials=trials, maximize=True)
     flying: dict[int, int] = {}
@@ -491,5 +489,5 @@ def test_ten_thousand_trials_are_followed_quickly(pruner: Pruner) -> None:
             ladder.wait(number, draw.random())
         flying |= dict(ladder.settle().promoted)
         events += 1
-    # Measured: 20 to 60 microseconds each; the limit leaves room for a machine that others use.
+    # Measured: 20 to 60 microseconds each; the limit leaves room for a shared machine.
     assert (time.perf_counter() - began_at) / events < 1e-3

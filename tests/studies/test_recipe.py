@@ -1,4 +1,4 @@
-"""Python to paste, from a card and a configuration alone."""
+"""Python code built from a card and a configuration."""
 
 import ast
 
@@ -54,7 +54,7 @@ def card(**fields: object) -> OptimizerCard:
     return OptimizerCard.model_validate(complete | fields)
 
 
-def test_what_is_tuned_is_always_said_and_the_rest_where_it_differs() -> None:
+def test_a_call_shows_tuned_hyperparameters_and_those_not_at_their_default() -> None:
     assert call(card(), {}) == "Toy(model.parameters(), lr=0.1, weight_decay=0.0)"
     assert (
         call(card(), {"k": 6, "mode": "other"})
@@ -67,12 +67,12 @@ def test_a_pair_is_one_tuple_and_whole_when_one_half_differs() -> None:
     assert arguments(card(), {"beta1": 0.8})["betas"] == (0.8, 0.99)
 
 
-def test_what_has_no_effect_is_left_out() -> None:
+def test_hyperparameters_without_effect_are_left_out() -> None:
     assert "ratio" not in call(card(), {"weight_decay": 0.0, "ratio": 0.2})
     assert "ratio=0.2" in call(card(), {"weight_decay": 0.1, "ratio": 0.2})
 
 
-def test_every_digit_is_kept() -> None:
+def test_numbers_keep_every_digit() -> None:
     value = 0.1 + 0.2
     tree = ast.parse(call(card(), {"lr": value}), mode="eval").body
     assert isinstance(tree, ast.Call)
@@ -91,7 +91,7 @@ def test_numbers_have_the_defaults_type() -> None:
     assert "lr=1.0, weight_decay=0.0, k=6)" in call(card(), {"lr": 1, "k": 6.0})
 
 
-def test_the_arguments_that_make_a_variant_are_said() -> None:
+def test_the_fixed_arguments_of_a_variant_are_shown() -> None:
     assert call(card(arguments={"nesterov": True}), {}).endswith(", nesterov=True)")
 
 
@@ -102,7 +102,7 @@ def test_a_recipe_imports_and_binds_optimizer() -> None:
     )
 
 
-def test_parameters_without_decay_come_in_a_group_of_their_own() -> None:
+def test_parameters_without_decay_have_their_own_group() -> None:
     text = call(card(), {"weight_decay": 0.1}, decay_1d=False)
     assert text.startswith(
         'Toy([{"params": [p for p in model.parameters() if p.ndim >= 2]}, '
@@ -110,12 +110,12 @@ def test_parameters_without_decay_come_in_a_group_of_their_own() -> None:
     )
 
 
-def test_without_weight_decay_there_is_nothing_to_spare() -> None:
+def test_an_optimizer_without_weight_decay_needs_no_groups() -> None:
     plain = card(hyperparameters=(hyperparameter("lr", 0.1),), pairs={})
     assert call(plain, {}, decay_1d=False) == "Toy(model.parameters())"
 
 
-def test_a_card_can_say_how_it_is_called() -> None:
+def test_a_card_can_define_its_call() -> None:
     wrapped = card(
         preparation="rest = list(model.parameters())",
         call="[Outer(Toy({params:rest}, {args:lr betas}), {args:k}), Other()]",

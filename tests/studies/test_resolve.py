@@ -1,7 +1,4 @@
-"""A study against a catalogue.
-
-Names looked up, spaces completed, and what cannot be run refused with a hint.
-"""
+"""Resolving a study: names are looked up, spaces completed, and impossible studies refused with a hint."""
 
 import time
 from typing import Any
@@ -76,16 +73,16 @@ def test_tune_searches_the_range_on_the_card() -> None:
     assert arm(nesterov="tune").space["nesterov"] == Choices(choices=(False, True))
 
 
-def test_a_pair_fixes_both_its_halves() -> None:
+def test_a_pair_fixes_both_hyperparameters() -> None:
     space = arm(betas=[0.8, 0.95]).space
     assert (space["beta1"], space["beta2"]) == (Fixed(value=0.8), Fixed(value=0.95))
 
 
-def test_a_range_of_a_whole_number_is_whole() -> None:
+def test_a_range_of_an_integer_hyperparameter_is_an_integer_range() -> None:
     assert arm("stepper", k={"low": 2, "high": 5}).space["k"] == Range(low=2, high=5, integer=True)
 
 
-def test_the_workload_fills_in_what_the_study_leaves_out() -> None:
+def test_epochs_and_batch_size_default_to_the_workloads() -> None:
     found = resolved(budget={"trials_per_arm": 1})
     assert (found.workload, found.epochs, found.batch_size) == (CATALOG.workloads["digits-mlp"], 4, 32)
     own = resolved(budget={"trials_per_arm": 1, "epochs": 7}, training={"batch_size": 1000})
@@ -268,13 +265,13 @@ def test_a_grid_with_too_many_points_is_refused() -> None:
         ({}, 12),
     ],
 )
-def test_a_space_of_few_configurations_runs_no_more_trials_than_it_holds(
+def test_an_arm_runs_at_most_as_many_trials_as_it_has_configurations(
     space: dict[str, Any], trials: int
 ) -> None:
     assert arm(**space).trials == trials
 
 
-def test_an_arm_knows_what_lies_in_its_space() -> None:
+def test_an_arm_admits_exactly_the_configurations_in_its_space() -> None:
     found = arm(lr={"low": 1e-3, "high": 1e-2})
     inside = ADAMP.defaults | {"lr": 5e-3, "weight_decay": 0.1}
     assert found.admits(inside)
@@ -323,7 +320,7 @@ def test_configurations_that_train_alike_count_once() -> None:
 
 
 @pytest.mark.parametrize("optimizer", ["adamp", "sgdp"])
-def test_configurations_are_counted_without_going_through_them(optimizer: str) -> None:
+def test_large_spaces_are_counted_without_enumeration(optimizer: str) -> None:
     space: dict[str, Any] = {
         "lr": {"choices": [0.1, 0.2]},
         "weight_decay": {"choices": [0, 0.1, 0.5]},
@@ -361,6 +358,6 @@ def test_every_replicate_has_the_trials_of_the_budget() -> None:
     assert [one.trials for one in plan.arms] == [5, 3]
 
 
-def test_a_grid_is_gone_through_by_every_replicate() -> None:
+def test_every_replicate_searches_the_whole_grid() -> None:
     [one] = resolved(arms=[FEW], sampler="grid", budget={"trials_per_arm": 50, "replicates": 4}).arms
     assert (one.trials, one.configurations()) == (3, 3)

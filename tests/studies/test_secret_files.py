@@ -15,7 +15,7 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "password"
 
 
-def test_a_secret_is_the_files_one_line(file: Path) -> None:
+def test_a_secret_is_the_one_line_of_its_file(file: Path) -> None:
     assert read_secret(file) == "p@ss/w:rd"
 
 
@@ -31,7 +31,7 @@ def test_a_file_without_one_line_of_text_is_refused_without_showing_it(
     assert "two" not in str(refused.value)
 
 
-def test_a_missing_file_is_named(tmp_path: Path) -> None:
+def test_the_error_for_a_missing_file_names_it(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"none: No such file"):
         read_secret(tmp_path / "none")
 
@@ -59,6 +59,6 @@ def test_the_password_is_added_to_a_url_without_one(file: Path, url: str, whole:
     assert with_password(url, None) == url
 
 
-def test_a_database_without_a_user_takes_no_password(file: Path) -> None:
+def test_a_password_needs_a_url_with_a_user(file: Path) -> None:
     with pytest.raises(ValueError, match="user name"):
         with_password("sqlite:////var/lib/tangent.db", file)

@@ -1,4 +1,4 @@
-"""Seeds: the same for every arm, another for every replicate and study."""
+"""Seeds: the same for every arm, different for every replicate and study."""
 
 import pytest
 
@@ -28,19 +28,19 @@ def test_a_seed_is_the_same_on_every_machine_and_in_every_version() -> None:
     ]
 
 
-def test_replicates_and_studies_get_seeds_of_their_own() -> None:
+def test_replicates_and_studies_have_different_seeds() -> None:
     seeds = {trial_seed(study, replicate) for study in range(40) for replicate in range(40)}
     assert len(seeds) == 1600
 
 
-def test_what_is_confirmed_is_confirmed_on_seeds_that_no_search_has_seen() -> None:
+def test_confirmation_seeds_differ_from_all_search_seeds() -> None:
     searched = {trial_seed(study, replicate) for study in range(20) for replicate in range(50)}
     confirmed = {confirmation_seed(study, index) for study in range(20) for index in range(50)}
     assert len(confirmed) == 1000
     assert not searched & confirmed
 
 
-def test_a_seed_is_a_number_that_json_keeps() -> None:
+def test_a_seed_is_a_number_that_json_keeps_exactly() -> None:
     seeds = [trial_seed(study, 0) for study in range(200)]
     assert all(0 <= seed < 2**53 for seed in seeds)
     assert max(seeds) > 2**52, "all 53 bits are used"

@@ -1,4 +1,4 @@
-"""Dimensions know their members, conditions know when they hold, a space knows its size."""
+"""Members of dimensions, conditions, the size of a space and the identity of configurations."""
 
 import math
 
@@ -54,7 +54,9 @@ MIXED = Choices(choices=(0, 0.1, "none", True))
         (Fixed(value=1), True, False),
     ],
 )
-def test_a_dimension_knows_its_members(dimension: AnyDimension, value: Scalar, is_member: bool) -> None:
+def test_a_dimension_contains_exactly_its_members(
+    dimension: AnyDimension, value: Scalar, is_member: bool
+) -> None:
     assert dimension.contains(value) is is_member
 
 
@@ -91,7 +93,7 @@ def test_configurations_are_the_same_when_all_their_values_are(
         ({"a": SWITCH, "b": PLAIN}, math.inf),
     ],
 )
-def test_a_space_knows_how_many_configurations_it_holds(space: Space, configurations: float) -> None:
+def test_the_size_of_a_space_is_its_number_of_configurations(space: Space, configurations: float) -> None:
     assert size(space) == configurations
 
 
@@ -120,7 +122,7 @@ def test_a_condition_can_hold_where_any_value_meets_it(dimension: AnyDimension, 
     assert Condition(parameter="x", above=0).can_hold(dimension) is can_hold
 
 
-def test_what_has_no_condition_always_matters() -> None:
+def test_a_hyperparameter_without_a_condition_is_always_active() -> None:
     conditions = {"wd_ratio": Condition(parameter="weight_decay", above=0)}
     assert is_active("lr", conditions, {"weight_decay": 0})
     assert not is_active("wd_ratio", conditions, {"weight_decay": 0})

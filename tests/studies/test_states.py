@@ -1,4 +1,4 @@
-"""The two state machines, move by move: what is not in these tables is refused."""
+"""The two state machines: every move in these tables is allowed, and every other one is refused."""
 
 import pytest
 
@@ -60,7 +60,7 @@ def test_the_tables_cover_every_state_and_move() -> None:
 
 
 @pytest.mark.parametrize(("state", "move", "after"), [cell for cell in STUDY_CELLS if cell[2] != "."])
-def test_a_study_moves(state: str, move: str, after: str) -> None:
+def test_a_study_makes_every_allowed_move(state: str, move: str, after: str) -> None:
     assert move_study(StudyState(state), StudyMove(move)) is StudyState(after)
 
 
@@ -74,7 +74,7 @@ def test_a_study_refuses_every_other_move_and_lists_its_verbs(state: str, move: 
 
 
 @pytest.mark.parametrize(("state", "move", "after"), [cell for cell in TRIAL_CELLS if cell[2] != "."])
-def test_a_trial_moves(state: str, move: str, after: str) -> None:
+def test_a_trial_makes_every_allowed_move(state: str, move: str, after: str) -> None:
     assert move_trial(TrialState(state), TrialMove(move)) is TrialState(after)
 
 

@@ -1,4 +1,4 @@
-"""What a webhook may be, and when a delivery that failed is tried again."""
+"""Parsing webhooks, secrets, and the backoff between delivery attempts."""
 
 import base64
 from typing import Any
@@ -11,7 +11,7 @@ from studies.webhooks import MAX_ATTEMPTS, backoff_s, is_subscribed, new_secret,
 __all__: list[str] = []
 
 
-def test_a_webhook_needs_an_address_and_nothing_else() -> None:
+def test_a_webhook_needs_only_a_url() -> None:
     made = parse_webhook({"url": "https://hooks.example:8443/a?b=c"})
     assert made.model_dump() == {
         "url": "https://hooks.example:8443/a?b=c",
@@ -21,7 +21,7 @@ def test_a_webhook_needs_an_address_and_nothing_else() -> None:
     }
 
 
-def test_an_event_that_is_named_twice_is_asked_for_once() -> None:
+def test_duplicate_events_are_dropped() -> None:
     asked = ["study.failed", "study.completed", "study.failed"]
     assert parse_webhook({"url": "https://a.example", "events": asked}).events == (
         "study.failed",
@@ -48,7 +48,7 @@ def test_an_event_that_is_named_twice_is_asked_for_once() -> None:
         ("https://hooks.example/" + "x" * 2000, "at most 2000"),
     ],
 )
-def test_an_address_that_cannot_be_called_is_refused_with_a_reason(url: str, said: str) -> None:
+def test_an_invalid_url_is_refused_with_a_reason(url: str, said: str) -> None:
     with pytest.raises(WebhookInvalid) as refused:
         parse_webhook({"url": url})
     (problem,) = refused.value.problems
@@ -70,13 +70,13 @@ def test_an_address_that_cannot_be_called_is_refused_with_a_reason(url: str, sai
         ({"url": "https://a.example", "secret": "whsec_x"}, "/secret"),
     ],
 )
-def test_every_fault_has_its_place(body: Any, pointer: str) -> None:
+def test_every_fault_has_its_pointer(body: Any, pointer: str) -> None:
     with pytest.raises(WebhookInvalid) as refused:
         parse_webhook(body)
     assert [problem.pointer for problem in refused.value.problems] == [pointer]
 
 
-def test_a_secret_has_the_form_of_the_standard_and_is_new_each_time() -> None:
+def test_a_secret_has_the_standards_form_and_is_new_each_time() -> None:
     one, other = new_secret(), new_secret()
     assert one != other
     assert one.startswith("whsec_")
@@ -93,7 +93,7 @@ def test_the_last_attempt_comes_about_a_day_after_the_first() -> None:
     assert backoff_s(10**6, luck=0.5) == 8 * 3600
 
 
-def test_all_states_are_asked_for_at_once_and_pings_never() -> None:
+def test_the_wildcard_covers_all_states_but_not_pings() -> None:
     assert is_subscribed("study.failed", ["study.*"])
     assert is_subscribed("study.failed", ["study.completed", "study.failed"])
     assert not is_subscribed("study.failed", ["study.completed"])
