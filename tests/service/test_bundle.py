@@ -1,6 +1,4 @@
-"""Bundles over REST: everything of a study in one file, the same bytes each time, every file what the
-manifest says.
-"""
+"""Bundles over REST: complete, reproducible byte for byte, and consistent with their manifest."""
 
 import csv
 import hashlib
@@ -44,7 +42,7 @@ def opened(http: httpx.Client, study: str) -> zipfile.ZipFile:
     return zipfile.ZipFile(io.BytesIO(answer.content))
 
 
-def test_it_comes_as_a_zip_file_with_a_name(http: httpx.Client, study: str) -> None:
+def test_a_bundle_is_a_zip_file_named_after_its_study(http: httpx.Client, study: str) -> None:
     answer = http.get(f"/v1/studies/{study}/bundle")
     assert answer.headers["content-type"] == "application/zip"
     assert (
@@ -54,11 +52,11 @@ def test_it_comes_as_a_zip_file_with_a_name(http: httpx.Client, study: str) -> N
     assert answer.headers["content-length"] == str(len(answer.content))
 
 
-def test_the_same_record_gives_the_same_bytes(http: httpx.Client, study: str) -> None:
+def test_an_unchanged_study_gives_the_same_bytes(http: httpx.Client, study: str) -> None:
     assert http.get(f"/v1/studies/{study}/bundle").content == http.get(f"/v1/studies/{study}/bundle").content
 
 
-def test_every_file_is_explained_and_is_what_the_manifest_says(http: httpx.Client, study: str) -> None:
+def test_every_file_is_explained_and_matches_the_manifest(http: httpx.Client, study: str) -> None:
     with opened(http, study) as archive:
         assert archive.testzip() is None
         assert archive.namelist() == [*FILES, "manifest.json"]
@@ -74,7 +72,7 @@ def test_every_file_is_explained_and_is_what_the_manifest_says(http: httpx.Clien
         assert (manifest["study_id"], manifest["state"], manifest["format"]) == (study, "completed", 1)
 
 
-def test_spec_and_plan_are_those_of_the_study(
+def test_spec_and_plan_equal_those_of_the_study(
     http: httpx.Client, store: Store, study: str, catalog: Catalog
 ) -> None:
     with opened(http, study) as archive:
@@ -83,7 +81,7 @@ def test_spec_and_plan_are_those_of_the_study(
         assert ResolvedStudy.model_validate_json(archive.read("plan.json")) == resolve(spec, catalog)
 
 
-def test_the_reports_in_it_are_those_of_the_service(http: httpx.Client, study: str) -> None:
+def test_the_bundles_reports_equal_those_of_the_service(http: httpx.Client, study: str) -> None:
     with opened(http, study) as archive:
         for name, form in (("report.md", "markdown"), ("report.html", "html"), ("table.tex", "latex")):
             assert archive.read(name).decode() == http.get(f"/v1/studies/{study}/report?format={form}").text
@@ -136,7 +134,7 @@ def test_every_measurement_is_in_both_tables(http: httpx.Client, store: Store, s
         assert line == {name: "" if value is None else str(value) for name, value in row.items()}
 
 
-def test_measurements_are_the_same_however_few_are_held_at_a_time(
+def test_the_number_of_measurements_in_memory_does_not_change_the_files(
     store: Store, play: Play, body: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     study = play(body, confirm=5)
@@ -155,7 +153,7 @@ def test_measurements_are_the_same_however_few_are_held_at_a_time(
     assert measured() == at_once
 
 
-def test_seeds_are_those_that_trained(http: httpx.Client, store: Store, study: str) -> None:
+def test_seeds_are_those_of_the_trials(http: httpx.Client, store: Store, study: str) -> None:
     with opened(http, study) as archive:
         seeds = json.loads(archive.read("seeds.json"))
     assert seeds == {
@@ -169,7 +167,7 @@ def test_seeds_are_those_that_trained(http: httpx.Client, store: Store, study: s
 
 
 @pytest.mark.parametrize("begun", [False, True])
-def test_a_study_that_is_still_open_has_a_bundle_of_what_is_there(
+def test_an_open_study_has_a_bundle_of_its_results_so_far(
     http: httpx.Client, store: Store, play: Play, body: dict[str, Any], begun: bool
 ) -> None:
     study = play(body, close=False) if begun else store.submit(parse_spec(body)).id
@@ -181,7 +179,7 @@ def test_a_study_that_is_still_open_has_a_bundle_of_what_is_there(
         assert archive.read("environment.json") == b"{}\n"
 
 
-def test_what_trained_it_is_in_it(http: httpx.Client, store: Store, body: dict[str, Any]) -> None:
+def test_the_environment_is_in_the_bundle(http: httpx.Client, store: Store, body: dict[str, Any]) -> None:
     study = store.submit(parse_spec(body)).id
     claim = store.claim_next(dispatcher="here", lease_s=60.0)
     assert claim is not None
@@ -199,7 +197,7 @@ def test_what_trained_it_is_in_it(http: httpx.Client, store: Store, body: dict[s
         ("x" * 200, f"{'x' * 60}-k3.tangent.zip"),
     ],
 )
-def test_the_name_of_the_file_is_safe_anywhere(name: str, expected: str) -> None:
+def test_the_file_name_has_no_special_characters(name: str, expected: str) -> None:
     assert bundle_name("k3", name) == expected
 
 
@@ -210,9 +208,7 @@ def test_the_version_names_the_commit_of_a_checkout(http: httpx.Client, study: s
     assert second == "bundle format 1"
 
 
-def test_text_that_a_spreadsheet_would_run_is_disarmed(
-    http: httpx.Client, store: Store, body: dict[str, Any]
-) -> None:
+def test_formulas_are_escaped_in_csv(http: httpx.Client, store: Store, body: dict[str, Any]) -> None:
     study = store.submit(parse_spec(body)).id
     claim = store.claim_next(dispatcher="here", lease_s=60.0)
     assert claim is not None

@@ -1,4 +1,4 @@
-"""What can be asked for, who may ask, and what every command has in common."""
+"""The catalogue, tokens and the audit log from the command line, and what all commands have in common."""
 
 import json
 import subprocess
@@ -21,7 +21,7 @@ __all__: list[str] = []
 
 
 def tangent(*arguments: str, **environment: str) -> Result:
-    """Run a command in an environment that is otherwise silent about Tangent."""
+    """Run a command in an environment without other settings of Tangent."""
     result = CliRunner(env={"COLUMNS": "200", **environment}).invoke(app, list(arguments))
     assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
     return result
@@ -29,7 +29,7 @@ def tangent(*arguments: str, **environment: str) -> Result:
 
 @pytest.fixture
 def guarded(live: str, store: Store) -> tuple[str, str]:
-    """The URL of a service that needs a token, and a viewer's token."""
+    """The URL of a service that requires a token, and a viewer's token."""
     return live, store.create_token("reader", role="viewer")
 
 
@@ -49,7 +49,7 @@ def test_optimizers_and_workloads_are_listed_and_shown(live: str, catalog: Catal
     assert "1,000 train, 300 validation, 300 test" in tangent("workloads", "digits-mlp", "--url", live).stdout
 
 
-def test_cards_as_json_are_what_the_api_gives(live: str, catalog: Catalog) -> None:
+def test_cards_as_json_equal_those_of_the_api(live: str, catalog: Catalog) -> None:
     assert json.loads(tangent("optimizers", "adamp", "--json", "--url", live).stdout) == catalog.optimizers[
         "adamp"
     ].model_dump(mode="json")
@@ -58,7 +58,7 @@ def test_cards_as_json_are_what_the_api_gives(live: str, catalog: Catalog) -> No
     ] == sorted(catalog.workloads)
 
 
-def test_an_unknown_name_gets_the_nearest_one(live: str) -> None:
+def test_an_unknown_name_gets_a_suggestion(live: str) -> None:
     result = tangent("optimizers", "adampp", "--url", live)
     assert (result.exit_code, result.stderr) == (
         2,
@@ -67,7 +67,7 @@ def test_an_unknown_name_gets_the_nearest_one(live: str) -> None:
     assert "known: char-lm, digits-mlp" in tangent("workloads", "imagenet", "--url", live).stderr
 
 
-def test_no_service_is_told_with_what_to_do() -> None:
+def test_an_unreachable_service_is_one_line_with_advice() -> None:
     result = tangent("list", "--url", "http://127.0.0.1:9")
     assert (result.exit_code, result.stderr) == (
         1,
@@ -75,7 +75,7 @@ def test_no_service_is_told_with_what_to_do() -> None:
     )
 
 
-def test_an_address_that_is_none_is_bad_input() -> None:
+def test_an_invalid_url_is_bad_input() -> None:
     result = tangent("list", TANGENT_URL="localhost:8780")
     assert result.exit_code == 2
     assert result.stderr.startswith("error: TANGENT_URL: expected a URL that starts with http:// or https://")
@@ -103,7 +103,7 @@ def test_a_token_comes_from_the_option_or_the_environment(
     )
 
 
-def test_tokens_are_made_listed_and_revoked_in_the_database_itself(
+def test_tokens_are_created_listed_and_revoked_in_the_database(
     settings: ServiceSettings, store: Store
 ) -> None:
     home = ("--home", str(settings.home))
@@ -123,7 +123,7 @@ def test_tokens_are_made_listed_and_revoked_in_the_database_itself(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "said"),
+    ("arguments", "code", "expected"),
     [
         (("create", "reader"), 2, "a token named 'reader' already exists"),
         (("create", " "), 2, "1 to 64 printable characters"),
@@ -131,23 +131,23 @@ def test_tokens_are_made_listed_and_revoked_in_the_database_itself(
         (("revoke", "nobody"), 1, "there is no token 'nobody'"),
     ],
 )
-def test_what_cannot_be_done_with_a_token_is_told(
-    settings: ServiceSettings, store: Store, arguments: tuple[str, ...], code: int, said: str
+def test_an_invalid_token_command_says_why(
+    settings: ServiceSettings, store: Store, arguments: tuple[str, ...], code: int, expected: str
 ) -> None:
     store.create_token("reader", role="viewer")
     result = tangent("token", *arguments, TANGENT_HOME=str(settings.home))
     assert result.exit_code == code
-    assert said in result.stderr
+    assert expected in result.stderr
 
 
-def test_an_unusable_database_is_one_line() -> None:
+def test_an_unusable_database_is_a_one_line_error() -> None:
     result = tangent("token", "list", "--database", "mysql://x")
     assert result.exit_code == 1
     assert result.stderr.startswith("error: ")
     assert result.stderr.count("\n") == 1
 
 
-def test_help_needs_none_of_the_slow_libraries() -> None:
+def test_help_does_not_import_slow_libraries() -> None:
     slow = {"alembic", "fastapi", "httpx", "jinja2", "pydantic", "rich", "sqlalchemy", "uvicorn", "yaml"}
     code = f"import sys, service.cli.app; print(sorted({slow!r} & set(sys.modules)))"
     assert (
@@ -187,7 +187,7 @@ def test_an_unknown_command_or_option_is_bad_input() -> None:
     assert tangent("list", "--colour").exit_code == 2
 
 
-def test_quotas_are_given_changed_and_shown(settings: ServiceSettings, store: Store) -> None:
+def test_quotas_are_set_changed_and_shown(settings: ServiceSettings, store: Store) -> None:
     home = ("--home", str(settings.home))
     tangent("token", "create", "alice", "--max-studies", "3", "--max-gpu-hours", "10.5", *home)
     assert store.token("alice").quotas == Quotas(max_studies=3, max_gpu_hours=10.5)
@@ -203,7 +203,7 @@ def test_quotas_are_given_changed_and_shown(settings: ServiceSettings, store: St
     assert tangent("token", "quota", "alice", "--max-studies", "-1", *home).exit_code == 2
 
 
-def test_the_log_is_shown_to_admins(live: str, store: Store) -> None:
+def test_only_admins_see_the_audit_log(live: str, store: Store) -> None:
     root, reader = store.create_token("root", role="admin"), store.create_token("reader", role="viewer")
     store.submit(
         parse_spec({"workload": "digits-mlp", "arms": ["adamp"], "budget": {"trials_per_arm": 1}}),
@@ -232,7 +232,7 @@ def test_the_log_is_shown_to_admins(live: str, store: Store) -> None:
     )
 
 
-def test_what_is_done_at_the_database_is_noted_with_account_and_machine(
+def test_changes_in_the_database_are_audited_with_user_and_host(
     settings: ServiceSettings, store: Store
 ) -> None:
     tangent("token", "create", "alice", "--home", str(settings.home))

@@ -1,7 +1,4 @@
-"""`tangent migrate`, `tangent serve` and `tangent worker join`.
-
-The parts of a cluster, each started by itself.
-"""
+"""`tangent migrate`, `tangent serve` and `tangent worker join`: the separate parts of a cluster."""
 
 import os
 import signal
@@ -23,7 +20,7 @@ SECRET = "tangent_" + 32 * "ab"
 
 @pytest.fixture
 def environment(tmp_path: Path) -> dict[str, str]:
-    """An environment of a machine of its own, with the token of a Ray."""
+    """The environment of a separate machine that has the token of a Ray cluster."""
     (tmp_path / "ray_token").write_text("ray")
     inherited = {
         name: value for name, value in os.environ.items() if not name.startswith(("TANGENT_", "RAY_"))
@@ -37,7 +34,7 @@ def environment(tmp_path: Path) -> dict[str, str]:
 
 
 def tangent(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run a command as a person would, to its end."""
+    """Run a command in a process of its own and wait until it exits."""
     return subprocess.run(
         [sys.executable, "-m", "service", *arguments],
         env=environment,
@@ -48,14 +45,14 @@ def tangent(environment: dict[str, str], *arguments: str) -> subprocess.Complete
     )
 
 
-def test_migrate_makes_the_database_and_its_first_token_once(
+def test_migrate_creates_the_database_and_its_first_token_once(
     tmp_path: Path, environment: dict[str, str]
 ) -> None:
     (tmp_path / "first").write_text(f"{SECRET}\n")
-    for said in ("Created the admin token `first`", "up to date.\n"):
+    for expected in ("Created the admin token `first`", "up to date.\n"):
         done = tangent(environment, "migrate", "--first-token-file", str(tmp_path / "first"))
         assert done.returncode == 0, done.stderr
-        assert said in done.stdout
+        assert expected in done.stdout
         assert SECRET not in done.stdout + done.stderr
     store = Store.open(f"sqlite:///{tmp_path}/tangent.db", migrate=False)
     token = store.authenticate(SECRET)
@@ -64,7 +61,7 @@ def test_migrate_makes_the_database_and_its_first_token_once(
     store.close()
 
 
-def test_a_revoked_first_token_is_not_made_again(tmp_path: Path, environment: dict[str, str]) -> None:
+def test_a_revoked_first_token_is_not_created_again(tmp_path: Path, environment: dict[str, str]) -> None:
     store = Store.open(f"sqlite:///{tmp_path}/tangent.db")
     store.create_first_token("first", secret=SECRET)
     store.revoke_token("first")
@@ -81,10 +78,10 @@ def test_a_revoked_first_token_is_not_made_again(tmp_path: Path, environment: di
     [
         ("short", "expected a secret of 32 to 256"),
         ("", "0 lines"),
-        (None, "cannot be read"),
+        (None, "cannot read"),
     ],
 )
-def test_what_is_no_secret_makes_no_token(
+def test_an_invalid_secret_creates_no_token(
     tmp_path: Path, environment: dict[str, str], held: str | None, why: str
 ) -> None:
     if held is not None:
@@ -96,7 +93,7 @@ def test_what_is_no_secret_makes_no_token(
     assert len(done.stderr.strip().splitlines()) == 1
 
 
-def test_serve_is_the_service_without_a_dispatcher_and_ends_when_told_to(
+def test_serve_runs_without_a_dispatcher_and_stops_on_sigterm(
     tmp_path: Path, environment: dict[str, str]
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
@@ -135,7 +132,9 @@ def test_a_worker_that_cannot_join_says_why_in_one_line(
     assert len(done.stderr.strip().splitlines()) == 1
 
 
-def test_a_worker_without_the_rays_token_does_not_knock(tmp_path: Path, environment: dict[str, str]) -> None:
+def test_a_worker_without_the_clusters_token_does_not_connect(
+    tmp_path: Path, environment: dict[str, str]
+) -> None:
     (tmp_path / "ray_token").unlink()
     done = tangent(environment, "worker", "join", "127.0.0.1:1")
     assert done.returncode == 1

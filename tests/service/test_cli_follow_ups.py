@@ -1,4 +1,4 @@
-"""Growing studies from the command line: confirm, extend and clone; watching goes on over a confirmation."""
+"""`tangent confirm`, `extend` and `clone`, and watching a study through its confirmation."""
 
 import json
 from collections.abc import Callable
@@ -56,7 +56,7 @@ def test_a_study_is_extended_by_options(run: Run, store: Store, body: Body, play
 
 
 @pytest.mark.parametrize("dump", [json.dumps, yaml.safe_dump])
-def test_an_extension_may_stand_in_a_file_and_options_go_before_it(
+def test_options_override_an_extension_file(
     run: Run, store: Store, body: Body, play: Play, tmp_path: Path, dump: Callable[[Any], str]
 ) -> None:
     study = play(body)
@@ -73,7 +73,7 @@ def test_an_extension_may_stand_in_a_file_and_options_go_before_it(
     assert store.study(study).arms == ("adamp", "adamw", "narrow")
 
 
-def test_an_extension_that_makes_no_sense_is_refused_in_the_words_of_the_api(
+def test_an_invalid_extension_gets_the_messages_of_the_api(
     run: Run, body: Body, play: Play, tmp_path: Path
 ) -> None:
     study = play(body)
@@ -91,7 +91,7 @@ def test_an_extension_that_makes_no_sense_is_refused_in_the_words_of_the_api(
         assert run("extend", study, "--file", str(tmp_path / "wrong.yaml"), "--arm", "adamw").exit_code == 2
 
 
-def test_a_clone_differs_by_its_patch_and_its_name(
+def test_a_clone_differs_only_by_its_patch_and_name(
     run: Run, store: Store, body: Body, tmp_path: Path
 ) -> None:
     study = store.submit(parse_spec(body)).id
@@ -109,7 +109,7 @@ def test_a_clone_differs_by_its_patch_and_its_name(
     )
 
 
-def test_show_and_trials_tell_of_the_confirmation(run: Run, body: Body, play: Play) -> None:
+def test_show_and_trials_include_the_confirmation(run: Run, body: Body, play: Play) -> None:
     study = play(body | {"suite": "small"}, confirm=3)
     shown = run("show", study).stdout
     assert "12/12 runs finished" in shown
@@ -128,7 +128,7 @@ def test_watching_ends_with_the_finding(run: Run, body: Body, play: Play) -> Non
     assert last.endswith(f"(`tangent verdict {study}`)")
 
 
-def test_a_line_tells_confirmation_runs_from_trials_of_the_search(
+def test_lines_distinguish_confirmation_runs_from_search_trials(
     store: Store, body: Body, play: Play, capsys: pytest.CaptureFixture[str]
 ) -> None:
     study = play(body | {"arms": ["adamp"]}, confirm=2)
@@ -144,7 +144,7 @@ def test_a_line_tells_confirmation_runs_from_trials_of_the_search(
     assert f"{study} extended: 9 fresh seeds in total" in lines
 
 
-def test_a_bar_shows_the_confirmation_once_it_has_begun(
+def test_a_bar_for_the_confirmation_appears_once_it_starts(
     store: Store, body: Body, play: Play, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(

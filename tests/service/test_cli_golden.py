@@ -32,7 +32,7 @@ def _stable(text: str, *, study: str = "", url: str = "", folder: str = "") -> s
 
 
 @pytest.mark.parametrize("command", ["list", "show", "best", "trials", "verdict"])
-def test_the_output_for_a_confirmed_study_reads_as_kept(
+def test_the_output_for_a_confirmed_study_matches_its_golden_file(
     command: str, run: Callable[..., Result], play: Callable[..., str], body: dict[str, Any], live: str
 ) -> None:
     study = play(body | {"name": "Digits"}, confirm=5)
@@ -40,7 +40,9 @@ def test_the_output_for_a_confirmed_study_reads_as_kept(
     assert_golden(GOLDEN / f"cli-{command}.txt", _stable(shown, study=study, url=live))
 
 
-def test_errors_read_as_kept(run: Callable[..., Result], body: dict[str, Any], tmp_path: Path) -> None:
+def test_errors_match_their_golden_file(
+    run: Callable[..., Result], body: dict[str, Any], tmp_path: Path
+) -> None:
     def submitted(name: str, text: str) -> tuple[str, ...]:
         (tmp_path / name).write_text(text, encoding="utf-8")
         return ("submit", str(tmp_path / name))
@@ -68,7 +70,7 @@ def test_errors_read_as_kept(run: Callable[..., Result], body: dict[str, Any], t
 
 
 @pytest.mark.parametrize(("form", "suffix"), [("markdown", "md"), ("latex", "tex")])
-def test_the_report_of_a_confirmed_study_reads_as_kept(
+def test_the_report_of_a_confirmed_study_matches_its_golden_file(
     form: str,
     suffix: str,
     run: Callable[..., Result],
@@ -81,7 +83,7 @@ def test_the_report_of_a_confirmed_study_reads_as_kept(
     assert_golden(GOLDEN / f"report.{suffix}", shown)
 
 
-def test_the_readme_of_a_bundle_reads_as_kept(
+def test_the_readme_of_a_bundle_matches_its_golden_file(
     run: Callable[..., Result], play: Callable[..., str], body: dict[str, Any], tmp_path: Path
 ) -> None:
     study = play(body | {"name": "Digits"}, confirm=5)

@@ -1,4 +1,4 @@
-"""Pruning from the command line: what `show`, `best`, `trials` and `watch` tell of it."""
+"""Pruning in the output of `show`, `best`, `trials` and `watch`."""
 
 import io
 import json
@@ -49,7 +49,7 @@ def columns(line: str) -> list[str]:
     return [cell for cell in line.split("  ") if cell.strip()]
 
 
-def test_show_tells_the_rungs_the_pruned_and_the_waiting(run: Run, known: Store) -> None:
+def test_show_lists_rungs_and_counts_pruned_and_waiting_trials(run: Run, known: Store) -> None:
     study = Pruned(known).train(1)
     shown = run("show", study.id).stdout
     assert "asha: from epoch 1 on, 1 in 3 promoted; rungs after epochs 1 and 3 of 9" in shown
@@ -61,9 +61,7 @@ def test_show_tells_the_rungs_the_pruned_and_the_waiting(run: Run, known: Store)
 
 
 @pytest.mark.parametrize("command", ["show", "best"])
-def test_arms_tell_how_many_were_pruned_and_the_epochs_they_trained(
-    run: Run, known: Store, command: str
-) -> None:
+def test_arms_show_pruned_trials_and_trained_epochs(run: Run, known: Store, command: str) -> None:
     study = Pruned(known).train().close()
     lines = run(command, study.id).stdout.splitlines()
     head = next(line for line in lines if line.startswith("arm "))
@@ -73,7 +71,7 @@ def test_arms_tell_how_many_were_pruned_and_the_epochs_they_trained(
     assert "pruned" not in arm, "pruned trials do not count as unsuccessful"
 
 
-def test_trials_tell_who_waits_and_to_where_others_are_trained(run: Run, known: Store) -> None:
+def test_trials_show_waiting_states_and_target_epochs(run: Run, known: Store) -> None:
     study = Pruned(known, arms=["adamw"]).train(1)
     lines = {line.split()[0]: " ".join(line.split()) for line in run("trials", study.id).stdout.splitlines()}
     assert f"{study.id}.adamw.0 waiting at epoch 1 – – 1 3 0.10 s" in lines[f"{study.id}.adamw.0"]
@@ -85,7 +83,7 @@ def test_trials_tell_who_waits_and_to_where_others_are_trained(run: Run, known: 
     assert len(json.loads(run("trials", study.id, "--state", "pruned", "--json").stdout)) == 7
 
 
-def test_a_pruner_that_cannot_work_is_told_with_what_to_do(run: Run, tmp_path: Path) -> None:
+def test_a_pruner_without_rungs_is_rejected_with_advice(run: Run, tmp_path: Path) -> None:
     file = tmp_path / "study.json"
     body: dict[str, Any] = {
         "workload": "digits-mlp",
@@ -103,7 +101,7 @@ def test_a_pruner_that_cannot_work_is_told_with_what_to_do(run: Run, tmp_path: P
     )
 
 
-def test_watching_without_a_terminal_tells_promotions_and_the_pruned(
+def test_watching_without_a_terminal_prints_promotions_and_pruned_trials(
     run: Run, known: Store, live_app: FastAPI
 ) -> None:
     study = Pruned(known, arms=["adamw"])
@@ -125,31 +123,29 @@ def test_watching_without_a_terminal_tells_promotions_and_the_pruned(
     assert any(line.startswith("adamw 9/9 ") for line in lines)
 
 
-def test_bars_count_epochs_where_trials_are_pruned_and_end_full(
-    known: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_bars_count_epochs_with_a_pruner_and_end_full(known: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     out = Console(file=io.StringIO(), force_terminal=True, width=160)
     monkeypatch.setattr(progress, "console", lambda: out)
     study = Pruned(known, arms=["adamw"])
     with watching(known, study.id) as report:
         bars: Any = report
         study.train(1)
-        tell(known, study.id, report)
+        show_events(known, study.id, report)
         assert [(task.completed, task.total) for task in bars._bars.tasks] == [(3, 21), (3, 21)]
         assert bars._bars.tasks[1].fields["note"] == "epochs, 2 waiting"
         study.train()
-        tell(known, study.id, report)
+        show_events(known, study.id, report)
         assert [(task.completed, task.total) for task in bars._bars.tasks] == [(21, 21), (21, 21)]
         assert bars._bars.tasks[1].fields["note"].startswith("epochs, best accuracy 0.9")
         assert "7 pruned" in bars._bars.tasks[1].fields["note"]
 
 
 def watching(store: Store, study_id: str) -> AbstractContextManager[Callable[[EventView], None]]:
-    """Return what `watch` shows events with."""
+    """Return the reporter that `watch` uses."""
     return reporter(store.study(study_id), store.arms(study_id))
 
 
-def tell(store: Store, study_id: str, report: Callable[[EventView], None]) -> None:
-    """Show everything that has happened."""
+def show_events(store: Store, study_id: str, report: Callable[[EventView], None]) -> None:
+    """Report all events of a study."""
     for event in store.events(study_id):
         report(event)

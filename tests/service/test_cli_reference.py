@@ -1,4 +1,4 @@
-"""Documents and examples keep step with the code."""
+"""Documentation and examples are up to date with the code."""
 
 import importlib.util
 import json
@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[2]
 EXAMPLES = sorted(path.name for path in (ROOT / "examples").iterdir() if path.suffix in {".json", ".yaml"})
 
 
-def test_the_reference_of_the_command_line_is_in_step() -> None:
+def test_the_command_line_reference_is_up_to_date() -> None:
     assert (ROOT / "docs" / "cli.md").read_text(encoding="utf-8") == reference(), "run scripts/cli-docs"
 
 
@@ -59,7 +59,7 @@ def test_every_field_of_a_study_is_documented(model: type[BaseModel]) -> None:
 
 @pytest.fixture(scope="module")
 def announced() -> Catalog:
-    """What this installation can run."""
+    """The catalogue of this installation."""
     from workers.optimizers import load_optimizers
     from workers.workloads import load_workloads
 
@@ -89,7 +89,7 @@ def test_every_study_in_the_documents_can_be_run(document: str, announced: Catal
         resolve(parse_spec(read_document(str(path))), announced)
 
 
-def test_the_demo_searches_what_is_particular_to_adamp() -> None:
+def test_the_demo_searches_the_hyperparameters_specific_to_adamp() -> None:
     demo = json.loads((ROOT / "examples" / "digits.json").read_text())
     spaces = {arm["optimizer"]: set(arm["space"]) for arm in demo["arms"]}
     for name in ("adamp", "sgdp"):
@@ -98,7 +98,7 @@ def test_the_demo_searches_what_is_particular_to_adamp() -> None:
 
 @pytest.fixture(scope="module")
 def own() -> ModuleType:
-    """The example of a package that adds to the catalogue."""
+    """The example package that extends the catalogue."""
     spec = importlib.util.spec_from_file_location("tangent_own", ROOT / "examples" / "own" / "tangent_own.py")
     assert spec is not None
     assert spec.loader is not None
@@ -107,7 +107,7 @@ def own() -> ModuleType:
     return module
 
 
-def test_the_example_of_an_own_package_names_what_it_has(own: ModuleType) -> None:
+def test_the_example_package_registers_its_cards_under_their_names(own: ModuleType) -> None:
     groups = tomllib.loads((ROOT / "examples" / "own" / "pyproject.toml").read_text())["project"][
         "entry-points"
     ]
@@ -116,7 +116,7 @@ def test_the_example_of_an_own_package_names_what_it_has(own: ModuleType) -> Non
             assert getattr(own, value.partition(":")[2]).card.name == name
 
 
-def test_the_example_of_an_own_optimizer_learns_the_example_of_an_own_workload(own: ModuleType) -> None:
+def test_the_example_optimizer_trains_the_example_workload(own: ModuleType) -> None:
     import torch
 
     from workers.optimizers import build_optimizer

@@ -1,4 +1,4 @@
-"""Studies from the command line, against a real service: what each command shows, and how it exits."""
+"""Commands for studies against a real service: their output and exit status."""
 
 import json
 import threading
@@ -53,14 +53,14 @@ def test_a_study_is_submitted_from_standard_input(run: Run, store: Store, body: 
     assert store.studies().total == 1
 
 
-def test_a_submission_as_json_is_what_the_api_gives(
+def test_a_submission_as_json_equals_that_of_the_api(
     run: Run, tmp_path: Path, body: dict[str, Any], live: str
 ) -> None:
     shown = json.loads(run("submit", put(tmp_path, json.dumps(body)), "--json").stdout)
     assert shown == httpx.get(f"{live}/v1/studies/{shown['id']}").json()
 
 
-def test_validate_only_tells_the_size_and_stores_nothing(
+def test_validate_only_shows_the_size_and_stores_nothing(
     run: Run, store: Store, tmp_path: Path, body: dict[str, Any]
 ) -> None:
     result = run("submit", put(tmp_path, json.dumps(body)), "--validate-only")
@@ -77,7 +77,7 @@ def test_validate_only_tells_the_size_and_stores_nothing(
         {"sampler": "guess", "colour": "red"},
     ],
 )
-def test_a_study_that_cannot_be_run_is_refused_in_the_words_of_the_api(
+def test_an_invalid_study_gets_the_messages_of_the_api(
     run: Run, store: Store, tmp_path: Path, body: dict[str, Any], wrong: dict[str, Any], live: str
 ) -> None:
     body |= wrong
@@ -90,13 +90,13 @@ def test_a_study_that_cannot_be_run_is_refused_in_the_words_of_the_api(
 
 
 @pytest.mark.parametrize("text", ["[]", "7", '"adamp"'])
-def test_a_file_that_is_no_study_at_all_is_refused(run: Run, tmp_path: Path, text: str) -> None:
+def test_a_file_that_is_not_an_object_is_rejected(run: Run, tmp_path: Path, text: str) -> None:
     result = run("submit", put(tmp_path, text))
     assert result.exit_code == 2
     assert result.stderr.startswith("error: /: expected an object with workload, arms and budget, got ")
 
 
-def test_an_unreadable_file_is_told_in_one_line(run: Run, tmp_path: Path) -> None:
+def test_an_unreadable_file_is_a_one_line_error(run: Run, tmp_path: Path) -> None:
     result = run("submit", str(tmp_path / "none.json"))
     assert (result.exit_code, result.stderr) == (
         2,
@@ -104,9 +104,7 @@ def test_an_unreadable_file_is_told_in_one_line(run: Run, tmp_path: Path) -> Non
     )
 
 
-def test_list_shows_the_newest_first_and_says_when_there_are_more(
-    run: Run, store: Store, body: dict[str, Any]
-) -> None:
+def test_list_shows_the_newest_first_and_hints_at_more(run: Run, store: Store, body: dict[str, Any]) -> None:
     assert "There are no studies yet" in run("list").stdout
     ids = [store.submit(parse_spec(body)).id for _ in range(3)]
     lines = run("list", "-n", "2").stdout.splitlines()
@@ -118,7 +116,7 @@ def test_list_shows_the_newest_first_and_says_when_there_are_more(
     assert json.loads(run("list", "--workload", "char-lm", "--json").stdout) == []
 
 
-def test_show_tells_what_a_study_is_and_how_its_arms_stand(
+def test_show_has_the_facts_of_a_study_and_its_arms(
     run: Run, play: Play, body: dict[str, Any], live: str
 ) -> None:
     study_id = play(body)
@@ -151,7 +149,7 @@ def test_best_prints_python_that_can_be_pasted(
     compile(code, "pasted", "exec")
 
 
-def test_best_of_one_arm_prints_its_code_alone(
+def test_best_of_one_arm_prints_only_its_code(
     run: Run, store: Store, play: Play, body: dict[str, Any]
 ) -> None:
     study_id = play(body)
@@ -176,7 +174,7 @@ def test_best_of_an_arm_without_a_result_says_so(run: Run, store: Store, body: d
 @pytest.mark.parametrize(
     ("direction", "order"), [("maximize", ["adamw", "adamp"]), ("minimize", ["adamp", "adamw"])]
 )
-def test_the_best_arm_stands_on_top_whichever_way_the_metric_runs(
+def test_the_best_arm_comes_first_in_both_directions(
     store: Store, play: Play, body: dict[str, Any], direction: str, order: list[str]
 ) -> None:
     study_id = play(body)
@@ -201,9 +199,7 @@ def test_trials_are_filtered_and_sorted(run: Run, play: Play, body: dict[str, An
     assert json.loads(run("trials", study_id, "--state", "failed", "--json").stdout) == []
 
 
-def test_an_unknown_order_or_arm_is_refused_in_the_words_of_the_api(
-    run: Run, play: Play, body: dict[str, Any]
-) -> None:
+def test_an_unknown_order_or_arm_is_an_error(run: Run, play: Play, body: dict[str, Any]) -> None:
     study_id = play(body)
     assert run("trials", study_id, "--sort", "colour").exit_code == 2
     unknown = run("trials", study_id, "--arm", "sgd")
@@ -211,7 +207,7 @@ def test_an_unknown_order_or_arm_is_refused_in_the_words_of_the_api(
     assert "has no arm 'sgd'; it has adamp, adamw" in unknown.stderr
 
 
-def test_the_verbs_move_a_study_and_an_illegal_one_says_what_is_allowed(
+def test_verbs_change_the_state_and_an_illegal_verb_lists_the_allowed_ones(
     run: Run, store: Store, body: dict[str, Any]
 ) -> None:
     study_id = store.submit(parse_spec(body)).id
@@ -226,7 +222,7 @@ def test_the_verbs_move_a_study_and_an_illegal_one_says_what_is_allowed(
     assert store.study(study_id).state.value in {"stopping", "completed"}
 
 
-def test_an_id_may_be_shortened_or_last(run: Run, store: Store, body: dict[str, Any]) -> None:
+def test_an_id_can_be_a_unique_prefix_or_last(run: Run, store: Store, body: dict[str, Any]) -> None:
     assert "error: there are no studies yet" in run("show", "last").stderr
     ids = [store.submit(parse_spec(body)).id for _ in range(2)]
     assert json.loads(run("show", "last", "--json").stdout)["id"] == ids[1]
@@ -287,17 +283,14 @@ def test_watching_a_study_that_is_cancelled_fails(
 
 
 def wait_for_a_watcher(app: FastAPI) -> None:
-    """Wait until somebody reads a stream of events."""
+    """Wait until an event stream is open."""
     deadline = time.monotonic() + 30
     while app.state.streams.open == 0 and time.monotonic() < deadline:
         time.sleep(0.01)
 
 
 def train(store: Store, study_id: str) -> None:
-    """Run a study of one arm.
-
-    The first trial completes, the second is lost once and then diverges, the third completes.
-    """
+    """Run a study of one arm: one trial completes, one is lost once and then diverges, one completes."""
     claim = store.claim_next(dispatcher="here", lease_s=60.0)
     assert claim is not None
     writer = store.run_writer(claim, lease_s=60.0)

@@ -1,4 +1,4 @@
-"""Studies as files: what is read, and what is said of what cannot be."""
+"""Reading studies from files, and the errors for files that cannot be read."""
 
 import io
 import json
@@ -45,7 +45,7 @@ def test_json_and_yaml_read_the_same(tmp_path: Path, name: str, text: str) -> No
     assert read_document(put(tmp_path, name, text)) == STUDY
 
 
-def test_a_dash_is_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_dash_reads_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(AS_YAML.encode())))
     assert read_document("-") == STUDY
 
@@ -66,13 +66,13 @@ def test_yaml_reads_numbers_as_people_write_them(tmp_path: Path, written: str, v
     assert read_document(put(tmp_path, "s.yaml", f"lr: {written}")) == {"lr": value}
 
 
-def test_yaml_may_merge_anchors(tmp_path: Path) -> None:
+def test_yaml_can_merge_anchors(tmp_path: Path) -> None:
     text = "shared: &s {lr: 0.1}\narm: {<<: *s, lr: 0.2}"
     assert read_document(put(tmp_path, "s.yaml", text))["arm"] == {"lr": 0.2}
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "said"),
+    ("name", "text", "expected"),
     [
         ("s.json", '{"a": 1,', "line 1, column 9: "),
         ("s.json", '{"a": 1, "a": 2}', "the key 'a' appears twice"),
@@ -86,21 +86,23 @@ def test_yaml_may_merge_anchors(tmp_path: Path) -> None:
         ("s.yaml", "a: !!python/object/apply:os.getcwd []", "not valid YAML"),
     ],
 )
-def test_what_cannot_be_read_is_told_with_its_place(tmp_path: Path, name: str, text: str, said: str) -> None:
+def test_a_syntax_error_names_its_line_and_column(
+    tmp_path: Path, name: str, text: str, expected: str
+) -> None:
     path = put(tmp_path, name, text)
     with pytest.raises(CommandError) as caught:
         read_document(path)
     assert path in str(caught.value)
-    assert said in str(caught.value)
+    assert expected in str(caught.value)
     assert caught.value.exit_code == BAD_INPUT
 
 
-def test_a_file_that_is_not_there_or_no_text_is_told(tmp_path: Path) -> None:
+def test_a_missing_or_binary_file_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "s.json").write_bytes(b"\xff\xfe")
-    for path, said in (
+    for path, expected in (
         (tmp_path / "none.json", "no such file or directory"),
         (tmp_path, "is a directory"),
         (tmp_path / "s.json", "not UTF-8 text"),
     ):
-        with pytest.raises(CommandError, match=said):
+        with pytest.raises(CommandError, match=expected):
             read_document(str(path))

@@ -1,4 +1,4 @@
-"""`tangent up` as a real process: what keeps it from starting, and how it keeps and ends its dispatcher."""
+"""`tangent up` as a real process: failures to start, and how it restarts and stops its dispatcher."""
 
 import os
 import pty
@@ -23,13 +23,13 @@ ROOT = Path(__file__).parents[2]
 
 
 def environment(**given: str) -> dict[str, str]:
-    """Return an environment that says nothing of Tangent but what is given, and finds this checkout."""
+    """Return an environment without other settings of Tangent that imports this checkout."""
     silent = {name: value for name, value in os.environ.items() if not name.startswith("TANGENT_")}
     return {**silent, "PYTHONPATH": str(ROOT), **given}
 
 
 def up(home: Path, *arguments: str, port: int | None = None) -> list[str]:
-    """Return the command line of a service of its own."""
+    """Return the command line that starts a separate service."""
     return [
         sys.executable,
         "-m",
@@ -44,7 +44,7 @@ def up(home: Path, *arguments: str, port: int | None = None) -> list[str]:
 
 
 def refused(command: list[str]) -> str:
-    """Return the one line that a start ended with."""
+    """Return the one-line error of a failed start."""
     ended = subprocess.run(
         command, capture_output=True, text=True, env=environment(), timeout=60, check=False
     )
@@ -54,14 +54,14 @@ def refused(command: list[str]) -> str:
     return ended.stderr
 
 
-def test_a_port_in_use_is_one_line(tmp_path: Path) -> None:
+def test_a_port_in_use_is_a_one_line_error(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         message = refused(up(tmp_path, port=port))
     assert f"port {port} of 127.0.0.1: address already in use" in message
 
 
-def test_a_database_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+def test_a_database_that_cannot_be_opened_is_a_one_line_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     assert "file" in refused(up(tmp_path, "--database", f"sqlite:///{tmp_path}/file/tangent.db"))
     (tmp_path / "tangent.db").write_bytes(
@@ -70,25 +70,25 @@ def test_a_database_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     assert "tangent.db" in refused(up(tmp_path))
 
 
-def test_a_home_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
+def test_a_home_that_cannot_be_created_is_a_one_line_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     assert f"cannot write to {tmp_path}/file/home" in refused(up(tmp_path / "file" / "home"))
 
 
-def test_a_ray_that_does_not_answer_is_one_line(tmp_path: Path) -> None:
+def test_a_ray_cluster_that_does_not_answer_is_a_one_line_error(tmp_path: Path) -> None:
     port = free_port()
     assert f"no Ray cluster answers at 127.0.0.1:{port}: Connection refused" in refused(
         up(tmp_path, "--ray", f"127.0.0.1:{port}")
     )
 
 
-def test_others_are_not_let_in_without_a_token(tmp_path: Path) -> None:
+def test_listening_on_other_addresses_requires_a_token(tmp_path: Path) -> None:
     assert "no API token exists" in refused(up(tmp_path, "--host", "0.0.0.0"))
 
 
 @pytest.fixture
 def fake_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Path]:
-    """Put a `workers` of some Python text on the path of processes to come; its log is returned."""
+    """Replace the package `workers` in child processes by a script; returns the path for its log."""
 
     def put(text: str) -> Path:
         (tmp_path / "path").mkdir(exist_ok=True)
@@ -101,7 +101,7 @@ def fake_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[s
 
 @pytest.fixture
 def kept() -> Generator[Callable[..., DispatcherSupervisor]]:
-    """Make dispatchers that are ended after the test."""
+    """Create supervisors that are stopped after the test."""
     made: list[DispatcherSupervisor] = []
 
     def make(**given: Any) -> DispatcherSupervisor:
@@ -114,14 +114,14 @@ def kept() -> Generator[Callable[..., DispatcherSupervisor]]:
 
 
 def wait(until: Callable[[], object], timeout_s: float = 20.0) -> None:
-    """Wait until something holds."""
+    """Wait until a condition holds."""
     deadline = time.monotonic() + timeout_s
     while not until():
         assert time.monotonic() < deadline
         time.sleep(0.05)
 
 
-def test_a_dispatcher_that_dies_is_started_again_and_said_so(
+def test_a_killed_dispatcher_is_restarted_with_a_warning(
     fake_workers: Callable[[str], Path], kept: Callable[..., DispatcherSupervisor]
 ) -> None:
     warnings: list[str] = []
@@ -140,7 +140,7 @@ def test_a_dispatcher_that_dies_is_started_again_and_said_so(
     assert "SIGKILL" in warnings[0]
 
 
-def test_the_delay_grows_while_it_keeps_ending(
+def test_the_restart_delay_doubles_while_the_dispatcher_keeps_exiting(
     fake_workers: Callable[[str], Path], kept: Callable[..., DispatcherSupervisor]
 ) -> None:
     warnings: list[str] = []
@@ -155,7 +155,7 @@ def test_the_delay_grows_while_it_keeps_ending(
     assert [warning.rpartition(" in ")[2] for warning in warnings] == ["1 s", "2 s"]
 
 
-def test_one_that_never_gets_ready_is_told_by_its_last_line(
+def test_a_failed_start_is_explained_by_the_last_line_of_output(
     fake_workers: Callable[[str], Path], kept: Callable[..., DispatcherSupervisor]
 ) -> None:
     log = fake_workers("print('warming up\\nerror: no Ray today')")
@@ -166,7 +166,7 @@ def test_one_that_never_gets_ready_is_told_by_its_last_line(
     assert dispatcher.last_line() == "error: no Ray today"
 
 
-def test_a_deaf_dispatcher_is_ended_by_force(
+def test_a_dispatcher_that_ignores_sigterm_is_killed(
     fake_workers: Callable[[str], Path], kept: Callable[..., DispatcherSupervisor]
 ) -> None:
     text = (
@@ -184,7 +184,7 @@ def test_a_deaf_dispatcher_is_ended_by_force(
         os.kill(dispatcher.pid, 0)
 
 
-def test_a_dispatcher_never_learns_the_users_token(
+def test_the_dispatcher_does_not_inherit_the_users_token(
     fake_workers: Callable[[str], Path],
     kept: Callable[..., DispatcherSupervisor],
     monkeypatch: pytest.MonkeyPatch,
@@ -198,7 +198,7 @@ def test_a_dispatcher_never_learns_the_users_token(
 
 
 @pytest.mark.ray
-def test_service_and_dispatcher_start_and_end_together(tmp_path: Path) -> None:
+def test_service_and_dispatcher_start_and_stop_together(tmp_path: Path) -> None:
     port = free_port()
     process = subprocess.Popen(
         up(tmp_path, port=port),
@@ -224,7 +224,7 @@ def test_service_and_dispatcher_start_and_end_together(tmp_path: Path) -> None:
 
 
 @pytest.mark.ray
-def test_a_killed_up_takes_its_dispatcher_with_it(tmp_path: Path) -> None:
+def test_killing_up_also_ends_its_dispatcher(tmp_path: Path) -> None:
     process = subprocess.Popen(
         up(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment()
     )

@@ -1,7 +1,4 @@
-"""What studies found, in a terminal: the finding first, then arms, pairs and what to know beside them.
-
-As JSON what the API gives.
-"""
+"""`tangent verdict`, `compare` and `suite` against a real service."""
 
 import json
 import re
@@ -38,12 +35,12 @@ def test_a_verdict_opens_with_the_finding_and_its_limits(run: Run, body: Body, p
         assert f"{'warning' if check['is_warning'] else 'note'}: {check['sentence']}" in lines
 
 
-def test_the_best_arm_stands_on_top_of_a_verdict(run: Run, body: Body, play: Play) -> None:
+def test_a_verdict_lists_the_best_arm_first(run: Run, body: Body, play: Play) -> None:
     lines = run("verdict", play(body, confirm=5)).stdout.splitlines()
     assert [line.split()[0] for line in lines if "(trial " in line] == ["adamw", "adamw", "adamp", "adamp"]
 
 
-def test_a_study_without_confirmed_runs_has_a_verdict_that_says_so(
+def test_a_verdict_without_confirmation_runs_claims_no_difference(
     run: Run, store: Store, body: Body, play: Play
 ) -> None:
     for study in (store.submit(parse_spec(body)).id, play(body | {"confirmation": {"seeds": 0}})):
@@ -52,7 +49,7 @@ def test_a_study_without_confirmed_runs_has_a_verdict_that_says_so(
         assert not re.search(r"^adam\w+ +(better|worse) than", result.stdout, flags=re.MULTILINE)
 
 
-def test_json_is_what_the_api_gives(run: Run, body: Body, play: Play, live: str) -> None:
+def test_json_output_equals_that_of_the_api(run: Run, body: Body, play: Play, live: str) -> None:
     first, second = play(body | {"suite": "small"}, confirm=3), play(body, confirm=3)
     asked = {
         ("verdict", first): f"/v1/studies/{first}/analysis",

@@ -1,7 +1,4 @@
-"""The demo keeps track of its own service, and touches no other process.
-
-Its whole course is what `make demo` runs.
-"""
+"""The demo tracks its own service and stops no other process; `make demo` runs it as a whole."""
 
 import importlib.util
 import json
@@ -24,12 +21,12 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture
 def demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """The demo's script as a module, with a folder of its own."""
+    """The demo's script as a module, with a temporary folder."""
     spec = importlib.util.spec_from_file_location("demo", ROOT / "scripts" / "demo.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    # Dataclasses look their module up.
+    # Dataclasses look up their module by name.
     monkeypatch.setitem(sys.modules, "demo", module)
     spec.loader.exec_module(module)
     monkeypatch.setattr(module, "HOME", tmp_path)
@@ -40,7 +37,7 @@ def demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 @pytest.fixture
 def sleeper() -> Generator[subprocess.Popen[bytes]]:
-    """A process that does nothing."""
+    """An idle process."""
     process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
     yield process
     process.kill()
@@ -48,11 +45,11 @@ def sleeper() -> Generator[subprocess.Popen[bytes]]:
 
 
 def record(demo: ModuleType, pid: int, *, born: str) -> None:
-    """Write down a service as an earlier run of the demo would have."""
+    """Record a service as an earlier run of the demo would."""
     demo.RECORD.write_text(json.dumps(asdict(demo.Service(pid=pid, born=born, port=8780))))
 
 
-def test_a_service_that_runs_is_found_again_and_stop_ends_it(
+def test_a_running_service_is_found_again_and_stopped(
     demo: ModuleType, sleeper: subprocess.Popen[bytes]
 ) -> None:
     born = demo.start_time(sleeper.pid)
@@ -64,7 +61,7 @@ def test_a_service_that_runs_is_found_again_and_stop_ends_it(
     assert not demo.RECORD.exists()
 
 
-def test_another_process_under_the_same_number_is_left_alone(
+def test_another_process_with_the_same_pid_is_not_stopped(
     demo: ModuleType, sleeper: subprocess.Popen[bytes]
 ) -> None:
     record(demo, sleeper.pid, born="an earlier time")
@@ -74,7 +71,7 @@ def test_another_process_under_the_same_number_is_left_alone(
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[1]", '{"pid": 1}', "\x00"])
-def test_a_broken_record_counts_as_none(demo: ModuleType, text: str) -> None:
+def test_a_broken_record_is_ignored(demo: ModuleType, text: str) -> None:
     demo.RECORD.write_text(text)
     assert demo.recorded() is None
 
@@ -84,31 +81,31 @@ def test_stop_without_a_service_says_so(demo: ModuleType, capsys: pytest.Capture
     assert "is not running" in capsys.readouterr().out
 
 
-def test_a_dead_process_was_not_born(demo: ModuleType, sleeper: subprocess.Popen[bytes]) -> None:
+def test_a_zombie_has_no_start_time(demo: ModuleType, sleeper: subprocess.Popen[bytes]) -> None:
     os.kill(sleeper.pid, signal.SIGKILL)
     os.waitid(os.P_PID, sleeper.pid, os.WEXITED | os.WNOWAIT)
     assert demo.start_time(sleeper.pid) is None
 
 
-def test_the_next_free_port_is_taken(demo: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_first_free_port_is_chosen(demo: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         monkeypatch.setattr(demo, "FIRST_PORT", port)
         assert demo.free_port() > port
 
 
-def test_a_service_that_does_not_start_is_told_with_its_log(
+def test_a_failed_start_shows_the_end_of_the_log(
     demo: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     monkeypatch.setattr(demo, "ROOT", tmp_path)
     (tmp_path / "service.py").write_text("raise SystemExit('error: there is no room today')")
     monkeypatch.delenv("PYTHONPATH", raising=False)
     assert demo.main([]) == 1
-    said = capsys.readouterr().err
-    assert "the service did not start; up.log ends with" in said
-    assert "there is no room today" in said
+    stderr = capsys.readouterr().err
+    assert "the service did not start; up.log ends with" in stderr
+    assert "there is no room today" in stderr
     assert not demo.RECORD.exists()
 
 
-def test_anything_else_is_bad_usage(demo: ModuleType) -> None:
+def test_an_unknown_argument_is_bad_usage(demo: ModuleType) -> None:
     assert demo.main(["start"]) == 2

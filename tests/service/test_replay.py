@@ -1,7 +1,4 @@
-"""`tangent report`, `export` and `replay` against a real service.
-
-What was handed on can be run again, and nothing else can.
-"""
+"""`tangent report`, `export` and `replay` against a real service; only valid bundles can be replayed."""
 
 import json
 import shutil
@@ -40,7 +37,7 @@ Run = Callable[..., Result]
 def play(
     store: Store, study: StudyView, *, turned: bool = False, outcome: StudyMove = StudyMove.FINISH
 ) -> None:
-    """Play the run of the study that waits: the later an arm, the better, or when turned the worse."""
+    """Run the queued study: later arms are better, or worse if `turned`."""
     claim = store.claim_next(dispatcher="here", lease_s=60.0)
     assert claim is not None
     assert claim.study_id == study.id
@@ -96,7 +93,7 @@ def _train(writer: RunWriter, study: StudyView, new: list[NewTrial], *, better: 
 
 @pytest.fixture
 def original(store: Store, body: dict[str, Any]) -> StudyView:
-    """A study that was completed and confirmed."""
+    """A completed study with confirmation runs."""
     study = store.submit(parse_spec(body | {"name": "First", "suite": "small"}))
     play(store, study)
     return store.study(study.id)
@@ -104,7 +101,7 @@ def original(store: Store, body: dict[str, Any]) -> StudyView:
 
 @pytest.fixture
 def bundle(run: Run, original: StudyView, tmp_path: Path) -> Path:
-    """Its bundle."""
+    """The bundle of `original`."""
     path = tmp_path / "first.tangent.zip"
     result = run("export", original.id, "-o", str(path))
     assert (result.exit_code, result.stdout) == (0, f"{path}\n")
@@ -113,7 +110,7 @@ def bundle(run: Run, original: StudyView, tmp_path: Path) -> Path:
 
 @contextmanager
 def dispatching(store: Store, **given: Any) -> Generator[None]:
-    """Play whatever study is submitted next, in another thread."""
+    """Run the next submitted study in another thread."""
     is_over = threading.Event()
 
     def wait_and_play() -> None:
@@ -133,7 +130,7 @@ def dispatching(store: Store, **given: Any) -> Generator[None]:
 
 
 @pytest.mark.parametrize("form", ["markdown", "html", "latex", "json"])
-def test_a_report_is_what_the_api_gives(
+def test_a_report_equals_that_of_the_api(
     run: Run, original: StudyView, live: str, tmp_path: Path, form: str
 ) -> None:
     expected = httpx.get(f"{live}/v1/studies/{original.id}/report?format={form}", timeout=60).text
@@ -151,7 +148,7 @@ def test_a_bundle_is_named_after_its_study(
     assert zipfile.is_zipfile(tmp_path / f"first-{original.id}.tangent.zip")
 
 
-def test_nothing_is_overwritten_unless_asked(run: Run, original: StudyView, bundle: Path) -> None:
+def test_files_are_overwritten_only_with_force(run: Run, original: StudyView, bundle: Path) -> None:
     before = bundle.stat().st_ino
     refused = run("export", original.id, "-o", str(bundle))
     assert refused.exit_code == 2
@@ -161,7 +158,7 @@ def test_nothing_is_overwritten_unless_asked(run: Run, original: StudyView, bund
     assert bundle.stat().st_ino != before
 
 
-def test_an_export_that_fails_leaves_nothing_behind(run: Run, tmp_path: Path) -> None:
+def test_a_failed_export_leaves_no_file_behind(run: Run, tmp_path: Path) -> None:
     folder = tmp_path / "out"
     folder.mkdir()
     assert run("export", "nothinga", "-o", str(folder / "x.zip")).exit_code == 1
@@ -171,7 +168,7 @@ def test_an_export_that_fails_leaves_nothing_behind(run: Run, tmp_path: Path) ->
     assert "Traceback" not in refused.stderr
 
 
-def test_a_file_that_cannot_be_written_is_told_in_one_line(
+def test_a_file_that_cannot_be_written_is_a_one_line_error(
     run: Run, original: StudyView, tmp_path: Path
 ) -> None:
     refused = run("export", original.id, "-o", str(tmp_path / "no" / "folder.zip"))
@@ -181,7 +178,9 @@ def test_a_file_that_cannot_be_written_is_told_in_one_line(
     )
 
 
-def test_the_same_study_run_again_agrees(run: Run, store: Store, original: StudyView, bundle: Path) -> None:
+def test_a_replay_with_the_same_results_agrees(
+    run: Run, store: Store, original: StudyView, bundle: Path
+) -> None:
     with dispatching(store):
         result = run("replay", str(bundle))
     assert result.exit_code == 0, result.output
@@ -191,17 +190,17 @@ def test_the_same_study_run_again_agrees(run: Run, store: Store, original: Study
     assert replayed.spec == original.spec.model_copy(update={"name": "First (replay)", "suite": None})
 
 
-def test_a_study_that_comes_out_otherwise_disagrees(run: Run, store: Store, bundle: Path) -> None:
+def test_a_replay_with_reversed_results_disagrees(run: Run, store: Store, bundle: Path) -> None:
     with dispatching(store, turned=True):
         result = run("replay", str(bundle), "--json")
     assert result.exit_code == DISAGREES == 3
-    said = json.loads(result.stdout)
-    assert said["study"] == store.studies().items[0].id
-    assert not said["agreement"]["agrees"]
-    assert said["agreement"]["word"] in {"partly", "disagrees"}
+    printed = json.loads(result.stdout)
+    assert printed["study"] == store.studies().items[0].id
+    assert not printed["agreement"]["agrees"]
+    assert printed["agreement"]["word"] in {"partly", "disagrees"}
 
 
-def test_a_replay_can_be_begun_now_and_compared_later(run: Run, store: Store, bundle: Path) -> None:
+def test_a_replay_can_be_submitted_now_and_compared_later(run: Run, store: Store, bundle: Path) -> None:
     begun = run("replay", str(bundle), "--no-wait")
     study_id = begun.stdout.strip()
     assert begun.exit_code == 0
@@ -213,16 +212,14 @@ def test_a_replay_can_be_begun_now_and_compared_later(run: Run, store: Store, bu
     assert store.studies().total == 2
 
 
-def test_a_replay_that_does_not_complete_compares_nothing(run: Run, store: Store, bundle: Path) -> None:
+def test_a_failed_replay_is_not_compared(run: Run, store: Store, bundle: Path) -> None:
     with dispatching(store, outcome=StudyMove.FAIL):
         result = run("replay", str(bundle), "--json")
     assert (result.exit_code, result.stdout) == (1, "")
     assert result.stderr.startswith(f"error: the replay {store.studies().items[0].id} is failed")
 
 
-def test_a_plan_that_is_not_what_it_was_is_told(
-    run: Run, store: Store, bundle: Path, catalog: Catalog
-) -> None:
+def test_a_replay_notes_changed_cards(run: Run, store: Store, bundle: Path, catalog: Catalog) -> None:
     card = catalog.optimizers["adamw"].model_copy(update={"description": "Mended."})
     store.announce(
         catalog.model_copy(update={"optimizers": catalog.optimizers | {"adamw": card}}), dispatcher="here"
@@ -231,7 +228,7 @@ def test_a_plan_that_is_not_what_it_was_is_told(
     assert begun.stderr.startswith("note: arm adamw ")
 
 
-def test_the_bundle_of_an_open_study_cannot_be_agreed_with(
+def test_the_bundle_of_an_open_study_cannot_be_replayed(
     run: Run, store: Store, body: dict[str, Any], tmp_path: Path
 ) -> None:
     study = store.submit(parse_spec(body))
@@ -251,14 +248,12 @@ def rewritten(
     added: dict[str, bytes] | None = None,
     packed: int = 8,
 ) -> Path:
-    """Return another bundle: some files with other content or none (None), others added, everything packed in
-    some way.
-    """
+    """Return a copy of a bundle with changed, removed (None) or added files and another compression."""
     with zipfile.ZipFile(path) as archive:
         files = {name: archive.read(name) for name in archive.namelist()} | (changed or {})
     other = path.with_name("other.zip")
     with zipfile.ZipFile(other, "w", packed) as archive, warnings.catch_warnings():
-        # zipfile warns of names that stand there twice.
+        # zipfile warns about duplicate names.
         warnings.simplefilter("ignore", UserWarning)
         for name, content in [*files.items(), *(added or {}).items()]:
             if content is not None:
@@ -293,7 +288,7 @@ def of_format(path: Path, number: int) -> Path:
 
 
 def forged(path: Path, name: str, content: bytes) -> Path:
-    """Return a bundle whose manifest was changed along with a file."""
+    """Return a bundle in which a file was changed together with its manifest entry."""
     manifest = json.loads(file_of(path, "manifest.json"))
     manifest["files"][name] = {"bytes": len(content), "sha256": sha256(content).hexdigest()}
     return rewritten(path, {name: content, "manifest.json": json.dumps(manifest).encode()})
@@ -360,7 +355,7 @@ BAD: dict[str, tuple[Callable[[Path], Path], str]] = {
 
 @pytest.fixture(scope="module")
 def sound(tmp_path_factory: pytest.TempPathFactory, fresh_database: Path, catalog: Catalog) -> Path:
-    """A bundle, made once."""
+    """A valid bundle, created once per module."""
     folder = tmp_path_factory.mktemp("sound")
     shutil.copy(fresh_database, folder / "tangent.db")
     store = Store.open(f"sqlite:///{folder}/tangent.db", migrate=False)
@@ -385,7 +380,7 @@ def sound(tmp_path_factory: pytest.TempPathFactory, fresh_database: Path, catalo
     return folder / "sound.zip"
 
 
-def test_a_sound_bundle_is_opened(sound: Path) -> None:
+def test_a_valid_bundle_is_opened(sound: Path) -> None:
     found = open_bundle(sound)
     assert found.manifest.state is StudyState.COMPLETED
     assert (
@@ -396,14 +391,14 @@ def test_a_sound_bundle_is_opened(sound: Path) -> None:
 
 
 @pytest.mark.parametrize("wrong", BAD)
-def test_what_is_no_sound_bundle_is_refused_in_one_sentence_before_any_service_is_asked(
+def test_an_invalid_bundle_is_a_one_line_error_before_any_request(
     sound: Path, tmp_path: Path, wrong: str
 ) -> None:
-    make, said = BAD[wrong]
+    make, expected = BAD[wrong]
     copy = Path(shutil.copy(sound, tmp_path))
     result = CliRunner(env={"TANGENT_URL": "http://127.0.0.1:9"}).invoke(app, ["replay", str(make(copy))])
     assert result.exit_code == 2
     assert result.stdout == ""
     (line,) = result.stderr.splitlines()
     assert line.startswith("error: ")
-    assert said in line
+    assert expected in line

@@ -1,4 +1,4 @@
-"""Reports over REST: each format says the same, and no name of a study can do harm in any."""
+"""Reports over REST: all formats have the same content, and no study name can do harm in any."""
 
 import json
 import re
@@ -44,9 +44,7 @@ def report_of(http: httpx.Client, study: str, form: str) -> str:
     return answer.text
 
 
-def test_as_json_it_holds_the_study_its_analysis_the_methods_and_python_to_paste(
-    http: httpx.Client, study: str
-) -> None:
+def test_json_contains_the_study_its_analysis_methods_and_code(http: httpx.Client, study: str) -> None:
     found = json.loads(report_of(http, study, "json"))
     assert set(found) == {"study", "arms", "analysis", "methods", "configurations"}
     assert found["study"] == http.get(f"/v1/studies/{study}").json()
@@ -72,7 +70,7 @@ def test_as_json_it_holds_the_study_its_analysis_the_methods_and_python_to_paste
         ("*/*", "json"),
     ],
 )
-def test_without_a_format_it_is_what_the_caller_accepts(
+def test_without_a_format_the_accept_header_decides(
     http: httpx.Client, study: str, accept: str, form: str
 ) -> None:
     asked = http.get(f"/v1/studies/{study}/report", headers={"accept": accept})
@@ -84,14 +82,14 @@ def test_without_a_format_it_is_what_the_caller_accepts(
     assert asked.headers["vary"] == "Accept"
 
 
-def test_a_copy_that_is_still_right_is_not_sent_again(http: httpx.Client, study: str) -> None:
+def test_an_unchanged_report_is_not_sent_again(http: httpx.Client, study: str) -> None:
     path = f"/v1/studies/{study}/report?format=html"
     etag = http.get(path).headers["etag"]
     again = http.get(path, headers={"if-none-match": etag})
     assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", etag)
 
 
-def test_what_is_not_there_is_refused(http: httpx.Client, study: str) -> None:
+def test_an_unknown_study_or_format_is_an_error(http: httpx.Client, study: str) -> None:
     assert http.get("/v1/studies/nothing/report").json()["type"] == "/problems/study-not-found"
     assert http.get("/v1/studies/nothing/bundle").json()["type"] == "/problems/study-not-found"
     refused = http.get(f"/v1/studies/{study}/report?format=pdf")
@@ -100,7 +98,7 @@ def test_what_is_not_there_is_refused(http: httpx.Client, study: str) -> None:
 
 @pytest.mark.parametrize("form", ["markdown", "html", "latex", "json"])
 @pytest.mark.parametrize("sampler", ["tpe", "random"])
-def test_a_study_that_has_not_begun_has_a_report_too(
+def test_a_queued_study_has_a_report(
     http: httpx.Client, store: Store, body: dict[str, Any], form: str, sampler: str
 ) -> None:
     study = store.submit(parse_spec(body | {"sampler": sampler})).id
@@ -120,7 +118,7 @@ def test_a_study_without_confirmation_says_so(
 
 @pytest.mark.parametrize("form", ["markdown", "html", "latex", "json"])
 @pytest.mark.parametrize("sampler", ["tpe", "random"])
-def test_a_study_in_which_everything_diverged_has_a_report_too(
+def test_a_study_of_diverged_trials_has_a_report(
     http: httpx.Client, play: Play, body: dict[str, Any], form: str, sampler: str
 ) -> None:
     study = play(body | {"sampler": sampler, "budget": {"trials_per_arm": 1, "epochs": 2}})
@@ -129,9 +127,7 @@ def test_a_study_in_which_everything_diverged_has_a_report_too(
 
 
 @pytest.mark.parametrize("form", ["markdown", "html", "latex"])
-def test_the_finding_and_the_figures_of_every_arm_are_in_every_format(
-    http: httpx.Client, study: str, form: str
-) -> None:
+def test_every_format_contains_the_finding_and_the_means(http: httpx.Client, study: str, form: str) -> None:
     text = report_of(http, study, form)
     analysis = http.get(f"/v1/studies/{study}/analysis").json()
     for found in analysis["confirmed"]:
@@ -145,7 +141,7 @@ def test_the_finding_and_the_figures_of_every_arm_are_in_every_format(
 
 
 class _Page(HTMLParser):
-    """What a page consists of."""
+    """The tags and text of a page."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -176,7 +172,7 @@ def page_of(text: str) -> _Page:
     return page
 
 
-def test_the_page_needs_nothing_from_elsewhere_and_runs_nothing(http: httpx.Client, study: str) -> None:
+def test_the_page_loads_no_resources_and_runs_no_scripts(http: httpx.Client, study: str) -> None:
     page = page_of(report_of(http, study, "html"))
     assert {tag for tag, _ in page.tags}.isdisjoint(
         {"script", "link", "img", "iframe", "object", "embed", "base", "form", "a"}
@@ -189,9 +185,7 @@ def test_the_page_needs_nothing_from_elsewhere_and_runs_nothing(http: httpx.Clie
     assert "url(" not in report_of(http, study, "html")
 
 
-def test_the_page_is_served_under_a_policy_that_lets_only_its_own_style_pass(
-    http: httpx.Client, study: str
-) -> None:
+def test_the_pages_policy_allows_only_its_own_style(http: httpx.Client, study: str) -> None:
     answer = http.get(f"/v1/studies/{study}/report?format=html")
     policy = answer.headers["content-security-policy"]
     assert policy.startswith("default-src 'none'; style-src 'sha256-")
@@ -204,24 +198,22 @@ def test_the_page_is_served_under_a_policy_that_lets_only_its_own_style_pass(
     assert policy.startswith(meta)
 
 
-def test_every_chart_has_a_title_and_says_its_figures(http: httpx.Client, study: str) -> None:
+def test_every_chart_has_a_title_and_a_description_with_its_numbers(http: httpx.Client, study: str) -> None:
     text = report_of(http, study, "html")
     charts = re.findall(r"<svg.*?</svg>", text, flags=re.DOTALL)
     assert len(charts) == 2
     for chart in charts:
         (named,) = re.findall(r'aria-labelledby="([^"]+)"', chart)
         for name in named.split():
-            (said,) = re.findall(rf'id="{name}">([^<]+)<', chart)
-            assert said
+            (text_of_label,) = re.findall(rf'id="{name}">([^<]+)<', chart)
+            assert text_of_label
         assert 'role="img"' in chart
         assert "AdamW" in re.findall(r"<desc[^>]*>([^<]+)<", chart)[0]
         assert "nan" not in chart.lower()
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_no_name_breaks_out_of_the_page(
-    http: httpx.Client, play: Play, body: dict[str, Any], name: str
-) -> None:
+def test_no_study_name_injects_html(http: httpx.Client, play: Play, body: dict[str, Any], name: str) -> None:
     harmless = page_of(report_of(http, play(body | {"name": "harmless"}, confirm=5), "html"))
     page = page_of(report_of(http, play(body | {"name": name}, confirm=5), "html"))
     assert [tag for tag, _ in page.tags] == [tag for tag, _ in harmless.tags]
@@ -229,7 +221,7 @@ def test_no_name_breaks_out_of_the_page(
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_no_name_is_markup_in_markdown(
+def test_no_study_name_is_markup_in_markdown(
     http: httpx.Client, play: Play, body: dict[str, Any], name: str
 ) -> None:
     text = report_of(http, play(body | {"name": name}), "markdown")
@@ -244,7 +236,7 @@ def test_no_name_is_markup_in_markdown(
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_no_name_is_a_command_in_latex(
+def test_no_study_name_is_a_command_in_latex(
     http: httpx.Client, play: Play, body: dict[str, Any], name: str
 ) -> None:
     text = report_of(http, play(body | {"name": name}), "latex")
@@ -325,7 +317,7 @@ def test_every_row_of_the_latex_table_has_a_cell_in_every_column(http: httpx.Cli
         ("97.31\N{NO-BREAK SPACE}%", r"97.31~\%"),
     ],
 )
-def test_latex_sets_every_text_in_ascii(text: str, expected: str) -> None:
+def test_latex_text_is_escaped_to_ascii(text: str, expected: str) -> None:
     assert latex.escaped(text) == expected
 
 
@@ -336,7 +328,7 @@ def test_a_fence_is_longer_than_any_run_of_backticks_in_the_code() -> None:
     assert written.splitlines()[-1] == "`````"
 
 
-def test_the_style_of_the_page_has_the_colours_of_the_dashboard_in_light_and_dark() -> None:
+def test_the_page_has_the_dashboards_colours_in_light_and_dark() -> None:
     assert html._STYLE.count("--arm-7:") == 2
     assert "prefers-color-scheme: dark" in html._STYLE
 
@@ -354,7 +346,7 @@ def test_the_report_is_described_in_the_api(open_app: Any) -> None:
     }
 
 
-def test_differences_in_a_metric_without_a_unit_are_in_no_unit(
+def test_differences_in_a_metric_without_a_unit_have_no_unit(
     http: httpx.Client, play: Play, body: dict[str, Any]
 ) -> None:
     study = play(body, confirm=5)
@@ -365,9 +357,7 @@ def test_differences_in_a_metric_without_a_unit_are_in_no_unit(
     assert "first minus second, in percentage points.\n" in markdown.markdown(found)
 
 
-def test_searches_that_were_repeated_are_not_said_to_be_paired(
-    http: httpx.Client, play: Play, body: dict[str, Any]
-) -> None:
+def test_replicates_are_not_described_as_paired(http: httpx.Client, play: Play, body: dict[str, Any]) -> None:
     study = play(body, confirm=5)
     found = StudyReport.model_validate_json(report_of(http, study, "json"))
     budget = found.study.spec.budget.model_copy(update={"replicates": 2})
@@ -378,7 +368,7 @@ def test_searches_that_were_repeated_are_not_said_to_be_paired(
     )
 
 
-def test_arms_that_were_never_compared_are_not_called_undecided(
+def test_arms_that_were_not_compared_are_not_undecided(
     http: httpx.Client, play: Play, body: dict[str, Any]
 ) -> None:
     rows = arm_rows(
@@ -387,7 +377,7 @@ def test_arms_that_were_never_compared_are_not_called_undecided(
     assert [row.undecided_with for row in rows] == [(), ()]
 
 
-def test_the_latex_table_counts_the_trials_that_were_run(
+def test_the_latex_table_counts_only_trials_that_ran(
     http: httpx.Client, play: Play, body: dict[str, Any]
 ) -> None:
     found = StudyReport.model_validate_json(report_of(http, play(body, confirm=5), "json"))
@@ -405,7 +395,7 @@ def test_the_latex_table_counts_the_trials_that_were_run(
 
 @pytest.mark.parametrize("form", ["markdown", "html", "latex"])
 @pytest.mark.parametrize("name", ["   ", "\N{ZERO WIDTH SPACE}", "\N{RIGHT-TO-LEFT OVERRIDE}"])
-def test_a_name_of_which_nothing_can_be_seen_gives_way_to_the_id(
+def test_an_invisible_name_is_replaced_by_the_id(
     http: httpx.Client, play: Play, body: dict[str, Any], form: str, name: str
 ) -> None:
     study = play(body | {"name": name})
@@ -416,11 +406,11 @@ def test_a_name_of_which_nothing_can_be_seen_gives_way_to_the_id(
     )
 
 
-def test_an_issue_of_somebody_elses_is_not_named_in_markdown() -> None:
+def test_markdown_does_not_reference_issues() -> None:
     assert "#1" not in markdown.escaped("fixes #1")
 
 
-def test_what_a_caller_refuses_outright_it_does_not_get(http: httpx.Client, study: str) -> None:
+def test_a_format_with_zero_quality_is_not_sent(http: httpx.Client, study: str) -> None:
     path = f"/v1/studies/{study}/report"
     assert (
         http.get(path, headers={"accept": "text/html;q=0, text/markdown"})
@@ -439,7 +429,7 @@ def test_what_a_caller_refuses_outright_it_does_not_get(http: httpx.Client, stud
 
 @pytest.mark.parametrize("when", ["study", "arms", "study_record", "every_trial"])
 @pytest.mark.parametrize("path", ["report?format=markdown", "report?format=html", "bundle"])
-def test_a_study_that_is_extended_meanwhile_has_a_report_and_a_bundle(
+def test_a_study_extended_during_the_request_has_a_report_and_a_bundle(
     http: httpx.Client,
     store: Store,
     play: Play,

@@ -1,7 +1,4 @@
-"""The report in a real browser, as the service serves it and as a file.
-
-Its own style is applied, and nothing else is asked for.
-"""
+"""The report in a real browser, from the service and from a file: its style applies, and it loads nothing."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +12,7 @@ __all__: list[str] = []
 
 
 @pytest.mark.browser
-def test_the_page_shows_its_charts_under_its_own_policy(
+def test_the_page_shows_its_charts_under_its_policy(
     live: str, play: Callable[..., str], body: dict[str, Any], tmp_path: Path
 ) -> None:
     address = f"{live}/v1/studies/{play(body, confirm=5)}/report?format=html"
@@ -25,14 +22,14 @@ def test_the_page_shows_its_charts_under_its_own_policy(
         browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
         for where in (address, file.as_uri()):
             page = browser.new_page()
-            said: list[str] = []
-            asked: list[str] = []
-            page.on("console", lambda message, said=said: said.append(message.text))
-            page.on("request", lambda request, asked=asked: asked.append(request.url))
+            messages: list[str] = []
+            requests: list[str] = []
+            page.on("console", lambda message, messages=messages: messages.append(message.text))
+            page.on("request", lambda request, requests=requests: requests.append(request.url))
             page.goto(where)
             assert page.get_by_role("img").count() == 2
             stroke = page.locator("svg .line.arm-0").first.evaluate("line => getComputedStyle(line).stroke")
             assert stroke == "rgb(0, 114, 178)", "the style sheet is applied"
-            assert [url for url in asked if not url.endswith("favicon.ico")] == [where]
-            assert [line for line in said if "favicon" not in line] == []
+            assert [url for url in requests if not url.endswith("favicon.ico")] == [where]
+            assert [line for line in messages if "favicon" not in line] == []
         browser.close()

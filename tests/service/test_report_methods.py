@@ -1,4 +1,4 @@
-"""The methods of a report say what was done, whatever the study asks for, and cite what they name."""
+"""The methods section describes every kind of study correctly, with complete citations."""
 
 import re
 from collections.abc import Callable
@@ -50,9 +50,7 @@ def text_of(found: Methods) -> str:
 
 
 def check(found: Methods) -> None:
-    """Whole sentences, every citation with its entry, every entry cited, and nothing that code left
-    behind.
-    """
+    """Check that sentences are complete, citations and references match, and no code artefacts remain."""
     for paragraph in found.paragraphs:
         assert paragraph.endswith(".")
         assert not re.search(r"None|nan|\{[a-z_]|\.\.|  | ,|\(\)|<studies|;\.", paragraph), paragraph
@@ -65,7 +63,7 @@ def check(found: Methods) -> None:
 
 
 @pytest.mark.parametrize(
-    ("sampler", "said"),
+    ("sampler", "expected"),
     [
         ("tpe", "tree-structured Parzen estimator (Bergstra et al., 2011)"),
         ("random", "independently and at random (Bergstra and Bengio, 2012)"),
@@ -75,7 +73,7 @@ def check(found: Methods) -> None:
         ("grid", "the grid of all combinations, in random order"),
     ],
 )
-def test_every_sampler_is_described(written: Callable[..., Methods], sampler: str, said: str) -> None:
+def test_every_sampler_is_described(written: Callable[..., Methods], sampler: str, expected: str) -> None:
     assert {sampler} <= set(get_args(SamplerName))
     found = written(
         sampler=sampler,
@@ -83,19 +81,19 @@ def test_every_sampler_is_described(written: Callable[..., Methods], sampler: st
         budget={"trials_per_arm": 4, "epochs": 2},
     )
     check(found)
-    assert said in text_of(found)
+    assert expected in text_of(found)
     assert ("Optuna" in text_of(found)) == (sampler in ADAPTIVE_SAMPLERS)
     assert ("counted as bad" in text_of(found)) == (sampler in ADAPTIVE_SAMPLERS)
 
 
-def test_no_sampler_pruner_or_schedule_is_left_out() -> None:
+def test_these_tests_cover_every_sampler_pruner_and_schedule() -> None:
     assert set(get_args(SamplerName)) == {"tpe", "random", "qmc", "gp", "cmaes", "grid"}
     assert set(get_args(PrunerName)) == {"none", "asha", "hyperband", "median"}
     assert set(get_args(ScheduleName)) == {"constant", "cosine", "warmup-cosine"}
 
 
 @pytest.mark.parametrize(
-    ("pruner", "said"),
+    ("pruner", "expected"),
     [
         ("none", "No trial was pruned."),
         (
@@ -114,31 +112,31 @@ def test_no_sampler_pruner_or_schedule_is_left_out() -> None:
     ],
 )
 def test_every_pruner_is_described_with_its_rungs(
-    written: Callable[..., Methods], pruner: Any, said: str
+    written: Callable[..., Methods], pruner: Any, expected: str
 ) -> None:
     found = written(pruner=pruner, budget={"trials_per_arm": 9, "epochs": 9})
     check(found)
-    assert said in text_of(found)
+    assert expected in text_of(found)
 
 
 @pytest.mark.parametrize(
-    ("schedule", "said"),
+    ("schedule", "expected"),
     [
         ("constant", "a constant learning rate."),
         ("cosine", "cosine (Loshchilov and Hutter, 2017)."),
         ("warmup-cosine", "first 10 % of the steps (Goyal et al., 2017)"),
     ],
 )
-def test_every_schedule_is_described(written: Callable[..., Methods], schedule: str, said: str) -> None:
+def test_every_schedule_is_described(written: Callable[..., Methods], schedule: str, expected: str) -> None:
     found = written(training={"schedule": schedule, "warmup_fraction": 0.1, "decay_1d": False})
     check(found)
-    assert said in text_of(found)
+    assert expected in text_of(found)
     assert "Weight decay was not applied" in text_of(found)
 
 
-def test_splits_spaces_and_seeds_are_told(written: Callable[..., Methods]) -> None:
+def test_splits_spaces_and_seeds_are_described(written: Callable[..., Methods]) -> None:
     found = text_of(written(seed=7))
-    for said in (
+    for expected in (
         "1,000 training, 300 validation and 300 test examples",
         (
             "AdamP (made up), searched over lr from 1e-05 to 1 (log scale), "
@@ -150,16 +148,16 @@ def test_splits_spaces_and_seeds_are_told(written: Callable[..., Methods]) -> No
         "3 trials of at most 2 epochs",
         "5 fresh seeds",
     ):
-        assert said in found
+        assert expected in found
 
 
-def test_a_smaller_space_is_told_with_its_trials(written: Callable[..., Methods]) -> None:
+def test_a_small_space_is_named_with_its_number_of_trials(written: Callable[..., Methods]) -> None:
     found = written(arms=["adamp", CHOICES], budget={"trials_per_arm": 50, "epochs": 1}, sampler="random")
     check(found)
     assert "adamw (5)" in text_of(found)
 
 
-def test_replicates_are_told_apart_from_trials(written: Callable[..., Methods]) -> None:
+def test_replicates_and_trials_are_counted_separately(written: Callable[..., Methods]) -> None:
     found = written(budget={"trials_per_arm": 3, "epochs": 1, "replicates": 4})
     check(found)
     assert "3 trials" in text_of(found)
@@ -167,7 +165,7 @@ def test_replicates_are_told_apart_from_trials(written: Callable[..., Methods]) 
     assert "best configuration by validation in each replicate" in text_of(found)
 
 
-def test_confirmation_alone_is_told_when_it_was_asked_for(written: Callable[..., Methods]) -> None:
+def test_confirmation_is_described_as_requested(written: Callable[..., Methods]) -> None:
     assert "trained alone" in text_of(written(confirmation={"seeds": 1, "solo": True}))
     assert "1 fresh seed." in text_of(written(confirmation={"seeds": 1}))
     nothing = written(confirmation={"seeds": 0})
@@ -175,7 +173,7 @@ def test_confirmation_alone_is_told_when_it_was_asked_for(written: Callable[...,
     assert "No configuration was retrained on fresh seeds" in text_of(nothing)
 
 
-def test_a_verdict_is_told_with_its_tests(store: Store, play: Play, body: dict[str, Any]) -> None:
+def test_the_tests_behind_a_verdict_are_described(store: Store, play: Play, body: dict[str, Any]) -> None:
     found = of(store, play(body | {"budget": {"trials_per_arm": 12, "epochs": 2}}, confirm=5))
     check(found)
     assert "Holm's method over all pairs (Holm, 1979)" in text_of(found)
@@ -193,7 +191,7 @@ def test_a_single_arm_is_not_compared(written: Callable[..., Methods]) -> None:
 
 
 @pytest.mark.parametrize(("trials", "random"), [(4, 4), (20, 5), (40, 10), (1000, 10)])
-def test_the_start_of_the_samplers_is_as_told(trials: int, random: int) -> None:
+def test_the_described_random_start_is_that_of_the_sampler(trials: int, random: int) -> None:
     plan = resolve(
         parse_spec({"workload": "digits-mlp", "arms": ["adamw"], "budget": {"trials_per_arm": trials}}),
         catalog(),
@@ -203,15 +201,13 @@ def test_the_start_of_the_samplers_is_as_told(trials: int, random: int) -> None:
     assert sampler._startup() == random
 
 
-def test_the_page_on_reports_names_every_file_of_a_bundle() -> None:
+def test_docs_report_describes_every_file_of_a_bundle() -> None:
     described = (Path(__file__).parents[2] / "docs" / "report.md").read_text(encoding="utf-8")
     assert [name for name in (*FILES, MANIFEST) if f"`{name}`" not in described] == []
 
 
 def stopped(store: Store, body: dict[str, Any], *, confirmed: int = 0) -> str:
-    """Return a study of two arms that was stopped after one of its three trials an arm, and after so many
-    runs on fresh seeds.
-    """
+    """Return a study that was stopped after one of three trials per arm and `confirmed` confirmation runs."""
     study = store.submit(parse_spec(body)).id
     claim = store.claim_next(dispatcher="here", lease_s=60.0)
     assert claim is not None
@@ -246,9 +242,7 @@ def stopped(store: Store, body: dict[str, Any], *, confirmed: int = 0) -> str:
     return study
 
 
-def test_a_study_that_was_stopped_claims_neither_its_whole_budget_nor_runs_that_never_were(
-    store: Store, body: dict[str, Any]
-) -> None:
+def test_a_stopped_study_claims_only_what_was_run(store: Store, body: dict[str, Any]) -> None:
     found = of(store, stopped(store, body))
     check(found)
     assert "6 trials planned, 2 completed." in text_of(found)
@@ -256,7 +250,7 @@ def test_a_study_that_was_stopped_claims_neither_its_whole_budget_nor_runs_that_
     assert "were to be retrained on 5 fresh seeds" in text_of(found)
 
 
-def test_runs_on_fresh_seeds_that_a_stop_cut_short_are_counted(store: Store, body: dict[str, Any]) -> None:
+def test_confirmation_runs_before_a_stop_are_counted(store: Store, body: dict[str, Any]) -> None:
     found = of(store, stopped(store, body, confirmed=2))
     check(found)
     assert "were retrained on 5 fresh seeds" in text_of(found)
@@ -267,7 +261,7 @@ def test_an_open_study_counts_its_trials_so_far(store: Store, play: Play, body: 
     assert "Of 6 trials, 4 completed and 2 diverged so far." in text_of(of(store, play(body, close=False)))
 
 
-def test_a_workload_that_is_a_function_is_not_said_to_be_split(store: Store, body: dict[str, Any]) -> None:
+def test_a_workload_without_examples_has_no_splits(store: Store, body: dict[str, Any]) -> None:
     study = store.study(store.submit(parse_spec(body)).id)
     card = study.workload_card.model_copy(update={"examples": {"train": 100, "validation": 1, "test": 1}})
     analysis = AnalysisCache(store).study(study.id)
@@ -277,15 +271,13 @@ def test_a_workload_that_is_a_function_is_not_said_to_be_split(store: Store, bod
     assert "1 test examples" not in text_of(found)
 
 
-def test_rungs_are_those_of_each_replicate(written: Callable[..., Methods]) -> None:
+def test_rungs_are_described_per_replicate(written: Callable[..., Methods]) -> None:
     many = written(pruner="asha", budget={"trials_per_arm": 9, "epochs": 9, "replicates": 2})
     assert "within each replicate of each arm" in text_of(many)
     assert "within each arm by" in text_of(written(pruner="asha", budget={"trials_per_arm": 9, "epochs": 9}))
 
 
-def test_an_arm_whose_search_was_stopped_is_not_said_to_have_a_small_space(
-    store: Store, body: dict[str, Any]
-) -> None:
+def test_a_stopped_search_is_not_described_as_a_small_space(store: Store, body: dict[str, Any]) -> None:
     study = store.study(stopped(store, body))
     arms = store.arms(study.id)
     fewer = arms[0].model_copy(update={"progress": arms[0].progress.model_copy(update={"trials": 1})})
@@ -296,7 +288,7 @@ def test_an_arm_whose_search_was_stopped_is_not_said_to_have_a_small_space(
     assert "the same budget" not in text_of(found)
 
 
-def test_runs_that_all_ended_are_not_said_to_be_missing(
+def test_complete_confirmation_runs_are_not_described_as_missing(
     store: Store, play: Play, body: dict[str, Any]
 ) -> None:
     assert "Not all of these runs" not in text_of(of(store, play(body, confirm=5)))
