@@ -101,8 +101,8 @@ def test_events_are_in_order_though_machines_clocks_differ(play: Play) -> None:
         <= (trial.started_at or trial.created_at)
         <= (trial.ended_at or study.created_at)
     )
-    told = [event.at for event in play.store.events(study.id)]
-    assert told == sorted(told)
+    times = [event.at for event in play.store.events(study.id)]
+    assert times == sorted(times)
 
 
 _ACT = """
@@ -135,11 +135,11 @@ def test_processes_whose_clocks_are_hours_apart_respect_each_others_leases(
             f"{hours:+}h",
             str(lease_s),
         ]
-        said = subprocess.run(
+        output = subprocess.run(
             command, check=True, capture_output=True, text=True, timeout=60, cwd=_ROOT
         ).stdout.split()
-        assert abs(int(said[0]) - time.time() - 3600 * hours) < 60, "its clock is wrong"
-        return said[1]
+        assert abs(int(output[0]) - time.time() - 3600 * hours) < 60, "its clock is wrong"
+        return output[1]
 
     store = Store.open(url, migrate=False)
     play = Play(store)

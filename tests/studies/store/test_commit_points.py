@@ -67,30 +67,30 @@ def killed_and_taken_over(store: Store, kill: Any) -> tuple[bool, list[tuple[Any
 
     Return whether it was, what it came to and what is broken.
     """
-    told = ClientView()
+    view = ClientView()
     running = Running(store, slots=1, **STUDY)
-    told.accepted(running.study)
+    view.accepted(running.study)
     was_killed = False
     try:
         with commits(store, kill=kill):
             carry_out(running)
     except Killed:
         was_killed = True
-        between = broken(store, told)
-        told.saw(store.every_trial(running.study.id, phase=None))
+        between = broken(store, view)
+        view.saw(store.every_trial(running.study.id, phase=None))
         # The dispatcher finds the dead process and releases the study; that does nothing if the run had just
         # closed the study.
         store.release(running.claim)
-        assert not [*between, *broken(store, told)], kill
+        assert not [*between, *broken(store, view)], kill
         if store.study(running.study.id).state is StudyState.RUNNING:
             running.claim_next()
             carry_out(running)
         store.complete_copies()
-    return was_killed, outcome(store, running.study.id), broken(store, told, are_copies_due=True)
+    return was_killed, outcome(store, running.study.id), broken(store, view, are_copies_due=True)
 
 
 def killed_at_points(fresh: Callable[[], Store], part: slice) -> int:
-    """Kill a run at its commits, a part of them in an order by chance, each time on a fresh database.
+    """Kill a run at its commits, a part of them in random order, each time on a fresh database.
 
     Return how many there are in all.
     """

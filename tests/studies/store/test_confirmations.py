@@ -172,13 +172,13 @@ def test_events_name_the_phase(play: Play) -> None:
     [trial, _] = run.confirm(0)
     run.writer.start([trial])
     run.complete(trial, 0.8)
-    said = [
+    events = [
         (kind, data["trial"], data["phase"], data["number"])
         for kind, data in run.every_event()
         if kind.startswith("trial.")
     ]
-    assert said[2:] == [(kind, trial.id, "confirmation", 0) for kind in ("trial.started", "trial.finished")]
-    assert said[0][2] == "search"
+    assert events[2:] == [(kind, trial.id, "confirmation", 0) for kind in ("trial.started", "trial.finished")]
+    assert events[0][2] == "search"
 
 
 def test_a_study_record_holds_both_phases_and_their_measurements(store: Store) -> None:

@@ -15,9 +15,9 @@ def test_a_studys_events_are_in_order(play: Play) -> None:
     trial = run.begin(0)[0]
     run.complete(trial, 0.9)
     run.writer.close(StudyMove.FINISH)
-    told = play.store.events(run.claim.study_id)
-    assert [event.id for event in told] == list(range(1, len(told) + 1))
-    assert [event.kind for event in told] == [
+    events = play.store.events(run.claim.study_id)
+    assert [event.id for event in events] == list(range(1, len(events) + 1))
+    assert [event.kind for event in events] == [
         "study.submitted",
         "study.state",
         "trial.started",
@@ -25,8 +25,8 @@ def test_a_studys_events_are_in_order(play: Play) -> None:
         "progress",
         "study.state",
     ]
-    assert sorted(event.at for event in told) == [event.at for event in told]
-    progress = told[-2].data
+    assert sorted(event.at for event in events) == [event.at for event in events]
+    progress = events[-2].data
     assert progress["study"] == run.study.progress.model_dump()
     assert progress["arms"] == {"adamp": {**run.study.progress.model_dump(), "best": 0.9}}
 
@@ -93,9 +93,9 @@ def test_concurrent_writers_leave_no_gap_in_the_event_numbers(play: Play, databa
     is_done.set()
     watcher.join(60)
     assert gaps == []
-    told = play.store.events(study_id)
-    assert [event.id for event in told] == list(range(1, len(told) + 1))
-    assert len(told) == 2 + 40 + 40 + 30
+    events = play.store.events(study_id)
+    assert [event.id for event in events] == list(range(1, len(events) + 1))
+    assert len(events) == 2 + 40 + 40 + 30
 
 
 def test_each_study_counts_its_own_events(play: Play) -> None:

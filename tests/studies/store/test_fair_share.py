@@ -137,7 +137,7 @@ def test_a_run_that_is_lost_paused_or_has_not_reported_yet_does_not_count(play: 
     assert limits(here) == [8]
     submit(play, "eve")
     play.claim(lease_s=600.0)
-    assert limits(here) == [8], "it has not said yet what it wants"
+    assert limits(here) == [8], "it has not reported yet how many packs it wants"
 
 
 @given(
@@ -174,7 +174,7 @@ def test_owners_are_served_equally_over_a_full_rotation_of_time_slices(
     ]
     assert max(sums) == min(sums)
     each = [sum(turn[share.study_id] for turn in turns) for share in shares]
-    assert min(each) > 0, "nobody is starved"
+    assert min(each) > 0, "every owner is served"
 
 
 @pytest.mark.parametrize("owners", [("ada", "ada", "ada"), ("ada", "bob", "eve")])

@@ -102,10 +102,10 @@ def closed(play: Play) -> Run:
 
 def client_view(run: Run) -> ClientView:
     """Return what a client has seen of a study."""
-    told = ClientView()
-    told.accepted(run.study)
-    told.saw(run.store.every_trial(run.claim.study_id, phase=None))
-    return told
+    view = ClientView()
+    view.accepted(run.study)
+    view.saw(run.store.every_trial(run.claim.study_id, phase=None))
+    return view
 
 
 def test_an_intact_database_has_no_violations(closed: Run) -> None:
@@ -135,23 +135,23 @@ def test_a_study_in_any_intermediate_state_has_no_violations(play: Play) -> None
 
 
 def test_an_extended_study_has_no_violations(closed: Run) -> None:
-    told = client_view(closed)
+    view = client_view(closed)
     Play(closed.store).extend(closed.claim.study_id, trials_per_arm=6, seeds=3)
-    assert broken(closed.store, told) == []
+    assert broken(closed.store, view) == []
 
 
 @pytest.fixture(scope="module")
 def sound(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ClientView]:
-    """A database with a study that has completed, and what its client was told.
+    """A database with a study that has completed, and what its client has seen of it.
 
     Copied for each way to break it.
     """
     path = tmp_path_factory.mktemp("sound") / "tangent.db"
     shutil.copy(sqlite_template, path)
     store = Store.open(f"sqlite:///{path}", migrate=False)
-    told = client_view(close(Play(store)))
+    view = client_view(close(Play(store)))
     store.close()
-    return path, told
+    return path, view
 
 
 TRIAL = "UPDATE trial SET {} WHERE number = 3 AND phase = 'search'"
@@ -370,21 +370,21 @@ LOOSE = ("CREATE TABLE loose AS SELECT * FROM {0}", "DROP TABLE {0}", "ALTER TAB
 def test_every_violation_is_reported(
     sound: tuple[Path, ClientView], tmp_path: Path, statements: list[str], said: str
 ) -> None:
-    path, told = sound
+    path, view = sound
     shutil.copy(path, tmp_path / "broken.db")
-    (study_id,) = told.studies
+    (study_id,) = view.studies
     with contextlib.closing(sqlite3.connect(tmp_path / "broken.db", isolation_level=None)) as connection:
         for statement in statements:
             assert connection.execute(statement.replace("ID", study_id)).rowcount != 0, "it changes something"
-    found = broken(f"sqlite:///{tmp_path}/broken.db", told, are_copies_due=True)
+    found = broken(f"sqlite:///{tmp_path}/broken.db", view, are_copies_due=True)
     assert any(said.replace("ID", study_id) in sentence for sentence in found), found
 
 
 def test_a_trial_that_a_client_saw_end_in_two_ways_is_reported(closed: Run) -> None:
-    told = client_view(closed)
+    view = client_view(closed)
     trials = closed.store.every_trial(closed.claim.study_id)
-    told.saw(trial.model_copy(update={"value": 0.1}) for trial in trials if trial.number == 3)
-    assert broken(closed.store, told) == [
+    view.saw(trial.model_copy(update={"value": 0.1}) for trial in trials if trial.number == 3)
+    assert broken(closed.store, view) == [
         (
             f"trial {closed.claim.study_id}.adamp.3: a client saw it completed with value 0.9, and now it "
             "is 0.1, as a client saw it later"

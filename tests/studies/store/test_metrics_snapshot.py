@@ -167,30 +167,30 @@ def test_a_snapshot_takes_three_queries_for_any_number_of_studies(play: Play, st
 
 
 def test_watchers_get_kind_and_seconds_of_every_transaction_even_if_it_fails(store: Store) -> None:
-    told: list[tuple[str, float]] = []
-    store.on_transaction(lambda kind, seconds: told.append((kind, seconds)))
+    calls: list[tuple[str, float]] = []
+    store.on_transaction(lambda kind, seconds: calls.append((kind, seconds)))
     store.catalog()
     store.heartbeat("here")
     with pytest.raises(Exception, match="nobody"):
         store.revoke_token("nobody")
-    assert [kind for kind, _ in told] == ["read", "write", "write"]
-    assert all(0 < seconds < 10 for _, seconds in told)
+    assert [kind for kind, _ in calls] == ["read", "write", "write"]
+    assert all(0 < seconds < 10 for _, seconds in calls)
 
 
 def test_watchers_get_each_statement_without_its_values_and_its_end(
     store: Store,
 ) -> None:
-    told: list[tuple[str, BaseException | str | None]] = []
+    calls: list[tuple[str, BaseException | str | None]] = []
 
     def watch(statement: str) -> Callable[[BaseException | None], None]:
-        told.append((statement, "sent"))
-        return lambda error: told.append((statement, error))
+        calls.append((statement, "sent"))
+        return lambda error: calls.append((statement, error))
 
     store.on_statement(watch)
     store.heartbeat("a-dispatcher-of-this-test")
-    insert = next(statement for statement, _ in told if statement.startswith("INSERT"))
-    assert [what for statement, what in told if statement == insert] == ["sent", None]
-    assert not any("a-dispatcher-of-this-test" in statement for statement, _ in told)
+    insert = next(statement for statement, _ in calls if statement.startswith("INSERT"))
+    assert [what for statement, what in calls if statement == insert] == ["sent", None]
+    assert not any("a-dispatcher-of-this-test" in statement for statement, _ in calls)
 
 
 def test_watchers_get_the_error_of_a_failed_statement(play: Play) -> None:

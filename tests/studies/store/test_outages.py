@@ -65,17 +65,17 @@ def test_a_killed_server_is_reported_at_once_and_the_first_call_after_its_restar
     server: PostgresServer, play: Play
 ) -> None:
     run = play.run()
-    told = ClientView()
-    told.accepted(run.study)
+    view = ClientView()
+    view.accepted(run.study)
     run.complete(run.begin(0)[0], 0.9)
-    told.saw(play.store.every_trial(run.claim.study_id))
+    view.saw(play.store.every_trial(run.claim.study_id))
     server.kill()
     assert given_up(play.store.ping) < 2
     assert given_up(play.submit) < 2
     server.start()
     assert run.study.progress.completed == 1
     run.complete(run.begin(1)[0], 0.8)
-    assert broken(play.store, told) == []
+    assert broken(play.store, view) == []
 
 
 def test_the_first_call_after_an_unnoticed_restart_succeeds(server: PostgresServer, play: Play) -> None:
@@ -166,7 +166,7 @@ def persist(call: Callable[[], T]) -> T:
             time.sleep(0.1)
 
 
-def work(play: Play, told: ClientView, is_over: threading.Event) -> None:
+def work(play: Play, view: ClientView, is_over: threading.Event) -> None:
     """Submit studies and complete trials, trying each step until it is acknowledged, as clients and
     runs do.
     """
@@ -176,14 +176,14 @@ def work(play: Play, told: ClientView, is_over: threading.Event) -> None:
         study = persist(
             lambda key=key: play.store.submit(parse_spec(study_body(arms=["adamp"])), idempotency_key=key)
         )
-        told.accepted(study)
+        view.accepted(study)
         claim = persist(lambda: play.store.claim_next(dispatcher="here", lease_s=60))
         if claim is not None:
             run = Run(play.store, claim, play.store.run_writer(claim, lease_s=60))
             trial = persist(lambda run=run: run.create(0))[0]
             persist(lambda run=run, trial=trial: run.writer.start([trial]))
             persist(lambda run=run, trial=trial: run.complete(trial, 0.5))
-            told.saw([persist(lambda run=run, trial=trial: run.trial(trial))])
+            view.saw([persist(lambda run=run, trial=trial: run.trial(trial))])
         n += 1
 
 
@@ -191,9 +191,9 @@ def work(play: Play, told: ClientView, is_over: threading.Event) -> None:
 @pytest.mark.timeout(400)
 def test_acknowledged_writes_survive_twenty_kills_and_freezes(server: PostgresServer, play: Play) -> None:
     chance = random.Random(7)
-    told, is_over = ClientView(), threading.Event()
+    view, is_over = ClientView(), threading.Event()
     with ThreadPoolExecutor(3) as pool:
-        working = [pool.submit(work, play, told, is_over) for _ in range(3)]
+        working = [pool.submit(work, play, view, is_over) for _ in range(3)]
         for n in range(20):
             time.sleep(chance.uniform(0.2, 1.5))
             if n % 2:
@@ -208,5 +208,5 @@ def test_acknowledged_writes_survive_twenty_kills_and_freezes(server: PostgresSe
         is_over.set()
         for each in working:
             each.result(60)
-    assert len(told.finished) > 20
-    assert broken(play.store, told) == []
+    assert len(view.finished) > 20
+    assert broken(play.store, view) == []

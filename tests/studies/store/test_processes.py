@@ -30,10 +30,10 @@ def in_processes(count: int, do: Callable[..., Any], *arguments: Any) -> Sequenc
     ]
     for process in processes:
         process.start()
-    said = [reader.recv() if reader.poll(60) else "said nothing" for reader, _ in pipes]
+    results = [reader.recv() if reader.poll(60) else "no result" for reader, _ in pipes]
     for process in processes:
         process.join(10)
-    return said
+    return results
 
 
 def _run(pipe: Connection, do: Callable[..., Any], *arguments: Any) -> None:
@@ -106,8 +106,8 @@ def test_eight_processes_can_write_to_one_database(empty_url: str) -> None:
     assert {study.state for study in page.items} == {StudyState.COMPLETED}
     for study in page.items:
         assert (study.progress.completed, study.progress.running) == (3, 0)
-        told = store.events(study.id)
-        assert [event.id for event in told] == list(range(1, len(told) + 1))
-        assert len(told) == 2 + 3 * 3 + 2
+        events = store.events(study.id)
+        assert [event.id for event in events] == list(range(1, len(events) + 1))
+        assert len(events) == 2 + 3 * 3 + 2
         assert store.copy_to_optuna(study.id) == 0, "every copy was made"
     store.close()

@@ -210,7 +210,7 @@ def test_a_repeated_report_is_stored_once(play: Play) -> None:
     }
     assert run.writer.record([report(trial, 2), report(trial, 2)]) == {trial.id}
     assert [m.validation_metric for m in run.store.measurements(trial.id)] == [0.1, 0.5], (
-        "what was said first stands"
+        "the first report stays"
     )
     assert run.trial(other).epochs_done == 1, "what came with it is stored"
     run.complete(trial, 0.9)

@@ -173,7 +173,7 @@ def test_a_verb_takes_effect_at_once_on_a_study_without_a_run(
 def test_a_paused_study_can_be_resumed(store: Store) -> None:
     study = store.submit(SPEC)
     assert store.move(study.id, StudyMove.PAUSE).verbs == ("resume", "stop", "cancel")
-    assert store.claim_next(dispatcher="here", lease_s=60) is None, "nobody may run it meanwhile"
+    assert store.claim_next(dispatcher="here", lease_s=60) is None, "no run may claim it meanwhile"
     assert store.move(study.id, StudyMove.RESUME).state is StudyState.QUEUED
     assert store.claim_next(dispatcher="here", lease_s=60) is not None
 
