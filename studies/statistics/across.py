@@ -24,12 +24,13 @@ __all__ = [
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import special  # pyright: ignore[reportMissingTypeStubs] # scipy has none
 
+from studies.direction import Direction
 from studies.statistics.orientation import oriented
 from studies.statistics.proportion import wilson_interval
 
@@ -60,7 +61,7 @@ class Estimate:
 
 
 def relative_performance(
-    runs: Mapping[str, ArrayLike], *, direction: Literal["maximize", "minimize"]
+    runs: Mapping[str, ArrayLike], *, direction: Direction
 ) -> dict[str, NDArray[np.float64]]:
     """Return each arm's runs of one study on the scale from the worst arm's mean to the best arm's.
 

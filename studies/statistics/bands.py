@@ -7,12 +7,13 @@ __all__ = ["LEAST_TRIALS", "TuningBand", "largest_bounded_budget", "median_band"
 
 import math
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import special  # pyright: ignore[reportMissingTypeStubs] # scipy has none
 
+from studies.direction import Direction
 from studies.statistics.orientation import oriented
 
 LEAST_TRIALS = 20
@@ -69,7 +70,7 @@ def median_band(
     values: ArrayLike,
     trials: ArrayLike,
     *,
-    direction: Literal["maximize", "minimize"],
+    direction: Direction,
     given: float | None = None,
 ) -> TuningBand | None:
     """Return the median best of k random trials with a band that holds all of it with 95 % confidence.

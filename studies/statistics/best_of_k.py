@@ -3,11 +3,12 @@
 __all__ = ["budgets", "expected_best"]
 
 import math
-from typing import Final, Literal
+from typing import Final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from studies.direction import Direction, sign
 from studies.statistics.orientation import oriented
 
 # exp(-45) is 3e-20: weights beyond add less than rounding does.
@@ -29,7 +30,7 @@ def expected_best(
     values: ArrayLike,
     trials: ArrayLike,
     *,
-    direction: Literal["maximize", "minimize"],
+    direction: Direction,
     given: float | None = None,
 ) -> NDArray[np.float64]:
     """Return the expected best of k random trials at each k of `trials`, [K].
@@ -73,7 +74,7 @@ def expected_best(
         raised = np.maximum(results, first)
         expected = np.array([first if k == 1 else _mean_best(raised, int(k) - 1) for k in ks])
     expected = np.where(np.isfinite(expected), expected, np.nan)
-    return expected if direction == "maximize" else -expected
+    return sign(direction) * expected
 
 
 def _mean_best(ascending: NDArray[np.float64], k: int) -> float:

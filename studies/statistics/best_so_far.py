@@ -2,13 +2,14 @@
 
 __all__ = ["best_so_far", "improvements"]
 
-from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from studies.direction import Direction
 
-def best_so_far(values: ArrayLike, direction: Literal["maximize", "minimize"]) -> NDArray[np.float64]:
+
+def best_so_far(values: ArrayLike, direction: Direction) -> NDArray[np.float64]:
     """Return the best of values[0..i] at each i, [N]; NaN until the first value that is a number.
 
     Args:

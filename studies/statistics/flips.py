@@ -4,11 +4,11 @@ __all__ = ["Flip", "lead_changes"]
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from studies.direction import Direction
 from studies.statistics.orientation import oriented
 
 
@@ -25,7 +25,7 @@ def lead_changes(
     curves: Mapping[str, ArrayLike],
     trials: ArrayLike,
     *,
-    direction: Literal["maximize", "minimize"],
+    direction: Direction,
     margin: float = 0.0,
     lasting: float = 1.25,
 ) -> tuple[Flip, ...]:

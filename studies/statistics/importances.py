@@ -5,7 +5,7 @@ __all__ = ["LEAST_RESULTS", "importances"]
 import math
 from collections.abc import Container, Mapping, Sequence
 from datetime import datetime
-from typing import Final, Literal
+from typing import Final
 
 import numpy as np
 import optuna
@@ -15,6 +15,7 @@ from optuna.storages import InMemoryStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from studies.direction import Direction
 from studies.distributions import distributions, searched
 from studies.space import Condition, Parameters, Scalar, Space
 from studies.statistics.orientation import oriented
@@ -40,7 +41,7 @@ def importances(
     parameters: Sequence[Parameters],
     values: ArrayLike,
     *,
-    direction: Literal["maximize", "minimize"],
+    direction: Direction,
     conditions: Mapping[str, Condition],
 ) -> dict[str, float]:
     """Return the share of each searched hyperparameter, largest first, adding up to 1.

@@ -5,13 +5,14 @@ NaN where there is none (not run, lost to a fault), the worst infinity where tra
 
 __all__ = ["oriented"]
 
-from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from studies.direction import Direction, sign
 
-def oriented(values: ArrayLike, direction: Literal["maximize", "minimize"]) -> NDArray[np.float64]:
+
+def oriented(values: ArrayLike, direction: Direction) -> NDArray[np.float64]:
     """Return the values with larger ones better, so that a diverged run is -inf; a copy.
 
     Args:
@@ -23,7 +24,7 @@ def oriented(values: ArrayLike, direction: Literal["maximize", "minimize"]) -> N
         ValueError: a value is the best infinity, which no result is.
     """
     array = np.array(values, dtype=np.float64)
-    signed = array if direction == "maximize" else -array
+    signed = sign(direction) * array
     if np.any(signed == np.inf):
         raise ValueError(
             "expected finite values, NaN, or the worst infinity for a diverged run; got "

@@ -9,11 +9,12 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Final, Literal
+from typing import Final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from studies.direction import Direction
 from studies.statistics.orientation import oriented
 
 _OUTSIDE: Final = Fraction(1, 20)
@@ -47,9 +48,7 @@ class ReplicateCurve:
     replicates: int
 
 
-def across_replicates(
-    curves: Sequence[ArrayLike], *, direction: Literal["maximize", "minimize"]
-) -> ReplicateCurve:
+def across_replicates(curves: Sequence[ArrayLike], *, direction: Direction) -> ReplicateCurve:
     """Return the median of R best-so-far curves and its distribution-free interval.
 
     That is the narrowest pair of order statistics that holds 95 %.

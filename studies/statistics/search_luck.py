@@ -13,10 +13,11 @@ splits included.
 __all__ = ["SearchLuck", "search_luck"]
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from studies.direction import Direction, sign
 
 _SHARE = 1 / 2
 _ADAPTIVE_SHARE = 1 / 4
@@ -64,7 +65,7 @@ class SearchLuck:
 def search_luck(
     values: ArrayLike,
     *,
-    direction: Literal["maximize", "minimize"],
+    direction: Direction,
     adaptive: bool,
     tests: ArrayLike | None = None,
 ) -> SearchLuck | None:
@@ -116,9 +117,7 @@ def search_luck(
     )
 
 
-def _chances(
-    values: NDArray[np.float64], direction: Literal["maximize", "minimize"], *, share: float
-) -> NDArray[np.float64]:
+def _chances(values: NDArray[np.float64], direction: Direction, *, share: float) -> NDArray[np.float64]:
     """Return each trial's chance [N] to be the best of a share of the trials drawn at random.
 
     Equal values share theirs.
@@ -128,9 +127,7 @@ def _chances(
     rank = np.arange(1, n)
     # C(n - r, m - 1) / C(n, m) by its ratios: binomials of a long search overflow.
     by_rank = m / n * np.cumprod(np.concatenate([[1.0], (n - rank - m + 1) / (n - rank)]))
-    _, places, counts = np.unique(
-        -values if direction == "maximize" else values, return_inverse=True, return_counts=True
-    )
+    _, places, counts = np.unique(-sign(direction) * values, return_inverse=True, return_counts=True)
     return (np.add.reduceat(by_rank, np.cumsum(counts) - counts) / counts)[places]
 
 

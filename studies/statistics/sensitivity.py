@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from studies.direction import Direction, sign
 from studies.statistics.orientation import oriented
 
 NEAR = 0.05
@@ -20,7 +21,7 @@ def bucket_best(
     x: ArrayLike,
     values: ArrayLike,
     *,
-    direction: Literal["maximize", "minimize"],
+    direction: Direction,
     low: float,
     high: float,
     log: bool,
@@ -50,7 +51,7 @@ def bucket_best(
     edges = _edges(low=low, high=high, log=log, buckets=buckets)
     bucket = np.searchsorted(edges[1:-1], np.asarray(x, dtype=np.float64), side="right")
     result = np.asarray(values, dtype=np.float64)
-    signed = result if direction == "maximize" else -result
+    signed = sign(direction) * result
     best = [
         members[np.nanargmax(signed[members])]
         for b in range(buckets)
@@ -114,7 +115,7 @@ def isolation(
     x: ArrayLike,
     values: ArrayLike,
     *,
-    direction: Literal["maximize", "minimize"],
+    direction: Direction,
     low: float,
     high: float,
     log: bool,
@@ -141,7 +142,6 @@ def isolation(
     edges = _edges(low=low, high=high, log=log, buckets=buckets)
     bucket = np.searchsorted(edges[1:-1], np.asarray(x, dtype=np.float64), side="right")
     result = oriented(values, direction)
-    sign = 1 if direction == "maximize" else -1
     curve: list[Bucket] = []
     for b in range(buckets):
         members = np.flatnonzero((bucket == b) & ~np.isnan(result))
@@ -153,16 +153,14 @@ def isolation(
                 high=float(edges[b + 1]),
                 trials=members.size,
                 diverged=members.size - finite.size,
-                best=None if index is None else sign * float(result[index]),
+                best=None if index is None else sign(direction) * float(result[index]),
                 index=index,
             )
         )
     return tuple(curve)
 
 
-def good_range(
-    curve: Sequence[Bucket], *, direction: Literal["maximize", "minimize"], within: float = 0.01
-) -> Stretch | None:
+def good_range(curve: Sequence[Bucket], *, direction: Direction, within: float = 0.01) -> Stretch | None:
     """Return the stretch around the best bucket that is about as good.
 
     In it every bucket's best is within a share of the best value. None without any value.
@@ -176,8 +174,7 @@ def good_range(
         within: share of the best value's size: 0.01 allows 0.98 to fall to 0.9702, or a loss of 0.5 to rise
             to 0.505.
     """
-    sign = 1 if direction == "maximize" else -1
-    scores = [-math.inf if bucket.best is None else sign * bucket.best for bucket in curve]
+    scores = [-math.inf if bucket.best is None else sign(direction) * bucket.best for bucket in curve]
     best = max(scores, default=-math.inf)
     if best == -math.inf:
         return None

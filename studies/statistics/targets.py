@@ -4,11 +4,11 @@ __all__ = ["TargetTimes", "summary", "time_to_target"]
 
 import math
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from studies.direction import Direction, sign
 from studies.statistics.orientation import oriented
 
 
@@ -28,9 +28,7 @@ class TargetTimes:
     median: float | None
 
 
-def time_to_target(
-    values: ArrayLike, at: ArrayLike, *, target: float, direction: Literal["maximize", "minimize"]
-) -> float:
+def time_to_target(values: ArrayLike, at: ArrayLike, *, target: float, direction: Direction) -> float:
     """Return the time of the first value that is at least as good as the target, or inf where none is.
 
     Args:
@@ -42,7 +40,7 @@ def time_to_target(
     Source: AlgoPerf, external tuning ruleset.
     """
     signed = oriented(values, direction)
-    goal = target if direction == "maximize" else -target
+    goal = sign(direction) * target
     reached = np.flatnonzero(signed >= goal)
     return float(np.asarray(at, dtype=np.float64)[reached[0]]) if reached.size else math.inf
 

@@ -7,11 +7,11 @@ __all__ = ["DefaultsPlace", "chance_to_beat", "defaults_place"]
 
 import math
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from studies.direction import Direction
 from studies.statistics.orientation import oriented
 
 
@@ -31,9 +31,7 @@ class DefaultsPlace:
     gain: float | None
 
 
-def defaults_place(
-    defaults: float, values: ArrayLike, *, direction: Literal["maximize", "minimize"]
-) -> DefaultsPlace:
+def defaults_place(defaults: float, values: ArrayLike, *, direction: Direction) -> DefaultsPlace:
     """Return the place of the defaults among an arm's trials and what the best of them gains.
 
     Args:
@@ -55,7 +53,7 @@ def defaults_place(
 
 
 def chance_to_beat(
-    values: ArrayLike, trials: ArrayLike, *, baseline: float, direction: Literal["maximize", "minimize"]
+    values: ArrayLike, trials: ArrayLike, *, baseline: float, direction: Direction
 ) -> NDArray[np.float64]:
     """Return the chance that the best of k random trials is better than the baseline, [K].
 

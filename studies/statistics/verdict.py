@@ -18,6 +18,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from studies.direction import Direction, sign
 from studies.statistics.holm import holm
 from studies.statistics.orientation import oriented
 from studies.statistics.pair_tests import Covers, Evidence, Record, compare
@@ -128,7 +129,7 @@ class Judgement:
     winner: str | None
 
 
-def judge(arms: Sequence[ArmScores], *, direction: Literal["maximize", "minimize"]) -> Judgement:
+def judge(arms: Sequence[ArmScores], *, direction: Direction) -> Judgement:
     """Return the verdict on every pair of arms, the ranks and the winner.
 
     The word is `better` or `worse` where Holm's corrected p is below 0.05, else `undecided`;
@@ -148,9 +149,7 @@ def judge(arms: Sequence[ArmScores], *, direction: Literal["maximize", "minimize
     evidence = [compare(records[i], records[j]) for i, j in pairs]
     adjusted = holm([found.p for found in evidence])
     judged = tuple(
-        _judgement(
-            arms[i].name, arms[j].name, found, p_holm=float(p), sign=1 if direction == "maximize" else -1
-        )
+        _judgement(arms[i].name, arms[j].name, found, p_holm=float(p), sign=sign(direction))
         for (i, j), found, p in zip(pairs, evidence, adjusted, strict=True)
     )
     ahead = Counter(
@@ -181,7 +180,7 @@ def _check(arms: Sequence[ArmScores]) -> None:
         )
 
 
-def _record(arm: ArmScores, direction: Literal["maximize", "minimize"]) -> Record:
+def _record(arm: ArmScores, direction: Direction) -> Record:
     tests = None if arm.search_tests is None else oriented(arm.search_tests, direction)
     values = oriented(arm.search_values, direction)
     return Record(
