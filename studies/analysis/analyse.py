@@ -1,6 +1,6 @@
-"""From a study's record to everything it says of its arms.
+"""The analysis of one study, computed from its stored record.
 
-Pure, and quick enough to be done while a page waits.
+It is pure, and fast enough to run while a page waits.
 """
 
 __all__ = ["analyse"]
@@ -9,30 +9,28 @@ from studies.analysis.budget_curves import budget_curves, flips
 from studies.analysis.checks import checks
 from studies.analysis.confirmed import confirmed, time_to_target
 from studies.analysis.findings import finding
-from studies.analysis.sensitivities import sensitivities, shares
-from studies.analysis.study_results import read
-from studies.analysis.under_tuned import losses
-from studies.analysis.verdicts import judged, verdicts
+from studies.analysis.sensitivities import arm_importances, sensitivities
+from studies.analysis.study_results import study_results
+from studies.analysis.under_tuned import under_tuned_arms
+from studies.analysis.verdicts import judge_arms, pair_verdicts
 from studies.analysis.views import StudyAnalysis
 from studies.views import StudyRecord
 
 
 def analyse(record: StudyRecord) -> StudyAnalysis:
-    """Return what a study's record says, whatever state the study is in.
-
-    The same record always gives the same analysis.
+    """Return the analysis of a study in any state; the same record always gives the same analysis.
 
     Args:
-        record: everything on record, as it stood at one moment.
+        record: everything that is stored of the study, read at one moment.
     """
-    reading = read(record)
-    study, card = reading.study, reading.card
-    judgement = judged(reading)
-    behind = losses(reading, judgement.pairs)
-    verdict = verdicts(reading, judgement, behind)
-    found = confirmed(reading)
-    changes = flips(reading)
-    importances = shares(reading)
+    results = study_results(record)
+    study, card = results.study, results.card
+    judgement = judge_arms(results)
+    under_tuned = under_tuned_arms(results, judgement.pairs)
+    pairs = pair_verdicts(results, judgement, under_tuned)
+    configurations = confirmed(results)
+    lead_changes = flips(results)
+    importances = arm_importances(results)
     return StudyAnalysis(
         study_id=study.id,
         name=study.name,
@@ -41,15 +39,17 @@ def analyse(record: StudyRecord) -> StudyAnalysis:
         metric=card.metric,
         unit=card.unit,
         direction=card.direction,
-        arms=tuple(arm.name for arm in reading.arms),
-        labels={arm.name: arm.label for arm in reading.arms},
-        finding=finding(reading, verdict, behind, found, changes),
-        confirmed=found,
-        ranks=verdict.ranks,
-        pairs=verdict.pairs,
-        curves=budget_curves(reading),
-        flips=changes,
-        checks=checks(reading, importances=importances, losses=behind, confirmed=found, pairs=verdict.pairs),
-        sensitivity=sensitivities(reading, importances),
-        time_to_target=time_to_target(reading),
+        arms=tuple(arm.name for arm in results.arms),
+        labels={arm.name: arm.label for arm in results.arms},
+        finding=finding(results, judgement, pairs, under_tuned, configurations, lead_changes),
+        confirmed=configurations,
+        ranks=judgement.ranks,
+        pairs=pairs,
+        curves=budget_curves(results),
+        flips=lead_changes,
+        checks=checks(
+            results, importances=importances, under_tuned=under_tuned, confirmed=configurations, pairs=pairs
+        ),
+        sensitivity=sensitivities(results, importances),
+        time_to_target=time_to_target(results),
     )

@@ -1,4 +1,4 @@
-"""What each arm's search reaches by its budget, and where the lead changes."""
+"""What each arm's search reaches with a given budget, and the budgets at which the lead changes."""
 
 __all__ = ["budget_curves", "flips"]
 
@@ -29,14 +29,14 @@ _Whole = NDArray[np.int64]
 
 @dataclass(frozen=True, kw_only=True)
 class _Search:
-    """What one arm has spent and found.
+    """The trials of one arm's search.
 
     Attributes:
         method: how its curve is computed.
-        drawn: trials with a result whose order says nothing, the defaults not among them.
-        given: the defaults, with which the search begins; None where they have no result.
-        lines: trials of each replicate in the order in which they ended.
-        most: the largest budget that the curve can tell of; 0 without any trial.
+        drawn: trials with a result, in any order, without the defaults.
+        given: the trial of the defaults, with which the search begins; None if it has no result.
+        lines: the trials of each replicate, in the order in which they ended.
+        most: the largest budget of the curve; 0 without any trial.
     """
 
     method: CurveMethod
@@ -46,19 +46,19 @@ class _Search:
     most: int
 
 
-def _search(reading: StudyResults, arm: ArmResults) -> _Search:
+def _search(results: StudyResults, arm: ArmResults) -> _Search:
     lines = tuple(
         line
         for r in range(len(arm.bests))
         if (line := tuple(trial for trial in arm.spent if trial.replicate == r))
     )
-    told = [trial for trial in arm.spent if has_value(trial) or trial.state is TrialState.DIVERGED]
-    given = next((trial for trial in told if trial.origin == "default"), None)
-    drawn = tuple(trial for trial in told if trial.origin != "default")
+    known = [trial for trial in arm.spent if has_value(trial) or trial.state is TrialState.DIVERGED]
+    given = next((trial for trial in known if trial.origin == "default"), None)
+    drawn = tuple(trial for trial in known if trial.origin != "default")
     if len(arm.bests) > 1:
         method: CurveMethod = "median of replicates"
     else:
-        method = "expected best of k" if reading.is_exchangeable else "best so far"
+        method = "expected best of k" if results.is_exchangeable else "best so far"
     most = (
         len(drawn) + int(given is not None)
         if method == "expected best of k"
@@ -67,58 +67,57 @@ def _search(reading: StudyResults, arm: ArmResults) -> _Search:
     return _Search(method=method, drawn=drawn, given=given, lines=lines, most=most)
 
 
-def budget_curves(reading: StudyResults) -> tuple[BudgetCurve, ...]:
-    """Return a curve for each arm in order, without points where nothing has ended."""
-    return tuple(_curve(reading, arm) for arm in reading.arms)
+def budget_curves(results: StudyResults) -> tuple[BudgetCurve, ...]:
+    """Return a curve for each arm in order; it has no points before a trial has ended."""
+    return tuple(_curve(results, arm) for arm in results.arms)
 
 
-def flips(reading: StudyResults) -> tuple[RankFlip, ...]:
+def flips(results: StudyResults) -> tuple[RankFlip, ...]:
     """Return the budgets at which another arm takes the lead by validation.
 
-    That is as far as every arm with a result has come.
-
-    Leads smaller than the standard deviation of one configuration's value over seeds are passed over.
+    The budgets end where the shortest search with a result does. Leads smaller than the standard deviation of
+    one configuration's value over seeds do not count.
     """
-    searches = {arm.name: search for arm in reading.arms if (search := _search(reading, arm)).most}
+    searches = {arm.name: search for arm in results.arms if (search := _search(results, arm)).most}
     if len(searches) < 2:
         return ()
     trials = budgets(min(search.most for search in searches.values()), points=_MOST_POINTS)
-    curves = {name: _values(reading, search, trials) for name, search in searches.items()}
-    found = lead_changes(curves, trials, direction=reading.direction, margin=run_noise(reading))
+    curves = {name: _values(results, search, trials) for name, search in searches.items()}
+    found = lead_changes(curves, trials, direction=results.direction, margin=run_noise(results))
     return tuple(RankFlip(trials=flip.trials, before=flip.before, after=flip.after) for flip in found)
 
 
-def _values(reading: StudyResults, search: _Search, trials: _Whole) -> _Floats:
-    """Return an arm's value at each budget, [K]; NaN where there is none."""
+def _values(results: StudyResults, search: _Search, trials: _Whole) -> _Floats:
+    """Return an arm's value at each budget, [K]; NaN before it has one."""
     match search.method:
         case "median of replicates":
-            return _median(reading, search).median[trials - 1]
+            return _median(results, search).median[trials - 1]
         case "expected best of k":
             return expected_best(
-                reading.values(search.drawn),
+                results.values(search.drawn),
                 trials,
-                direction=reading.direction,
-                given=_given(reading, search),
+                direction=results.direction,
+                given=_given(results, search),
             )
         case "best so far":
-            return _so_far(reading, search.lines[0])[trials - 1]
+            return _so_far(results, search.lines[0])[trials - 1]
 
 
-def _curve(reading: StudyResults, arm: ArmResults) -> BudgetCurve:
-    search = _search(reading, arm)
+def _curve(results: StudyResults, arm: ArmResults) -> BudgetCurve:
+    search = _search(results, arm)
     if not search.most:
         return BudgetCurve(arm=arm.name, method=search.method, band=None, points=())
     is_step = search.method == "best so far"
     trials = (
-        _steps(_so_far(reading, search.lines[0])) if is_step else budgets(search.most, points=_MOST_POINTS)
+        _steps(_so_far(results, search.lines[0])) if is_step else budgets(search.most, points=_MOST_POINTS)
     )
-    low, high, said = _band(reading, search, trials)
+    low, high, description = _band(results, search, trials)
     epochs, seconds = (_spent(search, trials, cost=cost) for cost in (_epochs, _seconds))
-    columns = (trials, epochs, seconds, _values(reading, search, trials), low, high)
+    columns = (trials, epochs, seconds, _values(results, search, trials), low, high)
     return BudgetCurve(
         arm=arm.name,
         method=search.method,
-        band=said,
+        band=description,
         points=tuple(
             BudgetPoint(
                 trials=int(k),
@@ -133,40 +132,40 @@ def _curve(reading: StudyResults, arm: ArmResults) -> BudgetCurve:
     )
 
 
-def _band(reading: StudyResults, search: _Search, trials: _Whole) -> tuple[_Floats, _Floats, str | None]:
-    """Return the ends of the band at each budget, [K] and NaN where there is none, and what it is."""
+def _band(results: StudyResults, search: _Search, trials: _Whole) -> tuple[_Floats, _Floats, str | None]:
+    """Return the ends of the band at each budget, [K], NaN where there is none, and its description."""
     if search.method == "median of replicates":
-        spread = _median(reading, search)
+        spread = _median(results, search)
         if spread.confidence is not None:
-            said = f"{percent(spread.confidence)} interval of the median search, at each budget by itself"
-            return spread.low[trials - 1], spread.high[trials - 1], said
+            description = f"{percent(spread.confidence)} interval of the median search, pointwise"
+            return spread.low[trials - 1], spread.high[trials - 1], description
     elif search.method == "expected best of k":
         band = median_band(
-            reading.values(search.drawn), trials, direction=reading.direction, given=_given(reading, search)
+            results.values(search.drawn), trials, direction=results.direction, given=_given(results, search)
         )
         if band is not None:
             return (
                 band.low,
                 band.high,
-                f"{percent(0.95)} band of the median best of k, at all budgets at once",
+                f"{percent(0.95)} band of the median best of k, simultaneous over all budgets",
             )
     nothing = np.full(len(trials), math.nan)
     return nothing, nothing, None
 
 
-def _given(reading: StudyResults, search: _Search) -> float | None:
-    return None if search.given is None else float(reading.values([search.given])[0])
+def _given(results: StudyResults, search: _Search) -> float | None:
+    return None if search.given is None else float(results.values([search.given])[0])
 
 
-def _so_far(reading: StudyResults, line: Sequence[TrialView]) -> _Floats:
+def _so_far(results: StudyResults, line: Sequence[TrialView]) -> _Floats:
     return best_so_far(
         [trial.value if has_value(trial) and trial.value is not None else math.nan for trial in line],
-        reading.direction,
+        results.direction,
     )
 
 
-def _median(reading: StudyResults, search: _Search) -> ReplicateCurve:
-    return across_replicates([_so_far(reading, line) for line in search.lines], direction=reading.direction)
+def _median(results: StudyResults, search: _Search) -> ReplicateCurve:
+    return across_replicates([_so_far(results, line) for line in search.lines], direction=results.direction)
 
 
 def _epochs(trial: TrialView) -> float:
@@ -178,9 +177,9 @@ def _seconds(trial: TrialView) -> float:
 
 
 def _spent(search: _Search, trials: _Whole, *, cost: Callable[[TrialView], float]) -> _Floats:
-    """Return what each budget costs, [K].
+    """Return the cost of each budget, [K].
 
-    Of exchangeable trials on average, else summed in order and averaged over replicates.
+    For exchangeable trials it is the average; otherwise it is summed in order and averaged over replicates.
     """
     if search.method == "expected best of k":
         mean = float(np.mean([cost(trial) for trial in search.drawn])) if search.drawn else 0.0
@@ -194,11 +193,11 @@ def _spent(search: _Search, trials: _Whole, *, cost: Callable[[TrialView], float
 
 
 def _steps(values: _Floats) -> _Whole:
-    """Return the budgets at which a best-so-far curve changes, its ends too.
+    """Return the budgets at which a best-so-far curve changes, and its ends.
 
-    Of very many some, evenly over the ratio.
+    If there are too many, a selection evenly spaced on a log scale.
     """
-    # NaN is unlike itself.
+    # NaN is not equal to itself.
     filled = np.nan_to_num(values, nan=math.inf)
     changed = np.flatnonzero(filled[1:] != filled[:-1]) + 2
     every = np.unique(np.concatenate([[1], changed, [len(values)]]))

@@ -1,6 +1,6 @@
-"""Studies of one workload side by side.
+"""A comparison of several studies of one workload.
 
-Their arms, judged on the seeds that they share, and in what the studies differ.
+Its arms are judged on the seeds that their studies share; the differences between the studies are listed.
 """
 
 __all__ = ["compare"]
@@ -12,13 +12,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from studies.analysis.bounds import clip_difference
 from studies.analysis.confirmed import confirmed, scores
 from studies.analysis.differences import differences
 from studies.analysis.multi_study_views import ComparedArm, Comparison
-from studies.analysis.study_results import ArmResults, StudyResults, read
-from studies.analysis.verdicts import diverged, pair_verdict
+from studies.analysis.study_results import ArmResults, StudyResults, study_results
+from studies.analysis.verdicts import count_divergence, pair_verdict
 from studies.analysis.views import Confirmed, PairVerdict
-from studies.analysis.wording import Diverged, reason
+from studies.analysis.wording import Divergence, verdict_sentence
 from studies.errors import SpecInvalid, SpecProblem
 from studies.statistics.verdict import ArmScores, PairJudgement, judge
 from studies.views import StudyRecord
@@ -29,14 +30,14 @@ class _Entry:
     """An arm of one of the studies.
 
     Attributes:
-        reading: its study.
+        results: its study.
         arm: the arm.
-        label: by which `pairs` name it, unlike any other.
-        title: what sentences call it, likewise.
-        best: its best configuration's confirmation; None without one.
+        label: its unique name in `pairs`.
+        title: its unique name in sentences.
+        best: the confirmation of its best configuration, or None.
     """
 
-    reading: StudyResults
+    results: StudyResults
     arm: ArmResults
     label: str
     title: str
@@ -44,23 +45,24 @@ class _Entry:
 
 
 def compare(records: Sequence[StudyRecord]) -> Comparison:
-    """Return arms of several studies of one workload, side by side.
+    """Return the arms of several studies of one workload, and the verdict on every pair of them.
 
-    Pairs rest on the fresh seeds that two studies have in common.
+    A pair rests on the fresh seeds that its two studies have in common.
 
     Args:
-        records: two studies or more.
+        records: at least two studies.
 
     Raises:
-        SpecInvalid: fewer than two studies, one of them twice, or of different workloads.
+        SpecInvalid: if there are fewer than two studies, one appears twice, or their workloads differ.
     """
     _check(records)
-    readings = [read(record) for record in records]
-    entries = _entries(readings)
+    per_study = [study_results(record) for record in records]
+    entries = _entries(per_study)
     by_label = {entry.label: entry for entry in entries}
-    first = readings[0]
+    first = per_study[0]
     judged = [entry for entry in entries if entry.arm.is_confirmed]
     pairs = judge(_scores(judged), direction=first.direction).pairs if len(judged) > 1 else ()
+    clipped = [clip_difference(pair, first.card.unit) for pair in pairs]
 
     def place(entry: _Entry) -> tuple[bool, float]:
         mean = None if entry.best is None else entry.best.test_mean
@@ -72,32 +74,34 @@ def compare(records: Sequence[StudyRecord]) -> Comparison:
         unit=first.card.unit,
         direction=first.direction,
         arms=tuple(_compared(entry) for entry in sorted(entries, key=place)),
-        pairs=tuple(_in_words(pair, by_label[pair.first], by_label[pair.second]) for pair in pairs),
-        cautions=differences(readings),
+        pairs=tuple(_verdict(pair, by_label[pair.first], by_label[pair.second]) for pair in clipped),
+        cautions=differences(per_study),
     )
 
 
 def _check(records: Sequence[StudyRecord]) -> None:
     ids = [record.study.id for record in records]
     if len(ids) < 2:
-        raise SpecInvalid([SpecProblem("/study", f"a comparison takes at least two studies, got {len(ids)}")])
+        raise SpecInvalid(
+            [SpecProblem("/study", f"expected at least two studies to compare, got {len(ids)}")]
+        )
     twice = [study_id for study_id, times in Counter(ids).items() if times > 1]
     if twice:
         raise SpecInvalid(
             [
                 SpecProblem(
                     "/study",
-                    f"a comparison takes each study once, but {', '.join(twice)} stands there more often",
+                    f"expected each study once, but {', '.join(twice)} appears more than once",
                 )
             ]
         )
     workloads = list(dict.fromkeys(record.study.workload for record in records))
     if len(workloads) > 1:
-        said = (
-            f"a comparison takes studies of one workload, got {', '.join(workloads)}; give studies "
-            "of several workloads one `suite`"
+        message = (
+            f"expected studies of one workload, got {', '.join(workloads)}; to analyse several workloads "
+            "together, submit their studies with the same `suite`"
         )
-        raise SpecInvalid([SpecProblem("/study", said)])
+        raise SpecInvalid([SpecProblem("/study", message)])
     # A workload of the same name may have changed between two studies.
     kinds = list(
         dict.fromkeys(
@@ -105,28 +109,26 @@ def _check(records: Sequence[StudyRecord]) -> None:
         )
     )
     if len(kinds) > 1:
-        said = (
-            f"the studies measure {workloads[0]} differently, by "
-            f"{' and '.join(f'{metric} ({direction})' for metric, direction in kinds)}"
-        )
-        raise SpecInvalid([SpecProblem("/study", f"{said}; they cannot be compared")])
+        metrics = " and ".join(f"{metric} ({direction})" for metric, direction in kinds)
+        message = f"expected one metric, but the studies measure {workloads[0]} by {metrics}"
+        raise SpecInvalid([SpecProblem("/study", message)])
 
 
-def _entries(readings: Sequence[StudyResults]) -> list[_Entry]:
-    names = Counter(arm.name for reading in readings for arm in reading.arms)
-    titles = Counter(arm.label for reading in readings for arm in reading.arms)
+def _entries(per_study: Sequence[StudyResults]) -> list[_Entry]:
+    names = Counter(arm.name for results in per_study for arm in results.arms)
+    titles = Counter(arm.label for results in per_study for arm in results.arms)
     found: list[_Entry] = []
-    for reading in readings:
+    for results in per_study:
         best = {
             (each.arm, each.number): each
-            for each in reversed(confirmed(reading))
+            for each in reversed(confirmed(results))
             if each.configuration == "best" and each.completed + each.diverged
         }
-        for arm in reading.arms:
-            study_id = reading.study.id
+        for arm in results.arms:
+            study_id = results.study.id
             found.append(
                 _Entry(
-                    reading=reading,
+                    results=results,
                     arm=arm,
                     label=arm.name if names[arm.name] == 1 else f"{arm.name} ({study_id})",
                     title=arm.label if titles[arm.label] == 1 else f"{arm.label} ({study_id})",
@@ -137,22 +139,22 @@ def _entries(readings: Sequence[StudyResults]) -> list[_Entry]:
 
 
 def _scores(entries: Sequence[_Entry]) -> list[ArmScores]:
-    """Return the entries' scores on one set of seeds, NaN where a study has none."""
-    seeds = list(dict.fromkeys(seed for entry in entries for seed in entry.reading.seeds))
+    """Return the scores of all entries on the union of the studies' seeds; NaN where a study has no run."""
+    seeds = list(dict.fromkeys(seed for entry in entries for seed in entry.results.seeds))
 
     def table(entry: _Entry) -> NDArray[np.float64]:
-        mine = scores(entry.reading, entry.arm)
-        whole = np.full((len(mine), len(seeds)), np.nan)
-        whole[:, [seeds.index(seed) for seed in entry.reading.seeds]] = mine
-        return whole
+        known = scores(entry.results, entry.arm)
+        padded = np.full((len(known), len(seeds)), np.nan)
+        padded[:, [seeds.index(seed) for seed in entry.results.seeds]] = known
+        return padded
 
     return [
         ArmScores(
             name=entry.label,
             scores=table(entry),
-            search_values=entry.reading.values(entry.arm.trials),
-            adaptive=entry.reading.is_adaptive,
-            search_tests=entry.reading.tests(entry.arm.trials),
+            search_values=entry.results.values(entry.arm.trials),
+            adaptive=entry.results.is_adaptive,
+            search_tests=entry.results.tests(entry.arm.trials),
         )
         for entry in entries
     ]
@@ -161,13 +163,13 @@ def _scores(entries: Sequence[_Entry]) -> list[ArmScores]:
 def _compared(entry: _Entry) -> ComparedArm:
     best, trial = entry.best, None if entry.arm.best is None else entry.arm.best.trial
     return ComparedArm(
-        study_id=entry.reading.study.id,
-        study_name=entry.reading.study.name,
+        study_id=entry.results.study.id,
+        study_name=entry.results.study.name,
         arm=entry.arm.name,
         label=entry.label,
         optimizer=entry.arm.view.optimizer.name,
         trials=len(entry.arm.spent),
-        epochs=entry.reading.study.epochs,
+        epochs=entry.results.study.epochs,
         best_value=None if trial is None else trial.value,
         parameters=None if trial is None else trial.parameters,
         test_mean=None if best is None else best.test_mean,
@@ -177,21 +179,17 @@ def _compared(entry: _Entry) -> ComparedArm:
     )
 
 
-def _in_words(pair: PairJudgement, first: _Entry, second: _Entry) -> PairVerdict:
-    one, other = (
-        diverged(first.reading, first.arm, first.arm),
-        diverged(second.reading, second.arm, second.arm),
-    )
-    lost = Diverged(one.first, other.second, one.first_searches, other.second_searches)
-    reading = first.reading
-    is_closed = reading.is_closed and second.reading.is_closed
-    said = reason(
+def _verdict(pair: PairJudgement, first: _Entry, second: _Entry) -> PairVerdict:
+    one = count_divergence(first.results, first.arm, first.arm)
+    other = count_divergence(second.results, second.arm, second.arm)
+    results = first.results
+    reason = verdict_sentence(
         pair,
         first=first.title,
         second=second.title,
-        sign=reading.sign,
-        unit=reading.card.unit,
-        diverged=lost,
-        is_closed=is_closed,
+        sign=results.sign,
+        unit=results.card.unit,
+        divergence=Divergence(one.first, other.second, one.first_searches, other.second_searches),
+        is_closed=results.is_closed and second.results.is_closed,
     )
-    return pair_verdict(pair, said)
+    return pair_verdict(pair, reason)

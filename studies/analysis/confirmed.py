@@ -1,6 +1,6 @@
-"""Confirmed configurations: each arm's best and its defaults on fresh seeds.
+"""Confirmed configurations: each arm's best and its defaults, on fresh seeds.
 
-Also how long they take to the workload's target.
+Also the time that they take to the workload's target.
 """
 
 __all__ = ["confirmed", "scores", "time_to_target"]
@@ -10,6 +10,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from studies.analysis.bounds import clip_interval
 from studies.analysis.study_results import (
     ArmResults,
     ConfirmedConfiguration,
@@ -24,61 +25,58 @@ from studies.statistics import targets
 from studies.statistics.paired import mean_interval
 
 
-def confirmed(reading: StudyResults) -> tuple[Confirmed, ...]:
-    """Return every configuration that has confirmation runs, arm by arm.
-
-    Each replicate's best comes before the defaults.
-    """
+def confirmed(results: StudyResults) -> tuple[Confirmed, ...]:
+    """Return every configuration that has confirmation runs, arm by arm, each best before the defaults."""
     found: list[Confirmed] = []
-    for arm in reading.arms:
+    for arm in results.arms:
         found += [
-            _confirmed(reading, arm, each, replicate)
+            _confirmed(results, arm, each, replicate)
             for replicate, each in enumerate(arm.bests)
             if each is not None and each.runs
         ]
         if arm.defaults is not None and arm.defaults.runs:
-            found.append(_confirmed(reading, arm, arm.defaults, None))
+            found.append(_confirmed(results, arm, arm.defaults, None))
     return tuple(found)
 
 
-def scores(reading: StudyResults, arm: ArmResults) -> NDArray[np.float64]:
-    """Return the test values of each replicate's best on the study's fresh seeds, [R, S].
+def scores(results: StudyResults, arm: ArmResults) -> NDArray[np.float64]:
+    """Return the test values of each replicate's best configuration on the study's fresh seeds, [R, S].
 
-    NaN where not run, the worst infinity where diverged.
+    NaN stands for no run, the worst infinity for a run that diverged.
 
-    A closed search none of whose trials completed, some having diverged, counts as diverged wherever another
-    search of the arm has a best: it would have yielded nothing.
+    A closed search without any completed trial, some of which diverged, counts as diverged on every seed if
+    another search of the arm has a best configuration: it would have found nothing to use.
     """
-    place = {seed: n for n, seed in enumerate(reading.seeds)}
-    table = np.full((len(arm.bests), len(reading.seeds)), math.nan)
+    place = {seed: n for n, seed in enumerate(results.seeds)}
+    table = np.full((len(arm.bests), len(results.seeds)), math.nan)
     for row, each in enumerate(arm.bests):
         if each is not None:
-            table[row, [place[run.seed] for run in each.runs]] = reading.tests(each.runs)
+            table[row, [place[run.seed] for run in each.runs]] = results.tests(each.runs)
         elif (
-            reading.is_closed
+            results.is_closed
             and arm.is_confirmed
             and any(t.replicate == row and t.state is TrialState.DIVERGED for t in arm.spent)
         ):
-            table[row, :] = reading.worst
+            table[row, :] = results.worst
     return table
 
 
-def time_to_target(reading: StudyResults) -> tuple[TimeToTarget, ...]:
-    """Return how soon each arm's best configurations reached the workload's target.
+def time_to_target(results: StudyResults) -> tuple[TimeToTarget, ...]:
+    """Return the time in which each arm's best configurations reached the workload's target.
 
-    It covers the arms with confirmation runs that have ended.
+    Arms without a finished confirmation run are left out.
     """
     found: list[TimeToTarget] = []
-    for arm in reading.arms:
+    for arm in results.arms:
         runs = tuple(run for run in arm.confirming if has_ended(run))
         if not runs:
             continue
-        epochs, seconds = zip(*(_times(reading, run.id) for run in runs), strict=True)
+        epochs, seconds = zip(*(_times(results, run.id) for run in runs), strict=True)
         by_epochs, by_seconds = targets.summary(epochs), targets.summary(seconds)
         found.append(
             TimeToTarget(
                 arm=arm.name,
-                target=reading.card.target,
+                target=results.card.target,
                 runs=by_epochs.runs,
                 reached=by_epochs.reached,
                 epochs_median=by_epochs.median,
@@ -89,11 +87,11 @@ def time_to_target(reading: StudyResults) -> tuple[TimeToTarget, ...]:
     return tuple(found)
 
 
-def _times(reading: StudyResults, trial_id: str) -> tuple[float, float]:
+def _times(results: StudyResults, trial_id: str) -> tuple[float, float]:
     """Return epochs and seconds until a run reached the target, inf for a miss."""
-    rows = reading.measurements.get(trial_id, ())
+    rows = results.measurements.get(trial_id, ())
     values = [math.nan if row.validation_metric is None else row.validation_metric for row in rows]
-    target, direction = reading.card.target, reading.direction
+    target, direction = results.card.target, results.direction
     return (
         targets.time_to_target(values, [row.epoch for row in rows], target=target, direction=direction),
         targets.time_to_target(values, [row.elapsed_s for row in rows], target=target, direction=direction),
@@ -101,12 +99,13 @@ def _times(reading: StudyResults, trial_id: str) -> tuple[float, float]:
 
 
 def _confirmed(
-    reading: StudyResults, arm: ArmResults, configuration: ConfirmedConfiguration, replicate: int | None
+    results: StudyResults, arm: ArmResults, configuration: ConfirmedConfiguration, replicate: int | None
 ) -> Confirmed:
     trial, runs = configuration.trial, configuration.runs
-    planned = 0 if reading.is_closed else reading.study.spec.confirmation.seeds
+    planned = 0 if results.is_closed else results.study.spec.confirmation.seeds
     completed = [run for run in runs if has_test(run)]
     test = mean_interval([run.test_value for run in completed if run.test_value is not None])
+    test_low, test_high = clip_interval(_known(test.low), _known(test.high), results.card.unit)
     validation = [run.value for run in completed if run.value is not None and math.isfinite(run.value)]
     validation_mean = float(np.mean(validation)) if validation else None
     search_value = trial.value if has_value(trial) else None
@@ -120,14 +119,14 @@ def _confirmed(
         completed=len(completed),
         diverged=sum(run.state is TrialState.DIVERGED for run in runs),
         test_mean=_known(test.mean),
-        test_low=_known(test.low),
-        test_high=_known(test.high),
+        test_low=test_low,
+        test_high=test_high,
         test_sd=_known(test.sd),
         validation_mean=validation_mean,
         search_value=search_value,
         shrinkage=None
         if search_value is None or validation_mean is None
-        else reading.sign * (search_value - validation_mean) + 0.0,
+        else results.sign * (search_value - validation_mean) + 0.0,
         runs=tuple(
             ConfirmedRun(
                 trial_id=run.id,

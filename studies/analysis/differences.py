@@ -1,4 +1,4 @@
-"""In what studies that are compared differ besides their arms, each a sentence."""
+"""The differences between compared studies apart from their arms, each a sentence."""
 
 __all__ = ["differences"]
 
@@ -11,52 +11,55 @@ from studies.analysis.wording import listed
 from studies.formatting import scalar
 from studies.views import StudyView
 
-_MOST_SAID = 12
+_MOST_VALUES = 12
 
 
-def differences(readings: Sequence[StudyResults]) -> tuple[str, ...]:
-    """Return a sentence for each difference that bears on a comparison.
-
-    None where the studies differ in their arms alone.
-    """
-    names = _names([reading.study for reading in readings])
-    settings = [_settings(reading.study) for reading in readings]
-    said: list[str] = []
-    open_ones = [name for name, reading in zip(names, readings, strict=True) if not reading.is_closed]
+def differences(per_study: Sequence[StudyResults]) -> tuple[str, ...]:
+    """Return a sentence for each difference that bears on a comparison; empty if only the arms differ."""
+    names = _names([results.study for results in per_study])
+    settings = [_settings(results.study) for results in per_study]
+    cautions: list[str] = []
+    open_ones = [name for name, results in zip(names, per_study, strict=True) if not results.is_closed]
     if open_ones:
-        said.append(f"Not finished: {listed(open_ones)}; the figures will change.")
-    stopped = [name for name, reading in zip(names, readings, strict=True) if reading.is_stopped]
+        cautions.append(
+            f"The figures will change, because these studies have not finished: {listed(open_ones)}."
+        )
+    stopped = [name for name, results in zip(names, per_study, strict=True) if results.is_stopped]
     if stopped:
-        said.append(f"Ended before the search had run all of its trials: {listed(stopped)}.")
+        cautions.append(
+            f"These studies ended before their search had run all of its trials: {listed(stopped)}."
+        )
     for what in settings[0]:
-        said += _difference(what, [each[what] for each in settings], names)
-    for one, other in combinations(range(len(readings)), 2):
+        cautions += _difference(what, [each[what] for each in settings], names)
+    for one, other in combinations(range(len(per_study)), 2):
         if (
-            readings[one].seeds
-            and readings[other].seeds
-            and not set(readings[one].seeds) & set(readings[other].seeds)
+            per_study[one].seeds
+            and per_study[other].seeds
+            and not set(per_study[one].seeds) & set(per_study[other].seeds)
         ):
-            said.append(
+            cautions.append(
                 f"{names[one]} and {names[other]} have no fresh seed in common, so their arms cannot be "
-                "paired: no verdict between them."
+                "paired and there is no verdict between them."
             )
-    cards = list(dict.fromkeys(reading.card.model_dump_json() for reading in readings))
+    cards = list(dict.fromkeys(results.card.model_dump_json() for results in per_study))
     if len(cards) > 1:
-        said.append("The workload itself has changed between the studies: its cards are not the same.")
-    environments = [reading.study.environment for reading in readings]
+        cautions.append("The workload itself changed between the studies: their workload cards differ.")
+    environments = [results.study.environment for results in per_study]
     if not all(environments):
-        said.append(
-            "What trained them is not known of "
+        cautions.append(
+            "The training environment is not known for "
             f"{listed([name for name, each in zip(names, environments, strict=True) if not each])}."
         )
     for key in sorted({key for each in environments for key in each}):
         known = [(name, each[key]) for name, each in zip(names, environments, strict=True) if key in each]
-        said += _difference(f"environment, {key}", [value for _, value in known], [name for name, _ in known])
-    return tuple(said)
+        cautions += _difference(
+            f"{key} (environment)", [value for _, value in known], [name for name, _ in known]
+        )
+    return tuple(cautions)
 
 
 def _settings(study: StudyView) -> Mapping[str, str]:
-    """Return what a comparison should find equal, in words, the most telling first."""
+    """Return the settings that a comparison should find equal, the most important first."""
     spec = study.spec
     training = spec.training
     warmup = (
@@ -73,7 +76,7 @@ def _settings(study: StudyView) -> Mapping[str, str]:
         "replicates": str(spec.budget.replicates),
         "sampler": spec.sampler,
         "pruner": str(spec.pruner),
-        "epoch whose value counts": spec.objective.at,
+        "the epoch whose value counts": spec.objective.at,
         "seed": str(spec.seed),
         "confirmation seeds": str(spec.confirmation.seeds),
         "confirmation runs trained alone": "yes" if spec.confirmation.solo else "no",
@@ -86,13 +89,13 @@ def _difference(what: str, values: Sequence[str], names: Sequence[str]) -> list[
         return []
     parts = [
         f"{kind} in {listed([name for name, value in zip(names, values, strict=True) if value == kind])}"
-        for kind in kinds[:_MOST_SAID]
+        for kind in kinds[:_MOST_VALUES]
     ]
-    return [f"Not the same {what}: {'; '.join(parts)}."]
+    return [f"The studies differ in {what}: {'; '.join(parts)}."]
 
 
 def _names(studies: Sequence[StudyView]) -> list[str]:
-    """Return what sentences call the studies: their titles, with the id where two are alike."""
+    """Return the name of each study in sentences: its title, with its id if two have the same title."""
     times = Counter(study.name for study in studies)
     return [
         f"“{study.name}”" if times[study.name] == 1 else f"“{study.name}” ({study.id})" for study in studies

@@ -1,4 +1,4 @@
-"""Best configurations at the edge of what was searched, and the study that would look beyond it."""
+"""Best configurations at the edge of the search space, and the study with a wider one."""
 
 __all__ = ["edges", "widened"]
 
@@ -18,28 +18,25 @@ from studies.statistics.sensitivity import edge_nearby
 Edge = Literal["lower", "upper"]
 
 _FACTOR: Final = 10
-"""By how much a logarithmic range is widened."""
+"""Factor by which a logarithmic range is widened."""
 _PART: Final = 0.5
-"""By which part of its width a plain range is widened."""
+"""Part of its width by which a linear range is widened."""
 _MATTERS: Final = 0.1
-"""Share of importance from which on an edge puts the comparison in doubt."""
+"""Importance from which on an edge puts the comparison in doubt."""
 _FEWEST_VALUES: Final = 4
 _LONGEST_NAME: Final = 200
 
 
-def edges(reading: StudyResults, arm: ArmResults, importance: Mapping[str, float]) -> Iterator[Check]:
-    """Yield a check for each searched number of an arm whose best value lies at its space's edge.
+def edges(results: StudyResults, arm: ArmResults, importance: Mapping[str, float]) -> Iterator[Check]:
+    """Yield a check for each searched number whose best value lies at the edge of its range, or beyond.
 
-    One that lies beyond the edge counts too.
-
-    An edge that is also the end of what the optimizer accepts is none: nothing lies beyond it. A
-    hyperparameter that hardly matters is told for information only, for the place of its best value is
-    chance.
+    The end of what the optimizer accepts does not count as an edge, because nothing lies beyond it. For a
+    hyperparameter that hardly matters the check is no warning, because the place of its best value is chance.
 
     Args:
-        reading: the study.
+        results: the study.
         arm: the arm.
-        importance: shares of its hyperparameters; empty with too few trials.
+        importance: importances of its hyperparameters; empty with too few trials.
 
     Source: Godbole et al. (2023), Deep Learning Tuning Playbook, "Identifying bad search space boundaries".
     """
@@ -60,40 +57,40 @@ def edges(reading: StudyResults, arm: ArmResults, importance: Mapping[str, float
         low, high = _ends(dimension)
         is_outside = not low <= value <= high
         if is_outside:
-            said = (
-                f"{arm.label}: its defaults did best, with {name} = {scalar(value)} outside the range that "
-                f"was searched ({_span(low, high)})."
+            sentence = (
+                f"{arm.label}: its defaults did best, with {name} = {scalar(value)} outside the searched "
+                f"range ({_range(low, high)})."
             )
         else:
-            where = (
-                f"lies {'at' if value in {low, high} else 'near'} the {edge} edge "
-                f"of its range ({_span(low, high)})"
+            where = f"{'at' if value in {low, high} else 'near'} the {edge} edge"
+            sentence = (
+                f"{arm.label}: the best {name}, {scalar(value)}, lies {where} of its range "
+                f"({_range(low, high)}); a wider range might do better."
             )
-            said = f"{arm.label}: the best {name}, {scalar(value)}, {where}; a wider one might do better."
         matters = importance.get(name)
         if matters is not None and matters < _MATTERS:
-            said += f" It hardly matters: its share of importance is {percent(matters)}."
+            sentence += f" It hardly matters: its importance is {percent(matters)}."
         yield Check(
             kind="edge-of-space",
             arm=arm.name,
             is_warning=name == "lr" or matters is None or matters >= _MATTERS,
-            sentence=said,
+            sentence=sentence,
             figures={"value": float(value), "low": low, "high": high}
             | ({} if matters is None else {"importance": matters}),
-            spec=widened(reading.study.spec, arm.name, name, wider),
+            spec=widened(results.study.spec, arm.name, name, wider),
         )
 
 
 def widened(spec: StudySpec, arm: str, name: str, dimension: AnyDimension) -> dict[str, Any] | None:
     """Return the study with another dimension for one hyperparameter of one arm, ready to submit.
 
-    None where it would be no valid study.
+    None if that is not a valid study.
 
     Args:
         spec: the study.
         arm: name of the arm.
-        name: of the hyperparameter.
-        dimension: what it may be.
+        name: name of the hyperparameter.
+        dimension: its new dimension.
     """
     data = spec.model_dump(mode="json")
     body = next((each for each in data["arms"] if each["name"] == arm), None)
@@ -101,12 +98,12 @@ def widened(spec: StudySpec, arm: str, name: str, dimension: AnyDimension) -> di
         return None
     body["space"] = {**body["space"], name: dimension.model_dump(mode="json")}
     if spec.sampler == "grid" and isinstance(dimension, Choices):
-        # A grid with one more choice has so many more points.
+        # A grid with one more choice has more points.
         data["budget"]["trials_per_arm"] = math.ceil(
             spec.budget.trials_per_arm * len(dimension.choices) / (len(dimension.choices) - 1)
         )
     ending = f", wider {name} for {arm}"
-    # Twice in a suite, its workload would count twice.
+    # A second study of this workload in the suite would make the workload count twice.
     data["suite"] = None
     data["name"] = f"{spec.name[: _LONGEST_NAME - len(ending)]}{ending}"
     try:
@@ -116,9 +113,9 @@ def widened(spec: StudySpec, arm: str, name: str, dimension: AnyDimension) -> di
 
 
 def _edge(dimension: AnyDimension, value: float) -> Edge | None:
-    """Return which edge of a searched number's dimension a value lies at or beyond.
+    """Return the edge of a numeric dimension that a value lies at or beyond, or None.
 
-    None for what has no order, or too few values to have edges.
+    A dimension without an order, or with too few values, has no edges.
     """
     match dimension:
         case Range():
@@ -143,9 +140,9 @@ def _edge(dimension: AnyDimension, value: float) -> Edge | None:
 def _wider(
     dimension: AnyDimension, value: float, edge: Edge, hyperparameter: Hyperparameter
 ) -> AnyDimension | None:
-    """Return the dimension with more room beyond one edge, as far as the card allows.
+    """Return the dimension extended beyond one edge, as far as the optimizer's card allows.
 
-    None where there is no more.
+    None if the card allows no more.
     """
     low, high = _ends(dimension)
     low, high = min(low, value), max(high, value)
@@ -153,7 +150,7 @@ def _wider(
     is_log = dimension.log if isinstance(dimension, Range) else min(low, *values) > 0
     is_whole = (isinstance(dimension, Range) and dimension.integer) or isinstance(hyperparameter.default, int)
     if isinstance(dimension, Choices) and is_log:
-        # One more step of the choices' own.
+        # One more step of the choices' own ratio.
         end = values[0] ** 2 / values[1] if edge == "lower" else values[-1] ** 2 / values[-2]
     elif isinstance(dimension, Choices):
         end = 2 * values[0] - values[1] if edge == "lower" else 2 * values[-1] - values[-2]
@@ -161,7 +158,7 @@ def _wider(
         end = low / _FACTOR if edge == "lower" else high * _FACTOR
     else:
         end = low - _PART * (high - low) if edge == "lower" else high + _PART * (high - low)
-    # A tenth of 1e-05 shall be 1e-06 to its last digit.
+    # A tenth of 1e-05 must be 1e-06 to its last digit.
     end = _legal(float(f"{end:.12g}"), low if edge == "lower" else high, edge, hyperparameter)
     if not math.isfinite(end):
         return None
@@ -184,10 +181,7 @@ def _wider(
 
 
 def _legal(end: float, before: float, edge: Edge, hyperparameter: Hyperparameter) -> float:
-    """Return an end that the optimizer accepts.
-
-    Its bound, or half the way to it where the bound itself is not legal.
-    """
+    """Return an end that the optimizer accepts: its bound, or half way to a bound that is open."""
     bounds = hyperparameter.bounds
     if bounds is None or bounds.admits(end):
         return end
@@ -202,7 +196,7 @@ def _typed(value: float, *, is_whole: bool) -> Scalar:
 
 
 def _numbers(choices: Choices) -> list[float]:
-    """Return the choices in ascending order; none where one of them is no number."""
+    """Return the choices in ascending order; empty if one of them is not a number."""
     values = [value for value in choices.choices if not isinstance(value, bool | str)]
     return sorted(map(float, values)) if len(values) == len(choices.choices) else []
 
@@ -214,5 +208,5 @@ def _ends(dimension: AnyDimension) -> tuple[float, float]:
     return (values[0], values[-1]) if values else (math.nan, math.nan)
 
 
-def _span(low: float, high: float) -> str:
+def _range(low: float, high: float) -> str:
     return f"{scalar(low)} to {scalar(high)}"

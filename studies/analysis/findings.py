@@ -1,7 +1,4 @@
-"""The finding in one sentence: who is better by the verdict, or, before any, who leads the search.
-
-Never more than the record says.
-"""
+"""The finding of a study in one sentence: the verdict, or the leader of the search before there is one."""
 
 __all__ = ["finding"]
 
@@ -9,158 +6,160 @@ import math
 from collections.abc import Sequence
 from typing import Final
 
+from studies.analysis.bounds import clip_interval
 from studies.analysis.limits import limits
 from studies.analysis.study_results import ArmResults, StudyResults
 from studies.analysis.under_tuned import UnderTunedArm
-from studies.analysis.verdicts import Verdict, diverged
+from studies.analysis.verdicts import count_divergence
 from studies.analysis.views import Confirmed, Finding, PairVerdict, RankFlip, Word
-from studies.analysis.wording import ahead_by, capitalized, confirmed_unit, listed, standing
+from studies.analysis.wording import capitalized, describe_sample, listed, mean_lead, verdict_clause
 from studies.formatting import count, difference, metric, metric_interval, metric_unit, plural
 from studies.states import StudyState, TrialState
 from studies.statistics.paired import mean_interval
+from studies.statistics.verdict import Judgement
 
 _WORDS: Final[tuple[Word, ...]] = ("better", "undecided", "worse")
+_MOST_QUALIFICATIONS: Final = 3
 
 
 def finding(
-    reading: StudyResults,
-    verdict: Verdict,
-    losses: Sequence[UnderTunedArm],
+    results: StudyResults,
+    judgement: Judgement,
+    pairs: Sequence[PairVerdict],
+    under_tuned: Sequence[UnderTunedArm],
     confirmed: Sequence[Confirmed],
     flips: Sequence[RankFlip],
 ) -> Finding:
-    """Return what the study found and its limits.
+    """Return what the study found, and the limits of that.
 
     Args:
-        reading: the study.
-        verdict: what its confirmed scores say.
-        losses: arms that are behind one they contain.
-        confirmed: its confirmed configurations.
+        results: the study.
+        judgement: the result of `judge_arms`.
+        pairs: the verdict on every pair of arms.
+        under_tuned: the arms that are behind an arm they contain.
+        confirmed: the confirmed configurations.
         flips: budgets at which the lead by validation changes.
     """
-    contenders = [arm for arm in reading.arms if arm.best is not None]
+    contenders = [arm for arm in results.arms if arm.best is not None]
     is_confirmed = bool(contenders) and all(arm.is_confirmed for arm in contenders)
     if not contenders:
-        sentence = _nothing(reading)
+        sentence = _without_results(results)
     elif not is_confirmed:
-        sentence = _by_search(reading, contenders)
+        sentence = _by_search(results, contenders)
     elif len(contenders) == 1:
-        sentence = _alone(reading, contenders[0], confirmed)
+        sentence = _of_one_arm(results, contenders[0], confirmed)
     else:
-        sentence = _by_verdict(reading, contenders, verdict, losses, confirmed)
-    so_far = "" if reading.is_closed or not contenders else "So far, "
+        sentence = _by_verdict(results, contenders, judgement, pairs, under_tuned, confirmed)
+    is_preliminary = bool(contenders) and not results.is_closed
     return Finding(
-        sentence=f"{so_far}{sentence if so_far else capitalized(sentence)}.",
-        winner=verdict.winner if is_confirmed and len(contenders) > 1 else None,
-        limits=limits(reading, verdict, confirmed, flips),
+        sentence=f"So far, {sentence}." if is_preliminary else f"{capitalized(sentence)}.",
+        winner=judgement.winner if is_confirmed and len(contenders) > 1 else None,
+        limits=limits(results, pairs, confirmed, flips),
     )
 
 
 def _by_verdict(
-    reading: StudyResults,
+    results: StudyResults,
     contenders: Sequence[ArmResults],
-    verdict: Verdict,
-    losses: Sequence[UnderTunedArm],
+    judgement: Judgement,
+    pairs: Sequence[PairVerdict],
+    under_tuned: Sequence[UnderTunedArm],
     confirmed: Sequence[Confirmed],
 ) -> str:
-    # There are no ranks while, or where, an arm has nothing confirmed.
-    order = [rank.arm for rank in verdict.ranks] or _by_mean(reading, contenders, confirmed)
-    rest = [_pair(verdict, order[0], name) for name in order[1:]]
-    beaten, level, ahead = (
-        [reading.arm(_other(pair, order[0])).label for pair in rest if _word(pair, order[0]) == word]
+    # There are no ranks while an arm has no confirmed configuration.
+    order = [rank.arm for rank in judgement.ranks] or _by_mean(results, contenders, confirmed)
+    of_leader = [_pair(pairs, order[0], name) for name in order[1:]]
+    beaten, undecided, ahead = (
+        [results.arm(_other(pair, order[0])).label for pair in of_leader if _word(pair, order[0]) == word]
         for word in _WORDS
     )
-    if len(rest) == 1:
-        said = _standing(reading, rest[0])
-    elif len(beaten) == len(rest):
-        said = _won(reading, order[0], rest)
+    if len(of_leader) == 1:
+        verdict = _pair_clause(results, of_leader[0])
+    elif len(beaten) == len(of_leader):
+        verdict = _winner_clause(results, order[0], of_leader)
     else:
-        against = [f"undecided against {listed(level)}"] if level else []
-        against += [f"better than {listed(beaten)}"] if beaten else []
-        against += [f"worse than {listed(ahead)}"] if ahead else []
-        reached = _reached(reading, reading.arm(order[0]), confirmed)
-        said = (
-            f"no arm is better than every other: {reading.arm(order[0]).label} leads with "
-            f"{reached}, {' and '.join(against)}"
+        against = [f"it is better than {listed(beaten)}"] if beaten else []
+        against += (
+            [f"worse than {listed(ahead)}" if against else f"it is worse than {listed(ahead)}"]
+            if ahead
+            else []
         )
-    under = [loss for loss in losses if loss.is_certain]
-    notes = [
-        f"{loss.arm.label} contains {loss.other.label} and is under-tuned, not worse"
-        for loss in under
-        if loss.is_under_tuned
-    ]
-    notes += [
-        (
-            f"{loss.arm.label} would equal {loss.other.label} at settings that the "
-            f"space of {loss.arm.label} leaves out"
+        open_ones = f"the comparison with {listed(undecided)} is undecided"
+        against += [open_ones] if undecided else []
+        verdict = (
+            f"no arm is better than all others. {results.arm(order[0]).label} leads with "
+            f"{_reached(results, results.arm(order[0]), confirmed)}; {' and '.join(against)}"
         )
-        for loss in under
-        if not loss.is_under_tuned
+    certain = [each for each in under_tuned if each.is_certain]
+    qualifications = [
+        f"{each.arm.label} contains {each.other.label} and is under-tuned, not worse"
+        for each in certain
+        if each.is_under_tuned
     ]
-    return "; ".join([said, *notes[:3], *_absent(reading)])
+    qualifications += [
+        f"{each.arm.label} contains {each.other.label}, but at settings that its space excludes"
+        for each in certain
+        if not each.is_under_tuned
+    ]
+    return "; ".join([verdict, *qualifications[:_MOST_QUALIFICATIONS], *_arms_without_results(results)])
 
 
-def _absent(reading: StudyResults) -> list[str]:
-    """Return what is to be said of the arms that have nothing to show."""
-    hopeless = [arm.label for arm in reading.arms if arm.is_hopeless]
-    without = [arm.label for arm in reading.arms if arm.best is None and not arm.is_hopeless]
-    said = [f"{listed(hopeless)} never trained to the end"] if hopeless else []
-    have = "has" if len(without) == 1 else "have"
-    return (
-        [*said, f"{listed(without)} {have} no completed trial{'' if reading.is_closed else ' yet'}"]
-        if without
-        else said
-    )
+def _arms_without_results(results: StudyResults) -> list[str]:
+    """Return clauses on the arms that have no completed trial."""
+    hopeless = [arm.label for arm in results.arms if arm.is_hopeless]
+    without = [arm.label for arm in results.arms if arm.best is None and not arm.is_hopeless]
+    clauses = [f"no trial of {listed(hopeless)} converged"] if hopeless else []
+    if without:
+        have = "has" if len(without) == 1 else "have"
+        clauses.append(f"{listed(without)} {have} no completed trial{'' if results.is_closed else ' yet'}")
+    return clauses
 
 
 def _by_mean(
-    reading: StudyResults, contenders: Sequence[ArmResults], confirmed: Sequence[Confirmed]
+    results: StudyResults, contenders: Sequence[ArmResults], confirmed: Sequence[Confirmed]
 ) -> list[str]:
-    def place(arm: ArmResults) -> float:
+    """Return the names of arms by their confirmed mean, best first."""
+
+    def signed_mean(arm: ArmResults) -> float:
         means = _means(confirmed, arm.name)
-        return reading.sign * sum(means) / len(means) if means else -math.inf
+        return results.sign * sum(means) / len(means) if means else -math.inf
 
-    return [arm.name for arm in sorted(contenders, key=place, reverse=True)]
+    return [arm.name for arm in sorted(contenders, key=signed_mean, reverse=True)]
 
 
-def _won(reading: StudyResults, name: str, rest: Sequence[PairVerdict]) -> str:
-    """Return by how much an arm is better than each of several others."""
-    pair = rest[0]
-    first, second = (reading.arm(each) for each in (pair.first, pair.second))
-    by = ahead_by(pair, first=first.label, second=second.label, sign=reading.sign, unit=reading.card.unit)
-    label, other = reading.arm(name).label, reading.arm(_other(pair, name)).label
-    is_measured = (
-        by is not None
-        and by.who == label
-        and not (pair.covers == "signs" and any(diverged(reading, first, second)))
-    )
-    margin = (
-        f"by {by.amount} in test {reading.card.metric}"
-        if by is not None and is_measured
-        else "by more wins than chance allows"
-    )
+def _winner_clause(results: StudyResults, name: str, pairs: Sequence[PairVerdict]) -> str:
+    """Return by how much an arm is better than the next of several others."""
+    pair = pairs[0]
+    first, second = (results.arm(each) for each in (pair.first, pair.second))
+    lead = mean_lead(pair, first=first.label, second=second.label, sign=results.sign, unit=results.card.unit)
+    label, next_best = results.arm(name).label, results.arm(_other(pair, name)).label
+    is_measured = not (pair.covers == "signs" and any(count_divergence(results, first, second)))
+    if lead is not None and lead.arm == label and is_measured:
+        margin = f"by {lead.amount} in test {results.card.metric}"
+    else:
+        margin = "by more wins than chance allows"
     return (
-        f"{label} is better than each of the {count(len(rest))} others on {confirmed_unit(pair)}: "
-        f"than {other}, the next, {margin}"
+        f"{label} is better than each of the {count(len(pairs))} other arms on {describe_sample(pair)}; "
+        f"it beats {next_best}, the next best, {margin}"
     )
 
 
-def _standing(reading: StudyResults, pair: PairVerdict) -> str:
-    first, second = (reading.arm(name) for name in (pair.first, pair.second))
-    return standing(
+def _pair_clause(results: StudyResults, pair: PairVerdict) -> str:
+    first, second = (results.arm(name) for name in (pair.first, pair.second))
+    return verdict_clause(
         pair,
         first=first.label,
         second=second.label,
-        sign=reading.sign,
-        unit=reading.card.unit,
-        diverged=diverged(reading, first, second),
-        metric=f"test {reading.card.metric}",
-        is_closed=reading.is_closed,
+        sign=results.sign,
+        unit=results.card.unit,
+        divergence=count_divergence(results, first, second),
+        metric=f"test {results.card.metric}",
+        is_closed=results.is_closed,
     )
 
 
 def _means(confirmed: Sequence[Confirmed], name: str) -> list[float]:
-    """Return the mean test values of an arm's best configurations, of each replicate that has one."""
+    """Return the mean test value of an arm's best configuration in each replicate that has one."""
     return [
         each.test_mean
         for each in confirmed
@@ -168,115 +167,107 @@ def _means(confirmed: Sequence[Confirmed], name: str) -> list[float]:
     ]
 
 
-def _reached(reading: StudyResults, arm: ArmResults, confirmed: Sequence[Confirmed]) -> str:
-    """Return an arm's mean test value with its interval and what it rests on.
-
-    With replicates over their means.
-    """
-    card, means = reading.card, _means(confirmed, arm.name)
+def _reached(results: StudyResults, arm: ArmResults, confirmed: Sequence[Confirmed]) -> str:
+    """Return an arm's mean test value with its interval and sample; with replicates, over their means."""
+    card, means = results.card, _means(confirmed, arm.name)
     if len(arm.bests) > 1:
-        over = mean_interval(means)
-        value = metric_interval(over.mean, over.low, over.high, card.unit)
-        return f"{value} test {card.metric} on {plural(over.n, 'independent search', 'independent searches')}"
+        mean = mean_interval(means)
+        value = metric_interval(mean.mean, *clip_interval(mean.low, mean.high, card.unit), card.unit)
+        return f"{value} test {card.metric} on {plural(mean.n, 'independent search', 'independent searches')}"
     best = next(each for each in confirmed if each.arm == arm.name and each.configuration == "best")
     value = metric_interval(best.test_mean, best.test_low, best.test_high, card.unit)
     return f"{value} test {card.metric} on {plural(best.completed, 'fresh seed')}"
 
 
-def _alone(reading: StudyResults, arm: ArmResults, confirmed: Sequence[Confirmed]) -> str:
+def _of_one_arm(results: StudyResults, arm: ArmResults, confirmed: Sequence[Confirmed]) -> str:
     if _means(confirmed, arm.name):
-        said = f"{arm.label} reaches {_reached(reading, arm, confirmed)}"
+        clause = f"{arm.label} reaches {_reached(results, arm, confirmed)}"
     else:
         runs = sum(run.state is TrialState.DIVERGED for run in arm.confirming)
-        what = "best configurations" if len(arm.bests) > 1 else "best configuration"
-        said = (
-            f"{arm.label}’s {what} diverged in "
+        configurations = "best configurations" if len(arm.bests) > 1 else "best configuration"
+        clause = (
+            f"the {configurations} of {arm.label} diverged in "
             f"{'the only run' if runs == 1 else f'all {count(runs)} runs'} on fresh seeds"
         )
-    return "; ".join(
-        [
-            said,
-            *(["there is no other arm to compare it with"] if len(reading.arms) == 1 else _absent(reading)),
-        ]
-    )
+    if len(results.arms) == 1:
+        return f"{clause}; the study has no other arm to compare it with"
+    return "; ".join([clause, *_arms_without_results(results)])
 
 
-def _by_search(reading: StudyResults, contenders: Sequence[ArmResults]) -> str:
-    card = reading.card
-    order = sorted(contenders, key=lambda arm: reading.sign * _best(arm), reverse=True)
+def _by_search(results: StudyResults, contenders: Sequence[ArmResults]) -> str:
+    card = results.card
+    order = sorted(contenders, key=lambda arm: results.sign * _best(arm), reverse=True)
     value = _best(order[0])
     reached = (
-        f"{metric(value, card.unit)}{metric_unit(card.unit)} validation {card.metric} after {_tried(reading)}"
+        f"{metric(value, card.unit)}{metric_unit(card.unit)} validation {card.metric} "
+        f"after {_trials_spent(results)}"
     )
     ending = "nothing has been confirmed on fresh seeds"
     waiting = [arm.label for arm in contenders if not arm.is_confirmed]
     if len(waiting) < len(contenders):
-        ending = (
-            f"{listed(waiting)} {'has' if len(waiting) == 1 else 'have'} not been confirmed on fresh seeds"
-        )
-    if len(reading.arms) == 1:
-        return f"{order[0].label} has reached {reached} in its search; {ending}"
-    level = [arm.label for arm in order if _best(arm) == value]
-    rest = order[len(level) :]
-    who = f"{level[0]} leads the search" if len(level) == 1 else f"{listed(level)} lead the search level,"
-    if rest:
-        place = "second" if len(level) == 1 else "next"
-        behind = f"{place} is {rest[0].label}, {difference(_best(rest[0]), value, card.unit)} behind"
-    else:
-        behind = "no other arm has completed a trial" if len(level) < len(reading.arms) else ""
-    return "; ".join(part for part in (f"{who} with {reached}", behind, ending) if part)
+        has = "has" if len(waiting) == 1 else "have"
+        ending = f"{listed(waiting)} {has} not been confirmed on fresh seeds"
+    if len(results.arms) == 1:
+        return f"the search of {order[0].label} has reached {reached}; {ending}"
+    tied = [arm.label for arm in order if _best(arm) == value]
+    others = order[len(tied) :]
+    leads = (
+        f"{tied[0]} leads the search" if len(tied) == 1 else f"{listed(tied)} share the lead of the search"
+    )
+    behind = ""
+    if others:
+        distance = difference(_best(others[0]), value, card.unit)
+        behind = f"{others[0].label} follows, {distance} behind"
+    elif len(tied) < len(results.arms):
+        behind = "no other arm has completed a trial"
+    return "; ".join(part for part in (f"{leads} with {reached}", behind, ending) if part)
 
 
-def _tried(reading: StudyResults) -> str:
+def _trials_spent(results: StudyResults) -> str:
     """Return how many trials the comparison rests on."""
-    counts = [len(arm.spent) for arm in reading.arms]
-    each = " per arm" if len(counts) > 1 else ""
-    return (
-        f"{plural(counts[0], 'trial')}{each}"
-        if min(counts) == max(counts)
-        else f"{count(min(counts))} to {count(max(counts))} trials{each}"
-    )
+    counts = [len(arm.spent) for arm in results.arms]
+    per_arm = " per arm" if len(counts) > 1 else ""
+    if min(counts) == max(counts):
+        return f"{plural(counts[0], 'trial')}{per_arm}"
+    return f"{count(min(counts))} to {count(max(counts))} trials{per_arm}"
 
 
-def _nothing(reading: StudyResults) -> str:
-    progress, state = reading.study.progress, reading.study.state
-    if progress.finished == 0:
-        match state:
-            case StudyState.QUEUED:
-                return "nothing has been measured yet: the study waits for a dispatcher"
-            case StudyState.RUNNING | StudyState.STOPPING | StudyState.CANCELLING:
-                return (
-                    f"no trial has finished yet: {plural(progress.running, 'trial')} in training, "
-                    f"{plural(progress.epochs_done, 'epoch')} done"
-                )
-            case StudyState.PAUSED:
-                return "the study was paused before any trial had finished"
-            case StudyState.FAILED:
-                return "the study failed before any trial had finished"
-            case StudyState.COMPLETED | StudyState.CANCELLED:
-                return f"the study was {state.value} before any trial had finished"
-    kinds = (
-        (progress.diverged, "diverged"),
-        (progress.failed, "failed"),
-        (progress.pruned, "pruned"),
-        (progress.cancelled, "cancelled"),
-    )
-    parts = [f"{count(n)} {what}" for n, what in kinds if n]
-    return f"no trial has completed: of {plural(progress.finished, 'finished trial')}, {', '.join(parts)}"
+def _without_results(results: StudyResults) -> str:
+    """Return how far a study without a completed trial has come."""
+    progress, state = results.study.progress, results.study.state
+    if progress.finished:
+        kinds = (
+            (progress.diverged, "diverged"),
+            (progress.failed, "failed"),
+            (progress.pruned, "pruned"),
+            (progress.cancelled, "cancelled"),
+        )
+        parts = [f"{count(n)} {kind}" for n, kind in kinds if n]
+        return f"no trial has completed: of {plural(progress.finished, 'finished trial')}, {', '.join(parts)}"
+    if state is StudyState.PAUSED:
+        return "the study was paused before any trial had finished"
+    if state is StudyState.FAILED:
+        return "the study failed before any trial had finished"
+    if state in {StudyState.COMPLETED, StudyState.CANCELLED}:
+        return f"the study was {state.value} before any trial had finished"
+    if state is StudyState.QUEUED and not progress.running:
+        return "no trial has finished yet: the study is waiting for a dispatcher"
+    # How many trials are running is for pages that follow the study: a finding is not written again for each.
+    return "no trial has finished yet"
 
 
 def _best(arm: ArmResults) -> float:
-    assert arm.best is not None, "asked of contenders"
+    assert arm.best is not None, "a contender has a best trial"
     assert arm.best.trial.value is not None, "a best trial has a value"
     return arm.best.trial.value
 
 
-def _pair(verdict: Verdict, one: str, other: str) -> PairVerdict:
-    return next(pair for pair in verdict.pairs if {pair.first, pair.second} == {one, other})
+def _pair(pairs: Sequence[PairVerdict], one: str, other: str) -> PairVerdict:
+    return next(pair for pair in pairs if {pair.first, pair.second} == {one, other})
 
 
 def _word(pair: PairVerdict, name: str) -> Word:
-    """Return what an arm of a pair is, measured against the other."""
+    """Return the verdict on one arm of a pair, measured against the other."""
     turned: dict[Word, Word] = {"better": "worse", "worse": "better", "undecided": "undecided"}
     return pair.word if pair.first == name else turned[pair.word]
 

@@ -1,7 +1,4 @@
-"""What several studies say together.
-
-A suite of workloads, a comparison of studies of one workload, a study and its replay; immutable views.
-"""
+"""Analyses of several studies as immutable views: a suite, a comparison, a study and its replay."""
 
 __all__ = [
     "Agreement",
@@ -39,18 +36,18 @@ class SuiteStudy(_View):
 
     study_id: str = Field(description="Its id.")
     name: str = Field(description="Its title.")
-    state: StudyState = Field(description="Where it stands.")
+    state: StudyState = Field(description="Its state.")
     workload: str = Field(description="Name of its workload.")
     metric: str = Field(description="What its values measure.")
     unit: str = Field(description="Their unit.")
-    direction: Direction = Field(description="Which way they are better.")
+    direction: Direction = Field(description="Whether higher or lower values are better.")
     is_counted: bool = Field(
         description=(
-            "Whether the suite's figures rest on it: it has closed, and every arm "
-            "of the suite has confirmed runs."
+            "Whether it counts in the suite: it has closed, and every arm of the suite has confirmed runs "
+            "in it."
         )
     )
-    why_not: str | None = Field(description="Why it is not counted.")
+    why_not: str | None = Field(description="Why it does not count; null if it does.")
 
 
 class StudyScore(_View):
@@ -59,10 +56,10 @@ class StudyScore(_View):
     study_id: str = Field(description="The study.")
     test_mean: float | None = Field(description="Confirmed mean test value, in the study's own unit.")
     relative: float | None = Field(
-        description="The same on the scale on which the study's worst arm has 0 and its best arm 1."
+        description="The mean on the scale on which the study's worst arm has 0 and its best arm 1."
     )
     to_target: float | None = Field(
-        description="Epochs to the target over those of the fastest arm of the study; none where it missed."
+        description="Epochs to the target over those of the study's fastest arm; null if the arm missed it."
     )
 
 
@@ -70,10 +67,12 @@ class ProfilePoint(_View):
     """A point of a performance profile."""
 
     threshold: float = Field(description="A relative performance.")
-    share: float = Field(description="Share of runs, each study weighted alike, that are at least that good.")
+    share: float = Field(
+        description="Fraction of runs that are at least this good; studies have equal weights."
+    )
     low: float | None = Field(
         description=(
-            "Lower end of its 95 % interval (bootstrap over runs, corrected for few); none with too few runs."
+            "Lower end of its 95 % interval (bootstrap over runs, corrected for few); null with too few."
         )
     )
     high: float | None = Field(description="Upper end of it.")
@@ -103,23 +102,23 @@ class SuiteArm(_View):
 
 
 class WinChance(_View):
-    """Chance that one arm's run beats another's on a study drawn at random."""
+    """The chance that a run of one arm beats a run of another, in a study drawn at random."""
 
     first: str = Field(description="Name of one arm.")
     second: str = Field(description="Name of the other.")
     chance: float = Field(
-        description="Mean over studies of the share of pairs of runs that the first wins; ties count half."
+        description="Mean over studies of the fraction of pairs of runs that the first wins; ties count half."
     )
     low: float | None = Field(
         description=(
-            "Lower end of its 95 % interval (bootstrap over runs, corrected for few); none with too few runs."
+            "Lower end of its 95 % interval (bootstrap over runs, corrected for few); null with too few."
         )
     )
     high: float | None = Field(description="Upper end of it.")
 
 
 class SuiteAnalysis(_View):
-    """What studies of several workloads say of the arms that they have in common."""
+    """The analysis of a suite: studies of several workloads and the arms that they share."""
 
     name: str = Field(description="Name of the suite.")
     studies: tuple[SuiteStudy, ...] = Field(description="Its studies, oldest first.")
@@ -129,21 +128,19 @@ class SuiteAnalysis(_View):
 
 
 class ComparedArm(_View):
-    """An arm of one of the studies that are compared."""
+    """An arm of one of the compared studies."""
 
     study_id: str = Field(description="Its study.")
     study_name: str = Field(description="The study's title.")
     arm: str = Field(description="Name of the arm.")
     label: str = Field(
-        description=(
-            "What it is called in `pairs`: the arm's name, with the study's id where two arms share it."
-        )
+        description=("Its name in `pairs`: the arm's name, with the study's id if two arms share the name.")
     )
     optimizer: str = Field(description="Name of the optimizer.")
-    trials: int = Field(description="Trials of its search that say something: completed, pruned or diverged.")
+    trials: int = Field(description="Trials of its search with a result: completed, pruned or diverged.")
     epochs: int = Field(description="Epochs of each trial.")
     best_value: float | None = Field(description="Best validation value of the search.")
-    parameters: Parameters | None = Field(description="The configuration it belongs to.")
+    parameters: Parameters | None = Field(description="The configuration with that value.")
     test_mean: float | None = Field(description="Confirmed mean test value.")
     test_low: float | None = Field(description="Lower end of its 95 % interval over seeds.")
     test_high: float | None = Field(description="Upper end of it.")
@@ -151,18 +148,18 @@ class ComparedArm(_View):
 
 
 class Comparison(_View):
-    """Arms of several studies of one workload, side by side."""
+    """A comparison of several studies of one workload."""
 
     workload: str = Field(description="Name of the workload.")
     metric: str = Field(description="What values measure.")
     unit: str = Field(description="Their unit.")
-    direction: Direction = Field(description="Which way they are better.")
+    direction: Direction = Field(description="Whether higher or lower values are better.")
     arms: tuple[ComparedArm, ...] = Field(
-        description="Best confirmed test value first; those without one last."
+        description="The arms, best confirmed test value first; arms without one come last."
     )
     pairs: tuple[PairVerdict, ...] = Field(description="Every pair of confirmed arms.")
     cautions: tuple[str, ...] = Field(
-        description="In what the studies differ besides their arms, each a sentence."
+        description="Differences between the studies apart from their arms, each a sentence."
     )
 
 
@@ -171,7 +168,7 @@ class WordAgreement(_View):
 
     first: str = Field(description="Name of one arm.")
     second: str = Field(description="Name of the other.")
-    original: Word = Field(description="What the first was, measured against the second.")
+    original: Word = Field(description="The first arm measured against the second.")
     replayed: Word = Field(description="The same in the replay.")
 
 
@@ -185,16 +182,17 @@ class MeanAgreement(_View):
     replayed: float | None = Field(description="The same in the replay.")
     allowed: float | None = Field(
         description=(
-            "How far apart chance lets the two be: the root of the squares of both intervals' half widths."
+            "How far apart the two may be by chance: the root of the sum of the squared half widths of "
+            "both intervals."
         )
     )
     is_within: bool | None = Field(
-        description="Whether they are that close; none where one has no mean, or neither an interval."
+        description="Whether they are that close; null if a mean or an interval is missing."
     )
 
 
 class Agreement(_View):
-    """Whether a replayed study says what the original said."""
+    """Whether a replayed study agrees with the original."""
 
     word: AgreementWord = Field(
         description=(
@@ -204,9 +202,11 @@ class Agreement(_View):
         )
     )
     agrees: bool = Field(description="Whether the word is 'identical' or 'agrees'.")
-    verdicts: tuple[WordAgreement, ...] = Field(description="Every pair of arms that both have.")
-    means: tuple[MeanAgreement, ...] = Field(description="Every confirmed configuration that both have.")
-    is_search_equal: bool = Field(
-        description="Whether the search went the same way, value for value; so it is where all is repeatable."
+    verdicts: tuple[WordAgreement, ...] = Field(description="Every pair of arms that both studies have.")
+    means: tuple[MeanAgreement, ...] = Field(
+        description="Every confirmed configuration that both studies have."
     )
-    sentences: tuple[str, ...] = Field(description="The findings, the most telling first.")
+    is_search_equal: bool = Field(
+        description="Whether the searches are identical, value for value, as if everything is repeatable."
+    )
+    sentences: tuple[str, ...] = Field(description="The findings, the most important first.")

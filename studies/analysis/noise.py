@@ -1,4 +1,4 @@
-"""How much one value means by itself: what a fresh seed, or another draw of the examples, would change."""
+"""The noise of a single value: the variation over seeds and over the choice of the examples."""
 
 __all__ = ["examples_error", "run_noise"]
 
@@ -11,14 +11,14 @@ from studies.analysis.study_results import StudyResults, has_value
 from studies.statistics.proportion import standard_error
 
 
-def run_noise(reading: StudyResults) -> float:
+def run_noise(results: StudyResults) -> float:
     """Return the standard deviation of one configuration's validation value over seeds, pooled over arms.
 
-    Without confirmation runs it is, of an accuracy, its standard error by the number of examples; else 0.
+    Without confirmation runs it is an accuracy's standard error by the number of examples, else 0.
     """
     sums = [
         (float(np.var(values, ddof=1)) * (len(values) - 1), len(values) - 1)
-        for arm in reading.arms
+        for arm in results.arms
         for each in arm.bests
         if each is not None
         and len(values := [run.value for run in each.runs if has_value(run) and run.value is not None]) > 1
@@ -27,18 +27,18 @@ def run_noise(reading: StudyResults) -> float:
         return math.sqrt(sum(total for total, _ in sums) / sum(df for _, df in sums))
     best = [
         arm.best.trial.value
-        for arm in reading.arms
+        for arm in results.arms
         if arm.best is not None and arm.best.trial.value is not None
     ]
-    return max((examples_error(reading, value, "validation") or 0.0 for value in best), default=0.0)
+    return max((examples_error(results, value, "validation") or 0.0 for value in best), default=0.0)
 
 
-def examples_error(reading: StudyResults, value: float, split: Literal["validation", "test"]) -> float | None:
-    """Return the standard error of an accuracy by the number of examples it was measured on.
+def examples_error(results: StudyResults, value: float, split: Literal["validation", "test"]) -> float | None:
+    """Return the standard error of an accuracy by the number of examples that it was measured on.
 
-    None where it has none (another metric, 0 or 1).
+    None for another metric, and for an accuracy of 0 or 1.
     """
-    card = reading.card
+    card = results.card
     examples = card.examples.get(split, 0)
     if card.metric != "accuracy" or card.unit != "fraction" or not 0 < value < 1 or not examples:
         return None

@@ -1,7 +1,4 @@
-"""Whether a replayed study says what the original said.
-
-The same words, means as close as chance allows, the same search.
-"""
+"""Whether a replayed study agrees with the original: in its verdicts, its means and its search."""
 
 __all__ = ["agreement"]
 
@@ -12,18 +9,18 @@ from studies.analysis.multi_study_views import Agreement, AgreementWord, MeanAgr
 from studies.analysis.views import Confirmed, StudyAnalysis, Word
 from studies.analysis.wording import listed
 from studies.formatting import count, difference, plural
+from studies.statistics.paired import t_interval
 
 
 def agreement(original: StudyAnalysis, replayed: StudyAnalysis) -> Agreement:
     """Return how a replay of a study compares with the original.
 
-    Two means agree where they are no farther apart than the root of the squares of their intervals' half
-    widths: at most about one in twenty differs by more where only chance differs, fewer where the seeds are
-    the same.
+    Two means agree if they are no farther apart than the root of the sum of the squared half widths of their
+    intervals. If only chance differs, at most about one in twenty is farther apart; fewer on equal seeds.
 
     Args:
-        original: what the study's record says.
-        replayed: what the record of the same study, run again, says.
+        original: the analysis of the original study.
+        replayed: the analysis of the same study, run again.
     """
     foreign = _foreign(original, replayed)
     if foreign is not None:
@@ -37,10 +34,10 @@ def agreement(original: StudyAnalysis, replayed: StudyAnalysis) -> Agreement:
     is_search_equal = _search(original) == _search(replayed)
     word = _word(words, means, missing=missing, is_search_equal=is_search_equal)
     labels = {arm: original.labels.get(arm, arm) for arm in original.arms}
-    said = (
-        _verdict_said(words, labels),
-        _means_said(means, missing, original.unit),
-        _search_said(original, replayed, is_search_equal=is_search_equal),
+    sentences = (
+        _describe_verdicts(words, labels),
+        _describe_means(means, missing, original.unit),
+        _describe_search(original, replayed, is_search_equal=is_search_equal),
     )
     return Agreement(
         word=word,
@@ -48,28 +45,34 @@ def agreement(original: StudyAnalysis, replayed: StudyAnalysis) -> Agreement:
         verdicts=words,
         means=means,
         is_search_equal=is_search_equal,
-        sentences=(_HEADLINES[word], *(each for each in said if each)),
+        sentences=(_HEADLINES[word], *(each for each in sentences if each)),
     )
 
 
 _HEADLINES: dict[AgreementWord, str] = {
     "identical": "The replay gives the same figures as the original.",
-    "agrees": "The replay agrees with the original: the same verdicts, and means as close as chance allows.",
-    "partly": "The replay agrees with the original in part: it reverses no verdict, but not all is the same.",
+    "agrees": (
+        "The replay agrees with the original: its verdicts are the same, and its means differ by no more "
+        "than chance."
+    ),
+    "partly": (
+        "The replay agrees with the original in part: no verdict is reversed, but a verdict or a mean "
+        "differs."
+    ),
     "disagrees": "The replay contradicts the original: a verdict is reversed.",
 }
 
 
 def _foreign(original: StudyAnalysis, replayed: StudyAnalysis) -> str | None:
-    """Return why the two are not the same study, or None."""
+    """Return why the two are not a study and its replay, or None."""
     if original.workload != replayed.workload:
         return (
-            "These are two studies, not one and its replay: the original trained "
+            "These are not a study and its replay: the original trained "
             f"{original.workload}, the other {replayed.workload}."
         )
     if set(original.arms) != set(replayed.arms):
         arms = " and ".join(", ".join(each.arms) for each in (original, replayed))
-        return f"These are two studies, not one and its replay: their arms are {arms}."
+        return f"These are not a study and its replay: their arms are {arms}."
     return None
 
 
@@ -109,15 +112,20 @@ def _mean(one: Confirmed, other: Confirmed) -> MeanAgreement:
 
 def _allowed(one: Confirmed, other: Confirmed) -> float | None:
     halves = [
-        (each.test_high - each.test_low) / 2
+        _half_width(each.test_sd, each.completed)
         for each in (one, other)
-        if each.test_high is not None and each.test_low is not None
+        if each.test_sd is not None and each.test_low is not None
     ]
     return math.hypot(*halves) if len(halves) == 2 else None
 
 
+def _half_width(sd: float, n: int) -> float:
+    """Return half the width of a mean's 95 % interval; what is shown of it may be clipped."""
+    return t_interval(0.0, error=sd / math.sqrt(n), df=n - 1)[1]
+
+
 def _search(analysis: StudyAnalysis) -> list[object]:
-    """Return what a search found, step by step: equal only where every trial that counted was equal."""
+    """Return the steps of a search; two are equal only if every trial that counted is."""
     chosen = [
         (each.arm, each.replicate, each.number, each.parameters, each.search_value)
         for each in analysis.confirmed
@@ -142,36 +150,35 @@ def _word(
     )
 
 
-def _verdict_said(words: Sequence[WordAgreement], labels: Mapping[str, str]) -> str:
+def _describe_verdicts(words: Sequence[WordAgreement], labels: Mapping[str, str]) -> str:
     if not words:
         return ""
-    other = [each for each in words if each.original != each.replayed]
-    if not other:
+    changed = [each for each in words if each.original != each.replayed]
+    if not changed:
         return (
             "The verdict is the same."
             if len(words) == 1
             else f"All {count(len(words))} verdicts are the same."
         )
     parts = [
-        f"{labels[each.first]} against {labels[each.second]} was {each.original} and is {each.replayed}"
-        for each in other
+        f"{labels[each.first]} compared with {labels[each.second]} was {each.original} and is now "
+        f"{each.replayed}"
+        for each in changed
     ]
-    return (
-        f"Of {plural(len(words), 'verdict')} {count(len(other))} "
-        f"{'is' if len(other) == 1 else 'are'} not the same: {listed(parts)}."
-    )
+    if len(words) == 1:
+        return f"The verdict differs: {parts[0]}."
+    differ = "differs" if len(changed) == 1 else "differ"
+    return f"{count(len(changed))} of {plural(len(words), 'verdict')} {differ}: {listed(parts)}."
 
 
-def _means_said(means: Sequence[MeanAgreement], missing: int, unit: str) -> str:
+def _describe_means(means: Sequence[MeanAgreement], missing: int, unit: str) -> str:
     known = [each for each in means if each.original is not None and each.replayed is not None]
     parts: list[str] = []
     if known:
         near = sum(bool(each.is_within) for each in known)
         apart = max(_apart(each) for each in known)
-        parts.append(
-            f"Of {plural(len(known), 'confirmed mean')} {count(near)} "
-            f"lie{'s' if near == 1 else ''} within what chance allows"
-        )
+        agree = "agrees" if near == 1 else "agree"
+        parts.append(f"{count(near)} of {plural(len(known), 'confirmed mean')} {agree} within chance")
         parts.append(f"the largest difference is {difference(apart, 0, unit)}")
     lost = missing + len(means) - len(known)
     if lost:
@@ -186,16 +193,16 @@ def _apart(each: MeanAgreement) -> float:
     return abs(each.original - each.replayed)
 
 
-def _search_said(original: StudyAnalysis, replayed: StudyAnalysis, *, is_search_equal: bool) -> str:
+def _describe_search(original: StudyAnalysis, replayed: StudyAnalysis, *, is_search_equal: bool) -> str:
     if is_search_equal:
-        return "The search went the same way, value for value."
+        return "The search was identical, value for value."
     first = next(
         (arm for arm in original.arms if _search_of(original, arm) != _search_of(replayed, arm)), None
     )
-    where = "" if first is None else f", first seen in {original.labels.get(first, first)}"
+    where = "" if first is None else f", starting with {original.labels.get(first, first)}"
     return (
-        f"The search went another way{where}: packs that end in another order, or other rounding, change "
-        "what an adaptive sampler tries next."
+        f"The search took a different course{where}. That happens if packs end in another order or results "
+        "round differently, because an adaptive sampler learns from them."
     )
 
 

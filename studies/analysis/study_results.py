@@ -1,7 +1,4 @@
-"""A study's record, taken apart once.
-
-Arm by arm what its search has found, and what the confirmation runs of it say.
-"""
+"""The results of a study, arm by arm: the trials of its searches and their confirmation runs."""
 
 __all__ = [
     "ArmResults",
@@ -10,7 +7,7 @@ __all__ = [
     "has_ended",
     "has_test",
     "has_value",
-    "read",
+    "study_results",
 ]
 
 import math
@@ -39,8 +36,8 @@ class ConfirmedConfiguration:
     """A configuration of a search and its confirmation runs.
 
     Attributes:
-        trial: the search's trial that it comes from.
-        runs: its confirmation trials, in the order of the study's fresh seeds.
+        trial: the trial of the search that it comes from.
+        runs: its confirmation runs, in the order of the study's fresh seeds.
     """
 
     trial: TrialView
@@ -49,17 +46,17 @@ class ConfirmedConfiguration:
 
 @dataclass(frozen=True, kw_only=True)
 class ArmResults:
-    """One arm.
+    """The results of one arm.
 
     Attributes:
-        view: its view.
-        label: what people call it.
-        trials: trials of its search, by number.
-        spent: those that completed, diverged or were pruned, in the order in which they ended.
-        bests: the best configuration of each replicate of the search, None where none has completed.
-        best: the best of them, None without any.
-        defaults: the configuration of trial 0, None before there is one.
-        runs: all confirmation trials, of earlier bests too.
+        view: the arm as the store returns it.
+        label: its name in sentences.
+        trials: the trials of its search, by number.
+        spent: the trials that completed, diverged or were pruned, in the order in which they ended.
+        bests: the best configuration of each replicate of the search; None if no trial has completed.
+        best: the best of these configurations, or None.
+        defaults: the configuration of trial 0, or None before there is one.
+        runs: all confirmation runs, those of earlier best configurations too.
     """
 
     view: ArmView
@@ -78,14 +75,14 @@ class ArmResults:
 
     @property
     def completed(self) -> tuple[TrialView, ...]:
-        """The trials that have a value."""
+        """The trials that completed with a value."""
         return tuple(trial for trial in self.spent if has_value(trial))
 
     @property
     def confirming(self) -> tuple[TrialView, ...]:
         """The confirmation runs of its best configurations, each once.
 
-        Two searches may have found the same.
+        Two searches may have found the same configuration, and then share its runs.
         """
         return tuple({run.id: run for each in self.bests if each is not None for run in each.runs}.values())
 
@@ -96,7 +93,7 @@ class ArmResults:
 
     @property
     def lost_searches(self) -> int:
-        """How many of several searches came to nothing but divergence."""
+        """The number of searches, of several, in which trials diverged and none completed."""
         lost = {
             trial.replicate
             for trial in self.spent
@@ -112,13 +109,13 @@ class ArmResults:
 
 @dataclass(frozen=True, kw_only=True)
 class StudyResults:
-    """One study.
+    """The results of one study.
 
     Attributes:
-        study: its view.
-        arms: its arms, in order.
-        seeds: the fresh seeds on record, in their order.
-        measurements: by trial id, of confirmation trials and best trials.
+        study: the study as the store returns it.
+        arms: the results of its arms, in order.
+        seeds: the fresh seeds of its confirmation runs, in their order.
+        measurements: the measurements of confirmation runs and best trials, by trial id.
     """
 
     study: StudyView
@@ -133,27 +130,27 @@ class StudyResults:
 
     @property
     def direction(self) -> Direction:
-        """Which way values are better."""
+        """Whether higher or lower values are better."""
         return self.study.workload_card.direction
 
     @property
     def sign(self) -> int:
-        """1 where more is better, -1 where less is."""
+        """1 if higher values are better, -1 if lower values are."""
         return sign(self.direction)
 
     @property
     def worst(self) -> float:
-        """What stands for the value of a trial that diverged."""
+        """The value that stands for a trial that diverged."""
         return worst_value(self.direction)
 
     @property
     def is_closed(self) -> bool:
-        """Whether nothing more comes."""
+        """Whether the study has closed, so that no more results will come."""
         return self.study.state in CLOSED_STUDY_STATES
 
     @property
     def is_stopped(self) -> bool:
-        """Whether it was closed before its search had run all of its trials."""
+        """Whether the study closed before its search had run all of its trials."""
         progress = self.study.progress
         return self.is_closed and (
             self.study.state is not StudyState.COMPLETED
@@ -165,7 +162,7 @@ class StudyResults:
     def is_exchangeable(self) -> bool:
         """Whether the order of an arm's trials carries no information.
 
-        Each was drawn without regard to the others, and trained to its end.
+        That holds if each was drawn independently of the others, and trained to its end.
         """
         return self.study.spec.sampler in {"random", "qmc"} and self.study.spec.pruner.kind == "none"
 
@@ -175,13 +172,14 @@ class StudyResults:
         return self.study.spec.sampler in ADAPTIVE_SAMPLERS
 
     def arm(self, name: str) -> ArmResults:
-        """Return the arm of this name, which must be there."""
+        """Return the arm with this name, which must exist."""
         return next(arm for arm in self.arms if arm.name == name)
 
     def values(self, trials: Sequence[TrialView]) -> NDArray[np.float64]:
         """Return validation values [N].
 
-        The worst infinity where a trial diverged, NaN where it has none (pruned, failed, not ended).
+        The worst infinity stands for a trial that diverged, NaN for one without a value (pruned, failed, not
+        ended).
         """
         return np.array(
             [
@@ -192,7 +190,7 @@ class StudyResults:
         )
 
     def tests(self, trials: Sequence[TrialView]) -> NDArray[np.float64]:
-        """Return test values [N], likewise."""
+        """Return test values [N], with the same stand-ins as `values`."""
         return np.array(
             [
                 t.test_value if has_test(t) else self.worst if t.state is TrialState.DIVERGED else math.nan
@@ -217,14 +215,14 @@ def has_test(trial: TrialView) -> bool:
 
 
 def has_ended(run: TrialView) -> bool:
-    """Return whether a confirmation run says something: it completed with a test value, or diverged."""
+    """Return whether a confirmation run has a result: it completed with a test value, or diverged."""
     return run.state is TrialState.DIVERGED or has_test(run)
 
 
-def read(record: StudyRecord) -> StudyResults:
-    """Return a record taken apart."""
+def study_results(record: StudyRecord) -> StudyResults:
+    """Return the results that a study's record holds."""
     study = record.study
-    # Seeds are first used in their order, in every arm.
+    # Every arm uses the seeds in their order.
     seeds = tuple(dict.fromkeys(run.seed for run in sorted(record.confirmations, key=lambda run: run.number)))
     trials, runs = _by_arm(record.trials), _by_arm(record.confirmations)
     replicates = max([study.spec.budget.replicates, *(trial.replicate + 1 for trial in record.trials)])
@@ -251,19 +249,18 @@ def _arm(
     direction: Direction,
 ) -> ArmResults:
     trials.sort(key=lambda trial: trial.number)
-    place = {seed: n for n, seed in enumerate(seeds)}
-    of: defaultdict[ConfigurationKey, dict[int, TrialView]] = defaultdict(dict)
+    position = {seed: n for n, seed in enumerate(seeds)}
+    runs_of: defaultdict[ConfigurationKey, dict[int, TrialView]] = defaultdict(dict)
     for run in sorted(runs, key=lambda run: run.number):
-        # Of two runs of one configuration and seed the one that says more; there is no second one but after a
-        # fault.
-        known = of[configuration_key(run.parameters)].get(run.seed)
+        # If a fault left two runs of one configuration and seed, keep the one that has a result.
+        known = runs_of[configuration_key(run.parameters)].get(run.seed)
         if known is None or known.state not in RESULT_STATES:
-            of[configuration_key(run.parameters)][run.seed] = run
+            runs_of[configuration_key(run.parameters)][run.seed] = run
 
     def configuration(trial: TrialView) -> ConfirmedConfiguration:
-        found = of[configuration_key(trial.parameters)]
+        found = runs_of[configuration_key(trial.parameters)]
         return ConfirmedConfiguration(
-            trial=trial, runs=tuple(sorted(found.values(), key=lambda run: place[run.seed]))
+            trial=trial, runs=tuple(sorted(found.values(), key=lambda run: position[run.seed]))
         )
 
     best: list[TrialView | None] = [None] * replicates
@@ -293,5 +290,5 @@ def _arm(
 
 
 def _value(trial: TrialView) -> float:
-    assert trial.value is not None, "asked of trials that completed"
+    assert trial.value is not None, "a completed trial has a value"
     return trial.value

@@ -1,4 +1,4 @@
-"""What studies of several workloads say together of the arms that they have in common."""
+"""The analysis of a suite: studies of several workloads, taken together for the arms in common."""
 
 __all__ = ["analyse_suite"]
 
@@ -20,9 +20,9 @@ from studies.analysis.multi_study_views import (
     SuiteStudy,
     WinChance,
 )
-from studies.analysis.study_results import ArmResults, StudyResults, read
+from studies.analysis.study_results import ArmResults, StudyResults, study_results
 from studies.analysis.suite_finding import suite_finding
-from studies.analysis.verdicts import judged
+from studies.analysis.verdicts import judge_arms
 from studies.analysis.wording import listed
 from studies.statistics.across import (
     Estimate,
@@ -44,114 +44,113 @@ _Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, kw_only=True)
 class _Counted:
-    """A study on which the suite's figures rest.
+    """A study that counts in the suite.
 
     Attributes:
-        reading: the study.
-        relative: each common arm's runs on the scale from the study's worst arm, 0, to its best, 1.
-        means: confirmed mean test value of each; None where every run diverged.
-        epochs: median epochs to the target of each; inf for a miss.
+        results: the study.
+        relative: the runs of each common arm on the scale from the study's worst arm, 0, to its best, 1.
+        means: the confirmed mean test value of each; None if every run diverged.
+        epochs: the median epochs to the target of each; inf for a miss.
     """
 
-    reading: StudyResults
+    results: StudyResults
     relative: Mapping[str, _Floats]
     means: Mapping[str, float | None]
     epochs: Mapping[str, float]
 
 
 def analyse_suite(name: str, records: Sequence[StudyRecord]) -> SuiteAnalysis:
-    """Return what the studies of a suite say together.
+    """Return the analysis of a suite.
 
-    Each counted study weighs the same, but in the interquartile mean each run.
+    Each counted study has the same weight, except in the interquartile mean, where each run has.
 
     Args:
-        name: the suite's.
-        records: of its studies, oldest first; there may be none.
+        name: name of the suite.
+        records: the records of its studies, oldest first; may be empty.
     """
-    readings = [read(record) for record in records]
-    common = _common(readings)
-    why_not = [_why_not(reading, common) for reading in readings]
+    per_study = [study_results(record) for record in records]
+    common = _common(per_study)
+    why_not = [_why_not(results, common) for results in per_study]
     counted = [
-        _counted(reading, common) for reading, why in zip(readings, why_not, strict=True) if why is None
+        _counted(results, common) for results, why in zip(per_study, why_not, strict=True) if why is None
     ]
     arms = _arms(common, counted) if counted else ()
     wins = tuple(_win(counted, first, second) for first, second in combinations(common, 2)) if counted else ()
-    studies = tuple(_study(reading, why) for reading, why in zip(readings, why_not, strict=True))
+    studies = tuple(_study(results, why) for results, why in zip(per_study, why_not, strict=True))
     return SuiteAnalysis(
         name=name,
         studies=studies,
         finding=suite_finding(
-            studies, arms, wins, [each.reading for each in counted], ahead=_ahead(common, counted)
+            studies, arms, wins, [each.results for each in counted], ahead=_ahead(common, counted)
         ),
         arms=arms,
         wins=wins,
     )
 
 
-def _is_told(arm: ArmResults) -> bool:
-    """Return whether an arm has something to show.
-
-    Confirmed runs, or nothing but divergence, which is a result.
-    """
+def _has_outcome(arm: ArmResults) -> bool:
+    """Return whether an arm has an outcome: confirmed runs, or divergence in every trial."""
     return arm.is_confirmed or arm.is_hopeless
 
 
-def _common(readings: Sequence[StudyResults]) -> tuple[str, ...]:
-    """Return the arms that all closed studies with confirmed runs have, in the first one's order."""
+def _common(per_study: Sequence[StudyResults]) -> tuple[str, ...]:
+    """Return the arms that all closed studies with confirmed runs share, in the order of the first study."""
     ready = [
-        reading for reading in readings if reading.is_closed and any(arm.is_confirmed for arm in reading.arms)
+        results
+        for results in per_study
+        if results.is_closed and any(arm.is_confirmed for arm in results.arms)
     ]
     if not ready:
         return ()
-    names = [{arm.name for arm in reading.arms} for reading in ready]
+    names = [{arm.name for arm in results.arms} for results in ready]
     return tuple(arm.name for arm in ready[0].arms if all(arm.name in each for each in names))
 
 
-def _why_not(reading: StudyResults, common: Sequence[str]) -> str | None:
-    """Return why a study is not counted, or None."""
-    if not reading.is_closed:
+def _why_not(results: StudyResults, common: Sequence[str]) -> str | None:
+    """Return why a study does not count, or None."""
+    if not results.is_closed:
         return "It has not finished."
-    if not any(arm.is_confirmed for arm in reading.arms):
-        return "Nothing in it has been confirmed on fresh seeds."
+    if not any(arm.is_confirmed for arm in results.arms):
+        return "It has no confirmed configuration."
     if len(common) < 2:
-        return "It has fewer than two arms in common with the others."
-    waiting = [arm.label for arm in reading.arms if arm.name in common and not _is_told(arm)]
-    return f"No configuration of {listed(waiting)} has been confirmed in it." if waiting else None
+        return "It shares fewer than two arms with the others."
+    waiting = [arm.label for arm in results.arms if arm.name in common and not _has_outcome(arm)]
+    return f"It has no confirmed configuration of {listed(waiting)}." if waiting else None
 
 
-def _counted(reading: StudyResults, common: Sequence[str]) -> _Counted:
-    runs = {name: _runs(reading, reading.arm(name)) for name in common}
-    times = {each.arm: each.epochs_median for each in time_to_target(reading)}
+def _counted(results: StudyResults, common: Sequence[str]) -> _Counted:
+    runs = {name: _runs(results, results.arm(name)) for name in common}
+    times = {each.arm: each.epochs_median for each in time_to_target(results)}
     finite = {name: values[np.isfinite(values)] for name, values in runs.items()}
     return _Counted(
-        reading=reading,
-        relative=relative_performance(runs, direction=reading.direction),
+        results=results,
+        relative=relative_performance(runs, direction=results.direction),
         means={name: float(values.mean()) if values.size else None for name, values in finite.items()},
         epochs={name: math.inf if (epochs := times.get(name)) is None else epochs for name in common},
     )
 
 
-def _runs(reading: StudyResults, arm: ArmResults) -> _Floats:
-    """Return an arm's confirmed test values, [S], the worst infinity for a run that diverged."""
+def _runs(results: StudyResults, arm: ArmResults) -> _Floats:
+    """Return an arm's confirmed test values [S]; the worst infinity stands for a run that diverged."""
     if arm.is_hopeless:
-        return np.full(max(1, len(reading.seeds)), reading.worst)
-    values = scores(reading, arm).ravel()
+        return np.full(max(1, len(results.seeds)), results.worst)
+    values = scores(results, arm).ravel()
     return values[~np.isnan(values)]
 
 
 def _ahead(common: Sequence[str], counted: Sequence[_Counted]) -> frozenset[tuple[str, str]]:
     """Return the pairs (better, worse) that the verdicts of the studies, taken together, tell from chance.
 
-    The luck of the searches is in them.
+    Verdicts allow for the variation over searches.
     """
     judgements = [
-        {(pair.first, pair.second): pair for pair in judged(each.reading).pairs} for each in counted
+        {(pair.first, pair.second): pair for pair in judge_arms(each.results).pairs} for each in counted
     ]
     pairs = list(combinations(common, 2))
     found: list[tuple[float, int]] = []
     for pair in pairs:
         each = [
-            _evidence(judgement, *pair, sign=study.reading.sign)
+            _evidence(judgement, *pair, sign=study.results.sign)
             for judgement, study in zip(judgements, counted, strict=True)
         ]
         found.append(combined_evidence([p for p, _ in each], [lean for _, lean in each]))
@@ -166,9 +165,9 @@ def _ahead(common: Sequence[str], counted: Sequence[_Counted]) -> frozenset[tupl
 def _evidence(
     pairs: Mapping[tuple[str, str], PairJudgement], first: str, second: str, *, sign: int
 ) -> tuple[float, int]:
-    """Return a study's p-value of a pair and which way it leans.
+    """Return a study's p-value of a pair, and 1, -1 or 0 for the direction in which it leans.
 
-    Without a test, or where only its word tells the way, 1 and 0.
+    Without a test these are 1 and 0. An undecided sign test leans neither way.
     """
     pair = pairs.get((first, second)) or pairs.get((second, first))
     if pair is None or pair.p is None:
@@ -195,7 +194,7 @@ def _arm(name: str, counted: Sequence[_Counted], ratios: _Floats, points: float)
         arm=name,
         scores=tuple(
             StudyScore(
-                study_id=study.reading.study.id,
+                study_id=study.results.study.id,
                 test_mean=study.means[name],
                 relative=float(np.mean(study.relative[name])),
                 to_target=_known(ratio),
@@ -227,8 +226,8 @@ def _win(counted: Sequence[_Counted], first: str, second: str) -> WinChance:
     )
 
 
-def _study(reading: StudyResults, why_not: str | None) -> SuiteStudy:
-    study, card = reading.study, reading.card
+def _study(results: StudyResults, why_not: str | None) -> SuiteStudy:
+    study, card = results.study, results.card
     return SuiteStudy(
         study_id=study.id,
         name=study.name,

@@ -1,4 +1,4 @@
-"""What a suite found, in one sentence, and its limits."""
+"""The finding of a suite in one sentence, and its limits."""
 
 __all__ = ["suite_finding"]
 
@@ -21,17 +21,18 @@ def suite_finding(
     *,
     ahead: Container[tuple[str, str]],
 ) -> Finding:
-    """Return what the suite found and its limits.
+    """Return what the suite found, and the limits of that.
 
-    An arm wins where it is ahead of every other beyond its seeds' luck on at least two workloads together
-    (the interval of its chance to win lies above one half, and that of its interquartile mean above the other
-    one's), and the studies' own verdicts together tell the two apart: these allow for the luck of each
-    search, without which two arms of one optimizer would be told apart on every second pair of workloads.
+    An arm wins if it beats every other arm in two ways, on at least two workloads together. First, beyond the
+    variation over seeds: the interval of its chance to win lies above one half, and that of its interquartile
+    mean above the other arm's. Second, by the verdicts of the studies taken together, which allow for the
+    variation over searches. Without these, two arms of one optimizer would be told apart on every second pair
+    of workloads.
 
     Args:
         studies: every study of the suite.
         arms: the arms in common, best interquartile mean first.
-        wins: every pair of them.
+        wins: every pair of these arms.
         counted: the studies that count.
         ahead: pairs (better, worse) that the verdicts of the studies together tell from chance.
     """
@@ -39,37 +40,47 @@ def suite_finding(
         return Finding(sentence="No study belongs to this suite.", winner=None, limits=())
     if not arms:
         reasons = "; ".join(
-            dict.fromkeys(study.why_not.rstrip(".") for study in studies if study.why_not is not None)
+            dict.fromkeys(
+                study.why_not.removesuffix(".").replace("It", "it", 1)
+                for study in studies
+                if study.why_not is not None
+            )
+        )
+        none = (
+            "its only study does not count"
+            if len(studies) == 1
+            else (f"none of its {_studies(len(studies))} counts")
         )
         return Finding(
-            sentence=f"Nothing can be said yet: of {_studies(len(studies))} none counts. {reasons}.",
-            winner=None,
-            limits=(),
+            sentence=f"The suite has no result yet: {none}. Reasons: {reasons}.", winner=None, limits=()
         )
     workloads = len({study.workload for study in studies if study.is_counted})
-    labels = {arm.name: arm.label for reading in reversed(counted) for arm in reading.arms}
+    labels = {arm.name: arm.label for results in reversed(counted) for arm in results.arms}
     winner = _winner(arms, wins, ahead) if workloads > 1 else None
     first, second = arms[0], arms[1]
     over = f"over {plural(workloads, 'workload')}"
     chance = _chance(wins, first.arm, second.arm)
-    beats = f"a run of it beats one of {labels[second.arm]} with a chance of {chance}"
-    reached = f"{_iqm(first)} against {_iqm(second)} of {labels[second.arm]}"
+    beats = f"one of its runs beats one of {labels[second.arm]} with a chance of {chance}"
+    reached = f"{_iqm(first)} and that of {labels[second.arm]} {_iqm(second)}"
     if winner is not None:
-        others = f"every one of the {count(len(arms) - 1)} others" if len(arms) > 2 else labels[second.arm]
-        said = (
+        others = f"each of the {count(len(arms) - 1)} other arms" if len(arms) > 2 else labels[second.arm]
+        sentence = (
             f"{labels[winner]} is better than {others} {over}: its interquartile mean is {reached}; {beats}"
         )
     elif first.iqm == second.iqm:
-        said = (
-            f"undecided {over}: {labels[first.arm]} and {labels[second.arm]} are level, with an "
-            f"interquartile mean of {_iqm(first)}"
+        sentence = (
+            f"the comparison {over} is undecided: {labels[first.arm]} and {labels[second.arm]} are tied at "
+            f"an interquartile mean of {_iqm(first)}"
         )
     else:
-        said = (
-            f"undecided {over}: {labels[first.arm]} is ahead with an interquartile mean of {reached}; {beats}"
+        sentence = (
+            f"the comparison {over} is undecided: {labels[first.arm]} is ahead; its interquartile mean is "
+            f"{reached}; {beats}"
         )
     return Finding(
-        sentence=f"{capitalized(said)}.", winner=winner, limits=tuple(_limits(studies, counted, workloads))
+        sentence=f"{capitalized(sentence)}.",
+        winner=winner,
+        limits=tuple(_limits(studies, counted, workloads)),
     )
 
 
@@ -86,7 +97,7 @@ def _winner(
 
 
 def _low(wins: Sequence[WinChance], first: str, second: str) -> float | None:
-    """Return the lower end of the interval of the first one's chance to beat the second."""
+    """Return the lower end of the interval of the first arm's chance to beat the second."""
     win = next(win for win in wins if {win.first, win.second} == {first, second})
     if win.first == first:
         return win.low
@@ -94,7 +105,7 @@ def _low(wins: Sequence[WinChance], first: str, second: str) -> float | None:
 
 
 def _chance(wins: Sequence[WinChance], first: str, second: str) -> str:
-    """Return the first one's chance to beat the second, with its interval, e.g. '84 % (76 % to 96 %)'."""
+    """Return the first arm's chance to beat the second, with its interval, e.g. '84 % (76 % to 96 %)'."""
     win = next(win for win in wins if {win.first, win.second} == {first, second})
     value, low, high = (
         (win.chance, win.low, win.high)
@@ -113,55 +124,60 @@ def _turned(end: float | None) -> float | None:
 
 
 def _limits(studies: Sequence[SuiteStudy], counted: Sequence[StudyResults], workloads: int) -> list[str]:
-    said = [
+    sentences = [
         (
-            "Values are on a scale on which each study’s worst arm has 0 and its best 1, so "
-            "they depend on which arms take part."
+            "On each study’s scale, the worst arm has 0 and the best arm 1, so the values depend on which "
+            "arms take part."
         ),
         (
-            "The intervals cover the luck of the seeds on these workloads, neither the choice of the "
-            "workloads nor the luck of each search; so an arm is called better only where the verdicts of "
-            "the studies, taken together, say so too."
+            "The ends of that scale are estimated from the same runs. The interquartile mean therefore puts "
+            "arms that differ by less than the noise of a run too close together, and if several arms tie "
+            "for the best, its interval is too narrow. The chance to win does not depend on the scale."
+        ),
+        (
+            "The intervals cover the variation over seeds on these workloads, but neither the choice of the "
+            "workloads nor the variation over searches. An arm is therefore called better only if the "
+            "verdicts of the studies, taken together, agree."
         ),
     ]
     if workloads < _FEW_WORKLOADS:
-        said.append(
-            f"{plural(workloads, 'workload')} {'says' if workloads == 1 else 'say'} little of others."
-        )
+        say = "says" if workloads == 1 else "say"
+        sentences.append(f"{plural(workloads, 'workload')} {say} little about others.")
     left_out = [study for study in studies if not study.is_counted]
     if left_out:
-        said.append(f"Left out: {plural(len(left_out), 'study', 'studies')} of {count(len(studies))}.")
+        were = "was" if len(left_out) == 1 else "were"
+        sentences.append(f"{count(len(left_out))} of {_studies(len(studies))} {were} left out.")
     if len(counted) > workloads:
-        said.append(
-            f"{_studies(len(counted)).capitalize()} share {plural(workloads, 'workload')}: "
-            "what is trained twice counts twice."
+        sentences.append(
+            f"{_studies(len(counted))} share {plural(workloads, 'workload')}; a workload that is trained "
+            "twice counts twice."
         )
-    if len({len(reading.seeds) * reading.study.spec.budget.replicates for reading in counted}) > 1:
-        said.append(
-            "The studies have unequal numbers of confirmation runs, and in the "
-            "interquartile mean every run weighs alike."
+    if len({len(results.seeds) * results.study.spec.budget.replicates for results in counted}) > 1:
+        sentences.append(
+            "The studies have unequal numbers of confirmation runs, and every run has the same weight in the "
+            "interquartile mean."
         )
-    budgets = {(reading.study.spec.budget.trials_per_arm, reading.study.spec.sampler) for reading in counted}
+    budgets = {(results.study.spec.budget.trials_per_arm, results.study.spec.sampler) for results in counted}
     if len(budgets) > 1:
-        said.append("The studies did not search alike: trials per arm or samplers differ.")
+        sentences.append("The studies searched differently: their trials per arm or their samplers differ.")
     optimizers: dict[str, set[str]] = {}
-    for reading in counted:
-        for arm in reading.arms:
+    for results in counted:
+        for arm in results.arms:
             optimizers.setdefault(arm.name, set()).add(arm.view.optimizer.name)
-    strange = [name for name, kinds in optimizers.items() if len(kinds) > 1]
-    if strange:
-        said.append(f"Not the same optimizer in every study, in spite of its name: {listed(strange)}.")
+    ambiguous = [name for name, kinds in optimizers.items() if len(kinds) > 1]
+    if ambiguous:
+        sentences.append(f"The same name stands for different optimizers: {listed(ambiguous)}.")
     hopeless = _hopeless(counted)
     if hopeless:
-        parts = [f"{label} in {plural(n, 'study', 'studies')}" for label, n in hopeless.items()]
-        said.append(f"Every trial diverged of {listed(parts)}; that counts as the worst value there.")
-    return said
+        parts = [f"{label} in {_studies(n)}" for label, n in hopeless.items()]
+        sentences.append(f"Every trial of {listed(parts)} diverged, which counts as the worst value there.")
+    return sentences
 
 
 def _hopeless(counted: Sequence[StudyResults]) -> Mapping[str, int]:
     found: dict[str, int] = {}
-    for reading in counted:
-        for arm in reading.arms:
+    for results in counted:
+        for arm in results.arms:
             if arm.is_hopeless:
                 found[arm.label] = found.get(arm.label, 0) + 1
     return found

@@ -1,9 +1,9 @@
-"""Arms that lose to one that they contain.
+"""Arms that lose to an arm they contain.
 
-An optimizer that can imitate another one and is behind it was tuned less well.
+An optimizer that can reproduce another one, yet does worse, was tuned less well.
 """
 
-__all__ = ["UnderTunedArm", "losses"]
+__all__ = ["UnderTunedArm", "under_tuned_arms"]
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,17 +17,17 @@ from studies.statistics.verdict import PairJudgement
 
 @dataclass(frozen=True, kw_only=True)
 class UnderTunedArm:
-    """An arm that is behind one that it contains.
+    """An arm that is behind an arm it contains.
 
     Attributes:
         arm: the arm that is behind.
         other: the arm that it contains.
         at: settings at which both are the same algorithm.
-        is_certain: whether the verdict says that it is worse; else it is only behind in the search.
-        outside: the part of the contained arm's best configuration, or of `at`, that its space leaves out;
-            with none it could have found it.
-        behind: by how much, in the metric's unit, positive: of confirmed means where certain, else of the
-            search's best.
+        is_certain: whether the verdict calls it worse; otherwise it is behind only in the search.
+        outside: the part of the contained arm's best configuration, or of `at`, that this arm's space leaves
+            out. If empty, its search could have found that configuration.
+        behind: by how much it is behind, in the metric's unit, positive: by confirmed means if certain, else
+            by the best values of the search.
     """
 
     arm: ArmResults
@@ -39,38 +39,41 @@ class UnderTunedArm:
 
     @property
     def is_under_tuned(self) -> bool:
-        """Whether what the arm lost to lay in its own space, beyond doubt better: its search missed it."""
+        """Whether the arm's own space holds the better configuration, so that its search missed it."""
         return self.is_certain and not self.outside
 
     @property
+    def identity(self) -> str:
+        """The clause that says where the two arms are the same algorithm."""
+        return f"{self.arm.label} is identical to {self.other.label} at {settings(self.at)}"
+
+    @property
     def clause(self) -> str:
-        """What the verdict has to add, without a full stop."""
-        equal = f"{self.arm.label} equals {self.other.label} at {settings(self.at)}"
+        """The qualification that the verdict needs, without a full stop."""
         if self.is_under_tuned:
-            return f"{equal}, which its space holds: it is under-tuned, not worse"
-        space = f"the space of {self.arm.label}"
-        out = (
-            f"which {space} leaves out"
+            return f"{self.identity}, which its space includes: it is under-tuned, not worse"
+        excluded = (
+            "which its space excludes"
             if self.outside == self.at
-            else f"and {space} leaves out {settings(self.outside)}"
+            else f"and its space excludes {settings(self.outside)}"
         )
-        return f"{equal}, {out}: this is about {self.arm.label} as it was searched"
+        return f"{self.identity}, {excluded}: the verdict applies to {self.arm.label} as it was searched"
 
 
-def losses(reading: StudyResults, pairs: Sequence[PairJudgement]) -> tuple[UnderTunedArm, ...]:
-    """Return the arms that are behind one they contain.
+def under_tuned_arms(results: StudyResults, pairs: Sequence[PairJudgement]) -> tuple[UnderTunedArm, ...]:
+    """Return the arms that are behind an arm they contain.
 
-    That is by verdict, or by the search's best value where no verdict is in.
+    The verdict decides; if there is none yet, the best values of the search do.
 
     Args:
-        reading: the study.
-        pairs: every pair of arms, as judged.
+        results: the study.
+        pairs: the judgement of every pair of arms.
     """
     judged = {(pair.first, pair.second): pair for pair in pairs}
     found: list[UnderTunedArm] = []
-    for arm in reading.arms:
+    for arm in results.arms:
         for part in arm.view.optimizer.contains:
-            for other in reading.arms:
+            for other in results.arms:
                 pair = judged.get((arm.name, other.name)) or judged.get((other.name, arm.name))
                 if (
                     other is arm
@@ -79,18 +82,19 @@ def losses(reading: StudyResults, pairs: Sequence[PairJudgement]) -> tuple[Under
                     or other.best is None
                 ):
                     continue
-                # Some optimizers are contained at some of their own settings only.
+                # Some optimizers are contained only at some of their own settings.
                 if any(
                     other.best.trial.parameters.get(name) != value for name, value in part.requires.items()
                 ):
                     continue
-                loss = _loss(reading, arm, other, other.best, part, pair)
-                found += [] if loss is None else [loss]
+                behind = _behind(results, arm, other, other.best, part, pair)
+                if behind is not None:
+                    found.append(behind)
     return tuple(found)
 
 
-def _loss(
-    reading: StudyResults,
+def _behind(
+    results: StudyResults,
     arm: ArmResults,
     other: ArmResults,
     best: ConfirmedConfiguration,
@@ -99,21 +103,23 @@ def _loss(
 ) -> UnderTunedArm | None:
     outside = _outside(arm, best.trial.parameters, part)
     if pair is not None and pair.n:
-        is_worse = pair.word == ("worse" if pair.first == arm.name else "better")
+        if pair.word != ("worse" if pair.first == arm.name else "better"):
+            return None
         behind = None if pair.difference is None else abs(pair.difference)
-        return (
-            UnderTunedArm(arm=arm, other=other, at=part.at, is_certain=True, outside=outside, behind=behind)
-            if is_worse
-            else None
+        return UnderTunedArm(
+            arm=arm, other=other, at=part.at, is_certain=True, outside=outside, behind=behind
         )
-    mine = None if arm.best is None else arm.best.trial.value
-    if mine is None or best.trial.value is None or (behind := reading.sign * (best.trial.value - mine)) <= 0:
+    own_value = None if arm.best is None else arm.best.trial.value
+    if own_value is None or best.trial.value is None:
+        return None
+    behind = results.sign * (best.trial.value - own_value)
+    if behind <= 0:
         return None
     return UnderTunedArm(arm=arm, other=other, at=part.at, is_certain=False, outside=outside, behind=behind)
 
 
 def _outside(arm: ArmResults, best: Parameters, part: Containment) -> Parameters:
-    """Return what the arm's space lacks to repeat the contained arm's best configuration."""
+    """Return the settings of the contained arm's best configuration that the arm's own space excludes."""
     space = arm.view.space
     needed = {name: value for name, value in best.items() if name not in part.at} | part.at
     return {

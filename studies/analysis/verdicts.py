@@ -1,137 +1,107 @@
 """The verdict: every pair of arms by its confirmed best configurations, and the ranks that follow."""
 
-__all__ = ["Verdict", "diverged", "judged", "pair_verdict", "verdicts"]
+__all__ = ["count_divergence", "judge_arms", "pair_verdict", "pair_verdicts"]
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+from studies.analysis.bounds import clip_difference
 from studies.analysis.confirmed import scores
 from studies.analysis.study_results import ArmResults, StudyResults
 from studies.analysis.under_tuned import UnderTunedArm
-from studies.analysis.views import ArmRank, PairVerdict
-from studies.analysis.wording import Diverged, reason
+from studies.analysis.views import PairVerdict
+from studies.analysis.wording import Divergence, verdict_sentence
 from studies.formatting import plural
 from studies.states import TrialState
 from studies.statistics.verdict import ArmScores, Judgement, PairJudgement, judge
 
 
-@dataclass(frozen=True, kw_only=True)
-class Verdict:
-    """What a study's confirmed scores say, in words.
+def judge_arms(results: StudyResults) -> Judgement:
+    """Return the judgement of the arms that have, or may still get, a confirmed configuration.
 
-    Attributes:
-        pairs: every pair of arms, in the study's order.
-        ranks: best first; empty until every arm that can be confirmed has been.
-        winner: the arm that is better than every other, or None.
-    """
-
-    pairs: tuple[PairVerdict, ...]
-    ranks: tuple[ArmRank, ...]
-    winner: str | None
-
-
-def judged(reading: StudyResults) -> Judgement:
-    """Return the judgement of the arms that have, or may still get, a configuration to confirm.
-
-    An arm all of whose trials diverged has none and will never have one; the others are judged without it.
+    In a closed study, an arm without any completed trial, some of which diverged, will never have one. The
+    others are judged without it.
     """
     arms = [
         ArmScores(
             name=arm.name,
-            scores=scores(reading, arm),
-            search_values=reading.values(arm.trials),
-            adaptive=reading.is_adaptive,
-            search_tests=reading.tests(arm.trials),
+            scores=scores(results, arm),
+            search_values=results.values(arm.trials),
+            adaptive=results.is_adaptive,
+            search_tests=results.tests(arm.trials),
         )
-        for arm in reading.arms
-        if not (reading.is_closed and arm.is_hopeless)
+        for arm in results.arms
+        if not (results.is_closed and arm.is_hopeless)
     ]
-    return judge(arms, direction=reading.direction)
+    judgement = judge(arms, direction=results.direction)
+    pairs = tuple(clip_difference(pair, results.card.unit) for pair in judgement.pairs)
+    return Judgement(pairs=pairs, ranks=judgement.ranks, winner=judgement.winner)
 
 
-def verdicts(reading: StudyResults, judgement: Judgement, losses: Sequence[UnderTunedArm]) -> Verdict:
-    """Return the verdict in words.
+def pair_verdicts(
+    results: StudyResults, judgement: Judgement, under_tuned: Sequence[UnderTunedArm]
+) -> tuple[PairVerdict, ...]:
+    """Return the verdict on every pair of arms, in the study's order, each with its sentence.
 
     Args:
-        reading: the study.
-        judgement: what `judged` returned.
-        losses: arms that are behind one they contain.
+        results: the study.
+        judgement: the result of `judge_arms`.
+        under_tuned: the arms that are behind an arm they contain.
     """
-    found = {(pair.first, pair.second): pair for pair in judgement.pairs}
-    pairs: list[PairVerdict] = []
-    for n, first in enumerate(reading.arms):
-        for second in reading.arms[n + 1 :]:
-            pair = found.get((first.name, second.name))
-            pairs.append(
-                _without_scores(first, second)
+    judged = {(pair.first, pair.second): pair for pair in judgement.pairs}
+    verdicts: list[PairVerdict] = []
+    for n, first in enumerate(results.arms):
+        for second in results.arms[n + 1 :]:
+            pair = judged.get((first.name, second.name))
+            verdicts.append(
+                _verdict_without_scores(first, second)
                 if pair is None
-                else _in_words(reading, pair, first, second, losses)
+                else _verdict(results, pair, first, second, under_tuned)
             )
-    ranks = tuple(
-        ArmRank(arm=each.arm, rank=each.rank, low=each.low, high=each.high) for each in judgement.ranks
-    )
-    return Verdict(pairs=tuple(pairs), ranks=ranks, winner=judgement.winner)
+    return tuple(verdicts)
 
 
-def _in_words(
-    reading: StudyResults,
+def count_divergence(results: StudyResults, first: ArmResults, second: ArmResults) -> Divergence:
+    """Return how many confirmation runs of two arms diverged, and of a closed study how many searches."""
+    runs = [sum(run.state is TrialState.DIVERGED for run in arm.confirming) for arm in (first, second)]
+    searches = [arm.lost_searches if results.is_closed else 0 for arm in (first, second)]
+    return Divergence(*runs, *searches)
+
+
+def pair_verdict(pair: PairJudgement, reason: str) -> PairVerdict:
+    """Return a pair's judgement together with its sentence."""
+    return PairVerdict(**pair.model_dump(), reason=reason)
+
+
+def _verdict(
+    results: StudyResults,
     pair: PairJudgement,
     first: ArmResults,
     second: ArmResults,
-    losses: Sequence[UnderTunedArm],
+    under_tuned: Sequence[UnderTunedArm],
 ) -> PairVerdict:
-    said = reason(
+    sentence = verdict_sentence(
         pair,
         first=first.label,
         second=second.label,
-        sign=reading.sign,
-        unit=reading.card.unit,
-        diverged=diverged(reading, first, second),
-        is_closed=reading.is_closed,
+        sign=results.sign,
+        unit=results.card.unit,
+        divergence=count_divergence(results, first, second),
+        is_closed=results.is_closed,
     )
-    notes = [
-        loss.clause
-        for loss in losses
-        if loss.is_certain and {loss.arm.name, loss.other.name} == {pair.first, pair.second}
+    qualifications = [
+        f"However, {each.clause}."
+        for each in under_tuned
+        if each.is_certain and {each.arm.name, each.other.name} == {pair.first, pair.second}
     ]
-    return pair_verdict(pair, " ".join([said, *(f"But {note}." for note in notes)]))
+    return pair_verdict(pair, " ".join([sentence, *qualifications]))
 
 
-def diverged(reading: StudyResults, first: ArmResults, second: ArmResults) -> Diverged:
-    """Return what diverged of two arms' best configurations.
-
-    Also what diverged of their searches, once nothing more comes.
-    """
-    runs = [sum(run.state is TrialState.DIVERGED for run in arm.confirming) for arm in (first, second)]
-    searches = [arm.lost_searches if reading.is_closed else 0 for arm in (first, second)]
-    return Diverged(*runs, *searches)
-
-
-def pair_verdict(pair: PairJudgement, said: str) -> PairVerdict:
-    """Return a judged pair with its word in a sentence."""
-    return PairVerdict(
-        first=pair.first,
-        second=pair.second,
-        word=pair.word,
-        n=pair.n,
-        difference=pair.difference,
-        low=pair.low,
-        high=pair.high,
-        seeds_low=pair.seeds_low,
-        seeds_high=pair.seeds_high,
-        p=pair.p,
-        p_holm=pair.p_holm,
-        effect_size=pair.effect_size,
-        method=pair.method,
-        covers=pair.covers,
-        reason=said,
-    )
-
-
-def _without_scores(first: ArmResults, second: ArmResults) -> PairVerdict:
-    """Return the verdict of a pair of which an arm never trained to its end."""
-    said = " and ".join(
-        f"all of {arm.label}’s {plural(len(arm.spent), 'trial')} diverged or were pruned"
+def _verdict_without_scores(first: ArmResults, second: ArmResults) -> PairVerdict:
+    """Return the verdict on a pair in which an arm has no completed trial."""
+    causes = " and ".join(
+        f"all {plural(len(arm.spent), 'trial')} of {arm.label} diverged or were pruned"
+        if len(arm.spent) > 1
+        else f"the only trial of {arm.label} diverged or was pruned"
         for arm in (first, second)
         if arm.is_hopeless
     )
@@ -150,5 +120,5 @@ def _without_scores(first: ArmResults, second: ArmResults) -> PairVerdict:
         effect_size=None,
         method="none",
         covers="seeds and search",
-        reason=f"{first.label} and {second.label} cannot be compared: {said}.",
+        reason=f"{first.label} and {second.label} cannot be compared: {causes}.",
     )

@@ -1,54 +1,47 @@
-"""Sentences of a verdict: who is better, by how much and on how many runs.
-
-Never more than the figures say.
-"""
+"""Sentences of a verdict: which arm is better, by how much, and on how many runs."""
 
 __all__ = [
-    "Ahead",
-    "Diverged",
-    "ahead_by",
+    "Divergence",
+    "Lead",
     "capitalized",
-    "confirmed_unit",
-    "is_level",
+    "describe_sample",
+    "has_no_difference",
     "listed",
-    "reason",
+    "mean_lead",
     "settings",
-    "standing",
+    "verdict_clause",
+    "verdict_sentence",
 ]
 
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from studies.analysis.views import PairVerdict
 from studies.formatting import difference_interval, effect_size, plural, probability, scalar
 from studies.space import Parameters
 from studies.statistics.verdict import PairJudgement
 
 _MOST_NAMES: Final = 4
-# How `studies.statistics.pair_tests` begins to say why it could not test.
+# How a method of `studies.statistics.pair_tests` begins where there is no test.
 _NO_TEST: Final = "none: "
-# What a difference of equal means may come to.
+# By how much the means of equal values may differ through rounding.
 _ROUNDING: Final = 1e-13
 _NEGLIGIBLE: Final = 1e-6
 
 
-class Ahead(NamedTuple):
-    """Who is ahead, with the amount and its interval; of arms that are level nobody is."""
+class Lead(NamedTuple):
+    """The arm that is ahead, and by how much with its interval; both are empty if the arms are tied."""
 
-    who: str
+    arm: str
     amount: str
 
     @property
-    def said(self) -> str:
-        """In words."""
-        return f"{self.who} is ahead by {self.amount}" if self.who else "they are level"
+    def clause(self) -> str:
+        """The lead as a clause."""
+        return f"{self.arm} is ahead by {self.amount}" if self.arm else "the arms are tied"
 
 
-class Diverged(NamedTuple):
-    """How many confirmation runs of a pair's best configurations diverged.
-
-    Also how many of its searches had nothing else to show.
-    """
+class Divergence(NamedTuple):
+    """How many confirmation runs of a pair diverged, and how many searches found nothing that converges."""
 
     first: int
     second: int
@@ -57,14 +50,14 @@ class Diverged(NamedTuple):
 
 
 def listed(names: Sequence[str], *, most: int = _MOST_NAMES) -> str:
-    """Return 'A', 'A and B' or 'A, B and C'; of more than `most` the first and how many others."""
+    """Return 'A', 'A and B' or 'A, B and C'; of more than `most` names, the first and how many others."""
     if len(names) > most:
         return f"{', '.join(names[:most])} and {plural(len(names) - most, 'other')}"
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def capitalized(sentence: str) -> str:
-    """Return a sentence with its first letter large, the others as they are."""
+    """Return a sentence with a capital first letter and everything else as it is."""
     return sentence[:1].upper() + sentence[1:]
 
 
@@ -73,165 +66,157 @@ def settings(parameters: Parameters) -> str:
     return ", ".join(f"{name} = {scalar(value)}" for name, value in parameters.items())
 
 
-def confirmed_unit(pair: PairJudgement | PairVerdict) -> str:
-    """Return what a pair's comparison rests on.
-
-    '5 seeds', or '8 independent searches' where the search was repeated.
-    """
-    return (
-        plural(pair.n, "independent search", "independent searches")
-        if _is_repeated(pair)
-        else plural(pair.n, "seed")
-    )
+def describe_sample(pair: PairJudgement) -> str:
+    """Return what a comparison rests on: '5 seeds', or '8 independent searches' with replicates."""
+    if _has_replicates(pair):
+        return plural(pair.n, "independent search", "independent searches")
+    return plural(pair.n, "seed")
 
 
-def is_level(pair: PairJudgement | PairVerdict) -> bool:
-    """Return whether a pair's difference is nothing but rounding."""
+def has_no_difference(pair: PairJudgement) -> bool:
+    """Return whether a pair's mean difference is zero up to rounding."""
     if pair.difference is None:
         return False
     ends = [abs(end) for end in (pair.low, pair.high) if end is not None]
     return abs(pair.difference) <= max(_ROUNDING, _NEGLIGIBLE * max(ends, default=0.0))
 
 
-def reason(
-    pair: PairJudgement | PairVerdict,
+def verdict_sentence(
+    pair: PairJudgement,
     *,
     first: str,
     second: str,
     sign: int,
     unit: str,
-    diverged: Diverged,
+    divergence: Divergence,
     is_closed: bool = True,
 ) -> str:
-    """Return a pair's word in a sentence, with its figures.
+    """Return the verdict on a pair as a sentence with its p-value and effect size.
 
     Args:
-        pair: what was judged.
-        first: what people call the one.
-        second: what people call the other.
-        sign: 1 where more is better, -1 where less is.
-        unit: the metric's.
-        diverged: what of it diverged.
-        is_closed: whether nothing more comes.
+        pair: the judgement.
+        first: label of the first arm.
+        second: label of the second arm.
+        sign: 1 if higher values are better, -1 if lower values are.
+        unit: unit of the metric.
+        divergence: what diverged.
+        is_closed: whether the study has closed.
     """
-    said = standing(
-        pair, first=first, second=second, sign=sign, unit=unit, diverged=diverged, is_closed=is_closed
+    clause = verdict_clause(
+        pair, first=first, second=second, sign=sign, unit=unit, divergence=divergence, is_closed=is_closed
     )
-    return f"{said}{_figures(pair) if pair.n > 1 else ''}."
+    # A label at the beginning keeps its case.
+    sentence = capitalized(clause) if clause.startswith("the ") else clause
+    return f"{sentence}{_describe_test(pair) if pair.n > 1 else ''}."
 
 
-def standing(
-    pair: PairJudgement | PairVerdict,
+def verdict_clause(
+    pair: PairJudgement,
     *,
     first: str,
     second: str,
     sign: int,
     unit: str,
-    diverged: Diverged,
+    divergence: Divergence,
     metric: str = "",
     is_closed: bool = True,
 ) -> str:
-    """Return who of a pair is better, or ahead, by how much and on what, without a full stop.
+    """Return which arm of a pair is better or ahead, by how much and on what, without a full stop.
 
     Args:
-        pair: what was judged.
-        first: what people call the one.
-        second: what people call the other.
-        sign: 1 where more is better, -1 where less is.
-        unit: the metric's.
-        diverged: what of it diverged.
-        metric: what the difference is measured in, 'test accuracy'; by default it is not said.
-        is_closed: whether nothing more comes.
+        pair: the judgement.
+        first: label of the first arm.
+        second: label of the second arm.
+        sign: 1 if higher values are better, -1 if lower values are.
+        unit: unit of the metric.
+        divergence: what diverged.
+        metric: what the difference is measured in, e.g. 'test accuracy'; left out if empty.
+        is_closed: whether the study has closed.
     """
     if pair.n == 0:
         return (
-            f"{first} and {second} cannot be compared{'' if is_closed else ' yet'}: there is no pair of "
-            "confirmation runs on equal seeds"
+            f"{first} and {second} cannot be compared{'' if is_closed else ' yet'}: "
+            "no seed has a finished confirmation run of both"
         )
+    undecided = f"the comparison of {first} and {second} is undecided"
     if pair.n == 1 and pair.word == "undecided":
-        of = "search" if _is_repeated(pair) else "pair of runs"
+        sample = "search" if _has_replicates(pair) else "pair of runs"
         return (
-            f"{first} against {second} is undecided: a single {of} says nothing of "
-            f"chance{_lost(diverged, first, second, [])}"
+            f"{undecided}: a single {sample} cannot tell a difference from "
+            f"chance{_in_brackets(_describe_divergence(divergence, first, second))}"
         )
-    by = ahead_by(pair, first=first, second=second, sign=sign, unit=unit)
-    measured = f" in {metric}" if metric and by is not None and by.amount else ""
-    on = f"on {confirmed_unit(pair)}"
-    if any(diverged) and pair.covers == "signs":
-        # What differs where both finished is no measure of a verdict that counts the runs that did not.
-        finished = [] if by is None else [f"where both finished {by.said}{measured}"]
-        on += _lost(diverged, first, second, finished)
-        by, measured = None, ""
-    else:
-        on += _lost(diverged, first, second, [])
+    lead = mean_lead(pair, first=first, second=second, sign=sign, unit=unit)
+    measured = f" in {metric}" if metric and lead is not None and lead.amount else ""
+    details = _describe_divergence(divergence, first, second)
+    if any(divergence) and pair.covers == "signs":
+        # The verdict counts runs that diverged; the mean difference leaves them out and does not measure it.
+        if details and lead is not None:
+            details.append(f"where both finished, {lead.clause}{measured}")
+        lead, measured = None, ""
+    sample = f"on {describe_sample(pair)}{_in_brackets(details)}"
     if pair.word != "undecided":
         better, worse = (first, second) if pair.word == "better" else (second, first)
-        return (
-            f"{better} is better than "
-            f"{worse}{'' if by is None or by.who != better else f' by {by.amount}{measured}'} {on}"
-        )
-    return f"{first} against {second} is undecided{'' if by is None else f': {by.said}{measured}'} {on}"
+        margin = "" if lead is None or lead.arm != better else f" by {lead.amount}{measured}"
+        return f"{better} is better than {worse}{margin} {sample}"
+    return f"{undecided}{'' if lead is None else f': {lead.clause}{measured}'} {sample}"
 
 
-def ahead_by(
-    pair: PairJudgement | PairVerdict, *, first: str, second: str, sign: int, unit: str
-) -> Ahead | None:
-    """Return who is ahead by the mean difference and by how much, e.g. '1.2 points (0.4 to 2.0)'.
+def mean_lead(pair: PairJudgement, *, first: str, second: str, sign: int, unit: str) -> Lead | None:
+    """Return which arm is ahead by the mean difference and by how much, e.g. '1.2 points (0.4 to 2.0)'.
 
-    None without one.
+    None if there is no mean difference.
 
     Args:
-        pair: what was judged.
-        first: what people call the one.
-        second: what people call the other.
-        sign: 1 where more is better, -1 where less is.
-        unit: the metric's.
+        pair: the judgement.
+        first: label of the first arm.
+        second: label of the second arm.
+        sign: 1 if higher values are better, -1 if lower values are.
+        unit: unit of the metric.
     """
     if pair.difference is None:
         return None
-    if is_level(pair):
-        return Ahead("", "")
+    if has_no_difference(pair):
+        return Lead("", "")
     turn = 1 if pair.difference > 0 else -1
     ends = [None if end is None else turn * end for end in (pair.low, pair.high)]
     low, high = ends if turn > 0 else reversed(ends)
-    return Ahead(
-        first if turn == sign else second, difference_interval(turn * pair.difference, low, high, unit)
-    )
+    amount = difference_interval(turn * pair.difference, low, high, unit)
+    return Lead(first if turn == sign else second, amount)
 
 
-def _is_repeated(pair: PairJudgement | PairVerdict) -> bool:
-    # By signs, too, searches are counted where they were repeated.
+def _has_replicates(pair: PairJudgement) -> bool:
+    # A sign test, too, counts searches if they were repeated.
     return pair.covers == "replicates" or "replicates" in pair.method
 
 
-def _figures(pair: PairJudgement | PairVerdict) -> str:
+def _describe_test(pair: PairJudgement) -> str:
     if pair.p is None and pair.method.startswith(_NO_TEST):
-        return f", and there is no test: {pair.method.removeprefix(_NO_TEST)}"
+        return f"; no test is possible: {pair.method.removeprefix(_NO_TEST)}"
     p = pair.p_holm if pair.p_holm is not None else pair.p
-    by_signs = " by the sign test" if pair.covers == "signs" else ""
-    said = (
-        []
-        if p is None
-        else [f"{probability(p)}{by_signs}{' after Holm’s correction' if pair.p_holm is not None else ''}"]
-    )
-    if pair.effect_size is not None and not is_level(pair):
-        said.append(
-            f"effect size {effect_size(pair.effect_size)}{'' if _is_repeated(pair) else ' over seeds'}"
-        )
-    return "".join(f", {each}" for each in said)
+    sign_test = " by a sign test" if pair.covers == "signs" else ""
+    holm = " after Holm’s correction" if pair.p_holm is not None else ""
+    figures = [] if p is None else [f"{probability(p)}{sign_test}{holm}"]
+    if pair.effect_size is not None and not has_no_difference(pair):
+        over = "" if _has_replicates(pair) else " over seeds"
+        figures.append(f"effect size {effect_size(pair.effect_size)}{over}")
+    return "".join(f", {each}" for each in figures)
 
 
-def _lost(diverged: Diverged, first: str, second: str, besides: Sequence[str]) -> str:
-    """Return in brackets what diverged, and what there is to say besides."""
-    said = [
-        f"{who} diverged in {plural(n, 'run')}"
-        for who, n in ((first, diverged.first), (second, diverged.second))
+def _describe_divergence(divergence: Divergence, first: str, second: str) -> list[str]:
+    """Return clauses on the runs and the searches that diverged."""
+    runs = [
+        f"{label} diverged in {plural(n, 'run')}"
+        for label, n in ((first, divergence.first), (second, divergence.second))
         if n
     ]
-    searches = ((first, diverged.first_searches), (second, diverged.second_searches))
-    said += [
-        f"{plural(n, 'search', 'searches')} of {who} came to nothing but divergence"
-        for who, n in searches
+    searches = [
+        f"every trial diverged in {plural(n, 'search', 'searches')} of {label}"
+        for label, n in ((first, divergence.first_searches), (second, divergence.second_searches))
         if n
     ]
-    return f" ({'; '.join([' and '.join(said), *besides])})" if said else ""
+    clauses = " and ".join([*runs, *searches])
+    return [clauses] if clauses else []
+
+
+def _in_brackets(clauses: Sequence[str]) -> str:
+    return f" ({'; '.join(clauses)})" if clauses else ""

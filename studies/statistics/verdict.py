@@ -1,12 +1,10 @@
-"""Which optimizer is better, and how sure that is.
+"""The verdict on every pair of arms by their confirmed scores, Holm-corrected, and the ranks that follow.
 
-Every pair of arms by its confirmed scores, Holm-corrected, and the ranks that follow.
-
-A verdict is about optimizers tuned with the study's budget, not about two configurations;
-`studies.statistics.pair_tests` tells what it rests on.
+A verdict is about optimizers tuned with the study's budget, not about two configurations. The tests
+themselves are in `studies.statistics.pair_tests`.
 """
 
-__all__ = ["LEVEL", "ArmScores", "Judgement", "PairJudgement", "RankJudgement", "Word", "judge"]
+__all__ = ["LEVEL", "ArmRank", "ArmScores", "Judgement", "PairJudgement", "Word", "judge"]
 
 import itertools
 import math
@@ -17,6 +15,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
 
 from studies.direction import Direction, sign
 from studies.statistics.holm import holm
@@ -32,19 +31,18 @@ LEVEL = 0.05
 
 @dataclass(frozen=True, kw_only=True)
 class ArmScores:
-    """What an arm has to show.
+    """The scores of one arm, and the search that they come from.
 
     Attributes:
-        name: of the arm.
+        name: name of the arm.
         scores: test values [R, S] of each replicate's best configuration on S fresh seeds, the same seeds in
-            every arm; NaN: not run (yet), the worst infinity (-inf where more is better, inf where less is):
-            diverged. [0, S] or all NaN: no confirmed configuration.
+            every arm; NaN: not run (yet), the worst infinity (-inf where higher is better, inf where lower
+            is): diverged. [0, S] or all NaN: no confirmed configuration.
         search_values: validation values [N] of the search's trials, in any order; NaN: none (pruned, failed),
             the worst infinity: diverged. Read with one replicate only.
         adaptive: whether the sampler learns from earlier trials (tpe, gp, cmaes).
-        search_tests: test values [N] of the same trials, where they are on record: they show how a choice by
-            validation fares on the test split, and without them the gap between the splits is not allowed
-            for.
+        search_tests: test values [N] of the same trials, where they are stored. They show how a choice by
+            validation does on the test split; without them the gap between the splits is not allowed for.
     """
 
     name: str
@@ -54,69 +52,78 @@ class ArmScores:
     search_tests: NDArray[np.float64] | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
-class PairJudgement:
-    """Which of two arms is better.
-
-    The fields of `studies.analysis.views.PairVerdict` but its sentence, in the metric's own unit and
-    direction.
-
-    Attributes:
-        first: name of one arm.
-        second: name of the other.
-        word: what the first is, measured against the second.
-        n: pairs of runs on equal seeds that both arms have, or with several replicates the number that either
-            arm has at least.
-        difference: mean difference, first less second, over pairs in which both runs finished; None without
-            any.
-        low: lower end of its 95 % interval, which covers what `covers` says; None by signs.
-        high: upper end of it.
-        seeds_low: lower end of the 95 % interval over seeds for these configurations alone.
-        seeds_high: upper end of it.
-        p: two-sided p-value; None where nothing can be said.
-        p_holm: the same after Holm's correction over all pairs.
-        effect_size: Hedges' g_z of the paired differences.
-        method: how p was computed, or why it was not.
-        covers: which luck interval and p allow for.
-    """
-
-    first: str
-    second: str
-    word: Word
-    n: int
-    difference: float | None
-    low: float | None
-    high: float | None
-    seeds_low: float | None
-    seeds_high: float | None
-    p: float | None
-    p_holm: float | None
-    effect_size: float | None
-    method: str
-    covers: Covers
+class _Result(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-@dataclass(frozen=True, kw_only=True)
-class RankJudgement:
-    """The place of an arm, 1 the best; the fields of `studies.analysis.views.ArmRank`.
+class PairJudgement(_Result):
+    """Which of two arms is better, in the metric's own unit and direction."""
 
-    Attributes:
-        arm: its name.
-        rank: place by mean score; level arms share the mean of their places, and those with more diverged
-            than finished runs come last.
-        low: best place that it may have: one more than the arms that are better beyond doubt.
-        high: worst place that it may have: the number of arms less those that are worse beyond doubt.
-    """
+    first: str = Field(description="Name of one arm.")
+    second: str = Field(description="Name of the other.")
+    word: Word = Field(description="The first arm measured against the second.")
+    n: int = Field(
+        description=(
+            "Pairs of runs on the same seeds; with replicates of the search, the replicates of the arm "
+            "that has fewer."
+        )
+    )
+    difference: float | None = Field(
+        description=(
+            "Mean of the paired differences in the test value, first minus second, over pairs in which "
+            "both runs finished; null without any."
+        )
+    )
+    low: float | None = Field(
+        description=(
+            "Lower end of its 95 % interval, which allows for the sources of chance that `covers` names; "
+            "null for a sign test."
+        )
+    )
+    high: float | None = Field(description="Upper end of that interval.")
+    seeds_low: float | None = Field(
+        description=(
+            "Lower end of the 95 % interval for these two configurations alone: over seeds, with the "
+            "searches taken as given."
+        )
+    )
+    seeds_high: float | None = Field(description="Upper end of that interval.")
+    p: float | None = Field(description="Two-sided p-value; null where no test is possible.")
+    p_holm: float | None = Field(
+        description=(
+            "The p-value after Holm's correction over all pairs of the study; below "
+            "0.05 the word is not 'undecided'."
+        )
+    )
+    effect_size: float | None = Field(
+        description=(
+            "Mean difference over the standard deviation of the differences, "
+            "with Hedges' small-sample correction."
+        )
+    )
+    method: str = Field(description="How the p-value was computed, or why it was not.")
+    covers: Covers = Field(description="The sources of chance that the interval and p-value allow for.")
 
-    arm: str
-    rank: float
-    low: int
-    high: int
+
+class ArmRank(_Result):
+    """The rank of an arm among all arms; 1 is the best."""
+
+    arm: str = Field(description="Name of the arm.")
+    # Arms with more diverged than finished runs come last.
+    rank: float = Field(
+        description="Rank by confirmed mean test value; tied arms share the mean of their ranks."
+    )
+    low: int = Field(
+        description="Best rank that the data allow: one more than the number of arms shown to be better."
+    )
+    high: int = Field(
+        description="Worst rank that the data allow: the number of arms less those shown to be worse."
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Judgement:
-    """What the confirmed scores of a study say.
+    """The verdict on all arms of a study.
 
     Attributes:
         pairs: every pair of arms, in the order given.
@@ -125,7 +132,7 @@ class Judgement:
     """
 
     pairs: tuple[PairJudgement, ...]
-    ranks: tuple[RankJudgement, ...]
+    ranks: tuple[ArmRank, ...]
     winner: str | None
 
 
@@ -133,14 +140,14 @@ def judge(arms: Sequence[ArmScores], *, direction: Direction) -> Judgement:
     """Return the verdict on every pair of arms, the ranks and the winner.
 
     The word is `better` or `worse` where Holm's corrected p is below 0.05, else `undecided`;
-    `docs/statistics.md` tells how often it is wrong.
+    `docs/statistics.md` reports how often it is wrong.
 
     Args:
         arms: in the study's order.
-        direction: which way scores are better.
+        direction: whether higher or lower scores are better.
 
     Raises:
-        ValueError: two arms share a name, their scores are not [R, S] with one S, or a score is the best
+        ValueError: if two arms share a name, their scores are not [R, S] with one S, or a score is the best
             infinity.
     """
     _check(arms)
@@ -223,7 +230,7 @@ def _judgement(
 
 def _ranks(
     scores: Mapping[str, NDArray[np.float64]], *, ahead: Mapping[str, int], behind: Mapping[str, int]
-) -> tuple[RankJudgement, ...]:
+) -> tuple[ArmRank, ...]:
     """Return the places of arms with oriented scores [R, S].
 
     They follow from how many others each is better and worse than.
@@ -231,14 +238,14 @@ def _ranks(
     if any(np.isnan(runs).all() for runs in scores.values()):
         return ()
     standings = {arm: _standing(runs) for arm, runs in scores.items()}
-    found: list[RankJudgement] = []
+    found: list[ArmRank] = []
     for arm, own in standings.items():
         level = sum(other == own for other in standings.values())
         rank = sum(other > own for other in standings.values()) + (level + 1) / 2
         low, high = 1 + behind.get(arm, 0), len(scores) - ahead.get(arm, 0)
         # Arms need not have run all the same seeds, so that means and pairs may disagree; the pairs are the
         # fairer.
-        found.append(RankJudgement(arm=arm, rank=min(max(rank, low), high), low=low, high=high))
+        found.append(ArmRank(arm=arm, rank=min(max(rank, low), high), low=low, high=high))
     return tuple(sorted(found, key=lambda rank: rank.rank))
 
 

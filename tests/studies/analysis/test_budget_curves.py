@@ -70,7 +70,7 @@ def test_enough_random_trials_have_a_band_and_few_have_none() -> None:
     values = [float(value) for value in rng.uniform(0.1, 0.9, 400)]
     many = _curve(record({"adamw": Arm(search=values)}))
     assert many.band is not None
-    assert "at all budgets at once" in many.band
+    assert "simultaneous over all budgets" in many.band
     assert any(point.low is not None for point in many.points)
     assert _curve(record({"adamw": Arm(search=values[:10])})).band is None
 
@@ -108,7 +108,7 @@ def test_the_budget_at_which_the_lead_changes_is_named() -> None:
     arms = {"adamw": Arm(search=[0.8] * 40), "adamp": Arm(search=[*[0.5] * 20, *[0.95] * 20])}
     (flip,) = analyse(record(arms, sampler="tpe")).flips
     assert (flip.trials, flip.before, flip.after) == (21, "adamw", "adamp")
-    assert "after 21 trials per arm, from AdamW to AdamP" in " ".join(
+    assert "after 21 trials per arm it passes from AdamW to AdamP" in " ".join(
         analyse(record(arms, sampler="tpe")).finding.limits
     )
 

@@ -30,10 +30,7 @@ def _space(check: Check) -> Any:
 def test_a_best_lr_at_the_upper_edge_offers_a_study_that_looks_ten_times_further() -> None:
     (check,) = _edges("adamw", {"lr": 0.09})
     assert check.is_warning
-    assert check.sentence == (
-        "AdamW: the best lr, 0.09, lies near the upper edge of its range (1e-05 to "
-        "0.1); a wider one might do better."
-    )
+    assert "the best lr, 0.09, lies near the upper edge" in check.sentence
     assert check.figures == {"value": 0.09, "low": 1e-5, "high": 0.1}
     assert _space(check)["lr"] == Range(low=1e-5, high=1.0, log=True)
 
@@ -93,13 +90,10 @@ def test_a_grid_with_one_more_choice_gets_the_trials_that_it_takes() -> None:
     assert check.spec["budget"]["trials_per_arm"] == 4
 
 
-def test_defaults_outside_the_space_that_did_best_are_told_and_taken_in() -> None:
+def test_a_study_is_offered_that_includes_the_best_defaults_outside_the_space() -> None:
     arm = Arm(search=[0.95, 0.8, 0.7], space={"lr": {"low": 0.01, "high": 0.1, "log": True}})
     (check,) = [check for check in analyse(record({"adamw": arm})).checks if check.kind == "edge-of-space"]
-    assert (
-        check.sentence
-        == "AdamW: its defaults did best, with lr = 0.001 outside the range that was searched (0.01 to 0.1)."
-    )
+    assert check.figures == {"value": 0.001, "low": 0.01, "high": 0.1}
     wider = _space(check)["lr"]
     assert wider.low == pytest.approx(1e-4)
     assert wider.high == 0.1
@@ -118,7 +112,7 @@ def test_what_had_no_effect_in_the_best_trial_has_no_edge() -> None:
     ]
 
 
-def test_words_and_switches_have_no_edges() -> None:
+def test_strings_and_booleans_have_no_edges() -> None:
     assert not _edges("stepper", {"rule": "signed"}, rule={"choices": ["plain", "signed"]})
 
 
@@ -132,7 +126,7 @@ def test_an_edge_of_a_hyperparameter_that_hardly_matters_is_for_information() ->
     checks = analyse(record({"adamw": Arm(search=values, parameters=parameters)})).checks
     (check,) = [check for check in checks if check.kind == "edge-of-space"]
     assert not check.is_warning
-    assert "It hardly matters" in check.sentence
+    assert check.figures["importance"] < 0.1
 
 
 def test_a_widened_study_has_a_name_of_its_own_and_is_otherwise_the_same() -> None:

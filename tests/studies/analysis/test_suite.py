@@ -36,9 +36,8 @@ def test_an_arm_that_is_ahead_on_every_workload_wins_with_its_intervals() -> Non
     assert suite.arms[0].algoperf == pytest.approx(1)
     assert suite.arms[1].scores[1].to_target is None
     assert suite.wins[0].chance == 1
-    assert "a run of it beats one of SGDP with a chance of 100\N{NO-BREAK SPACE}% (" in suite.finding.sentence
     assert any("neither the choice of the workloads" in limit for limit in suite.finding.limits)
-    assert any("2 workloads say little of others." in limit for limit in suite.finding.limits)
+    assert any("2 workloads say little about others." in limit for limit in suite.finding.limits)
 
 
 def test_arms_that_win_one_workload_each_are_undecided() -> None:
@@ -50,7 +49,7 @@ def test_arms_that_win_one_workload_each_are_undecided() -> None:
         ],
     )
     assert suite.finding.winner is None
-    assert suite.finding.sentence.startswith("Undecided over 2 workloads")
+    assert "undecided" in suite.finding.sentence
     assert suite.wins[0].chance == pytest.approx(0.5)
 
 
@@ -72,32 +71,24 @@ def test_an_arm_whose_lead_in_every_study_may_be_the_luck_of_its_searches_is_no_
     assert suite.wins[0].low is not None
     assert suite.wins[0].low > 0.5
     assert suite.finding.winner is None
-    assert suite.finding.sentence.startswith(
-        "Undecided over 2 workloads: AdamP is ahead with an interquartile mean of "
-    )
-    assert any(
-        "only where the verdicts of the studies, taken together, say so too" in limit
-        for limit in suite.finding.limits
-    )
+    assert "undecided: AdamP is ahead" in suite.finding.sentence
+    assert any("verdicts of the studies, taken together" in limit for limit in suite.finding.limits)
 
 
-def test_studies_of_unequal_numbers_of_runs_are_told() -> None:
+def test_unequal_numbers_of_runs_are_a_limit() -> None:
     short = record(
         {"adamp": Arm(search=[0.9], best=[1.5] * 3), "sgdp": Arm(search=[0.9], best=[1.7] * 3)},
         study_id="two",
         workload="char-lm",
     )
     limits = analyse_suite("small", [_study("one", {"adamp": 0.96, "sgdp": 0.9}), short]).finding.limits
-    assert (
-        "The studies have unequal numbers of confirmation runs, and in the "
-        "interquartile mean every run weighs alike."
-    ) in limits
+    assert any("unequal numbers of confirmation runs" in limit for limit in limits)
 
 
 def test_one_workload_alone_makes_no_winner() -> None:
     suite = analyse_suite("small", [_study("one", {"adamp": 0.96, "sgdp": 0.9})])
     assert suite.finding.winner is None
-    assert any("1 workload says little of others." in limit for limit in suite.finding.limits)
+    assert any("1 workload says little about others." in limit for limit in suite.finding.limits)
 
 
 def test_studies_that_do_not_count_say_why() -> None:
@@ -109,10 +100,10 @@ def test_studies_that_do_not_count_say_why() -> None:
     assert [study.why_not for study in suite.studies] == [
         None,
         "It has not finished.",
-        "Nothing in it has been confirmed on fresh seeds.",
-        "No configuration of SGDP has been confirmed in it.",
+        "It has no confirmed configuration.",
+        "It has no confirmed configuration of SGDP.",
     ]
-    assert any(limit == "Left out: 3 studies of 4." for limit in suite.finding.limits)
+    assert any(limit == "3 of 4 studies were left out." for limit in suite.finding.limits)
 
 
 def test_studies_without_two_arms_in_common_do_not_count() -> None:
@@ -120,20 +111,17 @@ def test_studies_without_two_arms_in_common_do_not_count() -> None:
         "small", [_study("one", {"adamp": 0.96, "sgdp": 0.9}), _study("two", {"adamp": 0.96, "adamw": 0.9})]
     )
     assert suite.arms == ()
-    assert suite.finding.sentence == (
-        "Nothing can be said yet: of 2 studies none counts. It has fewer than "
-        "two arms in common with the others."
-    )
+    assert {study.why_not for study in suite.studies} == {"It shares fewer than two arms with the others."}
 
 
-def test_a_suite_none_of_whose_studies_count_is_told() -> None:
+def test_a_suite_in_which_no_study_counts_has_no_winner() -> None:
     half = record({"adamp": Arm(search=[0.9], best=[0.9] * 3), "sgdp": Arm(search=[0.8])}, study_id="one")
     suite = analyse_suite("small", [half])
     assert not any(study.is_counted for study in suite.studies)
     assert suite.finding.winner is None
 
 
-def test_an_empty_suite_is_told() -> None:
+def test_an_empty_suite_has_no_finding() -> None:
     assert analyse_suite("small", []).finding.sentence == "No study belongs to this suite."
 
 
@@ -147,7 +135,7 @@ def test_an_arm_that_only_diverged_in_a_study_counts_as_its_worst() -> None:
         "adamp": pytest.approx(0.96),
         "sgdp": None,
     }
-    assert any("Every trial diverged of SGDP in 1 study" in limit for limit in suite.finding.limits)
+    assert any("Every trial of SGDP in 1 study diverged" in limit for limit in suite.finding.limits)
 
 
 def test_a_workload_that_two_studies_share_counts_twice_and_says_so() -> None:
@@ -156,7 +144,7 @@ def test_a_workload_that_two_studies_share_counts_twice_and_says_so() -> None:
         [_study("one", {"adamp": 0.96, "sgdp": 0.9}), _study("two", {"adamp": 0.95, "sgdp": 0.9}, seed=1)],
     )
     assert any(
-        "2 studies share 1 workload: what is trained twice counts twice." in limit.lower()
+        "2 studies share 1 workload; a workload that is trained twice counts twice." in limit
         for limit in suite.finding.limits
     )
 
