@@ -213,7 +213,7 @@ class Confirmation(_Spec):
 
 
 class Objective(_Spec):
-    """Which validation value a trial is judged by."""
+    """The validation value that counts for a trial."""
 
     at: Literal["last", "best"] = Field(
         default="last",
