@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from processes import Side
+from side_processes import Side
 
 from studies.spec import parse_spec
 from studies.states import CLOSED_STUDY_STATES, StudyState

@@ -37,7 +37,7 @@ from typing import Any
 import optuna
 from dispatch import Dispatch, dispatching
 from nothing import Nothing
-from processes import Side
+from side_processes import Side
 from tables import Table, add_outputs, machine, publish
 from without_copies import SIGN
 

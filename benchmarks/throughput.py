@@ -38,7 +38,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from dispatch import dispatching
-from processes import Side
+from side_processes import Side
 from tables import Table, add_outputs, machine, publish
 
 from studies.resolve import ResolvedStudy, resolve
