@@ -18,7 +18,7 @@ File = Annotated[
     str, typer.Argument(metavar="FILE", help="The study as JSON or YAML; `-` for standard input.")
 ]
 Watch = Annotated[
-    bool, typer.Option("--watch", "-w", help="Then follow the study until it ends, like `tangent watch`.")
+    bool, typer.Option("--watch", "-w", help="Follow the study until it ends, like `tangent watch`.")
 ]
 ValidateOnly = Annotated[
     bool, typer.Option("--validate-only", help="Check the study with the service, but do not submit it.")
