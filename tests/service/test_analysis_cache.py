@@ -1,7 +1,6 @@
 """The analysis cache: one computation for each change, and a bound in bytes."""
 
 import gc
-import pickle
 import threading
 import time
 import tracemalloc
@@ -159,11 +158,11 @@ def test_the_estimated_size_is_near_the_memory_that_an_analysis_takes(
 ) -> None:
     study = play(body | {"budget": {"trials_per_arm": 50, "epochs": 2}}, confirm=3)
     analyses = AnalysisCache(store)
-    content = pickle.dumps(analyses.study(study))
+    content = analyses.study(study).model_dump_json()
     gc.collect()
     tracemalloc.start()
     try:
-        copy = pickle.loads(content)
+        copy = StudyAnalysis.model_validate_json(content)
         memory, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

@@ -156,9 +156,14 @@ def test_a_watcher_sees_each_promotion_and_each_end(client: Client, known: Store
 def test_the_description_documents_pruning(http: httpx.Client) -> None:
     described = http.get("/openapi.json").json()
     schemas = described["components"]["schemas"]
-    assert {"Asha-Input", "Hyperband-Input", "Median-Input", "NoPruner-Input", "Asha", "FitView"} <= set(
-        schemas
-    )
+    assert {
+        "Asha-Input",
+        "Hyperband-Input",
+        "Median-Input",
+        "NoPruner-Input",
+        "Asha",
+        "StackWidthView",
+    } <= set(schemas)
     assert {"type": "string", "enum": ["none", "asha", "hyperband", "median"]} in schemas["StudySpec-Input"][
         "properties"
     ]["pruner"]["anyOf"]
