@@ -10,7 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from studies.catalog import Catalog
 from studies.errors import SpecInvalid, SpecProblem
 from studies.resolve import ResolvedStudy, resolve_arms
-from studies.spec import ArmEntry, Confirmation, StudySpec, problems_of, title_of
+from studies.spec import ArmEntry, Confirmation, StudySpec, title_of
+from studies.validation_errors import problems_of
 
 _MORE_SEEDS = 5
 _MAX_SEEDS = 1000
@@ -156,7 +157,7 @@ def extended(
         longer = StudySpec.model_validate(spec.model_copy(update=changed).model_dump())
     except ValidationError as error:
         raise SpecInvalid(
-            [_point_into_extension(problem, requested) for problem in problems_of(error, {})]
+            [_point_into_extension(problem, requested) for problem in problems_of(error, {}, of=StudySpec)]
         ) from None
     old = plan.arms
     if "trials_per_arm" in requested:

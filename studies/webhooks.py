@@ -41,8 +41,8 @@ from urllib.parse import SplitResult, urlsplit
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from studies.errors import SpecProblem, WebhookInvalid, shown
-from studies.spec import problems_of
 from studies.states import StudyState
+from studies.validation_errors import problems_of
 
 WebhookEvent = Literal[
     "study.*",

@@ -18,7 +18,8 @@ from service.errors import HTTPProblem
 from service.strict_json import read_json
 from studies.errors import SpecInvalid, SpecProblem, shown
 from studies.extension import Extension, parse_extension
-from studies.spec import StudySpec, parse_spec, problems_of
+from studies.spec import StudySpec, parse_spec
+from studies.validation_errors import problems_of
 from studies.webhooks import WebhookSpec, parse_webhook
 
 _JSON = ("application/json",)
