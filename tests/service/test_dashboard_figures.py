@@ -1,4 +1,5 @@
 import json
+import re
 import time
 from dataclasses import replace
 from typing import Any
@@ -173,6 +174,22 @@ def test_an_arm_leads_at_every_budget_only_if_no_other_is_ahead_at_any(data: Fig
     assert "AdamP is level or ahead at every budget" in caption((0.90, 0.95, 0.96), (0.80, 0.95, 0.95))
     # The analysis passes over a change of the lead that is smaller than the noise of a run.
     assert "at every budget" not in caption((0.90, 0.95, 0.96), (0.91, 0.94, 0.95))
+
+
+def test_no_interval_of_an_accuracy_reaches_above_100_percent(store: Store) -> None:
+    store.announce(catalog(), dispatcher="here")
+    # Two seeds have a wide interval, whose upper end would be above 100 %.
+    budget = {"trials_per_arm": 8, "epochs": 3}
+    run = Trained(store, width=8, seed=4, budget=budget, confirmation={"seeds": 2})
+    [chart] = confirmed_charts(data_of(store, run.train().confirm().close().id))
+    ends = [
+        trace["x"][0] + trace["error_x"]["array"][0]
+        for trace in figure_of(chart)["data"]
+        if "error_x" in trace
+    ]
+    assert max(ends) == pytest.approx(1.0)
+    written = re.findall(r"[\d.]+(?=\N{NO-BREAK SPACE}%)", chart.caption)
+    assert max(map(float, written)) == 100.0
 
 
 def test_every_confirmed_run_is_drawn_and_defaults_are_hollow(confirmed: FigureData) -> None:
