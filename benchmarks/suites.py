@@ -90,13 +90,14 @@ def main() -> None:
     parser.add_argument("--suites", type=int, default=1000, help="simulated suites for each figure (1000)")
     parser.add_argument("--studies", type=int, default=5, help="studies of a suite (5)")
     parser.add_argument("--runs", type=int, nargs="+", default=[3, 5, 10], help="of an arm (3 5 10)")
+    parser.add_argument("--arms", nargs="+", choices=list(_SPREADS), default=list(_SPREADS), metavar="NAME")
     add_outputs(parser)
     given = parser.parse_args()
     measured: dict[str, object] = {"machine": machine()}
     rows: list[list[str]] = []
-    for name, means in _SPREADS.items():
+    for name in given.arms:
         for runs in given.runs:
-            found = simulate(means, studies=given.studies, runs=runs, suites=given.suites)
+            found = simulate(_SPREADS[name], studies=given.studies, runs=runs, suites=given.suites)
             measured[f"{name}, {runs} runs"] = found.__dict__
             rows.append(
                 [

@@ -1,5 +1,9 @@
+import json
 import math
+import subprocess
+import sys
 from itertools import product
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -231,3 +235,22 @@ def test_equal_arms_are_told_apart_no_more_often_than_stated() -> None:
     rng = np.random.default_rng(5)
     found = [combined_evidence(rng.uniform(size=4), rng.choice([-1, 1], size=4))[0] for _ in range(4000)]
     assert 0.04 < np.mean(np.array(found) < 0.05) < 0.06
+
+
+def test_shown_suites_cover_and_err_as_the_documentation_says(tmp_path: Path) -> None:
+    """Scales come from the runs themselves, as in a suite; docs/statistics.md has the whole table."""
+    out = tmp_path / "found.json"
+    script = Path(__file__).parents[3] / "benchmarks" / "suites.py"
+    arms = ["four arms over 1 SD", "one worst, three tied best, 1 SD apart"]
+    subprocess.run(
+        [sys.executable, str(script), "--suites", "100", "--runs", "5", "--arms", *arms, "--json", str(out)],
+        check=True,
+        capture_output=True,
+    )
+    found = json.loads(out.read_text(encoding="utf-8"))
+    spread, tied = (found[f"{each}, 5 runs"] for each in arms)
+    assert min(spread["covered"]) >= 0.9
+    assert spread["bias"][0] == pytest.approx(0.11, abs=0.05)
+    assert spread["bias"][-1] == pytest.approx(-0.11, abs=0.05)
+    assert all(0.55 < covered < 0.85 for covered in tied["covered"][1:])
+    assert min(spread["wins_covered"], tied["wins_covered"]) >= 0.93
