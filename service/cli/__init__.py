@@ -1,3 +1,3 @@
-"""The command `tangent`: one file a subject; `service.cli.app` puts them together."""
+"""The command `tangent`: one module per group of commands, assembled in `service.cli.app`."""
 
 __all__: list[str] = []

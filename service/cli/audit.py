@@ -58,11 +58,11 @@ def audit(
 
     with connected(url, token) as service:
         study_id = None if study is None else service.study_id(study)
-        found = list(islice(_entries(service.client, who=who, verb=verb, study_id=study_id), limit))
+        entries = list(islice(_entries(service.client, who=who, verb=verb, study_id=study_id), limit))
     if as_json:
-        print_json([entry.model_dump(mode="json") for entry in found])
+        print_json([entry.model_dump(mode="json") for entry in entries])
     else:
-        console().print(tables.audit(found) if found else "No entries match.")
+        console().print(tables.audit(entries) if entries else "No entries match.")
 
 
 def _entries(

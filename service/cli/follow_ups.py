@@ -82,8 +82,8 @@ def confirm(
 ) -> None:
     """Train each arm's best configuration and its defaults on more fresh seeds.
 
-    More seeds reduce the luck of the seeds in the verdict. Against the luck of the search, add replicates
-    with `tangent extend`.
+    More seeds average out the variation over seeds. To average out the variation over searches, add
+    replicates with `tangent extend`.
     """
     with connected(url, token) as service:
         after = service.client.confirm(service.study_id(study), seeds=seeds)

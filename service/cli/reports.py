@@ -228,13 +228,13 @@ def _compare(service: Connection, opened: "OpenedBundle", study_id: str, *, as_j
             f"the replay {study_id} is {study.state.value}{why}; there is nothing to compare",
             exit_code=FAILED,
         )
-    found = agreement(opened.analysis, service.client.analysis(study_id))
+    result = agreement(opened.analysis, service.client.analysis(study_id))
     if as_json:
-        print_json({"study": study_id, "agreement": found.model_dump(mode="json")})
+        print_json({"study": study_id, "agreement": result.model_dump(mode="json")})
     else:
         out = console()
         out.print()
-        for n, sentence in enumerate(found.sentences):
+        for n, sentence in enumerate(result.sentences):
             out.print(sentence, style=None if n else "bold", soft_wrap=True)
-    if not found.agrees:
+    if not result.agrees:
         raise typer.Exit(DISAGREES)

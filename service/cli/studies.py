@@ -44,10 +44,10 @@ def list_(
 
     with connected(url, token) as service:
         # One more than requested shows whether there are more.
-        found = list(
+        listed = list(
             islice(service.client.every_study(state=state, workload=workload, suite=suite), limit + 1)
         )
-    shown = found[:limit]
+    shown = listed[:limit]
     if as_json:
         print_json([study.model_dump(mode="json") for study in shown])
         return
@@ -60,7 +60,7 @@ def list_(
         )
         return
     out.print(tables.studies(shown))
-    if len(found) > limit:
+    if len(listed) > limit:
         out.print(f"Only the newest {limit} are shown; use --limit for more.", style="dim")
 
 

@@ -142,13 +142,13 @@ def list_(*, as_json: AsJson = False, home: Home = None, database: Database = No
     from service.cli import tables
 
     with _store(home, database) as store:
-        found = store.tokens_with_usage()
+        listed = store.tokens_with_usage()
     if as_json:
-        print_json([token.model_dump(mode="json") for token in found])
+        print_json([token.model_dump(mode="json") for token in listed])
     else:
         console().print(
-            tables.tokens(found)
-            if found
+            tables.tokens(listed)
+            if listed
             else "There are no tokens; anyone who can reach the service has full access."
         )
 

@@ -63,12 +63,12 @@ def trials(
         study_id = service.study_id(study)
         card = service.client.study(study_id).workload_card
         # One more than requested shows whether there are more.
-        found = list(
+        listed = list(
             islice(
                 service.client.every_trial(study_id, arm=arm, state=state, phase=phase, order=sort), limit + 1
             )
         )
-    shown = found[:limit]
+    shown = listed[:limit]
     if as_json:
         print_json([trial.model_dump(mode="json") for trial in shown])
         return
@@ -78,7 +78,7 @@ def trials(
         if shown
         else _describe_nothing(is_filtered=bool(arm or state or phase != "search"))
     )
-    if len(found) > limit:
+    if len(listed) > limit:
         out.print(f"Only the first {limit} are shown; use --limit for more.", style="dim")
 
 

@@ -15,8 +15,8 @@ from studies.views import StudyView
 
 _TESTS: Final = {
     "seeds and search": (
-        "from Student's t test over paired seeds, with the variance widened for the luck of the search, as "
-        "estimated from the search's own trials"
+        "from Student's t test over paired seeds, with the variance widened for the variation over searches, "
+        "as estimated from each search's own trials"
     ),
     "replicates": "from Welch's t test over replicates of the whole search",
     "signs": (
