@@ -6,8 +6,8 @@ from collections.abc import Generator
 from pathlib import Path
 
 import pytest
-from furnished import Attacked, House, furnish
-from served import serving
+from live_servers import serving
+from populated_store import AttackTarget, PopulatedStore, populate
 
 from service.app import create_app
 from service.connection_timeouts import Timeouts
@@ -20,17 +20,19 @@ __all__: list[str] = []
 
 
 @pytest.fixture(scope="session")
-def furnished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, House]:
+def furnished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, PopulatedStore]:
     """A database to copy, and its contents."""
     path = tmp_path_factory.mktemp("furnished") / "tangent.db"
     store = Store.open(f"sqlite:///{path}")
-    house = furnish(store)
+    house = populate(store)
     store.close()
     return path, house
 
 
 @pytest.fixture(scope="module")
-def attacked(furnished: tuple[Path, House], tmp_path_factory: pytest.TempPathFactory) -> Generator[Attacked]:
+def attacked(
+    furnished: tuple[Path, PopulatedStore], tmp_path_factory: pytest.TempPathFactory
+) -> Generator[AttackTarget]:
     """A service without rate limits and with short timeouts, whose database is shared by the tests."""
     path, house = furnished
     home = tmp_path_factory.mktemp("attacked")
@@ -48,5 +50,5 @@ def attacked(furnished: tuple[Path, House], tmp_path_factory: pytest.TempPathFac
     # The limits have their own tests; here one test would affect the next.
     app.state.login_limits = RateLimits(0)
     with serving(app, timeouts=Timeouts(head_s=1.5, body_s=2.0, unread_s=1.5)) as url:
-        yield Attacked(url, house, store, app)
+        yield AttackTarget(url, house, store, app)
     store.close()

@@ -16,9 +16,9 @@ from typing import Any
 
 import pytest
 from catalogs import catalog
-from furnished import Attacked, House, furnish
+from live_servers import serving
+from populated_store import AttackTarget, PopulatedStore, populate
 from postgres_server import PostgresServer
-from served import serving
 
 from service.app import create_app
 from service.event_streams import StreamSettings
@@ -35,7 +35,7 @@ PHASES = ("examples", "coverage", "fuzzing", "stateful")
 NO_CHECKS = "object_level_authorization"
 
 
-def facts(house: House) -> dict[str, Sequence[str]]:
+def facts(house: PopulatedStore) -> dict[str, Sequence[str]]:
     """Return what the hooks know.
 
     By the name of a path's parameter, of an operation and its parameter, or of a part of a body.
@@ -57,7 +57,7 @@ def facts(house: House) -> dict[str, Sequence[str]]:
 
 
 def attack(
-    attacked: Attacked, folder: Path, *, examples: int, seed: int, phases: Sequence[str] = PHASES
+    attacked: AttackTarget, folder: Path, *, examples: int, seed: int, phases: Sequence[str] = PHASES
 ) -> dict[str, Any]:
     """Run schemathesis against a service and return its report."""
     known, report = folder / f"facts-{seed}.json", folder / f"report-{seed}.json"
@@ -118,20 +118,22 @@ def attack(
     return found
 
 
-def test_the_service_conforms_to_its_description(attacked: Attacked, tmp_path: Path) -> None:
+def test_the_service_conforms_to_its_description(attacked: AttackTarget, tmp_path: Path) -> None:
     found = attack(attacked, tmp_path, examples=1, seed=1, phases=("examples", "fuzzing"))
     assert found["test_cases"]["generated"] > 100
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
-def template(request: pytest.FixtureRequest, furnished: tuple[Path, House]) -> tuple[Any, House]:
+def template(
+    request: pytest.FixtureRequest, furnished: tuple[Path, PopulatedStore]
+) -> tuple[Any, PopulatedStore]:
     """What each slice of the long run begins with: a furnished database to copy, and what stands in it."""
     if request.param == "sqlite":
         return furnished
     server: PostgresServer = request.getfixturevalue("postgres")
     name = server.create()
     store = Store.open(server.url(name))
-    house = furnish(store)
+    house = populate(store)
     store.close()
     return (server, name), house
 
@@ -153,7 +155,7 @@ def copied(template: Any, folder: Path) -> Generator[str]:
 @pytest.mark.slow
 @pytest.mark.timeout(0)
 def test_ten_thousand_generated_requests_find_no_error(
-    template: tuple[Any, House], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    template: tuple[Any, PopulatedStore], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in [name for name in os.environ if name.startswith("TANGENT_")]:
         monkeypatch.delenv(name)
@@ -167,7 +169,7 @@ def test_ten_thousand_generated_requests_find_no_error(
             )
             with serving(app) as address:
                 found = attack(
-                    Attacked(address, template[1], store, app),
+                    AttackTarget(address, template[1], store, app),
                     tmp_path,
                     examples=min(IN_ONE_GO, CASES),
                     seed=seed,

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import httpx
 import pytest
-from furnished import Attacked
+from populated_store import AttackTarget
 
 __all__: list[str] = []
 
@@ -60,7 +60,7 @@ def no_constant(literal: str) -> None:
 
 
 @pytest.mark.parametrize("number", NUMBERS)
-def test_hostile_numbers_cause_no_internal_error(attacked: Attacked, number: str) -> None:
+def test_hostile_numbers_cause_no_internal_error(attacked: AttackTarget, number: str) -> None:
     with attacked.client("root") as client:
         for place in PLACES:
             patch = place.replace("X", number)
@@ -118,7 +118,7 @@ def test_hostile_numbers_cause_no_internal_error(attacked: Attacked, number: str
             assert answer.status_code in {409, 412, 422}, (name, value)
 
 
-def test_a_thousand_ranges_get_one_response(attacked: Attacked) -> None:
+def test_a_thousand_ranges_get_one_response(attacked: AttackTarget) -> None:
     many = "bytes=" + ",".join(f"{n}-{n}" for n in range(2000))
     with attacked.client("vera") as client:
         for path in (
@@ -172,7 +172,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("kind", TEXTS)
-def test_a_hostile_name_is_refused_or_shown_as_text_everywhere(attacked: Attacked, kind: str) -> None:
+def test_a_hostile_name_is_refused_or_shown_as_text_everywhere(attacked: AttackTarget, kind: str) -> None:
     text = TEXTS[kind]
     with attacked.client("root") as client:
         answer = client.post("/v1/studies", content=json.dumps(BODY | {"name": text}), headers=JSON)
@@ -237,7 +237,7 @@ def assert_inert(page: str) -> None:
     ],
 )
 def test_hostile_text_in_query_header_key_or_path_causes_no_internal_error(
-    attacked: Attacked, kind: str
+    attacked: AttackTarget, kind: str
 ) -> None:
     text = quote(TEXTS[kind].encode("utf-8", "surrogatepass"))
     study = attacked.house.completed[0]
@@ -320,7 +320,7 @@ def test_hostile_text_in_query_header_key_or_path_causes_no_internal_error(
             assert answer.status_code in {200, 422}, (name, answer.text)
 
 
-def test_form_responses_can_be_encoded_whatever_they_quote(attacked: Attacked) -> None:
+def test_form_responses_can_be_encoded_whatever_they_quote(attacked: AttackTarget) -> None:
     hostile = {"a\ud800": "b\0", "\udfff": {"c\ud800": "d\x9b"}}
     with attacked.client("root") as client:
         for sent in (
@@ -348,7 +348,7 @@ SQL = [
 
 
 @pytest.mark.parametrize("text", SQL)
-def test_sql_in_a_parameter_is_not_executed(attacked: Attacked, text: str) -> None:
+def test_sql_in_a_parameter_is_not_executed(attacked: AttackTarget, text: str) -> None:
     before = attacked.store.studies().total
     with attacked.store._database.read() as connection:
         digest = connection.exec_driver_sql("SELECT digest FROM token").scalars().first()
@@ -387,7 +387,7 @@ def test_sql_in_a_parameter_is_not_executed(attacked: Attacked, text: str) -> No
 @pytest.mark.parametrize(
     "below", ["/static/", "/docs/swagger/", "/v1/studies/", "/v1/suites/", "/trials/", "/problems/", "/"]
 )
-def test_no_path_escapes_the_static_folders(attacked: Attacked, below: str, path: str) -> None:
+def test_no_path_escapes_the_static_folders(attacked: AttackTarget, below: str, path: str) -> None:
     with socket.create_connection(("127.0.0.1", attacked.port), timeout=60) as one:
         # By hand, because a client would normalise the path.
         token = attacked.house.secrets["vera"]
@@ -404,7 +404,7 @@ def test_no_path_escapes_the_static_folders(attacked: Attacked, below: str, path
     assert b"root:" not in answer
 
 
-def test_no_cell_of_a_csv_is_a_formula(attacked: Attacked) -> None:
+def test_no_cell_of_a_csv_is_a_formula(attacked: AttackTarget) -> None:
     with attacked.client("vera") as client:
         for query in ("", "?phase=confirmation"):
             text = client.get(f"/studies/{attacked.house.completed[0]}/trials.csv{query}").text
@@ -443,7 +443,7 @@ def test_no_cell_of_a_csv_is_a_formula(attacked: Attacked) -> None:
         b"nonsense\r\n\r\n",
     ],
 )
-def test_a_malformed_request_gets_a_response_or_a_close(attacked: Attacked, head: bytes) -> None:
+def test_a_malformed_request_gets_a_response_or_a_close(attacked: AttackTarget, head: bytes) -> None:
     with socket.create_connection(("127.0.0.1", attacked.port), timeout=60) as one:
         one.sendall(head)
         answer = one.recv(65536)
@@ -457,7 +457,7 @@ def test_a_malformed_request_gets_a_response_or_a_close(attacked: Attacked, head
         assert client.get("/healthz").status_code == 200
 
 
-def test_an_echoed_header_cannot_inject_another(attacked: Attacked) -> None:
+def test_an_echoed_header_cannot_inject_another(attacked: AttackTarget) -> None:
     with attacked.client("vera") as client:
         for given in ("a b", "x" * 65, "a;b", "é".encode().decode("latin-1"), "<script>"):
             answer = client.get(

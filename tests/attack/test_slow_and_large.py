@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx
 import pytest
-from furnished import Attacked
+from populated_store import AttackTarget
 
 from service.dashboard.assets import assets
 
@@ -22,7 +22,7 @@ JSON = {"content-type": "application/json"}
 SLUGS = {400: "not-json", 413: "body-too-large", 415: "unsupported-media-type", 422: "spec-invalid"}
 
 
-def opened(attacked: Attacked, stack: ExitStack, count: int = 1) -> list[socket.socket]:
+def opened(attacked: AttackTarget, stack: ExitStack, count: int = 1) -> list[socket.socket]:
     return [
         stack.enter_context(socket.create_connection(("127.0.0.1", attacked.port), timeout=10))
         for _ in range(count)
@@ -62,7 +62,7 @@ def trickle(
     ],
 )
 def test_fifty_slow_clients_are_disconnected_and_others_served_meanwhile(
-    attacked: Attacked, kind: str
+    attacked: AttackTarget, kind: str
 ) -> None:
     head = b"POST /v1/studies HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
     token = f"Authorization: Bearer {attacked.house.secrets['alice']}\r\n".encode()
@@ -94,7 +94,7 @@ def test_fifty_slow_clients_are_disconnected_and_others_served_meanwhile(
     assert max(waits) < 3.0
 
 
-def test_a_refused_endless_body_is_cut_off(attacked: Attacked) -> None:
+def test_a_refused_endless_body_is_cut_off(attacked: AttackTarget) -> None:
     began = time.monotonic()
     with ExitStack() as stack:
         [one] = opened(attacked, stack)
@@ -121,7 +121,7 @@ def test_a_refused_endless_body_is_cut_off(attacked: Attacked) -> None:
     ],
 )
 @pytest.mark.parametrize("is_chunked", [False, True])
-def test_ten_megabytes_are_refused_everywhere(attacked: Attacked, path: str, is_chunked: bool) -> None:
+def test_ten_megabytes_are_refused_everywhere(attacked: AttackTarget, path: str, is_chunked: bool) -> None:
     def chunks() -> Iterator[bytes]:
         for _ in range(160):
             yield b" " * 65536
@@ -136,7 +136,7 @@ def test_ten_megabytes_are_refused_everywhere(attacked: Attacked, path: str, is_
     assert (answer.status_code, answer.json()["type"]) == (413, "/problems/body-too-large")
 
 
-def test_compressed_bodies_are_not_decompressed(attacked: Attacked) -> None:
+def test_compressed_bodies_are_not_decompressed(attacked: AttackTarget) -> None:
     bomb = gzip.compress(b" " * 100_000_000)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with attacked.client("alice") as client:
@@ -150,7 +150,7 @@ def test_compressed_bodies_are_not_decompressed(attacked: Attacked) -> None:
     "body",
     [b"[" * 10_000 + b"]" * 10_000, b'{"a":' * 10_000 + b"1" + b"}" * 10_000, b'{"arms":' + b"[" * 10_000],
 )
-def test_ten_thousand_levels_are_refused(attacked: Attacked, body: bytes) -> None:
+def test_ten_thousand_levels_are_refused(attacked: AttackTarget, body: bytes) -> None:
     with attacked.client("alice") as client:
         for path in ("/v1/studies", f"/v1/studies/{attacked.house.completed[0]}:clone"):
             answer = client.post(path, content=body, headers=JSON)
@@ -209,7 +209,7 @@ DEAR = {
 
 
 @pytest.mark.parametrize("name", DEAR)
-def test_expensive_requests_are_answered_quickly(attacked: Attacked, name: str) -> None:
+def test_expensive_requests_are_answered_quickly(attacked: AttackTarget, name: str) -> None:
     began = time.process_time()
     with attacked.client("alice") as client:
         answer = client.post("/v1/studies?validate_only=true", content=DEAR[name], headers=JSON)
@@ -218,7 +218,7 @@ def test_expensive_requests_are_answered_quickly(attacked: Attacked, name: str) 
     assert time.process_time() - began < 5.0
 
 
-def test_a_stream_reader_that_never_reads_is_disconnected(attacked: Attacked) -> None:
+def test_a_stream_reader_that_never_reads_is_disconnected(attacked: AttackTarget) -> None:
     streams = attacked.app.state.streams
     head = (
         f"GET /v1/studies/{attacked.house.running}/events HTTP/1.1\r\nHost: localhost\r\nAuthorization: "
@@ -242,7 +242,7 @@ def test_a_stream_reader_that_never_reads_is_disconnected(attacked: Attacked) ->
         assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000
 
 
-def test_a_client_that_does_not_read_a_large_response_is_disconnected(attacked: Attacked) -> None:
+def test_a_client_that_does_not_read_a_large_response_is_disconnected(attacked: AttackTarget) -> None:
     path = assets().url("plotly.min.js")
     with attacked.client() as client:
         size = len(client.get(path, headers={"accept-encoding": "identity"}).content)
@@ -260,7 +260,7 @@ def test_a_client_that_does_not_read_a_large_response_is_disconnected(attacked: 
         assert 0 < received < size, "what waits for a reader is not kept for ever"
 
 
-def test_one_token_gets_a_quarter_of_the_streams(attacked: Attacked) -> None:
+def test_one_token_gets_a_quarter_of_the_streams(attacked: AttackTarget) -> None:
     streams = attacked.app.state.streams
     assert streams.refusal_reason("vera") is None
     with ExitStack() as stack:
@@ -272,7 +272,7 @@ def test_one_token_gets_a_quarter_of_the_streams(attacked: Attacked) -> None:
     assert streams.open == 0
 
 
-def test_headers_of_a_megabyte_are_refused(attacked: Attacked) -> None:
+def test_headers_of_a_megabyte_are_refused(attacked: AttackTarget) -> None:
     with attacked.client("vera") as client:
         for header in ("x-large", "cookie", "if-none-match", "idempotency-key", "authorization"):
             # Or the connection is closed before everything was sent.

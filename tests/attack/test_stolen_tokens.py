@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
-from furnished import Attacked
+from populated_store import AttackTarget
 
 from studies.store import Store
 
@@ -44,7 +44,7 @@ def rows(store: Store) -> dict[str, list[tuple[Any, ...]]]:
         }
 
 
-def unsafe(attacked: Attacked) -> Iterator[tuple[str, str, Any]]:
+def unsafe(attacked: AttackTarget) -> Iterator[tuple[str, str, Any]]:
     """Yield method, path and a valid body of every changing request, with existing ids."""
     described = json.loads(json.dumps(attacked.app.openapi()))
     for template, item in described["paths"].items():
@@ -65,7 +65,7 @@ def unsafe(attacked: Attacked) -> Iterator[tuple[str, str, Any]]:
 
 
 @pytest.mark.parametrize("way", ["bearer", "basic", "cookie"])
-def test_a_stolen_viewers_token_changes_nothing_by_any_verb(attacked: Attacked, way: str) -> None:
+def test_a_stolen_viewers_token_changes_nothing_by_any_verb(attacked: AttackTarget, way: str) -> None:
     secret = attacked.house.secrets["vera"]
     with attacked.client("vera" if way == "bearer" else None) as client:
         if way == "basic":
@@ -102,7 +102,7 @@ def test_a_stolen_viewers_token_changes_nothing_by_any_verb(attacked: Attacked, 
         assert rows(attacked.store) == before
 
 
-def test_without_a_token_nothing_can_be_read_or_changed(attacked: Attacked) -> None:
+def test_without_a_token_nothing_can_be_read_or_changed(attacked: AttackTarget) -> None:
     # Readiness depends on the dispatcher's last heartbeat, and needs no token.
     public = {"/healthz": {200}, "/readyz": {200, 503}, "/problems": {200}, "/problems/{slug}": {200}}
     before = rows(attacked.store)
@@ -137,7 +137,7 @@ def test_without_a_token_nothing_can_be_read_or_changed(attacked: Attacked) -> N
     assert rows(attacked.store) == before
 
 
-def test_a_submitter_cannot_change_other_users_studies_or_use_their_keys(attacked: Attacked) -> None:
+def test_a_submitter_cannot_change_other_users_studies_or_use_their_keys(attacked: AttackTarget) -> None:
     body = {"workload": "digits-mlp", "arms": ["adamw"], "budget": {"trials_per_arm": 1}}
     with attacked.client("alice") as alice, attacked.client("bob") as bob:
         mine = alice.post("/v1/studies", json=body, headers={"idempotency-key": "k"}).json()
@@ -188,7 +188,7 @@ class Reader:
 
 
 @pytest.mark.parametrize("way", ["bearer", "cookie"])
-def test_a_stream_does_not_outlive_its_token(attacked: Attacked, way: str) -> None:
+def test_a_stream_does_not_outlive_its_token(attacked: AttackTarget, way: str) -> None:
     name = f"leaver-{way}"
     secret = attacked.store.create_token(name, role="viewer")
     with attacked.client() as client:
@@ -203,7 +203,7 @@ def test_a_stream_does_not_outlive_its_token(attacked: Attacked, way: str) -> No
         assert client.get("/v1/account").status_code == 401
 
 
-def test_a_stream_ends_with_its_session(attacked: Attacked) -> None:
+def test_a_stream_ends_with_its_session(attacked: AttackTarget) -> None:
     with attacked.client() as client:
         client.post("/login", data={"token": attacked.house.secrets["vera"]})
         reader = Reader(client, attacked.house.running)
@@ -213,7 +213,7 @@ def test_a_stream_ends_with_its_session(attacked: Attacked) -> None:
 
 @pytest.mark.parametrize("parameter", ["token", "access_token", "api_key", "authorization", "auth"])
 def test_a_token_in_the_url_is_ignored_and_not_logged(
-    attacked: Attacked, parameter: str, caplog: pytest.LogCaptureFixture
+    attacked: AttackTarget, parameter: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     secret = attacked.house.secrets["root"]
     with attacked.client() as client, caplog.at_level(0):
@@ -254,7 +254,7 @@ MADE_UP = [
 
 
 @pytest.mark.parametrize("secret", MADE_UP)
-def test_invalid_tokens_are_refused(attacked: Attacked, secret: str) -> None:
+def test_invalid_tokens_are_refused(attacked: AttackTarget, secret: str) -> None:
     with attacked.client() as client:
         for scheme in (b"Bearer ", b"bearer ", b"Basic ", b"Token ", b"Digest ", b""):
             raw = scheme + secret.encode("utf-8")
@@ -274,7 +274,7 @@ def test_token_digests_are_compared_by_the_database() -> None:
 
 
 @pytest.fixture
-def session(attacked: Attacked) -> Generator[httpx.Client]:
+def session(attacked: AttackTarget) -> Generator[httpx.Client]:
     """A browser that has logged in as root."""
     with attacked.client() as client:
         client.post("/login", data={"token": attacked.house.secrets["root"]})
@@ -301,7 +301,7 @@ KINDS = (
 
 @pytest.mark.parametrize("headers", FOREIGN)
 def test_a_cross_site_form_with_the_cookie_changes_nothing(
-    attacked: Attacked, session: httpx.Client, headers: dict[str, str]
+    attacked: AttackTarget, session: httpx.Client, headers: dict[str, str]
 ) -> None:
     before = rows(attacked.store)
     forms = [
@@ -343,20 +343,20 @@ def test_no_other_origin_may_read_a_response(session: httpx.Client) -> None:
         "0",
     ],
 )
-def test_a_foreign_host_name_reaches_nothing(attacked: Attacked, host: str) -> None:
+def test_a_foreign_host_name_reaches_nothing(attacked: AttackTarget, host: str) -> None:
     with attacked.client("root") as client:
         answer = client.get("/v1/studies", headers={"host": host})
         assert (answer.status_code, answer.json()["type"]) == (421, "/problems/host-refused")
 
 
-def test_two_hosts_or_none_are_refused(attacked: Attacked) -> None:
+def test_two_hosts_or_none_are_refused(attacked: AttackTarget) -> None:
     for head in (b"Host: localhost\r\nHost: evil.example\r\n", b"X: y\r\n"):
         with socket.create_connection(("127.0.0.1", attacked.port), timeout=5) as one:
             one.sendall(b"GET /v1/studies HTTP/1.1\r\n" + head + b"\r\n")
             assert one.recv(100).startswith((b"HTTP/1.1 400", b"HTTP/1.1 421"))
 
 
-def test_a_login_never_reuses_the_clients_session(attacked: Attacked) -> None:
+def test_a_login_never_reuses_the_clients_session(attacked: AttackTarget) -> None:
     planted = "A" * 43
     with attacked.client() as client:
         answer = client.post(
@@ -396,7 +396,7 @@ TO = [
         "https:/evil.example",
     ],
 )
-def test_a_login_redirects_only_within_the_service(attacked: Attacked, to: str) -> None:
+def test_a_login_redirects_only_within_the_service(attacked: AttackTarget, to: str) -> None:
     with attacked.client() as client:
         answer = client.post("/login", data={"token": attacked.house.secrets["vera"], "next": to})
         assert answer.status_code == 303

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 from catalogs import catalog
-from playing import Play
 from postgres_server import PostgresServer, binaries
+from simulated_dispatch import SimulatedDispatcher
 
 from studies.states import TrialState
 from studies.store import Store
@@ -30,7 +30,7 @@ def test_a_restored_backup_is_complete_and_its_running_study_continues(
     store = Store.open(postgres_url)
     store.announce(catalog(), dispatcher="here")
     secret = store.create_token("alice", role="submitter")
-    running = Play(store).run()
+    running = SimulatedDispatcher(store).run()
     done, flying = running.begin(0, 1)
     running.complete(done, 0.9)
     store.complete_copies()
@@ -52,9 +52,9 @@ def test_a_restored_backup_is_complete_and_its_running_study_continues(
         assert restored.study(study_id).spec == store.study(study_id).spec
         assert restored.trial(done.id) == store.trial(done.id)
         assert restored.authenticate(secret) is not None
-        again = Play(restored).of(running.claim)
+        again = SimulatedDispatcher(restored).of(running.claim)
         again.lapse()
-        taken = Play(restored).claim(dispatcher="there")
+        taken = SimulatedDispatcher(restored).claim(dispatcher="there")
         assert taken.claim.study_id == study_id
         assert [(trial.id, restored.trial(trial.id).state) for trial in taken.writer.queued_trials()] == [
             (flying.id, TrialState.QUEUED)

@@ -13,8 +13,8 @@ import anyio
 import httpx
 import pytest
 from fastapi import FastAPI
+from live_servers import serving
 from postgres_server import PostgresServer
-from served import serving
 from typer.testing import CliRunner, Result
 
 from service.analysis_cache import AnalysisCache

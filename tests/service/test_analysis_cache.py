@@ -13,7 +13,7 @@ from typing import Any
 import anyio
 import anyio.to_thread
 import pytest
-from playing import Play as Plays
+from simulated_dispatch import SimulatedDispatcher as Plays
 
 from service.analysis_cache import MAX_COMPARED, AnalysisCache, RefreshBudget
 from service.dashboard.study_page import StudyPageQuery, study_html
@@ -29,7 +29,7 @@ from studies.store import Store
 __all__: list[str] = []
 
 Body = dict[str, Any]
-Play = Callable[..., str]
+SimulatedDispatcher = Callable[..., str]
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def test_an_analysis_is_computed_again_only_after_a_change(
 
 
 def test_a_finished_trial_is_a_change(
-    analyses: AnalysisCache, reads: list[str], body: Body, play: Play, store: Store
+    analyses: AnalysisCache, reads: list[str], body: Body, play: SimulatedDispatcher, store: Store
 ) -> None:
     study = play(body | {"arms": ["adamp", "adamw"]}, confirm=3)
     assert {one.seeds for one in analyses.study(study).confirmed} == {3}
@@ -154,7 +154,7 @@ def test_an_analysis_above_the_limit_is_returned_but_not_kept(
 
 
 def test_the_estimated_size_is_near_the_memory_that_an_analysis_takes(
-    store: Store, play: Play, body: Body
+    store: Store, play: SimulatedDispatcher, body: Body
 ) -> None:
     study = play(body | {"budget": {"trials_per_arm": 50, "epochs": 2}}, confirm=3)
     analyses = AnalysisCache(store)

@@ -13,8 +13,8 @@ from typing import Any
 
 import httpx
 import pytest
+from live_servers import process, wait_until_it_answers
 from ports import free_port
-from served import process, wait_until_it_answers
 
 from service.analysis_cache import AnalysisCache
 from service.analysis_pool import ProcessAnalysisPool

@@ -11,8 +11,8 @@ from typing import Any
 
 import httpx
 import pytest
+from live_servers import process, wait_until_it_answers
 from ports import free_port
-from served import process, wait_until_it_answers
 
 from service.client import Client
 from service.serve import serve

@@ -7,10 +7,10 @@ from typing import Any
 
 import httpx
 import pytest
-from callers import bearer
+from auth_headers import bearer
 from fastapi import FastAPI
-from receiving import Receiver, receiver
 from typer.testing import CliRunner, Result
+from webhook_receiver import Receiver, receiver
 
 from service.app import create_app
 from service.cli.app import app as command

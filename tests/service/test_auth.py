@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 import pytest
-from callers import bearer
+from auth_headers import bearer
 from fastapi import FastAPI
 
 from service.app import create_app

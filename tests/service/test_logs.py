@@ -13,8 +13,8 @@ from typing import Any
 
 import httpx
 import pytest
+from live_servers import process, wait_until_it_answers
 from ports import free_port
-from served import process, wait_until_it_answers
 
 from service.cli.dispatcher_supervisor import DispatcherSupervisor
 from service.request_log import REQUEST_ID, route_of

@@ -2,7 +2,7 @@
 
 import time
 
-from playing import Play, report
+from simulated_dispatch import SimulatedDispatcher, report
 
 from service.client import Client
 from studies.states import StudyState, TrialState
@@ -12,7 +12,7 @@ __all__: list[str] = []
 
 
 def test_a_study_is_stopped_without_any_dispatcher(live: str, store: Store) -> None:
-    play = Play(store)
+    play = SimulatedDispatcher(store)
     run = play.run()
     ended, flying = run.begin(0, 1)
     run.complete(ended, 0.9)

@@ -11,7 +11,7 @@ from typing import Any
 
 import httpx
 import pytest
-from callers import bearer
+from auth_headers import bearer
 from fastapi import FastAPI
 from prometheus_client.parser import text_string_to_metric_families
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import httpx
 import pytest
-from callers import bearer
+from auth_headers import bearer
 from fastapi import FastAPI
 
 from studies.actors import Actor

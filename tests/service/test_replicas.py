@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 import pytest
-from callers import bearer
+from auth_headers import bearer
 
 from service.app import create_app
 from service.settings import ServiceSettings

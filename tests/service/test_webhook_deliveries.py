@@ -19,9 +19,9 @@ import httpx
 import pytest
 from fastapi import FastAPI
 from postgres_server import PostgresServer
-from receiving import Receiver, receiver
 from sqlalchemy import update
 from standardwebhooks.webhooks import WebhookVerificationError
+from webhook_receiver import Receiver, receiver
 
 from service.app import create_app
 from service.settings import ServiceSettings

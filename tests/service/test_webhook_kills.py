@@ -15,8 +15,8 @@ from typing import Any
 
 import httpx
 import pytest
-from receiving import receiver
 from sqlalchemy import select
+from webhook_receiver import receiver
 
 from studies.catalog import Catalog
 from studies.spec import parse_spec

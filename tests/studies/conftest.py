@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from catalogs import catalog
 from optuna.storages import RDBStorage
-from playing import Play
 from postgres_server import PostgresServer
+from simulated_dispatch import SimulatedDispatcher
 
 from studies.store import Store
 
@@ -75,6 +75,6 @@ def store(database_url: str) -> Iterator[Store]:
 
 
 @pytest.fixture
-def play(store: Store) -> Play:
+def play(store: Store) -> SimulatedDispatcher:
     """Studies to be played through."""
-    return Play(store)
+    return SimulatedDispatcher(store)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from catalogs import catalog
-from playing import Play
+from simulated_dispatch import SimulatedDispatcher
 
 from studies.store import Store
 
@@ -32,6 +32,6 @@ def one_thread() -> Iterator[None]:
 
 
 @pytest.fixture
-def play(store: Store) -> Play:
+def play(store: Store) -> SimulatedDispatcher:
     """Runs without Ray on the store's studies."""
-    return Play(store)
+    return SimulatedDispatcher(store)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playing import Play, Run
+from simulated_dispatch import SimulatedDispatcher, SimulatedRun
 
 from studies.errors import StoreUnavailable
 from studies.states import StudyState
@@ -30,7 +30,7 @@ def settings(tmp_path: Path) -> DispatcherSettings:
 
 
 @pytest.fixture
-def dispatcher(play: Play, settings: DispatcherSettings) -> Dispatcher:
+def dispatcher(play: SimulatedDispatcher, settings: DispatcherSettings) -> Dispatcher:
     """A dispatcher whose loop the test runs by hand."""
     return Dispatcher(settings, play.store, ray_address="local")
 
@@ -55,7 +55,7 @@ def run_exits(dispatcher: Dispatcher, claim: Claim, *, status: int) -> None:
 
 @pytest.mark.parametrize(("confirms", "state"), [(True, StudyState.RUNNING), (False, StudyState.FAILED)])
 def test_a_study_fails_after_three_failed_runs_unless_they_finish_search_or_confirmation_trials(
-    play: Play, dispatcher: Dispatcher, confirms: bool, state: StudyState
+    play: SimulatedDispatcher, dispatcher: Dispatcher, confirms: bool, state: StudyState
 ) -> None:
     run = play.run(arms=["adamp"], confirmation={"seeds": 2})
     for trial in run.begin(0, 1, 2):
@@ -72,12 +72,14 @@ def test_a_study_fails_after_three_failed_runs_unless_they_finish_search_or_conf
     assert run.study.state is state
 
 
-def claimed_again(play: Play, run: Run) -> Run:
+def claimed_again(play: SimulatedDispatcher, run: SimulatedRun) -> SimulatedRun:
     claim = play.store.claim_next(dispatcher="here", lease_s=60.0)
     return run if claim is None else play.of(claim)
 
 
-def test_a_study_does_not_fail_because_its_database_was_away(play: Play, dispatcher: Dispatcher) -> None:
+def test_a_study_does_not_fail_because_its_database_was_away(
+    play: SimulatedDispatcher, dispatcher: Dispatcher
+) -> None:
     run = play.run(arms=["adamp"])
     for _ in range(5):
         run_exits(dispatcher, run.claim, status=NO_DATABASE)
@@ -86,7 +88,7 @@ def test_a_study_does_not_fail_because_its_database_was_away(play: Play, dispatc
 
 
 def test_a_failed_run_is_logged_with_its_study_and_attempt(
-    play: Play, dispatcher: Dispatcher, caplog: pytest.LogCaptureFixture
+    play: SimulatedDispatcher, dispatcher: Dispatcher, caplog: pytest.LogCaptureFixture
 ) -> None:
     run = play.run()
     with caplog.at_level(logging.INFO, "tangent.dispatcher"):
@@ -96,7 +98,7 @@ def test_a_failed_run_is_logged_with_its_study_and_attempt(
 
 
 def test_a_failed_study_quotes_the_last_message_of_its_run(
-    play: Play, dispatcher: Dispatcher, settings: DispatcherSettings
+    play: SimulatedDispatcher, dispatcher: Dispatcher, settings: DispatcherSettings
 ) -> None:
     run = play.run()
     log = settings.log_of(run.claim.study_id)
@@ -114,7 +116,7 @@ def test_a_failed_study_quotes_the_last_message_of_its_run(
 
 
 def test_a_run_that_outlives_its_lease_is_killed_once_its_study_is_claimed_again(
-    play: Play, dispatcher: Dispatcher, hung: subprocess.Popen[str]
+    play: SimulatedDispatcher, dispatcher: Dispatcher, hung: subprocess.Popen[str]
 ) -> None:
     run = play.run()
     dispatcher._runs.append(RunProcess(run.claim, hung))
@@ -131,7 +133,7 @@ def test_a_run_that_outlives_its_lease_is_killed_once_its_study_is_claimed_again
 
 
 def test_runs_that_hang_are_killed_and_do_not_fail_their_study(
-    play: Play, dispatcher: Dispatcher, hung: subprocess.Popen[str]
+    play: SimulatedDispatcher, dispatcher: Dispatcher, hung: subprocess.Popen[str]
 ) -> None:
     run = play.run()
     for _ in range(4):
@@ -161,7 +163,7 @@ class ReadyRun:
 
 
 def test_a_claimed_study_is_run_even_if_the_database_goes_away_right_after_the_claim(
-    play: Play, dispatcher: Dispatcher, monkeypatch: pytest.MonkeyPatch
+    play: SimulatedDispatcher, dispatcher: Dispatcher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spare = ReadyRun()
     dispatcher._spare = spare  # pyright: ignore[reportAttributeAccessIssue]
@@ -179,7 +181,7 @@ def test_a_claimed_study_is_run_even_if_the_database_goes_away_right_after_the_c
     assert [run.claim for run in dispatcher._runs] == spare.claims
 
 
-def test_a_claim_counts_the_trials_that_have_ended(play: Play) -> None:
+def test_a_claim_counts_the_trials_that_have_ended(play: SimulatedDispatcher) -> None:
     run = play.run(arms=["adamp"])
     assert run.claim.finished_trials == 0
     for trial in run.begin(0, 1):

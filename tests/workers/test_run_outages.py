@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from catalogs import catalog
-from commits import lost_answers
+from commit_faults import lost_answers
 from invariants import broken
 from postgres_server import postgres_server
 from running import Running

@@ -5,7 +5,7 @@ import time
 from typing import Any
 
 from catalogs import study_body
-from playing import Play
+from simulated_dispatch import SimulatedDispatcher
 
 from studies.actors import Actor
 from studies.spec import parse_spec
@@ -20,7 +20,9 @@ MACHINES = "10.0.0.1:6379"
 LONG_S = 10.0**9
 
 
-def begun(play: Play, owner: str, *, fitting: int = 1, turn_s: float = LONG_S, **resources: Any) -> StudyRun:
+def begun(
+    play: SimulatedDispatcher, owner: str, *, fitting: int = 1, turn_s: float = LONG_S, **resources: Any
+) -> StudyRun:
     """Return the run of an owner's new study, on a cluster with `fitting` slots."""
     play.store.submit(
         parse_spec(study_body(sampler="random", resources=resources)), by=Actor(name=owner, role="submitter")
@@ -45,7 +47,7 @@ def scheduler(made: StudyRun) -> PackScheduler:
     return made._scheduler
 
 
-def test_if_only_one_pack_fits_one_run_has_it_and_the_other_has_no_share(play: Play) -> None:
+def test_if_only_one_pack_fits_one_run_has_it_and_the_other_has_no_share(play: SimulatedDispatcher) -> None:
     runs = [begun(play, "ada"), begun(play, "bob")]
     packs = [scheduler(made).next_pack("p") for made in runs]
     assert sorted(made.mode.has_no_share for made in runs) == [False, True]
@@ -55,7 +57,7 @@ def test_if_only_one_pack_fits_one_run_has_it_and_the_other_has_no_share(play: P
         assert scheduler(made).wanted >= 1, "whoever rests wants all the same"
 
 
-def test_a_run_gets_a_share_once_the_other_has_ended(play: Play) -> None:
+def test_a_run_gets_a_share_once_the_other_has_ended(play: SimulatedDispatcher) -> None:
     runs = [begun(play, "ada"), begun(play, "bob")]
     for made in runs:
         made._count_slots()
@@ -71,7 +73,7 @@ def test_a_run_gets_a_share_once_the_other_has_ended(play: Play) -> None:
     assert not resting.mode.is_draining
 
 
-def test_a_run_stops_waiting_for_a_share_when_it_must_leave(play: Play) -> None:
+def test_a_run_stops_waiting_for_a_share_when_it_must_leave(play: SimulatedDispatcher) -> None:
     runs = [begun(play, "ada"), begun(play, "bob")]
     for made in runs:
         made._count_slots()
@@ -81,7 +83,7 @@ def test_a_run_stops_waiting_for_a_share_when_it_must_leave(play: Play) -> None:
     assert resting._requeue_reason() == "its run was asked to leave"
 
 
-def test_a_yielding_run_dispatches_no_packs_and_finishes_those_in_flight(play: Play) -> None:
+def test_a_yielding_run_dispatches_no_packs_and_finishes_those_in_flight(play: SimulatedDispatcher) -> None:
     made = begun(play, "ada", fitting=2, turn_s=1.0, max_pack_size=1)
     assert scheduler(made).next_pack("a") is not None
     scheduler(made).recorder.started("a")
@@ -101,13 +103,13 @@ def test_a_yielding_run_dispatches_no_packs_and_finishes_those_in_flight(play: P
     assert made._requeue_reason() == "its run made room for another study"
 
 
-def test_a_run_without_competition_uses_all_slots_and_keeps_a_pack_waiting(play: Play) -> None:
+def test_a_run_without_competition_uses_all_slots_and_keeps_a_pack_waiting(play: SimulatedDispatcher) -> None:
     made = begun(play, "ada", fitting=2, max_pack_size=1)
     assert [scheduler(made).next_pack(f"p{n}") is not None for n in range(4)] == [True, True, True, False]
     assert not made.mode.is_sharing
 
 
-def test_a_sharing_run_keeps_no_pack_waiting(play: Play) -> None:
+def test_a_sharing_run_keeps_no_pack_waiting(play: SimulatedDispatcher) -> None:
     runs = [begun(play, owner, fitting=4, max_pack_size=1) for owner in ("ada", "bob")]
     for made in runs:
         assert [scheduler(made).next_pack(f"p{n}") is not None for n in range(3)] == [True, True, False]

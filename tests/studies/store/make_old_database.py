@@ -11,7 +11,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from catalogs import catalog
-from playing import Play
+from simulated_dispatch import SimulatedDispatcher
 
 from studies.actors import Actor
 from studies.catalog import Catalog
@@ -53,7 +53,7 @@ def main() -> None:
         (ping,) = store.claim_deliveries(lease_s=60.0)
         store.settle_delivery(ping, AttemptResult(status_code=204))
         store.ping_webhook(ping.webhook_id, by=ada)
-        play = Play(store)
+        play = SimulatedDispatcher(store)
         finished = play.run(arms=["adamp"], name="Finished", suite="small", confirmation={"seeds": 1})
         finished.writer.record_environment({"python": "3.11.9"})
         first, second, lost = finished.begin(0, 1, 2)

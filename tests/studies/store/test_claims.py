@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from playing import Play, report
+from simulated_dispatch import SimulatedDispatcher, report
 
 from studies.errors import Superseded
 from studies.states import StudyMove, StudyState, TrialState
@@ -16,14 +16,14 @@ from studies.trials import Claim
 __all__: list[str] = []
 
 
-def test_the_study_that_has_waited_longest_is_claimed_first(play: Play) -> None:
+def test_the_study_that_has_waited_longest_is_claimed_first(play: SimulatedDispatcher) -> None:
     first, second, third = play.submit(), play.submit(), play.submit()
     play.store.move(second, StudyMove.PAUSE)
     assert [play.claim().claim.study_id, play.claim().claim.study_id] == [first, third]
     assert play.store.claim_next(dispatcher="here", lease_s=60) is None
 
 
-def test_a_claimed_study_is_running(play: Play) -> None:
+def test_a_claimed_study_is_running(play: SimulatedDispatcher) -> None:
     run = play.run()
     assert (run.study.state, run.claim.attempt, run.study.verbs) == (
         StudyState.RUNNING,
@@ -34,7 +34,7 @@ def test_a_claimed_study_is_running(play: Play) -> None:
     assert run.every_event()[-1] == ("study.state", {"from": "queued", "to": "running", "reason": None})
 
 
-def test_a_study_cannot_be_claimed_until_its_lease_lapses(play: Play) -> None:
+def test_a_study_cannot_be_claimed_until_its_lease_lapses(play: SimulatedDispatcher) -> None:
     run = play.run()
     assert play.store.claim_next(dispatcher="there", lease_s=60) is None
     run.lapse()
@@ -44,14 +44,14 @@ def test_a_study_cannot_be_claimed_until_its_lease_lapses(play: Play) -> None:
     assert play.store.claim_next(dispatcher="there", lease_s=60) == Claim(run.claim.study_id, 2)
 
 
-def test_a_lease_lasts_as_long_as_requested(play: Play) -> None:
+def test_a_lease_lasts_as_long_as_requested(play: SimulatedDispatcher) -> None:
     play.submit()
     run = play.claim(lease_s=-1)
     assert play.claim(lease_s=-1).claim.attempt == run.claim.attempt + 1
 
 
 def test_a_lease_that_lapses_during_recovery_is_recovered_before_its_study_is_claimed(
-    play: Play,
+    play: SimulatedDispatcher,
 ) -> None:
     run = play.run()
     flying = run.begin(0)[0]
@@ -72,7 +72,7 @@ def test_a_lease_that_lapses_during_recovery_is_recovered_before_its_study_is_cl
 
 
 def test_a_run_is_overdue_if_its_claim_is_superseded_or_lapsed_or_its_study_closed_long_ago(
-    play: Play,
+    play: SimulatedDispatcher,
 ) -> None:
     held, lapsed, stale, closed, paused = (play.run() for _ in range(5))
     lapsed.lapse()
@@ -94,7 +94,7 @@ def test_a_run_is_overdue_if_its_claim_is_superseded_or_lapsed_or_its_study_clos
     }
 
 
-def test_claiming_a_running_study_again_does_not_change_its_state(play: Play) -> None:
+def test_claiming_a_running_study_again_does_not_change_its_state(play: SimulatedDispatcher) -> None:
     run = play.run()
     before = run.study
     run.lapse()
@@ -107,7 +107,7 @@ def test_claiming_a_running_study_again_does_not_change_its_state(play: Play) ->
 
 
 def test_running_trials_of_a_lost_run_are_requeued_with_the_same_parameters_and_cost_a_retry(
-    play: Play,
+    play: SimulatedDispatcher,
 ) -> None:
     run = play.run(max_retries=3)
     done, flying = run.begin(0, 1)
@@ -134,7 +134,7 @@ def test_running_trials_of_a_lost_run_are_requeued_with_the_same_parameters_and_
     ]
 
 
-def test_a_trial_without_retries_left_fails(play: Play) -> None:
+def test_a_trial_without_retries_left_fails(play: SimulatedDispatcher) -> None:
     run = play.run(max_retries=1)
     trial = run.begin(0)[0]
     run.lapse()
@@ -155,7 +155,7 @@ def test_a_trial_without_retries_left_fails(play: Play) -> None:
     )
 
 
-def test_without_retries_the_first_loss_fails_a_trial(play: Play) -> None:
+def test_without_retries_the_first_loss_fails_a_trial(play: SimulatedDispatcher) -> None:
     run = play.run(max_retries=0)
     trial = run.begin(0)[0]
     run.lapse()
@@ -165,7 +165,7 @@ def test_without_retries_the_first_loss_fails_a_trial(play: Play) -> None:
     )
 
 
-def test_a_paused_study_keeps_its_run_until_the_run_has_drained(play: Play) -> None:
+def test_a_paused_study_keeps_its_run_until_the_run_has_drained(play: SimulatedDispatcher) -> None:
     run = play.run()
     trial = run.begin(0)[0]
     play.store.move(run.claim.study_id, StudyMove.PAUSE)
@@ -175,7 +175,7 @@ def test_a_paused_study_keeps_its_run_until_the_run_has_drained(play: Play) -> N
     assert run.trial(trial).state is TrialState.COMPLETED
 
 
-def test_a_paused_study_whose_run_was_lost_is_recovered_and_stays_paused(play: Play) -> None:
+def test_a_paused_study_whose_run_was_lost_is_recovered_and_stays_paused(play: SimulatedDispatcher) -> None:
     run = play.run()
     trial = run.begin(0)[0]
     play.store.move(run.claim.study_id, StudyMove.PAUSE)
@@ -192,7 +192,7 @@ def test_a_paused_study_whose_run_was_lost_is_recovered_and_stays_paused(play: P
     assert play.claim().claim.attempt == run.claim.attempt + 1
 
 
-def test_a_paused_study_whose_run_ended_early_has_no_running_trials(play: Play) -> None:
+def test_a_paused_study_whose_run_ended_early_has_no_running_trials(play: SimulatedDispatcher) -> None:
     run = play.run()
     trial = run.begin(0)[0]
     play.store.move(run.claim.study_id, StudyMove.PAUSE)
@@ -200,7 +200,7 @@ def test_a_paused_study_whose_run_ended_early_has_no_running_trials(play: Play) 
     assert (run.study.state, run.trial(trial).state) == (StudyState.PAUSED, TrialState.QUEUED)
 
 
-def test_a_stop_or_cancel_takes_effect_though_the_run_died_before(play: Play) -> None:
+def test_a_stop_or_cancel_takes_effect_though_the_run_died_before(play: SimulatedDispatcher) -> None:
     runs = [play.run(), play.run()]
     for run, verb in zip(runs, (StudyMove.STOP, StudyMove.CANCEL), strict=True):
         run.begin(0)
@@ -211,7 +211,7 @@ def test_a_stop_or_cancel_takes_effect_though_the_run_died_before(play: Play) ->
     assert all(trial.state is TrialState.CANCELLED for run in runs for trial in run.writer.trials())
 
 
-def test_studies_to_recover_do_not_delay_other_claims(play: Play) -> None:
+def test_studies_to_recover_do_not_delay_other_claims(play: SimulatedDispatcher) -> None:
     lost = [play.run(), play.run()]
     waiting = play.submit()
     for run, verb in zip(lost, (StudyMove.STOP, StudyMove.PAUSE), strict=True):
@@ -221,7 +221,7 @@ def test_studies_to_recover_do_not_delay_other_claims(play: Play) -> None:
     assert [run.study.state for run in lost] == [StudyState.COMPLETED, StudyState.PAUSED]
 
 
-def test_a_released_study_can_be_claimed_at_once(play: Play) -> None:
+def test_a_released_study_can_be_claimed_at_once(play: SimulatedDispatcher) -> None:
     run = play.run()
     trial = run.begin(0)[0]
     play.store.release(run.claim)
@@ -230,7 +230,7 @@ def test_a_released_study_can_be_claimed_at_once(play: Play) -> None:
     assert (run.trial(trial).attempt, run.trial(trial).retries) == (2, 1), "and its trials are charged once"
 
 
-def test_a_study_that_is_released_with_a_failure_fails_with_that_reason(play: Play) -> None:
+def test_a_study_that_is_released_with_a_failure_fails_with_that_reason(play: SimulatedDispatcher) -> None:
     run = play.run()
     trial = run.begin(0)[0]
     play.store.release(run.claim, failure="its run broke down 3 times\0\ud800")
@@ -240,14 +240,16 @@ def test_a_study_that_is_released_with_a_failure_fails_with_that_reason(play: Pl
     assert play.store.claim_next(dispatcher="there", lease_s=60) is None
 
 
-def test_releasing_a_study_with_a_failure_that_was_being_cancelled_cancels_it(play: Play) -> None:
+def test_releasing_a_study_with_a_failure_that_was_being_cancelled_cancels_it(
+    play: SimulatedDispatcher,
+) -> None:
     run = play.run()
     play.store.move(run.claim.study_id, StudyMove.CANCEL)
     play.store.release(run.claim, failure="it broke down")
     assert (run.study.state, run.study.state_reason) == (StudyState.CANCELLED, "it broke down")
 
 
-def test_a_superseded_claim_releases_nothing(play: Play) -> None:
+def test_a_superseded_claim_releases_nothing(play: SimulatedDispatcher) -> None:
     old = play.run()
     old.lapse()
     new = play.claim(dispatcher="there")
@@ -257,7 +259,7 @@ def test_a_superseded_claim_releases_nothing(play: Play) -> None:
     assert play.store.claim_next(dispatcher="here", lease_s=60) is None
 
 
-def test_releasing_a_closed_study_does_nothing(play: Play) -> None:
+def test_releasing_a_closed_study_does_nothing(play: SimulatedDispatcher) -> None:
     run = play.run()
     run.writer.close(StudyMove.FINISH)
     before = run.study
@@ -265,7 +267,9 @@ def test_releasing_a_closed_study_does_nothing(play: Play) -> None:
     assert run.study == before
 
 
-def test_writes_of_the_run_that_closed_a_study_are_rejected_after_an_extension(play: Play) -> None:
+def test_writes_of_the_run_that_closed_a_study_are_rejected_after_an_extension(
+    play: SimulatedDispatcher,
+) -> None:
     old = play.run()
     old.writer.close(StudyMove.FINISH)
     play.extend(old.claim.study_id, seeds=9)
@@ -285,7 +289,9 @@ def test_writes_of_the_run_that_closed_a_study_are_rejected_after_an_extension(p
     assert (new.study.state, new.claim.attempt > old.claim.attempt) == (StudyState.RUNNING, True)
 
 
-def test_an_extended_study_is_queued_behind_studies_submitted_before_the_extension(play: Play) -> None:
+def test_an_extended_study_is_queued_behind_studies_submitted_before_the_extension(
+    play: SimulatedDispatcher,
+) -> None:
     old = play.run()
     old.writer.close(StudyMove.FINISH)
     waiting = play.submit()
@@ -294,7 +300,7 @@ def test_an_extended_study_is_queued_behind_studies_submitted_before_the_extensi
     assert [play.claim().claim.study_id for _ in range(3)] == [waiting, old.claim.study_id, later]
 
 
-def test_racing_dispatchers_never_claim_one_study_twice(play: Play, database_url: str) -> None:
+def test_racing_dispatchers_never_claim_one_study_twice(play: SimulatedDispatcher, database_url: str) -> None:
     submitted = {play.submit() for _ in range(12)}
     claims: list[Claim] = []
     barrier = threading.Barrier(4)
@@ -320,7 +326,9 @@ def test_racing_dispatchers_never_claim_one_study_twice(play: Play, database_url
     assert {claim.attempt for claim in claims} == {1}
 
 
-def test_racing_dispatchers_make_one_attempt_of_a_lapsed_study(play: Play, database_url: str) -> None:
+def test_racing_dispatchers_make_one_attempt_of_a_lapsed_study(
+    play: SimulatedDispatcher, database_url: str
+) -> None:
     run = play.run()
     trial = run.begin(0)[0]
     run.lapse()
@@ -346,7 +354,7 @@ def test_racing_dispatchers_make_one_attempt_of_a_lapsed_study(play: Play, datab
     ("verb", "after"), [(StudyMove.STOP, StudyState.COMPLETED), (StudyMove.CANCEL, StudyState.CANCELLED)]
 )
 def test_a_study_that_was_being_stopped_or_cancelled_is_closed_when_it_is_released(
-    play: Play, verb: StudyMove, after: StudyState
+    play: SimulatedDispatcher, verb: StudyMove, after: StudyState
 ) -> None:
     run = play.run()
     run.begin(0)
@@ -356,7 +364,9 @@ def test_a_study_that_was_being_stopped_or_cancelled_is_closed_when_it_is_releas
     assert run.study.progress.running == 0
 
 
-def test_a_lost_run_leaves_no_running_trials_even_if_no_dispatcher_can_claim_its_study(play: Play) -> None:
+def test_a_lost_run_leaves_no_running_trials_even_if_no_dispatcher_can_claim_its_study(
+    play: SimulatedDispatcher,
+) -> None:
     run = play.run()
     trial = run.begin(0)[0]
     run.lapse()

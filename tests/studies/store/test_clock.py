@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from playing import Play
 from postgres_server import PostgresServer
+from simulated_dispatch import SimulatedDispatcher
 
 from studies.states import StudyMove, StudyState
 from studies.store import Store
@@ -33,7 +33,9 @@ _SHIFTED = (
 
 
 @pytest.fixture(params=[-5, 5])
-def play(request: pytest.FixtureRequest, postgres: PostgresServer, postgres_template: str) -> Iterator[Play]:
+def play(
+    request: pytest.FixtureRequest, postgres: PostgresServer, postgres_template: str
+) -> Iterator[SimulatedDispatcher]:
     """A store on a database whose clock is hours ahead of, or behind, this machine's."""
     name = postgres.create(template=postgres_template)
     for statement in _SHIFTED:
@@ -42,12 +44,14 @@ def play(request: pytest.FixtureRequest, postgres: PostgresServer, postgres_temp
     with store._database.read() as connection:
         ahead = now(connection) - datetime.now(UTC)
     assert abs(ahead - timedelta(hours=request.param)) < timedelta(minutes=1)
-    yield Play(store)
+    yield SimulatedDispatcher(store)
     store.close()
     postgres.drop(name)
 
 
-def test_a_lease_lasts_as_long_as_requested_whatever_this_machines_clock_says(play: Play) -> None:
+def test_a_lease_lasts_as_long_as_requested_whatever_this_machines_clock_says(
+    play: SimulatedDispatcher,
+) -> None:
     run = play.run()
     run.begin(0)
     play.store.settle_lapsed_leases()
@@ -58,7 +62,7 @@ def test_a_lease_lasts_as_long_as_requested_whatever_this_machines_clock_says(pl
     assert play.store.claim_next(dispatcher="there", lease_s=60) == Claim(run.claim.study_id, 2)
 
 
-def test_a_stopped_study_waits_for_its_run(play: Play) -> None:
+def test_a_stopped_study_waits_for_its_run(play: SimulatedDispatcher) -> None:
     run = play.run()
     assert play.store.move(run.claim.study_id, StudyMove.STOP).state is StudyState.STOPPING
     run.lapse()
@@ -66,7 +70,7 @@ def test_a_stopped_study_waits_for_its_run(play: Play) -> None:
     assert run.study.state is StudyState.COMPLETED
 
 
-def test_heartbeats_are_converted_to_this_machines_clock(play: Play) -> None:
+def test_heartbeats_are_converted_to_this_machines_clock(play: SimulatedDispatcher) -> None:
     play.store.heartbeat("here")
     for found in (play.store.dispatchers(), play.store.metrics_reader().snapshot().dispatchers):
         assert abs(datetime.now(UTC) - found["here"]) < timedelta(seconds=30)
@@ -76,7 +80,7 @@ def test_heartbeats_are_converted_to_this_machines_clock(play: Play) -> None:
     assert 0 <= waited < 30
 
 
-def test_a_session_lasts_as_long_as_requested(play: Play) -> None:
+def test_a_session_lasts_as_long_as_requested(play: SimulatedDispatcher) -> None:
     secret = play.store.create_token("alice", role="viewer")
     long, short = (
         play.store.log_in(secret, lifetime=timedelta(seconds=seconds), address=None) for seconds in (60, 0.2)
@@ -88,7 +92,7 @@ def test_a_session_lasts_as_long_as_requested(play: Play) -> None:
     assert play.store.session_owner(short) is None
 
 
-def test_events_are_in_order_though_machines_clocks_differ(play: Play) -> None:
+def test_events_are_in_order_though_machines_clocks_differ(play: SimulatedDispatcher) -> None:
     run = play.run()
     run.complete(run.begin(0)[0], 0.5)
     run.writer.close(StudyMove.FINISH)
@@ -142,7 +146,7 @@ def test_processes_whose_clocks_are_hours_apart_respect_each_others_leases(
         return output[1]
 
     store = Store.open(url, migrate=False)
-    play = Play(store)
+    play = SimulatedDispatcher(store)
     play.submit()
     assert act(+3, lease_s=600) == "1"
     assert act(-3, lease_s=600) == "None"

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 from catalogs import study_body
-from commits import Killed, commits, lost_answers
+from commit_faults import Killed, commits, lost_answers
 from invariants import ClientView, broken
-from playing import Play, report
 from postgres_server import PostgresServer
 from running import Running
+from simulated_dispatch import SimulatedDispatcher, report
 
 from studies.errors import StoreUnavailable
 from studies.extension import parse_extension
@@ -148,29 +148,29 @@ def test_a_run_killed_at_any_commit_is_resumed_to_the_same_result(
     assert killed_at_points(fresh, slice(part, None, 4)) > 100
 
 
-def _submit(play: Play, _closed: str, _waiting: str) -> object:
+def _submit(play: SimulatedDispatcher, _closed: str, _waiting: str) -> object:
     return play.submit()
 
 
-def _extend(play: Play, closed: str, _waiting: str) -> object:
+def _extend(play: SimulatedDispatcher, closed: str, _waiting: str) -> object:
     return play.store.extend(closed, parse_extension({"trials_per_arm": 4, "arms": ["sgdp"]}))
 
 
-def _cancel(play: Play, _closed: str, waiting: str) -> object:
+def _cancel(play: SimulatedDispatcher, _closed: str, waiting: str) -> object:
     return play.store.move(waiting, StudyMove.CANCEL)
 
 
-def _claim(play: Play, _closed: str, _waiting: str) -> object:
+def _claim(play: SimulatedDispatcher, _closed: str, _waiting: str) -> object:
     return play.store.claim_next(dispatcher="there", lease_s=60)
 
 
-def _settle(play: Play, _closed: str, _waiting: str) -> None:
+def _settle(play: SimulatedDispatcher, _closed: str, _waiting: str) -> None:
     play.store.settle_lapsed_leases()
 
 
 @pytest.mark.parametrize("do", [_submit, _extend, _cancel, _claim, _settle])
 def test_changes_of_users_and_dispatchers_are_stored_completely_or_not_at_all(
-    play: Play, do: Callable[[Play, str, str], object]
+    play: SimulatedDispatcher, do: Callable[[SimulatedDispatcher, str, str], object]
 ) -> None:
     closed = play.run(arms=["adamp"], budget={"trials_per_arm": 1, "epochs": 2})
     closed.complete(closed.begin(0)[0], 0.5)
@@ -200,7 +200,9 @@ def test_changes_of_users_and_dispatchers_are_stored_completely_or_not_at_all(
 
 
 @pytest.mark.parametrize("answers", [1, 2])
-def test_a_submission_whose_answer_was_lost_is_found_by_its_idempotency_key(play: Play, answers: int) -> None:
+def test_a_submission_whose_answer_was_lost_is_found_by_its_idempotency_key(
+    play: SimulatedDispatcher, answers: int
+) -> None:
     spec = parse_spec(study_body())
     for _ in range(answers):
         with lost_answers(play.store, count=1), pytest.raises(StoreUnavailable):
@@ -209,7 +211,7 @@ def test_a_submission_whose_answer_was_lost_is_found_by_its_idempotency_key(play
     assert [one.id for one in play.store.studies().items] == [study.id]
 
 
-def test_every_write_of_a_run_can_be_repeated_after_its_answer_was_lost(play: Play) -> None:
+def test_every_write_of_a_run_can_be_repeated_after_its_answer_was_lost(play: SimulatedDispatcher) -> None:
     run = play.run(arms=["adamp"], pruner="asha", budget={"trials_per_arm": 4, "epochs": 9})
     defaults = run.writer.plan().arms[0].defaults
     new = [NewTrial("adamp", n, "sampled", defaults, seed=7, to_epoch=1) for n in range(3)]

@@ -1,7 +1,7 @@
 """Confirmation runs are stored beside the search and kept apart from it."""
 
 import pytest
-from playing import Play, report
+from simulated_dispatch import SimulatedDispatcher, report
 from trained_studies import Trained
 
 from studies.seeds import confirmation_seed
@@ -14,7 +14,9 @@ __all__: list[str] = []
 CONFIRMED = {"confirmation": {"seeds": 2}}
 
 
-def test_a_confirmation_run_has_its_own_number_and_id_and_its_trials_configuration(play: Play) -> None:
+def test_a_confirmation_run_has_its_own_number_and_id_and_its_trials_configuration(
+    play: SimulatedDispatcher,
+) -> None:
     run = play.run(**CONFIRMED)
     run.complete(run.begin(0, 1)[1], 0.9)
     made = run.confirm(1, 0)
@@ -35,7 +37,7 @@ def test_a_confirmation_run_has_its_own_number_and_id_and_its_trials_configurati
     assert made[0].phase == "confirmation"
 
 
-def test_the_writer_reads_both_phases_and_others_the_search_by_default(play: Play) -> None:
+def test_the_writer_reads_both_phases_and_others_the_search_by_default(play: SimulatedDispatcher) -> None:
     run = play.run(**CONFIRMED)
     run.create(0, 1)
     run.confirm(0)
@@ -59,7 +61,7 @@ def test_the_writer_reads_both_phases_and_others_the_search_by_default(play: Pla
     assert store.trials(study_id, phase="confirmation", state=TrialFilter.QUEUED, arm="adamp").total == 2
 
 
-def test_queued_confirmation_runs_and_replicates_are_read_back_as_created(play: Play) -> None:
+def test_queued_confirmation_runs_and_replicates_are_read_back_as_created(play: SimulatedDispatcher) -> None:
     run = play.run(budget={"trials_per_arm": 1, "replicates": 2, "epochs": 2}, **CONFIRMED)
     defaults = run.writer.plan().arms[0].defaults
     made = run.writer.create(
@@ -73,7 +75,7 @@ def test_queued_confirmation_runs_and_replicates_are_read_back_as_created(play: 
     assert [trial.replicate for trial in made] == [0, 1, 1, 1]
 
 
-def test_confirmation_runs_are_neither_the_best_trial_nor_on_a_curve(play: Play) -> None:
+def test_confirmation_runs_are_neither_the_best_trial_nor_on_a_curve(play: SimulatedDispatcher) -> None:
     run = play.run(**CONFIRMED)
     run.complete(run.begin(0)[0], 0.8)
     before = run.store.curves(run.claim.study_id)
@@ -86,7 +88,7 @@ def test_confirmation_runs_are_neither_the_best_trial_nor_on_a_curve(play: Play)
     assert run.store.curves(run.claim.study_id) == before
 
 
-def test_confirmation_runs_have_no_rung_values(play: Play) -> None:
+def test_confirmation_runs_have_no_rung_values(play: SimulatedDispatcher) -> None:
     run = play.run(pruner="asha", budget={"trials_per_arm": 3, "epochs": 4}, **CONFIRMED)
     [first] = run.begin(0)
     run.writer.record([report(first, 1, checkpoint="file:///kept")])
@@ -96,7 +98,7 @@ def test_confirmation_runs_have_no_rung_values(play: Play) -> None:
     assert run.writer.rung_values() == {first.id: {1: 0.5}}
 
 
-def test_progress_counts_search_and_confirmation_separately(play: Play) -> None:
+def test_progress_counts_search_and_confirmation_separately(play: SimulatedDispatcher) -> None:
     run = play.run(**CONFIRMED)
     progress = run.study.progress
     assert (progress.trials, progress.epochs, progress.confirmations) == (6, 12, 8)
@@ -114,7 +116,9 @@ def test_progress_counts_search_and_confirmation_separately(play: Play) -> None:
 
 
 @pytest.mark.parametrize("end", [StudyMove.STOP, StudyMove.CANCEL])
-def test_a_search_that_was_stopped_or_cancelled_is_not_confirmed(play: Play, end: StudyMove) -> None:
+def test_a_search_that_was_stopped_or_cancelled_is_not_confirmed(
+    play: SimulatedDispatcher, end: StudyMove
+) -> None:
     run = play.run(**CONFIRMED)
     run.store.move(run.claim.study_id, end)
     assert run.study.progress.confirmations == 0
@@ -122,7 +126,7 @@ def test_a_search_that_was_stopped_or_cancelled_is_not_confirmed(play: Play, end
     assert run.study.progress.confirmations == 0
 
 
-def test_a_closed_study_counts_its_existing_confirmation_runs(play: Play) -> None:
+def test_a_closed_study_counts_its_existing_confirmation_runs(play: SimulatedDispatcher) -> None:
     run = play.run(**CONFIRMED)
     run.begin(0)
     [_, lost] = run.confirm(0)
@@ -138,7 +142,7 @@ def test_a_closed_study_counts_its_existing_confirmation_runs(play: Play) -> Non
     assert run.trial(lost).state is TrialState.CANCELLED
 
 
-def test_replicates_multiply_the_planned_trials(play: Play) -> None:
+def test_replicates_multiply_the_planned_trials(play: SimulatedDispatcher) -> None:
     budget = {"trials_per_arm": 9, "epochs": 9, "replicates": 3}
     once, thrice = (
         play.store.study(play.submit(pruner="asha", budget={**budget, "replicates": n}, **CONFIRMED)).progress
@@ -149,7 +153,7 @@ def test_replicates_multiply_the_planned_trials(play: Play) -> None:
     assert (once.confirmations, thrice.confirmations) == (2 * 2 * 2, 2 * 4 * 2)
 
 
-def test_a_lost_confirmation_run_is_requeued_like_any_trial(play: Play) -> None:
+def test_a_lost_confirmation_run_is_requeued_like_any_trial(play: SimulatedDispatcher) -> None:
     run = play.run(**CONFIRMED)
     run.begin(0)
     [trial, _] = run.confirm(0)
@@ -166,7 +170,7 @@ def test_a_lost_confirmation_run_is_requeued_like_any_trial(play: Play) -> None:
     assert run.writer.requeue([(failed.id, 1)], reason="it broke", max_retries=0) == ()
 
 
-def test_events_name_the_phase(play: Play) -> None:
+def test_events_name_the_phase(play: SimulatedDispatcher) -> None:
     run = play.run(**CONFIRMED)
     run.complete(run.begin(0)[0], 0.9)
     [trial, _] = run.confirm(0)
@@ -207,7 +211,7 @@ def test_a_study_record_holds_both_phases_and_their_measurements(store: Store) -
         assert 0 in {trial.confirms for trial in runs}
 
 
-def test_environments_of_several_runs_are_merged(play: Play) -> None:
+def test_environments_of_several_runs_are_merged(play: SimulatedDispatcher) -> None:
     run = play.run()
     assert run.study.environment == {}
     run.writer.record_environment({"python": "3.11.9", "cpu": "A; B\0"})
@@ -216,7 +220,7 @@ def test_environments_of_several_runs_are_merged(play: Play) -> None:
     assert run.study.environment == {"python": "3.11.9; 3.12.1", "cpu": "A, B?", "torch": "2.13"}
 
 
-def test_a_suite_lists_its_studies_in_the_order_of_submission(play: Play) -> None:
+def test_a_suite_lists_its_studies_in_the_order_of_submission(play: SimulatedDispatcher) -> None:
     first = play.submit(suite="small")
     second = play.submit(suite="small", workload="char-lm")
     play.submit(suite="tiny")

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 from catalogs import study_body
-from playing import Play
 from postgres_server import PostgresServer
+from simulated_dispatch import SimulatedDispatcher
 from sqlalchemy import make_url
 
 from studies.errors import StoreUnavailable
@@ -137,7 +137,7 @@ def test_a_database_of_a_newer_version_is_left_unchanged(store: Store, database_
         Store.open(database_url)
 
 
-def test_invalid_data_is_not_reported_as_an_unavailable_database(play: Play) -> None:
+def test_invalid_data_is_not_reported_as_an_unavailable_database(play: SimulatedDispatcher) -> None:
     run = play.run()
     run.create(0)
     with pytest.raises(Exception, match=r"UNIQUE|unique") as raised:

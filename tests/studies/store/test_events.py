@@ -2,7 +2,7 @@
 
 import threading
 
-from playing import Play, report
+from simulated_dispatch import SimulatedDispatcher, report
 
 from studies.states import StudyMove
 from studies.store import Store
@@ -10,7 +10,7 @@ from studies.store import Store
 __all__: list[str] = []
 
 
-def test_a_studys_events_are_in_order(play: Play) -> None:
+def test_a_studys_events_are_in_order(play: SimulatedDispatcher) -> None:
     run = play.run(arms=["adamp"], budget={"trials_per_arm": 1, "epochs": 2})
     trial = run.begin(0)[0]
     run.complete(trial, 0.9)
@@ -31,7 +31,7 @@ def test_a_studys_events_are_in_order(play: Play) -> None:
     assert progress["arms"] == {"adamp": {**run.study.progress.model_dump(), "best": 0.9}}
 
 
-def test_progress_without_a_result_has_no_best_value(play: Play) -> None:
+def test_progress_without_a_result_has_no_best_value(play: SimulatedDispatcher) -> None:
     run = play.run()
     run.writer.report_progress()
     kind, data = run.every_event()[-1]
@@ -44,7 +44,7 @@ def test_progress_without_a_result_has_no_best_value(play: Play) -> None:
     ]
 
 
-def test_a_reader_resumes_after_its_last_event(play: Play) -> None:
+def test_a_reader_resumes_after_its_last_event(play: SimulatedDispatcher) -> None:
     run = play.run()
     run.begin(*range(10))
     study_id = run.claim.study_id
@@ -55,7 +55,9 @@ def test_a_reader_resumes_after_its_last_event(play: Play) -> None:
     assert play.store.events(study_id, after=10**9) == ()
 
 
-def test_concurrent_writers_leave_no_gap_in_the_event_numbers(play: Play, database_url: str) -> None:
+def test_concurrent_writers_leave_no_gap_in_the_event_numbers(
+    play: SimulatedDispatcher, database_url: str
+) -> None:
     run = play.run(budget={"trials_per_arm": 100, "epochs": 2})
     study_id = run.claim.study_id
     trials = run.begin(*range(40))
@@ -98,7 +100,7 @@ def test_concurrent_writers_leave_no_gap_in_the_event_numbers(play: Play, databa
     assert len(events) == 2 + 40 + 40 + 30
 
 
-def test_each_study_counts_its_own_events(play: Play) -> None:
+def test_each_study_counts_its_own_events(play: SimulatedDispatcher) -> None:
     first, second = play.run(), play.run()
     second.begin(0)
     assert [event.id for event in play.store.events(first.claim.study_id)] == [1, 2]

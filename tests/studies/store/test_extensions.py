@@ -1,7 +1,7 @@
 """Extending a completed study: it is queued again, and none of its trials change."""
 
 import pytest
-from playing import Play
+from simulated_dispatch import SimulatedDispatcher
 from trained_studies import Trained
 
 from studies.errors import IllegalMove, SpecInvalid, StudyNotFound, SuiteNotFound, VersionConflict
@@ -12,7 +12,7 @@ from studies.store import Store
 __all__: list[str] = []
 
 
-def finished(play: Play, **fields: object) -> str:
+def finished(play: SimulatedDispatcher, **fields: object) -> str:
     """Return the id of a completed study with these fields."""
     run = play.run(**fields)
     for arm in run.writer.plan().arms:
@@ -22,7 +22,7 @@ def finished(play: Play, **fields: object) -> str:
     return run.claim.study_id
 
 
-def test_an_extended_study_is_queued_and_claimed_like_any_other(play: Play) -> None:
+def test_an_extended_study_is_queued_and_claimed_like_any_other(play: SimulatedDispatcher) -> None:
     study_id = finished(play)
     before = play.store.study(study_id)
     after = play.extend(study_id, seeds=5, trials_per_arm=5, arms=["sgdp"])
@@ -47,7 +47,7 @@ def test_an_extended_study_is_queued_and_claimed_like_any_other(play: Play) -> N
     assert run.study.ended_at is not None
 
 
-def test_an_extension_changes_no_stored_trial(play: Play) -> None:
+def test_an_extension_changes_no_stored_trial(play: SimulatedDispatcher) -> None:
     study_id = finished(play)
     before = play.store.study_record(study_id)
     play.extend(study_id, replicates=2)
@@ -62,7 +62,7 @@ def test_an_extension_changes_no_stored_trial(play: Play) -> None:
     ]
 
 
-def test_the_event_of_an_extension_holds_what_was_added(play: Play) -> None:
+def test_the_event_of_an_extension_holds_what_was_added(play: SimulatedDispatcher) -> None:
     study_id = finished(play)
     play.extend(study_id, seeds=5, arms=[{"optimizer": "adamw", "name": "fixed", "space": {"lr": 0.1}}])
     *_, extended, moved = play.store.events(study_id)
@@ -83,7 +83,9 @@ def test_the_event_of_an_extension_holds_what_was_added(play: Play) -> None:
         (StudyMove.CANCEL, "cannot extend a study that is cancelled: "),
     ],
 )
-def test_only_a_completed_study_can_be_extended(play: Play, move: StudyMove | None, message: str) -> None:
+def test_only_a_completed_study_can_be_extended(
+    play: SimulatedDispatcher, move: StudyMove | None, message: str
+) -> None:
     study_id = play.submit()
     if move is not None:
         play.store.move(study_id, move)
@@ -91,7 +93,7 @@ def test_only_a_completed_study_can_be_extended(play: Play, move: StudyMove | No
         play.extend(study_id, seeds=5)
 
 
-def test_a_refused_extension_leaves_the_study_unchanged(play: Play) -> None:
+def test_a_refused_extension_leaves_the_study_unchanged(play: SimulatedDispatcher) -> None:
     study_id = finished(play)
     before = play.store.study(study_id)
     with pytest.raises(VersionConflict):
@@ -106,7 +108,7 @@ def test_a_refused_extension_leaves_the_study_unchanged(play: Play) -> None:
     )
 
 
-def test_planning_an_extension_stores_nothing(play: Play) -> None:
+def test_planning_an_extension_stores_nothing(play: SimulatedDispatcher) -> None:
     study_id = finished(play)
     before, stamp = play.store.study(study_id), play.store.change_stamps([study_id, "nothing"])
     spec, plan = play.store.plan_extension(study_id, Extension(trials_per_arm=5))
@@ -119,13 +121,13 @@ def test_planning_an_extension_stores_nothing(play: Play) -> None:
         play.store.plan_extension(study_id, Extension(seeds=5))
 
 
-def test_a_study_cannot_be_moved_by_extend(play: Play) -> None:
+def test_a_study_cannot_be_moved_by_extend(play: SimulatedDispatcher) -> None:
     study_id = finished(play)
     with pytest.raises(IllegalMove, match="expected one of cancel, pause, resume, stop, got 'extend'"):
         play.store.move(study_id, StudyMove.EXTEND)
 
 
-def test_reading_or_extending_what_is_missing_raises(play: Play) -> None:
+def test_reading_or_extending_what_is_missing_raises(play: SimulatedDispatcher) -> None:
     with pytest.raises(StudyNotFound):
         play.extend("nothing\0", seeds=5)
     with pytest.raises(StudyNotFound):
@@ -134,7 +136,7 @@ def test_reading_or_extending_what_is_missing_raises(play: Play) -> None:
         play.store.study_ids_of_suite("nowhere")
 
 
-def test_more_seeds_for_a_stopped_study_do_not_resume_its_search(play: Play) -> None:
+def test_more_seeds_for_a_stopped_study_do_not_resume_its_search(play: SimulatedDispatcher) -> None:
     run = play.run(budget={"trials_per_arm": 50, "epochs": 2})
     for trial in run.begin(0, 1, 2):
         run.complete(trial, 0.9)
@@ -147,7 +149,7 @@ def test_more_seeds_for_a_stopped_study_do_not_resume_its_search(play: Play) -> 
     assert [arm.trials for arm in play.claim().writer.plan().arms] == [3, 1]
 
 
-def test_more_trials_for_a_stopped_study_resume_its_search(play: Play) -> None:
+def test_more_trials_for_a_stopped_study_resume_its_search(play: SimulatedDispatcher) -> None:
     run = play.run(budget={"trials_per_arm": 50, "epochs": 2})
     run.begin(0)
     play.store.move(run.claim.study_id, StudyMove.STOP)
@@ -156,7 +158,7 @@ def test_more_trials_for_a_stopped_study_resume_its_search(play: Play) -> None:
     assert (study.spec.budget.trials_per_arm, study.progress.trials) == (50, 100)
 
 
-def test_new_arms_of_a_stopped_study_get_the_budget_that_it_used(play: Play) -> None:
+def test_new_arms_of_a_stopped_study_get_the_budget_that_it_used(play: SimulatedDispatcher) -> None:
     run = play.run(budget={"trials_per_arm": 50, "epochs": 2})
     run.begin(0, 1)
     run.begin(0, 1, arm="adamw")
@@ -166,7 +168,9 @@ def test_new_arms_of_a_stopped_study_get_the_budget_that_it_used(play: Play) -> 
     assert [arm.progress.trials for arm in play.store.arms(run.claim.study_id)] == [2, 2, 2]
 
 
-def test_confirmation_runs_that_a_stop_cancelled_are_missing_after_an_extension(play: Play) -> None:
+def test_confirmation_runs_that_a_stop_cancelled_are_missing_after_an_extension(
+    play: SimulatedDispatcher,
+) -> None:
     run = play.run(arms=["adamp"], confirmation={"seeds": 2})
     for trial in run.begin(0, 1, 2):
         run.complete(trial, 0.9)

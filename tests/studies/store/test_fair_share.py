@@ -7,7 +7,7 @@ import pytest
 from catalogs import study_body
 from hypothesis import given
 from hypothesis import strategies as st
-from playing import Play, Run
+from simulated_dispatch import SimulatedDispatcher, SimulatedRun
 
 from studies.actors import Actor
 from studies.spec import parse_spec
@@ -21,15 +21,20 @@ __all__: list[str] = []
 MACHINES = "10.0.0.1:6379"
 
 
-def submit(play: Play, owner: str | None, priority: str = "normal") -> str:
+def submit(play: SimulatedDispatcher, owner: str | None, priority: str = "normal") -> str:
     """Submit a study of an owner and return its id."""
     spec = parse_spec(study_body(resources={"priority": priority}))
     return play.store.submit(spec, by=Actor(name=owner, role="admin")).id
 
 
 def run(
-    play: Play, owner: str | None, priority: str = "normal", *, wanted: int = 100, machines: str = MACHINES
-) -> Run:
+    play: SimulatedDispatcher,
+    owner: str | None,
+    priority: str = "normal",
+    *,
+    wanted: int = 100,
+    machines: str = MACHINES,
+) -> SimulatedRun:
     """Submit a study, claim it and report how many packs it wants."""
     study_id = submit(play, owner, priority)
     found = play.claim()
@@ -38,12 +43,12 @@ def run(
     return found
 
 
-def limits(*runs: Run, slots: int = 8) -> list[int]:
+def limits(*runs: SimulatedRun, slots: int = 8) -> list[int]:
     """Return how many packs each run may train."""
     return [each.writer.pack_limit(slots=slots)[0] for each in runs]
 
 
-def yielding(*runs: Run) -> list[bool]:
+def yielding(*runs: SimulatedRun) -> list[bool]:
     """Return which runs should yield."""
     return [each.writer.pack_limit(slots=8)[1] for each in runs]
 
@@ -60,26 +65,26 @@ def age(store: Store, seconds: float, *study_ids: str) -> None:
                 connection.execute(study.update().where(study.c.id == row.id).values(**past))
 
 
-def test_a_single_study_gets_all_machines(play: Play) -> None:
+def test_a_single_study_gets_all_machines(play: SimulatedDispatcher) -> None:
     assert limits(run(play, "ada")) == [8]
 
 
-def test_two_owners_get_equal_shares(play: Play) -> None:
+def test_two_owners_get_equal_shares(play: SimulatedDispatcher) -> None:
     assert limits(run(play, "ada"), run(play, "bob")) == [4, 4]
 
 
-def test_an_owner_gains_nothing_by_submitting_more_studies(play: Play) -> None:
+def test_an_owner_gains_nothing_by_submitting_more_studies(play: SimulatedDispatcher) -> None:
     runs = [run(play, owner) for owner in ("ada", "ada", "ada", "bob")]
     *adas, bobs = limits(*runs, slots=12)
     assert (sum(adas), bobs) == (6, 6)
     assert sorted(adas) == [2, 2, 2]
 
 
-def test_studies_on_an_open_service_get_equal_shares(play: Play) -> None:
+def test_studies_on_an_open_service_get_equal_shares(play: SimulatedDispatcher) -> None:
     assert limits(run(play, None), run(play, None)) == [4, 4]
 
 
-def test_a_small_study_is_not_starved_by_a_large_one(play: Play) -> None:
+def test_a_small_study_is_not_starved_by_a_large_one(play: SimulatedDispatcher) -> None:
     large, small = run(play, "ada", wanted=10_000), run(play, "bob", wanted=2)
     assert limits(large, small) == [6, 4], (
         "what the small one does not want the large one has; it may always ask for more"
@@ -90,12 +95,12 @@ def test_a_small_study_is_not_starved_by_a_large_one(play: Play) -> None:
     assert limits(large, small) == [4, 4]
 
 
-def test_a_priority_weighs_three_times_the_one_below(play: Play) -> None:
+def test_a_priority_weighs_three_times_the_one_below(play: SimulatedDispatcher) -> None:
     runs = [run(play, "ada", priority) for priority in ("high", "normal", "low")]
     assert limits(*runs, slots=13) == [9, 3, 1]
 
 
-def test_more_studies_than_slots_take_turns(play: Play) -> None:
+def test_more_studies_than_slots_take_turns(play: SimulatedDispatcher) -> None:
     runs = [run(play, owner) for owner in ("ada", "bob", "eve")]
     start = datetime(2026, 1, 1, tzinfo=UTC)
     with play.store._database.read() as connection:
@@ -116,7 +121,9 @@ def test_more_studies_than_slots_take_turns(play: Play) -> None:
     assert all(sum(turn[n] for turn in turns) >= 3 for n in range(3))
 
 
-def test_a_study_that_needs_gpus_shares_them_only_with_those_that_need_them_too(play: Play) -> None:
+def test_a_study_that_needs_gpus_shares_them_only_with_those_that_need_them_too(
+    play: SimulatedDispatcher,
+) -> None:
     spec = parse_spec(study_body(resources={"gpus_per_pack": 1.0}))
     ada = run(play, "ada")
     play.store.submit(spec, by=Actor(name="bob", role="submitter"))
@@ -126,12 +133,12 @@ def test_a_study_that_needs_gpus_shares_them_only_with_those_that_need_them_too(
     assert limits(ada, slots=8) == [7], "the GPU's pack takes a core"
 
 
-def test_runs_on_other_machines_do_not_count(play: Play) -> None:
+def test_runs_on_other_machines_do_not_count(play: SimulatedDispatcher) -> None:
     here, there = run(play, "ada"), run(play, "bob", machines="10.0.0.2:6379")
     assert limits(here, there) == [8, 8]
 
 
-def test_a_run_that_is_lost_paused_or_has_not_reported_yet_does_not_count(play: Play) -> None:
+def test_a_run_that_is_lost_paused_or_has_not_reported_yet_does_not_count(play: SimulatedDispatcher) -> None:
     here, lost = run(play, "ada"), run(play, "bob")
     lost.lapse()
     assert limits(here) == [8]
@@ -200,18 +207,18 @@ def test_owners_of_one_priority_differ_by_at_most_one_pack(drawn: list[tuple[str
     assert max(sums) - min(sums) <= 1
 
 
-def test_an_owner_without_a_run_is_claimed_before_one_with_a_run(play: Play) -> None:
+def test_an_owner_without_a_run_is_claimed_before_one_with_a_run(play: SimulatedDispatcher) -> None:
     first, second = submit(play, "ada"), submit(play, "ada")
     third = submit(play, "bob")
     assert [play.claim().claim.study_id for _ in range(3)] == [first, third, second]
 
 
-def test_high_priority_is_claimed_first_and_low_last(play: Play) -> None:
+def test_high_priority_is_claimed_first_and_low_last(play: SimulatedDispatcher) -> None:
     low, normal, high = (submit(play, "ada", priority) for priority in ("low", "normal", "high"))
     assert [play.claim().claim.study_id for _ in range(3)] == [high, normal, low]
 
 
-def test_owners_take_turns(play: Play) -> None:
+def test_owners_take_turns(play: SimulatedDispatcher) -> None:
     adas, bobs = [submit(play, "ada") for _ in range(3)], [submit(play, "bob") for _ in range(3)]
     claimed: list[str] = []
     for _ in range(6):
@@ -221,7 +228,7 @@ def test_owners_take_turns(play: Play) -> None:
     assert claimed == [adas[0], bobs[0], adas[1], bobs[1], adas[2], bobs[2]]
 
 
-def test_an_owner_with_two_runs_yields_to_an_owner_without_one(play: Play) -> None:
+def test_an_owner_with_two_runs_yields_to_an_owner_without_one(play: SimulatedDispatcher) -> None:
     first, second, third = run(play, "ada"), run(play, "bob"), run(play, "ada")
     submit(play, "eve")
     assert yielding(first, second, third) == [False] * 3, "a place may be on its way"
@@ -234,7 +241,7 @@ def test_an_owner_with_two_runs_yields_to_an_owner_without_one(play: Play) -> No
     assert yielding(second, third) == [False, False]
 
 
-def test_a_run_that_yielded_waits_for_the_next_time_slice(play: Play) -> None:
+def test_a_run_that_yielded_waits_for_the_next_time_slice(play: SimulatedDispatcher) -> None:
     ada = run(play, "ada")
     submit(play, "bob")
     age(play.store, 200.0)
@@ -247,21 +254,23 @@ def test_a_run_that_yielded_waits_for_the_next_time_slice(play: Play) -> None:
     assert yielding(bob) == [True]
 
 
-def test_no_run_yields_to_an_owner_who_has_a_run(play: Play) -> None:
+def test_no_run_yields_to_an_owner_who_has_a_run(play: SimulatedDispatcher) -> None:
     runs = [run(play, "ada"), run(play, "bob")]
     submit(play, "ada")
     age(play.store, 500.0)
     assert yielding(*runs) == [False, False]
 
 
-def test_no_run_yields_on_an_open_service(play: Play) -> None:
+def test_no_run_yields_on_an_open_service(play: SimulatedDispatcher) -> None:
     runs = [run(play, None), run(play, None)]
     submit(play, None)
     age(play.store, 500.0)
     assert yielding(*runs) == [False, False]
 
 
-def test_the_lowest_priority_yields_to_a_higher_one_before_its_time_slice_ends(play: Play) -> None:
+def test_the_lowest_priority_yields_to_a_higher_one_before_its_time_slice_ends(
+    play: SimulatedDispatcher,
+) -> None:
     low, normal = run(play, "ada", "low"), run(play, "ada")
     waiting = submit(play, "ada", "high")
     age(play.store, 20.0, waiting)
@@ -270,7 +279,7 @@ def test_the_lowest_priority_yields_to_a_higher_one_before_its_time_slice_ends(p
     assert play.claim().claim.study_id == waiting
 
 
-def test_only_one_run_yields_until_its_place_is_taken(play: Play) -> None:
+def test_only_one_run_yields_until_its_place_is_taken(play: SimulatedDispatcher) -> None:
     first, second = run(play, "ada", "low"), run(play, "ada", "low")
     waiting = submit(play, "ada", "high")
     age(play.store, 20.0, waiting)
@@ -281,7 +290,7 @@ def test_only_one_run_yields_until_its_place_is_taken(play: Play) -> None:
     assert yielding(second) == [True], "none came"
 
 
-def test_a_lower_priority_never_displaces_a_higher_one(play: Play) -> None:
+def test_a_lower_priority_never_displaces_a_higher_one(play: SimulatedDispatcher) -> None:
     runs = [run(play, "ada"), run(play, "ada", "high")]
     submit(play, "bob", "low")
     age(play.store, 500.0)
@@ -289,7 +298,7 @@ def test_a_lower_priority_never_displaces_a_higher_one(play: Play) -> None:
 
 
 @pytest.mark.parametrize("owner", ["ada", None])
-def test_a_studys_turn_is_never_in_the_future(play: Play, owner: str | None) -> None:
+def test_a_studys_turn_is_never_in_the_future(play: SimulatedDispatcher, owner: str | None) -> None:
     found = run(play, owner)
     with play.store._database.read() as connection:
         (at,) = connection.execute(

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from invariants import ClientView, broken
-from playing import Play, Run, report
+from simulated_dispatch import SimulatedDispatcher, SimulatedRun, report
 
 from studies.states import StudyMove
 from studies.store import Store
@@ -26,7 +26,7 @@ BODY = {
 }
 
 
-def train(run: Run, trial: PendingTrial, *, value: float) -> None:
+def train(run: SimulatedRun, trial: PendingTrial, *, value: float) -> None:
     """Report a trial's epochs up to its rung or its end."""
     for epoch in range(trial.epochs_done + 1, trial.to_epoch + 1):
         ended: dict[str, Any] = (
@@ -46,7 +46,7 @@ def train(run: Run, trial: PendingTrial, *, value: float) -> None:
         )
 
 
-def search(run: Run) -> None:
+def search(run: SimulatedRun) -> None:
     """Play a search: three trials are pruned at their rungs, one of them after it was lost, and one goes to
     its end.
     """
@@ -73,7 +73,7 @@ def search(run: Run) -> None:
     train(run, going[0], value=0.9)
 
 
-def close(play: Play) -> Run:
+def close(play: SimulatedDispatcher) -> SimulatedRun:
     """Complete a study with its search, its confirmation and its copies in Optuna's tables."""
     run = play.run(**BODY)
     search(run)
@@ -95,12 +95,12 @@ def close(play: Play) -> Run:
 
 
 @pytest.fixture
-def closed(play: Play) -> Run:
+def closed(play: SimulatedDispatcher) -> SimulatedRun:
     """A study that has completed, on each database."""
     return close(play)
 
 
-def client_view(run: Run) -> ClientView:
+def client_view(run: SimulatedRun) -> ClientView:
     """Return what a client has seen of a study."""
     view = ClientView()
     view.accepted(run.study)
@@ -108,15 +108,15 @@ def client_view(run: Run) -> ClientView:
     return view
 
 
-def test_an_intact_database_has_no_violations(closed: Run) -> None:
+def test_an_intact_database_has_no_violations(closed: SimulatedRun) -> None:
     assert broken(closed.store, client_view(closed), are_copies_due=True) == []
 
 
-def test_the_checker_takes_a_database_url(closed: Run, database_url: str) -> None:
+def test_the_checker_takes_a_database_url(closed: SimulatedRun, database_url: str) -> None:
     assert broken(database_url, client_view(closed)) == []
 
 
-def test_a_study_in_any_intermediate_state_has_no_violations(play: Play) -> None:
+def test_a_study_in_any_intermediate_state_has_no_violations(play: SimulatedDispatcher) -> None:
     empty = play.submit(**BODY)
     run = play.run(arms=["adamp", "adamw"]) if play.claim().claim.study_id == empty else play.run()
     done, flying, diverged = run.begin(0, 1, 2)
@@ -134,9 +134,9 @@ def test_a_study_in_any_intermediate_state_has_no_violations(play: Play) -> None
     assert broken(play.store, client_view(run)) == []
 
 
-def test_an_extended_study_has_no_violations(closed: Run) -> None:
+def test_an_extended_study_has_no_violations(closed: SimulatedRun) -> None:
     view = client_view(closed)
-    Play(closed.store).extend(closed.claim.study_id, trials_per_arm=6, seeds=3)
+    SimulatedDispatcher(closed.store).extend(closed.claim.study_id, trials_per_arm=6, seeds=3)
     assert broken(closed.store, view) == []
 
 
@@ -149,7 +149,7 @@ def sound(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> tu
     path = tmp_path_factory.mktemp("sound") / "tangent.db"
     shutil.copy(sqlite_template, path)
     store = Store.open(f"sqlite:///{path}", migrate=False)
-    view = client_view(close(Play(store)))
+    view = client_view(close(SimulatedDispatcher(store)))
     store.close()
     return path, view
 
@@ -380,7 +380,7 @@ def test_every_violation_is_reported(
     assert any(said.replace("ID", study_id) in sentence for sentence in found), found
 
 
-def test_a_trial_that_a_client_saw_end_in_two_ways_is_reported(closed: Run) -> None:
+def test_a_trial_that_a_client_saw_end_in_two_ways_is_reported(closed: SimulatedRun) -> None:
     view = client_view(closed)
     trials = closed.store.every_trial(closed.claim.study_id)
     view.saw(trial.model_copy(update={"value": 0.1}) for trial in trials if trial.number == 3)
@@ -392,7 +392,7 @@ def test_a_trial_that_a_client_saw_end_in_two_ways_is_reported(closed: Run) -> N
     ]
 
 
-def test_a_missing_copy_is_a_violation_only_once_it_is_due(play: Play) -> None:
+def test_a_missing_copy_is_a_violation_only_once_it_is_due(play: SimulatedDispatcher) -> None:
     run = play.run(arms=["adamp"], budget={"trials_per_arm": 1, "epochs": 2})
     run.complete(run.begin(0)[0], 0.5)
     run.writer.close(StudyMove.FINISH)

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from playing import Play, report
+from simulated_dispatch import SimulatedDispatcher, report
 from sqlalchemy import bindparam, create_engine, text
 from sqlalchemy.exc import IntegrityError
 
@@ -58,7 +58,7 @@ def test_a_snapshot_without_studies_has_every_state_and_no_waits(store: Store) -
     assert list(now.dispatchers) == ["here"]
 
 
-def test_studies_and_trials_of_both_phases_are_counted_by_state(play: Play) -> None:
+def test_studies_and_trials_of_both_phases_are_counted_by_state(play: SimulatedDispatcher) -> None:
     run = play.run()
     done, diverged, flying = run.begin(0, 1, 2)
     run.create(3)
@@ -77,7 +77,7 @@ def test_studies_and_trials_of_both_phases_are_counted_by_state(play: Play) -> N
     assert now.epochs == 2 + 1 + 1
 
 
-def test_a_pack_is_counted_once_before_and_after_its_first_report(play: Play) -> None:
+def test_a_pack_is_counted_once_before_and_after_its_first_report(play: SimulatedDispatcher) -> None:
     run, tally = play.run(), play.store.metrics_reader()
     first = run.begin(0, 1)
     second = run.begin(2, 3)
@@ -92,7 +92,7 @@ def test_a_pack_is_counted_once_before_and_after_its_first_report(play: Play) ->
     assert tally.snapshot().packs == 1
 
 
-def test_a_lost_attempt_counts_as_a_retry_and_its_epochs_do_not_count(play: Play) -> None:
+def test_a_lost_attempt_counts_as_a_retry_and_its_epochs_do_not_count(play: SimulatedDispatcher) -> None:
     run, tally = play.run(max_retries=2), play.store.metrics_reader()
     (trial,) = run.begin(0)
     run.writer.record([report(trial, 1)])
@@ -102,7 +102,7 @@ def test_a_lost_attempt_counts_as_a_retry_and_its_epochs_do_not_count(play: Play
 
 
 def test_the_longest_wait_counts_from_when_the_study_was_queued(
-    play: Play, change: Callable[..., None]
+    play: SimulatedDispatcher, change: Callable[..., None]
 ) -> None:
     tally = play.store.metrics_reader()
     first, _ = play.submit(), play.submit()
@@ -120,7 +120,7 @@ def test_the_longest_wait_counts_from_when_the_study_was_queued(
 
 
 def test_the_silence_of_a_running_study_grows_until_its_next_event(
-    play: Play, change: Callable[..., None]
+    play: SimulatedDispatcher, change: Callable[..., None]
 ) -> None:
     run, tally = play.run(), play.store.metrics_reader()
     change("UPDATE event SET at = :at", at=datetime.now(UTC) - timedelta(seconds=40))
@@ -131,14 +131,16 @@ def test_the_silence_of_a_running_study_grows_until_its_next_event(
     assert tally.snapshot().silent_for_s is None
 
 
-def test_a_clock_that_is_ahead_does_not_make_waits_negative(play: Play, change: Callable[..., None]) -> None:
+def test_a_clock_that_is_ahead_does_not_make_waits_negative(
+    play: SimulatedDispatcher, change: Callable[..., None]
+) -> None:
     play.submit()
     change("UPDATE event SET at = :at", at=datetime.now(UTC) + timedelta(seconds=40))
     assert play.store.metrics_reader().snapshot().queued_for_s == 0
 
 
 def test_the_trials_of_a_closed_study_are_counted_again_only_after_an_extension(
-    play: Play, statements: list[str]
+    play: SimulatedDispatcher, statements: list[str]
 ) -> None:
     run, tally = play.run(), play.store.metrics_reader()
     run.complete(run.begin(0)[0], 0.9)
@@ -156,7 +158,9 @@ def test_the_trials_of_a_closed_study_are_counted_again_only_after_an_extension(
     assert after.epochs == before.epochs + 2
 
 
-def test_a_snapshot_takes_three_queries_for_any_number_of_studies(play: Play, statements: list[str]) -> None:
+def test_a_snapshot_takes_three_queries_for_any_number_of_studies(
+    play: SimulatedDispatcher, statements: list[str]
+) -> None:
     for _ in range(5):
         play.submit()
     tally = play.store.metrics_reader()
@@ -193,7 +197,7 @@ def test_watchers_get_each_statement_without_its_values_and_its_end(
     assert not any("a-dispatcher-of-this-test" in statement for statement, _ in calls)
 
 
-def test_watchers_get_the_error_of_a_failed_statement(play: Play) -> None:
+def test_watchers_get_the_error_of_a_failed_statement(play: SimulatedDispatcher) -> None:
     errors: list[BaseException] = []
 
     def watch(_statement: str) -> Callable[[BaseException | None], None]:

@@ -10,7 +10,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from catalogs import catalog
-from playing import Play
+from simulated_dispatch import SimulatedDispatcher
 from sqlalchemy import insert, select
 
 from studies.extension import more_seeds
@@ -50,7 +50,7 @@ def test_migrating_again_changes_nothing(empty_url: str) -> None:
     again.close()
 
 
-def test_optuna_and_tangent_have_separate_alembic_tables(play: Play) -> None:
+def test_optuna_and_tangent_have_separate_alembic_tables(play: SimulatedDispatcher) -> None:
     run = play.run()
     run.complete(run.begin(0)[0], 0.9)
     assert play.store.copy_to_optuna(run.claim.study_id) == 1
@@ -107,7 +107,7 @@ def test_an_old_database_opens_and_its_studies_go_on(old: Path, tmp_path: Path) 
     assert [event.id for event in store.events(finished)][-1] == len(store.events(finished))
     assert [token.name for token in store.tokens()] == ["ada"]
     assert store.study(finished).spec.arms[0].name == "adamp"
-    play = Play(store)
+    play = SimulatedDispatcher(store)
     taken_over = play.claim()
     assert taken_over.study.name == "Running"
     assert [trial.attempt for trial in taken_over.writer.trials()] == [2]

@@ -13,7 +13,7 @@ from optuna.storages._rdb import models
 from optuna.trial import FrozenTrial, create_trial
 from optuna.trial import TrialState as OptunaState
 from optuna_copies import copies_at, storage_at
-from playing import Play, Run, report
+from simulated_dispatch import SimulatedDispatcher, SimulatedRun, report
 from sqlalchemy import Connection, select, text
 
 from studies.errors import StoreUnavailable
@@ -35,13 +35,13 @@ def quietly() -> Iterator[None]:
     optuna.logging.set_verbosity(before)
 
 
-def copies(run: Run, database_url: str) -> list[FrozenTrial]:
+def copies(run: SimulatedRun, database_url: str) -> list[FrozenTrial]:
     """Return the trials of the first arm as Optuna's API reads them, by number."""
     found = copies_at(database_url, study_name(run.claim.study_id, "adamp"))
     return sorted(found, key=lambda trial: trial.user_attrs["tangent_trial"])
 
 
-def mark(run: Run, copy_state: int) -> None:
+def mark(run: SimulatedRun, copy_state: int) -> None:
     """Set `copy_state` of all finished trials."""
     with run.store._database.write() as connection:
         connection.exec_driver_sql(f"UPDATE trial SET copy_state = {copy_state} WHERE ended_at IS NOT NULL")
@@ -52,7 +52,7 @@ def names(trials: list[FrozenTrial]) -> list[str]:
 
 
 @pytest.fixture
-def played(play: Play) -> Run:
+def played(play: SimulatedDispatcher) -> SimulatedRun:
     """A study with a trial in every state."""
     run = play.run(budget={"trials_per_arm": 9, "epochs": 2})
     default, sampled, diverged, pruned, failed, running = run.begin(0, 1, 2, 3, 4, 5)
@@ -66,7 +66,7 @@ def played(play: Play) -> Run:
     return run
 
 
-def test_optuna_opens_every_finished_trial_once(played: Run, database_url: str) -> None:
+def test_optuna_opens_every_finished_trial_once(played: SimulatedRun, database_url: str) -> None:
     assert played.store.copy_to_optuna(played.claim.study_id) == 5
     found = copies(played, database_url)
     assert names(found) == ["0", "1", "2", "3", "4"]
@@ -105,7 +105,7 @@ def test_optuna_opens_every_finished_trial_once(played: Run, database_url: str) 
     assert sorted(trial.number for trial in found) == [0, 1, 2, 3, 4]
 
 
-def test_optuna_knows_direction_and_best_trial(played: Run, database_url: str) -> None:
+def test_optuna_knows_direction_and_best_trial(played: SimulatedRun, database_url: str) -> None:
     played.store.copy_to_optuna(played.claim.study_id)
     with storage_at(database_url) as storage:
         study = optuna.load_study(study_name=study_name(played.claim.study_id, "adamp"), storage=storage)
@@ -116,7 +116,7 @@ def test_optuna_knows_direction_and_best_trial(played: Run, database_url: str) -
         )
 
 
-def test_a_copy_has_the_studys_direction(play: Play, database_url: str) -> None:
+def test_a_copy_has_the_studys_direction(play: SimulatedDispatcher, database_url: str) -> None:
     run = play.run(workload="char-lm")
     for trial, value in zip(run.begin(0, 1), (2.0, 1.0), strict=True):
         run.complete(trial, value)
@@ -126,7 +126,9 @@ def test_a_copy_has_the_studys_direction(play: Play, database_url: str) -> None:
         assert (study.direction.name, study.best_value) == ("MINIMIZE", 1.0)
 
 
-def test_copies_hold_only_searched_parameters_inside_the_space(played: Run, database_url: str) -> None:
+def test_copies_hold_only_searched_parameters_inside_the_space(
+    played: SimulatedRun, database_url: str
+) -> None:
     played.store.copy_to_optuna(played.claim.study_id)
     default = copies(played, database_url)[0]
     # A weight decay of 0 is outside its logarithmic range, and without it the ratio has no effect.
@@ -137,7 +139,7 @@ def test_copies_hold_only_searched_parameters_inside_the_space(played: Run, data
     )
 
 
-def test_times_are_local_as_in_optuna(played: Run, database_url: str) -> None:
+def test_times_are_local_as_in_optuna(played: SimulatedRun, database_url: str) -> None:
     played.store.copy_to_optuna(played.claim.study_id)
     ours = played.writer.trials()[0]
     trial = copies(played, database_url)[0]
@@ -151,7 +153,7 @@ def test_times_are_local_as_in_optuna(played: Run, database_url: str) -> None:
     assert abs(trial.duration - (ours.ended_at - ours.started_at)) < timedelta(seconds=1)
 
 
-def test_each_call_copies_what_has_finished_since(played: Run, database_url: str) -> None:
+def test_each_call_copies_what_has_finished_since(played: SimulatedRun, database_url: str) -> None:
     study_id = played.claim.study_id
     assert [played.store.copy_to_optuna(study_id), played.store.copy_to_optuna(study_id)] == [5, 0]
     late = played.begin(7)[0]
@@ -161,14 +163,14 @@ def test_each_call_copies_what_has_finished_since(played: Run, database_url: str
     assert names(copies(played, database_url)) == ["0", "1", "2", "3", "4", "7"]
 
 
-def test_a_study_without_finished_trials_is_not_copied(play: Play) -> None:
+def test_a_study_without_finished_trials_is_not_copied(play: SimulatedDispatcher) -> None:
     run = play.run()
     run.begin(0)
     assert play.store.copy_to_optuna(run.claim.study_id) == 0
     assert play.store.copy_to_optuna("nothing") == 0
 
 
-def test_cancelled_trials_are_not_copied(played: Run, database_url: str) -> None:
+def test_cancelled_trials_are_not_copied(played: SimulatedRun, database_url: str) -> None:
     played.store.move(played.claim.study_id, StudyMove.CANCEL)
     played.writer.close(StudyMove.FINISH)
     assert [t.state for t in played.writer.trials()].count(TrialState.CANCELLED) == 2
@@ -177,7 +179,7 @@ def test_cancelled_trials_are_not_copied(played: Run, database_url: str) -> None
 
 
 def test_a_crash_between_copies_and_copy_state_neither_loses_nor_duplicates_a_copy(
-    played: Run, database_url: str
+    played: SimulatedRun, database_url: str
 ) -> None:
     played.store.copy_to_optuna(played.claim.study_id)
     mark(played, copy_state=2)
@@ -196,7 +198,7 @@ def one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("one_by_one")
 def test_a_crash_while_copying_neither_loses_nor_duplicates_a_copy(
-    played: Run, database_url: str, monkeypatch: pytest.MonkeyPatch
+    played: SimulatedRun, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     add = optuna.Study.add_trial
     added: list[FrozenTrial] = []
@@ -216,13 +218,13 @@ def test_a_crash_while_copying_neither_loses_nor_duplicates_a_copy(
     assert names(copies(played, database_url)) == ["0", "1", "2", "3", "4"]
 
 
-def test_a_crash_before_the_first_copy_loses_nothing(played: Run, database_url: str) -> None:
+def test_a_crash_before_the_first_copy_loses_nothing(played: SimulatedRun, database_url: str) -> None:
     mark(played, copy_state=2)
     assert played.store.copy_to_optuna(played.claim.study_id) == 5
     assert names(copies(played, database_url)) == ["0", "1", "2", "3", "4"]
 
 
-def test_other_trials_in_optunas_tables_are_left_unchanged(played: Run, database_url: str) -> None:
+def test_other_trials_in_optunas_tables_are_left_unchanged(played: SimulatedRun, database_url: str) -> None:
     with storage_at(database_url) as storage:
         own = optuna.create_study(storage=storage, study_name="somebody's own")
         own.add_trial(create_trial(value=1.0))
@@ -235,7 +237,7 @@ def test_other_trials_in_optunas_tables_are_left_unchanged(played: Run, database
         assert (len(ours.trials), len(own.trials)) == (6, 1)
 
 
-def test_concurrent_copiers_make_each_copy_once(played: Run, database_url: str) -> None:
+def test_concurrent_copiers_make_each_copy_once(played: SimulatedRun, database_url: str) -> None:
     raised: list[BaseException] = []
     barrier = threading.Barrier(3)
 
@@ -258,7 +260,7 @@ def test_concurrent_copiers_make_each_copy_once(played: Run, database_url: str) 
 
 
 def test_a_crash_within_a_batch_leaves_none_of_its_copies(
-    played: Run, database_url: str, monkeypatch: pytest.MonkeyPatch
+    played: SimulatedRun, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     add = optuna_rows.add_finished
 
@@ -275,7 +277,9 @@ def test_a_crash_within_a_batch_leaves_none_of_its_copies(
     assert names(copies(played, database_url)) == ["0", "1", "2", "3", "4"]
 
 
-def test_the_installed_optuna_has_the_schema_that_the_store_writes(played: Run, database_url: str) -> None:
+def test_the_installed_optuna_has_the_schema_that_the_store_writes(
+    played: SimulatedRun, database_url: str
+) -> None:
     played.store.copy_to_optuna(played.claim.study_id)
     with storage_at(database_url) as storage:
         found = storage.get_current_version()
@@ -285,7 +289,7 @@ def test_the_installed_optuna_has_the_schema_that_the_store_writes(played: Run, 
 
 
 def test_the_stores_rows_equal_those_that_optuna_writes(
-    play: Play, database_url: str, monkeypatch: pytest.MonkeyPatch
+    play: SimulatedDispatcher, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     space = {
         "lr": 0.1,
@@ -294,7 +298,7 @@ def test_the_stores_rows_equal_those_that_optuna_writes(
         "wd_ratio": "tune",
     }
 
-    def rows(run: Run) -> dict[str, list[tuple[Any, ...]]]:
+    def rows(run: SimulatedRun) -> dict[str, list[tuple[Any, ...]]]:
         values = (0.25, 1e-300, 3.0)
         for trial, value in zip(run.begin(0, 1, 2), values, strict=True):
             run.complete(trial, value)
@@ -343,7 +347,7 @@ def test_the_stores_rows_equal_those_that_optuna_writes(
 
     fast = rows(play.run(arms=[{"optimizer": "adamp", "space": space}]))
     monkeypatch.setattr(optuna_rows, "SCHEMA", "another")
-    other = Play(Store.open(database_url, migrate=False))
+    other = SimulatedDispatcher(Store.open(database_url, migrate=False))
     slow = rows(other.run(arms=[{"optimizer": "adamp", "space": space}]))
     other.store.close()
     assert {name for name, of_table in slow.items() if of_table} == {
@@ -358,7 +362,7 @@ def test_the_stores_rows_equal_those_that_optuna_writes(
 
 @pytest.mark.parametrize("schema", [optuna_rows.SCHEMA, "another"])
 def test_a_copy_is_never_visible_as_running(
-    play: Play, database_url: str, schema: str, monkeypatch: pytest.MonkeyPatch
+    play: SimulatedDispatcher, database_url: str, schema: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(optuna_rows, "SCHEMA", schema)
     run = play.run(budget={"trials_per_arm": 30, "epochs": 2})
@@ -393,7 +397,9 @@ def test_a_copy_is_never_visible_as_running(
     assert states <= {"COMPLETE"}
 
 
-def test_a_copier_that_ran_out_of_time_continues_at_the_next_call(play: Play, database_url: str) -> None:
+def test_a_copier_that_ran_out_of_time_continues_at_the_next_call(
+    play: SimulatedDispatcher, database_url: str
+) -> None:
     run = play.run(budget={"trials_per_arm": 60, "epochs": 2})
     for trial in run.begin(*range(60)):
         run.complete(trial, 0.5)
@@ -404,7 +410,7 @@ def test_a_copier_that_ran_out_of_time_continues_at_the_next_call(play: Play, da
     assert len(copies(run, database_url)) == 60
 
 
-def test_unusable_optuna_tables_are_reported(played: Run) -> None:
+def test_unusable_optuna_tables_are_reported(played: SimulatedRun) -> None:
     study_id = played.claim.study_id
     played.store.copy_to_optuna(study_id)
     late = played.begin(7)[0]
@@ -415,7 +421,9 @@ def test_unusable_optuna_tables_are_reported(played: Run) -> None:
         played.store.copy_to_optuna(study_id)
 
 
-def test_copies_hold_the_search_only_with_its_replicates(play: Play, database_url: str) -> None:
+def test_copies_hold_the_search_only_with_its_replicates(
+    play: SimulatedDispatcher, database_url: str
+) -> None:
     run = play.run(budget={"trials_per_arm": 1, "replicates": 2, "epochs": 2}, confirmation={"seeds": 2})
     defaults = run.writer.plan().arms[0].defaults
     trials = run.writer.create(
@@ -431,7 +439,7 @@ def test_copies_hold_the_search_only_with_its_replicates(play: Play, database_ur
     assert [trial.user_attrs["tangent_replicate"] for trial in copies(run, database_url)] == [0, 1]
 
 
-def test_new_trials_of_an_extended_study_are_copied(play: Play, database_url: str) -> None:
+def test_new_trials_of_an_extended_study_are_copied(play: SimulatedDispatcher, database_url: str) -> None:
     run = play.run(arms=["adamp"], budget={"trials_per_arm": 1, "epochs": 2})
     run.complete(run.begin(0)[0], 0.8)
     run.writer.close(StudyMove.FINISH)
@@ -444,7 +452,9 @@ def test_new_trials_of_an_extended_study_are_copied(play: Play, database_url: st
     assert [trial.value for trial in copies(run, database_url)] == [0.8, 0.9]
 
 
-def test_a_copier_that_was_frozen_while_another_wrote_adds_nothing(played: Run, database_url: str) -> None:
+def test_a_copier_that_was_frozen_while_another_wrote_adds_nothing(
+    played: SimulatedRun, database_url: str
+) -> None:
     with played.store._database.read() as connection:
         rows = list(
             connection.execute(_missing(played.claim.study_id).where(trial_table.c.arm == "adamp")).all()

@@ -12,8 +12,8 @@ from typing import TypeVar
 import pytest
 from catalogs import catalog, study_body
 from invariants import ClientView, broken
-from playing import Play, Run
 from postgres_server import PostgresServer, postgres_server
+from simulated_dispatch import SimulatedDispatcher, SimulatedRun
 
 from studies.errors import StoreUnavailable
 from studies.spec import parse_spec
@@ -32,11 +32,11 @@ def server() -> Iterator[PostgresServer]:
 
 
 @pytest.fixture
-def play(server: PostgresServer) -> Iterator[Play]:
+def play(server: PostgresServer) -> Iterator[SimulatedDispatcher]:
     """A store in a new database on that server."""
     store = Store.open(server.url(server.create()))
     store.announce(catalog(), dispatcher="here")
-    yield Play(store)
+    yield SimulatedDispatcher(store)
     store.close()
 
 
@@ -62,7 +62,7 @@ def sleep(store: Store, seconds: float) -> None:
 
 
 def test_a_killed_server_is_reported_at_once_and_the_first_call_after_its_restart_succeeds(
-    server: PostgresServer, play: Play
+    server: PostgresServer, play: SimulatedDispatcher
 ) -> None:
     run = play.run()
     view = ClientView()
@@ -78,7 +78,9 @@ def test_a_killed_server_is_reported_at_once_and_the_first_call_after_its_restar
     assert broken(play.store, view) == []
 
 
-def test_the_first_call_after_an_unnoticed_restart_succeeds(server: PostgresServer, play: Play) -> None:
+def test_the_first_call_after_an_unnoticed_restart_succeeds(
+    server: PostgresServer, play: SimulatedDispatcher
+) -> None:
     with ThreadPoolExecutor(5) as pool:
         list(pool.map(lambda _: play.store.ping(), range(5)))
     server.kill()
@@ -88,7 +90,9 @@ def test_the_first_call_after_an_unnoticed_restart_succeeds(server: PostgresServ
 
 
 @pytest.mark.usefixtures("impatient")
-def test_a_frozen_server_is_noticed_during_and_before_a_statement(server: PostgresServer, play: Play) -> None:
+def test_a_frozen_server_is_noticed_during_and_before_a_statement(
+    server: PostgresServer, play: SimulatedDispatcher
+) -> None:
     run = play.run()
     run.begin(0)
     with ThreadPoolExecutor(5) as pool:
@@ -114,12 +118,12 @@ def test_a_frozen_server_is_noticed_during_and_before_a_statement(server: Postgr
 
 
 @pytest.mark.usefixtures("impatient")
-def test_a_slow_statement_is_waited_for(play: Play) -> None:
+def test_a_slow_statement_is_waited_for(play: SimulatedDispatcher) -> None:
     sleep(play.store, 1.0)
 
 
 @pytest.mark.usefixtures("impatient")
-def test_waiting_for_a_lock_is_not_an_outage(play: Play) -> None:
+def test_waiting_for_a_lock_is_not_an_outage(play: SimulatedDispatcher) -> None:
     run = play.run()
     with ThreadPoolExecutor(1) as pool:
         with play.store._database.write() as connection:
@@ -145,7 +149,7 @@ def test_connecting_to_a_port_that_accepts_nothing_times_out_after_seconds() -> 
 
 
 def test_all_threads_that_wait_for_a_returning_server_are_answered(
-    server: PostgresServer, play: Play
+    server: PostgresServer, play: SimulatedDispatcher
 ) -> None:
     server.kill()
     with ThreadPoolExecutor(20) as pool:
@@ -166,7 +170,7 @@ def persist(call: Callable[[], T]) -> T:
             time.sleep(0.1)
 
 
-def work(play: Play, view: ClientView, is_over: threading.Event) -> None:
+def work(play: SimulatedDispatcher, view: ClientView, is_over: threading.Event) -> None:
     """Submit studies and complete trials, trying each step until it is acknowledged, as clients and
     runs do.
     """
@@ -179,7 +183,7 @@ def work(play: Play, view: ClientView, is_over: threading.Event) -> None:
         view.accepted(study)
         claim = persist(lambda: play.store.claim_next(dispatcher="here", lease_s=60))
         if claim is not None:
-            run = Run(play.store, claim, play.store.run_writer(claim, lease_s=60))
+            run = SimulatedRun(play.store, claim, play.store.run_writer(claim, lease_s=60))
             trial = persist(lambda run=run: run.create(0))[0]
             persist(lambda run=run, trial=trial: run.writer.start([trial]))
             persist(lambda run=run, trial=trial: run.complete(trial, 0.5))
@@ -189,7 +193,9 @@ def work(play: Play, view: ClientView, is_over: threading.Event) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(400)
-def test_acknowledged_writes_survive_twenty_kills_and_freezes(server: PostgresServer, play: Play) -> None:
+def test_acknowledged_writes_survive_twenty_kills_and_freezes(
+    server: PostgresServer, play: SimulatedDispatcher
+) -> None:
     chance = random.Random(7)
     view, is_over = ClientView(), threading.Event()
     with ThreadPoolExecutor(3) as pool:

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 from catalogs import study_body
-from playing import Play, report
+from simulated_dispatch import SimulatedDispatcher, report
 
 from studies.actors import OPERATOR, Actor
 from studies.errors import (
@@ -56,7 +56,7 @@ def test_a_viewer_cannot_submit(store: Store) -> None:
 
 
 def test_only_its_owner_or_an_admin_extends_a_study(store: Store) -> None:
-    play = Play(store)
+    play = SimulatedDispatcher(store)
     store.submit(SPEC, by=ADA)
     run = play.claim()
     run.writer.close(StudyMove.FINISH)
@@ -120,7 +120,7 @@ def test_only_an_admin_creates_changes_and_revokes_tokens(store: Store) -> None:
 def test_a_request_whose_token_was_revoked_meanwhile_changes_nothing(store: Store) -> None:
     store.create_token("ada", role="submitter")
     done, open_one = store.submit(SPEC, by=ADA).id, store.submit(SPEC, by=ADA).id
-    Play(store).claim().writer.close(StudyMove.FINISH)
+    SimulatedDispatcher(store).claim().writer.close(StudyMove.FINISH)
     store.revoke_token("ada")
     for late in (
         lambda: store.submit(SPEC, by=ADA),
@@ -167,7 +167,7 @@ def test_a_study_may_have_as_many_trials_as_its_owners_quota(store: Store) -> No
         ),
     ):
         store.submit(parse_spec(study_body(confirmation={"seeds": 2})), by=ADA)
-    Play(store).claim().writer.close(StudyMove.FINISH)
+    SimulatedDispatcher(store).claim().writer.close(StudyMove.FINISH)
     with pytest.raises(QuotaExceeded, match="this study has 12"):
         store.extend(study, parse_extension({"trials_per_arm": 6}), by=ADA)
     assert store.extend(study, parse_extension({"trials_per_arm": 5}), by=ADA).state is StudyState.QUEUED
@@ -185,7 +185,7 @@ def test_a_study_that_needs_a_gpu_is_refused_once_the_gpu_hours_are_used(store: 
     store.create_token("ada", role="submitter", quotas=Quotas(max_gpu_hours=1.0))
     spec = parse_spec(study_body(resources=GPU))
     study = store.submit(spec, by=ADA).id
-    run = Play(store).claim()
+    run = SimulatedDispatcher(store).claim()
     done, flying = run.begin(0, 1)
     run.complete(done, 0.9, cost_s=1600.0, charged_s=2400.0)
     assert store.token("ada").gpu_hours == pytest.approx(2400 / 3600)
@@ -205,7 +205,7 @@ def test_a_study_that_needs_a_gpu_is_refused_once_the_gpu_hours_are_used(store: 
 def test_epochs_that_are_trained_again_are_charged_again(store: Store) -> None:
     store.create_token("ada", role="submitter")
     store.submit(parse_spec(study_body(resources={"gpus_per_pack": 1})), by=ADA)
-    run = Play(store).claim()
+    run = SimulatedDispatcher(store).claim()
     (lost,) = run.begin(0)
     run.writer.record([report(lost, 1, elapsed_s=100.0, charged_s=150.0)])
     (again,) = run.writer.requeue(
@@ -222,7 +222,7 @@ def test_epochs_that_are_trained_again_are_charged_again(store: Store) -> None:
 def test_a_trial_that_fails_is_charged_for_its_last_attempt(store: Store) -> None:
     store.create_token("ada", role="submitter")
     store.submit(parse_spec(study_body(resources={"gpus_per_pack": 1})), by=ADA)
-    run = Play(store).claim()
+    run = SimulatedDispatcher(store).claim()
     (failing,) = run.begin(0)
     run.writer.requeue([(failing.id, 1)], reason="it broke", max_retries=0, charged_s=36.0)
     assert store.token("ada").gpu_hours == pytest.approx(0.01)
@@ -231,7 +231,7 @@ def test_a_trial_that_fails_is_charged_for_its_last_attempt(store: Store) -> Non
 def test_a_report_that_arrives_twice_is_charged_once(store: Store) -> None:
     store.create_token("ada", role="submitter")
     store.submit(parse_spec(study_body(resources={"gpus_per_pack": 1})), by=ADA)
-    run = Play(store).claim()
+    run = SimulatedDispatcher(store).claim()
     (trial,) = run.begin(0)
     for _ in range(2):
         run.writer.record([report(trial, 1, charged_s=36.0)])
@@ -241,7 +241,7 @@ def test_a_report_that_arrives_twice_is_charged_once(store: Store) -> None:
 def test_a_study_on_cpus_uses_no_gpu_hours(store: Store) -> None:
     store.create_token("ada", role="submitter")
     store.submit(SPEC, by=ADA)
-    run = Play(store).claim()
+    run = SimulatedDispatcher(store).claim()
     run.complete(run.begin(0)[0], 0.9, cost_s=7200.0, charged_s=7200.0)
     assert store.token("ada").gpu_hours == 0.0
 

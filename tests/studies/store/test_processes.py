@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from catalogs import catalog
-from playing import Play
+from simulated_dispatch import SimulatedDispatcher
 
 from studies.states import StudyMove, StudyState
 from studies.store import Store
@@ -51,7 +51,7 @@ def open_and_close(_: int, url: str) -> None:
 def play_studies(n: int, url: str) -> None:
     store = Store.open(url)
     store.announce(catalog(), dispatcher=f"d{n}")
-    play = Play(store)
+    play = SimulatedDispatcher(store)
     for _ in range(2):
         play.submit(budget={"trials_per_arm": 3, "epochs": 2})
     while (claim := store.claim_next(dispatcher=f"d{n}", lease_s=60)) is not None:
@@ -84,7 +84,7 @@ def claim_all(n: int, url: str, folder: str) -> None:
 def test_concurrent_processes_claim_each_study_once(empty_url: str, tmp_path: Path) -> None:
     store = Store.open(empty_url)
     store.announce(catalog(), dispatcher="here")
-    submitted = {Play(store).submit() for _ in range(24)}
+    submitted = {SimulatedDispatcher(store).submit() for _ in range(24)}
     store.close()
     assert list(in_processes(CLAIMERS, claim_all, empty_url, str(tmp_path))) == [None] * CLAIMERS
     claims = [claim for file in tmp_path.glob("*.claims") for claim in json.loads(file.read_text())]

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from playing import Play, Run, report
+from simulated_dispatch import SimulatedDispatcher, SimulatedRun, report
 
 from studies.promotion import Ladder, PromotionDecision
 from studies.states import StudyMove, StudyState, TrialState
@@ -23,7 +23,7 @@ FIT = {
 }
 
 
-def asha(play: Play, *, trials: int = 6, **fields: Any) -> Run:
+def asha(play: SimulatedDispatcher, *, trials: int = 6, **fields: Any) -> SimulatedRun:
     """Submit and claim a study of one arm with rungs at epochs 1 and 3."""
     return play.run(
         **{"arms": ["adamp"], "pruner": "asha", "budget": {"trials_per_arm": trials, "epochs": EPOCHS}}
@@ -31,7 +31,7 @@ def asha(play: Play, *, trials: int = 6, **fields: Any) -> Run:
     )
 
 
-def begin(run: Run, *numbers: int, to_epoch: int = 1) -> tuple[PendingTrial, ...]:
+def begin(run: SimulatedRun, *numbers: int, to_epoch: int = 1) -> tuple[PendingTrial, ...]:
     defaults = run.writer.plan().arms[0].defaults
     pending = run.writer.create(
         [NewTrial("adamp", n, "sampled", defaults, seed=7, to_epoch=to_epoch) for n in numbers]
@@ -40,7 +40,7 @@ def begin(run: Run, *numbers: int, to_epoch: int = 1) -> tuple[PendingTrial, ...
     return pending
 
 
-def reach(run: Run, trial: PendingTrial, value: float | None, *, pack_size: int = 1) -> None:
+def reach(run: SimulatedRun, trial: PendingTrial, value: float | None, *, pack_size: int = 1) -> None:
     """Report a trial's epochs up to its rung, with a checkpoint there."""
     for epoch in range(trial.epochs_done + 1, trial.to_epoch + 1):
         left = f"file:///checkpoints/{trial.id}-{epoch}.pt" if epoch == trial.to_epoch else None
@@ -49,12 +49,12 @@ def reach(run: Run, trial: PendingTrial, value: float | None, *, pack_size: int 
         )
 
 
-def promote(run: Run, trial: PendingTrial, to_epoch: int) -> PendingTrial:
+def promote(run: SimulatedRun, trial: PendingTrial, to_epoch: int) -> PendingTrial:
     (going,) = run.writer.settle(promoted=[(trial.id, trial.attempt, to_epoch)], pruned=[])
     return going
 
 
-def ladder_of(run: Run, *, trials: int = 6) -> Ladder:
+def ladder_of(run: SimulatedRun, *, trials: int = 6) -> Ladder:
     """Return a ladder filled from the database, as a run that resumes the study fills it."""
     ladder = Ladder(run.study.spec.pruner, epochs=EPOCHS, trials=trials, maximize=True)
     values = run.writer.rung_values()
@@ -69,7 +69,7 @@ def ladder_of(run: Run, *, trials: int = 6) -> Ladder:
     return ladder
 
 
-def settle(run: Run, decision: PromotionDecision) -> tuple[PendingTrial, ...]:
+def settle(run: SimulatedRun, decision: PromotionDecision) -> tuple[PendingTrial, ...]:
     trials = {trial.number: trial for trial in run.writer.queued_trials()}
     promoted = [
         (trials[number].id, trials[number].attempt, to_epoch) for number, to_epoch in decision.promoted
@@ -79,7 +79,7 @@ def settle(run: Run, decision: PromotionDecision) -> tuple[PendingTrial, ...]:
     )
 
 
-def everything(run: Run) -> object:
+def everything(run: SimulatedRun) -> object:
     return (
         run.writer.trials(),
         run.every_event(),
@@ -87,7 +87,7 @@ def everything(run: Run) -> object:
     )
 
 
-def test_a_new_trial_has_its_first_rung(play: Play) -> None:
+def test_a_new_trial_has_its_first_rung(play: SimulatedDispatcher) -> None:
     run = asha(play)
     first, second = run.writer.create(
         [
@@ -107,7 +107,7 @@ def test_a_new_trial_has_its_first_rung(play: Play) -> None:
     assert run.writer.queued_trials() == (first, second)
 
 
-def test_a_trial_waits_at_its_rung_with_its_checkpoint(play: Play) -> None:
+def test_a_trial_waits_at_its_rung_with_its_checkpoint(play: SimulatedDispatcher) -> None:
     run = asha(play)
     (trial,) = begin(run, 0, to_epoch=3)
     reach(run, trial, 0.5, pack_size=4)
@@ -129,7 +129,7 @@ def test_a_trial_waits_at_its_rung_with_its_checkpoint(play: Play) -> None:
     assert run.study.progress.running == 0
 
 
-def test_without_a_checkpoint_a_trial_does_not_wait(play: Play) -> None:
+def test_without_a_checkpoint_a_trial_does_not_wait(play: SimulatedDispatcher) -> None:
     run = asha(play)
     (trial,) = begin(run, 0)
     run.writer.record([report(trial, 1)])
@@ -138,7 +138,7 @@ def test_without_a_checkpoint_a_trial_does_not_wait(play: Play) -> None:
     assert (again.epochs_done, again.attempt) == (0, 2)
 
 
-def test_a_trial_that_ends_at_a_rung_does_not_wait(play: Play) -> None:
+def test_a_trial_that_ends_at_a_rung_does_not_wait(play: SimulatedDispatcher) -> None:
     run = asha(play)
     (trial,) = begin(run, 0)
     run.writer.record([report(trial, 1, ended="diverged", reason="nan", checkpoint="file:///never")])
@@ -146,14 +146,14 @@ def test_a_trial_that_ends_at_a_rung_does_not_wait(play: Play) -> None:
     assert run.writer.queued_trials() == ()
 
 
-def test_the_last_epoch_is_not_a_rung(play: Play) -> None:
+def test_the_last_epoch_is_not_a_rung(play: SimulatedDispatcher) -> None:
     run = asha(play)
     (trial,) = begin(run, 0, to_epoch=EPOCHS)
     run.writer.record([report(trial, EPOCHS, checkpoint="file:///never")])
     assert run.trial(trial).state is TrialState.RUNNING
 
 
-def test_later_reports_of_a_waiting_trial_are_dropped(play: Play) -> None:
+def test_later_reports_of_a_waiting_trial_are_dropped(play: SimulatedDispatcher) -> None:
     run = asha(play)
     (trial,) = begin(run, 0)
     here = report(trial, 1, checkpoint="file:///here")
@@ -162,7 +162,7 @@ def test_later_reports_of_a_waiting_trial_are_dropped(play: Play) -> None:
     assert (run.trial(trial).epochs_done, len(run.store.measurements(trial.id))) == (1, 1)
 
 
-def test_a_promoted_trial_resumes_from_its_checkpoint_at_the_same_attempt(play: Play) -> None:
+def test_a_promoted_trial_resumes_from_its_checkpoint_at_the_same_attempt(play: SimulatedDispatcher) -> None:
     run = asha(play)
     (trial,) = begin(run, 0)
     reach(run, trial, 0.5)
@@ -178,7 +178,7 @@ def test_a_promoted_trial_resumes_from_its_checkpoint_at_the_same_attempt(play: 
     assert (run.trial(trial).epochs_done, run.trial(trial).is_waiting) == (3, True)
 
 
-def test_a_trial_pruned_at_a_rung_has_no_value(play: Play) -> None:
+def test_a_trial_pruned_at_a_rung_has_no_value(play: SimulatedDispatcher) -> None:
     run = asha(play)
     (trial,) = begin(run, 0)
     reach(run, trial, 0.5)
@@ -194,7 +194,7 @@ def test_a_trial_pruned_at_a_rung_has_no_value(play: Play) -> None:
     assert run.study.progress.pruned == 1
 
 
-def test_only_trials_waiting_at_the_named_attempt_are_promoted_or_pruned(play: Play) -> None:
+def test_only_trials_waiting_at_the_named_attempt_are_promoted_or_pruned(play: SimulatedDispatcher) -> None:
     run = asha(play)
     new = run.writer.create([NewTrial("adamp", 9, "sampled", {"lr": 0.1}, seed=7, to_epoch=1)])[0]
     running, waiting, gone = begin(run, 0, 1, 2)
@@ -210,7 +210,7 @@ def test_only_trials_waiting_at_the_named_attempt_are_promoted_or_pruned(play: P
     assert (everything(run), everything(foreign)) == before
 
 
-def test_a_trial_both_promoted_and_pruned_is_promoted(play: Play) -> None:
+def test_a_trial_both_promoted_and_pruned_is_promoted(play: SimulatedDispatcher) -> None:
     run = asha(play)
     (trial,) = begin(run, 0)
     reach(run, trial, 0.5)
@@ -218,7 +218,7 @@ def test_a_trial_both_promoted_and_pruned_is_promoted(play: Play) -> None:
     assert run.trial(trial).state is TrialState.QUEUED
 
 
-def test_a_waiting_trial_is_neither_started_nor_requeued(play: Play) -> None:
+def test_a_waiting_trial_is_neither_started_nor_requeued(play: SimulatedDispatcher) -> None:
     run = asha(play)
     (trial,) = begin(run, 0)
     reach(run, trial, 0.5)
@@ -231,7 +231,7 @@ def test_a_waiting_trial_is_neither_started_nor_requeued(play: Play) -> None:
     assert everything(run) == before
 
 
-def test_a_lost_trial_resumes_from_its_checkpoint(play: Play) -> None:
+def test_a_lost_trial_resumes_from_its_checkpoint(play: SimulatedDispatcher) -> None:
     run = asha(play)
     (trial,) = begin(run, 0)
     reach(run, trial, 0.5)
@@ -252,7 +252,9 @@ def test_a_lost_trial_resumes_from_its_checkpoint(play: Play) -> None:
     assert [m.epoch for m in run.store.measurements(trial.id)] == [1, 2, 3]
 
 
-def test_a_trial_with_an_unusable_checkpoint_starts_again_and_keeps_its_promotion(play: Play) -> None:
+def test_a_trial_with_an_unusable_checkpoint_starts_again_and_keeps_its_promotion(
+    play: SimulatedDispatcher,
+) -> None:
     run = asha(play)
     (trial,) = begin(run, 0)
     reach(run, trial, 0.5)
@@ -268,7 +270,7 @@ def test_a_trial_with_an_unusable_checkpoint_starts_again_and_keeps_its_promotio
     assert (lost.epochs_done, lost.checkpoint) == (0, None)
 
 
-def test_a_trial_requeued_twice_is_requeued_once(play: Play) -> None:
+def test_a_trial_requeued_twice_is_requeued_once(play: SimulatedDispatcher) -> None:
     run = asha(play)
     (trial,) = begin(run, 0)
     reach(run, trial, 0.5)
@@ -279,7 +281,9 @@ def test_a_trial_requeued_twice_is_requeued_once(play: Play) -> None:
     assert (run.trial(trial).attempt, run.trial(trial).epochs_done) == (2, 1)
 
 
-def test_a_late_report_of_a_superseded_attempt_is_dropped_after_a_promotion(play: Play) -> None:
+def test_a_late_report_of_a_superseded_attempt_is_dropped_after_a_promotion(
+    play: SimulatedDispatcher,
+) -> None:
     run = asha(play)
     (trial,) = begin(run, 0)
     (again,) = run.writer.requeue([(trial.id, 1)], reason="its worker went silent", max_retries=3)
@@ -295,7 +299,7 @@ def test_a_late_report_of_a_superseded_attempt_is_dropped_after_a_promotion(play
     assert everything(run) == before
 
 
-def test_a_run_killed_before_a_decision_leaves_it_to_the_next(play: Play) -> None:
+def test_a_run_killed_before_a_decision_leaves_it_to_the_next(play: SimulatedDispatcher) -> None:
     run = asha(play)
     trials = begin(run, 0, 1, 2, 3)
     ladder = ladder_of(run)
@@ -320,7 +324,7 @@ def test_a_run_killed_before_a_decision_leaves_it_to_the_next(play: Play) -> Non
     assert ladder_of(again).settle() == PromotionDecision(), "once settled it stays settled"
 
 
-def test_a_run_killed_after_a_decision_promotes_no_trial_twice(play: Play) -> None:
+def test_a_run_killed_after_a_decision_promotes_no_trial_twice(play: SimulatedDispatcher) -> None:
     run = asha(play)
     trials = begin(run, 0, 1, 2)
     for trial, value in zip(trials, (0.2, 0.9, 0.5), strict=True):
@@ -333,7 +337,9 @@ def test_a_run_killed_after_a_decision_promotes_no_trial_twice(play: Play) -> No
 
 
 @pytest.mark.parametrize(("at", "expected"), [("last", {1: 0.5, 3: 0.3}), ("best", {1: 0.5, 3: 0.6})])
-def test_a_rungs_value_is_the_studys_objective_there(play: Play, at: str, expected: dict[int, float]) -> None:
+def test_a_rungs_value_is_the_studys_objective_there(
+    play: SimulatedDispatcher, at: str, expected: dict[int, float]
+) -> None:
     run = asha(play, objective={"at": at})
     (trial,) = begin(run, 0)
     reach(run, trial, 0.5)
@@ -343,7 +349,7 @@ def test_a_rungs_value_is_the_studys_objective_there(play: Play, at: str, expect
     assert run.writer.rung_values() == {trial.id: expected}
 
 
-def test_the_best_so_far_of_a_minimized_metric_is_the_smallest(play: Play) -> None:
+def test_the_best_so_far_of_a_minimized_metric_is_the_smallest(play: SimulatedDispatcher) -> None:
     run = asha(play, workload="char-lm", objective={"at": "best"})
     (trial,) = begin(run, 0, to_epoch=3)
     for epoch, value in enumerate((2.0, 1.5, 1.8), start=1):
@@ -351,7 +357,9 @@ def test_the_best_so_far_of_a_minimized_metric_is_the_smallest(play: Play) -> No
     assert run.writer.rung_values() == {trial.id: {1: 2.0, 3: 1.5}}
 
 
-def test_a_rungs_value_that_is_not_finite_is_none_and_other_brackets_have_other_rungs(play: Play) -> None:
+def test_a_rungs_value_that_is_not_finite_is_none_and_other_brackets_have_other_rungs(
+    play: SimulatedDispatcher,
+) -> None:
     run = asha(play, pruner="hyperband")
     defaults = run.writer.plan().arms[0].defaults
     first, second = run.writer.create(
@@ -363,13 +371,13 @@ def test_a_rungs_value_that_is_not_finite_is_none_and_other_brackets_have_other_
     assert run.writer.rung_values() == {first.id: {1: None}, second.id: {3: 0.5}}
 
 
-def test_without_a_pruner_there_are_no_rungs(play: Play) -> None:
+def test_without_a_pruner_there_are_no_rungs(play: SimulatedDispatcher) -> None:
     run = play.run()
     run.complete(run.begin(0)[0], 0.9)
     assert run.writer.rung_values() == {}
 
 
-def test_trials_still_waiting_when_the_budget_is_spent_are_pruned(play: Play) -> None:
+def test_trials_still_waiting_when_the_budget_is_spent_are_pruned(play: SimulatedDispatcher) -> None:
     run = asha(play)
     waiting, running = begin(run, 0, 1)
     reach(run, waiting, 0.5)
@@ -379,7 +387,9 @@ def test_trials_still_waiting_when_the_budget_is_spent_are_pruned(play: Play) ->
 
 
 @pytest.mark.parametrize("verb", [StudyMove.STOP, StudyMove.CANCEL])
-def test_waiting_trials_of_a_stopped_or_cancelled_study_are_cancelled(play: Play, verb: StudyMove) -> None:
+def test_waiting_trials_of_a_stopped_or_cancelled_study_are_cancelled(
+    play: SimulatedDispatcher, verb: StudyMove
+) -> None:
     run = asha(play)
     (waiting,) = begin(run, 0)
     reach(run, waiting, 0.5)
@@ -388,7 +398,7 @@ def test_waiting_trials_of_a_stopped_or_cancelled_study_are_cancelled(play: Play
     assert run.trial(waiting).state is TrialState.CANCELLED
 
 
-def test_waiting_trials_of_a_failed_study_are_cancelled(play: Play) -> None:
+def test_waiting_trials_of_a_failed_study_are_cancelled(play: SimulatedDispatcher) -> None:
     run = asha(play)
     (waiting,) = begin(run, 0)
     reach(run, waiting, 0.5)
@@ -396,7 +406,7 @@ def test_waiting_trials_of_a_failed_study_are_cancelled(play: Play) -> None:
     assert (run.trial(waiting).state, run.trial(waiting).reason) == (TrialState.CANCELLED, "it broke down")
 
 
-def test_a_pruned_trial_is_not_on_a_curve_but_its_seconds_count(play: Play) -> None:
+def test_a_pruned_trial_is_not_on_a_curve_but_its_seconds_count(play: SimulatedDispatcher) -> None:
     run = asha(play)
     pruned, done = begin(run, 0, 1)
     reach(run, pruned, 0.99)
@@ -411,13 +421,13 @@ def test_a_pruned_trial_is_not_on_a_curve_but_its_seconds_count(play: Play) -> N
     assert [(point.trials, point.value, point.elapsed_s) for point in curve.points] == [(1, 0.7, 4.5)]
 
 
-def test_progress_counts_the_epochs_that_the_pruner_leaves(play: Play) -> None:
+def test_progress_counts_the_epochs_that_the_pruner_leaves(play: SimulatedDispatcher) -> None:
     run = asha(play, trials=9)
     # Nine to epoch 1, three from there to 3, one to 9.
     assert run.study.progress.epochs == 9 * 1 + 3 * 2 + 1 * 6
 
 
-def test_a_stack_width_is_stored_until_it_is_measured_again(play: Play) -> None:
+def test_a_stack_width_is_stored_until_it_is_measured_again(play: SimulatedDispatcher) -> None:
     run = asha(play)
     run.writer.record_stack_width({**FIT, "reason": "too slow", "bytes_per_member": 100})
     run.writer.record_stack_width(FIT)
@@ -435,7 +445,9 @@ def test_a_stack_width_is_stored_until_it_is_measured_again(play: Play) -> None:
     assert run.writer.stack_widths("nothing") == ()
 
 
-def test_an_arm_shows_the_newest_stack_width_of_its_optimizer_and_batch_size(play: Play) -> None:
+def test_an_arm_shows_the_newest_stack_width_of_its_optimizer_and_batch_size(
+    play: SimulatedDispatcher,
+) -> None:
     run = asha(play, arms=["adamp", "adamw"])
     assert [arm.fit for arm in play.store.arms(run.claim.study_id)] == [None, None]
     run.writer.record_stack_width(FIT)
@@ -445,7 +457,7 @@ def test_an_arm_shows_the_newest_stack_width_of_its_optimizer_and_batch_size(pla
     assert (first.fit.width, second.fit) == (8, None)
 
 
-def test_an_invalid_stack_width_is_refused(play: Play) -> None:
+def test_an_invalid_stack_width_is_refused(play: SimulatedDispatcher) -> None:
     run = asha(play)
     with pytest.raises(ValueError, match="width"):
         run.writer.record_stack_width({name: value for name, value in FIT.items() if name != "width"})
@@ -453,7 +465,7 @@ def test_an_invalid_stack_width_is_refused(play: Play) -> None:
 
 
 def test_thousands_of_trials_are_promoted_in_one_call(store: Store) -> None:
-    play = Play(store)
+    play = SimulatedDispatcher(store)
     run = asha(play, trials=2500)
     trials = begin(run, *range(2500))
     run.writer.record([report(trial, 1, checkpoint="file:///here") for trial in trials])

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 
 import pytest
-from playing import Play, Run, report
+from simulated_dispatch import SimulatedDispatcher, SimulatedRun, report
 
 from studies.errors import Superseded
 from studies.states import StudyMove, StudyState, TrialState
@@ -13,7 +13,7 @@ from studies.trials import Measurement, NewTrial, PendingTrial, Report
 __all__: list[str] = []
 
 
-def test_a_created_trial_waits_with_its_configuration(play: Play) -> None:
+def test_a_created_trial_waits_with_its_configuration(play: SimulatedDispatcher) -> None:
     run = play.run()
     pending = run.create(0, 1)
     assert [trial.id for trial in pending] == [f"{run.claim.study_id}.adamp.{n}" for n in (0, 1)]
@@ -30,7 +30,7 @@ def test_a_created_trial_waits_with_its_configuration(play: Play) -> None:
     assert list(found.parameters) == list(pending[1].parameters), "in the card's order"
 
 
-def test_parameters_are_read_back_as_created(play: Play) -> None:
+def test_parameters_are_read_back_as_created(play: SimulatedDispatcher) -> None:
     run = play.run()
     parameters = {
         "lr": 0.1 + 0.2,
@@ -49,13 +49,13 @@ def test_parameters_are_read_back_as_created(play: Play) -> None:
     ]
 
 
-def test_creating_nothing_creates_nothing(play: Play) -> None:
+def test_creating_nothing_creates_nothing(play: SimulatedDispatcher) -> None:
     run = play.run()
     assert run.create() == ()
     assert run.writer.trials() == ()
 
 
-def test_a_started_trial_is_running_and_has_an_event(play: Play) -> None:
+def test_a_started_trial_is_running_and_has_an_event(play: SimulatedDispatcher) -> None:
     run = play.run()
     trial = run.begin(0)[0]
     assert run.trial(trial).state is TrialState.RUNNING
@@ -65,7 +65,7 @@ def test_a_started_trial_is_running_and_has_an_event(play: Play) -> None:
     assert run.study.progress.running == 1
 
 
-def test_a_trial_starts_once(play: Play) -> None:
+def test_a_trial_starts_once(play: SimulatedDispatcher) -> None:
     run = play.run()
     trial = run.begin(0)[0]
     events = run.every_event()
@@ -76,7 +76,7 @@ def test_a_trial_starts_once(play: Play) -> None:
     assert [event for event in run.every_event() if event[0] == "trial.started"] == [events[-1]]
 
 
-def test_a_report_is_stored_epoch_by_epoch(play: Play) -> None:
+def test_a_report_is_stored_epoch_by_epoch(play: SimulatedDispatcher) -> None:
     run = play.run()
     trial = run.begin(0)[0]
     whole = {
@@ -106,7 +106,7 @@ def test_a_report_is_stored_epoch_by_epoch(play: Play) -> None:
     )
 
 
-def test_a_trial_completes_with_its_values(play: Play) -> None:
+def test_a_trial_completes_with_its_values(play: SimulatedDispatcher) -> None:
     run = play.run()
     trial = run.begin(0)[0]
     run.complete(trial, 0.9, cost_s=3.5)
@@ -126,7 +126,7 @@ def test_a_trial_completes_with_its_values(play: Play) -> None:
     )
 
 
-def test_a_diverged_trial_has_a_reason_and_no_value(play: Play) -> None:
+def test_a_diverged_trial_has_a_reason_and_no_value(play: SimulatedDispatcher) -> None:
     run = play.run()
     trial = run.begin(0)[0]
     run.writer.record(
@@ -152,7 +152,7 @@ def test_a_diverged_trial_has_a_reason_and_no_value(play: Play) -> None:
     assert found.reason == run.every_event()[-1][1]["reason"] == "the loss became nan??"
 
 
-def test_a_pruned_trial_has_no_value(play: Play) -> None:
+def test_a_pruned_trial_has_no_value(play: SimulatedDispatcher) -> None:
     run = play.run()
     trial = run.begin(0)[0]
     run.writer.record([report(trial, 1, ended="pruned", value=0.5)])
@@ -160,7 +160,9 @@ def test_a_pruned_trial_has_no_value(play: Play) -> None:
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, None])
-def test_a_trial_with_a_value_that_is_not_finite_diverges(play: Play, value: float | None) -> None:
+def test_a_trial_with_a_value_that_is_not_finite_diverges(
+    play: SimulatedDispatcher, value: float | None
+) -> None:
     run = play.run()
     trial = run.begin(0)[0]
     run.writer.record([report(trial, 1, ended="completed", value=value, best_epoch=1)])
@@ -168,7 +170,7 @@ def test_a_trial_with_a_value_that_is_not_finite_diverges(play: Play, value: flo
     assert run.trial(trial).reason == "its validation value is not finite"
 
 
-def test_a_measurement_that_is_not_finite_is_stored_as_none(play: Play) -> None:
+def test_a_measurement_that_is_not_finite_is_stored_as_none(play: SimulatedDispatcher) -> None:
     run = play.run()
     trial = run.begin(0)[0]
     numbers = {
@@ -184,7 +186,7 @@ def test_a_measurement_that_is_not_finite_is_stored_as_none(play: Play) -> None:
     assert (found.train_loss, found.weight_norm, found.validation_loss, found.lr) == (None, None, None, 0.1)
 
 
-def test_a_packs_report_is_one_transaction(play: Play) -> None:
+def test_a_packs_report_is_one_transaction(play: SimulatedDispatcher) -> None:
     run = play.run()
     trials = run.begin(0, 1, 2)
     ended = {"ended": "completed", "value": 0.9, "best_epoch": 2}
@@ -199,7 +201,7 @@ def test_a_packs_report_is_one_transaction(play: Play) -> None:
     ]
 
 
-def test_a_repeated_report_is_stored_once(play: Play) -> None:
+def test_a_repeated_report_is_stored_once(play: SimulatedDispatcher) -> None:
     run = play.run()
     trial = run.begin(0)[0]
     other = run.begin(1)[0]
@@ -217,7 +219,7 @@ def test_a_repeated_report_is_stored_once(play: Play) -> None:
     assert run.trial(trial).state is TrialState.COMPLETED
 
 
-def test_a_repeated_outcome_is_stored_once(play: Play) -> None:
+def test_a_repeated_outcome_is_stored_once(play: SimulatedDispatcher) -> None:
     run = play.run()
     trial = run.begin(0)[0]
     last = report(trial, 1, ended="completed", value=0.9, best_epoch=1)
@@ -226,7 +228,7 @@ def test_a_repeated_outcome_is_stored_once(play: Play) -> None:
     assert [kind for kind, _ in run.every_event()].count("trial.finished") == 1
 
 
-def test_an_outcome_is_accepted_though_its_epoch_was_reported_before(play: Play) -> None:
+def test_an_outcome_is_accepted_though_its_epoch_was_reported_before(play: SimulatedDispatcher) -> None:
     run = play.run()
     trial = run.begin(0)[0]
     run.writer.record([report(trial, 1)])
@@ -234,7 +236,7 @@ def test_an_outcome_is_accepted_though_its_epoch_was_reported_before(play: Play)
     assert run.trial(trial).state is TrialState.PRUNED
 
 
-def test_later_reports_of_a_finished_trial_in_a_batch_are_dropped(play: Play) -> None:
+def test_later_reports_of_a_finished_trial_in_a_batch_are_dropped(play: SimulatedDispatcher) -> None:
     run = play.run()
     trial = run.begin(0)[0]
     run.writer.record(
@@ -244,7 +246,7 @@ def test_later_reports_of_a_finished_trial_in_a_batch_are_dropped(play: Play) ->
     assert len(run.store.measurements(trial.id)) == 1
 
 
-def test_a_report_of_a_superseded_attempt_is_dropped(play: Play) -> None:
+def test_a_report_of_a_superseded_attempt_is_dropped(play: SimulatedDispatcher) -> None:
     run = play.run()
     trial = run.begin(0)[0]
     again = run.writer.requeue([(trial.id, 1)], reason="its worker was lost", max_retries=3)
@@ -255,7 +257,7 @@ def test_a_report_of_a_superseded_attempt_is_dropped(play: Play) -> None:
     assert run.writer.record([report(again[0], 1)]) == {trial.id}
 
 
-def test_a_report_of_a_trial_that_is_not_running_is_dropped(play: Play) -> None:
+def test_a_report_of_a_trial_that_is_not_running_is_dropped(play: SimulatedDispatcher) -> None:
     run = play.run()
     queued = run.create(0)[0]
     done = run.begin(1)[0]
@@ -270,7 +272,7 @@ def test_a_report_of_a_trial_that_is_not_running_is_dropped(play: Play) -> None:
     )
 
 
-def test_a_requeued_trial_waits_for_its_next_attempt(play: Play) -> None:
+def test_a_requeued_trial_waits_for_its_next_attempt(play: SimulatedDispatcher) -> None:
     run = play.run()
     trial = run.begin(0)[0]
     run.writer.record([report(trial, 1)])
@@ -284,7 +286,7 @@ def test_a_requeued_trial_waits_for_its_next_attempt(play: Play) -> None:
     )
 
 
-def test_requeueing_on_purpose_costs_no_retry(play: Play) -> None:
+def test_requeueing_on_purpose_costs_no_retry(play: SimulatedDispatcher) -> None:
     run = play.run()
     trial = run.begin(0)[0]
     (again,) = run.writer.requeue(
@@ -293,7 +295,7 @@ def test_requeueing_on_purpose_costs_no_retry(play: Play) -> None:
     assert (again.attempt, run.trial(trial).retries, run.trial(trial).state) == (2, 0, TrialState.QUEUED)
 
 
-def test_a_trial_without_retries_fails_with_the_reason(play: Play) -> None:
+def test_a_trial_without_retries_fails_with_the_reason(play: SimulatedDispatcher) -> None:
     run = play.run()
     trial = run.begin(0)[0]
     assert run.writer.requeue([(trial.id, 1)], reason="ValueError: no such layer", max_retries=0) == ()
@@ -303,7 +305,7 @@ def test_a_trial_without_retries_fails_with_the_reason(play: Play) -> None:
     )
 
 
-def test_requeueing_a_trial_that_has_moved_on_does_nothing(play: Play) -> None:
+def test_requeueing_a_trial_that_has_moved_on_does_nothing(play: SimulatedDispatcher) -> None:
     run = play.run()
     done, twice = run.begin(0, 1)
     run.complete(done, 0.9)
@@ -314,7 +316,7 @@ def test_requeueing_a_trial_that_has_moved_on_does_nothing(play: Play) -> None:
     assert (run.trial(done).state, run.trial(twice).attempt) == (TrialState.COMPLETED, 2)
 
 
-def test_a_finished_study_is_completed(play: Play) -> None:
+def test_a_finished_study_is_completed(play: SimulatedDispatcher) -> None:
     run = play.run()
     trial = run.begin(0)[0]
     run.complete(trial, 0.9)
@@ -324,7 +326,7 @@ def test_a_finished_study_is_completed(play: Play) -> None:
     assert run.every_event()[-1] == ("study.state", {"from": "running", "to": "completed", "reason": None})
 
 
-def test_a_run_can_fail_its_study(play: Play) -> None:
+def test_a_run_can_fail_its_study(play: SimulatedDispatcher) -> None:
     run = play.run()
     assert (
         run.writer.close(StudyMove.FAIL, reason="no workload of this name is installed") is StudyState.FAILED
@@ -332,7 +334,7 @@ def test_a_run_can_fail_its_study(play: Play) -> None:
     assert run.study.state_reason == "no workload of this name is installed"
 
 
-def test_renewing_the_lease_returns_the_state_that_the_owner_set(play: Play) -> None:
+def test_renewing_the_lease_returns_the_state_that_the_owner_set(play: SimulatedDispatcher) -> None:
     run = play.run()
     assert run.writer.renew() is StudyState.RUNNING
     for verb, wanted in ((StudyMove.PAUSE, StudyState.PAUSED), (StudyMove.RESUME, StudyState.QUEUED)):
@@ -344,7 +346,7 @@ def test_renewing_the_lease_returns_the_state_that_the_owner_set(play: Play) -> 
     assert run.writer.resume_running() is run.writer.renew() is StudyState.STOPPING
 
 
-def test_a_run_that_has_finished_closes_a_study_that_was_resumed_meanwhile(play: Play) -> None:
+def test_a_run_that_has_finished_closes_a_study_that_was_resumed_meanwhile(play: SimulatedDispatcher) -> None:
     run = play.run()
     run.complete(run.begin(0)[0], 0.9)
     play.store.move(run.claim.study_id, StudyMove.PAUSE)
@@ -352,7 +354,7 @@ def test_a_run_that_has_finished_closes_a_study_that_was_resumed_meanwhile(play:
     assert run.writer.close(StudyMove.FINISH) is StudyState.COMPLETED
 
 
-WRITES: dict[str, Callable[[Run, PendingTrial], object]] = {
+WRITES: dict[str, Callable[[SimulatedRun, PendingTrial], object]] = {
     "renew": lambda run, _: run.writer.renew(),
     "go on": lambda run, _: run.writer.resume_running(),
     "create": lambda run, _: run.writer.create([NewTrial("adamp", 9, "sampled", {"lr": 0.1}, seed=0)]),
@@ -370,7 +372,7 @@ WRITES: dict[str, Callable[[Run, PendingTrial], object]] = {
 }
 
 
-def everything(run: Run) -> object:
+def everything(run: SimulatedRun) -> object:
     return (
         run.study,
         run.writer.trials(),
@@ -380,7 +382,7 @@ def everything(run: Run) -> object:
 
 
 @pytest.mark.parametrize("write", WRITES)
-def test_a_superseded_run_stores_nothing(play: Play, write: str) -> None:
+def test_a_superseded_run_stores_nothing(play: SimulatedDispatcher, write: str) -> None:
     old = play.run()
     trial = old.begin(0)[0]
     old.lapse()
@@ -393,7 +395,7 @@ def test_a_superseded_run_stores_nothing(play: Play, write: str) -> None:
 
 
 @pytest.mark.parametrize("write", WRITES)
-def test_a_run_of_a_closed_study_stores_nothing(play: Play, write: str) -> None:
+def test_a_run_of_a_closed_study_stores_nothing(play: SimulatedDispatcher, write: str) -> None:
     run = play.run()
     trial = run.begin(0)[0]
     play.store.move(run.claim.study_id, StudyMove.CANCEL)

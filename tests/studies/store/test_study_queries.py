@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from catalogs import study_body
-from playing import Play, Run, report
+from simulated_dispatch import SimulatedDispatcher, SimulatedRun, report
 
 from studies.errors import ArmNotFound, SpecInvalid, TrialNotFound
 from studies.spec import parse_spec
@@ -33,7 +33,7 @@ def every_page(store: Store, study_id: str, *, page_size: int, **asked: Any) -> 
 
 
 @pytest.fixture
-def played(play: Play) -> Run:
+def played(play: SimulatedDispatcher) -> SimulatedRun:
     """A study: adamp has twelve trials with ties in value, one diverged and one running.
 
     adamw has one completed.
@@ -53,7 +53,7 @@ def numbers(trials: list[TrialView]) -> list[int]:
 
 
 @pytest.mark.parametrize("page_size", [1, 5, 13, 100])
-def test_pages_hold_every_trial_once_in_every_order(played: Run, page_size: int) -> None:
+def test_pages_hold_every_trial_once_in_every_order(played: SimulatedRun, page_size: int) -> None:
     study_id = played.claim.study_id
     ids = {trial.id for trial in played.writer.trials()}
     for key, sign in itertools.product(("created", "number", "value", "cost", "ended"), ("", "-")):
@@ -65,7 +65,7 @@ def test_pages_hold_every_trial_once_in_every_order(played: Run, page_size: int)
         )
 
 
-def test_trials_are_returned_in_each_order(played: Run) -> None:
+def test_trials_are_returned_in_each_order(played: SimulatedRun) -> None:
     def ordered(order: str) -> list[int]:
         return numbers(every_page(played.store, played.claim.study_id, page_size=5, arm="adamp", order=order))
 
@@ -83,7 +83,7 @@ def test_trials_are_returned_in_each_order(played: Run) -> None:
     assert ordered("-ended")[0] == 10
 
 
-def test_the_best_value_is_the_lowest_where_the_metric_is_minimized(play: Play) -> None:
+def test_the_best_value_is_the_lowest_where_the_metric_is_minimized(play: SimulatedDispatcher) -> None:
     run = play.run(workload="char-lm")
     trials = run.begin(0, 1, 2)
     for trial, value in zip(trials, (2.0, 1.0, 3.0), strict=True):
@@ -97,7 +97,7 @@ def test_the_best_value_is_the_lowest_where_the_metric_is_minimized(play: Play) 
     assert [point.value for point in play.store.curves(study_id)[0].points] == [2.0, 1.0, 1.0]
 
 
-def test_trials_can_be_filtered_by_arm_and_state(played: Run) -> None:
+def test_trials_can_be_filtered_by_arm_and_state(played: SimulatedRun) -> None:
     study_id = played.claim.study_id
     assert len(every_page(played.store, study_id, page_size=4, arm="adamw")) == 1
     assert numbers(every_page(played.store, study_id, page_size=4, state=TrialState.DIVERGED)) == [10]
@@ -107,7 +107,7 @@ def test_trials_can_be_filtered_by_arm_and_state(played: Run) -> None:
         played.store.trials(study_id, arm="sgd")
 
 
-def test_an_unknown_order_is_refused(played: Run) -> None:
+def test_an_unknown_order_is_refused(played: SimulatedRun) -> None:
     for order in ("", "-", "--value", "best", "value;", "VALUE"):
         with pytest.raises(SpecInvalid) as raised:
             played.store.trials(played.claim.study_id, order=order)
@@ -120,7 +120,7 @@ def encoded(text: str) -> str:
     return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
 
-def test_an_invalid_page_token_or_one_of_another_query_is_refused(played: Run) -> None:
+def test_an_invalid_page_token_or_one_of_another_query_is_refused(played: SimulatedRun) -> None:
     study_id = played.claim.study_id
     token = played.store.trials(study_id, page_size=2).next_page_token
     assert token is not None
@@ -155,7 +155,7 @@ def test_an_invalid_page_token_or_one_of_another_query_is_refused(played: Run) -
         assert raised.value.problems[0].pointer == "/page_token"
 
 
-def test_studies_come_newest_first_page_by_page(play: Play) -> None:
+def test_studies_come_newest_first_page_by_page(play: SimulatedDispatcher) -> None:
     ids = [play.submit() for _ in range(7)]
     first = play.store.studies(page_size=3)
     assert ([study.id for study in first.items], first.total) == (ids[:3:-1], 7)
@@ -166,7 +166,7 @@ def test_studies_come_newest_first_page_by_page(play: Play) -> None:
     assert play.store.studies(page_size=7).next_page_token is None, "a page that is just full is the last"
 
 
-def test_studies_can_be_filtered_by_state_and_workload(play: Play) -> None:
+def test_studies_can_be_filtered_by_state_and_workload(play: SimulatedDispatcher) -> None:
     digits, text = play.submit(), play.submit(workload="char-lm")
     play.store.move(digits, StudyMove.PAUSE)
     assert [study.id for study in play.store.studies(state=StudyState.PAUSED).items] == [digits]
@@ -176,13 +176,13 @@ def test_studies_can_be_filtered_by_state_and_workload(play: Play) -> None:
         assert play.store.studies(workload=workload).total == 0
 
 
-def test_a_summary_agrees_with_its_study(played: Run) -> None:
+def test_a_summary_agrees_with_its_study(played: SimulatedRun) -> None:
     (summary,) = played.store.studies().items
     study = played.study.model_dump()
     assert summary.model_dump() == {name: study[name] for name in summary.model_dump()}
 
 
-def test_progress_counts_every_state_and_epoch(played: Run) -> None:
+def test_progress_counts_every_state_and_epoch(played: SimulatedRun) -> None:
     progress = played.study.progress
     assert (progress.trials, progress.finished, progress.completed, progress.diverged) == (24, 12, 11, 1)
     assert (progress.running, progress.failed, progress.cancelled, progress.pruned) == (1, 0, 0, 0)
@@ -192,7 +192,7 @@ def test_progress_counts_every_state_and_epoch(played: Run) -> None:
     assert {name: a + getattr(adamw.progress, name) for name, a in adamp.progress} == progress.model_dump()
 
 
-def test_an_arm_shows_its_space_and_the_first_of_its_best_trials(played: Run) -> None:
+def test_an_arm_shows_its_space_and_the_first_of_its_best_trials(played: SimulatedRun) -> None:
     adamp, adamw = played.store.arms(played.claim.study_id)
     assert [arm.position for arm in (adamp, adamw)] == [0, 1]
     assert adamp.space == played.writer.plan().arms[0].space
@@ -203,13 +203,13 @@ def test_an_arm_shows_its_space_and_the_first_of_its_best_trials(played: Run) ->
     assert adamp.best.python.startswith("from optimizers import AdamP\n")
 
 
-def test_an_arm_without_a_completed_trial_has_no_best(play: Play) -> None:
+def test_an_arm_without_a_completed_trial_has_no_best(play: SimulatedDispatcher) -> None:
     run = play.run()
     run.diverge(run.begin(0)[0])
     assert [arm.best for arm in play.store.arms(run.claim.study_id)] == [None, None]
 
 
-def test_a_curve_counts_trials_and_seconds_and_never_gets_worse(played: Run) -> None:
+def test_a_curve_counts_trials_and_seconds_and_never_gets_worse(played: SimulatedRun) -> None:
     adamp, adamw = played.store.curves(played.claim.study_id)
     assert [point.trials for point in adamp.points] == list(range(1, 12)), (
         "the diverged is counted, the running is not"
@@ -220,7 +220,7 @@ def test_a_curve_counts_trials_and_seconds_and_never_gets_worse(played: Run) -> 
     assert len(adamw.points) == 1
 
 
-def test_a_curve_has_no_value_while_all_trials_have_diverged(play: Play) -> None:
+def test_a_curve_has_no_value_while_all_trials_have_diverged(play: SimulatedDispatcher) -> None:
     run = play.run()
     lost, found = run.begin(0, 1)
     run.diverge(lost)
@@ -230,7 +230,7 @@ def test_a_curve_has_no_value_while_all_trials_have_diverged(play: Play) -> None
     assert adamw == Curve(arm="adamw", points=())
 
 
-def test_every_trial_is_returned_oldest_first(played: Run) -> None:
+def test_every_trial_is_returned_oldest_first(played: SimulatedRun) -> None:
     trials = played.store.every_trial(played.claim.study_id)
     assert [(trial.arm, trial.number) for trial in trials] == [
         *(("adamp", n) for n in range(12)),
@@ -240,7 +240,7 @@ def test_every_trial_is_returned_oldest_first(played: Run) -> None:
     assert all(played.store.trial(trial.id) == trial for trial in trials)
 
 
-def test_reading_a_missing_trial_raises(played: Run) -> None:
+def test_reading_a_missing_trial_raises(played: SimulatedRun) -> None:
     for trial_id in ("nothing", f"{played.claim.study_id}.adamp.99", "a\0b", "\ud800", "x" * 10_000):
         with pytest.raises(TrialNotFound):
             played.store.trial(trial_id)
@@ -248,24 +248,24 @@ def test_reading_a_missing_trial_raises(played: Run) -> None:
             played.store.measurements(trial_id)
 
 
-def test_the_first_trials_of_a_study_have_no_measurements_yet(play: Play) -> None:
+def test_the_first_trials_of_a_study_have_no_measurements_yet(play: SimulatedDispatcher) -> None:
     run = play.run()
     assert play.store.measurements(run.begin(0)[0].id) == ()
     assert play.store.trials(run.claim.study_id, state=TrialState.COMPLETED).items == ()
 
 
-def test_a_reader_sees_one_state_of_the_database(played: Run, database_url: str) -> None:
+def test_a_reader_sees_one_state_of_the_database(played: SimulatedRun, database_url: str) -> None:
     other = Store.open(database_url, migrate=False)
     database = played.store._database
     with database.read() as connection:
         before = connection.exec_driver_sql("SELECT count(*) FROM trial").scalar_one()
-        Run(other, played.claim, other.run_writer(played.claim, lease_s=60)).create(50)
+        SimulatedRun(other, played.claim, other.run_writer(played.claim, lease_s=60)).create(50)
         assert connection.exec_driver_sql("SELECT count(*) FROM trial").scalar_one() == before
     assert len(played.writer.trials()) == before + 1
     other.close()
 
 
-def test_a_reopened_study_is_counted_again(play: Play) -> None:
+def test_a_reopened_study_is_counted_again(play: SimulatedDispatcher) -> None:
     run = play.run(budget={"trials_per_arm": 2, "epochs": 2}, confirmation={"seeds": 0})
     for n in range(2):
         run.complete(run.begin(n)[0], 0.5)
@@ -286,7 +286,7 @@ def test_a_reopened_study_is_counted_again(play: Play) -> None:
 
 
 def test_the_best_values_of_many_studies_are_those_of_their_completed_searches(
-    played: Run, play: Play
+    played: SimulatedRun, play: SimulatedDispatcher
 ) -> None:
     empty = play.submit()
     played.complete(played.confirm(0, seeds=1, first=0)[0], 0.99)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 from catalogs import catalog, study_body
-from playing import Play, report
+from simulated_dispatch import SimulatedDispatcher, report
 
 from studies.actors import Actor
 from studies.errors import (
@@ -181,7 +181,9 @@ def test_a_paused_study_can_be_resumed(store: Store) -> None:
 @pytest.mark.parametrize(
     ("verb", "between"), [(StudyMove.STOP, StudyState.STOPPING), (StudyMove.CANCEL, StudyState.CANCELLING)]
 )
-def test_a_study_with_a_run_is_closed_by_its_run(play: Play, verb: StudyMove, between: StudyState) -> None:
+def test_a_study_with_a_run_is_closed_by_its_run(
+    play: SimulatedDispatcher, verb: StudyMove, between: StudyState
+) -> None:
     run = play.run()
     trial = run.begin(0)[0]
     assert play.store.move(run.claim.study_id, verb).state is between
@@ -189,7 +191,9 @@ def test_a_study_with_a_run_is_closed_by_its_run(play: Play, verb: StudyMove, be
     assert run.writer.renew() is between, "so its run hears of it"
 
 
-def test_running_trials_are_cancelled_with_their_study_and_the_last_event_is_its_state(play: Play) -> None:
+def test_running_trials_are_cancelled_with_their_study_and_the_last_event_is_its_state(
+    play: SimulatedDispatcher,
+) -> None:
     run = play.run()
     done, running = run.begin(0, 1)
     queued = run.create(2)[0]
@@ -275,7 +279,7 @@ def test_a_missing_study_cannot_be_moved_or_read(store: Store) -> None:
                 ask(study_id)
 
 
-def test_versions_count_changes_of_state_and_nothing_else(play: Play) -> None:
+def test_versions_count_changes_of_state_and_nothing_else(play: SimulatedDispatcher) -> None:
     run = play.run()
     version = run.study.version
     trial = run.begin(0)[0]

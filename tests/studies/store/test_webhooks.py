@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from catalogs import study_body
-from playing import Play
+from simulated_dispatch import SimulatedDispatcher
 from sqlalchemy import func, select, update
 
 from studies.actors import Actor
@@ -65,7 +65,7 @@ def age(store: Store, *, due: bool = True, **columns: datetime) -> None:
 def test_webhooks_report_each_state_except_stopping_and_cancelling(store: Store) -> None:
     webhook = make(store)
     study = store.submit(SPEC, by=ADA).id
-    run = Play(store).claim()
+    run = SimulatedDispatcher(store).claim()
     store.move(study, StudyMove.PAUSE, by=ADA)
     store.move(study, StudyMove.RESUME, by=ADA)
     run.writer.resume_running()

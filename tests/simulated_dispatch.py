@@ -1,6 +1,6 @@
 """Simulated runs: send to the store what a dispatcher, a run and its workers would send."""
 
-__all__ = ["Play", "Run", "report"]
+__all__ = ["SimulatedDispatcher", "SimulatedRun", "report"]
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -36,7 +36,7 @@ def report(
 
 
 @dataclass(frozen=True)
-class Run:
+class SimulatedRun:
     """A claimed study and the actions of its run."""
 
     store: Store
@@ -132,7 +132,7 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Play:
+class SimulatedDispatcher:
     """A store in which studies are submitted and claimed."""
 
     store: Store
@@ -141,7 +141,7 @@ class Play:
         """Submit a study and return its id."""
         return self.store.submit(parse_spec(study_body(**fields))).id
 
-    def claim(self, *, dispatcher: str = "here", lease_s: float = LEASE_S) -> Run:
+    def claim(self, *, dispatcher: str = "here", lease_s: float = LEASE_S) -> SimulatedRun:
         """Claim the next study; there must be one."""
         claim = self.store.claim_next(dispatcher=dispatcher, lease_s=lease_s)
         assert claim is not None
@@ -151,11 +151,11 @@ class Play:
         """Extend a study by the given fields."""
         return self.store.extend(study_id, parse_extension(fields))
 
-    def of(self, claim: Claim) -> Run:
+    def of(self, claim: Claim) -> SimulatedRun:
         """Return the run of a claim."""
-        return Run(self.store, claim, self.store.run_writer(claim, lease_s=LEASE_S))
+        return SimulatedRun(self.store, claim, self.store.run_writer(claim, lease_s=LEASE_S))
 
-    def run(self, **fields: Any) -> Run:
+    def run(self, **fields: Any) -> SimulatedRun:
         """Submit a study and claim it."""
         study_id = self.submit(**fields)
         run = self.claim()

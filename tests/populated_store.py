@@ -14,13 +14,13 @@ from studies.states import StudyMove
 from studies.store import Store
 from studies.views import Role
 
-__all__ = ["Attacked", "House", "furnish"]
+__all__ = ["AttackTarget", "PopulatedStore", "populate"]
 
 _ROLES: dict[str, Role] = {"root": "admin", "alice": "submitter", "bob": "submitter", "vera": "viewer"}
 
 
 @dataclass(frozen=True)
-class House:
+class PopulatedStore:
     """The ids and secrets in a populated store.
 
     Attributes:
@@ -50,7 +50,7 @@ class House:
 
 
 @dataclass(frozen=True)
-class Attacked:
+class AttackTarget:
     """A service under attack.
 
     Attributes:
@@ -61,7 +61,7 @@ class Attacked:
     """
 
     url: str
-    house: House
+    house: PopulatedStore
     store: Store
     app: FastAPI
 
@@ -76,7 +76,7 @@ class Attacked:
         return httpx.Client(base_url=self.url, headers=headers, timeout=30, **given)  # pyright: ignore[reportArgumentType]
 
 
-def furnish(store: Store) -> House:
+def populate(store: Store) -> PopulatedStore:
     """Populate an empty store."""
     store.announce(catalog(), dispatcher="here")
     secrets = {name: store.create_token(name, role=role) for name, role in _ROLES.items()}
@@ -95,4 +95,4 @@ def furnish(store: Store) -> House:
     queued, cancelled = (store.submit(parse_spec(study_body()), by=alice).id for _ in range(2))
     store.move(cancelled, StudyMove.CANCEL)
     trials = tuple(trial.id for trial in store.every_trial(made[0], phase=None))
-    return House(secrets, (made[0], made[1], made[2]), running.id, queued, cancelled, trials)
+    return PopulatedStore(secrets, (made[0], made[1], made[2]), running.id, queued, cancelled, trials)
