@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from service.report.rows import ArmRow, arm_rows
-from service.report.study_report import StudyReport
+from service.report.study_report import ReportedConfiguration, StudyReport
 from studies.catalog import WorkloadCard
 from studies.formatting import (
     ABSENT,
@@ -291,16 +291,18 @@ def _sensitivity(report: StudyReport, labels: dict[str, str]) -> tuple[Block, ..
 
 
 def _configurations(report: StudyReport, labels: dict[str, str]) -> tuple[Block, ...]:
+    has_replicates = report.study.spec.budget.replicates > 1
     return tuple(
-        Code(
-            f"{labels[one.arm]}: "
-            f"{'best of the search' if one.configuration == 'best' else 'defaults'} (trial "
-            f"{one.number}"
-            f"{'' if one.replicate is None or report.study.spec.budget.replicates == 1 else f', replicate {one.replicate}'})",  # noqa: E501
-            one.python,
-        )
-        for one in report.configurations
+        Code(f"{labels[shown.arm]}: {_describe_origin(shown, has_replicates=has_replicates)}", shown.python)
+        for shown in report.configurations
     )
+
+
+def _describe_origin(shown: ReportedConfiguration, *, has_replicates: bool) -> str:
+    """Return where a configuration comes from, e.g. 'best of the search (trial 3, replicate 1)'."""
+    kind = "best of the search" if shown.configuration == "best" else "defaults"
+    replicate = f", replicate {shown.replicate}" if has_replicates and shown.replicate is not None else ""
+    return f"{kind} (trial {shown.number}{replicate})"
 
 
 def _study(report: StudyReport) -> tuple[Block, ...]:

@@ -10,6 +10,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from service.cli.app import app
+from service.client import Client
 from service.settings import ServiceSettings
 from studies.actors import Actor
 from studies.catalog import Catalog
@@ -56,6 +57,13 @@ def test_cards_as_json_equal_those_of_the_api(live: str, catalog: Catalog) -> No
     assert [
         card["name"] for card in json.loads(tangent("workloads", "--json", "--url", live).stdout)
     ] == sorted(catalog.workloads)
+
+
+def test_an_empty_catalogue_says_how_to_fill_it(live: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for command in ("optimizers", "workloads"):
+        monkeypatch.setattr(Client, command, lambda _client: {})
+        assert "tangent up" in tangent(command, "--url", live).stdout
+        assert json.loads(tangent(command, "--json", "--url", live).stdout) == []
 
 
 def test_an_unknown_name_gets_a_suggestion(live: str) -> None:

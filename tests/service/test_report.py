@@ -368,6 +368,14 @@ def test_replicates_are_not_described_as_paired(http: httpx.Client, play: Play, 
     )
 
 
+def test_a_report_without_results_has_no_section_on_sensitivity(
+    http: httpx.Client, store: Store, play: Play, body: dict[str, Any]
+) -> None:
+    assert "## Sensitivity" in report_of(http, play(body), "markdown")
+    queued = store.submit(parse_spec(body)).id
+    assert "## Sensitivity" not in report_of(http, queued, "markdown")
+
+
 def test_arms_that_were_not_compared_are_not_undecided(
     http: httpx.Client, play: Play, body: dict[str, Any]
 ) -> None:

@@ -257,6 +257,18 @@ def test_confirmation_runs_before_a_stop_are_counted(store: Store, body: dict[st
     assert "Not all of these runs were finished: 2 of them count." in text_of(found)
 
 
+def test_one_trial_is_counted_in_the_singular(store: Store, play: Play, body: dict[str, Any]) -> None:
+    study = store.study(play(body))
+    outcomes = {"trials": 2, "finished": 2, "completed": 0, "diverged": 0, "pruned": 1, "cancelled": 1}
+    progress = study.progress.model_copy(update=outcomes)
+    found = methods(
+        study.model_copy(update={"progress": progress}),
+        store.arms(study.id),
+        AnalysisCache(store).study(study.id),
+    )
+    assert "Of 2 trials, 1 was pruned and 1 was cancelled." in text_of(found)
+
+
 def test_an_open_study_counts_its_trials_so_far(store: Store, play: Play, body: dict[str, Any]) -> None:
     assert "Of 6 trials, 4 completed and 2 diverged so far." in text_of(of(store, play(body, close=False)))
 
