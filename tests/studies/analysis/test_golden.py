@@ -167,7 +167,8 @@ def _of_suite(study_id: str, first: float, second: float, **fields: Any) -> Stud
         "adamp": Arm(search=falling(first), best=around(first)),
         "sgdp": Arm(search=falling(second), best=around(second, turn=1)),
     }
-    return record(arms, study_id=study_id, **{"suite": "small"} | fields)
+    known: dict[str, Any] = {"suite": "small"}
+    return record(arms, study_id=study_id, **known | fields)
 
 
 def _suites() -> str:
