@@ -150,7 +150,7 @@ class Ladder:
     rung, even if one that was promoted early has fallen behind since, so that arms with equal trials train
     equal epochs. And if everything has stopped before any trial reached its last epoch, the best trial of the
     highest rung is promoted, so that every arm with a live trial has a completed one. Until one has
-    completed, no trial is pruned; after that, a waiting trial is pruned as soon as so many better ones wait
+    completed, no trial is pruned; after that, a waiting trial is pruned as soon as enough better ones wait
     that it can never be promoted.
 
     `median`: a trial is pruned at a rung if it is worse than the median of all that reached it before, where

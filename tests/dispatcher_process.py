@@ -29,14 +29,14 @@ _ROOT = Path(__file__).parents[1]
 
 
 def until(is_true: Callable[[], Any], *, what: str, timeout_s: float = 60.0) -> Any:
-    """Call until the result is true, and return it."""
+    """Call `is_true` repeatedly until its result is true, and return the result."""
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
         found = is_true()
         if found:
             return found
         time.sleep(0.05)
-    raise AssertionError(f"waited {timeout_s:g} s in vain for {what}")
+    raise AssertionError(f"timed out after {timeout_s:g} s waiting for {what}")
 
 
 class DispatcherProcess:
@@ -181,7 +181,7 @@ def dispatcher_process(home: Path, *, database: str | None = None) -> Iterator[D
     try:
         yield dispatcher
         dispatcher.stop()
-        assert broken(dispatcher.store) == [], "whatever was done to it"
+        assert broken(dispatcher.store) == []
     finally:
         dispatcher.stop()
         dispatcher.store.close()

@@ -25,7 +25,7 @@ __all__ = ["ClientView", "broken"]
 _CLOSED = frozenset(state.value for state in CLOSED_STUDY_STATES)
 _NO_RESULT = frozenset({"failed", "cancelled"})
 _CUT_SHORT = frozenset({"stopping", "cancelling", "failed", "cancelled"})
-# What of a trial that has ended can never change, but for the time it takes to read it.
+# Fields of a trial that cannot change after its end.
 _FINAL = tuple(
     name for name in TrialView.model_fields if name not in {"id", "created_at", "started_at", "ended_at"}
 )
@@ -56,7 +56,7 @@ class ClientView:
             before = self.finished.get(trial.id)
             if before is not None:
                 self.contradictions += [
-                    f"{said}, as a client saw it later" for said in _changed(before, trial)
+                    f"{violation}, as a client saw it later" for violation in _changed(before, trial)
                 ]
             elif trial.state in FINISHED_TRIAL_STATES:
                 self.finished[trial.id] = trial
@@ -64,7 +64,7 @@ class ClientView:
 
 @dataclass(frozen=True)
 class _Record:
-    """All that is on record of one study; rows are as the database has them."""
+    """Everything that the database stores about one study, as rows."""
 
     row: Any
     spec: StudySpec
@@ -86,16 +86,18 @@ class _Record:
         return self.row.state == StudyState.COMPLETED.value and not states & _CUT_SHORT
 
 
-def broken(source: Store | str, told: ClientView | None = None, *, are_copies_due: bool = False) -> list[str]:
+def broken(
+    source: Store | str, client: ClientView | None = None, *, are_copies_due: bool = False
+) -> list[str]:
     """Return the violated invariants, one sentence each.
 
     Args:
         source: a store or a database URL.
-        told: the responses that clients received.
+        client: the responses that clients received.
         are_copies_due: whether Optuna's tables must be complete for closed studies by now. Otherwise they may
             be incomplete, but never wrong.
     """
-    told = told or ClientView()
+    client = client or ClientView()
     store = Store.open(source, migrate=False) if isinstance(source, str) else source
     try:
         with store._database.read() as connection:
@@ -104,11 +106,15 @@ def broken(source: Store | str, told: ClientView | None = None, *, are_copies_du
         if isinstance(source, str):
             store.close()
     found = [
-        f"study {record.row.id}: {said}"
+        f"study {record.row.id}: {violation}"
         for record in records
-        for said in _of_study(record, are_copies_due=are_copies_due)
+        for violation in _of_study(record, are_copies_due=are_copies_due)
     ]
-    return [*told.contradictions, *_of_clients(told, {record.row.id: record for record in records}), *found]
+    return [
+        *client.contradictions,
+        *_of_clients(client, {record.row.id: record for record in records}),
+        *found,
+    ]
 
 
 def _records(connection: Connection) -> list[_Record]:
@@ -142,8 +148,8 @@ def _records(connection: Connection) -> list[_Record]:
     ]
 
 
-def _of_clients(told: ClientView, records: Mapping[str, _Record]) -> Iterator[str]:
-    for study_id, spec in told.studies.items():
+def _of_clients(client: ClientView, records: Mapping[str, _Record]) -> Iterator[str]:
+    for study_id, spec in client.studies.items():
         record = records.get(study_id)
         if record is None:
             yield f"study {study_id}: it was accepted but does not exist"
@@ -155,7 +161,7 @@ def _of_clients(told: ClientView, records: Mapping[str, _Record]) -> Iterator[st
             yield f"study {study_id}: it differs from the accepted study"
     there = Counter(trial.id for record in records.values() for trial in record.trials)
     rows = {trial.id: trial for record in records.values() for trial in record.trials}
-    for trial_id, seen in told.finished.items():
+    for trial_id, seen in client.finished.items():
         if there[trial_id] != 1:
             yield (
                 f"trial {trial_id}: a client saw it {seen.state.value}, but it exists {there[trial_id]} times"
@@ -171,25 +177,25 @@ def _changed(seen: TrialView, now: TrialView) -> Iterator[str]:
         if getattr(seen, name) != getattr(now, name):
             yield (
                 f"trial {seen.id}: a client saw it {seen.state.value} with {name} {getattr(seen, name)!r}, "
-                f"and now it is {getattr(now, name)!r}"
+                f"but now it is {getattr(now, name)!r}"
             )
 
 
 def _of_study(record: _Record, *, are_copies_due: bool) -> Iterator[str]:
     yield from _whole(record)
     yield from _settled(record)
-    yield from _told_in_order(record)
+    yield from _events_in_order(record)
     for trial in record.trials:
         about = [event for event in record.events if event.data.get("trial") == trial.id]
-        said_of_it = of_trial(trial, about, record.measured[trial.id], spec=record.spec, plan=record.plan)
-        yield from (f"trial {trial.id}: {said}" for said in said_of_it)
+        of_this = of_trial(trial, about, record.measured[trial.id], spec=record.spec, plan=record.plan)
+        yield from (f"trial {trial.id}: {violation}" for violation in of_this)
     for arm in record.plan.arms:
         searched = {
             trial.id: trial for trial in record.trials if trial.arm == arm.name and trial.phase == "search"
         }
         are_due = are_copies_due and record.row.state in _CLOSED
         of_arm = of_copies(record.copies.get(arm.name, []), searched, record.measured, are_due=are_due)
-        yield from (f"Optuna's copy of arm {arm.name}: {said}" for said in of_arm)
+        yield from (f"Optuna's copy of arm {arm.name}: {violation}" for violation in of_arm)
 
 
 def _whole(record: _Record) -> Iterator[str]:
@@ -197,7 +203,7 @@ def _whole(record: _Record) -> Iterator[str]:
     replicates = record.spec.budget.replicates
     planned = [(arm.name, arm.trials * replicates) for arm in record.plan.arms]
     if [(arm.name, arm.trials) for arm in record.arms] != planned:
-        yield f"its arms are {[(arm.name, arm.trials) for arm in record.arms]}, and its plan has {planned}"
+        yield f"its arms are {[(arm.name, arm.trials) for arm in record.arms]}, but its plan has {planned}"
     for place, count in Counter((trial.arm, trial.phase, trial.number) for trial in record.trials).items():
         if count > 1:
             yield f"{count} trials are number {place[2]} of arm {place[0]}'s {place[1]}"
@@ -216,20 +222,20 @@ def _whole(record: _Record) -> Iterator[str]:
         for phase in ("search", "confirmation"):
             numbers = sorted({trial.number for trial in mine if trial.phase == phase})
             if numbers != list(range(len(numbers))):
-                yield f"the numbers of arm {arm.name}'s {phase} are {numbers}, with holes"
+                yield f"the numbers of arm {arm.name}'s {phase} are {numbers}, with gaps"
 
 
 def _searched(record: _Record, arm: ResolvedArm, by_replicate: Mapping[int, int]) -> Iterator[str]:
-    # Constraints can leave less of a space that can be counted than its count says.
+    # A finite space may hold fewer configurations than its size, because constraints exclude some.
     may_be_fewer = bool(arm.card.constraints) and arm.configurations() < float("inf")
     for replicate in sorted({*range(record.spec.budget.replicates), *by_replicate}):
         count = by_replicate.get(replicate, 0)
         most = arm.trials if replicate < record.spec.budget.replicates else 0
         if count > most:
-            yield f"arm {arm.name} has {count} trials in replicate {replicate}, and its plan {most}"
+            yield f"replicate {replicate} of arm {arm.name}: expected at most {most} trials, found {count}"
         elif count < most and record.ran_to_its_end and not may_be_fewer:
             yield (
-                f"it has completed, and arm {arm.name} has only {count} of {most} "
+                f"it has completed, but arm {arm.name} has only {count} of {most} "
                 f"trials in replicate {replicate}"
             )
 
@@ -238,7 +244,7 @@ def _confirmed(
     record: _Record, arm: ResolvedArm, searched: Sequence[Any], runs: Sequence[Any]
 ) -> Iterator[str]:
     seeds = [confirmation_seed(record.spec.seed, index) for index in range(record.spec.confirmation.seeds)]
-    # Runs that a stop cut short are repeated.
+    # Runs that were cancelled by a stop are repeated.
     made = Counter(
         (_key(run.parameters), run.seed) for run in runs if run.state != TrialState.CANCELLED.value
     )
@@ -281,7 +287,7 @@ def _confirmed(
         )
     for key, seed in itertools.product(wanted, seeds):
         if not made[key, seed]:
-            yield f"it has completed, and arm {arm.name} does not confirm {dict(key)} on seed {seed}"
+            yield f"it has completed, but arm {arm.name} does not confirm {dict(key)} on seed {seed}"
 
 
 def _key(parameters: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
@@ -289,42 +295,42 @@ def _key(parameters: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
 
 
 def _settled(record: _Record) -> Iterator[str]:
-    """No trial is running if no run is."""
+    """A closed study has no lease and no open trial; without a lease no trial is running."""
     row = record.row
     if (row.lease_owner is None) != (row.lease_expires_at is None):
-        yield "half of a lease is left"
+        yield "only one of lease_owner and lease_expires_at is set"
     if row.state in _CLOSED and row.lease_owner is not None:
-        yield f"it is {row.state}, and {row.lease_owner} holds a lease"
+        yield f"it is {row.state}, but {row.lease_owner} holds a lease"
     if (row.state in _CLOSED) != (row.ended_at is not None):
-        yield f"it is {row.state}, and its end is {row.ended_at}"
+        yield f"it is {row.state}, but ended_at is {row.ended_at}"
     for trial in record.trials:
         if trial.state not in FINISHED and row.state in _CLOSED:
-            yield f"it is {row.state}, and trial {trial.id} is {trial.state}"
+            yield f"it is {row.state}, but trial {trial.id} is {trial.state}"
         elif trial.state == TrialState.RUNNING.value and row.lease_owner is None:
-            yield f"no run has it, and trial {trial.id} is running"
+            yield f"trial {trial.id} is running, but no run holds the lease"
         elif trial.state == TrialState.CANCELLED.value and not any(
             event.kind == "study.state" and event.data["to"] in _CUT_SHORT for event in record.events
         ):
-            yield f"nobody cut it short, and trial {trial.id} is cancelled"
+            yield f"trial {trial.id} is cancelled, but the study was never stopped"
 
 
-def _told_in_order(record: _Record) -> Iterator[str]:
+def _events_in_order(record: _Record) -> Iterator[str]:
     """The events have no gap and lead to the current state."""
     row = record.row
     ids = [event.number for event in record.events]
     if ids != list(range(1, len(ids) + 1)) or row.last_event != len(ids):
-        yield f"its events are numbered {ids}, and its last is {row.last_event}"
+        yield f"its events are numbered {ids}, but last_event is {row.last_event}"
     if [event.number for event in record.events if event.kind == "study.submitted"] != [1]:
-        yield "its first event, and no other, has to be its submission"
+        yield "its first event must be its submission, and no other event may be"
     state, changes = StudyState.QUEUED.value, 0
     for event in record.events:
         if event.kind == "study.state":
             if event.data["from"] != state:
-                yield f"event {event.number} tells that it left {event.data['from']}, and it was {state}"
+                yield f"event {event.number} leaves {event.data['from']}, but the state was {state}"
             state, changes = event.data["to"], changes + 1
     if (state, changes + 1) != (row.state, row.version):
         yield (
-            f"its events end at {state} after {changes} changes, and it is "
+            f"its events end at {state} after {changes} changes, but it is "
             f"{row.state} at version {row.version}"
         )
     known = {trial.id for trial in record.trials}
@@ -335,5 +341,5 @@ def _told_in_order(record: _Record) -> Iterator[str]:
         if event.kind == "progress":
             now = event.data["study"]["finished"]
             if now < finished:
-                yield f"event {event.number} counts {now} finished trials, and an earlier one {finished}"
+                yield f"event {event.number} counts {now} finished trials, an earlier one {finished}"
             finished = now

@@ -72,48 +72,48 @@ def of_trial(
     """
     yield from _counted(trial, spec=spec, plan=plan)
     yield from _measured(trial, measured, spec=spec, plan=plan)
-    yield from _said(trial, about)
+    yield from _replayed(trial, about)
 
 
 def _counted(trial: Any, *, spec: StudySpec, plan: ResolvedStudy) -> Iterator[str]:
-    """Its tries, its state and its value agree with each other."""
+    """Its attempt, retries, state and value agree with each other."""
     if not 0 <= trial.retries <= min(spec.max_retries, trial.attempt - 1):
-        yield f"it has {trial.retries} retries at attempt {trial.attempt}, of {spec.max_retries} allowed"
+        yield f"retries: {trial.retries} at attempt {trial.attempt}, at most {spec.max_retries} allowed"
     if (trial.state in FINISHED) != (trial.ended_at is not None):
-        yield f"it is {trial.state}, and its end is {trial.ended_at}"
+        yield f"it is {trial.state}, but ended_at is {trial.ended_at}"
     if (trial.checkpoint is None) != (trial.checkpoint_epoch is None):
-        yield "half of a checkpoint is left"
+        yield "only one of checkpoint and checkpoint_epoch is set"
     if trial.state in FINISHED and trial.checkpoint is not None:
-        yield f"it is {trial.state}, and has a checkpoint"
+        yield f"it is {trial.state}, but has a checkpoint"
     is_completed = trial.state == TrialState.COMPLETED.value
     if is_completed != (trial.value is not None):
-        yield f"it is {trial.state}, and its value is {trial.value}"
+        yield f"it is {trial.state}, but its value is {trial.value}"
     if is_completed and trial.epochs_done != plan.epochs:
         yield f"it is completed after {trial.epochs_done} of {plan.epochs} epochs"
     if not trial.epochs_done <= trial.to_epoch <= plan.epochs:
-        yield f"it has done {trial.epochs_done} epochs and is trained to {trial.to_epoch}, of {plan.epochs}"
+        yield f"epochs_done is {trial.epochs_done}, to_epoch is {trial.to_epoch}, the plan has {plan.epochs}"
 
 
 def _measured(trial: Any, rows: Sequence[Any], *, spec: StudySpec, plan: ResolvedStudy) -> Iterator[str]:
-    """What it measured is the history of one attempt, from its first epoch on."""
+    """Its measurements are the history of one attempt, from the first epoch on."""
     epochs = [row.epoch for row in rows]
     if epochs != list(range(1, trial.epochs_done + 1)):
-        yield f"it has done {trial.epochs_done} epochs, and measured epochs {epochs}"
+        yield f"epochs_done is {trial.epochs_done}, but it measured epochs {epochs}"
         return
     elapsed = [row.elapsed_s for row in rows]
-    # Seconds go on from a checkpoint's: a row that an earlier attempt left beyond it, or a late one wrote,
-    # breaks their order.
+    # The seconds continue from the checkpoint's. A row that an earlier attempt wrote beyond the checkpoint,
+    # or that a superseded attempt wrote late, breaks their order.
     if any(later <= earlier for earlier, later in itertools.pairwise(elapsed)):
-        yield f"its seconds by epoch are {elapsed}: not one history"
+        yield f"elapsed_s by epoch is {elapsed}, which does not increase"
     if (elapsed[-1] if elapsed else 0.0) != trial.cost_s:
-        yield f"it cost {trial.cost_s} s, and its last epoch ended at {elapsed[-1:]}"
+        yield f"cost_s is {trial.cost_s}, but its last epoch ended at {elapsed[-1:]}"
     if trial.state != TrialState.COMPLETED.value or trial.value is None or trial.best_epoch is None:
         return
     metrics = [math.nan if row.validation_metric is None else row.validation_metric for row in rows]
     better = max if plan.workload.direction == "maximize" else min
     due = better(metrics) if spec.objective.at == "best" else metrics[-1]
     for metric in (due, metrics[trial.best_epoch - 1]):
-        # What is made by hand may be off by its last digit.
+        # A value that a test computes by hand may differ in its last digit.
         if not math.isclose(metric, trial.value, rel_tol=1e-12):
             yield (
                 f"its value is {trial.value} of epoch {trial.best_epoch}, where the "
@@ -122,53 +122,53 @@ def _measured(trial: Any, rows: Sequence[Any], *, spec: StudySpec, plan: Resolve
 
 
 @dataclass
-class _Told:
-    """Where a trial stands by its events."""
+class _Replayed:
+    """A trial's state as its events describe it."""
 
     attempt: int = 1
     started: int = 0
     to_epoch: int | None = None
     last: str | None = None
 
-    def hear(self, event: Any, trial: Any) -> Iterator[str]:
-        """Take an event in, and yield what is wrong with it."""
+    def apply(self, event: Any, trial: Any) -> Iterator[str]:
+        """Apply the next event, and yield its violations."""
         kind, data = event.kind, event.data
         if self.last == "trial.finished":
-            yield f"event {event.number} is a {kind}, after its end"
+            yield f"event {event.number} is a {kind}, after the trial ended"
         self.attempt += int(kind == "trial.requeued")
         if data.get("attempt", self.attempt) != self.attempt:
             yield (
                 f"event {event.number}, a {kind}, names attempt "
-                f"{data['attempt']}, and it was at {self.attempt}"
+                f"{data['attempt']}, but the trial was at {self.attempt}"
             )
         if kind == "trial.started":
             self.started = data["attempt"]
         if kind == "trial.promoted":
             self.to_epoch = data["to_epoch"]
         if kind == "trial.finished":
-            said, is_so = [data.get(name) for name in _END], [getattr(trial, name) for name in _END]
-            if said != is_so:
-                yield f"its end was told as {said}, and it is {is_so}"
+            announced, stored = [data.get(name) for name in _END], [getattr(trial, name) for name in _END]
+            if announced != stored:
+                yield f"its last event ends it with {announced}, but its row has {stored}"
         self.last = kind
 
 
-def _said(trial: Any, about: Sequence[Any]) -> Iterator[str]:
-    """Its events lead to where it stands."""
-    told = _Told()
+def _replayed(trial: Any, about: Sequence[Any]) -> Iterator[str]:
+    """Its events lead to its current state."""
+    replayed = _Replayed()
     for event in about:
-        yield from told.hear(event, trial)
-    if told.attempt != trial.attempt:
-        yield f"it is at attempt {trial.attempt}, and was queued again {told.attempt - 1} times"
-    if (told.last == "trial.finished") != (trial.state in FINISHED):
-        yield f"it is {trial.state}, and its last event is {told.last}"
+        yield from replayed.apply(event, trial)
+    if replayed.attempt != trial.attempt:
+        yield f"it is at attempt {trial.attempt}, but by its events at attempt {replayed.attempt}"
+    if (replayed.last == "trial.finished") != (trial.state in FINISHED):
+        yield f"it is {trial.state}, but its last event is {replayed.last}"
     is_waiting = trial.state == TrialState.QUEUED.value and 0 < trial.epochs_done == trial.to_epoch
     is_at_work = trial.state == TrialState.RUNNING.value
-    if trial.state not in FINISHED and not is_waiting and is_at_work != (told.last == "trial.started"):
-        yield f"it is {trial.state}, and its last event is {told.last}"
-    if trial.state in {"completed", "diverged"} and told.started != trial.attempt:
-        yield f"it is {trial.state} at attempt {trial.attempt}, and the last that began was {told.started}"
-    if told.to_epoch not in {None, trial.to_epoch}:
-        yield f"it was promoted to epoch {told.to_epoch}, and is trained to {trial.to_epoch}"
+    if trial.state not in FINISHED and not is_waiting and is_at_work != (replayed.last == "trial.started"):
+        yield f"it is {trial.state}, but its last event is {replayed.last}"
+    if trial.state in {"completed", "diverged"} and replayed.started != trial.attempt:
+        yield f"it is {trial.state} at attempt {trial.attempt}, but attempt {replayed.started} started last"
+    if replayed.to_epoch not in {None, trial.to_epoch}:
+        yield f"it was promoted to epoch {replayed.to_epoch}, but to_epoch is {trial.to_epoch}"
 
 
 def of_copies(
@@ -196,7 +196,9 @@ def of_copies(
         elif trial.state not in _OPTUNAS:
             yield f"trial {trial.id} is stored as {copy.state} but is {trial.state}"
         else:
-            yield from (f"trial {trial.id} {said}" for said in _alike(copy, trial, measured[trial.id]))
+            yield from (
+                f"trial {trial.id} {difference}" for difference in _alike(copy, trial, measured[trial.id])
+            )
 
 
 def _alike(copy: Copy, trial: Any, measured: Sequence[Any]) -> Iterator[str]:

@@ -133,8 +133,8 @@ class Dispatcher:
         claim = self._store.claim_next(dispatcher=self._settings.name, lease_s=self._settings.lease_s)
         if claim is None:
             return
-        # No database call may come between the claim and the start of the run: if it failed, nobody would run
-        # the study until its lease expired.
+        # Do not call the database between the claim and the start of the run: if the call failed, the study
+        # would not run until its lease expired.
         spare, self._spare = self._spare, None
         self._runs.append(spare.assign(claim))
         self._last_start = time.monotonic()

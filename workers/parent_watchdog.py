@@ -1,6 +1,6 @@
 """Ends a process when another one is gone: its parent, or the head of its Ray cluster.
 
-Otherwise a killed parent would leave processes that train for nobody.
+Otherwise a killed parent would leave processes that train although no run collects their results.
 """
 
 __all__ = ["LEAVE_SIGNAL", "exit_with_parent", "exit_without"]
@@ -26,8 +26,8 @@ _SILENT_FOR_S = 12.0
 def exit_with_parent(parent_pid: int | None, *, with_group: bool = False) -> None:
     """End this process at once when its parent is no longer `parent_pid`; None watches nothing.
 
-    It is a hard exit: after a SIGKILL of the parent there is nobody to report to, and the work resumes from
-    the database.
+    It is a hard exit: after a SIGKILL of the parent no process would receive a report, and the work resumes
+    from the database.
 
     Args:
         parent_pid: the parent's process id.
@@ -51,7 +51,7 @@ def exit_without(
 ) -> None:
     """End this process at once when nothing has listened at an address for some time.
 
-    It is a hard exit, as above: on a machine that cannot reach its cluster, nobody receives what it trains.
+    It is a hard exit, as above: a machine that cannot reach its cluster cannot deliver its results.
 
     Args:
         address: `HOST:PORT`.

@@ -105,7 +105,7 @@ class PackRecorder:
 
     @property
     def is_hopeless(self) -> bool:
-        """Whether so many trials failed, and none has a result, that the rest would fail too."""
+        """Whether `_HOPELESS_AFTER` trials failed and none has a result: the rest would fail too."""
         return self._failed >= _HOPELESS_AFTER and not self._has_result
 
     def failure_reason(self) -> str | None:

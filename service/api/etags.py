@@ -1,7 +1,7 @@
 """ETags of studies: `"VERSION-DIGEST"`.
 
 The digest changes with the whole representation, progress included, so that `If-None-Match` never hides a
-change. `If-Match` compares only the version: a trial that has finished meanwhile is no reason to refuse a
+change. `If-Match` compares only the version: a trial that has finished meanwhile is not a reason to refuse a
 pause.
 """
 

@@ -156,7 +156,7 @@ def test_a_submitter_cannot_change_other_users_studies_or_use_their_keys(attacke
         assert alice.get(path).json()["version"] == 1
         theirs = bob.post("/v1/studies", json=body, headers={"idempotency-key": "k"})
         assert theirs.status_code == 201
-        assert theirs.json()["id"] != mine["id"], "a key belongs to whoever used it"
+        assert theirs.json()["id"] != mine["id"], "idempotency keys are per user"
         assert theirs.json()["owner"] == "bob"
         other = alice.post("/v1/studies", json=body | {"seed": 1}, headers={"idempotency-key": "k"})
         assert (other.status_code, other.json()["type"]) == (422, "/problems/idempotency-conflict")

@@ -151,7 +151,7 @@ def test_no_secret_appears_in_a_containers_configuration(
 def test_secrets_are_created_once_in_a_private_folder(secrets: Path) -> None:
     assert secrets.stat().st_mode & 0o777 == 0o700
     before = {file.name: (file.read_bytes(), file.stat().st_mode & 0o777) for file in secrets.iterdir()}
-    # Whoever a container runs as has to read them through its mount.
+    # Any user that a container runs as must be able to read them through its mount.
     assert {mode for _, mode in before.values()} == {0o444}
     assert len({content for content, _ in before.values()}) == len(before)
     assert min(len(content) for content, _ in before.values()) >= 64

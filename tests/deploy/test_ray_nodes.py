@@ -126,7 +126,7 @@ def test_a_study_waits_for_a_worker_and_dispatcher_and_worker_end_with_their_nod
     }
     study_id = store.submit(parse_spec(body)).id
     until(lambda: store.study(study_id).state is StudyState.RUNNING, what="the study to be claimed")
-    # A head lends nothing, and that is no reason to give the study up.
+    # The head has no CPUs to offer, so the study waits for a node instead of failing.
     assert store.study(study_id).progress.finished == 0
 
     worker = cluster.worker()

@@ -1,10 +1,8 @@
-"""An installed package that adds workloads by entry point, as a user's would.
+"""A plugin package that adds faulty workloads by entry point: slow, broken, deadly, hanging and greedy ones.
 
-Slow ones, broken ones, deadly, hanging and greedy ones.
-
-Tests put this folder on the path of a dispatcher, or of a Ray node; the `.dist-info` beside this file is what
-`pip install` would have left. A name that ends in `-high-lr` misbehaves only where a prediction is beyond
-1000, as in the second step at an lr of 1e6: so one trial of several.
+Tests put this folder on the path of a dispatcher or a Ray node; the `.dist-info` folder next to this file is
+what `pip install` would create. A workload whose name ends in `-high-lr` misbehaves only if a prediction
+exceeds 1000, as in the second step at an lr of 1e6, so that only one trial of a study misbehaves.
 """
 
 import os
@@ -33,7 +31,7 @@ class _Line(nn.Module):
 
 
 class _Plane(Workload):
-    """Fits a plane to 64 points; what happens besides is up to the subclass."""
+    """Fits a plane to 64 points; subclasses add a fault."""
 
     def __init__(self, name: str, *, epochs: int = 4) -> None:
         self.card = WorkloadCard(
@@ -70,7 +68,7 @@ class _Plane(Workload):
         return (outputs - targets).square().sum()
 
     def misbehave(self, outputs: Tensor) -> None:
-        """Do nothing; a subclass does."""
+        """Do nothing; subclasses override this."""
 
 
 class _Slow(_Plane):
@@ -86,18 +84,15 @@ class _Broken(_Plane):
 
 
 class _Bad(_Plane):
-    """Does something from which no trial recovers.
+    """Has a fault that no trial survives: in the first step, or only if the learning rate is far too high."""
 
-    In its first step, or where predictions say that the learning rate is far too high.
-    """
-
-    def __init__(self, name: str, deed: Callable[[], None]) -> None:
+    def __init__(self, name: str, fault: Callable[[], None]) -> None:
         super().__init__(name)
-        self._deed = deed
+        self._fault = fault
 
     def misbehave(self, outputs: Tensor) -> None:
         if not self.card.name.endswith("-high-lr") or bool((outputs.abs() > 1000).any()):
-            self._deed()
+            self._fault()
 
 
 class _HangingInData(_Plane):
@@ -123,20 +118,20 @@ def _hang() -> None:
 
 
 def _hang_with_the_interpreter() -> None:
-    # In C throughout: no other thread of Python's gets a turn.
+    # This loop runs in C and holds the interpreter lock, so no other Python thread can run.
     sum(range(10**13))
 
 
 def _take_all_memory() -> None:
-    """Take real memory until somebody ends this process.
+    """Allocate and touch memory until a limit ends this process.
 
-    Where nobody does, be refused at 4 GiB, so that no machine is brought down.
+    Without a limit it raises at 4 GiB, so that the machine survives.
     """
     taken = []
     for _ in range(64):
         taken.append(torch.ones(2**24))
         time.sleep(0.02)
-    raise MemoryError("nobody kept this trial from taking 4 GiB")
+    raise MemoryError("the trial was allowed to take 4 GiB")
 
 
 def _ask_for_too_much() -> None:

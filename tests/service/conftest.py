@@ -223,8 +223,8 @@ Play = Callable[..., str]
 def play(store: Store) -> Play:
     """Submit a study and play its run: each trial reports every epoch; the last trial of each arm diverges.
 
-    With `confirm` each arm's best and its defaults are then trained on so many fresh seeds; the later the
-    arm, the better.
+    With `confirm`, each arm's best and its defaults are then trained on `confirm` fresh seeds; later arms get
+    better values.
     """
 
     def played(body: dict[str, Any], *, close: bool = True, confirm: int = 0) -> str:

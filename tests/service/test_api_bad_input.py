@@ -43,7 +43,7 @@ FAULTY_STUDIES: dict[str, tuple[Any, str, str]] = {
     "log at 0": (arm(lr={"low": 0, "high": 0.1, "log": True}), "/arms/0/space/lr", "low > 0"),
     "no choices": (arm(lr={"choices": []}), "/arms/0/space/lr/choices", "at least 1"),
     "value outside its bounds": (arm(lr=-1), "/arms/0/space/lr", "-1"),
-    "list that is no pair": (arm(betas=[0.9]), "/arms/0/space/betas", "two numbers"),
+    "list that is not a pair": (arm(betas=[0.9]), "/arms/0/space/betas", "two numbers"),
     "negative budget": (whole(budget={"trials_per_arm": -1}), "/budget/trials_per_arm", "greater than 0"),
     "no budget": ({"workload": "digits-mlp", "arms": ["adamp"]}, "/budget", "required"),
     "budget in words": (whole(budget={"trials_per_arm": "ten"}), "/budget/trials_per_arm", "integer"),

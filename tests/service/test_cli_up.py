@@ -65,7 +65,7 @@ def test_a_database_that_cannot_be_opened_is_a_one_line_error(tmp_path: Path) ->
     (tmp_path / "file").write_text("")
     assert "file" in refused(up(tmp_path, "--database", f"sqlite:///{tmp_path}/file/tangent.db"))
     (tmp_path / "tangent.db").write_bytes(
-        b"this is no database at all, but long enough to be taken for one" * 20
+        b"this is not a database, but it is long enough to be taken for one" * 20
     )
     assert "tangent.db" in refused(up(tmp_path))
 

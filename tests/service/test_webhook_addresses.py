@@ -85,7 +85,7 @@ def test_every_spelling_of_loopback_is_refused(host: str) -> None:
     ) as refused:
         permitted_addresses(host, 443, is_tls=True, allow=())
     if host == "localhost":
-        assert "127.0.0.1" not in str(refused.value), "what a name stands for inside is nobody's business"
+        assert "127.0.0.1" not in str(refused.value), "the message must not reveal internal addresses"
 
 
 def test_only_permitted_addresses_of_a_name_are_used(

@@ -54,7 +54,7 @@ def test_if_only_one_pack_fits_one_run_has_it_and_the_other_has_no_share(play: S
     for made, pack in zip(runs, packs, strict=True):
         assert (pack is None) is made.mode.has_no_share
         assert made.mode.is_draining is made.mode.has_no_share
-        assert scheduler(made).wanted >= 1, "whoever rests wants all the same"
+        assert scheduler(made).wanted >= 1, "a run without a share still asks for one"
 
 
 def test_a_run_gets_a_share_once_the_other_has_ended(play: SimulatedDispatcher) -> None:

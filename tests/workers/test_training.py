@@ -198,7 +198,7 @@ def test_looking_at_the_loss_seldom_changes_no_number() -> None:
 
 
 class Poisoned(Spy):
-    """A workload whose validation loss is what it is told to be, whatever the weights."""
+    """A workload that adds a constant to its validation loss."""
 
     def __init__(self, inner: Workload, poison: float) -> None:
         super().__init__(inner)

@@ -176,7 +176,7 @@ def test_different_studies_are_not_compared() -> None:
 
 
 def test_algoperfs_score_by_hand() -> None:
-    """Ratios 1 and 2.5 earn 1 and a half, 4 and a miss nothing; where all miss, nobody earns."""
+    """Ratios 1 and 2.5 earn 1 and 0.5; a ratio of 4 and a miss earn 0; if all miss, all earn 0."""
     times = [[10, 25, INF, 8], [25, 10, INF, 2], [INF, 40, INF, INF]]
     np.testing.assert_allclose(
         algoperf_ratios(times), [[1, 2.5, INF, 4], [2.5, 1, INF, 1], [INF, 4, INF, INF]]

@@ -81,7 +81,7 @@ def test_a_folder_that_cannot_be_created_is_reported(tmp_path: Path) -> None:
 def test_a_file_that_is_not_a_database_is_reported(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "letter").write_text(
-        "Dear reader, this is no database, and it is longer than its header would be. " * 20
+        "Dear reader, this is not a database, and it is longer than a header would be. " * 20
     )
     for name, cause in (("folder", "unable to open database file"), ("letter", "file is not a database")):
         with pytest.raises(

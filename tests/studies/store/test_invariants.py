@@ -1,4 +1,4 @@
-"""The checker of invariants finds nothing in an intact database, and each way to break one."""
+"""The invariant checker finds nothing in an intact database, and detects each kind of damage."""
 
 import contextlib
 import shutil
@@ -47,9 +47,7 @@ def train(run: SimulatedRun, trial: PendingTrial, *, value: float) -> None:
 
 
 def search(run: SimulatedRun) -> None:
-    """Play a search: three trials are pruned at their rungs, one of them after it was lost, and one goes to
-    its end.
-    """
+    """Play a search of four trials: three are pruned at rung 1; the fourth is requeued once and completes."""
     defaults = run.writer.plan().arms[0].defaults
     made = run.writer.create(
         [
@@ -144,7 +142,7 @@ def test_an_extended_study_has_no_violations(closed: SimulatedRun) -> None:
 def sound(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ClientView]:
     """A database with a study that has completed, and what its client has seen of it.
 
-    Copied for each way to break it.
+    Each case damages its own copy.
     """
     path = tmp_path_factory.mktemp("sound") / "tangent.db"
     shutil.copy(sqlite_template, path)
@@ -160,7 +158,7 @@ LOOSE = ("CREATE TABLE loose AS SELECT * FROM {0}", "DROP TABLE {0}", "ALTER TAB
 
 
 @pytest.mark.parametrize(
-    ("statements", "said"),
+    ("statements", "violation"),
     [
         (["DELETE FROM study"], "study ID: it was accepted but does not exist"),
         (
@@ -171,11 +169,11 @@ LOOSE = ("CREATE TABLE loose AS SELECT * FROM {0}", "DROP TABLE {0}", "ALTER TAB
             ["DELETE FROM trial WHERE number = 3 AND phase = 'search'"],
             "trial ID.adamp.3: a client saw it completed, but it exists 0 times",
         ),
-        ([TRIAL.format("value = 0.95")], "a client saw it completed with value 0.9, and now it is 0.95"),
+        ([TRIAL.format("value = 0.95")], "a client saw it completed with value 0.9, but now it is 0.95"),
         ([TRIAL.format("state = 'queued', ended_at = NULL")], "a client saw it completed with state"),
         (
             ["UPDATE trial SET seed = 8 WHERE number = 1"],
-            "a client saw it pruned with seed 7, and now it is 8",
+            "a client saw it pruned with seed 7, but now it is 8",
         ),
         (
             [part.format("trial") for part in LOOSE]
@@ -193,21 +191,21 @@ LOOSE = ("CREATE TABLE loose AS SELECT * FROM {0}", "DROP TABLE {0}", "ALTER TAB
         ),
         (
             ["DELETE FROM trial WHERE number = 2 AND phase = 'search'"],
-            "the numbers of arm adamp's search are [0, 1, 3], with holes",
+            "the numbers of arm adamp's search are [0, 1, 3], with gaps",
         ),
         (
             ["UPDATE trial SET number = 4 WHERE number = 3 AND phase = 'confirmation'"],
-            "the numbers of arm adamp's confirmation are [0, 1, 2, 4], with holes",
+            "the numbers of arm adamp's confirmation are [0, 1, 2, 4], with gaps",
         ),
         (
             ["UPDATE trial SET replicate = 1 WHERE number = 2 AND phase = 'search'"],
-            "arm adamp has 1 trials in replicate 1, and its plan 0",
+            "replicate 1 of arm adamp: expected at most 0 trials, found 1",
         ),
         (
             ["UPDATE trial SET arm = 'sgd' WHERE number = 2 AND phase = 'search'"],
             "trial ID.adamp.2 belongs to no arm of its plan",
         ),
-        (["UPDATE arm SET trials = 5"], "its arms are [('adamp', 5)], and its plan has [('adamp', 4)]"),
+        (["UPDATE arm SET trials = 5"], "its arms are [('adamp', 5)], but its plan has [('adamp', 4)]"),
         (
             [
                 (
@@ -219,7 +217,7 @@ LOOSE = ("CREATE TABLE loose AS SELECT * FROM {0}", "DROP TABLE {0}", "ALTER TAB
         ),
         (
             ["DELETE FROM trial WHERE number = 3 AND phase = 'confirmation'"],
-            "it has completed, and arm adamp does not confirm",
+            "it has completed, but arm adamp does not confirm",
         ),
         (
             ["UPDATE trial SET confirms = 1 WHERE number = 0 AND phase = 'confirmation'"],
@@ -227,32 +225,32 @@ LOOSE = ("CREATE TABLE loose AS SELECT * FROM {0}", "DROP TABLE {0}", "ALTER TAB
         ),
         (
             ["UPDATE study SET lease_owner = 'here', lease_expires_at = created_at"],
-            "it is completed, and here holds a lease",
+            "it is completed, but here holds a lease",
         ),
-        (["UPDATE study SET lease_owner = 'here'"], "half of a lease is left"),
-        (["UPDATE study SET ended_at = NULL"], "it is completed, and its end is None"),
+        (["UPDATE study SET lease_owner = 'here'"], "only one of lease_owner and lease_expires_at is set"),
+        (["UPDATE study SET ended_at = NULL"], "it is completed, but ended_at is None"),
         (
             [TRIAL.format("state = 'running', ended_at = NULL, value = NULL")],
-            "it is completed, and trial ID.adamp.3 is running",
+            "it is completed, but trial ID.adamp.3 is running",
         ),
         (
             ["UPDATE study SET state = 'running', ended_at = NULL", TRIAL.format("state = 'running'")],
-            "no run has it, and trial ID.adamp.3 is running",
+            "trial ID.adamp.3 is running, but no run holds the lease",
         ),
         (
             ["UPDATE trial SET state = 'cancelled' WHERE number = 1"],
-            "nobody cut it short, and trial ID.adamp.1 is cancelled",
+            "trial ID.adamp.1 is cancelled, but the study was never stopped",
         ),
         (["DELETE FROM event WHERE number = 5"], "its events are numbered [1, 2, 3, 4, 6,"),
-        (["UPDATE study SET last_event = last_event + 1"], "and its last is"),
+        (["UPDATE study SET last_event = last_event + 1"], "but last_event is"),
         (
             ["UPDATE event SET kind = 'study.submitted' WHERE kind = 'progress'"],
-            "its first event, and no other, has to be its submission",
+            "its first event must be its submission",
         ),
-        (["UPDATE study SET version = version + 1"], "after 2 changes, and it is completed at version 4"),
+        (["UPDATE study SET version = version + 1"], "after 2 changes, but it is completed at version 4"),
         (
             ["UPDATE study SET state = 'failed'"],
-            "its events end at completed after 2 changes, and it is failed",
+            "its events end at completed after 2 changes, but it is failed",
         ),
         (
             [
@@ -261,7 +259,7 @@ LOOSE = ("CREATE TABLE loose AS SELECT * FROM {0}", "DROP TABLE {0}", "ALTER TAB
                     "number = (SELECT max(number) FROM event)"
                 )
             ],
-            "tells that it left paused, and it was running",
+            "leaves paused, but the state was running",
         ),
         (
             ["UPDATE event SET data = json_set(data, '$.trial', 'x.y.9') WHERE kind = 'trial.promoted'"],
@@ -274,30 +272,33 @@ LOOSE = ("CREATE TABLE loose AS SELECT * FROM {0}", "DROP TABLE {0}", "ALTER TAB
                     "max(number) FROM event WHERE kind = 'progress')"
                 )
             ],
-            "counts 1 finished trials, and an earlier one 4",
+            "counts 1 finished trials, an earlier one 4",
         ),
-        ([TRIAL.format("retries = 2")], "trial ID.adamp.3: it has 2 retries at attempt 2, of 1 allowed"),
+        ([TRIAL.format("retries = 2")], "trial ID.adamp.3: retries: 2 at attempt 2, at most 1 allowed"),
         (
             ["UPDATE study SET spec = json_set(spec, '$.max_retries', 0)"],
-            "it has 1 retries at attempt 2, of 0 allowed",
+            "retries: 1 at attempt 2, at most 0 allowed",
         ),
-        ([TRIAL.format("ended_at = NULL")], "trial ID.adamp.3: it is completed, and its end is None"),
-        ([TRIAL.format("checkpoint = 'file:///x'")], "trial ID.adamp.3: half of a checkpoint is left"),
+        ([TRIAL.format("ended_at = NULL")], "trial ID.adamp.3: it is completed, but ended_at is None"),
+        (
+            [TRIAL.format("checkpoint = 'file:///x'")],
+            "trial ID.adamp.3: only one of checkpoint and checkpoint_epoch is set",
+        ),
         (
             [TRIAL.format("checkpoint = 'file:///x', checkpoint_epoch = 3")],
-            "trial ID.adamp.3: it is completed, and has a checkpoint",
+            "trial ID.adamp.3: it is completed, but has a checkpoint",
         ),
-        ([TRIAL.format("value = NULL")], "trial ID.adamp.3: it is completed, and its value is None"),
+        ([TRIAL.format("value = NULL")], "trial ID.adamp.3: it is completed, but its value is None"),
         ([TRIAL.format("epochs_done = 8")], "trial ID.adamp.3: it is completed after 8 of 9 epochs"),
-        ([TRIAL.format("to_epoch = 3")], "trial ID.adamp.3: it has done 9 epochs and is trained to 3, of 9"),
+        ([TRIAL.format("to_epoch = 3")], "trial ID.adamp.3: epochs_done is 9, to_epoch is 3"),
         (
             ["DELETE FROM measurement WHERE epoch = 2 AND trial_id LIKE '%.3'"],
-            "it has done 9 epochs, and measured epochs [1, 3,",
+            "epochs_done is 9, but it measured epochs [1, 3,",
         ),
         (
             [part.format("measurement") for part in LOOSE]
             + ["INSERT INTO measurement SELECT * FROM measurement WHERE epoch = 4"],
-            "and measured epochs [1, 2, 3, 4, 4,",
+            "it measured epochs [1, 2, 3, 4, 4,",
         ),
         (
             [
@@ -306,15 +307,15 @@ LOOSE = ("CREATE TABLE loose AS SELECT * FROM {0}", "DROP TABLE {0}", "ALTER TAB
                     "WHERE number = 1 AND phase = 'search'"
                 )
             ],
-            "it has done 1 epochs, and measured epochs [1, 2]",
+            "epochs_done is 1, but it measured epochs [1, 2]",
         ),
         (
             ["UPDATE measurement SET elapsed_s = 0.7 WHERE epoch = 5 AND trial_id LIKE '%.3'"],
-            "not one history",
+            "which does not increase",
         ),
         (
             [TRIAL.format("cost_s = 4.0")],
-            "trial ID.adamp.3: it cost 4.0 s, and its last epoch ended at [4.5]",
+            "trial ID.adamp.3: cost_s is 4.0, but its last epoch ended at [4.5]",
         ),
         (
             ["UPDATE measurement SET validation_metric = 0.7 WHERE epoch = 9"],
@@ -322,17 +323,17 @@ LOOSE = ("CREATE TABLE loose AS SELECT * FROM {0}", "DROP TABLE {0}", "ALTER TAB
         ),
         (
             ["UPDATE event SET data = json_set(data, '$.attempt', 7) WHERE kind = 'trial.requeued'"],
-            "a trial.requeued, names attempt 7, and it was at 2",
+            "a trial.requeued, names attempt 7, but the trial was at 2",
         ),
-        ([TRIAL.format("attempt = 3")], "it is at attempt 3, and was queued again 1 times"),
-        (["UPDATE event SET kind = 'trial.finished' WHERE kind = 'trial.promoted'"], "after its end"),
+        ([TRIAL.format("attempt = 3")], "it is at attempt 3, but by its events at attempt 2"),
+        (["UPDATE event SET kind = 'trial.finished' WHERE kind = 'trial.promoted'"], "after the trial ended"),
         (
             ["UPDATE event SET data = json_set(data, '$.value', 0.1) WHERE kind = 'trial.finished'"],
-            "trial ID.adamp.3: its end was told as ['completed', 0.1, None], and it is",
+            "trial ID.adamp.3: its last event ends it with ['completed', 0.1, None], but its row has",
         ),
         (
             ["UPDATE event SET data = json_set(data, '$.to_epoch', 5) WHERE kind = 'trial.promoted'"],
-            "it was promoted to epoch 5, and is trained to 9",
+            "it was promoted to epoch 5, but to_epoch is 9",
         ),
         (
             ["DELETE FROM trial_values"],
@@ -368,16 +369,18 @@ LOOSE = ("CREATE TABLE loose AS SELECT * FROM {0}", "DROP TABLE {0}", "ALTER TAB
     ],
 )
 def test_every_violation_is_reported(
-    sound: tuple[Path, ClientView], tmp_path: Path, statements: list[str], said: str
+    sound: tuple[Path, ClientView], tmp_path: Path, statements: list[str], violation: str
 ) -> None:
     path, view = sound
     shutil.copy(path, tmp_path / "broken.db")
     (study_id,) = view.studies
     with contextlib.closing(sqlite3.connect(tmp_path / "broken.db", isolation_level=None)) as connection:
         for statement in statements:
-            assert connection.execute(statement.replace("ID", study_id)).rowcount != 0, "it changes something"
+            assert connection.execute(statement.replace("ID", study_id)).rowcount != 0, (
+                "the statement must change a row"
+            )
     found = broken(f"sqlite:///{tmp_path}/broken.db", view, are_copies_due=True)
-    assert any(said.replace("ID", study_id) in sentence for sentence in found), found
+    assert any(violation.replace("ID", study_id) in sentence for sentence in found), found
 
 
 def test_a_trial_that_a_client_saw_end_in_two_ways_is_reported(closed: SimulatedRun) -> None:
@@ -386,7 +389,7 @@ def test_a_trial_that_a_client_saw_end_in_two_ways_is_reported(closed: Simulated
     view.saw(trial.model_copy(update={"value": 0.1}) for trial in trials if trial.number == 3)
     assert broken(closed.store, view) == [
         (
-            f"trial {closed.claim.study_id}.adamp.3: a client saw it completed with value 0.9, and now it "
+            f"trial {closed.claim.study_id}.adamp.3: a client saw it completed with value 0.9, but now it "
             "is 0.1, as a client saw it later"
         )
     ]
@@ -397,5 +400,5 @@ def test_a_missing_copy_is_a_violation_only_once_it_is_due(play: SimulatedDispat
     run.complete(run.begin(0)[0], 0.5)
     run.writer.close(StudyMove.FINISH)
     assert broken(run.store) == []
-    (said,) = broken(run.store, are_copies_due=True)
-    assert said.endswith("adamp.0 is missing")
+    (violation,) = broken(run.store, are_copies_due=True)
+    assert violation.endswith("adamp.0 is missing")
