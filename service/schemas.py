@@ -5,20 +5,17 @@ __all__ = ["Account", "ArmBest", "EventList", "Health", "ProblemKindView", "Read
 from datetime import datetime
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from studies.confirmation import most_runs
+from studies.frozen_model import FrozenModel
 from studies.promotion import planned_epochs
 from studies.resolve import ResolvedStudy
 from studies.spec import StudySpec
 from studies.views import Best, EventView, Role, TokenView
 
 
-class _ResponseModel(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class StudyPlan(_ResponseModel):
+class StudyPlan(FrozenModel):
     """What a study would do; nothing is stored."""
 
     spec: StudySpec = Field(description="The submitted spec, shorthands expanded.")
@@ -57,7 +54,7 @@ class StudyPlan(_ResponseModel):
         )
 
 
-class ArmBest(_ResponseModel):
+class ArmBest(FrozenModel):
     """The best configuration of one arm."""
 
     arm: str = Field(description="Name of the arm.")
@@ -67,7 +64,7 @@ class ArmBest(_ResponseModel):
     )
 
 
-class EventList(_ResponseModel):
+class EventList(FrozenModel):
     """Some of a study's events, oldest first."""
 
     items: tuple[EventView, ...] = Field(description="The events numbered above `after`.")
@@ -75,7 +72,7 @@ class EventList(_ResponseModel):
     is_last: bool = Field(description="True if the study is closed: no events follow unless it is extended.")
 
 
-class Account(_ResponseModel):
+class Account(FrozenModel):
     """The caller."""
 
     role: Role = Field(description="The caller's role; on an open service every caller is an admin.")
@@ -84,7 +81,7 @@ class Account(_ResponseModel):
     )
 
 
-class Health(_ResponseModel):
+class Health(FrozenModel):
     """The process is up."""
 
     status: Literal["up"] = Field(
@@ -93,7 +90,7 @@ class Health(_ResponseModel):
     version: str = Field(description="Version of the service.")
 
 
-class Readiness(_ResponseModel):
+class Readiness(FrozenModel):
     """Studies can be submitted, and will be run."""
 
     status: Literal["ready"] = Field(
@@ -106,7 +103,7 @@ class Readiness(_ResponseModel):
     revision: str = Field(description="Revision of the database, which is the one that this version needs.")
 
 
-class ProblemKindView(_ResponseModel):
+class ProblemKindView(FrozenModel):
     """A kind of problem, explained."""
 
     type: str = Field(description="The `type` of such problems.", examples=["/problems/study-not-found"])

@@ -19,17 +19,14 @@ import math
 from collections.abc import Iterable
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from studies.direction import Direction
+from studies.frozen_model import FrozenModel
 from studies.space import AnyDimension, Choices, Condition, Fixed, Parameters, Scalar
 
 
-class _Card(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Bounds(_Card):
+class Bounds(FrozenModel):
     """The values that an optimizer accepts, wider than a range that one would search."""
 
     low: float | None = Field(default=None, description="Smallest legal value; none means no limit.")
@@ -50,7 +47,7 @@ class Bounds(_Card):
         return f"{left}, {right}"
 
 
-class Hyperparameter(_Card):
+class Hyperparameter(FrozenModel):
     """One hyperparameter of an optimizer."""
 
     name: str = Field(
@@ -120,7 +117,7 @@ def _number_hint(name: str, value: Scalar) -> str:
         return ""
 
 
-class Constraint(_Card):
+class Constraint(FrozenModel):
     """A product of hyperparameters must stay below `1 - other`: `lr * weight_decay < 1 - momentum`."""
 
     product: tuple[str, ...] = Field(description="Hyperparameters that are multiplied.")
@@ -141,7 +138,7 @@ class Constraint(_Card):
         return f"{' * '.join(self.product)} < 1 - {self.below_one_minus}"
 
 
-class Containment(_Card):
+class Containment(FrozenModel):
     """A setting at which this optimizer equals another, so that it must not lose to it by more than noise."""
 
     optimizer: str = Field(description="Name of the optimizer that is contained.")
@@ -155,7 +152,7 @@ class Containment(_Card):
     note: str = Field(default="", description="Other requirements for the two to agree.")
 
 
-class OptimizerCard(_Card):
+class OptimizerCard(FrozenModel):
     """The description of an optimizer."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$", description="Name in studies.")
@@ -234,7 +231,7 @@ class OptimizerCard(_Card):
         return {h.name: h.active_when for h in self.hyperparameters if h.active_when is not None}
 
 
-class WorkloadCard(_Card):
+class WorkloadCard(FrozenModel):
     """The description of a workload."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$", description="Name in studies.")
@@ -254,7 +251,7 @@ class WorkloadCard(_Card):
     epoch_s: float = Field(gt=0, description="Rough seconds per epoch on one CPU thread, for estimates only.")
 
 
-class Catalog(_Card):
+class Catalog(FrozenModel):
     """The optimizers and workloads that studies can name: the cards that dispatchers have announced."""
 
     optimizers: dict[str, OptimizerCard] = Field(default_factory=dict)

@@ -5,18 +5,15 @@ __all__ = ["Asha", "Hyperband", "Median", "NoPruner", "Pruner", "PrunerName"]
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, cast, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BeforeValidator, Field
 
 from studies.errors import shown
+from studies.frozen_model import FrozenModel
 
 PrunerName = Literal["none", "asha", "hyperband", "median"]
 
 
-class _Rule(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class NoPruner(_Rule):
+class NoPruner(FrozenModel):
     """Train every trial to its last epoch; written as `"none"`."""
 
     kind: Literal["none"] = "none"
@@ -26,7 +23,7 @@ class NoPruner(_Rule):
         return "none"
 
 
-class _Halving(_Rule):
+class _Halving(FrozenModel):
     min_epochs: int = Field(
         default=1, gt=0, le=100_000, strict=True, description="Epoch of the first rung.", examples=[1]
     )
@@ -66,7 +63,7 @@ class Hyperband(_Halving):
         return self._from(self.kind)
 
 
-class Median(_Rule):
+class Median(FrozenModel):
     """Prune a trial that is worse than the median of those before it (Golovin et al. 2017, "Vizier")."""
 
     kind: Literal["median"] = "median"
@@ -99,7 +96,7 @@ class Median(_Rule):
 
 
 def _expand(value: Any) -> Any:
-    if isinstance(value, _Rule):
+    if isinstance(value, FrozenModel):
         return value
     rule = {"kind": value} if isinstance(value, str) else value
     names = get_args(PrunerName)

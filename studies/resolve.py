@@ -5,10 +5,11 @@ __all__ = ["ResolvedArm", "ResolvedStudy", "resolve", "resolve_arms"]
 import math
 from collections.abc import Sequence
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from studies.catalog import Catalog, Hyperparameter, OptimizerCard, WorkloadCard, suggest_name
 from studies.errors import CatalogEmpty, SpecInvalid, SpecProblem, json_pointer
+from studies.frozen_model import FrozenModel
 from studies.promotion import rungs
 from studies.pruner import NoPruner
 from studies.space import (
@@ -30,10 +31,8 @@ from studies.spec import ArmSpec, Pair, SamplerName, SpaceEntry, StudySpec, Tune
 _MAX_GRID_POINTS = 100_000
 
 
-class ResolvedArm(BaseModel):
+class ResolvedArm(FrozenModel):
     """One arm with every name looked up: all that its run needs and its page shows."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = Field(description="Name of the arm in its study.")
     card: OptimizerCard = Field(description="The optimizer's card when the study was submitted.")
@@ -100,10 +99,8 @@ def _configurations(card: OptimizerCard, space: Space, defaults: Parameters) -> 
     return found
 
 
-class ResolvedStudy(BaseModel):
+class ResolvedStudy(FrozenModel):
     """A study that can be run: every name is looked up and every space is complete."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     workload: WorkloadCard = Field(description="The workload's card when the study was submitted.")
     arms: tuple[ResolvedArm, ...] = Field(description="The arms, in the study's order.")

@@ -27,9 +27,10 @@ import math
 from collections.abc import Iterable, Iterator
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from studies.errors import shown
+from studies.frozen_model import FrozenModel
 
 # JSON readers that keep numbers as 64-bit floats, such as JavaScript, round larger whole numbers.
 _LARGEST_WHOLE = 2**53
@@ -75,10 +76,6 @@ def _finite(value: float) -> float:
 Finite = Annotated[float, BeforeValidator(_not_boolean), AfterValidator(_finite)]
 
 
-class _Value(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
 def _value_key(value: Scalar) -> tuple[bool, Scalar]:
     # True == 1 in Python, but they are different hyperparameter values.
     return isinstance(value, bool), value
@@ -96,7 +93,7 @@ def configuration_key(parameters: Parameters) -> ConfigurationKey:
     return tuple((name, *_value_key(value)) for name, value in sorted(parameters.items()))
 
 
-class Range(_Value):
+class Range(FrozenModel):
     """Numbers from `low` to `high`, both included."""
 
     kind: Literal["range"] = "range"
@@ -139,7 +136,7 @@ class Range(_Value):
         return self.low <= value <= self.high and (not self.integer or float(value).is_integer())
 
 
-class Choices(_Value):
+class Choices(FrozenModel):
     """A few values in no order."""
 
     kind: Literal["choices"] = "choices"
@@ -164,7 +161,7 @@ class Choices(_Value):
         return any(_is_same(value, choice) for choice in self.choices)
 
 
-class Fixed(_Value):
+class Fixed(FrozenModel):
     """One value that is not searched."""
 
     kind: Literal["fixed"] = "fixed"
@@ -182,7 +179,7 @@ Space = dict[str, AnyDimension]
 """Hyperparameter name to dimension, in the order of the optimizer's card."""
 
 
-class Condition(_Value):
+class Condition(FrozenModel):
     """A hyperparameter has an effect only if another is above a value (`wd_ratio` if `weight_decay` > 0)."""
 
     parameter: str = Field(description="The other hyperparameter.")

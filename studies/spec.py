@@ -41,6 +41,7 @@ from pydantic import (
 
 from studies.confirmation import most_runs
 from studies.errors import SpecInvalid, SpecProblem
+from studies.frozen_model import FrozenModel
 from studies.pruner import NoPruner, Pruner
 from studies.space import Choices, Fixed, Range, Scalar
 from studies.validation_errors import problems_of
@@ -59,17 +60,13 @@ _MAX_TRIALS = 100_000
 _MAX_SECONDS = 2_592_000
 
 
-class _Spec(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Tune(_Spec):
+class Tune(FrozenModel):
     """Search the hyperparameter over the range on its card; written as `"tune"`."""
 
     kind: Literal["tune"] = "tune"
 
 
-class Pair(_Spec):
+class Pair(FrozenModel):
     """Two fixed hyperparameters that the optimizer takes as one argument: `"betas": [0.9, 0.99]`."""
 
     kind: Literal["pair"] = "pair"
@@ -106,7 +103,7 @@ SpaceEntry = Annotated[
 """How a study sets or searches one hyperparameter."""
 
 
-class ArmSpec(_Spec):
+class ArmSpec(FrozenModel):
     """One optimizer with its search space."""
 
     optimizer: str = Field(
@@ -151,7 +148,7 @@ ArmEntry = Annotated[ArmSpec, BeforeValidator(_expand_arm, json_schema_input_typ
 """An arm as users may write it: an object, or just the optimizer's name."""
 
 
-class Budget(_Spec):
+class Budget(FrozenModel):
     """How much work each arm of a study may spend."""
 
     trials_per_arm: int = Field(
@@ -192,7 +189,7 @@ class Budget(_Spec):
         return replicates
 
 
-class Confirmation(_Spec):
+class Confirmation(FrozenModel):
     """How the result of a search is checked: by training the best and the defaults again on fresh seeds."""
 
     seeds: int = Field(
@@ -212,7 +209,7 @@ class Confirmation(_Spec):
     )
 
 
-class Objective(_Spec):
+class Objective(FrozenModel):
     """The validation value that counts for a trial."""
 
     at: Literal["last", "best"] = Field(
@@ -224,7 +221,7 @@ class Objective(_Spec):
     )
 
 
-class Training(_Spec):
+class Training(FrozenModel):
     """How every trial of every arm is trained."""
 
     schedule: ScheduleName = Field(
@@ -252,7 +249,7 @@ class Training(_Spec):
     )
 
 
-class Resources(_Spec):
+class Resources(FrozenModel):
     """What each pack occupies, and how many packs may run at once."""
 
     cpus_per_pack: float = Field(
@@ -305,7 +302,7 @@ class Resources(_Spec):
     )
 
 
-class StudySpec(_Spec):
+class StudySpec(FrozenModel):
     """One workload, several arms, one budget, one sampler, one pruner, one objective."""
 
     model_config = ConfigDict(

@@ -26,9 +26,10 @@ __all__ = [
 from datetime import datetime
 from typing import Generic, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from studies.catalog import OptimizerCard, WorkloadCard
+from studies.frozen_model import FrozenModel
 from studies.space import Parameters, Space
 from studies.spec import StudySpec
 from studies.states import StudyState, TrialFilter, TrialState
@@ -66,11 +67,7 @@ AuditVerb = Literal[
 T = TypeVar("T")
 
 
-class _View(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Progress(_View):
+class Progress(FrozenModel):
     """The progress of a study or of one arm: of its search and, separately, of its confirmation."""
 
     trials: int = Field(description="Planned trials of the search, over all replicates.")
@@ -101,7 +98,7 @@ class Progress(_View):
     confirmations_running: int = Field(default=0, description="Confirmation runs being trained now.")
 
 
-class Best(_View):
+class Best(FrozenModel):
     """The best completed trial of an arm's search by validation value, over all replicates."""
 
     trial_id: str = Field(description="Id of the trial.")
@@ -116,7 +113,7 @@ class Best(_View):
     call: str = Field(description="Only the constructor call, on one line.")
 
 
-class BestValue(_View):
+class BestValue(FrozenModel):
     """The extreme validation values of an arm's search; which is the best depends on the metric."""
 
     arm: str = Field(description="Name of the arm.")
@@ -125,7 +122,7 @@ class BestValue(_View):
     lowest: float = Field(description="Lowest value of a completed trial.")
 
 
-class StackWidthView(_View):
+class StackWidthView(FrozenModel):
     """The number of trials that a worker found fastest to train together on a device."""
 
     workload: str = Field(description="Name of the workload.")
@@ -145,7 +142,7 @@ class StackWidthView(_View):
     measured_at: datetime = Field(description="When it was measured.")
 
 
-class ArmView(_View):
+class ArmView(FrozenModel):
     """One arm: an optimizer, its space, its progress and its best configuration."""
 
     name: str = Field(description="Name of the arm, unique in its study.")
@@ -165,7 +162,7 @@ class ArmView(_View):
         return self.optimizer.title if self.name == self.optimizer.name else self.name
 
 
-class StudySummary(_View):
+class StudySummary(FrozenModel):
     """A study in a list."""
 
     id: str = Field(description="Id of the study.")
@@ -204,7 +201,7 @@ class StudyView(StudySummary):
     )
 
 
-class TrialView(_View):
+class TrialView(FrozenModel):
     """A trial: one configuration, trained once."""
 
     id: str = Field(
@@ -267,7 +264,7 @@ class TrialView(_View):
         return self.state.value == trial_filter.value
 
 
-class CurvePoint(_View):
+class CurvePoint(FrozenModel):
     """The best value so far after one more trial has finished."""
 
     trials: int = Field(
@@ -279,14 +276,14 @@ class CurvePoint(_View):
     value: float | None = Field(description="Best validation value so far; none while all have diverged.")
 
 
-class Curve(_View):
+class Curve(FrozenModel):
     """The best value so far of one arm, in the order in which its trials finished."""
 
     arm: str = Field(description="Name of the arm.")
     points: tuple[CurvePoint, ...] = Field(description="One point for each finished trial, in order.")
 
 
-class StudyRecord(_View):
+class StudyRecord(FrozenModel):
     """The data that an analysis of a study uses, all read at one moment."""
 
     study: StudyView = Field(description="The study.")
@@ -301,7 +298,7 @@ class StudyRecord(_View):
     )
 
 
-class SuiteSummary(_View):
+class SuiteSummary(FrozenModel):
     """A suite in a list: the studies that share a label."""
 
     name: str = Field(description="The label.")
@@ -310,7 +307,7 @@ class SuiteSummary(_View):
     last_at: datetime = Field(description="When the newest of them was submitted.")
 
 
-class EventView(_View):
+class EventView(FrozenModel):
     """An event of a study."""
 
     id: int = Field(
@@ -323,7 +320,7 @@ class EventView(_View):
     )
 
 
-class Quotas(_View):
+class Quotas(FrozenModel):
     """Limits of a token; none means no limit."""
 
     max_studies: int | None = Field(
@@ -347,7 +344,7 @@ class Quotas(_View):
     )
 
 
-class AuditView(_View):
+class AuditView(FrozenModel):
     """An entry of the audit log."""
 
     id: int = Field(description="Number of the entry; later ones are larger.")
@@ -370,7 +367,7 @@ class AuditView(_View):
     )
 
 
-class TokenView(_View):
+class TokenView(FrozenModel):
     """An API token, without its secret."""
 
     name: str = Field(description="Name of the token's user or purpose.")
@@ -387,7 +384,7 @@ class TokenView(_View):
     )
 
 
-class Page(_View, Generic[T]):
+class Page(FrozenModel, Generic[T]):
     """One page of a list."""
 
     items: tuple[T, ...] = Field(description="The items of this page.")

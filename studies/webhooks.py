@@ -38,9 +38,10 @@ from datetime import datetime
 from typing import Annotated, Any, Final, Literal
 from urllib.parse import SplitResult, urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError
 
 from studies.errors import SpecProblem, WebhookInvalid, shown
+from studies.frozen_model import FrozenModel
 from studies.states import StudyState
 from studies.validation_errors import problems_of
 
@@ -126,11 +127,7 @@ def _each_once(events: tuple[WebhookEvent, ...]) -> tuple[WebhookEvent, ...]:
 Url = Annotated[str, AfterValidator(_valid_url)]
 
 
-class _Value(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class WebhookSpec(_Value):
+class WebhookSpec(FrozenModel):
     """The events that a webhook subscribes to, and the URL to which they are sent."""
 
     url: Url = Field(
@@ -201,7 +198,7 @@ class WebhookWithSecret(WebhookView):
     )
 
 
-class DeliveryView(_Value):
+class DeliveryView(FrozenModel):
     """One event that was or will be sent to a webhook."""
 
     id: str = Field(description="The `webhook-id` header, the same at every attempt.")
@@ -233,7 +230,7 @@ class WebhookDetail(WebhookView):
     )
 
 
-class StudyEventData(_Value):
+class StudyEventData(FrozenModel):
     """The study's part of a payload; receivers read the rest through the API with a token."""
 
     study_id: str = Field(description="Id of the study.")
@@ -253,7 +250,7 @@ class StudyEventData(_Value):
     path: str = Field(description="Path of the study on this service.")
 
 
-class WebhookPayload(_Value):
+class WebhookPayload(FrozenModel):
     """The body of a delivery about a study."""
 
     type: DeliveryEvent = Field(description="The event.")
@@ -263,13 +260,13 @@ class WebhookPayload(_Value):
     data: StudyEventData = Field(description="The study.")
 
 
-class PingData(_Value):
+class PingData(FrozenModel):
     """The webhook's part of a ping payload."""
 
     webhook_id: str = Field(description="Id of the webhook that is tested.")
 
 
-class PingPayload(_Value):
+class PingPayload(FrozenModel):
     """The body of a ping."""
 
     type: Literal["webhook.ping"] = Field(default=PING, description="Always `webhook.ping`.")

@@ -5,21 +5,20 @@ __all__ = ["AuditQuery", "account_router"]
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from service import errors
 from service.api.openapi import problem_responses
 from service.api.parameters import STUDY_ID, PageToken
 from service.auth import CurrentActor, CurrentAdmin
 from service.schemas import Account
+from studies.frozen_model import FrozenModel
 from studies.store import Store
 from studies.views import AuditVerb, AuditView, Page
 
 
-class AuditQuery(BaseModel):
+class AuditQuery(FrozenModel):
     """Which entries of the audit log to list."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     actor: str | None = Field(
         default=None,

@@ -5,7 +5,7 @@ __all__ = ["ComparisonQuery", "analysis_router"]
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Request, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from service import errors
 from service.analysis_cache import MAX_COMPARED, AnalysisCache
@@ -15,16 +15,15 @@ from service.api.responses import json_response, one_page
 from service.auth import caller_of
 from studies.analysis.multi_study_views import Comparison, SuiteAnalysis
 from studies.analysis.views import StudyAnalysis
+from studies.frozen_model import FrozenModel
 from studies.store import Store
 from studies.views import Page, SuiteSummary
 
 SuiteName = Annotated[str, Path(pattern=NAME, description="Name of a suite.", examples=["small-vision"])]
 
 
-class ComparisonQuery(BaseModel):
+class ComparisonQuery(FrozenModel):
     """Which studies to compare."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     study: list[Annotated[str, Field(pattern=STUDY_ID)]] = Field(
         min_length=2,

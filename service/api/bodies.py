@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, TypeVar, cast
 
 from fastapi import Depends, Request
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 from starlette.concurrency import run_in_threadpool
 
 from service import errors
@@ -18,6 +18,7 @@ from service.errors import HTTPProblem
 from service.strict_json import read_json
 from studies.errors import SpecInvalid, SpecProblem, shown
 from studies.extension import Extension, parse_extension
+from studies.frozen_model import FrozenModel
 from studies.spec import StudySpec, parse_spec
 from studies.validation_errors import problems_of
 from studies.webhooks import WebhookSpec, parse_webhook
@@ -28,10 +29,8 @@ _T = TypeVar("_T")
 _NO_BODY: Any = object()
 
 
-class MoreSeeds(BaseModel):
+class MoreSeeds(FrozenModel):
     """On how many fresh seeds to confirm a study's findings."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     seeds: int | None = Field(
         default=None,

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.sse import EventSourceResponse
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from starlette.types import Receive, Scope, Send
 
 from service import errors
@@ -18,6 +18,7 @@ from service.errors import HTTPProblem
 from service.event_streams import EventStreams
 from service.schemas import EventList
 from studies.actors import Actor
+from studies.frozen_model import FrozenModel
 from studies.states import CLOSED_STUDY_STATES
 from studies.store import Store
 
@@ -64,10 +65,8 @@ LastEventId = Annotated[
 ]
 
 
-class EventQuery(BaseModel):
+class EventQuery(FrozenModel):
     """Which events to read."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     after: int = Field(default=0, ge=0, lt=2**31, description="Only events with a number above this.")
     page_size: int = Field(default=500, ge=1, le=500, description="Most events in the list; only for JSON.")

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from service import errors
 from service.api.bodies import StudyBody
@@ -28,6 +28,7 @@ from service.auth import CurrentActor
 from service.closed_study_cache import ClosedStudyCache
 from service.schemas import ArmBest, StudyPlan
 from studies.actors import Actor
+from studies.frozen_model import FrozenModel
 from studies.resolve import resolve
 from studies.spec import StudySpec
 from studies.states import StudyMove, StudyState
@@ -94,10 +95,8 @@ _VERBS = {
 }
 
 
-class StudyQuery(BaseModel):
+class StudyQuery(FrozenModel):
     """Which studies to list."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     state: StudyState | None = Field(default=None, description="Only studies in this state.")
     workload: str | None = Field(

@@ -5,12 +5,13 @@ __all__ = ["PhaseFilter", "TrialOrder", "TrialQuery", "trial_router"]
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Path, Query, Request, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from service import errors
 from service.api.openapi import problem_responses
 from service.api.parameters import NAME, PageToken, StudyId
 from service.api.responses import cached_response, one_page
+from studies.frozen_model import FrozenModel
 from studies.states import TrialFilter
 from studies.store import Store
 from studies.trials import Measurement
@@ -33,10 +34,8 @@ TrialId = Annotated[
 ]
 
 
-class TrialQuery(BaseModel):
+class TrialQuery(FrozenModel):
     """Which trials to list, and in which order."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     arm: str | None = Field(
         default=None, pattern=NAME, description="Only trials of this arm.", examples=["adamp"]

@@ -5,7 +5,7 @@ __all__ = ["WebhookId", "WebhookQuery", "describe_payloads", "webhook_router"]
 from typing import Annotated
 
 from fastapi import APIRouter, FastAPI, Header, Path, Query, Request, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from service import errors
 from service.api.bodies import WebhookBody
@@ -14,6 +14,7 @@ from service.api.parameters import STUDY_ID, PageToken
 from service.auth import CurrentActor
 from service.settings import ServiceSettings
 from service.webhooks.addresses import check_url
+from studies.frozen_model import FrozenModel
 from studies.store import Store
 from studies.views import Page
 from studies.webhooks import (
@@ -45,10 +46,8 @@ _BODY = body_description(
 )
 
 
-class WebhookQuery(BaseModel):
+class WebhookQuery(FrozenModel):
     """Which webhooks to list."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     page_size: int = Field(default=50, ge=1, le=500, description="Most webhooks on the page.")
     page_token: PageToken = None

@@ -8,15 +8,15 @@ from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from studies.frozen_model import FrozenModel
 
 _DISTRIBUTION = "tangent-studies"
 
 
-class CodeVersion(BaseModel):
+class CodeVersion(FrozenModel):
     """A version of Tangent."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     version: str = Field(description="Version of the distribution `tangent-studies`.")
     commit: str | None = Field(

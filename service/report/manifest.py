@@ -6,9 +6,10 @@ import re
 from datetime import datetime
 from typing import Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from service.report.code_version import CodeVersion
+from studies.frozen_model import FrozenModel
 from studies.states import StudyState
 
 FORMAT: Final = 1
@@ -53,22 +54,18 @@ FILES: Final[dict[str, str]] = {
 """Every file of a bundle except the manifest, in the order of the archive, with its description."""
 
 
-class FileEntry(BaseModel):
+class FileEntry(FrozenModel):
     """The expected size and digest of a file."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     bytes: int = Field(ge=0, description="Size of the file.")
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$", description="SHA-256 of its content, in hexadecimal.")
 
 
-class Manifest(BaseModel):
+class Manifest(FrozenModel):
     """The manifest of a bundle.
 
     It detects damage and mix-ups. It is not a signature: it can be forged along with a file.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: Literal["tangent-bundle"] = Field(
         default="tangent-bundle", description="Constant that identifies the format."

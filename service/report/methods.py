@@ -7,7 +7,7 @@ __all__ = ["Methods", "methods"]
 
 from collections.abc import Sequence
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from service.pruner_text import describe_pruning_method
 from service.report.method_of_search import describe_budget, describe_sampler
@@ -17,15 +17,14 @@ from studies.analysis.views import StudyAnalysis
 from studies.analysis.wording import listed
 from studies.direction import higher_or_lower
 from studies.formatting import count, percent, plural, scalar
+from studies.frozen_model import FrozenModel
 from studies.space import AnyDimension, Choices, Fixed, Range
 from studies.states import CLOSED_STUDY_STATES
 from studies.views import ArmView, StudyView
 
 
-class Methods(BaseModel):
+class Methods(FrozenModel):
     """The methods section of a report."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     paragraphs: tuple[str, ...] = Field(description="The paragraphs, in plain English without markup.")
     references: tuple[str, ...] = Field(

@@ -8,20 +8,17 @@ __all__ = ["ReportedConfiguration", "StudyReport", "report_of"]
 from collections.abc import Sequence
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from service.report.methods import Methods, methods
 from studies.analysis.views import StudyAnalysis
+from studies.frozen_model import FrozenModel
 from studies.recipe import call, recipe
 from studies.space import Parameters
 from studies.views import ArmView, StudyView
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class ReportedConfiguration(_Part):
+class ReportedConfiguration(FrozenModel):
     """One configuration of an arm: its best one or its defaults."""
 
     arm: str = Field(description="Name of the arm.")
@@ -38,7 +35,7 @@ class ReportedConfiguration(_Part):
     python: str = Field(description="Python that builds the optimizer for `model`, ready to paste.")
 
 
-class StudyReport(_Part):
+class StudyReport(FrozenModel):
     """A study with its results and methods."""
 
     study: StudyView = Field(description="The study.")

@@ -26,7 +26,7 @@ from studies.views import StudyRecord
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Entry:
+class _ComparedEntry:
     """An arm of one of the studies.
 
     Attributes:
@@ -64,7 +64,7 @@ def compare(records: Sequence[StudyRecord]) -> Comparison:
     pairs = judge(_scores(judged), direction=first.direction).pairs if len(judged) > 1 else ()
     clipped = [clip_difference(pair, first.card.unit) for pair in pairs]
 
-    def place(entry: _Entry) -> tuple[bool, float]:
+    def place(entry: _ComparedEntry) -> tuple[bool, float]:
         mean = None if entry.best is None else entry.best.test_mean
         return (mean is None, 0.0 if mean is None else -first.sign * mean)
 
@@ -114,10 +114,10 @@ def _check(records: Sequence[StudyRecord]) -> None:
         raise SpecInvalid([SpecProblem("/study", message)])
 
 
-def _entries(per_study: Sequence[StudyResults]) -> list[_Entry]:
+def _entries(per_study: Sequence[StudyResults]) -> list[_ComparedEntry]:
     names = Counter(arm.name for results in per_study for arm in results.arms)
     titles = Counter(arm.label for results in per_study for arm in results.arms)
-    found: list[_Entry] = []
+    found: list[_ComparedEntry] = []
     for results in per_study:
         best = {
             (each.arm, each.number): each
@@ -127,7 +127,7 @@ def _entries(per_study: Sequence[StudyResults]) -> list[_Entry]:
         for arm in results.arms:
             study_id = results.study.id
             found.append(
-                _Entry(
+                _ComparedEntry(
                     results=results,
                     arm=arm,
                     label=arm.name if names[arm.name] == 1 else f"{arm.name} ({study_id})",
@@ -138,11 +138,11 @@ def _entries(per_study: Sequence[StudyResults]) -> list[_Entry]:
     return found
 
 
-def _scores(entries: Sequence[_Entry]) -> list[ArmScores]:
+def _scores(entries: Sequence[_ComparedEntry]) -> list[ArmScores]:
     """Return the scores of all entries on the union of the studies' seeds; NaN where a study has no run."""
     seeds = list(dict.fromkeys(seed for entry in entries for seed in entry.results.seeds))
 
-    def table(entry: _Entry) -> NDArray[np.float64]:
+    def table(entry: _ComparedEntry) -> NDArray[np.float64]:
         known = scores(entry.results, entry.arm)
         padded = np.full((len(known), len(seeds)), np.nan)
         padded[:, [seeds.index(seed) for seed in entry.results.seeds]] = known
@@ -160,7 +160,7 @@ def _scores(entries: Sequence[_Entry]) -> list[ArmScores]:
     ]
 
 
-def _compared(entry: _Entry) -> ComparedArm:
+def _compared(entry: _ComparedEntry) -> ComparedArm:
     best, trial = entry.best, None if entry.arm.best is None else entry.arm.best.trial
     return ComparedArm(
         study_id=entry.results.study.id,
@@ -179,7 +179,7 @@ def _compared(entry: _Entry) -> ComparedArm:
     )
 
 
-def _verdict(pair: PairJudgement, first: _Entry, second: _Entry) -> PairVerdict:
+def _verdict(pair: PairJudgement, first: _ComparedEntry, second: _ComparedEntry) -> PairVerdict:
     one = count_divergence(first.results, first.arm, first.arm)
     other = count_divergence(second.results, second.arm, second.arm)
     results = first.results

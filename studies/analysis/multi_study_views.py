@@ -17,21 +17,18 @@ __all__ = [
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from studies.analysis.views import Finding, PairVerdict, Word
 from studies.direction import Direction
+from studies.frozen_model import FrozenModel
 from studies.space import Parameters
 from studies.states import StudyState
 
 AgreementWord = Literal["identical", "agrees", "partly", "disagrees"]
 
 
-class _View(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class SuiteStudy(_View):
+class SuiteStudy(FrozenModel):
     """One study of a suite."""
 
     study_id: str = Field(description="Its id.")
@@ -50,7 +47,7 @@ class SuiteStudy(_View):
     why_not: str | None = Field(description="Why it does not count; null if it does.")
 
 
-class StudyScore(_View):
+class StudyScore(FrozenModel):
     """An arm in one study of a suite."""
 
     study_id: str = Field(description="The study.")
@@ -63,7 +60,7 @@ class StudyScore(_View):
     )
 
 
-class ProfilePoint(_View):
+class ProfilePoint(FrozenModel):
     """A point of a performance profile."""
 
     threshold: float = Field(description="A relative performance.")
@@ -78,7 +75,7 @@ class ProfilePoint(_View):
     high: float | None = Field(description="Upper end of it.")
 
 
-class SuiteArm(_View):
+class SuiteArm(FrozenModel):
     """One arm across the studies of a suite."""
 
     arm: str = Field(description="Name of the arm, the same in every study.")
@@ -101,7 +98,7 @@ class SuiteArm(_View):
     )
 
 
-class WinChance(_View):
+class WinChance(FrozenModel):
     """The chance that a run of one arm beats a run of another, in a study drawn at random."""
 
     first: str = Field(description="Name of one arm.")
@@ -117,7 +114,7 @@ class WinChance(_View):
     high: float | None = Field(description="Upper end of it.")
 
 
-class SuiteAnalysis(_View):
+class SuiteAnalysis(FrozenModel):
     """The analysis of a suite: studies of several workloads and the arms that they share."""
 
     name: str = Field(description="Name of the suite.")
@@ -127,7 +124,7 @@ class SuiteAnalysis(_View):
     wins: tuple[WinChance, ...] = Field(description="Every pair of arms.")
 
 
-class ComparedArm(_View):
+class ComparedArm(FrozenModel):
     """An arm of one of the compared studies."""
 
     study_id: str = Field(description="Its study.")
@@ -147,7 +144,7 @@ class ComparedArm(_View):
     runs: int = Field(description="Completed confirmation runs.")
 
 
-class Comparison(_View):
+class Comparison(FrozenModel):
     """A comparison of several studies of one workload."""
 
     workload: str = Field(description="Name of the workload.")
@@ -163,7 +160,7 @@ class Comparison(_View):
     )
 
 
-class WordAgreement(_View):
+class WordAgreement(FrozenModel):
     """One pair of arms in a study and in its replay."""
 
     first: str = Field(description="Name of one arm.")
@@ -172,7 +169,7 @@ class WordAgreement(_View):
     replayed: Word = Field(description="The same in the replay.")
 
 
-class MeanAgreement(_View):
+class MeanAgreement(FrozenModel):
     """One confirmed configuration's mean test value in a study and in its replay."""
 
     arm: str = Field(description="Name of the arm.")
@@ -191,7 +188,7 @@ class MeanAgreement(_View):
     )
 
 
-class Agreement(_View):
+class Agreement(FrozenModel):
     """Whether a replayed study agrees with the original."""
 
     word: AgreementWord = Field(

@@ -28,9 +28,10 @@ __all__ = [
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from studies.direction import Direction
+from studies.frozen_model import FrozenModel
 from studies.space import Parameters
 from studies.states import StudyState, TrialState
 from studies.statistics.verdict import ArmRank, PairJudgement, Word
@@ -49,11 +50,7 @@ CheckKind = Literal[
 ]
 
 
-class _View(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class ConfirmedRun(_View):
+class ConfirmedRun(FrozenModel):
     """One confirmation trial: a configuration trained once more, on a fresh seed."""
 
     trial_id: str = Field(description="Id of the trial.")
@@ -63,7 +60,7 @@ class ConfirmedRun(_View):
     test_value: float | None = Field(description="Test metric at the same epoch.")
 
 
-class Confirmed(_View):
+class Confirmed(FrozenModel):
     """One configuration of an arm on fresh seeds."""
 
     arm: str = Field(description="Name of the arm.")
@@ -106,7 +103,7 @@ class PairVerdict(PairJudgement):
     reason: str = Field(description="The verdict in a sentence, with its figures.")
 
 
-class Finding(_View):
+class Finding(FrozenModel):
     """The finding of a study or suite in one sentence, and its limits."""
 
     sentence: str = Field(description="The finding.")
@@ -116,7 +113,7 @@ class Finding(_View):
     limits: tuple[str, ...] = Field(description="The limits of the finding, each a sentence.")
 
 
-class BudgetPoint(_View):
+class BudgetPoint(FrozenModel):
     """What a budget of a number of trials reaches."""
 
     trials: int = Field(description="Trials spent, from 1.")
@@ -133,7 +130,7 @@ class BudgetPoint(_View):
     high: float | None = Field(default=None, description="Upper end of it.")
 
 
-class BudgetCurve(_View):
+class BudgetCurve(FrozenModel):
     """What an arm's search reaches with each budget."""
 
     arm: str = Field(description="Name of the arm.")
@@ -144,7 +141,7 @@ class BudgetCurve(_View):
     )
 
 
-class RankFlip(_View):
+class RankFlip(FrozenModel):
     """A budget at which the leading arm changes."""
 
     trials: int = Field(description="Number of trials from which on the new arm leads.")
@@ -152,7 +149,7 @@ class RankFlip(_View):
     after: str = Field(description="Arm that leads from this number on.")
 
 
-class Check(_View):
+class Check(FrozenModel):
     """The result of a check beside the ranking."""
 
     kind: CheckKind = Field(description="What was checked.")
@@ -167,7 +164,7 @@ class Check(_View):
     )
 
 
-class IsolationPoint(_View):
+class IsolationPoint(FrozenModel):
     """The best value with one hyperparameter in one bucket, whatever the others were."""
 
     low: float = Field(description="Lower end of the bucket.")
@@ -178,7 +175,7 @@ class IsolationPoint(_View):
     number: int | None = Field(description="Number of the trial that reached it.")
 
 
-class GoodRange(_View):
+class GoodRange(FrozenModel):
     """The range of learning rates in which an arm stays near its best value."""
 
     within: float = Field(description="How near, as a fraction of the best value: 0.01 stands for 1 %.")
@@ -189,7 +186,7 @@ class GoodRange(_View):
     factor: float | None = Field(description="high / low; null if low is 0.")
 
 
-class Tunability(_View):
+class Tunability(FrozenModel):
     """What tuning gained an arm."""
 
     defaults_value: float | None = Field(
@@ -213,7 +210,7 @@ class Tunability(_View):
     )
 
 
-class ArmSensitivity(_View):
+class ArmSensitivity(FrozenModel):
     """How an arm's result depends on its hyperparameters."""
 
     arm: str = Field(description="Name of the arm.")
@@ -232,7 +229,7 @@ class ArmSensitivity(_View):
     tunability: Tunability = Field(description="What tuning gained.")
 
 
-class TimeToTarget(_View):
+class TimeToTarget(FrozenModel):
     """The time in which an arm's confirmed best configuration reaches the workload's target.
 
     The target is a value on the validation split.
@@ -253,7 +250,7 @@ class TimeToTarget(_View):
     )
 
 
-class StudyAnalysis(_View):
+class StudyAnalysis(FrozenModel):
     """The analysis of a study."""
 
     study_id: str = Field(description="Id of the study.")

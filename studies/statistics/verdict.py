@@ -15,9 +15,10 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from studies.direction import Direction, sign
+from studies.frozen_model import FrozenModel
 from studies.statistics.holm import holm
 from studies.statistics.orientation import oriented
 from studies.statistics.pair_tests import Covers, Evidence, Record, compare
@@ -52,11 +53,7 @@ class ArmScores:
     search_tests: NDArray[np.float64] | None = None
 
 
-class _Result(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class PairJudgement(_Result):
+class PairJudgement(FrozenModel):
     """Which of two arms is better, in the metric's own unit and direction."""
 
     first: str = Field(description="Name of one arm.")
@@ -105,7 +102,7 @@ class PairJudgement(_Result):
     covers: Covers = Field(description="The sources of chance that the interval and p-value allow for.")
 
 
-class ArmRank(_Result):
+class ArmRank(FrozenModel):
     """The rank of an arm among all arms; 1 is the best."""
 
     arm: str = Field(description="Name of the arm.")

@@ -42,6 +42,15 @@ def exported_names(path: Path) -> list[str] | None:
     return None
 
 
+def test_no_two_classes_share_a_name() -> None:
+    places: dict[str, list[str]] = {}
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ClassDef):
+                places.setdefault(node.name, []).append(relative(path))
+    assert {name: where for name, where in places.items() if len(where) > 1} == {}
+
+
 @pytest.mark.parametrize("package", PACKAGES)
 def test_packages_ship_their_types(package: str) -> None:
     assert (ROOT / package / "__init__.py").is_file()
