@@ -1,4 +1,4 @@
-"""One cluster for all tests that need one: its start takes as long as most of them."""
+"""One cluster for all tests, because starting one takes as long as most tests."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""The faults: how each is injected, and what must happen within how many seconds."""
+"""The faults: how each is injected, and how quickly the cluster must react."""
 
 __all__ = ["FAULTS", "Fault"]
 
@@ -36,14 +36,14 @@ class Fault:
     """A fault that is injected into a running study.
 
     Attributes:
-        description: what happens, for docs/reliability.md.
-        strike: injects it, given the node that trains a trial beyond its checkpoint, and returns when it is
-            over.
+        description: the fault in words, for docs/reliability.md.
+        strike: injects it and returns when it is over; receives the node that trains a trial beyond its
+            checkpoint.
         requeues: whether it requeues trials: True for always, None for sometimes, False for never.
         within_s: seconds within which it must be noticed; None without a guarantee.
-        is_charged: whether these requeues count as retries.
+        is_charged: whether the requeues count as retries.
         hits_service: whether the service may answer 503 or nothing meanwhile.
-        trials: how many trials per arm a study needs to outlast it.
+        trials: trials per arm that a study needs to still run when the fault is over.
     """
 
     description: str
@@ -56,7 +56,7 @@ class Fault:
 
 
 def _kill(pid: int | None) -> None:
-    assert pid is not None, "what is to be killed is there"
+    assert pid is not None, "no such process"
     os.kill(pid, signal.SIGKILL)
 
 
@@ -113,11 +113,11 @@ def _kill_gcs(lab: Lab, _story: Story, _node: str) -> None:
 def _stop_database(lab: Lab, _story: Story, _node: str) -> None:
     part = lab.parts["db"]
     part.is_kept = False
-    # "Fast": it ends the connections that are still open.
+    # "Fast" shutdown: the server closes open connections.
     part.send(signal.SIGINT)
     _wait(lab, _AWAY_S)
     part.is_kept = True
-    lab.until(lambda: part.works, what="the database to be back", timeout_s=30.0)
+    lab.until(lambda: part.works, what="the database to return", timeout_s=30.0)
 
 
 def _freeze_database(lab: Lab, _story: Story, _node: str) -> None:
@@ -172,7 +172,7 @@ def _fill(lab: Lab, _story: Story, _node: str) -> None:
 
 
 def _freeze_run(lab: Lab, story: Story, _node: str) -> None:
-    """Suspend a run until another has claimed its study; then report something under its attempt."""
+    """Suspend a run until another has claimed its study; then write with the superseded attempt."""
     pid, began = lab.run_of(story.id), time.time()
     assert pid is not None
     attempt = story.rows("SELECT attempt FROM study WHERE id = %s", story.id)[0][0]
@@ -180,7 +180,7 @@ def _freeze_run(lab: Lab, story: Story, _node: str) -> None:
     lab.until(lambda: story.again(began), what="the run to count as lost", timeout_s=40.0)
     lab.until(
         lambda: not Path(f"/proc/{pid}/fd/1").exists(),
-        what="the run to be ended, whose cores the next one needs",
+        what="the frozen run to be killed, because the next one needs its cores",
         timeout_s=15.0,
     )
     store = Store.open(lab.url, migrate=False)

@@ -1,6 +1,6 @@
 """Hosts of a network, as network namespaces on this machine.
 
-Each has its own address, name, /tmp and cable; all are connected to one switch.
+Each has its own address, name, /tmp and network link; all are connected to one switch.
 """
 
 import contextlib
@@ -26,7 +26,7 @@ def _ip(*arguments: str) -> str:
 
 
 def _sweep() -> None:
-    """Remove what killed test processes have left."""
+    """Remove bridges and namespaces that killed test processes left behind."""
     for line in _ip("-o", "link", "show", "type", "bridge").splitlines():
         bridge = line.split(":")[1].strip()
         owner = line.rpartition(f"alias {_OWNER}")[2].strip()
@@ -54,7 +54,7 @@ def _memory_of(name: str, mib: int) -> Path | None:
 
 
 def _remove_group(group: Path) -> None:
-    # Who was killed a moment ago may still be counted in it.
+    # The group may still count processes that were killed a moment ago.
     deadline = time.monotonic() + 5.0
     while time.monotonic() < deadline:
         with contextlib.suppress(OSError):
@@ -66,9 +66,9 @@ def _remove_group(group: Path) -> None:
 def why_not_here() -> str | None:
     """Return why this machine cannot create hosts; None if it can."""
     if os.geteuid() != 0:
-        return "needs root, to make hosts as network namespaces"
+        return "needs root to create network namespaces"
     if Path(__file__).is_relative_to("/tmp"):
-        return "needs a checkout outside of /tmp, for each host has a /tmp of its own"
+        return "needs a checkout outside /tmp, because each host has its own /tmp"
     missing = [
         program
         for program in ("ip", "nsenter", "unshare", "setpriv", "mount")
@@ -88,15 +88,15 @@ def why_not_here() -> str | None:
 
 
 class Host:
-    """A network namespace with one cable to the switch.
+    """A network namespace with one link to the switch.
 
     Attributes:
-        name: what the host calls itself.
-        address: where the others reach it.
+        name: its host name.
+        address: its IP address in the network.
     """
 
     def __init__(self, name: str, *, address: str, bridge: str, folder: Path, memory_mib: int | None) -> None:
-        """Make the host; its cable is plugged in."""
+        """Create the host, connected to the switch."""
         self._memory = None if memory_mib is None else _memory_of(f"{bridge}-{name}", memory_mib)
         self.name = name
         self.address = address
@@ -115,19 +115,19 @@ class Host:
         self.plug_in()
 
     def cut(self) -> None:
-        """Pull the cable: packets are lost without notice."""
+        """Disconnect the host: packets are dropped silently."""
         _ip("link", "set", self._port, "nomaster")
 
     def plug_in(self) -> None:
-        """Put the cable back."""
+        """Reconnect the host."""
         _ip("link", "set", self._port, "master", self._bridge)
 
     def start(
         self, command: Sequence[str], *, log: IO[bytes], environment: dict[str, str], user: str | None = None
     ) -> subprocess.Popen[bytes]:
-        """Start a process on this host, in a session of its own, which ends with the test process."""
+        """Start a process on this host, in its own session; it ends with the test process."""
         as_user = [] if user is None else [f"--reuid={user}", f"--regid={user}", "--clear-groups"]
-        # The shell only sets the host up and becomes the command. What a host writes to /tmp is its own.
+        # The shell prepares the host and then becomes the command. Each host has its own /tmp.
         remember = "" if self._memory is None else f"echo $$ > {self._memory}/cgroup.procs && "
         prepare = (
             f'{remember}hostname {self.name} && mount --bind "{self._folder}/tmp" /tmp && exec setpriv '
@@ -169,7 +169,7 @@ class Host:
         return found
 
     def remove(self) -> None:
-        """Kill everything that still runs here and remove the host."""
+        """Kill every process on this host and remove the host."""
         for pid in self.processes():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, 9)
@@ -184,7 +184,7 @@ class Network:
     """A switch and its hosts; this process is connected at `address`."""
 
     def __init__(self, folder: Path) -> None:
-        """Make a switch without hosts; what hosts write to their /tmp goes to folders in `folder`."""
+        """Create a switch without hosts; each host's /tmp is a folder in `folder`."""
         number = os.getpid() % 200 + 20
         self._folder = folder
         self._net = f"10.213.{number}"
@@ -212,7 +212,7 @@ class Network:
 
 @contextlib.contextmanager
 def network(folder: Path) -> Iterator[Network]:
-    """Yield a network; remove it afterwards, with everything that runs on its hosts."""
+    """Yield a network; afterwards remove it and kill every process on its hosts."""
     made = Network(folder)
     try:
         yield made

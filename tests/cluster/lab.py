@@ -32,21 +32,21 @@ __all__ = ["NODES", "Lab", "Part", "lab"]
 NODES = ("node1", "node2")
 _ROOT = Path(__file__).parents[2]
 _CHECKPOINTS_MIB = 24
-# Ray's own processes and one that trains take half of it.
+# Ray's own processes and one training process use half of it.
 _NODE_MIB = 2560
 _RESTART_AFTER_S = 1.0
 _READY_WITHIN_S = 120.0
 _POSTGRES = {
     "listen_addresses": "*",
     "unix_socket_directories": "",
-    # A killed server loses nothing that it has told the system to write; power cuts are not played here.
+    # A killed server loses nothing that it has passed to the kernel; these tests simulate no power failures.
     "fsync": "off",
     "full_page_writes": "off",
     "shared_buffers": "16MB",
     "max_wal_size": "64MB",
     "log_min_messages": "fatal",
 }
-# A witness inside the database, which asks neither the service nor a run.
+# Observes the trials inside the database, independently of the service and of any run.
 _WITNESS = """
 CREATE SCHEMA witness;
 CREATE TABLE witness.attempt (trial_id text, attempt int, is_charged bool, epochs_before int,
@@ -89,7 +89,7 @@ class Part:
 
     @property
     def said(self) -> str:
-        """What it has printed since its last start."""
+        """Its output since its last start."""
         with self.log.open("rb") as file:
             file.seek(self._offset)
             return file.read().decode(errors="replace")
@@ -161,7 +161,7 @@ class Lab:
             return Part(name, self.hosts[host], command, environment, is_ready, log, **more)
 
         postgres = binaries()
-        assert postgres is not None, "the fixture has looked"
+        assert postgres is not None, "the fixture skips without PostgreSQL"
         settings = [word for name, value in _POSTGRES.items() for word in ("-c", f"{name}={value}")]
         yield part(
             "db",
@@ -172,7 +172,7 @@ class Lab:
             user="postgres",
         )
         serve = [sys.executable, "-P", "-m", "service", "serve", "--host", self.hosts["service"].address]
-        # The probes of these tests are many.
+        # These tests send many probes.
         yield part(
             "service",
             "service",
@@ -208,7 +208,7 @@ class Lab:
         """Start everything and wait until it is ready."""
         self._make_database()
         self.parts["db"].start()
-        self.until(self._answers, what="a database that answers", timeout_s=30)
+        self.until(self._answers, what="the database to answer", timeout_s=30)
         store = Store.open(self.url)
         self.token = store.create_token("tester", role="admin")
         store.close()
@@ -216,10 +216,10 @@ class Lab:
             connection.execute(_WITNESS)
         for name in ("service", "dispatcher"):
             self.parts[name].start()
-        # A worker that comes too early ends, and is started again.
+        # A worker that starts before the head exits and is restarted.
         self.until(
             lambda: "Ray runtime started" in self.parts["dispatcher"].said,
-            what="a head",
+            what="the Ray head to start",
             timeout_s=_READY_WITHIN_S,
         )
         for node in NODES:
@@ -261,7 +261,7 @@ class Lab:
             file.write("host all all 10.0.0.0/8 trust\n")
 
     def supervise(self) -> None:
-        """Restart what ended a second ago."""
+        """Restart each part that ended at least a second ago."""
         now = time.monotonic()
         for part in self.parts.values():
             if part.is_kept and part.process is not None and part.process.poll() is not None:
@@ -270,7 +270,7 @@ class Lab:
                     part.start()
 
     def until(self, is_true: Callable[[], Any], *, what: str, timeout_s: float = 60.0) -> Any:
-        """Return the first true result of a call; what ends meanwhile is restarted."""
+        """Call until the result is true and return it; restart parts that end meanwhile."""
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
             self.supervise()
@@ -284,7 +284,9 @@ class Lab:
     def healed(self) -> None:
         """Wait until every part is ready."""
         for part in self.parts.values():
-            self.until(lambda part=part: part.works, what=f"{part.name} to work", timeout_s=_READY_WITHIN_S)
+            self.until(
+                lambda part=part: part.works, what=f"{part.name} to be ready", timeout_s=_READY_WITHIN_S
+            )
 
     def client(self) -> Client:
         """Return a client of the service."""
@@ -372,7 +374,7 @@ class Lab:
 @contextlib.contextmanager
 def lab() -> Iterator[Lab]:
     """Yield a healthy cluster, and remove it completely afterwards."""
-    # Not in /tmp, for each host has its own.
+    # Not in /tmp, because each host has its own.
     folder = Path(tempfile.mkdtemp(prefix="tangent-cluster-", dir="/var/tmp"))
     folder.chmod(0o755)
     checkpoints = folder / "checkpoints"

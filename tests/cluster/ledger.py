@@ -18,11 +18,11 @@ class Row:
         outcome: how the study ended, with the reason if it has one.
         noticed_s: seconds until a trial was requeued, or until the service answered 503.
         resumed_s: seconds until a requeued trial had trained an epoch, or the service answered as before.
-        requeued: trials that were requeued.
+        requeued: the number of requeued trials.
         retries: how many of these requeues were charged.
-        lost_epochs: epochs that had been measured and were trained again.
+        lost_epochs: epochs that were trained twice.
         kept_epochs: epochs of requeued trials that were not trained again, thanks to checkpoints.
-        slowest_s: the slowest response that a client got meanwhile.
+        slowest_s: seconds of the slowest response to a client meanwhile.
         load: one-minute load average when the fault was injected.
         broken: violated guarantees, one sentence each.
     """

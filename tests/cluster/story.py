@@ -1,4 +1,4 @@
-"""A study under faults, seen by three witnesses: an event reader, a polling client, and the database."""
+"""A study under faults, observed by an event reader, a polling client, and the database."""
 
 __all__ = ["Again", "Answer", "Probe", "Story"]
 
@@ -25,7 +25,7 @@ _GIVE_UP_AFTER_S = 30.0
 
 @dataclass(frozen=True)
 class Answer:
-    """What a client got; status 0 for no answer."""
+    """A response that a client received; status 0 for no answer."""
 
     asked_at: float
     took_s: float
@@ -62,7 +62,7 @@ class Probe:
         self._thread.join(_GIVE_UP_AFTER_S)
 
     def since(self, at: float) -> list[Answer]:
-        """Return the answers after a time."""
+        """Return the answers received after a time."""
         return [answer for answer in list(self.answers) if answer.asked_at >= at]
 
     def _ask(self) -> None:
@@ -110,12 +110,12 @@ class Story:
 
     @property
     def is_held(self) -> bool:
-        """Whether a live run holds it: its lease of ten seconds was renewed a moment ago."""
+        """Whether a live run has leased it: the ten-second lease was renewed a moment ago."""
         fresh = "SELECT lease_expires_at > clock_timestamp() + interval '8 seconds' FROM study WHERE id = %s"
         return bool(self.rows(fresh, self.id)[0][0])
 
     def rows(self, query: str, *values: Any) -> list[Any]:
-        """Return the result of a query, once the database answers."""
+        """Return the result of a query; waits until the database answers."""
         return self._lab.until(lambda: (self._rows(query, values),), what="the database to answer")[0]
 
     def _rows(self, query: str, values: tuple[Any, ...]) -> list[Any]:
@@ -167,7 +167,7 @@ class Story:
             "a.trial_id = e.trial_id AND e.at > a.at"
             " WHERE a.trial_id = ANY(%s) AND a.at >= to_timestamp(%s)"
         )
-        # A microsecond's rounding on its way through a float.
+        # Converting to a float may round by a microsecond.
         return (
             self.rows(query, [trial.trial_id for trial in trials], trials[0].at - 0.001)[0][0]
             if trials
@@ -175,7 +175,7 @@ class Story:
         )
 
     def see(self) -> None:
-        """Let a client read all trials and rely on the answer."""
+        """Read all trials as a client, and record the response."""
         with contextlib.suppress(ServiceUnreachable, ProblemError), self._lab.client() as client:
             self.seen = tuple(client.every_trial(self.id))
             self.told.saw(self.seen)
@@ -184,7 +184,7 @@ class Story:
         """Wait until the study is closed, and return it."""
         self._lab.until(
             lambda: self.is_closed,
-            what=f"study {self.id} to close: {self._standing()}",
+            what=f"study {self.id} to close: {self._status()}",
             timeout_s=_CLOSED_WITHIN_S,
         )
         self._lab.healed()
@@ -226,10 +226,10 @@ class Story:
         last = self.rows("SELECT last_event FROM study WHERE id = %s", self.id)[0][0]
         if ids != list(range(1, last + 1)):
             found.append(f"the client that watched it heard of the events {ids}, and there are {last}")
-        return [*found, *self._untold()]
+        return [*found, *self._missing_from_pages()]
 
-    def _untold(self) -> Iterator[str]:
-        """Yield what the pages of the study and of a requeued trial do not show."""
+    def _missing_from_pages(self) -> Iterator[str]:
+        """Yield faults that the pages of the study and of a requeued trial do not show."""
         status, page = self._lab.asked(f"/studies/{self.id}", timeout_s=_GIVE_UP_AFTER_S)
         if status != HTTPStatus.OK or self.state.value not in page:
             yield f"the study's page answers {status} and does not say that it is {self.state.value}"
@@ -251,5 +251,5 @@ class Story:
                 f"the events tell of {len(requeued)}"
             )
 
-    def _standing(self) -> str:
+    def _status(self) -> str:
         return str(self.rows("SELECT state, count(*) FROM trial WHERE study_id = %s GROUP BY state", self.id))

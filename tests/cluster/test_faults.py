@@ -1,4 +1,4 @@
-"""Faults during a study, one at a time, on a cluster of hosts: every guarantee holds, repeatedly.
+"""Faults during a study, one at a time, on a cluster of hosts: every guarantee holds each time.
 
 `TANGENT_REPETITIONS=20 TANGENT_LEDGER=rows.jsonl python -m pytest -m cluster tests/cluster` repeats each
 fault and stores the results.
@@ -46,7 +46,7 @@ def study(name: str, *, trials: int, retries: int) -> dict[str, Any]:
 
 
 def repeat(cluster: Lab, story: Story, name: str, fault: Fault) -> Row | None:
-    """Inject a fault once and watch; None if the study ended before."""
+    """Inject a fault once and measure its effect; None if the study ended first."""
     cluster.healed()
     node = cluster.until(
         lambda: story.victim() or (story.is_closed and "none"),
@@ -59,20 +59,20 @@ def repeat(cluster: Lab, story: Story, name: str, fault: Fault) -> Row | None:
     row, began = Row(name), time.time()
     fault.strike(cluster, story, node)
     if fault.requeues and not story.was_hit(began):
-        # Its last trial in flight came to its rung just before: nothing was hit.
+        # Its last trial in flight reached its rung just before the fault, so the fault had no effect.
         return repeat(cluster, story, name, fault)
     if fault.requeues:
         cluster.until(lambda: story.again(began), what=f"{name} to be noticed")
     if fault.hits_service:
         cluster.until(lambda: _back(story, began), what="the service to answer again")
-        # A run that was without its database for as long as a lease may have lost it: what that costs is this
-        # fault's, not the next one's.
+        # A run that could not reach the database for the length of its lease may have lost the study. Wait
+        # here, so that the cost counts for this fault and not for the next one.
         cluster.until(
             lambda: story.is_held or story.is_closed,
-            what="a run to keep its lease",
+            what="a run to hold the lease",
             timeout_s=_GOES_ON_WITHIN_S,
         )
-    # What is hit together is queued again together, or nearly.
+    # Trials that one fault hits are requeued at nearly the same time.
     again = story.again(began)
     if again:
         row.resumed_s = (
@@ -122,7 +122,7 @@ def _broken(row: Row, fault: Fault, statuses: set[int]) -> list[str]:
 
 
 def outlives(cluster: Lab, names: list[str], *, trials: int, retries: int = 3) -> list[Row]:
-    """Inject faults into one study, one after another, as long as it runs; return their results."""
+    """Inject faults into one study, one after another, while it runs; return their results."""
     story, rows = Story(cluster, study(", ".join(names)[:200], trials=trials, retries=retries)), list[Row]()
     try:
         for name in names:
@@ -158,7 +158,7 @@ def test_a_study_survives_a_fault(cluster: Lab, name: str) -> None:
 
 @pytest.mark.timeout(7200, func_only=True)
 @pytest.mark.skipif(
-    _REPETITIONS == 1 and not _IN_TURN, reason="repeats what is tested above; set TANGENT_REPETITIONS"
+    _REPETITIONS == 1 and not _IN_TURN, reason="repeats the test above; set TANGENT_REPETITIONS"
 )
 def test_studies_survive_all_faults_in_turn(cluster: Lab) -> None:
     waiting, rows = (_IN_TURN or list(FAULTS)) * max(1, _REPETITIONS - 1), list[Row]()

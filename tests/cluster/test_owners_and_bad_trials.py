@@ -30,7 +30,7 @@ pytestmark = [
 
 @contextmanager
 def kept(name: str) -> Iterator[Row]:
-    """Yield a row, and store it in any case."""
+    """Yield a row, and store it even if the test fails."""
     row = Row(name)
     try:
         yield row
@@ -56,7 +56,7 @@ def test_stop_and_cancel_end_a_study_within_ten_seconds(cluster: Lab, verb: Stud
 
 
 def end_early(cluster: Lab, row: Row, verb: StudyMove, *, is_cut: bool) -> None:
-    """Stop or cancel a running study; note when its owner had the answer and when it was closed."""
+    """Stop or cancel a running study; record when the response came and when the study closed."""
     cluster.healed()
     body = {
         "workload": "slow-plane",
@@ -134,7 +134,7 @@ def _one_bad_of_four(workload: str) -> dict[str, Any]:
         "sampler": "grid",
         "confirmation": {"seeds": 0},
         "max_retries": 1,
-        # Only a trial that hangs is to be ended by it, however slow the machine is.
+        # Long enough that even a slow machine ends only trials that hang.
         "resources": {"epoch_timeout_s": 5.0 if workload.startswith("hanging") else 60.0},
     }
 

@@ -1,4 +1,4 @@
-"""One dispatcher with its Ray for all tests that leave it alive; their start takes longer than most studies.
+"""One dispatcher with Ray for all tests that leave it alive; starting it takes longer than most studies.
 
 With `-m slow`, PostgreSQL as well.
 """
@@ -30,7 +30,7 @@ def database(request: pytest.FixtureRequest) -> Callable[[Path], str]:
 def dispatcher(
     tmp_path_factory: pytest.TempPathFactory, database: Callable[[Path], str]
 ) -> Iterator[DispatcherProcess]:
-    """A shared dispatcher; a test that kills its dispatcher uses `own`."""
+    """A shared dispatcher; tests that kill their dispatcher use `own`."""
     home = tmp_path_factory.mktemp("dispatcher")
     with dispatcher_process(home, database=database(home)) as running:
         yield running
@@ -40,5 +40,5 @@ def dispatcher(
 def own(
     database: Callable[[Path], str], tmp_path: Path
 ) -> Callable[[], AbstractContextManager[DispatcherProcess]]:
-    """Starts a dispatcher for one test alone."""
+    """A function that starts a dispatcher for one test only."""
     return lambda: dispatcher_process(tmp_path, database=database(tmp_path))

@@ -38,7 +38,7 @@ def test_a_study_on_real_data_finds_each_arms_best_and_stores_every_epoch(
         assert first.origin == "default"
         assert first.parameters == arm.defaults
     seeds = {trial.seed for trial in dispatcher.store.every_trial(study_id)}
-    assert len(seeds) == 1, "initialisation and data order are the same in every arm"
+    assert len(seeds) == 1, "every arm must start from the same weights and data order"
     for trial in dispatcher.store.every_trial(study_id):
         measured = dispatcher.store.measurements(trial.id)
         assert [m.epoch for m in measured] == [1, 2, 3, 4]
@@ -58,8 +58,7 @@ def test_a_study_on_real_data_finds_each_arms_best_and_stores_every_epoch(
 
 def test_packs_trained_one_after_another_are_reproducible(dispatcher: DispatcherProcess) -> None:
     resources = {"max_concurrent_packs": 1}
-    # How many trials train fastest together is measured once and remembered; what is known from the start
-    # cannot change in the middle.
+    # This study measures the stack width, which is stored, so that it cannot change during the next two.
     dispatcher.closed(
         dispatcher.submit("digits-mlp", arms=["adamp", "sgdp"], trials=6, epochs=1, resources=resources)
     )
@@ -109,7 +108,7 @@ def test_a_paused_study_trains_nothing_until_it_is_resumed(dispatcher: Dispatche
     dispatcher.store.move(study_id, StudyMove.PAUSE)
     until(lambda: dispatcher.store.study(study_id).progress.running == 0, what="the trials in flight to end")
     before = dispatcher.store.study(study_id).progress
-    assert before.completed > 0, "those in flight are trained to their end"
+    assert before.completed > 0, "trials in flight must finish"
     time.sleep(2.0)
     assert dispatcher.store.study(study_id).progress == before
     assert dispatcher.store.study(study_id).state is StudyState.PAUSED
@@ -148,7 +147,7 @@ def test_a_dispatcher_announces_the_installed_catalogue(dispatcher: DispatcherPr
     )
 
 
-def test_a_dispatcher_that_stops_hands_its_study_over(own: Own) -> None:
+def test_a_dispatcher_that_stops_releases_its_study(own: Own) -> None:
     with own() as dispatcher:
         study_id = dispatcher.submit("slow-plane", trials=6, resources=ONE)
         dispatcher.epochs(study_id, 3)
@@ -157,8 +156,8 @@ def test_a_dispatcher_that_stops_hands_its_study_over(own: Own) -> None:
         assert dispatcher.stop() == 0
         assert time.monotonic() - asked < 10.0
         trials = dispatcher.store.every_trial(study_id)
-        assert all(t.epochs_done >= before.get(t.id, 0) for t in trials), "no finished epoch is lost"
+        assert all(t.epochs_done >= before.get(t.id, 0) for t in trials), "a finished epoch was lost"
         assert all(t.state in {TrialState.QUEUED, TrialState.COMPLETED} for t in trials)
-        assert all(t.retries == 0 for t in trials), "handing over costs no retry"
+        assert all(t.retries == 0 for t in trials), "a graceful stop must not cost a retry"
         dispatcher.start()
         assert dispatcher.closed(study_id).progress.completed == 6

@@ -16,7 +16,7 @@ __all__: list[str] = []
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
 
 PRUNER = {"kind": "asha", "min_epochs": 1, "reduction_factor": 2}
-# More than a run of this study ever commits, renewals of its lease and words on its progress among them.
+# More than the commits of any run of this study, including lease renewals and progress events.
 MOST = 400
 
 
@@ -25,7 +25,7 @@ def killed_at(dispatcher: DispatcherProcess, moment: str, number: int) -> bool:
     killed = dispatcher.home / "killed"
     killed.unlink(missing_ok=True)
     (dispatcher.home / "kill_at").write_text(f"{moment} {number}")
-    told = ClientView()
+    client = ClientView()
     study_id = dispatcher.submit(
         "plane",
         arms=["adamp", "sgd"],
@@ -34,16 +34,16 @@ def killed_at(dispatcher: DispatcherProcess, moment: str, number: int) -> bool:
         confirmation={"seeds": 1},
         resources={"max_pack_size": 2},
     )
-    told.accepted(dispatcher.store.study(study_id))
+    client.accepted(dispatcher.store.study(study_id))
     study = dispatcher.closed(study_id)
-    told.saw(dispatcher.store.every_trial(study_id, phase=None))
+    client.saw(dispatcher.store.every_trial(study_id, phase=None))
     assert study.state is StudyState.COMPLETED, (moment, number, study.state_reason)
     assert (study.progress.finished, study.progress.trials, study.progress.failed) == (4, 4, 0), (
         moment,
         number,
     )
     assert study.progress.completed >= 2
-    assert broken(dispatcher.store, told) == [], (moment, number)
+    assert broken(dispatcher.store, client) == [], (moment, number)
     return killed.exists()
 
 
@@ -57,7 +57,7 @@ def test_a_study_survives_the_death_of_its_run_at_a_commit(dispatcher: Dispatche
 def test_a_study_survives_the_death_of_its_run_at_any_commit(
     dispatcher: DispatcherProcess, part: int
 ) -> None:
-    """Each part kills at every fourth commit, the first four parts before it and the others after it."""
+    """Each part kills at every fourth commit: the first four parts before it, the others after it."""
     moment, first = ("before", "after")[part // 4], part % 4 + 1
     tried = 0
     for number in range(first, MOST, 4):

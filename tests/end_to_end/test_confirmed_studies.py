@@ -61,13 +61,13 @@ def test_a_killed_run_confirms_nothing_twice_and_its_study_can_be_extended(
     os.kill(dispatcher.run_of(study_id), signal.SIGKILL)
     assert dispatcher.closed(study_id).state is StudyState.COMPLETED
     first = confirmations(dispatcher, study_id)
-    assert all(trial in first for trial in before), "what was completed is as it was"
+    assert all(trial in first for trial in before), "a completed run changed"
     assert len({(t.confirms, t.seed) for t in first}) == len(first)
     assert {t.state for t in first} == {TrialState.COMPLETED}
     dispatcher.store.extend(study_id, Extension(arms=(ArmSpec(optimizer="sgd"),), trials_per_arm=3, seeds=3))
     assert dispatcher.closed(study_id).state is StudyState.COMPLETED
     record = dispatcher.store.study_record(study_id)
-    assert all(trial in record.confirmations for trial in first), "what was there stays as it was"
+    assert all(trial in record.confirmations for trial in first), "an extension must not change existing runs"
     assert {(t.arm, t.number) for t in record.trials} == {
         (arm, n) for arm in ("adamp", "sgd") for n in range(3)
     }

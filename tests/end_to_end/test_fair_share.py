@@ -1,4 +1,4 @@
-"""Studies of several owners on one Ray cluster: none waits for another's end."""
+"""Studies of several owners on one Ray cluster: no study waits for another to end."""
 
 from pathlib import Path
 
@@ -45,7 +45,7 @@ def ends_before(dispatcher: DispatcherProcess, small: str, large: str) -> None:
 def test_a_small_study_ends_while_a_large_one_continues(tmp_path: Path) -> None:
     with dispatcher_process(tmp_path) as dispatcher:
         large = submit(dispatcher, "ada", 200)
-        until(lambda: finished(dispatcher, large) >= 2, what="the large study to have begun")
+        until(lambda: finished(dispatcher, large) >= 2, what="the large study to start")
         small = submit(dispatcher, "bob", 3)
         ends_before(dispatcher, small, large)
 
@@ -54,7 +54,7 @@ def test_if_only_one_pack_fits_studies_alternate(tmp_path: Path, monkeypatch: py
     monkeypatch.setenv("TANGENT_TURN_S", "12")
     with dispatcher_process(tmp_path) as dispatcher:
         large = submit(dispatcher, "ada", 200, cpus_per_pack=2)
-        until(lambda: finished(dispatcher, large) >= 1, what="the large study to have begun")
+        until(lambda: finished(dispatcher, large) >= 1, what="the large study to start")
         small = submit(dispatcher, "bob", 2, cpus_per_pack=2)
         ends_before(dispatcher, small, large)
 
@@ -64,7 +64,7 @@ def test_a_run_yields_to_an_owner_without_one(tmp_path: Path, monkeypatch: pytes
     with dispatcher_process(tmp_path) as dispatcher:
         large = [submit(dispatcher, "ada", 200) for _ in range(2)]
         until(
-            lambda: all(finished(dispatcher, study) >= 1 for study in large), what="both places to be taken"
+            lambda: all(finished(dispatcher, study) >= 1 for study in large), what="both slots to be in use"
         )
         small = submit(dispatcher, "bob", 2)
         assert dispatcher.closed(small, timeout_s=120.0).state is StudyState.COMPLETED

@@ -1,4 +1,4 @@
-"""Faults during a study: no completed trial is lost, none counts twice, none stays running."""
+"""Faults during a study: no completed trial is lost or counted twice, and no trial stays running."""
 
 import os
 import signal
@@ -32,8 +32,8 @@ def _kill_worker(dispatcher: DispatcherProcess, _study_id: str) -> None:
     dispatcher.kill_a_worker()
 
 
-# With every change the run is killed on PostgreSQL, in test_on_postgresql.py, and the worker past a rung, in
-# test_packs_and_rungs.py.
+# Some kills are tested elsewhere with every change: of the run on PostgreSQL (test_on_postgresql.py), and of
+# a worker past a rung (test_packs_and_rungs.py).
 @pytest.mark.parametrize(
     "kill",
     [_kill_dispatcher, *(pytest.param(kill, marks=pytest.mark.slow) for kill in (_kill_run, _kill_worker))],
@@ -50,10 +50,10 @@ def test_a_study_survives_a_kill(own: Own, kill: Callable[[DispatcherProcess, st
         trials = dispatcher.store.every_trial(study_id)
         assert study.state is StudyState.COMPLETED
         assert {(t.arm, t.number) for t in trials} == {(arm, n) for arm in ("adamp", "sgd") for n in range(4)}
-        assert len(trials) == 8, "none counts twice"
+        assert len(trials) == 8, "a trial counts twice"
         assert {t.state for t in trials} == {TrialState.COMPLETED}
-        assert {t.id: t for t in trials if t.id in before} == before, "what was completed is as it was"
-        assert 1 <= sum(t.retries for t in trials) <= 2, "those in flight were tried again"
+        assert {t.id: t for t in trials if t.id in before} == before, "a completed trial changed"
+        assert 1 <= sum(t.retries for t in trials) <= 2, "trials in flight must be retried"
         for trial in trials:
             assert [m.epoch for m in dispatcher.store.measurements(trial.id)] == list(range(1, 11))
         assert [e.id for e in dispatcher.store.events(study_id)] == list(

@@ -64,7 +64,7 @@ def test_a_node_that_stops_loses_no_finished_epoch(tmp_path: Path) -> None:
         log = tmp_path / "dispatcher.log"
         until(
             lambda: " ready on " in log.read_text() or dispatcher.poll() is not None,
-            what="a dispatcher that is ready",
+            what="the dispatcher to be ready",
             timeout_s=120,
         )
         assert dispatcher.poll() is None, log.read_text()
@@ -74,7 +74,7 @@ def test_a_node_that_stops_loses_no_finished_epoch(tmp_path: Path) -> None:
         ) as node:
             until(
                 lambda: "Ray runtime started" in (tmp_path / "worker.log").read_text(),
-                what="a node that has joined",
+                what="the node to join",
                 timeout_s=90,
             )
             body = {
@@ -91,7 +91,7 @@ def test_a_node_that_stops_loses_no_finished_epoch(tmp_path: Path) -> None:
                     all(t.epochs_done >= 5 for t in store.every_trial(study_id))
                     and store.every_trial(study_id)
                 ),
-                what="epochs on both",
+                what="epochs of both trials",
             )
             before = {t.id: t.epochs_done for t in store.every_trial(study_id)}
             asked = time.monotonic()
@@ -99,7 +99,7 @@ def test_a_node_that_stops_loses_no_finished_epoch(tmp_path: Path) -> None:
             assert node.wait(30) == 0, (tmp_path / "worker.log").read_text()
             assert time.monotonic() - asked < 10.0
         (moved,) = until(
-            lambda: [t for t in store.every_trial(study_id) if t.attempt > 1], what="a trial that comes back"
+            lambda: [t for t in store.every_trial(study_id) if t.attempt > 1], what="a requeued trial"
         )
         assert moved.epochs_done >= before[moved.id]
         assert moved.retries == 0

@@ -1,4 +1,4 @@
-"""Studies on PostgreSQL, with a real dispatcher and Ray, while runs are killed and the server is away."""
+"""Studies on PostgreSQL, with a real dispatcher and Ray, while runs are killed and the server is down."""
 
 import os
 import signal
@@ -20,13 +20,15 @@ pytestmark = [pytest.mark.ray, pytest.mark.postgres, pytest.mark.timeout(300)]
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[PostgresServer]:
-    """This file's own server, which keeps whatever it has acknowledged."""
+    """A durable server for this file only."""
     with postgres_server(synchronous_commit="on") as started:
         yield started
 
 
 @pytest.fixture(scope="module")
-def there(server: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[DispatcherProcess]:
+def own_dispatcher(
+    server: PostgresServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[DispatcherProcess]:
     """A dispatcher on that server."""
     with dispatcher_process(
         tmp_path_factory.mktemp("cluster"), database=server.url(server.create())
@@ -34,24 +36,24 @@ def there(server: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> I
         yield running
 
 
-def test_a_study_on_postgresql_survives_the_death_of_its_run(there: DispatcherProcess) -> None:
-    told = ClientView()
+def test_a_study_on_postgresql_survives_the_death_of_its_run(own_dispatcher: DispatcherProcess) -> None:
+    client = ClientView()
     rungs = {"kind": "asha", "min_epochs": 2, "reduction_factor": 2}
-    study_id = there.submit(
+    study_id = own_dispatcher.submit(
         "slow-plane", arms=["adamp", "sgd"], trials=3, epochs=4, pruner=rungs, confirmation={"seeds": 1}
     )
-    told.accepted(there.store.study(study_id))
+    client.accepted(own_dispatcher.store.study(study_id))
     until(
-        lambda: any(t.is_waiting or t.epochs_done > 1 for t in there.store.every_trial(study_id)),
+        lambda: any(t.is_waiting or t.epochs_done > 1 for t in own_dispatcher.store.every_trial(study_id)),
         what="trials at their rung",
     )
-    told.saw(there.store.every_trial(study_id))
-    os.kill(there.run_of(study_id), signal.SIGKILL)
-    study = there.closed(study_id)
-    told.saw(there.store.every_trial(study_id, phase=None))
+    client.saw(own_dispatcher.store.every_trial(study_id))
+    os.kill(own_dispatcher.run_of(study_id), signal.SIGKILL)
+    study = own_dispatcher.closed(study_id)
+    client.saw(own_dispatcher.store.every_trial(study_id, phase=None))
     assert (study.state, study.progress.finished, study.progress.failed) == (StudyState.COMPLETED, 6, 0)
     assert study.progress.confirmations_finished >= 2
-    assert broken(there.store, told) == []
+    assert broken(own_dispatcher.store, client) == []
 
 
 def _kill(server: PostgresServer) -> None:
@@ -81,19 +83,19 @@ def _freeze_for_long(server: PostgresServer) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("fail", [_kill, _kill_for_long, _freeze, _freeze_for_long])
 def test_a_study_survives_an_outage_of_its_database(
-    there: DispatcherProcess, server: PostgresServer, fail: Callable[[PostgresServer], None]
+    own_dispatcher: DispatcherProcess, server: PostgresServer, fail: Callable[[PostgresServer], None]
 ) -> None:
-    told = ClientView()
-    study_id = there.submit(
+    client = ClientView()
+    study_id = own_dispatcher.submit(
         "slow-plane", arms=["adamp", "sgd"], trials=4, resources={"max_pack_size": 1}, max_retries=3
     )
-    told.accepted(there.store.study(study_id))
-    until(lambda: there.store.study(study_id).progress.completed >= 1, what="a completed trial")
-    told.saw(there.store.every_trial(study_id))
+    client.accepted(own_dispatcher.store.study(study_id))
+    until(lambda: own_dispatcher.store.study(study_id).progress.completed >= 1, what="a completed trial")
+    client.saw(own_dispatcher.store.every_trial(study_id))
     fail(server)
-    study = there.closed(study_id)
-    told.saw(there.store.every_trial(study_id))
+    study = own_dispatcher.closed(study_id)
+    client.saw(own_dispatcher.store.every_trial(study_id))
     assert study.state is StudyState.COMPLETED
-    assert {t.state for t in there.store.every_trial(study_id)} == {TrialState.COMPLETED}
-    assert broken(there.store, told) == []
-    assert is_alive(there.pid), "the dispatcher has waited"
+    assert {t.state for t in own_dispatcher.store.every_trial(study_id)} == {TrialState.COMPLETED}
+    assert broken(own_dispatcher.store, client) == []
+    assert is_alive(own_dispatcher.pid), "the dispatcher must survive the outage"

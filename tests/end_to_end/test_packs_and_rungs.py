@@ -43,7 +43,7 @@ def test_a_member_that_diverges_does_not_affect_the_others(dispatcher: Dispatche
     assert TrialState.COMPLETED in states.values()
     assert {t.pack_size for t in trials} == {4}
     (diverged,) = [t for t in trials if t.state is TrialState.DIVERGED]
-    assert diverged.epochs_done == 1, "it ends at once"
+    assert diverged.epochs_done == 1, "a diverged trial must end in its first epoch"
     assert diverged.reason is not None
     assert "lr" in diverged.reason
 
@@ -68,7 +68,7 @@ def test_with_asha_every_arm_trains_equal_epochs_and_pruned_trials_are_stored_as
     assert max(t.pack_size or 0 for t in trials) > 1, "trained together"
     until(
         lambda: not (dispatcher.home / "checkpoints" / study_id).exists(),
-        what="the study's checkpoints to be gone",
+        what="the study's checkpoints to be deleted",
     )
     until(
         lambda: sum(len(dispatcher.copies(study_id, arm)) for arm in ("adamp", "adamw")) == 18,
@@ -82,7 +82,7 @@ def test_with_asha_every_arm_trains_equal_epochs_and_pruned_trials_are_stored_as
         for copy in copies:
             original = ours[copy.user_attrs["tangent_trial"]]
             assert copy.user_attrs["parameters"] == original.parameters
-            # Optuna's value of a pruned trial is the last it reported.
+            # Optuna takes the last reported value as the value of a pruned trial.
             assert original.value in {None, copy.value}
             measured = dispatcher.store.measurements(ours[copy.user_attrs["tangent_trial"]].id)
             assert copy.intermediate_values == {m.epoch: m.validation_metric for m in measured}
@@ -107,7 +107,7 @@ def test_a_study_stopped_at_rungs_leaves_no_checkpoint_and_no_open_trial(
         TrialState.CANCELLED,
         TrialState.PRUNED,
     }
-    until(lambda: not checkpoints(dispatcher), what="the checkpoints to be gone")
+    until(lambda: not checkpoints(dispatcher), what="the checkpoints to be deleted")
 
 
 def _kill_run(dispatcher: DispatcherProcess, study_id: str) -> None:
@@ -133,9 +133,9 @@ def test_trials_resume_from_their_rung_after_a_kill(
     kill(dispatcher, study_id)
     again = until(
         lambda: [t for t in dispatcher.store.every_trial(study_id) if t.attempt > 1],
-        what="trials that are tried again",
+        what="trials to be retried",
     )
-    assert all(t.epochs_done >= 2 for t in again), "what they had done by the rung is kept"
+    assert all(t.epochs_done >= 2 for t in again), "epochs up to the rung must be kept"
     assert dispatcher.closed(study_id).state is StudyState.COMPLETED
     trials = dispatcher.store.every_trial(study_id)
     assert {(t.arm, t.number) for t in trials} == {("adamp", n) for n in range(6)}

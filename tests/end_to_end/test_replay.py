@@ -1,4 +1,4 @@
-"""A study is run, exported, repeated from its bundle alone, and agrees.
+"""A study is run, exported and replayed from its bundle alone; the results agree.
 
 Real dispatcher, Ray, training, service and command line.
 """
@@ -24,7 +24,7 @@ __all__: list[str] = []
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(240)]
 
-# What makes a study repeatable to the last digit.
+# Resources with which a study is exactly repeatable.
 ONE_AT_A_TIME = {"max_concurrent_packs": 1, "max_pack_size": 1}
 
 
@@ -69,10 +69,10 @@ def test_a_replay_of_a_study_without_shared_packs_is_exact(
     replayed = tangent(url, "replay", str(bundle), "--json")
 
     assert replayed.exit_code == 0, replayed.output
-    said = json.loads(replayed.stdout)
-    assert said["agreement"]["word"] == "identical"
-    assert said["agreement"]["is_search_equal"]
-    trials = [dispatcher.store.every_trial(study, phase=None) for study in (study_id, said["study"])]
+    replay = json.loads(replayed.stdout)
+    assert replay["agreement"]["word"] == "identical"
+    assert replay["agreement"]["is_search_equal"]
+    trials = [dispatcher.store.every_trial(study, phase=None) for study in (study_id, replay["study"])]
     outcomes = [
         sorted((t.arm, t.phase, t.number, t.seed, t.value, t.test_value) for t in of) for of in trials
     ]

@@ -1,4 +1,4 @@
-"""Trials that hang, run out of memory or kill their process: only they fail, with a reason."""
+"""Trials that hang, run out of memory or kill their process fail alone and with a reason."""
 
 import os
 import signal
@@ -15,7 +15,7 @@ __all__: list[str] = []
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(240)]
 
-# In its second step the trial with the first of these has predictions beyond 1000; see tests/plugin.
+# The first lr makes predictions exceed 1000 in the second step, which triggers the fault; see tests/plugin.
 SPACE = {"lr": {"choices": [1e6, 0.01, 0.02]}, "momentum": 0.0, "weight_decay": 0.0}
 FOUR = {"arms": [{"optimizer": "sgd", "space": SPACE}], "trials": 4, "sampler": "grid"}
 ONE_PACK = {"max_concurrent_packs": 1}
@@ -58,7 +58,7 @@ def only_the_guilty_fails(dispatcher: DispatcherProcess, study_id: str) -> Trial
     return guilty
 
 
-def told(dispatcher: DispatcherProcess, study_id: str) -> list[str]:
+def requeue_reasons(dispatcher: DispatcherProcess, study_id: str) -> list[str]:
     """Return why trials were requeued, according to the event stream."""
     return [str(e.data["reason"]) for e in dispatcher.store.events(study_id) if e.kind == "trial.requeued"]
 
@@ -73,7 +73,7 @@ def test_a_dead_process_is_noticed_within_five_seconds(dispatcher: DispatcherPro
     dispatcher.epochs(study_id, 2)
     dispatcher.kill_a_worker()
     killed = time.monotonic()
-    until(lambda: told(dispatcher, study_id), what="the trial to come back", timeout_s=10.0)
+    until(lambda: requeue_reasons(dispatcher, study_id), what="the trial to be requeued", timeout_s=10.0)
     assert time.monotonic() - killed < 5.0
     dispatcher.store.move(study_id, StudyMove.CANCEL)
     dispatcher.closed(study_id)
@@ -83,8 +83,8 @@ def test_only_the_trial_that_kills_its_pack_fails(dispatcher: DispatcherProcess)
     study_id = dispatcher.submit("deadly-high-lr", **FOUR, max_retries=1, resources=ONE_PACK)
     guilty = only_the_guilty_fails(dispatcher, study_id)
     assert (guilty.attempt, guilty.retries) == (2, 1)
-    assert guilty.reason == f"{told(dispatcher, study_id)[0]}; given up after 2 attempts"
-    assert told(dispatcher, study_id)[0].startswith("its worker was lost: the process crashed")
+    assert guilty.reason == f"{requeue_reasons(dispatcher, study_id)[0]}; given up after 2 attempts"
+    assert requeue_reasons(dispatcher, study_id)[0].startswith("its worker was lost: the process crashed")
 
 
 @pytest.mark.slow
@@ -121,7 +121,9 @@ def test_a_suspended_worker_is_killed_by_its_run(dispatcher: DispatcherProcess) 
     for pid in dispatcher.processes("ray::ResourceTrainable"):
         os.kill(pid, signal.SIGSTOP)
     assert dispatcher.closed(study_id).state is StudyState.COMPLETED
-    assert told(dispatcher, study_id) == ["no epoch finished within 10 s, so its process was killed"]
+    assert requeue_reasons(dispatcher, study_id) == [
+        "no epoch finished within 10 s, so its process was killed"
+    ]
 
 
 @pytest.mark.slow
@@ -148,7 +150,7 @@ def test_only_the_trial_that_exhausts_its_machines_memory_fails(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     in_use, gibibyte = _share_in_use()
-    # Ray's own monitor, told that this machine is full 3 GiB from here.
+    # Ray's memory monitor then acts when 3 GiB more are in use.
     monkeypatch.setenv("RAY_memory_usage_threshold", f"{in_use + 3 * gibibyte:.4f}")
     with dispatcher_process(tmp_path) as dispatcher:
         study_id = dispatcher.submit("greedy-high-lr", **FOUR, max_retries=1, resources=ONE_PACK)
@@ -167,7 +169,7 @@ def test_a_run_that_stops_loses_no_finished_epoch(dispatcher: DispatcherProcess)
     asked = time.monotonic()
     again = until(
         lambda: [t for t in dispatcher.store.every_trial(study_id) if t.attempt > 1],
-        what="trials that were handed over",
+        what="trials to be requeued",
     )
     assert time.monotonic() - asked < 10.0
     assert all(t.epochs_done >= before[t.id] for t in again)
