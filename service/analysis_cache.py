@@ -283,8 +283,9 @@ class AnalysisCache:
         finally:
             with self._guard:
                 entry.users -= 1
-                # A failed computation, for example of a study that does not exist, leaves no entry.
-                if entry.users == 0 and not entry.stamps:
+                # A failed computation, for example of a study that does not exist, leaves no entry. A value
+                # above the limit is dropped before others are: they would all have to go for it.
+                if entry.users == 0 and (not entry.stamps or entry.size > self._max_bytes):
                     self._drop(key)
                 for other in [key for key, entry in self._entries.items() if entry.users == 0]:
                     if self._bytes <= self._max_bytes:

@@ -16,6 +16,7 @@ import pytest
 from simulated_dispatch import SimulatedDispatcher as Plays
 
 from service.analysis_cache import MAX_COMPARED, AnalysisCache, RefreshBudget
+from service.analysis_pool import Timed
 from service.dashboard.study_page import StudyPageQuery, study_html
 from service.errors import HTTPProblem
 from studies.actors import OPERATOR
@@ -151,6 +152,18 @@ def test_an_analysis_above_the_limit_is_returned_but_not_kept(
     assert [analyses.study(study).study_id for _ in range(2)] == [study] * 2
     assert analyses.size == 0
     assert reads == [study] * 2
+
+
+def test_an_analysis_above_the_limit_drops_no_other(store: Store, reads: list[str], body: Body) -> None:
+    small, large = (store.submit(parse_spec(body)).id for _ in range(2))
+    measure = AnalysisCache(store)
+    measure.study(small)
+    analyses = AnalysisCache(store, max_bytes=2 * measure.size)
+    analyses.study(small)
+    analyses.get(("page", large), (large,), lambda: Timed("x" * measure.size, 0.0))
+    reads.clear()
+    analyses.study(small)
+    assert (reads, analyses.size) == ([], measure.size)
 
 
 def test_the_estimated_size_is_near_the_memory_that_an_analysis_takes(
