@@ -198,10 +198,9 @@ def _local_copy(url: str) -> Generator[Path]:
 
 @contextmanager
 def _temporary_file() -> Generator[Path]:
-    handle, name = tempfile.mkstemp(prefix="tangent-", suffix=".pt")
-    os.close(handle)
-    with _removed_at_the_end(Path(name)):
-        yield Path(name)
+    # It has no name in the temporary folder, so a worker that is killed during a transfer leaves no file.
+    with tempfile.TemporaryFile(prefix="tangent-") as file:
+        yield Path(f"/proc/{os.getpid()}/fd/{file.fileno()}")
 
 
 @contextmanager

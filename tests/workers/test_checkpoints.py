@@ -4,6 +4,7 @@ import errno
 import io
 import subprocess
 import sys
+import tempfile
 import tracemalloc
 from pathlib import Path
 from typing import Any
@@ -100,6 +101,33 @@ def test_any_exception_of_a_stores_client_means_not_saved() -> None:
     fsspec.register_implementation("locked", LockedBucket, clobber=True)
     with pytest.raises(CheckpointNotSaved, match="LookupError: no credentials"):
         save("locked://bucket/c.pt", state())
+
+
+class ListedBucket(MemoryFileSystem):
+    """A store that notes the files in the temporary folder during each transfer."""
+
+    protocol = "listed"
+    temporary: Path
+    found: list[Path]
+
+    def put_file(self, *arguments: Any, **options: Any) -> None:
+        self.found.extend(self.temporary.iterdir())
+        super().put_file(*arguments, **options)
+
+    def get_file(self, *arguments: Any, **options: Any) -> None:
+        self.found.extend(self.temporary.iterdir())
+        super().get_file(*arguments, **options)
+
+
+def test_a_worker_that_is_killed_during_a_transfer_leaves_no_temporary_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    ListedBucket.temporary, ListedBucket.found = tmp_path, []
+    fsspec.register_implementation("listed", ListedBucket, clobber=True)
+    save("listed://bucket/c.pt", state())
+    assert load("listed://bucket/c.pt").keys() == state().keys()
+    assert ListedBucket.found == []
 
 
 class Bucket(AbstractFileSystem):
