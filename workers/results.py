@@ -91,6 +91,8 @@ def epoch_result(
 def batch_sums(workload: Workload, outputs: Tensor, targets: Tensor) -> Tensor:
     """Return a batch's summed loss, its loss weight and its summed metric, [3]."""
     loss = workload.loss(outputs, targets)
+    # Half precision cannot hold a weight above 65504, and rounds whole numbers from 257 or 2049 on.
+    loss = loss.to(torch.promote_types(loss.dtype, torch.float32))
     weight = torch.as_tensor(workload.loss_weight(targets), dtype=loss.dtype, device=loss.device)
     # A mean over nothing is NaN, and must not spoil the sum over the other batches.
     loss_sum = torch.where(weight > 0, loss * weight, 0.0)

@@ -93,3 +93,21 @@ def test_a_loss_without_a_weight_averages_over_examples() -> None:
     halves = zip(outputs.split(EVALUATION_BATCH), validation.targets.split(EVALUATION_BATCH), strict=True)
     mean_of_batches = torch.stack([workload.loss(*half) for half in halves]).mean()
     assert result.validation_loss == pytest.approx(mean_of_batches.item(), rel=1e-5)
+
+
+class HalfPrecision(Padded):
+    """A workload with a loss in half precision and batches of more terms than it can hold."""
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return super().loss(outputs, targets).half()
+
+    def loss_weight(self, targets: Tensor) -> Tensor | float:
+        return 100 * super().loss_weight(targets)
+
+
+@pytest.mark.parametrize("engine_of", [one_by_one, stacked])
+def test_a_loss_in_half_precision_may_average_over_many_terms(
+    engine_of: Callable[[Workload], Engine],
+) -> None:
+    results = engine_of(HalfPrecision()).train_epoch(1, alive=[0, 1])
+    assert [result.divergence for result in results] == [None, None]
