@@ -25,7 +25,7 @@ def _readiness(store: Store) -> Readiness:
     """Return the state of a service that is ready.
 
     Raises:
-        Refusal: something is missing; names all of it.
+        HTTPProblem: something is missing; its detail names all of it.
         StoreUnavailable: the database does not answer, so nothing else is known.
     """
     found, needed = store.revisions()
