@@ -14,11 +14,11 @@ _MOST_LISTED: Final = 8
 
 
 def describe_pruner(study: StudyView) -> str:
-    """Return the pruner with the epochs of its rungs, e.g. 'asha: …; rungs after epochs 1 and 3 of 9'."""
+    """Return the pruner with the epochs of its rungs, e.g. 'asha (…); rungs after epochs 1 and 3 of 9'."""
     pruner = study.spec.pruner
     match pruner:
         case NoPruner():
-            return "none: every trial is trained to its last epoch"
+            return "none (every trial is trained to its last epoch)"
         case Hyperband():
             return (
                 f"{pruner}; {plural(brackets(pruner, study.epochs), 'bracket')}, the first with "

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, cast, get_args
 from pydantic import BeforeValidator, Field
 
 from studies.errors import shown
+from studies.formatting import plural
 from studies.frozen_model import FrozenModel
 
 PrunerName = Literal["none", "asha", "hyperband", "median"]
@@ -39,8 +40,8 @@ class _Halving(FrozenModel):
         examples=[3],
     )
 
-    def _from(self, kind: str) -> str:
-        return f"{kind}: from epoch {self.min_epochs} on, 1 in {self.reduction_factor} promoted"
+    def _describe(self, kind: str) -> str:
+        return f"{kind} (from epoch {self.min_epochs}, 1 in {self.reduction_factor} promoted)"
 
 
 class Asha(_Halving):
@@ -50,7 +51,7 @@ class Asha(_Halving):
 
     def __str__(self) -> str:
         """Return the rule in words, as pages show it."""
-        return self._from(self.kind)
+        return self._describe(self.kind)
 
 
 class Hyperband(_Halving):
@@ -60,7 +61,7 @@ class Hyperband(_Halving):
 
     def __str__(self) -> str:
         """Return the rule in words, as pages show it."""
-        return self._from(self.kind)
+        return self._describe(self.kind)
 
 
 class Median(FrozenModel):
@@ -89,10 +90,8 @@ class Median(FrozenModel):
 
     def __str__(self) -> str:
         """Return the rule in words, as pages show it."""
-        return (
-            f"median: from epoch {self.min_epochs} on, every {self.every_epochs}, "
-            f"after {self.min_trials} trials"
-        )
+        every = "every epoch" if self.every_epochs == 1 else f"every {self.every_epochs} epochs"
+        return f"median (from epoch {self.min_epochs}, {every}, after {plural(self.min_trials, 'trial')})"
 
 
 def _expand(value: Any) -> Any:
@@ -113,4 +112,4 @@ Pruner = Annotated[
     Annotated[NoPruner | Asha | Hyperband | Median, Field(discriminator="kind")],
     BeforeValidator(_expand, json_schema_input_type=PrunerName | NoPruner | Asha | Hyperband | Median),
 ]
-"""How hopeless trials are stopped early."""
+"""How trials with little promise are stopped early."""

@@ -138,8 +138,8 @@ def _under_tuned(results: StudyResults, case: UnderTunedArm) -> Check:
         )
     elif case.is_certain:
         sentence = (
-            f"{case.identity}, but {excluded}. That it did worse{behind} applies to {label} as it was "
-            "searched, not to the optimizer."
+            f"{case.identity}, but {excluded}. It did worse{behind}; this is a result about {label} as it "
+            "was searched, not about the optimizer."
         )
     else:
         causes = "noise, too few trials, or too narrow a space"

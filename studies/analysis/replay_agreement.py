@@ -67,8 +67,8 @@ def _foreign(original: StudyAnalysis, replayed: StudyAnalysis) -> str | None:
     """Return why the two are not a study and its replay, or None."""
     if original.workload != replayed.workload:
         return (
-            "These are not a study and its replay: the original trained "
-            f"{original.workload}, the other {replayed.workload}."
+            "The second study is not a replay of the first: the first trained "
+            f"{original.workload}, the second {replayed.workload}."
         )
     if set(original.arms) != set(replayed.arms):
         arms = " and ".join(", ".join(each.arms) for each in (original, replayed))

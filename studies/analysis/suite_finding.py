@@ -37,7 +37,7 @@ def suite_finding(
         ahead: pairs (better, worse) that the verdicts of the studies together tell from chance.
     """
     if not studies:
-        return Finding(sentence="No study belongs to this suite.", winner=None, limits=())
+        return Finding(sentence="This suite has no studies yet.", winner=None, limits=())
     if not arms:
         reasons = "; ".join(
             dict.fromkeys(
@@ -60,7 +60,7 @@ def suite_finding(
     first, second = arms[0], arms[1]
     over = f"over {plural(workloads, 'workload')}"
     chance = _chance(wins, first.arm, second.arm)
-    beats = f"one of its runs beats one of {labels[second.arm]} with a chance of {chance}"
+    beats = f"a run of {labels[first.arm]} beats a run of {labels[second.arm]} with a chance of {chance}"
     reached = f"{_iqm(first)} and that of {labels[second.arm]} {_iqm(second)}"
     if winner is not None:
         others = f"each of the {count(len(arms) - 1)} other arms" if len(arms) > 2 else labels[second.arm]

@@ -97,9 +97,11 @@ def _by_seeds(first: Record, second: Record) -> Evidence:
         margin = _margin(lucks) if len(lucks) == 2 else math.inf
         return _signs(draft, won=_beyond(a, b, margin), lost=_beyond(b, a, margin), over="paired seeds")
     if len(lucks) < 2:
-        return replace(draft, method="none: too few trials have a value to tell the luck of the search")
+        return replace(
+            draft, method="none: too few trials have a value to estimate the variation over searches"
+        )
     parts = [(seeds.sd**2 / seeds.n, seeds.n - 1.0), *lucks]
-    return _t(draft, parts, method="t over paired seeds, widened for the luck of the search")
+    return _t(draft, parts, method="t over paired seeds, widened for the variation over searches")
 
 
 def _by_replicates(first: NDArray[np.float64], second: NDArray[np.float64]) -> Evidence:
@@ -193,7 +195,7 @@ def _t(draft: Evidence, parts: Sequence[tuple[float, float]], *, method: str) ->
 
 
 def _signs(draft: Evidence, *, won: int, lost: int, over: str) -> Evidence:
-    counts = f"{won} won and {lost} lost" if won or lost else "all of them level"
+    counts = f"{won} won and {lost} lost" if won or lost else "all of them tied"
     method = f"exact sign test over {over}, {counts}"
     return replace(
         draft, covers="signs", p=sign_test(won, lost), leans=int(np.sign(won - lost)), method=method

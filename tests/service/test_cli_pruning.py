@@ -52,7 +52,7 @@ def columns(line: str) -> list[str]:
 def test_show_lists_rungs_and_counts_pruned_and_waiting_trials(run: Run, known: Store) -> None:
     study = Pruned(known).train(1)
     shown = run("show", study.id).stdout
-    assert "asha: from epoch 1 on, 1 in 3 promoted; rungs after epochs 1 and 3 of 9" in shown
+    assert "asha (from epoch 1, 1 in 3 promoted); rungs after epochs 1 and 3 of 9" in shown
     assert "0/18 finished; 4 waiting at a rung" in shown
     study.train().close()
     shown = run("show", study.id).stdout

@@ -89,9 +89,10 @@ def test_a_pruner_may_be_just_a_name_as_in_older_versions(written: Any, meant: P
     ("pruner", "shown"),
     [
         (NoPruner(), "none"),
-        (Asha(), "asha: from epoch 1 on, 1 in 3 promoted"),
-        (Hyperband(min_epochs=2), "hyperband: from epoch 2 on, 1 in 3 promoted"),
-        (Median(every_epochs=2), "median: from epoch 1 on, every 2, after 5 trials"),
+        (Asha(), "asha (from epoch 1, 1 in 3 promoted)"),
+        (Hyperband(min_epochs=2), "hyperband (from epoch 2, 1 in 3 promoted)"),
+        (Median(every_epochs=2), "median (from epoch 1, every 2 epochs, after 5 trials)"),
+        (Median(min_trials=1), "median (from epoch 1, every epoch, after 1 trial)"),
     ],
 )
 def test_a_pruner_is_described_in_words(pruner: Pruner, shown: str) -> None:

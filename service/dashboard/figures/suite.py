@@ -193,7 +193,7 @@ def _profiles(arms: Sequence[_ScoredArm]) -> Chart | None:
         title="Performance profiles",
         caption=(
             f"Share of runs with a relative performance of at least 0.5: {shares}. Every study has the same "
-            "weight; bands are 95 % intervals (stratified bootstrap). An arm whose line is above another's "
+            "weight; bands are Wilson's 95 % intervals. An arm whose line is above another's "
             "everywhere is better at every threshold."
         ),
         headers=("Arm", "Relative performance", "Share of runs", "95 % interval"),

@@ -122,7 +122,7 @@ def test_a_suite_in_which_no_study_counts_has_no_winner() -> None:
 
 
 def test_an_empty_suite_has_no_finding() -> None:
-    assert analyse_suite("small", []).finding.sentence == "No study belongs to this suite."
+    assert analyse_suite("small", []).finding.sentence == "This suite has no studies yet."
 
 
 def test_an_arm_that_only_diverged_in_a_study_counts_as_its_worst() -> None:
