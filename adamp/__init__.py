@@ -1,6 +1,7 @@
 """AdamP and SGDP for PyTorch: a drop-in for PyPI's `adamp` 0.3.0 that never waits for the device.
 
-It holds the two optimizers and `decide`, which returns where they project (for probes), and needs only torch.
+The package exports the two optimizers and `decide`, which tells a probe where they project. It needs only
+torch.
 """
 
 __all__ = ["SGDP", "AdamP", "Decision", "decide"]

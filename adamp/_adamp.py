@@ -16,7 +16,7 @@ from adamp._stepping import ProjectedOptimizer
 
 
 class AdamP(ProjectedOptimizer):
-    """Adam that takes no step along the weight where the loss ignores the weight's length.
+    """Adam that takes no step along a weight if the loss does not depend on the weight's length.
 
     One step on the weight w with gradient g, at step t from 1:
 
@@ -27,38 +27,39 @@ class AdamP(ProjectedOptimizer):
         u, f = P(u), wd_ratio  if |cos(g, w)| < delta / sqrt(n)  else u, 1
         w = (1 - lr weight_decay f) w - lr / (1 - beta1^t) u
 
-    P removes the component along w; n is the number of elements compared. Both are taken for each output
-    channel (every row of w must pass the test), and failing that for the whole tensor. Tensors of fewer than
-    two dimensions are never projected.
+    P removes the component along w; n is the number of elements compared. The test and P apply to each output
+    channel (every row of w must pass) or, if a row fails, to the whole tensor. Tensors of fewer than two
+    dimensions are never projected.
 
     Args:
-        params: tensors [*], named tensors or dicts of one group each, as any torch optimizer takes.
-        lr: length of a step in each coordinate, in units of the weight; may change between steps; a number or
-            a [] tensor.
+        params: tensors [*], named tensors or dicts of one group each, as for any torch optimizer.
+        lr: length of a step in each coordinate, in units of the weight; a number or a [] tensor. It may
+            change between steps.
         betas: (beta1, beta2) in [0, 1), the share of each moment that is kept from one step to the next.
         eps: added to the denominator (units of g) and to norm(w) in P (units of w); floor of both norms in
             the cosine.
         weight_decay: share of the weight lost per step and unit of lr, decoupled as in AdamW.
-        delta: threshold of the cosine test, no unit; 0 is AdamW, the larger the more is projected.
-        wd_ratio: factor on the weight decay of projected tensors; without effect when weight_decay is 0.
-        nesterov: step along the moment as it will be after this gradient is counted once more.
+        delta: threshold of the cosine test, no unit. A larger value projects more; at 0 this is AdamW.
+        wd_ratio: factor on the weight decay of projected tensors; no effect if weight_decay is 0.
+        nesterov: step along the moment with this gradient applied a second time.
         maximize: ascend; the same as descending on -g.
-        foreach: True for torch's operations on lists. See `fused`.
+        foreach: True uses torch's operations on lists. See `fused`.
         capturable: keep `step` on the device, for CUDA graphs and torch.compile; `lr` may then be a tensor
             that changes between replays.
-        differentiable: refused.
-        fused: True for a kernel of our own: numba on a CPU (float32, float64), triton on a CUDA device. None
-            for both: the fastest that is installed. False for either, and no True: tensor by tensor. Tensors
-            that a kernel cannot take (16 bits on a CPU, gaps between their elements, rows that lie scattered)
-            go tensor by tensor, unasked. True also lets GradScaler leave its work to the kernel.
-        moments_dtype: dtype of both moments, None for the parameter's own; float32 is for parameters of 16
-            bits. They are loaded in it too.
+        differentiable: not supported; must be False.
+        fused: True uses this package's kernels: numba on a CPU (float32, float64), triton on a CUDA device.
+            If `fused` and `foreach` are both None, the fastest installed path is used. If one is False and
+            the other is not True, the step runs tensor by tensor. So do tensors that a kernel does not
+            support (16 bits on a CPU, gaps between elements, scattered rows), without an error. With True,
+            GradScaler also leaves its work to the kernel.
+        moments_dtype: dtype of both moments, also when they are loaded; None means the parameter's own. Use
+            float32 for 16-bit parameters.
 
     Raises:
         ValueError: a hyperparameter is out of range, in the call or in a group.
-        RuntimeError: for flags that exclude each other or ask for what is not installed; at a step, for a
-            sparse gradient.
-        TypeError: at a step, for a complex gradient.
+        RuntimeError: flags conflict or need a package that is not installed; at a step, a gradient is
+            sparse.
+        TypeError: at a step, a gradient is complex.
 
     Example:
         >>> import torch
@@ -70,16 +71,16 @@ class AdamP(ProjectedOptimizer):
         >>> bool(weight[0, 0] > 0.6)
         True
 
-    Differs from the reference, PyPI `adamp` 0.3.0: it never waits for the device (both views are computed,
-    `torch.where` chooses); takes channels_last, other strides, any mix of them, and empty tensors; takes the
-    cosines and the projection of bfloat16 and float16 tensors in float32; has `maximize`; calls the closure
-    with gradients enabled; refuses bad values. Numbers agree to rounding in float64. The reference clamps its
-    norms as the installed torch does; here it is always each norm apart, as in torch 2.13. A dot product <g,
-    w> that overflows counts as not projected.
+    Differences from the reference, PyPI `adamp` 0.3.0: this version never waits for the device (it computes
+    both views and `torch.where` chooses); accepts channels_last, other strides, any mix of them, and empty
+    tensors; computes the cosines and the projection of bfloat16 and float16 tensors in float32; has
+    `maximize`; calls the closure with gradients enabled; and rejects bad values. In float64 the numbers agree
+    to rounding. The reference clamps its norms as the installed torch does; here each norm is always clamped
+    separately, as in torch 2.13. If a dot product <g, w> overflows, the tensor is not projected.
 
-    Checkpoints go both ways, between paths too: `step` is an int per parameter, or a float32 [] tensor on the
-    device where `capturable` or the triton kernels want one, and becomes what is wanted when it is loaded.
-    Names missing in a loaded group take this optimizer's defaults.
+    Checkpoints of the reference load here and the other way round, and between all paths. `step` is an int
+    per parameter, or a float32 [] tensor on the device if `capturable` or the triton kernels need one;
+    loading converts it. Hyperparameters missing from a loaded group get this optimizer's defaults.
 
     References:
         Heo et al., AdamP: Slowing Down the Slowdown for Momentum Optimizers on Scale-invariant Weights, ICLR

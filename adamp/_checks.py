@@ -27,9 +27,8 @@ def check_number(optimizer: str, name: str, value: object, *, below: float = flo
 def check_lr(optimizer: str, group: Mapping[str, Any]) -> None:
     """Raise ValueError unless `lr` is a number of at least 0, or a [] tensor.
 
-    The path must be able to take the tensor without waiting for the device.
-
-    The value of a tensor is looked at only where it lies on the host.
+    A tensor is rejected if the group's path would have to wait for the device to read it. Its value is
+    checked only if it is on the host.
     """
     lr = group["lr"]
     if not isinstance(lr, Tensor):
@@ -68,8 +67,8 @@ def check_projection(optimizer: str, group: Mapping[str, Any]) -> None:
 def check_gradient(optimizer: str, grad: Tensor) -> None:
     """Raise RuntimeError for a sparse gradient, TypeError for a complex one.
 
-    Both would need another rule than the projection's: a row's length and its angle to the weight are meant
-    for real, dense rows.
+    The projection is not defined for either: it uses a row's length and its angle to the weight, which are
+    meant for real, dense rows.
     """
     if grad.layout != torch.strided:
         raise RuntimeError(

@@ -1,7 +1,7 @@
 """The step of AdamP and SGDP in torch's foreach operations, for accelerators without a kernel of our own.
 
-On these, launches cost more than memory. Elementwise work is done for all tensors at once; sums over rows,
-for which torch has no foreach operation, are done one tensor at a time.
+There, launches cost more than memory traffic. Elementwise work runs on all tensors at once; sums over rows,
+for which torch has no foreach operation, run one tensor at a time.
 """
 
 __all__ = ["adamp_step", "sgdp_step"]
@@ -37,7 +37,7 @@ def adamp_step(
         grads: [n] gradients. Not changed.
         exp_avgs: [n] first moments of the weights' dtypes.
         exp_avg_sqs: [n] second moments of the weights' dtypes.
-        steps: [n] steps taken, this one counted.
+        steps: [n] steps taken, including this one.
         settings: the group's hyperparameters.
     """
     lr, beta1, beta2, eps, weight_decay, delta, wd_ratio, nesterov, maximize = settings

@@ -1,7 +1,7 @@
 """The step of AdamP and SGDP on a CPU: one call of a compiled kernel for all tensors of a group.
 
-Threads share a long step. `adamp._numba_kernels` explains how a step works, and why a wrong guess changes no
-bit.
+Several threads share a long step. `adamp._numba_kernels` explains how a step works, and why a wrong guess
+does not change a single bit.
 """
 
 __all__ = ["adamp_step", "sgdp_step"]
@@ -23,7 +23,7 @@ from adamp._numba_loops import ADAM, SGD
 from adamp._numba_plan import NumbaPlan
 from adamp._settings import AdamPSettings, SGDPSettings
 
-_SHARED = 1 << 18  # elements from which threads are worth their start-up
+_SHARED = 1 << 18  # elements; below this, starting threads costs more than they save
 _PARTS = 4  # per thread, so that a delayed thread delays the others little
 
 
@@ -41,14 +41,14 @@ def adamp_step(
     """Take one step of AdamP on all tensors of a group, in place.
 
     Args:
-        weights: [n] tensors of any shapes, all float32 or all float64, as `have_equal_strides` wants them.
+        weights: [n] tensors of any shapes, all float32 or all float64, that pass `have_equal_strides`.
         grads: [n] gradients of the same dtype, in any layout. Not changed.
         exp_avgs: [n] first moments, laid out as the weights.
         exp_avg_sqs: [n] second moments, laid out as the weights.
-        steps: [n] steps taken, this one counted.
+        steps: [n] steps taken, including this one.
         settings: the group's hyperparameters.
-        plan: of these weights, in the layout they have now; made with `projects` where delta is above 0.
-        grad_scale: the gradients are divided by it.
+        plan: the plan of these weights in their current layout, built with `projects` if delta is above 0.
+        grad_scale: divisor of the gradients.
     """
     _, beta1, beta2, eps, weight_decay, delta, wd_ratio, nesterov, maximize = settings
     lr = float(settings.lr)
@@ -85,12 +85,12 @@ def sgdp_step(
     """Take one step of SGDP on all tensors of a group, in place.
 
     Args:
-        weights: [n] tensors of any shapes, all float32 or all float64, as `have_equal_strides` wants them.
+        weights: [n] tensors of any shapes, all float32 or all float64, that pass `have_equal_strides`.
         grads: [n] gradients of the same dtype, in any layout. Not changed.
         buffers: [n] momentum buffers, laid out as the weights.
         settings: the group's hyperparameters.
-        plan: of these weights, in the layout they have now; made with `projects` where delta is above 0.
-        grad_scale: the gradients are divided by it.
+        plan: the plan of these weights in their current layout, built with `projects` if delta is above 0.
+        grad_scale: divisor of the gradients.
     """
     _, momentum, dampening, eps, weight_decay, delta, wd_ratio, nesterov, maximize = settings
     lr = float(settings.lr)
@@ -124,8 +124,8 @@ def _run(plan: NumbaPlan, kind: int, lists: tuple[Sequence[Tensor], ...], number
         ]
     for column, tensors in enumerate((weights, grads, *moments)):
         plan.table[:, column] = [*map(Tensor.data_ptr, tensors)]
-    # The kernel writes behind autograd's back: let a backward pass through a weight that has changed find
-    # out.
+    # Autograd does not see what the kernel writes; the new version makes a backward pass through a changed
+    # weight fail instead of using wrong values.
     torch.autograd.graph.increment_version(weights)
     step = kernels.compiled_step()
     threads = min(torch.get_num_threads(), len(plan.items)) if plan.elements >= _SHARED else 1
@@ -145,15 +145,15 @@ def _run(plan: NumbaPlan, kind: int, lists: tuple[Sequence[Tensor], ...], number
             if not plan.memory[3][1].any():
                 return
             continue
-        # A list's iterator: threads may share it, where one that builds its pairs can be left in the middle
-        # of one.
+        # Threads can share a list's iterator safely. An iterator that builds its pairs lazily could be
+        # interrupted while it builds one.
         parts = iter([*itertools.pairwise(edges)])
         pool = _pool(os.getpid(), threads - 1)
         others = [pool.submit(_drain, run, phase, parts, room) for room in scratch[1:threads]]
         try:
             _drain(run, phase, parts, scratch[0])
         finally:
-            # Also where this thread is interrupted: the tensors must outlive those who work on them.
+            # Wait even if this thread is interrupted: the tensors must outlive the threads that use them.
             for other in others:
                 other.result()
 

@@ -23,8 +23,8 @@ from typing import Any, cast
 from numba import njit, types
 from numba.extending import intrinsic
 
-# n are the new weights. They may lie where w lies: each is made from the old one in its place, which is never
-# read after.
+# n are the new weights. They may share w's memory: each new weight overwrites the old one it was computed
+# from, which is not read again.
 _ARRAYS = ("w", "g", "m", "v", "u", "n")
 function = cast("Callable[[Callable[..., Any]], Callable[..., Any]]", njit(nogil=True, error_model="numpy"))
 # For functions called once per row: a call would cost more than a short row.
@@ -36,7 +36,7 @@ _intrinsic = cast("Callable[[Callable[..., Any]], Callable[..., Any]]", intrinsi
 
 
 def _element(context: Any, builder: Any, number: Any, address: Any, index: Any) -> Any:
-    """Return a pointer to an element of the array of numbers of that type at an address."""
+    """Return a pointer to element `index` of the array at `address`, of elements of type `number`."""
     return builder.gep(
         builder.inttoptr(address, context.get_value_type(number).as_pointer()), [index], inbounds=True
     )
@@ -58,9 +58,9 @@ def _tag(builder: Any, instruction: Any, name: str) -> Any:
 
 
 def _access(name: str) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """Return load(address, index, like) and store(address, index, value).
+    """Return load(address, index, like) and store(address, index, value) for the array of that name.
 
-    The former gives an element of the array of that name and of the type of `like`.
+    `load` returns an element of the type of `like`.
     """
 
     def load(_typing: Any, address: Any, index: Any, like: Any) -> Any:

@@ -10,9 +10,9 @@ in the pass that updates the moments and computes u. The step is then w - (c w +
     none     c = decay
     layer    c = decay wd_ratio - alpha U / (sqrt(P) + eps)^2       U and P of the tensor
 
-**One pass over memory, and no bit depends on luck.** Which of the three holds is certain when all rows have
-been summed, and by then the first rows have left the cache. So the sweep writes each row at once, in the form
-that it may still have:
+**One pass over memory, with deterministic bits.** Which of the three applies is known only when all rows have
+been summed, and by then the first rows have left the cache. So the sweep writes each row immediately, in the
+form that is still possible:
 
     early  rows of an item before the first one whose cosine is too large for the channel view: written as
            `channel`
@@ -20,26 +20,26 @@ that it may still have:
            `none`
 
 If all rows pass, or the first one fails, as is nearly always the case, the result is final. Otherwise a
-second sweep *walks* the row from where it was left to where it belongs: with t = alpha u and c' the
-coefficient it was written with, s = w + t and x = s + s c' / (1 - c') is the old weight but for rounding, and
-x - (c x + t) the new one. It costs roundings of the size of max(|w|, |alpha u|), as the step itself. What a
-row is written as, and so every bit of where it ends, follows from the data and the cut into items alone,
-which follows from the shapes.
+second sweep *walks* the row from the value written to the right one: with t = alpha u and c' the coefficient
+it was written with, s = w + t and x = s + s c' / (1 - c') is the old weight except for rounding, and
+x - (c x + t) the new one. The walk's rounding error is of the size of max(|w|, |alpha u|), like the step's
+own. The form a row is written in, and so every bit of its final value, depends only on the data and on the
+cut into items, which depends only on the shapes.
 
-A tensor that was projected as a layer in its last step is assumed to be so again; its rows are then left
-untouched, and the second sweep makes both moves at once, the same operations. The guess decides how often
-memory is read, not what is written. If a single thread steps the tensor, its updates are kept if they are not
-too many, so that the second sweep reads w and u instead of g and the moments.
+A tensor that was projected as a layer in its last step is assumed to be projected as one again. Its rows are
+then left untouched, and the second sweep makes both moves at once, with the same operations. The guess
+decides how often memory is read, not what is written. If a single thread steps the tensor and its updates are
+few enough, they are kept, so that the second sweep reads w and u instead of g and the moments.
 
-Held rows are left untouched under every guess and stepped directly: early rows that the walk could harm (|c|
-not small, or a sum not finite), all rows if decay is not small, and rows too long for the cache, which are
-cut into segments.
+Held rows are left untouched under every guess and stepped directly: early rows whose walk would be inaccurate
+(|c| not small, or a sum not finite), all rows if decay is not small, and rows too long for the cache, which
+are cut into segments.
 
-A late row after another one needs no buffer for its updates: its coefficient is known before its sums, and
-each tile is written as it is read.
+A late row that follows another late row needs no buffer for its updates: its coefficient is known before its
+sums, and each tile is written as it is read.
 
-A tile is summed in the tensor's dtype, rows and layers in float64 in one order: any number of threads gives
-the same bits.
+Tiles are summed in the tensor's dtype; rows and layers in float64, in a fixed order. So the bits do not
+depend on the number of threads.
 """
 
 __all__ = [
@@ -70,18 +70,18 @@ from adamp import _numba_access, _numba_loops
 from adamp._numba_access import function, inlined
 from adamp._numba_loops import TILE, apply, apply_and_walk, make_update, step_moments, walk
 
-# What an item is: elements of a tensor that is never projected, whole rows, or one segment of a row too long
+# Kinds of item: elements of a tensor that is never projected, whole rows, or one segment of a row too long
 # for the cache.
 FLAT, ROWS, SEGMENT = 0, 1, 2
 NONE, CHANNEL, LAYER = 0, 1, 2
-# How the sweep left a row: untouched and to be stepped straight, untouched and early or late, written as a
-# channel's or as none's.
+# State of a row after the sweep: untouched and to be stepped directly, untouched and early or late, written
+# as `channel` or as `none`.
 HELD, EARLY, LATE, AT_CHANNEL, AT_NONE = 0, 1, 2, 3, 4
-# What one call does: whole tensors, or one of the three parts of those that threads share.
+# Phases of a call: whole tensors, or one of the three parts of a step that threads share.
 WHOLE, SWEEP, DECIDE, FINISH = 0, 1, 2, 3
 SEGMENT_LENGTH = 16384
-# Elements of a tensor whose updates may be kept from the first sweep to the second: a few MiB, which the last
-# level of the cache holds.
+# Largest number of elements of a tensor whose updates are kept between the sweeps: a few MiB, which fit in
+# the last level of the cache.
 KEPT = 1 << 20
 
 
@@ -105,7 +105,7 @@ def _passes(dot: Any, weights: Any, grads: Any, length: Any, group: Any) -> Any:
 def _row(sums: Any, slot: Any, segments: Any, like: Any) -> Any:
     """Return D, P, G and U of a row from those of its segments, rounded to the tensor's dtype.
 
-    What overflows there counts as infinite.
+    A sum that overflows this dtype becomes infinite.
     """
     dot, weights, grads, updates = 0.0, 0.0, 0.0, 0.0
     for segment in range(slot, slot + segments):
@@ -150,7 +150,7 @@ def _sweep_flat(
 def _sweep_segment(
     kind: Any, arrays: Any, offset: Any, u: Any, count: Any, root: Any, rule: Any, spare: Any, size: Any
 ) -> Any:
-    """Return D, P, G and U of a part of a row, having updated its moments and left its update in u."""
+    """Update the moments of a part of a row, leave its update in u, and return its D, P, G and U."""
     dot, weights, grads, updates = 0.0, 0.0, 0.0, 0.0
     for done in range(0, count * size, TILE * size):
         n = min(TILE, count - done // size)
@@ -164,7 +164,7 @@ def _sweep_segment(
 
 @inlined
 def _stage(is_late: Any, guess: Any, c: Any, weights: Any, decay: Any) -> Any:
-    """Return how the sweep leaves a row."""
+    """Return the state in which the sweep leaves a row."""
     if not decay < 0.5 or not (is_late or (abs(c) < 0.5 and math.isfinite(weights))):
         return HELD
     if guess == LAYER:
@@ -191,7 +191,8 @@ def _sweep_rows(
 ) -> None:
     """Sweep the rows of an item.
 
-    Once one has refuted the channel view, those after it need not wait for their sums to be written.
+    After one row has ruled out the channel view, the rows after it are written without waiting for their
+    sums.
     """
     sums, stages, like = memory
     number, size, (begin, end) = like.dtype.type, like.itemsize, item
@@ -310,9 +311,9 @@ def _finish(
     layer: Any,
     like: Any,
 ) -> None:
-    """Bring elements of a row from where the sweep left them to where the decision wants them.
+    """Bring elements of a row from the state the sweep left them in to the one that was decided.
 
-    c is channel, decay or layer by the view.
+    c is channel, decay or layer, depending on the view.
     """
     number = like.dtype.type
     rate = number(alpha)
@@ -390,8 +391,8 @@ def _step_whole(
             _finish_item(kind, item, table, scalars, memory, group, rule, scratch)
 
 
-# numba's cache notices when this file has changed, but not when those it imports from have. A default is part
-# of a signature, and so of the key.
+# numba's cache notices changes of this file, but not of the modules it imports. A default value is part of
+# the signature and so of the cache key.
 _SOURCE = zlib.crc32(
     b"".join(Path(module.__file__ or "").read_bytes() for module in (_numba_access, _numba_loops))
 )
@@ -450,8 +451,8 @@ def _step(
 def compiled_step() -> Callable[..., None]:
     """Return the compiled `_step`, from the cache on disk if there is one.
 
-    The cache is next to this file, or in the user's cache folder if this one is not writable. If neither is,
-    each process compiles for itself.
+    The cache is next to this file, or in the user's cache folder if this folder is not writable. If neither
+    is writable, each process compiles the function itself.
     """
     options: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
     try:

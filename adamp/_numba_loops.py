@@ -1,4 +1,4 @@
-"""The compiled loops over the elements of a tile: vectorised, and without branches on data.
+"""The compiled loops over the elements of a tile: vectorised, with no branches on data.
 
 Letters: w weight, g gradient, m and v the moments (SGDP: m the buffer), u the update; x is g with its sign.
 Elementwise arithmetic is strict: a loop that computes u again must give the same bits. Only the additions of
@@ -106,11 +106,11 @@ def _sgd_again(g: Any, m: Any, u: Any, count: Any, rule: Any) -> None:
 def step_moments(
     kind: Any, arrays: Any, offset: Any, u: Any, count: Any, root: Any, rule: Any, n: Any, alpha: Any, c: Any
 ) -> Any:
-    """Return D, P, G and U of the elements from an offset in bytes on, having updated their moments.
+    """Update the moments of `count` elements from an offset in bytes, and return their D, P, G and U.
 
-    Their update is left in u, and w - (c w + alpha u), the same bits as `apply` would make, in n: the weights
-    themselves, where it is certain that they will be stepped so, or room for as many numbers, where it is
-    not. There is one loop for both, for two could add up the sums in two orders.
+    The update is left in u, and w - (c w + alpha u), with the same bits as from `apply`, in n. n is the
+    weights themselves if this step is certain, and otherwise spare room for as many numbers. One loop
+    serves both cases, because two loops could add up the sums in different orders.
     """
     w, g, m, v = arrays
     if kind == ADAM:
@@ -120,9 +120,9 @@ def step_moments(
 
 @inlined
 def make_update(kind: Any, arrays: Any, offset: Any, u: Any, count: Any, root: Any, rule: Any) -> None:
-    """Leave in u the update of elements whose moments have had this step.
+    """Recompute into u the update of elements whose moments this step has already updated.
 
-    The bits are the same as `step_moments` left.
+    The bits are the same as those from `step_moments`.
     """
     _, g, m, v = arrays
     if kind == ADAM:

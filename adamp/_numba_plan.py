@@ -1,4 +1,4 @@
-"""Plans for the CPU's kernel: tensors' addresses, how their work is cut, and what is kept between steps."""
+"""Plans for the CPU kernel: tensor addresses, the division of the work, and memory kept between steps."""
 
 __all__ = ["NumbaPlan", "NumbaPlans", "are_laid_out_as_before", "have_equal_strides"]
 
@@ -19,7 +19,7 @@ from adamp._numba_loops import TILE
 _DTYPES = (torch.float32, torch.float64)
 _PLAIN_TYPES = {Tensor, Parameter}
 _MAX_PLANS = 32
-_ITEM = 1 << 16  # smallest number of elements per thread
+_ITEM = 1 << 16  # elements of one item, the unit of work of a thread
 _shape, _dtype, _layout, _is_cpu = (
     attrgetter("shape"),
     attrgetter("dtype"),
@@ -32,16 +32,16 @@ class NumbaPlan:
     """The kernel's tables for one list of tensors.
 
     Attributes:
-        table: [tensors, 10] int64, the addresses of weight, gradient and moments; rows, their length, their
-            first sum, segments of a row; the first item and the one behind the last.
-        scalars: [tensors, 3] float64, length of the step, factor on the root of the second moment, the
+        table: [tensors, 10] int64: the addresses of weight, gradient and moments; the number of rows, their
+            length, the slot of their first sum, and the segments per row; the first item and the one after
+            the last.
+        scalars: [tensors, 3] float64: length of the step, factor on the root of the second moment, the
             layer's coefficient.
-        items: [items, 4] int64, tensor, begin, end, shape, as `adamp._numba_kernels` names them.
-        memory: each tensor's last decision; the sums and how the sweep left them; marks of each tensor for
-            the kernel's own use.
-        elements: of all tensors.
-        dtype: of the weights.
-        strides: of the weights.
+        items: [items, 4] int64: tensor, begin, end and shape, as in `adamp._numba_kernels`.
+        memory: each tensor's last decision; the sums and states of its rows; flags for the kernel's own use.
+        elements: number of elements of all tensors.
+        dtype: dtype of the weights.
+        strides: strides of the weights.
     """
 
     def __init__(self, weights: Sequence[Tensor], *, projects: bool) -> None:
@@ -94,7 +94,7 @@ class NumbaPlan:
         self._scratch: list[np.ndarray[Any, Any]] = []
 
     def still_fits(self, weights: Sequence[Tensor]) -> bool:
-        """Return whether tensors still have the sizes, strides and dtype they had when they were cut."""
+        """Return whether the tensors still have the shapes, strides and dtype that the plan was made for."""
         return (
             [*map(Tensor.stride, weights)] == self.strides
             and self.has_sizes(weights)
@@ -103,13 +103,13 @@ class NumbaPlan:
         )
 
     def has_sizes(self, tensors: Sequence[Tensor]) -> bool:
-        """Return whether tensors have as many elements each as those that were cut."""
+        """Return whether each tensor has as many elements as the plan was made for."""
         return [*map(Tensor.numel, tensors)] == self._sizes
 
     def scratch(self, threads: int) -> list[np.ndarray[Any, Any]]:
-        """Return room for each thread, a spare tile and then updates of a row or a tensor.
+        """Return scratch memory for each thread: a spare tile, then the updates of a row or a tensor.
 
-        Pages of it that are never used cost no memory.
+        Pages that are never used cost no memory.
         """
         while len(self._scratch) < threads:
             self._scratch.append(
@@ -119,9 +119,9 @@ class NumbaPlan:
 
 
 class NumbaPlans:
-    """What the path keeps of one optimizer from step to step; a copy of it, and a pickled one, is empty.
+    """The plans that the CPU path keeps for one optimizer between steps.
 
-    Numbers do not depend on it.
+    Copies and pickles of it are empty. The numbers computed do not depend on it.
     """
 
     def __init__(self) -> None:
@@ -129,13 +129,13 @@ class NumbaPlans:
         self._plans: dict[tuple[int, ...], NumbaPlan] = {}
 
     def __reduce__(self) -> tuple[type["NumbaPlans"], tuple[()]]:
-        """Drop the addresses from copies, whose tensors are elsewhere."""
+        """Make copies start empty, because their tensors have other addresses."""
         return NumbaPlans, ()
 
     def known(self, weights: Sequence[Tensor], *, projects: bool) -> NumbaPlan | None:
         """Return the plan made for these tensors in this order, if there is one.
 
-        They may have changed since.
+        The tensors may have changed since then.
         """
         return self._plans.get((projects, *map(id, weights)))
 
@@ -152,10 +152,7 @@ class NumbaPlans:
 
 @functools.lru_cache(maxsize=4096)
 def _has_rows(shape: torch.Size, stride: tuple[int, ...]) -> bool:
-    """Return whether elements of this shape and stride fill their memory without gaps.
-
-    Row [i, ...] comes after row.
-    """
+    """Return whether a tensor of this shape and stride fills its memory without gaps, row after row."""
     expected = 1
     for step, size in sorted((step, size) for step, size in zip(stride, shape, strict=True) if size > 1):
         if step != expected:
@@ -165,12 +162,10 @@ def _has_rows(shape: torch.Size, stride: tuple[int, ...]) -> bool:
 
 
 def have_equal_strides(weight: Tensor, *moments: Tensor) -> bool:
-    """Return whether the kernel may take the tensors' memory for rows of float32 or float64.
+    """Return whether the kernel may read the tensors' memory as consecutive rows of float32 or float64.
 
-    The rows must lie one after the other, in all of them alike.
-
-    It takes addresses, so that a moment left on another device, or of the shape the weight had before it
-    grew, would be read beyond its end.
+    All tensors must have the same layout. The kernel works on addresses: a moment on another device, or with
+    the shape the weight had before it grew, would be read past its end.
     """
     dtype, stride = weight.dtype, weight.stride()
     if dtype not in _DTYPES:
@@ -189,11 +184,10 @@ def have_equal_strides(weight: Tensor, *moments: Tensor) -> bool:
 def are_laid_out_as_before(
     plan: NumbaPlan, weights: Sequence[Tensor], grads: Sequence[Tensor], moments: Sequence[Sequence[Tensor]]
 ) -> bool:
-    """Return whether the tensors of a plan are such as the kernel takes, asked of all at once.
+    """Return whether the tensors are certainly still as the kernel needs them, by checks on whole lists.
 
-    One by one would take longer than a small step.
-
-    False is no proof that it cannot take them.
+    Checking tensor by tensor would take longer than a small step. False does not mean that the kernel cannot
+    step them.
     """
     if not plan.still_fits(weights) or not {*map(type, weights), *map(type, grads)} <= _PLAIN_TYPES:
         return False

@@ -1,6 +1,6 @@
-"""The choice of a path for a step.
+"""The choice of the code path for a step.
 
-`foreach` and `fused` mean what they mean in torch's optimizers; None chooses the fastest path that fits.
+`foreach` and `fused` mean the same as in torch's optimizers; None chooses the fastest path available.
 
 plain     any device and layout, tensor by tensor; traced by torch.compile
 foreach   torch's foreach operations
@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 import torch
 
-# As torch.optim chooses.
+# torch.optim uses the same list.
 from torch.utils._foreach_utils import _get_foreach_kernels_supported_devices  # pyright: ignore[reportPrivateUsage]
 
 Path = Literal["plain", "foreach", "numba", "triton"]
@@ -50,11 +50,11 @@ def check_flags(optimizer: str, group: Mapping[str, Any]) -> None:
 def choose(optimizer: str, group: Mapping[str, Any], device: torch.device) -> Path:
     """Return the path for a group's tensors on one device.
 
-    Given either flag, the other counts as False, as in torch. While torch.compile traces, the path is plain:
-    the compiler fuses.
+    If one flag is set, an unset one counts as False, as in torch. While torch.compile traces, the path is
+    plain, because the compiler does the fusing.
 
     Raises:
-        RuntimeError: `fused` is True and there is no kernel for the device, or what it needs is not
+        RuntimeError: `fused` is True and there is no kernel for the device, or the kernel's package is not
             installed.
     """
     foreach, fused = group["foreach"], group["fused"]
@@ -62,7 +62,7 @@ def choose(optimizer: str, group: Mapping[str, Any], device: torch.device) -> Pa
         return "plain"
     if foreach is None and fused is None:
         path, module = _KERNELS.get(device.type, ("plain", ""))
-        # On a CPU `capturable` is for torch.compile: a step before compiling should take the path that is
+        # On a CPU `capturable` is meant for torch.compile, so an eager step takes the path that will be
         # compiled.
         if module and _failure(module) is None and not (device.type == "cpu" and group.get("capturable")):
             return path
@@ -88,9 +88,9 @@ def choose(optimizer: str, group: Mapping[str, Any], device: torch.device) -> Pa
 
 @functools.cache
 def _failure(module: str) -> str | None:
-    """Return why a module cannot be had, None if it can.
+    """Return why a module cannot be imported, or None if it can.
 
-    It is imported to find out: numba is there and refuses to load beside a numpy newer than itself.
+    Only an import shows it: an installed numba fails to load with a numpy that is too new for it.
     """
     try:
         importlib.import_module(module)

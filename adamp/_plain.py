@@ -1,4 +1,4 @@
-"""The step of AdamP and SGDP in plain PyTorch, tensor by tensor: for any layout, and torch.compile."""
+"""The step of AdamP and SGDP in plain PyTorch, tensor by tensor, for any layout and for torch.compile."""
 
 __all__ = ["adamp_step", "sgdp_step"]
 
@@ -28,7 +28,7 @@ def adamp_step(
         exp_avgs: [n] first moments; the arithmetic is done in their dtype or the weight's, whichever is
             wider.
         exp_avg_sqs: [n] second moments, of the same dtype.
-        steps: [n] steps taken, this one counted.
+        steps: [n] steps taken, including this one.
         settings: the group's hyperparameters.
     """
     lr, beta1, beta2, eps, weight_decay, delta, wd_ratio, nesterov, maximize = settings

@@ -46,12 +46,12 @@ class Decision(NamedTuple):
 def decide(weight: Tensor, grad: Tensor, *, delta: float, eps: float) -> Decision:
     """Return whether an optimizer would project this tensor's update, as bool tensors on the weight's device.
 
-    Reading them waits, this does not.
+    Reading them waits for the device; this function does not.
 
-    With n the length of a row: the channel view when max over rows of |cos(g, w)| < delta / sqrt(n); failing
-    that, the layer view by the same rule with all elements as one row. cos divides by max(norm, eps), each
-    norm clamped apart. Tensors of fewer than two dimensions and empty ones are never projected, nor is a
-    tensor whose gradient holds a NaN.
+    With n the length of a row, the channel view is projected if the max over rows of |cos(g, w)| is below
+    delta / sqrt(n). Otherwise the layer view is tested by the same rule, with all elements as one row. cos
+    divides by max(norm, eps), each norm clamped separately. Tensors of fewer than two dimensions, empty
+    tensors, and tensors with a NaN in the gradient are never projected.
 
     Args:
         weight: [out, ...] before decay and step.
@@ -72,12 +72,10 @@ def decide(weight: Tensor, grad: Tensor, *, delta: float, eps: float) -> Decisio
 
 
 def project(update: Tensor, weight: Tensor, grad: Tensor, *, delta: float, eps: float) -> Tensor:
-    """Return whether `update` was projected, [] bool.
+    """Project `update` in place if it passes the test, and return whether it did, as a [] bool tensor.
 
-    Where it was, its component along the weight has been removed in place.
-
-    A projected row becomes u - w <w, u> / (norm(w) + eps)^2, with w and u the row or the whole layer as
-    `decide` tells.
+    The projection removes the component along the weight: a row becomes u - w <w, u> / (norm(w) + eps)^2,
+    with w and u the row or the whole layer, as `decide` finds.
 
     Args:
         update: [out, ...] with two dimensions or more and not empty; changed in place.
@@ -118,14 +116,14 @@ def project_and_decay(
     w -= decay * f * w, where f is `wd_ratio` if the update was projected, else 1.
 
     Args:
-        update: [*] any shape; changed in place where it is projected.
+        update: [*] any shape; changed in place if it is projected.
         weight: [*] before decay and step.
         grad: [*] the raw gradient.
         delta: threshold of `decide`.
         wd_ratio: factor on the decay of a projected tensor.
         eps: see `project`.
-        decay: lr times weight_decay, the share of the weight that one step takes away; a number, or a []
-            tensor, which is not read.
+        decay: lr times weight_decay, the share of the weight that one step removes; a number, or a []
+            tensor, whose value is not read on the host.
     """
     decays = isinstance(decay, Tensor) or decay > 0
     if weight.dim() < 2 or delta == 0 or weight.numel() == 0:
@@ -136,22 +134,22 @@ def project_and_decay(
     if isinstance(decay, Tensor):
         weight.sub_(weight * (torch.where(projected, wd_ratio, weight.new_ones(())) * decay))
     elif decays:
-        # A product with the factor, not with 1 - decay * factor: in bfloat16 that difference would round to
-        # 1.
+        # Subtract decay * factor * w instead of multiplying by 1 - decay * factor, which would round to 1 in
+        # bfloat16.
         weight.addcmul_(weight, torch.where(projected, wd_ratio, weight.new_ones(())), value=-decay)
 
 
 def _compare(weight: Tensor, grad: Tensor, delta: float, eps: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return whether the channels pass the test and whether the layer does, [] bool each.
+    """Return whether the channels and the layer pass the test, [] bool each, and norm(w) of both.
 
-    With them comes norm(w) of rows [out, 1, ...] and layer [].
+    The norms are [out, 1, ...] for the rows and [] for the layer.
     """
     dims = _row_dims(weight)
     row_norms, grad_norms = _norm(weight, dim=dims, keepdim=True), _norm(grad, dim=dims, keepdim=True)
     row_dots = (weight * grad).sum(dims, keepdim=True)
     layer_norm, layer_grad_norm, layer_dot = _norm(row_norms), _norm(grad_norms), row_dots.sum()
-    # Norm by norm, as torch 2.13's cosine_similarity: their product could underflow or overflow where the
-    # cosine does not.
+    # Divide by one norm after the other, as torch 2.13's cosine_similarity does: the product of the norms
+    # could underflow or overflow although the cosine does not.
     row_cosines = row_dots.div_(row_norms.clamp_min(eps)).div_(grad_norms.clamp_min_(eps))
     layer_cosine = layer_dot.div_(layer_norm.clamp_min(eps)).div_(layer_grad_norm.clamp_min_(eps))
     # The infinity norm is max |cos| in one pass, and NaN if any row is NaN, so that the comparison is false.

@@ -1,4 +1,4 @@
-"""A parameter group's hyperparameters as one value, which every path takes."""
+"""The hyperparameters of a parameter group as one immutable value, used by every path."""
 
 __all__ = ["AdamPSettings", "SGDPSettings"]
 
@@ -11,14 +11,15 @@ class AdamPSettings(NamedTuple):
     """The hyperparameters of a step of AdamP.
 
     Attributes:
-        lr: length of a step; a number, or a [] tensor, which no path reads that works on its device.
+        lr: length of a step; a number, or a [] tensor, which is not read on the host if it is on the path's
+            device.
         beta1: share of the first moment that is kept, in [0, 1).
         beta2: share of the second moment that is kept, in [0, 1).
         eps: added to the denominator and to norm(w) in the projection; floor of the norms in the cosine.
         weight_decay: share of the weight lost per step and unit of lr, decoupled.
         delta: threshold of the cosine test; 0 never projects.
-        wd_ratio: factor on the decay of what is projected.
-        nesterov: step along the moment as it will be after this gradient is counted once more.
+        wd_ratio: factor on the decay of projected tensors.
+        nesterov: step along the moment with this gradient applied a second time.
         maximize: ascend: step along -g.
     """
 
@@ -37,14 +38,15 @@ class SGDPSettings(NamedTuple):
     """The hyperparameters of a step of SGDP.
 
     Attributes:
-        lr: step per gradient; a number, or a [] tensor, which no path reads that works on its device.
+        lr: step per gradient; a number, or a [] tensor, which is not read on the host if it is on the path's
+            device.
         momentum: share of the buffer that is kept, in [0, 1).
         dampening: share of each gradient kept out of the buffer, in [0, 1].
         eps: added to norm(w) in the projection; floor of the norms in the cosine.
-        weight_decay: as the user gives it; the decay is lr weight_decay / (1 - momentum).
+        weight_decay: the user's value; a step's decay is lr weight_decay / (1 - momentum).
         delta: threshold of the cosine test; 0 never projects.
-        wd_ratio: factor on the decay of what is projected.
-        nesterov: step along the buffer as it will be after this gradient is counted once more.
+        wd_ratio: factor on the decay of projected tensors.
+        nesterov: step along the buffer with this gradient applied a second time.
         maximize: ascend: step along -g.
     """
 

@@ -18,7 +18,7 @@ _REQUIRED: Any = required
 
 
 class SGDP(ProjectedOptimizer):
-    """SGD that takes no step along the weight where the loss ignores the weight's length.
+    """SGD that takes no step along a weight if the loss does not depend on the weight's length.
 
     One step on the weight w with gradient g:
 
@@ -27,29 +27,30 @@ class SGDP(ProjectedOptimizer):
         u, f = P(u), wd_ratio  if |cos(g, w)| < delta / sqrt(n)  else u, 1
         w = (1 - lr weight_decay f / (1 - momentum)) w - lr u
 
-    P removes the component along w; n is the number of elements compared. Both are taken for each output
-    channel (every row of w must pass the test), and failing that for the whole tensor. Tensors of fewer than
-    two dimensions are never projected.
+    P removes the component along w; n is the number of elements compared. The test and P apply to each output
+    channel (every row of w must pass) or, if a row fails, to the whole tensor. Tensors of fewer than two
+    dimensions are never projected.
 
     Args:
-        params: tensors [*], named tensors or dicts of one group each, as any torch optimizer takes.
-        lr: step per gradient, in units of the weight per unit of g; required, here or in every group; may
-            change between steps; a number or a [] tensor.
+        params: tensors [*], named tensors or dicts of one group each, as for any torch optimizer.
+        lr: step per gradient, in units of the weight per unit of g; a number or a [] tensor. Required, here
+            or in every group; it may change between steps.
         momentum: share of the buffer kept from one step to the next, in [0, 1). At the default, 0, there is
             no momentum.
-        dampening: share of each gradient kept out of the buffer, the first one's too; in [0, 1].
+        dampening: share of each gradient, including the first, kept out of the buffer; in [0, 1].
         weight_decay: share of the weight lost per step and unit of lr / (1 - momentum), decoupled.
-        nesterov: step along the buffer as it will be after this gradient is counted once more; with momentum
-            0 it only drops the dampening.
+        nesterov: step along the buffer with this gradient applied a second time; with momentum 0 it only
+            drops the dampening.
         eps: added to norm(w) in P (units of w); floor of both norms in the cosine.
-        delta: threshold of the cosine test, no unit; 0 is SGD, the larger the more is projected.
-        wd_ratio: factor on the weight decay of projected tensors; without effect when weight_decay is 0.
+        delta: threshold of the cosine test, no unit. A larger value projects more; at 0 this is SGD.
+        wd_ratio: factor on the weight decay of projected tensors; no effect if weight_decay is 0.
         maximize: ascend; the same as descending on -g.
-        foreach: True for torch's operations on lists. See `fused`.
-        differentiable: refused.
-        fused: as in `AdamP`: True for a kernel of our own, None for both for the fastest that is installed.
-        moments_dtype: dtype of the buffer, None for the parameter's own; float32 is for parameters of 16
-            bits. It is loaded in it too.
+        foreach: True uses torch's operations on lists. See `fused`.
+        differentiable: not supported; must be False.
+        fused: as in `AdamP`: True uses this package's kernels; None for both flags uses the fastest installed
+            path.
+        moments_dtype: dtype of the buffer, also when it is loaded; None means the parameter's own. Use
+            float32 for 16-bit parameters.
 
     Raises:
         ValueError: a hyperparameter is out of range, in the call or in a group; or lr weight_decay / (1 -
@@ -69,23 +70,24 @@ class SGDP(ProjectedOptimizer):
         >>> bool(weight[0, 0] > 0.6)
         True
 
-    Differs from the reference, PyPI `adamp` 0.3.0, in one rule: without `nesterov` it uses the buffer itself
-    as the update and so projects the buffer in place, where the paper's Algorithm 1 projects only the step.
-    Here the buffer is never projected, so that `nesterov` changes one thing and not two; with momentum above
-    0 and `nesterov=False` the two part one step after the first projection that takes something away.
-    Otherwise their numbers agree to rounding in float64.
+    The rule differs from the reference, PyPI `adamp` 0.3.0, in one point. Without `nesterov` the reference
+    uses the buffer itself as the update and so projects the buffer in place; the paper's Algorithm 1 projects
+    only the step. Here the buffer is never projected, so that `nesterov` changes one thing and not two. With
+    momentum above 0 and `nesterov=False` the two diverge one step after the first projection that removes
+    something. Otherwise their numbers agree to rounding in float64.
 
-    It also never waits for the device (both views are computed, `torch.where` chooses); takes channels_last,
-    other strides, any mix of them, and empty tensors; takes the cosines and the projection of bfloat16 and
-    float16 tensors in float32; has `maximize`; calls the closure with gradients enabled; refuses bad values,
-    among them momentum 1, which divides by zero. The reference clamps its norms as the installed torch does;
-    here it is always each norm apart, as in torch 2.13. A dot product <g, w> that overflows counts as not
-    projected.
+    This version also never waits for the device (it computes both views and `torch.where` chooses); accepts
+    channels_last, other strides, any mix of them, and empty tensors; computes the cosines and the projection
+    of bfloat16 and float16 tensors in float32; has `maximize`; calls the closure with gradients enabled; and
+    rejects bad values, including momentum 1, which divides by zero. The reference clamps its norms as the
+    installed torch does; here each norm is always clamped separately, as in torch 2.13. If a dot product
+    <g, w> overflows, the tensor is not projected.
 
-    Differs from torch.optim.SGD at delta=0: the decay is decoupled, and the first gradient is dampened like
-    the others.
+    Differences from torch.optim.SGD at delta=0: the decay is decoupled, and the first gradient is dampened
+    like the others.
 
-    Checkpoints go both ways. Names missing in a loaded group take this optimizer's defaults.
+    Checkpoints of the reference load here and the other way round. Hyperparameters missing from a loaded
+    group get this optimizer's defaults.
 
     References:
         Heo et al., AdamP: Slowing Down the Slowdown for Momentum Optimizers on Scale-invariant Weights, ICLR
@@ -135,7 +137,7 @@ class SGDP(ProjectedOptimizer):
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Restore a pickled or loaded state.
 
-        It may be one of the reference or of torch's SGD, which has another name for the buffer.
+        The state may come from the reference or from torch's SGD, which uses another name for the buffer.
         """
         super().__setstate__(state)
         for moments in self.state.values():

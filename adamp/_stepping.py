@@ -1,4 +1,4 @@
-"""Shared by AdamP and SGDP as torch optimizers: checks of groups, loading old states, choice of path."""
+"""The base class of AdamP and SGDP: checks of groups, loading of old states, choice of the path."""
 
 __all__ = ["ProjectedOptimizer"]
 
@@ -48,21 +48,20 @@ class ProjectedOptimizer(Optimizer):
 
     @property
     def _step_supports_amp_scaling(self) -> bool:
-        """True where GradScaler may leave `grad_scale` and `found_inf` to the step.
+        """True if GradScaler may leave `grad_scale` and `found_inf` to the step.
 
-        It does so with torch's fused optimizers.
+        It does the same with torch's fused optimizers.
         """
         return all(bool(group["fused"]) for group in self.param_groups)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Add parameters with hyperparameters of their own.
+        """Add parameters with their own hyperparameters; missing ones get the defaults.
 
-        What a group leaves out it takes from the defaults.
+        After an error, no parameter has been added.
 
         Raises:
-            ValueError: a hyperparameter is out of range, or required and missing; nothing is added then.
-            RuntimeError: `fused` is True and there is no kernel for a parameter's device; nothing is added
-                then.
+            ValueError: a hyperparameter is out of range, or required and missing.
+            RuntimeError: `fused` is True and there is no kernel for a parameter's device.
         """
         group = {**self.defaults, **param_group}
         self._check_group(group)
@@ -79,7 +78,7 @@ class ProjectedOptimizer(Optimizer):
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Restore a pickled or loaded state, including one of the reference.
 
-        Hyperparameters that it lacks get their defaults.
+        Missing hyperparameters get their defaults.
         """
         super().__setstate__(state)
         for group in self.param_groups:
@@ -90,21 +89,19 @@ class ProjectedOptimizer(Optimizer):
                     _count_on(self.state[weight], weight, on_device=group["capturable"])
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Load a checkpoint of this optimizer.
+        """Load a checkpoint from any path, from the reference, or from torch's AdamW (AdamP) or SGD (SGDP).
 
-        It may come from any path, from the reference, or of torch's AdamW (AdamP) or SGD (SGDP).
-
-        torch casts moments to the parameter's dtype; here they get `moments_dtype` if the group has one,
-        from the checkpoint's own values.
+        torch casts moments to the parameter's dtype. Here, if the group has a `moments_dtype`, they are cast
+        to it directly from the checkpoint's values.
 
         Args:
-            state_dict: what `state_dict` returned; left as it is.
+            state_dict: a result of `state_dict`; not changed.
 
         Raises:
-            ValueError: the groups do not fit.
+            ValueError: the checkpoint's groups do not match the optimizer's.
         """
         loaded: list[dict[str, Any]] = []
-        # The last of the hooks, so that it sees the checkpoint as the user's hooks have changed it.
+        # Register this hook last, so that it sees the changes that the user's hooks make to the checkpoint.
         handle = self.register_load_state_dict_pre_hook(lambda _, final: loaded.append(final))
         try:
             super().load_state_dict(state_dict)
@@ -127,13 +124,14 @@ class ProjectedOptimizer(Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:
-        """Return the closure's loss, or None without one, having updated every parameter that has a gradient.
+        """Update every parameter that has a gradient, and return the closure's loss (None without one).
 
         Args:
             closure: recomputes the loss and the gradients; called once, before the update.
 
         Raises:
-            RuntimeError: a gradient is sparse; or a CUDA graph is captured and a group is not capturable.
+            RuntimeError: a gradient is sparse; or a CUDA graph is being captured and a group is not
+                capturable.
             TypeError: a gradient is complex.
         """
         if self._counts_steps:
@@ -165,9 +163,10 @@ class ProjectedOptimizer(Optimizer):
         return loss
 
     def _step_as_before(self, group: Mapping[str, Any]) -> bool:
-        """Step a group with numba and return True, if that can be done as before.
+        """Step a group with the numba plan of an earlier step if it is still valid; return whether it was.
 
-        All of it must have been stepped so before, and nothing that matters have changed since.
+        This skips the checks of each tensor. It needs a plan of exactly these tensors, with unchanged
+        layouts.
         """
         plans = self.__dict__.get("_plans", {}).get("numba")
         if (
@@ -205,7 +204,7 @@ class ProjectedOptimizer(Optimizer):
         return True
 
     def _start(self, state: dict[str, Any], weight: Tensor, group: Mapping[str, Any]) -> None:
-        """Fill an empty state; the checks have passed."""
+        """Fill an empty state with a step count of 0 and zero moments."""
         if self._counts_steps:
             state["step"] = (
                 torch.zeros((), device=weight.device)
@@ -216,7 +215,7 @@ class ProjectedOptimizer(Optimizer):
             state[name] = torch.zeros_like(weight, dtype=group["moments_dtype"])
 
     def _step_alike(self, path: Path, items: list[_Item], group: Mapping[str, Any]) -> None:
-        """Step tensors of one device and dtype: together if they fit the path, else with the plain one."""
+        """Step tensors of one device and dtype on the path; those it does not support take the plain path."""
         fits = _FITS[path]
         answers = [fits(item) for item in items]
         fast = (
@@ -231,8 +230,8 @@ class ProjectedOptimizer(Optimizer):
         if fast and path == "triton":
             self._step_triton(fast, settings, scale, found_inf)
             fast = []
-        # Only GradScaler with fused=True scales, and the kernels of a GPU read `found_inf` themselves:
-        # nothing here waits for a GPU unless one of its tensors cannot take that path.
+        # Only GradScaler with fused=True sets these two, and the GPU kernels read `found_inf` themselves. So
+        # this waits for a GPU only if one of its tensors does not fit the kernels.
         if not (fast or rest) or (found_inf is not None and bool(found_inf)):
             return
         if fast and path == "numba":
@@ -271,9 +270,9 @@ class ProjectedOptimizer(Optimizer):
         getattr(_triton, self._step_function)(*lists, settings, plans=self._kept("triton"), **moved)
 
     def _lists(self, items: Sequence[_Item], *, on_device: bool, counted: bool = True) -> list[list[Any]]:
-        """Return weights, gradients, each moment's tensors and, of AdamP, the steps.
+        """Return the lists of weights, gradients, each moment and, for AdamP, step counts.
 
-        This one is counted unless the kernel does it.
+        The counts are incremented first if `counted` is true; otherwise the kernel increments them.
         """
         lists: list[list[Any]] = [[item.weight for item in items], [item.grad for item in items]]
         lists += [[item.moments[index] for item in items] for index in range(len(self._moments))]
@@ -287,9 +286,9 @@ class ProjectedOptimizer(Optimizer):
         return lists
 
     def _kept(self, path: Path) -> Any:
-        """Return what a path keeps between steps.
+        """Return the plans that a path keeps between steps.
 
-        It is no part of the state, and copies start without it.
+        They are not part of the optimizer's state, and copies start without them.
         """
         kept: dict[str, Any] = self.__dict__.setdefault("_plans", {})
         if path not in kept:
@@ -305,10 +304,7 @@ class ProjectedOptimizer(Optimizer):
 
 
 def _count_on(state: dict[str, Any], weight: Tensor, *, on_device: bool) -> None:
-    """Turn `step` into a float32 [] tensor on the weight's device, or into an int.
-
-    The latter waits for the device once.
-    """
+    """Convert `step` to a float32 [] tensor on the weight's device, or to an int (waits for the device)."""
     step = state["step"]
     if not on_device:
         state["step"] = int(step)
@@ -321,7 +317,7 @@ def _count_on(state: dict[str, Any], weight: Tensor, *, on_device: bool) -> None
 def _unscaled(item: _Item, scale: Tensor) -> Tensor:
     """Return the gradient [*] divided by the scale, in the moments' precision if that is wider.
 
-    In float16 the quotient may underflow.
+    In float16 the quotient could underflow.
     """
     dtype = torch.promote_types(item.grad.dtype, item.moments[0].dtype)
     return item.grad.to(dtype) / scale.to(item.grad.device)

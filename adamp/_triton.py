@@ -1,14 +1,14 @@
 """The step of AdamP and SGDP on a CUDA device: a few Triton launches per group, never waiting for the device.
 
-There are five kernels; the first and third are launched once for each shape of tile that the rows need:
+There are five kernels. The first and third are launched once for each tile shape that the rows need:
 
     sum       reads w, g          <w, g>, <w, w>, <g, g> of each row
     decide    reads the sums      finds channel, layer or none, counts the step, corrects the bias: one
-              program a tensor
+              program per tensor
     update    reads w, g, m, v    writes m, v, and w except for tensors projected as a layer and projected
               rows that were cut
-    settle    reads <w, u>        finds the coefficients of what `update` left; returns at once for others
-    apply     reads w, m, v       writes w of what `update` left; returns at once for others
+    settle    reads <w, u>        finds the coefficients for tensors that `update` left; skips the others
+    apply     reads w, m, v       writes w of the tensors that `update` left; skips the others
 
 In float32 that is 36 bytes of traffic per element for AdamP with the test (8 for the sums, 28 as in a fused
 AdamW), 28 without it (delta=0, one dimension), and 48 for a tensor that `update` left to `apply`. There are
@@ -38,7 +38,7 @@ _ROWS = 2048  # rows that `decide` and `settle` read together
 
 
 class Hyperparameters(NamedTuple):
-    """What the kernels read of a group, in the order in which they find it on the device, float64.
+    """The hyperparameters that the kernels read, in their order on the device, float64.
 
     The first moment becomes keep m + take g, the Nesterov direction is keep m + look g, the second moment
     keep_second v + take_second g^2.
@@ -59,12 +59,10 @@ class Hyperparameters(NamedTuple):
 
 
 class TritonPlans:
-    """What the kernels of one optimizer keep on its device from step to step.
+    """The plans that the Triton path keeps for one optimizer on its device between steps.
 
-    A copy of it, and a pickled one, is empty.
-
-    Each list of tensors gets a plan. One that a CUDA graph uses is kept, because the graph holds its
-    addresses; of the others the oldest is dropped.
+    Copies and pickles of it are empty. Each list of tensors gets a plan. Plans used by a CUDA graph are never
+    dropped, because the graph holds their addresses; if there are too many others, the oldest is dropped.
     """
 
     def __init__(self) -> None:
@@ -72,7 +70,7 @@ class TritonPlans:
         self._plans: dict[tuple[Any, ...], TritonPlan] = {}
 
     def __reduce__(self) -> tuple[type["TritonPlans"], tuple[()]]:
-        """Drop the addresses from copies, whose tensors are elsewhere."""
+        """Make copies start empty, because their tensors have other addresses."""
         return TritonPlans, ()
 
     def plan(
@@ -83,10 +81,10 @@ class TritonPlans:
         seconds: Sequence[Tensor],
         steps: Sequence[Tensor],
     ) -> TritonPlan:
-        """Return the plan of tensors of the same dtypes.
+        """Return the plan of these tensors, which all have the same dtypes; build it if necessary.
 
         Raises:
-            RuntimeError: a CUDA graph is being captured, and no step was taken with these tensors before.
+            RuntimeError: a CUDA graph is being captured and these tensors have not been stepped before.
         """
         dtypes = (weights[0].dtype, grads[0].dtype, firsts[0].dtype)
         places = tuple(
@@ -122,9 +120,9 @@ def adamp_step(
     grad_scale: Tensor | None = None,
     found_inf: Tensor | None = None,
 ) -> None:
-    """Take one step of AdamP on all tensors of a group.
+    """Take one step of AdamP on all tensors of a group, in place.
 
-    It is done in place, in float32 arithmetic (float64 for float64 tensors).
+    The arithmetic is in float32, or float64 for float64 tensors.
 
     Args:
         weights: [n] tensors of any shapes on one device, float64, float32, bfloat16 or float16; see
@@ -132,14 +130,14 @@ def adamp_step(
         grads: [n] gradients, laid out as the weights; may have a dtype of their own. Not changed.
         exp_avgs: [n] first moments, laid out as the weights; in the weight's dtype or float32.
         exp_avg_sqs: [n] second moments, like the first.
-        steps: [n] float32 [] tensors on the device, each its own, the steps taken so far; incremented.
+        steps: [n] separate float32 [] tensors on the device: the steps taken so far; incremented.
         settings: the group's hyperparameters.
-        plans: the optimizer's own.
-        grad_scale: [] or [1] float32 on the device, the gradients are divided by it.
-        found_inf: [] or [1] float32 on the device; unless it is 0 nothing is changed, not the steps either.
+        plans: the optimizer's plans.
+        grad_scale: [] or [1] float32 on the device, divisor of the gradients.
+        found_inf: [] or [1] float32 on the device; unless it is 0, nothing changes, not even the steps.
 
     Raises:
-        RuntimeError: in the capture of a CUDA graph, unless a step was taken with these tensors before it.
+        RuntimeError: a CUDA graph is being captured and these tensors have not been stepped before.
     """
     lr, beta1, beta2, eps, weight_decay, delta, wd_ratio, nesterov, maximize = settings
     hyperparameters = Hyperparameters(
@@ -179,14 +177,14 @@ def sgdp_step(
     grad_scale: Tensor | None = None,
     found_inf: Tensor | None = None,
 ) -> None:
-    """Take one step of SGDP on all tensors of a group, in place; arguments and errors as in `adamp_step`.
+    """Take one step of SGDP on all tensors of a group, in place; see `adamp_step` for arguments and errors.
 
     Args:
         weights: [n] tensors.
         grads: [n] gradients.
         buffers: [n] momentum buffers.
         settings: the group's hyperparameters.
-        plans: the optimizer's own.
+        plans: the optimizer's plans.
         grad_scale: as in `adamp_step`.
         found_inf: as in `adamp_step`.
     """
@@ -219,11 +217,10 @@ def sgdp_step(
 
 
 def have_equal_rows(weight: Tensor, *others: Tensor) -> bool:
-    """Return whether the tensors fill their memory without gaps, all in the same layout.
+    """Return whether the tensors fill their memory without gaps, row after row, all in the same layout.
 
-    Row [i, ...] comes after row; they are contiguous, channels_last, ...
-
-    Without it the kernels would take other elements for a row; they do not check.
+    Contiguous and channels_last tensors do. The kernels do not check this; with another layout they would
+    treat the wrong elements as a row.
     """
     if weight.is_contiguous():
         return all(other.is_contiguous() and other.shape == weight.shape for other in others)
@@ -238,7 +235,7 @@ def have_equal_rows(weight: Tensor, *others: Tensor) -> bool:
 
 
 def _strides(tensor: Tensor) -> list[tuple[int, int]]:
-    """Return (stride, size) of each dimension that has one to speak of."""
+    """Return (stride, size) of each dimension larger than 1; the stride of the others has no meaning."""
     return [(stride, size) for stride, size in zip(tensor.stride(), tensor.shape, strict=True) if size > 1]
 
 
@@ -263,8 +260,8 @@ def _step(plans: TritonPlans, lists: _Lists, hyperparameters: Hyperparameters, *
                 else tuple([some[index] for index in chosen] if some else [] for some in lists)
             )
             _launch(plans.plan(*same), same[1], kind, hyperparameters, is_adam=bool(lists[4]), **options)
-    # torch does not see what a kernel writes: without this a graph of before the step could be differentiated
-    # with the weights of after it.
+    # Autograd does not see what a kernel writes: without this, a graph from before the step could be
+    # differentiated with the weights after it.
     torch.autograd.graph.increment_version(weights)
 
 
@@ -281,7 +278,7 @@ def _launch(
     grad_scale: Tensor | None,
     found_inf: Tensor | None,
 ) -> None:
-    # Triton is loaded by the first step that needs it, so that the package imports without it.
+    # Import Triton at the first step that needs it, so that the package also imports without Triton.
     kernels: Any = importlib.import_module("adamp._triton_kernels")
     tl: Any = importlib.import_module("triton.language")
     names = {

@@ -1,5 +1,4 @@
-# Triton's language has no types that a strict check could follow, and takes numbers and dtypes for its
-# constexpr.
+# Triton's language lacks the types for a strict check, and accepts numbers and dtypes as constexpr.
 # pyright: basic, reportArgumentType=false
 """The Triton kernels of AdamP and SGDP: sums, decision, update.
 
@@ -21,11 +20,11 @@ WEIGHT = tl.constexpr(0)
 FIRST = tl.constexpr(1)
 SECOND = tl.constexpr(2)
 STEP = tl.constexpr(3)
-COUNT = tl.constexpr(4)  # of rows; 0 in an empty tensor
-LENGTH = tl.constexpr(5)  # of a row
-SPAN = tl.constexpr(6)  # of a part of a row
-SLOT = tl.constexpr(7)  # the first of the tensor's slots, -1 for one that is never projected
-PARTS = tl.constexpr(8)  # of a row
+COUNT = tl.constexpr(4)  # rows; 0 for an empty tensor
+LENGTH = tl.constexpr(5)  # elements of a row
+SPAN = tl.constexpr(6)  # elements of a part of a row
+SLOT = tl.constexpr(7)  # the tensor's first slot; -1 if it is never projected
+PARTS = tl.constexpr(8)  # parts per row
 
 # The hyperparameters, float64, in the order of `_triton.Hyperparameters`.
 LR = tl.constexpr(0)
@@ -41,7 +40,7 @@ DECAY = tl.constexpr(9)
 DELTA = tl.constexpr(10)
 WD_RATIO = tl.constexpr(11)
 
-# The planes of `sums`. Once the decision is taken, `settle` keeps the rows' coefficients where the first was.
+# The planes of `sums`. After the decision, `settle` overwrites the first with the rows' coefficients.
 DOT = tl.constexpr(0)
 WEIGHT_SQUARE = tl.constexpr(1)
 GRAD_SQUARE = tl.constexpr(2)
@@ -73,22 +72,20 @@ def _field(table, tensor, FIELD: tl.constexpr):
 def _at(address, offset, DTYPE: tl.constexpr, VECTOR: tl.constexpr):
     """Return a pointer to an element.
 
-    With a VECTOR of more than 1 it lies on 16 bytes, so that lanes may load that many elements at once.
+    If VECTOR is above 1, it is aligned to 16 bytes, so that lanes may load that many elements at once.
     """
     pointer = address.to(tl.pointer_type(DTYPE), bitcast=True) + offset
     if VECTOR > 1:
-        # A hint on the sum, because Triton 3.6 loses it on a pointer made from a number.
+        # The hint is on the sum because Triton 3.6 loses it on a pointer made from a number.
         pointer = tl.multiple_of(pointer, 16)
     return pointer
 
 
 @triton.jit
 def _place(table, tensor, row, part, ROWS: tl.constexpr, VECTOR: tl.constexpr):
-    """Return where in its tensor a tile begins, and where in the tile each row begins, [ROWS, 1].
+    """Return a tile's offset in its tensor, each row's offset in the tile [ROWS, 1], and the part's width.
 
-    Also the width of the rows' part.
-
-    All are multiples of VECTOR. Inside a tile 32 bits are enough, and take half the registers.
+    All are multiples of VECTOR. Inside a tile, 32-bit offsets are enough and need half the registers.
     """
     length, span = (
         tl.multiple_of(_field(table, tensor, LENGTH), VECTOR),
@@ -114,7 +111,7 @@ def _gradient(pointer, inside, grad_scale, MAXIMIZE: tl.constexpr, ACC: tl.const
 
 @triton.jit
 def _update_of(m, v, g, hyper, unbias, ADAM: tl.constexpr, NESTEROV: tl.constexpr, ACC: tl.constexpr):
-    """Return u from the moments as they are stored, so that a later pass finds the same."""
+    """Return u computed from the stored (rounded) moments, so that a later pass computes the same u."""
     u = m
     if NESTEROV:
         u = tl.load(hyper + KEEP).to(ACC) * m + tl.load(hyper + LOOK).to(ACC) * g
@@ -137,7 +134,7 @@ def sum_rows(
 ):  # fmt: skip
     """Sum <w, g>, <w, w> and <g, g> over one part of each of ROWS rows.
 
-    The gradient's sign is of no matter to the test.
+    The test does not depend on the gradient's sign.
     """
     if _is_skipped(found_inf):
         return
@@ -181,7 +178,7 @@ def decide(
         steps = _at(_field(table, tensor, STEP), 0, tl.float32, 1)
         step = tl.load(steps) + 1
         tl.store(steps, step)
-        # In float64: 1 - 0.999 would keep four digits in float32.
+        # float64, because 1 - 0.999 would keep only four digits in float32.
         alpha = alpha / (1 - tl.exp(step.to(tl.float64) * tl.load(hyper + LOG_BETA1)))
         unbias = 1 / tl.sqrt(1 - tl.exp(step.to(tl.float64) * tl.load(hyper + LOG_BETA2)))
         tl.store(scalars + tensor * SCALARS + UNBIAS, unbias.to(ACC))
@@ -234,10 +231,7 @@ def decide(
 
 @triton.jit
 def _cosine(dot, weight_square, grad_square, eps):
-    """Return |cos|, norm by norm.
-
-    The product of the norms could leave the range where the cosine does not.
-    """
+    """Return |cos|, dividing by one norm after the other: their product could overflow or underflow."""
     return tl.abs(dot / tl.maximum(tl.sqrt(weight_square), eps) / tl.maximum(tl.sqrt(grad_square), eps))
 
 
@@ -248,13 +242,13 @@ def update(
     ADAM: tl.constexpr, NESTEROV: tl.constexpr, MAXIMIZE: tl.constexpr, PROJECTS: tl.constexpr,
     ROWS: tl.constexpr, COLUMNS: tl.constexpr, VECTOR: tl.constexpr,
 ):  # fmt: skip
-    """Update the moments of one part of each of ROWS rows, and their weights.
+    """Update the moments of one part of each of ROWS rows, and their weights if their sums are known.
 
-    Not the weights where that takes sums of parts that other programs see.
+    The weights are left if their coefficient depends on sums over parts that other programs process.
     """
     if _is_skipped(found_inf):
         return
-    # In reverse order: what `sum_rows` read last is still in the cache.
+    # Reverse order, because the elements that `sum_rows` read last are still in the cache.
     item = items + 3 * (first + tl.num_programs(0) - 1 - tl.program_id(0))
     tensor, first_row, part = tl.load(item), tl.load(item + 1), tl.load(item + 2)
     row = first_row + tl.arange(0, ROWS)
@@ -297,7 +291,7 @@ def update(
         else:
             norm = tl.sqrt(tl.load(slot + WEIGHT_SQUARE * slots, rows, 0.0)) + tl.load(hyper + EPS).to(ACC)
             coefficient = (alpha * radial_sum / norm / norm - loss)[:, None]
-            # Other lanes may read the moments back than those that wrote them.
+            # A lane may read back moments that another lane wrote.
             tl.debug_barrier()
             for begin in range(0, width, COLUMNS):
                 column = begin + tl.arange(0, COLUMNS)[None, :]
@@ -316,7 +310,7 @@ def update(
 
 @triton.jit(do_not_specialize=["slots"])
 def settle(table, hyper, found_inf, sums, slots, views, scalars, ACC: tl.constexpr, BLOCK: tl.constexpr):
-    """Find the coefficient of each row of one tensor that `update` left, from the sums over all its parts."""
+    """Compute the coefficient of each row of a tensor that `update` left, from the sums of its parts."""
     if _is_skipped(found_inf):
         return
     tensor = tl.program_id(0)

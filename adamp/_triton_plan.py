@@ -1,4 +1,4 @@
-"""The kernels' tables of tensors' addresses and of how rows are divided, and their asynchronous transfer."""
+"""The Triton kernels' tables (tensor addresses, division of the rows) and their asynchronous transfer."""
 
 __all__ = ["Launch", "TritonPlan"]
 
@@ -9,28 +9,27 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-# A tile holds 2,048 elements, half of that where rows are so short that an element takes more registers.
-# Longer rows go through it piece by piece.
+# Most tiles hold 2,048 elements; those of the shortest rows hold half, because their elements need more
+# registers. Longer rows are processed piece by piece.
 _TILES = ((64, 64, 16), (640, 16, 128), (4096, 4, 512))  # (longest row, rows, columns)
 _WIDE = (1, 2048)
-_MAX_SPAN = 8192  # of a part; longer rows are cut, so that many programs share one
-_MAX_PARTS = 128  # of a row; `decide` adds them one after the other
-CHUNK = 16384  # elements of a program of `apply`
+_MAX_SPAN = 8192  # elements of a part; longer rows are cut, so that several programs share one
+_MAX_PARTS = 128  # parts of a row, because `decide` adds them one after the other
+CHUNK = 16384  # elements per program of `apply`
 
 
 class Launch(NamedTuple):
-    """The items of one shape of tile.
-
-    Programs `first` to `first + items`, of which the first `projected` have rows that are tested.
+    """The items of one tile shape: programs `first` to `first + items`.
 
     Attributes:
-        rows: of a tile.
-        columns: of a tile.
-        vector: elements that rows' lengths and addresses allow to load at once, 1 or as many as 16 bytes
-            hold.
-        first: number of the first item.
-        projected: how many items, from the first, belong to tensors of two dimensions or more.
-        items: how many there are.
+        rows: rows of a tile.
+        columns: columns of a tile.
+        vector: elements that may be loaded at once, given the rows' lengths and addresses: 1, or as many as
+            fit in 16 bytes.
+        first: index of the first item.
+        projected: number of items, from the first, that belong to tensors of two dimensions or more and so
+            are tested.
+        items: number of items.
     """
 
     rows: int
@@ -42,25 +41,22 @@ class Launch(NamedTuple):
 
     @property
     def warps(self) -> int:
-        """8 elements of a tile for each of a warp's 32 threads.
-
-        Two loads of 16 bytes from each array in float32.
-        """
+        """Warps per program, for 8 elements per thread: two 16-byte loads from each array in float32."""
         return self.rows * self.columns // 256
 
 
 class TritonPlan:
-    """Tables of one list of tensors of the same dtypes; valid while they stay in place.
+    """The kernels' tables for one list of tensors of the same dtypes; valid until a tensor moves in memory.
 
     Attributes:
         table: [tensors, 9] int64, the fields named in `_triton_kernels`.
-        items: [items, 3] int32, tensor, first row and part of a row of each program.
-        chunks: [chunks, 2] int32, tensor and number of the chunk of each program of `apply`.
-        launches: the shapes of tiles.
-        slots: how many parts of rows are tested.
+        items: [items, 3] int32: tensor, first row and part of the rows of each program.
+        chunks: [chunks, 2] int32: tensor and index of the chunk of each program of `apply`.
+        launches: one launch per tile shape.
+        slots: number of parts of rows that are tested.
         sums: [4, slots] the sums of each part.
-        views: [tensors] int32, the decision of the step under way.
-        scalars: [tensors, 4] the coefficients of the step under way.
+        views: [tensors] int32, the decisions in the current step.
+        scalars: [tensors, 4] the coefficients in the current step.
     """
 
     def __init__(
@@ -78,9 +74,9 @@ class TritonPlan:
         Args:
             weights: dense, of any shape.
             firsts: first moments, laid out as the weights.
-            seconds: second moments, or the first moments again where there are none.
-            steps: [] float32 each, or none.
-            vector: elements of the smallest dtype in 16 bytes.
+            seconds: second moments, or the first moments again for an optimizer without second moments.
+            steps: step counts, [] float32 each; empty for an optimizer that does not count steps.
+            vector: number of elements of the smallest dtype in 16 bytes.
             wide: dtype of sums and coefficients.
         """
         table: list[list[int]] = []
@@ -139,11 +135,11 @@ class TritonPlan:
     def send(self, hyperparameters: tuple[float, ...], grads: tuple[int, ...]) -> tuple[Tensor, Tensor]:
         """Return the hyperparameters, [H] float64, and the gradients' addresses, [tensors] int64.
 
-        Both are on the device; sent only if they changed.
+        Both are on the device, and are sent only if they changed.
 
-        A graph gets a table of its own, filled anew by each replay from a pinned buffer that lives as long as
-        this plan: eager steps in between write to theirs. The buffer was made by an eager step, for memory is
-        better not pinned in the middle of a capture.
+        A CUDA graph gets its own table. Each replay fills it from a pinned buffer that lives as long as this
+        plan; eager steps in between write to another buffer. An eager step allocates the graph's buffer in
+        advance, because pinning memory during a capture is best avoided.
         """
         split = len(hyperparameters)
         device = self.table.device
@@ -158,8 +154,8 @@ class TritonPlan:
         if self._spare is None:
             self._spare = _pinned(split + len(grads), device)
         if self._sent != (hyperparameters, grads):
-            # A new buffer each time: the last one may still be on its way. torch's pinned allocator keeps it
-            # until the copy is done.
+            # Use a new buffer each time, because the copy from the last one may still be running. torch's
+            # pinned allocator keeps that one until the copy is done.
             buffer = _pinned(split + len(grads), device)
             _write(buffer, hyperparameters, grads)
             if len(self._changing) != len(buffer):
@@ -177,7 +173,7 @@ def _shares(length: int, *, is_projected: bool) -> tuple[tuple[int, int], int]:
     parts = math.ceil(length / _MAX_SPAN)
     if is_projected:
         parts = min(parts, _MAX_PARTS)
-    # Parts begin on 16 bytes.
+    # A multiple of 16, so that each part begins at an address aligned to 16 bytes.
     return _WIDE, 16 * math.ceil(length / max(1, parts) / 16) or 16
 
 
