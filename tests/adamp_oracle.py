@@ -1,9 +1,7 @@
 """AdamP and SGDP in NumPy, float64, written from the equations of arXiv:2006.08217 and not from any code.
 
-What the tests compare with.
-
-Slow and literal on purpose: it forms each unit vector, tries one view after the other, and branches where
-`adamp` may not.
+The tests compare `adamp` with this oracle. It is slow and literal on purpose: it computes each unit vector,
+tests one view after the other, and branches on values, which `adamp` must not do.
 """
 
 __all__ = ["adamp_weights", "cosines", "sgdp_weights", "tangent", "view_projected"]
@@ -20,7 +18,7 @@ View = Literal["channel", "layer"]
 
 
 def cosines(grad: Array, weight: Array, view: View, eps: float) -> Array:
-    """Return |cos(g, w)| of each row of a view, [rows], each norm clamped apart from below by eps."""
+    """Return |cos(g, w)| of each row of a view, [rows], with each norm separately clamped to at least eps."""
     g, w = _rows(grad, view), _rows(weight, view)
     g_unit = g / np.maximum(np.linalg.norm(g, axis=1, keepdims=True), eps)
     w_unit = w / np.maximum(np.linalg.norm(w, axis=1, keepdims=True), eps)
@@ -28,8 +26,9 @@ def cosines(grad: Array, weight: Array, view: View, eps: float) -> Array:
 
 
 def view_projected(grad: Array, weight: Array, *, delta: float, eps: float) -> View | None:
-    """Return the first view all of whose cosines lie below delta / sqrt(row length), None where neither's do
-    or w has no rows.
+    """Return the first view whose cosines are all below delta / sqrt(row length).
+
+    Return None if there is none, or if w has no rows.
     """
     if weight.ndim < 2 or weight.size == 0:
         return None
@@ -41,7 +40,7 @@ def view_projected(grad: Array, weight: Array, *, delta: float, eps: float) -> V
 
 
 def tangent(vector: Array, weight: Array, view: View, eps: float = 0.0) -> Array:
-    """Return vector without its component along each row of the weight.
+    """Return `vector` without its component along each row of the weight.
 
     P(u) = u - w^ <w^, u> with w^ = w / (norm(w) + eps).
     """
@@ -62,7 +61,7 @@ def adamp_weights(
     wd_ratio: float = 0.1,
     nesterov: bool = False,
 ) -> list[Array]:
-    """Return the weight after each step of Algorithm 2 on the gradients given."""
+    """Return the weight after each step of Algorithm 2 on the given gradients."""
     beta1, beta2 = betas
     w, m, v = start.copy(), np.zeros_like(start), np.zeros_like(start)
     weights: list[Array] = []
@@ -93,7 +92,7 @@ def sgdp_weights(
 ) -> list[Array]:
     """Return the weight after each step of Algorithm 1.
 
-    `projects_buffer` adds what the reference does when `nesterov` is false.
+    With `projects_buffer`, the buffer is projected too, as the reference does if `nesterov` is false.
     """
     w, buffer = start.copy(), np.zeros_like(start)
     weights: list[Array] = []

@@ -1,4 +1,4 @@
-"""Drawn shapes, memory layouts and hyperparameters against the NumPy oracle, in float64."""
+"""Property tests against the NumPy oracle in float64, over shapes, memory layouts and hyperparameters."""
 
 from collections.abc import Callable
 from typing import Any
@@ -44,7 +44,7 @@ def layouts(draw: st.DrawFn, rank: int) -> Layout:
 
 @st.composite
 def runs(draw: st.DrawFn) -> Run:
-    """Return the start, the kind of each step's gradient, a seed, and the layouts of weight and gradient."""
+    """Return the initial weight, the kind of each gradient, a seed, and the layouts of weight and gradient."""
     shape = tuple(draw(st.lists(st.integers(0, 4), max_size=4)))
     kinds = draw(
         st.lists(
@@ -105,11 +105,11 @@ def check(
 
 @settings(max_examples=60)
 @given(run=runs(), options=adamp_options)
-def test_adamp_is_algorithm_2_on_any_shape_layout_and_value(run: Run, options: dict[str, Any]) -> None:
+def test_adamp_matches_algorithm_2_on_any_shape_layout_and_value(run: Run, options: dict[str, Any]) -> None:
     check(adamp.AdamP, adamp_weights, run, options)
 
 
 @settings(max_examples=60)
 @given(run=runs(), options=sgdp_options)
-def test_sgdp_is_algorithm_1_on_any_shape_layout_and_value(run: Run, options: dict[str, Any]) -> None:
+def test_sgdp_matches_algorithm_1_on_any_shape_layout_and_value(run: Run, options: dict[str, Any]) -> None:
     check(adamp.SGDP, sgdp_weights, run, options)

@@ -1,7 +1,4 @@
-"""What users of torch.optim rely on.
-
-Flags, tensor lr, checkpoints across paths, hooks, GradScaler, torch.compile.
-"""
+"""The contract of a torch optimizer: flags, tensor lr, checkpoints, hooks, GradScaler, torch.compile."""
 
 import copy
 import io
@@ -41,7 +38,7 @@ def parameters(dtype: torch.dtype = torch.float64) -> list[Parameter]:
 
 
 def gradient(param: Parameter, step: int, index: int) -> Tensor:
-    """Return a gradient that in odd steps lies at right angles to every row."""
+    """Return a gradient that is orthogonal to every row of the parameter in odd steps."""
     grad = noise(tuple(param.shape), 100 * step + index + 50, param.dtype)
     if step % 2 and param.dim() > 1 and param.numel():
         g, w = grad.flatten(1), param.detach().flatten(1)
@@ -85,7 +82,7 @@ def test_all_paths_agree(build: Build, path: str, options: dict[str, Any]) -> No
 @both
 @settings(max_examples=40)
 @given(data=st.data())
-def test_all_paths_agree_on_drawn_shapes_and_layouts(build: Build, data: st.DataObject) -> None:
+def test_all_paths_agree_on_any_shape_and_layout(build: Build, data: st.DataObject) -> None:
     shape = tuple(data.draw(st.lists(st.integers(0, 5), max_size=4)))
     dtype = data.draw(st.sampled_from([torch.float32, torch.float64]))
     order = data.draw(st.permutations(range(len(shape))))
@@ -116,7 +113,7 @@ def test_all_paths_agree_on_drawn_shapes_and_layouts(build: Build, data: st.Data
 @both
 @pytest.mark.parametrize("before", PATHS)
 @pytest.mark.parametrize("after", PATHS)
-def test_a_checkpoint_of_one_path_continues_on_another(build: Build, before: str, after: str) -> None:
+def test_a_checkpoint_from_one_path_resumes_on_another(build: Build, before: str, after: str) -> None:
     whole, params = parameters(), parameters()
     train(build(whole, lr=0.05, fused=False), whole, range(6))
     optimizer = build(params, lr=0.05, **PATHS[before])
@@ -132,7 +129,7 @@ def test_a_checkpoint_of_one_path_continues_on_another(build: Build, before: str
 
 
 @pytest.mark.parametrize("capturable", [True, False])
-def test_step_is_a_tensor_where_capturable_and_a_number_elsewhere(capturable: bool) -> None:
+def test_step_is_a_tensor_if_capturable_and_an_int_otherwise(capturable: bool) -> None:
     params = parameters()
     optimizer = AdamP(params, capturable=capturable)
     train(optimizer, params, range(2))
@@ -180,7 +177,7 @@ def test_moments_kept_in_float32_are_loaded_in_float32(build: Build, dtype: torc
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_float32_moments_lose_less_than_those_of_16_bits(dtype: torch.dtype) -> None:
+def test_float32_moments_are_more_accurate_than_16_bit_moments(dtype: torch.dtype) -> None:
     errors: list[float] = []
     exact = Parameter(noise((8, 32), 0, dtype).double())
     optimizer = AdamP([exact], lr=1e-2, betas=(0.9, 0.9))
@@ -203,7 +200,7 @@ def _moment(dtype: torch.dtype) -> Tensor:
 
 
 @both
-def test_a_tensor_lr_is_the_number_in_it(build: Build) -> None:
+def test_a_tensor_lr_acts_like_its_number(build: Build) -> None:
     for flags in (*PATHS.values(), {"capturable": True} if build is AdamP else {}):
         ours, theirs = parameters(), parameters()
         lr = torch.tensor(0.05, dtype=torch.float64)
@@ -235,14 +232,14 @@ def test_a_tensor_lr_is_the_number_in_it(build: Build) -> None:
     ],
     ids=str,
 )
-def test_what_cannot_be_is_refused_with_a_reason(
+def test_invalid_options_raise_an_error_with_the_reason(
     build: Build, options: dict[str, Any], error: type[Exception], words: str
 ) -> None:
     with pytest.raises(error, match=words):
         build(parameters(), **{"lr": 0.1, **options})
 
 
-def test_foreach_takes_a_tensor_lr_only_where_capturable() -> None:
+def test_foreach_accepts_a_tensor_lr_only_if_capturable() -> None:
     with pytest.raises(
         ValueError, match=r"with foreach=True and capturable=False.*pass its \.item\(\) or capturable=True"
     ):
@@ -251,7 +248,7 @@ def test_foreach_takes_a_tensor_lr_only_where_capturable() -> None:
 
 
 @both
-def test_fused_is_refused_where_there_is_no_kernel_for_the_device(build: Build) -> None:
+def test_fused_raises_an_error_on_a_device_without_a_kernel(build: Build) -> None:
     meta = Parameter(torch.empty(2, 2, device="meta"))
     with pytest.raises(RuntimeError, match="parameters on cpu or cuda with fused=True, got meta"):
         build([meta], lr=0.1, fused=True)
@@ -263,7 +260,7 @@ def test_fused_is_refused_where_there_is_no_kernel_for_the_device(build: Build) 
 
 @both
 @pytest.mark.parametrize("path", ["plain", "numba"])
-def test_hooks_are_called_and_copies_carry_nothing_but_the_state(build: Build, path: str) -> None:
+def test_hooks_are_called_and_copies_contain_only_the_state(build: Build, path: str) -> None:
     params = parameters()
     optimizer = build(params, lr=0.05, **PATHS[path])
     calls: list[str] = []
@@ -345,7 +342,7 @@ def test_moments_narrower_than_the_weight_do_not_round_the_weight(build: Build) 
     ids=str,
 )
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning", "ignore::FutureWarning")
-def test_a_compiled_step_is_one_graph_and_not_compiled_at_each_step(
+def test_a_compiled_step_is_one_graph_and_is_not_recompiled_at_each_step(
     build: Build, options: dict[str, Any], backend: str
 ) -> None:
     from torch._dynamo.testing import CompileCounterWithBackend
@@ -354,26 +351,26 @@ def test_a_compiled_step_is_one_graph_and_not_compiled_at_each_step(
     options = {"lr": 0.05, "weight_decay": 0.1, **options}
     ours, theirs = parameters()[:3], parameters()[:3]
     optimizer, twin = build(ours, **options), build(theirs, **{**options, "lr": 0.05})
-    # States are filled by the first step, so that what is compiled is the step that is repeated.
+    # The first step fills the state, so that the compiled step is the one that repeats.
     train(optimizer, ours, range(1))
     train(twin, theirs, range(6))
     counter = CompileCounterWithBackend(backend)
     compiled = torch.compile(optimizer.step, backend=counter, fullgraph=True)
     for step in range(1, 6):
         for index, param in enumerate(ours):
-            # In place: a gradient that is another tensor each time would be another guard of the compiler's
-            # to check.
+            # In place, because a new gradient tensor at each step would add a guard for the compiler to
+            # check.
             assert param.grad is not None
             param.grad.copy_(gradient(param, step, index))
         compiled()
-    # A second graph where the first turned an int that counts steps into a tensor, or where a guard of the
-    # compiler's on a gradient lapsed.
+    # A second graph is allowed: the first may turn the int step count into a tensor, or a guard on a gradient
+    # may fail once.
     assert counter.frame_count <= 2
     assert_close(ours, theirs)
 
 
 @pytest.mark.parametrize("nesterov", [False, True])
-def test_a_checkpoint_of_torchs_sgd_continues_in_sgdp(nesterov: bool) -> None:
+def test_a_checkpoint_of_torch_sgd_resumes_in_sgdp(nesterov: bool) -> None:
     theirs, ours = parameters(), parameters()
     sgd = torch.optim.SGD(theirs, lr=0.05, momentum=0.9, nesterov=nesterov)
     sgdp = SGDP(ours, lr=1.0, delta=0.0)
@@ -394,7 +391,7 @@ def test_a_checkpoint_of_torchs_sgd_continues_in_sgdp(nesterov: bool) -> None:
         torch.testing.assert_close(mine, its, rtol=0.0, atol=1e-13)
 
 
-def test_a_checkpoint_of_torchs_sgd_without_momentum_starts_the_buffer_anew() -> None:
+def test_a_checkpoint_of_torch_sgd_without_momentum_starts_a_new_buffer() -> None:
     weight, other = parameters()[0], parameters()[0]
     weight.grad, other.grad = gradient(weight, 1, 0), gradient(other, 1, 0)
     sgd = torch.optim.SGD([weight], lr=0.05)

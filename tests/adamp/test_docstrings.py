@@ -1,4 +1,4 @@
-"""The examples in `adamp`'s docstrings run as they stand."""
+"""The examples in `adamp`'s docstrings run unchanged."""
 
 import doctest
 

@@ -1,7 +1,4 @@
-"""Our numbers against the reference's.
-
-Trajectories and a checkpoint made with PyPI `adamp` 0.3.0 (see tests/golden/README.md).
-"""
+"""Comparison with trajectories and a checkpoint of PyPI `adamp` 0.3.0 (see tests/golden/README.md)."""
 
 import json
 from pathlib import Path
@@ -22,8 +19,9 @@ ORACLES: dict[str, Any] = {"AdamP": adamp_weights, "SGDP": sgdp_weights}
 
 
 class Trajectory:
-    """One golden run: start [*shape], grads and weights [12, *shape], and the same steps taken by ours and by
-    the oracle.
+    """One golden run: start [*shape], grads and weights [12, *shape].
+
+    It repeats the same steps with our optimizer and with the oracle.
     """
 
     def __init__(self, arrays: Any, case: dict[str, Any]) -> None:
@@ -46,7 +44,7 @@ class Trajectory:
         return np.stack(ORACLES[self.optimizer](self.start, self.grads, **self.kwargs, **kwargs))
 
     def projected(self) -> list[bool]:
-        """Return at which steps the reference projected."""
+        """Return the steps at which the reference projected."""
         before = [self.start, *self.weights[:-1]]
         delta = self.kwargs.get("delta", 0.1)
         return [
@@ -84,7 +82,7 @@ def test_the_oracle_agrees_with_the_reference(run: Trajectory) -> None:
     np.testing.assert_allclose(run.oracle(), run.weights, rtol=0, atol=1e-12)
 
 
-def test_the_golden_runs_project_and_do_not() -> None:
+def test_the_golden_runs_contain_projected_and_unprojected_steps() -> None:
     fired = [
         flag
         for run in AGREED
@@ -100,15 +98,15 @@ def test_heavy_ball_follows_the_paper(run: Trajectory) -> None:
 
 
 @pytest.mark.parametrize("run", HEAVY_BALL, ids=label)
-def test_a_projected_buffer_is_all_that_parts_the_reference_from_the_paper(run: Trajectory) -> None:
+def test_the_reference_differs_from_the_paper_only_in_the_projected_buffer(run: Trajectory) -> None:
     np.testing.assert_allclose(run.oracle(projects_buffer=True), run.weights, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("run", [run for run in HEAVY_BALL if len(run.shape) > 1], ids=label)
-def test_heavy_ball_leaves_the_reference_once_a_projected_buffer_is_used_again(run: Trajectory) -> None:
-    """Step 1 projects a gradient that has nothing along w; step 2 takes something from the buffer.
+def test_heavy_ball_differs_from_the_reference_after_it_reuses_a_projected_buffer(run: Trajectory) -> None:
+    """Step 1 projects a gradient with no component along w. Step 2 removes one from the reference's buffer.
 
-    Step 3 is the first to miss it.
+    The trajectories therefore differ from step 3.
     """
     error = np.abs(run.ours() - run.weights).reshape(len(run.weights), -1).max(axis=1)
     assert run.projected()[:2] == [True, True]
@@ -117,7 +115,7 @@ def test_heavy_ball_leaves_the_reference_once_a_projected_buffer_is_used_again(r
 
 
 @pytest.mark.parametrize("run", [run for run in HEAVY_BALL if len(run.shape) == 1], ids=label)
-def test_heavy_ball_agrees_with_the_reference_where_nothing_is_projected(run: Trajectory) -> None:
+def test_heavy_ball_agrees_with_the_reference_if_nothing_is_projected(run: Trajectory) -> None:
     np.testing.assert_allclose(run.ours(), run.weights, rtol=0, atol=1e-12)
 
 
@@ -137,7 +135,7 @@ def continued(
 
 
 @pytest.mark.parametrize(("name", "tensor_step"), [("AdamP", False), ("AdamP", True), ("SGDP", False)])
-def test_a_checkpoint_of_the_reference_continues_as_it_did(name: str, tensor_step: bool) -> None:
+def test_a_checkpoint_of_the_reference_resumes_as_in_the_reference(name: str, tensor_step: bool) -> None:
     optimizer, weights, checkpoint = continued(name, tensor_step=tensor_step)
     for step in range(len(checkpoint["grads"][0])):
         for weight, grads in zip(weights, checkpoint["grads"], strict=True):
@@ -148,7 +146,7 @@ def test_a_checkpoint_of_the_reference_continues_as_it_did(name: str, tensor_ste
 
 
 @pytest.mark.parametrize("tensor_step", [False, True])
-def test_our_checkpoint_keeps_the_reference_form(tensor_step: bool) -> None:
+def test_our_checkpoint_has_the_format_of_the_reference(tensor_step: bool) -> None:
     optimizer, _, checkpoint = continued("AdamP", tensor_step=tensor_step)
     ours, theirs = optimizer.state_dict(), checkpoint["optimizer"]
     assert [set(moments) for moments in ours["state"].values()] == [{"step", "exp_avg", "exp_avg_sq"}] * 2
@@ -165,7 +163,7 @@ def test_our_checkpoint_keeps_the_reference_form(tensor_step: bool) -> None:
         }
 
 
-def test_loading_a_checkpoint_leaves_it_as_it_was() -> None:
+def test_loading_a_checkpoint_does_not_change_it() -> None:
     _, _, checkpoint = continued("AdamP", tensor_step=True)
     assert all(
         isinstance(moments["step"], torch.Tensor) for moments in checkpoint["optimizer"]["state"].values()
@@ -193,7 +191,7 @@ SGDP_NAMES = ("lr", "momentum", "dampening", "weight_decay", "nesterov", "eps", 
         ),
     ],
 )
-def test_arguments_their_order_and_their_defaults_are_the_reference_ones(
+def test_arguments_order_and_defaults_match_the_reference(
     build: Any, names: tuple[str, ...], given: tuple[Any, ...], defaults: tuple[Any, ...]
 ) -> None:
     def values(optimizer: Optimizer) -> tuple[Any, ...]:

@@ -1,7 +1,4 @@
-"""Laws that every optimizer of `adamp` keeps: one table of optimizers, one of laws.
-
-A new optimizer is one row.
-"""
+"""Laws that every optimizer of `adamp` obeys. A new optimizer is one row of the table below."""
 
 import copy
 import pickle
@@ -75,9 +72,7 @@ def weights(*, dtype: torch.dtype = DOUBLE, seed: int = 0) -> list[Parameter]:
 
 
 def gradients(params: list[Parameter], step: int) -> list[Tensor]:
-    """Return gradients of which those of even steps lie at right angles to every row, so that both branches
-    are taken.
-    """
+    """Return gradients that are orthogonal to every row in even steps, so that tests cover both branches."""
     noise = torch.Generator().manual_seed(1000 + step)
     grads = [torch.randn(p.shape, generator=noise, dtype=DOUBLE).to(p.dtype) for p in params]
     return [
@@ -127,7 +122,7 @@ def test_keeps_dtype_shape_device_and_memory_format(row: Row, dtype: torch.dtype
         torch.randn((4, 3, 2, 2), generator=noise).to(dtype).to(memory_format=torch.channels_last)
     )
     weight.grad = torch.randn((4, 3, 2, 2), generator=noise).to(dtype)
-    # 1e-8 is 0 in float16, and small second moments are too.
+    # In float16, 1e-8 and small second moments round to 0.
     optimizer = row.over([weight], eps=1e-4)
     place = weight.data_ptr()
     optimizer.step()
@@ -142,7 +137,7 @@ def test_keeps_dtype_shape_device_and_memory_format(row: Row, dtype: torch.dtype
 
 
 @every_row
-def test_delta_0_is_the_optimizer_of_torch(row: Row) -> None:
+def test_delta_0_equals_the_torch_optimizer(row: Row) -> None:
     # torch's SGD couples its weight decay, so SGDP has a twin without decay only.
     changes = {"delta": 0.0} if row.build is AdamP else {"delta": 0.0, "weight_decay": 0}
     ours, theirs = weights(), weights()
@@ -153,14 +148,14 @@ def test_delta_0_is_the_optimizer_of_torch(row: Row) -> None:
 
 
 @every_row
-def test_zero_lr_leaves_the_weights(row: Row) -> None:
+def test_zero_lr_does_not_change_the_weights(row: Row) -> None:
     params, before = weights(), weights()
     train(row.over(params, lr=0.0), params, range(4))
     assert_equal(params, before)
 
 
 @every_row
-def test_a_projected_step_is_at_right_angles_to_the_weight(row: Row) -> None:
+def test_a_projected_step_is_orthogonal_to_the_weight(row: Row) -> None:
     params = weights()[:2]
     optimizer = row.over(params, weight_decay=0)
     train(optimizer, params, [1, 3])
@@ -168,7 +163,7 @@ def test_a_projected_step_is_at_right_angles_to_the_weight(row: Row) -> None:
     train(optimizer, params, [4])
     for param, old in zip(params, before, strict=True):
         step, radius = (param.detach() - old).flatten(1), old.flatten(1)
-        # Not exactly: the weight is divided by its norm plus eps.
+        # Not exactly orthogonal, because the projection divides by the norm plus eps.
         torch.testing.assert_close(
             (step * radius).sum(1), torch.zeros(len(old), dtype=DOUBLE), rtol=0, atol=1e-7
         )
@@ -179,7 +174,7 @@ def test_a_projected_step_is_at_right_angles_to_the_weight(row: Row) -> None:
 
 @every_row
 def test_the_decision_does_not_depend_on_the_length_of_the_weight(row: Row) -> None:
-    """A scale-invariant loss has gradient g / c at c w: the cosine, and with it the decision, stays."""
+    """A scale-invariant loss has gradient g / c at c w, so the cosine and the decision stay the same."""
     for step in range(6):
         params = weights(seed=step)[:2]
         options = {"delta": row.over(params).param_groups[0]["delta"], "eps": 1e-8}
@@ -218,7 +213,7 @@ def test_a_copy_continues_bitwise(row: Row, duplicate: Callable[[Any], Any]) -> 
 
 
 @every_row
-def test_a_group_may_be_added_later_with_values_of_its_own(row: Row) -> None:
+def test_a_group_added_later_may_have_its_own_hyperparameters(row: Row) -> None:
     params = weights()
     optimizer = row.over(params[:2])
     train(optimizer, params[:2], range(2))
@@ -240,7 +235,7 @@ def test_two_identical_runs_are_bitwise_identical(row: Row, dtype: torch.dtype) 
 
 
 @every_row
-def test_maximize_is_minimising_the_negative(row: Row) -> None:
+def test_maximize_equals_minimising_the_negative(row: Row) -> None:
     up, down = weights(), weights()
     train(row.over(up, maximize=True), up, range(6))
     train(row.over(down), down, range(6), sign=-1.0)
@@ -248,7 +243,7 @@ def test_maximize_is_minimising_the_negative(row: Row) -> None:
 
 
 @every_row
-def test_the_gradient_is_left_as_it_was(row: Row) -> None:
+def test_a_step_does_not_change_the_gradient(row: Row) -> None:
     params = weights()
     optimizer = row.over(params, maximize=True)
     train(optimizer, params, range(1))
@@ -257,7 +252,7 @@ def test_the_gradient_is_left_as_it_was(row: Row) -> None:
 
 @every_row
 @pytest.mark.parametrize("shape", [(0,), (0, 3), (3, 0), (2, 0, 2)])
-def test_an_empty_tensor_is_stepped_over(row: Row, shape: tuple[int, ...]) -> None:
+def test_a_step_skips_an_empty_tensor(row: Row, shape: tuple[int, ...]) -> None:
     weight = Parameter(torch.empty(shape))
     weight.grad = torch.empty(shape)
     row.over([weight], weight_decay=1e-2).step()
@@ -265,7 +260,7 @@ def test_an_empty_tensor_is_stepped_over(row: Row, shape: tuple[int, ...]) -> No
 
 
 def strided(tensor: Tensor) -> Tensor:
-    """Return an equal tensor that skips every second element and has its dimensions stored in reverse."""
+    """Return an equal tensor with stride 2 between elements and its dimensions stored in reverse."""
     room = torch.full([2 * size for size in reversed(tensor.shape)], 7.0, dtype=tensor.dtype)
     view = room[tuple(slice(None, None, 2) for _ in room.shape)].permute(*reversed(range(tensor.dim())))
     return view.copy_(tensor)
@@ -281,7 +276,7 @@ LAYOUTS: dict[str, Callable[[Tensor], Tensor]] = {
 @every_row
 @pytest.mark.parametrize("grad_layout", LAYOUTS)
 @pytest.mark.parametrize("weight_layout", LAYOUTS)
-def test_the_layout_in_memory_changes_nothing(row: Row, weight_layout: str, grad_layout: str) -> None:
+def test_the_memory_layout_does_not_change_the_result(row: Row, weight_layout: str, grad_layout: str) -> None:
     reference = weights()[:1]
     laid_out = [Parameter(LAYOUTS[weight_layout](reference[0].detach()))]
     ours, theirs = row.over(laid_out), row.over(reference)
@@ -295,7 +290,7 @@ def test_the_layout_in_memory_changes_nothing(row: Row, weight_layout: str, grad
 
 @every_row
 @pytest.mark.parametrize("shape", [(), (1,), (6,)])
-def test_fewer_than_two_dimensions_are_never_projected(row: Row, shape: tuple[int, ...]) -> None:
+def test_tensors_of_fewer_than_two_dimensions_are_never_projected(row: Row, shape: tuple[int, ...]) -> None:
     runs: list[Parameter] = []
     for delta in (0.0, 1e6):
         weight = Parameter(torch.ones(shape, dtype=DOUBLE))
@@ -325,7 +320,7 @@ def test_a_closure_is_called_once_with_gradients_and_its_loss_returned(row: Row)
 
 
 @every_row
-def test_a_parameter_without_a_gradient_is_left_alone(row: Row) -> None:
+def test_a_parameter_without_a_gradient_does_not_change(row: Row) -> None:
     weight = Parameter(torch.ones(2, 2))
     optimizer = row.over([weight])
     optimizer.step()
@@ -347,7 +342,7 @@ def test_a_step_never_waits_for_the_device(row: Row) -> None:
 
 
 class DevicesSeen(TorchDispatchMode):
-    """Collects the device of every tensor that goes into or comes out of an operation."""
+    """Collect the device of every input and output tensor of each operation."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -363,11 +358,8 @@ class DevicesSeen(TorchDispatchMode):
 
 @every_row
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_a_step_makes_no_tensor_elsewhere(row: Row, dtype: torch.dtype) -> None:
-    """A scalar sent over as a tensor of the host would wait for the copy.
-
-    Every operand lies on the weight's device.
-    """
+def test_a_step_creates_no_tensor_on_another_device(row: Row, dtype: torch.dtype) -> None:
+    """Every operand is on the weight's device: a scalar tensor from the host would wait for its copy."""
     weight = Parameter(torch.empty((3, 4), device="meta", dtype=dtype))
     weight.grad = torch.empty_like(weight)
     with DevicesSeen() as seen:

@@ -1,6 +1,4 @@
-"""The compiled CPU path: no bit depends on a guess or on threads, nothing is hidden, and it is left where it
-cannot be.
-"""
+"""The compiled CPU path: independence of guesses and thread counts, visible NaN, and its fallbacks."""
 
 import multiprocessing
 import os
@@ -21,7 +19,7 @@ from adamp._settings import AdamPSettings, SGDPSettings
 
 __all__: list[str] = []
 
-# A short row, rows that fill no tile, several items, a row in segments, and one dimension.
+# Short rows, rows shorter than a tile, several items, a row in segments, and one dimension.
 SHAPES = [(1, 2), (7, 9), (5, 3, 3, 3), (40, 4000), (2, 75_648), (6,)]
 # "late": only the last row keeps the channel view from holding, when the rows before it have been written.
 VIEWS = ("none", "late", "channel", "layer")
@@ -46,14 +44,14 @@ def noise(shape: tuple[int, ...], seed: int, dtype: torch.dtype = torch.float32)
 
 
 def gradient(weight: Tensor, view: str, seed: int) -> Tensor:
-    """Return a gradient on which the tensor is projected in the view named, if it has more than one row."""
+    """Return a gradient for which the named view is projected, if the tensor has more than one row."""
     grad = noise(tuple(weight.shape), 1000 + seed).double()
     if weight.dim() > 1 and view != "none":
         g, w = grad.flatten(1), weight.double().flatten(1)
         squares = w.square().sum(1, keepdim=True).clamp_min(1e-30)
         g = g - w * ((g * w).sum(1, keepdim=True) / squares)
         if view == "layer" and len(w) > 1:
-            # The last row leans one way, the one before it the other way by as much.
+            # The last two rows lean equally far in opposite directions.
             lean = torch.zeros(len(w), dtype=torch.float64)
             lean[-1], lean[-2] = 1.0, -1.0
             g = g + lean[:, None] * w / squares * g.norm()
@@ -82,8 +80,9 @@ def run(
     dtype: torch.dtype = torch.float32,
     steps: int = 2,
 ) -> list[Tensor]:
-    """Return weights and moments after steps on one view, each begun with the guess given, or with what was
-    remembered.
+    """Return weights and moments after steps on one view.
+
+    Each step starts with the given guess, or without one with the view of the step before.
     """
     weights = [noise(shape, seed, dtype) for seed, shape in enumerate(SHAPES)]
     weights[1][3] = 0.0  # P = 0
@@ -113,7 +112,7 @@ def run(
 @pytest.mark.parametrize("nesterov", [False, True])
 @pytest.mark.parametrize("view", VIEWS)
 @pytest.mark.parametrize("kind", ["adamp", "sgdp"])
-def test_a_wrong_guess_changes_no_bit(kind: str, view: str, nesterov: bool) -> None:
+def test_a_wrong_guess_does_not_change_a_bit(kind: str, view: str, nesterov: bool) -> None:
     remembered = run(kind, view, None, nesterov=nesterov)
     for guess in range(3):
         for ours, theirs in zip(run(kind, view, guess, nesterov=nesterov), remembered, strict=True):
@@ -121,11 +120,11 @@ def test_a_wrong_guess_changes_no_bit(kind: str, view: str, nesterov: bool) -> N
 
 
 @pytest.mark.parametrize("view", VIEWS)
-def test_the_gradients_of_these_tests_are_projected_as_their_names_say(view: str) -> None:
+def test_the_gradients_of_these_tests_project_the_views_they_name(view: str) -> None:
     for seed, shape in enumerate(SHAPES[:-1]):
         weight = noise(shape, seed)
         channel, layer = decide(weight, gradient(weight, view, 3), delta=0.1, eps=1e-8)
-        # A single row is a channel and a layer at once.
+        # A single row is both a channel and the layer.
         assert (bool(channel), bool(layer)) == (
             (view == "channel" or (view == "layer" and shape[0] == 1)),
             view == "layer" and shape[0] > 1,
@@ -153,8 +152,8 @@ def test_the_kernel_agrees_with_plain_pytorch(kind: str, view: str, dtype: torch
 
 
 @pytest.mark.parametrize("kind", ["adamp", "sgdp"])
-def test_its_float32_errors_are_no_worse_than_those_of_plain_pytorch(kind: str) -> None:
-    """Against float64, on a row of 75,648 elements with every decision in turn."""
+def test_float32_errors_of_the_kernel_are_no_larger_than_those_of_plain_pytorch(kind: str) -> None:
+    """Compare with float64 on a row of 75,648 elements, once for each decision."""
     weight = noise((3, 75_648), 0)
     grads = [gradient(weight, view, seed) for seed, view in enumerate((*VIEWS, *VIEWS))]
     build: Any = AdamP if kind == "adamp" else SGDP
@@ -176,7 +175,7 @@ def test_its_float32_errors_are_no_worse_than_those_of_plain_pytorch(kind: str) 
 @pytest.mark.usefixtures("threads")
 @pytest.mark.parametrize("kind", ["adamp", "sgdp"])
 @pytest.mark.parametrize("view", VIEWS)
-def test_no_bit_depends_on_the_number_of_threads(kind: str, view: str) -> None:
+def test_the_bits_do_not_depend_on_the_number_of_threads(kind: str, view: str) -> None:
     torch.set_num_threads(1)
     alone = run(kind, view, None, nesterov=True)
     for count in (2, 5):
@@ -186,7 +185,7 @@ def test_no_bit_depends_on_the_number_of_threads(kind: str, view: str) -> None:
                 assert torch.equal(ours, theirs)
 
 
-def test_optimizers_may_step_in_threads_side_by_side() -> None:
+def test_optimizers_may_step_concurrently_in_threads() -> None:
     def train(seed: int) -> Tensor:
         weight = Parameter(noise((64, 5000), seed))
         optimizer = AdamP([weight], lr=0.01, fused=True)
@@ -204,7 +203,7 @@ def test_optimizers_may_step_in_threads_side_by_side() -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("guess", VIEWS)
 @pytest.mark.parametrize("optimizer", [AdamP, SGDP])
-def test_nan_is_neither_projected_nor_hidden_and_leaves_other_tensors_alone(
+def test_nan_is_not_projected_stays_visible_and_does_not_reach_other_tensors(
     optimizer: Any, guess: str, dtype: torch.dtype
 ) -> None:
     def train(bad: float | None) -> list[Tensor]:
@@ -230,7 +229,7 @@ def test_nan_is_neither_projected_nor_hidden_and_leaves_other_tensors_alone(
     assert int(dirty[0].isnan().sum()) == 1
     assert torch.equal(dirty[1], clean[1])
     assert torch.equal(dirty[2], clean[2])
-    # Not projected: the decay is the whole one, and the step keeps its part along the weight.
+    # Not projected, so the full decay applies and the step keeps its component along the weight.
     if optimizer is SGDP:
         expected = dirty[3] * (1 - 0.1 * 0.1) - 0.1 * dirty[4]
         torch.testing.assert_close(dirty[0], expected, equal_nan=True)
@@ -238,17 +237,17 @@ def test_nan_is_neither_projected_nor_hidden_and_leaves_other_tensors_alone(
 
 @pytest.mark.parametrize("size", [0.0, 1e-42, 1e-30, 1e-12, 1e20, 1e37, float("inf")])
 @pytest.mark.parametrize("optimizer", [AdamP, SGDP])
-def test_extreme_gradients_are_decided_as_by_plain_pytorch(optimizer: Any, size: float) -> None:
+def test_extreme_gradients_are_decided_as_in_plain_pytorch(optimizer: Any, size: float) -> None:
     weights = [Parameter(torch.ones(2, 8)) for _ in range(2)]
     for weight, fused in zip(weights, (True, False), strict=True):
         weight.grad = torch.full((2, 8), size)
         optimizer([weight], lr=1e-3, weight_decay=0.5, wd_ratio=0.0, fused=fused).step()
-    # Where the whole step lies along the weight, what is left of it after the projection is its rounding.
+    # If the whole step is along the weight, only rounding errors remain after the projection.
     rounding = 1e-6 * 1e-3 * size if optimizer is SGDP and 1 < size < float("inf") else 0
     torch.testing.assert_close(weights[0], weights[1], equal_nan=True, rtol=1e-6, atol=rounding)
 
 
-def test_tensors_it_cannot_take_go_the_plain_way_unasked() -> None:
+def test_unsupported_tensors_take_the_plain_path() -> None:
     gaps = torch.zeros(4, 6)[:, ::2]
     scattered = noise((3, 4), 0).t()
     narrow = torch.ones(2, 3, dtype=torch.bfloat16)
@@ -262,7 +261,7 @@ def test_tensors_it_cannot_take_go_the_plain_way_unasked() -> None:
     assert [_numba_plan.have_equal_strides(param) for param in params] == [False, False, False, True]
 
 
-def test_a_weight_given_other_memory_is_stepped_there() -> None:
+def test_a_weight_moved_to_other_memory_is_stepped_there() -> None:
     weight = Parameter(noise((4, 6), 0))
     optimizer = SGDP([weight], lr=0.5, delta=0.0, fused=True)
     for other in (noise((4, 6), 1), noise((6, 4), 2).t(), noise((4, 6), 3)):
@@ -274,11 +273,8 @@ def test_a_weight_given_other_memory_is_stepped_there() -> None:
 
 
 @pytest.mark.parametrize("optimizer", [AdamP, SGDP])
-def test_what_changes_between_two_steps_is_seen_by_the_second(optimizer: Any) -> None:
-    """The second step of the same tensors asks less than the first.
-
-    All of this must make it ask again, or step otherwise.
-    """
+def test_the_second_step_notices_changes_since_the_first(optimizer: Any) -> None:
+    """The second step of the same tensors skips most checks; each of these changes must restore them."""
 
     def train(*, fused: bool) -> list[Tensor]:
         weights = [Parameter(noise(shape, seed)) for seed, shape in enumerate([(4, 6), (6, 6), (5,), (3, 2)])]
@@ -312,13 +308,10 @@ def test_what_changes_between_two_steps_is_seen_by_the_second(optimizer: Any) ->
 
 @pytest.mark.parametrize("stale", ["moments", "gradient"])
 @pytest.mark.parametrize("optimizer", [AdamP, SGDP])
-def test_a_weight_that_grew_is_refused_and_nothing_beyond_the_end_of_the_old_is_touched(
+def test_a_weight_that_grew_raises_an_error_before_memory_past_its_old_end_is_touched(
     optimizer: Any, stale: str
 ) -> None:
-    """Rows of the same length have the same strides.
-
-    Those of a tensor with fewer of them say nothing about where it ends.
-    """
+    """Tensors with rows of equal length have equal strides, so strides do not show how many rows exist."""
     room = noise((6, 8), 0)
     weight = Parameter(noise((4, 8), 1))
     stepping = optimizer([weight], lr=0.1, fused=True)
@@ -344,7 +337,7 @@ def test_a_weight_that_grew_is_refused_and_nothing_beyond_the_end_of_the_old_is_
 
 
 @pytest.mark.parametrize("optimizer", [AdamP, SGDP])
-def test_moments_left_on_another_device_are_refused(optimizer: Any) -> None:
+def test_moments_left_on_another_device_raise_an_error(optimizer: Any) -> None:
     weight = Parameter(noise((4, 8), 0))
     weight.grad = noise((4, 8), 1)
     stepping = optimizer([weight], lr=0.1, fused=True)
@@ -355,7 +348,7 @@ def test_moments_left_on_another_device_are_refused(optimizer: Any) -> None:
         stepping.step()
 
 
-def test_a_backward_pass_through_a_weight_that_was_stepped_is_refused() -> None:
+def test_a_backward_pass_through_a_stepped_weight_raises_an_error() -> None:
     weight = Parameter(torch.ones(2, 2))
     loss = weight.square().sum()
     weight.grad = torch.ones(2, 2)
@@ -371,7 +364,7 @@ def _step_there(weight: Parameter, optimizer: AdamP, queue: Any) -> None:
 
 @pytest.mark.usefixtures("threads")
 @pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
-def test_a_forked_process_steps_with_threads_of_its_own() -> None:
+def test_a_forked_process_steps_with_its_own_threads() -> None:
     torch.set_num_threads(2)
     weight = Parameter(noise((64, 5000), 0))
     weight.grad = noise((64, 5000), 1)
@@ -388,7 +381,7 @@ def test_a_forked_process_steps_with_threads_of_its_own() -> None:
 
 
 def python(code: str, **environment: str) -> str:
-    """Return what a process of its own prints."""
+    """Return the output of a separate Python process."""
     done = subprocess.run(
         [sys.executable, "-c", code],
         capture_output=True,
@@ -399,7 +392,7 @@ def python(code: str, **environment: str) -> str:
     return done.stdout.strip()
 
 
-def test_without_numba_the_package_steps_in_plain_and_says_what_fused_needs() -> None:
+def test_without_numba_steps_take_the_plain_path_and_fused_names_the_missing_package() -> None:
     code = """
 import sys
 sys.modules["numba"] = None
@@ -420,7 +413,7 @@ except RuntimeError as error:
     assert "pip install numba" in refusal
 
 
-def test_numba_is_loaded_by_the_first_step_and_not_before() -> None:
+def test_numba_is_not_imported_before_the_first_step() -> None:
     code = """
 import sys, torch
 from adamp import AdamP
@@ -434,7 +427,7 @@ print(before, "numba" in sys.modules)
     assert python(code) == "False True"
 
 
-def test_compiled_code_is_kept_on_disk_for_the_next_process(tmp_path: Path) -> None:
+def test_compiled_code_is_cached_on_disk_for_the_next_process(tmp_path: Path) -> None:
     code = """
 import torch
 from adamp import SGDP, _numba_kernels

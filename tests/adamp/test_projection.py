@@ -1,7 +1,4 @@
-"""Where the projection applies: thresholds, extremes of the number range, NaN, 16-bit tensors.
-
-And what it leaves of the update.
-"""
+"""When a tensor is projected (thresholds, extreme numbers, NaN, 16-bit tensors), and the resulting update."""
 
 import math
 
@@ -21,7 +18,7 @@ EPS = 1e-8
 
 
 def decision(weight: Tensor, grad: Tensor, *, delta: float = 0.1, eps: float = EPS) -> str | None:
-    """Return the view projected, as the oracle names it."""
+    """Return the projected view under the oracle's name, or None."""
     channel, layer = decide(weight, grad, delta=delta, eps=eps)
     assert channel.shape == layer.shape == ()
     assert not (bool(channel) and bool(layer))
@@ -29,7 +26,7 @@ def decision(weight: Tensor, grad: Tensor, *, delta: float = 0.1, eps: float = E
 
 
 def rows_at(angle_cosines: list[float], length: int) -> tuple[Tensor, Tensor]:
-    """Return weight and gradient [rows, length], float64, whose rows meet at the cosines given."""
+    """Return a float64 weight and gradient [rows, length] with the given cosine between each pair of rows."""
     weight, grad = (
         torch.zeros(len(angle_cosines), length, dtype=torch.float64),
         torch.zeros(len(angle_cosines), length, dtype=torch.float64),
@@ -41,7 +38,7 @@ def rows_at(angle_cosines: list[float], length: int) -> tuple[Tensor, Tensor]:
 
 
 @pytest.mark.parametrize("length", [2, 4, 25])
-def test_channels_are_projected_when_every_row_is_below_delta_by_the_root_of_its_length(length: int) -> None:
+def test_channels_are_projected_if_every_cosine_is_below_delta_over_root_length(length: int) -> None:
     threshold = 0.1 / math.sqrt(length)
     below, above = 0.999 * threshold, 1.001 * threshold
     assert decision(*rows_at([below, -below, 0.0], length)) == "channel"
@@ -49,8 +46,8 @@ def test_channels_are_projected_when_every_row_is_below_delta_by_the_root_of_its
     assert decision(*rows_at([below, above, above], length)) is None
 
 
-def test_the_layer_is_tried_only_where_the_channels_fail() -> None:
-    """Rows that lean to opposite sides: none is at right angles to its weight, all together are."""
+def test_the_layer_is_tested_only_if_the_channels_fail() -> None:
+    """No row is orthogonal to its weight, but they lean to opposite sides, so the whole layer is."""
     assert decision(*rows_at([0.9, -0.9], 4)) == "layer"
     assert decision(*rows_at([0.9, 0.9], 4)) is None
 
@@ -67,12 +64,12 @@ def test_a_larger_delta_projects_more_and_delta_0_nothing() -> None:
 
 
 @pytest.mark.parametrize("shape", [(), (5,), (0, 3), (3, 0)])
-def test_decide_says_no_for_a_tensor_that_is_never_projected(shape: tuple[int, ...]) -> None:
+def test_decide_is_false_for_a_tensor_that_is_never_projected(shape: tuple[int, ...]) -> None:
     answer = decide(torch.ones(shape), torch.zeros(shape), delta=1.0, eps=EPS)
     assert not bool(answer.projected)
 
 
-def test_projected_is_either_view() -> None:
+def test_projected_is_true_if_either_view_is_projected() -> None:
     no, yes = torch.tensor(False), torch.tensor(True)
     assert [bool(Decision(*pair).projected) for pair in ((no, no), (yes, no), (no, yes))] == [
         False,
@@ -82,7 +79,7 @@ def test_projected_is_either_view() -> None:
 
 
 @pytest.mark.parametrize("optimizer", [AdamP, SGDP])
-def test_decide_tells_what_a_step_does(optimizer: type[AdamP | SGDP]) -> None:
+def test_decide_predicts_the_view_that_a_step_projects(optimizer: type[AdamP | SGDP]) -> None:
     seen: set[str | None] = set()
     for seed in range(40):
         noise = torch.Generator().manual_seed(seed)
@@ -101,7 +98,7 @@ def test_decide_tells_what_a_step_does(optimizer: type[AdamP | SGDP]) -> None:
     assert seen == {"channel", "layer", None}
 
 
-def test_decide_keeps_nothing_for_autograd_and_changes_nothing() -> None:
+def test_decide_records_no_graph_and_changes_no_tensor() -> None:
     weight, grad = Parameter(torch.randn(3, 4, generator=torch.Generator().manual_seed(0))), torch.ones(3, 4)
     before, kept = weight.detach().clone(), list[Tensor]()
     with torch.autograd.graph.saved_tensors_hooks(kept.append, lambda _: weight):
@@ -113,9 +110,9 @@ def test_decide_keeps_nothing_for_autograd_and_changes_nothing() -> None:
 
 @pytest.mark.parametrize("size", [0.0, 1e-42, 1e-30, 1e-12, 1e20, 1e37])
 def test_zero_tiny_and_huge_gradients_have_cosine_0_and_are_projected(size: float) -> None:
-    """Along the weight, cosine 1, but each norm is at least eps, and the norm of a huge one is infinite.
+    """The exact cosine is 1, but each norm is at least eps, and the norm of a huge gradient is infinite.
 
-    As torch's cosine_similarity has it.
+    torch's cosine_similarity gives the same.
     """
     weight = torch.ones(2, 8)
     grad = torch.full((2, 8), size)
@@ -125,14 +122,12 @@ def test_zero_tiny_and_huge_gradients_have_cosine_0_and_are_projected(size: floa
 
 
 @pytest.mark.parametrize("size", [1e-6, 1.0, 1e15])
-def test_gradients_in_between_keep_their_cosine(size: float) -> None:
+def test_gradients_of_moderate_size_keep_their_cosine(size: float) -> None:
     assert decision(torch.ones(2, 8), torch.full((2, 8), size)) is None
 
 
-def test_each_norm_is_clamped_apart() -> None:
-    """Clamping the product of the norms instead, as older versions of torch did, would find cosine 0.01 here,
-    not 1.
-    """
+def test_each_norm_is_clamped_separately() -> None:
+    """Clamping the product of the norms, as older torch versions did, would give cosine 0.01 here, not 1."""
     weight, grad = (
         torch.full((1, 1), 1e-5, dtype=torch.float64),
         torch.full((1, 1), 1e-5, dtype=torch.float64),
@@ -141,7 +136,7 @@ def test_each_norm_is_clamped_apart() -> None:
     assert decision(weight, grad, delta=0.5, eps=1e-4) == "channel"
 
 
-def test_norms_about_eps_are_clamped_as_the_oracle_clamps_them() -> None:
+def test_norms_near_eps_are_clamped_as_in_the_oracle() -> None:
     noise = np.random.default_rng(0)
     seen: list[str | None] = []
     for _ in range(600):
@@ -161,7 +156,7 @@ def test_a_zero_weight_is_projected_and_keeps_its_update() -> None:
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
-def test_a_row_that_is_not_finite_stops_both_views(bad: float) -> None:
+def test_a_row_that_is_not_finite_prevents_both_views(bad: float) -> None:
     weight, grad = rows_at([0.0, 0.0, 0.0], 4)
     grad[1, 0] = bad
     assert decision(weight, grad) is None
@@ -171,7 +166,7 @@ def test_a_row_that_is_not_finite_stops_both_views(bad: float) -> None:
     assert torch.equal(update, expected)
 
 
-def test_a_nan_in_the_update_stays_where_it_is_when_nothing_is_projected() -> None:
+def test_a_nan_in_the_update_does_not_spread_if_nothing_is_projected() -> None:
     weight, grad = rows_at([0.9, 0.9], 4)
     update = torch.ones(2, 4, dtype=torch.float64)
     update[0, 0] = float("nan")
@@ -179,7 +174,7 @@ def test_a_nan_in_the_update_stays_where_it_is_when_nothing_is_projected() -> No
     assert int(update.isnan().sum()) == 1
 
 
-def test_a_nan_in_the_update_is_not_hidden_when_the_tensor_is_projected() -> None:
+def test_a_nan_in_the_update_stays_visible_if_the_tensor_is_projected() -> None:
     weight, grad = rows_at([0.0, 0.0], 4)
     update = torch.ones(2, 4, dtype=torch.float64)
     update[0, 2] = float("nan")
@@ -190,7 +185,7 @@ def test_a_nan_in_the_update_is_not_hidden_when_the_tensor_is_projected() -> Non
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("shape", [(16, 64), (8, 4, 3, 3), (64, 576)])
-def test_16_bit_tensors_are_told_apart_a_thousandth_about_the_threshold(
+def test_16_bit_tensors_are_decided_correctly_a_thousandth_from_the_threshold(
     dtype: torch.dtype, shape: tuple[int, ...]
 ) -> None:
     noise = torch.Generator().manual_seed(1)
@@ -237,11 +232,8 @@ def test_the_decay_of_a_projected_tensor_is_multiplied_by_wd_ratio(wd_ratio: flo
     torch.testing.assert_close(changes[1] - changes[0], expected, rtol=0, atol=1e-15)
 
 
-def test_the_raw_gradient_decides_and_not_the_momentum() -> None:
-    """The buffer points along the weight; the gradient of this step does not.
-
-    The projection fires and empties the step.
-    """
+def test_the_decision_uses_the_raw_gradient_and_not_the_momentum() -> None:
+    """The buffer points along the weight but this step's gradient does not, so the step is projected to 0."""
     weight = Parameter(torch.tensor([[1.0, 0.0]], dtype=torch.float64))
     optimizer = SGDP([weight], lr=0.1, momentum=0.9)
     weight.grad = torch.tensor([[1.0, 0.0]], dtype=torch.float64)

@@ -1,4 +1,4 @@
-"""What AdamP and SGDP refuse, when, and in what words."""
+"""Invalid hyperparameters and gradients of AdamP and SGDP, and their error messages."""
 
 import re
 from collections.abc import Callable
@@ -39,20 +39,22 @@ def parameter() -> Parameter:
 
 
 def printed(value: object) -> str:
-    """Return the pattern of the one number at fault, or of all of them."""
+    """Return a pattern that matches the invalid number, or all of them."""
     if isinstance(value, tuple) and len(value) == 2:
         value = next(beta for beta in value if beta not in (0.9, 0.999))
     return re.escape(repr(value))
 
 
 @pytest.mark.parametrize(("optimizer", "name", "value"), BAD)
-def test_a_bad_value_is_refused_and_printed(optimizer: Callable[..., Any], name: str, value: Any) -> None:
+def test_an_invalid_value_raises_an_error_that_prints_it(
+    optimizer: Callable[..., Any], name: str, value: Any
+) -> None:
     with pytest.raises(ValueError, match=rf"expects {name[:4]}.*got {printed(value)}"):
         optimizer([parameter()], **{"lr": 0.1, name: value})
 
 
 @pytest.mark.parametrize(("optimizer", "name", "value"), BAD)
-def test_a_bad_value_in_a_group_is_refused_and_the_group_not_added(
+def test_a_group_with_an_invalid_value_is_not_added(
     optimizer: Callable[..., Any], name: str, value: Any
 ) -> None:
     with pytest.raises(ValueError, match=printed(value)):
@@ -65,7 +67,9 @@ def test_a_bad_value_in_a_group_is_refused_and_the_group_not_added(
 
 @pytest.mark.parametrize("optimizer", [AdamP, SGDP])
 @pytest.mark.parametrize("name", ["eps", "weight_decay", "delta"])
-def test_a_tensor_is_refused_with_the_way_out(optimizer: Callable[..., Any], name: str) -> None:
+def test_a_tensor_hyperparameter_raises_an_error_with_advice(
+    optimizer: Callable[..., Any], name: str
+) -> None:
     with pytest.raises(
         ValueError, match=rf"{name} to be a Python number.*tensor\(0\.1000\); pass its \.item\(\)"
     ):
@@ -73,19 +77,19 @@ def test_a_tensor_is_refused_with_the_way_out(optimizer: Callable[..., Any], nam
 
 
 @pytest.mark.parametrize("optimizer", [AdamP, SGDP])
-def test_values_at_the_edge_are_taken(optimizer: Callable[..., Any]) -> None:
+def test_values_at_the_bounds_are_accepted(optimizer: Callable[..., Any]) -> None:
     optimizer([parameter()], lr=0, eps=0, weight_decay=0, delta=0, wd_ratio=0)
     optimizer([parameter()], lr=1, delta=1e9, wd_ratio=2)
 
 
-def test_nesterov_without_momentum_is_taken_as_by_the_reference() -> None:
+def test_nesterov_without_momentum_is_accepted_as_in_the_reference() -> None:
     weight = parameter()
     weight.grad = torch.full((2, 3), 2.0)
     SGDP([weight], lr=0.25, nesterov=True).step()
     assert torch.equal(weight, torch.full((2, 3), 0.5))
 
 
-def test_sgdp_without_lr_is_refused_unless_every_group_has_one() -> None:
+def test_sgdp_needs_lr_unless_every_group_has_one() -> None:
     with pytest.raises(ValueError, match="lr"):
         SGDP([parameter()])
     optimizer = SGDP([{"params": [parameter()], "lr": 0.25}])
@@ -102,7 +106,7 @@ def test_sgdp_without_lr_is_refused_unless_every_group_has_one() -> None:
         {"lr": 0.5, "weight_decay": 0.5, "momentum": 0.5, "wd_ratio": 2.0},
     ],
 )
-def test_a_decay_that_turns_the_weight_over_is_refused(options: dict[str, Any]) -> None:
+def test_a_decay_that_flips_the_weight_raises_an_error(options: dict[str, Any]) -> None:
     with pytest.raises(
         ValueError,
         match=(
@@ -116,12 +120,12 @@ def test_a_decay_that_turns_the_weight_over_is_refused(options: dict[str, Any]) 
         optimizer.add_param_group({"params": [parameter()], **options})
 
 
-def test_a_decay_just_below_is_taken() -> None:
+def test_a_decay_just_below_1_is_accepted() -> None:
     SGDP([parameter()], lr=0.1, weight_decay=0.99, momentum=0.9)
 
 
 @pytest.mark.parametrize(("optimizer", "name"), [(AdamP, "AdamP"), (SGDP, "SGDP")])
-def test_a_sparse_gradient_is_refused_with_the_way_out(optimizer: Callable[..., Any], name: str) -> None:
+def test_a_sparse_gradient_raises_an_error_with_advice(optimizer: Callable[..., Any], name: str) -> None:
     embedding = torch.nn.Embedding(4, 3, sparse=True)
     embedding(torch.tensor([1, 2])).sum().backward()
     with pytest.raises(RuntimeError, match=f"{name} expects dense gradients.*sparse=False"):
@@ -129,7 +133,7 @@ def test_a_sparse_gradient_is_refused_with_the_way_out(optimizer: Callable[..., 
 
 
 @pytest.mark.parametrize(("optimizer", "name"), [(AdamP, "AdamP"), (SGDP, "SGDP")])
-def test_a_complex_gradient_is_refused_with_the_way_out(optimizer: Callable[..., Any], name: str) -> None:
+def test_a_complex_gradient_raises_an_error_with_advice(optimizer: Callable[..., Any], name: str) -> None:
     weight = Parameter(torch.ones(2, 2, dtype=torch.complex64))
     weight.grad = torch.ones(2, 2, dtype=torch.complex64)
     built = optimizer([weight], lr=0.1)

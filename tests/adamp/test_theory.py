@@ -1,7 +1,4 @@
-"""What AdamP's paper says of scale-invariant weights, as numbers.
-
-How fast norms grow, and how little once steps are projected.
-"""
+"""The AdamP paper's claims about scale-invariant weights: how fast norms grow with and without projection."""
 
 import math
 
@@ -19,9 +16,9 @@ NEVER, ALWAYS = 0.0, 0.1
 
 
 def toy_norm(*, momentum: float, delta: float) -> float:
-    """Return the final norm of the project page's toy.
+    """Return the final norm in the toy problem on the AdamP project page.
 
-    Minimise (1 - cos(w, w*))^2 in the plane, from 0.001 rad off the antipode.
+    It minimises (1 - cos(w, w*))^2 in the plane and starts 0.001 rad from the antipode.
     """
     angle = math.pi - 0.001
     weight = Parameter(torch.tensor([[math.cos(angle), math.sin(angle)]], dtype=DOUBLE))
@@ -39,14 +36,14 @@ def toy_norm(*, momentum: float, delta: float) -> float:
     ("momentum", "delta", "norm"),
     [(0.0, NEVER, 1.02), (0.9, NEVER, 2.93), (0.99, NEVER, 27.87), (0.9, ALWAYS, 1.12), (0.99, ALWAYS, 1.15)],
 )
-def test_the_toy_of_the_project_page_ends_at_its_norm(momentum: float, delta: float, norm: float) -> None:
+def test_the_toy_problem_ends_at_the_norm_on_the_project_page(
+    momentum: float, delta: float, norm: float
+) -> None:
     assert toy_norm(momentum=momentum, delta=delta) == pytest.approx(norm, abs=0.005)
 
 
 def sideways(weight: Parameter, noise: torch.Generator, size: float = 1.0) -> Tensor:
-    """Return a random gradient [1, n] at right angles to the weight, as every scale-invariant loss has, of
-    norm `size`.
-    """
+    """Return a random gradient [1, n] of norm `size`, orthogonal to the weight (scale-invariant loss)."""
     w = weight.detach()
     grad = torch.randn(w.shape, generator=noise, dtype=DOUBLE)
     grad -= w * ((grad * w).sum() / w.square().sum())
@@ -54,10 +51,10 @@ def sideways(weight: Parameter, noise: torch.Generator, size: float = 1.0) -> Te
 
 
 @pytest.mark.parametrize("momentum", [0.0, 0.5, 0.9])
-def test_the_norm_grows_by_the_sum_over_past_steps(momentum: float) -> None:
+def test_the_norm_grows_by_the_weighted_sum_over_past_steps(momentum: float) -> None:
     """|w'|^2 = |w|^2 + lr^2 |p|^2 + 2 lr^2 sum over k < t of momentum^(t-k) |p_k|^2, with p the buffer.
 
-    GD at momentum 0.
+    At momentum 0 this is gradient descent.
     """
     noise, lr = torch.Generator().manual_seed(0), 0.05
     weight = Parameter(torch.randn((1, 32), generator=noise, dtype=DOUBLE))
@@ -74,7 +71,7 @@ def test_the_norm_grows_by_the_sum_over_past_steps(momentum: float) -> None:
 
 
 def test_momentum_grows_the_norm_faster_by_1_plus_2_beta_over_1_minus_beta() -> None:
-    """At equal steps |p|: 19 times at 0.9. The ratio of growth to the sum of |p|^2 tends to it from below."""
+    """With equal |p| the factor is 19 at 0.9; growth / sum of |p|^2 approaches it from below."""
     noise, lr, steps = torch.Generator().manual_seed(1), 1e-3, 1500
     weight = Parameter(torch.randn((1, 4096), generator=noise, dtype=DOUBLE))
     optimizer = SGDP([weight], lr=lr, momentum=0.9, delta=NEVER)
@@ -88,8 +85,8 @@ def test_momentum_grows_the_norm_faster_by_1_plus_2_beta_over_1_minus_beta() -> 
 
 
 @pytest.mark.parametrize("nesterov", [True, False])
-def test_projected_steps_obey_pythagoras(nesterov: bool) -> None:
-    """|w'|^2 = |w|^2 + |dw|^2 at every step, whatever the momentum holds."""
+def test_projected_steps_satisfy_pythagoras(nesterov: bool) -> None:
+    """|w'|^2 = |w|^2 + |dw|^2 at every step, for any momentum buffer."""
     noise = torch.Generator().manual_seed(2)
     weight = Parameter(torch.randn((1, 32), generator=noise, dtype=DOUBLE))
     optimizer = SGDP([weight], lr=0.05, momentum=0.9, nesterov=nesterov, delta=ALWAYS, eps=1e-16)

@@ -1,7 +1,4 @@
-"""The GPU path where no GPU is.
-
-Its kernels in Triton's interpreter, and compiled for the cards they are meant for.
-"""
+"""The GPU path without a GPU: its kernels run in Triton's interpreter and compile for real cards."""
 
 import importlib
 import os
@@ -38,10 +35,10 @@ DTYPES = {
 }
 
 
-# Forty seconds on a core of its own; the interpreter runs each lane's arithmetic through Python.
+# Takes 40 s on an otherwise idle core, because the interpreter runs each lane's arithmetic in Python.
 @pytest.mark.timeout(900)
-def test_the_kernels_keep_their_claims_in_tritons_interpreter() -> None:
-    """In a process of its own, for Triton decides whether it interprets when a kernel is defined."""
+def test_the_kernels_pass_their_claims_in_the_triton_interpreter() -> None:
+    """Run in a separate process, because Triton chooses interpreter or compiler when a kernel is defined."""
     command = [
         sys.executable,
         "-m",
@@ -74,7 +71,7 @@ def test_the_package_imports_without_triton() -> None:
 
 
 def tiles() -> list[tuple[int, int]]:
-    """Return every shape of tile that a plan makes, by rows of lengths from 1 to 10,000."""
+    """Return every tile shape that a plan uses for rows of 1 to 10,000 elements."""
     weights = [torch.empty((2, length)) for length in (1, 64, 65, 640, 641, 4096, 4097, 10_000)]
     plan = TritonPlan(weights, weights, weights, (), vector=4, wide=torch.float32)
     return sorted({(launch.rows, launch.columns) for launch in plan.launches})
@@ -90,9 +87,7 @@ def compiled(
     with_amp: bool,
     scratch: Path,
 ) -> tuple[str, str]:
-    """Return a kernel's PTX, and the registers and memory that its machine code uses, in cuobjdump's
-    words.
-    """
+    """Return a kernel's PTX, and cuobjdump's report of the registers and memory its machine code uses."""
     triton: Any = importlib.import_module("triton")
     kernel: Any = getattr(importlib.import_module("adamp._triton_kernels"), name)
     target: Any = importlib.import_module("triton.backends.compiler").GPUTarget("cuda", capability, 32)
@@ -134,13 +129,13 @@ def dtype_name(short: str) -> str:
 
 @pytest.fixture
 def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder of the test's own, Triton's cache as well: kernels are compiled anew."""
+    """Return an empty folder that is also Triton's cache, so that every kernel is compiled again."""
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
     return tmp_path
 
 
 @pytest.mark.parametrize("capability", [80, 90])
-def test_every_tile_compiles_without_spilling_a_register_and_loads_16_bytes_at_once(
+def test_every_tile_compiles_without_register_spills_and_with_16_byte_loads(
     capability: int, scratch: Path
 ) -> None:
     assert tiles() == [(1, 2048), (4, 512), (16, 128), (64, 16)]
@@ -186,6 +181,6 @@ def test_every_kernel_compiles_for_every_dtype(dtypes: str, is_adam: bool, scrat
         ptx, usage = compiled(
             name, DTYPES[dtypes], shape, capability=90, warps=warps, with_amp=True, scratch=scratch
         )
-        # Their order would be the scheduler's, and the last bits with it.
+        # The order of atomics, and so the last bits, would depend on the GPU's scheduling.
         assert not re.search(r"\b(atom|red)\.", ptx)
         assert "STACK:0 " in usage or dtypes == "fp64", (name, usage)

@@ -1,6 +1,6 @@
-"""The GPU path on a GPU: the kernels' claims compiled, CUDA graphs, waits.
+"""The GPU path on a GPU: the compiled kernels' claims, CUDA graphs, and waits for the device.
 
-Needs torch, Triton, NumPy, pytest and no more:
+Needs only torch, Triton, NumPy and pytest:
 
 PYTHONPATH=.:tests python -m pytest -c /dev/null --rootdir . --noconftest -m gpu
 tests/adamp/test_triton_gpu.py
@@ -26,7 +26,7 @@ __all__: list[str] = []
 pytestmark = pytest.mark.gpu
 
 HERE = Path(__file__).parent
-# A ResNet's and a ViT's kinds of tensors: rows of 147, 576 and 4,608, one of 75,648, biases.
+# Typical tensors of a ResNet and a ViT: rows of 147, 576 and 4,608 elements, one of 75,648, and biases.
 SHAPES = [
     (64, 3, 7, 7),
     (64, 64, 3, 3),
@@ -50,7 +50,7 @@ OPTIONS: dict[str, Any] = {
 
 
 class Run:
-    """Weights on the GPU that AdamP or SGDP steps; `lr` is a tensor, so that a graph can be given another."""
+    """Weights on the GPU and their AdamP or SGDP; `lr` is a tensor, so that it can change between replays."""
 
     def __init__(self, *, is_adam: bool, dtype: torch.dtype = torch.float32) -> None:
         noise = torch.Generator("cuda").manual_seed(0)
@@ -62,9 +62,7 @@ class Run:
         self.plans, self.is_adam = TritonPlans(), is_adam
 
     def gradients(self, step: int) -> list[Tensor]:
-        """Return gradients that in every second step lie at right angles to the rows of every second
-        tensor.
-        """
+        """Return gradients that are orthogonal to the rows of every second tensor in every second step."""
         noise = torch.Generator("cuda").manual_seed(1 + step)
         grads = [torch.randn(weight.shape, generator=noise, device="cuda") for weight in self.weights]
         for index, (grad, weight) in enumerate(zip(grads, self.weights, strict=True)):
@@ -103,7 +101,7 @@ def assert_bitwise(left: list[Tensor], right: list[Tensor]) -> None:
         assert torch.equal(a, b)
 
 
-def test_the_kernels_keep_their_claims_when_compiled() -> None:
+def test_the_kernels_pass_their_claims_when_compiled() -> None:
     command = [
         sys.executable,
         "-m",
@@ -139,7 +137,7 @@ def test_two_identical_runs_are_bitwise_identical_on_a_gpu(is_adam: bool, dtype:
 
 @pytest.fixture
 def waits_are_errors() -> Iterator[None]:
-    """Let torch raise where the host would wait for the device."""
+    """Make torch raise an error if the host would wait for the device."""
     torch.cuda.set_sync_debug_mode("error")
     yield
     torch.cuda.set_sync_debug_mode("default")
@@ -157,8 +155,8 @@ def test_no_step_waits_for_the_device(is_adam: bool) -> None:
 
 
 @both
-def test_a_captured_step_replays_as_steps_do(is_adam: bool) -> None:
-    """Also after eager steps in between, which fill their own tables, and with gradients that moved."""
+def test_replays_of_a_captured_step_equal_eager_steps(is_adam: bool) -> None:
+    """This includes eager steps in between, which fill their own tables, and gradients at new addresses."""
     captured, eager = (Run(is_adam=is_adam) for _ in range(2))
     side = torch.cuda.Stream()
     side.wait_stream(torch.cuda.current_stream())
@@ -169,7 +167,7 @@ def test_a_captured_step_replays_as_steps_do(is_adam: bool) -> None:
     sources = [torch.empty_like(weight) for weight in captured.weights]
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
-        # Made in the graph's own memory, as a backward pass makes them.
+        # Allocate the gradients in the graph's own memory, as a backward pass would.
         captured.step([source * 1 for source in sources])
     assert_bitwise(captured.everything(), eager.everything())
     for step in range(1, 7):
@@ -186,7 +184,7 @@ def test_a_captured_step_replays_as_steps_do(is_adam: bool) -> None:
         assert_bitwise(captured.everything(), eager.everything())
 
 
-def test_two_graphs_of_one_optimizer_keep_apart() -> None:
+def test_two_graphs_of_one_optimizer_do_not_affect_each_other() -> None:
     run, eager = Run(is_adam=True), Run(is_adam=True)
     run.step(run.gradients(0))
     eager.step(eager.gradients(0))
@@ -204,7 +202,7 @@ def test_two_graphs_of_one_optimizer_keep_apart() -> None:
         assert_bitwise(run.everything(), eager.everything())
 
 
-def test_a_capture_without_a_step_before_it_is_refused() -> None:
+def test_a_capture_without_an_earlier_step_raises_an_error() -> None:
     run = Run(is_adam=True)
     grads = run.gradients(0)
     with (
@@ -214,10 +212,10 @@ def test_a_capture_without_a_step_before_it_is_refused() -> None:
         run.step(grads)
 
 
-def test_a_grad_scaler_skips_the_step_that_overflowed_without_reading_it() -> None:
-    """The kernels read scale and verdict on the device.
+def test_a_grad_scaler_skips_an_overflowed_step_without_reading_found_inf() -> None:
+    """The kernels read the scale and `found_inf` on the device.
 
-    The weights are those of a run without a scaler on the plain path.
+    The weights equal those of a run on the plain path without a scaler.
     """
     noise = torch.Generator("cuda").manual_seed(0)
     start, inputs = (

@@ -1,8 +1,8 @@
-"""What the Triton kernels claim.
+"""The claims about the Triton kernels, as tests for both interpreter and compiler.
 
-`test_triton.py` runs this in Triton's interpreter, on the CPU; `test_triton_gpu.py` on a CUDA device.
-
-Not collected by name: Triton decides once a process, as it is imported, whether it interprets or compiles.
+`test_triton.py` runs them in Triton's interpreter on the CPU, `test_triton_gpu.py` on a CUDA device. pytest
+does not collect this file by name, because Triton chooses interpreter or compiler once per process, when it
+is imported.
 """
 
 import copy
@@ -28,12 +28,12 @@ from adamp._triton import TritonPlans, adamp_step, have_equal_rows, sgdp_step
 __all__: list[str] = []
 
 DEVICE = "cpu" if os.environ.get("TRITON_INTERPRET") == "1" else "cuda"
-# The interpreter computes in NumPy, which warns where a GPU gives inf or NaN: the rows meant for that are
-# among the cases.
+# The interpreter computes in NumPy, which warns on operations that give inf or NaN on a GPU; some cases
+# contain such rows on purpose.
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
 
 SHAPES = [(4, 3, 2, 2), (5, 4), (6,), (), (0, 3), (3, 700)]
-# Many short rows, rows longer than a tile, rows cut into parts, lengths that are no multiple of 4.
+# Many short rows, rows longer than a tile, rows cut into parts, and lengths that are not multiples of 4.
 MORE_SHAPES = [*SHAPES, (70, 20), (2, 9001), (1, 5), (4100,)]
 OPTIONS: dict[str, Any] = {
     "lr": 0.05,
@@ -50,9 +50,9 @@ Kind = str
 
 @dataclass(kw_only=True)
 class Side:
-    """Weights and the state that one optimizer has of them.
+    """Weights and one optimizer's state for them.
 
-    `moments` is the dtype of the state, None the weights' own.
+    `moments` is the dtype of the state; None means the weights' dtype.
     """
 
     weights: list[Tensor]
@@ -88,7 +88,7 @@ class Side:
             sgdp_step(self.weights, grads, self.firsts, SGDPSettings(**options), plans=self.plans, **amp)
 
     def views(self) -> list[str]:
-        """Return the view of each tensor that the last step projected, for tensors of one dtype."""
+        """Return the view that the last step projected for each tensor, for tensors of one dtype."""
         (plan,) = self.plans._plans.values()
         return [("none", "channel", "layer")[view] for view in plan.views.tolist()]
 
@@ -131,7 +131,7 @@ def assert_bitwise(left: Sequence[Tensor], right: Sequence[Tensor]) -> None:
 @pytest.mark.parametrize(
     ("nesterov", "dtype"), [(False, torch.float64), (True, torch.float64), (True, torch.float32)]
 )
-def test_steps_are_the_oracles_whichever_view_is_projected(
+def test_steps_match_the_oracle_for_every_view(
     options: dict[str, Any], nesterov: bool, dtype: torch.dtype
 ) -> None:
     options = {**options, "nesterov": nesterov}
@@ -162,7 +162,7 @@ def test_steps_are_the_oracles_whichever_view_is_projected(
 
 
 @both
-def test_the_views_are_those_of_decide_when_decisions_flip(options: dict[str, Any]) -> None:
+def test_the_views_match_decide_while_decisions_change(options: dict[str, Any]) -> None:
     shapes, noise, seen = [(3, 4), (2, 9000), (20, 70), (6, 2)], np.random.default_rng(4), list[str]()
     side = Side(weights=sent(starts(shapes), torch.float32), options={**options, "delta": 1.0})
     for _ in range(8):
@@ -180,7 +180,7 @@ def test_the_views_are_those_of_decide_when_decisions_flip(options: dict[str, An
 
 
 @both
-def test_a_row_of_75648_is_shared_by_programs(options: dict[str, Any]) -> None:
+def test_a_row_of_75648_elements_is_shared_by_several_programs(options: dict[str, Any]) -> None:
     (start,) = starts([(1, 75648)])
     side, noise, history = (
         Side(weights=sent([start], torch.float32), options=options),
@@ -203,7 +203,7 @@ def test_a_row_of_75648_is_shared_by_programs(options: dict[str, Any]) -> None:
     ("dtype", "moments"),
     [(torch.bfloat16, None), (torch.bfloat16, torch.float32), (torch.float16, torch.float32)],
 )
-def test_a_16_bit_weight_is_the_oracles_rounded_once(
+def test_a_16_bit_weight_equals_the_oracle_rounded_once(
     options: dict[str, Any], dtype: torch.dtype, moments: torch.dtype | None
 ) -> None:
     options = {**options, "delta": 1.0}
@@ -215,7 +215,7 @@ def test_a_16_bit_weight_is_the_oracles_rounded_once(
     assert set(side.views()) == {"none", "channel"}
     assert {first.dtype for first in side.firsts} == {moments or dtype}
     spacing = torch.finfo(dtype).eps
-    # Triton's interpreter cuts bfloat16 off where a GPU rounds to the nearest.
+    # Triton's interpreter truncates to bfloat16, while a GPU rounds to nearest.
     share = 1.01 if DEVICE == "cpu" and dtype is torch.bfloat16 else 0.51
     for weight, start, grad in zip(side.weights, before, grads, strict=True):
         expected = oracle(start, [grad.cpu().double().numpy()], options)
@@ -226,7 +226,7 @@ def test_a_16_bit_weight_is_the_oracles_rounded_once(
 
 
 def plain_step(weight: Tensor, grad: Tensor, options: dict[str, Any]) -> Tensor:
-    """Return the weight after a first AdamP step of the plain path."""
+    """Return the weight after a first AdamP step on the plain path."""
     beta1, beta2, lr, eps = options["beta1"], options["beta2"], options["lr"], options["eps"]
     first, second, stepped = (1 - beta1) * grad, (1 - beta2) * grad * grad, weight.clone()
     update = first / (second.sqrt() / math.sqrt(1 - beta2) + eps)
@@ -236,17 +236,15 @@ def plain_step(weight: Tensor, grad: Tensor, options: dict[str, Any]) -> Tensor:
 
 
 def special_rows() -> dict[str, tuple[Tensor, Tensor]]:
-    """Return weight and gradient [3, 12] of each kind of row that a norm, a cosine or a comparison could trip
-    over.
-    """
+    """Return a weight and gradient [3, 12] for each kind of row that may break a norm or a comparison."""
     noise = torch.Generator().manual_seed(3)
     weight, along = torch.randn((3, 12), generator=noise), torch.randn((3, 12), generator=noise)
     across = torch.from_numpy(tangent(along.double().numpy(), weight.double().numpy(), "channel")).float()
     cases: dict[str, tuple[Tensor, Tensor]] = {}
     for size in (0.0, 1e-42, 1e-30, 1e-12, 1e15):
         cases[f"gradients of {size}"] = (weight, weight * size)
-    # Beyond 2e19 the square of a float32 is inf: the norm is inf, the cosine 0, and Adam's second moment inf
-    # as well.
+    # Above 2e19 the square of a float32 is inf, so the norm is inf, the cosine 0, and Adam's second moment
+    # inf.
     cases |= {f"weights of {size}": (weight * size, along) for size in (0.0, 1e-30, 1e-9, 1e15, 1e20)}
     for bad in (math.nan, math.inf):
         grad = across.clone()
@@ -261,7 +259,7 @@ def special_rows() -> dict[str, tuple[Tensor, Tensor]]:
 
 
 @pytest.mark.parametrize("case", special_rows())
-def test_a_special_row_steps_as_on_the_plain_path(case: str) -> None:
+def test_a_special_row_gives_the_same_step_as_the_plain_path(case: str) -> None:
     weight, grad = (tensor.to(DEVICE) for tensor in special_rows()[case])
     options = {**ADAMP, "weight_decay": 0.1, "eps": 1e-8}
     expected = plain_step(weight, grad, options)
@@ -284,7 +282,9 @@ def test_a_gradient_whose_norm_overflows_is_projected(options: dict[str, Any], s
 
 @both
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_a_nan_gradient_is_neither_projected_nor_hidden(options: dict[str, Any], dtype: torch.dtype) -> None:
+def test_a_nan_gradient_is_not_projected_and_stays_visible(
+    options: dict[str, Any], dtype: torch.dtype
+) -> None:
     side = Side(weights=[torch.ones(2, 3, dtype=dtype, device=DEVICE)], options=options)
     grad = torch.zeros(2, 3, dtype=dtype, device=DEVICE)
     grad[0, 1] = math.nan
@@ -296,7 +296,7 @@ def test_a_nan_gradient_is_neither_projected_nor_hidden(options: dict[str, Any],
 
 
 @both
-def test_an_eps_of_0_makes_no_nan(options: dict[str, Any]) -> None:
+def test_an_eps_of_0_causes_no_nan(options: dict[str, Any]) -> None:
     start, grad = (
         torch.randn(3, 5, generator=torch.Generator().manual_seed(0)),
         torch.tensor([[1.0, -1.0, 1.0, -1.0, 2.0]]).expand(3, 5),
@@ -366,7 +366,7 @@ def test_maximize_descends_on_the_negative_gradient(options: dict[str, Any], nes
 
 
 @both
-def test_delta_0_is_the_optimizer_of_torch(options: dict[str, Any]) -> None:
+def test_delta_0_equals_the_torch_optimizer(options: dict[str, Any]) -> None:
     decay = options["weight_decay"] if "beta1" in options else 0.0
     side = Side(
         weights=sent(starts()),
@@ -403,8 +403,8 @@ def test_two_identical_runs_are_bitwise_identical(options: dict[str, Any]) -> No
 
 
 @both
-def test_a_fresh_plan_in_the_middle_changes_nothing(options: dict[str, Any]) -> None:
-    """No decision outlives its step: a run resumed from a checkpoint goes on bitwise."""
+def test_a_new_plan_between_steps_does_not_change_the_result(options: dict[str, Any]) -> None:
+    """No decision outlives its step, so a run resumed from a checkpoint continues bitwise."""
     sides = [Side(weights=sent(starts(), torch.float32), options={**options, "delta": 1.0}) for _ in range(2)]
     for seed in (11, 12, 13):
         for side in sides:
@@ -414,7 +414,7 @@ def test_a_fresh_plan_in_the_middle_changes_nothing(options: dict[str, Any]) -> 
 
 
 @both
-def test_gradients_may_keep_their_place_or_move(options: dict[str, Any]) -> None:
+def test_gradients_may_stay_or_move_in_memory(options: dict[str, Any]) -> None:
     sides = [Side(weights=sent(starts(), torch.float32), options=options) for _ in range(2)]
     kept = sent(starts(), torch.float32)
     moved: list[list[Tensor]] = []
@@ -427,7 +427,7 @@ def test_gradients_may_keep_their_place_or_move(options: dict[str, Any]) -> None
     assert_bitwise(sides[0].everything(), sides[1].everything())
 
 
-def test_a_plan_is_built_once_and_its_tables_are_sent_when_something_changed() -> None:
+def test_a_plan_is_built_once_and_its_tables_are_sent_only_after_a_change() -> None:
     side = Side(weights=sent(starts()), options=ADAMP)
     grads = sent(starts(seed=1))
     side.step(grads)
@@ -450,12 +450,12 @@ def test_tensors_that_moved_get_a_new_plan() -> None:
     for seed in (1, 2):
         for one in (side, twin):
             one.step(sent(starts(seed=seed)))
-        old = (side.weights, side.firsts)  # kept, so that the new ones lie elsewhere
+        old = (side.weights, side.firsts)  # kept alive, so that the new ones get other addresses
         side.weights, side.firsts = ([tensor.clone() for tensor in tensors] for tensors in old)
     assert_bitwise(side.everything(), twin.everything())
 
 
-def test_the_oldest_plans_go_but_not_those_of_graphs() -> None:
+def test_the_oldest_plans_are_dropped_except_those_of_graphs() -> None:
     plans = TritonPlans()
     kept = [[torch.ones(2, 2, device=DEVICE)] for _ in range(40)]
     built = [plans.plan(weights, weights, weights, weights, ()) for weights in kept[:1]]
@@ -505,7 +505,7 @@ def test_dtypes_may_be_mixed(options: dict[str, Any]) -> None:
 
 
 @both
-def test_a_gradient_may_have_a_dtype_of_its_own(options: dict[str, Any]) -> None:
+def test_a_gradient_may_have_its_own_dtype(options: dict[str, Any]) -> None:
     sides = [Side(weights=sent(starts(), torch.float32), options=options) for _ in range(2)]
     narrow = sent(starts(seed=1), torch.bfloat16)
     sides[0].step(narrow)
@@ -515,7 +515,7 @@ def test_a_gradient_may_have_a_dtype_of_its_own(options: dict[str, Any]) -> None
 
 @both
 @pytest.mark.parametrize("places", ["weights", "gradients"])
-def test_tensors_that_do_not_lie_on_16_bytes_step_alike(options: dict[str, Any], places: str) -> None:
+def test_tensors_not_aligned_to_16_bytes_give_the_same_step(options: dict[str, Any], places: str) -> None:
     shapes = [(4, 16), (3, 700), (1, 4100), (8,)]
 
     def shifted(arrays: list[Array]) -> list[Tensor]:
@@ -539,7 +539,7 @@ def test_tensors_that_do_not_lie_on_16_bytes_step_alike(options: dict[str, Any],
 
 
 @both
-def test_channels_last_changes_nothing_but_the_order_of_sums(options: dict[str, Any]) -> None:
+def test_channels_last_changes_only_the_order_of_sums(options: dict[str, Any]) -> None:
     (start,), (grad,) = (sent(starts([(4, 3, 2, 2)], seed=seed)) for seed in (0, 1))
     plain, last = (
         Side(weights=[start.clone(memory_format=layout)], options=options)
@@ -552,7 +552,7 @@ def test_channels_last_changes_nothing_but_the_order_of_sums(options: dict[str, 
 
 
 @pytest.mark.parametrize("shapes", [[], [(0,), (0, 3), (3, 0)]])
-def test_a_list_without_elements_is_stepped_over(shapes: list[tuple[int, ...]]) -> None:
+def test_a_list_without_elements_is_skipped(shapes: list[tuple[int, ...]]) -> None:
     side = Side(weights=sent(starts(shapes), torch.float32), options=ADAMP)
     side.step(sent(starts(shapes), torch.float32))
     assert [int(step) for step in side.steps] == [1] * len(shapes)
@@ -571,9 +571,9 @@ def test_one_dimension_is_never_projected(options: dict[str, Any]) -> None:
 
 
 class Watch(TorchDispatchMode):
-    """Raises where the host reads a tensor's value.
+    """Raise an error if the host reads a tensor's value.
 
-    `.item()`, `bool(tensor)`, a boolean mask, a copy to the host.
+    That is `.item()`, `bool(tensor)`, a boolean mask, or a copy to the host.
     """
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -616,13 +616,13 @@ def test_no_value_is_read_by_the_host(options: dict[str, Any]) -> None:
         ((2, 2, 2), (2, 4, 1), False),
     ],
 )
-def test_rows_that_follow_one_another_are_told_from_others(
+def test_have_equal_rows_accepts_only_consecutive_rows(
     shape: tuple[int, ...], strides: tuple[int, ...], is_fit: bool
 ) -> None:
     assert have_equal_rows(torch.zeros(200).as_strided(shape, strides)) == is_fit
 
 
-def test_rows_must_lie_alike() -> None:
+def test_have_equal_rows_needs_the_same_layout() -> None:
     weight = torch.zeros(2, 3, 2, 2)
     last = weight.clone(memory_format=torch.channels_last)
     assert have_equal_rows(weight, weight.clone())
