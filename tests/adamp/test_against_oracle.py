@@ -44,7 +44,7 @@ def layouts(draw: st.DrawFn, rank: int) -> Layout:
 
 @st.composite
 def runs(draw: st.DrawFn) -> Run:
-    """Return the initial weight, the kind of each gradient, a seed, and the layouts of weight and gradient."""
+    """Return the initial weight, the kind of each gradient, a seed, and the weight and gradient layouts."""
     shape = tuple(draw(st.lists(st.integers(0, 4), max_size=4)))
     kinds = draw(
         st.lists(
