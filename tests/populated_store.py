@@ -55,13 +55,13 @@ class AttackTarget:
 
     Attributes:
         url: its URL.
-        house: the contents of its store.
+        data: the contents of its store.
         store: its store.
         app: the application.
     """
 
     url: str
-    house: PopulatedStore
+    data: PopulatedStore
     store: Store
     app: FastAPI
 
@@ -72,7 +72,7 @@ class AttackTarget:
 
     def client(self, name: str | None = None, **given: object) -> httpx.Client:
         """Return an HTTP client with or without a token."""
-        headers = {} if name is None else self.house.bearer(name)
+        headers = {} if name is None else self.data.bearer(name)
         return httpx.Client(base_url=self.url, headers=headers, timeout=30, **given)  # pyright: ignore[reportArgumentType]
 
 

@@ -24,9 +24,9 @@ def furnished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Populated
     """A database to copy, and its contents."""
     path = tmp_path_factory.mktemp("furnished") / "tangent.db"
     store = Store.open(f"sqlite:///{path}")
-    house = populate(store)
+    data = populate(store)
     store.close()
-    return path, house
+    return path, data
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def attacked(
     furnished: tuple[Path, PopulatedStore], tmp_path_factory: pytest.TempPathFactory
 ) -> Generator[AttackTarget]:
     """A service without rate limits and with short timeouts, whose database is shared by the tests."""
-    path, house = furnished
+    path, data = furnished
     home = tmp_path_factory.mktemp("attacked")
     shutil.copy(path, home / "tangent.db")
     with pytest.MonkeyPatch.context() as patch:
@@ -50,5 +50,5 @@ def attacked(
     # The limits have their own tests; here one test would affect the next.
     app.state.login_limits = RateLimits(0)
     with serving(app, timeouts=Timeouts(head_s=1.5, body_s=2.0, unread_s=1.5)) as url:
-        yield AttackTarget(url, house, store, app)
+        yield AttackTarget(url, data, store, app)
     store.close()

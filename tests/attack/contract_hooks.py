@@ -23,8 +23,8 @@ FACTS: dict[str, list[str]] = json.loads(Path(os.environ["CONTRACT_FACTS"]).read
 # Seven of eight ids exist.
 _MADE_UP = 8
 _STREAM = "/v1/studies/{study_id}/events"
-# What a schema cannot say: names of the catalogue, versions and keys as they stand, which two pages belong
-# together.
+# Facts that a schema cannot express: names in the catalogue, current versions and keys, and which pages
+# belong together.
 _KNOWN_ONLY_TO_THE_RECORD = frozenset(
     {
         "/problems/spec-invalid",
@@ -51,7 +51,7 @@ def before_load_schema(context: Any, raw_schema: dict[str, Any]) -> None:
 def map_case(context: Any, case: Any) -> Any:
     """Replace most generated ids and names by existing ones.
 
-    Requests that are invalid because of them keep theirs.
+    Requests that are meant to be invalid because of an id keep it.
     """
     del context
 
@@ -66,7 +66,7 @@ def map_case(context: Any, case: Any) -> Any:
     if is_sound(ParameterLocation.QUERY) and isinstance(query.get("study"), list):
         query["study"] = [_known(f"{n}{value}", FACTS["study_id"]) for n, value in enumerate(query["study"])]
     if is_sound(ParameterLocation.BODY) and isinstance(case.body, dict):
-        _name_what_there_is(case.body)
+        _use_catalogue_names(case.body)
     return case
 
 
@@ -76,7 +76,7 @@ def _known(value: Any, known: list[str]) -> Any:
     return known[chance // _MADE_UP % len(known)] if known and chance % _MADE_UP else value
 
 
-def _name_what_there_is(body: dict[str, Any]) -> None:
+def _use_catalogue_names(body: dict[str, Any]) -> None:
     """Use names of the catalogue in a study, so that the service validates more than the names."""
     if isinstance(body.get("workload"), str):
         body["workload"] = _known(body["workload"], FACTS["workload"])

@@ -28,25 +28,25 @@ from studies.store import Store
 __all__: list[str] = []
 
 CASES = int(os.environ.get("CONTRACT_CASES", "10000"))
-# For each operation in one slice; then the database has grown, and the next slice starts with a new copy.
+# Per operation in one slice. Requests make the database grow, so the next slice starts with a new copy.
 IN_ONE_GO = 30
 PHASES = ("examples", "coverage", "fuzzing", "stateful")
 # Not asserted: the rate depends on the machine.
 NO_CHECKS = "object_level_authorization"
 
 
-def facts(house: PopulatedStore) -> dict[str, Sequence[str]]:
-    """Return what the hooks know.
+def facts(data: PopulatedStore) -> dict[str, Sequence[str]]:
+    """Return the existing ids and names for the hooks.
 
-    By the name of a path's parameter, of an operation and its parameter, or of a part of a body.
+    Keys are names of path parameters, of operations with a parameter, or of parts of a body.
     """
     cards = catalog()
     names = [h.name for card in cards.optimizers.values() for h in card.hyperparameters]
     return {
-        "study_id": house.studies,
-        "trial_id": house.trials,
+        "study_id": data.studies,
+        "trial_id": data.trials,
         "suite_name": ["small"],
-        "closed_for_good": [house.cancelled],
+        "closed_for_good": [data.cancelled],
         "workload": list(cards.workloads),
         "optimizer": list(cards.optimizers),
         "hyperparameter": [*dict.fromkeys(names), "betas"],
@@ -61,7 +61,7 @@ def attack(
 ) -> dict[str, Any]:
     """Run schemathesis against a service and return its report."""
     known, report = folder / f"facts-{seed}.json", folder / f"report-{seed}.json"
-    known.write_text(json.dumps(facts(attacked.house)), encoding="utf-8")
+    known.write_text(json.dumps(facts(attacked.data)), encoding="utf-8")
     here = Path(__file__).parent
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("TANGENT_")},
@@ -91,7 +91,7 @@ def attack(
     ]
     asked += [
         "--header",
-        f"Authorization: {attacked.house.bearer('root')['authorization']}",
+        f"Authorization: {attacked.data.bearer('root')['authorization']}",
         "--request-timeout",
         "30",
         "--continue-on-failure",
@@ -127,15 +127,15 @@ def test_the_service_conforms_to_its_description(attacked: AttackTarget, tmp_pat
 def template(
     request: pytest.FixtureRequest, furnished: tuple[Path, PopulatedStore]
 ) -> tuple[Any, PopulatedStore]:
-    """What each slice of the long run begins with: a furnished database to copy, and what stands in it."""
+    """The populated database that each slice of the long run copies, and its contents."""
     if request.param == "sqlite":
         return furnished
     server: PostgresServer = request.getfixturevalue("postgres")
     name = server.create()
     store = Store.open(server.url(name))
-    house = populate(store)
+    data = populate(store)
     store.close()
-    return (server, name), house
+    return (server, name), data
 
 
 @contextmanager

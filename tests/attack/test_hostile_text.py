@@ -34,7 +34,7 @@ NUMBERS = [
     "1e-999",
     "1e308",
 ]
-# Every place of a number in a study, marked with X.
+# Studies with an X wherever a number may be.
 PLACES = [
     '{"seed": X}',
     '{"max_retries": X}',
@@ -67,7 +67,7 @@ def test_hostile_numbers_cause_no_internal_error(attacked: AttackTarget, number:
             whole = json.dumps(BODY)[:-1] + ", " + patch[1:]
             for path, sent in (
                 ("/v1/studies?validate_only=true", whole),
-                (f"/v1/studies/{attacked.house.completed[0]}:clone?validate_only=true", patch),
+                (f"/v1/studies/{attacked.data.completed[0]}:clone?validate_only=true", patch),
             ):
                 answer = client.post(path, content=sent, headers=JSON)
                 assert answer.status_code in {200, 409, 422}, (path, sent, answer.text)
@@ -80,12 +80,12 @@ def test_hostile_numbers_cause_no_internal_error(attacked: AttackTarget, number:
             ("confirm", "seeds"),
         ):
             answer = client.post(
-                f"/v1/studies/{attacked.house.cancelled}:{path}",
+                f"/v1/studies/{attacked.data.cancelled}:{path}",
                 content=f'{{"{name}": {number}}}',
                 headers=JSON,
             )
             assert answer.status_code in {409, 422}, (path, name, answer.text)
-        study, other = attacked.house.completed[0], attacked.house.completed[2]
+        study, other = attacked.data.completed[0], attacked.data.completed[2]
         queries = [
             f"/v1/studies?page_size={number}",
             f"/v1/audit?page_size={number}",
@@ -124,7 +124,7 @@ def test_a_thousand_ranges_get_one_response(attacked: AttackTarget) -> None:
         for path in (
             "/static/style.css",
             "/docs/swagger/swagger-ui.css",
-            f"/v1/studies/{attacked.house.completed[0]}/bundle",
+            f"/v1/studies/{attacked.data.completed[0]}/bundle",
         ):
             answer = client.get(path, headers={"range": many})
             assert answer.status_code in {200, 206, 400, 404, 416}, path
@@ -240,7 +240,7 @@ def test_hostile_text_in_query_header_key_or_path_causes_no_internal_error(
     attacked: AttackTarget, kind: str
 ) -> None:
     text = quote(TEXTS[kind].encode("utf-8", "surrogatepass"))
-    study = attacked.house.completed[0]
+    study = attacked.data.completed[0]
     paths = [
         f"/v1/studies?workload={text}",
         f"/v1/studies?suite={text}",
@@ -282,7 +282,7 @@ def test_hostile_text_in_query_header_key_or_path_causes_no_internal_error(
     ]
     paths += [
         f"/studies/{study}/live?seen={text}",
-        f"/trials/{attacked.house.trials[0]}/live?seen={text}",
+        f"/trials/{attacked.data.trials[0]}/live?seen={text}",
         f"/v1/studies/{study}/{text}",
     ]
     with attacked.client("root") as client:
@@ -320,7 +320,7 @@ def test_hostile_text_in_query_header_key_or_path_causes_no_internal_error(
             assert answer.status_code in {200, 422}, (name, answer.text)
 
 
-def test_form_responses_can_be_encoded_whatever_they_quote(attacked: AttackTarget) -> None:
+def test_form_responses_can_be_encoded_whatever_they_echo(attacked: AttackTarget) -> None:
     hostile = {"a\ud800": "b\0", "\udfff": {"c\ud800": "d\x9b"}}
     with attacked.client("root") as client:
         for sent in (
@@ -352,7 +352,7 @@ def test_sql_in_a_parameter_is_not_executed(attacked: AttackTarget, text: str) -
     before = attacked.store.studies().total
     with attacked.store._database.read() as connection:
         digest = connection.exec_driver_sql("SELECT digest FROM token").scalars().first()
-    study = attacked.house.completed[0]
+    study = attacked.data.completed[0]
     with attacked.client("root") as client:
         for path, name in (
             ("/v1/studies", "workload"),
@@ -390,7 +390,7 @@ def test_sql_in_a_parameter_is_not_executed(attacked: AttackTarget, text: str) -
 def test_no_path_escapes_the_static_folders(attacked: AttackTarget, below: str, path: str) -> None:
     with socket.create_connection(("127.0.0.1", attacked.port), timeout=60) as one:
         # By hand, because a client would normalise the path.
-        token = attacked.house.secrets["vera"]
+        token = attacked.data.secrets["vera"]
         one.sendall(
             (
                 f"GET {below}{path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer "
@@ -407,7 +407,7 @@ def test_no_path_escapes_the_static_folders(attacked: AttackTarget, below: str, 
 def test_no_cell_of_a_csv_is_a_formula(attacked: AttackTarget) -> None:
     with attacked.client("vera") as client:
         for query in ("", "?phase=confirmation"):
-            text = client.get(f"/studies/{attacked.house.completed[0]}/trials.csv{query}").text
+            text = client.get(f"/studies/{attacked.data.completed[0]}/trials.csv{query}").text
             for row in csv.reader(io.StringIO(text)):
                 for cell in row:
                     is_number = re.fullmatch(r"-?[0-9.]+(e[-+]?[0-9]+)?", cell)
@@ -468,6 +468,6 @@ def test_an_echoed_header_cannot_inject_another(attacked: AttackTarget) -> None:
             )
             assert answer.headers["x-request-id"] != given
         led = client.post(
-            "/login", data={"token": attacked.house.secrets["vera"], "next": "/x%0d%0aset-cookie:%20y=1"}
+            "/login", data={"token": attacked.data.secrets["vera"], "next": "/x%0d%0aset-cookie:%20y=1"}
         )
         assert "y=1" not in "".join(led.headers.get_list("set-cookie"))

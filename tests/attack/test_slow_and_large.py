@@ -65,7 +65,7 @@ def test_fifty_slow_clients_are_disconnected_and_others_served_meanwhile(
     attacked: AttackTarget, kind: str
 ) -> None:
     head = b"POST /v1/studies HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
-    token = f"Authorization: Bearer {attacked.house.secrets['alice']}\r\n".encode()
+    token = f"Authorization: Bearer {attacked.data.secrets['alice']}\r\n".encode()
     begun = {
         "headers": b"GET / HTTP/1.1\r\nX-Slow: ",
         "headers of a second request": (
@@ -102,11 +102,11 @@ def test_a_refused_endless_body_is_cut_off(attacked: AttackTarget) -> None:
             b"POST /v1/studies HTTP/1.1\r\nHost: localhost\r\nContent-Type: "
             b"application/json\r\nTransfer-Encoding: chunked\r\n"
         )
-        one.sendall(f"Authorization: Bearer {attacked.house.secrets['alice']}\r\n\r\n".encode())
+        one.sendall(f"Authorization: Bearer {attacked.data.secrets['alice']}\r\n\r\n".encode())
         with suppress(OSError):
             while time.monotonic() - began < 15:
                 one.sendall(b"4000\r\n" + b" " * 0x4000 + b"\r\n")
-    assert time.monotonic() - began < 10, "it was read for ever"
+    assert time.monotonic() - began < 10, "the service kept reading"
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ def test_ten_megabytes_are_refused_everywhere(attacked: AttackTarget, path: str,
     kind = {"content-type": "application/x-www-form-urlencoded"} if path in {"/new", "/login"} else JSON
     with attacked.client("root") as client:
         answer = client.post(
-            path.format(attacked.house.completed[0]),
+            path.format(attacked.data.completed[0]),
             content=chunks() if is_chunked else b" " * 10_485_760,
             headers=kind,
         )
@@ -152,7 +152,7 @@ def test_compressed_bodies_are_not_decompressed(attacked: AttackTarget) -> None:
 )
 def test_ten_thousand_levels_are_refused(attacked: AttackTarget, body: bytes) -> None:
     with attacked.client("alice") as client:
-        for path in ("/v1/studies", f"/v1/studies/{attacked.house.completed[0]}:clone"):
+        for path in ("/v1/studies", f"/v1/studies/{attacked.data.completed[0]}:clone"):
             answer = client.post(path, content=body, headers=JSON)
             assert (answer.status_code, answer.json()["type"]) == (400, "/problems/not-json")
         page = client.post("/new", data={"spec": body.decode()}, headers={"accept": "text/html"})
@@ -174,7 +174,7 @@ GRID = {
         "delta": {"choices": [0.1 * n for n in range(1, 6)]},
     },
 }
-# Each is as large, or as expensive to validate, as a body may be.
+# Each is as large, or as expensive to validate, as an accepted body can be.
 DEAR = {
     "10,000 arms": large(arms=["adamp"] * 10_000),
     "100,000 arms of one letter": large(arms=["a"] * 100_000),
@@ -221,8 +221,8 @@ def test_expensive_requests_are_answered_quickly(attacked: AttackTarget, name: s
 def test_a_stream_reader_that_never_reads_is_disconnected(attacked: AttackTarget) -> None:
     streams = attacked.app.state.streams
     head = (
-        f"GET /v1/studies/{attacked.house.running}/events HTTP/1.1\r\nHost: localhost\r\nAuthorization: "
-        f"Bearer {attacked.house.secrets['vera']}\r\n"
+        f"GET /v1/studies/{attacked.data.running}/events HTTP/1.1\r\nHost: localhost\r\nAuthorization: "
+        f"Bearer {attacked.data.secrets['vera']}\r\n"
     )
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with ExitStack() as stack:
@@ -257,7 +257,7 @@ def test_a_client_that_does_not_read_a_large_response_is_disconnected(attacked: 
         with suppress(OSError):
             while piece := one.recv(65536):
                 received += len(piece)
-        assert 0 < received < size, "what waits for a reader is not kept for ever"
+        assert 0 < received < size, "pending responses must not be kept forever"
 
 
 def test_one_token_gets_a_quarter_of_the_streams(attacked: AttackTarget) -> None:
@@ -275,7 +275,7 @@ def test_one_token_gets_a_quarter_of_the_streams(attacked: AttackTarget) -> None
 def test_headers_of_a_megabyte_are_refused(attacked: AttackTarget) -> None:
     with attacked.client("vera") as client:
         for header in ("x-large", "cookie", "if-none-match", "idempotency-key", "authorization"):
-            # Or the connection is closed before everything was sent.
+            # The service may also close the connection before everything is sent.
             with suppress(httpx.TransportError):
                 assert client.get("/v1/studies", headers={header: "x" * 1_000_000}).status_code in {400, 431}
         assert client.get("/healthz").status_code == 200

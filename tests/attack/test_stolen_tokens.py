@@ -56,17 +56,17 @@ def unsafe(attacked: AttackTarget) -> Iterator[tuple[str, str, Any]]:
                 example["value"] for kind in content.values() for example in kind.get("examples", {}).values()
             ] or [None]
             studies = (
-                (attacked.house.completed[0], attacked.house.queued) if "{study_id}" in template else ("",)
+                (attacked.data.completed[0], attacked.data.queued) if "{study_id}" in template else ("",)
             )
             for study in studies:
                 path = template.replace("{study_id}", study).replace("{webhook_id}", "w7k3f9x2")
-                assert "{" not in path, f"nothing is known to fill in {template}"
+                assert "{" not in path, f"no ids to fill in {template}"
                 yield method.upper(), path, examples[0]
 
 
 @pytest.mark.parametrize("way", ["bearer", "basic", "cookie"])
 def test_a_stolen_viewers_token_changes_nothing_by_any_verb(attacked: AttackTarget, way: str) -> None:
-    secret = attacked.house.secrets["vera"]
+    secret = attacked.data.secrets["vera"]
     with attacked.client("vera" if way == "bearer" else None) as client:
         if way == "basic":
             client.auth = ("anybody", secret)
@@ -83,7 +83,7 @@ def test_a_stolen_viewers_token_changes_nothing_by_any_verb(attacked: AttackTarg
                 answer.text,
             )
             tried += 1
-        for study in (attacked.house.completed[0], attacked.house.queued):
+        for study in (attacked.data.completed[0], attacked.data.queued):
             for form in FORMS:
                 answer = client.post(
                     form.format(study_id=study), data={"spec": "{}", "trials_per_arm": "9", "seeds": "9"}
@@ -91,14 +91,14 @@ def test_a_stolen_viewers_token_changes_nothing_by_any_verb(attacked: AttackTarg
                 assert answer.status_code == 403, (form, answer.text)
         assert tried > 15
         for path in attacked.app.openapi()["paths"]:
-            known = path.replace("{study_id}", attacked.house.queued).replace(
-                "{trial_id}", attacked.house.trials[0]
+            known = path.replace("{study_id}", attacked.data.queued).replace(
+                "{trial_id}", attacked.data.trials[0]
             )
             for method in ("DELETE", "PATCH", "pOsT"):
                 answer = client.request(method, known)
                 assert answer.status_code in {400, 403, 404, 405, 422}, (method, known, answer.status_code)
         for name in ("x-http-method-override", "x-method-override", "x-original-url", "x-rewrite-url"):
-            client.get(f"/v1/studies/{attacked.house.queued}", headers={name: "DELETE"})
+            client.get(f"/v1/studies/{attacked.data.queued}", headers={name: "DELETE"})
         assert rows(attacked.store) == before
 
 
@@ -111,8 +111,8 @@ def test_without_a_token_nothing_can_be_read_or_changed(attacked: AttackTarget) 
             assert client.request(method, path, json=body).status_code == 401, (method, path)
         for path, item in attacked.app.openapi()["paths"].items():
             known = (
-                path.replace("{study_id}", attacked.house.queued)
-                .replace("{trial_id}", attacked.house.trials[0])
+                path.replace("{study_id}", attacked.data.queued)
+                .replace("{trial_id}", attacked.data.trials[0])
                 .replace("{slug}", "not-json")
             )
             for method in item:
@@ -120,7 +120,7 @@ def test_without_a_token_nothing_can_be_read_or_changed(attacked: AttackTarget) 
                     assert client.get(known).status_code in public.get(path, {401}), path
         for page in (
             "/",
-            "/studies/" + attacked.house.queued,
+            "/studies/" + attacked.data.queued,
             "/new",
             "/account",
             "/suites",
@@ -131,8 +131,8 @@ def test_without_a_token_nothing_can_be_read_or_changed(attacked: AttackTarget) 
             for accept in ("text/html", "application/json"):
                 answer = client.get(page, headers={"accept": accept})
                 assert answer.status_code == 401
-                assert attacked.house.queued not in answer.text.replace(
-                    f'value="/studies/{attacked.house.queued}"', ""
+                assert attacked.data.queued not in answer.text.replace(
+                    f'value="/studies/{attacked.data.queued}"', ""
                 )
     assert rows(attacked.store) == before
 
@@ -140,8 +140,8 @@ def test_without_a_token_nothing_can_be_read_or_changed(attacked: AttackTarget) 
 def test_a_submitter_cannot_change_other_users_studies_or_use_their_keys(attacked: AttackTarget) -> None:
     body = {"workload": "digits-mlp", "arms": ["adamw"], "budget": {"trials_per_arm": 1}}
     with attacked.client("alice") as alice, attacked.client("bob") as bob:
-        mine = alice.post("/v1/studies", json=body, headers={"idempotency-key": "k"}).json()
-        path = f"/v1/studies/{mine['id']}"
+        original = alice.post("/v1/studies", json=body, headers={"idempotency-key": "k"}).json()
+        path = f"/v1/studies/{original['id']}"
         for verb, sent in (
             ("pause", None),
             ("resume", None),
@@ -156,12 +156,12 @@ def test_a_submitter_cannot_change_other_users_studies_or_use_their_keys(attacke
         assert alice.get(path).json()["version"] == 1
         theirs = bob.post("/v1/studies", json=body, headers={"idempotency-key": "k"})
         assert theirs.status_code == 201
-        assert theirs.json()["id"] != mine["id"], "idempotency keys are per user"
+        assert theirs.json()["id"] != original["id"], "idempotency keys are per user"
         assert theirs.json()["owner"] == "bob"
         other = alice.post("/v1/studies", json=body | {"seed": 1}, headers={"idempotency-key": "k"})
         assert (other.status_code, other.json()["type"]) == (422, "/problems/idempotency-conflict")
         clone = bob.post(f"{path}:clone", headers={"idempotency-key": "k"})
-        assert clone.json().get("id") != mine["id"]
+        assert clone.json().get("id") != original["id"]
         for sent in ({"owner": "alice"}, {"resources": {"priority": "high"}}):
             refused = bob.post("/v1/studies", json=body | sent)
             assert refused.status_code in {403, 422}
@@ -196,17 +196,17 @@ def test_a_stream_does_not_outlive_its_token(attacked: AttackTarget, way: str) -
             client.headers["authorization"] = f"Bearer {secret}"
         else:
             client.post("/login", data={"token": secret})
-        reader = Reader(client, attacked.house.running)
-        assert not reader.ended.wait(0.6), "while the token is good the stream goes on"
+        reader = Reader(client, attacked.data.running)
+        assert not reader.ended.wait(0.6), "the stream must continue while the token is valid"
         attacked.store.revoke_token(name)
-        assert reader.ended.wait(5), "told on though the token was revoked"
+        assert reader.ended.wait(5), "the stream continued after its token was revoked"
         assert client.get("/v1/account").status_code == 401
 
 
 def test_a_stream_ends_with_its_session(attacked: AttackTarget) -> None:
     with attacked.client() as client:
-        client.post("/login", data={"token": attacked.house.secrets["vera"]})
-        reader = Reader(client, attacked.house.running)
+        client.post("/login", data={"token": attacked.data.secrets["vera"]})
+        reader = Reader(client, attacked.data.running)
         client.post("/logout")
         assert reader.ended.wait(5)
 
@@ -215,19 +215,19 @@ def test_a_stream_ends_with_its_session(attacked: AttackTarget) -> None:
 def test_a_token_in_the_url_is_ignored_and_not_logged(
     attacked: AttackTarget, parameter: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    secret = attacked.house.secrets["root"]
+    secret = attacked.data.secrets["root"]
     with attacked.client() as client, caplog.at_level(0):
         for path in (
             "/v1/studies",
             "/v1/account",
             "/",
             "/metrics",
-            f"/v1/studies/{attacked.house.running}/events",
+            f"/v1/studies/{attacked.data.running}/events",
         ):
             answer = client.get(path, params={parameter: secret})
             assert answer.status_code == 401
             assert secret not in answer.text
-    assert attacked.house.queued or caplog.records
+    assert attacked.data.queued or caplog.records
     assert secret not in "".join(
         record.getMessage() + str(record.__dict__)
         for record in caplog.records
@@ -277,7 +277,7 @@ def test_token_digests_are_compared_by_the_database() -> None:
 def session(attacked: AttackTarget) -> Generator[httpx.Client]:
     """A browser that has logged in as root."""
     with attacked.client() as client:
-        client.post("/login", data={"token": attacked.house.secrets["root"]})
+        client.post("/login", data={"token": attacked.data.secrets["root"]})
         yield client
 
 
@@ -306,7 +306,7 @@ def test_a_cross_site_form_with_the_cookie_changes_nothing(
     before = rows(attacked.store)
     forms = [
         ("POST", path, None)
-        for path in ("/login", "/logout", "/new", f"/studies/{attacked.house.queued}/cancel")
+        for path in ("/login", "/logout", "/new", f"/studies/{attacked.data.queued}/cancel")
     ]
     for n, (method, path, body) in enumerate([*unsafe(attacked), *forms]):
         answer = session.request(
@@ -360,14 +360,14 @@ def test_a_login_never_reuses_the_clients_session(attacked: AttackTarget) -> Non
     planted = "A" * 43
     with attacked.client() as client:
         answer = client.post(
-            "/login", data={"token": attacked.house.secrets["vera"]}, headers={"cookie": f"tangent={planted}"}
+            "/login", data={"token": attacked.data.secrets["vera"]}, headers={"cookie": f"tangent={planted}"}
         )
         given = answer.cookies["tangent"]
         assert given != planted
         client.cookies.clear()
         assert client.get("/v1/account", headers={"cookie": f"tangent={planted}"}).status_code == 401
         assert client.get("/v1/account", headers={"cookie": f"__Host-tangent={given}"}).status_code == 401, (
-            "over HTTP it has the other name"
+            "over HTTP the cookie has another name"
         )
         attributes = answer.headers["set-cookie"].lower()
         assert "httponly" in attributes
@@ -398,7 +398,7 @@ TO = [
 )
 def test_a_login_redirects_only_within_the_service(attacked: AttackTarget, to: str) -> None:
     with attacked.client() as client:
-        answer = client.post("/login", data={"token": attacked.house.secrets["vera"], "next": to})
+        answer = client.post("/login", data={"token": attacked.data.secrets["vera"], "next": to})
         assert answer.status_code == 303
         led = httpx.URL(attacked.url).join(answer.headers["location"])
         assert f"{led.scheme}://{led.netloc.decode()}" == attacked.url

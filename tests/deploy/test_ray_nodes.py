@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[2]
 
 
 class Cluster:
-    """Processes of one cluster, with logs; all of them are stopped at the end."""
+    """Processes of one cluster with their logs; all are stopped at the end."""
 
     def __init__(self, home: Path) -> None:
         """Create the token and choose the port; nothing starts yet."""
@@ -57,7 +57,7 @@ class Cluster:
         return self._processes[-1]
 
     def log(self, name: str) -> str:
-        """Return what a process has printed so far."""
+        """Return the output of a process so far."""
         return (self.home / f"{name}.log").read_text(errors="replace")
 
     def dispatcher(self) -> subprocess.Popen[bytes]:
@@ -70,7 +70,7 @@ class Cluster:
         process = self.start("dispatcher", "-m", "workers", "--ray", "head", **where)
         until(
             lambda: " ready on " in self.log("dispatcher") or process.poll() is not None,
-            what="a dispatcher that is ready",
+            what="the dispatcher to be ready",
             timeout_s=120,
         )
         assert process.poll() is None, self.log("dispatcher")
@@ -142,7 +142,7 @@ def test_a_study_waits_for_a_worker_and_dispatcher_and_worker_end_with_their_nod
 
     (head,) = below(dispatcher.pid, command="ray_start")
     os.kill(head, signal.SIGKILL)
-    # It reports this, and a supervisor would restart it with a new head.
+    # A dispatcher whose head died exits with an error, so that a supervisor restarts both.
     assert dispatcher.wait(60) == 1
     assert "has ended; this dispatcher ends" in cluster.log("dispatcher")
     store.close()
@@ -161,9 +161,7 @@ def test_a_worker_with_a_wrong_token_is_rejected_and_one_whose_head_dies_exits(
     assert "error: Ray did not start: " in cluster.log("worker")
 
     worker = cluster.worker()
-    until(
-        lambda: "Ray runtime started" in cluster.log("worker"), what="a worker that has joined", timeout_s=60
-    )
+    until(lambda: "Ray runtime started" in cluster.log("worker"), what="the worker to join", timeout_s=60)
     dispatcher.kill()
     dispatcher.wait()
     assert worker.wait(90) == 1

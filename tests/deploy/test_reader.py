@@ -64,7 +64,7 @@ def test_the_reader_may_only_read_optunas_tables(postgres: PostgresServer, postg
             optuna.delete_study(study_name=study.study_name, storage=reader)
         assert optuna.get_all_study_names(storage=writer) == ["tangent/1/adamp"]
         with psycopg.connect(as_reader.replace("+psycopg", ""), autocommit=True) as connection:
-            # A role may change its own defaults; what it was not granted it still cannot do.
+            # A role may change its own defaults, but gains no permission by it.
             connection.execute("SET default_transaction_read_only = off")
             for statement in (
                 b"SELECT * FROM token",

@@ -1,4 +1,4 @@
-"""The record that runs work on, in a database of each test's own, with a catalogue announced."""
+"""A database for each test, with an announced catalogue, for runs to work on."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,7 +24,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 @pytest.fixture
 def one_thread() -> Iterator[None]:
-    """PyTorch in one thread, whose sums come in one order."""
+    """PyTorch with one thread, so that sums are always in the same order."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -33,5 +33,5 @@ def one_thread() -> Iterator[None]:
 
 @pytest.fixture
 def play(store: Store) -> SimulatedDispatcher:
-    """Runs without Ray on the store's studies."""
+    """Runs of the store's studies, without Ray."""
     return SimulatedDispatcher(store)

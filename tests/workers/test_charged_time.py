@@ -1,4 +1,4 @@
-"""The scheduler charges every trial its share of the wall time of its packs, whatever became of them."""
+"""The scheduler charges every trial its share of the wall time of its packs, whatever the outcome."""
 
 import pytest
 from running import Running
@@ -35,7 +35,7 @@ def charged(running: Running) -> list[float]:
 def test_members_share_the_wall_time_from_the_workers_start_to_the_last_report(running: Running) -> None:
     pack = running.begin("p")
     assert len(pack.members) == 2
-    # Loading data, measuring widths and compiling come before the first report.
+    # Loading data, measuring stack widths and compiling happen before the first report, and are charged.
     running.seconds += 60.0
     running.report(pack, epoch=1, value=lambda *_: 0.5)
     assert charged(running) == [30.0, 30.0]

@@ -1,4 +1,4 @@
-"""Leftover checkpoints are deleted once their study is closed, and no others."""
+"""Leftover checkpoints are deleted once their study is closed; no other files are."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Checkpoints: what is saved is loaded again, and nothing damaged or foreign is loaded."""
+"""Checkpoints: saved states load unchanged, and damaged or foreign files are rejected."""
 
 import errno
 import io
@@ -13,7 +13,7 @@ import fsspec  # pyright: ignore[reportMissingTypeStubs]  # fsspec ships none
 import pytest
 import torch
 
-# Fsspec ships none.
+# Fsspec has no type stubs.
 from fsspec import AbstractFileSystem  # pyright: ignore[reportMissingTypeStubs]
 from fsspec.implementations.memory import MemoryFileSystem  # pyright: ignore[reportMissingTypeStubs]
 
@@ -89,7 +89,7 @@ def test_a_state_that_could_not_be_loaded_is_rejected_when_it_is_saved(tmp_path:
 
 
 class LockedBucket(MemoryFileSystem):
-    """A store whose client raises exceptions of its own, as the clients of object stores do."""
+    """A store whose client raises its own exceptions, as clients of object stores do."""
 
     protocol = "locked"
 
@@ -131,7 +131,7 @@ def test_a_worker_that_is_killed_during_a_transfer_leaves_no_temporary_file(
 
 
 class Bucket(AbstractFileSystem):
-    """A remote store that keeps its objects on disk and notes the largest piece that it was sent."""
+    """A remote store that keeps its objects on disk and records the largest chunk that it received."""
 
     protocol = "bucket"
     cachable = False
@@ -159,7 +159,7 @@ def test_saving_and_loading_take_no_memory_beyond_the_state(tmp_path: Path, sche
     size, url = 64 * MEBIBYTE, f"{scheme}{tmp_path}/study/c.pt"
     # The first call imports modules.
     save(url, state())
-    # Tensors are not Python's, so this counts copies only.
+    # tracemalloc does not see the memory of tensors, so this counts only Python's copies.
     large = {**state(), "model": {"w": torch.ones(size // 4)}}
     tracemalloc.start()
     try:
@@ -176,7 +176,7 @@ def test_saving_and_loading_take_no_memory_beyond_the_state(tmp_path: Path, sche
 
 
 class FullDisk(io.BytesIO):
-    """A file that takes some bytes and then fails, as on a full disk."""
+    """A file that accepts some bytes and then fails, as on a full disk."""
 
     def write(self, data: Any) -> int:
         if self.tell() + len(data) > 1000:

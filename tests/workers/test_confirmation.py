@@ -20,7 +20,7 @@ TWO = {"seeds": 2}
 
 
 def by_number(*best: int) -> Callable[[str, int], float]:
-    """Return a rule by which the given trials of the search are best, the first of them most."""
+    """Return a metric function that ranks the given search trials best, in this order."""
 
     def value(trial: str, _epoch: int) -> float:
         number = trial.rpartition(".")[2]
@@ -102,7 +102,7 @@ def test_search_goes_first_but_an_idle_worker_gets_a_confirmation(store: Store) 
         running.finish(pair[0])
         if _ == 0:
             running.finish(pair[1])
-    assert is_confirmation(beside := running.begin("c")), "adamw's last trial is still on its way"
+    assert is_confirmation(beside := running.begin("c")), "adamw's last trial has not ended"
     assert beside.optimizer == "adamp"
     running.recorder.ended("b", worker_failure=WorkerFailure("its worker was lost"))
     again = running.begin("d")
@@ -161,7 +161,7 @@ def test_a_width_measured_in_a_confirmation_is_not_used_in_the_search(store: Sto
     for fit in fits:
         pack = running.begin("a")
         assert (len(pack.members), pack.width) == ((8, None) if fit.width == 8 else (8, 8)), (
-            "as wide as is known until a worker says otherwise"
+            "the known width is used until a worker measures another"
         )
         running.report(pack, epoch=1, value=by_number(3), fit=fit)
         running.recorder.ended("a")
@@ -218,7 +218,7 @@ def test_worker_failures_and_python_errors_are_handled_as_in_a_search(store: Sto
     packs = 0
     while (pack := running.scheduler.next_pack(f"c{packs}")) is not None:
         running.recorder.started(pack.pack_id)
-        assert (pack.from_epoch, len(pack.members)) == (0, 1), "the last try is made alone"
+        assert (pack.from_epoch, len(pack.members)) == (0, 1), "the last attempt must run alone"
         if pack.members[0].trial_id.endswith(".c2"):
             running.recorder.ended(pack.pack_id, error="ValueError: no such layer")
         else:
@@ -325,7 +325,7 @@ def test_more_seeds_add_only_the_missing_confirmations(store: Store) -> None:
     for arm in ("adamp", "adamw"):
         assert confirmed(running, arm) == [(number, seed) for number in (0, 1) for seed in range(5)]
     assert [t for t in running.confirmations() if t.id in {b.id for b in before}] == before
-    assert len(running.trials()) == 6, "nothing is searched again"
+    assert len(running.trials()) == 6, "the search must not resume"
 
 
 def test_a_study_stopped_before_any_result_fails_if_all_later_trials_fail(store: Store) -> None:
@@ -365,7 +365,7 @@ def test_progress_counts_missing_confirmations_once_the_search_is_over(
     assert sorted({total for total, _ in planned}) == [2 * seeds, 3 * seeds, 3 * seeds + 2]
 
 
-def test_cancelled_confirmations_count_as_ended_beside_their_repetitions(store: Store) -> None:
+def test_cancelled_confirmations_and_their_repetitions_both_count_as_ended(store: Store) -> None:
     running = Running(store, slots=1, arms=["adamp"], confirmation={"seeds": 3})
     running.finish(running.begin("a"), value=by_number(1))
     running.begin("b")

@@ -1,4 +1,4 @@
-"""Runs under their dispatcher: failed runs, runs that hang, and claims while the database goes away."""
+"""Runs under their dispatcher: failed runs, runs that hang, and claims during database outages."""
 
 import json
 import logging
@@ -31,7 +31,7 @@ def settings(tmp_path: Path) -> DispatcherSettings:
 
 @pytest.fixture
 def dispatcher(play: SimulatedDispatcher, settings: DispatcherSettings) -> Dispatcher:
-    """A dispatcher whose loop the test runs by hand."""
+    """A dispatcher; the test runs the steps of its loop itself."""
     return Dispatcher(settings, play.store, ray_address="local")
 
 
@@ -77,7 +77,7 @@ def claimed_again(play: SimulatedDispatcher, run: SimulatedRun) -> SimulatedRun:
     return run if claim is None else play.of(claim)
 
 
-def test_a_study_does_not_fail_because_its_database_was_away(
+def test_a_study_does_not_fail_because_of_a_database_outage(
     play: SimulatedDispatcher, dispatcher: Dispatcher
 ) -> None:
     run = play.run(arms=["adamp"])
@@ -121,7 +121,7 @@ def test_a_run_that_outlives_its_lease_is_killed_once_its_study_is_claimed_again
     run = play.run()
     dispatcher._runs.append(RunProcess(run.claim, hung))
     dispatcher._kill_overdue()
-    assert hung.poll() is None, "it still has its lease"
+    assert hung.poll() is None, "its lease has not expired"
     run.lapse()
     claim = play.store.claim_next(dispatcher="there", lease_s=60.0)
     assert claim is not None
@@ -149,7 +149,7 @@ def test_runs_that_hang_are_killed_and_do_not_fail_their_study(
 
 
 class ReadyRun:
-    """A spare run that is ready, and remembers the claims that it is assigned."""
+    """A spare run that is ready and records the claims assigned to it."""
 
     def __init__(self) -> None:
         self.process = subprocess.Popen([sys.executable, "-c", ""], text=True)
@@ -162,7 +162,7 @@ class ReadyRun:
         return RunProcess(claim, self.process)
 
 
-def test_a_claimed_study_is_run_even_if_the_database_goes_away_right_after_the_claim(
+def test_a_claimed_study_is_run_even_if_the_database_fails_right_after_the_claim(
     play: SimulatedDispatcher, dispatcher: Dispatcher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spare = ReadyRun()

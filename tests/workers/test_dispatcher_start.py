@@ -1,4 +1,4 @@
-"""A dispatcher that cannot start says why in one line; a process that lost its parent ends."""
+"""A dispatcher that cannot start reports the reason in one line; a process ends with its parent."""
 
 import os
 import subprocess
@@ -24,7 +24,7 @@ def start(home: Path, *arguments: str, **environment: str) -> subprocess.Complet
 
 
 @pytest.mark.parametrize(
-    ("arguments", "environment", "said"),
+    ("arguments", "environment", "message"),
     [
         (["--database", "sqlite:////proc/no/tangent.db"], {}, "/proc/no"),
         (["--database", "mysql://host/name"], {}, "SQLite"),
@@ -33,12 +33,12 @@ def start(home: Path, *arguments: str, **environment: str) -> subprocess.Complet
         ([], {"TANGENT_MAX_RUNS": "many"}, "max_runs"),
     ],
 )
-def test_what_keeps_a_dispatcher_from_starting_is_said_in_one_line(
-    tmp_path: Path, arguments: list[str], environment: dict[str, str], said: str
+def test_a_failed_start_is_reported_in_one_line(
+    tmp_path: Path, arguments: list[str], environment: dict[str, str], message: str
 ) -> None:
     done = start(tmp_path, *arguments, **environment)
     assert done.returncode == 1
-    assert said in done.stderr
+    assert message in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1, done.stderr
     assert done.stderr.startswith("error: ")
 

@@ -48,7 +48,7 @@ class Padded(Workload):
 
 
 class Unweighted(Padded):
-    """A workload that does not say what its loss averages over."""
+    """A workload without a loss weight."""
 
     def loss_weight(self, targets: Tensor) -> Tensor | float:
         return super(Padded, self).loss_weight(targets)

@@ -1,4 +1,4 @@
-"""What keeps a Ray head or worker from starting, and what `python -m workers.node` prints."""
+"""Errors that keep a Ray head or worker from starting, and the output of `python -m workers.node`."""
 
 import json
 import os
@@ -59,7 +59,7 @@ def test_a_head_starts_only_where_ray_requires_a_token(
 
 
 @pytest.mark.parametrize("address", ["localhost", "nowhere.invalid"])
-def test_a_head_needs_an_address_that_other_machines_reach(
+def test_a_head_needs_an_address_that_other_machines_can_reach(
     monkeypatch: pytest.MonkeyPatch, address: str
 ) -> None:
     monkeypatch.setenv("RAY_AUTH_TOKEN", "token")

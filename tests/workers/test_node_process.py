@@ -1,4 +1,4 @@
-"""The process of a Ray node: when it is ready, when it has ended, and what ends with it."""
+"""The process of a Ray node: readiness, its end, and the processes that end with it."""
 
 import os
 import signal
@@ -19,8 +19,8 @@ __all__: list[str] = []
 
 ROOT = Path(__file__).parents[2]
 STARTED = "print('Ray runtime started.', flush=True)"
-# A node that starts a training process from a thread that stays, as a raylet sometimes does. The training
-# process writes a file when it is asked to leave.
+# A node that starts a training process from a thread that keeps running, as a raylet sometimes does. The
+# training process writes a file when it receives the signal to leave.
 WITH_A_TRAINABLE = """
 import subprocess, sys, threading, time
 def start():
@@ -38,7 +38,7 @@ threading.Thread(target=start, daemon=True).start()
 print("Ray runtime started.", flush=True)
 time.sleep(60)
 """
-# Starts a node in a session of its own. The node starts another process and prints its id.
+# Starts a node in its own session. The node starts another process and prints its id.
 WITH_A_NODE = """
 import os, subprocess, sys
 subprocess.Popen([sys.executable, "-c", '''

@@ -1,4 +1,4 @@
-"""Which trials Optuna's samplers see: all of a few, and the best and a fixed sample of many."""
+"""The trials that Optuna's samplers see: all if there are few, else the best and a fixed sample."""
 
 import pytest
 from optuna.distributions import FloatDistribution
@@ -35,7 +35,7 @@ def test_of_many_trials_the_best_and_a_sample_are_shown() -> None:
     assert max(numbers) - min(numbers) > 1500, "the sample does not cover all trials"
 
 
-def test_the_selection_does_not_depend_on_when_it_was_read() -> None:
+def test_the_selection_does_not_depend_on_when_it_is_read() -> None:
     at_the_end, repeatedly = filled(range(1500)), OptunaStudyView("minimize", max_shown=100)
     for number in range(1500):
         repeatedly.add(number, {"x": 0.5}, X)

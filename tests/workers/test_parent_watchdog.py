@@ -1,4 +1,4 @@
-"""A process ends once the address it depends on has been silent for some time, and not before."""
+"""A process ends only after the address that it depends on has been silent for some time."""
 
 import socket
 import subprocess

@@ -1,4 +1,4 @@
-"""Probes against numbers worked out by hand."""
+"""Probes return the numbers that were calculated by hand."""
 
 import math
 
@@ -22,7 +22,7 @@ def move(weight: nn.Parameter, *row: float) -> None:
         weight.copy_(torch.tensor([row]))
 
 
-def test_a_plane_weight_gives_the_numbers_worked_out_by_hand() -> None:
+def test_a_two_dimensional_weight_gives_the_numbers_calculated_by_hand() -> None:
     # |w| = 5; the first gradient is orthogonal to w, the second has cosine 3/5. Turning (3, 4) to (4, 3)
     # moves the direction by (1/5, -1/5).
     orthogonal, oblique = parameter(3.0, 4.0, gradient=(4.0, -3.0)), parameter(3.0, 4.0, gradient=(10.0, 0.0))

@@ -36,7 +36,7 @@ def test_each_replicate_has_its_own_seed_and_draws_and_starts_with_the_defaults(
     running.train_all(value=lambda _trial, _epoch: 0.5)
     for arm in store.arms(running.study.id):
         assert [t.number for t in running.trials() if t.arm == arm.name] == list(range(18)), (
-            "one sequence for all"
+            "every replicate must draw its own sequence"
         )
         for replicate in range(3):
             trials = of(running, arm.name, replicate)
@@ -140,7 +140,7 @@ def test_the_best_of_each_replicate_is_confirmed_and_equal_ones_once(store: Stor
     alike.train_all(value=lambda trial, _epoch: value((2, 2), trial))
     for running, ks in ((apart, [2, 3, 5]), (alike, [2, 5])):
         assert Counter(t.parameters["k"] for t in running.confirmations()) == dict.fromkeys(ks, 2), (
-            "5 is the default"
+            "trial 5 is a default configuration"
         )
         numbers = {t.number: t for t in running.trials()}
         for trial in running.confirmations():

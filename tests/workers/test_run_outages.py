@@ -1,4 +1,4 @@
-"""A run whose database goes away while it closes its study, and one whose Ray does not answer."""
+"""A run whose database fails while it closes its study, and a run whose Ray does not answer."""
 
 import subprocess
 import sys
@@ -33,7 +33,7 @@ def _run(store: Store, claim: Claim, *, lease_s: float) -> StudyRun:
     return StudyRun(store, claim, lease_s=lease_s, checkpoints="/nowhere", machines="here", turn_s=60.0)
 
 
-def test_a_study_whose_closing_lost_its_answer_is_closed_once(store: Store) -> None:
+def test_a_study_is_closed_once_even_if_the_answer_is_lost(store: Store) -> None:
     running, run = trained(store)
     with lost_answers(store, count=1):
         assert run._close(running.scheduler, StudyState.RUNNING) is StudyState.COMPLETED

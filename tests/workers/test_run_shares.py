@@ -99,7 +99,7 @@ def test_a_yielding_run_dispatches_no_packs_and_finishes_those_in_flight(play: S
     made._slots_counted_at = 0.0
     assert scheduler(made).next_pack("b") is None
     assert made.mode.is_yielding
-    assert not scheduler(made).is_drained, "a pack is out"
+    assert not scheduler(made).is_drained, "a pack is still in flight"
     assert made._requeue_reason() == "its run made room for another study"
 
 

@@ -1,4 +1,4 @@
-"""Rungs: which trials are promoted, and that worker failures and restarts do not change it."""
+"""Rungs: which trials are promoted, regardless of worker failures and restarts."""
 
 from collections.abc import Callable
 from typing import Any
@@ -17,7 +17,7 @@ ASHA = {"kind": "asha", "min_epochs": 1, "reduction_factor": 3}
 
 
 def value(trial: str, epoch: int) -> float:
-    """Return a value that grows with the epochs; the numbers of good trials are spread out."""
+    """Return a value that grows with the epochs; good trials are spread over the numbers."""
     return (int(trial.rpartition(".")[2]) * 7 % 27) / 27 + epoch / 100
 
 
@@ -66,7 +66,7 @@ def test_a_checkpoint_is_outdated_once_its_trial_has_ended_or_passed_its_next_ru
     running.finish(running.begin("a"), value=value)
     assert running.recorder.outdated_checkpoints() == ()
     second = running.begin("b")
-    assert running.recorder.outdated_checkpoints() == (), "it may be needed again"
+    assert running.recorder.outdated_checkpoints() == (), "a retry may still need it"
     running.finish(second, value=value)
     assert set(running.recorder.outdated_checkpoints()) == {member.checkpoint for member in second.members}
     running.train_all(value=value, at_once=1)
@@ -169,7 +169,7 @@ def test_a_study_ends_if_every_trial_diverges_after_its_first_rung(store: Store)
 
 
 def answer_lost(write: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a write that takes effect but loses its first answer."""
+    """Return a write that takes effect but whose first answer is lost."""
     is_first = True
 
     def written(*args: Any, **options: Any) -> Any:

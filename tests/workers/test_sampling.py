@@ -37,7 +37,7 @@ def value_of(parameters: Parameters) -> tuple[TrialState, float | None]:
 def search(
     sampler: Any, arm: ResolvedArm, *, seed: int = 3, replicate: int = 0, restart_at: int | None = None
 ) -> list[Parameters]:
-    """Search one trial at a time; at `restart_at`, continue with a sampler made from the stored trials."""
+    """Search one trial at a time; at `restart_at`, continue with a sampler loaded from the stored trials."""
     searcher = ArmSampler(arm, sampler=sampler, direction="maximize", seed=seed, replicate=replicate)
     trials = [arm.defaults]
     searcher.load(0, arm.defaults, *value_of(arm.defaults))
@@ -122,7 +122,7 @@ def test_proposals_meet_the_constraints() -> None:
     ]
     body = study_body(arms=arms, sampler="random", budget={"trials_per_arm": 30})
     arm = resolve(parse_spec(body), catalog()).arms[0]
-    assert arm.card.constraints, "the card under test has one"
+    assert arm.card.constraints, "the card must have a constraint"
     assert all(c.holds(p) for p in search("random", arm) for c in arm.card.constraints)
 
 

@@ -1,4 +1,4 @@
-"""The scheduler and the recorder: fair between arms, on a real database, and able to continue from it."""
+"""The scheduler and the recorder on a real database: fair between arms, and able to resume from it."""
 
 from typing import Any
 
@@ -77,14 +77,14 @@ def test_a_trial_stays_queued_until_a_worker_starts_its_pack(store: Store) -> No
 def test_a_pack_is_as_large_as_the_fastest_stack_width(store: Store) -> None:
     running = Running(store, slots=1, arms=["adamp"], budget={"trials_per_arm": 100, "epochs": 1})
     first = running.begin("a")
-    assert (len(first.members), first.width) == (16, None), "nothing is measured yet"
+    assert (len(first.members), first.width) == (16, None), "no width has been measured yet"
     running.report(first, epoch=1, value=lambda _trial, _epoch: 0.5, fit=fit(5))
     running.recorder.ended("a")
     second = running.begin("b")
     assert (len(second.members), second.width) == (5, 5)
     running.reload()
     again = running.begin("c")
-    assert (len(again.members), again.width) == (5, 5), "it is remembered"
+    assert (len(again.members), again.width) == (5, 5), "the measured width must be stored"
 
 
 def test_a_width_measured_on_another_device_or_batch_size_is_ignored(store: Store) -> None:
@@ -180,7 +180,7 @@ def test_after_two_worker_failures_members_run_alone_and_only_the_cause_fails(st
 
 
 def poisoned(running: Running, lost: WorkerFailure) -> list[int]:
-    """Train all packs; every pack with the third trial fails. Return the sizes of the packs."""
+    """Train all packs, where every pack that holds the third trial fails; return the sizes of the packs."""
     sizes: list[int] = []
     while (pack := running.scheduler.next_pack(f"p{len(sizes)}")) is not None:
         running.recorder.started(pack.pack_id)
@@ -265,7 +265,7 @@ def test_the_best_epoch_before_a_checkpoint_still_counts_at_the_next_rung(
     )
 
     def value(trial: str, epoch: int) -> float:
-        # Trial 1 was best of all in its second epoch; from there on trial 2 is.
+        # Trial 1 has the best value of all in its second epoch; later epochs are better in trial 2.
         return {"0": 0.1, "1": 0.9 if epoch == 2 else 0.2, "2": 0.5}[trial.rpartition(".")[2]]
 
     first = running.begin("a")
@@ -290,7 +290,7 @@ def test_the_last_attempt_runs_alone(store: Store) -> None:
     assert len(running.begin("b").members) == 1
     running.scheduler.requeue_all(reason="its run was asked to leave")
     running.reload()
-    assert len(running.begin("c").members) == 1, "the record knows who has lost a worker"
+    assert len(running.begin("c").members) == 1, "the database stores which trials have lost a worker"
 
 
 def test_reports_of_a_superseded_attempt_are_rejected(store: Store) -> None:
@@ -328,7 +328,9 @@ def test_after_a_python_error_members_run_alone_and_only_the_cause_fails(
             running.finish(pack)
     assert sizes == [4, 1, 1, 1, 1]
     assert running.states() == ["completed", "completed", "failed", "completed"]
-    assert {trial.retries for trial in running.trials()} == {0}, "what was not their fault is not charged"
+    assert {trial.retries for trial in running.trials()} == {0}, (
+        "members that did not cause the error must not be charged a retry"
+    )
 
 
 def test_a_study_whose_first_ten_trials_all_fail_ends_early(store: Store) -> None:

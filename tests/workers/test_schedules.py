@@ -1,4 +1,4 @@
-"""Schedules begin, peak and end where they say."""
+"""Schedules start, peak and end at the documented values."""
 
 import math
 from itertools import pairwise
@@ -18,7 +18,7 @@ def curve(schedule: ScheduleName, total_steps: int = 200, warmup_fraction: float
     ]
 
 
-def test_constant_is_one() -> None:
+def test_a_constant_schedule_is_one() -> None:
     assert set(curve("constant")) == {1.0}
 
 
@@ -36,7 +36,7 @@ def test_warmup_rises_in_equal_parts_to_one_and_then_falls_as_cosine_does() -> N
     assert factors[10:] == curve("cosine", total_steps=190)
 
 
-def test_a_warmup_too_short_for_a_step_is_none() -> None:
+def test_a_warmup_shorter_than_a_step_has_no_effect() -> None:
     assert curve("warmup-cosine", total_steps=5) == curve("cosine", total_steps=5)
 
 

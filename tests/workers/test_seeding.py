@@ -1,4 +1,4 @@
-"""Seeds fix what they should and nothing else."""
+"""Seeds determine initialisation, data order and noise, and leave the caller's generator alone."""
 
 import torch
 
@@ -10,7 +10,7 @@ CPU = torch.device("cpu")
 
 
 def test_seeds_never_change_between_releases() -> None:
-    # Records name seeds: were these numbers to move, no recorded trial could be repeated.
+    # The database stores seeds: if these numbers changed, stored trials could no longer be repeated.
     assert initialisation_seed(0) == 5634659350049889
     assert noise_seed(0, epoch=1) == 6768753407285604
     assert epoch_order(0, epoch=1, examples=6).tolist() == [1, 3, 4, 0, 2, 5]

@@ -1,4 +1,4 @@
-"""Several runs on one machine: each has its fair share, and small studies end long before large ones."""
+"""Several runs on one machine: each gets its fair share, and small studies end long before large ones."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ MACHINES = "10.0.0.1:6379"
 
 
 class Machine:
-    """A machine with a fixed number of slots, on which all packs take equally long."""
+    """A machine with a fixed number of slots; all packs take equally long."""
 
     def __init__(self, store: Store) -> None:
         self.store = store
@@ -25,7 +25,7 @@ class Machine:
         self.rounds = 0
 
     def add(self, owner: str | None, trials: int, **resources: Any) -> Running:
-        """Start an owner's study of one arm, with every trial in a pack of its own."""
+        """Start an owner's study of one arm, with one trial per pack."""
         arm = {"arms": ["adamp"], "budget": {"trials_per_arm": trials, "epochs": 1}}
         run = Running(self.store, slots=1, **arm, resources={"max_pack_size": 1, **resources})
         with self.store._database.write() as connection:
@@ -39,12 +39,12 @@ class Machine:
         if self.store.study(run.study.id).ended_at is None:
             run.close()
 
-    def held(self, run: Running) -> int:
+    def packs_of(self, run: Running) -> int:
         """Return how many packs of a run are training."""
         return len(self.out[self.runs.index(run)])
 
-    def go_on(self) -> None:
-        """Train all packs in flight to their end, and dispatch the next ones."""
+    def advance(self) -> None:
+        """Finish all packs in flight, and dispatch the next ones."""
         self.rounds += 1
         for n, run in enumerate(self.runs):
             for pack in self.out[n]:
@@ -69,19 +69,19 @@ class Machine:
 def test_a_small_study_ends_long_before_an_earlier_large_one(store: Store) -> None:
     machine = Machine(store)
     large = machine.add("ada", 60)
-    machine.go_on()
-    assert machine.held(large) == SLOTS, "alone it has the whole machine"
+    machine.advance()
+    assert machine.packs_of(large) == SLOTS, "a study without competition uses all slots"
     small = machine.add("bob", 6)
     while not small.scheduler.is_finished:
-        machine.go_on()
-    assert machine.rounds <= 6, "six packs, two at once"
+        machine.advance()
+    assert machine.rounds <= 6, "six packs, two at a time"
     assert not large.scheduler.is_finished
-    machine.go_on()
-    machine.go_on()
-    assert machine.held(large) == SLOTS, "and has it again"
+    machine.advance()
+    machine.advance()
+    assert machine.packs_of(large) == SLOTS, "the large study gets all slots back"
     while not large.scheduler.is_finished:
-        machine.go_on()
-    assert machine.rounds <= (60 + 6) / SLOTS + 4, "no slot was left idle for long"
+        machine.advance()
+    assert machine.rounds <= (60 + 6) / SLOTS + 4, "a slot was idle for long"
 
 
 def test_slots_that_one_study_cannot_use_go_to_another(store: Store) -> None:
@@ -89,8 +89,8 @@ def test_slots_that_one_study_cannot_use_go_to_another(store: Store) -> None:
     narrow = machine.add("ada", 12, max_concurrent_packs=1)
     wide = machine.add("bob", 30)
     for _ in range(4):
-        machine.go_on()
-    assert (machine.held(narrow), machine.held(wide)) == (1, 3)
+        machine.advance()
+    assert (machine.packs_of(narrow), machine.packs_of(wide)) == (1, 3)
 
 
 def test_owners_share_equally_however_many_studies_one_submits(store: Store) -> None:
@@ -98,10 +98,10 @@ def test_owners_share_equally_however_many_studies_one_submits(store: Store) -> 
     many = [machine.add("ada", 12) for _ in range(2)]
     one = machine.add("bob", 12)
     while not one.scheduler.is_finished:
-        machine.go_on()
+        machine.advance()
     done = [sum(state == "completed" for state in run.states()) for run in many]
     assert machine.rounds <= 8
-    assert 10 <= sum(done) <= 16, "both of ada's together have come about as far as bob's"
+    assert 10 <= sum(done) <= 16, "ada's two studies together progress about as far as bob's"
 
 
 def test_a_scheduler_counts_the_packs_that_could_train_at_once(store: Store) -> None:
@@ -116,7 +116,7 @@ def test_a_scheduler_counts_the_packs_that_could_train_at_once(store: Store) -> 
     assert run.scheduler.wanted == 5
     run.mode = RunMode(is_paused=True)
     assert run.scheduler.next_pack("c") is None
-    assert run.scheduler.wanted == 2, "it begins no more"
+    assert run.scheduler.wanted == 2, "a drained scheduler starts no packs"
     run.mode = RunMode()
     for pack in (first, second):
         run.finish(pack)

@@ -1,4 +1,4 @@
-"""The results of a Ray worker when a pack cannot be trained to its end, tested without Ray."""
+"""The results of a Ray worker whose pack cannot be trained to its end, tested without Ray."""
 
 import subprocess
 import sys
@@ -100,7 +100,7 @@ def test_a_worker_leaves_even_if_checkpoints_cannot_be_saved(tmp_path: Path) -> 
     worker = PackTrainable(config(pack(tmp_path / "file" / "below", to_epoch=3)))
     worker.step()
     worker.leave()
-    assert not worker.step()["done"], "the last report is repeated, without checkpoints"
+    assert not worker.step()["done"], "the last report must be repeated without checkpoints"
     assert worker.step() == {"left": True, "done": True}
 
 

@@ -1,6 +1,4 @@
-"""The training loop: what a member does depends on its parameters and seed alone, and what it says is finite
-and true.
-"""
+"""The training loop: a member's results are finite, correct, and depend only on its parameters and seed."""
 
 import math
 from typing import Any
@@ -31,14 +29,14 @@ def test_the_same_pack_twice_is_bitwise_equal() -> None:
     assert story(train(pack)) == story(train(pack))
 
 
-def test_a_member_does_the_same_alone_and_among_others() -> None:
+def test_a_member_gets_the_same_result_alone_and_in_a_pack() -> None:
     first, second = member("sgdp", "a", seed=1, lr=0.05), member("sgdp", "b", seed=2, lr=0.2)
     alone = train(pack_of(CNN, "sgdp", first))
     for members in ((first, second), (second, first)):
         assert story(train(pack_of(CNN, "sgdp", *members)), "a") == story(alone, "a")
 
 
-def test_training_neither_reads_nor_disturbs_the_callers_generator() -> None:
+def test_training_neither_reads_nor_changes_the_callers_generator() -> None:
     pack = pack_of(MLP, "adamw", member("adamw"))
     torch.manual_seed(1)
     before, first = torch.get_rng_state(), story(train(pack))
@@ -48,7 +46,7 @@ def test_training_neither_reads_nor_disturbs_the_callers_generator() -> None:
 
 
 class Restless(Workload):
-    """A model that draws random numbers when it is evaluated, too."""
+    """A workload whose model also draws random numbers during evaluation."""
 
     card = WORKLOADS["digits-mlp"].card
 
@@ -71,7 +69,7 @@ class AlwaysDropping(nn.Module):
 
 
 @pytest.mark.parametrize("width", [1, 2])
-def test_a_model_that_draws_when_it_is_tested_neither_reads_nor_disturbs_the_callers_generator(
+def test_a_model_that_draws_in_evaluation_neither_reads_nor_changes_the_callers_generator(
     width: int,
 ) -> None:
     workload, data = Restless(), shortened(data_of(MLP), 64, 360)
@@ -88,7 +86,7 @@ def test_a_model_that_draws_when_it_is_tested_neither_reads_nor_disturbs_the_cal
 
 
 class Spy(Workload):
-    """Remembers the weights of its models when they are built, and every training batch."""
+    """Records the initial weights of its models and every training batch."""
 
     def __init__(self, inner: Workload) -> None:
         self.card, self._inner = inner.card, inner
@@ -112,7 +110,7 @@ class Spy(Workload):
         return self._inner.metric_sum(outputs, targets)
 
 
-def test_every_arm_starts_at_the_same_weights_and_sees_the_same_batches() -> None:
+def test_every_arm_starts_from_the_same_weights_and_sees_the_same_batches() -> None:
     spies = {optimizer: Spy(MLP) for optimizer in ("adamp", "sgd", "schedule-free-adamw", "muon")}
     for optimizer, spy in spies.items():
         train(pack_of(spy, optimizer, member(optimizer, seed=5)), spy, data_of(MLP))
@@ -125,7 +123,7 @@ def test_every_arm_starts_at_the_same_weights_and_sees_the_same_batches() -> Non
         assert all(torch.equal(ours, theirs) for ours, theirs in zip(spy.batches, first.batches, strict=True))
 
 
-def test_another_seed_is_another_start_and_another_order() -> None:
+def test_another_seed_gives_other_weights_and_another_order() -> None:
     spies = [Spy(MLP), Spy(MLP)]
     for seed, spy in enumerate(spies):
         train(pack_of(spy, "sgd", member("sgd", seed=seed)), spy, data_of(MLP))
@@ -133,7 +131,7 @@ def test_another_seed_is_another_start_and_another_order() -> None:
     assert not torch.equal(spies[0].batches[0], spies[1].batches[0])
 
 
-def test_an_absurd_learning_rate_diverges_and_harms_no_neighbour() -> None:
+def test_a_member_that_diverges_does_not_affect_the_others() -> None:
     calm, wild = member("sgd", "calm", lr=0.05), member("sgd", "wild", lr=1e8)
     reports = train(pack_of(MLP, "sgd", wild, calm, epochs=3))
     outcome = outcome_of(reports, "wild")
@@ -153,7 +151,7 @@ def test_a_pack_whose_members_have_all_diverged_ends_early() -> None:
     assert part.measurement.train_loss is part.measurement.validation_loss is None
 
 
-def test_looking_at_the_loss_seldom_finds_the_same_step() -> None:
+def test_checking_the_loss_rarely_finds_the_same_diverged_step() -> None:
     def divergence(check_every: int) -> str | None:
         wild = member("sgd", lr=1e8)
         pack = pack_of(MLP, "sgd", wild)
@@ -172,7 +170,7 @@ def test_looking_at_the_loss_seldom_finds_the_same_step() -> None:
     assert divergence(1) == divergence(32)
 
 
-def test_looking_at_the_loss_seldom_changes_no_number() -> None:
+def test_checking_the_loss_rarely_changes_no_result() -> None:
     def results(check_every: int) -> tuple[float, ...]:
         one = member("adamp")
         pack = pack_of(CNN, "adamp", one)
@@ -223,7 +221,7 @@ def test_a_validation_loss_that_is_not_finite_is_divergence(poison: float) -> No
 
 
 @pytest.mark.parametrize("lr", [0.05, 1e8])
-def test_reports_travel_as_json(lr: float) -> None:
+def test_reports_survive_json(lr: float) -> None:
     for report in train(pack_of(CNN, "sgdp", member("sgdp", "a", lr=lr), member("sgdp", "b"))):
         text = report.model_dump_json()
         assert "NaN" not in text
@@ -231,8 +229,8 @@ def test_reports_travel_as_json(lr: float) -> None:
         assert EpochReport.model_validate_json(text) == report
 
 
-def test_the_last_epochs_value_is_the_trials_unless_the_best_is_asked_for() -> None:
-    # Warm-up to a rate far too high: the best epoch is not the last.
+def test_the_value_of_a_trial_is_the_last_epochs_unless_the_objective_is_the_best() -> None:
+    # Warm-up to a learning rate that is far too high: the best epoch is not the last.
     one = member("sgd", lr=2.0)
     by_rule = {
         rule: train(
@@ -253,7 +251,7 @@ def test_the_last_epochs_value_is_the_trials_unless_the_best_is_asked_for() -> N
     assert last.test_value != best.test_value
 
 
-def test_a_metric_to_minimise_has_its_best_epoch_at_its_smallest() -> None:
+def test_the_best_epoch_of_a_minimised_metric_has_its_smallest_value() -> None:
     reports = train(pack_of(TOY, "sgd", member("sgd", lr=0.01, momentum=0.9), epochs=4, objective_at="best"))
     outcome = outcome_of(reports)
     assert outcome.best_epoch == 4
@@ -264,7 +262,7 @@ def test_a_metric_to_minimise_has_its_best_epoch_at_its_smallest() -> None:
     )
 
 
-def test_the_schedule_reaches_every_group_and_spares_optimizers_with_their_own() -> None:
+def test_the_schedule_applies_to_every_group_but_not_to_optimizers_with_their_own() -> None:
     def lrs(optimizer: str, **settings: Any) -> list[float | None]:
         return [
             measurement.lr
@@ -274,7 +272,7 @@ def test_the_schedule_reaches_every_group_and_spares_optimizers_with_their_own()
         ]
 
     assert lrs("adamw", schedule="constant") == [0.01, 0.01]
-    # 33 steps an epoch, of which the last is step 32 and step 65 of 66.
+    # 33 steps per epoch: the last steps of the two epochs are 32 and 65, counted from 0.
     assert lrs("adamw", schedule="cosine", decay_1d=False) == pytest.approx(
         [0.005 * (1 + math.cos(math.pi * step / 66)) for step in (32, 65)]
     )
@@ -297,7 +295,7 @@ def test_the_toys_norms_are_those_of_the_papers_project_page(
     one = member(optimizer, given=parameters, lr=0.01, weight_decay=0.0)
     last, _ = story(train(pack_of(TOY, optimizer, one, epochs=10)))[-1]
     assert last.weight_norm is not None
-    # One update more than the page makes, and from a start that the seed has moved.
+    # One update more than on the page, and from a start that depends on the seed.
     assert last.weight_norm == pytest.approx(norm, abs=0.01)
     assert (last.projected_fraction == 1.0) is (optimizer == "sgdp")
     assert last.gradient_cosine == pytest.approx(0.0, abs=1e-5)
@@ -313,7 +311,7 @@ def test_only_optimizers_that_project_report_a_projected_fraction() -> None:
     assert 0.0 < fractions["adamp"] < 1.0
 
 
-def test_delta_zero_is_adamw_and_projects_nothing() -> None:
+def test_adamp_with_delta_zero_equals_adamw_and_projects_nothing() -> None:
     shared: Parameters = {"lr": 0.01, "weight_decay": 0.1}
     adamp, _ = story(train(pack_of(CNN, "adamp", member("adamp", given=shared, delta=0.0))))[-1]
     adamw, _ = story(train(pack_of(CNN, "adamw", member("adamw", given=shared))))[-1]
@@ -323,7 +321,7 @@ def test_delta_zero_is_adamw_and_projects_nothing() -> None:
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_every_optimizer_trains_to_its_end_at_its_defaults(optimizer: str) -> None:
+def test_every_optimizer_completes_a_trial_with_its_defaults(optimizer: str) -> None:
     reports = train(
         pack_of(CNN, optimizer, member(optimizer), epochs=2, schedule="warmup-cosine", decay_1d=False)
     )
@@ -343,7 +341,7 @@ def test_every_optimizer_trains_to_its_end_at_its_defaults(optimizer: str) -> No
         ("antipode-2d", 2, 1e-1, 1.0),
     ],
 )
-def test_every_workload_learns_in_a_few_epochs_of_adamw(
+def test_every_workload_improves_in_a_few_epochs_of_adamw(
     name: str, epochs: int, lr: float, beats: float
 ) -> None:
     workload, data = WORKLOADS[name], data_of(WORKLOADS[name])
@@ -357,7 +355,7 @@ def test_every_workload_learns_in_a_few_epochs_of_adamw(
     assert value > beats if workload.card.direction == "maximize" else value < beats
 
 
-def test_the_clock_counts_a_members_own_training_and_only_grows() -> None:
+def test_the_seconds_of_a_member_count_its_own_training_and_only_increase() -> None:
     reports = train(pack_of(CNN, "adamw", member("adamw", "a"), member("adamw", "b"), epochs=3))
     for trial_id in ("a", "b"):
         seconds = [
@@ -375,7 +373,7 @@ def test_a_batch_larger_than_the_training_split_is_rejected_at_once() -> None:
         train_pack(pack, workload=CNN, entry=OPTIMIZERS["adamw"], data=data_of(CNN), device=CPU)
 
 
-def test_an_illegal_configuration_is_rejected_before_any_member_trains() -> None:
+def test_an_invalid_configuration_is_rejected_before_any_member_trains() -> None:
     pack = pack_of(CNN, "adamw", member("adamw", "good"), member("adamw", "bad", lr=-1.0))
     with pytest.raises(ValueError, match="lr"):
         train_pack(pack, workload=CNN, entry=OPTIMIZERS["adamw"], data=data_of(CNN), device=CPU)

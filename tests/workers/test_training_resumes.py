@@ -1,4 +1,4 @@
-"""Packs that stop at a rung or on request resume as if they had never stopped."""
+"""Packs that stop at a rung or on request resume as if they had not stopped."""
 
 from pathlib import Path
 from typing import Any
@@ -49,7 +49,7 @@ def test_a_pack_that_ends_at_a_rung_reports_its_checkpoints(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_a_trial_that_stops_at_rungs_is_bitwise_the_one_that_never_stopped(
+def test_a_trial_that_stops_at_rungs_is_bitwise_equal_to_one_that_never_stops(
     optimizer: str, tmp_path: Path
 ) -> None:
     settings: dict[str, Any] = {
@@ -64,7 +64,7 @@ def test_a_trial_that_stops_at_rungs_is_bitwise_the_one_that_never_stopped(
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_in_float64_stopping_changes_no_bit_either(optimizer: str, tmp_path: Path) -> None:
+def test_in_float64_stopping_changes_no_bit(optimizer: str, tmp_path: Path) -> None:
     pack = pack_of(CNN, optimizer, member(optimizer, given=lively(optimizer)), epochs=2)
     workload, data = in_float64(CNN, shortened(data_of(CNN), 160, 40))
     assert story(rungs(pack, tmp_path, 1, workload=workload, data=data)) == story(train(pack, workload, data))
@@ -99,7 +99,7 @@ def test_checkpoints_are_saved_rarely_and_never_without_a_folder(
 ) -> None:
     monkeypatch.setattr("workers.training._CHECKPOINT_EVERY_S", 600.0)
     train(pack_of(MLP, "sgd", member("sgd", "a"), epochs=3, checkpoints=str(tmp_path)))
-    assert not list(tmp_path.iterdir()), "three epochs end before the first is due"
+    assert not list(tmp_path.iterdir()), "the first checkpoint is due after three epochs"
     monkeypatch.setattr("workers.training._CHECKPOINT_EVERY_S", -1.0)
     monkeypatch.setattr("workers.training._CHECKPOINT_SHARE", 0)
     assert all(
@@ -145,7 +145,7 @@ def test_a_pack_that_must_leave_between_epochs_repeats_its_last_report_with_chec
 ) -> None:
     reports = leave_after_two(tmp_path)
     assert [report.epoch for report in reports] == [1, 2, 2]
-    assert [part.trial_id for part in reports[-1].members] == ["a"], "a diverged member has ended"
+    assert [part.trial_id for part in reports[-1].members] == ["a"], "a diverged member needs no checkpoint"
     assert reports[-1].members[0].checkpoint == str(tmp_path / "a-attempt1-epoch2.pt")
     assert reports[-1].members[0].measurement == reports[-2].members[0].measurement
 
@@ -176,7 +176,7 @@ def test_a_pack_that_must_leave_before_it_starts_reports_nothing(tmp_path: Path)
     )
 
 
-def test_the_clock_and_the_objective_continue_after_a_rung(tmp_path: Path) -> None:
+def test_the_seconds_and_the_objective_continue_after_a_rung(tmp_path: Path) -> None:
     # Warm-up to a learning rate that is far too high: the best epoch is before the rung.
     settings: dict[str, Any] = {
         "epochs": 6,
@@ -193,7 +193,7 @@ def test_the_clock_and_the_objective_continue_after_a_rung(tmp_path: Path) -> No
     assert seconds == sorted(seconds)
 
 
-def test_a_checkpoint_that_is_not_this_members_is_unusable(tmp_path: Path) -> None:
+def test_a_checkpoint_of_another_member_is_unusable(tmp_path: Path) -> None:
     train(pack_of(MLP, "sgd", member("sgd", "a"), epochs=3, to_epoch=1, checkpoints=str(tmp_path)))
     url = str(tmp_path / "a-attempt1-epoch1.pt")
 

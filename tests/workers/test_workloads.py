@@ -49,21 +49,21 @@ def test_the_card_has_the_true_sizes(workload: Workload) -> None:
 
 
 @every_workload
-def test_data_is_the_same_each_time_it_is_loaded(workload: Workload) -> None:
+def test_loading_data_twice_gives_the_same_data(workload: Workload) -> None:
     kept, again = data_of(workload), workload.load_data(CPU)
     for split in ("train", "validation", "test"):
         assert torch.equal(getattr(kept, split).inputs, getattr(again, split).inputs)
         assert torch.equal(getattr(kept, split).targets, getattr(again, split).targets)
 
 
-def test_data_is_loaded_once_in_a_cache() -> None:
+def test_a_cache_loads_data_once() -> None:
     cache, workload = DataCache(), WORKLOADS["antipode-2d"]
     assert cache.load(workload, device=CPU) is cache.load(workload, device=CPU)
     assert cache.load(workload, device=CPU) is not DataCache().load(workload, device=CPU)
 
 
 @every_workload
-def test_a_seed_fixes_the_model_and_another_gives_another(workload: Workload) -> None:
+def test_the_seed_determines_the_model(workload: Workload) -> None:
     first, same, other = (
         torch.cat([p.flatten() for p in build(workload, seed).parameters()]) for seed in (1, 1, 2)
     )
