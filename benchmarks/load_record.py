@@ -1,8 +1,8 @@
 """The database for the load test: studies run by the real scheduler and writer, then copied many times.
 
-Every study is really submitted. A few of them, one of each kind, are then trained by simulated packs. The
-rows that these leave in the tables of trials, measurements and events are copied to the other studies of
-their kind, with ids, numbers, times and values of their own.
+Every study is really submitted. A few of them, one of each kind, are then trained by simulated packs. Their
+rows in the tables of trials, measurements and events are copied to the other studies of the same kind, with
+new ids, numbers, times and values.
 """
 
 __all__ = ["Contents", "Shape", "fill", "measure"]
@@ -25,7 +25,7 @@ from workers.scheduler import PackScheduler
 
 _WORKLOADS = ("digits-mlp", "digits-cnn", "mnist5k-cnn", "antipode-2d", "rosenbrock-3d")
 _LEASE_S = 600.0
-# Trial columns that a copy takes over as they are.
+# Trial columns that are copied unchanged.
 _AS_IT_IS = (
     "arm, phase, confirms, state, origin, parameters, replicate, seed, attempt, retries, "
     "best_epoch, epochs_done, to_epoch, bracket, checkpoint, checkpoint_epoch, pack_size, "
@@ -40,10 +40,10 @@ class Shape:
     Attributes:
         name: its name.
         body: the submission without name, workload and suite.
-        end: how its study ends: it completes, or is cancelled or paused when half of its trials have
+        end: how its study ends: it completes, or it is cancelled or paused when half of its trials have
             ended.
         share: one in this many studies is of this kind; 0 for kinds with a fixed number.
-        copies: how many copies of what was played make up one study.
+        copies: number of copies of the simulated trials in one study.
     """
 
     name: str
@@ -80,8 +80,8 @@ class Contents:
     """The contents of the database.
 
     Attributes:
-        studies, trials, measurements, events: how many of each.
-        megabytes: their size, including indexes.
+        studies, trials, measurements, events: the number of each.
+        megabytes: total size, including indexes.
     """
 
     studies: int
@@ -117,14 +117,14 @@ def fill(
 
     Args:
         store: the database, with a catalogue.
-        server: its server.
+        server: the database's server.
         studies: number of studies.
-        owners: who submits them, in turn.
-        large: studies of 2,000 trials among them.
-        giant_of: size of one more study as a multiple of that; 0 for none.
-        seed: fixes the kind of each study.
+        owners: users that submit them, in turn.
+        large: number of these studies with 2,000 trials.
+        giant_of: size of one additional study, in units of 2,000 trials; 0 for none.
+        seed: seed of each study's kind.
     """
-    rng = random.Random(seed)  # nothing secret
+    rng = random.Random(seed)  # not for secrets
     kinds = [_LARGE] * large + (
         [Shape("giant", _body(_FOUR, 500 * giant_of, 12), copies=giant_of)] if giant_of else []
     )
@@ -182,7 +182,7 @@ def _play(store: Store, shape: Shape, *, by: Actor) -> str:
 
     def is_over() -> bool:
         nonlocal progress_at
-        # As often as a run reports its progress when its trials take seconds.
+        # The same interval as a run whose trials take seconds.
         if simulated.reports >= progress_at + 20:
             progress_at = simulated.reports
             writer.report_progress()
@@ -209,7 +209,7 @@ def _copy(server: Postgres, copies: Sequence[tuple[str, str, int, int]]) -> None
     (study, of whom, which copy, by how much numbers are shifted).
     """
     with server.connect() as connection, connection.transaction():
-        # The rows are copies of rows that were checked.
+        # Skip triggers and foreign keys: the rows are copies of rows that were checked.
         connection.execute("SET LOCAL session_replication_role = replica")
         connection.execute(
             "CREATE TEMP TABLE wanted (study_id text, of text, copy int, shift int, delta "
@@ -226,8 +226,8 @@ def _copy(server: Postgres, copies: Sequence[tuple[str, str, int, int]]) -> None
         connection.execute("VACUUM ANALYZE")
 
 
-# Each study a little better or worse than that which it copies, further copies within one study always worse
-# than the first.
+# Each study is a little better or worse than the one it copies; further copies within one study are always
+# worse than the first.
 _DELTAS = """
     UPDATE wanted w SET delta = (hashtext(w.study_id) % 1000) / 50000.0
         - 0.03 * w.copy * CASE s.resolved->'workload'->>'direction' WHEN 'minimize' THEN -1 ELSE 1 END
@@ -237,7 +237,7 @@ _NEW_ID = (
     "w.study_id || '.' || t.arm || '.' || CASE t.phase WHEN 'search' THEN '' "
     "ELSE 'c' END || (t.number + w.shift)"
 )
-# A study an hour, the newest an hour ago.
+# One study per hour; the newest is an hour old.
 _BACK = "(interval '1 hour' * (1 + abs(hashtext(w.study_id)) % 1000))"
 _OTHERS = "FROM wanted w JOIN trial t ON t.study_id = w.of AND (w.copy = 0 OR t.phase = 'search')"
 
@@ -257,8 +257,8 @@ _STATEMENTS = (
         m.projected_fraction, m.gradient_cosine
     {_OTHERS} JOIN measurement m ON m.trial_id = t.id
     """,
-    # The first, that it was submitted, each has of its own; between two copies of one study it neither ends
-    # nor begins.
+    # Each study has its own first event, its submission. Between two copies within one study, the study
+    # neither ends nor begins.
     f"""
     INSERT INTO event (study_id, number, kind, at, data)
     SELECT w.study_id, 1 + row_number() OVER (PARTITION BY w.study_id ORDER BY w.copy, e.number),

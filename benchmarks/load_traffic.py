@@ -1,8 +1,9 @@
 """Requests on a schedule, and readers of event streams.
 
 The client is lightweight, because it shares two cores with the service that it measures. The load is open:
-each request has its due time, whether or not earlier ones have been answered, and its latency counts from
-that time. A service that stalls is therefore charged for every request that falls due meanwhile.
+each request is due at a fixed time, whether or not earlier ones have been answered, and its latency counts
+from that time. A stall of the service therefore adds to the latency of every request that falls due during
+it.
 """
 
 __all__ = ["Answer", "Reader", "Request", "Traffic"]
@@ -15,8 +16,7 @@ from dataclasses import dataclass, field
 
 _LIMIT = 1 << 24
 _GIVE_UP_S = 30.0
-# The service closes connections that were idle for five seconds, perhaps just when the next request is on its
-# way.
+# The service closes connections that were idle for five seconds, which could hit a request in transit.
 _FRESH_S = 3.0
 
 
@@ -28,8 +28,8 @@ class Request:
         kind: name under which it is counted.
         path: path and query.
         token: the caller's token.
-        method, headers, body: the rest of it.
-        then: called with the answer's status, headers (names in lower case) and body.
+        method, headers, body: the other parts of the request.
+        then: called with the response's status, headers (names in lower case) and body.
     """
 
     kind: str
@@ -46,13 +46,13 @@ class Answer:
     """The result of a request.
 
     Attributes:
-        kind: its kind.
+        kind: the request's kind.
         status: status of the response; 0 if there was none.
         due_s: due time, in seconds from the start.
-        lag_s: by how much later than due it was sent: the generator's own fault.
-        latency_s: from when it was due to the last byte of its answer.
-        size: bytes of the answer's body.
-        path: what was asked.
+        lag_s: delay between the due time and sending, caused by the generator itself.
+        latency_s: seconds from the due time to the last byte of the response.
+        size: bytes of the response's body.
+        path: the request's path and query.
     """
 
     kind: str
@@ -65,7 +65,7 @@ class Answer:
 
 
 class _Connection:
-    """One connection, kept alive from request to request."""
+    """One connection, kept alive between requests."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
@@ -91,7 +91,7 @@ class _Connection:
 
 
 async def read_head(reader: asyncio.StreamReader) -> tuple[int, dict[str, str]]:
-    """Return status and headers of a response, names in lower case."""
+    """Return a response's status and headers, with header names in lower case."""
     head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
     first, *lines = head.split("\r\n")
     headers = {
@@ -114,22 +114,21 @@ def head_of(request: Request, host: str) -> bytes:
 
 
 class Traffic:
-    """Sends requests on a schedule to several ports in turn."""
+    """A generator that sends requests on a schedule to several ports in turn."""
 
     def __init__(self, ports: list[int], choose: Callable[[], Request], *, rate: float, seed: int) -> None:
-        """Prepare.
+        """Create a generator, without sending anything yet.
 
         Args:
-            ports: where services listen on this machine.
+            ports: ports of the services on this machine.
             choose: returns the next request.
-            rate: requests a second on average; the gaps between them are those of independent callers (a
-                Poisson process).
-            seed: fixes the gaps.
+            rate: average requests per second; the gaps are those of independent callers (a Poisson process).
+            seed: seed of the gaps.
         """
         self._choose = choose
         self._ports = ports
         self._rate = rate
-        self._rng = random.Random(seed)  # nothing secret
+        self._rng = random.Random(seed)  # not for secrets
         self._idle: dict[int, list[_Connection]] = {port: [] for port in ports}
         self.answers: list[Answer] = []
         self.faults: list[str] = []
@@ -159,10 +158,7 @@ class Traffic:
                 connection.close()
 
     def _free(self, port: int) -> _Connection | None:
-        """Return an idle connection.
-
-        None if none is recent enough to be still open.
-        """
+        """Return an idle connection, or None if none is recent enough to be still open."""
         while self._idle[port]:
             connection = self._idle[port].pop()
             if time.perf_counter() - connection.used_at < _FRESH_S:
@@ -208,12 +204,11 @@ class Reader:
 
     Attributes:
         port, study_id, token: service, study and caller.
-        after: number of the last event that it has.
+        after: number of the last event received.
         events: number of events received.
-        gaps: how often a number did not follow on the one before.
-        opened_after_s: seconds from its request to the stream's first byte; of the last time where it came
-            back.
-        fault: what went wrong, if anything.
+        gaps: how often an event's number did not follow the previous one.
+        opened_after_s: seconds from the last connection's request to the stream's first byte.
+        fault: description of the last failure, or None.
     """
 
     port: int
@@ -226,7 +221,7 @@ class Reader:
     fault: str | None = None
 
     async def read(self) -> None:
-        """Read until cancelled."""
+        """Read events until cancelled."""
         began = time.perf_counter()
         try:
             reader, writer = await asyncio.open_connection("127.0.0.1", self.port, limit=_LIMIT)

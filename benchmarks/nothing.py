@@ -10,7 +10,7 @@ from workers.workloads import Data, Split, Workload
 
 
 class Nothing(Workload):
-    """One weight, one example, one step an epoch."""
+    """A workload of one weight and one example, with one step per epoch."""
 
     card = WorkloadCard(
         name="nothing",

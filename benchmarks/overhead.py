@@ -1,18 +1,19 @@
-"""What a study costs beyond its training: milliseconds per pack and per trial, and its run's memory, by size.
+"""The overhead of a study besides training: milliseconds per pack and trial, and memory, by study size.
 
     .venv/bin/python benchmarks/overhead.py --json overhead.json --markdown overhead.md
     .venv/bin/python benchmarks/overhead.py --sizes 100 --sampler tpe
     .venv/bin/python benchmarks/overhead.py --sizes 60 --pack-size 1
 
-A dispatcher of its own, on SQLite in a temporary folder, runs studies of a workload that trains nothing
+A separate dispatcher, on SQLite in a temporary folder, runs studies of a workload that trains almost nothing
 (`nothing.py`: one step on one weight), in packs of `--pack-size`. A first small study does not count. Then,
 for each size, a study is submitted once the processes are idle. The figures cover the time from the end of
 each worker's first pack, which waits for its imports, to the end of the last trial:
 
-    ms a pack, ms a trial   the wall time minus the seconds trained on each core, per pack and per trial.
+    ms a pack, ms a trial   wall time minus the training seconds on each core, per pack and per trial.
                             Packs on several cores overlap.
     first s                 from the submission to the end of the first trial, including the workers' imports.
-    run MB                  the resident memory of the study's run process: before it got the study, and peak.
+    run MB                  resident memory of the study's run process: before it received the study, and
+                            peak.
 
 Optuna's copy is measured separately. A thread of the run writes it in parallel, but competes for a core and
 for the database's lock. Each size has one study without the copy (see `without_copies.py`) and one with it.
@@ -49,7 +50,7 @@ _COPY_FOR_S = 10.0
 
 
 class _Memory:
-    """The resident memory of a process in MB, read while it lives: initial and peak."""
+    """A monitor of a running process's resident memory in MB: initial and peak."""
 
     def __init__(self, pid: int) -> None:
         self._status = Path(f"/proc/{pid}/status")
@@ -69,15 +70,12 @@ class _Memory:
 
 
 def _beyond_training(trials: Sequence[TrialView]) -> dict[str, float]:
-    """Return the milliseconds beyond training of each pack and trial.
-
-    Counted once every worker has finished its first pack.
-    """
+    """Return the overhead in milliseconds per pack and per trial, after every worker's first pack."""
     ended = sorted(
         ((trial.ended_at, trial) for trial in trials if trial.ended_at is not None), key=lambda item: item[0]
     )
     firsts = {trial.worker: trial.started_at for _, trial in reversed(ended)}
-    # A first pack's members end within one report of each other; the next pack begins after that.
+    # The members of a first pack end within one report of each other, and the next pack begins after that.
     begun = max(at for at, trial in ended if trial.started_at is not None and _is_first(trial, firsts))
     counted = [trial for at, trial in ended if at > begun]
     if not counted:
@@ -109,7 +107,7 @@ def _pack_size(trial: TrialView) -> int:
 
 
 def _measure(dispatch: Dispatch, given: argparse.Namespace, size: int, *, has_copy: bool) -> dict[str, Any]:
-    """Return what a study with this number of trials costs beyond its training."""
+    """Return the overhead of a study with this number of trials."""
     sign = dispatch.home / SIGN
     sign.unlink(missing_ok=True)
     if not has_copy:
@@ -126,7 +124,7 @@ def _measure(dispatch: Dispatch, given: argparse.Namespace, size: int, *, has_co
     trials = dispatch.store.every_trial(study.id)
     ends = [trial.ended_at for trial in trials if trial.ended_at is not None]
     while pid in dispatch.runs():
-        # It may still copy, and its memory still counts.
+        # The run may still be copying, and its memory still counts.
         time.sleep(0.2)
     found = {
         "size": size,
@@ -145,10 +143,7 @@ def _measure(dispatch: Dispatch, given: argparse.Namespace, size: int, *, has_co
 
 
 def _fix_width(home: Path, width: int) -> None:
-    """Set the pack size, in place of the measured stack widths.
-
-    With nothing to train, the measured speeds are noise.
-    """
+    """Use the pack size as stack width, because speeds measured without training are noise."""
     with contextlib.closing(sqlite3.connect(home / "tangent.db")) as connection:
         connection.execute("UPDATE fit SET card = json_set(card, '$.width', ?)", [width])
         connection.commit()
@@ -166,9 +161,9 @@ def _body(given: argparse.Namespace, *, trials: int) -> dict[str, Any]:
 
 
 def _installed(folder: Path) -> Path:
-    """Return a folder like that of an installed package that offers the workload.
+    """Return a folder that looks like an installed package with the workload.
 
-    It also holds the module that Python imports at startup.
+    It also contains the module that Python imports at startup.
     """
     metadata = folder / "tangent_nothing-1.0.dist-info"
     metadata.mkdir(parents=True)

@@ -15,7 +15,7 @@ from typing import Any, cast
 
 import psycopg
 
-# Nothing is left out that keeps data safe; memory as docker-compose.yml gives it.
+# All durability settings stay on; the memory settings are those of docker-compose.yml.
 _SETTINGS = {
     "listen_addresses": "",
     "shared_buffers": "256MB",
@@ -45,7 +45,7 @@ class Postgres:
         return f"postgresql+psycopg://postgres@/tangent?host={self.sockets}"
 
     def connect(self, database: str = "tangent") -> psycopg.Connection[tuple[Any, ...]]:
-        """Return a connection of the driver, in autocommit mode."""
+        """Return a driver connection in autocommit mode."""
         return psycopg.connect(host=str(self.sockets), user="postgres", dbname=database, autocommit=True)
 
     @property
@@ -67,7 +67,7 @@ def _cpu_s(pid: int, *, with_dead: bool = False) -> float:
 def postgres(home: Path) -> Iterator[Postgres]:
     """Yield a server on the cluster in `home`, which is created if missing.
 
-    It is stopped afterwards, and its files stay.
+    Afterwards the server is stopped; its files are kept.
 
     Raises:
         FileNotFoundError: PostgreSQL is not installed.
@@ -78,7 +78,7 @@ def postgres(home: Path) -> Iterator[Postgres]:
     )
     if not found:
         raise FileNotFoundError("needs Debian's package 'postgresql'")
-    # PostgreSQL refuses to run as root; Debian's package brings a user for it.
+    # PostgreSQL refuses to run as root; Debian's package creates a user for it.
     user = "postgres" if os.geteuid() == 0 else None
     whose: dict[str, Any] = {
         "cwd": "/",
@@ -123,7 +123,7 @@ def postgres(home: Path) -> Iterator[Postgres]:
                     connection.execute("CREATE EXTENSION pg_stat_statements")
             yield server
         finally:
-            # "Fast": it ends the connections that are still open.
+            # SIGINT is PostgreSQL's fast shutdown, which closes open connections.
             process.send_signal(signal.SIGINT)
             process.wait(_STOP_S)
 

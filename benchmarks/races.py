@@ -23,9 +23,9 @@ class Search:
     """One search and the confirmation of its best configuration; more is better.
 
     Attributes:
-        values: of its trials on the validation split [N], -inf where one diverged.
-        tests: of the same trials on the test split [N].
-        scores: of the best configuration on the test split, on fresh seeds [S].
+        values: the trials' values on the validation split [N], -inf for a diverged trial.
+        tests: the same trials' values on the test split [N].
+        scores: the best configuration's values on the test split, on fresh seeds [S].
     """
 
     values: NDArray[np.float64]
@@ -41,10 +41,9 @@ class Surface:
 
     Attributes:
         top: accuracy at the peak.
-        noise: standard deviation of a run over seeds; 0.6 of what one seed is good for shows on both splits.
-        gap: standard deviation, over configurations, of how the test split's accuracy differs from the
-            validation split's.
-        width: how far from the peak a tenth of the accuracy is lost, as a share of an axis.
+        noise: standard deviation of a run over seeds; 0.6 of a seed's effect is common to both splits.
+        gap: standard deviation, over configurations, of the difference between test and validation accuracy.
+        width: distance from the peak at which a tenth of the accuracy is lost, as a share of an axis.
     """
 
     top: float
@@ -76,11 +75,12 @@ def searches_of_table(
 ) -> list[Search]:
     """Return independent searches of an HPOBench table by `ArmSampler`, each confirmed on `confirmed` seeds.
 
-    A configuration's true value is the mean of the table's five seeds, and a run of it varies by their
-    standard deviation times `noise`. On the test split it is truly worth something else, by a normal deviate
-    of half the median of these. The first trial is the table's middle, as an arm's first is its defaults.
+    A configuration's true value is the mean of the table's five seeds; its runs vary by their standard
+    deviation times `noise`. Its true value on the test split differs by a normal deviate whose standard
+    deviation is half the median of these. The first trial is the middle of the table, as an arm's first trial
+    is its defaults.
     """
-    # Its own import is torch, which a race on a surface does without.
+    # Imported here because it imports torch, which a race on a surface does not need.
     from search_spaces import hpobench
 
     from workers.sampling import ArmSampler
@@ -121,15 +121,15 @@ def moved(search: Search, by: float) -> Search:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcomes:
-    """The outcomes of studies of two arms, as fractions of all.
+    """The outcomes of studies of two arms, as fractions of all studies.
 
-    The second arm is truly better by a gap, or the arms are one optimizer.
+    Either the second arm is truly better by a gap, or both arms are the same optimizer.
 
     Attributes:
-        right: called the second better where it is.
-        wrong: called the first better, or where the arms are one optimizer either of them.
-        covered: of those with an interval, had the true gap in it.
-        wrong_by_seeds: would have been called wrongly by a paired t-test over seeds alone.
+        right: the verdict correctly called the second arm better.
+        wrong: the verdict called the first arm better or, with the same optimizer twice, either of them.
+        covered: the interval contained the true gap, as a fraction of studies with an interval.
+        wrong_by_seeds: a paired t-test over seeds alone would have given a wrong verdict.
     """
 
     right: float
@@ -141,13 +141,13 @@ class Outcomes:
 def outcomes(
     studies: int, *, draw: Callable[[], Sequence[Sequence[Search]]], gap: float, adaptive: bool
 ) -> Outcomes:
-    """Return the outcomes of this number of studies of two arms.
+    """Simulate studies of two arms and return their outcomes.
 
     Args:
         studies: number of studies.
-        draw: returns a study's two arms, of each its searches, one for each replicate.
-        gap: by how much the second is truly better; 0: the arms are one optimizer.
-        adaptive: whether the searches are.
+        draw: returns the searches of a study's two arms, one per replicate.
+        gap: true advantage of the second arm; 0 if both arms are the same optimizer.
+        adaptive: whether the searches are adaptive.
     """
     right = wrong = covered = intervals = by_seeds = 0
     for _ in range(studies):
@@ -168,7 +168,7 @@ def outcomes(
 
 
 def undoubted(studies: int, *, draw: Callable[[], Sequence[Sequence[Search]]]) -> float:
-    """Return the fraction of studies, of any number of arms, in which at least one pair was called."""
+    """Return the fraction of studies with a verdict for at least one pair of arms."""
     return (
         sum(
             any(pair.word != "undecided" for pair in _judged(draw(), adaptive=False).pairs)

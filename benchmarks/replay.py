@@ -1,6 +1,6 @@
-"""One search replayed on a table, without training.
+"""The replay of one search on a table, without training.
 
-Proposals come from `ArmSampler`, decisions from `Ladder`, and packs are dispatched as in a study.
+`ArmSampler` proposes, `Ladder` decides, and packs are dispatched as in a study.
 """
 
 __all__ = ["Search", "replay", "trials_for"]
@@ -23,10 +23,10 @@ class Search:
     """The result of a search.
 
     Attributes:
-        by_number: regret of each trial's configuration, in the order of numbers.
-        found: the cost spent, and the lowest regret of a completed trial by then, each time that one
-            completed.
-        spent: cost in all, in the problem's unit.
+        by_number: regret of each trial's configuration, by trial number.
+        found: at each completion of a trial, the cost spent so far and the lowest regret of a completed
+            trial.
+        spent: total cost, in the problem's unit.
     """
 
     by_number: list[float] = field(default_factory=list[float])
@@ -34,18 +34,18 @@ class Search:
     spent: float = 0.0
 
     def after_trials(self, trials: int) -> float:
-        """Return the lowest regret among the first trials, as many as given."""
+        """Return the lowest regret among this number of first trials."""
         return min(self.by_number[:trials])
 
     def after_cost(self, cost: float) -> float:
-        """Return the lowest regret of a trial completed by then.
+        """Return the lowest regret of the trials completed within this cost.
 
-        Before that it is 1, the regret of the median configuration.
+        If there are none it is 1, the regret of the median configuration.
         """
         return min((regret for spent, regret in self.found if spent <= cost), default=1.0)
 
     def cost_to(self, regret: float) -> float:
-        """Return the cost at which a trial of at most this regret was completed, or inf."""
+        """Return the cost at which the first trial of at most this regret completed, or inf."""
         return min((spent for spent, reached in self.found if reached <= regret), default=math.inf)
 
 
@@ -55,7 +55,7 @@ def trials_for(pruner: Pruner, *, epochs: int, budget: int) -> int:
     For `median` this is an upper bound.
     """
     if isinstance(pruner, Median):
-        # How many it stops is not known beforehand; what a search spends beyond the budget is not looked at.
+        # The number of stopped trials is not known in advance; results beyond the budget are ignored.
         return 3 * budget
     trials = budget
     while planned_epochs(pruner, epochs, trials=trials + 1) <= budget * epochs:
@@ -80,10 +80,10 @@ def replay(
         sampler: how configurations are proposed.
         pruner: which trials continue.
         trials: number of trials started.
-        batch: most trials in a pack; those of a new one are proposed together, before any of them has a
-            value.
+        batch: largest number of trials in a pack; those of a new pack are proposed together, before any of
+            them has a value.
         workers: packs in flight at once; they end in the order in which they began.
-        seed: the study's.
+        seed: the study's seed.
     """
     chooser = ArmSampler(problem.arm(trials), sampler=sampler, direction="maximize", seed=seed)
     ladder = Ladder(pruner, epochs=problem.epochs, trials=trials, maximize=True)
@@ -97,12 +97,12 @@ def replay(
         run.end(flying.popleft())
 
 
-# Each trial's number, and the epoch it is trained to.
+# Each trial's number, and the epoch up to which it is trained.
 _Pack = list[tuple[int, int]]
 
 
 class _Run:
-    """The study's part of a search: which trials the next pack gets, and what follows when they end."""
+    """The study's part of a search: it chooses the next pack's trials and decides about the ended ones."""
 
     def __init__(
         self, problem: Problem, *, chooser: ArmSampler, ladder: Ladder, trials: int, batch: int
@@ -116,11 +116,11 @@ class _Run:
         self._points: list[int] = []
         self._done: list[int] = []
         self._reached: dict[int, dict[int, float]] = {}
-        # Promoted trials by the epochs they have done.
+        # Promoted trials by the number of epochs they have completed.
         self._ready: dict[int, deque[tuple[int, int]]] = {}
 
     def next_pack(self) -> _Pack:
-        """Return the next pack: promoted trials before new ones, those that have come furthest first.
+        """Return the next pack: promoted trials with the most epochs first, then new ones.
 
         It is empty if there is nothing to train now.
         """
@@ -134,7 +134,7 @@ class _Run:
         return taken
 
     def end(self, pack: _Pack) -> None:
-        """End a pack, and decide about the trials that wait."""
+        """End a pack, and decide about the trials that wait at a rung."""
         for number, to_epoch in pack:
             self._end(number, to_epoch)
         decision = self._ladder.settle()
@@ -147,7 +147,7 @@ class _Run:
         taken: _Pack = []
         while len(taken) < self._batch and len(self._points) < self._trials:
             number = len(self._points)
-            # Number 0 of an arm is its defaults, which no table has.
+            # Start at 1: trial 0 of an arm has its defaults, which are not in a table.
             parameters = self._chooser.propose(number + 1)
             if parameters is None:
                 self._ladder.end_of_trials()

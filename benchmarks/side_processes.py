@@ -1,9 +1,9 @@
 """The processes of one side of a comparison: the processor seconds they use, and when they are idle.
 
-A process belongs to a side if its environment holds the side's mark. Children inherit it however far they are
-detached: Ray's daemons and workers leave their session and their parent. The seconds are read from /proc
-several times a second. What a process uses between its last reading and its end, less than one interval, is
-missed, which favours the side that starts more processes.
+A process belongs to a side if its environment contains the side's mark. Children inherit the mark even if
+they detach, as Ray's daemons and workers do from their session and their parent. The seconds are read from
+/proc several times a second. The time that a process uses after its last reading, less than one interval, is
+not counted, which favours the side that starts more processes.
 """
 
 __all__ = ["Side"]
@@ -24,7 +24,7 @@ _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
 class Side:
-    """Watches the processes that are started with `environment`, from `with` to its end."""
+    """A context manager that watches the processes started with `environment`."""
 
     def __init__(self) -> None:
         """Create a new mark, without watching anything yet."""
@@ -37,7 +37,7 @@ class Side:
 
     @property
     def environment(self) -> dict[str, str]:
-        """This process's environment, marked."""
+        """This process's environment with the mark added."""
         return {**os.environ, _MARK: self._mark}
 
     def __enter__(self) -> Self:
@@ -52,23 +52,23 @@ class Side:
 
     @property
     def cpu_s(self) -> float:
-        """Processor seconds so far of all its processes, running or ended."""
+        """Processor seconds so far of all processes of the side, running or ended."""
         with self._lock:
             self._look()
             return sum(self._used_s.values())
 
     @property
     def processes(self) -> int:
-        """Number of processes that it has started so far."""
+        """Number of processes that the side has started so far."""
         return len(self._used_s)
 
     def rest(self, *, within_s: float = 90.0, still_s: float = 2.0, busy: float = 0.15) -> float:
-        """Wait until its processes use less than `busy` cores for `still_s`.
+        """Wait until the processes use fewer than `busy` cores for `still_s` seconds.
 
-        Return the monotonic time at which that began.
+        Return the monotonic time at which this period began.
 
         Raises:
-            TimeoutError: they do not come to rest.
+            TimeoutError: the processes do not become idle.
         """
         deadline = time.monotonic() + within_s
         since, used = time.monotonic(), self.cpu_s
@@ -92,19 +92,19 @@ class Side:
     def _look(self) -> None:
         for folder in Path("/proc").glob("[0-9]*"):
             try:
-                # The command's name, which may hold blanks, ends at the last bracket.
+                # The command's name, which may contain spaces, ends at the last bracket.
                 fields = (folder / "stat").read_text().rsplit(")", 1)[1].split()
                 key = (int(folder.name), fields[19])
                 if key not in self._used_s and not self._is_new(key, folder):
                     continue
                 self._used_s[key] = (int(fields[11]) + int(fields[12])) / _TICKS_PER_S
             except (OSError, IndexError):
-                # It has ended meanwhile, or belongs to somebody else.
+                # The process has ended meanwhile, or belongs to another user.
                 continue
 
     def _is_new(self, key: tuple[int, str], folder: Path) -> bool:
-        # Between fork and exec a child shows the environment of its parent: a few looks settle what it
-        # is.
+        # Between fork and exec a child shows its parent's environment, so read it a few times before
+        # deciding.
         if self._looks_at_strangers[key] >= _SETTLED_AFTER:
             return False
         self._looks_at_strangers[key] += 1

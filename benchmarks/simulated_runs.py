@@ -2,8 +2,8 @@
 
     python benchmarks/simulated_runs.py DATABASE_URL STUDY ATTEMPT --packs 2 --every-s 1
 
-This is a run as the dispatcher starts one, `workers.study_run.StudyRun` with its lease, its progress and its
-copy in Optuna's storage. Only Ray Tune is missing: `run_packs` below simulates the workers in its place.
+The run is the same as one started by the dispatcher: `workers.study_run.StudyRun` with its lease, its
+progress and its copy in Optuna's storage. Only Ray Tune is replaced: `run_packs` below simulates the workers.
 """
 
 __all__ = ["SimulatedPacks"]
@@ -36,15 +36,12 @@ _IDLE_S = 0.05
 
 
 def _noise(*of: object) -> float:
-    """Return a number from -1 to 1 that depends on its arguments alone."""
+    """Return a number from -1 to 1 that depends only on the arguments."""
     return int.from_bytes(hashlib.blake2b(repr(of).encode(), digest_size=4).digest()) / 2**31 - 1
 
 
 def _metric(pack: Pack, member: Member, epoch: int) -> float | None:
-    """Return a validation value that depends on the learning rate, with noise.
-
-    It is None if the trial has diverged.
-    """
+    """Return a noisy validation value that depends on the learning rate, or None for a diverged trial."""
     off = math.log10(float(member.parameters.get("lr") or 1e-3)) + 2.5 + 0.2 * _noise(pack.optimizer)
     if off > 2.2:
         return None
@@ -113,17 +110,17 @@ class _InTraining:
 
 @dataclass
 class SimulatedPacks:
-    """Simulates the workers of one run.
+    """The simulated workers of one run.
 
     Attributes:
         every_s: seconds of an epoch; 0 for packs that report as fast as reports are handled.
-        packs, reports, members: how many packs were begun, how many reports came and of how many trials in
-            all.
-        late_s: of each report the seconds between the moment it was due and the moment it was taken.
-        took_s: of each report the seconds that the recorder took.
-        counts_from, for_s, server, at_end: reports count once so many packs have begun, for so long, and then
-            `at_end` is called; `server` tells the processor seconds and commits of the database's server.
-        found: how the reports fared that counted.
+        packs, reports, members: number of packs begun, of reports, and of trials in all reports together.
+        late_s: each report's delay in seconds from its due time until it was handled.
+        took_s: the recorder's seconds for each report.
+        counts_from, for_s, server, at_end: reports count from the moment when `counts_from` packs have begun,
+            for `for_s` seconds; then `at_end` is called. `server` returns the processor seconds and commits
+            of the database server.
+        found: the figures of the counted reports.
     """
 
     every_s: float
@@ -147,14 +144,14 @@ class SimulatedPacks:
         is_over: Callable[[], bool],
         is_leaving: Callable[[], bool] = lambda: False,
     ) -> None:
-        """Do what `workers.tune.run_packs` does."""
+        """Run packs with the same interface as `workers.tune.run_packs`."""
         del spec
         going: list[_InTraining] = []
         while not is_over() and not is_leaving() and not scheduler.is_drained:
             while (pack := scheduler.next_pack(f"p{self.packs}")) is not None:
                 scheduler.recorder.started(pack.pack_id)
                 self.packs += 1
-                # Workers do not report in step.
+                # Spread the first reports, because real workers do not report at the same moment.
                 first_s = time.monotonic() + self.every_s * (1 + 0.5 * _noise(pack.pack_id))
                 heapq.heappush(going, _InTraining(first_s, pack, pack.from_epoch + 1, list(pack.members)))
             self._count()
@@ -231,7 +228,7 @@ def main() -> int:
     )
     given = parser.parse_args()
     simulated = SimulatedPacks(every_s=given.every_s, counts_from=given.packs, for_s=given.for_s)
-    # The one thing that is not the product's: where packs are trained.
+    # The only replaced part of the product is the training of packs.
     workers.study_run.run_packs = simulated.run_packs
     store = Store.open(given.database, migrate=False)
     run = workers.study_run.StudyRun(
@@ -255,7 +252,7 @@ def main() -> int:
 
 
 def _server(url: str) -> tuple[float, int]:
-    """Return the processor seconds of a server on this machine so far, and its commits."""
+    """Return a local server's processor seconds so far and its number of commits."""
     with psycopg.connect(url.replace("postgresql+psycopg", "postgresql")) as connection:
         row = connection.execute(
             "SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()"

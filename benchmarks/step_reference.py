@@ -1,8 +1,8 @@
-"""The reference side of the step timings: PyPI's `adamp`, in an environment and a process of its own.
+"""The reference side of the step timings: PyPI's `adamp`, in a separate environment and process.
 
 It needs its own environment because it has the same name as our package. Parent and child take turns over
-pipes, one JSON object per line: each is idle while the other steps. The child is this file, run by the other
-environment's interpreter.
+pipes, with one JSON object per line; each is idle while the other steps. The child runs this file with the
+other environment's interpreter.
 """
 
 __all__ = ["ReferenceProcess", "ReferenceSide", "main", "make_reference"]
@@ -23,9 +23,9 @@ _VERSION = "0.3.0"
 
 
 def make_reference(folder: Path) -> Path:
-    """Return the interpreter of a new environment in `folder`.
+    """Create an environment in `folder` with PyPI's `adamp` and this interpreter's torch.
 
-    It holds PyPI's `adamp` and shares this interpreter's torch.
+    Return its interpreter.
     """
     venv.create(folder, with_pip=True)
     python = folder / "bin" / "python"
@@ -38,8 +38,8 @@ def make_reference(folder: Path) -> Path:
         ).stdout.strip()
     )
     subprocess.run([python, "-m", "pip", "install", "-q", "--no-deps", f"adamp=={_VERSION}"], check=True)
-    # Behind the environment's own packages on the path, so that `adamp` is PyPI's; both sides then run on one
-    # torch.
+    # Add this interpreter's packages after the environment's own, so that `adamp` is PyPI's while both sides
+    # use the same torch.
     (purelib / "shared-torch.pth").write_text(sysconfig.get_path("purelib") + "\n", encoding="utf-8")
     return python
 
@@ -53,7 +53,7 @@ class ReferenceProcess:
 
     def __init__(self, setting: Setting) -> None:
         assert setting.reference_python is not None
-        # Without PYTHONPATH, which may lead to our own package.
+        # Remove PYTHONPATH, which may point to our own package.
         environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
         self._child = subprocess.Popen(
             [setting.reference_python, __file__, json.dumps(asdict(setting))],
@@ -102,7 +102,7 @@ class ReferenceProcess:
 
 
 class ReferenceSide:
-    """One of the child's optimizers, timed as a `LocalSide` is."""
+    """One of the child's optimizers, timed in the same way as a `LocalSide`."""
 
     def __init__(self, process: ReferenceProcess, side: str) -> None:
         self._process, self._side = process, side

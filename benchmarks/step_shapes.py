@@ -1,8 +1,8 @@
-"""The parameters of the models in the step timings: shapes, order, and which a norm makes scale-invariant.
+"""The parameters of the models in the step timings: shapes, order and scale invariance.
 
 Sources: torchvision's resnet18 and resnet50; timm's vit_small_patch16_224 and vit_base_patch16_224;
-karpathy/nanoGPT with its settings for characters of Shakespeare (`gpt-10m`) and with those of GPT-2, whose
-head is the token embedding. Every linear weight is (out, in), as in nn.Linear.
+karpathy/nanoGPT with its settings for Shakespeare characters (`gpt-10m`) and for GPT-2, whose head shares the
+token embedding. Every linear weight is (out, in), as in nn.Linear.
 """
 
 __all__ = ["CPU_SHAPES", "CUDA_SHAPES", "SHAPES", "Parameter", "parameters"]
@@ -18,9 +18,9 @@ class Parameter(NamedTuple):
 
     Attributes:
         shape: as in the model's own code.
-        view: how AdamP projects it once the model trains: "channel" for a weight before BatchNorm, which is
-            exactly scale-invariant; "layer" for one that writes into the residual stream that a LayerNorm
-            reads, which is so only nearly; "none" for all others.
+        view: the view that AdamP projects in training: "channel" for a weight before BatchNorm, which is
+            exactly scale-invariant; "layer" for a weight that writes into a residual stream read by a
+            LayerNorm, which is only nearly scale-invariant; "none" for all others.
     """
 
     shape: tuple[int, ...]
@@ -32,7 +32,7 @@ def parameters(name: str) -> list[Parameter]:
 
     Raises:
         ValueError: there is no model with this name.
-        AssertionError: their elements do not add up to the model's published number of parameters.
+        AssertionError: the number of elements differs from the model's published number of parameters.
     """
     if name not in SHAPES:
         raise ValueError(f"step_time expects shapes among {', '.join(SHAPES)}, got {name!r}")
@@ -44,7 +44,7 @@ def parameters(name: str) -> list[Parameter]:
 
 
 def _normed_conv(out: int, inside: int, size: int) -> list[Parameter]:
-    """Return a convolution without a bias and the BatchNorm behind it."""
+    """Return a convolution without a bias and the BatchNorm after it."""
     return [Parameter((out, inside, size, size), "channel"), Parameter((out,)), Parameter((out,))]
 
 
@@ -75,7 +75,7 @@ def _resnet(
                     + _normed_conv(width, width, 3)
                     + _normed_conv(out, width, 1)
                 )
-            # The shortcut is a convolution where the block changes the resolution or the width.
+            # The shortcut is a convolution if the block changes the resolution or the width.
             if block == 0 and (stage > 0 or inside != out):
                 found += _normed_conv(out, inside, 1)
             inside = out
@@ -120,7 +120,8 @@ SHAPES: Mapping[str, tuple[Callable[[], list[Parameter]], int]] = MappingProxyTy
         ),
         "vit-s16": (lambda: _vit(384), 22_050_664),
         "gpt-10m": (lambda: _gpt(384, 6, vocabulary=65, context=256, bias=False), 10_745_088),
-        # ResNet-18's 62 tensors with four channels each: what a step costs beside its arithmetic.
+        # ResNet-18's 62 tensors with four channels each, to measure the cost of a step besides its
+        # arithmetic.
         "tiny-62": (lambda: _resnet((4, 4, 4, 4), (2, 2, 2, 2), expansion=1, classes=10), 3_150),
         "vit-b16": (lambda: _vit(768), 86_567_656),
         "gpt-124m": (lambda: _gpt(768, 12, vocabulary=50_257, context=1024, bias=True), 124_439_808),

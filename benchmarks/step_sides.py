@@ -1,6 +1,6 @@
-"""The optimizers whose steps are timed against each other on one set of tensors, and the clock.
+"""The optimizers whose steps are compared on one set of tensors, and the clock that times them.
 
-This module imports only torch, because it also runs in the process that has PyPI's `adamp` in place of ours.
+This module imports only torch, because it also runs in the process with PyPI's `adamp` instead of ours.
 """
 
 __all__ = [
@@ -31,8 +31,8 @@ from step_shapes import parameters
 from torch import Tensor
 from torch.optim import SGD, AdamW, Optimizer
 
-# So small that no weight moves: the gradients stay as they were drawn, and with them which tensors AdamP
-# projects.
+# So small that no weight moves. The angles between weights and gradients, and so AdamP's projections, then
+# stay the same.
 _ADAM = {"lr": 1e-10, "weight_decay": 1e-2}
 _SGD = {"lr": 1e-10, "momentum": 0.9, "nesterov": True, "weight_decay": 1e-5}
 _DELTA = 0.1
@@ -43,16 +43,16 @@ class Setting:
     """The setting that one process measures.
 
     Attributes:
-        shapes: a name among `step_shapes.SHAPES`.
+        shapes: a name in `step_shapes.SHAPES`.
         device: "cpu" or "cuda".
         threads: CPU threads.
-        allocator: "default" for the C library's, "keeping" for one set to keep freed memory.
+        allocator: "default" for the C library's settings, "keeping" to keep freed memory.
         projected: which tensors AdamP and SGDP project: none, those of `Parameter.view`, or all of two
             dimensions or more.
-        flips: share of the tensors of two dimensions or more that are projected on every second step only.
-        rounds: how often every side has its turn.
-        turn_ms: milliseconds that a turn lasts at least, or it is a single step.
-        sides: regular expression that the names of the sides must match somewhere.
+        flips: share of the tensors of two dimensions or more that are projected only on every second step.
+        rounds: number of turns of each side.
+        turn_ms: minimum milliseconds of a turn; a longer step is a turn by itself.
+        sides: regular expression that selects sides by a match anywhere in their names.
         reference_python: interpreter with PyPI's `adamp`, or None.
     """
 
@@ -128,9 +128,9 @@ def _view(
 
 
 def _turned(grad: Tensor, weight: Tensor, view: Literal["channel", "layer", "none"]) -> Tensor:
-    """Return the gradient turned so that AdamP projects this view.
+    """Return the gradient changed so that AdamP projects this view.
 
-    Orthogonal to the weight, or at five times the angle of the layer's threshold.
+    It is orthogonal to the weight or, for no view, at five times the cosine of the layer's threshold.
     """
     if weight.dim() < 2:
         return grad
@@ -151,7 +151,7 @@ class Clock:
         self._cuda = device == "cuda"
 
     def seconds(self, run: Callable[[], object]) -> float:
-        """Return the seconds until the device has finished what `run` starts."""
+        """Call `run` and return the seconds until the device has finished its work."""
         if not self._cuda:
             begun = time.perf_counter()
             run()
@@ -166,13 +166,13 @@ class Clock:
 
 
 class LocalSide:
-    """An optimizer of this process on the tensors that all its sides share."""
+    """An optimizer in this process, on the tensors that all its sides share."""
 
     def __init__(self, optimizer: Optimizer, tensors: Tensors, setting: Setting) -> None:
         self._optimizer, self._tensors, self._setting = optimizer, tensors, setting
         self._clock = Clock(setting.device)
         self._steps = 1
-        # The first step makes the state and, in some, compiles.
+        # The first step creates the state and, for some sides, compiles.
         begun = time.perf_counter()
         self._clock.seconds(self._step)
         self.first_s = time.perf_counter() - begun
@@ -181,10 +181,7 @@ class LocalSide:
         self._steps = max(1, min(1000, round(setting.turn_ms / 1000 / warm_s)))
 
     def turn(self) -> float:
-        """Return the milliseconds of one step, the mean of a turn.
-
-        An uncounted step before it warms the caches.
-        """
+        """Return the mean milliseconds of a step in one turn, after an uncounted step to warm the caches."""
         self._step()
         return 1000 * self._clock.seconds(self._steps_in_a_row) / self._steps
 
@@ -199,7 +196,7 @@ class LocalSide:
 
 @contextmanager
 def _our_package() -> Iterator[None]:
-    """Make `import adamp` import this repository's package rather than PyPI's."""
+    """Make `import adamp` import this repository's package instead of PyPI's."""
     root = str(Path(__file__).parents[1])
     sys.path.insert(0, root)
     try:
@@ -287,10 +284,7 @@ def make_optimizer(side: str, tensors: Tensors) -> Optimizer:
 
 
 def projected_share(tensors: Tensors) -> tuple[float, float]:
-    """Return the shares of tensors and of elements that AdamP would project with these gradients.
-
-    The gradients must be set.
-    """
+    """Return the shares of tensors and of elements that AdamP would project with the weights' gradients."""
     with _our_package():
         from adamp import decide
 
@@ -304,12 +298,11 @@ def projected_share(tensors: Tensors) -> tuple[float, float]:
 
 
 def bandwidth(device: str) -> dict[str, float]:
-    """Return the gigabytes (1e9) a second that this device reads and writes.
+    """Return the gigabytes (1e9) per second that this device reads and writes.
 
-    It is the best of nine tries on arrays far larger than its caches.
-
-    "copy" is a plain copy: on a CPU the old content of its target may be read too, which is not counted.
-    "add" adds one array to another in place, the pattern of an optimizer's step.
+    It is the best of nine measurements on arrays far larger than its caches. "copy" is a plain copy; a CPU
+    may also read the old content of the target, which is not counted. "add" adds one array to another in
+    place, the pattern of an optimizer's step.
     """
     target = torch.ones(2**28 if device == "cuda" else 2**26, device=device)
     source = torch.full_like(target, 1e-3)

@@ -103,10 +103,7 @@ def _rows(measured: Mapping[str, Any]) -> list[tuple[str, ...]]:
 
 
 def _ratios(above: Sequence[float] | None, below: Sequence[float] | None) -> list[float]:
-    """Return the ratios of the turns that two sides had in the same rounds.
-
-    It is None if a side was skipped.
-    """
+    """Return the ratios of two sides' turns in the same rounds, or None if a side was skipped."""
     return [a / b for a, b in zip(above, below, strict=True)] if above and below else []
 
 

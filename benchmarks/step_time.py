@@ -1,6 +1,6 @@
-r"""Milliseconds per optimizer step.
+r"""Milliseconds per optimizer step, for our AdamP and SGDP on each path and for other implementations.
 
-Compared are torch's AdamW and SGD, pytorch_optimizer's AdamP and SGDP, PyPI's `adamp`, and each path of ours.
+The others are torch's AdamW and SGD, pytorch_optimizer's AdamP and SGDP, and PyPI's `adamp`.
 
     .venv/bin/python benchmarks/step_time.py --make-reference build/reference
     .venv/bin/python benchmarks/step_time.py --reference-python build/reference/bin/python \
@@ -8,14 +8,15 @@ Compared are torch's AdamW and SGD, pytorch_optimizer's AdamP and SGDP, PyPI's `
     .venv/bin/python benchmarks/step_time.py --device cuda --json step_time.json
 
 Every setting (shapes, threads, allocator) has its own process, started with the environment that the
-allocator and the threads need. All sides in it step one set of float32 tensors, with fixed random gradients
-and a learning rate too small to move anything, so that the same tensors are projected throughout. They take
-turns in a new order every round. A side's time is the median of its turns. Its ratio to torch's fused AdamW
-(for SGD and SGDP, fused SGD) is taken within a round; the median ratio is printed with its quartiles, and so
-is the median ratio of the reference to it. The first step, which allocates and may compile or load compiled
-code from a cache, is listed separately. GB/s counts the bytes that a fused step must read and write: 28 per
-element for AdamW and AdamP (weight, gradient and two moments read; all but the gradient written), 20 for SGD
-and SGDP with momentum. Next to it is the rate of one large copy and one large in-place addition.
+allocator and the threads need. All sides in it step the same float32 tensors, with fixed random gradients
+and a learning rate too small to move any weight, so that the same tensors are projected in every step. The
+sides take turns, in a new order in every round. A side's time is the median of its turns. Its ratio to
+torch's fused AdamW (fused SGD for SGD and SGDP) is computed within each round; the median ratio is printed
+with its quartiles, next to the median ratio of the reference to it. The first step, which allocates and may
+compile or load compiled code from a cache, is listed separately. GB/s counts the bytes that a fused step must
+read and write: 28 per element for AdamW and AdamP (weight, gradient and two moments read; all but the
+gradient written), 20 for SGD and SGDP with momentum. Next to it is the rate of one large copy and one large
+in-place addition.
 
 On a GPU, every model's tensors are larger than the L2 cache, so that none stays in it between steps (except
 `tiny-62`, which measures launches). Sides that cannot be imported are skipped and named.
@@ -44,16 +45,13 @@ from step_tables import describe, markdown, show
 
 __all__ = ["main"]
 
-# glibc then takes memory from the heap alone and gives none of it back: no page is faulted in twice.
+# With these, glibc allocates only from the heap and returns no memory, so that no page is faulted in twice.
 _KEEPING = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**34)}
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 
 def _measure(setting: Setting) -> dict[str, Any]:
-    """Return the milliseconds of every turn of every side under one setting.
-
-    Notes that belong to them come with them.
-    """
+    """Return the milliseconds of every turn of every side under one setting, with notes on the sides."""
     torch.set_num_threads(setting.threads)
     reached = bandwidth(setting.device)
     tensors = Tensors(setting)
@@ -71,13 +69,13 @@ def _measure(setting: Setting) -> dict[str, Any]:
             else:
                 sides[name] = LocalSide(make_optimizer(name, tensors), tensors, setting)
         except (ImportError, NotImplementedError, RuntimeError, TypeError, ValueError) as error:
-            # Other libraries refuse a device or an option by any of these; the side is named with its reason,
-            # and the others are timed.
+            # Other libraries raise any of these for an unsupported device or option. List the side with its
+            # reason, and time the others.
             left_out[name] = f"{type(error).__name__}: {error}"
     turns: dict[str, list[float]] = {name: [] for name in sides}
     order, shuffled = list(sides), random.Random(0)
     for _ in range(setting.rounds):
-        # Another order every round, so that no side always steps behind the same neighbour.
+        # A new order in every round, so that no side always steps after the same other side.
         shuffled.shuffle(order)
         for name in order:
             turns[name].append(sides[name].turn())

@@ -1,12 +1,12 @@
 """Hyperparameter search with Ray Tune alone, as in its documentation: the other side of `throughput.py`.
 
-`throughput.py` starts this in a process. There is one `Tuner` per arm, one after the other, because
-`OptunaSearch` searches one space, with a function trainable that reports every epoch and the optimizers of
-pytorch_optimizer and torch. Where there was a choice, the faster option was taken: the data stays in the
-worker's memory as one tensor and is indexed without a DataLoader, a diverged trial ends itself, Tune prints
-nothing, and Ray is configured as Tangent configures its own, with the same threads and the same allocator.
+`throughput.py` starts this as a process. It runs one `Tuner` per arm, one after the other, because
+`OptunaSearch` searches a single space. The trainable is a function that reports every epoch and uses the
+optimizers of pytorch_optimizer and torch. The faster option was always chosen: the data stays in the worker's
+memory as one tensor and is indexed without a DataLoader, a diverged trial ends itself, Tune prints nothing,
+and Ray is configured like Tangent's, with the same threads and the same allocator.
 
-It reads one line of JSON per search from standard input and answers with one line.
+It reads one line of JSON per search from standard input and answers each with one line.
 """
 
 __all__ = ["main"]
@@ -43,10 +43,7 @@ def _domain(dimension: AnyDimension) -> Any:
 
 
 def _search(asked: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the time and the results of one search.
-
-    Wall seconds, and for each arm its best validation value and epochs.
-    """
+    """Run one search and return its wall seconds and each arm's best validation value and epochs."""
     plan = ResolvedStudy.model_validate(asked["plan"])
     mode = "max" if plan.workload.direction == "maximize" else "min"
     arms: dict[str, Any] = {}
@@ -101,7 +98,7 @@ def _search(asked: Mapping[str, Any]) -> dict[str, Any]:
 def main() -> None:
     """Start Ray, report that it is up, and run the requested searches."""
     start_ray("local", cpus=int(sys.argv[1]))
-    # What Tune prints, whatever it is told, must not lie between the answers.
+    # Tune prints even if it is configured not to; its output must not mix with the answers.
     answers, sys.stdout = sys.stdout, sys.stderr
     print("ready", file=answers, flush=True)
     for line in sys.stdin:

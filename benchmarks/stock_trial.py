@@ -1,4 +1,4 @@
-"""One trial of Ray Tune alone: a function trainable as a user writes it, with ready-made optimizers.
+"""One trial of Ray Tune alone: a function trainable like a user's, with ready-made optimizers.
 
 It has its own module so that Ray's workers import it and keep the data between trials if Tune reuses them.
 """
@@ -23,7 +23,7 @@ _EVALUATION_BATCH = 512
 
 
 def _optimizer(card: OptimizerCard, model: nn.Module, parameters: Parameters) -> torch.optim.Optimizer:
-    """Return the optimizer that a user of torch and pytorch_optimizer would take."""
+    """Return the optimizer that a user of torch and pytorch_optimizer would choose."""
     makers: dict[str, Callable[..., torch.optim.Optimizer]] = {
         "adamw": torch.optim.AdamW,
         "sgd": torch.optim.SGD,
@@ -61,7 +61,7 @@ def train(
     batch_size: int,
     seed: int,
 ) -> None:
-    """Train one configuration and report every epoch: the function trainable."""
+    """Train one configuration and report every epoch; this is the function trainable."""
     torch.set_num_threads(1)
     torch.manual_seed(seed)
     workload, data = _loaded(workload_name)

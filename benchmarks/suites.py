@@ -1,4 +1,4 @@
-"""Coverage and bias of a suite's interquartile mean, and coverage of its win chance, as they are shown.
+"""Coverage and bias of a suite's interquartile mean, and coverage of its win chance, as shown to users.
 
 All runs are simulated: normal values around known means, a standard deviation of 1, the same in every study.
 As in a suite, the scale of each study comes from the arms' estimated means. The truth is the interquartile
@@ -33,12 +33,12 @@ _SPREADS: Final[dict[str, tuple[float, ...]]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class SuiteCoverage:
-    """What the suites of one kind show.
+    """The coverage and bias found over the suites of one kind.
 
     Attributes:
-        covered: how often the interval of the interquartile mean holds the truth, arm by arm.
-        bias: mean of the interquartile mean less the truth, arm by arm.
-        wins_covered: how often the interval of a chance to win holds the truth, over all pairs.
+        covered: per arm, how often the interval of the interquartile mean contains the truth.
+        bias: per arm, mean of the interquartile mean minus the truth.
+        wins_covered: how often the interval of a win chance contains the truth, over all pairs.
     """
 
     covered: tuple[float, ...]
@@ -51,10 +51,10 @@ def simulate(means: Sequence[float], *, studies: int, runs: int, suites: int, se
 
     Args:
         means: true mean of each arm in standard deviations of a run, not all equal; more is better.
-        studies: studies of a suite.
+        studies: number of studies in a suite.
         runs: runs of each arm in each study.
-        suites: how many suites to simulate.
-        seed: of the simulation.
+        suites: number of suites to simulate.
+        seed: seed of the simulation.
     """
     rng = np.random.default_rng([seed, studies, runs])
     levels = np.asarray(means, dtype=np.float64)

@@ -44,10 +44,7 @@ def add_outputs(parser: argparse.ArgumentParser) -> None:
 
 
 def machine(*, device: str | None = None) -> dict[str, Any]:
-    """Return the facts about the machine: processor, cores, versions.
-
-    The GPU is included if one was used.
-    """
+    """Return the machine's processor, cores and versions, and its GPU if one was used."""
     versions: dict[str, str] = {}
     for name in _VERSIONS:
         try:
@@ -75,10 +72,7 @@ def machine(*, device: str | None = None) -> dict[str, Any]:
 
 
 def publish(given: argparse.Namespace, measured: Mapping[str, Any], tables: Sequence[Table]) -> None:
-    """Print the tables, with rich if it is installed.
-
-    Write the files requested by the options of `add_outputs`.
-    """
+    """Print the tables, with rich if it is installed, and write the files requested with `add_outputs`."""
     about = _about(measured["machine"])
     try:
         from rich.console import Console

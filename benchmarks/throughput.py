@@ -53,13 +53,13 @@ _SIDES = ("tangent", "stock", "reused")
 
 
 def _body(given: argparse.Namespace, *, workload: str, pruner: str) -> dict[str, Any]:
-    """Return the study, as its JSON."""
+    """Return the study's submission as JSON."""
     arms = json.loads((_HERE.parent / "examples" / "digits.json").read_text())["arms"]
     return {
         "workload": workload,
         "arms": [arm for arm in arms if arm["optimizer"] in given.arms],
         "budget": {"trials_per_arm": given.trials, "epochs": given.epochs},
-        # Neither does Ray Tune confirm anything.
+        # Ray Tune has no confirmation runs either.
         "confirmation": {"seeds": 0},
         "sampler": "tpe",
         "pruner": pruner,
@@ -199,7 +199,8 @@ def main() -> None:
             plan = resolve(parse_spec(body), installed_catalog())
             runs: dict[str, list[dict[str, Any]]] = {side: [] for side in _SIDES if side in given.sides}
             for n in range(given.repeats):
-                # Whatever else the machine does in the meantime should not always meet the same side.
+                # A new order in every round, so that other load on the machine does not always hit the same
+                # side.
                 for side in list(runs)[:: -1 if n % 2 else 1]:
                     took = (
                         _tangent(given, body)

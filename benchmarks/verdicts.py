@@ -1,4 +1,4 @@
-"""How often verdicts are right, wrong or undecided when the truth is known, and intervals contain it.
+"""How often verdicts are right, wrong or undecided, and intervals contain the truth, when it is known.
 
 Everything is simulated; nothing is trained.
 
@@ -12,8 +12,8 @@ Parts:
                 one that is better by a known gap.
     family      studies of four arms with the same optimizer: how often any of the six pairs is called.
     tables      the same as `surface` on HPOBench's tables of multilayer perceptrons with `ArmSampler`.
-                Searches of a table are made once and assigned to studies at random; the better arm's are
-                the same ones shifted by the gap.
+                Each table is searched once and the searches are assigned to studies at random; those of the
+                better arm are the same ones, shifted by the gap.
 
 All parts take about ten minutes on one core, most of it for `tables`.
 """
@@ -27,7 +27,7 @@ from typing import Any, cast
 
 from studies.spec import ADAPTIVE_SAMPLERS
 
-# Read once, when torch is first imported.
+# torch reads this once, at its first import.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np

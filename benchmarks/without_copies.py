@@ -1,7 +1,7 @@
-"""Imported first in every process that `overhead.py` starts: leaves out Optuna's copy while a file says so.
+"""A patch that skips Optuna's copy while a file exists, imported first in every process of `overhead.py`.
 
-The copy cannot be switched off otherwise, and its cost cannot be separated while it is written in parallel to
-everything else.
+There is no other way to switch the copy off, and its cost cannot be separated while it is written in parallel
+to everything else.
 """
 
 __all__ = ["SIGN", "install"]

@@ -1,6 +1,4 @@
-"""The load's generator is honest about what it measures, and the scripts that put a load on the service still
-run.
-"""
+"""The load generator measures latency correctly, and the load benchmarks still run."""
 
 import asyncio
 import contextlib
@@ -18,7 +16,7 @@ __all__: list[str] = []
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 
-def test_a_stall_is_charged_to_every_request_that_was_due_meanwhile() -> None:
+def test_a_stall_adds_to_the_latency_of_every_request_due_during_it() -> None:
     may_answer = asyncio.Event()
     asked: list[bytes] = []
     gone = asyncio.Semaphore(0)
@@ -50,7 +48,7 @@ def test_a_stall_is_charged_to_every_request_that_was_due_meanwhile() -> None:
     traffic = asyncio.run(main())
     assert len(traffic.answers) == len(asked) > 30
     assert all(answer.status == 200 and answer.size == 2 for answer in traffic.answers)
-    # Every one waited from its own moment to the end of the stall.
+    # Every request waited from its due time to the end of the stall.
     assert all(answer.latency_s >= 0.59 - answer.due_s for answer in traffic.answers)
     assert b"Authorization: Bearer secret" in asked[0]
 
@@ -58,7 +56,7 @@ def test_a_stall_is_charged_to_every_request_that_was_due_meanwhile() -> None:
 @pytest.mark.postgres
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_the_load_is_put_on_a_real_service(tmp_path: Path) -> None:
+def test_the_load_benchmark_runs_against_a_real_service(tmp_path: Path) -> None:
     tmp_path.chmod(0o755)
     short = [
         "--studies",
@@ -94,7 +92,7 @@ def test_the_load_is_put_on_a_real_service(tmp_path: Path) -> None:
 @pytest.mark.postgres
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_reports_of_simulated_workers_are_taken(tmp_path: Path) -> None:
+def test_reports_of_simulated_workers_are_recorded(tmp_path: Path) -> None:
     short = ["--parts", "rates", "--workers", "4", "--sizes", "2", "--seconds", "3"]
     subprocess.run(
         [sys.executable, BENCHMARKS / "reports.py", *short, "--json", tmp_path / "found.json"],

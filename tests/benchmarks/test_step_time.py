@@ -1,4 +1,4 @@
-"""The script that times optimizer steps still runs, and times what it says."""
+"""The benchmark of optimizer steps still runs and measures what it documents."""
 
 import json
 import subprocess
@@ -19,12 +19,12 @@ def test_a_model_has_its_published_number_of_parameters(name: str) -> None:
     assert any(parameter.view != "none" for parameter in parameters(name))
 
 
-def test_a_model_that_is_not_known_is_refused_with_those_that_are() -> None:
+def test_an_unknown_model_raises_an_error_that_lists_the_known_ones() -> None:
     with pytest.raises(ValueError, match=r"shapes among resnet50, .*, got 'vgg'"):
         parameters("vgg")
 
 
-def test_every_side_takes_its_turns_on_tensors_whose_projection_is_kept(tmp_path: Path) -> None:
+def test_every_side_takes_its_turns_on_tensors_with_the_same_projection(tmp_path: Path) -> None:
     short = [
         "--shapes",
         "tiny-62",

@@ -1,6 +1,4 @@
-"""The scripts that measure studies, samplers and stacks still run, at a size that measures nothing, and say
-what they promise.
-"""
+"""The benchmarks of studies, samplers and stacks run at a tiny size and return the documented figures."""
 
 import json
 import subprocess
@@ -14,7 +12,7 @@ import pytest
 __all__: list[str] = []
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-# What a machine with a GPU need not have.
+# Packages that a machine with a GPU does not need.
 ABSENT = (
     "alembic",
     "fastapi",
@@ -30,10 +28,7 @@ ABSENT = (
 
 
 def run(name: str, *arguments: str | Path, folder: Path, without: Sequence[str] = ()) -> dict[str, Any]:
-    """Run a benchmark, as if some packages were not installed, and return what it wrote as JSON.
-
-    Its Markdown lies beside it.
-    """
+    """Run a benchmark as if some packages were missing, and return its JSON (its Markdown is beside it)."""
     code = f"""
 import runpy, sys
 sys.modules.update(dict.fromkeys({list(without)!r}))
@@ -110,7 +105,7 @@ def test_search_replays_every_part(tmp_path: Path) -> None:
     found = run("search.py", *short, *grid, folder=tmp_path)
     assert set(found["samplers"]) == {"random", "tpe"}
     for one in found["samplers"].values():
-        # More trials never make it worse.
+        # More trials never increase the regret.
         assert all(
             after <= before for before, after in zip(one["by_trials"][0], one["by_trials"][2], strict=True)
         )

@@ -38,7 +38,7 @@ _MUON = OptimizerCard(
     ),
     import_line="from torch import nn\nfrom torch.optim import AdamW, Muon",
     constructor="Muon",
-    # Without it Muon's steps would be larger than AdamW's by a factor that depends on the matrix, and the two
+    # Otherwise Muon's steps would be larger than AdamW's by a factor that depends on the matrix, and the two
     # could not share one lr.
     arguments={"adjust_lr_fn": "match_rms_adamw"},
     preparation=_PREPARATION,
@@ -90,7 +90,7 @@ def hidden_matrices(model: nn.Module) -> list[nn.Parameter]:
 
 
 class MuonAdamW(Optimizer):
-    """Uses torch's Muon for groups marked `set_apart` and torch's AdamW for the others.
+    """An optimizer with torch's Muon for groups marked `set_apart` and torch's AdamW for the others.
 
     Both parts share this optimizer's groups and state, so schedules that write `group["lr"]`, `zero_grad`,
     `state_dict` and `load_state_dict` work as on any torch optimizer, and each part computes exactly what it
@@ -102,9 +102,9 @@ class MuonAdamW(Optimizer):
         lr: learning rate of both parts; Muon's steps are scaled to the root mean square that AdamW's usually
             have (0.2 lr).
         weight_decay: decoupled weight decay of both parts.
-        momentum, nesterov, ns_steps: Muon's, see `torch.optim.Muon`.
-        betas: AdamW's.
-        adjust_lr_fn: how Muon scales its steps.
+        momentum, nesterov, ns_steps: Muon's arguments; see `torch.optim.Muon`.
+        betas: AdamW's decay rates.
+        adjust_lr_fn: Muon's rule for scaling its steps.
 
     Raises:
         ValueError: from Muon and AdamW, for illegal values, or a parameter set apart that is not 2-D.
@@ -140,7 +140,7 @@ class MuonAdamW(Optimizer):
         for kind, is_apart in ((Muon, True), (AdamW, False)):
             mine = [g for g in self.param_groups if bool(g.get("set_apart")) == is_apart]
             if mine:
-                # torch keeps the dicts that it gets as groups, and only adds missing keys to them.
+                # torch keeps the given group dicts and only adds missing keys to them.
                 part = kind(mine)
                 part.state = self.state
                 self._parts.append(part)

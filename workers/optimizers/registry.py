@@ -1,4 +1,4 @@
-"""Entries of the optimizer catalogue, and how an entry becomes a torch optimizer for a model."""
+"""Entries of the optimizer catalogue, and the construction of a torch optimizer from an entry and a model."""
 
 __all__ = [
     "Build",
@@ -32,7 +32,7 @@ Build = Callable[[list[ParameterGroup], Parameters], Optimizer]
 
 @dataclass(frozen=True)
 class OptimizerEntry:
-    """One optimizer that studies may name.
+    """One optimizer of the catalogue.
 
     Attributes:
         card: its description.
@@ -131,9 +131,9 @@ def build_optimizer(
     """Return the optimizer for a model's trainable parameters.
 
     Each group has an `initial_lr`, which schedules multiply. The caller must call `.train()` before training
-    and `.eval()` before evaluation on an optimizer that has these methods: schedule-free optimizers evaluate
-    at averaged weights. Several optimizers of pytorch_optimizer overwrite `.grad` in `step`, so read
-    gradients before it.
+    and `.eval()` before evaluation on an optimizer that has these methods, because schedule-free optimizers
+    evaluate at averaged weights. Several optimizers of pytorch_optimizer overwrite `.grad` in `step`, so
+    callers must read gradients before it.
 
     Args:
         entry: the optimizer.

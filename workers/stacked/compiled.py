@@ -1,7 +1,7 @@
 """The whole step of a stack (forward, backward and optimizer) compiled into one graph for one width.
 
-It pays on a CPU for models so small that calling operations costs more than the operations, and only over
-many steps: compiling takes half a minute of one core. It computes what the plain step computes, to rounding.
+It pays off on a CPU for models so small that calling operations costs more than the operations, and only over
+many steps: compiling takes half a minute of one core. The results equal the plain step's, to rounding.
 """
 
 __all__ = ["CompiledStep", "CompiledSteps"]
@@ -48,14 +48,14 @@ class CompiledStep:
         plan.template = copy.deepcopy(plan.template).train()
         self.plan = plan
         self._forward = Forward(plan, is_paired=is_paired)
-        # With every hyperparameter at one half, no part of the step is skipped: one graph serves all packs.
+        # With every hyperparameter at 0.5, no part of the step is skipped, so one graph serves all packs.
         one = torch.tensor([0.5], dtype=torch.float64)
         card = plan.entry.card
         self._optimizer = plan.optimizer(dict.fromkeys([*card.defaults, *card.arguments], one), plan.layout)
         self.names = list(self._optimizer.coefficients(one.unsqueeze(0), done=0))
-        # Torch leaves parts of it untyped.
+        # torch leaves it partly untyped.
         compiler = cast("Callable[..., Any]", torch.compile)  # pyright: ignore[reportUnknownMemberType]
-        # Isolated, because all steps are one function to torch, which compiles at most eight versions of it.
+        # Isolate the graphs: torch sees all steps as one function and compiles at most eight versions of it.
         self._graph = cast(
             "Callable[..., Tensor]",
             compiler(self._whole, dynamic=False, fullgraph=True, isolate_recompiles=True),
@@ -76,8 +76,8 @@ class CompiledStep:
             weights: [K, P].
             moments: each [K, P].
             buffers: each [K, *shape].
-            inputs: as `Forward.losses` takes them.
-            targets: as `Forward.losses` takes them.
+            inputs: see `Forward.losses`.
+            targets: see `Forward.losses`.
             table: the step's coefficients, [names, K, 1].
         """
         return self._graph(weights, dict(moments), dict(buffers), inputs, targets, table)
@@ -113,14 +113,13 @@ class CompiledSteps:
     def get(
         self, plan: StackPlan, *, width: int, is_paired: bool, example: Callable[[], tuple[Any, ...]]
     ) -> CompiledStep | None:
-        """Return the compiled step, compiled now if the steps ahead are worth it, or None for the plain step.
+        """Return the compiled step, compiling it if enough steps remain, or None for the plain step.
 
         Args:
-            plan: how the members are stacked.
+            plan: the plan of the pack.
             width: members in a stack.
             is_paired: whether they share their data.
-            example: returns the arguments that the step will be called with, without the table; they are
-                copied.
+            example: returns the step's future arguments without the table; they are copied.
         """
         key = _key(plan, width, is_paired)
         if key in self._steps:
@@ -139,17 +138,17 @@ class CompiledSteps:
     def record(
         self, plan: StackPlan, step: CompiledStep | None, *, width: int, is_paired: bool, member_step_s: float
     ) -> CompiledStep | None:
-        """Record how long an epoch's steps took, and return the step to continue with.
+        """Record the duration of an epoch's steps, and return the step to continue with.
 
         A compiled step that is not faster than the plain one is never used again.
 
         Args:
-            plan: how the members are stacked.
+            plan: the plan of the pack.
             step: the compiled step, or None for the plain one.
             width: members in a stack.
             is_paired: whether they share their data.
-            member_step_s: processor seconds of a step divided by its members, which do not grow on a busy
-                machine; includes evaluation.
+            member_step_s: processor seconds of a step, including evaluation, divided by its members. Unlike
+                wall time, they do not grow on a busy machine.
         """
         key = _key(plan, width, is_paired)
         if step is None:
@@ -171,8 +170,8 @@ def _compile(plan: StackPlan, *, is_paired: bool, example: tuple[Any, ...]) -> C
         step = CompiledStep(plan, is_paired=is_paired)
         weights, moments, buffers, inputs, targets = example
         table = torch.zeros(len(step.names), len(weights), 1, dtype=weights.dtype)
-        # torch's pool of compiling processes, one per worker, would outlive its use.
-        # Torch leaves parts of it untyped.
+        # Compile in this process: torch's pool of compiler processes, one per worker, would outlive its use.
+        # torch leaves it partly untyped.
         with config.patch(compile_threads=1):  # pyright: ignore[reportUnknownMemberType]
             step(weights.detach().clone(), _copies(moments), _copies(buffers), inputs, targets, table)
     # torch's compiler, a C++ compiler and a linker may each fail here; training continues with the plain

@@ -21,11 +21,11 @@ from workers.workloads import Data, Workload
 
 
 class StackedEngine:
-    """Trains the members of a pack in stacks of about equal size, none wider than `width`.
+    """An engine that trains the members of a pack in stacks of about equal size, none wider than `width`.
 
-    Which members share a stack, how many they are, and whether the step is compiled changes no member's
-    numbers beyond rounding. The same pack gives the same bits at the same width, compiled or not; but the
-    width and the choice to compile depend on measured times.
+    The assignment of members to stacks, the size of the stacks, and compiling change a member's numbers only
+    by rounding. The same pack gives the same bits at the same width, compiled or not; but the width and the
+    choice to compile depend on measured times.
 
     Args:
         pack: the members and their settings.
@@ -38,7 +38,7 @@ class StackedEngine:
         compiled: the steps that this worker has compiled; None never compiles.
 
     Attributes:
-        width: as given, or the width that it was lowered to when memory ran out.
+        width: the given width, or a lower one after memory ran out.
         ran_out_with: number of members in the last stack that ran out of memory; None if none did.
 
     Raises:
@@ -98,7 +98,8 @@ class StackedEngine:
                 if waiting or len(trained) > 1:
                     stack.park()
                 continue
-            # Not in the except block, where the error keeps every tensor of the failed step alive.
+            # Retry outside the except block, where the error would keep every tensor of the failed step
+            # alive.
             saved = (before or stack.rows).to(torch.device("cpu"))
             del before, stack
             if self._plan.device.type == "cuda":
@@ -123,7 +124,7 @@ class StackedEngine:
         return next(stack.checkpoint(group.index(member)) for group, stack in self._groups if member in group)
 
     def _with_compiled_step(self, stack: Stack) -> Stack:
-        """Return the stack with a compiled step if that pays, padded to the width that the step needs."""
+        """Return the stack with a compiled step if that pays off, padded to the width that the step needs."""
         if self._compiled is None or stack.compiled_step is not None or not self._is_nearly_full(stack):
             return stack
 
@@ -140,8 +141,8 @@ class StackedEngine:
         return stack
 
     def _is_nearly_full(self, stack: Stack) -> bool:
-        # Padding costs as much as members do, and the speed of a much smaller stack does not predict that of
-        # one compiled for the full width.
+        # A padding row costs as much as a member, and the speed of a much smaller stack does not predict the
+        # speed of one compiled for the full width.
         return self.width > 1 and 4 * stack.size >= 3 * self.width
 
     def _record_speed(self, stack: Stack, seconds: float) -> None:
@@ -156,7 +157,7 @@ class StackedEngine:
             )
 
     def _drop_all_but(self, alive: Sequence[int]) -> None:
-        """Drop the rows of all other members, and join stacks if fewer would do."""
+        """Drop the rows of all other members, and join stacks if fewer are enough."""
         living = set(alive)
         groups: list[tuple[list[int], Stack]] = []
         for members, stack in self._groups:

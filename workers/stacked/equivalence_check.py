@@ -50,7 +50,7 @@ class _Trained(NamedTuple):
 def why_not_stackable(
     pack: Pack, *, workload: Workload, entry: OptimizerEntry, data: Data, device: torch.device
 ) -> str | None:
-    """Return a sentence that says why members of this pack cannot be stacked, or None if they can.
+    """Return the reason why members of this pack cannot be stacked, as a sentence, or None if they can.
 
     The check runs in float64, where rounding cannot hide a difference, or in the model's own precision if the
     model cannot run in float64. Its two members share a seed if those of the pack do.
@@ -63,7 +63,7 @@ def why_not_stackable(
         validation=data.validation.head(pack.batch_size),
         test=data.test.head(pack.batch_size),
     )
-    # Checks the model's own dtypes, which a run in float64 does not show.
+    # This checks the model's own dtypes, which the check in float64 cannot do.
     plan = _attempt(lambda: StackPlan(pack, workload=workload, entry=entry, data=small, device=device))
     if isinstance(plan, NotStackable):
         return _one_by_one(str(plan))
@@ -188,7 +188,7 @@ def _relative(mine: Tensor, theirs: Tensor) -> float:
 
 
 def _describe_error(error: Exception) -> str:
-    """Return in words what torch.func could not handle, if its message is a known one."""
+    """Return a description of what torch.func could not handle, if its message is a known one."""
     text = str(error)
     if isinstance(error, NotStackable):
         return text

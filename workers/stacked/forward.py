@@ -11,7 +11,7 @@ from typing import cast
 import torch
 from torch import Tensor
 
-# Torch leaves parts of both untyped.
+# torch leaves both partly untyped.
 from torch.func import functional_call, vmap  # pyright: ignore[reportUnknownVariableType]
 
 from workers.results import EVALUATION_BATCH, batch_sums, split_means
@@ -23,17 +23,14 @@ _EVALUATED_AT_ONCE = 8 * EVALUATION_BATCH
 
 
 def warm() -> None:
-    """Import what the first stack of a process would otherwise wait about a second for.
-
-    These are torch.func's machinery and torch's optimizers.
-    """
+    """Import torch.func's internals and torch's optimizers, to save the first stack about a second."""
     weights = torch.ones(2, 1, requires_grad=True)
     torch.autograd.grad(vmap(torch.sum)(weights).sum(), weights)
     torch.optim.SGD([weights], lr=1.0)
 
 
 class Forward:
-    """The forward pass of K models, on inputs of their own or on shared ones.
+    """The forward pass of K models, on separate or shared inputs.
 
     Args:
         plan: how the members are stacked.

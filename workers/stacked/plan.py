@@ -1,4 +1,4 @@
-"""What all stacks of a pack share: the model, its layout, the initial values and the pack's settings."""
+"""The plan shared by all stacks of a pack: model, layout, initial values and the pack's settings."""
 
 __all__ = ["NotStackable", "StackPlan"]
 
@@ -20,7 +20,7 @@ class NotStackable(Exception):
 
 
 class StackPlan:
-    """How the members of a pack are stacked.
+    """The plan for stacking the members of a pack.
 
     Args:
         pack: the members and their settings; each configuration is checked as it is for training alone.
@@ -32,11 +32,11 @@ class StackPlan:
     Attributes:
         template: one model on `device`, for its code; its tensors are used only as constants that all members
             share.
-        layout: where each trained parameter lies in a row.
+        layout: the columns of each trained parameter in a row.
         trained_names: names of the trained parameters, in the order of the optimizer's own groups.
         buffer_names: names of the other stacked tensors: frozen parameters, and buffers that are part of the
             model's state or differ between members.
-        state_names: each key of the model's state dictionary, with the name that its tensor has here.
+        state_names: the name of the tensor here for each key of the model's state dictionary.
         initial: parameters and buffers as built, on the CPU, for each distinct seed.
         optimizer: class of the batched optimizer.
         steps: steps in an epoch.
@@ -83,7 +83,7 @@ class StackPlan:
         self.steps = len(data.train) // pack.batch_size
 
     def _build(self, seed: int) -> nn.Module:
-        # Built on the CPU so that a seed gives the same initial values on every device.
+        # Build the models on the CPU, so that a seed gives the same initial values on every device.
         with seeded(initialisation_seed(seed), device=torch.device("cpu")):
             return self.workload.build_model()
 

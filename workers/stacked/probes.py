@@ -1,4 +1,4 @@
-"""The probes of `workers.probes` for K members at once: the same numbers, with a members' axis."""
+"""The probes of `workers.probes` for K members at once: the same numbers, with an axis of members."""
 
 __all__ = ["StackedProbe", "weight_norms"]
 
@@ -24,12 +24,12 @@ def weight_norms(weights: Tensor, layout: Layout) -> Tensor:
 
 
 class StackedProbe:
-    """Observes the weights of K members across single optimizer steps.
+    """A probe of K members' weights across single optimizer steps.
 
     Call `before` and `after` around each probed step.
 
     Args:
-        layout: where each parameter lies in a row.
+        layout: the columns of each parameter in a row.
         projection: `delta` and `eps` of an optimizer that projects, each [K]; None for other optimizers.
     """
 
@@ -69,7 +69,7 @@ class StackedProbe:
             )
 
     def read(self, like: Tensor) -> Tensor:
-        """Return each member's means as `workers.probes.Probe.read` does, [3, K], and start again.
+        """Return each member's means like `workers.probes.Probe.read`, [3, K], and reset them.
 
         Args:
             like: [K, P], on the device of the result.

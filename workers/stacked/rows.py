@@ -1,4 +1,4 @@
-"""The state of K members that training changes: weights, moments, buffers and clocks, one row per member."""
+"""The training state of K members: weights, moments, buffers and clocks, one row per member."""
 
 __all__ = ["Rows"]
 
@@ -51,8 +51,8 @@ class Rows:
 
         Args:
             members: the trials.
-            states: what an engine's `checkpoint` returned for each of them; any engine's will do.
-            plan: how they are stacked.
+            states: the result of `checkpoint` for each of them, from any engine.
+            plan: the plan of their pack.
 
         Raises:
             CheckpointUnusable: a state does not fit this model and optimizer.

@@ -1,4 +1,4 @@
-"""One stack: members of a pack trained side by side, in the way `workers.solo.Solo` trains one."""
+"""One stack: members of a pack that train side by side, in the same way as one in `workers.solo.Solo`."""
 
 __all__ = ["Stack"]
 
@@ -29,16 +29,16 @@ class Stack:
 
     Args:
         members: the trials, all of them members of the plan's pack.
-        plan: how they are stacked.
+        plan: the plan of the pack.
         rows: their state, which training changes in place once it is on the plan's device.
         done: epochs already trained.
-        padding: how many of the members, the last ones, only fill the width of a compiled step; they have no
+        padding: number of members at the end that only fill the width of a compiled step; they have no
             results.
 
     Attributes:
-        members: as given.
-        plan: as given.
-        rows: as given; on the plan's device while the members are trained or tested, and until `park`.
+        members: the given trials.
+        plan: the given plan.
+        rows: the current state; on the plan's device from training or testing until `park`.
         done: epochs trained so far.
         size: number of members without the padding.
         is_paired: whether the members share one seed, and so their data and all random numbers.
@@ -182,7 +182,7 @@ class Stack:
         self._weights = rows.weights.requires_grad_()
 
     def _train(self, epoch: int, factors: Sequence[float]) -> Tensor:
-        """Train an epoch and return its losses, [steps, K], which end soon after no member's is finite."""
+        """Train an epoch and return its losses [steps, K]; stop early once no member's loss is finite."""
         plan = self.plan
         plan.template.train()
         train, probed = plan.data.train, probed_steps(plan.steps)
@@ -196,8 +196,8 @@ class Stack:
                 losses.append(self.compiled_step(weights, rows.moments, rows.buffers, inputs, targets, table))
             else:
                 loss = self._forward.losses(self._weights, self.rows.buffers, inputs, targets)
-                # A member's loss depends on its own row alone, so the gradient of the sum holds each
-                # member's.
+                # A member's loss depends only on its own row, so the gradient of the sum contains each
+                # member's gradient.
                 [grads] = torch.autograd.grad(loss.sum(), self._weights)
                 self._step(grads, dict(zip(names, table.unbind(), strict=True)), is_probed=step in probed)
                 losses.append(loss.detach())
@@ -215,7 +215,7 @@ class Stack:
             self._probe.after(weights)
 
     def _batches(self, epoch: int) -> tuple[Tensor, ...]:
-        """Return the numbers of each step's examples, int64 [B] if the members are paired, else [K, B]."""
+        """Return the indices of each step's examples, int64 [B] if the members are paired, else [K, B]."""
         plan, size = self.plan, self.plan.pack.batch_size
         seeds = list(dict.fromkeys(member.seed for member in self.members))
         orders = {
@@ -258,7 +258,7 @@ class Stack:
 
 
 def _gathered(examples: Tensor, rows: Tensor) -> Tensor:
-    """Return the examples of a split with these numbers, [*rows, ...]."""
+    """Return the examples of a split with these indices, [*rows, ...]."""
     # Faster than indexing.
     return examples.index_select(0, rows.flatten()).view(*rows.shape, *examples.shape[1:])
 
@@ -268,5 +268,5 @@ def _generator_states(device: torch.device) -> list[Tensor]:
 
 
 def _lists(tensor: Tensor) -> list[list[float]]:
-    # Torch cannot know the depth of the list.
+    # torch's stubs do not give the depth of the list.
     return cast("list[list[float]]", tensor.tolist())  # pyright: ignore[reportUnknownMemberType]

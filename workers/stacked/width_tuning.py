@@ -1,4 +1,4 @@
-"""How many trials to stack: measured on the device in about a second, and kept for later packs."""
+"""The choice of the stack width: measured on the device in about a second, and kept for later packs."""
 
 __all__ = ["MAX_WIDTH", "WidthTuner", "device_name"]
 
@@ -56,8 +56,8 @@ class WidthTuner:
     ) -> StackWidth:
         """Return the stack width for this pack on this device.
 
-        Every kind of pack passes the equivalence check once. A pack with a width of its own then gets that
-        width; for any other, widths are measured. No pack gets a width that has run out of memory here.
+        Every kind of pack goes through the equivalence check once. A pack that specifies a width then gets
+        it; for all others, widths are measured. No pack gets a width that has run out of memory here.
         """
         alone = StackWidth(
             workload=pack.workload,
@@ -88,18 +88,18 @@ class WidthTuner:
         return self._measured[key]
 
     def lower(self, chosen: StackWidth, pack: Pack, *, width: int, ran_out_with: int) -> StackWidth:
-        """Return the width to use, and keep it for the next packs, after a stack ran out of memory.
+        """Return the width to use after a stack ran out of memory, and keep it for the next packs.
 
         Args:
-            chosen: what `choose` returned for the pack.
+            chosen: the result of `choose` for the pack.
             pack: the pack that was trained.
-            width: the width it was lowered to.
+            width: the lowered width.
             ran_out_with: number of members in the stack that ran out of memory.
         """
         then = "they were trained one by one" if width == 1 else f"they were stacked {width} at a time"
         reason = f"A stack of {ran_out_with} trials ran out of memory; from then on {then}."
         key = _key(chosen, pack)
-        # The width of a pack that brought its own has no figures; those measured here must not be lost.
+        # A width specified by the pack has no measured figures; it must not replace those measured here.
         self._lowered[key] = self._measured.get(key, chosen).model_copy(
             update={"width": width, "reason": reason}
         )
@@ -107,7 +107,7 @@ class WidthTuner:
 
 
 def device_name(device: torch.device) -> str:
-    """Return the name of a device in a stack width: 'cpu', or the GPU's name."""
+    """Return the device name that is stored with a stack width: 'cpu', or the GPU's name."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
 
 
@@ -125,7 +125,7 @@ def _measure(
     data: Data,
     device: torch.device,
 ) -> StackWidth:
-    """Return the width at which all trials together take the most steps in a second, with the figures."""
+    """Return the width with the most steps per second over all trials, with the measured figures."""
     started = time.perf_counter()
     trial = _TrialRun(pack, workload=workload, entry=entry, data=data, device=device)
     rates = {1: trial.rate_alone()}
@@ -146,14 +146,15 @@ def _measure(
             reason = f"Memory limits the stack width: a stack of {width} trials ran out of memory."
             break
         bytes_per_member = max(bytes_per_member, grown // width)
-        # Two widths in a row must fail to gain: one measurement alone is unreliable on a shared machine.
+        # Stop only after two widths in a row without a gain, because one measurement is unreliable on a
+        # shared machine.
         before = [rate for at, rate in rates.items() if 1 < at < width // 2]
         has_peaked = bool(before) and max(rates[width], rates[width // 2]) < _MIN_GAIN * max(before)
         if has_peaked or time.perf_counter() - started > _SECONDS:
             break
         width *= 2
     if len(rates) > 1 and time.perf_counter() - started < _SECONDS:
-        # The two widths that are compared are measured again, so that one busy moment does not decide.
+        # Measure both compared widths again, so that one busy moment does not decide.
         fastest = _fastest_stack(rates)
         rates[1] = max(rates[1], trial.rate_alone())
         rates[fastest] = max(rates[fastest], trial.rate_stacked(fastest, step_s=1 / max(rates.values()))[0])
@@ -184,7 +185,7 @@ def _describe_slow_stack(width: int, speed_up: float) -> str:
 
 
 class _TrialRun:
-    """Trains members for a few steps at the optimizer's defaults, which are unlikely to diverge."""
+    """A speed test that trains members for a few steps at the defaults, which are unlikely to diverge."""
 
     def __init__(
         self, pack: Pack, *, workload: Workload, entry: OptimizerEntry, data: Data, device: torch.device
@@ -194,7 +195,7 @@ class _TrialRun:
         self._max_steps = max(1, min(_MAX_STEPS, len(data.train) // pack.batch_size))
 
     def rate_alone(self) -> float:
-        """Return the steps that one member takes in a second."""
+        """Return the steps per second of one member alone."""
         steps = min(_MIN_STEPS, self._max_steps)
         while True:
             data, pack = self._shortened(1, steps)
@@ -213,7 +214,7 @@ class _TrialRun:
             steps *= 2
 
     def rate_stacked(self, width: int, *, step_s: float) -> tuple[float, int]:
-        """Return the steps that all members of a stack take together in a second, and the bytes it used.
+        """Return the steps per second of all members of a stack together, and the bytes it used.
 
         Args:
             width: number of members.
@@ -227,8 +228,8 @@ class _TrialRun:
         )
         seconds = self._fastest_epoch_s(lambda epoch: width * stack.train_epoch(epoch)[0].elapsed_s)
         state = (stack.rows.weights, *stack.rows.moments.values(), *stack.rows.buffers.values())
-        # The state twice, since an epoch begins with a copy to fall back on, and a step's gradients and
-        # updates.
+        # Count the state twice, because an epoch begins with a copy to fall back on, plus a step's gradients
+        # and updates.
         least = sum(2 * tensor.nbytes for tensor in state) + 3 * stack.rows.weights.nbytes
         return width * stack.plan.steps / seconds, max(meter.grown(), least)
 

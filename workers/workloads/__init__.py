@@ -1,4 +1,4 @@
-"""The workloads that a worker can train: the built-in ones, and those of entry points in `tangent.workloads`.
+"""The workloads that a worker can train: built-in ones, and entry points in `tangent.workloads`.
 
 An entry point of that group is a `Workload`, as a class or an instance, or a list of them. The target on each
 built-in card is the mean validation value over three fresh seeds of the better of AdamW and Nesterov SGD,

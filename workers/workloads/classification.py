@@ -1,4 +1,4 @@
-"""Shared by image classification workloads: cross-entropy, accuracy, stratified and standardised splits."""
+"""The base of image classification workloads: cross-entropy, accuracy, stratified and standardised splits."""
 
 __all__ = ["Classification", "classification_data"]
 
@@ -32,8 +32,8 @@ class Classification(Workload):
 def classification_data(inputs: NDArray[np.float64], targets: NDArray[np.int64]) -> Data:
     """Return stratified splits of 60, 20 and 20 percent, standardised by the training split.
 
-    One mean and one standard deviation serve all inputs. The examples are shuffled within each class, laid
-    out class by class, and dealt in turn to five folds, so that each fold has every class in proportion, to
+    All inputs share one mean and one standard deviation. The examples are shuffled within each class, ordered
+    by class, and assigned to five folds in turn, so that each fold contains every class in proportion, to
     within one example.
 
     Args:

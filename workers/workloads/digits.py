@@ -22,7 +22,7 @@ _SOURCE = (
 class _Digits(Classification):
     def load_data(self, device: torch.device) -> Data:
         """Return 1,077, 360 and 360 images as floats [N, 1, 8, 8]."""
-        # Slow to import, and only needed by this workload.
+        # Imported on use, because it is slow to import and only this workload needs it.
         from sklearn import datasets  # pyright: ignore[reportMissingTypeStubs]  # scikit-learn ships none
 
         images, targets = cast(
@@ -32,7 +32,7 @@ class _Digits(Classification):
 
 
 class DigitsMlp(_Digits):
-    """Two hidden layers of 32 units without normalisation, so no weight is scale-invariant: a control."""
+    """A control without scale-invariant weights: two hidden layers of 32 units without normalisation."""
 
     card = WorkloadCard(
         name="digits-mlp",
@@ -61,7 +61,7 @@ class DigitsMlp(_Digits):
 
 
 class DigitsCnn(_Digits):
-    """Two convolutions with batch normalisation, whose weights are scale-invariant: AdamP's intended case."""
+    """AdamP's intended case: two convolutions with batch normalisation, whose weights are scale-invariant."""
 
     card = WorkloadCard(
         name="digits-cnn",

@@ -36,7 +36,7 @@ class Float64(Workload):
 
 
 def in_float64(workload: Workload, data: Data) -> tuple[Workload, Data]:
-    """Return a workload and its data in double precision; whole numbers stay as they are."""
+    """Return a workload and its data in double precision; integers keep their dtype."""
     return Float64(workload), _doubled(data)
 
 

@@ -1,4 +1,4 @@
-"""Two functions of a direction alone: every weight is scale-invariant, and the minimum is known.
+"""Two functions of a direction only, so that every weight is scale-invariant, with known minima.
 
 There is no data: each example is a step, an epoch is a fixed number of steps, and validation and test
     evaluate
@@ -89,14 +89,14 @@ class Rosenbrock3d(_Toy):
 
     def start(self) -> Tensor:
         """Return the perturbed start [3]."""
-        # Clamped at four deviations, because beyond about six the point would leave the sphere.
+        # Clamp at four deviations, because beyond about six the point would leave the sphere.
         noise = 0.05 * torch.randn(2).clamp(-4.0, 4.0)
         first_two = (torch.tensor([-1.2, 1.0]) + noise) / 2.0
         return torch.cat([first_two, (1.0 - first_two.square().sum()).sqrt().unsqueeze(0)])
 
 
 class Antipode2d(_Toy):
-    """Turn a vector around: minimise (1 - cos(w, w*))^2 from 0.001 rad off the point opposite to w*.
+    """Rotate a vector by half a turn: minimise (1 - cos(w, w*))^2, starting 0.001 rad from -w*.
 
     Momentum builds up on the flat start and makes the norm grow: 499 updates of gradient descent at lr 0.01
     take it from 1 to 1.02, with momentum 0.9 to 2.93, and with momentum 0.99 to 27.87. w* = (1, 1) / sqrt(2),
@@ -140,7 +140,7 @@ class Antipode2d(_Toy):
 class _Direction(nn.Module):
     def __init__(self, start: Tensor) -> None:
         super().__init__()
-        # A matrix of one row, because AdamP and SGDP never project a tensor of one dimension.
+        # A matrix with one row, because AdamP and SGDP never project a one-dimensional tensor.
         self.weight = nn.Parameter(start.unsqueeze(0))
 
     def forward(self, inputs: Tensor) -> Tensor:  # [B] to [B, dimensions]

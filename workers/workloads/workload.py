@@ -17,7 +17,7 @@ class Split:
 
     Attributes:
         inputs: the model's inputs, [N, ...].
-        targets: what the loss compares the model's outputs with, [N, ...].
+        targets: the values that the loss compares the model's outputs with, [N, ...].
     """
 
     inputs: Tensor
@@ -48,9 +48,9 @@ class Data:
     """A workload's three splits.
 
     Attributes:
-        train: to train on.
-        validation: to tune and select on.
-        test: to report on; never used for a decision.
+        train: for training.
+        validation: for tuning and selection.
+        test: for reporting; never used for a decision.
     """
 
     train: Split
@@ -96,8 +96,8 @@ class Workload(ABC):
         """Return the number of terms that `loss` averages over, by default the number of examples.
 
         The loss of a split is the mean of its batches' losses, weighted by this number. Override it if the
-        loss averages over something that examples have different numbers of, such as tokens that are not
-        padding: `return (targets != ignore_index).sum()`.
+        loss averages over terms whose number varies between examples, such as non-padding tokens:
+        `return (targets != ignore_index).sum()`.
         """
         return len(targets)
 

@@ -64,7 +64,7 @@ class StackedAdam(StackedOptimizer):
         return {"step": torch.tensor(float(done)), **moments}
 
     def _own(self) -> dict[str, Tensor]:
-        """Return own1 and own2, [K] each: how much of the current gradient is mixed into the means."""
+        """Return own1 and own2, [K] each: the share of the current gradient that is mixed into each mean."""
         return {}
 
 

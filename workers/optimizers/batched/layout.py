@@ -1,4 +1,4 @@
-"""Where a model's trained parameters lie in a row of a [K, P] tensor.
+"""The layout of a model's trained parameters in the rows of a [K, P] tensor.
 
 With all parameters in one tensor, an optimizer's step takes a handful of operations.
 """

@@ -41,13 +41,13 @@ def hyperparameters_of(card: OptimizerCard, members: Sequence[Parameters]) -> di
 class StackedOptimizer(ABC):
     """The batched form of one optimizer: the same step as its own class, for K members at once, to rounding.
 
-    The caller owns weights and moments. No branch of a step depends on a tensor's value: whatever depends on
-    the hyperparameters is decided in `coefficients`, one epoch ahead. All members have taken the same number
-    of steps.
+    The caller owns weights and moments. No branch of a step depends on a tensor's value: everything that
+    depends on the hyperparameters is computed in `coefficients`, one epoch in advance. All members have taken
+    the same number of steps.
 
     Args:
         hyperparameters: each a float64 tensor [K] on the CPU.
-        layout: where each parameter lies in a row.
+        layout: the columns of each parameter in a row.
 
     Attributes:
         moments: names of the state tensors that are as large as the weights, as in the optimizer's own class;
@@ -92,7 +92,7 @@ class StackedOptimizer(ABC):
         return dict(moments)
 
     def saved_group(self, *, done: int) -> dict[str, Any]:
-        """Return what the optimizer's own class keeps in a parameter group beside its hyperparameters."""
+        """Return the entries of the optimizer's own parameter groups that are not hyperparameters."""
         del done
         return {}
 

@@ -1,8 +1,7 @@
 """AdamP's projection for K members at once: `adamp._projection` with an axis of members and no branches.
 
 Letters: w weight, g raw mini-batch gradient, u update, all [K, out, n]. A row is one output channel; the
-    layer
-is all rows of a member.
+layer is all rows of a member.
 """
 
 __all__ = ["decide", "project"]
@@ -32,9 +31,9 @@ def decide(weight: Tensor, grad: Tensor, *, delta: Tensor, eps: Tensor) -> Tenso
 
 
 def project(update: Tensor, weight: Tensor, grad: Tensor, *, delta: Tensor, eps: Tensor) -> Tensor:
-    """Project each update that qualifies, and return which did, [K, 1] bool.
+    """Project each update that passes the test, and return which ones did, [K, 1] bool.
 
-    Projecting removes the component along the weight.
+    The projection removes the component along the weight.
 
     Args:
         update: [K, out, n]; changed in place.
@@ -48,8 +47,8 @@ def project(update: Tensor, weight: Tensor, grad: Tensor, *, delta: Tensor, eps:
     norm = torch.where(channel, row_norms, layer_norm) + eps
     dot = torch.where(channel, row_dots, row_dots.sum(1, keepdim=True))
     projected = channel | layer
-    # Two divisions, for norm squared may leave float32's range; the outer where keeps a NaN dot out of rows
-    # that are not projected.
+    # Two divisions, because the squared norm may leave float32's range; the outer where keeps a NaN dot out
+    # of rows that are not projected.
     share = torch.where(projected, dot / norm / norm, 0.0)
     update.addcmul_(weight, share.unsqueeze(2), value=-1.0)
     return projected
